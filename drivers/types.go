@@ -1,0 +1,146 @@
+// Package drivers is the contract between a twin and its driver: the manifest, the events that a driver is called
+// with, the capabilities that it may use, and the transports that carry its bytes.
+//
+// It runs drivers in the sandbox of package wasm. It does not know actors: a twin is a Host, and what a call wants
+// changed comes back as Effects that take effect together, or not at all.
+package drivers
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// Event is the reason of a call to a driver (the first argument of drv_handle).
+type Event int32
+
+const (
+	EventLoad         Event = 1 // the twin was activated; input: {"reason":"start"|"settings"|"version"}
+	EventConnected    Event = 2 // input: {}
+	EventDisconnected Event = 3 // input: {"error":"…"}
+	EventReceived     Event = 4 // input: one frame, raw; MQTT: topic, a zero byte, payload
+	EventCommand      Event = 5 // input: {"action":"NAME","input":…} or {"property":"NAME","value":…}
+	EventTimer        Event = 6 // input: {"name":"…","data":…}
+	EventUnload       Event = 7 // input: {}
+	EventMigrate      Event = 8 // input: {"from":"VERSION"}
+	EventSubscription Event = 9 // input: {"twin":"…","property":"…","value":…,"time":ms}
+	EventWebhook      Event = 10
+	EventAnswer       Event = 11 // a frame that came while a command is pending; input as EventReceived. See Effects.Pending
+)
+
+// Quality of a reported value.
+type Quality uint8
+
+const (
+	QualityGood  Quality = 1
+	QualityStale Quality = 2
+	QualityBad   Quality = 3
+)
+
+// Call is one call of a driver.
+type Call struct {
+	Event Event
+	// Input belongs to the caller and is not changed.
+	Input []byte
+	// State is the twin's state as JSON: {"properties":{NAME:VALUE…},"memory":ANY}. Asked for only when the guest does.
+	State func() []byte
+	// Settings as JSON, defaults applied, secrets in clear.
+	Settings []byte
+}
+
+// Host is what a running call reaches at once. The methods are called from the call's goroutine and may block until
+// ctx ends. Which of them a driver may use at all is settled by its manifest before they are called.
+type Host interface {
+	// Send writes one frame to the twin's device. It checks the lease right before the write.
+	Send(ctx context.Context, frame []byte) error
+	// Request sends a frame and waits for the next frame that arrives.
+	Request(ctx context.Context, frame []byte, timeout time.Duration) ([]byte, error)
+	// Publish sends an MQTT message to the node's broker, within the topics of the twin's binding.
+	Publish(ctx context.Context, topic string, payload []byte, qos byte, retain bool) error
+	// Log writes a line to the twin's log. Level: debug, info, warn, error.
+	Log(level, text string)
+}
+
+// Change is a property's new value. Value null means that it is not known any more.
+type Change struct {
+	Property string
+	Value    json.RawMessage
+	// Time in milliseconds since 1970; 0: now.
+	Time    int64
+	Quality Quality
+}
+
+// Emitted is an event that the driver announces.
+type Emitted struct {
+	Name string
+	Data json.RawMessage
+}
+
+// Timer sets (or with Cancel removes) the twin's timer of that name. Every > 0 repeats.
+type Timer struct {
+	Name   string
+	After  time.Duration
+	Every  time.Duration
+	Data   json.RawMessage
+	Cancel bool
+}
+
+// Discovery reports a device behind or near the twin's.
+type Discovery struct {
+	Network  string          `json:"network"`
+	Key      string          `json:"key"`
+	Value    string          `json:"value"`
+	Name     string          `json:"name"`
+	Driver   string          `json:"driver"`
+	Settings json.RawMessage `json:"settings,omitempty"`
+}
+
+// Effects is what one successful call wants changed; the twin applies all of it or, where the commit fails, none.
+type Effects struct {
+	// Output is the result of a command, JSON; nil means null.
+	Output []byte
+	// Pending: the command's answer comes later. Until then frames arrive as EventAnswer; the call that returns without
+	// Pending decides the command. Only for EventCommand and EventAnswer.
+	Pending bool
+	Changes []Change
+	// Memory is the driver's private state, JSON; nil: unchanged.
+	Memory []byte
+	Events []Emitted
+	Timers []Timer
+	// Describe is a patch of the twin's Thing Model, JSON (merge patch); nil: unchanged.
+	Describe   []byte
+	Discovered []Discovery
+}
+
+// DriverError is a driver's own refusal: drv_handle returned > 0.
+type DriverError struct {
+	Code      int32  `json:"code"`
+	Message   string `json:"message"`
+	Retryable bool   `json:"retryable"`
+}
+
+func (e *DriverError) Error() string { return e.Message }
+
+// Conn is a twin's live connection. Send may block until ctx ends. Methods may be called concurrently.
+type Conn interface {
+	Send(ctx context.Context, frame []byte) error
+	// Close ends the connection and its reconnecting, and returns when no further call to the Sink comes.
+	Close() error
+}
+
+// Sink hears of a connection. Calls come one at a time, in order.
+type Sink interface {
+	Connected()
+	// Disconnected comes after each loss; err says why.
+	Disconnected(err error)
+	// Received gives one frame, which belongs to the sink. It blocks while the twin has too much waiting.
+	Received(frame []byte)
+}
+
+// Binding says how a twin's device is reached.
+type Binding struct {
+	// URI such as tcp://10.0.0.7:4352.
+	URI string
+	// Transport holds the manifest's options for this transport.
+	Transport TransportOptions
+}
