@@ -32,7 +32,7 @@ type Ownership struct {
 	Table string
 	Key   string
 	Value []byte
-	// Since is the revision since which this node has the slot.
+	// Since counts the owners that the slot has had, this one included: a later owner has a higher number.
 	Since uint64
 }
 
