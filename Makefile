@@ -1,0 +1,91 @@
+# Pollux: `make run` to see it, `make test` to trust it.
+SHELL      := /bin/bash
+GO         ?= go
+TOOL       := $(GO) tool -modfile=tools.mod
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+DRIVERS    := pjlink tasmota
+DRIVER_BIN := $(DRIVERS:%=bin/drivers/%.wasm)
+CATALOG    := $(DRIVERS:%=drivers/catalog/dist/%.wasm.zst)
+PROTO      := $(shell find proto -name '*.proto')
+WEB_SRC    := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' -not -name '*.go')
+SDK_SRC    := $(shell find drivers/sdk -name '*.go')
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-go test-web e2e bench lint proto proto-check clean cross
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## build everything and start a node with a simulated building
+	@bin/pollux serve --demo --data data/demo $(ARGS)
+
+build: bin/pollux ## build bin/pollux, with drivers and console inside
+	@echo "built bin/pollux ($$(du -h bin/pollux | cut -f1)), version $(VERSION)"
+
+bin/pollux: $(CATALOG) web/dist/index.html FORCE
+	@echo "building bin/pollux"
+	@$(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o $@ ./cmd/pollux
+
+FORCE:
+
+bin/drivers/%.wasm: drivers/%/driver.json $(SDK_SRC) FORCE
+	@mkdir -p bin/drivers
+	@$(GO) run ./drivers/sdk/build -o $@ ./drivers/$*
+
+drivers/catalog/dist/%.wasm.zst: bin/drivers/%.wasm
+	@$(GO) run ./drivers/catalog/pack -o $(@D) $<
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@echo "fetching the console's libraries"
+	@cd web && npm ci --no-audit --no-fund --loglevel=error
+
+web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SRC) $(PROTO)
+	@echo "building the console"
+	@cd web && npm run --silent build
+	@touch $@
+
+test: build ## every test, with the race detector, and the console in a real browser
+	@echo "testing the packages (race detector on)"
+	@CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+	@$(MAKE) --no-print-directory e2e
+
+e2e: build ## the console in headless Chromium against a real node
+	@echo "testing the console in Chromium"
+	@cd web && npm run --silent e2e
+
+bench: build ## measure: ours, floor, ratio; lines to build/bench.jsonl
+	@mkdir -p build && $(GO) run ./test/bench -o build/bench.jsonl
+
+lint: ## vet, staticcheck, formatting, proto and console
+	@echo "checking formatting"
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-ed: $$out"; exit 1; }
+	@echo "go vet"
+	@$(GO) vet ./...
+	@echo "staticcheck"
+	@$(TOOL) staticcheck ./...
+	@echo "buf lint"
+	@$(MAKE) --no-print-directory build/proto
+	@$(TOOL) buf lint proto
+	@echo "checking the console"
+	@$(MAKE) --no-print-directory web/node_modules/.package-lock.json
+	@cd web && npm run --silent check
+
+build/proto: FORCE
+	@$(GO) run ./proto/deps build/proto
+
+proto: build/proto ## generate code from the .proto files
+	@echo "generating from proto/"
+	@$(TOOL) buf generate proto
+	
+proto-check: proto ## fail where the generated code is not fresh
+	@git diff --exit-code --stat -- proto || { echo "generated code is stale: run make proto and commit"; exit 1; }
+	@test -z "$$(git status --porcelain -- proto)" || { git status --porcelain -- proto; exit 1; }
+
+cross: ## build for the other platforms, without cgo
+	@for t in linux/amd64 linux/arm64 darwin/arm64; do echo "building for $$t"; \
+	  CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -trimpath -o build/pollux-$${t%/*}-$${t#*/} ./cmd/pollux || exit 1; done
+
+clean: ## remove what was built (data/ stays)
+	@echo "removing bin, build, web/dist and packed drivers"
+	@rm -rf bin build web/node_modules drivers/catalog/dist/*.zst
+	@find web/dist -mindepth 1 -not -name README -delete 2>/dev/null || true
