@@ -29,8 +29,10 @@ bin/pollux: $(CATALOG) web/dist/index.html FORCE
 FORCE:
 
 bin/drivers/%.wasm: drivers/%/driver.json $(SDK_SRC) FORCE
-	@mkdir -p bin/drivers
-	@$(GO) run ./drivers/sdk/build -o $@ ./drivers/$*
+	@mkdir -p bin/drivers build/guests
+	@echo "building driver $*"
+	@GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags='-s -w' -o build/guests/$*.wasm ./drivers/$*
+	@$(GO) run ./drivers/sdk/pack -manifest drivers/$*/driver.json -o $@ build/guests/$*.wasm
 
 drivers/catalog/dist/%.wasm.zst: bin/drivers/%.wasm
 	@$(GO) run ./drivers/catalog/pack -o $(@D) $<
@@ -76,7 +78,7 @@ build/proto: FORCE
 proto: build/proto ## generate code from the .proto files
 	@echo "generating from proto/"
 	@$(TOOL) buf generate proto
-	
+
 proto-check: proto ## fail where the generated code is not fresh
 	@git diff --exit-code --stat -- proto || { echo "generated code is stale: run make proto and commit"; exit 1; }
 	@test -z "$$(git status --porcelain -- proto)" || { git status --porcelain -- proto; exit 1; }
