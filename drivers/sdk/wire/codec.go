@@ -2,9 +2,8 @@ package wire
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -98,7 +97,16 @@ func codecOf(t reflect.Type) (*codec, error) {
 	if c, ok := codecs.Load(t); ok {
 		return c.(*codec), nil
 	}
-	return buildCodec(t, map[reflect.Type]*codec{})
+	building := map[reflect.Type]*codec{}
+	c, err := buildCodec(t, building)
+	if err != nil {
+		return nil, err
+	}
+	// Only now: a codec that is shared before all it refers to is filled would be seen half made.
+	for made, c := range building {
+		codecs.Store(made, c)
+	}
+	return c, nil
 }
 
 // buildCodec makes the codecs of t and of all below it. building holds those under way, so that a type may hold itself.
@@ -118,9 +126,6 @@ func buildCodec(t reflect.Type, building map[reflect.Type]*codec) (*codec, error
 	*c = *made
 	if c.empty == nil {
 		c.empty = func(p unsafe.Pointer) bool { return reflect.NewAt(t, p).Elem().IsZero() }
-	}
-	if len(building) > 0 {
-		codecs.Store(t, c)
 	}
 	return c, nil
 }
@@ -153,7 +158,7 @@ func kindCodec(t reflect.Type, building map[reflect.Type]*codec) (*codec, error)
 			return anyCodec(), nil
 		}
 	}
-	return nil, fmt.Errorf("type %s has no JSON", t)
+	return nil, errors.New("type " + t.String() + " has no JSON")
 }
 
 func wrong(want string, v Value) error {
@@ -221,7 +226,9 @@ func intCodec(t reflect.Type) *codec {
 			rv.SetInt(x)
 			return nil
 		},
-		encode: func(b []byte, p unsafe.Pointer) []byte { return strconv.AppendInt(b, reflect.NewAt(t, p).Elem().Int(), 10) },
+		encode: func(b []byte, p unsafe.Pointer) []byte {
+			return strconv.AppendInt(b, reflect.NewAt(t, p).Elem().Int(), 10)
+		},
 	}
 }
 
@@ -236,7 +243,9 @@ func uintCodec(t reflect.Type) *codec {
 			rv.SetUint(uint64(x))
 			return nil
 		},
-		encode: func(b []byte, p unsafe.Pointer) []byte { return strconv.AppendUint(b, reflect.NewAt(t, p).Elem().Uint(), 10) },
+		encode: func(b []byte, p unsafe.Pointer) []byte {
+			return strconv.AppendUint(b, reflect.NewAt(t, p).Elem().Uint(), 10)
+		},
 	}
 }
 
@@ -329,7 +338,7 @@ func sliceCodec(t reflect.Type, building map[reflect.Type]*codec) (*codec, error
 
 func mapCodec(t reflect.Type, building map[reflect.Type]*codec) (*codec, error) {
 	if t.Key().Kind() != reflect.String {
-		return nil, fmt.Errorf("type %s has no JSON: its keys are no strings", t)
+		return nil, errors.New("type " + t.String() + " has no JSON: its keys are no strings")
 	}
 	elem, err := buildCodec(t.Elem(), building)
 	if err != nil {
@@ -366,7 +375,7 @@ func mapCodec(t reflect.Type, building map[reflect.Type]*codec) (*codec, error) 
 
 func encodeMap(b []byte, rv reflect.Value, elem *codec) []byte {
 	keys := rv.MapKeys()
-	sort.Slice(keys, func(i, j int) bool { return keys[i].String() < keys[j].String() })
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 	b = append(b, '{')
 	for i, key := range keys {
 		if i > 0 {

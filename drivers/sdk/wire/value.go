@@ -219,7 +219,7 @@ func unquote(q []byte) string {
 			i += 4
 			if utf16.IsSurrogate(r) {
 				low := rune(-1)
-				if i+6 < len(inner)+0 && inner[i+1] == '\\' && inner[i+2] == 'u' {
+				if i+6 < len(inner) && inner[i+1] == '\\' && inner[i+2] == 'u' {
 					low = hexRune(inner[i+3:])
 				}
 				if joined := utf16.DecodeRune(r, low); joined != utf8.RuneError {
