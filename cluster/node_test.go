@@ -1,0 +1,302 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// tables is a replicated store of one node in memory, with the semantics of Records.
+type tables struct {
+	mu       sync.Mutex
+	values   map[string][]byte // table "/" key
+	watchers []chan []Record
+	fail     error
+	commits  map[string]int
+}
+
+func newTables() *tables { return &tables{values: map[string][]byte{}, commits: map[string]int{}} }
+
+func (s *tables) Get(table, key string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.values[table+"/"+key], nil
+}
+
+func (s *tables) Commit(_ context.Context, table string, guards []TableRecord, writes []Record, quiet bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return s.fail
+	}
+	for _, g := range guards {
+		is, there := s.values[g.Table+"/"+g.Key]
+		if there != (g.Value != nil) || string(is) != string(g.Value) {
+			return ErrConflict
+		}
+	}
+	for _, w := range writes {
+		s.values[table+"/"+w.Key] = w.Value
+	}
+	s.commits[table]++
+	if table == tableSlot && !quiet {
+		for _, w := range s.watchers {
+			w <- append([]Record(nil), writes...)
+		}
+	}
+	return nil
+}
+
+func (s *tables) Watch(ctx context.Context, table string, fn func([]Record)) error {
+	changes := make(chan []Record, 1000)
+	s.mu.Lock()
+	var all []Record
+	for k, v := range s.values {
+		if key, ok := strings.CutPrefix(k, table+"/"); ok {
+			all = append(all, Record{key, v})
+		}
+	}
+	s.watchers = append(s.watchers, changes)
+	s.mu.Unlock()
+	if all != nil {
+		fn(all)
+	}
+	fn(nil)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case c := <-changes:
+			fn(c)
+		}
+	}
+}
+
+func (s *tables) break_(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}
+
+type manualClock struct {
+	mu  sync.Mutex
+	now time.Duration
+}
+
+func (c *manualClock) Now() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *manualClock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now += d
+}
+
+// holder is a handler that answers with its name and remembers its slots.
+type holder struct {
+	mu    sync.Mutex
+	slots map[Slot]Ownership
+	calls int
+}
+
+func (h *holder) Handle(_ *Envelope, done func(Reply)) {
+	h.mu.Lock()
+	h.calls++
+	h.mu.Unlock()
+	done(Reply{})
+}
+func (h *holder) Gained(owned []Ownership) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, o := range owned {
+		h.slots[o.Slot] = o
+	}
+}
+func (h *holder) Release(_ []Slot, done func()) { done() }
+func (h *holder) Lost(slots []Slot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range slots {
+		delete(h.slots, s)
+	}
+}
+func (h *holder) count() int { h.mu.Lock(); defer h.mu.Unlock(); return len(h.slots) }
+
+func start(t *testing.T, s *tables, clock Clock, inc uint64, superseded func()) (*Node, *holder, error) {
+	t.Helper()
+	h := &holder{slots: map[Slot]Ownership{}}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	n, err := Start(ctx, Options{ID: "n1", Incarnation: inc, Name: "one", Records: s, Handler: h, Clock: clock,
+		Renew: 2 * time.Millisecond, Logger: slog.New(slog.DiscardHandler), Superseded: superseded})
+	if err == nil {
+		t.Cleanup(func() { n.Close() })
+	}
+	return n, h, err
+}
+
+func TestStartOwnsEverySlot(t *testing.T) {
+	s := newTables()
+	n, h, err := start(t, s, &manualClock{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.count() != SlotCount {
+		t.Fatalf("the handler has %d slots", h.count())
+	}
+	own, ok := n.Owned(SlotOf("default/lamp1"))
+	if !ok || own.Since != 1 {
+		t.Fatalf("owned %+v, %v", own, ok)
+	}
+	if v, _ := s.Get(own.Table, own.Key); string(v) != string(own.Value) {
+		t.Error("the ownership is not what the record says: its guard would fail")
+	}
+	if w, ok := n.Where("default/lamp1"); !ok || w.Node != "n1" || w.Incarnation != 1 {
+		t.Errorf("where: %+v", w)
+	}
+}
+
+func TestRestartTakesTheSlotsOver(t *testing.T) {
+	s := newTables()
+	first, _, err := start(t, s, &manualClock{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _ := first.Owned(7)
+	first.Close()
+	second, h, err := start(t, s, &manualClock{}, 2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, ok := second.Owned(7)
+	if !ok || h.count() != SlotCount || after.Since != before.Since+1 {
+		t.Fatalf("after restart %+v, %d slots", after, h.count())
+	}
+	stale := TableRecord{before.Table, Record{before.Key, before.Value}}
+	if err := s.Commit(context.Background(), "state", []TableRecord{stale}, nil, true); !errors.Is(err, ErrConflict) {
+		t.Errorf("the old incarnation's guard still holds: %v", err)
+	}
+	if _, _, err := start(t, s, &manualClock{}, 2, nil); err == nil || !strings.Contains(err.Error(), "copy of a data directory") {
+		t.Errorf("the same incarnation twice: %v", err)
+	}
+}
+
+func TestSupersededIncarnationLosesItsLease(t *testing.T) {
+	s := newTables()
+	told := make(chan struct{})
+	old, h, err := start(t, s, &manualClock{}, 1, func() { close(told) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := start(t, s, &manualClock{}, 2, nil); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-told:
+	case <-time.After(20 * time.Second):
+		t.Fatal("never told")
+	}
+	if old.LeaseValid() {
+		t.Error("it still has a lease")
+	}
+	for end := time.Now().Add(20 * time.Second); h.count() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it still has %d slots", h.count())
+		}
+	}
+}
+
+func TestLeaseEndsWithoutGrants(t *testing.T) {
+	s, clock := newTables(), &manualClock{}
+	n, h, err := start(t, s, clock, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := func() error {
+		reply := make(chan Reply, 1)
+		n.Call(&Envelope{Target: Target{"twin", "default/lamp1"}}, func(r Reply) { reply <- r })
+		return (<-reply).Err
+	}
+	if err := call(); err != nil {
+		t.Fatal(err)
+	}
+	s.break_(errors.New("no quorum"))
+	clock.advance(DefaultDuration + time.Millisecond)
+	if n.LeaseValid() || n.LeaseLeft() > 0 {
+		t.Error("the lease outlives its duration")
+	}
+	calls := h.calls
+	if err := call(); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a call without lease: %v", err)
+	}
+	if h.calls != calls || n.Refused()["lease"] != 1 {
+		t.Errorf("it ran, or was not counted: %v", n.Refused())
+	}
+	s.break_(nil)
+	for end := time.Now().Add(20 * time.Second); !n.LeaseValid(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no new grant")
+		}
+	}
+	if err := call(); err != nil {
+		t.Errorf("after the new grant: %v", err)
+	}
+}
+
+func TestRouterRefusesBeforeRunning(t *testing.T) {
+	n, h, err := start(t, newTables(), &manualClock{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deep := make([]string, maxChain)
+	for _, test := range []struct {
+		env  Envelope
+		want error
+	}{
+		{Envelope{Chain: []string{"twin:default/a", "twin:default/b"}}, ErrCycle},
+		{Envelope{Chain: deep}, ErrCycle},
+		{Envelope{Deadline: time.Now().Add(-time.Second)}, ErrDeadline},
+	} {
+		test.env.Target = Target{"twin", "default/a"}
+		var got error
+		n.Call(&test.env, func(r Reply) { got = r.Err })
+		if !errors.Is(got, test.want) {
+			t.Errorf("got %v, want %v", got, test.want)
+		}
+	}
+	if h.calls != 0 {
+		t.Errorf("%d refused calls ran", h.calls)
+	}
+}
+
+func TestRecordsDecodeOnlyWhatIsWhole(t *testing.T) {
+	full := slotRecord{"n1", 3, 9}.encode()
+	got, err := decodeSlot(full)
+	if err != nil || got != (slotRecord{"n1", 3, 9}) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for cut := range full {
+		if _, err := decodeSlot(full[:cut]); err == nil {
+			t.Errorf("a record cut at %d decodes", cut)
+		}
+	}
+	m := member{4, 2, "one", "z"}
+	if got, err := decodeMember(m.encode()); err != nil || got != m {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func BenchmarkLeaseValid(b *testing.B) {
+	l := &lease{clock: BootClock{}}
+	l.until.Store(1 << 62)
+	for b.Loop() {
+		l.valid()
+	}
+}
