@@ -1,0 +1,236 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+)
+
+// format is the first byte of a record.
+const format = 1
+
+// ErrFormat: a record is damaged, or of a newer version.
+var ErrFormat = errors.New("unreadable state record")
+
+// Append appends the record's encoding. Status comes first, so that lists read it cheaply.
+func (r *Record) Append(b []byte) []byte {
+	b = append(b, format, r.Connection)
+	b = binary.AppendUvarint(b, r.ConnectedSince)
+	b = appendText(b, r.Fault)
+	b = binary.AppendUvarint(b, r.Revision)
+	b = binary.AppendVarint(b, r.LastSeen)
+	b = appendText(b, r.Version)
+	b = appendText(b, r.Memory)
+	b = binary.AppendVarint(b, r.Wake)
+	b = binary.AppendUvarint(b, uint64(len(r.Properties)))
+	for i := range r.Properties {
+		p := &r.Properties[i]
+		b = appendText(b, p.Name.Value())
+		b = appendValue(b, p.Value)
+		// Relative to LastSeen these are short.
+		b = binary.AppendVarint(b, p.Time-r.LastSeen)
+		b = append(b, p.Quality)
+	}
+	b = binary.AppendUvarint(b, uint64(len(r.Desired)))
+	for i := range r.Desired {
+		b = appendDesired(b, &r.Desired[i])
+	}
+	b = binary.AppendUvarint(b, uint64(len(r.Timers)))
+	for i := range r.Timers {
+		t := &r.Timers[i]
+		b = appendText(b, t.Name)
+		b = binary.AppendVarint(b, t.Due)
+		b = binary.AppendVarint(b, t.Every)
+		b = appendText(b, t.Data)
+	}
+	b = binary.AppendUvarint(b, uint64(len(r.Keys)))
+	for i := range r.Keys {
+		b = appendKey(b, &r.Keys[i])
+	}
+	return b
+}
+
+func appendDesired(b []byte, d *Desired) []byte {
+	b = appendText(b, d.Name.Value())
+	b = appendValue(b, d.Value)
+	b = binary.AppendVarint(b, d.Time)
+	b = appendText(b, d.By)
+	b = binary.AppendUvarint(b, d.Revision)
+	b = append(b, d.Progress, d.Priority)
+	b = appendText(b, d.Error)
+	b = binary.AppendVarint(b, d.Expires)
+	b = binary.AppendVarint(b, int64(d.Retries))
+	return binary.AppendVarint(b, d.Timeout)
+}
+
+func appendKey(b []byte, k *Key) []byte {
+	b = appendText(b, k.Key)
+	b = binary.AppendVarint(b, k.Time)
+	retryable := byte(0)
+	if k.Retryable {
+		retryable = 1
+	}
+	b = append(b, k.Outcome, retryable)
+	b = binary.AppendVarint(b, int64(k.Code))
+	b = appendText(b, k.Message)
+	return appendText(b, k.Output)
+}
+
+func appendText(b []byte, s string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+func appendValue(b []byte, v Value) []byte {
+	b = append(b, byte(v.kind))
+	switch v.kind {
+	case Number:
+		return binary.LittleEndian.AppendUint64(b, math.Float64bits(v.num))
+	case String, JSON:
+		return appendText(b, v.text)
+	}
+	return b
+}
+
+// Decode reads a record. The record keeps no reference to b.
+func Decode(b []byte) (*Record, error) {
+	d := decoder{b: b}
+	r := &Record{}
+	d.status(r)
+	r.Revision = d.uint()
+	r.LastSeen = d.int()
+	r.Version = d.text()
+	r.Memory = d.text()
+	r.Wake = d.int()
+	r.Properties = list(&d, func() Property {
+		return Property{Name: Intern(d.text()), Value: d.value(), Time: d.int() + r.LastSeen, Quality: d.byte()}
+	})
+	r.Desired = list(&d, func() Desired {
+		return Desired{Name: Intern(d.text()), Value: d.value(), Time: d.int(), By: d.text(), Revision: d.uint(),
+			Progress: d.byte(), Priority: d.byte(), Error: d.text(), Expires: d.int(), Retries: int32(d.int()), Timeout: d.int()}
+	})
+	r.Timers = list(&d, func() Timer {
+		return Timer{Name: d.text(), Due: d.int(), Every: d.int(), Data: d.text()}
+	})
+	r.Keys = list(&d, func() Key {
+		return Key{Key: d.text(), Time: d.int(), Outcome: d.byte(), Retryable: d.byte() == 1, Code: int32(d.int()),
+			Message: d.text(), Output: d.text()}
+	})
+	if d.err == nil && len(d.b) > 0 {
+		d.fail()
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return r, nil
+}
+
+// DecodeStatus reads only connection and fault.
+func DecodeStatus(b []byte) (Record, error) {
+	d := decoder{b: b}
+	var r Record
+	d.status(&r)
+	return r, d.err
+}
+
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) status(r *Record) {
+	if f := d.byte(); d.err == nil && f != format {
+		d.err = fmt.Errorf("format %d: %w", f, ErrFormat)
+	}
+	r.Connection = d.byte()
+	r.ConnectedSince = d.uint()
+	r.Fault = d.text()
+}
+
+func (d *decoder) fail() {
+	if d.err == nil {
+		d.err = ErrFormat
+	}
+	d.b = nil
+}
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.fail()
+		return 0
+	}
+	c := d.b[0]
+	d.b = d.b[1:]
+	return c
+}
+
+func (d *decoder) uint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) int() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) text() string {
+	n := d.uint()
+	if n > uint64(len(d.b)) {
+		d.fail()
+		return ""
+	}
+	s := string(d.b[:n])
+	d.b = d.b[n:]
+	return s
+}
+
+func (d *decoder) value() Value {
+	switch k := Kind(d.byte()); k {
+	case Null, False, True:
+		return Value{kind: k}
+	case Number:
+		if len(d.b) < 8 {
+			d.fail()
+			return Value{}
+		}
+		f := math.Float64frombits(binary.LittleEndian.Uint64(d.b))
+		d.b = d.b[8:]
+		return Value{kind: k, num: f}
+	case String, JSON:
+		return Value{kind: k, text: d.text()}
+	}
+	d.fail()
+	return Value{}
+}
+
+// list reads a counted list; each element takes at least two bytes, which bounds what a damaged count allocates.
+func list[T any](d *decoder, read func() T) []T {
+	n := d.uint()
+	if n == 0 {
+		return nil
+	}
+	if n > uint64(len(d.b))/2 {
+		d.fail()
+		return nil
+	}
+	l := make([]T, 0, n)
+	for range n {
+		l = append(l, read())
+		if d.err != nil {
+			return nil
+		}
+	}
+	return l
+}

@@ -1,0 +1,134 @@
+package state
+
+import (
+	"unique"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// Name of a property. Interned: a million twins of one model share the texts.
+type Name = unique.Handle[string]
+
+// Intern gives the Name of a text.
+func Intern(s string) Name { return unique.Make(s) }
+
+// Property is a reported value. Times are in milliseconds since 1970.
+type Property struct {
+	Name    Name
+	Value   Value
+	Time    int64
+	Quality uint8
+}
+
+// Desired is what was asked of a property.
+type Desired struct {
+	Name     Name
+	Value    Value
+	Time     int64
+	By       string
+	Revision uint64
+	Progress uint8 // a pb.Progress
+	Error    string
+	// Expires is when it is given up; priority and the others are the command's.
+	Expires  int64
+	Priority uint8
+	Retries  int32 // -1: the default
+	Timeout  int64 // milliseconds; 0: the default
+}
+
+// Timer is a driver's timer.
+type Timer struct {
+	Name string
+	// Due is the next firing; Every repeats it, in milliseconds.
+	Due   int64
+	Every int64
+	Data  string
+}
+
+// Key is a command with an idempotency key.
+type Key struct {
+	Key  string
+	Time int64
+	// Outcome is a pb.Outcome; 0: started, and no outcome known.
+	Outcome   uint8
+	Retryable bool
+	Code      int32
+	Message   string
+	// Output is JSON; empty means null.
+	Output string
+}
+
+// Record is all that a twin knows. The zero Record is a new twin's.
+type Record struct {
+	// Revision counts every change.
+	Revision uint64
+	// Connection is a pb.Connection, true as long as the slot's owner is the one since ConnectedSince.
+	Connection     uint8
+	ConnectedSince uint64
+	LastSeen       int64
+	Fault          string
+	// Version of the driver that wrote Memory.
+	Version    string
+	Memory     string
+	Properties []Property
+	Desired    []Desired
+	Timers     []Timer
+	Keys       []Key
+	// Wake is the due time of the twin's record in the wake table; 0: it has none.
+	Wake int64
+}
+
+// Property finds a property by name, or nil.
+func (r *Record) Property(n Name) *Property {
+	for i := range r.Properties {
+		if r.Properties[i].Name == n {
+			return &r.Properties[i]
+		}
+	}
+	return nil
+}
+
+// FindDesired finds what is asked of a property, or nil.
+func (r *Record) FindDesired(n Name) *Desired {
+	for i := range r.Desired {
+		if r.Desired[i].Name == n {
+			return &r.Desired[i]
+		}
+	}
+	return nil
+}
+
+// AppendJSON appends the state as a driver sees it: {"properties":{…},"memory":…}.
+func (r *Record) AppendJSON(b []byte) []byte {
+	b = append(b, `{"properties":{`...)
+	for i := range r.Properties {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = AppendString(b, r.Properties[i].Name.Value())
+		b = append(b, ':')
+		b = r.Properties[i].Value.AppendJSON(b)
+	}
+	b = append(b, `},"memory":`...)
+	if r.Memory == "" {
+		b = append(b, "null"...)
+	} else {
+		b = append(b, r.Memory...)
+	}
+	return append(b, '}')
+}
+
+// Shown is the connection to show, given the revision since which the slot's present owner has it: what an earlier
+// owner, or this node before a restart, knew of a connection is no longer so.
+func (r *Record) Shown(since uint64) pb.Connection {
+	c := pb.Connection(r.Connection)
+	if c == pb.Connection_CONNECTION_CONNECTED && r.ConnectedSince != since {
+		return pb.Connection_CONNECTION_CONNECTING
+	}
+	return c
+}
+
+// Live says whether values of that connection are fresh: anything else makes good values stale.
+func Live(c pb.Connection) bool {
+	return c == pb.Connection_CONNECTION_CONNECTED || c == pb.Connection_CONNECTION_NONE || c == pb.Connection_CONNECTION_UNSPECIFIED
+}

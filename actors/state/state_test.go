@@ -1,0 +1,123 @@
+package state
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+func TestValues(t *testing.T) {
+	for _, c := range []struct {
+		in, out string
+		kind    Kind
+		sample  bool
+	}{
+		{`null`, `null`, Null, false},
+		{`true`, `true`, True, true},
+		{` false `, `false`, False, true},
+		{`21.40`, `21.4`, Number, true},
+		{`-3`, `-3`, Number, true},
+		{`1e3`, `1000`, Number, true},
+		{"7\n", `7`, Number, true},
+		{`"on"`, `"on"`, String, false},
+		{`"a\"b\u00e9"`, `"a\"bé"`, String, false},
+		{`{"b":[1, 2], "a":null}`, `{"a":null,"b":[1,2]}`, JSON, false},
+	} {
+		v, err := ParseValue([]byte(c.in))
+		if err != nil {
+			t.Errorf("%s: %v", c.in, err)
+			continue
+		}
+		if got := string(v.AppendJSON(nil)); got != c.out || v.Kind() != c.kind {
+			t.Errorf("%s gives %s of kind %d, want %s of %d", c.in, got, v.Kind(), c.out, c.kind)
+		}
+		if _, ok := v.Sample(); ok != c.sample {
+			t.Errorf("%s: a sample: %v", c.in, ok)
+		}
+		back, err := FromProto(v.Proto())
+		if err != nil || !back.Equal(v) {
+			t.Errorf("%s does not survive protobuf: %v, %v", c.in, back, err)
+		}
+	}
+	for _, bad := range []string{``, `nul`, `01`, `1.`, `+1`, `"a`, `{`, `1 2`, `0x10`, `Infinity`, `1e999`} {
+		if v, err := ParseValue([]byte(bad)); err == nil {
+			t.Errorf("%q was read as %v", bad, v)
+		}
+	}
+	if _, err := FromProto(structpb.NewNumberValue(0)); err != nil {
+		t.Error(err)
+	}
+}
+
+func sample() *Record {
+	return &Record{
+		Revision: 7, Connection: uint8(pb.Connection_CONNECTION_CONNECTED), ConnectedSince: 40, LastSeen: 1_700_000_000_000,
+		Fault: "a fault", Version: "1.2.3", Memory: `{"n":1}`, Wake: 1_700_000_001_000,
+		Properties: []Property{
+			{Intern("power"), BoolValue(true), 1_700_000_000_000, 1},
+			{Intern("temperature"), NumberValue(21.4), 1_699_999_999_000, 1},
+			{Intern("name"), StringValue("Beamer ä"), 1_700_000_000_001, 3},
+			{Intern("gone"), Value{}, 1, 1},
+		},
+		Desired: []Desired{{Name: Intern("power"), Value: BoolValue(false), Time: 5, By: "key:1", Revision: 3, Progress: 2,
+			Error: "", Expires: 9, Priority: 50, Retries: -1, Timeout: 5000}},
+		Timers: []Timer{{Name: "poll", Due: 99, Every: 10_000, Data: `{}`}},
+		Keys:   []Key{{Key: "k", Time: 4, Outcome: 2, Retryable: true, Code: 3, Message: "no", Output: "1"}},
+	}
+}
+
+func TestRecordSurvives(t *testing.T) {
+	r := sample()
+	b := r.Append(nil)
+	got, err := Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(r, got) {
+		t.Errorf("decoded\n%+v, want\n%+v", got, r)
+	}
+	s, err := DecodeStatus(b)
+	if err != nil || s.Fault != r.Fault || s.Shown(40) != pb.Connection_CONNECTION_CONNECTED || s.Shown(41) != pb.Connection_CONNECTION_CONNECTING {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	for i := range b {
+		if _, err := Decode(b[:i]); err == nil {
+			t.Errorf("a record cut at %d of %d was read", i, len(b))
+		}
+	}
+	if !json.Valid(r.AppendJSON(nil)) {
+		t.Errorf("the driver's form is no JSON: %s", r.AppendJSON(nil))
+	}
+	p := r.Proto("n1", 41)
+	if q := p.Properties["temperature"].Quality; q != pb.Quality_QUALITY_STALE {
+		t.Errorf("after a change of owner a value is %v, want stale", q)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(sample().Append(nil))
+	f.Add([]byte{format})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := Decode(b)
+		if err != nil {
+			return
+		}
+		again, err := Decode(r.Append(nil))
+		if err != nil || len(again.Properties) != len(r.Properties) {
+			t.Fatalf("a record that was read does not survive: %v", err)
+		}
+	})
+}
+
+func BenchmarkAppend(b *testing.B) {
+	r := sample()
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = r.Append(buf[:0])
+	}
+	b.SetBytes(int64(len(buf)))
+}
