@@ -40,6 +40,8 @@ const (
 // Call is one call of a driver.
 type Call struct {
 	Event Event
+	// Tenant is the twin's project. An instance never serves two tenants.
+	Tenant string
 	// Input belongs to the caller and is not changed.
 	Input []byte
 	// State is the twin's state as JSON: {"properties":{NAME:VALUE…},"memory":ANY}. Asked for only when the guest does.
