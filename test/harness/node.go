@@ -1,0 +1,317 @@
+// Package harness runs real pollux processes for tests and benchmarks: start, kill, stop, restart, and clients that
+// carry the administrator's key.
+package harness
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+)
+
+// Options of a process.
+type Options struct {
+	// Dir is the data directory; empty: a temporary one.
+	Dir string
+	// Args come after those that the harness gives.
+	Args []string
+	// Env is added to the environment.
+	Env []string
+	// Ready bounds the wait for the ready line; 0 means 60 s.
+	Ready time.Duration
+}
+
+// Node is a running pollux process on loopback, on ports of its own.
+type Node struct {
+	Dir  string
+	URL  string // http://127.0.0.1:PORT
+	MQTT string // 127.0.0.1:PORT
+	Key  string // the administrator's
+
+	t    testing.TB
+	o    Options
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has ended
+	log  *tail
+	http *http.Client
+}
+
+var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("POLLUX_BIN"); path != "" {
+		return filepath.Abs(path)
+	}
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "pollux-bin-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "pollux")
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/pollux")
+	cmd.Dir = strings.TrimSpace(string(root))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build pollux: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// Binary gives the program under test: $POLLUX_BIN, or one built from the working tree, once per test process.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Start runs `pollux serve` on free ports and returns when it says that it is ready. The test's end stops it.
+func Start(t testing.TB, o Options) *Node {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = filepath.Join(t.TempDir(), "data")
+	}
+	n := &Node{Dir: o.Dir, t: t, o: o, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
+	n.Run()
+	t.Cleanup(func() {
+		n.Kill()
+		if t.Failed() {
+			t.Logf("the node's last lines:\n%s", n.log)
+		}
+	})
+	return n
+}
+
+// Run starts the process again after Kill or Stop, on the same directory and new ports.
+func (n *Node) Run() {
+	n.t.Helper()
+	if err := n.TryRun(); err != nil {
+		n.t.Fatalf("%v\n%s", err, n.log)
+	}
+}
+
+// TryRun is Run for starts that may fail; Log then says why.
+func (n *Node) TryRun() error {
+	args := append([]string{"serve", "--data", n.Dir, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"}, n.o.Args...)
+	n.cmd = exec.Command(Binary(n.t), args...)
+	n.cmd.Env = append(n.cmd.Environ(), n.o.Env...)
+	n.cmd.SysProcAttr = childAttributes()
+	n.log = &tail{}
+	n.cmd.Stderr = n.log
+	out, err := n.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := n.cmd.Start(); err != nil {
+		return fmt.Errorf("start pollux: %w", err)
+	}
+	ready := make(chan string, 1)
+	n.done = make(chan struct{})
+	go func(cmd *exec.Cmd, done chan struct{}) {
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "ready") {
+				ready <- lines.Text()
+				break
+			}
+		}
+		io.Copy(n.log, out)
+		cmd.Wait()
+		close(done)
+	}(n.cmd, n.done)
+	wait := n.o.Ready
+	if wait == 0 {
+		wait = time.Minute
+	}
+	select {
+	case line := <-ready:
+		return n.readReady(line)
+	case <-n.done:
+		return fmt.Errorf("pollux ended before it was ready: %v", n.cmd.ProcessState)
+	case <-time.After(wait):
+		n.Kill()
+		return fmt.Errorf("pollux was not ready after %v", wait)
+	}
+}
+
+// readReady takes the addresses from the ready line: `ready http=URL mqtt=ADDR …`.
+func (n *Node) readReady(line string) error {
+	for _, field := range strings.Fields(line)[1:] {
+		switch key, value, _ := strings.Cut(field, "="); key {
+		case "http":
+			n.URL = value
+		case "mqtt":
+			n.MQTT = value
+		}
+	}
+	if n.URL == "" || n.MQTT == "" {
+		return fmt.Errorf("ready line without addresses: %q", line)
+	}
+	key, err := os.ReadFile(filepath.Join(n.Dir, "admin.key"))
+	if err != nil {
+		return fmt.Errorf("read the administrator's key: %w", err)
+	}
+	n.Key = string(bytes.TrimSpace(key))
+	return nil
+}
+
+// Kill ends the process as kill -9 does and waits for it.
+func (n *Node) Kill() { n.end(syscall.SIGKILL) }
+
+// Stop asks the process to end and waits up to 30 s; the error says how it ended otherwise than with 0.
+func (n *Node) Stop() error {
+	n.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-n.done:
+	case <-time.After(30 * time.Second):
+		n.Kill()
+		return fmt.Errorf("pollux did not stop in 30 s")
+	}
+	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
+		return fmt.Errorf("pollux ended with %v", n.cmd.ProcessState)
+	}
+	return nil
+}
+
+// Signal sends a signal without waiting.
+func (n *Node) Signal(s syscall.Signal) { n.cmd.Process.Signal(s) }
+
+// Wait gives a channel that is closed when the process has ended, and then its exit code.
+func (n *Node) Wait() (<-chan struct{}, func() int) {
+	return n.done, func() int { return n.cmd.ProcessState.ExitCode() }
+}
+
+func (n *Node) end(s syscall.Signal) {
+	if n.cmd == nil || n.cmd.Process == nil {
+		return
+	}
+	n.cmd.Process.Signal(s)
+	<-n.done
+}
+
+// PID of the process.
+func (n *Node) PID() int { return n.cmd.Process.Pid }
+
+// Log gives the last lines that the process wrote.
+func (n *Node) Log() string { return n.log.String() }
+
+// Command runs a command of the program against this node and returns what it printed; both streams where it failed.
+func (n *Node) Command(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, Binary(n.t), args...)
+	cmd.Env = append(cmd.Environ(), "POLLUX_URL="+n.URL, "POLLUX_API_KEY="+n.Key)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String() + errs.String(), fmt.Errorf("pollux %s: %w: %s", strings.Join(args, " "), err, errs.String())
+	}
+	return out.String(), nil
+}
+
+// Must is Command that fails the test.
+func (n *Node) Must(args ...string) string {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := n.Command(ctx, args...)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return out
+}
+
+// Twins is a client of TwinService with the administrator's key.
+func (n *Node) Twins() polluxv1connect.TwinServiceClient {
+	return polluxv1connect.NewTwinServiceClient(n.http, n.URL, connect.WithInterceptors(bearer(n.Key)))
+}
+
+// Drivers is a client of DriverService with the administrator's key.
+func (n *Node) Drivers() polluxv1connect.DriverServiceClient {
+	return polluxv1connect.NewDriverServiceClient(n.http, n.URL, connect.WithInterceptors(bearer(n.Key)))
+}
+
+// Cluster is a client of ClusterService with the administrator's key.
+func (n *Node) Cluster() polluxv1connect.ClusterServiceClient {
+	return polluxv1connect.NewClusterServiceClient(n.http, n.URL, connect.WithInterceptors(bearer(n.Key)))
+}
+
+// Get fetches a path with the administrator's key.
+func (n *Node) Get(path string) (*http.Response, error) {
+	req, err := http.NewRequest(http.MethodGet, n.URL+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+n.Key)
+	return n.http.Do(req)
+}
+
+// bearer adds the key to every request.
+type bearer string
+
+func (b bearer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		req.Header().Set("Authorization", "Bearer "+string(b))
+		return next(ctx, req)
+	}
+}
+
+func (b bearer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
+		conn := next(ctx, spec)
+		conn.RequestHeader().Set("Authorization", "Bearer "+string(b))
+		return conn
+	}
+}
+
+func (b bearer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}
+
+// tail keeps the last part of what is written.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+const tailSize = 64 << 10
+
+func (l *tail) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf = append(l.buf, p...)
+	if over := len(l.buf) - tailSize; over > 0 {
+		l.buf = append(l.buf[:0], l.buf[over:]...)
+	}
+	return len(p), nil
+}
+
+func (l *tail) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.buf)
+}
+
+// Until polls a condition until it holds or the time is over, which fails the test with what it was waiting for.
+func Until(t testing.TB, within time.Duration, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(within); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after %v still not: %s", within, what)
+		}
+	}
+}
