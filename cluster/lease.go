@@ -36,7 +36,7 @@ func (l *lease) left() time.Duration { return time.Duration(l.until.Load()) - l.
 func (l *lease) renew(ctx context.Context) error {
 	asked := l.clock.Now()
 	l.count++
-	guard := TableRecord{Table: tableMember, Record: l.member}
+	guard := TableRecord{Table: TableMember, Record: l.member}
 	write := Record{Key: l.node, Value: grant{l.inc, l.count}.encode()}
 	if err := l.records.Commit(ctx, tableLease, []TableRecord{guard}, []Record{write}, true); err != nil {
 		return fmt.Errorf("renew lease: %w", err)

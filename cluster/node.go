@@ -99,7 +99,7 @@ func (n *Node) goFunc(f func()) {
 // register commits the member record. An incarnation that is not above the recorded one is refused: the data
 // directory is a copy, or was put back.
 func (n *Node) register(ctx context.Context, self Record) error {
-	was, err := n.o.Records.Get(tableMember, n.o.ID)
+	was, err := n.o.Records.Get(TableMember, n.o.ID)
 	if err != nil {
 		return fmt.Errorf("register node: %w", err)
 	}
@@ -113,8 +113,8 @@ func (n *Node) register(ctx context.Context, self Record) error {
 				n.o.ID, n.o.Incarnation, before.incarnation)
 		}
 	}
-	guard := TableRecord{Table: tableMember, Record: Record{Key: n.o.ID, Value: was}}
-	if err := n.o.Records.Commit(ctx, tableMember, []TableRecord{guard}, []Record{self}, false); err != nil {
+	guard := TableRecord{Table: TableMember, Record: Record{Key: n.o.ID, Value: was}}
+	if err := n.o.Records.Commit(ctx, TableMember, []TableRecord{guard}, []Record{self}, false); err != nil {
 		return fmt.Errorf("register node: %w", err)
 	}
 	return nil
@@ -122,7 +122,7 @@ func (n *Node) register(ctx context.Context, self Record) error {
 
 // watchSlots keeps the slot table as the records have it, and tells the handler what it gained and lost.
 func (n *Node) watchSlots(ctx context.Context) {
-	err := n.o.Records.Watch(ctx, tableSlot, func(changes []Record) {
+	err := n.o.Records.Watch(ctx, TableSlot, func(changes []Record) {
 		if changes == nil {
 			select {
 			case <-n.synced:
@@ -183,7 +183,7 @@ func (n *Node) own(o *owner) bool {
 }
 
 func (o *owner) ownership(s Slot) Ownership {
-	return Ownership{Slot: s, Table: tableSlot, Key: slotKey(s), Value: o.value, Since: o.since}
+	return Ownership{Slot: s, Table: TableSlot, Key: slotKey(s), Value: o.value, Since: o.since}
 }
 
 // claimBatch bounds the slots of one transaction, so that it stays small beside others.
@@ -203,7 +203,7 @@ func (n *Node) claim(ctx context.Context) error {
 		if len(writes) == 0 {
 			return nil
 		}
-		err := n.o.Records.Commit(ctx, tableSlot, guards, writes, false)
+		err := n.o.Records.Commit(ctx, TableSlot, guards, writes, false)
 		guards, writes = guards[:0], writes[:0]
 		if errors.Is(err, ErrConflict) {
 			return nil // somebody else was first; the table will say so
@@ -218,7 +218,7 @@ func (n *Node) claim(ctx context.Context) error {
 		wanted++
 		was := n.owners[s].Load()
 		next := slotRecord{node: n.o.ID, incarnation: n.o.Incarnation, since: 1}
-		guard := TableRecord{Table: tableSlot, Record: Record{Key: slotKey(s)}}
+		guard := TableRecord{Table: TableSlot, Record: Record{Key: slotKey(s)}}
 		if was != nil {
 			next.since, guard.Value = was.since+1, was.value
 		}

@@ -43,7 +43,7 @@ func (s *tables) Commit(_ context.Context, table string, guards []TableRecord, w
 		s.values[table+"/"+w.Key] = w.Value
 	}
 	s.commits[table]++
-	if table == tableSlot && !quiet {
+	if table == TableSlot && !quiet {
 		for _, w := range s.watchers {
 			w <- append([]Record(nil), writes...)
 		}

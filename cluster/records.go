@@ -10,9 +10,9 @@ import (
 
 // Tables of the cluster's records.
 const (
-	tableMember = "member"
+	TableMember = "member"
+	TableSlot   = "slot"
 	tableLease  = "lease"
-	tableSlot   = "slot"
 )
 
 // Record is one of the cluster's records. Value nil: there is none (in a change: it was deleted; in a guard: there must be none).
@@ -159,4 +159,27 @@ func (r *reader) end(kind string) error {
 		return fmt.Errorf("decode %s record: %w", kind, r.err)
 	}
 	return nil
+}
+
+// Member is a node's record as operators see it.
+type Member struct {
+	Name, AvailabilityZone string
+	Incarnation            uint64
+	Weight                 uint32
+}
+
+// DecodeMember reads a record of TableMember, whose key is the node's id.
+func DecodeMember(value []byte) (Member, error) {
+	m, err := decodeMember(value)
+	return Member{m.name, m.zone, m.incarnation, m.weight}, err
+}
+
+// DecodeSlot reads a record of TableSlot.
+func DecodeSlot(key string, value []byte) (Location, error) {
+	slot, err := parseSlotKey(key)
+	if err != nil {
+		return Location{}, err
+	}
+	s, err := decodeSlot(value)
+	return Location{slot, s.node, s.incarnation, s.since}, err
 }

@@ -1,0 +1,114 @@
+package pollux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/catalog"
+	"github.com/polluxhq/pollux/drivers/mqtt"
+	"github.com/polluxhq/pollux/drivers/tcp"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/rpc"
+	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/web"
+)
+
+// urlFile in the data directory names the running node's address, so that the command line finds it on any port.
+const urlFile = "url"
+
+func (n *Node) openDoor(ctx context.Context) error {
+	if _, err := rpc.EnsureAdminKey(ctx, n.store, AdminKeyFile(n.conf.Data)); err != nil {
+		return err
+	}
+	handler, err := rpc.New(rpc.Options{Store: n.store, Keys: n.keys, Registry: n.engine.Registry(), Client: n.engine.Client(),
+		History: n.history, Cluster: status{n}, Verify: n.sandbox.Verify, Catalog: catalog.Drivers{}, Kinds: clusterKinds(),
+		Console: web.Handler(), WriteMetrics: n.writeMetrics, Logger: n.log, Metrics: n.metrics})
+	if err != nil {
+		return err
+	}
+	n.http, err = net.Listen("tcp", n.conf.HTTP)
+	if err != nil {
+		return fmt.Errorf("http = %q: %w", n.conf.HTTP, err)
+	}
+	n.server = rpc.NewHTTPServer(handler, n.tls, n.log)
+	n.closeLater("http", n.closeDoor)
+	go func() {
+		serve := n.server.Serve
+		if n.tls != nil {
+			serve = func(l net.Listener) error { return n.server.ServeTLS(l, "", "") }
+		}
+		if err := serve(n.http); !errors.Is(err, http.ErrServerClosed) {
+			n.fail(fmt.Errorf("serve http: %w", err))
+		}
+	}()
+	file := filepath.Join(n.conf.Data, urlFile)
+	if err := os.WriteFile(file, []byte(n.URL()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the node's address: %w", err)
+	}
+	n.closeLater("url file", func(context.Context) error { return os.Remove(file) })
+	return nil
+}
+
+// closeDoor lets calls that run end; streams have no end of their own and are cut.
+func (n *Node) closeDoor(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := n.server.Shutdown(ctx); err != nil {
+		return n.server.Close()
+	}
+	return nil
+}
+
+// deviceDoor is what the broker asks: twins take messages, keys let devices in.
+type deviceDoor struct{ n *Node }
+
+func (d deviceDoor) Deliver(m *mqtt.Message, done func(error)) { d.n.engine.Deliver(m, done) }
+
+func (d deviceDoor) Authenticate(client, user string, password []byte) (mqtt.Grant, error) {
+	return d.n.keys.Device(d.n.engine.Registry(), user, password)
+}
+
+// dialTCP opens a twin's connection.
+func (n *Node) dialTCP(b drivers.Binding, sink drivers.Sink, trace actors.Trace) (drivers.Conn, error) {
+	return tcp.Open(tcp.Options{Binding: b, Sink: sink, Logger: n.log, Metrics: n.metrics,
+		Trace: func(d tcp.Direction, data []byte) {
+			if d == tcp.Sent {
+				trace(pb.TraceTwinResponse_DIRECTION_SENT, data)
+			} else {
+				trace(pb.TraceTwinResponse_DIRECTION_RECEIVED, data)
+			}
+		}})
+}
+
+// clusterKinds are the records of the cluster that operators may watch.
+func clusterKinds() map[string]rpc.Kind {
+	node := func(r storage.Record) (proto.Message, error) {
+		m, err := cluster.DecodeMember(r.Value)
+		if err != nil {
+			return nil, err
+		}
+		return &pb.Node{Id: r.Key, Name: m.Name, Incarnation: m.Incarnation, AvailabilityZone: m.AvailabilityZone}, nil
+	}
+	slot := func(r storage.Record) (proto.Message, error) {
+		s, err := cluster.DecodeSlot(r.Key, r.Value)
+		if err != nil {
+			return nil, err
+		}
+		return &pb.Placement{Slot: uint32(s.Slot), Node: s.Node, Incarnation: s.Incarnation, Since: s.Since}, nil
+	}
+	return map[string]rpc.Kind{
+		"node": {Table: cluster.TableMember, Decode: node},
+		"slot": {Table: cluster.TableSlot, Decode: slot},
+	}
+}

@@ -1,0 +1,320 @@
+package pollux
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/mqtt"
+	"github.com/polluxhq/pollux/rpc"
+	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/history"
+)
+
+// Version of this build; the program sets it before Open.
+var Version = "dev"
+
+// startWithin bounds how long the parts may take to find each other: an election, a lease, the slots.
+const startWithin = time.Minute
+
+// Node is a running node. Open makes it, Close ends it.
+type Node struct {
+	conf    Config
+	log     *slog.Logger
+	metrics *metrics.Set
+	started time.Time
+	self    identity
+
+	store   *storage.Store
+	raft    *cluster.Raft
+	history history.History
+	feeder  *history.Feeder
+	pusher  *history.Pusher
+	sandbox *drivers.Sandbox
+	engine  *actors.Engine
+	cluster *cluster.Node
+	broker  *mqtt.Broker
+	keys    *rpc.Keyring
+	server  *http.Server
+	http    net.Listener
+	tls     *tls.Config
+
+	failOnce sync.Once
+	failed   chan struct{}
+	err      error
+
+	// undo closes what was opened, last first.
+	undo []step
+}
+
+type step struct {
+	name string
+	do   func(ctx context.Context) error
+}
+
+// Open starts a node and returns when it serves. ctx bounds the start only. What was opened is closed where it fails.
+func Open(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	n := &Node{conf: c, log: log, metrics: metrics.NewSet(), started: time.Now(), failed: make(chan struct{})}
+	ctx, cancel := context.WithTimeoutCause(ctx, startWithin, errors.New("the start took too long"))
+	defer cancel()
+	if err := n.open(ctx); err != nil {
+		closing, done := context.WithTimeout(context.Background(), 10*time.Second)
+		defer done()
+		return nil, errors.Join(err, n.Close(closing))
+	}
+	return n, nil
+}
+
+// open starts the parts in the order in which they stand on each other.
+func (n *Node) open(ctx context.Context) error {
+	for _, part := range []func(context.Context) error{
+		n.openDir, n.openStore, n.openRaft, n.openHistory, n.openActors, n.joinCluster, n.startActors, n.openBroker, n.openDoor,
+	} {
+		if err := part(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) closeLater(name string, do func(context.Context) error) {
+	n.undo = append(n.undo, step{name, do})
+}
+
+func (n *Node) openDir(context.Context) error {
+	if err := os.MkdirAll(n.conf.Data, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	if n.conf.TLSCert == "" {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(n.conf.TLSCert, n.conf.TLSKey)
+	if err != nil {
+		return fmt.Errorf("tls-cert = %q: %w", n.conf.TLSCert, err)
+	}
+	n.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	return nil
+}
+
+func (n *Node) openStore(context.Context) error {
+	s, err := storage.Open(storage.Options{Dir: filepath.Join(n.conf.Data, "store"), Logger: n.log, Metrics: n.metrics,
+		StateCacheBytes: n.conf.StoreCache, Fatal: n.fail})
+	if err != nil {
+		return err
+	}
+	n.store = s
+	n.closeLater("store", func(context.Context) error { return s.Close() })
+	n.self, err = nextIdentity(s.StableStore())
+	return err
+}
+
+func (n *Node) openRaft(ctx context.Context) error {
+	r, err := cluster.OpenRaft(cluster.RaftOptions{ID: n.self.id, Log: n.store.LogStore(), Stable: n.store.StableStore(),
+		Snapshots: n.store.SnapshotStore(), FSM: n.store.FSM(), Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.raft = r
+	n.closeLater("raft", func(context.Context) error { return r.Close() })
+	if _, err := r.WaitLeader(ctx); err != nil {
+		return err
+	}
+	if err := r.Barrier(ctx); err != nil {
+		return err
+	}
+	return n.store.Start(proposer{r}, n.self.id, n.self.incarnation)
+}
+
+func (n *Node) openHistory(ctx context.Context) error {
+	dir := filepath.Join(n.conf.Data, "history")
+	var sink interface {
+		history.History
+		history.Sink
+		history.MetricSink
+	}
+	var err error
+	if n.conf.MetricsURL != "" {
+		sink, err = history.OpenRemote(history.RemoteOptions{URL: n.conf.MetricsURL, Dir: dir, QueueBytes: n.conf.MetricsDisk,
+			Retention: n.conf.MetricsRetention, MemoryAllowedBytes: n.conf.MetricsMemory, Logger: n.log, Metrics: n.metrics})
+	} else {
+		sink, err = history.OpenEmbedded(history.Options{Dir: dir, Retention: n.conf.MetricsRetention,
+			MemoryAllowedBytes: n.conf.MetricsMemory, Logger: n.log, Metrics: n.metrics})
+	}
+	if err != nil {
+		return err
+	}
+	n.history = sink
+	n.closeLater("history", func(context.Context) error { return n.closeHistory() })
+	n.feeder = history.Feed(context.Background(), n.store, sink, history.FeedOptions{Logger: n.log, Metrics: n.metrics})
+	n.pusher = history.Push(sink, history.PushOptions{Node: n.conf.Name, Interval: n.conf.MetricsInterval,
+		Gather: history.GatherNode(n.metrics), Logger: n.log, Metrics: n.metrics})
+	return nil
+}
+
+// closeHistory closes the sink between the feeder and its cursor, so that the next start has nothing to repeat.
+func (n *Node) closeHistory() error {
+	if n.pusher != nil {
+		n.pusher.Close()
+	}
+	if n.feeder != nil {
+		n.feeder.Close()
+	}
+	err := n.history.Close()
+	if err == nil && n.feeder != nil {
+		err = n.feeder.SyncCursor()
+	}
+	return err
+}
+
+func (n *Node) openActors(context.Context) error {
+	s, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: filepath.Join(n.conf.Data, "compiled"),
+		MemoryBudget: n.conf.GuestMemory, Logger: n.log, Metrics: n.metrics})
+	if err != nil {
+		return err
+	}
+	n.sandbox = s
+	n.closeLater("sandbox", func(context.Context) error { return s.Close() })
+	e, err := actors.New(actors.Options{Store: n.store, Drivers: n.loadDriver,
+		Dialers: map[string]actors.Dialer{"tcp": n.dialTCP}, Logger: n.log, Metrics: n.metrics, Node: n.self.id,
+		IdleTimeout: n.conf.PassivateAfter, StartRate: n.conf.ConnectRate})
+	if err != nil {
+		return err
+	}
+	n.engine = e
+	n.closeLater("actors", func(context.Context) error { return e.Close() })
+	return nil
+}
+
+// loadDriver gives the runner of a driver's file.
+func (n *Node) loadDriver(ctx context.Context, digest string) (drivers.Runner, error) {
+	file, err := n.store.Blob(digest)
+	if err != nil {
+		return nil, fmt.Errorf("read driver %.12s: %w", digest, err)
+	}
+	return n.sandbox.Load(ctx, file)
+}
+
+func (n *Node) openBroker(context.Context) error {
+	n.keys = rpc.NewKeyring(n.store, n.log, n.metrics)
+	n.closeLater("keys", func(context.Context) error { return n.keys.Close() })
+	if n.conf.MQTT == "off" {
+		return nil
+	}
+	b, err := mqtt.Open(mqtt.Options{Addr: n.conf.MQTT, TLS: n.tls, Handler: deviceDoor{n}, AllowAnonymous: n.conf.allowAnonymousMQTT(),
+		Logger: n.log, Metrics: n.metrics})
+	if err != nil {
+		return fmt.Errorf("mqtt = %q: %w", n.conf.MQTT, err)
+	}
+	n.broker = b
+	n.engine.SetPublish(b.Publish)
+	n.closeLater("broker", func(context.Context) error { return b.Close() })
+	return nil
+}
+
+func (n *Node) joinCluster(ctx context.Context) error {
+	c, err := cluster.Start(ctx, cluster.Options{ID: n.self.id, Incarnation: n.self.incarnation, Name: n.conf.Name,
+		AvailabilityZone: n.conf.AvailabilityZone, Records: records{n.store}, Handler: n.engine, Logger: n.log,
+		Superseded: func() { n.fail(errors.New("another process runs as this node: is its data directory a copy?")) }})
+	if err != nil {
+		return err
+	}
+	n.cluster = c
+	n.engine.SetCluster(c)
+	n.closeLater("cluster", func(context.Context) error { return c.Close() })
+	return nil
+}
+
+func (n *Node) startActors(ctx context.Context) error {
+	if err := n.engine.Start(ctx); err != nil {
+		return err
+	}
+	n.closeLater("twins", n.engine.Drain)
+	return nil
+}
+
+// fail ends the node's work: Failed tells, Err says why. It may be called from any goroutine.
+func (n *Node) fail(err error) {
+	n.failOnce.Do(func() {
+		n.err = err
+		close(n.failed)
+	})
+}
+
+// Failed is closed when the node cannot go on; Err then says why. Whoever runs the node ends the process.
+func (n *Node) Failed() <-chan struct{} { return n.failed }
+
+// Err says why the node failed; nil before Failed is closed.
+func (n *Node) Err() error {
+	select {
+	case <-n.failed:
+		return n.err
+	default:
+		return nil
+	}
+}
+
+// Close stops the node: doors first, then the twins, which are written to the store, then what they stand on. It
+// returns when all is closed, or with what did not close before ctx ended.
+func (n *Node) Close(ctx context.Context) error {
+	var faults []error
+	for i := len(n.undo) - 1; i >= 0; i-- {
+		if err := n.undo[i].do(ctx); err != nil {
+			faults = append(faults, fmt.Errorf("close %s: %w", n.undo[i].name, err))
+		}
+	}
+	n.undo = nil
+	return errors.Join(faults...)
+}
+
+// Config is what the node was opened with.
+func (n *Node) Config() Config { return n.conf }
+
+// ID of the node, the same after every restart.
+func (n *Node) ID() string { return n.self.id }
+
+// URL of the API and the console.
+func (n *Node) URL() string {
+	scheme := "http://"
+	if n.tls != nil {
+		scheme = "https://"
+	}
+	return scheme + n.http.Addr().String()
+}
+
+// MQTTAddr is HOST:PORT of the broker, "" where there is none.
+func (n *Node) MQTTAddr() string {
+	if n.broker == nil {
+		return ""
+	}
+	return n.broker.Addr().String()
+}
+
+// HTTPClient trusts the node's certificate and reaches nothing else.
+func (n *Node) HTTPClient() *http.Client {
+	t := &http.Transport{MaxIdleConnsPerHost: 64}
+	if n.tls != nil {
+		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // this process's own door
+	}
+	return &http.Client{Transport: t}
+}
+
+func (n *Node) writeMetrics(w io.Writer) {
+	history.GatherNode(n.metrics)(w)
+}
