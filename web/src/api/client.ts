@@ -1,0 +1,34 @@
+import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-web";
+
+import { KeyService } from "../gen/pollux/v1/access_pb";
+import { ClusterService, WatchService } from "../gen/pollux/v1/cluster_pb";
+import { DriverService } from "../gen/pollux/v1/driver_pb";
+import { SiteService } from "../gen/pollux/v1/site_pb";
+import { TwinService } from "../gen/pollux/v1/twin_pb";
+import { key, signedOut } from "./session";
+
+const authorize: Interceptor = (next) => async (request) => {
+  const kept = key();
+  if (kept) request.header.set("Authorization", `Bearer ${kept}`);
+  try {
+    return await next(request);
+  } catch (error) {
+    if (ConnectError.from(error).code === Code.Unauthenticated) signedOut();
+    throw error;
+  }
+};
+
+/** Connect over the page's own origin, binary: a full table of twins is mostly numbers and times. */
+export const transport = createConnectTransport({
+  baseUrl: window.location.origin,
+  useBinaryFormat: true,
+  interceptors: [authorize],
+});
+
+export const twins = createClient(TwinService, transport);
+export const drivers = createClient(DriverService, transport);
+export const cluster = createClient(ClusterService, transport);
+export const sites = createClient(SiteService, transport);
+export const keys = createClient(KeyService, transport);
+export const records = createClient(WatchService, transport);

@@ -1,0 +1,39 @@
+import "@fontsource/ibm-plex-mono/latin-400.css";
+import "@fontsource/ibm-plex-sans/latin-400.css";
+import "@fontsource/ibm-plex-sans/latin-500.css";
+import "@fontsource/ibm-plex-sans/latin-600.css";
+import "@mantine/core/styles.css";
+import "@mantine/notifications/styles.css";
+import "./app.css";
+
+import { TransportProvider } from "@connectrpc/connect-query";
+import { MantineProvider } from "@mantine/core";
+import { Notifications } from "@mantine/notifications";
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+
+import { transport } from "./api/client";
+import { passing } from "./api/errors";
+import { App } from "./shell/App";
+import { theme } from "./theme";
+
+const queries = new QueryClient({
+  defaultOptions: {
+    queries: { retry: (failures, error) => failures < 2 && passing(error), staleTime: 2000, networkMode: "always" },
+    mutations: { networkMode: "always" },
+  },
+});
+
+createRoot(document.getElementById("root") as HTMLElement).render(
+  <StrictMode>
+    <MantineProvider theme={theme} defaultColorScheme="auto">
+      <TransportProvider transport={transport}>
+        <QueryClientProvider client={queries}>
+          <Notifications position="bottom-right" autoClose={5000} limit={4} />
+          <App />
+        </QueryClientProvider>
+      </TransportProvider>
+    </MantineProvider>
+  </StrictMode>,
+);

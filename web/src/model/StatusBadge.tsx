@@ -1,0 +1,29 @@
+import { Connection, Quality, type TwinStatus } from "../gen/pollux/v1/twin_pb";
+
+const connections: Record<Connection, { key: string; word: string }> = {
+  [Connection.UNSPECIFIED]: { key: "none", word: "Unknown" },
+  [Connection.NONE]: { key: "none", word: "No connection" },
+  [Connection.CONNECTING]: { key: "connecting", word: "Connecting" },
+  [Connection.CONNECTED]: { key: "connected", word: "Connected" },
+  [Connection.DISCONNECTED]: { key: "disconnected", word: "Disconnected" },
+  [Connection.STOPPED]: { key: "stopped", word: "Stopped" },
+};
+
+export const QUALITY: Record<Quality, string> = {
+  [Quality.UNSPECIFIED]: "unknown",
+  [Quality.GOOD]: "good",
+  [Quality.STALE]: "stale",
+  [Quality.BAD]: "bad",
+};
+
+/** How the twin stands with its device; a fault outweighs the connection. */
+export function StatusBadge({ status, stopped }: { status: TwinStatus | undefined; stopped?: boolean }) {
+  const connection = connections[stopped ? Connection.STOPPED : (status?.connection ?? Connection.UNSPECIFIED)];
+  const key = status?.fault ? "fault" : connection.key;
+  return (
+    <span className="status" data-status={key} title={status?.fault || connection.word}>
+      <i aria-hidden="true" />
+      {status?.fault ? "Fault" : connection.word}
+    </span>
+  );
+}

@@ -1,0 +1,111 @@
+import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+
+import { drivers, sites } from "../api/client";
+import type { Driver } from "../gen/pollux/v1/driver_pb";
+import type { Zone } from "../gen/pollux/v1/site_pb";
+import type { Twin } from "../gen/pollux/v1/twin_pb";
+import { splitDriver } from "./id";
+import { parseManifest, readModel, type Model } from "./thing";
+
+/** More records than a list in a dialogue is for; beyond it the console shows the first ones. */
+const most = 5000;
+
+async function all<T>(page: (token: string) => Promise<{ items: T[]; next: string }>): Promise<T[]> {
+  const items: T[] = [];
+  for (let token = ""; ; ) {
+    const got = await page(token);
+    items.push(...got.items);
+    token = got.next;
+    if (!token || items.length >= most) return items;
+  }
+}
+
+/** Every version of every driver. */
+export function useDrivers() {
+  return useQuery({
+    queryKey: ["drivers"],
+    queryFn: ({ signal }) =>
+      all<Driver>(async (pageToken) => {
+        const page = await drivers.listDrivers({ pageSize: 200, pageToken }, { signal });
+        return { items: page.drivers, next: page.nextPageToken };
+      }),
+    refetchInterval: 15_000,
+  });
+}
+
+export function useZones() {
+  return useQuery({
+    queryKey: ["zones"],
+    queryFn: ({ signal }) =>
+      all<Zone>(async (pageToken) => {
+        const page = await sites.listZones({ pageSize: 500, pageToken }, { signal });
+        return { items: page.zones, next: page.nextPageToken };
+      }),
+    staleTime: 30_000,
+  });
+}
+
+export interface DriverGroup {
+  name: string;
+  /** Newest first. */
+  versions: Driver[];
+  newest: Driver;
+}
+
+/** Drivers by name, versions newest first. */
+export function group(list: Driver[]): DriverGroup[] {
+  const byName = new Map<string, Driver[]>();
+  for (const driver of list) byName.set(driver.name, [...(byName.get(driver.name) ?? []), driver]);
+  return [...byName]
+    .sort(([a], [b]) => a.localeCompare(b))
+    .map(([name, versions]) => {
+      versions.sort((a, b) => compareVersions(b.version, a.version));
+      return { name, versions, newest: versions[0] as Driver };
+    });
+}
+
+/** The order of semantic versions: numbers by value, a pre-release before its release. */
+export function compareVersions(a: string, b: string): number {
+  const [coreA = "", preA] = a.split(/-(.*)/s);
+  const [coreB = "", preB] = b.split(/-(.*)/s);
+  const core = compareParts(coreA.split("."), coreB.split("."));
+  if (core !== 0) return core;
+  if (preA === undefined || preB === undefined) return Number(preA === undefined) - Number(preB === undefined);
+  return compareParts(preA.split("."), preB.split("."));
+}
+
+function compareParts(a: string[], b: string[]): number {
+  for (let i = 0; i < Math.max(a.length, b.length); i++) {
+    const x = a[i];
+    const y = b[i];
+    if (x === undefined || y === undefined) return x === undefined ? -1 : 1;
+    const numbers = /^\d+$/.test(x) && /^\d+$/.test(y);
+    const order = numbers ? Number(x) - Number(y) : x < y ? -1 : x > y ? 1 : 0;
+    if (order !== 0) return order;
+  }
+  return 0;
+}
+
+/** Finds the model of a twin's driver: by digest, else by name and version. */
+export type ModelOf = (twin: Pick<Twin, "driver" | "driverDigest">) => Model | undefined;
+
+export function useModels(): ModelOf {
+  const { data } = useDrivers();
+  return useMemo(() => {
+    const models = new Map<string, Model | undefined>();
+    for (const { newest, versions } of group(data ?? [])) {
+      for (const driver of versions) {
+        const raw = parseManifest(driver.manifestJson)?.model;
+        const model = raw && readModel(raw);
+        models.set(driver.digest, model);
+        models.set(`${driver.name}@${driver.version}`, model);
+        if (driver === newest) models.set(`${driver.name}@`, model);
+      }
+    }
+    return (twin) => {
+      const { name, version } = splitDriver(twin.driver);
+      return models.get(twin.driverDigest) ?? models.get(`${name}@${version}`);
+    };
+  }, [data]);
+}

@@ -1,0 +1,149 @@
+import "./twin.css";
+
+import { ActionIcon, Alert, Button, Loader, Tabs } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { useMemo, useState } from "react";
+import { Link, useSearchParams } from "wouter";
+
+import { twins } from "../../api/client";
+import { explain } from "../../api/errors";
+import type { Twin } from "../../gen/pollux/v1/twin_pb";
+import { useLiveState } from "../../live/store";
+import { useModels } from "../../model/catalog";
+import { parseModel, unknownProperty, type Model } from "../../model/thing";
+import { chartable, plain } from "../../model/value";
+import { BackIcon } from "../../shell/icons";
+import { Actions } from "./Actions";
+import { DeleteTwin } from "./DeleteTwin";
+import { Feed } from "./Feed";
+import { HistoryChart } from "./HistoryChart";
+import { Properties } from "./Properties";
+import { SettingsTab } from "./SettingsTab";
+import { StopButton } from "./StopButton";
+import { TwinHead } from "./TwinHead";
+import { useTwinWatch, type TwinWatch } from "./useTwinWatch";
+import { Wire } from "./Wire";
+
+/** One twin: what its device says, what was asked of it, what it can do, and every byte on its wire. */
+export function TwinRoom({ id }: { id: string }) {
+  const { data, error, isPending } = useQuery({
+    queryKey: ["twin", id],
+    queryFn: ({ signal }) => twins.getTwin({ id, model: true }, { signal }),
+    refetchInterval: 10_000,
+  });
+  const watch = useTwinWatch(id);
+  const twin = data?.twin;
+
+  if (!twin || watch.deleted) {
+    return (
+      <div className="empty">
+        {isPending && !watch.deleted ? (
+          <Loader size="sm" aria-label="Loading" />
+        ) : (
+          <>
+            <b>{watch.deleted ? `${id} was deleted.` : explain(error)}</b>
+            <Button component={Link} href="/twins" variant="default">
+              All twins
+            </Button>
+          </>
+        )}
+      </div>
+    );
+  }
+  return <Loaded twin={twin} watch={watch} />;
+}
+
+function Loaded({ twin, watch }: { twin: Twin; watch: TwinWatch }) {
+  const [params, setParams] = useSearchParams();
+  const tab = params.get("tab") ?? "live";
+  const [deleting, setDeleting] = useState(false);
+  const state = useLiveState(watch.states, twin.id) ?? twin.state;
+  const model = useTwinModel(twin);
+
+  return (
+    <>
+      <header className="room-head">
+        <ActionIcon component={Link} href="/twins" variant="subtle" color="gray" aria-label="All twins">
+          <BackIcon />
+        </ActionIcon>
+        <TwinHead twin={twin} state={state} title={model.title} />
+        <div className="head-actions">
+          <StopButton twin={twin} />
+          <Button variant="default" onClick={() => setDeleting(true)}>
+            Delete
+          </Button>
+        </div>
+      </header>
+      {state?.status?.fault && (
+        <Alert color="red" variant="light" className="fault-alert" role="alert">
+          {state.status.fault}
+        </Alert>
+      )}
+      <Tabs
+        value={tab}
+        onChange={(t) => setParams(t && t !== "live" ? { tab: t } : {}, { replace: true })}
+        keepMounted={false}
+        className="twin-tabs"
+      >
+        <Tabs.List>
+          <Tabs.Tab value="live">Live</Tabs.Tab>
+          <Tabs.Tab value="wire">Wire</Tabs.Tab>
+          <Tabs.Tab value="settings">Settings</Tabs.Tab>
+        </Tabs.List>
+        <Tabs.Panel value="live">
+          <Live twin={twin} watch={watch} model={model} />
+        </Tabs.Panel>
+        <Tabs.Panel value="wire">
+          <Wire id={twin.id} />
+        </Tabs.Panel>
+        <Tabs.Panel value="settings">
+          <SettingsTab key={String(twin.revision)} twin={twin} />
+        </Tabs.Panel>
+      </Tabs>
+      <DeleteTwin twin={twin} opened={deleting} onClose={() => setDeleting(false)} />
+    </>
+  );
+}
+
+function Live({ twin, watch, model }: { twin: Twin; watch: TwinWatch; model: Model }) {
+  const state = useLiveState(watch.states, twin.id) ?? twin.state;
+  const names = Object.keys(state?.properties ?? {})
+    .sort()
+    .join("\n");
+  // The model's properties, then those that the twin has beyond its model.
+  const properties = useMemo(() => {
+    const known = new Set(model.properties.map((p) => p.name));
+    const others = names.split("\n").filter((name) => name && !known.has(name));
+    return [...model.properties, ...others.map((name) => unknownProperty(name, true))];
+  }, [model, names]);
+  const [picked, setPicked] = useState<string>();
+  const drawn =
+    properties.find((p) => p.name === picked) ??
+    properties.find((p) => p.numeric && chartable(plain(state?.properties[p.name]?.value)) !== undefined && p.schema.type !== "boolean") ??
+    properties.find((p) => p.numeric && state?.properties[p.name]);
+
+  return (
+    <div className="twin-grid">
+      <div className="twin-main">
+        <Properties twin={twin} state={state} properties={properties} drawn={drawn?.name} onDraw={setPicked} />
+        {drawn && (
+          <HistoryChart key={drawn.name} id={twin.id} property={drawn} current={state?.properties[drawn.name]} samples={watch.samples} />
+        )}
+      </div>
+      <div className="twin-side">
+        <Actions id={twin.id} actions={model.actions} queued={state?.queued ?? 0} stopped={twin.stopped} />
+        <Feed feed={watch.feed} />
+      </div>
+    </div>
+  );
+}
+
+/** The model that the twin refined, else its driver's. */
+function useTwinModel(twin: Twin): Model {
+  const modelOf = useModels();
+  const refined = twin.state?.modelJson;
+  return useMemo(
+    () => parseModel(refined) ?? modelOf(twin) ?? { title: "", properties: [], actions: [], events: [] },
+    [refined, modelOf, twin],
+  );
+}

@@ -1,0 +1,164 @@
+import { Alert, Autocomplete, Button, Modal, Select, TagsInput, TextInput } from "@mantine/core";
+import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
+import { useQueryClient } from "@tanstack/react-query";
+import { useState, type FormEvent } from "react";
+import { useLocation } from "wouter";
+
+import { twins } from "../../api/client";
+import { explain } from "../../api/errors";
+import type { Driver } from "../../gen/pollux/v1/driver_pb";
+import { group, useDrivers, useZones } from "../../model/catalog";
+import { full, twinPath } from "../../model/id";
+import { parseManifest } from "../../model/thing";
+import { check } from "../../schema/check";
+import { SchemaForm } from "../../schema/Form";
+import { initial, type Problems } from "../../schema/types";
+
+interface Props {
+  opened: boolean;
+  onClose: () => void;
+  /** Chosen when the dialogue opens. */
+  driver?: string;
+}
+
+export function CreateTwin({ opened, onClose, driver }: Props) {
+  return (
+    <Modal opened={opened} onClose={onClose} title="Create twin" size="lg" closeButtonProps={{ "aria-label": "Close" }}>
+      <CreateForm onClose={onClose} preset={driver} />
+    </Modal>
+  );
+}
+
+const idPattern = /^([a-z0-9][a-z0-9._-]{0,127}\/)?[a-z0-9][a-z0-9._-]{0,127}$/;
+
+function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string }) {
+  const { data: list, isPending } = useDrivers();
+  const { data: zones } = useZones();
+  const [, go] = useLocation();
+  const queries = useQueryClient();
+  const [id, setId] = useState("");
+  const [driver, setDriver] = useState(preset ?? "");
+  const [uri, setUri] = useState("");
+  const [zone, setZone] = useState("");
+  const [labels, setLabels] = useState<string[]>([]);
+  const [settings, setSettings] = useState<JsonValue>();
+  const [problems, setProblems] = useState<Problems>({});
+  const [trouble, setTrouble] = useState<string>();
+  const [busy, setBusy] = useState(false);
+
+  const groups = group(list ?? []);
+  const chosen = find(list ?? [], driver, groups);
+  const manifest = parseManifest(chosen?.manifestJson);
+  const schema = manifest?.settings;
+  const value = settings ?? (schema && initial(schema)) ?? {};
+  const scheme = manifest?.transport?.scheme;
+  const wantsUri = scheme !== undefined && scheme !== "mqtt";
+
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    const found: Problems = schema ? check(schema, value) : {};
+    if (!idPattern.test(id)) found["#id"] = "a to z, digits, dot, dash, underscore; `project/name`, or a bare name";
+    if (!chosen) found["#driver"] = "is needed";
+    if (wantsUri && !uri.trim()) found["#uri"] = "is needed";
+    setProblems(found);
+    setTrouble(undefined);
+    if (Object.keys(found).length > 0) return;
+    setBusy(true);
+    try {
+      const { twin } = await twins.createTwin({
+        twin: {
+          id: full(id),
+          driver,
+          uri: wantsUri ? uri.trim() : "",
+          settings: value as JsonObject,
+          zone: zone && full(zone),
+          labels: Object.fromEntries(labels.map((l) => [l.slice(0, l.indexOf("=")), l.slice(l.indexOf("=") + 1)])),
+        },
+      });
+      await queries.invalidateQueries({ queryKey: ["twins"] });
+      onClose();
+      go(twinPath(twin?.id ?? full(id)));
+    } catch (error) {
+      setTrouble(explain(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+
+  return (
+    <form onSubmit={(e) => void submit(e)} className="stack" noValidate aria-label="Create twin">
+      <div className="columns">
+        <TextInput
+          label="Id"
+          withAsterisk
+          data-autofocus
+          placeholder="lecture-hall/projector-1"
+          description="project/name; a bare name is of the project default"
+          value={id}
+          error={problems["#id"]}
+          onChange={(e) => setId(e.currentTarget.value.trim())}
+        />
+        <Select
+          label="Driver"
+          withAsterisk
+          searchable
+          description={chosen ? `${chosen.title || chosen.name}, version ${chosen.version}` : "newest version, or one that stays"}
+          placeholder={isPending ? "Loading" : groups.length ? "Choose" : "No driver yet: add one in Drivers"}
+          value={driver || null}
+          error={problems["#driver"]}
+          data={groups.flatMap((g) => [
+            { value: g.name, label: `${g.name} (newest)` },
+            ...g.versions.map((v) => ({ value: `${v.name}@${v.version}`, label: `${v.name}@${v.version}` })),
+          ])}
+          onChange={(v) => {
+            setDriver(v ?? "");
+            setSettings(undefined);
+            setProblems({});
+          }}
+        />
+        {wantsUri && (
+          <TextInput
+            label="Address"
+            withAsterisk
+            className="wide"
+            placeholder={`${scheme}://10.0.0.7${manifest?.transport?.default_port ? `:${manifest.transport.default_port}` : ""}`}
+            value={uri}
+            error={problems["#uri"]}
+            onChange={(e) => setUri(e.currentTarget.value)}
+          />
+        )}
+        <Autocomplete label="Zone" placeholder="none" data={(zones ?? []).map((z) => z.id)} value={zone} onChange={setZone} />
+        <TagsInput
+          label="Labels"
+          placeholder={labels.length ? "" : "key=value, Enter"}
+          value={labels}
+          onChange={(l) => setLabels(l.filter((x) => x.indexOf("=") > 0))}
+        />
+      </div>
+      {schema?.properties && Object.keys(schema.properties).length > 0 && (
+        <section className="settings-box" aria-label="Settings">
+          <h3>Settings</h3>
+          <SchemaForm key={driver} schema={schema} value={value} onChange={(v) => setSettings(v ?? {})} problems={problems} />
+        </section>
+      )}
+      {trouble && (
+        <Alert color="red" role="alert" variant="light">
+          {trouble}
+        </Alert>
+      )}
+      <div className="actions">
+        <Button variant="default" onClick={onClose}>
+          Cancel
+        </Button>
+        <Button type="submit" loading={busy}>
+          Create
+        </Button>
+      </div>
+    </form>
+  );
+}
+
+function find(list: Driver[], driver: string, groups: ReturnType<typeof group>): Driver | undefined {
+  if (!driver) return undefined;
+  return list.find((d) => `${d.name}@${d.version}` === driver) ?? groups.find((g) => g.name === driver)?.newest;
+}

@@ -1,0 +1,83 @@
+import { Center, Loader } from "@mantine/core";
+import { useEffect, useState } from "react";
+import { Redirect, Route, Switch } from "wouter";
+
+import { cluster } from "../api/client";
+import { explain, passing } from "../api/errors";
+import { report } from "../api/link";
+import { signedIn, useSession } from "../api/session";
+import { backoff } from "../api/stream";
+import { DriversRoom } from "../rooms/drivers/DriversRoom";
+import { NodesRoom } from "../rooms/nodes/NodesRoom";
+import { TwinRoom } from "../rooms/twin/TwinRoom";
+import { TwinsRoom } from "../rooms/twins/TwinsRoom";
+import { Shell } from "./Shell";
+import { SignIn } from "./SignIn";
+
+/** Asks the node once who we are; every later refusal comes through the transport. */
+function useFirstCall() {
+  const session = useSession();
+  const [trouble, setTrouble] = useState<string>();
+  useEffect(() => {
+    if (session !== "unknown") return;
+    let failures = 0;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const ended = new AbortController();
+    const ask = async () => {
+      try {
+        await cluster.getStatus({}, { signal: ended.signal });
+        signedIn();
+      } catch (error) {
+        if (ended.signal.aborted) return;
+        setTrouble(explain(error));
+        if (passing(error)) timer = setTimeout(() => void ask(), backoff(++failures));
+      }
+    };
+    void ask();
+    return () => {
+      ended.abort();
+      clearTimeout(timer);
+      report("first", null);
+    };
+  }, [session]);
+  return { session, trouble };
+}
+
+export function App() {
+  const { session, trouble } = useFirstCall();
+  if (session === "out") return <SignIn />;
+  if (session === "unknown") {
+    return (
+      <Center mih="100dvh" className="muted">
+        {trouble ?? <Loader size="sm" aria-label="Loading" />}
+      </Center>
+    );
+  }
+  return (
+    <Shell>
+      <Switch>
+        <Route path="/twins/:project/:name">
+          {({ project, name }) => <TwinRoom key={`${project}/${name}`} id={`${decode(project)}/${decode(name)}`} />}
+        </Route>
+        <Route path="/twins">
+          <TwinsRoom />
+        </Route>
+        <Route path="/drivers/:name?">{({ name }) => <DriversRoom name={name && decode(name)} />}</Route>
+        <Route path="/nodes">
+          <NodesRoom />
+        </Route>
+        <Route>
+          <Redirect to="/twins" replace />
+        </Route>
+      </Switch>
+    </Shell>
+  );
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}

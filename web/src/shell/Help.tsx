@@ -1,0 +1,36 @@
+import { Kbd, Modal, Table } from "@mantine/core";
+
+const keys: [string[], string][] = [
+  [["g", "t"], "Twins"],
+  [["g", "d"], "Drivers"],
+  [["g", "n"], "Nodes"],
+  [["/"], "Filter the twins"],
+  [["c"], "Create a twin"],
+  [["↑", "↓"], "Move through the table"],
+  [["Enter"], "Open the twin"],
+  [["Esc"], "Leave the dialogue, clear the filter"],
+  [["?"], "This list"],
+];
+
+export function Help({ opened, onClose }: { opened: boolean; onClose: () => void }) {
+  return (
+    <Modal opened={opened} onClose={onClose} title="Keyboard" size="sm" closeButtonProps={{ "aria-label": "Close" }}>
+      <Table withRowBorders={false} verticalSpacing={4}>
+        <Table.Tbody>
+          {keys.map(([combination, what]) => (
+            <Table.Tr key={what}>
+              <Table.Td w={110}>
+                {combination.map((k) => (
+                  <Kbd key={k} size="xs" mr={4}>
+                    {k}
+                  </Kbd>
+                ))}
+              </Table.Td>
+              <Table.Td>{what}</Table.Td>
+            </Table.Tr>
+          ))}
+        </Table.Tbody>
+      </Table>
+    </Modal>
+  );
+}

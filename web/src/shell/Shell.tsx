@@ -1,0 +1,106 @@
+import { ActionIcon, Menu, Tooltip, useMantineColorScheme } from "@mantine/core";
+import { useState, type ReactNode } from "react";
+import { Link, useLocation } from "wouter";
+
+import { dropKey, signedOut } from "../api/session";
+import { Help } from "./Help";
+import { DriversIcon, ExitIcon, KeyboardIcon, MoonIcon, NodesIcon, SunIcon, SystemIcon, TwinsIcon } from "./icons";
+import { LinkBadge, LinkBanner } from "./LinkBadge";
+import { Logo } from "./Logo";
+import { useShortcuts } from "./shortcuts";
+
+const rooms = [
+  { path: "/twins", name: "Twins", icon: TwinsIcon },
+  { path: "/drivers", name: "Drivers", icon: DriversIcon },
+  { path: "/nodes", name: "Nodes", icon: NodesIcon },
+];
+
+/** The frame of every room: the rail with the rooms, and a line on top when the node is out of reach. */
+export function Shell({ children }: { children: ReactNode }) {
+  const [path, go] = useLocation();
+  const [help, setHelp] = useState(false);
+  useShortcuts({
+    "g t": () => go("/twins"),
+    "g d": () => go("/drivers"),
+    "g n": () => go("/nodes"),
+    "?": () => setHelp(true),
+  });
+  return (
+    <div className="shell">
+      <a className="skip" href="#room">
+        Skip to the room
+      </a>
+      <nav className="rail" aria-label="Rooms">
+        <Link href="/twins" className="rail-logo" aria-label="Pollux">
+          <Logo />
+        </Link>
+        {rooms.map((room) => (
+          <Link
+            key={room.path}
+            href={room.path}
+            className="rail-item"
+            aria-current={path === room.path || path.startsWith(`${room.path}/`) ? "page" : undefined}
+          >
+            <room.icon size={20} />
+            <span>{room.name}</span>
+          </Link>
+        ))}
+        <div className="rail-foot">
+          <LinkBadge />
+          <Tooltip label="Keyboard" position="right">
+            <ActionIcon variant="subtle" color="gray" aria-label="Keyboard shortcuts" visibleFrom="sm" onClick={() => setHelp(true)}>
+              <KeyboardIcon />
+            </ActionIcon>
+          </Tooltip>
+          <Scheme />
+          <Tooltip label="Sign out" position="right">
+            <ActionIcon variant="subtle" color="gray" aria-label="Sign out" onClick={() => void signOut()}>
+              <ExitIcon />
+            </ActionIcon>
+          </Tooltip>
+        </div>
+      </nav>
+      <div className="stage">
+        <LinkBanner />
+        <main id="room" className="room" tabIndex={-1}>
+          {children}
+        </main>
+      </div>
+      <Help opened={help} onClose={() => setHelp(false)} />
+    </div>
+  );
+}
+
+/** Forgets the key; the cookie is the node's, so the node is asked to drop it. */
+async function signOut() {
+  dropKey();
+  await fetch("/logout", { method: "POST", credentials: "same-origin" }).catch(() => undefined);
+  signedOut();
+}
+
+const schemes = [
+  { value: "light", name: "Light", icon: SunIcon },
+  { value: "dark", name: "Dark", icon: MoonIcon },
+  { value: "auto", name: "As the system", icon: SystemIcon },
+] as const;
+
+function Scheme() {
+  const { colorScheme, setColorScheme } = useMantineColorScheme();
+  const current = schemes.find((s) => s.value === colorScheme) ?? schemes[2];
+  return (
+    <Menu position="right-end" shadow="md" width={160}>
+      <Menu.Target>
+        <ActionIcon variant="subtle" color="gray" aria-label={`Colours: ${current.name}`}>
+          <current.icon />
+        </ActionIcon>
+      </Menu.Target>
+      <Menu.Dropdown>
+        {schemes.map((s) => (
+          <Menu.Item key={s.value} leftSection={<s.icon />} onClick={() => setColorScheme(s.value)} aria-current={s === current}>
+            {s.name}
+          </Menu.Item>
+        ))}
+      </Menu.Dropdown>
+    </Menu>
+  );
+}

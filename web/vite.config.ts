@@ -1,0 +1,20 @@
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vite";
+
+// A node to develop against: POLLUX_URL=http://127.0.0.1:8080 npm run dev
+const node = process.env.POLLUX_URL ?? "http://127.0.0.1:8080";
+
+export default defineConfig({
+  plugins: [react()],
+  build: {
+    outDir: "dist",
+    emptyOutDir: false, // dist/README is kept; `prebuild` empties the rest
+    target: "es2022",
+    chunkSizeWarningLimit: 900,
+    reportCompressedSize: false,
+    assetsInlineLimit: 0,
+  },
+  server: {
+    proxy: Object.fromEntries(["/pollux.v1.", "/victoria", "/login", "/logout"].map((path) => [path, { target: node }])),
+  },
+});
