@@ -1,0 +1,493 @@
+package storage
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// batcher packs transactions into entries. While an entry is on its way the transactions gather, so that the entries grow
+// with the load. What is in flight is bounded in bytes, and the bound follows the log's speed: it shrinks while
+// transactions take longer than slowCommit and grows while they are quicker than quickCommit and the bound is felt.
+type batcher struct {
+	s *Store
+
+	mu          sync.Mutex
+	proposer    Proposer // nil: not started
+	node        string
+	incarnation uint64
+	closed      bool
+
+	queue  []*waiting
+	queued int // bytes of queue
+	bytes  int // bytes of queue and of the entries in flight
+	limit  int
+	// pressed: the bound refused somebody since it last changed.
+	pressed bool
+	room    chan struct{} // closed when bytes shrink; nil: nobody waits
+
+	sequence uint64 // of the next entry
+	flying   map[uint64]*proposal
+
+	kick chan struct{}
+	stop chan struct{}
+	wg   sync.WaitGroup
+	pack *packer
+}
+
+// waiting is one submitted transaction.
+type waiting struct {
+	buf   []byte // guards and writes, then samples
+	split int    // where the samples begin
+	done  func(Result)
+	start time.Time
+}
+
+// proposal is an entry in flight.
+type proposal struct {
+	sequence uint64
+	entry    []byte
+	txns     []*waiting
+	size     int
+	start    time.Time
+	deadline time.Time
+	backoff  time.Duration
+	// unsure: an attempt ended without saying whether the entry is in the log.
+	unsure bool
+}
+
+const (
+	slowCommit  = 200 * time.Millisecond
+	quickCommit = 100 * time.Millisecond
+	// minLimit is the least that the bound in flight shrinks to, in bytes: one full entry.
+	minLimit = maxEntry
+	// pipelineAbove is what must have gathered, in bytes, for an entry to leave while others are in flight.
+	pipelineAbove = 24 << 10
+	// keepBuffer is the largest buffer that is kept for another transaction, in bytes.
+	keepBuffer = 16 << 10
+)
+
+var waitingPool = sync.Pool{New: func() any { return new(waiting) }}
+
+var (
+	errNotStarted = fmt.Errorf("store not started: %w", ErrBusy)
+	errNoRoom     = fmt.Errorf("%w", ErrBusy)
+)
+
+func newBatcher(s *Store) (*batcher, error) {
+	p, err := newPacker()
+	if err != nil {
+		return nil, err
+	}
+	return &batcher{
+		s: s, limit: s.o.MaxInFlightBytes, sequence: 1, flying: map[uint64]*proposal{}, pack: p,
+		kick: make(chan struct{}, 1), stop: make(chan struct{}),
+	}, nil
+}
+
+type batcherStats struct{ bytes, limit, proposals int }
+
+func (b *batcher) stats() batcherStats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return batcherStats{bytes: b.bytes, limit: b.limit, proposals: len(b.flying)}
+}
+
+func (b *batcher) start(p Proposer, node string, incarnation uint64) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return ErrClosed
+	case b.proposer != nil:
+		return errors.New("start store: started already")
+	}
+	b.proposer, b.node, b.incarnation = p, node, incarnation
+	b.wg.Add(1)
+	go b.run()
+	return nil
+}
+
+// submit takes a transaction; see Store.Submit.
+func (b *batcher) submit(t *Txn, done func(Result)) error {
+	w := waitingPool.Get().(*waiting)
+	if err := w.encode(t); err != nil {
+		w.free()
+		return err
+	}
+	w.done = done
+	w.start = time.Now()
+	size := len(w.buf)
+	b.mu.Lock()
+	err := b.admit(size)
+	if err == nil {
+		b.queue = append(b.queue, w)
+		b.queued += size
+		b.bytes += size
+	}
+	b.mu.Unlock()
+	if err != nil {
+		w.free()
+		return err
+	}
+	select {
+	case b.kick <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (b *batcher) admit(size int) error {
+	switch {
+	case b.closed:
+		return ErrClosed
+	case b.proposer == nil:
+		return errNotStarted
+	case b.bytes > 0 && b.bytes+size > b.limit:
+		b.pressed = true
+		b.s.m.busy.Inc()
+		return errNoRoom
+	}
+	return b.s.fatal.err()
+}
+
+func (w *waiting) encode(t *Txn) error {
+	var err error
+	if w.buf, err = appendTxn(w.buf[:0], t); err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	w.split = len(w.buf)
+	if len(t.Samples) > 0 {
+		w.buf = appendSamples(w.buf, t.Samples)
+	}
+	if len(w.buf) > maxTxn {
+		return fmt.Errorf("submit: a transaction of %d bytes, %d are allowed: %w", len(w.buf), maxTxn, ErrTooLarge)
+	}
+	return nil
+}
+
+func (w *waiting) free() {
+	if cap(w.buf) > keepBuffer {
+		w.buf = nil
+	}
+	w.done = nil
+	waitingPool.Put(w)
+}
+
+// commit is submit that waits for room and for the result; see Store.Commit.
+func (b *batcher) commit(ctx context.Context, t *Txn) (uint64, error) {
+	got := make(chan Result, 1)
+	done := func(r Result) { got <- r }
+	err := b.submit(t, done)
+	for err == errNoRoom {
+		// Asked for before the next try, so that no room made meanwhile is missed.
+		room := b.roomAhead()
+		if err = b.submit(t, done); err != errNoRoom {
+			break
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return 0, fmt.Errorf("commit: %w: %w", ErrBusy, ctx.Err())
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case r := <-got:
+		return r.Revision, r.Err
+	case <-ctx.Done():
+		return 0, fmt.Errorf("commit: %w: %w", ErrUnknown, ctx.Err())
+	}
+}
+
+// roomAhead is closed the next time that something in flight is settled.
+func (b *batcher) roomAhead() chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.room == nil {
+		b.room = make(chan struct{})
+		if b.closed {
+			close(b.room)
+		}
+	}
+	return b.room
+}
+
+// run proposes until the store closes.
+func (b *batcher) run() {
+	defer b.wg.Done()
+	last := 0
+	for {
+		select {
+		case <-b.kick:
+		case <-b.stop:
+			return
+		}
+		for {
+			// Callers that were just answered are about to submit again: let them, rather than send the first of them alone.
+			if b.waitingCount() < last {
+				runtime.Gosched()
+			}
+			p := b.next()
+			if p == nil {
+				break
+			}
+			last = len(p.txns)
+			b.propose(p)
+		}
+	}
+}
+
+func (b *batcher) waitingCount() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue)
+}
+
+// next makes an entry of what waits, if one may leave now.
+func (b *batcher) next() *proposal {
+	b.mu.Lock()
+	if len(b.queue) == 0 || b.closed || !b.mayLeave() {
+		b.mu.Unlock()
+		return nil
+	}
+	n, size := 0, 0
+	budget := b.s.o.MaxEntryBytes - len(b.node) - 64
+	for n < len(b.queue) {
+		// Each transaction has up to three lengths and numbers around it.
+		c := len(b.queue[n].buf) + 12
+		if n > 0 && size+c > budget {
+			break
+		}
+		size += c
+		n++
+	}
+	txns := append([]*waiting(nil), b.queue[:n]...)
+	rest := copy(b.queue, b.queue[n:])
+	clear(b.queue[rest:])
+	b.queue = b.queue[:rest]
+	p := &proposal{sequence: b.sequence, txns: txns}
+	for _, w := range txns {
+		p.size += len(w.buf)
+	}
+	b.queued -= p.size
+	b.sequence++
+	b.flying[p.sequence] = p
+	b.mu.Unlock()
+	b.encode(p, size)
+	return p
+}
+
+// mayLeave says whether another entry may be in flight now.
+func (b *batcher) mayLeave() bool {
+	n := len(b.flying)
+	if n == 0 {
+		return true
+	}
+	if n >= b.s.o.MaxProposals || b.queued < pipelineAbove {
+		return false
+	}
+	// The state machine remembers the last windowSize entries: one that is tried again must not be further back.
+	for sequence := range b.flying {
+		if b.sequence-sequence >= windowSize/2 {
+			return false
+		}
+	}
+	return true
+}
+
+// encode writes the entry. Only run's goroutine calls it.
+func (b *batcher) encode(p *proposal, size int) {
+	txns := 0
+	chunk := []byte(nil)
+	last := -1
+	for i, w := range p.txns {
+		txns += uvarintLen(uint64(w.split)) + w.split
+		if w.split < len(w.buf) {
+			chunk = binary.AppendUvarint(chunk, uint64(i-last-1))
+			chunk = appendBytes(chunk, w.buf[w.split:])
+			last = i
+		}
+	}
+	e := make([]byte, 0, size+len(b.node)+64)
+	e = appendEntryHeader(e, b.node, b.incarnation, p.sequence, len(p.txns), txns)
+	for _, w := range p.txns {
+		e = appendBytes(e, w.buf[:w.split])
+	}
+	p.entry = b.pack.appendChunk(e, chunk)
+	p.start = time.Now()
+	p.deadline = p.start.Add(b.s.o.RetryFor)
+	m := b.s.m
+	m.proposals.Inc()
+	m.txns.Add(len(p.txns))
+	m.entryBytes.Add(len(p.entry))
+	m.entryTxns.Update(float64(len(p.txns)))
+}
+
+func (b *batcher) propose(p *proposal) {
+	b.proposer.Propose(p.entry, func(applied any, err error) { b.answered(p, applied, err) })
+}
+
+// answered takes what became of a proposal.
+func (b *batcher) answered(p *proposal, applied any, err error) {
+	var res results
+	if err == nil {
+		switch a := applied.(type) {
+		case []byte:
+			res, err = decodeResults(a)
+			if err == nil && res.count != len(p.txns) {
+				err = errMalformed("result")
+			}
+			if err != nil {
+				err = fmt.Errorf("%w: %w", ErrUnknown, err)
+			}
+		case error:
+			err = fmt.Errorf("%w: %w", ErrUnknown, a)
+		default:
+			err = fmt.Errorf("%w: the state machine answered %T", ErrUnknown, applied)
+		}
+	}
+	if err == nil {
+		if res.status == resultStale {
+			b.settle(p, nil, fmt.Errorf("%w: a newer run of this node has taken its place", ErrUnknown))
+			return
+		}
+		b.s.whenApplied(res.index, func() { b.settle(p, &res, nil) })
+		return
+	}
+	p.unsure = p.unsure || errors.Is(err, ErrUnknown)
+	if b.again(p) {
+		return
+	}
+	if p.unsure && !errors.Is(err, ErrUnknown) {
+		err = fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	b.settle(p, nil, err)
+}
+
+// again proposes p once more after a while, unless its time is over. The state machine sees to it that it applies once.
+func (b *batcher) again(p *proposal) bool {
+	b.mu.Lock()
+	over := b.closed
+	b.mu.Unlock()
+	if over || b.s.fatal.err() != nil {
+		return false
+	}
+	p.backoff = min(max(2*p.backoff, 5*time.Millisecond), 250*time.Millisecond)
+	if time.Now().Add(p.backoff).After(p.deadline) {
+		return false
+	}
+	b.s.m.retries.Inc()
+	time.AfterFunc(p.backoff, func() { b.propose(p) })
+	return true
+}
+
+// settle answers the transactions of p and makes room.
+func (b *batcher) settle(p *proposal, res *results, err error) {
+	now := time.Now()
+	b.mu.Lock()
+	if _, ok := b.flying[p.sequence]; !ok {
+		b.mu.Unlock()
+		return
+	}
+	delete(b.flying, p.sequence)
+	b.bytes -= p.size
+	b.adapt(now.Sub(p.txns[0].start))
+	room := b.room
+	b.room = nil
+	b.mu.Unlock()
+	if room != nil {
+		close(room)
+	}
+	select {
+	case b.kick <- struct{}{}:
+	default:
+	}
+	if err != nil {
+		b.s.m.unknown.Add(len(p.txns))
+	}
+	b.answer(p, res, err, now)
+}
+
+// adapt moves the bound after a transaction has taken this long.
+func (b *batcher) adapt(took time.Duration) {
+	switch {
+	case took > slowCommit:
+		b.limit = max(minLimit, b.limit-b.limit/8)
+	case took < quickCommit && b.pressed:
+		b.limit = min(b.s.o.MaxInFlightBytes, b.limit+b.limit/16)
+	default:
+		return
+	}
+	b.pressed = false
+}
+
+func (b *batcher) answer(p *proposal, res *results, err error, now time.Time) {
+	h := b.s.m.commit
+	refused, revision := []refusal(nil), uint64(0)
+	if res != nil {
+		refused, revision = res.refused, res.base
+	}
+	for i, w := range p.txns {
+		h.Update(now.Sub(w.start).Seconds())
+		r := Result{Err: err}
+		switch {
+		case err != nil:
+		case len(refused) > 0 && refused[0].txn == i:
+			r.Err = w.refusedBy(refused[0])
+			refused = refused[1:]
+		default:
+			revision++
+			r.Revision = revision
+		}
+		done := w.done
+		w.free()
+		done(r)
+	}
+}
+
+// refusedBy names the guard.
+func (w *waiting) refusedBy(f refusal) error {
+	r := reader{b: w.buf[:w.split]}
+	for i := range r.guards() {
+		if g := r.guard(); i == f.guard {
+			return &GuardError{Guard: i, Table: Table(g.table), Key: string(g.key), Revision: f.revision}
+		}
+	}
+	return ErrGuard
+}
+
+// close fails what waits with ErrClosed and what is in flight with ErrUnknown.
+func (b *batcher) close() {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return
+	}
+	b.closed = true
+	queue, room := b.queue, b.room
+	b.queue, b.room = nil, nil
+	flying := make([]*proposal, 0, len(b.flying))
+	for _, p := range b.flying {
+		flying = append(flying, p)
+	}
+	b.mu.Unlock()
+	close(b.stop)
+	b.wg.Wait()
+	if room != nil {
+		close(room)
+	}
+	for _, p := range flying {
+		b.settle(p, nil, fmt.Errorf("%w: %w", ErrUnknown, ErrClosed))
+	}
+	for _, w := range queue {
+		w.done(Result{Err: ErrClosed})
+	}
+	_ = b.pack.enc.Close()
+}
