@@ -1,0 +1,5 @@
+package history
+
+func childFeed() error   { return nil }
+func childRemote() error { return nil }
+func childFill() error   { return nil }

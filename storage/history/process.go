@@ -1,0 +1,113 @@
+package history
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/VictoriaMetrics/VictoriaMetrics/lib/logger"
+)
+
+// VictoriaMetrics as a library belongs to the process: its flags, logger, storage and caches are variables of its
+// packages. What this file holds mirrors that; it is the only such state here.
+var process struct {
+	mu sync.Mutex
+	// embedded: an Embedded is open.
+	embedded bool
+	// prepared: the logger writes to us, and the flags count as parsed.
+	prepared bool
+	// memory is what memory.allowedBytes was at the first use, in bytes. VictoriaMetrics reads it only once.
+	memory int64
+	// log is where VictoriaMetrics' lines go now. Its goroutines may outlive the one who set it.
+	log atomic.Pointer[slog.Logger]
+}
+
+// prepare sets what VictoriaMetrics' libraries need before anything else of them is used. process.mu must be held.
+func prepare(log *slog.Logger, memory int64) error {
+	process.log.Store(log)
+	if process.prepared {
+		if process.memory != memory {
+			log.Warn("history memory limit holds from the first use in this process on",
+				"limit_bytes", process.memory, "asked_bytes", memory)
+		}
+		return nil
+	}
+	level := "WARN"
+	if log.Enabled(context.Background(), slog.LevelDebug) {
+		level = "INFO"
+	}
+	err := setFlags(map[string]string{
+		"memory.allowedBytes":        fmt.Sprint(memory),
+		"loggerLevel":                level,
+		"loggerFormat":               "default", // its panics can be recovered, unlike those of "json"
+		"loggerDisableTimestamps":    "true",
+		"loggerErrorsPerSecondLimit": "10",
+		"loggerWarnsPerSecondLimit":  "10",
+	})
+	if err != nil {
+		return err
+	}
+	logger.SetOutputForTests(logBridge{})
+	process.prepared, process.memory = true, memory
+	return nil
+}
+
+// setFlags sets VictoriaMetrics' flags as its command line would.
+//
+// Its packages refuse to work until the process' flags are parsed. A program that reads its own command line otherwise
+// never parses them; then an empty list counts. A test binary has parsed them, or will when its tests run: what is
+// parsed already is left alone.
+func setFlags(values map[string]string) error {
+	for name, value := range values {
+		if err := flag.Set(name, value); err != nil {
+			return fmt.Errorf("set victoriametrics flag %s=%q: %w", name, value, err)
+		}
+	}
+	if flag.Parsed() {
+		return nil
+	}
+	if err := flag.CommandLine.Parse(nil); err != nil {
+		return fmt.Errorf("parse empty command line: %w", err)
+	}
+	return nil
+}
+
+// logBridge hands VictoriaMetrics' log lines, "level\tplace\tmessage\n", to slog.
+type logBridge struct{}
+
+func (logBridge) Write(p []byte) (int, error) {
+	log := process.log.Load()
+	if log == nil {
+		return len(p), nil
+	}
+	level, rest, _ := bytes.Cut(bytes.TrimRight(p, "\n"), []byte("\t"))
+	place, msg, ok := bytes.Cut(rest, []byte("\t"))
+	if !ok {
+		place, msg = nil, rest
+	}
+	at := slog.LevelError
+	switch string(level) {
+	case "info":
+		at = slog.LevelDebug
+	case "warn":
+		at = slog.LevelWarn
+	}
+	log.Log(context.Background(), at, "victoriametrics: "+string(msg), "at", string(place))
+	return len(p), nil
+}
+
+// guarded runs f and turns a panic of VictoriaMetrics into an error. Only for what it does in this goroutine.
+func guarded(what string, f func()) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: %s", what, strings.TrimPrefix(fmt.Sprint(p), "FATAL: "))
+		}
+	}()
+	f()
+	return nil
+}

@@ -1,0 +1,267 @@
+package history
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// firstWindow is the part of the range, from its end, that raw samples are asked of first. It doubles from there, so
+	// that a few of the newest of a long range cost little.
+	firstWindow = time.Hour
+	// maxSteps is the most points asked of the server at once. Servers refuse more than 11,000 to 30,000.
+	maxSteps = 10_000
+	// rowsPerLine bounds a line of an export, and so what is decoded at once.
+	rowsPerLine = 2_000
+)
+
+// querier turns queries into requests of the Prometheus API, the same for the server in this process and one elsewhere.
+type querier struct {
+	// fetch answers a request, whose path begins with /api/v1, by a stream that the caller closes.
+	fetch func(ctx context.Context, r *http.Request) (io.ReadCloser, error)
+}
+
+// run answers a checked query.
+func (s *querier) run(ctx context.Context, q Query) (Result, error) {
+	if q.Step > 0 {
+		return s.steps(ctx, q)
+	}
+	return s.raw(ctx, q)
+}
+
+// selector of the series of one property; several, where the twin's model changed.
+func selector(q *Query) string {
+	return Metric + `{project=` + quote(q.Project) + `,twin=` + quote(q.Twin) + `,property=` + quote(q.Property) + `}`
+}
+
+// quote writes a label's value as MetricsQL reads it.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s) + `"`
+}
+
+// raw walks back from the end of the range until it has more points than the limit.
+func (s *querier) raw(ctx context.Context, q Query) (Result, error) {
+	first, last := q.Start.UnixMilli(), q.End.UnixMilli()
+	var parts [][]Point // newest first
+	n := 0
+	for window := firstWindow.Milliseconds(); last >= first && n <= q.Limit; window *= 2 {
+		from := max(first, last-window+1)
+		points, err := s.export(ctx, selector(&q), from, last, q.Limit+1-n)
+		if err != nil {
+			return Result{}, err
+		}
+		parts, n, last = append(parts, points), n+len(points), from-1
+	}
+	slices.Reverse(parts)
+	return cut(slices.Concat(parts...), q.Limit), nil
+}
+
+// cut keeps the newest.
+func cut(points []Point, limit int) Result {
+	if over := len(points) - limit; over > 0 {
+		return Result{Points: points[over:], Truncated: true}
+	}
+	return Result{Points: points}
+}
+
+// line is a line of an export: a part of one series.
+type line struct {
+	Metric     json.RawMessage `json:"metric"`
+	Values     []number        `json:"values"`
+	Timestamps []int64         `json:"timestamps"`
+}
+
+// export returns the newest n samples of the series that match, from first to last, both included, oldest first.
+func (s *querier) export(ctx context.Context, match string, first, last int64, n int) ([]Point, error) {
+	body, err := s.fetch(ctx, request("/api/v1/export", url.Values{
+		"match[]": {match},
+		// A millisecond more on each side: the server's parser of times rounds. What is too much is left out below.
+		"start":             {seconds(max(0, first-1))},
+		"end":               {seconds(last + 1)},
+		"max_rows_per_line": {strconv.Itoa(rowsPerLine)},
+	}))
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	rings := map[string]*ring{}
+	for d := json.NewDecoder(body); ; {
+		var l line
+		if err := d.Decode(&l); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, answerBroken(ctx, err)
+		}
+		r := rings[string(l.Metric)]
+		if r == nil {
+			r = &ring{limit: n}
+			rings[string(l.Metric)] = r
+		}
+		for i, at := range l.Timestamps {
+			if at >= first && at <= last && i < len(l.Values) && !math.IsNaN(float64(l.Values[i])) {
+				r.add(Point{at, float64(l.Values[i])})
+			}
+		}
+	}
+	var points []Point
+	for _, r := range rings {
+		points = append(points, r.points()...)
+	}
+	slices.SortStableFunc(points, func(a, b Point) int { return int(a.Time - b.Time) })
+	return points[max(0, len(points)-n):], nil
+}
+
+// ring keeps the last limit points added.
+type ring struct {
+	limit int
+	buf   []Point
+	next  int
+}
+
+func (r *ring) add(p Point) {
+	if len(r.buf) < r.limit {
+		r.buf = append(r.buf, p)
+		return
+	}
+	r.buf[r.next] = p
+	r.next = (r.next + 1) % r.limit
+}
+
+func (r *ring) points() []Point { return slices.Concat(r.buf[r.next:], r.buf[:r.next]) }
+
+// steps asks for one point per step, the newest Limit steps of the range.
+func (s *querier) steps(ctx context.Context, q Query) (Result, error) {
+	first, last, step := q.Start.UnixMilli(), q.End.UnixMilli(), q.Step.Milliseconds()
+	n := (last-first)/step + 1
+	truncated := n > int64(q.Limit)
+	n = min(n, int64(q.Limit))
+	var parts [][]Point // newest first
+	for n > 0 {
+		m := min(n, maxSteps)
+		points, err := s.queryRange(ctx, &q, last-(m-1)*step, last, step)
+		if err != nil {
+			return Result{}, err
+		}
+		parts, n, last = append(parts, points), n-m, last-m*step
+	}
+	slices.Reverse(parts)
+	return Result{Points: slices.Concat(parts...), Truncated: truncated}, nil
+}
+
+// queryRange evaluates the aggregate at first, first+step … last.
+func (s *querier) queryRange(ctx context.Context, q *Query, first, last, step int64) ([]Point, error) {
+	window := strconv.FormatInt(step, 10) + "ms"
+	body, err := s.fetch(ctx, request("/api/v1/query_range", url.Values{
+		"query":          {fmt.Sprintf(aggregates[q.Aggregate], selector(q), window)},
+		"start":          {seconds(first)},
+		"end":            {seconds(last)},
+		"step":           {window},
+		"nocache":        {"1"}, // with a cache, the server moves start and end
+		"latency_offset": {"1ms"},
+	}))
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	var answer struct {
+		Data struct {
+			Result []struct {
+				Values [][2]number `json:"values"`
+			} `json:"result"`
+		} `json:"data"`
+	}
+	if err := json.NewDecoder(body).Decode(&answer); err != nil {
+		return nil, answerBroken(ctx, err)
+	}
+	// Of several series (last, in a step in which the twin's model changed), the one that goes on longest counts.
+	series := answer.Data.Result
+	slices.SortFunc(series, func(a, b struct {
+		Values [][2]number `json:"values"`
+	}) int {
+		return int(lastTime(a.Values) - lastTime(b.Values))
+	})
+	at := map[int64]float64{}
+	for _, one := range series {
+		for _, v := range one.Values {
+			// The server's times are off by a millisecond at times: take the step that is meant.
+			k := math.Round((float64(v[0])*1000 - float64(first)) / float64(step))
+			if t := first + int64(k)*step; t >= first && t <= last && !math.IsNaN(float64(v[1])) {
+				at[t] = float64(v[1])
+			}
+		}
+	}
+	points := make([]Point, 0, len(at))
+	for t, v := range at {
+		points = append(points, Point{t, v})
+	}
+	slices.SortFunc(points, func(a, b Point) int { return int(a.Time - b.Time) })
+	return points, nil
+}
+
+func lastTime(values [][2]number) int64 {
+	if len(values) == 0 {
+		return 0
+	}
+	return int64(values[len(values)-1][0])
+}
+
+// number is a JSON number, one in quotes, or null for what is none.
+type number float64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *number) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		*n = number(math.NaN())
+		return nil
+	}
+	f, err := strconv.ParseFloat(string(bytes.Trim(b, `"`)), 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return err
+	}
+	*n = number(f)
+	return nil
+}
+
+// seconds writes milliseconds since 1970 as seconds, exactly.
+func seconds(ms int64) string {
+	return fmt.Sprintf("%d.%03d", ms/1000, ms%1000)
+}
+
+// request builds a request by POST: selectors may be longer than an address can be.
+func request(path string, args url.Values) *http.Request {
+	r, err := http.NewRequest(http.MethodPost, path, strings.NewReader(args.Encode()))
+	if err != nil {
+		panic(err) // the paths are ours
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return r
+}
+
+// answerError is the error of an answer other than success.
+func answerError(status int, body io.Reader) error {
+	text, _ := io.ReadAll(io.LimitReader(body, 1<<10))
+	kind := ErrUnavailable
+	if status >= 400 && status < 500 && status != http.StatusTooManyRequests {
+		kind = ErrQuery
+	}
+	return fmt.Errorf("%w: status %d: %s", kind, status, bytes.TrimSpace(text))
+}
+
+// answerBroken is the error of an answer that ended too early.
+func answerBroken(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: read answer: %w", ErrUnavailable, err)
+}
