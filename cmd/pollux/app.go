@@ -1,0 +1,226 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	"github.com/polluxhq/pollux"
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+	"github.com/polluxhq/pollux/rpc"
+)
+
+// defaultURL is where a node listens unless told otherwise.
+const defaultURL = "http://127.0.0.1:8080"
+
+// app is what the commands share: the outside world, and the flags of those that speak to a node.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	getenv   func(string) string
+
+	url, key, data, output string
+	// insecure skips the check of the server's certificate.
+	insecure bool
+	// started: the command line was right, and the command runs.
+	started bool
+}
+
+func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.out, format, args...) }
+func (a *app) errorf(format string, args ...any) { fmt.Fprintf(a.err, "pollux: "+format, args...) }
+
+// usageError is a command line that is wrong: exit code 2.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// exactly is cobra.ExactArgs with our exit code, and with the arguments' names in its error.
+func exactly(names ...string) cobra.PositionalArgs { return between(len(names), names...) }
+
+// atLeast wants one or more of what is named.
+func atLeast(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usagef("%s is missing", name)
+		}
+		return nil
+	}
+}
+
+// between takes at least so many of the named arguments.
+func between(least int, names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < least {
+			return usagef("%s is missing", names[len(args)])
+		}
+		if len(args) > len(names) {
+			return usagef("%q is too much", args[len(names)])
+		}
+		return nil
+	}
+}
+
+// group makes a command that only has sub-commands: alone it shows help, with an unknown one it is wrong usage.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		hint := ""
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = fmt.Sprintf("; did you mean %q?", near[0])
+		}
+		return usagef("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)
+	}
+	return cmd
+}
+
+// client gives a command and those below it the flags of one that speaks to a node.
+func (a *app) client(cmd *cobra.Command) *cobra.Command {
+	f := cmd.PersistentFlags()
+	f.StringVar(&a.url, "url", "", "address of a node (POLLUX_URL; default "+defaultURL+")")
+	f.StringVar(&a.key, "key", "", "API key (POLLUX_API_KEY; default: the key of this machine's node)")
+	f.StringVar(&a.data, "data", "", "data directory of this machine's node (POLLUX_DATA; default "+pollux.DefaultData()+")")
+	f.StringVarP(&a.output, "output", "o", "table", "how to print: table, json or yaml")
+	f.BoolVar(&a.insecure, "insecure", false, "do not check the node's certificate")
+	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)))
+	return cmd
+}
+
+// must is for registrations that fail only where this program is written wrong.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// node holds the clients of one node.
+type node struct {
+	url     string
+	drivers rpcv1.DriverServiceClient
+	twins   rpcv1.TwinServiceClient
+	cluster rpcv1.ClusterServiceClient
+	watch   rpcv1.WatchServiceClient
+	keys    rpcv1.KeyServiceClient
+	site    rpcv1.SiteServiceClient
+}
+
+// dial resolves address and key and makes the clients. It opens no connection.
+func (a *app) dial() (*node, error) {
+	if err := a.checkOutput(); err != nil {
+		return nil, err
+	}
+	base, err := a.nodeURL()
+	if err != nil {
+		return nil, err
+	}
+	key, err := a.apiKey(base)
+	if err != nil {
+		return nil, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: a.insecure} //nolint:gosec // asked for by flag
+	if isLoopback(base) {
+		transport.Proxy = nil
+	}
+	hc := &http.Client{Transport: &bearer{key: key, next: transport}}
+	at := base.String()
+	return &node{
+		url:     at,
+		drivers: rpcv1.NewDriverServiceClient(hc, at), twins: rpcv1.NewTwinServiceClient(hc, at),
+		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
+		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at),
+	}, nil
+}
+
+// bearer sends the key with each request.
+type bearer struct {
+	key  string
+	next http.RoundTripper
+}
+
+func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.key != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+b.key)
+	}
+	return b.next.RoundTrip(r)
+}
+
+// nodeURL is the flag, the variable, what this machine's node wrote into its data directory, or the default.
+func (a *app) nodeURL() (*url.URL, error) {
+	raw, from := a.url, "--url"
+	if raw == "" {
+		raw, from = a.getenv("POLLUX_URL"), "POLLUX_URL"
+	}
+	if raw == "" {
+		file := filepath.Join(a.dataDir(), urlFile)
+		b, err := os.ReadFile(file)
+		if err == nil {
+			raw, from = strings.TrimSpace(string(b)), file
+		}
+	}
+	if raw == "" {
+		raw = defaultURL
+	}
+	if !strings.Contains(raw, "://") {
+		raw = "http://" + raw
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, usagef("%s %q: want http://HOST:PORT or https://HOST:PORT", from, raw)
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	return u, nil
+}
+
+// apiKey is the flag, the variable, or the administrator's key of this machine's node. The latter is only ever sent to
+// this machine.
+func (a *app) apiKey(base *url.URL) (string, error) {
+	if a.key != "" {
+		return a.key, nil
+	}
+	if key := a.getenv("POLLUX_API_KEY"); key != "" {
+		return key, nil
+	}
+	if !isLoopback(base) {
+		return "", nil
+	}
+	path := filepath.Join(a.dataDir(), rpc.AdminKeyFile)
+	key, err := rpc.ReadKeyFile(path)
+	switch {
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		return key, nil
+	case errors.Is(err, fs.ErrPermission):
+		return "", fmt.Errorf("%w\n  the node belongs to another user: run as that user, or set POLLUX_API_KEY", err)
+	}
+	return "", err
+}
+
+func isLoopback(u *url.URL) bool {
+	host := u.Hostname()
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// req wraps a message for a call.
+func req[T any](m *T) *connect.Request[T] { return connect.NewRequest(m) }

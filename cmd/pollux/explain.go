@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"connectrpc.com/connect"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/rpc"
+)
+
+// explain prints an error and, below it, what to do.
+func explain(w io.Writer, err error) {
+	text := err.Error()
+	var ce *connect.Error
+	if errors.As(err, &ce) {
+		text = strings.Replace(text, ce.Error(), ce.Message(), 1)
+	}
+	fmt.Fprintf(w, "pollux: %s\n", text)
+	if hint := hintOf(err); hint != "" {
+		fmt.Fprintf(w, "  hint: %s\n", hint)
+	}
+}
+
+func hintOf(err error) string {
+	var dns *net.DNSError
+	var unknownCA x509.UnknownAuthorityError
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "is a node running? start one with: pollux serve\n        another address is given by --url or POLLUX_URL"
+	case errors.As(err, &dns):
+		return "check the host in --url or POLLUX_URL"
+	case errors.As(err, &unknownCA):
+		return "the node's certificate is not signed by an authority that this machine knows; --insecure skips the check"
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return "the node speaks plain HTTP: use http:// in --url"
+	case strings.Contains(err.Error(), "malformed HTTP response"), strings.Contains(err.Error(), "client sent an HTTP request to an HTTPS server"):
+		return "the node speaks TLS: use https:// in --url"
+	}
+	info := rpc.ErrorInfoOf(err)
+	hint := info.GetHint()
+	switch info.GetOutcome() {
+	case pb.Outcome_OUTCOME_UNKNOWN:
+		hint = join(hint, "whether the device did it cannot be told")
+	case pb.Outcome_OUTCOME_TIMED_OUT:
+		hint = join(hint, "the device did not answer in time; it may have done it")
+	}
+	if hint == "" && connect.CodeOf(err) == connect.CodeUnimplemented {
+		hint = "does the address in --url belong to a Pollux node of this version?"
+	}
+	if hint == "" && errors.Is(err, context.DeadlineExceeded) {
+		hint = "the node did not answer in time: pollux status"
+	}
+	return hint
+}
+
+func join(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
+}

@@ -1,0 +1,91 @@
+// Command pollux runs a node of Pollux and speaks to one.
+//
+// This package reads flags, runs, and chooses the exit code: 0, 1 (failed) or 2 (wrong usage). Everything else is in
+// the packages that it calls.
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	// No signals are taken here: Ctrl-C ends a watch at once, and serve stops in its own order.
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv}
+	os.Exit(run(context.Background(), a, os.Args[1:]))
+}
+
+// commands lists what the program can do, in the order in which help shows it.
+func commands(a *app) []*cobra.Command {
+	return []*cobra.Command{
+		serveCommand(a),
+		simCommand(a),
+		configCommand(a),
+		statusCommand(a),
+		twinCommand(a),
+		driverCommand(a),
+		zoneCommand(a),
+		systemCommand(a),
+		inboxCommand(a),
+		keyCommand(a),
+		loginCommand(a),
+		watchCommand(a),
+	}
+}
+
+// root assembles the command line.
+func root(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "pollux",
+		Short: "Digital twins that outlive their devices' power",
+		Long: `Pollux runs digital twins: each device has a living counterpart with state, history and commands,
+and a driver in a sandbox that speaks the device's protocol.
+
+Start a node with ` + "`pollux serve`" + `. The other commands speak to a node: the one on this machine, or the one that
+POLLUX_URL and POLLUX_API_KEY name.`,
+		Example: `  pollux serve                                   start a node on this machine
+  pollux driver add pjlink                       install a driver that pollux carries
+  pollux twin create beamer --driver pjlink --uri tcp://10.0.0.7:4352
+  pollux twin call beamer reset
+  pollux twin set beamer power on
+  pollux login                                   open the console in a browser`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	group(cmd)
+	cmd.SetIn(a.in)
+	cmd.SetOut(a.out)
+	cmd.SetErr(a.err)
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	// What fails before a command runs is the command line itself.
+	cmd.PersistentPreRun = func(*cobra.Command, []string) { a.started = true }
+	cmd.AddCommand(commands(a)...)
+	return cmd
+}
+
+// run executes the command line and gives the exit code. Errors are explained on a.err.
+func run(ctx context.Context, a *app, args []string) int {
+	cmd := root(a)
+	cmd.SetArgs(args)
+	ran, err := cmd.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var usage usageError
+	if errors.As(err, &usage) || !a.started {
+		a.errorf("%v\n\nUsage:\n  %s\n\nSee `%s --help`.\n", err, ran.UseLine(), ran.CommandPath())
+		return exitUsage
+	}
+	explain(a.err, err)
+	return exitFailed
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"gopkg.in/yaml.v3"
+)
+
+func (a *app) checkOutput() error {
+	switch a.output {
+	case "", "table", "json", "yaml":
+		return nil
+	}
+	return usagef("--output %q: want table, json or yaml", a.output)
+}
+
+func (a *app) table() bool { return a.output == "" || a.output == "table" }
+
+// show prints a message as JSON or YAML, or by the given function as a table.
+func (a *app) show(m proto.Message, table func(io.Writer)) error {
+	switch a.output {
+	case "json":
+		b, err := jsonOf(m)
+		if err != nil {
+			return err
+		}
+		_, err = a.out.Write(append(b, '\n'))
+		return err
+	case "yaml":
+		return a.yaml(m)
+	}
+	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+	table(w)
+	return w.Flush()
+}
+
+// line prints one message of a stream: as one line of JSON, as one YAML document, or by the given function.
+func (a *app) line(m proto.Message, table func()) error {
+	switch a.output {
+	case "json":
+		b, err := protojson.Marshal(m)
+		if err != nil {
+			return fmt.Errorf("encode: %w", err)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, b); err != nil {
+			return fmt.Errorf("encode: %w", err)
+		}
+		compact.WriteByte('\n')
+		_, err = a.out.Write(compact.Bytes())
+		return err
+	case "yaml":
+		a.printf("---\n")
+		return a.yaml(m)
+	}
+	table()
+	return nil
+}
+
+func (a *app) yaml(m proto.Message) error {
+	b, err := jsonOf(m)
+	if err != nil {
+		return err
+	}
+	// JSON is YAML; read as nodes it keeps its order, and only the style changes.
+	var doc yaml.Node
+	if err := yaml.Unmarshal(b, &doc); err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	plain(&doc)
+	enc := yaml.NewEncoder(a.out)
+	enc.SetIndent(2)
+	if err := enc.Encode(&doc); err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	return enc.Close()
+}
+
+func plain(n *yaml.Node) {
+	n.Style = 0
+	for _, c := range n.Content {
+		plain(c)
+	}
+}
+
+// jsonOf is indented JSON. protojson varies its white space on purpose, so it is laid out anew.
+func jsonOf(m proto.Message) ([]byte, error) {
+	b, err := protojson.MarshalOptions{EmitUnpopulated: false}.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, b, "", "  "); err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// row prints one line of a table. What a cell holds may come from a device, so it is made harmless for a terminal.
+func row(w io.Writer, cells ...any) {
+	for i, c := range cells {
+		if i > 0 {
+			fmt.Fprint(w, "\t")
+		}
+		fmt.Fprint(w, printable(fmt.Sprint(c)))
+	}
+	fmt.Fprintln(w)
+}
+
+// printable replaces control characters, so that no name, log line or value steers the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return '·'
+		}
+		return r
+	}, s)
+}
+
+// valueText is a property's value on one line.
+func valueText(v *structpb.Value) string {
+	if v == nil {
+		return "–"
+	}
+	if s, ok := v.GetKind().(*structpb.Value_StringValue); ok {
+		return s.StringValue
+	}
+	b, err := protojson.Marshal(v)
+	if err != nil {
+		return "?"
+	}
+	var out bytes.Buffer
+	if json.Compact(&out, b) != nil {
+		return string(b)
+	}
+	return out.String()
+}
+
+// timeText is a moment as a person reads it: the clock today, else the date.
+func timeText(t *timestamppb.Timestamp, now time.Time) string {
+	if t == nil {
+		return "–"
+	}
+	at := t.AsTime().In(now.Location())
+	if at.YearDay() == now.YearDay() && at.Year() == now.Year() {
+		return at.Format("15:04:05")
+	}
+	return at.Format("2006-01-02 15:04:05")
+}
+
+// ago is a span as a person reads it.
+func ago(t *timestamppb.Timestamp, now time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	d := max(now.Sub(t.AsTime()), 0)
+	switch {
+	case d < time.Second:
+		return "now"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds ago", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh ago", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
+}
+
+// bytesText is a size in binary units.
+func bytesText(n uint64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, i := float64(n)/unit, 0
+	for ; f >= unit && i < 3; i++ {
+		f /= unit
+	}
+	return fmt.Sprintf("%.1f %ciB", f, "KMGT"[i])
+}
+
+// enumText is the last word of an enum's name, in lower case: CONNECTION_CONNECTED is connected.
+func enumText(e fmt.Stringer, prefix string) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(e.String(), prefix), "_", " "))
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "–"
+	}
+	return s
+}

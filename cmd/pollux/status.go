@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+func statusCommand(a *app) *cobra.Command {
+	return a.client(&cobra.Command{
+		Use:     "status",
+		Short:   "Show how the cluster is: nodes, twins, what was refused",
+		Example: "  pollux status\n  pollux status -o json",
+		Args:    exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			res, err := n.cluster.GetStatus(cmd.Context(), req(&pb.GetStatusRequest{}))
+			if err != nil {
+				return err
+			}
+			if !a.table() {
+				return a.show(res.Msg, nil)
+			}
+			nodes, err := n.cluster.ListNodes(cmd.Context(), req(&pb.ListNodesRequest{}))
+			if err != nil {
+				return err
+			}
+			return a.show(res.Msg, func(w io.Writer) { describeStatus(w, res.Msg, nodes.Msg.Nodes, time.Now()) })
+		},
+	})
+}
+
+func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now time.Time) {
+	row(w, "Cluster", s.ClusterId)
+	row(w, "Version", s.Version)
+	row(w, "Answered by", s.Node)
+	row(w, "Leader", dash(s.Leader))
+	row(w, "Failures survived", failures(s.FailuresTolerated))
+	row(w, "Started", ago(s.StartTime, now))
+	row(w, "Twins", fmt.Sprintf("%d known, %d active, %d connected, %d faulty", s.Twins, s.ActiveTwins, s.ConnectedTwins, s.FaultyTwins))
+	row(w, "Drivers", s.Drivers)
+	row(w, "Revision", s.Revision)
+	row(w, "Checkpoint every", time.Duration(s.CheckpointIntervalMs)*time.Millisecond)
+	row(w, "History behind by", fmt.Sprintf("%d samples", s.HistoryLag))
+	for _, k := range slices.Sorted(maps.Keys(s.Addresses)) {
+		row(w, "Address "+k, s.Addresses[k])
+	}
+	var refused []string
+	for _, k := range slices.Sorted(maps.Keys(s.Refused)) {
+		if s.Refused[k] > 0 {
+			refused = append(refused, fmt.Sprintf("%s %d", k, s.Refused[k]))
+		}
+	}
+	row(w, "Refused", dash(strings.Join(refused, ", ")))
+	if len(nodes) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	row(w, "NODE", "NAME", "STATE", "ROLE", "SLOTS", "ACTORS", "MEMORY", "GUESTS", "DISK", "LEASE")
+	for _, n := range nodes {
+		row(w, n.Id, dash(n.Name), n.State, n.Role, n.Slots, n.Actors, bytesText(n.MemoryBytes), bytesText(n.GuestMemoryBytes),
+			bytesText(n.DiskBytes), time.Duration(n.LeaseMs)*time.Millisecond)
+	}
+}
+
+func failures(n uint32) string {
+	switch n {
+	case 0:
+		return "none: this is the only copy of the data"
+	case 1:
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", n)
+}
+
+func watchCommand(a *app) *cobra.Command {
+	var after uint64
+	cmd := a.client(&cobra.Command{
+		Use:   "watch KIND",
+		Short: "Print changes of configuration records as they are committed",
+		Long: `Prints the records that there are, then each change, until it is stopped (Ctrl-C).
+Kinds: driver, twin, zone, system, inbox, key, node, slot, lease. Values of twins are watched by: pollux twin watch.`,
+		Example:   "  pollux watch twin\n  pollux watch key -o json\n  pollux watch twin --after 1234",
+		Args:      exactly("KIND"),
+		ValidArgs: []string{"driver", "twin", "zone", "system", "inbox", "key", "node", "slot", "lease"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			stream, err := n.watch.Watch(cmd.Context(), req(&pb.WatchRequest{Kind: args[0], AfterRevision: after}))
+			if err != nil {
+				return err
+			}
+			defer stream.Close()
+			for stream.Receive() {
+				m := stream.Msg()
+				if err := a.line(m, func() { a.printRecord(m) }); err != nil {
+					return err
+				}
+			}
+			return stream.Err()
+		},
+	})
+	cmd.Flags().Uint64Var(&after, "after", 0, "only changes after this revision")
+	return cmd
+}
+
+func (a *app) printRecord(m *pb.WatchResponse) {
+	switch {
+	case m.Synced:
+		a.printf("-- up to date at revision %d; changes follow --\n", m.Revision)
+	case m.Deleted:
+		a.printf("%d  %s %s  deleted\n", m.Revision, m.Kind, printable(m.Id))
+	default:
+		a.printf("%d  %s %s  %s\n", m.Revision, m.Kind, printable(m.Id), printable(m.RecordJson))
+	}
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// queueFlags are the fields of the twin's command queue.
+type queueFlags struct {
+	priority, retries uint32
+	name              string
+	delay, timeout    time.Duration
+	noWait            bool
+}
+
+func (q *queueFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.Uint32Var(&q.priority, "priority", 0, "0 to 100, higher first (default 50)")
+	fl.StringVar(&q.name, "name", "", "replaces a waiting command of the same name")
+	fl.Uint32Var(&q.retries, "retries", 0, "tries after the first (default 3, for errors that may pass)")
+	fl.DurationVar(&q.delay, "delay", 0, "wait before it is sent")
+	fl.DurationVar(&q.timeout, "timeout", 0, "for the device to do it (default 5s)")
+	fl.BoolVar(&q.noWait, "no-wait", false, "return as soon as the node has it")
+}
+
+func (q *queueFlags) options(cmd *cobra.Command) *pb.CommandOptions {
+	o := &pb.CommandOptions{Priority: q.priority, Name: q.name, NoWait: q.noWait}
+	changed := q.priority > 0 || q.name != "" || q.noWait
+	if cmd.Flags().Changed("retries") {
+		o.Retries, changed = &q.retries, true
+	}
+	if q.delay > 0 {
+		o.Delay, changed = durationpb.New(q.delay), true
+	}
+	if q.timeout > 0 {
+		o.Timeout, changed = durationpb.New(q.timeout), true
+	}
+	if !changed {
+		return nil
+	}
+	return o
+}
+
+func twinCall(a *app) *cobra.Command {
+	var q queueFlags
+	var once string
+	cmd := &cobra.Command{
+		Use:   "call ID ACTION [JSON]",
+		Short: "Run an action of a twin and print its result",
+		Long: `Runs an action and waits for the device. Where it fails, the error says whether the device did it.
+The input is JSON; what is no JSON is sent as a string.`,
+		Example: `  pollux twin call beamer reset
+  pollux twin call lamp1 blink '{"times": 3}'
+  pollux twin call beamer reset --priority 90 --timeout 20s
+  pollux twin call beamer reset --no-wait`,
+		Args:              between(2, "ID", "ACTION", "JSON"),
+		ValidArgsFunction: a.completeTwinAnd(func(m thing) map[string]schema { return m.Actions }),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r := &pb.InvokeRequest{Id: args[0], Action: args[1], Options: q.options(cmd), IdempotencyKey: once}
+			if len(args) == 3 {
+				v, err := parseValue(args[2], schema{})
+				if err != nil {
+					return err
+				}
+				r.Input = v
+			}
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			res, err := n.twins.Invoke(cmd.Context(), req(r))
+			if err != nil {
+				return err
+			}
+			return a.show(res.Msg, func(w io.Writer) { printOutcome(w, res.Msg) })
+		},
+	}
+	q.add(cmd)
+	cmd.Flags().StringVar(&once, "once", "", "idempotency key: calls with one key run once")
+	return cmd
+}
+
+func printOutcome(w io.Writer, r *pb.InvokeResponse) {
+	_, null := r.GetOutput().GetKind().(*structpb.Value_NullValue)
+	switch {
+	case r.Outcome != pb.Outcome_OUTCOME_DONE:
+		fmt.Fprintln(w, enumText(r.Outcome, "OUTCOME_"))
+	case r.Output == nil || null:
+		fmt.Fprintln(w, "done")
+	default:
+		if b, err := jsonOf(r.Output); err == nil {
+			// JSON escapes control characters, so it is harmless for a terminal.
+			fmt.Fprintln(w, string(b))
+		}
+	}
+}
+
+func twinSet(a *app) *cobra.Command {
+	var q queueFlags
+	var valid time.Duration
+	cmd := &cobra.Command{
+		Use:   "set ID PROPERTY VALUE",
+		Short: "Ask for a property's value and follow it: asked, sent, confirmed",
+		Long: `Commits what is asked, and then prints each step until the device reports the value (confirmed), refuses it
+(rejected) or does not report it in time (expired). The value is JSON, or a string where it is no JSON or the property
+wants a string. With --no-wait it returns at the commit.`,
+		Example: `  pollux twin set beamer power on
+  pollux twin set lamp1 dimmer 40
+  pollux twin set beamer input hdmi1 --valid-for 2m
+  pollux twin set beamer power off --no-wait`,
+		Args:              exactly("ID", "PROPERTY", "VALUE"),
+		ValidArgsFunction: a.completeTwinAnd(writable),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			v, err := n.valueFor(cmd.Context(), args[0], args[1], args[2])
+			if err != nil {
+				return err
+			}
+			r := &pb.SetDesiredRequest{Id: args[0], Property: args[1], Value: v, Options: q.options(cmd)}
+			if valid > 0 {
+				r.ValidFor = durationpb.New(valid)
+			}
+			if q.noWait {
+				res, err := n.twins.SetDesired(cmd.Context(), req(r))
+				if err != nil {
+					return err
+				}
+				return a.progress(res.Msg.Desired)
+			}
+			return a.follow(cmd.Context(), n, r)
+		},
+	}
+	q.add(cmd)
+	cmd.Flags().DurationVar(&valid, "valid-for", 0, "what is not confirmed by then is expired (default 30s)")
+	return cmd
+}
+
+func writable(m thing) map[string]schema {
+	out := make(map[string]schema)
+	for name, s := range m.Properties {
+		if !s.ReadOnly {
+			out[name] = s
+		}
+	}
+	return out
+}
+
+// valueFor reads a value as the property wants it. The model is asked for only where the text could be meant in two ways.
+func (n *node) valueFor(ctx context.Context, id, property, text string) (*structpb.Value, error) {
+	if protojson.Unmarshal([]byte(text), &structpb.Value{}) != nil {
+		return parseValue(text, schema{})
+	}
+	m, err := n.model(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return parseValue(text, m.Properties[property])
+}
+
+// progress prints one step.
+func (a *app) progress(d *pb.Desired) error {
+	return a.line(d, func() {
+		at := d.GetTime().AsTime().Local()
+		a.printf("%s  %-9s  %s\n", at.Format("15:04:05.000"), enumText(d.Progress, "PROGRESS_"), printable(valueText(d.Value)+errorSuffix(d)))
+	})
+}
+
+func errorSuffix(d *pb.Desired) string {
+	if d.Error == "" {
+		return ""
+	}
+	return ": " + d.Error
+}
+
+// follow watches first and asks then, so that no step is missed.
+func (a *app) follow(ctx context.Context, n *node, r *pb.SetDesiredRequest) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := n.twins.WatchTwins(ctx, req(&pb.WatchTwinsRequest{
+		Filter: &pb.TwinFilter{Ids: []string{r.Id}}, Properties: []string{r.Property}}))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	// The first message says that the watch is in place.
+	if !stream.Receive() {
+		return stream.Err()
+	}
+	res, err := n.twins.SetDesired(ctx, req(r))
+	if err != nil {
+		return err
+	}
+	last := res.Msg.Desired
+	if err := a.progress(last); err != nil {
+		return err
+	}
+	for !final(last.Progress) {
+		if !stream.Receive() {
+			return fmt.Errorf("watch ended before the device answered: %w", stream.Err())
+		}
+		d := desiredIn(stream.Msg(), r.Property)
+		switch {
+		case stream.Msg().GetDeleted():
+			return fmt.Errorf("twin %s was deleted", r.Id)
+		case d == nil || d.Revision < last.Revision || d.Revision == last.Revision && d.Progress <= last.Progress:
+			continue
+		case d.Revision > last.Revision:
+			return fmt.Errorf("somebody else (%s) asked for %s meanwhile", printable(d.By), printable(valueText(d.Value)))
+		}
+		last = d
+		if err := a.progress(d); err != nil {
+			return err
+		}
+	}
+	if last.Progress != pb.Progress_PROGRESS_CONFIRMED {
+		return fmt.Errorf("%s of %s: %s", r.Property, r.Id, printable(enumText(last.Progress, "PROGRESS_")+errorSuffix(last)))
+	}
+	return nil
+}
+
+func final(p pb.Progress) bool { return p >= pb.Progress_PROGRESS_CONFIRMED }
+
+func desiredIn(m *pb.WatchTwinsResponse, property string) *pb.Desired {
+	if s := m.GetState(); s != nil {
+		return s.Desired[property]
+	}
+	return m.GetDelta().GetDesired()[property]
+}

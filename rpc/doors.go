@@ -1,0 +1,182 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	"connectrpc.com/grpchealth"
+)
+
+// healthz says that the process answers; nothing more.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// readyz says whether the node serves, and if not, what it waits for.
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	if err := s.o.Cluster.Ready(); err != nil {
+		http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ready\n"))
+}
+
+// metrics writes the node's metrics, and those of this package's set where nothing else is given.
+func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	if s.o.WriteMetrics != nil {
+		s.o.WriteMetrics(w)
+		return
+	}
+	s.o.Metrics.WritePrometheus(w)
+}
+
+// closed lets in who may read the metrics of all projects, by key or by cookie.
+func (s *Server) closed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := s.o.Keys.principalOf(r.Method, r.Host, r.Header)
+		if err == nil {
+			err = Authorize(p, ActionMetricsRead, Resource{Project: Everywhere, Kind: "metrics", ID: r.URL.Path})
+		}
+		switch {
+		case err == nil:
+			next.ServeHTTP(w, r)
+		case errors.Is(err, ErrUnauthenticated):
+			s.denied.Inc()
+			w.Header().Set("WWW-Authenticate", `Bearer realm="pollux"`)
+			http.Error(w, err.Error(), http.StatusUnauthorized)
+		case errors.Is(err, ErrForbidden):
+			s.denied.Inc()
+			http.Error(w, err.Error(), http.StatusForbidden)
+		default:
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+}
+
+// loginByLink opens a one-time link: it sets the session's cookie and goes to the console.
+func (s *Server) loginByLink(w http.ResponseWriter, r *http.Request) {
+	secretPage(w)
+	cookie, err := s.o.Keys.redeem(r.Context(), r.URL.Query().Get("code"))
+	if err != nil {
+		s.denied.Inc()
+		status := http.StatusInternalServerError
+		if errors.Is(err, errLoginUsed) {
+			status = http.StatusUnauthorized
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(status)
+		if err := loginFailed.Execute(w, err.Error()); err != nil {
+			s.log.Debug("answer not taken", "path", r.URL.Path, "error", err)
+		}
+		return
+	}
+	setSession(w, r, cookie)
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+var loginFailed = template.Must(template.New("login").Parse(`<!doctype html><meta charset="utf-8"><title>Pollux</title>
+<body style="font-family:sans-serif;max-width:40em;margin:4em auto"><h1>Not signed in</h1><p>{{.}}.</p>
+<p>Get a new link on the node's machine: <code>pollux login</code></p>
+`))
+
+// loginByKey takes {"key":"plx_…"} from the console's own page and sets the session's cookie.
+func (s *Server) loginByKey(w http.ResponseWriter, r *http.Request) {
+	secretPage(w)
+	var in struct {
+		Key string `json:"key"`
+	}
+	// A form of another site cannot send JSON without asking first.
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		s.writeError(w, r, invalid("Content-Type", "want application/json"))
+		return
+	}
+	err := sameOrigin(r.Method, r.Host, r.Header)
+	if err == nil {
+		if derr := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxKeyFile)).Decode(&in); derr != nil {
+			err = invalid("body", derr.Error())
+		}
+	}
+	var cookie string
+	if err == nil {
+		cookie, err = s.sessionFor(r.Context(), strings.TrimSpace(in.Key))
+	}
+	if err != nil {
+		s.denied.Inc()
+		s.writeError(w, r, err)
+		return
+	}
+	setSession(w, r, cookie)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *Server) sessionFor(ctx context.Context, key string) (string, error) {
+	p, err := s.o.Keys.Authenticate(key)
+	if err != nil {
+		return "", err
+	}
+	if err := Authorize(p, ActionSessionCreate, Resource{Project: Everywhere, Kind: "session"}); err != nil {
+		return "", err
+	}
+	return s.o.Keys.newSession(ctx, p.ID, nil)
+}
+
+// logout ends the session of the cookie, also on the server.
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
+	secretPage(w)
+	if err := sameOrigin(r.Method, r.Host, r.Header); err != nil {
+		s.writeError(w, r, err)
+		return
+	}
+	if cookie := cookieOf(r.Header); cookie != "" && len(cookie) <= maxToken {
+		if err := s.o.Keys.endSession(r.Context(), cookie); err != nil {
+			s.writeError(w, r, err)
+			return
+		}
+	}
+	http.SetCookie(w, sessionCookie(r, "", -1))
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// secretPage keeps codes out of caches and out of the next page's Referer.
+func secretPage(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+}
+
+func setSession(w http.ResponseWriter, r *http.Request, cookie string) {
+	http.SetCookie(w, sessionCookie(r, cookie, int(SessionLife.Seconds())))
+}
+
+func sessionCookie(r *http.Request, value string, age int) *http.Cookie {
+	return &http.Cookie{Name: SessionCookie, Value: value, Path: "/", MaxAge: age,
+		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode}
+}
+
+// health answers gRPC's health check: the node as a whole, and each service with it.
+type health struct {
+	s     *Server
+	names []string
+}
+
+// Check implements grpchealth.Checker.
+func (h *health) Check(_ context.Context, r *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+	if r.Service != "" && !slices.Contains(h.names, r.Service) {
+		return nil, fmt.Errorf("service %.100q: %w", r.Service, errNoSuchService)
+	}
+	if h.s.o.Cluster.Ready() != nil {
+		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
+	}
+	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
+}
+
+var errNoSuchService = errors.New("no such service")

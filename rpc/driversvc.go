@@ -1,0 +1,118 @@
+package rpc
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"connectrpc.com/connect"
+
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+type driverService struct {
+	s *Server
+	// catalog is read once: what the binary carries does not change.
+	catalog func() ([]*pb.Driver, error)
+}
+
+func newDriverService(s *Server) *driverService {
+	return &driverService{s: s, catalog: sync.OnceValues(func() ([]*pb.Driver, error) { return readCatalog(s.o.Catalog) })}
+}
+
+func (d *driverService) UploadDriver(ctx context.Context, r *connect.Request[pb.UploadDriverRequest]) (*connect.Response[pb.UploadDriverResponse], error) {
+	driver, created, err := d.put(ctx, r.Msg.File)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&pb.UploadDriverResponse{Driver: driver, Created: created}), nil
+}
+
+func (d *driverService) put(ctx context.Context, file []byte) (*pb.Driver, bool, error) {
+	manifest, err := d.s.o.Verify(file)
+	if err != nil {
+		return nil, false, &invalidError{path: "file", text: err.Error()}
+	}
+	return d.s.o.Registry.PutDriver(ctx, manifest, file, principalFrom(ctx).Name)
+}
+
+func (d *driverService) GetDriver(_ context.Context, r *connect.Request[pb.GetDriverRequest]) (*connect.Response[pb.GetDriverResponse], error) {
+	driver, err := d.s.o.Registry.GetDriver(r.Msg.Name, r.Msg.Version)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&pb.GetDriverResponse{Driver: driver}), nil
+}
+
+func (d *driverService) ListDrivers(_ context.Context, r *connect.Request[pb.ListDriversRequest]) (*connect.Response[pb.ListDriversResponse], error) {
+	res, err := d.s.o.Registry.ListDrivers(r.Msg)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(res), nil
+}
+
+func (d *driverService) DeleteDriver(ctx context.Context, r *connect.Request[pb.DeleteDriverRequest]) (*connect.Response[pb.DeleteDriverResponse], error) {
+	if err := d.s.o.Registry.DeleteDriver(ctx, r.Msg.Name, r.Msg.Version); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&pb.DeleteDriverResponse{}), nil
+}
+
+func (d *driverService) ListCatalog(context.Context, *connect.Request[pb.ListCatalogRequest]) (*connect.Response[pb.ListCatalogResponse], error) {
+	list, err := d.catalog()
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&pb.ListCatalogResponse{Drivers: list}), nil
+}
+
+func (d *driverService) AddFromCatalog(ctx context.Context, r *connect.Request[pb.AddFromCatalogRequest]) (*connect.Response[pb.AddFromCatalogResponse], error) {
+	if d.s.o.Catalog == nil {
+		return nil, fmt.Errorf("driver %q: %w: this binary carries none", r.Msg.Name, fs.ErrNotExist)
+	}
+	file, err := d.s.o.Catalog.File(r.Msg.Name)
+	if err != nil {
+		return nil, err
+	}
+	driver, created, err := d.put(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&pb.AddFromCatalogResponse{Driver: driver, Created: created}), nil
+}
+
+// readCatalog describes the drivers that the binary carries.
+func readCatalog(c Catalog) ([]*pb.Driver, error) {
+	if c == nil {
+		return nil, nil
+	}
+	var list []*pb.Driver
+	for _, name := range c.Names() {
+		file, err := c.File(name)
+		if err != nil {
+			return nil, fmt.Errorf("read catalog: %w", err)
+		}
+		text, err := drivers.ReadManifest(file)
+		if err != nil {
+			return nil, fmt.Errorf("read catalog: driver %s: %w", name, err)
+		}
+		var m drivers.Manifest
+		if err := json.Unmarshal(text, &m); err != nil {
+			return nil, fmt.Errorf("read catalog: driver %s: %w", name, err)
+		}
+		digest := sha256.Sum256(file)
+		d := &pb.Driver{Name: m.Name, Version: m.Version, Title: m.Title, Description: m.Description,
+			Digest: hex.EncodeToString(digest[:]), Size: uint64(len(file)), Capabilities: m.Capabilities, ManifestJson: string(text)}
+		if m.Transport != nil {
+			d.Transports = []string{m.Transport.Scheme}
+		}
+		list = append(list, d)
+	}
+	return list, nil
+}

@@ -1,0 +1,145 @@
+package rpc
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+const (
+	// MaxUpload in bytes is the largest body: a driver of 32 MiB and what wraps it.
+	MaxUpload = 34 << 20
+	// maxRequest in bytes is the largest message of every other procedure.
+	maxRequest = 1 << 20
+	// maxUploads run at once, as each holds its file in memory.
+	maxUploads = 4
+	// headerTimeout for a request's headers; a client on a bad radio link needs a few seconds.
+	headerTimeout = 10 * time.Second
+	// bodyTimeout for a request's body as a whole.
+	bodyTimeout = 30 * time.Second
+	// uploadTimeout for the body of an upload: 34 MiB at 1 Mbit/s.
+	uploadTimeout = 5 * time.Minute
+	// writeTimeout for a client to take what is written, each time.
+	writeTimeout = 20 * time.Second
+	// idleTimeout for connections between requests.
+	idleTimeout = 2 * time.Minute
+	// maxHeader in bytes.
+	maxHeader = 64 << 10
+	// deadlineStep: deadlines are moved on only when they are older, as each move costs.
+	deadlineStep = time.Second
+)
+
+// NewHTTPServer gives a server with the limits that the handler relies on: HTTP/1.1 and HTTP/2, the latter also without
+// TLS (gRPC clients on loopback). TLS may be nil.
+func NewHTTPServer(h http.Handler, conf *tls.Config, log *slog.Logger) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	s := &http.Server{
+		Handler: h, TLSConfig: conf, Protocols: &protocols,
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		HTTP2: &http.HTTP2Config{
+			// A gRPC client opens one connection for all of its calls.
+			MaxConcurrentStreams: 1000,
+			SendPingTimeout:      30 * time.Second,
+			PingTimeout:          15 * time.Second,
+			WriteByteTimeout:     writeTimeout,
+			MaxReadFrameSize:     256 << 10,
+			// Bounds what strangers' bodies hold in memory, per connection and stream.
+			MaxReceiveBufferPerConnection: 4 << 20,
+			MaxReceiveBufferPerStream:     1 << 20,
+		},
+	}
+	if log != nil {
+		s.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	}
+	return s
+}
+
+// slowWriter gives the client a time to take each write. A client that does not loses the connection.
+type slowWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	last    time.Time
+}
+
+func (w *slowWriter) extend() {
+	if now := time.Now(); now.Sub(w.last) > deadlineStep {
+		w.last = now
+		// A writer without deadlines is one of a test; the server's own all have them.
+		_ = w.control.SetWriteDeadline(now.Add(writeTimeout))
+	}
+}
+
+func (w *slowWriter) Write(b []byte) (int, error) {
+	w.extend()
+	return w.ResponseWriter.Write(b)
+}
+
+// Flush implements http.Flusher.
+func (w *slowWriter) Flush() { _ = w.FlushError() }
+
+// FlushError is what http.ResponseController looks for.
+func (w *slowWriter) FlushError() error {
+	w.extend()
+	return w.control.Flush()
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *slowWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// slowBody takes the body's deadline away at its end: the connection is read on meanwhile, to notice that the client
+// left.
+type slowBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	ended   bool
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !b.ended {
+		b.ended = true
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// refusal answers a request that a limit stops.
+type refusal func(w http.ResponseWriter, r *http.Request, err error)
+
+// limited bounds a request's body and both directions' time. The deadline stands before the handler runs, as the server
+// reads on where a handler leaves a body.
+func limited(next http.Handler, size int64, timeout time.Duration, refuse refusal) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		slow := &slowWriter{ResponseWriter: w, control: control}
+		if r.Body != nil && r.Body != http.NoBody {
+			_ = control.SetReadDeadline(time.Now().Add(timeout))
+			if r.ContentLength > size {
+				refuse(slow, r, &http.MaxBytesError{Limit: size})
+				return
+			}
+			r.Body = http.MaxBytesReader(w, &slowBody{ReadCloser: r.Body, control: control}, size)
+		}
+		next.ServeHTTP(slow, r)
+	})
+}
+
+// atMost lets n requests in at once and turns the others away.
+func atMost(next http.Handler, n int, refuse refusal) http.Handler {
+	slots := make(chan struct{}, n)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			next.ServeHTTP(w, r)
+		default:
+			refuse(w, r, fmt.Errorf("%w uploads at once: %d are running", errTooMany, n))
+		}
+	})
+}

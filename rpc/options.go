@@ -1,0 +1,97 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"github.com/VictoriaMetrics/metrics"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/history"
+)
+
+// Options are the parts that the door leads to. Those without a mark are needed.
+type Options struct {
+	Store *storage.Store
+	// Keys of the store. The server does not close them.
+	Keys     *Keyring
+	Registry *actors.Registry
+	Client   *actors.Client
+	History  history.History
+	Cluster  Cluster
+	// Verify checks an uploaded file and reads its manifest. It may take seconds; it must be safe for concurrent use.
+	Verify func(file []byte) (*drivers.Manifest, error)
+	// Catalog is optional: the drivers that the binary carries.
+	Catalog Catalog
+	// Kinds are optional: record kinds that WatchService gives besides those of the registry and `key`, by name. Who may
+	// read the cluster may read them.
+	Kinds map[string]Kind
+	// Console is optional: what serves every path that is nobody else's.
+	Console http.Handler
+	// WriteMetrics is optional: it writes the node's metrics in the Prometheus text format for /metrics.
+	WriteMetrics func(io.Writer)
+	// Logger is optional. Calls are logged at debug.
+	Logger *slog.Logger
+	// Metrics is optional: the set that gets this package's own.
+	Metrics *metrics.Set
+}
+
+// Cluster tells where everything is. The methods may block until ctx ends.
+type Cluster interface {
+	Status(ctx context.Context) (*pb.GetStatusResponse, error)
+	Nodes(ctx context.Context) ([]*pb.Node, error)
+	// Placement of a twin; an empty id asks for the slots per node. A wrong id wraps actors.ErrInvalid.
+	Placement(ctx context.Context, id string) (*pb.GetPlacementResponse, error)
+	// Ready returns nil where the node serves, else what it waits for. It must not block.
+	Ready() error
+}
+
+// Catalog holds driver files. The methods read memory.
+type Catalog interface {
+	// Names of the drivers, sorted.
+	Names() []string
+	// File of a driver; unknown names wrap fs.ErrNotExist. The bytes must not be changed.
+	File(name string) ([]byte, error)
+}
+
+// Kind is a kind of record that can be watched.
+type Kind struct {
+	Table  storage.Table
+	Decode func(storage.Record) (proto.Message, error)
+}
+
+func (o *Options) check() error {
+	switch {
+	case o.Store == nil:
+		return errors.New("rpc: Store is missing")
+	case o.Keys == nil:
+		return errors.New("rpc: Keys is missing")
+	case o.Registry == nil:
+		return errors.New("rpc: Registry is missing")
+	case o.Client == nil:
+		return errors.New("rpc: Client is missing")
+	case o.History == nil:
+		return errors.New("rpc: History is missing")
+	case o.Cluster == nil:
+		return errors.New("rpc: Cluster is missing")
+	case o.Verify == nil:
+		return errors.New("rpc: Verify is missing")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	if o.Console == nil {
+		o.Console = http.NotFoundHandler()
+	}
+	return nil
+}

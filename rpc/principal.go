@@ -1,0 +1,185 @@
+package rpc
+
+import (
+	"fmt"
+	"time"
+)
+
+// Role is what a key may do, from everything down to nothing on this API.
+type Role uint8
+
+// Roles. The zero value may do nothing.
+const (
+	RoleNone Role = iota
+	// RoleDevice speaks MQTT within its twin's topics and may call no procedure.
+	RoleDevice
+	// RoleViewer reads.
+	RoleViewer
+	// RoleOperator reads and uses twins; it configures nothing.
+	RoleOperator
+	// RoleAdmin does everything.
+	RoleAdmin
+)
+
+var roleNames = [...]string{RoleNone: "", RoleDevice: "device", RoleViewer: "viewer", RoleOperator: "operator", RoleAdmin: "admin"}
+
+// String gives the role's name as the API spells it.
+func (r Role) String() string {
+	if int(r) < len(roleNames) {
+		return roleNames[r]
+	}
+	return fmt.Sprintf("role(%d)", r)
+}
+
+// ParseRole reads a role's name. Unknown names, and the empty one, are errors.
+func ParseRole(s string) (Role, error) {
+	for r, name := range roleNames {
+		if name == s && s != "" {
+			return Role(r), nil
+		}
+	}
+	return RoleNone, fmt.Errorf("role %q: want admin, operator, viewer or device", s)
+}
+
+// Principal is who makes a call. It is shared between calls and never changed.
+type Principal struct {
+	// ID of the key that proved it.
+	ID string
+	// Name of the key, as shown in `by` fields.
+	Name string
+	Role Role
+	// Project that the key is limited to; empty: all projects.
+	Project string
+	// Device is the twin's id (role device).
+	Device string
+
+	// credential is the hash of the secret shown: the key's, or the session's.
+	credential hash
+	// session: signed in by cookie, so the browser sends it unasked.
+	session bool
+	// expires; zero: never.
+	expires time.Time
+}
+
+// Action is what a procedure does.
+type Action uint8
+
+// Actions. The zero value is allowed to nobody.
+const (
+	ActionNone Action = iota
+	// ActionTwinRead reads configuration, state, history and events of twins.
+	ActionTwinRead
+	// ActionTwinUse invokes actions and sets desired values.
+	ActionTwinUse
+	// ActionTwinTrace reads the bytes of a twin's transport.
+	ActionTwinTrace
+	// ActionTwinConfigure creates, changes and deletes twins.
+	ActionTwinConfigure
+	// ActionDriverRead reads manifests.
+	ActionDriverRead
+	// ActionDriverWrite uploads and deletes drivers: code that runs on the nodes.
+	ActionDriverWrite
+	// ActionSiteRead reads zones, systems and the inbox.
+	ActionSiteRead
+	// ActionSiteWrite changes zones and systems.
+	ActionSiteWrite
+	// ActionClusterRead reads status, nodes and placement.
+	ActionClusterRead
+	// ActionKeyRead lists keys, without their secrets.
+	ActionKeyRead
+	// ActionKeyWrite creates and deletes keys.
+	ActionKeyWrite
+	// ActionSessionCreate makes a login link for the caller itself.
+	ActionSessionCreate
+	// ActionMetricsRead reads the node's metrics and queries the metrics store across projects.
+	ActionMetricsRead
+	// ActionReflect reads the API's own description.
+	ActionReflect
+
+	actionCount
+)
+
+var actionNames = [actionCount]string{
+	ActionNone: "none", ActionTwinRead: "twin.read", ActionTwinUse: "twin.use", ActionTwinTrace: "twin.trace",
+	ActionTwinConfigure: "twin.configure", ActionDriverRead: "driver.read", ActionDriverWrite: "driver.write",
+	ActionSiteRead: "site.read", ActionSiteWrite: "site.write", ActionClusterRead: "cluster.read",
+	ActionKeyRead: "key.read", ActionKeyWrite: "key.write", ActionSessionCreate: "session.create",
+	ActionMetricsRead: "metrics.read", ActionReflect: "api.reflect",
+}
+
+// String names the action, such as twin.use.
+func (a Action) String() string {
+	if a < actionCount {
+		return actionNames[a]
+	}
+	return fmt.Sprintf("action(%d)", a)
+}
+
+// right says who may do an action.
+type right struct {
+	// least is the lowest role that may; RoleNone: nobody.
+	least Role
+	// shared actions on what belongs to no project are open to keys of one project too.
+	shared bool
+}
+
+var rights = [actionCount]right{
+	ActionTwinRead:      {least: RoleViewer},
+	ActionTwinUse:       {least: RoleOperator},
+	ActionTwinTrace:     {least: RoleOperator},
+	ActionTwinConfigure: {least: RoleAdmin},
+	ActionDriverRead:    {least: RoleViewer, shared: true},
+	ActionDriverWrite:   {least: RoleAdmin},
+	ActionSiteRead:      {least: RoleViewer},
+	ActionSiteWrite:     {least: RoleAdmin},
+	ActionClusterRead:   {least: RoleViewer, shared: true},
+	ActionKeyRead:       {least: RoleAdmin},
+	ActionKeyWrite:      {least: RoleAdmin},
+	ActionSessionCreate: {least: RoleViewer, shared: true},
+	ActionMetricsRead:   {least: RoleViewer},
+	ActionReflect:       {least: RoleViewer, shared: true},
+}
+
+// Everywhere stands in Resource.Project for what belongs to no project, and for all projects at once.
+const Everywhere = "*"
+
+// Resource is what an action touches, the project first. ID is empty for a whole kind.
+type Resource struct {
+	Project, Kind, ID string
+}
+
+// String gives project/kind/id.
+func (r Resource) String() string {
+	if r.ID == "" {
+		return r.Project + "/" + r.Kind
+	}
+	return r.Project + "/" + r.Kind + "/" + r.ID
+}
+
+// Authorize says whether the principal may do the action on the resource: nil, or an error that wraps
+// ErrUnauthenticated or ErrForbidden. What is not allowed by name is forbidden.
+func Authorize(p *Principal, a Action, r Resource) error {
+	if p == nil {
+		return ErrUnauthenticated
+	}
+	if a >= actionCount || rights[a].least == RoleNone || p.Role < rights[a].least {
+		return forbidden(p, a, r)
+	}
+	switch {
+	case r.Project == "":
+		return forbidden(p, a, r)
+	case p.Project == "", p.Project == r.Project:
+		return nil
+	case r.Project == Everywhere && rights[a].shared:
+		return nil
+	}
+	return forbidden(p, a, r)
+}
+
+func forbidden(p *Principal, a Action, r Resource) error {
+	scope := "all projects"
+	if p.Project != "" {
+		scope = "project " + p.Project
+	}
+	return fmt.Errorf("%w: key %q (%s, %s) may not %s on %s", ErrForbidden, p.Name, p.Role, scope, a, r)
+}

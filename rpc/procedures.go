@@ -1,0 +1,267 @@
+package rpc
+
+import (
+	"errors"
+	"strings"
+
+	"connectrpc.com/grpchealth"
+	"connectrpc.com/grpcreflect"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+)
+
+// procedure is one line of the table: what a procedure does, and on what.
+type procedure struct {
+	action Action
+	// actionOf, where set, reads the action out of the request instead.
+	actionOf func(m any) Action
+	// resource completes the request and says what it touches: bare names get the project `default`, and a list
+	// without a project gets the one that the caller is limited to.
+	resource func(m any, p *Principal) (Resource, error)
+	// open procedures need no principal. Only health is open.
+	open bool
+}
+
+// procedures holds every procedure that can be called. What is missing here is refused.
+func procedures() map[string]procedure {
+	return map[string]procedure{
+		rpcv1.DriverServiceUploadDriverProcedure:   {action: ActionDriverWrite, resource: all("driver")},
+		rpcv1.DriverServiceGetDriverProcedure:      {action: ActionDriverRead, resource: all("driver")},
+		rpcv1.DriverServiceListDriversProcedure:    {action: ActionDriverRead, resource: all("driver")},
+		rpcv1.DriverServiceDeleteDriverProcedure:   {action: ActionDriverWrite, resource: all("driver")},
+		rpcv1.DriverServiceListCatalogProcedure:    {action: ActionDriverRead, resource: all("driver")},
+		rpcv1.DriverServiceAddFromCatalogProcedure: {action: ActionDriverWrite, resource: all("driver")},
+
+		rpcv1.TwinServiceCreateTwinProcedure: {action: ActionTwinConfigure, resource: twinConfig(func(m *pb.CreateTwinRequest) *pb.Twin { return m.GetTwin() })},
+		rpcv1.TwinServiceUpdateTwinProcedure: {action: ActionTwinConfigure, resource: twinConfig(func(m *pb.UpdateTwinRequest) *pb.Twin { return m.GetTwin() })},
+		rpcv1.TwinServiceDeleteTwinProcedure: {action: ActionTwinConfigure, resource: one("twin", func(m *pb.DeleteTwinRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceGetTwinProcedure:    {action: ActionTwinRead, resource: one("twin", func(m *pb.GetTwinRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceListTwinsProcedure: {action: ActionTwinRead, resource: filtered(func(m *pb.ListTwinsRequest) **pb.TwinFilter {
+			return &m.Filter
+		})},
+		rpcv1.TwinServiceWatchTwinsProcedure: {action: ActionTwinRead, resource: filtered(func(m *pb.WatchTwinsRequest) **pb.TwinFilter {
+			return &m.Filter
+		})},
+		rpcv1.TwinServiceInvokeProcedure:       {action: ActionTwinUse, resource: one("twin", func(m *pb.InvokeRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceSetDesiredProcedure:   {action: ActionTwinUse, resource: one("twin", func(m *pb.SetDesiredRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceQueryHistoryProcedure: {action: ActionTwinRead, resource: one("twin", func(m *pb.QueryHistoryRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceTraceTwinProcedure:    {action: ActionTwinTrace, resource: one("twin", func(m *pb.TraceTwinRequest) *string { return &m.Id })},
+
+		rpcv1.ClusterServiceGetStatusProcedure:    {action: ActionClusterRead, resource: all("cluster")},
+		rpcv1.ClusterServiceListNodesProcedure:    {action: ActionClusterRead, resource: all("node")},
+		rpcv1.ClusterServiceGetPlacementProcedure: {action: ActionClusterRead, resource: placement},
+
+		rpcv1.WatchServiceWatchProcedure: {actionOf: watchedAction, resource: watched},
+
+		rpcv1.KeyServiceCreateKeyProcedure: {action: ActionKeyWrite, resource: newKeyResource},
+		rpcv1.KeyServiceListKeysProcedure:  {action: ActionKeyRead, resource: own("key")},
+		// The handler authorizes once more when it knows the key's project.
+		rpcv1.KeyServiceDeleteKeyProcedure:       {action: ActionKeyWrite, resource: own("key")},
+		rpcv1.KeyServiceCreateLoginLinkProcedure: {action: ActionSessionCreate, resource: all("session")},
+
+		rpcv1.SiteServicePutZoneProcedure: {action: ActionSiteWrite, resource: one("zone", func(m *pb.PutZoneRequest) *string {
+			return idOf(m.GetZone() == nil, func() *string { return &m.Zone.Id })
+		})},
+		rpcv1.SiteServiceListZonesProcedure:  {action: ActionSiteRead, resource: listed("zone", func(m *pb.ListZonesRequest) *string { return &m.Project })},
+		rpcv1.SiteServiceDeleteZoneProcedure: {action: ActionSiteWrite, resource: one("zone", func(m *pb.DeleteZoneRequest) *string { return &m.Id })},
+		rpcv1.SiteServicePutSystemProcedure:  {action: ActionSiteWrite, resource: systemConfig},
+		rpcv1.SiteServiceListSystemsProcedure: {action: ActionSiteRead, resource: listed("system", func(m *pb.ListSystemsRequest) *string {
+			return &m.Project
+		})},
+		rpcv1.SiteServiceDeleteSystemProcedure: {action: ActionSiteWrite, resource: one("system", func(m *pb.DeleteSystemRequest) *string { return &m.Id })},
+		rpcv1.SiteServiceListInboxProcedure:    {action: ActionSiteRead, resource: listed("inbox", func(m *pb.ListInboxRequest) *string { return &m.Project })},
+
+		"/" + grpchealth.HealthV1ServiceName + "/Check":                       {open: true},
+		"/" + grpchealth.HealthV1ServiceName + "/Watch":                       {open: true},
+		"/" + grpcreflect.ReflectV1ServiceName + "/ServerReflectionInfo":      {action: ActionReflect, resource: all("api")},
+		"/" + grpcreflect.ReflectV1AlphaServiceName + "/ServerReflectionInfo": {action: ActionReflect, resource: all("api")},
+	}
+}
+
+var errWrongMessage = errors.New("request of another procedure")
+
+// all: the whole kind, in no project.
+func all(kind string) func(any, *Principal) (Resource, error) {
+	return func(any, *Principal) (Resource, error) { return Resource{Project: Everywhere, Kind: kind}, nil }
+}
+
+// own: the kind within what the caller is limited to.
+func own(kind string) func(any, *Principal) (Resource, error) {
+	return func(_ any, p *Principal) (Resource, error) { return Resource{Project: scopeOf(p), Kind: kind}, nil }
+}
+
+func scopeOf(p *Principal) string {
+	if p != nil && p.Project != "" {
+		return p.Project
+	}
+	return Everywhere
+}
+
+// one: the record that the request names.
+func one[M any](kind string, id func(M) *string) func(any, *Principal) (Resource, error) {
+	return func(m any, _ *Principal) (Resource, error) {
+		msg, ok := m.(M)
+		if !ok {
+			return Resource{}, errWrongMessage
+		}
+		return named(kind, "id", id(msg))
+	}
+}
+
+func idOf(missing bool, id func() *string) *string {
+	if missing {
+		return nil
+	}
+	return id()
+}
+
+// named completes the id in place.
+func named(kind, path string, id *string) (Resource, error) {
+	if id == nil || *id == "" {
+		return Resource{}, invalid(path, "is missing")
+	}
+	project, _, err := splitID(*id)
+	if err != nil {
+		return Resource{}, invalid(path, err.Error())
+	}
+	*id = canonicalID(*id)
+	return Resource{Project: project, Kind: kind, ID: *id}, nil
+}
+
+// sameProject completes a reference in place; where it is set, it must be in the project.
+func sameProject(project, path string, id *string) error {
+	if *id == "" {
+		return nil
+	}
+	if !strings.Contains(*id, "/") {
+		*id = project + "/" + *id
+	}
+	r, err := named("", path, id)
+	if err == nil && r.Project != project {
+		err = invalid(path, *id+" is in another project")
+	}
+	return err
+}
+
+// listed: the kind in the project that the request names, or in the caller's.
+func listed[M any](kind string, project func(M) *string) func(any, *Principal) (Resource, error) {
+	return func(m any, p *Principal) (Resource, error) {
+		msg, ok := m.(M)
+		if !ok {
+			return Resource{}, errWrongMessage
+		}
+		return narrowed(kind, project(msg), p)
+	}
+}
+
+func narrowed(kind string, project *string, p *Principal) (Resource, error) {
+	if *project == "" && p != nil {
+		*project = p.Project
+	}
+	if *project == "" {
+		return Resource{Project: Everywhere, Kind: kind}, nil
+	}
+	if !validProject(*project) {
+		return Resource{}, invalid("project", *project+" is no project's name")
+	}
+	return Resource{Project: *project, Kind: kind}, nil
+}
+
+// filtered: the twins of a filter; all of its conditions hold together, so its project bounds its ids too.
+func filtered[M any](filter func(M) **pb.TwinFilter) func(any, *Principal) (Resource, error) {
+	return func(m any, p *Principal) (Resource, error) {
+		msg, ok := m.(M)
+		if !ok {
+			return Resource{}, errWrongMessage
+		}
+		f := filter(msg)
+		if *f == nil {
+			*f = &pb.TwinFilter{}
+		}
+		for i := range (*f).Ids {
+			if _, err := named("twin", "filter.ids", &(*f).Ids[i]); err != nil {
+				return Resource{}, err
+			}
+		}
+		if (*f).Zone != "" {
+			(*f).Zone = canonicalID((*f).Zone)
+		}
+		return narrowed("twin", &(*f).Project, p)
+	}
+}
+
+// twinConfig: the twin as it shall be; what it refers to is in its own project.
+func twinConfig[M any](twin func(M) *pb.Twin) func(any, *Principal) (Resource, error) {
+	return func(m any, _ *Principal) (Resource, error) {
+		msg, ok := m.(M)
+		if !ok {
+			return Resource{}, errWrongMessage
+		}
+		t := twin(msg)
+		if t == nil {
+			return Resource{}, invalid("twin", "is missing")
+		}
+		r, err := named("twin", "twin.id", &t.Id)
+		if err == nil {
+			err = sameProject(r.Project, "twin.zone", &t.Zone)
+		}
+		if err == nil {
+			err = sameProject(r.Project, "twin.via", &t.Via)
+		}
+		return r, err
+	}
+}
+
+func systemConfig(m any, _ *Principal) (Resource, error) {
+	msg, ok := m.(*pb.PutSystemRequest)
+	if !ok {
+		return Resource{}, errWrongMessage
+	}
+	s := msg.GetSystem()
+	if s == nil {
+		return Resource{}, invalid("system", "is missing")
+	}
+	r, err := named("system", "system.id", &s.Id)
+	if err == nil {
+		err = sameProject(r.Project, "system.zone", &s.Zone)
+	}
+	for _, member := range s.Members {
+		if err == nil && member != nil {
+			err = sameProject(r.Project, "system.members.twin", &member.Twin)
+		}
+	}
+	return r, err
+}
+
+func placement(m any, _ *Principal) (Resource, error) {
+	msg, ok := m.(*pb.GetPlacementRequest)
+	if !ok {
+		return Resource{}, errWrongMessage
+	}
+	if msg.Id == "" {
+		return Resource{Project: Everywhere, Kind: "slot"}, nil
+	}
+	return named("twin", "id", &msg.Id)
+}
+
+func newKeyResource(m any, p *Principal) (Resource, error) {
+	msg, ok := m.(*pb.CreateKeyRequest)
+	if !ok {
+		return Resource{}, errWrongMessage
+	}
+	k := msg.GetKey()
+	if k == nil {
+		return Resource{}, invalid("key", "is missing")
+	}
+	if k.Device != "" {
+		r, err := named("key", "key.device", &k.Device)
+		if err != nil {
+			return Resource{}, err
+		}
+		if k.Project == "" {
+			k.Project = r.Project
+		}
+	}
+	return narrowed("key", &k.Project, p)
+}

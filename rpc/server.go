@@ -1,0 +1,125 @@
+package rpc
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"buf.build/go/protovalidate"
+	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
+	"connectrpc.com/grpcreflect"
+	"github.com/VictoriaMetrics/metrics"
+
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+	"github.com/polluxhq/pollux/storage/history"
+)
+
+// compressFrom this many bytes answers are compressed where the client takes it. Below, it costs more than it saves.
+const compressFrom = 4 << 10
+
+// Server is the door, an http.Handler. Use it with NewHTTPServer, whose limits it relies on.
+type Server struct {
+	o       Options
+	guard   *guard
+	errors  *connect.ErrorWriter
+	mux     *http.ServeMux
+	log     *slog.Logger
+	sockets *sockets
+
+	refusedUploads, refusedBodies, denied *metrics.Counter
+}
+
+// New assembles the door. It starts nothing and owns nothing that must be closed.
+func New(o Options) (*Server, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	validator, err := protovalidate.New()
+	if err != nil {
+		return nil, fmt.Errorf("rpc: validator: %w", err)
+	}
+	table := procedures()
+	s := &Server{o: o, mux: http.NewServeMux(), log: o.Logger, errors: connect.NewErrorWriter(),
+		guard: &guard{keys: o.Keys, table: table, validator: validator, log: o.Logger,
+			counters: newCallCounters(o.Metrics, table)},
+		refusedUploads: o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="uploads"}`),
+		refusedBodies:  o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="body"}`),
+		denied:         o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="door"}`),
+	}
+	s.sockets = newSockets(s)
+	s.services()
+	s.doors()
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// handlerOptions are those of every Connect handler; limit bounds its messages.
+func (s *Server) handlerOptions(limit int) connect.HandlerOption {
+	return connect.WithHandlerOptions(
+		connect.WithRequestGate(s.guard.gate),
+		connect.WithInterceptors(s.guard),
+		connect.WithReadMaxBytes(limit),
+		connect.WithCompressMinBytes(compressFrom),
+	)
+}
+
+func (s *Server) services() {
+	small := s.handlerOptions(maxRequest)
+	mount := func(path string, h http.Handler) {
+		s.mux.Handle(path, limited(h, maxRequest, bodyTimeout, s.refuse))
+	}
+	mount(rpcv1.NewTwinServiceHandler(&twinService{s}, small))
+	mount(rpcv1.NewClusterServiceHandler(&clusterService{s}, small))
+	mount(rpcv1.NewWatchServiceHandler(&watchService{s}, small))
+	mount(rpcv1.NewKeyServiceHandler(&keyService{s}, small))
+	mount(rpcv1.NewSiteServiceHandler(&siteService{s}, small))
+
+	drivers := newDriverService(s)
+	path, h := rpcv1.NewDriverServiceHandler(drivers, s.handlerOptions(MaxUpload))
+	mount(path, h)
+	s.mux.Handle(rpcv1.DriverServiceUploadDriverProcedure,
+		limited(atMost(h, maxUploads, s.refuse), MaxUpload, uploadTimeout, s.refuse))
+
+	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
+		rpcv1.KeyServiceName, rpcv1.SiteServiceName}
+	reflector := grpcreflect.NewStaticReflector(names...)
+	mount(grpcreflect.NewHandlerV1(reflector, small))
+	mount(grpcreflect.NewHandlerV1Alpha(reflector, small))
+	mount(grpchealth.NewHandler(&health{s: s, names: names}, small))
+}
+
+func (s *Server) doors() {
+	mount := func(pattern string, h http.Handler) {
+		s.mux.Handle(pattern, limited(h, maxRequest, bodyTimeout, s.refuse))
+	}
+	mount("GET /healthz", http.HandlerFunc(s.healthz))
+	mount("GET /readyz", http.HandlerFunc(s.readyz))
+	mount("GET /login", http.HandlerFunc(s.loginByLink))
+	mount("POST /login", http.HandlerFunc(s.loginByKey))
+	mount("POST /logout", http.HandlerFunc(s.logout))
+	mount("GET /metrics", s.closed(http.HandlerFunc(s.metrics)))
+	mount(history.Prefix, s.closed(s.o.History.Handler()))
+	mount("GET /v1/ws", s.sockets)
+	mount("/", s.o.Console)
+}
+
+// refuse answers what a limit stopped, as the client's protocol says it.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if r.URL.Path == rpcv1.DriverServiceUploadDriverProcedure && r.ContentLength <= MaxUpload {
+		s.refusedUploads.Inc()
+	} else {
+		s.refusedBodies.Inc()
+	}
+	// What the client still sends is not read.
+	w.Header().Set("Connection", "close")
+	s.writeError(w, r, err)
+}
+
+func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	if werr := s.errors.Write(w, r, translate(err)); werr != nil {
+		s.log.Debug("answer not taken", "path", r.URL.Path, "error", werr)
+	}
+}

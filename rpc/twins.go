@@ -1,0 +1,214 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/polluxhq/pollux/actors"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage/history"
+)
+
+// defaultSpan is how far back a history query looks where it does not say.
+const defaultSpan = time.Hour
+
+type twinService struct{ s *Server }
+
+// projectsOf is the actors' way to say which projects a caller may see; nil means all.
+func projectsOf(p *Principal) func(string) bool {
+	if p.Project == "" {
+		return nil
+	}
+	return func(project string) bool { return project == p.Project }
+}
+
+func (t *twinService) CreateTwin(ctx context.Context, r *connect.Request[pb.CreateTwinRequest]) (*connect.Response[pb.CreateTwinResponse], error) {
+	twin, err := t.s.o.Registry.CreateTwin(ctx, r.Msg.Twin)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&pb.CreateTwinResponse{Twin: twin}), nil
+}
+
+// GetTwin gives the configuration, and the state where the twin can be reached: what is configured can be read also
+// while nobody owns the twin.
+func (t *twinService) GetTwin(ctx context.Context, r *connect.Request[pb.GetTwinRequest]) (*connect.Response[pb.GetTwinResponse], error) {
+	twin, err := t.s.o.Registry.GetTwin(r.Msg.Id)
+	if err != nil {
+		return nil, err
+	}
+	twin.State, err = t.s.o.Client.State(ctx, r.Msg.Id, r.Msg.Model)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		twin.State = &pb.TwinState{Status: &pb.TwinStatus{Fault: "state cannot be read now: " + err.Error()}}
+	}
+	return connect.NewResponse(&pb.GetTwinResponse{Twin: twin}), nil
+}
+
+func (t *twinService) ListTwins(ctx context.Context, r *connect.Request[pb.ListTwinsRequest]) (*connect.Response[pb.ListTwinsResponse], error) {
+	res, err := t.s.o.Registry.ListTwins(r.Msg, projectsOf(principalFrom(ctx)))
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(res), nil
+}
+
+func (t *twinService) UpdateTwin(ctx context.Context, r *connect.Request[pb.UpdateTwinRequest]) (*connect.Response[pb.UpdateTwinResponse], error) {
+	if r.Msg.Twin.Revision == 0 {
+		return nil, invalid("twin.revision", "is missing: give the revision that you read, so that nobody's change is lost")
+	}
+	twin, err := t.s.o.Registry.UpdateTwin(ctx, r.Msg.Twin)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&pb.UpdateTwinResponse{Twin: twin}), nil
+}
+
+func (t *twinService) DeleteTwin(ctx context.Context, r *connect.Request[pb.DeleteTwinRequest]) (*connect.Response[pb.DeleteTwinResponse], error) {
+	if err := t.s.o.Registry.DeleteTwin(ctx, r.Msg.Id, r.Msg.Revision); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&pb.DeleteTwinResponse{}), nil
+}
+
+func (t *twinService) Invoke(ctx context.Context, r *connect.Request[pb.InvokeRequest]) (*connect.Response[pb.InvokeResponse], error) {
+	res, err := t.s.o.Client.Invoke(ctx, r.Msg, principalFrom(ctx).Name)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(res), nil
+}
+
+func (t *twinService) SetDesired(ctx context.Context, r *connect.Request[pb.SetDesiredRequest]) (*connect.Response[pb.SetDesiredResponse], error) {
+	res, err := t.s.o.Client.SetDesired(ctx, r.Msg, principalFrom(ctx).Name)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(res), nil
+}
+
+func (t *twinService) WatchTwins(ctx context.Context, r *connect.Request[pb.WatchTwinsRequest], out *connect.ServerStream[pb.WatchTwinsResponse]) error {
+	return t.s.watchTwins(ctx, principalFrom(ctx), r.Msg, out.Send)
+}
+
+// watchTwins gives what the watch gives until ctx ends or send fails. It returns nil never.
+func (s *Server) watchTwins(ctx context.Context, p *Principal, r *pb.WatchTwinsRequest, send func(*pb.WatchTwinsResponse) error) error {
+	sub, err := s.o.Client.Watch(ctx, r, projectsOf(p))
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	for {
+		m, err := sub.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := send(m); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *twinService) TraceTwin(ctx context.Context, r *connect.Request[pb.TraceTwinRequest], out *connect.ServerStream[pb.TraceTwinResponse]) error {
+	if _, err := t.s.o.Registry.GetTwin(r.Msg.Id); err != nil {
+		return err
+	}
+	trace, err := t.s.o.Client.Trace(ctx, r.Msg.Id)
+	if err != nil {
+		return err
+	}
+	defer trace.Close()
+	for {
+		m, err := trace.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := out.Send(m); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *twinService) QueryHistory(ctx context.Context, r *connect.Request[pb.QueryHistoryRequest]) (*connect.Response[pb.QueryHistoryResponse], error) {
+	q, err := historyQuery(r.Msg, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	res, err := t.s.o.History.Query(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	unit, known, err := t.property(ctx, r.Msg.Id, r.Msg.Property)
+	// A twin that is gone still has a past; one that never was has none.
+	if err != nil && len(res.Points) == 0 {
+		return nil, err
+	}
+	if err == nil && !known && len(res.Points) == 0 {
+		return nil, fmt.Errorf("twin %s has no property %q: %w", r.Msg.Id, r.Msg.Property, actors.ErrNotFound)
+	}
+	out := &pb.QueryHistoryResponse{Samples: make([]*pb.Sample, len(res.Points)), Truncated: res.Truncated, Unit: unit}
+	for i, p := range res.Points {
+		out.Samples[i] = &pb.Sample{Time: timestamppb.New(time.UnixMilli(p.Time)), Value: p.Value}
+	}
+	return connect.NewResponse(out), nil
+}
+
+func historyQuery(m *pb.QueryHistoryRequest, now time.Time) (history.Query, error) {
+	project, name, err := splitID(m.Id)
+	if err != nil {
+		return history.Query{}, invalid("id", err.Error())
+	}
+	q := history.Query{Project: project, Twin: name, Property: m.Property, End: now, Aggregate: m.Aggregate, Limit: int(m.Limit)}
+	if m.End != nil {
+		q.End = m.End.AsTime()
+	}
+	q.Start = q.End.Add(-defaultSpan)
+	if m.Start != nil {
+		q.Start = m.Start.AsTime()
+	}
+	if m.Step != nil {
+		q.Step = m.Step.AsDuration()
+		if q.Step <= 0 {
+			return history.Query{}, invalid("step", "must be more than 0")
+		}
+	} else if q.Aggregate != "" {
+		return history.Query{}, invalid("aggregate", "needs a step")
+	}
+	return q, nil
+}
+
+// property looks a property up in the twin's model as refined. Where the state cannot be had, the property counts as
+// known.
+func (t *twinService) property(ctx context.Context, id, property string) (unit string, known bool, err error) {
+	if _, err := t.s.o.Registry.GetTwin(id); err != nil {
+		return "", false, err
+	}
+	state, err := t.s.o.Client.State(ctx, id, true)
+	if err != nil {
+		if errors.Is(err, context.Canceled) {
+			return "", false, err
+		}
+		return "", true, nil
+	}
+	var model struct {
+		Properties map[string]struct {
+			Unit string `json:"unit"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal([]byte(state.ModelJson), &model); err != nil {
+		return "", true, nil //nolint:nilerr // the model is the driver's; history does not depend on it
+	}
+	p, known := model.Properties[property]
+	if _, reported := state.Properties[property]; reported {
+		known = true
+	}
+	return p.Unit, known, nil
+}
