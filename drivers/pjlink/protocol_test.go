@@ -121,7 +121,9 @@ func FuzzParseLine(f *testing.F) {
 		parsePower(l.value)
 		parseLamps(l.value)
 		parseErrors(l.value)
-		parseMute(l.value)
+		if v, a, ok := parseMute(l.value); !ok && (v || a) {
+			t.Fatalf("mute %q", l.value)
+		}
 		for _, code := range parseInputs(l.value) {
 			if back, ok := inputCode(inputName(code, nil), nil); !ok || back != code {
 				t.Fatalf("input %s comes back as %s", code, back)
