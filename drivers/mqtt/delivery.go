@@ -1,0 +1,179 @@
+package mqtt
+
+import "sync/atomic"
+
+// delivery is one message on its way to the handler and back.
+type delivery struct {
+	message Message
+	s       *session
+	next    *delivery // behind it in the session's order
+	held    *held     // of QoS 2
+	waiter  bool      // stands for the same message of an earlier connection
+	called  atomic.Bool
+	ready   bool // answered; the session's lock
+	code    byte
+	first   byte // of its acknowledgement; 0: QoS 0
+	id      uint16
+	size    int
+}
+
+// overhead of a message beside its payload and topic, in bytes, for the limits.
+const overhead = 256
+
+func newDelivery(s *session, p *publish, t *topic) *delivery {
+	d := &delivery{s: s, id: p.id, size: overhead + len(p.payload)}
+	switch p.qos {
+	case 1:
+		d.first = firstPuback
+	case 2:
+		d.first = firstPubrec
+	}
+	if t != nil {
+		d.message = Message{
+			Client: s.id, User: s.user, Topic: t.name, Payload: append(make([]byte, 0, len(p.payload)), p.payload...),
+			QoS: p.qos, Retain: p.retain, Grant: s.grant,
+		}
+	}
+	return d
+}
+
+// admit0 counts a message of QoS 0 in; false: too much waits already.
+func (s *session) admit0(d *delivery) bool {
+	l, size := &s.b.limits, int64(d.size)
+	if s.pending0.Load() >= int32(l.PendingQoS0) || s.b.pending.Load() > int64(l.PendingBytes) {
+		return false
+	}
+	if have := s.pending0Bytes.Load(); have > 0 && have+size > int64(l.UnackedBytes) {
+		return false
+	}
+	s.pending0.Add(1)
+	s.pending0Bytes.Add(size)
+	s.b.pending.Add(size)
+	return true
+}
+
+// admit puts a message of QoS 1 or 2 in the session's order and waits while too many are in it, which keeps the
+// client from being read. False: the session ends.
+func (s *session) admit(d *delivery) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.full(d.size) {
+		if !s.waiting {
+			s.b.stats.held.Inc()
+		}
+		s.waiting = true
+		s.room.Wait()
+	}
+	s.waiting = false
+	if s.closing {
+		return false
+	}
+	s.unacked++
+	s.unackedBytes += d.size
+	s.b.pending.Add(int64(d.size))
+	if s.tail == nil {
+		s.head = d
+	} else {
+		s.tail.next = d
+	}
+	s.tail = d
+	return true
+}
+
+// full says whether the next message has to wait. A session without any may always have one, so all make progress.
+func (s *session) full(size int) bool {
+	l := &s.b.limits
+	return !s.closing && s.unacked > 0 && (s.unacked >= l.Unacked || s.unackedBytes+size > l.UnackedBytes ||
+		s.b.pending.Load() > int64(l.PendingBytes))
+}
+
+// done is what the handler calls.
+func (d *delivery) done(err error) {
+	if !d.called.CompareAndSwap(false, true) {
+		d.s.b.stats.doneTwice.Inc()
+		return
+	}
+	var refusal *Refusal
+	if err != nil {
+		if refusal = refusalOf(err); refusal != nil {
+			d.s.b.stats.refused(refusal.Label)
+		} else {
+			d.s.b.stats.refused("unavailable")
+		}
+	}
+	switch {
+	case d.first == 0:
+		d.s.pending0.Add(-1)
+		d.s.pending0Bytes.Add(-int64(d.size))
+		d.s.b.pending.Add(-int64(d.size))
+	case err == nil:
+		d.settle(0)
+	case refusal != nil:
+		d.settle(refusal.Code)
+	default:
+		d.abandon()
+		d.s.b.log.Warn("mqtt message not taken, its connection is closed", "client", d.s.id, "topic", d.message.Topic, "error", err)
+	}
+}
+
+// settle answers the message and, for QoS 2, remembers that.
+func (d *delivery) settle(code byte) {
+	if d.held != nil {
+		if again := d.held.settle(code); again != nil {
+			again.answer(code)
+		}
+	}
+	d.answer(code)
+}
+
+// abandon closes the connection without an acknowledgement: the client is to send again.
+func (d *delivery) abandon() {
+	d.s.end("not_committed", 0x89) // server busy
+	if d.held != nil {
+		if again := d.held.forget(); again != nil {
+			again.s.end("not_committed", 0x89)
+			again.leave()
+		}
+	}
+	d.leave()
+}
+
+// leave frees what the message counts for, without an answer.
+func (d *delivery) leave() {
+	d.s.b.pending.Add(-int64(d.size))
+	d.s.mu.Lock()
+	d.s.unacked--
+	d.s.unackedBytes -= d.size
+	d.s.mu.Unlock()
+}
+
+// answer marks the message as answered and sends all acknowledgements that are due: in the order of the messages.
+func (d *delivery) answer(code byte) {
+	s := d.s
+	s.b.pending.Add(-int64(d.size))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.ready, d.code = true, code
+	for h := s.head; h != nil && h.ready; h = s.head {
+		s.head = h.next
+		if s.head == nil {
+			s.tail = nil
+		}
+		s.unacked--
+		s.unackedBytes -= h.size
+		if !s.closing {
+			s.out = appendAck(s.out, h.first, h.id, s.version, h.code)
+		}
+	}
+	if s.waiting {
+		s.room.Signal()
+	}
+	if s.closing {
+		return
+	}
+	if len(s.out) > s.b.limits.OutboundBytes {
+		s.tooSlow()
+		return
+	}
+	s.kick()
+}
