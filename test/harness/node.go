@@ -98,7 +98,7 @@ func Start(t testing.TB, o Options) *Node {
 	return n
 }
 
-// Run starts the process again after Kill or Stop, on the same directory and new ports.
+// Run starts the process again after Kill or Stop, on the same directory and ports.
 func (n *Node) Run() {
 	n.t.Helper()
 	if err := n.TryRun(); err != nil {
@@ -108,7 +108,11 @@ func (n *Node) Run() {
 
 // TryRun is Run for starts that may fail; Log then says why.
 func (n *Node) TryRun() error {
-	args := append([]string{"serve", "--data", n.Dir, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"}, n.o.Args...)
+	http, mqtt := "127.0.0.1:0", "127.0.0.1:0"
+	if n.URL != "" { // clients of the run before come back to the same ports
+		http, mqtt = strings.TrimPrefix(n.URL, "http://"), n.MQTT
+	}
+	args := append([]string{"serve", "--data", n.Dir, "--http", http, "--mqtt", mqtt}, n.o.Args...)
 	n.cmd = exec.Command(Binary(n.t), args...)
 	n.cmd.Env = append(n.cmd.Environ(), n.o.Env...)
 	n.cmd.SysProcAttr = childAttributes()
