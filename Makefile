@@ -35,7 +35,7 @@ bin/drivers/%.wasm: drivers/%/driver.json $(SDK_SRC) FORCE
 	@$(GO) run ./drivers/sdk/pack -manifest drivers/$*/driver.json -o $@ build/guests/$*.wasm
 
 drivers/catalog/dist/%.wasm.zst: bin/drivers/%.wasm
-	@$(GO) run ./drivers/catalog/pack -o $(@D) $<
+	@$(GO) run ./drivers/catalog/pack $<
 
 web/node_modules/.package-lock.json: web/package-lock.json
 	@echo "fetching the console's libraries"

@@ -1,0 +1,108 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/test/harness"
+)
+
+const (
+	healthyTwins   = 1000
+	healthyClients = 8
+	healthyPause   = 5 * time.Millisecond // of each client between two calls, so that the machine is not full before the attack
+	calmFor        = 4 * time.Second
+)
+
+// TestHostileDrivers puts a driver that loops for ever and one that takes all memory among 1,000 healthy twins. The healthy
+// ones must go on answering; how fast is logged (`make bench` and docs/bench.md have the figures).
+func TestHostileDrivers(t *testing.T) {
+	n := harness.Start(t, harness.Options{Args: []string{"--driver-memory", "256MiB"}})
+	n.AddDriver("drivers/testdata/echo")
+	n.AddDriver("drivers/testdata/hostile")
+	for i := range healthyTwins {
+		createEcho(t, n, device(i), map[string]any{"topic": device(i)})
+	}
+	for _, id := range []string{"looper", "grower", "crasher"} {
+		n.Must("twin", "create", id, "--driver", "hostile")
+	}
+	calm := measureHealthy(t, n, calmFor)
+
+	attack, stop := context.WithCancel(t.Context())
+	var attackers sync.WaitGroup
+	for id, action := range map[string]string{"looper": "spin", "grower": "grow", "crasher": "crash"} {
+		attackers.Go(func() {
+			for attack.Err() == nil {
+				_, err := n.Twins().Invoke(attack, connect.NewRequest(&pb.InvokeRequest{Id: id, Action: action,
+					Options: &pb.CommandOptions{Timeout: durationpb.New(time.Second)}}))
+				if err == nil {
+					t.Errorf("%s succeeded", action)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+	attacked := measureHealthy(t, n, calmFor)
+	stop()
+	attackers.Wait()
+	t.Logf("p99 calm %v, attacked %v: %.1f times; p50 %v and %v", calm.p99, attacked.p99, float64(attacked.p99)/float64(calm.p99), calm.p50, attacked.p50)
+	if calm.failed+attacked.failed > 0 {
+		t.Errorf("healthy calls failed: %d calm, %d attacked; first: %v%v", calm.failed, attacked.failed, calm.err, attacked.err)
+	}
+	if attacked.calls < calm.calls/4 {
+		t.Errorf("the healthy twins starved: %d calls, %d when calm", attacked.calls, calm.calls)
+	}
+	for id, want := range map[string]string{"looper": "deadline", "grower": "memory", "crasher": "panic"} {
+		if fault := stateOf(t, n, id).GetStatus().GetFault(); !strings.Contains(fault, want) {
+			t.Errorf("%s shows the fault %q, want one that says %q", id, fault, want)
+		}
+	}
+}
+
+type healthy struct {
+	calls, failed int
+	p50, p99      time.Duration
+	err           error
+}
+
+func measureHealthy(t *testing.T, n *harness.Node, span time.Duration) healthy {
+	t.Helper()
+	var mu sync.Mutex
+	var h healthy
+	var took []time.Duration
+	var clients sync.WaitGroup
+	end := time.Now().Add(span)
+	for c := range healthyClients {
+		clients.Go(func() {
+			twins := n.Twins()
+			for i := c; time.Now().Before(end); i += healthyClients {
+				began := time.Now()
+				_, err := twins.Invoke(t.Context(), connect.NewRequest(&pb.InvokeRequest{Id: device(i % healthyTwins), Action: "echo",
+					Input: structpb.NewStringValue(fmt.Sprint(i))}))
+				mu.Lock()
+				h.calls++
+				took = append(took, time.Since(began))
+				if err != nil {
+					h.failed++
+					h.err = err
+				}
+				mu.Unlock()
+				time.Sleep(healthyPause)
+			}
+		})
+	}
+	clients.Wait()
+	slices.Sort(took)
+	h.p50, h.p99 = took[len(took)/2], took[len(took)*99/100]
+	return h
+}
