@@ -44,8 +44,8 @@ type blobStore struct {
 }
 
 func openBlobs(fs vfs.FS, dir string, m *storeMetrics) (*blobStore, error) {
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
-		return nil, diskError("make directory "+dir, err)
+	if err := makeDir(fs, dir); err != nil {
+		return nil, err
 	}
 	b := &blobStore{fs: fs, dir: dir, m: m, touched: map[string]time.Time{}}
 	return b, b.each(func(shard, name string) error {
@@ -113,13 +113,8 @@ func (b *blobStore) write(digest string, data []byte) error {
 		return nil
 	}
 	dir := path.Join(b.dir, digest[:2])
-	if _, err := b.fs.Stat(dir); err != nil {
-		if err := b.fs.MkdirAll(dir, 0o700); err != nil {
-			return diskError("make directory "+dir, err)
-		}
-		if err := syncDir(b.fs, b.dir); err != nil {
-			return err
-		}
+	if err := makeDir(b.fs, dir); err != nil {
+		return err
 	}
 	if err := writeFile(b.fs, dir, digest, data); err != nil {
 		return err

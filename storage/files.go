@@ -88,3 +88,27 @@ func syncDir(fs vfs.FS, dir string) error {
 	}
 	return nil
 }
+
+// makeDir makes a directory with its parents, so that they are there after a power loss.
+func makeDir(fs vfs.FS, dir string) error {
+	var made []string
+	for d := dir; ; d = fs.PathDir(d) {
+		if _, err := fs.Stat(d); err == nil || d == fs.PathDir(d) {
+			break
+		}
+		made = append(made, d)
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return diskError("make directory "+dir, err)
+	}
+	for _, d := range made {
+		parent := fs.PathDir(d)
+		if parent == "" {
+			parent = "."
+		}
+		if err := syncDir(fs, parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}

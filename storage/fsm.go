@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -103,6 +104,8 @@ func (m *machine) applySome(logs []*raft.Log, out []any) error {
 		return err
 	}
 	defer st.release()
+	start := time.Now()
+	defer func() { m.s.m.apply.UpdateDuration(start) }()
 	m.guards.turn()
 	if err := m.prepare(st.db, logs); err != nil {
 		return err
@@ -148,10 +151,12 @@ func (m *machine) commit(before meta) error {
 	if err := op.Finish(); err != nil {
 		return fmt.Errorf("apply: %w", err)
 	}
-	// The log has it already: a lost tail of the state is applied again from there.
+	// In memory alone until a flush: the log has it, and what is lost is applied again from there.
+	start := time.Now()
 	if err := m.batch.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("apply: %w", err)
 	}
+	m.s.m.write.UpdateDuration(start)
 	large := m.batch.Len() > 1<<20
 	if large {
 		_ = m.batch.Close()

@@ -14,6 +14,7 @@ type storeMetrics struct {
 	logWrite                              *metrics.Histogram
 	truncationHeld                        *metrics.Counter
 	applied, samplesRead                  *metrics.Counter
+	apply, write                          *metrics.Histogram
 	watchClosed, watchChanges             *metrics.Counter
 	blobsWritten, blobsDeleted, blobsLost *metrics.Counter
 }
@@ -38,6 +39,8 @@ func newStoreMetrics(s *metrics.Set) *storeMetrics {
 		logWrite:       h("pollux_store_log_write_duration_seconds"),
 		truncationHeld: c("pollux_store_log_truncations_held_total"),
 		applied:        c("pollux_store_applied_entries_total"),
+		apply:          h("pollux_store_apply_duration_seconds"),
+		write:          h("pollux_store_apply_write_duration_seconds"),
 		samplesRead:    c("pollux_store_samples_read_total"),
 		watchClosed:    c("pollux_store_watches_dropped_total"),
 		watchChanges:   c("pollux_store_watch_changes_total"),

@@ -284,11 +284,11 @@ func (p *stateSnapshot) Persist(sink raft.SnapshotSink) error {
 	}
 	defer st.release()
 	applied := p.s.applied.Load()
-	// Flushed, so that the checkpoint is links alone and not a copy of the log's tail.
+	// Only what is flushed survives here, and is in the checkpoint.
 	if err := st.db.Flush(); err != nil {
 		return diskError("flush the state", err)
 	}
-	if err := st.db.Checkpoint(path.Join(k.temp, snapshotState), pebble.WithFlushedWAL()); err != nil {
+	if err := st.db.Checkpoint(path.Join(k.temp, snapshotState)); err != nil {
 		return diskError("checkpoint the state", err)
 	}
 	k.whole = true

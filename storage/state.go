@@ -39,7 +39,9 @@ func openState(o Options, fs vfs.FS, dir string, l *pebbleLogger) (*stateDB, err
 		L0StopWritesThreshold:       40,
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                1024,
-		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		// The log is raft's: what a crash takes from the write buffers is applied again from there (DESIGN.md).
+		DisableWAL:                 true,
+		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
 	}
 	opts.TargetFileSizes[0] = 4 << 20
 	for i := range opts.Levels {

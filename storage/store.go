@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 )
@@ -133,8 +132,8 @@ func (s *Store) enter() error {
 			}
 		}
 	}
-	if err := s.fs.MkdirAll(dir, 0o700); err != nil {
-		return diskError("make directory "+dir, err)
+	if err := makeDir(s.fs, dir); err != nil {
+		return err
 	}
 	if s.lock, err = s.fs.Lock(path.Join(dir, lockFile)); err != nil {
 		return &LockedError{Dir: dir, Err: err}
@@ -150,8 +149,8 @@ func (s *Store) enter() error {
 // open opens the parts of a directory that is ours.
 func (s *Store) open() error {
 	var err error
-	if err = s.fs.MkdirAll(path.Join(s.o.Dir, snapshotsDir), 0o700); err != nil {
-		return diskError("make directory", err)
+	if err = makeDir(s.fs, path.Join(s.o.Dir, snapshotsDir)); err != nil {
+		return err
 	}
 	if s.blobs, err = openBlobs(s.fs, path.Join(s.o.Dir, blobsDir), s.m); err != nil {
 		return err
@@ -356,17 +355,7 @@ func (s *Store) closeParts() error {
 	return nil
 }
 
-// makeDurable brings everything applied by now to the state's own disk. It blocks for the write.
-func (s *Store) makeDurable(st *stateDB) error {
-	applied := s.applied.Load()
-	// An empty synced write brings all writes before it to the disk with it.
-	if err := st.db.LogData(nil, pebble.Sync); err != nil {
-		return diskError("sync the state", err)
-	}
-	s.raiseDurable(applied)
-	return nil
-}
-
+// raiseDurable notes that the state's own disk holds everything up to an index.
 func (s *Store) raiseDurable(to uint64) {
 	for {
 		v := s.durable.Load()
