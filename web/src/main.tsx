@@ -1,9 +1,6 @@
-import "@fontsource/ibm-plex-mono/latin-400.css";
-import "@fontsource/ibm-plex-sans/latin-400.css";
-import "@fontsource/ibm-plex-sans/latin-500.css";
-import "@fontsource/ibm-plex-sans/latin-600.css";
 import "@mantine/core/styles.css";
 import "@mantine/notifications/styles.css";
+import "./fonts.css";
 import "./app.css";
 
 import { TransportProvider } from "@connectrpc/connect-query";

@@ -40,6 +40,7 @@ export const theme = createTheme({
     SegmentedControl: { defaultProps: { size: "xs" } },
     Switch: { defaultProps: { size: "sm" } },
     Modal: { defaultProps: { centered: false, overlayProps: { backgroundOpacity: 0.35, blur: 1 } } },
+    Table: { defaultProps: { horizontalSpacing: 12 } },
     Tooltip: { defaultProps: { openDelay: 350, withArrow: true } },
   },
 });

@@ -97,7 +97,7 @@ function options({ box, stepped, binary, unit, select, range }: Setup): uPlot.Op
     cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
     scales: { x: { time: true, range }, y: binary ? { range: [-0.15, 1.15] } : { range: vertical } },
     axes: [
-      { ...axis, values: clock },
+      { ...axis, values: clock, size: 30 },
       {
         ...axis,
         size: binary ? 38 : 56,
@@ -141,7 +141,7 @@ const day = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short" })
 const minute = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const second = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
-/** Twenty-four hours on the axis, the day where it changes. */
+/** Hours and minutes on the axis, and the day where a new one begins. */
 function clock(_: uPlot, at: number[], __: number, ___: number, step: number): string[] {
   let before = "";
   return at.map((t) => {
@@ -150,7 +150,7 @@ function clock(_: uPlot, at: number[], __: number, ___: number, step: number): s
     before = today;
     if (step >= 86_400) return today;
     const time = (step < 60 ? second : minute).format(t * 1000);
-    return changed ? `${time}\n${today}` : time;
+    return changed ? today : time;
   });
 }
 

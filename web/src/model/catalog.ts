@@ -7,6 +7,7 @@ import type { Zone } from "../gen/pollux/v1/site_pb";
 import type { Twin } from "../gen/pollux/v1/twin_pb";
 import { splitDriver } from "./id";
 import { parseManifest, readModel, type Model } from "./thing";
+import { compareVersions } from "./versions";
 
 /** More records than a list in a dialogue is for; beyond it the console shows the first ones. */
 const most = 5000;
@@ -63,28 +64,6 @@ export function group(list: Driver[]): DriverGroup[] {
       versions.sort((a, b) => compareVersions(b.version, a.version));
       return { name, versions, newest: versions[0] as Driver };
     });
-}
-
-/** The order of semantic versions: numbers by value, a pre-release before its release. */
-export function compareVersions(a: string, b: string): number {
-  const [coreA = "", preA] = a.split(/-(.*)/s);
-  const [coreB = "", preB] = b.split(/-(.*)/s);
-  const core = compareParts(coreA.split("."), coreB.split("."));
-  if (core !== 0) return core;
-  if (preA === undefined || preB === undefined) return Number(preA === undefined) - Number(preB === undefined);
-  return compareParts(preA.split("."), preB.split("."));
-}
-
-function compareParts(a: string[], b: string[]): number {
-  for (let i = 0; i < Math.max(a.length, b.length); i++) {
-    const x = a[i];
-    const y = b[i];
-    if (x === undefined || y === undefined) return x === undefined ? -1 : 1;
-    const numbers = /^\d+$/.test(x) && /^\d+$/.test(y);
-    const order = numbers ? Number(x) - Number(y) : x < y ? -1 : x > y ? 1 : 0;
-    if (order !== 0) return order;
-  }
-  return 0;
 }
 
 /** Finds the model of a twin's driver: by digest, else by name and version. */

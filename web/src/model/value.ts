@@ -78,7 +78,7 @@ export function dateTime(ms: number | undefined): string {
 /** How long ago, in the largest unit that says something: 4 s, 12 min, 3 h, 5 d. */
 export function ago(ms: number | undefined, now: number): string {
   if (ms === undefined) return "never";
-  return `${span(Math.max(0, now - ms))} ago`;
+  return now - ms < 1000 ? "now" : `${span(now - ms)} ago`;
 }
 
 /** A length of time in its largest sensible unit. */

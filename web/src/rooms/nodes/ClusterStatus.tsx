@@ -1,5 +1,3 @@
-import { Table } from "@mantine/core";
-
 import type { GetStatusResponse } from "../../gen/pollux/v1/cluster_pb";
 import { useNow } from "../../live/now";
 import { count, millis, span } from "../../model/value";
@@ -7,13 +5,9 @@ import { count, millis, span } from "../../model/value";
 export function ClusterStatus({ status }: { status: GetStatusResponse }) {
   const now = useNow();
   const started = millis(status.startTime);
-  const refused = Object.entries(status.refused)
-    .filter(([, n]) => n > 0n)
-    .sort(([a], [b]) => a.localeCompare(b));
   const tolerated = status.failuresTolerated;
   return (
-    <>
-      <section className="figures" aria-label="Cluster">
+    <section className="figures" aria-label="Cluster">
         <Figure name="Twins" value={count(status.twins)} note={`${count(status.activeTwins)} active, ${count(status.connectedTwins)} connected`} />
         <Figure
           name="Faults"
@@ -31,51 +25,35 @@ export function ClusterStatus({ status }: { status: GetStatusResponse }) {
         <Figure
           name="History"
           value={status.historyLag === 0n ? "up to date" : `${count(status.historyLag)} behind`}
-          note={`checkpoint every ${span2(status.checkpointIntervalMs)}`}
+          note={`checkpoint every ${every(status.checkpointIntervalMs)}`}
         />
         <Figure name="Version" value={status.version || "–"} note={started ? `up ${span(now - started)}` : ""} />
-      </section>
-      <div className="pair">
-        <section className="panel" aria-label="Refused and dropped">
-          <h2>Refused and dropped</h2>
-          {refused.length === 0 ? (
-            <p className="muted pad">Nothing since the start.</p>
-          ) : (
-            <Table verticalSpacing={4}>
-              <Table.Tbody>
-                {refused.map(([reason, n]) => (
-                  <Table.Tr key={reason}>
-                    <Table.Td>{reason}</Table.Td>
-                    <Table.Td ta="right">{count(n)}</Table.Td>
-                  </Table.Tr>
-                ))}
-              </Table.Tbody>
-            </Table>
-          )}
-        </section>
-        <section className="panel" aria-label="Addresses">
-          <h2>Addresses</h2>
-          <Table verticalSpacing={4}>
-            <Table.Tbody>
-              {Object.entries(status.addresses)
-                .sort()
-                .map(([name, address]) => (
-                  <Table.Tr key={name}>
-                    <Table.Td>{name}</Table.Td>
-                    <Table.Td>
-                      <code>{address}</code>
-                    </Table.Td>
-                  </Table.Tr>
-                ))}
-            </Table.Tbody>
-          </Table>
-        </section>
-      </div>
-    </>
+    </section>
   );
 }
 
-function span2(ms: number): string {
+/** What was turned away or dropped since the start, by reason. */
+export function Refused({ counts }: { counts: Record<string, bigint> }) {
+  const refused = Object.entries(counts)
+    .filter(([, n]) => n > 0n)
+    .sort(([a], [b]) => a.localeCompare(b));
+  return (
+    <section className="panel" aria-label="Refused and dropped">
+      <h2>Refused and dropped</h2>
+      {refused.length === 0 && <p className="muted pad">Nothing since the start.</p>}
+      <dl className="refused">
+        {refused.map(([reason, n]) => (
+          <div key={reason}>
+            <dt>{reason}</dt>
+            <dd>{count(n)}</dd>
+          </div>
+        ))}
+      </dl>
+    </section>
+  );
+}
+
+function every(ms: number): string {
   return ms < 1000 ? `${ms} ms` : `${Number((ms / 1000).toFixed(1))} s`;
 }
 

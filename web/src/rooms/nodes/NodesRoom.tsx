@@ -6,7 +6,7 @@ import { useQuery } from "@tanstack/react-query";
 import { cluster } from "../../api/client";
 import { explain } from "../../api/errors";
 import { ChartIcon } from "../../shell/icons";
-import { ClusterStatus } from "./ClusterStatus";
+import { ClusterStatus, Refused } from "./ClusterStatus";
 import { NodeCard } from "./NodeCard";
 import { openMetrics } from "./metrics";
 
@@ -46,6 +46,7 @@ export function NodesRoom() {
         {list.map((node) => (
           <NodeCard key={node.id} node={node} slots={slots} here={node.id === status.data?.node || node.name === status.data?.node} />
         ))}
+        {status.data && <Refused counts={status.data.refused} />}
       </div>
     </>
   );

@@ -7,10 +7,10 @@ import { Link, useSearchParams } from "wouter";
 
 import { twins } from "../../api/client";
 import { explain } from "../../api/errors";
-import type { Twin } from "../../gen/pollux/v1/twin_pb";
+import type { Twin, TwinState } from "../../gen/pollux/v1/twin_pb";
 import { useLiveState } from "../../live/store";
 import { useModels } from "../../model/catalog";
-import { parseModel, unknownProperty, type Model } from "../../model/thing";
+import { parseModel, unknownProperty, type Model, type PropertyModel } from "../../model/thing";
 import { chartable, plain } from "../../model/value";
 import { BackIcon } from "../../shell/icons";
 import { Actions } from "./Actions";
@@ -117,10 +117,7 @@ function Live({ twin, watch, model }: { twin: Twin; watch: TwinWatch; model: Mod
     return [...model.properties, ...others.map((name) => unknownProperty(name, true))];
   }, [model, names]);
   const [picked, setPicked] = useState<string>();
-  const drawn =
-    properties.find((p) => p.name === picked) ??
-    properties.find((p) => p.numeric && chartable(plain(state?.properties[p.name]?.value)) !== undefined && p.schema.type !== "boolean") ??
-    properties.find((p) => p.numeric && state?.properties[p.name]);
+  const drawn = properties.find((p) => p.name === picked) ?? liveliest(properties, state);
 
   return (
     <div className="twin-grid">
@@ -136,6 +133,12 @@ function Live({ twin, watch, model }: { twin: Twin; watch: TwinWatch; model: Mod
       </div>
     </div>
   );
+}
+
+/** What a chart shows unasked: a measured number, else a count, else a switch. */
+function liveliest(properties: PropertyModel[], state: TwinState | undefined): PropertyModel | undefined {
+  const known = properties.filter((p) => p.numeric && chartable(plain(state?.properties[p.name]?.value)) !== undefined);
+  return known.find((p) => p.schema.type === "number") ?? known.find((p) => p.schema.type !== "boolean") ?? known[0];
 }
 
 /** The model that the twin refined, else its driver's. */
