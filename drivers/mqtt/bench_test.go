@@ -40,12 +40,14 @@ func newCommitter(b *testing.B) *committer {
 
 func (c *committer) Deliver(_ *mqtt.Message, done func(error)) { c.dones <- done }
 
-func (c *committer) Authenticate(string, string, []byte) (mqtt.Grant, error) { return mqtt.Grant{}, nil }
+func (c *committer) Authenticate(string, string, []byte) (mqtt.Grant, error) {
+	return mqtt.Grant{}, nil
+}
 
 // emptyHook is on the same path as a hook that looks at each message, and does nothing.
 type emptyHook struct{ mochi.HookBase }
 
-func (emptyHook) ID() string                { return "empty" }
+func (emptyHook) ID() string               { return "empty" }
 func (emptyHook) Provides(event byte) bool { return event == mochi.OnPublish }
 
 // BenchmarkPublishQoS1 compares our way from PUBLISH over an asynchronous commit to PUBACK with mochi alone.

@@ -8,7 +8,6 @@ type delivery struct {
 	s       *session
 	next    *delivery // behind it in the session's order
 	held    *held     // of QoS 2
-	waiter  bool      // stands for the same message of an earlier connection
 	called  atomic.Bool
 	ready   bool // answered; the session's lock
 	code    byte

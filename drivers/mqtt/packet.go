@@ -103,9 +103,9 @@ func uvarint(b []byte) (n, used int) {
 	return 0, 0
 }
 
-// decodeProperties of a PUBLISH of MQTT 5.
+// decodeProperties of a PUBLISH of MQTT 5. They do not point into raw: mochi makes strings of its bytes as they are.
 func decodeProperties(raw []byte) (props packets.Properties, err error) {
-	_, err = props.Decode(packets.Publish, bytes.NewBuffer(raw))
+	_, err = props.Decode(packets.Publish, bytes.NewBuffer(bytes.Clone(raw)))
 	if err != nil || len(props.SubscriptionIdentifier) > 0 || props.TopicAlias > topicAliases ||
 		(props.TopicAliasFlag && props.TopicAlias == 0) {
 		return props, errMalformed

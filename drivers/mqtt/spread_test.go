@@ -1,0 +1,319 @@
+package mqtt
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+func TestMessagesReachSubscribersToo(t *testing.T) {
+	versions(t, func(t *testing.T, version byte) {
+		d := &desk{}
+		b := start(t, d, nil)
+		sub, pub := join(t, b, version, "sub", nil), join(t, b, version, "pub", nil)
+		pub.publish("tele/1/STATE", "before", 1, 1)
+		pub.expect(packets.Puback)
+		sub.subscribe(1, 2, "tele/+/STATE")
+		for qos := byte(0); qos <= 2; qos++ {
+			pub.publish("tele/1/STATE", fmt.Sprint("at ", qos), qos, uint16(qos))
+			pk := sub.expect(packets.Publish)
+			if pk.TopicName != "tele/1/STATE" || string(pk.Payload) != fmt.Sprint("at ", qos) || pk.FixedHeader.Qos != qos {
+				t.Fatalf("got %+v", pk)
+			}
+			switch qos {
+			case 1:
+				sub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: pk.PacketID})
+			case 2:
+				sub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrec}, PacketID: pk.PacketID})
+				sub.expect(packets.Pubrel)
+				sub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubcomp}, PacketID: pk.PacketID})
+			}
+		}
+		pub.expect(packets.Puback)
+		pub.expect(packets.Pubrec)
+		sub.send(packets.Packet{
+			FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe}, PacketID: 9, Filters: packets.Subscriptions{{Filter: "tele/+/STATE"}},
+		})
+		if pk := sub.expect(packets.Unsuback); pk.PacketID != 9 {
+			t.Fatalf("got %+v", pk)
+		}
+		pub.publish("tele/1/STATE", "after", 1, 1)
+		pub.expect(packets.Puback)
+		sub.silent()
+		if n := b.Stats(); n.Out != [3]uint64{1, 1, 1} || d.count() != 5 {
+			t.Fatalf("%d messages, stats %+v", d.count(), n)
+		}
+	})
+}
+
+func TestTheNodePublishes(t *testing.T) {
+	versions(t, func(t *testing.T, version byte) {
+		d := &desk{}
+		b := start(t, d, nil)
+		sub := join(t, b, version, "sub", nil)
+		sub.subscribe(1, 1, "cmnd/lamp/#")
+		if err := b.Publish("cmnd/lamp/POWER", []byte("ON"), 1, false); err != nil {
+			t.Fatal(err)
+		}
+		pk := sub.expect(packets.Publish)
+		if pk.TopicName != "cmnd/lamp/POWER" || string(pk.Payload) != "ON" || pk.FixedHeader.Qos != 1 || pk.FixedHeader.Retain {
+			t.Fatalf("got %+v", pk)
+		}
+		if err := b.Publish("cmnd/lamp/MODE", []byte("auto"), 0, true); err != nil {
+			t.Fatal(err)
+		}
+		sub.expect(packets.Publish)
+		late := join(t, b, version, "late", nil)
+		late.subscribe(1, 1, "cmnd/#")
+		if pk := late.expect(packets.Publish); string(pk.Payload) != "auto" || !pk.FixedHeader.Retain {
+			t.Fatalf("got %+v", pk)
+		}
+		if n := b.Stats(); n.Published != 2 || n.Retained != 1 || n.Subscriptions != 2 || d.count() != 0 {
+			t.Fatalf("%d messages, stats %+v", d.count(), n)
+		}
+		for _, bad := range []func() error{
+			func() error { return b.Publish("a/#", nil, 0, false) },
+			func() error { return b.Publish("", nil, 0, false) },
+			func() error { return b.Publish("a", nil, 3, false) },
+			func() error { return b.Publish("a", make([]byte, 1<<20), 0, false) },
+		} {
+			if bad() == nil {
+				t.Error("published")
+			}
+		}
+	})
+}
+
+func TestRetainedMessages(t *testing.T) {
+	d := &desk{}
+	b := start(t, d, func(o *Options) { o.Limits.Retained = 2 })
+	p := join(t, b, 4, "p", nil)
+	retain := func(topic, payload string) {
+		p.send(packets.Packet{
+			FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1, Retain: true}, TopicName: topic, Payload: []byte(payload), PacketID: 1,
+		})
+		p.expect(packets.Puback)
+	}
+	retain("a", "1")
+	retain("b", "2")
+	retain("c", "3") // one too many
+	retain("a", "4")
+	if n := b.Stats(); n.Retained != 2 || n.Refused["retained"] != 1 || d.count() != 4 || !d.messages()[0].Retain {
+		t.Fatalf("stats %+v", n)
+	}
+	s := join(t, b, 4, "s", nil)
+	s.subscribe(1, 0, "a", "c")
+	if pk := s.expect(packets.Publish); pk.TopicName != "a" || string(pk.Payload) != "4" || !pk.FixedHeader.Retain {
+		t.Fatalf("got %+v", pk)
+	}
+	s.silent()
+	retain("a", "")
+	retain("c", "3")
+	if n := b.Stats(); n.Retained != 2 || n.RetainedBytes == 0 {
+		t.Fatalf("stats %+v", n)
+	}
+	retain("b", "")
+	retain("c", "")
+	if n := b.Stats(); n.Retained != 0 || n.RetainedBytes != 0 {
+		t.Fatalf("stats %+v", n)
+	}
+	if got := len(b.server.Topics.Retained.GetAll()); got != 0 {
+		t.Fatalf("mochi retains %d", got)
+	}
+}
+
+func TestWillsAreDeliveredAndForwarded(t *testing.T) {
+	versions(t, func(t *testing.T, version byte) {
+		d := &desk{}
+		b := start(t, d, nil)
+		sub := join(t, b, version, "sub", nil)
+		sub.subscribe(1, 1, "tele/+/LWT")
+		will := func(pk *packets.Packet) {
+			pk.Connect.WillFlag, pk.Connect.WillTopic, pk.Connect.WillPayload = true, "tele/lamp/LWT", []byte("Offline")
+			pk.Connect.WillQos, pk.Connect.WillRetain = 1, true
+		}
+		p := join(t, b, version, "lamp", will)
+		p.publish("tele/lamp/STATE", "last", 0, 0)
+		p.conn.Close()
+		if pk := sub.expect(packets.Publish); string(pk.Payload) != "Offline" || pk.TopicName != "tele/lamp/LWT" {
+			t.Fatalf("got %+v", pk)
+		}
+		eventually(t, "message and will", func() bool { return d.count() == 2 })
+		m := d.messages()[1]
+		if !m.Will || m.Topic != "tele/lamp/LWT" || string(m.Payload) != "Offline" || !m.Retain || m.QoS != 1 || m.Client != "lamp" || m.Grant == nil {
+			t.Fatalf("message %+v", m)
+		}
+		// A client that says goodbye has none; one that is taken over has.
+		p = join(t, b, version, "lamp", will)
+		p.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}})
+		p.expectClosed()
+		sub.silent()
+		join(t, b, version, "lamp", will)
+		join(t, b, version, "lamp", will)
+		eventually(t, "the will of the first", func() bool { return d.count() == 3 })
+		if n := b.Stats(); n.Wills != 2 || n.Retained != 1 {
+			t.Fatalf("stats %+v", n)
+		}
+	})
+}
+
+func TestADelayedWillIsNotLost(t *testing.T) {
+	d := &desk{}
+	b := start(t, d, nil)
+	will := func(expiry, delay uint32) func(*packets.Packet) {
+		return func(pk *packets.Packet) {
+			pk.Properties.SessionExpiryInterval, pk.Properties.SessionExpiryIntervalFlag = expiry, expiry > 0
+			pk.Connect.WillFlag, pk.Connect.WillTopic, pk.Connect.WillPayload = true, "lwt", []byte("off")
+			pk.Connect.WillProperties.WillDelayInterval = delay
+		}
+	}
+	join(t, b, 5, "short", will(0, 3600)).conn.Close() // the session ends with the connection, and so does the delay
+	eventually(t, "the will", func() bool { return d.count() == 1 })
+	join(t, b, 5, "long", will(60, 1)).conn.Close()
+	began := time.Now()
+	eventually(t, "the delayed will", func() bool { return d.count() == 2 })
+	if took := time.Since(began); took < 500*time.Millisecond {
+		t.Fatalf("after %v", took)
+	}
+}
+
+func TestAliasesAndPropertiesOfMQTT5(t *testing.T) {
+	d := &desk{}
+	b := start(t, d, nil)
+	sub := join(t, b, 5, "sub", nil)
+	sub.subscribe(1, 0, "#")
+	p := plug(t, b)
+	ack := p.connect(5, "p", nil)
+	if ack.Properties.MaximumPacketSize != 256<<10 || ack.Properties.TopicAliasMaximum != topicAliases || ack.Properties.ReceiveMaximum != 1024 {
+		t.Fatalf("CONNACK %+v", ack.Properties)
+	}
+	send := func(topic string, alias uint16) {
+		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: topic, Payload: []byte("x")}
+		pk.Properties.TopicAlias, pk.Properties.TopicAliasFlag = alias, true
+		pk.Properties.ContentType = "text/plain"
+		pk.Properties.User = []packets.UserProperty{{Key: "k", Val: "v"}}
+		p.send(pk)
+	}
+	send("a/b", 3)
+	send("", 3)
+	for range 2 {
+		pk := sub.expect(packets.Publish)
+		if pk.TopicName != "a/b" || pk.Properties.ContentType != "text/plain" || len(pk.Properties.User) != 1 || pk.Properties.TopicAliasFlag {
+			t.Fatalf("got %+v", pk)
+		}
+	}
+	send("", 4)
+	if code := p.expectClosed(); code != 0x94 {
+		t.Fatalf("DISCONNECT with %#x", code)
+	}
+	p = join(t, b, 5, "p", nil)
+	send("c", topicAliases+1)
+	p.expectClosed()
+	if d.count() != 2 || d.messages()[1].Topic != "a/b" {
+		t.Fatalf("%d messages", d.count())
+	}
+}
+
+func TestReceiveMaximumOfTheClientHolds(t *testing.T) {
+	d := &desk{}
+	b := start(t, d, nil)
+	sub := join(t, b, 5, "sub", func(pk *packets.Packet) { pk.Properties.ReceiveMaximum = 2 })
+	sub.subscribe(1, 1, "#")
+	for i := range 10 {
+		if err := b.Publish("t", []byte{byte('0' + i)}, 1, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, second := sub.expect(packets.Publish), sub.expect(packets.Publish)
+	sub.silent()
+	ack := func(pk packets.Packet) {
+		sub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: pk.PacketID})
+	}
+	got := string(first.Payload) + string(second.Payload)
+	ack(first)
+	ack(first) // twice: no more room by that
+	third := sub.expect(packets.Publish)
+	sub.silent()
+	got += string(third.Payload)
+	for open := []packets.Packet{second, third}; len(got) < 10; {
+		ack(open[0])
+		pk := sub.expect(packets.Publish)
+		got += string(pk.Payload)
+		open = append(open[1:], pk)
+	}
+	if got != "0123456789" {
+		t.Fatalf("got %s", got)
+	}
+}
+
+func TestIDsOfBothDirectionsAreApart(t *testing.T) {
+	d := &desk{}
+	b := start(t, d, nil)
+	p := join(t, b, 4, "p", nil)
+	p.subscribe(1, 1, "to/p")
+	if err := b.Publish("to/p", []byte("x"), 1, false); err != nil {
+		t.Fatal(err)
+	}
+	pk := p.expect(packets.Publish) // not acknowledged yet
+	if ack := p.subscribe(pk.PacketID, 1, "more"); ack.ReasonCodes[0] != 1 {
+		t.Fatalf("SUBACK %v", ack.ReasonCodes)
+	}
+	p.publish("from/p", "y", 2, pk.PacketID)
+	p.expect(packets.Pubrec)
+	p.pubrel(pk.PacketID)
+	p.expect(packets.Pubcomp)
+	p.publish("from/p", "y", 1, pk.PacketID)
+	p.expect(packets.Puback)
+	cl, _ := b.server.Clients.Get("p")
+	if cl.State.Inflight.Len() != 1 {
+		t.Fatal("the client's own messages touched what it has not acknowledged")
+	}
+}
+
+func TestUndeliveredMessagesWaitForAClientThatComesBack(t *testing.T) {
+	versions(t, func(t *testing.T, version byte) {
+		d := &desk{}
+		b := start(t, d, nil)
+		p := join(t, b, version, "p", stay)
+		p.subscribe(1, 1, "to/p")
+		p.conn.Close()
+		eventually(t, "it is gone", func() bool { return b.Stats().Clients == 0 })
+		for i := range 3 {
+			if err := b.Publish("to/p", fmt.Append(nil, i), 1, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p = plug(t, b)
+		if ack := p.connect(version, "p", stay); !ack.SessionPresent {
+			t.Fatal("no session")
+		}
+		var got strings.Builder
+		for range 3 {
+			got.Write(p.expect(packets.Publish).Payload)
+		}
+		for _, want := range "012" {
+			if !strings.ContainsRune(got.String(), want) {
+				t.Fatalf("got %s", got.String())
+			}
+		}
+	})
+}
+
+func TestASessionThatExpiresLeavesNothing(t *testing.T) {
+	d := &desk{}
+	b := start(t, d, func(o *Options) { o.Limits.SessionExpiry = time.Second })
+	p := join(t, b, 4, "p", stay)
+	p.subscribe(1, 1, "to/p")
+	p.publish("t", "x", 2, 1)
+	p.expect(packets.Pubrec)
+	p.conn.Close()
+	eventually(t, "nothing is left", func() bool {
+		n := b.Stats()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return n.Sessions == 0 && n.Subscriptions == 0 && len(b.held) == 0 && len(b.server.Topics.Subscribers("to/p").Subscriptions) == 0
+	})
+}
