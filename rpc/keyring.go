@@ -73,14 +73,21 @@ func NewKeyring(store *storage.Store, log *slog.Logger, set *metrics.Set) *Keyri
 func (k *Keyring) Close() error {
 	k.cancel()
 	k.wg.Wait()
+	k.endStreams()
+	return nil
+}
+
+// endStreams ends what Follow gave: streams have no end of their own, and a server that stops must not wait for them.
+func (k *Keyring) endStreams() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for f := range k.followers {
-		f.cancel(context.Canceled)
+		f.cancel(errStopping)
 	}
 	clear(k.followers)
-	return nil
 }
+
+var errStopping = errors.New("the node is stopping")
 
 // Authenticate gives the principal of an API key, or an error that wraps ErrUnauthenticated.
 func (k *Keyring) Authenticate(token string) (*Principal, error) {

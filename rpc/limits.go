@@ -57,6 +57,9 @@ func NewHTTPServer(h http.Handler, conf *tls.Config, log *slog.Logger) *http.Ser
 	if log != nil {
 		s.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 	}
+	if door, ok := h.(*Server); ok {
+		s.RegisterOnShutdown(door.o.Keys.endStreams)
+	}
 	return s
 }
 

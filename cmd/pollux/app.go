@@ -43,10 +43,10 @@ func (a *app) errorf(format string, args ...any) { fmt.Fprintf(a.err, "pollux: "
 // usageError is a command line that is wrong: exit code 2.
 type usageError struct{ err error }
 
-func (e usageError) Error() string { return e.err.Error() }
-func (e usageError) Unwrap() error { return e.err }
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
 
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
 // exactly is cobra.ExactArgs with our exit code, and with the arguments' names in its error.
 func exactly(names ...string) cobra.PositionalArgs { return between(len(names), names...) }

@@ -66,7 +66,7 @@ POLLUX_URL and POLLUX_API_KEY name.`,
 	cmd.SetIn(a.in)
 	cmd.SetOut(a.out)
 	cmd.SetErr(a.err)
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	// What fails before a command runs is the command line itself.
 	cmd.PersistentPreRun = func(*cobra.Command, []string) { a.started = true }
 	cmd.AddCommand(commands(a)...)
@@ -81,7 +81,7 @@ func run(ctx context.Context, a *app, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	var usage usageError
+	var usage *usageError
 	if errors.As(err, &usage) || !a.started {
 		a.errorf("%v\n\nUsage:\n  %s\n\nSee `%s --help`.\n", err, ran.UseLine(), ran.CommandPath())
 		return exitUsage

@@ -68,7 +68,7 @@ func (s schema) typeText() string {
 	if len(s.Enum) > 0 {
 		var parts []string
 		for _, e := range s.Enum {
-			parts = append(parts, string(e))
+			parts = append(parts, strings.Trim(string(e), `"`))
 		}
 		text = strings.Join(parts, "|")
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -87,8 +88,14 @@ func (a *app) yaml(m proto.Message) error {
 	return enc.Close()
 }
 
+// oldBooleans are no strings to readers of YAML 1.1: a property that is "on" must not become true.
+var oldBooleans = []string{"on", "off", "yes", "no", "y", "n"}
+
 func plain(n *yaml.Node) {
 	n.Style = 0
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" && slices.Contains(oldBooleans, strings.ToLower(n.Value)) {
+		n.Style = yaml.DoubleQuotedStyle
+	}
 	for _, c := range n.Content {
 		plain(c)
 	}

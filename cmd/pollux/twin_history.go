@@ -94,6 +94,12 @@ func drawHistory(w io.Writer, title string, r *pb.QueryHistoryResponse, start, e
 		case len(lines) - 1:
 			label = labels[1]
 		}
+		if low == high {
+			label = ""
+			if i == len(lines)/2 {
+				label = labels[0]
+			}
+		}
 		fmt.Fprintf(w, "%*s │%s\n", width, label, line)
 	}
 	from, to := stamp(start), stamp(end)

@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -195,16 +195,12 @@ func (a *app) printTrace(m *pb.TraceTwinResponse) {
 		return
 	}
 	for line := range slices.Chunk(m.Data, hexWidth) {
-		a.printf("%17s", "")
-		for _, b := range line {
-			a.printf("%s ", hex.EncodeToString([]byte{b}))
-		}
-		a.printf("\n")
+		a.printf("%17s% x\n", "", line)
 	}
 }
 
 // quoted is text with what cannot be printed escaped, such as %1POWR ?\r
 func quoted(b []byte) string {
 	q := strconv.QuoteToASCII(string(b))
-	return q[1 : len(q)-1]
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 }

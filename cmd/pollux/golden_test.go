@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares with testdata/NAME.txt.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (go test ./cmd/pollux -update writes it)", err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs:\n--- got ---\n%s\n--- want ---\n%s", path, got, want)
+	}
+}
+
+// noon is now in these tests, where the clock says UTC.
+var noon = time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func before(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(noon.Add(-d)) }
+
+func utc(t *testing.T) {
+	t.Helper()
+	local := time.Local
+	time.Local = time.UTC
+	t.Cleanup(func() { time.Local = local })
+}
+
+func aTwin() *pb.Twin {
+	return &pb.Twin{
+		Id: "default/beamer", Driver: "pjlink@1.0.0", Uri: "tcp://10.0.0.7:4352", Zone: "default/aula",
+		Labels:   map[string]string{"room": "aula", "floor": "2"},
+		Settings: &structpb.Struct{Fields: map[string]*structpb.Value{"password": structpb.NewStringValue("***"), "poll": structpb.NewNumberValue(5)}},
+		Revision: 42,
+		State: &pb.TwinState{
+			Properties: map[string]*pb.Property{
+				"power":      {Value: structpb.NewStringValue("on"), Time: before(time.Minute), Quality: pb.Quality_QUALITY_GOOD},
+				"lamp_hours": {Value: structpb.NewNumberValue(1234), Time: before(26 * time.Hour), Quality: pb.Quality_QUALITY_STALE},
+				"name":       {Value: structpb.NewStringValue("evil\x1b[31mred\nline"), Time: before(0), Quality: pb.Quality_QUALITY_GOOD},
+			},
+			Desired: map[string]*pb.Desired{
+				"power": {Value: structpb.NewStringValue("off"), Progress: pb.Progress_PROGRESS_REJECTED, Error: "ERR3", By: "admin", Time: before(time.Second), Revision: 3},
+				"input": {Value: structpb.NewStringValue("hdmi1"), Progress: pb.Progress_PROGRESS_SENT, By: "admin", Time: before(time.Second), Revision: 1},
+			},
+			Status: &pb.TwinStatus{Connection: pb.Connection_CONNECTION_CONNECTED, LastSeen: before(3 * time.Second), Node: "n1"},
+			Queued: 2,
+			ModelJson: `{"properties":{"power":{"type":"string","enum":["on","off"]},"lamp_hours":{"type":"integer","unit":"h","readOnly":true}},` +
+				`"actions":{"reset":{"title":"Start again","input":{"type":"object","properties":{"hard":{"type":"boolean"}}}}},"events":{"error":{"description":"It failed"}}}`,
+		},
+	}
+}
+
+func table(draw func(io.Writer)) []byte {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+	draw(w)
+	_ = w.Flush()
+	return b.Bytes()
+}
+
+func TestTwinTable(t *testing.T) {
+	golden(t, "twin_get", table(func(w io.Writer) { describeTwin(w, aTwin(), noon) }))
+	if out := table(func(w io.Writer) { describeTwin(w, aTwin(), noon) }); bytes.ContainsRune(out, 0x1b) {
+		t.Error("an escape sequence of a device reaches the terminal")
+	}
+}
+
+func TestOutputForms(t *testing.T) {
+	for _, form := range []string{"json", "yaml"} {
+		var out bytes.Buffer
+		a := &app{out: &out, output: form}
+		if err := a.show(aTwin(), nil); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, "twin_get_"+form, out.Bytes())
+	}
+}
+
+func TestDriverTable(t *testing.T) {
+	d := &pb.Driver{Name: "pjlink", Version: "1.0.0", Title: "PJLink projectors", Description: "Class 1", Digest: "abc123", Size: 123456,
+		Capabilities: []string{"send", "log"}, Transports: []string{"tcp"}, Twins: 4,
+		ManifestJson: `{"model":{"properties":{"power":{"type":"string","enum":["on","off"],"title":"Power"},"lamp_hours":{"type":"integer","unit":"h","readOnly":true}},
+			"actions":{"reset":{"description":"Start again"}}},
+			"settings":{"properties":{"password":{"type":"string","writeOnly":true},"poll":{"type":"number","default":5,"unit":"s"}},"required":["poll"]}}`}
+	golden(t, "driver_get", table(func(w io.Writer) { describeDriver(w, d) }))
+	d.ManifestJson = "damaged"
+	if out := table(func(w io.Writer) { describeDriver(w, d) }); !bytes.Contains(out, []byte("PJLink")) {
+		t.Errorf("a damaged manifest hides the rest: %s", out)
+	}
+}
+
+func TestStatusTable(t *testing.T) {
+	s := &pb.GetStatusResponse{ClusterId: "c1", Version: "v0.1", Node: "n1", Leader: "n1", Revision: 77, Twins: 16, ActiveTwins: 16,
+		ConnectedTwins: 15, FaultyTwins: 1, Drivers: 2, StartTime: before(3 * time.Hour), HistoryLag: 12, CheckpointIntervalMs: 1000,
+		Addresses: map[string]string{"http": "127.0.0.1:8080", "mqtt": "127.0.0.1:1883"}, Refused: map[string]uint64{"topic": 3, "body": 0}}
+	nodes := []*pb.Node{{Id: "n1", Name: "alpha", State: "alive", Role: "leader", Slots: 16384, Actors: 16, MemoryBytes: 80 << 20,
+		GuestMemoryBytes: 3 << 20, DiskBytes: 1 << 30, LeaseMs: 3100}}
+	golden(t, "status", table(func(w io.Writer) { describeStatus(w, s, nodes, noon) }))
+}
+
+func TestHistoryChart(t *testing.T) {
+	utc(t)
+	start := noon.Add(-time.Hour)
+	r := &pb.QueryHistoryResponse{Unit: "°C"}
+	for i := range 360 {
+		at := start.Add(time.Duration(i) * 10 * time.Second)
+		r.Samples = append(r.Samples, &pb.Sample{Time: timestamppb.New(at), Value: 20 + 5*math.Sin(float64(i)/30)})
+	}
+	golden(t, "history_sine", table(func(w io.Writer) { drawHistory(w, "sensor temperature", r, start, noon) }))
+	step := &pb.QueryHistoryResponse{Truncated: true, Samples: []*pb.Sample{
+		{Time: timestamppb.New(start.Add(10 * time.Minute)), Value: 0}, {Time: timestamppb.New(start.Add(30 * time.Minute)), Value: 1}}}
+	golden(t, "history_step", table(func(w io.Writer) { drawHistory(w, "beamer power", step, start, noon) }))
+	flat := &pb.QueryHistoryResponse{Samples: step.Samples[:1]}
+	golden(t, "history_one", table(func(w io.Writer) { drawHistory(w, "beamer power", flat, start, noon) }))
+	golden(t, "history_none", table(func(w io.Writer) { drawHistory(w, "beamer power", &pb.QueryHistoryResponse{}, start, noon) }))
+}
+
+func TestTraceLines(t *testing.T) {
+	utc(t)
+	var out bytes.Buffer
+	a := &app{out: &out}
+	for _, m := range []*pb.TraceTwinResponse{
+		{Direction: pb.TraceTwinResponse_DIRECTION_NOTE, Data: []byte("connected\x07")},
+		{Direction: pb.TraceTwinResponse_DIRECTION_SENT, Data: []byte("%1POWR ?\r")},
+		{Direction: pb.TraceTwinResponse_DIRECTION_RECEIVED, Data: []byte("%1POWR=1 and more than sixteen\x00\xff"), Missed: 2},
+		{Direction: pb.TraceTwinResponse_DIRECTION_RECEIVED, Topic: "stat/lamp/RESULT", Data: []byte(`{"POWER":"ON"}`)},
+	} {
+		m.Time = before(1500 * time.Millisecond)
+		a.printTrace(m)
+	}
+	golden(t, "trace", out.Bytes())
+}
+
+func TestWatchLines(t *testing.T) {
+	utc(t)
+	var out bytes.Buffer
+	a := &app{out: &out}
+	tw := aTwin()
+	for _, m := range []*pb.WatchTwinsResponse{
+		{Id: tw.Id, Change: &pb.WatchTwinsResponse_Delta{Delta: &pb.StateDelta{Properties: tw.State.Properties, Desired: tw.State.Desired}}, Missed: 4},
+		{Id: tw.Id, Change: &pb.WatchTwinsResponse_Event{Event: &pb.TwinEvent{Name: "error", Data: structpb.NewNumberValue(3), Time: before(0)}}},
+		{Id: tw.Id, Change: &pb.WatchTwinsResponse_Log{Log: &pb.LogLine{Level: "warn", Text: "odd\x1b[2J", Time: before(0)}}},
+	} {
+		if err := a.printChange(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden(t, "watch", out.Bytes())
+}
+
+func TestParseValue(t *testing.T) {
+	str, num := structpb.NewStringValue, structpb.NewNumberValue
+	for _, tt := range []struct {
+		text   string
+		schema schema
+		want   *structpb.Value
+	}{
+		{"on", schema{}, str("on")},
+		{"40", schema{}, num(40)},
+		{"1234", schema{Type: "string"}, str("1234")},
+		{`"31"`, schema{Type: "string"}, str("31")},
+		{"true", schema{}, structpb.NewBoolValue(true)},
+		{"null", schema{}, structpb.NewNullValue()},
+		{"-1.5e3", schema{Type: "number"}, num(-1500)},
+		{"12:30", schema{}, str("12:30")},
+	} {
+		got, err := parseValue(tt.text, tt.schema)
+		if err != nil || !proto.Equal(got, tt.want) {
+			t.Errorf("%s: got %v, %v, want %v", tt.text, got, err, tt.want)
+		}
+	}
+	if v, err := parseValue(`{"a":`, schema{}); err == nil {
+		t.Errorf("half an object was read as %v", v)
+	}
+}
