@@ -3,14 +3,12 @@ import "@mantine/notifications/styles.css";
 import "./fonts.css";
 import "./app.css";
 
-import { TransportProvider } from "@connectrpc/connect-query";
 import { MantineProvider } from "@mantine/core";
 import { Notifications } from "@mantine/notifications";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 
-import { transport } from "./api/client";
 import { passing } from "./api/errors";
 import { App } from "./shell/App";
 import { theme } from "./theme";
@@ -25,12 +23,10 @@ const queries = new QueryClient({
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>
     <MantineProvider theme={theme} defaultColorScheme="auto">
-      <TransportProvider transport={transport}>
-        <QueryClientProvider client={queries}>
-          <Notifications position="bottom-right" autoClose={5000} limit={4} />
-          <App />
-        </QueryClientProvider>
-      </TransportProvider>
+      <QueryClientProvider client={queries}>
+        <Notifications position="bottom-right" autoClose={5000} limit={4} />
+        <App />
+      </QueryClientProvider>
     </MantineProvider>
   </StrictMode>,
 );

@@ -1,7 +1,6 @@
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
 
-import { KeyService } from "../gen/pollux/v1/access_pb";
 import { ClusterService, WatchService } from "../gen/pollux/v1/cluster_pb";
 import { DriverService } from "../gen/pollux/v1/driver_pb";
 import { SiteService } from "../gen/pollux/v1/site_pb";
@@ -30,5 +29,4 @@ export const twins = createClient(TwinService, transport);
 export const drivers = createClient(DriverService, transport);
 export const cluster = createClient(ClusterService, transport);
 export const sites = createClient(SiteService, transport);
-export const keys = createClient(KeyService, transport);
 export const records = createClient(WatchService, transport);

@@ -22,7 +22,7 @@ export interface PlotProps {
   label: string;
 }
 
-const height = 220;
+const height = 190;
 
 /** One line over time. */
 export function Plot(props: PlotProps) {

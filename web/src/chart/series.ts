@@ -7,8 +7,8 @@ export interface Range {
 }
 
 export const ranges: Range[] = [
-  { label: "5 min", seconds: 300 },
-  { label: "15 min", seconds: 900 },
+  { label: "5 m", seconds: 300 },
+  { label: "15 m", seconds: 900 },
   { label: "1 h", seconds: 3600 },
   { label: "6 h", seconds: 6 * 3600 },
   { label: "24 h", seconds: 86_400 },

@@ -70,6 +70,7 @@ function Action({ id, action, disabled }: { id: string; action: ActionModel; dis
   const submit = (event: FormEvent) => {
     event.preventDefault();
     const found = action.input ? check(action.input, input) : {};
+    if (action.input && input === undefined) found[""] = "is needed";
     setProblems(found);
     if (Object.keys(found).length === 0) run.mutate();
   };
@@ -84,7 +85,7 @@ function Action({ id, action, disabled }: { id: string; action: ActionModel; dis
         <UnstyledButton className="more" aria-expanded={more} aria-label={`Options of ${action.name}`} onClick={() => setMore(!more)}>
           Options
         </UnstyledButton>
-        <Button type="submit" loading={run.isPending} disabled={disabled} aria-label={`Run ${action.name}`}>
+        <Button type="submit" variant="light" loading={run.isPending} disabled={disabled} aria-label={`Run ${action.name}`}>
           Run
         </Button>
       </div>

@@ -123,13 +123,13 @@ function Live({ twin, watch, model }: { twin: Twin; watch: TwinWatch; model: Mod
     <div className="twin-grid">
       <div className="twin-main">
         <Properties twin={twin} state={state} properties={properties} drawn={drawn?.name} onDraw={setPicked} />
+        <Feed feed={watch.feed} />
+      </div>
+      <div className="twin-side">
         {drawn && (
           <HistoryChart key={drawn.name} id={twin.id} property={drawn} current={state?.properties[drawn.name]} samples={watch.samples} />
         )}
-      </div>
-      <div className="twin-side">
         <Actions id={twin.id} actions={model.actions} queued={state?.queued ?? 0} stopped={twin.stopped} />
-        <Feed feed={watch.feed} />
       </div>
     </div>
   );

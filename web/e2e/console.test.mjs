@@ -1,0 +1,295 @@
+// The console in headless Chromium against a real node and a simulated projector. What a person does is done by
+// roles and labels; whether it worked is read from the simulator's own journal, not from the page.
+import assert from "node:assert/strict";
+import { mkdtemp, mkdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+
+import { chromium } from "playwright-core";
+
+import { freePort, root, start, until } from "./node.mjs";
+
+const pictures = join(root, "docs/img");
+let dir, node, sim, browser, page, url, projector, journal;
+const complaints = [];
+
+before(async () => {
+  dir = await mkdtemp(join(tmpdir(), "pollux-e2e-"));
+  journal = join(dir, "projector.jsonl");
+  const [http, mqtt, device] = [await freePort(), await freePort(), await freePort()];
+  projector = `tcp://127.0.0.1:${device}`;
+  sim = await start(["sim", "pjlink", "--listen", `127.0.0.1:${device}`, "--password", "secret", "--log", journal, "--warm-up", "1s", "--lamp-hour", "1s"]);
+  node = await start(["serve", "--data", join(dir, "data"), "--http", `127.0.0.1:${http}`, "--mqtt", `127.0.0.1:${mqtt}`]);
+  url = `http://127.0.0.1:${http}`;
+  browser = await chromium.launchPersistentContext(join(dir, "browser"), {
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    headless: true,
+    viewport: { width: 1280, height: 800 },
+    colorScheme: "light",
+    args: [
+      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync",
+    ],
+  });
+  page = browser.pages()[0] ?? (await browser.newPage());
+  page.setDefaultTimeout(20_000);
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("console", (message) => {
+    // A request without a key is answered 401, and the browser says so.
+    if (message.type() === "error" && !/status of 40[14]/.test(message.text())) complaints.push(message.text());
+  });
+  await mkdir(pictures, { recursive: true });
+});
+
+after(async () => {
+  await browser?.close();
+  await node?.stop();
+  await sim?.stop();
+  if (dir) await rm(dir, { recursive: true, force: true });
+});
+
+/** What the simulator was told and did, as it wrote it down itself. */
+async function entries() {
+  const text = await readFile(journal, "utf8");
+  return text.split("\n").filter((l) => l.endsWith("}")).map((l) => JSON.parse(l));
+}
+
+const told = (command) => until(`the projector is told ${command}`, async () => (await entries()).filter((e) => e.event === "told" && e.text.includes(command)).length);
+
+async function picture(name) {
+  // The picture is of the room, not of a message that passes.
+  await page.waitForTimeout(300);
+  await page.screenshot({ path: join(pictures, `${name}.png`) });
+}
+
+const reported = (name) => page.getByRole("table", { name: "Properties" }).getByRole("row", { name, exact: true }).getByRole("cell").first();
+
+test("a page without a key asks for one, and says when it is wrong", async () => {
+  await page.goto(url);
+  const form = page.getByRole("form", { name: "Sign in" });
+  await form.getByLabel("API key").first().fill("plx_wrong");
+  await form.getByRole("button", { name: "Sign in" }).click();
+  await page.getByText(/key/i).last().waitFor();
+  assert.ok(await form.isVisible(), "a wrong key does not sign in");
+  await picture("signin");
+  const key = (await readFile(join(dir, "data", "admin.key"), "utf8")).trim();
+  await form.getByLabel("API key").first().fill(key);
+  await form.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Twins" }).waitFor();
+  await page.getByText("No twins yet.").waitFor();
+});
+
+/** Drops a file on the page as a person does: the browser's own drag events with a file in them. */
+async function drop(name, bytes) {
+  const data = await page.evaluateHandle(
+    ({ name, base64 }) => {
+      const transfer = new DataTransfer();
+      const content = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+      transfer.items.add(new File([content], name, { type: "application/wasm" }));
+      return transfer;
+    },
+    { name, base64: bytes.toString("base64") },
+  );
+  const target = page.getByRole("region", { name: "Upload drivers" });
+  for (const type of ["dragenter", "dragover", "drop"]) await target.dispatchEvent(type, { dataTransfer: data });
+}
+
+test("a driver is uploaded by drag and drop, and what is no driver is refused with a reason", async () => {
+  await page.getByRole("navigation", { name: "Rooms" }).getByRole("link", { name: "Drivers" }).click();
+  const uploads = page.getByRole("list", { name: "Uploads" });
+  await drop("notes.wasm", Buffer.from("these are notes"));
+  await uploads.getByText("is no WASM file").waitFor();
+  await drop("empty.wasm", Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
+  await until("the node refuses a module without a manifest", async () => (await uploads.getByRole("alert").count()) === 2);
+  const refusal = await uploads.getByRole("alert").filter({ hasText: "empty.wasm" }).textContent();
+  assert.match(refusal, /manifest|section|contract/i, "the refusal says what is missing");
+  await drop("pjlink.wasm", await readFile(join(root, "bin/drivers/pjlink.wasm")));
+  await uploads.getByRole("link", { name: /^pjlink \d+\.\d+\.\d+$/ }).waitFor({ timeout: 60_000 });
+  await page.getByRole("button", { name: "Clear the list" }).click();
+  await page.getByRole("region", { name: "Catalogue" }).getByRole("button", { name: "Add tasmota" }).click();
+  const installed = page.getByRole("region", { name: "Installed drivers" });
+  await installed.getByRole("link", { name: /tasmota/ }).waitFor({ timeout: 60_000 });
+  await installed.getByRole("link", { name: /pjlink/ }).click();
+  await page.getByRole("region", { name: "Driver pjlink" }).getByRole("table", { name: "Actions" }).waitFor();
+});
+
+test("a twin is created, connects with its password, and its values live", async () => {
+  await page.getByRole("region", { name: "Driver pjlink" }).getByRole("button", { name: "Create twin" }).click();
+  const form = page.getByRole("form", { name: "Create twin" });
+  await form.getByLabel("Id").fill("lecture-hall-1");
+  await form.getByLabel("Address").fill(projector);
+  await form.getByRole("textbox", { name: "Password" }).fill("secret");
+  await form.getByRole("textbox", { name: "Poll interval" }).fill("1");
+  await form.getByRole("button", { name: "Create", exact: true }).click();
+  await form.getByText("must be 2 or more").waitFor();
+  await form.getByRole("textbox", { name: "Poll interval" }).fill("2");
+  await form.getByRole("button", { name: "Create", exact: true }).click();
+  await page.getByRole("heading", { name: "default/lecture-hall-1" }).waitFor();
+  await page.getByText("Connected", { exact: true }).waitFor();
+  await until("the projector is off", async () => (await reported("power").textContent()).startsWith("off"));
+  assert.ok((await entries()).some((e) => e.event === "connected"), "the simulator saw a connection");
+});
+
+test("power is pressed, and the projector is told", async () => {
+  const before = (await entries()).filter((e) => e.event === "told" && e.text.includes("POWR 1")).length;
+  assert.equal(before, 0);
+  const power = page.getByRole("form", { name: "power" });
+  await power.getByText("On", { exact: true }).last().click();
+  await power.getByRole("button", { name: "Run power" }).click();
+  assert.equal(await told("POWR 1"), 1, "told once");
+  await power.getByText("done").waitFor();
+  await until("the page shows it on", async () => (await reported("power").textContent()).startsWith("on"));
+});
+
+test("a value is asked and confirmed by the device", async () => {
+  const row = page.getByRole("row", { name: "mute", exact: true });
+  // A projector mutes when its lamp burns.
+  await until("the lamp burns", async () => (await reported("power_state").textContent()).startsWith("on"));
+  await row.getByRole("switch", { name: "Set mute" }).click({ force: true });
+  await told("AVMT 31");
+  await row.getByText("confirmed").waitFor();
+  await until("the page shows it", async () => (await reported("mute").textContent()).startsWith("on"));
+});
+
+test("the chart draws what was and goes on with what comes", async () => {
+  await page.getByRole("button", { name: "Chart lamp_hours" }).click();
+  const chart = page.getByRole("region", { name: "History of lamp_hours" });
+  const points = async () => Number((await chart.getByText(/\d+ samples/).textContent()).match(/(\d+) samples/)[1]);
+  const first = await until("two samples", async () => ((await points()) >= 2 ? await points() : 0), 30);
+  await until("more samples than before, without a reload", async () => (await points()) > first, 30);
+  await page.reload();
+  await page.getByRole("button", { name: "Chart lamp_hours" }).click();
+  await until("history is there after a reload", async () => (await points()) >= first, 30);
+  await page.getByRole("form", { name: "refresh" }).getByRole("button", { name: "Run refresh" }).click();
+  await page.getByRole("form", { name: "refresh" }).getByText("done").waitFor();
+  await picture("twin");
+});
+
+test("a wrong argument never reaches the device", async () => {
+  const input = page.getByRole("form", { name: "input" });
+  await input.getByRole("textbox").fill("no-such-input");
+  await input.getByRole("button", { name: "Run input" }).click();
+  await input.locator("[data-outcome]").waitFor();
+  assert.notEqual(await input.locator("[data-outcome]").getAttribute("data-outcome"), "done");
+});
+
+test("the wire shows every byte, pauses and clears", async () => {
+  await page.getByRole("tab", { name: "Wire" }).click();
+  const frames = page.getByRole("log", { name: "Frames" });
+  await frames.getByText("%1POWR ?\\r").first().waitFor();
+  await frames.getByText("25 31 50 4f 57 52 20 3f 0d").first().waitFor();
+  await frames.getByText(/^%1POWR=[0-3]/).first().waitFor();
+  assert.ok(!(await frames.textContent()).includes("secret"));
+  await picture("wire");
+  const rows = () => frames.getByRole("button").count();
+  await page.getByRole("button", { name: "Pause" }).click();
+  const stood = await rows();
+  await page.getByText(/paused, \d+ more/).waitFor();
+  assert.equal(await rows(), stood, "paused, nothing is added");
+  await page.getByRole("button", { name: "Clear" }).click();
+  await page.getByRole("button", { name: "Resume" }).click();
+  await until("new frames after clear", async () => (await rows()) > 0);
+});
+
+test("settings are saved, and what is wrong is refused", async () => {
+  await page.getByRole("tab", { name: "Settings" }).click();
+  const form = page.getByRole("form", { name: "Settings" });
+  await form.getByLabel("Labels").last().fill("building=north");
+  await form.getByLabel("Labels").last().press("Enter");
+  await form.getByRole("button", { name: "Save" }).click();
+  await page.getByText("Saved").waitFor();
+  await page.getByText("building=north").first().waitFor();
+  await page.getByRole("tab", { name: "Live" }).click();
+  await page.getByText("Connected", { exact: true }).waitFor();
+});
+
+test("the table is live, and filters", async () => {
+  await page.getByRole("navigation", { name: "Rooms" }).getByRole("link", { name: "Twins" }).click();
+  const table = page.getByRole("table", { name: "Twins" });
+  const row = table.getByRole("row").filter({ hasText: "lecture-hall-1" });
+  await row.getByText("Connected").waitFor();
+  // The simulated lamp ages a hour per second: the row changes without a reload.
+  const text = await row.textContent();
+  await until("the row changes by itself", async () => (await row.textContent()) !== text, 30);
+  await page.keyboard.press("/");
+  await page.keyboard.type("no-such-twin");
+  await page.getByText("No twin matches.").waitFor();
+  await page.keyboard.press("Escape");
+  await row.waitFor();
+  await page.goto(`${url}/twins?label=building%3Dnorth&driver=pjlink&status=connected`);
+  await row.waitFor();
+  await page.goto(`${url}/twins?label=building%3Dsouth`);
+  await page.getByText("No twin matches.").waitFor();
+});
+
+test("the nodes' room shows this node", async () => {
+  await page.goto(`${url}/nodes`);
+  const card = page.getByRole("region", { name: /^Node / });
+  await card.getByText("leader").waitFor();
+  await card.getByText(/s left/).waitFor();
+  await picture("nodes");
+});
+
+test("dark mode is a choice that stays", async () => {
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await ground();
+  await page.getByRole("button", { name: /^Colours/ }).click();
+  await page.getByRole("menuitem", { name: "Dark" }).click();
+  const scheme = () => page.evaluate(() => document.documentElement.getAttribute("data-mantine-color-scheme"));
+  await until("dark", async () => (await scheme()) === "dark");
+  assert.notEqual(await ground(), light);
+  await page.reload();
+  await page.getByRole("heading", { name: "Nodes" }).waitFor();
+  assert.equal(await scheme(), "dark");
+  await page.getByRole("button", { name: /^Colours/ }).click();
+  await page.getByRole("menuitem", { name: "Light" }).click();
+  await until("light again", async () => (await scheme()) === "light");
+});
+
+test("pictures of the other rooms, with several twins", async () => {
+  await page.goto(`${url}/twins`);
+  for (const [id, address] of [["lecture-hall-2", "tcp://127.0.0.1:9"], ["foyer/display", projector]]) {
+    await page.keyboard.press("c");
+    const form = page.getByRole("form", { name: "Create twin" });
+    await form.getByLabel("Id").fill(id);
+    await form.getByRole("combobox", { name: "Driver" }).click();
+    await page.getByRole("option", { name: "pjlink (newest)" }).click();
+    await form.getByLabel("Address").fill(address);
+    await form.getByRole("textbox", { name: "Password" }).fill("secret");
+    await form.getByRole("button", { name: "Create", exact: true }).click();
+    await page.getByRole("heading", { name: id }).waitFor();
+    await page.goto(`${url}/twins`);
+    await page.getByRole("heading", { name: "Twins" }).waitFor();
+  }
+  await page.getByRole("row").filter({ hasText: "display" }).getByText("Connected").waitFor();
+  await picture("twins");
+  await page.goto(`${url}/drivers/pjlink`);
+  await page.getByRole("table", { name: "Versions" }).waitFor();
+  await picture("drivers");
+});
+
+test("a node that goes away is told, and found again", async () => {
+  await page.goto(`${url}/twins`);
+  await page.getByRole("status").filter({ hasText: "Live" }).waitFor();
+  const { port } = new URL(url);
+  const data = join(dir, "data");
+  const mqtt = node.line.match(/mqtt=\S*?:(\d+)/)?.[1] ?? String(await freePort());
+  await node.stop();
+  await page.getByRole("alert").filter({ hasText: "Offline" }).waitFor();
+  node = await start(["serve", "--data", data, "--http", `127.0.0.1:${port}`, "--mqtt", `127.0.0.1:${mqtt}`]);
+  await page.getByRole("status").filter({ hasText: "Live" }).waitFor({ timeout: 40_000 });
+  await page.getByRole("row").filter({ hasText: "lecture-hall-1" }).getByText("Connected").waitFor();
+});
+
+test("a twin is deleted after a question", async () => {
+  await page.goto(`${url}/twins/default/lecture-hall-2`);
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete twin" }).click();
+  await page.getByRole("heading", { name: "Twins" }).waitFor();
+  await until("it is gone", async () => (await page.getByRole("row").filter({ hasText: "lecture-hall-2" }).count()) === 0);
+});
+
+test("the browser had nothing to complain of", () => {
+  assert.deepEqual(complaints.filter((c) => !/ERR_CONNECTION|ERR_INCOMPLETE|Failed to fetch|network error/i.test(c)), []);
+});

@@ -1,0 +1,58 @@
+// Starts real processes for the console's test: a node with its own data and ports, and simulated devices.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { fileURLToPath } from "node:url";
+
+export const root = fileURLToPath(new URL("../../", import.meta.url));
+const binary = process.env.POLLUX_BIN ?? `${root}bin/pollux`;
+
+/** A port that was free a moment ago. */
+export async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/**
+ * Starts `pollux ARGS` and waits for its `ready` line.
+ * @returns {Promise<{line: string, output: () => string, stop: () => Promise<void>}>}
+ */
+export async function start(args, seconds = 60) {
+  const child = spawn(binary, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+  let out = "";
+  child.stdout.on("data", (data) => (out += data));
+  child.stderr.on("data", (data) => (out += data));
+  const exited = once(child, "exit");
+  const stop = async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
+    const late = setTimeout(() => child.kill("SIGKILL"), 15_000);
+    await exited;
+    clearTimeout(late);
+  };
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const line = out.split("\n").find((l) => l.startsWith("ready"));
+    if (line) return { line, output: () => out, stop };
+    if (child.exitCode !== null) throw new Error(`pollux ${args[0]} ended with ${child.exitCode}:\n${out}`);
+    if (Date.now() > end) {
+      await stop();
+      throw new Error(`pollux ${args[0]} was not ready within ${seconds} s:\n${out}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Calls `check` until it gives something, or fails with what it was waiting for. */
+export async function until(what, check, seconds = 20) {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const value = await check();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
