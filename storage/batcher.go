@@ -32,6 +32,7 @@ type batcher struct {
 
 	sequence uint64 // of the next entry
 	flying   map[uint64]*proposal
+	resting  int // of flying, those that wait to be tried again
 
 	kick chan struct{}
 	stop chan struct{}
@@ -290,7 +291,7 @@ func (b *batcher) mayLeave() bool {
 	if n == 0 {
 		return true
 	}
-	if n >= b.s.o.MaxProposals || b.queued < pipelineAbove {
+	if n >= b.s.o.MaxProposals || (n > b.resting && b.queued < pipelineAbove) {
 		return false
 	}
 	// The state machine remembers the last windowSize entries: one that is tried again must not be further back.
@@ -384,8 +385,28 @@ func (b *batcher) again(p *proposal) bool {
 		return false
 	}
 	b.s.m.retries.Inc()
-	time.AfterFunc(p.backoff, func() { b.propose(p) })
+	b.rest(+1)
+	time.AfterFunc(p.backoff, func() {
+		b.rest(-1)
+		b.mu.Lock()
+		_, ours := b.flying[p.sequence]
+		b.mu.Unlock()
+		if ours {
+			b.propose(p)
+		}
+	})
 	return true
+}
+
+// rest counts a proposal that waits, or waits no more: it must not keep the others.
+func (b *batcher) rest(n int) {
+	b.mu.Lock()
+	b.resting += n
+	b.mu.Unlock()
+	select {
+	case b.kick <- struct{}{}:
+	default:
+	}
 }
 
 // settle answers the transactions of p and makes room.
