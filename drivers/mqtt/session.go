@@ -102,12 +102,15 @@ type packet struct{ whole, body []byte }
 
 // readConnect reads the first packet, which must be a CONNECT of moderate size, and keeps it for mochi.
 func (s *session) readConnect() error {
-	first, packet, err := s.next()
-	if err != nil {
+	if err := s.fill(0); err != nil {
 		return err
 	}
-	if first>>4 != packets.Connect {
+	if s.buf[0] != packets.Connect<<4 {
 		return s.fail("no_connect", 0, errMalformed)
+	}
+	_, packet, err := s.next()
+	if err != nil {
+		return err
 	}
 	s.pass = packet.whole
 	return nil
