@@ -76,6 +76,18 @@ func (v Value) Each(fn func(key string, value Value) bool) {
 	}
 }
 
+// Members calls fn with the members of an object until fn returns false. A key without escapes aliases the document;
+// it is valid as long as the document is.
+func (v Value) Members(fn func(key []byte, value Value) bool) {
+	if v.Kind() != Object {
+		return
+	}
+	v.members(func(quoted []byte, value Value) bool {
+		key, _ := Value(quoted).Key()
+		return fn(key, value)
+	})
+}
+
 // members calls fn with the quoted keys and the values of an object.
 func (v Value) members(fn func(key []byte, value Value) bool) {
 	for i := skipSpace(v, 1); i < len(v) && v[i] == '"'; {

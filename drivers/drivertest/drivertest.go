@@ -1,0 +1,80 @@
+// Package drivertest builds drivers written in Go for tests, from their source.
+package drivertest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/polluxhq/pollux/drivers"
+)
+
+// built holds what this process has built already, by directory: a driver takes seconds to build.
+var built sync.Map // string → func() ([]byte, error)
+
+// Echo builds the echo driver: it has no device, and answers commands and frames.
+func Echo(tb testing.TB) []byte {
+	tb.Helper()
+	return Build(tb, filepath.Join(root(), "testdata", "echo"))
+}
+
+// Build builds the Go driver in dir and packs it with dir's driver.json.
+func Build(tb testing.TB, dir string) []byte {
+	tb.Helper()
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	build, _ := built.LoadOrStore(dir, sync.OnceValues(func() ([]byte, error) { return build(dir) }))
+	file, err := build.(func() ([]byte, error))()
+	if err != nil {
+		tb.Fatalf("build %s: %v", dir, err)
+	}
+	return file
+}
+
+// root is the directory of package drivers.
+func root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Dir(filepath.Dir(file))
+}
+
+func build(dir string) ([]byte, error) {
+	module, err := Module(dir)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := os.ReadFile(filepath.Join(dir, "driver.json"))
+	if err != nil {
+		return nil, err
+	}
+	return drivers.AppendManifest(module, manifest)
+}
+
+// Module builds the Go program in dir as a WASM module, without a manifest.
+func Module(dir string) ([]byte, error) {
+	tmp, err := os.MkdirTemp("", "pollux-driver-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	out := filepath.Join(tmp, "d.wasm")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", out, ".")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return nil, &buildError{err: err, output: string(text)}
+	}
+	return os.ReadFile(out)
+}
+
+type buildError struct {
+	err    error
+	output string
+}
+
+func (e *buildError) Error() string { return e.err.Error() + "\n" + e.output }
+func (e *buildError) Unwrap() error { return e.err }

@@ -1,0 +1,103 @@
+package drivers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/polluxhq/pollux/drivers/sdk/wire"
+	"github.com/polluxhq/pollux/wasm"
+)
+
+// runner runs one driver.
+type runner struct {
+	sandbox  *Sandbox
+	manifest *Manifest
+	model    *Model
+	module   *wasm.Module
+	pool     *wasm.Pool
+	calls    sync.Pool // of *hostCall
+	close    sync.Once
+	closeErr error
+}
+
+// Modeler is a Runner that has its driver's model compiled already; every Runner of a Sandbox is one.
+type Modeler interface {
+	Model() *Model
+}
+
+func (r *runner) Manifest() *Manifest { return r.manifest }
+
+// Model implements Modeler.
+func (r *runner) Model() *Model { return r.model }
+
+// Handle implements Runner.
+func (r *runner) Handle(ctx context.Context, call Call, host Host) (Effects, error) {
+	in, err := r.pool.Acquire(ctx, call.Tenant)
+	if err != nil {
+		return Effects{}, fmt.Errorf("driver %s: %w", r.manifest.Name, err)
+	}
+	h, _ := r.calls.Get().(*hostCall)
+	if h == nil {
+		h = &hostCall{}
+	}
+	h.begin(r, in, call, host)
+	in.Data = h
+	result, err := in.Call(ctx, 0, uint64(uint32(call.Event)), uint64(uint32(len(call.Input))))
+	if output := in.Output(); len(output) > 0 {
+		h.logOutput(output)
+	}
+	r.pool.Release(in)
+	effects, err := r.result(h, call.Event, int32(uint32(result)), err)
+	h.end()
+	r.calls.Put(h)
+	return effects, err
+}
+
+// result reads what a call came to.
+func (r *runner) result(h *hostCall, event Event, code int32, err error) (Effects, error) {
+	switch {
+	case err != nil:
+		return Effects{}, fmt.Errorf("driver %s: %w", r.manifest.Name, err)
+	case code == 0:
+		if err := h.checkOutput(); err != nil {
+			return Effects{}, &wasm.Trap{Reason: err.Error()}
+		}
+		return h.effects, nil
+	case code > 0:
+		return Effects{}, driverError(code, h.effects.Output)
+	case code == -1 && (event == EventCommand || event == EventAnswer):
+		h.effects.Output = nil
+		h.effects.Pending = true
+		return h.effects, nil
+	case code == -1:
+		return Effects{}, &wasm.Trap{Reason: fmt.Sprintf("%s answered pending to event %d; only commands and answers may be", entryHandle, event)}
+	}
+	return Effects{}, &wasm.Trap{Reason: fmt.Sprintf("%s returned %d", entryHandle, code)}
+}
+
+// driverError reads a driver's refusal.
+func driverError(code int32, output []byte) *DriverError {
+	e := &DriverError{Code: code, Message: fmt.Sprintf("the driver refused with code %d", code)}
+	doc, err := wire.Parse(output)
+	if err != nil {
+		return e
+	}
+	if n, ok := doc.Get("code").Int(); ok && n > 0 && n <= 1<<30 {
+		e.Code = int32(n)
+	}
+	if text, ok := doc.Get("message").Text(); ok && text != "" {
+		e.Message = text
+	}
+	e.Retryable, _ = doc.Get("retryable").Bool()
+	return e
+}
+
+var errOutput = errors.New("the output is no valid JSON")
+
+// Close implements Runner.
+func (r *runner) Close() error {
+	r.close.Do(func() { r.closeErr = errors.Join(r.pool.Close(), r.module.Close()) })
+	return r.closeErr
+}

@@ -1,0 +1,157 @@
+package drivers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/polluxhq/pollux/wasm"
+)
+
+// SandboxOptions of a Sandbox. A zero field means its default.
+type SandboxOptions struct {
+	// CacheDir holds compiled code; empty: none is kept across restarts.
+	CacheDir string
+	// MemoryBudget bounds the memory of all drivers' instances together, in bytes; default 1 GiB.
+	MemoryBudget int64
+	// Running bounds the instances of one driver that run at once; default four per processor, 8 at least.
+	Running int
+	// Waiting bounds the instances of one driver that wait for a device in `request` or `send`; default 32.
+	Waiting int
+	// VerifyTimeout bounds the start-up code of a file under verification; default 5 s.
+	VerifyTimeout time.Duration
+	Limits        CallLimits
+	Logger        *slog.Logger
+	Metrics       *metrics.Set
+}
+
+// CallLimits bound what one call of a driver may do. What is over a limit is refused with -5, or -4 where it is a size,
+// and counted. A zero field means its default.
+type CallLimits struct {
+	// LogLines and LogBytes: default 64 lines, 16 KiB.
+	LogLines, LogBytes int
+	// LogLineBytes: default 1 KiB; a longer line is cut.
+	LogLineBytes int
+	// Sends counts send, request and publish together; default 256. SendBytes is the size of one; default 256 KiB.
+	Sends, SendBytes int
+	// Events, Timers, Discoveries: default 64, 64, 256.
+	Events, Timers, Discoveries int
+	// Changes of properties: default 1,024.
+	Changes int
+	// MemoryBytes of the driver's private state, default 64 KiB; ValueBytes of one property, event or timer, default 64 KiB.
+	MemoryBytes, ValueBytes int
+	// EffectBytes of all changes, events, timers and discoveries together, default 1 MiB.
+	EffectBytes int
+	// OutputBytes of a command's result, and of describe; default 256 KiB.
+	OutputBytes int
+	// HostCalls of all capabilities together; default 20,000.
+	HostCalls int
+}
+
+func (l CallLimits) withDefaults() CallLimits {
+	for _, d := range []struct {
+		field *int
+		value int
+	}{
+		{&l.LogLines, 64}, {&l.LogBytes, 16 << 10}, {&l.LogLineBytes, 1 << 10}, {&l.Sends, 256}, {&l.SendBytes, 256 << 10},
+		{&l.Events, 64}, {&l.Timers, 64}, {&l.Discoveries, 256}, {&l.Changes, 1024}, {&l.MemoryBytes, 64 << 10},
+		{&l.ValueBytes, 64 << 10}, {&l.EffectBytes, 1 << 20}, {&l.OutputBytes, 256 << 10}, {&l.HostCalls, 20_000},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	return l
+}
+
+// Sandbox runs drivers: one per node. Safe for concurrent use.
+type Sandbox struct {
+	options SandboxOptions
+	runtime *wasm.Runtime
+	logger  *slog.Logger
+	refused *refusals
+}
+
+// NewSandbox starts a sandbox. Close it, after its runners.
+func NewSandbox(o SandboxOptions) (*Sandbox, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.VerifyTimeout == 0 {
+		o.VerifyTimeout = 5 * time.Second
+	}
+	o.Limits = o.Limits.withDefaults()
+	runtime, err := wasm.NewRuntime(wasm.Options{CacheDir: o.CacheDir, MemoryBudget: o.MemoryBudget,
+		Hosts: []wasm.HostModule{hostModule()}, Logger: o.Logger, Metrics: o.Metrics})
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	return &Sandbox{options: o, runtime: runtime, logger: o.Logger, refused: newRefusals(o.Metrics)}, nil
+}
+
+// GuestBytes is the memory of all instances now.
+func (s *Sandbox) GuestBytes() int64 { return s.runtime.GuestBytes() }
+
+// Close ends the sandbox.
+func (s *Sandbox) Close() error { return s.runtime.Close() }
+
+// Verify checks a file at its upload: what Check does, then that it compiles and that its start-up code ends within
+// its memory and VerifyTimeout. It may take seconds. The error is a sentence for whoever uploads.
+func (s *Sandbox) Verify(file []byte) (*Manifest, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.options.VerifyTimeout)
+	defer cancel()
+	r, err := s.load(context.Background(), file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }()
+	in, err := r.pool.Acquire(ctx, "")
+	if err != nil {
+		return nil, startError(err, s.options.VerifyTimeout)
+	}
+	r.pool.Release(in)
+	return r.manifest, nil
+}
+
+func startError(err error, limit time.Duration) error {
+	var trap *wasm.Trap
+	switch {
+	case errors.As(err, &trap):
+		return fmt.Errorf("the module's start-up code crashed: %s: %w", trap.Reason, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the module's start-up code did not end within %s: %w", limit, err)
+	}
+	return fmt.Errorf("the module does not start: %w", err)
+}
+
+// Load compiles a driver, or takes it from the cache. Close the runner.
+func (s *Sandbox) Load(ctx context.Context, file []byte) (Runner, error) {
+	r, err := s.load(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (s *Sandbox) load(ctx context.Context, file []byte) (*runner, error) {
+	c, err := check(file)
+	if err != nil {
+		return nil, err
+	}
+	metered, err := wasm.Meter(c.verified)
+	if err != nil {
+		return nil, err
+	}
+	module, err := s.runtime.Compile(ctx, metered, c.manifest.memoryBytes())
+	if err != nil {
+		return nil, err
+	}
+	pool := wasm.NewPool(module, wasm.PoolOptions{Entries: []string{entryHandle}, Running: s.options.Running,
+		Parked: s.options.Waiting})
+	return &runner{sandbox: s, manifest: c.manifest, model: c.model, module: module, pool: pool}, nil
+}

@@ -1,0 +1,251 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+// outputBytes bounds what is kept of a guest's standard output and error per call: the end of it.
+const outputBytes = 4096
+
+// Instance is one running copy of a module, checked out of its pool. One goroutine at a time uses it.
+type Instance struct {
+	// Data is for the host functions of the running call; the pool clears it.
+	Data any
+
+	pool     *Pool
+	tenant   string
+	mod      api.Module
+	mem      api.Memory
+	memory   *guestMemory
+	entries  []api.Function
+	stack    [8]uint64
+	ctx      *callContext
+	output   []byte
+	broken   bool
+	slot     bool // holds one of the pool's slots
+	lastUsed time.Time
+
+	mu     sync.Mutex
+	parent context.Context // of the running call, for the watcher
+	// stopped is why the watcher ended the call.
+	stopped error
+}
+
+// ErrMemory is the error of a call for which there is no memory left in the budget.
+var ErrMemory = errors.New("the memory budget for modules is used up")
+
+// newInstance instantiates the module and initialises it within ctx.
+func newInstance(ctx context.Context, p *Pool, tenant string) (*Instance, error) {
+	m := p.module
+	r := m.runtime
+	need := int64(m.info.MemoryMin) * PageBytes
+	r.reclaim(need)
+	if r.memory.used.Load()+need > r.memory.limit {
+		r.memory.refused.Add(1)
+		return nil, ErrMemory
+	}
+	in := &Instance{pool: p, tenant: tenant, slot: true}
+	in.memory = &guestMemory{budget: &r.memory, cap: m.memoryBytes}
+	in.ctx = &callContext{in: in, done: make(chan struct{})}
+	r.watch.add(in)
+	if err := in.start(ctx, need); err != nil {
+		in.destroy()
+		return nil, err
+	}
+	r.stats.created.Inc()
+	return in, nil
+}
+
+// start instantiates and initialises.
+func (in *Instance) start(ctx context.Context, need int64) error {
+	if err := in.run(ctx, func() error { return in.instantiate(need) }); err != nil {
+		return err
+	}
+	in.mem = in.mod.Memory()
+	if fn := in.mod.ExportedFunction("_initialize"); fn != nil {
+		if err := in.run(ctx, func() error { return fn.CallWithStack(in.ctx, in.stack[:]) }); err != nil {
+			return fmt.Errorf("initialise: %w", err)
+		}
+	}
+	for _, name := range in.pool.options.Entries {
+		fn := in.mod.ExportedFunction(name)
+		if fn == nil {
+			return fmt.Errorf("the module has no export %q", name)
+		}
+		in.entries = append(in.entries, fn)
+	}
+	return nil
+}
+
+func (in *Instance) instantiate(need int64) (err error) {
+	defer func() {
+		// wazero panics where the first memory cannot be had: somebody else took the rest of the budget.
+		switch r := recover(); {
+		case r == nil:
+		case in.memory.size < need:
+			err = ErrMemory
+		default:
+			err = fmt.Errorf("instantiate: %v", r)
+		}
+	}()
+	m := in.pool.module
+	mod, err := m.runtime.engine.InstantiateModule(experimental.WithMemoryAllocator(in.ctx, in.memory), m.compiled,
+		wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	if err == nil {
+		in.mod = mod
+	}
+	return err
+}
+
+// Call runs the entry of that index (see PoolOptions.Entries) and returns its first result. The call ends when ctx
+// does, or its Deadline has passed, even in an endless loop. Errors: *Trap; or the context's, wrapped. After an error
+// the instance is only good for being released.
+func (in *Instance) Call(ctx context.Context, entry int, args ...uint64) (uint64, error) {
+	copy(in.stack[:], args)
+	in.output = in.output[:0]
+	in.pool.module.runtime.stats.calls.Inc()
+	if err := in.callEntry(ctx, entry); err != nil {
+		return 0, err
+	}
+	return in.stack[0], nil
+}
+
+func (in *Instance) callEntry(ctx context.Context, entry int) error {
+	if in.broken {
+		return errors.New("the instance is broken")
+	}
+	if err := ended(ctx, time.Now()); err != nil {
+		return fmt.Errorf("call: %w", err)
+	}
+	in.begin(ctx)
+	err := in.entries[entry].CallWithStack(in.ctx, in.stack[:])
+	return in.finish(err)
+}
+
+// run is callEntry for anything else that runs guest code.
+func (in *Instance) run(ctx context.Context, fn func() error) error {
+	if err := ended(ctx, time.Now()); err != nil {
+		return fmt.Errorf("call: %w", err)
+	}
+	in.begin(ctx)
+	return in.finish(fn())
+}
+
+func (in *Instance) begin(ctx context.Context) {
+	in.mu.Lock()
+	in.parent = ctx
+	in.lastUsed = time.Now()
+	in.mu.Unlock()
+	in.pool.module.runtime.watch.begin()
+}
+
+// finish takes the call from the watcher and says what came of it.
+func (in *Instance) finish(err error) error {
+	in.pool.module.runtime.watch.end()
+	in.mu.Lock()
+	stopped := in.stopped
+	in.parent = nil
+	in.mu.Unlock()
+	if err == nil && stopped == nil {
+		return nil
+	}
+	in.broken = true
+	stats := in.pool.module.runtime.stats
+	switch {
+	case err == nil: // it was faster than the watcher's word; the result counts, the instance does not
+		return nil
+	case stopped != nil:
+		stats.stopped.Inc()
+		return stoppedError(stopped, time.Since(in.lastUsed))
+	case errors.Is(err, ErrMemory):
+		return err
+	}
+	stats.traps.Inc()
+	return newTrap(err, in.output)
+}
+
+// check is the watcher's look at the running call: it ends it where its context has ended, and tells the time left.
+func (in *Instance) check(now time.Time) (left time.Duration, running bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.parent == nil || in.stopped != nil {
+		return 0, false
+	}
+	if err := ended(in.parent, now); err != nil {
+		in.stopped = err
+		if !errors.Is(err, context.Canceled) {
+			err = context.DeadlineExceeded // wazero knows these two
+		}
+		in.ctx.end(err)
+		return 0, false
+	}
+	left = watchTick
+	if deadline, ok := in.parent.Deadline(); ok {
+		left = deadline.Sub(now)
+	}
+	return left, true
+}
+
+// instanceOf finds the instance of a host function's call.
+func instanceOf(ctx context.Context, mod api.Module) *Instance {
+	in, ok := ctx.Value(instanceKey{}).(*Instance)
+	if !ok {
+		panic(errors.New("a module was called outside of its pool"))
+	}
+	if in.mem == nil {
+		in.mem = mod.Memory()
+	}
+	return in
+}
+
+// Context is the running call's, as the caller gave it.
+func (in *Instance) Context() context.Context {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.parent == nil {
+		return context.Background()
+	}
+	return in.parent
+}
+
+// Read gives the guest's bytes themselves, valid until the host function returns; false where they are not its memory.
+func (in *Instance) Read(ptr, n uint32) ([]byte, bool) { return in.mem.Read(ptr, n) }
+
+// Write copies b into the guest's memory; false where it does not fit there.
+func (in *Instance) Write(ptr uint32, b []byte) bool { return in.mem.Write(ptr, b) }
+
+// MemoryBytes is the size of the guest's memory.
+func (in *Instance) MemoryBytes() int64 { return in.memory.size }
+
+// Output is the end of what the guest wrote to its standard output and error in the last call. It is valid until the
+// next one.
+func (in *Instance) Output() []byte { return in.output }
+
+func (in *Instance) write(b []byte) {
+	if len(b) >= outputBytes {
+		in.output = append(in.output[:0], b[len(b)-outputBytes:]...)
+		return
+	}
+	if over := len(in.output) + len(b) - outputBytes; over > 0 {
+		in.output = in.output[:copy(in.output, in.output[over:])]
+	}
+	in.output = append(in.output, b...)
+}
+
+// destroy frees all that the instance holds. It must not run.
+func (in *Instance) destroy() {
+	in.pool.module.runtime.watch.remove(in)
+	if in.mod != nil {
+		_ = in.mod.Close(context.Background())
+	}
+	in.memory.Free() // where the module was closed by the watcher, wazero does not
+	in.broken = true
+}
