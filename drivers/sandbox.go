@@ -103,13 +103,13 @@ func (s *Sandbox) Close() error { return s.runtime.Close() }
 // Verify checks a file at its upload: what Check does, then that it compiles and that its start-up code ends within
 // its memory and VerifyTimeout. It may take seconds. The error is a sentence for whoever uploads.
 func (s *Sandbox) Verify(file []byte) (*Manifest, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.options.VerifyTimeout)
-	defer cancel()
 	r, err := s.load(context.Background(), file)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = r.Close() }()
+	ctx, cancel := context.WithTimeout(context.Background(), s.options.VerifyTimeout)
+	defer cancel()
 	in, err := r.pool.Acquire(ctx, "")
 	if err != nil {
 		return nil, startError(err, s.options.VerifyTimeout)

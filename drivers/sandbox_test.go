@@ -84,7 +84,7 @@ func command(action, input string) drivers.Call {
 }
 
 func TestEchoDriver(t *testing.T) {
-	s := newSandbox(t, drivers.SandboxOptions{CacheDir: t.TempDir()})
+	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
 	file := drivertest.Echo(t)
 	m, err := s.Verify(file)
 	if err != nil {

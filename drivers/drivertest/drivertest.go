@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -19,6 +20,17 @@ var built sync.Map // string → func() ([]byte, error)
 func Echo(tb testing.TB) []byte {
 	tb.Helper()
 	return Build(tb, filepath.Join(root(), "testdata", "echo"))
+}
+
+// CacheDir is a compilation cache that all tests of this user share: compiling the echo driver takes ten seconds under
+// the race detector, taking it from the cache a fraction of one.
+func CacheDir(tb testing.TB) string {
+	tb.Helper()
+	dir := filepath.Join(os.TempDir(), "pollux-test-wasm-"+strconv.Itoa(os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	return dir
 }
 
 // Build builds the Go driver in dir and packs it with dir's driver.json.
