@@ -306,6 +306,9 @@ func (n *Node) MQTTAddr() string {
 	return n.broker.Addr().String()
 }
 
+// Registry of the configuration records, for programs that hold the node in their own process.
+func (n *Node) Registry() *actors.Registry { return n.engine.Registry() }
+
 // HTTPClient trusts the node's certificate and reaches nothing else.
 func (n *Node) HTTPClient() *http.Client {
 	t := &http.Transport{MaxIdleConnsPerHost: 64}

@@ -28,8 +28,8 @@ const (
 // ones must go on answering; how fast is logged (`make bench` and docs/bench.md have the figures).
 func TestHostileDrivers(t *testing.T) {
 	n := harness.Start(t, harness.Options{Args: []string{"--driver-memory", "256MiB"}})
-	n.AddDriver("drivers/testdata/echo")
-	n.AddDriver("drivers/testdata/hostile")
+	n.AddDriver("echo")
+	n.AddDriver("hostile")
 	for i := range healthyTwins {
 		createEcho(t, n, device(i), map[string]any{"topic": device(i)})
 	}

@@ -36,7 +36,7 @@ func TestKillUnderLoad(t *testing.T) {
 		kills, span = 3, 12*time.Second
 	}
 	n := harness.Start(t, harness.Options{})
-	n.AddDriver("drivers/testdata/echo")
+	n.AddDriver("echo")
 	for i := range killDevices {
 		createEcho(t, n, device(i), map[string]any{"topic": device(i)})
 	}

@@ -2,57 +2,26 @@ package harness
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
+	"runtime"
 	"testing"
+
+	"github.com/polluxhq/pollux/drivers/drivertest"
 )
 
-var (
-	builtMu sync.Mutex
-	built   = map[string][]byte{}
-)
-
-// BuildDriver compiles a driver in Go, a folder of this module such as drivers/testdata/echo with its driver.json, and
-// returns the packed file. Each is built once per test process.
-func BuildDriver(t testing.TB, dir string) []byte {
+// BuildDriver compiles the Go driver in a folder of drivers/testdata and returns the packed file. Each is built once per
+// test process.
+func BuildDriver(t testing.TB, name string) []byte {
 	t.Helper()
-	builtMu.Lock()
-	defer builtMu.Unlock()
-	if file, ok := built[dir]; ok {
-		return file
-	}
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
-	if err != nil {
-		t.Fatalf("find the module: %v", err)
-	}
-	out := t.TempDir()
-	run := func(env []string, args ...string) {
-		t.Helper()
-		cmd := exec.Command("go", args...)
-		cmd.Dir = strings.TrimSpace(string(root))
-		cmd.Env = append(cmd.Environ(), env...)
-		if text, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, text)
-		}
-	}
-	guest, packed := filepath.Join(out, "guest.wasm"), filepath.Join(out, "driver.wasm")
-	run([]string{"GOOS=wasip1", "GOARCH=wasm"}, "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", guest, "./"+dir)
-	run(nil, "run", "./drivers/sdk/pack", "-manifest", filepath.Join(dir, "driver.json"), "-o", packed, guest)
-	file, err := os.ReadFile(packed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	built[dir] = file
-	return file
+	_, here, _, _ := runtime.Caller(0)
+	return drivertest.Build(t, filepath.Join(filepath.Dir(here), "..", "..", "drivers", "testdata", name))
 }
 
-// AddDriver builds a driver and uploads it to the node.
-func (n *Node) AddDriver(dir string) {
+// AddDriver builds a driver of drivers/testdata and uploads it to the node.
+func (n *Node) AddDriver(name string) {
 	n.t.Helper()
 	file := filepath.Join(n.t.TempDir(), "driver.wasm")
-	if err := os.WriteFile(file, BuildDriver(n.t, dir), 0o600); err != nil {
+	if err := os.WriteFile(file, BuildDriver(n.t, name), 0o600); err != nil {
 		n.t.Fatal(err)
 	}
 	n.Must("driver", "push", file)

@@ -241,17 +241,17 @@ func (n *Node) Must(args ...string) string {
 
 // Twins is a client of TwinService with the administrator's key.
 func (n *Node) Twins() polluxv1connect.TwinServiceClient {
-	return polluxv1connect.NewTwinServiceClient(n.http, n.URL, connect.WithInterceptors(bearer(n.Key)))
+	return polluxv1connect.NewTwinServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
 }
 
 // Drivers is a client of DriverService with the administrator's key.
 func (n *Node) Drivers() polluxv1connect.DriverServiceClient {
-	return polluxv1connect.NewDriverServiceClient(n.http, n.URL, connect.WithInterceptors(bearer(n.Key)))
+	return polluxv1connect.NewDriverServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
 }
 
 // Cluster is a client of ClusterService with the administrator's key.
 func (n *Node) Cluster() polluxv1connect.ClusterServiceClient {
-	return polluxv1connect.NewClusterServiceClient(n.http, n.URL, connect.WithInterceptors(bearer(n.Key)))
+	return polluxv1connect.NewClusterServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
 }
 
 // Get fetches a path with the administrator's key.
@@ -264,17 +264,17 @@ func (n *Node) Get(path string) (*http.Response, error) {
 	return n.http.Do(req)
 }
 
-// bearer adds the key to every request.
-type bearer string
+// Bearer is an interceptor that adds an API key to every request.
+type Bearer string
 
-func (b bearer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+func (b Bearer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		req.Header().Set("Authorization", "Bearer "+string(b))
 		return next(ctx, req)
 	}
 }
 
-func (b bearer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+func (b Bearer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
 		conn := next(ctx, spec)
 		conn.RequestHeader().Set("Authorization", "Bearer "+string(b))
@@ -282,7 +282,7 @@ func (b bearer) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 	}
 }
 
-func (b bearer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+func (b Bearer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return next
 }
 

@@ -1,0 +1,135 @@
+// Command bench runs the benchmarks of the project's promises and prints each as ours, floor, ratio. Floors are measured
+// in the same run, by the same clients, as the bare libraries doing the bare minimum. It writes a line of JSON for each to
+// the file that -o names. Figures of one run compare; absolute ones depend on the machine.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"text/tabwriter"
+)
+
+// Line is one benchmark's result.
+type Line struct {
+	Name  string  `json:"name"`
+	Unit  string  `json:"unit"`
+	Ours  float64 `json:"ours"`
+	Floor float64 `json:"floor,omitempty"`
+	// Ratio of ours to the floor; 0 where there is no floor.
+	Ratio float64 `json:"ratio,omitempty"`
+	Goal  string  `json:"goal"`
+	Met   bool    `json:"met"`
+}
+
+// mark begins the lines of test output that carry a Line.
+const mark = "BENCH "
+
+// suites are the go test calls that measure. Each runs in a process of its own: VictoriaMetrics is one per process.
+var suites = [][2]string{
+	{"./test/bench", "BenchmarkInvoke"},
+	{"./test/bench", "BenchmarkSetDesired"},
+	{"./test/bench", "BenchmarkPublish"},
+	{"./test/bench", "BenchmarkDriverEvent"},
+	{"./test/bench", "BenchmarkActiveTwins"},
+	{"./test/bench", "BenchmarkKnownTwins"},
+	{"./test/bench", "BenchmarkSamples"},
+}
+
+func main() {
+	out := flag.String("o", "", "append lines of JSON to `FILE`, which is emptied first")
+	only := flag.String("run", "", "only the benchmarks whose name contains `TEXT`")
+	flag.Parse()
+	if err := run(*out, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(file, only string) error {
+	var sink io.Writer = io.Discard
+	if file != "" {
+		f, err := os.Create(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		sink = f
+	}
+	var all []Line
+	var faults []error
+	for _, s := range suites {
+		if !strings.Contains(s[1], only) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "measuring %s\n", strings.TrimPrefix(s[1], "Benchmark"))
+		lines, err := measure(s[0], s[1])
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", s[1], err))
+		}
+		for _, l := range lines {
+			if err := json.NewEncoder(sink).Encode(l); err != nil {
+				return err
+			}
+		}
+		all = append(all, lines...)
+	}
+	print(os.Stdout, all)
+	return errors.Join(faults...)
+}
+
+func measure(pkg, name string) ([]Line, error) {
+	cmd := exec.Command("go", "test", "-run", "^$", "-bench", "^"+name+"$", "-benchtime", "1x", "-timeout", "15m", pkg)
+	out, err := cmd.CombinedOutput()
+	var lines []Line
+	for s := bufio.NewScanner(strings.NewReader(string(out))); s.Scan(); {
+		_, text, ok := strings.Cut(s.Text(), mark)
+		if !ok {
+			continue
+		}
+		var l Line
+		if err := json.Unmarshal([]byte(text), &l); err != nil {
+			return lines, err
+		}
+		lines = append(lines, l)
+	}
+	if err != nil {
+		return lines, fmt.Errorf("%w\n%s", err, out)
+	}
+	if len(lines) == 0 {
+		return nil, fmt.Errorf("it measured nothing:\n%s", out)
+	}
+	return lines, nil
+}
+
+func print(w io.Writer, all []Line) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "BENCHMARK\tUNIT\tOURS\tFLOOR\tRATIO\tGOAL\tMET")
+	for _, l := range all {
+		floor, ratio, met := "", "", "no"
+		if l.Floor != 0 {
+			floor, ratio = figure(l.Floor), fmt.Sprintf("%.2f", l.Ratio)
+		}
+		if l.Met {
+			met = "yes"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, l.Unit, figure(l.Ours), floor, ratio, l.Goal, met)
+	}
+	t.Flush()
+}
+
+func figure(v float64) string {
+	switch {
+	case v >= 1000:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
