@@ -5,15 +5,22 @@ import { ClusterService, WatchService } from "../gen/pollux/v1/cluster_pb";
 import { DriverService } from "../gen/pollux/v1/driver_pb";
 import { SiteService } from "../gen/pollux/v1/site_pb";
 import { TwinService } from "../gen/pollux/v1/twin_pb";
+import { explain, unanswered } from "./errors";
+import { report } from "./link";
 import { key, signedOut } from "./session";
 
 const authorize: Interceptor = (next) => async (request) => {
   const kept = key();
   if (kept) request.header.set("Authorization", `Bearer ${kept}`);
   try {
-    return await next(request);
+    const answer = await next(request);
+    report("calls", null);
+    return answer;
   } catch (error) {
-    if (ConnectError.from(error).code === Code.Unauthenticated) signedOut();
+    const { code } = ConnectError.from(error);
+    if (code === Code.Unauthenticated) signedOut();
+    // Streams tell for themselves how they stand; a room without one has only its calls to go by.
+    if (!request.stream && unanswered(error)) report("calls", { state: "offline", error: explain(error) });
     throw error;
   }
 };

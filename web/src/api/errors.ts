@@ -21,6 +21,11 @@ export function explain(error: unknown): string {
   }
 }
 
+/** Whether the request failed on its way, so that nobody answered it. */
+export function unanswered(error: unknown): boolean {
+  return unreachable(ConnectError.from(error).rawMessage);
+}
+
 /** What browsers say when the connection itself failed. */
 function unreachable(message: string): boolean {
   return /failed to fetch|networkerror|load failed|network error|err_/i.test(message);

@@ -1,6 +1,6 @@
 import { Center, Loader } from "@mantine/core";
 import { useEffect, useState } from "react";
-import { Redirect, Route, Switch } from "wouter";
+import { Redirect, Route, Switch, useLocation } from "wouter";
 
 import { cluster } from "../api/client";
 import { explain, passing } from "../api/errors";
@@ -11,6 +11,7 @@ import { DriversRoom } from "../rooms/drivers/DriversRoom";
 import { NodesRoom } from "../rooms/nodes/NodesRoom";
 import { TwinRoom } from "../rooms/twin/TwinRoom";
 import { TwinsRoom } from "../rooms/twins/TwinsRoom";
+import { Guard } from "./Guard";
 import { Shell } from "./Shell";
 import { SignIn } from "./SignIn";
 
@@ -45,6 +46,7 @@ function useFirstCall() {
 
 export function App() {
   const { session, trouble } = useFirstCall();
+  const [path] = useLocation();
   if (session === "out") return <SignIn />;
   if (session === "unknown") {
     return (
@@ -55,21 +57,23 @@ export function App() {
   }
   return (
     <Shell>
-      <Switch>
-        <Route path="/twins/:project/:name">
-          {({ project, name }) => <TwinRoom key={`${project}/${name}`} id={`${decode(project)}/${decode(name)}`} />}
-        </Route>
-        <Route path="/twins">
-          <TwinsRoom />
-        </Route>
-        <Route path="/drivers/:name?">{({ name }) => <DriversRoom name={name && decode(name)} />}</Route>
-        <Route path="/nodes">
-          <NodesRoom />
-        </Route>
-        <Route>
-          <Redirect to="/twins" replace />
-        </Route>
-      </Switch>
+      <Guard key={path}>
+        <Switch>
+          <Route path="/twins/:project/:name">
+            {({ project, name }) => <TwinRoom key={`${project}/${name}`} id={`${decode(project)}/${decode(name)}`} />}
+          </Route>
+          <Route path="/twins">
+            <TwinsRoom />
+          </Route>
+          <Route path="/drivers/:name?">{({ name }) => <DriversRoom name={name && decode(name)} />}</Route>
+          <Route path="/nodes">
+            <NodesRoom />
+          </Route>
+          <Route>
+            <Redirect to="/twins" replace />
+          </Route>
+        </Switch>
+      </Guard>
     </Shell>
   );
 }

@@ -24,12 +24,12 @@ export function LinkBanner() {
   if (link.state !== "offline") return null;
   return (
     <div className="banner" role="alert">
-      <b>Offline.</b> {link.error} What you see may be old. <Countdown until={link.retryAt} />
+      <b>Offline.</b> {link.error} What you see may be old. {link.retryAt !== undefined && <Countdown until={link.retryAt} />}
     </div>
   );
 }
 
-function Countdown({ until }: { until?: number }) {
-  const left = Math.ceil(((until ?? 0) - useNow()) / 1000);
+function Countdown({ until }: { until: number }) {
+  const left = Math.ceil((until - useNow()) / 1000);
   return <span className="muted">{left > 0 ? `Next try in ${left} s.` : "Trying again …"}</span>;
 }
