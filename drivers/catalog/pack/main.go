@@ -5,7 +5,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -17,7 +16,7 @@ import (
 )
 
 func main() {
-	dir := flag.String("dir", filepath.Join("drivers", "catalog", "dist"), "the directory to fill; its other drivers are removed")
+	dir := flag.String("dir", filepath.Join("drivers", "catalog", "dist"), "the directory to fill")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: pack [-dir DIR] FILE.wasm…")
 		flag.PrintDefaults()
@@ -62,7 +61,7 @@ func pack(dir string, files []string) error {
 		}
 		fmt.Printf("%s %s: %d KB, packed %d KB\n", m.Name, m.Version, len(file)>>10, len(packed)>>10)
 	}
-	return removeOthers(dir, keep)
+	return nil
 }
 
 // write leaves a file alone that is the same already, so that the program is not built anew.
@@ -71,18 +70,4 @@ func write(path string, b []byte) error {
 		return nil
 	}
 	return os.WriteFile(path, b, 0o644)
-}
-
-func removeOthers(dir string, keep map[string]bool) error {
-	old, err := filepath.Glob(filepath.Join(dir, "*.wasm.zst"))
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, path := range old {
-		if !keep[path] {
-			errs = append(errs, os.Remove(path))
-		}
-	}
-	return errors.Join(errs...)
 }
