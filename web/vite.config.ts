@@ -1,5 +1,5 @@
 import react from "@vitejs/plugin-react";
-import { defineConfig } from "vite";
+import { defineConfig } from "vitest/config";
 
 // A node to develop against: POLLUX_URL=http://127.0.0.1:8080 npm run dev
 const node = process.env.POLLUX_URL ?? "http://127.0.0.1:8080";
@@ -14,6 +14,7 @@ export default defineConfig({
     reportCompressedSize: false,
     assetsInlineLimit: 0,
   },
+  test: { include: ["src/**/*.test.ts"] },
   server: {
     proxy: Object.fromEntries(["/pollux.v1.", "/victoria", "/login", "/logout"].map((path) => [path, { target: node }])),
   },

@@ -57,7 +57,7 @@ export function App() {
   }
   return (
     <Shell>
-      <Guard key={path}>
+      <Guard path={path}>
         <Switch>
           <Route path="/twins/:project/:name">
             {({ project, name }) => <TwinRoom key={`${project}/${name}`} id={`${decode(project)}/${decode(name)}`} />}

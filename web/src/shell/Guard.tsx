@@ -2,11 +2,16 @@ import { Button } from "@mantine/core";
 import { Component, type ReactNode } from "react";
 
 /** Keeps a mistake in one room from emptying the whole page. */
-export class Guard extends Component<{ children: ReactNode }, { error?: Error }> {
+export class Guard extends Component<{ path: string; children: ReactNode }, { error?: Error }> {
   override state: { error?: Error } = {};
 
   static getDerivedStateFromError(error: Error) {
     return { error };
+  }
+
+  /** Another room, another chance. */
+  override componentDidUpdate(before: { path: string }) {
+    if (before.path !== this.props.path && this.state.error) this.setState({ error: undefined });
   }
 
   override render() {
