@@ -91,6 +91,9 @@ type Broker struct {
 	handshakes    atomic.Int64
 	pending       atomic.Int64 // bytes handed to the handler and not done
 	pendingWills  atomic.Int64
+	outbound      atomic.Int64 // bytes that wait for clients to take or to acknowledge them
+	largeBuffers  atomic.Int64 // bytes of read buffers beyond the common size
+	quiet         throttle
 	subscriptions atomic.Uint64 // changes with every subscription, so that sessions may remember who listens
 	retained      retained
 

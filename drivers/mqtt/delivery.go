@@ -1,6 +1,9 @@
 package mqtt
 
-import "sync/atomic"
+import (
+	"log/slog"
+	"sync/atomic"
+)
 
 // delivery is one message on its way to the handler and back.
 type delivery struct {
@@ -111,7 +114,8 @@ func (d *delivery) done(err error) {
 		d.settle(refusal.Code)
 	default:
 		d.abandon()
-		d.s.b.log.Warn("mqtt message not taken, its connection is closed", "client", d.s.id, "topic", d.message.Topic, "error", err)
+		d.s.b.quiet.log(d.s.b.log, slog.LevelWarn, "mqtt message not taken, its connection is closed", "client", d.s.id,
+			"topic", d.message.Topic, "error", err)
 	}
 }
 

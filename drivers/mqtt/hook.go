@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 
@@ -28,7 +29,7 @@ func (h *hook) Provides(event byte) bool {
 	case mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnSessionEstablished,
 		mochi.OnDisconnect, mochi.OnPacketEncode, mochi.OnSubscribe, mochi.OnSubscribed, mochi.OnUnsubscribed,
 		mochi.OnPublishDropped, mochi.OnRetainMessage, mochi.OnRetainedExpired, mochi.OnWill, mochi.OnWillSent,
-		mochi.OnClientExpired:
+		mochi.OnQosPublish, mochi.OnQosComplete, mochi.OnQosDropped, mochi.OnClientExpired:
 		return true
 	}
 	return false
@@ -50,7 +51,7 @@ func (h *hook) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool {
 	if reason != "" {
 		h.b.stats.turnedAway(reason)
 		s.setReason(reason)
-		h.b.log.Info("mqtt client refused", "client", cl.ID, "user", string(pk.Connect.Username), "remote", s.remote,
+		h.b.quiet.log(h.b.log, slog.LevelInfo, "mqtt client refused", "client", cl.ID, "user", string(pk.Connect.Username), "remote", s.remote,
 			"reason", reason, "error", err)
 		return false
 	}
@@ -127,12 +128,35 @@ func limitWill(cl *mochi.Client, pk *packets.Packet) {
 // OnACLCheck is asked for what a client may receive: filters when it subscribes, topics when it is sent a message.
 func (h *hook) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
 	s := sessionOf(cl)
-	return s != nil && !write && s.grant.maySubscribe(topic)
+	if s == nil || write || !s.grant.maySubscribe(topic) {
+		return false
+	}
+	if !s.subscribing.Load() && !s.mayOwe(cl) {
+		h.b.stats.droppedOut.Inc()
+		return false
+	}
+	return true
 }
+
+// OnQosPublish comes for each message of QoS 1 and 2 that a client is to acknowledge.
+func (h *hook) OnQosPublish(cl *mochi.Client, pk packets.Packet, _ int64, resends int) {
+	if s := sessionOf(cl); s != nil && resends == 0 && pk.FixedHeader.Type == packets.Publish && !pk.FixedHeader.Dup {
+		s.owe(&pk)
+	}
+}
+
+// OnQosComplete comes when it has.
+func (h *hook) OnQosComplete(cl *mochi.Client, _ packets.Packet) { settleOwed(cl) }
+
+// OnQosDropped comes when it never will.
+func (h *hook) OnQosDropped(cl *mochi.Client, _ packets.Packet) { settleOwed(cl) }
 
 // OnSessionEstablished comes when the client has its CONNACK.
 func (h *hook) OnSessionEstablished(cl *mochi.Client, _ packets.Packet) {
 	s := sessionOf(cl)
+	for _, pk := range cl.State.Inflight.GetAll(false) { // of the session that it goes on with
+		s.owe(&pk)
+	}
 	h.b.mu.Lock()
 	defer h.b.mu.Unlock()
 	h.b.sessions[s] = struct{}{}
@@ -159,6 +183,9 @@ func (h *hook) OnPacketEncode(cl *mochi.Client, pk packets.Packet) packets.Packe
 
 // OnSubscribe takes filters out that are beyond the limits: mochi answers an empty one as invalid.
 func (h *hook) OnSubscribe(cl *mochi.Client, pk packets.Packet) packets.Packet {
+	if s := sessionOf(cl); s != nil {
+		s.subscribing.Store(true)
+	}
 	room := h.b.limits.Subscriptions - cl.State.Subscriptions.Len()
 	filters := append(packets.Subscriptions(nil), pk.Filters...)
 	for i := range filters {
@@ -180,11 +207,14 @@ func (h *hook) OnSubscribe(cl *mochi.Client, pk packets.Packet) packets.Packet {
 
 // OnSubscribed comes when the index has the subscriptions.
 func (h *hook) OnSubscribed(cl *mochi.Client, pk packets.Packet, codes []byte) {
+	if s := sessionOf(cl); s != nil {
+		s.subscribing.Store(false)
+	}
 	h.b.subscriptions.Add(1)
 	for i, code := range codes {
 		if code >= 0x80 && i < len(pk.Filters) && pk.Filters[i].Filter != "" {
 			h.b.stats.refused("subscribe")
-			h.b.log.Info("mqtt subscription refused", "client", cl.ID, "filter", pk.Filters[i].Filter)
+			h.b.quiet.log(h.b.log, slog.LevelInfo, "mqtt subscription refused", "client", cl.ID, "filter", pk.Filters[i].Filter)
 		}
 	}
 }

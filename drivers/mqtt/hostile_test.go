@@ -333,6 +333,47 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	}
 }
 
+func TestWhatWaitsForAnAbsentClientIsBounded(t *testing.T) {
+	d := &desk{forget: true}
+	b := start(t, d, nil)
+	p := join(t, b, 4, "away", stay)
+	p.subscribe(1, 1, "t")
+	p.conn.Close()
+	eventually(t, "it is away", func() bool { return b.Stats().Clients == 0 })
+	pub := join(t, b, 4, "pub", nil)
+	for range 1000 {
+		pub.publish("t", strings.Repeat("x", 10_000), 1, 1)
+		pub.expect(packets.Puback)
+	}
+	if got := b.outbound.Load(); got < 1<<20 || got > 1<<20+20_000 || b.Stats().DroppedOut == 0 {
+		t.Fatalf("%d bytes wait, stats %+v", got, b.Stats())
+	}
+	p = join(t, b, 4, "away", stay)
+	for range (1 << 20) / (10_000 + packetCost) {
+		pk := p.expect(packets.Publish)
+		p.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: pk.PacketID})
+	}
+	pk := p.expect(packets.Publish)
+	p.silent()
+	p.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: pk.PacketID})
+	eventually(t, "nothing waits", func() bool { return b.outbound.Load() == 0 })
+}
+
+func TestLargePacketsHaveABoundOverAll(t *testing.T) {
+	d := &desk{}
+	b := start(t, d, func(o *Options) { o.Limits.LargeBuffers = 300 << 10 })
+	for i := range 5 {
+		p := join(t, b, 4, fmt.Sprint("c", i), nil)
+		p.raw(append([]byte{0x30, 0x80, 0x80, 0x0c, 0, 1, 't'}, make([]byte, 150<<10)...)) // 192 KiB, and not all of it
+	}
+	eventually(t, "one has to go", func() bool { return b.Stats().Closed["memory"] > 0 })
+	p := join(t, b, 4, "small", nil)
+	p.publish("t", strings.Repeat("x", 20_000), 1, 1)
+	p.expect(packets.Puback)
+	b.Disconnect(func(Client) bool { return true })
+	eventually(t, "nothing is held", func() bool { return b.largeBuffers.Load() == 0 })
+}
+
 // FuzzConnection throws bytes at a live broker, before and after a login; it must survive and serve the next client.
 func FuzzConnection(f *testing.F) {
 	for _, seed := range []string{

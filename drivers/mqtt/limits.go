@@ -48,7 +48,13 @@ type Limits struct {
 	// PendingWills over all clients; 16,384. Further ones are dropped.
 	PendingWills int
 	// OutboundBytes that wait for a client to take them; 1 MiB. At it QoS 0 is dropped; for QoS 1 and 2 it is closed.
+	// So much may also wait for its acknowledgement, connected or not; further messages are dropped.
 	OutboundBytes int
+	// OutboundTotal bytes over all clients, waiting or unacknowledged; 256 MiB. Above it messages to clients are dropped.
+	OutboundTotal int
+	// LargeBuffers are the bytes over all connections in which packets of more than 32 KiB are gathered; 64 MiB. Above it a
+	// connection that needs more is closed.
+	LargeBuffers int
 	// OutboundUnacked messages that a client has not acknowledged; 1,024. Further ones are dropped.
 	OutboundUnacked int
 	// Subscriptions of a client; 256.
@@ -79,6 +85,8 @@ func (l Limits) withDefaults() (Limits, error) {
 		{"pending bytes", &l.PendingBytes, 64 << 20, math.MaxInt32},
 		{"pending wills", &l.PendingWills, 16 << 10, math.MaxInt32},
 		{"outbound bytes", &l.OutboundBytes, 1 << 20, math.MaxInt32},
+		{"outbound total", &l.OutboundTotal, 256 << 20, math.MaxInt32},
+		{"large buffers", &l.LargeBuffers, 64 << 20, math.MaxInt32},
 		{"outbound unacked", &l.OutboundUnacked, 1024, 32 << 10},
 		{"subscriptions", &l.Subscriptions, 256, math.MaxInt32},
 		{"topic levels", &l.TopicLevels, 32, 1024},

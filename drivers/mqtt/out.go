@@ -48,7 +48,8 @@ func (s *session) Write(b []byte) (int, error) {
 // queuePublish queues a message for the client, or holds it back by the client's receive maximum.
 func (s *session) queuePublish(b []byte) error {
 	qos := b[0] >> 1 & 3
-	if have := len(s.out) + s.flow.held(); have > 0 && have+len(b) > s.b.limits.OutboundBytes {
+	have := len(s.out) + s.flow.held()
+	if have > 0 && (have+len(b) > s.b.limits.OutboundBytes || s.b.outbound.Load() > int64(s.b.limits.OutboundTotal)) {
 		if qos == 0 {
 			s.b.stats.droppedOut.Inc()
 			return nil
@@ -60,6 +61,8 @@ func (s *session) queuePublish(b []byte) error {
 	if qos > 0 && !s.flow.admit(b) {
 		return nil
 	}
+	s.counted += len(b)
+	s.b.outbound.Add(int64(len(b)))
 	s.queue(b)
 	return nil
 }
@@ -113,6 +116,8 @@ func (s *session) flush() {
 	for len(s.out) > 0 {
 		buf := s.out
 		s.out, s.spare = s.spare, nil
+		counted := s.counted
+		s.counted = 0
 		timeout := s.b.limits.WriteTimeout
 		if s.closing {
 			timeout = lastWords
@@ -122,6 +127,7 @@ func (s *session) flush() {
 		s.mu.Unlock()
 		n, err := s.conn.Write(buf)
 		s.b.stats.bytesOut.Add(n)
+		s.b.outbound.Add(-int64(counted))
 		s.mu.Lock()
 		if cap(buf) <= keepOut {
 			s.spare = buf[:0]
@@ -144,7 +150,7 @@ func (s *session) flush() {
 // lost ends a session whose client cannot be written to.
 func (s *session) lost(err error) {
 	if s.closing || !isTimeout(err) {
-		s.out = nil
+		s.discard()
 		s.shutLocked()
 		return
 	}
@@ -161,8 +167,14 @@ func (s *session) tooSlow() {
 	if s.reason == "" {
 		s.reason = "slow"
 	}
-	s.out = nil
+	s.discard()
 	s.shutLocked()
+}
+
+// discard forgets what is not written yet.
+func (s *session) discard() {
+	s.b.outbound.Add(-int64(s.counted))
+	s.out, s.counted = nil, 0
 }
 
 // Close is mochi's way to end the connection. What is queued is still written, if the client takes it soon.

@@ -7,8 +7,11 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// rememberedTopics of a session; a gateway with more pays for a new string now and then.
-const rememberedTopics = 512
+// rememberedTopics of a session, and their bytes; a gateway with more pays for a new string now and then.
+const (
+	rememberedTopics     = 512
+	rememberedTopicBytes = 32 << 10
+)
 
 // topic is what a session remembers of a topic that its client publishes to.
 type topic struct {
@@ -93,9 +96,10 @@ func (s *session) remember(name string) *topic {
 	} else if !s.grant.mayPublish(name) {
 		t.refused = ErrNotAuthorized
 	}
-	if s.topics == nil || len(s.topics) >= rememberedTopics {
-		s.topics = map[string]*topic{}
+	if s.topics == nil || len(s.topics) >= rememberedTopics || s.topicBytes > rememberedTopicBytes {
+		s.topics, s.topicBytes = map[string]*topic{}, 0
 	}
+	s.topicBytes += len(name)
 	s.topics[name] = t
 	return t
 }

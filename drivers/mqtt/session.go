@@ -36,6 +36,7 @@ type session struct {
 	began         time.Time // of the packet that is not complete yet; zero: none
 	authenticated bool
 	topics        map[string]*topic
+	topicBytes    int
 	aliases       map[uint16]*topic
 	fan           *mochi.Client
 	inbox         *inbox
@@ -49,6 +50,9 @@ type session struct {
 	receiveMax int
 	since      time.Time
 
+	owed        owed
+	subscribing atomic.Bool // mochi works on a SUBSCRIBE
+
 	pending0      atomic.Int32 // QoS 0 messages with the handler
 	pending0Bytes atomic.Int64
 
@@ -59,6 +63,7 @@ type session struct {
 	unacked      int
 	unackedBytes int
 	out, spare   []byte
+	counted      int // bytes of out that are in the broker's count
 	flushing     bool
 	closing      bool
 	finished     bool
@@ -153,7 +158,9 @@ func (s *session) largest(kind byte) int {
 
 // fill reads more bytes. The buffer grows with what has arrived, not with what a header promises.
 func (s *session) fill(want int) error {
-	s.makeRoom(want)
+	if !s.makeRoom(want) {
+		return s.fail("memory", packets.ErrQuotaExceeded.Code, errTooLarge)
+	}
 	if err := s.arm(); err != nil {
 		return err
 	}
@@ -172,7 +179,8 @@ func (s *session) fill(want int) error {
 	return err
 }
 
-func (s *session) makeRoom(want int) {
+// makeRoom says whether there is room to read into.
+func (s *session) makeRoom(want int) bool {
 	have := s.w - s.r
 	size := len(s.buf)
 	switch {
@@ -182,6 +190,9 @@ func (s *session) makeRoom(want int) {
 		size = max(smallBuffer, min(2*size, max(largeBuffer, want)))
 	}
 	if size != len(s.buf) {
+		if !s.countBuffer(len(s.buf), size) {
+			return false
+		}
 		buf := make([]byte, size)
 		copy(buf, s.buf[s.r:s.w])
 		s.buf = buf
@@ -189,6 +200,20 @@ func (s *session) makeRoom(want int) {
 		copy(s.buf, s.buf[s.r:s.w])
 	}
 	s.r, s.w = 0, have
+	return true
+}
+
+// countBuffer counts buffers beyond the common size. False: there are too many.
+func (s *session) countBuffer(from, to int) bool {
+	more := int64(max(to, largeBuffer) - max(from, largeBuffer))
+	if more == 0 {
+		return true
+	}
+	if s.b.largeBuffers.Add(more) > int64(s.b.limits.LargeBuffers) && more > 0 {
+		s.b.largeBuffers.Add(-more)
+		return false
+	}
+	return true
 }
 
 // arm sets the read deadline: for the CONNECT, for the rest of a packet, or by keep-alive.
@@ -298,6 +323,7 @@ func (s *session) isClosing() bool {
 
 // finish frees what a session that mochi may still hold (for a client that comes back) does not need any more.
 func (s *session) finish(err error) (reason string) {
+	s.countBuffer(len(s.buf), 0)
 	s.buf, s.pass, s.topics, s.aliases, s.fan, s.inbox = nil, nil, nil, nil, nil, nil
 	s.mu.Lock()
 	defer s.mu.Unlock()

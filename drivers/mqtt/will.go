@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"log/slog"
 	"sync/atomic"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -30,7 +31,7 @@ func (b *Broker) deliverWill(s *session, pk *packets.Packet) {
 			b.stats.refused(r.Label)
 		} else if err != nil {
 			b.stats.refused("unavailable")
-			b.log.Warn("mqtt will not taken", "client", m.Client, "topic", m.Topic, "error", err)
+			b.quiet.log(b.log, slog.LevelWarn, "mqtt will not taken", "client", m.Client, "topic", m.Topic, "error", err)
 		}
 	})
 }
