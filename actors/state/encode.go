@@ -61,7 +61,8 @@ func appendDesired(b []byte, d *Desired) []byte {
 	b = appendText(b, d.Error)
 	b = binary.AppendVarint(b, d.Expires)
 	b = binary.AppendVarint(b, int64(d.Retries))
-	return binary.AppendVarint(b, d.Timeout)
+	b = binary.AppendVarint(b, d.Timeout)
+	return binary.AppendVarint(b, d.Delay)
 }
 
 func appendKey(b []byte, k *Key) []byte {
@@ -108,7 +109,7 @@ func Decode(b []byte) (*Record, error) {
 	})
 	r.Desired = list(&d, func() Desired {
 		return Desired{Name: Intern(d.text()), Value: d.value(), Time: d.int(), By: d.text(), Revision: d.uint(),
-			Progress: d.byte(), Priority: d.byte(), Error: d.text(), Expires: d.int(), Retries: int32(d.int()), Timeout: d.int()}
+			Progress: d.byte(), Priority: d.byte(), Error: d.text(), Expires: d.int(), Retries: int32(d.int()), Timeout: d.int(), Delay: d.int()}
 	})
 	r.Timers = list(&d, func() Timer {
 		return Timer{Name: d.text(), Due: d.int(), Every: d.int(), Data: d.text()}

@@ -34,6 +34,7 @@ type Desired struct {
 	Priority uint8
 	Retries  int32 // -1: the default
 	Timeout  int64 // milliseconds; 0: the default
+	Delay    int64 // when it may be sent; 0: at once
 }
 
 // Timer is a driver's timer.

@@ -1,0 +1,284 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// run is one driver call: a job of the pool, then a message to the twin with what came of it.
+type run struct {
+	host
+	event   event
+	command *command
+	call    drivers.Call
+	runner  drivers.Runner
+	limit   time.Duration
+	ctx     context.Context
+	cancel  context.CancelFunc
+
+	effects drivers.Effects
+	err     error
+	took    time.Duration
+	// abandoned: the twin gave the call up; its result has no effect. Belongs to the twin.
+	abandoned bool
+}
+
+// launch hands a call to the pool. Where a command is given, the call is on its behalf.
+func (t *twin) launch(v event, c *command) {
+	r := &run{event: v, command: c, runner: t.run.Runner, limit: t.e.o.CallTimeout}
+	r.host = host{e: t.e, en: t.en, own: t.own, spec: t.spec, link: t.link, cfg: t.cfg}
+	r.call = drivers.Call{Event: v.kind, Input: v.input, Settings: t.cfg.settings, State: t.stateJSON}
+	if c != nil {
+		r.limit = c.timeout
+		c.wrote = false
+	}
+	r.ctx, r.cancel = context.WithTimeout(t.e.calls, r.limit)
+	t.working().call = r
+	t.en.tokens.Add(1)
+	if !t.e.pool.Submit(&t.spec.key, r) {
+		r.err = ErrClosed
+		t.en.send(r)
+	}
+}
+
+// stateJSON is the driver's view of the state. It is called while a call runs, from the call's goroutine: properties
+// and memory do not change meanwhile, because only a call's effects change them.
+func (t *twin) stateJSON() []byte {
+	return t.st.AppendJSON(make([]byte, 0, 64+48*len(t.st.Properties)))
+}
+
+// Run makes the call. It runs on a worker.
+func (r *run) Run() {
+	began := time.Now()
+	r.compute.begin(r.e.o.ComputeTimeout, r.cancel)
+	r.effects, r.err = r.handle()
+	r.compute.end()
+	r.cancel()
+	r.took = time.Since(began)
+	r.en.send(r)
+}
+
+// handle keeps a panic of the host's own code to this call.
+func (r *run) handle() (eff drivers.Effects, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("call driver: panic: %v", p)
+		}
+	}()
+	if err := r.ctx.Err(); err != nil {
+		return eff, err // it waited for a worker until its time was over
+	}
+	return r.runner.Handle(r.ctx, r.call, &r.host)
+}
+
+// run takes the result in the twin's turn.
+func (r *run) run(t *twin) {
+	t.e.stats.called(r.took)
+	if r.abandoned || t.work == nil || t.work.call != r {
+		return
+	}
+	t.work.call = nil
+	var refusal *drivers.DriverError
+	switch {
+	case r.err == nil:
+		r.succeeded(t)
+	case errors.As(r.err, &refusal):
+		t.recover()
+		r.refused(t, refusal)
+	case r.e.calls.Err() != nil:
+		// A frame that was not handled must not be acknowledged.
+		r.event.finish(fmt.Errorf("twin %s: the node is stopping: %w", t.en.id, ErrClosed))
+		r.failed(t, pb.Outcome_OUTCOME_UNKNOWN, "the node is stopping")
+	case errors.Is(r.err, context.DeadlineExceeded) && !r.compute.over():
+		t.note("warn", fmt.Sprintf("%s took longer than %s", eventName(r.event.kind), r.limit))
+		t.e.stats.drop(dropTimeout)
+		r.failed(t, pb.Outcome_OUTCOME_TIMED_OUT, "no result within "+r.limit.String())
+	default:
+		r.crashed(t)
+	}
+}
+
+// succeeded applies what the call wants changed.
+func (r *run) succeeded(t *twin) {
+	if err := t.apply(&r.effects, t.cfg); err != nil {
+		r.refused(t, &drivers.DriverError{Code: -1, Message: "effects refused: " + err.Error()})
+		return
+	}
+	t.recover()
+	if t.st.Fault != "" && t.faultFrom == r.event.kind {
+		t.fault("", 0)
+	}
+	switch r.event.kind {
+	case drivers.EventLoad:
+		t.st.Version = r.spec.version
+		t.loaded = true
+		t.connect()
+		t.resend()
+	case drivers.EventTimer:
+		t.fired(&r.event)
+	case drivers.EventUnload:
+		t.loaded = false
+	}
+	if r.command != nil {
+		if r.effects.Pending {
+			t.await(r.command)
+		} else {
+			t.conclude(r.command, pb.Outcome_OUTCOME_DONE, r.effects.Output, nil)
+		}
+	}
+	t.handled(&r.event)
+}
+
+// handled answers whoever waits for an event: at once, or once what it changed is committed.
+func (t *twin) handled(v *event) {
+	if v.done == nil {
+		return
+	}
+	if v.durable && (t.dirty || t.saving()) {
+		t.whenSaved(v.done)
+		v.done = nil
+		return
+	}
+	v.finish(nil)
+}
+
+// refused: the driver returned an error. The call has no effects.
+func (r *run) refused(t *twin, e *drivers.DriverError) {
+	if r.command != nil {
+		t.refuse(r.command, e)
+	} else {
+		t.note("warn", eventName(r.event.kind)+" refused: "+e.Message)
+		t.e.stats.drop(dropRefused)
+	}
+	switch r.event.kind {
+	case drivers.EventLoad, drivers.EventConnected:
+		t.fault(e.Message, r.event.kind)
+		if r.event.kind == drivers.EventLoad {
+			// It said no, it did not crash: the twin goes on with a driver that knows its mind.
+			t.st.Version = r.spec.version
+			t.loaded = true
+			t.connect()
+		}
+	case drivers.EventTimer:
+		t.fired(&r.event)
+	case drivers.EventUnload:
+		t.loaded = false
+	}
+	t.handled(&r.event)
+}
+
+// failed: no result, and not by the driver's fault.
+func (r *run) failed(t *twin, outcome pb.Outcome, why string) {
+	if r.command != nil {
+		t.conclude(r.command, outcome, nil, &drivers.DriverError{Message: why})
+	}
+	r.keep(t)
+	r.event.finish(nil)
+}
+
+// crashed: the driver trapped or computed without end. It is left alone for a while.
+func (r *run) crashed(t *twin) {
+	why := r.err.Error()
+	if r.compute.over() {
+		why = fmt.Sprintf("stopped after computing for %s", r.e.o.ComputeTimeout)
+		t.e.pool.Slow(&r.spec.key, true)
+	}
+	t.e.stats.drop(dropTrap)
+	if c := r.command; c != nil {
+		outcome := pb.Outcome_OUTCOME_REJECTED
+		if r.wrote.Load() {
+			outcome = pb.Outcome_OUTCOME_UNKNOWN
+		}
+		t.conclude(c, outcome, nil, &drivers.DriverError{Message: "driver failed: " + why})
+	}
+	r.keep(t)
+	// A frame that crashes the driver is not brought again: it would crash it for ever.
+	r.event.finish(nil)
+	t.stumble(eventName(r.event.kind)+": "+why, r.event.kind)
+}
+
+// keep has an event that must not be lost tried again.
+func (r *run) keep(t *twin) {
+	switch r.event.kind {
+	case drivers.EventLoad, drivers.EventMigrate, drivers.EventConnected, drivers.EventDisconnected, drivers.EventTimer:
+		if t.mode == modeLive && r.spec == t.spec {
+			t.working().front(r.event)
+		}
+	}
+}
+
+// stumble begins or prolongs the time in which the driver is left alone.
+func (t *twin) stumble(why string, from drivers.Event) {
+	if t.mode != modeLive {
+		return
+	}
+	wait := t.e.o.BackoffMin << min(t.failures, 16)
+	wait = min(wait, t.e.o.BackoffMax)
+	if t.failures < 255 {
+		t.failures++
+	}
+	t.backoff = t.e.nowMS() + wait.Milliseconds()
+	t.note("error", why)
+	t.fault(why, from)
+	err := fmt.Errorf("twin %s: %s: %w", t.en.id, why, ErrFault)
+	t.work.dropCommands(t, err)
+	if t.work == nil {
+		return
+	}
+	kept := t.work.events[:0]
+	for _, v := range t.work.events {
+		if v.kind == drivers.EventReceived || v.kind == drivers.EventAnswer {
+			t.e.stats.drop(dropFault)
+			v.finish(err)
+		} else {
+			kept = append(kept, v)
+		}
+	}
+	t.work.events = kept
+}
+
+// recover ends the trouble after a call that came back.
+func (t *twin) recover() {
+	if t.failures == 0 && t.backoff == 0 {
+		return
+	}
+	t.failures, t.backoff = 0, 0
+	t.e.pool.Slow(&t.spec.key, false)
+	t.fault("", 0)
+	t.resend()
+}
+
+// retry resumes after the wait: a driver that could not be loaded is fetched again.
+func (t *twin) retry(now int64) {
+	if t.backoff == 0 || t.backoff > now || t.ready || t.spec == nil || t.run != nil {
+		return
+	}
+	t.backoff = 0
+	t.obtain()
+}
+
+func eventName(k drivers.Event) string {
+	names := [...]string{"", "load", "connected", "disconnected", "received", "command", "timer", "unload", "migrate", "subscription", "webhook", "answer"}
+	if k > 0 && int(k) < len(names) {
+		return names[k]
+	}
+	return "event"
+}
+
+// commandInput is the input of a command event.
+func commandInput(kind, name string, key string, value []byte) []byte {
+	n, _ := json.Marshal(name)
+	b := append([]byte(`{"`+kind+`":`), n...)
+	b = append(b, `,"`+key+`":`...)
+	b = append(b, value...)
+	return append(b, '}')
+}
+
+var errLease = fmt.Errorf("no lease: %w", cluster.ErrUnavailable)

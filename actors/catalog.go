@@ -1,0 +1,207 @@
+package actors
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"weak"
+
+	"github.com/polluxhq/pollux/actors/model"
+	"github.com/polluxhq/pollux/actors/pool"
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"google.golang.org/protobuf/proto"
+)
+
+// spec is a driver's version as its record describes it, parsed. Immutable but for key, the pool's queue of its calls.
+type spec struct {
+	name, version, digest string
+	manifest              drivers.Manifest
+	model                 *model.Model
+	settings              *model.Settings
+	key                   pool.Key
+}
+
+func parseSpec(d *pb.Driver) (*spec, error) {
+	s := &spec{name: d.Name, version: d.Version, digest: d.Digest}
+	if err := json.Unmarshal([]byte(d.ManifestJson), &s.manifest); err != nil {
+		return nil, fmt.Errorf("driver %s %s: manifest: %w", d.Name, d.Version, err)
+	}
+	raw := []byte(s.manifest.Model)
+	if len(raw) == 0 {
+		raw = []byte(`{}`)
+	}
+	var err error
+	if s.model, err = model.Parse(raw); err != nil {
+		return nil, fmt.Errorf("driver %s %s: %w", d.Name, d.Version, err)
+	}
+	if s.settings, err = model.ParseSettings(s.manifest.Settings); err != nil {
+		return nil, fmt.Errorf("driver %s %s: %w", d.Name, d.Version, err)
+	}
+	return s, nil
+}
+
+// scheme of the transport, or "".
+func (s *spec) scheme() string {
+	if s.manifest.Transport == nil {
+		return ""
+	}
+	return s.manifest.Transport.Scheme
+}
+
+// started says whether twins of the driver are activated when their slot is gained.
+func (s *spec) started() bool { return s.scheme() != "" && s.scheme() != "mqtt" }
+
+// catalog resolves what twins ask for (`NAME` or `NAME@VERSION`) to driver versions. What it parsed it keeps until the
+// driver records change.
+type catalog struct {
+	store *storage.Store
+
+	mu       sync.Mutex
+	change   uint64           // counts changes of the driver records
+	resolved map[string]*spec // by reference
+	specs    map[string]*spec // by digest: one spec per version, so that its models are shared
+	patches  map[string]weak.Pointer[model.Model]
+}
+
+func newCatalog(s *storage.Store) *catalog {
+	return &catalog{store: s, resolved: map[string]*spec{}, specs: map[string]*spec{}, patches: map[string]weak.Pointer[model.Model]{}}
+}
+
+// parseRef takes a reference apart; version is "" for the newest.
+func parseRef(ref string) (name, version string, err error) {
+	name, version, pinned := strings.Cut(ref, "@")
+	if !namePattern.MatchString(name) || pinned && !versionPattern.MatchString(version) {
+		return "", "", invalid("/driver", "%q is not NAME or NAME@VERSION", ref)
+	}
+	return name, version, nil
+}
+
+// resolve gives the version that a reference means now, or ErrNotFound.
+func (c *catalog) resolve(ref string) (*spec, error) {
+	c.mu.Lock()
+	s, change := c.resolved[ref], c.change
+	c.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	name, version, err := parseRef(ref)
+	if err != nil {
+		return nil, err
+	}
+	d, err := findDriver(c.store, name, version)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := parseSpec(d)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s = c.specs[d.Digest]; s == nil {
+		s = parsed
+		c.specs[d.Digest] = s
+	}
+	if c.change == change {
+		c.resolved[ref] = s
+	}
+	return s, nil
+}
+
+// changed forgets what references mean, after a change of the driver records.
+func (c *catalog) changed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.change++
+	keep := make(map[string]*spec, len(c.resolved))
+	for _, s := range c.resolved {
+		keep[s.digest] = s
+	}
+	clear(c.resolved)
+	// Versions that nobody resolved since the last change are parsed anew if they come back.
+	c.specs = keep
+}
+
+// patched gives a version's model with a twin's patch applied. Twins with the same patch share the model for as long as
+// one of them is in memory.
+func (c *catalog) patched(s *spec, patch []byte) (*model.Model, error) {
+	key := s.digest + string(patch)
+	c.mu.Lock()
+	if p, ok := c.patches[key]; ok {
+		if m := p.Value(); m != nil {
+			c.mu.Unlock()
+			return m, nil
+		}
+	}
+	c.mu.Unlock()
+	m, err := s.model.Patched(patch)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.patches) >= maxPatched {
+		for k, p := range c.patches {
+			if p.Value() == nil {
+				delete(c.patches, k)
+			}
+		}
+	}
+	if len(c.patches) < maxPatched {
+		c.patches[key] = weak.Make(m)
+	}
+	return m, nil
+}
+
+// maxPatched bounds the patched models that are shared; others are a twin's own.
+const maxPatched = 4096
+
+// findDriver reads a driver's record; version "" means the newest.
+func findDriver(s *storage.Store, name, version string) (*pb.Driver, error) {
+	if version != "" {
+		rec, ok, err := s.Get(tableDrivers, driverKey(name, version))
+		if err != nil {
+			return nil, fmt.Errorf("read driver %s@%s: %w", name, version, err)
+		}
+		if !ok {
+			return nil, fmt.Errorf("driver %s@%s: %w", name, version, ErrNotFound)
+		}
+		return decodeDriver(rec)
+	}
+	var newest storage.Record
+	best := ""
+	for rec, err := range s.Scan(tableDrivers, name+"/", "") {
+		if err != nil {
+			return nil, fmt.Errorf("read drivers %s: %w", name, err)
+		}
+		v := strings.TrimPrefix(rec.Key, name+"/")
+		if best == "" || compareVersions(v, best) > 0 {
+			best, newest = v, rec
+		}
+	}
+	if best == "" {
+		return nil, fmt.Errorf("driver %s: %w", name, ErrNotFound)
+	}
+	return decodeDriver(newest)
+}
+
+func decodeDriver(rec storage.Record) (*pb.Driver, error) {
+	d := &pb.Driver{}
+	if err := proto.Unmarshal(rec.Value, d); err != nil {
+		return nil, fmt.Errorf("driver record %s: %w", rec.Key, err)
+	}
+	d.Revision = rec.Revision
+	return d, nil
+}
+
+func asInvalid(err error) error {
+	var e *model.Error
+	if errors.As(err, &e) {
+		return &InvalidError{Path: e.Path, Reason: e.Reason}
+	}
+	return err
+}

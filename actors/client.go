@@ -1,0 +1,145 @@
+package actors
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/polluxhq/pollux/cluster"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// Client calls twins through the router, wherever they live. Safe for concurrent use.
+type Client struct{ e *Engine }
+
+// defaultDeadline is how long a call waits in all where its context sets no deadline.
+const defaultDeadline = time.Minute
+
+// newCallID makes the id by which a call that is tried again is known.
+func newCallID() (id [16]byte) {
+	binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
+	return id
+}
+
+// call sends a message and waits for the reply, or for ctx.
+func (c *Client) call(ctx context.Context, id string, m proto.Message, principal string) (proto.Message, error) {
+	env := &cluster.Envelope{ID: newCallID(), Target: cluster.Target{Kind: "twin", ID: id}, Message: m, Principal: principal}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(defaultDeadline)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	env.Deadline = deadline
+	got := make(chan cluster.Reply, 1)
+	c.e.cluster.Call(env, func(r cluster.Reply) { got <- r })
+	select {
+	case r := <-got:
+		return r.Message, r.Err
+	case <-ctx.Done():
+		// The call may have run, and may yet run.
+		return nil, fmt.Errorf("call twin %s: %w: %w", id, cluster.ErrUnknown, ctx.Err())
+	}
+}
+
+// Invoke runs an action. Its error is a *CommandError where the command was rejected, timed out, or how it ended is
+// not known; any other error, but cluster.ErrUnknown, says that it did not run.
+func (c *Client) Invoke(ctx context.Context, req *pb.InvokeRequest, principal string) (*pb.InvokeResponse, error) {
+	id, err := CanonicalID(req.Id)
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.call(ctx, id, req, principal)
+	if err != nil {
+		if errors.Is(err, cluster.ErrUnknown) {
+			return nil, &CommandError{Outcome: pb.Outcome_OUTCOME_UNKNOWN, Message: err.Error()}
+		}
+		return nil, err
+	}
+	r, ok := m.(*actorv1.CommandResult)
+	if !ok {
+		return nil, fmt.Errorf("invoke %s on %s: unexpected reply %T", req.Action, id, m)
+	}
+	switch r.Outcome {
+	case pb.Outcome_OUTCOME_DONE, pb.Outcome_OUTCOME_QUEUED:
+		return &pb.InvokeResponse{Output: r.Output, Outcome: r.Outcome}, nil
+	}
+	return nil, &CommandError{Outcome: r.Outcome, Code: r.Code, Message: r.Message, Retryable: r.Retryable}
+}
+
+// SetDesired commits what is asked of a property, and returns then; the device is told afterwards.
+func (c *Client) SetDesired(ctx context.Context, req *pb.SetDesiredRequest, principal string) (*pb.SetDesiredResponse, error) {
+	id, err := CanonicalID(req.Id)
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.call(ctx, id, req, principal)
+	if err != nil {
+		return nil, err
+	}
+	r, ok := m.(*pb.SetDesiredResponse)
+	if !ok {
+		return nil, fmt.Errorf("set %s of %s: unexpected reply %T", req.Property, id, m)
+	}
+	return r, nil
+}
+
+// State gives what the twin knows now; model includes the refined Thing Model.
+func (c *Client) State(ctx context.Context, id string, model bool) (*pb.TwinState, error) {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.call(ctx, id, &actorv1.StateQuery{Model: model}, "")
+	if err != nil {
+		return nil, err
+	}
+	s, ok := m.(*pb.TwinState)
+	if !ok {
+		return nil, fmt.Errorf("state of %s: unexpected reply %T", id, m)
+	}
+	return s, nil
+}
+
+// Watch begins to watch the twins that match, in the projects that the caller may read; projects nil: all. Close the
+// subscription; it also ends with ctx.
+func (c *Client) Watch(ctx context.Context, req *pb.WatchTwinsRequest, projects func(string) bool) (*Subscription, error) {
+	s, err := newSubscription(c.e, req, projects)
+	if err != nil {
+		return nil, err
+	}
+	if !c.e.hub.add(s) {
+		return nil, fmt.Errorf("watch twins: %d watchers: %w", maxWatchers, cluster.ErrOverloaded)
+	}
+	context.AfterFunc(ctx, s.Close)
+	c.e.goFunc(s.snapshot)
+	return s, nil
+}
+
+// Trace begins to trace a twin's transport. Close the stream; it also ends with ctx.
+func (c *Client) Trace(ctx context.Context, id string) (*TraceStream, error) {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return nil, err
+	}
+	if t, err := c.e.readTwin(id); err != nil || t == nil {
+		if err == nil {
+			err = ErrNotFound
+		}
+		return nil, fmt.Errorf("trace twin %s: %w", id, err)
+	}
+	s, ok := c.e.tracers.add(id)
+	if !ok {
+		c.e.stats.drop(dropTraceLimit)
+		return nil, fmt.Errorf("trace twin %s: %d traces: %w", id, maxTraces, cluster.ErrOverloaded)
+	}
+	context.AfterFunc(ctx, s.Close)
+	return s, nil
+}

@@ -1,0 +1,306 @@
+package actors
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+const (
+	defaultPriority = 50
+	defaultRetries  = 3
+	// keyWindow is how long a command's idempotency key is remembered, in milliseconds; at most maxKeys of them.
+	keyWindow = 10 * 60 * 1000
+	maxKeys   = 64
+	// maxRecent is how many finished calls a twin remembers, so that a call tried again runs once.
+	maxRecent = 32
+	// recentWindow is for how long after the last use, in milliseconds.
+	recentWindow = 60_000
+)
+
+// command is one that waits, runs, or awaits its answer.
+type command struct {
+	serial   uint64
+	label    string // for people
+	name     string // of the queue's place; "" has none
+	priority uint8
+	retries  int
+	tries    int
+	// notBefore delays it, until ends its waiting, connectBy ends its waiting for a connection that never was: by nowMS.
+	notBefore, until, connectBy int64
+	timeout                     time.Duration
+	// answerBy is when a pending answer is given up.
+	answerBy int64
+	input    []byte
+	replies  []func(cluster.Reply)
+	id       [16]byte
+	key      string
+	started  bool
+	// desired, where set, is the property that the command sets, and which asking it serves.
+	desired  state.Name
+	revision uint64
+	isSet    bool
+	wrote    bool
+}
+
+func (c *command) named() bool { return c.name != "" }
+
+// recentCall remembers an answer.
+type recentCall struct {
+	id    [16]byte
+	reply cluster.Reply
+}
+
+// run takes a call in the twin's turn.
+func (m *call) run(t *twin) {
+	if err := t.unavailable(); err != nil {
+		m.refuse(err)
+		return
+	}
+	switch req := m.env.Message.(type) {
+	case *actorv1.StateQuery:
+		m.done(cluster.Reply{Message: t.show(req.Model)})
+	case *actorv1.Frame:
+		t.frame(req, m)
+	case *pb.InvokeRequest:
+		t.invoke(req, m)
+	case *pb.SetDesiredRequest:
+		t.setDesired(req, m)
+	default:
+		m.refuse(fmt.Errorf("twin %s: message %T: %w", t.en.id, req, ErrInvalid))
+	}
+}
+
+// show gives the state as it is now.
+func (t *twin) show(withModel bool) *pb.TwinState {
+	s := t.st.Proto(t.e.o.Node, t.own.Since)
+	if t.work != nil {
+		s.Queued = uint32(len(t.work.commands))
+	}
+	if withModel && t.model != nil {
+		s.ModelJson = string(t.model.Raw())
+	}
+	return s
+}
+
+// admit says why no command is taken now, or nil.
+func (t *twin) admit(m *call) error {
+	now := t.e.nowMS()
+	switch {
+	case t.cfg.stopped:
+		return fmt.Errorf("twin %s: %w", t.en.id, ErrStopped)
+	case t.spec == nil:
+		return fmt.Errorf("twin %s: %s: %w", t.en.id, t.st.Fault, ErrFault)
+	case t.backoff > now:
+		return fmt.Errorf("twin %s: %s: %w", t.en.id, t.st.Fault, ErrFault)
+	case !m.env.Deadline.IsZero() && !time.Now().Before(m.env.Deadline):
+		return fmt.Errorf("twin %s: %w", t.en.id, cluster.ErrDeadline)
+	}
+	return nil
+}
+
+// repeated answers a call that was here before: with the answer that it had, or that it will have.
+func (t *twin) repeated(m *call) bool {
+	w := t.work
+	if w == nil || m.env.ID == ([16]byte{}) {
+		return false
+	}
+	for i := range w.recent {
+		if w.recent[i].id == m.env.ID {
+			m.done(w.recent[i].reply)
+			return true
+		}
+	}
+	if c := w.find(func(c *command) bool { return c.id == m.env.ID }); c != nil {
+		c.replies = append(c.replies, m.done)
+		return true
+	}
+	return false
+}
+
+// find looks for a command wherever it is.
+func (w *work) find(match func(*command) bool) *command {
+	if w == nil {
+		return nil
+	}
+	if w.call != nil && w.call.command != nil && match(w.call.command) {
+		return w.call.command
+	}
+	if w.pending != nil && match(w.pending) {
+		return w.pending
+	}
+	if i := slices.IndexFunc(w.commands, match); i >= 0 {
+		return w.commands[i]
+	}
+	return nil
+}
+
+// invoke takes a command.
+func (t *twin) invoke(req *pb.InvokeRequest, m *call) {
+	if t.repeated(m) {
+		return
+	}
+	if err := t.admit(m); err != nil {
+		m.refuse(err)
+		return
+	}
+	v, err := state.FromProto(req.Input)
+	if err == nil {
+		err = t.model.CheckInput(req.Action, v.Any())
+	}
+	if err != nil {
+		t.e.stats.drop(dropInvalid)
+		m.refuse(fmt.Errorf("twin %s: action %s: %w", t.en.id, req.Action, asInvalid(err)))
+		return
+	}
+	if req.IdempotencyKey != "" && t.knownKey(req.IdempotencyKey, m) {
+		return
+	}
+	c := t.newCommand(req.Options, m)
+	c.label = req.Action
+	c.key = req.IdempotencyKey
+	c.input = commandInput("action", req.Action, "input", v.AppendJSON(nil))
+	t.enqueue(c, m, req.Options.GetNoWait())
+}
+
+// newCommand fills in the fields of the queue.
+func (t *twin) newCommand(o *pb.CommandOptions, m *call) *command {
+	now := t.e.nowMS()
+	c := &command{name: o.GetName(), priority: defaultPriority, retries: defaultRetries, timeout: t.e.o.CommandTimeout}
+	if o.GetPriority() > 0 {
+		c.priority = uint8(min(o.GetPriority(), 100))
+	}
+	if o != nil && o.Retries != nil {
+		c.retries = int(*o.Retries)
+	}
+	if d := o.GetTimeout().AsDuration(); d > 0 {
+		c.timeout = d
+	}
+	if d := o.GetDelay().AsDuration(); d > 0 {
+		c.notBefore = now + d.Milliseconds()
+	}
+	c.until = max(now, c.notBefore) + t.e.o.OfflineValidity.Milliseconds()
+	c.connectBy = max(now, c.notBefore) + c.timeout.Milliseconds()
+	if m != nil {
+		c.id = m.env.ID
+		if !m.env.Deadline.IsZero() && !o.GetNoWait() {
+			c.until = now + time.Until(m.env.Deadline).Milliseconds()
+		}
+	}
+	return c
+}
+
+// enqueue puts a command into the queue, or refuses it.
+func (t *twin) enqueue(c *command, m *call, noWait bool) {
+	w := t.working()
+	if !c.named() && t.offline() {
+		t.e.stats.outcome(pb.Outcome_OUTCOME_REJECTED)
+		m.done(cluster.Reply{Message: result(pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{
+			Message: "the device is not connected", Retryable: true})})
+		return
+	}
+	t.replace(c.name)
+	if len(w.commands) >= t.e.o.CommandQueue {
+		t.e.stats.drop(dropQueueFull)
+		m.refuse(fmt.Errorf("twin %s: %d commands wait: %w", t.en.id, len(w.commands), cluster.ErrOverloaded))
+		return
+	}
+	if noWait {
+		m.done(cluster.Reply{Message: result(pb.Outcome_OUTCOME_QUEUED, nil, nil)})
+	} else {
+		c.replies = append(c.replies, m.done)
+	}
+	w.insert(c)
+	t.e.stats.queued.Add(1)
+}
+
+// replace takes the waiting command of a name out of the queue.
+func (t *twin) replace(name string) {
+	if name == "" || t.work == nil {
+		return
+	}
+	i := slices.IndexFunc(t.work.commands, func(c *command) bool { return c.name == name })
+	if i >= 0 {
+		old := t.work.take(i)
+		t.conclude(old, pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{Message: "replaced by a newer command " + name})
+	}
+}
+
+// refuse takes a driver's refusal of a command: it is tried again where that may help.
+func (t *twin) refuse(c *command, e *drivers.DriverError) {
+	if e.Retryable && c.tries < c.retries && t.mode == modeLive && !t.cfg.stopped {
+		wait := min(100<<min(c.tries, 5), 2000)
+		c.tries++
+		c.notBefore = t.e.nowMS() + int64(wait)
+		if c.until == 0 || c.notBefore < c.until {
+			t.working().again(c)
+			return
+		}
+	}
+	t.conclude(c, pb.Outcome_OUTCOME_REJECTED, nil, e)
+}
+
+// await: the device's answer decides the command.
+func (t *twin) await(c *command) {
+	if c.answerBy == 0 {
+		c.answerBy = t.e.nowMS() + c.timeout.Milliseconds()
+	}
+	t.working().pending = c
+}
+
+// conclude ends a command.
+func (t *twin) conclude(c *command, o pb.Outcome, output []byte, e *drivers.DriverError) {
+	t.e.stats.outcome(o)
+	if c.isSet {
+		t.progress(c, o, e)
+	}
+	reply := cluster.Reply{Message: result(o, output, e)}
+	if c.key == "" || !c.started {
+		t.settle(c, reply)
+		return
+	}
+	t.recordKey(c.key, o, output, e)
+	t.whenSaved(func(err error) {
+		if err != nil {
+			reply = cluster.Reply{Message: result(pb.Outcome_OUTCOME_UNKNOWN, nil, &drivers.DriverError{Message: err.Error()})}
+		}
+		t.settle(c, reply)
+	})
+}
+
+// settle answers those who wait for a command, and remembers the answer.
+func (t *twin) settle(c *command, r cluster.Reply) {
+	if !c.isSet {
+		t.e.stats.queued.Add(-1)
+	}
+	replies := c.replies
+	c.replies = nil
+	for _, done := range replies {
+		done(r)
+	}
+	if len(replies) > 0 && t.mode == modeLive {
+		t.remember(c.id, r)
+	}
+}
+
+// result is a command's outcome as a message.
+func result(o pb.Outcome, output []byte, e *drivers.DriverError) *actorv1.CommandResult {
+	r := &actorv1.CommandResult{Outcome: o}
+	if len(output) > 0 {
+		if v, err := state.ParseValue(output); err == nil {
+			r.Output = v.Proto()
+		} else {
+			r.Message = "output is no JSON"
+		}
+	}
+	if e != nil {
+		r.Code, r.Message, r.Retryable = e.Code, e.Message, e.Retryable
+	}
+	return r
+}

@@ -1,0 +1,315 @@
+package actors
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"unique"
+
+	"github.com/polluxhq/pollux/actors/model"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// config is what a running twin keeps of its configuration record.
+type config struct {
+	revision uint64
+	driver   string // as asked for: interned
+	uri      string
+	given    []byte // settings as given, JSON
+	settings []byte // with defaults; nil until the driver's schema was applied
+	secrets  []string
+	publish  []string // MQTT filters that the driver may publish to
+	will     drivers.Will
+	stopped  bool
+}
+
+var noSettings = []byte(`{}`)
+
+// readTwin reads a twin's record; nil where there is none.
+func (e *Engine) readTwin(id string) (*pb.Twin, error) {
+	rec, ok, err := e.store.Get(tableTwins, id)
+	if err != nil || !ok {
+		return nil, err
+	}
+	t := &pb.Twin{}
+	if err := proto.Unmarshal(rec.Value, t); err != nil {
+		return nil, fmt.Errorf("twin record %s: %w", id, err)
+	}
+	t.Revision = rec.Revision
+	return t, nil
+}
+
+func (e *Engine) readConfig(id string) (*config, error) {
+	r, err := e.readTwin(id)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	c := &config{revision: r.Revision, driver: unique.Make(r.Driver).Value(), uri: r.Uri, given: noSettings, stopped: r.Stopped}
+	if len(r.Settings.GetFields()) > 0 {
+		if c.given, err = json.Marshal(r.Settings.AsMap()); err != nil {
+			return nil, fmt.Errorf("twin record %s: settings: %w", id, err)
+		}
+	}
+	return c, nil
+}
+
+// apply completes the configuration by what the driver says of it.
+func (c *config) apply(s *spec) error {
+	c.settings = c.given
+	var given map[string]any
+	if err := json.Unmarshal(c.given, &given); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	full, err := s.settings.Apply(given)
+	if err != nil {
+		return asInvalid(err)
+	}
+	if len(full) != len(given) {
+		if c.settings, err = json.Marshal(full); err != nil {
+			return fmt.Errorf("settings: %w", err)
+		}
+	}
+	c.secrets = s.settings.Secrets(full)
+	tr := s.manifest.Transport
+	if tr == nil || tr.Scheme != "mqtt" {
+		return nil
+	}
+	for _, f := range tr.Publish {
+		filter, err := model.Substitute(f, full)
+		if err != nil {
+			return asInvalid(err)
+		}
+		c.publish = append(c.publish, filter)
+	}
+	if tr.Will != nil {
+		c.will = *tr.Will
+		if c.will.Topic, err = model.Substitute(tr.Will.Topic, full); err != nil {
+			return asInvalid(err)
+		}
+	}
+	return nil
+}
+
+// adopt resolves the driver and has it loaded; then the twin goes on.
+func (t *twin) adopt() {
+	s, err := t.e.catalog.resolve(t.cfg.driver)
+	if err == nil {
+		err = t.cfg.apply(s)
+	}
+	if err != nil {
+		t.fault("configuration: "+err.Error(), 0)
+		if s == nil {
+			t.spec = nil
+		}
+		return
+	}
+	if t.st.Fault != "" && t.faultFrom == 0 {
+		t.fault("", 0)
+	}
+	t.spec = s
+	t.remodel()
+	t.e.tracers.secrets(t.en.id, t.cfg.secrets)
+	if s.scheme() == "" {
+		t.connection(pb.Connection_CONNECTION_NONE)
+	} else if t.cfg.stopped {
+		t.connection(pb.Connection_CONNECTION_STOPPED)
+	} else if c := pb.Connection(t.st.Connection); c == pb.Connection_CONNECTION_NONE || c == pb.Connection_CONNECTION_STOPPED ||
+		c == pb.Connection_CONNECTION_UNSPECIFIED || s.scheme() != "mqtt" && t.link == nil {
+		t.connection(pb.Connection_CONNECTION_CONNECTING)
+	}
+	t.obtain()
+}
+
+// obtain has the driver loaded.
+func (t *twin) obtain() {
+	if t.run != nil && t.run.digest == t.spec.digest && t.ready {
+		return
+	}
+	if t.run != nil {
+		t.e.runners.release(t.run)
+	}
+	en := t.en
+	en.tokens.Add(1)
+	t.run, t.ready = nil, false
+	run, loaded := t.e.runners.acquire(t.spec.digest, func(err error) { en.send(&obtained{t.spec.digest, err}) })
+	t.run = run
+	if loaded {
+		en.tokens.Add(-1)
+		t.obtained()
+	}
+}
+
+// obtained: the driver is loaded, or failed to.
+type obtained struct {
+	digest string
+	err    error
+}
+
+func (m *obtained) run(t *twin) {
+	if t.mode != modeLive && t.mode != modeDeleting || t.spec == nil || t.spec.digest != m.digest || t.ready {
+		return
+	}
+	if m.err != nil {
+		t.e.runners.release(t.run)
+		t.run = nil
+		t.stumble("load driver: "+m.err.Error(), 0)
+		return
+	}
+	t.obtained()
+}
+
+func (t *twin) obtained() {
+	t.ready = true
+	w := t.working()
+	if t.mode != modeLive || t.cfg.stopped {
+		return
+	}
+	if t.st.Version != "" && t.st.Version != t.spec.version {
+		w.front(event{kind: drivers.EventLoad, input: []byte(`{"reason":"version"}`)})
+		from, _ := json.Marshal(map[string]string{"from": t.st.Version})
+		w.front(event{kind: drivers.EventMigrate, input: from})
+	} else {
+		w.front(event{kind: drivers.EventLoad, input: []byte(`{"reason":"start"}`)})
+	}
+}
+
+// remodel builds the model from the driver's and the patch.
+func (t *twin) remodel() {
+	t.model = t.spec.model
+	if len(t.patch) == 0 {
+		return
+	}
+	m, err := t.e.catalog.patched(t.spec, t.patch)
+	if err != nil {
+		t.note("warn", "the model as described cannot be used: "+err.Error())
+		return
+	}
+	t.model = m
+}
+
+// reconfigure: the twin's record, or its driver's, changed.
+type reconfigure struct {
+	// driver is the name of the driver that changed; "" where the twin's own record did.
+	driver string
+}
+
+func (m *reconfigure) run(t *twin) {
+	if t.mode != modeLive {
+		return
+	}
+	if m.driver != "" {
+		if name, _, err := parseRef(t.cfg.driver); err != nil || name != m.driver {
+			return
+		}
+	}
+	cfg, err := t.e.readConfig(t.en.id)
+	switch {
+	case err != nil:
+		t.e.log.Error("twin's configuration", "twin", t.en.id, "err", err)
+		return
+	case cfg == nil:
+		t.remove()
+		return
+	}
+	old, oldSpec := t.cfg, t.spec
+	t.cfg = cfg
+	if old.stopped && !cfg.stopped || oldSpec == nil || cfg.stopped {
+		t.restart(old)
+		return
+	}
+	s, err := t.e.catalog.resolve(cfg.driver)
+	if err == nil {
+		err = cfg.apply(s)
+	}
+	if err != nil {
+		// What runs goes on with what it has; the fault says why.
+		t.cfg = old
+		t.fault("configuration: "+err.Error(), 0)
+		return
+	}
+	t.reload(old, s)
+	t.e.hub.reconfigured(t)
+}
+
+// reload goes over to a new configuration at the next message boundary.
+func (t *twin) reload(old *config, s *spec) {
+	oldSpec := t.spec
+	t.spec = s
+	if t.st.Fault != "" && t.faultFrom == 0 {
+		t.fault("", 0)
+	}
+	t.e.tracers.secrets(t.en.id, t.cfg.secrets)
+	if s.digest != oldSpec.digest {
+		t.remodel()
+		t.loaded = false
+		t.backoff, t.failures = 0, 0
+		t.obtain()
+	} else if !bytes.Equal(old.settings, t.cfg.settings) {
+		t.backoff, t.failures = 0, 0
+		t.working().push(event{kind: drivers.EventLoad, input: []byte(`{"reason":"settings"}`)})
+	}
+	if old.uri != t.cfg.uri || s.scheme() != oldSpec.scheme() || s.digest != oldSpec.digest && s.scheme() != "mqtt" {
+		t.unlink()
+		if s.scheme() != "" && s.scheme() != "mqtt" {
+			t.connection(pb.Connection_CONNECTION_CONNECTING)
+		}
+	}
+}
+
+// restart goes over between stopped and running.
+func (t *twin) restart(old *config) {
+	if t.cfg.stopped && !old.stopped && t.ready {
+		t.working().dropWaiting(t, fmt.Errorf("twin %s: %w", t.en.id, ErrStopped))
+		t.work.push(event{kind: drivers.EventUnload, input: noSettings})
+		t.unlink()
+	}
+	if !t.cfg.stopped {
+		t.loaded = false
+	}
+	if t.run != nil && t.work.running() == nil && !t.cfg.stopped {
+		t.e.runners.release(t.run)
+		t.run, t.ready = nil, false
+	}
+	t.adopt()
+	t.emitStatus()
+	t.e.hub.reconfigured(t)
+}
+
+// remove begins to delete the twin: no more work is taken, the driver is unloaded, then the state goes.
+func (t *twin) remove() {
+	t.mode = modeDeleting
+	t.work.dropWaiting(t, fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
+	t.unlink()
+	if s := t.save; s != nil {
+		waiting := s.waiting
+		s.waiting, s.samples = nil, nil
+		for _, done := range waiting {
+			done(fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
+		}
+	}
+	if t.ready && t.loaded && t.backoff == 0 {
+		t.working().push(event{kind: drivers.EventUnload, input: noSettings})
+	}
+}
+
+// finishRemoval removes what the twin left in the store, once nothing runs any more.
+func (t *twin) finishRemoval(now int64) {
+	if !t.work.empty() || t.link != nil || t.save != nil && (t.save.flying || t.save.removed) || now < t.retryAt() {
+		return
+	}
+	t.commitRemoval()
+}
+
+// unavailable gives the error with which messages are refused in this mode, or nil.
+func (t *twin) unavailable() error {
+	switch t.mode {
+	case modeLive:
+		return nil
+	case modeAbsent, modeDeleting:
+		return fmt.Errorf("twin %s: %w", t.en.id, ErrNotFound)
+	}
+	return fmt.Errorf("twin %s: %w", t.en.id, cluster.ErrNotOwner)
+}

@@ -1,0 +1,53 @@
+package actors
+
+import (
+	"bytes"
+
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// maxDiscovered bounds what one call may report; a driver reports the rest with its next.
+const maxDiscovered = 64
+
+// discover puts devices that a driver has seen into the project's inbox, unless they are twins already. A device that
+// finds no room is seen again.
+func (t *twin) discover(found []drivers.Discovery) {
+	if len(found) > maxDiscovered {
+		t.e.stats.drop(dropInbox)
+		found = found[:maxDiscovered]
+	}
+	project := ProjectOf(t.en.id)
+	for _, d := range found {
+		if d.Network == "" || d.Key == "" || d.Value == "" || len(d.Network)+len(d.Key)+len(d.Value) > 512 || len(d.Settings) > maxTimerData {
+			t.e.stats.drop(dropInbox)
+			continue
+		}
+		key := aliasKey(project, d.Network, d.Key, d.Value)
+		if _, known, err := t.e.store.Get(tableAliases, key); err != nil || known {
+			continue
+		}
+		entry := &pb.InboxEntry{Id: key, Alias: &pb.Alias{Network: d.Network, Key: d.Key, Value: d.Value}, Driver: d.Driver,
+			Name: d.Name, Via: t.en.id, SettingsJson: string(d.Settings)}
+		value, err := encode(entry)
+		if err != nil {
+			continue
+		}
+		if old, ok, err := t.e.store.Get(tableInbox, key); err == nil && ok && bytes.Equal(old.Value, value) {
+			continue
+		}
+		txn := &storage.Txn{
+			Guards: []storage.Guard{{Table: storage.Table(t.own.Table), Key: t.own.Key, Equal: t.own.Value}, {Table: tableAliases, Key: key}},
+			Writes: []storage.Write{{Table: tableInbox, Key: key, Value: value}},
+		}
+		e := t.e
+		if err := e.store.Submit(txn, func(r storage.Result) {
+			if r.Err != nil {
+				e.stats.drop(dropInbox)
+			}
+		}); err != nil {
+			e.stats.drop(dropInbox)
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package actors
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/polluxhq/pollux/actors/model"
+	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// Bounds of what a driver may make a twin keep, so that its record fits a transaction.
+const (
+	maxProperties = 512
+	maxValue      = 16 << 10
+	maxState      = 256 << 10
+	maxMemory     = 128 << 10
+	maxPatch      = 64 << 10
+	maxTimers     = 64
+	maxTimerData  = 4 << 10
+	maxEvents     = 256
+	maxSamples    = 4096
+)
+
+// apply makes the effects of a call the twin's state, all of them or none.
+func (t *twin) apply(eff *drivers.Effects, cfg *config) error {
+	if len(eff.Changes) == 0 && eff.Memory == nil && len(eff.Events) == 0 && len(eff.Timers) == 0 && eff.Describe == nil &&
+		len(eff.Discovered) == 0 {
+		return nil
+	}
+	values := make([]state.Value, len(eff.Changes))
+	if err := t.checkEffects(eff, values); err != nil {
+		return err
+	}
+	if eff.Describe != nil {
+		if err := t.describe(eff.Describe); err != nil {
+			return err
+		}
+	}
+	t.setTimers(eff.Timers)
+	if eff.Memory != nil && string(eff.Memory) != t.st.Memory {
+		t.st.Memory = string(eff.Memory)
+		t.soil()
+	}
+	t.report(eff.Changes, values)
+	for _, ev := range eff.Events {
+		t.e.stats.event()
+		t.emitEvent(ev)
+	}
+	if len(eff.Discovered) > 0 {
+		t.discover(eff.Discovered)
+	}
+	return nil
+}
+
+// checkEffects reads the values, and says why the effects cannot be applied.
+func (t *twin) checkEffects(eff *drivers.Effects, values []state.Value) error {
+	size, fresh := len(t.st.Memory), 0
+	for i, c := range eff.Changes {
+		v, err := state.ParseValue(c.Value)
+		switch {
+		case err != nil:
+			return fmt.Errorf("property %s: %w", c.Property, err)
+		case c.Property == "" || len(c.Property) > 128:
+			return fmt.Errorf("property %.140q: 1 to 128 bytes are allowed", c.Property)
+		case v.Size() > maxValue:
+			return fmt.Errorf("property %s: a value of %d bytes, %d are allowed", c.Property, v.Size(), maxValue)
+		}
+		values[i] = v
+		size += v.Size()
+		if t.st.Property(state.Intern(c.Property)) == nil {
+			fresh++
+		}
+	}
+	if size > maxValue {
+		for i := range t.st.Properties {
+			size += t.st.Properties[i].Value.Size()
+		}
+	}
+	switch {
+	case fresh+len(t.st.Properties) > maxProperties:
+		return fmt.Errorf("more than %d properties", maxProperties)
+	case size > maxState:
+		return fmt.Errorf("a state of more than %d bytes", maxState)
+	case len(eff.Memory) > maxMemory:
+		return fmt.Errorf("memory of %d bytes, %d are allowed", len(eff.Memory), maxMemory)
+	case eff.Memory != nil && !json.Valid(eff.Memory):
+		return errors.New("memory is no JSON")
+	case len(eff.Events) > maxEvents:
+		return fmt.Errorf("more than %d events in a call", maxEvents)
+	}
+	return t.checkTimers(eff.Timers)
+}
+
+// report takes the changes of properties.
+func (t *twin) report(changes []drivers.Change, values []state.Value) {
+	if len(changes) == 0 {
+		return
+	}
+	var delta *pb.StateDelta
+	if len(t.watchers) > 0 {
+		delta = &pb.StateDelta{Properties: make(map[string]*pb.Property, len(changes))}
+	}
+	now := stamp()
+	any := false
+	for i, c := range changes {
+		at := c.Time
+		if at <= 0 || at > now+24*3600*1000 {
+			at = now
+		}
+		if p := t.setProperty(c, values[i], at); p != nil {
+			any = true
+			if delta != nil {
+				delta.Properties[c.Property] = p.Proto(t.live())
+			}
+		}
+	}
+	if !any {
+		return
+	}
+	t.changed()
+	t.confirm(changes, delta)
+	if delta != nil {
+		t.emitDelta(delta)
+	}
+}
+
+// setProperty gives the property if that is a change, else nil. A value that is told again counts once a minute, so
+// that history shows it going on.
+func (t *twin) setProperty(c drivers.Change, v state.Value, at int64) *state.Property {
+	q := uint8(c.Quality)
+	if q == 0 {
+		q = uint8(drivers.QualityGood)
+	}
+	name := state.Intern(c.Property)
+	p := t.st.Property(name)
+	if p == nil {
+		t.st.Properties = append(t.st.Properties, state.Property{Name: name})
+		p = &t.st.Properties[len(t.st.Properties)-1]
+	} else if p.Value.Equal(v) && p.Quality == q && at/60_000 == p.Time/60_000 {
+		p.Time = max(p.Time, at)
+		t.touched = true
+		return nil
+	}
+	p.Value, p.Time, p.Quality = v, at, q
+	if x, ok := v.Sample(); ok && !math.IsNaN(x) {
+		t.sample(storage.Sample{Property: c.Property, Time: at, Value: x})
+	}
+	return p
+}
+
+// sample keeps a point of history for the next checkpoint.
+func (t *twin) sample(s storage.Sample) {
+	sv := t.saves()
+	if len(sv.samples) >= maxSamples {
+		t.e.stats.drop(dropSamples)
+		return
+	}
+	sv.samples = append(sv.samples, s)
+}
+
+// describe refines the model by what the unit really has.
+func (t *twin) describe(patch []byte) error {
+	merged, err := model.MergePatches(t.patch, patch)
+	if err != nil {
+		return err
+	}
+	if len(merged) > maxPatch {
+		return fmt.Errorf("a model patch of %d bytes, %d are allowed", len(merged), maxPatch)
+	}
+	if string(merged) == string(t.patch) {
+		return nil
+	}
+	m, err := t.e.catalog.patched(t.spec, merged)
+	if err != nil {
+		return err
+	}
+	t.model, t.patch = m, merged
+	t.patchDirty = true
+	t.changed()
+	return nil
+}

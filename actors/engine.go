@@ -1,0 +1,307 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/polluxhq/pollux/actors/pool"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/storage"
+)
+
+const (
+	shardCount = 64
+	// tick of the timing wheels, in milliseconds; the resolution of all timers.
+	tick = 20
+	// wheelBuckets make a turn of 10 s, after which later timers are looked at again.
+	wheelBuckets = 512
+)
+
+// Engine runs the actors of the slots that this node owns. It is the cluster's Handler.
+type Engine struct {
+	o       Options
+	store   *storage.Store
+	cluster Cluster
+	publish atomic.Pointer[Publish]
+	log     *slog.Logger
+	system  *actor.ActorSystem
+	props   *actor.Props
+	shards  [shardCount]*shard
+	// owned is the record of each slot that this node has and admits calls for.
+	owned    [cluster.SlotCount]atomic.Pointer[cluster.Ownership]
+	pool     *pool.Pool
+	catalog  *catalog
+	runners  *runners
+	topics   *topics
+	hub      *hub
+	tracers  *tracers
+	waker    *waker
+	starter  *starter
+	backlog  *backlog
+	registry *Registry
+	client   *Client
+	stats    counters
+	interval interval
+
+	// calls is the parent of every driver call; it ends when draining may wait no longer.
+	calls     context.Context
+	stopCalls context.CancelFunc
+	// ctx is the life of the engine's goroutines.
+	ctx    context.Context
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
+	base   time.Time
+	baseMS int64
+	state  atomic.Int32 // 0 new, 1 started, 2 closed
+}
+
+var _ cluster.Handler = (*Engine)(nil)
+
+// New makes an engine. It takes ownership news at once, and begins to work with Start.
+func New(o Options) (*Engine, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	e := &Engine{o: o, store: o.Store, cluster: o.Cluster, log: o.Logger, base: time.Now()}
+	e.baseMS = e.base.UnixMilli()
+	e.ctx, e.stop = context.WithCancel(context.Background())
+	e.calls, e.stopCalls = context.WithCancel(context.Background())
+	if o.Publish != nil {
+		e.SetPublish(o.Publish)
+	}
+	e.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return o.Logger.With("part", "actor")
+	}), actor.WithDeadLetterRequestLogging(false), actor.WithDeadLetterThrottleCount(1))
+	e.props = actor.PropsFromProducer(func() actor.Actor { return &twin{} }, actor.WithMailbox(actor.UnboundedLockfree()))
+	e.pool = pool.New(pool.Options{Running: o.Running, RunningPerKey: max(1, o.Running/2), StartedPerKey: o.Waiting})
+	e.catalog = newCatalog(o.Store)
+	e.runners = newRunners(e.ctx, o.Drivers)
+	e.topics = newTopics(o.Store, o.TopicCache)
+	e.hub = newHub(e)
+	e.tracers = newTracers()
+	e.waker = newWaker(e)
+	e.starter = newStarter(e)
+	e.backlog = newBacklog(e)
+	e.registry = newRegistry(e)
+	e.client = &Client{e: e}
+	e.interval.init(o.CheckpointMin, o.CheckpointMax)
+	for i := range e.shards {
+		s, err := newShard(e, i)
+		if err != nil {
+			return nil, fmt.Errorf("start shard %d: %w", i, err)
+		}
+		e.shards[i] = s
+	}
+	e.stats.register(e, o.Metrics)
+	return e, nil
+}
+
+// SetCluster tells the engine its cluster; before Start.
+func (e *Engine) SetCluster(c Cluster) { e.cluster = c }
+
+// SetPublish tells the engine how to send MQTT messages. It may be called at any time.
+func (e *Engine) SetPublish(p Publish) { e.publish.Store(&p) }
+
+// Registry gives the configuration records.
+func (e *Engine) Registry() *Registry { return e.registry }
+
+// Client gives the calls to twins, wherever they live.
+func (e *Engine) Client() *Client { return e.client }
+
+// Start begins to watch the configuration and to start the connected twins of the slots that were gained. It returns
+// when the watches stand, without waiting for twins.
+func (e *Engine) Start(ctx context.Context) error {
+	if e.cluster == nil {
+		return fmt.Errorf("start actors: no cluster")
+	}
+	if !e.state.CompareAndSwap(0, 1) {
+		return fmt.Errorf("start actors: %w", ErrClosed)
+	}
+	if err := e.topics.load(); err != nil {
+		return fmt.Errorf("start actors: %w", err)
+	}
+	if err := e.watchRecords(); err != nil {
+		return fmt.Errorf("start actors: %w", err)
+	}
+	e.goFunc(e.ticker)
+	e.goFunc(e.waker.run)
+	e.goFunc(e.starter.run)
+	return ctx.Err()
+}
+
+// goFunc runs f until the engine closes; Close waits for it.
+func (e *Engine) goFunc(f func()) {
+	e.wg.Add(1)
+	go func() {
+		defer e.wg.Done()
+		f()
+	}()
+}
+
+// nowMS is the wall clock in milliseconds as it was at start, moved on by a clock that never goes back. The wheels and
+// all waiting run on it.
+func (e *Engine) nowMS() int64 { return e.baseMS + time.Since(e.base).Milliseconds() }
+
+// ticker drives the timing wheels.
+func (e *Engine) ticker() {
+	t := time.NewTicker(tick * time.Millisecond)
+	defer t.Stop()
+	slow := time.NewTicker(time.Second)
+	defer slow.Stop()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-slow.C:
+			e.interval.relax()
+			e.runners.sweep(time.Minute)
+		case <-t.C:
+			now := e.nowMS()
+			for _, s := range e.shards {
+				if due := s.wheel.Advance(now, nil); len(due) > 0 {
+					e.system.Root.Send(s.pid, &shardDue{due})
+				}
+			}
+			e.backlog.retry()
+		}
+	}
+}
+
+func (e *Engine) shardOf(slot cluster.Slot) *shard { return e.shards[int(slot)%shardCount] }
+
+// Handle takes a call for a slot that this node owns.
+func (e *Engine) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
+	slot := cluster.SlotOf(env.Target.ID)
+	if e.owned[slot].Load() == nil {
+		done(cluster.Reply{Err: fmt.Errorf("%s: slot %d: %w", env.Target.ID, slot, cluster.ErrNotOwner)})
+		return
+	}
+	if env.Target.Kind != "twin" {
+		done(cluster.Reply{Err: fmt.Errorf("kind %q: %w", env.Target.Kind, ErrNotFound)})
+		return
+	}
+	if !e.cluster.LeaseValid() {
+		e.stats.drop(dropLease)
+		done(cluster.Reply{Err: fmt.Errorf("%s: no lease: %w", env.Target.ID, cluster.ErrUnavailable)})
+		return
+	}
+	s := e.shardOf(slot)
+	if int(s.queue.Add(1)) > e.o.ShardQueue {
+		s.queue.Add(-1)
+		e.stats.drop(dropShardFull)
+		done(cluster.Reply{Err: fmt.Errorf("%s: shard: %w", env.Target.ID, cluster.ErrOverloaded)})
+		return
+	}
+	e.system.Root.Send(s.pid, &call{env: env, done: done, slot: slot})
+}
+
+// Gained says that this node now owns the slots.
+func (e *Engine) Gained(owned []cluster.Ownership) {
+	slots := make([]cluster.Slot, 0, len(owned))
+	for i := range owned {
+		o := owned[i]
+		old := e.owned[o.Slot].Swap(&o)
+		if old != nil && old.Since == o.Since {
+			continue
+		}
+		slots = append(slots, o.Slot)
+	}
+	e.waker.gained(slots)
+	e.starter.gained(slots)
+}
+
+// Release lets go of the slots: no call is admitted any more, running ones end, everything is checkpointed; then done.
+func (e *Engine) Release(slots []cluster.Slot, done func()) {
+	e.letGo(slots, false, done)
+}
+
+// Lost stops the slots' actors without effect.
+func (e *Engine) Lost(slots []cluster.Slot) {
+	e.letGo(slots, true, func() {})
+}
+
+func (e *Engine) letGo(slots []cluster.Slot, lost bool, done func()) {
+	parts := map[*shard]map[cluster.Slot]bool{}
+	for _, slot := range slots {
+		e.owned[slot].Store(nil)
+		s := e.shardOf(slot)
+		if parts[s] == nil {
+			parts[s] = map[cluster.Slot]bool{}
+		}
+		parts[s][slot] = true
+		e.stats.forgetSlot(slot)
+	}
+	e.waker.lost(slots)
+	e.starter.lost(slots)
+	var left atomic.Int32
+	left.Store(int32(len(parts)))
+	if len(parts) == 0 {
+		done()
+		return
+	}
+	for s, set := range parts {
+		e.system.Root.Send(s.pid, &shardRelease{slots: set, lost: lost, done: func() {
+			if left.Add(-1) == 0 {
+				done()
+			}
+		}})
+	}
+}
+
+// Drain releases every slot: running calls end, everything is checkpointed. Where ctx ends first, running calls are
+// cancelled, and Drain returns its error after the actors have stopped, or two seconds later.
+func (e *Engine) Drain(ctx context.Context) error {
+	var slots []cluster.Slot
+	for i := range e.owned {
+		if e.owned[i].Load() != nil {
+			slots = append(slots, cluster.Slot(i))
+		}
+	}
+	done := make(chan struct{})
+	e.letGo(slots, false, func() { close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	e.stopCalls()
+	select {
+	case <-done:
+	case <-time.After(2 * time.Second):
+	}
+	return fmt.Errorf("drain actors: %w", ctx.Err())
+}
+
+// Close stops everything at once; what was not checkpointed is lost. Drain before it.
+func (e *Engine) Close() error {
+	if e.state.Swap(2) == 2 {
+		return nil
+	}
+	e.stopCalls()
+	var slots []cluster.Slot
+	for i := range e.owned {
+		slots = append(slots, cluster.Slot(i))
+	}
+	done := make(chan struct{})
+	e.letGo(slots, true, func() { close(done) })
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		e.log.Warn("actors did not stop in time")
+	}
+	e.stop()
+	e.hub.close()
+	e.pool.Close()
+	e.wg.Wait()
+	e.runners.close()
+	for _, s := range e.shards {
+		_ = e.system.Root.StopFuture(s.pid).Wait()
+	}
+	e.system.Shutdown()
+	return nil
+}

@@ -1,0 +1,95 @@
+package actors
+
+import (
+	"slices"
+
+	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// knownKey answers a command whose idempotency key was seen within the window: with its outcome, with the one that it
+// will have, or, where it was begun in an earlier life of the twin and its end is not known, as unknown. It is never
+// run again.
+func (t *twin) knownKey(key string, m *call) bool {
+	if c := t.work.find(func(c *command) bool { return c.key == key }); c != nil {
+		c.replies = append(c.replies, m.done)
+		return true
+	}
+	i := slices.IndexFunc(t.st.Keys, func(k state.Key) bool { return k.Key == key })
+	if i < 0 || stamp()-t.st.Keys[i].Time > keyWindow {
+		return false
+	}
+	k := t.st.Keys[i]
+	if k.Outcome == 0 {
+		if t.beginning(key) {
+			// Its `started` is on its way to the store; the outcome goes to both.
+			t.whenSaved(func(error) { t.rejoin(key, m) })
+			return true
+		}
+		m.done(cluster.Reply{Message: result(pb.Outcome_OUTCOME_UNKNOWN, nil, &drivers.DriverError{
+			Message: "it was begun before, and how it ended is not known"})})
+		return true
+	}
+	var e *drivers.DriverError
+	if k.Message != "" || k.Code != 0 {
+		e = &drivers.DriverError{Code: k.Code, Message: k.Message, Retryable: k.Retryable}
+	}
+	m.done(cluster.Reply{Message: result(pb.Outcome(k.Outcome), []byte(k.Output), e)})
+	return true
+}
+
+func (t *twin) rejoin(key string, m *call) {
+	if err := t.unavailable(); err != nil {
+		m.refuse(err)
+		return
+	}
+	if !t.knownKey(key, m) {
+		m.done(cluster.Reply{Message: result(pb.Outcome_OUTCOME_UNKNOWN, nil, nil)})
+	}
+}
+
+func (t *twin) beginning(key string) bool {
+	return t.work != nil && slices.Contains(t.work.beginning, key)
+}
+
+// begin commits that a command with a key is about to run, then has it run.
+func (t *twin) begin(c *command) {
+	w := t.working()
+	w.beginning = append(w.beginning, c.key)
+	t.recordKey(c.key, 0, nil, nil)
+	t.whenSaved(func(err error) {
+		if t.work != nil {
+			t.work.beginning = slices.DeleteFunc(t.work.beginning, func(k string) bool { return k == c.key })
+		}
+		if err != nil {
+			t.settle(c, cluster.Reply{Err: err})
+			return
+		}
+		c.started = true
+		if t.mode != modeLive {
+			t.settle(c, cluster.Reply{Err: t.unavailable()})
+			return
+		}
+		t.working().again(c)
+	})
+}
+
+// recordKey notes how far a command with a key got; outcome 0: started.
+func (t *twin) recordKey(key string, o pb.Outcome, output []byte, e *drivers.DriverError) {
+	now := stamp()
+	keys := slices.DeleteFunc(t.st.Keys, func(k state.Key) bool { return k.Key == key || now-k.Time > keyWindow })
+	if len(keys) >= maxKeys {
+		keys = slices.Delete(keys, 0, 1)
+	}
+	k := state.Key{Key: key, Time: now, Outcome: uint8(o)}
+	if len(output) <= maxTimerData {
+		k.Output = string(output)
+	}
+	if e != nil {
+		k.Code, k.Message, k.Retryable = e.Code, e.Message, e.Retryable
+	}
+	t.st.Keys = append(keys, k)
+	t.soil()
+}

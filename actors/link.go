@@ -1,0 +1,318 @@
+package actors
+
+import (
+	"context"
+	"sync"
+
+	"github.com/polluxhq/pollux/drivers"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// linkRoom is how many frames of a connection may wait for their twin; then the connection is not read.
+const linkRoom = 32
+
+// link is a twin's own connection, and the sink that hears of it. From its making until its linkClosed was handled it
+// holds a token, which its messages stand on.
+type link struct {
+	en   *entry
+	conn drivers.Conn
+	quit chan struct{}
+	room chan struct{}
+
+	mu     sync.Mutex
+	waiter chan answer
+}
+
+// answer is what a request waits for.
+type answer struct {
+	frame []byte
+	err   error
+}
+
+type (
+	linkUp   struct{ l *link }
+	linkDown struct {
+		l   *link
+		err error
+	}
+	linkFrame struct {
+		l     *link
+		frame []byte
+	}
+	linkClosed struct{ l *link }
+	// linkSeen: a frame went straight to a request.
+	linkSeen struct{}
+)
+
+var _ drivers.Sink = (*link)(nil)
+
+func (l *link) post(m turn) {
+	l.en.tokens.Add(1)
+	l.en.send(m)
+}
+
+// Connected is called by the connection.
+func (l *link) Connected() { l.post(&linkUp{l}) }
+
+// Disconnected is called by the connection.
+func (l *link) Disconnected(err error) {
+	l.hand(answer{err: errDisconnected})
+	l.post(&linkDown{l, err})
+}
+
+// Received is called by the connection. It blocks while the twin has too much waiting.
+func (l *link) Received(frame []byte) {
+	if l.hand(answer{frame: frame}) {
+		l.post(&linkSeen{})
+		return
+	}
+	select {
+	case l.room <- struct{}{}:
+		l.post(&linkFrame{l, frame})
+	case <-l.quit:
+	}
+}
+
+// hand gives an answer to the request that waits, if one does.
+func (l *link) hand(a answer) bool {
+	l.mu.Lock()
+	w := l.waiter
+	l.waiter = nil
+	l.mu.Unlock()
+	if w == nil {
+		return false
+	}
+	w <- a
+	return true
+}
+
+// await registers a request for the next frame; stop ends that.
+func (l *link) await() (<-chan answer, func()) {
+	w := make(chan answer, 1)
+	l.mu.Lock()
+	l.waiter = w
+	l.mu.Unlock()
+	return w, func() {
+		l.mu.Lock()
+		if l.waiter == w {
+			l.waiter = nil
+		}
+		l.mu.Unlock()
+	}
+}
+
+func (l *link) send(ctx context.Context, frame []byte) error {
+	select {
+	case <-l.quit:
+		return errDisconnected
+	default:
+		return l.conn.Send(ctx, frame)
+	}
+}
+
+// connect opens the twin's connection, if it should have one and has none.
+func (t *twin) connect() {
+	if t.link != nil || t.mode != modeLive || t.cfg.stopped || t.spec == nil {
+		return
+	}
+	scheme := t.spec.scheme()
+	if scheme == "" || scheme == "mqtt" {
+		return
+	}
+	dial := t.e.o.Dialers[scheme]
+	if dial == nil || t.cfg.uri == "" {
+		t.fault("connect: no way to reach "+scheme+" "+t.cfg.uri, drivers.EventConnected)
+		return
+	}
+	l := &link{en: t.en, quit: make(chan struct{}), room: make(chan struct{}, linkRoom)}
+	t.en.tokens.Add(1)
+	id, tr := t.en.id, t.e.tracers
+	// The sink may be called before Dialer returns: no call of the driver runs before this turn has ended.
+	conn, err := dial(drivers.Binding{URI: t.cfg.uri, Transport: *t.spec.manifest.Transport}, l,
+		func(d pb.TraceTwinResponse_Direction, data []byte) { tr.trace(id, d, "", data) })
+	if err != nil {
+		t.en.tokens.Add(-1)
+		t.fault("connect: "+err.Error(), drivers.EventConnected)
+		t.connection(pb.Connection_CONNECTION_DISCONNECTED)
+		return
+	}
+	l.conn = conn
+	t.link = l
+}
+
+// unlink closes the connection. It is gone once its linkClosed was handled.
+func (t *twin) unlink() {
+	l := t.link
+	if l == nil {
+		return
+	}
+	select {
+	case <-l.quit:
+		return // it is being closed already
+	default:
+	}
+	close(l.quit)
+	l.hand(answer{err: errDisconnected})
+	t.e.goFunc(func() {
+		_ = l.conn.Close() // the device hears it or does not
+		l.en.send(&linkClosed{l})
+	})
+}
+
+func (m *linkClosed) run(t *twin) {
+	if t.link != m.l {
+		return
+	}
+	t.link = nil
+	if t.mode != modeLive {
+		return
+	}
+	if t.cfg.stopped {
+		t.connection(pb.Connection_CONNECTION_STOPPED)
+		t.emitStatus()
+		return
+	}
+	if t.loaded {
+		t.connect()
+	}
+}
+
+// fresh says whether a message of a connection still counts.
+func (t *twin) fresh(l *link) bool {
+	if t.link != l || t.mode != modeLive {
+		return false
+	}
+	select {
+	case <-l.quit:
+		return false
+	default:
+		return true
+	}
+}
+
+func (m *linkUp) run(t *twin) {
+	if t.fresh(m.l) {
+		t.up()
+	}
+}
+
+func (m *linkDown) run(t *twin) {
+	if t.fresh(m.l) {
+		text := "connection lost"
+		if m.err != nil {
+			text = m.err.Error()
+		}
+		t.down(text)
+	}
+}
+
+func (m *linkFrame) run(t *twin) {
+	if !t.fresh(m.l) {
+		<-m.l.room
+		return
+	}
+	t.seen()
+	if err := t.receivable(); err != nil {
+		t.e.stats.drop(dropFault)
+		<-m.l.room
+		return
+	}
+	t.working().push(event{kind: drivers.EventReceived, input: m.frame, done: func(error) { <-m.l.room }})
+}
+
+func (*linkSeen) run(t *twin) { t.seen() }
+
+// seen notes that the device spoke.
+func (t *twin) seen() {
+	if t.mode == modeLive {
+		t.st.LastSeen = stamp()
+		t.touched = true
+	}
+}
+
+// up: the device is connected.
+func (t *twin) up() {
+	t.connection(pb.Connection_CONNECTION_CONNECTED)
+	t.seen()
+	t.emitStatus()
+	t.working().push(event{kind: drivers.EventConnected, input: noSettings})
+	t.resend()
+}
+
+// down: the device is not connected any more, or could not be reached.
+func (t *twin) down(why string) {
+	was := pb.Connection(t.st.Connection)
+	t.connection(pb.Connection_CONNECTION_DISCONNECTED)
+	if was == pb.Connection_CONNECTION_DISCONNECTED {
+		return
+	}
+	t.emitStatus()
+	if was == pb.Connection_CONNECTION_CONNECTED {
+		in := append([]byte(`{"error":`), quote(why)...)
+		t.working().push(event{kind: drivers.EventDisconnected, input: append(in, '}')})
+		if len(t.watchers) > 0 {
+			t.emitWhole() // every value is stale now
+		}
+	}
+	if w := t.work; w != nil && w.pending != nil && w.call == nil {
+		c := w.pending
+		w.pending = nil
+		t.conclude(c, pb.Outcome_OUTCOME_UNKNOWN, nil, &drivers.DriverError{Message: "the connection was lost before the device answered"})
+	}
+}
+
+// receivable says why a frame cannot be given to the driver, or nil.
+func (t *twin) receivable() error {
+	switch {
+	case t.cfg.stopped:
+		return ErrStopped
+	case t.spec == nil || t.backoff > t.e.nowMS():
+		return ErrFault
+	}
+	return nil
+}
+
+// frame takes a message that came over MQTT.
+func (t *twin) frame(f *actorv1.Frame, m *call) {
+	t.e.tracers.received(t.en.id, f.Topic, f.Payload)
+	if err := t.receivable(); err != nil {
+		t.e.stats.drop(dropFault)
+		m.refuse(err)
+		return
+	}
+	t.seen()
+	taken := func(err error) {
+		if err != nil {
+			m.refuse(err)
+			return
+		}
+		m.done(takenReply)
+	}
+	durable := f.Qos > 0
+	if w := t.cfg.will; w.Topic != "" && f.Topic == w.Topic {
+		t.presence(string(f.Payload))
+		v := event{done: taken, durable: durable}
+		t.handled(&v)
+		return
+	}
+	if pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED {
+		t.up() // it speaks, so it is there
+	}
+	in := make([]byte, 0, len(f.Topic)+1+len(f.Payload))
+	in = append(append(append(in, f.Topic...), 0), f.Payload...)
+	t.working().push(event{kind: drivers.EventReceived, input: in, done: taken, durable: durable})
+}
+
+// presence takes a message on the topic that tells whether the device is there.
+func (t *twin) presence(payload string) {
+	connected := pb.Connection(t.st.Connection) == pb.Connection_CONNECTION_CONNECTED
+	switch payload {
+	case t.cfg.will.Online:
+		if !connected {
+			t.up()
+		}
+	case t.cfg.will.Offline:
+		t.down("the device is offline")
+	}
+}

@@ -1,0 +1,76 @@
+package actors
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/cluster"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// logLines is how many of a twin's last lines are kept while it is in memory.
+const logLines = 32
+
+var takenReply = cluster.Reply{Message: &actorv1.Taken{}}
+
+// logRing keeps the last lines.
+type logRing struct {
+	lines []*pb.LogLine
+	next  int
+}
+
+func (r *logRing) add(l *pb.LogLine) {
+	if len(r.lines) < logLines {
+		r.lines = append(r.lines, l)
+		return
+	}
+	r.lines[r.next] = l
+	r.next = (r.next + 1) % logLines
+}
+
+// each gives the lines, oldest first.
+func (r *logRing) each(fn func(*pb.LogLine)) {
+	if r == nil {
+		return
+	}
+	for i := range r.lines {
+		fn(r.lines[(r.next+i)%len(r.lines)])
+	}
+}
+
+// logged is a line that a driver wrote.
+type logged struct {
+	level, text string
+	time        int64
+}
+
+func (m *logged) run(t *twin) {
+	if t.mode == modeLive {
+		t.line(m.level, m.text, m.time)
+	}
+}
+
+// note writes a line of the twin's own.
+func (t *twin) note(level, text string) { t.line(level, text, stamp()) }
+
+func (t *twin) line(level, text string, at int64) {
+	if t.cfg != nil {
+		for _, secret := range t.cfg.secrets {
+			text = strings.ReplaceAll(text, secret, secretMask)
+		}
+	}
+	l := &pb.LogLine{Time: state.Timestamp(at), Level: level, Text: text}
+	if t.logs == nil {
+		t.logs = &logRing{}
+	}
+	t.logs.add(l)
+	t.e.stats.logLines.Add(1)
+	t.emitLog(l)
+}
+
+func quote(s string) []byte {
+	b, _ := json.Marshal(s) // a string always marshals
+	return b
+}

@@ -1,0 +1,120 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// Cluster is what the engine needs of package cluster.
+type Cluster interface {
+	// Call brings an envelope to its owner. It does not block; done is called exactly once, from any goroutine.
+	Call(env *cluster.Envelope, done func(cluster.Reply))
+	// Owned gives the record of a slot that this node owns.
+	Owned(s cluster.Slot) (cluster.Ownership, bool)
+	// LeaseValid says whether this node may act now. Cheap.
+	LeaseValid() bool
+}
+
+// Trace hears what a connection does while somebody watches. data is copied before it returns.
+type Trace func(direction pb.TraceTwinResponse_Direction, data []byte)
+
+// Dialer opens a twin's connection. It must not block: the connection dials, and dials again, on its own.
+type Dialer func(b drivers.Binding, sink drivers.Sink, trace Trace) (drivers.Conn, error)
+
+// Publish sends an MQTT message to the node's clients. It may be called concurrently, and must not block for long.
+type Publish func(topic string, payload []byte, qos byte, retain bool) error
+
+// Options of an engine. Zero values of the limits mean the defaults beside them.
+type Options struct {
+	Store *storage.Store
+	// Cluster may be set later, but before Start, with SetCluster: the engine is the cluster's handler, and so comes first.
+	Cluster Cluster
+	// Drivers loads a driver's version by the digest of its file. It may block; it is called off the actors' turns, and
+	// once for all twins that use the version. The engine closes what it returns.
+	Drivers func(ctx context.Context, digest string) (drivers.Runner, error)
+	// Dialers by scheme of the URI, such as tcp.
+	Dialers map[string]Dialer
+	// Publish may be nil, or set later with SetPublish.
+	Publish Publish
+	Logger  *slog.Logger
+	Metrics *metrics.Set
+	// Node is this node's id, shown in the twins' status.
+	Node string
+
+	// IdleTimeout after which a twin that nobody needs is passivated: 5 minutes.
+	IdleTimeout time.Duration
+	// Running is how many driver calls run guest code at a time: twice GOMAXPROCS, at least 4. One driver gets half.
+	Running int
+	// Waiting is how many calls of one driver may wait for devices at a time: 64, each holds an instance of the guest.
+	Waiting int
+	// CallTimeout bounds an event's call, waiting included: 10 s.
+	CallTimeout time.Duration
+	// CommandTimeout is a command's where it names none: 5 s.
+	CommandTimeout time.Duration
+	// ComputeTimeout bounds what one call may compute, waiting excluded: 500 ms, far above what an honest driver needs.
+	ComputeTimeout time.Duration
+	// CheckpointMin and CheckpointMax bound the interval between checkpoints of written-behind values: 1 s and 30 s.
+	CheckpointMin, CheckpointMax time.Duration
+	// StartRate is how many connected twins are started per second after the slots were gained: 1,000.
+	StartRate int
+	// TwinQueue bounds the messages in flight per twin: 256; CommandQueue the commands that wait: 64.
+	TwinQueue, CommandQueue int
+	// ShardQueue bounds the messages waiting in a shard: 65,536.
+	ShardQueue int
+	// OfflineValidity is how long a named command waits for its device where its caller sets no deadline: 1 minute.
+	OfflineValidity time.Duration
+	// BackoffMin and BackoffMax bound the wait after a driver trapped or overran: 1 s doubling to 5 minutes.
+	BackoffMin, BackoffMax time.Duration
+	// WatchQueue bounds the changes waiting for one watcher: 4,096.
+	WatchQueue int
+	// TopicCache bounds the topics whose twins are remembered: 65,536, about 150 B each.
+	TopicCache int
+}
+
+func (o *Options) check() error {
+	switch {
+	case o.Store == nil:
+		return errors.New("actors: no store")
+	case o.Drivers == nil:
+		return errors.New("actors: no drivers")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	def(&o.IdleTimeout, 5*time.Minute)
+	def(&o.Running, max(4, 2*runtime.GOMAXPROCS(0)))
+	def(&o.Waiting, 64)
+	def(&o.CallTimeout, 10*time.Second)
+	def(&o.CommandTimeout, 5*time.Second)
+	def(&o.ComputeTimeout, 500*time.Millisecond)
+	def(&o.CheckpointMin, time.Second)
+	def(&o.CheckpointMax, max(30*time.Second, o.CheckpointMin))
+	def(&o.StartRate, 1000)
+	def(&o.TwinQueue, 256)
+	def(&o.CommandQueue, 64)
+	def(&o.ShardQueue, 65536)
+	def(&o.OfflineValidity, time.Minute)
+	def(&o.BackoffMin, time.Second)
+	def(&o.BackoffMax, max(5*time.Minute, o.BackoffMin))
+	def(&o.WatchQueue, 4096)
+	def(&o.TopicCache, 65536)
+	return nil
+}
+
+func def[T int | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}

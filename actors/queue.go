@@ -1,0 +1,282 @@
+package actors
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// event is something that the driver shall hear.
+type event struct {
+	kind  drivers.Event
+	input []byte
+	// done, where not nil, is called once the event was handled; durable: once what it changed is committed.
+	done    func(error)
+	durable bool
+	// timer is the name of the timer that fired, timerDue the firing.
+	timer    string
+	timerDue int64
+}
+
+func (v *event) finish(err error) {
+	if v.done != nil {
+		v.done(err)
+		v.done = nil
+	}
+}
+
+// work is what a twin has to do. A nil *work is an empty one.
+type work struct {
+	events   []event
+	commands []*command // by priority, then by arrival
+	call     *run       // what runs now
+	pending  *command   // what waits for its answer's frame
+	serial   uint64
+	turn     bool // whose turn it is where events and commands wait: a command's
+	recent   []recentCall
+	// beginning are the idempotency keys whose start is being committed.
+	beginning []string
+}
+
+func (t *twin) working() *work {
+	if t.work == nil {
+		t.work = &work{}
+	}
+	return t.work
+}
+
+func (w *work) empty() bool {
+	return w == nil || len(w.events) == 0 && len(w.commands) == 0 && w.call == nil && w.pending == nil && len(w.beginning) == 0
+}
+
+func (w *work) running() *run {
+	if w == nil {
+		return nil
+	}
+	return w.call
+}
+
+func (w *work) push(v event)  { w.events = append(w.events, v) }
+func (w *work) front(v event) { w.events = slices.Insert(w.events, 0, v) }
+
+func (w *work) popEvent() event {
+	v := w.events[0]
+	w.events[0] = event{}
+	w.events = w.events[1:]
+	if len(w.events) == 0 {
+		w.events = nil
+	}
+	return v
+}
+
+// insert puts a command behind those of its priority.
+func (w *work) insert(c *command) {
+	w.serial++
+	c.serial = w.serial
+	i := len(w.commands)
+	for i > 0 && w.commands[i-1].priority < c.priority {
+		i--
+	}
+	w.commands = slices.Insert(w.commands, i, c)
+}
+
+// again puts a command that is tried once more before those of its priority that came later.
+func (w *work) again(c *command) {
+	i := 0
+	for i < len(w.commands) && (w.commands[i].priority > c.priority || w.commands[i].priority == c.priority && w.commands[i].serial < c.serial) {
+		i++
+	}
+	w.commands = slices.Insert(w.commands, i, c)
+}
+
+func (w *work) take(i int) *command {
+	c := w.commands[i]
+	w.commands = slices.Delete(w.commands, i, i+1)
+	if len(w.commands) == 0 {
+		w.commands = nil
+	}
+	return c
+}
+
+// dropWaiting answers what has not begun with err.
+func (w *work) dropWaiting(t *twin, err error) {
+	if w == nil {
+		return
+	}
+	for _, v := range w.events {
+		v.finish(err)
+	}
+	w.events = nil
+	w.dropCommands(t, err)
+}
+
+func (w *work) dropCommands(t *twin, err error) {
+	if w == nil {
+		return
+	}
+	commands := w.commands
+	w.commands = nil
+	for _, c := range commands {
+		t.settle(c, cluster.Reply{Err: err})
+	}
+}
+
+// dropAll also gives up what runs or waits for an answer.
+func (w *work) dropAll(t *twin, err error) {
+	if w == nil {
+		return
+	}
+	w.dropWaiting(t, err)
+	if c := w.pending; c != nil {
+		w.pending = nil
+		t.settle(c, cluster.Reply{Err: err})
+	}
+	if r := w.call; r != nil {
+		r.cancel()
+		r.event.finish(err)
+		if r.command != nil {
+			t.settle(r.command, cluster.Reply{Err: err})
+		}
+		r.abandoned = true
+		w.call = nil
+	}
+}
+
+// next is when waiting work wants to be looked at, by nowMS; 0: not because of time.
+func (w *work) next(t *twin, now int64) int64 {
+	var at int64
+	earlier := func(x int64) {
+		if x > 0 && (at == 0 || x < at) {
+			at = x
+		}
+	}
+	for _, c := range w.commands {
+		earlier(c.until)
+		if c.notBefore > now {
+			earlier(c.notBefore)
+		}
+		if !c.named() && t.connecting() {
+			earlier(c.connectBy)
+		}
+	}
+	if w.pending != nil {
+		earlier(w.pending.answerBy)
+	}
+	return at
+}
+
+// expire gives up commands whose time is over.
+func (t *twin) expire(now int64) {
+	w := t.work
+	if w == nil {
+		t.expireDesired(now)
+		return
+	}
+	for i := 0; i < len(w.commands); {
+		c := w.commands[i]
+		var why string
+		switch {
+		case c.until > 0 && c.until <= now:
+			why = "not begun in time"
+		case t.connecting() && !c.named() && c.connectBy <= now, t.offline() && !c.named():
+			why = "the device is not connected"
+		}
+		if why == "" {
+			i++
+			continue
+		}
+		w.take(i)
+		if c.until > 0 && c.until <= now {
+			t.settle(c, cluster.Reply{Err: fmt.Errorf("twin %s: command %s: %s: %w", t.en.id, c.label, why, cluster.ErrDeadline)})
+		} else {
+			t.conclude(c, pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{Message: why, Retryable: true})
+		}
+	}
+	if c := w.pending; c != nil && c.answerBy <= now && w.call == nil {
+		w.pending = nil
+		t.conclude(c, pb.Outcome_OUTCOME_TIMED_OUT, nil, &drivers.DriverError{Message: "no answer within " + c.timeout.String()})
+	}
+	t.expireDesired(now)
+}
+
+// start begins the next call, where one is due.
+func (t *twin) start(now int64) {
+	w := t.work
+	if w == nil || w.call != nil || !t.ready || t.backoff > now {
+		return
+	}
+	if i := w.eligible(t, now); i >= 0 && (w.turn || len(w.events) == 0) {
+		c := w.take(i)
+		w.turn = false
+		if c.key != "" && !c.started {
+			t.begin(c) // commits `started` first, then comes back
+			return
+		}
+		t.launch(event{kind: drivers.EventCommand, input: c.input}, c)
+		return
+	}
+	if len(w.events) > 0 {
+		w.turn = true
+		v := w.popEvent()
+		if v.kind == drivers.EventReceived && w.pending != nil {
+			c := w.pending
+			w.pending = nil
+			v.kind = drivers.EventAnswer
+			t.launch(v, c)
+			return
+		}
+		t.launch(v, nil)
+	}
+}
+
+// eligible gives the first command that may run now, or -1.
+func (w *work) eligible(t *twin, now int64) int {
+	if w.pending != nil || !t.loaded || t.cfg.stopped || !t.reachable() {
+		return -1
+	}
+	for i, c := range w.commands {
+		if c.notBefore <= now {
+			return i
+		}
+	}
+	return -1
+}
+
+// finish lets what is left run to its end in a twin that leaves: only an unload, once nothing else runs.
+func (t *twin) finish() {
+	w := t.work
+	if w == nil || w.call != nil {
+		return
+	}
+	if c := w.pending; c != nil {
+		w.pending = nil
+		t.conclude(c, pb.Outcome_OUTCOME_UNKNOWN, nil, &drivers.DriverError{Message: "the twin moved before the device answered"})
+	}
+	if len(w.events) > 0 && t.ready {
+		t.launch(w.popEvent(), nil)
+	} else if !t.ready {
+		w.dropWaiting(t, t.unavailable())
+	}
+}
+
+// connecting: it is not known yet whether the device can be reached.
+func (t *twin) connecting() bool {
+	return pb.Connection(t.st.Connection) == pb.Connection_CONNECTION_CONNECTING && !t.always()
+}
+
+// offline: the device cannot be reached.
+func (t *twin) offline() bool {
+	return pb.Connection(t.st.Connection) == pb.Connection_CONNECTION_DISCONNECTED && !t.always()
+}
+
+// always: nothing tells whether the device is there, so that commands are sent in any case.
+func (t *twin) always() bool {
+	return t.spec != nil && (t.spec.scheme() == "" || t.spec.scheme() == "mqtt" && t.cfg.will.Topic == "")
+}
+
+func (t *twin) reachable() bool {
+	return t.always() || pb.Connection(t.st.Connection) == pb.Connection_CONNECTION_CONNECTED
+}

@@ -1,0 +1,147 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"google.golang.org/protobuf/proto"
+)
+
+// watchRecords follows the records that matter to running actors.
+func (e *Engine) watchRecords() error {
+	after := e.store.Revision()
+	for _, w := range []struct {
+		table storage.Table
+		fn    func(storage.Change)
+		lost  func()
+	}{
+		{tableTwins, e.twinChanged, e.twinsLost},
+		{tableDrivers, e.driverChanged, e.driversLost},
+		{tableTopics, func(c storage.Change) { e.topics.changed(c.Key) }, e.topicsLost},
+		{tableShapes, func(c storage.Change) { e.topics.addShape(c.Key) }, func() { _ = e.topics.load() }},
+	} {
+		if _, err := e.watchOne(w.table, after); err != nil {
+			return err
+		}
+		e.goFunc(func() { e.follow(w.table, after, w.fn, w.lost) })
+	}
+	return nil
+}
+
+// watchOne tells whether the table can be watched at all.
+func (e *Engine) watchOne(table storage.Table, after uint64) (<-chan []storage.Change, error) {
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	ch, err := e.store.Watch(ctx, table, "", after)
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", table, err)
+	}
+	return ch, nil
+}
+
+// follow calls fn with each change, and lost where changes may have been missed.
+func (e *Engine) follow(table storage.Table, after uint64, fn func(storage.Change), lost func()) {
+	for e.ctx.Err() == nil {
+		ch, err := e.store.Watch(e.ctx, table, "", after)
+		if err != nil {
+			// What is no longer kept cannot be told one by one.
+			after = e.store.Revision()
+			if e.pause(100 * time.Millisecond) {
+				lost()
+			}
+			continue
+		}
+		for batch := range ch {
+			for _, c := range batch {
+				fn(c)
+				after = c.Revision
+			}
+		}
+		e.pause(10 * time.Millisecond)
+	}
+}
+
+// pause waits, and reports whether the engine still lives.
+func (e *Engine) pause(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-e.ctx.Done():
+		return false
+	}
+}
+
+// twinChanged: a twin's record was written or removed.
+func (e *Engine) twinChanged(c storage.Change) {
+	if c.Deleted {
+		// The twin removes its state, whether it was active or not.
+		e.activate(c.Key, &reconfigure{})
+		return
+	}
+	t := &pb.Twin{}
+	if err := proto.Unmarshal(c.Value, t); err != nil {
+		e.log.Error("twin record", "twin", c.Key, "err", err)
+		return
+	}
+	id := c.Key
+	e.send(&shardTurn{id: id, turn: &reconfigure{}, activate: e.startsAlone(t)})
+	e.hub.recorded(t)
+}
+
+func (e *Engine) send(m *shardTurn) { e.system.Root.Send(e.shardOf(slotOf(m.id)).pid, m) }
+
+// startsAlone says whether a twin has to be activated without a message: it holds a connection, or sets timers.
+func (e *Engine) startsAlone(t *pb.Twin) bool {
+	if t.Stopped {
+		return false
+	}
+	s, err := e.catalog.resolve(t.Driver)
+	if err != nil {
+		return false
+	}
+	if s.started() {
+		return true
+	}
+	if s.scheme() == "mqtt" {
+		return false
+	}
+	for _, c := range s.manifest.Capabilities {
+		if c == "schedule" {
+			return true
+		}
+	}
+	return false
+}
+
+// twinsLost has every active twin look at its record again.
+func (e *Engine) twinsLost() {
+	e.each(func(*entry) turn { return &reconfigure{} })
+}
+
+func (e *Engine) each(make func(*entry) turn) {
+	for _, s := range e.shards {
+		e.system.Root.Send(s.pid, &shardEach{make})
+	}
+}
+
+// driverChanged: a driver's version came or went.
+func (e *Engine) driverChanged(c storage.Change) {
+	e.catalog.changed()
+	name, _, _ := strings.Cut(c.Key, "/")
+	e.each(func(*entry) turn { return &reconfigure{driver: name} })
+}
+
+func (e *Engine) driversLost() {
+	e.catalog.changed()
+	e.twinsLost()
+}
+
+func (e *Engine) topicsLost() {
+	e.topics.mu.Lock()
+	e.topics.forget()
+	e.topics.mu.Unlock()
+}

@@ -1,0 +1,252 @@
+package actors
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// PutDriver commits a driver's version, whose file was verified, and its manifest read from it. The same file again is no
+// error, and not created. Another file of the same version is ErrExists.
+func (r *Registry) PutDriver(ctx context.Context, m *drivers.Manifest, file []byte, by string) (d *pb.Driver, created bool, err error) {
+	if !namePattern.MatchString(m.Name) {
+		return nil, false, invalid("/manifest/name", "%q is not a driver's name", m.Name)
+	}
+	if !versionPattern.MatchString(m.Version) {
+		return nil, false, invalid("/manifest/version", "%q is not a semantic version", m.Version)
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return nil, false, fmt.Errorf("put driver %s: %w", m.Name, err)
+	}
+	sum := sha256.Sum256(file)
+	d = &pb.Driver{Name: m.Name, Version: m.Version, Digest: hex.EncodeToString(sum[:]), Size: uint64(len(file)), Title: m.Title,
+		Description: m.Description, Capabilities: m.Capabilities, ManifestJson: string(raw), CreateTime: timestamppb.Now(), CreateBy: by}
+	if m.Transport != nil {
+		d.Transports = []string{m.Transport.Scheme}
+	}
+	if _, err := parseSpec(d); err != nil {
+		return nil, false, invalid("/manifest", "%v", err)
+	}
+	key := driverKey(m.Name, m.Version)
+	if old, err := findDriver(r.store, m.Name, m.Version); err == nil {
+		return r.sameDriver(old, d)
+	} else if !errors.Is(err, ErrNotFound) {
+		return nil, false, err
+	}
+	before, _ := r.e.catalog.resolve(m.Name)
+	digest, err := r.store.PutBlob(ctx, file)
+	if err != nil {
+		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
+	}
+	d.Digest = digest
+	value, err := encode(d)
+	if err != nil {
+		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
+	}
+	d.Revision, err = r.store.Commit(ctx, &storage.Txn{
+		Guards: []storage.Guard{{Table: tableDrivers, Key: key}},
+		Writes: []storage.Write{{Table: tableDrivers, Key: key, Value: value}, {Table: tableHolds, Key: holdKey("driver", key)}}})
+	if errors.Is(err, storage.ErrGuard) {
+		old, err := findDriver(r.store, m.Name, m.Version)
+		if err != nil {
+			return nil, false, err
+		}
+		return r.sameDriver(old, d)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
+	}
+	r.e.catalog.changed()
+	if err := r.reindex(ctx, m.Name, before); err != nil {
+		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
+	}
+	return d, true, nil
+}
+
+func (r *Registry) sameDriver(old, d *pb.Driver) (*pb.Driver, bool, error) {
+	if old.Digest == d.Digest {
+		return old, false, nil
+	}
+	return nil, false, fmt.Errorf("driver %s %s with another file: %w", d.Name, d.Version, ErrExists)
+}
+
+// reindex writes the index records of the twins that go over to another version, where it listens to other topics.
+func (r *Registry) reindex(ctx context.Context, name string, before *spec) error {
+	now, err := r.e.catalog.resolve(name)
+	if err != nil || before == nil || now == before || sameBinding(before, now) {
+		return nil
+	}
+	for use, err := range r.store.Scan(tableUses, usePrefix("driver", name), "") {
+		if err != nil {
+			return err
+		}
+		if len(use.Value) > 0 {
+			continue // pinned to a version
+		}
+		id := strings.TrimPrefix(use.Key, usePrefix("driver", name))
+		_, err := r.change(ctx, func() (*storage.Txn, error) {
+			t, err := get(r.store, tableTwins, id, &pb.Twin{})
+			if errors.Is(err, ErrNotFound) {
+				return nil, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			old := r.indexesWith(t, before)
+			writes := r.diff(old, r.indexesWith(t, now))
+			if len(writes) == 0 {
+				return nil, nil
+			}
+			return &storage.Txn{Guards: []storage.Guard{{Table: tableTwins, Key: id, Revision: t.Revision}}, Writes: writes}, nil
+		}, func(*storage.GuardError) error { return nil })
+		if err != nil {
+			return fmt.Errorf("topics of %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (r *Registry) indexesWith(t *pb.Twin, s *spec) map[storage.Table]map[string][]byte {
+	full, err := s.settings.Apply(t.Settings.AsMap())
+	if err != nil {
+		full = t.Settings.AsMap() // the twin will show this as its fault
+	}
+	ix, err := indexes(t, s, full)
+	if err != nil {
+		ix, _ = indexes(t, &spec{name: s.name}, nil)
+	}
+	return ix
+}
+
+// sameBinding says whether two versions bind their twins to the same topics.
+func sameBinding(a, b *spec) bool {
+	x, y := a.manifest.Transport, b.manifest.Transport
+	if x == nil || y == nil {
+		return x == y
+	}
+	will := func(t *drivers.TransportOptions) string {
+		if t.Will == nil {
+			return ""
+		}
+		return t.Will.Topic
+	}
+	return x.Scheme == y.Scheme && slices.Equal(x.Subscribe, y.Subscribe) && will(x) == will(y) &&
+		string(a.manifest.Settings) == string(b.manifest.Settings)
+}
+
+// GetDriver gives a driver's version; version "" means the newest.
+func (r *Registry) GetDriver(name, version string) (*pb.Driver, error) {
+	d, err := findDriver(r.store, name, version)
+	if err != nil {
+		return nil, err
+	}
+	d.Twins, err = r.driverTwins(d)
+	return d, err
+}
+
+// driverTwins counts the twins that use a version, now.
+func (r *Registry) driverTwins(d *pb.Driver) (uint64, error) {
+	uses, err := r.count("driver "+d.Name, func() (map[string]uint64, error) {
+		uses := map[string]uint64{}
+		for rec, err := range r.store.Scan(tableUses, usePrefix("driver", d.Name), "") {
+			if err != nil {
+				return nil, err
+			}
+			uses[string(rec.Value)]++
+		}
+		return uses, nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("twins of driver %s: %w", d.Name, err)
+	}
+	n := uses[d.Version]
+	if s, err := r.e.catalog.resolve(d.Name); err == nil && s.version == d.Version {
+		n += uses[""]
+	}
+	return n, nil
+}
+
+// ListDrivers gives a page of the versions of all drivers, or of one.
+func (r *Registry) ListDrivers(req *pb.ListDriversRequest) (*pb.ListDriversResponse, error) {
+	page, next, err := list(r.store, tableDrivers, req.GetName(), req.GetPageToken(), req.GetPageSize(), nil,
+		func() *pb.Driver { return &pb.Driver{} })
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range page {
+		if d.Twins, err = r.driverTwins(d); err != nil {
+			return nil, err
+		}
+	}
+	return &pb.ListDriversResponse{Drivers: page, NextPageToken: next}, nil
+}
+
+// DeleteDriver deletes a version that no twin uses; version "" means all. Errors: InUseError naming some of the twins.
+func (r *Registry) DeleteDriver(ctx context.Context, name, version string) error {
+	if version != "" {
+		return r.deleteVersion(ctx, name, version, false)
+	}
+	var versions []string
+	for rec, err := range r.store.Scan(tableDrivers, name+"/", "") {
+		if err != nil {
+			return fmt.Errorf("delete driver %s: %w", name, err)
+		}
+		versions = append(versions, strings.TrimPrefix(rec.Key, name+"/"))
+	}
+	if len(versions) == 0 {
+		return fmt.Errorf("driver %s: %w", name, ErrNotFound)
+	}
+	users, err := r.users("driver", name)
+	if err != nil {
+		return err
+	}
+	if len(users) > 0 {
+		return &InUseError{What: "driver " + name, Users: users}
+	}
+	for _, v := range versions {
+		if err := r.deleteVersion(ctx, name, v, true); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteVersion deletes one version. anyUse: whatever uses the driver at all stands against it.
+func (r *Registry) deleteVersion(ctx context.Context, name, version string, anyUse bool) error {
+	err := r.deleteUnused(ctx, "driver", tableDrivers, driverKey(name, version), func() ([]string, error) {
+		newest, err := findDriver(r.store, name, "")
+		if err != nil {
+			return nil, err
+		}
+		var users []string
+		prefix := usePrefix("driver", name)
+		for rec, err := range r.store.Scan(tableUses, prefix, "") {
+			if err != nil {
+				return nil, err
+			}
+			pin := string(rec.Value)
+			if anyUse || pin == version || pin == "" && newest.Version == version {
+				users = append(users, strings.TrimPrefix(rec.Key, prefix))
+			}
+			if len(users) == 10 {
+				break
+			}
+		}
+		return users, nil
+	})
+	if err == nil {
+		r.e.catalog.changed()
+	}
+	return err
+}

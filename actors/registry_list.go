@@ -1,0 +1,198 @@
+package actors
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/polluxhq/pollux/actors/state"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// maxScan bounds the records that one page looks at; a page may be short, with a token to go on.
+const maxScan = 50_000
+
+// ListTwins gives a page of the twins that match, by id, with their state as last committed where asked for.
+func (r *Registry) ListTwins(req *pb.ListTwinsRequest, projects func(string) bool) (*pb.ListTwinsResponse, error) {
+	f := req.GetFilter()
+	if f == nil {
+		f = &pb.TwinFilter{}
+	}
+	l := &lister{r: r, req: req, f: f, projects: projects, limit: pageSize(req.GetPageSize()), resp: &pb.ListTwinsResponse{}}
+	var err error
+	if len(f.Ids) > 0 {
+		err = l.named()
+	} else {
+		err = l.scan()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list twins: %w", err)
+	}
+	return l.resp, nil
+}
+
+// lister collects one page.
+type lister struct {
+	r        *Registry
+	req      *pb.ListTwinsRequest
+	f        *pb.TwinFilter
+	projects func(string) bool
+	limit    int
+	last     string
+	resp     *pb.ListTwinsResponse
+}
+
+// named lists the twins that the filter names.
+func (l *lister) named() error {
+	var ids []string
+	for _, id := range l.f.Ids {
+		full, err := CanonicalID(id)
+		if err != nil {
+			return err
+		}
+		ids = append(ids, full)
+	}
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		if id <= l.req.PageToken {
+			continue
+		}
+		if more, err := l.visit(id); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan goes through the narrowest index that the filter allows.
+func (l *lister) scan() error {
+	table, prefix := tableTwins, ""
+	switch f := l.f; {
+	case f.Zone != "":
+		table, prefix = tableUses, usePrefix("zone", f.Zone)
+	case f.Project != "" && len(f.Labels) > 0:
+		k := ""
+		for k = range f.Labels {
+			break
+		}
+		table, prefix = tableUses, usePrefix("label", f.Project+"\x00"+k+"\x00"+f.Labels[k])
+	case f.Project != "":
+		prefix = f.Project + "/"
+	case f.Driver != "":
+		table, prefix = tableUses, usePrefix("driver", f.Driver)
+	}
+	after := ""
+	if l.req.PageToken != "" {
+		after = l.req.PageToken
+		if table == tableUses {
+			after = prefix + after
+		}
+	}
+	seen := 0
+	for rec, err := range l.r.store.Scan(table, prefix, after) {
+		if err != nil {
+			return err
+		}
+		id := rec.Key
+		if table == tableUses {
+			id = strings.TrimPrefix(id, prefix)
+		}
+		more := true
+		if table == tableTwins {
+			more, err = l.take(rec)
+		} else {
+			more, err = l.visit(id)
+		}
+		if err != nil || !more {
+			return err
+		}
+		l.last = id
+		if seen++; seen >= maxScan {
+			l.resp.NextPageToken = id
+			return nil
+		}
+	}
+	return nil
+}
+
+func (l *lister) visit(id string) (more bool, err error) {
+	rec, ok, err := l.r.store.Get(tableTwins, id)
+	if err != nil || !ok {
+		return true, err
+	}
+	return l.take(rec)
+}
+
+// take adds a twin to the page, if it matches. more is false where the page is full, and another one follows.
+func (l *lister) take(rec storage.Record) (more bool, err error) {
+	if l.projects != nil && !l.projects(ProjectOf(rec.Key)) || l.f.Text != "" && !containsFold(rec.Key, l.f.Text) {
+		return true, nil
+	}
+	t, err := decodeTwin(rec)
+	if err != nil {
+		return false, err
+	}
+	if !matchFilter(l.f, t, l.r.e.catalog) {
+		return true, nil
+	}
+	needs := l.f.Connection != 0 || l.f.Faulty
+	if needs || l.req.State {
+		st, ok, err := l.state(rec.Key)
+		if err != nil {
+			return false, err
+		}
+		if needs && (!ok || l.f.Connection != 0 && st.Status.Connection != l.f.Connection || l.f.Faulty && st.Status.Fault == "") {
+			return true, nil
+		}
+		if l.req.State {
+			t.State = st
+		}
+	}
+	if len(l.resp.Twins) == l.limit {
+		l.resp.NextPageToken = l.resp.Twins[l.limit-1].Id
+		return false, nil
+	}
+	l.resp.Twins = append(l.resp.Twins, l.r.present(t))
+	return true, nil
+}
+
+// state of a twin as last committed; ok false: it has none yet.
+func (l *lister) state(id string) (st *pb.TwinState, ok bool, err error) {
+	rec, ok, err := l.r.store.Get(tableStates, id)
+	if err != nil {
+		return nil, false, err
+	}
+	s := &state.Record{}
+	if ok {
+		if s, err = state.Decode(rec.Value); err != nil {
+			return nil, false, fmt.Errorf("state of %s: %w", id, err)
+		}
+	}
+	var since uint64
+	if own := l.r.e.owned[slotOf(id)].Load(); own != nil {
+		since = own.Since
+	}
+	return s.Proto(l.r.e.o.Node, since), ok, nil
+}
+
+// page gives twins whose ids have the prefix and are behind after, as match wants them; last is "" at the end.
+func (r *Registry) page(prefix, after string, limit int, match func(*pb.Twin) bool) (page []*pb.Twin, last string, err error) {
+	seen := 0
+	for rec, err := range r.store.Scan(tableTwins, prefix, after) {
+		if err != nil {
+			return nil, "", fmt.Errorf("scan twins: %w", err)
+		}
+		t, err := decodeTwin(rec)
+		if err != nil {
+			return nil, "", err
+		}
+		if match(t) {
+			page = append(page, t)
+		}
+		if seen++; len(page) == limit || seen == 20*limit {
+			return page, rec.Key, nil
+		}
+	}
+	return page, "", nil
+}

@@ -1,0 +1,214 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"google.golang.org/protobuf/proto"
+)
+
+// maxDepth bounds the tree of zones.
+const maxDepth = 32
+
+// put commits a record. Its revision is the one that the caller read; 0 for a new one.
+func put[M revised](ctx context.Context, r *Registry, kind string, table storage.Table, key string, m M,
+	refs func() ([]storage.Guard, []storage.Write, error)) (M, error) {
+	value, err := encode(m)
+	if err != nil {
+		return m, fmt.Errorf("put %s %s: %w", kind, key, err)
+	}
+	m = proto.Clone(m).(M)
+	revision, err := r.change(ctx, func() (*storage.Txn, error) {
+		guards, writes, err := refs()
+		if err != nil {
+			return nil, err
+		}
+		return &storage.Txn{
+			Guards: append(guards, storage.Guard{Table: table, Key: key, Revision: m.GetRevision()}),
+			Writes: append(writes, storage.Write{Table: table, Key: key, Value: value}),
+		}, nil
+	}, func(g *storage.GuardError) error {
+		if g.Table != table || g.Key != key {
+			return nil
+		}
+		if m.GetRevision() == 0 {
+			return ErrExists
+		}
+		return ErrRevision
+	})
+	if err != nil {
+		return m, fmt.Errorf("put %s %s: %w", kind, key, err)
+	}
+	x := m.ProtoReflect()
+	x.Set(x.Descriptor().Fields().ByName("revision"), protoUint64(revision))
+	return m, nil
+}
+
+// PutZone creates a zone (revision 0), or replaces the one of the revision given. Its parent must exist, and not be below it.
+func (r *Registry) PutZone(ctx context.Context, z *pb.Zone) (*pb.Zone, error) {
+	id, err := CanonicalID(z.GetId())
+	if err != nil {
+		return nil, err
+	}
+	z = proto.Clone(z).(*pb.Zone)
+	z.Id = id
+	if z.Parent != "" {
+		if z.Parent, err = CanonicalID(z.Parent); err != nil {
+			return nil, invalid("/zone/parent", "%q is no id", z.Parent)
+		}
+	}
+	return put(ctx, r, "zone", tableZones, id, z, func() ([]storage.Guard, []storage.Write, error) {
+		var was string
+		if old, err := get(r.store, tableZones, id, &pb.Zone{}); err == nil {
+			was = old.Parent
+		}
+		var writes []storage.Write
+		if was != "" && was != z.Parent {
+			writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-parent", was, id)})
+		}
+		if z.Parent == "" {
+			return nil, writes, nil
+		}
+		guards, err := r.checkParents(z)
+		writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-parent", z.Parent, id), Value: []byte{1}})
+		return guards, writes, err
+	})
+}
+
+// checkParents walks up the tree, and guards it as it was seen: a circle closed by two at once is refused to one of them.
+func (r *Registry) checkParents(z *pb.Zone) ([]storage.Guard, error) {
+	var guards []storage.Guard
+	for at, depth := z.Parent, 0; at != ""; depth++ {
+		if at == z.Id || depth == maxDepth {
+			return nil, invalid("/zone/parent", "%s is below %s, or the tree deeper than %d", z.Parent, z.Id, maxDepth)
+		}
+		if ProjectOf(at) != ProjectOf(z.Id) {
+			return nil, invalid("/zone/parent", "%s is in another project", at)
+		}
+		up, err := get(r.store, tableZones, at, &pb.Zone{})
+		if err != nil {
+			return nil, invalid("/zone/parent", "there is no zone %s", at)
+		}
+		guards = append(guards, storage.Guard{Table: tableZones, Key: at, Revision: up.Revision},
+			storage.Guard{Table: tableHolds, Key: holdKey("zone", at)})
+		at = up.Parent
+	}
+	return guards, nil
+}
+
+// ListZones gives a page of zones by id.
+func (r *Registry) ListZones(req *pb.ListZonesRequest, projects func(string) bool) (*pb.ListZonesResponse, error) {
+	page, next, err := list(r.store, tableZones, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
+		func() *pb.Zone { return &pb.Zone{} })
+	return &pb.ListZonesResponse{Zones: page, NextPageToken: next}, err
+}
+
+// DeleteZone deletes a zone that no twin, system or other zone is in.
+func (r *Registry) DeleteZone(ctx context.Context, id string) error {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return err
+	}
+	old, err := get(r.store, tableZones, id, &pb.Zone{})
+	if err != nil {
+		return err
+	}
+	err = r.deleteUnused(ctx, "zone", tableZones, id, func() ([]string, error) {
+		var all []string
+		for _, kind := range []string{"zone", "zone-parent", "zone-system"} {
+			users, err := r.users(kind, id)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, users...)
+		}
+		return all, nil
+	})
+	if err == nil && old.Parent != "" {
+		_, err = r.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{{Table: tableUses, Key: useKey("zone-parent", old.Parent, id)}}})
+	}
+	return err
+}
+
+// PutSystem creates a system (revision 0), or replaces the one of the revision given. Its twins must exist.
+func (r *Registry) PutSystem(ctx context.Context, s *pb.System) (*pb.System, error) {
+	id, err := CanonicalID(s.GetId())
+	if err != nil {
+		return nil, err
+	}
+	s = proto.Clone(s).(*pb.System)
+	s.Id = id
+	if s.Zone != "" {
+		if s.Zone, err = CanonicalID(s.Zone); err != nil {
+			return nil, invalid("/system/zone", "%q is no id", s.Zone)
+		}
+	}
+	names := map[string]bool{}
+	for i, m := range s.Members {
+		if m.Twin, err = CanonicalID(m.GetTwin()); err != nil {
+			return nil, invalid(fmt.Sprintf("/system/members/%d/twin", i), "%q is no id", m.GetTwin())
+		}
+		if m.Name == "" || len(m.Name) > 128 || names[m.Name] {
+			return nil, invalid(fmt.Sprintf("/system/members/%d/name", i), "a name of its own is needed, %q is not", m.Name)
+		}
+		names[m.Name] = true
+		if _, ok, err := r.store.Get(tableTwins, m.Twin); err != nil || !ok || ProjectOf(m.Twin) != ProjectOf(id) {
+			return nil, invalid(fmt.Sprintf("/system/members/%d/twin", i), "there is no twin %s in the project", m.Twin)
+		}
+	}
+	return put(ctx, r, "system", tableSystems, id, s, func() ([]storage.Guard, []storage.Write, error) {
+		var writes []storage.Write
+		if old, err := get(r.store, tableSystems, id, &pb.System{}); err == nil && old.Zone != "" && old.Zone != s.Zone {
+			writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-system", old.Zone, id)})
+		}
+		if s.Zone == "" {
+			return nil, writes, nil
+		}
+		z, err := get(r.store, tableZones, s.Zone, &pb.Zone{})
+		if err != nil {
+			return nil, nil, invalid("/system/zone", "there is no zone %s", s.Zone)
+		}
+		return []storage.Guard{{Table: tableZones, Key: s.Zone, Revision: z.Revision}, {Table: tableHolds, Key: holdKey("zone", s.Zone)}},
+			append(writes, storage.Write{Table: tableUses, Key: useKey("zone-system", s.Zone, id), Value: []byte{1}}), nil
+	})
+}
+
+// ListSystems gives a page of systems by id.
+func (r *Registry) ListSystems(req *pb.ListSystemsRequest, projects func(string) bool) (*pb.ListSystemsResponse, error) {
+	page, next, err := list(r.store, tableSystems, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
+		func() *pb.System { return &pb.System{} })
+	return &pb.ListSystemsResponse{Systems: page, NextPageToken: next}, err
+}
+
+// DeleteSystem deletes a system; its twins stay.
+func (r *Registry) DeleteSystem(ctx context.Context, id string) error {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return err
+	}
+	_, err = r.change(ctx, func() (*storage.Txn, error) {
+		s, err := get(r.store, tableSystems, id, &pb.System{})
+		if err != nil {
+			return nil, err
+		}
+		txn := &storage.Txn{Guards: []storage.Guard{{Table: tableSystems, Key: id, Revision: s.Revision}},
+			Writes: []storage.Write{{Table: tableSystems, Key: id}}}
+		if s.Zone != "" {
+			txn.Writes = append(txn.Writes, storage.Write{Table: tableUses, Key: useKey("zone-system", s.Zone, id)})
+		}
+		return txn, nil
+	}, func(*storage.GuardError) error { return nil })
+	if err != nil {
+		return fmt.Errorf("delete system %s: %w", id, err)
+	}
+	return nil
+}
+
+// ListInbox gives a page of what announced itself and is no twin yet.
+func (r *Registry) ListInbox(req *pb.ListInboxRequest, projects func(string) bool) (*pb.ListInboxResponse, error) {
+	page, next, err := list(r.store, tableInbox, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
+		func() *pb.InboxEntry { return &pb.InboxEntry{} })
+	return &pb.ListInboxResponse{Entries: page, NextPageToken: next}, err
+}

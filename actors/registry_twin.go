@@ -1,0 +1,473 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"time"
+
+	"github.com/polluxhq/pollux/actors/model"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+const (
+	maxLabels   = 64
+	maxAliases  = 32
+	maxSettings = 64 << 10
+)
+
+var labelPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,62}$`)
+
+func protoUint64(v uint64) protoreflect.Value { return protoreflect.ValueOfUint64(v) }
+
+// present makes of a record what callers see: secrets masked, the driver's version resolved.
+func (r *Registry) present(t *pb.Twin) *pb.Twin {
+	s, err := r.e.catalog.resolve(t.Driver)
+	if err != nil {
+		// Without the schema nobody knows what is secret.
+		for k := range t.Settings.GetFields() {
+			t.Settings.Fields[k] = structpb.NewStringValue(model.Secret)
+		}
+		return t
+	}
+	t.DriverDigest = s.digest
+	if len(t.Settings.GetFields()) > 0 {
+		if masked, err := structpb.NewStruct(s.settings.Mask(t.Settings.AsMap())); err == nil {
+			t.Settings = masked
+		}
+	}
+	return t
+}
+
+// prepared is a twin's configuration, checked, with the records that index it.
+type prepared struct {
+	twin    *pb.Twin
+	spec    *spec
+	indexes map[storage.Table]map[string][]byte
+	guards  []storage.Guard
+}
+
+// prepare checks a twin's configuration. old is what it replaces, or nil.
+func (r *Registry) prepare(t, old *pb.Twin) (*prepared, error) {
+	t = proto.Clone(t).(*pb.Twin)
+	t.State, t.DriverDigest, t.Revision = nil, "", 0
+	p := &prepared{twin: t}
+	var err error
+	if p.spec, err = r.e.catalog.resolve(t.Driver); err != nil {
+		if errors.Is(err, ErrNotFound) {
+			return nil, invalid("/driver", "there is no driver %q", t.Driver)
+		}
+		return nil, err
+	}
+	full, err := r.checkSettings(t, old, p.spec)
+	if err != nil {
+		return nil, err
+	}
+	for _, check := range []func() error{
+		func() error { return checkLabels(t.Labels) },
+		func() error { return checkURI(t.Uri, p.spec) },
+		func() error { return r.checkPlace(p) },
+	} {
+		if err := check(); err != nil {
+			return nil, err
+		}
+	}
+	if p.indexes, err = indexes(t, p.spec, full); err != nil {
+		return nil, err
+	}
+	rec, ok, err := r.store.Get(tableDrivers, driverKey(p.spec.name, p.spec.version))
+	if err != nil || !ok {
+		return nil, errors.Join(err, invalid("/driver", "there is no driver %q", t.Driver))
+	}
+	p.guards = append(p.guards,
+		storage.Guard{Table: tableDrivers, Key: rec.Key, Revision: rec.Revision},
+		storage.Guard{Table: tableHolds, Key: holdKey("driver", rec.Key)})
+	return p, nil
+}
+
+func (r *Registry) checkSettings(t, old *pb.Twin, s *spec) (map[string]any, error) {
+	given := t.Settings.AsMap()
+	if old != nil {
+		given = s.settings.Unmask(given, old.Settings.AsMap())
+	} else {
+		given = s.settings.Unmask(given, nil)
+	}
+	full, err := s.settings.Apply(given)
+	if err != nil {
+		return nil, asInvalid(err)
+	}
+	if len(given) == 0 {
+		t.Settings = nil
+		return full, nil
+	}
+	if t.Settings, err = structpb.NewStruct(given); err != nil {
+		return nil, invalid("/settings", "%v", err)
+	}
+	if n := proto.Size(t.Settings); n > maxSettings {
+		return nil, invalid("/settings", "%d bytes, %d are allowed", n, maxSettings)
+	}
+	return full, nil
+}
+
+func checkLabels(labels map[string]string) error {
+	if len(labels) > maxLabels {
+		return invalid("/labels", "%d labels, %d are allowed", len(labels), maxLabels)
+	}
+	for k, v := range labels {
+		if !labelPattern.MatchString(k) || len(v) > 128 {
+			return invalid("/labels/"+k, "a name of a-z, 0-9, '.', '_', '/', '-' and a value of at most 128 bytes are allowed")
+		}
+	}
+	return nil
+}
+
+// checkURI compares the address with what the driver's transport needs.
+func checkURI(uri string, s *spec) error {
+	scheme := s.scheme()
+	switch {
+	case scheme == "" || scheme == "mqtt":
+		if uri != "" {
+			return invalid("/uri", "the driver %s needs none", s.name)
+		}
+		return nil
+	case uri == "":
+		return invalid("/uri", "the driver %s needs one, such as %s://HOST", s.name, scheme)
+	}
+	u, err := url.Parse(uri)
+	if err != nil || u.Host == "" || len(uri) > 512 {
+		return invalid("/uri", "%q is not %s://HOST:PORT", uri, scheme)
+	}
+	if u.Scheme != scheme {
+		return invalid("/uri", "scheme %q, the driver %s speaks %s", u.Scheme, s.name, scheme)
+	}
+	if u.Port() == "" && s.manifest.Transport.DefaultPort == 0 {
+		return invalid("/uri", "%q has no port, and the driver %s no default one", uri, s.name)
+	}
+	return nil
+}
+
+// checkPlace looks at the records that the twin names: zone, gateway, aliases.
+func (r *Registry) checkPlace(p *prepared) error {
+	t := p.twin
+	needs := func(kind string, table storage.Table, field, id string) (string, error) {
+		full, err := CanonicalID(id)
+		if err != nil {
+			return "", invalid(field, "%q is no id", id)
+		}
+		if ProjectOf(full) != ProjectOf(t.Id) {
+			return "", invalid(field, "%s is in another project", full)
+		}
+		rec, ok, err := r.store.Get(table, full)
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			return "", invalid(field, "there is no %s", full)
+		}
+		p.guards = append(p.guards, storage.Guard{Table: table, Key: full, Revision: rec.Revision},
+			storage.Guard{Table: tableHolds, Key: holdKey(kind, full)})
+		return full, nil
+	}
+	var err error
+	if t.Zone != "" {
+		if t.Zone, err = needs("zone", tableZones, "/zone", t.Zone); err != nil {
+			return err
+		}
+	}
+	if t.Via != "" {
+		if t.Via, err = needs("twin", tableTwins, "/via", t.Via); err != nil {
+			return err
+		}
+		if t.Via == t.Id {
+			return invalid("/via", "a twin is not its own gateway")
+		}
+	}
+	if len(t.Aliases) > maxAliases {
+		return invalid("/aliases", "%d aliases, %d are allowed", len(t.Aliases), maxAliases)
+	}
+	for i, a := range t.Aliases {
+		if a.GetNetwork() == "" || a.GetKey() == "" || a.GetValue() == "" || len(a.Network)+len(a.Key)+len(a.Value) > 512 {
+			return invalid(fmt.Sprintf("/aliases/%d", i), "network, key and value are needed, of at most 512 bytes together")
+		}
+	}
+	return nil
+}
+
+// indexes are the records by which a twin is found.
+func indexes(t *pb.Twin, s *spec, settings map[string]any) (map[storage.Table]map[string][]byte, error) {
+	ix := map[storage.Table]map[string][]byte{tableUses: {}, tableAliases: {}, tableStart: {}, tableTopics: {}, tableShapes: {}}
+	_, version, err := parseRef(t.Driver)
+	if err != nil {
+		return nil, err
+	}
+	yes := []byte{1}
+	project := ProjectOf(t.Id)
+	ix[tableUses][useKey("driver", s.name, t.Id)] = append([]byte{}, version...)
+	if t.Zone != "" {
+		ix[tableUses][useKey("zone", t.Zone, t.Id)] = yes
+	}
+	if t.Via != "" {
+		ix[tableUses][useKey("twin", t.Via, t.Id)] = yes
+	}
+	for k, v := range t.Labels {
+		ix[tableUses][useKey("label", project+"\x00"+k+"\x00"+v, t.Id)] = yes
+	}
+	for _, a := range t.Aliases {
+		ix[tableAliases][aliasKey(project, a.Network, a.Key, a.Value)] = []byte(t.Id)
+	}
+	if s.started() && !t.Stopped {
+		ix[tableStart][slotIDKey(t.Id)] = yes
+	}
+	tr := s.manifest.Transport
+	if tr == nil || tr.Scheme != "mqtt" {
+		return ix, nil
+	}
+	filters := tr.Subscribe
+	if tr.Will != nil && tr.Will.Topic != "" {
+		filters = append(filters[:len(filters):len(filters)], tr.Will.Topic)
+	}
+	for _, f := range filters {
+		filter, err := model.Substitute(f, settings)
+		if err != nil {
+			return nil, asInvalid(err)
+		}
+		shape, err := shapeOf(filter)
+		if err != nil || len(filter) > 512 {
+			return nil, invalid("/settings", "%q is no MQTT filter", filter)
+		}
+		ix[tableTopics][topicKey(filter, t.Id)] = yes
+		ix[tableShapes][shape.key()] = yes
+	}
+	return ix, nil
+}
+
+// diff writes what is new and deletes what is not needed any more. Shapes stay: they are few, and others may use them.
+func (r *Registry) diff(old, now map[storage.Table]map[string][]byte) []storage.Write {
+	var w []storage.Write
+	for table, records := range now {
+		for key, value := range records {
+			if was, ok := old[table][key]; ok && string(was) == string(value) {
+				continue
+			}
+			if table == tableShapes {
+				if _, ok, err := r.store.Get(table, key); err == nil && ok {
+					continue
+				}
+			}
+			w = append(w, storage.Write{Table: table, Key: key, Value: value})
+		}
+	}
+	for table, records := range old {
+		for key := range records {
+			if _, kept := now[table][key]; !kept && table != tableShapes {
+				w = append(w, storage.Write{Table: table, Key: key})
+			}
+		}
+	}
+	return w
+}
+
+// indexesOf are the index records that a stored twin has; where its driver is gone, those that do not need it.
+func (r *Registry) indexesOf(t *pb.Twin) map[storage.Table]map[string][]byte {
+	s, err := r.e.catalog.resolve(t.Driver)
+	if err == nil {
+		if full, err := s.settings.Apply(t.Settings.AsMap()); err == nil {
+			if ix, err := indexes(t, s, full); err == nil {
+				return ix
+			}
+		}
+	}
+	name, _, _ := parseRef(t.Driver)
+	ix, err := indexes(t, &spec{name: name}, nil)
+	if err != nil {
+		return nil
+	}
+	return ix
+}
+
+// freeAliases guards that the new aliases are nobody else's.
+func freeAliases(p *prepared, old map[storage.Table]map[string][]byte) []storage.Guard {
+	var g []storage.Guard
+	for key := range p.indexes[tableAliases] {
+		if _, mine := old[tableAliases][key]; !mine {
+			g = append(g, storage.Guard{Table: tableAliases, Key: key})
+		}
+	}
+	return g
+}
+
+// CreateTwin commits a twin's configuration. Errors: ErrInvalid with the path, ErrExists for the id or an alias.
+func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error) {
+	id, err := CanonicalID(t.GetId())
+	if err != nil {
+		return nil, err
+	}
+	if err := r.waitGone(ctx, id); err != nil {
+		return nil, err
+	}
+	t = proto.Clone(t).(*pb.Twin)
+	t.Id = id
+	now := timestamppb.Now()
+	t.CreateTime, t.UpdateTime = now, now
+	var made *pb.Twin
+	revision, err := r.change(ctx, func() (*storage.Txn, error) {
+		p, err := r.prepare(t, nil)
+		if err != nil {
+			return nil, err
+		}
+		made = p.twin
+		value, err := encode(p.twin)
+		if err != nil {
+			return nil, err
+		}
+		txn := &storage.Txn{Guards: append([]storage.Guard{{Table: tableTwins, Key: id}, {Table: tableGone, Key: slotIDKey(id)}}, p.guards...)}
+		txn.Guards = append(txn.Guards, freeAliases(p, nil)...)
+		txn.Writes = append(r.diff(nil, p.indexes), storage.Write{Table: tableTwins, Key: id, Value: value})
+		for key := range p.indexes[tableAliases] {
+			if _, ok, err := r.store.Get(tableInbox, key); err == nil && ok {
+				txn.Writes = append(txn.Writes, storage.Write{Table: tableInbox, Key: key})
+			}
+		}
+		return txn, nil
+	}, r.twinGuard(id, ErrExists))
+	if err != nil {
+		return nil, fmt.Errorf("create twin %s: %w", id, err)
+	}
+	made.Revision = revision
+	return r.present(made), nil
+}
+
+// twinGuard translates the guards that a caller can do something about.
+func (r *Registry) twinGuard(id string, own error) func(*storage.GuardError) error {
+	return func(g *storage.GuardError) error {
+		switch {
+		case g.Table == tableTwins && g.Key == id:
+			return own
+		case g.Table == tableAliases:
+			return fmt.Errorf("alias %s: %w", g.Key, ErrExists)
+		case g.Table == tableGone:
+			return fmt.Errorf("the former twin is being removed: %w", ErrExists)
+		}
+		return nil
+	}
+}
+
+// waitGone waits until what a former twin of the id left is removed, which its owner does within moments.
+func (r *Registry) waitGone(ctx context.Context, id string) error {
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		_, gone, err := r.store.Get(tableGone, slotIDKey(id))
+		if err != nil || !gone {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("create twin %s: the former twin is being removed: %w", id, ErrExists)
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// GetTwin gives a twin's configuration, secrets as "***"; its state comes from the Client.
+func (r *Registry) GetTwin(id string) (*pb.Twin, error) {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return nil, err
+	}
+	t, err := get(r.store, tableTwins, id, &pb.Twin{})
+	if err != nil {
+		return nil, err
+	}
+	return r.present(t), nil
+}
+
+// UpdateTwin replaces a twin's configuration. t.Revision is the one that the caller read, else ErrRevision. A secret
+// that reads "***" keeps its value.
+func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error) {
+	id, err := CanonicalID(t.GetId())
+	if err != nil {
+		return nil, err
+	}
+	if t.Revision == 0 {
+		return nil, invalid("/twin/revision", "the revision that was read is needed")
+	}
+	var made *pb.Twin
+	revision, err := r.change(ctx, func() (*storage.Txn, error) {
+		old, err := get(r.store, tableTwins, id, &pb.Twin{})
+		if err != nil {
+			return nil, err
+		}
+		if old.Revision != t.Revision {
+			return nil, ErrRevision
+		}
+		now := proto.Clone(t).(*pb.Twin)
+		now.Id, now.CreateTime, now.UpdateTime = id, old.CreateTime, timestamppb.Now()
+		p, err := r.prepare(now, old)
+		if err != nil {
+			return nil, err
+		}
+		made = p.twin
+		value, err := encode(p.twin)
+		if err != nil {
+			return nil, err
+		}
+		was := r.indexesOf(old)
+		return &storage.Txn{
+			Guards: append(append([]storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision}}, p.guards...), freeAliases(p, was)...),
+			Writes: append(r.diff(was, p.indexes), storage.Write{Table: tableTwins, Key: id, Value: value}),
+		}, nil
+	}, r.twinGuard(id, ErrRevision))
+	if err != nil {
+		return nil, fmt.Errorf("update twin %s: %w", id, err)
+	}
+	made.Revision = revision
+	return r.present(made), nil
+}
+
+// DeleteTwin deletes a twin; its owner then unloads the driver and removes state and timers. revision 0: whatever it
+// is now. A gateway that others name is in use.
+func (r *Registry) DeleteTwin(ctx context.Context, id string, revision uint64) error {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return err
+	}
+	_, err = r.change(ctx, func() (*storage.Txn, error) {
+		old, err := get(r.store, tableTwins, id, &pb.Twin{})
+		if err != nil {
+			return nil, err
+		}
+		if revision != 0 && old.Revision != revision {
+			return nil, ErrRevision
+		}
+		users, err := r.users("twin", id)
+		if err != nil {
+			return nil, err
+		}
+		if len(users) > 0 {
+			return nil, &InUseError{What: "twin " + id, Users: users}
+		}
+		return &storage.Txn{
+			Guards: []storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision}},
+			Writes: append(r.diff(r.indexesOf(old), nil), storage.Write{Table: tableTwins, Key: id},
+				storage.Write{Table: tableGone, Key: slotIDKey(id), Value: []byte{1}}),
+		}, nil
+	}, func(g *storage.GuardError) error {
+		if revision != 0 {
+			return ErrRevision
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("delete twin %s: %w", id, err)
+	}
+	return nil
+}

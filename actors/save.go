@@ -1,0 +1,280 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// save is what a twin has under way to the store: one transaction at a time, so that their order is the twin's.
+type save struct {
+	// samples and waiting belong to the next transaction; the others to the one that flies.
+	samples []storage.Sample
+	waiting []func(error)
+	flying  bool
+	sent    []storage.Sample
+	told    []func(error)
+	// wake is what the flying transaction makes the wake record.
+	wake  int64
+	patch bool
+	exact bool
+	// retryAt is when a transaction that the store had no room for is offered again, by nowMS.
+	retryAt int64
+	tries   uint8
+	// strays are due times of wake records that should not be.
+	strays []int64
+	// removed: the twin is deleted, and its state is gone.
+	removed bool
+}
+
+// saved is the result of a transaction.
+type saved struct {
+	err      error
+	revision uint64
+}
+
+func (t *twin) saves() *save {
+	if t.save == nil {
+		t.save = &save{}
+	}
+	return t.save
+}
+
+func (s *save) idle() bool { return !s.flying && len(s.samples) == 0 && len(s.waiting) == 0 }
+
+// saving says whether a transaction is under way or asked for.
+func (t *twin) saving() bool { return t.save != nil && (t.save.flying || len(t.save.waiting) > 0) }
+
+// whenSaved has done called when all that the twin knows now is committed, or with the reason why it never will be.
+func (t *twin) whenSaved(done func(error)) {
+	s := t.saves()
+	s.waiting = append(s.waiting, done)
+}
+
+func (s *save) fail(err error) {
+	told, waiting := s.told, s.waiting
+	s.told, s.waiting, s.sent, s.samples = nil, nil, nil, nil
+	for _, done := range append(told, waiting...) {
+		done(err)
+	}
+}
+
+func (t *twin) retryAt() int64 {
+	if t.save == nil {
+		return 0
+	}
+	return t.save.retryAt
+}
+
+// nextCheckpoint is when the twin has to be checkpointed, by nowMS; 0: not because of time.
+func (t *twin) nextCheckpoint(int64) int64 {
+	if t.save != nil {
+		if t.save.flying {
+			return 0
+		}
+		if len(t.save.waiting) > 0 && t.save.retryAt > 0 {
+			return t.save.retryAt
+		}
+	}
+	if !t.dirty {
+		return 0
+	}
+	return max(t.dirtyAt+t.e.interval.get(), t.retryAt())
+}
+
+// checkpoint commits what the twin knows, where somebody waits for it, where it has waited for long enough, or where
+// the twin is about to leave memory.
+func (t *twin) checkpoint(now int64) {
+	if t.save != nil && (t.save.flying || now < t.save.retryAt) {
+		return
+	}
+	exact := false
+	switch {
+	case t.save != nil && len(t.save.waiting) > 0:
+	case t.dirty && now >= t.dirtyAt+t.e.interval.get():
+	case t.mode == modeLeaving && t.work.empty() || t.mode == modeLive && t.passive(now):
+		if t.wakeWrong(true) {
+			t.wakeExact = true
+		}
+		if !t.dirty && !t.touched && !t.wakeExact {
+			return
+		}
+		exact = true
+	case t.mode == modeLeaving && t.wakeExact && t.work.empty():
+		exact = true
+	default:
+		return
+	}
+	t.commit(exact)
+}
+
+// commit sends the state to the store.
+func (t *twin) commit(exact bool) {
+	s := t.saves()
+	oldWake := t.st.Wake
+	txn := &storage.Txn{
+		Guards: []storage.Guard{{Table: storage.Table(t.own.Table), Key: t.own.Key, Equal: t.own.Value}},
+		Writes: make([]storage.Write, 1, 4),
+	}
+	if t.wakeWrong(exact) {
+		t.st.Wake = t.wake()
+		if oldWake != 0 {
+			txn.Writes = append(txn.Writes, storage.Write{Table: tableWakes, Key: wakeKey(t.en.id, oldWake), Quiet: true})
+		}
+		if t.st.Wake != 0 {
+			txn.Writes = append(txn.Writes, storage.Write{Table: tableWakes, Key: wakeKey(t.en.id, t.st.Wake), Value: []byte{1}, Quiet: true})
+		}
+	}
+	for _, due := range s.strays {
+		txn.Writes = append(txn.Writes, storage.Write{Table: tableWakes, Key: wakeKey(t.en.id, due), Quiet: true})
+	}
+	if t.patchDirty {
+		txn.Writes = append(txn.Writes, storage.Write{Table: tableModels, Key: t.en.id, Value: t.patch, Quiet: true})
+	}
+	txn.Writes[0] = storage.Write{Table: tableStates, Key: t.en.id, Value: t.st.Append(make([]byte, 0, 512)), Quiet: true}
+	if len(s.samples) > 0 {
+		title := ""
+		if t.spec != nil {
+			title = t.modelName()
+		}
+		txn.Samples = []storage.TwinSamples{{Project: ProjectOf(t.en.id), Twin: t.en.id, Model: title, Samples: s.samples}}
+	}
+	if !t.submit(txn) {
+		t.st.Wake = oldWake
+		return
+	}
+	s.strays = nil
+	s.sent, s.samples = s.samples, nil
+	s.told, s.waiting = s.waiting, nil
+	s.wake, s.patch, s.exact = oldWake, t.patchDirty, exact
+	t.dirty, t.touched, t.patchDirty = false, false, false
+	if exact {
+		t.wakeExact = false
+	}
+}
+
+// modelName is the label of the twin's samples.
+func (t *twin) modelName() string {
+	if t.spec.model.Title != "" {
+		return t.spec.model.Title
+	}
+	return t.spec.name
+}
+
+// submit offers a transaction to the store. Where there is no room now it is offered again later.
+func (t *twin) submit(txn *storage.Txn) bool {
+	s := t.saves()
+	en := t.en
+	en.tokens.Add(1)
+	err := t.e.store.Submit(txn, func(r storage.Result) { en.send(&saved{r.Err, r.Revision}) })
+	if err == nil {
+		s.flying, s.tries, s.retryAt = true, 0, 0
+		t.e.stats.checkpoints.Add(1)
+		return true
+	}
+	en.tokens.Add(-1)
+	if !errors.Is(err, storage.ErrBusy) {
+		t.unsaved(err)
+		return false
+	}
+	t.e.interval.busy()
+	t.e.stats.drop(dropBusy)
+	t.later()
+	return false
+}
+
+// later has the transaction tried again, after a wait that doubles from 10 to 640 ms.
+func (t *twin) later() {
+	s := t.saves()
+	s.retryAt = t.e.nowMS() + 10<<min(s.tries, 6)
+	s.tries++
+}
+
+// unsaved: the store does not take the transaction, now or ever.
+func (t *twin) unsaved(err error) {
+	err = fmt.Errorf("twin %s: checkpoint: %w", t.en.id, err)
+	if errors.Is(err, storage.ErrClosed) {
+		t.die(err)
+		return
+	}
+	t.e.log.Error("checkpoint refused", "twin", t.en.id, "err", err)
+	t.e.stats.drop(dropCheckpoint)
+	s := t.saves()
+	s.fail(err)
+	t.later()
+}
+
+func (m *saved) run(t *twin) {
+	s := t.save
+	if s == nil || !s.flying {
+		return
+	}
+	s.flying = false
+	if t.mode == modeDead {
+		return
+	}
+	switch {
+	case m.err == nil:
+		s.tries, s.retryAt = 0, 0
+		if s.exact && t.st.Wake != 0 {
+			t.e.waker.note(t.en.slot, t.st.Wake)
+		}
+		told := s.told
+		s.told, s.sent = nil, nil
+		if t.mode == modeDeleting && s.removed {
+			t.gone()
+		}
+		for _, done := range told {
+			done(nil)
+		}
+		return
+	case errors.Is(m.err, storage.ErrGuard):
+		// The slot is somebody else's: nothing of this had an effect, and nothing more will.
+		t.e.stats.drop(dropGuard)
+		t.e.log.Warn("twin has another owner", "twin", t.en.id, "err", m.err)
+		t.die(fmt.Errorf("twin %s: checkpoint: %w", t.en.id, m.err))
+		return
+	}
+	// It did not apply, or may have: the whole state is written again, which is the same thing twice.
+	s.samples = append(s.sent, s.samples...)
+	s.waiting = append(s.told, s.waiting...)
+	s.sent, s.told = nil, nil
+	s.removed = false
+	t.st.Wake = s.wake // a record too many is found when it is due
+	t.patchDirty = t.patchDirty || s.patch
+	t.wakeExact = t.wakeExact || s.exact
+	t.soil()
+	if errors.Is(m.err, storage.ErrUnknown) || errors.Is(m.err, storage.ErrBusy) {
+		t.later()
+		return
+	}
+	t.unsaved(m.err)
+}
+
+// commitRemoval removes the twin's state, timers and tombstone.
+func (t *twin) commitRemoval() {
+	del := func(table storage.Table, key string) storage.Write {
+		return storage.Write{Table: table, Key: key, Quiet: table != tableGone}
+	}
+	txn := &storage.Txn{
+		Guards: []storage.Guard{{Table: storage.Table(t.own.Table), Key: t.own.Key, Equal: t.own.Value}},
+		Writes: []storage.Write{del(tableStates, t.en.id), del(tableModels, t.en.id), del(tableGone, slotIDKey(t.en.id))},
+	}
+	if t.st.Wake != 0 {
+		txn.Writes = append(txn.Writes, del(tableWakes, wakeKey(t.en.id, t.st.Wake)))
+	}
+	if t.submit(txn) {
+		t.save.removed = true
+		t.dirty, t.touched, t.wakeExact = false, false, false
+	}
+}
+
+// gone is the end of a deleted twin.
+func (t *twin) gone() {
+	t.e.hub.deleted(t)
+	t.uncount()
+	t.st.Connection = uint8(pb.Connection_CONNECTION_UNSPECIFIED)
+	t.release()
+}

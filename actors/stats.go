@@ -1,0 +1,203 @@
+package actors
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/polluxhq/pollux/cluster"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// Reasons for what was refused or dropped.
+type dropReason int
+
+const (
+	dropShardFull dropReason = iota
+	dropTwinFull
+	dropQueueFull
+	dropLease
+	dropGuard
+	dropBusy
+	dropPanic
+	dropTrap
+	dropTimeout
+	dropRefused
+	dropFault
+	dropInvalid
+	dropSamples
+	dropLog
+	dropCheckpoint
+	dropNoTwin
+	dropBacklog
+	dropWatcher
+	dropTraceLimit
+	dropInbox
+	drops
+)
+
+var dropNames = [drops]string{"shard_full", "twin_full", "queue_full", "no_lease", "stale_owner", "store_busy", "twin_panic",
+	"driver_trap", "driver_timeout", "driver_refused", "driver_faulty", "invalid", "samples", "log_lines", "checkpoint_refused",
+	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox"}
+
+// Stats of an engine. Counters count since its start.
+type Stats struct {
+	// Active twins are in memory; Connected and Faulty count passive ones, too. Queued commands wait or run.
+	Active, Connected, Faulty, Queued int64
+	// CheckpointInterval is the present interval of written-behind values.
+	CheckpointInterval time.Duration
+	Watchers, Traces   int
+	// Commands by outcome: done, rejected, timed_out, unknown, queued.
+	Commands map[string]uint64
+	// Dropped or refused, by reason.
+	Dropped map[string]uint64
+	// DriverCalls made, and how long they took in all.
+	DriverCalls   uint64
+	DriverTime    time.Duration
+	Checkpoints   uint64
+	Events        uint64
+	LogLines      uint64
+	ActiveDrivers int
+}
+
+type counters struct {
+	active, queued                        atomic.Int64
+	connected, faulty                     atomic.Int64
+	checkpoints, events, logLines, nCalls atomic.Uint64
+	callTime                              atomic.Int64
+	dropped                               [drops]atomic.Uint64
+	outcomes                              [6]atomic.Uint64
+	callSeconds                           *metrics.Histogram
+	// bySlot is what the twins of a slot, active or not, contribute to connected and faulty.
+	bySlot [cluster.SlotCount]struct{ connected, faulty atomic.Int32 }
+}
+
+func (c *counters) drop(r dropReason) { c.dropped[r].Add(1) }
+func (c *counters) event()            { c.events.Add(1) }
+
+func (c *counters) outcome(o pb.Outcome) {
+	if o >= 0 && int(o) < len(c.outcomes) {
+		c.outcomes[o].Add(1)
+	}
+}
+
+func (c *counters) called(took time.Duration) {
+	c.nCalls.Add(1)
+	c.callTime.Add(int64(took))
+	if c.callSeconds != nil {
+		c.callSeconds.Update(took.Seconds())
+	}
+}
+
+// forgetSlot takes back what a slot's twins contributed: they count where they live now.
+func (c *counters) forgetSlot(s cluster.Slot) {
+	c.connected.Add(-int64(c.bySlot[s].connected.Swap(0)))
+	c.faulty.Add(-int64(c.bySlot[s].faulty.Swap(0)))
+}
+
+var outcomeNames = [6]string{"", "done", "rejected", "timed_out", "unknown", "queued"}
+
+func (c *counters) register(e *Engine, set *metrics.Set) {
+	gauge := func(name string, f func() float64) { set.GetOrCreateGauge(name, f) }
+	gauge("pollux_actors_active", func() float64 { return float64(c.active.Load()) })
+	gauge("pollux_twins_connected", func() float64 { return float64(c.connected.Load()) })
+	gauge("pollux_twins_faulty", func() float64 { return float64(c.faulty.Load()) })
+	gauge("pollux_commands_queued", func() float64 { return float64(c.queued.Load()) })
+	gauge("pollux_checkpoint_interval_seconds", func() float64 { return float64(e.interval.get()) / 1000 })
+	gauge("pollux_checkpoints_total", func() float64 { return float64(c.checkpoints.Load()) })
+	gauge("pollux_twin_events_total", func() float64 { return float64(c.events.Load()) })
+	gauge("pollux_watchers", func() float64 { return float64(e.hub.watchers()) })
+	for i, name := range dropNames {
+		gauge(fmt.Sprintf("pollux_actors_dropped_total{reason=%q}", name), func() float64 { return float64(c.dropped[i].Load()) })
+	}
+	for i, name := range outcomeNames[1:] {
+		gauge(fmt.Sprintf("pollux_commands_total{outcome=%q}", name), func() float64 { return float64(c.outcomes[i+1].Load()) })
+	}
+	c.callSeconds = set.GetOrCreateHistogram("pollux_driver_call_seconds")
+}
+
+// Stats gives the present figures. It does not block.
+func (e *Engine) Stats() Stats {
+	c := &e.stats
+	s := Stats{
+		Active: c.active.Load(), Connected: c.connected.Load(), Faulty: c.faulty.Load(), Queued: c.queued.Load(),
+		CheckpointInterval: time.Duration(e.interval.get()) * time.Millisecond,
+		Watchers:           e.hub.watchers(), Traces: int(e.tracers.count.Load()),
+		Commands: map[string]uint64{}, Dropped: map[string]uint64{},
+		DriverCalls: c.nCalls.Load(), DriverTime: time.Duration(c.callTime.Load()),
+		Checkpoints: c.checkpoints.Load(), Events: c.events.Load(), LogLines: c.logLines.Load(),
+		ActiveDrivers: e.runners.count(),
+	}
+	for i, name := range outcomeNames[1:] {
+		s.Commands[name] = c.outcomes[i+1].Load()
+	}
+	for i, name := range dropNames {
+		s.Dropped[name] = c.dropped[i].Load()
+	}
+	return s
+}
+
+const (
+	countedConnected = 1 << iota
+	countedFaulty
+)
+
+// count brings what this twin contributes to the counts up to date.
+func (t *twin) count() { t.contribute(t.contribution()) }
+
+func (t *twin) contribution() (now uint8) {
+	if pb.Connection(t.st.Connection) == pb.Connection_CONNECTION_CONNECTED {
+		now |= countedConnected
+	}
+	if t.st.Fault != "" {
+		now |= countedFaulty
+	}
+	return now
+}
+
+func (t *twin) contribute(now uint8) {
+	slot := &t.e.stats.bySlot[t.en.slot]
+	if d := int32(now&countedConnected) - int32(t.counted&countedConnected); d != 0 {
+		slot.connected.Add(d)
+		t.e.stats.connected.Add(int64(d))
+	}
+	if d := int32(now&countedFaulty)/countedFaulty - int32(t.counted&countedFaulty)/countedFaulty; d != 0 {
+		slot.faulty.Add(d)
+		t.e.stats.faulty.Add(int64(d))
+	}
+	t.counted = now
+}
+
+// uncount takes back what the twin contributed, when it is deleted. Where its slot was lost, that was done already.
+func (t *twin) uncount() {
+	if t.own != nil && t.e.owned[t.en.slot].Load() == t.own {
+		t.contribute(0)
+	}
+}
+
+// interval is how long values that were written behind may wait for their checkpoint: it grows while the store has no
+// room, and shrinks again when it has.
+type interval struct {
+	ms        atomic.Int64
+	busySince atomic.Bool
+	low, high int64
+}
+
+func (i *interval) init(low, high time.Duration) {
+	i.low, i.high = low.Milliseconds(), high.Milliseconds()
+	i.ms.Store(i.low)
+}
+
+func (i *interval) get() int64 { return i.ms.Load() }
+func (i *interval) busy()      { i.busySince.Store(true) }
+
+// relax is called once a second.
+func (i *interval) relax() {
+	ms := i.ms.Load()
+	if i.busySince.Swap(false) {
+		i.ms.Store(min(ms*3/2, i.high))
+	} else {
+		i.ms.Store(max(ms*9/10, i.low))
+	}
+}

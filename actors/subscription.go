@@ -1,0 +1,365 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// ErrSlow: a watcher fell so far behind that even what it missed cannot be told.
+var ErrSlow = errors.New("watcher too slow")
+
+const (
+	heartbeat = 10 * time.Second
+	// maxGaps bounds the twins of which a watcher has missed something.
+	maxGaps = 65_536
+)
+
+type pushKind uint8
+
+const (
+	pushChange pushKind = iota
+	pushWhole
+)
+
+// Subscription is a watcher: the first value of each twin that matches, then its changes, in order per twin. Where the
+// reader is slow its twins' changes are dropped and counted, and the whole state follows when there is room again.
+type Subscription struct {
+	e        *Engine
+	req      *pb.WatchTwinsRequest
+	filter   *pb.TwinFilter
+	ids      map[string]bool
+	props    map[string]bool
+	projects func(string) bool
+	closed   atomic.Bool
+	stop     chan struct{}
+
+	mu     sync.Mutex
+	queue  []*pb.WatchTwinsResponse // a ring
+	head   int
+	n      int
+	gaps   map[string]*gap
+	err    error
+	notify chan struct{} // something is in the queue
+	space  chan struct{} // the queue is at most half full
+	beat   time.Time
+}
+
+// gap says what a reader missed of a twin.
+type gap struct {
+	missed uint64
+	asked  bool // the whole state is on its way
+}
+
+func newSubscription(e *Engine, req *pb.WatchTwinsRequest, projects func(string) bool) (*Subscription, error) {
+	s := &Subscription{e: e, req: req, filter: req.Filter, projects: projects, stop: make(chan struct{}),
+		gaps: map[string]*gap{}, notify: make(chan struct{}, 1), space: make(chan struct{}, 1)}
+	if s.filter == nil {
+		s.filter = &pb.TwinFilter{}
+	}
+	if len(s.filter.Ids) > 0 {
+		s.ids = map[string]bool{}
+		for _, id := range s.filter.Ids {
+			full, err := CanonicalID(id)
+			if err != nil {
+				return nil, err
+			}
+			s.ids[full] = true
+		}
+	}
+	if len(req.Properties) > 0 {
+		s.props = map[string]bool{}
+		for _, p := range req.Properties {
+			s.props[p] = true
+		}
+	}
+	return s, nil
+}
+
+// matches says whether the twin's configuration is one that the watcher wants.
+func (s *Subscription) matches(t *pb.Twin, e *Engine) bool {
+	if s.projects != nil && !s.projects(ProjectOf(t.Id)) || s.ids != nil && !s.ids[t.Id] {
+		return false
+	}
+	return matchFilter(s.filter, t, e.catalog)
+}
+
+// matchFilter looks at what a twin's configuration says; ids and live state are looked at elsewhere.
+func matchFilter(f *pb.TwinFilter, t *pb.Twin, c *catalog) bool {
+	switch {
+	case f == nil:
+		return true
+	case f.Project != "" && ProjectOf(t.Id) != f.Project,
+		f.Zone != "" && t.Zone != f.Zone,
+		f.Text != "" && !containsFold(t.Id, f.Text):
+		return false
+	}
+	if name, _, _ := strings.Cut(t.Driver, "@"); f.Driver != "" && name != f.Driver {
+		return false
+	}
+	for k, v := range f.Labels {
+		if got, ok := t.Labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	if f.Model != "" {
+		spec, err := c.resolve(t.Driver)
+		return err == nil && spec.model.Title == f.Model
+	}
+	return true
+}
+
+// wants looks at live state.
+func (s *Subscription) wants(c pb.Connection, faulty bool) bool {
+	return (s.filter.Connection == 0 || s.filter.Connection == c) && (!s.filter.Faulty || faulty)
+}
+
+// narrow leaves out the properties that the watcher does not want. Messages are shared between watchers.
+func (s *Subscription) narrow(all *pb.WatchTwinsResponse, d *pb.StateDelta) *pb.WatchTwinsResponse {
+	if s.props == nil {
+		return all
+	}
+	mine := &pb.StateDelta{Properties: pick(d.Properties, s.props), Desired: pick(d.Desired, s.props), Status: d.Status,
+		Revision: d.Revision, Queued: d.Queued}
+	if len(mine.Properties) == 0 && len(mine.Desired) == 0 && mine.Status == nil {
+		return nil
+	}
+	return &pb.WatchTwinsResponse{Id: all.Id, Change: &pb.WatchTwinsResponse_Delta{Delta: mine}}
+}
+
+func pick[V any](from map[string]V, names map[string]bool) map[string]V {
+	var out map[string]V
+	for k, v := range from {
+		if names[k] {
+			if out == nil {
+				out = map[string]V{}
+			}
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// whole pushes a whole state.
+func (s *Subscription) whole(id string, st *pb.TwinState) {
+	if !s.wants(st.GetStatus().GetConnection(), st.GetStatus().GetFault() != "") {
+		return
+	}
+	if s.props != nil {
+		st = &pb.TwinState{Properties: pick(st.Properties, s.props), Desired: pick(st.Desired, s.props), Status: st.Status,
+			Revision: st.Revision, Queued: st.Queued}
+	}
+	s.push(id, &pb.WatchTwinsResponse{Id: id, Change: &pb.WatchTwinsResponse_State{State: st}}, pushWhole)
+}
+
+// push queues a message, or notes that it was missed. It does not block.
+func (s *Subscription) push(id string, m *pb.WatchTwinsResponse, kind pushKind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return
+	}
+	g := s.gaps[id]
+	if g != nil && kind == pushChange {
+		g.missed++
+		s.e.stats.drop(dropWatcher)
+		return
+	}
+	if s.n >= s.e.o.WatchQueue {
+		s.e.stats.drop(dropWatcher)
+		if g == nil {
+			if len(s.gaps) >= maxGaps {
+				s.fail(ErrSlow)
+				return
+			}
+			g = &gap{}
+			s.gaps[id] = g
+		}
+		g.missed++
+		g.asked = false
+		return
+	}
+	if g != nil {
+		delete(s.gaps, id)
+		m = &pb.WatchTwinsResponse{Id: m.Id, Change: m.Change, Missed: g.missed}
+	}
+	s.put(m)
+}
+
+func (s *Subscription) put(m *pb.WatchTwinsResponse) {
+	if s.n == len(s.queue) {
+		bigger := make([]*pb.WatchTwinsResponse, max(16, 2*len(s.queue)))
+		for i := range s.n {
+			bigger[i] = s.queue[(s.head+i)%len(s.queue)]
+		}
+		s.queue, s.head = bigger, 0
+	}
+	s.queue[(s.head+s.n)%len(s.queue)] = m
+	s.n++
+	signal(s.notify)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// lacks says whether the watcher waits for a twin's whole state.
+func (s *Subscription) lacks(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gaps[id] != nil
+}
+
+// take gives the next message, or nil, and has the gaps filled once there is room.
+func (s *Subscription) take() (*pb.WatchTwinsResponse, error) {
+	s.mu.Lock()
+	var m *pb.WatchTwinsResponse
+	if s.n > 0 {
+		m = s.queue[s.head]
+		s.queue[s.head] = nil
+		s.head = (s.head + 1) % len(s.queue)
+		s.n--
+	}
+	var repair []string
+	if half := s.e.o.WatchQueue / 2; s.n <= half {
+		signal(s.space)
+		for id, g := range s.gaps {
+			if len(repair) > half/2 {
+				break
+			}
+			if !g.asked {
+				g.asked = true
+				repair = append(repair, id)
+			}
+		}
+	}
+	err := s.err
+	s.mu.Unlock()
+	for _, id := range repair {
+		s.e.hub.first(s, id, nil)
+	}
+	if m != nil {
+		err = nil
+	}
+	return m, err
+}
+
+// Next waits for the next message: a heartbeat when the watch stands and each 10 s, a twin's whole state, or a change.
+// Messages are shared between watchers and must not be changed. One goroutine at a time may call it.
+func (s *Subscription) Next(ctx context.Context) (*pb.WatchTwinsResponse, error) {
+	for {
+		if s.beat.IsZero() {
+			s.beat = time.Now()
+			return beatMessage, nil
+		}
+		m, err := s.take()
+		if m != nil || err != nil {
+			return m, err
+		}
+		wait := time.NewTimer(time.Until(s.beat.Add(heartbeat)))
+		select {
+		case <-s.notify:
+		case <-wait.C:
+			s.beat = time.Now()
+			return beatMessage, nil
+		case <-ctx.Done():
+			wait.Stop()
+			return nil, ctx.Err()
+		case <-s.stop:
+			wait.Stop()
+			if m, err := s.take(); m != nil || err != nil {
+				return m, err
+			}
+			return nil, ErrClosed
+		}
+		wait.Stop()
+	}
+}
+
+var beatMessage = &pb.WatchTwinsResponse{Change: &pb.WatchTwinsResponse_Heartbeat{Heartbeat: true}}
+
+// Close ends the watch. It may be called more than once.
+func (s *Subscription) Close() { s.end(ErrClosed) }
+
+func (s *Subscription) end(err error) {
+	s.mu.Lock()
+	s.fail(err)
+	s.mu.Unlock()
+}
+
+// fail ends the watch; its caller holds the lock.
+func (s *Subscription) fail(err error) {
+	if s.closed.Swap(true) {
+		return
+	}
+	s.err = err
+	close(s.stop)
+	s.e.goFunc(func() { s.e.hub.remove(s) }) // the hub's lock is never taken under this one
+}
+
+func (s *Subscription) ended() bool { return s.closed.Load() }
+
+// snapshot has the watcher given the state of each twin that matches. It goes as fast as the reader does.
+func (s *Subscription) snapshot() {
+	room := make(chan struct{}, 256)
+	for id := range s.ids {
+		if !s.ask(id, room) {
+			return
+		}
+	}
+	if s.ids != nil {
+		return
+	}
+	prefix, after := "", ""
+	if s.filter.Project != "" {
+		prefix = s.filter.Project + "/"
+	}
+	for {
+		page, last, err := s.e.registry.page(prefix, after, 500, func(t *pb.Twin) bool { return s.matches(t, s.e) })
+		if err != nil {
+			s.end(err)
+			return
+		}
+		for _, t := range page {
+			if !s.ask(t.Id, room) {
+				return
+			}
+		}
+		if last == "" {
+			return
+		}
+		after = last
+	}
+}
+
+// ask has one twin's state pushed, once the queue has room.
+func (s *Subscription) ask(id string, room chan struct{}) bool {
+	for {
+		s.mu.Lock()
+		full := s.n > s.e.o.WatchQueue/2
+		s.mu.Unlock()
+		if !full {
+			break
+		}
+		select {
+		case <-s.space:
+		case <-s.stop:
+			return false
+		}
+	}
+	select {
+	case room <- struct{}{}:
+	case <-s.stop:
+		return false
+	}
+	s.e.hub.first(s, id, func() { <-room })
+	return true
+}

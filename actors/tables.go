@@ -1,0 +1,93 @@
+package actors
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// Tables of this package. Values of the first group are protobuf messages of the API.
+const (
+	tableTwins   storage.Table = "twin"   // id → pb.Twin
+	tableDrivers storage.Table = "driver" // name/version → pb.Driver
+	tableZones   storage.Table = "zone"   // id → pb.Zone
+	tableSystems storage.Table = "system" // id → pb.System
+	tableInbox   storage.Table = "inbox"  // project/network/key/value → pb.InboxEntry
+
+	tableAliases storage.Table = "alias" // project/network/key/value → twin's id
+	// tableUses: "kind what user" (separated by zero bytes) says that user needs what.
+	tableUses storage.Table = "use"
+	// tableHolds: "kind what" exists while somebody finds out whether what may be deleted; no new use may begin.
+	tableHolds storage.Table = "hold"
+	// tableStart: slot, id of each twin that is activated when its slot is gained.
+	tableStart storage.Table = "start"
+	// tableGone: slot, id of each deleted twin whose state its owner has not removed yet.
+	tableGone storage.Table = "gone"
+	// tableTopics: filter, zero, id for each MQTT filter that a twin is bound to.
+	tableTopics storage.Table = "topic"
+	// tableShapes: which places of a filter are wildcards, for each form that was ever used.
+	tableShapes storage.Table = "shape"
+
+	tableStates storage.Table = "state" // id → state.Record
+	tableModels storage.Table = "model" // id → the twin's model patch
+	// tableWakes: slot, due time, id for each twin with a timer: at most one per twin.
+	tableWakes storage.Table = "wake"
+)
+
+var (
+	idPattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}/[a-z0-9][a-z0-9._-]{0,127}$`)
+	namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+)
+
+// CanonicalID completes a bare name by the project `default` and checks the form.
+func CanonicalID(id string) (string, error) {
+	if !strings.Contains(id, "/") {
+		id = "default/" + id
+	}
+	if !idPattern.MatchString(id) {
+		return "", invalid("/id", "%q is not `project/name` of a-z, 0-9, '.', '_', '-'", id)
+	}
+	return id, nil
+}
+
+// ProjectOf gives the project of an id.
+func ProjectOf(id string) string {
+	project, _, _ := strings.Cut(id, "/")
+	return project
+}
+
+func slotKey(s cluster.Slot) string { return fmt.Sprintf("%04x/", uint16(s)) }
+func slotIDKey(id string) string    { return slotKey(cluster.SlotOf(id)) + id }
+func wakeKey(id string, due int64) string {
+	return fmt.Sprintf("%04x/%013x/%s", cluster.SlotOf(id), due, id)
+}
+func useKey(kind, what, user string) string { return kind + "\x00" + what + "\x00" + user }
+func usePrefix(kind, what string) string    { return kind + "\x00" + what + "\x00" }
+func holdKey(kind, what string) string      { return kind + "\x00" + what }
+func topicKey(filter, id string) string     { return filter + "\x00" + id }
+func driverKey(name, version string) string { return name + "/" + version }
+func aliasKey(project, n, k, v string) string {
+	return project + "/" + escape(n) + "/" + escape(k) + "/" + escape(v)
+}
+
+// escape keeps the parts of a key apart.
+func escape(s string) string {
+	return strings.NewReplacer("%", "%25", "/", "%2F", "\x00", "%00").Replace(s)
+}
+
+// parseWake takes a key of the wake table apart.
+func parseWake(key string) (due int64, id string, ok bool) {
+	if len(key) < 20 || key[4] != '/' || key[18] != '/' {
+		return 0, "", false
+	}
+	if _, err := fmt.Sscanf(key[5:18], "%x", &due); err != nil {
+		return 0, "", false
+	}
+	return due, key[19:], true
+}
+
+// parseSlotID gives the id of a key of the start and gone tables.
+func parseSlotID(key string) string { return key[len("0000/"):] }

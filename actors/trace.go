@@ -1,0 +1,139 @@
+package actors
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/polluxhq/pollux/actors/state"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+const (
+	secretMask = "***"
+	// traceQueue bounds the chunks that wait for one reader; maxTraceChunk a chunk.
+	traceQueue    = 1024
+	maxTraceChunk = 64 << 10
+	// maxTraces bounds the readers on a node.
+	maxTraces = 256
+)
+
+// tracers are those who watch the bytes of twins. While nobody does, a chunk costs one atomic load.
+type tracers struct {
+	count atomic.Int32
+	mu    sync.RWMutex
+	byID  map[string][]*TraceStream
+	masks map[string][][]byte // by twin: its secrets
+}
+
+func newTracers() *tracers {
+	return &tracers{byID: map[string][]*TraceStream{}, masks: map[string][][]byte{}}
+}
+
+// secrets tells what of a twin must not be shown.
+func (r *tracers) secrets(id string, texts []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.masks, id)
+	if len(texts) == 0 {
+		return
+	}
+	masks := make([][]byte, len(texts))
+	for i, s := range texts {
+		masks[i] = []byte(s)
+	}
+	r.masks[id] = masks
+}
+
+func (r *tracers) sent(id, topic string, data []byte) {
+	r.trace(id, pb.TraceTwinResponse_DIRECTION_SENT, topic, data)
+}
+
+func (r *tracers) received(id, topic string, data []byte) {
+	r.trace(id, pb.TraceTwinResponse_DIRECTION_RECEIVED, topic, data)
+}
+
+// trace gives a chunk to those who watch. data is copied.
+func (r *tracers) trace(id string, d pb.TraceTwinResponse_Direction, topic string, data []byte) {
+	if r.count.Load() == 0 {
+		return
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	streams := r.byID[id]
+	if len(streams) == 0 {
+		return
+	}
+	m := &pb.TraceTwinResponse{Time: state.Timestamp(stamp()), Direction: d, Topic: topic}
+	m.Data = bytes.Clone(data[:min(len(data), maxTraceChunk)])
+	for _, secret := range r.masks[id] {
+		m.Data = bytes.ReplaceAll(m.Data, secret, []byte(secretMask))
+	}
+	for _, s := range streams {
+		s.push(m)
+	}
+}
+
+func (r *tracers) add(id string) (*TraceStream, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.count.Load() >= maxTraces {
+		return nil, false
+	}
+	s := &TraceStream{r: r, id: id, queue: make(chan *pb.TraceTwinResponse, traceQueue), done: make(chan struct{})}
+	r.byID[id] = append(r.byID[id], s)
+	r.count.Add(1)
+	return s, true
+}
+
+// TraceStream gives every byte that a twin's transport sends and receives, secrets masked. A slow reader misses some,
+// and is told how many.
+type TraceStream struct {
+	r      *tracers
+	id     string
+	queue  chan *pb.TraceTwinResponse
+	missed atomic.Uint64
+	done   chan struct{}
+	once   sync.Once
+}
+
+func (s *TraceStream) push(m *pb.TraceTwinResponse) {
+	select {
+	case s.queue <- m:
+	default:
+		s.missed.Add(1)
+	}
+}
+
+// Next waits for the next chunk. The message is the caller's.
+func (s *TraceStream) Next(ctx context.Context) (*pb.TraceTwinResponse, error) {
+	select {
+	case m := <-s.queue:
+		// Other readers share the message.
+		return &pb.TraceTwinResponse{Time: m.Time, Direction: m.Direction, Data: m.Data, Topic: m.Topic, Missed: s.missed.Swap(0)}, nil
+	case <-s.done:
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Close ends the trace.
+func (s *TraceStream) Close() {
+	s.once.Do(func() {
+		close(s.done)
+		s.r.mu.Lock()
+		defer s.r.mu.Unlock()
+		kept := s.r.byID[s.id][:0:0]
+		for _, o := range s.r.byID[s.id] {
+			if o != s {
+				kept = append(kept, o)
+			}
+		}
+		if s.r.byID[s.id] = kept; len(kept) == 0 {
+			delete(s.r.byID, s.id)
+		}
+		s.r.count.Add(-1)
+	})
+}

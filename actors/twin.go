@@ -1,0 +1,366 @@
+package actors
+
+import (
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/polluxhq/pollux/actors/model"
+	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// mode of a twin.
+type mode uint8
+
+const (
+	modeNew mode = iota
+	// modeLive: it has its configuration and state.
+	modeLive
+	// modeAbsent: there is no twin of that id; it says so and goes.
+	modeAbsent
+	// modeDeleting: its configuration is gone; the driver is unloaded and the state removed.
+	modeDeleting
+	// modeLeaving: its slot is released; it finishes, checkpoints and goes.
+	modeLeaving
+	// modeDead: its slot is somebody else's, or it crashed; it has no effect any more, and goes.
+	modeDead
+)
+
+// twin is the actor of one device. Fields belong to its turns; what is rarely there hangs off pointers, because there
+// are many twins.
+type twin struct {
+	e    *Engine
+	en   *entry
+	own  *cluster.Ownership
+	st   state.Record
+	cfg  *config
+	spec *spec
+	run  *runner
+	// model is the driver's, or as patched by describe.
+	model *model.Model
+	patch []byte
+
+	mode  mode
+	ready bool // the runner is loaded
+	// loaded: the driver has had its load event in this life.
+	loaded bool
+	// counted is what this twin contributes to the counts of connected and faulty twins.
+	counted uint8
+	dirty   bool
+	// touched: something changed that is worth a checkpoint only before the twin leaves memory.
+	touched    bool
+	patchDirty bool
+	wakeExact  bool // the wake record must be right at the next checkpoint, not only early enough
+	failures   uint8
+
+	work     *work
+	save     *save
+	link     *link
+	logs     *logRing
+	watchers []*Subscription
+	// dirtyAt is since when written-behind values wait.
+	dirtyAt int64
+	// backoff is until when the driver is left alone after a fault.
+	backoff   int64
+	faultFrom drivers.Event
+}
+
+type (
+	activate struct{ en *entry }
+	// tock: something that the twin asked the wheel for is due.
+	tock struct{}
+	// nudge only activates.
+	nudge struct{}
+	// leave: the slot is released or lost.
+	leave struct{ lost bool }
+)
+
+// Receive is the actor's turn.
+func (t *twin) Receive(c actor.Context) {
+	m, ok := c.Message().(turn)
+	if !ok {
+		if _, stopped := c.Message().(*actor.Stopped); stopped && t.e != nil {
+			t.e.stats.active.Add(-1)
+			t.release()
+		}
+		return
+	}
+	if a, first := m.(*activate); first {
+		t.en, t.e = a.en, a.en.shard.e
+	}
+	t.turn(m)
+	t.en.tokens.Add(-1)
+	if t.wantsStop() {
+		t.e.system.Root.Send(t.en.shard.pid, &shardIdle{t.en})
+	}
+}
+
+// turn runs one message. A panic ends the twin's life without effect; the next message gives it a new one, from what
+// was committed.
+func (t *twin) turn(m turn) {
+	defer func() {
+		if r := recover(); r != nil {
+			t.e.stats.drop(dropPanic)
+			t.e.log.Error("twin crashed", "twin", t.en.id, "panic", r, "stack", string(debug.Stack()))
+			t.die(fmt.Errorf("twin %s crashed: %w", t.en.id, cluster.ErrUnknown))
+		}
+	}()
+	m.run(t)
+	t.step()
+}
+
+// wantsStop says whether nothing keeps the twin in memory.
+func (t *twin) wantsStop() bool {
+	switch t.mode {
+	case modeAbsent, modeDead:
+		return t.link == nil
+	case modeDeleting:
+		return t.save != nil && t.save.removed && t.link == nil
+	case modeLeaving:
+		return t.settled()
+	case modeLive:
+		return t.passive(t.e.nowMS()) && t.settled()
+	}
+	return false
+}
+
+// settled says whether nothing is under way and everything is committed.
+func (t *twin) settled() bool {
+	return t.link == nil && !t.dirty && !t.touched && !t.wakeExact && t.work.empty() && (t.save == nil || t.save.idle())
+}
+
+// passive says whether nobody has wanted the twin for long enough.
+func (t *twin) passive(now int64) bool {
+	idle := t.e.o.IdleTimeout.Milliseconds()
+	if t.link != nil || !t.work.empty() || now-t.en.used.Load() < idle {
+		return false
+	}
+	next := t.nextTimer()
+	return next == 0 || next-stamp() >= idle
+}
+
+func (a *activate) run(t *twin) {
+	t.e.stats.active.Add(1)
+	t.own = t.e.owned[t.en.slot].Load()
+	if t.own == nil {
+		t.mode = modeDead
+		return
+	}
+	cfg, err := t.e.readConfig(t.en.id)
+	if err != nil {
+		t.e.log.Error("twin not activated", "twin", t.en.id, "err", err)
+		t.mode = modeDead
+		return
+	}
+	if cfg == nil {
+		t.absent()
+		return
+	}
+	if err := t.restore(); err != nil {
+		t.e.log.Error("twin not activated", "twin", t.en.id, "err", err)
+		t.mode = modeDead
+		return
+	}
+	t.mode = modeLive
+	t.cfg = cfg
+	if t.st.ConnectedSince == t.own.Since {
+		t.counted = t.contribution() // by an earlier life under the same ownership
+	}
+	t.connection(t.st.Shown(t.own.Since))
+	if t.st.Fault != "" && t.st.ConnectedSince != t.own.Since {
+		t.st.ConnectedSince = t.own.Since
+		t.touched = true
+	}
+	t.count()
+	t.adopt()
+	t.e.hub.activated(t)
+}
+
+// absent: there is no configuration. What a deleted twin left behind is removed.
+func (t *twin) absent() {
+	_, gone, err := t.e.store.Get(tableGone, slotIDKey(t.en.id))
+	if err != nil || !gone {
+		t.mode = modeAbsent
+		return
+	}
+	if err := t.restore(); err != nil {
+		t.e.log.Error("state of a deleted twin", "twin", t.en.id, "err", err)
+	}
+	t.remove()
+}
+
+// restore reads the state as committed.
+func (t *twin) restore() error {
+	rec, ok, err := t.e.store.Get(tableStates, t.en.id)
+	if err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	if !ok {
+		return nil
+	}
+	st, err := state.Decode(rec.Value)
+	if err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	t.st = *st
+	rec, ok, err = t.e.store.Get(tableModels, t.en.id)
+	if err != nil {
+		return fmt.Errorf("read model: %w", err)
+	}
+	if ok {
+		t.patch = rec.Value
+	}
+	return nil
+}
+
+func (*tock) run(*twin)  {}
+func (*nudge) run(*twin) {}
+
+func (l *leave) run(t *twin) {
+	if l.lost {
+		t.die(fmt.Errorf("twin %s: its slot was lost: %w", t.en.id, cluster.ErrUnknown))
+		return
+	}
+	if t.mode != modeLive {
+		return
+	}
+	t.mode = modeLeaving
+	t.work.dropWaiting(t, fmt.Errorf("twin %s: %w", t.en.id, cluster.ErrNotOwner))
+	t.unlink()
+	t.wakeExact = true
+}
+
+// die ends the twin's life without any further effect. Those who wait learn err.
+func (t *twin) die(err error) {
+	if t.mode == modeDead {
+		return
+	}
+	t.mode = modeDead
+	t.dirty, t.touched, t.wakeExact = false, false, false
+	t.work.dropAll(t, err)
+	if t.save != nil {
+		t.save.fail(err)
+	}
+	t.unlink()
+	t.uncount()
+	t.release()
+}
+
+// step is the end of each turn: it does what has become possible, and asks the wheel to come back for the rest.
+func (t *twin) step() {
+	now := t.e.nowMS()
+	switch t.mode {
+	case modeLive:
+		t.retry(now)
+		t.fireTimers(now)
+		t.expire(now)
+		t.start(now)
+		t.checkpoint(now)
+	case modeLeaving:
+		t.finish()
+		t.checkpoint(now)
+	case modeDeleting:
+		t.finish()
+		t.finishRemoval(now)
+	default:
+		return
+	}
+	t.tidy()
+	if at := t.next(now); at > 0 {
+		t.en.shard.wheel.Set(&t.en.Node, at)
+	}
+}
+
+// tidy frees what is empty.
+func (t *twin) tidy() {
+	if t.work != nil && t.work.empty() && (len(t.work.recent) == 0 || t.e.nowMS()-t.en.used.Load() > recentWindow) {
+		t.work = nil
+	}
+	if t.save != nil && t.save.idle() && !t.save.removed {
+		t.save = nil
+	}
+}
+
+// next is when the twin wants to be called again, by nowMS.
+func (t *twin) next(now int64) int64 {
+	at := t.en.used.Load() + t.e.o.IdleTimeout.Milliseconds()
+	if t.work != nil && len(t.work.recent) > 0 && t.work.empty() {
+		at = min(at, max(now, t.en.used.Load())+recentWindow+tick)
+	}
+	if at <= now {
+		at = now + t.e.o.IdleTimeout.Milliseconds()
+	}
+	earlier := func(x int64) {
+		if x > 0 && x < at {
+			at = x
+		}
+	}
+	if due := t.nextTimer(); due > 0 {
+		earlier(now + max(due-stamp(), 1))
+	}
+	if t.backoff > now {
+		earlier(t.backoff)
+	}
+	if t.work != nil {
+		earlier(t.work.next(t, now))
+	}
+	earlier(t.nextCheckpoint(now))
+	return at
+}
+
+// release gives back what the twin shares with others.
+func (t *twin) release() {
+	if t.run != nil {
+		t.e.runners.release(t.run)
+		t.run, t.ready = nil, false
+	}
+	t.e.hub.passivated(t)
+}
+
+// stamp is the present for what is shown and stored, in milliseconds since 1970.
+func stamp() int64 { return time.Now().UnixMilli() }
+
+// connection notes the state of the connection; what is shown of all values may change with it.
+func (t *twin) connection(c pb.Connection) {
+	if pb.Connection(t.st.Connection) == c && (c != pb.Connection_CONNECTION_CONNECTED || t.st.ConnectedSince == t.own.Since) {
+		return
+	}
+	t.st.Connection = uint8(c)
+	t.st.ConnectedSince = t.own.Since
+	t.changed()
+	t.count()
+}
+
+// live says whether the device can be reached, as far as is known.
+func (t *twin) live() bool { return state.Live(pb.Connection(t.st.Connection)) }
+
+// fault sets or clears what is wrong.
+func (t *twin) fault(text string, from drivers.Event) {
+	if len(text) > 500 {
+		text = text[:500]
+	}
+	if t.st.Fault == text {
+		return
+	}
+	t.st.Fault, t.faultFrom = text, from
+	t.changed()
+	t.count()
+	t.emitStatus()
+}
+
+// changed counts a change of the state and has it checkpointed within the interval.
+func (t *twin) changed() {
+	t.st.Revision++
+	t.soil()
+}
+
+func (t *twin) soil() {
+	if !t.dirty {
+		t.dirty = true
+		t.dirtyAt = t.e.nowMS()
+	}
+}

@@ -1,0 +1,158 @@
+package actors
+
+import (
+	"container/heap"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/polluxhq/pollux/cluster"
+)
+
+// waker activates passive twins whose timers are due. Of each slot it knows only when the next record is due; the
+// records are in the store, in the order of their times.
+//
+// Records of active twins may be overdue: those twins mind their timers themselves. They are passed over at each look.
+type waker struct {
+	e    *Engine
+	wake chan struct{}
+
+	mu    sync.Mutex
+	next  map[cluster.Slot]int64
+	queue dueHeap // may hold outdated entries
+}
+
+type dueSlot struct {
+	due  int64
+	slot cluster.Slot
+}
+
+type dueHeap []dueSlot
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].due < h[j].due }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(x any)        { *h = append(*h, x.(dueSlot)) }
+func (h *dueHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}
+
+func newWaker(e *Engine) *waker {
+	return &waker{e: e, wake: make(chan struct{}, 1), next: map[cluster.Slot]int64{}}
+}
+
+// note says that a twin of the slot has a record that is due then.
+func (w *waker) note(slot cluster.Slot, due int64) {
+	w.mu.Lock()
+	if old, ok := w.next[slot]; !ok || due < old {
+		w.next[slot] = due
+		heap.Push(&w.queue, dueSlot{due, slot})
+		signal(w.wake)
+	}
+	w.mu.Unlock()
+}
+
+// gained has the slots looked at at once.
+func (w *waker) gained(slots []cluster.Slot) {
+	for _, s := range slots {
+		w.note(s, 0)
+	}
+}
+
+func (w *waker) lost(slots []cluster.Slot) {
+	w.mu.Lock()
+	for _, s := range slots {
+		delete(w.next, s)
+	}
+	w.mu.Unlock()
+}
+
+func (w *waker) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		slot, wait := w.due()
+		if wait == 0 {
+			w.look(slot)
+			if w.e.ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-w.e.ctx.Done():
+			return
+		case <-timer.C:
+		case <-w.wake:
+		}
+	}
+}
+
+// due gives a slot that is due, or how long to wait.
+func (w *waker) due() (cluster.Slot, time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := stamp()
+	for len(w.queue) > 0 {
+		first := w.queue[0]
+		if w.next[first.slot] != first.due {
+			if _, ok := w.next[first.slot]; !ok || w.next[first.slot] != first.due {
+				heap.Pop(&w.queue)
+				continue
+			}
+		}
+		if first.due > now {
+			// The clock may be set: look again at least every second.
+			return 0, min(time.Duration(first.due-now)*time.Millisecond, time.Second)
+		}
+		heap.Pop(&w.queue)
+		delete(w.next, first.slot)
+		return first.slot, 0
+	}
+	return 0, time.Second
+}
+
+// look activates the twins of a slot whose records are due, and notes when the next one is.
+func (w *waker) look(slot cluster.Slot) {
+	now := stamp()
+	for rec, err := range w.e.store.Scan(tableWakes, slotKey(slot), "") {
+		if err != nil {
+			w.e.log.Error("read wake records", "slot", slot, "err", err)
+			w.note(slot, now+1000)
+			return
+		}
+		due, id, ok := parseWake(rec.Key)
+		if !ok {
+			continue
+		}
+		if due > now {
+			w.note(slot, due)
+			return
+		}
+		w.e.activate(id, &woken{due})
+	}
+}
+
+// activate brings a message to a twin, activated if need be.
+func (e *Engine) activate(id string, m turn) {
+	e.system.Root.Send(e.shardOf(cluster.SlotOf(id)).pid, &shardTurn{id: id, turn: m, activate: true})
+}
+
+// woken: a record of the wake table is due. Timers fire on their own at the end of the turn.
+type woken struct{ due int64 }
+
+func (m *woken) run(t *twin) {
+	if t.mode != modeLive || t.st.Wake == m.due || t.save != nil && t.save.flying {
+		return
+	}
+	// A record that the twin does not know of, left by a transaction whose outcome was unknown.
+	s := t.saves()
+	if !slices.Contains(s.strays, m.due) {
+		s.strays = append(s.strays, m.due)
+		t.soil()
+	}
+}
