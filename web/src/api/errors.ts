@@ -1,5 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 
+import { ErrorInfoSchema, type ErrorInfo } from "../gen/pollux/v1/error_pb";
+
 /** One sentence for a person: what the node said, or that it did not say anything. */
 export function explain(error: unknown): string {
   const e = ConnectError.from(error);
@@ -19,6 +21,23 @@ export function explain(error: unknown): string {
     default:
       return said || Code[e.code] || "It failed.";
   }
+}
+
+/** What the node says of an error besides its sentence: where it is wrong, whether it was done. */
+export function infoOf(error: unknown): ErrorInfo | undefined {
+  return ConnectError.from(error).findDetails(ErrorInfoSchema)[0];
+}
+
+/**
+ * The place of an error as a form's own path: `/settings/port` as `/port`, a field of the request such as `/uri` as `#uri`.
+ * Undefined where the node names none.
+ */
+export function placeOf(error: unknown, fields: readonly string[] = []): string | undefined {
+  const path = infoOf(error)?.path;
+  if (!path) return undefined;
+  const bare = path.replace(/^\/?twin[./]/, "/");
+  if (bare.startsWith("/settings")) return bare.slice("/settings".length);
+  return fields.includes(bare.slice(1)) ? `#${bare.slice(1)}` : bare;
 }
 
 /** Whether the request failed on its way, so that nobody answered it. */

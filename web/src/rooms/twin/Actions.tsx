@@ -4,7 +4,7 @@ import { useMutation } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 
 import { twins } from "../../api/client";
-import { explain } from "../../api/errors";
+import { explain, infoOf } from "../../api/errors";
 import { Outcome } from "../../gen/pollux/v1/twin_pb";
 import type { ActionModel } from "../../model/thing";
 import { plain, show, wrap } from "../../model/value";
@@ -103,6 +103,7 @@ function Action({ id, action, disabled }: { id: string; action: ActionModel; dis
       )}
       {run.error && (
         <p className="outcome" data-outcome="failed" role="alert">
+          {verdict(run.error)}
           {explain(run.error)}
         </p>
       )}
@@ -118,6 +119,12 @@ const words: Record<Outcome, string> = {
   [Outcome.UNKNOWN]: "unknown",
   [Outcome.QUEUED]: "queued",
 };
+
+/** Whether the device did it, where the node knows that much of a call that failed. */
+function verdict(error: unknown) {
+  const outcome = infoOf(error)?.outcome;
+  return outcome ? <b>{words[outcome]}: </b> : null;
+}
 
 function QueueOptions({ options, onChange }: { options: Options; onChange: (o: Options) => void }) {
   const numeric = (v: string | number) => (typeof v === "number" ? v : undefined);

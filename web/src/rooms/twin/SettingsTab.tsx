@@ -5,7 +5,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 
 import { twins } from "../../api/client";
-import { explain } from "../../api/errors";
+import { explain, placeOf } from "../../api/errors";
 import { AliasSchema, type Alias, type Twin } from "../../gen/pollux/v1/twin_pb";
 import { useDrivers, useZones } from "../../model/catalog";
 import { splitDriver } from "../../model/id";
@@ -30,6 +30,7 @@ export function SettingsTab({ twin }: { twin: Twin }) {
       await queries.invalidateQueries({ queryKey: ["twin", twin.id] });
     },
   });
+  const refused = save.error ? placeOf(save.error) : undefined;
   const put = (part: Partial<Draft>) => setDraft({ ...draft, ...part });
   const submit = (event: FormEvent) => {
     event.preventDefault();
@@ -72,7 +73,7 @@ export function SettingsTab({ twin }: { twin: Twin }) {
             schema={schema}
             value={draft.settings}
             onChange={(v) => put({ settings: (v ?? {}) as JsonObject })}
-            problems={problems}
+            problems={refused === undefined ? problems : { ...problems, [refused]: explain(save.error) }}
           />
         </section>
       )}

@@ -5,7 +5,7 @@ import { useState, type FormEvent } from "react";
 import { useLocation } from "wouter";
 
 import { twins } from "../../api/client";
-import { explain } from "../../api/errors";
+import { explain, placeOf } from "../../api/errors";
 import type { Driver } from "../../gen/pollux/v1/driver_pb";
 import { group, useDrivers, useZones } from "../../model/catalog";
 import { full, twinPath } from "../../model/id";
@@ -80,6 +80,8 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
       go(twinPath(twin?.id ?? full(id)));
     } catch (error) {
       setTrouble(explain(error));
+      const place = placeOf(error, ["id", "driver", "uri"]);
+      if (place !== undefined) setProblems({ [place]: explain(error) });
     } finally {
       setBusy(false);
     }
