@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,8 +29,6 @@ const (
 	idleTimeout = 2 * time.Minute
 	// maxHeader in bytes.
 	maxHeader = 64 << 10
-	// deadlineStep: deadlines are moved on only when they are older, as each move costs.
-	deadlineStep = time.Second
 )
 
 // NewHTTPServer gives a server with the limits that the handler relies on: HTTP/1.1 and HTTP/2, the latter also without
@@ -63,18 +62,20 @@ func NewHTTPServer(h http.Handler, conf *tls.Config, log *slog.Logger) *http.Ser
 	return s
 }
 
-// slowWriter gives the client a time to take each write. A client that does not loses the connection.
+// slowWriter gives the client a time to take each write. A client that does not loses the connection. The deadline is
+// moved only when it is a twentieth old, as each move costs.
 type slowWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
+	timeout time.Duration
 	last    time.Time
 }
 
 func (w *slowWriter) extend() {
-	if now := time.Now(); now.Sub(w.last) > deadlineStep {
+	if now := time.Now(); now.Sub(w.last) > w.timeout/20 {
 		w.last = now
 		// A writer without deadlines is one of a test; the server's own all have them.
-		_ = w.control.SetWriteDeadline(now.Add(writeTimeout))
+		_ = w.control.SetWriteDeadline(now.Add(w.timeout))
 	}
 }
 
@@ -105,7 +106,8 @@ type slowBody struct {
 
 func (b *slowBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && !b.ended {
+	// At any other end the deadline stays: the server would read on behind the handler's back.
+	if errors.Is(err, io.EOF) && !b.ended {
 		b.ended = true
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
@@ -120,7 +122,7 @@ type refusal func(w http.ResponseWriter, r *http.Request, err error)
 func limited(next http.Handler, size int64, timeout time.Duration, refuse refusal) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
-		slow := &slowWriter{ResponseWriter: w, control: control}
+		slow := &slowWriter{ResponseWriter: w, control: control, timeout: writeTimeout}
 		if r.Body != nil && r.Body != http.NoBody {
 			_ = control.SetReadDeadline(time.Now().Add(timeout))
 			if r.ContentLength > size {
