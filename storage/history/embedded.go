@@ -176,6 +176,10 @@ func embeddedFlags(o *Options) map[string]string {
 		"storage.trackMetricNamesStats": "false", // a handful of names; it costs on every row
 		"search.latencyOffset":          "0s",    // samples come as they happen, the last half minute is not to be hidden
 		"search.maxPointsPerTimeseries": fmt.Sprint(MaxLimit),
+		// Whoever catches up inserts samples older than the cache of results allows for; each time it would be thrown away,
+		// with a warning. Without it, an answer is always of what is stored.
+		"search.disableCache":          "true",
+		"search.disableAutoCacheReset": "true",
 		// This cache also remembers what is not there, for 10 s: a new twin's first samples would not show. Without it a
 		// filter costs a search of the index, which is small here.
 		"storage.cacheSizeIndexDBTagFilters": "1",

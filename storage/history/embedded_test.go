@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +16,16 @@ import (
 
 	"github.com/polluxhq/pollux/storage"
 )
+
+// embeddedTurn is held by the test that uses this process' VictoriaMetrics.
+var embeddedTurn sync.Mutex
+
+// takeTurn lets a test run beside those that need no embedded VictoriaMetrics.
+func takeTurn(t *testing.T) {
+	t.Parallel()
+	embeddedTurn.Lock()
+	t.Cleanup(embeddedTurn.Unlock)
+}
 
 func openEmbedded(t testing.TB, o Options) *Embedded {
 	t.Helper()
@@ -41,6 +52,7 @@ func openEmbedded(t testing.TB, o Options) *Embedded {
 }
 
 func TestEmbedded(t *testing.T) {
+	takeTurn(t)
 	set := metrics.NewSet()
 	e := openEmbedded(t, Options{Metrics: set})
 	testHistory(t, e)
@@ -52,6 +64,7 @@ func TestEmbedded(t *testing.T) {
 }
 
 func TestEmbeddedRefusesOptions(t *testing.T) {
+	takeTurn(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -79,6 +92,7 @@ func TestEmbeddedRefusesOptions(t *testing.T) {
 }
 
 func TestEmbeddedOnlyOne(t *testing.T) {
+	takeTurn(t)
 	e := openEmbedded(t, Options{})
 	if _, err := OpenEmbedded(Options{Dir: t.TempDir()}); !errors.Is(err, ErrOpen) {
 		t.Errorf("second open: got %v", err)
@@ -103,6 +117,7 @@ func TestEmbeddedOnlyOne(t *testing.T) {
 }
 
 func TestEmbeddedLockedDir(t *testing.T) {
+	takeTurn(t)
 	dir := t.TempDir()
 	f, err := os.Create(filepath.Join(dir, "flock.lock"))
 	if err != nil {
@@ -123,6 +138,7 @@ func TestEmbeddedLockedDir(t *testing.T) {
 
 // TestEmbeddedReopen: what was inserted is there after a close, and another directory has nothing of it.
 func TestEmbeddedReopen(t *testing.T) {
+	takeTurn(t)
 	dir := filepath.Join(t.TempDir(), "vm")
 	at := base()
 	q := Query{Project: "default", Twin: "t", Property: "p", Start: at, End: at.Add(time.Hour)}

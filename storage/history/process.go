@@ -97,6 +97,9 @@ func (logBridge) Write(p []byte) (int, error) {
 	case "warn":
 		at = slog.LevelWarn
 	}
+	if _, below, ok := bytes.Cut(place, []byte("@")); ok { // the module cache's directory says nothing
+		place = below
+	}
 	log.Log(context.Background(), at, "victoriametrics: "+string(msg), "at", string(place))
 	return len(p), nil
 }

@@ -1,7 +1,9 @@
 package history
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +24,7 @@ const (
 	firstWindow = time.Hour
 	// maxSteps is the most points asked of the server at once. Servers refuse more than 11,000 to 30,000.
 	maxSteps = 10_000
-	// rowsPerLine bounds a line of an export, and so what is decoded at once.
+	// rowsPerLine bounds a line of an export, and so what is read at once.
 	rowsPerLine = 2_000
 )
 
@@ -75,13 +77,6 @@ func cut(points []Point, limit int) Result {
 	return Result{Points: points}
 }
 
-// line is a line of an export: a part of one series.
-type line struct {
-	Metric     json.RawMessage `json:"metric"`
-	Values     []number        `json:"values"`
-	Timestamps []int64         `json:"timestamps"`
-}
-
 // export returns the newest n samples of the series that match, from first to last, both included, oldest first.
 func (s *querier) export(ctx context.Context, match string, first, last int64, n int) ([]Point, error) {
 	body, err := s.fetch(ctx, request("/api/v1/export", url.Values{
@@ -96,31 +91,67 @@ func (s *querier) export(ctx context.Context, match string, first, last int64, n
 	}
 	defer body.Close()
 	rings := map[string]*ring{}
-	for d := json.NewDecoder(body); ; {
-		var l line
-		if err := d.Decode(&l); errors.Is(err, io.EOF) {
+	for lines := bufio.NewReaderSize(body, 64<<10); ; {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) && len(bytes.TrimSpace(line)) == 0 {
 			break
 		} else if err != nil {
 			return nil, answerBroken(ctx, err)
 		}
-		r := rings[string(l.Metric)]
-		if r == nil {
-			r = &ring{limit: n}
-			rings[string(l.Metric)] = r
-		}
-		for i, at := range l.Timestamps {
-			if at >= first && at <= last && i < len(l.Values) && !math.IsNaN(float64(l.Values[i])) {
-				r.add(Point{at, float64(l.Values[i])})
+		if err := exportLine(line, func(series []byte) func(at int64, v float64) {
+			r := rings[string(series)]
+			if r == nil {
+				r = &ring{limit: n}
+				rings[string(series)] = r
 			}
+			return func(at int64, v float64) {
+				if at >= first && at <= last {
+					r.add(Point{at, v})
+				}
+			}
+		}); err != nil {
+			return nil, answerBroken(ctx, err)
 		}
 	}
 	var points []Point
 	for _, r := range rings {
 		points = append(points, r.points()...)
 	}
-	slices.SortStableFunc(points, func(a, b Point) int { return int(a.Time - b.Time) })
+	slices.SortStableFunc(points, byTime)
 	return points[max(0, len(points)-n):], nil
 }
+
+// exportLine reads a line of an export, {"metric":{…},"values":[…],"timestamps":[…]}: a part of one series. It is almost
+// JSON; but servers before v1.80 write +Inf bare. A quote within a label's value has a backslash before it, so the names
+// that are looked for are none of a label's text.
+func exportLine(line []byte, begin func(series []byte) func(at int64, v float64)) error {
+	series, rest, ok1 := bytes.Cut(line, []byte(`,"values":[`))
+	values, rest, ok2 := bytes.Cut(rest, []byte(`],"timestamps":[`))
+	times, _, ok3 := bytes.Cut(rest, []byte(`]`))
+	if !ok1 || !ok2 || !ok3 {
+		return fmt.Errorf("line %.100q is none of an export", line)
+	}
+	point := begin(series)
+	for len(times) > 0 {
+		var t, v []byte
+		t, times, _ = bytes.Cut(times, []byte(","))
+		v, values, _ = bytes.Cut(values, []byte(","))
+		at, err := strconv.ParseInt(string(t), 10, 64)
+		if err != nil {
+			return err
+		}
+		var f number
+		if err := f.UnmarshalJSON(v); err != nil {
+			return err
+		}
+		if !math.IsNaN(float64(f)) {
+			point(at, float64(f))
+		}
+	}
+	return nil
+}
+
+func byTime(a, b Point) int { return cmp.Compare(a.Time, b.Time) }
 
 // ring keeps the last limit points added.
 type ring struct {
@@ -189,7 +220,7 @@ func (s *querier) queryRange(ctx context.Context, q *Query, first, last, step in
 	slices.SortFunc(series, func(a, b struct {
 		Values [][2]number `json:"values"`
 	}) int {
-		return int(lastTime(a.Values) - lastTime(b.Values))
+		return cmp.Compare(lastTime(a.Values), lastTime(b.Values))
 	})
 	at := map[int64]float64{}
 	for _, one := range series {
@@ -205,7 +236,7 @@ func (s *querier) queryRange(ctx context.Context, q *Query, first, last, step in
 	for t, v := range at {
 		points = append(points, Point{t, v})
 	}
-	slices.SortFunc(points, func(a, b Point) int { return int(a.Time - b.Time) })
+	slices.SortFunc(points, byTime)
 	return points, nil
 }
 

@@ -31,8 +31,8 @@ const (
 	blockSnappy = 1 // a remote write request, in snappy's block format
 )
 
-// queue is VictoriaMetrics' file queue with two promises more: it tells what has reached the disk, and a block that was
-// taken out and not acknowledged when the process died is handed out again.
+// queue is VictoriaMetrics' file queue with three promises more: it tells what has reached the disk; what has is there
+// after a crash; and a block that was taken out and not acknowledged when the process died is handed out again.
 //
 // The file queue syncs data and its own state (both offsets) at its first operation of each second of its clock. So what
 // was written in one second is on disk once an operation of a later second is done.
@@ -56,8 +56,8 @@ func openQueue(dir string, maxBytes int64, log *slog.Logger) (*queue, error) {
 	}
 	clean := filepath.Join(dir, "..", queueName+"."+cleanFile)
 	if _, err := os.Stat(clean); errors.Is(err, fs.ErrNotExist) {
-		if err := rewind(dir); err != nil {
-			log.Warn("history queue not rewound after a crash", "error", err)
+		if err := repair(dir); err != nil {
+			log.Warn("history queue not repaired after a crash", "error", err)
 		}
 	}
 	if err := os.Remove(clean); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -164,9 +164,10 @@ type queueState struct {
 	WriterOffset uint64
 }
 
-// rewind moves the reader of a queue that was not closed back by one block: the one that may have been on its way. The
-// reader's file holds blocks, each with its length in 8 bytes before it, from a multiple of the file's size on.
-func rewind(dir string) error {
+// repair mends a queue that was not closed. The writer's file is cut off where the state says that it ends: the library
+// writes over what is behind, but a reader that has read ahead takes the old bytes for blocks. And the reader goes back
+// by one block: the one that may have been on its way.
+func repair(dir string) error {
 	path := filepath.Join(dir, "metainfo.json")
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -178,20 +179,34 @@ func rewind(dir string) error {
 	if err := json.Unmarshal(text, &state); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	local := state.ReaderOffset % persistentqueue.DefaultChunkFileSize
-	if local == 0 {
+	file, end := chunk(dir, state.WriterOffset)
+	if info, err := os.Stat(file); err != nil {
+		return err
+	} else if info.Size() > int64(end) {
+		if err := os.Truncate(file, int64(end)); err != nil {
+			return err
+		}
+	}
+	file, end = chunk(dir, state.ReaderOffset)
+	if end == 0 {
 		return nil // the block before it was acknowledged: else its file were still the reader's
 	}
-	start := state.ReaderOffset - local
-	from, err := lastBlock(filepath.Join(dir, fmt.Sprintf("%016X", start)), local)
+	at, err := lastBlock(file, end)
 	if err != nil {
 		return err
 	}
-	state.ReaderOffset = start + from
+	state.ReaderOffset -= end - at
 	if text, err = json.Marshal(state); err != nil {
 		return err
 	}
 	return writeSynced(path, text)
+}
+
+// chunk returns the file that holds an offset of the queue, and where in it. A file holds blocks, each with its length
+// in 8 bytes before it, and is named by its first offset.
+func chunk(dir string, offset uint64) (file string, at uint64) {
+	at = offset % persistentqueue.DefaultChunkFileSize
+	return filepath.Join(dir, fmt.Sprintf("%016X", offset-at)), at
 }
 
 // lastBlock returns the offset of the block that ends at end.

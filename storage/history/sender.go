@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,7 +41,6 @@ const (
 type sender struct {
 	queue  *queue
 	client *http.Client
-	url    string
 	server *url.URL
 	query  *querier
 	log    *slog.Logger
@@ -111,9 +111,10 @@ func (s *sender) run() {
 
 // deliver posts until the server has taken or refused the block; false when stopped before.
 func (s *sender) deliver(body []byte) bool {
-	backOff := sendBackOffMin
+	backOff, unknown := sendBackOffMin, false
 	for {
-		err := s.attempt(body)
+		err := s.attempt(body, unknown)
+		unknown = unknown || s.lost
 		var no *refusal
 		switch {
 		case err == nil:
@@ -145,10 +146,17 @@ func (s *sender) recovered() {
 	}
 }
 
-// attempt posts a block. After a failed connection it first sees to what the server may have lost.
-func (s *sender) attempt(body []byte) error {
-	if s.lost {
-		if err := s.repeat(); err != nil {
+// attempt posts a block. After a failed connection it first sees to what the server may have lost; and, where the block
+// itself was on its way then, whether it arrived.
+func (s *sender) attempt(body []byte, unknown bool) error {
+	if !s.lost {
+		return s.post(body)
+	}
+	if err := s.repeat(); err != nil {
+		return err
+	}
+	if unknown {
+		if has, err := s.has(body); has || err != nil {
 			return err
 		}
 	}
@@ -230,7 +238,7 @@ func (s *sender) repeat() error {
 	return nil
 }
 
-// has asks the server for the last sample of a block.
+// has asks the server for the first and the last sample of a block.
 func (s *sender) has(body []byte) (bool, error) {
 	proto, err := snappy.Decode(nil, body)
 	if err != nil {
@@ -245,14 +253,22 @@ func (s *sender) has(body []byte) (bool, error) {
 	if len(wr.Timeseries) == 0 {
 		return true, nil
 	}
-	last := wr.Timeseries[len(wr.Timeseries)-1]
-	at := last.Samples[len(last.Samples)-1].Timestamp
-	match := "{"
-	for _, l := range last.Labels {
-		match += l.Name + "=" + quote(l.Value) + ","
-	}
 	ctx, cancel := context.WithTimeout(s.ctx, probeWait)
 	defer cancel()
-	points, err := s.query.export(ctx, match+"}", at, at, 1)
+	has, err := s.hasSample(ctx, &wr.Timeseries[len(wr.Timeseries)-1])
+	if has && err == nil {
+		has, err = s.hasSample(ctx, &wr.Timeseries[0])
+	}
+	return has, err
+}
+
+func (s *sender) hasSample(ctx context.Context, series *prompb.TimeSeries) (bool, error) {
+	var match strings.Builder
+	for _, l := range series.Labels {
+		match.WriteString(map[bool]string{true: "{", false: ","}[match.Len() == 0] + l.Name + "=" + quote(l.Value))
+	}
+	match.WriteString("}")
+	at := series.Samples[0].Timestamp
+	points, err := s.query.export(ctx, match.String(), at, at, 1)
 	return len(points) > 0, err
 }
