@@ -34,11 +34,13 @@ func apply(t *Twin, l line) {
 			describe(t)
 		}
 	case "NAME", "INF1", "INF2", "INFO", "CLSS":
-		text := strings.ToValidUTF8(l.value, "\uFFFD")
-		t.Report(map[string]string{
-			"NAME": "name", "INF1": "manufacturer", "INF2": "model", "INFO": "info", "CLSS": "pjlink_class",
-		}[l.command], text)
+		t.Report(factNames[l.command], strings.ToValidUTF8(l.value, "\uFFFD"))
 	}
+}
+
+// factNames are the properties of what never changes, by the command that asks for it.
+var factNames = map[string]string{
+	"NAME": "name", "INF1": "manufacturer", "INF2": "model", "INFO": "info", "CLSS": "pjlink_class",
 }
 
 func applyPower(t *Twin, value string) {

@@ -21,7 +21,8 @@ const (
 	settleTime = 2 * time.Second
 )
 
-// always is asked at each poll; whenOn only of a projector that is on: in standby it refuses. once: at connecting.
+// always is asked at each poll; whenOn only of a projector that is on: in standby it refuses. once: at connecting, and
+// again as long as it is not answered.
 var (
 	always = []string{"POWR ?", "LAMP ?", "ERST ?"}
 	whenOn = []string{"INPT ?", "AVMT ?"}
@@ -119,7 +120,17 @@ func pending(err error) error {
 }
 
 func poll(t *Twin) error {
-	return ask(t, slices.Concat(always, whenOnIf(t))...)
+	questions := slices.Concat(always, whenOnIf(t))
+	for _, q := range once {
+		known := t.Property(factNames[q[:4]]) != nil
+		if q == "INST ?" {
+			known = len(t.Memory().Inputs) > 0
+		}
+		if !known {
+			questions = append(questions, q)
+		}
+	}
+	return ask(t, questions...)
 }
 
 func whenOnIf(t *Twin) []string {

@@ -284,6 +284,35 @@ func TestRefreshEndsWithTheLastAnswer(t *testing.T) {
 	}
 }
 
+func TestUnansweredFactsAreAskedAgain(t *testing.T) {
+	script := map[string]string{}
+	for k, v := range standby {
+		script[k] = v
+	}
+	delete(script, "%1INF1 ?")
+	s := newStage(t, Settings{})
+	s.Receive("PJLINK 0")
+	for range len(script) - 2 { // up to the name
+		sent := s.TakeSent()
+		command := strings.TrimSuffix(sent[0], "\r")
+		if command == "%1INF1 ?" {
+			break
+		}
+		s.Receive(command[:6] + "=" + script[command])
+	}
+	s.age() // no answer
+	s.Fire("poll")
+	script["%1INF1 ?"] = "Castor"
+	s.converse(script)
+	s.has(map[string]string{"manufacturer": `"Castor"`})
+	s.Fire("poll")
+	for _, f := range s.Sent {
+		if strings.Contains(f, "INF1") {
+			t.Error("asked for what is known")
+		}
+	}
+}
+
 func TestProjectorWithoutLamp(t *testing.T) {
 	script := map[string]string{}
 	for k, v := range standby {
