@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -32,7 +33,7 @@ func (n *Node) openDoor(ctx context.Context) error {
 		return err
 	}
 	handler, err := rpc.New(rpc.Options{Store: n.store, Keys: n.keys, Registry: n.engine.Registry(), Client: n.engine.Client(),
-		History: n.history, Cluster: status{n}, Verify: n.sandbox.Verify, Catalog: catalog.Drivers{}, Kinds: clusterKinds(),
+		History: n.history, Cluster: status{n}, Verify: n.sandbox.Verify, Catalog: carried{}, Kinds: clusterKinds(),
 		Console: web.Handler(), WriteMetrics: n.writeMetrics, Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return err
@@ -77,6 +78,19 @@ func (d deviceDoor) Deliver(m *mqtt.Message, done func(error)) { d.n.engine.Deli
 
 func (d deviceDoor) Authenticate(client, user string, password []byte) (mqtt.Grant, error) {
 	return d.n.keys.Device(d.n.engine.Registry(), user, password)
+}
+
+// carried are the drivers inside the binary.
+type carried struct{}
+
+func (carried) Names() []string { return catalog.Names() }
+
+func (carried) File(name string) ([]byte, error) {
+	file, err := catalog.Open(name)
+	if errors.Is(err, catalog.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	return file, err
 }
 
 // dialTCP opens a twin's connection.

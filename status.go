@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/actors"
-	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -76,7 +75,7 @@ func (s status) Nodes(context.Context) ([]*pb.Node, error) {
 		Id: n.self.id, Name: n.conf.Name, Incarnation: n.self.incarnation, State: "alive", Role: n.raft.Status().Role,
 		AvailabilityZone: n.conf.AvailabilityZone, Version: Version, Addresses: n.addresses(),
 		Slots: uint32(n.cluster.SlotsByNode()[n.self.id]), Actors: uint64(n.engine.Stats().Active),
-		MemoryBytes: mem.Sys - mem.HeapReleased, GuestMemoryBytes: uint64(n.sandbox.Memory()), DiskBytes: diskUse(n.conf.Data),
+		MemoryBytes: mem.Sys - mem.HeapReleased, GuestMemoryBytes: uint64(n.sandbox.GuestBytes()), DiskBytes: diskUse(n.conf.Data),
 		CpuShare: cpuShare(time.Since(n.started)), StartTime: timestamppb.New(n.started),
 		LeaseMs: n.cluster.LeaseLeft().Milliseconds(), Goroutines: uint32(runtime.NumGoroutine()),
 	}}, nil
@@ -120,7 +119,6 @@ func (s status) Placement(_ context.Context, id string) (*pb.GetPlacementRespons
 		return nil, err
 	}
 	at, _ := n.cluster.Where(id)
-	out.Placement = &pb.Placement{Id: id, Slot: uint32(at.Slot), Node: at.Node, Incarnation: at.Incarnation, Since: at.Since,
-		Active: n.engine.Active(cluster.Target{Kind: "twin", ID: id})}
+	out.Placement = &pb.Placement{Id: id, Slot: uint32(at.Slot), Node: at.Node, Incarnation: at.Incarnation, Since: at.Since}
 	return out, nil
 }

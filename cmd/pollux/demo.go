@@ -1,0 +1,386 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/polluxhq/pollux"
+	pjlink "github.com/polluxhq/pollux/drivers/pjlink/sim"
+	tasmota "github.com/polluxhq/pollux/drivers/tasmota/sim"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+)
+
+// The demo is a house with simulated devices. It uses the node as any client does: over HTTP, with a key.
+
+const demoProject = "demo"
+
+// demoPorts is where the simulated projectors look for free ports first, so that a restart finds them again.
+const demoPorts = 14352
+
+type demoRoom struct {
+	name, title, level string
+	projector          string // name of its twin, or ""
+	password           string
+	devices            []demoDevice
+}
+
+type demoDevice struct {
+	name string // of the twin; its MQTT topic too
+	role string // its name in the room's system
+	kind tasmota.Kind
+}
+
+var demoRooms = []demoRoom{
+	{name: "hall", title: "Hall", level: "ground", projector: "hall-projector", devices: []demoDevice{
+		{"hall-stage", "Light_1", tasmota.Light}, {"hall-rows", "Switch_1", tasmota.Switch4}, {"hall-climate", "Sensor_1", tasmota.BME280}}},
+	{name: "foyer", title: "Foyer", level: "ground", devices: []demoDevice{
+		{"foyer-sign", "Plug_1", tasmota.Plug}, {"foyer-climate", "Sensor_1", tasmota.AM2301}}},
+	{name: "boardroom", title: "Boardroom", level: "upper", projector: "boardroom-projector", password: "castor", devices: []demoDevice{
+		{"boardroom-lamp", "Light_1", tasmota.Dimmer}, {"boardroom-blinds", "Switch_1", tasmota.Switch2}, {"boardroom-climate", "Sensor_1", tasmota.AM2301}}},
+	{name: "studio", title: "Studio", level: "upper", projector: "studio-projector", devices: []demoDevice{
+		{"studio-light", "Light_1", tasmota.Light}, {"studio-amplifier", "Plug_1", tasmota.Plug}}},
+	{name: "seminar", title: "Seminar room", level: "upper", projector: "seminar-projector", devices: []demoDevice{
+		{"seminar-climate", "Sensor_1", tasmota.DHT11}, {"seminar-heater", "Plug_1", tasmota.Plug}}},
+}
+
+// demoSite builds the house and prints each stage with its seconds.
+type demoSite struct {
+	out     io.Writer
+	key     string
+	url     string
+	twins   polluxv1connect.TwinServiceClient
+	drivers polluxv1connect.DriverServiceClient
+	site    polluxv1connect.SiteServiceClient
+	keys    polluxv1connect.KeyServiceClient
+}
+
+func newDemoSite(out io.Writer) *demoSite { return &demoSite{out: out} }
+
+// freePorts moves a busy address of the node to the next free port and says so.
+func (d *demoSite) freePorts(c *pollux.Config) error {
+	for _, at := range []*string{&c.HTTP, &c.MQTT} {
+		if *at == "off" {
+			*at = pollux.DefaultConfig().MQTT // the demo's devices need the broker
+		}
+		free, err := nextFree(*at)
+		if err != nil {
+			return err
+		}
+		if free != *at {
+			fmt.Fprintf(d.out, "%s is busy, taking %s\n", *at, free)
+			*at = free
+		}
+	}
+	return nil
+}
+
+// nextFree gives addr, or the same host with the next of 100 ports that is free.
+func nextFree(addr string) (string, error) {
+	host, portText, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", err
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil || port == 0 {
+		return addr, err
+	}
+	var last error
+	for p := port; p < port+100 && p < 65536; p++ {
+		try := net.JoinHostPort(host, strconv.Itoa(p))
+		l, err := net.Listen("tcp", try)
+		if err == nil {
+			l.Close()
+			return try, nil
+		}
+		last = err
+	}
+	return "", fmt.Errorf("no free port from %s on: %w", addr, last)
+}
+
+// run returns when ctx ends, or where a stage fails.
+func (d *demoSite) run(ctx context.Context, node *pollux.Node, log *slog.Logger) error {
+	key, err := os.ReadFile(pollux.AdminKeyFile(node.Config().Data))
+	if err != nil {
+		return fmt.Errorf("read the administrator's key: %w", err)
+	}
+	d.url, d.key = node.URL(), strings.TrimSpace(string(key))
+	client := node.HTTPClient()
+	with := connect.WithInterceptors(bearerKey(d.key))
+	d.twins = polluxv1connect.NewTwinServiceClient(client, d.url, with)
+	d.drivers = polluxv1connect.NewDriverServiceClient(client, d.url, with)
+	d.site = polluxv1connect.NewSiteServiceClient(client, d.url, with)
+	d.keys = polluxv1connect.NewKeyServiceClient(client, d.url, with)
+
+	journal, err := os.OpenFile(filepath.Join(node.Config().Data, "devices.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the devices' journal: %w", err)
+	}
+	defer journal.Close()
+	devices := &demoDevices{log: journal}
+	stages := []struct {
+		name string
+		do   func() (string, error)
+	}{
+		{"devices", func() (string, error) { return devices.start(ctx, node.MQTTAddr()) }},
+		{"drivers", func() (string, error) { return d.addDrivers(ctx) }},
+		{"building", func() (string, error) { return d.build(ctx) }},
+		{"twins", func() (string, error) { return d.createTwins(ctx, devices) }},
+		{"connected", func() (string, error) { return d.waitConnected(ctx) }},
+	}
+	defer devices.stop()
+	for _, s := range stages {
+		began := time.Now()
+		what, err := s.do()
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		fmt.Fprintf(d.out, "%6.2fs  %-10s %s\n", time.Since(began).Seconds(), s.name, what)
+	}
+	link, err := d.keys.CreateLoginLink(ctx, connect.NewRequest(&pb.CreateLoginLinkRequest{}))
+	if err != nil {
+		return fmt.Errorf("make a login link: %w", err)
+	}
+	fmt.Fprintf(d.out, "open %s%s\n", d.url, link.Msg.Path)
+	return devices.wait(ctx)
+}
+
+func (d *demoSite) addDrivers(ctx context.Context) (string, error) {
+	var added []string
+	for _, name := range []string{"pjlink", "tasmota"} {
+		r, err := d.drivers.AddFromCatalog(ctx, connect.NewRequest(&pb.AddFromCatalogRequest{Name: name}))
+		if err != nil {
+			return "", fmt.Errorf("add driver %s: %w", name, err)
+		}
+		added = append(added, r.Msg.Driver.Name+" "+r.Msg.Driver.Version)
+	}
+	return strings.Join(added, ", "), nil
+}
+
+func (d *demoSite) build(ctx context.Context) (string, error) {
+	zones := []*pb.Zone{
+		{Id: "house", Title: "Castor House", Kind: "building"},
+		{Id: "ground", Title: "Ground floor", Kind: "level", Parent: "house"},
+		{Id: "upper", Title: "Upper floor", Kind: "level", Parent: "house"},
+	}
+	for _, r := range demoRooms {
+		zones = append(zones, &pb.Zone{Id: r.name, Title: r.title, Kind: "room", Parent: r.level})
+	}
+	for _, z := range zones {
+		z.Id = demoProject + "/" + z.Id
+		if z.Parent != "" {
+			z.Parent = demoProject + "/" + z.Parent
+		}
+		if _, err := d.site.PutZone(ctx, connect.NewRequest(&pb.PutZoneRequest{Zone: z})); err != nil && !kept(err) {
+			return "", fmt.Errorf("zone %s: %w", z.Id, err)
+		}
+	}
+	return fmt.Sprintf("%d zones: Castor House, 2 floors, %d rooms", len(zones), len(demoRooms)), nil
+}
+
+// kept says that a record is there from an earlier run and has changed since it was made here.
+func kept(err error) bool {
+	return connect.CodeOf(err) == connect.CodeAborted || connect.CodeOf(err) == connect.CodeAlreadyExists
+}
+
+func (d *demoSite) createTwins(ctx context.Context, devices *demoDevices) (string, error) {
+	made, there := 0, 0
+	for _, r := range demoRooms {
+		system := &pb.System{Id: demoProject + "/" + r.name, Title: r.title, Zone: demoProject + "/" + r.name}
+		var twins []*pb.Twin
+		if r.projector != "" {
+			settings := map[string]any{"poll_s": 5}
+			if r.password != "" {
+				settings["password"] = r.password
+			}
+			t, err := demoTwin(r, r.projector, "pjlink", settings)
+			if err != nil {
+				return "", err
+			}
+			t.Uri = "tcp://" + devices.projectors[r.projector]
+			twins = append(twins, t)
+			system.Members = append(system.Members, &pb.System_Member{Name: "Display_1", Twin: t.Id})
+		}
+		for _, dev := range r.devices {
+			t, err := demoTwin(r, dev.name, "tasmota", map[string]any{"topic": dev.name})
+			if err != nil {
+				return "", err
+			}
+			twins = append(twins, t)
+			system.Members = append(system.Members, &pb.System_Member{Name: dev.role, Twin: t.Id})
+		}
+		for _, t := range twins {
+			created, err := d.ensureTwin(ctx, t)
+			if err != nil {
+				return "", fmt.Errorf("twin %s: %w", t.Id, err)
+			}
+			if created {
+				made++
+			} else {
+				there++
+			}
+		}
+		if _, err := d.site.PutSystem(ctx, connect.NewRequest(&pb.PutSystemRequest{System: system})); err != nil && !kept(err) {
+			return "", fmt.Errorf("system %s: %w", system.Id, err)
+		}
+	}
+	if there > 0 {
+		return fmt.Sprintf("%d new, %d kept from before", made, there), nil
+	}
+	return fmt.Sprintf("%d in %d systems", made, len(demoRooms)), nil
+}
+
+func demoTwin(r demoRoom, name, driver string, settings map[string]any) (*pb.Twin, error) {
+	s, err := structpb.NewStruct(settings)
+	if err != nil {
+		return nil, fmt.Errorf("twin %s: settings: %w", name, err)
+	}
+	return &pb.Twin{Id: demoProject + "/" + name, Driver: driver, Settings: s, Zone: demoProject + "/" + r.name,
+		Labels: map[string]string{"room": r.name, "floor": r.level}}, nil
+}
+
+// ensureTwin creates a twin, or leaves the one that is there, with only its address brought up to date.
+func (d *demoSite) ensureTwin(ctx context.Context, t *pb.Twin) (created bool, err error) {
+	_, err = d.twins.CreateTwin(ctx, connect.NewRequest(&pb.CreateTwinRequest{Twin: t}))
+	if err == nil || connect.CodeOf(err) != connect.CodeAlreadyExists {
+		return true, err
+	}
+	r, err := d.twins.GetTwin(ctx, connect.NewRequest(&pb.GetTwinRequest{Id: t.Id}))
+	if err != nil {
+		return false, err
+	}
+	if r.Msg.Twin.Uri == t.Uri {
+		return false, nil
+	}
+	changed, ok := proto.Clone(r.Msg.Twin).(*pb.Twin)
+	if !ok {
+		return false, errors.New("clone twin")
+	}
+	changed.Uri = t.Uri
+	_, err = d.twins.UpdateTwin(ctx, connect.NewRequest(&pb.UpdateTwinRequest{Twin: changed}))
+	return false, err
+}
+
+// waitConnected waits until every twin of the house has its device, at most 30 s.
+func (d *demoSite) waitConnected(ctx context.Context) (string, error) {
+	want := 0
+	for _, r := range demoRooms {
+		want += len(r.devices)
+		if r.projector != "" {
+			want++
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	have := 0
+	for {
+		r, err := d.twins.ListTwins(ctx, connect.NewRequest(&pb.ListTwinsRequest{PageSize: 1000,
+			Filter: &pb.TwinFilter{Project: demoProject, Connection: pb.Connection_CONNECTION_CONNECTED}}))
+		if err == nil {
+			have = len(r.Msg.Twins)
+		}
+		if have >= want {
+			return fmt.Sprintf("%d of %d", have, want), nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Sprintf("%d of %d; the others are tried again", have, want), nil
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// bearerKey adds the key to every unary request.
+type bearerKey string
+
+func (k bearerKey) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		req.Header().Set("Authorization", "Bearer "+string(k))
+		return next(ctx, req)
+	}
+}
+func (k bearerKey) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+func (k bearerKey) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}
+
+// demoDevices are the simulated devices of the house, each with a connection of its own.
+type demoDevices struct {
+	log        io.Writer
+	projectors map[string]string // twin's name → address
+	failed     chan error
+	cancel     context.CancelFunc
+	running    int
+}
+
+func (s *demoDevices) start(ctx context.Context, broker string) (string, error) {
+	ctx, s.cancel = context.WithCancel(ctx)
+	s.projectors, s.failed = map[string]string{}, make(chan error, 32)
+	port, mqttDevices := demoPorts, 0
+	for _, r := range demoRooms {
+		if r.projector != "" {
+			addr, err := nextFree(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			if err != nil {
+				return "", err
+			}
+			sim, err := pjlink.New(pjlink.Options{Listen: addr, Name: r.title, Password: r.password, Log: s.log, Seed: uint64(port),
+				LampHour: time.Minute}) // an hour a minute, so that it can be seen to move
+			if err != nil {
+				return "", err
+			}
+			s.projectors[r.projector] = addr
+			s.run(ctx, sim.Run)
+			_, p, _ := net.SplitHostPort(addr)
+			if port, err = strconv.Atoi(p); err != nil {
+				return "", err
+			}
+			port++
+		}
+		for _, dev := range r.devices {
+			sim, err := tasmota.New(tasmota.Options{Broker: broker, Topic: dev.name, Kinds: []tasmota.Kind{dev.kind}, Log: s.log,
+				Period: 2 * time.Second, Day: 10 * time.Minute, Bustle: time.Minute, Seed: uint64(1000 + mqttDevices)})
+			if err != nil {
+				return "", err
+			}
+			mqttDevices++
+			s.run(ctx, sim.Run)
+		}
+	}
+	return fmt.Sprintf("%d projectors (PJLink over TCP), %d Tasmota devices (MQTT)", len(s.projectors), mqttDevices), nil
+}
+
+func (s *demoDevices) run(ctx context.Context, f func(context.Context) error) {
+	s.running++
+	go func() { s.failed <- f(ctx) }()
+}
+
+// wait returns when ctx has ended and all devices with it, or where one fails.
+func (s *demoDevices) wait(context.Context) error {
+	for ; s.running > 0; s.running-- {
+		if err := <-s.failed; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *demoDevices) stop() {
+	if s.cancel != nil {
+		s.cancel()
+	}
+}

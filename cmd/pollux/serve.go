@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/polluxhq/pollux"
+)
+
+// stopWithin bounds a graceful stop; what has not been written by then is lost only where it was not acknowledged.
+const stopWithin = 25 * time.Second
+
+func serveCommand(*app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a node",
+		Long: `Runs a node of Pollux until it is told to stop (Ctrl-C, SIGTERM). A second signal stops it at once.
+
+With no configuration it listens on loopback only: the API and the console on 127.0.0.1:8080, MQTT on 127.0.0.1:1883.
+At its first start it writes an administrator's key into its data directory (admin.key), which the other commands of
+the same user find by themselves. On standard output it prints one line, beginning with "ready", when all is up.
+
+Every setting is a flag, a variable (POLLUX_HTTP for --http) and a line of the configuration file, in that order of
+precedence; "pollux config" shows what is in force.`,
+		Example: `  pollux serve
+  pollux serve --data ./data --http 127.0.0.1:9000
+  pollux serve --http 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
+  pollux serve --demo`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := loadConfig(cmd.Flags())
+			if err != nil {
+				return &usageError{err}
+			}
+			demo, err := cmd.Flags().GetBool("demo")
+			if err != nil {
+				return err
+			}
+			return serve(cmd, c, demo)
+		},
+	}
+	settingFlags(cmd.Flags())
+	cmd.Flags().Bool("demo", false, "also simulate a building with projectors, switches and sensors")
+	return cmd
+}
+
+func serve(cmd *cobra.Command, c pollux.Config, demo bool) error {
+	log := newLogger(c)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	go func() {
+		select {
+		case <-ctx.Done():
+		case s := <-signals:
+			log.Info("stopping", "signal", s.String(), "again", "stops at once")
+			cancel()
+			<-signals
+			log.Warn("stopped at once by a second signal")
+			os.Exit(1)
+		}
+	}()
+
+	began := time.Now()
+	var show *demoSite
+	if demo {
+		show = newDemoSite(cmd.OutOrStdout())
+		if err := show.freePorts(&c); err != nil {
+			return err
+		}
+	}
+	node, err := pollux.Open(ctx, c, log)
+	if err != nil {
+		return fmt.Errorf("start node: %w", err)
+	}
+	defer func() { closeNode(node, log) }()
+	fmt.Fprintf(cmd.OutOrStdout(), "ready http=%s mqtt=%s node=%s name=%s data=%s seconds=%.2f\n",
+		node.URL(), orOff(node.MQTTAddr()), node.ID(), c.Name, c.Data, time.Since(began).Seconds())
+	if show != nil {
+		go func() {
+			if err := show.run(ctx, node, log); err != nil && ctx.Err() == nil {
+				log.Error("demo site", "error", err)
+			}
+		}()
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-node.Failed():
+		return node.Err()
+	}
+}
+
+func closeNode(node *pollux.Node, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	if err := node.Close(ctx); err != nil {
+		log.Error("stop node", "error", err)
+	}
+}
+
+func orOff(addr string) string {
+	if addr == "" {
+		return "off"
+	}
+	return addr
+}
+
+func newLogger(c pollux.Config) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}

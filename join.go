@@ -1,0 +1,143 @@
+package pollux
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// identity is who a node is: its id for ever, its incarnation since this start.
+type identity struct {
+	id          string
+	incarnation uint64
+}
+
+var (
+	keyNodeID      = []byte("pollux/node-id")
+	keyIncarnation = []byte("pollux/incarnation")
+)
+
+// nextIdentity reads the node's id, drawing it at the first start, and raises the incarnation, durably.
+func nextIdentity(stable raft.StableStore) (identity, error) {
+	id, err := stable.Get(keyNodeID)
+	if err != nil && err.Error() != "not found" {
+		return identity{}, fmt.Errorf("read node id: %w", err)
+	}
+	if len(id) == 0 {
+		var b [5]byte
+		rand.Read(b[:])
+		id = []byte("n" + hex.EncodeToString(b[:]))
+		if err := stable.Set(keyNodeID, id); err != nil {
+			return identity{}, fmt.Errorf("write node id: %w", err)
+		}
+	}
+	last, err := stable.GetUint64(keyIncarnation)
+	if err != nil && err.Error() != "not found" {
+		return identity{}, fmt.Errorf("read incarnation: %w", err)
+	}
+	if err := stable.SetUint64(keyIncarnation, last+1); err != nil {
+		return identity{}, fmt.Errorf("write incarnation: %w", err)
+	}
+	return identity{string(id), last + 1}, nil
+}
+
+// proposer is the cluster's raft as the store wants it.
+type proposer struct{ *cluster.Raft }
+
+func (p proposer) Propose(entry []byte, done func(any, error)) {
+	p.Raft.Propose(entry, func(applied any, err error) {
+		if errors.Is(err, cluster.ErrUnknown) {
+			err = fmt.Errorf("%w: %w", storage.ErrUnknown, err)
+		}
+		done(applied, err)
+	})
+}
+
+// records is the store as the cluster wants it.
+type records struct{ store *storage.Store }
+
+func (r records) Get(table, key string) ([]byte, error) {
+	rec, ok, err := r.store.Get(storage.Table(table), key)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return rec.Value, nil
+}
+
+func (r records) Commit(ctx context.Context, table string, guards []cluster.TableRecord, writes []cluster.Record, quiet bool) error {
+	t := storage.Txn{Guards: make([]storage.Guard, len(guards)), Writes: make([]storage.Write, len(writes))}
+	for i, g := range guards {
+		// Without Equal a guard on revision 0 says that there is no record.
+		t.Guards[i] = storage.Guard{Table: storage.Table(g.Table), Key: g.Key, Equal: g.Value}
+	}
+	for i, w := range writes {
+		t.Writes[i] = storage.Write{Table: storage.Table(table), Key: w.Key, Value: w.Value, Quiet: quiet}
+	}
+	_, err := r.store.Commit(ctx, &t)
+	switch {
+	case errors.Is(err, storage.ErrGuard):
+		return fmt.Errorf("%w: %w", cluster.ErrConflict, err)
+	case errors.Is(err, storage.ErrUnknown):
+		return fmt.Errorf("%w: %w", cluster.ErrUnknown, err)
+	}
+	return err
+}
+
+// Watch lists the table, says nil, and follows; a reader that was too slow is given the list again.
+func (r records) Watch(ctx context.Context, table string, fn func([]cluster.Record)) error {
+	for {
+		after, err := r.list(table, fn)
+		if err != nil {
+			return err
+		}
+		fn(nil)
+		err = r.follow(ctx, table, after, fn)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil && !errors.Is(err, storage.ErrCompacted) {
+			return err
+		}
+	}
+}
+
+func (r records) list(table string, fn func([]cluster.Record)) (uint64, error) {
+	view := r.store.View()
+	defer view.Close()
+	var all []cluster.Record
+	for rec, err := range view.Scan(storage.Table(table), "", "") {
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, cluster.Record{Key: rec.Key, Value: rec.Value})
+	}
+	if all != nil {
+		fn(all)
+	}
+	return view.Revision(), nil
+}
+
+func (r records) follow(ctx context.Context, table string, after uint64, fn func([]cluster.Record)) error {
+	changes, err := r.store.Watch(ctx, storage.Table(table), "", after)
+	if err != nil {
+		return err
+	}
+	for batch := range changes {
+		out := make([]cluster.Record, len(batch))
+		for i, c := range batch {
+			out[i] = cluster.Record{Key: c.Key, Value: c.Value}
+			if c.Deleted {
+				out[i].Value = nil
+			}
+		}
+		fn(out)
+	}
+	return storage.ErrCompacted
+}
