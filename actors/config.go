@@ -82,7 +82,9 @@ func (c *config) apply(s *spec) error {
 		if err != nil {
 			return asInvalid(err)
 		}
-		c.publish = append(c.publish, filter)
+		if filter != "" { // not left out by a setting
+			c.publish = append(c.publish, filter)
+		}
 	}
 	if tr.Will != nil {
 		c.will = *tr.Will

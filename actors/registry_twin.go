@@ -238,6 +238,9 @@ func indexes(t *pb.Twin, s *spec, settings map[string]any) (map[storage.Table]ma
 		if err != nil {
 			return nil, asInvalid(err)
 		}
+		if filter == "" {
+			continue // left out by a setting
+		}
 		shape, err := shapeOf(filter)
 		if err != nil || len(filter) > 512 {
 			return nil, invalid("/settings", "%q is no MQTT filter", filter)
