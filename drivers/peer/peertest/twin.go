@@ -25,7 +25,7 @@ const Deadline = 20 * time.Second
 // Load builds the driver in dir and loads it into a sandbox that lives as long as the test.
 func Load(tb testing.TB, dir string) drivers.Runner {
 	tb.Helper()
-	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: tb.TempDir()})
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(tb)})
 	if err != nil {
 		tb.Fatal(err)
 	}
