@@ -34,7 +34,8 @@ type run struct {
 func (t *twin) launch(v event, c *command) {
 	r := &run{event: v, command: c, runner: t.run.Runner, limit: t.e.o.CallTimeout}
 	r.host = host{e: t.e, en: t.en, own: t.own, spec: t.spec, link: t.link, cfg: t.cfg}
-	r.call = drivers.Call{Event: v.kind, Input: v.input, Settings: t.cfg.settings, State: t.stateJSON}
+	r.call = drivers.Call{Event: v.kind, Input: v.input, Settings: t.cfg.settings, State: t.stateJSON,
+		Tenant: ProjectOf(t.en.id)}
 	if c != nil {
 		r.limit = c.timeout
 		c.wrote = false

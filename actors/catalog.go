@@ -2,13 +2,11 @@ package actors
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"weak"
 
-	"github.com/polluxhq/pollux/actors/model"
 	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -20,8 +18,8 @@ import (
 type spec struct {
 	name, version, digest string
 	manifest              drivers.Manifest
-	model                 *model.Model
-	settings              *model.Settings
+	model                 *drivers.Model
+	title                 string
 	key                   pool.Key
 }
 
@@ -30,15 +28,15 @@ func parseSpec(d *pb.Driver) (*spec, error) {
 	if err := json.Unmarshal([]byte(d.ManifestJson), &s.manifest); err != nil {
 		return nil, fmt.Errorf("driver %s %s: manifest: %w", d.Name, d.Version, err)
 	}
-	raw := []byte(s.manifest.Model)
-	if len(raw) == 0 {
-		raw = []byte(`{}`)
+	var thing struct {
+		Title string `json:"title"`
 	}
+	if err := json.Unmarshal(s.manifest.Model, &thing); err != nil {
+		return nil, fmt.Errorf("driver %s %s: model: %w", d.Name, d.Version, err)
+	}
+	s.title = thing.Title
 	var err error
-	if s.model, err = model.Parse(raw); err != nil {
-		return nil, fmt.Errorf("driver %s %s: %w", d.Name, d.Version, err)
-	}
-	if s.settings, err = model.ParseSettings(s.manifest.Settings); err != nil {
+	if s.model, err = drivers.NewModel(&s.manifest); err != nil {
 		return nil, fmt.Errorf("driver %s %s: %w", d.Name, d.Version, err)
 	}
 	return s, nil
@@ -64,11 +62,11 @@ type catalog struct {
 	change   uint64           // counts changes of the driver records
 	resolved map[string]*spec // by reference
 	specs    map[string]*spec // by digest: one spec per version, so that its models are shared
-	patches  map[string]weak.Pointer[model.Model]
+	patches  map[string]weak.Pointer[drivers.Model]
 }
 
 func newCatalog(s *storage.Store) *catalog {
-	return &catalog{store: s, resolved: map[string]*spec{}, specs: map[string]*spec{}, patches: map[string]weak.Pointer[model.Model]{}}
+	return &catalog{store: s, resolved: map[string]*spec{}, specs: map[string]*spec{}, patches: map[string]weak.Pointer[drivers.Model]{}}
 }
 
 // parseRef takes a reference apart; version is "" for the newest.
@@ -128,7 +126,7 @@ func (c *catalog) changed() {
 
 // patched gives a version's model with a twin's patch applied. Twins with the same patch share the model for as long as
 // one of them is in memory.
-func (c *catalog) patched(s *spec, patch []byte) (*model.Model, error) {
+func (c *catalog) patched(s *spec, patch []byte) (*drivers.Model, error) {
 	key := s.digest + string(patch)
 	c.mu.Lock()
 	if p, ok := c.patches[key]; ok {
@@ -138,7 +136,7 @@ func (c *catalog) patched(s *spec, patch []byte) (*model.Model, error) {
 		}
 	}
 	c.mu.Unlock()
-	m, err := s.model.Patched(patch)
+	m, err := s.model.Patch(patch)
 	if err != nil {
 		return nil, err
 	}
@@ -196,12 +194,4 @@ func decodeDriver(rec storage.Record) (*pb.Driver, error) {
 	}
 	d.Revision = rec.Revision
 	return d, nil
-}
-
-func asInvalid(err error) error {
-	var e *model.Error
-	if errors.As(err, &e) {
-		return &InvalidError{Path: e.Path, Reason: e.Reason}
-	}
-	return err
 }

@@ -80,11 +80,9 @@ func (m *call) run(t *twin) {
 // show gives the state as it is now.
 func (t *twin) show(withModel bool) *pb.TwinState {
 	s := t.st.Proto(t.e.o.Node, t.own.Since)
-	if t.work != nil {
-		s.Queued = uint32(len(t.work.commands))
-	}
+	s.Queued = t.waitingCommands()
 	if withModel && t.model != nil {
-		s.ModelJson = string(t.model.Raw())
+		s.ModelJson = string(t.model.JSON())
 	}
 	return s
 }
@@ -152,11 +150,11 @@ func (t *twin) invoke(req *pb.InvokeRequest, m *call) {
 	}
 	v, err := state.FromProto(req.Input)
 	if err == nil {
-		err = t.model.CheckInput(req.Action, v.Any())
+		err = t.model.ValidateAction(req.Action, v.AppendJSON(nil))
 	}
 	if err != nil {
 		t.e.stats.drop(dropInvalid)
-		m.refuse(fmt.Errorf("twin %s: action %s: %w", t.en.id, req.Action, asInvalid(err)))
+		m.refuse(fmt.Errorf("twin %s: action %s: %w", t.en.id, req.Action, asInvalid("/input", err)))
 		return
 	}
 	if req.IdempotencyKey != "" && t.knownKey(req.IdempotencyKey, m) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"unique"
 
-	"github.com/polluxhq/pollux/actors/model"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -58,39 +57,22 @@ func (e *Engine) readConfig(id string) (*config, error) {
 
 // apply completes the configuration by what the driver says of it.
 func (c *config) apply(s *spec) error {
-	c.settings = c.given
-	var given map[string]any
-	if err := json.Unmarshal(c.given, &given); err != nil {
-		return fmt.Errorf("settings: %w", err)
-	}
-	full, err := s.settings.Apply(given)
+	full, text, err := s.apply(c.given)
 	if err != nil {
-		return asInvalid(err)
+		return err
 	}
-	if len(full) != len(given) {
-		if c.settings, err = json.Marshal(full); err != nil {
-			return fmt.Errorf("settings: %w", err)
-		}
+	if bytes.Equal(text, c.given) {
+		text = c.given
 	}
-	c.secrets = s.settings.Secrets(full)
-	tr := s.manifest.Transport
-	if tr == nil || tr.Scheme != "mqtt" {
-		return nil
+	c.settings = text
+	c.secrets = secretsOf(s.model, full)
+	var will string
+	if _, c.publish, will, err = s.bindings(full); err != nil {
+		return err
 	}
-	for _, f := range tr.Publish {
-		filter, err := model.Substitute(f, full)
-		if err != nil {
-			return asInvalid(err)
-		}
-		if filter != "" { // not left out by a setting
-			c.publish = append(c.publish, filter)
-		}
-	}
-	if tr.Will != nil {
-		c.will = *tr.Will
-		if c.will.Topic, err = model.Substitute(tr.Will.Topic, full); err != nil {
-			return asInvalid(err)
-		}
+	if will != "" {
+		c.will = *s.manifest.Transport.Will
+		c.will.Topic = will
 	}
 	return nil
 }

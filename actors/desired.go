@@ -27,14 +27,14 @@ func (t *twin) setDesired(req *pb.SetDesiredRequest, m *call) {
 	}
 	v, err := state.FromProto(req.Value)
 	if err == nil {
-		err = t.model.CheckProperty(req.Property, v.Any())
+		err = t.model.ValidateProperty(req.Property, v.AppendJSON(nil))
 	}
 	if err == nil && v.Size() > maxValue {
 		err = invalid("/value", "%d bytes, %d are allowed", v.Size(), maxValue)
 	}
 	if err != nil {
 		t.e.stats.drop(dropInvalid)
-		m.refuse(fmt.Errorf("twin %s: property %s: %w", t.en.id, req.Property, asInvalid(err)))
+		m.refuse(fmt.Errorf("twin %s: property %s: %w", t.en.id, req.Property, asInvalid("/value", err)))
 		return
 	}
 	d := t.ask(state.Intern(req.Property), v, req, m.env.Principal)

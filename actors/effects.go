@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/polluxhq/pollux/actors/model"
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -165,7 +164,7 @@ func (t *twin) sample(s storage.Sample) {
 
 // describe refines the model by what the unit really has.
 func (t *twin) describe(patch []byte) error {
-	merged, err := model.MergePatches(t.patch, patch)
+	merged, err := mergePatches(t.patch, patch)
 	if err != nil {
 		return err
 	}

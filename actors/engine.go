@@ -172,6 +172,21 @@ func (e *Engine) ticker() {
 	}
 }
 
+// Active says whether an actor is in memory here, or was a moment ago. It waits for the actor's shard.
+func (e *Engine) Active(target cluster.Target) bool {
+	if e.state.Load() == 2 {
+		return false
+	}
+	answer := make(chan bool, 1)
+	e.system.Root.Send(e.shardOf(cluster.SlotOf(target.ID)).pid, &shardAsk{target.ID, answer})
+	select {
+	case active := <-answer:
+		return active
+	case <-e.ctx.Done():
+		return false
+	}
+}
+
 func (e *Engine) shardOf(slot cluster.Slot) *shard { return e.shards[int(slot)%shardCount] }
 
 // Handle takes a call for a slot that this node owns.

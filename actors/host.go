@@ -2,7 +2,7 @@ package actors
 
 import (
 	"context"
-	"errors"
+
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -12,7 +12,7 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 )
 
-var errDisconnected = errors.New("disconnected")
+var errDisconnected = fmt.Errorf("device: %w", drivers.ErrDisconnected)
 
 // host is what a running call reaches. It belongs to one call, and is used from its goroutine.
 type host struct {
@@ -94,7 +94,7 @@ func (h *host) Publish(_ context.Context, topic string, payload []byte, qos byte
 		ok = ok || matchTopic(f, topic)
 	}
 	if !ok || strings.ContainsAny(topic, "+#\x00") {
-		return fmt.Errorf("publish to %q: not among the twin's topics", topic)
+		return fmt.Errorf("publish to %q: not among the twin's topics: %w", topic, drivers.ErrDenied)
 	}
 	p := h.e.publish.Load()
 	if p == nil {

@@ -232,16 +232,30 @@ func (t *twin) emitDelta(d *pb.StateDelta) {
 		return
 	}
 	d.Revision = t.st.Revision
-	if t.work != nil {
-		d.Queued = uint32(len(t.work.commands))
-	}
+	t.toldQueued = t.waitingCommands()
+	d.Queued = t.toldQueued
 	all := &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Delta{Delta: d}}
 	t.tell(func(s *Subscription) *pb.WatchTwinsResponse {
-		if !s.wants(pb.Connection(t.st.Connection), t.st.Fault != "") && d.Status == nil {
+		if d.Status == nil && !s.wants(pb.Connection(t.st.Connection), t.st.Fault != "") {
 			return nil
 		}
 		return s.narrow(all, d)
 	})
+}
+
+// waitingCommands is the length of the command queue.
+func (t *twin) waitingCommands() uint32 {
+	if t.work == nil {
+		return 0
+	}
+	return uint32(len(t.work.commands))
+}
+
+// emitQueue tells where only the length of the queue changed.
+func (t *twin) emitQueue() {
+	if len(t.watchers) > 0 && t.toldQueued != t.waitingCommands() {
+		t.emitDelta(&pb.StateDelta{})
+	}
 }
 
 func (t *twin) emitStatus() {
@@ -261,6 +275,7 @@ func (t *twin) emitDesired(d *state.Desired) {
 
 // emitWhole gives every watcher the whole state.
 func (t *twin) emitWhole() {
+	t.toldQueued = t.waitingCommands()
 	st := t.show(false)
 	for _, s := range t.watchers {
 		s.whole(t.en.id, st)

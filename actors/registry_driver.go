@@ -118,7 +118,7 @@ func (r *Registry) reindex(ctx context.Context, name string, before *spec) error
 }
 
 func (r *Registry) indexesWith(t *pb.Twin, s *spec) map[storage.Table]map[string][]byte {
-	full, err := s.settings.Apply(t.Settings.AsMap())
+	full, err := s.applyMap(t.Settings.AsMap())
 	if err != nil {
 		full = t.Settings.AsMap() // the twin will show this as its fault
 	}

@@ -1,10 +1,8 @@
 package actors
 
 import (
+	"fmt"
 	"slices"
-	"strings"
-
-	"github.com/polluxhq/pollux/actors/model"
 )
 
 // Topics gives the MQTT filters of a twin, as its settings make them: what its device publishes and what its device
@@ -18,35 +16,17 @@ func (r *Registry) Topics(id string) (publish, subscribe []string, err error) {
 		return nil, nil, err
 	}
 	if t == nil {
-		return nil, nil, ErrNotFound
+		return nil, nil, fmt.Errorf("twin %s: %w", id, ErrNotFound)
 	}
 	s, err := r.e.catalog.resolve(t.Driver)
 	if err != nil {
 		return nil, nil, err
 	}
-	settings, err := s.settings.Apply(t.Settings.AsMap())
-	if err != nil {
-		return nil, nil, asInvalid(err)
-	}
-	ix, err := indexes(t, s, settings)
+	settings, err := s.applyMap(t.Settings.AsMap())
 	if err != nil {
 		return nil, nil, err
 	}
-	for key := range ix[tableTopics] {
-		filter, _, _ := strings.Cut(key, "\x00")
-		publish = append(publish, filter)
-	}
+	publish, subscribe, _, err = s.bindings(settings)
 	slices.Sort(publish)
-	if tr := s.manifest.Transport; tr != nil && tr.Scheme == "mqtt" {
-		for _, f := range tr.Publish {
-			filter, err := model.Substitute(f, settings)
-			if err != nil {
-				return nil, nil, asInvalid(err)
-			}
-			if filter != "" {
-				subscribe = append(subscribe, filter)
-			}
-		}
-	}
-	return publish, subscribe, nil
+	return slices.Compact(publish), subscribe, err
 }

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/polluxhq/pollux/actors/model"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 	"google.golang.org/protobuf/proto"
@@ -33,13 +32,15 @@ func (r *Registry) present(t *pb.Twin) *pb.Twin {
 	if err != nil {
 		// Without the schema nobody knows what is secret.
 		for k := range t.Settings.GetFields() {
-			t.Settings.Fields[k] = structpb.NewStringValue(model.Secret)
+			t.Settings.Fields[k] = structpb.NewStringValue(secretMask)
 		}
 		return t
 	}
 	t.DriverDigest = s.digest
 	if len(t.Settings.GetFields()) > 0 {
-		if masked, err := structpb.NewStruct(s.settings.Mask(t.Settings.AsMap())); err == nil {
+		shown := t.Settings.AsMap()
+		maskSecrets(s.model, shown)
+		if masked, err := structpb.NewStruct(shown); err == nil {
 			t.Settings = masked
 		}
 	}
@@ -94,14 +95,10 @@ func (r *Registry) prepare(t, old *pb.Twin) (*prepared, error) {
 
 func (r *Registry) checkSettings(t, old *pb.Twin, s *spec) (map[string]any, error) {
 	given := t.Settings.AsMap()
-	if old != nil {
-		given = s.settings.Unmask(given, old.Settings.AsMap())
-	} else {
-		given = s.settings.Unmask(given, nil)
-	}
-	full, err := s.settings.Apply(given)
+	unmaskSecrets(s.model, given, old.GetSettings().AsMap())
+	full, err := s.applyMap(given)
 	if err != nil {
-		return nil, asInvalid(err)
+		return nil, err
 	}
 	if len(given) == 0 {
 		t.Settings = nil
@@ -225,22 +222,11 @@ func indexes(t *pb.Twin, s *spec, settings map[string]any) (map[storage.Table]ma
 	if s.started() && !t.Stopped {
 		ix[tableStart][slotIDKey(t.Id)] = yes
 	}
-	tr := s.manifest.Transport
-	if tr == nil || tr.Scheme != "mqtt" {
-		return ix, nil
+	subscribe, _, _, err := s.bindings(settings)
+	if err != nil {
+		return nil, err
 	}
-	filters := tr.Subscribe
-	if tr.Will != nil && tr.Will.Topic != "" {
-		filters = append(filters[:len(filters):len(filters)], tr.Will.Topic)
-	}
-	for _, f := range filters {
-		filter, err := model.Substitute(f, settings)
-		if err != nil {
-			return nil, asInvalid(err)
-		}
-		if filter == "" {
-			continue // left out by a setting
-		}
+	for _, filter := range subscribe {
 		shape, err := shapeOf(filter)
 		if err != nil || len(filter) > 512 {
 			return nil, invalid("/settings", "%q is no MQTT filter", filter)
@@ -281,7 +267,7 @@ func (r *Registry) diff(old, now map[storage.Table]map[string][]byte) []storage.
 func (r *Registry) indexesOf(t *pb.Twin) map[storage.Table]map[string][]byte {
 	s, err := r.e.catalog.resolve(t.Driver)
 	if err == nil {
-		if full, err := s.settings.Apply(t.Settings.AsMap()); err == nil {
+		if full, err := s.applyMap(t.Settings.AsMap()); err == nil {
 			if ix, err := indexes(t, s, full); err == nil {
 				return ix
 			}

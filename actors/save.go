@@ -157,8 +157,8 @@ func (t *twin) commit(exact bool) {
 
 // modelName is the label of the twin's samples.
 func (t *twin) modelName() string {
-	if t.spec.model.Title != "" {
-		return t.spec.model.Title
+	if t.spec.title != "" {
+		return t.spec.title
 	}
 	return t.spec.name
 }

@@ -70,6 +70,11 @@ type (
 	}
 	shardDue  struct{ entries []*entry }
 	shardIdle struct{ en *entry }
+	// shardAsk asks whether an actor is in memory.
+	shardAsk struct {
+		id     string
+		answer chan bool
+	}
 	// shardTurn brings a message to a twin, which is activated where activate is set.
 	shardTurn struct {
 		id       string
@@ -110,6 +115,8 @@ func (s *shard) receive(c actor.Context) {
 		s.due(m)
 	case *shardIdle:
 		s.idle(c, m.en)
+	case *shardAsk:
+		m.answer <- s.entries[m.id] != nil
 	case *shardTurn:
 		if en := s.entries[m.id]; en != nil || m.activate {
 			s.forward(c, m.id, cluster.SlotOf(m.id), m.turn, false)

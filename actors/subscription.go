@@ -109,7 +109,7 @@ func matchFilter(f *pb.TwinFilter, t *pb.Twin, c *catalog) bool {
 	}
 	if f.Model != "" {
 		spec, err := c.resolve(t.Driver)
-		return err == nil && spec.model.Title == f.Model
+		return err == nil && spec.title == f.Model
 	}
 	return true
 }
@@ -126,7 +126,8 @@ func (s *Subscription) narrow(all *pb.WatchTwinsResponse, d *pb.StateDelta) *pb.
 	}
 	mine := &pb.StateDelta{Properties: pick(d.Properties, s.props), Desired: pick(d.Desired, s.props), Status: d.Status,
 		Revision: d.Revision, Queued: d.Queued}
-	if len(mine.Properties) == 0 && len(mine.Desired) == 0 && mine.Status == nil {
+	told := len(d.Properties) > 0 || len(d.Desired) > 0
+	if told && len(mine.Properties) == 0 && len(mine.Desired) == 0 && mine.Status == nil {
 		return nil
 	}
 	return &pb.WatchTwinsResponse{Id: all.Id, Change: &pb.WatchTwinsResponse_Delta{Delta: mine}}

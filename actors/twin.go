@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/polluxhq/pollux/actors/model"
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
@@ -41,7 +40,7 @@ type twin struct {
 	spec *spec
 	run  *runner
 	// model is the driver's, or as patched by describe.
-	model *model.Model
+	model *drivers.Model
 	patch []byte
 
 	mode  mode
@@ -51,6 +50,8 @@ type twin struct {
 	// counted is what this twin contributes to the counts of connected and faulty twins.
 	counted uint8
 	dirty   bool
+	// toldQueued is the length of the queue that watchers know.
+	toldQueued uint32
 	// touched: something changed that is worth a checkpoint only before the twin leaves memory.
 	touched    bool
 	patchDirty bool
@@ -260,6 +261,7 @@ func (t *twin) step() {
 		t.expire(now)
 		t.start(now)
 		t.checkpoint(now)
+		t.emitQueue()
 	case modeLeaving:
 		t.finish()
 		t.checkpoint(now)
