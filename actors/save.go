@@ -139,7 +139,7 @@ func (t *twin) commit(exact bool) {
 		if t.spec != nil {
 			title = t.modelName()
 		}
-		txn.Samples = []storage.TwinSamples{{Project: ProjectOf(t.en.id), Twin: t.en.id, Model: title, Samples: s.samples}}
+		txn.Samples = []storage.TwinSamples{{Project: ProjectOf(t.en.id), Twin: NameOf(t.en.id), Model: title, Samples: s.samples}}
 	}
 	if !t.submit(txn) {
 		t.st.Wake = oldWake

@@ -59,6 +59,12 @@ func ProjectOf(id string) string {
 	return project
 }
 
+// NameOf gives the part of a canonical id after its project.
+func NameOf(id string) string {
+	_, name, _ := strings.Cut(id, "/")
+	return name
+}
+
 func slotKey(s cluster.Slot) string { return fmt.Sprintf("%04x/", uint16(s)) }
 func slotIDKey(id string) string    { return slotKey(cluster.SlotOf(id)) + id }
 func wakeKey(id string, due int64) string {
