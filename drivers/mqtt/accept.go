@@ -67,6 +67,10 @@ func (b *Broker) serve(s *session) {
 	b.mu.Lock()
 	delete(b.conns, s)
 	delete(b.sessions, s)
+	if b.byID[s.id] == s {
+		delete(b.byID, s.id)
+	}
+	close(s.gone)
 	b.mu.Unlock()
 	reason := s.finish(err)
 	b.stats.closed(reason)
@@ -96,6 +100,31 @@ func (b *Broker) attach(s *session) (err error) {
 		return err
 	}
 	return b.server.EstablishConnection(listenerID, s)
+}
+
+// claim gives the client id to s once the connection that had it is gone, its will included. mochi alone would let both
+// overlap, and the end of the old one could take the new one's entry and subscriptions with it.
+func (b *Broker) claim(id string, s *session) error {
+	timeout := time.NewTimer(b.limits.ConnectTimeout)
+	defer timeout.Stop()
+	for {
+		b.mu.Lock()
+		old := b.byID[id]
+		if old == nil {
+			b.byID[id] = s
+			b.mu.Unlock()
+			return nil
+		}
+		b.mu.Unlock()
+		old.end("taken_over", packets.ErrSessionTakenOver.Code)
+		select {
+		case <-old.gone:
+		case <-b.stop:
+			return ErrClosed
+		case <-timeout.C:
+			return errors.New("the earlier connection does not end")
+		}
+	}
 }
 
 // reasonOf names why mochi ended a connection that did not end by our own decision.

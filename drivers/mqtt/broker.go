@@ -100,6 +100,7 @@ type Broker struct {
 	mu       sync.Mutex
 	conns    map[*session]struct{} // every open connection
 	sessions map[*session]struct{} // those that are authenticated
+	byID     map[string]*session   // the one connection that has a client id
 	held     map[string]*inbox     // QoS 2 state by client id
 }
 
@@ -117,7 +118,7 @@ func Open(o Options) (*Broker, error) {
 	}
 	b := &Broker{
 		handler: o.Handler, anonymous: o.AllowAnonymous, limits: limits, tls: o.TLS, log: o.Logger, stop: make(chan struct{}),
-		conns: map[*session]struct{}{}, sessions: map[*session]struct{}{}, held: map[string]*inbox{},
+		conns: map[*session]struct{}{}, sessions: map[*session]struct{}{}, byID: map[string]*session{}, held: map[string]*inbox{},
 	}
 	b.retained.init(limits)
 	b.server = newServer(limits)

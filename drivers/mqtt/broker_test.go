@@ -291,7 +291,7 @@ func (p *peer) expect(kind byte) packets.Packet {
 		p.t.Fatalf("waiting for packet %d: %v", kind, err)
 	}
 	if pk.FixedHeader.Type != kind {
-		p.t.Fatalf("got %+v, want a packet of type %d", pk, kind)
+		p.t.Fatalf("got packet %d %q %q, want one of type %d", pk.FixedHeader.Type, pk.TopicName, pk.Payload, kind)
 	}
 	return pk
 }

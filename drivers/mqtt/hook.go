@@ -48,6 +48,11 @@ func (h *hook) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool {
 		return false
 	}
 	grant, reason, err := h.b.authenticate(cl, &pk)
+	if reason == "" {
+		if err = h.b.claim(cl.ID, s); err != nil {
+			reason = "taken"
+		}
+	}
 	if reason != "" {
 		h.b.stats.turnedAway(reason)
 		s.setReason(reason)
@@ -156,6 +161,9 @@ func (h *hook) OnSessionEstablished(cl *mochi.Client, _ packets.Packet) {
 	s := sessionOf(cl)
 	for _, pk := range cl.State.Inflight.GetAll(false) { // of the session that it goes on with
 		s.owe(&pk)
+	}
+	if known, ok := h.b.server.Clients.Get(cl.ID); !ok || known != cl {
+		h.b.server.Clients.Add(cl) // the earlier session expired in this very moment
 	}
 	h.b.mu.Lock()
 	defer h.b.mu.Unlock()

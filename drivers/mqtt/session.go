@@ -27,6 +27,7 @@ type session struct {
 	b      *Broker
 	conn   net.Conn
 	remote string
+	gone   chan struct{} // closed when nothing of the connection is left in mochi
 
 	// Of the reading goroutine alone.
 	buf           []byte // read ahead: buf[r:w]
@@ -73,7 +74,7 @@ type session struct {
 }
 
 func newSession(b *Broker, conn net.Conn) *session {
-	s := &session{b: b, conn: conn, remote: conn.RemoteAddr().String()}
+	s := &session{b: b, conn: conn, remote: conn.RemoteAddr().String(), gone: make(chan struct{})}
 	if b.tls != nil {
 		s.conn = tlsServer(conn, b.tls)
 	}

@@ -131,6 +131,7 @@ func TestWillsAreDeliveredAndForwarded(t *testing.T) {
 		b := start(t, d, nil)
 		sub := join(t, b, version, "sub", nil)
 		sub.subscribe(1, 1, "tele/+/LWT")
+		sub.silent() // retained messages are looked for after the SUBACK
 		will := func(pk *packets.Packet) {
 			pk.Connect.WillFlag, pk.Connect.WillTopic, pk.Connect.WillPayload = true, "tele/lamp/LWT", []byte("Offline")
 			pk.Connect.WillQos, pk.Connect.WillRetain = 1, true

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -286,8 +287,15 @@ func writeFrame(ctx context.Context, conn net.Conn, frame []byte) (int, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) })
 	n, err := conn.Write(frame)
 	stop()
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%w after %d of %d bytes", ctx.Err(), n, len(frame))
+	if err == nil {
+		return n, nil
+	}
+	cause := ctx.Err()
+	if cause == nil && ok && errors.Is(err, os.ErrDeadlineExceeded) {
+		cause = context.DeadlineExceeded // the socket's timer was a little earlier than the context's
+	}
+	if cause != nil {
+		err = fmt.Errorf("%w after %d of %d bytes", cause, n, len(frame))
 	}
 	return n, err
 }
