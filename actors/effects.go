@@ -20,9 +20,11 @@ const (
 	maxMemory     = 128 << 10
 	maxPatch      = 64 << 10
 	maxTimers     = 64
-	maxTimerData  = 4 << 10
-	maxEvents     = 256
-	maxSamples    = 4096
+	// maxBurst in milliseconds is how far values that arrive within one millisecond are spread into the future.
+	maxBurst     = 1000
+	maxTimerData = 4 << 10
+	maxEvents    = 256
+	maxSamples   = 4096
 )
 
 // apply makes the effects of a call the twin's state, all of them or none.
@@ -144,6 +146,9 @@ func (t *twin) setProperty(c drivers.Change, v state.Value, at int64) *state.Pro
 		p.Time = max(p.Time, at)
 		t.touched = true
 		return nil
+	}
+	if c.Time <= 0 && at <= p.Time && p.Time-at < maxBurst {
+		at = p.Time + 1 // history holds one sample of a series per millisecond
 	}
 	p.Value, p.Time, p.Quality = v, at, q
 	if x, ok := v.Sample(); ok && !math.IsNaN(x) {
