@@ -21,6 +21,7 @@ import (
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpcreflect"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -831,3 +832,45 @@ func mustValue(t *testing.T, v any) *structpb.Value {
 	return out
 }
 
+func TestDeviceKeyOpensTheBroker(t *testing.T) {
+	h := openHouse(t)
+	h.echo(t, "devices/a")
+	id, secret := h.newKey(t, &pb.Key{Role: "device", Device: "devices/a"})
+	_, viewer := h.newKey(t, &pb.Key{Role: "viewer"})
+	connectAs := func(user, password string) (mqtt.Client, error) {
+		t.Helper()
+		c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + h.node.MQTTAddr()).SetClientID("d-" + user).
+			SetUsername(user).SetPassword(password).SetAutoReconnect(false))
+		tok := c.Connect()
+		if !tok.WaitTimeout(patience) {
+			t.Fatal("no answer to connect")
+		}
+		return c, tok.Error()
+	}
+	for user, password := range map[string]string{"devices/a": secret + "x", "devices/b": secret, "a": secret, "devices/a ": secret, "x": viewer} {
+		if c, err := connectAs(user, password); err == nil {
+			c.Disconnect(0)
+			t.Errorf("user %q was let in", user)
+		}
+	}
+	c, err := connectAs("devices/a", secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Disconnect(0)
+	if tok := c.Publish("echo/devices_a/set", 1, false, `{"level":3}`); !tok.WaitTimeout(patience) || tok.Error() != nil {
+		t.Fatalf("publish: %v", tok.Error())
+	}
+	// Acknowledged means committed: the value is there.
+	got, err := h.twins(h.admin).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: "devices/a"}))
+	if err != nil || got.Msg.Twin.State.Properties["level"].GetValue().GetNumberValue() != 3 {
+		t.Errorf("after the acknowledgement: %v, %v", got, err)
+	}
+	if _, err := h.keys(h.admin).DeleteKey(t.Context(), req(&pb.DeleteKeyRequest{Id: id})); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := connectAs("devices/a", secret); err == nil {
+		c.Disconnect(0)
+		t.Error("a deleted key opens the broker")
+	}
+}

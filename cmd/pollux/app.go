@@ -35,6 +35,8 @@ type app struct {
 	insecure bool
 	// started: the command line was right, and the command runs.
 	started bool
+	// hang closes the connections that a command leaves open.
+	hang []func()
 }
 
 func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.out, format, args...) }
@@ -84,7 +86,7 @@ func group(cmd *cobra.Command) *cobra.Command {
 		}
 		hint := ""
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-			hint = fmt.Sprintf("; did you mean %q?", near[0])
+			hint = "; did you mean \"" + strings.Join(near, "\" or \"") + "\"?"
 		}
 		return usagef("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)
 	}
@@ -139,6 +141,7 @@ func (a *app) dial() (*node, error) {
 	if isLoopback(base) {
 		transport.Proxy = nil
 	}
+	a.hang = append(a.hang, transport.CloseIdleConnections)
 	hc := &http.Client{Transport: &bearer{key: key, next: transport}}
 	at := base.String()
 	return &node{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -103,6 +104,9 @@ func keyList(a *app) *cobra.Command {
 					break
 				}
 			}
+			slices.SortStableFunc(all.Keys, func(x, y *pb.Key) int {
+				return x.GetCreateTime().AsTime().Compare(y.GetCreateTime().AsTime())
+			})
 			now := time.Now()
 			return a.show(all, func(w io.Writer) {
 				row(w, "ID", "NAME", "ROLE", "PROJECT", "DEVICE", "CREATED", "EXPIRES")

@@ -78,6 +78,9 @@ func run(ctx context.Context, a *app, args []string) int {
 	cmd := root(a)
 	cmd.SetArgs(args)
 	ran, err := cmd.ExecuteContextC(ctx)
+	for _, hang := range a.hang {
+		hang()
+	}
 	if err == nil {
 		return exitOK
 	}

@@ -113,7 +113,7 @@ func describeDriver(w io.Writer, d *pb.Driver) {
 			if len(s.Default) > 0 {
 				notes = append(notes, "default "+string(s.Default))
 			}
-			row(w, "  "+name, s.typeText(), strings.Join(notes, ", "), s.about())
+			row(w, "  "+name, s.typeText(), dash(strings.Join(notes, ", ")), dash(s.about()))
 		}
 	}
 }
@@ -141,7 +141,7 @@ func affordances(w io.Writer, title string, list map[string]schema) {
 				notes = ""
 			}
 		}
-		row(w, "  "+name, kind, notes, s.about())
+		row(w, "  "+name, dash(kind), dash(notes), dash(s.about()))
 	}
 }
 

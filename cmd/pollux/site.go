@@ -178,7 +178,7 @@ func systemList(a *app) *cobra.Command {
 				row(w, "ID", "ZONE", "TITLE", "MEMBERS")
 				for _, s := range all.Systems {
 					members := names(s.Members, func(m *pb.System_Member) string { return m.Name + "=" + bare(m.Twin) })
-					row(w, bare(s.Id), dash(bare(s.Zone)), s.Title, dash(strings.Join(members, " ")))
+					row(w, bare(s.Id), dash(bare(s.Zone)), dash(s.Title), dash(strings.Join(members, " ")))
 				}
 			})
 		},
