@@ -28,7 +28,9 @@ type batcher struct {
 	limit  int
 	// pressed: the bound refused somebody since it last changed.
 	pressed bool
-	room    chan struct{} // closed when bytes shrink; nil: nobody waits
+	// now is the time when the queue last began or an entry left: close enough for a start.
+	now  time.Time
+	room chan struct{} // closed when bytes shrink; nil: nobody waits
 
 	sequence uint64 // of the next entry
 	flying   map[uint64]*proposal
@@ -121,11 +123,14 @@ func (b *batcher) submit(t *Txn, done func(Result)) error {
 		return err
 	}
 	w.done = done
-	w.start = time.Now()
 	size := len(w.buf)
 	b.mu.Lock()
 	err := b.admit(size)
 	if err == nil {
+		if len(b.queue) == 0 {
+			b.now = time.Now()
+		}
+		w.start = b.now
 		b.queue = append(b.queue, w)
 		b.queued += size
 		b.bytes += size
@@ -280,6 +285,7 @@ func (b *batcher) next() *proposal {
 	b.queued -= p.size
 	b.sequence++
 	b.flying[p.sequence] = p
+	b.now = time.Now()
 	b.mu.Unlock()
 	b.encode(p, size)
 	return p
@@ -450,13 +456,13 @@ func (b *batcher) adapt(took time.Duration) {
 }
 
 func (b *batcher) answer(p *proposal, res *results, err error, now time.Time) {
-	h := b.s.m.commit
+	// The oldest transaction stands for its entry.
+	b.s.m.commit.Update(now.Sub(p.txns[0].start).Seconds())
 	refused, revision := []refusal(nil), uint64(0)
 	if res != nil {
 		refused, revision = res.refused, res.base
 	}
 	for i, w := range p.txns {
-		h.Update(now.Sub(w.start).Seconds())
 		r := Result{Err: err}
 		switch {
 		case err != nil:

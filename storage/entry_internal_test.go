@@ -206,7 +206,7 @@ func TestGuardCacheSeesItsOwnBatch(t *testing.T) {
 func TestGuardCacheIsBounded(t *testing.T) {
 	s := openBare(t)
 	seq := uint64(0)
-	for from := 0; from < 3*guardGeneration; from += 8192 {
+	for from := 0; from < 3*guardRecords; from += 8192 {
 		var txns []*Txn
 		for i := from; i < from+8192; i += 64 {
 			txn := &Txn{}
@@ -218,7 +218,7 @@ func TestGuardCacheIsBounded(t *testing.T) {
 		seq++
 		apply(t, s, seq, pack(t, "n1", 1, seq, txns...))
 	}
-	if n := len(s.machine.guards.young) + len(s.machine.guards.old); n > 3*guardGeneration-8192 {
+	if n := len(s.machine.guards.records); n > guardRecords+8192 {
 		t.Errorf("%d records are held", n)
 	}
 }

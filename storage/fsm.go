@@ -23,6 +23,7 @@ type machine struct {
 
 	batch   *pebble.Batch
 	entries []entry
+	asked   []int              // the number of each entry's first guard among the batch's
 	tables  map[Table]struct{} // tables with changes in the batch
 	key     []byte
 	buf     []byte
@@ -111,7 +112,7 @@ func (m *machine) applySome(logs []*raft.Log, out []any) error {
 		return err
 	}
 	if m.batch == nil {
-		m.batch = st.db.NewBatch()
+		m.batch = st.db.NewBatch(pebble.WithMaxRetainedSizeBytes(2 * batchBytes))
 	}
 	defer m.guards.shrink()
 	clear(m.tables)
@@ -121,6 +122,7 @@ func (m *machine) applySome(logs []*raft.Log, out []any) error {
 			continue
 		}
 		if l.Type == raft.LogCommand {
+			m.guards.next = m.asked[i]
 			if out[i], err = m.applyEntry(l, &m.entries[i]); err != nil {
 				return err
 			}
@@ -157,21 +159,16 @@ func (m *machine) commit(before meta) error {
 		return fmt.Errorf("apply: %w", err)
 	}
 	m.s.m.write.UpdateDuration(start)
-	large := m.batch.Len() > 1<<20
-	if large {
-		_ = m.batch.Close()
-		m.batch = nil
-	} else {
-		m.batch.Reset()
-	}
+	m.batch.Reset()
 	m.s.published(before, m.meta, m.tables)
 	return nil
 }
 
 // prepare decodes the entries and loads the records that their guards name.
 func (m *machine) prepare(db *pebble.DB, logs []*raft.Log) error {
-	m.entries = m.entries[:0]
+	m.entries, m.asked = m.entries[:0], m.asked[:0]
 	for _, l := range logs {
+		m.asked = append(m.asked, len(m.guards.asked))
 		var e entry
 		if l.Type == raft.LogCommand && l.Index > m.meta.applied {
 			var err error
@@ -186,7 +183,7 @@ func (m *machine) prepare(db *pebble.DB, logs []*raft.Log) error {
 					if t.bad {
 						break
 					}
-					if err := m.guards.load(db, &g); err != nil {
+					if err := m.guards.ask(db, &g); err != nil {
 						return fmt.Errorf("apply entry %d: %w", l.Index, err)
 					}
 				}
@@ -302,14 +299,8 @@ func (m *machine) applyTxn(t *reader) (refusal, bool, error) {
 		if t.bad {
 			return refusal{}, false, errMalformed("guard")
 		}
-		if failed.guard >= 0 {
-			continue
-		}
-		ok, revision, err := m.guards.holds(&g)
-		if err != nil {
-			return refusal{}, false, err
-		}
-		if !ok {
+		ok, revision := m.guards.holds(&g)
+		if !ok && failed.guard < 0 {
 			failed = refusal{guard: i, revision: revision}
 		}
 	}

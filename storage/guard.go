@@ -20,99 +20,106 @@ type guarded struct {
 // guardCache holds the records that guards asked for lately: an owner's fence is the same record in each of its
 // transactions. It is the one place where the state machine looks at records, so that a guard also sees the writes of its
 // own batch: all records that a batch's guards name are loaded before the batch's first write, and each write
-// refreshes what is loaded. Two generations bound it; the older one goes when the younger is full.
+// refreshes what is loaded. Between batches it is emptied when it is full.
 type guardCache struct {
-	young, old map[string]*guarded
+	records map[string]*guarded
+	// asked are the records of the batch's guards, one for each, in their order; next is the first not yet judged.
+	asked []*guarded
+	next  int
 	// large are keys of values above guardValue, which leave after the batch.
 	large []string
 	key   []byte
+	// last is the record of key.
+	last *guarded
 }
 
 const (
-	// guardGeneration is the size of a generation, in records.
-	guardGeneration = 32768
+	// guardRecords is how many records are held, beside those of the batch at hand.
+	guardRecords = 65536
 	// guardValue is the largest value that stays after its batch, in bytes.
 	guardValue = 1024
 )
 
-func newGuardCache() *guardCache {
-	return &guardCache{young: map[string]*guarded{}, old: map[string]*guarded{}}
-}
+func newGuardCache() *guardCache { return &guardCache{records: map[string]*guarded{}} }
 
-func (c *guardCache) find(key []byte) *guarded {
-	if g := c.young[string(key)]; g != nil {
-		return g
-	}
-	g := c.old[string(key)]
-	if g != nil {
-		c.young[string(key)] = g
-		delete(c.old, string(key))
-	}
-	return g
-}
-
-// turn makes room. It may only be called between batches.
+// turn begins a batch.
 func (c *guardCache) turn() {
-	if len(c.young) >= guardGeneration {
-		c.old = c.young
-		c.young = map[string]*guarded{}
+	c.asked, c.next = c.asked[:0], 0
+	c.key, c.last = c.key[:0], nil
+	if len(c.records) >= guardRecords {
+		c.records = map[string]*guarded{}
 	}
 }
 
-// load reads the record that g names from db, unless it is held already. It may only be called before a batch's first write.
-func (c *guardCache) load(db *pebble.DB, g *wireGuard) error {
-	c.key = appendDataKey(c.key[:0], g.table, g.key)
-	held := c.find(c.key)
+// ask loads the record that the batch's next guard names, unless it is held already. It may only be called before the
+// batch's first write.
+func (c *guardCache) ask(db *pebble.DB, g *wireGuard) error {
 	want := g.kind == guardEqual
-	if held != nil && (held.hasValue || !want) {
+	// Neighbours often have the same fence.
+	if c.last != nil && sameRecord(c.key, g) && (c.last.hasValue || !want) {
+		c.asked = append(c.asked, c.last)
 		return nil
 	}
+	c.key = appendDataKey(c.key[:0], g.table, g.key)
+	held := c.records[string(c.key)]
+	if held == nil || (want && !held.hasValue) {
+		fresh, err := c.load(db, g, want)
+		if err != nil {
+			return err
+		}
+		if held == nil {
+			held = fresh
+			c.records[string(c.key)] = held
+		} else {
+			*held = *fresh
+		}
+		if len(held.value) > guardValue {
+			c.large = append(c.large, string(c.key))
+		}
+	}
+	c.last = held
+	c.asked = append(c.asked, held)
+	return nil
+}
+
+func sameRecord(key []byte, g *wireGuard) bool {
+	n := len(g.table)
+	return len(key) == 2+n+len(g.key) && string(key[1:1+n]) == string(g.table) && string(key[2+n:]) == string(g.key) && key[1+n] == 0
+}
+
+func (c *guardCache) load(db *pebble.DB, g *wireGuard, want bool) (*guarded, error) {
 	v, closer, err := db.Get(c.key)
 	if errors.Is(err, pebble.ErrNotFound) {
-		c.young[string(c.key)] = &guarded{hasValue: true}
-		return nil
+		return &guarded{hasValue: true}, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read guarded record %s %q: %w", g.table, g.key, err)
+		return nil, fmt.Errorf("read guarded record %s %q: %w", g.table, g.key, err)
 	}
 	defer closer.Close()
 	revision, n := binary.Uvarint(v)
 	if n <= 0 {
-		return errMalformed(fmt.Sprintf("record %s %q", g.table, g.key))
+		return nil, errMalformed(fmt.Sprintf("record %s %q", g.table, g.key))
 	}
-	n2 := &guarded{revision: revision}
+	r := &guarded{revision: revision}
 	if want {
-		n2.value, n2.hasValue = append([]byte(nil), v[n:]...), true
-		if len(n2.value) > guardValue {
-			c.large = append(c.large, string(c.key))
-		}
+		r.value, r.hasValue = append([]byte(nil), v[n:]...), true
 	}
-	c.young[string(c.key)] = n2
-	return nil
+	return r, nil
 }
 
-// holds says whether g holds now, and the revision that its record has.
-func (c *guardCache) holds(g *wireGuard) (bool, uint64, error) {
-	c.key = appendDataKey(c.key[:0], g.table, g.key)
-	held := c.find(c.key)
-	if held == nil {
-		return false, 0, fmt.Errorf("guarded record %s %q was not loaded", g.table, g.key)
-	}
+// holds says whether the batch's next guard, which is g, holds now, and the revision that its record has.
+func (c *guardCache) holds(g *wireGuard) (bool, uint64) {
+	held := c.asked[c.next]
+	c.next++
 	if g.kind == guardRevision {
-		return held.revision == g.revision, held.revision, nil
+		return held.revision == g.revision, held.revision
 	}
-	if held.revision == 0 {
-		return false, 0, nil
-	}
-	if !held.hasValue {
-		return false, 0, fmt.Errorf("guarded record %s %q was loaded without its value", g.table, g.key)
-	}
-	return bytes.Equal(held.value, g.equal), held.revision, nil
+	return held.revision > 0 && bytes.Equal(held.value, g.equal), held.revision
 }
 
 // wrote refreshes a record that is held. key is a data key; revision 0 says deleted.
 func (c *guardCache) wrote(key []byte, revision uint64, value []byte) {
-	g := c.find(key)
+	g := c.records[string(key)]
 	if g == nil {
 		return
 	}
@@ -128,8 +135,7 @@ func (c *guardCache) wrote(key []byte, revision uint64, value []byte) {
 // shrink forgets the large values after their batch.
 func (c *guardCache) shrink() {
 	for _, k := range c.large {
-		delete(c.young, k)
-		delete(c.old, k)
+		delete(c.records, k)
 	}
 	c.large = c.large[:0]
 }

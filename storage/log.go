@@ -22,6 +22,9 @@ type logDB struct {
 	// limit gives the index up to which entries may go, and the index up to which they are applied.
 	limit func() (free, applied uint64)
 
+	writing sync.Mutex
+	batch   *pebble.Batch // guarded by writing
+
 	mu          sync.Mutex // guards first, last against concurrent writers
 	first, last atomic.Uint64
 	// grown is what was written since the last truncation of the prefix, in bytes.
@@ -54,7 +57,8 @@ func openLog(o Options, fs vfs.FS, dir string, l *pebbleLogger, m *storeMetrics)
 	if err != nil {
 		return nil, diskError("open the log", err)
 	}
-	g := &logDB{db: db, m: m, sync: pebble.Sync, limit: func() (uint64, uint64) { return math.MaxUint64, 0 }}
+	batch := db.NewBatch(pebble.WithMaxRetainedSizeBytes(8 << 20))
+	g := &logDB{db: db, m: m, batch: batch, sync: pebble.Sync, limit: func() (uint64, uint64) { return math.MaxUint64, 0 }}
 	if o.NoSync {
 		g.sync = pebble.NoSync
 	}
@@ -173,7 +177,10 @@ func (g *logDB) StoreLogs(logs []*raft.Log) error {
 	for _, l := range logs {
 		size += logSize(l) + 32
 	}
-	b := g.db.NewBatchWithSize(size)
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	b := g.batch
+	defer b.Reset()
 	for _, l := range logs {
 		op := b.SetDeferred(9, logSize(l))
 		op.Key[0] = keyLog

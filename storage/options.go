@@ -28,9 +28,11 @@ type Options struct {
 	// MaxInFlightBytes bounds the encoded transactions that wait or are proposed, in bytes. Default 8 MiB: at the
 	// 40 MB/s that one raft group takes on two cores, 200 ms of work. The bound shrinks by itself where the log is slower.
 	MaxInFlightBytes int
-	// MaxProposals bounds the entries in flight. Default 4: one is written, one is applied, two wait.
+	// MaxProposals bounds the entries in flight. Default 8: raft writes what came while it wrote, and so a few are written
+	// while a few are applied. At most 16.
 	MaxProposals int
-	// MaxEntryBytes bounds an entry. Default and maximum 512 KiB: larger ones delay the small ones behind them.
+	// MaxEntryBytes bounds an entry of many transactions. Default 256 KiB, at most 512 KiB: larger ones delay the small
+	// ones behind them.
 	MaxEntryBytes int
 	// RetryFor bounds how long an entry is proposed again after a lost leader before its transactions fail with
 	// ErrUnknown. Default 10 s: longer than an election.
@@ -85,8 +87,8 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	or(&o.MaxInFlightBytes, 8<<20)
-	or(&o.MaxProposals, 4)
-	or(&o.MaxEntryBytes, maxEntry)
+	or(&o.MaxProposals, 8)
+	or(&o.MaxEntryBytes, 256<<10)
 	o.MaxEntryBytes = min(o.MaxEntryBytes, maxEntry)
 	o.MaxProposals = min(o.MaxProposals, windowSize/4)
 	or(&o.KeepChanges, 100_000)
