@@ -167,6 +167,12 @@ func (r *run) refused(t *twin, e *drivers.DriverError) {
 			t.loaded = true
 			t.connect()
 		}
+	case drivers.EventReceived:
+		// With a code of its own the driver tells what is wrong with the device, such as a refused password; code 1 is a
+		// frame that it could not make sense of.
+		if e.Code > 1 && !e.Retryable {
+			t.fault(e.Message, r.event.kind)
+		}
 	case drivers.EventTimer:
 		t.fired(&r.event)
 	case drivers.EventUnload:
