@@ -12,8 +12,9 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 )
 
-// outputBytes bounds what is kept of a guest's standard output and error per call: the end of it.
-const outputBytes = 4096
+// outputBytes bounds what is kept of a guest's standard output and error per call: so much of its beginning, where a
+// crash says why, and as much of its end.
+const outputBytes = 2048
 
 // Instance is one running copy of a module, checked out of its pool. One goroutine at a time uses it.
 type Instance struct {
@@ -28,7 +29,8 @@ type Instance struct {
 	entries  []api.Function
 	stack    [8]uint64
 	ctx      *callContext
-	output   []byte
+	head     []byte
+	tail     []byte
 	broken   bool
 	slot     bool // holds one of the pool's slots
 	lastUsed time.Time
@@ -110,7 +112,7 @@ func (in *Instance) instantiate(need int64) (err error) {
 // the instance is only good for being released.
 func (in *Instance) Call(ctx context.Context, entry int, args ...uint64) (uint64, error) {
 	copy(in.stack[:], args)
-	in.output = in.output[:0]
+	in.head, in.tail = in.head[:0], in.tail[:0]
 	in.pool.module.runtime.stats.calls.Inc()
 	if err := in.callEntry(ctx, entry); err != nil {
 		return 0, err
@@ -169,7 +171,7 @@ func (in *Instance) finish(err error) error {
 		return err
 	}
 	stats.traps.Inc()
-	return newTrap(err, in.output)
+	return newTrap(err, in.Output())
 }
 
 // check is the watcher's look at the running call: it ends it where its context has ended, and tells the time left.
@@ -225,19 +227,30 @@ func (in *Instance) Write(ptr uint32, b []byte) bool { return in.mem.Write(ptr, 
 // MemoryBytes is the size of the guest's memory.
 func (in *Instance) MemoryBytes() int64 { return in.memory.size }
 
-// Output is the end of what the guest wrote to its standard output and error in the last call. It is valid until the
-// next one.
-func (in *Instance) Output() []byte { return in.output }
+// Output is what the guest wrote to its standard output and error in the last call: the beginning and the end of it, 2
+// KiB each. It is valid until the next call.
+func (in *Instance) Output() []byte {
+	if len(in.tail) == 0 {
+		return in.head
+	}
+	out := append(make([]byte, 0, len(in.head)+len(in.tail)), in.head...)
+	return append(out, in.tail...)
+}
 
 func (in *Instance) write(b []byte) {
+	if room := outputBytes - len(in.head); room > 0 {
+		n := min(room, len(b))
+		in.head = append(in.head, b[:n]...)
+		b = b[n:]
+	}
 	if len(b) >= outputBytes {
-		in.output = append(in.output[:0], b[len(b)-outputBytes:]...)
+		in.tail = append(in.tail[:0], b[len(b)-outputBytes:]...)
 		return
 	}
-	if over := len(in.output) + len(b) - outputBytes; over > 0 {
-		in.output = in.output[:copy(in.output, in.output[over:])]
+	if over := len(in.tail) + len(b) - outputBytes; over > 0 {
+		in.tail = in.tail[:copy(in.tail, in.tail[over:])]
 	}
-	in.output = append(in.output, b...)
+	in.tail = append(in.tail, b...)
 }
 
 // destroy frees all that the instance holds. It must not run.

@@ -29,8 +29,11 @@ var ErrClosed = errors.New("the pool is closed")
 type Pool struct {
 	module  *Module
 	options PoolOptions
-	slots   chan struct{}
-	parked  chan struct{}
+	// Three semaphores, taken in this order: out counts instances that are checked out, slots those that run, parked
+	// those that wait. Whoever waits for slots holds no parked, so that the running ones, which wait for it, go on.
+	out    chan struct{}
+	slots  chan struct{}
+	parked chan struct{}
 
 	mu     sync.Mutex
 	idle   map[string][]*Instance // the last one was used last
@@ -51,8 +54,8 @@ func NewPool(m *Module, o PoolOptions) *Pool {
 	if o.RecycleBytes == 0 {
 		o.RecycleBytes = m.memoryBytes / 4 * 3
 	}
-	p := &Pool{module: m, options: o, idle: map[string][]*Instance{}, slots: make(chan struct{}, o.Running),
-		parked: make(chan struct{}, o.Parked), empty: make(chan struct{})}
+	p := &Pool{module: m, options: o, idle: map[string][]*Instance{}, out: make(chan struct{}, o.Running+o.Parked),
+		slots: make(chan struct{}, o.Running), parked: make(chan struct{}, o.Parked), empty: make(chan struct{})}
 	m.runtime.mu.Lock()
 	m.runtime.pools[p] = struct{}{}
 	m.runtime.mu.Unlock()
@@ -62,13 +65,27 @@ func NewPool(m *Module, o PoolOptions) *Pool {
 // Acquire checks an instance out, made new where the tenant has none idle. It waits for a slot until ctx ends. Errors:
 // ErrClosed, ErrMemory, the context's, and those of Instance.Call where the module's initialisation fails.
 func (p *Pool) Acquire(ctx context.Context, tenant string) (*Instance, error) {
-	if err := p.take(ctx, p.slots); err != nil {
+	if err := p.take(ctx, p.out); err != nil {
 		return nil, fmt.Errorf("wait for an instance: %w", err)
 	}
+	if err := p.take(ctx, p.slots); err != nil {
+		<-p.out
+		return nil, fmt.Errorf("wait for an instance: %w", err)
+	}
+	in, err := p.checkOut(ctx, tenant)
+	if err != nil {
+		<-p.slots
+		<-p.out
+		return nil, err
+	}
+	return in, nil
+}
+
+// checkOut takes an idle instance or makes one; the caller has its places.
+func (p *Pool) checkOut(ctx context.Context, tenant string) (*Instance, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		<-p.slots
 		return nil, ErrClosed
 	}
 	if list := p.idle[tenant]; len(list) > 0 {
@@ -92,7 +109,6 @@ func (p *Pool) Acquire(ctx context.Context, tenant string) (*Instance, error) {
 	in, err := newInstance(ctx, p, tenant)
 	if err != nil {
 		p.gone()
-		<-p.slots
 		return nil, err
 	}
 	return in, nil
@@ -170,6 +186,7 @@ func (p *Pool) Release(in *Instance) {
 	if slot {
 		<-p.slots
 	}
+	<-p.out
 }
 
 func (p *Pool) discard(in *Instance) {
@@ -262,6 +279,6 @@ func (in *Instance) Park(ctx context.Context) error {
 // Unpark takes a place again. Where the context ends before there is one, the call goes on without: it is about to be
 // stopped.
 func (in *Instance) Unpark(ctx context.Context) {
-	in.slot = in.pool.take(ctx, in.pool.slots) == nil
 	<-in.pool.parked
+	in.slot = in.pool.take(ctx, in.pool.slots) == nil
 }

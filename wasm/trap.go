@@ -1,7 +1,6 @@
 package wasm
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,7 +12,7 @@ type Trap struct {
 	Reason string
 	// Functions were on the stack, innermost first, as far as the module names them.
 	Functions []string
-	// Output is the end of what the guest wrote to its standard output and error during the call, 4 KiB at most.
+	// Output is the beginning and the end of what the guest wrote to its standard output and error during the call.
 	Output string
 }
 
@@ -41,11 +40,7 @@ func newTrap(err error, output []byte) *Trap {
 			t.Functions = append(t.Functions, line)
 		}
 	}
-	var exit exitStatus
-	if !errors.As(err, &exit) {
-		return t
-	}
-	for line := range strings.Lines(t.Output) { // a Go guest says why, then exits
+	for line := range strings.Lines(t.Output) { // a Go guest says why, then exits or aborts
 		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
 			t.Reason = strings.TrimSpace(line)
 			break

@@ -25,7 +25,9 @@ type Module struct {
 	Table []uint32
 	// Globals are mutable i32s with these values.
 	Globals []int32
-	Custom  map[string][]byte
+	// Data is in the memory from address 0 on.
+	Data   []byte
+	Custom map[string][]byte
 	// Extra is put behind the last section as it is.
 	Extra []byte
 }
@@ -95,6 +97,10 @@ func (m *Module) Bytes() []byte {
 			body = append(append(body, m.Functions[i].Code...), 0x0b)
 			return append(binary.AppendUvarint(b, uint64(len(body))), body...)
 		}))
+	}
+	if len(m.Data) > 0 {
+		data := append([]byte{1, 0, 0x41, 0, 0x0b}, binary.AppendUvarint(nil, uint64(len(m.Data)))...)
+		out = section(out, 11, append(data, m.Data...))
 	}
 	for name, content := range m.Custom {
 		out = section(out, 0, append(text(nil, name), content...))
