@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -392,6 +393,16 @@ func testHandlerReads(t *testing.T, h whole) {
 			if got := get(http.MethodGet, path, ""); !strings.Contains(got, "<html") {
 				t.Errorf("%s: %.300s", path, got)
 			}
+		}
+	}
+	if _, ok := h.(*Embedded); ok {
+		page := get(http.MethodGet, "/victoria/vmui/", "")
+		script := regexp.MustCompile(`src="\./(assets/[^"]+)"`).FindStringSubmatch(page)
+		if script == nil || len(get(http.MethodGet, "/victoria/vmui/"+script[1], "")) < 1000 {
+			t.Errorf("vmui has no script: %s", page)
+		}
+		if got := get(http.MethodGet, "/victoria/vmui/config.json", ""); !strings.HasPrefix(got, "{") {
+			t.Errorf("config of vmui: %s", got)
 		}
 	}
 	if got := get(http.MethodPost, "/victoria/api/v1/query_range", "step=60&query="+sel+"&"+span); !strings.Contains(got, `"3"`) {

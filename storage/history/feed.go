@@ -133,6 +133,8 @@ func (f *Feeder) Cursor() uint64 {
 func (f *Feeder) Close() {
 	f.stop()
 	<-f.done
+	f.o.Metrics.UnregisterMetric("pollux_history_lag_entries")
+	f.o.Metrics.UnregisterMetric("pollux_history_cursor")
 }
 
 // SyncCursor moves the durable cursor to what the sink has made durable by now. The feeder does so itself at intervals;

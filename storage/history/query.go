@@ -122,7 +122,7 @@ func (s *querier) export(ctx context.Context, match string, first, last int64, n
 }
 
 // exportLine reads a line of an export, {"metric":{…},"values":[…],"timestamps":[…]}: a part of one series. It is almost
-// JSON; but servers before v1.80 write +Inf bare. A quote within a label's value has a backslash before it, so the names
+// JSON; but old servers, such as v1.79, write +Inf bare. A quote within a label's value has a backslash before it, so the names
 // that are looked for are none of a label's text.
 func exportLine(line []byte, begin func(series []byte) func(at int64, v float64)) error {
 	series, rest, ok1 := bytes.Cut(line, []byte(`,"values":[`))

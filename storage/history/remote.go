@@ -27,8 +27,9 @@ const (
 	DefaultQueueBytes = 4 << 30
 	// MinQueueBytes holds some of the largest blocks.
 	MinQueueBytes = 64 << 20
-	// maxBlockSamples bounds a request to the server.
+	// maxBlockSamples and maxBlockLabels, in bytes of labels, bound a request to the server.
 	maxBlockSamples = 10_000
+	maxBlockLabels  = 4 << 20
 	// writePath is below the server's address.
 	writePath = "/api/v1/write"
 )
@@ -222,10 +223,11 @@ func (r *Remote) InsertMetrics(_ context.Context, text, node string, at time.Tim
 	return errors.Join(err, r.flush(1, 0))
 }
 
-// flush puts the request into the queue if it has at least min samples. mu must be held.
+// flush puts the request into the queue if it has at least min samples, or is large otherwise, or if there is an index to
+// tell. mu must be held.
 func (r *Remote) flush(min int, index uint64) error {
 	n := len(r.req.samples)
-	if n < min && index == 0 {
+	if n < min && r.req.size < maxBlockLabels && index == 0 {
 		return nil
 	}
 	block := []byte{blockSync} // only tells the index
@@ -345,6 +347,7 @@ func (r *Remote) Close() error {
 // writeRequest is a remote write request in the making, with buffers that are reused.
 type writeRequest struct {
 	labels  []prompb.Label
+	size    int // of labels, in bytes
 	samples []prompb.Sample
 	ends    []int // of each sample's labels
 	series  []prompb.TimeSeries
@@ -355,12 +358,13 @@ type writeRequest struct {
 func (w *writeRequest) reset() {
 	clear(w.labels)
 	clear(w.series)
-	w.labels, w.samples, w.ends, w.series = w.labels[:0], w.samples[:0], w.ends[:0], w.series[:0]
+	w.labels, w.samples, w.ends, w.series, w.size = w.labels[:0], w.samples[:0], w.ends[:0], w.series[:0], 0
 }
 
 func (w *writeRequest) label(name, value string) {
 	if value != "" {
 		w.labels = append(w.labels, prompb.Label{Name: name, Value: value})
+		w.size += len(name) + len(value)
 	}
 }
 

@@ -294,3 +294,22 @@ func TestRemoteLockedQueue(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestRemoteLongLabels: requests stay small where labels are long.
+func TestRemoteLongLabels(t *testing.T) {
+	r := openRemote(t, nil, RemoteOptions{URL: "http://127.0.0.1:1"})
+	long := strings.Repeat("x", maxLabel)
+	samples := make([]storage.Sample, 20_000)
+	for i := range samples {
+		samples[i] = storage.Sample{Property: fmt.Sprintf("%d-%s", i, long[10:]), Time: time.Now().UnixMilli(), Value: 1}
+	}
+	if err := r.Insert(t.Context(), 1, one(long, long, long, samples...)); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.stats.samples.Get(); n != 20_000 {
+		t.Errorf("%d samples are in the queue", n)
+	}
+	if n := cap(r.req.proto); n > 2*maxBlockLabels {
+		t.Errorf("a request of %d bytes", n)
+	}
+}
