@@ -62,7 +62,7 @@ func TestHostileDrivers(t *testing.T) {
 	if attacked.calls < calm.calls/4 {
 		t.Errorf("the healthy twins starved: %d calls, %d when calm", attacked.calls, calm.calls)
 	}
-	for id, want := range map[string]string{"looper": "deadline", "grower": "memory", "crasher": "panic"} {
+	for id, want := range map[string]string{"looper": "stopped after", "grower": "memory", "crasher": "to order"} {
 		if fault := stateOf(t, n, id).GetStatus().GetFault(); !strings.Contains(fault, want) {
 			t.Errorf("%s shows the fault %q, want one that says %q", id, fault, want)
 		}

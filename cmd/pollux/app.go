@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -33,6 +34,8 @@ type app struct {
 	url, key, data, output string
 	// insecure skips the check of the server's certificate.
 	insecure bool
+	// zone that times are printed in; nil: this machine's.
+	zone *time.Location
 	// started: the command line was right, and the command runs.
 	started bool
 	// hang closes the connections that a command leaves open.

@@ -42,17 +42,10 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// noon is now in these tests, where the clock says UTC.
+// noon is now in these tests.
 var noon = time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func before(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(noon.Add(-d)) }
-
-func utc(t *testing.T) {
-	t.Helper()
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
-}
 
 func aTwin() *pb.Twin {
 	return &pb.Twin{
@@ -127,7 +120,6 @@ func TestStatusTable(t *testing.T) {
 }
 
 func TestHistoryChart(t *testing.T) {
-	utc(t)
 	start := noon.Add(-time.Hour)
 	r := &pb.QueryHistoryResponse{Unit: "°C"}
 	for i := range 360 {
@@ -144,9 +136,8 @@ func TestHistoryChart(t *testing.T) {
 }
 
 func TestTraceLines(t *testing.T) {
-	utc(t)
 	var out bytes.Buffer
-	a := &app{out: &out}
+	a := &app{out: &out, zone: time.UTC}
 	for _, m := range []*pb.TraceTwinResponse{
 		{Direction: pb.TraceTwinResponse_DIRECTION_NOTE, Data: []byte("connected\x07")},
 		{Direction: pb.TraceTwinResponse_DIRECTION_SENT, Data: []byte("%1POWR ?\r")},
@@ -160,9 +151,8 @@ func TestTraceLines(t *testing.T) {
 }
 
 func TestWatchLines(t *testing.T) {
-	utc(t)
 	var out bytes.Buffer
-	a := &app{out: &out}
+	a := &app{out: &out, zone: time.UTC}
 	tw := aTwin()
 	for _, m := range []*pb.WatchTwinsResponse{
 		{Id: tw.Id, Change: &pb.WatchTwinsResponse_Delta{Delta: &pb.StateDelta{Properties: tw.State.Properties, Desired: tw.State.Desired}}, Missed: 4},

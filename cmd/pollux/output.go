@@ -154,6 +154,14 @@ func valueText(v *structpb.Value) string {
 	return out.String()
 }
 
+// local is a moment where the person is.
+func (a *app) local(t *timestamppb.Timestamp) time.Time {
+	if a.zone != nil {
+		return t.AsTime().In(a.zone)
+	}
+	return t.AsTime().Local()
+}
+
 // timeText is a moment as a person reads it: the clock today, else the date.
 func timeText(t *timestamppb.Timestamp, now time.Time) string {
 	if t == nil {

@@ -83,7 +83,6 @@ func serve(cmd *cobra.Command, c pollux.Config, demo bool) error {
 	if err != nil {
 		return fmt.Errorf("start node: %w", err)
 	}
-	defer func() { closeNode(node, log) }()
 	fmt.Fprintf(cmd.OutOrStdout(), "ready http=%s mqtt=%s node=%s name=%s data=%s seconds=%.2f\n",
 		node.URL(), orOff(node.MQTTAddr()), node.ID(), c.Name, c.Data, time.Since(began).Seconds())
 	if show != nil {
@@ -95,9 +94,11 @@ func serve(cmd *cobra.Command, c pollux.Config, demo bool) error {
 	}
 	select {
 	case <-ctx.Done():
+		closeNode(node, log)
 		return nil
 	case <-node.Failed():
-		return node.Err()
+		// Nothing is closed: what could be written is written, and a broken disk would hold a graceful stop for ever.
+		return fmt.Errorf("the node cannot go on: %w", node.Err())
 	}
 }
 

@@ -172,7 +172,7 @@ func (n *node) valueFor(ctx context.Context, id, property, text string) (*struct
 // progress prints one step.
 func (a *app) progress(d *pb.Desired) error {
 	return a.line(d, func() {
-		at := d.GetTime().AsTime().Local()
+		at := a.local(d.GetTime())
 		a.printf("%s  %-9s  %s\n", at.Format("15:04:05.000"), enumText(d.Progress, "PROGRESS_"), printable(valueText(d.Value)+errorSuffix(d)))
 	})
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -105,12 +107,12 @@ func (a *app) printChange(m *pb.WatchTwinsResponse) error {
 		case *pb.WatchTwinsResponse_Delta:
 			a.printValues(id, c.Delta.Properties, c.Delta.Desired, c.Delta.Status)
 		case *pb.WatchTwinsResponse_Event:
-			a.printf("%s  %s  ! %s\n", c.Event.GetTime().AsTime().Local().Format(clock), id,
+			a.printf("%s  %s  ! %s\n", a.local(c.Event.GetTime()).Format(clock), id,
 				printable(c.Event.Name+" "+valueText(c.Event.Data)))
 		case *pb.WatchTwinsResponse_Log:
-			a.printf("%s  %s  %-5s %s\n", c.Log.GetTime().AsTime().Local().Format(clock), id, printable(c.Log.Level), printable(c.Log.Text))
+			a.printf("%s  %s  %-5s %s\n", a.local(c.Log.GetTime()).Format(clock), id, printable(c.Log.Level), printable(c.Log.Text))
 		case *pb.WatchTwinsResponse_Deleted:
-			a.printf("%s  %s  deleted\n", time.Now().Format(clock), id)
+			a.printf("%s  %s  deleted\n", a.local(timestamppb.Now()).Format(clock), id)
 		}
 	})
 }
@@ -121,7 +123,7 @@ func (a *app) printValues(id string, properties map[string]*pb.Property, desired
 		if status.Fault != "" {
 			text += ", fault: " + status.Fault
 		}
-		a.printf("%s  %s  (%s)\n", time.Now().Format(clock), id, printable(text))
+		a.printf("%s  %s  (%s)\n", a.local(timestamppb.Now()).Format(clock), id, printable(text))
 	}
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
 		p := properties[name]
@@ -129,11 +131,11 @@ func (a *app) printValues(id string, properties map[string]*pb.Property, desired
 		if p.Quality != pb.Quality_QUALITY_GOOD {
 			mark = "  [" + enumText(p.Quality, "QUALITY_") + "]"
 		}
-		a.printf("%s  %s  %s\n", p.GetTime().AsTime().Local().Format(clock), id, printable(name+" = "+valueText(p.Value)+mark))
+		a.printf("%s  %s  %s\n", a.local(p.GetTime()).Format(clock), id, printable(name+" = "+valueText(p.Value)+mark))
 	}
 	for _, name := range slices.Sorted(maps.Keys(desired)) {
 		d := desired[name]
-		a.printf("%s  %s  %s\n", d.GetTime().AsTime().Local().Format(clock), id,
+		a.printf("%s  %s  %s\n", a.local(d.GetTime()).Format(clock), id,
 			printable(name+" ← "+valueText(d.Value)+" ("+progressText(d)+", by "+d.By+")"))
 	}
 }
@@ -178,7 +180,7 @@ func (a *app) printTrace(m *pb.TraceTwinResponse) {
 	if m.Missed > 0 {
 		a.printf("(%d frames left out)\n", m.Missed)
 	}
-	at := m.GetTime().AsTime().Local().Format(clock)
+	at := a.local(m.GetTime()).Format(clock)
 	topic := ""
 	if m.Topic != "" {
 		topic = printable(m.Topic) + "  "
