@@ -143,6 +143,18 @@ func (t *topics) changed(key string) {
 	delete(t.cache, filter)
 }
 
+// wrote notes this node's own changes at once; others come by the watch.
+func (t *topics) wrote(writes []storage.Write) {
+	for _, w := range writes {
+		switch w.Table {
+		case tableShapes:
+			t.addShape(w.Key)
+		case tableTopics:
+			t.changed(w.Key)
+		}
+	}
+}
+
 func (t *topics) forget() {
 	t.change++
 	clear(t.cache)

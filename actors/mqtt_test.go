@@ -1,0 +1,94 @@
+package actors_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/drivers/mqtt"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// offer delivers a message and waits for its answer.
+func (n *node) offer(topic, payload string, qos byte) error {
+	n.t.Helper()
+	done := make(chan error, 1)
+	n.engine.Deliver(&mqtt.Message{Client: "c", Topic: topic, Payload: []byte(payload), QoS: qos}, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(15 * time.Second):
+		n.t.Fatalf("message on %s: no answer within 15 s", topic)
+		return nil
+	}
+}
+
+func (n *node) deliver(topic, payload string, qos byte) {
+	n.t.Helper()
+	if err := n.offer(topic, payload, qos); err != nil {
+		n.t.Fatalf("message on %s: %v", topic, err)
+	}
+}
+
+func TestMQTT(t *testing.T) {
+	n := newNode(t)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
+	n.twin(`{"id":"b","driver":"bus","settings":{"topic":"b1"}}`)
+	if err := n.offer("dev/c1/state", `{}`, 1); !errors.Is(err, actors.ErrNoTwin) || !errors.Is(err, mqtt.ErrUnowned) {
+		t.Errorf("a topic that nobody owns: %v", err)
+	}
+	n.deliver("dev/a1/state", `{"level":1}`, 0)
+	n.deliver("dev/b1/state", `{"level":2}`, 1)
+	n.wait("a", "level", "1")
+	n.wait("b", "level", "2")
+	if c := n.state("a").Status.Connection; c != pb.Connection_CONNECTION_CONNECTED {
+		t.Errorf("a device that speaks is %v", c)
+	}
+	n.deliver("dev/a1/lwt", "Offline", 1)
+	s := n.state("a")
+	if s.Status.Connection != pb.Connection_CONNECTION_DISCONNECTED || s.Properties["level"].Quality != pb.Quality_QUALITY_STALE {
+		t.Errorf("after the will: %v, level %v", s.Status, s.Properties["level"])
+	}
+	n.wait("a", "downs", "1")
+	n.deliver("dev/a1/lwt", "Online", 1)
+	n.wait("a", "ups", "2")
+	if got := n.engine.Stats(); got.Connected != 2 || got.Dropped["no_twin"] != 1 {
+		t.Errorf("connected %d, dropped %v", got.Connected, got.Dropped)
+	}
+	// Topics follow the settings.
+	tw, err := n.reg.GetTwin("b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tw.Settings.Fields["topic"] = value(t, `"b2"`)
+	if _, err := n.reg.UpdateTwin(ctx(t), tw); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the old topic is nobody's", func() bool { return errors.Is(n.offer("dev/b1/state", `{"level":3}`, 1), actors.ErrNoTwin) })
+	until(t, "the new topic is b's", func() bool { return n.offer("dev/b2/state", `{"level":4}`, 1) == nil })
+	n.wait("b", "level", "4")
+}
+
+// What is acknowledged with QoS 1 is in the store, with its sample.
+func TestCommittedBeforeAcknowledged(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) { o.CheckpointMin = time.Hour; o.CheckpointMax = time.Hour })
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
+	for i := range 20 {
+		n.deliver("dev/a1/state", fmt.Sprintf(`{"level":%d}`, i), 1)
+		list, err := n.reg.ListTwins(&pb.ListTwinsRequest{State: true}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := text(list.Twins[0].State.Properties["level"].GetValue()); got != fmt.Sprint(i) {
+			t.Fatalf("after the acknowledgement of %d the store has %s", i, got)
+		}
+	}
+	samples := n.samples("default/a", "level")
+	if len(samples) != 20 || samples[19] != 19 {
+		t.Errorf("samples %v, want 0 to 19", samples)
+	}
+}
