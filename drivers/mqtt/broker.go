@@ -22,6 +22,8 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/polluxhq/pollux/drivers"
 )
 
 // ErrClosed says that the broker is closed.
@@ -174,21 +176,22 @@ func (b *Broker) dropSysTopics() {
 func (b *Broker) Addr() net.Addr { return b.listener.Addr() }
 
 // Publish sends a message to the clients that subscribe to its topic; the handler does not get it. It does not block.
-// Without a subscriber the message is gone, unless retained. The payload may be used again after the call.
+// Without a subscriber the message is gone, unless retained. The payload may be used again after the call. Errors wrap
+// ErrClosed or a refusal of package drivers.
 func (b *Broker) Publish(topic string, payload []byte, qos byte, retain bool) error {
 	switch {
 	case b.closing.Load():
 		return fmt.Errorf("publish to %q: %w", topic, ErrClosed)
 	case qos > 2:
-		return fmt.Errorf("publish to %q: qos %d: want 0 to 2", topic, qos)
+		return fmt.Errorf("publish to %q: qos %d: %w: want 0 to 2", topic, qos, drivers.ErrInvalid)
 	case len(topic)+len(payload)+16 > b.limits.MaxPacket:
-		return fmt.Errorf("publish to %q: %d bytes, at most %d", topic, len(payload), b.limits.MaxPacket)
+		return fmt.Errorf("publish to %q: %w: %d bytes, at most %d", topic, drivers.ErrTooLarge, len(payload), b.limits.MaxPacket)
 	}
 	if err := checkTopic(topic, b.limits); err != nil {
-		return fmt.Errorf("publish to %q: %w", topic, err)
+		return fmt.Errorf("publish to %q: %w: %w", topic, drivers.ErrInvalid, err)
 	}
 	if retain && !b.retained.room(topic, len(payload)) {
-		return fmt.Errorf("publish to %q: %w: too many retained messages", topic, ErrQuota)
+		return fmt.Errorf("publish to %q: %w: too many retained messages", topic, drivers.ErrRateLimited)
 	}
 	if err := b.server.InjectPacket(b.node, publishPacket(topic, payload, qos, retain)); err != nil {
 		return fmt.Errorf("publish to %q: %w", topic, err)

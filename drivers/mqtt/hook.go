@@ -77,6 +77,9 @@ func (h *hook) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool {
 	cl.State.TopicAliases.Outbound = mochi.NewOutboundTopicAliases(0)
 	s.authenticated = true
 	h.b.handshakes.Add(-1)
+	h.b.mu.Lock()
+	defer h.b.mu.Unlock()
+	h.b.sessions[s] = struct{}{}
 	return true
 }
 
@@ -165,9 +168,6 @@ func (h *hook) OnSessionEstablished(cl *mochi.Client, _ packets.Packet) {
 	if known, ok := h.b.server.Clients.Get(cl.ID); !ok || known != cl {
 		h.b.server.Clients.Add(cl) // the earlier session expired in this very moment
 	}
-	h.b.mu.Lock()
-	defer h.b.mu.Unlock()
-	h.b.sessions[s] = struct{}{}
 }
 
 // OnDisconnect comes when the connection is over, expire: its session, too.

@@ -1,12 +1,15 @@
 package mqtt
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/polluxhq/pollux/drivers"
 )
 
 func TestMessagesReachSubscribersToo(t *testing.T) {
@@ -74,14 +77,16 @@ func TestTheNodePublishes(t *testing.T) {
 		if n := b.Stats(); n.Published != 2 || n.Retained != 1 || n.Subscriptions != 2 || d.count() != 0 {
 			t.Fatalf("%d messages, stats %+v", d.count(), n)
 		}
-		for _, bad := range []func() error{
-			func() error { return b.Publish("a/#", nil, 0, false) },
-			func() error { return b.Publish("", nil, 0, false) },
-			func() error { return b.Publish("a", nil, 3, false) },
-			func() error { return b.Publish("a", make([]byte, 1<<20), 0, false) },
+		for _, bad := range []struct {
+			topic   string
+			payload int
+			qos     byte
+			want    error
+		}{
+			{"a/#", 0, 0, drivers.ErrInvalid}, {"", 0, 0, drivers.ErrInvalid}, {"a", 0, 3, drivers.ErrInvalid}, {"a", 1 << 20, 0, drivers.ErrTooLarge},
 		} {
-			if bad() == nil {
-				t.Error("published")
+			if err := b.Publish(bad.topic, make([]byte, bad.payload), bad.qos, false); !errors.Is(err, bad.want) {
+				t.Errorf("%+v: %v", bad, err)
 			}
 		}
 	})
