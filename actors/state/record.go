@@ -99,9 +99,16 @@ func (r *Record) FindDesired(n Name) *Desired {
 	return nil
 }
 
-// AppendJSON appends the state as a driver sees it: {"properties":{…},"memory":…}.
+// AppendJSON appends the state as a driver sees it: {"memory":…,"properties":{…}}. The memory comes first: most calls want
+// nothing else, and a guest that looks for it need not walk over the properties.
 func (r *Record) AppendJSON(b []byte) []byte {
-	b = append(b, `{"properties":{`...)
+	b = append(b, `{"memory":`...)
+	if r.Memory == "" {
+		b = append(b, "null"...)
+	} else {
+		b = append(b, r.Memory...)
+	}
+	b = append(b, `,"properties":{`...)
 	for i := range r.Properties {
 		if i > 0 {
 			b = append(b, ',')
@@ -110,13 +117,7 @@ func (r *Record) AppendJSON(b []byte) []byte {
 		b = append(b, ':')
 		b = r.Properties[i].Value.AppendJSON(b)
 	}
-	b = append(b, `},"memory":`...)
-	if r.Memory == "" {
-		b = append(b, "null"...)
-	} else {
-		b = append(b, r.Memory...)
-	}
-	return append(b, '}')
+	return append(b, "}}"...)
 }
 
 // Shown is the connection to show, given the revision since which the slot's present owner has it: what an earlier
