@@ -27,13 +27,12 @@ export function report(name: string, link: Link | null) {
   for (const listener of listeners) listener();
 }
 
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
 /** The worst of the page's streams: one lost stream means that what is shown may be old. */
 export function useLink(): Link {
-  return useSyncExternalStore(
-    (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    () => overall,
-  );
+  return useSyncExternalStore(subscribe, () => overall);
 }

@@ -9,23 +9,22 @@ function tick() {
   for (const listener of [...listeners]) listener();
 }
 
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  if (!timer) {
+    timer = setInterval(tick, 1000);
+    // It stood still while nobody listened.
+    if (Date.now() - now >= 1000) now = Date.now();
+  }
+  return () => {
+    listeners.delete(listener);
+    if (listeners.size > 0) return;
+    clearInterval(timer);
+    timer = undefined;
+  };
+}
+
 /** The time, a step per second, shared by all that show an age. */
 export function useNow(): number {
-  return useSyncExternalStore(
-    (listener) => {
-      listeners.add(listener);
-      if (!timer) {
-        // It stood still while nobody listened.
-        now = Date.now();
-        timer = setInterval(tick, 1000);
-      }
-      return () => {
-        listeners.delete(listener);
-        if (listeners.size > 0) return;
-        clearInterval(timer);
-        timer = undefined;
-      };
-    },
-    () => now,
-  );
+  return useSyncExternalStore(subscribe, () => now);
 }

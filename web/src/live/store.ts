@@ -1,4 +1,4 @@
-import { useSyncExternalStore } from "react";
+import { useCallback, useSyncExternalStore } from "react";
 
 import type { StateDelta, TwinState, WatchTwinsResponse } from "../gen/pollux/v1/twin_pb";
 
@@ -91,8 +91,6 @@ export function merge(state: TwinState, delta: StateDelta): TwinState {
 
 /** The live state of one twin; the component is drawn again only when that twin changes. */
 export function useLiveState(states: LiveStates, id: string): TwinState | undefined {
-  return useSyncExternalStore(
-    (listener) => states.subscribe(id, listener),
-    () => states.get(id),
-  );
+  const subscribe = useCallback((listener: Listener) => states.subscribe(id, listener), [states, id]);
+  return useSyncExternalStore(subscribe, () => states.get(id));
 }

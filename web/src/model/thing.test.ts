@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { parseModel, words } from "./thing";
+import { inOrder, parseModel, words } from "./thing";
 
 test("a model keeps its order and says what can be set", () => {
   const model = parseModel(
@@ -29,4 +29,10 @@ test("what is no model is none", () => {
 test("names become words", () => {
   expect(words("lampHours")).toBe("Lamp hours");
   expect(words("energy_today-total")).toBe("Energy today total");
+});
+
+test("a refined model takes its driver's order", () => {
+  const named = (names: string) => names.split(" ").map((name) => ({ name }));
+  expect(inOrder(named("a b new power z"), named("power z b a"))).toEqual(named("power z b a new"));
+  expect(inOrder(named("b a"), undefined)).toEqual(named("b a"));
 });

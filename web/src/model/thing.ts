@@ -86,6 +86,12 @@ export function readModel(raw: ThingModel): Model {
   };
 }
 
+/** A list in the order of another; what the other does not name comes last. */
+export function inOrder<T extends { name: string }>(list: T[], as: readonly { name: string }[] | undefined): T[] {
+  const place = new Map(as?.map((x, i) => [x.name, i]));
+  return [...list].sort((a, b) => (place.get(a.name) ?? place.size) - (place.get(b.name) ?? place.size));
+}
+
 /** A property that the twin has and its model does not name: shown as it is, not writable. */
 export function unknownProperty(name: string, numeric: boolean): PropertyModel {
   return { name, title: words(name), writable: false, numeric, schema: {} };

@@ -40,9 +40,14 @@ export function SignIn() {
           autoFocus
           size="sm"
           value={value}
-          error={trouble}
+          error={trouble !== undefined}
           onChange={(e) => setValue(e.currentTarget.value)}
         />
+        {trouble && (
+          <p className="bad" role="alert">
+            {trouble}
+          </p>
+        )}
         <Button type="submit" size="sm" fullWidth loading={busy} disabled={!value.trim()}>
           Sign in
         </Button>

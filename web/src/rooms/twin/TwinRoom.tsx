@@ -10,7 +10,7 @@ import { explain } from "../../api/errors";
 import type { Twin, TwinState } from "../../gen/pollux/v1/twin_pb";
 import { useLiveState } from "../../live/store";
 import { useModels } from "../../model/catalog";
-import { parseModel, unknownProperty, type Model, type PropertyModel } from "../../model/thing";
+import { inOrder, parseModel, unknownProperty, type Model, type PropertyModel } from "../../model/thing";
 import { chartable, plain } from "../../model/value";
 import { BackIcon } from "../../shell/icons";
 import { Actions } from "./Actions";
@@ -141,12 +141,18 @@ function liveliest(properties: PropertyModel[], state: TwinState | undefined): P
   return known.find((p) => p.schema.type === "number") ?? known.find((p) => p.schema.type !== "boolean") ?? known[0];
 }
 
-/** The model that the twin refined, else its driver's. */
+/** The model that the twin refined, in the order of its driver's, else that one; what can be set comes first. */
 function useTwinModel(twin: Twin): Model {
   const modelOf = useModels();
   const refined = twin.state?.modelJson;
-  return useMemo(
-    () => parseModel(refined) ?? modelOf(twin) ?? { title: "", properties: [], actions: [], events: [] },
-    [refined, modelOf, twin],
-  );
+  return useMemo(() => {
+    const written = modelOf(twin);
+    const model = parseModel(refined) ?? written ?? { title: "", properties: [], actions: [], events: [] };
+    const properties = inOrder(model.properties, written?.properties);
+    return {
+      ...model,
+      properties: [...properties.filter((p) => p.writable), ...properties.filter((p) => !p.writable)],
+      actions: inOrder(model.actions, written?.actions),
+    };
+  }, [refined, modelOf, twin]);
 }
