@@ -3,6 +3,7 @@ package mqtt
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,39 @@ func TestRetainedMessages(t *testing.T) {
 	}
 	if got := len(b.server.Topics.Retained.GetAll()); got != 0 {
 		t.Fatalf("mochi retains %d", got)
+	}
+}
+
+func TestRetainedMessagesAreFoundForALateTwin(t *testing.T) {
+	d := &desk{}
+	b := start(t, d, nil)
+	p := join(t, b, 4, "lamp", nil)
+	for _, topic := range []string{"tele/lamp/LWT", "tele/lamp/STATE", "tele/lamp2/LWT", "tele/lamp/a/b", "tele"} {
+		p.send(packets.Packet{
+			FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1, Retain: true}, TopicName: topic, Payload: []byte("at " + topic), PacketID: 1,
+		})
+		p.expect(packets.Puback)
+	}
+	for filter, want := range map[string][]string{
+		"tele/lamp/LWT": {"tele/lamp/LWT"},
+		"tele/+/LWT":    {"tele/lamp/LWT", "tele/lamp2/LWT"},
+		"tele/lamp/#":   {"tele/lamp/LWT", "tele/lamp/STATE", "tele/lamp/a/b"},
+		"tele/lamp/+":   {"tele/lamp/LWT", "tele/lamp/STATE"},
+		"tele/none/#":   nil,
+		"":              nil,
+		"#":             {"tele", "tele/lamp/LWT", "tele/lamp/STATE", "tele/lamp/a/b", "tele/lamp2/LWT"},
+	} {
+		var got []string
+		for _, m := range b.Retained(filter) {
+			if !m.Retain || string(m.Payload) != "at "+m.Topic || m.Client != "lamp" || m.QoS != 1 {
+				t.Errorf("%s: %+v", filter, m)
+			}
+			got = append(got, m.Topic)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", filter, got, want)
+		}
 	}
 }
 
