@@ -1,0 +1,146 @@
+package drivers_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/drivertest"
+)
+
+const (
+	benchInput = `{"action":"count","input":null}`
+	benchState = `{"properties":{"count":41,"level":21.5,"on":true,"label":"lobby"},"memory":{"calls":41}}`
+)
+
+// BenchmarkEvent measures a driver's event with state in and out through the pool, beside the same compiled guest that is
+// called directly in the same deadline mode: its host functions only copy.
+func BenchmarkEvent(b *testing.B) {
+	file := drivertest.Echo(b)
+	b.Run("pool", func(b *testing.B) {
+		s := newSandbox(b, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(b)})
+		r := load(b, s, file)
+		call := drivers.Call{Event: drivers.EventCommand, Tenant: "default", Input: []byte(benchInput),
+			State: func() []byte { return []byte(benchState) }}
+		h := &host{}
+		b.ReportAllocs()
+		for b.Loop() {
+			e, err := r.Handle(lazyDeadline{b.Context(), time.Now().Add(time.Second)}, call, h)
+			if err != nil || len(e.Changes) != 1 || len(e.Memory) == 0 {
+				b.Fatal(e, err)
+			}
+		}
+	})
+	b.Run("direct", func(b *testing.B) {
+		d := newDirect(b, file)
+		b.ReportAllocs()
+		for b.Loop() {
+			if d.call(b.Context(), uint64(drivers.EventCommand), []byte(benchInput)) != 0 || d.sets != 1 {
+				b.Fatal("the call failed")
+			}
+		}
+	})
+}
+
+// lazyDeadline is a context with a deadline and no timer.
+type lazyDeadline struct {
+	context.Context
+	deadline time.Time
+}
+
+func (c lazyDeadline) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// direct calls a guest without anything in between.
+type direct struct {
+	handle api.Function
+	input  []byte
+	reply  []byte
+	sets   int
+	got    []byte
+	stack  [2]uint64
+}
+
+func newDirect(b *testing.B, file []byte) *direct {
+	ctx := context.Background()
+	d := &direct{}
+	cache, err := wazero.NewCompilationCacheWithDir(drivertest.CacheDir(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithCloseOnContextDone(true).
+		WithDebugInfoEnabled(false).WithCompilationCache(cache))
+	b.Cleanup(func() { _ = rt.Close(ctx) })
+	wasi_snapshot_preview1.MustInstantiate(ctx, rt)
+	hm := rt.NewHostModuleBuilder("twin1")
+	i32 := api.ValueTypeI32
+	pull := func(name string, from *[]byte) {
+		hm.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(_ context.Context, m api.Module, s []uint64) {
+			m.Memory().Write(uint32(s[0]), *from)
+		}), []api.ValueType{i32}, nil).Export(name)
+	}
+	pull("input", &d.input)
+	pull("reply", &d.reply)
+	hm.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(_ context.Context, m api.Module, s []uint64) {
+		d.take(m, s)
+	}), []api.ValueType{i32, i32}, nil).Export("output")
+	for _, name := range drivers.Offered() {
+		hm.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(_ context.Context, m api.Module, s []uint64) {
+			d.take(m, s)
+			s[0] = 0
+			switch name {
+			case "state_get":
+				d.reply = []byte(benchState)
+				s[0] = uint64(len(d.reply))
+			case "state_set":
+				d.sets++
+			}
+		}), []api.ValueType{i32, i32}, []api.ValueType{i32}).Export(name)
+	}
+	if _, err := hm.Instantiate(ctx); err != nil {
+		b.Fatal(err)
+	}
+	mod, err := rt.InstantiateWithConfig(ctx, file, wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize").
+		WithSysNanotime().WithSysWalltime())
+	if err != nil {
+		b.Fatal(err)
+	}
+	d.handle = mod.ExportedFunction("drv_handle")
+	return d
+}
+
+func (d *direct) take(m api.Module, s []uint64) {
+	b, _ := m.Memory().Read(uint32(s[0]), uint32(s[1]))
+	d.got = append(d.got[:0], b...)
+}
+
+func (d *direct) call(ctx context.Context, event uint64, input []byte) uint32 {
+	d.input, d.sets = input, 0
+	d.stack[0], d.stack[1] = event, uint64(len(input))
+	if err := d.handle.CallWithStack(ctx, d.stack[:]); err != nil {
+		return 99
+	}
+	return uint32(d.stack[0])
+}
+
+// BenchmarkFrame is what an MQTT message costs: a frame with a value, no state read.
+func BenchmarkFrame(b *testing.B) {
+	s := newSandbox(b, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(b)})
+	r := load(b, s, drivertest.Echo(b))
+	call := drivers.Call{Event: drivers.EventReceived, Tenant: "default", Input: []byte("echo/x/set\x00{\"level\":21.5,\"on\":true}")}
+	h := &host{}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			e, err := r.Handle(lazyDeadline{b.Context(), time.Now().Add(time.Second)}, call, h)
+			if err != nil || len(e.Changes) != 2 {
+				b.Error(e, err)
+				return
+			}
+		}
+	})
+}
