@@ -460,3 +460,19 @@ func (n *node) samples(twin, property string) []float64 {
 	}
 	return out
 }
+
+// relisten opens a device on the address of one that was closed.
+func relisten(t testing.TB, addr string) *device {
+	t.Helper()
+	var l net.Listener
+	until(t, "the address is free", func() bool {
+		var err error
+		l, err = net.Listen("tcp", addr)
+		return err == nil
+	})
+	d := &device{t: t, l: l}
+	d.wg.Add(1)
+	go d.accept()
+	t.Cleanup(d.close)
+	return d
+}

@@ -145,13 +145,13 @@ func commands(d *twin.Driver[Settings, Memory]) {
 		t.Report("order", t.Memory().Order)
 		return twin.None{}, nil
 	})
-	twin.Command(d, "send", func(t *Twin, in text) (twin.None, error) { return twin.None{}, t.Send([]byte(in.Text)) })
+	twin.Command(d, "send", func(t *Twin, in text) (twin.None, error) { return twin.None{}, t.Send([]byte(in.Text + "\n")) })
 	twin.Command(d, "ask", func(t *Twin, in text) (text, error) {
-		answer, err := t.Request([]byte(in.Text), time.Duration(in.TimeoutMS)*time.Millisecond)
+		answer, err := t.Request([]byte(in.Text+"\n"), time.Duration(in.TimeoutMS)*time.Millisecond)
 		return text{Text: string(answer)}, err
 	})
 	twin.Command(d, "later", func(t *Twin, in text) (text, error) {
-		if err := t.Send([]byte(in.Text)); err != nil {
+		if err := t.Send([]byte(in.Text + "\n")); err != nil {
 			return text{}, err
 		}
 		return text{}, twin.ErrPending
@@ -178,7 +178,7 @@ func commands(d *twin.Driver[Settings, Memory]) {
 func set(name string) func(t *Twin, value wire.Value) error {
 	return func(t *Twin, value wire.Value) error {
 		if t.Settings().Mute {
-			return t.Send([]byte(name + "=" + string(value)))
+			return t.Send([]byte(name + "=" + string(value) + "\n"))
 		}
 		t.Report(name, value)
 		return nil
@@ -191,7 +191,7 @@ func failures(d *twin.Driver[Settings, Memory]) {
 	})
 	// flaky fails, and asks to be tried again; what it wrote down is dropped with its error, so it counts in the device.
 	twin.Command(d, "flaky", func(t *Twin, in text) (twin.None, error) {
-		answer, err := t.Request([]byte(in.Text), time.Second)
+		answer, err := t.Request([]byte(in.Text+"\n"), time.Second)
 		if err != nil {
 			return twin.None{}, err
 		}
