@@ -135,6 +135,11 @@ func (p *Projector) answer(line string) string {
 	if len(line) < 7 || line[0] != '%' || line[6] != ' ' {
 		return ""
 	}
+	for _, c := range []byte(line[1:6]) {
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return ""
+		}
+	}
 	head, body, arg := line[:2], strings.ToUpper(line[2:6]), line[7:]
 	if head != "%1" {
 		return head + body + "=ERR1"
