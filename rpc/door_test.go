@@ -665,7 +665,7 @@ func TestLargeBodiesLeaveTheMemoryFlat(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	for range 8 {
+	for range 4 {
 		for _, tt := range []struct{ procedure, key string }{
 			{rpcv1.TwinServiceInvokeProcedure, h.admin},
 			{rpcv1.DriverServiceUploadDriverProcedure, h.admin},
