@@ -81,15 +81,11 @@ var (
 	errNoRoom     = fmt.Errorf("%w", ErrBusy)
 )
 
-func newBatcher(s *Store) (*batcher, error) {
-	p, err := newPacker()
-	if err != nil {
-		return nil, err
-	}
+func newBatcher(s *Store) *batcher {
 	return &batcher{
-		s: s, limit: s.o.MaxInFlightBytes, sequence: 1, flying: map[uint64]*proposal{}, pack: p,
+		s: s, limit: s.o.MaxInFlightBytes, sequence: 1, flying: map[uint64]*proposal{}, pack: &packer{},
 		kick: make(chan struct{}, 1), stop: make(chan struct{}),
-	}, nil
+	}
 }
 
 type batcherStats struct{ bytes, limit, proposals int }
@@ -116,7 +112,9 @@ func (b *batcher) start(p Proposer, node string, incarnation uint64) error {
 }
 
 // submit takes a transaction; see Store.Submit.
-func (b *batcher) submit(t *Txn, done func(Result)) error {
+// patient callers wait when they are refused; a part of the bound is theirs alone, so that those who do not wait cannot
+// keep them out.
+func (b *batcher) submit(t *Txn, patient bool, done func(Result)) error {
 	w := waitingPool.Get().(*waiting)
 	if err := w.encode(t); err != nil {
 		w.free()
@@ -125,7 +123,7 @@ func (b *batcher) submit(t *Txn, done func(Result)) error {
 	w.done = done
 	size := len(w.buf)
 	b.mu.Lock()
-	err := b.admit(size)
+	err := b.admit(size, patient)
 	if err == nil {
 		if len(b.queue) == 0 {
 			b.now = time.Now()
@@ -147,13 +145,17 @@ func (b *batcher) submit(t *Txn, done func(Result)) error {
 	return nil
 }
 
-func (b *batcher) admit(size int) error {
+func (b *batcher) admit(size int, patient bool) error {
+	bound := b.limit
+	if !patient {
+		bound -= bound / 8
+	}
 	switch {
 	case b.closed:
 		return ErrClosed
 	case b.proposer == nil:
 		return errNotStarted
-	case b.bytes > 0 && b.bytes+size > b.limit:
+	case b.bytes > 0 && b.bytes+size > bound:
 		b.pressed = true
 		b.s.m.busy.Inc()
 		return errNoRoom
@@ -188,11 +190,11 @@ func (w *waiting) free() {
 func (b *batcher) commit(ctx context.Context, t *Txn) (uint64, error) {
 	got := make(chan Result, 1)
 	done := func(r Result) { got <- r }
-	err := b.submit(t, done)
+	err := b.submit(t, true, done)
 	for err == errNoRoom {
 		// Asked for before the next try, so that no room made meanwhile is missed.
 		room := b.roomAhead()
-		if err = b.submit(t, done); err != errNoRoom {
+		if err = b.submit(t, true, done); err != errNoRoom {
 			break
 		}
 		select {
@@ -516,5 +518,4 @@ func (b *batcher) close() {
 	for _, w := range queue {
 		w.done(Result{Err: ErrClosed})
 	}
-	_ = b.pack.enc.Close()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -276,4 +277,42 @@ func stream(b *testing.B, s *storage.Store, n int, value []byte, samples bool) t
 		b.Errorf("%d transactions failed", n)
 	}
 	return took
+}
+
+// BenchmarkCommitAtSaturation: what one who waits for small transactions sees while the store is given all it takes.
+func BenchmarkCommitAtSaturation(b *testing.B) {
+	s, done := openBench(b)
+	defer done()
+	mustCommit(b, s, put("slot", "1", "owner"))
+	stop := make(chan struct{})
+	var took []float64
+	var wg sync.WaitGroup
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			start := time.Now()
+			if _, err := s.Commit(b.Context(), &storage.Txn{Writes: []storage.Write{put("small", benchKeys[i%100], "v")}}); err != nil {
+				b.Error(err)
+				return
+			}
+			took = append(took, float64(time.Since(start).Microseconds())/1000)
+		}
+	}()
+	b.ResetTimer()
+	all := stream(b, s, b.N, make([]byte, benchValue), true)
+	b.StopTimer()
+	close(stop)
+	wg.Wait()
+	slices.Sort(took)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(b.N)/all.Seconds(), "records/s")
+	b.ReportMetric(took[len(took)/2], "p50-ms")
+	b.ReportMetric(took[len(took)*99/100], "p99-ms")
+	b.ReportMetric(took[len(took)-1], "max-ms")
 }

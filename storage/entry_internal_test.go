@@ -16,11 +16,7 @@ import (
 // pack makes an entry as the batcher does.
 func pack(t testing.TB, node string, incarnation, sequence uint64, txns ...*Txn) []byte {
 	t.Helper()
-	p, err := newPacker()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &batcher{node: node, incarnation: incarnation, pack: p, s: &Store{m: testMetrics()}}
+	b := &batcher{node: node, incarnation: incarnation, pack: &packer{}, s: &Store{m: testMetrics()}}
 	prop := &proposal{sequence: sequence}
 	for _, txn := range txns {
 		w := &waiting{}
@@ -273,9 +269,9 @@ func FuzzEntry(f *testing.F) {
 	f.Add([]byte{entryTxns})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if e, err := decodeEntry(data); err == nil {
-			var u unpacker
+			u := newSampleReader()
 			if len(e.samples) > 0 {
-				_, _ = u.acceptedSamples(e.samples, func(int) bool { return false })
+				_, _ = u.accepted(e.samples, func(int) bool { return false })
 			}
 		} else if len(data) > 0 && data[0] != entryTxns {
 			var unknown *UnknownEntryError

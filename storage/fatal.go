@@ -17,6 +17,8 @@ import (
 type fatal struct {
 	once   sync.Once
 	failed atomic.Pointer[error]
+	// stuck: a database cannot be closed any more.
+	stuck  atomic.Bool
 	logger *slog.Logger
 	tell   func(error)
 }
@@ -70,6 +72,7 @@ func (l *pebbleLogger) Fatalf(format string, args ...any) {
 			err = e
 		}
 	}
+	l.f.stuck.Store(true)
 	l.f.fail(diskError("write the "+l.what, err))
 	select {}
 }
@@ -81,6 +84,7 @@ func (l *pebbleLogger) listener() *pebble.EventListener {
 			if errors.Is(err, pebble.ErrClosed) || errors.Is(err, pebble.ErrCancelledCompaction) {
 				return
 			}
+			l.f.stuck.Store(true)
 			l.f.fail(diskError("write the "+l.what, err))
 		},
 		DataCorruption: func(i pebble.DataCorruptionInfo) {

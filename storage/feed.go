@@ -112,6 +112,11 @@ func (s *Store) firstSample() uint64 {
 func (s *Store) eachSamples(it *pebble.Iterator, state *pebble.DB, after uint64, fn func(uint64, []TwinSamples) error) (uint64, error) {
 	last := after
 	var l raft.Log
+	u, ok := s.readers.Get().(*sampleReader)
+	if !ok {
+		u = newSampleReader()
+	}
+	defer s.readers.Put(u)
 	for ok := it.First(); ok; ok = it.Next() {
 		index := binary.BigEndian.Uint64(it.Key()[1:])
 		v, err := it.ValueAndErr()
@@ -122,7 +127,7 @@ func (s *Store) eachSamples(it *pebble.Iterator, state *pebble.DB, after uint64,
 			return last, fmt.Errorf("read samples: %w", err)
 		}
 		if l.Type == raft.LogCommand {
-			if err := s.entrySamples(&l, state, fn); err != nil {
+			if err := s.entrySamples(&l, state, u, fn); err != nil {
 				return last, err
 			}
 		}
@@ -131,7 +136,7 @@ func (s *Store) eachSamples(it *pebble.Iterator, state *pebble.DB, after uint64,
 	return last, nil
 }
 
-func (s *Store) entrySamples(l *raft.Log, state *pebble.DB, fn func(uint64, []TwinSamples) error) error {
+func (s *Store) entrySamples(l *raft.Log, state *pebble.DB, u *sampleReader, fn func(uint64, []TwinSamples) error) error {
 	e, err := decodeEntry(l.Data)
 	if err != nil {
 		return fmt.Errorf("read samples of entry %d: %w", l.Index, err)
@@ -143,7 +148,7 @@ func (s *Store) entrySamples(l *raft.Log, state *pebble.DB, fn func(uint64, []Tw
 	if err != nil {
 		return fmt.Errorf("read samples of entry %d: %w", l.Index, err)
 	}
-	samples, err := s.unpack.acceptedSamples(e.samples, refused)
+	samples, err := u.accepted(e.samples, refused)
 	if err != nil {
 		return fmt.Errorf("read samples of entry %d: %w", l.Index, err)
 	}

@@ -213,7 +213,10 @@ func (g *logDB) DeleteRange(from, to uint64) error {
 	free, applied := g.limit()
 	sync := g.sync
 	if from <= applied {
-		to = min(to, free)
+		if to > free {
+			to = free
+			g.m.truncationHeld.Inc()
+		}
 		// Should the deletion be lost, the entries are there again, and are deleted again.
 		sync = pebble.NoSync
 	}

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"sync"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 )
 
 // The sample section of an entry is empty, or
@@ -16,13 +15,13 @@ import (
 //
 // and the chunk, once unpacked, is for each transaction that carries samples: the number of transactions since the last
 // one, length, and its samples. Within a transaction times are differences to the time before, and values are the float's
-// bits turned round, so that short decimals are short. What repeats (names, a common clock) is zstd's to find: on the
-// values of a building it takes 60 bytes a sample down to under ten.
+// bits turned round, so that short decimals are short. What repeats (names, a common clock) is left to S2: from 30 bytes
+// a sample in a building of plugs to 6.4, in 45 ns; zstd makes 4.4 of it in 150 ns, and the record beside it has 140.
 const (
 	codecPlain = 0
-	codecZstd  = 1
+	codecS2    = 1
 
-	// compressAbove is the size in bytes from which a chunk is compressed: below it the frame costs what it saves.
+	// compressAbove is the size in bytes from which a chunk is compressed: below it there is little that repeats.
 	compressAbove = 160
 	// maxChunk bounds an unpacked chunk, in bytes.
 	maxChunk = 8 << 20
@@ -48,69 +47,35 @@ func appendSamples(b []byte, all []TwinSamples) []byte {
 	return b
 }
 
-// samples reads what appendSamples wrote, behind out.
-func (r *reader) samples(out []TwinSamples) []TwinSamples {
-	var last int64
-	for range r.count(4) {
-		t := TwinSamples{Project: string(r.bytes()), Twin: string(r.bytes()), Model: string(r.bytes())}
-		n := r.count(3)
-		t.Samples = make([]Sample, 0, n)
-		for range n {
-			s := Sample{Property: string(r.bytes())}
-			last += r.varint()
-			s.Time = last
-			s.Value = math.Float64frombits(bits.ReverseBytes64(r.uvarint()))
-			t.Samples = append(t.Samples, s)
-		}
-		if r.bad {
-			return out
-		}
-		out = append(out, t)
+// names keeps one copy of each name that samples were read with.
+type names map[string]string
+
+// maxNames bounds it, in names.
+const maxNames = 1 << 16
+
+func (n names) of(b []byte) string {
+	if s, ok := n[string(b)]; ok {
+		return s
 	}
-	return out
-}
-
-// packer compresses the sample chunks of the entries that one batcher makes. It is not for concurrent use.
-type packer struct {
-	enc *zstd.Encoder
-	buf []byte
-}
-
-func newPacker() (*packer, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(128<<10), zstd.WithEncoderCRC(false))
-	if err != nil {
-		return nil, fmt.Errorf("make zstd encoder: %w", err)
+	if len(n) >= maxNames {
+		clear(n)
 	}
-	return &packer{enc: enc}, nil
+	s := string(b)
+	n[s] = s
+	return s
 }
 
-// appendChunk appends the sample section that holds chunk.
-func (p *packer) appendChunk(b, chunk []byte) []byte {
-	if len(chunk) == 0 {
-		return b
-	}
-	if len(chunk) >= compressAbove {
-		p.buf = p.enc.EncodeAll(chunk, p.buf[:0])
-		if len(p.buf) < len(chunk) {
-			b = append(b, codecZstd)
-			b = binary.AppendUvarint(b, uint64(len(chunk)))
-			return append(b, p.buf...)
-		}
-	}
-	b = append(b, codecPlain)
-	b = binary.AppendUvarint(b, uint64(len(chunk)))
-	return append(b, chunk...)
+// sampleReader reads sample sections. It is not for concurrent use.
+type sampleReader struct {
+	names names
+	buf   []byte
+	slab  []Sample
 }
 
-// unpacker takes sample sections apart. It may be used concurrently.
-type unpacker struct {
-	once sync.Once
-	dec  *zstd.Decoder
-	err  error
-}
+func newSampleReader() *sampleReader { return &sampleReader{names: names{}} }
 
-func (u *unpacker) chunk(section []byte) ([]byte, error) {
+// chunk unpacks a section. It is valid until the next call.
+func (u *sampleReader) chunk(section []byte) ([]byte, error) {
 	r := reader{b: section}
 	codec, size := r.byte(), r.uvarint()
 	if r.bad || size > maxChunk {
@@ -122,27 +87,23 @@ func (u *unpacker) chunk(section []byte) ([]byte, error) {
 			return nil, errMalformed("samples")
 		}
 		return r.b, nil
-	case codecZstd:
-		u.once.Do(func() {
-			u.dec, u.err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxChunk))
-		})
-		if u.err != nil {
-			return nil, fmt.Errorf("make zstd decoder: %w", u.err)
+	case codecS2:
+		if n, err := s2.DecodedLen(r.b); err != nil || uint64(n) != size {
+			return nil, errMalformed("samples")
 		}
-		out, err := u.dec.DecodeAll(r.b, make([]byte, 0, size))
+		out, err := s2.Decode(u.buf[:cap(u.buf)], r.b)
 		if err != nil {
 			return nil, fmt.Errorf("decode samples: %w", err)
 		}
-		if uint64(len(out)) != size {
-			return nil, errMalformed("samples")
-		}
+		u.buf = out
 		return out, nil
 	}
 	return nil, fmt.Errorf("decode samples: unknown codec %d", codec)
 }
 
-// acceptedSamples decodes a section and leaves out the transactions that refused names, in rising order.
-func (u *unpacker) acceptedSamples(section []byte, refused func(txn int) bool) ([]TwinSamples, error) {
+// accepted decodes a section and leaves out the transactions that refused says, which is asked in rising order. The
+// samples are the caller's.
+func (u *sampleReader) accepted(section []byte, refused func(txn int) bool) ([]TwinSamples, error) {
 	chunk, err := u.chunk(section)
 	if err != nil {
 		return nil, err
@@ -158,10 +119,62 @@ func (u *unpacker) acceptedSamples(section []byte, refused func(txn int) bool) (
 		if refused(txn) {
 			continue
 		}
-		out = body.samples(out)
+		out = u.txn(&body, out)
 		if body.bad || len(body.b) > 0 {
 			return nil, errMalformed("samples")
 		}
 	}
 	return out, nil
+}
+
+// txn reads what appendSamples wrote, behind out.
+func (u *sampleReader) txn(r *reader, out []TwinSamples) []TwinSamples {
+	var last int64
+	for range r.count(4) {
+		t := TwinSamples{Project: u.names.of(r.bytes()), Twin: u.names.of(r.bytes()), Model: u.names.of(r.bytes())}
+		n := r.count(3)
+		t.Samples = u.space(n)
+		for range n {
+			s := Sample{Property: u.names.of(r.bytes())}
+			last += r.varint()
+			s.Time = last
+			s.Value = math.Float64frombits(bits.ReverseBytes64(r.uvarint()))
+			t.Samples = append(t.Samples, s)
+		}
+		if r.bad {
+			return out
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// space gives room for n samples.
+func (u *sampleReader) space(n int) []Sample {
+	if cap(u.slab)-len(u.slab) < n {
+		u.slab = make([]Sample, 0, max(n, 512))
+	}
+	at := len(u.slab)
+	u.slab = u.slab[:at+n]
+	return u.slab[at : at : at+n]
+}
+
+// packer compresses the sample chunks of the entries that one batcher makes. It is not for concurrent use.
+type packer struct{ buf []byte }
+
+// appendChunk appends the sample section that holds chunk.
+func (p *packer) appendChunk(b, chunk []byte) []byte {
+	if len(chunk) == 0 {
+		return b
+	}
+	codec, body := byte(codecPlain), chunk
+	if len(chunk) >= compressAbove {
+		p.buf = s2.Encode(p.buf[:cap(p.buf)], chunk)
+		if len(p.buf) < len(chunk) {
+			codec, body = codecS2, p.buf
+		}
+	}
+	b = append(b, codec)
+	b = binary.AppendUvarint(b, uint64(len(chunk)))
+	return append(b, body...)
 }

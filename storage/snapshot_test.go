@@ -317,3 +317,48 @@ func TestConflictingSuffixGoes(t *testing.T) {
 		t.Errorf("the log ends at %d", last)
 	}
 }
+
+// A node that joins late gets the snapshot and what came behind it, from raft itself; then it follows, proposes, and is
+// the same as its leader.
+func TestJoinByInstalledSnapshot(t *testing.T) {
+	discard := storagetest.WithStore(func(o *storage.Options) { o.DiscardSamples = true })
+	n := storagetest.OpenNode(t, "store", vfs.NewMem(), trailing, discard)
+	fill(t, n.Store, 0, 400)
+	snapshot(t, n)
+	fill(t, n.Store, 400, 420)
+	if first := firstIndex(t, n.Store); first < 300 {
+		t.Fatalf("the leader's log begins at %d: nothing has to be installed", first)
+	}
+	fs := vfs.NewMem()
+	f := storagetest.Join(t, n, "n2", "store", fs, trailing)
+	if err := f.Store.WaitApplied(ctxFor(t), n.Store.AppliedIndex()-1); err != nil {
+		t.Fatal(err)
+	}
+	checkFill(t, f.Store, 420)
+	// Committed through the follower: its own state has it at once.
+	for i := 420; i < 450; i++ {
+		key, value := fmt.Sprintf("k%04d", i), strings.Repeat(fmt.Sprint(i), 20)
+		txn := &storage.Txn{Writes: []storage.Write{put("t", key, value)},
+			Samples: []storage.TwinSamples{{Twin: key, Samples: make([]storage.Sample, 1)}}}
+		if _, err := f.Store.Commit(ctxFor(t), txn); err != nil {
+			t.Fatal(err)
+		}
+		mustGet(t, f.Store, "t", key, value)
+	}
+	checkFill(t, n.Store, 450)
+	if f.Store.Revision() != n.Store.Revision() {
+		t.Errorf("revision %d, the leader has %d", f.Store.Revision(), n.Store.Revision())
+	}
+	// The samples from before the snapshot are not here, those since are.
+	start, err := f.Store.ReadSamples(0, nil)
+	if !errors.Is(err, storage.ErrCompacted) {
+		t.Fatalf("read from the beginning: %d, %v", start, err)
+	}
+	count := 0
+	if _, err := f.Store.ReadSamples(start, func(_ uint64, all []storage.TwinSamples) error { count += len(all); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if count != 30 {
+		t.Errorf("%d samples, want 30", count)
+	}
+}

@@ -59,7 +59,7 @@ type Store struct {
 	hub     *hub
 	snaps   *snapshotStore
 	blobs   *blobStore
-	unpack  unpacker
+	readers sync.Pool // of *sampleReader
 
 	applied, revision, floor atomic.Uint64
 	// durable is an applied index that the state's own disk is known to hold.
@@ -168,9 +168,7 @@ func (s *Store) open() error {
 		return err
 	}
 	s.hub = &hub{watchers: map[*watcher]struct{}{}}
-	if s.batcher, err = newBatcher(s); err != nil {
-		return err
-	}
+	s.batcher = newBatcher(s)
 	s.machine = newMachine(s)
 	if err = s.machine.load(s.state.db); err != nil {
 		return err
@@ -293,7 +291,7 @@ func (s *Store) NextIncarnation() (uint64, error) {
 //
 // Submit returns ErrBusy where the bound on bytes in flight is reached or the store is not started, ErrTooLarge,
 // ErrClosed, or says what of t is not allowed.
-func (s *Store) Submit(t *Txn, done func(Result)) error { return s.batcher.submit(t, done) }
+func (s *Store) Submit(t *Txn, done func(Result)) error { return s.batcher.submit(t, false, done) }
 
 // Commit proposes a transaction and waits for room and for its result. When ctx ends first the error wraps the context's
 // error, and ErrUnknown if the transaction was proposed by then, ErrBusy if not.
@@ -335,6 +333,10 @@ func (s *Store) closeParts() error {
 	st := s.state
 	s.state = nil
 	s.stateMu.Unlock()
+	if s.fatal.stuck.Load() {
+		// Pebble keeps whoever met the error and would keep us; the lock goes with the process.
+		return fmt.Errorf("close store: %w", s.fatal.err())
+	}
 	if st != nil {
 		if s.fatal.err() == nil {
 			errs = append(errs, st.db.Flush())

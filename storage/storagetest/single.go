@@ -26,6 +26,8 @@ type config struct {
 	raft  *raft.Config
 	name  string
 	wrap  func(storage.Proposer) storage.Proposer
+	// leader is who a joining node follows; nil: the node is alone and leads.
+	leader *Node
 }
 
 // WithStore changes the store's options.
@@ -46,6 +48,7 @@ type Node struct {
 
 	proposer *Proposer
 	trans    *raft.InmemTransport
+	addr     raft.ServerAddress
 	once     sync.Once
 	err      error
 }
@@ -72,9 +75,29 @@ func OpenNode(t testing.TB, dir string, fs vfs.FS, opts ...Option) *Node {
 	return n
 }
 
+// Join opens a node of the given name that follows leader as a non-voter: it gets the leader's log, or its snapshot, and
+// proposes to it. It is closed with the test, before its leader.
+func Join(t testing.TB, leader *Node, name, dir string, fs vfs.FS, opts ...Option) *Node {
+	t.Helper()
+	n, err := open(config{name: name, leader: leader}, dir, fs, opts...)
+	if err != nil {
+		t.Fatalf("join: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Errorf("close node: %v", err)
+		}
+	})
+	return n
+}
+
 // Open is OpenNode without a test.
 func Open(dir string, fs vfs.FS, opts ...Option) (*Node, error) {
-	c := config{name: "n1", raft: raft.DefaultConfig()}
+	return open(config{name: "n1"}, dir, fs, opts...)
+}
+
+func open(c config, dir string, fs vfs.FS, opts ...Option) (*Node, error) {
+	c.raft = raft.DefaultConfig()
 	c.store = storage.Options{Dir: dir, FS: fs, Logger: slog.New(slog.DiscardHandler), MemTableBytes: 4 << 20}
 	c.raft.LocalID = raft.ServerID(c.name)
 	c.raft.HeartbeatTimeout = 20 * time.Millisecond
@@ -101,13 +124,13 @@ func Open(dir string, fs vfs.FS, opts ...Option) (*Node, error) {
 func (n *Node) start(c *config) error {
 	s := n.Store
 	addr, trans := raft.NewInmemTransport("")
-	n.trans = trans
+	n.addr, n.trans = addr, trans
 	has, err := raft.HasExistingState(s.LogStore(), s.StableStore(), s.SnapshotStore())
 	if err != nil {
 		return fmt.Errorf("look for raft's state: %w", err)
 	}
 	self := raft.Configuration{Servers: []raft.Server{{ID: c.raft.LocalID, Address: addr}}}
-	if !has {
+	if !has && c.leader == nil {
 		if err := raft.BootstrapCluster(c.raft, s.LogStore(), s.StableStore(), s.SnapshotStore(), trans, self); err != nil {
 			return fmt.Errorf("bootstrap raft: %w", err)
 		}
@@ -117,8 +140,13 @@ func (n *Node) start(c *config) error {
 		return fmt.Errorf("start raft: %w", err)
 	}
 	n.Raft = r
-	n.proposer = NewProposer(r)
-	if err := n.waitLeader(20 * time.Second); err != nil {
+	if c.leader != nil {
+		err = n.follow(c)
+	} else {
+		n.proposer = NewProposer(r)
+		err = n.waitLeader(20 * time.Second)
+	}
+	if err != nil {
 		return err
 	}
 	incarnation, err := s.NextIncarnation()
@@ -130,6 +158,15 @@ func (n *Node) start(c *config) error {
 		p = c.wrap(p)
 	}
 	return s.Start(p, c.name, incarnation)
+}
+
+// follow makes n a non-voter of the leader's.
+func (n *Node) follow(c *config) error {
+	l := c.leader
+	n.trans.Connect(l.addr, l.trans)
+	l.trans.Connect(n.addr, n.trans)
+	n.proposer = NewProposer(l.Raft)
+	return l.Raft.AddNonvoter(c.raft.LocalID, n.addr, 0, 20*time.Second).Error()
 }
 
 func (n *Node) waitLeader(within time.Duration) error {
@@ -149,7 +186,9 @@ func (n *Node) Close() error {
 		var errs []error
 		if n.Raft != nil {
 			errs = append(errs, n.Raft.Shutdown().Error())
-			n.proposer.Close()
+			if n.proposer != nil {
+				n.proposer.Close()
+			}
 		}
 		if n.trans != nil {
 			errs = append(errs, n.trans.Close())
