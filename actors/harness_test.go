@@ -476,3 +476,16 @@ func relisten(t testing.TB, addr string) *device {
 	t.Cleanup(d.close)
 	return d
 }
+
+// committed gives a property as the store has it, without waking the twin.
+func (n *node) committed(id, name string) string {
+	n.t.Helper()
+	list, err := n.reg.ListTwins(&pb.ListTwinsRequest{State: true, Filter: &pb.TwinFilter{Ids: []string{id}}}, nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if len(list.Twins) != 1 || list.Twins[0].State.Properties[name] == nil {
+		return ""
+	}
+	return text(list.Twins[0].State.Properties[name].Value)
+}

@@ -1,0 +1,136 @@
+package actors_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/polluxhq/pollux/actors"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+func (n *node) set(id, property, v string, valid time.Duration) (*pb.Desired, error) {
+	n.t.Helper()
+	r, err := n.client.SetDesired(ctx(n.t), &pb.SetDesiredRequest{Id: id, Property: property, Value: value(n.t, v),
+		ValidFor: durationpb.New(valid)}, "tester")
+	return r.GetDesired(), err
+}
+
+func (n *node) progress(id, property string, want pb.Progress) *pb.Desired {
+	n.t.Helper()
+	var d *pb.Desired
+	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		if d = n.state(id).Desired[property]; d.GetProgress() == want {
+			return d
+		}
+		if time.Now().After(deadline) {
+			n.t.Fatalf("%s of %s is %v after 15 s, want %v", property, id, d, want)
+		}
+	}
+}
+
+func TestDesiredConfirmed(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	d, err := n.set("a", "level", "42", time.Minute)
+	if err != nil || d.Progress != pb.Progress_PROGRESS_ASKED || d.Revision != 1 || d.By != "tester" || text(d.Value) != "42" {
+		t.Fatalf("asked: %v, %v", d, err)
+	}
+	n.progress("a", "level", pb.Progress_PROGRESS_CONFIRMED)
+	if got := n.prop("a", "level"); got != "42" {
+		t.Errorf("the device reports %s", got)
+	}
+	if d, err := n.set("a", "level", "43", time.Minute); err != nil || d.Revision != 2 {
+		t.Errorf("asked again: %v, %v", d, err)
+	}
+	for _, c := range []struct{ property, value, path string }{
+		{"level", "101", "/value"}, {"level", `"x"`, "/value"}, {"count", "1", "/value"}, {"nope", "1", "/value"},
+	} {
+		_, err := n.set("a", c.property, c.value, time.Minute)
+		var field *actors.InvalidError
+		if !errors.As(err, &field) || field.Path != c.path {
+			t.Errorf("%s = %s: %v, want path %s", c.property, c.value, err, c.path)
+		}
+	}
+}
+
+// A mute device is told, and confirms when it speaks; one that never does lets the value expire.
+func TestDesiredSentThenConfirmedOrExpired(t *testing.T) {
+	n := newNode(t)
+	d := newDevice(t, nil)
+	n.driver("wire", "1.0.0", tcpTransport)
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q,"settings":{"mute":true}}`, d.uri()))
+	if _, err := n.set("a", "level", "5", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	n.progress("a", "level", pb.Progress_PROGRESS_SENT)
+	if d.heard("level=5") != 1 {
+		t.Errorf("the device heard %v", d.lines())
+	}
+	d.say(`{"level":4}`)
+	n.wait("a", "level", "4")
+	if p := n.state("a").Desired["level"].Progress; p != pb.Progress_PROGRESS_SENT {
+		t.Errorf("another value makes it %v", p)
+	}
+	d.say(`{"level":5}`)
+	n.progress("a", "level", pb.Progress_PROGRESS_CONFIRMED)
+
+	if _, err := n.set("a", "on", "true", 300*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if e := n.progress("a", "on", pb.Progress_PROGRESS_EXPIRED); e.Error == "" {
+		t.Error("an expired value does not say why")
+	}
+}
+
+// What was asked while the device was away, or before the node died, is asked again when the device is back.
+func TestDesiredSurvives(t *testing.T) {
+	fs := vfs.NewMem()
+	n := open(t, fs, 1)
+	d := newDevice(t, nil)
+	n.driver("wire", "1.0.0", tcpTransport)
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q,"settings":{"mute":true}}`, d.uri()))
+	n.wait("a", "ups", "1")
+	addr := d.l.Addr().String()
+	d.close()
+	until(t, "the loss is seen", func() bool { return n.state("a").Status.Connection == pb.Connection_CONNECTION_DISCONNECTED })
+	if _, err := n.set("a", "level", "7", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if p := n.state("a").Desired["level"].Progress; p != pb.Progress_PROGRESS_ASKED {
+		t.Errorf("while the device is away it is %v", p)
+	}
+	again := relisten(t, addr)
+	until(t, "the device is told", func() bool { return again.heard("level=7") == 1 })
+	n.progress("a", "level", pb.Progress_PROGRESS_SENT)
+	n.close()
+
+	n = open(t, fs, 2)
+	until(t, "the device is told again", func() bool { return again.heard("level=7") == 2 })
+	again.say(`{"level":7}`)
+	n.progress("a", "level", pb.Progress_PROGRESS_CONFIRMED)
+}
+
+// Acknowledged is committed: the record in the store has it, whatever the checkpoint's interval is.
+func TestDesiredCommitted(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) { o.CheckpointMin = time.Hour; o.CheckpointMax = time.Hour })
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	for i := range 20 {
+		if _, err := n.set("a", "level", fmt.Sprint(i), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		list, err := n.reg.ListTwins(&pb.ListTwinsRequest{State: true}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := text(list.Twins[0].State.Desired["level"].GetValue()); got != fmt.Sprint(i) {
+			t.Fatalf("after the acknowledgement of %d the store has %s", i, got)
+		}
+	}
+}
