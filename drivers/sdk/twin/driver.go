@@ -1,7 +1,6 @@
 package twin
 
 import (
-	"bytes"
 	"errors"
 
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
@@ -33,24 +32,49 @@ type Driver[S, M any] struct {
 	answer       func(*Twin[S, M], []byte) (any, error)
 	unload       func(*Twin[S, M]) error
 	migrate      func(*Twin[S, M], string) error
-	timers       map[string]func(*Twin[S, M], wire.Value) error
-	commands     map[string]handler[S, M]
-	properties   map[string]handler[S, M]
+	timers       named[func(*Twin[S, M], wire.Value) error]
+	commands     named[handler[S, M]]
+	properties   named[handler[S, M]]
 
 	settingsText []byte // what settings was decoded from
 	settings     S
 	twin         Twin[S, M]
 }
 
+// named is a short list by name. Comparing a few names costs a guest less than hashing one.
+type named[F any] []struct {
+	name string
+	fn   F
+}
+
+func (n *named[F]) set(name string, fn F) {
+	for i := range *n {
+		if (*n)[i].name == name {
+			(*n)[i].fn = fn
+			return
+		}
+	}
+	*n = append(*n, struct {
+		name string
+		fn   F
+	}{name, fn})
+}
+
+func (n named[F]) get(v wire.Value) (fn F) {
+	name, _ := v.Key()
+	for i := range n {
+		if n[i].name == string(name) {
+			return n[i].fn
+		}
+	}
+	return fn
+}
+
 type handler[S, M any] func(t *Twin[S, M], input wire.Value, out []byte) ([]byte, error)
 
 // New returns a driver that does nothing yet.
 func New[S, M any]() *Driver[S, M] {
-	return &Driver[S, M]{
-		timers:     map[string]func(*Twin[S, M], wire.Value) error{},
-		commands:   map[string]handler[S, M]{},
-		properties: map[string]handler[S, M]{},
-	}
+	return &Driver[S, M]{}
 }
 
 // OnLoad is called when the twin was activated; reason is start, settings or version.
@@ -83,7 +107,7 @@ func (d *Driver[S, M]) OnAnswer(fn func(t *Twin[S, M], frame []byte) (output any
 
 // OnTimer is called when the timer of that name is due, with the data that it was set with.
 func (d *Driver[S, M]) OnTimer(name string, fn func(t *Twin[S, M], data wire.Value) error) {
-	d.timers[name] = fn
+	d.timers.set(name, fn)
 }
 
 // OnUnload is called before the twin is deactivated.
@@ -94,7 +118,7 @@ func (d *Driver[S, M]) OnMigrate(fn func(t *Twin[S, M], from string) error) { d.
 
 // Command registers an action of the driver's model. The input is decoded into In, Out is encoded as the answer.
 func Command[S, M, In, Out any](d *Driver[S, M], name string, fn func(t *Twin[S, M], in In) (Out, error)) {
-	d.commands[name] = func(t *Twin[S, M], input wire.Value, out []byte) ([]byte, error) {
+	d.commands.set(name, func(t *Twin[S, M], input wire.Value, out []byte) ([]byte, error) {
 		var in In
 		if len(input) > 0 {
 			if err := input.Decode(&in); err != nil {
@@ -109,24 +133,24 @@ func Command[S, M, In, Out any](d *Driver[S, M], name string, fn func(t *Twin[S,
 			return append(out, "null"...), nil
 		}
 		return wire.Append(out, &result)
-	}
+	})
 }
 
 // Property registers the writer of a writable property of the driver's model. It asks the device; the new value counts
 // once it was reported.
 func Property[S, M, V any](d *Driver[S, M], name string, fn func(t *Twin[S, M], value V) error) {
-	d.properties[name] = func(t *Twin[S, M], input wire.Value, out []byte) ([]byte, error) {
+	d.properties.set(name, func(t *Twin[S, M], input wire.Value, out []byte) ([]byte, error) {
 		var value V
 		if err := input.Decode(&value); err != nil {
 			return out, &Error{Code: codeInput, Message: name + ": value" + err.Error()}
 		}
 		return out, fn(t, value)
-	}
+	})
 }
 
 // SplitMessage takes an MQTT frame apart.
 func SplitMessage(frame []byte) (topic string, payload []byte) {
-	i := bytes.IndexByte(frame, 0)
+	i := wire.IndexByte(frame, 0)
 	if i < 0 {
 		return string(frame), nil
 	}
@@ -186,8 +210,7 @@ func (d *Driver[S, M]) dispatch(t *Twin[S, M], event int32, input, out []byte) (
 	case EventCommand:
 		return d.dispatchCommand(t, doc, out)
 	case EventTimer:
-		name, _ := doc.Get("name").Text()
-		if fn := d.timers[name]; fn != nil {
+		if fn := d.timers.get(doc.Get("name")); fn != nil {
 			return out, fn(t, doc.Get("data"))
 		}
 	case EventLoad:
@@ -227,15 +250,16 @@ func (d *Driver[S, M]) dispatchAnswer(t *Twin[S, M], frame, out []byte) ([]byte,
 
 func (d *Driver[S, M]) dispatchCommand(t *Twin[S, M], doc wire.Value, out []byte) ([]byte, error) {
 	if v := doc.Get("property"); v != nil {
-		name, _ := v.Text()
-		if fn := d.properties[name]; fn != nil {
+		if fn := d.properties.get(v); fn != nil {
 			return fn(t, doc.Get("value"), out)
 		}
+		name, _ := v.Text()
 		return out, &Error{Code: codeUnknown, Message: "the driver has no writer for property " + name}
 	}
-	name, _ := doc.Get("action").Text()
-	if fn := d.commands[name]; fn != nil {
+	action := doc.Get("action")
+	if fn := d.commands.get(action); fn != nil {
 		return fn(t, doc.Get("input"), out)
 	}
+	name, _ := action.Text()
 	return out, &Error{Code: codeUnknown, Message: "the driver has no action " + name}
 }

@@ -64,11 +64,11 @@ func scanWord(b []byte, i int, word string) (int, bool) {
 }
 
 func scanString(b []byte, i int) (int, bool) {
-	for i++; i < len(b); i++ {
-		switch c := b[i]; {
-		case c == '"':
+	for i = skipPlain(b, i+1); i < len(b); i = skipPlain(b, i) {
+		switch b[i] {
+		case '"':
 			return i + 1, true
-		case c == '\\':
+		case '\\':
 			i++
 			if i >= len(b) {
 				return i, false
@@ -83,7 +83,8 @@ func scanString(b []byte, i int) (int, bool) {
 			default:
 				return i, false
 			}
-		case c < 0x20:
+			i++
+		default:
 			return i, false
 		}
 	}

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -27,10 +26,15 @@ const (
 
 // Parse checks that b is one JSON value and returns it without the space around it. The value aliases b.
 func Parse(b []byte) (Value, error) {
-	if !Valid(b) {
+	if !utf8.Valid(b) {
 		return nil, ErrSyntax
 	}
-	return Value(bytes.TrimSpace(b)), nil
+	start := skipSpace(b, 0)
+	end, ok := scanValue(b, start, 0)
+	if !ok || skipSpace(b, end) != len(b) {
+		return nil, ErrSyntax
+	}
+	return Value(b[start:end]), nil
 }
 
 // Kind tells what the value is.
@@ -61,7 +65,14 @@ func (v Value) Exists() bool { return len(v) > 0 && v[0] != 'n' }
 func (v Value) Each(fn func(key string, value Value) bool) {
 	switch v.Kind() {
 	case Object:
-		v.members(func(key []byte, value Value) bool { return fn(unquote(key), value) })
+		text := string(v) // one copy for all keys
+		v.members(func(key []byte, value Value) bool {
+			if IndexByte(key, '\\') >= 0 {
+				return fn(unquote(key), value)
+			}
+			start := cap(v) - cap(key)
+			return fn(text[start+1:start+len(key)-1], value)
+		})
 	case Array:
 		for i := skipSpace(v, 1); i < len(v) && v[i] != ']'; {
 			end, ok := scanValue(v, i, 0)
@@ -146,7 +157,7 @@ func keyIs(quoted []byte, name string) bool {
 	if string(inner) == name {
 		return true
 	}
-	return bytes.IndexByte(inner, '\\') >= 0 && unquote(quoted) == name
+	return IndexByte(inner, '\\') >= 0 && unquote(quoted) == name
 }
 
 // Bool returns a boolean; ok is false where the value is none.
@@ -195,7 +206,7 @@ func (v Value) Key() ([]byte, bool) {
 		return nil, false
 	}
 	inner := v[1 : len(v)-1]
-	if bytes.IndexByte(inner, '\\') < 0 {
+	if IndexByte(inner, '\\') < 0 {
 		return inner, true
 	}
 	return []byte(unquote(v)), true
@@ -204,7 +215,7 @@ func (v Value) Key() ([]byte, bool) {
 // unquote decodes a valid quoted string.
 func unquote(q []byte) string {
 	inner := q[1 : len(q)-1]
-	n := bytes.IndexByte(inner, '\\')
+	n := IndexByte(inner, '\\')
 	if n < 0 {
 		return string(inner)
 	}
