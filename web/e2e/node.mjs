@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("../../", import.meta.url));
-const binary = process.env.POLLUX_BIN ?? `${root}bin/pollux`;
+export const binary = process.env.POLLUX_BIN ?? `${root}bin/pollux`;
 
 /** A port that was free a moment ago. */
 export async function freePort() {

@@ -1,5 +1,6 @@
 import { useCallback, useSyncExternalStore } from "react";
 
+import { millis } from "../model/value";
 import type { StateDelta, TwinState, WatchTwinsResponse } from "../gen/pollux/v1/twin_pb";
 
 type Listener = () => void;
@@ -87,6 +88,16 @@ export function merge(state: TwinState, delta: StateDelta): TwinState {
     revision: delta.revision,
     queued: delta.queued,
   };
+}
+
+/** When the device was last heard of, in milliseconds: its status tells when that changes, its values tell it, too. */
+export function lastSeen(...states: (TwinState | undefined)[]): number | undefined {
+  let newest = 0;
+  for (const state of states) {
+    newest = Math.max(newest, millis(state?.status?.lastSeen) ?? 0);
+    for (const property of Object.values(state?.properties ?? {})) newest = Math.max(newest, millis(property.time) ?? 0);
+  }
+  return newest || undefined;
 }
 
 /** The live state of one twin; the component is drawn again only when that twin changes. */

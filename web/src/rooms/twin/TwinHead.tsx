@@ -2,14 +2,15 @@ import { Link } from "wouter";
 
 import type { Twin, TwinState } from "../../gen/pollux/v1/twin_pb";
 import { useNow } from "../../live/now";
+import { lastSeen } from "../../live/store";
 import { split, splitDriver, twinPath } from "../../model/id";
 import { StatusBadge } from "../../model/StatusBadge";
-import { ago, dateTime, millis } from "../../model/value";
+import { ago, dateTime } from "../../model/value";
 
 export function TwinHead({ twin, state, title }: { twin: Twin; state: TwinState | undefined; title: string }) {
   const { project, name } = split(twin.id);
   const now = useNow();
-  const seen = millis(state?.status?.lastSeen);
+  const seen = lastSeen(state, twin.state);
   const labels = Object.entries(twin.labels).sort();
   return (
     <div className="twin-head">

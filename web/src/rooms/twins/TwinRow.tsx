@@ -3,12 +3,12 @@ import { Link } from "wouter";
 
 import { QUALITY, StatusBadge } from "../../model/StatusBadge";
 import type { Property, Twin, TwinState } from "../../gen/pollux/v1/twin_pb";
-import { useLiveState, type LiveStates } from "../../live/store";
+import { lastSeen, useLiveState, type LiveStates } from "../../live/store";
 import { useNow } from "../../live/now";
 import { Flash } from "../../model/Flash";
 import { split, twinPath } from "../../model/id";
 import type { Model, PropertyModel } from "../../model/thing";
-import { ago, millis, plain, show } from "../../model/value";
+import { ago, plain, show } from "../../model/value";
 
 interface Props {
   index: number;
@@ -56,7 +56,7 @@ export const TwinRow = memo(
           {twin.zone && split(twin.zone).name}
         </span>
         <span role="cell" className="cell-seen">
-          <Age at={millis(state?.status?.lastSeen)} />
+          <Age at={lastSeen(state, twin.state)} />
         </span>
       </div>
     );
