@@ -125,7 +125,7 @@ func (r *run) succeeded(t *twin) {
 	case drivers.EventTimer:
 		t.fired(&r.event)
 	case drivers.EventUnload:
-		t.loaded = false
+		t.unloaded()
 	}
 	if r.command != nil {
 		if r.effects.Pending {
@@ -176,9 +176,15 @@ func (r *run) refused(t *twin, e *drivers.DriverError) {
 	case drivers.EventTimer:
 		t.fired(&r.event)
 	case drivers.EventUnload:
-		t.loaded = false
+		t.unloaded()
 	}
 	t.handled(&r.event)
+}
+
+// unloaded: the driver has said farewell; now the connection may go.
+func (t *twin) unloaded() {
+	t.loaded = false
+	t.unlink()
 }
 
 // failed: no result, and not by the driver's fault.
@@ -214,6 +220,8 @@ func (r *run) crashed(t *twin) {
 // keep has an event that must not be lost tried again.
 func (r *run) keep(t *twin) {
 	switch r.event.kind {
+	case drivers.EventUnload:
+		t.unloaded()
 	case drivers.EventLoad, drivers.EventMigrate, drivers.EventConnected, drivers.EventDisconnected, drivers.EventTimer:
 		if t.mode == modeLive && r.spec == t.spec {
 			t.working().front(r.event)

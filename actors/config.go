@@ -198,6 +198,9 @@ func (m *reconfigure) run(t *twin) {
 		t.remove()
 		return
 	}
+	if m.driver == "" && cfg.revision == t.cfg.revision {
+		return
+	}
 	old, oldSpec := t.cfg, t.spec
 	t.cfg = cfg
 	if old.stopped && !cfg.stopped || oldSpec == nil || cfg.stopped {
@@ -247,7 +250,8 @@ func (t *twin) reload(old *config, s *spec) {
 func (t *twin) restart(old *config) {
 	if t.cfg.stopped && !old.stopped && t.ready {
 		t.working().dropWaiting(t, fmt.Errorf("twin %s: %w", t.en.id, ErrStopped))
-		t.work.push(event{kind: drivers.EventUnload, input: noSettings})
+		t.work.push(event{kind: drivers.EventUnload, input: noSettings}) // the connection is closed after it
+	} else if t.cfg.stopped {
 		t.unlink()
 	}
 	if !t.cfg.stopped {
@@ -266,7 +270,6 @@ func (t *twin) restart(old *config) {
 func (t *twin) remove() {
 	t.mode = modeDeleting
 	t.work.dropWaiting(t, fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
-	t.unlink()
 	if s := t.save; s != nil {
 		waiting := s.waiting
 		s.waiting, s.samples = nil, nil

@@ -248,7 +248,11 @@ func (w *work) eligible(t *twin, now int64) int {
 // finish lets what is left run to its end in a twin that leaves: only an unload, once nothing else runs.
 func (t *twin) finish() {
 	w := t.work
-	if w == nil || w.call != nil {
+	if w.empty() {
+		t.unlink()
+		return
+	}
+	if w.call != nil {
 		return
 	}
 	if c := w.pending; c != nil {
@@ -259,6 +263,9 @@ func (t *twin) finish() {
 		t.launch(w.popEvent(), nil)
 	} else if !t.ready {
 		w.dropWaiting(t, t.unavailable())
+	}
+	if w.empty() {
+		t.unlink()
 	}
 }
 

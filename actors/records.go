@@ -92,6 +92,9 @@ func (e *Engine) twinChanged(c storage.Change) {
 	e.hub.recorded(t)
 }
 
+// noticed has a twin look at its record at once; other nodes learn of the change by the watch.
+func (e *Engine) noticed(id string) { e.send(&shardTurn{id: id, turn: &reconfigure{}}) }
+
 func (e *Engine) send(m *shardTurn) { e.system.Root.Send(e.shardOf(slotOf(m.id)).pid, m) }
 
 // startsAlone says whether a twin has to be activated without a message: it holds a connection, or sets timers.

@@ -418,6 +418,7 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 	if err != nil {
 		return nil, fmt.Errorf("update twin %s: %w", id, err)
 	}
+	r.e.noticed(id)
 	made.Revision = revision
 	return r.present(made), nil
 }
@@ -458,5 +459,6 @@ func (r *Registry) DeleteTwin(ctx context.Context, id string, revision uint64) e
 	if err != nil {
 		return fmt.Errorf("delete twin %s: %w", id, err)
 	}
+	r.e.noticed(id)
 	return nil
 }

@@ -35,7 +35,10 @@ func number(s string) int {
 // A passivated twin's timer wakes it, and one that was due while the node was down fires at its start.
 func TestTimersOfPassiveTwins(t *testing.T) {
 	fs := vfs.NewMem()
-	quick := func(o *actors.Options) { o.IdleTimeout = 100 * time.Millisecond; o.CheckpointMin = 10 * time.Millisecond }
+	quick := func(o *actors.Options) {
+		o.IdleTimeout = 100 * time.Millisecond
+		o.CheckpointMin = 10 * time.Millisecond
+	}
 	n := open(t, fs, 1, quick)
 	n.driver("probe", "1.0.0", "")
 	n.twin(`{"id":"a","driver":"probe"}`)

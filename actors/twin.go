@@ -231,7 +231,6 @@ func (l *leave) run(t *twin) {
 	}
 	t.mode = modeLeaving
 	t.work.dropWaiting(t, fmt.Errorf("twin %s: %w", t.en.id, cluster.ErrNotOwner))
-	t.unlink()
 	t.wakeExact = true
 }
 

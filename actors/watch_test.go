@@ -1,0 +1,286 @@
+package actors_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/polluxhq/pollux/actors"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+func (n *node) watch(req *pb.WatchTwinsRequest) *actors.Subscription {
+	n.t.Helper()
+	s, err := n.client.Watch(context.Background(), req, nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(s.Close)
+	m, err := s.Next(ctx(n.t))
+	if err != nil || !m.GetHeartbeat() {
+		n.t.Fatalf("first message %v, %v, want a heartbeat", m, err)
+	}
+	return s
+}
+
+// next gives the next message that is no heartbeat.
+func next(t *testing.T, s *actors.Subscription) *pb.WatchTwinsResponse {
+	t.Helper()
+	for {
+		m, err := s.Next(ctx(t))
+		if err != nil {
+			t.Fatalf("next: %v", err)
+		}
+		if !m.GetHeartbeat() {
+			return m
+		}
+	}
+}
+
+// nothing says that no message comes, by bringing about one that must come after it.
+func only(t *testing.T, s *actors.Subscription, want string) {
+	t.Helper()
+	if m := next(t, s); m.Id != want {
+		t.Fatalf("a message of %s, want the next to be of %s: %v", m.Id, want, m)
+	}
+}
+
+func TestWatchFirstValueThenChanges(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) {
+		o.IdleTimeout = 50 * time.Millisecond
+		o.CheckpointMin = 10 * time.Millisecond
+	})
+	n.driver("probe", "1.0.0", "")
+	for _, id := range []string{"active", "passive"} {
+		n.twin(fmt.Sprintf(`{"id":%q,"driver":"probe"}`, id))
+		n.must(id, "report", `{"level":1}`)
+	}
+	until(t, "twins are passive", func() bool { return n.engine.Stats().Active == 0 })
+	n.must("active", "report", `{"level":2}`)
+	s := n.watch(&pb.WatchTwinsRequest{Properties: []string{"level"}})
+	got := map[string]string{}
+	for range 2 {
+		m := next(t, s)
+		if m.GetState() == nil {
+			t.Fatalf("the first message of %s is no whole state: %v", m.Id, m)
+		}
+		got[m.Id] = text(m.GetState().Properties["level"].Value)
+	}
+	if got["default/active"] != "2" || got["default/passive"] != "1" {
+		t.Errorf("first values %v", got)
+	}
+	// In order, without a gap, through activation and passivation.
+	last := 0
+	go func() {
+		for i := 2; i <= 40; i++ {
+			_, _ = n.invoke("passive", "report", fmt.Sprintf(`{"level":%d}`, i))
+			if i%10 == 0 {
+				time.Sleep(120 * time.Millisecond) // long enough to be passivated
+			}
+		}
+	}()
+	for last < 40 {
+		m := next(t, s)
+		p := m.GetDelta().GetProperties()["level"]
+		if m.GetState() != nil {
+			p = m.GetState().Properties["level"]
+		}
+		if m.Id != "default/passive" || p == nil {
+			continue
+		}
+		v := number(text(p.Value))
+		if v < last || m.GetDelta() != nil && last > 0 && v != last+1 {
+			t.Fatalf("value %d after %d", v, last)
+		}
+		last = v
+	}
+}
+
+func TestWatchFilters(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.driver("other", "1.0.0", "")
+	if _, err := n.reg.PutZone(ctx(t), &pb.Zone{Id: "attic"}); err != nil {
+		t.Fatal(err)
+	}
+	n.twin(`{"id":"plain","driver":"probe"}`)
+	n.twin(`{"id":"labelled","driver":"probe","labels":{"floor":"2"}}`)
+	n.twin(`{"id":"zoned","driver":"other@1.0.0","zone":"attic"}`)
+	n.twin(`{"id":"lab/far","driver":"probe"}`)
+	for _, c := range []struct {
+		filter *pb.TwinFilter
+		want   string
+	}{
+		{&pb.TwinFilter{Labels: map[string]string{"floor": "2"}}, "default/labelled"},
+		{&pb.TwinFilter{Zone: "default/attic"}, "default/zoned"},
+		{&pb.TwinFilter{Driver: "other"}, "default/zoned"},
+		{&pb.TwinFilter{Project: "lab"}, "lab/far"},
+		{&pb.TwinFilter{Text: "LAIN"}, "default/plain"},
+		{&pb.TwinFilter{Ids: []string{"plain"}}, "default/plain"},
+		{&pb.TwinFilter{Model: "Probe", Zone: "default/attic"}, "default/zoned"},
+	} {
+		s := n.watch(&pb.WatchTwinsRequest{Filter: c.filter, Events: true})
+		only(t, s, c.want)
+		for _, id := range []string{"plain", "labelled", "zoned", "lab/far"} {
+			n.must(id, "timer", `{"name":"one","after_ms":0,"data":"x"}`)
+		}
+		for {
+			m := next(t, s)
+			if m.Id != c.want {
+				t.Errorf("%v lets %s through", c.filter, m.Id)
+			}
+			if m.GetEvent() != nil {
+				break
+			}
+		}
+		s.Close()
+		list, err := n.reg.ListTwins(&pb.ListTwinsRequest{Filter: c.filter}, nil)
+		if err != nil || len(list.Twins) != 1 || list.Twins[0].Id != c.want {
+			t.Errorf("list by %v: %v, %v", c.filter, list.GetTwins(), err)
+		}
+	}
+	s, err := n.client.Watch(context.Background(), &pb.WatchTwinsRequest{}, func(p string) bool { return p == "lab" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	only(t, s, "lab/far")
+}
+
+func TestWatchComesAndGoes(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	s := n.watch(&pb.WatchTwinsRequest{Events: true, Logs: true})
+	n.twin(`{"id":"a","driver":"probe"}`)
+	if m := next(t, s); m.Id != "default/a" || m.GetState() == nil {
+		t.Errorf("a new twin: %v", m)
+	}
+	n.must("a", "log", `{"text":"hello"}`)
+	for {
+		if l := next(t, s).GetLog(); l != nil {
+			if l.Text != "hello" || l.Level != "info" {
+				t.Errorf("log line %v", l)
+			}
+			break
+		}
+	}
+	if err := n.reg.DeleteTwin(ctx(t), "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	for m := next(t, s); !m.GetDeleted(); m = next(t, s) {
+	}
+	if w := n.engine.Stats().Watchers; w != 1 {
+		t.Errorf("%d watchers", w)
+	}
+	s.Close()
+	if _, err := s.Next(ctx(t)); !errors.Is(err, actors.ErrClosed) {
+		t.Errorf("next of a closed watch: %v", err)
+	}
+	until(t, "the watcher is gone", func() bool { return n.engine.Stats().Watchers == 0 })
+}
+
+// A slow reader loses changes, learns how many, and gets the whole state.
+func TestSlowWatcher(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) { o.WatchQueue = 16 })
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	s := n.watch(&pb.WatchTwinsRequest{})
+	next(t, s)
+	for i := range 200 {
+		n.must("a", "report", fmt.Sprintf(`{"level":%d}`, i%100))
+	}
+	n.must("a", "report", `{"level":77}`)
+	if d := n.engine.Stats().Dropped["watcher_slow"]; d == 0 {
+		t.Error("drops are not counted")
+	}
+	var missed uint64
+	level := ""
+	for missed == 0 || level != "77" {
+		m := next(t, s)
+		if m.Missed > 0 && m.GetState() == nil {
+			t.Fatalf("after a gap comes %v, want the whole state", m)
+		}
+		missed += m.Missed
+		p := m.GetDelta().GetProperties()["level"]
+		if m.GetState() != nil {
+			p = m.GetState().Properties["level"]
+		}
+		if p != nil {
+			level = text(p.Value)
+		}
+	}
+	if missed < 150 {
+		t.Errorf("missed %d of 201 with a queue of 16", missed)
+	}
+}
+
+func TestManyWatchers(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	n.twin(`{"id":"b","driver":"probe"}`)
+	n.must("a", "report", `{"level":0}`)
+	var all []*actors.Subscription
+	for i := range 1000 {
+		id := "b"
+		if i%2 == 0 {
+			id = "a"
+		}
+		all = append(all, n.watch(&pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Ids: []string{id}}}))
+	}
+	for i, s := range all {
+		if i%2 == 0 {
+			next(t, s)
+		}
+	}
+	n.must("a", "report", `{"level":5}`)
+	for i := 0; i < len(all); i += 2 {
+		for {
+			m := next(t, all[i])
+			if p := m.GetDelta().GetProperties()["level"]; p != nil {
+				if text(p.Value) != "5" {
+					t.Fatalf("watcher %d got %v", i, p)
+				}
+				break
+			}
+		}
+	}
+}
+
+func TestTrace(t *testing.T) {
+	n := newNode(t)
+	d := newDevice(t, func(line string) string { return "echo " + line })
+	n.driver("wire", "1.0.0", tcpTransport)
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q,"settings":{"secret":"geheim"}}`, d.uri()))
+	n.wait("a", "ups", "1")
+	if _, err := n.client.Trace(ctx(t), "nobody"); !errors.Is(err, actors.ErrNotFound) {
+		t.Errorf("trace of no twin: %v", err)
+	}
+	tr, err := n.client.Trace(ctx(t), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	n.must("a", "ask", `{"text":"my geheim word","timeout_ms":3000}`)
+	var sent, received string
+	for received == "" {
+		m, err := tr.Next(ctx(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Direction == pb.TraceTwinResponse_DIRECTION_SENT {
+			sent += string(m.Data)
+		} else {
+			received += string(m.Data)
+		}
+	}
+	if sent != "my *** word\n" || received != "echo my *** word\n" {
+		t.Errorf("sent %q, received %q", sent, received)
+	}
+	tr.Close()
+	if n.engine.Stats().Traces != 0 {
+		t.Error("the trace goes on")
+	}
+}
