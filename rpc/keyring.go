@@ -34,6 +34,7 @@ type Keyring struct {
 	// generation counts invalidations, so that a lookup that raced with one is not cached.
 	generation uint64
 	followers  map[*follower]struct{}
+	changed    func(keyID string)
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -63,10 +64,30 @@ func NewKeyring(store *storage.Store, log *slog.Logger, set *metrics.Set) *Keyri
 		refused: set.GetOrCreateCounter(`pollux_rpc_key_lookups_total{result="refused"}`),
 		revoked: set.GetOrCreateCounter(`pollux_rpc_streams_revoked_total`),
 	}
+	// Read here, so that nothing that changes once this function has returned is missed.
+	after := store.Revision()
 	for _, table := range []storage.Table{TableKey, TableSession} {
-		k.wg.Go(func() { k.follow(ctx, table) })
+		k.wg.Go(func() { k.follow(ctx, table, after) })
 	}
 	return k
+}
+
+// OnChange sets what is called with the id of each key that was changed or deleted, on whatever node; with an empty id
+// where changes were missed and every key may be concerned. Connections that outlive their login, such as those of
+// MQTT, end by it. It is called from one goroutine and should not block for long.
+func (k *Keyring) OnChange(fn func(keyID string)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.changed = fn
+}
+
+func (k *Keyring) tell(keyID string) {
+	k.mu.RLock()
+	fn := k.changed
+	k.mu.RUnlock()
+	if fn != nil {
+		fn(keyID)
+	}
 }
 
 // Close stops following the store and ends what Follow gave. It does not close the store.
@@ -198,12 +219,14 @@ func (k *Keyring) readSession(h hash) (*Principal, error) {
 }
 
 // follow drops what a table's changes outdate. Where the watch breaks or is too late, everything is dropped.
-func (k *Keyring) follow(ctx context.Context, table storage.Table) {
-	after := k.store.Revision()
-	for ctx.Err() == nil {
+func (k *Keyring) follow(ctx context.Context, table storage.Table, after uint64) {
+	for first := true; ctx.Err() == nil; first = false {
 		changes, err := k.store.Watch(ctx, table, "", after)
 		// What changed before the watch stood may have been cached since.
 		k.drop(func(*Principal) bool { return true })
+		if table == TableKey && !first {
+			k.tell("")
+		}
 		if errors.Is(err, storage.ErrClosed) {
 			return
 		}
@@ -219,6 +242,9 @@ func (k *Keyring) follow(ctx context.Context, table storage.Table) {
 			for _, c := range batch {
 				after = max(after, c.Revision)
 				k.invalidate(table, c.Key)
+				if table == TableKey {
+					k.tell(c.Key)
+				}
 			}
 		}
 	}

@@ -96,6 +96,8 @@ func TestAuthenticate(t *testing.T) {
 func TestDeletedKeyIsShutOutByTheWatch(t *testing.T) {
 	store := openStore(t)
 	k := openKeyring(t, store)
+	told := make(chan string, 16)
+	k.OnChange(func(id string) { told <- id })
 	key, token := mustKey(t, store, NewKey{Role: RoleAdmin})
 	p, err := k.Authenticate(token)
 	if err != nil {
@@ -129,6 +131,13 @@ func TestDeletedKeyIsShutOutByTheWatch(t *testing.T) {
 		}
 	case <-time.After(patience):
 		t.Error("the stream goes on")
+	}
+	for id := ""; id != key.Id; {
+		select {
+		case id = <-told:
+		case <-time.After(patience):
+			t.Fatal("nobody was told of the deletion")
+		}
 	}
 	if otherCtx.Err() != nil {
 		t.Error("another key's stream ended too")

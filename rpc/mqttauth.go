@@ -21,13 +21,13 @@ func (k *Keyring) Device(registry *actors.Registry, user string, password []byte
 	}
 	switch {
 	case p.Role == RoleAdmin && p.Project == "":
-		return mqtt.Grant{Admin: true}, nil
+		return mqtt.Grant{Admin: true, Key: p.ID}, nil
 	case p.Role != RoleDevice:
 		return mqtt.Grant{}, fmt.Errorf("%w: key %q is no device's: make one with `pollux key create --device TWIN`", ErrForbidden, p.Name)
 	case canonicalID(user) != p.Device:
 		return mqtt.Grant{}, fmt.Errorf("%w: the key belongs to the device of another user name", ErrUnauthenticated)
 	}
-	grant := mqtt.Grant{Project: p.Project, Twin: p.Device}
+	grant := mqtt.Grant{Project: p.Project, Twin: p.Device, Key: p.ID}
 	grant.Publish, grant.Subscribe, err = registry.Topics(p.Device)
 	if errors.Is(err, actors.ErrNotFound) {
 		// A device may be powered before its twin is made; it may say nothing yet.

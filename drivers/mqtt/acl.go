@@ -16,6 +16,8 @@ type Grant struct {
 	Topics []string
 	// Publish and Subscribe extend Topics in one direction.
 	Publish, Subscribe []string
+	// Key names the credentials, for who asks Disconnect to end what was opened with them. The broker does not use it.
+	Key string
 }
 
 // mayPublish says whether the grant has the topic.
