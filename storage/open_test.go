@@ -201,6 +201,16 @@ func TestFullDisk(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Fatal("nobody was told")
 			}
+			closed := make(chan error, 1)
+			go func() { closed <- n.Store.Close() }()
+			select {
+			case err := <-closed:
+				if !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("close: %v", err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("close hangs")
+			}
 			left := base.CrashClone(vfs.CrashCloneCfg{})
 			s := storagetest.OpenSingle(t, "store", left)
 			for len(acked) > 0 {
