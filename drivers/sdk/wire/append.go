@@ -54,7 +54,10 @@ func AppendString(b []byte, s string) []byte {
 }
 
 // AppendFloat appends a number; null where it is not finite, which JSON cannot say.
-func AppendFloat(b []byte, f float64) []byte {
+func AppendFloat(b []byte, f float64) []byte { return appendFloat(b, f, 64) }
+
+// appendFloat writes the shortest digits that give the same number of that many bits.
+func appendFloat(b []byte, f float64, bits int) []byte {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return append(b, "null"...)
 	}
@@ -65,5 +68,5 @@ func AppendFloat(b []byte, f float64) []byte {
 	if a := math.Abs(f); a < 1e-6 || a >= 1e21 {
 		format = 'e'
 	}
-	return strconv.AppendFloat(b, f, format, -1, 64)
+	return strconv.AppendFloat(b, f, format, -1, bits)
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -17,7 +17,57 @@ type codec struct {
 	empty  func(p unsafe.Pointer) bool
 }
 
-var codecs sync.Map // reflect.Type → *codec
+// plans are the codecs made so far, by the type of the interface that they were asked for with. A driver has a handful:
+// looking through them costs a guest less than a map.
+var plans atomic.Pointer[[]plan]
+
+type plan struct {
+	word    unsafe.Pointer // the type word of the interface
+	codec   *codec
+	pointer bool // the interface holds a pointer to what the codec is for
+	boxed   bool // the interface's data word points to the value
+}
+
+// planOf finds or makes the plan for what value holds.
+func planOf(value any) (plan, error) {
+	word := *(*unsafe.Pointer)(unsafe.Pointer(&value))
+	known := plans.Load()
+	if known != nil {
+		for i := range *known {
+			if p := &(*known)[i]; p.word == word {
+				return *p, nil
+			}
+		}
+	}
+	t := reflect.TypeOf(value)
+	p := plan{word: word, pointer: t.Kind() == reflect.Pointer}
+	switch t.Kind() {
+	case reflect.Pointer:
+		t = t.Elem()
+	case reflect.Map, reflect.Struct, reflect.Array: // may be the data word themselves
+	default:
+		p.boxed = true
+	}
+	var err error
+	if p.codec, err = buildCodec(t, map[reflect.Type]*codec{}); err != nil {
+		return p, err
+	}
+	for {
+		var next []plan
+		if known != nil {
+			next = append(next, *known...)
+		}
+		next = append(next, p)
+		if plans.CompareAndSwap(known, &next) {
+			return p, nil
+		}
+		known = plans.Load()
+	}
+}
+
+func dataWord(value any) unsafe.Pointer {
+	return (*[2]unsafe.Pointer)(unsafe.Pointer(&value))[1]
+}
 
 var (
 	valueType = reflect.TypeFor[Value]()
@@ -39,18 +89,21 @@ func Unmarshal(b []byte, target any) error {
 
 // Decode is Unmarshal of a value that was parsed already.
 func (v Value) Decode(target any) error {
-	rv := reflect.ValueOf(target)
-	if rv.Kind() != reflect.Pointer || rv.IsNil() {
-		return errors.New("decode: target is no pointer")
+	if target == nil {
+		return errors.New("decode: target is nil")
 	}
-	c, err := codecOf(rv.Type().Elem())
+	p, err := planOf(target)
 	if err != nil {
 		return err
+	}
+	at := dataWord(target)
+	if !p.pointer || at == nil {
+		return errors.New("decode: target is no pointer")
 	}
 	if len(v) == 0 {
 		return ErrSyntax
 	}
-	return c.decode(rv.UnsafePointer(), v)
+	return p.codec.decode(at, v)
 }
 
 // Append appends the value's JSON to b. The error names a type that has no JSON.
@@ -72,48 +125,25 @@ func Append(b []byte, value any) ([]byte, error) {
 		}
 		return append(b, x...), nil
 	}
-	rv := reflect.ValueOf(value)
-	t := rv.Type()
-	if t.Kind() == reflect.Pointer {
-		if rv.IsNil() {
-			return append(b, "null"...), nil
-		}
-		c, err := codecOf(t.Elem())
-		if err != nil {
-			return b, err
-		}
-		return c.encode(b, rv.UnsafePointer()), nil
-	}
-	c, err := codecOf(t)
+	p, err := planOf(value)
 	if err != nil {
 		return b, err
 	}
-	box := reflect.New(t)
+	at := dataWord(value)
+	switch {
+	case p.pointer && at == nil:
+		return append(b, "null"...), nil
+	case p.pointer, p.boxed:
+		return p.codec.encode(b, at), nil
+	}
+	rv := reflect.ValueOf(value)
+	box := reflect.New(rv.Type())
 	box.Elem().Set(rv)
-	return c.encode(b, box.UnsafePointer()), nil
-}
-
-func codecOf(t reflect.Type) (*codec, error) {
-	if c, ok := codecs.Load(t); ok {
-		return c.(*codec), nil
-	}
-	building := map[reflect.Type]*codec{}
-	c, err := buildCodec(t, building)
-	if err != nil {
-		return nil, err
-	}
-	// Only now: a codec that is shared before all it refers to is filled would be seen half made.
-	for made, c := range building {
-		codecs.Store(made, c)
-	}
-	return c, nil
+	return p.codec.encode(b, box.UnsafePointer()), nil
 }
 
 // buildCodec makes the codecs of t and of all below it. building holds those under way, so that a type may hold itself.
 func buildCodec(t reflect.Type, building map[reflect.Type]*codec) (*codec, error) {
-	if c, ok := codecs.Load(t); ok {
-		return c.(*codec), nil
-	}
 	if c, ok := building[t]; ok {
 		return c, nil
 	}
@@ -139,12 +169,30 @@ func kindCodec(t reflect.Type, building map[reflect.Type]*codec) (*codec, error)
 		return boolCodec(), nil
 	case reflect.String:
 		return stringCodec(), nil
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return intCodec(t), nil
-	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return uintCodec(t), nil
-	case reflect.Float32, reflect.Float64:
-		return floatCodec(t), nil
+	case reflect.Int:
+		return intCodec[int](), nil
+	case reflect.Int8:
+		return intCodec[int8](), nil
+	case reflect.Int16:
+		return intCodec[int16](), nil
+	case reflect.Int32:
+		return intCodec[int32](), nil
+	case reflect.Int64:
+		return intCodec[int64](), nil
+	case reflect.Uint:
+		return uintCodec[uint](), nil
+	case reflect.Uint8:
+		return uintCodec[uint8](), nil
+	case reflect.Uint16:
+		return uintCodec[uint16](), nil
+	case reflect.Uint32:
+		return uintCodec[uint32](), nil
+	case reflect.Uint64:
+		return uintCodec[uint64](), nil
+	case reflect.Float32:
+		return floatCodec[float32](), nil
+	case reflect.Float64:
+		return floatCodec[float64](), nil
 	case reflect.Pointer:
 		return pointerCodec(t, building)
 	case reflect.Slice:
@@ -215,51 +263,50 @@ func stringCodec() *codec {
 	}
 }
 
-func intCodec(t reflect.Type) *codec {
+func intCodec[T int | int8 | int16 | int32 | int64]() *codec {
 	return &codec{
 		decode: func(p unsafe.Pointer, v Value) error {
 			x, ok := v.Int()
-			rv := reflect.NewAt(t, p).Elem()
-			if !ok && v.Exists() || rv.OverflowInt(x) {
-				return wrong(t.Kind().String(), v)
+			if !ok && v.Exists() || int64(T(x)) != x {
+				return wrong(reflect.TypeFor[T]().String(), v)
 			}
-			rv.SetInt(x)
+			*(*T)(p) = T(x)
 			return nil
 		},
-		encode: func(b []byte, p unsafe.Pointer) []byte {
-			return strconv.AppendInt(b, reflect.NewAt(t, p).Elem().Int(), 10)
-		},
+		encode: func(b []byte, p unsafe.Pointer) []byte { return strconv.AppendInt(b, int64(*(*T)(p)), 10) },
+		empty:  func(p unsafe.Pointer) bool { return *(*T)(p) == 0 },
 	}
 }
 
-func uintCodec(t reflect.Type) *codec {
+func uintCodec[T uint | uint8 | uint16 | uint32 | uint64]() *codec {
 	return &codec{
 		decode: func(p unsafe.Pointer, v Value) error {
 			x, ok := v.Int()
-			rv := reflect.NewAt(t, p).Elem()
-			if !ok && v.Exists() || x < 0 || rv.OverflowUint(uint64(x)) {
-				return wrong(t.Kind().String(), v)
+			if !ok && v.Exists() || x < 0 || uint64(T(x)) != uint64(x) {
+				return wrong(reflect.TypeFor[T]().String(), v)
 			}
-			rv.SetUint(uint64(x))
+			*(*T)(p) = T(x)
 			return nil
 		},
-		encode: func(b []byte, p unsafe.Pointer) []byte {
-			return strconv.AppendUint(b, reflect.NewAt(t, p).Elem().Uint(), 10)
-		},
+		encode: func(b []byte, p unsafe.Pointer) []byte { return strconv.AppendUint(b, uint64(*(*T)(p)), 10) },
+		empty:  func(p unsafe.Pointer) bool { return *(*T)(p) == 0 },
 	}
 }
 
-func floatCodec(t reflect.Type) *codec {
+func floatCodec[T float32 | float64]() *codec {
 	return &codec{
 		decode: func(p unsafe.Pointer, v Value) error {
 			x, ok := v.Float()
 			if !ok && v.Exists() {
 				return wrong("number", v)
 			}
-			reflect.NewAt(t, p).Elem().SetFloat(x)
+			*(*T)(p) = T(x)
 			return nil
 		},
-		encode: func(b []byte, p unsafe.Pointer) []byte { return AppendFloat(b, reflect.NewAt(t, p).Elem().Float()) },
+		encode: func(b []byte, p unsafe.Pointer) []byte {
+			return appendFloat(b, float64(*(*T)(p)), int(unsafe.Sizeof(T(0)))*8)
+		},
+		empty: func(p unsafe.Pointer) bool { return *(*T)(p) == 0 },
 	}
 }
 

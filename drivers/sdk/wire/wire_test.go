@@ -83,11 +83,14 @@ type all struct {
 }
 
 func TestCodecGoesBothWaysAsTheStandardLibrary(t *testing.T) {
-	in := all{B: true, I: -8, F: 1.5, S: "a\"\\\n\x01é<", P: &inner{2}, L: []string{"x", ""}, M: map[string]inner{"b": {1}, "a": {-1e30}},
+	in := all{B: true, I: -8, F: 0.1, S: "a\"\\\n\x01é<", P: &inner{2}, L: []string{"x", ""}, M: map[string]inner{"b": {1}, "a": {-1e30}},
 		Any: map[string]any{"k": []any{1.0, nil, "s", true}}, Plain: 3, Skip: 9, T: &tree{Name: "r", Next: &tree{Name: "n", Kids: []inner{{4}}}}}
 	b, err := Append(nil, &in)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(string(b), `"f":0.1,`) {
+		t.Errorf("a float32 is written as in %s", b)
 	}
 	var viaStd, viaUs all
 	if err := json.Unmarshal(b, &viaStd); err != nil {
