@@ -1,11 +1,14 @@
 package storage_test
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -58,8 +61,12 @@ func TestNewerFormatIsRefusedUntouched(t *testing.T) {
 	}
 }
 
-// TestMain also is the other process that TestSecondProcessIsRefused starts.
+// TestMain also is the other process that TestSecondProcessIsRefused and TestKill start.
 func TestMain(m *testing.M) {
+	if dir := os.Getenv("STORAGE_TEST_KILL"); dir != "" {
+		fmt.Println("failed:", writeUntilKilled(dir))
+		os.Exit(1)
+	}
 	if dir := os.Getenv("STORAGE_TEST_OPEN"); dir != "" {
 		s, err := storage.Open(storage.Options{Dir: dir})
 		var locked *storage.LockedError
@@ -103,6 +110,96 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	}
 	if code := other(); code != 0 {
 		t.Errorf("after Close the other process ended with %d", code)
+	}
+}
+
+// writeUntilKilled prints the number of each transaction that was acknowledged.
+func writeUntilKilled(dir string) error {
+	n, err := storagetest.Open(dir, nil)
+	if err != nil {
+		return err
+	}
+	var failed atomic.Pointer[error]
+	var out sync.Mutex
+	for i := 0; failed.Load() == nil; i++ {
+		txn := &storage.Txn{
+			Writes:  []storage.Write{{Table: "t", Key: fmt.Sprint(i), Value: []byte(strings.Repeat("x", 1000))}},
+			Samples: []storage.TwinSamples{{Twin: fmt.Sprint(i), Samples: []storage.Sample{{Property: "p", Time: 1, Value: 1}}}},
+		}
+		for {
+			err = n.Store.Submit(txn, func(r storage.Result) {
+				if r.Err != nil {
+					failed.Store(&r.Err)
+					return
+				}
+				out.Lock()
+				defer out.Unlock()
+				fmt.Println(i)
+			})
+			if !errors.Is(err, storage.ErrBusy) {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if err != nil {
+			return err
+		}
+		if i%3000 == 2999 {
+			if err := n.Raft.Snapshot().Error(); err != nil {
+				return err
+			}
+		}
+	}
+	return *failed.Load()
+}
+
+// What a process printed as acknowledged before kill -9 is there afterwards, on the real disk.
+func TestKill(t *testing.T) {
+	for _, after := range []int{1, 2000, 12000} {
+		dir := t.TempDir()
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "STORAGE_TEST_KILL="+dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var acked []string
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			acked = append(acked, lines.Text())
+			if len(acked) == after {
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := cmd.Wait(); err == nil || len(acked) < after {
+			t.Fatalf("the process ended by itself after %d: %v", len(acked), acked[max(0, len(acked)-1):])
+		}
+		n, err := storagetest.Open(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sampled := map[string]bool{}
+		if _, err := n.Store.ReadSamples(0, func(_ uint64, all []storage.TwinSamples) error {
+			for _, s := range all {
+				sampled[s.Twin] = true
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range acked {
+			if _, ok, err := n.Store.Get("t", key); !ok || err != nil || !sampled[key] {
+				t.Fatalf("%s of %d: there %v, sampled %v, %v", key, len(acked), ok, sampled[key], err)
+			}
+		}
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
