@@ -181,6 +181,10 @@ func TestParseValue(t *testing.T) {
 		{"null", schema{}, structpb.NewNullValue()},
 		{"-1.5e3", schema{Type: "number"}, num(-1500)},
 		{"12:30", schema{}, str("12:30")},
+		{"on", schema{Type: "boolean"}, structpb.NewBoolValue(true)},
+		{"Off", schema{Type: "boolean"}, structpb.NewBoolValue(false)},
+		{"false", schema{Type: "boolean"}, structpb.NewBoolValue(false)},
+		{"on", schema{Type: "string"}, str("on")},
 	} {
 		got, err := parseValue(tt.text, tt.schema)
 		if err != nil || !proto.Equal(got, tt.want) {

@@ -56,7 +56,7 @@ POLLUX_URL and POLLUX_API_KEY name.`,
 		Example: `  pollux serve                                   start a node on this machine
   pollux driver add pjlink                       install a driver that pollux carries
   pollux twin create beamer --driver pjlink --uri tcp://10.0.0.7:4352
-  pollux twin call beamer reset
+  pollux twin call beamer refresh
   pollux twin set beamer power on
   pollux login                                   open the console in a browser`,
 		SilenceErrors: true,

@@ -145,11 +145,17 @@ func affordances(w io.Writer, title string, list map[string]schema) {
 	}
 }
 
-// parseValue reads a value as typed. Where the schema wants a string it is taken as it is; else JSON where it is JSON,
+// switches are words for what is on or off.
+var switches = map[string]bool{"on": true, "yes": true, "off": false, "no": false}
+
+// parseValue reads a value as typed: on and off where the schema wants a boolean. Where the schema wants a string it is taken as it is; else JSON where it is JSON,
 // and a string where it is not. Where a string must look like a number and no schema tells, quote it: '"31"'.
 func parseValue(text string, s schema) (*structpb.Value, error) {
 	if s.isString() && !strings.HasPrefix(text, `"`) {
 		return structpb.NewStringValue(text), nil
+	}
+	if on, ok := switches[strings.ToLower(text)]; ok && s.Type == "boolean" {
+		return structpb.NewBoolValue(on), nil
 	}
 	v := &structpb.Value{}
 	if err := protojson.Unmarshal([]byte(text), v); err == nil {

@@ -41,7 +41,7 @@ func statusCommand(a *app) *cobra.Command {
 }
 
 func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now time.Time) {
-	row(w, "Cluster", s.ClusterId)
+	row(w, "Cluster", dash(s.ClusterId))
 	row(w, "Version", s.Version)
 	row(w, "Answered by", s.Node)
 	row(w, "Leader", dash(s.Leader))

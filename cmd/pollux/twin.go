@@ -27,7 +27,7 @@ func twinCommand(a *app) *cobra.Command {
   pollux twin list --label room=aula
   pollux twin get beamer
   pollux twin set beamer power on          wait until the device confirms
-  pollux twin call beamer reset            run an action
+  pollux twin call beamer refresh            run an action
   pollux twin watch beamer                 every change, live
   pollux twin history beamer lamp_hours --since 24h
   pollux twin trace beamer                 every byte sent and received`,

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -58,10 +58,10 @@ func twinCall(a *app) *cobra.Command {
 		Short: "Run an action of a twin and print its result",
 		Long: `Runs an action and waits for the device. Where it fails, the error says whether the device did it.
 The input is JSON; what is no JSON is sent as a string.`,
-		Example: `  pollux twin call beamer reset
+		Example: `  pollux twin call beamer refresh
   pollux twin call lamp1 blink '{"times": 3}'
-  pollux twin call beamer reset --priority 90 --timeout 20s
-  pollux twin call beamer reset --no-wait`,
+  pollux twin call beamer refresh --priority 90 --timeout 20s
+  pollux twin call beamer refresh --no-wait`,
 		Args:              between(2, "ID", "ACTION", "JSON"),
 		ValidArgsFunction: a.completeTwinAnd(func(m thing) map[string]schema { return m.Actions }),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -112,7 +112,7 @@ func twinSet(a *app) *cobra.Command {
 		Short: "Ask for a property's value and follow it: asked, sent, confirmed",
 		Long: `Commits what is asked, and then prints each step until the device reports the value (confirmed), refuses it
 (rejected) or does not report it in time (expired). The value is JSON, or a string where it is no JSON or the property
-wants a string. With --no-wait it returns at the commit.`,
+wants a string; on and off are true and false where it wants a boolean. With --no-wait it returns at the commit.`,
 		Example: `  pollux twin set beamer power on
   pollux twin set lamp1 dimmer 40
   pollux twin set beamer input hdmi1 --valid-for 2m
@@ -157,11 +157,8 @@ func writable(m thing) map[string]schema {
 	return out
 }
 
-// valueFor reads a value as the property wants it. The model is asked for only where the text could be meant in two ways.
+// valueFor reads a value as the property wants it.
 func (n *node) valueFor(ctx context.Context, id, property, text string) (*structpb.Value, error) {
-	if protojson.Unmarshal([]byte(text), &structpb.Value{}) != nil {
-		return parseValue(text, schema{})
-	}
 	m, err := n.model(ctx, id)
 	if err != nil {
 		return nil, err
@@ -169,11 +166,11 @@ func (n *node) valueFor(ctx context.Context, id, property, text string) (*struct
 	return parseValue(text, m.Properties[property])
 }
 
-// progress prints one step.
+// progress prints one step, with the time at which it is known here.
 func (a *app) progress(d *pb.Desired) error {
 	return a.line(d, func() {
-		at := a.local(d.GetTime())
-		a.printf("%s  %-9s  %s\n", at.Format("15:04:05.000"), enumText(d.Progress, "PROGRESS_"), printable(valueText(d.Value)+errorSuffix(d)))
+		at := a.local(timestamppb.Now())
+		a.printf("%s  %-9s  %s\n", at.Format(clock), enumText(d.Progress, "PROGRESS_"), printable(valueText(d.Value)+errorSuffix(d)))
 	})
 }
 
