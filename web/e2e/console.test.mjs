@@ -60,7 +60,6 @@ before(async () => {
     // A request that the node refuses, as it should, is no mistake of the page.
     if (message.type() === "error" && !/status of 40[0134]/.test(message.text())) complaints.push(message.text());
   });
-  await mkdir(pictures, { recursive: true });
 });
 
 after(async () => {
@@ -79,7 +78,10 @@ async function entries() {
 
 const told = (command) => until(`the projector is told ${command}`, async () => (await entries()).filter((e) => e.event === "told" && e.text.includes(command)).length);
 
+/** With PICTURES=1 a picture for the documentation; else nothing, so that a test leaves no file changed. */
 async function picture(name) {
+  if (!process.env.PICTURES) return;
+  await mkdir(pictures, { recursive: true });
   // The picture is of the room, not of a message that passes.
   await page.waitForTimeout(300);
   await page.screenshot({ path: join(pictures, `${name}.png`) });
@@ -184,7 +186,6 @@ test("the chart draws what was and goes on with what comes", async () => {
   await until("history is there after a reload", async () => (await points()) >= first, 30);
   await page.getByRole("form", { name: "refresh" }).getByRole("button", { name: "Run refresh" }).click();
   await page.getByRole("form", { name: "refresh" }).getByText("done").waitFor();
-  await picture("twin");
 });
 
 test("a wrong argument never reaches the device", async () => {
@@ -300,7 +301,11 @@ test("what another client creates appears without a reload", async () => {
   await row("foyer-display").getByText("Stopped").waitFor();
   await cli("twin", "set", "lecture-hall-2", "power", "true");
   await until("power set elsewhere shows here", async () => /poweron/.test(await row("lecture-hall-2").getByRole("cell").nth(2).textContent()));
+  await until("the counts follow", async () => /^13/.test(await page.getByRole("group", { name: "Twins by status" }).getByRole("button").first().textContent()));
   await picture("twins");
+  await page.goto(`${url}/twins/default/lecture-hall-1`);
+  await page.getByRole("region", { name: "History of lamp_hours" }).getByText(/\d{2} samples/).waitFor();
+  await picture("twin");
   await page.goto(`${url}/drivers/pjlink`);
   await page.getByRole("table", { name: "Versions" }).waitFor();
   await page.getByRole("link", { name: /pjlink/ }).getByText(/\d twins/).waitFor();
@@ -308,6 +313,35 @@ test("what another client creates appears without a reload", async () => {
   await page.goto(`${url}/nodes`);
   await page.getByRole("region", { name: /^Node / }).waitFor();
   await picture("nodes");
+});
+
+test("the metrics' own pages open with the key of this tab", async () => {
+  await page.goto(`${url}/nodes`);
+  const [metrics] = await Promise.all([browser.waitForEvent("page"), page.getByRole("button", { name: "Metrics" }).click()]);
+  await metrics.waitForURL(/\/victoria\/vmui\//);
+  assert.equal(await metrics.evaluate(async () => (await fetch("/victoria/api/v1/query?query=pollux_property")).status), 200);
+  await metrics.close();
+  await browser.clearCookies();
+});
+
+test("a login link signs a tab in without a key, once", async () => {
+  const key = (await readFile(join(dir, "data", "admin.key"), "utf8")).trim();
+  const answer = await fetch(`${url}/pollux.v1.KeyService/CreateLoginLink`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Authorization: `Bearer ${key}` },
+    body: "{}",
+  });
+  const { path } = await answer.json();
+  const tab = await browser.newPage();
+  await tab.goto(url + path);
+  await tab.getByRole("row").filter({ hasText: "lecture-hall-1" }).getByText("Connected").waitFor();
+  assert.equal((await tab.goto(url + path)).status(), 401, "the link is spent");
+  await tab.goto(url);
+  await tab.getByRole("button", { name: "Sign out" }).click();
+  await tab.getByRole("form", { name: "Sign in" }).waitFor();
+  await tab.reload();
+  await tab.getByRole("form", { name: "Sign in" }).waitFor();
+  await tab.close();
 });
 
 test("a node that goes away is told, and found again", async () => {

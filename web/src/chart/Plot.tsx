@@ -93,7 +93,7 @@ function options({ box, stepped, binary, unit, select, range }: Setup): uPlot.Op
     width: box.clientWidth,
     height,
     legend: { show: false },
-    padding: [10, 12, 0, 0],
+    padding: [10, 20, 0, 0],
     cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
     scales: { x: { time: true, range }, y: binary ? { range: [-0.15, 1.15] } : { range: vertical } },
     axes: [

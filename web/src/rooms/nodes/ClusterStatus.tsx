@@ -24,7 +24,7 @@ export function ClusterStatus({ status }: { status: GetStatusResponse }) {
         <Figure name="Leader" value={status.leader || "none"} note={`revision ${count(status.revision)}`} tone={status.leader ? undefined : "bad"} />
         <Figure
           name="History"
-          value={status.historyLag === 0n ? "up to date" : `${count(status.historyLag)} behind`}
+          value={status.historyLag === 0n ? "up to date" : `${count(status.historyLag)} waiting`}
           note={`checkpoint every ${every(status.checkpointIntervalMs)}`}
         />
         <Figure name="Version" value={status.version || "–"} note={started ? `up ${span(now - started)}` : ""} />

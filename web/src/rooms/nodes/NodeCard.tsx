@@ -18,7 +18,7 @@ export function NodeCard({ node, slots, here }: { node: Node; slots: number; her
         </span>
         <span className="pill">{node.role || node.state}</span>
         {here && <span className="muted">this page’s node</span>}
-        {node.availabilityZone && <span className="muted">{node.availabilityZone}</span>}
+        {node.availabilityZone && <span className="muted">zone {node.availabilityZone}</span>}
       </h2>
       <dl className="node-facts">
         <Fact name="Actors">{count(node.actors)}</Fact>

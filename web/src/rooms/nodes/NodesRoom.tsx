@@ -30,7 +30,7 @@ export function NodesRoom() {
     <>
       <header className="room-head">
         <h1>Nodes</h1>
-        {status.data && <span className="muted">cluster {status.data.clusterId}</span>}
+        {status.data?.clusterId && <span className="muted">cluster {status.data.clusterId}</span>}
         <Button variant="default" leftSection={<ChartIcon size={14} />} ml="auto" onClick={() => void openMetrics()}>
           Metrics
         </Button>

@@ -10,6 +10,7 @@ import { explain } from "../../api/errors";
 import type { Twin, TwinState } from "../../gen/pollux/v1/twin_pb";
 import { useLiveState } from "../../live/store";
 import { useModels } from "../../model/catalog";
+import { arranged } from "../../model/rank";
 import { inOrder, parseModel, unknownProperty, type Model, type PropertyModel } from "../../model/thing";
 import { chartable, plain } from "../../model/value";
 import { BackIcon } from "../../shell/icons";
@@ -141,18 +142,13 @@ function liveliest(properties: PropertyModel[], state: TwinState | undefined): P
   return known.find((p) => p.schema.type === "number") ?? known.find((p) => p.schema.type !== "boolean") ?? known[0];
 }
 
-/** The model that the twin refined, in the order of its driver's, else that one; what can be set comes first. */
+/** The model that the twin refined, else its driver's, arranged for a reader. */
 function useTwinModel(twin: Twin): Model {
   const modelOf = useModels();
   const refined = twin.state?.modelJson;
   return useMemo(() => {
     const written = modelOf(twin);
     const model = parseModel(refined) ?? written ?? { title: "", properties: [], actions: [], events: [] };
-    const properties = inOrder(model.properties, written?.properties);
-    return {
-      ...model,
-      properties: [...properties.filter((p) => p.writable), ...properties.filter((p) => !p.writable)],
-      actions: inOrder(model.actions, written?.actions),
-    };
+    return { ...model, properties: arranged(model, written), actions: inOrder(model.actions, written?.actions) };
   }, [refined, modelOf, twin]);
 }

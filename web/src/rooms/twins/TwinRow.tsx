@@ -1,13 +1,14 @@
 import { memo } from "react";
 import { Link } from "wouter";
 
+import { ranked } from "../../model/rank";
 import { QUALITY, StatusBadge } from "../../model/StatusBadge";
 import type { Property, Twin, TwinState } from "../../gen/pollux/v1/twin_pb";
 import { lastSeen, useLiveState, type LiveStates } from "../../live/store";
 import { useNow } from "../../live/now";
 import { Flash } from "../../model/Flash";
 import { split, twinPath } from "../../model/id";
-import type { Model, PropertyModel } from "../../model/thing";
+import type { Model } from "../../model/thing";
 import { ago, plain, show } from "../../model/value";
 
 interface Props {
@@ -69,12 +70,12 @@ function Age({ at }: { at: number | undefined }) {
   return at ? ago(at, now) : "–";
 }
 
-/** The values, in the model's order, writable ones first: what a person can change is what a person looks for. */
+/** The values that tell most, as many as a row may hold. */
 function Values({ state, model }: { state: TwinState | undefined; model: Model | undefined }) {
   if (!state) return null;
   return (
     <>
-      {order(state, model).map(({ name, unit }) => {
+      {ranked(state.properties, model, 8).map(({ name, unit }) => {
         const property = state.properties[name] as Property;
         return (
           <span key={name} className="value" data-quality={QUALITY[property.quality]}>
@@ -85,14 +86,4 @@ function Values({ state, model }: { state: TwinState | undefined; model: Model |
       })}
     </>
   );
-}
-
-function order(state: TwinState, model: Model | undefined): Pick<PropertyModel, "name" | "unit">[] {
-  const known = (model?.properties ?? []).filter((p) => p.name in state.properties);
-  const names = new Set(known.map((p) => p.name));
-  const others = Object.keys(state.properties)
-    .filter((name) => !names.has(name))
-    .sort()
-    .map((name) => ({ name, unit: undefined }));
-  return [...known.filter((p) => p.writable), ...known.filter((p) => !p.writable), ...others].slice(0, 8);
 }

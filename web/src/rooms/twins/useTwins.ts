@@ -41,6 +41,7 @@ export function useTwinChanges() {
       timer ??= setTimeout(() => {
         timer = undefined;
         void client.invalidateQueries({ queryKey: ["twins"] });
+        void client.invalidateQueries({ queryKey: ["status"] });
       }, 800);
     };
     const stop = keepStream({
