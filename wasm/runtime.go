@@ -170,12 +170,23 @@ func (r *Runtime) Compile(ctx context.Context, m *Metered, memoryBytes int64) (*
 		return nil, fmt.Errorf("compile: %w", ctx.Err())
 	}
 	start := time.Now()
-	compiled, err := r.engine.CompileModule(ctx, m.file)
+	compiled, err := r.compile(ctx, m.file)
 	if err != nil {
 		return nil, refuse("the module does not compile: %s", firstLine(err.Error()))
 	}
 	r.stats.compileSeconds.UpdateDuration(start)
 	return &Module{runtime: r, compiled: compiled, info: m.info, memoryBytes: memoryBytes}, nil
+}
+
+// compile keeps a panic of the compiler, which strangers' bytes might find, from ending the process.
+func (r *Runtime) compile(ctx context.Context, file []byte) (compiled wazero.CompiledModule, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.logger.Error("the compiler panicked", "panic", fmt.Sprint(p))
+			compiled, err = nil, fmt.Errorf("the compiler gave up: %v", p)
+		}
+	}()
+	return r.engine.CompileModule(ctx, file)
 }
 
 // Close frees the compiled code. Close the module's pools first.

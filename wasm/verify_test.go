@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/polluxhq/pollux/wasm"
 	"github.com/polluxhq/pollux/wasm/wasmtest"
@@ -141,5 +142,28 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, file []byte) {
 		_, _ = wasm.Verify(file, &wasm.Rules{})
 		_, _ = wasm.Verify(file, testRules())
+	})
+}
+
+// FuzzCompile: what Verify lets pass is compiled or refused, and runs within its deadline.
+func FuzzCompile(f *testing.F) {
+	f.Add(wasmtest.Const(0))
+	f.Add(wasmtest.Code(wasmtest.Local(0), 0x40, 0))
+	f.Add(wasmtest.Code(wasmtest.Const(1), 0x04, 0x40, 0x0b, 0xfd, 12, make([]byte, 16), 0x1a, wasmtest.Const(0)))
+	f.Add(wasmtest.Code(wasmtest.Loop(), 0x00))
+	f.Fuzz(func(t *testing.T, code []byte) {
+		v, err := wasm.Verify(guest(code).Bytes(), testRules())
+		if err != nil {
+			return
+		}
+		metered, _ := wasm.Meter(v)
+		r := newRuntime(t, &hooks{}, wasm.Options{})
+		m, err := r.Compile(t.Context(), metered, 1<<20)
+		if err != nil {
+			return
+		}
+		p := wasm.NewPool(m, wasm.PoolOptions{Entries: []string{"run"}})
+		_, _ = call(lazyContext{t.Context(), time.Now().Add(20 * time.Millisecond)}, p, "a", 1, 2)
+		_, _ = p.Close(), m.Close()
 	})
 }
