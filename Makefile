@@ -49,6 +49,8 @@ web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SRC) $(PROTO)
 test: build ## every test, with the race detector, and the console in a real browser
 	@echo "testing the packages (race detector on)"
 	@CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+	@echo "testing the console without a browser"
+	@cd web && npm test --silent
 	@$(MAKE) --no-print-directory e2e
 
 e2e: build ## the console in headless Chromium against a real node
@@ -78,10 +80,12 @@ build/proto: FORCE
 proto: build/proto ## generate code from the .proto files
 	@echo "generating from proto/"
 	@$(TOOL) buf generate proto
+	@$(MAKE) --no-print-directory web/node_modules/.package-lock.json
+	@cd web && npm run --silent proto
 
 proto-check: proto ## fail where the generated code is not fresh
-	@git diff --exit-code --stat -- proto || { echo "generated code is stale: run make proto and commit"; exit 1; }
-	@test -z "$$(git status --porcelain -- proto)" || { git status --porcelain -- proto; exit 1; }
+	@test -z "$$(git status --porcelain -- proto web/src/gen)" || \
+	  { git status --short -- proto web/src/gen; echo "generated code is stale: run make proto and commit"; exit 1; }
 
 cross: ## build for the other platforms, without cgo
 	@for t in linux/amd64 linux/arm64 darwin/arm64; do echo "building for $$t"; \
