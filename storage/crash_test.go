@@ -191,7 +191,7 @@ func crashes(t *testing.T, noSync bool, rounds int) (records, samples, checked i
 }
 
 func TestAcknowledgedSurvivesPowerLoss(t *testing.T) {
-	records, samples, checked := crashes(t, false, 25)
+	records, samples, checked := crashes(t, false, 15)
 	if records+samples > 0 {
 		t.Errorf("%d records and %d samples are lost", records, samples)
 	}
