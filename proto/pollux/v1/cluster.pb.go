@@ -594,7 +594,7 @@ type Placement struct {
 	Slot        uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
 	Node        string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	Incarnation uint64                 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	// Revision since which the owner has the slot.
+	// Counts the owners that the slot has had, this one included.
 	Since         uint64 `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
 	Active        bool   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`
 	unknownFields protoimpl.UnknownFields
