@@ -191,3 +191,15 @@ func FuzzAppendString(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkParse reads 200 bytes as a device sends them.
+func BenchmarkParse(b *testing.B) {
+	doc := []byte(`{"Time":"2026-11-20T17:00:00","UptimeSec":611,"Heap":24,"POWER":"OFF","Dimmer":2,"HSBColor":"25,100,2","CT":153,"Wifi":{"RSSI":44,"Signal":-78},"ENERGY":{"Total":3.18,"Today":0.05,"Power":7,"Voltage":230}}`)
+	b.SetBytes(int64(len(doc)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Parse(doc); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
