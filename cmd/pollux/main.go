@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/polluxhq/pollux"
 )
 
 // Exit codes.
@@ -19,7 +21,11 @@ const (
 	exitUsage  = 2
 )
 
+// version of this build; the Makefile sets it.
+var version = "dev"
+
 func main() {
+	pollux.Version = version
 	// No signals are taken here: Ctrl-C ends a watch at once, and serve stops in its own order.
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv}
 	os.Exit(run(context.Background(), a, os.Args[1:]))
@@ -59,6 +65,7 @@ POLLUX_URL and POLLUX_API_KEY name.`,
   pollux twin call beamer refresh
   pollux twin set beamer power on
   pollux login                                   open the console in a browser`,
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
