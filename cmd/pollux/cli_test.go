@@ -100,6 +100,8 @@ var moving = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`), "TIME"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d(\.\d+)?`), "CLOCK"},
 	{regexp.MustCompile(`\b(\d+[smhd] ago|now)\b *`), "AGO "},
+	// Sent and confirmed may come as one step.
+	{regexp.MustCompile(`(?m)^CLOCK  sent .*\n`), ""},
 	{regexp.MustCompile(`[0-9.]+ [KM]iB`), "SIZE"},
 	{regexp.MustCompile(`\bn[0-9a-f]{10}\b`), "NODE"},
 	{regexp.MustCompile(`revision \d+`), "revision N"},

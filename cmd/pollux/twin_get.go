@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+func twinGet(a *app) *cobra.Command {
+	var model bool
+	cmd := &cobra.Command{
+		Use:               "get ID",
+		Short:             "Show a twin: configuration, status, reported and desired values",
+		Example:           "  pollux twin get beamer\n  pollux twin get beamer --model -o json",
+		Args:              exactly("ID"),
+		ValidArgsFunction: a.completeTwins(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			res, err := n.twins.GetTwin(cmd.Context(), req(&pb.GetTwinRequest{Id: args[0], Model: model}))
+			if err != nil {
+				return err
+			}
+			t := res.Msg.Twin
+			return a.show(t, func(w io.Writer) { describeTwin(w, t, time.Now()) })
+		},
+	}
+	cmd.Flags().BoolVar(&model, "model", false, "include the Thing Model as refined by what the unit really has")
+	return cmd
+}
+
+func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
+	s := t.GetState()
+	field := func(name, value string) {
+		if value != "" {
+			row(w, name, value)
+		}
+	}
+	row(w, "Twin", t.Id)
+	field("Driver", t.Driver)
+	field("Address", t.Uri)
+	field("Connection", connectionText(t, s.GetStatus()))
+	field("Last seen", ago(s.GetStatus().GetLastSeen(), now))
+	field("Fault", s.GetStatus().GetFault())
+	field("Node", s.GetStatus().GetNode())
+	field("Zone", t.Zone)
+	field("Via", t.Via)
+	field("Labels", labelText(t.Labels))
+	for _, k := range slices.Sorted(maps.Keys(t.GetSettings().GetFields())) {
+		field("Setting "+k, valueText(t.Settings.Fields[k]))
+	}
+	if s.GetQueued() > 0 {
+		field("Queued", fmt.Sprint(s.Queued))
+	}
+	all := make(map[string]bool)
+	for k := range s.GetProperties() {
+		all[k] = true
+	}
+	for k := range s.GetDesired() {
+		all[k] = true
+	}
+	if len(all) > 0 {
+		fmt.Fprintln(w)
+		row(w, "PROPERTY", "REPORTED", "QUALITY", "TIME", "DESIRED", "PROGRESS")
+	}
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		p, d := s.Properties[k], s.Desired[k]
+		row(w, k, valueText(p.GetValue()), qualityText(p), timeText(p.GetTime(), now), desiredText(d), progressText(d))
+	}
+	if s.GetModelJson() != "" {
+		var m thing
+		if json.Unmarshal([]byte(s.ModelJson), &m) == nil {
+			affordances(w, "Properties", m.Properties)
+			affordances(w, "Actions", m.Actions)
+			affordances(w, "Events", m.Events)
+		}
+	}
+}
+
+func connectionText(t *pb.Twin, s *pb.TwinStatus) string {
+	if t.GetStopped() {
+		return "stopped"
+	}
+	if s.GetConnection() == pb.Connection_CONNECTION_UNSPECIFIED {
+		return "–"
+	}
+	return enumText(s.GetConnection(), "CONNECTION_")
+}
+
+func qualityText(p *pb.Property) string {
+	if p == nil {
+		return "–"
+	}
+	return enumText(p.Quality, "QUALITY_")
+}
+
+func desiredText(d *pb.Desired) string {
+	if d == nil {
+		return "–"
+	}
+	return valueText(d.Value)
+}
+
+func progressText(d *pb.Desired) string {
+	if d == nil {
+		return "–"
+	}
+	text := enumText(d.Progress, "PROGRESS_")
+	if d.Error != "" {
+		text += ": " + d.Error
+	}
+	return text
+}
+
+func labelText(labels map[string]string) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		parts = append(parts, k+"="+labels[k])
+	}
+	return strings.Join(parts, " ")
+}

@@ -1,0 +1,206 @@
+package rpc_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+)
+
+// TestAuthorizationOverHTTP calls every procedure of the API as everybody, through the whole door.
+func TestAuthorizationOverHTTP(t *testing.T) {
+	h := openHouse(t)
+	callers := map[string]string{"nobody": "", "forged": "plx_aaaaaaaaaaaa_bbbbbbbbbb", "admin": h.admin}
+	for _, role := range []string{"viewer", "operator"} {
+		_, callers[role] = h.newKey(t, &pb.Key{Role: role})
+	}
+	_, callers["device"] = h.newKey(t, &pb.Key{Role: "device", Device: "hotel/lamp"})
+	_, callers["admin of hotel"] = h.newKey(t, &pb.Key{Role: "admin", Project: "hotel"})
+	// What each needs at least, written down a second time, apart from the table.
+	admin := []string{"UploadDriver", "DeleteDriver", "AddFromCatalog", "CreateTwin", "UpdateTwin", "DeleteTwin", "CreateKey", "ListKeys",
+		"DeleteKey", "PutZone", "DeleteZone", "PutSystem", "DeleteSystem"}
+	operator := []string{"Invoke", "SetDesired", "TraceTwin"}
+	protoregistry.GlobalFiles.RangeFilesByPackage("pollux.v1", func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			s := f.Services().Get(i)
+			for j := range s.Methods().Len() {
+				m := s.Methods().Get(j)
+				if m.IsStreamingServer() {
+					continue // TestStreamsAreAuthorized
+				}
+				name := string(m.Name())
+				for who, key := range callers {
+					want := http.StatusOK
+					switch {
+					case who == "nobody", who == "forged":
+						want = http.StatusUnauthorized
+					case who == "device":
+						want = http.StatusForbidden
+					case who == "viewer" && (slices.Contains(admin, name) || slices.Contains(operator, name)),
+						who == "operator" && slices.Contains(admin, name):
+						want = http.StatusForbidden
+					case who == "admin of hotel" && slices.Contains([]string{"UploadDriver", "DeleteDriver", "AddFromCatalog"}, name):
+						want = http.StatusForbidden
+					}
+					got, body := h.call(t, key, fmt.Sprintf("/%s/%s", s.FullName(), name), requestFor(m, "hotel"))
+					refused := got == http.StatusUnauthorized || got == http.StatusForbidden
+					if want == http.StatusOK && refused || want != http.StatusOK && got != want {
+						t.Errorf("%s by %s: status %d, want %d: %.200s", name, who, got, want, body)
+					}
+					if who == "admin of hotel" && strings.Contains(requestFor(m, "school"), "school") {
+						if got, body := h.call(t, key, fmt.Sprintf("/%s/%s", s.FullName(), name), requestFor(m, "school")); got != http.StatusForbidden {
+							t.Errorf("%s by %s in another project: status %d: %.200s", name, who, got, body)
+						}
+					}
+				}
+			}
+		}
+		return true
+	})
+}
+
+// requestFor fills what names a resource, and leaves the rest so that nothing is changed by it.
+func requestFor(m protoreflect.MethodDescriptor, project string) string {
+	in := m.Input()
+	fields := make(map[string]any)
+	for i := range in.Fields().Len() {
+		f := in.Fields().Get(i)
+		switch name := f.JSONName(); {
+		case name == "id" && m.Parent().Name() != "KeyService":
+			fields[name] = project + "/nothing"
+		case name == "project":
+			fields[name] = project
+		case name == "filter":
+			fields[name] = map[string]any{"project": project}
+		case name == "key":
+			fields[name] = map[string]any{"project": project, "role": "nonsense"}
+		case f.Kind() == protoreflect.MessageKind && (name == "twin" || name == "zone" || name == "system"):
+			fields[name] = map[string]any{"id": project + "/nothing", "revision": 1 << 40}
+		}
+	}
+	b, _ := json.Marshal(fields)
+	return string(b)
+}
+
+func TestStreamsAreAuthorized(t *testing.T) {
+	h := openHouse(t)
+	_, scoped := h.newKey(t, &pb.Key{Role: "viewer", Project: "hotel"})
+	_, device := h.newKey(t, &pb.Key{Role: "device", Device: "hotel/lamp"})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	watch := func(key, kind string) error {
+		s, err := rpcv1.NewWatchServiceClient(h.http(key), h.url).Watch(ctx, req(&pb.WatchRequest{Kind: kind}))
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		s.Receive()
+		return s.Err()
+	}
+	twins := func(key, project string) error {
+		s, err := h.twins(key).WatchTwins(ctx, req(&pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Project: project}}))
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		s.Receive()
+		return s.Err()
+	}
+	trace := func(key, id string) error {
+		s, err := h.twins(key).TraceTwin(ctx, req(&pb.TraceTwinRequest{Id: id}))
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		s.Receive()
+		return s.Err()
+	}
+	const ok = connect.Code(0)
+	for _, tt := range []struct {
+		name string
+		err  error
+		want connect.Code
+	}{
+		{"watch, nobody", watch("", "twin"), connect.CodeUnauthenticated},
+		{"watch, device", watch(device, "twin"), connect.CodePermissionDenied},
+		{"watch of keys, viewer", watch(scoped, "key"), connect.CodePermissionDenied},
+		{"watch of keys, admin", watch(h.admin, "key"), ok},
+		{"watch of slots, one project", watch(scoped, "slot"), ok},
+		{"watch of nonsense", watch(h.admin, "nonsense"), connect.CodeInvalidArgument},
+		{"twins, own project", twins(scoped, ""), ok},
+		{"twins, another project", twins(scoped, "school"), connect.CodePermissionDenied},
+		{"trace, viewer", trace(scoped, "hotel/x"), connect.CodePermissionDenied},
+		{"trace of nothing", trace(h.admin, "hotel/no-such-twin"), connect.CodeNotFound},
+	} {
+		got := ok
+		if tt.err != nil {
+			got = connect.CodeOf(tt.err)
+		}
+		if got != tt.want {
+			t.Errorf("%s: got %v, want %s", tt.name, tt.err, tt.want)
+		}
+	}
+}
+
+// TestProjectsAreApart: a key of one project sees nothing of another, in lists and watches that name none.
+func TestProjectsAreApart(t *testing.T) {
+	h := openHouse(t)
+	h.echo(t, "east/a")
+	h.echo(t, "west/a")
+	_, east := h.newKey(t, &pb.Key{Role: "admin", Project: "east", Name: "east"})
+	list, err := h.twins(east).ListTwins(t.Context(), req(&pb.ListTwinsRequest{}))
+	if err != nil || len(list.Msg.Twins) != 1 || list.Msg.Twins[0].Id != "east/a" {
+		t.Errorf("list: %v, %v", list, err)
+	}
+	keys, err := h.keys(east).ListKeys(t.Context(), req(&pb.ListKeysRequest{}))
+	if err != nil || len(keys.Msg.Keys) != 1 || keys.Msg.Keys[0].Name != "east" {
+		t.Errorf("keys: %v, %v", keys, err)
+	}
+	all, err := h.keys(h.admin).ListKeys(t.Context(), req(&pb.ListKeysRequest{PageSize: 1000}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(all.Msg.Keys, func(k *pb.Key) bool { return k.Name == "admin" })
+	if i < 0 {
+		t.Fatal("the administrator's key is not listed")
+	}
+	if _, err := h.keys(east).DeleteKey(t.Context(), req(&pb.DeleteKeyRequest{Id: all.Msg.Keys[i].Id})); connect.CodeOf(err) != connect.CodePermissionDenied {
+		t.Errorf("a project's administrator deletes the administrator: %v", err)
+	}
+	if _, err := h.keys(east).CreateKey(t.Context(), req(&pb.CreateKeyRequest{Key: &pb.Key{Role: "admin", Project: "west"}})); connect.CodeOf(err) != connect.CodePermissionDenied {
+		t.Errorf("a project's administrator makes one of another: %v", err)
+	}
+	made, err := h.keys(east).CreateKey(t.Context(), req(&pb.CreateKeyRequest{Key: &pb.Key{Role: "admin"}}))
+	if err != nil || made.Msg.Key.Project != "east" {
+		t.Errorf("a key without project is of %v, %v", made, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := rpcv1.NewWatchServiceClient(h.http(east), h.url).Watch(ctx, req(&pb.WatchRequest{Kind: "twin"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	h.echo(t, "west/b")
+	h.echo(t, "east/b")
+	for stream.Receive() {
+		m := stream.Msg()
+		if m.Id != "" && !strings.HasPrefix(m.Id, "east/") {
+			t.Errorf("the watch of east shows %s", m.Id)
+		}
+		if m.Id == "east/b" {
+			return
+		}
+	}
+	t.Errorf("east/b never came: %v", stream.Err())
+}

@@ -1,0 +1,180 @@
+package rpc_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+	"github.com/polluxhq/pollux/rpc"
+)
+
+func TestLoginAndSession(t *testing.T) {
+	h := openHouse(t)
+	id, key := h.newKey(t, &pb.Key{Role: "viewer", Name: "browser"})
+	link, err := h.keys(key).CreateLoginLink(t.Context(), req(&pb.CreateLoginLinkRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar}
+	do := func(method, path, body string, header ...string) (int, *http.Response) {
+		t.Helper()
+		r, err := http.NewRequest(method, h.url+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		res, err := browser.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		return res.StatusCode, res
+	}
+	if status, _ := do("GET", "/login?code=guessed", ""); status != 401 {
+		t.Errorf("a guessed code: %d", status)
+	}
+	status, res := do("GET", link.Msg.Path, "")
+	if status != 200 || res.Request.URL.Path != "/" {
+		t.Fatalf("login: status %d at %s", status, res.Request.URL)
+	}
+	if status, _ := do("GET", link.Msg.Path, ""); status != 401 {
+		t.Errorf("the link works twice: %d", status)
+	}
+	const same, cross = "same-origin", "cross-site"
+	jsonType := []string{"Content-Type", "application/json", "Sec-Fetch-Site"}
+	for _, tt := range []struct {
+		name, method, path string
+		header             []string
+		status             int
+	}{
+		{"a call of our page", "POST", rpcv1.TwinServiceListTwinsProcedure, append(jsonType, same), 200},
+		{"a call of another page", "POST", rpcv1.TwinServiceListTwinsProcedure, append(jsonType, cross), 403},
+		{"a call by another origin", "POST", rpcv1.TwinServiceListTwinsProcedure, []string{"Content-Type", "application/json", "Origin", "http://evil.example"}, 403},
+		{"a call without a word", "POST", rpcv1.TwinServiceListTwinsProcedure, []string{"Content-Type", "application/json"}, 403},
+		{"what a viewer may not", "POST", rpcv1.TwinServiceDeleteTwinProcedure, append(jsonType, same), 400},
+		{"the metrics", "GET", "/metrics", nil, 200},
+		{"a chart", "GET", "/victoria/api/v1/query?query=1", nil, 200},
+		{"a chart for another page", "GET", "/victoria/api/v1/query?query=1", []string{"Sec-Fetch-Site", cross, "Sec-Fetch-Mode", "cors"}, 403},
+		{"a link of a session", "POST", rpcv1.KeyServiceCreateLoginLinkProcedure, append(jsonType, same), 403},
+	} {
+		if status, _ := do(tt.method, tt.path, "{}", tt.header...); status != tt.status && tt.method == "POST" {
+			t.Errorf("%s: status %d, want %d", tt.name, status, tt.status)
+		} else if tt.method == "GET" {
+			if status, _ := do(tt.method, tt.path, "", tt.header...); status != tt.status {
+				t.Errorf("%s: status %d, want %d", tt.name, status, tt.status)
+			}
+		}
+	}
+	if status, _ := do("POST", "/logout", "", "Sec-Fetch-Site", cross); status != 403 {
+		t.Errorf("another page signs out: %d", status)
+	}
+	if status, _ := do("POST", "/logout", "", "Sec-Fetch-Site", same); status != 204 {
+		t.Errorf("logout: %d", status)
+	}
+	if status, _ := do("GET", "/metrics", ""); status != 401 {
+		t.Errorf("after logout: %d", status)
+	}
+	// By key, as the console's own page does.
+	if status, _ := do("POST", "/login", `{"key":"`+key+`"}`, append(jsonType, cross)...); status != 403 {
+		t.Errorf("another page signs in: %d", status)
+	}
+	if status, _ := do("POST", "/login", `{"key":"`+key+`"}`, append(jsonType, same)...); status != 204 {
+		t.Errorf("login by key: %d", status)
+	}
+	status, res = do("GET", "/metrics", "")
+	if status != 200 {
+		t.Errorf("after login by key: %d", status)
+	}
+	for _, c := range jar.Cookies(res.Request.URL) {
+		if c.Name == rpc.SessionCookie && strings.Contains(key, c.Value) {
+			t.Error("the cookie is the key")
+		}
+	}
+	if _, err := h.keys(h.admin).DeleteKey(t.Context(), req(&pb.DeleteKeyRequest{Id: id})); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := do("GET", "/metrics", ""); status != 401 {
+		t.Errorf("the session outlives its key: %d", status)
+	}
+}
+
+func TestDeletedKeyEndsItsStreams(t *testing.T) {
+	h := openHouse(t)
+	id, key := h.newKey(t, &pb.Key{Role: "viewer"})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := h.twins(key).WatchTwins(ctx, req(&pb.WatchTwinsRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	if !stream.Receive() {
+		t.Fatal(stream.Err())
+	}
+	if _, err := h.keys(h.admin).DeleteKey(ctx, req(&pb.DeleteKeyRequest{Id: id})); err != nil {
+		t.Fatal(err)
+	}
+	for stream.Receive() {
+	}
+	if connect.CodeOf(stream.Err()) != connect.CodeUnauthenticated {
+		t.Errorf("the stream ended by %v", stream.Err())
+	}
+}
+
+func TestDeviceKeyOpensTheBroker(t *testing.T) {
+	h := openHouse(t)
+	h.echo(t, "devices/a")
+	id, secret := h.newKey(t, &pb.Key{Role: "device", Device: "devices/a"})
+	_, viewer := h.newKey(t, &pb.Key{Role: "viewer"})
+	connectAs := func(user, password string) (mqtt.Client, error) {
+		t.Helper()
+		c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + h.node.MQTTAddr()).SetClientID("d-" + user).
+			SetUsername(user).SetPassword(password).SetAutoReconnect(false))
+		tok := c.Connect()
+		if !tok.WaitTimeout(patience) {
+			t.Fatal("no answer to connect")
+		}
+		return c, tok.Error()
+	}
+	for user, password := range map[string]string{"devices/a": secret + "x", "devices/b": secret, "a": secret, "devices/a ": secret, "x": viewer} {
+		if c, err := connectAs(user, password); err == nil {
+			c.Disconnect(0)
+			t.Errorf("user %q was let in", user)
+		}
+	}
+	c, err := connectAs("devices/a", secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Disconnect(0)
+	if tok := c.Publish("echo/devices_a/set", 1, false, `{"level":3}`); !tok.WaitTimeout(patience) || tok.Error() != nil {
+		t.Fatalf("publish: %v", tok.Error())
+	}
+	// Acknowledged means committed: the value is there.
+	got, err := h.twins(h.admin).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: "devices/a"}))
+	if err != nil || got.Msg.Twin.State.Properties["level"].GetValue().GetNumberValue() != 3 {
+		t.Errorf("after the acknowledgement: %v, %v", got, err)
+	}
+	if _, err := h.keys(h.admin).DeleteKey(t.Context(), req(&pb.DeleteKeyRequest{Id: id})); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := connectAs("devices/a", secret); err == nil {
+		c.Disconnect(0)
+		t.Error("a deleted key opens the broker")
+	}
+}
