@@ -85,7 +85,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 // open starts the parts in the order in which they stand on each other.
 func (n *Node) open(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
-		n.openDir, n.openStore, n.openRaft, n.openHistory, n.openActors, n.joinCluster, n.startActors, n.openBroker, n.openDoor,
+		n.openDir, n.openStore, n.openRaft, n.openHistory, n.openActors, n.joinCluster, n.startActors, n.keepHouse, n.openBroker, n.openDoor,
 	} {
 		if err := part(ctx); err != nil {
 			return err

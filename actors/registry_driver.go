@@ -56,7 +56,8 @@ func (r *Registry) PutDriver(ctx context.Context, m *drivers.Manifest, file []by
 	}
 	d.Revision, err = r.store.Commit(ctx, &storage.Txn{
 		Guards: []storage.Guard{{Table: tableDrivers, Key: key}},
-		Writes: []storage.Write{{Table: tableDrivers, Key: key, Value: value}, {Table: tableHolds, Key: holdKey("driver", key)}}})
+		Writes: []storage.Write{{Table: tableDrivers, Key: key, Value: value}, {Table: tableHolds, Key: holdKey("driver", key)},
+			storage.PendingWrite(digest)}})
 	if errors.Is(err, storage.ErrGuard) {
 		old, err := findDriver(r.store, m.Name, m.Version)
 		if err != nil {
@@ -72,6 +73,21 @@ func (r *Registry) PutDriver(ctx context.Context, m *drivers.Manifest, file []by
 		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
 	}
 	return d, true, nil
+}
+
+// Digests calls name for the file of every driver's record in the view: the blobs that must stay.
+func (r *Registry) Digests(v *storage.View, name func(digest string)) error {
+	for rec, err := range v.Scan(tableDrivers, "", "") {
+		if err != nil {
+			return fmt.Errorf("list the drivers' files: %w", err)
+		}
+		d, err := decodeDriver(rec)
+		if err != nil {
+			return err
+		}
+		name(d.Digest)
+	}
+	return nil
 }
 
 func (r *Registry) sameDriver(old, d *pb.Driver) (*pb.Driver, bool, error) {

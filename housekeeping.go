@@ -1,0 +1,64 @@
+package pollux
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// logBytes of the raft log make a snapshot due, whatever their number of entries: entries are up to 512 KiB, so a count
+	// alone could mean gigabytes.
+	logBytes      = 256 << 20
+	logCheckEvery = 10 * time.Second
+	// blobGrace is how long a blob stays that no record names: longer than any upload takes.
+	blobGrace      = time.Hour
+	blobCheckEvery = 10 * time.Minute
+)
+
+// keepHouse bounds what the store keeps: the log by snapshots, the blobs by what records name.
+func (n *Node) keepHouse(context.Context) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	n.closeLater("housekeeping", func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+	go func() {
+		defer close(done)
+		logs, blobs := time.NewTicker(logCheckEvery), time.NewTicker(blobCheckEvery)
+		defer logs.Stop()
+		defer blobs.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-logs.C:
+				n.boundLog()
+			case <-blobs.C:
+				n.collectBlobs(ctx)
+			}
+		}
+	}()
+	return nil
+}
+
+func (n *Node) boundLog() {
+	if n.store.LogBytes() < logBytes {
+		return
+	}
+	if err := n.raft.Snapshot(); err != nil {
+		n.log.Warn("snapshot to bound the log", "error", err)
+	}
+}
+
+func (n *Node) collectBlobs(ctx context.Context) {
+	gone, err := n.store.DeleteUnreferenced(ctx, blobGrace, n.engine.Registry().Digests)
+	if err != nil && ctx.Err() == nil {
+		n.log.Warn("collect blobs", "error", err)
+		return
+	}
+	if gone > 0 {
+		n.log.Info("collected blobs", "count", gone)
+	}
+}
