@@ -29,21 +29,25 @@ const (
 func TestHostileDrivers(t *testing.T) {
 	n := harness.Start(t, harness.Options{Args: []string{"--driver-memory", "256MiB"}})
 	n.AddDriver("echo")
-	n.AddDriver("hostile")
+	n.AddDriver("wild")
 	for i := range healthyTwins {
 		createEcho(t, n, device(i), map[string]any{"topic": device(i)})
 	}
 	for _, id := range []string{"looper", "grower", "crasher"} {
-		n.Must("twin", "create", id, "--driver", "hostile")
+		n.Must("twin", "create", id, "--driver", "wild")
 	}
 	calm := measureHealthy(t, n, calmFor)
 
 	attack, stop := context.WithCancel(t.Context())
 	var attackers sync.WaitGroup
-	for id, action := range map[string]string{"looper": "spin", "grower": "grow", "crasher": "crash"} {
+	for id, action := range map[string]string{"looper": "spin", "grower": "hog", "crasher": "panic"} {
+		var input *structpb.Value
+		if action == "panic" {
+			input = structpb.NewStringValue("to order")
+		}
 		attackers.Go(func() {
 			for attack.Err() == nil {
-				_, err := n.Twins().Invoke(attack, connect.NewRequest(&pb.InvokeRequest{Id: id, Action: action,
+				_, err := n.Twins().Invoke(attack, connect.NewRequest(&pb.InvokeRequest{Id: id, Action: action, Input: input,
 					Options: &pb.CommandOptions{Timeout: durationpb.New(time.Second)}}))
 				if err == nil {
 					t.Errorf("%s succeeded", action)
@@ -62,7 +66,7 @@ func TestHostileDrivers(t *testing.T) {
 	if attacked.calls < calm.calls/4 {
 		t.Errorf("the healthy twins starved: %d calls, %d when calm", attacked.calls, calm.calls)
 	}
-	for id, want := range map[string]string{"looper": "stopped after", "grower": "memory", "crasher": "to order"} {
+	for id, want := range map[string]string{"looper": "stopped after", "grower": "memory", "crasher": "panic: to order"} {
 		if fault := stateOf(t, n, id).GetStatus().GetFault(); !strings.Contains(fault, want) {
 			t.Errorf("%s shows the fault %q, want one that says %q", id, fault, want)
 		}

@@ -1,7 +1,9 @@
 package history
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -98,6 +100,50 @@ func BenchmarkInsert(b *testing.B) {
 		}
 		report(b)
 	})
+}
+
+// BenchmarkSamples is BenchmarkInsert's ratio for the project's table of benchmarks: wrapper and bare storage in turn, medians.
+func BenchmarkSamples(b *testing.B) {
+	e := openEmbedded(b, Options{})
+	batches := benchBatches(time.Now().Add(-time.Hour))
+	ready := benchRows(batches)
+	turn := func(insert func(i int) error) float64 {
+		began, n := time.Now(), 0
+		for ; time.Since(began) < 1500*time.Millisecond; n++ {
+			if err := insert(n % len(batches)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		return float64(n) * 500 / time.Since(began).Seconds()
+	}
+	wrapper := func(i int) error {
+		for k := range batches[i] {
+			for n := range batches[i][k].Samples {
+				batches[i][k].Samples[n].Time++
+			}
+		}
+		return e.Insert(b.Context(), 1, batches[i])
+	}
+	bare := func(i int) error {
+		for k := range ready[i] {
+			ready[i][k].Timestamp++
+		}
+		return vmstorage.VMInsertAPI.WriteRows(ready[i])
+	}
+	var ours, floor []float64
+	for range 5 {
+		floor, ours = append(floor, turn(bare)), append(ours, turn(wrapper))
+	}
+	slices.Sort(ours)
+	slices.Sort(floor)
+	ratio := ours[2] / floor[2]
+	line, err := json.Marshal(map[string]any{"name": "samples into the embedded VictoriaMetrics, batches of 500", "unit": "samples/s",
+		"ours": ours[2], "floor": floor[2], "ratio": ratio, "goal": "ratio >= 0.50", "met": ratio >= 0.5})
+	if err != nil {
+		b.Fatal(err)
+	}
+	fmt.Printf("\nBENCH %s\n", line)
+	b.ReportMetric(ratio, "ratio")
 }
 
 func benchLabels(batches [][]pollux.TwinSamples) [][][]prompb.Label {

@@ -36,10 +36,10 @@ var suites = [][2]string{
 	{"./test/bench", "BenchmarkInvoke"},
 	{"./test/bench", "BenchmarkSetDesired"},
 	{"./test/bench", "BenchmarkPublish"},
-	{"./test/bench", "BenchmarkDriverEvent"},
+	{"./drivers", "BenchmarkDriverEvent"},
 	{"./test/bench", "BenchmarkActiveTwins"},
 	{"./test/bench", "BenchmarkKnownTwins"},
-	{"./test/bench", "BenchmarkSamples"},
+	{"./storage/history", "BenchmarkSamples"},
 }
 
 func main() {
