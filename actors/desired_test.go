@@ -69,9 +69,7 @@ func TestDesiredSentThenConfirmedOrExpired(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.progress("a", "level", pb.Progress_PROGRESS_SENT)
-	if d.heard("level=5") != 1 {
-		t.Errorf("the device heard %v", d.lines())
-	}
+	until(t, "the device is told", func() bool { return d.heard("level=5") == 1 })
 	d.say(`{"level":4}`)
 	n.wait("a", "level", "4")
 	if p := n.state("a").Desired["level"].Progress; p != pb.Progress_PROGRESS_SENT {

@@ -80,6 +80,31 @@ var sandbox = sync.OnceValues(func() (*drivers.Sandbox, error) {
 	return drivers.NewSandbox(drivers.SandboxOptions{CacheDir: dir})
 })
 
+// loaded drivers are shared, too: under the race detector even the cache costs a second per driver.
+var (
+	loadedMu sync.Mutex
+	loaded   = map[string]drivers.Runner{}
+)
+
+// kept is a runner that outlives the engine that closes it.
+type kept struct{ drivers.Runner }
+
+func (kept) Close() error { return nil }
+
+func load(ctx context.Context, box *drivers.Sandbox, file []byte) (drivers.Runner, error) {
+	loadedMu.Lock()
+	defer loadedMu.Unlock()
+	if r := loaded[string(file)]; r != nil {
+		return r, nil
+	}
+	r, err := box.Load(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	loaded[string(file)] = kept{r}
+	return kept{r}, nil
+}
+
 // node is an engine on a real store, cluster and sandbox.
 type node struct {
 	t       testing.TB
@@ -117,7 +142,7 @@ func open(t testing.TB, fs vfs.FS, incarnation uint64, opts ...option) *node {
 			if err != nil {
 				return nil, err
 			}
-			return box.Load(ctx, file)
+			return load(ctx, box, file)
 		},
 		Dialers: map[string]actors.Dialer{"tcp": func(b drivers.Binding, sink drivers.Sink, trace actors.Trace) (drivers.Conn, error) {
 			return tcp.Open(tcp.Options{Binding: b, Sink: sink, Trace: func(d tcp.Direction, data []byte) {
@@ -231,11 +256,7 @@ func (n *node) driverWith(name, version, transport string, edit func(m map[strin
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	box, err := sandbox()
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	checked, err := box.Verify(file)
+	checked, err := drivers.Check(file)
 	if err != nil {
 		n.t.Fatal(err)
 	}

