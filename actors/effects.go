@@ -106,6 +106,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value) {
 	if len(t.watchers) > 0 {
 		delta = &pb.StateDelta{Properties: make(map[string]*pb.Property, len(changes))}
 	}
+	t.makeRoom(changes)
 	now := stamp()
 	any := false
 	for i, c := range changes {
@@ -127,6 +128,21 @@ func (t *twin) report(changes []drivers.Change, values []state.Value) {
 	t.confirm(changes, delta)
 	if delta != nil {
 		t.emitDelta(delta)
+	}
+}
+
+// makeRoom grows the list of properties by exactly what is new: there are many twins, and few grow often.
+func (t *twin) makeRoom(changes []drivers.Change) {
+	fresh := 0
+	for _, c := range changes {
+		if t.st.Property(state.Intern(c.Property)) == nil {
+			fresh++
+		}
+	}
+	if have := len(t.st.Properties); have+fresh > cap(t.st.Properties) {
+		bigger := make([]state.Property, have, have+fresh)
+		copy(bigger, t.st.Properties)
+		t.st.Properties = bigger
 	}
 }
 

@@ -122,10 +122,14 @@ type node struct {
 
 type option func(*actors.Options)
 
-// open starts a node on fs; incarnation rises with each start on the same one.
+// open starts a node on fs (nil: the disk); incarnation rises with each start on the same one.
 func open(t testing.TB, fs vfs.FS, incarnation uint64, opts ...option) *node {
 	t.Helper()
-	st, err := storagetest.Open("data", fs)
+	dir := "data"
+	if fs == nil {
+		dir = t.TempDir()
+	}
+	st, err := storagetest.Open(dir, fs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -509,4 +513,9 @@ func (n *node) committed(id, name string) string {
 		return ""
 	}
 	return text(list.Twins[0].State.Properties[name].Value)
+}
+
+func settings(t testing.TB, doc string) *structpb.Struct {
+	t.Helper()
+	return value(t, doc).GetStructValue()
 }
