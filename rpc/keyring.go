@@ -64,10 +64,11 @@ func NewKeyring(store *storage.Store, log *slog.Logger, set *metrics.Set) *Keyri
 		refused: set.GetOrCreateCounter(`pollux_rpc_key_lookups_total{result="refused"}`),
 		revoked: set.GetOrCreateCounter(`pollux_rpc_streams_revoked_total`),
 	}
-	// Read here, so that nothing that changes once this function has returned is missed.
-	after := store.Revision()
 	for _, table := range []storage.Table{TableKey, TableSession} {
-		k.wg.Go(func() { k.follow(ctx, table, after) })
+		// In place before this function returns, so that nothing that changes afterwards is missed.
+		after := store.Revision()
+		changes, err := store.Watch(ctx, table, "", after)
+		k.wg.Go(func() { k.follow(ctx, table, after, changes, err) })
 	}
 	return k
 }
@@ -219,35 +220,42 @@ func (k *Keyring) readSession(h hash) (*Principal, error) {
 }
 
 // follow drops what a table's changes outdate. Where the watch breaks or is too late, everything is dropped.
-func (k *Keyring) follow(ctx context.Context, table storage.Table, after uint64) {
-	for first := true; ctx.Err() == nil; first = false {
-		changes, err := k.store.Watch(ctx, table, "", after)
-		// What changed before the watch stood may have been cached since.
-		k.drop(func(*Principal) bool { return true })
-		if table == TableKey && !first {
-			k.tell("")
+func (k *Keyring) follow(ctx context.Context, table storage.Table, after uint64, changes <-chan []storage.Change, err error) {
+	for {
+		if err == nil {
+			after = k.take(table, after, changes)
 		}
-		if errors.Is(err, storage.ErrClosed) {
+		if ctx.Err() != nil || errors.Is(err, storage.ErrClosed) {
 			return
 		}
-		if err != nil {
-			if !errors.Is(err, storage.ErrCompacted) && ctx.Err() == nil {
-				k.log.Warn("watch of keys broke; trying again", "table", string(table), "error", err)
-				pause(ctx, time.Second)
-			}
-			after = k.store.Revision()
-			continue
+		if err != nil && !errors.Is(err, storage.ErrCompacted) {
+			k.log.Warn("watch of keys broke; trying again", "table", string(table), "error", err)
+			pause(ctx, time.Second)
 		}
-		for batch := range changes {
-			for _, c := range batch {
-				after = max(after, c.Revision)
-				k.invalidate(table, c.Key)
-				if table == TableKey {
-					k.tell(c.Key)
-				}
+		if err != nil {
+			after = k.store.Revision()
+		}
+		changes, err = k.store.Watch(ctx, table, "", after)
+		// What changed before the watch stood may have been cached since.
+		k.drop(func(*Principal) bool { return true })
+		if table == TableKey {
+			k.tell("")
+		}
+	}
+}
+
+// take acts on changes until the watch ends, and gives the revision that it came to.
+func (k *Keyring) take(table storage.Table, after uint64, changes <-chan []storage.Change) uint64 {
+	for batch := range changes {
+		for _, c := range batch {
+			after = max(after, c.Revision)
+			k.invalidate(table, c.Key)
+			if table == TableKey {
+				k.tell(c.Key)
 			}
 		}
 	}
+	return after
 }
 
 func pause(ctx context.Context, d time.Duration) {

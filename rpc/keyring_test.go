@@ -62,7 +62,8 @@ func TestAuthenticate(t *testing.T) {
 	store := openStore(t)
 	k := openKeyring(t, store)
 	key, token := mustKey(t, store, NewKey{Name: "grafana", Role: RoleViewer, Project: "hotel"})
-	for range 2 { // read, then cached
+	// Read, then cached; the watch may drop it once more, as the key is new.
+	eventually(t, "a lookup from the cache", func() bool {
 		p, err := k.Authenticate(token)
 		if err != nil {
 			t.Fatal(err)
@@ -70,10 +71,8 @@ func TestAuthenticate(t *testing.T) {
 		if p.ID != key.Id || p.Name != "grafana" || p.Role != RoleViewer || p.Project != "hotel" {
 			t.Errorf("got %+v", p)
 		}
-	}
-	if k.hits.Get() != 1 {
-		t.Errorf("%d lookups came from the cache, want 1", k.hits.Get())
-	}
+		return k.hits.Get() > 0
+	})
 	_, other := mustKey(t, store, NewKey{Role: RoleAdmin})
 	forged := tokenPrefix + key.Id + other[len(tokenPrefix)+keyIDLength:]
 	for _, bad := range []string{"", "plx_", token[:len(token)-1], token + "x", strings.ToUpper(token), forged,

@@ -104,6 +104,12 @@ type slowBody struct {
 	ended   bool
 }
 
+// slowCall is both sides of a call in one allocation.
+type slowCall struct {
+	w slowWriter
+	b slowBody
+}
+
 func (b *slowBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	// At any other end the deadline stays: the server would read on behind the handler's back.
@@ -122,16 +128,17 @@ type refusal func(w http.ResponseWriter, r *http.Request, err error)
 func limited(next http.Handler, size int64, timeout time.Duration, refuse refusal) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
-		slow := &slowWriter{ResponseWriter: w, control: control, timeout: writeTimeout}
+		slow := &slowCall{w: slowWriter{ResponseWriter: w, control: control, timeout: writeTimeout}}
 		if r.Body != nil && r.Body != http.NoBody {
 			_ = control.SetReadDeadline(time.Now().Add(timeout))
 			if r.ContentLength > size {
-				refuse(slow, r, &http.MaxBytesError{Limit: size})
+				refuse(&slow.w, r, &http.MaxBytesError{Limit: size})
 				return
 			}
-			r.Body = http.MaxBytesReader(w, &slowBody{ReadCloser: r.Body, control: control}, size)
+			slow.b = slowBody{ReadCloser: r.Body, control: control}
+			r.Body = http.MaxBytesReader(w, &slow.b, size)
 		}
-		next.ServeHTTP(slow, r)
+		next.ServeHTTP(&slow.w, r)
 	})
 }
 
