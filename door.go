@@ -38,10 +38,6 @@ func (n *Node) openDoor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.http, err = net.Listen("tcp", n.conf.HTTP)
-	if err != nil {
-		return fmt.Errorf("http = %q: %w", n.conf.HTTP, err)
-	}
 	n.server = rpc.NewHTTPServer(handler, n.tls, n.log)
 	n.closeLater("http", n.closeDoor)
 	go func() {

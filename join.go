@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -19,33 +17,26 @@ type identity struct {
 	incarnation uint64
 }
 
-var (
-	keyNodeID      = []byte("pollux/node-id")
-	keyIncarnation = []byte("pollux/incarnation")
-)
+var keyNodeID = []byte("pollux/node-id")
 
 // nextIdentity reads the node's id, drawing it at the first start, and raises the incarnation, durably.
-func nextIdentity(stable raft.StableStore) (identity, error) {
+func nextIdentity(s *storage.Store) (identity, error) {
+	stable := s.StableStore()
 	id, err := stable.Get(keyNodeID)
-	if err != nil && err.Error() != "not found" {
-		return identity{}, fmt.Errorf("read node id: %w", err)
-	}
-	if len(id) == 0 {
+	if errors.Is(err, storage.ErrNotFound) {
 		var b [5]byte
 		rand.Read(b[:])
 		id = []byte("n" + hex.EncodeToString(b[:]))
-		if err := stable.Set(keyNodeID, id); err != nil {
-			return identity{}, fmt.Errorf("write node id: %w", err)
-		}
+		err = stable.Set(keyNodeID, id)
 	}
-	last, err := stable.GetUint64(keyIncarnation)
-	if err != nil && err.Error() != "not found" {
-		return identity{}, fmt.Errorf("read incarnation: %w", err)
+	if err != nil {
+		return identity{}, fmt.Errorf("node id: %w", err)
 	}
-	if err := stable.SetUint64(keyIncarnation, last+1); err != nil {
-		return identity{}, fmt.Errorf("write incarnation: %w", err)
+	incarnation, err := s.NextIncarnation()
+	if err != nil {
+		return identity{}, fmt.Errorf("incarnation: %w", err)
 	}
-	return identity{string(id), last + 1}, nil
+	return identity{string(id), incarnation}, nil
 }
 
 // proposer is the cluster's raft as the store wants it.

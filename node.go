@@ -85,7 +85,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 // open starts the parts in the order in which they stand on each other.
 func (n *Node) open(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
-		n.openDir, n.openStore, n.openRaft, n.openHistory, n.openActors, n.joinCluster, n.startActors, n.keepHouse, n.openBroker, n.openDoor,
+		n.listen, n.openDir, n.openStore, n.openRaft, n.openHistory, n.openActors, n.joinCluster, n.startActors, n.keepHouse, n.openBroker, n.openDoor,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -113,6 +113,32 @@ func (n *Node) openDir(context.Context) error {
 	return nil
 }
 
+// listen takes the HTTP address before anything is opened, so that a busy port leaves no traces. Nobody is answered
+// before openDoor: who connects meanwhile waits.
+func (n *Node) listen(context.Context) error {
+	l, err := net.Listen("tcp", n.conf.HTTP)
+	if err != nil {
+		return fmt.Errorf("http = %q: %w", n.conf.HTTP, err)
+	}
+	n.http = l
+	if n.conf.MQTT != "off" {
+		probe, err := net.Listen("tcp", n.conf.MQTT)
+		if err != nil {
+			return errors.Join(fmt.Errorf("mqtt = %q: %w", n.conf.MQTT, err), l.Close())
+		}
+		if err := probe.Close(); err != nil {
+			return errors.Join(fmt.Errorf("mqtt = %q: %w", n.conf.MQTT, err), l.Close())
+		}
+	}
+	n.closeLater("http address", func(context.Context) error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
 func (n *Node) openStore(context.Context) error {
 	s, err := storage.Open(storage.Options{Dir: filepath.Join(n.conf.Data, "store"), Logger: n.log, Metrics: n.metrics,
 		StateCacheBytes: n.conf.StoreCache, Fatal: n.fail})
@@ -121,7 +147,7 @@ func (n *Node) openStore(context.Context) error {
 	}
 	n.store = s
 	n.closeLater("store", func(context.Context) error { return s.Close() })
-	n.self, err = nextIdentity(s.StableStore())
+	n.self, err = nextIdentity(s)
 	return err
 }
 

@@ -49,7 +49,9 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 		out.Refused["router "+why] = count
 	}
 	for why, count := range e.Dropped {
-		out.Refused["twins "+why] = count
+		if why != "no_twin" { // the broker counts these as unowned
+			out.Refused["twins "+why] = count
+		}
 	}
 	if n.broker != nil {
 		for why, count := range n.broker.Stats().Refused {

@@ -33,8 +33,8 @@ type logDB struct {
 	m *storeMetrics
 }
 
-// errNotFound must have this text: raft compares it.
-var errNotFound = errors.New("not found")
+// ErrNotFound: the stable store has no such key. Raft compares the text.
+var ErrNotFound = errors.New("not found")
 
 func openLog(o Options, fs vfs.FS, dir string, l *pebbleLogger, m *storeMetrics) (*logDB, error) {
 	cache := pebble.NewCache(o.LogCacheBytes)
@@ -246,7 +246,7 @@ func (g *logDB) Set(key, value []byte) error {
 func (g *logDB) Get(key []byte) ([]byte, error) {
 	v, closer, err := g.db.Get(append([]byte{keyStable}, key...))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, errNotFound
+		return nil, ErrNotFound
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)

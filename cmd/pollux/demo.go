@@ -72,6 +72,9 @@ func newDemoSite(out io.Writer) *demoSite { return &demoSite{out: out} }
 
 // freePorts moves a busy address of the node to the next free port and says so.
 func (d *demoSite) freePorts(c *pollux.Config) error {
+	if c.TLSCert != "" {
+		return &usageError{fmt.Errorf("--demo and --tls-cert = %q: the simulated devices speak plain MQTT; leave one of the two out", c.TLSCert)}
+	}
 	for _, at := range []*string{&c.HTTP, &c.MQTT} {
 		if *at == "off" {
 			*at = pollux.DefaultConfig().MQTT // the demo's devices need the broker
@@ -130,18 +133,20 @@ func (d *demoSite) run(ctx context.Context, node *pollux.Node, log *slog.Logger)
 		return fmt.Errorf("open the devices' journal: %w", err)
 	}
 	defer journal.Close()
-	devices := &demoDevices{log: journal}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	devices := &demoDevices{log: journal, failed: make(chan error, 32)}
 	stages := []struct {
 		name string
 		do   func() (string, error)
 	}{
-		{"devices", func() (string, error) { return devices.start(ctx, node.MQTTAddr()) }},
+		{"projectors", func() (string, error) { return devices.startProjectors(ctx) }},
 		{"drivers", func() (string, error) { return d.addDrivers(ctx) }},
 		{"building", func() (string, error) { return d.build(ctx) }},
 		{"twins", func() (string, error) { return d.createTwins(ctx, devices) }},
+		{"devices", func() (string, error) { return devices.startTasmota(ctx, node.MQTTAddr()) }},
 		{"connected", func() (string, error) { return d.waitConnected(ctx) }},
 	}
-	defer devices.stop()
 	for _, s := range stages {
 		began := time.Now()
 		what, err := s.do()
@@ -155,7 +160,7 @@ func (d *demoSite) run(ctx context.Context, node *pollux.Node, log *slog.Logger)
 		return fmt.Errorf("make a login link: %w", err)
 	}
 	fmt.Fprintf(d.out, "open %s%s\n", d.url, link.Msg.Path)
-	return devices.wait(ctx)
+	return devices.wait()
 }
 
 func (d *demoSite) addDrivers(ctx context.Context) (string, error) {
@@ -324,44 +329,55 @@ type demoDevices struct {
 	log        io.Writer
 	projectors map[string]string // twin's name → address
 	failed     chan error
-	cancel     context.CancelFunc
 	running    int
 }
 
-func (s *demoDevices) start(ctx context.Context, broker string) (string, error) {
-	ctx, s.cancel = context.WithCancel(ctx)
-	s.projectors, s.failed = map[string]string{}, make(chan error, 32)
-	port, mqttDevices := demoPorts, 0
+// startProjectors comes before the twins, whose addresses it gives.
+func (s *demoDevices) startProjectors(ctx context.Context) (string, error) {
+	s.projectors = map[string]string{}
+	port := demoPorts
 	for _, r := range demoRooms {
-		if r.projector != "" {
-			addr, err := nextFree(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-			if err != nil {
-				return "", err
-			}
-			sim, err := pjlink.New(pjlink.Options{Listen: addr, Name: r.title, Password: r.password, Log: s.log, Seed: uint64(port),
-				LampHour: time.Minute}) // an hour a minute, so that it can be seen to move
-			if err != nil {
-				return "", err
-			}
-			s.projectors[r.projector] = addr
-			s.run(ctx, sim.Run)
-			_, p, _ := net.SplitHostPort(addr)
-			if port, err = strconv.Atoi(p); err != nil {
-				return "", err
-			}
-			port++
+		if r.projector == "" {
+			continue
 		}
+		addr, err := nextFree(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			return "", err
+		}
+		sim, err := pjlink.New(pjlink.Options{Listen: addr, Name: r.title, Password: r.password, Log: s.log, Seed: uint64(port),
+			LampHour: time.Minute}) // an hour a minute, so that it can be seen to move
+		if err != nil {
+			return "", err
+		}
+		s.projectors[r.projector] = addr
+		s.run(ctx, sim.Run)
+		_, p, err := net.SplitHostPort(addr)
+		if err != nil {
+			return "", err
+		}
+		if port, err = strconv.Atoi(p); err != nil {
+			return "", err
+		}
+		port++
+	}
+	return fmt.Sprintf("%d simulated, PJLink over TCP", len(s.projectors)), nil
+}
+
+// startTasmota comes after the twins, so that no message is nobody's.
+func (s *demoDevices) startTasmota(ctx context.Context, broker string) (string, error) {
+	count := 0
+	for _, r := range demoRooms {
 		for _, dev := range r.devices {
 			sim, err := tasmota.New(tasmota.Options{Broker: broker, Topic: dev.name, Kinds: []tasmota.Kind{dev.kind}, Log: s.log,
-				Period: 2 * time.Second, Day: 10 * time.Minute, Bustle: time.Minute, Seed: uint64(1000 + mqttDevices)})
+				Period: 2 * time.Second, Day: 10 * time.Minute, Bustle: time.Minute, Seed: uint64(1000 + count)})
 			if err != nil {
 				return "", err
 			}
-			mqttDevices++
+			count++
 			s.run(ctx, sim.Run)
 		}
 	}
-	return fmt.Sprintf("%d projectors (PJLink over TCP), %d Tasmota devices (MQTT)", len(s.projectors), mqttDevices), nil
+	return fmt.Sprintf("%d simulated, Tasmota over MQTT", count), nil
 }
 
 func (s *demoDevices) run(ctx context.Context, f func(context.Context) error) {
@@ -370,17 +386,11 @@ func (s *demoDevices) run(ctx context.Context, f func(context.Context) error) {
 }
 
 // wait returns when ctx has ended and all devices with it, or where one fails.
-func (s *demoDevices) wait(context.Context) error {
+func (s *demoDevices) wait() error {
 	for ; s.running > 0; s.running-- {
 		if err := <-s.failed; err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (s *demoDevices) stop() {
-	if s.cancel != nil {
-		s.cancel()
-	}
 }

@@ -43,7 +43,7 @@ var suites = [][2]string{
 }
 
 func main() {
-	out := flag.String("o", "", "append lines of JSON to `FILE`, which is emptied first")
+	out := flag.String("o", "", "write lines of JSON to `FILE`, anew")
 	only := flag.String("run", "", "only the benchmarks whose name contains `TEXT`")
 	flag.Parse()
 	if err := run(*out, *only); err != nil {
