@@ -87,7 +87,6 @@ func BenchmarkMemoryPerActiveTwin(b *testing.B) {
 		b.Fatalf("%d twins active, want %d", a, b.N)
 	}
 	b.ReportMetric((heap()-heap0)/float64(b.N), "heap-B/twin")
-	writeHeap()
 	b.ReportMetric((resident(b)-rss0)/float64(b.N), "resident-B/twin")
 }
 

@@ -20,8 +20,6 @@ type run struct {
 	call    drivers.Call
 	runner  drivers.Runner
 	limit   time.Duration
-	ctx     context.Context
-	cancel  context.CancelFunc
 
 	effects drivers.Effects
 	err     error
@@ -40,7 +38,7 @@ func (t *twin) launch(v event, c *command) {
 		r.limit = c.timeout
 		c.wrote = false
 	}
-	r.ctx, r.cancel = context.WithTimeout(t.e.calls, r.limit)
+	r.ctx.begin(t.e.calls, r.limit, t.e.o.ComputeTimeout)
 	t.working().call = r
 	t.en.tokens.Add(1)
 	if !t.e.pool.Submit(&t.spec.key, r) {
@@ -58,10 +56,8 @@ func (t *twin) stateJSON() []byte {
 // Run makes the call. It runs on a worker.
 func (r *run) Run() {
 	began := time.Now()
-	r.compute.begin(r.e.o.ComputeTimeout, r.cancel)
+	r.ctx.resume()
 	r.effects, r.err = r.handle()
-	r.compute.end()
-	r.cancel()
 	r.took = time.Since(began)
 	r.en.send(r)
 }
@@ -76,7 +72,7 @@ func (r *run) handle() (eff drivers.Effects, err error) {
 	if err := r.ctx.Err(); err != nil {
 		return eff, err // it waited for a worker until its time was over
 	}
-	return r.runner.Handle(r.ctx, r.call, &r.host)
+	return r.runner.Handle(&r.ctx, r.call, &r.host)
 }
 
 // run takes the result in the twin's turn.
@@ -97,7 +93,7 @@ func (r *run) run(t *twin) {
 		// A frame that was not handled must not be acknowledged.
 		r.event.finish(fmt.Errorf("twin %s: the node is stopping: %w", t.en.id, ErrClosed))
 		r.failed(t, pb.Outcome_OUTCOME_UNKNOWN, "the node is stopping")
-	case errors.Is(r.err, context.DeadlineExceeded) && !r.compute.over():
+	case errors.Is(r.err, context.DeadlineExceeded) && !r.ctx.over():
 		t.note("warn", fmt.Sprintf("%s took longer than %s", eventName(r.event.kind), r.limit))
 		t.e.stats.drop(dropTimeout)
 		r.failed(t, pb.Outcome_OUTCOME_TIMED_OUT, "no result within "+r.limit.String())
@@ -199,7 +195,7 @@ func (r *run) failed(t *twin, outcome pb.Outcome, why string) {
 // crashed: the driver trapped or computed without end. It is left alone for a while.
 func (r *run) crashed(t *twin) {
 	why := r.err.Error()
-	if r.compute.over() {
+	if r.ctx.over() {
 		why = fmt.Sprintf("stopped after computing for %s", r.e.o.ComputeTimeout)
 		t.e.pool.Slow(&r.spec.key, true)
 	}

@@ -35,6 +35,7 @@ type Engine struct {
 	// owned is the record of each slot that this node has and admits calls for.
 	owned    [cluster.SlotCount]atomic.Pointer[cluster.Ownership]
 	pool     *pool.Pool
+	routines pool.Routines // the actors'
 	catalog  *catalog
 	runners  *runners
 	topics   *topics
@@ -77,7 +78,8 @@ func New(o Options) (*Engine, error) {
 	e.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return o.Logger.With("part", "actor")
 	}), actor.WithDeadLetterRequestLogging(false), actor.WithDeadLetterThrottleCount(1))
-	e.props = actor.PropsFromProducer(func() actor.Actor { return &twin{} }, actor.WithMailbox(actor.UnboundedLockfree()))
+	e.props = actor.PropsFromProducer(func() actor.Actor { return &twin{} }, actor.WithMailbox(actor.UnboundedLockfree()),
+		actor.WithDispatcher(&e.routines))
 	e.pool = pool.New(pool.Options{Running: o.Running, RunningPerKey: max(1, o.Running/2), StartedPerKey: o.Waiting})
 	e.catalog = newCatalog(o.Store)
 	e.runners = newRunners(e.ctx, o.Drivers)
@@ -318,5 +320,6 @@ func (e *Engine) Close() error {
 		_ = e.system.Root.StopFuture(s.pid).Wait()
 	}
 	e.system.Shutdown()
+	e.routines.Close()
 	return nil
 }

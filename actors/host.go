@@ -16,15 +16,15 @@ var errDisconnected = fmt.Errorf("device: %w", drivers.ErrDisconnected)
 
 // host is what a running call reaches. It belongs to one call, and is used from its goroutine.
 type host struct {
-	e       *Engine
-	en      *entry
-	own     *cluster.Ownership
-	spec    *spec
-	link    *link
-	cfg     *config
-	wrote   atomic.Bool
-	lines   int
-	compute compute
+	e     *Engine
+	en    *entry
+	own   *cluster.Ownership
+	spec  *spec
+	link  *link
+	cfg   *config
+	wrote atomic.Bool
+	lines int
+	ctx   callContext
 }
 
 var _ drivers.Host = (*host)(nil)
@@ -45,12 +45,12 @@ func (h *host) allowed() error {
 }
 
 // Send writes a frame.
-func (h *host) Send(ctx context.Context, frame []byte) error {
+func (h *host) Send(_ context.Context, frame []byte) error {
 	if h.link == nil {
 		return errDisconnected
 	}
-	h.block()
-	defer h.unblock()
+	ctx, unblock := h.block()
+	defer unblock()
 	return h.send(ctx, frame)
 }
 
@@ -63,12 +63,12 @@ func (h *host) send(ctx context.Context, frame []byte) error {
 }
 
 // Request sends a frame and waits for the next one that arrives.
-func (h *host) Request(ctx context.Context, frame []byte, timeout time.Duration) ([]byte, error) {
+func (h *host) Request(_ context.Context, frame []byte, timeout time.Duration) ([]byte, error) {
 	if h.link == nil {
 		return nil, errDisconnected
 	}
-	h.block()
-	defer h.unblock()
+	ctx, unblock := h.block()
+	defer unblock()
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
@@ -122,47 +122,82 @@ func (h *host) Log(level, text string) {
 	h.en.send(&logged{level: level, text: text, time: stamp()})
 }
 
-// block gives the call's share of the processor away while it waits for something outside.
-func (h *host) block() {
-	h.compute.pause()
+// block gives the call's share of the processor away while it waits for something outside. The context is for that.
+func (h *host) block() (context.Context, func()) {
+	h.ctx.pause()
 	h.e.pool.Block(&h.spec.key)
-}
-
-func (h *host) unblock() {
-	h.e.pool.Unblock(&h.spec.key)
-	h.compute.resume()
-}
-
-// compute bounds what a call computes; waiting does not count.
-type compute struct {
-	timer   *time.Timer
-	left    time.Duration
-	since   time.Time
-	expired atomic.Bool
-}
-
-func (c *compute) begin(limit time.Duration, cancel context.CancelFunc) {
-	c.left, c.since = limit, time.Now()
-	c.timer = time.AfterFunc(limit, func() {
-		c.expired.Store(true)
+	ctx, cancel := context.WithDeadline(h.e.calls, h.ctx.deadline)
+	h.ctx.op.Store(&cancel)
+	if h.ctx.cancelled.Load() {
 		cancel()
-	})
-}
-
-func (c *compute) pause() {
-	if c.timer.Stop() {
-		c.left -= time.Since(c.since)
+	}
+	return ctx, func() {
+		cancel()
+		h.e.pool.Unblock(&h.spec.key)
+		h.ctx.resume()
 	}
 }
 
-func (c *compute) resume() {
-	if c.expired.Load() {
-		return
-	}
-	c.since = time.Now()
-	c.timer.Reset(max(c.left, time.Millisecond))
+// callContext is the context of one call. It costs no timer and no goroutine: the sandbox looks at it every few
+// milliseconds. It ends with its deadline, when it is cancelled, and when the call has computed for too long; time spent
+// in block does not count there.
+type callContext struct {
+	parent    context.Context
+	deadline  time.Time
+	left      atomic.Int64 // nanoseconds that may be computed yet, as of since
+	since     atomic.Int64 // nanoseconds after base; 0: not computing
+	base      time.Time
+	cancelled atomic.Bool
+	expired   atomic.Bool
+	op        atomic.Pointer[context.CancelFunc]
 }
 
-func (c *compute) end() { c.timer.Stop() }
+func (c *callContext) begin(parent context.Context, limit, computing time.Duration) {
+	c.parent, c.base = parent, time.Now()
+	c.deadline = c.base.Add(limit)
+	c.left.Store(int64(computing))
+}
 
-func (c *compute) over() bool { return c.expired.Load() }
+func (c *callContext) pause() {
+	c.left.Add(-(int64(time.Since(c.base)) - c.since.Swap(0)))
+}
+
+func (c *callContext) resume() { c.since.Store(max(1, int64(time.Since(c.base)))) }
+
+// over says whether the call was ended because it computed for too long.
+func (c *callContext) over() bool { return c.expired.Load() }
+
+func (c *callContext) cancel() {
+	c.cancelled.Store(true)
+	if op := c.op.Load(); op != nil {
+		(*op)()
+	}
+}
+
+// Deadline of the call.
+func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// Done is closed when the node stops; what else ends the context shows in Err.
+func (c *callContext) Done() <-chan struct{} { return c.parent.Done() }
+
+// Value has none.
+func (c *callContext) Value(any) any { return nil }
+
+// Err says whether the call has to end.
+func (c *callContext) Err() error {
+	if err := c.parent.Err(); err != nil {
+		return err
+	}
+	if c.cancelled.Load() || c.expired.Load() {
+		return context.Canceled
+	}
+	now := time.Since(c.base)
+	if s := c.since.Load(); s != 0 && int64(now)-s > c.left.Load() {
+		c.expired.Store(true)
+		return context.Canceled
+	}
+	if c.base.Add(now).After(c.deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}

@@ -54,7 +54,7 @@ type Options struct {
 	IdleTimeout time.Duration
 	// Running is how many driver calls run guest code at a time: twice GOMAXPROCS, at least 4. One driver gets half.
 	Running int
-	// Waiting is how many calls of one driver may wait for devices at a time: 64, each holds an instance of the guest.
+	// Waiting is how many calls of one driver may wait for devices at a time: 32, each holds an instance of the guest.
 	Waiting int
 	// CallTimeout bounds an event's call, waiting included: 10 s.
 	CallTimeout time.Duration
@@ -95,7 +95,7 @@ func (o *Options) check() error {
 	}
 	def(&o.IdleTimeout, 5*time.Minute)
 	def(&o.Running, max(4, 2*runtime.GOMAXPROCS(0)))
-	def(&o.Waiting, 64)
+	def(&o.Waiting, 32)
 	def(&o.CallTimeout, 10*time.Second)
 	def(&o.CommandTimeout, 5*time.Second)
 	def(&o.ComputeTimeout, 500*time.Millisecond)

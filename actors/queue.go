@@ -135,7 +135,7 @@ func (w *work) dropAll(t *twin, err error) {
 		t.settle(c, cluster.Reply{Err: err})
 	}
 	if r := w.call; r != nil {
-		r.cancel()
+		r.ctx.cancel()
 		r.event.finish(err)
 		if r.command != nil {
 			t.settle(r.command, cluster.Reply{Err: err})

@@ -3,6 +3,7 @@ package actors
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/polluxhq/pollux/cluster"
@@ -89,10 +90,8 @@ func parseWake(key string) (due int64, id string, ok bool) {
 	if len(key) < 20 || key[4] != '/' || key[18] != '/' {
 		return 0, "", false
 	}
-	if _, err := fmt.Sscanf(key[5:18], "%x", &due); err != nil {
-		return 0, "", false
-	}
-	return due, key[19:], true
+	due, err := strconv.ParseInt(key[5:18], 16, 64)
+	return due, key[19:], err == nil
 }
 
 // parseSlotID gives the id of a key of the start and gone tables.

@@ -28,6 +28,7 @@ type Pool struct {
 	ring    []*Key // keys that may have something to start, in turn
 	closed  bool
 	wg      sync.WaitGroup
+	workers Routines
 }
 
 // Key is a queue of jobs that share a bound, such as those of one driver.
@@ -103,6 +104,7 @@ func (p *Pool) Close() {
 	p.closed = true
 	p.mu.Unlock()
 	p.wg.Wait()
+	p.workers.Close()
 }
 
 func (p *Pool) eligible(k *Key) bool {
@@ -131,7 +133,7 @@ func (p *Pool) dispatch() {
 			return
 		}
 		p.wg.Add(1)
-		go p.work(k, j)
+		p.workers.Go(func() { p.work(k, j) })
 	}
 }
 

@@ -1,0 +1,245 @@
+package actors_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/polluxhq/pollux/actors"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+func TestCreateRefuses(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.driver("wire", "1.0.0", tcpTransport)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"there","driver":"probe","aliases":[{"network":"n","key":"k","value":"v"}]}`)
+	for _, c := range []struct {
+		doc, path string
+		is        error
+	}{
+		{`{"id":"there","driver":"probe"}`, "", actors.ErrExists},
+		{`{"id":"UPPER","driver":"probe"}`, "/id", actors.ErrInvalid},
+		{`{"id":"a","driver":"nope"}`, "/driver", actors.ErrInvalid},
+		{`{"id":"a","driver":"probe@9.9.9"}`, "/driver", actors.ErrInvalid},
+		{`{"id":"a","driver":"Pr obe"}`, "/driver", actors.ErrInvalid},
+		{`{"id":"a","driver":"probe","settings":{"poll":5}}`, "/settings/poll", actors.ErrInvalid},
+		{`{"id":"a","driver":"probe","settings":{"nope":5}}`, "/settings", actors.ErrInvalid},
+		{`{"id":"a","driver":"probe","uri":"tcp://h:1"}`, "/uri", actors.ErrInvalid},
+		{`{"id":"a","driver":"wire"}`, "/uri", actors.ErrInvalid},
+		{`{"id":"a","driver":"wire","uri":"udp://h:1"}`, "/uri", actors.ErrInvalid},
+		{`{"id":"a","driver":"wire","uri":"tcp://h"}`, "/uri", actors.ErrInvalid},
+		{`{"id":"a","driver":"probe","zone":"nowhere"}`, "/zone", actors.ErrInvalid},
+		{`{"id":"a","driver":"probe","via":"nobody"}`, "/via", actors.ErrInvalid},
+		{`{"id":"a","driver":"probe","labels":{"":"x"}}`, "/labels/", actors.ErrInvalid},
+		{`{"id":"a","driver":"probe","aliases":[{"network":"n","key":"k","value":"v"}]}`, "", actors.ErrExists},
+		{`{"id":"a","driver":"probe","aliases":[{"network":"n"}]}`, "/aliases/0", actors.ErrInvalid},
+	} {
+		tw := &pb.Twin{}
+		if err := protojson.Unmarshal([]byte(c.doc), tw); err != nil {
+			t.Fatal(err)
+		}
+		_, err := n.reg.CreateTwin(ctx(t), tw)
+		var field *actors.InvalidError
+		if !errors.Is(err, c.is) || c.path != "" && (!errors.As(err, &field) || field.Path != c.path) {
+			t.Errorf("%s: %v, want %v at %q", c.doc, err, c.is, c.path)
+		}
+	}
+	if c, err := n.reg.CountTwins(); err != nil || c != 1 {
+		t.Errorf("%d twins, %v", c, err)
+	}
+}
+
+func TestUpdateNeedsTheRevision(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	made := n.twin(`{"id":"a","driver":"probe","settings":{"secret":"geheim"},"labels":{"x":"1"}}`)
+	stale := made.Revision
+	made.Labels = map[string]string{"x": "2"}
+	now, err := n.reg.UpdateTwin(ctx(t), made)
+	if err != nil || now.Revision <= stale || now.Labels["x"] != "2" {
+		t.Fatalf("update: %v, %v", now, err)
+	}
+	made.Revision = stale
+	if _, err := n.reg.UpdateTwin(ctx(t), made); !errors.Is(err, actors.ErrRevision) {
+		t.Errorf("an update of what was read before: %v", err)
+	}
+	if err := n.reg.DeleteTwin(ctx(t), "a", stale); !errors.Is(err, actors.ErrRevision) {
+		t.Errorf("a delete of what was read before: %v", err)
+	}
+	k, _ := n.reg.Kind("twin")
+	for rec, err := range n.store.Scan(k.Table, "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(rec.Value), "geheim") {
+			t.Error("the masked secret replaced the real one")
+		}
+		m, err := k.Decode(rec)
+		if err != nil || strings.Contains(protojson.Format(m), "geheim") {
+			t.Errorf("a watched record shows the secret: %v, %v", m, err)
+		}
+	}
+}
+
+func TestPages(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	for i := range 25 {
+		n.twin(fmt.Sprintf(`{"id":"t%02d","driver":"probe","labels":{"even":"%t"}}`, i, i%2 == 0))
+	}
+	for _, c := range []struct {
+		filter *pb.TwinFilter
+		want   int
+	}{
+		{nil, 25}, {&pb.TwinFilter{Project: "default", Labels: map[string]string{"even": "true"}}, 13},
+		{&pb.TwinFilter{Labels: map[string]string{"even": "false"}}, 12}, {&pb.TwinFilter{Driver: "probe"}, 25},
+		{&pb.TwinFilter{Text: "t1"}, 10}, {&pb.TwinFilter{Project: "other"}, 0},
+		{&pb.TwinFilter{Ids: []string{"t03", "t01", "t03", "nope", "t24"}}, 3},
+	} {
+		seen := map[string]bool{}
+		req := &pb.ListTwinsRequest{Filter: c.filter, PageSize: 4}
+		for pages := 0; ; pages++ {
+			list, err := n.reg.ListTwins(req, nil)
+			if err != nil || pages > 10 {
+				t.Fatalf("page %d: %v", pages, err)
+			}
+			for _, tw := range list.Twins {
+				if seen[tw.Id] {
+					t.Errorf("%s twice", tw.Id)
+				}
+				seen[tw.Id] = true
+			}
+			if req.PageToken = list.NextPageToken; req.PageToken == "" {
+				break
+			}
+		}
+		if len(seen) != c.want {
+			t.Errorf("%v: %d twins, want %d", c.filter, len(seen), c.want)
+		}
+	}
+}
+
+func TestDrivers(t *testing.T) {
+	n := newNode(t)
+	d := n.driver("probe", "1.0.0", "")
+	if again := n.driver("probe", "1.0.0", ""); again.Revision != d.Revision {
+		t.Errorf("the same file again is a new record: %v", again)
+	}
+	n.twin(`{"id":"a","driver":"probe"}`)
+	var used *actors.InUseError
+	if err := n.reg.DeleteDriver(ctx(t), "probe", ""); !errors.As(err, &used) || used.Users[0] != "default/a" {
+		t.Errorf("delete of a driver in use: %v", err)
+	}
+	if err := n.reg.DeleteTwin(ctx(t), "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.reg.DeleteDriver(ctx(t), "probe", ""); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	if _, err := n.reg.GetDriver("probe", ""); !errors.Is(err, actors.ErrNotFound) {
+		t.Errorf("get of a deleted driver: %v", err)
+	}
+	if list, err := n.reg.ListDrivers(&pb.ListDriversRequest{}); err != nil || len(list.Drivers) != 0 {
+		t.Errorf("list: %v, %v", list, err)
+	}
+}
+
+func TestZonesAndSystems(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	building, err := n.reg.PutZone(ctx(t), &pb.Zone{Id: "building", Title: "Building"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.reg.PutZone(ctx(t), &pb.Zone{Id: "room", Parent: "building"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.reg.PutZone(ctx(t), &pb.Zone{Id: "room"}); !errors.Is(err, actors.ErrExists) {
+		t.Errorf("a zone twice: %v", err)
+	}
+	building.Parent = "room"
+	if _, err := n.reg.PutZone(ctx(t), building); !errors.Is(err, actors.ErrInvalid) {
+		t.Errorf("a circle of zones: %v", err)
+	}
+	n.twin(`{"id":"a","driver":"probe","zone":"room"}`)
+	if err := n.reg.DeleteZone(ctx(t), "room"); !errors.Is(err, actors.ErrInUse) {
+		t.Errorf("delete of a zone with a twin: %v", err)
+	}
+	if err := n.reg.DeleteZone(ctx(t), "building"); !errors.Is(err, actors.ErrInUse) {
+		t.Errorf("delete of a zone with a zone: %v", err)
+	}
+	if _, err := n.reg.PutSystem(ctx(t), &pb.System{Id: "s", Zone: "room", Members: []*pb.System_Member{{Name: "Display_1", Twin: "nobody"}}}); !errors.Is(err, actors.ErrInvalid) {
+		t.Errorf("a system of nobody: %v", err)
+	}
+	if _, err := n.reg.PutSystem(ctx(t), &pb.System{Id: "s", Zone: "room", Members: []*pb.System_Member{{Name: "Display_1", Twin: "a"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.reg.DeleteTwin(ctx(t), "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.reg.DeleteZone(ctx(t), "room"); !errors.Is(err, actors.ErrInUse) {
+		t.Errorf("delete of a zone with a system: %v", err)
+	}
+	for _, del := range []func() error{
+		func() error { return n.reg.DeleteSystem(ctx(t), "s") }, func() error { return n.reg.DeleteZone(ctx(t), "room") },
+		func() error { return n.reg.DeleteZone(ctx(t), "building") },
+	} {
+		if err := del(); err != nil {
+			t.Error(err)
+		}
+	}
+	zones, err := n.reg.ListZones(&pb.ListZonesRequest{}, nil)
+	if err != nil || len(zones.Zones) != 0 {
+		t.Errorf("zones %v, %v", zones, err)
+	}
+}
+
+// What a driver finds lands in the inbox, once, and leaves it when a twin claims it.
+func TestInbox(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	inbox := func() []*pb.InboxEntry {
+		l, err := n.reg.ListInbox(&pb.ListInboxRequest{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.Entries
+	}
+	n.must("a", "discover", `{"text":"4711"}`)
+	until(t, "the inbox has it", func() bool { return len(inbox()) == 1 })
+	n.must("a", "discover", `{"text":"4711"}`)
+	e := inbox()[0]
+	if e.Alias.Value != "4711" || e.Via != "default/a" || e.Name != "found 4711" {
+		t.Errorf("entry %v", e)
+	}
+	n.twin(`{"id":"b","driver":"probe","aliases":[{"network":"probe","key":"serial","value":"4711"}]}`)
+	if got := inbox(); len(got) != 0 {
+		t.Errorf("claimed, and still there: %v", got)
+	}
+	n.must("a", "discover", `{"text":"4711"}`)
+	n.must("a", "discover", `{"text":"4712"}`)
+	until(t, "only the unknown one", func() bool { l := inbox(); return len(l) == 1 && l[0].Alias.Value == "4712" })
+}
+
+func TestDescribe(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	if _, err := n.set("a", "level2", "1", 0); !errors.Is(err, actors.ErrInvalid) {
+		t.Errorf("a property that the model does not have: %v", err)
+	}
+	n.must("a", "describe", `{"properties":{"level2":{"type":"number"},"on":null}}`)
+	s, err := n.client.State(ctx(t), "a", true)
+	if err != nil || !strings.Contains(s.ModelJson, "level2") || strings.Contains(s.ModelJson, `"on"`) {
+		t.Errorf("model %s, %v", s.GetModelJson(), err)
+	}
+	if _, err := n.set("a", "level2", "1", 0); err != nil {
+		t.Errorf("a property that was described: %v", err)
+	}
+}
