@@ -38,6 +38,8 @@ type Node struct {
 	metrics *metrics.Set
 	started time.Time
 	self    identity
+	// clusterID is the cluster's, the same on all of its nodes.
+	clusterID string
 
 	store   *storage.Store
 	raft    *cluster.Raft
@@ -254,7 +256,10 @@ func (n *Node) openBroker(context.Context) error {
 	return nil
 }
 
-func (n *Node) joinCluster(ctx context.Context) error {
+func (n *Node) joinCluster(ctx context.Context) (err error) {
+	if n.clusterID, err = cluster.EnsureID(ctx, records{n.store}); err != nil {
+		return err
+	}
 	c, err := cluster.Start(ctx, cluster.Options{ID: n.self.id, Incarnation: n.self.incarnation, Name: n.conf.Name,
 		AvailabilityZone: n.conf.AvailabilityZone, Records: records{n.store}, Handler: n.engine, Logger: n.log,
 		Superseded: func() { n.fail(errors.New("another process runs as this node: is its data directory a copy?")) }})

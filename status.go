@@ -40,7 +40,7 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 		return nil, err
 	}
 	out := &pb.GetStatusResponse{
-		Version: Version, Node: n.self.id, Leader: r.Leader, Revision: n.store.Revision(), AppliedIndex: r.Applied,
+		ClusterId: n.clusterID, Version: Version, Node: n.self.id, Leader: r.Leader, Revision: n.store.Revision(), AppliedIndex: r.Applied,
 		FailuresTolerated: uint32(r.Tolerated), Twins: twins, ActiveTwins: uint64(e.Active), ConnectedTwins: uint64(e.Connected),
 		FaultyTwins: uint64(e.Faulty), Drivers: drivers, StartTime: timestamppb.New(n.started), HistoryLag: n.feeder.Lag(),
 		CheckpointIntervalMs: uint32(e.CheckpointInterval.Milliseconds()), Addresses: n.addresses(), Refused: map[string]uint64{},
