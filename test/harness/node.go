@@ -5,6 +5,7 @@ package harness
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -27,6 +28,8 @@ import (
 type Options struct {
 	// Dir is the data directory; empty: a temporary one.
 	Dir string
+	// HTTP is where the first start listens; empty: a free port on loopback.
+	HTTP string
 	// Args come after those that the harness gives.
 	Args []string
 	// Env is added to the environment.
@@ -46,7 +49,8 @@ type Node struct {
 	o    Options
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
-	log  *tail
+	log  *tail         // both streams
+	out  *tail         // standard output
 	http *http.Client
 }
 
@@ -108,7 +112,7 @@ func (n *Node) Run() {
 
 // TryRun is Run for starts that may fail; Log then says why.
 func (n *Node) TryRun() error {
-	http, mqtt := "127.0.0.1:0", "127.0.0.1:0"
+	http, mqtt := cmp.Or(n.o.HTTP, "127.0.0.1:0"), "127.0.0.1:0"
 	if n.URL != "" { // clients of the run before come back to the same ports
 		http, mqtt = strings.TrimPrefix(n.URL, "http://"), n.MQTT
 	}
@@ -116,7 +120,7 @@ func (n *Node) TryRun() error {
 	n.cmd = exec.Command(Binary(n.t), args...)
 	n.cmd.Env = append(n.cmd.Environ(), n.o.Env...)
 	n.cmd.SysProcAttr = childAttributes()
-	n.log = &tail{}
+	n.log, n.out = &tail{}, &tail{}
 	n.cmd.Stderr = n.log
 	out, err := n.cmd.StdoutPipe()
 	if err != nil {
@@ -127,18 +131,18 @@ func (n *Node) TryRun() error {
 	}
 	ready := make(chan string, 1)
 	n.done = make(chan struct{})
-	go func(cmd *exec.Cmd, done chan struct{}) {
-		lines := bufio.NewScanner(out)
-		for lines.Scan() {
-			if strings.HasPrefix(lines.Text(), "ready") {
+	go func(cmd *exec.Cmd, done chan struct{}, both io.Writer) {
+		told := false
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			fmt.Fprintln(both, lines.Text())
+			if !told && strings.HasPrefix(lines.Text(), "ready") {
+				told = true
 				ready <- lines.Text()
-				break
 			}
 		}
-		io.Copy(n.log, out)
 		cmd.Wait()
 		close(done)
-	}(n.cmd, n.done)
+	}(n.cmd, n.done, io.MultiWriter(n.log, n.out))
 	wait := n.o.Ready
 	if wait == 0 {
 		wait = time.Minute
@@ -215,6 +219,9 @@ func (n *Node) PID() int { return n.cmd.Process.Pid }
 // Log gives the last lines that the process wrote.
 func (n *Node) Log() string { return n.log.String() }
 
+// Output gives the last lines of standard output alone.
+func (n *Node) Output() string { return n.out.String() }
+
 // Command runs a command of the program against this node and returns what it printed; both streams where it failed.
 func (n *Node) Command(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, Binary(n.t), args...)
@@ -247,6 +254,11 @@ func (n *Node) Twins() polluxv1connect.TwinServiceClient {
 // Drivers is a client of DriverService with the administrator's key.
 func (n *Node) Drivers() polluxv1connect.DriverServiceClient {
 	return polluxv1connect.NewDriverServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
+}
+
+// Site is a client of SiteService with the administrator's key.
+func (n *Node) Site() polluxv1connect.SiteServiceClient {
+	return polluxv1connect.NewSiteServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
 }
 
 // Cluster is a client of ClusterService with the administrator's key.

@@ -44,6 +44,8 @@ type Options struct {
 	Drain time.Duration
 	// Logger; nil: none.
 	Logger *slog.Logger
+	// Gate is called before each dial and may hold the connection back, until ctx ends at most; nil: none is held.
+	Gate func(ctx context.Context, connection int)
 	// OnConnected is called for each connection made, from its goroutine.
 	OnConnected func(connection int)
 }

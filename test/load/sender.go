@@ -61,6 +61,9 @@ func newSender(o *Options, connection int) *sender {
 func (s *sender) run(ctx context.Context) {
 	delay := 10 * time.Millisecond
 	for ctx.Err() == nil {
+		if s.o.Gate != nil {
+			s.o.Gate(ctx, s.connection)
+		}
 		conn, err := dial(ctx, s.o, s.connection)
 		if err == nil {
 			delay = 10 * time.Millisecond
