@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// Topics gives the MQTT filters of a twin, as its settings make them: what its device publishes and what its device
-// listens to. Both are empty where the twin's driver does not speak MQTT. ErrNotFound where there is no such twin.
+// Topics gives the MQTT filters of a twin's device, as the twin's settings make them: where it may publish (what the twin
+// listens to, and the driver's device_publish) and what it may subscribe to (where the driver publishes, and its
+// device_subscribe). Both are empty where the twin's driver does not speak MQTT. ErrNotFound where there is no such twin.
 func (r *Registry) Topics(id string) (publish, subscribe []string, err error) {
 	if id, err = CanonicalID(id); err != nil {
 		return nil, nil, err
@@ -26,7 +27,24 @@ func (r *Registry) Topics(id string) (publish, subscribe []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	publish, subscribe, _, err = s.bindings(settings)
-	slices.Sort(publish)
-	return slices.Compact(publish), subscribe, err
+	if publish, subscribe, _, err = s.bindings(settings); err != nil {
+		return nil, nil, err
+	}
+	if tr := s.manifest.Transport; tr != nil && tr.Scheme == "mqtt" {
+		morePublish, err := filters(tr.DevicePublish, settings)
+		if err != nil {
+			return nil, nil, err
+		}
+		moreSubscribe, err := filters(tr.DeviceSubscribe, settings)
+		if err != nil {
+			return nil, nil, err
+		}
+		publish, subscribe = append(publish, morePublish...), append(subscribe, moreSubscribe...)
+	}
+	return distinct(publish), distinct(subscribe), nil
+}
+
+func distinct(filters []string) []string {
+	slices.Sort(filters)
+	return slices.Compact(filters)
 }

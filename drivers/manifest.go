@@ -38,6 +38,11 @@ type TransportOptions struct {
 	Subscribe []string `json:"subscribe,omitempty"`
 	// Publish are the MQTT topic filters that the driver may publish to (mqtt).
 	Publish []string `json:"publish,omitempty"`
+	// DeviceSubscribe and DevicePublish are the MQTT topic filters that a device with a key of its own may use besides:
+	// subscribe to more than what the driver publishes, publish more than what the twin listens to. {NAME} stands for a
+	// setting, so that they stay the device's own (mqtt).
+	DeviceSubscribe []string `json:"device_subscribe,omitempty"`
+	DevicePublish   []string `json:"device_publish,omitempty"`
 	// Will is a topic whose message tells whether the device is connected, with the payloads that say so (mqtt).
 	Will *Will `json:"will,omitempty"`
 }

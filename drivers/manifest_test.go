@@ -23,6 +23,7 @@ const lamp = `{
     },
     "actions": {
       "blink": {"input": {"type": "object", "properties": {"times": {"type": "integer", "minimum": 1}}, "required": ["times"], "additionalProperties": false}},
+      "dim": {"input": {"type": "object", "properties": {"times": {"type": "integer"}}, "additionalProperties": false}},
       "reset": {"idempotent": true}
     },
     "events": {"burnt": {"data": {"type": "string"}}}
@@ -111,14 +112,17 @@ func TestTopicsOfAManifest(t *testing.T) {
 		t.Error(err)
 	}
 	for transport, want := range map[string]string{
-		`"subscribe":["tele/{device}/+"]`:                   "transport/subscribe/0: {device} is no setting",
-		`"subscribe":["#"]`:                                 "reaches beyond a device's topics",
-		`"subscribe":["$SYS/x"]`:                            "reaches beyond a device's topics",
-		`"publish":["a/b+"]`:                                "is no topic filter",
-		`"publish":["a/#/b"]`:                               "is no topic filter",
-		`"publish":["a/{topic"]`:                            "unpaired brace",
-		`"publish":[""]`:                                    "1 to 512 bytes",
-		`"will":{"topic":"a/+","online":"1","offline":"0"}`: "holds a wildcard",
+		`"device_subscribe":["cmnd/{device}/#"]`:                        "transport/device_subscribe/0: {device} is no setting",
+		`"device_subscribe":["cmnd/all/#"]`:                             `transport/device_subscribe/0: "cmnd/all/#" is the same for all devices`,
+		`"device_publish":["tele/{topic}/a#"]`:                          "transport/device_publish/0: \"tele/{topic}/a#\" is no topic filter",
+		`"subscribe":["tele/{device}/+"]`:                               "transport/subscribe/0: {device} is no setting",
+		`"subscribe":["#"]`:                                             "reaches beyond a device's topics",
+		`"subscribe":["$SYS/x"]`:                                        "reaches beyond a device's topics",
+		`"publish":["a/b+"]`:                                            "is no topic filter",
+		`"publish":["a/#/b"]`:                                           "is no topic filter",
+		`"publish":["a/{topic"]`:                                        "unpaired brace",
+		`"publish":[""]`:                                                "1 to 512 bytes",
+		`"will":{"topic":"a/+","online":"1","offline":"0"}`:             "holds a wildcard",
 		`"will":{"topic":"a/{topic}","online":"same","offline":"same"}`: "the same payload",
 	} {
 		if _, err := drivers.ParseManifest(manifest(transport)); err == nil || !strings.Contains(err.Error(), want) {
@@ -146,16 +150,24 @@ func TestModelValidates(t *testing.T) {
 		{"property level 500", "property level: /: maximum: got 500, want 100", m.ValidateProperty("level", []byte("500"))},
 		{"property level text", "got string, want integer", m.ValidateProperty("level", []byte(`"50"`))},
 		{"property level broken", "is not valid JSON", m.ValidateProperty("level", []byte(`{`))},
-		{"property hours", "property hours: read only", m.ValidateProperty("hours", []byte("1"))},
-		{"property x", "property x: unknown to the model", m.ValidateProperty("x", []byte("1"))},
+		{"property hours", "read only", m.ValidateProperty("hours", []byte("1"))},
+		{"property x", "unknown to the model; there are hours, level, on", m.ValidateProperty("x", []byte("1"))},
 		{"action blink", "", m.ValidateAction("blink", []byte(`{"times":2}`))},
 		{"action blink 0", "action blink: /times: minimum: got 0, want 1", m.ValidateAction("blink", []byte(`{"times":0}`))},
-		{"action blink without", "want object", m.ValidateAction("blink", nil)},
+		{"action blink without", "missing property 'times'", m.ValidateAction("blink", nil)},
+		{"action blink null", "missing property 'times'", m.ValidateAction("blink", []byte("null"))},
+		{"action dim without", "", m.ValidateAction("dim", nil)},
+		{"action dim null", "", m.ValidateAction("dim", []byte("null"))},
+		{"action dim 5", "got number, want object", m.ValidateAction("dim", []byte("5"))},
+		{"action blnik", "unknown to the model; did you mean blink?", m.ValidateAction("blnik", nil)},
+		{"action Reset", "unknown to the model; did you mean reset?", m.ValidateAction("Reset", nil)},
+		{"property levle", "unknown to the model; did you mean level?", m.ValidateProperty("levle", []byte("1"))},
+		{"property hou", "unknown to the model; did you mean hours?", m.ValidateProperty("hou", []byte("1"))},
 		{"action blink extra", "additional properties 'x' not allowed", m.ValidateAction("blink", []byte(`{"times":1,"x":1}`))},
 		{"action reset", "", m.ValidateAction("reset", nil)},
 		{"action reset {}", "", m.ValidateAction("reset", []byte("{}"))},
 		{"action reset 5", "takes no input", m.ValidateAction("reset", []byte("5"))},
-		{"action fly", "action fly: unknown to the model", m.ValidateAction("fly", nil)},
+		{"action fly", "unknown to the model; there are blink, dim, reset", m.ValidateAction("fly", nil)},
 	} {
 		if c.want == "" && c.err != nil || c.want != "" && (c.err == nil || !strings.Contains(c.err.Error(), c.want)) {
 			t.Errorf("%s: got %v, want %q", c.name, c.err, c.want)

@@ -3,7 +3,6 @@ package drivers
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 
@@ -53,6 +52,8 @@ type Action struct {
 	// Safe actions change nothing; idempotent ones may be tried again.
 	Safe, Idempotent bool
 	input            *jsonschema.Schema
+	// object: the input is an object and nothing else.
+	object bool
 }
 
 // EventInfo is an event of a model. Data is its schema, or nil.
@@ -218,6 +219,7 @@ func (m *Model) addAction(name string, raw json.RawMessage) error {
 		if a.input, err = compileSchema(path+"/input", text.Input); err != nil {
 			return err
 		}
+		a.object = a.input.Types != nil && slices.Equal(a.input.Types.ToStrings(), []string{"object"})
 	}
 	if len(text.Output) > 0 {
 		if _, err = compileSchema(path+"/output", text.Output); err != nil {
@@ -249,11 +251,13 @@ func (m *Model) addEvent(name string, raw json.RawMessage) error {
 	return nil
 }
 
-// ValidateAction checks an action's input, JSON or nothing. Errors: ErrUnknown, *SchemaError.
+// ValidateAction checks an action's input, JSON or nothing. Where the input is an object, nothing and null count as an
+// object without members. Errors: ErrUnknown, which tells of similar names and leaves the wrong one to the caller;
+// *SchemaError.
 func (m *Model) ValidateAction(name string, input []byte) error {
 	a := m.actions[name]
 	if a == nil {
-		return fmt.Errorf("action %s: %w", name, ErrUnknown)
+		return unknown(name, m.actionNames)
 	}
 	subject := "action " + name
 	value, err := decodeValue(subject, input)
@@ -268,20 +272,24 @@ func (m *Model) ValidateAction(name string, input []byte) error {
 		}
 		return nil
 	}
+	if value == nil && a.object {
+		value = map[string]any{}
+	}
 	return checkValue(subject, a.input, value)
 }
 
 // ErrReadOnly is the error of writing a property that is not writable.
 var ErrReadOnly = errors.New("read only")
 
-// ValidateProperty checks a value that somebody wants a property to have. Errors: ErrUnknown, ErrReadOnly, *SchemaError.
+// ValidateProperty checks a value that somebody wants a property to have. Errors: ErrUnknown and ErrReadOnly, which
+// leave the name to the caller; *SchemaError.
 func (m *Model) ValidateProperty(name string, value []byte) error {
 	p := m.properties[name]
 	if p == nil {
-		return fmt.Errorf("property %s: %w", name, ErrUnknown)
+		return unknown(name, m.propertyNames)
 	}
 	if !p.Writable {
-		return fmt.Errorf("property %s: %w", name, ErrReadOnly)
+		return ErrReadOnly
 	}
 	subject := "property " + name
 	decoded, err := decodeValue(subject, value)

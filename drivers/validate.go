@@ -131,8 +131,8 @@ func (m *Manifest) checkTransport(model *Model) error {
 	}
 	switch t.Scheme {
 	case "tcp":
-		if len(t.Subscribe) > 0 || len(t.Publish) > 0 || t.Will != nil {
-			return bad("transport", "subscribe, publish and will belong to scheme mqtt")
+		if len(t.Subscribe)+len(t.Publish)+len(t.DeviceSubscribe)+len(t.DevicePublish) > 0 || t.Will != nil {
+			return bad("transport", "subscribe, publish, device_subscribe, device_publish and will belong to scheme mqtt")
 		}
 	case "mqtt":
 		if t.Tokenizer != nil || t.DefaultPort != 0 || t.IdleTimeoutMS != 0 {
@@ -176,13 +176,20 @@ func (t *TransportOptions) checkTopics(model *Model) error {
 	for _, list := range []struct {
 		path    string
 		filters []string
-	}{{"transport/subscribe", t.Subscribe}, {"transport/publish", t.Publish}} {
+	}{
+		{"transport/subscribe", t.Subscribe}, {"transport/publish", t.Publish},
+		{"transport/device_subscribe", t.DeviceSubscribe}, {"transport/device_publish", t.DevicePublish},
+	} {
 		if len(list.filters) > maxFilters {
 			return bad(list.path, "%d filters, more than %d", len(list.filters), maxFilters)
 		}
 		for i, filter := range list.filters {
-			if err := checkFilter(fmt.Sprintf("%s/%d", list.path, i), filter, model, true); err != nil {
+			path := fmt.Sprintf("%s/%d", list.path, i)
+			if err := checkFilter(path, filter, model, true); err != nil {
 				return err
+			}
+			if strings.HasPrefix(list.path, "transport/device_") && !placeholder.MatchString(filter) {
+				return bad(path, "%q is the same for all devices: it holds no {SETTING}", filter)
 			}
 		}
 	}
