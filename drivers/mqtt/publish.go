@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"log/slog"
 	"net"
 
 	mochi "github.com/mochi-mqtt/server/v2"
@@ -43,7 +44,7 @@ func (s *session) publish(first byte, body []byte) error {
 	}
 	s.b.stats.in[p.qos].Inc()
 	if t.refused != nil {
-		return s.refuse(&p, t.refused)
+		return s.refuse(&p, t)
 	}
 	if p.qos == 2 {
 		return s.publish2(&p, t, props)
@@ -104,15 +105,14 @@ func (s *session) remember(name string) *topic {
 	return t
 }
 
-// refuse answers a PUBLISH to a topic that the client may not publish to. MQTT 3.1.1 has no way to say so: its
-// connection is closed.
-func (s *session) refuse(p *publish, r *Refusal) error {
+// refuse answers a PUBLISH to a topic that the client may not publish to. MQTT 3.1.1 has no way to say so: there it is
+// acknowledged like any other refusal, so that it does not come back for ever and take the device's good topics with it.
+func (s *session) refuse(p *publish, t *topic) error {
+	r := t.refused
 	s.b.stats.refused(r.Label)
-	switch {
-	case p.qos == 0:
+	s.b.quiet.log(s.b.log, slog.LevelInfo, "mqtt message refused", "client", s.id, "topic", t.name, "reason", r.Label)
+	if p.qos == 0 {
 		return nil
-	case s.version != 5:
-		return s.fail(r.Label, 0, r)
 	}
 	d := newDelivery(s, p, nil)
 	if !s.admit(d) {
