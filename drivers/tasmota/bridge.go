@@ -13,21 +13,22 @@ type suggested struct {
 }
 
 // discovered takes tasmota/discovery/MAC/config, which newer firmware keeps retained.
-func discovered(t *Twin, topic string, payload []byte) {
-	if !t.Settings().Discover || !strings.HasSuffix(topic, "/config") {
-		return
+func discovered(t *Twin, topic string, payload []byte) error {
+	if !t.Settings().Discover || !strings.HasSuffix(topic, "/config") || len(payload) == 0 {
+		return nil // empty: the device does not want to be found any more
 	}
 	doc, err := wire.Parse(payload)
-	if err != nil {
-		return // empty: the device does not want to be found any more
+	if err != nil || doc.Kind() != wire.Object {
+		return &twin.Error{Message: "discovery holds no JSON object"}
 	}
 	device, _ := doc.Get("t").Text()
 	name, _ := doc.Get("dn").Text()
 	if full, ok := doc.Get("ft").Text(); ok && strings.TrimSuffix(full, "/") != "%prefix%/%topic%" {
 		t.Log("warn", "found "+device+", whose full topic "+full+" is not %prefix%/%topic%/")
-		return
+		return nil
 	}
 	found(t, device, name)
+	return nil
 }
 
 // present takes tele/TOPIC/LWT, which every firmware has.

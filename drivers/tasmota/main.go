@@ -66,9 +66,9 @@ func newDriver() *twin.Driver[Settings, Memory] {
 		return send(t, "Status", "0")
 	})
 	d.OnMessage(func(t *Twin, topic string, payload []byte) error {
-		hear(t, topic, payload)
+		_, err := hear(t, topic, payload)
 		describeChanged(t)
-		return nil
+		return err
 	})
 	d.OnAnswer(func(t *Twin, frame []byte) (any, error) {
 		output, err := answer(t, frame)

@@ -358,3 +358,33 @@ func FuzzMessages(f *testing.F) {
 		tw.Reply(topic + "\x00" + payload)
 	})
 }
+
+func TestDamagedMessagesAreRefused(t *testing.T) {
+	s := newStage(t)
+	s.hears("stat/desk/RESULT", `{"POWER":"ON"}`)
+	for _, payload := range []string{`{"POWER":`, strings.Repeat("[", 200_000), `{"POWER":"OFF"}}`, `[1]`, "5", "", "garbage", "{\"POWER\":\"\xff\"}"} {
+		for _, topic := range []string{"tele/desk/STATE", "tele/desk/SENSOR", "tele/desk/INFO1", "stat/desk/RESULT", "stat/desk/STATUS11"} {
+			if r := s.Message(topic, payload); r.Err == nil || r.Err.Code != 1 || r.Err.Retryable {
+				t.Errorf("%s %.20q: %+v", topic, payload, r.Err)
+			}
+		}
+	}
+	for _, payload := range []string{`{"POWER":`, strings.Repeat("[", 200_000)} {
+		if r := s.Message("stat/desk/POWER", payload); r.Err == nil || r.Err.Code != 1 {
+			t.Errorf("POWER %.20q: %+v", payload, r.Err)
+		}
+	}
+	for _, topic := range []string{"stat/desk/LOGGING", "tele/desk/LWT", "tele/desk/BATTERY"} { // of no known form
+		s.hears(topic, "plain text")
+	}
+	s.has(map[string]string{"power1": "true"})
+	s.hears("stat/desk/POWER", `{"POWER":"OFF"}`) // SetOption4
+	s.has(map[string]string{"power1": "false"})
+
+	bridge := &stage{twintest.New(t, newDriver(), Settings{Discover: true}), t}
+	bridge.Load("start")
+	bridge.hears("tasmota/discovery/DC4F22000001/config", "")
+	if r := bridge.Message("tasmota/discovery/DC4F22000001/config", `{"t":`); r.Err == nil || r.Err.Code != 1 {
+		t.Errorf("discovery: %+v", r.Err)
+	}
+}

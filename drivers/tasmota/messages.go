@@ -9,45 +9,58 @@ import (
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
 )
 
-// hear takes one message in. It returns the document of an answer to a command (under stat/), or nil.
-func hear(t *Twin, topic string, payload []byte) wire.Value {
+// hear takes one message in. It returns the document of an answer to a command (under stat/), or nil. The error refuses
+// a message that makes no sense; of topics that the driver does not know it takes anything.
+func hear(t *Twin, topic string, payload []byte) (wire.Value, error) {
 	prefix, name := ends(topic)
+	bare := strings.HasPrefix(name, "POWER") && (len(payload) == 0 || payload[0] != '{' && payload[0] != '[')
 	switch {
 	case prefix == "tasmota":
-		discovered(t, topic, payload)
-		return nil
+		return nil, discovered(t, topic, payload)
 	case name == "LWT":
 		// The twin's own presence is the transport's affair.
 		if t.Settings().Discover {
 			present(t, topic, payload)
 		}
-		return nil
-	case strings.HasPrefix(name, "POWER"):
+		return nil, nil
+	case bare:
 		// The bare state, which follows the same in JSON.
 		if n := relayOf(name); n > 0 {
 			reportPower(t, n, string(payload))
 		}
-		return nil
+		return nil, nil
 	}
+	take := reader(prefix, name)
 	doc, err := wire.Parse(payload)
-	if err != nil || doc.Kind() != wire.Object {
-		t.Log("debug", "passed over "+name+": no JSON object")
-		return nil
-	}
 	switch {
-	case prefix == "tele" && name == "SENSOR":
-		sensors(t, doc)
-	case prefix == "tele" && strings.HasPrefix(name, "INFO"):
-		info(t, doc)
-	case prefix == "tele" && name == "STATE", name == "RESULT":
-		state(t, doc)
-	case prefix == "stat" && strings.HasPrefix(name, "STATUS"):
-		status(t, doc)
+	case err == nil && doc.Kind() == wire.Object:
+	case take != nil:
+		return nil, &twin.Error{Message: name + " holds no JSON object"}
+	default:
+		return nil, nil // such as stat/TOPIC/LOGGING
+	}
+	if take != nil {
+		take(t, doc)
 	}
 	if prefix != "stat" {
-		return nil
+		return nil, nil
 	}
-	return doc
+	return doc, nil
+}
+
+// reader gives what reads the JSON of a topic; nil: the driver does not know it.
+func reader(prefix, name string) func(*Twin, wire.Value) {
+	switch {
+	case prefix == "tele" && name == "SENSOR":
+		return sensors
+	case prefix == "tele" && strings.HasPrefix(name, "INFO"):
+		return info
+	case prefix == "tele" && name == "STATE", name == "RESULT", relayOf(name) > 0:
+		return state
+	case prefix == "stat" && strings.HasPrefix(name, "STATUS"):
+		return status
+	}
+	return nil
 }
 
 // ends gives the first and the last level of a topic.
@@ -59,7 +72,11 @@ func ends(topic string) (first, last string) {
 // answer takes a message that comes while a command is pending, and says whether it decides it.
 func answer(t *Twin, frame []byte) (any, error) {
 	topic, payload := twin.SplitMessage(frame)
-	doc := hear(t, topic, payload)
+	doc, err := hear(t, topic, payload)
+	if err != nil {
+		// An error would decide the call, which this message is no answer to.
+		t.Log("warn", err.Error())
+	}
 	if doc == nil {
 		return nil, twin.ErrPending
 	}
