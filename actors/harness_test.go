@@ -181,8 +181,12 @@ func open(t testing.TB, fs vfs.FS, incarnation uint64, opts ...option) *node {
 	return n
 }
 
+// newNode opens a node of its own for a test that may run beside others.
 func newNode(t testing.TB, opts ...option) *node {
 	t.Helper()
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
 	return open(t, vfs.NewMem(), 1, opts...)
 }
 

@@ -16,7 +16,7 @@ type save struct {
 	flying  bool
 	sent    []storage.Sample
 	told    []func(error)
-	// wake is what the flying transaction makes the wake record.
+	// wake is what the wake record was before the flying transaction.
 	wake  int64
 	patch bool
 	exact bool
@@ -218,7 +218,7 @@ func (m *saved) run(t *twin) {
 	switch {
 	case m.err == nil:
 		s.tries, s.retryAt = 0, 0
-		if s.exact && t.st.Wake != 0 {
+		if t.st.Wake != 0 && t.st.Wake != s.wake {
 			t.e.waker.note(t.en.slot, t.st.Wake)
 		}
 		told := s.told
