@@ -48,7 +48,7 @@ func applyPower(t *Twin, value string) {
 	if !ok {
 		return
 	}
-	before, _ := t.Property("power_state").Text()
+	before := powerState(t)
 	t.Report("power_state", state)
 	t.Report("power", state == "on" || state == "warming")
 	switch {
@@ -59,7 +59,10 @@ func applyPower(t *Twin, value string) {
 	case state == "on" && before != "on":
 		// Now it tells what it refused to tell before. The caller says what is queued.
 		m := t.Memory()
-		m.Queue = append(m.Queue, whenOn...)
+		m.Queue = append(append(takeLater(m), m.Queue...), whenOn...)
+	}
+	if state == "off" || state == "cooling" {
+		t.Memory().Later = nil
 	}
 }
 

@@ -28,6 +28,9 @@ type Memory struct {
 	Queue []string `json:"queue,omitempty"`
 	// Wants is the command whose answer decides the pending call; everything: until the queue is empty.
 	Wants string `json:"wants,omitempty"`
+	// Later holds what is done once the projector is on, LaterUntil (ms since 1970) is when that is given up.
+	Later      []string `json:"later,omitempty"`
+	LaterUntil int64    `json:"later_until,omitempty"`
 	// Inputs that the projector has, as codes.
 	Inputs []string `json:"inputs,omitempty"`
 	// Lacks are commands that the projector does not know.
@@ -61,7 +64,13 @@ func newDriver() *twin.Driver[Settings, Memory] {
 		return nil
 	})
 	d.OnReceived(func(t *Twin, frame []byte) error {
-		_, err := hear(t, frame)
+		decided, err := hear(t, frame)
+		if decided && err != nil {
+			// It refuses a command whose call is over. That is no fault of the device.
+			t.Log("warn", err.Error())
+			t.Memory().Wants = ""
+			return ask(t)
+		}
 		return err
 	})
 	d.OnAnswer(func(t *Twin, frame []byte) (any, error) {
@@ -75,12 +84,12 @@ func newDriver() *twin.Driver[Settings, Memory] {
 	d.OnTimer("settle", func(t *Twin, _ wire.Value) error { return ask(t, "POWR ?") })
 
 	twin.Property(d, "power", setPower)
-	twin.Property(d, "input", setInput)
-	twin.Property(d, "mute", func(t *Twin, on bool) error { return order(t, "AVMT 3"+digit(on)) })
-	twin.Property(d, "mute_video", func(t *Twin, on bool) error { return order(t, "AVMT 1"+digit(on)) })
-	twin.Property(d, "mute_audio", func(t *Twin, on bool) error { return order(t, "AVMT 2"+digit(on)) })
+	twin.Property(d, "input", func(t *Twin, name string) error { return setInput(t, name, orderWhenOn) })
+	twin.Property(d, "mute", func(t *Twin, on bool) error { return orderWhenOn(t, "AVMT 3"+digit(on)) })
+	twin.Property(d, "mute_video", func(t *Twin, on bool) error { return orderWhenOn(t, "AVMT 1"+digit(on)) })
+	twin.Property(d, "mute_audio", func(t *Twin, on bool) error { return orderWhenOn(t, "AVMT 2"+digit(on)) })
 	twin.Command(d, "power", func(t *Twin, on bool) (twin.None, error) { return twin.None{}, setPower(t, on) })
-	twin.Command(d, "input", func(t *Twin, name string) (twin.None, error) { return twin.None{}, setInput(t, name) })
+	twin.Command(d, "input", func(t *Twin, name string) (twin.None, error) { return twin.None{}, setInput(t, name, order) })
 	twin.Command(d, "mute", func(t *Twin, on bool) (twin.None, error) {
 		return twin.None{}, order(t, "AVMT 3"+digit(on))
 	})
@@ -95,14 +104,32 @@ func digit(on bool) string {
 	return "0"
 }
 
-func setPower(t *Twin, on bool) error { return order(t, "POWR "+digit(on)) }
+// setPower does not send what a projector that is warming up or cooling down would refuse, though it is on its way there.
+func setPower(t *Twin, on bool) error {
+	m := t.Memory()
+	if state := powerState(t); m.Ready && (on && state == "warming" || !on && state == "cooling") {
+		t.Report("power", on)
+		return ask(t, "POWR ?")
+	}
+	if !on {
+		m.Later = nil
+	}
+	return order(t, "POWR "+digit(on))
+}
 
-func setInput(t *Twin, name string) error {
+// powerState is the one last reported.
+func powerState(t *Twin) string {
+	state, _ := t.Property("power_state").Text()
+	return state
+}
+
+// setInput begins a change of the input by way of begin.
+func setInput(t *Twin, name string, begin func(t *Twin, command string) error) error {
 	code, ok := inputCode(name, t.Settings().Inputs)
 	if !ok {
 		return &twin.Error{Code: codeRefused, Message: "there is no input " + name}
 	}
-	return order(t, "INPT "+code)
+	return begin(t, "INPT "+code)
 }
 
 func init() { twin.Serve(newDriver()) }

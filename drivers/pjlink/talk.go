@@ -17,6 +17,8 @@ const (
 	everything = "*"
 	// answerTime is how long an answer may take; after it the line is thought to be free again.
 	answerTime = 3 * time.Second
+	// laterTime is how long a desired value waits for the projector to be on: as long as one is valid by default.
+	laterTime = 30 * time.Second
 	// settleTime is how often the power is asked for while the projector warms up or cools down.
 	settleTime = 2 * time.Second
 )
@@ -97,6 +99,32 @@ func order(t *Twin, command string) error {
 	return pending(say(t))
 }
 
+// orderWhenOn is order for a desired value: while the projector warms up it would refuse, so the command waits until it
+// is on. The twin's call may be over by then; what is asked of the property is not.
+func orderWhenOn(t *Twin, command string) error {
+	m := t.Memory()
+	if !m.Ready || powerState(t) != "warming" {
+		return order(t, command)
+	}
+	free(m, true)
+	m.Queue = slices.DeleteFunc(m.Queue, isOrder)
+	m.Later = slices.DeleteFunc(m.Later, func(c string) bool { return c[:6] == command[:6] || c[:4] == "INPT" && command[:4] == "INPT" })
+	m.Later = append(m.Later, command)
+	m.LaterUntil = time.Now().Add(laterTime).UnixMilli()
+	m.Wants = command
+	return pending(ask(t, "POWR ?"))
+}
+
+// takeLater gives what waited for the projector to be on, unless that is too long ago.
+func takeLater(m *Memory) []string {
+	later := m.Later
+	m.Later = nil
+	if time.Now().UnixMilli() > m.LaterUntil {
+		return nil
+	}
+	return later
+}
+
 func refresh(t *Twin) error {
 	m := t.Memory()
 	if !m.Ready {
@@ -134,7 +162,7 @@ func poll(t *Twin) error {
 }
 
 func whenOnIf(t *Twin) []string {
-	if state, _ := t.Property("power_state").Text(); state == "on" {
+	if powerState(t) == "on" {
 		return whenOn
 	}
 	return nil
