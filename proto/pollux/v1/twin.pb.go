@@ -1143,7 +1143,8 @@ type ListTwinsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Filter *TwinFilter            `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
 	// At most 1,000; 0 means 100.
-	PageSize  uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageSize uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before, as it came; empty for the first page.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Include each twin's state as last committed.
 	State         bool `protobuf:"varint,4,opt,name=state,proto3" json:"state,omitempty"`
@@ -1210,9 +1211,10 @@ func (x *ListTwinsRequest) GetState() bool {
 }
 
 type ListTwinsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Twins         []*Twin                `protobuf:"bytes,1,rep,name=twins,proto3" json:"twins,omitempty"`
-	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Twins []*Twin                `protobuf:"bytes,1,rep,name=twins,proto3" json:"twins,omitempty"`
+	// Empty on the last page. It has no meaning to clients, and goes with this kind of list only.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

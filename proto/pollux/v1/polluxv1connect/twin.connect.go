@@ -62,7 +62,8 @@ type TwinServiceClient interface {
 	CreateTwin(context.Context, *connect.Request[v1.CreateTwinRequest]) (*connect.Response[v1.CreateTwinResponse], error)
 	GetTwin(context.Context, *connect.Request[v1.GetTwinRequest]) (*connect.Response[v1.GetTwinResponse], error)
 	ListTwins(context.Context, *connect.Request[v1.ListTwinsRequest]) (*connect.Response[v1.ListTwinsResponse], error)
-	// UpdateTwin replaces the named fields; it needs the revision that the caller read, else fails with aborted.
+	// UpdateTwin replaces the whole configuration: a field that is left out is emptied, a secret that reads *** keeps its
+	// value. It needs the revision that the caller read, else fails with aborted.
 	UpdateTwin(context.Context, *connect.Request[v1.UpdateTwinRequest]) (*connect.Response[v1.UpdateTwinResponse], error)
 	DeleteTwin(context.Context, *connect.Request[v1.DeleteTwinRequest]) (*connect.Response[v1.DeleteTwinResponse], error)
 	// Invoke runs an action of the twin and returns its result, or an error that says whether it was done.
@@ -223,7 +224,8 @@ type TwinServiceHandler interface {
 	CreateTwin(context.Context, *connect.Request[v1.CreateTwinRequest]) (*connect.Response[v1.CreateTwinResponse], error)
 	GetTwin(context.Context, *connect.Request[v1.GetTwinRequest]) (*connect.Response[v1.GetTwinResponse], error)
 	ListTwins(context.Context, *connect.Request[v1.ListTwinsRequest]) (*connect.Response[v1.ListTwinsResponse], error)
-	// UpdateTwin replaces the named fields; it needs the revision that the caller read, else fails with aborted.
+	// UpdateTwin replaces the whole configuration: a field that is left out is emptied, a secret that reads *** keeps its
+	// value. It needs the revision that the caller read, else fails with aborted.
 	UpdateTwin(context.Context, *connect.Request[v1.UpdateTwinRequest]) (*connect.Response[v1.UpdateTwinResponse], error)
 	DeleteTwin(context.Context, *connect.Request[v1.DeleteTwinRequest]) (*connect.Response[v1.DeleteTwinResponse], error)
 	// Invoke runs an action of the twin and returns its result, or an error that says whether it was done.

@@ -125,6 +125,8 @@ export type ListKeysRequest = Message<"pollux.v1.ListKeysRequest"> & {
   pageSize: number;
 
   /**
+   * The next_page_token of the page before, as it came; empty for the first page.
+   *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
@@ -147,6 +149,8 @@ export type ListKeysResponse = Message<"pollux.v1.ListKeysResponse"> & {
   keys: Key[];
 
   /**
+   * Empty on the last page. It has no meaning to clients, and goes with this kind of list only.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;

@@ -197,6 +197,8 @@ export type ListDriversRequest = Message<"pollux.v1.ListDriversRequest"> & {
   pageSize: number;
 
   /**
+   * The next_page_token of the page before, as it came; empty for the first page.
+   *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
@@ -226,6 +228,8 @@ export type ListDriversResponse = Message<"pollux.v1.ListDriversResponse"> & {
   drivers: Driver[];
 
   /**
+   * Empty on the last page. It has no meaning to clients, and goes with this kind of list only.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;

@@ -222,6 +222,8 @@ export type ListZonesRequest = Message<"pollux.v1.ListZonesRequest"> & {
   pageSize: number;
 
   /**
+   * The next_page_token of the page before, as it came; empty for the first page.
+   *
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
@@ -244,6 +246,8 @@ export type ListZonesResponse = Message<"pollux.v1.ListZonesResponse"> & {
   zones: Zone[];
 
   /**
+   * Empty on the last page. It has no meaning to clients, and goes with this kind of list only.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -335,6 +339,8 @@ export type ListSystemsRequest = Message<"pollux.v1.ListSystemsRequest"> & {
   pageSize: number;
 
   /**
+   * The next_page_token of the page before, as it came; empty for the first page.
+   *
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
@@ -357,6 +363,8 @@ export type ListSystemsResponse = Message<"pollux.v1.ListSystemsResponse"> & {
   systems: System[];
 
   /**
+   * Empty on the last page. It has no meaning to clients, and goes with this kind of list only.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -414,6 +422,8 @@ export type ListInboxRequest = Message<"pollux.v1.ListInboxRequest"> & {
   pageSize: number;
 
   /**
+   * The next_page_token of the page before, as it came; empty for the first page.
+   *
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
@@ -436,6 +446,8 @@ export type ListInboxResponse = Message<"pollux.v1.ListInboxResponse"> & {
   entries: InboxEntry[];
 
   /**
+   * Empty on the last page. It has no meaning to clients, and goes with this kind of list only.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;

@@ -479,6 +479,8 @@ export type ListTwinsRequest = Message<"pollux.v1.ListTwinsRequest"> & {
   pageSize: number;
 
   /**
+   * The next_page_token of the page before, as it came; empty for the first page.
+   *
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
@@ -508,6 +510,8 @@ export type ListTwinsResponse = Message<"pollux.v1.ListTwinsResponse"> & {
   twins: Twin[];
 
   /**
+   * Empty on the last page. It has no meaning to clients, and goes with this kind of list only.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -1363,7 +1367,8 @@ export const TwinService: GenService<{
     output: typeof ListTwinsResponseSchema;
   },
   /**
-   * UpdateTwin replaces the named fields; it needs the revision that the caller read, else fails with aborted.
+   * UpdateTwin replaces the whole configuration: a field that is left out is emptied, a secret that reads *** keeps its
+   * value. It needs the revision that the caller read, else fails with aborted.
    *
    * @generated from rpc pollux.v1.TwinService.UpdateTwin
    */
