@@ -155,15 +155,16 @@ func TestStreamsAreAuthorized(t *testing.T) {
 // TestProjectsAreApart: a key of one project sees nothing of another, in lists and watches that name none.
 func TestProjectsAreApart(t *testing.T) {
 	h := openHouse(t)
-	h.echo(t, "east/a")
-	h.echo(t, "west/a")
-	_, east := h.newKey(t, &pb.Key{Role: "admin", Project: "east", Name: "east"})
+	one, other := fresh("east"), fresh("west")
+	h.echo(t, one+"/a")
+	h.echo(t, other+"/a")
+	_, east := h.newKey(t, &pb.Key{Role: "admin", Project: one, Name: one})
 	list, err := h.twins(east).ListTwins(t.Context(), req(&pb.ListTwinsRequest{}))
-	if err != nil || len(list.Msg.Twins) != 1 || list.Msg.Twins[0].Id != "east/a" {
+	if err != nil || len(list.Msg.Twins) != 1 || list.Msg.Twins[0].Id != one+"/a" {
 		t.Errorf("list: %v, %v", list, err)
 	}
 	keys, err := h.keys(east).ListKeys(t.Context(), req(&pb.ListKeysRequest{}))
-	if err != nil || len(keys.Msg.Keys) != 1 || keys.Msg.Keys[0].Name != "east" {
+	if err != nil || len(keys.Msg.Keys) != 1 || keys.Msg.Keys[0].Name != one {
 		t.Errorf("keys: %v, %v", keys, err)
 	}
 	all, err := h.keys(h.admin).ListKeys(t.Context(), req(&pb.ListKeysRequest{PageSize: 1000}))
@@ -177,11 +178,11 @@ func TestProjectsAreApart(t *testing.T) {
 	if _, err := h.keys(east).DeleteKey(t.Context(), req(&pb.DeleteKeyRequest{Id: all.Msg.Keys[i].Id})); connect.CodeOf(err) != connect.CodePermissionDenied {
 		t.Errorf("a project's administrator deletes the administrator: %v", err)
 	}
-	if _, err := h.keys(east).CreateKey(t.Context(), req(&pb.CreateKeyRequest{Key: &pb.Key{Role: "admin", Project: "west"}})); connect.CodeOf(err) != connect.CodePermissionDenied {
+	if _, err := h.keys(east).CreateKey(t.Context(), req(&pb.CreateKeyRequest{Key: &pb.Key{Role: "admin", Project: other}})); connect.CodeOf(err) != connect.CodePermissionDenied {
 		t.Errorf("a project's administrator makes one of another: %v", err)
 	}
 	made, err := h.keys(east).CreateKey(t.Context(), req(&pb.CreateKeyRequest{Key: &pb.Key{Role: "admin"}}))
-	if err != nil || made.Msg.Key.Project != "east" {
+	if err != nil || made.Msg.Key.Project != one {
 		t.Errorf("a key without project is of %v, %v", made, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -191,16 +192,16 @@ func TestProjectsAreApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stream.Close()
-	h.echo(t, "west/b")
-	h.echo(t, "east/b")
+	h.echo(t, other+"/b")
+	h.echo(t, one+"/b")
 	for stream.Receive() {
 		m := stream.Msg()
-		if m.Id != "" && !strings.HasPrefix(m.Id, "east/") {
+		if m.Id != "" && !strings.HasPrefix(m.Id, one+"/") {
 			t.Errorf("the watch of east shows %s", m.Id)
 		}
-		if m.Id == "east/b" {
+		if m.Id == one+"/b" {
 			return
 		}
 	}
-	t.Errorf("east/b never came: %v", stream.Err())
+	t.Errorf("%s/b never came: %v", one, stream.Err())
 }

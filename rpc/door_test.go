@@ -61,7 +61,8 @@ func TestOpenAndClosedDoors(t *testing.T) {
 // TestPlainJSON is what a person with curl does.
 func TestPlainJSON(t *testing.T) {
 	h := openHouse(t)
-	h.echo(t, "json/a")
+	project := fresh("json")
+	h.echo(t, project+"/a")
 	post := func(key, procedure, body string) (int, map[string]any) {
 		r, err := http.NewRequest(http.MethodPost, h.url+procedure, strings.NewReader(body))
 		if err != nil {
@@ -79,28 +80,28 @@ func TestPlainJSON(t *testing.T) {
 		}
 		return res.StatusCode, out
 	}
-	status, out := post(h.admin, rpcv1.TwinServiceInvokeProcedure, `{"id":"json/a","action":"echo","input":{"x":[1,null]}}`)
+	status, out := post(h.admin, rpcv1.TwinServiceInvokeProcedure, `{"id":"`+project+`/a","action":"echo","input":{"x":[1,null]}}`)
 	if got, _ := json.Marshal(out["output"]); status != 200 || string(got) != `{"x":[1,null]}` {
 		t.Errorf("echo: %d %v", status, out)
 	}
-	status, out = post("", rpcv1.TwinServiceInvokeProcedure, `{"id":"json/a","action":"echo"}`)
+	status, out = post("", rpcv1.TwinServiceInvokeProcedure, `{"id":"`+project+`/a","action":"echo"}`)
 	if status != 401 || out["code"] != "unauthenticated" {
 		t.Errorf("without key: %d %v", status, out)
 	}
-	status, out = post(h.admin, rpcv1.TwinServiceInvokeProcedure, `{"id":"json/a","action":""}`)
+	status, out = post(h.admin, rpcv1.TwinServiceInvokeProcedure, `{"id":"`+project+`/a","action":""}`)
 	if status != 400 || out["code"] != "invalid_argument" || !strings.Contains(fmt.Sprint(out["message"]), "action") {
 		t.Errorf("without action: %d %v", status, out)
 	}
-	status, out = post(h.admin, rpcv1.TwinServiceInvokeProcedure, `{"id":"json/none","action":"echo"}`)
+	status, out = post(h.admin, rpcv1.TwinServiceInvokeProcedure, `{"id":"`+project+`/none","action":"echo"}`)
 	if status != 404 || out["code"] != "not_found" {
 		t.Errorf("no such twin: %d %v", status, out)
 	}
-	status, out = post(h.admin, rpcv1.TwinServiceInvokeProcedure, `{"id":"json/a","action":"say","input":{}}`)
+	status, out = post(h.admin, rpcv1.TwinServiceInvokeProcedure, `{"id":"`+project+`/a","action":"say","input":{}}`)
 	if status != 400 || !strings.Contains(fmt.Sprint(out["message"]), "text") {
 		t.Errorf("an argument that is missing: %d %v", status, out)
 	}
 	// A bomb of nested JSON is refused, not followed down.
-	bomb := `{"id":"json/a","action":"echo","input":` + strings.Repeat(`[`, 400_000) + strings.Repeat(`]`, 400_000) + `}`
+	bomb := `{"id":"` + project + `/a","action":"echo","input":` + strings.Repeat(`[`, 400_000) + strings.Repeat(`]`, 400_000) + `}`
 	if status, out = post(h.admin, rpcv1.TwinServiceInvokeProcedure, bomb); status != 400 {
 		t.Errorf("a bomb: %d %.300v", status, out)
 	}
@@ -110,7 +111,7 @@ func TestPlainJSON(t *testing.T) {
 		return
 	}
 	text, err := exec.CommandContext(t.Context(), curl, "-sS", "--fail-with-body", "-H", "Authorization: Bearer "+h.admin,
-		"-H", "Content-Type: application/json", "-d", `{"id":"json/a","action":"say","input":{"text":"curl"}}`,
+		"-H", "Content-Type: application/json", "-d", `{"id":"`+project+`/a","action":"say","input":{"text":"curl"}}`,
 		h.url+rpcv1.TwinServiceInvokeProcedure).CombinedOutput()
 	if err != nil || !strings.Contains(string(text), "hello curl") {
 		t.Errorf("curl: %v: %s", err, text)
@@ -119,7 +120,8 @@ func TestPlainJSON(t *testing.T) {
 
 func TestEveryProtocol(t *testing.T) {
 	h := openHouse(t)
-	h.echo(t, "protocols/a")
+	twin := fresh("protocols") + "/a"
+	h.echo(t, twin)
 	_, viewer := h.newKey(t, &pb.Key{Role: "viewer"})
 	for name, o := range map[string][]connect.ClientOption{
 		"connect": nil, "connect json": {connect.WithProtoJSON()}, "connect gzip": {connect.WithSendGzip()},
@@ -128,13 +130,13 @@ func TestEveryProtocol(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := rpcv1.NewTwinServiceClient(h.h2c(h.admin), h.url, o...)
 			in := structpb.NewStringValue(strings.Repeat("long enough to be compressed ", 1000))
-			res, err := c.Invoke(t.Context(), req(&pb.InvokeRequest{Id: "protocols/a", Action: "echo", Input: in}))
+			res, err := c.Invoke(t.Context(), req(&pb.InvokeRequest{Id: twin, Action: "echo", Input: in}))
 			if err != nil || res.Msg.Output.GetStringValue() != in.GetStringValue() {
 				t.Fatalf("echo: %v", err)
 			}
 			for key, code := range map[string]connect.Code{"": connect.CodeUnauthenticated, viewer: connect.CodePermissionDenied} {
 				c := rpcv1.NewTwinServiceClient(h.h2c(key), h.url, o...)
-				_, err = c.Invoke(t.Context(), req(&pb.InvokeRequest{Id: "protocols/a", Action: "echo"}))
+				_, err = c.Invoke(t.Context(), req(&pb.InvokeRequest{Id: twin, Action: "echo"}))
 				if connect.CodeOf(err) != code {
 					t.Errorf("got %v, want %s", err, code)
 				}
@@ -144,13 +146,13 @@ func TestEveryProtocol(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			stream, err := c.WatchTwins(ctx, req(&pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Ids: []string{"protocols/a"}}}))
+			stream, err := c.WatchTwins(ctx, req(&pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Ids: []string{twin}}}))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer stream.Close()
 			for stream.Receive() {
-				if stream.Msg().Id == "protocols/a" {
+				if stream.Msg().Id == twin {
 					return
 				}
 			}
@@ -227,6 +229,40 @@ func TestLargeBodiesLeaveTheMemoryFlat(t *testing.T) {
 	}
 }
 
+// TestTooLargeSaysSo: the same sentence and reason for each limit, whether the size is announced or found while reading.
+func TestTooLargeSaysSo(t *testing.T) {
+	h := openHouse(t)
+	for procedure, limit := range map[string]int64{
+		rpcv1.TwinServiceInvokeProcedure: 1 << 20, rpcv1.DriverServiceUploadDriverProcedure: rpc.MaxUpload,
+	} {
+		for _, announced := range []bool{true, false} {
+			r, err := http.NewRequest(http.MethodPost, h.url+procedure, io.LimitReader(zeroes{}, limit+1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if announced {
+				r.ContentLength = limit + 1
+			}
+			r.Header.Set("Content-Type", "application/proto")
+			r.Header.Set("Expect", "100-continue") // so that the answer is read, whoever closes first
+			res, err := h.http(h.admin).Do(r)
+			if err != nil {
+				t.Fatalf("%s, announced %v: %v", procedure, announced, err)
+			}
+			var out struct {
+				Code, Message string
+				Details       []struct{ Debug struct{ Reason string } }
+			}
+			err = json.NewDecoder(res.Body).Decode(&out)
+			_ = res.Body.Close()
+			if want := fmt.Sprintf("the body is larger than %d bytes", limit); err != nil || out.Code != "resource_exhausted" ||
+				out.Message != want || len(out.Details) != 1 || out.Details[0].Debug.Reason != "too_large" {
+				t.Errorf("%s, announced %v: got %+v, %v; want %q", procedure, announced, out, err, want)
+			}
+		}
+	}
+}
+
 type zeroes struct{}
 
 func (zeroes) Read(p []byte) (int, error) { clear(p); return len(p), nil }
@@ -262,7 +298,8 @@ func TestWatchResumes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	put("resume/a")
+	project := fresh("resume")
+	put(project + "/a")
 	watch := func(after uint64, until func(*pb.WatchResponse) bool) (seen []string, last uint64) {
 		t.Helper()
 		stream, err := client.Watch(ctx, req(&pb.WatchRequest{Kind: "zone", AfterRevision: after}))
@@ -273,7 +310,7 @@ func TestWatchResumes(t *testing.T) {
 		for stream.Receive() {
 			m := stream.Msg()
 			last = max(last, m.Revision)
-			if strings.HasPrefix(m.Id, "resume/") {
+			if strings.HasPrefix(m.Id, project+"/") {
 				if !m.Deleted && !json.Valid([]byte(m.RecordJson)) {
 					t.Errorf("record of %s is no JSON: %s", m.Id, m.RecordJson)
 				}
@@ -287,15 +324,15 @@ func TestWatchResumes(t *testing.T) {
 		return nil, 0
 	}
 	seen, at := watch(0, func(m *pb.WatchResponse) bool { return m.Synced })
-	if !slices.Contains(seen, "resume/a false") {
+	if !slices.Contains(seen, project+"/a false") {
 		t.Errorf("what was there did not come: %v", seen)
 	}
-	put("resume/b")
-	if _, err := site.DeleteZone(ctx, req(&pb.DeleteZoneRequest{Id: "resume/a"})); err != nil {
+	put(project + "/b")
+	if _, err := site.DeleteZone(ctx, req(&pb.DeleteZoneRequest{Id: project + "/a"})); err != nil {
 		t.Fatal(err)
 	}
-	seen, _ = watch(at, func(m *pb.WatchResponse) bool { return m.Id == "resume/a" && m.Deleted })
-	if !slices.Equal(seen, []string{"resume/b false", "resume/a true"}) {
+	seen, _ = watch(at, func(m *pb.WatchResponse) bool { return m.Id == project+"/a" && m.Deleted })
+	if !slices.Equal(seen, []string{project + "/b false", project + "/a true"}) {
 		t.Errorf("after resuming: %v", seen)
 	}
 	stream, err := client.Watch(ctx, req(&pb.WatchRequest{Kind: "zone", AfterRevision: 1 << 50}))
@@ -310,9 +347,10 @@ func TestWatchResumes(t *testing.T) {
 
 func TestUpdateNeedsTheRevision(t *testing.T) {
 	h := openHouse(t)
-	h.echo(t, "revisions/a")
+	project := fresh("revisions")
+	h.echo(t, project+"/a")
 	c := h.twins(h.admin)
-	got, err := c.GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: "revisions/a"}))
+	got, err := c.GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: project + "/a"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,11 +367,11 @@ func TestUpdateNeedsTheRevision(t *testing.T) {
 	if _, err := c.UpdateTwin(t.Context(), req(&pb.UpdateTwinRequest{Twin: twin})); connect.CodeOf(err) != connect.CodeInvalidArgument {
 		t.Errorf("no revision: %v", err)
 	}
-	_, err = c.CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: "revisions/a", Driver: "echo"}}))
+	_, err = c.CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: project + "/a", Driver: "echo"}}))
 	if connect.CodeOf(err) != connect.CodeAlreadyExists {
 		t.Errorf("created twice: %v", err)
 	}
-	_, err = c.CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: "revisions/b", Driver: "no-such-driver"}}))
+	_, err = c.CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: project + "/b", Driver: "no-such-driver"}}))
 	if err == nil || connect.CodeOf(err) == connect.CodeInternal {
 		t.Errorf("an unknown driver: %v", err)
 	}
@@ -341,8 +379,9 @@ func TestUpdateNeedsTheRevision(t *testing.T) {
 
 func TestCommandErrorsSayWhetherItWasDone(t *testing.T) {
 	h := openHouse(t)
-	h.echo(t, "outcomes/a")
-	_, err := h.twins(h.admin).Invoke(t.Context(), req(&pb.InvokeRequest{Id: "outcomes/a", Action: "fail",
+	twin := fresh("outcomes") + "/a"
+	h.echo(t, twin)
+	_, err := h.twins(h.admin).Invoke(t.Context(), req(&pb.InvokeRequest{Id: twin, Action: "fail",
 		Input: mustValue(t, map[string]any{"text": "no paper"})}))
 	if connect.CodeOf(err) != connect.CodeFailedPrecondition || rpc.ErrorInfoOf(err).GetOutcome() != pb.Outcome_OUTCOME_REJECTED ||
 		!strings.Contains(err.Error(), "no paper") {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
 	"mime"
 	"net/http"
 	"slices"
@@ -45,7 +44,7 @@ func (s *Server) closed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := s.o.Keys.principalOf(r.Method, r.Host, r.Header)
 		if err == nil {
-			err = Authorize(p, ActionMetricsRead, Resource{Project: Everywhere, Kind: "metrics", ID: r.URL.Path})
+			err = Authorize(p, ActionMetricsRead, Resource{Project: Everywhere, Kind: "metrics"})
 		}
 		switch {
 		case err == nil:
@@ -63,42 +62,24 @@ func (s *Server) closed(next http.Handler) http.Handler {
 	})
 }
 
-// loginByLink opens a one-time link: it sets the session's cookie and goes to the console.
-func (s *Server) loginByLink(w http.ResponseWriter, r *http.Request) {
+// login takes {"key":"plx_…"} from the console's own page, or the code of a link from the page of that link.
+func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	secretPage(w)
-	cookie, err := s.o.Keys.redeem(r.Context(), r.URL.Query().Get("code"))
-	if err != nil {
-		s.denied.Inc()
-		status := http.StatusInternalServerError
-		if errors.Is(err, errLoginUsed) {
-			status = http.StatusUnauthorized
-		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.WriteHeader(status)
-		if err := loginFailed.Execute(w, err.Error()); err != nil {
-			s.log.Debug("answer not taken", "path", r.URL.Path, "error", err)
-		}
-		return
+	// A form of another site cannot send JSON without asking first.
+	switch t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t {
+	case "application/json":
+		s.loginByKey(w, r)
+	case "application/x-www-form-urlencoded":
+		s.loginByCode(w, r)
+	default:
+		s.writeError(w, r, invalid("Content-Type", "want application/json"))
 	}
-	setSession(w, r, cookie)
-	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
-var loginFailed = template.Must(template.New("login").Parse(`<!doctype html><meta charset="utf-8"><title>Pollux</title>
-<body style="font-family:sans-serif;max-width:40em;margin:4em auto"><h1>Not signed in</h1><p>{{.}}.</p>
-<p>Get a new link on the node's machine: <code>pollux login</code></p>
-`))
-
-// loginByKey takes {"key":"plx_…"} from the console's own page and sets the session's cookie.
+// loginByKey sets the session's cookie where the key is right.
 func (s *Server) loginByKey(w http.ResponseWriter, r *http.Request) {
-	secretPage(w)
 	var in struct {
 		Key string `json:"key"`
-	}
-	// A form of another site cannot send JSON without asking first.
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		s.writeError(w, r, invalid("Content-Type", "want application/json"))
-		return
 	}
 	err := sameOrigin(r.Method, r.Host, r.Header)
 	if err == nil {

@@ -50,7 +50,9 @@ func (d *driverService) GetDriver(_ context.Context, r *connect.Request[pb.GetDr
 }
 
 func (d *driverService) ListDrivers(_ context.Context, r *connect.Request[pb.ListDriversRequest]) (*connect.Response[pb.ListDriversResponse], error) {
-	res, err := d.s.o.Registry.ListDrivers(r.Msg)
+	res, err := paged("driver", &r.Msg.PageToken, func() (*pb.ListDriversResponse, error) {
+		return d.s.o.Registry.ListDrivers(r.Msg)
+	}, func(res *pb.ListDriversResponse) *string { return &res.NextPageToken })
 	if err != nil {
 		return nil, err
 	}

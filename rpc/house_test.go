@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,6 +55,11 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+var names atomic.Int64
+
+// fresh gives a project's name that no other test, and no other run of the same test, has.
+func fresh(name string) string { return fmt.Sprintf("%s%d", name, names.Add(1)) }
 
 func openHouse(t testing.TB) *house {
 	t.Helper()

@@ -39,8 +39,12 @@ func (k *keyService) ListKeys(ctx context.Context, r *connect.Request[pb.ListKey
 	if size == 0 {
 		size = defaultPage
 	}
+	after, err := afterToken("key", r.Msg.PageToken)
+	if err != nil {
+		return nil, err
+	}
 	out := &pb.ListKeysResponse{}
-	for rec, err := range k.s.o.Store.Scan(TableKey, "", r.Msg.PageToken) {
+	for rec, err := range k.s.o.Store.Scan(TableKey, "", after) {
 		if err != nil {
 			return nil, fmt.Errorf("list keys: %w", err)
 		}
@@ -52,7 +56,7 @@ func (k *keyService) ListKeys(ctx context.Context, r *connect.Request[pb.ListKey
 			continue
 		}
 		if len(out.Keys) == size {
-			out.NextPageToken = out.Keys[size-1].Id
+			out.NextPageToken = pageToken("key", out.Keys[size-1].Id)
 			break
 		}
 		out.Keys = append(out.Keys, key.proto(rec.Revision))

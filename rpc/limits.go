@@ -108,6 +108,21 @@ type slowBody struct {
 type slowCall struct {
 	w slowWriter
 	b slowBody
+	s sizedBody
+}
+
+// sizedBody says what a body's limit says wherever it is met: announced by the client, or found while reading.
+type sizedBody struct{ io.ReadCloser }
+
+func (b *sizedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // the common end, and readers give it bare
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			err = translate(err)
+		}
+	}
+	return n, err
 }
 
 func (b *slowBody) Read(p []byte) (int, error) {
@@ -136,7 +151,8 @@ func limited(next http.Handler, size int64, timeout time.Duration, refuse refusa
 				return
 			}
 			slow.b = slowBody{ReadCloser: r.Body, control: control}
-			r.Body = http.MaxBytesReader(w, &slow.b, size)
+			slow.s = sizedBody{http.MaxBytesReader(w, &slow.b, size)}
+			r.Body = &slow.s
 		}
 		next.ServeHTTP(&slow.w, r)
 	})

@@ -48,9 +48,26 @@ func TestLoginAndSession(t *testing.T) {
 	if status, _ := do("GET", "/login?code=guessed", ""); status != 401 {
 		t.Errorf("a guessed code: %d", status)
 	}
-	status, res := do("GET", link.Msg.Path, "")
+	// Those who only look spend nothing.
+	if status, _ := do("HEAD", link.Msg.Path, ""); status != 405 {
+		t.Errorf("HEAD of the link: %d", status)
+	}
+	for range 2 {
+		if status, res := do("GET", link.Msg.Path, ""); status != 200 || res.Request.URL.Path != "/login" || len(res.Cookies()) > 0 {
+			t.Fatalf("the link's page: status %d at %s, cookies %v", status, res.Request.URL, res.Cookies())
+		}
+	}
+	_, code, _ := strings.Cut(link.Msg.Path, "?")
+	form := []string{"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site"}
+	if status, _ := do("POST", "/login", code, append(form, "cross-site")...); status != 403 {
+		t.Errorf("another site's page signs in by code: %d", status)
+	}
+	status, res := do("POST", "/login", code, append(form, "same-origin")...)
 	if status != 200 || res.Request.URL.Path != "/" {
 		t.Fatalf("login: status %d at %s", status, res.Request.URL)
+	}
+	if status, _ := do("POST", "/login", code, append(form, "same-origin")...); status != 401 {
+		t.Errorf("the code works twice: %d", status)
 	}
 	if status, _ := do("GET", link.Msg.Path, ""); status != 401 {
 		t.Errorf("the link works twice: %d", status)
@@ -138,8 +155,9 @@ func TestDeletedKeyEndsItsStreams(t *testing.T) {
 
 func TestDeviceKeyOpensTheBroker(t *testing.T) {
 	h := openHouse(t)
-	h.echo(t, "devices/a")
-	id, secret := h.newKey(t, &pb.Key{Role: "device", Device: "devices/a"})
+	project := fresh("devices")
+	h.echo(t, project+"/a")
+	id, secret := h.newKey(t, &pb.Key{Role: "device", Device: project + "/a"})
 	_, viewer := h.newKey(t, &pb.Key{Role: "viewer"})
 	connectAs := func(user, password string) (mqtt.Client, error) {
 		t.Helper()
@@ -151,29 +169,29 @@ func TestDeviceKeyOpensTheBroker(t *testing.T) {
 		}
 		return c, tok.Error()
 	}
-	for user, password := range map[string]string{"devices/a": secret + "x", "devices/b": secret, "a": secret, "devices/a ": secret, "x": viewer} {
+	for user, password := range map[string]string{project + "/a": secret + "x", project + "/b": secret, "a": secret, project + "/a ": secret, "x": viewer} {
 		if c, err := connectAs(user, password); err == nil {
 			c.Disconnect(0)
 			t.Errorf("user %q was let in", user)
 		}
 	}
-	c, err := connectAs("devices/a", secret)
+	c, err := connectAs(project+"/a", secret)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Disconnect(0)
-	if tok := c.Publish("echo/devices_a/set", 1, false, `{"level":3}`); !tok.WaitTimeout(patience) || tok.Error() != nil {
+	if tok := c.Publish("echo/"+project+"_a/set", 1, false, `{"level":3}`); !tok.WaitTimeout(patience) || tok.Error() != nil {
 		t.Fatalf("publish: %v", tok.Error())
 	}
 	// Acknowledged means committed: the value is there.
-	got, err := h.twins(h.admin).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: "devices/a"}))
+	got, err := h.twins(h.admin).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: project + "/a"}))
 	if err != nil || got.Msg.Twin.State.Properties["level"].GetValue().GetNumberValue() != 3 {
 		t.Errorf("after the acknowledgement: %v, %v", got, err)
 	}
 	if _, err := h.keys(h.admin).DeleteKey(t.Context(), req(&pb.DeleteKeyRequest{Id: id})); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := connectAs("devices/a", secret); err == nil {
+	if c, err := connectAs(project+"/a", secret); err == nil {
 		c.Disconnect(0)
 		t.Error("a deleted key opens the broker")
 	}

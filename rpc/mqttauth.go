@@ -3,6 +3,7 @@ package rpc
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers/mqtt"
@@ -30,11 +31,36 @@ func (k *Keyring) Device(registry *actors.Registry, user string, password []byte
 	grant := mqtt.Grant{Project: p.Project, Twin: p.Device, Key: p.ID}
 	grant.Publish, grant.Subscribe, err = registry.Topics(p.Device)
 	if errors.Is(err, actors.ErrNotFound) {
-		// A device may be powered before its twin is made; it may say nothing yet.
-		return grant, nil
+		// It may be powered before its twin is made. Let in now, it would keep a grant without topics.
+		return mqtt.Grant{}, fmt.Errorf("%w: there is no twin %s yet", ErrForbidden, p.Device)
 	}
 	if err != nil {
 		return mqtt.Grant{}, fmt.Errorf("topics of %s: %w", p.Device, err)
 	}
 	return grant, nil
+}
+
+// Stands says whether a grant that Device gave would be given again: its key is there, has not expired, and has the
+// rights and the topics that it had. A connection whose grant does not stand is to be closed; its client may log in
+// anew. Where the store cannot be read, the grant stands. Grants without a key stand.
+func (k *Keyring) Stands(registry *actors.Registry, g *mqtt.Grant) bool {
+	if g == nil || g.Key == "" {
+		return true
+	}
+	p, err := k.principal(g.Key)
+	switch {
+	case err != nil:
+		return true
+	case p == nil, !p.expires.IsZero() && !k.now().Before(p.expires):
+		return false
+	case g.Admin:
+		return p.Role == RoleAdmin && p.Project == ""
+	case p.Role != RoleDevice || p.Device != g.Twin || p.Project != g.Project:
+		return false
+	}
+	publish, subscribe, err := registry.Topics(g.Twin)
+	if err != nil {
+		return !errors.Is(err, actors.ErrNotFound)
+	}
+	return slices.Equal(publish, g.Publish) && slices.Equal(subscribe, g.Subscribe)
 }

@@ -148,12 +148,15 @@ type Resource struct {
 	Project, Kind, ID string
 }
 
-// String gives project/kind/id.
+// String is for people: `twin hotel/lamp`, `twin of project hotel`, `driver of all projects`.
 func (r Resource) String() string {
-	if r.ID == "" {
-		return r.Project + "/" + r.Kind
+	switch {
+	case r.ID != "":
+		return r.Kind + " " + r.ID
+	case r.Project == Everywhere:
+		return r.Kind + " of all projects"
 	}
-	return r.Project + "/" + r.Kind + "/" + r.ID
+	return r.Kind + " of project " + r.Project
 }
 
 // Authorize says whether the principal may do the action on the resource: nil, or an error that wraps

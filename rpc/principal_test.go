@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -69,6 +70,19 @@ func TestRoles(t *testing.T) {
 	for _, s := range []string{"", "root", "Admin"} {
 		if r, err := ParseRole(s); err == nil {
 			t.Errorf("%q was read as %s", s, r)
+		}
+	}
+}
+
+func TestForbiddenSaysWhatOnce(t *testing.T) {
+	viewer := &Principal{Name: "wall", Role: RoleViewer, Project: "hotel"}
+	for text, err := range map[string]error{
+		"may not twin.use on twin hotel/lamp":             Authorize(viewer, ActionTwinUse, Resource{Project: "hotel", Kind: "twin", ID: "hotel/lamp"}),
+		"may not twin.read on twin of project school":     Authorize(viewer, ActionTwinRead, Resource{Project: "school", Kind: "twin"}),
+		"may not metrics.read on metrics of all projects": Authorize(viewer, ActionMetricsRead, Resource{Project: Everywhere, Kind: "metrics"}),
+	} {
+		if err == nil || !strings.HasSuffix(err.Error(), text) {
+			t.Errorf("got %v, want …%s", err, text)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package rpc
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"connectrpc.com/grpchealth"
@@ -121,7 +122,7 @@ func TestResources(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := table[tt.procedure].resource(tt.in, tt.p)
-			got := r.String()
+			got := strings.TrimSuffix(r.Project+"/"+r.Kind+"/"+r.ID, "/")
 			var wrong *invalidError
 			if errors.As(err, &wrong) {
 				got = "!" + wrong.path

@@ -110,8 +110,8 @@ func (s *Server) doors() {
 	}
 	mount("GET /healthz", http.HandlerFunc(s.healthz))
 	mount("GET /readyz", http.HandlerFunc(s.readyz))
-	mount("GET /login", http.HandlerFunc(s.loginByLink))
-	mount("POST /login", http.HandlerFunc(s.loginByKey))
+	mount("GET /login", http.HandlerFunc(s.loginPage))
+	mount("POST /login", http.HandlerFunc(s.login))
 	mount("POST /logout", http.HandlerFunc(s.logout))
 	mount("GET /metrics", s.closed(http.HandlerFunc(s.metrics)))
 	mount(history.Prefix, s.closed(s.o.History.Handler()))

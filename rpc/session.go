@@ -49,22 +49,30 @@ func (k *Keyring) LoginLink(ctx context.Context, keyID string) (string, error) {
 	return "/login?code=" + code, nil
 }
 
-// redeem turns a login code into a session's cookie, once.
-func (k *Keyring) redeem(ctx context.Context, code string) (cookie string, err error) {
+// loginCode reads an unused code's record and changes nothing.
+func (k *Keyring) loginCode(code string) (s sessionRecord, spend *storage.Guard, err error) {
 	if code == "" || len(code) > maxToken {
-		return "", errLoginUsed
+		return s, nil, errLoginUsed
 	}
 	key := codeKey(hashOf(code))
 	rec, ok, err := k.store.Get(TableSession, key)
 	if err != nil {
-		return "", fmt.Errorf("read login code: %w", err)
+		return s, nil, fmt.Errorf("read login code: %w", err)
 	}
-	var s sessionRecord
 	if !ok || json.Unmarshal(rec.Value, &s) != nil || !k.now().Before(s.Expires) {
-		return "", errLoginUsed
+		return s, nil, errLoginUsed
+	}
+	return s, &storage.Guard{Table: TableSession, Key: key, Revision: rec.Revision}, nil
+}
+
+// redeem turns a login code into a session's cookie, once.
+func (k *Keyring) redeem(ctx context.Context, code string) (cookie string, err error) {
+	s, spend, err := k.loginCode(code)
+	if err != nil {
+		return "", err
 	}
 	// The code goes in the transaction that makes the session: of two who open the link, one gets in.
-	cookie, err = k.newSession(ctx, s.Key, &storage.Guard{Table: TableSession, Key: key, Revision: rec.Revision})
+	cookie, err = k.newSession(ctx, s.Key, spend)
 	if errors.Is(err, storage.ErrGuard) {
 		return "", errLoginUsed
 	}

@@ -19,7 +19,9 @@ func (s *siteService) PutZone(ctx context.Context, r *connect.Request[pb.PutZone
 }
 
 func (s *siteService) ListZones(ctx context.Context, r *connect.Request[pb.ListZonesRequest]) (*connect.Response[pb.ListZonesResponse], error) {
-	res, err := s.s.o.Registry.ListZones(r.Msg, projectsOf(principalFrom(ctx)))
+	res, err := paged("zone", &r.Msg.PageToken, func() (*pb.ListZonesResponse, error) {
+		return s.s.o.Registry.ListZones(r.Msg, projectsOf(principalFrom(ctx)))
+	}, func(res *pb.ListZonesResponse) *string { return &res.NextPageToken })
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +44,9 @@ func (s *siteService) PutSystem(ctx context.Context, r *connect.Request[pb.PutSy
 }
 
 func (s *siteService) ListSystems(ctx context.Context, r *connect.Request[pb.ListSystemsRequest]) (*connect.Response[pb.ListSystemsResponse], error) {
-	res, err := s.s.o.Registry.ListSystems(r.Msg, projectsOf(principalFrom(ctx)))
+	res, err := paged("system", &r.Msg.PageToken, func() (*pb.ListSystemsResponse, error) {
+		return s.s.o.Registry.ListSystems(r.Msg, projectsOf(principalFrom(ctx)))
+	}, func(res *pb.ListSystemsResponse) *string { return &res.NextPageToken })
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +61,9 @@ func (s *siteService) DeleteSystem(ctx context.Context, r *connect.Request[pb.De
 }
 
 func (s *siteService) ListInbox(ctx context.Context, r *connect.Request[pb.ListInboxRequest]) (*connect.Response[pb.ListInboxResponse], error) {
-	res, err := s.s.o.Registry.ListInbox(r.Msg, projectsOf(principalFrom(ctx)))
+	res, err := paged("inbox", &r.Msg.PageToken, func() (*pb.ListInboxResponse, error) {
+		return s.s.o.Registry.ListInbox(r.Msg, projectsOf(principalFrom(ctx)))
+	}, func(res *pb.ListInboxResponse) *string { return &res.NextPageToken })
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,9 @@ func (t *twinService) GetTwin(ctx context.Context, r *connect.Request[pb.GetTwin
 }
 
 func (t *twinService) ListTwins(ctx context.Context, r *connect.Request[pb.ListTwinsRequest]) (*connect.Response[pb.ListTwinsResponse], error) {
-	res, err := t.s.o.Registry.ListTwins(r.Msg, projectsOf(principalFrom(ctx)))
+	res, err := paged("twin", &r.Msg.PageToken, func() (*pb.ListTwinsResponse, error) {
+		return t.s.o.Registry.ListTwins(r.Msg, projectsOf(principalFrom(ctx)))
+	}, func(res *pb.ListTwinsResponse) *string { return &res.NextPageToken })
 	if err != nil {
 		return nil, err
 	}

@@ -69,18 +69,19 @@ func (w *wsClient) until(what string, want func(wsMessage) bool) wsMessage {
 
 func TestSocketCarriesSeveralWatches(t *testing.T) {
 	h := openHouse(t)
-	h.echo(t, "sockets/a")
+	project := fresh("sockets")
+	h.echo(t, project+"/a")
 	w := h.socket(t, h.admin)
 	w.until("heartbeat", func(m wsMessage) bool { return m.Op == "heartbeat" })
-	w.send(`{"op":"subscribe","id":"values","method":"WatchTwins","request":{"filter":{"ids":["sockets/a"]}}}`)
+	w.send(`{"op":"subscribe","id":"values","method":"WatchTwins","request":{"filter":{"ids":["` + project + `/a"]}}}`)
 	w.send(`{"op":"subscribe","id":"zones","method":"Watch","request":{"kind":"zone"}}`)
 	var twins, zones bool
 	w.until("both began", func(m wsMessage) bool {
-		twins = twins || m.ID == "values" && strings.Contains(string(m.Message), "sockets/a")
+		twins = twins || m.ID == "values" && strings.Contains(string(m.Message), project+"/a")
 		zones = zones || m.ID == "zones" && strings.Contains(string(m.Message), "synced")
 		return twins && zones
 	})
-	if _, err := h.twins(h.admin).Invoke(t.Context(), req(&pb.InvokeRequest{Id: "sockets/a", Action: "count"})); err != nil {
+	if _, err := h.twins(h.admin).Invoke(t.Context(), req(&pb.InvokeRequest{Id: project + "/a", Action: "count"})); err != nil {
 		t.Fatal(err)
 	}
 	w.until("the change", func(m wsMessage) bool { return m.ID == "values" && strings.Contains(string(m.Message), `"count"`) })
@@ -102,10 +103,10 @@ func TestSocketCarriesSeveralWatches(t *testing.T) {
 	}
 	// The other one still runs.
 	site := rpcv1.NewSiteServiceClient(h.http(h.admin), h.url)
-	if _, err := site.PutZone(t.Context(), req(&pb.PutZoneRequest{Zone: &pb.Zone{Id: "sockets/z"}})); err != nil {
+	if _, err := site.PutZone(t.Context(), req(&pb.PutZoneRequest{Zone: &pb.Zone{Id: project + "/z"}})); err != nil {
 		t.Fatal(err)
 	}
-	w.until("zone", func(m wsMessage) bool { return m.ID == "zones" && strings.Contains(string(m.Message), "sockets/z") })
+	w.until("zone", func(m wsMessage) bool { return m.ID == "zones" && strings.Contains(string(m.Message), project+"/z") })
 	w.send(`{"op":"ping","id":"p"}`)
 	w.until("pong", func(m wsMessage) bool { return m.Op == "pong" && m.ID == "p" })
 }
@@ -167,7 +168,8 @@ func TestSocketIsAuthorized(t *testing.T) {
 		t.Fatal(err)
 	}
 	noFollow := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	res, err := noFollow.Get(h.url + link.Msg.Path)
+	_, code, _ := strings.Cut(link.Msg.Path, "?")
+	res, err := noFollow.Post(h.url+"/login", "application/x-www-form-urlencoded", strings.NewReader(code))
 	if err != nil {
 		t.Fatal(err)
 	}

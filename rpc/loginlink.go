@@ -1,0 +1,81 @@
+package rpc
+
+import (
+	"errors"
+	"html/template"
+	"net/http"
+)
+
+// A login link is opened by more than people: previews in chats and scanners of mail fetch it as well. So reading it
+// spends nothing. The page posts its code by itself, which only a browser does; without scripts it has a button.
+
+// loginPage answers GET /login?code=…: a page that signs in, or what is wrong with the link.
+func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
+	secretPage(w)
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", "GET, POST")
+		http.Error(w, "open this link in a browser", http.StatusMethodNotAllowed)
+		return
+	}
+	code := r.URL.Query().Get("code")
+	if _, _, err := s.o.Keys.loginCode(code); err != nil {
+		s.loginRefused(w, r, err)
+		return
+	}
+	s.page(w, r, http.StatusOK, signIn, code)
+}
+
+// loginByCode spends the code: it sets the session's cookie and goes to the console.
+func (s *Server) loginByCode(w http.ResponseWriter, r *http.Request) {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
+		s.loginRefused(w, r, errLoginElsewhere)
+		return
+	}
+	if err := r.ParseForm(); err != nil {
+		s.writeError(w, r, invalid("body", err.Error()))
+		return
+	}
+	cookie, err := s.o.Keys.redeem(r.Context(), r.PostForm.Get("code"))
+	if err != nil {
+		s.loginRefused(w, r, err)
+		return
+	}
+	setSession(w, r, cookie)
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+var errLoginElsewhere = errors.New("the page of another site sent this login")
+
+func (s *Server) loginRefused(w http.ResponseWriter, r *http.Request, err error) {
+	s.denied.Inc()
+	status := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, errLoginUsed):
+		status = http.StatusUnauthorized
+	case errors.Is(err, errLoginElsewhere):
+		status = http.StatusForbidden
+	}
+	s.page(w, r, status, loginFailed, err.Error())
+}
+
+func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, t *template.Template, data string) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	// Nobody else's page may show this one and have its button clicked.
+	w.Header().Set("X-Frame-Options", "DENY")
+	w.WriteHeader(status)
+	if err := t.Execute(w, data); err != nil {
+		s.log.Debug("answer not taken", "path", r.URL.Path, "error", err)
+	}
+}
+
+const pageHead = `<!doctype html><meta charset="utf-8"><title>Pollux</title>
+<body style="font-family:sans-serif;max-width:40em;margin:4em auto">`
+
+var signIn = template.Must(template.New("sign in").Parse(pageHead + `<h1>Pollux</h1>
+<form method="post" action="/login"><input type="hidden" name="code" value="{{.}}"><button>Sign in</button></form>
+<script>addEventListener("load", () => setTimeout(() => document.forms[0].submit()))</script>
+`))
+
+var loginFailed = template.Must(template.New("not signed in").Parse(pageHead + `<h1>Not signed in</h1><p>{{.}}.</p>
+<p>Get a new link on the node's machine: <code>pollux login</code></p>
+`))
