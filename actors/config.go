@@ -118,7 +118,8 @@ func (t *twin) obtain() {
 	en := t.en
 	en.tokens.Add(1)
 	t.run, t.ready = nil, false
-	run, loaded := t.e.runners.acquire(t.spec.digest, func(err error) { en.send(&obtained{t.spec.digest, err}) })
+	digest := t.spec.digest
+	run, loaded := t.e.runners.acquire(digest, func(err error) { en.send(&obtained{digest, err}) })
 	t.run = run
 	if loaded {
 		en.tokens.Add(-1)
@@ -133,7 +134,7 @@ type obtained struct {
 }
 
 func (m *obtained) run(t *twin) {
-	if t.mode != modeLive && t.mode != modeDeleting || t.spec == nil || t.spec.digest != m.digest || t.ready {
+	if t.mode != modeLive && t.mode != modeDeleting || t.spec == nil || t.spec.digest != m.digest || t.ready || t.run == nil {
 		return
 	}
 	if m.err != nil {
