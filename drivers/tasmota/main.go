@@ -33,6 +33,9 @@ type Memory struct {
 	// Want is the value that it must have; empty: any.
 	Want string `json:"want,omitempty"`
 
+	// Unanswered: the device was asked for everything, and has said nothing of it yet.
+	Unanswered bool `json:"unanswered,omitempty"`
+
 	// changed: the model is to be described again at the end of this call.
 	changed bool
 }
@@ -63,12 +66,14 @@ func newDriver() *twin.Driver[Settings, Memory] {
 		if t.Settings().Topic == "" {
 			return nil
 		}
-		return send(t, "Status", "0")
+		return askAll(t)
 	})
 	d.OnMessage(func(t *Twin, topic string, payload []byte) error {
-		_, err := hear(t, topic, payload)
+		if _, err := hear(t, topic, payload); err != nil {
+			return err
+		}
 		describeChanged(t)
-		return err
+		return askAgain(t, topic)
 	})
 	d.OnAnswer(func(t *Twin, frame []byte) (any, error) {
 		output, err := answer(t, frame)
@@ -128,6 +133,24 @@ func onOff(on bool) string {
 // send publishes a command to the device.
 func send(t *Twin, command, payload string) error {
 	return t.Publish("cmnd/"+t.Settings().Topic+"/"+command, []byte(payload), 1, false)
+}
+
+// askAll has the device tell all that it knows.
+func askAll(t *Twin) error {
+	t.Memory().Unanswered = true
+	return send(t, "Status", "0")
+}
+
+// askAgain asks a device that may have missed it the first time: the firmware says that it is online before it
+// subscribes, and both INFO3 and STATE come after that.
+func askAgain(t *Twin, topic string) error {
+	if !t.Memory().Unanswered {
+		return nil
+	}
+	if prefix, name := ends(topic); prefix != "tele" || name != "INFO3" && name != "STATE" {
+		return nil
+	}
+	return askAll(t)
 }
 
 // order sends a command whose answer decides the call: the member await of a RESULT, with the value want unless it is

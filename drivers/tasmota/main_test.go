@@ -23,6 +23,7 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(r.Err)
 	}
 	s.told("cmnd/desk/Status 0")
+	s.hears("stat/desk/STATUS", `{"Status":{}}`)
 	return s
 }
 
@@ -387,4 +388,18 @@ func TestDamagedMessagesAreRefused(t *testing.T) {
 	if r := bridge.Message("tasmota/discovery/DC4F22000001/config", `{"t":`); r.Err == nil || r.Err.Code != 1 {
 		t.Errorf("discovery: %+v", r.Err)
 	}
+}
+
+func TestAsksAgainWhatWasMissed(t *testing.T) {
+	s := newStage(t)
+	s.Disconnect("offline")
+	s.Connect() // the firmware has not subscribed yet
+	s.told("cmnd/desk/Status 0")
+	s.hears("stat/desk/RESULT", `{"POWER":"ON"}`)
+	s.told()
+	s.hears("tele/desk/INFO3", `{"Info3":{"RestartReason":"x"}}`)
+	s.told("cmnd/desk/Status 0")
+	s.hears("stat/desk/STATUS5", `{"StatusNET":{"Mac":"DC:4F:22:00:00:01"}}`)
+	s.hears("tele/desk/STATE", `{"POWER":"ON"}`)
+	s.told()
 }

@@ -254,6 +254,7 @@ func text(t *Twin, name string, v wire.Value) {
 
 // status takes any part of the answer to Status 0, or all of it in one (STATUS0).
 func status(t *Twin, doc wire.Value) {
+	t.Memory().Unanswered = false
 	doc.Each(func(key string, v wire.Value) bool {
 		switch key {
 		case "Status":
