@@ -253,6 +253,7 @@ func (n *Node) openBroker(context.Context) error {
 	n.broker = b
 	n.engine.SetPublish(b.Publish)
 	n.closeLater("broker", func(context.Context) error { return b.Close() })
+	n.watchGrants(b)
 	return nil
 }
 
