@@ -2,16 +2,26 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/polluxhq/pollux/drivers/peer"
+	"github.com/polluxhq/pollux/drivers/pjlink/sim"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/test/harness"
+	"github.com/polluxhq/pollux/test/load"
 )
 
 // attempt runs the program and gives its exit code and all that it printed.
@@ -130,22 +140,146 @@ func TestStop(t *testing.T) {
 		t.Errorf("a graceful stop: %v\n%s", err, n.Log())
 	}
 	n.Run()
+	call := callSilentDevice(t, n)
 	ended, code := n.Wait()
 	n.Signal(syscall.SIGTERM)
+	harness.Until(t, 20*time.Second, "the first signal is taken", func() bool { return strings.Contains(n.Log(), "msg=stopping") })
+	select {
+	case <-ended:
+		t.Fatalf("one signal did not wait for the call: exit %d\n%s", code(), n.Log())
+	default:
+	}
+	second := time.Now()
 	n.Signal(syscall.SIGTERM)
 	select {
 	case <-ended:
-		t.Logf("two signals: exit %d", code())
 	case <-time.After(20 * time.Second):
 		t.Fatal("two signals do not stop it")
 	}
+	if took := time.Since(second); code() != 1 || !strings.Contains(n.Log(), "stopped at once by a second signal") {
+		t.Errorf("two signals: exit %d after %v\n%s", code(), took, n.Log())
+	} else {
+		t.Logf("ended %v after the second signal", took)
+	}
+	if err := <-call; err == nil {
+		t.Error("a call that its device never answered succeeded")
+	}
+	n.Run() // nothing is broken
+	n.Must("twin", "get", "busy")
 }
+
+// callSilentDevice gives the end of a call that the twin busy waits with: its projector took it and says nothing. A
+// graceful stop waits for it for seconds.
+func callSilentDevice(t *testing.T, n *harness.Node) chan error {
+	t.Helper()
+	projector, err := sim.New(sim.Options{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- projector.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	n.Must("driver", "add", "pjlink")
+	n.Must("twin", "create", "busy", "--driver", "pjlink", "--uri", "tcp://"+projector.Addrs()[0])
+	harness.Until(t, 30*time.Second, "the projector is connected", func() bool {
+		return stateOf(t, n, "busy").GetStatus().GetConnection() == pb.Connection_CONNECTION_CONNECTED
+	})
+	n.Must("twin", "call", "busy", "refresh") // so that nothing else is asked for some seconds
+	projector.SetFaults(peer.Faults{Silence: 1})
+	twins := n.Twins()
+	call := make(chan error, 1)
+	go func() {
+		_, err := twins.Invoke(ctx, connect.NewRequest(&pb.InvokeRequest{Id: "busy", Action: "power", Input: structpb.NewBoolValue(true),
+			Options: &pb.CommandOptions{Timeout: durationpb.New(time.Minute)}}))
+		call <- err
+	}()
+	wait, done := context.WithTimeout(ctx, 30*time.Second)
+	defer done()
+	if _, err := projector.Journal().Wait(wait, func(e peer.Entry) bool { return e.Event == "told" && e.Text == "%1POWR 1" }); err != nil {
+		t.Fatalf("the projector is not told: %v; it has %v", err, projector.Journal().Entries(""))
+	}
+	return call
+}
+
+const (
+	fullDevices     = 20
+	fullConnections = 4
+)
 
 // TestFullDisk fills a small disk under load. The node must end by itself with one clear line, and start again with all
 // that it acknowledged when there is room.
 func TestFullDisk(t *testing.T) {
+	dir := smallDisk(t)
+	n := harness.Start(t, harness.Options{Dir: filepath.Join(dir, "data")})
+	n.AddDriver("echo")
+	for d := range fullDevices {
+		createEcho(t, n, device(d), map[string]any{"topic": device(d)})
+	}
+	ballast := fill(t, dir)
+	ended, code := n.Wait()
+	began := time.Now()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var clients sync.WaitGroup
+	var journal load.Journal
+	clients.Go(func() {
+		if _, err := load.Run(ctx, load.Options{Addr: n.MQTT, Devices: fullDevices, Connections: fullConnections, QoS: 1, Rate: 500,
+			Journal: &journal, Topic: echoTopic, Payload: echoPayload}); err != nil {
+			t.Error(err)
+		}
+	})
+	harness.Until(t, time.Minute, "publishes are acknowledged", func() bool { return journal.Len() >= 2*fullDevices })
+	var zones []string
+	title := strings.Repeat("x", 4000)
+	clients.Go(func() {
+		for site := n.Site(); ctx.Err() == nil; {
+			id := fmt.Sprintf("z%d", len(zones))
+			call, done := context.WithTimeout(ctx, 20*time.Second)
+			_, err := site.PutZone(call, connect.NewRequest(&pb.PutZoneRequest{Zone: &pb.Zone{Id: id, Title: title}}))
+			done()
+			if err != nil {
+				return
+			}
+			zones = append(zones, id)
+		}
+	})
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Errorf("the disk is full and the node goes on")
+	}
+	cancel()
+	clients.Wait()
+	if t.Failed() {
+		return
+	}
+	checkOneLine(t, n.Log(), code())
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	n.Run()
+	t.Logf("%d zones and %d publishes were acknowledged", len(zones), journal.Len())
+	if len(zones) == 0 || journal.Len() == 0 {
+		t.Error("nothing was acknowledged before the disk was full")
+	}
+	checkZones(t, n, zones, title)
+	for d, e := range journal.Last() {
+		if got := reported(t, n, device(d)); got < e.Value {
+			t.Errorf("%s has level %v, %v was acknowledged", device(d), got, e.Value)
+		}
+	}
+	checkHistory(t, n, acknowledged(&journal), began)
+	if err := n.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// smallDisk mounts one for the time of the test.
+func smallDisk(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=192m"); err != nil {
 		if os.Geteuid() != 0 {
 			t.Skipf("mounting a small disk needs root: %v", err)
 		}
@@ -156,53 +290,60 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("unmount: %v", err)
 		}
 	})
-	n := harness.Start(t, harness.Options{Dir: filepath.Join(dir, "data")})
-	n.Must("driver", "add", "tasmota")
-	n.Must("twin", "create", "before", "--driver", "tasmota", "--setting", "topic=before")
+	return dir
+}
 
+// fill leaves a megabyte of a disk and returns the file that takes the rest.
+func fill(t *testing.T, dir string) string {
+	t.Helper()
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		t.Fatal(err)
 	}
 	ballast := filepath.Join(dir, "ballast")
-	room := int64(fs.Bavail)*fs.Bsize - 64<<10
-	if err := os.WriteFile(ballast, make([]byte, room), 0o600); err != nil {
+	if err := os.WriteFile(ballast, make([]byte, int64(fs.Bavail)*fs.Bsize-1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ended, code := n.Wait()
-	acknowledged := 0
-	payload := strings.Repeat("x", 4000)
-	for i := range 4000 {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		_, err := n.Command(ctx, "zone", "put", "z"+string(rune('a'+i%26))+payload[:i%20], "--title", payload)
-		cancel()
+	return ballast
+}
+
+// checkOneLine: the log says once, and plainly, that the disk is full.
+func checkOneLine(t *testing.T, log string, code int) {
+	t.Helper()
+	var said []string
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "level=ERROR") && strings.Contains(line, "disk is full") {
+			said = append(said, line)
+		}
+	}
+	if code != 1 || len(said) != 1 {
+		t.Errorf("exit %d, %d errors about the disk:\n%s", code, len(said), log)
+	}
+	for _, trace := range []string{"panic", "goroutine ", "fatal error", ".go:"} {
+		if strings.Contains(log, trace) {
+			t.Errorf("the log has %q:\n%s", trace, log)
+		}
+	}
+}
+
+func checkZones(t *testing.T, n *harness.Node, want []string, title string) {
+	t.Helper()
+	have := map[string]bool{}
+	for token := ""; ; {
+		r, err := n.Site().ListZones(t.Context(), connect.NewRequest(&pb.ListZonesRequest{PageSize: 100, PageToken: token}))
 		if err != nil {
+			t.Fatal(err)
+		}
+		for _, z := range r.Msg.Zones {
+			have[strings.TrimPrefix(z.Id, "default/")] = z.Title == title
+		}
+		if token = r.Msg.NextPageToken; token == "" {
 			break
 		}
-		acknowledged++
-		select {
-		case <-ended:
-		default:
-			continue
+	}
+	for _, id := range want {
+		if !have[id] {
+			t.Errorf("zone %s was acknowledged and is not there whole", id)
 		}
-		break
-	}
-	select {
-	case <-ended:
-	case <-time.After(30 * time.Second):
-		t.Fatalf("the disk is full and the node goes on; %d writes acknowledged\n%s", acknowledged, n.Log())
-	}
-	if code() != 1 || !strings.Contains(n.Log(), "disk is full") {
-		t.Errorf("exit %d, log:\n%s", code(), n.Log())
-	}
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
-	n.Run()
-	if out := n.Must("twin", "get", "before"); !strings.Contains(out, "before") {
-		t.Errorf("after there is room again: %s", out)
-	}
-	if err := n.Stop(); err != nil {
-		t.Error(err)
 	}
 }
