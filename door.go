@@ -2,6 +2,7 @@ package pollux
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,7 +27,12 @@ import (
 )
 
 // urlFile in the data directory names the running node's address, so that the command line finds it on any port.
-const urlFile = "url"
+// certFile holds the certificate that it shows there, so that the command line trusts it, whoever signed it. Its name
+// is nobody's choice for a certificate of his own, which would be overwritten.
+const (
+	urlFile  = "url"
+	certFile = "url.pem"
+)
 
 func (n *Node) openDoor(ctx context.Context) error {
 	if _, err := rpc.EnsureAdminKey(ctx, n.store, AdminKeyFile(n.conf.Data)); err != nil {
@@ -49,7 +55,24 @@ func (n *Node) openDoor(ctx context.Context) error {
 			n.fail(fmt.Errorf("serve http: %w", err))
 		}
 	}()
-	file := filepath.Join(n.conf.Data, urlFile)
+	return n.writeAddress()
+}
+
+// writeAddress says in the data directory where the node answers, and by which certificate it is known.
+func (n *Node) writeAddress() error {
+	file, cert := filepath.Join(n.conf.Data, urlFile), filepath.Join(n.conf.Data, certFile)
+	if n.tls == nil {
+		// One that was killed may have left its own.
+		if err := os.Remove(cert); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the former certificate: %w", err)
+		}
+	} else {
+		leaf := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: n.tls.Certificates[0].Certificate[0]})
+		if err := os.WriteFile(cert, leaf, 0o600); err != nil {
+			return fmt.Errorf("write the node's certificate: %w", err)
+		}
+		n.closeLater("certificate file", func(context.Context) error { return os.Remove(cert) })
+	}
 	if err := os.WriteFile(file, []byte(n.URL()+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the node's address: %w", err)
 	}

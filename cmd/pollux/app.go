@@ -1,16 +1,9 @@
 package main
 
 import (
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"net"
 	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -19,7 +12,6 @@ import (
 
 	"github.com/polluxhq/pollux"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
-	"github.com/polluxhq/pollux/rpc"
 )
 
 // defaultURL is where a node listens unless told otherwise.
@@ -36,6 +28,8 @@ type app struct {
 	insecure bool
 	// zone that times are printed in; nil: this machine's.
 	zone *time.Location
+	// found is set where the address was read in a data directory.
+	found *foundNode
 	// started: the command line was right, and the command runs.
 	started bool
 	// hang closes the connections that a command leaves open.
@@ -140,7 +134,9 @@ func (a *app) dial() (*node, error) {
 		return nil, err
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: a.insecure} //nolint:gosec // asked for by flag
+	if transport.TLSClientConfig, err = a.tlsConfig(base); err != nil {
+		return nil, err
+	}
 	if isLoopback(base) {
 		transport.Proxy = nil
 	}
@@ -167,65 +163,6 @@ func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Header.Set("Authorization", "Bearer "+b.key)
 	}
 	return b.next.RoundTrip(r)
-}
-
-// nodeURL is the flag, the variable, what this machine's node wrote into its data directory, or the default.
-func (a *app) nodeURL() (*url.URL, error) {
-	raw, from := a.url, "--url"
-	if raw == "" {
-		raw, from = a.getenv("POLLUX_URL"), "POLLUX_URL"
-	}
-	if raw == "" {
-		file := filepath.Join(a.dataDir(), urlFile)
-		b, err := os.ReadFile(file)
-		if err == nil {
-			raw, from = strings.TrimSpace(string(b)), file
-		}
-	}
-	if raw == "" {
-		raw = defaultURL
-	}
-	if !strings.Contains(raw, "://") {
-		raw = "http://" + raw
-	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, usagef("%s %q: want http://HOST:PORT or https://HOST:PORT", from, raw)
-	}
-	u.Path = strings.TrimRight(u.Path, "/")
-	return u, nil
-}
-
-// apiKey is the flag, the variable, or the administrator's key of this machine's node. The latter is only ever sent to
-// this machine.
-func (a *app) apiKey(base *url.URL) (string, error) {
-	if a.key != "" {
-		return a.key, nil
-	}
-	if key := a.getenv("POLLUX_API_KEY"); key != "" {
-		return key, nil
-	}
-	if !isLoopback(base) {
-		return "", nil
-	}
-	path := filepath.Join(a.dataDir(), rpc.AdminKeyFile)
-	key, err := rpc.ReadKeyFile(path)
-	switch {
-	case err == nil || errors.Is(err, fs.ErrNotExist):
-		return key, nil
-	case errors.Is(err, fs.ErrPermission):
-		return "", fmt.Errorf("%w\n  the node belongs to another user: run as that user, or set POLLUX_API_KEY", err)
-	}
-	return "", err
-}
-
-func isLoopback(u *url.URL) bool {
-	host := u.Hostname()
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 // req wraps a message for a call.

@@ -34,6 +34,9 @@ var theNode struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
 	code := m.Run()
 	if theNode.node != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -130,6 +133,7 @@ func TestSession(t *testing.T) {
 	if err := os.WriteFile(file, drivertest.Echo(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { removeKeys(t, env) })
 	var log bytes.Buffer
 	for _, line := range [][]string{
 		{"driver", "push", file},
@@ -181,6 +185,22 @@ func TestSession(t *testing.T) {
 	golden(t, "session", log.Bytes())
 }
 
+// removeKeys leaves the node with the administrator's key alone, as the next run finds it.
+func removeKeys(t *testing.T, env []string) {
+	var list struct{ Keys []struct{ ID, Name string } }
+	r := cli(context.WithoutCancel(t.Context()), env, "key", "list", "-o", "json")
+	if err := json.Unmarshal([]byte(r.out), &list); err != nil {
+		t.Errorf("list keys: %v: %s%s", err, r.out, r.err)
+	}
+	for _, k := range list.Keys {
+		if k.Name != "admin" {
+			if r := cli(context.WithoutCancel(t.Context()), env, "key", "rm", k.ID); r.code != 0 {
+				t.Errorf("remove key %s: %s", k.ID, r.err)
+			}
+		}
+	}
+}
+
 func TestExitCodesAndHints(t *testing.T) {
 	// A port that nobody listens on.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -209,7 +229,8 @@ func TestExitCodesAndHints(t *testing.T) {
 		{"a wrong key", []string{"POLLUX_DATA=" + data, "POLLUX_API_KEY=plx_aaaaaaaaaaaa_bbbbbbbb"}, []string{"status"}, 1, "admin.key"},
 		{"a bad label", []string{"POLLUX_DATA=" + data}, []string{"twin", "list", "--label", "room"}, 2, "NAME=VALUE"},
 		{"a bad status", []string{"POLLUX_DATA=" + data}, []string{"twin", "list", "--status", "happy"}, 2, "connected"},
-		{"an unknown kind", []string{"POLLUX_DATA=" + data}, []string{"watch", "nonsense"}, 1, "twin"},
+		{"an unknown kind", []string{"POLLUX_DATA=" + data}, []string{"watch", "nonsense"}, 1, "want one of " + strings.Join(kinds, ", ")},
+		{"the kinds", nil, []string{"watch", "--help"}, 0, strings.Join(kinds, ", ")},
 		{"help", nil, []string{"twin", "set", "--help"}, 0, "pollux twin set beamer power on"},
 		{"completion", nil, []string{"completion", "bash"}, 0, "__start_pollux"},
 		{"status", []string{"POLLUX_DATA=" + data}, []string{"status"}, 0, "Failures survived"},
@@ -282,6 +303,9 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
+// streams counts the runs of TestStreams.
+var streams int
+
 func TestStreams(t *testing.T) {
 	env := []string{"POLLUX_DATA=" + dataOfNode(t)}
 	file := filepath.Join(t.TempDir(), "echo.wasm")
@@ -297,7 +321,17 @@ func TestStreams(t *testing.T) {
 		return r
 	}
 	must("driver", "push", file)
-	must("twin", "create", "streams/a", "--driver", "echo", "--setting", "topic=streams")
+	// The twin is another one each time: its history outlives it.
+	streams++
+	id, topic := fmt.Sprintf("streams/a%d", streams), fmt.Sprintf("streams%d", streams)
+	must("twin", "create", id, "--driver", "echo", "--setting", "topic="+topic)
+	t.Cleanup(func() {
+		for _, args := range [][]string{{"twin", "rm", id}, {"driver", "rm", "echo"}} {
+			if r := cli(context.WithoutCancel(t.Context()), env, args...); r.code != 0 {
+				t.Errorf("%v: %s", args, r.err)
+			}
+		}
+	})
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -318,13 +352,13 @@ func TestStreams(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
-	watch := start("twin", "watch", "streams/a")
-	asJSON := start("twin", "watch", "streams/a", "-o", "json")
+	watch := start("twin", "watch", id)
+	asJSON := start("twin", "watch", id, "-o", "json")
 	records := start("watch", "twin")
-	wait(watch, "streams/a")
-	wait(asJSON, "streams/a")
+	wait(watch, id)
+	wait(asJSON, id)
 	wait(records, "up to date")
-	must("twin", "set", "streams/a", "level", "12.5")
+	must("twin", "set", id, "level", "12.5")
 	wait(watch, "level = 12.5")
 	wait(asJSON, "12.5")
 	for _, line := range strings.Split(strings.TrimSpace(asJSON.String()), "\n") {
@@ -332,21 +366,21 @@ func TestStreams(t *testing.T) {
 			t.Errorf("no line of JSON: %s", line)
 		}
 	}
-	must("twin", "update", "streams/a", "--label", "seen=yes")
+	must("twin", "update", id, "--label", "seen=yes")
 	wait(records, "seen")
 
-	trace := start("twin", "trace", "streams/a")
+	trace := start("twin", "trace", id)
 	broker := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + theNode.node.MQTTAddr()).SetClientID("streams"))
 	if tok := broker.Connect(); !tok.WaitTimeout(patience) || tok.Error() != nil {
 		t.Fatalf("connect to the broker: %v", tok.Error())
 	}
 	defer broker.Disconnect(0)
 	// The trace is in place at some moment: say it until it shows.
-	for !strings.Contains(trace.String(), `<  echo/streams/set  {"level":31}`) {
+	for !strings.Contains(trace.String(), `<  echo/`+topic+`/set  {"level":31}`) {
 		if ctx.Err() != nil {
 			t.Fatalf("the bytes never came:\n%s", trace)
 		}
-		if tok := broker.Publish("echo/streams/set", 1, false, `{"level":31}`); !tok.WaitTimeout(patience) || tok.Error() != nil {
+		if tok := broker.Publish("echo/"+topic+"/set", 1, false, `{"level":31}`); !tok.WaitTimeout(patience) || tok.Error() != nil {
 			t.Fatalf("publish: %v", tok.Error())
 		}
 	}
@@ -355,7 +389,7 @@ func TestStreams(t *testing.T) {
 
 	// History follows the commits within seconds.
 	for {
-		r := cli(ctx, env, "twin", "history", "streams/a", "level", "--since", "5m", "-o", "json")
+		r := cli(ctx, env, "twin", "history", id, "level", "--since", "5m", "-o", "json")
 		if strings.Contains(r.out, "12.5") {
 			break
 		}
@@ -364,7 +398,7 @@ func TestStreams(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	if r := must("twin", "history", "streams/a", "level", "--since", "5m"); !strings.Contains(r.out, "max 31") {
+	if r := must("twin", "history", id, "level", "--since", "5m"); !strings.Contains(r.out, "max 31") {
 		t.Errorf("chart:\n%s", r.out)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"syscall"
@@ -17,21 +16,26 @@ import (
 )
 
 // explain prints an error and, below it, what to do.
-func explain(w io.Writer, err error) {
+func (a *app) explain(err error) {
+	if text := a.found.gone(err); text != "" {
+		a.errorf("%s\n", text)
+		return
+	}
 	text := err.Error()
 	var ce *connect.Error
 	if errors.As(err, &ce) {
 		text = strings.Replace(text, ce.Error(), ce.Message(), 1)
 	}
-	fmt.Fprintf(w, "pollux: %s\n", text)
+	a.errorf("%s\n", text)
 	if hint := hintOf(err); hint != "" {
-		fmt.Fprintf(w, "  hint: %s\n", hint)
+		fmt.Fprintf(a.err, "  hint: %s\n", hint)
 	}
 }
 
 func hintOf(err error) string {
 	var dns *net.DNSError
 	var unknownCA x509.UnknownAuthorityError
+	var otherName x509.HostnameError
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "is a node running? start one with: pollux serve\n        another address is given by --url or POLLUX_URL"
@@ -39,6 +43,8 @@ func hintOf(err error) string {
 		return "check the host in --url or POLLUX_URL"
 	case errors.As(err, &unknownCA):
 		return "the node's certificate is not signed by an authority that this machine knows; --insecure skips the check"
+	case errors.As(err, &otherName):
+		return "the node's certificate is made for other names than the one in --url; --insecure skips the check"
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "the node speaks plain HTTP: use http:// in --url"
 	case strings.Contains(err.Error(), "malformed HTTP response"), strings.Contains(err.Error(), "client sent an HTTP request to an HTTPS server"):

@@ -86,6 +86,30 @@ func TestTwinTable(t *testing.T) {
 	}
 }
 
+func TestTwinList(t *testing.T) {
+	m := readModel(`{"model":{"properties":{"lamp_hours":{"type":"integer","unit":"h","readOnly":true},"version":{"readOnly":true},
+		"power":{"enum":["on","off"]},"muted":{"type":"boolean"},"input":{"type":"string"}}}}`)
+	on := aTwin()
+	on.State.Properties = map[string]*pb.Property{
+		"version": {Value: structpb.NewStringValue("1.0")}, "lamp_hours": {Value: structpb.NewNumberValue(1234)},
+		"muted": {Value: structpb.NewBoolValue(false)}, "power": {Value: structpb.NewStringValue("on")},
+		"list": {Value: structpb.NewListValue(&structpb.ListValue{})},
+	}
+	relay := &pb.Twin{Id: "hotel/relay", Driver: "tasmota@1.0.0", State: &pb.TwinState{Properties: map[string]*pb.Property{
+		"temperature": {Value: structpb.NewNumberValue(21.123456789)}, "topic": {Value: structpb.NewStringValue("a long text that fills a line\n")},
+		"relay2": {Value: structpb.NewBoolValue(false)}, "relay1": {Value: structpb.NewBoolValue(true)},
+	}, Status: &pb.TwinStatus{Connection: pb.Connection_CONNECTION_DISCONNECTED}}}
+	word := &pb.Twin{Id: "default/word", Driver: "word@1.0.0", State: &pb.TwinState{Properties: map[string]*pb.Property{
+		"topic": {Value: structpb.NewStringValue("a long text that fills a line\n")}}}}
+	faulty := aTwin()
+	faulty.Id, faulty.State.Status.Fault = "default/old", "no answer\x1b[2J"
+	twins := []*pb.Twin{on, relay, word, faulty, {Id: "default/stopped", Driver: "pjlink@1.0.0", Stopped: true}}
+	golden(t, "twin_list", table(func(w io.Writer) { listTwins(w, twins, map[string]model{"pjlink@1.0.0": m}, noon) }))
+	if got := readModel("damaged").telling(on.State.Properties); got == "" {
+		t.Error("a damaged manifest hides the values")
+	}
+}
+
 func TestOutputForms(t *testing.T) {
 	for _, form := range []string{"json", "yaml"} {
 		var out bytes.Buffer
@@ -113,7 +137,7 @@ func TestDriverTable(t *testing.T) {
 func TestStatusTable(t *testing.T) {
 	s := &pb.GetStatusResponse{ClusterId: "c1", Version: "v0.1", Node: "n1", Leader: "n1", Revision: 77, Twins: 16, ActiveTwins: 16,
 		ConnectedTwins: 15, FaultyTwins: 1, Drivers: 2, StartTime: before(3 * time.Hour), HistoryLag: 12, CheckpointIntervalMs: 1000,
-		Addresses: map[string]string{"http": "127.0.0.1:8080", "mqtt": "127.0.0.1:1883"}, Refused: map[string]uint64{"topic": 3, "body": 0}}
+		Addresses: map[string]string{"http": "127.0.0.1:8080", "mqtt": "127.0.0.1:1883"}, Refused: map[string]uint64{"topic": 3, "body": 0, "twins no_state": 1204}}
 	nodes := []*pb.Node{{Id: "n1", Name: "alpha", State: "alive", Role: "leader", Slots: 16384, Actors: 16, MemoryBytes: 80 << 20,
 		GuestMemoryBytes: 3 << 20, DiskBytes: 1 << 30, LeaseMs: 3100}}
 	golden(t, "status", table(func(w io.Writer) { describeStatus(w, s, nodes, noon) }))

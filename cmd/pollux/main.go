@@ -96,6 +96,6 @@ func run(ctx context.Context, a *app, args []string) int {
 		a.errorf("%v\n\nUsage:\n  %s\n\nSee `%s --help`.\n", err, ran.UseLine(), ran.CommandPath())
 		return exitUsage
 	}
-	explain(a.err, err)
+	a.explain(err)
 	return exitFailed
 }

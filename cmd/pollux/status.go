@@ -41,7 +41,9 @@ func statusCommand(a *app) *cobra.Command {
 }
 
 func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now time.Time) {
-	row(w, "Cluster", dash(s.ClusterId))
+	if s.ClusterId != "" {
+		row(w, "Cluster", s.ClusterId)
+	}
 	row(w, "Version", s.Version)
 	row(w, "Answered by", s.Node)
 	row(w, "Leader", dash(s.Leader))
@@ -55,13 +57,16 @@ func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now 
 	for _, k := range slices.Sorted(maps.Keys(s.Addresses)) {
 		row(w, "Address "+k, s.Addresses[k])
 	}
-	var refused []string
+	title := "Refused"
 	for _, k := range slices.Sorted(maps.Keys(s.Refused)) {
 		if s.Refused[k] > 0 {
-			refused = append(refused, fmt.Sprintf("%s %d", k, s.Refused[k]))
+			row(w, title, fmt.Sprintf("%d  %s", s.Refused[k], strings.ReplaceAll(k, "_", " ")))
+			title = ""
 		}
 	}
-	row(w, "Refused", dash(strings.Join(refused, ", ")))
+	if title != "" {
+		row(w, title, "–")
+	}
 	if len(nodes) == 0 {
 		return
 	}
@@ -83,16 +88,19 @@ func failures(n uint32) string {
 	return fmt.Sprintf("%d nodes", n)
 }
 
+// kinds that a node lets watch.
+var kinds = []string{"driver", "inbox", "key", "node", "slot", "system", "twin", "zone"}
+
 func watchCommand(a *app) *cobra.Command {
 	var after uint64
 	cmd := a.client(&cobra.Command{
 		Use:   "watch KIND",
 		Short: "Print changes of configuration records as they are committed",
 		Long: `Prints the records that there are, then each change, until it is stopped (Ctrl-C).
-Kinds: driver, twin, zone, system, inbox, key, node, slot, lease. Values of twins are watched by: pollux twin watch.`,
+KIND is one of ` + strings.Join(kinds, ", ") + `. Values of twins are watched by: pollux twin watch.`,
 		Example:   "  pollux watch twin\n  pollux watch key -o json\n  pollux watch twin --after 1234",
 		Args:      exactly("KIND"),
-		ValidArgs: []string{"driver", "twin", "zone", "system", "inbox", "key", "node", "slot", "lease"},
+		ValidArgs: kinds,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := a.dial()
 			if err != nil {

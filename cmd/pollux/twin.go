@@ -133,13 +133,11 @@ func twinList(a *app) *cobra.Command {
 				return err
 			}
 			now := time.Now()
-			err = a.show(all, func(w io.Writer) {
-				row(w, "ID", "DRIVER", "STATUS", "LAST SEEN", "LABELS", "FAULT")
-				for _, t := range all.Twins {
-					s := t.GetState().GetStatus()
-					row(w, bare(t.Id), t.Driver, connectionText(t, s), ago(s.GetLastSeen(), now), dash(labelText(t.Labels)), dash(s.GetFault()))
-				}
-			})
+			var models map[string]model
+			if a.table() {
+				models = n.models(cmd.Context(), all.Twins)
+			}
+			err = a.show(all, func(w io.Writer) { listTwins(w, all.Twins, models, now) })
 			if err == nil && all.NextPageToken != "" {
 				a.errorf("there are more; --limit 0 lists all\n")
 			}
@@ -149,6 +147,18 @@ func twinList(a *app) *cobra.Command {
 	f.add(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 1000, "at most so many; 0: all")
 	return cmd
+}
+
+func listTwins(w io.Writer, twins []*pb.Twin, models map[string]model, now time.Time) {
+	row(w, "ID", "DRIVER", "STATUS", "LAST SEEN", "LABELS", "STATE")
+	for _, t := range twins {
+		s := t.GetState().GetStatus()
+		state := models[t.Driver].telling(t.GetState().GetProperties())
+		if s.GetFault() != "" {
+			state = "fault: " + s.Fault
+		}
+		row(w, bare(t.Id), t.Driver, connectionText(t, s), ago(s.GetLastSeen(), now), dash(labelText(t.Labels)), dash(state))
+	}
 }
 
 // listTwins walks through the pages; limit 0 takes all.
