@@ -42,7 +42,10 @@ func (t *twin) saves() *save {
 	return t.save
 }
 
-func (s *save) idle() bool { return !s.flying && len(s.samples) == 0 && len(s.waiting) == 0 }
+// idle: nothing is under way, waits, or is to be offered again.
+func (s *save) idle() bool {
+	return !s.flying && s.retryAt == 0 && len(s.samples) == 0 && len(s.waiting) == 0
+}
 
 // saving says whether a transaction is under way or asked for.
 func (t *twin) saving() bool { return t.save != nil && (t.save.flying || len(t.save.waiting) > 0) }
@@ -74,7 +77,7 @@ func (t *twin) nextCheckpoint(int64) int64 {
 		if t.save.flying {
 			return 0
 		}
-		if len(t.save.waiting) > 0 && t.save.retryAt > 0 {
+		if t.save.retryAt > 0 && (len(t.save.waiting) > 0 || t.mode == modeLeaving) {
 			return t.save.retryAt
 		}
 	}
