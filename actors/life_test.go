@@ -267,25 +267,24 @@ func TestStaleOwnerHasNoEffect(t *testing.T) {
 
 // Drain ends what runs, and commits all that is known.
 func TestDrain(t *testing.T) {
-	n := newNode(t, func(o *actors.Options) { o.CheckpointMin = time.Hour; o.CheckpointMax = time.Hour })
-	d := newDevice(t, func(line string) string {
-		time.Sleep(200 * time.Millisecond) // the device takes its time
-		return "done"
-	})
+	n, g := newNode(t, func(o *actors.Options) { o.CheckpointMin = time.Hour; o.CheckpointMax = time.Hour }), newGate(t)
 	n.driver("wire", "1.0.0", tcpTransport)
-	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q}`, d.uri()))
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q}`, g.uri()))
 	n.must("a", "report", `{"level":9}`)
-	running := n.start(&pb.InvokeRequest{Id: "a", Action: "ask", Input: value(t, `{"text":"x","timeout_ms":4000}`)})
-	until(t, "the device has it", func() bool { return d.heard("x") == 1 })
+	running := n.start(&pb.InvokeRequest{Id: "a", Action: "ask", Input: value(t, `{"text":"block","timeout_ms":4000}`)})
+	until(t, "the device has it", func() bool { return g.heard("block") == 1 })
 	waiting := n.start(n.note("w", nil))
-	if err := n.engine.Drain(ctx(t)); err != nil {
-		t.Fatal(err)
+	drained := make(chan error, 1)
+	go func() { drained <- n.engine.Drain(ctx(t)) }()
+	if err := <-waiting; !errors.Is(err, cluster.ErrNotOwner) {
+		t.Errorf("the waiting command: %v, want one that says that it did not run", err)
 	}
+	close(g.open) // the device answers while the node drains
 	if err := <-running; err != nil {
 		t.Errorf("the running command: %v", err)
 	}
-	if err := <-waiting; !errors.Is(err, cluster.ErrNotOwner) {
-		t.Errorf("the waiting command: %v, want one that says that it did not run", err)
+	if err := <-drained; err != nil {
+		t.Fatal(err)
 	}
 	if got := n.committed("default/a", "level"); got != "9" {
 		t.Errorf("committed level %s, want 9", got)
