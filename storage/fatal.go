@@ -13,7 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// fatal ends the store's work, once, with one clear line.
+// fatal ends the store's work, once. Whoever is told says so to people, in one clear line.
 type fatal struct {
 	once   sync.Once
 	failed atomic.Pointer[error]
@@ -34,7 +34,6 @@ func (f *fatal) err() error {
 func (f *fatal) fail(err error) {
 	f.once.Do(func() {
 		f.failed.Store(&err)
-		f.logger.Error("the store stops", "error", err)
 		f.tell(err)
 	})
 }
