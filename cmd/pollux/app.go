@@ -93,7 +93,7 @@ func group(cmd *cobra.Command) *cobra.Command {
 // client gives a command and those below it the flags of one that speaks to a node.
 func (a *app) client(cmd *cobra.Command) *cobra.Command {
 	f := cmd.PersistentFlags()
-	f.StringVar(&a.url, "url", "", "address of a node (POLLUX_URL; default "+defaultURL+")")
+	f.StringVar(&a.url, "url", "", "address of a node (POLLUX_URL; default: this machine's node, else "+defaultURL+")")
 	f.StringVar(&a.key, "key", "", "API key (POLLUX_API_KEY; default: the key of this machine's node)")
 	f.StringVar(&a.data, "data", "", "data directory of this machine's node (POLLUX_DATA; default "+pollux.DefaultData()+")")
 	f.StringVarP(&a.output, "output", "o", "table", "how to print: table, json or yaml")

@@ -25,9 +25,19 @@ func settingFlags(flags *pflag.FlagSet) {
 			flags.Bool(s.Flag(), s.Get(&defaults) == "true", s.Help)
 			continue
 		}
-		flags.String(s.Flag(), s.Get(&defaults), fmt.Sprintf("%s (`%s`)", s.Help, s.Value))
+		v := setting{text: s.Get(&defaults), form: s.Value}
+		flags.Var(&v, s.Flag(), s.Help)
 	}
 }
+
+// setting is a flag whose help shows the form of its value, such as ADDR.
+type setting struct{ text, form string }
+
+func (s *setting) String() string        { return s.text }
+func (s *setting) Set(text string) error { s.text = text; return nil }
+
+// Type is what help prints behind the flag's name.
+func (s *setting) Type() string { return s.form }
 
 // loadConfig reads what settingFlags added, the environment and the file.
 func loadConfig(flags *pflag.FlagSet) (pollux.Config, pollux.Origin, error) {
@@ -78,16 +88,16 @@ With -o yaml it prints a file that --config takes.`,
 func printConfig(w io.Writer, form string, c *pollux.Config, origin pollux.Origin) error {
 	switch form {
 	case "json":
-		type setting struct {
+		type printed struct {
 			Key      string `json:"key"`
 			Value    string `json:"value"`
 			From     string `json:"from"`
 			Flag     string `json:"flag"`
 			Variable string `json:"variable"`
 		}
-		var all []setting
+		var all []printed
 		for _, s := range pollux.Settings() {
-			all = append(all, setting{s.Key, s.Get(c), origin[s.Key], "--" + s.Flag(), s.Variable()})
+			all = append(all, printed{s.Key, s.Get(c), origin[s.Key], "--" + s.Flag(), s.Variable()})
 		}
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")

@@ -76,7 +76,7 @@ func driverAdd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "add NAME",
 		Short:   "Install a driver that pollux carries",
-		Example: "  pollux driver add pjlink",
+		Example: "  pollux driver catalog              shows the names\n  pollux driver add pjlink",
 		Args:    exactly("NAME"),
 		ValidArgsFunction: a.complete(func(cmd *cobra.Command, n *node) ([]string, error) {
 			res, err := n.drivers.ListCatalog(cmd.Context(), req(&pb.ListCatalogRequest{}))

@@ -129,8 +129,8 @@ func loginCommand(a *app) *cobra.Command {
 	return a.client(&cobra.Command{
 		Use:   "login",
 		Short: "Print a one-time link that opens the console, signed in",
-		Long: `Prints a link that signs one browser in with the rights of your key. It can be opened once, within ten minutes;
-the session lasts a week and ends at once when the key is deleted.`,
+		Long: `Prints a link that signs one browser in with the rights of your key: once, within ten minutes.
+The session lasts a week and ends at once when the key is deleted.`,
 		Example: "  pollux login\n  xdg-open $(pollux login)",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

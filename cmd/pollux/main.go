@@ -31,21 +31,21 @@ func main() {
 	os.Exit(run(context.Background(), a, os.Args[1:]))
 }
 
-// commands lists what the program can do, in the order in which help shows it.
-func commands(a *app) []*cobra.Command {
-	return []*cobra.Command{
-		serveCommand(a),
-		simCommand(a),
-		configCommand(a),
-		statusCommand(a),
-		twinCommand(a),
-		driverCommand(a),
-		zoneCommand(a),
-		systemCommand(a),
-		inboxCommand(a),
-		keyCommand(a),
-		loginCommand(a),
-		watchCommand(a),
+// addCommands lists what the program can do, as help groups it.
+func addCommands(a *app, root *cobra.Command) {
+	for _, g := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"On this machine:", []*cobra.Command{serveCommand(a), simCommand(a), configCommand(a)}},
+		{"Devices and places:", []*cobra.Command{twinCommand(a), driverCommand(a), inboxCommand(a), zoneCommand(a), systemCommand(a)}},
+		{"The cluster and who may use it:", []*cobra.Command{statusCommand(a), watchCommand(a), keyCommand(a), loginCommand(a)}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.title
+			root.AddCommand(c)
+		}
 	}
 }
 
@@ -76,7 +76,7 @@ POLLUX_URL and POLLUX_API_KEY name.`,
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	// What fails before a command runs is the command line itself.
 	cmd.PersistentPreRun = func(*cobra.Command, []string) { a.started = true }
-	cmd.AddCommand(commands(a)...)
+	addCommands(a, cmd)
 	return cmd
 }
 

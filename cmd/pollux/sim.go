@@ -37,7 +37,7 @@ type simFlags struct {
 }
 
 func (f *simFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.faults, "fault", "", "faults to order, such as `latency=200ms,drop=0.01`")
+	cmd.Flags().StringVar(&f.faults, "fault", "", "`FAULTS` to order, such as latency=200ms,drop=0.01")
 	cmd.Flags().StringVar(&f.log, "log", "", "append what the devices are told to `FILE`, a line of JSON each; - is standard output")
 	cmd.Flags().IntVar(&f.count, "count", 1, "number of devices")
 	cmd.Flags().Uint64Var(&f.seed, "seed", 1, "seed of the faults and values")

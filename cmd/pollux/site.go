@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strings"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -47,25 +49,41 @@ func zonePut(a *app) *cobra.Command {
 	var z pb.Zone
 	cmd := &cobra.Command{
 		Use: "put ID", Aliases: []string{"create", "update"},
-		Short:   "Create or replace a zone",
-		Example: "  pollux zone put aula --parent hq --kind room --title \"Great hall\"",
+		Short:   "Create or change a zone",
+		Long:    putHelp,
+		Example: "  pollux zone put aula --parent hq --kind room --title \"Great hall\"\n  pollux zone put aula --title Aula",
 		Args:    exactly("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := a.dial()
 			if err != nil {
 				return err
 			}
-			res, err := n.site.PutZone(cmd.Context(), req(&pb.PutZoneRequest{Zone: &pb.Zone{
-				Id: args[0], Parent: z.Parent, Title: z.Title, Kind: z.Kind, Revision: z.Revision}}))
+			put := func(z *pb.Zone) (*pb.Zone, error) {
+				res, err := n.site.PutZone(cmd.Context(), req(&pb.PutZoneRequest{Zone: z}))
+				if err != nil {
+					return nil, err
+				}
+				return res.Msg.Zone, nil
+			}
+			made, err := put(&pb.Zone{Id: args[0], Parent: z.Parent, Title: z.Title, Kind: z.Kind, Revision: z.Revision})
+			if z.Revision == 0 && connect.CodeOf(err) == connect.CodeAlreadyExists {
+				var old *pb.Zone
+				if old, err = n.zone(cmd.Context(), args[0]); err == nil {
+					keep(cmd, "parent", &z.Parent, old.Parent)
+					keep(cmd, "title", &z.Title, old.Title)
+					keep(cmd, "kind", &z.Kind, old.Kind)
+					made, err = put(&pb.Zone{Id: args[0], Parent: z.Parent, Title: z.Title, Kind: z.Kind, Revision: old.Revision})
+				}
+			}
 			if err != nil {
 				return err
 			}
-			return a.show(res.Msg.Zone, func(w io.Writer) { row(w, "zone "+res.Msg.Zone.Id+" is there") })
+			return a.show(made, func(w io.Writer) { row(w, "zone "+made.Id+" is there") })
 		},
 	}
 	cmd.Flags().StringVar(&z.Parent, "parent", "", "zone that it is part of")
 	cmd.Flags().StringVar(&z.Title, "title", "", "name for people")
-	cmd.Flags().StringVar(&z.Kind, "kind", "", "region, building, level, room; free")
+	cmd.Flags().StringVar(&z.Kind, "kind", "", "region, building, level, room, or a word of your own")
 	cmd.Flags().Uint64Var(&z.Revision, "revision", 0, "only if it is still at this revision")
 	return cmd
 }
@@ -79,16 +97,9 @@ func zoneList(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := &pb.ListZonesResponse{}
-			for token := ""; ; {
-				res, err := n.site.ListZones(cmd.Context(), req(&pb.ListZonesRequest{Project: project, PageSize: pageSize, PageToken: token}))
-				if err != nil {
-					return err
-				}
-				all.Zones = append(all.Zones, res.Msg.Zones...)
-				if token = res.Msg.NextPageToken; token == "" {
-					break
-				}
+			all, err := n.zones(cmd.Context(), project)
+			if err != nil {
+				return err
 			}
 			return a.show(all, func(w io.Writer) {
 				row(w, "ID", "PARENT", "KIND", "TITLE")
@@ -124,8 +135,9 @@ func systemPut(a *app) *cobra.Command {
 	var revision uint64
 	cmd := &cobra.Command{
 		Use: "put ID", Aliases: []string{"create", "update"},
-		Short:   "Create or replace a system",
-		Example: "  pollux system put room1 --title \"Room 1\" --member Display_1=beamer --member Display_2=screen",
+		Short:   "Create or change a system",
+		Long:    putHelp + "\nMembers are given together: --member replaces all of them.",
+		Example: "  pollux system put room1 --title \"Room 1\" --member Display_1=beamer --member Display_2=screen\n  pollux system put room1 --zone aula",
 		Args:    exactly("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s := &pb.System{Id: args[0], Title: title, Zone: zone, Revision: revision}
@@ -140,16 +152,33 @@ func systemPut(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := n.site.PutSystem(cmd.Context(), req(&pb.PutSystemRequest{System: s}))
+			put := func() (*pb.System, error) {
+				res, err := n.site.PutSystem(cmd.Context(), req(&pb.PutSystemRequest{System: s}))
+				if err != nil {
+					return nil, err
+				}
+				return res.Msg.System, nil
+			}
+			made, err := put()
+			if revision == 0 && connect.CodeOf(err) == connect.CodeAlreadyExists {
+				var old *pb.System
+				if old, err = n.system(cmd.Context(), args[0]); err == nil {
+					keep(cmd, "title", &s.Title, old.Title)
+					keep(cmd, "zone", &s.Zone, old.Zone)
+					keep(cmd, "member", &s.Members, old.Members)
+					s.Revision = old.Revision
+					made, err = put()
+				}
+			}
 			if err != nil {
 				return err
 			}
-			return a.show(res.Msg.System, func(w io.Writer) { row(w, "system "+res.Msg.System.Id+" is there") })
+			return a.show(made, func(w io.Writer) { row(w, "system "+made.Id+" is there") })
 		},
 	}
 	cmd.Flags().StringVar(&title, "title", "", "name for people")
 	cmd.Flags().StringVar(&zone, "zone", "", "zone that it is in")
-	cmd.Flags().StringArrayVar(&members, "member", nil, "twin as NAME=TWIN, in order; many times")
+	cmd.Flags().StringArrayVar(&members, "member", nil, "twin as `NAME=TWIN`, in order; many times")
 	cmd.Flags().Uint64Var(&revision, "revision", 0, "only if it is still at this revision")
 	return cmd
 }
@@ -163,16 +192,9 @@ func systemList(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := &pb.ListSystemsResponse{}
-			for token := ""; ; {
-				res, err := n.site.ListSystems(cmd.Context(), req(&pb.ListSystemsRequest{Project: project, PageSize: pageSize, PageToken: token}))
-				if err != nil {
-					return err
-				}
-				all.Systems = append(all.Systems, res.Msg.Systems...)
-				if token = res.Msg.NextPageToken; token == "" {
-					break
-				}
+			all, err := n.systems(cmd.Context(), project)
+			if err != nil {
+				return err
 			}
 			return a.show(all, func(w io.Writer) {
 				row(w, "ID", "ZONE", "TITLE", "MEMBERS")
@@ -231,4 +253,80 @@ driver, settings and alias.`,
 	}
 	cmd.Flags().StringVar(&project, "project", "", "only of this project")
 	return cmd
+}
+
+const putHelp = `Creates what is not there yet. Of what is there, it changes what the flags name and leaves the rest. If somebody else
+changes it at the same time, nothing is changed and the command fails.`
+
+// keep takes the former value of what the command line does not name.
+func keep[T any](cmd *cobra.Command, flag string, to *T, old T) {
+	if !cmd.Flags().Changed(flag) {
+		*to = old
+	}
+}
+
+// zones of a project, or of all.
+func (n *node) zones(ctx context.Context, project string) (*pb.ListZonesResponse, error) {
+	all := &pb.ListZonesResponse{}
+	for token := ""; ; {
+		res, err := n.site.ListZones(ctx, req(&pb.ListZonesRequest{Project: project, PageSize: pageSize, PageToken: token}))
+		if err != nil {
+			return nil, err
+		}
+		all.Zones = append(all.Zones, res.Msg.Zones...)
+		if token = res.Msg.NextPageToken; token == "" {
+			return all, nil
+		}
+	}
+}
+
+// systems of a project, or of all.
+func (n *node) systems(ctx context.Context, project string) (*pb.ListSystemsResponse, error) {
+	all := &pb.ListSystemsResponse{}
+	for token := ""; ; {
+		res, err := n.site.ListSystems(ctx, req(&pb.ListSystemsRequest{Project: project, PageSize: pageSize, PageToken: token}))
+		if err != nil {
+			return nil, err
+		}
+		all.Systems = append(all.Systems, res.Msg.Systems...)
+		if token = res.Msg.NextPageToken; token == "" {
+			return all, nil
+		}
+	}
+}
+
+// zone reads one zone; the API gives them in lists only.
+func (n *node) zone(ctx context.Context, id string) (*pb.Zone, error) {
+	project, full := whole(id)
+	all, err := n.zones(ctx, project)
+	if err != nil {
+		return nil, err
+	}
+	return one(all.Zones, "zone", full)
+}
+
+func (n *node) system(ctx context.Context, id string) (*pb.System, error) {
+	project, full := whole(id)
+	all, err := n.systems(ctx, project)
+	if err != nil {
+		return nil, err
+	}
+	return one(all.Systems, "system", full)
+}
+
+func one[T interface{ GetId() string }](list []T, kind, id string) (found T, err error) {
+	for _, x := range list {
+		if x.GetId() == id {
+			return x, nil
+		}
+	}
+	return found, fmt.Errorf("%s %s was removed meanwhile", kind, id)
+}
+
+// whole gives an id with its project.
+func whole(id string) (project, full string) {
+	if project, _, ok := strings.Cut(id, "/"); ok {
+		return project, id
+	}
+	return "default", "default/" + id
 }

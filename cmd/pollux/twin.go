@@ -24,7 +24,7 @@ func twinCommand(a *app) *cobra.Command {
   pollux twin list --label room=aula
   pollux twin get beamer
   pollux twin set beamer power on          wait until the device confirms
-  pollux twin call beamer refresh            run an action
+  pollux twin call beamer refresh          run an action
   pollux twin watch beamer                 every change, live
   pollux twin history beamer lamp_hours --since 24h
   pollux twin trace beamer                 every byte sent and received`,
@@ -80,7 +80,8 @@ func twinUpdate(a *app) *cobra.Command {
 If somebody else changes the twin at the same time, nothing is changed and the command fails.`,
 		Example: `  pollux twin update beamer --uri tcp://10.0.0.8
   pollux twin update beamer --driver pjlink@1.1.0 --label room=hall --label old=
-  pollux twin update beamer --stopped`,
+  pollux twin update beamer --stopped
+  pollux twin update beamer --stopped=false`,
 		Args:              exactly("ID"),
 		ValidArgsFunction: a.completeTwins(),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -116,7 +117,7 @@ func twinList(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
-		Short:   "List twins with their status",
+		Short:   "List twins with their status and the values that say most",
 		Example: "  pollux twin list\n  pollux twin list --label room=aula --status disconnected\n  pollux twin list --faulty -o json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

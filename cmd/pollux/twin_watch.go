@@ -42,7 +42,7 @@ Where this terminal is too slow, what was left out is said.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringArrayVar(&properties, "property", nil, "only this property; many times")
+	cmd.Flags().StringArrayVar(&properties, "property", nil, "only the property of this `NAME`; many times")
 	cmd.Flags().BoolVar(&events, "events", false, "events too")
 	cmd.Flags().BoolVar(&logs, "logs", false, "log lines too")
 	return cmd
@@ -52,6 +52,7 @@ func twinLogs(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "logs ID…",
 		Short:             "Print the log lines of twins' drivers as they come",
+		Long:              "Prints the lines from now on, until it is stopped (Ctrl-C). Older ones are not kept.",
 		Example:           "  pollux twin logs beamer",
 		Args:              atLeast("ID"),
 		ValidArgsFunction: a.completeTwins(),
