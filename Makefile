@@ -19,7 +19,7 @@ help: ## show this list
 run: build ## build everything and start a node with a simulated building
 	@bin/pollux serve --demo --data data/demo $(ARGS)
 
-build: bin/pollux ## build bin/pollux, with drivers and console inside
+build: $(DRIVER_BIN) bin/pollux ## build bin/pollux, with drivers and console inside
 	@echo "built bin/pollux ($$(du -h bin/pollux | cut -f1)), version $(VERSION)"
 
 bin/pollux: $(CATALOG) web/dist/index.html FORCE
@@ -27,6 +27,8 @@ bin/pollux: $(CATALOG) web/dist/index.html FORCE
 	@$(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o $@ ./cmd/pollux
 
 FORCE:
+
+.SECONDARY: $(DRIVER_BIN)
 
 bin/drivers/%.wasm: drivers/%/driver.json $(SDK_SRC) FORCE
 	@mkdir -p bin/drivers build/guests
