@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 )
 
 const (
@@ -112,7 +114,12 @@ type slowCall struct {
 }
 
 // sizedBody says what a body's limit says wherever it is met: announced by the client, or found while reading.
-type sizedBody struct{ io.ReadCloser }
+type sizedBody struct {
+	io.ReadCloser
+	// met counts what was found while reading.
+	met  *metrics.Counter
+	over bool
+}
 
 func (b *sizedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
@@ -120,6 +127,10 @@ func (b *sizedBody) Read(p []byte) (int, error) {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
 			err = translate(err)
+			if !b.over {
+				b.over = true
+				b.met.Inc()
+			}
 		}
 	}
 	return n, err
@@ -139,8 +150,8 @@ func (b *slowBody) Read(p []byte) (int, error) {
 type refusal func(w http.ResponseWriter, r *http.Request, err error)
 
 // limited bounds a request's body and both directions' time. The deadline stands before the handler runs, as the server
-// reads on where a handler leaves a body.
-func limited(next http.Handler, size int64, timeout time.Duration, refuse refusal) http.Handler {
+// reads on where a handler leaves a body. What is announced too large is refused; what turns out to be is counted by met.
+func limited(next http.Handler, size int64, timeout time.Duration, refuse refusal, met *metrics.Counter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
 		slow := &slowCall{w: slowWriter{ResponseWriter: w, control: control, timeout: writeTimeout}}
@@ -151,7 +162,7 @@ func limited(next http.Handler, size int64, timeout time.Duration, refuse refusa
 				return
 			}
 			slow.b = slowBody{ReadCloser: r.Body, control: control}
-			slow.s = sizedBody{http.MaxBytesReader(w, &slow.b, size)}
+			slow.s = sizedBody{ReadCloser: http.MaxBytesReader(w, &slow.b, size), met: met}
 			r.Body = &slow.s
 		}
 		next.ServeHTTP(&slow.w, r)

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 )
 
 // serve runs a handler behind the real server on loopback.
@@ -53,13 +55,14 @@ func dial(t *testing.T, addr string) net.Conn {
 func TestBodyIsBounded(t *testing.T) {
 	const size = 1000
 	var read atomic.Int64
+	var met metrics.Counter
 	addr := serve(t, limited(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
 		read.Store(n)
 		if err != nil {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 		}
-	}), size, time.Minute, plainRefusal))
+	}), size, time.Minute, plainRefusal, &met))
 	for _, tt := range []struct {
 		name   string
 		body   io.Reader
@@ -83,6 +86,9 @@ func TestBodyIsBounded(t *testing.T) {
 			}
 		})
 	}
+	if met.Get() != 1 {
+		t.Errorf("%d bodies were counted as too large, want 1", met.Get())
+	}
 	// A gigabyte that is announced is refused before it is sent.
 	c := dial(t, addr)
 	fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 1<<30)
@@ -97,7 +103,7 @@ func TestSlowBodyIsClosed(t *testing.T) {
 	addr := serve(t, limited(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, err := io.Copy(io.Discard, r.Body)
 		failed <- err
-	}), 1000, 100*time.Millisecond, plainRefusal))
+	}), 1000, 100*time.Millisecond, plainRefusal, &metrics.Counter{}))
 	c := dial(t, addr)
 	fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nhalf")
 	select {
@@ -122,7 +128,7 @@ func TestLongAnswerOutlivesTheBodysDeadline(t *testing.T) {
 		case <-time.After(400 * time.Millisecond):
 			_, _ = w.Write([]byte("done"))
 		}
-	}), 1000, 100*time.Millisecond, plainRefusal))
+	}), 1000, 100*time.Millisecond, plainRefusal, &metrics.Counter{}))
 	res, err := http.Post("http://"+addr, "text/plain", strings.NewReader("hello"))
 	if err != nil {
 		t.Fatal(err)

@@ -82,7 +82,7 @@ func (s *Server) handlerOptions(limit int) connect.HandlerOption {
 func (s *Server) services() {
 	small := s.handlerOptions(maxRequest)
 	mount := func(path string, h http.Handler) {
-		s.mux.Handle(path, limited(h, maxRequest, bodyTimeout, s.refuse))
+		s.mux.Handle(path, limited(h, maxRequest, bodyTimeout, s.refuse, s.refusedBodies))
 	}
 	mount(rpcv1.NewTwinServiceHandler(&twinService{s}, small))
 	mount(rpcv1.NewClusterServiceHandler(&clusterService{s}, small))
@@ -94,7 +94,7 @@ func (s *Server) services() {
 	path, h := rpcv1.NewDriverServiceHandler(drivers, s.handlerOptions(MaxUpload))
 	mount(path, h)
 	s.mux.Handle(rpcv1.DriverServiceUploadDriverProcedure,
-		limited(atMost(h, maxUploads, s.refuse), MaxUpload, uploadTimeout, s.refuse))
+		limited(atMost(h, maxUploads, s.refuse), MaxUpload, uploadTimeout, s.refuse, s.refusedBodies))
 
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
 		rpcv1.KeyServiceName, rpcv1.SiteServiceName}
@@ -106,7 +106,7 @@ func (s *Server) services() {
 
 func (s *Server) doors() {
 	mount := func(pattern string, h http.Handler) {
-		s.mux.Handle(pattern, limited(h, maxRequest, bodyTimeout, s.refuse))
+		s.mux.Handle(pattern, limited(h, maxRequest, bodyTimeout, s.refuse, s.refusedBodies))
 	}
 	mount("GET /healthz", http.HandlerFunc(s.healthz))
 	mount("GET /readyz", http.HandlerFunc(s.readyz))
