@@ -22,10 +22,13 @@ const (
 	healthyClients = 8
 	healthyPause   = 5 * time.Millisecond // of each client between two calls, so that the machine is not full before the attack
 	calmFor        = 4 * time.Second
+	healthyTries   = 3
+	// healthySlack is what the p99 may grow by where twice is less: a scheduler's turn or two on two busy processors.
+	healthySlack = 10 * time.Millisecond
 )
 
 // TestHostileDrivers puts a driver that loops for ever and one that takes all memory among 1,000 healthy twins. The healthy
-// ones must go on answering; how fast is logged (`make bench` and docs/bench.md have the figures).
+// ones go on answering, and their p99 stays within twice what it was when all was calm.
 func TestHostileDrivers(t *testing.T) {
 	n := harness.Start(t, harness.Options{Args: []string{"--driver-memory", "256MiB"}})
 	n.AddDriver("echo")
@@ -36,8 +39,32 @@ func TestHostileDrivers(t *testing.T) {
 	for _, id := range []string{"looper", "grower", "crasher"} {
 		n.Must("twin", "create", id, "--driver", "wild")
 	}
-	calm := measureHealthy(t, n, calmFor)
+	// The machine may be busy with something else: the best of some tries counts.
+	for try := 1; ; try++ {
+		calm := measureHealthy(t, n, calmFor)
+		attacked := underAttack(t, n)
+		t.Logf("p99 calm %v, attacked %v: %.1f times; p50 %v and %v", calm.p99, attacked.p99, float64(attacked.p99)/float64(calm.p99), calm.p50, attacked.p50)
+		if calm.failed+attacked.failed > 0 {
+			t.Fatalf("healthy calls failed: %d calm, %d attacked; first: %v%v", calm.failed, attacked.failed, calm.err, attacked.err)
+		}
+		if attacked.calls >= calm.calls/4 && attacked.p99 <= max(2*calm.p99, calm.p99+healthySlack) {
+			break
+		}
+		if try == healthyTries {
+			t.Errorf("the healthy twins suffered in each of %d tries: p99 %v, %v when calm; %d calls, %d when calm", try, attacked.p99, calm.p99, attacked.calls, calm.calls)
+			break
+		}
+	}
+	for id, want := range map[string]string{"looper": "stopped after", "grower": "memory", "crasher": "panic: to order"} {
+		if fault := stateOf(t, n, id).GetStatus().GetFault(); !strings.Contains(fault, want) {
+			t.Errorf("%s shows the fault %q, want one that says %q", id, fault, want)
+		}
+	}
+}
 
+// underAttack measures while the wild twins do their worst.
+func underAttack(t *testing.T, n *harness.Node) healthy {
+	t.Helper()
 	attack, stop := context.WithCancel(t.Context())
 	var attackers sync.WaitGroup
 	for id, action := range map[string]string{"looper": "spin", "grower": "hog", "crasher": "panic"} {
@@ -59,18 +86,7 @@ func TestHostileDrivers(t *testing.T) {
 	attacked := measureHealthy(t, n, calmFor)
 	stop()
 	attackers.Wait()
-	t.Logf("p99 calm %v, attacked %v: %.1f times; p50 %v and %v", calm.p99, attacked.p99, float64(attacked.p99)/float64(calm.p99), calm.p50, attacked.p50)
-	if calm.failed+attacked.failed > 0 {
-		t.Errorf("healthy calls failed: %d calm, %d attacked; first: %v%v", calm.failed, attacked.failed, calm.err, attacked.err)
-	}
-	if attacked.calls < calm.calls/4 {
-		t.Errorf("the healthy twins starved: %d calls, %d when calm", attacked.calls, calm.calls)
-	}
-	for id, want := range map[string]string{"looper": "stopped after", "grower": "memory", "crasher": "panic: to order"} {
-		if fault := stateOf(t, n, id).GetStatus().GetFault(); !strings.Contains(fault, want) {
-			t.Errorf("%s shows the fault %q, want one that says %q", id, fault, want)
-		}
-	}
+	return attacked
 }
 
 type healthy struct {

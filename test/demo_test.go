@@ -1,0 +1,138 @@
+package test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/test/harness"
+)
+
+const demoTwins = 16
+
+var openLine = regexp.MustCompile(`(?m)^open (http://\S+/login\?code=\S+)$`)
+
+// TestDemo is `make run`: a house with simulated devices, on the next free port, behind a login link.
+func TestDemo(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	taken := busy.Addr().String()
+	n := harness.Start(t, harness.Options{HTTP: taken, Args: []string{"--demo"}})
+	link := demoLink(t, n)
+	if free := strings.TrimPrefix(n.URL, "http://"); free == taken || !strings.Contains(n.Output(), taken+" is busy, taking "+free+"\n") {
+		t.Errorf("it serves on %s and says:\n%s", free, n.Output())
+	}
+	if !strings.Contains(n.Output(), "16 of 16") {
+		t.Errorf("not all twins connected:\n%s", n.Output())
+	}
+	twins := demoHouse(t, n)
+	signIn(t, n, link)
+
+	if err := n.Stop(); err != nil {
+		t.Fatalf("%v\n%s", err, n.Log())
+	}
+	n.Run()
+	if again := demoLink(t, n); again == link {
+		t.Error("the link is the one of the run before")
+	}
+	if !strings.Contains(n.Output(), "0 new, 16 kept from before") {
+		t.Errorf("the second run says:\n%s", n.Output())
+	}
+	for id, revision := range demoHouse(t, n) {
+		if twins[id] == 0 || revision < twins[id] {
+			t.Errorf("%s has revision %d, %d in the run before", id, revision, twins[id])
+		}
+	}
+}
+
+// demoLink waits for the line with the login link.
+func demoLink(t *testing.T, n *harness.Node) string {
+	t.Helper()
+	harness.Until(t, 2*time.Minute, "the demo prints its link", func() bool { return openLine.MatchString(n.Output()) })
+	link := openLine.FindStringSubmatch(n.Output())[1]
+	if !strings.HasPrefix(link, n.URL+"/") {
+		t.Errorf("the link %s is not one of %s", link, n.URL)
+	}
+	return link
+}
+
+// demoHouse waits until every twin is connected and gives their revisions.
+func demoHouse(t *testing.T, n *harness.Node) map[string]uint64 {
+	t.Helper()
+	house := map[string]uint64{}
+	harness.Until(t, time.Minute, "all twins of the demo are connected", func() bool {
+		r, err := n.Twins().ListTwins(t.Context(), connect.NewRequest(&pb.ListTwinsRequest{PageSize: 1000,
+			Filter: &pb.TwinFilter{Project: "demo", Connection: pb.Connection_CONNECTION_CONNECTED}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, twin := range r.Msg.Twins {
+			house[twin.Id] = twin.Revision
+		}
+		return len(r.Msg.Twins) == demoTwins
+	})
+	return house
+}
+
+var codeField = regexp.MustCompile(`name="code" value="([a-z0-9]+)"`)
+
+// signIn opens the link as a browser does: its page sends the code, and the cookie for it opens the metrics too.
+func signIn(t *testing.T, n *harness.Node, link string) {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	do := func(method, address string, form url.Values) (*http.Response, string) {
+		t.Helper()
+		req, err := http.NewRequest(method, address, strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Sec-Fetch-Site", "same-origin")
+		r, err := browser.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r, string(body)
+	}
+	if r, _ := do("GET", n.URL+"/victoria/vmui/", nil); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the metrics without a session: %s", r.Status)
+	}
+	r, page := do("GET", link, nil)
+	code := codeField.FindStringSubmatch(page)
+	if r.StatusCode != http.StatusOK || code == nil {
+		t.Fatalf("the link answers %s:\n%s", r.Status, page)
+	}
+	r, page = do("POST", n.URL+"/login", url.Values{"code": code[1:]})
+	if cookies := r.Cookies(); r.StatusCode != http.StatusSeeOther || len(cookies) != 1 || !cookies[0].HttpOnly {
+		t.Fatalf("signing in answers %s with the cookies %v:\n%s", r.Status, cookies, page)
+	}
+	for _, path := range []string{"/", "/victoria/vmui/", "/victoria/api/v1/query?query=1"} {
+		if r, _ := do("GET", n.URL+path, nil); r.StatusCode != http.StatusOK {
+			t.Errorf("%s with the session: %s", path, r.Status)
+		}
+	}
+	if r, _ := do("GET", link, nil); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the link works twice: %s", r.Status)
+	}
+}
