@@ -30,7 +30,7 @@ type Server struct {
 	log     *slog.Logger
 	sockets *sockets
 
-	refusedUploads, refusedBodies, denied *metrics.Counter
+	refusedUploads, refusedBodies, refusedMessages, denied *metrics.Counter
 }
 
 // New assembles the door. It starts nothing and owns nothing that must be closed.
@@ -46,9 +46,10 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, mux: http.NewServeMux(), log: o.Logger, errors: connect.NewErrorWriter(),
 		guard: &guard{keys: o.Keys, table: table, validator: validator, log: o.Logger,
 			counters: newCallCounters(o.Metrics, table)},
-		refusedUploads: o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="uploads"}`),
-		refusedBodies:  o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="body"}`),
-		denied:         o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="door"}`),
+		refusedUploads:  o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="uploads"}`),
+		refusedBodies:   o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="body"}`),
+		refusedMessages: o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="message"}`),
+		denied:          o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="door"}`),
 	}
 	s.sockets = newSockets(s)
 	s.services()
@@ -72,6 +73,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // handlerOptions are those of every Connect handler; limit bounds its messages.
 func (s *Server) handlerOptions(limit int) connect.HandlerOption {
 	return connect.WithHandlerOptions(
+		codecs(s.refusedMessages),
 		connect.WithRequestGate(s.guard.gate),
 		connect.WithInterceptors(s.guard),
 		connect.WithReadMaxBytes(limit),

@@ -124,3 +124,14 @@ func TestHistoryAsGrafanaAsks(t *testing.T) {
 		t.Errorf("twin history printed %s", out)
 	}
 }
+
+// publishOnce publishes with QoS 1 by mosquitto and returns when it is acknowledged.
+func publishOnce(t *testing.T, n *harness.Node, topic, payload string) {
+	t.Helper()
+	host, port, _ := strings.Cut(n.MQTT, ":")
+	cmd := exec.Command("mosquitto_pub", "-h", host, "-p", port, "-q", "1", "-t", topic, "-s")
+	cmd.Stdin = strings.NewReader(payload)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_pub: %v: %s", err, out)
+	}
+}
