@@ -60,7 +60,6 @@ var demoRooms = []demoRoom{
 // demoSite builds the house and prints each stage with its seconds.
 type demoSite struct {
 	out     io.Writer
-	key     string
 	url     string
 	twins   polluxv1connect.TwinServiceClient
 	drivers polluxv1connect.DriverServiceClient
@@ -120,13 +119,13 @@ func (d *demoSite) run(ctx context.Context, node *pollux.Node, log *slog.Logger)
 	if err != nil {
 		return fmt.Errorf("read the administrator's key: %w", err)
 	}
-	d.url, d.key = node.URL(), strings.TrimSpace(string(key))
+	d.url = node.URL()
 	client := node.HTTPClient()
-	with := connect.WithInterceptors(bearerKey(d.key))
-	d.twins = polluxv1connect.NewTwinServiceClient(client, d.url, with)
-	d.drivers = polluxv1connect.NewDriverServiceClient(client, d.url, with)
-	d.site = polluxv1connect.NewSiteServiceClient(client, d.url, with)
-	d.keys = polluxv1connect.NewKeyServiceClient(client, d.url, with)
+	client.Transport = &bearer{key: strings.TrimSpace(string(key)), next: client.Transport}
+	d.twins = polluxv1connect.NewTwinServiceClient(client, d.url)
+	d.drivers = polluxv1connect.NewDriverServiceClient(client, d.url)
+	d.site = polluxv1connect.NewSiteServiceClient(client, d.url)
+	d.keys = polluxv1connect.NewKeyServiceClient(client, d.url)
 
 	journal, err := os.OpenFile(filepath.Join(node.Config().Data, "devices.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -306,22 +305,6 @@ func (d *demoSite) waitConnected(ctx context.Context) (string, error) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-// bearerKey adds the key to every unary request.
-type bearerKey string
-
-func (k bearerKey) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		req.Header().Set("Authorization", "Bearer "+string(k))
-		return next(ctx, req)
-	}
-}
-func (k bearerKey) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return next
-}
-func (k bearerKey) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return next
 }
 
 // demoDevices are the simulated devices of the house, each with a connection of its own.
