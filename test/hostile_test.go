@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	hostileConns = 16          // of each kind at once
+	hostileConns = 8           // of each kind at once
 	hugeBody     = 1 << 30     // bytes
 	hostileRoom  = 50 << 20    // bytes that the node may grow by
 	hostileWait  = time.Minute // for a connection to be closed; the node's own limits are 5 to 10 s
@@ -223,7 +223,7 @@ func hugeBodies(t *testing.T, n *harness.Node) {
 func endlessBodies(t *testing.T, n *harness.Node) {
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
-	if _, err := io.Copy(z, io.LimitReader(spaces{}, 512<<20)); err != nil {
+	if _, err := io.Copy(z, io.LimitReader(spaces{}, 64<<20)); err != nil {
 		t.Fatal(err)
 	}
 	if err := z.Close(); err != nil {

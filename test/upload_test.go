@@ -126,7 +126,7 @@ func TestArgumentsRefused(t *testing.T) {
 	fails("/input: missing property 'text'", "twin", "call", "twin", "say", `{}`)
 	fails("/input/after_ms: minimum", "twin", "call", "twin", "tick", `{"after_ms":-1}`)
 	fails("level: invalid /value: got string", "twin", "set", "twin", "level", `"high"`)
-	fails("action shout: invalid /input: unknown to the model", "twin", "call", "twin", "shout")
+	fails("unknown to the model", "twin", "call", "twin", "shout")
 
 	settings, err := structpb.NewStruct(map[string]any{"topic": 5})
 	if err != nil {
