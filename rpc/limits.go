@@ -18,7 +18,7 @@ const (
 	// maxRequest in bytes is the largest message of every other procedure.
 	maxRequest = 1 << 20
 	// maxUploads run at once, as each holds its file in memory.
-	maxUploads = 4
+	maxUploads = 2
 	// headerTimeout for a request's headers; a client on a bad radio link needs a few seconds.
 	headerTimeout = 10 * time.Second
 	// bodyTimeout for a request's body as a whole.
