@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -122,5 +123,8 @@ func (s status) Placement(_ context.Context, id string) (*pb.GetPlacementRespons
 	}
 	at, _ := n.cluster.Where(id)
 	out.Placement = &pb.Placement{Id: id, Slot: uint32(at.Slot), Node: at.Node, Incarnation: at.Incarnation, Since: at.Since}
+	if at.Node == n.self.id {
+		out.Placement.Active = n.engine.Active(cluster.Target{Kind: "twin", ID: id})
+	}
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -46,8 +47,13 @@ type command struct {
 	desired  state.Name
 	revision uint64
 	isSet    bool
-	wrote    bool
+	// call is the newest call of the driver on the command's behalf; wrote, whether an earlier one reached the device.
+	call  *run
+	wrote bool
 }
+
+// told says whether bytes went out to the device, or were about to.
+func (c *command) told() bool { return c.wrote || c.call != nil && c.call.wrote.Load() }
 
 func (c *command) named() bool { return c.name != "" }
 
@@ -154,7 +160,7 @@ func (t *twin) invoke(req *pb.InvokeRequest, m *call) {
 	}
 	if err != nil {
 		t.e.stats.drop(dropInvalid)
-		m.refuse(fmt.Errorf("twin %s: action %s: %w", t.en.id, req.Action, asInvalid("/input", err)))
+		m.refuse(t.badRequest("action", req.Action, "/input", err))
 		return
 	}
 	if req.IdempotencyKey != "" && t.knownKey(req.IdempotencyKey, m) {
@@ -165,6 +171,14 @@ func (t *twin) invoke(req *pb.InvokeRequest, m *call) {
 	c.key = req.IdempotencyKey
 	c.input = commandInput("action", req.Action, "input", v.AppendJSON(nil))
 	t.enqueue(c, m, req.Options.GetNoWait())
+}
+
+// badRequest words why a request is refused. kind, property or action, is what name names; base leads to the value.
+func (t *twin) badRequest(kind, name, base string, err error) error {
+	if errors.Is(err, drivers.ErrUnknown) || errors.Is(err, drivers.ErrReadOnly) {
+		return fmt.Errorf("twin %s: %w", t.en.id, invalid("/"+kind, "%s is %v", name, err))
+	}
+	return fmt.Errorf("twin %s: %s %s: %w", t.en.id, kind, name, asInvalid(base, err))
 }
 
 // newCommand fills in the fields of the queue.
@@ -200,7 +214,7 @@ func (t *twin) enqueue(c *command, m *call, noWait bool) {
 	if !c.named() && t.offline() {
 		t.e.stats.outcome(pb.Outcome_OUTCOME_REJECTED)
 		m.done(cluster.Reply{Message: result(pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{
-			Message: "the device is not connected", Retryable: true})})
+			Message: t.away(), Retryable: true})})
 		return
 	}
 	t.replace(c.name)
@@ -226,12 +240,19 @@ func (t *twin) replace(name string) {
 	i := slices.IndexFunc(t.work.commands, func(c *command) bool { return c.name == name })
 	if i >= 0 {
 		old := t.work.take(i)
-		t.conclude(old, pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{Message: "replaced by a newer command " + name})
+		why := "replaced by a newer command " + name
+		if old.isSet {
+			t.displaced(old, why)
+		}
+		t.conclude(old, pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{Message: why})
 	}
 }
 
 // refuse takes a driver's refusal of a command: it is tried again where that may help.
 func (t *twin) refuse(c *command, e *drivers.DriverError) {
+	if c.told() {
+		t.sent(c)
+	}
 	if e.Retryable && c.tries < c.retries && t.mode == modeLive && !t.cfg.stopped {
 		wait := min(100<<min(c.tries, 5), 2000)
 		c.tries++
@@ -246,6 +267,9 @@ func (t *twin) refuse(c *command, e *drivers.DriverError) {
 
 // await: the device's answer decides the command.
 func (t *twin) await(c *command) {
+	if c.told() {
+		t.sent(c)
+	}
 	if c.answerBy == 0 {
 		c.answerBy = t.e.nowMS() + c.timeout.Milliseconds()
 	}

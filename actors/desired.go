@@ -34,15 +34,17 @@ func (t *twin) setDesired(req *pb.SetDesiredRequest, m *call) {
 	}
 	if err != nil {
 		t.e.stats.drop(dropInvalid)
-		m.refuse(fmt.Errorf("twin %s: property %s: %w", t.en.id, req.Property, asInvalid("/value", err)))
+		m.refuse(t.badRequest("property", req.Property, "/value", err))
 		return
 	}
 	d := t.ask(state.Intern(req.Property), v, req, m.env.Principal)
 	t.emitDesired(d)
-	revision, name := d.Revision, d.Name
+	revision, name, queueName := d.Revision, d.Name, req.Options.GetName()
 	asked := d.Proto()
 	id := m.env.ID
+	t.working().ask(name, revision)
 	t.whenSaved(func(err error) {
+		t.work.asked(name, revision)
 		r := cluster.Reply{Message: &pb.SetDesiredResponse{Desired: asked}}
 		if err != nil {
 			r = cluster.Reply{Err: err}
@@ -53,6 +55,7 @@ func (t *twin) setDesired(req *pb.SetDesiredRequest, m *call) {
 		}
 		t.remember(id, r)
 		if d := t.st.FindDesired(name); d != nil && d.Revision == revision && open(d) {
+			t.working().queueAs(name, queueName)
 			t.pursue(d)
 		}
 	})
@@ -83,10 +86,12 @@ func (t *twin) ask(name state.Name, v state.Value, req *pb.SetDesiredRequest, by
 	return d
 }
 
-// pursue queues the command that sets a property; a newer one replaces it.
+// pursue queues the command that sets a property, under the name that its caller gave, or else `set PROPERTY`. It
+// replaces what waits under that name, and an earlier asking of the property.
 func (t *twin) pursue(d *state.Desired) {
 	now, wall := t.e.nowMS(), stamp()
-	c := &command{label: d.Name.Value(), name: "set " + d.Name.Value(), priority: defaultPriority, retries: defaultRetries,
+	w := t.working()
+	c := &command{label: d.Name.Value(), name: w.queueName(d.Name), priority: defaultPriority, retries: defaultRetries,
 		timeout: t.e.o.CommandTimeout, desired: d.Name, revision: d.Revision, isSet: true}
 	if d.Priority > 0 {
 		c.priority = d.Priority
@@ -102,39 +107,102 @@ func (t *twin) pursue(d *state.Desired) {
 	}
 	// Its end is the desired value's, which expires on its own.
 	c.input = commandInput("property", d.Name.Value(), "value", d.Value.AppendJSON(nil))
-	w := t.working()
-	for i := range w.commands {
-		if w.commands[i].name == c.name {
-			w.take(i)
-			break
-		}
-	}
+	t.dropSet(d)
+	t.replace(c.name)
 	w.insert(c)
+}
+
+// ask notes that what is asked of a property is on its way to the store: until then the device is not told.
+func (w *work) ask(property state.Name, revision uint64) {
+	if w.asking == nil {
+		w.asking = map[state.Name]uint64{}
+	}
+	w.asking[property] = revision
+}
+
+// asked: it is committed, or never will be.
+func (w *work) asked(property state.Name, revision uint64) {
+	if w != nil && w.asking[property] == revision {
+		delete(w.asking, property)
+	}
+}
+
+// queueAs notes the name under which a property's command queues; "": its own.
+func (w *work) queueAs(property state.Name, name string) {
+	if name == "" {
+		delete(w.names, property)
+		return
+	}
+	if w.names == nil {
+		w.names = map[state.Name]string{}
+	}
+	w.names[property] = name
+}
+
+func (w *work) queueName(property state.Name) string {
+	if name := w.names[property]; name != "" {
+		return name
+	}
+	return "set " + property.Value()
+}
+
+// sent notes that a command's bytes went out to the device.
+func (t *twin) sent(c *command) {
+	if !c.isSet {
+		return
+	}
+	d := t.st.FindDesired(c.desired)
+	if d == nil || d.Revision != c.revision || pb.Progress(d.Progress) != pb.Progress_PROGRESS_ASKED {
+		return
+	}
+	d.Progress = uint8(pb.Progress_PROGRESS_SENT)
+	t.changed()
+	t.emitDesired(d)
+}
+
+// displaced: another command took the place of the one that sets a property. It is not sent again.
+func (t *twin) displaced(c *command, why string) {
+	if d := t.st.FindDesired(c.desired); d != nil && d.Revision == c.revision && open(d) {
+		t.reject(d, why)
+	}
+}
+
+func (t *twin) reject(d *state.Desired, why string) {
+	d.Progress, d.Error = uint8(pb.Progress_PROGRESS_REJECTED), why
+	t.changed()
+	t.emitDesired(d)
 }
 
 // progress moves a desired value on after its command ended.
 func (t *twin) progress(c *command, o pb.Outcome, e *drivers.DriverError) {
+	if c.told() {
+		t.sent(c)
+	}
 	d := t.st.FindDesired(c.desired)
 	if d == nil || d.Revision != c.revision || !open(d) {
 		return
 	}
 	switch {
-	case o == pb.Outcome_OUTCOME_DONE, o == pb.Outcome_OUTCOME_UNKNOWN, o == pb.Outcome_OUTCOME_TIMED_OUT:
-		// Bytes went out, or may have; what the device reports decides.
-		d.Progress = uint8(pb.Progress_PROGRESS_SENT)
-		if p := t.st.Property(d.Name); p != nil && o == pb.Outcome_OUTCOME_DONE && p.Value.Equal(d.Value) && p.Time >= d.Time {
-			d.Progress = uint8(pb.Progress_PROGRESS_CONFIRMED)
+	case o == pb.Outcome_OUTCOME_DONE:
+		// What the device reports decides.
+		if p := t.st.Property(d.Name); p == nil || !p.Value.Equal(d.Value) || p.Time < d.Time {
+			t.sent(c)
+			return
 		}
+		d.Progress = uint8(pb.Progress_PROGRESS_CONFIRMED)
+		t.changed()
+		t.emitDesired(d)
+	case o == pb.Outcome_OUTCOME_UNKNOWN, o == pb.Outcome_OUTCOME_TIMED_OUT:
+		// The device may have heard it, or never did: what it reports decides, or the time.
 	case t.offline() || t.connecting() || e != nil && e.Retryable && t.backoff > 0:
-		return // it is tried again when the device is back
+		// It is tried again when the device is back.
 	default:
-		d.Progress = uint8(pb.Progress_PROGRESS_REJECTED)
+		why := ""
 		if e != nil {
-			d.Error = e.Message
+			why = e.Message
 		}
+		t.reject(d, why)
 	}
-	t.changed()
-	t.emitDesired(d)
 }
 
 // confirm compares what was reported with what was asked.
@@ -204,6 +272,9 @@ func (t *twin) resend() {
 	now := stamp()
 	for i := range t.st.Desired {
 		d := &t.st.Desired[i]
+		if t.work != nil && t.work.asking[d.Name] == d.Revision {
+			continue // it is told once it is committed
+		}
 		if open(d) && d.Expires > now && t.work.find(func(c *command) bool { return c.isSet && c.desired == d.Name && c.revision == d.Revision }) == nil {
 			t.pursue(d)
 		}

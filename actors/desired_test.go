@@ -49,7 +49,7 @@ func TestDesiredConfirmed(t *testing.T) {
 		t.Errorf("asked again: %v, %v", d, err)
 	}
 	for _, c := range []struct{ property, value, path string }{
-		{"level", "101", "/value"}, {"level", `"x"`, "/value"}, {"count", "1", "/value"}, {"nope", "1", "/value"},
+		{"level", "101", "/value"}, {"level", `"x"`, "/value"}, {"count", "1", "/property"}, {"nope", "1", "/property"},
 	} {
 		_, err := n.set("a", c.property, c.value, time.Minute)
 		var field *actors.InvalidError
@@ -83,6 +83,101 @@ func TestDesiredSentThenConfirmedOrExpired(t *testing.T) {
 	}
 	if e := n.progress("a", "on", pb.Progress_PROGRESS_EXPIRED); e.Error == "" {
 		t.Error("an expired value does not say why")
+	}
+}
+
+// A device that answers later was told as soon as the bytes went out, also where it refuses then.
+func TestDesiredSentBeforeTheAnswer(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) { o.CommandTimeout = time.Minute })
+	d := newDevice(t, nil)
+	n.driver("wire", "1.0.0", tcpTransport)
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q,"settings":{"mute":true,"later":true}}`, d.uri()))
+	n.wait("a", "ups", "1")
+	s := n.watch(&pb.WatchTwinsRequest{})
+	next(t, s)
+	told := func(want pb.Progress) *pb.Desired {
+		t.Helper()
+		for {
+			if x := next(t, s).GetDelta().GetDesired()["level"]; x != nil {
+				if x.Progress != want {
+					t.Fatalf("watchers are told %v, want %v", x, want)
+				}
+				return x
+			}
+		}
+	}
+	if _, err := n.set("a", "level", "5", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	told(pb.Progress_PROGRESS_ASKED)
+	told(pb.Progress_PROGRESS_SENT)
+	until(t, "it is committed", func() bool {
+		list, err := n.reg.ListTwins(&pb.ListTwinsRequest{State: true}, nil)
+		return err == nil && list.Twins[0].State.Desired["level"].GetProgress() == pb.Progress_PROGRESS_SENT
+	})
+	d.say("no")
+	if x := told(pb.Progress_PROGRESS_REJECTED); x.Error != "the device said no" {
+		t.Errorf("refused: %v", x)
+	}
+	if _, err := n.set("a", "level", "6", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	told(pb.Progress_PROGRESS_ASKED)
+	told(pb.Progress_PROGRESS_SENT)
+	d.say("yes")
+	d.say(`{"level":6}`)
+	told(pb.Progress_PROGRESS_CONFIRMED)
+}
+
+// Where callers name the place in the queue, the newer one has it, whatever it sets.
+func TestDesiredUnderAName(t *testing.T) {
+	n := newNode(t)
+	d := newDevice(t, nil)
+	n.driver("wire", "1.0.0", tcpTransport)
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q,"settings":{"mute":true}}`, d.uri()))
+	n.wait("a", "ups", "1")
+	addr := d.l.Addr().String()
+	d.close()
+	until(t, "the loss is seen", func() bool { return n.state("a").Status.Connection == pb.Connection_CONNECTION_DISCONNECTED })
+	set := func(property, v, name string) {
+		t.Helper()
+		if _, err := n.client.SetDesired(ctx(t), &pb.SetDesiredRequest{Id: "a", Property: property, Value: value(t, v),
+			ValidFor: durationpb.New(time.Minute), Options: &pb.CommandOptions{Name: name}}, "tester"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("level", "1", "")
+	set("level", "2", "scene")
+	if q := n.state("a").Queued; q != 1 {
+		t.Errorf("%d commands wait, want the newer one", q)
+	}
+	set("on", "true", "scene")
+	if x := n.progress("a", "level", pb.Progress_PROGRESS_REJECTED); x.Error != "replaced by a newer command scene" {
+		t.Errorf("replaced: %v", x)
+	}
+	again := relisten(t, addr)
+	n.progress("a", "on", pb.Progress_PROGRESS_SENT)
+	until(t, "the device is told", func() bool { return again.heard("on=true") == 1 })
+	if got := again.lines(); len(got) != 1 {
+		t.Errorf("the device heard %q", got)
+	}
+}
+
+func TestUnknownNames(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	_, err := n.set("a", "levle", "1", time.Minute)
+	if want := "twin default/a: invalid /property: levle is unknown to the model; did you mean level?"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	_, err = n.set("a", "count", "1", time.Minute)
+	if want := "twin default/a: invalid /property: count is read only"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	_, err = n.invoke("a", "ehco", "")
+	if want := "twin default/a: invalid /action: ehco is unknown to the model; did you mean echo?"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

@@ -34,7 +34,14 @@ func (t *twin) discover(found []drivers.Discovery) {
 		if err != nil {
 			continue
 		}
-		if old, ok, err := t.e.store.Get(tableInbox, key); err == nil && ok && bytes.Equal(old.Value, value) {
+		old, listed, err := t.e.store.Get(tableInbox, key)
+		switch {
+		case err != nil:
+			continue
+		case listed && bytes.Equal(old.Value, value):
+			continue
+		case !listed && !t.e.registry.inboxRoom(project):
+			t.e.stats.drop(dropInboxFull)
 			continue
 		}
 		txn := &storage.Txn{

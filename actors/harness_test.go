@@ -438,6 +438,15 @@ func (d *device) say(line string) {
 	}
 }
 
+// write sends bytes to everybody who is connected.
+func (d *device) write(text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.conn {
+		fmt.Fprint(c, text)
+	}
+}
+
 // hangUp closes the connections; the device goes on listening.
 func (d *device) hangUp() {
 	d.mu.Lock()

@@ -202,6 +202,9 @@ func (t *twin) attach(s *Subscription) {
 	if slices.Contains(t.watchers, s) {
 		return
 	}
+	if len(t.watchers) == 0 {
+		t.toldQueued, t.toldSeen = t.waitingCommands(), t.st.LastSeen
+	}
 	t.watchers = append(t.watchers, s)
 	s.whole(t.en.id, t.show(false))
 	if s.req.Logs {
@@ -231,15 +234,22 @@ func (t *twin) emitDelta(d *pb.StateDelta) {
 	if len(t.watchers) == 0 {
 		return
 	}
-	d.Revision = t.st.Revision
+	moved := d.Status != nil
+	if !moved && t.unseen() {
+		d.Status = t.status()
+	}
+	if d.Status != nil {
+		t.toldSeen = t.st.LastSeen
+	}
+	queued := t.toldQueued != t.waitingCommands()
 	t.toldQueued = t.waitingCommands()
-	d.Queued = t.toldQueued
+	d.Revision, d.Queued = t.st.Revision, t.toldQueued
 	all := &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Delta{Delta: d}}
 	t.tell(func(s *Subscription) *pb.WatchTwinsResponse {
-		if d.Status == nil && !s.wants(pb.Connection(t.st.Connection), t.st.Fault != "") {
+		if !moved && !s.wants(pb.Connection(t.st.Connection), t.st.Fault != "") {
 			return nil
 		}
-		return s.narrow(all, d)
+		return s.narrow(all, d, queued)
 	})
 }
 
@@ -251,19 +261,32 @@ func (t *twin) waitingCommands() uint32 {
 	return uint32(len(t.work.commands))
 }
 
-// emitQueue tells where only the length of the queue changed.
+// emitQueue tells where only the length of the queue changed, or the device spoke and had nothing new to say.
 func (t *twin) emitQueue() {
-	if len(t.watchers) > 0 && t.toldQueued != t.waitingCommands() {
+	if len(t.watchers) == 0 {
+		return
+	}
+	if t.toldQueued != t.waitingCommands() || t.unseen() && t.work.idle() {
 		t.emitDelta(&pb.StateDelta{})
 	}
+}
+
+// seenEvery is how often watchers are told that the device spoke, in milliseconds.
+const seenEvery = 1000
+
+// unseen says whether watchers have to be told that the device spoke.
+func (t *twin) unseen() bool { return t.st.LastSeen-t.toldSeen >= seenEvery }
+
+func (t *twin) status() *pb.TwinStatus {
+	return &pb.TwinStatus{Connection: pb.Connection(t.st.Connection), LastSeen: state.Timestamp(t.st.LastSeen), Fault: t.st.Fault,
+		Node: t.e.o.Node}
 }
 
 func (t *twin) emitStatus() {
 	if len(t.watchers) == 0 {
 		return
 	}
-	t.emitDelta(&pb.StateDelta{Status: &pb.TwinStatus{Connection: pb.Connection(t.st.Connection),
-		LastSeen: state.Timestamp(t.st.LastSeen), Fault: t.st.Fault, Node: t.e.o.Node}})
+	t.emitDelta(&pb.StateDelta{Status: t.status()})
 }
 
 func (t *twin) emitDesired(d *state.Desired) {
@@ -275,7 +298,7 @@ func (t *twin) emitDesired(d *state.Desired) {
 
 // emitWhole gives every watcher the whole state.
 func (t *twin) emitWhole() {
-	t.toldQueued = t.waitingCommands()
+	t.toldQueued, t.toldSeen = t.waitingCommands(), t.st.LastSeen
 	st := t.show(false)
 	for _, s := range t.watchers {
 		s.whole(t.en.id, st)

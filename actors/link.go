@@ -22,6 +22,9 @@ type link struct {
 
 	mu     sync.Mutex
 	waiter chan answer
+
+	// failure is why the last attempt to connect failed; the connection's own. why is the same in the twin's turns.
+	failure, why string
 }
 
 // answer is what a request waits for.
@@ -36,6 +39,10 @@ type (
 		l   *link
 		err error
 	}
+	linkFailed struct {
+		l   *link
+		why string
+	}
 	linkFrame struct {
 		l     *link
 		frame []byte
@@ -45,7 +52,7 @@ type (
 	linkSeen struct{}
 )
 
-var _ drivers.Sink = (*link)(nil)
+var _ drivers.FailureSink = (*link)(nil)
 
 func (l *link) post(m turn) {
 	l.en.tokens.Add(1)
@@ -53,10 +60,29 @@ func (l *link) post(m turn) {
 }
 
 // Connected is called by the connection.
-func (l *link) Connected() { l.post(&linkUp{l}) }
+func (l *link) Connected() {
+	l.failure = ""
+	l.note("connected")
+	l.post(&linkUp{l})
+}
+
+// Failed is called by the connection after each attempt that failed. The twin hears of it when the reason changes.
+func (l *link) Failed(err error) {
+	why := err.Error()
+	l.note("failed: " + why)
+	if why != l.failure {
+		l.failure = why
+		l.post(&linkFailed{l, why})
+	}
+}
+
+// note tells those who trace the twin what became of its connection.
+func (l *link) note(text string) { l.en.shard.e.tracers.note(l.en.id, text) }
 
 // Disconnected is called by the connection.
 func (l *link) Disconnected(err error) {
+	l.failure = ""
+	l.note("closed: " + lossText(err))
 	l.hand(answer{err: errDisconnected})
 	l.post(&linkDown{l, err})
 }
@@ -152,6 +178,8 @@ func (t *twin) unlink() {
 		return // it is being closed already
 	default:
 	}
+	t.reached()
+	l.note("closed by the twin")
 	close(l.quit)
 	l.hand(answer{err: errDisconnected})
 	t.e.goFunc(func() {
@@ -199,12 +227,69 @@ func (m *linkUp) run(t *twin) {
 
 func (m *linkDown) run(t *twin) {
 	if t.fresh(m.l) {
-		text := "connection lost"
-		if m.err != nil {
-			text = m.err.Error()
-		}
-		t.down(text)
+		t.down(lossText(m.err))
 	}
+}
+
+func lossText(err error) string {
+	if err == nil {
+		return "connection lost"
+	}
+	return err.Error()
+}
+
+func (m *linkFailed) run(t *twin) {
+	if !t.fresh(m.l) || t.cfg.stopped {
+		return
+	}
+	m.l.why = m.why
+	was := t.st.Connection
+	t.connection(pb.Connection_CONNECTION_DISCONNECTED)
+	if !t.unreachable() && was != t.st.Connection {
+		t.emitStatus()
+	}
+}
+
+// fromLink marks a fault that says why the device cannot be reached. It is no event of the driver's.
+const fromLink drivers.Event = -1
+
+// unreachable shows why the device cannot be reached, and says whether that is news. What is wrong with the driver or
+// the configuration is shown first; what the device said in its last session is not.
+func (t *twin) unreachable() bool {
+	if t.cfg.stopped {
+		t.reached()
+		return false
+	}
+	if t.link == nil || t.link.why == "" || t.st.Fault == t.link.why || t.backoff > 0 {
+		return false
+	}
+	switch t.faultFrom {
+	case fromLink, drivers.EventConnected, drivers.EventReceived, drivers.EventAnswer, drivers.EventDisconnected:
+	default:
+		if t.st.Fault != "" {
+			return false
+		}
+	}
+	t.fault(t.link.why, fromLink)
+	return true
+}
+
+// reached takes the reason back.
+func (t *twin) reached() {
+	if t.link != nil {
+		t.link.why = ""
+	}
+	if t.mode == modeLive && t.faultFrom == fromLink && t.st.Fault != "" {
+		t.fault("", 0)
+	}
+}
+
+// away is why an unnamed command cannot run while the device is not connected.
+func (t *twin) away() string {
+	if t.link != nil && t.link.why != "" {
+		return "the device is not connected: " + t.link.why
+	}
+	return "the device is not connected"
 }
 
 func (m *linkFrame) run(t *twin) {
@@ -233,6 +318,7 @@ func (t *twin) seen() {
 
 // up: the device is connected.
 func (t *twin) up() {
+	t.reached()
 	t.connection(pb.Connection_CONNECTION_CONNECTED)
 	t.seen()
 	t.emitStatus()

@@ -78,6 +78,8 @@ type Options struct {
 	WatchQueue int
 	// TopicCache bounds the topics whose twins are remembered: 65,536, about 150 B each.
 	TopicCache int
+	// Inbox bounds the devices that a project's inbox holds: 10,000.
+	Inbox int
 }
 
 func (o *Options) check() error {
@@ -110,6 +112,7 @@ func (o *Options) check() error {
 	def(&o.BackoffMax, max(5*time.Minute, o.BackoffMin))
 	def(&o.WatchQueue, 4096)
 	def(&o.TopicCache, 65536)
+	def(&o.Inbox, 10_000)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -37,6 +38,10 @@ type work struct {
 	serial   uint64
 	turn     bool // whose turn it is where events and commands wait: a command's
 	recent   []recentCall
+	// names of the queue's places of properties whose callers gave one. They are not kept in the store.
+	names map[state.Name]string
+	// asking are the revisions of desired values that are being committed.
+	asking map[state.Name]uint64
 	// beginning are the idempotency keys whose start is being committed.
 	beginning []string
 }
@@ -49,8 +54,11 @@ func (t *twin) working() *work {
 }
 
 func (w *work) empty() bool {
-	return w == nil || len(w.events) == 0 && len(w.commands) == 0 && w.call == nil && w.pending == nil && len(w.beginning) == 0
+	return w == nil || len(w.events) == 0 && len(w.commands) == 0 && w.call == nil && w.pending == nil && len(w.beginning) == 0 && len(w.asking) == 0
 }
+
+// idle: no event runs or waits to.
+func (w *work) idle() bool { return w == nil || w.call == nil && len(w.events) == 0 }
 
 func (w *work) running() *run {
 	if w == nil {
@@ -170,6 +178,7 @@ func (w *work) next(t *twin, now int64) int64 {
 
 // expire gives up commands whose time is over.
 func (t *twin) expire(now int64) {
+	t.unreachable()
 	w := t.work
 	if w == nil {
 		t.expireDesired(now)
@@ -182,14 +191,15 @@ func (t *twin) expire(now int64) {
 		case c.until > 0 && c.until <= now:
 			why = "not begun in time"
 		case t.connecting() && !c.named() && c.connectBy <= now, t.offline() && !c.named():
-			why = "the device is not connected"
+			why = t.away()
 		}
 		if why == "" {
 			i++
 			continue
 		}
 		w.take(i)
-		if c.until > 0 && c.until <= now {
+		if late := c.until > 0 && c.until <= now; late && !(c.key != "" && c.started) {
+			t.e.stats.outcome(pb.Outcome_OUTCOME_TIMED_OUT)
 			t.settle(c, cluster.Reply{Err: fmt.Errorf("twin %s: command %s: %s: %w", t.en.id, c.label, why, cluster.ErrDeadline)})
 		} else {
 			t.conclude(c, pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{Message: why, Retryable: true})
@@ -215,7 +225,7 @@ func (t *twin) start(now int64) {
 			t.begin(c) // commits `started` first, then comes back
 			return
 		}
-		t.launch(event{kind: drivers.EventCommand, input: c.input}, c)
+		t.launchFor(c, event{kind: drivers.EventCommand, input: c.input})
 		return
 	}
 	if len(w.events) > 0 {
@@ -225,11 +235,18 @@ func (t *twin) start(now int64) {
 			c := w.pending
 			w.pending = nil
 			v.kind = drivers.EventAnswer
-			t.launch(v, c)
+			t.launchFor(c, v)
 			return
 		}
 		t.launch(v, nil)
 	}
+}
+
+// launchFor begins a call on behalf of a command, and has the command know what the call wrote.
+func (t *twin) launchFor(c *command, v event) {
+	told := c.told()
+	t.launch(v, c)
+	c.wrote, c.call = told, t.work.call
 }
 
 // eligible gives the first command that may run now, or -1.

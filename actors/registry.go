@@ -22,13 +22,15 @@ type Registry struct {
 
 	mu     sync.Mutex
 	counts map[string]*counted
+
+	inbox inboxes
 }
 
 // attempts is how often a change is tried where records that it refers to changed meanwhile.
 const attempts = 5
 
 func newRegistry(e *Engine) *Registry {
-	return &Registry{e: e, store: e.store, counts: map[string]*counted{}}
+	return &Registry{e: e, store: e.store, counts: map[string]*counted{}, inbox: inboxes{byProject: map[string]*inbox{}}}
 }
 
 func slotOf(id string) cluster.Slot { return cluster.SlotOf(id) }

@@ -243,3 +243,83 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("a property that was described: %v", err)
 	}
 }
+
+// A gateway is deleted, or gets a new user: never both.
+func TestGatewayDeletedWhileNamed(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	deleted := 0
+	for i := range 40 {
+		gateway := fmt.Sprintf("default/g%d", i)
+		n.twin(fmt.Sprintf(`{"id":%q,"driver":"probe"}`, gateway))
+		n.twin(fmt.Sprintf(`{"id":"u%d","driver":"probe"}`, i))
+		user, err := n.reg.GetTwin(fmt.Sprintf("u%d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := make(chan error, 2)
+		go func() {
+			_, err := n.reg.CreateTwin(ctx(t), &pb.Twin{Id: fmt.Sprintf("c%d", i), Driver: "probe", Via: gateway})
+			made <- err
+		}()
+		go func() {
+			user.Via = gateway
+			_, err := n.reg.UpdateTwin(ctx(t), user)
+			made <- err
+		}()
+		gone := n.reg.DeleteTwin(ctx(t), gateway, 0)
+		one, two := <-made, <-made
+		switch {
+		case gone == nil && (one == nil || two == nil):
+			t.Fatalf("%s is deleted, and named by a new twin: %v, %v", gateway, one, two)
+		case gone == nil:
+			deleted++
+		case !errors.Is(gone, actors.ErrInUse):
+			t.Errorf("delete %s: %v", gateway, gone)
+		}
+	}
+	t.Logf("%d of 40 deletions came first", deleted)
+	// Its users gone, a gateway can be deleted, and leaves nothing.
+	n.twin(`{"id":"gate","driver":"probe"}`)
+	n.twin(`{"id":"behind","driver":"probe","via":"gate"}`)
+	if err := n.reg.DeleteTwin(ctx(t), "gate", 0); !errors.Is(err, actors.ErrInUse) {
+		t.Errorf("delete a gateway in use: %v", err)
+	}
+	for _, id := range []string{"behind", "gate"} {
+		if err := n.reg.DeleteTwin(ctx(t), id, 0); err != nil {
+			t.Error(err)
+		}
+	}
+	for rec, err := range n.store.Scan("use", "join\x00default/gate", "") {
+		t.Errorf("%q is left, %v", rec.Key, err)
+	}
+}
+
+func TestInboxIsBounded(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) { o.Inbox = 3 })
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	n.twin(`{"id":"lab/b","driver":"probe"}`)
+	size := func(project string) int {
+		list, err := n.reg.ListInbox(&pb.ListInboxRequest{Project: project}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list.Entries)
+	}
+	for i := range 5 {
+		n.must("a", "discover", fmt.Sprintf(`{"text":"d%d"}`, i))
+	}
+	until(t, "the inbox is full", func() bool { return size("default") == 3 })
+	n.must("a", "discover", `{"text":"d1"}`) // known already
+	if d := n.engine.Stats().Dropped["inbox_full"]; d != 2 {
+		t.Errorf("%d drops", d)
+	}
+	n.must("lab/b", "discover", `{"text":"d0"}`) // another project's
+	until(t, "the other has it", func() bool { return size("lab") == 1 && size("default") == 3 })
+	n.twin(`{"id":"c","driver":"probe","aliases":[{"network":"probe","key":"serial","value":"d1"}]}`)
+	until(t, "there is room again", func() bool {
+		n.must("a", "discover", `{"text":"d4"}`)
+		return size("default") == 3
+	})
+}

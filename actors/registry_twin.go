@@ -281,6 +281,14 @@ func (r *Registry) indexesOf(t *pb.Twin) map[storage.Table]map[string][]byte {
 	return ix
 }
 
+// joins marks a gateway that gets a new user, so that its deletion, which may be under way, notices.
+func joins(old, via string) []storage.Write {
+	if via == "" || via == old {
+		return nil
+	}
+	return []storage.Write{{Table: tableUses, Key: joinKey(via), Value: []byte{1}}}
+}
+
 // freeAliases guards that the new aliases are nobody else's.
 func freeAliases(p *prepared, old map[storage.Table]map[string][]byte) []storage.Guard {
 	var g []storage.Guard
@@ -319,6 +327,7 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 		txn := &storage.Txn{Guards: append([]storage.Guard{{Table: tableTwins, Key: id}, {Table: tableGone, Key: slotIDKey(id)}}, p.guards...)}
 		txn.Guards = append(txn.Guards, freeAliases(p, nil)...)
 		txn.Writes = append(r.diff(nil, p.indexes), storage.Write{Table: tableTwins, Key: id, Value: value})
+		txn.Writes = append(txn.Writes, joins("", p.twin.Via)...)
 		for key := range p.indexes[tableAliases] {
 			if _, ok, err := r.store.Get(tableInbox, key); err == nil && ok {
 				txn.Writes = append(txn.Writes, storage.Write{Table: tableInbox, Key: key})
@@ -410,9 +419,10 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 			return nil, err
 		}
 		was := r.indexesOf(old)
+		writes := append(r.diff(was, p.indexes), joins(old.Via, p.twin.Via)...)
 		return &storage.Txn{
 			Guards: append(append([]storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision}}, p.guards...), freeAliases(p, was)...),
-			Writes: append(r.diff(was, p.indexes), storage.Write{Table: tableTwins, Key: id, Value: value}),
+			Writes: append(writes, storage.Write{Table: tableTwins, Key: id, Value: value}),
 		}, nil
 	}, r.twinGuard(id, ErrRevision))
 	if err != nil {
@@ -438,6 +448,11 @@ func (r *Registry) DeleteTwin(ctx context.Context, id string, revision uint64) e
 		if revision != 0 && old.Revision != revision {
 			return nil, ErrRevision
 		}
+		// Read before the users are: whoever joins them later writes it, and this deletion is looked at anew.
+		mark, joined, err := r.store.Get(tableUses, joinKey(id))
+		if err != nil {
+			return nil, err
+		}
 		users, err := r.users("twin", id)
 		if err != nil {
 			return nil, err
@@ -445,13 +460,18 @@ func (r *Registry) DeleteTwin(ctx context.Context, id string, revision uint64) e
 		if len(users) > 0 {
 			return nil, &InUseError{What: "twin " + id, Users: users}
 		}
+		writes := append(r.diff(r.indexesOf(old), nil), storage.Write{Table: tableTwins, Key: id},
+			storage.Write{Table: tableGone, Key: slotIDKey(id), Value: []byte{1}})
+		if joined {
+			writes = append(writes, storage.Write{Table: tableUses, Key: joinKey(id)})
+		}
 		return &storage.Txn{
-			Guards: []storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision}},
-			Writes: append(r.diff(r.indexesOf(old), nil), storage.Write{Table: tableTwins, Key: id},
-				storage.Write{Table: tableGone, Key: slotIDKey(id), Value: []byte{1}}),
+			Guards: []storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision},
+				{Table: tableUses, Key: joinKey(id), Revision: mark.Revision}},
+			Writes: writes,
 		}, nil
 	}, func(g *storage.GuardError) error {
-		if revision != 0 {
+		if revision != 0 && g.Table == tableTwins {
 			return ErrRevision
 		}
 		return nil

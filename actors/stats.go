@@ -34,12 +34,13 @@ const (
 	dropWatcher
 	dropTraceLimit
 	dropInbox
+	dropInboxFull
 	drops
 )
 
 var dropNames = [drops]string{"shard_full", "twin_full", "queue_full", "no_lease", "stale_owner", "store_busy", "twin_panic",
 	"driver_trap", "driver_timeout", "driver_refused", "driver_faulty", "invalid", "samples", "log_lines", "checkpoint_refused",
-	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox"}
+	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox", "inbox_full"}
 
 // Stats of an engine. Counters count since its start.
 type Stats struct {

@@ -119,15 +119,16 @@ func (s *Subscription) wants(c pb.Connection, faulty bool) bool {
 	return (s.filter.Connection == 0 || s.filter.Connection == c) && (!s.filter.Faulty || faulty)
 }
 
-// narrow leaves out the properties that the watcher does not want. Messages are shared between watchers.
-func (s *Subscription) narrow(all *pb.WatchTwinsResponse, d *pb.StateDelta) *pb.WatchTwinsResponse {
+// narrow leaves out the properties that the watcher does not want; nil: nothing is left. queued: the length of the queue is
+// news. Messages are shared between watchers.
+func (s *Subscription) narrow(all *pb.WatchTwinsResponse, d *pb.StateDelta, queued bool) *pb.WatchTwinsResponse {
 	if s.props == nil {
 		return all
 	}
 	mine := &pb.StateDelta{Properties: pick(d.Properties, s.props), Desired: pick(d.Desired, s.props), Status: d.Status,
 		Revision: d.Revision, Queued: d.Queued}
 	told := len(d.Properties) > 0 || len(d.Desired) > 0
-	if told && len(mine.Properties) == 0 && len(mine.Desired) == 0 && mine.Status == nil {
+	if told && len(mine.Properties) == 0 && len(mine.Desired) == 0 && mine.Status == nil && !queued {
 		return nil
 	}
 	return &pb.WatchTwinsResponse{Id: all.Id, Change: &pb.WatchTwinsResponse_Delta{Delta: mine}}

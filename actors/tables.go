@@ -19,7 +19,8 @@ const (
 	tableInbox   storage.Table = "inbox"  // project/network/key/value → pb.InboxEntry
 
 	tableAliases storage.Table = "alias" // project/network/key/value → twin's id
-	// tableUses: "kind what user" (separated by zero bytes) says that user needs what.
+	// tableUses: "kind what user" (separated by zero bytes) says that user needs what. "join what" is written whenever a
+	// gateway gets a new user.
 	tableUses storage.Table = "use"
 	// tableHolds: "kind what" exists while somebody finds out whether what may be deleted; no new use may begin.
 	tableHolds storage.Table = "hold"
@@ -73,6 +74,7 @@ func wakeKey(id string, due int64) string {
 }
 func useKey(kind, what, user string) string { return kind + "\x00" + what + "\x00" + user }
 func usePrefix(kind, what string) string    { return kind + "\x00" + what + "\x00" }
+func joinKey(what string) string            { return "join\x00" + what }
 func holdKey(kind, what string) string      { return kind + "\x00" + what }
 func topicKey(filter, id string) string     { return filter + "\x00" + id }
 func driverKey(name, version string) string { return name + "/" + version }

@@ -24,26 +24,27 @@ type tracers struct {
 	count atomic.Int32
 	mu    sync.RWMutex
 	byID  map[string][]*TraceStream
-	masks map[string][][]byte // by twin: its secrets
+	masks map[string]*masking // by twin
 }
 
 func newTracers() *tracers {
-	return &tracers{byID: map[string][]*TraceStream{}, masks: map[string][][]byte{}}
+	return &tracers{byID: map[string][]*TraceStream{}, masks: map[string]*masking{}}
 }
 
 // secrets tells what of a twin must not be shown.
 func (r *tracers) secrets(id string, texts []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	old := r.masks[id]
 	delete(r.masks, id)
 	if len(texts) == 0 {
 		return
 	}
-	masks := make([][]byte, len(texts))
-	for i, s := range texts {
-		masks[i] = []byte(s)
+	m := newMasking(texts)
+	if old != nil {
+		m.held = old.held
 	}
-	r.masks[id] = masks
+	r.masks[id] = m
 }
 
 func (r *tracers) sent(id, topic string, data []byte) {
@@ -54,7 +55,13 @@ func (r *tracers) received(id, topic string, data []byte) {
 	r.trace(id, pb.TraceTwinResponse_DIRECTION_RECEIVED, topic, data)
 }
 
-// trace gives a chunk to those who watch. data is copied.
+// note tells of a connection that was opened, closed, or could not be opened.
+func (r *tracers) note(id, text string) {
+	r.trace(id, pb.TraceTwinResponse_DIRECTION_NOTE, "", []byte(text))
+}
+
+// trace gives a chunk to those who watch. data is copied. What is sent, and what comes over MQTT, is whole; what comes
+// from a connection is masked across the borders of its chunks.
 func (r *tracers) trace(id string, d pb.TraceTwinResponse_Direction, topic string, data []byte) {
 	if r.count.Load() == 0 {
 		return
@@ -65,11 +72,25 @@ func (r *tracers) trace(id string, d pb.TraceTwinResponse_Direction, topic strin
 	if len(streams) == 0 {
 		return
 	}
-	m := &pb.TraceTwinResponse{Time: state.Timestamp(stamp()), Direction: d, Topic: topic}
-	m.Data = bytes.Clone(data[:min(len(data), maxTraceChunk)])
-	for _, secret := range r.masks[id] {
-		m.Data = bytes.ReplaceAll(m.Data, secret, []byte(secretMask))
+	masks := r.masks[id]
+	switch {
+	case masks == nil:
+		data = bytes.Clone(data)
+	case d == pb.TraceTwinResponse_DIRECTION_RECEIVED && topic == "":
+		if data = masks.stream(data); len(data) == 0 {
+			return
+		}
+	default:
+		if d == pb.TraceTwinResponse_DIRECTION_NOTE && masks.end() {
+			push(streams, pb.TraceTwinResponse_DIRECTION_RECEIVED, "", []byte(secretMask))
+		}
+		data = masks.whole(data)
 	}
+	push(streams, d, topic, data[:min(len(data), maxTraceChunk)])
+}
+
+func push(streams []*TraceStream, d pb.TraceTwinResponse_Direction, topic string, data []byte) {
+	m := &pb.TraceTwinResponse{Time: state.Timestamp(stamp()), Direction: d, Topic: topic, Data: data}
 	for _, s := range streams {
 		s.push(m)
 	}
@@ -82,13 +103,17 @@ func (r *tracers) add(id string) (*TraceStream, bool) {
 		return nil, false
 	}
 	s := &TraceStream{r: r, id: id, queue: make(chan *pb.TraceTwinResponse, traceQueue), done: make(chan struct{})}
+	if m := r.masks[id]; m != nil && len(r.byID[id]) == 0 {
+		m.end() // of what was received meanwhile nothing is known
+	}
 	r.byID[id] = append(r.byID[id], s)
 	r.count.Add(1)
 	return s, true
 }
 
-// TraceStream gives every byte that a twin's transport sends and receives, secrets masked. A slow reader misses some,
-// and is told how many.
+// TraceStream gives every byte that a twin's transport sends and receives, and notes on its connection. The texts of
+// secrets are masked; what a driver computes from them, such as a digest of a password, is not known here and shows. A
+// slow reader misses some, and is told how many.
 type TraceStream struct {
 	r      *tracers
 	id     string

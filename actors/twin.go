@@ -50,8 +50,9 @@ type twin struct {
 	// counted is what this twin contributes to the counts of connected and faulty twins.
 	counted uint8
 	dirty   bool
-	// toldQueued is the length of the queue that watchers know.
+	// toldQueued is the length of the queue that watchers know, toldSeen when they think that the device spoke last.
 	toldQueued uint32
+	toldSeen   int64
 	// touched: something changed that is worth a checkpoint only before the twin leaves memory.
 	touched    bool
 	patchDirty bool

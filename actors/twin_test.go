@@ -48,7 +48,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"a", "send", `{"text":7}`, "/input/text", actors.ErrInvalid},
 		{"a", "send", ``, "/input", actors.ErrInvalid},
-		{"a", "nothing", ``, "/input", actors.ErrInvalid},
+		{"a", "nothing", ``, "/action", actors.ErrInvalid},
 		{"b", "echo", `1`, "", actors.ErrNotFound},
 		{"Nope!", "echo", `1`, "/id", actors.ErrInvalid},
 	} {

@@ -284,3 +284,104 @@ func TestTrace(t *testing.T) {
 		t.Error("the trace goes on")
 	}
 }
+
+// A secret that comes in two pieces does not show, nor does its beginning.
+func TestTraceMasksAcrossChunks(t *testing.T) {
+	n := newNode(t)
+	d := newDevice(t, nil)
+	n.driver("wire", "1.0.0", tcpTransport)
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q,"settings":{"secret":"geheim"}}`, d.uri()))
+	n.wait("a", "ups", "1")
+	tr, err := n.client.Trace(ctx(t), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	chunk := func() string {
+		t.Helper()
+		m, err := tr.Next(ctx(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(m.Data)
+	}
+	d.write("so geh")
+	if got := chunk(); got != "so " {
+		t.Errorf("the first piece shows as %q", got)
+	}
+	d.write("eim\n")
+	if got := chunk(); got != "***\n" {
+		t.Errorf("the second piece shows as %q", got)
+	}
+}
+
+// Every change has the queue's length, also for those who watch other properties.
+func TestWatchQueued(t *testing.T) {
+	n := newNode(t)
+	n.driver("wire", "1.0.0", tcpTransport)
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":"tcp://%s"}`, nobody(t)))
+	until(t, "it is away", func() bool { return n.state("a").Status.Connection == pb.Connection_CONNECTION_DISCONNECTED })
+	all := n.watch(&pb.WatchTwinsRequest{})
+	other := n.watch(&pb.WatchTwinsRequest{Properties: []string{"on"}})
+	next(t, all)
+	next(t, other)
+	for i := range 3 {
+		if _, err := n.client.Invoke(ctx(t), &pb.InvokeRequest{Id: "a", Action: "count",
+			Options: &pb.CommandOptions{Name: fmt.Sprint("n", i), NoWait: true}}, "tester"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range []*actors.Subscription{all, other} {
+		for next(t, s).GetDelta().GetQueued() != 3 {
+		}
+	}
+	if _, err := n.set("a", "level", "1", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if d := next(t, all).GetDelta(); d.GetDesired()["level"] == nil || d.Queued != 3 {
+		t.Errorf("the change of what is asked says %v", d)
+	}
+	for _, s := range []*actors.Subscription{all, other} {
+		if d := next(t, s).GetDelta(); d.GetQueued() != 4 {
+			t.Errorf("with a fourth command: %v", d)
+		}
+	}
+	if q := n.state("a").Queued; q != 4 {
+		t.Errorf("%d commands wait", q)
+	}
+}
+
+// Watchers hear that the device speaks, but not at each of its words.
+func TestWatchSeen(t *testing.T) {
+	n := newNode(t)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
+	n.deliver("dev/a1/state", `{"level":1}`, 1)
+	s := n.watch(&pb.WatchTwinsRequest{})
+	first := next(t, s).GetState().GetStatus().GetLastSeen().AsTime()
+	began, sent := time.Now(), 0
+	for time.Since(began) < 2500*time.Millisecond {
+		n.deliver("dev/a1/state", `{"level":1}`, 1)
+		sent++
+		time.Sleep(10 * time.Millisecond)
+	}
+	n.deliver("dev/a1/state", `{"level":2}`, 1)
+	told := 0
+	for {
+		d := next(t, s).GetDelta()
+		if st := d.GetStatus(); st != nil {
+			at := st.LastSeen.AsTime()
+			if at.Sub(first) < time.Second {
+				t.Errorf("told after %s", at.Sub(first))
+			}
+			first = at
+			told++
+		}
+		if p := d.GetProperties()["level"]; p != nil && text(p.Value) == "2" {
+			break
+		}
+	}
+	if took := int(time.Since(began).Seconds()); told < 1 || told > took+1 {
+		t.Errorf("told %d times in %d s, of %d messages", told, took, sent)
+	}
+}

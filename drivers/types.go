@@ -139,6 +139,14 @@ type Sink interface {
 	Received(frame []byte)
 }
 
+// FailureSink is a Sink that also hears of attempts to connect.
+type FailureSink interface {
+	Sink
+	// Failed comes after each attempt to connect that failed, in order with the Sink's other calls; err says why, in the
+	// same words for the same reason. It must not block.
+	Failed(err error)
+}
+
 // Binding says how a twin's device is reached.
 type Binding struct {
 	// URI such as tcp://10.0.0.7:4352.

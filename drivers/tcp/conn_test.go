@@ -388,3 +388,59 @@ func TestOpenRefusesBadOptions(t *testing.T) {
 		}
 	}
 }
+
+// hopeful also hears of attempts that failed.
+type hopeful struct{ recorder }
+
+func (h *hopeful) Failed(err error) { h.enter(); h.leave("failed: " + err.Error()) }
+
+func TestFailedDialsAreTold(t *testing.T) {
+	l, r := listen(t), &hopeful{}
+	addr := l.Addr().String()
+	l.Close()
+	open(t, addr, &r.recorder, func(o *Options) { o.Sink = r })
+	refused := "failed: dial tcp " + addr + ": connect: connection refused"
+	r.wait(t, refused, refused)
+	var again net.Listener
+	eventually(t, "the address is free", func() bool {
+		var err error
+		again, err = net.Listen("tcp", addr)
+		return err == nil
+	})
+	defer again.Close()
+	eventually(t, "it connects", func() bool { all := r.all(); return all[len(all)-1] == "connected" })
+	device := accept(t, again)
+	again.Close()
+	device.Close()
+	eventually(t, "the loss, then a failure", func() bool {
+		all := r.all()
+		i := len(all) - 1
+		for i > 0 && all[i] != "connected" {
+			i--
+		}
+		return len(all) > i+2 && strings.HasPrefix(all[i+1], "disconnected: ") && all[i+2] == refused
+	})
+	if r.broken {
+		t.Error("two calls at once")
+	}
+}
+
+// The same reason has the same words, though the resolver's own text has another port each time.
+func TestDialReason(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "read udp 127.0.0.1:43543->127.0.0.53:53: i/o timeout", Name: "lamp",
+			Server: "127.0.0.53:53", IsTimeout: true}}, "dial tcp: lookup lamp: the name server does not answer"},
+		{&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "lamp", IsNotFound: true}},
+			"dial tcp: lookup lamp: no such host"},
+		{&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "server misbehaving", Name: "lamp"}},
+			"dial tcp: lookup lamp: the name cannot be looked up"},
+		{errors.New("dial tcp 10.0.0.7:1: i/o timeout"), "dial tcp 10.0.0.7:1: i/o timeout"},
+	} {
+		if got := dialReason(c.err); got.Error() != c.want || !errors.Is(got, c.err) {
+			t.Errorf("%v is told as %v", c.err, got)
+		}
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/polluxhq/pollux/drivers"
 )
 
 // run is the connection's one goroutine: it alone calls the sink, so the calls come in order.
@@ -37,7 +39,11 @@ func (c *Conn) session(ctx context.Context) (connected bool, err error) {
 	conn, err := c.dialer.DialContext(ctx, "tcp", c.addr)
 	if err != nil {
 		if ctx.Err() == nil {
+			err = dialReason(err)
 			c.failed(err)
+			if s, ok := c.sink.(drivers.FailureSink); ok {
+				s.Failed(err)
+			}
 		}
 		return false, err
 	}
@@ -111,6 +117,31 @@ func (c *Conn) cutFrames(ctx context.Context) error {
 		c.sink.Received(frame)
 	}
 }
+
+// dialReason words a failed dial so that the same reason has the same text: a name server's own port, which changes with
+// each question, is left out.
+func dialReason(err error) error {
+	var dns *net.DNSError
+	if !errors.As(err, &dns) {
+		return err
+	}
+	why := "the name cannot be looked up"
+	switch {
+	case dns.IsNotFound:
+		why = "no such host"
+	case dns.IsTimeout:
+		why = "the name server does not answer"
+	}
+	return &dialError{"dial tcp: lookup " + dns.Name + ": " + why, err}
+}
+
+type dialError struct {
+	text  string
+	cause error
+}
+
+func (e *dialError) Error() string { return e.text }
+func (e *dialError) Unwrap() error { return e.cause }
 
 // lossReason words what the operator reads as the twin's fault.
 func lossReason(err error) error {

@@ -15,6 +15,8 @@ type Settings struct {
 	Secret string `json:"secret"`
 	// Mute probes send what a property is set to, and report only what their device says.
 	Mute bool `json:"mute"`
+	// Later has mute probes wait for the device's answer.
+	Later bool `json:"later"`
 	// Poll is the period of a timer that is set at load, in milliseconds.
 	Poll int64 `json:"poll"`
 }
@@ -86,8 +88,11 @@ func events(d *twin.Driver[Settings, Memory]) {
 	})
 	d.OnReceived(received)
 	d.OnAnswer(func(_ *Twin, frame []byte) (any, error) {
-		if string(frame) == "wait" {
+		switch string(frame) {
+		case "wait":
 			return nil, twin.ErrPending
+		case "no":
+			return nil, &twin.Error{Code: 9, Message: "the device said no"}
 		}
 		return text{Text: string(frame)}, nil
 	})
@@ -178,7 +183,11 @@ func commands(d *twin.Driver[Settings, Memory]) {
 func set(name string) func(t *Twin, value wire.Value) error {
 	return func(t *Twin, value wire.Value) error {
 		if t.Settings().Mute {
-			return t.Send([]byte(name + "=" + string(value) + "\n"))
+			err := t.Send([]byte(name + "=" + string(value) + "\n"))
+			if err == nil && t.Settings().Later {
+				return twin.ErrPending
+			}
+			return err
 		}
 		t.Report(name, value)
 		return nil
