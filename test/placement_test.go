@@ -1,0 +1,27 @@
+package test
+
+import (
+	"testing"
+
+	"connectrpc.com/connect"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/test/harness"
+)
+
+// A twin's placement says whether it is in memory.
+func TestPlacementShowsWhoIsActive(t *testing.T) {
+	n := harness.Start(t, harness.Options{})
+	n.AddDriver("echo")
+	n.Must("twin", "create", "there", "--driver", "echo")
+	n.Must("twin", "call", "there", "say", `{"text":"hello"}`)
+	for id, want := range map[string]bool{"there": true, "nobody": false} {
+		r, err := n.Cluster().GetPlacement(t.Context(), connect.NewRequest(&pb.GetPlacementRequest{Id: id}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := r.Msg.Placement; p.GetActive() != want || p.GetNode() == "" {
+			t.Errorf("placement of %s: %v, want active %t", id, p, want)
+		}
+	}
+}
