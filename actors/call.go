@@ -38,7 +38,8 @@ func (t *twin) launch(v event, c *command) {
 		r.limit = c.timeout
 		c.wrote = false
 	}
-	r.ctx.begin(t.e.calls, r.limit, t.e.o.ComputeTimeout)
+	r.call.Clock = &r.ctx
+	r.begin()
 	t.working().call = r
 	t.en.tokens.Add(1)
 	if !t.e.pool.Submit(&t.spec.key, r) {
@@ -46,6 +47,9 @@ func (t *twin) launch(v event, c *command) {
 		t.en.send(r)
 	}
 }
+
+// begin starts the time of the call.
+func (r *run) begin() { r.ctx.begin(r.e.calls, r.limit, r.e.o.ComputeTimeout) }
 
 // stateJSON is the driver's view of the state. It is called while a call runs, from the call's goroutine: properties
 // and memory do not change meanwhile, because only a call's effects change them.
@@ -55,8 +59,10 @@ func (t *twin) stateJSON() []byte {
 
 // Run makes the call. It runs on a worker.
 func (r *run) Run() {
+	if r.command == nil {
+		r.begin() // nobody waits for an event: its time in the pool's queue does not count
+	}
 	began := time.Now()
-	r.ctx.resume()
 	r.effects, r.err = r.handle()
 	r.took = time.Since(began)
 	r.en.send(r)
@@ -86,17 +92,15 @@ func (r *run) run(t *twin) {
 	switch {
 	case r.err == nil:
 		r.succeeded(t)
-	case errors.As(r.err, &refusal):
+	case errors.As(r.err, &refusal) && !r.ctx.late.Load():
 		t.recover()
 		r.refused(t, refusal)
 	case r.e.calls.Err() != nil:
 		// A frame that was not handled must not be acknowledged.
 		r.event.finish(fmt.Errorf("twin %s: the node is stopping: %w", t.en.id, ErrClosed))
 		r.failed(t, pb.Outcome_OUTCOME_UNKNOWN, "the node is stopping")
-	case errors.Is(r.err, context.DeadlineExceeded) && !r.ctx.over():
-		t.note("warn", fmt.Sprintf("%s took longer than %s", eventName(r.event.kind), r.limit))
-		t.e.stats.drop(dropTimeout)
-		r.failed(t, pb.Outcome_OUTCOME_TIMED_OUT, "no result within "+r.limit.String())
+	case refusal != nil, errors.Is(r.err, context.DeadlineExceeded) && !r.ctx.over():
+		r.overdue(t)
 	default:
 		r.crashed(t)
 	}
@@ -174,6 +178,10 @@ func (r *run) refused(t *twin, e *drivers.DriverError) {
 	case drivers.EventUnload:
 		t.unloaded()
 	}
+	if r.event.kind == drivers.EventReceived {
+		r.event.finish(refusedFrame(t.en.id, e.Message))
+		return
+	}
 	t.handled(&r.event)
 }
 
@@ -192,14 +200,40 @@ func (r *run) failed(t *twin, outcome pb.Outcome, why string) {
 	r.event.finish(nil)
 }
 
+// maxLate is how many frames in a row a twin may leave unanswered in time before it is left alone.
+const maxLate = 3
+
+// overdue: what the call waited for did not come in time. A frame was not handled, so it is not acknowledged and comes
+// again; where that goes on, frames are refused, lest one comes for ever.
+func (r *run) overdue(t *twin) {
+	why := fmt.Sprintf("%s took longer than %s", eventName(r.event.kind), r.limit)
+	t.note("warn", why)
+	t.e.stats.drop(dropTimeout)
+	stumbles := false
+	if r.event.done != nil {
+		t.late = min(t.late+1, maxLate)
+		if stumbles = t.late == maxLate; stumbles {
+			r.event.finish(refusedFrame(t.en.id, why))
+		} else {
+			r.event.finish(fmt.Errorf("twin %s: %s: %w", t.en.id, why, context.DeadlineExceeded))
+		}
+	}
+	r.failed(t, pb.Outcome_OUTCOME_TIMED_OUT, "no result within "+r.limit.String())
+	if stumbles {
+		t.stumble(why, r.event.kind)
+	}
+}
+
 // crashed: the driver trapped or computed without end. It is left alone for a while.
 func (r *run) crashed(t *twin) {
 	why := r.err.Error()
 	if r.ctx.over() {
 		why = fmt.Sprintf("stopped after computing for %s", r.e.o.ComputeTimeout)
 		t.e.pool.Slow(&r.spec.key, true)
+		t.e.stats.drop(dropStopped)
+	} else {
+		t.e.stats.drop(dropTrap)
 	}
-	t.e.stats.drop(dropTrap)
 	if c := r.command; c != nil {
 		outcome := pb.Outcome_OUTCOME_REJECTED
 		if r.wrote.Load() {
@@ -209,7 +243,7 @@ func (r *run) crashed(t *twin) {
 	}
 	r.keep(t)
 	// A frame that crashes the driver is not brought again: it would crash it for ever.
-	r.event.finish(nil)
+	r.event.finish(refusedFrame(t.en.id, why))
 	t.stumble(eventName(r.event.kind)+": "+why, r.event.kind)
 }
 
@@ -238,6 +272,10 @@ func (t *twin) stumble(why string, from drivers.Event) {
 	t.backoff = t.e.nowMS() + wait.Milliseconds()
 	t.note("error", why)
 	t.fault(why, from)
+	if more, ok := t.spec.complaints.due(time.Now()); ok {
+		t.e.log.Warn("driver failed", "twin", t.en.id, "driver", t.spec.name+"@"+t.spec.version, "reason", why,
+			"again_in", wait, "not_told", more)
+	}
 	err := fmt.Errorf("twin %s: %s: %w", t.en.id, why, ErrFault)
 	t.work.dropCommands(t, err)
 	if t.work == nil {
@@ -257,6 +295,7 @@ func (t *twin) stumble(why string, from drivers.Event) {
 
 // recover ends the trouble after a call that came back.
 func (t *twin) recover() {
+	t.late = 0
 	if t.failures == 0 && t.backoff == 0 {
 		return
 	}

@@ -14,13 +14,15 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// spec is a driver's version as its record describes it, parsed. Immutable but for key, the pool's queue of its calls.
+// spec is a driver's version as its record describes it, parsed. Immutable but for key, the pool's queue of its
+// calls, and complaints.
 type spec struct {
 	name, version, digest string
 	manifest              drivers.Manifest
 	model                 *drivers.Model
 	title                 string
 	key                   pool.Key
+	complaints            complaints
 }
 
 func parseSpec(d *pb.Driver) (*spec, error) {

@@ -285,7 +285,7 @@ func (t *twin) remove() {
 
 // finishRemoval removes what the twin left in the store, once nothing runs any more.
 func (t *twin) finishRemoval(now int64) {
-	if !t.work.empty() || t.link != nil || t.save != nil && (t.save.flying || t.save.removed) || now < t.retryAt() {
+	if !t.work.empty() || t.link != nil || t.save != nil && t.save.removed || t.waits(now) {
 		return
 	}
 	t.commitRemoval()

@@ -84,10 +84,17 @@ func refusalOf(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, mqtt.ErrRefused):
+		return err
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrStopped), errors.Is(err, ErrFault):
 		return fmt.Errorf("%w: %w", err, mqtt.ErrRefused)
 	}
 	return err
+}
+
+// refusedFrame is the answer to a frame that the twin's driver did not take, and would not take the next time.
+func refusedFrame(id, why string) error {
+	return fmt.Errorf("twin %s: %s: %w", id, why, mqtt.ErrRefused)
 }
 
 const (

@@ -23,12 +23,12 @@ func (n *node) set(id, property, v string, valid time.Duration) (*pb.Desired, er
 func (n *node) progress(id, property string, want pb.Progress) *pb.Desired {
 	n.t.Helper()
 	var d *pb.Desired
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		if d = n.state(id).Desired[property]; d.GetProgress() == want {
 			return d
 		}
 		if time.Now().After(deadline) {
-			n.t.Fatalf("%s of %s is %v after 15 s, want %v", property, id, d, want)
+			n.t.Fatalf("%s of %s is %v after %s, want %v", property, id, d, patience, want)
 		}
 	}
 }

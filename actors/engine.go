@@ -48,6 +48,7 @@ type Engine struct {
 	client   *Client
 	stats    counters
 	interval interval
+	room     room
 
 	// calls is the parent of every driver call; it ends when draining may wait no longer.
 	calls     context.Context
@@ -76,7 +77,7 @@ func New(o Options) (*Engine, error) {
 		e.SetPublish(o.Publish)
 	}
 	e.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-		return o.Logger.With("part", "actor")
+		return slog.New(quieter{o.Logger.With("part", "actor").Handler()})
 	}), actor.WithDeadLetterRequestLogging(false), actor.WithDeadLetterThrottleCount(1))
 	e.props = actor.PropsFromProducer(func() actor.Actor { return &twin{} }, actor.WithMailbox(actor.UnboundedLockfree()),
 		actor.WithDispatcher(&e.routines))
@@ -170,6 +171,7 @@ func (e *Engine) ticker() {
 				}
 			}
 			e.backlog.retry()
+			e.room.look()
 		}
 	}
 }

@@ -71,6 +71,10 @@ func (r records) Watch(ctx context.Context, table string, fn func([]cluster.Reco
 	return ctx.Err()
 }
 
+// patience is how long a test waits for what must come: a busy machine is slow, and compiling a driver under the race
+// detector takes ten seconds.
+const patience = time.Minute
+
 // sandbox is shared by all tests of the process: compiling a driver takes seconds.
 var sandbox = sync.OnceValues(func() (*drivers.Sandbox, error) {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("pollux-test-wasm-%d", os.Getuid()))
@@ -125,11 +129,19 @@ type option func(*actors.Options)
 // open starts a node on fs (nil: the disk); incarnation rises with each start on the same one.
 func open(t testing.TB, fs vfs.FS, incarnation uint64, opts ...option) *node {
 	t.Helper()
+	return openOn(t, fs, incarnation, nil, opts...)
+}
+
+func openOn(t testing.TB, fs vfs.FS, incarnation uint64, edit func(*storage.Options), opts ...option) *node {
+	t.Helper()
+	if edit == nil {
+		edit = func(*storage.Options) {}
+	}
 	dir := "data"
 	if fs == nil {
 		dir = t.TempDir()
 	}
-	st, err := storagetest.Open(dir, fs)
+	st, err := storagetest.Open(dir, fs, storagetest.WithStore(edit))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +171,7 @@ func open(t testing.TB, fs vfs.FS, incarnation uint64, opts ...option) *node {
 		}},
 		Publish: n.publish,
 		// The race detector and busy machines slow guests down tenfold.
-		ComputeTimeout: 3 * time.Second,
+		ComputeTimeout: 10 * time.Second, CommandTimeout: patience, CallTimeout: patience,
 	}
 	for _, opt := range opts {
 		opt(&o)
@@ -290,7 +302,7 @@ func (n *node) twin(doc string) *pb.Twin {
 }
 
 func ctx(t testing.TB) context.Context {
-	c, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	c, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return c
 }
@@ -353,9 +365,9 @@ func (n *node) prop(id, name string) string {
 // until polls until the condition holds.
 func until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 15 s", what)
+			t.Fatalf("%s: not within %s", what, patience)
 		}
 	}
 }
@@ -363,12 +375,12 @@ func until(t testing.TB, what string, cond func() bool) {
 func (n *node) wait(id, name, want string) {
 	n.t.Helper()
 	var got string
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		if got = n.prop(id, name); got == want {
 			return
 		}
 		if time.Now().After(deadline) {
-			n.t.Fatalf("%s of %s is %q after 15 s, want %q; status %v", name, id, got, want, n.state(id).Status)
+			n.t.Fatalf("%s of %s is %q after %s, want %q; status %v", name, id, got, patience, want, n.state(id).Status)
 		}
 	}
 }

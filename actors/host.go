@@ -2,9 +2,10 @@ package actors
 
 import (
 	"context"
-
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -124,7 +125,6 @@ func (h *host) Log(level, text string) {
 
 // block gives the call's share of the processor away while it waits for something outside. The context is for that.
 func (h *host) block() (context.Context, func()) {
-	h.ctx.pause()
 	h.e.pool.Block(&h.spec.key)
 	ctx, cancel := context.WithDeadline(h.e.calls, h.ctx.deadline)
 	h.ctx.op.Store(&cancel)
@@ -132,37 +132,74 @@ func (h *host) block() (context.Context, func()) {
 		cancel()
 	}
 	return ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			h.ctx.late.Store(true)
+		}
 		cancel()
 		h.e.pool.Unblock(&h.spec.key)
-		h.ctx.resume()
 	}
 }
 
+// maxStep is how much one look at a running call counts at most. The sandbox looks every few milliseconds: where the
+// next look comes much later, the machine was busy elsewhere, and the driver did not have the time either.
+const maxStep = 25 * time.Millisecond
+
 // callContext is the context of one call. It costs no timer and no goroutine: the sandbox looks at it every few
-// milliseconds. It ends with its deadline, when it is cancelled, and when the call has computed for too long; time spent
-// in block does not count there.
+// milliseconds. What the call waits for ends at its deadline; what the guest computes is bounded by a budget of its own,
+// which is counted while Run holds.
 type callContext struct {
-	parent    context.Context
-	deadline  time.Time
-	left      atomic.Int64 // nanoseconds that may be computed yet, as of since
-	since     atomic.Int64 // nanoseconds after base; 0: not computing
-	base      time.Time
+	parent   context.Context
+	base     time.Time
+	deadline time.Time
+	budget   time.Duration
+
+	mu        sync.Mutex
+	computing bool
+	seen      time.Duration // after base: up to when computing is counted
+	spent     time.Duration
+
 	cancelled atomic.Bool
-	expired   atomic.Bool
+	expired   atomic.Bool // it computed for too long
+	late      atomic.Bool // it waited for something outside until its deadline
 	op        atomic.Pointer[context.CancelFunc]
 }
 
-func (c *callContext) begin(parent context.Context, limit, computing time.Duration) {
-	c.parent, c.base = parent, time.Now()
+var _ drivers.Clock = (*callContext)(nil)
+
+func (c *callContext) begin(parent context.Context, limit, budget time.Duration) {
+	c.parent, c.base, c.budget = parent, time.Now(), budget
 	c.deadline = c.base.Add(limit)
-	c.left.Store(int64(computing))
 }
 
-func (c *callContext) pause() {
-	c.left.Add(-(int64(time.Since(c.base)) - c.since.Swap(0)))
+// Run has the guest's time counted from now on.
+func (c *callContext) Run() {
+	c.mu.Lock()
+	c.computing, c.seen = true, time.Since(c.base)
+	c.mu.Unlock()
 }
 
-func (c *callContext) resume() { c.since.Store(max(1, int64(time.Since(c.base)))) }
+// Pause ends Run.
+func (c *callContext) Pause() {
+	c.mu.Lock()
+	c.count()
+	c.computing = false
+	c.mu.Unlock()
+}
+
+func (c *callContext) count() {
+	if now := time.Since(c.base); c.computing && now > c.seen {
+		c.spent += min(now-c.seen, maxStep)
+		c.seen = now
+	}
+}
+
+// left is what may be computed yet, and whether the guest computes.
+func (c *callContext) left() (time.Duration, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count()
+	return c.budget - c.spent, c.computing
+}
 
 // over says whether the call was ended because it computed for too long.
 func (c *callContext) over() bool { return c.expired.Load() }
@@ -174,8 +211,13 @@ func (c *callContext) cancel() {
 	}
 }
 
-// Deadline of the call.
-func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, true }
+// Deadline of what the call waits for or, while it computes, the earliest end of its budget.
+func (c *callContext) Deadline() (time.Time, bool) {
+	if left, computing := c.left(); computing {
+		return time.Now().Add(max(left, 0)), true
+	}
+	return c.deadline, true
+}
 
 // Done is closed when the node stops; what else ends the context shows in Err.
 func (c *callContext) Done() <-chan struct{} { return c.parent.Done() }
@@ -191,12 +233,15 @@ func (c *callContext) Err() error {
 	if c.cancelled.Load() || c.expired.Load() {
 		return context.Canceled
 	}
-	now := time.Since(c.base)
-	if s := c.since.Load(); s != 0 && int64(now)-s > c.left.Load() {
+	if c.late.Load() {
+		return context.DeadlineExceeded
+	}
+	left, computing := c.left()
+	switch {
+	case computing && left <= 0:
 		c.expired.Store(true)
 		return context.Canceled
-	}
-	if c.base.Add(now).After(c.deadline) {
+	case !computing && time.Now().After(c.deadline):
 		return context.DeadlineExceeded
 	}
 	return nil

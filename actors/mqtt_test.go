@@ -19,8 +19,8 @@ func (n *node) offer(topic, payload string, qos byte) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(15 * time.Second):
-		n.t.Fatalf("message on %s: no answer within 15 s", topic)
+	case <-time.After(patience):
+		n.t.Fatalf("message on %s: no answer within %s", topic, patience)
 		return nil
 	}
 }

@@ -56,11 +56,12 @@ type Options struct {
 	Running int
 	// Waiting is how many calls of one driver may wait for devices at a time: 32, each holds an instance of the guest.
 	Waiting int
-	// CallTimeout bounds an event's call, waiting included: 10 s.
+	// CallTimeout bounds what an event's call waits for: 10 s.
 	CallTimeout time.Duration
 	// CommandTimeout is a command's where it names none: 5 s.
 	CommandTimeout time.Duration
-	// ComputeTimeout bounds what one call may compute, waiting excluded: 500 ms, far above what an honest driver needs.
+	// ComputeTimeout bounds how long one call's guest may compute: 1 s, far above what an honest driver needs. Neither
+	// waiting for an instance nor for the device counts.
 	ComputeTimeout time.Duration
 	// CheckpointMin and CheckpointMax bound the interval between checkpoints of written-behind values: 1 s and 30 s.
 	CheckpointMin, CheckpointMax time.Duration
@@ -100,7 +101,7 @@ func (o *Options) check() error {
 	def(&o.Waiting, 32)
 	def(&o.CallTimeout, 10*time.Second)
 	def(&o.CommandTimeout, 5*time.Second)
-	def(&o.ComputeTimeout, 500*time.Millisecond)
+	def(&o.ComputeTimeout, time.Second)
 	def(&o.CheckpointMin, time.Second)
 	def(&o.CheckpointMax, max(30*time.Second, o.CheckpointMin))
 	def(&o.StartRate, 1000)

@@ -20,6 +20,29 @@ type runner struct {
 	waiting []func(error)
 }
 
+// complaintsEvery is how often the log tells of one driver's failures at most.
+const complaintsEvery = time.Minute
+
+// complaints bounds what the log says about one driver, of which a site may have thousands of twins.
+type complaints struct {
+	mu     sync.Mutex
+	next   time.Time
+	hidden int
+}
+
+// due says whether a failure is to be logged, and how many were not since the last one that was.
+func (c *complaints) due(now time.Time) (hidden int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Before(c.next) {
+		c.hidden++
+		return 0, false
+	}
+	hidden, c.hidden = c.hidden, 0
+	c.next = now.Add(complaintsEvery)
+	return hidden, true
+}
+
 // runners loads drivers once for all of their twins, off the actors' turns.
 type runners struct {
 	load func(ctx context.Context, digest string) (drivers.Runner, error)

@@ -23,6 +23,8 @@ type save struct {
 	// retryAt is when a transaction that the store had no room for is offered again, by nowMS.
 	retryAt int64
 	tries   uint8
+	// queued: the twin stands in the line for room; called: it is its turn there; crowded: it found no room the last time.
+	queued, called, crowded bool
 	// strays are due times of wake records that should not be.
 	strays []int64
 	// removed: the twin is deleted, and its state is gone.
@@ -44,7 +46,7 @@ func (t *twin) saves() *save {
 
 // idle: nothing is under way, waits, or is to be offered again.
 func (s *save) idle() bool {
-	return !s.flying && s.retryAt == 0 && len(s.samples) == 0 && len(s.waiting) == 0
+	return !s.flying && !s.queued && s.retryAt == 0 && len(s.samples) == 0 && len(s.waiting) == 0
 }
 
 // saving says whether a transaction is under way or asked for.
@@ -74,10 +76,10 @@ func (t *twin) retryAt() int64 {
 // nextCheckpoint is when the twin has to be checkpointed, by nowMS; 0: not because of time.
 func (t *twin) nextCheckpoint(int64) int64 {
 	if t.save != nil {
-		if t.save.flying {
+		if t.save.flying || t.save.queued {
 			return 0
 		}
-		if t.save.retryAt > 0 && (len(t.save.waiting) > 0 || t.mode == modeLeaving) {
+		if t.save.retryAt > 0 && t.wanted() {
 			return t.save.retryAt
 		}
 	}
@@ -90,7 +92,7 @@ func (t *twin) nextCheckpoint(int64) int64 {
 // checkpoint commits what the twin knows, where somebody waits for it, where it has waited for long enough, or where
 // the twin is about to leave memory.
 func (t *twin) checkpoint(now int64) {
-	if t.save != nil && (t.save.flying || now < t.save.retryAt) {
+	if t.waits(now) {
 		return
 	}
 	exact := false
@@ -110,7 +112,9 @@ func (t *twin) checkpoint(now int64) {
 	default:
 		return
 	}
-	t.commit(exact)
+	if t.mayOffer() {
+		t.commit(exact)
+	}
 }
 
 // commit sends the state to the store.
@@ -171,9 +175,12 @@ func (t *twin) submit(txn *storage.Txn) bool {
 	s := t.saves()
 	en := t.en
 	en.tokens.Add(1)
-	err := t.e.store.Submit(txn, func(r storage.Result) { en.send(&saved{r.Err, r.Revision}) })
+	err := t.e.store.Submit(txn, func(r storage.Result) {
+		en.shard.e.room.settled()
+		en.send(&saved{r.Err, r.Revision})
+	})
 	if err == nil {
-		s.flying, s.tries, s.retryAt = true, 0, 0
+		s.flying, s.crowded, s.tries, s.retryAt = true, false, 0, 0
 		t.e.stats.checkpoints.Add(1)
 		return true
 	}
@@ -182,9 +189,8 @@ func (t *twin) submit(txn *storage.Txn) bool {
 		t.unsaved(err)
 		return false
 	}
-	t.e.interval.busy()
 	t.e.stats.drop(dropBusy)
-	t.later()
+	t.noRoom()
 	return false
 }
 
@@ -244,7 +250,7 @@ func (m *saved) run(t *twin) {
 	s.samples = append(s.sent, s.samples...)
 	s.waiting = append(s.told, s.waiting...)
 	s.sent, s.told = nil, nil
-	s.removed = false
+	s.removed, s.crowded = false, false
 	t.st.Wake = s.wake // a record too many is found when it is due
 	t.patchDirty = t.patchDirty || s.patch
 	t.wakeExact = t.wakeExact || s.exact
@@ -258,6 +264,9 @@ func (m *saved) run(t *twin) {
 
 // commitRemoval removes the twin's state, timers and tombstone.
 func (t *twin) commitRemoval() {
+	if !t.mayOffer() {
+		return
+	}
 	del := func(table storage.Table, key string) storage.Write {
 		return storage.Write{Table: table, Key: key, Quiet: table != tableGone}
 	}

@@ -22,6 +22,7 @@ const (
 	dropBusy
 	dropPanic
 	dropTrap
+	dropStopped
 	dropTimeout
 	dropRefused
 	dropFault
@@ -39,7 +40,7 @@ const (
 )
 
 var dropNames = [drops]string{"shard_full", "twin_full", "queue_full", "no_lease", "stale_owner", "store_busy", "twin_panic",
-	"driver_trap", "driver_timeout", "driver_refused", "driver_faulty", "invalid", "samples", "log_lines", "checkpoint_refused",
+	"driver_trap", "driver_stopped", "driver_timeout", "driver_refused", "driver_faulty", "invalid", "samples", "log_lines", "checkpoint_refused",
 	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox", "inbox_full"}
 
 // Stats of an engine. Counters count since its start.

@@ -58,6 +58,7 @@ type twin struct {
 	patchDirty bool
 	wakeExact  bool // the wake record must be right at the next checkpoint, not only early enough
 	failures   uint8
+	late       uint8 // frames in a row that were not handled in time
 
 	work     *work
 	save     *save

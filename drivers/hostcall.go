@@ -168,12 +168,25 @@ func (h *hostCall) send(b []byte) code {
 	}
 	ctx := h.in.Context()
 	frame := bytes.Clone(b)
+	h.clock(false)
+	defer h.clock(true)
 	if err := h.in.Park(ctx); err != nil {
 		return codeTimeout
 	}
 	err := h.host.Send(ctx, frame)
 	h.in.Unpark(ctx)
 	return codeOf(err)
+}
+
+// clock tells whoever measures the call whether the guest's code runs.
+func (h *hostCall) clock(runs bool) {
+	switch {
+	case h.call.Clock == nil:
+	case runs:
+		h.call.Clock.Run()
+	default:
+		h.call.Clock.Pause()
+	}
 }
 
 // requestTimeout is the wait of a request that names none.
@@ -192,6 +205,8 @@ func (h *hostCall) request(b []byte) code {
 	}
 	ctx := h.in.Context()
 	frame := bytes.Clone(b[4:])
+	h.clock(false)
+	defer h.clock(true)
 	if err := h.in.Park(ctx); err != nil {
 		return codeTimeout
 	}
@@ -215,6 +230,8 @@ func (h *hostCall) publish(b []byte) code {
 		return codeInvalid
 	}
 	topic, payload := string(b[1:1+zero]), bytes.Clone(b[2+zero:])
+	h.clock(false)
+	defer h.clock(true)
 	return codeOf(h.host.Publish(h.in.Context(), topic, payload, b[0]&3, b[0]&4 != 0))
 }
 

@@ -44,7 +44,9 @@ func (r *runner) Handle(ctx context.Context, call Call, host Host) (Effects, err
 	}
 	h.begin(r, in, call, host)
 	in.Data = h
+	h.clock(true)
 	result, err := in.Call(ctx, 0, uint64(uint32(call.Event)), uint64(uint32(len(call.Input))))
+	h.clock(false)
 	if output := in.Output(); len(output) > 0 {
 		h.logOutput(output)
 	}

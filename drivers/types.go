@@ -48,6 +48,16 @@ type Call struct {
 	State func() []byte
 	// Settings as JSON, defaults applied, secrets in clear.
 	Settings []byte
+	// Clock, where not nil, hears when the guest's own code runs.
+	Clock Clock
+}
+
+// Clock measures what a call computes. It is told from the call's goroutine: Run when the guest's code goes on, Pause
+// when it ends or waits for a host function that may block. Waiting for an instance, and making one, comes before the
+// first Run.
+type Clock interface {
+	Run()
+	Pause()
 }
 
 // Host is what a running call reaches at once. The methods are called from the call's goroutine and may block until
