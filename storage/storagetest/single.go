@@ -258,7 +258,8 @@ func (p *Proposer) Barrier(ctx context.Context) error {
 	return p.raft.Barrier(timeout).Error()
 }
 
-// Close waits until every proposal is answered.
+// Close waits until every proposal is answered, but not for ever: a raft that shuts down while one arrives may lose it
+// unanswered.
 func (p *Proposer) Close() {
 	p.mu.Lock()
 	if p.over {
@@ -268,5 +269,13 @@ func (p *Proposer) Close() {
 	p.over = true
 	p.mu.Unlock()
 	close(p.queue)
-	p.wg.Wait()
+	answered := make(chan struct{})
+	go func() {
+		p.wg.Wait()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-time.After(5 * time.Second):
+	}
 }
