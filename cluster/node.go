@@ -149,12 +149,11 @@ func (n *Node) observe(changes []Record) {
 		}
 		var now *owner
 		if c.Value != nil {
-			rec, err := decodeSlot(c.Value)
-			if err != nil {
-				n.o.Logger.Error("slot record ignored", "slot", slot, "error", err)
-				continue
+			if rec, err := decodeSlot(c.Value); err == nil {
+				now = &owner{rec, c.Value}
+			} else {
+				n.o.Logger.Error("slot without owner: its record cannot be read", "slot", slot, "error", err)
 			}
-			now = &owner{rec, c.Value}
 		}
 		was := n.owners[slot].Load()
 		if was != nil && now != nil && was.since == now.since {

@@ -104,15 +104,40 @@ func (r *Raft) Propose(entry []byte, done func(applied any, err error)) {
 	r.futures <- pending{r.raft.Apply(entry, 0), done}
 }
 
-// complete hands results back. Futures resolve in the order in which they were made.
+// complete hands results back. Futures resolve in the order in which they were made; those that raft leaves without an
+// answer when it shuts down end as unknown.
 func (r *Raft) complete() {
 	defer r.done.Done()
+	waiting, answers := make(chan raft.ApplyFuture), make(chan error)
+	defer close(waiting)
+	go func() {
+		for f := range waiting {
+			err := f.Error()
+			select {
+			case answers <- err:
+			case <-r.closing:
+				// Nobody listens any more; futures that never resolve keep this goroutine, and nothing else.
+				return
+			}
+		}
+	}()
 	for p := range r.futures {
-		if err := p.future.Error(); err != nil {
-			p.done(nil, proposeError(err))
+		select {
+		case waiting <- p.future:
+		case <-r.closing:
+			p.done(nil, fmt.Errorf("propose: %w: %w", ErrUnknown, raft.ErrRaftShutdown))
 			continue
 		}
-		p.done(p.future.Response(), nil)
+		select {
+		case err := <-answers:
+			if err != nil {
+				p.done(nil, proposeError(err))
+			} else {
+				p.done(p.future.Response(), nil)
+			}
+		case <-r.closing:
+			p.done(nil, fmt.Errorf("propose: %w: %w", ErrUnknown, raft.ErrRaftShutdown))
+		}
 	}
 }
 
@@ -126,16 +151,21 @@ func proposeError(err error) error {
 	}
 }
 
-// Barrier waits until everything committed before the call is applied here. Only the leader can.
+// Barrier waits until everything committed before the call is applied here, or ctx ends. Only the leader can.
 func (r *Raft) Barrier(ctx context.Context) error {
-	wait := time.Duration(0)
-	if at, ok := ctx.Deadline(); ok {
-		wait = time.Until(at)
+	done := make(chan error, 1)
+	go func() { done <- r.raft.Barrier(0).Error() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("raft barrier: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("raft barrier: %w", context.Cause(ctx))
+	case <-r.closing:
+		return fmt.Errorf("raft barrier: %w", raft.ErrRaftShutdown)
 	}
-	if err := r.raft.Barrier(wait).Error(); err != nil {
-		return fmt.Errorf("raft barrier: %w", err)
-	}
-	return nil
 }
 
 // WaitLeader blocks until the group has a leader, and returns its id.
@@ -203,6 +233,7 @@ func (r *Raft) Close() error {
 	r.closed = true
 	r.mu.Unlock()
 	err := r.raft.Shutdown().Error()
+	close(r.closing)
 	close(r.futures)
 	r.done.Wait()
 	if err != nil {

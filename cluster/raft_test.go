@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,5 +96,46 @@ func TestRaftCloseAnswersEveryProposal(t *testing.T) {
 		return !errors.Is(err, ErrUnknown) && !errors.Is(err, raft.ErrRaftShutdown)
 	}); i >= 0 {
 		t.Errorf("got %v, want unknown or shut down", failed[i])
+	}
+}
+
+type slowFSM struct{ listFSM }
+
+func (f *slowFSM) Apply(l *raft.Log) any {
+	time.Sleep(200 * time.Microsecond)
+	return f.listFSM.Apply(l)
+}
+
+// Raft leaves what is on its way to the state machine without an answer when it shuts down.
+func TestRaftCloseWithEntriesInFlight(t *testing.T) {
+	for round := range 20 {
+		r := openTestRaft(t, &slowFSM{})
+		var stop atomic.Bool
+		var proposed, answered atomic.Int64
+		flying := make(chan struct{}, 8)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for !stop.Load() {
+				flying <- struct{}{}
+				proposed.Add(1)
+				r.Propose([]byte("x"), func(any, error) { answered.Add(1); <-flying })
+			}
+		}()
+		for answered.Load() < 20 {
+			time.Sleep(time.Millisecond)
+		}
+		closed := make(chan struct{})
+		go func() { r.Close(); close(closed) }()
+		select {
+		case <-closed:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("round %d: Close hangs", round)
+		}
+		stop.Store(true)
+		<-ended
+		if p, a := proposed.Load(), answered.Load(); p != a {
+			t.Fatalf("round %d: %d proposals, %d answers", round, p, a)
+		}
 	}
 }
