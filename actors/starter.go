@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ type starter struct {
 
 	mu    sync.Mutex
 	slots []cluster.Slot
+	gains int // counts what gained was told
 }
 
 func newStarter(e *Engine) *starter { return &starter{e: e, wake: make(chan struct{}, 1)} }
@@ -23,6 +25,8 @@ func newStarter(e *Engine) *starter { return &starter{e: e, wake: make(chan stru
 func (s *starter) gained(slots []cluster.Slot) {
 	s.mu.Lock()
 	s.slots = append(s.slots, slots...)
+	slices.Sort(s.slots)
+	s.gains++
 	s.mu.Unlock()
 	signal(s.wake)
 }
@@ -43,16 +47,16 @@ func (s *starter) lost(slots []cluster.Slot) {
 	s.mu.Unlock()
 }
 
-func (s *starter) take() (cluster.Slot, bool) {
+func (s *starter) take() (slot cluster.Slot, gains int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.slots) == 0 {
 		s.slots = nil
-		return 0, false
+		return 0, 0, false
 	}
-	slot := s.slots[0]
+	slot = s.slots[0]
 	s.slots = s.slots[1:]
-	return slot, true
+	return slot, s.gains, true
 }
 
 func (s *starter) run() {
@@ -60,9 +64,10 @@ func (s *starter) run() {
 	portion := max(1, s.e.o.StartRate/50)
 	pace := time.NewTicker(time.Second * time.Duration(portion) / time.Duration(s.e.o.StartRate))
 	defer pace.Stop()
-	begun := 0
+	begun, known := 0, 0
+	gaps := map[storage.Table]stretch{} // while nothing was gained or started since they were looked for
 	for {
-		slot, ok := s.take()
+		slot, gains, ok := s.take()
 		if !ok {
 			select {
 			case <-s.e.ctx.Done():
@@ -71,8 +76,20 @@ func (s *starter) run() {
 			}
 			continue
 		}
+		if gains != known {
+			known = gains
+			clear(gaps)
+		}
 		for _, table := range []storage.Table{tableGone, tableStart} {
-			for _, id := range s.ids(table, slot) {
+			if gaps[table].has(slot) {
+				continue
+			}
+			ids := s.ids(table, slot)
+			if len(ids) == 0 {
+				gaps[table] = s.e.gapBehind(table, slot)
+			}
+			for _, id := range ids {
+				clear(gaps)
 				s.e.activate(id, (*nudge)(nil))
 				if begun++; begun%portion != 0 {
 					continue

@@ -3,10 +3,12 @@ package actors
 import (
 	"container/heap"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/storage"
 )
 
 // waker activates passive twins whose timers are due. Of each slot it knows only when the next record is due; the
@@ -20,6 +22,28 @@ type waker struct {
 	mu    sync.Mutex
 	next  map[cluster.Slot]int64
 	queue dueHeap // may hold outdated entries
+	news  uint64  // counts what note was told
+
+	// gap are slots without records, as of when news was gapNews. It belongs to run.
+	gap     stretch
+	gapNews uint64
+}
+
+// stretch are the slots between two, none of which has a record in some table. Most slots have none.
+type stretch struct{ from, until int }
+
+func (g stretch) has(s cluster.Slot) bool { return g.from < int(s) && int(s) < g.until }
+
+// gapBehind looks for the next slot behind s that has a record.
+func (e *Engine) gapBehind(table storage.Table, s cluster.Slot) stretch {
+	for rec, err := range e.store.Scan(table, "", slotKey(s)+"\xff") {
+		n, bad := strconv.ParseUint(rec.Key[:min(4, len(rec.Key))], 16, 16)
+		if err != nil || bad != nil {
+			return stretch{}
+		}
+		return stretch{int(s), int(n)}
+	}
+	return stretch{int(s), cluster.SlotCount}
 }
 
 type dueSlot struct {
@@ -29,10 +53,12 @@ type dueSlot struct {
 
 type dueHeap []dueSlot
 
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].due < h[j].due }
-func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *dueHeap) Push(x any)        { *h = append(*h, x.(dueSlot)) }
+func (h dueHeap) Len() int { return len(h) }
+func (h dueHeap) Less(i, j int) bool {
+	return h[i].due < h[j].due || h[i].due == h[j].due && h[i].slot < h[j].slot
+}
+func (h dueHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(x any)   { *h = append(*h, x.(dueSlot)) }
 func (h *dueHeap) Pop() any {
 	old := *h
 	x := old[len(old)-1]
@@ -47,6 +73,7 @@ func newWaker(e *Engine) *waker {
 // note says that a twin of the slot has a record that is due then.
 func (w *waker) note(slot cluster.Slot, due int64) {
 	w.mu.Lock()
+	w.news++
 	if old, ok := w.next[slot]; !ok || due < old {
 		w.next[slot] = due
 		heap.Push(&w.queue, dueSlot{due, slot})
@@ -118,13 +145,20 @@ func (w *waker) due() (cluster.Slot, time.Duration) {
 
 // look activates the twins of a slot whose records are due, and notes when the next one is.
 func (w *waker) look(slot cluster.Slot) {
-	now := stamp()
+	w.mu.Lock()
+	news := w.news
+	w.mu.Unlock()
+	if news == w.gapNews && w.gap.has(slot) {
+		return
+	}
+	now, empty := stamp(), true
 	for rec, err := range w.e.store.Scan(tableWakes, slotKey(slot), "") {
 		if err != nil {
 			w.e.log.Error("read wake records", "slot", slot, "err", err)
 			w.note(slot, now+1000)
 			return
 		}
+		empty = false
 		due, id, ok := parseWake(rec.Key)
 		if !ok {
 			continue
@@ -134,6 +168,9 @@ func (w *waker) look(slot cluster.Slot) {
 			return
 		}
 		w.e.activate(id, &woken{due})
+	}
+	if empty {
+		w.gap, w.gapNews = w.e.gapBehind(tableWakes, slot), news
 	}
 }
 
