@@ -38,23 +38,35 @@ func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
 	}
 }
 
-// gathering waits for several twins.
+// gathering waits for several twins. Where one of them has not committed and may do so later, the message is not
+// acknowledged, whatever the others say.
 type gathering struct {
-	left atomic.Int32
-	mu   sync.Mutex
-	err  error
-	done func(error)
+	left    atomic.Int32
+	mu      sync.Mutex
+	again   error // may work later
+	refused error // final
+	done    func(error)
 }
 
 func (g *gathering) one(err error) {
 	if err != nil {
+		var final *mqtt.Refusal
 		g.mu.Lock()
-		g.err = errors.Join(g.err, err)
+		if errors.As(err, &final) {
+			g.refused = err
+		} else {
+			g.again = err
+		}
 		g.mu.Unlock()
 	}
-	if g.left.Add(-1) == 0 {
-		g.done(g.err)
+	if g.left.Add(-1) > 0 {
+		return
 	}
+	if g.again != nil {
+		g.done(g.again)
+		return
+	}
+	g.done(g.refused)
 }
 
 func (e *Engine) deliver(id string, f *actorv1.Frame, done func(error)) {

@@ -32,6 +32,9 @@ func (t *twin) setDesired(req *pb.SetDesiredRequest, m *call) {
 	if err == nil && v.Size() > maxValue {
 		err = invalid("/value", "%d bytes, %d are allowed", v.Size(), maxValue)
 	}
+	if size := t.st.Size() + v.Size() + 1<<10; err == nil && size > maxRecord {
+		err = invalid("/value", "the twin's state would have %d bytes, %d are allowed", size, maxRecord)
+	}
 	if err != nil {
 		t.e.stats.drop(dropInvalid)
 		m.refuse(t.badRequest("property", req.Property, "/value", err))

@@ -16,15 +16,18 @@ import (
 const (
 	maxProperties = 512
 	maxValue      = 16 << 10
-	maxState      = 256 << 10
-	maxMemory     = 128 << 10
-	maxPatch      = 64 << 10
-	maxTimers     = 64
+	// maxRecord bounds the twin's whole record. With the model's patch, the commands' keys and the samples it fits one
+	// transaction of the store, 448 KiB.
+	maxRecord = 240 << 10
+	maxMemory = 128 << 10
+	maxPatch  = 64 << 10
+	maxTimers = 64
 	// maxBurst in milliseconds is how far values that arrive within one millisecond are spread into the future.
 	maxBurst     = 1000
 	maxTimerData = 4 << 10
 	maxEvents    = 256
-	maxSamples   = 4096
+	// maxSamples bounds the samples of one transaction, in bytes as sampleSize counts them.
+	maxSamples = 64 << 10
 )
 
 // apply makes the effects of a call the twin's state, all of them or none.
@@ -60,7 +63,7 @@ func (t *twin) apply(eff *drivers.Effects, cfg *config) error {
 
 // checkEffects reads the values, and says why the effects cannot be applied.
 func (t *twin) checkEffects(eff *drivers.Effects, values []state.Value) error {
-	size, fresh := len(t.st.Memory), 0
+	grown, fresh := max(0, len(eff.Memory)-len(t.st.Memory)), 0
 	for i, c := range eff.Changes {
 		v, err := state.ParseValue(c.Value)
 		switch {
@@ -72,21 +75,19 @@ func (t *twin) checkEffects(eff *drivers.Effects, values []state.Value) error {
 			return fmt.Errorf("property %s: a value of %d bytes, %d are allowed", c.Property, v.Size(), maxValue)
 		}
 		values[i] = v
-		size += v.Size()
+		grown += v.Size() + len(c.Property)
 		if t.st.Property(state.Intern(c.Property)) == nil {
 			fresh++
 		}
 	}
-	if size > maxValue {
-		for i := range t.st.Properties {
-			size += t.st.Properties[i].Value.Size()
-		}
+	for i := range eff.Timers {
+		grown += len(eff.Timers[i].Name) + len(eff.Timers[i].Data)
 	}
 	switch {
 	case fresh+len(t.st.Properties) > maxProperties:
 		return fmt.Errorf("more than %d properties", maxProperties)
-	case size > maxState:
-		return fmt.Errorf("a state of more than %d bytes", maxState)
+	case t.st.Size()+grown > maxRecord:
+		return fmt.Errorf("a state of more than %d bytes", maxRecord)
 	case len(eff.Memory) > maxMemory:
 		return fmt.Errorf("memory of %d bytes, %d are allowed", len(eff.Memory), maxMemory)
 	case eff.Memory != nil && !json.Valid(eff.Memory):
@@ -173,15 +174,23 @@ func (t *twin) setProperty(c drivers.Change, v state.Value, at int64) *state.Pro
 	return p
 }
 
-// sample keeps a point of history for the next checkpoint.
+// sample keeps a point of history for the next checkpoint. Many of them bring it forward; what is still too much is
+// dropped and counted.
 func (t *twin) sample(s storage.Sample) {
 	sv := t.saves()
-	if len(sv.samples) >= maxSamples {
+	sv.sampleBytes += sampleSize(s)
+	switch {
+	case sv.sampleBytes > maxSamples:
+		sv.sampleBytes -= sampleSize(s)
 		t.e.stats.drop(dropSamples)
 		return
+	case sv.sampleBytes > maxSamples/2:
+		t.dirtyAt = 0
 	}
 	sv.samples = append(sv.samples, s)
 }
+
+func sampleSize(s storage.Sample) int { return len(s.Property) + 16 }
 
 // describe refines the model by what the unit really has.
 func (t *twin) describe(patch []byte) error {

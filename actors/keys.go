@@ -84,7 +84,7 @@ func (t *twin) recordKey(key string, o pb.Outcome, output []byte, e *drivers.Dri
 		keys = slices.Delete(keys, 0, 1)
 	}
 	k := state.Key{Key: key, Time: now, Outcome: uint8(o)}
-	if len(output) <= maxTimerData {
+	if len(output) <= maxTimerData && t.st.Size()+len(output) <= maxRecord {
 		k.Output = string(output)
 	}
 	if e != nil {

@@ -13,9 +13,11 @@ type save struct {
 	// samples and waiting belong to the next transaction; the others to the one that flies.
 	samples []storage.Sample
 	waiting []func(error)
-	flying  bool
-	sent    []storage.Sample
-	told    []func(error)
+	// sampleBytes is the size of samples; see maxSamples.
+	sampleBytes int
+	flying      bool
+	sent        []storage.Sample
+	told        []func(error)
 	// wake is what the wake record was before the flying transaction.
 	wake  int64
 	patch bool
@@ -153,7 +155,7 @@ func (t *twin) commit(exact bool) {
 		return
 	}
 	s.strays = nil
-	s.sent, s.samples = s.samples, nil
+	s.sent, s.samples, s.sampleBytes = s.samples, nil, 0
 	s.told, s.waiting = s.waiting, nil
 	s.wake, s.patch, s.exact = oldWake, t.patchDirty, exact
 	t.dirty, t.touched, t.patchDirty = false, false, false
@@ -247,6 +249,9 @@ func (m *saved) run(t *twin) {
 		return
 	}
 	// It did not apply, or may have: the whole state is written again, which is the same thing twice.
+	for _, x := range s.sent {
+		s.sampleBytes += sampleSize(x)
+	}
 	s.samples = append(s.sent, s.samples...)
 	s.waiting = append(s.told, s.waiting...)
 	s.sent, s.told = nil, nil
@@ -255,11 +260,11 @@ func (m *saved) run(t *twin) {
 	t.patchDirty = t.patchDirty || s.patch
 	t.wakeExact = t.wakeExact || s.exact
 	t.soil()
-	if errors.Is(m.err, storage.ErrUnknown) || errors.Is(m.err, storage.ErrBusy) {
-		t.later()
+	if errors.Is(m.err, storage.ErrTooLarge) || errors.Is(m.err, storage.ErrClosed) {
+		t.unsaved(m.err)
 		return
 	}
-	t.unsaved(m.err)
+	t.later()
 }
 
 // commitRemoval removes the twin's state, timers and tombstone.

@@ -70,7 +70,7 @@ func (t *twin) setTimers(timers []drivers.Timer) {
 		switch {
 		case old == nil:
 			t.st.Timers = append(t.st.Timers, s)
-		case every > 0 && old.Every == every && old.Data == s.Data:
+		case every > 0 && old.Every == every && old.Data == s.Data && old.Due <= now+every:
 			// A driver that sets its polling again at each load does not push it ahead of itself for ever.
 			continue
 		default:
@@ -106,6 +106,10 @@ func (t *twin) fireTimers(int64) {
 	now := stamp()
 	for i := range t.st.Timers {
 		x := &t.st.Timers[i]
+		if x.Every > 0 && x.Due > now+x.Every { // the clock was ahead when it was set
+			x.Due = now + x.Every
+			t.soil()
+		}
 		if x.Due > now || t.firing(x.Name) {
 			continue
 		}

@@ -89,6 +89,27 @@ func (r *Record) Property(n Name) *Property {
 	return nil
 }
 
+// Size is about what Append needs, in bytes, and never less.
+func (r *Record) Size() int {
+	const each = 64 // numbers and lengths of one element
+	n := each + len(r.Fault) + len(r.Version) + len(r.Memory)
+	for i := range r.Properties {
+		n += each + len(r.Properties[i].Name.Value()) + r.Properties[i].Value.Size()
+	}
+	for i := range r.Desired {
+		d := &r.Desired[i]
+		n += 2*each + len(d.Name.Value()) + d.Value.Size() + len(d.By) + len(d.Error)
+	}
+	for i := range r.Timers {
+		n += each + len(r.Timers[i].Name) + len(r.Timers[i].Data)
+	}
+	for i := range r.Keys {
+		k := &r.Keys[i]
+		n += each + len(k.Key) + len(k.Message) + len(k.Output)
+	}
+	return n
+}
+
 // FindDesired finds what is asked of a property, or nil.
 func (r *Record) FindDesired(n Name) *Desired {
 	for i := range r.Desired {
