@@ -40,7 +40,7 @@ func (r *Registry) PutDriver(ctx context.Context, m *drivers.Manifest, file []by
 	}
 	key := driverKey(m.Name, m.Version)
 	if old, err := findDriver(r.store, m.Name, m.Version); err == nil {
-		return r.sameDriver(old, d)
+		return r.sameDriver(old, d, file)
 	} else if !errors.Is(err, ErrNotFound) {
 		return nil, false, err
 	}
@@ -63,7 +63,7 @@ func (r *Registry) PutDriver(ctx context.Context, m *drivers.Manifest, file []by
 		if err != nil {
 			return nil, false, err
 		}
-		return r.sameDriver(old, d)
+		return r.sameDriver(old, d, file)
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
@@ -90,8 +90,12 @@ func (r *Registry) Digests(v *storage.View, name func(digest string)) error {
 	return nil
 }
 
-func (r *Registry) sameDriver(old, d *pb.Driver) (*pb.Driver, bool, error) {
+// sameDriver answers an upload of a version that is there. The same file again mends a damaged one on this node's disk.
+func (r *Registry) sameDriver(old, d *pb.Driver, file []byte) (*pb.Driver, bool, error) {
 	if old.Digest == d.Digest {
+		if err := r.store.HoldBlob(d.Digest, file); err != nil {
+			return nil, false, fmt.Errorf("put driver %s %s: %w", d.Name, d.Version, err)
+		}
 		return old, false, nil
 	}
 	return nil, false, fmt.Errorf("driver %s %s with another file: %w", d.Name, d.Version, ErrExists)

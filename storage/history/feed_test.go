@@ -212,11 +212,34 @@ func TestMarks(t *testing.T) {
 			t.Fatalf("%d marks are kept", len(m.pending))
 		}
 	}
-	if d := m.durable(at(100_000 + 60_000)); d != 10_000 {
+	watch := func(from, to int) (d uint64) {
+		for ms := from; ms <= to; ms += 10_000 {
+			d = m.durable(at(ms))
+		}
+		return d
+	}
+	if d := watch(100_000, 160_000); d != 10_000 {
 		t.Errorf("at the end %d is durable", d)
 	}
-	m.add(3, at(200_000)) // a repetition
-	if d := m.durable(at(300_000)); d != 10_000 {
+	m.add(3, at(165_000)) // a repetition
+	if d := watch(170_000, 300_000); d != 10_000 {
 		t.Errorf("after a repetition %d is durable", d)
+	}
+}
+
+// A process that was stopped for an hour has flushed nothing in that hour.
+func TestMarksCountNoPause(t *testing.T) {
+	start := time.Now()
+	m := marks{settle: 60 * time.Second}
+	m.add(7, start)
+	if d := m.durable(start.Add(time.Hour)); d != 0 {
+		t.Errorf("%d is durable at the first look after a pause", d)
+	}
+	d := uint64(0)
+	for s := 10; s <= 60; s += 10 {
+		d = m.durable(start.Add(time.Hour + time.Duration(s)*time.Second))
+	}
+	if d != 7 {
+		t.Errorf("%d is durable a minute later", d)
 	}
 }

@@ -12,6 +12,7 @@ type marks struct {
 	mu      sync.Mutex
 	pending []mark // oldest first; at most settle in seconds, and one
 	settled uint64
+	seen    time.Time // the last look at the clock
 }
 
 type mark struct {
@@ -32,7 +33,17 @@ func (m *marks) add(index uint64, now time.Time) {
 	m.pending = append(m.pending, mark{index, now})
 }
 
+// maxStep is what one look at the clock counts at most: while the process was stopped VictoriaMetrics flushed nothing, so
+// that time settles nothing. Advance is called every few seconds.
+const maxStep = 15 * time.Second
+
 func (m *marks) advance(now time.Time) {
+	if gap := now.Sub(m.seen); !m.seen.IsZero() && gap > maxStep {
+		for i := range m.pending {
+			m.pending[i].at = m.pending[i].at.Add(gap - maxStep)
+		}
+	}
+	m.seen = now
 	n := 0
 	for n < len(m.pending) && now.Sub(m.pending[n].at) >= m.settle {
 		m.settled = max(m.settled, m.pending[n].index)
