@@ -307,12 +307,31 @@ func (n *Node) Err() error {
 func (n *Node) Close(ctx context.Context) error {
 	var faults []error
 	for i := len(n.undo) - 1; i >= 0; i-- {
-		if err := n.undo[i].do(ctx); err != nil {
+		if err := within(ctx, n.undo[i].do); err != nil {
 			faults = append(faults, fmt.Errorf("close %s: %w", n.undo[i].name, err))
 		}
 	}
 	n.undo = nil
 	return errors.Join(faults...)
+}
+
+// stepGrace is what a step of closing gets after ctx has ended, so that one that hangs does not keep the others.
+const stepGrace = 2 * time.Second
+
+func within(ctx context.Context, do func(context.Context) error) error {
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(stepGrace):
+		return context.Cause(ctx)
+	}
 }
 
 // Config is what the node was opened with.

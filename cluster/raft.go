@@ -25,7 +25,7 @@ type RaftOptions struct {
 	Logger    *slog.Logger
 	// SnapshotThreshold is the number of entries after which a snapshot is due; 0 means 65,536.
 	SnapshotThreshold uint64
-	// TrailingLogs is the number of entries kept behind a snapshot, for followers that are a little late; 0 means 2,048.
+	// TrailingLogs is the number of entries kept behind a snapshot, for followers that are a little late; 0 means 256: entries are up to 512 KiB.
 	TrailingLogs uint64
 }
 
@@ -57,7 +57,7 @@ func OpenRaft(o RaftOptions) (*Raft, error) {
 	cfg.CommitTimeout = 20 * time.Millisecond
 	cfg.SnapshotInterval = 30 * time.Second
 	cfg.SnapshotThreshold = orDefault(o.SnapshotThreshold, 65536)
-	cfg.TrailingLogs = orDefault(o.TrailingLogs, 2048)
+	cfg.TrailingLogs = orDefault(o.TrailingLogs, 256)
 	cfg.MaxAppendEntries = 256
 	cfg.BatchApplyCh = true
 	cfg.NoSnapshotRestoreOnStart = true // the state machine's own database is newer than any snapshot
