@@ -84,10 +84,10 @@ func appendText(b []byte, s string) []byte {
 }
 
 func appendValue(b []byte, v Value) []byte {
-	b = append(b, byte(v.kind))
-	switch v.kind {
+	b = append(b, byte(v.Kind()))
+	switch v.Kind() {
 	case Number:
-		return binary.LittleEndian.AppendUint64(b, math.Float64bits(v.num))
+		return binary.LittleEndian.AppendUint64(b, math.Float64bits(v.num()))
 	case String, JSON:
 		return appendText(b, v.text)
 	}
@@ -200,7 +200,7 @@ func (d *decoder) text() string {
 func (d *decoder) value() Value {
 	switch k := Kind(d.byte()); k {
 	case Null, False, True:
-		return Value{kind: k}
+		return of(k, "")
 	case Number:
 		if len(d.b) < 8 {
 			d.fail()
@@ -208,9 +208,9 @@ func (d *decoder) value() Value {
 		}
 		f := math.Float64frombits(binary.LittleEndian.Uint64(d.b))
 		d.b = d.b[8:]
-		return Value{kind: k, num: f}
+		return NumberValue(f)
 	case String, JSON:
-		return Value{kind: k, text: d.text()}
+		return of(k, d.text())
 	}
 	d.fail()
 	return Value{}

@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/json"
+	"math"
 	"reflect"
 	"testing"
 
@@ -120,4 +121,22 @@ func BenchmarkAppend(b *testing.B) {
 		buf = r.Append(buf[:0])
 	}
 	b.SetBytes(int64(len(buf)))
+}
+
+// A number is told from the other kinds whatever its bits are.
+func TestNumbersOfAllSizes(t *testing.T) {
+	for _, f := range []float64{0, math.Copysign(0, -1), math.SmallestNonzeroFloat64, -math.SmallestNonzeroFloat64, 5e-323, 1, -1.5,
+		math.MaxFloat64, -math.MaxFloat64, math.Inf(1), math.Inf(-1), math.NaN(), math.Float64frombits(math.MaxUint64)} {
+		v := NumberValue(f)
+		got, ok := v.Sample()
+		if v.Kind() != Number || !ok || got != f && !(math.IsNaN(got) && math.IsNaN(f)) {
+			t.Errorf("%v becomes %v of kind %d", f, got, v.Kind())
+		}
+	}
+	if !NumberValue(0).Equal(NumberValue(math.Copysign(0, -1))) {
+		t.Error("0 and -0 differ")
+	}
+	if (Value{}).Kind() != Null || NumberValue(0).Equal(Value{}) {
+		t.Error("null and 0 are the same")
+	}
 }

@@ -27,26 +27,48 @@ const (
 // Value is a JSON value. The zero Value is null. Values are compared with Equal.
 type Value struct {
 	text string
-	num  float64
-	kind Kind
+	// bits is the kind, or that of a number moved up by firstNumber: a byte for the kind would cost eight.
+	bits uint64
 }
 
+// firstNumber keeps numbers apart from kinds. What it moves out of range are some NaNs, which JSON does not have.
+const firstNumber = 8
+
+// of makes a value of a kind other than Number.
+func of(k Kind, text string) Value { return Value{text: text, bits: uint64(k)} }
+
+// num is a number's.
+func (v Value) num() float64 { return math.Float64frombits(v.bits - firstNumber) }
+
 // NumberValue makes a number.
-func NumberValue(f float64) Value { return Value{kind: Number, num: f} }
+func NumberValue(f float64) Value {
+	switch {
+	case math.IsNaN(f):
+		f = math.NaN()
+	case f == 0:
+		f = 0 // -0 is the same number
+	}
+	return Value{bits: math.Float64bits(f) + firstNumber}
+}
 
 // StringValue makes a string.
-func StringValue(s string) Value { return Value{kind: String, text: s} }
+func StringValue(s string) Value { return of(String, s) }
 
 // BoolValue makes a boolean.
 func BoolValue(b bool) Value {
 	if b {
-		return Value{kind: True}
+		return of(True, "")
 	}
-	return Value{kind: False}
+	return of(False, "")
 }
 
 // Kind of the value.
-func (v Value) Kind() Kind { return v.kind }
+func (v Value) Kind() Kind {
+	if v.bits >= firstNumber {
+		return Number
+	}
+	return Kind(v.bits)
+}
 
 // ParseValue reads one JSON value.
 func ParseValue(raw []byte) (Value, error) {
@@ -60,16 +82,16 @@ func ParseValue(raw []byte) (Value, error) {
 	case string(raw) == "null":
 		return Value{}, nil
 	case string(raw) == "true":
-		return Value{kind: True}, nil
+		return of(True, ""), nil
 	case string(raw) == "false":
-		return Value{kind: False}, nil
+		return of(False, ""), nil
 	case c == '"' && plain(raw):
-		return Value{kind: String, text: string(raw[1 : len(raw)-1])}, nil
+		return of(String, string(raw[1:len(raw)-1])), nil
 	case c == '-' || c >= '0' && c <= '9':
 		// encoding/json is stricter than ParseFloat about what a number looks like.
 		if json.Valid(raw) {
 			if f, err := strconv.ParseFloat(trimmed(raw), 64); err == nil {
-				return Value{kind: Number, num: f}, nil
+				return NumberValue(f), nil
 			}
 		}
 	}
@@ -121,7 +143,7 @@ func FromAny(a any) (Value, error) {
 	if err != nil {
 		return Value{}, fmt.Errorf("parse value: %w", err)
 	}
-	return Value{kind: JSON, text: string(b)}, nil
+	return of(JSON, string(b)), nil
 }
 
 // FromProto makes a value from a protobuf Value; nil is null.
@@ -140,11 +162,11 @@ func FromProto(p *structpb.Value) (Value, error) {
 
 // Proto gives the value as a protobuf Value.
 func (v Value) Proto() *structpb.Value {
-	switch v.kind {
+	switch v.Kind() {
 	case False, True:
-		return structpb.NewBoolValue(v.kind == True)
+		return structpb.NewBoolValue(v.Kind() == True)
 	case Number:
-		return structpb.NewNumberValue(v.num)
+		return structpb.NewNumberValue(v.num())
 	case String:
 		return structpb.NewStringValue(v.text)
 	case JSON:
@@ -157,11 +179,11 @@ func (v Value) Proto() *structpb.Value {
 
 // Any gives the value as encoding/json would decode it.
 func (v Value) Any() any {
-	switch v.kind {
+	switch v.Kind() {
 	case False, True:
-		return v.kind == True
+		return v.Kind() == True
 	case Number:
-		return v.num
+		return v.num()
 	case String:
 		return v.text
 	case JSON:
@@ -175,13 +197,13 @@ func (v Value) Any() any {
 
 // AppendJSON appends the value as JSON.
 func (v Value) AppendJSON(b []byte) []byte {
-	switch v.kind {
+	switch v.Kind() {
 	case False:
 		return append(b, "false"...)
 	case True:
 		return append(b, "true"...)
 	case Number:
-		return appendNumber(b, v.num)
+		return appendNumber(b, v.num())
 	case String:
 		return AppendString(b, v.text)
 	case JSON:
@@ -212,9 +234,9 @@ func AppendString(b []byte, s string) []byte {
 
 // Sample gives the value as a number for history: numbers as they are, booleans as 0 and 1.
 func (v Value) Sample() (float64, bool) {
-	switch v.kind {
+	switch v.Kind() {
 	case Number:
-		return v.num, true
+		return v.num(), true
 	case False:
 		return 0, true
 	case True:
