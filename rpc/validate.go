@@ -17,7 +17,7 @@ func fastValid(m proto.Message) bool {
 	case *pb.InvokeRequest:
 		return m.Options == nil && short(m.Id, 260) && short(m.Action, 128) && len(m.IdempotencyKey) <= 128
 	case *pb.SetDesiredRequest:
-		return m.Options == nil && m.Value != nil && short(m.Id, 260) && short(m.Property, 128)
+		return m.Options == nil && m.ValidFor == nil && m.Value != nil && short(m.Id, 260) && short(m.Property, 128)
 	}
 	return false
 }

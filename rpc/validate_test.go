@@ -3,9 +3,11 @@ package rpc
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -40,6 +42,7 @@ func TestFastValidAgrees(t *testing.T) {
 					check(&pb.InvokeRequest{Id: a, Action: b, IdempotencyKey: c, Options: o})
 				}
 				check(&pb.SetDesiredRequest{Id: a, Property: b, Options: o})
+				check(&pb.SetDesiredRequest{Id: a, Property: b, Options: o, Value: structpb.NewNumberValue(1), ValidFor: durationpb.New(-1)})
 				check(&pb.SetDesiredRequest{Id: a, Property: b, Options: o, Value: structpb.NewNumberValue(1)})
 			}
 		}
@@ -63,6 +66,41 @@ func TestValidationErrorNamesTheField(t *testing.T) {
 	}
 	if got := validationError(err).Error(); !strings.HasPrefix(got, "options.priority: ") || !strings.Contains(got, "100") {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestDurationsHaveBounds(t *testing.T) {
+	validator, err := protovalidate.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const day = 24 * time.Hour
+	for _, tt := range []struct {
+		d                        time.Duration
+		delay, timeout, validFor bool
+	}{
+		{-time.Nanosecond, false, false, false},
+		{-time.Hour, false, false, false},
+		{0, true, true, true},
+		{time.Hour, true, true, true},
+		{time.Hour + 1, true, false, true},
+		{7 * day, true, false, true},
+		{7*day + 1, false, false, false},
+	} {
+		d := durationpb.New(tt.d)
+		for name, c := range map[string]struct {
+			m  proto.Message
+			ok bool
+		}{
+			"options.delay":   {&pb.InvokeRequest{Id: "a", Action: "b", Options: &pb.CommandOptions{Delay: d}}, tt.delay},
+			"options.timeout": {&pb.InvokeRequest{Id: "a", Action: "b", Options: &pb.CommandOptions{Timeout: d}}, tt.timeout},
+			"valid_for":       {&pb.SetDesiredRequest{Id: "a", Property: "b", Value: structpb.NewNullValue(), ValidFor: d}, tt.validFor},
+		} {
+			err := validator.Validate(c.m)
+			if (err == nil) != c.ok || err != nil && !strings.HasPrefix(validationError(err).Error(), name+": ") {
+				t.Errorf("%s of %s: got %v, want allowed %v", name, tt.d, err, c.ok)
+			}
+		}
 	}
 }
 

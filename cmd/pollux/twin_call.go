@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -32,7 +33,19 @@ func (q *queueFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&q.noWait, "no-wait", false, "return as soon as the node has it")
 }
 
-func (q *queueFlags) options(cmd *cobra.Command) *pb.CommandOptions {
+// notNegative refuses a duration that a flag gives below 0.
+func notNegative(flag string, d time.Duration) error {
+	if d < 0 {
+		return usagef("--%s %s: want 0 or more", flag, d)
+	}
+	return nil
+}
+
+// options gives nil where no flag says anything.
+func (q *queueFlags) options(cmd *cobra.Command) (*pb.CommandOptions, error) {
+	if err := errors.Join(notNegative("delay", q.delay), notNegative("timeout", q.timeout)); err != nil {
+		return nil, err
+	}
 	o := &pb.CommandOptions{Priority: q.priority, Name: q.name, NoWait: q.noWait}
 	changed := q.priority > 0 || q.name != "" || q.noWait
 	if cmd.Flags().Changed("retries") {
@@ -45,9 +58,9 @@ func (q *queueFlags) options(cmd *cobra.Command) *pb.CommandOptions {
 		o.Timeout, changed = durationpb.New(q.timeout), true
 	}
 	if !changed {
-		return nil
+		return nil, nil
 	}
-	return o
+	return o, nil
 }
 
 func twinCall(a *app) *cobra.Command {
@@ -59,13 +72,17 @@ func twinCall(a *app) *cobra.Command {
 		Long: `Runs an action and waits for the device. Where it fails, the error says whether the device did it.
 The input is JSON; what is no JSON is sent as a string.`,
 		Example: `  pollux twin call beamer refresh
-  pollux twin call lamp1 blink '{"times": 3}'
+  pollux twin call lamp1 toggle '{"relay": 1}'
   pollux twin call beamer refresh --priority 90 --timeout 20s
   pollux twin call beamer refresh --no-wait`,
 		Args:              between(2, "ID", "ACTION", "JSON"),
 		ValidArgsFunction: a.completeTwinAnd(func(m thing) map[string]schema { return m.Actions }),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r := &pb.InvokeRequest{Id: args[0], Action: args[1], Options: q.options(cmd), IdempotencyKey: once}
+			options, err := q.options(cmd)
+			if err != nil {
+				return err
+			}
+			r := &pb.InvokeRequest{Id: args[0], Action: args[1], Options: options, IdempotencyKey: once}
 			if len(args) == 3 {
 				v, err := parseValue(args[2], schema{})
 				if err != nil {
@@ -115,11 +132,18 @@ func twinSet(a *app) *cobra.Command {
 wants a string; on and off are true and false where it wants a boolean. With --no-wait it returns at the commit.`,
 		Example: `  pollux twin set beamer power on
   pollux twin set lamp1 dimmer 40
-  pollux twin set beamer input hdmi1 --valid-for 2m
+  pollux twin set beamer input digital1 --valid-for 2m
   pollux twin set beamer power off --no-wait`,
 		Args:              exactly("ID", "PROPERTY", "VALUE"),
 		ValidArgsFunction: a.completeTwinAnd(writable),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			options, err := q.options(cmd)
+			if err == nil {
+				err = notNegative("valid-for", valid)
+			}
+			if err != nil {
+				return err
+			}
 			n, err := a.dial()
 			if err != nil {
 				return err
@@ -128,7 +152,7 @@ wants a string; on and off are true and false where it wants a boolean. With --n
 			if err != nil {
 				return err
 			}
-			r := &pb.SetDesiredRequest{Id: args[0], Property: args[1], Value: v, Options: q.options(cmd)}
+			r := &pb.SetDesiredRequest{Id: args[0], Property: args[1], Value: v, Options: options}
 			if valid > 0 {
 				r.ValidFor = durationpb.New(valid)
 			}

@@ -675,7 +675,7 @@ func (x *Placement) GetActive() bool {
 
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// driver, twin, zone, system, key, node, slot, lease, inbox.
+	// driver, twin, zone, system, key, node, slot, inbox.
 	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	AfterRevision uint64 `protobuf:"varint,2,opt,name=after_revision,json=afterRevision,proto3" json:"after_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields

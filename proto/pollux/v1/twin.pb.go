@@ -1450,11 +1450,11 @@ type CommandOptions struct {
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Tries after the first; unset means 3 for retryable errors.
 	Retries *uint32 `protobuf:"varint,3,opt,name=retries,proto3,oneof" json:"retries,omitempty"`
-	// Wait before the command is sent.
+	// Wait before the command is sent; at most 7 days.
 	Delay *durationpb.Duration `protobuf:"bytes,4,opt,name=delay,proto3" json:"delay,omitempty"`
-	// From the start of the driver's call; unset means 5 s.
+	// From the start of the driver's call; 0 or unset means 5 s, and an hour is the most.
 	Timeout *durationpb.Duration `protobuf:"bytes,5,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// Answer at once with the queue's ticket instead of the outcome.
+	// Answer as soon as the command is in the queue: the outcome is then QUEUED, and there is nothing to ask about it later.
 	NoWait        bool `protobuf:"varint,6,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1667,7 +1667,7 @@ type SetDesiredRequest struct {
 	Property string                 `protobuf:"bytes,2,opt,name=property,proto3" json:"property,omitempty"`
 	Value    *structpb.Value        `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
 	Options  *CommandOptions        `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
-	// After this, what was not confirmed is expired; unset means 30 s.
+	// After this, what was not confirmed is expired; 0 or unset means 30 s, and 7 days are the most.
 	ValidFor      *durationpb.Duration `protobuf:"bytes,5,opt,name=valid_for,json=validFor,proto3" json:"valid_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2653,13 +2653,14 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x11DeleteTwinRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\"\x14\n" +
-	"\x12DeleteTwinResponse\"\x86\x02\n" +
+	"\x12DeleteTwinResponse\"\xa5\x02\n" +
 	"\x0eCommandOptions\x12#\n" +
 	"\bpriority\x18\x01 \x01(\rB\a\xbaH\x04*\x02\x18dR\bpriority\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12&\n" +
-	"\aretries\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x18dH\x00R\aretries\x88\x01\x01\x12/\n" +
-	"\x05delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x123\n" +
-	"\atimeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x17\n" +
+	"\aretries\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x18dH\x00R\aretries\x88\x01\x01\x12?\n" +
+	"\x05delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xf5$2\x00R\x05delay\x12B\n" +
+	"\atimeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\atimeout\x12\x17\n" +
 	"\ano_wait\x18\x06 \x01(\bR\x06noWaitB\n" +
 	"\n" +
 	"\b_retries\"\xe5\x01\n" +
@@ -2673,15 +2674,15 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0eidempotencyKey\"n\n" +
 	"\x0eInvokeResponse\x12.\n" +
 	"\x06output\x18\x01 \x01(\v2\x16.google.protobuf.ValueR\x06output\x12,\n" +
-	"\aoutcome\x18\x02 \x01(\x0e2\x12.pollux.v1.OutcomeR\aoutcome\"\xfa\x01\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x12.pollux.v1.OutcomeR\aoutcome\"\x8a\x02\n" +
 	"\x11SetDesiredRequest\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\x12&\n" +
 	"\bproperty\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bproperty\x124\n" +
 	"\x05value\x18\x03 \x01(\v2\x16.google.protobuf.ValueB\x06\xbaH\x03\xc8\x01\x01R\x05value\x123\n" +
-	"\aoptions\x18\x04 \x01(\v2\x19.pollux.v1.CommandOptionsR\aoptions\x126\n" +
-	"\tvalid_for\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\bvalidFor\"B\n" +
+	"\aoptions\x18\x04 \x01(\v2\x19.pollux.v1.CommandOptionsR\aoptions\x12F\n" +
+	"\tvalid_for\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xf5$2\x00R\bvalidFor\"B\n" +
 	"\x12SetDesiredResponse\x12,\n" +
 	"\adesired\x18\x01 \x01(\v2\x12.pollux.v1.DesiredR\adesired\"\x8e\x01\n" +
 	"\x11WatchTwinsRequest\x12-\n" +

@@ -357,7 +357,7 @@ export const PlacementSchema: GenMessage<Placement> = /*@__PURE__*/
  */
 export type WatchRequest = Message<"pollux.v1.WatchRequest"> & {
   /**
-   * driver, twin, zone, system, key, node, slot, lease, inbox.
+   * driver, twin, zone, system, key, node, slot, inbox.
    *
    * @generated from field: string kind = 1;
    */

@@ -625,21 +625,21 @@ export type CommandOptions = Message<"pollux.v1.CommandOptions"> & {
   retries?: number | undefined;
 
   /**
-   * Wait before the command is sent.
+   * Wait before the command is sent; at most 7 days.
    *
    * @generated from field: google.protobuf.Duration delay = 4;
    */
   delay?: Duration | undefined;
 
   /**
-   * From the start of the driver's call; unset means 5 s.
+   * From the start of the driver's call; 0 or unset means 5 s, and an hour is the most.
    *
    * @generated from field: google.protobuf.Duration timeout = 5;
    */
   timeout?: Duration | undefined;
 
   /**
-   * Answer at once with the queue's ticket instead of the outcome.
+   * Answer as soon as the command is in the queue: the outcome is then QUEUED, and there is nothing to ask about it later.
    *
    * @generated from field: bool no_wait = 6;
    */
@@ -739,7 +739,7 @@ export type SetDesiredRequest = Message<"pollux.v1.SetDesiredRequest"> & {
   options?: CommandOptions | undefined;
 
   /**
-   * After this, what was not confirmed is expired; unset means 30 s.
+   * After this, what was not confirmed is expired; 0 or unset means 30 s, and 7 days are the most.
    *
    * @generated from field: google.protobuf.Duration valid_for = 5;
    */
