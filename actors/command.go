@@ -87,6 +87,7 @@ func (m *call) run(t *twin) {
 func (t *twin) show(withModel bool) *pb.TwinState {
 	s := t.st.Proto(t.e.o.Node, t.own.Since)
 	s.Queued = t.waitingCommands()
+	t.work.showEnding(s)
 	if withModel && t.model != nil {
 		s.ModelJson = string(t.model.JSON())
 	}

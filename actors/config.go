@@ -271,6 +271,9 @@ func (t *twin) restart(old *config) {
 func (t *twin) remove() {
 	t.mode = modeDeleting
 	t.work.dropWaiting(t, fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
+	if t.work != nil {
+		t.work.asking, t.work.ending = nil, nil // nothing of it will be committed any more
+	}
 	if s := t.save; s != nil {
 		waiting := s.waiting
 		s.waiting, s.samples = nil, nil

@@ -170,10 +170,53 @@ func (t *twin) displaced(c *command, why string) {
 	}
 }
 
-func (t *twin) reject(d *state.Desired, why string) {
-	d.Progress, d.Error = uint8(pb.Progress_PROGRESS_REJECTED), why
+func (t *twin) reject(d *state.Desired, why string) { t.giveUp(d, pb.Progress_PROGRESS_REJECTED, why) }
+
+// giveUp ends a desired value that was not confirmed. Nobody is told before it is committed, so that the device is not
+// told again by a twin that lost what it had said.
+func (t *twin) giveUp(d *state.Desired, p pb.Progress, why string) {
+	was := d.Progress
+	d.Progress, d.Error = uint8(p), why
 	t.changed()
-	t.emitDesired(d)
+	if t.mode != modeLive && t.mode != modeLeaving {
+		return
+	}
+	w, name, revision := t.working(), d.Name, d.Revision
+	if w.ending == nil {
+		w.ending = map[state.Name]ending{}
+	}
+	w.ending[name] = ending{revision, was}
+	t.whenSaved(func(error) {
+		t.work.ended(name, revision)
+		if d := t.st.FindDesired(name); d != nil && d.Revision == revision && (t.mode == modeLive || t.mode == modeLeaving) {
+			t.emitDesired(d)
+		}
+	})
+}
+
+// ending is a desired value whose end is on its way to the store: of which asking, and how far it was before.
+type ending struct {
+	revision uint64
+	was      uint8
+}
+
+// ended: the end is committed, or never will be.
+func (w *work) ended(property state.Name, revision uint64) {
+	if w != nil && w.ending[property].revision == revision {
+		delete(w.ending, property)
+	}
+}
+
+// showEnding shows desired values as they were, for as long as their end is not committed.
+func (w *work) showEnding(s *pb.TwinState) {
+	if w == nil {
+		return
+	}
+	for name, x := range w.ending {
+		if d := s.Desired[name.Value()]; d != nil && d.Revision == x.revision {
+			d.Progress, d.Error = pb.Progress(x.was), ""
+		}
+	}
 }
 
 // progress moves a desired value on after its command ended.
@@ -259,11 +302,8 @@ func (t *twin) expireDesired(int64) {
 		if !open(d) || d.Expires > now {
 			continue
 		}
-		d.Progress = uint8(pb.Progress_PROGRESS_EXPIRED)
-		d.Error = "not confirmed in time"
 		t.dropSet(d)
-		t.changed()
-		t.emitDesired(d)
+		t.giveUp(d, pb.Progress_PROGRESS_EXPIRED, "not confirmed in time")
 	}
 }
 

@@ -227,3 +227,40 @@ func TestDesiredCommitted(t *testing.T) {
 		}
 	}
 }
+
+// What watchers were told is refused stays so: a node that is killed does not tell the device again.
+func TestRejectedIsCommitted(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewCrashableMem()
+	long := func(o *actors.Options) { o.CheckpointMin, o.CheckpointMax = time.Hour, time.Hour }
+	n := open(t, fs, 1, long)
+	d := newDevice(t, nil)
+	n.driver("wire", "1.0.0", tcpTransport)
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q,"settings":{"mute":true,"later":true}}`, d.uri()))
+	n.wait("a", "ups", "1")
+	s := n.watch(&pb.WatchTwinsRequest{})
+	next(t, s)
+	if _, err := n.set("a", "level", "5", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the device is told", func() bool { return d.heard("level=5") == 1 })
+	d.say("no")
+	for {
+		if x := next(t, s).GetDelta().GetDesired()["level"]; x.GetProgress() == pb.Progress_PROGRESS_REJECTED {
+			break
+		}
+	}
+	left := fs.CrashClone(vfs.CrashCloneCfg{})
+	n.close()
+
+	n = open(t, left, 2, long)
+	n.wait("a", "ups", "1")
+	if x := n.state("a").Desired["level"]; x.GetProgress() != pb.Progress_PROGRESS_REJECTED || x.Error != "the device said no" {
+		t.Errorf("after the crash: %v", x)
+	}
+	n.must("a", "send", `{"text":"after"}`)
+	until(t, "the device hears", func() bool { return d.heard("after") == 1 })
+	if got := d.heard("level=5"); got != 1 {
+		t.Errorf("the device was told %d times", got)
+	}
+}

@@ -42,6 +42,8 @@ type work struct {
 	names map[state.Name]string
 	// asking are the revisions of desired values that are being committed.
 	asking map[state.Name]uint64
+	// ending are desired values whose end is being committed.
+	ending map[state.Name]ending
 	// beginning are the idempotency keys whose start is being committed.
 	beginning []string
 }
@@ -54,7 +56,8 @@ func (t *twin) working() *work {
 }
 
 func (w *work) empty() bool {
-	return w == nil || len(w.events) == 0 && len(w.commands) == 0 && w.call == nil && w.pending == nil && len(w.beginning) == 0 && len(w.asking) == 0
+	return w == nil || len(w.events) == 0 && len(w.commands) == 0 && w.call == nil && w.pending == nil && len(w.beginning) == 0 && len(w.asking) == 0 &&
+		len(w.ending) == 0
 }
 
 // idle: no event runs or waits to.
