@@ -120,7 +120,8 @@ func (c *jsonCodec) MarshalStable(m any) ([]byte, error) {
 
 func (c *jsonCodec) IsBinary() bool { return false }
 
-// unmarshalJSON decodes a message from a stranger. Fields that this version does not know are left out.
+// unmarshalJSON decodes a message from a stranger. A field that no message has is refused by its name: JSON is typed by
+// people, and what they mistype must not be lost in silence. The binary form keeps to protobuf's habit, for newer clients.
 func unmarshalJSON(data []byte, m proto.Message) error {
 	if len(data) == 0 {
 		return errors.New("an empty body is no JSON object")
@@ -128,7 +129,7 @@ func unmarshalJSON(data []byte, m proto.Message) error {
 	if err := checkShape(data); err != nil {
 		return err
 	}
-	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, m)
+	return protojson.UnmarshalOptions{}.Unmarshal(data, m)
 }
 
 // checkShape counts levels and values. What is no JSON at all is the decoder's to refuse.

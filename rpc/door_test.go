@@ -100,6 +100,13 @@ func TestPlainJSON(t *testing.T) {
 	if status != 400 || !strings.Contains(fmt.Sprint(out["message"]), "text") {
 		t.Errorf("an argument that is missing: %d %v", status, out)
 	}
+	status, out = post(h.admin, rpcv1.TwinServiceCreateTwinProcedure, `{"twin":{"id":"`+project+`/b","driver":"echo","lables":{"a":"b"}}}`)
+	if status != 400 || out["code"] != "invalid_argument" || !strings.Contains(fmt.Sprint(out["message"]), `"lables"`) {
+		t.Errorf("a field that no twin has: %d %v", status, out)
+	}
+	if status, out = post(h.admin, rpcv1.TwinServiceGetTwinProcedure, `{"id":"`+project+`/b"}`); status != 404 {
+		t.Errorf("a refused twin is there: %d %v", status, out)
+	}
 	// A bomb of nested JSON is refused, not followed down.
 	bomb := `{"id":"` + project + `/a","action":"echo","input":` + strings.Repeat(`[`, 400_000) + strings.Repeat(`]`, 400_000) + `}`
 	if status, out = post(h.admin, rpcv1.TwinServiceInvokeProcedure, bomb); status != 400 {

@@ -128,10 +128,11 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// secretPage keeps codes out of caches and out of the next page's Referer.
+// secretPage keeps codes out of caches and out of the next page's Referer. With no-referrer a browser would hide the
+// page's own origin too, which loginByCode asks for.
 func secretPage(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Referrer-Policy", "no-referrer")
+	w.Header().Set("Referrer-Policy", "strict-origin")
 }
 
 func setSession(w http.ResponseWriter, r *http.Request, cookie string) {

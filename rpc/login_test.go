@@ -62,7 +62,20 @@ func TestLoginAndSession(t *testing.T) {
 	if status, _ := do("POST", "/login", code, append(form, "cross-site")...); status != 403 {
 		t.Errorf("another site's page signs in by code: %d", status)
 	}
-	status, res := do("POST", "/login", code, append(form, "same-origin")...)
+	for _, origin := range []string{"http://evil.example", "null"} {
+		if status, _ := do("POST", "/login", code, form[0], form[1], "Origin", origin); status != 403 {
+			t.Errorf("origin %s signs in by code: %d", origin, status)
+		}
+		if status, _ := do("POST", "/login", `{"key":"`+key+`"}`, "Content-Type", "application/json", "Origin", origin); status != 403 {
+			t.Errorf("origin %s signs in by key: %d", origin, status)
+		}
+	}
+	// A browser hides the origin of a page without referrer.
+	if _, res := do("GET", link.Msg.Path, ""); res.Header.Get("Referrer-Policy") != "strict-origin" {
+		t.Errorf("referrer policy %q", res.Header.Get("Referrer-Policy"))
+	}
+	// As old browsers, and those without TLS, say it.
+	status, res := do("POST", "/login", code, form[0], form[1], "Origin", h.url)
 	if status != 200 || res.Request.URL.Path != "/" {
 		t.Fatalf("login: status %d at %s", status, res.Request.URL)
 	}

@@ -27,7 +27,9 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 
 // loginByCode spends the code: it sets the session's cookie and goes to the console.
 func (s *Server) loginByCode(w http.ResponseWriter, r *http.Request) {
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
+	// Browsers name where a form comes from. What does not is a program, which no other site's page can make send this.
+	browser := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
+	if browser && sameOrigin(r.Method, r.Host, r.Header) != nil {
 		s.loginRefused(w, r, errLoginElsewhere)
 		return
 	}
