@@ -16,6 +16,9 @@ import (
 const (
 	defaultPriority = 50
 	defaultRetries  = 3
+	// retryMax is the longest wait before another try, pursueMax where the tries are not counted, in milliseconds.
+	retryMax  = 2000
+	pursueMax = 3000
 	// keyWindow is how long a command's idempotency key is remembered, in milliseconds; at most maxKeys of them.
 	keyWindow = 10 * 60 * 1000
 	maxKeys   = 64
@@ -33,6 +36,7 @@ type command struct {
 	priority uint8
 	retries  int
 	tries    int
+	refusal  string // what the driver said at the last try
 	// notBefore delays it, until ends its waiting, connectBy ends its waiting for a connection that never was: by nowMS.
 	notBefore, until, connectBy int64
 	timeout                     time.Duration
@@ -47,6 +51,8 @@ type command struct {
 	desired  state.Name
 	revision uint64
 	isSet    bool
+	// pursued: it is tried again until the desired value expires, however often.
+	pursued bool
 	// call is the newest call of the driver on the command's behalf; wrote, whether an earlier one reached the device.
 	call  *run
 	wrote bool
@@ -254,9 +260,14 @@ func (t *twin) refuse(c *command, e *drivers.DriverError) {
 	if c.told() {
 		t.sent(c)
 	}
-	if e.Retryable && c.tries < c.retries && t.mode == modeLive && !t.cfg.stopped {
-		wait := min(100<<min(c.tries, 5), 2000)
+	if e.Retryable && (c.pursued || c.tries < c.retries) && t.mode == modeLive && !t.cfg.stopped {
+		longest := retryMax
+		if c.pursued {
+			longest = pursueMax
+		}
+		wait := min(100<<min(c.tries, 5), longest)
 		c.tries++
+		c.refusal, c.answerBy = e.Message, 0
 		c.notBefore = t.e.nowMS() + int64(wait)
 		if c.until == 0 || c.notBefore < c.until {
 			t.working().again(c)

@@ -95,7 +95,8 @@ func (t *twin) pursue(d *state.Desired) {
 	now, wall := t.e.nowMS(), stamp()
 	w := t.working()
 	c := &command{label: d.Name.Value(), name: w.queueName(d.Name), priority: defaultPriority, retries: defaultRetries,
-		timeout: t.e.o.CommandTimeout, desired: d.Name, revision: d.Revision, isSet: true}
+		timeout: t.e.o.CommandTimeout, desired: d.Name, revision: d.Revision, isSet: true,
+		pursued: d.Retries < 0}
 	if d.Priority > 0 {
 		c.priority = d.Priority
 	}
@@ -278,17 +279,17 @@ func (t *twin) confirm(changes []drivers.Change, delta *pb.StateDelta) {
 	}
 }
 
-// dropSet takes the command of a desired value out of the queue: it is not needed any more.
-func (t *twin) dropSet(d *state.Desired) {
+// dropSet takes the command of a desired value out of the queue: it is not needed any more. It gives the command, or nil.
+func (t *twin) dropSet(d *state.Desired) *command {
 	if t.work == nil {
-		return
+		return nil
 	}
 	for i, c := range t.work.commands {
 		if c.isSet && c.desired == d.Name {
-			t.work.take(i)
-			return
+			return t.work.take(i)
 		}
 	}
+	return nil
 }
 
 // expireDesired gives up what was not confirmed in its time.
@@ -302,8 +303,11 @@ func (t *twin) expireDesired(int64) {
 		if !open(d) || d.Expires > now {
 			continue
 		}
-		t.dropSet(d)
-		t.giveUp(d, pb.Progress_PROGRESS_EXPIRED, "not confirmed in time")
+		why := "not confirmed in time"
+		if c := t.dropSet(d); c != nil && c.refusal != "" {
+			why += ": " + c.refusal
+		}
+		t.giveUp(d, pb.Progress_PROGRESS_EXPIRED, why)
 	}
 }
 
@@ -318,8 +322,15 @@ func (t *twin) resend() {
 		if t.work != nil && t.work.asking[d.Name] == d.Revision {
 			continue // it is told once it is committed
 		}
-		if open(d) && d.Expires > now && t.work.find(func(c *command) bool { return c.isSet && c.desired == d.Name && c.revision == d.Revision }) == nil {
+		if !open(d) || d.Expires <= now {
+			continue
+		}
+		c := t.work.find(func(c *command) bool { return c.isSet && c.desired == d.Name && c.revision == d.Revision })
+		switch {
+		case c == nil:
 			t.pursue(d)
+		case c.pursued && c.tries > 0:
+			c.tries, c.notBefore = 0, 0 // what it waited for may be over
 		}
 	}
 }

@@ -3,6 +3,7 @@ package actors_test
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -262,5 +263,50 @@ func TestRejectedIsCommitted(t *testing.T) {
 	until(t, "the device hears", func() bool { return d.heard("after") == 1 })
 	if got := d.heard("level=5"); got != 1 {
 		t.Errorf("the device was told %d times", got)
+	}
+}
+
+// A device that is busy for longer than some tries take is asked until the value expires; where the caller counts the
+// tries, until they are used up.
+func TestDesiredOfABusyDevice(t *testing.T) {
+	n := newNode(t)
+	var told, busyFor atomic.Int32
+	d := newDevice(t, func(string) string {
+		if told.Add(1) <= busyFor.Load() {
+			return "busy"
+		}
+		return "yes"
+	})
+	n.driver("wire", "1.0.0", tcpTransport)
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q,"settings":{"mute":true,"later":true}}`, d.uri()))
+	n.wait("a", "ups", "1")
+	busyFor.Store(5)
+	if _, err := n.set("a", "level", "5", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the device takes it", func() bool { return told.Load() == 6 })
+	d.say(`{"level":5}`)
+	n.progress("a", "level", pb.Progress_PROGRESS_CONFIRMED)
+
+	told.Store(0)
+	busyFor.Store(1000)
+	if _, err := n.set("a", "level", "6", 1200*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if x := n.progress("a", "level", pb.Progress_PROGRESS_EXPIRED); x.Error != "not confirmed in time: the device is busy" {
+		t.Errorf("expired: %v", x)
+	}
+	if got := told.Load(); got < 2 {
+		t.Errorf("the device was told %d times", got)
+	}
+
+	told.Store(0)
+	one := uint32(1)
+	if _, err := n.client.SetDesired(ctx(t), &pb.SetDesiredRequest{Id: "a", Property: "level", Value: value(t, "7"),
+		ValidFor: durationpb.New(time.Hour), Options: &pb.CommandOptions{Retries: &one}}, "tester"); err != nil {
+		t.Fatal(err)
+	}
+	if x := n.progress("a", "level", pb.Progress_PROGRESS_REJECTED); x.Error != "the device is busy" || told.Load() != 2 {
+		t.Errorf("one retry: %v after %d tries", x, told.Load())
 	}
 }

@@ -93,6 +93,8 @@ func events(d *twin.Driver[Settings, Memory]) {
 			return nil, twin.ErrPending
 		case "no":
 			return nil, &twin.Error{Code: 9, Message: "the device said no"}
+		case "busy":
+			return nil, &twin.Error{Message: "the device is busy", Retryable: true}
 		}
 		return text{Text: string(frame)}, nil
 	})
