@@ -55,8 +55,12 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 		}
 	}
 	if n.broker != nil {
-		for why, count := range n.broker.Stats().Refused {
+		b := n.broker.Stats()
+		for why, count := range b.Refused {
 			out.Refused["mqtt "+why] = count
+		}
+		for why, count := range b.TurnedAway {
+			out.Refused["mqtt turned_away "+why] = count
 		}
 	}
 	return out, nil
