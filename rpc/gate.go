@@ -21,7 +21,7 @@ func principalFrom(ctx context.Context) *Principal {
 }
 
 // guard stands in front of every procedure: gate before the body is read (who is it?), then, with the message,
-// authorization and validation. It counts what comes out.
+// authorization and validation. It counts what comes out, and logs what was changed.
 type guard struct {
 	keys      *Keyring
 	table     map[string]procedure
@@ -108,6 +108,7 @@ func (g *guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err != nil {
 			return nil, err
 		}
+		g.logChange(ctx, req.Any(), res.Any())
 		return res, nil
 	}
 }

@@ -34,6 +34,7 @@ type house struct {
 	url   string
 	admin string
 	dir   string
+	log   *logLines
 }
 
 var theHouse struct {
@@ -78,7 +79,8 @@ func newHouse() (*house, error) {
 	conf := pollux.DefaultConfig()
 	conf.Data, conf.HTTP, conf.MQTT, conf.Name = dir, "127.0.0.1:0", "127.0.0.1:0", "test"
 	conf.MetricsMemory, conf.StoreCache = 64<<20, 16<<20
-	node, err := pollux.Open(context.Background(), conf, slog.New(slog.DiscardHandler))
+	log := &logLines{}
+	node, err := pollux.Open(context.Background(), conf, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +88,33 @@ func newHouse() (*house, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &house{node: node, url: node.URL(), admin: admin, dir: dir}, nil
+	return &house{node: node, url: node.URL(), admin: admin, dir: dir, log: log}, nil
+}
+
+// logLines keeps what the node logs.
+type logLines struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (l *logLines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, b...)
+	return len(b), nil
+}
+
+// with gives the lines that contain text.
+func (l *logLines) with(text string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	for line := range strings.Lines(string(l.text)) {
+		if strings.Contains(line, text) {
+			out = append(out, line)
+		}
+	}
+	return out
 }
 
 // keyed sends an API key, where it has one, with each request.

@@ -188,6 +188,10 @@ func TestDeviceKeyOpensTheBroker(t *testing.T) {
 			t.Errorf("user %q was let in", user)
 		}
 	}
+	status, err := rpcv1.NewClusterServiceClient(h.http(h.admin), h.url).GetStatus(t.Context(), req(&pb.GetStatusRequest{}))
+	if err != nil || status.Msg.Refused["mqtt turned_away credentials"] < 5 {
+		t.Errorf("status counts of 5 clients turned away: %v, %v", status, err)
+	}
 	c, err := connectAs(project+"/a", secret)
 	if err != nil {
 		t.Fatal(err)

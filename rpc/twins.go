@@ -148,15 +148,20 @@ func (t *twinService) QueryHistory(ctx context.Context, r *connect.Request[pb.Qu
 	if err != nil {
 		return nil, err
 	}
-	unit, known, err := t.property(ctx, r.Msg.Id, r.Msg.Property)
+	prop, err := t.property(ctx, r.Msg.Id, r.Msg.Property)
 	// A twin that is gone still has a past; one that never was has none.
 	if err != nil && len(res.Points) == 0 {
 		return nil, err
 	}
-	if err == nil && !known && len(res.Points) == 0 {
-		return nil, fmt.Errorf("twin %s has no property %q: %w", r.Msg.Id, r.Msg.Property, actors.ErrNotFound)
+	if err == nil && len(res.Points) == 0 {
+		switch {
+		case !prop.known:
+			return nil, fmt.Errorf("twin %s has no property %q: %w", r.Msg.Id, r.Msg.Property, actors.ErrNotFound)
+		case prop.unsampled != "":
+			return nil, invalid("property", fmt.Sprintf("%q is of type %s; only numbers and booleans have history", r.Msg.Property, prop.unsampled))
+		}
 	}
-	out := &pb.QueryHistoryResponse{Samples: make([]*pb.Sample, len(res.Points)), Truncated: res.Truncated, Unit: unit}
+	out := &pb.QueryHistoryResponse{Samples: make([]*pb.Sample, len(res.Points)), Truncated: res.Truncated, Unit: prop.unit}
 	for i, p := range res.Points {
 		out.Samples[i] = &pb.Sample{Time: timestamppb.New(time.UnixMilli(p.Time)), Value: p.Value}
 	}
@@ -187,30 +192,44 @@ func historyQuery(m *pb.QueryHistoryRequest, now time.Time) (history.Query, erro
 	return q, nil
 }
 
+// property is what history asks of a twin's property.
+type property struct {
+	unit  string
+	known bool
+	// unsampled names the type of values that have no history; "" where they may have one.
+	unsampled string
+}
+
 // property looks a property up in the twin's model as refined. Where the state cannot be had, the property counts as
 // known.
-func (t *twinService) property(ctx context.Context, id, property string) (unit string, known bool, err error) {
+func (t *twinService) property(ctx context.Context, id, name string) (property, error) {
 	if _, err := t.s.o.Registry.GetTwin(id); err != nil {
-		return "", false, err
+		return property{}, err
 	}
 	state, err := t.s.o.Client.State(ctx, id, true)
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
-			return "", false, err
+			return property{}, err
 		}
-		return "", true, nil
+		return property{known: true}, nil
 	}
 	var model struct {
 		Properties map[string]struct {
 			Unit string `json:"unit"`
+			// A name, or a list of names.
+			Type any `json:"type"`
 		} `json:"properties"`
 	}
 	if err := json.Unmarshal([]byte(state.ModelJson), &model); err != nil {
-		return "", true, nil //nolint:nilerr // the model is the driver's; history does not depend on it
+		return property{known: true}, nil //nolint:nilerr // the model is the driver's; history does not depend on it
 	}
-	p, known := model.Properties[property]
-	if _, reported := state.Properties[property]; reported {
+	p, known := model.Properties[name]
+	if _, reported := state.Properties[name]; reported {
 		known = true
 	}
-	return p.Unit, known, nil
+	out := property{unit: p.Unit, known: known}
+	if kind, one := p.Type.(string); one && (kind == "string" || kind == "object" || kind == "array" || kind == "null") {
+		out.unsampled = kind
+	}
+	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
+
+// aggregates of the samples of a step; the first is the default.
+var aggregates = []string{"avg", "min", "max", "sum", "count", "last"}
 
 func twinHistory(a *app) *cobra.Command {
 	var since, step time.Duration
@@ -28,8 +32,16 @@ Without --step the samples are given as they were taken.`,
 		Args:              exactly("ID", "PROPERTY"),
 		ValidArgsFunction: a.completeTwinAnd(func(m thing) map[string]schema { return m.Properties }),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if since <= 0 {
+			switch {
+			case since <= 0:
 				return usagef("--since %s: want more than 0", since)
+			case aggregate != "" && !slices.Contains(aggregates, aggregate):
+				return usagef("--aggregate %q: want one of %s", aggregate, strings.Join(aggregates, ", "))
+			case aggregate != "" && step == 0:
+				return usagef("--aggregate %s: --step is missing", aggregate)
+			}
+			if err := notNegative("step", step); err != nil {
+				return err
 			}
 			n, err := a.dial()
 			if err != nil {

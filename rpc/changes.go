@@ -1,0 +1,63 @@
+package rpc
+
+import (
+	"context"
+	"log/slog"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// logChange writes one line for a call that changed what is configured: who, what and its id. Uses of twins are no
+// changes; they are in the twins' own records.
+func (g *guard) logChange(ctx context.Context, request, response any) {
+	what, id := changeOf(request, response)
+	p := principalFrom(ctx)
+	if what == "" || p == nil || !g.log.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	g.log.Info(what, "id", id, "by", p.Name, "key", p.ID)
+}
+
+// changeOf names a change from its request and answer; "" where the call changed nothing.
+func changeOf(request, response any) (what, id string) {
+	switch m := response.(type) {
+	case *pb.UploadDriverResponse:
+		return driverAdded(m.Driver, m.Created)
+	case *pb.AddFromCatalogResponse:
+		return driverAdded(m.Driver, m.Created)
+	case *pb.CreateTwinResponse:
+		return "twin created", m.GetTwin().GetId()
+	case *pb.UpdateTwinResponse:
+		return "twin updated", m.GetTwin().GetId()
+	case *pb.PutZoneResponse:
+		return "zone put", m.GetZone().GetId()
+	case *pb.PutSystemResponse:
+		return "system put", m.GetSystem().GetId()
+	case *pb.CreateKeyResponse:
+		return "key created", m.GetKey().GetId()
+	}
+	switch m := request.(type) {
+	case *pb.DeleteDriverRequest:
+		if m.Version == "" { // all of its versions
+			return "driver deleted", m.Name
+		}
+		return "driver deleted", m.Name + "@" + m.Version
+	case *pb.DeleteTwinRequest:
+		return "twin deleted", m.Id
+	case *pb.DeleteZoneRequest:
+		return "zone deleted", m.Id
+	case *pb.DeleteSystemRequest:
+		return "system deleted", m.Id
+	case *pb.DeleteKeyRequest:
+		return "key deleted", m.Id
+	}
+	return "", ""
+}
+
+// driverAdded: the same file once more changes nothing.
+func driverAdded(d *pb.Driver, created bool) (what, id string) {
+	if !created {
+		return "", ""
+	}
+	return "driver uploaded", d.GetName() + "@" + d.GetVersion()
+}
