@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"strconv"
 	"time"
 
+	"github.com/polluxhq/pollux/drivers/tcp"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 	"google.golang.org/protobuf/proto"
@@ -146,6 +148,16 @@ func checkURI(uri string, s *spec) error {
 	}
 	if u.Port() == "" && s.manifest.Transport.DefaultPort == 0 {
 		return invalid("/uri", "%q has no port, and the driver %s no default one", uri, s.name)
+	}
+	if u.Port() != "" {
+		if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 {
+			return invalid("/uri", "port %s, 1 to 65535 are possible", u.Port())
+		}
+	}
+	if scheme == "tcp" {
+		if _, err := tcp.ParseAddress(uri, s.manifest.Transport.DefaultPort); err != nil {
+			return invalid("/uri", "%v", err)
+		}
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ var lightParts = map[string]string{
 	"dimmer": `{"title":"Brightness","type":"integer","minimum":0,"maximum":100,"unit":"%"}`,
 	"white":  `{"title":"White brightness","type":"integer","minimum":0,"maximum":100,"unit":"%"}`,
 	"ct":     `{"title":"Colour temperature","type":"integer","minimum":153,"maximum":500,"unit":"mired"}`,
-	"color":  `{"title":"Colour","type":"string","pattern":"^#[0-9A-F]{6}$"}`,
+	"color":  `{"title":"Colour","type":"string","pattern":"^#[0-9A-Fa-f]{6}$"}`,
 	"hsb":    `{"title":"Hue, saturation, brightness","type":"string","pattern":"^[0-9]{1,3},[0-9]{1,3},[0-9]{1,3}$"}`,
 }
 

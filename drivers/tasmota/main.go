@@ -33,6 +33,8 @@ type Memory struct {
 	// Want is the value that it must have; empty: any.
 	Want string `json:"want,omitempty"`
 
+	// Color is the colour that was asked for, in its own letters: the device's answer is reported in the same.
+	Color string `json:"color,omitempty"`
 	// Unanswered: the device was asked for everything, and has said nothing of it yet.
 	Unanswered bool `json:"unanswered,omitempty"`
 
@@ -87,7 +89,8 @@ func newDriver() *twin.Driver[Settings, Memory] {
 		return order(t, "Dimmer", strconv.Itoa(percent), "Dimmer", "")
 	})
 	twin.Property(d, "color", func(t *Twin, color string) error {
-		return order(t, "Color", strings.TrimPrefix(color, "#"), "Color", "")
+		t.Memory().Color = color
+		return order(t, "Color", strings.ToUpper(strings.TrimPrefix(color, "#")), "Color", "")
 	})
 	twin.Property(d, "hsb", func(t *Twin, hsb string) error { return order(t, "HSBColor", hsb, "HSBColor", "") })
 	twin.Property(d, "ct", func(t *Twin, mired int) error { return order(t, "CT", strconv.Itoa(mired), "CT", "") })

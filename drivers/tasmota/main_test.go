@@ -2,10 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/sdk/twin"
 	"github.com/polluxhq/pollux/drivers/sdk/twintest"
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
@@ -189,6 +192,7 @@ func TestLightOrders(t *testing.T) {
 	for _, c := range []struct{ property, value, told, answer, reported string }{
 		{"dimmer", "40", "cmnd/desk/Dimmer 40", `{"POWER":"ON","Dimmer":40}`, "40"},
 		{"color", `"#FF8000"`, "cmnd/desk/Color FF8000", `{"POWER":"ON","Color":"FF80000000"}`, `"#FF8000"`},
+		{"color", `"#ff80a0"`, "cmnd/desk/Color FF80A0", `{"POWER":"ON","Color":"FF80A00000"}`, `"#ff80a0"`},
 		{"hsb", `"30,100,50"`, "cmnd/desk/HSBColor 30,100,50", `{"HSBColor":"30,100,50"}`, `"30,100,50"`},
 		{"ct", "200", "cmnd/desk/CT 200", `{"CT":200}`, "200"},
 		{"white", "70", "cmnd/desk/White 70", `{"White":70}`, "70"},
@@ -208,6 +212,33 @@ func TestLightOrders(t *testing.T) {
 	s.Set("dimmer", "5")
 	if r := s.Reply("stat/desk/RESULT\x00" + `{"Command":"Unknown","Input":"DIMMER"}`); r.Err == nil || r.Err.Code != codeUnknown {
 		t.Fatalf("%+v", r)
+	}
+}
+
+// A twin is a device's, which has a topic, or a bridge.
+func TestSettings(t *testing.T) {
+	raw, err := os.ReadFile("driver.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest drivers.Manifest
+	if err := json.Unmarshal(raw, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	model, err := drivers.NewModel(&manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, good := range []string{`{"topic":"desk"}`, `{"discover":true}`, `{"topic":"desk","discover":true}`} {
+		if _, err := model.ValidateSettings([]byte(good)); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{``, `{}`, `{"topic":""}`, `{"discover":false}`} {
+		var where *drivers.SchemaError
+		if _, err := model.ValidateSettings([]byte(bad)); !errors.As(err, &where) || where.Path != "/topic" {
+			t.Errorf("%s: %v, want a refusal at /topic", bad, err)
+		}
 	}
 }
 

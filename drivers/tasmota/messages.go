@@ -168,6 +168,9 @@ func state(t *Twin, doc wire.Value) {
 			reportWhole(t, "white", "n:%", v)
 		case "Color":
 			if color, ok := parseColor(v); ok {
+				if asked := t.Memory().Color; strings.EqualFold(asked, color) {
+					color = asked
+				}
 				report(t, "color", "s", color)
 			}
 		case "HSBColor":
