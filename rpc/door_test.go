@@ -107,6 +107,17 @@ func TestPlainJSON(t *testing.T) {
 	if status, out = post(h.admin, rpcv1.TwinServiceGetTwinProcedure, `{"id":"`+project+`/b"}`); status != 404 {
 		t.Errorf("a refused twin is there: %d %v", status, out)
 	}
+	for property, want := range map[string]struct {
+		status int
+		says   string
+	}{
+		"label": {400, "only numbers and booleans have history"}, "level": {200, ""}, "on": {200, ""}, "none": {404, "none"},
+	} {
+		status, out = post(h.admin, rpcv1.TwinServiceQueryHistoryProcedure, `{"id":"`+project+`/a","property":"`+property+`"}`)
+		if status != want.status || want.says != "" && !strings.Contains(fmt.Sprint(out["message"]), want.says) {
+			t.Errorf("history of %s: %d %v", property, status, out)
+		}
+	}
 	// A bomb of nested JSON is refused, not followed down.
 	bomb := `{"id":"` + project + `/a","action":"echo","input":` + strings.Repeat(`[`, 400_000) + strings.Repeat(`]`, 400_000) + `}`
 	if status, out = post(h.admin, rpcv1.TwinServiceInvokeProcedure, bomb); status != 400 {
