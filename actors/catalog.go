@@ -160,7 +160,7 @@ func (c *catalog) patched(s *spec, patch []byte) (*drivers.Model, error) {
 // maxPatched bounds the patched models that are shared; others are a twin's own.
 const maxPatched = 4096
 
-// findDriver reads a driver's record; version "" means the newest.
+// findDriver reads a driver's record; version "" means the newest release, or pre-release where there is no release.
 func findDriver(s *storage.Store, name, version string) (*pb.Driver, error) {
 	if version != "" {
 		rec, ok, err := s.Get(tableDrivers, driverKey(name, version))
@@ -179,7 +179,7 @@ func findDriver(s *storage.Store, name, version string) (*pb.Driver, error) {
 			return nil, fmt.Errorf("read drivers %s: %w", name, err)
 		}
 		v := strings.TrimPrefix(rec.Key, name+"/")
-		if best == "" || compareVersions(v, best) > 0 {
+		if newer(v, best) {
 			best, newest = v, rec
 		}
 	}

@@ -239,7 +239,9 @@ func (t *twin) reload(old *config, s *spec) {
 		t.backoff, t.failures = 0, 0
 		t.working().push(event{kind: drivers.EventLoad, input: []byte(`{"reason":"settings"}`)})
 	}
-	if old.uri != t.cfg.uri || s.scheme() != oldSpec.scheme() || s.digest != oldSpec.digest && s.scheme() != "mqtt" {
+	// With other settings a device that could not be reached is tried at once.
+	again := !bytes.Equal(old.settings, t.cfg.settings) && s.started() && !t.reachable()
+	if again || old.uri != t.cfg.uri || s.scheme() != oldSpec.scheme() || s.digest != oldSpec.digest && s.scheme() != "mqtt" {
 		t.unlink()
 		if s.scheme() != "" && s.scheme() != "mqtt" {
 			t.connection(pb.Connection_CONNECTION_CONNECTING)

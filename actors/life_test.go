@@ -106,6 +106,44 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// A pre-release is nobody's newest version beside a release. Where the newest goes, its twins go over to the next.
+func TestNewestVersionGoes(t *testing.T) {
+	n := newNode(t)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a"}}`)
+	n.deliver("dev/a/x", `{"level":0}`, 1)
+	titled := func(title string) func(map[string]any) { return func(m map[string]any) { m["title"] = title } }
+	n.driverWith("bus", "1.0.2-rc1", mqttTransport, titled("to try"))
+	if d, err := n.reg.GetDriver("bus", ""); err != nil || d.Version != "1.0.0" || d.Twins != 1 {
+		t.Errorf("the newest is %v, %v", d, err)
+	}
+	other := strings.ReplaceAll(mqttTransport, "dev/{topic}/+", "new/{topic}/+")
+	n.driverWith("bus", "1.0.1", other, titled("with other topics"))
+	n.deliver("new/a/x", `{"level":1}`, 1)
+	n.wait("a", "migrated", `"1.0.0"`)
+	n.twin(`{"id":"pinned","driver":"bus@1.0.1","settings":{"topic":"p"}}`)
+	var used *actors.InUseError
+	if err := n.reg.DeleteDriver(ctx(t), "bus", "1.0.1"); !errors.As(err, &used) || len(used.Users) != 1 || used.Users[0] != "default/pinned" {
+		t.Errorf("delete of a version to which a twin is pinned: %v", err)
+	}
+	if err := n.reg.DeleteTwin(ctx(t), "pinned", 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.reg.DeleteDriver(ctx(t), "bus", "1.0.1"); err != nil {
+		t.Fatalf("delete of the newest version: %v", err)
+	}
+	n.wait("a", "migrated", `"1.0.1"`)
+	n.deliver("dev/a/x", `{"level":2}`, 1)
+	n.wait("a", "level", "2")
+	if err := n.reg.DeleteDriver(ctx(t), "bus", "1.0.0"); err != nil {
+		t.Errorf("delete beside a pre-release: %v", err)
+	}
+	n.wait("a", "migrated", `"1.0.0"`)
+	if err := n.reg.DeleteDriver(ctx(t), "bus", "1.0.2-rc1"); !errors.As(err, &used) || len(used.Users) != 1 {
+		t.Errorf("delete of the last version: %v", err)
+	}
+}
+
 func TestDelete(t *testing.T) {
 	n := newNode(t, func(o *actors.Options) { o.CheckpointMin = 10 * time.Millisecond })
 	d := newDevice(t, nil)

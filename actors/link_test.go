@@ -11,6 +11,8 @@ import (
 
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/tcp"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -111,6 +113,25 @@ func TestUnreachableNoMore(t *testing.T) {
 	n.wait("a", "ups", "1")
 	if f := n.state("a").Status.Fault; f != "" {
 		t.Errorf("a corrected twin shows %q", f)
+	}
+}
+
+// New settings do not wait until the connection tries again by itself.
+func TestSettingsReconnect(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) {
+		o.Dialers = map[string]actors.Dialer{"tcp": func(b drivers.Binding, sink drivers.Sink, _ actors.Trace) (drivers.Conn, error) {
+			return tcp.Open(tcp.Options{Binding: b, Sink: sink, Backoff: tcp.Backoff{Min: time.Hour, Max: time.Hour}})
+		}}
+	})
+	addr := nobody(t)
+	n.driver("wire", "1.0.0", tcpTransport)
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":"tcp://%s"}`, addr))
+	until(t, "the reason shows", func() bool { return n.state("a").Status.Fault != "" })
+	relisten(t, addr)
+	n.update("a", func(tw *pb.Twin) { tw.Settings = settings(t, `{"topic":"north"}`) })
+	n.wait("a", "ups", "1")
+	if s := n.state("a").Status; s.Fault != "" || n.prop("a", "topic") != `"north"` {
+		t.Errorf("with other settings: %v, topic %s", s, n.prop("a", "topic"))
 	}
 }
 

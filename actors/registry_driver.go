@@ -212,7 +212,9 @@ func (r *Registry) ListDrivers(req *pb.ListDriversRequest) (*pb.ListDriversRespo
 	return &pb.ListDriversResponse{Drivers: page, NextPageToken: next}, nil
 }
 
-// DeleteDriver deletes a version that no twin uses; version "" means all. Errors: InUseError naming some of the twins.
+// DeleteDriver deletes a version; version "" means all, which no twin may use. Twins that are pinned to the version stand
+// against it; those that ask for the newest go over to the next one, and stand against the last one only. Errors:
+// InUseError naming some of the twins.
 func (r *Registry) DeleteDriver(ctx context.Context, name, version string) error {
 	if version != "" {
 		return r.deleteVersion(ctx, name, version, false)
@@ -244,8 +246,9 @@ func (r *Registry) DeleteDriver(ctx context.Context, name, version string) error
 
 // deleteVersion deletes one version. anyUse: whatever uses the driver at all stands against it.
 func (r *Registry) deleteVersion(ctx context.Context, name, version string, anyUse bool) error {
+	before, _ := r.e.catalog.resolve(name)
 	err := r.deleteUnused(ctx, "driver", tableDrivers, driverKey(name, version), func() ([]string, error) {
-		newest, err := findDriver(r.store, name, "")
+		last, err := r.lastVersion(name, version)
 		if err != nil {
 			return nil, err
 		}
@@ -256,7 +259,7 @@ func (r *Registry) deleteVersion(ctx context.Context, name, version string, anyU
 				return nil, err
 			}
 			pin := string(rec.Value)
-			if anyUse || pin == version || pin == "" && newest.Version == version {
+			if anyUse || pin == version || pin == "" && last {
 				users = append(users, strings.TrimPrefix(rec.Key, prefix))
 			}
 			if len(users) == 10 {
@@ -265,8 +268,33 @@ func (r *Registry) deleteVersion(ctx context.Context, name, version string, anyU
 		}
 		return users, nil
 	})
-	if err == nil {
-		r.e.catalog.changed()
+	if err != nil {
+		return err
 	}
-	return err
+	r.e.catalog.changed()
+	if err := r.reindex(ctx, name, before); err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("delete driver %s: %w", driverKey(name, version), err)
+	}
+	return nil
+}
+
+// lastVersion says whether no other version of the driver will stay. One that is held may be about to be deleted, too:
+// of two deletions at a time at most one counts on the other's version.
+func (r *Registry) lastVersion(name, version string) (bool, error) {
+	for rec, err := range r.store.Scan(tableDrivers, name+"/", "") {
+		if err != nil {
+			return false, fmt.Errorf("versions of driver %s: %w", name, err)
+		}
+		if rec.Key == driverKey(name, version) {
+			continue
+		}
+		_, held, err := r.store.Get(tableHolds, holdKey("driver", rec.Key))
+		if err != nil {
+			return false, fmt.Errorf("versions of driver %s: %w", name, err)
+		}
+		if !held {
+			return false, nil
+		}
+	}
+	return true, nil
 }

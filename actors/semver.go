@@ -26,6 +26,22 @@ func compareVersions(a, b string) int {
 	return compareParts(preA, preB)
 }
 
+// newer says whether a version takes the place of best as the newest one: a pre-release does not where a release exists.
+func newer(v, best string) bool {
+	if best == "" {
+		return true
+	}
+	if a, b := preRelease(v), preRelease(best); a != b {
+		return b
+	}
+	return compareVersions(v, best) > 0
+}
+
+func preRelease(v string) bool {
+	v, _, _ = strings.Cut(v, "+")
+	return strings.Contains(v, "-")
+}
+
 // compareParts compares dotted identifiers: numbers by value and before words, fewer before more.
 func compareParts(a, b string) int {
 	as, bs := strings.Split(a, "."), strings.Split(b, ".")

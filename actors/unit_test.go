@@ -25,6 +25,25 @@ func TestVersionOrder(t *testing.T) {
 	}
 }
 
+func TestNewest(t *testing.T) {
+	for want, all := range map[string][]string{
+		"1.0.1":     {"1.0.0", "1.0.1", "1.0.2-rc1"},
+		"1.0.2":     {"1.0.2-rc1", "1.0.2", "1.0.1"},
+		"1.0.2-rc2": {"1.0.2-rc1", "1.0.2-rc2", "1.0.1-rc9"},
+		"1.0.0+a-b": {"2.0.0-rc1+c", "1.0.0+a-b", "0.9.0"},
+	} {
+		best := ""
+		for _, v := range all {
+			if newer(v, best) {
+				best = v
+			}
+		}
+		if best != want {
+			t.Errorf("of %v the newest is %s, want %s", all, best, want)
+		}
+	}
+}
+
 func TestTopicMatching(t *testing.T) {
 	for _, c := range []struct {
 		filter, topic string
