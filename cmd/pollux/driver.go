@@ -199,7 +199,7 @@ func driverRemove(a *app) *cobra.Command {
 		Use:     "rm NAME[@VERSION]",
 		Aliases: []string{"remove", "delete"},
 		Short:   "Remove a driver that no twin uses",
-		Long:    "Removes a version, or, without one, every version. While twins use it, nothing is removed.",
+		Long:    "Removes a version, or, without one, every version. Refused while twins are pinned to it, or where nothing else is left for those that are not.",
 		Example: "  pollux driver rm pjlink@1.0.0",
 		Args:    exactly("NAME"),
 

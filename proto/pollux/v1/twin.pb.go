@@ -1448,7 +1448,7 @@ type CommandOptions struct {
 	Priority uint32 `protobuf:"varint,1,opt,name=priority,proto3" json:"priority,omitempty"`
 	// A newer command of the same name replaces the one that waits.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Tries after the first; unset means 3 for retryable errors.
+	// Tries after the first, for errors that may pass; unset means 3, and for SetDesired as many as its validity allows.
 	Retries *uint32 `protobuf:"varint,3,opt,name=retries,proto3,oneof" json:"retries,omitempty"`
 	// Wait before the command is sent; at most 7 days.
 	Delay *durationpb.Duration `protobuf:"bytes,4,opt,name=delay,proto3" json:"delay,omitempty"`

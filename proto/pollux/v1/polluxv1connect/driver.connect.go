@@ -58,7 +58,8 @@ type DriverServiceClient interface {
 	UploadDriver(context.Context, *connect.Request[v1.UploadDriverRequest]) (*connect.Response[v1.UploadDriverResponse], error)
 	GetDriver(context.Context, *connect.Request[v1.GetDriverRequest]) (*connect.Response[v1.GetDriverResponse], error)
 	ListDrivers(context.Context, *connect.Request[v1.ListDriversRequest]) (*connect.Response[v1.ListDriversResponse], error)
-	// DeleteDriver fails with failed_precondition while twins use the version, naming some of them.
+	// DeleteDriver fails with failed_precondition, naming some twins, while twins are pinned to the version, or where no other
+	// version would be left for those that are not.
 	DeleteDriver(context.Context, *connect.Request[v1.DeleteDriverRequest]) (*connect.Response[v1.DeleteDriverResponse], error)
 	// ListCatalog lists the drivers carried inside the binary.
 	ListCatalog(context.Context, *connect.Request[v1.ListCatalogRequest]) (*connect.Response[v1.ListCatalogResponse], error)
@@ -165,7 +166,8 @@ type DriverServiceHandler interface {
 	UploadDriver(context.Context, *connect.Request[v1.UploadDriverRequest]) (*connect.Response[v1.UploadDriverResponse], error)
 	GetDriver(context.Context, *connect.Request[v1.GetDriverRequest]) (*connect.Response[v1.GetDriverResponse], error)
 	ListDrivers(context.Context, *connect.Request[v1.ListDriversRequest]) (*connect.Response[v1.ListDriversResponse], error)
-	// DeleteDriver fails with failed_precondition while twins use the version, naming some of them.
+	// DeleteDriver fails with failed_precondition, naming some twins, while twins are pinned to the version, or where no other
+	// version would be left for those that are not.
 	DeleteDriver(context.Context, *connect.Request[v1.DeleteDriverRequest]) (*connect.Response[v1.DeleteDriverResponse], error)
 	// ListCatalog lists the drivers carried inside the binary.
 	ListCatalog(context.Context, *connect.Request[v1.ListCatalogRequest]) (*connect.Response[v1.ListCatalogResponse], error)

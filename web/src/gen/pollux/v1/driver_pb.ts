@@ -381,7 +381,8 @@ export const DriverService: GenService<{
     output: typeof ListDriversResponseSchema;
   },
   /**
-   * DeleteDriver fails with failed_precondition while twins use the version, naming some of them.
+   * DeleteDriver fails with failed_precondition, naming some twins, while twins are pinned to the version, or where no other
+   * version would be left for those that are not.
    *
    * @generated from rpc pollux.v1.DriverService.DeleteDriver
    */

@@ -618,7 +618,7 @@ export type CommandOptions = Message<"pollux.v1.CommandOptions"> & {
   name: string;
 
   /**
-   * Tries after the first; unset means 3 for retryable errors.
+   * Tries after the first, for errors that may pass; unset means 3, and for SetDesired as many as its validity allows.
    *
    * @generated from field: optional uint32 retries = 3;
    */
