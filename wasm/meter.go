@@ -13,7 +13,9 @@ type Metered struct {
 //
 // Custom sections, but for the names in stack traces, are left out: they do not run, and files that differ in nothing
 // else share their place in the compilation cache.
-func Meter(v *Verified) (*Metered, error) { return &Metered{file: withoutCustom(v.file), info: v.Info}, nil }
+func Meter(v *Verified) (*Metered, error) {
+	return &Metered{file: withoutCustom(v.file), info: v.Info}, nil
+}
 
 // Info is what is in the module.
 func (m *Metered) Info() *Info { return m.info }
