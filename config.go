@@ -142,7 +142,7 @@ func Settings() []Setting {
 				return nil
 			}},
 		text("log.format", "FORM", "text or json", func(c *Config) *string { return &c.LogFormat }),
-		text("metrics.url", "URL", "external VictoriaMetrics to push to, instead of the embedded one", func(c *Config) *string { return &c.MetricsURL }),
+		text("metrics.url", "URL", "external VictoriaMetrics to push to, instead of the embedded one; run it with -dedup.minScrapeInterval=1ms", func(c *Config) *string { return &c.MetricsURL }),
 		span("metrics.retention", "how long history is kept", func(c *Config) *time.Duration { return &c.MetricsRetention }),
 		size("metrics.memory", "memory of VictoriaMetrics' caches (its memory.allowedBytes)", func(c *Config) *int64 { return &c.MetricsMemory }),
 		size("metrics.disk", "what may wait on disk for an external VictoriaMetrics", func(c *Config) *int64 { return &c.MetricsDisk }),
