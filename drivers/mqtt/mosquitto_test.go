@@ -28,7 +28,7 @@ func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("%s is not installed (Debian: mosquitto-clients)", name)
+		t.Fatalf("%s is not installed (Debian: mosquitto-clients)", name)
 	}
 	return path
 }
