@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +28,24 @@ type Config struct {
 	HTTP string
 	// MQTT is the address of the MQTT broker; "off" starts none.
 	MQTT string
+
+	// Gossip is the address by which nodes find each other, UDP and TCP; Peer is the one by which they talk.
+	Gossip, Peer string
+	// Advertise is the host by which other nodes reach this one; empty: the host of Peer, or this machine's address where
+	// that is every address.
+	Advertise string
+	// Join lists peer addresses of a cluster to join. A node that joins never founds a cluster.
+	Join []string
+	// JoinToken lets a new node join; not needed on loopback.
+	JoinToken string
+	// BootstrapExpect is how many nodes must have come together before a new cluster begins; it has that many voters.
+	BootstrapExpect int
+	// Site and Labels are what twins may ask for in a node.
+	Site   string
+	Labels map[string]string
+	// Weight is the node's share of the actors relative to the other nodes'.
+	Weight int
+
 	// TLSCert and TLSKey are PEM files for HTTP and MQTT.
 	TLSCert, TLSKey string
 	// Insecure allows HTTP without TLS and anonymous MQTT on addresses other than loopback.
@@ -69,6 +89,10 @@ func DefaultConfig() Config {
 		AvailabilityZone: "default",
 		HTTP:             "127.0.0.1:8080",
 		MQTT:             "127.0.0.1:1883",
+		Gossip:           "127.0.0.1:7946",
+		Peer:             "127.0.0.1:7947",
+		BootstrapExpect:  1,
+		Weight:           1,
 		LogFormat:        "text",
 		MetricsRetention: 395 * 24 * time.Hour, // thirteen months: a year, and the same month of the year before
 		MetricsMemory:    256 << 20,
@@ -129,6 +153,15 @@ func Settings() []Setting {
 		text("availability-zone", "ZONE", "availability zone that the node runs in", func(c *Config) *string { return &c.AvailabilityZone }),
 		text("http", "ADDR", "address of the API and the console", func(c *Config) *string { return &c.HTTP }),
 		text("mqtt", "ADDR", "address of the MQTT broker, or off", func(c *Config) *string { return &c.MQTT }),
+		text("gossip", "ADDR", "address by which nodes find each other (UDP and TCP)", func(c *Config) *string { return &c.Gossip }),
+		text("peer", "ADDR", "address by which nodes talk to each other (mutual TLS)", func(c *Config) *string { return &c.Peer }),
+		text("advertise", "HOST", "host by which other nodes reach this one; default: the host of --peer", func(c *Config) *string { return &c.Advertise }),
+		list("join", "ADDR,...", "peer addresses of the cluster to join; without it the node founds one", func(c *Config) *[]string { return &c.Join }),
+		text("join-token", "TOKEN", "token for joining, from \"pollux cluster token\"; not needed on loopback", func(c *Config) *string { return &c.JoinToken }),
+		number("bootstrap-expect", "nodes that a new cluster waits for before it begins", func(c *Config) *int { return &c.BootstrapExpect }),
+		text("site", "NAME", "site that the node stands in, which twins may ask for", func(c *Config) *string { return &c.Site }),
+		labels("label", "K=V,...", "labels of the node, which twins may ask for", func(c *Config) *map[string]string { return &c.Labels }),
+		number("weight", "share of the actors relative to other nodes", func(c *Config) *int { return &c.Weight }),
 		text("tls-cert", "FILE", "TLS certificate (PEM) for HTTP and MQTT", func(c *Config) *string { return &c.TLSCert }),
 		text("tls-key", "FILE", "TLS key (PEM) of the certificate", func(c *Config) *string { return &c.TLSKey }),
 		toggle("insecure", "allow HTTP without TLS and anonymous MQTT beyond loopback", func(c *Config) *bool { return &c.Insecure }),
@@ -182,6 +215,43 @@ func number(key, help string, at func(*Config) *int) Setting {
 				return errors.New("want a whole number")
 			}
 			*at(c) = n
+			return nil
+		}}
+}
+
+func list(key, value, help string, at func(*Config) *[]string) Setting {
+	return Setting{Key: key, Value: value, Help: help,
+		Get: func(c *Config) string { return strings.Join(*at(c), ",") },
+		Set: func(c *Config, v string) error {
+			*at(c) = nil
+			for part := range strings.SplitSeq(v, ",") {
+				if part = strings.TrimSpace(part); part != "" {
+					*at(c) = append(*at(c), part)
+				}
+			}
+			return nil
+		}}
+}
+
+func labels(key, value, help string, at func(*Config) *map[string]string) Setting {
+	return Setting{Key: key, Value: value, Help: help,
+		Get: func(c *Config) string {
+			var parts []string
+			for _, k := range slices.Sorted(maps.Keys(*at(c))) {
+				parts = append(parts, k+"="+(*at(c))[k])
+			}
+			return strings.Join(parts, ",")
+		},
+		Set: func(c *Config, v string) error {
+			got := map[string]string{}
+			for part := range strings.SplitSeq(v, ",") {
+				k, value, ok := strings.Cut(strings.TrimSpace(part), "=")
+				if !ok || !nameForm.MatchString(k) || !nameForm.MatchString(value) {
+					return errors.New("want KEY=VALUE, several with commas between")
+				}
+				got[k] = value
+			}
+			*at(c) = got
 			return nil
 		}}
 }
@@ -273,6 +343,16 @@ func (c *Config) Check() error {
 		return bad("name", c.Name, "want letters, digits, dots and dashes, at most 63")
 	case !nameForm.MatchString(c.AvailabilityZone):
 		return bad("availability-zone", c.AvailabilityZone, "want letters, digits, dots and dashes, at most 63")
+	case c.BootstrapExpect < 1 || c.BootstrapExpect > 5 || c.BootstrapExpect%2 == 0:
+		return bad("bootstrap-expect", strconv.Itoa(c.BootstrapExpect), "want 1, 3 or 5: an even number of voters survives no more failures than one less")
+	case c.BootstrapExpect > 1 && len(c.Join) > 0:
+		return bad("bootstrap-expect", strconv.Itoa(c.BootstrapExpect), "a node with --join never founds a cluster; the first node, without --join, is told how many to expect")
+	case c.JoinToken != "" && len(c.Join) == 0:
+		return bad("join-token", "...", "--join says where to join with it")
+	case c.Site != "" && !nameForm.MatchString(c.Site):
+		return bad("site", c.Site, "want letters, digits, dots and dashes, at most 63")
+	case c.Weight < 1 || c.Weight > 1000:
+		return bad("weight", strconv.Itoa(c.Weight), "want 1 to 1000")
 	case c.LogFormat != "text" && c.LogFormat != "json":
 		return bad("log.format", c.LogFormat, "want text or json")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
@@ -309,6 +389,17 @@ func (c *Config) checkAddresses() error {
 	}
 	if open && c.TLSCert == "" && !c.Insecure {
 		return fmt.Errorf("http = %q: this address can be reached from other machines: give --tls-cert and --tls-key, or --insecure to serve without TLS", c.HTTP)
+	}
+	if _, err := beyondLoopback("gossip", c.Gossip); err != nil {
+		return err
+	}
+	if _, err := beyondLoopback("peer", c.Peer); err != nil {
+		return err
+	}
+	for _, addr := range c.Join {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return fmt.Errorf("join = %q: want HOST:PORT, the --peer address of a node, such as 10.0.0.5:7947", addr)
+		}
 	}
 	if c.MQTT == "off" {
 		return nil

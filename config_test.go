@@ -3,6 +3,7 @@ package pollux
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,11 @@ func TestLoadConfigNamesWhatIsWrong(t *testing.T) {
 		{"no port", "", map[string]string{"http": "localhost"}, `http = "localhost": want HOST:PORT`},
 		{"open HTTP", "", map[string]string{"http": "0.0.0.0:8080"}, "--tls-cert and --tls-key, or --insecure"},
 		{"open MQTT", "", map[string]string{"mqtt": ":1883", "mqtt-anonymous": "true"}, "drop --mqtt-anonymous"},
+		{"even voters", "", map[string]string{"bootstrap-expect": "2"}, "want 1, 3 or 5"},
+		{"join and found", "", map[string]string{"bootstrap-expect": "3", "join": "127.0.0.1:1"}, "never founds a cluster"},
+		{"join where", "", map[string]string{"join": "somewhere"}, "--peer address of a node"},
+		{"token alone", "", map[string]string{"join-token": "x"}, "--join says where"},
+		{"labels", "", map[string]string{"label": "a"}, "want KEY=VALUE"},
 		{"half TLS", "", map[string]string{"tls-cert": "x"}, "go together"},
 		{"size", "", map[string]string{"metrics.memory": "much"}, "want a size"},
 		{"retention", "", map[string]string{"metrics.retention": "1h"}, `metrics.retention = "1h0m0s": want 1d`},
@@ -77,13 +83,14 @@ func TestLoadConfigNamesWhatIsWrong(t *testing.T) {
 // Every setting's printed value reads back as itself, so that `pollux config` can be used as a file.
 func TestSettingsRoundTrip(t *testing.T) {
 	want := DefaultConfig()
+	want.Join, want.Labels = []string{"10.0.0.5:7947", "10.0.0.6:7947"}, map[string]string{"floor": "2", "rack": "b"}
 	var got Config
 	for _, s := range Settings() {
 		if err := s.Set(&got, s.Get(&want)); err != nil {
 			t.Errorf("%s: %v", s.Key, err)
 		}
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

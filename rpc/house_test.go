@@ -78,6 +78,7 @@ func newHouse() (*house, error) {
 	}
 	conf := pollux.DefaultConfig()
 	conf.Data, conf.HTTP, conf.MQTT, conf.Name = dir, "127.0.0.1:0", "127.0.0.1:0", "test"
+	conf.Gossip, conf.Peer = "127.0.0.1:0", "127.0.0.1:0"
 	conf.MetricsMemory, conf.StoreCache = 64<<20, 16<<20
 	log := &logLines{}
 	node, err := pollux.Open(context.Background(), conf, slog.New(slog.NewTextHandler(log, nil)))

@@ -19,6 +19,7 @@ import (
 func TestStopEndsStreams(t *testing.T) {
 	conf := pollux.DefaultConfig()
 	conf.Data, conf.HTTP, conf.MQTT, conf.Name = t.TempDir(), "127.0.0.1:0", "off", "test"
+	conf.Gossip, conf.Peer = "127.0.0.1:0", "127.0.0.1:0"
 	// The embedded metrics store is the other node's; nobody listens there, and samples wait.
 	conf.MetricsURL = "http://127.0.0.1:1"
 	node, err := pollux.Open(t.Context(), conf, slog.New(slog.DiscardHandler))

@@ -30,6 +30,7 @@ func attempt(t *testing.T, args ...string) (int, string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, harness.Binary(t), args...)
+	cmd.Env = append(cmd.Environ(), "POLLUX_GOSSIP=127.0.0.1:0", "POLLUX_PEER=127.0.0.1:0")
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		t.Fatalf("run %v: %v", args, err)

@@ -25,7 +25,7 @@ const asProgram = "POLLUX_TEST_AS_PROGRAM"
 func serveProcess(t *testing.T, args ...string) (kill func()) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], append([]string{"serve"}, args...)...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.Env = append(os.Environ(), asProgram+"=1", "POLLUX_GOSSIP=127.0.0.1:0", "POLLUX_PEER=127.0.0.1:0")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

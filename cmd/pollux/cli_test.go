@@ -59,6 +59,7 @@ func dataOfNode(t *testing.T) string {
 		}
 		conf := pollux.DefaultConfig()
 		conf.Data, conf.HTTP, conf.MQTT, conf.Name = theNode.dir, "127.0.0.1:0", "127.0.0.1:0", "test"
+		conf.Gossip, conf.Peer = "127.0.0.1:0", "127.0.0.1:0"
 		conf.MetricsMemory, conf.StoreCache = 64<<20, 16<<20
 		theNode.node, theNode.err = pollux.Open(context.Background(), conf, slog.New(slog.DiscardHandler))
 	})

@@ -74,7 +74,7 @@ func (d *demoSite) freePorts(c *pollux.Config) error {
 	if c.TLSCert != "" {
 		return &usageError{fmt.Errorf("--demo and --tls-cert = %q: the simulated devices speak plain MQTT; leave one of the two out", c.TLSCert)}
 	}
-	for _, at := range []*string{&c.HTTP, &c.MQTT} {
+	for _, at := range []*string{&c.HTTP, &c.MQTT, &c.Gossip, &c.Peer} {
 		if *at == "off" {
 			*at = pollux.DefaultConfig().MQTT // the demo's devices need the broker
 		}

@@ -95,6 +95,7 @@ func perSecond(b *testing.B, call func(ctx context.Context, client, i int) error
 func openNode(b *testing.B) *pollux.Node {
 	b.Helper()
 	c := pollux.DefaultConfig()
+	c.Gossip, c.Peer = "127.0.0.1:0", "127.0.0.1:0"
 	c.Data, c.HTTP, c.MQTT, c.PassivateAfter = filepath.Join(b.TempDir(), "data"), "127.0.0.1:0", "127.0.0.1:0", time.Hour
 	n, err := pollux.Open(b.Context(), c, quiet())
 	if err != nil {

@@ -46,6 +46,7 @@ func resident(b *testing.B, pid int) float64 {
 func openWithoutHistory(b *testing.B, dir string, change func(*pollux.Config)) (n *pollux.Node, stop func()) {
 	b.Helper()
 	c := pollux.DefaultConfig()
+	c.Gossip, c.Peer = "127.0.0.1:0", "127.0.0.1:0"
 	c.Data, c.HTTP, c.MQTT, c.MetricsURL = dir, "127.0.0.1:0", "127.0.0.1:0", "http://127.0.0.1:9"
 	change(&c)
 	n, err := pollux.Open(b.Context(), c, slog.New(slog.DiscardHandler))

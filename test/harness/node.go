@@ -116,7 +116,7 @@ func (n *Node) TryRun() error {
 	if n.URL != "" { // clients of the run before come back to the same ports
 		http, mqtt = strings.TrimPrefix(n.URL, "http://"), n.MQTT
 	}
-	args := append([]string{"serve", "--data", n.Dir, "--http", http, "--mqtt", mqtt}, n.o.Args...)
+	args := append([]string{"serve", "--data", n.Dir, "--http", http, "--mqtt", mqtt, "--gossip", "127.0.0.1:0", "--peer", "127.0.0.1:0"}, n.o.Args...)
 	n.cmd = exec.Command(Binary(n.t), args...)
 	n.cmd.Env = append(n.cmd.Environ(), n.o.Env...)
 	n.cmd.SysProcAttr = childAttributes()
