@@ -25,6 +25,60 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type CommandPhase int32
+
+const (
+	CommandPhase_COMMAND_PHASE_UNSPECIFIED CommandPhase = 0
+	// It waits in the queue, and survives a restart there.
+	CommandPhase_COMMAND_PHASE_QUEUED CommandPhase = 1
+	// The driver has it.
+	CommandPhase_COMMAND_PHASE_STARTED CommandPhase = 2
+	CommandPhase_COMMAND_PHASE_ENDED   CommandPhase = 3
+)
+
+// Enum value maps for CommandPhase.
+var (
+	CommandPhase_name = map[int32]string{
+		0: "COMMAND_PHASE_UNSPECIFIED",
+		1: "COMMAND_PHASE_QUEUED",
+		2: "COMMAND_PHASE_STARTED",
+		3: "COMMAND_PHASE_ENDED",
+	}
+	CommandPhase_value = map[string]int32{
+		"COMMAND_PHASE_UNSPECIFIED": 0,
+		"COMMAND_PHASE_QUEUED":      1,
+		"COMMAND_PHASE_STARTED":     2,
+		"COMMAND_PHASE_ENDED":       3,
+	}
+)
+
+func (x CommandPhase) Enum() *CommandPhase {
+	p := new(CommandPhase)
+	*p = x
+	return p
+}
+
+func (x CommandPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CommandPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_pollux_v1_twin_proto_enumTypes[0].Descriptor()
+}
+
+func (CommandPhase) Type() protoreflect.EnumType {
+	return &file_pollux_v1_twin_proto_enumTypes[0]
+}
+
+func (x CommandPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CommandPhase.Descriptor instead.
+func (CommandPhase) EnumDescriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{0}
+}
+
 type Quality int32
 
 const (
@@ -62,11 +116,11 @@ func (x Quality) String() string {
 }
 
 func (Quality) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_twin_proto_enumTypes[0].Descriptor()
+	return file_pollux_v1_twin_proto_enumTypes[1].Descriptor()
 }
 
 func (Quality) Type() protoreflect.EnumType {
-	return &file_pollux_v1_twin_proto_enumTypes[0]
+	return &file_pollux_v1_twin_proto_enumTypes[1]
 }
 
 func (x Quality) Number() protoreflect.EnumNumber {
@@ -75,7 +129,7 @@ func (x Quality) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Quality.Descriptor instead.
 func (Quality) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{0}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{1}
 }
 
 type Progress int32
@@ -122,11 +176,11 @@ func (x Progress) String() string {
 }
 
 func (Progress) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_twin_proto_enumTypes[1].Descriptor()
+	return file_pollux_v1_twin_proto_enumTypes[2].Descriptor()
 }
 
 func (Progress) Type() protoreflect.EnumType {
-	return &file_pollux_v1_twin_proto_enumTypes[1]
+	return &file_pollux_v1_twin_proto_enumTypes[2]
 }
 
 func (x Progress) Number() protoreflect.EnumNumber {
@@ -135,7 +189,7 @@ func (x Progress) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Progress.Descriptor instead.
 func (Progress) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{1}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{2}
 }
 
 type Connection int32
@@ -181,11 +235,11 @@ func (x Connection) String() string {
 }
 
 func (Connection) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_twin_proto_enumTypes[2].Descriptor()
+	return file_pollux_v1_twin_proto_enumTypes[3].Descriptor()
 }
 
 func (Connection) Type() protoreflect.EnumType {
-	return &file_pollux_v1_twin_proto_enumTypes[2]
+	return &file_pollux_v1_twin_proto_enumTypes[3]
 }
 
 func (x Connection) Number() protoreflect.EnumNumber {
@@ -194,7 +248,60 @@ func (x Connection) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Connection.Descriptor instead.
 func (Connection) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{2}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{3}
+}
+
+// Consistency says whose word a read is.
+type Consistency int32
+
+const (
+	Consistency_CONSISTENCY_UNSPECIFIED Consistency = 0
+	// What the twin knows now, asked where it lives; the default.
+	Consistency_CONSISTENCY_OWNER Consistency = 1
+	// The state as last committed that the node which answers has: at once, also while the owner cannot be reached. Values
+	// that are written behind may be missing from it, and so are the model and the queue.
+	Consistency_CONSISTENCY_LOCAL Consistency = 2
+)
+
+// Enum value maps for Consistency.
+var (
+	Consistency_name = map[int32]string{
+		0: "CONSISTENCY_UNSPECIFIED",
+		1: "CONSISTENCY_OWNER",
+		2: "CONSISTENCY_LOCAL",
+	}
+	Consistency_value = map[string]int32{
+		"CONSISTENCY_UNSPECIFIED": 0,
+		"CONSISTENCY_OWNER":       1,
+		"CONSISTENCY_LOCAL":       2,
+	}
+)
+
+func (x Consistency) Enum() *Consistency {
+	p := new(Consistency)
+	*p = x
+	return p
+}
+
+func (x Consistency) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Consistency) Descriptor() protoreflect.EnumDescriptor {
+	return file_pollux_v1_twin_proto_enumTypes[4].Descriptor()
+}
+
+func (Consistency) Type() protoreflect.EnumType {
+	return &file_pollux_v1_twin_proto_enumTypes[4]
+}
+
+func (x Consistency) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Consistency.Descriptor instead.
+func (Consistency) EnumDescriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{4}
 }
 
 type Outcome int32
@@ -241,11 +348,11 @@ func (x Outcome) String() string {
 }
 
 func (Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_twin_proto_enumTypes[3].Descriptor()
+	return file_pollux_v1_twin_proto_enumTypes[5].Descriptor()
 }
 
 func (Outcome) Type() protoreflect.EnumType {
-	return &file_pollux_v1_twin_proto_enumTypes[3]
+	return &file_pollux_v1_twin_proto_enumTypes[5]
 }
 
 func (x Outcome) Number() protoreflect.EnumNumber {
@@ -254,7 +361,7 @@ func (x Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome.Descriptor instead.
 func (Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{3}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{5}
 }
 
 type TraceTwinResponse_Direction int32
@@ -294,11 +401,11 @@ func (x TraceTwinResponse_Direction) String() string {
 }
 
 func (TraceTwinResponse_Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_twin_proto_enumTypes[4].Descriptor()
+	return file_pollux_v1_twin_proto_enumTypes[6].Descriptor()
 }
 
 func (TraceTwinResponse_Direction) Type() protoreflect.EnumType {
-	return &file_pollux_v1_twin_proto_enumTypes[4]
+	return &file_pollux_v1_twin_proto_enumTypes[6]
 }
 
 func (x TraceTwinResponse_Direction) Number() protoreflect.EnumNumber {
@@ -307,7 +414,7 @@ func (x TraceTwinResponse_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TraceTwinResponse_Direction.Descriptor instead.
 func (TraceTwinResponse_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{31, 0}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{32, 0}
 }
 
 // Twin is the configuration of a twin, and with it its state as of the read.
@@ -336,7 +443,9 @@ type Twin struct {
 	// Digest (SHA-256, hex) of the driver version in use; output only.
 	DriverDigest string `protobuf:"bytes,13,opt,name=driver_digest,json=driverDigest,proto3" json:"driver_digest,omitempty"`
 	// Output only.
-	State         *TwinState `protobuf:"bytes,14,opt,name=state,proto3" json:"state,omitempty"`
+	State *TwinState `protobuf:"bytes,14,opt,name=state,proto3" json:"state,omitempty"`
+	// Version of the driver that `driver` stands for now; output only.
+	DriverVersion string `protobuf:"bytes,15,opt,name=driver_version,json=driverVersion,proto3" json:"driver_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -469,6 +578,13 @@ func (x *Twin) GetState() *TwinState {
 	return nil
 }
 
+func (x *Twin) GetDriverVersion() string {
+	if x != nil {
+		return x.DriverVersion
+	}
+	return ""
+}
+
 // Alias is an outside name of a twin, unique in its project.
 type Alias struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -541,7 +657,12 @@ type TwinState struct {
 	// The model as refined by what the unit really has (a Thing Model 1.1, JSON); only where asked for.
 	ModelJson string `protobuf:"bytes,5,opt,name=model_json,json=modelJson,proto3" json:"model_json,omitempty"`
 	// Commands waiting in the queue.
-	Queued        uint32 `protobuf:"varint,6,opt,name=queued,proto3" json:"queued,omitempty"`
+	Queued uint32 `protobuf:"varint,6,opt,name=queued,proto3" json:"queued,omitempty"`
+	// Version of the driver that runs, or ran last; empty before the first has been loaded.
+	DriverVersion string `protobuf:"bytes,7,opt,name=driver_version,json=driverVersion,proto3" json:"driver_version,omitempty"`
+	// Commands that nobody waits for (no_wait): those that are still to be run, and what became of the last ones, the
+	// oldest first.
+	Commands      []*CommandStatus `protobuf:"bytes,8,rep,name=commands,proto3" json:"commands,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -618,6 +739,142 @@ func (x *TwinState) GetQueued() uint32 {
 	return 0
 }
 
+func (x *TwinState) GetDriverVersion() string {
+	if x != nil {
+		return x.DriverVersion
+	}
+	return ""
+}
+
+func (x *TwinState) GetCommands() []*CommandStatus {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
+// CommandStatus is how far a command got that nobody waits for.
+type CommandStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As InvokeResponse.command_id.
+	Id     string       `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Action string       `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	Phase  CommandPhase `protobuf:"varint,3,opt,name=phase,proto3,enum=pollux.v1.CommandPhase" json:"phase,omitempty"`
+	// How it ended.
+	Outcome Outcome `protobuf:"varint,4,opt,name=outcome,proto3,enum=pollux.v1.Outcome" json:"outcome,omitempty"`
+	// Why it did not end well.
+	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	// The driver's error.
+	Code int32 `protobuf:"varint,6,opt,name=code,proto3" json:"code,omitempty"`
+	// What it gave, unless that is longer than 1 KiB.
+	Output        *structpb.Value        `protobuf:"bytes,7,opt,name=output,proto3" json:"output,omitempty"`
+	By            string                 `protobuf:"bytes,8,opt,name=by,proto3" json:"by,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommandStatus) Reset() {
+	*x = CommandStatus{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommandStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommandStatus) ProtoMessage() {}
+
+func (x *CommandStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommandStatus.ProtoReflect.Descriptor instead.
+func (*CommandStatus) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CommandStatus) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CommandStatus) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *CommandStatus) GetPhase() CommandPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return CommandPhase_COMMAND_PHASE_UNSPECIFIED
+}
+
+func (x *CommandStatus) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *CommandStatus) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *CommandStatus) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *CommandStatus) GetOutput() *structpb.Value {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
+func (x *CommandStatus) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *CommandStatus) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *CommandStatus) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
 // Property is a reported value.
 type Property struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -631,7 +888,7 @@ type Property struct {
 
 func (x *Property) Reset() {
 	*x = Property{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	mi := &file_pollux_v1_twin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +900,7 @@ func (x *Property) String() string {
 func (*Property) ProtoMessage() {}
 
 func (x *Property) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	mi := &file_pollux_v1_twin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,7 +913,7 @@ func (x *Property) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Property.ProtoReflect.Descriptor instead.
 func (*Property) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{3}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Property) GetValue() *structpb.Value {
@@ -697,7 +954,7 @@ type Desired struct {
 
 func (x *Desired) Reset() {
 	*x = Desired{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[4]
+	mi := &file_pollux_v1_twin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +966,7 @@ func (x *Desired) String() string {
 func (*Desired) ProtoMessage() {}
 
 func (x *Desired) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[4]
+	mi := &file_pollux_v1_twin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +979,7 @@ func (x *Desired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Desired.ProtoReflect.Descriptor instead.
 func (*Desired) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{4}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Desired) GetValue() *structpb.Value {
@@ -782,7 +1039,7 @@ type TwinStatus struct {
 
 func (x *TwinStatus) Reset() {
 	*x = TwinStatus{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[5]
+	mi := &file_pollux_v1_twin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +1051,7 @@ func (x *TwinStatus) String() string {
 func (*TwinStatus) ProtoMessage() {}
 
 func (x *TwinStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[5]
+	mi := &file_pollux_v1_twin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +1064,7 @@ func (x *TwinStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinStatus.ProtoReflect.Descriptor instead.
 func (*TwinStatus) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{5}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TwinStatus) GetConnection() Connection {
@@ -847,7 +1104,7 @@ type CreateTwinRequest struct {
 
 func (x *CreateTwinRequest) Reset() {
 	*x = CreateTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[6]
+	mi := &file_pollux_v1_twin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +1116,7 @@ func (x *CreateTwinRequest) String() string {
 func (*CreateTwinRequest) ProtoMessage() {}
 
 func (x *CreateTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[6]
+	mi := &file_pollux_v1_twin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +1129,7 @@ func (x *CreateTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTwinRequest.ProtoReflect.Descriptor instead.
 func (*CreateTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{6}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateTwinRequest) GetTwin() *Twin {
@@ -883,15 +1140,17 @@ func (x *CreateTwinRequest) GetTwin() *Twin {
 }
 
 type CreateTwinResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Twin          *Twin                  `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Twin  *Twin                  `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
+	// What is allowed, and may not be meant, such as an MQTT topic that another twin has, too.
+	Warnings      []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateTwinResponse) Reset() {
 	*x = CreateTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[7]
+	mi := &file_pollux_v1_twin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +1162,7 @@ func (x *CreateTwinResponse) String() string {
 func (*CreateTwinResponse) ProtoMessage() {}
 
 func (x *CreateTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[7]
+	mi := &file_pollux_v1_twin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1175,7 @@ func (x *CreateTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTwinResponse.ProtoReflect.Descriptor instead.
 func (*CreateTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{7}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateTwinResponse) GetTwin() *Twin {
@@ -926,18 +1185,26 @@ func (x *CreateTwinResponse) GetTwin() *Twin {
 	return nil
 }
 
+func (x *CreateTwinResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 type GetTwinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Include the refined Thing Model.
-	Model         bool `protobuf:"varint,2,opt,name=model,proto3" json:"model,omitempty"`
+	Model         bool        `protobuf:"varint,2,opt,name=model,proto3" json:"model,omitempty"`
+	Consistency   Consistency `protobuf:"varint,3,opt,name=consistency,proto3,enum=pollux.v1.Consistency" json:"consistency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetTwinRequest) Reset() {
 	*x = GetTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	mi := &file_pollux_v1_twin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1216,7 @@ func (x *GetTwinRequest) String() string {
 func (*GetTwinRequest) ProtoMessage() {}
 
 func (x *GetTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	mi := &file_pollux_v1_twin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1229,7 @@ func (x *GetTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTwinRequest.ProtoReflect.Descriptor instead.
 func (*GetTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetTwinRequest) GetId() string {
@@ -979,6 +1246,13 @@ func (x *GetTwinRequest) GetModel() bool {
 	return false
 }
 
+func (x *GetTwinRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
 type GetTwinResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Twin          *Twin                  `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
@@ -988,7 +1262,7 @@ type GetTwinResponse struct {
 
 func (x *GetTwinResponse) Reset() {
 	*x = GetTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[9]
+	mi := &file_pollux_v1_twin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1274,7 @@ func (x *GetTwinResponse) String() string {
 func (*GetTwinResponse) ProtoMessage() {}
 
 func (x *GetTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[9]
+	mi := &file_pollux_v1_twin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1287,7 @@ func (x *GetTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTwinResponse.ProtoReflect.Descriptor instead.
 func (*GetTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetTwinResponse) GetTwin() *Twin {
@@ -1048,7 +1322,7 @@ type TwinFilter struct {
 
 func (x *TwinFilter) Reset() {
 	*x = TwinFilter{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[10]
+	mi := &file_pollux_v1_twin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1334,7 @@ func (x *TwinFilter) String() string {
 func (*TwinFilter) ProtoMessage() {}
 
 func (x *TwinFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[10]
+	mi := &file_pollux_v1_twin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1347,7 @@ func (x *TwinFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinFilter.ProtoReflect.Descriptor instead.
 func (*TwinFilter) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TwinFilter) GetProject() string {
@@ -1154,7 +1428,7 @@ type ListTwinsRequest struct {
 
 func (x *ListTwinsRequest) Reset() {
 	*x = ListTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[11]
+	mi := &file_pollux_v1_twin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1440,7 @@ func (x *ListTwinsRequest) String() string {
 func (*ListTwinsRequest) ProtoMessage() {}
 
 func (x *ListTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[11]
+	mi := &file_pollux_v1_twin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1453,7 @@ func (x *ListTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTwinsRequest.ProtoReflect.Descriptor instead.
 func (*ListTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListTwinsRequest) GetFilter() *TwinFilter {
@@ -1221,7 +1495,7 @@ type ListTwinsResponse struct {
 
 func (x *ListTwinsResponse) Reset() {
 	*x = ListTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[12]
+	mi := &file_pollux_v1_twin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1507,7 @@ func (x *ListTwinsResponse) String() string {
 func (*ListTwinsResponse) ProtoMessage() {}
 
 func (x *ListTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[12]
+	mi := &file_pollux_v1_twin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1520,7 @@ func (x *ListTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTwinsResponse.ProtoReflect.Descriptor instead.
 func (*ListTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListTwinsResponse) GetTwins() []*Twin {
@@ -1273,7 +1547,7 @@ type UpdateTwinRequest struct {
 
 func (x *UpdateTwinRequest) Reset() {
 	*x = UpdateTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[13]
+	mi := &file_pollux_v1_twin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1559,7 @@ func (x *UpdateTwinRequest) String() string {
 func (*UpdateTwinRequest) ProtoMessage() {}
 
 func (x *UpdateTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[13]
+	mi := &file_pollux_v1_twin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1572,7 @@ func (x *UpdateTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTwinRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UpdateTwinRequest) GetTwin() *Twin {
@@ -1309,15 +1583,17 @@ func (x *UpdateTwinRequest) GetTwin() *Twin {
 }
 
 type UpdateTwinResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Twin          *Twin                  `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Twin  *Twin                  `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
+	// As CreateTwinResponse.warnings.
+	Warnings      []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateTwinResponse) Reset() {
 	*x = UpdateTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[14]
+	mi := &file_pollux_v1_twin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1605,7 @@ func (x *UpdateTwinResponse) String() string {
 func (*UpdateTwinResponse) ProtoMessage() {}
 
 func (x *UpdateTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[14]
+	mi := &file_pollux_v1_twin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,12 +1618,19 @@ func (x *UpdateTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTwinResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateTwinResponse) GetTwin() *Twin {
 	if x != nil {
 		return x.Twin
+	}
+	return nil
+}
+
+func (x *UpdateTwinResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -1363,7 +1646,7 @@ type DeleteTwinRequest struct {
 
 func (x *DeleteTwinRequest) Reset() {
 	*x = DeleteTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[15]
+	mi := &file_pollux_v1_twin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1658,7 @@ func (x *DeleteTwinRequest) String() string {
 func (*DeleteTwinRequest) ProtoMessage() {}
 
 func (x *DeleteTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[15]
+	mi := &file_pollux_v1_twin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1671,7 @@ func (x *DeleteTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTwinRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteTwinRequest) GetId() string {
@@ -1413,7 +1696,7 @@ type DeleteTwinResponse struct {
 
 func (x *DeleteTwinResponse) Reset() {
 	*x = DeleteTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[16]
+	mi := &file_pollux_v1_twin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1708,7 @@ func (x *DeleteTwinResponse) String() string {
 func (*DeleteTwinResponse) ProtoMessage() {}
 
 func (x *DeleteTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[16]
+	mi := &file_pollux_v1_twin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1721,7 @@ func (x *DeleteTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTwinResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{17}
 }
 
 // CommandOptions are the fields of the twin's command queue.
@@ -1454,7 +1737,8 @@ type CommandOptions struct {
 	Delay *durationpb.Duration `protobuf:"bytes,4,opt,name=delay,proto3" json:"delay,omitempty"`
 	// From the start of the driver's call; 0 or unset means 5 s, and an hour is the most.
 	Timeout *durationpb.Duration `protobuf:"bytes,5,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// Answer as soon as the command is in the queue: the outcome is then QUEUED, and there is nothing to ask about it later.
+	// Answer as soon as the command is committed to the queue: the outcome is then QUEUED, and TwinState.commands shows under
+	// the command_id of the answer what became of it.
 	NoWait        bool `protobuf:"varint,6,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1462,7 +1746,7 @@ type CommandOptions struct {
 
 func (x *CommandOptions) Reset() {
 	*x = CommandOptions{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[17]
+	mi := &file_pollux_v1_twin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1758,7 @@ func (x *CommandOptions) String() string {
 func (*CommandOptions) ProtoMessage() {}
 
 func (x *CommandOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[17]
+	mi := &file_pollux_v1_twin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1771,7 @@ func (x *CommandOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandOptions.ProtoReflect.Descriptor instead.
 func (*CommandOptions) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CommandOptions) GetPriority() uint32 {
@@ -1546,7 +1830,7 @@ type InvokeRequest struct {
 
 func (x *InvokeRequest) Reset() {
 	*x = InvokeRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[18]
+	mi := &file_pollux_v1_twin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1842,7 @@ func (x *InvokeRequest) String() string {
 func (*InvokeRequest) ProtoMessage() {}
 
 func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[18]
+	mi := &file_pollux_v1_twin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1855,7 @@ func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeRequest.ProtoReflect.Descriptor instead.
 func (*InvokeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *InvokeRequest) GetId() string {
@@ -1610,16 +1894,18 @@ func (x *InvokeRequest) GetIdempotencyKey() string {
 }
 
 type InvokeResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Output        *structpb.Value        `protobuf:"bytes,1,opt,name=output,proto3" json:"output,omitempty"`
-	Outcome       Outcome                `protobuf:"varint,2,opt,name=outcome,proto3,enum=pollux.v1.Outcome" json:"outcome,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Output  *structpb.Value        `protobuf:"bytes,1,opt,name=output,proto3" json:"output,omitempty"`
+	Outcome Outcome                `protobuf:"varint,2,opt,name=outcome,proto3,enum=pollux.v1.Outcome" json:"outcome,omitempty"`
+	// With QUEUED: the id by which TwinState.commands shows it.
+	CommandId     string `protobuf:"bytes,3,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InvokeResponse) Reset() {
 	*x = InvokeResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[19]
+	mi := &file_pollux_v1_twin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1917,7 @@ func (x *InvokeResponse) String() string {
 func (*InvokeResponse) ProtoMessage() {}
 
 func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[19]
+	mi := &file_pollux_v1_twin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1930,7 @@ func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeResponse.ProtoReflect.Descriptor instead.
 func (*InvokeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *InvokeResponse) GetOutput() *structpb.Value {
@@ -1661,6 +1947,13 @@ func (x *InvokeResponse) GetOutcome() Outcome {
 	return Outcome_OUTCOME_UNSPECIFIED
 }
 
+func (x *InvokeResponse) GetCommandId() string {
+	if x != nil {
+		return x.CommandId
+	}
+	return ""
+}
+
 type SetDesiredRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1675,7 +1968,7 @@ type SetDesiredRequest struct {
 
 func (x *SetDesiredRequest) Reset() {
 	*x = SetDesiredRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[20]
+	mi := &file_pollux_v1_twin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1980,7 @@ func (x *SetDesiredRequest) String() string {
 func (*SetDesiredRequest) ProtoMessage() {}
 
 func (x *SetDesiredRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[20]
+	mi := &file_pollux_v1_twin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1993,7 @@ func (x *SetDesiredRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDesiredRequest.ProtoReflect.Descriptor instead.
 func (*SetDesiredRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SetDesiredRequest) GetId() string {
@@ -1747,7 +2040,7 @@ type SetDesiredResponse struct {
 
 func (x *SetDesiredResponse) Reset() {
 	*x = SetDesiredResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[21]
+	mi := &file_pollux_v1_twin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +2052,7 @@ func (x *SetDesiredResponse) String() string {
 func (*SetDesiredResponse) ProtoMessage() {}
 
 func (x *SetDesiredResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[21]
+	mi := &file_pollux_v1_twin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +2065,7 @@ func (x *SetDesiredResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDesiredResponse.ProtoReflect.Descriptor instead.
 func (*SetDesiredResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetDesiredResponse) GetDesired() *Desired {
@@ -1795,7 +2088,7 @@ type WatchTwinsRequest struct {
 
 func (x *WatchTwinsRequest) Reset() {
 	*x = WatchTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[22]
+	mi := &file_pollux_v1_twin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +2100,7 @@ func (x *WatchTwinsRequest) String() string {
 func (*WatchTwinsRequest) ProtoMessage() {}
 
 func (x *WatchTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[22]
+	mi := &file_pollux_v1_twin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +2113,7 @@ func (x *WatchTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTwinsRequest.ProtoReflect.Descriptor instead.
 func (*WatchTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchTwinsRequest) GetFilter() *TwinFilter {
@@ -1864,14 +2157,17 @@ type WatchTwinsResponse struct {
 	//	*WatchTwinsResponse_Heartbeat
 	Change isWatchTwinsResponse_Change `protobuf_oneof:"change"`
 	// Changes that were dropped since the last message because the reader was slow.
-	Missed        uint64 `protobuf:"varint,7,opt,name=missed,proto3" json:"missed,omitempty"`
+	Missed uint64 `protobuf:"varint,7,opt,name=missed,proto3" json:"missed,omitempty"`
+	// With a heartbeat: a node's changes may be missing from here on, and why. The whole states of its twins follow, from
+	// wherever they live then.
+	Gap           string `protobuf:"bytes,9,opt,name=gap,proto3" json:"gap,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchTwinsResponse) Reset() {
 	*x = WatchTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[23]
+	mi := &file_pollux_v1_twin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +2179,7 @@ func (x *WatchTwinsResponse) String() string {
 func (*WatchTwinsResponse) ProtoMessage() {}
 
 func (x *WatchTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[23]
+	mi := &file_pollux_v1_twin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +2192,7 @@ func (x *WatchTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTwinsResponse.ProtoReflect.Descriptor instead.
 func (*WatchTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchTwinsResponse) GetId() string {
@@ -1974,6 +2270,13 @@ func (x *WatchTwinsResponse) GetMissed() uint64 {
 	return 0
 }
 
+func (x *WatchTwinsResponse) GetGap() string {
+	if x != nil {
+		return x.Gap
+	}
+	return ""
+}
+
 type isWatchTwinsResponse_Change interface {
 	isWatchTwinsResponse_Change()
 }
@@ -2019,19 +2322,21 @@ func (*WatchTwinsResponse_Heartbeat) isWatchTwinsResponse_Change() {}
 
 // StateDelta holds only what changed.
 type StateDelta struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Properties    map[string]*Property   `protobuf:"bytes,1,rep,name=properties,proto3" json:"properties,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Desired       map[string]*Desired    `protobuf:"bytes,2,rep,name=desired,proto3" json:"desired,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Status        *TwinStatus            `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
-	Revision      uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
-	Queued        uint32                 `protobuf:"varint,5,opt,name=queued,proto3" json:"queued,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Properties map[string]*Property   `protobuf:"bytes,1,rep,name=properties,proto3" json:"properties,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Desired    map[string]*Desired    `protobuf:"bytes,2,rep,name=desired,proto3" json:"desired,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Status     *TwinStatus            `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	Revision   uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Queued     uint32                 `protobuf:"varint,5,opt,name=queued,proto3" json:"queued,omitempty"`
+	// Commands that nobody waits for, and that got on.
+	Commands      []*CommandStatus `protobuf:"bytes,6,rep,name=commands,proto3" json:"commands,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StateDelta) Reset() {
 	*x = StateDelta{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[24]
+	mi := &file_pollux_v1_twin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2043,7 +2348,7 @@ func (x *StateDelta) String() string {
 func (*StateDelta) ProtoMessage() {}
 
 func (x *StateDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[24]
+	mi := &file_pollux_v1_twin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2056,7 +2361,7 @@ func (x *StateDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateDelta.ProtoReflect.Descriptor instead.
 func (*StateDelta) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StateDelta) GetProperties() map[string]*Property {
@@ -2094,6 +2399,13 @@ func (x *StateDelta) GetQueued() uint32 {
 	return 0
 }
 
+func (x *StateDelta) GetCommands() []*CommandStatus {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
 type TwinEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2105,7 +2417,7 @@ type TwinEvent struct {
 
 func (x *TwinEvent) Reset() {
 	*x = TwinEvent{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[25]
+	mi := &file_pollux_v1_twin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2429,7 @@ func (x *TwinEvent) String() string {
 func (*TwinEvent) ProtoMessage() {}
 
 func (x *TwinEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[25]
+	mi := &file_pollux_v1_twin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2442,7 @@ func (x *TwinEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinEvent.ProtoReflect.Descriptor instead.
 func (*TwinEvent) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TwinEvent) GetName() string {
@@ -2166,7 +2478,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[26]
+	mi := &file_pollux_v1_twin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2490,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[26]
+	mi := &file_pollux_v1_twin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2503,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LogLine) GetTime() *timestamppb.Timestamp {
@@ -2235,7 +2547,7 @@ type QueryHistoryRequest struct {
 
 func (x *QueryHistoryRequest) Reset() {
 	*x = QueryHistoryRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[27]
+	mi := &file_pollux_v1_twin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2559,7 @@ func (x *QueryHistoryRequest) String() string {
 func (*QueryHistoryRequest) ProtoMessage() {}
 
 func (x *QueryHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[27]
+	mi := &file_pollux_v1_twin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2572,7 @@ func (x *QueryHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHistoryRequest.ProtoReflect.Descriptor instead.
 func (*QueryHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *QueryHistoryRequest) GetId() string {
@@ -2324,7 +2636,7 @@ type QueryHistoryResponse struct {
 
 func (x *QueryHistoryResponse) Reset() {
 	*x = QueryHistoryResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[28]
+	mi := &file_pollux_v1_twin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2336,7 +2648,7 @@ func (x *QueryHistoryResponse) String() string {
 func (*QueryHistoryResponse) ProtoMessage() {}
 
 func (x *QueryHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[28]
+	mi := &file_pollux_v1_twin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2349,7 +2661,7 @@ func (x *QueryHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHistoryResponse.ProtoReflect.Descriptor instead.
 func (*QueryHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *QueryHistoryResponse) GetSamples() []*Sample {
@@ -2383,7 +2695,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[29]
+	mi := &file_pollux_v1_twin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2707,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[29]
+	mi := &file_pollux_v1_twin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +2720,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Sample) GetTime() *timestamppb.Timestamp {
@@ -2434,7 +2746,7 @@ type TraceTwinRequest struct {
 
 func (x *TraceTwinRequest) Reset() {
 	*x = TraceTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[30]
+	mi := &file_pollux_v1_twin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2446,7 +2758,7 @@ func (x *TraceTwinRequest) String() string {
 func (*TraceTwinRequest) ProtoMessage() {}
 
 func (x *TraceTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[30]
+	mi := &file_pollux_v1_twin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2459,7 +2771,7 @@ func (x *TraceTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceTwinRequest.ProtoReflect.Descriptor instead.
 func (*TraceTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TraceTwinRequest) GetId() string {
@@ -2483,7 +2795,7 @@ type TraceTwinResponse struct {
 
 func (x *TraceTwinResponse) Reset() {
 	*x = TraceTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[31]
+	mi := &file_pollux_v1_twin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2495,7 +2807,7 @@ func (x *TraceTwinResponse) String() string {
 func (*TraceTwinResponse) ProtoMessage() {}
 
 func (x *TraceTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[31]
+	mi := &file_pollux_v1_twin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2508,7 +2820,7 @@ func (x *TraceTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceTwinResponse.ProtoReflect.Descriptor instead.
 func (*TraceTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TraceTwinResponse) GetTime() *timestamppb.Timestamp {
@@ -2550,7 +2862,7 @@ var File_pollux_v1_twin_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x04\n" +
+	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x04\n" +
 	"\x04Twin\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x10\n" +
@@ -2568,14 +2880,15 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\vupdate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12#\n" +
 	"\rdriver_digest\x18\r \x01(\tR\fdriverDigest\x12*\n" +
-	"\x05state\x18\x0e \x01(\v2\x14.pollux.v1.TwinStateR\x05state\x1a9\n" +
+	"\x05state\x18\x0e \x01(\v2\x14.pollux.v1.TwinStateR\x05state\x12%\n" +
+	"\x0edriver_version\x18\x0f \x01(\tR\rdriverVersion\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"I\n" +
 	"\x05Alias\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\tR\x05value\"\xb4\x03\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\x91\x04\n" +
 	"\tTwinState\x12D\n" +
 	"\n" +
 	"properties\x18\x01 \x03(\v2$.pollux.v1.TwinState.PropertiesEntryR\n" +
@@ -2585,13 +2898,27 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x1d\n" +
 	"\n" +
 	"model_json\x18\x05 \x01(\tR\tmodelJson\x12\x16\n" +
-	"\x06queued\x18\x06 \x01(\rR\x06queued\x1aR\n" +
+	"\x06queued\x18\x06 \x01(\rR\x06queued\x12%\n" +
+	"\x0edriver_version\x18\a \x01(\tR\rdriverVersion\x124\n" +
+	"\bcommands\x18\b \x03(\v2\x18.pollux.v1.CommandStatusR\bcommands\x1aR\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
 	"\x05value\x18\x02 \x01(\v2\x13.pollux.v1.PropertyR\x05value:\x028\x01\x1aN\n" +
 	"\fDesiredEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
-	"\x05value\x18\x02 \x01(\v2\x12.pollux.v1.DesiredR\x05value:\x028\x01\"\x96\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.pollux.v1.DesiredR\x05value:\x028\x01\"\xe9\x02\n" +
+	"\rCommandStatus\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06action\x18\x02 \x01(\tR\x06action\x12-\n" +
+	"\x05phase\x18\x03 \x01(\x0e2\x17.pollux.v1.CommandPhaseR\x05phase\x12,\n" +
+	"\aoutcome\x18\x04 \x01(\x0e2\x12.pollux.v1.OutcomeR\aoutcome\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\x12\x12\n" +
+	"\x04code\x18\x06 \x01(\x05R\x04code\x12.\n" +
+	"\x06output\x18\a \x01(\v2\x16.google.protobuf.ValueR\x06output\x12\x0e\n" +
+	"\x02by\x18\b \x01(\tR\x02by\x12.\n" +
+	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x125\n" +
+	"\bend_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\x96\x01\n" +
 	"\bProperty\x12,\n" +
 	"\x05value\x18\x01 \x01(\v2\x16.google.protobuf.ValueR\x05value\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12,\n" +
@@ -2612,13 +2939,15 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x05fault\x18\x03 \x01(\tR\x05fault\x12\x12\n" +
 	"\x04node\x18\x04 \x01(\tR\x04node\"@\n" +
 	"\x11CreateTwinRequest\x12+\n" +
-	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinB\x06\xbaH\x03\xc8\x01\x01R\x04twin\"9\n" +
+	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinB\x06\xbaH\x03\xc8\x01\x01R\x04twin\"U\n" +
 	"\x12CreateTwinResponse\x12#\n" +
-	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinR\x04twin\"B\n" +
+	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinR\x04twin\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"\x86\x01\n" +
 	"\x0eGetTwinRequest\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\x12\x14\n" +
-	"\x05model\x18\x02 \x01(\bR\x05model\"6\n" +
+	"\x05model\x18\x02 \x01(\bR\x05model\x12B\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x16.pollux.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\"6\n" +
 	"\x0fGetTwinResponse\x12#\n" +
 	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinR\x04twin\"\xde\x02\n" +
 	"\n" +
@@ -2647,9 +2976,10 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x05twins\x18\x01 \x03(\v2\x0f.pollux.v1.TwinR\x05twins\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"@\n" +
 	"\x11UpdateTwinRequest\x12+\n" +
-	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinB\x06\xbaH\x03\xc8\x01\x01R\x04twin\"9\n" +
+	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinB\x06\xbaH\x03\xc8\x01\x01R\x04twin\"U\n" +
 	"\x12UpdateTwinResponse\x12#\n" +
-	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinR\x04twin\"H\n" +
+	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinR\x04twin\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"H\n" +
 	"\x11DeleteTwinRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\"\x14\n" +
@@ -2671,10 +3001,12 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x06action\x12,\n" +
 	"\x05input\x18\x03 \x01(\v2\x16.google.protobuf.ValueR\x05input\x123\n" +
 	"\aoptions\x18\x04 \x01(\v2\x19.pollux.v1.CommandOptionsR\aoptions\x121\n" +
-	"\x0fidempotency_key\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0eidempotencyKey\"n\n" +
+	"\x0fidempotency_key\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0eidempotencyKey\"\x8d\x01\n" +
 	"\x0eInvokeResponse\x12.\n" +
 	"\x06output\x18\x01 \x01(\v2\x16.google.protobuf.ValueR\x06output\x12,\n" +
-	"\aoutcome\x18\x02 \x01(\x0e2\x12.pollux.v1.OutcomeR\aoutcome\"\x8a\x02\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x12.pollux.v1.OutcomeR\aoutcome\x12\x1d\n" +
+	"\n" +
+	"command_id\x18\x03 \x01(\tR\tcommandId\"\x8a\x02\n" +
 	"\x11SetDesiredRequest\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\x12&\n" +
@@ -2691,7 +3023,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"properties\x18\x02 \x03(\tR\n" +
 	"properties\x12\x16\n" +
 	"\x06events\x18\x03 \x01(\bR\x06events\x12\x12\n" +
-	"\x04logs\x18\x04 \x01(\bR\x04logs\"\xb5\x02\n" +
+	"\x04logs\x18\x04 \x01(\bR\x04logs\"\xc7\x02\n" +
 	"\x12WatchTwinsResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x05state\x18\x02 \x01(\v2\x14.pollux.v1.TwinStateH\x00R\x05state\x12-\n" +
@@ -2700,8 +3032,9 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x03log\x18\x05 \x01(\v2\x12.pollux.v1.LogLineH\x00R\x03log\x12\x1a\n" +
 	"\adeleted\x18\x06 \x01(\bH\x00R\adeleted\x12\x1e\n" +
 	"\theartbeat\x18\b \x01(\bH\x00R\theartbeat\x12\x16\n" +
-	"\x06missed\x18\a \x01(\x04R\x06missedB\b\n" +
-	"\x06change\"\x98\x03\n" +
+	"\x06missed\x18\a \x01(\x04R\x06missed\x12\x10\n" +
+	"\x03gap\x18\t \x01(\tR\x03gapB\b\n" +
+	"\x06change\"\xce\x03\n" +
 	"\n" +
 	"StateDelta\x12E\n" +
 	"\n" +
@@ -2710,7 +3043,8 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\adesired\x18\x02 \x03(\v2\".pollux.v1.StateDelta.DesiredEntryR\adesired\x12-\n" +
 	"\x06status\x18\x03 \x01(\v2\x15.pollux.v1.TwinStatusR\x06status\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x16\n" +
-	"\x06queued\x18\x05 \x01(\rR\x06queued\x1aR\n" +
+	"\x06queued\x18\x05 \x01(\rR\x06queued\x124\n" +
+	"\bcommands\x18\x06 \x03(\v2\x18.pollux.v1.CommandStatusR\bcommands\x1aR\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
 	"\x05value\x18\x02 \x01(\v2\x13.pollux.v1.PropertyR\x05value:\x028\x01\x1aN\n" +
@@ -2752,7 +3086,12 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eDIRECTION_SENT\x10\x01\x12\x16\n" +
 	"\x12DIRECTION_RECEIVED\x10\x02\x12\x12\n" +
-	"\x0eDIRECTION_NOTE\x10\x03*X\n" +
+	"\x0eDIRECTION_NOTE\x10\x03*{\n" +
+	"\fCommandPhase\x12\x1d\n" +
+	"\x19COMMAND_PHASE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14COMMAND_PHASE_QUEUED\x10\x01\x12\x19\n" +
+	"\x15COMMAND_PHASE_STARTED\x10\x02\x12\x17\n" +
+	"\x13COMMAND_PHASE_ENDED\x10\x03*X\n" +
 	"\aQuality\x12\x17\n" +
 	"\x13QUALITY_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fQUALITY_GOOD\x10\x01\x12\x11\n" +
@@ -2772,7 +3111,11 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x15CONNECTION_CONNECTING\x10\x02\x12\x18\n" +
 	"\x14CONNECTION_CONNECTED\x10\x03\x12\x1b\n" +
 	"\x17CONNECTION_DISCONNECTED\x10\x04\x12\x16\n" +
-	"\x12CONNECTION_STOPPED\x10\x05*\x8a\x01\n" +
+	"\x12CONNECTION_STOPPED\x10\x05*X\n" +
+	"\vConsistency\x12\x1b\n" +
+	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11CONSISTENCY_OWNER\x10\x01\x12\x15\n" +
+	"\x11CONSISTENCY_LOCAL\x10\x02*\x8a\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fOUTCOME_DONE\x10\x01\x12\x14\n" +
@@ -2809,141 +3152,152 @@ func file_pollux_v1_twin_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_twin_proto_rawDescData
 }
 
-var file_pollux_v1_twin_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_pollux_v1_twin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_pollux_v1_twin_proto_goTypes = []any{
-	(Quality)(0),                     // 0: pollux.v1.Quality
-	(Progress)(0),                    // 1: pollux.v1.Progress
-	(Connection)(0),                  // 2: pollux.v1.Connection
-	(Outcome)(0),                     // 3: pollux.v1.Outcome
-	(TraceTwinResponse_Direction)(0), // 4: pollux.v1.TraceTwinResponse.Direction
-	(*Twin)(nil),                     // 5: pollux.v1.Twin
-	(*Alias)(nil),                    // 6: pollux.v1.Alias
-	(*TwinState)(nil),                // 7: pollux.v1.TwinState
-	(*Property)(nil),                 // 8: pollux.v1.Property
-	(*Desired)(nil),                  // 9: pollux.v1.Desired
-	(*TwinStatus)(nil),               // 10: pollux.v1.TwinStatus
-	(*CreateTwinRequest)(nil),        // 11: pollux.v1.CreateTwinRequest
-	(*CreateTwinResponse)(nil),       // 12: pollux.v1.CreateTwinResponse
-	(*GetTwinRequest)(nil),           // 13: pollux.v1.GetTwinRequest
-	(*GetTwinResponse)(nil),          // 14: pollux.v1.GetTwinResponse
-	(*TwinFilter)(nil),               // 15: pollux.v1.TwinFilter
-	(*ListTwinsRequest)(nil),         // 16: pollux.v1.ListTwinsRequest
-	(*ListTwinsResponse)(nil),        // 17: pollux.v1.ListTwinsResponse
-	(*UpdateTwinRequest)(nil),        // 18: pollux.v1.UpdateTwinRequest
-	(*UpdateTwinResponse)(nil),       // 19: pollux.v1.UpdateTwinResponse
-	(*DeleteTwinRequest)(nil),        // 20: pollux.v1.DeleteTwinRequest
-	(*DeleteTwinResponse)(nil),       // 21: pollux.v1.DeleteTwinResponse
-	(*CommandOptions)(nil),           // 22: pollux.v1.CommandOptions
-	(*InvokeRequest)(nil),            // 23: pollux.v1.InvokeRequest
-	(*InvokeResponse)(nil),           // 24: pollux.v1.InvokeResponse
-	(*SetDesiredRequest)(nil),        // 25: pollux.v1.SetDesiredRequest
-	(*SetDesiredResponse)(nil),       // 26: pollux.v1.SetDesiredResponse
-	(*WatchTwinsRequest)(nil),        // 27: pollux.v1.WatchTwinsRequest
-	(*WatchTwinsResponse)(nil),       // 28: pollux.v1.WatchTwinsResponse
-	(*StateDelta)(nil),               // 29: pollux.v1.StateDelta
-	(*TwinEvent)(nil),                // 30: pollux.v1.TwinEvent
-	(*LogLine)(nil),                  // 31: pollux.v1.LogLine
-	(*QueryHistoryRequest)(nil),      // 32: pollux.v1.QueryHistoryRequest
-	(*QueryHistoryResponse)(nil),     // 33: pollux.v1.QueryHistoryResponse
-	(*Sample)(nil),                   // 34: pollux.v1.Sample
-	(*TraceTwinRequest)(nil),         // 35: pollux.v1.TraceTwinRequest
-	(*TraceTwinResponse)(nil),        // 36: pollux.v1.TraceTwinResponse
-	nil,                              // 37: pollux.v1.Twin.LabelsEntry
-	nil,                              // 38: pollux.v1.TwinState.PropertiesEntry
-	nil,                              // 39: pollux.v1.TwinState.DesiredEntry
-	nil,                              // 40: pollux.v1.TwinFilter.LabelsEntry
-	nil,                              // 41: pollux.v1.StateDelta.PropertiesEntry
-	nil,                              // 42: pollux.v1.StateDelta.DesiredEntry
-	(*structpb.Struct)(nil),          // 43: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),    // 44: google.protobuf.Timestamp
-	(*structpb.Value)(nil),           // 45: google.protobuf.Value
-	(*durationpb.Duration)(nil),      // 46: google.protobuf.Duration
+	(CommandPhase)(0),                // 0: pollux.v1.CommandPhase
+	(Quality)(0),                     // 1: pollux.v1.Quality
+	(Progress)(0),                    // 2: pollux.v1.Progress
+	(Connection)(0),                  // 3: pollux.v1.Connection
+	(Consistency)(0),                 // 4: pollux.v1.Consistency
+	(Outcome)(0),                     // 5: pollux.v1.Outcome
+	(TraceTwinResponse_Direction)(0), // 6: pollux.v1.TraceTwinResponse.Direction
+	(*Twin)(nil),                     // 7: pollux.v1.Twin
+	(*Alias)(nil),                    // 8: pollux.v1.Alias
+	(*TwinState)(nil),                // 9: pollux.v1.TwinState
+	(*CommandStatus)(nil),            // 10: pollux.v1.CommandStatus
+	(*Property)(nil),                 // 11: pollux.v1.Property
+	(*Desired)(nil),                  // 12: pollux.v1.Desired
+	(*TwinStatus)(nil),               // 13: pollux.v1.TwinStatus
+	(*CreateTwinRequest)(nil),        // 14: pollux.v1.CreateTwinRequest
+	(*CreateTwinResponse)(nil),       // 15: pollux.v1.CreateTwinResponse
+	(*GetTwinRequest)(nil),           // 16: pollux.v1.GetTwinRequest
+	(*GetTwinResponse)(nil),          // 17: pollux.v1.GetTwinResponse
+	(*TwinFilter)(nil),               // 18: pollux.v1.TwinFilter
+	(*ListTwinsRequest)(nil),         // 19: pollux.v1.ListTwinsRequest
+	(*ListTwinsResponse)(nil),        // 20: pollux.v1.ListTwinsResponse
+	(*UpdateTwinRequest)(nil),        // 21: pollux.v1.UpdateTwinRequest
+	(*UpdateTwinResponse)(nil),       // 22: pollux.v1.UpdateTwinResponse
+	(*DeleteTwinRequest)(nil),        // 23: pollux.v1.DeleteTwinRequest
+	(*DeleteTwinResponse)(nil),       // 24: pollux.v1.DeleteTwinResponse
+	(*CommandOptions)(nil),           // 25: pollux.v1.CommandOptions
+	(*InvokeRequest)(nil),            // 26: pollux.v1.InvokeRequest
+	(*InvokeResponse)(nil),           // 27: pollux.v1.InvokeResponse
+	(*SetDesiredRequest)(nil),        // 28: pollux.v1.SetDesiredRequest
+	(*SetDesiredResponse)(nil),       // 29: pollux.v1.SetDesiredResponse
+	(*WatchTwinsRequest)(nil),        // 30: pollux.v1.WatchTwinsRequest
+	(*WatchTwinsResponse)(nil),       // 31: pollux.v1.WatchTwinsResponse
+	(*StateDelta)(nil),               // 32: pollux.v1.StateDelta
+	(*TwinEvent)(nil),                // 33: pollux.v1.TwinEvent
+	(*LogLine)(nil),                  // 34: pollux.v1.LogLine
+	(*QueryHistoryRequest)(nil),      // 35: pollux.v1.QueryHistoryRequest
+	(*QueryHistoryResponse)(nil),     // 36: pollux.v1.QueryHistoryResponse
+	(*Sample)(nil),                   // 37: pollux.v1.Sample
+	(*TraceTwinRequest)(nil),         // 38: pollux.v1.TraceTwinRequest
+	(*TraceTwinResponse)(nil),        // 39: pollux.v1.TraceTwinResponse
+	nil,                              // 40: pollux.v1.Twin.LabelsEntry
+	nil,                              // 41: pollux.v1.TwinState.PropertiesEntry
+	nil,                              // 42: pollux.v1.TwinState.DesiredEntry
+	nil,                              // 43: pollux.v1.TwinFilter.LabelsEntry
+	nil,                              // 44: pollux.v1.StateDelta.PropertiesEntry
+	nil,                              // 45: pollux.v1.StateDelta.DesiredEntry
+	(*structpb.Struct)(nil),          // 46: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),    // 47: google.protobuf.Timestamp
+	(*structpb.Value)(nil),           // 48: google.protobuf.Value
+	(*durationpb.Duration)(nil),      // 49: google.protobuf.Duration
 }
 var file_pollux_v1_twin_proto_depIdxs = []int32{
-	43, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
-	37, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
-	6,  // 2: pollux.v1.Twin.aliases:type_name -> pollux.v1.Alias
-	44, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
-	44, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
-	7,  // 5: pollux.v1.Twin.state:type_name -> pollux.v1.TwinState
-	38, // 6: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
-	39, // 7: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
-	10, // 8: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
-	45, // 9: pollux.v1.Property.value:type_name -> google.protobuf.Value
-	44, // 10: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
-	0,  // 11: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
-	45, // 12: pollux.v1.Desired.value:type_name -> google.protobuf.Value
-	44, // 13: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
-	1,  // 14: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
-	2,  // 15: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
-	44, // 16: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
-	5,  // 17: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
-	5,  // 18: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
-	5,  // 19: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
-	40, // 20: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
-	2,  // 21: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
-	15, // 22: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	5,  // 23: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
-	5,  // 24: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
-	5,  // 25: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
-	46, // 26: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
-	46, // 27: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
-	45, // 28: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
-	22, // 29: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
-	45, // 30: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
-	3,  // 31: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
-	45, // 32: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
-	22, // 33: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
-	46, // 34: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
-	9,  // 35: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
-	15, // 36: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	7,  // 37: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
-	29, // 38: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
-	30, // 39: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
-	31, // 40: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
-	41, // 41: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
-	42, // 42: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
-	10, // 43: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
-	45, // 44: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
-	44, // 45: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
-	44, // 46: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	44, // 47: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
-	44, // 48: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
-	46, // 49: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
-	34, // 50: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
-	44, // 51: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	44, // 52: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
-	4,  // 53: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
-	8,  // 54: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
-	9,  // 55: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
-	8,  // 56: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
-	9,  // 57: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
-	11, // 58: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
-	13, // 59: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
-	16, // 60: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
-	18, // 61: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
-	20, // 62: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
-	23, // 63: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
-	25, // 64: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
-	27, // 65: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
-	32, // 66: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
-	35, // 67: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
-	12, // 68: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
-	14, // 69: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
-	17, // 70: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
-	19, // 71: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
-	21, // 72: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
-	24, // 73: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
-	26, // 74: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
-	28, // 75: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
-	33, // 76: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
-	36, // 77: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
-	68, // [68:78] is the sub-list for method output_type
-	58, // [58:68] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	46, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
+	40, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
+	8,  // 2: pollux.v1.Twin.aliases:type_name -> pollux.v1.Alias
+	47, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
+	47, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
+	9,  // 5: pollux.v1.Twin.state:type_name -> pollux.v1.TwinState
+	41, // 6: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
+	42, // 7: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
+	13, // 8: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
+	10, // 9: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
+	0,  // 10: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
+	5,  // 11: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
+	48, // 12: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
+	47, // 13: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
+	47, // 14: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
+	48, // 15: pollux.v1.Property.value:type_name -> google.protobuf.Value
+	47, // 16: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
+	1,  // 17: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
+	48, // 18: pollux.v1.Desired.value:type_name -> google.protobuf.Value
+	47, // 19: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
+	2,  // 20: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
+	3,  // 21: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
+	47, // 22: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
+	7,  // 23: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,  // 24: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
+	4,  // 25: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
+	7,  // 26: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
+	43, // 27: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
+	3,  // 28: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
+	18, // 29: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	7,  // 30: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
+	7,  // 31: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,  // 32: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
+	49, // 33: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
+	49, // 34: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
+	48, // 35: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
+	25, // 36: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
+	48, // 37: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
+	5,  // 38: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
+	48, // 39: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
+	25, // 40: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
+	49, // 41: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
+	12, // 42: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
+	18, // 43: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	9,  // 44: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
+	32, // 45: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
+	33, // 46: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
+	34, // 47: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
+	44, // 48: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
+	45, // 49: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
+	13, // 50: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
+	10, // 51: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
+	48, // 52: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
+	47, // 53: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
+	47, // 54: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	47, // 55: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
+	47, // 56: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
+	49, // 57: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
+	37, // 58: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
+	47, // 59: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	47, // 60: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
+	6,  // 61: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
+	11, // 62: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
+	12, // 63: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
+	11, // 64: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
+	12, // 65: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
+	14, // 66: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
+	16, // 67: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
+	19, // 68: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
+	21, // 69: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
+	23, // 70: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
+	26, // 71: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
+	28, // 72: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
+	30, // 73: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
+	35, // 74: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
+	38, // 75: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
+	15, // 76: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
+	17, // 77: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
+	20, // 78: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
+	22, // 79: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
+	24, // 80: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
+	27, // 81: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
+	29, // 82: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
+	31, // 83: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
+	36, // 84: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
+	39, // 85: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
+	76, // [76:86] is the sub-list for method output_type
+	66, // [66:76] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_twin_proto_init() }
@@ -2951,8 +3305,8 @@ func file_pollux_v1_twin_proto_init() {
 	if File_pollux_v1_twin_proto != nil {
 		return
 	}
-	file_pollux_v1_twin_proto_msgTypes[17].OneofWrappers = []any{}
-	file_pollux_v1_twin_proto_msgTypes[23].OneofWrappers = []any{
+	file_pollux_v1_twin_proto_msgTypes[18].OneofWrappers = []any{}
+	file_pollux_v1_twin_proto_msgTypes[24].OneofWrappers = []any{
 		(*WatchTwinsResponse_State)(nil),
 		(*WatchTwinsResponse_Delta)(nil),
 		(*WatchTwinsResponse_Event)(nil),
@@ -2965,8 +3319,8 @@ func file_pollux_v1_twin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_twin_proto_rawDesc), len(file_pollux_v1_twin_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   38,
+			NumEnums:      7,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

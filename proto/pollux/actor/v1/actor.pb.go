@@ -73,12 +73,16 @@ func (x *StateQuery) GetModel() bool {
 
 // Frame brings bytes of a device that came over a link.
 type Frame struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	Payload       []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
-	Qos           uint32                 `protobuf:"varint,3,opt,name=qos,proto3" json:"qos,omitempty"`
-	Retain        bool                   `protobuf:"varint,4,opt,name=retain,proto3" json:"retain,omitempty"`
-	Will          bool                   `protobuf:"varint,5,opt,name=will,proto3" json:"will,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Topic   string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Payload []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	Qos     uint32                 `protobuf:"varint,3,opt,name=qos,proto3" json:"qos,omitempty"`
+	Retain  bool                   `protobuf:"varint,4,opt,name=retain,proto3" json:"retain,omitempty"`
+	Will    bool                   `protobuf:"varint,5,opt,name=will,proto3" json:"will,omitempty"`
+	// Who sends the twin's frames in their order: a node, in one of its lives. After one of them found no room the twin takes
+	// no other of the same link until one comes that is marked as the first that waits.
+	Link          string `protobuf:"bytes,6,opt,name=link,proto3" json:"link,omitempty"`
+	First         bool   `protobuf:"varint,7,opt,name=first,proto3" json:"first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -148,6 +152,20 @@ func (x *Frame) GetWill() bool {
 	return false
 }
 
+func (x *Frame) GetLink() string {
+	if x != nil {
+		return x.Link
+	}
+	return ""
+}
+
+func (x *Frame) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
 // Taken answers a message that has no result of its own.
 type Taken struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -191,9 +209,11 @@ type CommandResult struct {
 	Outcome v1.Outcome             `protobuf:"varint,1,opt,name=outcome,proto3,enum=pollux.v1.Outcome" json:"outcome,omitempty"`
 	Output  *structpb.Value        `protobuf:"bytes,2,opt,name=output,proto3" json:"output,omitempty"`
 	// The driver's error.
-	Code          int32  `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
-	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
-	Retryable     bool   `protobuf:"varint,5,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	Code      int32  `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
+	Message   string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	Retryable bool   `protobuf:"varint,5,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	// Of a command that was queued.
+	CommandId     string `protobuf:"bytes,6,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -263,6 +283,13 @@ func (x *CommandResult) GetRetryable() bool {
 	return false
 }
 
+func (x *CommandResult) GetCommandId() string {
+	if x != nil {
+		return x.CommandId
+	}
+	return ""
+}
+
 var File_pollux_actor_v1_actor_proto protoreflect.FileDescriptor
 
 const file_pollux_actor_v1_actor_proto_rawDesc = "" +
@@ -270,20 +297,24 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\x1bpollux/actor/v1/actor.proto\x12\x0fpollux.actor.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14pollux/v1/twin.proto\"\"\n" +
 	"\n" +
 	"StateQuery\x12\x14\n" +
-	"\x05model\x18\x01 \x01(\bR\x05model\"u\n" +
+	"\x05model\x18\x01 \x01(\bR\x05model\"\x9f\x01\n" +
 	"\x05Frame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x10\n" +
 	"\x03qos\x18\x03 \x01(\rR\x03qos\x12\x16\n" +
 	"\x06retain\x18\x04 \x01(\bR\x06retain\x12\x12\n" +
-	"\x04will\x18\x05 \x01(\bR\x04will\"\a\n" +
-	"\x05Taken\"\xb9\x01\n" +
+	"\x04will\x18\x05 \x01(\bR\x04will\x12\x12\n" +
+	"\x04link\x18\x06 \x01(\tR\x04link\x12\x14\n" +
+	"\x05first\x18\a \x01(\bR\x05first\"\a\n" +
+	"\x05Taken\"\xd8\x01\n" +
 	"\rCommandResult\x12,\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x12.pollux.v1.OutcomeR\aoutcome\x12.\n" +
 	"\x06output\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\x06output\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x1c\n" +
-	"\tretryable\x18\x05 \x01(\bR\tretryableB:Z8github.com/polluxhq/pollux/proto/pollux/actor/v1;actorv1b\x06proto3"
+	"\tretryable\x18\x05 \x01(\bR\tretryable\x12\x1d\n" +
+	"\n" +
+	"command_id\x18\x06 \x01(\tR\tcommandIdB:Z8github.com/polluxhq/pollux/proto/pollux/actor/v1;actorv1b\x06proto3"
 
 var (
 	file_pollux_actor_v1_actor_proto_rawDescOnce sync.Once

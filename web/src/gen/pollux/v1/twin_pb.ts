@@ -12,7 +12,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/twin.proto.
  */
 export const file_pollux_v1_twin: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIrUDCgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiNAoFQWxpYXMSDwoHbmV0d29yaxgBIAEoCRILCgNrZXkYAiABKAkSDQoFdmFsdWUYAyABKAki4gIKCVR3aW5TdGF0ZRI4Cgpwcm9wZXJ0aWVzGAEgAygLMiQucG9sbHV4LnYxLlR3aW5TdGF0ZS5Qcm9wZXJ0aWVzRW50cnkSMgoHZGVzaXJlZBgCIAMoCzIhLnBvbGx1eC52MS5Ud2luU3RhdGUuRGVzaXJlZEVudHJ5EiUKBnN0YXR1cxgDIAEoCzIVLnBvbGx1eC52MS5Ud2luU3RhdHVzEhAKCHJldmlzaW9uGAQgASgEEhIKCm1vZGVsX2pzb24YBSABKAkSDgoGcXVldWVkGAYgASgNGkYKD1Byb3BlcnRpZXNFbnRyeRILCgNrZXkYASABKAkSIgoFdmFsdWUYAiABKAsyEy5wb2xsdXgudjEuUHJvcGVydHk6AjgBGkIKDERlc2lyZWRFbnRyeRILCgNrZXkYASABKAkSIQoFdmFsdWUYAiABKAsyEi5wb2xsdXgudjEuRGVzaXJlZDoCOAEigAEKCFByb3BlcnR5EiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKB3F1YWxpdHkYAyABKA4yEi5wb2xsdXgudjEuUXVhbGl0eSKuAQoHRGVzaXJlZBIlCgV2YWx1ZRgBIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJieRgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBIlCghwcm9ncmVzcxgFIAEoDjITLnBvbGx1eC52MS5Qcm9ncmVzcxINCgVlcnJvchgGIAEoCSKDAQoKVHdpblN0YXR1cxIpCgpjb25uZWN0aW9uGAEgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SLQoJbGFzdF9zZWVuGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVmYXVsdBgDIAEoCRIMCgRub2RlGAQgASgJIjIKEUNyZWF0ZVR3aW5SZXF1ZXN0Eh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiIzChJDcmVhdGVUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIisKDkdldFR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJEg0KBW1vZGVsGAIgASgIIjAKD0dldFR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4iggIKClR3aW5GaWx0ZXISDwoHcHJvamVjdBgBIAEoCRIxCgZsYWJlbHMYAiADKAsyIS5wb2xsdXgudjEuVHdpbkZpbHRlci5MYWJlbHNFbnRyeRIOCgZkcml2ZXIYAyABKAkSDAoEem9uZRgEIAEoCRIpCgpjb25uZWN0aW9uGAUgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SDgoGZmF1bHR5GAYgASgIEgwKBHRleHQYByABKAkSCwoDaWRzGAggAygJEg0KBW1vZGVsGAkgASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEibwoQTGlzdFR3aW5zUmVxdWVzdBIlCgZmaWx0ZXIYASABKAsyFS5wb2xsdXgudjEuVHdpbkZpbHRlchIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCRINCgVzdGF0ZRgEIAEoCCJMChFMaXN0VHdpbnNSZXNwb25zZRIeCgV0d2lucxgBIAMoCzIPLnBvbGx1eC52MS5Ud2luEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIyChFVcGRhdGVUd2luUmVxdWVzdBIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4iMwoSVXBkYXRlVHdpblJlc3BvbnNlEh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiIxChFEZWxldGVUd2luUmVxdWVzdBIKCgJpZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBCIUChJEZWxldGVUd2luUmVzcG9uc2UiuQEKDkNvbW1hbmRPcHRpb25zEhAKCHByaW9yaXR5GAEgASgNEgwKBG5hbWUYAiABKAkSFAoHcmV0cmllcxgDIAEoDUgAiAEBEigKBWRlbGF5GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEioKB3RpbWVvdXQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHbm9fd2FpdBgGIAEoCEIKCghfcmV0cmllcyKXAQoNSW52b2tlUmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSJQoFaW5wdXQYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKgoHb3B0aW9ucxgEIAEoCzIZLnBvbGx1eC52MS5Db21tYW5kT3B0aW9ucxIXCg9pZGVtcG90ZW5jeV9rZXkYBSABKAkiXQoOSW52b2tlUmVzcG9uc2USJgoGb3V0cHV0GAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEiMKB291dGNvbWUYAiABKA4yEi5wb2xsdXgudjEuT3V0Y29tZSKyAQoRU2V0RGVzaXJlZFJlcXVlc3QSCgoCaWQYASABKAkSEAoIcHJvcGVydHkYAiABKAkSJQoFdmFsdWUYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKgoHb3B0aW9ucxgEIAEoCzIZLnBvbGx1eC52MS5Db21tYW5kT3B0aW9ucxIsCgl2YWxpZF9mb3IYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iOQoSU2V0RGVzaXJlZFJlc3BvbnNlEiMKB2Rlc2lyZWQYASABKAsyEi5wb2xsdXgudjEuRGVzaXJlZCJsChFXYXRjaFR3aW5zUmVxdWVzdBIlCgZmaWx0ZXIYASABKAsyFS5wb2xsdXgudjEuVHdpbkZpbHRlchISCgpwcm9wZXJ0aWVzGAIgAygJEg4KBmV2ZW50cxgDIAEoCBIMCgRsb2dzGAQgASgIIvsBChJXYXRjaFR3aW5zUmVzcG9uc2USCgoCaWQYASABKAkSJQoFc3RhdGUYAiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlSAASJgoFZGVsdGEYAyABKAsyFS5wb2xsdXgudjEuU3RhdGVEZWx0YUgAEiUKBWV2ZW50GAQgASgLMhQucG9sbHV4LnYxLlR3aW5FdmVudEgAEiEKA2xvZxgFIAEoCzISLnBvbGx1eC52MS5Mb2dMaW5lSAASEQoHZGVsZXRlZBgGIAEoCEgAEhMKCWhlYXJ0YmVhdBgIIAEoCEgAEg4KBm1pc3NlZBgHIAEoBEIICgZjaGFuZ2Ui0QIKClN0YXRlRGVsdGESOQoKcHJvcGVydGllcxgBIAMoCzIlLnBvbGx1eC52MS5TdGF0ZURlbHRhLlByb3BlcnRpZXNFbnRyeRIzCgdkZXNpcmVkGAIgAygLMiIucG9sbHV4LnYxLlN0YXRlRGVsdGEuRGVzaXJlZEVudHJ5EiUKBnN0YXR1cxgDIAEoCzIVLnBvbGx1eC52MS5Ud2luU3RhdHVzEhAKCHJldmlzaW9uGAQgASgEEg4KBnF1ZXVlZBgFIAEoDRpGCg9Qcm9wZXJ0aWVzRW50cnkSCwoDa2V5GAEgASgJEiIKBXZhbHVlGAIgASgLMhMucG9sbHV4LnYxLlByb3BlcnR5OgI4ARpCCgxEZXNpcmVkRW50cnkSCwoDa2V5GAEgASgJEiEKBXZhbHVlGAIgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQ6AjgBImkKCVR3aW5FdmVudBIMCgRuYW1lGAEgASgJEiQKBGRhdGEYAiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKAoEdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiUAoHTG9nTGluZRIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVsZXZlbBgCIAEoCRIMCgR0ZXh0GAMgASgJItIBChNRdWVyeUhpc3RvcnlSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHByb3BlcnR5GAIgASgJEikKBXN0YXJ0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNlbmQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKBHN0ZXAYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJYWdncmVnYXRlGAYgASgJEg0KBWxpbWl0GAcgASgNIlsKFFF1ZXJ5SGlzdG9yeVJlc3BvbnNlEiIKB3NhbXBsZXMYASADKAsyES5wb2xsdXgudjEuU2FtcGxlEhEKCXRydW5jYXRlZBgCIAEoCBIMCgR1bml0GAMgASgJIkEKBlNhbXBsZRIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgV2YWx1ZRgCIAEoASIeChBUcmFjZVR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJIo0CChFUcmFjZVR3aW5SZXNwb25zZRIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI5CglkaXJlY3Rpb24YAiABKA4yJi5wb2xsdXgudjEuVHJhY2VUd2luUmVzcG9uc2UuRGlyZWN0aW9uEgwKBGRhdGEYAyABKAwSDQoFdG9waWMYBCABKAkSDgoGbWlzc2VkGAUgASgEImYKCURpcmVjdGlvbhIZChVESVJFQ1RJT05fVU5TUEVDSUZJRUQQABISCg5ESVJFQ1RJT05fU0VOVBABEhYKEkRJUkVDVElPTl9SRUNFSVZFRBACEhIKDkRJUkVDVElPTl9OT1RFEAMqWAoHUXVhbGl0eRIXChNRVUFMSVRZX1VOU1BFQ0lGSUVEEAASEAoMUVVBTElUWV9HT09EEAESEQoNUVVBTElUWV9TVEFMRRACEg8KC1FVQUxJVFlfQkFEEAMqkAEKCFByb2dyZXNzEhgKFFBST0dSRVNTX1VOU1BFQ0lGSUVEEAASEgoOUFJPR1JFU1NfQVNLRUQQARIRCg1QUk9HUkVTU19TRU5UEAISFgoSUFJPR1JFU1NfQ09ORklSTUVEEAMSFAoQUFJPR1JFU1NfRVhQSVJFRBAEEhUKEVBST0dSRVNTX1JFSkVDVEVEEAUqpwEKCkNvbm5lY3Rpb24SGgoWQ09OTkVDVElPTl9VTlNQRUNJRklFRBAAEhMKD0NPTk5FQ1RJT05fTk9ORRABEhkKFUNPTk5FQ1RJT05fQ09OTkVDVElORxACEhgKFENPTk5FQ1RJT05fQ09OTkVDVEVEEAMSGwoXQ09OTkVDVElPTl9ESVNDT05ORUNURUQQBBIWChJDT05ORUNUSU9OX1NUT1BQRUQQBSqKAQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEAoMT1VUQ09NRV9ET05FEAESFAoQT1VUQ09NRV9SRUpFQ1RFRBACEhUKEU9VVENPTUVfVElNRURfT1VUEAMSEwoPT1VUQ09NRV9VTktOT1dOEAQSEgoOT1VUQ09NRV9RVUVVRUQQBTL5BQoLVHdpblNlcnZpY2USSQoKQ3JlYXRlVHdpbhIcLnBvbGx1eC52MS5DcmVhdGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5DcmVhdGVUd2luUmVzcG9uc2USRQoHR2V0VHdpbhIZLnBvbGx1eC52MS5HZXRUd2luUmVxdWVzdBoaLnBvbGx1eC52MS5HZXRUd2luUmVzcG9uc2UiA5ACARJLCglMaXN0VHdpbnMSGy5wb2xsdXgudjEuTGlzdFR3aW5zUmVxdWVzdBocLnBvbGx1eC52MS5MaXN0VHdpbnNSZXNwb25zZSIDkAIBEkkKClVwZGF0ZVR3aW4SHC5wb2xsdXgudjEuVXBkYXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuVXBkYXRlVHdpblJlc3BvbnNlEkkKCkRlbGV0ZVR3aW4SHC5wb2xsdXgudjEuRGVsZXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuRGVsZXRlVHdpblJlc3BvbnNlEj0KBkludm9rZRIYLnBvbGx1eC52MS5JbnZva2VSZXF1ZXN0GhkucG9sbHV4LnYxLkludm9rZVJlc3BvbnNlEkkKClNldERlc2lyZWQSHC5wb2xsdXgudjEuU2V0RGVzaXJlZFJlcXVlc3QaHS5wb2xsdXgudjEuU2V0RGVzaXJlZFJlc3BvbnNlEksKCldhdGNoVHdpbnMSHC5wb2xsdXgudjEuV2F0Y2hUd2luc1JlcXVlc3QaHS5wb2xsdXgudjEuV2F0Y2hUd2luc1Jlc3BvbnNlMAESVAoMUXVlcnlIaXN0b3J5Eh4ucG9sbHV4LnYxLlF1ZXJ5SGlzdG9yeVJlcXVlc3QaHy5wb2xsdXgudjEuUXVlcnlIaXN0b3J5UmVzcG9uc2UiA5ACARJICglUcmFjZVR3aW4SGy5wb2xsdXgudjEuVHJhY2VUd2luUmVxdWVzdBocLnBvbGx1eC52MS5UcmFjZVR3aW5SZXNwb25zZTABQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIs0DCgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlEhYKDmRyaXZlcl92ZXJzaW9uGA8gASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiNAoFQWxpYXMSDwoHbmV0d29yaxgBIAEoCRILCgNrZXkYAiABKAkSDQoFdmFsdWUYAyABKAkipgMKCVR3aW5TdGF0ZRI4Cgpwcm9wZXJ0aWVzGAEgAygLMiQucG9sbHV4LnYxLlR3aW5TdGF0ZS5Qcm9wZXJ0aWVzRW50cnkSMgoHZGVzaXJlZBgCIAMoCzIhLnBvbGx1eC52MS5Ud2luU3RhdGUuRGVzaXJlZEVudHJ5EiUKBnN0YXR1cxgDIAEoCzIVLnBvbGx1eC52MS5Ud2luU3RhdHVzEhAKCHJldmlzaW9uGAQgASgEEhIKCm1vZGVsX2pzb24YBSABKAkSDgoGcXVldWVkGAYgASgNEhYKDmRyaXZlcl92ZXJzaW9uGAcgASgJEioKCGNvbW1hbmRzGAggAygLMhgucG9sbHV4LnYxLkNvbW1hbmRTdGF0dXMaRgoPUHJvcGVydGllc0VudHJ5EgsKA2tleRgBIAEoCRIiCgV2YWx1ZRgCIAEoCzITLnBvbGx1eC52MS5Qcm9wZXJ0eToCOAEaQgoMRGVzaXJlZEVudHJ5EgsKA2tleRgBIAEoCRIhCgV2YWx1ZRgCIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkOgI4ASKjAgoNQ29tbWFuZFN0YXR1cxIKCgJpZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSJgoFcGhhc2UYAyABKA4yFy5wb2xsdXgudjEuQ29tbWFuZFBoYXNlEiMKB291dGNvbWUYBCABKA4yEi5wb2xsdXgudjEuT3V0Y29tZRIPCgdtZXNzYWdlGAUgASgJEgwKBGNvZGUYBiABKAUSJgoGb3V0cHV0GAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEgoKAmJ5GAggASgJEigKBHRpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKAAQoIUHJvcGVydHkSJQoFdmFsdWUYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoHcXVhbGl0eRgDIAEoDjISLnBvbGx1eC52MS5RdWFsaXR5Iq4BCgdEZXNpcmVkEiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgoKAmJ5GAMgASgJEhAKCHJldmlzaW9uGAQgASgEEiUKCHByb2dyZXNzGAUgASgOMhMucG9sbHV4LnYxLlByb2dyZXNzEg0KBWVycm9yGAYgASgJIoMBCgpUd2luU3RhdHVzEikKCmNvbm5lY3Rpb24YASABKA4yFS5wb2xsdXgudjEuQ29ubmVjdGlvbhItCglsYXN0X3NlZW4YAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWZhdWx0GAMgASgJEgwKBG5vZGUYBCABKAkiMgoRQ3JlYXRlVHdpblJlcXVlc3QSHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIkUKEkNyZWF0ZVR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4SEAoId2FybmluZ3MYAiADKAkiWAoOR2V0VHdpblJlcXVlc3QSCgoCaWQYASABKAkSDQoFbW9kZWwYAiABKAgSKwoLY29uc2lzdGVuY3kYAyABKA4yFi5wb2xsdXgudjEuQ29uc2lzdGVuY3kiMAoPR2V0VHdpblJlc3BvbnNlEh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiKCAgoKVHdpbkZpbHRlchIPCgdwcm9qZWN0GAEgASgJEjEKBmxhYmVscxgCIAMoCzIhLnBvbGx1eC52MS5Ud2luRmlsdGVyLkxhYmVsc0VudHJ5Eg4KBmRyaXZlchgDIAEoCRIMCgR6b25lGAQgASgJEikKCmNvbm5lY3Rpb24YBSABKA4yFS5wb2xsdXgudjEuQ29ubmVjdGlvbhIOCgZmYXVsdHkYBiABKAgSDAoEdGV4dBgHIAEoCRILCgNpZHMYCCADKAkSDQoFbW9kZWwYCSABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJvChBMaXN0VHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJEg0KBXN0YXRlGAQgASgIIkwKEUxpc3RUd2luc1Jlc3BvbnNlEh4KBXR3aW5zGAEgAygLMg8ucG9sbHV4LnYxLlR3aW4SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjIKEVVwZGF0ZVR3aW5SZXF1ZXN0Eh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiJFChJVcGRhdGVUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luEhAKCHdhcm5pbmdzGAIgAygJIjEKEURlbGV0ZVR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHJldmlzaW9uGAIgASgEIhQKEkRlbGV0ZVR3aW5SZXNwb25zZSK5AQoOQ29tbWFuZE9wdGlvbnMSEAoIcHJpb3JpdHkYASABKA0SDAoEbmFtZRgCIAEoCRIUCgdyZXRyaWVzGAMgASgNSACIAQESKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHdGltZW91dBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdub193YWl0GAYgASgIQgoKCF9yZXRyaWVzIpcBCg1JbnZva2VSZXF1ZXN0EgoKAmlkGAEgASgJEg4KBmFjdGlvbhgCIAEoCRIlCgVpbnB1dBgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIqCgdvcHRpb25zGAQgASgLMhkucG9sbHV4LnYxLkNvbW1hbmRPcHRpb25zEhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoCSJxCg5JbnZva2VSZXNwb25zZRImCgZvdXRwdXQYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSIwoHb3V0Y29tZRgCIAEoDjISLnBvbGx1eC52MS5PdXRjb21lEhIKCmNvbW1hbmRfaWQYAyABKAkisgEKEVNldERlc2lyZWRSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHByb3BlcnR5GAIgASgJEiUKBXZhbHVlGAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEioKB29wdGlvbnMYBCABKAsyGS5wb2xsdXgudjEuQ29tbWFuZE9wdGlvbnMSLAoJdmFsaWRfZm9yGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIjkKElNldERlc2lyZWRSZXNwb25zZRIjCgdkZXNpcmVkGAEgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQibAoRV2F0Y2hUd2luc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEgoKcHJvcGVydGllcxgCIAMoCRIOCgZldmVudHMYAyABKAgSDAoEbG9ncxgEIAEoCCKIAgoSV2F0Y2hUd2luc1Jlc3BvbnNlEgoKAmlkGAEgASgJEiUKBXN0YXRlGAIgASgLMhQucG9sbHV4LnYxLlR3aW5TdGF0ZUgAEiYKBWRlbHRhGAMgASgLMhUucG9sbHV4LnYxLlN0YXRlRGVsdGFIABIlCgVldmVudBgEIAEoCzIULnBvbGx1eC52MS5Ud2luRXZlbnRIABIhCgNsb2cYBSABKAsyEi5wb2xsdXgudjEuTG9nTGluZUgAEhEKB2RlbGV0ZWQYBiABKAhIABITCgloZWFydGJlYXQYCCABKAhIABIOCgZtaXNzZWQYByABKAQSCwoDZ2FwGAkgASgJQggKBmNoYW5nZSL9AgoKU3RhdGVEZWx0YRI5Cgpwcm9wZXJ0aWVzGAEgAygLMiUucG9sbHV4LnYxLlN0YXRlRGVsdGEuUHJvcGVydGllc0VudHJ5EjMKB2Rlc2lyZWQYAiADKAsyIi5wb2xsdXgudjEuU3RhdGVEZWx0YS5EZXNpcmVkRW50cnkSJQoGc3RhdHVzGAMgASgLMhUucG9sbHV4LnYxLlR3aW5TdGF0dXMSEAoIcmV2aXNpb24YBCABKAQSDgoGcXVldWVkGAUgASgNEioKCGNvbW1hbmRzGAYgAygLMhgucG9sbHV4LnYxLkNvbW1hbmRTdGF0dXMaRgoPUHJvcGVydGllc0VudHJ5EgsKA2tleRgBIAEoCRIiCgV2YWx1ZRgCIAEoCzITLnBvbGx1eC52MS5Qcm9wZXJ0eToCOAEaQgoMRGVzaXJlZEVudHJ5EgsKA2tleRgBIAEoCRIhCgV2YWx1ZRgCIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkOgI4ASJpCglUd2luRXZlbnQSDAoEbmFtZRgBIAEoCRIkCgRkYXRhGAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlAKB0xvZ0xpbmUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFbGV2ZWwYAiABKAkSDAoEdGV4dBgDIAEoCSLSAQoTUXVlcnlIaXN0b3J5UmVxdWVzdBIKCgJpZBgBIAEoCRIQCghwcm9wZXJ0eRgCIAEoCRIpCgVzdGFydBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoDZW5kGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgRzdGVwGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCWFnZ3JlZ2F0ZRgGIAEoCRINCgVsaW1pdBgHIAEoDSJbChRRdWVyeUhpc3RvcnlSZXNwb25zZRIiCgdzYW1wbGVzGAEgAygLMhEucG9sbHV4LnYxLlNhbXBsZRIRCgl0cnVuY2F0ZWQYAiABKAgSDAoEdW5pdBgDIAEoCSJBCgZTYW1wbGUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFdmFsdWUYAiABKAEiHgoQVHJhY2VUd2luUmVxdWVzdBIKCgJpZBgBIAEoCSKNAgoRVHJhY2VUd2luUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoJZGlyZWN0aW9uGAIgASgOMiYucG9sbHV4LnYxLlRyYWNlVHdpblJlc3BvbnNlLkRpcmVjdGlvbhIMCgRkYXRhGAMgASgMEg0KBXRvcGljGAQgASgJEg4KBm1pc3NlZBgFIAEoBCJmCglEaXJlY3Rpb24SGQoVRElSRUNUSU9OX1VOU1BFQ0lGSUVEEAASEgoORElSRUNUSU9OX1NFTlQQARIWChJESVJFQ1RJT05fUkVDRUlWRUQQAhISCg5ESVJFQ1RJT05fTk9URRADKnsKDENvbW1hbmRQaGFzZRIdChlDT01NQU5EX1BIQVNFX1VOU1BFQ0lGSUVEEAASGAoUQ09NTUFORF9QSEFTRV9RVUVVRUQQARIZChVDT01NQU5EX1BIQVNFX1NUQVJURUQQAhIXChNDT01NQU5EX1BIQVNFX0VOREVEEAMqWAoHUXVhbGl0eRIXChNRVUFMSVRZX1VOU1BFQ0lGSUVEEAASEAoMUVVBTElUWV9HT09EEAESEQoNUVVBTElUWV9TVEFMRRACEg8KC1FVQUxJVFlfQkFEEAMqkAEKCFByb2dyZXNzEhgKFFBST0dSRVNTX1VOU1BFQ0lGSUVEEAASEgoOUFJPR1JFU1NfQVNLRUQQARIRCg1QUk9HUkVTU19TRU5UEAISFgoSUFJPR1JFU1NfQ09ORklSTUVEEAMSFAoQUFJPR1JFU1NfRVhQSVJFRBAEEhUKEVBST0dSRVNTX1JFSkVDVEVEEAUqpwEKCkNvbm5lY3Rpb24SGgoWQ09OTkVDVElPTl9VTlNQRUNJRklFRBAAEhMKD0NPTk5FQ1RJT05fTk9ORRABEhkKFUNPTk5FQ1RJT05fQ09OTkVDVElORxACEhgKFENPTk5FQ1RJT05fQ09OTkVDVEVEEAMSGwoXQ09OTkVDVElPTl9ESVNDT05ORUNURUQQBBIWChJDT05ORUNUSU9OX1NUT1BQRUQQBSpYCgtDb25zaXN0ZW5jeRIbChdDT05TSVNURU5DWV9VTlNQRUNJRklFRBAAEhUKEUNPTlNJU1RFTkNZX09XTkVSEAESFQoRQ09OU0lTVEVOQ1lfTE9DQUwQAiqKAQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEAoMT1VUQ09NRV9ET05FEAESFAoQT1VUQ09NRV9SRUpFQ1RFRBACEhUKEU9VVENPTUVfVElNRURfT1VUEAMSEwoPT1VUQ09NRV9VTktOT1dOEAQSEgoOT1VUQ09NRV9RVUVVRUQQBTL5BQoLVHdpblNlcnZpY2USSQoKQ3JlYXRlVHdpbhIcLnBvbGx1eC52MS5DcmVhdGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5DcmVhdGVUd2luUmVzcG9uc2USRQoHR2V0VHdpbhIZLnBvbGx1eC52MS5HZXRUd2luUmVxdWVzdBoaLnBvbGx1eC52MS5HZXRUd2luUmVzcG9uc2UiA5ACARJLCglMaXN0VHdpbnMSGy5wb2xsdXgudjEuTGlzdFR3aW5zUmVxdWVzdBocLnBvbGx1eC52MS5MaXN0VHdpbnNSZXNwb25zZSIDkAIBEkkKClVwZGF0ZVR3aW4SHC5wb2xsdXgudjEuVXBkYXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuVXBkYXRlVHdpblJlc3BvbnNlEkkKCkRlbGV0ZVR3aW4SHC5wb2xsdXgudjEuRGVsZXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuRGVsZXRlVHdpblJlc3BvbnNlEj0KBkludm9rZRIYLnBvbGx1eC52MS5JbnZva2VSZXF1ZXN0GhkucG9sbHV4LnYxLkludm9rZVJlc3BvbnNlEkkKClNldERlc2lyZWQSHC5wb2xsdXgudjEuU2V0RGVzaXJlZFJlcXVlc3QaHS5wb2xsdXgudjEuU2V0RGVzaXJlZFJlc3BvbnNlEksKCldhdGNoVHdpbnMSHC5wb2xsdXgudjEuV2F0Y2hUd2luc1JlcXVlc3QaHS5wb2xsdXgudjEuV2F0Y2hUd2luc1Jlc3BvbnNlMAESVAoMUXVlcnlIaXN0b3J5Eh4ucG9sbHV4LnYxLlF1ZXJ5SGlzdG9yeVJlcXVlc3QaHy5wb2xsdXgudjEuUXVlcnlIaXN0b3J5UmVzcG9uc2UiA5ACARJICglUcmFjZVR3aW4SGy5wb2xsdXgudjEuVHJhY2VUd2luUmVxdWVzdBocLnBvbGx1eC52MS5UcmFjZVR3aW5SZXNwb25zZTABQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * Twin is the configuration of a twin, and with it its state as of the read.
@@ -109,6 +109,13 @@ export type Twin = Message<"pollux.v1.Twin"> & {
    * @generated from field: pollux.v1.TwinState state = 14;
    */
   state?: TwinState | undefined;
+
+  /**
+   * Version of the driver that `driver` stands for now; output only.
+   *
+   * @generated from field: string driver_version = 15;
+   */
+  driverVersion: string;
 };
 
 /**
@@ -188,6 +195,21 @@ export type TwinState = Message<"pollux.v1.TwinState"> & {
    * @generated from field: uint32 queued = 6;
    */
   queued: number;
+
+  /**
+   * Version of the driver that runs, or ran last; empty before the first has been loaded.
+   *
+   * @generated from field: string driver_version = 7;
+   */
+  driverVersion: string;
+
+  /**
+   * Commands that nobody waits for (no_wait): those that are still to be run, and what became of the last ones, the
+   * oldest first.
+   *
+   * @generated from field: repeated pollux.v1.CommandStatus commands = 8;
+   */
+  commands: CommandStatus[];
 };
 
 /**
@@ -196,6 +218,80 @@ export type TwinState = Message<"pollux.v1.TwinState"> & {
  */
 export const TwinStateSchema: GenMessage<TwinState> = /*@__PURE__*/
   messageDesc(file_pollux_v1_twin, 2);
+
+/**
+ * CommandStatus is how far a command got that nobody waits for.
+ *
+ * @generated from message pollux.v1.CommandStatus
+ */
+export type CommandStatus = Message<"pollux.v1.CommandStatus"> & {
+  /**
+   * As InvokeResponse.command_id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string action = 2;
+   */
+  action: string;
+
+  /**
+   * @generated from field: pollux.v1.CommandPhase phase = 3;
+   */
+  phase: CommandPhase;
+
+  /**
+   * How it ended.
+   *
+   * @generated from field: pollux.v1.Outcome outcome = 4;
+   */
+  outcome: Outcome;
+
+  /**
+   * Why it did not end well.
+   *
+   * @generated from field: string message = 5;
+   */
+  message: string;
+
+  /**
+   * The driver's error.
+   *
+   * @generated from field: int32 code = 6;
+   */
+  code: number;
+
+  /**
+   * What it gave, unless that is longer than 1 KiB.
+   *
+   * @generated from field: google.protobuf.Value output = 7;
+   */
+  output?: Value | undefined;
+
+  /**
+   * @generated from field: string by = 8;
+   */
+  by: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp time = 9;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp end_time = 10;
+   */
+  endTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.CommandStatus.
+ * Use `create(CommandStatusSchema)` to create a new message.
+ */
+export const CommandStatusSchema: GenMessage<CommandStatus> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 3);
 
 /**
  * Property is a reported value.
@@ -226,7 +322,7 @@ export type Property = Message<"pollux.v1.Property"> & {
  * Use `create(PropertySchema)` to create a new message.
  */
 export const PropertySchema: GenMessage<Property> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 3);
+  messageDesc(file_pollux_v1_twin, 4);
 
 /**
  * Desired is what was asked of a property, by whom, and how far it got.
@@ -274,7 +370,7 @@ export type Desired = Message<"pollux.v1.Desired"> & {
  * Use `create(DesiredSchema)` to create a new message.
  */
 export const DesiredSchema: GenMessage<Desired> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 4);
+  messageDesc(file_pollux_v1_twin, 5);
 
 /**
  * @generated from message pollux.v1.TwinStatus
@@ -312,7 +408,7 @@ export type TwinStatus = Message<"pollux.v1.TwinStatus"> & {
  * Use `create(TwinStatusSchema)` to create a new message.
  */
 export const TwinStatusSchema: GenMessage<TwinStatus> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 5);
+  messageDesc(file_pollux_v1_twin, 6);
 
 /**
  * @generated from message pollux.v1.CreateTwinRequest
@@ -329,7 +425,7 @@ export type CreateTwinRequest = Message<"pollux.v1.CreateTwinRequest"> & {
  * Use `create(CreateTwinRequestSchema)` to create a new message.
  */
 export const CreateTwinRequestSchema: GenMessage<CreateTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 6);
+  messageDesc(file_pollux_v1_twin, 7);
 
 /**
  * @generated from message pollux.v1.CreateTwinResponse
@@ -339,6 +435,13 @@ export type CreateTwinResponse = Message<"pollux.v1.CreateTwinResponse"> & {
    * @generated from field: pollux.v1.Twin twin = 1;
    */
   twin?: Twin | undefined;
+
+  /**
+   * What is allowed, and may not be meant, such as an MQTT topic that another twin has, too.
+   *
+   * @generated from field: repeated string warnings = 2;
+   */
+  warnings: string[];
 };
 
 /**
@@ -346,7 +449,7 @@ export type CreateTwinResponse = Message<"pollux.v1.CreateTwinResponse"> & {
  * Use `create(CreateTwinResponseSchema)` to create a new message.
  */
 export const CreateTwinResponseSchema: GenMessage<CreateTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 7);
+  messageDesc(file_pollux_v1_twin, 8);
 
 /**
  * @generated from message pollux.v1.GetTwinRequest
@@ -363,6 +466,11 @@ export type GetTwinRequest = Message<"pollux.v1.GetTwinRequest"> & {
    * @generated from field: bool model = 2;
    */
   model: boolean;
+
+  /**
+   * @generated from field: pollux.v1.Consistency consistency = 3;
+   */
+  consistency: Consistency;
 };
 
 /**
@@ -370,7 +478,7 @@ export type GetTwinRequest = Message<"pollux.v1.GetTwinRequest"> & {
  * Use `create(GetTwinRequestSchema)` to create a new message.
  */
 export const GetTwinRequestSchema: GenMessage<GetTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 8);
+  messageDesc(file_pollux_v1_twin, 9);
 
 /**
  * @generated from message pollux.v1.GetTwinResponse
@@ -387,7 +495,7 @@ export type GetTwinResponse = Message<"pollux.v1.GetTwinResponse"> & {
  * Use `create(GetTwinResponseSchema)` to create a new message.
  */
 export const GetTwinResponseSchema: GenMessage<GetTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 9);
+  messageDesc(file_pollux_v1_twin, 10);
 
 /**
  * @generated from message pollux.v1.TwinFilter
@@ -460,7 +568,7 @@ export type TwinFilter = Message<"pollux.v1.TwinFilter"> & {
  * Use `create(TwinFilterSchema)` to create a new message.
  */
 export const TwinFilterSchema: GenMessage<TwinFilter> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 10);
+  messageDesc(file_pollux_v1_twin, 11);
 
 /**
  * @generated from message pollux.v1.ListTwinsRequest
@@ -498,7 +606,7 @@ export type ListTwinsRequest = Message<"pollux.v1.ListTwinsRequest"> & {
  * Use `create(ListTwinsRequestSchema)` to create a new message.
  */
 export const ListTwinsRequestSchema: GenMessage<ListTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 11);
+  messageDesc(file_pollux_v1_twin, 12);
 
 /**
  * @generated from message pollux.v1.ListTwinsResponse
@@ -522,7 +630,7 @@ export type ListTwinsResponse = Message<"pollux.v1.ListTwinsResponse"> & {
  * Use `create(ListTwinsResponseSchema)` to create a new message.
  */
 export const ListTwinsResponseSchema: GenMessage<ListTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 12);
+  messageDesc(file_pollux_v1_twin, 13);
 
 /**
  * @generated from message pollux.v1.UpdateTwinRequest
@@ -541,7 +649,7 @@ export type UpdateTwinRequest = Message<"pollux.v1.UpdateTwinRequest"> & {
  * Use `create(UpdateTwinRequestSchema)` to create a new message.
  */
 export const UpdateTwinRequestSchema: GenMessage<UpdateTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 13);
+  messageDesc(file_pollux_v1_twin, 14);
 
 /**
  * @generated from message pollux.v1.UpdateTwinResponse
@@ -551,6 +659,13 @@ export type UpdateTwinResponse = Message<"pollux.v1.UpdateTwinResponse"> & {
    * @generated from field: pollux.v1.Twin twin = 1;
    */
   twin?: Twin | undefined;
+
+  /**
+   * As CreateTwinResponse.warnings.
+   *
+   * @generated from field: repeated string warnings = 2;
+   */
+  warnings: string[];
 };
 
 /**
@@ -558,7 +673,7 @@ export type UpdateTwinResponse = Message<"pollux.v1.UpdateTwinResponse"> & {
  * Use `create(UpdateTwinResponseSchema)` to create a new message.
  */
 export const UpdateTwinResponseSchema: GenMessage<UpdateTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 14);
+  messageDesc(file_pollux_v1_twin, 15);
 
 /**
  * @generated from message pollux.v1.DeleteTwinRequest
@@ -582,7 +697,7 @@ export type DeleteTwinRequest = Message<"pollux.v1.DeleteTwinRequest"> & {
  * Use `create(DeleteTwinRequestSchema)` to create a new message.
  */
 export const DeleteTwinRequestSchema: GenMessage<DeleteTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 15);
+  messageDesc(file_pollux_v1_twin, 16);
 
 /**
  * @generated from message pollux.v1.DeleteTwinResponse
@@ -595,7 +710,7 @@ export type DeleteTwinResponse = Message<"pollux.v1.DeleteTwinResponse"> & {
  * Use `create(DeleteTwinResponseSchema)` to create a new message.
  */
 export const DeleteTwinResponseSchema: GenMessage<DeleteTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 16);
+  messageDesc(file_pollux_v1_twin, 17);
 
 /**
  * CommandOptions are the fields of the twin's command queue.
@@ -639,7 +754,8 @@ export type CommandOptions = Message<"pollux.v1.CommandOptions"> & {
   timeout?: Duration | undefined;
 
   /**
-   * Answer as soon as the command is in the queue: the outcome is then QUEUED, and there is nothing to ask about it later.
+   * Answer as soon as the command is committed to the queue: the outcome is then QUEUED, and TwinState.commands shows under
+   * the command_id of the answer what became of it.
    *
    * @generated from field: bool no_wait = 6;
    */
@@ -651,7 +767,7 @@ export type CommandOptions = Message<"pollux.v1.CommandOptions"> & {
  * Use `create(CommandOptionsSchema)` to create a new message.
  */
 export const CommandOptionsSchema: GenMessage<CommandOptions> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 17);
+  messageDesc(file_pollux_v1_twin, 18);
 
 /**
  * @generated from message pollux.v1.InvokeRequest
@@ -690,7 +806,7 @@ export type InvokeRequest = Message<"pollux.v1.InvokeRequest"> & {
  * Use `create(InvokeRequestSchema)` to create a new message.
  */
 export const InvokeRequestSchema: GenMessage<InvokeRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 18);
+  messageDesc(file_pollux_v1_twin, 19);
 
 /**
  * @generated from message pollux.v1.InvokeResponse
@@ -705,6 +821,13 @@ export type InvokeResponse = Message<"pollux.v1.InvokeResponse"> & {
    * @generated from field: pollux.v1.Outcome outcome = 2;
    */
   outcome: Outcome;
+
+  /**
+   * With QUEUED: the id by which TwinState.commands shows it.
+   *
+   * @generated from field: string command_id = 3;
+   */
+  commandId: string;
 };
 
 /**
@@ -712,7 +835,7 @@ export type InvokeResponse = Message<"pollux.v1.InvokeResponse"> & {
  * Use `create(InvokeResponseSchema)` to create a new message.
  */
 export const InvokeResponseSchema: GenMessage<InvokeResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 19);
+  messageDesc(file_pollux_v1_twin, 20);
 
 /**
  * @generated from message pollux.v1.SetDesiredRequest
@@ -751,7 +874,7 @@ export type SetDesiredRequest = Message<"pollux.v1.SetDesiredRequest"> & {
  * Use `create(SetDesiredRequestSchema)` to create a new message.
  */
 export const SetDesiredRequestSchema: GenMessage<SetDesiredRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 20);
+  messageDesc(file_pollux_v1_twin, 21);
 
 /**
  * @generated from message pollux.v1.SetDesiredResponse
@@ -768,7 +891,7 @@ export type SetDesiredResponse = Message<"pollux.v1.SetDesiredResponse"> & {
  * Use `create(SetDesiredResponseSchema)` to create a new message.
  */
 export const SetDesiredResponseSchema: GenMessage<SetDesiredResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 21);
+  messageDesc(file_pollux_v1_twin, 22);
 
 /**
  * @generated from message pollux.v1.WatchTwinsRequest
@@ -802,7 +925,7 @@ export type WatchTwinsRequest = Message<"pollux.v1.WatchTwinsRequest"> & {
  * Use `create(WatchTwinsRequestSchema)` to create a new message.
  */
 export const WatchTwinsRequestSchema: GenMessage<WatchTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 22);
+  messageDesc(file_pollux_v1_twin, 23);
 
 /**
  * @generated from message pollux.v1.WatchTwinsResponse
@@ -866,6 +989,14 @@ export type WatchTwinsResponse = Message<"pollux.v1.WatchTwinsResponse"> & {
    * @generated from field: uint64 missed = 7;
    */
   missed: bigint;
+
+  /**
+   * With a heartbeat: a node's changes may be missing from here on, and why. The whole states of its twins follow, from
+   * wherever they live then.
+   *
+   * @generated from field: string gap = 9;
+   */
+  gap: string;
 };
 
 /**
@@ -873,7 +1004,7 @@ export type WatchTwinsResponse = Message<"pollux.v1.WatchTwinsResponse"> & {
  * Use `create(WatchTwinsResponseSchema)` to create a new message.
  */
 export const WatchTwinsResponseSchema: GenMessage<WatchTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 23);
+  messageDesc(file_pollux_v1_twin, 24);
 
 /**
  * StateDelta holds only what changed.
@@ -905,6 +1036,13 @@ export type StateDelta = Message<"pollux.v1.StateDelta"> & {
    * @generated from field: uint32 queued = 5;
    */
   queued: number;
+
+  /**
+   * Commands that nobody waits for, and that got on.
+   *
+   * @generated from field: repeated pollux.v1.CommandStatus commands = 6;
+   */
+  commands: CommandStatus[];
 };
 
 /**
@@ -912,7 +1050,7 @@ export type StateDelta = Message<"pollux.v1.StateDelta"> & {
  * Use `create(StateDeltaSchema)` to create a new message.
  */
 export const StateDeltaSchema: GenMessage<StateDelta> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 24);
+  messageDesc(file_pollux_v1_twin, 25);
 
 /**
  * @generated from message pollux.v1.TwinEvent
@@ -939,7 +1077,7 @@ export type TwinEvent = Message<"pollux.v1.TwinEvent"> & {
  * Use `create(TwinEventSchema)` to create a new message.
  */
 export const TwinEventSchema: GenMessage<TwinEvent> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 25);
+  messageDesc(file_pollux_v1_twin, 26);
 
 /**
  * @generated from message pollux.v1.LogLine
@@ -968,7 +1106,7 @@ export type LogLine = Message<"pollux.v1.LogLine"> & {
  * Use `create(LogLineSchema)` to create a new message.
  */
 export const LogLineSchema: GenMessage<LogLine> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 26);
+  messageDesc(file_pollux_v1_twin, 27);
 
 /**
  * @generated from message pollux.v1.QueryHistoryRequest
@@ -1025,7 +1163,7 @@ export type QueryHistoryRequest = Message<"pollux.v1.QueryHistoryRequest"> & {
  * Use `create(QueryHistoryRequestSchema)` to create a new message.
  */
 export const QueryHistoryRequestSchema: GenMessage<QueryHistoryRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 27);
+  messageDesc(file_pollux_v1_twin, 28);
 
 /**
  * @generated from message pollux.v1.QueryHistoryResponse
@@ -1054,7 +1192,7 @@ export type QueryHistoryResponse = Message<"pollux.v1.QueryHistoryResponse"> & {
  * Use `create(QueryHistoryResponseSchema)` to create a new message.
  */
 export const QueryHistoryResponseSchema: GenMessage<QueryHistoryResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 28);
+  messageDesc(file_pollux_v1_twin, 29);
 
 /**
  * @generated from message pollux.v1.Sample
@@ -1076,7 +1214,7 @@ export type Sample = Message<"pollux.v1.Sample"> & {
  * Use `create(SampleSchema)` to create a new message.
  */
 export const SampleSchema: GenMessage<Sample> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 29);
+  messageDesc(file_pollux_v1_twin, 30);
 
 /**
  * @generated from message pollux.v1.TraceTwinRequest
@@ -1093,7 +1231,7 @@ export type TraceTwinRequest = Message<"pollux.v1.TraceTwinRequest"> & {
  * Use `create(TraceTwinRequestSchema)` to create a new message.
  */
 export const TraceTwinRequestSchema: GenMessage<TraceTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 30);
+  messageDesc(file_pollux_v1_twin, 31);
 
 /**
  * @generated from message pollux.v1.TraceTwinResponse
@@ -1132,7 +1270,7 @@ export type TraceTwinResponse = Message<"pollux.v1.TraceTwinResponse"> & {
  * Use `create(TraceTwinResponseSchema)` to create a new message.
  */
 export const TraceTwinResponseSchema: GenMessage<TraceTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 31);
+  messageDesc(file_pollux_v1_twin, 32);
 
 /**
  * @generated from enum pollux.v1.TraceTwinResponse.Direction
@@ -1165,7 +1303,42 @@ export enum TraceTwinResponse_Direction {
  * Describes the enum pollux.v1.TraceTwinResponse.Direction.
  */
 export const TraceTwinResponse_DirectionSchema: GenEnum<TraceTwinResponse_Direction> = /*@__PURE__*/
-  enumDesc(file_pollux_v1_twin, 31, 0);
+  enumDesc(file_pollux_v1_twin, 32, 0);
+
+/**
+ * @generated from enum pollux.v1.CommandPhase
+ */
+export enum CommandPhase {
+  /**
+   * @generated from enum value: COMMAND_PHASE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It waits in the queue, and survives a restart there.
+   *
+   * @generated from enum value: COMMAND_PHASE_QUEUED = 1;
+   */
+  QUEUED = 1,
+
+  /**
+   * The driver has it.
+   *
+   * @generated from enum value: COMMAND_PHASE_STARTED = 2;
+   */
+  STARTED = 2,
+
+  /**
+   * @generated from enum value: COMMAND_PHASE_ENDED = 3;
+   */
+  ENDED = 3,
+}
+
+/**
+ * Describes the enum pollux.v1.CommandPhase.
+ */
+export const CommandPhaseSchema: GenEnum<CommandPhase> = /*@__PURE__*/
+  enumDesc(file_pollux_v1_twin, 0);
 
 /**
  * @generated from enum pollux.v1.Quality
@@ -1198,7 +1371,7 @@ export enum Quality {
  * Describes the enum pollux.v1.Quality.
  */
 export const QualitySchema: GenEnum<Quality> = /*@__PURE__*/
-  enumDesc(file_pollux_v1_twin, 0);
+  enumDesc(file_pollux_v1_twin, 1);
 
 /**
  * @generated from enum pollux.v1.Progress
@@ -1243,7 +1416,7 @@ export enum Progress {
  * Describes the enum pollux.v1.Progress.
  */
 export const ProgressSchema: GenEnum<Progress> = /*@__PURE__*/
-  enumDesc(file_pollux_v1_twin, 1);
+  enumDesc(file_pollux_v1_twin, 2);
 
 /**
  * @generated from enum pollux.v1.Connection
@@ -1286,7 +1459,40 @@ export enum Connection {
  * Describes the enum pollux.v1.Connection.
  */
 export const ConnectionSchema: GenEnum<Connection> = /*@__PURE__*/
-  enumDesc(file_pollux_v1_twin, 2);
+  enumDesc(file_pollux_v1_twin, 3);
+
+/**
+ * Consistency says whose word a read is.
+ *
+ * @generated from enum pollux.v1.Consistency
+ */
+export enum Consistency {
+  /**
+   * @generated from enum value: CONSISTENCY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * What the twin knows now, asked where it lives; the default.
+   *
+   * @generated from enum value: CONSISTENCY_OWNER = 1;
+   */
+  OWNER = 1,
+
+  /**
+   * The state as last committed that the node which answers has: at once, also while the owner cannot be reached. Values
+   * that are written behind may be missing from it, and so are the model and the queue.
+   *
+   * @generated from enum value: CONSISTENCY_LOCAL = 2;
+   */
+  LOCAL = 2,
+}
+
+/**
+ * Describes the enum pollux.v1.Consistency.
+ */
+export const ConsistencySchema: GenEnum<Consistency> = /*@__PURE__*/
+  enumDesc(file_pollux_v1_twin, 4);
 
 /**
  * @generated from enum pollux.v1.Outcome
@@ -1331,7 +1537,7 @@ export enum Outcome {
  * Describes the enum pollux.v1.Outcome.
  */
 export const OutcomeSchema: GenEnum<Outcome> = /*@__PURE__*/
-  enumDesc(file_pollux_v1_twin, 3);
+  enumDesc(file_pollux_v1_twin, 5);
 
 /**
  * TwinService configures twins and talks to them. A twin is addressed by its id, `project/name`; a bare name means
