@@ -15,6 +15,12 @@ func (c *clusterService) GetStatus(ctx context.Context, _ *connect.Request[pb.Ge
 	if err != nil {
 		return nil, err
 	}
+	if res.Refused == nil {
+		res.Refused = map[string]uint64{}
+	}
+	for why, n := range c.s.Refused() {
+		res.Refused["http "+why] += n
+	}
 	return connect.NewResponse(res), nil
 }
 

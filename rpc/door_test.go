@@ -58,6 +58,64 @@ func TestOpenAndClosedDoors(t *testing.T) {
 	}
 }
 
+// TestBasicAuthentication: what asks for user and password only, such as a data source of Grafana, gets in with a key.
+func TestBasicAuthentication(t *testing.T) {
+	h := openHouse(t)
+	_, viewer := h.newKey(t, &pb.Key{Role: "viewer"})
+	_, scoped := h.newKey(t, &pb.Key{Role: "viewer", Project: "hotel"})
+	_, device := h.newKey(t, &pb.Key{Role: "device", Device: "hotel/lamp"})
+	ask := func(method, path, user, password string, header ...string) (int, http.Header, string) {
+		t.Helper()
+		r, err := http.NewRequest(method, h.url+path, strings.NewReader("query=1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if user != "" {
+			r.SetBasicAuth(user, password)
+		}
+		for i := 0; i+1 < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		return res.StatusCode, res.Header, string(b)
+	}
+	for _, tt := range []struct {
+		method, path, user, password string
+		status                       int
+	}{
+		{"POST", "/victoria/api/v1/query", "key", viewer, 200},
+		{"GET", "/victoria/api/v1/query?query=1", "grafana", viewer, 200},
+		{"GET", "/metrics", "key", viewer, 200},
+		{"GET", "/metrics", "key", scoped, 403},
+		{"GET", "/metrics", "key", device, 403},
+		{"GET", "/metrics", "key", viewer + "x", 401},
+		{"GET", "/metrics", viewer, "", 401},
+		{"GET", "/victoria/vmui/", "", "", 401},
+	} {
+		status, header, body := ask(tt.method, tt.path, tt.user, tt.password)
+		if status != tt.status {
+			t.Errorf("%s %s as %.4s: status %d, want %d: %.200s", tt.method, tt.path, tt.user, status, tt.status, body)
+		}
+		if offered := strings.Contains(strings.Join(header.Values("WWW-Authenticate"), "|"), "Basic "); offered != (status == 401) {
+			t.Errorf("%s: status %d, offers %q", tt.path, status, header.Values("WWW-Authenticate"))
+		}
+	}
+	_, header, _ := ask("GET", "/metrics", "", "", "Sec-Fetch-Mode", "cors")
+	if got := header.Values("WWW-Authenticate"); len(got) != 1 || !strings.HasPrefix(got[0], "Bearer ") {
+		t.Errorf("a page's own request is offered %q", got)
+	}
+	// Elsewhere a password that a browser remembers would be sent by other sites' pages.
+	if status, _, _ := ask("POST", rpcv1.TwinServiceListTwinsProcedure, "key", h.admin); status != http.StatusUnauthorized && status != http.StatusUnsupportedMediaType {
+		t.Errorf("the API took a password: status %d", status)
+	}
+}
+
 // TestPlainJSON is what a person with curl does.
 func TestPlainJSON(t *testing.T) {
 	h := openHouse(t)

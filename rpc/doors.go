@@ -39,10 +39,18 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	s.o.Metrics.WritePrometheus(w)
 }
 
-// closed lets in who may read the metrics of all projects, by key or by cookie.
+// closed lets in who may read the metrics of all projects: by key, as bearer or as the password of HTTP's basic
+// authentication (Grafana, Prometheus), or by cookie. Nothing behind it changes anything, so it does no harm that a
+// browser sends a password that it remembers unasked.
 func (s *Server) closed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, err := s.o.Keys.principalOf(r.Method, r.Host, r.Header)
+		var p *Principal
+		var err error
+		if _, password, ok := r.BasicAuth(); ok {
+			p, err = s.o.Keys.Authenticate(password)
+		} else {
+			p, err = s.o.Keys.principalOf(r.Method, r.Host, r.Header)
+		}
 		if err == nil {
 			err = Authorize(p, ActionMetricsRead, Resource{Project: Everywhere, Kind: "metrics"})
 		}
@@ -50,11 +58,15 @@ func (s *Server) closed(next http.Handler) http.Handler {
 		case err == nil:
 			next.ServeHTTP(w, r)
 		case errors.Is(err, ErrUnauthenticated):
-			s.denied.Inc()
-			w.Header().Set("WWW-Authenticate", `Bearer realm="pollux"`)
+			s.refused.door.Inc()
+			w.Header().Add("WWW-Authenticate", `Bearer realm="pollux"`)
+			// Not to the console's own requests: the browser would ask for a password over its page.
+			if mode := r.Header.Get("Sec-Fetch-Mode"); mode == "" || mode == "navigate" {
+				w.Header().Add("WWW-Authenticate", `Basic realm="pollux: any user, an API key as password", charset="UTF-8"`)
+			}
 			http.Error(w, err.Error(), http.StatusUnauthorized)
 		case errors.Is(err, ErrForbidden):
-			s.denied.Inc()
+			s.refused.door.Inc()
 			http.Error(w, err.Error(), http.StatusForbidden)
 		default:
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -92,7 +104,7 @@ func (s *Server) loginByKey(w http.ResponseWriter, r *http.Request) {
 		cookie, err = s.sessionFor(r.Context(), strings.TrimSpace(in.Key))
 	}
 	if err != nil {
-		s.denied.Inc()
+		s.refused.door.Inc()
 		s.writeError(w, r, err)
 		return
 	}

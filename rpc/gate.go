@@ -27,6 +27,7 @@ type guard struct {
 	table     map[string]procedure
 	validator protovalidate.Validator
 	counters  *callCounters
+	refused   *refusals
 	log       *slog.Logger
 }
 
@@ -41,7 +42,7 @@ func (g *guard) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, h h
 	}
 	// A request's method is not shown here. POST is the strict reading, and RPC by GET asks no more of a browser.
 	p, err := g.keys.principalOf(http.MethodPost, h.Get("Host"), h)
-	if err == nil && p.Role <= RoleDevice {
+	if err == nil && (p.Role <= RoleDevice || proc.actionOf == nil && p.Role < rights[proc.action].least) {
 		err = forbidden(p, proc.action, Resource{Project: scopeOf(p), Kind: "api"})
 	}
 	if err != nil {
@@ -53,6 +54,7 @@ func (g *guard) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, h h
 func (g *guard) refuse(procedure string, err error) error {
 	err = translate(err)
 	g.counters.count(procedure, err, 0)
+	g.refused.call(err)
 	g.log.Debug("call refused", "procedure", procedure, "error", err)
 	return err
 }
@@ -162,6 +164,9 @@ func (c *guardedConn) Receive(m any) error {
 func (g *guard) done(ctx context.Context, procedure string, start time.Time, err error) {
 	took := time.Since(start)
 	g.counters.count(procedure, err, took)
+	if err != nil {
+		g.refused.call(err)
+	}
 	if !g.log.Enabled(ctx, slog.LevelDebug) {
 		return
 	}

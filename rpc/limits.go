@@ -25,6 +25,9 @@ const (
 	bodyTimeout = 30 * time.Second
 	// uploadTimeout for the body of an upload: 34 MiB at 1 Mbit/s.
 	uploadTimeout = 5 * time.Minute
+	// restTimeout for what a client still sends after it was answered. The server reads some of it, so that the answer
+	// reaches clients that read only when they have written.
+	restTimeout = 2 * time.Second
 	// writeTimeout for a client to take what is written, each time.
 	writeTimeout = 20 * time.Second
 	// idleTimeout for connections between requests.
@@ -119,6 +122,9 @@ type sizedBody struct {
 	// met counts what was found while reading.
 	met  *metrics.Counter
 	over bool
+	// room that the body holds until its request is done.
+	room *room
+	held int64
 }
 
 func (b *sizedBody) Read(p []byte) (int, error) {
@@ -133,7 +139,18 @@ func (b *sizedBody) Read(p []byte) (int, error) {
 			}
 		}
 	}
+	if n > 0 && !b.hold(int64(n)) {
+		return 0, translate(fmt.Errorf("%w bodies at once: they hold %d bytes", errTooMany, b.room.size))
+	}
 	return n, err
+}
+
+func (b *sizedBody) hold(n int64) bool {
+	if !b.room.take(n) {
+		return false
+	}
+	b.held += n
+	return true
 }
 
 func (b *slowBody) Read(p []byte) (int, error) {
@@ -146,24 +163,57 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Close implements io.Closer. The server reads the rest here, for a while.
+func (b *slowBody) Close() error {
+	b.hurry()
+	return b.ReadCloser.Close()
+}
+
+// hurry shortens the deadline where the body is not wanted any more.
+func (b *slowBody) hurry() {
+	if !b.ended {
+		b.ended = true
+		_ = b.control.SetReadDeadline(time.Now().Add(restTimeout))
+	}
+}
+
 // refusal answers a request that a limit stops.
 type refusal func(w http.ResponseWriter, r *http.Request, err error)
 
+// bounds of a request's body.
+type bounds struct {
+	// size in bytes; what is announced larger is refused, what turns out to be is counted by met.
+	size    int64
+	timeout time.Duration
+	refuse  refusal
+	met     *metrics.Counter
+	// room for the bodies of all requests together; nil: endless.
+	room *room
+}
+
 // limited bounds a request's body and both directions' time. The deadline stands before the handler runs, as the server
-// reads on where a handler leaves a body. What is announced too large is refused; what turns out to be is counted by met.
-func limited(next http.Handler, size int64, timeout time.Duration, refuse refusal, met *metrics.Counter) http.Handler {
+// reads on where a handler leaves a body.
+func limited(next http.Handler, b bounds) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
 		slow := &slowCall{w: slowWriter{ResponseWriter: w, control: control, timeout: writeTimeout}}
 		if r.Body != nil && r.Body != http.NoBody {
-			_ = control.SetReadDeadline(time.Now().Add(timeout))
-			if r.ContentLength > size {
-				refuse(&slow.w, r, &http.MaxBytesError{Limit: size})
+			_ = control.SetReadDeadline(time.Now().Add(b.timeout))
+			if r.ContentLength > b.size {
+				b.refuse(&slow.w, r, &http.MaxBytesError{Limit: b.size})
 				return
 			}
 			slow.b = slowBody{ReadCloser: r.Body, control: control}
-			slow.s = sizedBody{ReadCloser: http.MaxBytesReader(w, &slow.b, size), met: met}
+			slow.s = sizedBody{ReadCloser: http.MaxBytesReader(w, &slow.b, b.size), met: b.met, room: b.room}
 			r.Body = &slow.s
+			defer func() {
+				slow.b.hurry()
+				b.room.give(slow.s.held)
+			}()
+			if packed(r.Header) && !slow.s.hold(b.size) {
+				b.refuse(&slow.w, r, fmt.Errorf("%w bodies at once: they hold %d bytes", errTooMany, b.room.size))
+				return
+			}
 		}
 		next.ServeHTTP(&slow.w, r)
 	})

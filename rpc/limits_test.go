@@ -62,7 +62,7 @@ func TestBodyIsBounded(t *testing.T) {
 		if err != nil {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 		}
-	}), size, time.Minute, plainRefusal, &met))
+	}), bounds{size: size, timeout: time.Minute, refuse: plainRefusal, met: &met}))
 	for _, tt := range []struct {
 		name   string
 		body   io.Reader
@@ -103,7 +103,7 @@ func TestSlowBodyIsClosed(t *testing.T) {
 	addr := serve(t, limited(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, err := io.Copy(io.Discard, r.Body)
 		failed <- err
-	}), 1000, 100*time.Millisecond, plainRefusal, &metrics.Counter{}))
+	}), bounds{size: 1000, timeout: 100 * time.Millisecond, refuse: plainRefusal, met: &metrics.Counter{}}))
 	c := dial(t, addr)
 	fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nhalf")
 	select {
@@ -128,7 +128,7 @@ func TestLongAnswerOutlivesTheBodysDeadline(t *testing.T) {
 		case <-time.After(400 * time.Millisecond):
 			_, _ = w.Write([]byte("done"))
 		}
-	}), 1000, 100*time.Millisecond, plainRefusal, &metrics.Counter{}))
+	}), bounds{size: 1000, timeout: 100 * time.Millisecond, refuse: plainRefusal, met: &metrics.Counter{}}))
 	res, err := http.Post("http://"+addr, "text/plain", strings.NewReader("hello"))
 	if err != nil {
 		t.Fatal(err)

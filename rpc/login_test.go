@@ -96,7 +96,7 @@ func TestLoginAndSession(t *testing.T) {
 		{"a call of another page", "POST", rpcv1.TwinServiceListTwinsProcedure, append(jsonType, cross), 403},
 		{"a call by another origin", "POST", rpcv1.TwinServiceListTwinsProcedure, []string{"Content-Type", "application/json", "Origin", "http://evil.example"}, 403},
 		{"a call without a word", "POST", rpcv1.TwinServiceListTwinsProcedure, []string{"Content-Type", "application/json"}, 403},
-		{"what a viewer may not", "POST", rpcv1.TwinServiceDeleteTwinProcedure, append(jsonType, same), 400},
+		{"what a viewer may not", "POST", rpcv1.TwinServiceDeleteTwinProcedure, append(jsonType, same), 403},
 		{"the metrics", "GET", "/metrics", nil, 200},
 		{"a chart", "GET", "/victoria/api/v1/query?query=1", nil, 200},
 		{"a chart for another page", "GET", "/victoria/api/v1/query?query=1", []string{"Sec-Fetch-Site", cross, "Sec-Fetch-Mode", "cors"}, 403},

@@ -49,7 +49,7 @@ func (s *Server) loginByCode(w http.ResponseWriter, r *http.Request) {
 var errLoginElsewhere = errors.New("the page of another site sent this login")
 
 func (s *Server) loginRefused(w http.ResponseWriter, r *http.Request, err error) {
-	s.denied.Inc()
+	s.refused.door.Inc()
 	status := http.StatusInternalServerError
 	switch {
 	case errors.Is(err, errLoginUsed):

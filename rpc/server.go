@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -10,7 +11,6 @@ import (
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
-	"github.com/VictoriaMetrics/metrics"
 
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 	"github.com/polluxhq/pollux/storage/history"
@@ -30,7 +30,8 @@ type Server struct {
 	log     *slog.Logger
 	sockets *sockets
 
-	refusedUploads, refusedBodies, refusedMessages, denied *metrics.Counter
+	refused refusals
+	bodies  *room
 }
 
 // New assembles the door. It starts nothing and owns nothing that must be closed.
@@ -43,13 +44,11 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("rpc: validator: %w", err)
 	}
 	table := procedures()
+	refused := newRefusals(o.Metrics)
 	s := &Server{o: o, mux: http.NewServeMux(), log: o.Logger, errors: connect.NewErrorWriter(),
 		guard: &guard{keys: o.Keys, table: table, validator: validator, log: o.Logger,
-			counters: newCallCounters(o.Metrics, table)},
-		refusedUploads:  o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="uploads"}`),
-		refusedBodies:   o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="body"}`),
-		refusedMessages: o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="message"}`),
-		denied:          o.Metrics.GetOrCreateCounter(`pollux_rpc_refused_total{reason="door"}`),
+			counters: newCallCounters(o.Metrics, table), refused: &refused},
+		refused: refused, bodies: &room{size: maxBodies, full: refused.room},
 	}
 	s.sockets = newSockets(s)
 	s.services()
@@ -73,10 +72,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // handlerOptions are those of every Connect handler; limit bounds its messages.
 func (s *Server) handlerOptions(limit int) connect.HandlerOption {
 	return connect.WithHandlerOptions(
-		codecs(s.refusedMessages),
+		codecs(s.refused.message),
 		connect.WithRequestGate(s.guard.gate),
 		connect.WithInterceptors(s.guard),
 		connect.WithReadMaxBytes(limit),
+		compression(int64(limit), s.refused.bomb),
 		connect.WithCompressMinBytes(compressFrom),
 	)
 }
@@ -84,7 +84,7 @@ func (s *Server) handlerOptions(limit int) connect.HandlerOption {
 func (s *Server) services() {
 	small := s.handlerOptions(maxRequest)
 	mount := func(path string, h http.Handler) {
-		s.mux.Handle(path, limited(h, maxRequest, bodyTimeout, s.refuse, s.refusedBodies))
+		s.mux.Handle(path, limited(h, s.bounds()))
 	}
 	mount(rpcv1.NewTwinServiceHandler(&twinService{s}, small))
 	mount(rpcv1.NewClusterServiceHandler(&clusterService{s}, small))
@@ -93,10 +93,10 @@ func (s *Server) services() {
 	mount(rpcv1.NewSiteServiceHandler(&siteService{s}, small))
 
 	drivers := newDriverService(s)
-	path, h := rpcv1.NewDriverServiceHandler(drivers, s.handlerOptions(MaxUpload))
-	mount(path, h)
-	s.mux.Handle(rpcv1.DriverServiceUploadDriverProcedure,
-		limited(atMost(h, maxUploads, s.refuse), MaxUpload, uploadTimeout, s.refuse, s.refusedBodies))
+	mount(rpcv1.NewDriverServiceHandler(drivers, small))
+	_, h := rpcv1.NewDriverServiceHandler(drivers, s.handlerOptions(MaxUpload))
+	s.mux.Handle(rpcv1.DriverServiceUploadDriverProcedure, limited(atMost(h, maxUploads, s.refuse),
+		bounds{size: MaxUpload, timeout: uploadTimeout, refuse: s.refuse, met: s.refused.body}))
 
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
 		rpcv1.KeyServiceName, rpcv1.SiteServiceName}
@@ -108,7 +108,7 @@ func (s *Server) services() {
 
 func (s *Server) doors() {
 	mount := func(pattern string, h http.Handler) {
-		s.mux.Handle(pattern, limited(h, maxRequest, bodyTimeout, s.refuse, s.refusedBodies))
+		s.mux.Handle(pattern, limited(h, s.bounds()))
 	}
 	mount("GET /healthz", http.HandlerFunc(s.healthz))
 	mount("GET /readyz", http.HandlerFunc(s.readyz))
@@ -121,12 +121,19 @@ func (s *Server) doors() {
 	mount("/", s.o.Console)
 }
 
+// bounds of every body but an upload's.
+func (s *Server) bounds() bounds {
+	return bounds{size: maxRequest, timeout: bodyTimeout, refuse: s.refuse, met: s.refused.body, room: s.bodies}
+}
+
 // refuse answers what a limit stopped, as the client's protocol says it.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if r.URL.Path == rpcv1.DriverServiceUploadDriverProcedure && r.ContentLength <= MaxUpload {
-		s.refusedUploads.Inc()
-	} else {
-		s.refusedBodies.Inc()
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		s.refused.body.Inc()
+	case r.URL.Path == rpcv1.DriverServiceUploadDriverProcedure:
+		s.refused.uploads.Inc()
 	}
 	// What the client still sends is not read.
 	w.Header().Set("Connection", "close")
