@@ -127,7 +127,7 @@ func (n *Node) dialTCP(b drivers.Binding, sink drivers.Sink, trace actors.Trace)
 // clusterKinds are the records of the cluster that operators may watch.
 func clusterKinds() map[string]rpc.Kind {
 	node := func(r storage.Record) (proto.Message, error) {
-		m, err := cluster.DecodeMember(r.Value)
+		m, err := cluster.DecodeMember(r.Key, r.Value)
 		if err != nil {
 			return nil, err
 		}

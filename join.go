@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
+	"time"
 
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/storage"
@@ -52,7 +54,19 @@ func (p proposer) Propose(entry []byte, done func(any, error)) {
 }
 
 // records is the store as the cluster wants it.
-type records struct{ store *storage.Store }
+type records struct {
+	store *storage.Store
+	log   *slog.Logger
+	// room bounds the transactions on their way; each has a goroutine, for they are few: grants and hand-overs.
+	room chan struct{}
+}
+
+// maxCommits bounds the cluster's own transactions on their way.
+const maxCommits = 256
+
+func newRecords(s *storage.Store, log *slog.Logger) records {
+	return records{s, log, make(chan struct{}, maxCommits)}
+}
 
 func (r records) Get(table, key string) ([]byte, error) {
 	rec, ok, err := r.store.Get(storage.Table(table), key)
@@ -62,41 +76,73 @@ func (r records) Get(table, key string) ([]byte, error) {
 	return rec.Value, nil
 }
 
-func (r records) Commit(ctx context.Context, table string, guards []cluster.TableRecord, writes []cluster.Record, quiet bool) error {
-	t := storage.Txn{Guards: make([]storage.Guard, len(guards)), Writes: make([]storage.Write, len(writes))}
-	for i, g := range guards {
+func (r records) Scan(table string) ([]cluster.Record, error) {
+	var all []cluster.Record
+	for rec, err := range r.store.Scan(storage.Table(table), "", "") {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, cluster.Record{Key: rec.Key, Value: rec.Value})
+	}
+	return all, nil
+}
+
+func (r records) Commit(txn cluster.Txn, done func(error)) {
+	select {
+	case r.room <- struct{}{}:
+	default:
+		done(fmt.Errorf("%d transactions are on their way: %w", maxCommits, cluster.ErrOverloaded))
+		return
+	}
+	t := storage.Txn{Guards: make([]storage.Guard, len(txn.Guards)), Writes: make([]storage.Write, len(txn.Writes))}
+	for i, g := range txn.Guards {
 		// Without Equal a guard on revision 0 says that there is no record.
 		t.Guards[i] = storage.Guard{Table: storage.Table(g.Table), Key: g.Key, Equal: g.Value}
 	}
-	for i, w := range writes {
-		t.Writes[i] = storage.Write{Table: storage.Table(table), Key: w.Key, Value: w.Value, Quiet: quiet}
+	for i, w := range txn.Writes {
+		t.Writes[i] = storage.Write{Table: storage.Table(w.Table), Key: w.Key, Value: w.Value, Quiet: txn.Quiet}
 	}
-	_, err := r.store.Commit(ctx, &t)
-	switch {
-	case errors.Is(err, storage.ErrGuard):
-		return fmt.Errorf("%w: %w", cluster.ErrConflict, err)
-	case errors.Is(err, storage.ErrUnknown):
-		return fmt.Errorf("%w: %w", cluster.ErrUnknown, err)
-	}
-	return err
+	go func() {
+		// It waits for room, so that grants get through where the store is full of other work.
+		_, err := r.store.Commit(context.Background(), &t)
+		<-r.room
+		switch {
+		case errors.Is(err, storage.ErrGuard):
+			err = fmt.Errorf("%w: %w", cluster.ErrConflict, err)
+		case errors.Is(err, storage.ErrUnknown):
+			err = fmt.Errorf("%w: %w", cluster.ErrUnknown, err)
+		case err != nil:
+			err = fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
+		}
+		done(err)
+	}()
 }
 
 // Watch lists the table, says nil, and follows; a reader that was too slow is given the list again.
-func (r records) Watch(ctx context.Context, table string, fn func([]cluster.Record)) error {
-	for {
-		after, err := r.list(table, fn)
-		if err != nil {
-			return err
+func (r records) Watch(table string, fn func([]cluster.Record)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			after, err := r.list(table, fn)
+			if err == nil {
+				fn(nil)
+				err = r.follow(ctx, table, after, fn)
+			}
+			if errors.Is(err, storage.ErrClosed) {
+				return
+			}
+			if err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrCompacted) {
+				r.log.Warn("watch of the cluster's records begins again", "table", table, "error", err)
+				select {
+				case <-ctx.Done():
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
 		}
-		fn(nil)
-		err = r.follow(ctx, table, after, fn)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil && !errors.Is(err, storage.ErrCompacted) {
-			return err
-		}
-	}
+	}()
+	return func() { cancel(); <-done }
 }
 
 func (r records) list(table string, fn func([]cluster.Record)) (uint64, error) {

@@ -258,11 +258,11 @@ func (n *Node) openBroker(context.Context) error {
 }
 
 func (n *Node) joinCluster(ctx context.Context) (err error) {
-	if n.clusterID, err = cluster.EnsureID(ctx, records{n.store}); err != nil {
+	if n.clusterID, err = cluster.EnsureID(ctx, newRecords(n.store, n.log)); err != nil {
 		return err
 	}
-	c, err := cluster.Start(ctx, cluster.Options{ID: n.self.id, Incarnation: n.self.incarnation, Name: n.conf.Name,
-		AvailabilityZone: n.conf.AvailabilityZone, Records: records{n.store}, Handler: n.engine, Logger: n.log,
+	self := cluster.Member{ID: n.self.id, Incarnation: n.self.incarnation, Name: n.conf.Name, AvailabilityZone: n.conf.AvailabilityZone, Version: Version}
+	c, err := cluster.Start(ctx, cluster.Options{Self: self, Records: newRecords(n.store, n.log), Handler: n.engine, Logger: n.log,
 		Superseded: func() { n.fail(errors.New("another process runs as this node: is its data directory a copy?")) }})
 	if err != nil {
 		return err

@@ -41,34 +41,60 @@ func (r records) Get(table, key string) ([]byte, error) {
 	return rec.Value, nil
 }
 
-func (r records) Commit(ctx context.Context, table string, guards []cluster.TableRecord, writes []cluster.Record, quiet bool) error {
-	t := &storage.Txn{}
-	for _, g := range guards {
-		t.Guards = append(t.Guards, storage.Guard{Table: storage.Table(g.Table), Key: g.Key, Equal: g.Value})
+func (r records) Scan(table string) ([]cluster.Record, error) {
+	var all []cluster.Record
+	for rec, err := range r.store.Scan(storage.Table(table), "", "") {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, cluster.Record{Key: rec.Key, Value: rec.Value})
 	}
-	for _, w := range writes {
-		t.Writes = append(t.Writes, storage.Write{Table: storage.Table(table), Key: w.Key, Value: w.Value, Quiet: quiet})
-	}
-	_, err := r.store.Commit(ctx, t)
-	if errors.Is(err, storage.ErrGuard) {
-		err = fmt.Errorf("%w: %w", cluster.ErrConflict, err)
-	}
-	return err
+	return all, nil
 }
 
-func (r records) Watch(ctx context.Context, table string, fn func([]cluster.Record)) error {
+func (r records) Commit(txn cluster.Txn, done func(error)) {
+	t := &storage.Txn{}
+	for _, g := range txn.Guards {
+		t.Guards = append(t.Guards, storage.Guard{Table: storage.Table(g.Table), Key: g.Key, Equal: g.Value})
+	}
+	for _, w := range txn.Writes {
+		t.Writes = append(t.Writes, storage.Write{Table: storage.Table(w.Table), Key: w.Key, Value: w.Value, Quiet: txn.Quiet})
+	}
+	go func() {
+		_, err := r.store.Commit(context.Background(), t)
+		if errors.Is(err, storage.ErrGuard) {
+			err = fmt.Errorf("%w: %w", cluster.ErrConflict, err)
+		}
+		done(err)
+	}()
+}
+
+func (r records) Watch(table string, fn func([]cluster.Record)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
 	ch, err := r.store.Watch(ctx, storage.Table(table), "", 0)
 	if err != nil {
-		return err
+		panic(err)
 	}
-	for batch := range ch {
-		var out []cluster.Record
-		for _, c := range batch {
-			out = append(out, cluster.Record{Key: c.Key, Value: c.Value})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		listed := false
+		for batch := range ch {
+			if len(batch) == 0 && !listed {
+				listed = true
+				fn(nil)
+				continue
+			}
+			var out []cluster.Record
+			for _, c := range batch {
+				out = append(out, cluster.Record{Key: c.Key, Value: c.Value})
+			}
+			if out != nil {
+				fn(out)
+			}
 		}
-		fn(out)
-	}
-	return ctx.Err()
+	}()
+	return func() { cancel(); <-done }
 }
 
 // patience is how long a test waits for what must come: a busy machine is slow, and compiling a driver under the race
@@ -179,7 +205,7 @@ func openOn(t testing.TB, fs vfs.FS, incarnation uint64, edit func(*storage.Opti
 	if n.engine, err = actors.New(o); err != nil {
 		t.Fatal(err)
 	}
-	n.cluster, err = cluster.Start(context.Background(), cluster.Options{ID: "n1", Incarnation: incarnation, Records: records{st.Store},
+	n.cluster, err = cluster.Start(context.Background(), cluster.Options{Self: cluster.Member{ID: "n1", Incarnation: incarnation}, Records: records{st.Store},
 		Handler: n.engine, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -24,8 +24,7 @@ func EnsureID(ctx context.Context, r Records) (string, error) {
 	var b [8]byte
 	rand.Read(b[:])
 	fresh := "c" + hex.EncodeToString(b[:])
-	none := TableRecord{Table: tableCluster, Record: Record{Key: key}}
-	err = r.Commit(ctx, tableCluster, []TableRecord{none}, []Record{{Key: key, Value: []byte(fresh)}}, false)
+	err = commit(ctx, r, Txn{Guards: []TableRecord{record(tableCluster, key, nil)}, Writes: []TableRecord{record(tableCluster, key, []byte(fresh))}})
 	if errors.Is(err, ErrConflict) {
 		return EnsureID(ctx, r)
 	}

@@ -37,8 +37,8 @@ func (l *lease) renew(ctx context.Context) error {
 	asked := l.clock.Now()
 	l.count++
 	guard := TableRecord{Table: TableMember, Record: l.member}
-	write := Record{Key: l.node, Value: grant{l.inc, l.count}.encode()}
-	if err := l.records.Commit(ctx, tableLease, []TableRecord{guard}, []Record{write}, true); err != nil {
+	write := record(tableLease, l.node, grant{l.inc, l.count}.encode())
+	if err := commit(ctx, l.records, Txn{[]TableRecord{guard}, []TableRecord{write}, true}); err != nil {
 		return fmt.Errorf("renew lease: %w", err)
 	}
 	l.until.Store(int64(asked + l.duration))

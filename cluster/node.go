@@ -18,15 +18,16 @@ const (
 
 // Options of a node's part in placement.
 type Options struct {
-	// ID is the node's id, for ever; Incarnation rises with each start.
-	ID          string
-	Incarnation uint64
-	// Name and AvailabilityZone are for operators.
-	Name, AvailabilityZone string
-	// Weight is the node's share of the slots relative to others; 0 means 1.
-	Weight  uint32
+	// Self says who this node is: id, incarnation, which rises with each start, name, weight, place, addresses.
+	Self    Member
 	Records Records
 	Handler Handler
+	// Transport to other nodes; nil: there are none.
+	Transport Transport
+	// NodeHandler takes what is sent to this node itself; nil: refused.
+	NodeHandler NodeHandler
+	// Leader says whether this node leads the consensus group; nil: always. It must not block.
+	Leader func() bool
 	// Clock; nil means BootClock.
 	Clock Clock
 	// Renew and Duration of the lease; 0 means the defaults.
@@ -39,13 +40,15 @@ type Options struct {
 
 // Node owns slots, holds the lease and routes calls.
 type Node struct {
-	o      Options
-	lease  *lease
-	owners [SlotCount]atomic.Pointer[owner]
-	mine   atomic.Int32
-	stop   context.CancelFunc
-	joined sync.WaitGroup
-	synced chan struct{} // closed when the slot table has been read once
+	o       Options
+	lease   *lease
+	owners  [SlotCount]atomic.Pointer[owner]
+	mine    atomic.Int32
+	stop    context.CancelFunc
+	unwatch func()
+	closing sync.Once
+	joined  sync.WaitGroup
+	synced  chan struct{} // closed when the slot table has been read once
 
 	refused [refusals]atomic.Uint64
 }
@@ -72,18 +75,20 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		o.Superseded = func() {}
 	}
 	n := &Node{o: o, synced: make(chan struct{})}
-	self := Record{Key: o.ID, Value: member{o.Incarnation, max(o.Weight, 1), o.Name, o.AvailabilityZone}.encode()}
+	me := o.Self
+	me.State, me.Weight = StateActive, max(me.Weight, 1)
+	self := Record{Key: me.ID, Value: me.encode()}
 	if err := n.register(ctx, self); err != nil {
 		return nil, err
 	}
-	n.lease = &lease{records: o.Records, clock: o.Clock, duration: o.Duration, node: o.ID, member: self, inc: o.Incarnation, log: o.Logger}
+	n.lease = &lease{records: o.Records, clock: o.Clock, duration: o.Duration, node: o.Self.ID, member: self, inc: o.Self.Incarnation, log: o.Logger}
 	if err := n.lease.renew(ctx); err != nil {
 		return nil, err
 	}
 	run, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	n.goFunc(func() { n.lease.keep(run, o.Renew, o.Superseded) })
-	n.goFunc(func() { n.watchSlots(run) })
+	n.unwatch = n.watchSlots()
 	if err := n.claim(ctx); err != nil {
 		n.Close()
 		return nil, err
@@ -99,30 +104,30 @@ func (n *Node) goFunc(f func()) {
 // register commits the member record. An incarnation that is not above the recorded one is refused: the data
 // directory is a copy, or was put back.
 func (n *Node) register(ctx context.Context, self Record) error {
-	was, err := n.o.Records.Get(TableMember, n.o.ID)
+	was, err := n.o.Records.Get(TableMember, n.o.Self.ID)
 	if err != nil {
 		return fmt.Errorf("register node: %w", err)
 	}
 	if was != nil {
-		before, err := decodeMember(was)
+		before, err := DecodeMember(n.o.Self.ID, was)
 		if err != nil {
 			return fmt.Errorf("register node: %w", err)
 		}
-		if before.incarnation >= n.o.Incarnation {
+		if before.Incarnation >= n.o.Self.Incarnation {
 			return fmt.Errorf("register node %s: incarnation %d is not above %d, which was there before: is this a copy of a data directory?",
-				n.o.ID, n.o.Incarnation, before.incarnation)
+				n.o.Self.ID, n.o.Self.Incarnation, before.Incarnation)
 		}
 	}
-	guard := TableRecord{Table: TableMember, Record: Record{Key: n.o.ID, Value: was}}
-	if err := n.o.Records.Commit(ctx, TableMember, []TableRecord{guard}, []Record{self}, false); err != nil {
+	guard := TableRecord{Table: TableMember, Record: Record{Key: n.o.Self.ID, Value: was}}
+	if err := commit(ctx, n.o.Records, Txn{Guards: []TableRecord{guard}, Writes: []TableRecord{{TableMember, self}}}); err != nil {
 		return fmt.Errorf("register node: %w", err)
 	}
 	return nil
 }
 
 // watchSlots keeps the slot table as the records have it, and tells the handler what it gained and lost.
-func (n *Node) watchSlots(ctx context.Context) {
-	err := n.o.Records.Watch(ctx, TableSlot, func(changes []Record) {
+func (n *Node) watchSlots() (stop func()) {
+	return n.o.Records.Watch(TableSlot, func(changes []Record) {
 		if changes == nil {
 			select {
 			case <-n.synced:
@@ -133,9 +138,6 @@ func (n *Node) watchSlots(ctx context.Context) {
 		}
 		n.observe(changes)
 	})
-	if err != nil && ctx.Err() == nil {
-		n.o.Logger.Error("watch of slots ended", "error", err)
-	}
 }
 
 func (n *Node) observe(changes []Record) {
@@ -178,7 +180,7 @@ func (n *Node) observe(changes []Record) {
 }
 
 func (n *Node) own(o *owner) bool {
-	return o != nil && o.node == n.o.ID && o.incarnation == n.o.Incarnation
+	return o != nil && o.node == n.o.Self.ID && o.incarnation == n.o.Self.Incarnation
 }
 
 func (o *owner) ownership(s Slot) Ownership {
@@ -195,15 +197,14 @@ func (n *Node) claim(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("claim slots: %w", context.Cause(ctx))
 	}
-	members := []Candidate{{ID: n.o.ID, Weight: max(n.o.Weight, 1)}}
-	var guards []TableRecord
-	var writes []Record
+	members := []Candidate{{ID: n.o.Self.ID, Weight: max(n.o.Self.Weight, 1)}}
+	var guards, writes []TableRecord
 	flush := func() error {
 		if len(writes) == 0 {
 			return nil
 		}
-		err := n.o.Records.Commit(ctx, TableSlot, guards, writes, false)
-		guards, writes = guards[:0], writes[:0]
+		err := commit(ctx, n.o.Records, Txn{Guards: guards, Writes: writes})
+		guards, writes = nil, nil
 		if errors.Is(err, ErrConflict) {
 			return nil // somebody else was first; the table will say so
 		}
@@ -211,18 +212,18 @@ func (n *Node) claim(ctx context.Context) error {
 	}
 	wanted := 0
 	for s := range Slot(SlotCount) {
-		if Propose(s, members) != n.o.ID {
+		if Propose(s, members) != n.o.Self.ID {
 			continue
 		}
 		wanted++
 		was := n.owners[s].Load()
-		next := slotRecord{node: n.o.ID, incarnation: n.o.Incarnation, since: 1}
+		next := slotRecord{node: n.o.Self.ID, incarnation: n.o.Self.Incarnation, since: 1}
 		guard := TableRecord{Table: TableSlot, Record: Record{Key: slotKey(s)}}
 		if was != nil {
 			next.since, guard.Value = was.since+1, was.value
 		}
 		guards = append(guards, guard)
-		writes = append(writes, Record{Key: guard.Key, Value: next.encode()})
+		writes = append(writes, record(TableSlot, guard.Key, next.encode()))
 		if len(writes) == claimBatch {
 			if err := flush(); err != nil {
 				return fmt.Errorf("claim slots: %w", err)
@@ -297,6 +298,11 @@ func (n *Node) SlotsByNode() map[string]int {
 func (n *Node) Close() error {
 	n.lease.until.Store(0)
 	n.stop()
+	n.closing.Do(func() {
+		if n.unwatch != nil {
+			n.unwatch()
+		}
+	})
 	n.joined.Wait()
 	n.lease.until.Store(0)
 	return nil

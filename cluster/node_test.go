@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,12 +16,13 @@ import (
 type tables struct {
 	mu       sync.Mutex
 	values   map[string][]byte // table "/" key
-	watchers []chan []Record
+	watchers map[string][]chan []Record
 	fail     error
-	commits  map[string]int
 }
 
-func newTables() *tables { return &tables{values: map[string][]byte{}, commits: map[string]int{}} }
+func newTables() *tables {
+	return &tables{values: map[string][]byte{}, watchers: map[string][]chan []Record{}}
+}
 
 func (s *tables) Get(table, key string) ([]byte, error) {
 	s.mu.Lock()
@@ -27,53 +30,79 @@ func (s *tables) Get(table, key string) ([]byte, error) {
 	return s.values[table+"/"+key], nil
 }
 
-func (s *tables) Commit(_ context.Context, table string, guards []TableRecord, writes []Record, quiet bool) error {
+func (s *tables) Scan(table string) ([]Record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fail != nil {
-		return s.fail
-	}
-	for _, g := range guards {
-		is, there := s.values[g.Table+"/"+g.Key]
-		if there != (g.Value != nil) || string(is) != string(g.Value) {
-			return ErrConflict
-		}
-	}
-	for _, w := range writes {
-		s.values[table+"/"+w.Key] = w.Value
-	}
-	s.commits[table]++
-	if table == TableSlot && !quiet {
-		for _, w := range s.watchers {
-			w <- append([]Record(nil), writes...)
-		}
-	}
-	return nil
+	return s.scan(table), nil
 }
 
-func (s *tables) Watch(ctx context.Context, table string, fn func([]Record)) error {
-	changes := make(chan []Record, 1000)
-	s.mu.Lock()
+func (s *tables) scan(table string) []Record {
 	var all []Record
 	for k, v := range s.values {
 		if key, ok := strings.CutPrefix(k, table+"/"); ok {
 			all = append(all, Record{key, v})
 		}
 	}
-	s.watchers = append(s.watchers, changes)
-	s.mu.Unlock()
-	if all != nil {
-		fn(all)
+	slices.SortFunc(all, func(a, b Record) int { return strings.Compare(a.Key, b.Key) })
+	return all
+}
+
+func (s *tables) Commit(t Txn, done func(error)) { done(s.commit(t)) }
+
+func (s *tables) commit(t Txn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return s.fail
 	}
-	fn(nil)
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case c := <-changes:
-			fn(c)
+	for _, g := range t.Guards {
+		is, there := s.values[g.Table+"/"+g.Key]
+		if there != (g.Value != nil) || string(is) != string(g.Value) {
+			return ErrConflict
 		}
 	}
+	changed := map[string][]Record{}
+	for _, w := range t.Writes {
+		if w.Value == nil {
+			delete(s.values, w.Table+"/"+w.Key)
+		} else {
+			s.values[w.Table+"/"+w.Key] = w.Value
+		}
+		changed[w.Table] = append(changed[w.Table], w.Record)
+	}
+	for table, c := range changed {
+		if !t.Quiet {
+			for _, w := range s.watchers[table] {
+				w <- c
+			}
+		}
+	}
+	return nil
+}
+
+func (s *tables) Watch(table string, fn func([]Record)) (stop func()) {
+	changes := make(chan []Record, 1000)
+	s.mu.Lock()
+	all := s.scan(table)
+	s.watchers[table] = append(s.watchers[table], changes)
+	s.mu.Unlock()
+	end, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		if all != nil {
+			fn(all)
+		}
+		fn(nil)
+		for {
+			select {
+			case <-end:
+				return
+			case c := <-changes:
+				fn(c)
+			}
+		}
+	}()
+	return func() { close(end); <-done }
 }
 
 func (s *tables) break_(err error) {
@@ -91,6 +120,10 @@ func (c *manualClock) Now() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
+}
+
+func (c *manualClock) AfterFunc(d time.Duration, f func()) func() bool {
+	return time.AfterFunc(d, f).Stop
 }
 
 func (c *manualClock) advance(d time.Duration) {
@@ -134,7 +167,7 @@ func start(t *testing.T, s *tables, clock Clock, inc uint64, superseded func()) 
 	h := &holder{slots: map[Slot]Ownership{}}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	n, err := Start(ctx, Options{ID: "n1", Incarnation: inc, Name: "one", Records: s, Handler: h, Clock: clock,
+	n, err := Start(ctx, Options{Self: Member{ID: "n1", Incarnation: inc, Name: "one"}, Records: s, Handler: h, Clock: clock,
 		Renew: 2 * time.Millisecond, Logger: slog.New(slog.DiscardHandler), Superseded: superseded})
 	if err == nil {
 		t.Cleanup(func() { n.Close() })
@@ -180,7 +213,7 @@ func TestRestartTakesTheSlotsOver(t *testing.T) {
 		t.Fatalf("after restart %+v, %d slots", after, h.count())
 	}
 	stale := TableRecord{before.Table, Record{before.Key, before.Value}}
-	if err := s.Commit(context.Background(), "state", []TableRecord{stale}, nil, true); !errors.Is(err, ErrConflict) {
+	if err := s.commit(Txn{Guards: []TableRecord{stale}}); !errors.Is(err, ErrConflict) {
 		t.Errorf("the old incarnation's guard still holds: %v", err)
 	}
 	if _, _, err := start(t, s, &manualClock{}, 2, nil); err == nil || !strings.Contains(err.Error(), "copy of a data directory") {
@@ -287,8 +320,24 @@ func TestRecordsDecodeOnlyWhatIsWhole(t *testing.T) {
 			t.Errorf("a record cut at %d decodes", cut)
 		}
 	}
-	m := member{4, 2, "one", "z"}
-	if got, err := decodeMember(m.encode()); err != nil || got != m {
+	m := Member{ID: "n1", Name: "one", State: StateDraining, Incarnation: 4, Revival: 1, Weight: 2, AvailabilityZone: "z", Site: "s",
+		Labels: map[string]string{"a": "b", "c": ""}, Peer: "h:1", Gossip: "h:2", HTTP: "http://h", MQTT: "h:3", Version: "v", wish: wishDrain}
+	whole := m.encode()
+	if got, err := DecodeMember("n1", whole); err != nil || !reflect.DeepEqual(got, m) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for cut := range whole {
+		if _, err := DecodeMember("n1", whole[:cut]); err == nil {
+			t.Errorf("a member's record cut at %d decodes", cut)
+		}
+	}
+}
+
+// Records of the first version are on disks.
+func TestMembersOfVersion1AreRead(t *testing.T) {
+	old := append([]byte{1, 4, 2, 3}, "one\x01z"...)
+	want := Member{ID: "n1", Name: "one", State: StateActive, Incarnation: 4, Weight: 2, AvailabilityZone: "z"}
+	if got, err := DecodeMember("n1", old); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -15,23 +15,46 @@ const (
 	tableLease  = "lease"
 )
 
+// commit waits for a transaction's outcome; where ctx ends first it is unknown.
+func commit(ctx context.Context, r Records, t Txn) error {
+	done := make(chan error, 1)
+	r.Commit(t, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+	}
+}
+
 // Record is one of the cluster's records. Value nil: there is none (in a change: it was deleted; in a guard: there must be none).
 type Record struct {
 	Key   string
 	Value []byte
 }
 
+// Txn writes its records, all or none, if every guard has exactly the value that it names. Writes with a nil value delete.
+// Quiet writes are not watched.
+type Txn struct {
+	Guards []TableRecord
+	Writes []TableRecord
+	Quiet  bool
+}
+
 // Records is what the cluster needs of the replicated store.
 type Records interface {
 	// Get reads a record as last applied on this node. Value nil: there is none.
 	Get(table, key string) ([]byte, error)
-	// Commit writes the records, all or none, if every guard has exactly the value it names. Errors: ErrConflict where a
-	// guard does not hold, ErrUnknown where the outcome cannot be told. It blocks until the outcome is known or ctx ends.
-	// Quiet writes are not watched.
-	Commit(ctx context.Context, table string, guards []TableRecord, writes []Record, quiet bool) error
-	// Watch gives all records of the table, then nil, then every change, in order, until ctx ends. A reader that was too slow
-	// is given all records again in the same form. fn is called from one goroutine.
-	Watch(ctx context.Context, table string, fn func([]Record)) error
+	// Scan reads all records of a table as last applied on this node, in the order of their keys.
+	Scan(table string) ([]Record, error)
+	// Commit proposes a transaction. It never blocks; done is called exactly once, from any goroutine. Errors: ErrConflict
+	// where a guard does not hold, ErrUnknown where the outcome cannot be told, ErrOverloaded and ErrUnavailable where
+	// nothing was proposed. The slices belong to Commit until done.
+	Commit(t Txn, done func(error))
+	// Watch gives all records of the table, then nil, then every change, in order. A reader that was too slow is given all
+	// records again in the same form. fn is called from one goroutine at a time, perhaps before Watch returns; never after
+	// stop has returned. stop must not be called from fn.
+	Watch(table string, fn func(changes []Record)) (stop func())
 }
 
 // TableRecord is a record with its table.
@@ -40,33 +63,14 @@ type TableRecord struct {
 	Record
 }
 
+func record(table, key string, value []byte) TableRecord {
+	return TableRecord{table, Record{key, value}}
+}
+
 // ErrConflict: a guard did not hold, nothing was written.
 var ErrConflict = errors.New("record changed meanwhile")
 
-// member is a node's record: it says which incarnation of the node counts.
-type member struct {
-	incarnation uint64
-	weight      uint32
-	name        string
-	zone        string
-}
-
 const recordV1 = 1
-
-func (m member) encode() []byte {
-	b := []byte{recordV1}
-	b = binary.AppendUvarint(b, m.incarnation)
-	b = binary.AppendUvarint(b, uint64(m.weight))
-	b = appendString(b, m.name)
-	return appendString(b, m.zone)
-}
-
-func decodeMember(b []byte) (m member, err error) {
-	r := reader{b: b}
-	r.version("member")
-	m.incarnation, m.weight, m.name, m.zone = r.uint(), uint32(r.uint()), r.str(), r.str()
-	return m, r.end("member")
-}
 
 // slotRecord names the owner of a slot. since rises with every change, so two tenures of one node differ.
 type slotRecord struct {
@@ -84,7 +88,7 @@ func (s slotRecord) encode() []byte {
 
 func decodeSlot(b []byte) (s slotRecord, err error) {
 	r := reader{b: b}
-	r.version("slot")
+	r.version("slot", recordV1)
 	s.incarnation, s.since, s.node = r.uint(), r.uint(), r.str()
 	return s, r.end("slot")
 }
@@ -117,12 +121,26 @@ type reader struct {
 	err error
 }
 
-func (r *reader) version(kind string) {
-	if len(r.b) == 0 || r.b[0] != recordV1 {
+// version reads the record's version, from 1 to newest.
+func (r *reader) version(kind string, newest byte) byte {
+	if len(r.b) == 0 || r.b[0] == 0 || r.b[0] > newest {
 		r.err = fmt.Errorf("%s record: unknown version", kind)
-		return
+		r.b = nil
+		return 0
 	}
+	v := r.b[0]
 	r.b = r.b[1:]
+	return v
+}
+
+func (r *reader) byte() byte {
+	if len(r.b) == 0 {
+		r.fail()
+		return 0
+	}
+	v := r.b[0]
+	r.b = r.b[1:]
+	return v
 }
 
 func (r *reader) uint() uint64 {
@@ -159,19 +177,6 @@ func (r *reader) end(kind string) error {
 		return fmt.Errorf("decode %s record: %w", kind, r.err)
 	}
 	return nil
-}
-
-// Member is a node's record as operators see it.
-type Member struct {
-	Name, AvailabilityZone string
-	Incarnation            uint64
-	Weight                 uint32
-}
-
-// DecodeMember reads a record of TableMember, whose key is the node's id.
-func DecodeMember(value []byte) (Member, error) {
-	m, err := decodeMember(value)
-	return Member{m.name, m.zone, m.incarnation, m.weight}, err
 }
 
 // DecodeSlot reads a record of TableSlot.

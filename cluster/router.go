@@ -32,6 +32,10 @@ func (n *Node) Call(env *Envelope, done func(Reply)) {
 		n.refuse(refusedDeadline, fmt.Errorf("%s %s: %w", env.Target.Kind, env.Target.ID, ErrDeadline), done)
 		return
 	}
+	if env.Target.Kind == KindNode {
+		n.SendTo(env.Target.ID, env, done)
+		return
+	}
 	slot := SlotOf(env.Target.ID)
 	o := n.owners[slot].Load()
 	switch {
@@ -43,6 +47,23 @@ func (n *Node) Call(env *Envelope, done func(Reply)) {
 		n.o.Handler.Handle(env, done)
 	}
 }
+
+// SendTo passes an envelope to a node's own NodeHandler. It does not block; done is called exactly once.
+func (n *Node) SendTo(node string, env *Envelope, done func(Reply)) {
+	switch {
+	case node == n.o.Self.ID && n.o.NodeHandler != nil:
+		n.o.NodeHandler(env, done)
+	case node != n.o.Self.ID && n.o.Transport != nil:
+		out := *env
+		out.Target = Target{KindNode, node}
+		n.o.Transport.Send(node, &out, done)
+	default:
+		n.refuse(refusedUnavailable, fmt.Errorf("node %s: %w", node, ErrUnavailable), done)
+	}
+}
+
+// Receive takes an envelope that another node sent here. It does not block; done is called exactly once.
+func (n *Node) Receive(env *Envelope, done func(Reply)) { n.Call(env, done) }
 
 func checkChain(env *Envelope) error {
 	if len(env.Chain) == 0 {

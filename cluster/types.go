@@ -6,6 +6,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -17,7 +18,10 @@ const SlotCount = 16384
 // Slot is a unit of ownership within the selector class "" (every member).
 type Slot uint16
 
-// Target is the address of a virtual actor.
+// KindNode is the kind of target that is a node itself, with the node's id: such envelopes go to its NodeHandler.
+const KindNode = "node"
+
+// Target is the address of a virtual actor, or of a node.
 type Target struct {
 	// Kind of actor, such as "twin".
 	Kind string
@@ -41,6 +45,8 @@ type Envelope struct {
 	// ID of the call; the same when it is tried again.
 	ID     [16]byte
 	Target Target
+	// Since is the slot's, as the node saw it that sent the envelope on; the router sets it.
+	Since uint64
 	// Message is the request; peers encode it, local handlers get it as it is and must not change it.
 	Message proto.Message
 	// Deadline after which nobody waits any more; zero: none.
@@ -57,6 +63,17 @@ type Reply struct {
 	Err     error
 }
 
+// Transport brings envelopes to other nodes (package cluster/peer).
+type Transport interface {
+	// Send brings a call to a node. It never blocks; done is called exactly once, from any goroutine. Errors:
+	// ErrUnavailable where it did not leave this node, ErrOverloaded where a limit is reached, ErrUnknown where the link
+	// was lost after it left, and what the other node answered. The envelope must not be changed.
+	Send(node string, env *Envelope, done func(Reply))
+}
+
+// NodeHandler takes what is sent to a node itself (KindNode). It must not block; done is called exactly once.
+type NodeHandler func(env *Envelope, done func(Reply))
+
 // Handler is the node's side that runs actors (package actors).
 type Handler interface {
 	// Handle takes a call for a slot that this node owns. It must not block; done is called exactly once, from any
@@ -64,11 +81,30 @@ type Handler interface {
 	Handle(env *Envelope, done func(Reply))
 	// Gained says that this node now owns the slots. It must not block.
 	Gained(owned []Ownership)
-	// Release asks to let go of the slots: stop admitting, finish running calls, checkpoint; then done. It must not block.
+	// Release asks to let go of the slots: stop admitting, finish running calls, checkpoint; then done, exactly once, also
+	// where Lost came meanwhile. After done nothing of the slots has any effect. It must not block.
 	Release(slots []Slot, done func())
-	// Lost says that the slots belong to somebody else already: stop without effect. It must not block.
+	// Lost says that this node may not act on the slots any more: they belong to somebody else, or the lease is over. Stop
+	// without effect. It must not block. They may be gained again, with the same record.
 	Lost(slots []Slot)
 }
+
+// NotOwnerError says who owns the slot, as far as the node knows that was asked; Since 0: it does not know. It is
+// ErrNotOwner and goes over the wire whole.
+type NotOwnerError struct {
+	Node  string
+	Since uint64
+}
+
+func (e *NotOwnerError) Error() string {
+	if e.Node == "" {
+		return ErrNotOwner.Error()
+	}
+	return fmt.Sprintf("%v, %s is", ErrNotOwner, e.Node)
+}
+
+// Is makes it ErrNotOwner.
+func (e *NotOwnerError) Is(target error) bool { return target == ErrNotOwner }
 
 var (
 	// ErrNotOwner: the call reached a node that does not own the target's slot; it did not run.
