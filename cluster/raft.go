@@ -4,17 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/hashicorp/raft"
 )
 
-// RaftOptions are the parts that a raft node stands on. The stores and the state machine belong to package storage.
+// RaftOptions are the parts that a raft node stands on. The stores and the state machine belong to package storage, the
+// transport to package peer.
 type RaftOptions struct {
 	// ID is the node's id, for ever.
 	ID        string
@@ -23,66 +23,148 @@ type RaftOptions struct {
 	Snapshots raft.SnapshotStore
 	FSM       raft.FSM
 	Logger    *slog.Logger
+	// Metrics gets the counters; nil: a set of raft's own.
+	Metrics *metrics.Set
+
+	// Transport brings raft's messages to the other nodes (NewRaftTransport). Close closes it. nil: this node is alone, and
+	// a log without entries is bootstrapped with it as the only voter.
+	Transport raft.Transport
+	// Bootstrap lists the first voters, this node among them. It counts only where there is no raft state yet, and only
+	// the founder gives it; the others wait until a leader finds them.
+	Bootstrap []raft.Server
+
+	// Forward brings an entry to the leader's ApplyLocal, without blocking. done must be called exactly once: with what
+	// ApplyLocal answered, or an error. One that wraps ErrUnavailable or ErrOverloaded says that the entry did not get
+	// into the log; every other error counts as ErrUnknown.
+	Forward func(leader string, entry []byte, done func(result []byte, err error))
+	// RemoteIndex asks the leader for its LeaderIndex.
+	RemoteIndex func(ctx context.Context, leader string) (uint64, error)
+	// Applied is the index that the state machine has applied, WaitApplied blocks until it is above after. nil: raft's own
+	// index, which runs a little ahead of the state machine.
+	Applied     func() uint64
+	WaitApplied func(ctx context.Context, after uint64) error
+
+	// Healthy says whether another node seems to be alive, by gossip. nil: what raft itself hears of it.
+	Healthy func(id string) bool
+	// LogStall is how long a write of the log may take while the other voters could go on without this node; then Fatal
+	// is called. Default 1.5 s.
+	LogStall time.Duration
+	// Fatal is told, once, why this node must end. nil: an error line only.
+	Fatal func(error)
+
 	// SnapshotThreshold is the number of entries after which a snapshot is due; 0 means 65,536.
 	SnapshotThreshold uint64
-	// TrailingLogs is the number of entries kept behind a snapshot, for followers that are a little late; 0 means 256: entries are up to 512 KiB.
+	// TrailingLogs is the number of entries kept behind a snapshot, for followers that are a little late; 0 means 256: entries
+	// are up to 512 KiB. While a follower that is in contact needs more, more is kept.
 	TrailingLogs uint64
 }
 
 // Raft is this node's part in the consensus group. It brings entries to the log (storage.Proposer).
 type Raft struct {
-	raft    *raft.Raft
-	id      raft.ServerID
+	raft  *raft.Raft
+	id    raft.ServerID
+	o     RaftOptions
+	m     *raftMetrics
+	links *linkWatch
+
 	futures chan pending
+	flying  atomic.Int64 // entries on their way through this node's raft
+	order   sync.Mutex   // keeps futures in the order of the log
+
+	forwardMu sync.Mutex
+	forwards  map[*forward]struct{}
+
+	leaders leaderWatch
+
 	closing chan struct{}
 	done    sync.WaitGroup
 	mu      sync.RWMutex // read-held while a future is handed over, so that Close sees all
 	closed  bool
 }
 
-type pending struct {
-	future raft.ApplyFuture
-	done   func(any, error)
+const (
+	heartbeatTimeout = 500 * time.Millisecond
+	leaseTimeout     = 250 * time.Millisecond
+	// maxAppend bounds the entries of one message between nodes: 128 of the usual largest size are 32 MiB.
+	maxAppend = 128
+)
+
+// OpenRaft starts raft.
+func OpenRaft(o RaftOptions) (*Raft, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	if o.Transport == nil {
+		addr, transport := raft.NewInmemTransport(raft.ServerAddress(o.ID))
+		o.Transport = transport
+		o.Bootstrap = []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(o.ID), Address: addr}}
+	}
+	r := &Raft{id: raft.ServerID(o.ID), o: o, m: newRaftMetrics(o.Metrics), links: newLinkWatch(o.Transport),
+		futures: make(chan pending, maxProposals), forwards: map[*forward]struct{}{}, leaders: leaderWatch{kick: make(chan raft.Observation, 1)}, closing: make(chan struct{})}
+	cfg := raftConfig(o)
+	log := &watchedLog{LogStore: o.Log, r: r, stall: o.LogStall, keepMost: 4 * cfg.SnapshotThreshold}
+	if log.stall <= 0 {
+		log.stall = 1500 * time.Millisecond
+	}
+	founded, err := bootstrap(cfg, o, r.links)
+	if err != nil {
+		return nil, err
+	}
+	// Lowering the timeout of a running raft lets it look for a leader at once, which is the only way to say so.
+	first := *cfg
+	first.HeartbeatTimeout += time.Millisecond
+	first.ElectionTimeout += time.Millisecond
+	r.raft, err = raft.NewRaft(&first, o.FSM, log, o.Stable, o.Snapshots, r.links)
+	if err != nil {
+		return nil, fmt.Errorf("start raft: %w", err)
+	}
+	log.ready.Store(true)
+	if founded || r.alone() {
+		if err := r.raft.ReloadConfig(raft.ReloadableConfig{TrailingLogs: cfg.TrailingLogs, SnapshotInterval: cfg.SnapshotInterval,
+			SnapshotThreshold: cfg.SnapshotThreshold, HeartbeatTimeout: cfg.HeartbeatTimeout, ElectionTimeout: cfg.ElectionTimeout}); err != nil {
+			return nil, errors.Join(fmt.Errorf("start raft: %w", err), r.raft.Shutdown().Error())
+		}
+	}
+	r.done.Add(2)
+	go r.complete()
+	go r.watchLeaders()
+	r.m.gauges(r)
+	return r, nil
 }
 
-// maxProposals bounds the entries on their way through the log.
-const maxProposals = 1024
-
-// OpenRaft starts raft; a log without entries is bootstrapped with this node as its only voter.
-func OpenRaft(o RaftOptions) (*Raft, error) {
+func raftConfig(o RaftOptions) *raft.Config {
 	cfg := raft.DefaultConfig()
 	cfg.LocalID = raft.ServerID(o.ID)
 	// Measured on three processes: a leader's loss costs 0.7 to 1.3 s with these, and no false change under load.
-	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = 500*time.Millisecond, 500*time.Millisecond, 250*time.Millisecond
+	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = heartbeatTimeout, heartbeatTimeout, leaseTimeout
 	cfg.CommitTimeout = 20 * time.Millisecond
 	cfg.SnapshotInterval = 30 * time.Second
 	cfg.SnapshotThreshold = orDefault(o.SnapshotThreshold, 65536)
 	cfg.TrailingLogs = orDefault(o.TrailingLogs, 256)
-	cfg.MaxAppendEntries = 256
+	cfg.MaxAppendEntries = maxAppend
 	cfg.BatchApplyCh = true
 	cfg.NoSnapshotRestoreOnStart = true // the state machine's own database is newer than any snapshot
 	cfg.NoLegacyTelemetry = true
 	cfg.Logger = raftLogger(o.Logger)
+	return cfg
+}
 
-	addr, transport := raft.NewInmemTransport(raft.ServerAddress(o.ID))
+// bootstrap writes the first configuration where the founder gives one and there is no state.
+func bootstrap(cfg *raft.Config, o RaftOptions, transport raft.Transport) (bool, error) {
 	known, err := raft.HasExistingState(o.Log, o.Stable, o.Snapshots)
 	if err != nil {
-		return nil, fmt.Errorf("read raft state: %w", err)
+		return false, fmt.Errorf("read raft state: %w", err)
 	}
-	if !known {
-		one := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: cfg.LocalID, Address: addr}}}
-		if err := raft.BootstrapCluster(cfg, o.Log, o.Stable, o.Snapshots, transport, one); err != nil {
-			return nil, fmt.Errorf("bootstrap raft: %w", err)
-		}
+	if known || len(o.Bootstrap) == 0 {
+		return false, nil
 	}
-	node, err := raft.NewRaft(cfg, o.FSM, o.Log, o.Stable, o.Snapshots, transport)
-	if err != nil {
-		return nil, fmt.Errorf("start raft: %w", err)
+	if err := raft.BootstrapCluster(cfg, o.Log, o.Stable, o.Snapshots, transport, raft.Configuration{Servers: o.Bootstrap}); err != nil {
+		return false, fmt.Errorf("bootstrap raft: %w", err)
 	}
-	r := &Raft{raft: node, id: cfg.LocalID, futures: make(chan pending, maxProposals), closing: make(chan struct{})}
-	r.done.Add(1)
-	go r.complete()
-	return r, nil
+	return true, nil
 }
 
 func orDefault(v, d uint64) uint64 {
@@ -92,126 +174,54 @@ func orDefault(v, d uint64) uint64 {
 	return v
 }
 
-// Propose brings an entry to the log. It blocks only while maxProposals entries are on their way. done is called from
-// one goroutine, in the order of the log; it must not block.
-func (r *Raft) Propose(entry []byte, done func(applied any, err error)) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if r.closed {
-		done(nil, raft.ErrRaftShutdown)
-		return
+// alone says that this node is the only voter.
+func (r *Raft) alone() bool {
+	voters, self := 0, false
+	for _, s := range r.raft.GetConfiguration().Configuration().Servers {
+		if s.Suffrage == raft.Voter {
+			voters++
+			self = self || s.ID == r.id
+		}
 	}
-	r.futures <- pending{r.raft.Apply(entry, 0), done}
+	return voters == 1 && self
 }
 
-// complete hands results back. Futures resolve in the order in which they were made; those that raft leaves without an
-// answer when it shuts down end as unknown.
-func (r *Raft) complete() {
-	defer r.done.Done()
-	waiting, answers := make(chan raft.ApplyFuture), make(chan error)
-	defer close(waiting)
-	go func() {
-		for f := range waiting {
-			err := f.Error()
-			select {
-			case answers <- err:
-			case <-r.closing:
-				// Nobody listens any more; futures that never resolve keep this goroutine, and nothing else.
-				return
-			}
-		}
-	}()
-	for p := range r.futures {
-		select {
-		case waiting <- p.future:
-		case <-r.closing:
-			p.done(nil, fmt.Errorf("propose: %w: %w", ErrUnknown, raft.ErrRaftShutdown))
-			continue
-		}
-		select {
-		case err := <-answers:
-			if err != nil {
-				p.done(nil, proposeError(err))
-			} else {
-				p.done(p.future.Response(), nil)
-			}
-		case <-r.closing:
-			p.done(nil, fmt.Errorf("propose: %w: %w", ErrUnknown, raft.ErrRaftShutdown))
-		}
-	}
-}
+// IsLeader says whether this node leads, as far as it knows: another may lead already. It does not block.
+func (r *Raft) IsLeader() bool { return r.raft.State() == raft.Leader }
 
-// proposeError says whether the entry may yet be applied.
-func proposeError(err error) error {
-	switch {
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return fmt.Errorf("propose: %w", err)
-	default: // ErrLeadershipLost, ErrRaftShutdown, ErrAbortedByRestore
-		return fmt.Errorf("propose: %w: %w", ErrUnknown, err)
-	}
-}
-
-// Barrier waits until everything committed before the call is applied here, or ctx ends. Only the leader can.
-func (r *Raft) Barrier(ctx context.Context) error {
-	done := make(chan error, 1)
-	go func() { done <- r.raft.Barrier(0).Error() }()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("raft barrier: %w", err)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("raft barrier: %w", context.Cause(ctx))
-	case <-r.closing:
-		return fmt.Errorf("raft barrier: %w", raft.ErrRaftShutdown)
-	}
+// Leader is the id of the leader as this node knows it; "": none.
+func (r *Raft) Leader() string {
+	_, id := r.raft.LeaderWithID()
+	return string(id)
 }
 
 // WaitLeader blocks until the group has a leader, and returns its id.
 func (r *Raft) WaitLeader(ctx context.Context) (string, error) {
 	for tick := time.NewTicker(5 * time.Millisecond); ; {
-		if _, id := r.raft.LeaderWithID(); id != "" {
+		if id := r.Leader(); id != "" {
 			tick.Stop()
-			return string(id), nil
+			return id, nil
 		}
 		select {
 		case <-ctx.Done():
 			tick.Stop()
 			return "", fmt.Errorf("wait for a raft leader: %w", context.Cause(ctx))
+		case <-r.closing:
+			tick.Stop()
+			return "", fmt.Errorf("wait for a raft leader: %w", raft.ErrRaftShutdown)
 		case <-tick.C:
 		}
 	}
 }
 
-// RaftStatus is what operators see of raft.
-type RaftStatus struct {
-	Leader  string
-	Role    string // leader, voter or non-voter
-	Applied uint64
-	// Tolerated is the number of voters that can fail.
-	Tolerated int
-}
-
-// Status reads the current state; it does not block.
-func (r *Raft) Status() RaftStatus {
-	_, leader := r.raft.LeaderWithID()
-	s := RaftStatus{Leader: string(leader), Applied: r.raft.AppliedIndex(), Role: "non-voter"}
-	voters := 0
-	for _, server := range r.raft.GetConfiguration().Configuration().Servers {
-		if server.Suffrage != raft.Voter {
-			continue
-		}
-		voters++
-		if server.ID == r.id {
-			s.Role = "voter"
-		}
+// HasState says whether this node has a place in a group already: a log, a term or a snapshot. Who has none is founded by
+// its options or waits for a leader.
+func HasState(o RaftOptions) (bool, error) {
+	known, err := raft.HasExistingState(o.Log, o.Stable, o.Snapshots)
+	if err != nil {
+		return false, fmt.Errorf("read raft state: %w", err)
 	}
-	if r.raft.State() == raft.Leader {
-		s.Role = "leader"
-	}
-	s.Tolerated = max(0, (voters-1)/2)
-	return s
+	return known, nil
 }
 
 // Snapshot asks raft for a snapshot now and waits for it.
@@ -235,30 +245,11 @@ func (r *Raft) Close() error {
 	err := r.raft.Shutdown().Error()
 	close(r.closing)
 	close(r.futures)
+	r.failForwards(func(*forward) bool { return true }, raft.ErrRaftShutdown)
 	r.done.Wait()
+	r.m.close()
 	if err != nil {
 		return fmt.Errorf("stop raft: %w", err)
 	}
 	return nil
-}
-
-// raftLogger hands raft's lines to slog, info as debug: a leader's election on one node is no news.
-func raftLogger(to *slog.Logger) hclog.Logger {
-	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Level: hclog.Info, Output: io.Discard})
-	l.RegisterSink(raftSink{to})
-	return l
-}
-
-type raftSink struct{ to *slog.Logger }
-
-func (s raftSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
-	to := map[hclog.Level]slog.Level{hclog.Warn: slog.LevelWarn, hclog.Error: slog.LevelError}
-	if strings.HasPrefix(msg, "heartbeat timeout reached") || strings.HasPrefix(msg, "no known peers") {
-		level = hclog.Debug
-	}
-	lv, ok := to[level]
-	if !ok {
-		lv = slog.LevelDebug
-	}
-	s.to.Log(context.Background(), lv, "raft: "+msg, args...)
 }

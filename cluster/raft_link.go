@@ -1,0 +1,125 @@
+package cluster
+
+import (
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// linkWatch is raft's transport, and notes what the followers answer: when, and how far their logs are. Raft knows it, but
+// does not say.
+type linkWatch struct {
+	raft.Transport
+	start time.Time
+	all   sync.Map // raft.ServerID → *link
+}
+
+// link is what is known of a follower. Times are nanoseconds since linkWatch.start, 0: never.
+type link struct {
+	w          *linkWatch
+	last       atomic.Int64  // the last answer
+	failing    atomic.Int64  // since when nothing was answered; 0: the last message was answered
+	index      atomic.Uint64 // of the last entry in its log
+	installing atomic.Uint64 // index of the snapshot that is on its way to it; 0: none
+}
+
+func newLinkWatch(t raft.Transport) *linkWatch { return &linkWatch{Transport: t, start: time.Now()} }
+
+func (w *linkWatch) contact(id raft.ServerID) *link {
+	if l, ok := w.all.Load(id); ok {
+		return l.(*link)
+	}
+	l, _ := w.all.LoadOrStore(id, &link{w: w})
+	return l.(*link)
+}
+
+func (w *linkWatch) now() int64 { return max(1, int64(time.Since(w.start))) }
+
+func (l *link) answered(index uint64) {
+	l.index.Store(index)
+	l.last.Store(l.w.now())
+	l.failing.Store(0)
+}
+
+func (l *link) failed() { l.failing.CompareAndSwap(0, l.w.now()) }
+
+// recent says whether it answered within d.
+func (l *link) recent(d time.Duration) bool {
+	last := l.last.Load()
+	return last > 0 && l.w.now()-last <= int64(d)
+}
+
+// silent is for how long it has not answered what was sent to it; 0: it answers.
+func (l *link) silent() time.Duration {
+	if since := l.failing.Load(); since > 0 {
+		return time.Duration(l.w.now() - since)
+	}
+	return 0
+}
+
+// lastContact is when it last answered; zero: never.
+func (l *link) lastContact() time.Time {
+	if last := l.last.Load(); last > 0 {
+		return l.w.start.Add(time.Duration(last))
+	}
+	return time.Time{}
+}
+
+// least is the smallest index that a server in contact has; false: there is none.
+func (w *linkWatch) least(c raft.Configuration, self raft.ServerID) (uint64, bool) {
+	var need uint64
+	found := false
+	for _, s := range c.Servers {
+		if s.ID == self {
+			continue
+		}
+		l := w.contact(s.ID)
+		if !l.recent(10 * time.Second) {
+			continue
+		}
+		has := max(l.index.Load(), l.installing.Load())
+		if !found || has < need {
+			need, found = has, true
+		}
+	}
+	return need, found
+}
+
+// AppendEntries implements raft.Transport.
+func (w *linkWatch) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
+	err := w.Transport.AppendEntries(id, to, q, a)
+	if err != nil {
+		w.contact(id).failed()
+	} else {
+		w.contact(id).answered(a.LastLog)
+	}
+	return err
+}
+
+// InstallSnapshot implements raft.Transport.
+func (w *linkWatch) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *raft.InstallSnapshotRequest,
+	a *raft.InstallSnapshotResponse, data io.Reader) error {
+	l := w.contact(id)
+	l.installing.Store(q.LastLogIndex)
+	defer l.installing.Store(0)
+	return w.Transport.InstallSnapshot(id, to, q, a, data)
+}
+
+// RequestPreVote implements raft.WithPreVote.
+func (w *linkWatch) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestPreVoteRequest, a *raft.RequestPreVoteResponse) error {
+	if t, ok := w.Transport.(raft.WithPreVote); ok {
+		return t.RequestPreVote(id, to, q, a)
+	}
+	return io.ErrClosedPipe
+}
+
+// Close implements raft.WithClose; raft calls it when it shuts down.
+func (w *linkWatch) Close() error {
+	if c, ok := w.Transport.(raft.WithClose); ok {
+		return c.Close()
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package cluster
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// watchedLog is raft's log with two guards. A leader whose disk hangs stays leader for ever, because its heartbeats do
+// not touch the disk; so a write that takes too long ends the process while the others can go on without it. And the log
+// is not cut in front of a follower that is being brought up to date, or it would get one snapshot after another.
+type watchedLog struct {
+	raft.LogStore
+	r     *Raft
+	ready atomic.Bool // r.raft is there
+	stall time.Duration
+	// keepMost bounds what is kept for late followers, in entries.
+	keepMost uint64
+	ended    atomic.Bool
+}
+
+// StoreLog implements raft.LogStore.
+func (l *watchedLog) StoreLog(entry *raft.Log) error { return l.StoreLogs([]*raft.Log{entry}) }
+
+// StoreLogs implements raft.LogStore.
+func (l *watchedLog) StoreLogs(entries []*raft.Log) error {
+	start := time.Now()
+	var timer *time.Timer
+	timer = time.AfterFunc(l.stall, func() { l.stalled(start, timer) })
+	err := l.LogStore.StoreLogs(entries)
+	timer.Stop()
+	return err
+}
+
+// stalled is called while a write hangs, again and again.
+func (l *watchedLog) stalled(start time.Time, timer *time.Timer) {
+	if !l.ready.Load() {
+		return
+	}
+	took := time.Since(start).Round(100 * time.Millisecond)
+	l.r.m.stalls.Inc()
+	healthy, quorum := l.r.healthyVoters()
+	if healthy < quorum {
+		l.r.o.Logger.Warn("a write of the log hangs; no quorum of other voters is healthy, so this node waits for its disk",
+			"for", took, "healthy", healthy, "quorum", quorum)
+		timer.Reset(max(l.stall, 2*time.Second))
+		return
+	}
+	if l.ended.Swap(true) {
+		return
+	}
+	err := fmt.Errorf("write the log: the disk has not answered for %s, and %d other voters can go on without this node", took, healthy)
+	if l.r.o.Fatal == nil {
+		l.r.o.Logger.Error("the disk hangs", "error", err)
+		return
+	}
+	l.r.o.Fatal(err)
+}
+
+// DeleteRange implements raft.LogStore. A leader that cuts the log's beginning keeps what followers in contact need.
+func (l *watchedLog) DeleteRange(from, to uint64) error {
+	first, err := l.LogStore.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := l.LogStore.LastIndex()
+	if err != nil {
+		return err
+	}
+	if l.ready.Load() && from == first && to < last && l.r.IsLeader() {
+		if need, ok := l.r.links.least(l.r.raft.GetConfiguration().Configuration(), l.r.id); ok && need < to {
+			to = need
+			if last > l.keepMost {
+				to = max(to, last-l.keepMost)
+			}
+			l.r.m.truncationsHeld.Inc()
+		}
+		if to < from {
+			return nil
+		}
+	}
+	return l.LogStore.DeleteRange(from, to)
+}
+
+// healthyVoters counts the other voters that seem to be well, and says how many the group needs.
+func (r *Raft) healthyVoters() (healthy, quorum int) {
+	voters := 0
+	for _, s := range r.raft.GetConfiguration().Configuration().Servers {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		if s.ID != r.id && r.healthy(s.ID) {
+			healthy++
+		}
+	}
+	return healthy, voters/2 + 1
+}
+
+// healthy says whether another server seems to be alive.
+func (r *Raft) healthy(id raft.ServerID) bool {
+	if r.o.Healthy != nil {
+		return r.o.Healthy(string(id))
+	}
+	return r.links.contact(id).recent(2 * heartbeatTimeout)
+}

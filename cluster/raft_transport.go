@@ -1,0 +1,101 @@
+package cluster
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+// NewRaftTransport makes raft's transport on a layer of streams, such as package peer's. address gives the present
+// address of a node by its id, as gossip knows it; where it does not know, the group's configuration counts. So a group
+// finds itself again though all of its nodes came back with other ports. The transport owns the layer; OpenRaft owns
+// the transport.
+func NewRaftTransport(layer raft.StreamLayer, address func(id string) (string, bool), logger *slog.Logger) raft.Transport {
+	c := &raft.NetworkTransportConfig{Stream: layer, MaxPool: 3, Timeout: 5 * time.Second, Logger: raftLogger(logger)}
+	if address != nil {
+		c.ServerAddressProvider = addresses(address)
+	}
+	return raft.NewNetworkTransportWithConfig(c)
+}
+
+// addresses implements raft.ServerAddressProvider.
+type addresses func(id string) (string, bool)
+
+func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
+	if addr, ok := a(string(id)); ok {
+		return raft.ServerAddress(addr), nil
+	}
+	return "", errNoAddress
+}
+
+var errNoAddress = &addressError{}
+
+type addressError struct{}
+
+func (*addressError) Error() string { return "no address is known" }
+
+// raftLogger hands raft's lines to slog, info as debug: a leader's election on one node is no news.
+func raftLogger(to *slog.Logger) hclog.Logger {
+	if to == nil {
+		to = slog.New(slog.DiscardHandler)
+	}
+	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Level: hclog.Info, Output: io.Discard})
+	l.RegisterSink(&raftSink{to: to, said: map[string]time.Time{}})
+	return l
+}
+
+// raftSink says the same of the same node at most each 30 s; what comes between is debug.
+type raftSink struct {
+	to   *slog.Logger
+	mu   sync.Mutex
+	said map[string]time.Time
+}
+
+// raftChatter are warnings that every election and every start bring.
+var raftChatter = []string{"heartbeat timeout reached", "no known peers", "not part of stable configuration", "Election timeout reached",
+	"unable to get address for server", "pre-vote", "duplicate requestVote", "rejecting", "skipping application of old log", "previous log"}
+
+func (s *raftSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
+	to := map[hclog.Level]slog.Level{hclog.Warn: slog.LevelWarn, hclog.Error: slog.LevelWarn}
+	lv, ok := to[level]
+	for _, c := range raftChatter {
+		ok = ok && !strings.HasPrefix(msg, c)
+	}
+	if !ok || !s.fresh(msg, args) {
+		lv = slog.LevelDebug
+	}
+	s.to.Log(context.Background(), lv, "raft: "+msg, args...)
+}
+
+// fresh says whether msg was not said of this peer lately.
+func (s *raftSink) fresh(msg string, args []any) bool {
+	key := msg
+	for i := 0; i+1 < len(args); i += 2 {
+		if k, ok := args[i].(string); ok && (k == "peer" || k == "target" || k == "server-id") {
+			if f, ok := args[i+1].(interface{ String() string }); ok {
+				key += " " + f.String()
+			} else if id, ok := args[i+1].(raft.ServerID); ok {
+				key += " " + string(id)
+			} else if a, ok := args[i+1].(raft.ServerAddress); ok {
+				key += " " + string(a)
+			}
+		}
+	}
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, ok := s.said[key]; ok && now.Sub(at) < 30*time.Second {
+		return false
+	}
+	if len(s.said) >= 256 {
+		clear(s.said)
+	}
+	s.said[key] = now
+	return true
+}
