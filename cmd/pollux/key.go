@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -64,6 +65,7 @@ func keyCreate(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.warnNoTwin(cmd.Context(), n, res.Msg.Key.Device)
 			return a.show(res.Msg, func(w io.Writer) {
 				if d := res.Msg.Key.Device; d != "" {
 					fmt.Fprintf(w, "MQTT user\t%s\nMQTT password\t%s\n", d, res.Msg.Secret)
@@ -82,6 +84,17 @@ func keyCreate(a *app) *cobra.Command {
 	must(cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"admin", "operator", "viewer"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("device", flagCompletion(a.completeTwins())))
 	return cmd
+}
+
+// warnNoTwin says where a device's key is for a twin that is not there: the broker turns the device away until it is.
+func (a *app) warnNoTwin(ctx context.Context, n *node, device string) {
+	if device == "" {
+		return
+	}
+	_, err := n.twins.GetTwin(ctx, req(&pb.GetTwinRequest{Id: device}))
+	if connect.CodeOf(err) == connect.CodeNotFound {
+		a.errorf("warning: there is no twin %s; the key is of no use until there is one: `pollux twin create %s --driver NAME`\n", bare(device), bare(device))
+	}
 }
 
 func keyList(a *app) *cobra.Command {

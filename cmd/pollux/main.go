@@ -37,7 +37,7 @@ func addCommands(a *app, root *cobra.Command) {
 		title    string
 		commands []*cobra.Command
 	}{
-		{"On this machine:", []*cobra.Command{serveCommand(a), simCommand(a), configCommand(a)}},
+		{"On this machine:", []*cobra.Command{serveCommand(a), simCommand(a), configCommand(a), versionCommand(a)}},
 		{"Devices and places:", []*cobra.Command{twinCommand(a), driverCommand(a), inboxCommand(a), zoneCommand(a), systemCommand(a)}},
 		{"The cluster and who may use it:", []*cobra.Command{statusCommand(a), watchCommand(a), keyCommand(a), loginCommand(a)}},
 	} {

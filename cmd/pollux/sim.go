@@ -69,11 +69,18 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// runSim runs until a signal ends it.
-func runSim(cmd *cobra.Command, log io.WriteCloser, run func(context.Context) error) error {
+// runSim runs until a signal ends it. Meanwhile runs beside it and ends with its context.
+func runSim(cmd *cobra.Command, log io.WriteCloser, run func(context.Context) error, meanwhile func(context.Context)) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		meanwhile(ctx)
+	}()
 	err := run(ctx)
+	stop()
+	<-done
 	if log != nil {
 		if e := log.Close(); err == nil {
 			err = e
@@ -109,7 +116,7 @@ func simPJLink() *cobra.Command {
 				fmt.Fprintf(cmd.ErrOrStderr(), "projector %d on %s\n", i+1, addr)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "ready pjlink=%s count=%d\n", s.Addrs()[0], f.count)
-			return runSim(cmd, log, s.Run)
+			return runSim(cmd, log, s.Run, func(context.Context) {})
 		},
 	}
 	f.add(cmd)
@@ -119,6 +126,36 @@ func simPJLink() *cobra.Command {
 	cmd.Flags().DurationVar(&o.CoolDown, "cool-down", 8*time.Second, "how long the lamp takes to cool down")
 	cmd.Flags().DurationVar(&o.LampHour, "lamp-hour", time.Hour, "how long an hour on the lamp's counter takes")
 	return cmd
+}
+
+const (
+	// reachedEvery is how often the devices are asked whether they have come to their broker.
+	reachedEvery = 50 * time.Millisecond
+	// sayEvery is how often it is said what they wait for.
+	sayEvery = 5 * time.Second
+)
+
+// awaitBroker prints that the devices are ready when each has been at the broker, and until then what keeps them.
+func awaitBroker(ctx context.Context, cmd *cobra.Command, s *tasmota.Sim, broker string) {
+	look := time.NewTicker(reachedEvery)
+	defer look.Stop()
+	count, told := len(s.Devices()), time.Time{}
+	for {
+		n, problem := s.Reached()
+		if n == count {
+			fmt.Fprintf(cmd.OutOrStdout(), "ready tasmota=%s count=%d\n", s.Devices()[0].Topic(), count)
+			return
+		}
+		if problem != "" && time.Since(told) >= sayEvery {
+			told = time.Now()
+			fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d devices reached the broker %s; trying again: %s\n", n, count, broker, problem)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
 }
 
 func simTasmota() *cobra.Command {
@@ -149,8 +186,7 @@ func simTasmota() *cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "ready tasmota=%s count=%d\n", s.Devices()[0].Topic(), f.count)
-			return runSim(cmd, log, s.Run)
+			return runSim(cmd, log, s.Run, func(ctx context.Context) { awaitBroker(ctx, cmd, s, o.Broker) })
 		},
 	}
 	f.add(cmd)

@@ -46,6 +46,7 @@ type Device struct {
 	period    time.Duration
 	phase     float64
 	connected bool
+	problem   string // of the last session
 
 	// Of the goroutine in run alone.
 	client paho.Client
@@ -162,6 +163,9 @@ func (d *Device) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := d.session(ctx); err != nil && ctx.Err() == nil {
 			d.sim.journal.Add(d.topic, "fault", err.Error())
+			d.mu.Lock()
+			d.problem = err.Error()
+			d.mu.Unlock()
 		}
 		wait := d.sim.o.Retry + time.Duration(d.random.Int64N(int64(d.sim.o.Retry)/4+1))
 		select {

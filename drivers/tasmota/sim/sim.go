@@ -164,6 +164,20 @@ func (s *Sim) Journal() *peer.Journal { return s.journal }
 // SetFaults changes the faults of all devices from now on.
 func (s *Sim) SetFaults(f peer.Faults) { s.dice.Set(f) }
 
+// Reached gives how many devices have been at their broker, and what kept one of the others from it, if one has failed.
+func (s *Sim) Reached() (devices int, problem string) {
+	for _, d := range s.devices {
+		d.mu.Lock()
+		if d.connects > 0 {
+			devices++
+		} else if problem == "" && d.problem != "" {
+			problem = d.topic + ": " + d.problem
+		}
+		d.mu.Unlock()
+	}
+	return devices, problem
+}
+
 // Run keeps the devices connected until ctx ends. Then they vanish as on loss of power, and it returns nil. A broker
 // that is away is tried again for ever. It may be called once.
 func (s *Sim) Run(ctx context.Context) error {
