@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -36,6 +37,8 @@ type Options struct {
 	Env []string
 	// Ready bounds the wait for the ready line; 0 means 60 s.
 	Ready time.Duration
+	// Binary to run; empty: the program under test.
+	Binary string
 }
 
 // Node is a running pollux process on loopback, on ports of its own.
@@ -45,13 +48,21 @@ type Node struct {
 	MQTT string // 127.0.0.1:PORT
 	Key  string // the administrator's
 
-	t    testing.TB
-	o    Options
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
-	log  *tail         // both streams
-	out  *tail         // standard output
-	http *http.Client
+	// Of a node of a Cluster. ID is empty until the cluster has settled once.
+	Name, Address, ID string
+
+	t       testing.TB
+	o       Options
+	private string        // host where it listens for its peers, behind the cluster's Network
+	key     func() string // the administrator's, where the node has no file of it
+	http    *http.Client
+
+	mu     sync.Mutex // of what a start changes
+	cmd    *exec.Cmd
+	done   chan struct{} // closed when the process has ended
+	paused bool
+	log    *tail // both streams
+	out    *tail // standard output
 }
 
 var binary = sync.OnceValues(func() (string, error) {
@@ -92,11 +103,12 @@ func Start(t testing.TB, o Options) *Node {
 		o.Dir = filepath.Join(t.TempDir(), "data")
 	}
 	n := &Node{Dir: o.Dir, t: t, o: o, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
+	n.o.Args = append([]string{"--gossip", "127.0.0.1:0", "--peer", "127.0.0.1:0"}, o.Args...)
 	n.Run()
 	t.Cleanup(func() {
 		n.Kill()
 		if t.Failed() {
-			t.Logf("the node's last lines:\n%s", n.log)
+			t.Logf("the node's last lines:\n%s", n.Log())
 		}
 	})
 	return n
@@ -106,7 +118,7 @@ func Start(t testing.TB, o Options) *Node {
 func (n *Node) Run() {
 	n.t.Helper()
 	if err := n.TryRun(); err != nil {
-		n.t.Fatalf("%v\n%s", err, n.log)
+		n.t.Fatalf("%v\n%s", err, n.Log())
 	}
 }
 
@@ -116,22 +128,27 @@ func (n *Node) TryRun() error {
 	if n.URL != "" { // clients of the run before come back to the same ports
 		http, mqtt = strings.TrimPrefix(n.URL, "http://"), n.MQTT
 	}
-	args := append([]string{"serve", "--data", n.Dir, "--http", http, "--mqtt", mqtt, "--gossip", "127.0.0.1:0", "--peer", "127.0.0.1:0"}, n.o.Args...)
-	n.cmd = exec.Command(Binary(n.t), args...)
-	n.cmd.Env = append(n.cmd.Environ(), n.o.Env...)
-	n.cmd.SysProcAttr = childAttributes()
-	n.log, n.out = &tail{}, &tail{}
-	n.cmd.Stderr = n.log
-	out, err := n.cmd.StdoutPipe()
+	args := append([]string{"serve", "--data", n.Dir, "--http", http, "--mqtt", mqtt}, n.o.Args...)
+	cmd := exec.Command(cmp.Or(n.o.Binary, Binary(n.t)), args...)
+	cmd.Env = append(cmd.Environ(), n.o.Env...)
+	cmd.SysProcAttr = childAttributes()
+	log, stdout, done := &tail{}, &tail{}, make(chan struct{})
+	cmd.Stderr = log
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	if err := n.cmd.Start(); err != nil {
+	n.mu.Lock()
+	n.cmd, n.log, n.out, n.done, n.paused = cmd, log, stdout, done, false
+	err = cmd.Start()
+	n.mu.Unlock()
+	if err != nil {
+		close(done)
 		return fmt.Errorf("start pollux: %w", err)
 	}
 	ready := make(chan string, 1)
-	n.done = make(chan struct{})
-	go func(cmd *exec.Cmd, done chan struct{}, both io.Writer) {
+	both := io.MultiWriter(log, stdout)
+	go func() {
 		told := false
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			fmt.Fprintln(both, lines.Text())
@@ -142,7 +159,7 @@ func (n *Node) TryRun() error {
 		}
 		cmd.Wait()
 		close(done)
-	}(n.cmd, n.done, io.MultiWriter(n.log, n.out))
+	}()
 	wait := n.o.Ready
 	if wait == 0 {
 		wait = time.Minute
@@ -150,8 +167,8 @@ func (n *Node) TryRun() error {
 	select {
 	case line := <-ready:
 		return n.readReady(line)
-	case <-n.done:
-		return fmt.Errorf("pollux ended before it was ready: %v", n.cmd.ProcessState)
+	case <-done:
+		return fmt.Errorf("pollux ended before it was ready: %v", cmd.ProcessState)
 	case <-time.After(wait):
 		n.Kill()
 		return fmt.Errorf("pollux was not ready after %v", wait)
@@ -172,55 +189,128 @@ func (n *Node) readReady(line string) error {
 		return fmt.Errorf("ready line without addresses: %q", line)
 	}
 	key, err := os.ReadFile(filepath.Join(n.Dir, "admin.key"))
-	if err != nil {
+	switch {
+	case err == nil:
+		n.Key = string(bytes.TrimSpace(key))
+	case n.key != nil && n.key() != "":
+		n.Key = n.key()
+	default:
 		return fmt.Errorf("read the administrator's key: %w", err)
 	}
-	n.Key = string(bytes.TrimSpace(key))
 	return nil
 }
 
-// Kill ends the process as kill -9 does and waits for it.
-func (n *Node) Kill() { n.end(syscall.SIGKILL) }
+// process gives the newest start.
+func (n *Node) process() (*exec.Cmd, <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cmd, n.done
+}
 
-// Stop asks the process to end and waits up to 30 s; the error says how it ended otherwise than with 0.
-func (n *Node) Stop() error {
-	n.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-n.done:
-	case <-time.After(30 * time.Second):
-		n.Kill()
-		return fmt.Errorf("pollux did not stop in 30 s")
+// Kill ends the process as kill -9 does and waits for it.
+func (n *Node) Kill() {
+	if cmd, done := n.process(); cmd != nil && cmd.Process != nil {
+		cmd.Process.Kill()
+		<-done
 	}
-	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
-		return fmt.Errorf("pollux ended with %v", n.cmd.ProcessState)
+}
+
+// Stop asks the process to end and waits up to 45 s; the error says how it ended otherwise than with 0.
+func (n *Node) Stop() error {
+	cmd, done := n.process()
+	cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-done:
+	case <-time.After(45 * time.Second):
+		n.Kill()
+		return fmt.Errorf("pollux did not stop in 45 s")
+	}
+	if code := cmd.ProcessState.ExitCode(); code != 0 {
+		return fmt.Errorf("pollux ended with %v", cmd.ProcessState)
 	}
 	return nil
 }
 
 // Signal sends a signal without waiting.
-func (n *Node) Signal(s syscall.Signal) { n.cmd.Process.Signal(s) }
+func (n *Node) Signal(s syscall.Signal) {
+	if cmd, _ := n.process(); cmd != nil && cmd.Process != nil {
+		cmd.Process.Signal(s)
+	}
+}
+
+// Pause stops the process as a machine that hangs, until Continue.
+func (n *Node) Pause() { n.setPaused(true); n.Signal(syscall.SIGSTOP) }
+
+// Continue ends a pause; without one it does nothing.
+func (n *Node) Continue() { n.Signal(syscall.SIGCONT); n.setPaused(false) }
+
+func (n *Node) setPaused(p bool) {
+	n.mu.Lock()
+	n.paused = p
+	n.mu.Unlock()
+}
+
+// Running says that the process runs and is not paused.
+func (n *Node) Running() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd == nil || n.cmd.Process == nil || n.paused {
+		return false
+	}
+	select {
+	case <-n.done:
+		return false
+	default:
+		return true
+	}
+}
 
 // Wait gives a channel that is closed when the process has ended, and then its exit code.
 func (n *Node) Wait() (<-chan struct{}, func() int) {
-	return n.done, func() int { return n.cmd.ProcessState.ExitCode() }
+	cmd, done := n.process()
+	return done, func() int { return cmd.ProcessState.ExitCode() }
 }
 
-func (n *Node) end(s syscall.Signal) {
-	if n.cmd == nil || n.cmd.Process == nil {
-		return
+// PID of the process; 0 before the first start.
+func (n *Node) PID() int {
+	if cmd, _ := n.process(); cmd != nil && cmd.Process != nil {
+		return cmd.Process.Pid
 	}
-	n.cmd.Process.Signal(s)
-	<-n.done
+	return 0
 }
 
-// PID of the process.
-func (n *Node) PID() int { return n.cmd.Process.Pid }
+// Wipe deletes the data of a node that has ended. Its next start is a new node's, under the old name.
+func (n *Node) Wipe() {
+	n.t.Helper()
+	if err := os.RemoveAll(n.Dir); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *Node) setID(id string) {
+	n.mu.Lock()
+	n.ID = id
+	n.mu.Unlock()
+}
 
 // Log gives the last lines that the process wrote.
-func (n *Node) Log() string { return n.log.String() }
+func (n *Node) Log() string {
+	n.mu.Lock()
+	log := n.log
+	n.mu.Unlock()
+	if log == nil {
+		return ""
+	}
+	return log.String()
+}
 
 // Output gives the last lines of standard output alone.
-func (n *Node) Output() string { return n.out.String() }
+func (n *Node) Output() string {
+	n.mu.Lock()
+	out := n.out
+	n.mu.Unlock()
+	return out.String()
+}
 
 // Command runs a command of the program against this node and returns what it printed; both streams where it failed.
 func (n *Node) Command(ctx context.Context, args ...string) (string, error) {
@@ -244,6 +334,13 @@ func (n *Node) Must(args ...string) string {
 		n.t.Fatal(err)
 	}
 	return out
+}
+
+// newHTTPClient speaks HTTP/2 without TLS: what a node that stops did not take is told apart from what it may have taken.
+func newHTTPClient() *http.Client {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: &http.Transport{Protocols: p, DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext}}
 }
 
 // Twins is a client of TwinService with the administrator's key.

@@ -1,0 +1,55 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrNoDiskFaults says why this machine cannot have a node's disk fail.
+var ErrNoDiskFaults = errors.New("faults of the disk need strace and the right to trace a process")
+
+// SlowDisk delays each sync of the node's files until stop is called.
+func (n *Node) SlowDisk(delay time.Duration) (stop func(), err error) {
+	return n.injectSync(fmt.Sprintf("delay_enter=%d", delay.Microseconds()))
+}
+
+// FailDisk fails each sync of the node's files with EIO until stop is called.
+func (n *Node) FailDisk() (stop func(), err error) { return n.injectSync("error=EIO") }
+
+func (n *Node) injectSync(how string) (stop func(), err error) {
+	path, err := exec.LookPath("strace")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoDiskFaults, err)
+	}
+	calls := "fsync,fdatasync,sync_file_range"
+	cmd := exec.Command(path, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+calls, "-e", "inject="+calls+":"+how, "-p", strconv.Itoa(n.PID()))
+	cmd.SysProcAttr = childAttributes()
+	errs := &tail{}
+	cmd.Stderr = errs
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoDiskFaults, err)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	stop = func() {
+		cmd.Process.Signal(syscall.SIGINT) // it lets go of the process and ends
+		<-ended
+	}
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-ended:
+			return nil, fmt.Errorf("%w: %s", ErrNoDiskFaults, strings.TrimSpace(errs.String()))
+		default:
+		}
+		if traced(n.PID()) == cmd.Process.Pid {
+			return stop, nil
+		}
+	}
+	stop()
+	return nil, fmt.Errorf("%w: it did not attach: %s", ErrNoDiskFaults, strings.TrimSpace(errs.String()))
+}
