@@ -329,7 +329,7 @@ func testNodeMetrics(t *testing.T, h whole) {
 // instant asks the Prometheus API for the series of an expression.
 func instant(t *testing.T, server, expr string) []json.RawMessage {
 	t.Helper()
-	resp, err := http.Get(server + Prefix + "api/v1/query?latency_offset=1ms&query=" + url.QueryEscape(expr))
+	resp, err := http.Get(server + Prefix + "api/v1/query?nocache=1&latency_offset=1ms&query=" + url.QueryEscape(expr))
 	if err != nil {
 		t.Fatal(err)
 	}

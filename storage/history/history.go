@@ -101,12 +101,12 @@ type Result struct {
 
 var aggregates = map[string]string{
 	// Sums over models first: a twin that changed its model within a step still has one exact value there.
-	"avg":   "sum(sum_over_time(%[1]s[%[2]s])) / sum(count_over_time(%[1]s[%[2]s]))",
-	"min":   "min(min_over_time(%s[%s]))",
-	"max":   "max(max_over_time(%s[%s]))",
-	"sum":   "sum(sum_over_time(%s[%s]))",
-	"count": "sum(count_over_time(%s[%s]))",
-	"last":  "last_over_time(%s[%s])",
+	"avg":   "sum(sum_over_time(%[1]s)) / sum(count_over_time(%[1]s))",
+	"min":   "min(min_over_time(%s))",
+	"max":   "max(max_over_time(%s))",
+	"sum":   "sum(sum_over_time(%s))",
+	"count": "sum(count_over_time(%s))",
+	"last":  "last_over_time(%s)",
 }
 
 // check fills defaults and refuses what makes no sense, naming the field.

@@ -102,7 +102,7 @@ func startServer(t testing.TB, args ...string) *server {
 	l.Close()
 	s := &server{t: t, dir: filepath.Join(t.TempDir(), "server"), addr: addr}
 	s.args = append([]string{program, "-storageDataPath=" + s.dir, "-httpListenAddr=" + addr, "-memory.allowedBytes=128MB",
-		"-retentionPeriod=13", "-search.disableCache", "-search.latencyOffset=1ms"}, args...)
+		"-retentionPeriod=13"}, args...)
 	s.start()
 	t.Cleanup(func() { s.stop(syscall.SIGKILL) })
 	return s

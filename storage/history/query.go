@@ -26,6 +26,9 @@ const (
 	maxSteps = 10_000
 	// rowsPerLine bounds a line of an export, and so what is read at once.
 	rowsPerLine = 2_000
+	// latency is longer than any server hides its newest samples for. In answers to query_range a server repeats, for steps
+	// closer to its clock than -search.latencyOffset (30 s), the value before, and old ones cannot be told to leave that.
+	latency = time.Hour
 )
 
 // querier turns queries into requests of the Prometheus API, the same for the server in this process and one elsewhere.
@@ -77,7 +80,8 @@ func cut(points []Point, limit int) Result {
 	return Result{Points: points}
 }
 
-// export returns the newest n samples of the series that match, from first to last, both included, oldest first.
+// export returns the newest n samples of the series that match, from first to last, both included, oldest first. What is
+// there twice, as the queue sends again after a crash, is once.
 func (s *querier) export(ctx context.Context, match string, first, last int64, n int) ([]Point, error) {
 	body, err := s.fetch(ctx, request("/api/v1/export", url.Values{
 		"match[]": {match},
@@ -117,7 +121,8 @@ func (s *querier) export(ctx context.Context, match string, first, last int64, n
 	for _, r := range rings {
 		points = append(points, r.points()...)
 	}
-	slices.SortStableFunc(points, byTime)
+	slices.SortStableFunc(points, func(a, b Point) int { return cmp.Or(byTime(a, b), cmp.Compare(a.Value, b.Value)) })
+	points = slices.Compact(points)
 	return points[max(0, len(points)-n):], nil
 }
 
@@ -153,14 +158,19 @@ func exportLine(line []byte, begin func(series []byte) func(at int64, v float64)
 
 func byTime(a, b Point) int { return cmp.Compare(a.Time, b.Time) }
 
-// ring keeps the last limit points added.
+// ring keeps the last limit points added, of equal ones in a row one.
 type ring struct {
 	limit int
 	buf   []Point
 	next  int
+	last  Point
 }
 
 func (r *ring) add(p Point) {
+	if len(r.buf) > 0 && p == r.last {
+		return
+	}
+	r.last = p
 	if len(r.buf) < r.limit {
 		r.buf = append(r.buf, p)
 		return
@@ -190,16 +200,20 @@ func (s *querier) steps(ctx context.Context, q Query) (Result, error) {
 	return Result{Points: slices.Concat(parts...), Truncated: truncated}, nil
 }
 
-// queryRange evaluates the aggregate at first, first+step … last.
+// queryRange evaluates the aggregate at first, first+step … last. It asks for an earlier time, of samples that are as much
+// later, so that no step is close to the server's clock.
 func (s *querier) queryRange(ctx context.Context, q *Query, first, last, step int64) ([]Point, error) {
 	window := strconv.FormatInt(step, 10) + "ms"
+	series, back := selector(q)+"["+window+"]", min(latency.Milliseconds(), first)
+	if back > 0 {
+		series += " offset -" + strconv.FormatInt(back, 10) + "ms"
+	}
 	body, err := s.fetch(ctx, request("/api/v1/query_range", url.Values{
-		"query":          {fmt.Sprintf(aggregates[q.Aggregate], selector(q), window)},
-		"start":          {seconds(first)},
-		"end":            {seconds(last)},
-		"step":           {window},
-		"nocache":        {"1"}, // with a cache, the server moves start and end
-		"latency_offset": {"1ms"},
+		"query":   {fmt.Sprintf(aggregates[q.Aggregate], series)},
+		"start":   {seconds(first - back)},
+		"end":     {seconds(last - back)},
+		"step":    {window},
+		"nocache": {"1"}, // with a cache, the server moves start and end
 	}))
 	if err != nil {
 		return nil, err
@@ -216,17 +230,17 @@ func (s *querier) queryRange(ctx context.Context, q *Query, first, last, step in
 		return nil, answerBroken(ctx, err)
 	}
 	// Of several series (last, in a step in which the twin's model changed), the one that goes on longest counts.
-	series := answer.Data.Result
-	slices.SortFunc(series, func(a, b struct {
+	results := answer.Data.Result
+	slices.SortFunc(results, func(a, b struct {
 		Values [][2]number `json:"values"`
 	}) int {
 		return cmp.Compare(lastTime(a.Values), lastTime(b.Values))
 	})
 	at := map[int64]float64{}
-	for _, one := range series {
+	for _, one := range results {
 		for _, v := range one.Values {
 			// The server's times are off by a millisecond at times: take the step that is meant.
-			k := math.Round((float64(v[0])*1000 - float64(first)) / float64(step))
+			k := math.Round((float64(v[0])*1000 - float64(first-back)) / float64(step))
 			if t := first + int64(k)*step; t >= first && t <= last && !math.IsNaN(float64(v[1])) {
 				at[t] = float64(v[1])
 			}

@@ -42,6 +42,17 @@ func FuzzExportLine(f *testing.F) {
 	})
 }
 
+// TestRingKeepsOneOfEqualPoints: a sample that was sent twice must not push another one out.
+func TestRingKeepsOneOfEqualPoints(t *testing.T) {
+	r := ring{limit: 2}
+	for _, p := range []Point{{1, 1}, {1, 1}, {2, 1}, {2, 2}, {2, 2}} {
+		r.add(p)
+	}
+	if got := r.points(); !slices.Equal(got, []Point{{2, 1}, {2, 2}}) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestRing(t *testing.T) {
 	for _, n := range []int{0, 1, 3, 4, 5, 11} {
 		r := ring{limit: 4}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -90,6 +91,58 @@ func TestRemote(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "-dedup.minScrapeInterval=1ms")
 	testHistory(t, openRemote(t, s, RemoteOptions{}))
+}
+
+// TestRemoteShowsTheNewestSteps: the last half minute, which a server with its default options hides.
+func TestRemoteShowsTheNewestSteps(t *testing.T) {
+	t.Parallel()
+	r := openRemote(t, startServer(t), RemoteOptions{})
+	end := time.Now().Truncate(time.Second)
+	var samples []storage.Sample
+	for i := range 40 {
+		samples = append(samples, storage.Sample{Property: "v", Time: end.Add(time.Duration(i-39) * time.Second).UnixMilli(), Value: float64(i)})
+	}
+	insert(t, r, one("p", "t", "m", samples...))
+	for _, aggregate := range []string{"last", "max", "count"} {
+		got := query(t, r, Query{Project: "p", Twin: "t", Property: "v", Start: end.Add(-39 * time.Second), End: end, Step: time.Second, Aggregate: aggregate})
+		if len(got.Points) != 40 {
+			t.Fatalf("%s: %d points of 40: %v", aggregate, len(got.Points), got.Points)
+		}
+		for i, p := range got.Points {
+			want := Point{samples[i].Time, samples[i].Value}
+			if aggregate == "count" {
+				want.Value = 1
+			}
+			if p != want {
+				t.Errorf("%s: step %d is %v, want %v", aggregate, i, p, want)
+			}
+		}
+	}
+}
+
+// TestRemoteRepetitionIsOne: what was sent twice to a server that does not remove repetitions.
+func TestRemoteRepetitionIsOne(t *testing.T) {
+	t.Parallel()
+	r := openRemote(t, startServer(t), RemoteOptions{})
+	at := base().UnixMilli()
+	var samples []storage.Sample
+	var want []Point
+	for i := range 20 {
+		samples = append(samples, storage.Sample{Property: "v", Time: at + int64(i), Value: float64(i)})
+		want = append(want, Point{at + int64(i), float64(i)})
+	}
+	insert(t, r, one("p", "t", "m", samples...))
+	r.flush()
+	insert(t, r, one("p", "t", "m", samples...))
+	insert(t, r, one("p", "t", "m", storage.Sample{Property: "end", Time: at, Value: 1}))
+	q := Query{Project: "p", Twin: "t", Property: "v", Start: time.UnixMilli(at), End: time.UnixMilli(at + 20)}
+	if got := query(t, r, q); !slices.Equal(got.Points, want) || got.Truncated {
+		t.Errorf("got %v", got)
+	}
+	q.Limit = 20
+	if got := query(t, r, q); !slices.Equal(got.Points, want) || got.Truncated {
+		t.Errorf("with a limit: got %v", got)
+	}
 }
 
 // TestRemoteOutage: an external server goes away for half a minute under load and comes back; it has the same number of
