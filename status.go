@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -112,23 +111,9 @@ func diskUse(dir string) uint64 {
 	return sum
 }
 
-func (s status) Placement(_ context.Context, id string) (*pb.GetPlacementResponse, error) {
+func (s status) Where(id string) *pb.Placement {
 	n := s.n
-	out := &pb.GetPlacementResponse{SlotsByNode: map[string]uint32{}}
-	for node, count := range n.cluster.SlotsByNode() {
-		out.SlotsByNode[node] = uint32(count)
-	}
-	if id == "" {
-		return out, nil
-	}
-	id, err := actors.CanonicalID(id)
-	if err != nil {
-		return nil, err
-	}
 	at, _ := n.cluster.Where(id)
-	out.Placement = &pb.Placement{Id: id, Slot: uint32(at.Slot), Node: at.Node, Incarnation: at.Incarnation, Since: at.Since}
-	if at.Node == n.self.id {
-		out.Placement.Active = n.engine.Active(cluster.Target{Kind: "twin", ID: id})
-	}
-	return out, nil
+	return &pb.Placement{Id: id, Slot: uint32(at.Slot), Node: at.Node, Incarnation: at.Incarnation, Since: at.Since,
+		Active: at.Node == n.self.id && n.engine.Active(cluster.Target{Kind: "twin", ID: id})}
 }

@@ -36,7 +36,25 @@ func changeOf(request, response any) (what, id string) {
 	case *pb.CreateKeyResponse:
 		return "key created", m.GetKey().GetId()
 	}
+	switch m := response.(type) {
+	case *pb.DrainNodeResponse:
+		return "node drains", nodeText(m.GetNode())
+	case *pb.UndrainNodeResponse:
+		return "node drains no more", nodeText(m.GetNode())
+	case *pb.RemoveNodeResponse:
+		return "node removed", nodeText(m.GetNode())
+	case *pb.TransferLeadershipResponse:
+		return "leadership transferred", m.LeaderName
+	case *pb.CreateJoinTokenResponse:
+		return "join token created", m.Id
+	case *pb.RotateGossipKeyResponse:
+		return "gossip key rotated", ""
+	case *pb.RotateCAResponse:
+		return "certificate authority rotated", m.Fingerprint
+	}
 	switch m := request.(type) {
+	case *pb.RevokeJoinTokenRequest:
+		return "join token revoked", m.Id
 	case *pb.DeleteDriverRequest:
 		if m.Version == "" { // all of its versions
 			return "driver deleted", m.Name

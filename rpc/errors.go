@@ -24,6 +24,16 @@ var (
 	ErrUnauthenticated = errors.New("not signed in")
 	// ErrForbidden: the caller is known and may not do this.
 	ErrForbidden = errors.New("forbidden")
+	// ErrNoNode: no member has that id or name.
+	ErrNoNode = errors.New("no such node")
+	// ErrNotNow: the state of the cluster does not allow it.
+	ErrNotNow = errors.New("not possible now")
+	// ErrNoQuorum: too few voters answer for anything to be committed.
+	ErrNoQuorum = errors.New("no quorum")
+	// ErrNoSuchToken: no join token has that id.
+	ErrNoSuchToken = errors.New("no such join token")
+	// ErrBadBackup: what shall be restored is no whole backup.
+	ErrBadBackup = errors.New("damaged backup")
 	// errTooMany: a bound of this package is reached.
 	errTooMany = errors.New("too many")
 )
@@ -55,6 +65,14 @@ var meanings = []meaning{
 	{is: errTooMany, code: connect.CodeResourceExhausted, reason: "too_many", hint: "close some and try again"},
 	{is: errStopping, code: connect.CodeUnavailable, reason: "stopping"},
 	{is: errLoginUsed, code: connect.CodeUnauthenticated, reason: "login_used", hint: "get a new link with `pollux login`"},
+
+	{is: ErrNoQuorum, code: connect.CodeUnavailable, reason: "no_quorum", outcome: pb.Outcome_OUTCOME_REJECTED,
+		hint: "nothing can be committed until more voters answer: `pollux status` counts them, `pollux cluster nodes` names them"},
+	{is: ErrNoNode, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux cluster nodes` lists them"},
+	{is: ErrNotNow, code: connect.CodeFailedPrecondition, reason: "not_now"},
+	{is: ErrNoSuchToken, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux cluster token list` shows the ids"},
+	{is: ErrBadBackup, code: connect.CodeInvalidArgument, reason: "bad_backup"},
+	{is: errors.ErrUnsupported, code: connect.CodeUnimplemented, reason: "unsupported"},
 
 	{is: errNoSuchService, code: connect.CodeNotFound, reason: "not_found"},
 
@@ -93,7 +111,7 @@ var meanings = []meaning{
 	{is: cluster.ErrOverloaded, code: connect.CodeResourceExhausted, reason: "overloaded", hint: "try again in a moment",
 		outcome: pb.Outcome_OUTCOME_REJECTED},
 	{is: cluster.ErrUnavailable, code: connect.CodeUnavailable, reason: "unavailable",
-		hint: "no node owns the twin's slot right now; `pollux status` shows why", outcome: pb.Outcome_OUTCOME_REJECTED},
+		hint: "the node that it needs cannot be reached now; `pollux status` shows why", outcome: pb.Outcome_OUTCOME_REJECTED},
 	{is: cluster.ErrNotOwner, code: connect.CodeUnavailable, reason: "not_owner", hint: "the twin is moving; try again",
 		outcome: pb.Outcome_OUTCOME_REJECTED},
 	{is: cluster.ErrCycle, code: connect.CodeFailedPrecondition, reason: "cycle",

@@ -23,6 +23,8 @@ func principalFrom(ctx context.Context) *Principal {
 // guard stands in front of every procedure: gate before the body is read (who is it?), then, with the message,
 // authorization and validation. It counts what comes out, and logs what was changed.
 type guard struct {
+	// peer: the caller is another node, which says for whom it calls, and that nothing is to be passed on.
+	peer      bool
 	keys      *Keyring
 	table     map[string]procedure
 	validator protovalidate.Validator
@@ -40,13 +42,22 @@ func (g *guard) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, h h
 	if proc.open {
 		return ctx, nil
 	}
-	// A request's method is not shown here. POST is the strict reading, and RPC by GET asks no more of a browser.
-	p, err := g.keys.principalOf(http.MethodPost, h.Get("Host"), h)
+	var p *Principal
+	var err error
+	if g.peer {
+		p, err = peerPrincipal(h)
+	} else {
+		// A request's method is not shown here. POST is the strict reading, and RPC by GET asks no more of a browser.
+		p, err = g.keys.principalOf(http.MethodPost, h.Get("Host"), h)
+	}
 	if err == nil && (p.Role <= RoleDevice || proc.actionOf == nil && p.Role < rights[proc.action].least) {
 		err = forbidden(p, proc.action, Resource{Project: scopeOf(p), Kind: "api"})
 	}
 	if err != nil {
 		return nil, g.refuse(spec.Procedure, err)
+	}
+	if g.peer && h.Get(HeaderLocal) != "" {
+		ctx = context.WithValue(ctx, localKey{}, true)
 	}
 	return context.WithValue(ctx, principalKey{}, p), nil
 }
@@ -110,7 +121,9 @@ func (g *guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err != nil {
 			return nil, err
 		}
-		g.logChange(ctx, req.Any(), res.Any())
+		if !isLocal(ctx) { // else the node that was asked first logs it
+			g.logChange(ctx, req.Any(), res.Any())
+		}
 		return res, nil
 	}
 }

@@ -19,6 +19,10 @@ const (
 	maxRequest = 1 << 20
 	// maxUploads run at once, as each holds its file in memory.
 	maxUploads = 2
+	// maxBackups are taken at once: each reads the whole store.
+	maxBackups = 2
+	// chunkTimeout for the next piece of a body that has no length of its own.
+	chunkTimeout = 30 * time.Second
 	// headerTimeout for a request's headers; a client on a bad radio link needs a few seconds.
 	headerTimeout = 10 * time.Second
 	// bodyTimeout for a request's body as a whole.
@@ -217,6 +221,32 @@ func limited(next http.Handler, b bounds) http.Handler {
 		}
 		next.ServeHTTP(&slow.w, r)
 	})
+}
+
+// streamed bounds the time of each step in both directions, and not the whole: a backup is as long as it is.
+func streamed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = &chunkedBody{ReadCloser: r.Body, control: control}
+		}
+		next.ServeHTTP(&slowWriter{ResponseWriter: w, control: control, timeout: writeTimeout}, r)
+	})
+}
+
+// chunkedBody gives the client a time for each read.
+type chunkedBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+func (b *chunkedBody) Read(p []byte) (int, error) {
+	_ = b.control.SetReadDeadline(time.Now().Add(chunkTimeout))
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // atMost lets n requests in at once and turns the others away.

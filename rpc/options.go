@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers"
-	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/history"
 )
@@ -26,6 +24,8 @@ type Options struct {
 	Client   *actors.Client
 	History  history.History
 	Cluster  Cluster
+	// Peers are optional: the other nodes of the cluster. Without them this node is alone.
+	Peers Peers
 	// Verify checks an uploaded file and reads its manifest. It may take seconds; it must be safe for concurrent use.
 	Verify func(file []byte) (*drivers.Manifest, error)
 	// Catalog is optional: the drivers that the binary carries.
@@ -41,16 +41,6 @@ type Options struct {
 	Logger *slog.Logger
 	// Metrics is optional: the set that gets this package's own.
 	Metrics *metrics.Set
-}
-
-// Cluster tells where everything is. The methods may block until ctx ends.
-type Cluster interface {
-	Status(ctx context.Context) (*pb.GetStatusResponse, error)
-	Nodes(ctx context.Context) ([]*pb.Node, error)
-	// Placement of a twin; an empty id asks for the slots per node. A wrong id wraps actors.ErrInvalid.
-	Placement(ctx context.Context, id string) (*pb.GetPlacementResponse, error)
-	// Ready returns nil where the node serves, else what it waits for. It must not block.
-	Ready() error
 }
 
 // Catalog holds driver files. The methods read memory.
@@ -89,6 +79,9 @@ func (o *Options) check() error {
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
+	}
+	if o.Peers == nil {
+		o.Peers = alone{}
 	}
 	if o.Console == nil {
 		o.Console = http.NotFoundHandler()

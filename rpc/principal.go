@@ -55,6 +55,8 @@ type Principal struct {
 
 	// credential is the hash of the secret shown: the key's, or the session's.
 	credential hash
+	// peer: another node vouches for it, and ends what it opened when the credential ends.
+	peer bool
 	// session: signed in by cookie, so the browser sends it unasked.
 	session bool
 	// expires; zero: never.
@@ -85,6 +87,9 @@ const (
 	ActionSiteWrite
 	// ActionClusterRead reads status, nodes and placement.
 	ActionClusterRead
+	// ActionClusterOperate drains and removes nodes, lets new ones in, and takes and restores backups, which hold all that
+	// there is.
+	ActionClusterOperate
 	// ActionKeyRead lists keys, without their secrets.
 	ActionKeyRead
 	// ActionKeyWrite creates and deletes keys.
@@ -103,7 +108,8 @@ var actionNames = [actionCount]string{
 	ActionNone: "none", ActionTwinRead: "twin.read", ActionTwinUse: "twin.use", ActionTwinTrace: "twin.trace",
 	ActionTwinConfigure: "twin.configure", ActionDriverRead: "driver.read", ActionDriverWrite: "driver.write",
 	ActionSiteRead: "site.read", ActionSiteWrite: "site.write", ActionClusterRead: "cluster.read",
-	ActionKeyRead: "key.read", ActionKeyWrite: "key.write", ActionSessionCreate: "session.create",
+	ActionClusterOperate: "cluster.operate",
+	ActionKeyRead:        "key.read", ActionKeyWrite: "key.write", ActionSessionCreate: "session.create",
 	ActionMetricsRead: "metrics.read", ActionReflect: "api.reflect",
 }
 
@@ -124,20 +130,21 @@ type right struct {
 }
 
 var rights = [actionCount]right{
-	ActionTwinRead:      {least: RoleViewer},
-	ActionTwinUse:       {least: RoleOperator},
-	ActionTwinTrace:     {least: RoleOperator},
-	ActionTwinConfigure: {least: RoleAdmin},
-	ActionDriverRead:    {least: RoleViewer, shared: true},
-	ActionDriverWrite:   {least: RoleAdmin},
-	ActionSiteRead:      {least: RoleViewer},
-	ActionSiteWrite:     {least: RoleAdmin},
-	ActionClusterRead:   {least: RoleViewer, shared: true},
-	ActionKeyRead:       {least: RoleAdmin},
-	ActionKeyWrite:      {least: RoleAdmin},
-	ActionSessionCreate: {least: RoleViewer, shared: true},
-	ActionMetricsRead:   {least: RoleViewer},
-	ActionReflect:       {least: RoleViewer, shared: true},
+	ActionTwinRead:       {least: RoleViewer},
+	ActionTwinUse:        {least: RoleOperator},
+	ActionTwinTrace:      {least: RoleOperator},
+	ActionTwinConfigure:  {least: RoleAdmin},
+	ActionDriverRead:     {least: RoleViewer, shared: true},
+	ActionDriverWrite:    {least: RoleAdmin},
+	ActionSiteRead:       {least: RoleViewer},
+	ActionSiteWrite:      {least: RoleAdmin},
+	ActionClusterRead:    {least: RoleViewer, shared: true},
+	ActionClusterOperate: {least: RoleAdmin},
+	ActionKeyRead:        {least: RoleAdmin},
+	ActionKeyWrite:       {least: RoleAdmin},
+	ActionSessionCreate:  {least: RoleViewer, shared: true},
+	ActionMetricsRead:    {least: RoleViewer},
+	ActionReflect:        {least: RoleViewer, shared: true},
 }
 
 // Everywhere stands in Resource.Project for what belongs to no project, and for all projects at once.

@@ -9,20 +9,21 @@ import (
 // TestAuthorizeMatrix holds who may do what. The last column is the only yes there is.
 func TestAuthorizeMatrix(t *testing.T) {
 	yes := map[Action][]Role{
-		ActionTwinRead:      {RoleViewer, RoleOperator, RoleAdmin},
-		ActionTwinUse:       {RoleOperator, RoleAdmin},
-		ActionTwinTrace:     {RoleOperator, RoleAdmin},
-		ActionTwinConfigure: {RoleAdmin},
-		ActionDriverRead:    {RoleViewer, RoleOperator, RoleAdmin},
-		ActionDriverWrite:   {RoleAdmin},
-		ActionSiteRead:      {RoleViewer, RoleOperator, RoleAdmin},
-		ActionSiteWrite:     {RoleAdmin},
-		ActionClusterRead:   {RoleViewer, RoleOperator, RoleAdmin},
-		ActionKeyRead:       {RoleAdmin},
-		ActionKeyWrite:      {RoleAdmin},
-		ActionSessionCreate: {RoleViewer, RoleOperator, RoleAdmin},
-		ActionMetricsRead:   {RoleViewer, RoleOperator, RoleAdmin},
-		ActionReflect:       {RoleViewer, RoleOperator, RoleAdmin},
+		ActionTwinRead:       {RoleViewer, RoleOperator, RoleAdmin},
+		ActionTwinUse:        {RoleOperator, RoleAdmin},
+		ActionTwinTrace:      {RoleOperator, RoleAdmin},
+		ActionTwinConfigure:  {RoleAdmin},
+		ActionDriverRead:     {RoleViewer, RoleOperator, RoleAdmin},
+		ActionDriverWrite:    {RoleAdmin},
+		ActionSiteRead:       {RoleViewer, RoleOperator, RoleAdmin},
+		ActionSiteWrite:      {RoleAdmin},
+		ActionClusterRead:    {RoleViewer, RoleOperator, RoleAdmin},
+		ActionClusterOperate: {RoleAdmin},
+		ActionKeyRead:        {RoleAdmin},
+		ActionKeyWrite:       {RoleAdmin},
+		ActionSessionCreate:  {RoleViewer, RoleOperator, RoleAdmin},
+		ActionMetricsRead:    {RoleViewer, RoleOperator, RoleAdmin},
+		ActionReflect:        {RoleViewer, RoleOperator, RoleAdmin},
 	}
 	// What a key of one project may do on what belongs to no project.
 	shared := map[Action]bool{ActionDriverRead: true, ActionClusterRead: true, ActionSessionCreate: true, ActionReflect: true}

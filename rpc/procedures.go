@@ -52,6 +52,21 @@ func procedures() map[string]procedure {
 		rpcv1.ClusterServiceListNodesProcedure:    {action: ActionClusterRead, resource: all("node")},
 		rpcv1.ClusterServiceGetPlacementProcedure: {action: ActionClusterRead, resource: placement},
 
+		rpcv1.ClusterServiceListSlotsProcedure:          {action: ActionClusterRead, resource: all("slot")},
+		rpcv1.ClusterServiceListMovesProcedure:          {action: ActionClusterRead, resource: all("slot")},
+		rpcv1.ClusterServiceCheckClusterProcedure:       {action: ActionClusterRead, resource: all("cluster")},
+		rpcv1.ClusterServiceDrainNodeProcedure:          {action: ActionClusterOperate, resource: all("node")},
+		rpcv1.ClusterServiceUndrainNodeProcedure:        {action: ActionClusterOperate, resource: all("node")},
+		rpcv1.ClusterServiceRemoveNodeProcedure:         {action: ActionClusterOperate, resource: all("node")},
+		rpcv1.ClusterServiceTransferLeadershipProcedure: {action: ActionClusterOperate, resource: all("node")},
+		rpcv1.ClusterServiceCreateJoinTokenProcedure:    {action: ActionClusterOperate, resource: all("join token")},
+		rpcv1.ClusterServiceListJoinTokensProcedure:     {action: ActionClusterOperate, resource: all("join token")},
+		rpcv1.ClusterServiceRevokeJoinTokenProcedure:    {action: ActionClusterOperate, resource: all("join token")},
+		rpcv1.ClusterServiceRotateGossipKeyProcedure:    {action: ActionClusterOperate, resource: all("cluster")},
+		rpcv1.ClusterServiceRotateCAProcedure:           {action: ActionClusterOperate, resource: all("cluster")},
+		rpcv1.ClusterServiceBackupProcedure:             {action: ActionClusterOperate, resource: all("backup")},
+		rpcv1.ClusterServiceRestoreProcedure:            {action: ActionClusterOperate, resource: all("backup")},
+
 		rpcv1.WatchServiceWatchProcedure: {actionOf: watchedAction, resource: watched},
 
 		rpcv1.KeyServiceCreateKeyProcedure: {action: ActionKeyWrite, resource: newKeyResource},

@@ -26,7 +26,9 @@ type Server struct {
 	errors *connect.ErrorWriter
 	mux    *http.ServeMux
 	// direct leads to a procedure by its whole path: the mux's general matching costs five allocations per call.
-	direct  map[string]http.Handler
+	direct map[string]http.Handler
+	// peers has the procedures alone, as other nodes call them.
+	peers   *http.ServeMux
 	log     *slog.Logger
 	sockets *sockets
 
@@ -45,13 +47,16 @@ func New(o Options) (*Server, error) {
 	}
 	table := procedures()
 	refused := newRefusals(o.Metrics)
-	s := &Server{o: o, mux: http.NewServeMux(), log: o.Logger, errors: connect.NewErrorWriter(),
+	s := &Server{o: o, mux: http.NewServeMux(), peers: http.NewServeMux(), log: o.Logger, errors: connect.NewErrorWriter(),
 		guard: &guard{keys: o.Keys, table: table, validator: validator, log: o.Logger,
 			counters: newCallCounters(o.Metrics, table), refused: &refused},
 		refused: refused, bodies: &room{size: maxBodies, full: refused.room},
 	}
 	s.sockets = newSockets(s)
-	s.services()
+	s.services(s.mux, s.guard)
+	fromPeers := *s.guard
+	fromPeers.peer = true
+	s.services(s.peers, &fromPeers)
 	s.doors()
 	s.direct = make(map[string]http.Handler, len(table))
 	for procedure := range table {
@@ -69,33 +74,40 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
+// PeerHandler is the same API for the door between nodes. What is said there is believed: for whom a node calls, and that
+// nothing is to be passed on (HeaderPrincipal, HeaderLocal). It must stand behind mutual TLS, and nowhere else.
+func (s *Server) PeerHandler() http.Handler { return s.peers }
+
 // handlerOptions are those of every Connect handler; limit bounds its messages.
-func (s *Server) handlerOptions(limit int) connect.HandlerOption {
+func (s *Server) handlerOptions(g *guard, limit int) connect.HandlerOption {
 	return connect.WithHandlerOptions(
 		codecs(s.refused.message),
-		connect.WithRequestGate(s.guard.gate),
-		connect.WithInterceptors(s.guard),
+		connect.WithRequestGate(g.gate),
+		connect.WithInterceptors(g),
 		connect.WithReadMaxBytes(limit),
 		compression(int64(limit), s.refused.bomb),
 		connect.WithCompressMinBytes(compressFrom),
 	)
 }
 
-func (s *Server) services() {
-	small := s.handlerOptions(maxRequest)
+func (s *Server) services(mux *http.ServeMux, g *guard) {
+	small := s.handlerOptions(g, maxRequest)
 	mount := func(path string, h http.Handler) {
-		s.mux.Handle(path, limited(h, s.bounds()))
+		mux.Handle(path, limited(h, s.bounds()))
 	}
 	mount(rpcv1.NewTwinServiceHandler(&twinService{s}, small))
-	mount(rpcv1.NewClusterServiceHandler(&clusterService{s}, small))
+	path, cluster := rpcv1.NewClusterServiceHandler(&clusterService{s}, small)
+	mount(path, cluster)
+	mux.Handle(rpcv1.ClusterServiceRestoreProcedure, streamed(atMost(cluster, 1, s.refuse)))
+	mux.Handle(rpcv1.ClusterServiceBackupProcedure, limited(atMost(cluster, maxBackups, s.refuse), s.bounds()))
 	mount(rpcv1.NewWatchServiceHandler(&watchService{s}, small))
 	mount(rpcv1.NewKeyServiceHandler(&keyService{s}, small))
 	mount(rpcv1.NewSiteServiceHandler(&siteService{s}, small))
 
 	drivers := newDriverService(s)
 	mount(rpcv1.NewDriverServiceHandler(drivers, small))
-	_, h := rpcv1.NewDriverServiceHandler(drivers, s.handlerOptions(MaxUpload))
-	s.mux.Handle(rpcv1.DriverServiceUploadDriverProcedure, limited(atMost(h, maxUploads, s.refuse),
+	_, h := rpcv1.NewDriverServiceHandler(drivers, s.handlerOptions(g, MaxUpload))
+	mux.Handle(rpcv1.DriverServiceUploadDriverProcedure, limited(atMost(h, maxUploads, s.refuse),
 		bounds{size: MaxUpload, timeout: uploadTimeout, refuse: s.refuse, met: s.refused.body}))
 
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,

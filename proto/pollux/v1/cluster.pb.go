@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -64,25 +65,45 @@ type GetStatusResponse struct {
 	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	Version   string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	// Node that answered.
-	Node              string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
-	Leader            string                 `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`
-	Revision          uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
-	AppliedIndex      uint64                 `protobuf:"varint,6,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
-	FailuresTolerated uint32                 `protobuf:"varint,7,opt,name=failures_tolerated,json=failuresTolerated,proto3" json:"failures_tolerated,omitempty"`
-	Twins             uint64                 `protobuf:"varint,8,opt,name=twins,proto3" json:"twins,omitempty"`
-	ActiveTwins       uint64                 `protobuf:"varint,9,opt,name=active_twins,json=activeTwins,proto3" json:"active_twins,omitempty"`
-	ConnectedTwins    uint64                 `protobuf:"varint,10,opt,name=connected_twins,json=connectedTwins,proto3" json:"connected_twins,omitempty"`
-	FaultyTwins       uint64                 `protobuf:"varint,11,opt,name=faulty_twins,json=faultyTwins,proto3" json:"faulty_twins,omitempty"`
-	Drivers           uint64                 `protobuf:"varint,12,opt,name=drivers,proto3" json:"drivers,omitempty"`
-	StartTime         *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// Samples committed and not yet in the metrics store.
+	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// Id of the node that leads the consensus group; empty where the node that answers knows none.
+	Leader       string `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`
+	Revision     uint64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	AppliedIndex uint64 `protobuf:"varint,6,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	// How many nodes may fail at once, whichever they are, with nothing lost and everything going on.
+	FailuresTolerated uint32 `protobuf:"varint,7,opt,name=failures_tolerated,json=failuresTolerated,proto3" json:"failures_tolerated,omitempty"`
+	Twins             uint64 `protobuf:"varint,8,opt,name=twins,proto3" json:"twins,omitempty"`
+	// These four are sums over the nodes that answer.
+	ActiveTwins    uint64                 `protobuf:"varint,9,opt,name=active_twins,json=activeTwins,proto3" json:"active_twins,omitempty"`
+	ConnectedTwins uint64                 `protobuf:"varint,10,opt,name=connected_twins,json=connectedTwins,proto3" json:"connected_twins,omitempty"`
+	FaultyTwins    uint64                 `protobuf:"varint,11,opt,name=faulty_twins,json=faultyTwins,proto3" json:"faulty_twins,omitempty"`
+	Drivers        uint64                 `protobuf:"varint,12,opt,name=drivers,proto3" json:"drivers,omitempty"`
+	StartTime      *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Samples committed and not yet in the metrics store; of the node that is furthest behind.
 	HistoryLag uint64 `protobuf:"varint,14,opt,name=history_lag,json=historyLag,proto3" json:"history_lag,omitempty"`
-	// Current interval between checkpoints of written-behind values, in milliseconds.
+	// Current interval between checkpoints of written-behind values, in milliseconds; the longest of all nodes.
 	CheckpointIntervalMs uint32 `protobuf:"varint,15,opt,name=checkpoint_interval_ms,json=checkpointIntervalMs,proto3" json:"checkpoint_interval_ms,omitempty"`
-	// Addresses that answer: http, mqtt.
+	// Addresses of the node that answered: http, mqtt.
 	Addresses map[string]string `protobuf:"bytes,16,rep,name=addresses,proto3" json:"addresses,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Things dropped or refused since start, by reason.
-	Refused       map[string]uint64 `protobuf:"bytes,17,rep,name=refused,proto3" json:"refused,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Things dropped or refused since start, by reason; sums over the nodes that answer.
+	Refused map[string]uint64 `protobuf:"bytes,17,rep,name=refused,proto3" json:"refused,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Why no more failures than failures_tolerated are survived, as a sentence.
+	FailuresReason string `protobuf:"bytes,18,opt,name=failures_reason,json=failuresReason,proto3" json:"failures_reason,omitempty"`
+	// Nodes that are members now, of whatever state but left and removed.
+	Nodes      uint32 `protobuf:"varint,19,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	NodesAlive uint32 `protobuf:"varint,20,opt,name=nodes_alive,json=nodesAlive,proto3" json:"nodes_alive,omitempty"`
+	// Nodes that vote on what is committed, how many of them answer, and how many must.
+	Voters      uint32 `protobuf:"varint,21,opt,name=voters,proto3" json:"voters,omitempty"`
+	VotersAlive uint32 `protobuf:"varint,22,opt,name=voters_alive,json=votersAlive,proto3" json:"voters_alive,omitempty"`
+	Quorum      uint32 `protobuf:"varint,23,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	// Slots that are not yet where they shall be.
+	SlotsMoving uint32 `protobuf:"varint,24,opt,name=slots_moving,json=slotsMoving,proto3" json:"slots_moving,omitempty"`
+	// Names of the nodes that were asked and gave no figures.
+	Silent []string `protobuf:"bytes,25,rep,name=silent,proto3" json:"silent,omitempty"`
+	// Name of `leader`.
+	LeaderName string `protobuf:"bytes,26,opt,name=leader_name,json=leaderName,proto3" json:"leader_name,omitempty"`
+	// Name of `node`.
+	NodeName      string `protobuf:"bytes,27,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -236,17 +257,89 @@ func (x *GetStatusResponse) GetRefused() map[string]uint64 {
 	return nil
 }
 
+func (x *GetStatusResponse) GetFailuresReason() string {
+	if x != nil {
+		return x.FailuresReason
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetNodes() uint32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetNodesAlive() uint32 {
+	if x != nil {
+		return x.NodesAlive
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetVoters() uint32 {
+	if x != nil {
+		return x.Voters
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetVotersAlive() uint32 {
+	if x != nil {
+		return x.VotersAlive
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetQuorum() uint32 {
+	if x != nil {
+		return x.Quorum
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetSlotsMoving() uint32 {
+	if x != nil {
+		return x.SlotsMoving
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetSilent() []string {
+	if x != nil {
+		return x.Silent
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetLeaderName() string {
+	if x != nil {
+		return x.LeaderName
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
+}
+
 type Node struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Name        string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Incarnation uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	// alive, suspect, dead, left.
+	// alive, suspect (gossip does not hear it), draining, dead (its lease is over), left (stopped as planned), expelled
+	// (did not let go of what it shall hand over).
 	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
-	// leader, voter, non-voter.
-	Role             string                 `protobuf:"bytes,5,opt,name=role,proto3" json:"role,omitempty"`
-	AvailabilityZone string                 `protobuf:"bytes,6,opt,name=availability_zone,json=availabilityZone,proto3" json:"availability_zone,omitempty"`
-	Version          string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	// leader, voter, non-voter; empty where it has no part in consensus.
+	Role             string `protobuf:"bytes,5,opt,name=role,proto3" json:"role,omitempty"`
+	AvailabilityZone string `protobuf:"bytes,6,opt,name=availability_zone,json=availabilityZone,proto3" json:"availability_zone,omitempty"`
+	Version          string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	// http, mqtt, peer, gossip.
 	Addresses        map[string]string      `protobuf:"bytes,8,rep,name=addresses,proto3" json:"addresses,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Slots            uint32                 `protobuf:"varint,9,opt,name=slots,proto3" json:"slots,omitempty"`
 	Actors           uint64                 `protobuf:"varint,10,opt,name=actors,proto3" json:"actors,omitempty"`
@@ -255,11 +348,27 @@ type Node struct {
 	DiskBytes        uint64                 `protobuf:"varint,13,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
 	CpuShare         float64                `protobuf:"fixed64,14,opt,name=cpu_share,json=cpuShare,proto3" json:"cpu_share,omitempty"`
 	StartTime        *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// Milliseconds that the node's lease still has.
-	LeaseMs       int64  `protobuf:"varint,16,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
-	Goroutines    uint32 `protobuf:"varint,17,opt,name=goroutines,proto3" json:"goroutines,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Milliseconds that the node's lease still has, as it counts itself; 0: none.
+	LeaseMs    int64             `protobuf:"varint,16,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
+	Goroutines uint32            `protobuf:"varint,17,opt,name=goroutines,proto3" json:"goroutines,omitempty"`
+	Site       string            `protobuf:"bytes,18,opt,name=site,proto3" json:"site,omitempty"`
+	Labels     map[string]string `protobuf:"bytes,19,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Share of the slots relative to other nodes; 1 is usual.
+	Weight float64 `protobuf:"fixed64,20,opt,name=weight,proto3" json:"weight,omitempty"`
+	// How many slots it shall have.
+	SlotsTarget uint32 `protobuf:"varint,21,opt,name=slots_target,json=slotsTarget,proto3" json:"slots_target,omitempty"`
+	// When the leader last heard of it in the consensus group; unset where that is not known.
+	RaftContactTime *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=raft_contact_time,json=raftContactTime,proto3" json:"raft_contact_time,omitempty"`
+	// Entries of the log that it has applied.
+	AppliedIndex uint64 `protobuf:"varint,23,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	// It holds the whole history, and answers queries.
+	HistoryComplete bool `protobuf:"varint,24,opt,name=history_complete,json=historyComplete,proto3" json:"history_complete,omitempty"`
+	// Why its own figures (actors to goroutines, lease, applied_index) are missing; empty where they are there.
+	Silence string `protobuf:"bytes,25,opt,name=silence,proto3" json:"silence,omitempty"`
+	// When its certificate ends.
+	CertificateExpireTime *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=certificate_expire_time,json=certificateExpireTime,proto3" json:"certificate_expire_time,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -411,6 +520,69 @@ func (x *Node) GetGoroutines() uint32 {
 	return 0
 }
 
+func (x *Node) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *Node) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Node) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Node) GetSlotsTarget() uint32 {
+	if x != nil {
+		return x.SlotsTarget
+	}
+	return 0
+}
+
+func (x *Node) GetRaftContactTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RaftContactTime
+	}
+	return nil
+}
+
+func (x *Node) GetAppliedIndex() uint64 {
+	if x != nil {
+		return x.AppliedIndex
+	}
+	return 0
+}
+
+func (x *Node) GetHistoryComplete() bool {
+	if x != nil {
+		return x.HistoryComplete
+	}
+	return false
+}
+
+func (x *Node) GetSilence() string {
+	if x != nil {
+		return x.Silence
+	}
+	return ""
+}
+
+func (x *Node) GetCertificateExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CertificateExpireTime
+	}
+	return nil
+}
+
 type ListNodesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -493,8 +665,14 @@ func (x *ListNodesResponse) GetNodes() []*Node {
 
 type GetPlacementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A twin's id, or empty for the counts per node.
-	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// A twin's id: where it is. Empty: what each node has.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Id or name of a node: the twins that it has, in pages.
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// At most 1,000; 0 means 100.
+	PageSize uint32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before, as it came; empty for the first page.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -536,10 +714,38 @@ func (x *GetPlacementRequest) GetId() string {
 	return ""
 }
 
+func (x *GetPlacementRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *GetPlacementRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetPlacementRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 type GetPlacementResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Placement     *Placement             `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
-	SlotsByNode   map[string]uint32      `protobuf:"bytes,2,rep,name=slots_by_node,json=slotsByNode,proto3" json:"slots_by_node,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the twin asked for.
+	Placement *Placement `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
+	// Slots per node, by the node's id.
+	SlotsByNode map[string]uint32 `protobuf:"bytes,2,rep,name=slots_by_node,json=slotsByNode,proto3" json:"slots_by_node,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Of each node.
+	Nodes []*NodePlacement `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Of the twins of the node asked for.
+	Twins         []*Placement `protobuf:"bytes,4,rep,name=twins,proto3" json:"twins,omitempty"`
+	NextPageToken string       `protobuf:"bytes,5,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -588,6 +794,27 @@ func (x *GetPlacementResponse) GetSlotsByNode() map[string]uint32 {
 	return nil
 }
 
+func (x *GetPlacementResponse) GetNodes() []*NodePlacement {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *GetPlacementResponse) GetTwins() []*Placement {
+	if x != nil {
+		return x.Twins
+	}
+	return nil
+}
+
+func (x *GetPlacementResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 type Placement struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -595,8 +822,15 @@ type Placement struct {
 	Node        string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	Incarnation uint64                 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// Counts the owners that the slot has had, this one included.
-	Since         uint64 `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
-	Active        bool   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`
+	Since uint64 `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
+	// The twin is in memory there.
+	Active   bool   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`
+	NodeName string `protobuf:"bytes,7,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	// Id and name of the node that the slot shall have; the same as `node` where nothing moves.
+	Target     string `protobuf:"bytes,8,opt,name=target,proto3" json:"target,omitempty"`
+	TargetName string `protobuf:"bytes,9,opt,name=target_name,json=targetName,proto3" json:"target_name,omitempty"`
+	// State of the hand-over, as in Slot.
+	State         string `protobuf:"bytes,10,opt,name=state,proto3" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -673,6 +907,2171 @@ func (x *Placement) GetActive() bool {
 	return false
 }
 
+func (x *Placement) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
+}
+
+func (x *Placement) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Placement) GetTargetName() string {
+	if x != nil {
+		return x.TargetName
+	}
+	return ""
+}
+
+func (x *Placement) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+type NodePlacement struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Id               string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name             string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	State            string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	AvailabilityZone string                 `protobuf:"bytes,4,opt,name=availability_zone,json=availabilityZone,proto3" json:"availability_zone,omitempty"`
+	Weight           float64                `protobuf:"fixed64,5,opt,name=weight,proto3" json:"weight,omitempty"`
+	Slots            uint32                 `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
+	SlotsTarget      uint32                 `protobuf:"varint,7,opt,name=slots_target,json=slotsTarget,proto3" json:"slots_target,omitempty"`
+	Actors           uint64                 `protobuf:"varint,8,opt,name=actors,proto3" json:"actors,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *NodePlacement) Reset() {
+	*x = NodePlacement{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodePlacement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodePlacement) ProtoMessage() {}
+
+func (x *NodePlacement) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodePlacement.ProtoReflect.Descriptor instead.
+func (*NodePlacement) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *NodePlacement) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *NodePlacement) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodePlacement) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *NodePlacement) GetAvailabilityZone() string {
+	if x != nil {
+		return x.AvailabilityZone
+	}
+	return ""
+}
+
+func (x *NodePlacement) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *NodePlacement) GetSlots() uint32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *NodePlacement) GetSlotsTarget() uint32 {
+	if x != nil {
+		return x.SlotsTarget
+	}
+	return 0
+}
+
+func (x *NodePlacement) GetActors() uint64 {
+	if x != nil {
+		return x.Actors
+	}
+	return 0
+}
+
+type ListSlotsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id or name of a node: only the slots that it has or shall have.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Only slots that are not where they shall be.
+	Moving bool `protobuf:"varint,2,opt,name=moving,proto3" json:"moving,omitempty"`
+	// Give `map` instead of `slots`: all slots, in few bytes.
+	Map           bool `protobuf:"varint,3,opt,name=map,proto3" json:"map,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSlotsRequest) Reset() {
+	*x = ListSlotsRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSlotsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSlotsRequest) ProtoMessage() {}
+
+func (x *ListSlotsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSlotsRequest.ProtoReflect.Descriptor instead.
+func (*ListSlotsRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListSlotsRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ListSlotsRequest) GetMoving() bool {
+	if x != nil {
+		return x.Moving
+	}
+	return false
+}
+
+func (x *ListSlotsRequest) GetMap() bool {
+	if x != nil {
+		return x.Map
+	}
+	return false
+}
+
+type ListSlotsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By number.
+	Slots []*Slot  `protobuf:"bytes,1,rep,name=slots,proto3" json:"slots,omitempty"`
+	Map   *SlotMap `protobuf:"bytes,2,opt,name=map,proto3" json:"map,omitempty"`
+	// Slots that are not where they shall be, whatever was asked for.
+	Moving uint32 `protobuf:"varint,3,opt,name=moving,proto3" json:"moving,omitempty"`
+	// Revision of the store as of which this is.
+	Revision      uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSlotsResponse) Reset() {
+	*x = ListSlotsResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSlotsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSlotsResponse) ProtoMessage() {}
+
+func (x *ListSlotsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSlotsResponse.ProtoReflect.Descriptor instead.
+func (*ListSlotsResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListSlotsResponse) GetSlots() []*Slot {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+func (x *ListSlotsResponse) GetMap() *SlotMap {
+	if x != nil {
+		return x.Map
+	}
+	return nil
+}
+
+func (x *ListSlotsResponse) GetMoving() uint32 {
+	if x != nil {
+		return x.Moving
+	}
+	return 0
+}
+
+func (x *ListSlotsResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// Slot is a unit of ownership: a sixteen-thousandth of all twins.
+type Slot struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Slot  uint32                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Owner, empty where there is none.
+	Node        string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	NodeName    string `protobuf:"bytes,3,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	Incarnation uint64 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// Counts the owners that the slot has had, this one included.
+	Since uint64 `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
+	// The node that shall own it.
+	Target     string `protobuf:"bytes,6,opt,name=target,proto3" json:"target,omitempty"`
+	TargetName string `protobuf:"bytes,7,opt,name=target_name,json=targetName,proto3" json:"target_name,omitempty"`
+	// settled, waiting (the owner hands over others first), releasing (its twins finish what runs), flipping (the new
+	// owner is being committed), orphaned (its owner is dead, and its lease not yet over).
+	State string `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	// What is awaited, as a sentence; empty where nothing is.
+	Awaited       string `protobuf:"bytes,9,opt,name=awaited,proto3" json:"awaited,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Slot) Reset() {
+	*x = Slot{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Slot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Slot) ProtoMessage() {}
+
+func (x *Slot) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Slot.ProtoReflect.Descriptor instead.
+func (*Slot) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Slot) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *Slot) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Slot) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
+}
+
+func (x *Slot) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Slot) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Slot) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Slot) GetTargetName() string {
+	if x != nil {
+		return x.TargetName
+	}
+	return ""
+}
+
+func (x *Slot) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Slot) GetAwaited() string {
+	if x != nil {
+		return x.Awaited
+	}
+	return ""
+}
+
+// SlotMap gives for each slot, by its number, the position in `nodes` plus 1; 0: nobody.
+type SlotMap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []string               `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Names         []string               `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	Owners        []uint32               `protobuf:"varint,3,rep,packed,name=owners,proto3" json:"owners,omitempty"`
+	Targets       []uint32               `protobuf:"varint,4,rep,packed,name=targets,proto3" json:"targets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlotMap) Reset() {
+	*x = SlotMap{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlotMap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlotMap) ProtoMessage() {}
+
+func (x *SlotMap) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlotMap.ProtoReflect.Descriptor instead.
+func (*SlotMap) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SlotMap) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *SlotMap) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *SlotMap) GetOwners() []uint32 {
+	if x != nil {
+		return x.Owners
+	}
+	return nil
+}
+
+func (x *SlotMap) GetTargets() []uint32 {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+type ListMovesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1,000; 0 means 200.
+	Limit         uint32 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMovesRequest) Reset() {
+	*x = ListMovesRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMovesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMovesRequest) ProtoMessage() {}
+
+func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
+func (*ListMovesRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListMovesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListMovesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Moves         []*Move                `protobuf:"bytes,1,rep,name=moves,proto3" json:"moves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMovesResponse) Reset() {
+	*x = ListMovesResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMovesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMovesResponse) ProtoMessage() {}
+
+func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
+func (*ListMovesResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListMovesResponse) GetMoves() []*Move {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+// Move is the hand-over of one slot.
+type Move struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Slot      uint32                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
+	From      string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	FromName  string                 `protobuf:"bytes,3,opt,name=from_name,json=fromName,proto3" json:"from_name,omitempty"`
+	To        string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	ToName    string                 `protobuf:"bytes,5,opt,name=to_name,json=toName,proto3" json:"to_name,omitempty"`
+	BeginTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=begin_time,json=beginTime,proto3" json:"begin_time,omitempty"`
+	// Unset while it runs.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// waiting, releasing, flipping, done.
+	State string `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	// What is awaited, as a sentence; empty where nothing is.
+	Awaited       string `protobuf:"bytes,9,opt,name=awaited,proto3" json:"awaited,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Move) Reset() {
+	*x = Move{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Move) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Move) ProtoMessage() {}
+
+func (x *Move) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Move.ProtoReflect.Descriptor instead.
+func (*Move) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Move) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *Move) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Move) GetFromName() string {
+	if x != nil {
+		return x.FromName
+	}
+	return ""
+}
+
+func (x *Move) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Move) GetToName() string {
+	if x != nil {
+		return x.ToName
+	}
+	return ""
+}
+
+func (x *Move) GetBeginTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BeginTime
+	}
+	return nil
+}
+
+func (x *Move) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Move) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Move) GetAwaited() string {
+	if x != nil {
+		return x.Awaited
+	}
+	return ""
+}
+
+type DrainNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainNodeRequest) Reset() {
+	*x = DrainNodeRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainNodeRequest) ProtoMessage() {}
+
+func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainNodeRequest.ProtoReflect.Descriptor instead.
+func (*DrainNodeRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *DrainNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type DrainNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          *Node                  `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainNodeResponse) Reset() {
+	*x = DrainNodeResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainNodeResponse) ProtoMessage() {}
+
+func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainNodeResponse.ProtoReflect.Descriptor instead.
+func (*DrainNodeResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DrainNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+type UndrainNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndrainNodeRequest) Reset() {
+	*x = UndrainNodeRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainNodeRequest) ProtoMessage() {}
+
+func (x *UndrainNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainNodeRequest.ProtoReflect.Descriptor instead.
+func (*UndrainNodeRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *UndrainNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type UndrainNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          *Node                  `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndrainNodeResponse) Reset() {
+	*x = UndrainNodeResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainNodeResponse) ProtoMessage() {}
+
+func (x *UndrainNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainNodeResponse.ProtoReflect.Descriptor instead.
+func (*UndrainNodeResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *UndrainNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+type RemoveNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeRequest) Reset() {
+	*x = RemoveNodeRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeRequest) ProtoMessage() {}
+
+func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
+func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RemoveNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type RemoveNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it was.
+	Node          *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeResponse) Reset() {
+	*x = RemoveNodeResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeResponse) ProtoMessage() {}
+
+func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
+func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RemoveNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+type TransferLeadershipRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node that shall lead; empty: whichever voter is nearest to the leader.
+	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipRequest) Reset() {
+	*x = TransferLeadershipRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipRequest) ProtoMessage() {}
+
+func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *TransferLeadershipRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type TransferLeadershipResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id and name of the node that leads now.
+	Leader        string `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"`
+	LeaderName    string `protobuf:"bytes,2,opt,name=leader_name,json=leaderName,proto3" json:"leader_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipResponse) Reset() {
+	*x = TransferLeadershipResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipResponse) ProtoMessage() {}
+
+func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *TransferLeadershipResponse) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *TransferLeadershipResponse) GetLeaderName() string {
+	if x != nil {
+		return x.LeaderName
+	}
+	return ""
+}
+
+type CheckClusterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckClusterRequest) Reset() {
+	*x = CheckClusterRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckClusterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckClusterRequest) ProtoMessage() {}
+
+func (x *CheckClusterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckClusterRequest.ProtoReflect.Descriptor instead.
+func (*CheckClusterRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{24}
+}
+
+type CheckClusterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nothing worse than a remark was found.
+	Ok        bool            `protobuf:"varint,1,opt,name=ok,proto3" json:"ok,omitempty"`
+	Findings  []*Finding      `protobuf:"bytes,2,rep,name=findings,proto3" json:"findings,omitempty"`
+	Checksums []*NodeChecksum `protobuf:"bytes,3,rep,name=checksums,proto3" json:"checksums,omitempty"`
+	// Index of the log at which all nodes that answered have the same checksum; 0: none in common yet.
+	AgreedIndex   uint64 `protobuf:"varint,4,opt,name=agreed_index,json=agreedIndex,proto3" json:"agreed_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckClusterResponse) Reset() {
+	*x = CheckClusterResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckClusterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckClusterResponse) ProtoMessage() {}
+
+func (x *CheckClusterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckClusterResponse.ProtoReflect.Descriptor instead.
+func (*CheckClusterResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *CheckClusterResponse) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *CheckClusterResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *CheckClusterResponse) GetChecksums() []*NodeChecksum {
+	if x != nil {
+		return x.Checksums
+	}
+	return nil
+}
+
+func (x *CheckClusterResponse) GetAgreedIndex() uint64 {
+	if x != nil {
+		return x.AgreedIndex
+	}
+	return 0
+}
+
+// Finding is something that is not as promised, or not as good as it could be.
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// error: a promise is broken; warning: it may not hold at the next failure.
+	Severity string `protobuf:"bytes,1,opt,name=severity,proto3" json:"severity,omitempty"`
+	// What it is about, such as `slot 17`, `node b`.
+	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	Text    string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// Name of the node that found it.
+	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Finding) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *Finding) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Finding) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Finding) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// NodeChecksum is the state of one node as a sum, taken at the same indexes of the log on every node.
+type NodeChecksum struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Node         string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Name         string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	AppliedIndex uint64                 `protobuf:"varint,3,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	// The newest few, oldest first.
+	Sums []*Checksum `protobuf:"bytes,4,rep,name=sums,proto3" json:"sums,omitempty"`
+	// Why there are none.
+	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeChecksum) Reset() {
+	*x = NodeChecksum{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeChecksum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeChecksum) ProtoMessage() {}
+
+func (x *NodeChecksum) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeChecksum.ProtoReflect.Descriptor instead.
+func (*NodeChecksum) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *NodeChecksum) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeChecksum) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeChecksum) GetAppliedIndex() uint64 {
+	if x != nil {
+		return x.AppliedIndex
+	}
+	return 0
+}
+
+func (x *NodeChecksum) GetSums() []*Checksum {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+func (x *NodeChecksum) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type Checksum struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Index uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Hexadecimal.
+	Sum           string `protobuf:"bytes,2,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checksum) Reset() {
+	*x = Checksum{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checksum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checksum) ProtoMessage() {}
+
+func (x *Checksum) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checksum.ProtoReflect.Descriptor instead.
+func (*Checksum) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Checksum) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Checksum) GetSum() string {
+	if x != nil {
+		return x.Sum
+	}
+	return ""
+}
+
+type CreateJoinTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long nodes can join with it; unset means an hour, 30 days are the most.
+	Ttl           *durationpb.Duration `protobuf:"bytes,1,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateJoinTokenRequest) Reset() {
+	*x = CreateJoinTokenRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateJoinTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateJoinTokenRequest) ProtoMessage() {}
+
+func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *CreateJoinTokenRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+type CreateJoinTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The secret, shown once.
+	Token      string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Id         string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// The line to paste on the new node.
+	Command       string `protobuf:"bytes,4,opt,name=command,proto3" json:"command,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateJoinTokenResponse) Reset() {
+	*x = CreateJoinTokenResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateJoinTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateJoinTokenResponse) ProtoMessage() {}
+
+func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *CreateJoinTokenResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *CreateJoinTokenResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CreateJoinTokenResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *CreateJoinTokenResponse) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+// JoinToken is a join token without its secret.
+type JoinToken struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Id         string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Name of the key that it was made with.
+	By string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	// How many nodes have joined with it.
+	Used          uint32 `protobuf:"varint,5,opt,name=used,proto3" json:"used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinToken) Reset() {
+	*x = JoinToken{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinToken) ProtoMessage() {}
+
+func (x *JoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
+func (*JoinToken) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *JoinToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *JoinToken) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *JoinToken) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *JoinToken) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *JoinToken) GetUsed() uint32 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+type ListJoinTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListJoinTokensRequest) Reset() {
+	*x = ListJoinTokensRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListJoinTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListJoinTokensRequest) ProtoMessage() {}
+
+func (x *ListJoinTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListJoinTokensRequest.ProtoReflect.Descriptor instead.
+func (*ListJoinTokensRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{32}
+}
+
+type ListJoinTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        []*JoinToken           `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListJoinTokensResponse) Reset() {
+	*x = ListJoinTokensResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListJoinTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListJoinTokensResponse) ProtoMessage() {}
+
+func (x *ListJoinTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListJoinTokensResponse.ProtoReflect.Descriptor instead.
+func (*ListJoinTokensResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ListJoinTokensResponse) GetTokens() []*JoinToken {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type RevokeJoinTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeJoinTokenRequest) Reset() {
+	*x = RevokeJoinTokenRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeJoinTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeJoinTokenRequest) ProtoMessage() {}
+
+func (x *RevokeJoinTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeJoinTokenRequest.ProtoReflect.Descriptor instead.
+func (*RevokeJoinTokenRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *RevokeJoinTokenRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RevokeJoinTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeJoinTokenResponse) Reset() {
+	*x = RevokeJoinTokenResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeJoinTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeJoinTokenResponse) ProtoMessage() {}
+
+func (x *RevokeJoinTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeJoinTokenResponse.ProtoReflect.Descriptor instead.
+func (*RevokeJoinTokenResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{35}
+}
+
+type RotateGossipKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyRequest) Reset() {
+	*x = RotateGossipKeyRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyRequest) ProtoMessage() {}
+
+func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{36}
+}
+
+type RotateGossipKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Keys that nodes understand now, the new one included; the former stay until all nodes use the new one.
+	Keys          uint32 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyResponse) Reset() {
+	*x = RotateGossipKeyResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyResponse) ProtoMessage() {}
+
+func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RotateGossipKeyResponse) GetKeys() uint32 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+type RotateCARequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateCARequest) Reset() {
+	*x = RotateCARequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateCARequest) ProtoMessage() {}
+
+func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateCARequest.ProtoReflect.Descriptor instead.
+func (*RotateCARequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{38}
+}
+
+type RotateCAResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the new authority's certificate, hexadecimal.
+	Fingerprint string `protobuf:"bytes,1,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// When the former authority is trusted no more.
+	FormerUntil   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=former_until,json=formerUntil,proto3" json:"former_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateCAResponse) Reset() {
+	*x = RotateCAResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateCAResponse) ProtoMessage() {}
+
+func (x *RotateCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateCAResponse.ProtoReflect.Descriptor instead.
+func (*RotateCAResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RotateCAResponse) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *RotateCAResponse) GetFormerUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FormerUntil
+	}
+	return nil
+}
+
+type BackupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leave history out.
+	WithoutHistory bool `protobuf:"varint,1,opt,name=without_history,json=withoutHistory,proto3" json:"without_history,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *BackupRequest) GetWithoutHistory() bool {
+	if x != nil {
+		return x.WithoutHistory
+	}
+	return false
+}
+
+type BackupResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*BackupResponse_Chunk
+	//	*BackupResponse_Done
+	Part          isBackupResponse_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *BackupResponse) GetPart() isBackupResponse_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *BackupResponse) GetChunk() []byte {
+	if x != nil {
+		if x, ok := x.Part.(*BackupResponse_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+func (x *BackupResponse) GetDone() *BackupSummary {
+	if x != nil {
+		if x, ok := x.Part.(*BackupResponse_Done); ok {
+			return x.Done
+		}
+	}
+	return nil
+}
+
+type isBackupResponse_Part interface {
+	isBackupResponse_Part()
+}
+
+type BackupResponse_Chunk struct {
+	// The next bytes of the file.
+	Chunk []byte `protobuf:"bytes,1,opt,name=chunk,proto3,oneof"`
+}
+
+type BackupResponse_Done struct {
+	// The last message.
+	Done *BackupSummary `protobuf:"bytes,2,opt,name=done,proto3,oneof"`
+}
+
+func (*BackupResponse_Chunk) isBackupResponse_Part() {}
+
+func (*BackupResponse_Done) isBackupResponse_Part() {}
+
+// BackupSummary is what a backup holds.
+type BackupSummary struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Revision  uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Time      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	Size      uint64                 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	// SHA-256 of the file, hexadecimal.
+	Digest        string `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	Records       uint64 `protobuf:"varint,6,opt,name=records,proto3" json:"records,omitempty"`
+	Blobs         uint64 `protobuf:"varint,7,opt,name=blobs,proto3" json:"blobs,omitempty"`
+	Samples       uint64 `protobuf:"varint,8,opt,name=samples,proto3" json:"samples,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupSummary) Reset() {
+	*x = BackupSummary{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupSummary) ProtoMessage() {}
+
+func (x *BackupSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupSummary.ProtoReflect.Descriptor instead.
+func (*BackupSummary) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *BackupSummary) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *BackupSummary) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *BackupSummary) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *BackupSummary) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *BackupSummary) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *BackupSummary) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *BackupSummary) GetBlobs() uint64 {
+	if x != nil {
+		return x.Blobs
+	}
+	return 0
+}
+
+func (x *BackupSummary) GetSamples() uint64 {
+	if x != nil {
+		return x.Samples
+	}
+	return 0
+}
+
+type RestoreRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chunk         []byte                 `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreRequest) Reset() {
+	*x = RestoreRequest{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreRequest) ProtoMessage() {}
+
+func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
+func (*RestoreRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *RestoreRequest) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+type RestoreResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the backup says; `revision` is this cluster's after it.
+	Summary       *BackupSummary `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreResponse) Reset() {
+	*x = RestoreResponse{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreResponse) ProtoMessage() {}
+
+func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
+func (*RestoreResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *RestoreResponse) GetSummary() *BackupSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// driver, twin, zone, system, key, node, slot, inbox.
@@ -684,7 +3083,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[8]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +3095,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[8]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +3108,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *WatchRequest) GetKind() string {
@@ -742,7 +3141,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[9]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +3153,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[9]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +3166,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WatchResponse) GetKind() string {
@@ -816,8 +3215,8 @@ var File_pollux_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x17pollux/v1/cluster.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xa3\x06\n" +
+	"\x17pollux/v1/cluster.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
+	"\x10GetStatusRequest\"\xcf\b\n" +
 	"\x11GetStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -839,13 +3238,25 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"historyLag\x124\n" +
 	"\x16checkpoint_interval_ms\x18\x0f \x01(\rR\x14checkpointIntervalMs\x12I\n" +
 	"\taddresses\x18\x10 \x03(\v2+.pollux.v1.GetStatusResponse.AddressesEntryR\taddresses\x12C\n" +
-	"\arefused\x18\x11 \x03(\v2).pollux.v1.GetStatusResponse.RefusedEntryR\arefused\x1a<\n" +
+	"\arefused\x18\x11 \x03(\v2).pollux.v1.GetStatusResponse.RefusedEntryR\arefused\x12'\n" +
+	"\x0ffailures_reason\x18\x12 \x01(\tR\x0efailuresReason\x12\x14\n" +
+	"\x05nodes\x18\x13 \x01(\rR\x05nodes\x12\x1f\n" +
+	"\vnodes_alive\x18\x14 \x01(\rR\n" +
+	"nodesAlive\x12\x16\n" +
+	"\x06voters\x18\x15 \x01(\rR\x06voters\x12!\n" +
+	"\fvoters_alive\x18\x16 \x01(\rR\vvotersAlive\x12\x16\n" +
+	"\x06quorum\x18\x17 \x01(\rR\x06quorum\x12!\n" +
+	"\fslots_moving\x18\x18 \x01(\rR\vslotsMoving\x12\x16\n" +
+	"\x06silent\x18\x19 \x03(\tR\x06silent\x12\x1f\n" +
+	"\vleader_name\x18\x1a \x01(\tR\n" +
+	"leaderName\x12\x1b\n" +
+	"\tnode_name\x18\x1b \x01(\tR\bnodeName\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fRefusedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xea\x04\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xaf\b\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12 \n" +
@@ -868,28 +3279,194 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\blease_ms\x18\x10 \x01(\x03R\aleaseMs\x12\x1e\n" +
 	"\n" +
 	"goroutines\x18\x11 \x01(\rR\n" +
-	"goroutines\x1a<\n" +
+	"goroutines\x12\x12\n" +
+	"\x04site\x18\x12 \x01(\tR\x04site\x123\n" +
+	"\x06labels\x18\x13 \x03(\v2\x1b.pollux.v1.Node.LabelsEntryR\x06labels\x12\x16\n" +
+	"\x06weight\x18\x14 \x01(\x01R\x06weight\x12!\n" +
+	"\fslots_target\x18\x15 \x01(\rR\vslotsTarget\x12F\n" +
+	"\x11raft_contact_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\x0fraftContactTime\x12#\n" +
+	"\rapplied_index\x18\x17 \x01(\x04R\fappliedIndex\x12)\n" +
+	"\x10history_complete\x18\x18 \x01(\bR\x0fhistoryComplete\x12\x18\n" +
+	"\asilence\x18\x19 \x01(\tR\asilence\x12R\n" +
+	"\x17certificate_expire_time\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampR\x15certificateExpireTime\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x12\n" +
 	"\x10ListNodesRequest\":\n" +
 	"\x11ListNodesResponse\x12%\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x0f.pollux.v1.NodeR\x05nodes\"%\n" +
-	"\x13GetPlacementRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xe0\x01\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x0f.pollux.v1.NodeR\x05nodes\"\xeb\x01\n" +
+	"\x13GetPlacementRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x02id\x12\x1c\n" +
+	"\x04node\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04node\x12%\n" +
+	"\tpage_size\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken:V\xbaHS\x1aQ\n" +
+	"\rplacement.one\x12\x1eid and node exclude each other\x1a this.id == '' || this.node == ''\"\xe4\x02\n" +
 	"\x14GetPlacementResponse\x122\n" +
 	"\tplacement\x18\x01 \x01(\v2\x14.pollux.v1.PlacementR\tplacement\x12T\n" +
-	"\rslots_by_node\x18\x02 \x03(\v20.pollux.v1.GetPlacementResponse.SlotsByNodeEntryR\vslotsByNode\x1a>\n" +
+	"\rslots_by_node\x18\x02 \x03(\v20.pollux.v1.GetPlacementResponse.SlotsByNodeEntryR\vslotsByNode\x12.\n" +
+	"\x05nodes\x18\x03 \x03(\v2\x18.pollux.v1.NodePlacementR\x05nodes\x12*\n" +
+	"\x05twins\x18\x04 \x03(\v2\x14.pollux.v1.PlacementR\x05twins\x12&\n" +
+	"\x0fnext_page_token\x18\x05 \x01(\tR\rnextPageToken\x1a>\n" +
 	"\x10SlotsByNodeEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x93\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xff\x01\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x14\n" +
 	"\x05since\x18\x05 \x01(\x04R\x05since\x12\x16\n" +
-	"\x06active\x18\x06 \x01(\bR\x06active\"R\n" +
+	"\x06active\x18\x06 \x01(\bR\x06active\x12\x1b\n" +
+	"\tnode_name\x18\a \x01(\tR\bnodeName\x12\x16\n" +
+	"\x06target\x18\b \x01(\tR\x06target\x12\x1f\n" +
+	"\vtarget_name\x18\t \x01(\tR\n" +
+	"targetName\x12\x14\n" +
+	"\x05state\x18\n" +
+	" \x01(\tR\x05state\"\xdf\x01\n" +
+	"\rNodePlacement\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12+\n" +
+	"\x11availability_zone\x18\x04 \x01(\tR\x10availabilityZone\x12\x16\n" +
+	"\x06weight\x18\x05 \x01(\x01R\x06weight\x12\x14\n" +
+	"\x05slots\x18\x06 \x01(\rR\x05slots\x12!\n" +
+	"\fslots_target\x18\a \x01(\rR\vslotsTarget\x12\x16\n" +
+	"\x06actors\x18\b \x01(\x04R\x06actors\"Z\n" +
+	"\x10ListSlotsRequest\x12\x1c\n" +
+	"\x04node\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04node\x12\x16\n" +
+	"\x06moving\x18\x02 \x01(\bR\x06moving\x12\x10\n" +
+	"\x03map\x18\x03 \x01(\bR\x03map\"\x94\x01\n" +
+	"\x11ListSlotsResponse\x12%\n" +
+	"\x05slots\x18\x01 \x03(\v2\x0f.pollux.v1.SlotR\x05slots\x12$\n" +
+	"\x03map\x18\x02 \x01(\v2\x12.pollux.v1.SlotMapR\x03map\x12\x16\n" +
+	"\x06moving\x18\x03 \x01(\rR\x06moving\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\"\xec\x01\n" +
+	"\x04Slot\x12\x12\n" +
+	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1b\n" +
+	"\tnode_name\x18\x03 \x01(\tR\bnodeName\x12 \n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x04R\x05since\x12\x16\n" +
+	"\x06target\x18\x06 \x01(\tR\x06target\x12\x1f\n" +
+	"\vtarget_name\x18\a \x01(\tR\n" +
+	"targetName\x12\x14\n" +
+	"\x05state\x18\b \x01(\tR\x05state\x12\x18\n" +
+	"\aawaited\x18\t \x01(\tR\aawaited\"g\n" +
+	"\aSlotMap\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x12\x14\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\x12\x16\n" +
+	"\x06owners\x18\x03 \x03(\rR\x06owners\x12\x18\n" +
+	"\atargets\x18\x04 \x03(\rR\atargets\"2\n" +
+	"\x10ListMovesRequest\x12\x1e\n" +
+	"\x05limit\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x05limit\":\n" +
+	"\x11ListMovesResponse\x12%\n" +
+	"\x05moves\x18\x01 \x03(\v2\x0f.pollux.v1.MoveR\x05moves\"\x96\x02\n" +
+	"\x04Move\x12\x12\n" +
+	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x1b\n" +
+	"\tfrom_name\x18\x03 \x01(\tR\bfromName\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\x12\x17\n" +
+	"\ato_name\x18\x05 \x01(\tR\x06toName\x129\n" +
+	"\n" +
+	"begin_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tbeginTime\x125\n" +
+	"\bend_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x14\n" +
+	"\x05state\x18\b \x01(\tR\x05state\x12\x18\n" +
+	"\aawaited\x18\t \x01(\tR\aawaited\"2\n" +
+	"\x10DrainNodeRequest\x12\x1e\n" +
+	"\x04node\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04node\"8\n" +
+	"\x11DrainNodeResponse\x12#\n" +
+	"\x04node\x18\x01 \x01(\v2\x0f.pollux.v1.NodeR\x04node\"4\n" +
+	"\x12UndrainNodeRequest\x12\x1e\n" +
+	"\x04node\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04node\":\n" +
+	"\x13UndrainNodeResponse\x12#\n" +
+	"\x04node\x18\x01 \x01(\v2\x0f.pollux.v1.NodeR\x04node\"3\n" +
+	"\x11RemoveNodeRequest\x12\x1e\n" +
+	"\x04node\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04node\"9\n" +
+	"\x12RemoveNodeResponse\x12#\n" +
+	"\x04node\x18\x01 \x01(\v2\x0f.pollux.v1.NodeR\x04node\"9\n" +
+	"\x19TransferLeadershipRequest\x12\x1c\n" +
+	"\x04node\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04node\"U\n" +
+	"\x1aTransferLeadershipResponse\x12\x16\n" +
+	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x1f\n" +
+	"\vleader_name\x18\x02 \x01(\tR\n" +
+	"leaderName\"\x15\n" +
+	"\x13CheckClusterRequest\"\xb0\x01\n" +
+	"\x14CheckClusterResponse\x12\x0e\n" +
+	"\x02ok\x18\x01 \x01(\bR\x02ok\x12.\n" +
+	"\bfindings\x18\x02 \x03(\v2\x12.pollux.v1.FindingR\bfindings\x125\n" +
+	"\tchecksums\x18\x03 \x03(\v2\x17.pollux.v1.NodeChecksumR\tchecksums\x12!\n" +
+	"\fagreed_index\x18\x04 \x01(\x04R\vagreedIndex\"g\n" +
+	"\aFinding\x12\x1a\n" +
+	"\bseverity\x18\x01 \x01(\tR\bseverity\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\"\x9a\x01\n" +
+	"\fNodeChecksum\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
+	"\rapplied_index\x18\x03 \x01(\x04R\fappliedIndex\x12'\n" +
+	"\x04sums\x18\x04 \x03(\v2\x13.pollux.v1.ChecksumR\x04sums\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"2\n" +
+	"\bChecksum\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x10\n" +
+	"\x03sum\x18\x02 \x01(\tR\x03sum\"V\n" +
+	"\x16CreateJoinTokenRequest\x12<\n" +
+	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\x9a\x9e\x01*\x00R\x03ttl\"\x96\x01\n" +
+	"\x17CreateJoinTokenResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12;\n" +
+	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x18\n" +
+	"\acommand\x18\x04 \x01(\tR\acommand\"\xb9\x01\n" +
+	"\tJoinToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12;\n" +
+	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x12\n" +
+	"\x04used\x18\x05 \x01(\rR\x04used\"\x17\n" +
+	"\x15ListJoinTokensRequest\"F\n" +
+	"\x16ListJoinTokensResponse\x12,\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x14.pollux.v1.JoinTokenR\x06tokens\"4\n" +
+	"\x16RevokeJoinTokenRequest\x12\x1a\n" +
+	"\x02id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x02id\"\x19\n" +
+	"\x17RevokeJoinTokenResponse\"\x18\n" +
+	"\x16RotateGossipKeyRequest\"-\n" +
+	"\x17RotateGossipKeyResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\rR\x04keys\"\x11\n" +
+	"\x0fRotateCARequest\"s\n" +
+	"\x10RotateCAResponse\x12 \n" +
+	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\x12=\n" +
+	"\fformer_until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vformerUntil\"8\n" +
+	"\rBackupRequest\x12'\n" +
+	"\x0fwithout_history\x18\x01 \x01(\bR\x0ewithoutHistory\"`\n" +
+	"\x0eBackupResponse\x12\x16\n" +
+	"\x05chunk\x18\x01 \x01(\fH\x00R\x05chunk\x12.\n" +
+	"\x04done\x18\x02 \x01(\v2\x18.pollux.v1.BackupSummaryH\x00R\x04doneB\x06\n" +
+	"\x04part\"\xf0\x01\n" +
+	"\rBackupSummary\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\tR\x06digest\x12\x18\n" +
+	"\arecords\x18\x06 \x01(\x04R\arecords\x12\x14\n" +
+	"\x05blobs\x18\a \x01(\x04R\x05blobs\x12\x18\n" +
+	"\asamples\x18\b \x01(\x04R\asamples\"1\n" +
+	"\x0eRestoreRequest\x12\x1f\n" +
+	"\x05chunk\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80 R\x05chunk\"E\n" +
+	"\x0fRestoreResponse\x122\n" +
+	"\asummary\x18\x01 \x01(\v2\x18.pollux.v1.BackupSummaryR\asummary\"R\n" +
 	"\fWatchRequest\x12\x1b\n" +
 	"\x04kind\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04kind\x12%\n" +
 	"\x0eafter_revision\x18\x02 \x01(\x04R\rafterRevision\"\xa2\x01\n" +
@@ -900,11 +3477,27 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\adeleted\x18\x04 \x01(\bR\adeleted\x12\x1f\n" +
 	"\vrecord_json\x18\x05 \x01(\tR\n" +
 	"recordJson\x12\x16\n" +
-	"\x06synced\x18\x06 \x01(\bR\x06synced2\x80\x02\n" +
+	"\x06synced\x18\x06 \x01(\bR\x06synced2\xe8\n" +
+	"\n" +
 	"\x0eClusterService\x12K\n" +
 	"\tGetStatus\x12\x1b.pollux.v1.GetStatusRequest\x1a\x1c.pollux.v1.GetStatusResponse\"\x03\x90\x02\x01\x12K\n" +
 	"\tListNodes\x12\x1b.pollux.v1.ListNodesRequest\x1a\x1c.pollux.v1.ListNodesResponse\"\x03\x90\x02\x01\x12T\n" +
-	"\fGetPlacement\x12\x1e.pollux.v1.GetPlacementRequest\x1a\x1f.pollux.v1.GetPlacementResponse\"\x03\x90\x02\x012L\n" +
+	"\fGetPlacement\x12\x1e.pollux.v1.GetPlacementRequest\x1a\x1f.pollux.v1.GetPlacementResponse\"\x03\x90\x02\x01\x12K\n" +
+	"\tListSlots\x12\x1b.pollux.v1.ListSlotsRequest\x1a\x1c.pollux.v1.ListSlotsResponse\"\x03\x90\x02\x01\x12K\n" +
+	"\tListMoves\x12\x1b.pollux.v1.ListMovesRequest\x1a\x1c.pollux.v1.ListMovesResponse\"\x03\x90\x02\x01\x12T\n" +
+	"\fCheckCluster\x12\x1e.pollux.v1.CheckClusterRequest\x1a\x1f.pollux.v1.CheckClusterResponse\"\x03\x90\x02\x01\x12F\n" +
+	"\tDrainNode\x12\x1b.pollux.v1.DrainNodeRequest\x1a\x1c.pollux.v1.DrainNodeResponse\x12L\n" +
+	"\vUndrainNode\x12\x1d.pollux.v1.UndrainNodeRequest\x1a\x1e.pollux.v1.UndrainNodeResponse\x12I\n" +
+	"\n" +
+	"RemoveNode\x12\x1c.pollux.v1.RemoveNodeRequest\x1a\x1d.pollux.v1.RemoveNodeResponse\x12a\n" +
+	"\x12TransferLeadership\x12$.pollux.v1.TransferLeadershipRequest\x1a%.pollux.v1.TransferLeadershipResponse\x12X\n" +
+	"\x0fCreateJoinToken\x12!.pollux.v1.CreateJoinTokenRequest\x1a\".pollux.v1.CreateJoinTokenResponse\x12Z\n" +
+	"\x0eListJoinTokens\x12 .pollux.v1.ListJoinTokensRequest\x1a!.pollux.v1.ListJoinTokensResponse\"\x03\x90\x02\x01\x12X\n" +
+	"\x0fRevokeJoinToken\x12!.pollux.v1.RevokeJoinTokenRequest\x1a\".pollux.v1.RevokeJoinTokenResponse\x12X\n" +
+	"\x0fRotateGossipKey\x12!.pollux.v1.RotateGossipKeyRequest\x1a\".pollux.v1.RotateGossipKeyResponse\x12C\n" +
+	"\bRotateCA\x12\x1a.pollux.v1.RotateCARequest\x1a\x1b.pollux.v1.RotateCAResponse\x12?\n" +
+	"\x06Backup\x12\x18.pollux.v1.BackupRequest\x1a\x19.pollux.v1.BackupResponse0\x01\x12B\n" +
+	"\aRestore\x12\x19.pollux.v1.RestoreRequest\x1a\x1a.pollux.v1.RestoreResponse(\x012L\n" +
 	"\fWatchService\x12<\n" +
 	"\x05Watch\x12\x17.pollux.v1.WatchRequest\x1a\x18.pollux.v1.WatchResponse0\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
@@ -920,46 +3513,138 @@ func file_pollux_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_cluster_proto_rawDescData
 }
 
-var file_pollux_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_pollux_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_pollux_v1_cluster_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),      // 0: pollux.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 1: pollux.v1.GetStatusResponse
-	(*Node)(nil),                  // 2: pollux.v1.Node
-	(*ListNodesRequest)(nil),      // 3: pollux.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),     // 4: pollux.v1.ListNodesResponse
-	(*GetPlacementRequest)(nil),   // 5: pollux.v1.GetPlacementRequest
-	(*GetPlacementResponse)(nil),  // 6: pollux.v1.GetPlacementResponse
-	(*Placement)(nil),             // 7: pollux.v1.Placement
-	(*WatchRequest)(nil),          // 8: pollux.v1.WatchRequest
-	(*WatchResponse)(nil),         // 9: pollux.v1.WatchResponse
-	nil,                           // 10: pollux.v1.GetStatusResponse.AddressesEntry
-	nil,                           // 11: pollux.v1.GetStatusResponse.RefusedEntry
-	nil,                           // 12: pollux.v1.Node.AddressesEntry
-	nil,                           // 13: pollux.v1.GetPlacementResponse.SlotsByNodeEntry
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*GetStatusRequest)(nil),           // 0: pollux.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),          // 1: pollux.v1.GetStatusResponse
+	(*Node)(nil),                       // 2: pollux.v1.Node
+	(*ListNodesRequest)(nil),           // 3: pollux.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),          // 4: pollux.v1.ListNodesResponse
+	(*GetPlacementRequest)(nil),        // 5: pollux.v1.GetPlacementRequest
+	(*GetPlacementResponse)(nil),       // 6: pollux.v1.GetPlacementResponse
+	(*Placement)(nil),                  // 7: pollux.v1.Placement
+	(*NodePlacement)(nil),              // 8: pollux.v1.NodePlacement
+	(*ListSlotsRequest)(nil),           // 9: pollux.v1.ListSlotsRequest
+	(*ListSlotsResponse)(nil),          // 10: pollux.v1.ListSlotsResponse
+	(*Slot)(nil),                       // 11: pollux.v1.Slot
+	(*SlotMap)(nil),                    // 12: pollux.v1.SlotMap
+	(*ListMovesRequest)(nil),           // 13: pollux.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),          // 14: pollux.v1.ListMovesResponse
+	(*Move)(nil),                       // 15: pollux.v1.Move
+	(*DrainNodeRequest)(nil),           // 16: pollux.v1.DrainNodeRequest
+	(*DrainNodeResponse)(nil),          // 17: pollux.v1.DrainNodeResponse
+	(*UndrainNodeRequest)(nil),         // 18: pollux.v1.UndrainNodeRequest
+	(*UndrainNodeResponse)(nil),        // 19: pollux.v1.UndrainNodeResponse
+	(*RemoveNodeRequest)(nil),          // 20: pollux.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 21: pollux.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 22: pollux.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 23: pollux.v1.TransferLeadershipResponse
+	(*CheckClusterRequest)(nil),        // 24: pollux.v1.CheckClusterRequest
+	(*CheckClusterResponse)(nil),       // 25: pollux.v1.CheckClusterResponse
+	(*Finding)(nil),                    // 26: pollux.v1.Finding
+	(*NodeChecksum)(nil),               // 27: pollux.v1.NodeChecksum
+	(*Checksum)(nil),                   // 28: pollux.v1.Checksum
+	(*CreateJoinTokenRequest)(nil),     // 29: pollux.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),    // 30: pollux.v1.CreateJoinTokenResponse
+	(*JoinToken)(nil),                  // 31: pollux.v1.JoinToken
+	(*ListJoinTokensRequest)(nil),      // 32: pollux.v1.ListJoinTokensRequest
+	(*ListJoinTokensResponse)(nil),     // 33: pollux.v1.ListJoinTokensResponse
+	(*RevokeJoinTokenRequest)(nil),     // 34: pollux.v1.RevokeJoinTokenRequest
+	(*RevokeJoinTokenResponse)(nil),    // 35: pollux.v1.RevokeJoinTokenResponse
+	(*RotateGossipKeyRequest)(nil),     // 36: pollux.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil),    // 37: pollux.v1.RotateGossipKeyResponse
+	(*RotateCARequest)(nil),            // 38: pollux.v1.RotateCARequest
+	(*RotateCAResponse)(nil),           // 39: pollux.v1.RotateCAResponse
+	(*BackupRequest)(nil),              // 40: pollux.v1.BackupRequest
+	(*BackupResponse)(nil),             // 41: pollux.v1.BackupResponse
+	(*BackupSummary)(nil),              // 42: pollux.v1.BackupSummary
+	(*RestoreRequest)(nil),             // 43: pollux.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 44: pollux.v1.RestoreResponse
+	(*WatchRequest)(nil),               // 45: pollux.v1.WatchRequest
+	(*WatchResponse)(nil),              // 46: pollux.v1.WatchResponse
+	nil,                                // 47: pollux.v1.GetStatusResponse.AddressesEntry
+	nil,                                // 48: pollux.v1.GetStatusResponse.RefusedEntry
+	nil,                                // 49: pollux.v1.Node.AddressesEntry
+	nil,                                // 50: pollux.v1.Node.LabelsEntry
+	nil,                                // 51: pollux.v1.GetPlacementResponse.SlotsByNodeEntry
+	(*timestamppb.Timestamp)(nil),      // 52: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 53: google.protobuf.Duration
 }
 var file_pollux_v1_cluster_proto_depIdxs = []int32{
-	14, // 0: pollux.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
-	10, // 1: pollux.v1.GetStatusResponse.addresses:type_name -> pollux.v1.GetStatusResponse.AddressesEntry
-	11, // 2: pollux.v1.GetStatusResponse.refused:type_name -> pollux.v1.GetStatusResponse.RefusedEntry
-	12, // 3: pollux.v1.Node.addresses:type_name -> pollux.v1.Node.AddressesEntry
-	14, // 4: pollux.v1.Node.start_time:type_name -> google.protobuf.Timestamp
-	2,  // 5: pollux.v1.ListNodesResponse.nodes:type_name -> pollux.v1.Node
-	7,  // 6: pollux.v1.GetPlacementResponse.placement:type_name -> pollux.v1.Placement
-	13, // 7: pollux.v1.GetPlacementResponse.slots_by_node:type_name -> pollux.v1.GetPlacementResponse.SlotsByNodeEntry
-	0,  // 8: pollux.v1.ClusterService.GetStatus:input_type -> pollux.v1.GetStatusRequest
-	3,  // 9: pollux.v1.ClusterService.ListNodes:input_type -> pollux.v1.ListNodesRequest
-	5,  // 10: pollux.v1.ClusterService.GetPlacement:input_type -> pollux.v1.GetPlacementRequest
-	8,  // 11: pollux.v1.WatchService.Watch:input_type -> pollux.v1.WatchRequest
-	1,  // 12: pollux.v1.ClusterService.GetStatus:output_type -> pollux.v1.GetStatusResponse
-	4,  // 13: pollux.v1.ClusterService.ListNodes:output_type -> pollux.v1.ListNodesResponse
-	6,  // 14: pollux.v1.ClusterService.GetPlacement:output_type -> pollux.v1.GetPlacementResponse
-	9,  // 15: pollux.v1.WatchService.Watch:output_type -> pollux.v1.WatchResponse
-	12, // [12:16] is the sub-list for method output_type
-	8,  // [8:12] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	52, // 0: pollux.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
+	47, // 1: pollux.v1.GetStatusResponse.addresses:type_name -> pollux.v1.GetStatusResponse.AddressesEntry
+	48, // 2: pollux.v1.GetStatusResponse.refused:type_name -> pollux.v1.GetStatusResponse.RefusedEntry
+	49, // 3: pollux.v1.Node.addresses:type_name -> pollux.v1.Node.AddressesEntry
+	52, // 4: pollux.v1.Node.start_time:type_name -> google.protobuf.Timestamp
+	50, // 5: pollux.v1.Node.labels:type_name -> pollux.v1.Node.LabelsEntry
+	52, // 6: pollux.v1.Node.raft_contact_time:type_name -> google.protobuf.Timestamp
+	52, // 7: pollux.v1.Node.certificate_expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 8: pollux.v1.ListNodesResponse.nodes:type_name -> pollux.v1.Node
+	7,  // 9: pollux.v1.GetPlacementResponse.placement:type_name -> pollux.v1.Placement
+	51, // 10: pollux.v1.GetPlacementResponse.slots_by_node:type_name -> pollux.v1.GetPlacementResponse.SlotsByNodeEntry
+	8,  // 11: pollux.v1.GetPlacementResponse.nodes:type_name -> pollux.v1.NodePlacement
+	7,  // 12: pollux.v1.GetPlacementResponse.twins:type_name -> pollux.v1.Placement
+	11, // 13: pollux.v1.ListSlotsResponse.slots:type_name -> pollux.v1.Slot
+	12, // 14: pollux.v1.ListSlotsResponse.map:type_name -> pollux.v1.SlotMap
+	15, // 15: pollux.v1.ListMovesResponse.moves:type_name -> pollux.v1.Move
+	52, // 16: pollux.v1.Move.begin_time:type_name -> google.protobuf.Timestamp
+	52, // 17: pollux.v1.Move.end_time:type_name -> google.protobuf.Timestamp
+	2,  // 18: pollux.v1.DrainNodeResponse.node:type_name -> pollux.v1.Node
+	2,  // 19: pollux.v1.UndrainNodeResponse.node:type_name -> pollux.v1.Node
+	2,  // 20: pollux.v1.RemoveNodeResponse.node:type_name -> pollux.v1.Node
+	26, // 21: pollux.v1.CheckClusterResponse.findings:type_name -> pollux.v1.Finding
+	27, // 22: pollux.v1.CheckClusterResponse.checksums:type_name -> pollux.v1.NodeChecksum
+	28, // 23: pollux.v1.NodeChecksum.sums:type_name -> pollux.v1.Checksum
+	53, // 24: pollux.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	52, // 25: pollux.v1.CreateJoinTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
+	52, // 26: pollux.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
+	52, // 27: pollux.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	31, // 28: pollux.v1.ListJoinTokensResponse.tokens:type_name -> pollux.v1.JoinToken
+	52, // 29: pollux.v1.RotateCAResponse.former_until:type_name -> google.protobuf.Timestamp
+	42, // 30: pollux.v1.BackupResponse.done:type_name -> pollux.v1.BackupSummary
+	52, // 31: pollux.v1.BackupSummary.time:type_name -> google.protobuf.Timestamp
+	42, // 32: pollux.v1.RestoreResponse.summary:type_name -> pollux.v1.BackupSummary
+	0,  // 33: pollux.v1.ClusterService.GetStatus:input_type -> pollux.v1.GetStatusRequest
+	3,  // 34: pollux.v1.ClusterService.ListNodes:input_type -> pollux.v1.ListNodesRequest
+	5,  // 35: pollux.v1.ClusterService.GetPlacement:input_type -> pollux.v1.GetPlacementRequest
+	9,  // 36: pollux.v1.ClusterService.ListSlots:input_type -> pollux.v1.ListSlotsRequest
+	13, // 37: pollux.v1.ClusterService.ListMoves:input_type -> pollux.v1.ListMovesRequest
+	24, // 38: pollux.v1.ClusterService.CheckCluster:input_type -> pollux.v1.CheckClusterRequest
+	16, // 39: pollux.v1.ClusterService.DrainNode:input_type -> pollux.v1.DrainNodeRequest
+	18, // 40: pollux.v1.ClusterService.UndrainNode:input_type -> pollux.v1.UndrainNodeRequest
+	20, // 41: pollux.v1.ClusterService.RemoveNode:input_type -> pollux.v1.RemoveNodeRequest
+	22, // 42: pollux.v1.ClusterService.TransferLeadership:input_type -> pollux.v1.TransferLeadershipRequest
+	29, // 43: pollux.v1.ClusterService.CreateJoinToken:input_type -> pollux.v1.CreateJoinTokenRequest
+	32, // 44: pollux.v1.ClusterService.ListJoinTokens:input_type -> pollux.v1.ListJoinTokensRequest
+	34, // 45: pollux.v1.ClusterService.RevokeJoinToken:input_type -> pollux.v1.RevokeJoinTokenRequest
+	36, // 46: pollux.v1.ClusterService.RotateGossipKey:input_type -> pollux.v1.RotateGossipKeyRequest
+	38, // 47: pollux.v1.ClusterService.RotateCA:input_type -> pollux.v1.RotateCARequest
+	40, // 48: pollux.v1.ClusterService.Backup:input_type -> pollux.v1.BackupRequest
+	43, // 49: pollux.v1.ClusterService.Restore:input_type -> pollux.v1.RestoreRequest
+	45, // 50: pollux.v1.WatchService.Watch:input_type -> pollux.v1.WatchRequest
+	1,  // 51: pollux.v1.ClusterService.GetStatus:output_type -> pollux.v1.GetStatusResponse
+	4,  // 52: pollux.v1.ClusterService.ListNodes:output_type -> pollux.v1.ListNodesResponse
+	6,  // 53: pollux.v1.ClusterService.GetPlacement:output_type -> pollux.v1.GetPlacementResponse
+	10, // 54: pollux.v1.ClusterService.ListSlots:output_type -> pollux.v1.ListSlotsResponse
+	14, // 55: pollux.v1.ClusterService.ListMoves:output_type -> pollux.v1.ListMovesResponse
+	25, // 56: pollux.v1.ClusterService.CheckCluster:output_type -> pollux.v1.CheckClusterResponse
+	17, // 57: pollux.v1.ClusterService.DrainNode:output_type -> pollux.v1.DrainNodeResponse
+	19, // 58: pollux.v1.ClusterService.UndrainNode:output_type -> pollux.v1.UndrainNodeResponse
+	21, // 59: pollux.v1.ClusterService.RemoveNode:output_type -> pollux.v1.RemoveNodeResponse
+	23, // 60: pollux.v1.ClusterService.TransferLeadership:output_type -> pollux.v1.TransferLeadershipResponse
+	30, // 61: pollux.v1.ClusterService.CreateJoinToken:output_type -> pollux.v1.CreateJoinTokenResponse
+	33, // 62: pollux.v1.ClusterService.ListJoinTokens:output_type -> pollux.v1.ListJoinTokensResponse
+	35, // 63: pollux.v1.ClusterService.RevokeJoinToken:output_type -> pollux.v1.RevokeJoinTokenResponse
+	37, // 64: pollux.v1.ClusterService.RotateGossipKey:output_type -> pollux.v1.RotateGossipKeyResponse
+	39, // 65: pollux.v1.ClusterService.RotateCA:output_type -> pollux.v1.RotateCAResponse
+	41, // 66: pollux.v1.ClusterService.Backup:output_type -> pollux.v1.BackupResponse
+	44, // 67: pollux.v1.ClusterService.Restore:output_type -> pollux.v1.RestoreResponse
+	46, // 68: pollux.v1.WatchService.Watch:output_type -> pollux.v1.WatchResponse
+	51, // [51:69] is the sub-list for method output_type
+	33, // [33:51] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_cluster_proto_init() }
@@ -967,13 +3652,17 @@ func file_pollux_v1_cluster_proto_init() {
 	if File_pollux_v1_cluster_proto != nil {
 		return
 	}
+	file_pollux_v1_cluster_proto_msgTypes[41].OneofWrappers = []any{
+		(*BackupResponse_Chunk)(nil),
+		(*BackupResponse_Done)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_cluster_proto_rawDesc), len(file_pollux_v1_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

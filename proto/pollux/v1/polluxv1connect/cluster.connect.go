@@ -44,16 +44,84 @@ const (
 	// ClusterServiceGetPlacementProcedure is the fully-qualified name of the ClusterService's
 	// GetPlacement RPC.
 	ClusterServiceGetPlacementProcedure = "/pollux.v1.ClusterService/GetPlacement"
+	// ClusterServiceListSlotsProcedure is the fully-qualified name of the ClusterService's ListSlots
+	// RPC.
+	ClusterServiceListSlotsProcedure = "/pollux.v1.ClusterService/ListSlots"
+	// ClusterServiceListMovesProcedure is the fully-qualified name of the ClusterService's ListMoves
+	// RPC.
+	ClusterServiceListMovesProcedure = "/pollux.v1.ClusterService/ListMoves"
+	// ClusterServiceCheckClusterProcedure is the fully-qualified name of the ClusterService's
+	// CheckCluster RPC.
+	ClusterServiceCheckClusterProcedure = "/pollux.v1.ClusterService/CheckCluster"
+	// ClusterServiceDrainNodeProcedure is the fully-qualified name of the ClusterService's DrainNode
+	// RPC.
+	ClusterServiceDrainNodeProcedure = "/pollux.v1.ClusterService/DrainNode"
+	// ClusterServiceUndrainNodeProcedure is the fully-qualified name of the ClusterService's
+	// UndrainNode RPC.
+	ClusterServiceUndrainNodeProcedure = "/pollux.v1.ClusterService/UndrainNode"
+	// ClusterServiceRemoveNodeProcedure is the fully-qualified name of the ClusterService's RemoveNode
+	// RPC.
+	ClusterServiceRemoveNodeProcedure = "/pollux.v1.ClusterService/RemoveNode"
+	// ClusterServiceTransferLeadershipProcedure is the fully-qualified name of the ClusterService's
+	// TransferLeadership RPC.
+	ClusterServiceTransferLeadershipProcedure = "/pollux.v1.ClusterService/TransferLeadership"
+	// ClusterServiceCreateJoinTokenProcedure is the fully-qualified name of the ClusterService's
+	// CreateJoinToken RPC.
+	ClusterServiceCreateJoinTokenProcedure = "/pollux.v1.ClusterService/CreateJoinToken"
+	// ClusterServiceListJoinTokensProcedure is the fully-qualified name of the ClusterService's
+	// ListJoinTokens RPC.
+	ClusterServiceListJoinTokensProcedure = "/pollux.v1.ClusterService/ListJoinTokens"
+	// ClusterServiceRevokeJoinTokenProcedure is the fully-qualified name of the ClusterService's
+	// RevokeJoinToken RPC.
+	ClusterServiceRevokeJoinTokenProcedure = "/pollux.v1.ClusterService/RevokeJoinToken"
+	// ClusterServiceRotateGossipKeyProcedure is the fully-qualified name of the ClusterService's
+	// RotateGossipKey RPC.
+	ClusterServiceRotateGossipKeyProcedure = "/pollux.v1.ClusterService/RotateGossipKey"
+	// ClusterServiceRotateCAProcedure is the fully-qualified name of the ClusterService's RotateCA RPC.
+	ClusterServiceRotateCAProcedure = "/pollux.v1.ClusterService/RotateCA"
+	// ClusterServiceBackupProcedure is the fully-qualified name of the ClusterService's Backup RPC.
+	ClusterServiceBackupProcedure = "/pollux.v1.ClusterService/Backup"
+	// ClusterServiceRestoreProcedure is the fully-qualified name of the ClusterService's Restore RPC.
+	ClusterServiceRestoreProcedure = "/pollux.v1.ClusterService/Restore"
 	// WatchServiceWatchProcedure is the fully-qualified name of the WatchService's Watch RPC.
 	WatchServiceWatchProcedure = "/pollux.v1.WatchService/Watch"
 )
 
 // ClusterServiceClient is a client for the pollux.v1.ClusterService service.
 type ClusterServiceClient interface {
+	// GetStatus adds up what all nodes that answer count.
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error)
-	// GetPlacement says which node has a twin, or how many slots each node has.
+	// GetPlacement says which node has a twin, what each node has, or which twins one node has.
 	GetPlacement(context.Context, *connect.Request[v1.GetPlacementRequest]) (*connect.Response[v1.GetPlacementResponse], error)
+	// ListSlots says who owns each slot, and who shall.
+	ListSlots(context.Context, *connect.Request[v1.ListSlotsRequest]) (*connect.Response[v1.ListSlotsResponse], error)
+	// ListMoves gives the hand-overs that run and the newest of those that ended, newest first.
+	ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error)
+	// CheckCluster looks for broken promises now: slots without a living owner, state that differs between nodes.
+	CheckCluster(context.Context, *connect.Request[v1.CheckClusterRequest]) (*connect.Response[v1.CheckClusterResponse], error)
+	// DrainNode has a node hand all of its slots over. It returns when that is decided; ListNodes shows how far it is.
+	DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error)
+	// UndrainNode lets a node have slots again.
+	UndrainNode(context.Context, *connect.Request[v1.UndrainNodeRequest]) (*connect.Response[v1.UndrainNodeResponse], error)
+	// RemoveNode takes a node out for ever. One that lives, or has slots, is refused with failed_precondition: drain and
+	// stop it first.
+	RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error)
+	// TransferLeadership has another voter lead the consensus group.
+	TransferLeadership(context.Context, *connect.Request[v1.TransferLeadershipRequest]) (*connect.Response[v1.TransferLeadershipResponse], error)
+	// CreateJoinToken makes the secret by which a new node gets its certificate. It is shown once.
+	CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error)
+	ListJoinTokens(context.Context, *connect.Request[v1.ListJoinTokensRequest]) (*connect.Response[v1.ListJoinTokensResponse], error)
+	RevokeJoinToken(context.Context, *connect.Request[v1.RevokeJoinTokenRequest]) (*connect.Response[v1.RevokeJoinTokenResponse], error)
+	// RotateGossipKey replaces the key that gossip is encrypted with, without a stop.
+	RotateGossipKey(context.Context, *connect.Request[v1.RotateGossipKeyRequest]) (*connect.Response[v1.RotateGossipKeyResponse], error)
+	// RotateCA replaces the authority that signs the nodes' certificates, and thereby the certificates, without a stop.
+	RotateCA(context.Context, *connect.Request[v1.RotateCARequest]) (*connect.Response[v1.RotateCAResponse], error)
+	// Backup streams everything that the cluster holds, history included, as of one moment. Only a stream whose last
+	// message has `done` is a whole backup.
+	Backup(context.Context, *connect.Request[v1.BackupRequest]) (*connect.ServerStreamForClient[v1.BackupResponse], error)
+	// Restore takes a backup into an empty cluster; into another one it fails with failed_precondition.
+	Restore(context.Context) *connect.ClientStreamForClient[v1.RestoreRequest, v1.RestoreResponse]
 }
 
 // NewClusterServiceClient constructs a client for the pollux.v1.ClusterService service. By default,
@@ -88,14 +156,116 @@ func NewClusterServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		listSlots: connect.NewClient[v1.ListSlotsRequest, v1.ListSlotsResponse](
+			httpClient,
+			baseURL+ClusterServiceListSlotsProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("ListSlots")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listMoves: connect.NewClient[v1.ListMovesRequest, v1.ListMovesResponse](
+			httpClient,
+			baseURL+ClusterServiceListMovesProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("ListMoves")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		checkCluster: connect.NewClient[v1.CheckClusterRequest, v1.CheckClusterResponse](
+			httpClient,
+			baseURL+ClusterServiceCheckClusterProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("CheckCluster")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		drainNode: connect.NewClient[v1.DrainNodeRequest, v1.DrainNodeResponse](
+			httpClient,
+			baseURL+ClusterServiceDrainNodeProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("DrainNode")),
+			connect.WithClientOptions(opts...),
+		),
+		undrainNode: connect.NewClient[v1.UndrainNodeRequest, v1.UndrainNodeResponse](
+			httpClient,
+			baseURL+ClusterServiceUndrainNodeProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("UndrainNode")),
+			connect.WithClientOptions(opts...),
+		),
+		removeNode: connect.NewClient[v1.RemoveNodeRequest, v1.RemoveNodeResponse](
+			httpClient,
+			baseURL+ClusterServiceRemoveNodeProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("RemoveNode")),
+			connect.WithClientOptions(opts...),
+		),
+		transferLeadership: connect.NewClient[v1.TransferLeadershipRequest, v1.TransferLeadershipResponse](
+			httpClient,
+			baseURL+ClusterServiceTransferLeadershipProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("TransferLeadership")),
+			connect.WithClientOptions(opts...),
+		),
+		createJoinToken: connect.NewClient[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse](
+			httpClient,
+			baseURL+ClusterServiceCreateJoinTokenProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("CreateJoinToken")),
+			connect.WithClientOptions(opts...),
+		),
+		listJoinTokens: connect.NewClient[v1.ListJoinTokensRequest, v1.ListJoinTokensResponse](
+			httpClient,
+			baseURL+ClusterServiceListJoinTokensProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("ListJoinTokens")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		revokeJoinToken: connect.NewClient[v1.RevokeJoinTokenRequest, v1.RevokeJoinTokenResponse](
+			httpClient,
+			baseURL+ClusterServiceRevokeJoinTokenProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("RevokeJoinToken")),
+			connect.WithClientOptions(opts...),
+		),
+		rotateGossipKey: connect.NewClient[v1.RotateGossipKeyRequest, v1.RotateGossipKeyResponse](
+			httpClient,
+			baseURL+ClusterServiceRotateGossipKeyProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("RotateGossipKey")),
+			connect.WithClientOptions(opts...),
+		),
+		rotateCA: connect.NewClient[v1.RotateCARequest, v1.RotateCAResponse](
+			httpClient,
+			baseURL+ClusterServiceRotateCAProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("RotateCA")),
+			connect.WithClientOptions(opts...),
+		),
+		backup: connect.NewClient[v1.BackupRequest, v1.BackupResponse](
+			httpClient,
+			baseURL+ClusterServiceBackupProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("Backup")),
+			connect.WithClientOptions(opts...),
+		),
+		restore: connect.NewClient[v1.RestoreRequest, v1.RestoreResponse](
+			httpClient,
+			baseURL+ClusterServiceRestoreProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("Restore")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // clusterServiceClient implements ClusterServiceClient.
 type clusterServiceClient struct {
-	getStatus    *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
-	listNodes    *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
-	getPlacement *connect.Client[v1.GetPlacementRequest, v1.GetPlacementResponse]
+	getStatus          *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	listNodes          *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
+	getPlacement       *connect.Client[v1.GetPlacementRequest, v1.GetPlacementResponse]
+	listSlots          *connect.Client[v1.ListSlotsRequest, v1.ListSlotsResponse]
+	listMoves          *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
+	checkCluster       *connect.Client[v1.CheckClusterRequest, v1.CheckClusterResponse]
+	drainNode          *connect.Client[v1.DrainNodeRequest, v1.DrainNodeResponse]
+	undrainNode        *connect.Client[v1.UndrainNodeRequest, v1.UndrainNodeResponse]
+	removeNode         *connect.Client[v1.RemoveNodeRequest, v1.RemoveNodeResponse]
+	transferLeadership *connect.Client[v1.TransferLeadershipRequest, v1.TransferLeadershipResponse]
+	createJoinToken    *connect.Client[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse]
+	listJoinTokens     *connect.Client[v1.ListJoinTokensRequest, v1.ListJoinTokensResponse]
+	revokeJoinToken    *connect.Client[v1.RevokeJoinTokenRequest, v1.RevokeJoinTokenResponse]
+	rotateGossipKey    *connect.Client[v1.RotateGossipKeyRequest, v1.RotateGossipKeyResponse]
+	rotateCA           *connect.Client[v1.RotateCARequest, v1.RotateCAResponse]
+	backup             *connect.Client[v1.BackupRequest, v1.BackupResponse]
+	restore            *connect.Client[v1.RestoreRequest, v1.RestoreResponse]
 }
 
 // GetStatus calls pollux.v1.ClusterService.GetStatus.
@@ -113,12 +283,111 @@ func (c *clusterServiceClient) GetPlacement(ctx context.Context, req *connect.Re
 	return c.getPlacement.CallUnary(ctx, req)
 }
 
+// ListSlots calls pollux.v1.ClusterService.ListSlots.
+func (c *clusterServiceClient) ListSlots(ctx context.Context, req *connect.Request[v1.ListSlotsRequest]) (*connect.Response[v1.ListSlotsResponse], error) {
+	return c.listSlots.CallUnary(ctx, req)
+}
+
+// ListMoves calls pollux.v1.ClusterService.ListMoves.
+func (c *clusterServiceClient) ListMoves(ctx context.Context, req *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error) {
+	return c.listMoves.CallUnary(ctx, req)
+}
+
+// CheckCluster calls pollux.v1.ClusterService.CheckCluster.
+func (c *clusterServiceClient) CheckCluster(ctx context.Context, req *connect.Request[v1.CheckClusterRequest]) (*connect.Response[v1.CheckClusterResponse], error) {
+	return c.checkCluster.CallUnary(ctx, req)
+}
+
+// DrainNode calls pollux.v1.ClusterService.DrainNode.
+func (c *clusterServiceClient) DrainNode(ctx context.Context, req *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error) {
+	return c.drainNode.CallUnary(ctx, req)
+}
+
+// UndrainNode calls pollux.v1.ClusterService.UndrainNode.
+func (c *clusterServiceClient) UndrainNode(ctx context.Context, req *connect.Request[v1.UndrainNodeRequest]) (*connect.Response[v1.UndrainNodeResponse], error) {
+	return c.undrainNode.CallUnary(ctx, req)
+}
+
+// RemoveNode calls pollux.v1.ClusterService.RemoveNode.
+func (c *clusterServiceClient) RemoveNode(ctx context.Context, req *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error) {
+	return c.removeNode.CallUnary(ctx, req)
+}
+
+// TransferLeadership calls pollux.v1.ClusterService.TransferLeadership.
+func (c *clusterServiceClient) TransferLeadership(ctx context.Context, req *connect.Request[v1.TransferLeadershipRequest]) (*connect.Response[v1.TransferLeadershipResponse], error) {
+	return c.transferLeadership.CallUnary(ctx, req)
+}
+
+// CreateJoinToken calls pollux.v1.ClusterService.CreateJoinToken.
+func (c *clusterServiceClient) CreateJoinToken(ctx context.Context, req *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error) {
+	return c.createJoinToken.CallUnary(ctx, req)
+}
+
+// ListJoinTokens calls pollux.v1.ClusterService.ListJoinTokens.
+func (c *clusterServiceClient) ListJoinTokens(ctx context.Context, req *connect.Request[v1.ListJoinTokensRequest]) (*connect.Response[v1.ListJoinTokensResponse], error) {
+	return c.listJoinTokens.CallUnary(ctx, req)
+}
+
+// RevokeJoinToken calls pollux.v1.ClusterService.RevokeJoinToken.
+func (c *clusterServiceClient) RevokeJoinToken(ctx context.Context, req *connect.Request[v1.RevokeJoinTokenRequest]) (*connect.Response[v1.RevokeJoinTokenResponse], error) {
+	return c.revokeJoinToken.CallUnary(ctx, req)
+}
+
+// RotateGossipKey calls pollux.v1.ClusterService.RotateGossipKey.
+func (c *clusterServiceClient) RotateGossipKey(ctx context.Context, req *connect.Request[v1.RotateGossipKeyRequest]) (*connect.Response[v1.RotateGossipKeyResponse], error) {
+	return c.rotateGossipKey.CallUnary(ctx, req)
+}
+
+// RotateCA calls pollux.v1.ClusterService.RotateCA.
+func (c *clusterServiceClient) RotateCA(ctx context.Context, req *connect.Request[v1.RotateCARequest]) (*connect.Response[v1.RotateCAResponse], error) {
+	return c.rotateCA.CallUnary(ctx, req)
+}
+
+// Backup calls pollux.v1.ClusterService.Backup.
+func (c *clusterServiceClient) Backup(ctx context.Context, req *connect.Request[v1.BackupRequest]) (*connect.ServerStreamForClient[v1.BackupResponse], error) {
+	return c.backup.CallServerStream(ctx, req)
+}
+
+// Restore calls pollux.v1.ClusterService.Restore.
+func (c *clusterServiceClient) Restore(ctx context.Context) *connect.ClientStreamForClient[v1.RestoreRequest, v1.RestoreResponse] {
+	return c.restore.CallClientStream(ctx)
+}
+
 // ClusterServiceHandler is an implementation of the pollux.v1.ClusterService service.
 type ClusterServiceHandler interface {
+	// GetStatus adds up what all nodes that answer count.
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error)
-	// GetPlacement says which node has a twin, or how many slots each node has.
+	// GetPlacement says which node has a twin, what each node has, or which twins one node has.
 	GetPlacement(context.Context, *connect.Request[v1.GetPlacementRequest]) (*connect.Response[v1.GetPlacementResponse], error)
+	// ListSlots says who owns each slot, and who shall.
+	ListSlots(context.Context, *connect.Request[v1.ListSlotsRequest]) (*connect.Response[v1.ListSlotsResponse], error)
+	// ListMoves gives the hand-overs that run and the newest of those that ended, newest first.
+	ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error)
+	// CheckCluster looks for broken promises now: slots without a living owner, state that differs between nodes.
+	CheckCluster(context.Context, *connect.Request[v1.CheckClusterRequest]) (*connect.Response[v1.CheckClusterResponse], error)
+	// DrainNode has a node hand all of its slots over. It returns when that is decided; ListNodes shows how far it is.
+	DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error)
+	// UndrainNode lets a node have slots again.
+	UndrainNode(context.Context, *connect.Request[v1.UndrainNodeRequest]) (*connect.Response[v1.UndrainNodeResponse], error)
+	// RemoveNode takes a node out for ever. One that lives, or has slots, is refused with failed_precondition: drain and
+	// stop it first.
+	RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error)
+	// TransferLeadership has another voter lead the consensus group.
+	TransferLeadership(context.Context, *connect.Request[v1.TransferLeadershipRequest]) (*connect.Response[v1.TransferLeadershipResponse], error)
+	// CreateJoinToken makes the secret by which a new node gets its certificate. It is shown once.
+	CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error)
+	ListJoinTokens(context.Context, *connect.Request[v1.ListJoinTokensRequest]) (*connect.Response[v1.ListJoinTokensResponse], error)
+	RevokeJoinToken(context.Context, *connect.Request[v1.RevokeJoinTokenRequest]) (*connect.Response[v1.RevokeJoinTokenResponse], error)
+	// RotateGossipKey replaces the key that gossip is encrypted with, without a stop.
+	RotateGossipKey(context.Context, *connect.Request[v1.RotateGossipKeyRequest]) (*connect.Response[v1.RotateGossipKeyResponse], error)
+	// RotateCA replaces the authority that signs the nodes' certificates, and thereby the certificates, without a stop.
+	RotateCA(context.Context, *connect.Request[v1.RotateCARequest]) (*connect.Response[v1.RotateCAResponse], error)
+	// Backup streams everything that the cluster holds, history included, as of one moment. Only a stream whose last
+	// message has `done` is a whole backup.
+	Backup(context.Context, *connect.Request[v1.BackupRequest], *connect.ServerStream[v1.BackupResponse]) error
+	// Restore takes a backup into an empty cluster; into another one it fails with failed_precondition.
+	Restore(context.Context, *connect.ClientStream[v1.RestoreRequest]) (*connect.Response[v1.RestoreResponse], error)
 }
 
 // NewClusterServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -149,6 +418,94 @@ func NewClusterServiceHandler(svc ClusterServiceHandler, opts ...connect.Handler
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	clusterServiceListSlotsHandler := connect.NewUnaryHandler(
+		ClusterServiceListSlotsProcedure,
+		svc.ListSlots,
+		connect.WithSchema(clusterServiceMethods.ByName("ListSlots")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceListMovesHandler := connect.NewUnaryHandler(
+		ClusterServiceListMovesProcedure,
+		svc.ListMoves,
+		connect.WithSchema(clusterServiceMethods.ByName("ListMoves")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceCheckClusterHandler := connect.NewUnaryHandler(
+		ClusterServiceCheckClusterProcedure,
+		svc.CheckCluster,
+		connect.WithSchema(clusterServiceMethods.ByName("CheckCluster")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceDrainNodeHandler := connect.NewUnaryHandler(
+		ClusterServiceDrainNodeProcedure,
+		svc.DrainNode,
+		connect.WithSchema(clusterServiceMethods.ByName("DrainNode")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceUndrainNodeHandler := connect.NewUnaryHandler(
+		ClusterServiceUndrainNodeProcedure,
+		svc.UndrainNode,
+		connect.WithSchema(clusterServiceMethods.ByName("UndrainNode")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceRemoveNodeHandler := connect.NewUnaryHandler(
+		ClusterServiceRemoveNodeProcedure,
+		svc.RemoveNode,
+		connect.WithSchema(clusterServiceMethods.ByName("RemoveNode")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceTransferLeadershipHandler := connect.NewUnaryHandler(
+		ClusterServiceTransferLeadershipProcedure,
+		svc.TransferLeadership,
+		connect.WithSchema(clusterServiceMethods.ByName("TransferLeadership")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceCreateJoinTokenHandler := connect.NewUnaryHandler(
+		ClusterServiceCreateJoinTokenProcedure,
+		svc.CreateJoinToken,
+		connect.WithSchema(clusterServiceMethods.ByName("CreateJoinToken")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceListJoinTokensHandler := connect.NewUnaryHandler(
+		ClusterServiceListJoinTokensProcedure,
+		svc.ListJoinTokens,
+		connect.WithSchema(clusterServiceMethods.ByName("ListJoinTokens")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceRevokeJoinTokenHandler := connect.NewUnaryHandler(
+		ClusterServiceRevokeJoinTokenProcedure,
+		svc.RevokeJoinToken,
+		connect.WithSchema(clusterServiceMethods.ByName("RevokeJoinToken")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceRotateGossipKeyHandler := connect.NewUnaryHandler(
+		ClusterServiceRotateGossipKeyProcedure,
+		svc.RotateGossipKey,
+		connect.WithSchema(clusterServiceMethods.ByName("RotateGossipKey")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceRotateCAHandler := connect.NewUnaryHandler(
+		ClusterServiceRotateCAProcedure,
+		svc.RotateCA,
+		connect.WithSchema(clusterServiceMethods.ByName("RotateCA")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceBackupHandler := connect.NewServerStreamHandler(
+		ClusterServiceBackupProcedure,
+		svc.Backup,
+		connect.WithSchema(clusterServiceMethods.ByName("Backup")),
+		connect.WithHandlerOptions(opts...),
+	)
+	clusterServiceRestoreHandler := connect.NewClientStreamHandler(
+		ClusterServiceRestoreProcedure,
+		svc.Restore,
+		connect.WithSchema(clusterServiceMethods.ByName("Restore")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.ClusterService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ClusterServiceGetStatusProcedure:
@@ -157,6 +514,34 @@ func NewClusterServiceHandler(svc ClusterServiceHandler, opts ...connect.Handler
 			clusterServiceListNodesHandler.ServeHTTP(w, r)
 		case ClusterServiceGetPlacementProcedure:
 			clusterServiceGetPlacementHandler.ServeHTTP(w, r)
+		case ClusterServiceListSlotsProcedure:
+			clusterServiceListSlotsHandler.ServeHTTP(w, r)
+		case ClusterServiceListMovesProcedure:
+			clusterServiceListMovesHandler.ServeHTTP(w, r)
+		case ClusterServiceCheckClusterProcedure:
+			clusterServiceCheckClusterHandler.ServeHTTP(w, r)
+		case ClusterServiceDrainNodeProcedure:
+			clusterServiceDrainNodeHandler.ServeHTTP(w, r)
+		case ClusterServiceUndrainNodeProcedure:
+			clusterServiceUndrainNodeHandler.ServeHTTP(w, r)
+		case ClusterServiceRemoveNodeProcedure:
+			clusterServiceRemoveNodeHandler.ServeHTTP(w, r)
+		case ClusterServiceTransferLeadershipProcedure:
+			clusterServiceTransferLeadershipHandler.ServeHTTP(w, r)
+		case ClusterServiceCreateJoinTokenProcedure:
+			clusterServiceCreateJoinTokenHandler.ServeHTTP(w, r)
+		case ClusterServiceListJoinTokensProcedure:
+			clusterServiceListJoinTokensHandler.ServeHTTP(w, r)
+		case ClusterServiceRevokeJoinTokenProcedure:
+			clusterServiceRevokeJoinTokenHandler.ServeHTTP(w, r)
+		case ClusterServiceRotateGossipKeyProcedure:
+			clusterServiceRotateGossipKeyHandler.ServeHTTP(w, r)
+		case ClusterServiceRotateCAProcedure:
+			clusterServiceRotateCAHandler.ServeHTTP(w, r)
+		case ClusterServiceBackupProcedure:
+			clusterServiceBackupHandler.ServeHTTP(w, r)
+		case ClusterServiceRestoreProcedure:
+			clusterServiceRestoreHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -176,6 +561,62 @@ func (UnimplementedClusterServiceHandler) ListNodes(context.Context, *connect.Re
 
 func (UnimplementedClusterServiceHandler) GetPlacement(context.Context, *connect.Request[v1.GetPlacementRequest]) (*connect.Response[v1.GetPlacementResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.GetPlacement is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) ListSlots(context.Context, *connect.Request[v1.ListSlotsRequest]) (*connect.Response[v1.ListSlotsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.ListSlots is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.ListMoves is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) CheckCluster(context.Context, *connect.Request[v1.CheckClusterRequest]) (*connect.Response[v1.CheckClusterResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.CheckCluster is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) DrainNode(context.Context, *connect.Request[v1.DrainNodeRequest]) (*connect.Response[v1.DrainNodeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.DrainNode is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) UndrainNode(context.Context, *connect.Request[v1.UndrainNodeRequest]) (*connect.Response[v1.UndrainNodeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.UndrainNode is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.RemoveNode is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) TransferLeadership(context.Context, *connect.Request[v1.TransferLeadershipRequest]) (*connect.Response[v1.TransferLeadershipResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.TransferLeadership is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.CreateJoinToken is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) ListJoinTokens(context.Context, *connect.Request[v1.ListJoinTokensRequest]) (*connect.Response[v1.ListJoinTokensResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.ListJoinTokens is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) RevokeJoinToken(context.Context, *connect.Request[v1.RevokeJoinTokenRequest]) (*connect.Response[v1.RevokeJoinTokenResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.RevokeJoinToken is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) RotateGossipKey(context.Context, *connect.Request[v1.RotateGossipKeyRequest]) (*connect.Response[v1.RotateGossipKeyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.RotateGossipKey is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) RotateCA(context.Context, *connect.Request[v1.RotateCARequest]) (*connect.Response[v1.RotateCAResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.RotateCA is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) Backup(context.Context, *connect.Request[v1.BackupRequest], *connect.ServerStream[v1.BackupResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.Backup is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) Restore(context.Context, *connect.ClientStream[v1.RestoreRequest]) (*connect.Response[v1.RestoreResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.ClusterService.Restore is not implemented"))
 }
 
 // WatchServiceClient is a client for the pollux.v1.WatchService service.

@@ -4,15 +4,15 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pollux/v1/cluster.proto.
  */
 export const file_pollux_v1_cluster: GenFile = /*@__PURE__*/
-  fileDesc("Chdwb2xsdXgvdjEvY2x1c3Rlci5wcm90bxIJcG9sbHV4LnYxIhIKEEdldFN0YXR1c1JlcXVlc3QiwwQKEUdldFN0YXR1c1Jlc3BvbnNlEhIKCmNsdXN0ZXJfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIMCgRub2RlGAMgASgJEg4KBmxlYWRlchgEIAEoCRIQCghyZXZpc2lvbhgFIAEoBBIVCg1hcHBsaWVkX2luZGV4GAYgASgEEhoKEmZhaWx1cmVzX3RvbGVyYXRlZBgHIAEoDRINCgV0d2lucxgIIAEoBBIUCgxhY3RpdmVfdHdpbnMYCSABKAQSFwoPY29ubmVjdGVkX3R3aW5zGAogASgEEhQKDGZhdWx0eV90d2lucxgLIAEoBBIPCgdkcml2ZXJzGAwgASgEEi4KCnN0YXJ0X3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2hpc3RvcnlfbGFnGA4gASgEEh4KFmNoZWNrcG9pbnRfaW50ZXJ2YWxfbXMYDyABKA0SPgoJYWRkcmVzc2VzGBAgAygLMisucG9sbHV4LnYxLkdldFN0YXR1c1Jlc3BvbnNlLkFkZHJlc3Nlc0VudHJ5EjoKB3JlZnVzZWQYESADKAsyKS5wb2xsdXgudjEuR2V0U3RhdHVzUmVzcG9uc2UuUmVmdXNlZEVudHJ5GjAKDkFkZHJlc3Nlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLgoMUmVmdXNlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEisQMKBE5vZGUSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRITCgtpbmNhcm5hdGlvbhgDIAEoBBINCgVzdGF0ZRgEIAEoCRIMCgRyb2xlGAUgASgJEhkKEWF2YWlsYWJpbGl0eV96b25lGAYgASgJEg8KB3ZlcnNpb24YByABKAkSMQoJYWRkcmVzc2VzGAggAygLMh4ucG9sbHV4LnYxLk5vZGUuQWRkcmVzc2VzRW50cnkSDQoFc2xvdHMYCSABKA0SDgoGYWN0b3JzGAogASgEEhQKDG1lbW9yeV9ieXRlcxgLIAEoBBIaChJndWVzdF9tZW1vcnlfYnl0ZXMYDCABKAQSEgoKZGlza19ieXRlcxgNIAEoBBIRCgljcHVfc2hhcmUYDiABKAESLgoKc3RhcnRfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIbGVhc2VfbXMYECABKAMSEgoKZ29yb3V0aW5lcxgRIAEoDRowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIhIKEExpc3ROb2Rlc1JlcXVlc3QiMwoRTGlzdE5vZGVzUmVzcG9uc2USHgoFbm9kZXMYASADKAsyDy5wb2xsdXgudjEuTm9kZSIhChNHZXRQbGFjZW1lbnRSZXF1ZXN0EgoKAmlkGAEgASgJIrwBChRHZXRQbGFjZW1lbnRSZXNwb25zZRInCglwbGFjZW1lbnQYASABKAsyFC5wb2xsdXgudjEuUGxhY2VtZW50EkcKDXNsb3RzX2J5X25vZGUYAiADKAsyMC5wb2xsdXgudjEuR2V0UGxhY2VtZW50UmVzcG9uc2UuU2xvdHNCeU5vZGVFbnRyeRoyChBTbG90c0J5Tm9kZUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAEiZwoJUGxhY2VtZW50EgoKAmlkGAEgASgJEgwKBHNsb3QYAiABKA0SDAoEbm9kZRgDIAEoCRITCgtpbmNhcm5hdGlvbhgEIAEoBBINCgVzaW5jZRgFIAEoBBIOCgZhY3RpdmUYBiABKAgiNAoMV2F0Y2hSZXF1ZXN0EgwKBGtpbmQYASABKAkSFgoOYWZ0ZXJfcmV2aXNpb24YAiABKAQicQoNV2F0Y2hSZXNwb25zZRIMCgRraW5kGAEgASgJEgoKAmlkGAIgASgJEhAKCHJldmlzaW9uGAMgASgEEg8KB2RlbGV0ZWQYBCABKAgSEwoLcmVjb3JkX2pzb24YBSABKAkSDgoGc3luY2VkGAYgASgIMoACCg5DbHVzdGVyU2VydmljZRJLCglHZXRTdGF0dXMSGy5wb2xsdXgudjEuR2V0U3RhdHVzUmVxdWVzdBocLnBvbGx1eC52MS5HZXRTdGF0dXNSZXNwb25zZSIDkAIBEksKCUxpc3ROb2RlcxIbLnBvbGx1eC52MS5MaXN0Tm9kZXNSZXF1ZXN0GhwucG9sbHV4LnYxLkxpc3ROb2Rlc1Jlc3BvbnNlIgOQAgESVAoMR2V0UGxhY2VtZW50Eh4ucG9sbHV4LnYxLkdldFBsYWNlbWVudFJlcXVlc3QaHy5wb2xsdXgudjEuR2V0UGxhY2VtZW50UmVzcG9uc2UiA5ACATJMCgxXYXRjaFNlcnZpY2USPAoFV2F0Y2gSFy5wb2xsdXgudjEuV2F0Y2hSZXF1ZXN0GhgucG9sbHV4LnYxLldhdGNoUmVzcG9uc2UwAUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Chdwb2xsdXgvdjEvY2x1c3Rlci5wcm90bxIJcG9sbHV4LnYxIhIKEEdldFN0YXR1c1JlcXVlc3QihAYKEUdldFN0YXR1c1Jlc3BvbnNlEhIKCmNsdXN0ZXJfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIMCgRub2RlGAMgASgJEg4KBmxlYWRlchgEIAEoCRIQCghyZXZpc2lvbhgFIAEoBBIVCg1hcHBsaWVkX2luZGV4GAYgASgEEhoKEmZhaWx1cmVzX3RvbGVyYXRlZBgHIAEoDRINCgV0d2lucxgIIAEoBBIUCgxhY3RpdmVfdHdpbnMYCSABKAQSFwoPY29ubmVjdGVkX3R3aW5zGAogASgEEhQKDGZhdWx0eV90d2lucxgLIAEoBBIPCgdkcml2ZXJzGAwgASgEEi4KCnN0YXJ0X3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2hpc3RvcnlfbGFnGA4gASgEEh4KFmNoZWNrcG9pbnRfaW50ZXJ2YWxfbXMYDyABKA0SPgoJYWRkcmVzc2VzGBAgAygLMisucG9sbHV4LnYxLkdldFN0YXR1c1Jlc3BvbnNlLkFkZHJlc3Nlc0VudHJ5EjoKB3JlZnVzZWQYESADKAsyKS5wb2xsdXgudjEuR2V0U3RhdHVzUmVzcG9uc2UuUmVmdXNlZEVudHJ5EhcKD2ZhaWx1cmVzX3JlYXNvbhgSIAEoCRINCgVub2RlcxgTIAEoDRITCgtub2Rlc19hbGl2ZRgUIAEoDRIOCgZ2b3RlcnMYFSABKA0SFAoMdm90ZXJzX2FsaXZlGBYgASgNEg4KBnF1b3J1bRgXIAEoDRIUCgxzbG90c19tb3ZpbmcYGCABKA0SDgoGc2lsZW50GBkgAygJEhMKC2xlYWRlcl9uYW1lGBogASgJEhEKCW5vZGVfbmFtZRgbIAEoCRowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi4KDFJlZnVzZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBIvcFCgROb2RlEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSEwoLaW5jYXJuYXRpb24YAyABKAQSDQoFc3RhdGUYBCABKAkSDAoEcm9sZRgFIAEoCRIZChFhdmFpbGFiaWxpdHlfem9uZRgGIAEoCRIPCgd2ZXJzaW9uGAcgASgJEjEKCWFkZHJlc3NlcxgIIAMoCzIeLnBvbGx1eC52MS5Ob2RlLkFkZHJlc3Nlc0VudHJ5Eg0KBXNsb3RzGAkgASgNEg4KBmFjdG9ycxgKIAEoBBIUCgxtZW1vcnlfYnl0ZXMYCyABKAQSGgoSZ3Vlc3RfbWVtb3J5X2J5dGVzGAwgASgEEhIKCmRpc2tfYnl0ZXMYDSABKAQSEQoJY3B1X3NoYXJlGA4gASgBEi4KCnN0YXJ0X3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGxlYXNlX21zGBAgASgDEhIKCmdvcm91dGluZXMYESABKA0SDAoEc2l0ZRgSIAEoCRIrCgZsYWJlbHMYEyADKAsyGy5wb2xsdXgudjEuTm9kZS5MYWJlbHNFbnRyeRIOCgZ3ZWlnaHQYFCABKAESFAoMc2xvdHNfdGFyZ2V0GBUgASgNEjUKEXJhZnRfY29udGFjdF90aW1lGBYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1hcHBsaWVkX2luZGV4GBcgASgEEhgKEGhpc3RvcnlfY29tcGxldGUYGCABKAgSDwoHc2lsZW5jZRgZIAEoCRI7ChdjZXJ0aWZpY2F0ZV9leHBpcmVfdGltZRgaIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAaMAoOQWRkcmVzc2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIhIKEExpc3ROb2Rlc1JlcXVlc3QiMwoRTGlzdE5vZGVzUmVzcG9uc2USHgoFbm9kZXMYASADKAsyDy5wb2xsdXgudjEuTm9kZSJWChNHZXRQbGFjZW1lbnRSZXF1ZXN0EgoKAmlkGAEgASgJEgwKBG5vZGUYAiABKAkSEQoJcGFnZV9zaXplGAMgASgNEhIKCnBhZ2VfdG9rZW4YBCABKAkiowIKFEdldFBsYWNlbWVudFJlc3BvbnNlEicKCXBsYWNlbWVudBgBIAEoCzIULnBvbGx1eC52MS5QbGFjZW1lbnQSRwoNc2xvdHNfYnlfbm9kZRgCIAMoCzIwLnBvbGx1eC52MS5HZXRQbGFjZW1lbnRSZXNwb25zZS5TbG90c0J5Tm9kZUVudHJ5EicKBW5vZGVzGAMgAygLMhgucG9sbHV4LnYxLk5vZGVQbGFjZW1lbnQSIwoFdHdpbnMYBCADKAsyFC5wb2xsdXgudjEuUGxhY2VtZW50EhcKD25leHRfcGFnZV90b2tlbhgFIAEoCRoyChBTbG90c0J5Tm9kZUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAEirgEKCVBsYWNlbWVudBIKCgJpZBgBIAEoCRIMCgRzbG90GAIgASgNEgwKBG5vZGUYAyABKAkSEwoLaW5jYXJuYXRpb24YBCABKAQSDQoFc2luY2UYBSABKAQSDgoGYWN0aXZlGAYgASgIEhEKCW5vZGVfbmFtZRgHIAEoCRIOCgZ0YXJnZXQYCCABKAkSEwoLdGFyZ2V0X25hbWUYCSABKAkSDQoFc3RhdGUYCiABKAkimAEKDU5vZGVQbGFjZW1lbnQSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRINCgVzdGF0ZRgDIAEoCRIZChFhdmFpbGFiaWxpdHlfem9uZRgEIAEoCRIOCgZ3ZWlnaHQYBSABKAESDQoFc2xvdHMYBiABKA0SFAoMc2xvdHNfdGFyZ2V0GAcgASgNEg4KBmFjdG9ycxgIIAEoBCI9ChBMaXN0U2xvdHNSZXF1ZXN0EgwKBG5vZGUYASABKAkSDgoGbW92aW5nGAIgASgIEgsKA21hcBgDIAEoCCJ2ChFMaXN0U2xvdHNSZXNwb25zZRIeCgVzbG90cxgBIAMoCzIPLnBvbGx1eC52MS5TbG90Eh8KA21hcBgCIAEoCzISLnBvbGx1eC52MS5TbG90TWFwEg4KBm1vdmluZxgDIAEoDRIQCghyZXZpc2lvbhgEIAEoBCKeAQoEU2xvdBIMCgRzbG90GAEgASgNEgwKBG5vZGUYAiABKAkSEQoJbm9kZV9uYW1lGAMgASgJEhMKC2luY2FybmF0aW9uGAQgASgEEg0KBXNpbmNlGAUgASgEEg4KBnRhcmdldBgGIAEoCRITCgt0YXJnZXRfbmFtZRgHIAEoCRINCgVzdGF0ZRgIIAEoCRIPCgdhd2FpdGVkGAkgASgJIkgKB1Nsb3RNYXASDQoFbm9kZXMYASADKAkSDQoFbmFtZXMYAiADKAkSDgoGb3duZXJzGAMgAygNEg8KB3RhcmdldHMYBCADKA0iIQoQTGlzdE1vdmVzUmVxdWVzdBINCgVsaW1pdBgBIAEoDSIzChFMaXN0TW92ZXNSZXNwb25zZRIeCgVtb3ZlcxgBIAMoCzIPLnBvbGx1eC52MS5Nb3ZlItABCgRNb3ZlEgwKBHNsb3QYASABKA0SDAoEZnJvbRgCIAEoCRIRCglmcm9tX25hbWUYAyABKAkSCgoCdG8YBCABKAkSDwoHdG9fbmFtZRgFIAEoCRIuCgpiZWdpbl90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFc3RhdGUYCCABKAkSDwoHYXdhaXRlZBgJIAEoCSIgChBEcmFpbk5vZGVSZXF1ZXN0EgwKBG5vZGUYASABKAkiMgoRRHJhaW5Ob2RlUmVzcG9uc2USHQoEbm9kZRgBIAEoCzIPLnBvbGx1eC52MS5Ob2RlIiIKElVuZHJhaW5Ob2RlUmVxdWVzdBIMCgRub2RlGAEgASgJIjQKE1VuZHJhaW5Ob2RlUmVzcG9uc2USHQoEbm9kZRgBIAEoCzIPLnBvbGx1eC52MS5Ob2RlIiEKEVJlbW92ZU5vZGVSZXF1ZXN0EgwKBG5vZGUYASABKAkiMwoSUmVtb3ZlTm9kZVJlc3BvbnNlEh0KBG5vZGUYASABKAsyDy5wb2xsdXgudjEuTm9kZSIpChlUcmFuc2ZlckxlYWRlcnNoaXBSZXF1ZXN0EgwKBG5vZGUYASABKAkiQQoaVHJhbnNmZXJMZWFkZXJzaGlwUmVzcG9uc2USDgoGbGVhZGVyGAEgASgJEhMKC2xlYWRlcl9uYW1lGAIgASgJIhUKE0NoZWNrQ2x1c3RlclJlcXVlc3QiigEKFENoZWNrQ2x1c3RlclJlc3BvbnNlEgoKAm9rGAEgASgIEiQKCGZpbmRpbmdzGAIgAygLMhIucG9sbHV4LnYxLkZpbmRpbmcSKgoJY2hlY2tzdW1zGAMgAygLMhcucG9sbHV4LnYxLk5vZGVDaGVja3N1bRIUCgxhZ3JlZWRfaW5kZXgYBCABKAQiSAoHRmluZGluZxIQCghzZXZlcml0eRgBIAEoCRIPCgdzdWJqZWN0GAIgASgJEgwKBHRleHQYAyABKAkSDAoEbm9kZRgEIAEoCSJzCgxOb2RlQ2hlY2tzdW0SDAoEbm9kZRgBIAEoCRIMCgRuYW1lGAIgASgJEhUKDWFwcGxpZWRfaW5kZXgYAyABKAQSIQoEc3VtcxgEIAMoCzITLnBvbGx1eC52MS5DaGVja3N1bRINCgVlcnJvchgFIAEoCSImCghDaGVja3N1bRINCgVpbmRleBgBIAEoBBILCgNzdW0YAiABKAkiQAoWQ3JlYXRlSm9pblRva2VuUmVxdWVzdBImCgN0dGwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24idgoXQ3JlYXRlSm9pblRva2VuUmVzcG9uc2USDQoFdG9rZW4YASABKAkSCgoCaWQYAiABKAkSLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2NvbW1hbmQYBCABKAkikwEKCUpvaW5Ub2tlbhIKCgJpZBgBIAEoCRIvCgtjcmVhdGVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgoKAmJ5GAQgASgJEgwKBHVzZWQYBSABKA0iFwoVTGlzdEpvaW5Ub2tlbnNSZXF1ZXN0Ij4KFkxpc3RKb2luVG9rZW5zUmVzcG9uc2USJAoGdG9rZW5zGAEgAygLMhQucG9sbHV4LnYxLkpvaW5Ub2tlbiIkChZSZXZva2VKb2luVG9rZW5SZXF1ZXN0EgoKAmlkGAEgASgJIhkKF1Jldm9rZUpvaW5Ub2tlblJlc3BvbnNlIhgKFlJvdGF0ZUdvc3NpcEtleVJlcXVlc3QiJwoXUm90YXRlR29zc2lwS2V5UmVzcG9uc2USDAoEa2V5cxgBIAEoDSIRCg9Sb3RhdGVDQVJlcXVlc3QiWQoQUm90YXRlQ0FSZXNwb25zZRITCgtmaW5nZXJwcmludBgBIAEoCRIwCgxmb3JtZXJfdW50aWwYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIigKDUJhY2t1cFJlcXVlc3QSFwoPd2l0aG91dF9oaXN0b3J5GAEgASgIIlMKDkJhY2t1cFJlc3BvbnNlEg8KBWNodW5rGAEgASgMSAASKAoEZG9uZRgCIAEoCzIYLnBvbGx1eC52MS5CYWNrdXBTdW1tYXJ5SABCBgoEcGFydCKuAQoNQmFja3VwU3VtbWFyeRISCgpjbHVzdGVyX2lkGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEigKBHRpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBHNpemUYBCABKAQSDgoGZGlnZXN0GAUgASgJEg8KB3JlY29yZHMYBiABKAQSDQoFYmxvYnMYByABKAQSDwoHc2FtcGxlcxgIIAEoBCIfCg5SZXN0b3JlUmVxdWVzdBINCgVjaHVuaxgBIAEoDCI8Cg9SZXN0b3JlUmVzcG9uc2USKQoHc3VtbWFyeRgBIAEoCzIYLnBvbGx1eC52MS5CYWNrdXBTdW1tYXJ5IjQKDFdhdGNoUmVxdWVzdBIMCgRraW5kGAEgASgJEhYKDmFmdGVyX3JldmlzaW9uGAIgASgEInEKDVdhdGNoUmVzcG9uc2USDAoEa2luZBgBIAEoCRIKCgJpZBgCIAEoCRIQCghyZXZpc2lvbhgDIAEoBBIPCgdkZWxldGVkGAQgASgIEhMKC3JlY29yZF9qc29uGAUgASgJEg4KBnN5bmNlZBgGIAEoCDLoCgoOQ2x1c3RlclNlcnZpY2USSwoJR2V0U3RhdHVzEhsucG9sbHV4LnYxLkdldFN0YXR1c1JlcXVlc3QaHC5wb2xsdXgudjEuR2V0U3RhdHVzUmVzcG9uc2UiA5ACARJLCglMaXN0Tm9kZXMSGy5wb2xsdXgudjEuTGlzdE5vZGVzUmVxdWVzdBocLnBvbGx1eC52MS5MaXN0Tm9kZXNSZXNwb25zZSIDkAIBElQKDEdldFBsYWNlbWVudBIeLnBvbGx1eC52MS5HZXRQbGFjZW1lbnRSZXF1ZXN0Gh8ucG9sbHV4LnYxLkdldFBsYWNlbWVudFJlc3BvbnNlIgOQAgESSwoJTGlzdFNsb3RzEhsucG9sbHV4LnYxLkxpc3RTbG90c1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdFNsb3RzUmVzcG9uc2UiA5ACARJLCglMaXN0TW92ZXMSGy5wb2xsdXgudjEuTGlzdE1vdmVzUmVxdWVzdBocLnBvbGx1eC52MS5MaXN0TW92ZXNSZXNwb25zZSIDkAIBElQKDENoZWNrQ2x1c3RlchIeLnBvbGx1eC52MS5DaGVja0NsdXN0ZXJSZXF1ZXN0Gh8ucG9sbHV4LnYxLkNoZWNrQ2x1c3RlclJlc3BvbnNlIgOQAgESRgoJRHJhaW5Ob2RlEhsucG9sbHV4LnYxLkRyYWluTm9kZVJlcXVlc3QaHC5wb2xsdXgudjEuRHJhaW5Ob2RlUmVzcG9uc2USTAoLVW5kcmFpbk5vZGUSHS5wb2xsdXgudjEuVW5kcmFpbk5vZGVSZXF1ZXN0Gh4ucG9sbHV4LnYxLlVuZHJhaW5Ob2RlUmVzcG9uc2USSQoKUmVtb3ZlTm9kZRIcLnBvbGx1eC52MS5SZW1vdmVOb2RlUmVxdWVzdBodLnBvbGx1eC52MS5SZW1vdmVOb2RlUmVzcG9uc2USYQoSVHJhbnNmZXJMZWFkZXJzaGlwEiQucG9sbHV4LnYxLlRyYW5zZmVyTGVhZGVyc2hpcFJlcXVlc3QaJS5wb2xsdXgudjEuVHJhbnNmZXJMZWFkZXJzaGlwUmVzcG9uc2USWAoPQ3JlYXRlSm9pblRva2VuEiEucG9sbHV4LnYxLkNyZWF0ZUpvaW5Ub2tlblJlcXVlc3QaIi5wb2xsdXgudjEuQ3JlYXRlSm9pblRva2VuUmVzcG9uc2USWgoOTGlzdEpvaW5Ub2tlbnMSIC5wb2xsdXgudjEuTGlzdEpvaW5Ub2tlbnNSZXF1ZXN0GiEucG9sbHV4LnYxLkxpc3RKb2luVG9rZW5zUmVzcG9uc2UiA5ACARJYCg9SZXZva2VKb2luVG9rZW4SIS5wb2xsdXgudjEuUmV2b2tlSm9pblRva2VuUmVxdWVzdBoiLnBvbGx1eC52MS5SZXZva2VKb2luVG9rZW5SZXNwb25zZRJYCg9Sb3RhdGVHb3NzaXBLZXkSIS5wb2xsdXgudjEuUm90YXRlR29zc2lwS2V5UmVxdWVzdBoiLnBvbGx1eC52MS5Sb3RhdGVHb3NzaXBLZXlSZXNwb25zZRJDCghSb3RhdGVDQRIaLnBvbGx1eC52MS5Sb3RhdGVDQVJlcXVlc3QaGy5wb2xsdXgudjEuUm90YXRlQ0FSZXNwb25zZRI/CgZCYWNrdXASGC5wb2xsdXgudjEuQmFja3VwUmVxdWVzdBoZLnBvbGx1eC52MS5CYWNrdXBSZXNwb25zZTABEkIKB1Jlc3RvcmUSGS5wb2xsdXgudjEuUmVzdG9yZVJlcXVlc3QaGi5wb2xsdXgudjEuUmVzdG9yZVJlc3BvbnNlKAEyTAoMV2F0Y2hTZXJ2aWNlEjwKBVdhdGNoEhcucG9sbHV4LnYxLldhdGNoUmVxdWVzdBoYLnBvbGx1eC52MS5XYXRjaFJlc3BvbnNlMAFCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message pollux.v1.GetStatusRequest
@@ -49,6 +49,8 @@ export type GetStatusResponse = Message<"pollux.v1.GetStatusResponse"> & {
   node: string;
 
   /**
+   * Id of the node that leads the consensus group; empty where the node that answers knows none.
+   *
    * @generated from field: string leader = 4;
    */
   leader: string;
@@ -64,6 +66,8 @@ export type GetStatusResponse = Message<"pollux.v1.GetStatusResponse"> & {
   appliedIndex: bigint;
 
   /**
+   * How many nodes may fail at once, whichever they are, with nothing lost and everything going on.
+   *
    * @generated from field: uint32 failures_tolerated = 7;
    */
   failuresTolerated: number;
@@ -74,6 +78,8 @@ export type GetStatusResponse = Message<"pollux.v1.GetStatusResponse"> & {
   twins: bigint;
 
   /**
+   * These four are sums over the nodes that answer.
+   *
    * @generated from field: uint64 active_twins = 9;
    */
   activeTwins: bigint;
@@ -99,32 +105,96 @@ export type GetStatusResponse = Message<"pollux.v1.GetStatusResponse"> & {
   startTime?: Timestamp | undefined;
 
   /**
-   * Samples committed and not yet in the metrics store.
+   * Samples committed and not yet in the metrics store; of the node that is furthest behind.
    *
    * @generated from field: uint64 history_lag = 14;
    */
   historyLag: bigint;
 
   /**
-   * Current interval between checkpoints of written-behind values, in milliseconds.
+   * Current interval between checkpoints of written-behind values, in milliseconds; the longest of all nodes.
    *
    * @generated from field: uint32 checkpoint_interval_ms = 15;
    */
   checkpointIntervalMs: number;
 
   /**
-   * Addresses that answer: http, mqtt.
+   * Addresses of the node that answered: http, mqtt.
    *
    * @generated from field: map<string, string> addresses = 16;
    */
   addresses: { [key: string]: string };
 
   /**
-   * Things dropped or refused since start, by reason.
+   * Things dropped or refused since start, by reason; sums over the nodes that answer.
    *
    * @generated from field: map<string, uint64> refused = 17;
    */
   refused: { [key: string]: bigint };
+
+  /**
+   * Why no more failures than failures_tolerated are survived, as a sentence.
+   *
+   * @generated from field: string failures_reason = 18;
+   */
+  failuresReason: string;
+
+  /**
+   * Nodes that are members now, of whatever state but left and removed.
+   *
+   * @generated from field: uint32 nodes = 19;
+   */
+  nodes: number;
+
+  /**
+   * @generated from field: uint32 nodes_alive = 20;
+   */
+  nodesAlive: number;
+
+  /**
+   * Nodes that vote on what is committed, how many of them answer, and how many must.
+   *
+   * @generated from field: uint32 voters = 21;
+   */
+  voters: number;
+
+  /**
+   * @generated from field: uint32 voters_alive = 22;
+   */
+  votersAlive: number;
+
+  /**
+   * @generated from field: uint32 quorum = 23;
+   */
+  quorum: number;
+
+  /**
+   * Slots that are not yet where they shall be.
+   *
+   * @generated from field: uint32 slots_moving = 24;
+   */
+  slotsMoving: number;
+
+  /**
+   * Names of the nodes that were asked and gave no figures.
+   *
+   * @generated from field: repeated string silent = 25;
+   */
+  silent: string[];
+
+  /**
+   * Name of `leader`.
+   *
+   * @generated from field: string leader_name = 26;
+   */
+  leaderName: string;
+
+  /**
+   * Name of `node`.
+   *
+   * @generated from field: string node_name = 27;
+   */
+  nodeName: string;
 };
 
 /**
@@ -154,14 +224,15 @@ export type Node = Message<"pollux.v1.Node"> & {
   incarnation: bigint;
 
   /**
-   * alive, suspect, dead, left.
+   * alive, suspect (gossip does not hear it), draining, dead (its lease is over), left (stopped as planned), expelled
+   * (did not let go of what it shall hand over).
    *
    * @generated from field: string state = 4;
    */
   state: string;
 
   /**
-   * leader, voter, non-voter.
+   * leader, voter, non-voter; empty where it has no part in consensus.
    *
    * @generated from field: string role = 5;
    */
@@ -178,6 +249,8 @@ export type Node = Message<"pollux.v1.Node"> & {
   version: string;
 
   /**
+   * http, mqtt, peer, gossip.
+   *
    * @generated from field: map<string, string> addresses = 8;
    */
   addresses: { [key: string]: string };
@@ -218,7 +291,7 @@ export type Node = Message<"pollux.v1.Node"> & {
   startTime?: Timestamp | undefined;
 
   /**
-   * Milliseconds that the node's lease still has.
+   * Milliseconds that the node's lease still has, as it counts itself; 0: none.
    *
    * @generated from field: int64 lease_ms = 16;
    */
@@ -228,6 +301,65 @@ export type Node = Message<"pollux.v1.Node"> & {
    * @generated from field: uint32 goroutines = 17;
    */
   goroutines: number;
+
+  /**
+   * @generated from field: string site = 18;
+   */
+  site: string;
+
+  /**
+   * @generated from field: map<string, string> labels = 19;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * Share of the slots relative to other nodes; 1 is usual.
+   *
+   * @generated from field: double weight = 20;
+   */
+  weight: number;
+
+  /**
+   * How many slots it shall have.
+   *
+   * @generated from field: uint32 slots_target = 21;
+   */
+  slotsTarget: number;
+
+  /**
+   * When the leader last heard of it in the consensus group; unset where that is not known.
+   *
+   * @generated from field: google.protobuf.Timestamp raft_contact_time = 22;
+   */
+  raftContactTime?: Timestamp | undefined;
+
+  /**
+   * Entries of the log that it has applied.
+   *
+   * @generated from field: uint64 applied_index = 23;
+   */
+  appliedIndex: bigint;
+
+  /**
+   * It holds the whole history, and answers queries.
+   *
+   * @generated from field: bool history_complete = 24;
+   */
+  historyComplete: boolean;
+
+  /**
+   * Why its own figures (actors to goroutines, lease, applied_index) are missing; empty where they are there.
+   *
+   * @generated from field: string silence = 25;
+   */
+  silence: string;
+
+  /**
+   * When its certificate ends.
+   *
+   * @generated from field: google.protobuf.Timestamp certificate_expire_time = 26;
+   */
+  certificateExpireTime?: Timestamp | undefined;
 };
 
 /**
@@ -272,11 +404,32 @@ export const ListNodesResponseSchema: GenMessage<ListNodesResponse> = /*@__PURE_
  */
 export type GetPlacementRequest = Message<"pollux.v1.GetPlacementRequest"> & {
   /**
-   * A twin's id, or empty for the counts per node.
+   * A twin's id: where it is. Empty: what each node has.
    *
    * @generated from field: string id = 1;
    */
   id: string;
+
+  /**
+   * Id or name of a node: the twins that it has, in pages.
+   *
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * At most 1,000; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * The next_page_token of the page before, as it came; empty for the first page.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
 };
 
 /**
@@ -291,14 +444,37 @@ export const GetPlacementRequestSchema: GenMessage<GetPlacementRequest> = /*@__P
  */
 export type GetPlacementResponse = Message<"pollux.v1.GetPlacementResponse"> & {
   /**
+   * Of the twin asked for.
+   *
    * @generated from field: pollux.v1.Placement placement = 1;
    */
   placement?: Placement | undefined;
 
   /**
+   * Slots per node, by the node's id.
+   *
    * @generated from field: map<string, uint32> slots_by_node = 2;
    */
   slotsByNode: { [key: string]: number };
+
+  /**
+   * Of each node.
+   *
+   * @generated from field: repeated pollux.v1.NodePlacement nodes = 3;
+   */
+  nodes: NodePlacement[];
+
+  /**
+   * Of the twins of the node asked for.
+   *
+   * @generated from field: repeated pollux.v1.Placement twins = 4;
+   */
+  twins: Placement[];
+
+  /**
+   * @generated from field: string next_page_token = 5;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -340,9 +516,35 @@ export type Placement = Message<"pollux.v1.Placement"> & {
   since: bigint;
 
   /**
+   * The twin is in memory there.
+   *
    * @generated from field: bool active = 6;
    */
   active: boolean;
+
+  /**
+   * @generated from field: string node_name = 7;
+   */
+  nodeName: string;
+
+  /**
+   * Id and name of the node that the slot shall have; the same as `node` where nothing moves.
+   *
+   * @generated from field: string target = 8;
+   */
+  target: string;
+
+  /**
+   * @generated from field: string target_name = 9;
+   */
+  targetName: string;
+
+  /**
+   * State of the hand-over, as in Slot.
+   *
+   * @generated from field: string state = 10;
+   */
+  state: string;
 };
 
 /**
@@ -351,6 +553,1010 @@ export type Placement = Message<"pollux.v1.Placement"> & {
  */
 export const PlacementSchema: GenMessage<Placement> = /*@__PURE__*/
   messageDesc(file_pollux_v1_cluster, 7);
+
+/**
+ * @generated from message pollux.v1.NodePlacement
+ */
+export type NodePlacement = Message<"pollux.v1.NodePlacement"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * @generated from field: string availability_zone = 4;
+   */
+  availabilityZone: string;
+
+  /**
+   * @generated from field: double weight = 5;
+   */
+  weight: number;
+
+  /**
+   * @generated from field: uint32 slots = 6;
+   */
+  slots: number;
+
+  /**
+   * @generated from field: uint32 slots_target = 7;
+   */
+  slotsTarget: number;
+
+  /**
+   * @generated from field: uint64 actors = 8;
+   */
+  actors: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.NodePlacement.
+ * Use `create(NodePlacementSchema)` to create a new message.
+ */
+export const NodePlacementSchema: GenMessage<NodePlacement> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 8);
+
+/**
+ * @generated from message pollux.v1.ListSlotsRequest
+ */
+export type ListSlotsRequest = Message<"pollux.v1.ListSlotsRequest"> & {
+  /**
+   * Id or name of a node: only the slots that it has or shall have.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * Only slots that are not where they shall be.
+   *
+   * @generated from field: bool moving = 2;
+   */
+  moving: boolean;
+
+  /**
+   * Give `map` instead of `slots`: all slots, in few bytes.
+   *
+   * @generated from field: bool map = 3;
+   */
+  map: boolean;
+};
+
+/**
+ * Describes the message pollux.v1.ListSlotsRequest.
+ * Use `create(ListSlotsRequestSchema)` to create a new message.
+ */
+export const ListSlotsRequestSchema: GenMessage<ListSlotsRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 9);
+
+/**
+ * @generated from message pollux.v1.ListSlotsResponse
+ */
+export type ListSlotsResponse = Message<"pollux.v1.ListSlotsResponse"> & {
+  /**
+   * By number.
+   *
+   * @generated from field: repeated pollux.v1.Slot slots = 1;
+   */
+  slots: Slot[];
+
+  /**
+   * @generated from field: pollux.v1.SlotMap map = 2;
+   */
+  map?: SlotMap | undefined;
+
+  /**
+   * Slots that are not where they shall be, whatever was asked for.
+   *
+   * @generated from field: uint32 moving = 3;
+   */
+  moving: number;
+
+  /**
+   * Revision of the store as of which this is.
+   *
+   * @generated from field: uint64 revision = 4;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.ListSlotsResponse.
+ * Use `create(ListSlotsResponseSchema)` to create a new message.
+ */
+export const ListSlotsResponseSchema: GenMessage<ListSlotsResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 10);
+
+/**
+ * Slot is a unit of ownership: a sixteen-thousandth of all twins.
+ *
+ * @generated from message pollux.v1.Slot
+ */
+export type Slot = Message<"pollux.v1.Slot"> & {
+  /**
+   * @generated from field: uint32 slot = 1;
+   */
+  slot: number;
+
+  /**
+   * Owner, empty where there is none.
+   *
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string node_name = 3;
+   */
+  nodeName: string;
+
+  /**
+   * @generated from field: uint64 incarnation = 4;
+   */
+  incarnation: bigint;
+
+  /**
+   * Counts the owners that the slot has had, this one included.
+   *
+   * @generated from field: uint64 since = 5;
+   */
+  since: bigint;
+
+  /**
+   * The node that shall own it.
+   *
+   * @generated from field: string target = 6;
+   */
+  target: string;
+
+  /**
+   * @generated from field: string target_name = 7;
+   */
+  targetName: string;
+
+  /**
+   * settled, waiting (the owner hands over others first), releasing (its twins finish what runs), flipping (the new
+   * owner is being committed), orphaned (its owner is dead, and its lease not yet over).
+   *
+   * @generated from field: string state = 8;
+   */
+  state: string;
+
+  /**
+   * What is awaited, as a sentence; empty where nothing is.
+   *
+   * @generated from field: string awaited = 9;
+   */
+  awaited: string;
+};
+
+/**
+ * Describes the message pollux.v1.Slot.
+ * Use `create(SlotSchema)` to create a new message.
+ */
+export const SlotSchema: GenMessage<Slot> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 11);
+
+/**
+ * SlotMap gives for each slot, by its number, the position in `nodes` plus 1; 0: nobody.
+ *
+ * @generated from message pollux.v1.SlotMap
+ */
+export type SlotMap = Message<"pollux.v1.SlotMap"> & {
+  /**
+   * @generated from field: repeated string nodes = 1;
+   */
+  nodes: string[];
+
+  /**
+   * @generated from field: repeated string names = 2;
+   */
+  names: string[];
+
+  /**
+   * @generated from field: repeated uint32 owners = 3;
+   */
+  owners: number[];
+
+  /**
+   * @generated from field: repeated uint32 targets = 4;
+   */
+  targets: number[];
+};
+
+/**
+ * Describes the message pollux.v1.SlotMap.
+ * Use `create(SlotMapSchema)` to create a new message.
+ */
+export const SlotMapSchema: GenMessage<SlotMap> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 12);
+
+/**
+ * @generated from message pollux.v1.ListMovesRequest
+ */
+export type ListMovesRequest = Message<"pollux.v1.ListMovesRequest"> & {
+  /**
+   * At most 1,000; 0 means 200.
+   *
+   * @generated from field: uint32 limit = 1;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message pollux.v1.ListMovesRequest.
+ * Use `create(ListMovesRequestSchema)` to create a new message.
+ */
+export const ListMovesRequestSchema: GenMessage<ListMovesRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 13);
+
+/**
+ * @generated from message pollux.v1.ListMovesResponse
+ */
+export type ListMovesResponse = Message<"pollux.v1.ListMovesResponse"> & {
+  /**
+   * @generated from field: repeated pollux.v1.Move moves = 1;
+   */
+  moves: Move[];
+};
+
+/**
+ * Describes the message pollux.v1.ListMovesResponse.
+ * Use `create(ListMovesResponseSchema)` to create a new message.
+ */
+export const ListMovesResponseSchema: GenMessage<ListMovesResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 14);
+
+/**
+ * Move is the hand-over of one slot.
+ *
+ * @generated from message pollux.v1.Move
+ */
+export type Move = Message<"pollux.v1.Move"> & {
+  /**
+   * @generated from field: uint32 slot = 1;
+   */
+  slot: number;
+
+  /**
+   * @generated from field: string from = 2;
+   */
+  from: string;
+
+  /**
+   * @generated from field: string from_name = 3;
+   */
+  fromName: string;
+
+  /**
+   * @generated from field: string to = 4;
+   */
+  to: string;
+
+  /**
+   * @generated from field: string to_name = 5;
+   */
+  toName: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp begin_time = 6;
+   */
+  beginTime?: Timestamp | undefined;
+
+  /**
+   * Unset while it runs.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 7;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * waiting, releasing, flipping, done.
+   *
+   * @generated from field: string state = 8;
+   */
+  state: string;
+
+  /**
+   * What is awaited, as a sentence; empty where nothing is.
+   *
+   * @generated from field: string awaited = 9;
+   */
+  awaited: string;
+};
+
+/**
+ * Describes the message pollux.v1.Move.
+ * Use `create(MoveSchema)` to create a new message.
+ */
+export const MoveSchema: GenMessage<Move> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 15);
+
+/**
+ * @generated from message pollux.v1.DrainNodeRequest
+ */
+export type DrainNodeRequest = Message<"pollux.v1.DrainNodeRequest"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message pollux.v1.DrainNodeRequest.
+ * Use `create(DrainNodeRequestSchema)` to create a new message.
+ */
+export const DrainNodeRequestSchema: GenMessage<DrainNodeRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 16);
+
+/**
+ * @generated from message pollux.v1.DrainNodeResponse
+ */
+export type DrainNodeResponse = Message<"pollux.v1.DrainNodeResponse"> & {
+  /**
+   * @generated from field: pollux.v1.Node node = 1;
+   */
+  node?: Node | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.DrainNodeResponse.
+ * Use `create(DrainNodeResponseSchema)` to create a new message.
+ */
+export const DrainNodeResponseSchema: GenMessage<DrainNodeResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 17);
+
+/**
+ * @generated from message pollux.v1.UndrainNodeRequest
+ */
+export type UndrainNodeRequest = Message<"pollux.v1.UndrainNodeRequest"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message pollux.v1.UndrainNodeRequest.
+ * Use `create(UndrainNodeRequestSchema)` to create a new message.
+ */
+export const UndrainNodeRequestSchema: GenMessage<UndrainNodeRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 18);
+
+/**
+ * @generated from message pollux.v1.UndrainNodeResponse
+ */
+export type UndrainNodeResponse = Message<"pollux.v1.UndrainNodeResponse"> & {
+  /**
+   * @generated from field: pollux.v1.Node node = 1;
+   */
+  node?: Node | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.UndrainNodeResponse.
+ * Use `create(UndrainNodeResponseSchema)` to create a new message.
+ */
+export const UndrainNodeResponseSchema: GenMessage<UndrainNodeResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 19);
+
+/**
+ * @generated from message pollux.v1.RemoveNodeRequest
+ */
+export type RemoveNodeRequest = Message<"pollux.v1.RemoveNodeRequest"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message pollux.v1.RemoveNodeRequest.
+ * Use `create(RemoveNodeRequestSchema)` to create a new message.
+ */
+export const RemoveNodeRequestSchema: GenMessage<RemoveNodeRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 20);
+
+/**
+ * @generated from message pollux.v1.RemoveNodeResponse
+ */
+export type RemoveNodeResponse = Message<"pollux.v1.RemoveNodeResponse"> & {
+  /**
+   * As it was.
+   *
+   * @generated from field: pollux.v1.Node node = 1;
+   */
+  node?: Node | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.RemoveNodeResponse.
+ * Use `create(RemoveNodeResponseSchema)` to create a new message.
+ */
+export const RemoveNodeResponseSchema: GenMessage<RemoveNodeResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 21);
+
+/**
+ * @generated from message pollux.v1.TransferLeadershipRequest
+ */
+export type TransferLeadershipRequest = Message<"pollux.v1.TransferLeadershipRequest"> & {
+  /**
+   * The node that shall lead; empty: whichever voter is nearest to the leader.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message pollux.v1.TransferLeadershipRequest.
+ * Use `create(TransferLeadershipRequestSchema)` to create a new message.
+ */
+export const TransferLeadershipRequestSchema: GenMessage<TransferLeadershipRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 22);
+
+/**
+ * @generated from message pollux.v1.TransferLeadershipResponse
+ */
+export type TransferLeadershipResponse = Message<"pollux.v1.TransferLeadershipResponse"> & {
+  /**
+   * Id and name of the node that leads now.
+   *
+   * @generated from field: string leader = 1;
+   */
+  leader: string;
+
+  /**
+   * @generated from field: string leader_name = 2;
+   */
+  leaderName: string;
+};
+
+/**
+ * Describes the message pollux.v1.TransferLeadershipResponse.
+ * Use `create(TransferLeadershipResponseSchema)` to create a new message.
+ */
+export const TransferLeadershipResponseSchema: GenMessage<TransferLeadershipResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 23);
+
+/**
+ * @generated from message pollux.v1.CheckClusterRequest
+ */
+export type CheckClusterRequest = Message<"pollux.v1.CheckClusterRequest"> & {
+};
+
+/**
+ * Describes the message pollux.v1.CheckClusterRequest.
+ * Use `create(CheckClusterRequestSchema)` to create a new message.
+ */
+export const CheckClusterRequestSchema: GenMessage<CheckClusterRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 24);
+
+/**
+ * @generated from message pollux.v1.CheckClusterResponse
+ */
+export type CheckClusterResponse = Message<"pollux.v1.CheckClusterResponse"> & {
+  /**
+   * Nothing worse than a remark was found.
+   *
+   * @generated from field: bool ok = 1;
+   */
+  ok: boolean;
+
+  /**
+   * @generated from field: repeated pollux.v1.Finding findings = 2;
+   */
+  findings: Finding[];
+
+  /**
+   * @generated from field: repeated pollux.v1.NodeChecksum checksums = 3;
+   */
+  checksums: NodeChecksum[];
+
+  /**
+   * Index of the log at which all nodes that answered have the same checksum; 0: none in common yet.
+   *
+   * @generated from field: uint64 agreed_index = 4;
+   */
+  agreedIndex: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.CheckClusterResponse.
+ * Use `create(CheckClusterResponseSchema)` to create a new message.
+ */
+export const CheckClusterResponseSchema: GenMessage<CheckClusterResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 25);
+
+/**
+ * Finding is something that is not as promised, or not as good as it could be.
+ *
+ * @generated from message pollux.v1.Finding
+ */
+export type Finding = Message<"pollux.v1.Finding"> & {
+  /**
+   * error: a promise is broken; warning: it may not hold at the next failure.
+   *
+   * @generated from field: string severity = 1;
+   */
+  severity: string;
+
+  /**
+   * What it is about, such as `slot 17`, `node b`.
+   *
+   * @generated from field: string subject = 2;
+   */
+  subject: string;
+
+  /**
+   * @generated from field: string text = 3;
+   */
+  text: string;
+
+  /**
+   * Name of the node that found it.
+   *
+   * @generated from field: string node = 4;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message pollux.v1.Finding.
+ * Use `create(FindingSchema)` to create a new message.
+ */
+export const FindingSchema: GenMessage<Finding> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 26);
+
+/**
+ * NodeChecksum is the state of one node as a sum, taken at the same indexes of the log on every node.
+ *
+ * @generated from message pollux.v1.NodeChecksum
+ */
+export type NodeChecksum = Message<"pollux.v1.NodeChecksum"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: uint64 applied_index = 3;
+   */
+  appliedIndex: bigint;
+
+  /**
+   * The newest few, oldest first.
+   *
+   * @generated from field: repeated pollux.v1.Checksum sums = 4;
+   */
+  sums: Checksum[];
+
+  /**
+   * Why there are none.
+   *
+   * @generated from field: string error = 5;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message pollux.v1.NodeChecksum.
+ * Use `create(NodeChecksumSchema)` to create a new message.
+ */
+export const NodeChecksumSchema: GenMessage<NodeChecksum> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 27);
+
+/**
+ * @generated from message pollux.v1.Checksum
+ */
+export type Checksum = Message<"pollux.v1.Checksum"> & {
+  /**
+   * @generated from field: uint64 index = 1;
+   */
+  index: bigint;
+
+  /**
+   * Hexadecimal.
+   *
+   * @generated from field: string sum = 2;
+   */
+  sum: string;
+};
+
+/**
+ * Describes the message pollux.v1.Checksum.
+ * Use `create(ChecksumSchema)` to create a new message.
+ */
+export const ChecksumSchema: GenMessage<Checksum> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 28);
+
+/**
+ * @generated from message pollux.v1.CreateJoinTokenRequest
+ */
+export type CreateJoinTokenRequest = Message<"pollux.v1.CreateJoinTokenRequest"> & {
+  /**
+   * How long nodes can join with it; unset means an hour, 30 days are the most.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 1;
+   */
+  ttl?: Duration | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.CreateJoinTokenRequest.
+ * Use `create(CreateJoinTokenRequestSchema)` to create a new message.
+ */
+export const CreateJoinTokenRequestSchema: GenMessage<CreateJoinTokenRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 29);
+
+/**
+ * @generated from message pollux.v1.CreateJoinTokenResponse
+ */
+export type CreateJoinTokenResponse = Message<"pollux.v1.CreateJoinTokenResponse"> & {
+  /**
+   * The secret, shown once.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expire_time = 3;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * The line to paste on the new node.
+   *
+   * @generated from field: string command = 4;
+   */
+  command: string;
+};
+
+/**
+ * Describes the message pollux.v1.CreateJoinTokenResponse.
+ * Use `create(CreateJoinTokenResponseSchema)` to create a new message.
+ */
+export const CreateJoinTokenResponseSchema: GenMessage<CreateJoinTokenResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 30);
+
+/**
+ * JoinToken is a join token without its secret.
+ *
+ * @generated from message pollux.v1.JoinToken
+ */
+export type JoinToken = Message<"pollux.v1.JoinToken"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp create_time = 2;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expire_time = 3;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * Name of the key that it was made with.
+   *
+   * @generated from field: string by = 4;
+   */
+  by: string;
+
+  /**
+   * How many nodes have joined with it.
+   *
+   * @generated from field: uint32 used = 5;
+   */
+  used: number;
+};
+
+/**
+ * Describes the message pollux.v1.JoinToken.
+ * Use `create(JoinTokenSchema)` to create a new message.
+ */
+export const JoinTokenSchema: GenMessage<JoinToken> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 31);
+
+/**
+ * @generated from message pollux.v1.ListJoinTokensRequest
+ */
+export type ListJoinTokensRequest = Message<"pollux.v1.ListJoinTokensRequest"> & {
+};
+
+/**
+ * Describes the message pollux.v1.ListJoinTokensRequest.
+ * Use `create(ListJoinTokensRequestSchema)` to create a new message.
+ */
+export const ListJoinTokensRequestSchema: GenMessage<ListJoinTokensRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 32);
+
+/**
+ * @generated from message pollux.v1.ListJoinTokensResponse
+ */
+export type ListJoinTokensResponse = Message<"pollux.v1.ListJoinTokensResponse"> & {
+  /**
+   * @generated from field: repeated pollux.v1.JoinToken tokens = 1;
+   */
+  tokens: JoinToken[];
+};
+
+/**
+ * Describes the message pollux.v1.ListJoinTokensResponse.
+ * Use `create(ListJoinTokensResponseSchema)` to create a new message.
+ */
+export const ListJoinTokensResponseSchema: GenMessage<ListJoinTokensResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 33);
+
+/**
+ * @generated from message pollux.v1.RevokeJoinTokenRequest
+ */
+export type RevokeJoinTokenRequest = Message<"pollux.v1.RevokeJoinTokenRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pollux.v1.RevokeJoinTokenRequest.
+ * Use `create(RevokeJoinTokenRequestSchema)` to create a new message.
+ */
+export const RevokeJoinTokenRequestSchema: GenMessage<RevokeJoinTokenRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 34);
+
+/**
+ * @generated from message pollux.v1.RevokeJoinTokenResponse
+ */
+export type RevokeJoinTokenResponse = Message<"pollux.v1.RevokeJoinTokenResponse"> & {
+};
+
+/**
+ * Describes the message pollux.v1.RevokeJoinTokenResponse.
+ * Use `create(RevokeJoinTokenResponseSchema)` to create a new message.
+ */
+export const RevokeJoinTokenResponseSchema: GenMessage<RevokeJoinTokenResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 35);
+
+/**
+ * @generated from message pollux.v1.RotateGossipKeyRequest
+ */
+export type RotateGossipKeyRequest = Message<"pollux.v1.RotateGossipKeyRequest"> & {
+};
+
+/**
+ * Describes the message pollux.v1.RotateGossipKeyRequest.
+ * Use `create(RotateGossipKeyRequestSchema)` to create a new message.
+ */
+export const RotateGossipKeyRequestSchema: GenMessage<RotateGossipKeyRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 36);
+
+/**
+ * @generated from message pollux.v1.RotateGossipKeyResponse
+ */
+export type RotateGossipKeyResponse = Message<"pollux.v1.RotateGossipKeyResponse"> & {
+  /**
+   * Keys that nodes understand now, the new one included; the former stay until all nodes use the new one.
+   *
+   * @generated from field: uint32 keys = 1;
+   */
+  keys: number;
+};
+
+/**
+ * Describes the message pollux.v1.RotateGossipKeyResponse.
+ * Use `create(RotateGossipKeyResponseSchema)` to create a new message.
+ */
+export const RotateGossipKeyResponseSchema: GenMessage<RotateGossipKeyResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 37);
+
+/**
+ * @generated from message pollux.v1.RotateCARequest
+ */
+export type RotateCARequest = Message<"pollux.v1.RotateCARequest"> & {
+};
+
+/**
+ * Describes the message pollux.v1.RotateCARequest.
+ * Use `create(RotateCARequestSchema)` to create a new message.
+ */
+export const RotateCARequestSchema: GenMessage<RotateCARequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 38);
+
+/**
+ * @generated from message pollux.v1.RotateCAResponse
+ */
+export type RotateCAResponse = Message<"pollux.v1.RotateCAResponse"> & {
+  /**
+   * SHA-256 of the new authority's certificate, hexadecimal.
+   *
+   * @generated from field: string fingerprint = 1;
+   */
+  fingerprint: string;
+
+  /**
+   * When the former authority is trusted no more.
+   *
+   * @generated from field: google.protobuf.Timestamp former_until = 2;
+   */
+  formerUntil?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.RotateCAResponse.
+ * Use `create(RotateCAResponseSchema)` to create a new message.
+ */
+export const RotateCAResponseSchema: GenMessage<RotateCAResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 39);
+
+/**
+ * @generated from message pollux.v1.BackupRequest
+ */
+export type BackupRequest = Message<"pollux.v1.BackupRequest"> & {
+  /**
+   * Leave history out.
+   *
+   * @generated from field: bool without_history = 1;
+   */
+  withoutHistory: boolean;
+};
+
+/**
+ * Describes the message pollux.v1.BackupRequest.
+ * Use `create(BackupRequestSchema)` to create a new message.
+ */
+export const BackupRequestSchema: GenMessage<BackupRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 40);
+
+/**
+ * @generated from message pollux.v1.BackupResponse
+ */
+export type BackupResponse = Message<"pollux.v1.BackupResponse"> & {
+  /**
+   * @generated from oneof pollux.v1.BackupResponse.part
+   */
+  part: {
+    /**
+     * The next bytes of the file.
+     *
+     * @generated from field: bytes chunk = 1;
+     */
+    value: Uint8Array;
+    case: "chunk";
+  } | {
+    /**
+     * The last message.
+     *
+     * @generated from field: pollux.v1.BackupSummary done = 2;
+     */
+    value: BackupSummary;
+    case: "done";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pollux.v1.BackupResponse.
+ * Use `create(BackupResponseSchema)` to create a new message.
+ */
+export const BackupResponseSchema: GenMessage<BackupResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 41);
+
+/**
+ * BackupSummary is what a backup holds.
+ *
+ * @generated from message pollux.v1.BackupSummary
+ */
+export type BackupSummary = Message<"pollux.v1.BackupSummary"> & {
+  /**
+   * @generated from field: string cluster_id = 1;
+   */
+  clusterId: string;
+
+  /**
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp time = 3;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * @generated from field: uint64 size = 4;
+   */
+  size: bigint;
+
+  /**
+   * SHA-256 of the file, hexadecimal.
+   *
+   * @generated from field: string digest = 5;
+   */
+  digest: string;
+
+  /**
+   * @generated from field: uint64 records = 6;
+   */
+  records: bigint;
+
+  /**
+   * @generated from field: uint64 blobs = 7;
+   */
+  blobs: bigint;
+
+  /**
+   * @generated from field: uint64 samples = 8;
+   */
+  samples: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.BackupSummary.
+ * Use `create(BackupSummarySchema)` to create a new message.
+ */
+export const BackupSummarySchema: GenMessage<BackupSummary> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 42);
+
+/**
+ * @generated from message pollux.v1.RestoreRequest
+ */
+export type RestoreRequest = Message<"pollux.v1.RestoreRequest"> & {
+  /**
+   * @generated from field: bytes chunk = 1;
+   */
+  chunk: Uint8Array;
+};
+
+/**
+ * Describes the message pollux.v1.RestoreRequest.
+ * Use `create(RestoreRequestSchema)` to create a new message.
+ */
+export const RestoreRequestSchema: GenMessage<RestoreRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 43);
+
+/**
+ * @generated from message pollux.v1.RestoreResponse
+ */
+export type RestoreResponse = Message<"pollux.v1.RestoreResponse"> & {
+  /**
+   * As the backup says; `revision` is this cluster's after it.
+   *
+   * @generated from field: pollux.v1.BackupSummary summary = 1;
+   */
+  summary?: BackupSummary | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.RestoreResponse.
+ * Use `create(RestoreResponseSchema)` to create a new message.
+ */
+export const RestoreResponseSchema: GenMessage<RestoreResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 44);
 
 /**
  * @generated from message pollux.v1.WatchRequest
@@ -374,7 +1580,7 @@ export type WatchRequest = Message<"pollux.v1.WatchRequest"> & {
  * Use `create(WatchRequestSchema)` to create a new message.
  */
 export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 8);
+  messageDesc(file_pollux_v1_cluster, 45);
 
 /**
  * @generated from message pollux.v1.WatchResponse
@@ -420,15 +1626,17 @@ export type WatchResponse = Message<"pollux.v1.WatchResponse"> & {
  * Use `create(WatchResponseSchema)` to create a new message.
  */
 export const WatchResponseSchema: GenMessage<WatchResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 9);
+  messageDesc(file_pollux_v1_cluster, 46);
 
 /**
- * ClusterService shows where everything is.
+ * ClusterService shows where everything is, and moves it. A node is named by its id or by its name.
  *
  * @generated from service pollux.v1.ClusterService
  */
 export const ClusterService: GenService<{
   /**
+   * GetStatus adds up what all nodes that answer count.
+   *
    * @generated from rpc pollux.v1.ClusterService.GetStatus
    */
   getStatus: {
@@ -445,7 +1653,7 @@ export const ClusterService: GenService<{
     output: typeof ListNodesResponseSchema;
   },
   /**
-   * GetPlacement says which node has a twin, or how many slots each node has.
+   * GetPlacement says which node has a twin, what each node has, or which twins one node has.
    *
    * @generated from rpc pollux.v1.ClusterService.GetPlacement
    */
@@ -453,6 +1661,144 @@ export const ClusterService: GenService<{
     methodKind: "unary";
     input: typeof GetPlacementRequestSchema;
     output: typeof GetPlacementResponseSchema;
+  },
+  /**
+   * ListSlots says who owns each slot, and who shall.
+   *
+   * @generated from rpc pollux.v1.ClusterService.ListSlots
+   */
+  listSlots: {
+    methodKind: "unary";
+    input: typeof ListSlotsRequestSchema;
+    output: typeof ListSlotsResponseSchema;
+  },
+  /**
+   * ListMoves gives the hand-overs that run and the newest of those that ended, newest first.
+   *
+   * @generated from rpc pollux.v1.ClusterService.ListMoves
+   */
+  listMoves: {
+    methodKind: "unary";
+    input: typeof ListMovesRequestSchema;
+    output: typeof ListMovesResponseSchema;
+  },
+  /**
+   * CheckCluster looks for broken promises now: slots without a living owner, state that differs between nodes.
+   *
+   * @generated from rpc pollux.v1.ClusterService.CheckCluster
+   */
+  checkCluster: {
+    methodKind: "unary";
+    input: typeof CheckClusterRequestSchema;
+    output: typeof CheckClusterResponseSchema;
+  },
+  /**
+   * DrainNode has a node hand all of its slots over. It returns when that is decided; ListNodes shows how far it is.
+   *
+   * @generated from rpc pollux.v1.ClusterService.DrainNode
+   */
+  drainNode: {
+    methodKind: "unary";
+    input: typeof DrainNodeRequestSchema;
+    output: typeof DrainNodeResponseSchema;
+  },
+  /**
+   * UndrainNode lets a node have slots again.
+   *
+   * @generated from rpc pollux.v1.ClusterService.UndrainNode
+   */
+  undrainNode: {
+    methodKind: "unary";
+    input: typeof UndrainNodeRequestSchema;
+    output: typeof UndrainNodeResponseSchema;
+  },
+  /**
+   * RemoveNode takes a node out for ever. One that lives, or has slots, is refused with failed_precondition: drain and
+   * stop it first.
+   *
+   * @generated from rpc pollux.v1.ClusterService.RemoveNode
+   */
+  removeNode: {
+    methodKind: "unary";
+    input: typeof RemoveNodeRequestSchema;
+    output: typeof RemoveNodeResponseSchema;
+  },
+  /**
+   * TransferLeadership has another voter lead the consensus group.
+   *
+   * @generated from rpc pollux.v1.ClusterService.TransferLeadership
+   */
+  transferLeadership: {
+    methodKind: "unary";
+    input: typeof TransferLeadershipRequestSchema;
+    output: typeof TransferLeadershipResponseSchema;
+  },
+  /**
+   * CreateJoinToken makes the secret by which a new node gets its certificate. It is shown once.
+   *
+   * @generated from rpc pollux.v1.ClusterService.CreateJoinToken
+   */
+  createJoinToken: {
+    methodKind: "unary";
+    input: typeof CreateJoinTokenRequestSchema;
+    output: typeof CreateJoinTokenResponseSchema;
+  },
+  /**
+   * @generated from rpc pollux.v1.ClusterService.ListJoinTokens
+   */
+  listJoinTokens: {
+    methodKind: "unary";
+    input: typeof ListJoinTokensRequestSchema;
+    output: typeof ListJoinTokensResponseSchema;
+  },
+  /**
+   * @generated from rpc pollux.v1.ClusterService.RevokeJoinToken
+   */
+  revokeJoinToken: {
+    methodKind: "unary";
+    input: typeof RevokeJoinTokenRequestSchema;
+    output: typeof RevokeJoinTokenResponseSchema;
+  },
+  /**
+   * RotateGossipKey replaces the key that gossip is encrypted with, without a stop.
+   *
+   * @generated from rpc pollux.v1.ClusterService.RotateGossipKey
+   */
+  rotateGossipKey: {
+    methodKind: "unary";
+    input: typeof RotateGossipKeyRequestSchema;
+    output: typeof RotateGossipKeyResponseSchema;
+  },
+  /**
+   * RotateCA replaces the authority that signs the nodes' certificates, and thereby the certificates, without a stop.
+   *
+   * @generated from rpc pollux.v1.ClusterService.RotateCA
+   */
+  rotateCA: {
+    methodKind: "unary";
+    input: typeof RotateCARequestSchema;
+    output: typeof RotateCAResponseSchema;
+  },
+  /**
+   * Backup streams everything that the cluster holds, history included, as of one moment. Only a stream whose last
+   * message has `done` is a whole backup.
+   *
+   * @generated from rpc pollux.v1.ClusterService.Backup
+   */
+  backup: {
+    methodKind: "server_streaming";
+    input: typeof BackupRequestSchema;
+    output: typeof BackupResponseSchema;
+  },
+  /**
+   * Restore takes a backup into an empty cluster; into another one it fails with failed_precondition.
+   *
+   * @generated from rpc pollux.v1.ClusterService.Restore
+   */
+  restore: {
+    methodKind: "client_streaming";
+    input: typeof RestoreRequestSchema;
+    output: typeof RestoreResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_cluster, 0);

@@ -1,0 +1,75 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+)
+
+// peerPatience is how long a node that is asked for its figures may take; one that hangs must not hide the others.
+const peerPatience = 2 * time.Second
+
+// peerClients speak to another node on behalf of the context's principal.
+type peerClients struct {
+	twins   rpcv1.TwinServiceClient
+	cluster rpcv1.ClusterServiceClient
+}
+
+func (s *Server) peer(node string) (*peerClients, error) {
+	hc, base, err := s.o.Peers.HTTP(node)
+	if err != nil {
+		return nil, fmt.Errorf("call node %s: %w", s.o.Cluster.Name(node), err)
+	}
+	o := connect.WithInterceptors(outgoing{})
+	return &peerClients{twins: rpcv1.NewTwinServiceClient(hc, base, o), cluster: rpcv1.NewClusterServiceClient(hc, base, o)}, nil
+}
+
+// others gives the living members but this one.
+func (s *Server) others() []string {
+	self := s.o.Peers.Self()
+	return slices.DeleteFunc(slices.Clone(s.o.Peers.Nodes()), func(id string) bool { return id == self })
+}
+
+// elsewhere gives the node that has the twin where it is another one, else "".
+func (s *Server) elsewhere(ctx context.Context, twin string) string {
+	if isLocal(ctx) {
+		return ""
+	}
+	if owner := s.o.Peers.Owner(twin); owner != s.o.Peers.Self() {
+		return owner
+	}
+	return ""
+}
+
+// answer of one node.
+type answer[T any] struct {
+	node  string
+	value T
+	err   error
+}
+
+// ask puts a question to all nodes at once, each bounded by peerPatience, and gives the answers in the order of the nodes.
+func ask[T any](ctx context.Context, s *Server, nodes []string, question func(context.Context, *peerClients) (T, error)) []answer[T] {
+	out := make([]answer[T], len(nodes))
+	ctx, cancel := context.WithTimeout(ctx, peerPatience)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i, node := range nodes {
+		wg.Go(func() {
+			out[i].node = node
+			c, err := s.peer(node)
+			if err == nil {
+				out[i].value, err = question(ctx, c)
+			}
+			out[i].err = err
+		})
+	}
+	wg.Wait()
+	return out
+}
