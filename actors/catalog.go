@@ -3,6 +3,7 @@ package actors
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"weak"
@@ -23,6 +24,8 @@ type spec struct {
 	title                 string
 	key                   pool.Key
 	complaints            complaints
+	// traceSecrets match what the driver computes from secrets.
+	traceSecrets []*regexp.Regexp
 }
 
 func parseSpec(d *pb.Driver) (*spec, error) {
@@ -37,6 +40,15 @@ func parseSpec(d *pb.Driver) (*spec, error) {
 		return nil, fmt.Errorf("driver %s %s: model: %w", d.Name, d.Version, err)
 	}
 	s.title = thing.Title
+	if s.manifest.Transport != nil {
+		for _, text := range s.manifest.Transport.TraceSecrets {
+			re, err := regexp.Compile(text)
+			if err != nil {
+				return nil, fmt.Errorf("driver %s %s: trace secrets: %w", d.Name, d.Version, err)
+			}
+			s.traceSecrets = append(s.traceSecrets, re)
+		}
+	}
 	var err error
 	if s.model, err = drivers.NewModel(&s.manifest); err != nil {
 		return nil, fmt.Errorf("driver %s %s: %w", d.Name, d.Version, err)

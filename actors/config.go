@@ -95,7 +95,7 @@ func (t *twin) adopt() {
 	}
 	t.spec = s
 	t.remodel()
-	t.e.tracers.secrets(t.en.id, t.cfg.secrets)
+	t.e.tracers.secrets(t.en.id, t.cfg.secrets, s.traceSecrets)
 	if s.scheme() == "" {
 		t.connection(pb.Connection_CONNECTION_NONE)
 	} else if t.cfg.stopped {
@@ -229,7 +229,7 @@ func (t *twin) reload(old *config, s *spec) {
 	if t.st.Fault != "" && t.faultFrom == 0 {
 		t.fault("", 0)
 	}
-	t.e.tracers.secrets(t.en.id, t.cfg.secrets)
+	t.e.tracers.secrets(t.en.id, t.cfg.secrets, s.traceSecrets)
 	if s.digest != oldSpec.digest {
 		t.remodel()
 		t.loaded = false

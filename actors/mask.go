@@ -2,6 +2,7 @@ package actors
 
 import (
 	"bytes"
+	"regexp"
 	"slices"
 	"sync"
 )
@@ -9,8 +10,10 @@ import (
 // masking hides a twin's secrets in what is traced. Safe for concurrent use.
 type masking struct {
 	secrets [][]byte // the longest first, so that none is shown in part because it holds another
-	mu      sync.Mutex
-	held    []byte
+	// computed match what a driver makes of secrets in what it sends.
+	computed []*regexp.Regexp
+	mu       sync.Mutex
+	held     []byte
 }
 
 func newMasking(texts []string) *masking {
@@ -28,6 +31,14 @@ func newMasking(texts []string) *masking {
 func (m *masking) whole(data []byte) []byte {
 	shown, rest := m.mask(data, false)
 	return append(shown, rest...)
+}
+
+// sent masks what was computed from secrets in a whole frame.
+func (m *masking) sent(frame []byte) []byte {
+	for _, re := range m.computed {
+		frame = re.ReplaceAllLiteral(frame, []byte(secretMask))
+	}
+	return frame
 }
 
 // stream masks a chunk of a stream. An end that may be the beginning of a secret is held back until the next chunk tells.

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -63,5 +64,46 @@ func TestMaskHolds(t *testing.T) {
 	}
 	if got := string(m.whole([]byte("my gehei"))); got != "my gehei" {
 		t.Errorf("a whole text shows as %q", got)
+	}
+}
+
+// TestMaskComputed: what a driver made of a secret does not show in what it sends; without a secret there is nothing to hide.
+func TestMaskComputed(t *testing.T) {
+	const digest = "5d8409bc1c3fa39749434aa3a5c38682"
+	r := newTracers()
+	defer func() {
+		if n := r.count.Load(); n != 0 {
+			t.Errorf("%d readers are left", n)
+		}
+	}()
+	s, _ := r.add("a/b")
+	defer s.Close()
+	next := func() string {
+		m, err := s.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(m.Data)
+	}
+	computed := []*regexp.Regexp{regexp.MustCompile("^[0-9a-f]{32}")}
+	r.secrets("a/b", []string{"JBMIAProjectorLink"}, computed)
+	for _, c := range []struct{ sent, want string }{
+		{digest + "%1POWR ?\r", "***%1POWR ?\r"},
+		{"%1POWR ?\r", "%1POWR ?\r"},
+		{"%1NAME " + digest + "\r", "%1NAME " + digest + "\r"},
+	} {
+		r.sent("a/b", "", []byte(c.sent))
+		if got := next(); got != c.want {
+			t.Errorf("%q shows as %q, want %q", c.sent, got, c.want)
+		}
+	}
+	r.received("a/b", "", []byte(digest))
+	if got := next(); got != digest {
+		t.Errorf("received shows as %q", got)
+	}
+	r.secrets("a/b", nil, computed)
+	r.sent("a/b", "", []byte(digest))
+	if got := next(); got != digest {
+		t.Errorf("without a secret %q", got)
 	}
 }

@@ -3,6 +3,7 @@ package actors
 import (
 	"bytes"
 	"context"
+	"regexp"
 	"sync"
 	"sync/atomic"
 
@@ -31,8 +32,9 @@ func newTracers() *tracers {
 	return &tracers{byID: map[string][]*TraceStream{}, masks: map[string]*masking{}}
 }
 
-// secrets tells what of a twin must not be shown.
-func (r *tracers) secrets(id string, texts []string) {
+// secrets tells what of a twin must not be shown: these texts, and where there are some, what of the frames that are sent
+// matches computed.
+func (r *tracers) secrets(id string, texts []string, computed []*regexp.Regexp) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.masks[id]
@@ -41,6 +43,7 @@ func (r *tracers) secrets(id string, texts []string) {
 		return
 	}
 	m := newMasking(texts)
+	m.computed = computed
 	if old != nil {
 		m.held = old.held
 	}
@@ -85,6 +88,9 @@ func (r *tracers) trace(id string, d pb.TraceTwinResponse_Direction, topic strin
 			push(streams, pb.TraceTwinResponse_DIRECTION_RECEIVED, "", []byte(secretMask))
 		}
 		data = masks.whole(data)
+		if d == pb.TraceTwinResponse_DIRECTION_SENT {
+			data = masks.sent(data)
+		}
 	}
 	push(streams, d, topic, data[:min(len(data), maxTraceChunk)])
 }
@@ -112,8 +118,8 @@ func (r *tracers) add(id string) (*TraceStream, bool) {
 }
 
 // TraceStream gives every byte that a twin's transport sends and receives, and notes on its connection. The texts of
-// secrets are masked; what a driver computes from them, such as a digest of a password, is not known here and shows. A
-// slow reader misses some, and is told how many.
+// secrets are masked, and what a driver computes from them, such as a digest of a password, where its manifest says how
+// that looks (trace_secrets). A slow reader misses some, and is told how many.
 type TraceStream struct {
 	r      *tracers
 	id     string

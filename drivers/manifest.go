@@ -34,6 +34,9 @@ type TransportOptions struct {
 	Tokenizer *Tokenizer `json:"tokenizer,omitempty"`
 	// IdleTimeoutMS: reconnect where nothing was received for so long; 0: never (tcp).
 	IdleTimeoutMS int `json:"idle_timeout_ms,omitempty"`
+	// TraceSecrets are regular expressions (RE2) of what the driver computes from a secret and sends, such as a digest of a
+	// password: what they match in a frame that is sent shows as *** in a trace. The secrets themselves never show.
+	TraceSecrets []string `json:"trace_secrets,omitempty"`
 	// Subscribe are the MQTT topic filters of the twin's device; {NAME} stands for a setting (mqtt).
 	Subscribe []string `json:"subscribe,omitempty"`
 	// Publish are the MQTT topic filters that the driver may publish to (mqtt).

@@ -75,6 +75,8 @@ func TestManifestIsRefusedWithThePath(t *testing.T) {
 		{`"name": "lamp"`, `"name": "lamp", "colour": 1`, `unknown field "colour"`},
 		{`"tcp"`, `"carrier-pigeon"`, `transport/scheme: "carrier-pigeon" is not offered`},
 		{`"tcp"`, `"mqtt"`, `tokenizer, default_port and idle_timeout_ms belong to scheme tcp`},
+		{`"tcp"`, `"tcp", "trace_secrets": ["[0-9"]`, `transport/trace_secrets/0: error parsing regexp`},
+		{`"tcp"`, `"tcp", "trace_secrets": ["x*"]`, `transport/trace_secrets/0: "x*" matches nothing at all`},
 		{`23,`, `70000,`, `transport/default_port: 70000 is no port`},
 		{`"delimiter": "\r"`, `"delimiter": "\r", "length_bytes": 2`, `exactly one of delimiter and length_bytes`},
 		{`"delimiter": "\r"`, `"length_bytes": 3`, `length_bytes: 3 is not 1, 2 or 4`},

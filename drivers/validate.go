@@ -21,6 +21,8 @@ const (
 	maxTopicBytes   = 512
 	maxFrameBytes   = 4 << 20
 	maxTextBytes    = 4096
+	maxTraceSecrets = 8
+	maxTraceSecret  = 200 // bytes
 )
 
 // Offered are the capabilities of the contract that this version gives; Later are those that it does not give yet.
@@ -150,7 +152,30 @@ func (m *Manifest) checkTransport(model *Model) error {
 	if err := checkTokenizer(t.Tokenizer); err != nil {
 		return err
 	}
+	if err := checkTraceSecrets(t.TraceSecrets); err != nil {
+		return err
+	}
 	return t.checkTopics(model)
+}
+
+func checkTraceSecrets(list []string) error {
+	if len(list) > maxTraceSecrets {
+		return bad("transport/trace_secrets", "%d expressions, more than %d", len(list), maxTraceSecrets)
+	}
+	for i, text := range list {
+		path := fmt.Sprintf("transport/trace_secrets/%d", i)
+		if len(text) > maxTraceSecret {
+			return bad(path, "longer than %d bytes", maxTraceSecret)
+		}
+		re, err := regexp.Compile(text)
+		if err != nil {
+			return bad(path, "%s", err)
+		}
+		if re.MatchString("") {
+			return bad(path, "%q matches nothing at all", text)
+		}
+	}
+	return nil
 }
 
 func checkTokenizer(t *Tokenizer) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,6 +67,7 @@ func TestInTheSandbox(t *testing.T) {
 	t.Run("projector", func(t *testing.T) { testProjector(t, r) })
 	t.Run("wrong password", func(t *testing.T) { testWrongPassword(t, r) })
 	t.Run("bad lines", func(t *testing.T) { testBadLines(t, r) })
+	t.Run("traces", func(t *testing.T) { testDigestIsMasked(t, r) })
 }
 
 func testProjector(t *testing.T, r drivers.Runner) {
@@ -171,5 +173,39 @@ func testBadLines(t *testing.T, r drivers.Runner) {
 		if got := s.Projectors()[i].Power() == sim.On; got != on {
 			t.Errorf("projector %d: power %v, want %v", i, got, on)
 		}
+	}
+}
+
+// testDigestIsMasked: the manifest says how the digest of nonce and password looks in what the driver sends.
+func testDigestIsMasked(t *testing.T, r drivers.Runner) {
+	s := startSim(t, sim.Options{Password: "secret"})
+	tw := peertest.New(t, r, `{"password":"secret"}`)
+	sent := make(chan string, 100)
+	c, err := tcp.Open(tcp.Options{
+		Binding: drivers.Binding{URI: "tcp://" + s.Addrs()[0], Transport: *r.Manifest().Transport}, Sink: tw,
+		Backoff: tcp.Backoff{Min: 20 * time.Millisecond, Max: 100 * time.Millisecond},
+		Trace: func(d tcp.Direction, b []byte) {
+			if d == tcp.Sent {
+				select {
+				case sent <- string(b):
+				default:
+				}
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tw.Attach(c)
+	select {
+	case first := <-sent:
+		for _, text := range r.Manifest().Transport.TraceSecrets {
+			first = regexp.MustCompile(text).ReplaceAllString(first, "***")
+		}
+		if first != "***%1POWR ?\r" {
+			t.Errorf("the first command shows as %q", first)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing was sent")
 	}
 }
