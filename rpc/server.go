@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
+	"github.com/VictoriaMetrics/metrics"
 
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 	"github.com/polluxhq/pollux/storage/history"
@@ -34,6 +35,8 @@ type Server struct {
 
 	refused refusals
 	bodies  *room
+
+	lostWatches, lateChanges *metrics.Counter
 }
 
 // New assembles the door. It starts nothing and owns nothing that must be closed.
@@ -51,6 +54,8 @@ func New(o Options) (*Server, error) {
 		guard: &guard{keys: o.Keys, table: table, validator: validator, log: o.Logger,
 			counters: newCallCounters(o.Metrics, table), refused: &refused},
 		refused: refused, bodies: &room{size: maxBodies, full: refused.room},
+		lostWatches: o.Metrics.GetOrCreateCounter(`pollux_rpc_watch_nodes_lost_total`),
+		lateChanges: o.Metrics.GetOrCreateCounter(`pollux_rpc_watch_late_changes_total`),
 	}
 	s.sockets = newSockets(s)
 	s.services(s.mux, s.guard)

@@ -43,7 +43,11 @@ func (t *twinService) GetTwin(ctx context.Context, r *connect.Request[pb.GetTwin
 	if err != nil {
 		return nil, err
 	}
-	twin.State, err = t.s.o.Client.State(ctx, r.Msg.Id, r.Msg.Model)
+	if r.Msg.Consistency == pb.Consistency_CONSISTENCY_LOCAL {
+		twin.State, err = t.committed(r.Msg.Id)
+	} else {
+		twin.State, err = t.s.o.Client.State(ctx, r.Msg.Id, r.Msg.Model)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, err
@@ -51,6 +55,18 @@ func (t *twinService) GetTwin(ctx context.Context, r *connect.Request[pb.GetTwin
 		twin.State = &pb.TwinState{Status: &pb.TwinStatus{Fault: "state cannot be read now: " + err.Error()}}
 	}
 	return connect.NewResponse(&pb.GetTwinResponse{Twin: twin}), nil
+}
+
+// committed gives a twin's state as this node's store has it.
+func (t *twinService) committed(id string) (*pb.TwinState, error) {
+	list, err := t.s.o.Registry.ListTwins(&pb.ListTwinsRequest{Filter: &pb.TwinFilter{Ids: []string{id}}, State: true}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(list.Twins) == 0 {
+		return nil, fmt.Errorf("twin %s: %w", id, actors.ErrNotFound)
+	}
+	return list.Twins[0].State, nil
 }
 
 func (t *twinService) ListTwins(ctx context.Context, r *connect.Request[pb.ListTwinsRequest]) (*connect.Response[pb.ListTwinsResponse], error) {
@@ -103,6 +119,9 @@ func (t *twinService) WatchTwins(ctx context.Context, r *connect.Request[pb.Watc
 
 // watchTwins gives what the watch gives until ctx ends or send fails. It returns nil never.
 func (s *Server) watchTwins(ctx context.Context, p *Principal, r *pb.WatchTwinsRequest, send func(*pb.WatchTwinsResponse) error) error {
+	if !isLocal(ctx) && s.o.Peers != Peers(alone{}) {
+		return s.watchAll(ctx, p, r, send)
+	}
 	sub, err := s.o.Client.Watch(ctx, r, projectsOf(p))
 	if err != nil {
 		return err
@@ -123,23 +142,13 @@ func (t *twinService) TraceTwin(ctx context.Context, r *connect.Request[pb.Trace
 	if _, err := t.s.o.Registry.GetTwin(r.Msg.Id); err != nil {
 		return err
 	}
-	trace, err := t.s.o.Client.Trace(ctx, r.Msg.Id)
-	if err != nil {
-		return err
-	}
-	defer trace.Close()
-	for {
-		m, err := trace.Next(ctx)
-		if err != nil {
-			return err
-		}
-		if err := out.Send(m); err != nil {
-			return err
-		}
-	}
+	return t.s.traceAll(ctx, r.Msg.Id, out.Send)
 }
 
 func (t *twinService) QueryHistory(ctx context.Context, r *connect.Request[pb.QueryHistoryRequest]) (*connect.Response[pb.QueryHistoryResponse], error) {
+	if at := t.s.o.Cluster.HistoryNodes(); len(at) > 0 && !isLocal(ctx) {
+		return t.historyFrom(ctx, at, r.Msg)
+	}
 	q, err := historyQuery(r.Msg, time.Now())
 	if err != nil {
 		return nil, err
@@ -166,6 +175,27 @@ func (t *twinService) QueryHistory(ctx context.Context, r *connect.Request[pb.Qu
 		out.Samples[i] = &pb.Sample{Time: timestamppb.New(time.UnixMilli(p.Time)), Value: p.Value}
 	}
 	return connect.NewResponse(out), nil
+}
+
+// historyFrom asks nodes whose history is complete, one after the other until one can be reached.
+func (t *twinService) historyFrom(ctx context.Context, nodes []string, r *pb.QueryHistoryRequest) (*connect.Response[pb.QueryHistoryResponse], error) {
+	var last error
+	for _, node := range nodes {
+		p, err := t.s.peer(node)
+		if err != nil {
+			last = err
+			continue
+		}
+		res, err := p.twins.QueryHistory(ctx, connect.NewRequest(r))
+		if err == nil {
+			return connect.NewResponse(res.Msg), nil
+		}
+		if connect.CodeOf(err) != connect.CodeUnavailable || ctx.Err() != nil {
+			return nil, err
+		}
+		last = err
+	}
+	return nil, last
 }
 
 func historyQuery(m *pb.QueryHistoryRequest, now time.Time) (history.Query, error) {
