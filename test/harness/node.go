@@ -177,25 +177,28 @@ func (n *Node) TryRun() error {
 
 // readReady takes the addresses from the ready line: `ready http=URL mqtt=ADDR …`.
 func (n *Node) readReady(line string) error {
+	var url, mqtt string
 	for _, field := range strings.Fields(line)[1:] {
 		switch key, value, _ := strings.Cut(field, "="); key {
 		case "http":
-			n.URL = value
+			url = value
 		case "mqtt":
-			n.MQTT = value
+			mqtt = value
 		}
 	}
-	if n.URL == "" || n.MQTT == "" {
+	if url == "" || mqtt == "" {
 		return fmt.Errorf("ready line without addresses: %q", line)
 	}
-	key, err := os.ReadFile(filepath.Join(n.Dir, "admin.key"))
-	switch {
-	case err == nil:
-		n.Key = string(bytes.TrimSpace(key))
-	case n.key != nil && n.key() != "":
-		n.Key = n.key()
-	default:
-		return fmt.Errorf("read the administrator's key: %w", err)
+	text, err := os.ReadFile(filepath.Join(n.Dir, "admin.key"))
+	key := string(bytes.TrimSpace(text))
+	if err != nil {
+		if n.key == nil || n.key() == "" {
+			return fmt.Errorf("read the administrator's key: %w", err)
+		}
+		key = n.key()
+	}
+	if n.URL != url || n.MQTT != mqtt || n.Key != key { // a restart changes nothing: its clients go on meanwhile
+		n.URL, n.MQTT, n.Key = url, mqtt, key
 	}
 	return nil
 }
