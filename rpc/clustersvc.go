@@ -226,7 +226,7 @@ func (s *Server) name(node string) string {
 }
 
 func (s *Server) slotMap(slots []SlotState) *pb.SlotMap {
-	m := &pb.SlotMap{Owners: make([]uint32, len(slots)), Targets: make([]uint32, len(slots))}
+	m := &pb.SlotMap{Owners: make([]uint32, len(slots)), Targets: make([]uint32, len(slots)), Since: make([]uint64, len(slots))}
 	index := map[string]uint32{"": 0}
 	for i := range slots {
 		index[slots[i].Node], index[slots[i].Target] = 0, 0
@@ -242,7 +242,7 @@ func (s *Server) slotMap(slots []SlotState) *pb.SlotMap {
 		m.Names = append(m.Names, s.o.Cluster.Name(id))
 	}
 	for i := range slots {
-		m.Owners[i], m.Targets[i] = index[slots[i].Node], index[slots[i].Target]
+		m.Owners[i], m.Targets[i], m.Since[i] = index[slots[i].Node], index[slots[i].Target], slots[i].Since
 	}
 	return m
 }

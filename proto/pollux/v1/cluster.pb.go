@@ -1286,11 +1286,13 @@ func (x *Slot) GetAwaited() string {
 
 // SlotMap gives for each slot, by its number, the position in `nodes` plus 1; 0: nobody.
 type SlotMap struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Nodes         []string               `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	Names         []string               `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
-	Owners        []uint32               `protobuf:"varint,3,rep,packed,name=owners,proto3" json:"owners,omitempty"`
-	Targets       []uint32               `protobuf:"varint,4,rep,packed,name=targets,proto3" json:"targets,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Nodes   []string               `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Names   []string               `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	Owners  []uint32               `protobuf:"varint,3,rep,packed,name=owners,proto3" json:"owners,omitempty"`
+	Targets []uint32               `protobuf:"varint,4,rep,packed,name=targets,proto3" json:"targets,omitempty"`
+	// Owners that each slot has had, the present one included.
+	Since         []uint64 `protobuf:"varint,5,rep,packed,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1349,6 +1351,13 @@ func (x *SlotMap) GetOwners() []uint32 {
 func (x *SlotMap) GetTargets() []uint32 {
 	if x != nil {
 		return x.Targets
+	}
+	return nil
+}
+
+func (x *SlotMap) GetSince() []uint64 {
+	if x != nil {
+		return x.Since
 	}
 	return nil
 }
@@ -3355,12 +3364,13 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\vtarget_name\x18\a \x01(\tR\n" +
 	"targetName\x12\x14\n" +
 	"\x05state\x18\b \x01(\tR\x05state\x12\x18\n" +
-	"\aawaited\x18\t \x01(\tR\aawaited\"g\n" +
+	"\aawaited\x18\t \x01(\tR\aawaited\"}\n" +
 	"\aSlotMap\x12\x14\n" +
 	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x12\x14\n" +
 	"\x05names\x18\x02 \x03(\tR\x05names\x12\x16\n" +
 	"\x06owners\x18\x03 \x03(\rR\x06owners\x12\x18\n" +
-	"\atargets\x18\x04 \x03(\rR\atargets\"2\n" +
+	"\atargets\x18\x04 \x03(\rR\atargets\x12\x14\n" +
+	"\x05since\x18\x05 \x03(\x04R\x05since\"2\n" +
 	"\x10ListMovesRequest\x12\x1e\n" +
 	"\x05limit\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x05limit\":\n" +
 	"\x11ListMovesResponse\x12%\n" +
