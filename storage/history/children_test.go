@@ -97,7 +97,7 @@ func childRemote() error {
 // childFill fills a queue, takes two blocks of it, and waits to be killed with the second on its way.
 func childFill() error {
 	dir, log := childOptions()
-	if err := prepare(log, 64<<20); err != nil {
+	if err := prepare(log, 64<<20, nil); err != nil {
 		return err
 	}
 	q, err := openQueue(filepath.Join(dir, queueName), DefaultQueueBytes, log)

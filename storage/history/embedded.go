@@ -63,6 +63,9 @@ type Options struct {
 	Settle time.Duration
 	// Logger gets VictoriaMetrics' lines too; its information as debug. Nil: nothing is logged.
 	Logger *slog.Logger
+	// Fatal is told, once in a process, when VictoriaMetrics cannot go on, as where the disk is full under a merge. The
+	// goroutine that calls it does not go on; whoever is told ends the process. Nil: it panics.
+	Fatal func(error)
 	// Metrics gets the counters of this package. Nil: they are kept and not shown.
 	Metrics *metrics.Set
 }
@@ -146,16 +149,18 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 	if err := checkDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
-	if err := prepare(o.Logger, o.MemoryAllowedBytes); err != nil {
+	if err := prepare(o.Logger, o.MemoryAllowedBytes, o.Fatal); err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
 	if err := setFlags(embeddedFlags(&o)); err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
+	process.own.Lock()
 	err := guarded("open history", func() {
 		vmstorage.Init(querySlots, queryWait, promql.ResetRollupResultCacheIfNeeded)
 		vmselect.Init(querySlots, queryWait)
 	})
+	process.own.Unlock()
 	if err != nil {
 		return nil, err
 	}
@@ -330,10 +335,12 @@ func (e *Embedded) Close() error {
 	e.running.Wait()
 	process.mu.Lock()
 	defer process.mu.Unlock()
+	process.own.Lock()
 	err := guarded("close history", func() {
 		vmstorage.Stop()
 		vmselect.Stop()
 	})
+	process.own.Unlock()
 	process.embedded = false
 	if err == nil {
 		e.marks.all()

@@ -33,6 +33,7 @@ var children = map[string]func() error{
 	"feed":   childFeed,
 	"remote": childRemote,
 	"fill":   childFill,
+	"full":   childFull,
 }
 
 // child prepares this binary as another process. It is killed at the test's end.

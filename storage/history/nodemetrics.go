@@ -42,11 +42,12 @@ type PushOptions struct {
 	Metrics *metrics.Set
 }
 
-// GatherNode returns a Gather for the given set and the metrics of the process (memory, CPU, goroutines, files).
+// GatherNode returns a Gather for the given set, the metrics of the process (memory, CPU, goroutines, files) and those of
+// the VictoriaMetrics in it (vm_…).
 func GatherNode(set *metrics.Set) func(w io.Writer) {
 	return func(w io.Writer) {
 		set.WritePrometheus(w)
-		metrics.WriteProcessMetrics(w)
+		writeOwnMetrics(w)
 	}
 }
 

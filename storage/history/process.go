@@ -5,12 +5,16 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/logger"
+	"github.com/VictoriaMetrics/metrics"
 )
 
 // VictoriaMetrics as a library belongs to the process: its flags, logger, storage and caches are variables of its
@@ -25,11 +29,21 @@ var process struct {
 	memory int64
 	// log is where VictoriaMetrics' lines go now. Its goroutines may outlive the one who set it.
 	log atomic.Pointer[slog.Logger]
+	// fatal ends the process when VictoriaMetrics cannot go on, and failed that it was told so.
+	fatal  atomic.Pointer[func(error)]
+	failed atomic.Bool
+	// own guards VictoriaMetrics' own metrics: they read its storage, which comes and goes.
+	own sync.RWMutex
 }
 
 // prepare sets what VictoriaMetrics' libraries need before anything else of them is used. process.mu must be held.
-func prepare(log *slog.Logger, memory int64) error {
+func prepare(log *slog.Logger, memory int64, fatal func(error)) error {
 	process.log.Store(log)
+	if fatal == nil {
+		process.fatal.Store(nil)
+	} else {
+		process.fatal.Store(&fatal)
+	}
 	if process.prepared {
 		if process.memory != memory {
 			log.Warn("history memory limit holds from the first use in this process on",
@@ -77,18 +91,22 @@ func setFlags(values map[string]string) error {
 	return nil
 }
 
-// logBridge hands VictoriaMetrics' log lines, "level\tplace\tmessage\n", to slog.
+// logBridge hands VictoriaMetrics' log lines, "level\tplace\tmessage\n", to slog. A line after which it would end the
+// process, by a panic in a goroutine of its own, ends it our way.
 type logBridge struct{}
 
 func (logBridge) Write(p []byte) (int, error) {
-	log := process.log.Load()
-	if log == nil {
-		return len(p), nil
-	}
 	level, rest, _ := bytes.Cut(bytes.TrimRight(p, "\n"), []byte("\t"))
 	place, msg, ok := bytes.Cut(rest, []byte("\t"))
 	if !ok {
 		place, msg = nil, rest
+	}
+	if l := string(level); l == "panic" || l == "fatal" {
+		end(string(msg))
+	}
+	log := process.log.Load()
+	if log == nil {
+		return len(p), nil
 	}
 	at := slog.LevelError
 	switch string(level) {
@@ -102,6 +120,56 @@ func (logBridge) Write(p []byte) (int, error) {
 	}
 	log.Log(context.Background(), at, "victoriametrics: "+string(msg), "at", string(place))
 	return len(p), nil
+}
+
+// end tells that VictoriaMetrics cannot go on, once, and does not return: behind it waits a panic. It returns where
+// nobody is to be told, and where the panic is caught by guarded.
+func end(msg string) {
+	tell := process.fatal.Load()
+	if tell == nil || withinGuarded() {
+		return
+	}
+	if !process.failed.Swap(true) {
+		(*tell)(fatalError(msg))
+	}
+	select {}
+}
+
+// fatalError is the one line that people get.
+func fatalError(msg string) error {
+	msg, _, _ = strings.Cut(strings.TrimPrefix(msg, "FATAL: "), "\n")
+	switch {
+	case strings.Contains(msg, syscall.ENOSPC.Error()):
+		return fmt.Errorf("write history: the disk is full; make room and start again: %s", msg)
+	case strings.Contains(msg, syscall.EDQUOT.Error()):
+		return fmt.Errorf("write history: the disk quota is used up; make room and start again: %s", msg)
+	}
+	return fmt.Errorf("history: victoriametrics cannot go on: %s", msg)
+}
+
+// withinGuarded says whether guarded is among the callers.
+func withinGuarded() bool {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		f, more := frames.Next()
+		if strings.HasSuffix(f.Function, "/history.guarded") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// writeOwnMetrics writes VictoriaMetrics' metrics, and those of the process. While it is opened or closed there are none.
+func writeOwnMetrics(w io.Writer) {
+	if !process.own.TryRLock() {
+		metrics.WriteProcessMetrics(w)
+		return
+	}
+	defer process.own.RUnlock()
+	metrics.WritePrometheus(w, true)
 }
 
 // guarded runs f and turns a panic of VictoriaMetrics into an error. Only for what it does in this goroutine.

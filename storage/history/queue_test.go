@@ -16,7 +16,7 @@ func openTestQueue(t *testing.T, dir string, max int64) *queue {
 	t.Helper()
 	log := testLogger(t)
 	process.mu.Lock()
-	err := prepare(log, 64<<20)
+	err := prepare(log, 64<<20, nil)
 	process.mu.Unlock()
 	if err != nil {
 		t.Fatal(err)

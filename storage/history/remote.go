@@ -52,6 +52,8 @@ type RemoteOptions struct {
 	MemoryAllowedBytes int64
 	// Logger gets failures, one line per outage. Nil: none.
 	Logger *slog.Logger
+	// Fatal as in Options: the queue cannot be written.
+	Fatal func(error)
 	// Metrics gets the counters of this package. Nil: they are kept and not shown.
 	Metrics *metrics.Set
 }
@@ -134,7 +136,7 @@ func OpenRemote(o RemoteOptions) (*Remote, error) {
 	}
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	if err := prepare(o.Logger, o.MemoryAllowedBytes); err != nil {
+	if err := prepare(o.Logger, o.MemoryAllowedBytes, o.Fatal); err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
 	q, err := openQueue(filepath.Join(o.Dir, queueName), o.QueueBytes, o.Logger)
