@@ -13,43 +13,73 @@ import (
 // Run does harm to a cluster of three nodes under load for about a span, drawn from a seed, and checks. It fails the test
 // where a promise is broken. Only the kinds named are drawn, all where none is named.
 func Run(t *testing.T, seed uint64, span time.Duration, kinds ...string) {
-	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3, Links: true})
-	l := Start(t, c, Options{Create: true})
-	r := &run{cluster: c, load: l, random: rand.New(rand.NewPCG(seed, 0)), began: time.Now()}
-	t.Logf("seed %d, %v, %d twins on %d nodes", seed, span, len(l.Twins()), len(c.Nodes()))
-	var calm []journal.Verdict
+	r := newRun(t, seed)
+	t.Logf("seed %d, %v, %d twins on %d nodes", seed, span, len(r.load.Twins()), len(r.cluster.Nodes()))
 	for i, f := range r.draw(span, kinds) {
-		rest := r.between(300*time.Millisecond, 1500*time.Millisecond)
-		time.Sleep(rest)
+		time.Sleep(r.between(300*time.Millisecond, 1500*time.Millisecond))
 		if time.Since(r.began) > span && i > 2 {
 			break
 		}
-		before := time.Now()
-		what, err := f.do(r)
-		c.Net.Heal()
-		if err == nil {
-			err = c.Settled(time.Minute)
-		}
-		t.Logf("%6.1fs  %-20s %s", before.Sub(r.began).Seconds(), f.name, what)
-		if err != nil {
-			t.Errorf("%s: %v", f.name, err)
+		if !r.harm(t, f) {
 			break // the cluster is not what the next fault expects
 		}
-		if f.calm {
-			calm = append(calm, journal.NoneFailed("no failed call: "+f.name, l.CallsSince(before)))
+	}
+	r.check(t)
+}
+
+// Each does each kind of harm once, a subtest for each, and checks.
+func Each(t *testing.T) {
+	r := newRun(t, 1)
+	for _, f := range faults() {
+		if !t.Run(f.name, func(t *testing.T) { r.harm(t, f) }) && r.cluster.Settled(time.Minute) != nil {
+			break
 		}
 	}
-	verdicts := l.Check()
-	for _, v := range calm {
-		for _, text := range v.Violations {
-			t.Errorf("%s: %s", v.Name, text)
+	r.check(t)
+}
+
+func newRun(t *testing.T, seed uint64) *run {
+	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3, Links: true})
+	l := Start(t, c, Options{Create: true})
+	return &run{cluster: c, load: l, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), began: time.Now()}
+}
+
+// harm does one fault and waits until the cluster has settled.
+func (r *run) harm(t *testing.T, f fault) bool {
+	before := time.Now()
+	what, err := f.do(r)
+	r.cluster.Net.Heal()
+	if err == nil {
+		err = r.cluster.Settled(time.Minute)
+	}
+	t.Logf("%6.1fs  %-20s %s", before.Sub(r.began).Seconds(), f.name, what)
+	if err != nil {
+		t.Errorf("%s: %v", f.name, err)
+	}
+	if f.calm {
+		v := journal.NoneFailed("no failed call: "+f.name, r.load.CallsSince(before))
+		r.calm = append(r.calm, v)
+		for i, text := range v.Violations {
+			if i < 10 {
+				t.Errorf("%s: %s", v.Name, text)
+			}
 		}
 	}
+	return err == nil
+}
+
+func (r *run) check(t *testing.T) {
+	verdicts := r.load.Check()
 	late := journal.Recovered(r.recover)
 	for _, text := range late.Violations {
 		t.Error(text)
 	}
-	t.Logf("seed %d: %d faults in %.0f s\n%s", seed, len(r.recover), time.Since(r.began).Seconds(), Table(append(append(verdicts, merge(calm)...), late), r.recover))
+	verdicts = append(append(verdicts, merge(r.calm)...), late)
+	violations := 0
+	for _, v := range verdicts {
+		violations += len(v.Violations)
+	}
+	t.Logf("seed %d: %d faults in %.0f s, %d violations\n%s", r.seed, len(r.recover), time.Since(r.began).Seconds(), violations, Table(verdicts, r.recover))
 }
 
 // draw gives faults for the span, no kind again before every other one that fits has been.

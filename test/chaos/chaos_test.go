@@ -24,3 +24,11 @@ func TestChaos(t *testing.T) {
 	}
 	Run(t, *seed, time.Duration(*seconds)*time.Second, kinds...)
 }
+
+// TestFaults does each kind of harm once to one cluster under load.
+func TestFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two minutes")
+	}
+	Each(t)
+}

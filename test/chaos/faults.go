@@ -53,10 +53,11 @@ func faults() []fault {
 type run struct {
 	cluster *harness.Cluster
 	load    *Load
+	seed    uint64
 	random  *rand.Rand
 	began   time.Time
-	bound   time.Duration // of the fault under way
 	recover []journal.Recovery
+	calm    []journal.Verdict // of the calls during faults that must not fail one
 }
 
 // recovered waits until all twins answer, and notes how long it took.

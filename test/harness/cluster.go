@@ -391,3 +391,6 @@ func (n *Node) Status() *pb.GetStatusResponse {
 	}
 	return r.Msg
 }
+
+// RunAs has the next starts of a node run another binary; empty: the program under test.
+func (n *Node) RunAs(binary string) { n.o.Binary = binary }
