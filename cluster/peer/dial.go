@@ -1,0 +1,150 @@
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/net/http2"
+)
+
+// Protocols on the peer port.
+const (
+	protoH2   = "h2"
+	protoRaft = "pollux-raft"
+)
+
+// dialTLS connects to a node; node "" means any of the cluster.
+func (p *Peers) dialTLS(ctx context.Context, addr, node, proto string) (*tls.Conn, error) {
+	d := tls.Dialer{Config: p.o.Identity.ClientTLS(node, proto), NetDialer: &net.Dialer{KeepAlive: 15 * time.Second}}
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	conn := c.(*tls.Conn)
+	if got := conn.ConnectionState().NegotiatedProtocol; got != proto {
+		conn.Close()
+		return nil, fmt.Errorf("%s speaks %q instead of %q: %w", addr, got, proto, ErrRefused)
+	}
+	return conn, nil
+}
+
+func (p *Peers) dialNode(ctx context.Context, node string) (*tls.Conn, error) {
+	addr, ok := p.o.Address(node)
+	if !ok {
+		return nil, fmt.Errorf("address of node %s is not known", node)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.o.DialTimeout)
+	defer cancel()
+	return p.dialTLS(ctx, addr, node, protoH2)
+}
+
+func (p *Peers) newTransport() *http2.Transport {
+	return &http2.Transport{
+		DisableCompression: true,
+		ReadIdleTimeout:    p.o.ReadIdle,
+		PingTimeout:        p.o.Ping,
+		MaxReadFrameSize:   256 << 10,
+	}
+}
+
+// newRequests is the transport of single requests: blobs and the API. The host of a URL is a node's id.
+func (p *Peers) newRequests() *http2.Transport {
+	t := p.newTransport()
+	t.IdleConnTimeout = 30 * time.Second
+	t.DialTLSContext = func(ctx context.Context, _, addr string, _ *tls.Config) (net.Conn, error) {
+		node, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		return p.dialNode(ctx, node)
+	}
+	return t
+}
+
+// h2conn is one HTTP/2 connection of our own, without a pool: when it is lost, the link that it carries is.
+type h2conn struct {
+	cc    *http2.ClientConn
+	conn  net.Conn
+	close func()
+}
+
+func (p *Peers) dialH2(ctx context.Context, node string) (*h2conn, error) {
+	conn, err := p.dialNode(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	cc, err := p.h2.NewClientConn(conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &h2conn{cc: cc, conn: conn, close: sync.OnceFunc(func() { cc.Close(); conn.Close() })}, nil
+}
+
+// Do makes it a connect.HTTPClient.
+func (c *h2conn) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		r.Body = &wholeMessages{ReadCloser: r.Body}
+	}
+	return c.cc.RoundTrip(r)
+}
+
+// wholeMessages reads Connect's 5 bytes before a message and the message at once, where they would be two HTTP/2 frames, TLS
+// records and system calls: Connect writes them to a pipe one after the other.
+type wholeMessages struct {
+	io.ReadCloser
+	left int // of the message
+}
+
+func (w *wholeMessages) Read(b []byte) (int, error) {
+	if w.left > 0 || len(b) < 5+1 {
+		n, err := w.ReadCloser.Read(b)
+		w.left -= n
+		return n, err
+	}
+	n, err := io.ReadFull(w.ReadCloser, b[:5])
+	if err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = nil // the next Read says so
+		}
+		return n, err
+	}
+	w.left = int(b[1])<<24 | int(b[2])<<16 | int(b[3])<<8 | int(b[4])
+	if w.left == 0 {
+		return n, nil
+	}
+	m, err := w.ReadCloser.Read(b[5:min(len(b), 5+w.left)])
+	w.left -= m
+	return n + m, err
+}
+
+// HTTP gives a client for the API of another node, and the base of its URLs. Requests fail where the node cannot be
+// reached or is not the one that was meant.
+func (p *Peers) HTTP(node string) (connect.HTTPClient, string, error) {
+	if _, ok := p.o.Address(node); !ok {
+		return nil, "", fmt.Errorf("address of node %s is not known", node)
+	}
+	return requests{p}, "https://" + node, nil
+}
+
+type requests struct{ p *Peers }
+
+func (r requests) Do(req *http.Request) (*http.Response, error) {
+	if r.p.closing() {
+		return nil, ErrClosed
+	}
+	res, err := r.p.http.Load().RoundTrip(req)
+	if err != nil && strings.HasPrefix(err.Error(), "http2:") {
+		err = fmt.Errorf("node %s: %w", req.URL.Host, err)
+	}
+	return res, err
+}
