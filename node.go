@@ -18,6 +18,8 @@ import (
 
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/cluster/gossip"
+	"github.com/polluxhq/pollux/cluster/peer"
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/mqtt"
 	"github.com/polluxhq/pollux/rpc"
@@ -28,9 +30,6 @@ import (
 // Version of this build; the program sets it before Open.
 var Version = "dev"
 
-// startWithin bounds how long the parts may take to find each other: an election, a lease, the slots.
-const startWithin = time.Minute
-
 // Node is a running node. Open makes it, Close ends it.
 type Node struct {
 	conf    Config
@@ -40,6 +39,27 @@ type Node struct {
 	self    identity
 	// clusterID is the cluster's, the same on all of its nodes.
 	clusterID string
+
+	// life ends when the node begins to close; what other nodes are asked meanwhile is given up.
+	life    context.Context
+	endLife context.CancelFunc
+	// hadState: the data directory had records before this start.
+	hadState bool
+	creds    *credentials
+	// trustSeen and trustAt: which record of trust this node follows, and since when. They belong to keepTrust.
+	trustSeen    uint64
+	trustAt      time.Time
+	peerListener net.Listener
+	// peerAddr is where other nodes reach this one.
+	peerAddr string
+	peers    *peer.Peers
+	gossip   *gossip.Gossip
+	// Closed once the part can be used: gossip, raft, cluster, server. Peers may ask before.
+	gossiping, voting, member, serving chan struct{}
+	rpc                                *rpc.Server
+	brought                            brought
+	// unpublished counts messages that did not get to another node's broker.
+	unpublished *metrics.Counter
 
 	store   *storage.Store
 	raft    *cluster.Raft
@@ -73,9 +93,10 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	n := &Node{conf: c, log: log, metrics: metrics.NewSet(), started: time.Now(), failed: make(chan struct{})}
-	ctx, cancel := context.WithTimeoutCause(ctx, startWithin, errors.New("the start took too long"))
-	defer cancel()
+	n := &Node{conf: c, log: log, metrics: metrics.NewSet(), started: time.Now(), failed: make(chan struct{}),
+		gossiping: make(chan struct{}), voting: make(chan struct{}), member: make(chan struct{}), serving: make(chan struct{})}
+	n.unpublished = n.metrics.NewCounter("pollux_mqtt_unpublished_total")
+	n.life, n.endLife = context.WithCancel(context.Background())
 	if err := n.open(ctx); err != nil {
 		closing, done := context.WithTimeout(context.Background(), 10*time.Second)
 		defer done()
@@ -87,7 +108,8 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 // open starts the parts in the order in which they stand on each other.
 func (n *Node) open(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
-		n.listen, n.openDir, n.openStore, n.openRaft, n.openHistory, n.openActors, n.joinCluster, n.startActors, n.keepHouse, n.openBroker, n.openDoor,
+		n.listen, n.listenPeers, n.openDir, n.openStore, n.openCredentials, n.openPeers, n.openGossip, n.openRaft, n.openHistory, n.openActors,
+		n.joinCluster, n.startActors, n.keepHouse, n.openBroker, n.openDoor,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -123,7 +145,7 @@ func (n *Node) listen(context.Context) error {
 		return fmt.Errorf("http = %q: %w", n.conf.HTTP, err)
 	}
 	n.http = l
-	if n.conf.MQTT != "off" {
+	if n.conf.MQTT != mqttOff {
 		probe, err := net.Listen("tcp", n.conf.MQTT)
 		if err != nil {
 			return errors.Join(fmt.Errorf("mqtt = %q: %w", n.conf.MQTT, err), l.Close())
@@ -149,25 +171,12 @@ func (n *Node) openStore(context.Context) error {
 	}
 	n.store = s
 	n.closeLater("store", func(context.Context) error { return s.Close() })
-	n.self, err = nextIdentity(s)
-	return err
-}
-
-func (n *Node) openRaft(ctx context.Context) error {
-	r, err := cluster.OpenRaft(cluster.RaftOptions{ID: n.self.id, Log: n.store.LogStore(), Stable: n.store.StableStore(),
-		Snapshots: n.store.SnapshotStore(), FSM: n.store.FSM(), Logger: n.log})
+	n.hadState, err = cluster.HasState(cluster.RaftOptions{Log: s.LogStore(), Stable: s.StableStore(), Snapshots: s.SnapshotStore()})
 	if err != nil {
 		return err
 	}
-	n.raft = r
-	n.closeLater("raft", func(context.Context) error { return r.Close() })
-	if _, err := r.WaitLeader(ctx); err != nil {
-		return err
-	}
-	if err := r.Barrier(ctx); err != nil {
-		return err
-	}
-	return n.store.Start(proposer{r}, n.self.id, n.self.incarnation)
+	n.self, err = nextIdentity(s)
+	return err
 }
 
 func (n *Node) openHistory(ctx context.Context) error {
@@ -232,7 +241,7 @@ func (n *Node) openActors(context.Context) error {
 
 // loadDriver gives the runner of a driver's file.
 func (n *Node) loadDriver(ctx context.Context, digest string) (drivers.Runner, error) {
-	file, err := n.store.Blob(digest)
+	file, err := n.store.FetchBlob(ctx, digest)
 	if err != nil {
 		return nil, fmt.Errorf("read driver %.12s: %w", digest, err)
 	}
@@ -242,7 +251,7 @@ func (n *Node) loadDriver(ctx context.Context, digest string) (drivers.Runner, e
 func (n *Node) openBroker(context.Context) error {
 	n.keys = rpc.NewKeyring(n.store, n.log, n.metrics)
 	n.closeLater("keys", func(context.Context) error { return n.keys.Close() })
-	if n.conf.MQTT == "off" {
+	if n.conf.MQTT == mqttOff {
 		return nil
 	}
 	b, err := mqtt.Open(mqtt.Options{Addr: n.conf.MQTT, TLS: n.tls, Handler: deviceDoor{n}, AllowAnonymous: n.conf.allowAnonymousMQTT(),
@@ -251,24 +260,26 @@ func (n *Node) openBroker(context.Context) error {
 		return fmt.Errorf("mqtt = %q: %w", n.conf.MQTT, err)
 	}
 	n.broker = b
-	n.engine.SetPublish(b.Publish)
+	n.engine.SetPublish(n.publish)
 	n.closeLater("broker", func(context.Context) error { return b.Close() })
 	n.watchGrants(b)
 	return nil
 }
 
-func (n *Node) joinCluster(ctx context.Context) (err error) {
-	if n.clusterID, err = cluster.EnsureID(ctx, newRecords(n.store, n.log)); err != nil {
-		return err
-	}
-	self := cluster.Member{ID: n.self.id, Incarnation: n.self.incarnation, Name: n.conf.Name, AvailabilityZone: n.conf.AvailabilityZone, Version: Version}
-	c, err := cluster.Start(ctx, cluster.Options{Self: self, Records: newRecords(n.store, n.log), Handler: n.engine, Logger: n.log,
+func (n *Node) joinCluster(ctx context.Context) error {
+	self := cluster.Member{ID: n.self.id, Incarnation: n.self.incarnation, Name: n.conf.Name, AvailabilityZone: n.conf.AvailabilityZone,
+		Site: n.conf.Site, Labels: n.conf.Labels, Weight: uint32(n.conf.Weight), Peer: n.peerAddr, Gossip: n.gossip.Address(),
+		HTTP: n.URL(), MQTT: n.conf.MQTT, Version: Version}
+	records := newRecords(n.store, n.log)
+	c, err := cluster.Start(ctx, cluster.Options{Self: self, Records: records, Handler: n.engine, Transport: n.peers, NodeHandler: n.handle,
+		Leader: n.raft.IsLeader, Logger: n.log,
 		Superseded: func() { n.fail(errors.New("another process runs as this node: is its data directory a copy?")) }})
 	if err != nil {
 		return err
 	}
 	n.cluster = c
 	n.engine.SetCluster(c)
+	close(n.member)
 	n.closeLater("cluster", func(context.Context) error { return c.Close() })
 	return nil
 }
@@ -305,6 +316,7 @@ func (n *Node) Err() error {
 // Close stops the node: doors first, then the twins, which are written to the store, then what they stand on. It
 // returns when all is closed, or with what did not close before ctx ended.
 func (n *Node) Close(ctx context.Context) error {
+	n.endLife()
 	var faults []error
 	for i := len(n.undo) - 1; i >= 0; i-- {
 		if err := within(ctx, n.undo[i].do); err != nil {

@@ -1,72 +1,312 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"sync/atomic"
 	"time"
 )
 
-// lease is this node's permission to act on its slots. A grant is a committed record, guarded by the node's member record
-// of this incarnation; the node may act until the moment it asked plus the duration.
+// lease is this node's permission to act on its slots: a committed grant, guarded by the node's member record, good from
+// the moment at which it was asked for.
 type lease struct {
-	records  Records
-	clock    Clock
-	duration time.Duration
-	node     string
-	member   Record
-	inc      uint64
-	log      *slog.Logger
+	registered bool
+	// self is this node's record as last seen or written, and its bytes.
+	self      Member
+	selfValue []byte
+	// unsure: a registration may have been written.
+	unsure bool
 
-	// until is the clock's reading up to which the lease holds, in nanoseconds; 0: none.
-	until atomic.Int64
-	count uint64
+	grants  uint64 // asked for
+	granted uint64 // got
+	asking  int
+	// renewStop keeps the next renewal, due at renewAt, from coming; nil: none is due.
+	renewStop func() bool
+	renewAt   time.Duration
+	endTimer  bool
+	// suspended: the handler has been told that all slots are lost.
+	suspended bool
+	reviving  bool
+
+	// answered is when the latest transaction was asked for that the log has answered; logSince is since when it has
+	// answered without a long gap.
+	answered, logSince time.Duration
 }
 
-// valid is cheap enough for every device write.
-func (l *lease) valid() bool { return int64(l.clock.Now()) < l.until.Load() }
+const (
+	// maxGrants bounds the grants on their way: one that hangs does not keep the next.
+	maxGrants = 4
+	// retryAfter is how soon a transaction is tried again that failed.
+	retryAfter = 50 * time.Millisecond
+)
 
-// left is the time that the lease still has, negative where it is over.
-func (l *lease) left() time.Duration { return time.Duration(l.until.Load()) - l.clock.Now() }
+// LeaseValid tells whether this node may act on its slots now. It is asked right before each device write.
+func (n *Node) LeaseValid() bool {
+	return int64(n.o.Clock.Now()) < n.until.Load() || n.o.faults.ignoreLease
+}
 
-// renew asks for a grant and waits for it. The lease counts from before the asking: what passed since then, a slow
-// disk or a suspend, shortens it.
-func (l *lease) renew(ctx context.Context) error {
-	asked := l.clock.Now()
-	l.count++
-	guard := TableRecord{Table: TableMember, Record: l.member}
-	write := record(tableLease, l.node, grant{l.inc, l.count}.encode())
-	if err := commit(ctx, l.records, Txn{[]TableRecord{guard}, []TableRecord{write}, true}); err != nil {
-		return fmt.Errorf("renew lease: %w", err)
+// LeaseLeft is the time that the lease still has, negative where it is over.
+func (n *Node) LeaseLeft() time.Duration { return time.Duration(n.until.Load()) - n.o.Clock.Now() }
+
+// register commits the member record. An incarnation that is not above the recorded one is refused: the data
+// directory is a copy, or was put back.
+func (n *Node) register() {
+	me := n.o.Self
+	was, err := n.o.Records.Get(TableMember, n.id)
+	if err != nil {
+		n.failStart(fmt.Errorf("register node: %w", err))
+		return
 	}
-	l.until.Store(int64(asked + l.duration))
+	me.State, me.wish, me.Revival = StateActive, wishNone, 0
+	var before Member
+	if was != nil {
+		if before, err = DecodeMember(n.id, was); err != nil {
+			n.failStart(fmt.Errorf("register node: %w", err))
+			return
+		}
+		if before.wish == wishDrain {
+			me.State, me.wish = StateDraining, wishDrain
+		}
+		if n.unsure && before.Incarnation == me.Incarnation && string(was) == string(me.encode()) {
+			n.registerDone(me, was)
+			return
+		}
+		if before.Incarnation >= me.Incarnation {
+			n.failStart(fmt.Errorf("register node %s: incarnation %d is not above %d, which was there before: is this a copy of a data directory?",
+				n.id, me.Incarnation, before.Incarnation))
+			return
+		}
+	}
+	t := Txn{Guards: []TableRecord{record(TableMember, n.id, was)}, Writes: []TableRecord{record(TableMember, n.id, me.encode())}}
+	if err := n.takeName(&t, before.Name); err != nil {
+		n.failStart(fmt.Errorf("register node: %w", err))
+		return
+	}
+	n.commit(t, func(err error) {
+		switch {
+		case err == nil:
+			n.registerDone(me, me.encode())
+		case n.begun == nil:
+		default:
+			n.unsure = n.unsure || errors.Is(err, ErrUnknown)
+			n.after(retryAfter, n.register)
+		}
+	})
+}
+
+// takeName adds to a registration that no other node has the name.
+func (n *Node) takeName(t *Txn, before string) error {
+	key := func(name string) string { return "name/" + name }
+	name := n.o.Self.Name
+	if before != "" && before != name {
+		t.Writes = append(t.Writes, record(tableCluster, key(before), nil))
+	}
+	if name == "" {
+		return nil
+	}
+	holder, err := n.o.Records.Get(tableCluster, key(name))
+	if err != nil {
+		return err
+	}
+	if holder != nil && string(holder) != n.id {
+		other, err := n.o.Records.Get(TableMember, string(holder))
+		if err != nil {
+			return err
+		}
+		if other != nil {
+			return fmt.Errorf("the name %q belongs to node %s: choose another, or remove that node", name, holder)
+		}
+	}
+	t.Guards = append(t.Guards, record(tableCluster, key(name), holder))
+	t.Writes = append(t.Writes, record(tableCluster, key(name), []byte(n.id)))
 	return nil
 }
 
-// keep renews every interval until ctx ends. superseded is called once, and keep ends, where another incarnation of this
-// node has taken its place.
-func (l *lease) keep(ctx context.Context, interval time.Duration, superseded func()) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		try, cancel := context.WithTimeout(ctx, l.duration)
-		err := l.renew(try)
-		cancel()
-		switch {
-		case err == nil || ctx.Err() != nil:
-		case errors.Is(err, ErrConflict):
-			l.until.Store(0)
-			superseded()
-			return
-		default:
-			l.log.Warn("lease not renewed", "error", err, "left", l.left().Round(time.Millisecond))
+func (n *Node) registerDone(me Member, value []byte) {
+	n.registered = true
+	n.learnSelf(me, value)
+	n.renew()
+}
+
+// learnSelf takes this node's own record, from a watch or read. Watches may be behind what was read.
+func (n *Node) learnSelf(m Member, value []byte) {
+	known := n.self
+	switch {
+	case !n.registered, m.Incarnation < n.o.Self.Incarnation:
+		return
+	case m.Incarnation > n.o.Self.Incarnation:
+		n.end(fmt.Errorf("incarnation %d of this node has taken over from %d: is its data directory a copy?", m.Incarnation, n.o.Self.Incarnation))
+		return
+	case n.selfValue != nil && (m.Revival < known.Revival || m.Revival == known.Revival && known.State == StateDead && m.State != StateDead),
+		n.selfValue != nil && known.State == StateLeft && m.State != StateLeft:
+		return
+	}
+	n.self, n.selfValue = m, value
+	if !m.alive() {
+		n.until.Store(0)
+		n.passing.Store(m.State == StateLeft)
+		if m.State != known.State {
+			n.o.Logger.Warn("this node is "+m.State.String()+" in the member table", "revival", m.Revival)
 		}
 	}
+	n.revive()
+}
+
+// refreshSelf reads the own record after a guard on it did not hold.
+func (n *Node) refreshSelf() {
+	value, err := n.o.Records.Get(TableMember, n.id)
+	switch {
+	case err != nil || !n.registered:
+	case value == nil:
+		n.end(errors.New("this node was removed from the cluster"))
+	default:
+		if m, err := DecodeMember(n.id, value); err == nil {
+			n.learnSelf(m, value)
+		}
+	}
+}
+
+// revive brings this node back after it was declared dead, once nothing of before can have any effect.
+func (n *Node) revive() {
+	if n.self.State != StateDead || n.reviving || n.ended != nil || n.outstanding.count > 0 {
+		return
+	}
+	n.reviving = true
+	me := n.self
+	me.Revival++
+	me.State = StateActive
+	if me.wish == wishDrain || n.leave != nil {
+		me.State = StateDraining
+	} else {
+		me.wish = wishNone
+	}
+	value := me.encode()
+	t := Txn{Guards: []TableRecord{record(TableMember, n.id, n.selfValue)}, Writes: []TableRecord{record(TableMember, n.id, value)}}
+	n.commit(t, func(err error) {
+		if err == nil {
+			n.reviving = false
+			n.learnSelf(me, value)
+			n.renew()
+			return
+		}
+		n.after(retryAfter, func() {
+			n.reviving = false
+			n.refreshSelf()
+			n.revive()
+		})
+	})
+}
+
+// renew asks for a grant. The lease counts from before the asking: what passed since then, a slow disk or a suspend,
+// shortens it. A node that may not have one asks something that is refused, to know that the log works.
+func (n *Node) renew() {
+	if n.ended != nil || !n.registered {
+		return
+	}
+	if n.renewStop != nil {
+		n.renewStop()
+		n.renewStop = nil
+	}
+	n.renewIn(n.o.Renew)
+	if n.asking >= maxGrants {
+		return
+	}
+	n.asking++
+	asked := n.o.Clock.Now()
+	n.grants++
+	t := Txn{Guards: []TableRecord{record(TableMember, n.id, []byte{0})}, Quiet: true}
+	if n.self.alive() {
+		t.Guards[0].Value = n.selfValue
+		t.Writes = []TableRecord{record(tableLease, n.id, grant{n.o.Self.Incarnation, n.grants}.encode())}
+	}
+	alive := n.self.alive()
+	n.commit(t, func(err error) {
+		n.asking--
+		conflict := errors.Is(err, ErrConflict)
+		if err == nil || conflict {
+			n.logAnswered(asked)
+		}
+		switch {
+		case err == nil && n.self.alive() && n.ended == nil:
+			n.granted++
+			n.extend(asked + n.o.Duration)
+		case conflict && alive:
+			was := string(n.selfValue)
+			n.refreshSelf()
+			if n.self.alive() && string(n.selfValue) != was {
+				n.renew()
+			} else {
+				n.renewIn(retryAfter)
+			}
+		case conflict:
+			n.refreshSelf()
+		case err != nil:
+			n.o.Logger.Warn("lease not renewed", "error", err, "left", n.LeaseLeft().Round(time.Millisecond))
+		}
+	})
+}
+
+// renewIn sees to it that a renewal is due within d.
+func (n *Node) renewIn(d time.Duration) {
+	at := n.o.Clock.Now() + d
+	if n.renewStop != nil {
+		if at >= n.renewAt {
+			return
+		}
+		n.renewStop()
+	}
+	n.renewAt = at
+	n.renewStop = n.after(d, func() {
+		n.renewStop = nil
+		n.renew()
+	})
+}
+
+// logAnswered notes that a transaction of this node, asked for then, has gone through the log.
+func (n *Node) logAnswered(asked time.Duration) {
+	if asked <= n.answered && n.answered > 0 {
+		return
+	}
+	if n.answered == 0 || asked-n.answered > n.o.Duration/2 {
+		n.logSince = n.o.Clock.Now()
+	}
+	n.answered = asked
+}
+
+// extend makes the lease good until then, and watches its end.
+func (n *Node) extend(until time.Duration) {
+	if int64(until) <= n.until.Load() {
+		return
+	}
+	n.until.Store(int64(until))
+	if !n.endTimer {
+		n.endTimer = true
+		n.leaseTimer()
+	}
+}
+
+func (n *Node) leaseTimer() {
+	n.after(max(n.LeaseLeft(), time.Millisecond), func() {
+		if n.LeaseLeft() > 0 {
+			n.leaseTimer()
+			return
+		}
+		n.endTimer = false // checkLease does the rest
+	})
+}
+
+// checkLease takes all slots from the handler when the lease is over, and gives them back with the next one. A node
+// without others keeps them, and only refuses meanwhile: nobody can have taken them.
+func (n *Node) checkLease() {
+	if n.LeaseValid() && n.self.alive() && n.ended == nil {
+		if n.suspended {
+			n.suspended = false
+			n.gainAll()
+		}
+		return
+	}
+	if n.suspended || n.others == 0 && n.self.alive() && n.ended == nil {
+		return
+	}
+	n.suspended = true
+	n.loseAll()
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Defaults of the lease (DESIGN.md section 6).
+// Defaults of the lease (DESIGN.md).
 const (
 	DefaultRenew    = 500 * time.Millisecond
 	DefaultDuration = 3500 * time.Millisecond
@@ -18,7 +18,8 @@ const (
 
 // Options of a node's part in placement.
 type Options struct {
-	// Self says who this node is: id, incarnation, which rises with each start, name, weight, place, addresses.
+	// Self says who this node is: id, incarnation, which rises with each start, name, weight, place, addresses. State,
+	// Revival and LeaseLeft are not looked at.
 	Self    Member
 	Records Records
 	Handler Handler
@@ -33,35 +34,88 @@ type Options struct {
 	// Renew and Duration of the lease; 0 means the defaults.
 	Renew, Duration time.Duration
 	Logger          *slog.Logger
-	// Superseded is called at most once, from a goroutine of the node, when another incarnation of this node has taken its
-	// place: the process should end.
-	Superseded func()
+	// Superseded is called at most once where this incarnation can never act again: another one of this node has taken its
+	// place, or the node was removed. The process should end.
+	Superseded func(why error)
+
+	// wall is the wall clock of deadlines; nil means time.Now.
+	wall   func() time.Time
+	faults faults
 }
 
-// Node owns slots, holds the lease and routes calls.
-type Node struct {
-	o       Options
-	lease   *lease
-	owners  [SlotCount]atomic.Pointer[owner]
-	mine    atomic.Int32
-	stop    context.CancelFunc
-	unwatch func()
-	closing sync.Once
-	joined  sync.WaitGroup
-	synced  chan struct{} // closed when the slot table has been read once
+// faults switch protections off, one by one, so that tests can show that they are needed.
+type faults struct {
+	ignoreLease  bool          // act without a lease
+	noSlotGuard  bool          // flip slots whatever their record says
+	deadAfter    time.Duration // W; 0: as it should be
+	dontAwait    bool          // flip without waiting for the release
+	forceRelease bool          // the leader flips slots of living owners
+	neverFlip    bool          // the leader leaves the slots of the dead
+	dropParked   bool          // parked calls that expire are forgotten
+}
 
-	refused [refusals]atomic.Uint64
+// Node owns slots, holds the lease and routes calls. All of its work is done in callbacks of its clock, records,
+// transport and handler, one at a time under mu; what it calls itself is called without mu, in order.
+type Node struct {
+	o  Options
+	id string
+
+	// Read without mu.
+	owners [SlotCount]atomic.Pointer[owner]
+	// until is the clock's reading up to which the lease holds, in nanoseconds; 0: none.
+	until atomic.Int64
+	// passing says that this node has left and may pass calls on without a lease.
+	passing atomic.Bool
+	count   counters
+
+	mu       sync.Mutex
+	idle     *sync.Cond // outgoing calls are done
+	out      []func()
+	flushing bool
+	stopped  bool
+	ended    error // why this incarnation can never act again
+	begun    func(error)
+	unwatch  []func()
+
+	lease
+	view
+	handover
+	leader
+	park    parking
+	leave   func(error) // waits until this node has left; nil: it does not leave
+	leaving bool        // the record that says so is on its way
+	recent  moves
 }
 
 // owner is a slot's record as last seen here.
 type owner struct {
 	slotRecord
 	value []byte
+	// mine: the record names this incarnation of this node.
+	mine bool
+	// admitted: the handler has the slot and takes calls.
+	admitted atomic.Bool
 }
 
-// Start registers this incarnation, takes the first lease, proposes this node for the slots that are its, and
-// returns once the handler has been given all of them.
+// Start registers this incarnation, takes the first lease, and returns once every slot has an owner and the handler has
+// been given all that are this node's.
 func Start(ctx context.Context, o Options) (*Node, error) {
+	n := newNode(o)
+	done := make(chan error, 1)
+	n.begin(func(err error) { done <- err })
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = fmt.Errorf("start placement: %s: %w", n.missing(), context.Cause(ctx))
+	}
+	if err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func newNode(o Options) *Node {
 	if o.Clock == nil {
 		o.Clock = BootClock{}
 	}
@@ -72,198 +126,173 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		o.Duration = DefaultDuration
 	}
 	if o.Superseded == nil {
-		o.Superseded = func() {}
+		o.Superseded = func(error) {}
 	}
-	n := &Node{o: o, synced: make(chan struct{})}
-	me := o.Self
-	me.State, me.Weight = StateActive, max(me.Weight, 1)
-	self := Record{Key: me.ID, Value: me.encode()}
-	if err := n.register(ctx, self); err != nil {
-		return nil, err
+	if o.Leader == nil {
+		o.Leader = func() bool { return true }
 	}
-	n.lease = &lease{records: o.Records, clock: o.Clock, duration: o.Duration, node: o.Self.ID, member: self, inc: o.Self.Incarnation, log: o.Logger}
-	if err := n.lease.renew(ctx); err != nil {
-		return nil, err
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	run, stop := context.WithCancel(context.Background())
-	n.stop = stop
-	n.goFunc(func() { n.lease.keep(run, o.Renew, o.Superseded) })
-	n.unwatch = n.watchSlots()
-	if err := n.claim(ctx); err != nil {
-		n.Close()
-		return nil, err
+	if o.wall == nil {
+		o.wall = time.Now
 	}
-	return n, nil
+	o.Self.Weight, o.Self.LeaseLeft = max(o.Self.Weight, 1), 0
+	n := &Node{o: o, id: o.Self.ID}
+	n.idle = sync.NewCond(&n.mu)
+	n.suspended = true
+	n.members = map[string]*memberView{}
+	n.noted = map[string]*noted{}
+	n.progress = map[string]time.Duration{}
+	n.judging = map[string]bool{}
+	n.park.bySlot = map[Slot][]*call{}
+	n.recent.began = map[Slot]time.Time{}
+	for kind := range n.flips {
+		n.flips[kind].batch = flipBounds[kind].slots
+	}
+	return n
 }
 
-func (n *Node) goFunc(f func()) {
-	n.joined.Add(1)
-	go func() { defer n.joined.Done(); f() }()
+// begin starts everything; done is called once, when Start may return.
+func (n *Node) begin(done func(error)) {
+	n.mu.Lock()
+	n.begun = done
+	n.mu.Unlock()
+	members := n.o.Records.Watch(TableMember, func(changes []Record) { n.do(func() { n.observeMembers(changes) }) })
+	slots := n.o.Records.Watch(TableSlot, func(changes []Record) { n.do(func() { n.observeSlots(changes) }) })
+	n.mu.Lock()
+	n.unwatch = append(n.unwatch, members, slots)
+	n.mu.Unlock()
+	n.do(n.register)
+	n.poll()
 }
 
-// register commits the member record. An incarnation that is not above the recorded one is refused: the data
-// directory is a copy, or was put back.
-func (n *Node) register(ctx context.Context, self Record) error {
-	was, err := n.o.Records.Get(TableMember, n.o.Self.ID)
-	if err != nil {
-		return fmt.Errorf("register node: %w", err)
+// do runs f and what follows from it.
+func (n *Node) do(f func()) {
+	n.mu.Lock()
+	if n.stopped {
+		n.mu.Unlock()
+		return
 	}
-	if was != nil {
-		before, err := DecodeMember(n.o.Self.ID, was)
-		if err != nil {
-			return fmt.Errorf("register node: %w", err)
-		}
-		if before.Incarnation >= n.o.Self.Incarnation {
-			return fmt.Errorf("register node %s: incarnation %d is not above %d, which was there before: is this a copy of a data directory?",
-				n.o.Self.ID, n.o.Self.Incarnation, before.Incarnation)
-		}
-	}
-	guard := TableRecord{Table: TableMember, Record: Record{Key: n.o.Self.ID, Value: was}}
-	if err := commit(ctx, n.o.Records, Txn{Guards: []TableRecord{guard}, Writes: []TableRecord{{TableMember, self}}}); err != nil {
-		return fmt.Errorf("register node: %w", err)
-	}
-	return nil
+	f()
+	n.step()
+	n.unlock()
 }
 
-// watchSlots keeps the slot table as the records have it, and tells the handler what it gained and lost.
-func (n *Node) watchSlots() (stop func()) {
-	return n.o.Records.Watch(TableSlot, func(changes []Record) {
-		if changes == nil {
-			select {
-			case <-n.synced:
-			default:
-				close(n.synced)
-			}
-			return
+// step does what the state asks for. It is cheap where there is nothing to do.
+func (n *Node) step() {
+	n.checkLease()
+	n.tellHandler()
+	n.startReleases()
+	for kind := range flipKinds {
+		n.flip(kind)
+	}
+	n.checkLeave()
+	n.checkBegun()
+}
+
+// later calls f without mu, after everything that was asked for before.
+func (n *Node) later(f func()) { n.out = append(n.out, f) }
+
+// unlock gives mu back and makes the outgoing calls, unless somebody else is about to.
+func (n *Node) unlock() {
+	if n.flushing || len(n.out) == 0 {
+		n.mu.Unlock()
+		return
+	}
+	n.flushing = true
+	for len(n.out) > 0 {
+		batch := n.out
+		n.out = nil
+		n.mu.Unlock()
+		for _, f := range batch {
+			f()
 		}
-		n.observe(changes)
+		n.mu.Lock()
+	}
+	n.flushing = false
+	n.idle.Broadcast()
+	n.mu.Unlock()
+}
+
+// after runs f in d from now, unless the node is closed by then.
+func (n *Node) after(d time.Duration, f func()) (stop func() bool) {
+	return n.o.Clock.AfterFunc(d, func() { n.do(f) })
+}
+
+// commit proposes a transaction; done runs under mu.
+func (n *Node) commit(t Txn, done func(error)) {
+	n.later(func() {
+		n.o.Records.Commit(t, func(err error) { n.do(func() { done(err) }) })
 	})
 }
 
-func (n *Node) observe(changes []Record) {
-	var gained []Ownership
-	var lost []Slot
-	for _, c := range changes {
-		slot, err := parseSlotKey(c.Key)
-		if err != nil {
-			n.o.Logger.Error("slot record ignored", "error", err)
-			continue
-		}
-		var now *owner
-		if c.Value != nil {
-			if rec, err := decodeSlot(c.Value); err == nil {
-				now = &owner{rec, c.Value}
-			} else {
-				n.o.Logger.Error("slot without owner: its record cannot be read", "slot", slot, "error", err)
-			}
-		}
-		was := n.owners[slot].Load()
-		if was != nil && now != nil && was.since == now.since {
-			continue
-		}
-		n.owners[slot].Store(now)
-		if n.own(was) {
-			lost = append(lost, slot)
-			n.mine.Add(-1)
-		}
-		if n.own(now) {
-			gained = append(gained, now.ownership(slot))
-			n.mine.Add(1)
-		}
+// checkBegun ends Start.
+func (n *Node) checkBegun() {
+	if n.begun == nil || n.missingNow() != "" {
+		return
 	}
-	if lost != nil {
-		n.o.Handler.Lost(lost)
-	}
-	if gained != nil {
-		n.o.Handler.Gained(gained)
+	done := n.begun
+	n.begun = nil
+	n.later(func() { done(nil) })
+}
+
+func (n *Node) failStart(err error) {
+	if done := n.begun; done != nil {
+		n.begun = nil
+		n.later(func() { done(err) })
 	}
 }
 
-func (n *Node) own(o *owner) bool {
-	return o != nil && o.node == n.o.Self.ID && o.incarnation == n.o.Self.Incarnation
+func (n *Node) missing() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.missingNow()
+}
+
+// missingNow says what Start still waits for.
+func (n *Node) missingNow() string {
+	switch {
+	case !n.registered:
+		return "the node is not registered yet"
+	case !n.synced():
+		return "the records are not read yet"
+	case !n.self.alive():
+		return "the node is " + n.self.State.String()
+	case n.granted == 0:
+		return "there is no lease yet"
+	case n.stale.count+n.vacant.count > 0:
+		return fmt.Sprintf("%d slots have no owner yet", n.stale.count+n.vacant.count)
+	case n.gaining > 0:
+		return fmt.Sprintf("%d slots are on their way to the handler", n.gaining)
+	}
+	return ""
+}
+
+// end says that this incarnation can never act again.
+func (n *Node) end(why error) {
+	if n.ended != nil {
+		return
+	}
+	n.ended = why
+	n.until.Store(0)
+	n.failStart(why)
+	n.later(func() { n.o.Superseded(why) })
+}
+
+// Owned tells whether this node owns the slot now, and the guard that proves it. It does not look at the lease.
+func (n *Node) Owned(s Slot) (Ownership, bool) {
+	if o := n.owners[s].Load(); o != nil && o.mine {
+		return o.ownership(s), true
+	}
+	return Ownership{}, false
 }
 
 func (o *owner) ownership(s Slot) Ownership {
 	return Ownership{Slot: s, Table: TableSlot, Key: slotKey(s), Value: o.value, Since: o.since}
 }
 
-// claimBatch bounds the slots of one transaction, so that it stays small beside others.
-const claimBatch = 1024
-
-// claim proposes this node for each slot that rendezvous gives it and that no living member has, until all are its.
-func (n *Node) claim(ctx context.Context) error {
-	select {
-	case <-n.synced:
-	case <-ctx.Done():
-		return fmt.Errorf("claim slots: %w", context.Cause(ctx))
-	}
-	members := []Candidate{{ID: n.o.Self.ID, Weight: max(n.o.Self.Weight, 1)}}
-	var guards, writes []TableRecord
-	flush := func() error {
-		if len(writes) == 0 {
-			return nil
-		}
-		err := commit(ctx, n.o.Records, Txn{Guards: guards, Writes: writes})
-		guards, writes = nil, nil
-		if errors.Is(err, ErrConflict) {
-			return nil // somebody else was first; the table will say so
-		}
-		return err
-	}
-	wanted := 0
-	for s := range Slot(SlotCount) {
-		if Propose(s, members) != n.o.Self.ID {
-			continue
-		}
-		wanted++
-		was := n.owners[s].Load()
-		next := slotRecord{node: n.o.Self.ID, incarnation: n.o.Self.Incarnation, since: 1}
-		guard := TableRecord{Table: TableSlot, Record: Record{Key: slotKey(s)}}
-		if was != nil {
-			next.since, guard.Value = was.since+1, was.value
-		}
-		guards = append(guards, guard)
-		writes = append(writes, record(TableSlot, guard.Key, next.encode()))
-		if len(writes) == claimBatch {
-			if err := flush(); err != nil {
-				return fmt.Errorf("claim slots: %w", err)
-			}
-		}
-	}
-	if err := flush(); err != nil {
-		return fmt.Errorf("claim slots: %w", err)
-	}
-	return n.waitMine(ctx, wanted)
-}
-
-func (n *Node) waitMine(ctx context.Context, wanted int) error {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for int(n.mine.Load()) < wanted {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("claim slots: %d of %d are here: %w", n.mine.Load(), wanted, context.Cause(ctx))
-		case <-tick.C:
-		}
-	}
-	return nil
-}
-
-// Owned tells whether this node owns the slot now, and the guard that proves it. It does not look at the lease.
-func (n *Node) Owned(s Slot) (Ownership, bool) {
-	if o := n.owners[s].Load(); n.own(o) {
-		return o.ownership(s), true
-	}
-	return Ownership{}, false
-}
-
-// LeaseValid tells whether this node may act on its slots now. It is asked right before each device write.
-func (n *Node) LeaseValid() bool { return n.lease.valid() }
-
-// LeaseLeft is the time that the lease still has, negative where it is over.
-func (n *Node) LeaseLeft() time.Duration { return n.lease.left() }
-
-// Location says where an actor lives.
+// Location says where a slot lives.
 type Location struct {
 	Slot        Slot
 	Node        string
@@ -282,6 +311,17 @@ func (n *Node) Where(id string) (l Location, ok bool) {
 	return l, true
 }
 
+// Slots gives the owners of all slots that have one, as last seen here, in the order of slots.
+func (n *Node) Slots() []Location {
+	all := make([]Location, 0, SlotCount)
+	for s := range n.owners {
+		if o := n.owners[s].Load(); o != nil {
+			all = append(all, Location{Slot(s), o.node, o.incarnation, o.since})
+		}
+	}
+	return all
+}
+
 // SlotsByNode counts the slots of each node as last seen here.
 func (n *Node) SlotsByNode() map[string]int {
 	count := map[string]int{}
@@ -293,17 +333,33 @@ func (n *Node) SlotsByNode() map[string]int {
 	return count
 }
 
-// Close lets the lease run out and ends the watch. The slots keep their record: the next incarnation takes them over.
-// Whoever calls it has drained the handler before.
+// Close lets the lease run out and ends the watches; parked calls are answered. The slots keep their record: the next
+// incarnation takes them over. Whoever calls it has drained the handler before. No callback comes after it.
 func (n *Node) Close() error {
-	n.lease.until.Store(0)
-	n.stop()
-	n.closing.Do(func() {
-		if n.unwatch != nil {
-			n.unwatch()
-		}
-	})
-	n.joined.Wait()
-	n.lease.until.Store(0)
+	n.mu.Lock()
+	if n.stopped {
+		n.mu.Unlock()
+		return nil
+	}
+	n.stopped = true
+	n.until.Store(0)
+	n.failStart(errClosed)
+	if n.leave != nil {
+		n.leave(errClosed)
+	}
+	n.park.close(n)
+	unwatch := n.unwatch
+	n.unlock()
+	for _, stop := range unwatch {
+		stop()
+	}
+	n.mu.Lock()
+	for n.flushing {
+		n.idle.Wait()
+	}
+	n.until.Store(0)
+	n.mu.Unlock()
 	return nil
 }
+
+var errClosed = fmt.Errorf("the node is closed: %w", ErrUnavailable)

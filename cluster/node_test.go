@@ -168,7 +168,7 @@ func start(t *testing.T, s *tables, clock Clock, inc uint64, superseded func()) 
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	n, err := Start(ctx, Options{Self: Member{ID: "n1", Incarnation: inc, Name: "one"}, Records: s, Handler: h, Clock: clock,
-		Renew: 2 * time.Millisecond, Logger: slog.New(slog.DiscardHandler), Superseded: superseded})
+		Renew: 2 * time.Millisecond, Logger: slog.New(slog.DiscardHandler), Superseded: func(error) { superseded() }})
 	if err == nil {
 		t.Cleanup(func() { n.Close() })
 	}
@@ -343,10 +343,10 @@ func TestMembersOfVersion1AreRead(t *testing.T) {
 }
 
 func BenchmarkLeaseValid(b *testing.B) {
-	l := &lease{clock: BootClock{}}
-	l.until.Store(1 << 62)
+	n := newNode(Options{})
+	n.until.Store(1 << 62)
 	for b.Loop() {
-		l.valid()
+		n.LeaseValid()
 	}
 }
 

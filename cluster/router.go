@@ -1,9 +1,12 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,22 +16,86 @@ const (
 	refusedDeadline
 	refusedUnavailable
 	refusedLease
+	refusedNotOwner
+	refusedParked
+	refusedMoving
 	refusals
 )
 
-var refusalNames = [refusals]string{"cycle", "deadline", "unavailable", "lease"}
+var refusalNames = [refusals]string{"cycle", "deadline", "unavailable", "lease", "not_owner", "parked_full", "moving"}
 
-// maxChain bounds how deep actors may call each other.
-const maxChain = 32
+// counters of the router.
+type counters struct {
+	refused   [refusals]atomic.Uint64
+	forwarded atomic.Uint64
+	received  atomic.Uint64
+	retried   atomic.Uint64
+	parked    atomic.Uint64
+}
 
-// Call passes an envelope to the owner of its target's slot. It does not block; done is called exactly once, from any
-// goroutine, perhaps before Call returns. A call that was refused here did not run.
+const (
+	// maxChain bounds how deep actors may call each other.
+	maxChain = 32
+	// maxTries bounds how often a call is brought to an owner; again only to a newer one, after the one before has said
+	// that it did not run there.
+	maxTries = 3
+)
+
+// call is an envelope on its way through the router.
+type call struct {
+	n    *Node
+	env  *Envelope
+	done func(Reply)
+	slot Slot
+	// received: another node sent it here, so it is not sent on.
+	received bool
+	tries    int
+	// since is that of the owner to which it was brought last; here: that was this node.
+	since uint64
+	here  bool
+	// need is the slot's since from which a parked call goes on, until is when it is answered at the latest.
+	need  uint64
+	until time.Duration
+	why   error
+	// reply is replied, made once.
+	reply func(Reply)
+}
+
+// calls are used again: a call to a local actor costs no allocation here.
+var calls sync.Pool
+
+func (n *Node) newCall(env *Envelope, done func(Reply)) *call {
+	c, _ := calls.Get().(*call)
+	if c == nil {
+		c = new(call)
+		c.reply = c.replied
+	}
+	c.n, c.env, c.done, c.slot = n, env, done, SlotOf(env.Target.ID)
+	return c
+}
+
+func (c *call) finish(r Reply) {
+	done := c.done
+	*c = call{reply: c.reply}
+	calls.Put(c)
+	done(r)
+}
+
+func (c *call) refuse(why int, err error) {
+	c.n.count.refused[why].Add(1)
+	c.finish(Reply{Err: fmt.Errorf("%s %s: %w", c.env.Target.Kind, c.env.Target.ID, err)})
+}
+
+// Call passes an envelope to the owner of its target's slot, here or on another node. It does not block; done is called
+// exactly once, from any goroutine, perhaps before Call returns. The envelope must not be changed until then. A call that
+// ends with ErrUnavailable, ErrOverloaded, ErrCycle, ErrDeadline or ErrNotOwner did not run; one that ends with
+// ErrUnknown may have.
 func (n *Node) Call(env *Envelope, done func(Reply)) {
 	if err := checkChain(env); err != nil {
 		n.refuse(refusedCycle, err, done)
 		return
 	}
-	if !env.Deadline.IsZero() && time.Now().After(env.Deadline) {
+	if n.tooLate(env) {
 		n.refuse(refusedDeadline, fmt.Errorf("%s %s: %w", env.Target.Kind, env.Target.ID, ErrDeadline), done)
 		return
 	}
@@ -36,34 +103,120 @@ func (n *Node) Call(env *Envelope, done func(Reply)) {
 		n.SendTo(env.Target.ID, env, done)
 		return
 	}
-	slot := SlotOf(env.Target.ID)
-	o := n.owners[slot].Load()
-	switch {
-	case !n.own(o):
-		n.refuse(refusedUnavailable, fmt.Errorf("%s %s: slot %d: %w", env.Target.Kind, env.Target.ID, slot, ErrUnavailable), done)
-	case !n.lease.valid():
-		n.refuse(refusedLease, fmt.Errorf("%s %s: this node has no lease now: %w", env.Target.Kind, env.Target.ID, ErrUnavailable), done)
-	default:
-		n.o.Handler.Handle(env, done)
-	}
+	n.newCall(env, done).route()
 }
 
 // SendTo passes an envelope to a node's own NodeHandler. It does not block; done is called exactly once.
 func (n *Node) SendTo(node string, env *Envelope, done func(Reply)) {
 	switch {
-	case node == n.o.Self.ID && n.o.NodeHandler != nil:
+	case node == n.id && n.o.NodeHandler != nil:
 		n.o.NodeHandler(env, done)
-	case node != n.o.Self.ID && n.o.Transport != nil:
+	case node != n.id && n.o.Transport != nil:
 		out := *env
 		out.Target = Target{KindNode, node}
+		n.count.forwarded.Add(1)
 		n.o.Transport.Send(node, &out, done)
 	default:
 		n.refuse(refusedUnavailable, fmt.Errorf("node %s: %w", node, ErrUnavailable), done)
 	}
 }
 
-// Receive takes an envelope that another node sent here. It does not block; done is called exactly once.
-func (n *Node) Receive(env *Envelope, done func(Reply)) { n.Call(env, done) }
+// Receive takes an envelope that another node sent here: it runs here, waits while the slot is on its way here, or is
+// answered with a *NotOwnerError. It does not block; done is called exactly once.
+func (n *Node) Receive(env *Envelope, done func(Reply)) {
+	n.count.received.Add(1)
+	switch {
+	case n.tooLate(env):
+		n.refuse(refusedDeadline, fmt.Errorf("%s %s: %w", env.Target.Kind, env.Target.ID, ErrDeadline), done)
+	case env.Target.Kind != KindNode:
+		c := n.newCall(env, done)
+		c.received = true
+		c.route()
+	case env.Target.ID == n.id && n.o.NodeHandler != nil:
+		n.o.NodeHandler(env, done)
+	default:
+		n.refuse(refusedUnavailable, fmt.Errorf("this node is not %s: %w", env.Target.ID, ErrUnavailable), done)
+	}
+}
+
+func (n *Node) tooLate(env *Envelope) bool {
+	return !env.Deadline.IsZero() && n.o.wall().After(env.Deadline)
+}
+
+var (
+	errNoQuorum = fmt.Errorf("no quorum, this node has no lease: %w", ErrUnavailable)
+	errNoOwner  = fmt.Errorf("its slot has no owner: %w", ErrUnavailable)
+	errMoving   = fmt.Errorf("its slot is moving: %w", ErrNotOwner)
+)
+
+// route brings a call to the owner that the table names now.
+func (c *call) route() {
+	n := c.n
+	o := n.owners[c.slot].Load()
+	leased := n.LeaseValid()
+	switch {
+	case c.received && (o == nil || o.since < c.env.Since):
+		c.park(c.env.Since, parkRecord, errNoOwner)
+	case o != nil && o.admitted.Load() && leased:
+		c.since, c.here = o.since, true
+		c.tries++
+		n.o.Handler.Handle(c.env, c.reply)
+	case o == nil:
+		c.refuse(refusedUnavailable, errNoOwner)
+	case !leased && (o.mine || !n.passing.Load()):
+		c.refuse(refusedLease, errNoQuorum)
+	case o.node == n.id:
+		c.parkHere(o)
+	case c.received:
+		c.refuse(refusedNotOwner, &NotOwnerError{o.node, o.since})
+	case n.o.Transport == nil:
+		c.refuse(refusedUnavailable, ErrUnavailable)
+	default:
+		c.since, c.here = o.since, false
+		c.tries++
+		out := *c.env
+		out.Since = o.since
+		n.count.forwarded.Add(1)
+		n.o.Transport.Send(o.node, &out, c.reply)
+	}
+}
+
+// replied takes the answer of an owner. Only one that says that the call did not run there, for the owner's sake, brings it
+// to the next.
+func (c *call) replied(r Reply) {
+	var other *NotOwnerError
+	switch {
+	case r.Err == nil:
+		c.finish(r)
+	case errors.Is(r.Err, ErrNotOwner) && c.received:
+		c.n.count.refused[refusedNotOwner].Add(1)
+		c.finish(Reply{Err: c.n.notOwner(c.slot, c.since)})
+	case c.tries >= maxTries:
+		if errors.Is(r.Err, ErrNotOwner) {
+			c.refuse(refusedMoving, errMoving)
+			return
+		}
+		c.finish(r)
+	case errors.As(r.Err, &other):
+		c.park(max(c.since+1, other.Since), parkMove, errMoving)
+	case errors.Is(r.Err, ErrNotOwner):
+		c.park(c.since+1, parkMove, errMoving)
+	case !c.here && errors.Is(r.Err, ErrUnavailable) && !errors.Is(r.Err, ErrUnknown):
+		c.park(c.since+1, parkUnreached, r.Err)
+	default:
+		c.finish(r)
+	}
+}
+
+// notOwner says who owns a slot that was this node's at since, or soon will.
+func (n *Node) notOwner(s Slot, since uint64) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if o := n.owners[s].Load(); o != nil && o.since > since {
+		return &NotOwnerError{o.node, o.since}
+	}
+	return &NotOwnerError{n.targets[s], since + 1}
+}
 
 func checkChain(env *Envelope) error {
 	if len(env.Chain) == 0 {
@@ -80,7 +233,7 @@ func checkChain(env *Envelope) error {
 }
 
 func (n *Node) refuse(why int, err error, done func(Reply)) {
-	n.refused[why].Add(1)
+	n.count.refused[why].Add(1)
 	done(Reply{Err: err})
 }
 
@@ -88,7 +241,29 @@ func (n *Node) refuse(why int, err error, done func(Reply)) {
 func (n *Node) Refused() map[string]uint64 {
 	count := make(map[string]uint64, refusals)
 	for why, name := range refusalNames {
-		count[name] = n.refused[why].Load()
+		count[name] = n.count.refused[why].Load()
 	}
 	return count
+}
+
+// Stats are counts since start, but for Parked.
+type Stats struct {
+	// Forwarded envelopes went to other nodes, Received came from them.
+	Forwarded, Received uint64
+	// Waited calls were parked, Retried ones went on afterwards.
+	Waited, Retried uint64
+	// Parked calls wait now for a slot that is moving.
+	Parked int
+	// Moves of slots between nodes that were seen.
+	Moves uint64
+	// Releasing slots are being handed over by this node now.
+	Releasing int
+}
+
+// Stats reads the counters.
+func (n *Node) Stats() Stats {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return Stats{n.count.forwarded.Load(), n.count.received.Load(), n.count.parked.Load(), n.count.retried.Load(),
+		n.park.count, n.recent.total, n.outstanding.count + n.released.count}
 }

@@ -1,0 +1,221 @@
+package cluster
+
+import "slices"
+
+// view is what the records say, as far as they were seen here, and what follows from them.
+type view struct {
+	members       map[string]*memberView
+	ids           []string // of members, sorted
+	others        int      // other members that may own slots
+	membersSynced bool
+	slotsSynced   bool
+	targets       [SlotCount]string
+
+	own       slotSet // named to this incarnation
+	away      slotSet // of own, those that should be another's
+	stale     slotSet // named to an earlier incarnation of this node
+	vacant    slotSet // without a record
+	orphans   slotSet // vacant, or of a member that is dead, has left or is unknown
+	misplaced slotSet // of living members, those that should be another's
+	broken    slotSet // with a record that cannot be read
+}
+
+type memberView struct {
+	Member
+	value []byte
+}
+
+func (n *Node) synced() bool { return n.membersSynced && n.slotsSynced }
+
+// observeMembers follows the member table.
+func (n *Node) observeMembers(changes []Record) {
+	if changes == nil {
+		if n.membersSynced {
+			n.dropVanished()
+		}
+		n.membersSynced = true
+		n.retarget()
+		return
+	}
+	before := n.candidates()
+	for _, c := range changes {
+		if c.Value == nil {
+			delete(n.members, c.Key)
+			if c.Key == n.id && n.registered {
+				n.refreshSelf()
+			}
+			continue
+		}
+		m, err := DecodeMember(c.Key, c.Value)
+		if err != nil {
+			n.o.Logger.Error("member record ignored", "node", c.Key, "error", err)
+			continue
+		}
+		n.members[c.Key] = &memberView{m, c.Value}
+		if c.Key == n.id {
+			n.learnSelf(m, c.Value)
+		}
+	}
+	n.ids = n.ids[:0]
+	n.others = 0
+	for id, m := range n.members {
+		n.ids = append(n.ids, id)
+		if id != n.id && m.State != StateLeft {
+			n.others++
+		}
+	}
+	slices.Sort(n.ids)
+	if n.membersSynced && !slices.Equal(before, n.candidates()) {
+		n.retarget()
+	} else if n.membersSynced {
+		n.classifyAll()
+	}
+}
+
+// dropVanished forgets members that a new listing did not have.
+func (n *Node) dropVanished() {
+	records, err := n.o.Records.Scan(TableMember)
+	if err != nil {
+		return
+	}
+	for _, id := range slices.Clone(n.ids) {
+		there := slices.ContainsFunc(records, func(r Record) bool { return r.Key == id })
+		if !there {
+			n.membersSynced = false
+			n.observeMembers([]Record{{Key: id}})
+		}
+	}
+}
+
+// candidates are the members that may be targets: the active ones; where there is none, those that drain on an
+// operator's word; else those that leave.
+func (n *Node) candidates() []Candidate {
+	var all [3][]Candidate
+	for _, id := range n.ids {
+		m := n.members[id]
+		if !m.alive() {
+			continue
+		}
+		all[m.wish] = append(all[m.wish], Candidate{id, m.Weight})
+	}
+	for _, c := range all {
+		if len(c) > 0 {
+			return c
+		}
+	}
+	return nil
+}
+
+// retarget computes every slot's target anew.
+func (n *Node) retarget() {
+	c := n.candidates()
+	for s := range Slot(SlotCount) {
+		n.targets[s] = Propose(s, c)
+	}
+	n.classifyAll()
+}
+
+func (n *Node) classifyAll() {
+	if !n.synced() {
+		return
+	}
+	for s := range Slot(SlotCount) {
+		n.classify(s, n.owners[s].Load())
+	}
+	if !n.suspended {
+		n.gainAll()
+	}
+}
+
+// classify sorts a slot into the sets.
+func (n *Node) classify(s Slot, o *owner) {
+	target := n.targets[s]
+	n.vacant.set(s, o == nil && !n.broken.has(s))
+	n.own.set(s, o != nil && o.mine)
+	n.stale.set(s, o != nil && o.node == n.id && o.incarnation < n.o.Self.Incarnation)
+	n.away.set(s, o != nil && o.mine && target != n.id && target != "")
+	orphan, misplaced := n.vacant.has(s), false
+	if o != nil {
+		m := n.members[o.node]
+		orphan = m == nil || m.State == StateDead || m.State == StateLeft
+		misplaced = !orphan && target != o.node && target != ""
+	}
+	n.orphans.set(s, orphan)
+	n.misplaced.set(s, misplaced)
+	n.recent.note(n, s, orphan || misplaced)
+}
+
+// observeSlots follows the slot table, and nothing else changes it: there is one order of events for this node's own
+// changes and those of others.
+func (n *Node) observeSlots(changes []Record) {
+	if changes == nil {
+		n.slotsSynced = true
+		n.classifyAll()
+		return
+	}
+	var lost []Slot
+	for _, c := range changes {
+		s, err := parseSlotKey(c.Key)
+		if err != nil {
+			n.o.Logger.Error("slot record ignored", "error", err)
+			continue
+		}
+		var now *owner
+		n.broken.set(s, false)
+		if c.Value != nil {
+			rec, err := decodeSlot(c.Value)
+			if err == nil {
+				now = &owner{slotRecord: rec, value: c.Value, mine: rec.node == n.id && rec.incarnation == n.o.Self.Incarnation}
+			} else {
+				n.broken.set(s, true)
+				n.o.Logger.Error("slot without owner: its record cannot be read", "slot", s, "error", err)
+			}
+		}
+		was := n.owners[s].Load()
+		if was != nil && now != nil && was.since == now.since {
+			continue
+		}
+		n.owners[s].Store(now)
+		n.flying.set(s, false)
+		if was != nil && was.mine && n.drop(s) {
+			lost = append(lost, s)
+		}
+		if was != nil && now != nil {
+			n.moved(s, was, now)
+		}
+		if n.synced() {
+			n.classify(s, now)
+			n.gain(s)
+		}
+		n.wake(s)
+	}
+	if lost != nil {
+		n.later(func() { n.o.Handler.Lost(lost) })
+	}
+}
+
+// member gives a member's record as guards want it; nil value: there is none.
+func (n *Node) memberGuard(id string) TableRecord {
+	if m := n.members[id]; m != nil {
+		return record(TableMember, id, m.value)
+	}
+	return record(TableMember, id, nil)
+}
+
+// Members gives the members' records as seen here, in the order of their ids.
+func (n *Node) Members() []Member {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make([]Member, 0, len(n.ids))
+	for _, id := range n.ids {
+		m := n.members[id].Member
+		switch {
+		case id == n.id:
+			m.LeaseLeft = n.LeaseLeft()
+		case m.alive() && n.noted[id] != nil:
+			m.LeaseLeft = n.noted[id].at + n.o.Duration - n.o.Clock.Now()
+		}
+		all = append(all, m)
+	}
+	return all
+}
