@@ -27,8 +27,7 @@ type logDB struct {
 
 	mu          sync.Mutex // guards first, last against concurrent writers
 	first, last atomic.Uint64
-	// grown is what was written since the last truncation of the prefix, in bytes.
-	grown atomic.Int64
+	sizes       logSizes
 
 	m *storeMetrics
 }
@@ -65,7 +64,24 @@ func openLog(o Options, fs vfs.FS, dir string, l *pebbleLogger, m *storeMetrics)
 	if err := g.findEnds(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	if err := g.measure(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return g, nil
+}
+
+// measure estimates what an earlier run left. It counts as the last entry's, which is applied soon.
+func (g *logDB) measure() error {
+	last := g.last.Load()
+	if last == 0 {
+		return nil
+	}
+	size, err := g.db.EstimateDiskUsage([]byte{keyLog}, []byte{keyLog + 1})
+	if err != nil {
+		return fmt.Errorf("measure the log: %w", err)
+	}
+	g.sizes.add(last, int64(size))
+	return nil
 }
 
 // findEnds reads the first and the last index.
@@ -198,8 +214,8 @@ func (g *logDB) StoreLogs(logs []*raft.Log) error {
 		g.first.Store(logs[0].Index)
 	}
 	g.last.Store(logs[len(logs)-1].Index)
+	g.sizes.add(logs[len(logs)-1].Index, int64(size))
 	g.mu.Unlock()
-	g.grown.Add(int64(size))
 	g.m.logBytes.Add(size)
 	g.m.logEntries.Add(len(logs))
 	g.m.logWrite.UpdateDuration(start)
@@ -228,10 +244,14 @@ func (g *logDB) DeleteRange(from, to uint64) error {
 	if err := g.db.DeleteRange(indexKey(keyLog, from), indexKey(keyLog, to+1), sync); err != nil {
 		return fmt.Errorf("delete log entries %d to %d: %w", from, to, err)
 	}
-	if from <= applied {
-		g.grown.Store(0)
+	if err := g.findEnds(); err != nil {
+		return err
 	}
-	return g.findEnds()
+	if from > applied {
+		g.sizes.end(from)
+	}
+	g.sizes.begin(g.first.Load())
+	return nil
 }
 
 // Set implements raft.StableStore.

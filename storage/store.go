@@ -310,8 +310,22 @@ func (s *Store) AppliedIndex() uint64 { return s.applied.Load() }
 // DurableIndex is an applied index that survives a power loss without the log.
 func (s *Store) DurableIndex() uint64 { return s.durable.Load() }
 
-// LogBytes is what was written to the log since it was last truncated, in bytes: a measure for when to take a snapshot.
-func (s *Store) LogBytes() int64 { return s.log.grown.Load() }
+// LogBytes is how much of the log a snapshot would let go, in bytes: a measure for when to take one. Entries whose samples
+// are not read do not count, as they would stay.
+func (s *Store) LogBytes() int64 {
+	to := s.applied.Load()
+	if !s.o.DiscardSamples {
+		to = min(to, max(s.cursor.Load(), s.sampleStart.Load()))
+	}
+	_, free := s.log.sizes.sizes(to)
+	return free
+}
+
+// logSize is the size of the whole log, in bytes.
+func (s *Store) logSize() int64 {
+	all, _ := s.log.sizes.sizes(0)
+	return all
+}
 
 // Err says why the store cannot go on; nil while it can.
 func (s *Store) Err() error { return s.fatal.err() }

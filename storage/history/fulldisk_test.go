@@ -2,6 +2,7 @@ package history
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -40,7 +41,7 @@ func childFull() error {
 		for k := range 1000 {
 			batch = append(batch, one("p", "twin-"+strconv.Itoa(k), "m", storage.Sample{Property: "v", Time: now - int64(i), Value: rand.Float64()})...)
 		}
-		if err := e.Insert(nil, uint64(i+1), batch); err != nil { //nolint:staticcheck // it is not looked at
+		if err := e.Insert(context.Background(), uint64(i+1), batch); err != nil {
 			return err
 		}
 	}
