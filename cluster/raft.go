@@ -102,7 +102,11 @@ func OpenRaft(o RaftOptions) (*Raft, error) {
 		o.Transport = transport
 		o.Bootstrap = []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(o.ID), Address: addr}}
 	}
-	r := &Raft{id: raft.ServerID(o.ID), o: o, m: newRaftMetrics(o.Metrics), links: newLinkWatch(o.Transport),
+	lost, err := readLost(o.Stable)
+	if err != nil {
+		return nil, err
+	}
+	r := &Raft{id: raft.ServerID(o.ID), o: o, m: newRaftMetrics(o.Metrics), links: newLinkWatch(o.Transport, lost, o.Logger),
 		futures: make(chan pending, maxProposals), forwards: map[*forward]struct{}{}, leaders: leaderWatch{kick: make(chan raft.Observation, 1)}, closing: make(chan struct{})}
 	cfg := raftConfig(o)
 	log := &watchedLog{LogStore: o.Log, r: r, stall: o.LogStall, keepMost: 4 * cfg.SnapshotThreshold}

@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"context"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,11 @@ type linkWatch struct {
 	raft.Transport
 	start time.Time
 	all   sync.Map // raft.ServerID → *link
+
+	lost    []string // nodes that a recovery has given up
+	logger  *slog.Logger
+	consume func() <-chan raft.RPC
+	stop    context.CancelFunc
 }
 
 // link is what is known of a follower. Times are nanoseconds since linkWatch.start, 0: never.
@@ -26,7 +33,32 @@ type link struct {
 	installing atomic.Uint64 // index of the snapshot that is on its way to it; 0: none
 }
 
-func newLinkWatch(t raft.Transport) *linkWatch { return &linkWatch{Transport: t, start: time.Now()} }
+func newLinkWatch(t raft.Transport, lost []string, log *slog.Logger) *linkWatch {
+	w := &linkWatch{Transport: t, start: time.Now(), lost: lost, logger: log, consume: t.Consumer, stop: func() {}}
+	if len(lost) > 0 {
+		var ctx context.Context
+		ctx, w.stop = context.WithCancel(context.Background())
+		filtered := w.refuseLost(ctx, t.Consumer(), log)
+		w.consume = func() <-chan raft.RPC { return filtered }
+	}
+	return w
+}
+
+// Consumer implements raft.Transport.
+func (w *linkWatch) Consumer() <-chan raft.RPC { return w.consume() }
+
+// SetHeartbeatHandler implements raft.Transport.
+func (w *linkWatch) SetHeartbeatHandler(fn func(raft.RPC)) {
+	if len(w.lost) == 0 || fn == nil {
+		w.Transport.SetHeartbeatHandler(fn)
+		return
+	}
+	w.Transport.SetHeartbeatHandler(func(rpc raft.RPC) {
+		if !w.refused(rpc, w.logger) {
+			fn(rpc)
+		}
+	})
+}
 
 func (w *linkWatch) contact(id raft.ServerID) *link {
 	if l, ok := w.all.Load(id); ok {
@@ -118,6 +150,7 @@ func (w *linkWatch) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *r
 
 // Close implements raft.WithClose; raft calls it when it shuts down.
 func (w *linkWatch) Close() error {
+	w.stop()
 	if c, ok := w.Transport.(raft.WithClose); ok {
 		return c.Close()
 	}

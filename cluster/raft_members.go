@@ -124,6 +124,34 @@ func (r *Raft) TransferLeadership(ctx context.Context, to string) error {
 	}
 }
 
+// Leave prepares a planned stop: another one leads, and one of two voters has given its vote back, so that the other can
+// go on alone. The node must have said in its gossip that it is leaving. It returns at the latest when ctx ends, and then
+// the stop may go on all the same.
+func (r *Raft) Leave(ctx context.Context) error {
+	if err := r.TransferLeadership(ctx, ""); err != nil && !errors.Is(err, errNoSuchVoter) {
+		return err
+	}
+	for {
+		voters, self := 0, false
+		for _, s := range r.Servers() {
+			if s.Voter() {
+				voters++
+				self = self || s.ID == string(r.id)
+			}
+		}
+		if voters != 2 || !self {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("leave the raft group: %w", context.Cause(ctx))
+		case <-r.closing:
+			return nil
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
 var errNoSuchVoter = errors.New("there is no such other voter")
 
 type failedFuture struct{ err error }

@@ -58,7 +58,6 @@ type Gossip struct {
 	m    *counters
 	list *memberlist.Memberlist
 	keys *memberlist.Keyring
-	hint chan struct{}
 
 	metaMu sync.Mutex // one update at a time
 	keyMu  sync.Mutex
@@ -68,6 +67,7 @@ type Gossip struct {
 	bytes   []byte
 	known   map[string]*known // by memberlist's name
 	seeds   []string
+	hints   []chan struct{}
 	opened  time.Time
 	taken   error // why Join was refused
 	joining int   // Joins under way
@@ -102,7 +102,7 @@ func Open(o Options) (*Gossip, error) {
 		return nil, errors.New("open gossip: the node's id, the cluster's id and a key are needed")
 	}
 	o.Meta.Started = time.Now()
-	g := &Gossip{o: o, log: o.Logger, m: newCounters(o.Metrics), hint: make(chan struct{}, 1), meta: o.Meta,
+	g := &Gossip{o: o, log: o.Logger, m: newCounters(o.Metrics), meta: o.Meta,
 		known: map[string]*known{}, opened: time.Now(), closing: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	if err := g.start(); err != nil {
@@ -162,7 +162,7 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 	c.Keyring = g.keys
 	// A node that dies is suspected after one failed probe and gone 1.5 s later, together 2 to 3 s.
 	c.ProbeInterval, c.ProbeTimeout = 500*time.Millisecond, 250*time.Millisecond
-	c.SuspicionMult, c.SuspicionMaxTimeoutMult = 3, 2
+	c.SuspicionMult, c.SuspicionMaxTimeoutMult = 3, 1
 	c.AwarenessMaxMultiplier = 4
 	c.GossipInterval = 100 * time.Millisecond
 	c.PushPullInterval = 10 * time.Second
@@ -276,13 +276,23 @@ func (g *Gossip) joinEach(ctx context.Context, addrs []string) (int, error) {
 	return 0, errors.Join(errs...)
 }
 
-// Events carries a hint that something has changed: look at Members again. Hints that nobody took melt into one.
-func (g *Gossip) Events() <-chan struct{} { return g.hint }
+// Events gives a channel of the caller's own, for as long as gossip runs. It carries a hint that something has changed:
+// look at Members again. Hints that nobody took melt into one.
+func (g *Gossip) Events() <-chan struct{} {
+	hint := make(chan struct{}, 1)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hints = append(g.hints, hint)
+	return hint
+}
 
-func (g *Gossip) nudge() {
-	select {
-	case g.hint <- struct{}{}:
-	default:
+// nudgeLocked rings all channels.
+func (g *Gossip) nudgeLocked() {
+	for _, hint := range g.hints {
+		select {
+		case hint <- struct{}{}:
+		default:
+		}
 	}
 }
 

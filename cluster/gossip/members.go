@@ -149,8 +149,8 @@ func (d *delegate) note(n *memberlist.Node, state State) {
 			delete(g.known, name)
 		}
 	}
+	g.nudgeLocked()
 	g.mu.Unlock()
-	g.nudge()
 }
 
 // NotifyAlive implements memberlist.AliveDelegate: an error refuses the node.

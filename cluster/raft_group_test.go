@@ -1,0 +1,545 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/cluster/gossip"
+	"github.com/polluxhq/pollux/storage"
+)
+
+const patience = 30 * time.Second
+
+// streams is raft's layer over plain TCP.
+type streams struct{ net.Listener }
+
+func (streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	return net.DialTimeout("tcp", string(to), timeout)
+}
+
+// group is a cluster in one process: real stores, real raft over TCP, real gossip. Only the calls from node to node that
+// package peer carries go through memory.
+type group struct {
+	t    *testing.T
+	dir  string
+	key  []byte
+	opts func(*cluster.RaftOptions)
+	rec  func(*cluster.ReconcileOptions)
+
+	mu    sync.Mutex
+	nodes map[string]*member
+	// loseReplies makes each nth answer to a forwarded entry get lost.
+	loseReplies atomic.Int64
+	forwards    atomic.Int64
+}
+
+type member struct {
+	g           *group
+	id, zone    string
+	store       *storage.Store
+	raft        *cluster.Raft
+	gossip      *gossip.Gossip
+	log         *stallLog
+	layer       net.Listener
+	incarnation uint64
+	fatal       chan error
+	cancel      context.CancelFunc
+	done        chan struct{}
+	up          bool
+}
+
+func newGroup(t *testing.T) *group {
+	g := &group{t: t, dir: t.TempDir(), key: []byte("0123456789abcdef"), nodes: map[string]*member{}}
+	t.Cleanup(func() {
+		for _, n := range g.all() {
+			n.stop()
+		}
+	})
+	return g
+}
+
+func (g *group) all() []*member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []*member
+	for _, n := range g.nodes {
+		if n.up {
+			out = append(out, n)
+		}
+	}
+	slices.SortFunc(out, func(a, b *member) int { return strings.Compare(a.id, b.id) })
+	return out
+}
+
+func (g *group) get(id string) *member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n := g.nodes[id]; n != nil && n.up {
+		return n
+	}
+	return nil
+}
+
+// stallLog is a log whose disk hangs on demand.
+type stallLog struct {
+	raft.LogStore
+	hang atomic.Bool
+	free chan struct{}
+}
+
+func (l *stallLog) StoreLogs(logs []*raft.Log) error {
+	if l.hang.Load() {
+		<-l.free
+	}
+	return l.LogStore.StoreLogs(logs)
+}
+
+// begin opens a node's store and listener; enter starts its raft.
+func (g *group) begin(id, zone string) *member {
+	g.t.Helper()
+	n := &member{g: g, id: id, zone: zone, fatal: make(chan error, 4), done: make(chan struct{})}
+	var err error
+	if n.store, err = storage.Open(storage.Options{Dir: filepath.Join(g.dir, id), NoSync: true, DiscardSamples: true,
+		MemTableBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler), Fatal: func(err error) { n.fatal <- err }}); err != nil {
+		g.t.Fatal(err)
+	}
+	if n.incarnation, err = n.store.NextIncarnation(); err != nil {
+		g.t.Fatal(err)
+	}
+	if n.layer, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		g.t.Fatal(err)
+	}
+	if n.gossip, err = gossip.Open(gossip.Options{Bind: "127.0.0.1:0", ClusterID: "c1", Keys: [][]byte{g.key},
+		ReconnectEvery: 500 * time.Millisecond,
+		Meta:           gossip.Meta{ID: id, Name: id, Incarnation: n.incarnation, Peer: n.layer.Addr().String(), Zone: zone}}); err != nil {
+		g.t.Fatal(err)
+	}
+	n.log = &stallLog{LogStore: n.store.LogStore(), free: make(chan struct{})}
+	return n
+}
+
+// enter joins the others by gossip and starts raft.
+func (n *member) enter(bootstrap []raft.Server) *member {
+	g := n.g
+	g.t.Helper()
+	var known []string
+	for _, o := range g.all() {
+		known = append(known, o.gossip.Address())
+	}
+	if len(known) > 0 {
+		if _, err := n.gossip.Join(context.Background(), known); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	logger := slog.New(slog.DiscardHandler)
+	if os.Getenv("RAFT_LOG") != "" {
+		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})).With("at", n.id)
+	}
+	o := cluster.RaftOptions{ID: n.id, Log: n.log, Stable: n.store.StableStore(), Snapshots: n.store.SnapshotStore(),
+		FSM: n.store.FSM(), Logger: logger, Bootstrap: bootstrap, Forward: n.forward, RemoteIndex: n.remoteIndex,
+		Applied: n.store.AppliedIndex, WaitApplied: n.store.WaitApplied, Healthy: n.sees, Fatal: func(err error) { n.fatal <- err },
+		Transport: cluster.NewRaftTransport(streams{n.layer}, n.address, logger)}
+	if g.opts != nil {
+		g.opts(&o)
+	}
+	r, err := cluster.OpenRaft(o)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	n.raft = r
+	if err := n.store.Start(proposer{r}, n.id, n.incarnation); err != nil {
+		g.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	ro := cluster.ReconcileOptions{Raft: r, Gossip: n.gossip, StableAfter: 300 * time.Millisecond, SweepEvery: 200 * time.Millisecond, Logger: logger}
+	if g.rec != nil {
+		g.rec(&ro)
+	}
+	go func() { cluster.Reconcile(ctx, ro); close(n.done) }()
+	g.mu.Lock()
+	n.up = true
+	g.nodes[n.id] = n
+	g.mu.Unlock()
+	return n
+}
+
+// start is begin and enter.
+func (g *group) start(id, zone string) *member { return g.begin(id, zone).enter(nil) }
+
+// found makes a group of the given number of voters, n1 and so on.
+func (g *group) found(voters int) []*member {
+	g.t.Helper()
+	var all []*member
+	var first []raft.Server
+	for i := range voters {
+		n := g.begin(fmt.Sprintf("n%d", i+1), "z"+fmt.Sprint(i))
+		all = append(all, n)
+		first = append(first, raft.Server{ID: raft.ServerID(n.id), Address: raft.ServerAddress(n.layer.Addr().String())})
+	}
+	for i, n := range all {
+		if i == 0 {
+			n.enter(first)
+		} else {
+			n.enter(nil)
+		}
+	}
+	g.leader()
+	return all
+}
+
+// stop ends a node as a crash does for the others: without a word.
+func (n *member) stop() {
+	n.g.mu.Lock()
+	was := n.up
+	n.up = false
+	n.g.mu.Unlock()
+	if !was {
+		return
+	}
+	if n.log.hang.Swap(false) {
+		close(n.log.free)
+	}
+	n.cancel()
+	<-n.done
+	n.gossip.Close()
+	if err := n.raft.Close(); err != nil {
+		n.g.t.Errorf("close raft of %s: %v", n.id, err)
+	}
+	if err := n.store.Close(); err != nil {
+		n.g.t.Errorf("close store of %s: %v", n.id, err)
+	}
+}
+
+func (n *member) address(id string) (string, bool) {
+	m, ok := n.gossip.Member(id)
+	return m.Peer, ok && m.State == gossip.Alive && m.Peer != ""
+}
+
+func (n *member) sees(id string) bool {
+	m, ok := n.gossip.Member(id)
+	return ok && m.State == gossip.Alive
+}
+
+func (n *member) forward(leader string, entry []byte, done func([]byte, error)) {
+	to := n.g.get(leader)
+	if to == nil {
+		done(nil, fmt.Errorf("%w: %s is down", cluster.ErrUnavailable, leader))
+		return
+	}
+	count := n.g.forwards.Add(1)
+	to.raft.ApplyLocal(slices.Clone(entry), func(result []byte, err error) {
+		if lose := n.g.loseReplies.Load(); lose > 0 && count%lose == 0 {
+			result, err = nil, errors.New("the link was lost")
+		}
+		done(result, err)
+	})
+}
+
+func (n *member) remoteIndex(ctx context.Context, leader string) (uint64, error) {
+	to := n.g.get(leader)
+	if to == nil {
+		return 0, cluster.ErrUnavailable
+	}
+	return to.raft.LeaderIndex(ctx)
+}
+
+// proposer is what package pollux puts between raft and the store.
+type proposer struct{ *cluster.Raft }
+
+func (p proposer) Propose(entry []byte, done func(any, error)) {
+	p.Raft.Propose(entry, func(applied any, err error) {
+		if errors.Is(err, cluster.ErrUnknown) {
+			err = fmt.Errorf("%w: %w", storage.ErrUnknown, err)
+		}
+		done(applied, err)
+	})
+}
+
+func until(t *testing.T, what func() string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %s: %s", patience, what())
+		}
+	}
+}
+
+func text(s string) func() string { return func() string { return s } }
+
+// leader waits for one that all living nodes know.
+func (g *group) leader() *member {
+	g.t.Helper()
+	var found *member
+	until(g.t, text("a leader that all know"), func() bool {
+		found = nil
+		for _, n := range g.all() {
+			if n.raft.IsLeader() {
+				found = n
+			}
+		}
+		if found == nil {
+			return false
+		}
+		for _, n := range g.all() {
+			if n.raft.Leader() != found.id {
+				return false
+			}
+		}
+		return true
+	})
+	return found
+}
+
+// shape is the group as a node sees it: voters in capitals of the word, non-voters behind a minus.
+func (n *member) shape() string {
+	var voters, others []string
+	for _, s := range n.raft.Servers() {
+		if s.Voter() {
+			voters = append(voters, s.ID)
+		} else {
+			others = append(others, s.ID)
+		}
+	}
+	slices.Sort(voters)
+	slices.Sort(others)
+	return strings.Join(voters, " ") + " - " + strings.Join(others, " ")
+}
+
+func (g *group) untilShape(want string) {
+	g.t.Helper()
+	var have string
+	until(g.t, func() string { return fmt.Sprintf("group %q, have %q", want, have) }, func() bool {
+		for _, n := range g.all() {
+			if n.raft.IsLeader() {
+				have = n.shape()
+				return have == want
+			}
+		}
+		return false
+	})
+}
+
+func (n *member) put(key, value string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, err := n.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: "t", Key: key}},
+		Writes: []storage.Write{{Table: "t", Key: key, Value: []byte(value)}}})
+	return err
+}
+
+func (n *member) mustPut(key, value string) {
+	n.g.t.Helper()
+	if err := n.put(key, value); err != nil {
+		n.g.t.Fatalf("put %s at %s: %v", key, n.id, err)
+	}
+}
+
+func (n *member) has(key string) bool {
+	_, ok, err := n.store.Get("t", key)
+	return ok && err == nil
+}
+
+func (n *member) barrier() {
+	n.g.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := n.raft.Barrier(ctx); err != nil {
+		n.g.t.Fatalf("barrier at %s: %v", n.id, err)
+	}
+}
+
+func TestEveryNodeProposesAndReads(t *testing.T) {
+	g := newGroup(t)
+	all := g.found(3)
+	for i, n := range all {
+		key := fmt.Sprint("k", i)
+		n.mustPut(key, "v")
+		if !n.has(key) {
+			t.Errorf("%s does not see what it was told is committed", n.id)
+		}
+		for _, o := range all {
+			o.barrier()
+			if !o.has(key) {
+				t.Errorf("%s does not see %s after a barrier", o.id, key)
+			}
+		}
+		if err := n.put(key, "again"); !errors.Is(err, storage.ErrGuard) {
+			t.Errorf("the guard's answer does not come back: %v", err)
+		}
+	}
+	if s := g.leader().raft.Status(); s.Tolerated != 1 || s.Voters != 3 || s.Role != "leader" {
+		t.Errorf("status %+v", s)
+	}
+	old := g.leader()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := old.raft.TransferLeadership(ctx, ""); err != nil {
+		t.Fatal(err)
+	}
+	if now := g.leader(); now == old {
+		t.Error("the old leader still leads")
+	}
+}
+
+// Leaders are lost, replies too; what was acknowledged is there, and nothing twice: each write is guarded by its own
+// absence, so a second application would be a failed guard.
+func TestNothingIsLostOrTwiceWhenLeadersChange(t *testing.T) {
+	g := newGroup(t)
+	g.found(3)
+	g.loseReplies.Store(7)
+	var acked sync.Map
+	var count, unknown atomic.Int64
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	for w := range 6 {
+		writers.Add(1)
+		go func() {
+			defer writers.Done()
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				n := g.get(fmt.Sprintf("n%d", 1+(w+i)%3))
+				if n == nil {
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				key := fmt.Sprintf("w%d-%06d", w, i)
+				switch err := n.put(key, "x"); {
+				case err == nil:
+					acked.Store(key, n.id)
+					count.Add(1)
+				case errors.Is(err, storage.ErrGuard):
+					t.Errorf("%s was applied twice: %v", key, err)
+				default: // unknown, busy, closed
+					unknown.Add(1)
+				}
+			}
+		}()
+	}
+	for round := range 4 {
+		target := count.Load() + 150
+		until(t, text("writes go on"), func() bool { return count.Load() >= target })
+		l := g.leader()
+		if round == 1 {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			if err := l.raft.TransferLeadership(ctx, ""); err != nil {
+				t.Error(err)
+			}
+			cancel()
+			continue
+		}
+		l.stop()
+		until(t, text("another leads"), func() bool { return slices.ContainsFunc(g.all(), func(n *member) bool { return n.raft.IsLeader() }) })
+		g.start(l.id, l.zone)
+	}
+	target := count.Load() + 150
+	until(t, text("writes go on"), func() bool { return count.Load() >= target })
+	close(stop)
+	writers.Wait()
+	for _, n := range g.all() {
+		n.barrier()
+		acked.Range(func(key, at any) bool {
+			if !n.has(key.(string)) {
+				t.Errorf("%s was acknowledged by %s and is not at %s", key, at, n.id)
+			}
+			return true
+		})
+	}
+	t.Logf("%d acknowledged, %d without an answer", count.Load(), unknown.Load())
+}
+
+func TestJoinersBecomeVotersOfAllZones(t *testing.T) {
+	g := newGroup(t)
+	g.rec = func(o *cluster.ReconcileOptions) { o.MaxVoters, o.StableAfter = 3, time.Second }
+	first := g.begin("n1", "a")
+	first.enter([]raft.Server{{ID: "n1", Address: raft.ServerAddress(first.layer.Addr().String())}})
+	for _, x := range []string{"n4 b", "n5 c", "n2 a", "n3 a"} {
+		id, zone, _ := strings.Cut(x, " ")
+		g.start(id, zone)
+	}
+	g.untilShape("n1 n4 n5 - n2 n3")
+	first.mustPut("k", "v")
+	g.get("n3").barrier()
+	if !g.get("n3").has("k") {
+		t.Error("a non-voter has not got the data")
+	}
+	// A voter dies: another takes its place, and it keeps a place itself.
+	g.get("n4").stop()
+	g.untilShape("n1 n2 n5 - n3 n4")
+	// It comes back and waits for the next chance, which is here.
+	g.start("n4", "b")
+	g.get("n2").stop()
+	g.untilShape("n1 n4 n5 - n2 n3")
+	// Two of three die at once: no leader, no change.
+	g.get("n4").stop()
+	g.get("n5").stop()
+	until(t, text("the leader steps down"), func() bool { return !slices.ContainsFunc(g.all(), func(n *member) bool { return n.raft.IsLeader() }) })
+	if got := g.get("n1").shape(); got != "n1 n4 n5 - n2 n3" {
+		t.Errorf("without a quorum the group became %q", got)
+	}
+	g.start("n5", "c")
+	g.untilShape("n1 n3 n5 - n2 n4")
+}
+
+func TestGroupFollowsAddresses(t *testing.T) {
+	g := newGroup(t)
+	all := g.found(3)
+	all[0].mustPut("before", "v")
+	follower := all[1]
+	if follower == g.leader() {
+		follower = all[2]
+	}
+	old := follower.layer.Addr().String()
+	follower.stop()
+	again := g.start(follower.id, follower.zone)
+	until(t, text("the new address is in the group"), func() bool {
+		for _, s := range g.leader().raft.Servers() {
+			if s.ID == again.id {
+				return s.Address == again.layer.Addr().String() && s.Address != old
+			}
+		}
+		return false
+	})
+	// All at once, all at other ports.
+	for _, n := range g.all() {
+		n.stop()
+	}
+	for _, n := range all {
+		g.start(n.id, n.zone)
+	}
+	g.leader()
+	g.get("n3").mustPut("after", "v")
+	until(t, text("all addresses are true"), func() bool {
+		for _, s := range g.leader().raft.Servers() {
+			if n := g.get(s.ID); n == nil || n.layer.Addr().String() != s.Address {
+				return false
+			}
+		}
+		return true
+	})
+	for _, n := range g.all() {
+		n.barrier()
+		if !n.has("before") || !n.has("after") {
+			t.Errorf("%s has not got everything", n.id)
+		}
+	}
+	g.untilShape("n1 n2 n3 - ")
+}
