@@ -11,13 +11,13 @@ WEB_SRC    := $(shell find web -type f -not -path '*/node_modules/*' -not -path 
 SDK_SRC    := $(shell find drivers/sdk -name '*.go')
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-web e2e bench lint proto proto-check clean cross
+.PHONY: help run build test test-go test-web e2e chaos bench lint proto proto-check clean cross
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: build ## build everything and start a node with a simulated building
-	@bin/pollux serve --demo --data data/demo $(ARGS)
+run: build ## build everything and start a simulated building on one node, or on NODES=3
+	@bin/pollux serve --demo $(if $(filter-out 1,$(NODES)),--demo-nodes $(NODES) --data data/demo-$(NODES),--data data/demo) $(ARGS)
 
 build: $(DRIVER_BIN) bin/pollux ## build bin/pollux, with drivers and console inside
 	@echo "built bin/pollux ($$(du -h bin/pollux | cut -f1)), version $(VERSION)"
@@ -58,6 +58,11 @@ test: build ## every test, with the race detector, and the console in a real bro
 e2e: build ## the console in headless Chromium against a real node
 	@echo "testing the console in Chromium"
 	@cd web && npm run --silent e2e
+
+SEED    ?= 0
+SECONDS ?= 180
+chaos: build ## three nodes under load and harm for SECONDS=180, drawn from SEED=; prints what was done and checked
+	@POLLUX_BIN=$(CURDIR)/bin/pollux $(GO) test -count=1 -timeout 60m -run '^TestChaos$$' -v ./test/chaos -args -seed $(SEED) -seconds $(SECONDS)
 
 bench: build ## measure: ours, floor, ratio; lines to build/bench.jsonl
 	@mkdir -p build && $(GO) run ./test/bench -o build/bench.jsonl

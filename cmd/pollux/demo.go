@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -61,6 +61,7 @@ var demoRooms = []demoRoom{
 type demoSite struct {
 	out     io.Writer
 	url     string
+	after   func() // says what else there is to see; nil: nothing
 	twins   polluxv1connect.TwinServiceClient
 	drivers polluxv1connect.DriverServiceClient
 	site    polluxv1connect.SiteServiceClient
@@ -113,21 +114,27 @@ func nextFree(addr string) (string, error) {
 	return "", fmt.Errorf("no free port from %s on: %w", addr, last)
 }
 
+// demoNode is where the house stands: the node that is asked, and the broker that the devices come to.
+type demoNode struct {
+	data, url, mqtt string
+	client          *http.Client
+}
+
 // run returns when ctx ends, or where a stage fails.
-func (d *demoSite) run(ctx context.Context, node *pollux.Node, log *slog.Logger) error {
-	key, err := os.ReadFile(pollux.AdminKeyFile(node.Config().Data))
+func (d *demoSite) run(ctx context.Context, node demoNode) error {
+	key, err := os.ReadFile(pollux.AdminKeyFile(node.data))
 	if err != nil {
 		return fmt.Errorf("read the administrator's key: %w", err)
 	}
-	d.url = node.URL()
-	client := node.HTTPClient()
+	d.url = node.url
+	client := node.client
 	client.Transport = &bearer{key: strings.TrimSpace(string(key)), next: client.Transport}
 	d.twins = polluxv1connect.NewTwinServiceClient(client, d.url)
 	d.drivers = polluxv1connect.NewDriverServiceClient(client, d.url)
 	d.site = polluxv1connect.NewSiteServiceClient(client, d.url)
 	d.keys = polluxv1connect.NewKeyServiceClient(client, d.url)
 
-	journal, err := os.OpenFile(filepath.Join(node.Config().Data, "devices.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	journal, err := os.OpenFile(filepath.Join(node.data, "devices.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the devices' journal: %w", err)
 	}
@@ -143,7 +150,7 @@ func (d *demoSite) run(ctx context.Context, node *pollux.Node, log *slog.Logger)
 		{"drivers", func() (string, error) { return d.addDrivers(ctx) }},
 		{"building", func() (string, error) { return d.build(ctx) }},
 		{"twins", func() (string, error) { return d.createTwins(ctx, devices) }},
-		{"devices", func() (string, error) { return devices.startTasmota(ctx, node.MQTTAddr()) }},
+		{"devices", func() (string, error) { return devices.startTasmota(ctx, node.mqtt) }},
 		{"connected", func() (string, error) { return d.waitConnected(ctx) }},
 	}
 	for _, s := range stages {
@@ -159,6 +166,9 @@ func (d *demoSite) run(ctx context.Context, node *pollux.Node, log *slog.Logger)
 		return fmt.Errorf("make a login link: %w", err)
 	}
 	fmt.Fprintf(d.out, "open %s%s\n", d.url, link.Msg.Path)
+	if d.after != nil {
+		d.after()
+	}
 	return devices.wait()
 }
 

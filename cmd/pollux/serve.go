@@ -43,11 +43,21 @@ precedence; "pollux config" shows what is in force.`,
 			if err != nil {
 				return err
 			}
-			return serve(cmd, c, demo)
+			nodes, err := cmd.Flags().GetInt("demo-nodes")
+			switch {
+			case err != nil:
+				return err
+			case nodes == 1:
+				return serve(cmd, c, demo)
+			case !demo || nodes < 1 || nodes > 5 || nodes%2 == 0:
+				return &usageError{fmt.Errorf("--demo-nodes = %d: want 1, 3 or 5, with --demo", nodes)}
+			}
+			return serveDemoCluster(cmd, c, nodes)
 		},
 	}
 	settingFlags(cmd.Flags())
 	cmd.Flags().Bool("demo", false, "also simulate a building with projectors, switches and sensors")
+	cmd.Flags().Int("demo-nodes", 1, "with --demo: run the building on `N` nodes of this machine, each a process of its own")
 	return cmd
 }
 
@@ -87,7 +97,8 @@ func serve(cmd *cobra.Command, c pollux.Config, demo bool) error {
 		node.URL(), orOff(node.MQTTAddr()), node.ID(), c.Name, c.Data, time.Since(began).Seconds())
 	if show != nil {
 		go func() {
-			if err := show.run(ctx, node, log); err != nil && ctx.Err() == nil {
+			at := demoNode{data: node.Config().Data, url: node.URL(), mqtt: node.MQTTAddr(), client: node.HTTPClient()}
+			if err := show.run(ctx, at); err != nil && ctx.Err() == nil {
 				log.Error("demo site", "error", err)
 			}
 		}()
