@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"sync"
 	"time"
 
@@ -304,6 +305,7 @@ func (k *link) write(ctx context.Context, stream connect.StreamingClientConn) er
 			}
 			select {
 			case <-k.out.wake:
+				runtime.Gosched() // who can run now may have more to send
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -155,6 +156,7 @@ func (s *session) write(ctx context.Context, conn connect.StreamingHandlerConn) 
 			}
 			select {
 			case <-s.out.wake:
+				runtime.Gosched() // who can run now may have more to answer
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
