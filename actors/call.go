@@ -95,6 +95,8 @@ func (r *run) run(t *twin) {
 	case errors.As(r.err, &refusal) && !r.ctx.late.Load():
 		t.recover()
 		r.refused(t, refusal)
+	case r.ctx.cancelled.Load() && r.err != nil:
+		r.moved(t)
 	case r.e.calls.Err() != nil:
 		// A frame that was not handled must not be acknowledged.
 		r.event.finish(fmt.Errorf("twin %s: the node is stopping: %w", t.en.id, ErrClosed))
@@ -200,6 +202,21 @@ func (r *run) failed(t *twin, outcome pb.Outcome, why string) {
 	r.event.finish(nil)
 }
 
+// moved: the call was cancelled because the twin moves. What wrote to the device is unknown, all else is the next owner's.
+func (r *run) moved(t *twin) {
+	r.event.finish(t.elsewhere())
+	switch c := r.command; {
+	case c == nil:
+	case c.isSet || c.told():
+		t.conclude(c, pb.Outcome_OUTCOME_UNKNOWN, nil, &drivers.DriverError{Message: "the twin moved before the device answered"})
+	default:
+		t.postpone(c)
+	}
+	if r.event.kind == drivers.EventUnload {
+		t.unloaded()
+	}
+}
+
 // maxLate is how many frames in a row a twin may leave unanswered in time before it is left alone.
 const maxLate = 3
 
@@ -220,7 +237,7 @@ func (r *run) overdue(t *twin) {
 	}
 	r.failed(t, pb.Outcome_OUTCOME_TIMED_OUT, "no result within "+r.limit.String())
 	if stumbles {
-		t.stumble(why, r.event.kind)
+		t.stumble(r.spec, why, r.event.kind)
 	}
 }
 
@@ -244,7 +261,7 @@ func (r *run) crashed(t *twin) {
 	r.keep(t)
 	// A frame that crashes the driver is not brought again: it would crash it for ever.
 	r.event.finish(refusedFrame(t.en.id, why))
-	t.stumble(eventName(r.event.kind)+": "+why, r.event.kind)
+	t.stumble(r.spec, eventName(r.event.kind)+": "+why, r.event.kind)
 }
 
 // keep has an event that must not be lost tried again.
@@ -260,7 +277,7 @@ func (r *run) keep(t *twin) {
 }
 
 // stumble begins or prolongs the time in which the driver is left alone.
-func (t *twin) stumble(why string, from drivers.Event) {
+func (t *twin) stumble(s *spec, why string, from drivers.Event) {
 	if t.mode != modeLive {
 		return
 	}
@@ -272,26 +289,31 @@ func (t *twin) stumble(why string, from drivers.Event) {
 	t.backoff = t.e.nowMS() + wait.Milliseconds()
 	t.note("error", why)
 	t.fault(why, from)
-	if more, ok := t.spec.complaints.due(time.Now()); ok {
-		t.e.log.Warn("driver failed", "twin", t.en.id, "driver", t.spec.name+"@"+t.spec.version, "reason", why,
+	if more, ok := s.complaints.due(time.Now()); ok {
+		t.e.log.Warn("driver failed", "twin", t.en.id, "driver", s.name+"@"+s.version, "reason", why,
 			"again_in", wait, "not_told", more)
 	}
-	err := fmt.Errorf("twin %s: %s: %w", t.en.id, why, ErrFault)
-	t.work.dropCommands(t, err)
+	t.work.dropCommands(t, fmt.Errorf("twin %s: %s: %w", t.en.id, why, ErrFault), true)
 	if t.work == nil {
 		return
 	}
-	kept := t.work.events[:0]
-	for _, v := range t.work.events {
-		if v.kind == drivers.EventReceived || v.kind == drivers.EventAnswer {
-			t.e.stats.drop(dropFault)
-			v.finish(err)
-		} else {
-			kept = append(kept, v)
+	// What waits did not crash the driver: it waits on where the driver is tried again soon, or comes again.
+	patient := t.patient()
+	t.work.dropEvents(fmt.Errorf("twin %s: %s: %w", t.en.id, why, cluster.ErrUnavailable), func(v *event) bool {
+		if patient || v.kind != drivers.EventReceived && v.kind != drivers.EventAnswer {
+			return true
 		}
-	}
-	t.work.events = kept
+		t.e.stats.drop(dropFault)
+		return false
+	})
 }
+
+// maxPatience is the longest back-off for which frames wait, in milliseconds. Longer ones begin after several failures in a
+// row: whatever came then would fill the connection that brings it, and keep others waiting.
+const maxPatience = 15_000
+
+// patient says whether frames may wait until the driver is tried again.
+func (t *twin) patient() bool { return t.backoff-t.e.nowMS() <= maxPatience }
 
 // recover ends the trouble after a call that came back.
 func (t *twin) recover() {
@@ -300,7 +322,9 @@ func (t *twin) recover() {
 		return
 	}
 	t.failures, t.backoff = 0, 0
-	t.e.pool.Slow(&t.spec.key, false)
+	if t.spec != nil {
+		t.e.pool.Slow(&t.spec.key, false)
+	}
 	t.fault("", 0)
 	t.resend()
 }

@@ -42,7 +42,7 @@ func (c *Client) call(ctx context.Context, id string, m proto.Message, principal
 	c.e.cluster.Call(env, func(r cluster.Reply) { got <- r })
 	select {
 	case r := <-got:
-		return r.Message, r.Err
+		return r.Message, arrived(r.Err)
 	case <-ctx.Done():
 		// The call may have run, and may yet run.
 		return nil, fmt.Errorf("call twin %s: %w: %w", id, cluster.ErrUnknown, ctx.Err())
@@ -69,7 +69,7 @@ func (c *Client) Invoke(ctx context.Context, req *pb.InvokeRequest, principal st
 	}
 	switch r.Outcome {
 	case pb.Outcome_OUTCOME_DONE, pb.Outcome_OUTCOME_QUEUED:
-		return &pb.InvokeResponse{Output: r.Output, Outcome: r.Outcome}, nil
+		return &pb.InvokeResponse{Output: r.Output, Outcome: r.Outcome, CommandId: r.CommandId}, nil
 	}
 	return nil, &CommandError{Outcome: r.Outcome, Code: r.Code, Message: r.Message, Retryable: r.Retryable}
 }

@@ -22,10 +22,6 @@ const (
 	// keyWindow is how long a command's idempotency key is remembered, in milliseconds; at most maxKeys of them.
 	keyWindow = 10 * 60 * 1000
 	maxKeys   = 64
-	// maxRecent is how many finished calls a twin remembers, so that a call tried again runs once.
-	maxRecent = 32
-	// recentWindow is for how long after the last use, in milliseconds.
-	recentWindow = 60_000
 )
 
 // command is one that waits, runs, or awaits its answer.
@@ -43,7 +39,7 @@ type command struct {
 	// answerBy is when a pending answer is given up.
 	answerBy int64
 	input    []byte
-	replies  []func(cluster.Reply)
+	replies  []*call
 	id       [16]byte
 	key      string
 	started  bool
@@ -51,6 +47,8 @@ type command struct {
 	desired  state.Name
 	revision uint64
 	isSet    bool
+	// kept: the twin's record holds it; unsaved: not yet.
+	kept, unsaved bool
 	// pursued: it is tried again until the desired value expires, however often.
 	pursued bool
 	// call is the newest call of the driver on the command's behalf; wrote, whether an earlier one reached the device.
@@ -63,21 +61,16 @@ func (c *command) told() bool { return c.wrote || c.call != nil && c.call.wrote.
 
 func (c *command) named() bool { return c.name != "" }
 
-// recentCall remembers an answer.
-type recentCall struct {
-	id    [16]byte
-	reply cluster.Reply
-}
-
 // run takes a call in the twin's turn.
 func (m *call) run(t *twin) {
-	if err := t.unavailable(); err != nil {
+	m.link(t.en)
+	if err := t.unavailable(); err != nil && !t.takes(m) {
 		m.refuse(err)
 		return
 	}
 	switch req := m.env.Message.(type) {
 	case *actorv1.StateQuery:
-		m.done(cluster.Reply{Message: t.show(req.Model)})
+		m.answer(cluster.Reply{Message: t.show(req.Model)})
 	case *actorv1.Frame:
 		t.frame(req, m)
 	case *pb.InvokeRequest:
@@ -87,6 +80,13 @@ func (m *call) run(t *twin) {
 	default:
 		m.refuse(fmt.Errorf("twin %s: message %T: %w", t.en.id, req, ErrInvalid))
 	}
+}
+
+// takes says whether a twin that leaves takes the message nevertheless: a frame that was let in before, so that it is not
+// overtaken.
+func (t *twin) takes(m *call) bool {
+	_, frame := m.env.Message.(*actorv1.Frame)
+	return frame && t.mode == modeLeaving && !t.hurried && t.ready && t.loaded && t.backoff <= t.e.nowMS() && !t.settled()
 }
 
 // show gives the state as it is now.
@@ -119,17 +119,24 @@ func (t *twin) admit(m *call) error {
 // repeated answers a call that was here before: with the answer that it had, or that it will have.
 func (t *twin) repeated(m *call) bool {
 	w := t.work
-	if w == nil || m.env.ID == ([16]byte{}) {
+	if m.env.ID == ([16]byte{}) {
+		return false
+	}
+	if k := t.st.Command(m.env.ID); k != nil && !k.Waited {
+		t.acknowledged(k.ID, m)
+		return true
+	}
+	if w == nil {
 		return false
 	}
 	for i := range w.recent {
 		if w.recent[i].id == m.env.ID {
-			m.done(w.recent[i].reply)
+			m.answer(w.recent[i].reply)
 			return true
 		}
 	}
 	if c := w.find(func(c *command) bool { return c.id == m.env.ID }); c != nil {
-		c.replies = append(c.replies, m.done)
+		c.replies = append(c.replies, m)
 		return true
 	}
 	return false
@@ -146,8 +153,10 @@ func (w *work) find(match func(*command) bool) *command {
 	if w.pending != nil && match(w.pending) {
 		return w.pending
 	}
-	if i := slices.IndexFunc(w.commands, match); i >= 0 {
-		return w.commands[i]
+	for _, all := range [][]*command{w.commands, w.starting} {
+		if i := slices.IndexFunc(all, match); i >= 0 {
+			return all[i]
+		}
 	}
 	return nil
 }
@@ -170,7 +179,7 @@ func (t *twin) invoke(req *pb.InvokeRequest, m *call) {
 		m.refuse(t.badRequest("action", req.Action, "/input", err))
 		return
 	}
-	if req.IdempotencyKey != "" && t.knownKey(req.IdempotencyKey, m) {
+	if req.IdempotencyKey != "" && t.knownKey(req.IdempotencyKey, m, req.Options.GetNoWait()) {
 		return
 	}
 	c := t.newCommand(req.Options, m)
@@ -220,7 +229,7 @@ func (t *twin) enqueue(c *command, m *call, noWait bool) {
 	w := t.working()
 	if !c.named() && t.offline() {
 		t.e.stats.outcome(pb.Outcome_OUTCOME_REJECTED)
-		m.done(cluster.Reply{Message: result(pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{
+		m.answer(cluster.Reply{Message: result(pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{
 			Message: t.away(), Retryable: true})})
 		return
 	}
@@ -231,10 +240,10 @@ func (t *twin) enqueue(c *command, m *call, noWait bool) {
 		return
 	}
 	if noWait {
-		m.done(cluster.Reply{Message: result(pb.Outcome_OUTCOME_QUEUED, nil, nil)})
-	} else {
-		c.replies = append(c.replies, m.done)
+		t.keepCommand(c, m)
+		return
 	}
+	c.replies = append(c.replies, m)
 	w.insert(c)
 	t.e.stats.queued.Add(1)
 }
@@ -260,7 +269,12 @@ func (t *twin) refuse(c *command, e *drivers.DriverError) {
 	if c.told() {
 		t.sent(c)
 	}
-	if e.Retryable && (c.pursued || c.tries < c.retries) && t.mode == modeLive && !t.cfg.stopped {
+	again := e.Retryable && (c.pursued || c.tries < c.retries) && !t.cfg.stopped
+	if again && t.mode == modeLeaving && !c.isSet {
+		t.postpone(c)
+		return
+	}
+	if again && t.mode == modeLive {
 		longest := retryMax
 		if c.pursued {
 			longest = pursueMax
@@ -294,6 +308,7 @@ func (t *twin) conclude(c *command, o pb.Outcome, output []byte, e *drivers.Driv
 	if c.isSet {
 		t.progress(c, o, e)
 	}
+	t.endKept(c, o, output, e)
 	reply := cluster.Reply{Message: result(o, output, e)}
 	if c.key == "" || !c.started {
 		t.settle(c, reply)
@@ -313,12 +328,15 @@ func (t *twin) settle(c *command, r cluster.Reply) {
 	if !c.isSet {
 		t.e.stats.queued.Add(-1)
 	}
+	if r.Err != nil && t.mode == modeLive {
+		t.endKept(c, pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{Message: r.Err.Error()})
+	}
 	replies := c.replies
 	c.replies = nil
-	for _, done := range replies {
-		done(r)
+	for _, m := range replies {
+		m.answer(r)
 	}
-	if len(replies) > 0 && t.mode == modeLive {
+	if len(replies) > 0 {
 		t.remember(c.id, r)
 	}
 }

@@ -85,9 +85,7 @@ func (t *twin) adopt() {
 	}
 	if err != nil {
 		t.fault("configuration: "+err.Error(), 0)
-		if s == nil {
-			t.spec = nil
-		}
+		t.unready()
 		return
 	}
 	if t.st.Fault != "" && t.faultFrom == 0 {
@@ -105,6 +103,21 @@ func (t *twin) adopt() {
 		t.connection(pb.Connection_CONNECTION_CONNECTING)
 	}
 	t.obtain()
+}
+
+// unready: there is no driver with which the twin could work. A call that runs goes on to its end.
+func (t *twin) unready() {
+	t.spec, t.ready, t.loaded = nil, false, false
+	if t.run != nil && t.work.running() == nil {
+		t.e.runners.release(t.run)
+		t.run = nil
+	}
+	if t.work != nil {
+		err := fmt.Errorf("twin %s: %s: %w", t.en.id, t.st.Fault, ErrFault)
+		t.work.dropEvents(err, nil)
+		t.work.dropCommands(t, err, true)
+	}
+	t.unlink()
 }
 
 // obtain has the driver loaded.
@@ -140,7 +153,7 @@ func (m *obtained) run(t *twin) {
 	if m.err != nil {
 		t.e.runners.release(t.run)
 		t.run = nil
-		t.stumble("load driver: "+m.err.Error(), 0)
+		t.stumble(t.spec, "load driver: "+m.err.Error(), 0)
 		return
 	}
 	t.obtained()
@@ -251,22 +264,44 @@ func (t *twin) reload(old *config, s *spec) {
 
 // restart goes over between stopped and running.
 func (t *twin) restart(old *config) {
-	if t.cfg.stopped && !old.stopped && t.ready {
-		t.working().dropWaiting(t, fmt.Errorf("twin %s: %w", t.en.id, ErrStopped))
-		t.work.push(event{kind: drivers.EventUnload, input: noSettings}) // the connection is closed after it
-	} else if t.cfg.stopped {
-		t.unlink()
-	}
-	if !t.cfg.stopped {
+	if t.cfg.stopped {
+		t.halt(old)
+	} else {
 		t.loaded = false
+		busy := t.run != nil && t.ready && t.work.running() != nil
+		if t.run != nil && !busy {
+			t.e.runners.release(t.run)
+			t.run, t.ready = nil, false
+		}
+		was := t.run
+		if t.adopt(); busy && t.ready && t.run == was {
+			t.obtained()
+		}
 	}
-	if t.run != nil && t.work.running() == nil && !t.cfg.stopped {
-		t.e.runners.release(t.run)
-		t.run, t.ready = nil, false
-	}
-	t.adopt()
 	t.emitStatus()
 	t.e.hub.reconfigured(t)
+}
+
+// halt stops the twin. The driver that runs hears of it, with the settings that it has.
+func (t *twin) halt(old *config) {
+	if t.spec == nil {
+		t.adopt()
+		return
+	}
+	if !old.stopped && t.ready {
+		t.working().dropWaiting(t, fmt.Errorf("twin %s: %w", t.en.id, ErrStopped))
+		t.work.push(event{kind: drivers.EventUnload, input: noSettings}) // the connection is closed after it
+		t.cfg.settings, t.cfg.secrets, t.cfg.publish, t.cfg.will = old.settings, old.secrets, old.publish, old.will
+	} else {
+		t.work.dropWaiting(t, fmt.Errorf("twin %s: %w", t.en.id, ErrStopped))
+		t.unlink()
+	}
+	if t.st.Fault != "" && t.faultFrom == 0 {
+		t.fault("", 0)
+	}
+	if t.spec.scheme() != "" {
+		t.connection(pb.Connection_CONNECTION_STOPPED)
+	}
 }
 
 // remove begins to delete the twin: no more work is taken, the driver is unloaded, then the state goes.

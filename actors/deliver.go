@@ -1,8 +1,12 @@
 package actors
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +38,9 @@ func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
 	all := &gathering{done: done}
 	all.left.Store(int32(len(ids)))
 	for _, id := range ids {
-		e.deliver(id, f, all.one)
+		// Each has its own place in its own line.
+		own := &actorv1.Frame{Topic: f.Topic, Payload: f.Payload, Qos: f.Qos, Retain: f.Retain, Will: f.Will}
+		e.deliver(id, own, all.one)
 	}
 }
 
@@ -70,16 +76,18 @@ func (g *gathering) one(err error) {
 }
 
 func (e *Engine) deliver(id string, f *actorv1.Frame, done func(error)) {
-	l := &late{id: id, frame: f, done: done}
+	f.Link = e.backlog.link
+	l := &late{id: id, frame: f, done: done, seq: e.backlog.seq.Add(1)}
 	if !e.backlog.behind(l) {
 		e.offer(l)
 	}
 }
 
+// offer brings a frame to its twin. Where it finds no room, or nobody who has the twin now, it waits.
 func (e *Engine) offer(l *late) {
-	env := &cluster.Envelope{Target: cluster.Target{Kind: "twin", ID: l.id}, Message: l.frame}
+	env := &cluster.Envelope{ID: e.backlog.callID(), Target: cluster.Target{Kind: "twin", ID: l.id}, Message: l.frame}
 	e.cluster.Call(env, func(r cluster.Reply) {
-		if r.Err != nil && errors.Is(r.Err, cluster.ErrOverloaded) {
+		if r.Err != nil && l.mayWait(r.Err) {
 			e.backlog.again(l)
 			return
 		}
@@ -110,37 +118,86 @@ func refusedFrame(id, why string) error {
 }
 
 const (
-	// backlogFrames bounds the frames that wait for twins with full queues; beyond, they are refused.
+	// backlogFrames bounds the frames that wait for twins without room; beyond, they are refused. lineFrames and lineBytes
+	// bound those of one twin.
 	backlogFrames = 65_536
+	lineFrames    = 4096
+	lineBytes     = 8 << 20
 	// backlogWait is how long a frame waits at most.
 	backlogWait = 30 * time.Second
+	// lineWindow is how many frames of a line are on offer at a time.
+	lineWindow = 32
+	// maxUnknown is how often a frame is offered again of which nobody knows whether it was taken.
+	maxUnknown = 2
 )
 
-// backlog keeps frames whose twin had no room, in their order, until it has. The broker bounds what one client may
-// have waiting, and reads no more from it.
+// backlog keeps frames whose twin had no room, or no owner for the moment, in their order. The broker bounds what one
+// client may have waiting, and reads no more from it.
+//
+// The first of a twin's line is offered again, and with it some of those behind it. A twin that has no room for one takes
+// none that was sent after it (gates), so that what comes back is put into the line where it belongs.
 type backlog struct {
 	e     *Engine
+	link  string // names this life of this node to the twins
+	id    uint64 // of this life, for the ids of calls
+	seq   atomic.Uint64
+	calls atomic.Uint64
 	count atomic.Int32
 
 	mu     sync.Mutex
 	byTwin map[string]*line
 }
 
-// line is what waits for one twin; its first frame is offered again and again.
+// line is what waits for one twin, by the order in which it came.
 type line struct {
 	frames []*late
-	busy   bool // the first one is on offer
+	bytes  int
+	flying int  // on offer
+	back   bool // one came back since the last look of the ticker
 }
 
 type late struct {
-	id     string
-	frame  *actorv1.Frame
-	done   func(error)
-	since  time.Time
-	queued bool
+	id      string
+	frame   *actorv1.Frame
+	done    func(error)
+	seq     uint64
+	since   time.Time
+	queued  bool
+	unknown uint8
 }
 
-func newBacklog(e *Engine) *backlog { return &backlog{e: e, byTwin: map[string]*line{}} }
+func newBacklog(e *Engine) *backlog {
+	b := &backlog{e: e, id: rand.Uint64(), byTwin: map[string]*line{}}
+	b.link = e.o.Node + "." + strconv.FormatUint(b.id, 36)
+	return b
+}
+
+// callID makes the id of a frame's call.
+func (b *backlog) callID() (id [16]byte) {
+	binary.LittleEndian.PutUint64(id[:8], b.id)
+	binary.LittleEndian.PutUint64(id[8:], b.calls.Add(1))
+	return id
+}
+
+func (l *late) size() int { return len(l.frame.Topic) + len(l.frame.Payload) }
+
+// mayWait says whether a frame that was not taken may be taken later, so that it stays here. QoS 0 waits for room only.
+func (l *late) mayWait(err error) bool {
+	if errors.Is(err, mqtt.ErrRefused) {
+		return false
+	}
+	if errors.Is(err, cluster.ErrOverloaded) {
+		return true
+	}
+	if l.frame.Qos == 0 {
+		return false
+	}
+	if errors.Is(err, cluster.ErrUnknown) {
+		l.unknown++
+		return l.unknown <= maxUnknown
+	}
+	return errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, cluster.ErrNotOwner)
+}
 
 // behind queues a frame behind others of its twin that wait, and reports whether there are any.
 func (b *backlog) behind(l *late) bool {
@@ -149,7 +206,7 @@ func (b *backlog) behind(l *late) bool {
 	}
 	b.mu.Lock()
 	q := b.byTwin[l.id]
-	if q == nil {
+	if q == nil || len(q.frames) == 0 {
 		b.mu.Unlock()
 		return false
 	}
@@ -161,13 +218,22 @@ func (b *backlog) behind(l *late) bool {
 	return true
 }
 
+// add puts a frame into its place. The caller has the lock.
 func (b *backlog) add(q *line, l *late) bool {
-	if int(b.count.Load()) >= backlogFrames {
-		return false
+	if !l.queued {
+		if int(b.count.Load()) >= backlogFrames || len(q.frames) >= lineFrames || q.bytes+l.size() > lineBytes {
+			return false
+		}
+		l.queued, l.since = true, time.Now()
 	}
 	b.count.Add(1)
-	l.queued, l.since = true, time.Now()
-	q.frames = append(q.frames, l)
+	b.e.stats.drop(dropLater)
+	q.bytes += l.size()
+	i := len(q.frames)
+	for i > 0 && q.frames[i-1].seq > l.seq {
+		i--
+	}
+	q.frames = slices.Insert(q.frames, i, l)
 	return true
 }
 
@@ -180,41 +246,66 @@ func (b *backlog) refuse(l *late) {
 func (b *backlog) again(l *late) {
 	b.mu.Lock()
 	q := b.byTwin[l.id]
-	if l.queued {
-		q.busy = false
-		b.mu.Unlock()
-		return
-	}
 	if q == nil {
 		q = &line{}
 		b.byTwin[l.id] = q
 	}
-	fits := b.add(q, l)
-	if len(q.frames) == 0 {
-		delete(b.byTwin, l.id)
+	if l.queued {
+		q.flying--
 	}
+	q.back = true
+	fits := b.add(q, l)
+	b.tidy(l.id, q)
 	b.mu.Unlock()
 	if !fits {
 		b.refuse(l)
 	}
 }
 
-// through takes the first frame of a line out, and offers the next.
+// tidy forgets a line where nothing waits. The caller has the lock.
+func (b *backlog) tidy(id string, q *line) {
+	if len(q.frames) == 0 && q.flying == 0 {
+		delete(b.byTwin, id)
+	}
+}
+
+// through: a frame of a line was taken, or refused for good. The next ones follow at once.
 func (b *backlog) through(l *late) {
 	b.mu.Lock()
-	q := b.byTwin[l.id]
-	q.frames = q.frames[1:]
-	b.count.Add(-1)
-	var next *late
-	if len(q.frames) == 0 {
-		delete(b.byTwin, l.id)
-	} else {
-		next = q.frames[0]
+	var offers []*late
+	if q := b.byTwin[l.id]; q != nil {
+		q.flying--
+		if !q.back {
+			offers = b.next(q, false)
+		}
+		b.tidy(l.id, q)
 	}
 	b.mu.Unlock()
-	if next != nil {
-		b.e.offer(next)
+	for _, l := range offers {
+		b.e.offer(l)
 	}
+}
+
+// next takes what may be offered out of a line. first: nothing that came before the first of them waits anywhere. The
+// caller has the lock.
+func (b *backlog) next(q *line, first bool) []*late {
+	n := min(len(q.frames), lineWindow-q.flying)
+	if n <= 0 {
+		return nil
+	}
+	offers := slices.Clone(q.frames[:n])
+	clear(q.frames[:n])
+	q.frames = q.frames[n:]
+	q.flying += n
+	b.count.Add(-int32(n))
+	for i, l := range offers {
+		q.bytes -= l.size()
+		// What was sent before may still be read somewhere.
+		f := l.frame
+		l.frame = &actorv1.Frame{Topic: f.Topic, Payload: f.Payload, Qos: f.Qos, Retain: f.Retain, Will: f.Will, Link: f.Link,
+			First: first && i == 0}
+	}
+	return offers
 }
 
 // retry offers what waits again, and refuses what waited for too long. The ticker calls it.
@@ -225,20 +316,15 @@ func (b *backlog) retry() {
 	var offers, refused []*late
 	b.mu.Lock()
 	for id, q := range b.byTwin {
-		if q.busy {
-			continue
-		}
+		q.back = false
 		for len(q.frames) > 0 && time.Since(q.frames[0].since) > backlogWait {
 			refused = append(refused, q.frames[0])
+			q.bytes -= q.frames[0].size()
 			q.frames = q.frames[1:]
 			b.count.Add(-1)
 		}
-		if len(q.frames) == 0 {
-			delete(b.byTwin, id)
-			continue
-		}
-		q.busy = true
-		offers = append(offers, q.frames[0])
+		offers = append(offers, b.next(q, true)...)
+		b.tidy(id, q)
 	}
 	b.mu.Unlock()
 	for _, l := range refused {

@@ -52,11 +52,14 @@ func (t *twin) setDesired(req *pb.SetDesiredRequest, m *call) {
 		if err != nil {
 			r = cluster.Reply{Err: err}
 		}
-		m.done(r)
-		if err != nil || t.mode != modeLive {
+		m.answer(r)
+		if err != nil {
 			return
 		}
 		t.remember(id, r)
+		if t.mode != modeLive {
+			return
+		}
 		if d := t.st.FindDesired(name); d != nil && d.Revision == revision && open(d) {
 			t.working().queueAs(name, queueName)
 			t.pursue(d)
@@ -333,16 +336,4 @@ func (t *twin) resend() {
 			c.tries, c.notBefore = 0, 0 // what it waited for may be over
 		}
 	}
-}
-
-// remember keeps an answer for a call that is tried again.
-func (t *twin) remember(id [16]byte, r cluster.Reply) {
-	if id == ([16]byte{}) {
-		return
-	}
-	w := t.working()
-	if len(w.recent) >= maxRecent {
-		w.recent = append(w.recent[:0], w.recent[maxRecent/2:]...)
-	}
-	w.recent = append(w.recent, recentCall{id, r})
 }

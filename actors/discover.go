@@ -34,6 +34,9 @@ func (t *twin) discover(found []drivers.Discovery) {
 		if err != nil {
 			continue
 		}
+		if t.e.registry.claimed(entry) {
+			continue
+		}
 		old, listed, err := t.e.store.Get(tableInbox, key)
 		switch {
 		case err != nil:

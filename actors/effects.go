@@ -194,6 +194,9 @@ func sampleSize(s storage.Sample) int { return len(s.Property) + 16 }
 
 // describe refines the model by what the unit really has.
 func (t *twin) describe(patch []byte) error {
+	if t.spec == nil {
+		return nil // the driver went meanwhile
+	}
 	merged, err := mergePatches(t.patch, patch)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/cluster"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	"github.com/polluxhq/pollux/storage"
 )
 
@@ -196,7 +198,7 @@ func (e *Engine) shardOf(slot cluster.Slot) *shard { return e.shards[int(slot)%s
 // Handle takes a call for a slot that this node owns.
 func (e *Engine) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
 	slot := cluster.SlotOf(env.Target.ID)
-	if e.owned[slot].Load() == nil {
+	if own := e.owned[slot].Load(); own == nil {
 		done(cluster.Reply{Err: fmt.Errorf("%s: slot %d: %w", env.Target.ID, slot, cluster.ErrNotOwner)})
 		return
 	}
@@ -213,63 +215,42 @@ func (e *Engine) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
 	if int(s.queue.Add(1)) > e.o.ShardQueue {
 		s.queue.Add(-1)
 		e.stats.drop(dropShardFull)
+		if f, ok := env.Message.(*actorv1.Frame); ok {
+			s.gates.hold(e.nowMS(), env.Target.ID, f)
+		}
 		done(cluster.Reply{Err: fmt.Errorf("%s: shard: %w", env.Target.ID, cluster.ErrOverloaded)})
 		return
 	}
 	e.system.Root.Send(s.pid, &call{env: env, done: done, slot: slot})
 }
 
-// Gained says that this node now owns the slots.
+// Gained says that this node now owns the slots. What was gained before, and not lost, goes on.
 func (e *Engine) Gained(owned []cluster.Ownership) {
 	slots := make([]cluster.Slot, 0, len(owned))
+	var former []cluster.Slot
 	for i := range owned {
-		o := owned[i]
-		old := e.owned[o.Slot].Swap(&o)
-		if old != nil && old.Since == o.Since {
+		switch old := e.owned[owned[i].Slot].Load(); {
+		case old == nil:
+		case old.Since == owned[i].Since && bytes.Equal(old.Value, owned[i].Value):
 			continue
+		default:
+			// What runs belongs to an earlier tenure.
+			former = append(former, owned[i].Slot)
 		}
-		slots = append(slots, o.Slot)
+		slots = append(slots, owned[i].Slot)
+	}
+	if len(former) > 0 {
+		e.Lost(former)
+	}
+	for i := range owned {
+		if o := owned[i]; e.owned[o.Slot].Load() == nil {
+			e.stats.show(o.Slot, o.Since)
+			e.owned[o.Slot].Store(&o)
+		}
 	}
 	e.waker.gained(slots)
 	e.starter.gained(slots)
-}
-
-// Release lets go of the slots: no call is admitted any more, running ones end, everything is checkpointed; then done.
-func (e *Engine) Release(slots []cluster.Slot, done func()) {
-	e.letGo(slots, false, done)
-}
-
-// Lost stops the slots' actors without effect.
-func (e *Engine) Lost(slots []cluster.Slot) {
-	e.letGo(slots, true, func() {})
-}
-
-func (e *Engine) letGo(slots []cluster.Slot, lost bool, done func()) {
-	parts := map[*shard]map[cluster.Slot]bool{}
-	for _, slot := range slots {
-		e.owned[slot].Store(nil)
-		s := e.shardOf(slot)
-		if parts[s] == nil {
-			parts[s] = map[cluster.Slot]bool{}
-		}
-		parts[s][slot] = true
-		e.stats.forgetSlot(slot)
-	}
-	e.waker.lost(slots)
-	e.starter.lost(slots)
-	var left atomic.Int32
-	left.Store(int32(len(parts)))
-	if len(parts) == 0 {
-		done()
-		return
-	}
-	for s, set := range parts {
-		e.system.Root.Send(s.pid, &shardRelease{slots: set, lost: lost, done: func() {
-			if left.Add(-1) == 0 {
-				done()
-			}
-		}})
-	}
+	e.hub.gained(slots)
 }
 
 // Drain releases every slot: running calls end, everything is checkpointed. Where ctx ends first, running calls are
@@ -282,7 +263,7 @@ func (e *Engine) Drain(ctx context.Context) error {
 		}
 	}
 	done := make(chan struct{})
-	e.letGo(slots, false, func() { close(done) })
+	e.letGo(slots, false, false, func() { close(done) })
 	select {
 	case <-done:
 		return nil
@@ -307,7 +288,7 @@ func (e *Engine) Close() error {
 		slots = append(slots, cluster.Slot(i))
 	}
 	done := make(chan struct{})
-	e.letGo(slots, true, func() { close(done) })
+	e.letGo(slots, true, false, func() { close(done) })
 	select {
 	case <-done:
 	case <-time.After(5 * time.Second):

@@ -65,6 +65,28 @@ func (h *hub) remove(s *Subscription) {
 	}
 }
 
+// gained gives the watchers the twins of slots that came.
+func (h *hub) gained(slots []cluster.Slot) {
+	if len(slots) == 0 || h.watchers() == 0 {
+		return
+	}
+	h.mu.RLock()
+	all := slices.Clone(h.wide)
+	seen := map[*Subscription]bool{}
+	for _, subs := range h.byID {
+		for _, s := range subs {
+			if !seen[s] {
+				seen[s] = true
+				all = append(all, s)
+			}
+		}
+	}
+	h.mu.RUnlock()
+	for _, s := range all {
+		s.gained(slots)
+	}
+}
+
 // candidates are the watchers that may want a twin.
 func (h *hub) candidates(id string) []*Subscription {
 	h.mu.RLock()
@@ -149,7 +171,7 @@ func (s *shard) first(m *shardFirst) {
 	if m.sub.ended() {
 		return
 	}
-	if en := s.entries[m.id]; en != nil && !en.stopping {
+	if en := s.entries[m.id]; en != nil && !en.stopping && !en.leaving {
 		s.pass(en, &attach{m.sub})
 		return
 	}

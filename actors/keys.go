@@ -12,9 +12,13 @@ import (
 // knownKey answers a command whose idempotency key was seen within the window: with its outcome, with the one that it
 // will have, or, where it was begun in an earlier life of the twin and its end is not known, as unknown. It is never
 // run again.
-func (t *twin) knownKey(key string, m *call) bool {
+func (t *twin) knownKey(key string, m *call, noWait bool) bool {
 	if c := t.work.find(func(c *command) bool { return c.key == key }); c != nil {
-		c.replies = append(c.replies, m.done)
+		if noWait && c.kept {
+			t.acknowledged(c.id, m)
+			return true
+		}
+		c.replies = append(c.replies, m)
 		return true
 	}
 	i := slices.IndexFunc(t.st.Keys, func(k state.Key) bool { return k.Key == key })
@@ -23,12 +27,7 @@ func (t *twin) knownKey(key string, m *call) bool {
 	}
 	k := t.st.Keys[i]
 	if k.Outcome == 0 {
-		if t.beginning(key) {
-			// Its `started` is on its way to the store; the outcome goes to both.
-			t.whenSaved(func(error) { t.rejoin(key, m) })
-			return true
-		}
-		m.done(cluster.Reply{Message: result(pb.Outcome_OUTCOME_UNKNOWN, nil, &drivers.DriverError{
+		m.answer(cluster.Reply{Message: result(pb.Outcome_OUTCOME_UNKNOWN, nil, &drivers.DriverError{
 			Message: "it was begun before, and how it ended is not known"})})
 		return true
 	}
@@ -36,43 +35,37 @@ func (t *twin) knownKey(key string, m *call) bool {
 	if k.Message != "" || k.Code != 0 {
 		e = &drivers.DriverError{Code: k.Code, Message: k.Message, Retryable: k.Retryable}
 	}
-	m.done(cluster.Reply{Message: result(pb.Outcome(k.Outcome), []byte(k.Output), e)})
+	m.answer(cluster.Reply{Message: result(pb.Outcome(k.Outcome), []byte(k.Output), e)})
 	return true
 }
 
-func (t *twin) rejoin(key string, m *call) {
-	if err := t.unavailable(); err != nil {
-		m.refuse(err)
-		return
-	}
-	if !t.knownKey(key, m) {
-		m.done(cluster.Reply{Message: result(pb.Outcome_OUTCOME_UNKNOWN, nil, nil)})
-	}
-}
-
-func (t *twin) beginning(key string) bool {
-	return t.work != nil && slices.Contains(t.work.beginning, key)
-}
-
-// begin commits that a command with a key is about to run, then has it run.
+// begin commits that a command is about to run that must not run twice, then has it run.
 func (t *twin) begin(c *command) {
 	w := t.working()
-	w.beginning = append(w.beginning, c.key)
-	t.recordKey(c.key, 0, nil, nil)
+	w.starting = append(w.starting, c)
+	if c.key != "" {
+		t.recordKey(c.key, 0, nil, nil)
+	}
+	t.phase(c, pb.CommandPhase_COMMAND_PHASE_STARTED)
 	t.whenSaved(func(err error) {
+		i := -1
 		if t.work != nil {
-			t.work.beginning = slices.DeleteFunc(t.work.beginning, func(k string) bool { return k == c.key })
+			i = slices.Index(t.work.starting, c)
 		}
+		if i < 0 {
+			return // it was answered when the twin's life ended
+		}
+		t.work.starting = slices.Delete(t.work.starting, i, i+1)
 		if err != nil {
 			t.settle(c, cluster.Reply{Err: err})
 			return
 		}
 		c.started = true
 		if t.mode != modeLive {
-			t.settle(c, cluster.Reply{Err: t.unavailable()})
+			t.postpone(c)
 			return
 		}
-		t.working().again(c)
+		t.work.again(c)
 	})
 }
 

@@ -297,7 +297,7 @@ func TestStaleOwnerHasNoEffect(t *testing.T) {
 		{Table: storage.Table(own.Table), Key: own.Key, Value: []byte("somebody else"), Quiet: true}}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.set("a", "level", "2", time.Minute); !errors.Is(err, storage.ErrGuard) {
+	if _, err := n.set("a", "level", "2", time.Minute); !errors.Is(err, cluster.ErrNotOwner) {
 		t.Errorf("set by a stale owner: %v", err)
 	}
 	list, err := n.reg.ListTwins(&pb.ListTwinsRequest{State: true}, nil)

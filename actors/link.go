@@ -293,7 +293,7 @@ func (t *twin) away() string {
 }
 
 func (m *linkFrame) run(t *twin) {
-	if !t.fresh(m.l) {
+	if !t.fresh(m.l) && !t.awaits(m.l) {
 		<-m.l.room
 		return
 	}
@@ -304,6 +304,19 @@ func (m *linkFrame) run(t *twin) {
 		return
 	}
 	t.working().push(event{kind: drivers.EventReceived, input: m.frame, done: func(error) { <-m.l.room }})
+}
+
+// awaits says whether a twin that leaves has a command whose answer the connection may yet bring.
+func (t *twin) awaits(l *link) bool {
+	if t.link != l || t.mode != modeLeaving || t.work == nil {
+		return false
+	}
+	select {
+	case <-l.quit:
+		return false
+	default:
+		return t.work.pending != nil || t.work.call != nil && t.work.call.command != nil
+	}
 }
 
 func (*linkSeen) run(t *twin) { t.seen() }
@@ -353,7 +366,7 @@ func (t *twin) receivable() error {
 	switch {
 	case t.cfg.stopped:
 		return ErrStopped
-	case t.spec == nil || t.backoff > t.e.nowMS():
+	case t.spec == nil || !t.patient():
 		return ErrFault
 	}
 	return nil
@@ -373,7 +386,7 @@ func (t *twin) frame(f *actorv1.Frame, m *call) {
 			m.refuse(err)
 			return
 		}
-		m.done(takenReply)
+		m.answer(takenReply)
 	}
 	durable := f.Qos > 0
 	if w := t.cfg.will; w.Topic != "" && f.Topic == w.Topic {
@@ -382,7 +395,7 @@ func (t *twin) frame(f *actorv1.Frame, m *call) {
 		t.handled(&v)
 		return
 	}
-	if pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED {
+	if t.mode == modeLive && pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED {
 		t.up() // it speaks, so it is there
 	}
 	in := make([]byte, 0, len(f.Topic)+1+len(f.Payload))

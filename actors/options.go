@@ -67,8 +67,11 @@ type Options struct {
 	CheckpointMin, CheckpointMax time.Duration
 	// StartRate is how many connected twins are started per second after the slots were gained: 1,000.
 	StartRate int
-	// TwinQueue bounds the messages in flight per twin: 256; CommandQueue the commands that wait: 64.
+	// TwinQueue bounds what a twin has to do: messages on their way to it, frames and events that wait, answers that wait for
+	// their commit: 256. CommandQueue bounds the commands that wait: 64.
 	TwinQueue, CommandQueue int
+	// TwinBytes bounds the frames that wait inside of a twin: 4 MiB.
+	TwinBytes int
 	// ShardQueue bounds the messages waiting in a shard: 65,536.
 	ShardQueue int
 	// OfflineValidity is how long a named command waits for its device where its caller sets no deadline: 1 minute.
@@ -107,6 +110,7 @@ func (o *Options) check() error {
 	def(&o.StartRate, 1000)
 	def(&o.TwinQueue, 256)
 	def(&o.CommandQueue, 64)
+	def(&o.TwinBytes, 4<<20)
 	def(&o.ShardQueue, 65536)
 	def(&o.OfflineValidity, time.Minute)
 	def(&o.BackoffMin, time.Second)

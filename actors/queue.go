@@ -44,8 +44,10 @@ type work struct {
 	asking map[state.Name]uint64
 	// ending are desired values whose end is being committed.
 	ending map[state.Name]ending
-	// beginning are the idempotency keys whose start is being committed.
-	beginning []string
+	// starting are the commands whose start is being committed.
+	starting []*command
+	// bytes are those of the events' inputs.
+	bytes int
 }
 
 func (t *twin) working() *work {
@@ -56,7 +58,7 @@ func (t *twin) working() *work {
 }
 
 func (w *work) empty() bool {
-	return w == nil || len(w.events) == 0 && len(w.commands) == 0 && w.call == nil && w.pending == nil && len(w.beginning) == 0 && len(w.asking) == 0 &&
+	return w == nil || len(w.events) == 0 && len(w.commands) == 0 && w.call == nil && w.pending == nil && len(w.starting) == 0 && len(w.asking) == 0 &&
 		len(w.ending) == 0
 }
 
@@ -70,11 +72,19 @@ func (w *work) running() *run {
 	return w.call
 }
 
-func (w *work) push(v event)  { w.events = append(w.events, v) }
-func (w *work) front(v event) { w.events = slices.Insert(w.events, 0, v) }
+func (w *work) push(v event) {
+	w.bytes += len(v.input)
+	w.events = append(w.events, v)
+}
+
+func (w *work) front(v event) {
+	w.bytes += len(v.input)
+	w.events = slices.Insert(w.events, 0, v)
+}
 
 func (w *work) popEvent() event {
 	v := w.events[0]
+	w.bytes -= len(v.input)
 	w.events[0] = event{}
 	w.events = w.events[1:]
 	if len(w.events) == 0 {
@@ -117,39 +127,59 @@ func (w *work) dropWaiting(t *twin, err error) {
 	if w == nil {
 		return
 	}
-	for _, v := range w.events {
-		v.finish(err)
-	}
-	w.events = nil
-	w.dropCommands(t, err)
+	w.dropEvents(err, nil)
+	w.dropCommands(t, err, false)
 }
 
-func (w *work) dropCommands(t *twin, err error) {
+// dropEvents answers the events that wait with err, but for those that are to be kept.
+func (w *work) dropEvents(err error, keep func(*event) bool) {
+	events := w.events
+	w.events, w.bytes = nil, 0
+	for i := range events {
+		if keep != nil && keep(&events[i]) {
+			w.push(events[i])
+		} else {
+			events[i].finish(err)
+		}
+	}
+}
+
+// dropCommands answers the commands that wait with err; patient leaves those for which nobody waits.
+func (w *work) dropCommands(t *twin, err error, patient bool) {
 	if w == nil {
 		return
 	}
 	commands := w.commands
 	w.commands = nil
 	for _, c := range commands {
+		if patient && c.kept {
+			w.commands = append(w.commands, c)
+			continue
+		}
 		t.settle(c, cluster.Reply{Err: err})
 	}
 }
 
-// dropAll also gives up what runs or waits for an answer.
-func (w *work) dropAll(t *twin, err error) {
+// dropAll also gives up what runs or waits for an answer: that learns ran, what has not begun learns not.
+func (w *work) dropAll(t *twin, ran, not error) {
 	if w == nil {
 		return
 	}
-	w.dropWaiting(t, err)
+	w.dropWaiting(t, not)
+	starting := w.starting
+	w.starting = nil
+	for _, c := range starting {
+		t.settle(c, cluster.Reply{Err: not})
+	}
 	if c := w.pending; c != nil {
 		w.pending = nil
-		t.settle(c, cluster.Reply{Err: err})
+		t.settle(c, cluster.Reply{Err: ran})
 	}
 	if r := w.call; r != nil {
 		r.ctx.cancel()
-		r.event.finish(err)
+		r.event.finish(not)
 		if r.command != nil {
-			t.settle(r.command, cluster.Reply{Err: err})
+			t.settle(r.command, cluster.Reply{Err: ran})
 		}
 		r.abandoned = true
 		w.call = nil
@@ -165,6 +195,9 @@ func (w *work) next(t *twin, now int64) int64 {
 		}
 	}
 	for _, c := range w.commands {
+		if c.unsaved {
+			continue
+		}
 		earlier(c.until)
 		if c.notBefore > now {
 			earlier(c.notBefore)
@@ -191,6 +224,7 @@ func (t *twin) expire(now int64) {
 		c := w.commands[i]
 		var why string
 		switch {
+		case c.unsaved:
 		case c.until > 0 && c.until <= now:
 			why = "not begun in time"
 		case t.connecting() && !c.named() && c.connectBy <= now, t.offline() && !c.named():
@@ -203,6 +237,7 @@ func (t *twin) expire(now int64) {
 		w.take(i)
 		if late := c.until > 0 && c.until <= now; late && !(c.key != "" && c.started) {
 			t.e.stats.outcome(pb.Outcome_OUTCOME_TIMED_OUT)
+			t.endKept(c, pb.Outcome_OUTCOME_TIMED_OUT, nil, &drivers.DriverError{Message: why})
 			t.settle(c, cluster.Reply{Err: fmt.Errorf("twin %s: command %s: %s: %w", t.en.id, c.label, why, cluster.ErrDeadline)})
 		} else {
 			t.conclude(c, pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{Message: why, Retryable: true})
@@ -224,7 +259,7 @@ func (t *twin) start(now int64) {
 	if i := w.eligible(t, now); i >= 0 && (w.turn || len(w.events) == 0) {
 		c := w.take(i)
 		w.turn = false
-		if c.key != "" && !c.started {
+		if (c.key != "" || c.kept) && !c.started {
 			t.begin(c) // commits `started` first, then comes back
 			return
 		}
@@ -235,10 +270,7 @@ func (t *twin) start(now int64) {
 		w.turn = true
 		v := w.popEvent()
 		if v.kind == drivers.EventReceived && w.pending != nil {
-			c := w.pending
-			w.pending = nil
-			v.kind = drivers.EventAnswer
-			t.launchFor(c, v)
+			t.answerWith(v)
 			return
 		}
 		t.launch(v, nil)
@@ -258,14 +290,15 @@ func (w *work) eligible(t *twin, now int64) int {
 		return -1
 	}
 	for i, c := range w.commands {
-		if c.notBefore <= now {
+		if c.notBefore <= now && !c.unsaved {
 			return i
 		}
 	}
 	return -1
 }
 
-// finish lets what is left run to its end in a twin that leaves: only an unload, once nothing else runs.
+// finish lets what is left run to its end in a twin that leaves: frames that it took, an unload, the answer that a
+// command waits for.
 func (t *twin) finish() {
 	w := t.work
 	if w.empty() {
@@ -275,18 +308,33 @@ func (t *twin) finish() {
 	if w.call != nil {
 		return
 	}
-	if c := w.pending; c != nil {
+	switch {
+	case len(w.events) > 0 && t.ready && t.spec != nil && t.backoff <= t.e.nowMS():
+		v := w.popEvent()
+		if v.kind == drivers.EventReceived && w.pending != nil {
+			t.answerWith(v)
+			return
+		}
+		t.launch(v, nil)
+		return
+	case len(w.events) > 0:
+		w.dropEvents(t.unavailable(), nil)
+	}
+	if c := w.pending; c != nil && (t.link == nil || t.mode != modeLeaving || t.hurried) {
 		w.pending = nil
 		t.conclude(c, pb.Outcome_OUTCOME_UNKNOWN, nil, &drivers.DriverError{Message: "the twin moved before the device answered"})
-	}
-	if len(w.events) > 0 && t.ready {
-		t.launch(w.popEvent(), nil)
-	} else if !t.ready {
-		w.dropWaiting(t, t.unavailable())
 	}
 	if w.empty() {
 		t.unlink()
 	}
+}
+
+// answerWith begins the call that takes a frame as the answer to the command that awaits it.
+func (t *twin) answerWith(v event) {
+	c := t.work.pending
+	t.work.pending = nil
+	v.kind = drivers.EventAnswer
+	t.launchFor(c, v)
 }
 
 // connecting: it is not known yet whether the device can be reached.

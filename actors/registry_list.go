@@ -177,18 +177,20 @@ func (l *lister) state(id string) (st *pb.TwinState, ok bool, err error) {
 }
 
 // page gives twins whose ids have the prefix and are behind after, as match wants them; last is "" at the end.
-func (r *Registry) page(prefix, after string, limit int, match func(*pb.Twin) bool) (page []*pb.Twin, last string, err error) {
+func (r *Registry) page(prefix, after string, limit int, wanted func(id string) bool, match func(*pb.Twin) bool) (page []*pb.Twin, last string, err error) {
 	seen := 0
 	for rec, err := range r.store.Scan(tableTwins, prefix, after) {
 		if err != nil {
 			return nil, "", fmt.Errorf("scan twins: %w", err)
 		}
-		t, err := decodeTwin(rec)
-		if err != nil {
-			return nil, "", err
-		}
-		if match(t) {
-			page = append(page, t)
+		if wanted == nil || wanted(rec.Key) {
+			t, err := decodeTwin(rec)
+			if err != nil {
+				return nil, "", err
+			}
+			if match(t) {
+				page = append(page, t)
+			}
 		}
 		if seen++; len(page) == limit || seen == 20*limit {
 			return page, rec.Key, nil

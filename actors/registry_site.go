@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -210,5 +211,7 @@ func (r *Registry) DeleteSystem(ctx context.Context, id string) error {
 func (r *Registry) ListInbox(req *pb.ListInboxRequest, projects func(string) bool) (*pb.ListInboxResponse, error) {
 	page, next, err := list(r.store, tableInbox, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
 		func() *pb.InboxEntry { return &pb.InboxEntry{} })
+	// A twin may have got the topics of a device by a change of its driver.
+	page = slices.DeleteFunc(page, r.claimed)
 	return &pb.ListInboxResponse{Entries: page, NextPageToken: next}, err
 }

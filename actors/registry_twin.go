@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -38,7 +39,7 @@ func (r *Registry) present(t *pb.Twin) *pb.Twin {
 		}
 		return t
 	}
-	t.DriverDigest = s.digest
+	t.DriverDigest, t.DriverVersion = s.digest, s.version
 	if len(t.Settings.GetFields()) > 0 {
 		shown := t.Settings.AsMap()
 		maskSecrets(s.model, shown)
@@ -60,7 +61,7 @@ type prepared struct {
 // prepare checks a twin's configuration. old is what it replaces, or nil.
 func (r *Registry) prepare(t, old *pb.Twin) (*prepared, error) {
 	t = proto.Clone(t).(*pb.Twin)
-	t.State, t.DriverDigest, t.Revision = nil, "", 0
+	t.State, t.DriverDigest, t.DriverVersion, t.Revision = nil, "", "", 0
 	p := &prepared{twin: t}
 	var err error
 	if p.spec, err = r.e.catalog.resolve(t.Driver); err != nil {
@@ -340,10 +341,14 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 		txn.Guards = append(txn.Guards, freeAliases(p, nil)...)
 		txn.Writes = append(r.diff(nil, p.indexes), storage.Write{Table: tableTwins, Key: id, Value: value})
 		txn.Writes = append(txn.Writes, joins("", p.twin.Via)...)
+		known := r.claims(p)
 		for key := range p.indexes[tableAliases] {
-			if _, ok, err := r.store.Get(tableInbox, key); err == nil && ok {
-				txn.Writes = append(txn.Writes, storage.Write{Table: tableInbox, Key: key})
+			if _, ok, err := r.store.Get(tableInbox, key); err == nil && ok && !slices.Contains(known, key) {
+				known = append(known, key)
 			}
+		}
+		for _, key := range known {
+			txn.Writes = append(txn.Writes, storage.Write{Table: tableInbox, Key: key})
 		}
 		return txn, nil
 	}, r.twinGuard(id, ErrExists))
@@ -432,6 +437,9 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 		}
 		was := r.indexesOf(old)
 		writes := append(r.diff(was, p.indexes), joins(old.Via, p.twin.Via)...)
+		for _, key := range r.claims(p) {
+			writes = append(writes, storage.Write{Table: tableInbox, Key: key})
+		}
 		return &storage.Txn{
 			Guards: append(append([]storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision}}, p.guards...), freeAliases(p, was)...),
 			Writes: append(writes, storage.Write{Table: tableTwins, Key: id, Value: value}),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -60,11 +61,15 @@ func (t *twin) whenSaved(done func(error)) {
 	s.waiting = append(s.waiting, done)
 }
 
-func (s *save) fail(err error) {
+// fail answers those who wait for the transaction that flies with ran, and the others with not.
+func (s *save) fail(ran, not error) {
 	told, waiting := s.told, s.waiting
 	s.told, s.waiting, s.sent, s.samples = nil, nil, nil, nil
-	for _, done := range append(told, waiting...) {
-		done(err)
+	for _, done := range told {
+		done(ran)
+	}
+	for _, done := range waiting {
+		done(not)
 	}
 }
 
@@ -122,6 +127,9 @@ func (t *twin) checkpoint(now int64) {
 // commit sends the state to the store.
 func (t *twin) commit(exact bool) {
 	s := t.saves()
+	if t.mode == modeLeaving {
+		t.packCalls()
+	}
 	oldWake := t.st.Wake
 	txn := &storage.Txn{
 		Guards: []storage.Guard{{Table: storage.Table(t.own.Table), Key: t.own.Key, Equal: t.own.Value}},
@@ -207,13 +215,13 @@ func (t *twin) later() {
 func (t *twin) unsaved(err error) {
 	err = fmt.Errorf("twin %s: checkpoint: %w", t.en.id, err)
 	if errors.Is(err, storage.ErrClosed) {
-		t.die(err)
+		t.die(err, err)
 		return
 	}
 	t.e.log.Error("checkpoint refused", "twin", t.en.id, "err", err)
 	t.e.stats.drop(dropCheckpoint)
 	s := t.saves()
-	s.fail(err)
+	s.fail(err, err)
 	t.later()
 }
 
@@ -245,7 +253,8 @@ func (m *saved) run(t *twin) {
 		// The slot is somebody else's: nothing of this had an effect, and nothing more will.
 		t.e.stats.drop(dropGuard)
 		t.e.log.Warn("twin has another owner", "twin", t.en.id, "err", m.err)
-		t.die(fmt.Errorf("twin %s: checkpoint: %w", t.en.id, m.err))
+		s.fail(t.elsewhere(), t.elsewhere())
+		t.die(fmt.Errorf("twin %s: checkpoint: %w: %w", t.en.id, cluster.ErrUnknown, m.err), t.elsewhere())
 		return
 	}
 	// It did not apply, or may have: the whole state is written again, which is the same thing twice.

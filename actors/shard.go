@@ -8,6 +8,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/polluxhq/pollux/actors/wheel"
 	"github.com/polluxhq/pollux/cluster"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 )
 
 // entry is an active actor as its shard knows it.
@@ -24,9 +25,19 @@ type entry struct {
 	tokens atomic.Int32
 	// used is when somebody last wanted it, by nowMS.
 	used atomic.Int64
-	// stopping and parked belong to the shard: messages for an actor that is being stopped, for its next life.
-	stopping bool
-	parked   []turn
+	// load and bytes are what waits inside of the actor, as of its last turn.
+	load, bytes atomic.Int32
+	// calls are those that it has taken and not answered. They belong to its turns.
+	calls *call
+	// stopping, leaving and parked belong to the shard: messages for an actor that is being stopped, or whose slot is let
+	// go, for its next life.
+	stopping, leaving bool
+	parked            []turn
+}
+
+// full says whether the actor may not be given more.
+func (en *entry) full(o *Options) bool {
+	return int(en.tokens.Load())+int(en.load.Load())+len(en.parked) >= o.TwinQueue || int(en.bytes.Load()) >= o.TwinBytes
 }
 
 // turn is a message to a twin.
@@ -52,13 +63,7 @@ type shard struct {
 	byPID    map[string]*entry
 	serial   uint64
 	releases []*release
-}
-
-// release is a group of slots that are let go.
-type release struct {
-	slots map[cluster.Slot]bool
-	left  int
-	done  func()
+	gates    gates
 }
 
 type (
@@ -67,6 +72,11 @@ type (
 		env  *cluster.Envelope
 		done func(cluster.Reply)
 		slot cluster.Slot
+
+		answered bool
+		// en is the actor that took it; prev and next are other calls that it has not answered.
+		en         *entry
+		prev, next *call
 	}
 	shardDue  struct{ entries []*entry }
 	shardIdle struct{ en *entry }
@@ -82,12 +92,7 @@ type (
 		activate bool
 	}
 	// shardEach brings a message to each active twin.
-	shardEach    struct{ make func(en *entry) turn }
-	shardRelease struct {
-		slots map[cluster.Slot]bool
-		lost  bool
-		done  func()
-	}
+	shardEach struct{ make func(en *entry) turn }
 	// shardFirst gives a watcher the state of a twin.
 	shardFirst struct {
 		id  string
@@ -118,30 +123,39 @@ func (s *shard) receive(c actor.Context) {
 	case *shardAsk:
 		m.answer <- s.entries[m.id] != nil
 	case *shardTurn:
-		if en := s.entries[m.id]; en != nil || m.activate {
+		if en := s.entries[m.id]; en != nil && !en.leaving || m.activate {
 			s.forward(c, m.id, cluster.SlotOf(m.id), m.turn, false)
 		}
 	case *shardEach:
 		for _, en := range s.entries {
-			if !en.stopping {
+			if !en.stopping && !en.leaving {
 				s.pass(en, m.make(en))
 			}
 		}
 	case *shardFirst:
 		s.first(m)
-	case *shardRelease:
-		s.release(c, m)
+	case *release:
+		s.release(m)
+	case *shardHurry:
+		s.hurry(m)
 	case *actor.Terminated:
 		s.terminated(c, m.Who)
 	}
 }
 
 func (s *shard) handle(c actor.Context, m *call) {
-	if en := s.entries[m.env.Target.ID]; en != nil && int(en.tokens.Load())+len(en.parked) >= s.e.o.TwinQueue {
+	f, _ := m.env.Message.(*actorv1.Frame)
+	if !s.gates.allow(s.e.nowMS(), m.env.Target.ID, f) {
+		m.refuse(fmt.Errorf("twin %s: behind a frame that waits: %w", m.env.Target.ID, cluster.ErrOverloaded))
+		return
+	}
+	if en := s.entries[m.env.Target.ID]; en != nil && en.full(&s.e.o) {
 		s.e.stats.drop(dropTwinFull)
+		s.gates.hold(s.e.nowMS(), en.id, f)
 		m.refuse(fmt.Errorf("twin %s: %w", en.id, cluster.ErrOverloaded))
 		return
 	}
+	s.gates.pass(m.env.Target.ID, f)
 	s.forward(c, m.env.Target.ID, m.slot, m, true)
 }
 
@@ -161,7 +175,7 @@ func (s *shard) forward(c actor.Context, id string, slot cluster.Slot, m turn, u
 		en.used.Store(s.e.nowMS())
 		s.spawn(c, en)
 	}
-	if en.stopping {
+	if en.stopping || en.leaving {
 		en.parked = append(en.parked, m)
 		return
 	}
@@ -213,53 +227,46 @@ func (s *shard) terminated(c actor.Context, who *actor.PID) {
 	delete(s.byPID, who.Id)
 	delete(s.entries, en.id)
 	s.wheel.Remove(&en.Node)
-	for _, m := range en.parked {
+	parked := en.parked
+	en.parked = nil
+	for _, m := range parked {
 		s.forward(c, en.id, en.slot, m, true)
 	}
-	en.parked = nil
-	s.releases = remaining(s.releases, en.slot)
-}
-
-// remaining notes that an actor of the slot is gone, and drops the releases that are complete.
-func remaining(all []*release, slot cluster.Slot) []*release {
-	kept := all[:0]
-	for _, r := range all {
-		if r.slots[slot] {
-			r.left--
-		}
-		if r.left > 0 {
-			kept = append(kept, r)
-		} else {
-			r.done()
-		}
-	}
-	clear(all[len(kept):])
-	return kept
-}
-
-func (s *shard) release(c actor.Context, m *shardRelease) {
-	r := &release{slots: m.slots, done: m.done}
-	for _, en := range s.entries {
-		if !m.slots[en.slot] {
-			continue
-		}
-		r.left++
-		if !en.stopping {
-			s.pass(en, &leave{lost: m.lost})
-		}
-		for _, p := range en.parked {
-			if w, ok := p.(refusable); ok {
-				w.refuse(fmt.Errorf("%s: %w", en.id, cluster.ErrNotOwner))
-			}
-		}
-		en.parked = nil
-	}
-	if r.left == 0 {
-		r.done()
-		return
-	}
-	s.releases = append(s.releases, r)
+	s.left(en)
 }
 
 // refuse answers a call that did not run.
-func (m *call) refuse(err error) { m.done(cluster.Reply{Err: err}) }
+func (m *call) refuse(err error) { m.answer(cluster.Reply{Err: err}) }
+
+// answer answers a call, once.
+func (m *call) answer(r cluster.Reply) {
+	if m.answered {
+		return
+	}
+	m.answered = true
+	if m.en != nil {
+		m.unlink()
+	}
+	m.done(r)
+}
+
+// link notes that the actor has taken the call.
+func (m *call) link(en *entry) {
+	m.en, m.next = en, en.calls
+	if m.next != nil {
+		m.next.prev = m
+	}
+	en.calls = m
+}
+
+func (m *call) unlink() {
+	if m.prev != nil {
+		m.prev.next = m.next
+	} else {
+		m.en.calls = m.next
+	}
+	if m.next != nil {
+		m.next.prev = m.prev
+	}
+	m.en, m.prev, m.next = nil, nil, nil
+}

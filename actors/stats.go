@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,12 +37,14 @@ const (
 	dropTraceLimit
 	dropInbox
 	dropInboxFull
+	dropRelease
+	dropLater
 	drops
 )
 
 var dropNames = [drops]string{"shard_full", "twin_full", "queue_full", "no_lease", "stale_owner", "store_busy", "twin_panic",
 	"driver_trap", "driver_stopped", "driver_timeout", "driver_refused", "driver_faulty", "invalid", "samples", "log_lines", "checkpoint_refused",
-	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox", "inbox_full"}
+	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox", "inbox_full", "release_given_up", "frame_later"}
 
 // Stats of an engine. Counters count since its start.
 type Stats struct {
@@ -52,7 +55,9 @@ type Stats struct {
 	Watchers, Traces   int
 	// Commands by outcome: done, rejected, timed_out, unknown, queued.
 	Commands map[string]uint64
-	// Dropped or refused, by reason.
+	// Waiting frames found no room at their twins, or no owner.
+	Waiting int
+	// Dropped or refused, by reason; twin_full and frame_later count each time that one came again.
 	Dropped map[string]uint64
 	// DriverCalls made, and how long they took in all.
 	DriverCalls   uint64
@@ -72,7 +77,16 @@ type counters struct {
 	outcomes                              [6]atomic.Uint64
 	callSeconds                           *metrics.Histogram
 	// bySlot is what the twins of a slot, active or not, contribute to connected and faulty.
-	bySlot [cluster.SlotCount]struct{ connected, faulty atomic.Int32 }
+	slots  sync.Mutex
+	bySlot [cluster.SlotCount]slotCount
+}
+
+// slotCount is what the twins of a slot contribute. It counts while the slot is this node's, and is remembered for the
+// case that the slot comes back as it was.
+type slotCount struct {
+	since             uint64
+	connected, faulty int32
+	shown             bool
 }
 
 func (c *counters) drop(r dropReason) { c.dropped[r].Add(1) }
@@ -92,10 +106,30 @@ func (c *counters) called(took time.Duration) {
 	}
 }
 
-// forgetSlot takes back what a slot's twins contributed: they count where they live now.
-func (c *counters) forgetSlot(s cluster.Slot) {
-	c.connected.Add(-int64(c.bySlot[s].connected.Swap(0)))
-	c.faulty.Add(-int64(c.bySlot[s].faulty.Swap(0)))
+// hide takes back what the twins of slots that are let go contributed: they count where they live now.
+func (c *counters) hide(slots []cluster.Slot) {
+	c.slots.Lock()
+	defer c.slots.Unlock()
+	for _, s := range slots {
+		if x := &c.bySlot[s]; x.shown {
+			x.shown = false
+			c.connected.Add(-int64(x.connected))
+			c.faulty.Add(-int64(x.faulty))
+		}
+	}
+}
+
+// show counts a slot's twins from now on. What was known of them counts again where the ownership is still the same.
+func (c *counters) show(s cluster.Slot, since uint64) {
+	c.slots.Lock()
+	defer c.slots.Unlock()
+	x := &c.bySlot[s]
+	if x.since != since {
+		*x = slotCount{since: since}
+	}
+	x.shown = true
+	c.connected.Add(int64(x.connected))
+	c.faulty.Add(int64(x.faulty))
 }
 
 var outcomeNames = [6]string{"", "done", "rejected", "timed_out", "unknown", "queued"}
@@ -109,6 +143,7 @@ func (c *counters) register(e *Engine, set *metrics.Set) {
 	gauge("pollux_checkpoint_interval_seconds", func() float64 { return float64(e.interval.get()) / 1000 })
 	gauge("pollux_checkpoints_total", func() float64 { return float64(c.checkpoints.Load()) })
 	gauge("pollux_twin_events_total", func() float64 { return float64(c.events.Load()) })
+	gauge("pollux_frames_waiting", func() float64 { return float64(e.backlog.count.Load()) })
 	gauge("pollux_watchers", func() float64 { return float64(e.hub.watchers()) })
 	for i, name := range dropNames {
 		gauge(fmt.Sprintf("pollux_actors_dropped_total{reason=%q}", name), func() float64 { return float64(c.dropped[i].Load()) })
@@ -125,6 +160,7 @@ func (e *Engine) Stats() Stats {
 	s := Stats{
 		Active: c.active.Load(), Connected: c.connected.Load(), Faulty: c.faulty.Load(), Queued: c.queued.Load(),
 		CheckpointInterval: time.Duration(e.interval.get()) * time.Millisecond,
+		Waiting:            int(e.backlog.count.Load()),
 		Watchers:           e.hub.watchers(), Traces: int(e.tracers.count.Load()),
 		Commands: map[string]uint64{}, Dropped: map[string]uint64{},
 		DriverCalls: c.nCalls.Load(), DriverTime: time.Duration(c.callTime.Load()),
@@ -159,16 +195,24 @@ func (t *twin) contribution() (now uint8) {
 }
 
 func (t *twin) contribute(now uint8) {
-	slot := &t.e.stats.bySlot[t.en.slot]
-	if d := int32(now&countedConnected) - int32(t.counted&countedConnected); d != 0 {
-		slot.connected.Add(d)
-		t.e.stats.connected.Add(int64(d))
-	}
-	if d := int32(now&countedFaulty)/countedFaulty - int32(t.counted&countedFaulty)/countedFaulty; d != 0 {
-		slot.faulty.Add(d)
-		t.e.stats.faulty.Add(int64(d))
-	}
+	was := t.counted
 	t.counted = now
+	if now == was {
+		return
+	}
+	connected := int32(now&countedConnected) - int32(was&countedConnected)
+	faulty := int32(now&countedFaulty)/countedFaulty - int32(was&countedFaulty)/countedFaulty
+	c := &t.e.stats
+	c.slots.Lock()
+	defer c.slots.Unlock()
+	x := &c.bySlot[t.en.slot]
+	if t.own == nil || !x.shown || x.since != t.own.Since {
+		return
+	}
+	x.connected += connected
+	x.faulty += faulty
+	c.connected.Add(int64(connected))
+	c.faulty.Add(int64(faulty))
 }
 
 // uncount takes back what the twin contributed, when it is deleted. Where its slot was lost, that was done already.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -48,6 +49,9 @@ type Subscription struct {
 	notify chan struct{} // something is in the queue
 	space  chan struct{} // the queue is at most half full
 	beat   time.Time
+	// arrived are slots that this node gained and whose twins the watcher has yet to be given; walking: it is being done.
+	arrived map[cluster.Slot]bool
+	walking bool
 }
 
 // gap says what a reader missed of a twin.
@@ -309,11 +313,58 @@ func (s *Subscription) fail(err error) {
 
 func (s *Subscription) ended() bool { return s.closed.Load() }
 
-// snapshot has the watcher given the state of each twin that matches. It goes as fast as the reader does.
-func (s *Subscription) snapshot() {
+// gained has the watcher given the state of each twin that matches in slots that came. Many that come one by one are
+// walked through together.
+func (s *Subscription) gained(slots []cluster.Slot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return
+	}
+	if s.arrived == nil {
+		s.arrived = make(map[cluster.Slot]bool, len(slots))
+	}
+	for _, slot := range slots {
+		s.arrived[slot] = true
+	}
+	if s.walking {
+		return
+	}
+	s.walking = true
+	s.e.goFunc(s.follow)
+}
+
+// gather is for how long slots that came are gathered.
+const gather = 100 * time.Millisecond
+
+// follow walks through slots that came, until no more come.
+func (s *Subscription) follow() {
+	for {
+		select {
+		case <-time.After(gather):
+		case <-s.stop:
+			return
+		}
+		s.mu.Lock()
+		arrived := s.arrived
+		s.arrived = nil
+		s.walking = arrived != nil
+		s.mu.Unlock()
+		if arrived == nil {
+			return
+		}
+		s.walk(func(id string) bool { return arrived[cluster.SlotOf(id)] })
+	}
+}
+
+// snapshot has the watcher given the state of each twin that matches.
+func (s *Subscription) snapshot() { s.walk(func(string) bool { return true }) }
+
+// walk has the watcher given the state of twins. It goes as fast as the reader does.
+func (s *Subscription) walk(wanted func(id string) bool) {
 	room := make(chan struct{}, 256)
 	for id := range s.ids {
-		if !s.ask(id, room) {
+		if wanted(id) && !s.ask(id, room) {
 			return
 		}
 	}
@@ -325,7 +376,7 @@ func (s *Subscription) snapshot() {
 		prefix = s.filter.Project + "/"
 	}
 	for {
-		page, last, err := s.e.registry.page(prefix, after, 500, func(t *pb.Twin) bool { return s.matches(t, s.e) })
+		page, last, err := s.e.registry.page(prefix, after, 500, wanted, func(t *pb.Twin) bool { return s.matches(t, s.e) })
 		if err != nil {
 			s.end(err)
 			return

@@ -162,7 +162,11 @@ func (t *twin) wake() int64 {
 	if t.mode == modeDeleting || t.cfg != nil && t.cfg.stopped {
 		return 0
 	}
-	return t.nextTimer()
+	at := t.nextTimer()
+	if due := t.nextKept(); due > 0 && (at == 0 || due < at) {
+		at = due
+	}
+	return at
 }
 
 // wakeWrong says whether the wake record must be written. While the twin is active a record that is too early is good

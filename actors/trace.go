@@ -3,11 +3,13 @@ package actors
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"regexp"
 	"sync"
 	"sync/atomic"
 
 	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -117,6 +119,29 @@ func (r *tracers) add(id string) (*TraceStream, bool) {
 	return s, true
 }
 
+// moved ends the traces of twins whose slots leave this node.
+func (r *tracers) moved(slots []cluster.Slot) {
+	if r.count.Load() == 0 {
+		return
+	}
+	gone := make(map[cluster.Slot]bool, len(slots))
+	for _, s := range slots {
+		gone[s] = true
+	}
+	var ended []*TraceStream
+	r.mu.RLock()
+	for id, streams := range r.byID {
+		if gone[cluster.SlotOf(id)] {
+			ended = append(ended, streams...)
+		}
+	}
+	r.mu.RUnlock()
+	for _, s := range ended {
+		s.moved.Store(true)
+		s.Close()
+	}
+}
+
 // TraceStream gives every byte that a twin's transport sends and receives, and notes on its connection. The texts of
 // secrets are masked, and what a driver computes from them, such as a digest of a password, where its manifest says how
 // that looks (trace_secrets). A slow reader misses some, and is told how many.
@@ -127,6 +152,7 @@ type TraceStream struct {
 	missed atomic.Uint64
 	done   chan struct{}
 	once   sync.Once
+	moved  atomic.Bool
 }
 
 func (s *TraceStream) push(m *pb.TraceTwinResponse) {
@@ -137,13 +163,22 @@ func (s *TraceStream) push(m *pb.TraceTwinResponse) {
 	}
 }
 
-// Next waits for the next chunk. The message is the caller's.
+// Next waits for the next chunk. The message is the caller's. cluster.ErrNotOwner: the twin's slot left this node; its
+// next owner has the rest.
 func (s *TraceStream) Next(ctx context.Context) (*pb.TraceTwinResponse, error) {
 	select {
 	case m := <-s.queue:
 		// Other readers share the message.
 		return &pb.TraceTwinResponse{Time: m.Time, Direction: m.Direction, Data: m.Data, Topic: m.Topic, Missed: s.missed.Swap(0)}, nil
 	case <-s.done:
+		select {
+		case m := <-s.queue:
+			return &pb.TraceTwinResponse{Time: m.Time, Direction: m.Direction, Data: m.Data, Topic: m.Topic, Missed: s.missed.Swap(0)}, nil
+		default:
+		}
+		if s.moved.Load() {
+			return nil, fmt.Errorf("trace twin %s: it moves: %w", s.id, cluster.ErrNotOwner)
+		}
 		return nil, ErrClosed
 	case <-ctx.Done():
 		return nil, ctx.Err()

@@ -59,6 +59,7 @@ type twin struct {
 	wakeExact  bool // the wake record must be right at the next checkpoint, not only early enough
 	failures   uint8
 	late       uint8 // frames in a row that were not handled in time
+	hurried    bool  // it leaves, and what ran was cancelled
 
 	work     *work
 	save     *save
@@ -80,6 +81,8 @@ type (
 	nudge struct{}
 	// leave: the slot is released or lost.
 	leave struct{ lost bool }
+	// hurry: a twin that leaves has waited long enough for what runs.
+	hurry struct{}
 )
 
 // Receive is the actor's turn.
@@ -96,6 +99,7 @@ func (t *twin) Receive(c actor.Context) {
 		t.en, t.e = a.en, a.en.shard.e
 	}
 	t.turn(m)
+	t.measure()
 	t.en.tokens.Add(-1)
 	if t.wantsStop() {
 		t.e.system.Root.Send(t.en.shard.pid, &shardIdle{t.en})
@@ -103,17 +107,45 @@ func (t *twin) Receive(c actor.Context) {
 }
 
 // turn runs one message. A panic ends the twin's life without effect; the next message gives it a new one, from what
-// was committed.
+// was committed. Whatever the turn had in hand, everybody who waits gets an answer.
 func (t *twin) turn(m turn) {
 	defer func() {
 		if r := recover(); r != nil {
-			t.e.stats.drop(dropPanic)
-			t.e.log.Error("twin crashed", "twin", t.en.id, "panic", r, "stack", string(debug.Stack()))
-			t.die(fmt.Errorf("twin %s crashed: %w", t.en.id, cluster.ErrUnknown))
+			t.fall(r)
 		}
 	}()
 	m.run(t)
 	t.step()
+}
+
+// fall ends the life of a twin whose turn panicked.
+func (t *twin) fall(why any) {
+	t.e.stats.drop(dropPanic)
+	t.e.log.Error("twin crashed", "twin", t.en.id, "panic", why, "stack", string(debug.Stack()))
+	err := fmt.Errorf("twin %s crashed: %w", t.en.id, cluster.ErrUnknown)
+	defer func() {
+		if again := recover(); again != nil {
+			t.e.log.Error("twin crashed as it ended", "twin", t.en.id, "panic", again, "stack", string(debug.Stack()))
+		}
+		t.mode = modeDead
+		for m := t.en.calls; m != nil; m = t.en.calls {
+			m.refuse(err)
+		}
+	}()
+	t.die(err, fmt.Errorf("twin %s crashed: %w", t.en.id, cluster.ErrUnavailable))
+}
+
+// measure tells the shard how much waits here.
+func (t *twin) measure() {
+	var load, bytes int
+	if t.work != nil {
+		load, bytes = len(t.work.events), t.work.bytes
+	}
+	if t.save != nil {
+		load += len(t.save.waiting) + len(t.save.told)
+	}
+	t.en.load.Store(int32(load))
+	t.en.bytes.Store(int32(bytes))
 }
 
 // wantsStop says whether nothing keeps the twin in memory.
@@ -179,6 +211,7 @@ func (a *activate) run(t *twin) {
 		t.touched = true
 	}
 	t.count()
+	t.resume()
 	t.adopt()
 	t.e.hub.activated(t)
 }
@@ -225,27 +258,72 @@ func (*nudge) run(*twin) {}
 
 func (l *leave) run(t *twin) {
 	if l.lost {
-		t.die(fmt.Errorf("twin %s: its slot was lost: %w", t.en.id, cluster.ErrUnknown))
+		t.die(fmt.Errorf("twin %s: its slot was lost: %w", t.en.id, cluster.ErrUnknown), t.elsewhere())
 		return
 	}
-	if t.mode != modeLive {
-		return
+	switch t.mode {
+	case modeLive:
+		t.depart()
+	case modeDeleting:
+		// The next owner finds the tombstone, and begins again.
+		if t.work.running() == nil && !t.saving() {
+			t.die(t.elsewhere(), t.elsewhere())
+		}
 	}
-	t.mode = modeLeaving
-	t.work.dropWaiting(t, fmt.Errorf("twin %s: %w", t.en.id, cluster.ErrNotOwner))
-	t.wakeExact = true
 }
 
-// die ends the twin's life without any further effect. Those who wait learn err.
-func (t *twin) die(err error) {
+// elsewhere is the answer to what has not begun here: the twin's next owner takes it.
+func (t *twin) elsewhere() error { return fmt.Errorf("twin %s: %w", t.en.id, cluster.ErrNotOwner) }
+
+// depart begins the end of a twin whose slot is released: frames that it took are handled, in their order, what runs ends,
+// and all else is the next owner's.
+func (t *twin) depart() {
+	t.mode = modeLeaving
+	if w := t.work; w != nil {
+		frames := t.ready && t.loaded && t.backoff <= t.e.nowMS()
+		w.dropEvents(t.elsewhere(), func(v *event) bool { return frames && v.kind == drivers.EventReceived })
+		if c := w.pending; c != nil && w.call == nil && t.spec != nil && t.spec.scheme() == "mqtt" {
+			t.takeAlong(c)
+		}
+		w.dropCommands(t, t.elsewhere(), false)
+		if len(w.recent) > 0 {
+			t.touched = true
+		}
+	}
+	t.wakeExact = t.wakeWrong(true)
+}
+
+// run ends what still runs: what it wrote is not known, and what wrote nothing did not run.
+func (*hurry) run(t *twin) {
+	if t.mode != modeLeaving && t.mode != modeDeleting {
+		return
+	}
+	t.hurried = true
+	w := t.work
+	if w == nil {
+		return
+	}
+	w.dropEvents(t.elsewhere(), nil)
+	if r := w.call; r != nil {
+		r.ctx.cancel()
+		return
+	}
+	if c := w.pending; c != nil {
+		w.pending = nil
+		t.conclude(c, pb.Outcome_OUTCOME_UNKNOWN, nil, &drivers.DriverError{Message: "the twin moved before the device answered"})
+	}
+}
+
+// die ends the twin's life without any further effect. Those whose work was under way learn ran, the others not.
+func (t *twin) die(ran, not error) {
 	if t.mode == modeDead {
 		return
 	}
 	t.mode = modeDead
 	t.dirty, t.touched, t.wakeExact = false, false, false
-	t.work.dropAll(t, err)
+	t.work.dropAll(t, ran, not)
 	if t.save != nil {
-		t.save.fail(err)
+		t.save.fail(ran, not)
 	}
 	t.unlink()
 	t.uncount()

@@ -27,6 +27,26 @@ type waker struct {
 	// gap are slots without records, as of when news was gapNews. It belongs to run.
 	gap     stretch
 	gapNews uint64
+	// begun counts the twins that were woken, since the last pause at paused.
+	begun  int
+	paused time.Time
+}
+
+// wakeRate is how many twins are woken for each one that is started because it holds a connection: their timers may all be
+// due when the node has gained many slots.
+const wakeRate = 10
+
+// pace keeps the twins that are woken to a bounded rate.
+func (w *waker) pace() {
+	const portions = 50 // a second
+	if w.begun++; w.begun < max(1, wakeRate*w.e.o.StartRate/portions) {
+		return
+	}
+	w.begun = 0
+	if wait := time.Second/portions - time.Since(w.paused); wait > 0 {
+		w.e.pause(wait)
+	}
+	w.paused = time.Now()
 }
 
 // stretch are the slots between two, none of which has a record in some table. Most slots have none.
@@ -152,6 +172,14 @@ func (w *waker) look(slot cluster.Slot) {
 		return
 	}
 	now, empty := stamp(), true
+	var due []string
+	var when []int64
+	defer func() {
+		for i, id := range due {
+			w.e.activate(id, &woken{when[i]})
+			w.pace()
+		}
+	}()
 	for rec, err := range w.e.store.Scan(tableWakes, slotKey(slot), "") {
 		if err != nil {
 			w.e.log.Error("read wake records", "slot", slot, "err", err)
@@ -159,15 +187,15 @@ func (w *waker) look(slot cluster.Slot) {
 			return
 		}
 		empty = false
-		due, id, ok := parseWake(rec.Key)
+		at, id, ok := parseWake(rec.Key)
 		if !ok {
 			continue
 		}
-		if due > now {
-			w.note(slot, due)
+		if at > now {
+			w.note(slot, at)
 			return
 		}
-		w.e.activate(id, &woken{due})
+		due, when = append(due, id), append(when, at)
 	}
 	if empty {
 		w.gap, w.gapNews = w.e.gapBehind(tableWakes, slot), news

@@ -7,15 +7,28 @@ import (
 	"math"
 )
 
-// format is the first byte of a record.
-const format = 1
+// The first byte of a record: plain, or followed by a number of sections, each with a tag and its length. A section whose
+// tag is not known is passed over.
+const (
+	format     = 1
+	formatMore = 2
+)
+
+const (
+	tagCommands = 1
+	tagCalls    = 2
+)
 
 // ErrFormat: a record is damaged, or of a newer version.
 var ErrFormat = errors.New("unreadable state record")
 
 // Append appends the record's encoding. Status comes first, so that lists read it cheaply.
 func (r *Record) Append(b []byte) []byte {
-	b = append(b, format, r.Connection)
+	first := byte(format)
+	if !r.More.empty() {
+		first = formatMore
+	}
+	b = append(b, first, r.Connection)
 	b = binary.AppendUvarint(b, r.ConnectedSince)
 	b = appendText(b, r.Fault)
 	b = binary.AppendUvarint(b, r.Revision)
@@ -48,7 +61,56 @@ func (r *Record) Append(b []byte) []byte {
 	for i := range r.Keys {
 		b = appendKey(b, &r.Keys[i])
 	}
+	if first == formatMore {
+		b = appendMore(b, r.More)
+	}
 	return b
+}
+
+func appendMore(b []byte, m *More) []byte {
+	sections := byte(0)
+	for _, n := range []int{len(m.Commands), len(m.Calls)} {
+		if n > 0 {
+			sections++
+		}
+	}
+	b = append(b, sections)
+	section := func(tag uint64, n int, each func(s []byte, i int) []byte) {
+		if n == 0 {
+			return
+		}
+		s := binary.AppendUvarint(nil, uint64(n))
+		for i := range n {
+			s = each(s, i)
+		}
+		b = binary.AppendUvarint(b, tag)
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	section(tagCommands, len(m.Commands), func(s []byte, i int) []byte { return appendCommand(s, &m.Commands[i]) })
+	section(tagCalls, len(m.Calls), func(s []byte, i int) []byte {
+		c := &m.Calls[i]
+		s = append(s, c.ID[:]...)
+		s = binary.AppendVarint(s, c.Time)
+		return appendText(append(s, c.Kind), c.Reply)
+	})
+	return b
+}
+
+func appendCommand(b []byte, c *Command) []byte {
+	b = append(b, c.ID[:]...)
+	for _, s := range []string{c.Action, c.Input, c.Name, c.Key, c.By} {
+		b = appendText(b, s)
+	}
+	waited := byte(0)
+	if c.Waited {
+		waited = 1
+	}
+	b = append(b, c.Priority, c.Phase, waited, c.Outcome)
+	for _, n := range []int64{int64(c.Retries), c.Timeout, c.Time, c.NotBefore, c.Until, c.AnswerBy, c.End, int64(c.Code)} {
+		b = binary.AppendVarint(b, n)
+	}
+	return appendText(appendText(b, c.Message), c.Output)
 }
 
 func appendDesired(b []byte, d *Desired) []byte {
@@ -118,6 +180,11 @@ func Decode(b []byte) (*Record, error) {
 		return Key{Key: d.text(), Time: d.int(), Outcome: d.byte(), Retryable: d.byte() == 1, Code: int32(d.int()),
 			Message: d.text(), Output: d.text()}
 	})
+	if d.format == formatMore {
+		for n := d.byte(); n > 0 && d.err == nil; n-- {
+			d.more(r)
+		}
+	}
 	if d.err == nil && len(d.b) > 0 {
 		d.fail()
 	}
@@ -125,6 +192,44 @@ func Decode(b []byte) (*Record, error) {
 		return nil, d.err
 	}
 	return r, nil
+}
+
+// more reads a section.
+func (d *decoder) more(r *Record) {
+	tag, text := d.uint(), d.text()
+	s := decoder{b: []byte(text)}
+	if r.More == nil {
+		r.More = &More{}
+	}
+	switch tag {
+	case tagCommands:
+		r.More.Commands = list(&s, s.command)
+	case tagCalls:
+		r.More.Calls = list(&s, func() Call { return Call{ID: s.id(), Time: s.int(), Kind: s.byte(), Reply: s.text()} })
+	default:
+		return
+	}
+	if s.err != nil || len(s.b) > 0 {
+		d.fail()
+	}
+}
+
+func (d *decoder) command() Command {
+	c := Command{ID: d.id(), Action: d.text(), Input: d.text(), Name: d.text(), Key: d.text(), By: d.text(),
+		Priority: d.byte(), Phase: d.byte(), Waited: d.byte() == 1, Outcome: d.byte()}
+	c.Retries, c.Timeout, c.Time, c.NotBefore, c.Until, c.AnswerBy, c.End, c.Code =
+		int32(d.int()), d.int(), d.int(), d.int(), d.int(), d.int(), d.int(), int32(d.int())
+	c.Message, c.Output = d.text(), d.text()
+	return c
+}
+
+func (d *decoder) id() (id [16]byte) {
+	if len(d.b) < len(id) {
+		d.fail()
+		return id
+	}
+	d.b = d.b[copy(id[:], d.b):]
+	return id
 }
 
 // DecodeStatus reads only connection and fault.
@@ -136,13 +241,14 @@ func DecodeStatus(b []byte) (Record, error) {
 }
 
 type decoder struct {
-	b   []byte
-	err error
+	b      []byte
+	err    error
+	format byte
 }
 
 func (d *decoder) status(r *Record) {
-	if f := d.byte(); d.err == nil && f != format {
-		d.err = fmt.Errorf("format %d: %w", f, ErrFormat)
+	if d.format = d.byte(); d.err == nil && d.format != format && d.format != formatMore {
+		d.err = fmt.Errorf("format %d: %w", d.format, ErrFormat)
 	}
 	r.Connection = d.byte()
 	r.ConnectedSince = d.uint()

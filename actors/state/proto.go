@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/hex"
 	"time"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -35,8 +36,9 @@ func (d *Desired) Proto() *pb.Desired {
 func (r *Record) Proto(node string, since uint64) *pb.TwinState {
 	c := r.Shown(since)
 	s := &pb.TwinState{
-		Revision: r.Revision,
-		Status:   &pb.TwinStatus{Connection: c, LastSeen: Timestamp(r.LastSeen), Fault: r.Fault, Node: node},
+		Revision:      r.Revision,
+		DriverVersion: r.Version,
+		Status:        &pb.TwinStatus{Connection: c, LastSeen: Timestamp(r.LastSeen), Fault: r.Fault, Node: node},
 	}
 	if len(r.Properties) > 0 {
 		s.Properties = make(map[string]*pb.Property, len(r.Properties))
@@ -50,5 +52,27 @@ func (r *Record) Proto(node string, since uint64) *pb.TwinState {
 			s.Desired[r.Desired[i].Name.Value()] = r.Desired[i].Proto()
 		}
 	}
+	if r.More != nil {
+		for i := range r.More.Commands {
+			if c := &r.More.Commands[i]; !c.Waited {
+				s.Commands = append(s.Commands, c.Proto())
+			}
+		}
+	}
 	return s
 }
+
+// Proto gives a command that nobody waits for, for the API.
+func (c *Command) Proto() *pb.CommandStatus {
+	s := &pb.CommandStatus{Id: CommandID(c.ID), Action: c.Action, Phase: pb.CommandPhase(c.Phase), Outcome: pb.Outcome(c.Outcome),
+		Message: c.Message, Code: c.Code, By: c.By, Time: Timestamp(c.Time), EndTime: Timestamp(c.End)}
+	if c.Output != "" {
+		if v, err := ParseValue([]byte(c.Output)); err == nil {
+			s.Output = v.Proto()
+		}
+	}
+	return s
+}
+
+// CommandID is the name of a command for people: half of its call's id.
+func CommandID(id [16]byte) string { return hex.EncodeToString(id[:8]) }

@@ -59,6 +59,80 @@ type Key struct {
 	Output string
 }
 
+// Command is one that has to be known beyond the twin's life in memory: nobody waits for it, or its device was about to
+// answer when the twin moved. Times are in milliseconds since 1970.
+type Command struct {
+	// ID is the one of the call that brought it.
+	ID     [16]byte
+	Action string
+	// Input of the driver's event, JSON.
+	Input    string
+	Name     string
+	Key      string
+	By       string
+	Priority uint8
+	Retries  int32
+	Timeout  int64 // milliseconds
+	Time     int64 // when it was asked for
+	// NotBefore delays it, Until ends its waiting.
+	NotBefore, Until int64
+	// Phase is a pb.CommandPhase; Waited: somebody waits for it, it was sent, and the device has AnswerBy to answer.
+	Phase    uint8
+	Waited   bool
+	AnswerBy int64
+	// How it ended.
+	Outcome uint8
+	Code    int32
+	Message string
+	Output  string // JSON; empty means null, or too long
+	End     int64
+}
+
+// Call is one that was answered a moment ago, so that it does not run again at the next owner.
+type Call struct {
+	ID   [16]byte
+	Time int64
+	// Kind of the reply, and its encoding; 0: it is not known any more.
+	Kind  uint8
+	Reply string
+}
+
+// More is what few twins have.
+type More struct {
+	Commands []Command
+	Calls    []Call
+}
+
+func (m *More) empty() bool { return m == nil || len(m.Commands) == 0 && len(m.Calls) == 0 }
+
+func (m *More) size() int {
+	if m == nil {
+		return 0
+	}
+	n := 0
+	for i := range m.Commands {
+		c := &m.Commands[i]
+		n += 128 + len(c.Action) + len(c.Input) + len(c.Name) + len(c.Key) + len(c.By) + len(c.Message) + len(c.Output)
+	}
+	for i := range m.Calls {
+		n += 48 + len(m.Calls[i].Reply)
+	}
+	return n
+}
+
+// Command finds one of More's commands, or nil.
+func (r *Record) Command(id [16]byte) *Command {
+	if r.More == nil {
+		return nil
+	}
+	for i := range r.More.Commands {
+		if r.More.Commands[i].ID == id {
+			return &r.More.Commands[i]
+		}
+	}
+	return nil
+}
+
 // Record is all that a twin knows. The zero Record is a new twin's.
 type Record struct {
 	// Revision counts every change.
@@ -75,6 +149,8 @@ type Record struct {
 	Desired    []Desired
 	Timers     []Timer
 	Keys       []Key
+	// More is what few twins have; nil: nothing of it.
+	More *More
 	// Wake is the due time of the twin's record in the wake table; 0: it has none.
 	Wake int64
 }
@@ -92,7 +168,7 @@ func (r *Record) Property(n Name) *Property {
 // Size is about what Append needs, in bytes, and never less.
 func (r *Record) Size() int {
 	const each = 64 // numbers and lengths of one element
-	n := each + len(r.Fault) + len(r.Version) + len(r.Memory)
+	n := each + len(r.Fault) + len(r.Version) + len(r.Memory) + r.More.size()
 	for i := range r.Properties {
 		n += each + len(r.Properties[i].Name.Value()) + r.Properties[i].Value.Size()
 	}

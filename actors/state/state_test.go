@@ -70,6 +70,45 @@ func sample() *Record {
 	}
 }
 
+// A record with what few twins have survives, a later version's sections are passed over, and one without is as it was.
+func TestMoreSurvives(t *testing.T) {
+	plain := sample().Append(nil)
+	r := sample()
+	r.More = &More{}
+	if string(r.Append(nil)) != string(plain) {
+		t.Error("an empty More changes the record")
+	}
+	r.More.Commands = []Command{
+		{ID: [16]byte{1, 2}, Action: "beep", Input: `{"action":"beep"}`, Name: "n", Key: "k", By: "me", Priority: 9, Retries: -1, Timeout: 5,
+			Time: 6, NotBefore: 7, Until: 8, Phase: 2, AnswerBy: 9, Outcome: 3, Code: -4, Message: "m", Output: "{}", End: 10},
+		{ID: [16]byte{3}, Waited: true}}
+	r.More.Calls = []Call{{ID: [16]byte{4}, Time: 11, Kind: 1, Reply: "abc"}}
+	b := r.Append(nil)
+	got, err := Decode(b)
+	if err != nil || !reflect.DeepEqual(r, got) {
+		t.Fatalf("decoded\n%+v, %v, want\n%+v", got, err, r)
+	}
+	for i := range b {
+		if _, err := Decode(b[:i]); err == nil {
+			t.Errorf("a record cut at %d of %d was read", i, len(b))
+		}
+	}
+	if _, err := DecodeStatus(b); err != nil {
+		t.Error(err)
+	}
+	if n := r.Size(); n < len(b) {
+		t.Errorf("size %d of a record of %d bytes", n, len(b))
+	}
+	later := append([]byte{formatMore}, plain[1:]...)
+	later = append(later, 1, 99, 3, 'x', 'y', 'z')
+	if got, err = Decode(later); err != nil || got.Revision != r.Revision {
+		t.Errorf("a section that is not known: %v", err)
+	}
+	if s := r.Proto("n", 1).Commands; len(s) != 1 || s[0].Id != "0102000000000000" || s[0].Code != -4 {
+		t.Errorf("shown commands %v", s)
+	}
+}
+
 func TestRecordSurvives(t *testing.T) {
 	r := sample()
 	b := r.Append(nil)
