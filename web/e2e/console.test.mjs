@@ -251,11 +251,16 @@ test("the table is live, and filters", async () => {
   await page.getByText("No twin matches.").waitFor();
 });
 
-test("the nodes' room shows this node", async () => {
+test("the cluster's room shows this node, and how to add a second", async () => {
   await page.goto(`${url}/nodes`);
-  const card = page.getByRole("region", { name: /^Node / });
-  await card.getByText("leader").waitFor();
-  await card.getByText(/s left/).waitFor();
+  await page.waitForURL(/\/cluster$/);
+  const box = page.getByRole("region", { name: /^Node / });
+  await box.getByText("leader").waitFor();
+  await box.getByText(/s left/).waitFor();
+  await page.getByRole("status", { name: "What the cluster survives" }).getByText(/^Survives no failure/).waitFor();
+  assert.equal(await box.getByRole("button", { name: "Drain" }).isDisabled(), true, "nobody could take the slots");
+  await page.getByRole("img", { name: /^16.384 slots: / }).waitFor();
+  await page.getByRole("region", { name: "A second node" }).getByText("pollux cluster token").waitFor();
 });
 
 test("dark mode is a choice that stays", async () => {
@@ -267,7 +272,7 @@ test("dark mode is a choice that stays", async () => {
   await until("dark", async () => (await scheme()) === "dark");
   assert.notEqual(await ground(), light);
   await page.reload();
-  await page.getByRole("heading", { name: "Nodes" }).waitFor();
+  await page.getByRole("heading", { name: "Cluster" }).waitFor();
   assert.equal(await scheme(), "dark");
   await page.getByRole("button", { name: /^Colours/ }).click();
   await page.getByRole("menuitem", { name: "Light" }).click();
@@ -310,13 +315,10 @@ test("what another client creates appears without a reload", async () => {
   await page.getByRole("table", { name: "Versions" }).waitFor();
   await page.getByRole("link", { name: /pjlink/ }).getByText(/\d twins/).waitFor();
   await picture("drivers");
-  await page.goto(`${url}/nodes`);
-  await page.getByRole("region", { name: /^Node / }).waitFor();
-  await picture("nodes");
 });
 
 test("the metrics' own pages open with the key of this tab", async () => {
-  await page.goto(`${url}/nodes`);
+  await page.goto(`${url}/cluster`);
   const [metrics] = await Promise.all([browser.waitForEvent("page"), page.getByRole("button", { name: "Metrics" }).click()]);
   await metrics.waitForURL(/\/victoria\/vmui\//);
   assert.equal(await metrics.evaluate(async () => (await fetch("/victoria/api/v1/query?query=pollux_property")).status), 200);

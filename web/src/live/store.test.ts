@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { TwinStateSchema, WatchTwinsResponseSchema } from "../gen/pollux/v1/twin_pb";
+import { CommandPhase, TwinStateSchema, WatchTwinsResponseSchema } from "../gen/pollux/v1/twin_pb";
 import { plain, wrap } from "../model/value";
 import { Ring } from "./ring";
 import { LiveStates } from "./store";
@@ -69,4 +69,23 @@ test("a ring keeps the newest", () => {
   ]);
   ring.clear();
   expect(ring.list()).toEqual([]);
+});
+
+test("commands that nobody waits for get on, and the oldest that ended go", () => {
+  const states = new LiveStates();
+  const command = (id: string, phase: CommandPhase) => ({ id, action: "power", phase });
+  const ids = () => states.get("a")?.commands.map((c) => `${c.id}:${c.phase}`);
+  const { QUEUED, STARTED, ENDED } = CommandPhase;
+  const change = (...commands: ReturnType<typeof command>[]) =>
+    states.apply(message({ id: "a", change: { case: "delta", value: { revision: 2n, commands } } }));
+  states.apply(message({ id: "a", change: { case: "state", value: { revision: 1n, commands: [command("1", QUEUED), command("2", QUEUED)] } } }));
+  change(command("1", STARTED));
+  expect(ids()).toEqual([`1:${STARTED}`, `2:${QUEUED}`]);
+  change(command("1", ENDED), command("3", QUEUED));
+  expect(ids()).toEqual([`1:${ENDED}`, `2:${QUEUED}`, `3:${QUEUED}`]);
+  change(...Array.from({ length: 16 }, (_, i) => command(`e${i}`, ENDED)));
+  expect(ids()).toHaveLength(18);
+  expect(ids()?.slice(0, 3)).toEqual([`2:${QUEUED}`, `3:${QUEUED}`, `e0:${ENDED}`]);
+  states.apply(message({ id: "a", change: { case: "delta", value: { revision: 3n } } }));
+  expect(ids()).toHaveLength(18);
 });

@@ -1,7 +1,7 @@
 import { useCallback, useSyncExternalStore } from "react";
 
 import { millis } from "../model/value";
-import type { StateDelta, TwinState, WatchTwinsResponse } from "../gen/pollux/v1/twin_pb";
+import { CommandPhase, type CommandStatus, type StateDelta, type TwinState, type WatchTwinsResponse } from "../gen/pollux/v1/twin_pb";
 
 type Listener = () => void;
 
@@ -87,7 +87,20 @@ export function merge(state: TwinState, delta: StateDelta): TwinState {
     status: delta.status ?? state.status,
     revision: delta.revision,
     queued: delta.queued,
+    commands: delta.commands.length ? further(state.commands, delta.commands) : state.commands,
   };
+}
+
+/** Commands that ended, and are still shown. */
+const endedCommands = 16;
+
+/** The commands with those that got on, in their order; of those that ended only the last. */
+function further(commands: CommandStatus[], changed: CommandStatus[]): CommandStatus[] {
+  const all = new Map(commands.map((c) => [c.id, c]));
+  for (const c of changed) all.set(c.id, c);
+  const list = [...all.values()];
+  let spare = list.filter((c) => c.phase === CommandPhase.ENDED).length - endedCommands;
+  return list.filter((c) => c.phase !== CommandPhase.ENDED || spare-- <= 0);
 }
 
 /** When the device was last heard of, in milliseconds: its status tells when that changes, its values tell it, too. */

@@ -7,8 +7,8 @@ import { explain, passing } from "../api/errors";
 import { report } from "../api/link";
 import { signedIn, useSession } from "../api/session";
 import { backoff } from "../api/stream";
+import { ClusterRoom } from "../rooms/cluster/ClusterRoom";
 import { DriversRoom } from "../rooms/drivers/DriversRoom";
-import { NodesRoom } from "../rooms/nodes/NodesRoom";
 import { TwinRoom } from "../rooms/twin/TwinRoom";
 import { TwinsRoom } from "../rooms/twins/TwinsRoom";
 import { Guard } from "./Guard";
@@ -66,8 +66,12 @@ export function App() {
             <TwinsRoom />
           </Route>
           <Route path="/drivers/:name?">{({ name }) => <DriversRoom name={name && decode(name)} />}</Route>
+          <Route path="/cluster">
+            <ClusterRoom />
+          </Route>
+          {/* Where the machines were shown before they were a cluster. */}
           <Route path="/nodes">
-            <NodesRoom />
+            <Redirect to="/cluster" replace />
           </Route>
           <Route>
             <Redirect to="/twins" replace />

@@ -12,7 +12,7 @@ import { useShortcuts } from "./shortcuts";
 const rooms = [
   { path: "/twins", name: "Twins", icon: TwinsIcon },
   { path: "/drivers", name: "Drivers", icon: DriversIcon },
-  { path: "/nodes", name: "Nodes", icon: NodesIcon },
+  { path: "/cluster", name: "Cluster", icon: NodesIcon },
 ];
 
 /** The frame of every room: the rail with the rooms, and a line on top when the node is out of reach. */
@@ -22,7 +22,7 @@ export function Shell({ children }: { children: ReactNode }) {
   useShortcuts({
     "g t": () => go("/twins"),
     "g d": () => go("/drivers"),
-    "g n": () => go("/nodes"),
+    "g n": () => go("/cluster"),
     "?": () => setHelp(true),
   });
   return (

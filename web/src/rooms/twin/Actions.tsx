@@ -5,22 +5,25 @@ import { useState, type FormEvent } from "react";
 
 import { twins } from "../../api/client";
 import { explain, infoOf } from "../../api/errors";
-import { Outcome } from "../../gen/pollux/v1/twin_pb";
+import type { CommandStatus } from "../../gen/pollux/v1/twin_pb";
 import type { ActionModel } from "../../model/thing";
 import { plain, show, wrap } from "../../model/value";
 import { check } from "../../schema/check";
 import { SchemaForm } from "../../schema/Form";
 import { initial, type Problems } from "../../schema/types";
+import { Commands } from "./Commands";
+import { outcomes } from "./outcomes";
 
 interface Props {
   id: string;
   actions: ActionModel[];
   queued: number;
+  commands: readonly CommandStatus[];
   stopped: boolean;
 }
 
 /** A form for each action, drawn from its schema. */
-export function Actions({ id, actions, queued, stopped }: Props) {
+export function Actions({ id, actions, queued, commands, stopped }: Props) {
   return (
     <section className="panel" aria-label="Actions">
       <h2>
@@ -29,6 +32,7 @@ export function Actions({ id, actions, queued, stopped }: Props) {
           {queued === 0 ? "queue empty" : `${queued} in the queue`}
         </span>
       </h2>
+      <Commands commands={commands} />
       {actions.length === 0 && <p className="muted pad">This twin has none.</p>}
       {actions.map((action) => (
         <Action key={action.name} id={id} action={action} disabled={stopped} />
@@ -96,8 +100,8 @@ function Action({ id, action, disabled }: { id: string; action: ActionModel; dis
         <QueueOptions options={options} onChange={setOptions} />
       </Collapse>
       {run.data && (
-        <p className="outcome" data-outcome={words[run.data.outcome]} role="status">
-          <b>{words[run.data.outcome]}</b> in {run.data.ms < 10 ? run.data.ms.toFixed(1) : Math.round(run.data.ms)} ms
+        <p className="outcome" data-outcome={outcomes[run.data.outcome]} role="status">
+          <b>{outcomes[run.data.outcome]}</b> in {run.data.ms < 10 ? run.data.ms.toFixed(1) : Math.round(run.data.ms)} ms
           {run.data.output !== undefined && run.data.output !== null && <code>{show(run.data.output)}</code>}
         </p>
       )}
@@ -111,19 +115,10 @@ function Action({ id, action, disabled }: { id: string; action: ActionModel; dis
   );
 }
 
-const words: Record<Outcome, string> = {
-  [Outcome.UNSPECIFIED]: "answered",
-  [Outcome.DONE]: "done",
-  [Outcome.REJECTED]: "rejected",
-  [Outcome.TIMED_OUT]: "timed out",
-  [Outcome.UNKNOWN]: "unknown",
-  [Outcome.QUEUED]: "queued",
-};
-
 /** Whether the device did it, where the node knows that much of a call that failed. */
 function verdict(error: unknown) {
   const outcome = infoOf(error)?.outcome;
-  return outcome ? <b>{words[outcome]}: </b> : null;
+  return outcome ? <b>{outcomes[outcome]}: </b> : null;
 }
 
 function QueueOptions({ options, onChange }: { options: Options; onChange: (o: Options) => void }) {

@@ -11,6 +11,7 @@ import { useDrivers, useZones } from "../../model/catalog";
 import { splitDriver } from "../../model/id";
 import { parseManifest } from "../../model/thing";
 import { dateTime, millis } from "../../model/value";
+import { warn } from "../../model/warn";
 import { check } from "../../schema/check";
 import { SchemaForm } from "../../schema/Form";
 import type { Problems, Schema } from "../../schema/types";
@@ -25,8 +26,9 @@ export function SettingsTab({ twin }: { twin: Twin }) {
   const schema = settingsSchema(drivers ?? [], draft.driver, twin.driverDigest);
   const save = useMutation({
     mutationFn: () => twins.updateTwin({ twin: merged(twin, draft) }),
-    onSuccess: async () => {
-      notifications.show({ message: "Saved" });
+    onSuccess: async ({ warnings }) => {
+      if (warnings.length === 0) notifications.show({ message: "Saved" });
+      warn("Saved", warnings);
       await queries.invalidateQueries({ queryKey: ["twin", twin.id] });
     },
   });

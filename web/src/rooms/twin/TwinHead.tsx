@@ -1,5 +1,7 @@
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link } from "wouter";
 
+import { cluster } from "../../api/client";
 import type { Twin, TwinState } from "../../gen/pollux/v1/twin_pb";
 import { useNow } from "../../live/now";
 import { lastSeen } from "../../live/store";
@@ -25,6 +27,7 @@ export function TwinHead({ twin, state, title }: { twin: Twin; state: TwinState 
         <Fact name="Driver">
           <Link href={`/drivers/${splitDriver(twin.driver).name}`}>{twin.driver}</Link>
           {title && <span className="muted"> {title}</span>}
+          <DriverVersion asked={twin.driverVersion} runs={state?.driverVersion ?? ""} />
         </Fact>
         {twin.uri && (
           <Fact name="Address">
@@ -37,7 +40,7 @@ export function TwinHead({ twin, state, title }: { twin: Twin; state: TwinState 
             <Link href={twinPath(twin.via)}>{twin.via}</Link>
           </Fact>
         )}
-        {state?.status?.node && <Fact name="Node">{state.status.node}</Fact>}
+        <Home id={twin.id} node={state?.status?.node ?? ""} />
         <Fact name="Last seen">
           <span title={dateTime(seen)}>{seen ? ago(seen, now) : "never"}</span>
         </Fact>
@@ -52,6 +55,39 @@ export function TwinHead({ twin, state, title }: { twin: Twin; state: TwinState 
         )}
       </dl>
     </div>
+  );
+}
+
+/** The version that runs, and the one that comes where that is another. */
+function DriverVersion({ asked, runs }: { asked: string; runs: string }) {
+  if (!runs) return asked ? <span className="muted"> {asked}, not loaded</span> : null;
+  return (
+    <span className="muted">
+      {" "}
+      runs {runs}
+      {asked && asked !== runs && `, ${asked} comes`}
+    </span>
+  );
+}
+
+/** The node that the twin lives on, and the one that it moves to; a link to its place in the cluster. */
+function Home({ id, node }: { id: string; node: string }) {
+  const { data } = useQuery({
+    // Asked again at once when the twin says that it lives elsewhere.
+    queryKey: ["placement", id, node],
+    queryFn: async ({ signal }) => (await cluster.getPlacement({ id }, { signal })).placement,
+    refetchInterval: 5000,
+    placeholderData: keepPreviousData,
+  });
+  const name = data?.nodeName || data?.node || node;
+  if (!name) return null;
+  return (
+    <Fact name="Node">
+      <Link href={`/cluster?twin=${encodeURIComponent(id)}`} title={data && `Slot ${data.slot}, since owner no. ${data.since}`}>
+        {name}
+      </Link>
+      {data && data.target !== data.node && <span className="muted"> → {data.targetName || data.target}</span>}
+    </Fact>
   );
 }
 

@@ -130,7 +130,7 @@ function Live({ twin, watch, model }: { twin: Twin; watch: TwinWatch; model: Mod
         {drawn && (
           <HistoryChart key={drawn.name} id={twin.id} property={drawn} current={state?.properties[drawn.name]} samples={watch.samples} />
         )}
-        <Actions id={twin.id} actions={model.actions} queued={state?.queued ?? 0} stopped={twin.stopped} />
+        <Actions id={twin.id} actions={model.actions} queued={state?.queued ?? 0} commands={state?.commands ?? []} stopped={twin.stopped} />
       </div>
     </div>
   );

@@ -32,6 +32,7 @@ export function useTwinWatch(id: string): TwinWatch {
   useEffect(() => {
     const take = (message: WatchTwinsResponse) => {
       live.states.apply(message);
+      if (message.gap) live.feed.push({ time: Date.now(), kind: "warn", name: "gap", text: message.gap });
       const { change } = message;
       switch (change.case) {
         case "state":

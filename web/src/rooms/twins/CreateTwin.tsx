@@ -10,6 +10,7 @@ import type { Driver } from "../../gen/pollux/v1/driver_pb";
 import { group, useDrivers, useZones } from "../../model/catalog";
 import { full, twinPath } from "../../model/id";
 import { parseManifest } from "../../model/thing";
+import { warn } from "../../model/warn";
 import { check } from "../../schema/check";
 import { SchemaForm } from "../../schema/Form";
 import { initial, type Problems } from "../../schema/types";
@@ -65,7 +66,7 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
     if (Object.keys(found).length > 0) return;
     setBusy(true);
     try {
-      const { twin } = await twins.createTwin({
+      const { twin, warnings } = await twins.createTwin({
         twin: {
           id: full(id),
           driver,
@@ -77,6 +78,7 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
       });
       await queries.invalidateQueries({ queryKey: ["twins"] });
       onClose();
+      warn(`${twin?.id ?? full(id)} created`, warnings);
       go(twinPath(twin?.id ?? full(id)));
     } catch (error) {
       setTrouble(explain(error));

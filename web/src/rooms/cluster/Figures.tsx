@@ -2,32 +2,36 @@ import type { GetStatusResponse } from "../../gen/pollux/v1/cluster_pb";
 import { useNow } from "../../live/now";
 import { count, millis, span } from "../../model/value";
 
-export function ClusterStatus({ status }: { status: GetStatusResponse }) {
+export function Figures({ status }: { status: GetStatusResponse }) {
   const now = useNow();
   const started = millis(status.startTime);
-  const tolerated = status.failuresTolerated;
   return (
-    <section className="figures" aria-label="Cluster">
-        <Figure name="Twins" value={count(status.twins)} note={`${count(status.activeTwins)} active, ${count(status.connectedTwins)} connected`} />
-        <Figure
-          name="Faults"
-          value={count(status.faultyTwins)}
-          note={status.faultyTwins === 0n ? "no twin has one" : "twins with a fault"}
-          tone={status.faultyTwins > 0n ? "bad" : undefined}
-        />
-        <Figure
-          name="May fail"
-          value={`${tolerated}`}
-          note={tolerated === 0 ? "one node: if it stops, all stops" : `of the voters, and all goes on`}
-          tone={tolerated === 0 ? "warn" : undefined}
-        />
-        <Figure name="Leader" value={status.leader || "none"} note={`revision ${count(status.revision)}`} tone={status.leader ? undefined : "bad"} />
-        <Figure
-          name="History"
-          value={status.historyLag === 0n ? "up to date" : `${count(status.historyLag)} waiting`}
-          note={`checkpoint every ${every(status.checkpointIntervalMs)}`}
-        />
-        <Figure name="Version" value={status.version || "–"} note={started ? `up ${span(now - started)}` : ""} />
+    <section className="figures" aria-label="Figures">
+      <Figure name="Twins" value={count(status.twins)} note={`${count(status.activeTwins)} active, ${count(status.connectedTwins)} connected`} />
+      <Figure
+        name="Faults"
+        value={count(status.faultyTwins)}
+        note={status.faultyTwins === 0n ? "no twin has one" : "twins with a fault"}
+        tone={status.faultyTwins > 0n ? "bad" : undefined}
+      />
+      <Figure
+        name="Nodes alive"
+        value={`${status.nodesAlive} of ${status.nodes}`}
+        note={`${status.votersAlive} of ${status.voters} voters, ${status.quorum} must answer`}
+        tone={status.nodesAlive < status.nodes ? "warn" : undefined}
+      />
+      <Figure
+        name="Leader"
+        value={status.leaderName || status.leader || "none"}
+        note={`revision ${count(status.revision)}`}
+        tone={status.leader ? undefined : "bad"}
+      />
+      <Figure
+        name="History"
+        value={status.historyLag === 0n ? "up to date" : `${count(status.historyLag)} waiting`}
+        note={`checkpoint every ${every(status.checkpointIntervalMs)}`}
+      />
+      <Figure name="Version" value={status.version || "–"} note={started ? `up ${span(now - started)}` : ""} />
     </section>
   );
 }
