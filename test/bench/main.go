@@ -40,6 +40,13 @@ var suites = [][2]string{
 	{"./test/bench", "BenchmarkActiveTwins"},
 	{"./test/bench", "BenchmarkKnownTwins"},
 	{"./storage/history", "BenchmarkSamples"},
+	{"./test/bench", "BenchmarkInvokeRemote"},
+	{"./cluster/peer", "BenchmarkPeerOneWay"},
+	{"./cluster/peer", "BenchmarkPeerRequest"},
+	{"./test/bench", "BenchmarkSetDesiredCluster"},
+	{"./test/bench", "BenchmarkNodeLoss"},
+	{"./test/bench", "BenchmarkDrain"},
+	{"./test/bench", "BenchmarkJoin"},
 }
 
 func main() {

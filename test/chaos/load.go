@@ -4,10 +4,8 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -282,58 +280,6 @@ func (l *Load) Twins() []string {
 // how long that took from since, and the twin that was last.
 func (l *Load) Recover(since time.Time, within time.Duration) (took time.Duration, last string, err error) {
 	return Recover(l.caller, l.Twins(), since, within)
-}
-
-// Recover is Load.Recover for any twins of drivers line and echo.
-func Recover(caller *harness.Caller, twins []string, since time.Time, within time.Duration) (took time.Duration, last string, err error) {
-	ctx, cancel := context.WithDeadline(context.Background(), since.Add(within))
-	defer cancel()
-	var mu sync.Mutex
-	var faults []error
-	var next atomic.Int64
-	var clients sync.WaitGroup
-	for range min(32, len(twins)) {
-		clients.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(twins)); i = next.Add(1) - 1 {
-				err := answers(ctx, caller, twins[i])
-				at := time.Since(since)
-				mu.Lock()
-				if err != nil {
-					faults = append(faults, err)
-				}
-				if at > took {
-					took, last = at, twins[i]
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	clients.Wait()
-	if len(faults) > 0 {
-		return took, last, fmt.Errorf("%d of %d twins did not answer in %v, such as %w", len(faults), len(twins), within, faults[0])
-	}
-	return took, last, nil
-}
-
-// answers calls a twin until it answers; each try has a second.
-func answers(ctx context.Context, caller *harness.Caller, twin string) error {
-	action, input := "echo", structpb.NewStringValue(twin)
-	if strings.HasPrefix(twin, "line-") {
-		action, input = "ping", nil
-	}
-	why := errors.New("not asked yet")
-	for ctx.Err() == nil {
-		try, cancel := context.WithTimeout(ctx, time.Second)
-		node, _, o, err := caller.Invoke(try, twin, action, input)
-		cancel()
-		if o == journal.Done {
-			return nil
-		}
-		if err != nil && (ctx.Err() == nil || why == nil) {
-			why = fmt.Errorf("%s, by %s: %w", twin, node, err)
-		}
-	}
-	return why
 }
 
 // Pause pauses a node and notes it; the function ends it.

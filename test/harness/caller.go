@@ -27,8 +27,9 @@ func NewCaller(nodes func() []*Node) *Caller { return &Caller{nodes: nodes} }
 // between two tries, so that a cluster without quorum is not run down.
 const between = 20 * time.Millisecond
 
-// try calls until a node has done it, or may have, or ctx ends. Each try begins at another node.
-func (c *Caller) try(ctx context.Context, call func(context.Context, *Node) (journal.Outcome, error)) (node string, o journal.Outcome, err error) {
+// try calls until a node has done it, or may have, or ctx ends; with once, each node is asked once at most. Each try begins
+// at another node.
+func (c *Caller) try(ctx context.Context, once bool, call func(context.Context, *Node) (journal.Outcome, error)) (node string, o journal.Outcome, err error) {
 	o, err = journal.Refused, errors.New("no node runs")
 	turn := int(c.turn.Add(1))
 	for i := 0; ; i++ {
@@ -39,8 +40,11 @@ func (c *Caller) try(ctx context.Context, call func(context.Context, *Node) (jou
 				return node, o, err
 			}
 		}
-		if len(c.nodes()) > 0 && i+1 < len(c.nodes()) && ctx.Err() == nil {
+		if i+1 < len(c.nodes()) && ctx.Err() == nil {
 			continue // another node may do it at once
+		}
+		if once {
+			return node, o, err
 		}
 		select {
 		case <-ctx.Done():
@@ -52,7 +56,17 @@ func (c *Caller) try(ctx context.Context, call func(context.Context, *Node) (jou
 
 // Invoke calls an action of a twin.
 func (c *Caller) Invoke(ctx context.Context, twin, action string, input *structpb.Value) (node string, out *structpb.Value, o journal.Outcome, err error) {
-	node, o, err = c.try(ctx, func(ctx context.Context, n *Node) (journal.Outcome, error) {
+	return c.invoke(ctx, false, twin, action, input)
+}
+
+// Probe is Invoke that asks each node once at most.
+func (c *Caller) Probe(ctx context.Context, twin, action string, input *structpb.Value) (node string, o journal.Outcome, err error) {
+	node, _, o, err = c.invoke(ctx, true, twin, action, input)
+	return node, o, err
+}
+
+func (c *Caller) invoke(ctx context.Context, once bool, twin, action string, input *structpb.Value) (node string, out *structpb.Value, o journal.Outcome, err error) {
+	node, o, err = c.try(ctx, once, func(ctx context.Context, n *Node) (journal.Outcome, error) {
 		r, err := n.Twins().Invoke(ctx, connect.NewRequest(&pb.InvokeRequest{Id: twin, Action: action, Input: input}))
 		if err != nil {
 			return OutcomeOf(err), err
@@ -71,7 +85,7 @@ func (c *Caller) Invoke(ctx context.Context, twin, action string, input *structp
 
 // SetDesired asks a twin for a value.
 func (c *Caller) SetDesired(ctx context.Context, twin, property string, value float64) (node string, o journal.Outcome, err error) {
-	return c.try(ctx, func(ctx context.Context, n *Node) (journal.Outcome, error) {
+	return c.try(ctx, false, func(ctx context.Context, n *Node) (journal.Outcome, error) {
 		_, err := n.Twins().SetDesired(ctx, connect.NewRequest(&pb.SetDesiredRequest{Id: twin, Property: property, Value: structpb.NewNumberValue(value)}))
 		return OutcomeOf(err), err
 	})
@@ -79,7 +93,7 @@ func (c *Caller) SetDesired(ctx context.Context, twin, property string, value fl
 
 // CreateTwin creates one. That it is there already counts as done.
 func (c *Caller) CreateTwin(ctx context.Context, t *pb.Twin) (journal.Outcome, error) {
-	_, o, err := c.try(ctx, func(ctx context.Context, n *Node) (journal.Outcome, error) {
+	_, o, err := c.try(ctx, false, func(ctx context.Context, n *Node) (journal.Outcome, error) {
 		_, err := n.Twins().CreateTwin(ctx, connect.NewRequest(&pb.CreateTwinRequest{Twin: t}))
 		if connect.CodeOf(err) == connect.CodeAlreadyExists {
 			err = nil
