@@ -204,9 +204,8 @@ func (s *Store) FetchBlob(ctx context.Context, digest string) ([]byte, error) {
 }
 
 // DeleteUnreferenced removes this node's blobs that are older than grace and that neither the caller's references nor an
-// announcement younger than grace names, and gives their number. references calls name for each digest that a record of
-// the view names. Announcements older than grace are forgotten. It blocks; one at a time is enough.
-func (s *Store) DeleteUnreferenced(ctx context.Context, grace time.Duration, references func(v *View, name func(digest string)) error) (int, error) {
+// announcement younger than grace names, and gives their number. Announcements older than grace are forgotten. It blocks; one at a time is enough.
+func (s *Store) DeleteUnreferenced(ctx context.Context, grace time.Duration, references References) (int, error) {
 	before := time.Now().Add(-grace)
 	if err := s.forgetPending(ctx, before); err != nil {
 		return 0, fmt.Errorf("collect blobs: %w", err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,55 @@ func (o others) Spread(_ context.Context, digest string, data []byte) error {
 }
 
 func (o others) Fetch(_ context.Context, digest string) ([]byte, error) { return o.s.Blob(digest) }
+
+// TestFetchMissing is a voter that was away while blobs were brought to the others.
+func TestFetchMissing(t *testing.T) {
+	b := storagetest.OpenSingle(t, "store", vfs.NewMem())
+	a := storagetest.OpenSingle(t, "store", vfs.NewMem())
+	a.SetBlobPeers(others{b})
+	var digests []string
+	for _, content := range []string{"one", "two", "here"} {
+		from := b
+		if content == "here" {
+			from = a
+		}
+		d, err := from.PutBlob(ctxFor(t), []byte(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, d)
+		mustCommit(t, a, put("driver", d, content))
+	}
+	nowhere := strings.Repeat("0", 64)
+	mustCommit(t, a, put("driver", nowhere, "lost"))
+	references := func(v *storage.View, name func(string)) error {
+		for rec, err := range v.Scan("driver", "", "") {
+			if err != nil {
+				return err
+			}
+			name(rec.Key)
+		}
+		return nil
+	}
+	want := []string{nowhere, digests[0], digests[1]}
+	slices.Sort(want)
+	if got, err := a.MissingBlobs(references); err != nil || !slices.Equal(got, want) {
+		t.Fatalf("missing %v, %v; want %v", got, err, want)
+	}
+	left, err := a.FetchMissing(ctxFor(t), references)
+	if !slices.Equal(left, []string{nowhere}) || !errors.Is(err, storage.ErrNoSuchBlob) {
+		t.Errorf("left %v, %v", left, err)
+	}
+	for i, content := range []string{"one", "two", "here"} {
+		if got, err := a.Blob(digests[i]); string(got) != content || err != nil {
+			t.Errorf("%s: %q, %v", content, got, err)
+		}
+	}
+	failing := errors.New("cannot read")
+	if _, err := a.FetchMissing(ctxFor(t), func(*storage.View, func(string)) error { return failing }); !errors.Is(err, failing) {
+		t.Errorf("references fail: %v", err)
+	}
+}
 
 func TestBlobPeers(t *testing.T) {
 	fs := vfs.NewMem()
