@@ -69,6 +69,8 @@ var meanings = []meaning{
 	{is: ErrNoQuorum, code: connect.CodeUnavailable, reason: "no_quorum", outcome: pb.Outcome_OUTCOME_REJECTED,
 		hint: "nothing can be committed until more voters answer: `pollux status` counts them, `pollux cluster nodes` names them"},
 	{is: ErrNoNode, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux cluster nodes` lists them"},
+	{is: cluster.ErrNoMember, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux cluster nodes` lists them"},
+	{is: cluster.ErrState, code: connect.CodeFailedPrecondition, reason: "not_now"},
 	{is: ErrNotNow, code: connect.CodeFailedPrecondition, reason: "not_now"},
 	{is: ErrNoSuchToken, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux cluster token list` shows the ids"},
 	{is: ErrBadBackup, code: connect.CodeInvalidArgument, reason: "bad_backup"},

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -213,10 +214,10 @@ func (s *Server) traceAll(ctx context.Context, id string, send func(*pb.TraceTwi
 	for began := false; ; began = true {
 		node := s.elsewhere(ctx, id)
 		err := s.traceOn(ctx, node, id, began, send)
-		if ctx.Err() != nil || isLocal(ctx) || !began && err != nil && !errors.Is(err, errMoved) || errors.As(err, new(*sendError)) {
+		if ctx.Err() != nil || isLocal(ctx) || !began && !errors.Is(err, errMoved) && !notOwner(err) || errors.As(err, new(*sendError)) {
 			return err
 		}
-		if !errors.Is(err, errMoved) {
+		if !errors.Is(err, errMoved) && !notOwner(err) {
 			note := &pb.TraceTwinResponse{Direction: pb.TraceTwinResponse_DIRECTION_NOTE, Time: timestamppb.Now(),
 				Data: []byte("trace interrupted: " + plainText(err))}
 			if err := send(note); err != nil {
@@ -224,7 +225,14 @@ func (s *Server) traceAll(ctx context.Context, id string, send func(*pb.TraceTwi
 			}
 			pause(ctx, time.Second)
 		}
+		// The table of slots here may be behind what the former owner knows.
+		pause(ctx, lookEvery/5)
 	}
+}
+
+// notOwner says that the node which was asked has lost the twin.
+func notOwner(err error) bool {
+	return errors.Is(err, cluster.ErrNotOwner) || ErrorInfoOf(err).GetReason() == "not_owner"
 }
 
 // errMoved ends a trace where the twin lives elsewhere now.

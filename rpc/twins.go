@@ -33,7 +33,7 @@ func (t *twinService) CreateTwin(ctx context.Context, r *connect.Request[pb.Crea
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&pb.CreateTwinResponse{Twin: twin}), nil
+	return connect.NewResponse(&pb.CreateTwinResponse{Twin: twin, Warnings: t.s.o.Registry.Warnings(twin)}), nil
 }
 
 // GetTwin gives the configuration, and the state where the twin can be reached: what is configured can be read also
@@ -87,7 +87,7 @@ func (t *twinService) UpdateTwin(ctx context.Context, r *connect.Request[pb.Upda
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&pb.UpdateTwinResponse{Twin: twin}), nil
+	return connect.NewResponse(&pb.UpdateTwinResponse{Twin: twin, Warnings: t.s.o.Registry.Warnings(twin)}), nil
 }
 
 func (t *twinService) DeleteTwin(ctx context.Context, r *connect.Request[pb.DeleteTwinRequest]) (*connect.Response[pb.DeleteTwinResponse], error) {

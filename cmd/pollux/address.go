@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -43,8 +44,9 @@ func (f *foundNode) gone(err error) string {
 	return ""
 }
 
-// nodeURL is the flag, the variable, what this machine's node wrote into its data directory, or the default.
-func (a *app) nodeURL() (*url.URL, error) {
+// nodeURLs are the addresses of the flag, those of the variable, what this machine's node wrote into its data directory, or
+// the default. There is at least one.
+func (a *app) nodeURLs() ([]*url.URL, error) {
 	raw, from := a.url, "--url"
 	if raw == "" {
 		raw, from = a.getenv("POLLUX_URL"), "POLLUX_URL"
@@ -59,12 +61,30 @@ func (a *app) nodeURL() (*url.URL, error) {
 	if raw == "" {
 		raw = defaultURL
 	}
+	var all []*url.URL
+	for one := range strings.SplitSeq(raw, ",") {
+		u, err := parseURL(strings.TrimSpace(one))
+		if err != nil {
+			return nil, usagef("%s %q: want http://HOST:PORT or https://HOST:PORT, or several with commas between", from, one)
+		}
+		all = append(all, u)
+	}
+	if a.found != nil {
+		a.found.url = all[0].String()
+	}
+	return all, nil
+}
+
+func parseURL(raw string) (*url.URL, error) {
 	if !strings.Contains(raw, "://") {
 		raw = "http://" + raw
 	}
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, usagef("%s %q: want http://HOST:PORT or https://HOST:PORT", from, raw)
+	if err != nil {
+		return nil, err
+	}
+	if u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("no address of a node")
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	// A node that listens on every address is reached here by loopback.
@@ -74,22 +94,19 @@ func (a *app) nodeURL() (*url.URL, error) {
 			u.Host += ":" + port
 		}
 	}
-	if a.found != nil {
-		a.found.url = u.String()
-	}
 	return u, nil
 }
 
 // apiKey is the flag, the variable, or the administrator's key of this machine's node. The latter is only ever sent to
 // this machine.
-func (a *app) apiKey(base *url.URL) (string, error) {
+func (a *app) apiKey(bases []*url.URL) (string, error) {
 	if a.key != "" {
 		return a.key, nil
 	}
 	if key := a.getenv("POLLUX_API_KEY"); key != "" {
 		return key, nil
 	}
-	if !isLoopback(base) {
+	if slices.ContainsFunc(bases, func(u *url.URL) bool { return !isLoopback(u) }) {
 		return "", nil
 	}
 	path := filepath.Join(a.dataDir(), rpc.AdminKeyFile)

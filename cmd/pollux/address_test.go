@@ -92,14 +92,14 @@ func TestNodeOfThisMachine(t *testing.T) {
 		t.Fatalf("status: %d %s%s", r.code, r.out, r.err)
 	}
 	a := &app{data: data, getenv: func(string) string { return "" }}
-	base, err := a.nodeURL()
+	bases, err := a.nodeURLs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r := cli(ctx, env, "login"); r.code != 0 || !strings.HasPrefix(r.out, "https://127.0.0.1:") {
 		t.Errorf("login: %d %s%s", r.code, r.out, r.err)
 	}
-	if r := cli(ctx, env, "status", "--url", base.String()); r.code != 0 {
+	if r := cli(ctx, env, "status", "--url", bases[0].String()); r.code != 0 {
 		t.Errorf("status of the same address: %d %s", r.code, r.err)
 	}
 	own := filepath.Join(data, certFile)
@@ -131,7 +131,7 @@ func TestNodeOfThisMachine(t *testing.T) {
 	}
 
 	kill()
-	gone := "pollux: the node of " + data + " does not answer at " + base.String() + "; start it with: pollux serve"
+	gone := "pollux: the node of " + data + " does not answer at " + bases[0].String() + "; start it with: pollux serve"
 	if r := cli(ctx, env, "status"); r.code != exitFailed || r.err != gone+"\n" {
 		t.Errorf("after it was killed: %d %s%s", r.code, r.out, r.err)
 	}

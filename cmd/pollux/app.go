@@ -93,7 +93,7 @@ func group(cmd *cobra.Command) *cobra.Command {
 // client gives a command and those below it the flags of one that speaks to a node.
 func (a *app) client(cmd *cobra.Command) *cobra.Command {
 	f := cmd.PersistentFlags()
-	f.StringVar(&a.url, "url", "", "address of a node (POLLUX_URL; default: this machine's node, else "+defaultURL+")")
+	f.StringVar(&a.url, "url", "", "address of a node, or several with commas between: the first that can be reached answers (POLLUX_URL; default: this machine's node, else "+defaultURL+")")
 	f.StringVar(&a.key, "key", "", "API key (POLLUX_API_KEY; default: the key of this machine's node)")
 	f.StringVar(&a.data, "data", "", "data directory of this machine's node (POLLUX_DATA; default "+pollux.DefaultData()+")")
 	f.StringVarP(&a.output, "output", "o", "table", "how to print: table, json or yaml")
@@ -111,7 +111,8 @@ func must(err error) {
 
 // node holds the clients of one node.
 type node struct {
-	url     string
+	// url is that of the node that answered last, or else the first one given.
+	url     func() string
 	drivers rpcv1.DriverServiceClient
 	twins   rpcv1.TwinServiceClient
 	cluster rpcv1.ClusterServiceClient
@@ -125,26 +126,30 @@ func (a *app) dial() (*node, error) {
 	if err := a.checkOutput(); err != nil {
 		return nil, err
 	}
-	base, err := a.nodeURL()
+	bases, err := a.nodeURLs()
 	if err != nil {
 		return nil, err
 	}
-	key, err := a.apiKey(base)
+	key, err := a.apiKey(bases)
 	if err != nil {
 		return nil, err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if transport.TLSClientConfig, err = a.tlsConfig(base); err != nil {
-		return nil, err
+	all := &anyNode{}
+	for _, base := range bases {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		if transport.TLSClientConfig, err = a.tlsConfig(base); err != nil {
+			return nil, err
+		}
+		if isLoopback(base) {
+			transport.Proxy = nil
+		}
+		a.hang = append(a.hang, transport.CloseIdleConnections)
+		all.doors = append(all.doors, door{base, transport})
 	}
-	if isLoopback(base) {
-		transport.Proxy = nil
-	}
-	a.hang = append(a.hang, transport.CloseIdleConnections)
-	hc := &http.Client{Transport: &bearer{key: key, next: transport}}
-	at := base.String()
+	hc := &http.Client{Transport: &bearer{key: key, next: all}}
+	at := bases[0].String()
 	return &node{
-		url:     at,
+		url:     all.url,
 		drivers: rpcv1.NewDriverServiceClient(hc, at), twins: rpcv1.NewTwinServiceClient(hc, at),
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
 		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at),

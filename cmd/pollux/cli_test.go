@@ -265,14 +265,15 @@ func TestKeyStaysOnThisMachine(t *testing.T) {
 	}
 	for address, want := range map[string]string{
 		"http://127.0.0.1:8080": "plx_local", "http://[::1]:8080": "plx_local", "http://localhost": "plx_local", "127.0.0.1:80": "plx_local",
+		"http://127.0.0.1:8080,http://127.0.0.2:8080": "plx_local", "http://127.0.0.1:8080,http://10.0.0.7:8080": "",
 		"http://10.0.0.7:8080": "", "https://pollux.example": "", "http://localhost.evil.example": "", "http://127.0.0.1.evil.example": "",
 	} {
 		a := &app{data: dir, url: address, getenv: func(string) string { return "" }}
-		base, err := a.nodeURL()
+		bases, err := a.nodeURLs()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := a.apiKey(base); err != nil || got != want {
+		if got, err := a.apiKey(bases); err != nil || got != want {
 			t.Errorf("%s: key %q, %v, want %q", address, got, err, want)
 		}
 	}

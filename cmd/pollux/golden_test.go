@@ -135,12 +135,54 @@ func TestDriverTable(t *testing.T) {
 }
 
 func TestStatusTable(t *testing.T) {
-	s := &pb.GetStatusResponse{ClusterId: "c1", Version: "v0.1", Node: "n1", Leader: "n1", Revision: 77, Twins: 16, ActiveTwins: 16,
+	s := &pb.GetStatusResponse{ClusterId: "c1", Version: "v0.1", Node: "n1", NodeName: "alpha", Leader: "n2", LeaderName: "beta",
+		FailuresReason: "2 of 3 voters must answer, and 2 do; without an answer: gamma", Nodes: 3, NodesAlive: 2, Voters: 3, VotersAlive: 2, Quorum: 2,
+		SlotsMoving: 120, Silent: []string{"gamma"}, Revision: 77, Twins: 16, ActiveTwins: 16,
 		ConnectedTwins: 15, FaultyTwins: 1, Drivers: 2, StartTime: before(3 * time.Hour), HistoryLag: 12, CheckpointIntervalMs: 1000,
 		Addresses: map[string]string{"http": "127.0.0.1:8080", "mqtt": "127.0.0.1:1883"}, Refused: map[string]uint64{"topic": 3, "body": 0, "twins no_state": 1204}}
-	nodes := []*pb.Node{{Id: "n1", Name: "alpha", State: "alive", Role: "leader", Slots: 16384, Actors: 16, MemoryBytes: 80 << 20,
-		GuestMemoryBytes: 3 << 20, DiskBytes: 1 << 30, LeaseMs: 3100}}
-	golden(t, "status", table(func(w io.Writer) { describeStatus(w, s, nodes, noon) }))
+	golden(t, "status", table(func(w io.Writer) { describeStatus(w, s, threeNodes(), noon) }))
+	if got := failures(&pb.GetStatusResponse{FailuresReason: "there is one node"}); got != "none: there is one node" {
+		t.Errorf("one node: %s", got)
+	}
+}
+
+func threeNodes() []*pb.Node {
+	return []*pb.Node{
+		{Id: "n1", Name: "alpha", State: "alive", Role: "voter", AvailabilityZone: "a", Site: "hq", Slots: 8000, SlotsTarget: 8120, Actors: 16,
+			MemoryBytes: 80 << 20, GuestMemoryBytes: 3 << 20, DiskBytes: 1 << 30, LeaseMs: 3100, StartTime: before(3 * time.Hour),
+			RaftContactTime: before(100 * time.Millisecond), Version: "v0.1"},
+		{Id: "n2", Name: "beta\x1b[2J", State: "draining", Role: "leader", Slots: 8384, SlotsTarget: 8264, Actors: 9, MemoryBytes: 70 << 20,
+			DiskBytes: 1 << 29, StartTime: before(time.Minute), Version: "v0.1"},
+		{Id: "n3", Name: "gamma", State: "dead", Role: "voter", AvailabilityZone: "c", Silence: "the node is dead", RaftContactTime: before(5 * time.Second)},
+	}
+}
+
+func TestClusterTables(t *testing.T) {
+	golden(t, "cluster_nodes", table(func(w io.Writer) { listNodes(w, threeNodes(), noon) }))
+	golden(t, "cluster_placement", table(func(w io.Writer) {
+		listPlacements(w, []*pb.NodePlacement{{Id: "n1", Name: "alpha", State: "alive", AvailabilityZone: "a", Weight: 1, Slots: 8000, SlotsTarget: 8120, Actors: 16},
+			{Id: "n2", Name: "beta", State: "draining", Weight: 2, Slots: 8384, SlotsTarget: 8264, Actors: 9}})
+	}))
+	slots := []*pb.Slot{{Slot: 0, Node: "n1", NodeName: "alpha", Since: 1, Target: "n1", TargetName: "alpha", State: "settled"},
+		{Slot: 1, Node: "n2", NodeName: "beta", Since: 4, Target: "n1", TargetName: "alpha", State: "releasing", Awaited: "node beta"},
+		{Slot: 2, Target: "n1", TargetName: "alpha", State: "waiting"},
+		{Slot: 3, Node: "n1", NodeName: "alpha", Since: 1, Target: "n1", TargetName: "alpha", State: "settled"}}
+	golden(t, "cluster_slots", table(func(w io.Writer) { countSlots(w, slots) }))
+	golden(t, "cluster_slots_all", table(func(w io.Writer) { eachSlot(w, slots) }))
+	golden(t, "cluster_moves", table(func(w io.Writer) {
+		listMoves(w, []*pb.Move{{Slot: 1, From: "n2", FromName: "beta", To: "n1", ToName: "alpha", BeginTime: before(2 * time.Second), State: "releasing", Awaited: "node beta"},
+			{Slot: 9, From: "n2", FromName: "beta", To: "n1", ToName: "alpha", BeginTime: before(time.Minute), EndTime: before(time.Minute - 130*time.Millisecond), State: "done"}}, noon)
+	}))
+	golden(t, "cluster_check", table(func(w io.Writer) {
+		describeCheck(w, &pb.CheckClusterResponse{AgreedIndex: 2048, Checksums: []*pb.NodeChecksum{
+			{Node: "n1", Name: "alpha", AppliedIndex: 3000, Sums: []*pb.Checksum{{Index: 1024, Sum: "aa"}, {Index: 2048, Sum: "bb"}}},
+			{Node: "n2", Name: "beta", AppliedIndex: 100}, {Node: "n3", Name: "gamma", Error: "does not answer"}},
+			Findings: []*pb.Finding{{Severity: "error", Subject: "slot 2", Text: "nobody owns it", Node: "alpha"}}})
+	}))
+	if got := drainText(&pb.Node{Name: "beta", Id: "n2", Slots: 25, Actors: 7}, 100, 2500*time.Millisecond); got !=
+		"██████████████████████········  75 of 100 slots handed over, 7 twins in memory, 3s" {
+		t.Errorf("progress: %s", got)
+	}
 }
 
 func TestHistoryChart(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -118,7 +119,7 @@ func keyList(a *app) *cobra.Command {
 				}
 			}
 			slices.SortStableFunc(all.Keys, func(x, y *pb.Key) int {
-				return x.GetCreateTime().AsTime().Compare(y.GetCreateTime().AsTime())
+				return cmp.Or(x.GetCreateTime().AsTime().Compare(y.GetCreateTime().AsTime()), cmp.Compare(x.Revision, y.Revision))
 			})
 			now := time.Now()
 			return a.show(all, func(w io.Writer) {
@@ -155,7 +156,7 @@ The session lasts a week and ends at once when the key is deleted.`,
 			if err != nil {
 				return err
 			}
-			return a.show(res.Msg, func(w io.Writer) { fmt.Fprintln(w, n.url+res.Msg.Path) })
+			return a.show(res.Msg, func(w io.Writer) { fmt.Fprintln(w, n.url()+res.Msg.Path) })
 		},
 	})
 }

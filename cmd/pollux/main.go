@@ -39,7 +39,8 @@ func addCommands(a *app, root *cobra.Command) {
 	}{
 		{"On this machine:", []*cobra.Command{serveCommand(a), simCommand(a), configCommand(a), versionCommand(a)}},
 		{"Devices and places:", []*cobra.Command{twinCommand(a), driverCommand(a), inboxCommand(a), zoneCommand(a), systemCommand(a)}},
-		{"The cluster and who may use it:", []*cobra.Command{statusCommand(a), watchCommand(a), keyCommand(a), loginCommand(a)}},
+		{"The cluster and who may use it:", []*cobra.Command{statusCommand(a), clusterCommand(a), watchCommand(a), keyCommand(a), loginCommand(a),
+			backupCommand(a), restoreCommand(a)}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
 		for _, c := range g.commands {

@@ -45,9 +45,10 @@ func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now 
 		row(w, "Cluster", s.ClusterId)
 	}
 	row(w, "Version", s.Version)
-	row(w, "Answered by", s.Node)
-	row(w, "Leader", dash(s.Leader))
-	row(w, "Failures survived", failures(s.FailuresTolerated))
+	row(w, "Answered by", nodeLabel(s.NodeName, s.Node))
+	row(w, "Leader", leaderText(s))
+	row(w, "Failures survived", failures(s))
+	row(w, "Nodes", nodesText(s))
 	row(w, "Started", ago(s.StartTime, now))
 	row(w, "Twins", fmt.Sprintf("%d known, %d active, %d connected, %d faulty", s.Twins, s.ActiveTwins, s.ConnectedTwins, s.FaultyTwins))
 	row(w, "Drivers", s.Drivers)
@@ -71,21 +72,40 @@ func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now 
 		return
 	}
 	fmt.Fprintln(w)
-	row(w, "NODE", "NAME", "STATE", "ROLE", "SLOTS", "ACTORS", "MEMORY", "GUESTS", "DISK", "LEASE")
-	for _, n := range nodes {
-		row(w, n.Id, dash(n.Name), n.State, n.Role, n.Slots, n.Actors, bytesText(n.MemoryBytes), bytesText(n.GuestMemoryBytes),
-			bytesText(n.DiskBytes), time.Duration(n.LeaseMs)*time.Millisecond)
-	}
+	listNodes(w, nodes, now)
 }
 
-func failures(n uint32) string {
-	switch n {
-	case 0:
-		return "none: this is the only copy of the data"
-	case 1:
-		return "1 node"
+func leaderText(s *pb.GetStatusResponse) string {
+	if s.Leader == "" {
+		return "none known"
 	}
-	return fmt.Sprintf("%d nodes", n)
+	return nodeLabel(s.LeaderName, s.Leader)
+}
+
+// failures says how many nodes may fail at once, and why no more.
+func failures(s *pb.GetStatusResponse) string {
+	text := fmt.Sprintf("%d nodes", s.FailuresTolerated)
+	switch s.FailuresTolerated {
+	case 0:
+		text = "none"
+	case 1:
+		text = "1 node"
+	}
+	if s.FailuresReason != "" {
+		text += ": " + s.FailuresReason
+	}
+	return text
+}
+
+func nodesText(s *pb.GetStatusResponse) string {
+	text := fmt.Sprintf("%d of %d alive, %d of %d voters answer", s.NodesAlive, s.Nodes, s.VotersAlive, s.Voters)
+	if s.SlotsMoving > 0 {
+		text += "; " + movingText(s.SlotsMoving)
+	}
+	if len(s.Silent) > 0 {
+		text += "; no figures from " + strings.Join(s.Silent, ", ")
+	}
+	return text
 }
 
 // kinds that a node lets watch.

@@ -16,18 +16,23 @@ import (
 
 func twinGet(a *app) *cobra.Command {
 	var model bool
+	var consistency string
 	cmd := &cobra.Command{
 		Use:               "get ID",
 		Short:             "Show a twin: configuration, status, reported and desired values",
-		Example:           "  pollux twin get beamer\n  pollux twin get beamer --model -o json",
+		Example:           "  pollux twin get beamer\n  pollux twin get beamer --model -o json\n  pollux twin get beamer --consistency local",
 		Args:              exactly("ID"),
 		ValidArgsFunction: a.completeTwins(),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			whose, err := consistencyOf(consistency)
+			if err != nil {
+				return err
+			}
 			n, err := a.dial()
 			if err != nil {
 				return err
 			}
-			res, err := n.twins.GetTwin(cmd.Context(), req(&pb.GetTwinRequest{Id: args[0], Model: model}))
+			res, err := n.twins.GetTwin(cmd.Context(), req(&pb.GetTwinRequest{Id: args[0], Model: model, Consistency: whose}))
 			if err != nil {
 				return err
 			}
@@ -36,7 +41,20 @@ func twinGet(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&model, "model", false, "include the Thing Model as refined by what the unit really has")
+	cmd.Flags().StringVar(&consistency, "consistency", "owner",
+		"whose word: `owner` asks the twin where it lives, local takes what the node that answers has committed, at once")
+	must(cmd.RegisterFlagCompletionFunc("consistency", cobra.FixedCompletions([]string{"owner", "local"}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
+}
+
+func consistencyOf(word string) (pb.Consistency, error) {
+	switch word {
+	case "owner":
+		return pb.Consistency_CONSISTENCY_OWNER, nil
+	case "local":
+		return pb.Consistency_CONSISTENCY_LOCAL, nil
+	}
+	return 0, usagef("--consistency %q: want owner or local", word)
 }
 
 func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {

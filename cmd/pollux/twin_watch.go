@@ -85,7 +85,7 @@ func (a *app) watchTwins(ctx context.Context, r *pb.WatchTwinsRequest, print fun
 	}
 	defer stream.Close()
 	for stream.Receive() {
-		if m := stream.Msg(); !m.GetHeartbeat() || m.Missed > 0 {
+		if m := stream.Msg(); !m.GetHeartbeat() || m.Missed > 0 || m.Gap != "" {
 			if err := print(m); err != nil {
 				return err
 			}
@@ -100,6 +100,9 @@ func (a *app) printChange(m *pb.WatchTwinsResponse) error {
 		id := bare(m.Id)
 		if m.Missed > 0 {
 			a.printf("(%d changes left out)\n", m.Missed)
+		}
+		if m.Gap != "" {
+			a.printf("(%s; changes may be left out, the values follow)\n", printable(m.Gap))
 		}
 		switch c := m.Change.(type) {
 		case *pb.WatchTwinsResponse_State:
