@@ -40,6 +40,8 @@ type Config struct {
 	JoinToken string
 	// BootstrapExpect is how many nodes must have come together before a new cluster begins; it has that many voters.
 	BootstrapExpect int
+	// StableAfter is how long a new node must have been there before it gets a vote.
+	StableAfter time.Duration
 	// Site and Labels are what twins may ask for in a node.
 	Site   string
 	Labels map[string]string
@@ -92,6 +94,7 @@ func DefaultConfig() Config {
 		Gossip:           "127.0.0.1:7946",
 		Peer:             "127.0.0.1:7947",
 		BootstrapExpect:  1,
+		StableAfter:      10 * time.Second,
 		Weight:           1,
 		LogFormat:        "text",
 		MetricsRetention: 395 * 24 * time.Hour, // thirteen months: a year, and the same month of the year before
@@ -122,6 +125,9 @@ func DefaultData() string {
 
 // AdminKeyFile is where the node of a data directory writes its administrator's key.
 func AdminKeyFile(data string) string { return filepath.Join(data, "admin.key") }
+
+// mqttOff as the MQTT address starts no broker.
+const mqttOff = "off"
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
@@ -159,6 +165,7 @@ func Settings() []Setting {
 		list("join", "ADDR,...", "peer addresses of the cluster to join; without it the node founds one", func(c *Config) *[]string { return &c.Join }),
 		text("join-token", "TOKEN", "token for joining, from \"pollux cluster token\"; not needed on loopback", func(c *Config) *string { return &c.JoinToken }),
 		number("bootstrap-expect", "nodes that a new cluster waits for before it begins", func(c *Config) *int { return &c.BootstrapExpect }),
+		span("raft.stable-after", "how long a new node must have been there before it gets a vote", func(c *Config) *time.Duration { return &c.StableAfter }),
 		text("site", "NAME", "site that the node stands in, which twins may ask for", func(c *Config) *string { return &c.Site }),
 		labels("label", "K=V,...", "labels of the node, which twins may ask for", func(c *Config) *map[string]string { return &c.Labels }),
 		number("weight", "share of the actors relative to other nodes", func(c *Config) *int { return &c.Weight }),
@@ -351,6 +358,8 @@ func (c *Config) Check() error {
 		return bad("join-token", "...", "--join says where to join with it")
 	case c.Site != "" && !nameForm.MatchString(c.Site):
 		return bad("site", c.Site, "want letters, digits, dots and dashes, at most 63")
+	case c.StableAfter < 0 || c.StableAfter > time.Hour:
+		return bad("raft.stable-after", formatSpan(c.StableAfter), "want 0s to 1h")
 	case c.Weight < 1 || c.Weight > 1000:
 		return bad("weight", strconv.Itoa(c.Weight), "want 1 to 1000")
 	case c.LogFormat != "text" && c.LogFormat != "json":
@@ -401,7 +410,7 @@ func (c *Config) checkAddresses() error {
 			return fmt.Errorf("join = %q: want HOST:PORT, the --peer address of a node, such as 10.0.0.5:7947", addr)
 		}
 	}
-	if c.MQTT == "off" {
+	if c.MQTT == mqttOff {
 		return nil
 	}
 	open, err = beyondLoopback("mqtt", c.MQTT)

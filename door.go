@@ -39,11 +39,13 @@ func (n *Node) openDoor(ctx context.Context) error {
 		return err
 	}
 	handler, err := rpc.New(rpc.Options{Store: n.store, Keys: n.keys, Registry: n.engine.Registry(), Client: n.engine.Client(),
-		History: n.history, Cluster: status{n}, Verify: n.sandbox.Verify, Catalog: carried{}, Kinds: clusterKinds(),
+		History: n.history, Cluster: status{n}, Peers: peersDoor{n}, Verify: n.sandbox.Verify, Catalog: carried{}, Kinds: clusterKinds(),
 		Console: web.Handler(), WriteMetrics: n.writeMetrics, Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return err
 	}
+	n.rpc = handler
+	close(n.serving)
 	n.server = rpc.NewHTTPServer(handler, n.tls, n.log)
 	n.closeLater("http", n.closeDoor)
 	go func() {
@@ -55,7 +57,23 @@ func (n *Node) openDoor(ctx context.Context) error {
 			n.fail(fmt.Errorf("serve http: %w", err))
 		}
 	}()
-	return n.writeAddress()
+	if err := n.writeAddress(); err != nil {
+		return err
+	}
+	n.closeLater("hand-over", n.leave)
+	return nil
+}
+
+// peerAPI is this node's API for its peers; they may come before it is there.
+func (n *Node) peerAPI() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-n.serving:
+			n.rpc.PeerHandler().ServeHTTP(w, r)
+		default:
+			http.Error(w, n.conf.Name+" is starting", http.StatusServiceUnavailable)
+		}
+	})
 }
 
 // writeAddress says in the data directory where the node answers, and by which certificate it is known.
@@ -131,7 +149,8 @@ func clusterKinds() map[string]rpc.Kind {
 		if err != nil {
 			return nil, err
 		}
-		return &pb.Node{Id: r.Key, Name: m.Name, Incarnation: m.Incarnation, AvailabilityZone: m.AvailabilityZone}, nil
+		return &pb.Node{Id: r.Key, Name: m.Name, Incarnation: m.Incarnation, AvailabilityZone: m.AvailabilityZone, State: m.State.String(),
+			Site: m.Site, Labels: m.Labels, Version: m.Version}, nil
 	}
 	slot := func(r storage.Record) (proto.Message, error) {
 		s, err := cluster.DecodeSlot(r.Key, r.Value)

@@ -50,6 +50,8 @@ type Node struct {
 	trustSeen    uint64
 	trustAt      time.Time
 	peerListener net.Listener
+	// offered: processes of this user on this machine can join without a token.
+	offered bool
 	// peerAddr is where other nodes reach this one.
 	peerAddr string
 	peers    *peer.Peers
@@ -273,7 +275,7 @@ func (n *Node) joinCluster(ctx context.Context) error {
 	records := newRecords(n.store, n.log)
 	c, err := cluster.Start(ctx, cluster.Options{Self: self, Records: records, Handler: n.engine, Transport: n.peers, NodeHandler: n.handle,
 		Leader: n.raft.IsLeader, Logger: n.log,
-		Superseded: func() { n.fail(errors.New("another process runs as this node: is its data directory a copy?")) }})
+		Superseded: n.fail})
 	if err != nil {
 		return err
 	}

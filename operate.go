@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -26,19 +25,50 @@ func (s status) Name(node string) string {
 	return node
 }
 
-// HistoryNodes gives nobody: this node has all of it.
-func (s status) HistoryNodes() []string { return nil }
+// HistoryNodes implements rpc.Cluster.
+func (s status) HistoryNodes() []string {
+	n := s.n
+	if n.historyComplete() {
+		return nil
+	}
+	var ids []string
+	for _, r := range n.raft.Servers() {
+		if r.Voter() && r.ID != n.self.id && n.alive(r.ID) {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
+}
 
+// Slots implements rpc.Cluster.
 func (s status) Slots() []rpc.SlotState {
 	n := s.n
 	out := make([]rpc.SlotState, cluster.SlotCount)
-	for i := range out {
-		if own, ok := n.cluster.Owned(cluster.Slot(i)); ok {
-			out[i] = rpc.SlotState{Node: n.self.id, Target: n.self.id, Incarnation: n.self.incarnation, Since: own.Since}
+	for slot := range out {
+		out[slot].Target = n.cluster.Target(cluster.Slot(slot))
+	}
+	for _, at := range n.cluster.Slots() {
+		o := &out[at.Slot]
+		o.Node, o.Incarnation, o.Since = at.Node, at.Incarnation, at.Since
+	}
+	for _, m := range n.cluster.Moves() {
+		if m.State == cluster.MoveDone {
+			continue
+		}
+		o := &out[m.Slot]
+		o.State = string(m.State)
+		if m.Awaited != "" {
+			o.Awaited = "node " + s.Name(m.Awaited)
+		}
+		if m.Awaited == leaderAwaited {
+			o.State, o.Awaited = "orphaned", "the end of the lease of "+s.Name(m.From)
 		}
 	}
 	return out
 }
+
+// leaderAwaited is what a move waits for whose slot's owner is dead.
+const leaderAwaited = "leader"
 
 func (s status) Moves() []*pb.Move {
 	var out []*pb.Move
@@ -82,26 +112,11 @@ func (s status) Remove(ctx context.Context, node string) error {
 	return s.n.cluster.Remove(ctx, node)
 }
 
-func (s status) TransferLeadership(context.Context, string) error {
-	return fmt.Errorf("transfer leadership: %w: there is no other voter", rpc.ErrNotNow)
-}
-
-func (s status) CreateJoinToken(context.Context, time.Duration, string) (*pb.CreateJoinTokenResponse, error) {
-	return nil, fmt.Errorf("create join token: %w", errors.ErrUnsupported)
-}
-
-func (s status) JoinTokens(context.Context) ([]*pb.JoinToken, error) { return nil, nil }
-
-func (s status) RevokeJoinToken(_ context.Context, id string) error {
-	return fmt.Errorf("revoke join token %s: %w", id, rpc.ErrNoSuchToken)
-}
-
-func (s status) RotateGossipKey(context.Context) (int, error) {
-	return 0, fmt.Errorf("rotate gossip key: %w", errors.ErrUnsupported)
-}
-
-func (s status) RotateCA(context.Context) (*pb.RotateCAResponse, error) {
-	return nil, fmt.Errorf("rotate the authority: %w", errors.ErrUnsupported)
+func (s status) TransferLeadership(ctx context.Context, node string) error {
+	if s.n.raft.Status().Voters < 2 {
+		return fmt.Errorf("transfer leadership: %w: there is no other voter", rpc.ErrNotNow)
+	}
+	return s.n.raft.TransferLeadership(ctx, node)
 }
 
 func (s status) Backup(context.Context, io.Writer, bool) (*pb.BackupSummary, error) {

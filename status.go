@@ -2,17 +2,19 @@ package pollux
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/rpc"
 )
 
 // status is the node as operators see it (rpc.Cluster).
@@ -23,7 +25,7 @@ func (s status) Ready() error {
 		return err
 	}
 	if !s.n.cluster.LeaseValid() {
-		return errors.New("this node has no lease now")
+		return fmt.Errorf("this node has no lease now: %w", rpc.ErrNoQuorum)
 	}
 	return nil
 }
@@ -53,6 +55,9 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 			out.Refused["twins "+why] = count
 		}
 	}
+	if count := n.unpublished.Get(); count > 0 {
+		out.Refused["mqtt to other nodes"] = count
+	}
 	if n.broker != nil {
 		b := n.broker.Stats()
 		for why, count := range b.Refused {
@@ -73,18 +78,64 @@ func (n *Node) addresses() map[string]string {
 	return a
 }
 
+// Nodes implements rpc.Cluster: every member as this node sees it, with the figures of this one.
 func (s status) Nodes(context.Context) ([]*pb.Node, error) {
 	n := s.n
+	byID := map[string]cluster.Server{}
+	for _, r := range n.raft.Servers() {
+		byID[r.ID] = r
+	}
+	leader := n.raft.Leader()
+	var all []*pb.Node
+	for _, m := range n.cluster.Members() {
+		node := &pb.Node{Id: m.ID, Name: m.Name, Incarnation: m.Incarnation, State: n.stateOf(m), AvailabilityZone: m.AvailabilityZone,
+			Version: m.Version, Site: m.Site, Labels: m.Labels, Weight: float64(max(m.Weight, 1)),
+			Addresses: map[string]string{"http": m.HTTP, "peer": m.Peer, "gossip": m.Gossip}}
+		if m.MQTT != mqttOff {
+			node.Addresses["mqtt"] = m.MQTT
+		}
+		if r, ok := byID[m.ID]; ok {
+			node.Role = r.Suffrage
+			if m.ID == leader {
+				node.Role = "leader"
+			}
+			if !r.LastContact.IsZero() {
+				node.RaftContactTime = timestamppb.New(r.LastContact)
+			}
+		}
+		if m.ID == n.self.id {
+			n.figures(node)
+		}
+		all = append(all, node)
+	}
+	return all, nil
+}
+
+// stateOf puts together what records and gossip say.
+func (n *Node) stateOf(m cluster.Member) string {
+	switch {
+	case m.State == cluster.StateActive && m.ID != n.self.id && !n.alive(m.ID):
+		return "suspect"
+	case m.State == cluster.StateActive:
+		return "alive"
+	}
+	return m.State.String()
+}
+
+// figures are what only the node itself knows.
+func (n *Node) figures(to *pb.Node) {
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
-	return []*pb.Node{{
-		Id: n.self.id, Name: n.conf.Name, Incarnation: n.self.incarnation, State: "alive", Role: n.raft.Status().Role,
-		AvailabilityZone: n.conf.AvailabilityZone, Version: Version, Addresses: n.addresses(),
-		Slots: uint32(n.cluster.SlotsByNode()[n.self.id]), Actors: uint64(n.engine.Stats().Active),
-		MemoryBytes: mem.Sys - mem.HeapReleased, GuestMemoryBytes: uint64(n.sandbox.GuestBytes()), DiskBytes: diskUse(n.conf.Data),
-		CpuShare: cpuShare(time.Since(n.started)), StartTime: timestamppb.New(n.started),
-		LeaseMs: n.cluster.LeaseLeft().Milliseconds(), Goroutines: uint32(runtime.NumGoroutine()),
-	}}, nil
+	to.Addresses = n.addresses()
+	to.Addresses["peer"], to.Addresses["gossip"] = n.peerAddr, n.gossip.Address()
+	to.Actors = uint64(n.engine.Stats().Active)
+	to.MemoryBytes, to.GuestMemoryBytes, to.DiskBytes = mem.Sys-mem.HeapReleased, uint64(n.sandbox.GuestBytes()), diskUse(n.conf.Data)
+	to.CpuShare, to.StartTime = cpuShare(time.Since(n.started)), timestamppb.New(n.started)
+	to.LeaseMs = max(0, n.cluster.LeaseLeft().Milliseconds())
+	to.Goroutines = uint32(runtime.NumGoroutine())
+	to.AppliedIndex = n.store.AppliedIndex()
+	to.HistoryComplete = n.historyComplete()
+	to.CertificateExpireTime = timestamppb.New(n.creds.identity.Expires())
 }
 
 // cpuShare is the processor time of this process since its start, in cores.
@@ -111,9 +162,42 @@ func diskUse(dir string) uint64 {
 	return sum
 }
 
+// Where implements rpc.Cluster.
 func (s status) Where(id string) *pb.Placement {
 	n := s.n
 	at, _ := n.cluster.Where(id)
-	return &pb.Placement{Id: id, Slot: uint32(at.Slot), Node: at.Node, Incarnation: at.Incarnation, Since: at.Since,
+	p := &pb.Placement{Id: id, Slot: uint32(at.Slot), Node: at.Node, Incarnation: at.Incarnation, Since: at.Since,
+		Target: n.cluster.Target(at.Slot), State: "settled",
 		Active: at.Node == n.self.id && n.engine.Active(cluster.Target{Kind: "twin", ID: id})}
+	if p.Target != p.Node {
+		p.State = string(cluster.MoveWaiting)
+		for _, m := range n.cluster.Moves() {
+			if m.Slot == at.Slot && m.State != cluster.MoveDone {
+				p.State = string(m.State)
+			}
+		}
+	}
+	return p
 }
+
+// peersDoor is the way to the other nodes (rpc.Peers).
+type peersDoor struct{ n *Node }
+
+func (p peersDoor) Nodes() []string {
+	var ids []string
+	for _, m := range p.n.cluster.Members() {
+		if lives(m) && (m.ID == p.n.self.id || p.n.alive(m.ID)) {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}
+
+func (p peersDoor) Self() string { return p.n.self.id }
+
+func (p peersDoor) Owner(twin string) string {
+	at, _ := p.n.cluster.Where(twin)
+	return at.Node
+}
+
+func (p peersDoor) HTTP(node string) (connect.HTTPClient, string, error) { return p.n.peers.HTTP(node) }
