@@ -96,7 +96,7 @@ func (n *Node) changeTrust(ctx context.Context, edit func(*trust) error) error {
 func (n *Node) settleFounding(ctx context.Context) error {
 	c := n.creds
 	if c.founder == nil {
-		return n.checkClusterID()
+		return n.waitFounded(ctx)
 	}
 	if id, err := storedClusterID(n.store); err != nil {
 		return err
@@ -129,6 +129,26 @@ func (n *Node) settleFounding(ctx context.Context) error {
 		}
 	}
 	return n.checkClusterID()
+}
+
+// waitFounded waits until the founder has committed what it made: others may vote before it is ready.
+func (n *Node) waitFounded(ctx context.Context) error {
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
+		t, _, err := n.readTrust()
+		if err != nil || t != nil {
+			tick.Stop()
+			return errors.Join(err, n.checkClusterID())
+		}
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return fmt.Errorf("wait for the founder of the cluster: %w", context.Cause(ctx))
+		case <-n.failed:
+			tick.Stop()
+			return n.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // checkClusterID holds the certificate against the data.
