@@ -46,6 +46,9 @@ type RaftOptions struct {
 
 	// Healthy says whether another node seems to be alive, by gossip. nil: what raft itself hears of it.
 	Healthy func(id string) bool
+	// Lost lists the nodes that recoveries have given up (LostNodes), beside those that this node's own stores know of;
+	// nothing is taken from them. nil: none. It is called for every message, and must be quick.
+	Lost func() []string
 	// LogStall is how long a write of the log may take while the other voters could go on without this node; then Fatal
 	// is called. Default 1.5 s.
 	LogStall time.Duration
@@ -106,7 +109,7 @@ func OpenRaft(o RaftOptions) (*Raft, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Raft{id: raft.ServerID(o.ID), o: o, m: newRaftMetrics(o.Metrics), links: newLinkWatch(o.Transport, lost, o.Logger),
+	r := &Raft{id: raft.ServerID(o.ID), o: o, m: newRaftMetrics(o.Metrics), links: newLinkWatch(o.Transport, lost, o.Lost, o.Logger),
 		futures: make(chan pending, maxProposals), forwards: map[*forward]struct{}{}, leaders: leaderWatch{kick: make(chan raft.Observation, 1)}, closing: make(chan struct{})}
 	cfg := raftConfig(o)
 	log := &watchedLog{LogStore: o.Log, r: r, stall: o.LogStall, keepMost: 4 * cfg.SnapshotThreshold}

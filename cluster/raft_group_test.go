@@ -150,7 +150,7 @@ func (n *member) enter(bootstrap []raft.Server) *member {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})).With("at", n.id)
 	}
 	o := cluster.RaftOptions{ID: n.id, Log: n.log, Stable: n.store.StableStore(), Snapshots: n.store.SnapshotStore(),
-		FSM: n.store.FSM(), Logger: logger, Bootstrap: bootstrap, Forward: n.forward, RemoteIndex: n.remoteIndex,
+		FSM: n.store.FSM(), Logger: logger, Bootstrap: bootstrap, Lost: cluster.LostNodes(records{n.store}), Forward: n.forward, RemoteIndex: n.remoteIndex,
 		Applied: n.store.AppliedIndex, WaitApplied: n.store.WaitApplied, Healthy: n.sees, Fatal: func(err error) { n.fatal <- err },
 		Transport: cluster.NewRaftTransport(streams{n.layer}, n.address, logger)}
 	if g.opts != nil {
@@ -166,7 +166,7 @@ func (n *member) enter(bootstrap []raft.Server) *member {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
-	ro := cluster.ReconcileOptions{Raft: r, Gossip: n.gossip, StableAfter: 300 * time.Millisecond, SweepEvery: 200 * time.Millisecond, Logger: logger}
+	ro := cluster.ReconcileOptions{Raft: r, Gossip: n.gossip, Records: records{n.store}, StableAfter: 300 * time.Millisecond, SweepEvery: 200 * time.Millisecond, Logger: logger}
 	if g.rec != nil {
 		g.rec(&ro)
 	}
@@ -269,6 +269,33 @@ func (p proposer) Propose(entry []byte, done func(any, error)) {
 		done(applied, err)
 	})
 }
+
+// records is the part of the store that raft needs.
+type records struct{ *storage.Store }
+
+func (r records) Get(table, key string) ([]byte, error) {
+	rec, ok, err := r.Store.Get(storage.Table(table), key)
+	if !ok {
+		return nil, err
+	}
+	return rec.Value, nil
+}
+
+func (r records) Commit(t cluster.Txn, done func(error)) {
+	var x storage.Txn
+	for _, g := range t.Guards {
+		x.Guards = append(x.Guards, storage.Guard{Table: storage.Table(g.Table), Key: g.Key, Equal: g.Value})
+	}
+	for _, w := range t.Writes {
+		x.Writes = append(x.Writes, storage.Write{Table: storage.Table(w.Table), Key: w.Key, Value: w.Value})
+	}
+	if err := r.Submit(&x, func(r storage.Result) { done(r.Err) }); err != nil {
+		done(err)
+	}
+}
+
+func (records) Scan(string) ([]cluster.Record, error)              { return nil, errors.ErrUnsupported }
+func (records) Watch(string, func([]cluster.Record)) (stop func()) { return func() {} }
 
 func until(t *testing.T, what func() string, ok func() bool) {
 	t.Helper()

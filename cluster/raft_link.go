@@ -18,10 +18,11 @@ type linkWatch struct {
 	start time.Time
 	all   sync.Map // raft.ServerID → *link
 
-	lost    []string // nodes that a recovery has given up
-	logger  *slog.Logger
-	consume func() <-chan raft.RPC
-	stop    context.CancelFunc
+	lost     []string        // nodes that a recovery on this node has given up
+	recorded func() []string // those of the records; nil: none
+	logger   *slog.Logger
+	consume  func() <-chan raft.RPC
+	stop     context.CancelFunc
 }
 
 // link is what is known of a follower. Times are nanoseconds since linkWatch.start, 0: never.
@@ -33,12 +34,12 @@ type link struct {
 	installing atomic.Uint64 // index of the snapshot that is on its way to it; 0: none
 }
 
-func newLinkWatch(t raft.Transport, lost []string, log *slog.Logger) *linkWatch {
-	w := &linkWatch{Transport: t, start: time.Now(), lost: lost, logger: log, consume: t.Consumer, stop: func() {}}
-	if len(lost) > 0 {
+func newLinkWatch(t raft.Transport, lost []string, recorded func() []string, log *slog.Logger) *linkWatch {
+	w := &linkWatch{Transport: t, start: time.Now(), lost: lost, recorded: recorded, logger: log, consume: t.Consumer, stop: func() {}}
+	if len(lost) > 0 || recorded != nil {
 		var ctx context.Context
 		ctx, w.stop = context.WithCancel(context.Background())
-		filtered := w.refuseLost(ctx, t.Consumer(), log)
+		filtered := w.refuseLost(ctx, t.Consumer())
 		w.consume = func() <-chan raft.RPC { return filtered }
 	}
 	return w
@@ -49,12 +50,12 @@ func (w *linkWatch) Consumer() <-chan raft.RPC { return w.consume() }
 
 // SetHeartbeatHandler implements raft.Transport.
 func (w *linkWatch) SetHeartbeatHandler(fn func(raft.RPC)) {
-	if len(w.lost) == 0 || fn == nil {
+	if (len(w.lost) == 0 && w.recorded == nil) || fn == nil {
 		w.Transport.SetHeartbeatHandler(fn)
 		return
 	}
 	w.Transport.SetHeartbeatHandler(func(rpc raft.RPC) {
-		if !w.refused(rpc, w.logger) {
+		if !w.refused(rpc) {
 			fn(rpc)
 		}
 	})

@@ -26,26 +26,32 @@ func (l *watchedLog) StoreLog(entry *raft.Log) error { return l.StoreLogs([]*raf
 
 // StoreLogs implements raft.LogStore.
 func (l *watchedLog) StoreLogs(entries []*raft.Log) error {
-	start := time.Now()
-	var timer *time.Timer
-	timer = time.AfterFunc(l.stall, func() { l.stalled(start, timer) })
+	w := &logWrite{start: time.Now()}
+	timer := time.AfterFunc(l.stall, func() { l.stalled(w) })
 	err := l.LogStore.StoreLogs(entries)
+	w.over.Store(true)
 	timer.Stop()
 	return err
 }
 
+// logWrite is a write under way.
+type logWrite struct {
+	start time.Time
+	over  atomic.Bool
+}
+
 // stalled is called while a write hangs, again and again.
-func (l *watchedLog) stalled(start time.Time, timer *time.Timer) {
-	if !l.ready.Load() {
+func (l *watchedLog) stalled(w *logWrite) {
+	if !l.ready.Load() || w.over.Load() {
 		return
 	}
-	took := time.Since(start).Round(100 * time.Millisecond)
+	took := time.Since(w.start).Round(100 * time.Millisecond)
 	l.r.m.stalls.Inc()
 	healthy, quorum := l.r.healthyVoters()
 	if healthy < quorum {
 		l.r.o.Logger.Warn("a write of the log hangs; no quorum of other voters is healthy, so this node waits for its disk",
 			"for", took, "healthy", healthy, "quorum", quorum)
-		timer.Reset(max(l.stall, 2*time.Second))
+		time.AfterFunc(l.stall, func() { l.stalled(w) })
 		return
 	}
 	if l.ended.Swap(true) {

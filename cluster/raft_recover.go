@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -82,13 +81,39 @@ func Recover(o RecoverOptions) (Recovered, error) {
 	if err := raft.RecoverCluster(cfg, machine, o.Log, o.Stable, o.Snapshots, transport, after); err != nil {
 		return Recovered{}, fmt.Errorf("recover: %w", err)
 	}
-	if last, err := o.Log.LastIndex(); err != nil || last != 0 {
-		return Recovered{}, errors.Join(fmt.Errorf("recover: entries up to %d are still in the log", last), err)
+	if err := clearLog(o.Log); err != nil {
+		return Recovered{}, err
 	}
 	if err := o.Stable.SetUint64(keyTerm, term+termsAhead); err != nil {
 		return Recovered{}, fmt.Errorf("recover: write the term: %w", err)
 	}
 	return recovered(o, after, lost)
+}
+
+// clearLog sees to it that nothing of the log is left: survivors whose logs differ must take over a snapshot, not entries
+// that they may have applied otherwise. The first cut may end before entries that are not the state machine's.
+func clearLog(log raft.LogStore) error {
+	for range 2 {
+		first, err := log.FirstIndex()
+		if err != nil {
+			return fmt.Errorf("recover: %w", err)
+		}
+		last, err := log.LastIndex()
+		if err != nil {
+			return fmt.Errorf("recover: %w", err)
+		}
+		if last == 0 {
+			return nil
+		}
+		if err := log.DeleteRange(first, last); err != nil {
+			return fmt.Errorf("recover: %w", err)
+		}
+	}
+	last, err := log.LastIndex()
+	if err != nil || last != 0 {
+		return errors.Join(fmt.Errorf("recover: entries up to %d are still in the log", last), err)
+	}
+	return nil
 }
 
 func recovered(o RecoverOptions, after raft.Configuration, lost []string) (Recovered, error) {
@@ -168,9 +193,6 @@ func readLost(stable raft.StableStore) ([]string, error) {
 	return strings.Fields(string(b)), nil
 }
 
-// Lost lists the nodes that a recovery on this node has given up.
-func (r *Raft) Lost() []string { return slices.Clone(r.links.lost) }
-
 // Configuration reads the group as the stores of a node that is not running know it.
 func Configuration(o RecoverOptions) ([]Server, error) {
 	cfg := raftConfig(RaftOptions{ID: o.ID, Logger: o.Logger})
@@ -189,40 +211,4 @@ func Configuration(o RecoverOptions) ([]Server, error) {
 		out = append(out, x)
 	}
 	return out, nil
-}
-
-// refuseLost answers what comes from nodes that were given up, and hands on the rest. Only a node that was recovered has
-// any, so the others do not pay for it.
-func (w *linkWatch) refuseLost(ctx context.Context, from <-chan raft.RPC, log *slog.Logger) <-chan raft.RPC {
-	to := make(chan raft.RPC)
-	go func() {
-		for {
-			select {
-			case rpc := <-from:
-				if w.refused(rpc, log) {
-					continue
-				}
-				select {
-				case to <- rpc:
-				case <-ctx.Done():
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return to
-}
-
-var errLost = errors.New("this node was given up by a recovery; start it with an empty data directory")
-
-func (w *linkWatch) refused(rpc raft.RPC, log *slog.Logger) bool {
-	q, ok := rpc.Command.(raft.WithRPCHeader)
-	if !ok || !slices.Contains(w.lost, string(q.GetRPCHeader().ID)) {
-		return false
-	}
-	log.Debug("raft: refused a node that was given up", "node", string(q.GetRPCHeader().ID))
-	rpc.Respond(nil, errLost)
-	return true
 }

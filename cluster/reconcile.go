@@ -40,9 +40,9 @@ type ReconcileOptions struct {
 	SweepEvery time.Duration
 	// BlobsComplete says whether a node has every blob that a voter must have. It may block until ctx ends. nil: yes.
 	BlobsComplete func(ctx context.Context, node string) bool
-	// Lost lists nodes that a recovery on any node has given up, beside those that this node knows of. They must not come
-	// back with their old data. nil: none.
-	Lost    func() []string
+	// Records get the list of nodes that a recovery on this node has given up, so that all know it. nil: only this node
+	// knows.
+	Records Records
 	Logger  *slog.Logger
 	Metrics *metrics.Set
 }
@@ -125,6 +125,14 @@ func (k *reconciler) lead(ctx context.Context) error {
 		return err
 	}
 	k.since = time.Now()
+	if lost := k.o.Raft.links.lost; len(lost) > 0 && k.o.Records != nil {
+		noting, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err := recordLostNodes(noting, k.o.Records, lost)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("note the lost nodes: %w", err)
+		}
+	}
 	for ctx.Err() == nil && k.o.Raft.IsLeader() {
 		waiting, err := k.settle(ctx)
 		if err != nil {
@@ -258,9 +266,6 @@ func (k *reconciler) addContact(v *groupView) {
 
 func (k *reconciler) addLost(v *groupView) {
 	lost := k.o.Raft.Lost()
-	if k.o.Lost != nil {
-		lost = append(lost, k.o.Lost()...)
-	}
 	for id, n := range v.nodes {
 		if _, there := v.server(id); there || !slices.Contains(lost, id) {
 			continue
