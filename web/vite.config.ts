@@ -13,6 +13,8 @@ export default defineConfig({
     chunkSizeWarningLimit: 900,
     reportCompressedSize: false,
     assetsInlineLimit: 0,
+    // Ours changes more often than what it stands on.
+    rolldownOptions: { output: { codeSplitting: { groups: [{ name: "libraries", test: /node_modules/ }] } } },
   },
   test: { include: ["src/**/*.test.ts"] },
   server: {

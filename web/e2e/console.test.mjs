@@ -2,38 +2,22 @@
 // roles and labels; whether it worked is read from the simulator's own journal, not from the page.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, mkdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test as run } from "node:test";
+import { after, before } from "node:test";
 import { promisify } from "node:util";
 
-import { chromium } from "playwright-core";
-
+import { open, picture as takePicture, story } from "./browser.mjs";
 import { binary, freePort, root, start, until } from "./node.mjs";
 
-const pictures = join(root, "docs/img");
-let dir, node, sim, browser, page, url, projector, journal;
-const complaints = [];
-let broken = "";
+let dir, node, sim, browser, page, complaints, url, projector, journal;
 let others = [];
 
-/** One step of the story. Each stands on those before it, so the first that fails ends it, with a picture of the page. */
-function test(name, body) {
-  run(name, async (t) => {
-    if (broken) return t.skip(`after: ${broken}`);
-    try {
-      await body();
-    } catch (error) {
-      broken = name;
-      await mkdir(join(root, "build"), { recursive: true });
-      await page?.screenshot({ path: join(root, "build/e2e-failure.png") }).catch(() => undefined);
-      t.diagnostic(`${page?.url()}; picture: build/e2e-failure.png; the browser: ${complaints.join("; ")}`);
-      t.diagnostic(`the node: ${node?.output().slice(-4000)}`);
-      throw error;
-    }
-  });
-}
+/** What nodes say to each other needs no port that somebody knows. */
+const inside = ["--gossip", "127.0.0.1:0", "--peer", "127.0.0.1:0"];
+
+const test = story(() => ({ page, complaints, output: node?.output() }));
 
 before(async () => {
   dir = await mkdtemp(join(tmpdir(), "pollux-e2e-"));
@@ -41,25 +25,9 @@ before(async () => {
   const [http, mqtt, device] = [await freePort(), await freePort(), await freePort()];
   projector = `tcp://127.0.0.1:${device}`;
   sim = await start(["sim", "pjlink", "--listen", `127.0.0.1:${device}`, "--password", "secret", "--log", journal, "--warm-up", "1s", "--lamp-hour", "1s"]);
-  node = await start(["serve", "--data", join(dir, "data"), "--http", `127.0.0.1:${http}`, "--mqtt", `127.0.0.1:${mqtt}`]);
+  node = await start(["serve", "--data", join(dir, "data"), "--http", `127.0.0.1:${http}`, "--mqtt", `127.0.0.1:${mqtt}`, ...inside]);
   url = `http://127.0.0.1:${http}`;
-  browser = await chromium.launchPersistentContext(join(dir, "browser"), {
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: true,
-    viewport: { width: 1280, height: 800 },
-    colorScheme: "light",
-    args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync",
-    ],
-  });
-  page = browser.pages()[0] ?? (await browser.newPage());
-  page.setDefaultTimeout(20_000);
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("console", (message) => {
-    // A request that the node refuses, as it should, is no mistake of the page.
-    if (message.type() === "error" && !/status of 40[0134]/.test(message.text())) complaints.push(message.text());
-  });
+  ({ browser, page, complaints } = await open(dir));
 });
 
 after(async () => {
@@ -78,14 +46,7 @@ async function entries() {
 
 const told = (command) => until(`the projector is told ${command}`, async () => (await entries()).filter((e) => e.event === "told" && e.text.includes(command)).length);
 
-/** With PICTURES=1 a picture for the documentation; else nothing, so that a test leaves no file changed. */
-async function picture(name) {
-  if (!process.env.PICTURES) return;
-  await mkdir(pictures, { recursive: true });
-  // The picture is of the room, not of a message that passes.
-  await page.waitForTimeout(300);
-  await page.screenshot({ path: join(pictures, `${name}.png`) });
-}
+const picture = (name) => takePicture(page, name);
 
 const reported = (name) => page.getByRole("table", { name: "Properties" }).getByRole("row", { name, exact: true }).getByRole("cell").first();
 
@@ -354,7 +315,7 @@ test("a node that goes away is told, and found again", async () => {
   const mqtt = node.line.match(/mqtt=\S*?:(\d+)/)?.[1] ?? String(await freePort());
   await node.stop();
   await page.getByRole("alert").filter({ hasText: "Offline" }).waitFor();
-  node = await start(["serve", "--data", data, "--http", `127.0.0.1:${port}`, "--mqtt", `127.0.0.1:${mqtt}`]);
+  node = await start(["serve", "--data", data, "--http", `127.0.0.1:${port}`, "--mqtt", `127.0.0.1:${mqtt}`, ...inside]);
   await page.getByRole("status").filter({ hasText: "Live" }).waitFor({ timeout: 40_000 });
   await page.getByRole("row").filter({ hasText: "lecture-hall-1" }).getByText("Connected").waitFor();
 });

@@ -18,11 +18,11 @@ export async function freePort() {
 }
 
 /**
- * Starts `pollux ARGS` and waits for its `ready` line.
+ * Starts `pollux ARGS` and waits for its `ready` line. `env` is added to the environment.
  * @returns {Promise<{line: string, output: () => string, stop: () => Promise<void>}>}
  */
-export async function start(args, seconds = 60) {
-  const child = spawn(binary, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+export async function start(args, seconds = 60, env = {}) {
+  const child = spawn(binary, args, { cwd: root, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
   let out = "";
   child.stdout.on("data", (data) => (out += data));
   child.stderr.on("data", (data) => (out += data));

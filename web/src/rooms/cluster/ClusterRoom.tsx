@@ -51,15 +51,17 @@ export function ClusterRoom() {
       {pending && <Loader size="sm" m="md" aria-label="Loading" />}
       {status && <Survives status={status} moving={slots?.moving ?? status.slotsMoving} />}
       {nodes.length === 1 && <Second />}
-      <Zones nodes={nodes} moves={moves} colours={colours} here={status?.node ?? ""} administrator={administrator} />
-      {slots && (
+      {nodes.length > 0 && (
         <div className="cluster-grid">
           <div className="cluster-side">
-            <FindTwin id={twin} found={found} colours={colours} onFind={(id) => setParams(id ? { twin: id } : {}, { replace: true })} />
+            <Zones nodes={nodes} moves={moves} colours={colours} here={status?.node ?? ""} administrator={administrator} />
             <HandOvers moves={moves} />
+          </div>
+          <div className="cluster-side">
+            <FindTwin id={twin} found={found} colours={colours} onFind={(id) => setParams(id ? { twin: id } : {}, { replace: true })} />
+            {slots && <SlotsPanel slots={slots} moves={moves} colours={colours} found={twin ? found.data?.placement?.slot : undefined} />}
             {status && <Refused counts={status.refused} />}
           </div>
-          <SlotsPanel slots={slots} moves={moves} colours={colours} found={twin ? found.data?.placement?.slot : undefined} />
         </div>
       )}
       {status && <Figures status={status} />}

@@ -1,0 +1,251 @@
+// The Cluster room in headless Chromium against three real nodes with simulated devices. What a person does is done by
+// roles and labels; whether it worked is asked of the cluster by the command line, not read from the page.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before } from "node:test";
+import { promisify } from "node:util";
+
+import { open, picture, story } from "./browser.mjs";
+import { binary, start, until } from "./node.mjs";
+
+/** Loopback addresses of this run's own; Linux has all of 127.0.0.0/8. */
+const net = `127.${100 + (process.pid % 100)}.${Math.floor(process.pid / 100) % 200}`;
+const names = ["a", "b", "c"];
+const url = (i) => `http://${net}.${i + 1}:8080`;
+const slots = 16384;
+const twins = 24;
+let dir, browser, page, complaints, key;
+let nodes = [];
+const sims = [];
+
+const test = story(() => ({ page, complaints, output: nodes.map((n) => n?.output()).join("\n") }));
+
+/** The node's command line; all keep what they cache in the test's directory. */
+function serve(i, ...args) {
+  const at = `${net}.${i + 1}`;
+  return start(
+    [
+      "serve", "--data", join(dir, names[i]), "--name", names[i], "--availability-zone", `house-${i + 1}`, "--label", `rack=r${i + 1}`,
+      "--http", `${at}:8080`, "--mqtt", `${at}:1883`, "--gossip", `${at}:7946`, "--peer", `${at}:7947`, ...args,
+    ],
+    90,
+    { XDG_CACHE_HOME: join(dir, "cache") },
+  );
+}
+
+async function listens(host, port) {
+  const socket = connect(port, host);
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** Runs the command line against a node of the cluster; its answer as JSON where it is asked for with `-o json`. */
+async function cli(...args) {
+  const env = { ...process.env, POLLUX_URL: url(0), POLLUX_API_KEY: key };
+  const { stdout } = await promisify(execFile)(binary, args, { env, maxBuffer: 1 << 24 });
+  return args.includes("json") ? JSON.parse(stdout) : stdout;
+}
+
+const list = async () => (await cli("cluster", "nodes", "-o", "json")).nodes ?? [];
+const nodeOf = async (name) => (await list()).find((n) => n.name === name);
+const where = (twin) => cli("cluster", "where", twin, "-o", "json");
+
+/** Waits until every slot is where it shall be, as the API says. */
+const settled = (what, check, seconds = 60) =>
+  until(what, async () => {
+    const all = await list();
+    return all.reduce((n, x) => n + (x.slots ?? 0), 0) === slots && all.every((n) => (n.slots ?? 0) === (n.slots_target ?? n.slotsTarget ?? 0)) && check(all) ? all : undefined;
+  }, seconds);
+
+const box = (name) => page.getByRole("region", { name: `Node ${name}`, exact: true });
+const dialog = () => page.getByRole("dialog");
+
+before(async () => {
+  dir = await mkdtemp(join(tmpdir(), "pollux-e2e-"));
+  const founder = serve(0, "--bootstrap-expect", "3");
+  founder.catch(() => undefined); // told below, with the others
+  await until("the founder listens to its peers", () => listens(`${net}.1`, 7947));
+  nodes = await Promise.all([founder, ...[1, 2].map((i) => serve(i, "--join", `${net}.1:7947`))]);
+  key = (await readFile(join(dir, "a", "admin.key"), "utf8")).trim();
+  await settled("each node has its share", (all) => all.length === 3 && all.every((n) => n.slots > slots / 4));
+  await cli("driver", "add", "tasmota");
+  for (const [i] of names.entries()) {
+    const topics = ["sim", "tasmota", "--broker", `${net}.${i + 1}:1883`, "--topic", `plug${i}`, "--count", `${twins / 3}`, "--period", "1s"];
+    sims.push(await start(topics));
+    for (let n = 1; n <= twins / 3; n++) await cli("twin", "create", `plug${i}-${n}`, "--driver", "tasmota", "--setting", `topic=plug${i}-${n}`);
+  }
+  ({ browser, page, complaints } = await open(dir));
+});
+
+after(async () => {
+  await browser?.close();
+  await Promise.all(sims.map((s) => s.stop()));
+  await Promise.all(nodes.map((n) => n?.stop()));
+  if (dir) await rm(dir, { recursive: true, force: true });
+});
+
+test("the room shows three nodes in their zones, and what they survive", async () => {
+  await page.goto(`${url(0)}/cluster`);
+  const form = page.getByRole("form", { name: "Sign in" });
+  await form.getByLabel("API key").first().fill(key);
+  await form.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Cluster" }).waitFor();
+  await page.getByRole("status", { name: "What the cluster survives" }).getByText(/^Survives 1 failure/).waitFor();
+  const leader = (await list()).find((n) => n.role === "leader").name;
+  for (const [i, name] of names.entries()) {
+    const zone = page.getByRole("region", { name: `Availability zone house-${i + 1}` });
+    const node = zone.getByRole("region", { name: `Node ${name}` });
+    await node.getByText("alive", { exact: true }).waitFor();
+    await node.getByText(name === leader ? "leader" : "voter", { exact: true }).waitFor();
+    await node.getByText(/s left$/).waitFor();
+    await node.getByText(`rack=r${i + 1}`).waitFor();
+  }
+  const { slots: owned } = await nodeOf("b");
+  const label = await page.getByRole("img", { name: /^16.384 slots: / }).getAttribute("aria-label");
+  assert.match(label.replace(/\u202f/g, ""), new RegExp(`b has ${owned}\\b`));
+});
+
+test("a slot under the pointer tells its owner", async () => {
+  const map = page.getByRole("img", { name: /^16.384 slots: / });
+  const { width, height } = await map.boundingBox();
+  const slot = 77 * 128 + 33;
+  await map.hover({ position: { x: (33.5 / 128) * width, y: (77.5 / 128) * height } });
+  const card = page.getByRole("region", { name: "Slots" }).getByRole("status");
+  const told = await cli("cluster", "slots", "--all", "-o", "json");
+  const truth = told.slots.find((s) => (s.slot ?? 0) === slot);
+  const text = await card.textContent();
+  assert.equal(text, `Slot${slot}Owner${truth.node_name ?? truth.nodeName}Sinceowner no. ${truth.since}Targetstays`);
+  await page.mouse.move(0, 0);
+});
+
+/** A twin that lives on the node. */
+async function oneOn(name) {
+  for (let n = 1; n <= twins / 3; n++) {
+    for (let i = 0; i < 3; i++) {
+      const place = await where(`plug${i}-${n}`);
+      if ((place.node_name ?? place.nodeName) === name) return `plug${i}-${n}`;
+    }
+  }
+  throw new Error(`no twin lives on ${name}`);
+}
+
+let twin;
+
+test("a twin is found, on its node and in the map", async () => {
+  twin = await oneOn("c");
+  const search = page.getByRole("search", { name: "Find a twin" });
+  await search.getByLabel("Twin").fill(twin);
+  await search.getByRole("button", { name: "Find" }).click();
+  await search.getByRole("status").getByText("on c").waitFor();
+  const { slot } = await where(twin);
+  await page.getByRole("img", { name: `Slot ${slot}`, exact: true }).waitFor();
+  await search.getByRole("link", { name: `default/${twin}` }).click();
+  await page.getByRole("heading", { name: `default/${twin}` }).waitFor();
+  await page.getByText("Connected", { exact: true }).waitFor();
+  await page.getByText(/runs \d+\.\d+\.\d+/).waitFor();
+  await page.getByRole("link", { name: "c", exact: true }).click();
+  await page.getByRole("img", { name: `Slot ${slot}`, exact: true }).waitFor();
+});
+
+test("a token is made, and the line to paste is shown", async () => {
+  await page.getByRole("button", { name: "Add a node" }).click();
+  await dialog().getByRole("button", { name: "Create a join token" }).click();
+  const line = await dialog().getByLabel("Line to paste").textContent();
+  assert.match(line, /^pollux serve .*--join/);
+  const tokens = (await cli("cluster", "token", "list", "-o", "json")).tokens ?? [];
+  await dialog().getByRole("button", { name: `Revoke ${tokens[0].id}` }).click();
+  await until("it is revoked", async () => !((await cli("cluster", "token", "list", "-o", "json")).tokens ?? []).some((t) => t.id === tokens[0].id));
+  await page.keyboard.press("Escape");
+  await dialog().waitFor({ state: "detached" });
+});
+
+/** Presses a node's button, and the button of the question after it. */
+async function operate(name, button, verb, says) {
+  await box(name).getByRole("button", { name: button, exact: true }).click();
+  await dialog().getByText(says).waitFor();
+  await dialog().getByRole("button", { name: verb, exact: true }).click();
+  await dialog().waitFor({ state: "detached" });
+}
+
+test("a node is drained by its button, and nothing but questions is asked before", async () => {
+  await box("c").getByRole("button", { name: "Drain" }).click();
+  await dialog().getByText(/will go to a and b/).waitFor();
+  await dialog().getByRole("button", { name: "Leave it" }).click();
+  await dialog().waitFor({ state: "detached" });
+  assert.equal((await nodeOf("c")).state, "alive", "who leaves it changes nothing");
+  await operate("c", "Drain", "Drain", /will go to a and b/);
+  await box("c").getByText(/slots? left$|^Drained/).first().waitFor();
+  if (process.env.PICTURES) await pictures();
+  await box("c").getByText("Drained.").waitFor({ timeout: 60_000 });
+  const node = await nodeOf("c");
+  assert.equal(node.state, "draining");
+  assert.equal(node.slots ?? 0, 0, "the API counts no slot, too");
+  const place = await where(twin);
+  assert.notEqual(place.node_name ?? place.nodeName, "c", "its twin lives elsewhere");
+  await page.getByRole("table", { name: "Hand-overs" }).getByRole("row", { name: /^c → [ab]/ }).first().waitFor();
+  await page.getByRole("search", { name: "Find a twin" }).getByText(`on ${place.node_name ?? place.nodeName}`).waitFor();
+  await cli("twin", "get", twin);
+});
+
+/** The room while slots move, in both schemes. */
+async function pictures() {
+  const notes = page.getByRole("button", { name: /close/i });
+  while (await notes.count()) await notes.first().click();
+  await picture(page, "cluster-light", 0);
+  await page.emulateMedia({ colorScheme: "dark" });
+  await picture(page, "cluster-dark", 100);
+  await page.emulateMedia({ colorScheme: "light" });
+}
+
+test("a node that lives is not removed, and takes its slots again", async () => {
+  assert.equal(await box("c").getByRole("button", { name: "Remove" }).isDisabled(), true);
+  await operate("c", "Undrain", "Undrain", /take its share again/);
+  await settled("c has its share again", (all) => all.every((n) => n.state === "alive" && n.slots > slots / 4));
+  await box("c").getByText("alive", { exact: true }).waitFor();
+});
+
+test("leadership goes where it is sent", async () => {
+  const { name } = (await list()).find((n) => n.role === "voter");
+  await operate(name, "Let it lead", "Transfer", new RegExp(`${name} will lead`));
+  await until("it leads, as the API says", async () => (await nodeOf(name)).role === "leader");
+  await box(name).getByText("leader", { exact: true }).waitFor();
+});
+
+test("a node that was stopped is shown as left, and removed for ever", async () => {
+  await nodes[2].stop();
+  await until("the API says that it left", async () => (await nodeOf("c"))?.state === "left", 40);
+  await box("c").getByText("left", { exact: true }).waitFor();
+  await settled("the others have its slots", (all) => (all.find((n) => n.name === "c").slots ?? 0) === 0);
+  await until("it may be removed", () => box("c").getByRole("button", { name: "Remove" }).isEnabled());
+  await operate("c", "Remove", "Remove", /for ever/);
+  await until("the API knows two nodes", async () => (await list()).length === 2);
+  await box("c").waitFor({ state: "detached" });
+});
+
+test("who is no administrator sees all of it and no buttons", async () => {
+  const { secret } = await cli("key", "create", "guest", "--role", "viewer", "-o", "json");
+  const tab = await browser.newPage();
+  await tab.goto(`${url(1)}/cluster`);
+  const form = tab.getByRole("form", { name: "Sign in" });
+  await form.getByLabel("API key").first().fill(secret);
+  await form.getByRole("button", { name: "Sign in" }).click();
+  await tab.getByRole("region", { name: "Node b" }).getByText("answers this page").waitFor();
+  await tab.getByRole("img", { name: /^16.384 slots: / }).waitFor();
+  assert.equal(await tab.getByRole("button", { name: /^(Drain|Add a node|Let it lead|Transfer leadership)$/ }).count(), 0);
+  await tab.close();
+});
+
+test("the browser had nothing to complain of", () => {
+  assert.deepEqual(complaints, []);
+});
