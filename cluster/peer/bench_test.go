@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -66,7 +65,7 @@ func flood(arrived *atomic.Int64, send func() bool) float64 {
 	sent := int64(0)
 	for time.Since(began) < benchSpan {
 		for sent-arrived.Load() >= benchWindow {
-			runtime.Gosched()
+			time.Sleep(20 * time.Microsecond)
 		}
 		for range 100 {
 			if send() {
@@ -75,7 +74,7 @@ func flood(arrived *atomic.Int64, send func() bool) float64 {
 		}
 	}
 	for arrived.Load() < sent {
-		runtime.Gosched()
+		time.Sleep(20 * time.Microsecond)
 	}
 	return float64(sent) / time.Since(began).Seconds()
 }
