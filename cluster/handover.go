@@ -97,13 +97,14 @@ func (n *Node) gainAll() {
 	})
 }
 
-// loseAll takes every slot from the handler. Releases that run go on: nothing is flipped before they are done.
+// loseAll takes every slot from the handler. Releases that run go on: nothing is flipped before they are done. The other
+// slots' records are flipped before the handler gets them again, so that what it had proposed before is refused.
 func (n *Node) loseAll() {
 	var lost []Slot
 	n.own.each(nil, func(s Slot) bool {
 		switch n.phases[s] {
 		case phaseHeld:
-			n.setPhase(s, phaseNone)
+			n.setPhase(s, phaseReleased)
 			lost = append(lost, s)
 		case phaseReleasing:
 			lost = append(lost, s)
@@ -237,7 +238,8 @@ func (n *Node) toFlip(kind flipKind, limit int) []Slot {
 	}
 	var slots []Slot
 	from.each(&n.flying, func(s Slot) bool {
-		if m := n.members[n.targets[s]]; m != nil {
+		target := n.targets[s]
+		if n.members[target] != nil && !(kind == flipReleased && target == n.id && n.suspended) {
 			slots = append(slots, s)
 		}
 		return len(slots) < limit

@@ -147,7 +147,7 @@ func (n *Node) Check(ctx context.Context) []string {
 		seen.set(s, true)
 		n.checkSlot(&c, s, r.Value, known)
 	}
-	if missing := SlotCount - seen.count; missing > 0 {
+	if missing := n.o.slots - seen.count; missing > 0 {
 		c.add("missing", "%d slots have no record", missing)
 	}
 	return c.end()

@@ -39,7 +39,9 @@ type Options struct {
 	Superseded func(why error)
 
 	// wall is the wall clock of deadlines; nil means time.Now.
-	wall   func() time.Time
+	wall func() time.Time
+	// slots is how many slots there are; 0 means SlotCount. Tests have fewer.
+	slots  int
 	faults faults
 }
 
@@ -136,6 +138,9 @@ func newNode(o Options) *Node {
 	}
 	if o.wall == nil {
 		o.wall = time.Now
+	}
+	if o.slots == 0 {
+		o.slots = SlotCount
 	}
 	o.Self.Weight, o.Self.LeaseLeft = max(o.Self.Weight, 1), 0
 	n := &Node{o: o, id: o.Self.ID}

@@ -79,13 +79,13 @@ type Handler interface {
 	// Handle takes a call for a slot that this node owns. It must not block; done is called exactly once, from any
 	// goroutine.
 	Handle(env *Envelope, done func(Reply))
-	// Gained says that this node now owns the slots. It must not block.
+	// Gained says that this node now owns the slots. Each has a Since that it never had here before. It must not block.
 	Gained(owned []Ownership)
 	// Release asks to let go of the slots: stop admitting, finish running calls, checkpoint; then done, exactly once, also
 	// where Lost came meanwhile. After done nothing of the slots has any effect. It must not block.
 	Release(slots []Slot, done func())
 	// Lost says that this node may not act on the slots any more: they belong to somebody else, or the lease is over. Stop
-	// without effect. It must not block. They may be gained again, with the same record.
+	// without effect. It must not block. They may be gained again.
 	Lost(slots []Slot)
 }
 

@@ -109,7 +109,7 @@ func (n *Node) candidates() []Candidate {
 // retarget computes every slot's target anew.
 func (n *Node) retarget() {
 	c := n.candidates()
-	for s := range Slot(SlotCount) {
+	for s := range Slot(n.o.slots) {
 		n.targets[s] = Propose(s, c)
 	}
 	n.classifyAll()
@@ -119,7 +119,7 @@ func (n *Node) classifyAll() {
 	if !n.synced() {
 		return
 	}
-	for s := range Slot(SlotCount) {
+	for s := range Slot(n.o.slots) {
 		n.classify(s, n.owners[s].Load())
 	}
 	if !n.suspended {

@@ -1,0 +1,471 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// device is what a fake device has seen.
+type device struct {
+	since  uint64 // the newest owner that wrote
+	writer *proc
+}
+
+// simCall is a client's call and what became of it.
+type simCall struct {
+	id       [16]byte
+	slot     Slot
+	origin   *proc
+	answers  int
+	err      error
+	runs     int
+	doubled  bool // the network delivered it twice
+	orphaned bool // its origin's process ended
+}
+
+// deviceWrite is checked at every write: no older owner after a newer one, but for the one write of a process that was
+// paused between its check and the write.
+func (w *world) deviceWrite(t *tenure, id *[16]byte, paused bool) {
+	w.count.writes++
+	d := &w.devices[t.own.Slot]
+	if t.own.Since < d.since {
+		if !paused {
+			w.violated("single writer: %s wrote to the device of slot %d with since %d, %s had written with %d",
+				t.e.p.n.id, t.own.Slot, t.own.Since, d.writer.n.id, d.since)
+		}
+		w.count.leaks++
+	} else {
+		d.since, d.writer = t.own.Since, t.e.p
+	}
+	if id != nil {
+		if c := w.byID[*id]; c != nil {
+			w.trace(c.id, "%s writes since %d", t.e.p.n.id, t.own.Since)
+			if c.runs++; c.runs > 1 {
+				w.violated("at most once: call %x to slot %d ran %d times", c.id[:4], c.slot, c.runs)
+			}
+		}
+	}
+	w.checkWriter(t.own.Slot)
+}
+
+// checkWriter: at most one process may begin a device write.
+func (w *world) checkWriter(s Slot) {
+	var first *proc
+	for _, n := range w.nodes {
+		if n.proc == nil || !n.proc.engine.mayWrite(s) {
+			continue
+		}
+		if first != nil {
+			w.violated("single writer: %s and %s may both write to the device of slot %d", first.n.id, n.id, s)
+		}
+		first = n.proc
+	}
+}
+
+func (w *world) checkWriters() {
+	for s := range Slot(simSlots) {
+		w.checkWriter(s)
+	}
+}
+
+// checkWrite is asked about every record before it becomes true.
+func (w *world) checkWrite(p *proc, r TableRecord) {
+	was := []byte(w.head[key(r.Table, r.Key)])
+	switch r.Table {
+	case TableSlot:
+		w.checkFlip(p, r, was)
+	case "state":
+		if simTrace == "state"+r.Key {
+			fmt.Println(w.now, p.n.id, "commits", len(r.Value), fmt.Sprintf("%x", r.Value[len(r.Value)-16:len(r.Value)-12]))
+		}
+		s, _ := parseSlotKey(r.Key)
+		slot, err := decodeSlot([]byte(w.head[key(TableSlot, r.Key)]))
+		since := binary.BigEndian.Uint64(r.Value)
+		if err != nil || since != slot.since {
+			w.violated("fence: a checkpoint of slot %d with since %d was committed, its owner is at %d", s, since, slot.since)
+		}
+		for i := 8; i < len(was); i += 16 {
+			if !hasRun(r.Value, [16]byte(was[i:i+16])) {
+				w.violated("acknowledged: a checkpoint of slot %d forgets call %x", s, was[i:i+4])
+			}
+		}
+	case TableMember:
+		if m, err := DecodeMember(r.Key, r.Value); err == nil && m.State == StateDead {
+			w.count.deaths++
+		} else if err == nil && m.State == StateExpelled {
+			w.count.expelled++
+		}
+	}
+}
+
+// checkFlip: a slot's since rises by one, and a living owner flips its own slots itself, after it has let go.
+func (w *world) checkFlip(p *proc, r TableRecord, was []byte) {
+	if simTrace == "flips" {
+		fmt.Println(w.now, p.n.id, "flips", r.Key, string(r.Value))
+	}
+	w.count.flips++
+	s, _ := parseSlotKey(r.Key)
+	next, err := decodeSlot(r.Value)
+	if err != nil {
+		w.violated("record: %v", err)
+	}
+	if len(was) == 0 {
+		return
+	}
+	before, err := decodeSlot(was)
+	if err != nil || next.since != before.since+1 {
+		w.violated("order: slot %d went from since %d to %d", s, before.since, next.since)
+	}
+	value, there := w.head[key(TableMember, before.node)]
+	m, err := DecodeMember(before.node, []byte(value))
+	if !there || err != nil || !m.alive() && m.State != StateExpelled {
+		return
+	}
+	if p.n.id != before.node {
+		w.violated("forced: %s took slot %d from %s, which is %s", p.n.id, s, before.node, m.State)
+	}
+	if next.node != before.node {
+		w.count.handed++
+	}
+	if owner := p.n.proc; m.Incarnation == before.incarnation && owner != nil && owner.engine.mayWrite(s) {
+		w.violated("forced: %s gave slot %d away while its handler may still act on it", before.node, s)
+	}
+}
+
+// call is one client's call to a random twin by a random node.
+func (w *world) call(p *proc, s Slot) *simCall {
+	c := &simCall{slot: s, origin: p}
+	binary.BigEndian.PutUint64(c.id[:], uint64(len(w.calls)+1)*0x9E3779B97F4A7C15)
+	w.calls = append(w.calls, c)
+	w.byID[c.id] = c
+	w.count.calls++
+	env := &Envelope{ID: c.id, Target: Target{"twin", simTargets[s]}}
+	if w.chance(30) {
+		env.Deadline = w.wall().Add(w.between(10*time.Millisecond, 5*time.Second))
+	}
+	w.trace(c.id, "%s calls slot %d", p.n.id, s)
+	p.node.Call(env, func(r Reply) { w.answered(c, r) })
+	return c
+}
+
+func (w *world) answered(c *simCall, r Reply) {
+	w.trace(c.id, "answered %v", r.Err)
+	if c.answers++; c.answers > 1 {
+		w.violated("one answer: call %x got %d", c.id[:4], c.answers)
+	}
+	c.err = r.Err
+	switch {
+	case r.Err == nil:
+		w.count.ok++
+		if !hasRun([]byte(w.head[key("state", slotKey(c.slot))]), c.id) {
+			w.violated("acknowledged: call %x to slot %d was answered before its effect was committed", c.id[:4], c.slot)
+		}
+	case errors.Is(r.Err, ErrUnknown):
+		w.count.unknown++
+	default:
+		w.count.refused++
+		if c.runs > 0 && !c.doubled {
+			w.violated("outcome: call %x ran and was answered %v", c.id[:4], r.Err)
+		}
+	}
+}
+
+// clients make calls until the healing begins.
+func (w *world) clients() {
+	if w.healing {
+		return
+	}
+	w.at(w.between(5*time.Millisecond, 60*time.Millisecond), nil, w.clients)
+	n := w.nodes[w.rng.IntN(len(w.nodes))]
+	if n.proc != nil && n.proc.begun {
+		s := Slot(w.rng.IntN(simSlots))
+		w.at(0, n.proc, func() { w.call(n.proc, s) })
+	}
+}
+
+// trouble makes one fault now and then.
+func (w *world) trouble() {
+	if w.healing {
+		return
+	}
+	w.at(w.between(200*time.Millisecond, 2500*time.Millisecond), nil, w.trouble)
+	n := w.nodes[w.rng.IntN(len(w.nodes))]
+	p := n.proc
+	if p == nil {
+		if !n.removed && w.chance(30) {
+			w.remove(n)
+		}
+		return
+	}
+	switch w.rng.IntN(12) {
+	case 0, 1:
+		w.pause(p, w.between(100*time.Millisecond, 8*time.Second))
+	case 2:
+		w.crash(p)
+		w.at(w.between(300*time.Millisecond, 9*time.Second), nil, func() { w.boot(n) })
+	case 3, 4:
+		w.partition(n)
+	case 5, 6:
+		w.at(0, p, func() { p.node.drain(n.id, func(error) {}) })
+		w.at(w.between(500*time.Millisecond, 8*time.Second), nil, func() { w.undrain(n) })
+	case 7:
+		w.leave(p)
+	case 8:
+		if len(w.nodes) < w.voters+2 {
+			w.boot(w.addNode())
+		}
+	case 9:
+		p.stuck = true
+		w.at(w.between(time.Second, 20*time.Second), nil, func() { w.unstick(p) })
+	case 10:
+		if other := w.rng.IntN(w.voters); w.hasMajority(other) {
+			w.lead(other)
+		}
+	case 11:
+		w.pause(p, w.between(3*time.Second, 6*time.Second)) // about a lease
+	}
+}
+
+// partition cuts one or both directions between a node and some others for a while.
+func (w *world) partition(n *simNode) {
+	var links [][2]int
+	for j := range w.nodes {
+		if j == n.idx || w.chance(25) {
+			continue
+		}
+		how := w.rng.IntN(4)
+		if how != 1 {
+			links = append(links, [2]int{n.idx, j})
+		}
+		if how != 2 {
+			links = append(links, [2]int{j, n.idx})
+		}
+	}
+	for _, l := range links {
+		w.cut[l] = true
+	}
+	w.at(w.between(300*time.Millisecond, 10*time.Second), nil, func() {
+		for _, l := range links {
+			delete(w.cut, l)
+		}
+	})
+}
+
+func (w *world) undrain(n *simNode) {
+	for _, by := range w.nodes {
+		if p := by.proc; p != nil && p.begun {
+			w.at(0, p, func() { p.node.undrain(n.id, func(error) {}) })
+			return
+		}
+	}
+}
+
+// leave is a planned stop, bounded as the program bounds it.
+func (w *world) leave(p *proc) {
+	if p.leaving || !p.begun {
+		return
+	}
+	p.leaving = true
+	stop := func() {
+		if !p.gone {
+			w.crash(p)
+			w.at(w.between(300*time.Millisecond, 5*time.Second), nil, func() { w.boot(p.n) })
+		}
+	}
+	w.at(0, p, func() { p.node.startLeave(func(error) { w.at(0, nil, stop) }) })
+	w.at(30*time.Second, nil, stop)
+}
+
+// remove forgets a node that is down, if it is known as dead; voters stay, they are the quorum.
+func (w *world) remove(n *simNode) {
+	if n.idx < w.voters {
+		return
+	}
+	for _, by := range w.nodes {
+		if p := by.proc; p != nil && p.begun && !p.paused {
+			p.node.remove(n.id, func(err error) { n.removed = n.removed || err == nil && n.proc == nil })
+			return
+		}
+	}
+}
+
+func (w *world) unstick(p *proc) {
+	p.stuck = false
+	if p.gone {
+		return
+	}
+	w.at(0, p, func() {
+		for s := range p.engine.live {
+			for _, t := range append([]*tenure(nil), p.engine.live[s]...) {
+				t.ending()
+			}
+		}
+	})
+}
+
+// heal ends every fault.
+func (w *world) heal() {
+	w.healing, w.lossy = true, false
+	clear(w.cut)
+	for _, n := range w.nodes {
+		if p := n.proc; p != nil {
+			w.resume(p)
+			w.unstick(p)
+		} else {
+			w.boot(n)
+		}
+		w.undrainAt(n, 0)
+		w.undrainAt(n, 12*time.Second)
+	}
+}
+
+func (w *world) undrainAt(n *simNode, d time.Duration) { w.at(d, nil, func() { w.undrain(n) }) }
+
+// settled tells whether every slot is with its target, which lives and takes calls.
+func (w *world) settled() bool { return w.unsettled() == "" }
+
+func (w *world) unsettled() string {
+	var all []Candidate
+	for _, r := range scanState(w.head, TableMember) {
+		m, err := DecodeMember(r.Key, r.Value)
+		if err != nil {
+			return err.Error()
+		}
+		if m.State == StateActive {
+			all = append(all, Candidate{m.ID, m.Weight})
+		}
+	}
+	for _, n := range w.nodes {
+		if n.removed {
+			continue
+		}
+		if n.proc == nil || !n.proc.begun {
+			return n.id + " has not started"
+		}
+		if n.proc.leaving {
+			return n.id + " is about to stop"
+		}
+	}
+	for s := range Slot(simSlots) {
+		rec, err := decodeSlot([]byte(w.head[key(TableSlot, slotKey(s))]))
+		want := Propose(s, all)
+		if err != nil || rec.node != want {
+			return fmt.Sprintf("slot %d belongs to %q, its target is %q", s, rec.node, want)
+		}
+		for _, n := range w.nodes {
+			if n.proc == nil {
+				continue
+			}
+			o := n.proc.node.owners[s].Load()
+			if o == nil || o.since != rec.since || o.mine != (n.id == want) || o.mine && !o.admitted.Load() {
+				return fmt.Sprintf("slot %d of %s at %d: %s has not got it", s, want, rec.since, n.id)
+			}
+		}
+	}
+	return ""
+}
+
+// simulate runs one seed; "" where nothing was violated.
+func simulate(seed uint64, opt simOptions) *world {
+	w := newWorld(seed, opt)
+	for _, n := range w.nodes {
+		w.boot(n)
+	}
+	w.elect()
+	if !w.run(w.now+20*time.Second, w.settled) && w.fail == "" {
+		w.violated("start: %s", w.unsettled())
+	}
+	w.lossy = true
+	w.clients()
+	w.trouble()
+	w.run(w.now+w.between(15*time.Second, 40*time.Second), nil)
+	w.heal()
+	if !w.run(w.now+60*time.Second, w.settled) && w.fail == "" {
+		w.violated("healing: a minute later %s", w.unsettled())
+	}
+	w.lastCalls()
+	return w
+}
+
+// lastCalls: after the healing every call succeeds, and every call has had its answer.
+func (w *world) lastCalls() {
+	if w.fail != "" {
+		return
+	}
+	w.run(w.now+6*time.Second, nil) // entries of before may still come late
+	var last []*simCall
+	for s := range Slot(simSlots) {
+		for _, n := range w.nodes {
+			if n.proc != nil {
+				n := n
+				w.at(0, n.proc, func() { last = append(last, w.call(n.proc, s)) })
+			}
+		}
+	}
+	w.run(w.now+20*time.Second, nil)
+	for _, c := range last {
+		if c.answers != 1 || c.err != nil && !errors.Is(c.err, ErrDeadline) {
+			w.violated("healing: call %x to slot %d by %s: %d answers, %v", c.id[:4], c.slot, c.origin.n.id, c.answers, c.err)
+		}
+	}
+	for _, c := range w.calls {
+		if c.answers == 0 && !c.orphaned {
+			w.violated("one answer: call %x to slot %d by %s got none", c.id[:4], c.slot, c.origin.n.id)
+		}
+	}
+}
+
+// trace prints what happens to the call that TRACE names.
+func (w *world) trace(id [16]byte, format string, args ...any) {
+	if simTrace != "" && strings.HasPrefix(fmt.Sprintf("%x", id), simTrace) {
+		fmt.Printf("%v %s\n", w.now, fmt.Sprintf(format, args...))
+	}
+}
+
+var simTrace = os.Getenv("TRACE")
+
+func envInt(name string, or int) int {
+	if v, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return v
+	}
+	return or
+}
+
+// TestSimulation runs SEEDS seeds, or the one SEED.
+func TestSimulation(t *testing.T) {
+	first, seeds := 1, envInt("SEEDS", 200)
+	if one := envInt("SEED", 0); one > 0 {
+		first, seeds = one, 1
+	}
+	var sum world
+	began := time.Now()
+	for seed := first; seed < first+seeds; seed++ {
+		w := simulate(uint64(seed), simOptions{})
+		if w.fail != "" {
+			t.Fatalf("seed %d: %s", seed, w.fail)
+		}
+		sum.add(w)
+	}
+	t.Logf("%d seeds, %d steps in %v: %+v", seeds, sum.steps, time.Since(began).Round(time.Millisecond), sum.count)
+}
+
+func (w *world) add(o *world) {
+	w.steps += o.steps
+	c, d := &w.count, o.count
+	c.calls += d.calls
+	c.ok += d.ok
+	c.unknown += d.unknown
+	c.refused += d.refused
+	c.writes += d.writes
+	c.flips += d.flips
+	c.leaks += d.leaks
+	c.deaths += d.deaths
+	c.expelled += d.expelled
+	c.handed += d.handed
+}
