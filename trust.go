@@ -98,29 +98,17 @@ func (n *Node) settleFounding(ctx context.Context) error {
 	if c.founder == nil {
 		return n.waitFounded(ctx)
 	}
-	if id, err := storedClusterID(n.store); err != nil {
+	secret, err := c.founder.Marshal()
+	if err != nil {
 		return err
-	} else if id == "" {
-		_, err := n.store.Commit(ctx, &storage.Txn{
-			Guards: []storage.Guard{{Table: tableCluster, Key: keyClusterID}},
-			Writes: []storage.Write{{Table: tableCluster, Key: keyClusterID, Value: []byte(n.clusterID)}},
-		})
-		if err != nil {
-			return fmt.Errorf("commit the cluster's id: %w", err)
-		}
 	}
-	if t, _, err := n.readTrust(); err != nil {
+	keys, _ := c.gossip()
+	value, err := json.Marshal(trust{Authority: secret, GossipKeys: keys})
+	if err != nil {
 		return err
-	} else if t == nil {
-		secret, err := c.founder.Marshal()
-		if err != nil {
-			return err
-		}
-		keys, _ := c.gossip()
-		err = n.changeTrust(ctx, func(t *trust) error { t.Authority, t.GossipKeys = secret, keys; return nil })
-		if err != nil {
-			return fmt.Errorf("commit the cluster's authority: %w", err)
-		}
+	}
+	if err := n.commitFounding(ctx, value); err != nil {
+		return fmt.Errorf("commit the cluster's id and authority: %w", err)
 	}
 	c.founder = nil
 	for _, name := range []string{authorityName, joinTokenName} {
@@ -129,6 +117,39 @@ func (n *Node) settleFounding(ctx context.Context) error {
 		}
 	}
 	return n.checkClusterID()
+}
+
+// commitFounding writes both records at once. An election may come in between, so it tries until the records are there.
+func (n *Node) commitFounding(ctx context.Context, value []byte) error {
+	for {
+		t, _, err := n.readTrust()
+		if err != nil || t != nil {
+			return err
+		}
+		id, err := storedClusterID(n.store)
+		if err != nil {
+			return err
+		}
+		txn := storage.Txn{
+			Guards: []storage.Guard{{Table: tableCluster, Key: keyTrust}},
+			Writes: []storage.Write{{Table: tableCluster, Key: keyTrust, Value: value, Quiet: true}},
+		}
+		if id == "" { // a data directory of before there were several nodes has one
+			txn.Guards = append(txn.Guards, storage.Guard{Table: tableCluster, Key: keyClusterID})
+			txn.Writes = append(txn.Writes, storage.Write{Table: tableCluster, Key: keyClusterID, Value: []byte(n.clusterID)})
+		}
+		if _, err = n.store.Commit(ctx, &txn); err == nil {
+			return nil
+		}
+		n.log.Info("the cluster's first records are not committed yet", "error", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-n.failed:
+			return n.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // waitFounded waits until the founder has committed what it made: others may vote before it is ready.
