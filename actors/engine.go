@@ -12,7 +12,6 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/cluster"
-	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	"github.com/polluxhq/pollux/storage"
 )
 
@@ -215,9 +214,6 @@ func (e *Engine) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
 	if int(s.queue.Add(1)) > e.o.ShardQueue {
 		s.queue.Add(-1)
 		e.stats.drop(dropShardFull)
-		if f, ok := env.Message.(*actorv1.Frame); ok {
-			s.gates.hold(e.nowMS(), env.Target.ID, f)
-		}
 		done(cluster.Reply{Err: fmt.Errorf("%s: shard: %w", env.Target.ID, cluster.ErrOverloaded)})
 		return
 	}

@@ -171,16 +171,22 @@ func openOn(t testing.TB, fs vfs.FS, incarnation uint64, edit func(*storage.Opti
 	if err != nil {
 		t.Fatal(err)
 	}
+	return assemble(t, st, st.Store, cluster.Options{Self: cluster.Member{ID: "n1", Incarnation: incarnation}}, opts...)
+}
+
+// assemble starts an engine and its part in the cluster on a store. Drivers' files come from blobs.
+func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluster.Options, opts ...option) *node {
+	t.Helper()
 	box, err := sandbox()
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := &node{t: t, store: st.Store, storage: st}
 	o := actors.Options{
-		Store: st.Store, Node: "n1", Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Store: st.Store, Node: c.Self.ID, Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Metrics: metrics.NewSet(),
 		Drivers: func(ctx context.Context, digest string) (drivers.Runner, error) {
-			file, err := st.Store.Blob(digest)
+			file, err := blobs.Blob(digest)
 			if err != nil {
 				return nil, err
 			}
@@ -205,8 +211,8 @@ func openOn(t testing.TB, fs vfs.FS, incarnation uint64, edit func(*storage.Opti
 	if n.engine, err = actors.New(o); err != nil {
 		t.Fatal(err)
 	}
-	n.cluster, err = cluster.Start(context.Background(), cluster.Options{Self: cluster.Member{ID: "n1", Incarnation: incarnation}, Records: records{st.Store},
-		Handler: n.engine, Logger: slog.New(slog.DiscardHandler)})
+	c.Records, c.Handler, c.Logger = records{st.Store}, n.engine, slog.New(slog.DiscardHandler)
+	n.cluster, err = cluster.Start(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

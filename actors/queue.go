@@ -165,7 +165,16 @@ func (w *work) dropAll(t *twin, ran, not error) {
 	if w == nil {
 		return
 	}
-	w.dropWaiting(t, not)
+	w.dropEvents(not, nil)
+	commands := w.commands
+	w.commands = nil
+	for _, c := range commands {
+		err := not
+		if c.told() { // it was to be tried again
+			err = ran
+		}
+		t.settle(c, cluster.Reply{Err: err})
+	}
 	starting := w.starting
 	w.starting = nil
 	for _, c := range starting {

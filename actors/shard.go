@@ -33,11 +33,25 @@ type entry struct {
 	// go, for its next life.
 	stopping, leaving bool
 	parked            []turn
+	// link and high are the sender and number of the newest frame that was let in. They belong to the shard.
+	link, high uint64
 }
 
 // full says whether the actor may not be given more.
 func (en *entry) full(o *Options) bool {
 	return int(en.tokens.Load())+int(en.load.Load())+len(en.parked) >= o.TwinQueue || int(en.bytes.Load()) >= o.TwinBytes
+}
+
+// inOrder says whether the frame that was sent before this one, if it has no answer yet, was let in here.
+func (en *entry) inOrder(f *actorv1.Frame) bool {
+	return f.Previous == 0 || en != nil && en.link == f.Link && f.Previous <= en.high
+}
+
+// letIn notes that a frame was let in. en may be nil.
+func (en *entry) letIn(f *actorv1.Frame) {
+	if en != nil && f.Link != 0 {
+		en.link, en.high = f.Link, f.Sequence
+	}
 }
 
 // turn is a message to a twin.
@@ -63,7 +77,6 @@ type shard struct {
 	byPID    map[string]*entry
 	serial   uint64
 	releases []*release
-	gates    gates
 }
 
 type (
@@ -144,19 +157,21 @@ func (s *shard) receive(c actor.Context) {
 }
 
 func (s *shard) handle(c actor.Context, m *call) {
-	f, _ := m.env.Message.(*actorv1.Frame)
-	if !s.gates.allow(s.e.nowMS(), m.env.Target.ID, f) {
+	en := s.entries[m.env.Target.ID]
+	f, frame := m.env.Message.(*actorv1.Frame)
+	if frame && !en.inOrder(f) {
 		m.refuse(fmt.Errorf("twin %s: behind a frame that waits: %w", m.env.Target.ID, cluster.ErrOverloaded))
 		return
 	}
-	if en := s.entries[m.env.Target.ID]; en != nil && en.full(&s.e.o) {
+	if en != nil && en.full(&s.e.o) {
 		s.e.stats.drop(dropTwinFull)
-		s.gates.hold(s.e.nowMS(), en.id, f)
 		m.refuse(fmt.Errorf("twin %s: %w", en.id, cluster.ErrOverloaded))
 		return
 	}
-	s.gates.pass(m.env.Target.ID, f)
 	s.forward(c, m.env.Target.ID, m.slot, m, true)
+	if frame {
+		s.entries[m.env.Target.ID].letIn(f)
+	}
 }
 
 // forward passes a message to an actor, activated if need be. used says that somebody wants the actor.
@@ -231,6 +246,9 @@ func (s *shard) terminated(c actor.Context, who *actor.PID) {
 	en.parked = nil
 	for _, m := range parked {
 		s.forward(c, en.id, en.slot, m, true)
+	}
+	if next := s.entries[en.id]; next != nil && len(parked) > 0 {
+		next.link, next.high = en.link, en.high
 	}
 	s.left(en)
 }

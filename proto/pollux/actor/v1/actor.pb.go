@@ -79,10 +79,13 @@ type Frame struct {
 	Qos     uint32                 `protobuf:"varint,3,opt,name=qos,proto3" json:"qos,omitempty"`
 	Retain  bool                   `protobuf:"varint,4,opt,name=retain,proto3" json:"retain,omitempty"`
 	Will    bool                   `protobuf:"varint,5,opt,name=will,proto3" json:"will,omitempty"`
-	// Who sends the twin's frames in their order: a node, in one of its lives. After one of them found no room the twin takes
-	// no other of the same link until one comes that is marked as the first that waits.
-	Link          string `protobuf:"bytes,6,opt,name=link,proto3" json:"link,omitempty"`
-	First         bool   `protobuf:"varint,7,opt,name=first,proto3" json:"first,omitempty"`
+	// Who sends: a node, in one of its lives; 0: nobody who minds the order.
+	Link uint64 `protobuf:"varint,6,opt,name=link,proto3" json:"link,omitempty"`
+	// The frames of a link have rising numbers.
+	Sequence uint64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Number of the twin's frame before this one, as long as it has no answer; 0: there is none. The twin takes this one only
+	// after that one.
+	Previous      uint64 `protobuf:"varint,8,opt,name=previous,proto3" json:"previous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,18 +155,25 @@ func (x *Frame) GetWill() bool {
 	return false
 }
 
-func (x *Frame) GetLink() string {
+func (x *Frame) GetLink() uint64 {
 	if x != nil {
 		return x.Link
 	}
-	return ""
+	return 0
 }
 
-func (x *Frame) GetFirst() bool {
+func (x *Frame) GetSequence() uint64 {
 	if x != nil {
-		return x.First
+		return x.Sequence
 	}
-	return false
+	return 0
+}
+
+func (x *Frame) GetPrevious() uint64 {
+	if x != nil {
+		return x.Previous
+	}
+	return 0
 }
 
 // Taken answers a message that has no result of its own.
@@ -297,15 +307,16 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\x1bpollux/actor/v1/actor.proto\x12\x0fpollux.actor.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14pollux/v1/twin.proto\"\"\n" +
 	"\n" +
 	"StateQuery\x12\x14\n" +
-	"\x05model\x18\x01 \x01(\bR\x05model\"\x9f\x01\n" +
+	"\x05model\x18\x01 \x01(\bR\x05model\"\xc1\x01\n" +
 	"\x05Frame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x10\n" +
 	"\x03qos\x18\x03 \x01(\rR\x03qos\x12\x16\n" +
 	"\x06retain\x18\x04 \x01(\bR\x06retain\x12\x12\n" +
 	"\x04will\x18\x05 \x01(\bR\x04will\x12\x12\n" +
-	"\x04link\x18\x06 \x01(\tR\x04link\x12\x14\n" +
-	"\x05first\x18\a \x01(\bR\x05first\"\a\n" +
+	"\x04link\x18\x06 \x01(\x04R\x04link\x12\x1a\n" +
+	"\bsequence\x18\a \x01(\x04R\bsequence\x12\x1a\n" +
+	"\bprevious\x18\b \x01(\x04R\bprevious\"\a\n" +
 	"\x05Taken\"\xd8\x01\n" +
 	"\rCommandResult\x12,\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x12.pollux.v1.OutcomeR\aoutcome\x12.\n" +

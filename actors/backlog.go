@@ -1,0 +1,284 @@
+package actors
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers/mqtt"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+)
+
+const (
+	// backlogFrames bounds the frames that wait for twins without room; beyond, they are refused. lineFrames and lineBytes
+	// bound those of one twin.
+	backlogFrames = 65_536
+	lineFrames    = 4096
+	lineBytes     = 8 << 20
+	// backlogWait is how long a frame waits at most.
+	backlogWait = 30 * time.Second
+	// lineWindow is how many frames of a line that had to wait are on offer at a time.
+	lineWindow = 32
+	// maxUnknown is how often a frame is offered again of which nobody knows whether it was taken.
+	maxUnknown = 2
+	// backlogParts are locked each on its own.
+	backlogParts = 16
+)
+
+// backlog brings frames to their twins, each twin's in the order in which they came, wherever the twin lives and moves.
+// Frames whose twin has no room, or no owner for the moment, wait here. The broker bounds what one client may have
+// waiting, and reads no more from it.
+//
+// Several frames of a twin are on their way at a time. Each names the one before it as long as that one has no answer, and
+// the twin takes it only after that one: so none overtakes another that comes back, be it for want of room or because
+// the twin has moved.
+type backlog struct {
+	e     *Engine
+	link  uint64 // this life of this node
+	seed  maphash.Seed
+	seq   atomic.Uint64
+	calls atomic.Uint64
+	count atomic.Int32 // frames that wait
+	parts [backlogParts]struct {
+		mu    sync.Mutex
+		lines map[string]*line
+	}
+}
+
+// line holds the frames of one twin that have no answer yet, in their order.
+type line struct {
+	frames  []*late
+	waiting int
+	bytes   int  // of those that wait
+	back    bool // one came back since the last look of the ticker
+}
+
+type late struct {
+	id      string
+	frame   *actorv1.Frame
+	done    func(error)
+	since   time.Time // when it began to wait
+	waits   bool
+	waited  bool
+	unknown uint8
+}
+
+// lines are used again: most frames are alone in theirs.
+var lines = sync.Pool{New: func() any { return &line{} }}
+
+func newBacklog(e *Engine) *backlog {
+	b := &backlog{e: e, link: rand.Uint64() | 1, seed: maphash.MakeSeed()}
+	for i := range b.parts {
+		b.parts[i].lines = map[string]*line{}
+	}
+	return b
+}
+
+// lock gives the lines among which a twin's is, and what ends the use of them.
+func (b *backlog) lock(id string) (lines map[string]*line, unlock func()) {
+	p := &b.parts[maphash.String(b.seed, id)%backlogParts]
+	p.mu.Lock()
+	return p.lines, p.mu.Unlock
+}
+
+func (l *late) size() int { return len(l.frame.Topic) + len(l.frame.Payload) }
+
+// deliver brings a frame to a twin. done is called once: without an error where it was handled.
+func (b *backlog) deliver(id string, f *actorv1.Frame, done func(error)) {
+	l := &late{id: id, done: done}
+	all, unlock := b.lock(id)
+	q := all[id]
+	if q == nil {
+		q = lines.Get().(*line)
+		all[id] = q
+	}
+	l.frame = &actorv1.Frame{Topic: f.Topic, Payload: f.Payload, Qos: f.Qos, Retain: f.Retain, Will: f.Will, Link: b.link,
+		Sequence: b.seq.Add(1)}
+	if q.waiting > 0 {
+		fits := b.wait(q, l)
+		if fits {
+			q.frames = append(q.frames, l)
+		}
+		unlock()
+		if !fits {
+			b.refuse(l)
+		}
+		return
+	}
+	if n := len(q.frames); n > 0 {
+		l.frame.Previous = q.frames[n-1].frame.Sequence
+	}
+	q.frames = append(q.frames, l)
+	unlock()
+	b.offer(l)
+}
+
+// offer brings a frame to its twin.
+func (b *backlog) offer(l *late) {
+	env := &cluster.Envelope{Target: cluster.Target{Kind: "twin", ID: l.id}, Message: l.frame}
+	binary.LittleEndian.PutUint64(env.ID[:8], b.link)
+	binary.LittleEndian.PutUint64(env.ID[8:], b.calls.Add(1))
+	b.e.cluster.Call(env, func(r cluster.Reply) {
+		if r.Err != nil && l.mayWait(r.Err) {
+			b.again(l)
+		} else {
+			b.answered(l, refusalOf(r.Err))
+		}
+	})
+}
+
+// mayWait says whether a frame that was not taken may be taken later, so that it stays here. QoS 0 waits for room only.
+func (l *late) mayWait(err error) bool {
+	switch {
+	case errors.Is(err, mqtt.ErrRefused):
+		return false
+	case errors.Is(err, cluster.ErrOverloaded):
+		return true
+	case l.frame.Qos == 0:
+		return false
+	case errors.Is(err, cluster.ErrUnknown):
+		l.unknown++
+		return l.unknown <= maxUnknown
+	}
+	return errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, cluster.ErrNotOwner)
+}
+
+// wait has a frame wait, unless too many do. The caller has the lock.
+func (b *backlog) wait(q *line, l *late) bool {
+	if !l.waited {
+		if int(b.count.Load()) >= backlogFrames || q.waiting >= lineFrames || q.bytes+l.size() > lineBytes {
+			return false
+		}
+		l.waited, l.since = true, time.Now()
+	}
+	l.waits = true
+	q.waiting++
+	q.bytes += l.size()
+	b.count.Add(1)
+	b.e.stats.drop(dropLater)
+	return true
+}
+
+// unwait takes that back. The caller has the lock.
+func (b *backlog) unwait(q *line, l *late) {
+	l.waits = false
+	q.waiting--
+	q.bytes -= l.size()
+	b.count.Add(-1)
+}
+
+func (b *backlog) refuse(l *late) {
+	b.e.stats.drop(dropBacklog)
+	l.done(fmt.Errorf("twin %s: %w", l.id, cluster.ErrOverloaded))
+}
+
+// again takes a frame back that was not taken.
+func (b *backlog) again(l *late) {
+	all, unlock := b.lock(l.id)
+	q := all[l.id]
+	q.back = true
+	fits := b.wait(q, l)
+	if !fits {
+		b.remove(all, q, l)
+	}
+	unlock()
+	if !fits {
+		b.refuse(l)
+	}
+}
+
+// answered: a frame was taken, or refused for good. Those that wait behind it follow at once.
+func (b *backlog) answered(l *late, err error) {
+	all, unlock := b.lock(l.id)
+	q := all[l.id]
+	var offers []*late
+	if b.remove(all, q, l) && q.waiting > 0 && !q.back {
+		offers = b.next(q)
+	}
+	unlock()
+	l.done(err)
+	for _, l := range offers {
+		b.offer(l)
+	}
+}
+
+// remove takes a frame out of its line, and says whether there are others. The caller has the lock.
+func (b *backlog) remove(all map[string]*line, q *line, l *late) bool {
+	if i := slices.Index(q.frames, l); i == 0 && len(q.frames) > 1 {
+		q.frames[0] = nil
+		q.frames = q.frames[1:]
+		return true
+	} else if q.frames = slices.Delete(q.frames, i, i+1); len(q.frames) > 0 {
+		return true
+	}
+	delete(all, l.id)
+	q.back = false
+	lines.Put(q)
+	return false
+}
+
+// next takes frames that may be offered: the first of those that wait. The caller has the lock.
+func (b *backlog) next(q *line) (offers []*late) {
+	window := lineWindow - (len(q.frames) - q.waiting)
+	for i, l := range q.frames {
+		if q.waiting == 0 || window <= 0 {
+			break
+		}
+		if !l.waits {
+			continue
+		}
+		b.unwait(q, l)
+		// What was sent before may still be read somewhere.
+		f := l.frame
+		l.frame = &actorv1.Frame{Topic: f.Topic, Payload: f.Payload, Qos: f.Qos, Retain: f.Retain, Will: f.Will, Link: f.Link,
+			Sequence: f.Sequence}
+		if i > 0 {
+			l.frame.Previous = q.frames[i-1].frame.Sequence
+		}
+		offers = append(offers, l)
+		window--
+	}
+	return offers
+}
+
+// retry offers what waits again, and refuses what waited for too long. The ticker calls it.
+func (b *backlog) retry() {
+	if b.count.Load() == 0 {
+		return
+	}
+	var offers, refused []*late
+	for i := range b.parts {
+		p := &b.parts[i]
+		p.mu.Lock()
+		for _, q := range p.lines {
+			q.back = false
+			if q.waiting == 0 {
+				continue
+			}
+			more := true
+			for more && q.frames[0].waits && time.Since(q.frames[0].since) > backlogWait {
+				l := q.frames[0]
+				b.unwait(q, l)
+				refused = append(refused, l)
+				more = b.remove(p.lines, q, l)
+			}
+			if more {
+				offers = append(offers, b.next(q)...)
+			}
+		}
+		p.mu.Unlock()
+	}
+	for _, l := range refused {
+		b.refuse(l)
+	}
+	for _, l := range offers {
+		b.offer(l)
+	}
+}
