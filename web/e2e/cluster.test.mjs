@@ -234,7 +234,7 @@ test("a node that was stopped is shown as left, and removed for ever", async () 
 });
 
 test("who is no administrator sees all of it and no buttons", async () => {
-  const { secret } = await cli("key", "create", "guest", "--role", "viewer", "-o", "json");
+  const { secret } = await cli("key", "create", "--role", "viewer", "-o", "json");
   const tab = await browser.newPage();
   await tab.goto(`${url(1)}/cluster`);
   const form = tab.getByRole("form", { name: "Sign in" });
