@@ -1,8 +1,10 @@
 package chaos
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +51,7 @@ func (r *run) harm(t *testing.T, f fault) bool {
 	before := time.Now()
 	what, err := f.do(r)
 	r.cluster.Net.Heal()
+	err = errors.Join(err, r.revive())
 	if err == nil {
 		err = r.cluster.Settled(time.Minute)
 	}
@@ -66,6 +69,22 @@ func (r *run) harm(t *testing.T, f fault) bool {
 		}
 	}
 	return err == nil
+}
+
+// revive starts nodes again that ended and should not have, and says so.
+func (r *run) revive() error {
+	var all []error
+	for _, n := range r.cluster.Nodes() {
+		if !n.Running() {
+			all = append(all, fmt.Errorf("%s ended by itself: %s", n.Name, lastLine(n.Log())), n.TryRun())
+		}
+	}
+	return errors.Join(all...)
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
 }
 
 func (r *run) check(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -60,9 +62,12 @@ type run struct {
 	calm    []journal.Verdict // of the calls during faults that must not fail one
 }
 
-// recovered waits until all twins answer, and notes how long it took.
-func (r *run) recovered(name string, since time.Time, bound time.Duration) error {
-	took, last, err := r.load.Recover(since, hopeless)
+// recovered waits until all twins answer by way of any node but one, and notes how long it took.
+func (r *run) recovered(name string, since time.Time, bound time.Duration, but *harness.Node) error {
+	others := harness.NewCaller(func() []*harness.Node {
+		return slices.DeleteFunc(r.cluster.Running(), func(n *harness.Node) bool { return n == but })
+	})
+	took, last, err := Recover(others, r.load.Twins(), since, hopeless)
 	r.recover = append(r.recover, journal.Recovery{Fault: name, Took: took, Bound: bound, Last: last})
 	return err
 }
@@ -91,7 +96,7 @@ func (r *run) kill(name string, n *harness.Node, bound time.Duration) (string, e
 	}
 	since := time.Now()
 	n.Kill()
-	err := r.recovered(name+": "+n.Name, since, bound)
+	err := r.recovered(name+": "+n.Name, since, bound, n)
 	return "kill -9 of " + n.Name, errors.Join(err, n.TryRun())
 }
 
@@ -102,7 +107,7 @@ func stop(r *run) (string, error) {
 		return "", err
 	}
 	took := time.Since(since)
-	err := r.recovered("stop: "+n.Name, since, planned)
+	err := r.recovered("stop: "+n.Name, since, planned, n)
 	return fmt.Sprintf("SIGTERM to %s, which ended after %.1f s", n.Name, took.Seconds()), errors.Join(err, n.TryRun())
 }
 
@@ -111,7 +116,7 @@ func pause(r *run) (string, error) {
 	since := time.Now()
 	wake := r.load.Pause(n)
 	timer := time.AfterFunc(span, wake)
-	err := r.recovered("pause: "+n.Name, since, span+nodeLoss)
+	err := r.recovered("pause: "+n.Name, since, nodeLoss+2*time.Second, n)
 	if timer.Stop() {
 		time.Sleep(time.Until(since.Add(span)))
 		wake()
@@ -124,7 +129,7 @@ func isolate(r *run) (string, error) {
 	n, span := r.any(), r.between(6*time.Second, 9*time.Second)
 	since := time.Now()
 	r.cluster.Net.Isolate(n.Name)
-	err := r.recovered("isolate: "+n.Name, since, nodeLoss+2*time.Second)
+	err := r.recovered("isolate: "+n.Name, since, nodeLoss+2*time.Second, n)
 	time.Sleep(time.Until(since.Add(span)))
 	r.cluster.Net.Heal()
 	return fmt.Sprintf("%s cut off for %.1f s", n.Name, time.Since(since).Seconds()), err
@@ -146,7 +151,7 @@ func cutOneWay(r *run) (string, error) {
 		}
 	}
 	heal := time.AfterFunc(span, r.cluster.Net.Heal)
-	err := r.recovered("cut one way: "+n.Name, since, span+nodeLoss)
+	err := r.recovered("cut one way: "+n.Name, since, span+nodeLoss, n)
 	if heal.Stop() {
 		time.Sleep(time.Until(since.Add(span)))
 		r.cluster.Net.Heal()
@@ -164,7 +169,7 @@ func cutLink(r *run) (string, error) {
 	r.cluster.Net.Cut(all[1].Name, all[0].Name)
 	time.Sleep(span)
 	r.cluster.Net.Heal()
-	err := r.recovered("cut a link: "+all[0].Name, since, span+nodeLoss)
+	err := r.recovered("cut a link: "+all[0].Name, since, span+nodeLoss, nil)
 	return fmt.Sprintf("%s and %s cut from each other for %.1f s", all[0].Name, all[1].Name, span.Seconds()), err
 }
 
@@ -180,7 +185,7 @@ func drain(r *run) (string, error) {
 		return "", err
 	}
 	took := time.Since(since)
-	err := r.recovered("drain: "+n.Name, since, planned)
+	err := r.recovered("drain: "+n.Name, since, planned, nil)
 	if _, undrain := n.Cluster().UndrainNode(ctx, connect.NewRequest(&pb.UndrainNodeRequest{Node: n.Name})); undrain != nil {
 		return "", errors.Join(err, undrain)
 	}
@@ -223,7 +228,7 @@ func transfer(r *run) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s → %s", was.Name, m.Msg.LeaderName), r.recovered("transfer leadership: "+was.Name, since, planned)
+	return fmt.Sprintf("%s → %s", was.Name, m.Msg.LeaderName), r.recovered("transfer leadership: "+was.Name, since, planned, nil)
 }
 
 func slowDisk(r *run) (string, error) {
@@ -236,14 +241,17 @@ func slowDisk(r *run) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	time.AfterFunc(span, mend)
-	err = r.recovered("slow disk: "+n.Name, since, span+nodeLoss)
-	time.Sleep(time.Until(since.Add(span + 100*time.Millisecond)))
+	time.Sleep(time.Until(since.Add(span)))
+	mend()
+	err = r.recovered("slow disk: "+n.Name, since, span+nodeLoss, nil)
 	what := fmt.Sprintf("each sync of %s took %d ms longer for %.1f s", n.Name, delay.Milliseconds(), span.Seconds())
-	if !n.Running() { // its watchdog ended it
-		return what + ", and it ended itself", errors.Join(err, n.TryRun())
+	if n.Running() {
+		return what, err
 	}
-	return what, err
+	if !strings.Contains(n.Log(), "the disk has not answered") {
+		err = errors.Join(err, fmt.Errorf("%s ended, and not for its disk: %s", n.Name, n.Log()))
+	}
+	return what + ", and it ended itself", errors.Join(err, n.TryRun())
 }
 
 func rolling(r *run) (string, error) {
@@ -259,5 +267,5 @@ func rolling(r *run) (string, error) {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("all nodes restarted one by one in %.1f s", time.Since(since).Seconds()), r.recovered("rolling restart:", time.Now(), planned)
+	return fmt.Sprintf("all nodes restarted one by one in %.1f s", time.Since(since).Seconds()), r.recovered("rolling restart:", time.Now(), planned, nil)
 }
