@@ -391,6 +391,7 @@ func (n *member) barrier() {
 }
 
 func TestEveryNodeProposesAndReads(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t)
 	all := g.found(3)
 	for i, n := range all {
@@ -494,6 +495,7 @@ func TestNothingIsLostOrTwiceWhenLeadersChange(t *testing.T) {
 }
 
 func TestJoinersBecomeVotersOfAllZones(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t)
 	g.rec = func(o *cluster.ReconcileOptions) { o.MaxVoters, o.StableAfter = 3, time.Second }
 	first := g.begin("n1", "a")
@@ -527,6 +529,7 @@ func TestJoinersBecomeVotersOfAllZones(t *testing.T) {
 }
 
 func TestGroupFollowsAddresses(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t)
 	all := g.found(3)
 	all[0].mustPut("before", "v")
@@ -569,4 +572,25 @@ func TestGroupFollowsAddresses(t *testing.T) {
 		}
 	}
 	g.untilShape("n1 n2 n3 - ")
+}
+
+// One client of a follower must not wait for raft's next message.
+func TestFollowersLearnAtOnceWhatIsCommitted(t *testing.T) {
+	g := newGroup(t)
+	g.found(3)
+	leader := g.leader()
+	for _, n := range g.all() {
+		var took []time.Duration
+		for i := range 60 {
+			start := time.Now()
+			n.mustPut(fmt.Sprintf("%s-%d", n.id, i), "v")
+			took = append(took, time.Since(start))
+		}
+		slices.Sort(took)
+		t.Logf("%s (leader %t): half of the writes within %s, 90%% within %s", n.id, n == leader, took[30], took[54])
+		// Without the message it is CommitTimeout and more.
+		if took[30] > 25*time.Millisecond {
+			t.Errorf("at %s half of the writes took longer than %s", n.id, took[30])
+		}
+	}
 }

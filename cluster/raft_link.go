@@ -32,6 +32,7 @@ type link struct {
 	failing    atomic.Int64  // since when nothing was answered; 0: the last message was answered
 	index      atomic.Uint64 // of the last entry in its log
 	installing atomic.Uint64 // index of the snapshot that is on its way to it; 0: none
+	nudge      nudge
 }
 
 func newLinkWatch(t raft.Transport, lost []string, recorded func() []string, log *slog.Logger) *linkWatch {

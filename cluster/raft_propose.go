@@ -11,7 +11,9 @@ import (
 
 type pending struct {
 	future raft.ApplyFuture
-	done   func(any, error)
+	// term in which the entry was given to raft.
+	term uint64
+	done func(any, error)
 }
 
 // forward is an entry on its way to the leader.
@@ -87,7 +89,8 @@ func (r *Raft) apply(entry []byte, done func(any, error)) {
 	r.flying.Add(1)
 	r.order.Lock()
 	defer r.order.Unlock()
-	r.futures <- pending{r.raft.Apply(entry, 0), done}
+	term := r.raft.CurrentTerm()
+	r.futures <- pending{r.raft.Apply(entry, 0), term, done}
 }
 
 // forward sends an entry to the leader. r.mu is read-held.
@@ -162,28 +165,33 @@ func (r *Raft) complete() {
 		}
 	}()
 	for p := range r.futures {
-		r.answer(p, waiting, answers)
-		r.flying.Add(-1)
+		ok := r.answer(p, waiting, answers)
+		if r.flying.Add(-1); ok {
+			r.tellCommitted(p.future.Index(), p.term)
+		}
 	}
 }
 
-func (r *Raft) answer(p pending, waiting chan<- raft.ApplyFuture, answers <-chan error) {
+// answer waits for one future and says whether its entry is committed.
+func (r *Raft) answer(p pending, waiting chan<- raft.ApplyFuture, answers <-chan error) bool {
 	shutdown := func() { p.done(nil, fmt.Errorf("propose: %w: %w", ErrUnknown, raft.ErrRaftShutdown)) }
 	select {
 	case waiting <- p.future:
 	case <-r.closing:
 		shutdown()
-		return
+		return false
 	}
 	select {
 	case err := <-answers:
 		if err != nil {
 			p.done(nil, proposeError(err))
-		} else {
-			p.done(p.future.Response(), nil)
+			return false
 		}
+		p.done(p.future.Response(), nil)
+		return true
 	case <-r.closing:
 		shutdown()
+		return false
 	}
 }
 

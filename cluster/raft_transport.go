@@ -59,7 +59,7 @@ type raftSink struct {
 
 // raftChatter are warnings that every election and every start bring.
 var raftChatter = []string{"heartbeat timeout reached", "no known peers", "not part of stable configuration", "Election timeout reached",
-	"unable to get address for server", "pre-vote", "duplicate requestVote", "rejecting", "skipping application of old log", "previous log"}
+	"unable to get address for server", "pre-vote", "duplicate requestVote", "rejecting", "skipping application of old log", "previous log", "failed to get previous log"}
 
 func (s *raftSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	to := map[hclog.Level]slog.Level{hclog.Warn: slog.LevelWarn, hclog.Error: slog.LevelWarn}

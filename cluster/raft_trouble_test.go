@@ -21,6 +21,7 @@ import (
 )
 
 func TestHangingDiskEndsTheNode(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t)
 	g.opts = func(o *cluster.RaftOptions) { o.LogStall = 700 * time.Millisecond }
 	g.found(3)
@@ -44,6 +45,7 @@ func TestHangingDiskEndsTheNode(t *testing.T) {
 
 // Where the others could not go on either, the node waits for its disk.
 func TestHangingDiskOfTheLastIsOnlyWarnedOf(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t)
 	g.opts = func(o *cluster.RaftOptions) { o.LogStall = 200 * time.Millisecond }
 	n := g.found(1)[0]
@@ -76,6 +78,7 @@ func (g *group) reopen(id string) (*storage.Store, cluster.RecoverOptions) {
 }
 
 func TestRecoverFromALostQuorum(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t)
 	g.found(5)
 	for i := range 40 {
@@ -266,6 +269,7 @@ func equalChecksums(t *testing.T, g *group) {
 }
 
 func TestOneOfTwoLeaves(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t)
 	n1 := g.found(1)[0]
 	n2 := g.start("n2", "b")
@@ -298,6 +302,7 @@ func TestOneOfTwoLeaves(t *testing.T) {
 }
 
 func TestRemovedMembersLoseTheirPlace(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t)
 	var removed sync.Map
 	g.rec = func(o *cluster.ReconcileOptions) {
@@ -331,6 +336,7 @@ func TestRemovedMembersLoseTheirPlace(t *testing.T) {
 }
 
 func TestLeaderIsTold(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t)
 	g.found(3)
 	var mu sync.Mutex
