@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,13 +18,10 @@ import (
 func Run(t *testing.T, seed uint64, span time.Duration, kinds ...string) {
 	r := newRun(t, seed)
 	t.Logf("seed %d, %v, %d twins on %d nodes", seed, span, len(r.load.Twins()), len(r.cluster.Nodes()))
-	for i, f := range r.draw(span, kinds) {
+	for _, f := range r.draw(1+int(span/(5*time.Second)), kinds) {
 		time.Sleep(r.between(300*time.Millisecond, 1500*time.Millisecond))
-		if time.Since(r.began) > span && i > 2 {
+		if time.Since(r.began) > span || !r.harm(t, f) { // after a fault that was not mended the next one expects another cluster
 			break
-		}
-		if !r.harm(t, f) {
-			break // the cluster is not what the next fault expects
 		}
 	}
 	r.check(t)
@@ -101,37 +99,20 @@ func (r *run) check(t *testing.T) {
 	t.Logf("seed %d: %d faults in %.0f s, %d violations\n%s", r.seed, len(r.recover), time.Since(r.began).Seconds(), violations, Table(verdicts, r.recover))
 }
 
-// draw gives faults for the span, no kind again before every other one that fits has been.
-func (r *run) draw(span time.Duration, kinds []string) []fault {
-	var all []fault
+// draw gives so many faults, no kind again before every other one has been.
+func (r *run) draw(count int, kinds []string) []fault {
+	var all, plan []fault
 	for _, f := range faults() {
-		if len(kinds) == 0 || contains(kinds, f.name) {
+		if len(kinds) == 0 || slices.Contains(kinds, f.name) {
 			all = append(all, f)
 		}
 	}
-	var plan []fault
-	left := span
-	for len(all) > 0 {
-		took := false
+	for len(all) > 0 && len(plan) < count {
 		for _, i := range r.random.Perm(len(all)) {
-			if f := all[i]; f.cost <= left {
-				plan, left, took = append(plan, f), left-f.cost, true
-			}
-		}
-		if !took {
-			return plan
+			plan = append(plan, all[i])
 		}
 	}
-	return plan
-}
-
-func contains(list []string, s string) bool {
-	for _, o := range list {
-		if o == s {
-			return true
-		}
-	}
-	return false
+	return plan[:min(count, len(plan))]
 }
 
 // merge adds the verdicts of one name up.

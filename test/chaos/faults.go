@@ -30,24 +30,22 @@ type fault struct {
 	do func(r *run) (string, error)
 	// calm faults must not fail a single call.
 	calm bool
-	// cost is about how long it takes with the settling after it.
-	cost time.Duration
 }
 
 // faults that a run draws from.
 func faults() []fault {
 	return []fault{
-		{name: "kill follower", do: killFollower, cost: 15 * time.Second},
-		{name: "kill leader", do: killLeader, cost: 17 * time.Second},
-		{name: "stop", do: stop, calm: true, cost: 12 * time.Second},
-		{name: "pause", do: pause, cost: 15 * time.Second},
-		{name: "isolate", do: isolate, cost: 17 * time.Second},
-		{name: "cut one way", do: cutOneWay, cost: 15 * time.Second},
-		{name: "cut a link", do: cutLink, cost: 12 * time.Second},
-		{name: "drain", do: drain, calm: true, cost: 8 * time.Second},
-		{name: "transfer leadership", do: transfer, calm: true, cost: 4 * time.Second},
-		{name: "slow disk", do: slowDisk, cost: 12 * time.Second},
-		{name: "rolling restart", do: rolling, calm: true, cost: 30 * time.Second},
+		{name: "kill follower", do: killFollower},
+		{name: "kill leader", do: killLeader},
+		{name: "stop", do: stop, calm: true},
+		{name: "pause", do: pause},
+		{name: "isolate", do: isolate},
+		{name: "cut one way", do: cutOneWay},
+		{name: "cut a link", do: cutLink},
+		{name: "drain", do: drain, calm: true},
+		{name: "transfer leadership", do: transfer, calm: true},
+		{name: "slow disk", do: slowDisk},
+		{name: "rolling restart", do: rolling, calm: true},
 	}
 }
 
