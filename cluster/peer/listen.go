@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log"
 	"net"
 	"net/http"
@@ -102,10 +103,12 @@ func (c *serverConn) serve(strangers chan struct{}) {
 	c.state = c.conn.ConnectionState()
 	if err != nil {
 		p.m.refused("handshake").Inc()
+		key := "handshake " + host(c.conn)
 		if meant := p.o.Identity.Meant(&c.state); meant != nil {
-			err = errors.Join(meant, err)
+			key += meant.Error()
+			err = fmt.Errorf("%w (%w)", meant, err)
 		}
-		if p.seldom("handshake " + host(c.conn)) {
+		if p.seldom(key) {
 			p.o.Logger.Warn("peer connection refused", "remote", c.conn.RemoteAddr().String(), "error", err)
 		}
 		return
