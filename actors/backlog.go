@@ -199,8 +199,12 @@ func (b *backlog) answered(l *late, err error) {
 	all, unlock := b.lock(l.id)
 	q := all[l.id]
 	var offers []*late
-	if b.remove(all, q, l) && q.waiting > 0 && !q.back {
-		offers = b.next(q)
+	if b.remove(all, q, l) && q.waiting > 0 {
+		atMost := lineWindow
+		if q.back {
+			atMost = 1 // for want of room: one more, now that one is answered
+		}
+		offers = b.next(q, atMost)
 	}
 	unlock()
 	l.done(err)
@@ -225,8 +229,8 @@ func (b *backlog) remove(all map[string]*line, q *line, l *late) bool {
 }
 
 // next takes frames that may be offered: the first of those that wait. The caller has the lock.
-func (b *backlog) next(q *line) (offers []*late) {
-	window := lineWindow - (len(q.frames) - q.waiting)
+func (b *backlog) next(q *line, atMost int) (offers []*late) {
+	window := min(atMost, lineWindow-(len(q.frames)-q.waiting))
 	for i, l := range q.frames {
 		if q.waiting == 0 || window <= 0 {
 			break
@@ -270,7 +274,7 @@ func (b *backlog) retry() {
 				more = b.remove(p.lines, q, l)
 			}
 			if more {
-				offers = append(offers, b.next(q)...)
+				offers = append(offers, b.next(q, lineWindow)...)
 			}
 		}
 		p.mu.Unlock()
