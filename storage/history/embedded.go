@@ -128,6 +128,12 @@ type Embedded struct {
 	rows rows
 
 	marks marks
+	whole *wholeness
+	// closing ends when Close begins, so that what takes long does not hold it.
+	closing context.Context
+	end     context.CancelFunc
+
+	backfilled *metrics.Counter
 
 	freshMu sync.Mutex
 	flushed time.Time   // when rows were last made visible for a query
@@ -149,6 +155,10 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 	if err := checkDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
+	whole, err := openWholeness(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open history: %w", err)
+	}
 	if err := prepare(o.Logger, o.MemoryAllowedBytes, o.Fatal); err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
@@ -156,7 +166,7 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
 	process.own.Lock()
-	err := guarded("open history", func() {
+	err = guarded("open history", func() {
 		vmstorage.Init(querySlots, queryWait, promql.ResetRollupResultCacheIfNeeded)
 		vmselect.Init(querySlots, queryWait)
 	})
@@ -164,8 +174,11 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Embedded{o: o, drops: newDrops(o.Metrics), stats: newInsertStats(o.Metrics), marks: marks{settle: o.Settle}}
+	e := &Embedded{o: o, drops: newDrops(o.Metrics), stats: newInsertStats(o.Metrics), marks: marks{settle: o.Settle}, whole: whole,
+		backfilled: o.Metrics.GetOrCreateCounter("pollux_history_backfilled_samples_total")}
+	o.Metrics.GetOrCreateGauge("pollux_history_complete", e.completeGauge)
 	e.query = querier{fetch: e.fetch}
+	e.closing, e.end = context.WithCancel(context.Background())
 	process.embedded = true
 	return e, nil
 }
@@ -218,6 +231,16 @@ func (e *Embedded) enter() error {
 
 func (e *Embedded) leave() { e.gate.RUnlock() }
 
+// lasting is the context of what takes long: it ends when Close begins, too.
+func (e *Embedded) lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(e.closing, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
 // Insert implements Sink. Samples that can never be stored (not a number, out of the retention, without labels) are
 // counted and left out.
 func (e *Embedded) Insert(_ context.Context, index uint64, samples []storage.TwinSamples) error {
@@ -225,6 +248,15 @@ func (e *Embedded) Insert(_ context.Context, index uint64, samples []storage.Twi
 		return err
 	}
 	defer e.leave()
+	if err := e.insert(samples); err != nil {
+		return err
+	}
+	e.marks.add(index, time.Now())
+	return nil
+}
+
+// insert is for who has entered.
+func (e *Embedded) insert(samples []storage.TwinSamples) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.rows.reset()
@@ -232,11 +264,7 @@ func (e *Embedded) Insert(_ context.Context, index uint64, samples []storage.Twi
 	for i := range samples {
 		e.rows.addTwin(&samples[i], &e.drops, b)
 	}
-	if err := e.write(); err != nil {
-		return err
-	}
-	e.marks.add(index, time.Now())
-	return nil
+	return e.write()
 }
 
 // InsertMetrics implements MetricSink.
@@ -325,6 +353,7 @@ func (e *Embedded) fetch(ctx context.Context, r *http.Request) (io.ReadCloser, e
 
 // Close writes everything to disk. All that was inserted is durable then.
 func (e *Embedded) Close() error {
+	e.end()
 	e.gate.Lock()
 	if e.closed {
 		e.gate.Unlock()
@@ -332,6 +361,7 @@ func (e *Embedded) Close() error {
 	}
 	e.closed = true
 	e.gate.Unlock()
+	e.o.Metrics.UnregisterMetric("pollux_history_complete")
 	e.running.Wait()
 	process.mu.Lock()
 	defer process.mu.Unlock()

@@ -55,6 +55,14 @@ type FeedOptions struct {
 	Metrics *metrics.Set
 }
 
+// keeper is a sink that has to know what of the log it lacks.
+type keeper interface {
+	// begin is told where a feeder begins, what is applied then, and how to ask it how far it is.
+	begin(cursor, applied uint64, fed func() uint64) error
+	// lost is told that entries up to index are not fed, before later ones are.
+	lost(index uint64) error
+}
+
 // Feeder brings samples from the log to a sink, in the order of the log, each at least once.
 type Feeder struct {
 	source Source
@@ -64,6 +72,9 @@ type Feeder struct {
 	done   chan struct{}
 	fails  *metrics.Counter
 	gaps   *metrics.Counter
+
+	keeper keeper // nil: the sink has none
+	begun  bool   // the keeper knows of us; of the feeding goroutine alone
 
 	fed      atomic.Uint64 // every entry up to here is inserted, or had no samples
 	inserted atomic.Uint64 // the last entry given to the sink; 0 while none was since the start
@@ -98,6 +109,9 @@ func Feed(ctx context.Context, source Source, sink Sink, o FeedOptions) *Feeder 
 	f := &Feeder{source: source, sink: sink, o: o, stop: cancel, done: make(chan struct{})}
 	f.cursor = source.SampleCursor()
 	f.fed.Store(f.cursor)
+	if k, ok := sink.(keeper); ok {
+		f.keeper = k
+	}
 	f.gaps = o.Metrics.GetOrCreateCounter("pollux_history_gaps_total")
 	f.fails = o.Metrics.GetOrCreateCounter("pollux_history_feed_errors_total")
 	o.Metrics.GetOrCreateGauge("pollux_history_lag_entries", func() float64 { return float64(f.Lag()) })
@@ -178,7 +192,10 @@ func (f *Feeder) moveCursor(ctx context.Context) {
 func (f *Feeder) run(ctx context.Context) {
 	backOff, failing := feedBackOffMin, false
 	for ctx.Err() == nil {
-		err := f.source.WaitApplied(ctx, f.fed.Load())
+		err := f.begin()
+		if err == nil {
+			err = f.source.WaitApplied(ctx, f.fed.Load())
+		}
 		if err == nil {
 			err = f.read(ctx)
 		}
@@ -201,6 +218,16 @@ func (f *Feeder) run(ctx context.Context) {
 	}
 }
 
+// begin tells the keeper of us, once.
+func (f *Feeder) begin() error {
+	if f.keeper == nil || f.begun {
+		return nil
+	}
+	err := f.keeper.begin(f.fed.Load(), f.source.AppliedIndex(), f.fed.Load)
+	f.begun = err == nil
+	return err
+}
+
 // read inserts everything that is applied and not fed.
 func (f *Feeder) read(ctx context.Context) error {
 	f.clear()
@@ -212,6 +239,11 @@ func (f *Feeder) read(ctx context.Context) error {
 		return f.flush(ctx)
 	})
 	if errors.Is(err, storage.ErrCompacted) && last > f.fed.Load() {
+		if f.keeper != nil {
+			if err := f.keeper.lost(last); err != nil {
+				return err
+			}
+		}
 		f.gaps.Inc()
 		f.o.Logger.Warn("history has a gap: the log begins later", "from_entry", f.fed.Load()+1, "to_entry", last)
 		f.fed.Store(last)

@@ -60,6 +60,7 @@ func childFull() error {
 
 // TestFullDisk: VictoriaMetrics' own goroutines end the process when the disk is full; people get one line of it.
 func TestFullDisk(t *testing.T) {
+	takeTurn(t)
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=128m"); err != nil {
 		t.Skipf("mounting a small disk needs root: %v", err)
@@ -97,6 +98,7 @@ func TestFullDisk(t *testing.T) {
 
 // TestOwnMetrics: a node shows VictoriaMetrics' metrics beside its own, each once; and without them while it is closed.
 func TestOwnMetrics(t *testing.T) {
+	takeTurn(t)
 	set := metrics.NewSet()
 	set.GetOrCreateCounter("pollux_some_total").Inc()
 	gather := func() string {

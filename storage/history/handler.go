@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -129,6 +130,9 @@ func serveStream(ctx context.Context, running *sync.WaitGroup, r *http.Request, 
 	running.Go(func() {
 		err := guarded("query history", func() { h(w, r.WithContext(ctx)) })
 		w.start()
+		if err == nil && w.late != 0 {
+			err = answerError(w.late, bytes.NewReader(w.text))
+		}
 		pw.CloseWithError(err) // nil: the end
 	})
 	select {
@@ -150,6 +154,9 @@ type streamWriter struct {
 	begun   bool
 	status  int // before started is closed
 	started chan struct{}
+	// late is the status of an error that was met within the answer, text what it says.
+	late int
+	text []byte
 }
 
 func (w *streamWriter) Header() http.Header { return w.header }
@@ -157,6 +164,8 @@ func (w *streamWriter) Header() http.Header { return w.header }
 func (w *streamWriter) WriteHeader(status int) {
 	if !w.begun {
 		w.status = status
+	} else if status > 299 {
+		w.late = status
 	}
 	w.start()
 }
@@ -170,5 +179,9 @@ func (w *streamWriter) start() {
 
 func (w *streamWriter) Write(p []byte) (int, error) {
 	w.start()
+	if w.late != 0 {
+		w.text = append(w.text, p[:min(len(p), 1<<10)]...)
+		return len(p), nil
+	}
 	return w.pipe.Write(p)
 }

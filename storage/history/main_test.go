@@ -34,6 +34,7 @@ var children = map[string]func() error{
 	"remote": childRemote,
 	"fill":   childFill,
 	"full":   childFull,
+	"back":   childBack,
 }
 
 // child prepares this binary as another process. It is killed at the test's end.

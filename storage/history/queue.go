@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/fasttime"
@@ -144,6 +145,7 @@ func (q *queue) close(back []byte) error {
 		}
 		q.fq.MustClose()
 	})
+	q.forgetMetrics()
 	if err != nil {
 		return err
 	}
@@ -155,6 +157,18 @@ func (q *queue) close(back []byte) error {
 		return fmt.Errorf("close history queue: %w", err)
 	}
 	return nil
+}
+
+// forgetMetrics takes the closed queue's own metrics out of the process': they go on to look at its directory.
+func (q *queue) forgetMetrics() {
+	process.own.Lock()
+	defer process.own.Unlock()
+	path := fmt.Sprintf("path=%q", q.dir)
+	for _, name := range metrics.ListMetricNames() {
+		if strings.HasPrefix(name, "vm_persistentqueue_") && strings.Contains(name, path) {
+			metrics.UnregisterMetric(name)
+		}
+	}
 }
 
 // queueState is the file queue's own state file.
