@@ -66,7 +66,7 @@ func (n *Node) listenPeers(context.Context) error {
 func (n *Node) openPeers(context.Context) error {
 	p, err := peer.Open(peer.Options{
 		Listener: n.peerListener, Identity: n.creds.identity, Node: n.self.id, Incarnation: n.self.incarnation, ClusterID: n.clusterID,
-		Address: n.addressOf, Calls: n.receive, Errors: actors.WireErrors(), Enroll: n.enroll,
+		Address: n.addressOf, Admit: n.admit, Calls: n.receive, Errors: actors.WireErrors(), Enroll: n.enroll,
 		Propose: func(entry []byte, done func([]byte, error)) {
 			select {
 			case <-n.voting:
@@ -157,6 +157,21 @@ func (n *Node) addressOf(id string) (string, bool) {
 	return m.Peer, err == nil && m.Peer != ""
 }
 
+// lost lists the nodes that a recovery of the quorum has given up.
+func (n *Node) lost() func() []string { return cluster.LostNodes(newRecords(n.store, n.log)) }
+
+// admit refuses nodes that are of this cluster by their certificate, and were taken out of it.
+func (n *Node) admit(id string) error {
+	_, removed, err := n.store.Get(tableCluster, prefixRemoved+id)
+	if err != nil {
+		return err
+	}
+	if removed {
+		return fmt.Errorf("node %s was removed from the cluster: start it with an empty data directory to have it join anew", id)
+	}
+	return nil
+}
+
 // alive says whether gossip hears a node.
 func (n *Node) alive(id string) bool {
 	m, ok := n.gossip.Member(id)
@@ -228,7 +243,7 @@ func (n *Node) openRaft(ctx context.Context) error {
 			n.peers.Propose(n.life, leader, entry, done)
 		},
 		RemoteIndex: n.peers.CommitIndex, Applied: n.store.AppliedIndex, WaitApplied: n.store.WaitApplied,
-		Healthy: n.alive, Fatal: n.fail})
+		Healthy: n.alive, Lost: n.lost(), Fatal: n.fail})
 	if err != nil {
 		return err
 	}
@@ -286,7 +301,7 @@ func (n *Node) reconcile() error {
 		return nil
 	})
 	o := cluster.ReconcileOptions{Raft: n.raft, Gossip: n.gossip, Members: n.members, Expect: n.conf.BootstrapExpect,
-		StableAfter: n.conf.StableAfter, BlobsComplete: n.blobsComplete, Logger: n.log}
+		StableAfter: n.conf.StableAfter, BlobsComplete: n.blobsComplete, Records: newRecords(n.store, n.log), Logger: n.log, Metrics: n.metrics}
 	go func() {
 		defer close(done)
 		cluster.Reconcile(ctx, o)

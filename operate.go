@@ -7,12 +7,14 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/rpc"
+	"github.com/polluxhq/pollux/storage"
 )
 
 // Name of a member; its id where it has none.
@@ -109,7 +111,15 @@ func (s status) Remove(ctx context.Context, node string) error {
 	if node == s.n.self.id {
 		return fmt.Errorf("remove node %s: %w: it lives; drain and stop it first", s.Name(node), rpc.ErrNotNow)
 	}
-	return s.n.cluster.Remove(ctx, node)
+	if err := s.n.cluster.Remove(ctx, node); err != nil {
+		return err
+	}
+	_, err := s.n.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{{Table: tableCluster, Key: prefixRemoved + node,
+		Value: []byte(time.Now().UTC().Format(time.RFC3339)), Quiet: true}}})
+	if err != nil {
+		return fmt.Errorf("keep node %s out: %w", s.Name(node), err)
+	}
+	return nil
 }
 
 func (s status) TransferLeadership(ctx context.Context, node string) error {

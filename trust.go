@@ -30,6 +30,8 @@ const (
 	keyClusterID = "id"
 	keyTrust     = "trust"
 	prefixToken  = "join-token/"
+	// prefixRemoved and a node's id: it was taken out for ever.
+	prefixRemoved = "removed/"
 	// formerTrust is how long the authority before a rotation is still trusted: every node has a new certificate long
 	// before, unless it is off.
 	formerTrust = 24 * time.Hour
