@@ -293,21 +293,16 @@ func (c *credentials) token(id string) (pki.TokenRecord, bool) {
 
 // offerLocally lets processes of the same user on this machine join without a token, where the peer port is on loopback:
 // the token is in a file that only the user can read. It is gone with the node. A node that has no records of the cluster
-// yet cannot let others in: ErrUnavailable.
+// yet cannot let others in: ErrUnavailable. It is called again when there is another authority.
 func (n *Node) offerLocally() error {
-	if n.offered {
-		return nil
-	}
 	a, err := n.authority()
-	if err != nil {
+	if err != nil || n.offered == a.Fingerprint() {
 		return err
 	}
-	n.offered = true
-	addr := n.peerAddr
-	if open, err := beyondLoopback("peer", addr); err != nil || open {
+	if open, err := beyondLoopback("peer", n.peerAddr); err != nil || open {
 		return err
 	}
-	file, err := localTokenFile(addr)
+	file, err := localTokenFile(n.peerAddr)
 	if err != nil {
 		n.log.Debug("no place for a local join token", "error", err)
 		return nil
@@ -315,10 +310,13 @@ func (n *Node) offerLocally() error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("offer a local join token: %w", err)
 	}
-	if err := writeSecret(file, []byte(n.creds.accept(a.Fingerprint(), 10*365*24*time.Hour)+"\n")); err != nil {
+	if err := writeSecret(file, []byte(n.creds.accept(a.Fingerprint(), pki.AuthorityTTL)+"\n")); err != nil {
 		return fmt.Errorf("offer a local join token: %w", err)
 	}
-	n.closeLater("local join token", func(context.Context) error { return os.Remove(file) })
+	if n.offered == (pki.Fingerprint{}) {
+		n.closeLater("local join token", func(context.Context) error { return os.Remove(file) })
+	}
+	n.offered = a.Fingerprint()
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/cluster/gossip"
 	"github.com/polluxhq/pollux/cluster/peer"
+	"github.com/polluxhq/pollux/cluster/pki"
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/mqtt"
 	"github.com/polluxhq/pollux/rpc"
@@ -50,8 +51,8 @@ type Node struct {
 	trustSeen    uint64
 	trustAt      time.Time
 	peerListener net.Listener
-	// offered: processes of this user on this machine can join without a token.
-	offered bool
+	// offered is the authority with which processes of this user on this machine can join without a token.
+	offered pki.Fingerprint
 	// peerAddr is where other nodes reach this one.
 	peerAddr string
 	peers    *peer.Peers

@@ -524,6 +524,9 @@ func (n *Node) followTrust(ctx context.Context) error {
 		if err := id.Renew(ctx, n.sign, n.creds.dir); err != nil {
 			return err
 		}
+		if err := n.offerLocally(); err != nil {
+			return err
+		}
 		n.log.Info("this node has a new certificate", "until", id.Expires().UTC().Format(time.RFC3339))
 	}
 	return nil
