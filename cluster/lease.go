@@ -13,8 +13,6 @@ type lease struct {
 	// self is this node's record as last seen or written, and its bytes.
 	self      Member
 	selfValue []byte
-	// unsure: a registration may have been written.
-	unsure bool
 
 	grants  uint64 // asked for
 	granted uint64 // got
@@ -66,8 +64,9 @@ func (n *Node) register() {
 		if before.wish == wishDrain {
 			me.State, me.wish = StateDraining, wishDrain
 		}
-		if n.unsure && before.Incarnation == me.Incarnation && string(was) == string(me.encode()) {
-			n.registerDone(me, was)
+		if before.Incarnation == me.Incarnation && before.boot == me.boot {
+			// An earlier try was committed, and others may have changed the record since.
+			n.registerDone(before, was)
 			return
 		}
 		if before.Incarnation >= me.Incarnation {
@@ -85,9 +84,7 @@ func (n *Node) register() {
 		switch {
 		case err == nil:
 			n.registerDone(me, me.encode())
-		case n.begun == nil:
-		default:
-			n.unsure = n.unsure || errors.Is(err, ErrUnknown)
+		case n.begun != nil:
 			n.after(retryAfter, n.register)
 		}
 	})

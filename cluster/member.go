@@ -62,6 +62,8 @@ type Member struct {
 
 	// wish outlives death and return: who was told to drain still has to.
 	wish wish
+	// boot is drawn by the process that registered, so that it knows its own record.
+	boot uint64
 }
 
 // wish is why a member drains.
@@ -82,6 +84,7 @@ func (m *Member) encode() []byte {
 	b := []byte{memberV2, byte(m.State), byte(m.wish)}
 	b = binary.AppendUvarint(b, m.Incarnation)
 	b = binary.AppendUvarint(b, m.Revival)
+	b = binary.AppendUvarint(b, m.boot)
 	b = binary.AppendUvarint(b, uint64(m.Weight))
 	for _, s := range []string{m.Name, m.AvailabilityZone, m.Site, m.Peer, m.Gossip, m.HTTP, m.MQTT, m.Version} {
 		b = appendString(b, s)
@@ -103,7 +106,7 @@ func DecodeMember(id string, value []byte) (Member, error) {
 		return m, r.end("member")
 	}
 	m.State, m.wish = State(r.byte()), wish(r.byte())
-	m.Incarnation, m.Revival, m.Weight = r.uint(), r.uint(), uint32(r.uint())
+	m.Incarnation, m.Revival, m.boot, m.Weight = r.uint(), r.uint(), r.uint(), uint32(r.uint())
 	for _, s := range []*string{&m.Name, &m.AvailabilityZone, &m.Site, &m.Peer, &m.Gossip, &m.HTTP, &m.MQTT, &m.Version} {
 		*s = r.str()
 	}

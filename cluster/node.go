@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,7 +69,9 @@ type Node struct {
 	until atomic.Int64
 	// passing says that this node has left and may pass calls on without a lease.
 	passing atomic.Bool
-	count   counters
+	// ahead counts the calls of each slot that are parked or about to go on.
+	ahead [SlotCount]atomic.Int32
+	count counters
 
 	mu       sync.Mutex
 	idle     *sync.Cond // outgoing calls are done
@@ -143,6 +146,9 @@ func newNode(o Options) *Node {
 		o.slots = SlotCount
 	}
 	o.Self.Weight, o.Self.LeaseLeft = max(o.Self.Weight, 1), 0
+	if o.Self.boot == 0 {
+		o.Self.boot = rand.Uint64()
+	}
 	n := &Node{o: o, id: o.Self.ID}
 	n.idle = sync.NewCond(&n.mu)
 	n.suspended = true

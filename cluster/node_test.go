@@ -321,7 +321,7 @@ func TestRecordsDecodeOnlyWhatIsWhole(t *testing.T) {
 		}
 	}
 	m := Member{ID: "n1", Name: "one", State: StateDraining, Incarnation: 4, Revival: 1, Weight: 2, AvailabilityZone: "z", Site: "s",
-		Labels: map[string]string{"a": "b", "c": ""}, Peer: "h:1", Gossip: "h:2", HTTP: "http://h", MQTT: "h:3", Version: "v", wish: wishDrain}
+		Labels: map[string]string{"a": "b", "c": ""}, Peer: "h:1", Gossip: "h:2", HTTP: "http://h", MQTT: "h:3", Version: "v", wish: wishDrain, boot: 77}
 	whole := m.encode()
 	if got, err := DecodeMember("n1", whole); err != nil || !reflect.DeepEqual(got, m) {
 		t.Errorf("%+v, %v", got, err)

@@ -44,8 +44,8 @@ func (c *call) parkHere(o *owner) {
 	c.park(o.since+1, parkMove, errMoving)
 }
 
-// park keeps a call until the table shows the slot with at least the since that it needs, or until the slot is admitted
-// here, at most for the given time.
+// park keeps a call until the table shows the slot with at least the since that it needs (0: until the calls before it have
+// gone on), or until the slot is admitted here, at most for the given time. The calls of a slot stay in order.
 func (c *call) park(need uint64, atMost time.Duration, why error) {
 	n := c.n
 	n.mu.Lock()
@@ -54,16 +54,15 @@ func (c *call) park(need uint64, atMost time.Duration, why error) {
 	switch {
 	case n.stopped:
 		n.later(func() { c.refuse(refusedUnavailable, errClosed) })
-	case n.goesOn(c):
-		n.count.retried.Add(1)
-		n.later(c.route)
 	case n.park.count >= maxParked:
 		n.later(func() { c.refuse(refusedParked, ErrOverloaded) })
 	default:
 		n.count.parked.Add(1)
 		n.park.bySlot[c.slot] = append(n.park.bySlot[c.slot], c)
 		n.park.count++
-		if !n.park.sweeping {
+		n.ahead[c.slot].Add(1)
+		n.wake(c.slot)
+		if n.park.count > 0 && !n.park.sweeping {
 			n.park.sweeping = true
 			n.after(sweepEvery, n.sweep)
 		}
@@ -75,6 +74,8 @@ func (c *call) park(need uint64, atMost time.Duration, why error) {
 func (n *Node) goesOn(c *call) bool {
 	o := n.owners[c.slot].Load()
 	switch {
+	case c.need == 0:
+		return true
 	case o == nil:
 		return false
 	case o.mine:
@@ -84,53 +85,63 @@ func (n *Node) goesOn(c *call) bool {
 	}
 }
 
-// wake lets the parked calls of a slot go on, in their order.
+// wake lets the parked calls of a slot go on, in their order. Those that come meanwhile go behind them.
 func (n *Node) wake(s Slot) {
 	waiting := n.park.bySlot[s]
-	if len(waiting) == 0 {
+	ready := 0
+	for ready < len(waiting) && n.goesOn(waiting[ready]) {
+		ready++
+	}
+	if ready == 0 {
 		return
 	}
-	var rest []*call
-	for _, c := range waiting {
-		if !n.goesOn(c) {
-			rest = append(rest, c)
-			continue
-		}
-		n.park.count--
-		n.count.retried.Add(1)
-		n.later(c.route)
-	}
-	if rest == nil {
+	if ready == len(waiting) {
 		delete(n.park.bySlot, s)
 	} else {
-		n.park.bySlot[s] = rest
+		n.park.bySlot[s] = waiting[ready:]
 	}
+	n.park.count -= ready
+	n.count.retried.Add(uint64(ready))
+	n.later(func() {
+		for _, c := range waiting[:ready] {
+			c.bring()
+		}
+		n.mu.Lock()
+		n.ahead[s].Add(int32(-ready))
+		n.wake(s)
+		n.unlock()
+	})
 }
 
 // sweep answers the parked calls that have waited long enough.
 func (n *Node) sweep() {
 	now := n.o.Clock.Now()
 	for _, s := range slices.Sorted(maps.Keys(n.park.bySlot)) {
-		n.park.bySlot[s] = slices.DeleteFunc(n.park.bySlot[s], func(c *call) bool {
-			switch {
-			case n.o.faults.dropParked && now >= c.until:
-			case n.tooLate(c.env):
-				n.later(func() { c.refuse(refusedDeadline, ErrDeadline) })
-			case now >= c.until:
-				n.later(func() { c.refuse(refusedMoving, c.why) })
-			default:
-				return false
-			}
-			n.park.count--
-			return true
-		})
-		if len(n.park.bySlot[s]) == 0 {
+		waiting := n.park.bySlot[s]
+		left := slices.DeleteFunc(waiting, func(c *call) bool { return n.expired(c, now) })
+		n.park.count -= len(waiting) - len(left)
+		n.ahead[s].Add(int32(len(left) - len(waiting)))
+		if n.park.bySlot[s] = left; len(left) == 0 {
 			delete(n.park.bySlot, s)
 		}
+		n.wake(s)
 	}
 	if n.park.sweeping = n.park.count > 0; n.park.sweeping {
 		n.after(sweepEvery, n.sweep)
 	}
+}
+
+func (n *Node) expired(c *call, now time.Duration) bool {
+	switch {
+	case n.o.faults.dropParked && now >= c.until:
+	case n.tooLate(c.env):
+		n.later(func() { c.refuse(refusedDeadline, ErrDeadline) })
+	case now >= c.until:
+		n.later(func() { c.refuse(refusedMoving, c.why) })
+	default:
+		return false
+	}
+	return true
 }
 
 // close answers everything that waits.

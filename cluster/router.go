@@ -149,8 +149,16 @@ var (
 	errMoving   = fmt.Errorf("its slot is moving: %w", ErrNotOwner)
 )
 
-// route brings a call to the owner that the table names now.
+// route brings a call to the owner that the table names now, behind those that wait for it.
 func (c *call) route() {
+	if c.n.ahead[c.slot].Load() > 0 {
+		c.park(0, parkMove, errMoving)
+		return
+	}
+	c.bring()
+}
+
+func (c *call) bring() {
 	n := c.n
 	o := n.owners[c.slot].Load()
 	leased := n.LeaseValid()

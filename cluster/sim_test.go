@@ -345,8 +345,11 @@ func (w *world) unsettled() string {
 		if n.removed {
 			continue
 		}
-		if n.proc == nil || !n.proc.begun {
-			return n.id + " has not started"
+		if n.proc == nil {
+			return n.id + " is down"
+		}
+		if !n.proc.begun {
+			return n.id + " has not started: " + n.proc.node.missingNow()
 		}
 		if n.proc.leaving {
 			return n.id + " is about to stop"

@@ -200,14 +200,21 @@ func (w *world) boot(n *simNode) {
 	n.proc = p
 	p.engine = &simEngine{w: w, p: p, started: map[[16]byte]bool{}}
 	p.node = newNode(Options{
-		Self:    Member{ID: n.id, Name: n.id, Incarnation: n.incarnation, Weight: n.weight},
+		Self:    Member{ID: n.id, Name: n.id, Incarnation: n.incarnation, Weight: n.weight, boot: 1 + w.rng.Uint64()>>1},
 		Records: simRecords{p}, Handler: p.engine, Transport: simTransport{p}, Clock: simClock{p},
-		Leader:     func() bool { return w.leader == n.idx || w.now < n.believes },
-		Superseded: func(error) { w.at(0, nil, func() { w.crash(p) }) },
-		wall:       w.wall, slots: simSlots, faults: w.opt.faults,
+		Leader: func() bool { return w.leader == n.idx || w.now < n.believes },
+		Superseded: func(error) {
+			_, member := w.head[key(TableMember, n.id)]
+			n.removed = !member
+			w.at(0, nil, func() { w.crash(p) })
+		},
+		wall: w.wall, slots: simSlots, faults: w.opt.faults,
 	})
 	p.node.begin(func(err error) {
 		if p.begun = err == nil; err != nil {
+			if simTrace == n.id {
+				fmt.Println(w.now, n.id, "start:", err)
+			}
 			w.at(0, nil, func() { w.crash(p) })
 		}
 	})
@@ -219,6 +226,9 @@ func (w *world) wall() time.Time { return time.Unix(1_000_000_000, 0).Add(w.now)
 func (w *world) crash(p *proc) {
 	if p.gone {
 		return
+	}
+	if simTrace == p.n.id {
+		fmt.Println(w.now, p.n.id, "ends")
 	}
 	p.gone = true
 	p.n.proc = nil
