@@ -170,6 +170,7 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 		vmstorage.Init(querySlots, queryWait, promql.ResetRollupResultCacheIfNeeded)
 		vmselect.Init(querySlots, queryWait)
 	})
+	process.open = err == nil
 	process.own.Unlock()
 	if err != nil {
 		return nil, err
@@ -366,6 +367,7 @@ func (e *Embedded) Close() error {
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	process.own.Lock()
+	process.open = false
 	err := guarded("close history", func() {
 		vmstorage.Stop()
 		vmselect.Stop()

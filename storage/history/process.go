@@ -32,8 +32,10 @@ var process struct {
 	// fatal ends the process when VictoriaMetrics cannot go on, and failed that it was told so.
 	fatal  atomic.Pointer[func(error)]
 	failed atomic.Bool
-	// own guards VictoriaMetrics' own metrics: they read its storage, which comes and goes.
-	own sync.RWMutex
+	// own guards VictoriaMetrics' own metrics: they read its storage, which comes and goes, and panic where its directory is
+	// not there. They are shown while open is set.
+	own  sync.RWMutex
+	open bool
 }
 
 // prepare sets what VictoriaMetrics' libraries need before anything else of them is used. process.mu must be held.
@@ -162,14 +164,16 @@ func withinGuarded() bool {
 	}
 }
 
-// writeOwnMetrics writes VictoriaMetrics' metrics, and those of the process. While it is opened or closed there are none.
+// writeOwnMetrics writes the metrics of the process, and those of VictoriaMetrics while it is open here.
 func writeOwnMetrics(w io.Writer) {
+	metrics.WriteProcessMetrics(w)
 	if !process.own.TryRLock() {
-		metrics.WriteProcessMetrics(w)
 		return
 	}
 	defer process.own.RUnlock()
-	metrics.WritePrometheus(w, true)
+	if process.open {
+		metrics.WritePrometheus(w, false)
+	}
 }
 
 // guarded runs f and turns a panic of VictoriaMetrics into an error. Only for what it does in this goroutine.
