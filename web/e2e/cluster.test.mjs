@@ -184,6 +184,7 @@ test("a node is drained by its button, and nothing but questions is asked before
   await dialog().getByRole("button", { name: "Leave it" }).click();
   await dialog().waitFor({ state: "detached" });
   assert.equal((await nodeOf("c")).state, "alive", "who leaves it changes nothing");
+  await page.setViewportSize({ width: 1280, height: 980 });
   await operate("c", "Drain", "Drain", /will go to a and b/);
   await box("c").getByText(/slots? left$|^Drained/).first().waitFor();
   if (process.env.PICTURES) await pictures();
@@ -200,8 +201,6 @@ test("a node is drained by its button, and nothing but questions is asked before
 
 /** The room while slots move, in both schemes. */
 async function pictures() {
-  const notes = page.getByRole("button", { name: /close/i });
-  while (await notes.count()) await notes.first().click();
   await picture(page, "cluster-light", 0);
   await page.emulateMedia({ colorScheme: "dark" });
   await picture(page, "cluster-dark", 100);
@@ -244,6 +243,13 @@ test("who is no administrator sees all of it and no buttons", async () => {
   await tab.getByRole("img", { name: /^16.384 slots: / }).waitFor();
   assert.equal(await tab.getByRole("button", { name: /^(Drain|Add a node|Let it lead|Transfer leadership)$/ }).count(), 0);
   await tab.close();
+});
+
+test("without a quorum the room says so, and what it knows", async () => {
+  assert.equal(nodes[1].kill(), true);
+  await page.getByText(/^No quorum, nothing can be changed: 1 of 2 voters answer/).waitFor({ timeout: 30_000 });
+  await box("b").getByText(/^(suspect|dead)$/).waitFor({ timeout: 30_000 });
+  await box("a").getByText("answers this page").waitFor();
 });
 
 test("the browser had nothing to complain of", () => {

@@ -19,7 +19,7 @@ export async function freePort() {
 
 /**
  * Starts `pollux ARGS` and waits for its `ready` line. `env` is added to the environment.
- * @returns {Promise<{line: string, output: () => string, stop: () => Promise<void>}>}
+ * @returns {Promise<{line: string, output: () => string, stop: () => Promise<void>, kill: () => boolean}>}
  */
 export async function start(args, seconds = 60, env = {}) {
   const child = spawn(binary, args, { cwd: root, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
@@ -36,7 +36,7 @@ export async function start(args, seconds = 60, env = {}) {
   const end = Date.now() + seconds * 1000;
   for (;;) {
     const line = out.split("\n").find((l) => l.startsWith("ready"));
-    if (line) return { line, output: () => out, stop };
+    if (line) return { line, output: () => out, stop, kill: () => child.kill("SIGKILL") };
     if (child.exitCode !== null) throw new Error(`pollux ${args[0]} ended with ${child.exitCode}:\n${out}`);
     if (Date.now() > end) {
       await stop();

@@ -55,7 +55,7 @@ export function ClusterRoom() {
         <div className="cluster-grid">
           <div className="cluster-side">
             <Zones nodes={nodes} moves={moves} colours={colours} here={status?.node ?? ""} administrator={administrator} />
-            <HandOvers moves={moves} />
+            <HandOvers map={slots?.map} moves={moves} />
           </div>
           <div className="cluster-side">
             <FindTwin id={twin} found={found} colours={colours} onFind={(id) => setParams(id ? { twin: id } : {}, { replace: true })} />

@@ -1,25 +1,26 @@
 import { Table } from "@mantine/core";
 
-import type { Move } from "../../gen/pollux/v1/cluster_pb";
+import type { Move, SlotMap } from "../../gen/pollux/v1/cluster_pb";
 import { useNow } from "../../live/now";
 import { ago, count, dateTime, span } from "../../model/value";
-import { passages, type Passage } from "./moves";
+import { passages, running, type Passage } from "./moves";
 import { ranges } from "./slots";
 
-/** At most so many lines. */
+/** At most so many lines of what is over. */
 const most = 12;
 
 /** Hand-overs: those that run, and the newest of those that ended. */
-export function HandOvers({ moves }: { moves: readonly Move[] }) {
-  const all = passages(moves);
+export function HandOvers({ map, moves }: { map: SlotMap | undefined; moves: readonly Move[] }) {
+  const now = running(map, moves);
+  const past = passages(moves);
   return (
     <section className="panel" aria-label="Hand-overs">
       <h2>
         Hand-overs
-        <small className="muted">{all.length > most ? `the newest ${most} of ${all.length}` : "of slots from node to node"}</small>
+        <small className="muted">what runs, and the newest that the nodes remember</small>
       </h2>
-      {all.length === 0 ? (
-        <p className="muted pad">None that the nodes remember.</p>
+      {now.length + past.length === 0 ? (
+        <p className="muted pad">None.</p>
       ) : (
         <Table aria-label="Hand-overs" verticalSpacing={5}>
           <Table.Thead>
@@ -31,7 +32,7 @@ export function HandOvers({ moves }: { moves: readonly Move[] }) {
             </Table.Tr>
           </Table.Thead>
           <Table.Tbody>
-            {all.slice(0, most).map((p) => (
+            {[...now, ...past.slice(0, most)].map((p) => (
               <Line key={p.key} passage={p} />
             ))}
           </Table.Tbody>
@@ -43,29 +44,18 @@ export function HandOvers({ moves }: { moves: readonly Move[] }) {
 
 function Line({ passage: p }: { passage: Passage }) {
   const now = useNow();
-  const runs = p.end === undefined;
-  const percent = Math.round((100 * p.done) / p.slots.length);
   return (
-    <Table.Tr data-runs={runs || undefined}>
+    <Table.Tr data-runs={p.end === undefined || undefined}>
       <Table.Td>
         {p.from || "nobody"} → {p.to}
-        {runs && p.awaited[0] && <small className="muted awaited">awaits {p.awaited[0][0]}</small>}
+        {p.awaited[0] && <small className="muted awaited">awaits {p.awaited[0]}</small>}
       </Table.Td>
-      <Table.Td>
-        <span className="passage" title={ranges(p.slots)}>
-          <b>{count(p.slots.length)}</b>
-          {runs && (
-            <>
-              <span className="bar" role="meter" aria-label="Handed over" aria-valuemin={0} aria-valuemax={100} aria-valuenow={percent}>
-                <i style={{ width: `${percent}%` }} />
-              </span>
-              <small className="muted">{count(p.slots.length - p.done)} to go</small>
-            </>
-          )}
-        </span>
+      <Table.Td title={ranges(p.slots)}>
+        {count(p.slots.length)}
+        {p.end === undefined && " to go"}
       </Table.Td>
-      <Table.Td title={dateTime(p.begin)}>{ago(p.begin, now)}</Table.Td>
-      <Table.Td>{runs ? "running" : took((p.end ?? p.begin) - p.begin)}</Table.Td>
+      <Table.Td title={dateTime(p.begin)}>{p.begin === undefined ? "–" : ago(p.begin, now)}</Table.Td>
+      <Table.Td>{p.end === undefined ? "running" : took(p.end - (p.begin ?? p.end))}</Table.Td>
     </Table.Tr>
   );
 }

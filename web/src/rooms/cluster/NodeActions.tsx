@@ -1,5 +1,4 @@
 import { Alert, Button, Modal, Tooltip } from "@mantine/core";
-import { notifications } from "@mantine/notifications";
 import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 
@@ -16,7 +15,6 @@ interface Operation {
   /** What will happen. */
   text: string[];
   dangerous?: boolean;
-  done: string;
   run: () => Promise<unknown>;
 }
 
@@ -44,7 +42,7 @@ export function NodeActions({ node, nodes }: { node: Node; nodes: readonly Node[
             variant="default"
             size="compact-xs"
             disabled={drain.length === 0}
-            onClick={() => ask({ title: `Drain ${name}?`, verb: "Drain", text: drain, done: `${name} drains`, run: () => cluster.drainNode({ node: id }) })}
+            onClick={() => ask({ title: `Drain ${name}?`, verb: "Drain", text: drain, run: () => cluster.drainNode({ node: id }) })}
           >
             Drain
           </Button>
@@ -55,7 +53,7 @@ export function NodeActions({ node, nodes }: { node: Node; nodes: readonly Node[
           variant="default"
           size="compact-xs"
           onClick={() =>
-            ask({ title: `Undrain ${name}?`, verb: "Undrain", text: undrainText(node, nodes), done: `${name} takes slots again`, run: () => cluster.undrainNode({ node: id }) })
+            ask({ title: `Undrain ${name}?`, verb: "Undrain", text: undrainText(node, nodes), run: () => cluster.undrainNode({ node: id }) })
           }
         >
           Undrain
@@ -66,7 +64,7 @@ export function NodeActions({ node, nodes }: { node: Node; nodes: readonly Node[
           variant="default"
           size="compact-xs"
           onClick={() =>
-            ask({ title: "Transfer leadership?", verb: "Transfer", text: leaderText("", name), done: "Leadership transferred", run: () => cluster.transferLeadership({}) })
+            ask({ title: "Transfer leadership?", verb: "Transfer", text: leaderText("", name), run: () => cluster.transferLeadership({}) })
           }
         >
           Transfer leadership
@@ -81,7 +79,7 @@ export function NodeActions({ node, nodes }: { node: Node; nodes: readonly Node[
               title: `Let ${name} lead?`,
               verb: "Transfer",
               text: leaderText(name, leader ? nameOf(leader) : ""),
-              done: `${name} leads`,
+             
               run: () => cluster.transferLeadership({ node: id }),
             })
           }
@@ -96,7 +94,7 @@ export function NodeActions({ node, nodes }: { node: Node; nodes: readonly Node[
             size="compact-xs"
             disabled={!ok}
             onClick={() =>
-              ask({ title: `Remove ${name}?`, verb: "Remove", text: removeText(node), dangerous: true, done: `${name} is removed`, run: () => cluster.removeNode({ node: id }) })
+              ask({ title: `Remove ${name}?`, verb: "Remove", text: removeText(node), dangerous: true, run: () => cluster.removeNode({ node: id }) })
             }
           >
             Remove
@@ -121,10 +119,7 @@ function Confirm({ operation, opened, onClose }: { operation: Operation | undefi
   const lookAgain = useLookAgain();
   const { mutate, isPending, error, reset } = useMutation({
     mutationFn: async () => operation?.run(),
-    onSuccess: () => {
-      notifications.show({ message: operation?.done });
-      onClose();
-    },
+    onSuccess: onClose,
     onSettled: () => lookAgain(),
   });
   const close = () => {

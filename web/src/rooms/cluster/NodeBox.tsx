@@ -7,7 +7,7 @@ import { bytes, count, dateTime, millis, span } from "../../model/value";
 import { colourOf, type Colours } from "./colours";
 import { DrainProgress } from "./DrainProgress";
 import { NodeActions } from "./NodeActions";
-import { nameOf, stateOf } from "./sentences";
+import { addressLines, nameOf, stateOf } from "./sentences";
 import { slotCount } from "./slots";
 import { Swatch } from "./Swatch";
 
@@ -54,7 +54,7 @@ export function NodeBox({ node, ...context }: { node: Node } & NodeContext) {
         {node.id === context.here && <small className="muted here">answers this page</small>}
       </h2>
       <dl className="node-facts">
-        <Fact name="Slots" wide>
+        <Fact name="Slots" as="wide">
           <Bar share={node.slots / slotCount} label="Share of the slots" colour={colourOf(context.colours, node.id, scheme)} />
           <b>{count(node.slots)}</b>
           {node.slotsTarget !== node.slots && <span className="muted">→ {count(node.slotsTarget)}</span>}
@@ -73,7 +73,7 @@ export function NodeBox({ node, ...context }: { node: Node } & NodeContext) {
           </Fact>
         )}
         {labels.length > 0 && (
-          <Fact name="Labels" wide>
+          <Fact name="Labels" as="labels">
             {labels.map(([k, v]) => (
               <span key={k} className="tag">
                 {k}={v}
@@ -94,7 +94,7 @@ function Figures({ node }: { node: Node }) {
   const lease = Number(node.leaseMs);
   if (node.silence) {
     return (
-      <Fact name="Figures" wide>
+      <Fact name="Figures" as="wide">
         <span className="muted">{node.silence}</span>
       </Fact>
     );
@@ -113,22 +113,22 @@ function Figures({ node }: { node: Node }) {
 }
 
 function Addresses({ node }: { node: Node }) {
-  const list = Object.entries(node.addresses).sort();
+  const list = addressLines(node.addresses);
   if (list.length === 0) return null;
   return (
     <p className="node-addresses">
-      {list.map(([name, address]) => (
-        <span key={name}>
-          {name} <code>{address}</code>
+      {list.map(({ host, ports }) => (
+        <span key={host}>
+          <code>{host}</code> {ports}
         </span>
       ))}
     </p>
   );
 }
 
-function Fact({ name, wide, children }: { name: string; wide?: boolean; children: ReactNode }) {
+function Fact({ name, as, children }: { name: string; as?: "wide" | "labels"; children: ReactNode }) {
   return (
-    <div className={wide ? "wide" : undefined}>
+    <div className={as}>
       <dt>{name}</dt>
       <dd>{children}</dd>
     </div>

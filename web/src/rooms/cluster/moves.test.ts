@@ -2,8 +2,8 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 
-import { MoveSchema } from "../../gen/pollux/v1/cluster_pb";
-import { awaitedBy, passages } from "./moves";
+import { MoveSchema, SlotMapSchema } from "../../gen/pollux/v1/cluster_pb";
+import { awaitedBy, passages, running } from "./moves";
 
 const move = (slot: number, from: string, to: string, begin: number, end?: number, awaited = "") =>
   create(MoveSchema, {
@@ -19,27 +19,34 @@ test("the hand-overs of one drain are one line per receiver, a later drain is an
     move(9, "c", "a", 100_000, 100_400),
     move(3, "c", "a", 3000, 4000),
     move(1, "c", "a", 1000, 1500),
+    move(7, "c", "a", 1000),
     move(2, "c", "b", 1000, 2000),
   ]);
-  expect(list.map((p) => [p.from, p.to, p.slots, p.done, p.begin, p.end])).toEqual([
-    ["C", "a", [9], 1, 100_000, 100_400],
-    ["C", "a", [1, 3], 2, 1000, 4000],
-    ["C", "b", [2], 1, 1000, 2000],
+  expect(list.map((p) => [p.from, p.to, p.slots, p.begin, p.end])).toEqual([
+    ["C", "a", [9], 100_000, 100_400],
+    ["C", "a", [1, 3], 1000, 4000],
+    ["C", "b", [2], 1000, 2000],
   ]);
   expect(new Set(list.map((p) => p.key)).size).toBe(3);
 });
 
-test("what runs comes first, has no end and says what is awaited", () => {
-  const list = passages([
-    move(5, "a", "b", 90_000, 91_000),
-    move(1, "c", "a", 1000, 1500),
-    move(2, "c", "a", 1000, undefined, "a call of twin x"),
-    move(3, "c", "a", 60_000, undefined, "a call of twin y"),
-    move(4, "c", "a", 60_000, undefined, "a call of twin y"),
+test("what runs is counted in the map, which knows more slots than the hand-overs that are told", () => {
+  const map = create(SlotMapSchema, {
+    nodes: ["a", "b", "c"],
+    names: ["", "B", "C"],
+    owners: [3, 3, 3, 3, 1, 0, 2],
+    targets: [1, 1, 1, 2, 1, 2, 0],
+  });
+  const list = running(map, [
+    move(1, "c", "a", 2000, undefined, "x"), move(2, "c", "a", 1000, undefined, "y"), move(0, "c", "a", 3000, undefined, "y"),
+    move(9, "c", "a", 10, 20), move(9, "b", "a", 10, undefined, "z"),
   ]);
-  expect(list).toHaveLength(2);
-  expect(list[0]).toMatchObject({ from: "C", slots: [1, 2, 3, 4], done: 1, end: undefined });
-  expect(list[0]?.awaited).toEqual([["a call of twin y", 2], ["a call of twin x", 1]]);
+  expect(list).toEqual([
+    { key: "c>a", from: "C", to: "a", slots: [0, 1, 2], begin: 1000, awaited: ["y", "x"] },
+    { key: ">b", from: "", to: "B", slots: [5], awaited: [] },
+    { key: "c>b", from: "C", to: "B", slots: [3], awaited: [] },
+  ]);
+  expect(running(undefined, [])).toEqual([]);
 });
 
 test("who a node waits for, of its own running hand-overs alone", () => {

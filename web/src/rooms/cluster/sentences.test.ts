@@ -2,7 +2,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 
 import { NodeSchema, PlacementSchema } from "../../gen/pollux/v1/cluster_pb";
-import { drainText, fairShare, leaderText, listed, placeText, removable, removeText, stateOf, survives, undrainText, zonesOf } from "./sentences";
+import { addressLines, drainText, fairShare, leaderText, listed, placeText, removable, removeText, stateOf, survives, undrainText, zonesOf } from "./sentences";
 
 const node = (init: MessageInitShape<typeof NodeSchema>) => create(NodeSchema, { state: "alive", name: init.id, weight: 1, ...init });
 
@@ -48,6 +48,14 @@ test("who lives or has slots is not removed", () => {
   expect(removeText(node({ id: "c", role: "voter" }))[0]).toContain("loses its vote");
   expect(removeText(node({ id: "c", role: "" }))[0]).not.toContain("vote");
   expect(leaderText("", "a")[0]).toBe("a leads now; the voter that is nearest to it will lead.");
+});
+
+test("a node's addresses are told by host", () => {
+  expect(addressLines({ mqtt: "10.0.0.5:1883", http: "https://10.0.0.5:8443", peer: "[fd00::5]:7947", odd: "none" })).toEqual([
+    { host: "10.0.0.5", ports: "https 8443, mqtt 1883" },
+    { host: "[fd00::5]", ports: "peer 7947" },
+  ]);
+  expect(addressLines({})).toEqual([]);
 });
 
 test("a twin is on its node, on its way, or nowhere", () => {

@@ -33,9 +33,24 @@ export function takes(node: Pick<Node, "state">): boolean {
 
 /** Whether it may be removed, or why not. */
 export function removable(node: Pick<Node, "state" | "slots">): { ok: boolean; why: string } {
+  if (node.state === "draining") return { ok: false, why: "It lives: stop it first, when it is drained." };
   if (!["dead", "left", "expelled"].includes(node.state)) return { ok: false, why: "It lives: drain and stop it first." };
   if (node.slots > 0) return { ok: false, why: "Its slots are not yet with others: wait until they are." };
   return { ok: true, why: "" };
+}
+
+/** A node's addresses by host, each with its ports: `10.0.0.5: http 8080, mqtt 1883`. */
+export function addressLines(addresses: Readonly<Record<string, string>>): { host: string; ports: string }[] {
+  const hosts = new Map<string, string[]>();
+  for (const [name, address] of Object.entries(addresses).sort()) {
+    const bare = address.replace(/^\w+:\/\//, "");
+    const at = bare.lastIndexOf(":");
+    if (at < 0) continue;
+    const host = bare.slice(0, at);
+    const scheme = address.startsWith("https:") ? "https" : name;
+    hosts.set(host, [...(hosts.get(host) ?? []), `${scheme} ${bare.slice(at + 1)}`]);
+  }
+  return [...hosts].map(([host, ports]) => ({ host, ports: ports.join(", ") }));
 }
 
 /** How many slots a node is to have among those that take slots, itself included whatever it does now. */

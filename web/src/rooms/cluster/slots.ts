@@ -44,21 +44,22 @@ export interface Share {
   due: number;
 }
 
-/** What each node has and shall have, in the map's order; and the slots that nobody has. */
+/** What each node has and shall have, by name; and the slots that nobody has. */
 export function shares(map: SlotMap): { nodes: Share[]; orphaned: number; moving: number } {
-  const nodes = map.nodes.map((id, i) => ({ id, name: map.names[i] || id, owned: 0, due: 0 }));
+  const positions = map.nodes.map((id, i) => ({ id, name: map.names[i] || id, owned: 0, due: 0 }));
   let orphaned = 0;
   let moving = 0;
   for (let slot = 0; slot < map.owners.length; slot++) {
     const owner = map.owners[slot] ?? 0;
     const target = map.targets[slot] ?? 0;
-    const has = nodes[owner - 1];
-    const shall = nodes[target - 1];
+    const has = positions[owner - 1];
+    const shall = positions[target - 1];
     if (has) has.owned++;
     else orphaned++;
     if (shall) shall.due++;
     if (!has || (shall && owner !== target)) moving++;
   }
+  const nodes = [...positions].sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
   return { nodes, orphaned, moving };
 }
 
