@@ -25,10 +25,29 @@ import (
 const patience = 30 * time.Second
 
 // streams is raft's layer over plain TCP.
-type streams struct{ net.Listener }
+type streams struct {
+	net.Listener
+	// perSecond is how many bytes a connection takes, 0: all.
+	perSecond int
+}
 
-func (streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", string(to), timeout)
+func (s streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	c, err := net.DialTimeout("tcp", string(to), timeout)
+	if err == nil && s.perSecond > 0 {
+		c = slowConn{c, s.perSecond}
+	}
+	return c, err
+}
+
+// slowConn is a narrow line.
+type slowConn struct {
+	net.Conn
+	perSecond int
+}
+
+func (c slowConn) Write(p []byte) (int, error) {
+	time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(c.perSecond))
+	return c.Conn.Write(p)
 }
 
 // group is a cluster in one process: real stores, real raft over TCP, real gossip. Only the calls from node to node that
@@ -39,6 +58,8 @@ type group struct {
 	key  []byte
 	opts func(*cluster.RaftOptions)
 	rec  func(*cluster.ReconcileOptions)
+	// perSecond is what each of raft's connections takes, in bytes; 0: all.
+	perSecond int
 
 	mu    sync.Mutex
 	nodes map[string]*member
@@ -152,7 +173,7 @@ func (n *member) enter(bootstrap []raft.Server) *member {
 	o := cluster.RaftOptions{ID: n.id, Log: n.log, Stable: n.store.StableStore(), Snapshots: n.store.SnapshotStore(),
 		FSM: n.store.FSM(), Logger: logger, Bootstrap: bootstrap, Lost: cluster.LostNodes(records{n.store}), Forward: n.forward, RemoteIndex: n.remoteIndex,
 		Applied: n.store.AppliedIndex, WaitApplied: n.store.WaitApplied, Healthy: n.sees, Fatal: func(err error) { n.fatal <- err },
-		Transport: cluster.NewRaftTransport(streams{n.layer}, n.address, logger)}
+		Transport: cluster.NewRaftTransport(streams{n.layer, g.perSecond}, n.address, logger)}
 	if g.opts != nil {
 		g.opts(&o)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/hashicorp/raft"
 )
 
@@ -21,6 +22,7 @@ type linkWatch struct {
 	lost     []string        // nodes that a recovery on this node has given up
 	recorded func() []string // those of the records; nil: none
 	logger   *slog.Logger
+	sent     *metrics.Counter // snapshots
 	consume  func() <-chan raft.RPC
 	stop     context.CancelFunc
 }
@@ -28,6 +30,7 @@ type linkWatch struct {
 // link is what is known of a follower. Times are nanoseconds since linkWatch.start, 0: never.
 type link struct {
 	w          *linkWatch
+	born       int64         // when it was first asked about
 	last       atomic.Int64  // the last answer
 	failing    atomic.Int64  // since when nothing was answered; 0: the last message was answered
 	index      atomic.Uint64 // of the last entry in its log
@@ -35,8 +38,8 @@ type link struct {
 	nudge      nudge
 }
 
-func newLinkWatch(t raft.Transport, lost []string, recorded func() []string, log *slog.Logger) *linkWatch {
-	w := &linkWatch{Transport: t, start: time.Now(), lost: lost, recorded: recorded, logger: log, consume: t.Consumer, stop: func() {}}
+func newLinkWatch(t raft.Transport, lost []string, recorded func() []string, log *slog.Logger, sent *metrics.Counter) *linkWatch {
+	w := &linkWatch{Transport: t, start: time.Now(), lost: lost, recorded: recorded, logger: log, sent: sent, consume: t.Consumer, stop: func() {}}
 	if len(lost) > 0 || recorded != nil {
 		var ctx context.Context
 		ctx, w.stop = context.WithCancel(context.Background())
@@ -66,7 +69,7 @@ func (w *linkWatch) contact(id raft.ServerID) *link {
 	if l, ok := w.all.Load(id); ok {
 		return l.(*link)
 	}
-	l, _ := w.all.LoadOrStore(id, &link{w: w})
+	l, _ := w.all.LoadOrStore(id, &link{w: w, born: w.now()})
 	return l.(*link)
 }
 
@@ -102,7 +105,10 @@ func (l *link) lastContact() time.Time {
 	return time.Time{}
 }
 
-// least is the smallest index that a server in contact has; false: there is none.
+// holdFor is how long the log is kept for a server that does not answer.
+const holdFor = 10 * time.Second
+
+// least is the smallest index that a server has which is in contact, or has just been added; false: there is none.
 func (w *linkWatch) least(c raft.Configuration, self raft.ServerID) (uint64, bool) {
 	var need uint64
 	found := false
@@ -111,7 +117,8 @@ func (w *linkWatch) least(c raft.Configuration, self raft.ServerID) (uint64, boo
 			continue
 		}
 		l := w.contact(s.ID)
-		if !l.recent(10 * time.Second) {
+		joining := l.last.Load() == 0 && w.now()-l.born < int64(holdFor)
+		if !joining && !l.recent(holdFor) {
 			continue
 		}
 		has := max(l.index.Load(), l.installing.Load())
@@ -139,6 +146,7 @@ func (w *linkWatch) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *
 	l := w.contact(id)
 	l.installing.Store(q.LastLogIndex)
 	defer l.installing.Store(0)
+	w.sent.Inc()
 	return w.Transport.InstallSnapshot(id, to, q, a, data)
 }
 

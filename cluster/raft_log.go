@@ -76,8 +76,8 @@ func (l *watchedLog) DeleteRange(from, to uint64) error {
 		return err
 	}
 	if l.ready.Load() && from == first && to < last && l.r.IsLeader() {
-		if need, ok := l.r.links.least(l.r.raft.GetConfiguration().Configuration(), l.r.id); ok && need < to {
-			to = need
+		if need, ok := l.r.links.least(l.r.raft.GetConfiguration().Configuration(), l.r.id); ok && need <= to {
+			to = max(need, 1) - 1 // raft compares the entry before the next one too
 			if last > l.keepMost {
 				to = max(to, last-l.keepMost)
 			}

@@ -4,9 +4,9 @@ import "github.com/VictoriaMetrics/metrics"
 
 // raftMetrics are the counters of this node's raft.
 type raftMetrics struct {
-	set                                                                        *metrics.Set
-	forwarded, noLeader, overloaded, stalls, truncationsHeld, mismatch, nudges *metrics.Counter
-	names                                                                      []string
+	set                                                                                   *metrics.Set
+	forwarded, noLeader, overloaded, stalls, truncationsHeld, mismatch, nudges, snapshots *metrics.Counter
+	names                                                                                 []string
 }
 
 func newRaftMetrics(set *metrics.Set) *raftMetrics {
@@ -16,6 +16,7 @@ func newRaftMetrics(set *metrics.Set) *raftMetrics {
 		overloaded:      set.GetOrCreateCounter(`pollux_raft_refused_entries_total{reason="overloaded"}`),
 		stalls:          set.GetOrCreateCounter("pollux_raft_log_stalls_total"),
 		truncationsHeld: set.GetOrCreateCounter("pollux_raft_log_truncations_held_total"),
+		snapshots:       set.GetOrCreateCounter("pollux_raft_snapshots_sent_total"),
 		nudges:          set.GetOrCreateCounter("pollux_raft_commit_messages_total"),
 		mismatch:        set.GetOrCreateCounter("pollux_raft_checksum_mismatches_total"),
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/hashicorp/raft"
 
 	"github.com/polluxhq/pollux/cluster"
@@ -166,9 +167,17 @@ func TestRecoverFromALostQuorum(t *testing.T) {
 	}
 }
 
+// The line is so narrow that the log is cut many times while a snapshot is on its way. What comes behind the snapshot must be
+// there still, or the joiner gets one snapshot after another for ever.
 func TestLateJoinerUnderLoadWhileTheLogIsCut(t *testing.T) {
 	g := newGroup(t)
-	g.opts = func(o *cluster.RaftOptions) { o.TrailingLogs = 8 }
+	g.perSecond = 1 << 20
+	set := metrics.NewSet()
+	g.opts = func(o *cluster.RaftOptions) {
+		if o.TrailingLogs = 8; o.ID == "n1" {
+			o.Metrics = set
+		}
+	}
 	n1 := g.found(1)[0]
 	var count atomic.Int64
 	stop := make(chan struct{})
@@ -221,7 +230,11 @@ func TestLateJoinerUnderLoadWhileTheLogIsCut(t *testing.T) {
 			t.Errorf("%s has %d records, n1 %d; %d were acknowledged", n.id, b, a, count.Load())
 		}
 	}
-	t.Logf("%d writes, %d snapshots", count.Load(), snapshots.Load())
+	sent := set.GetOrCreateCounter("pollux_raft_snapshots_sent_total").Get()
+	t.Logf("%d writes, %d snapshots made, %d sent", count.Load(), snapshots.Load(), sent)
+	if sent < 2 || sent > 4 { // without the hold it is one after another
+		t.Errorf("two joiners were sent %d snapshots", sent)
+	}
 	equalChecksums(t, g)
 }
 
