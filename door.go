@@ -69,10 +69,15 @@ func (n *Node) peerAPI() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-n.serving:
-			n.rpc.PeerHandler().ServeHTTP(w, r)
 		default:
 			http.Error(w, n.conf.Name+" is starting", http.StatusServiceUnavailable)
+			return
 		}
+		if r.URL.Path == exportPath {
+			n.export.ServeHTTP(w, r)
+			return
+		}
+		n.rpc.PeerHandler().ServeHTTP(w, r)
 	})
 }
 

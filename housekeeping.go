@@ -15,7 +15,8 @@ const (
 	blobCheckEvery = 10 * time.Minute
 )
 
-// keepHouse bounds what the store keeps: the log by snapshots, the blobs by what records name.
+// keepHouse bounds what the store keeps: the log by snapshots, the blobs by what records name. Blobs that are named and
+// not here are fetched.
 func (n *Node) keepHouse(context.Context) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -35,6 +36,7 @@ func (n *Node) keepHouse(context.Context) error {
 				return
 			case <-logs.C:
 				n.boundLog()
+				n.fetchBlobs(ctx)
 			case <-blobs.C:
 				n.collectBlobs(ctx)
 			}
@@ -49,6 +51,14 @@ func (n *Node) boundLog() {
 	}
 	if err := n.raft.Snapshot(); err != nil {
 		n.log.Warn("snapshot to bound the log", "error", err)
+	}
+}
+
+// fetchBlobs gets what was brought to a quorum of the others while this node was away.
+func (n *Node) fetchBlobs(ctx context.Context) {
+	left, err := n.store.FetchMissing(ctx, n.engine.Registry().Digests)
+	if err != nil && ctx.Err() == nil {
+		n.log.Warn("blobs are missing here, and no other node gives them", "count", len(left), "error", err)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +21,7 @@ import (
 	"github.com/polluxhq/pollux/cluster/peer"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/history"
 )
 
 // advertise gives the address by which others reach a listener.
@@ -486,5 +489,57 @@ func (n *Node) handle(env *cluster.Envelope, done func(cluster.Reply)) {
 	done(r)
 }
 
-// historyComplete says whether this node holds the whole history.
-func (n *Node) historyComplete() bool { return true }
+// exportPath of the peer port gives this node's history to another.
+const exportPath = "/history/export"
+
+// keepHistory fills what this node's history lacks from another voter: of the time before it came, or was away for long.
+func (n *Node) keepHistory(e *history.Embedded) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	n.closeLater("history of other nodes", func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+	go func() {
+		defer close(done)
+		e.KeepComplete(ctx, history.KeepOptions{Source: n.otherHistory})
+	}()
+}
+
+// otherHistory opens the history of the first other voter that has all of it.
+func (n *Node) otherHistory(ctx context.Context) (io.ReadCloser, error) {
+	faults := []error{errors.New("no other voter has the whole history")}
+	for _, s := range n.raft.Servers() {
+		if !s.Voter() || s.ID == n.self.id {
+			continue
+		}
+		body, err := n.openExport(ctx, s.ID)
+		if err == nil {
+			return body, nil
+		}
+		faults = append(faults, err)
+	}
+	return nil, errors.Join(faults...)
+}
+
+func (n *Node) openExport(ctx context.Context, node string) (io.ReadCloser, error) {
+	client, base, err := n.peers.HTTP(node)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+exportPath, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(res.Body, 512))
+		res.Body.Close()
+		return nil, fmt.Errorf("history of node %s: %s: %s", node, res.Status, text)
+	}
+	return res.Body, nil
+}

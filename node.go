@@ -67,16 +67,19 @@ type Node struct {
 	store   *storage.Store
 	raft    *cluster.Raft
 	history history.History
-	feeder  *history.Feeder
-	pusher  *history.Pusher
-	sandbox *drivers.Sandbox
-	engine  *actors.Engine
-	cluster *cluster.Node
-	broker  *mqtt.Broker
-	keys    *rpc.Keyring
-	server  *http.Server
-	http    net.Listener
-	tls     *tls.Config
+	// historyComplete says whether this node holds the whole history; export gives it to another one.
+	historyComplete func() bool
+	export          http.Handler
+	feeder          *history.Feeder
+	pusher          *history.Pusher
+	sandbox         *drivers.Sandbox
+	engine          *actors.Engine
+	cluster         *cluster.Node
+	broker          *mqtt.Broker
+	keys            *rpc.Keyring
+	server          *http.Server
+	http            net.Listener
+	tls             *tls.Config
 
 	failOnce sync.Once
 	failed   chan struct{}
@@ -188,20 +191,25 @@ func (n *Node) openHistory(ctx context.Context) error {
 		history.History
 		history.Sink
 		history.MetricSink
+		history.Exporter
+		Complete() bool
 	}
 	var err error
 	if n.conf.MetricsURL != "" {
 		sink, err = history.OpenRemote(history.RemoteOptions{URL: n.conf.MetricsURL, Dir: dir, QueueBytes: n.conf.MetricsDisk,
-			Retention: n.conf.MetricsRetention, MemoryAllowedBytes: n.conf.MetricsMemory, Logger: n.log, Metrics: n.metrics})
+			Retention: n.conf.MetricsRetention, MemoryAllowedBytes: n.conf.MetricsMemory, Logger: n.log, Metrics: n.metrics, Fatal: n.fail})
 	} else {
 		sink, err = history.OpenEmbedded(history.Options{Dir: dir, Retention: n.conf.MetricsRetention,
-			MemoryAllowedBytes: n.conf.MetricsMemory, Logger: n.log, Metrics: n.metrics})
+			MemoryAllowedBytes: n.conf.MetricsMemory, Logger: n.log, Metrics: n.metrics, Fatal: n.fail})
 	}
 	if err != nil {
 		return err
 	}
-	n.history = sink
+	n.history, n.historyComplete, n.export = sink, sink.Complete, history.ExportHandler(sink)
 	n.closeLater("history", func(context.Context) error { return n.closeHistory() })
+	if e, ok := sink.(*history.Embedded); ok {
+		n.keepHistory(e)
+	}
 	n.feeder = history.Feed(context.Background(), n.store, sink, history.FeedOptions{Logger: n.log, Metrics: n.metrics})
 	n.pusher = history.Push(sink, history.PushOptions{Node: n.conf.Name, Interval: n.conf.MetricsInterval,
 		Gather: history.GatherNode(n.metrics), Logger: n.log, Metrics: n.metrics})
