@@ -57,9 +57,10 @@ type Cluster struct {
 	base string // 127.A.B
 	dir  string
 
-	mu    sync.Mutex
-	nodes []*Node
-	key   string
+	mu       sync.Mutex
+	nodes    []*Node
+	prepared int
+	key      string
 }
 
 // StartCluster starts the nodes n1, n2, n3 … in the availability zones a, b, c … and returns when each has its share of the
@@ -162,6 +163,8 @@ func (c *Cluster) Prepare(name string, args ...string) *Node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.nodes = c.nodes[:len(c.nodes)-1] // no member until it is let in
+	c.prepared++
+	n.Dir = filepath.Join(c.dir, fmt.Sprintf("prepared-%d", c.prepared))
 	return n
 }
 
