@@ -206,13 +206,14 @@ func (c *clusterService) ListSlots(ctx context.Context, r *connect.Request[pb.Li
 		res.Map = c.s.slotMap(slots)
 		return connect.NewResponse(res), nil
 	}
+	name := c.s.names()
 	for i := range slots {
 		t := &slots[i]
 		if only != "" && t.Node != only && t.Target != only || r.Msg.Moving && !t.moving() {
 			continue
 		}
-		res.Slots = append(res.Slots, &pb.Slot{Slot: uint32(i), Node: t.Node, NodeName: c.s.name(t.Node), Incarnation: t.Incarnation,
-			Since: t.Since, Target: t.Target, TargetName: c.s.name(t.Target), State: t.state(), Awaited: t.Awaited})
+		res.Slots = append(res.Slots, &pb.Slot{Slot: uint32(i), Node: t.Node, NodeName: name(t.Node), Incarnation: t.Incarnation,
+			Since: t.Since, Target: t.Target, TargetName: name(t.Target), State: t.state(), Awaited: t.Awaited})
 	}
 	return connect.NewResponse(res), nil
 }
@@ -223,6 +224,19 @@ func (s *Server) name(node string) string {
 		return ""
 	}
 	return s.o.Cluster.Name(node)
+}
+
+// names remembers what it has looked up: lists have many nodes of few names.
+func (s *Server) names() func(node string) string {
+	known := make(map[string]string)
+	return func(node string) string {
+		name, ok := known[node]
+		if !ok {
+			name = s.name(node)
+			known[node] = name
+		}
+		return name
+	}
 }
 
 func (s *Server) slotMap(slots []SlotState) *pb.SlotMap {
@@ -268,8 +282,9 @@ func (c *clusterService) ListMoves(ctx context.Context, r *connect.Request[pb.Li
 		known.add(a.node, a.value)
 	}
 	out := known.newest(limit)
+	name := c.s.names()
 	for _, m := range out {
-		m.FromName, m.ToName = c.s.name(m.From), c.s.name(m.To)
+		m.FromName, m.ToName = name(m.From), name(m.To)
 	}
 	return connect.NewResponse(&pb.ListMovesResponse{Moves: out}), nil
 }

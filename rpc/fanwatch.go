@@ -245,13 +245,6 @@ func (e *sendError) Unwrap() error { return e.error }
 
 // traceOn traces on one node, "" for this one, until it fails or the twin moves.
 func (s *Server) traceOn(ctx context.Context, node, id string, moved bool, send func(*pb.TraceTwinResponse) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	next, stop, err := s.openTrace(ctx, node, id)
-	if err != nil {
-		return err
-	}
-	defer stop()
 	if moved {
 		at := node
 		if at == "" {
@@ -262,6 +255,8 @@ func (s *Server) traceOn(ctx context.Context, node, id string, moved bool, send 
 			return &sendError{err}
 		}
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	if !isLocal(ctx) {
 		var wg sync.WaitGroup
 		defer wg.Wait()
@@ -274,6 +269,15 @@ func (s *Server) traceOn(ctx context.Context, node, id string, moved bool, send 
 			}
 		})
 	}
+	// Another node's answer begins with its first message.
+	next, stop, err := s.openTrace(ctx, node, id)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return err
+	}
+	defer stop()
 	for {
 		m, err := next()
 		if err != nil {

@@ -1,0 +1,444 @@
+package rpc_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+	"github.com/polluxhq/pollux/rpc"
+)
+
+// forged sends what one node says to another.
+type forged struct {
+	headers map[string]string
+	next    http.RoundTripper
+}
+
+func (f forged) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	for k, v := range f.headers {
+		r.Header.Set(k, v)
+	}
+	return f.next.RoundTrip(r)
+}
+
+var asAdmin = base64.RawURLEncoding.EncodeToString([]byte(`{"id":"x","name":"forger","role":"admin"}`))
+
+// TestPeers runs on one pair of nodes: its parts stand on each other's twins.
+func TestPeers(t *testing.T) {
+	p := openPair(t)
+	near, far := p.twinOn(p.a, "near"), p.twinOn(p.b, "far")
+	t.Run("the public door believes no node", func(t *testing.T) { p.publicDoor(t) })
+	t.Run("the peer door believes nodes alone", func(t *testing.T) { p.peerDoor(t, near, far) })
+	t.Run("figures of all nodes", func(t *testing.T) { p.figures(t) })
+	t.Run("placement", func(t *testing.T) { p.placement(t, near, far) })
+	t.Run("local and owner", func(t *testing.T) { p.consistency(t, far) })
+	t.Run("history", func(t *testing.T) { p.asksHistory(t, near) })
+	t.Run("backup", func(t *testing.T) { p.backups(t) })
+	t.Run("trace", func(t *testing.T) { p.traces(t, far) })
+	t.Run("watch", func(t *testing.T) { p.watches(t, near, far) })
+	t.Run("drain", func(t *testing.T) { p.drains(t, far) })
+}
+
+func (p *pair) publicDoor(t *testing.T) {
+	hc := &http.Client{Transport: forged{map[string]string{rpc.HeaderPrincipal: asAdmin, rpc.HeaderLocal: "1"}, http.DefaultTransport}}
+	_, err := rpcv1.NewTwinServiceClient(hc, p.a.public.URL).ListTwins(t.Context(), req(&pb.ListTwinsRequest{}))
+	if connect.CodeOf(err) != connect.CodeUnauthenticated {
+		t.Errorf("a forged principal: %v, want unauthenticated", err)
+	}
+	// With a key, the header that asks for one node alone means nothing either.
+	hc = &http.Client{Transport: forged{map[string]string{rpc.HeaderLocal: "1"}, keyed{p.admin, http.DefaultTransport}}}
+	res, err := rpcv1.NewClusterServiceClient(hc, p.a.public.URL).ListNodes(t.Context(), req(&pb.ListNodesRequest{}))
+	if err != nil || len(res.Msg.Nodes) != 2 {
+		t.Errorf("nodes with a forged header: %v, %v, want both", res, err)
+	}
+}
+
+func (p *pair) peerDoor(t *testing.T, near, far string) {
+	door := func(headers map[string]string) rpcv1.TwinServiceClient {
+		return rpcv1.NewTwinServiceClient(&http.Client{Transport: forged{headers, p.b.peer.Client().Transport}}, p.b.peer.URL)
+	}
+	get := func(headers map[string]string) error {
+		_, err := door(headers).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: near}))
+		return err
+	}
+	hotel := base64.RawURLEncoding.EncodeToString([]byte(`{"id":"x","name":"n","role":"viewer","project":"hotel"}`))
+	device := base64.RawURLEncoding.EncodeToString([]byte(`{"id":"x","name":"n","role":"device","device":"default/a"}`))
+	for _, tt := range []struct {
+		name    string
+		headers map[string]string
+		want    connect.Code
+	}{
+		{"nobody", nil, connect.CodeUnauthenticated},
+		{"an API key", map[string]string{"Authorization": "Bearer " + p.admin}, connect.CodeUnauthenticated},
+		{"no principal", map[string]string{rpc.HeaderPrincipal: "!"}, connect.CodeUnauthenticated},
+		{"no role", map[string]string{rpc.HeaderPrincipal: base64.RawURLEncoding.EncodeToString([]byte(`{"role":"root"}`))}, connect.CodeUnauthenticated},
+		{"another project", map[string]string{rpc.HeaderPrincipal: hotel}, connect.CodePermissionDenied},
+		{"a device", map[string]string{rpc.HeaderPrincipal: device}, connect.CodePermissionDenied},
+		{"an administrator", map[string]string{rpc.HeaderPrincipal: asAdmin}, 0},
+	} {
+		err := get(tt.headers)
+		if err == nil && tt.want != 0 || err != nil && connect.CodeOf(err) != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+	}
+	// What is asked locally is not passed on.
+	s, err := door(map[string]string{rpc.HeaderPrincipal: asAdmin, rpc.HeaderLocal: "1"}).WatchTwins(t.Context(), req(&pb.WatchTwinsRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for s.Receive() && s.Msg().Id != far {
+		if s.Msg().Id == near {
+			t.Fatalf("a local watch of b shows %s, which lives on a", near)
+		}
+	}
+	if s.Err() != nil {
+		t.Error(s.Err())
+	}
+}
+
+func (p *pair) figures(t *testing.T) {
+	nodes, err := p.a.ops(p.admin).ListNodes(t.Context(), req(&pb.ListNodesRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slots := uint32(0)
+	for i, n := range nodes.Msg.Nodes {
+		slots += n.Slots
+		if n.Goroutines != 7 || n.LeaseMs <= 0 || n.Silence != "" || n.Name != []string{"node-a", "node-b"}[i] || n.Slots != n.SlotsTarget {
+			t.Errorf("node %v", n)
+		}
+	}
+	if slots != 16384 {
+		t.Errorf("%d slots", slots)
+	}
+	p.lose(p.b, true)
+	defer p.lose(p.b, false)
+	nodes, err = p.a.ops(p.admin).ListNodes(t.Context(), req(&pb.ListNodesRequest{}))
+	if err != nil || len(nodes.Msg.Nodes) != 2 || nodes.Msg.Nodes[1].Silence == "" || nodes.Msg.Nodes[1].Goroutines != 0 {
+		t.Errorf("with b cut off: %v, %v", nodes, err)
+	}
+	status, err := p.a.ops(p.admin).GetStatus(t.Context(), req(&pb.GetStatusRequest{}))
+	if err != nil || status.Msg.Refused["x"] != 1 {
+		t.Errorf("status with b cut off: %v, %v", status, err)
+	}
+	p.lose(p.b, false)
+	status, err = p.a.ops(p.admin).GetStatus(t.Context(), req(&pb.GetStatusRequest{}))
+	if s := status.Msg; err != nil || s.Refused["x"] != 2 || s.Voters != 2 || s.Quorum != 2 || s.FailuresTolerated != 0 || s.NodeName != "node-a" ||
+		!strings.Contains(s.FailuresReason, "both") {
+		t.Errorf("status: %v, %v", s, err)
+	}
+	check, err := p.b.ops(p.admin).CheckCluster(t.Context(), req(&pb.CheckClusterRequest{}))
+	if err != nil || !check.Msg.Ok || check.Msg.AgreedIndex != 1024 || len(check.Msg.Checksums) != 2 {
+		t.Errorf("check: %v, %v", check, err)
+	}
+	if _, err := p.a.ops(p.admin).ListJoinTokens(t.Context(), req(&pb.ListJoinTokensRequest{})); connect.CodeOf(err) != connect.CodeUnavailable ||
+		rpc.ErrorInfoOf(err).GetReason() != "no_quorum" || rpc.ErrorInfoOf(err).GetOutcome() != pb.Outcome_OUTCOME_REJECTED {
+		t.Errorf("without quorum: %v", err)
+	}
+}
+
+func (p *pair) placement(t *testing.T, near, far string) {
+	if _, err := p.a.twins(p.admin).Invoke(t.Context(), req(&pb.InvokeRequest{Id: far, Action: "count"})); err != nil {
+		t.Fatal(err)
+	}
+	res, err := p.a.ops(p.admin).GetPlacement(t.Context(), req(&pb.GetPlacementRequest{Id: strings.TrimPrefix(far, "default/")}))
+	if err != nil || res.Msg.Placement.NodeName != "node-b" || !res.Msg.Placement.Active || res.Msg.Placement.State != "settled" {
+		t.Errorf("where %s is: %v, %v", far, res, err)
+	}
+	res, err = p.a.ops(p.admin).GetPlacement(t.Context(), req(&pb.GetPlacementRequest{Node: "node-b"}))
+	if err != nil || len(res.Msg.Twins) != 1 || res.Msg.Twins[0].Id != far {
+		t.Errorf("twins of b: %v, %v", res, err)
+	}
+	if _, err := p.a.ops(p.admin).GetPlacement(t.Context(), req(&pb.GetPlacementRequest{Node: "node-c"})); connect.CodeOf(err) != connect.CodeNotFound {
+		t.Errorf("twins of nobody: %v", err)
+	}
+	if _, err := p.a.ops(p.admin).GetPlacement(t.Context(), req(&pb.GetPlacementRequest{Node: "a", Id: near})); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("both at once: %v", err)
+	}
+	m, err := p.a.ops(p.admin).ListSlots(t.Context(), req(&pb.ListSlotsRequest{Map: true}))
+	if err != nil || len(m.Msg.Map.GetOwners()) != 16384 || len(m.Msg.Map.Nodes) != 2 {
+		t.Fatalf("map: %v, %v", m, err)
+	}
+	for _, id := range []string{near, far} {
+		at, _ := p.a.cluster.Where(id)
+		slot := at.Slot
+		if got := m.Msg.Map.Nodes[m.Msg.Map.Owners[slot]-1]; got != at.Node || m.Msg.Map.Since[slot] != at.Since {
+			t.Errorf("map: slot %d is of %s, want %s", slot, got, at.Node)
+		}
+	}
+}
+
+func (p *pair) consistency(t *testing.T, far string) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	p.lose(p.b, true)
+	began := time.Now()
+	res, err := p.a.twins(p.admin).GetTwin(ctx, req(&pb.GetTwinRequest{Id: far, Consistency: pb.Consistency_CONSISTENCY_LOCAL}))
+	if err != nil || res.Msg.Twin.State.GetStatus().GetFault() != "" || time.Since(began) > time.Second {
+		t.Errorf("local read of a twin whose owner is cut off: %v, %v, after %v", res, err, time.Since(began))
+	}
+	p.lose(p.b, false)
+	res, err = p.a.twins(p.admin).GetTwin(ctx, req(&pb.GetTwinRequest{Id: far}))
+	if err != nil || res.Msg.Twin.State.GetStatus().GetNode() != "b" {
+		t.Errorf("the owner's word: %v, %v", res, err)
+	}
+	if _, err := p.a.twins(p.admin).GetTwin(ctx, req(&pb.GetTwinRequest{Id: far, Consistency: 9})); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("consistency 9: %v", err)
+	}
+}
+
+func (p *pair) asksHistory(t *testing.T, near string) {
+	ask := func() float64 {
+		res, err := p.a.twins(p.admin).QueryHistory(t.Context(), req(&pb.QueryHistoryRequest{Id: near, Property: "count"}))
+		if err != nil || len(res.Msg.Samples) != 1 {
+			t.Fatalf("history: %v, %v", res, err)
+		}
+		return res.Msg.Samples[0].Value
+	}
+	if got := ask(); got != 'a' {
+		t.Errorf("a node with all of the history asked %c", rune(got))
+	}
+	p.a.history = []string{"nobody", "b"}
+	defer func() { p.a.history = nil }()
+	if got := ask(); got != 'b' {
+		t.Errorf("a node without the history asked %c", rune(got))
+	}
+}
+
+func (p *pair) backups(t *testing.T) {
+	p.a.history = []string{"b"}
+	defer func() { p.a.history = nil }()
+	for _, want := range []string{"b", "a"} {
+		s, err := p.a.ops(p.admin).Backup(t.Context(), req(&pb.BackupRequest{WithoutHistory: want == "a"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []byte
+		var done *pb.BackupSummary
+		for s.Receive() {
+			all = append(all, s.Msg().GetChunk()...)
+			done = s.Msg().GetDone()
+		}
+		sum := sha256.Sum256(all)
+		if s.Err() != nil || done.GetClusterId() != want || !bytes.Equal(all, bytes.Repeat([]byte(want), 300_000)) ||
+			done.Size != 300_000 || done.Digest != hex.EncodeToString(sum[:]) {
+			t.Errorf("backup from %s: %d bytes, %v, %v", want, len(all), done, s.Err())
+		}
+		_ = s.Close()
+	}
+	up := p.a.ops(p.admin).Restore(t.Context())
+	for range 8 { // more than a request may be long
+		if err := up.Send(&pb.RestoreRequest{Chunk: make([]byte, 256<<10)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	res, err := up.CloseAndReceive()
+	if err != nil || res.Msg.Summary.Records != 2<<20 {
+		t.Errorf("restore: %v, %v", res, err)
+	}
+	up = p.a.ops(p.admin).Restore(t.Context())
+	_ = up.Send(&pb.RestoreRequest{Chunk: make([]byte, 600<<10)})
+	if _, err := up.CloseAndReceive(); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("a chunk that is too large: %v", err)
+	}
+}
+
+func (p *pair) traces(t *testing.T, far string) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	got := make(chan string, 16)
+	go func() {
+		defer close(got)
+		s, err := p.a.twins(p.admin).TraceTwin(ctx, req(&pb.TraceTwinRequest{Id: far}))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer s.Close()
+		for s.Receive() {
+			got <- string(s.Msg().Data)
+		}
+	}()
+	p.until("b traces", func() bool {
+		var text bytes.Buffer
+		p.b.metrics.WritePrometheus(&text)
+		return strings.Contains(text.String(), "pollux_rpc_streams 1\n")
+	})
+	// It follows the twin to a, and back.
+	if err := p.a.cluster.Drain(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if note := <-got; note != "traced on node node-a" {
+		t.Errorf("after the move: %q", note)
+	}
+	if err := p.a.cluster.Undrain(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if note := <-got; note != "traced on node node-b" {
+		t.Errorf("after the way back: %q", note)
+	}
+}
+
+// watcher collects a stream.
+type watcher struct {
+	t    *testing.T
+	s    *connect.ServerStreamForClient[pb.WatchTwinsResponse]
+	got  chan *pb.WatchTwinsResponse
+	stop context.CancelFunc
+}
+
+func (w *wing) watch(t *testing.T, key string, r *pb.WatchTwinsRequest) *watcher {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := w.twins(key).WatchTwins(ctx, req(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &watcher{t: t, s: s, got: make(chan *pb.WatchTwinsResponse, 1024), stop: cancel}
+	go func() {
+		defer close(k.got)
+		for s.Receive() {
+			k.got <- s.Msg()
+		}
+	}()
+	t.Cleanup(cancel)
+	return k
+}
+
+// next gives the first message that matches.
+func (k *watcher) next(what string, match func(*pb.WatchTwinsResponse) bool) *pb.WatchTwinsResponse {
+	k.t.Helper()
+	for late := time.After(patience); ; {
+		select {
+		case m, ok := <-k.got:
+			if !ok {
+				k.t.Fatalf("waiting for %s: the stream ended: %v", what, k.s.Err())
+			}
+			if match(m) {
+				return m
+			}
+		case <-late:
+			k.t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+func counted(id string, n float64) func(*pb.WatchTwinsResponse) bool {
+	return func(m *pb.WatchTwinsResponse) bool {
+		v := m.GetState().GetProperties()["count"]
+		if m.GetDelta() != nil {
+			v = m.GetDelta().Properties["count"]
+		}
+		return m.Id == id && v != nil && v.Value.GetNumberValue() == n
+	}
+}
+
+func (p *pair) watches(t *testing.T, near, far string) {
+	k := p.a.watch(t, p.admin, &pb.WatchTwinsRequest{})
+	seen := map[string]bool{}
+	k.next("the first values of both nodes' twins", func(m *pb.WatchTwinsResponse) bool {
+		if m.GetState() != nil {
+			seen[m.Id] = true
+		}
+		return seen[near] && seen[far]
+	})
+	count := func(id string) float64 {
+		res, err := p.a.twins(p.admin).Invoke(t.Context(), req(&pb.InvokeRequest{Id: id, Action: "count"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Msg.Output.GetNumberValue()
+	}
+	k.next("a change on this node", counted(near, count(near)))
+	k.next("a change on the other node", counted(far, count(far)))
+
+	// A node that is lost is told, and the stream goes on; when it is back, so are its twins.
+	p.lose(p.b, true)
+	gap := k.next("the gap", func(m *pb.WatchTwinsResponse) bool { return m.Gap != "" })
+	if gap.Id != "" || !gap.GetHeartbeat() || !strings.Contains(gap.Gap, "node-b") {
+		t.Errorf("gap: %v", gap)
+	}
+	k.next("a change on this node after the loss", counted(near, count(near)))
+	p.lose(p.b, false)
+	k.next("the state of the other node's twin again", func(m *pb.WatchTwinsResponse) bool { return m.Id == far && m.GetState() != nil })
+	k.next("its next change", counted(far, count(far)))
+
+	// What moves is watched on; order holds.
+	if err := p.a.cluster.Drain(t.Context(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	k.next("the state from the new owner", func(m *pb.WatchTwinsResponse) bool {
+		return m.Id == far && m.GetState().GetStatus().GetNode() == "a"
+	})
+	k.next("a change on the new owner", counted(far, count(far)))
+	if err := p.a.cluster.Undrain(t.Context(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	k.next("the state from b", func(m *pb.WatchTwinsResponse) bool {
+		return m.Id == far && m.GetState().GetStatus().GetNode() == "b"
+	})
+	k.stop()
+
+	// A key of one project sees no other's twins, on whatever node.
+	made, err := rpcv1.NewKeyServiceClient(&http.Client{Transport: keyed{p.admin, http.DefaultTransport}}, p.a.public.URL).
+		CreateKey(t.Context(), req(&pb.CreateKeyRequest{Key: &pb.Key{Role: "viewer", Project: "hotel"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hotel := p.a.watch(t, made.Msg.Secret, &pb.WatchTwinsRequest{})
+	hotel.next("the heartbeat", func(m *pb.WatchTwinsResponse) bool { return m.GetHeartbeat() })
+	count(far)
+	select {
+	case m := <-hotel.got:
+		t.Errorf("a key of hotel sees %v", m)
+	case <-time.After(200 * time.Millisecond):
+	}
+	// The stream ends with its key, though half of it comes from another node.
+	if _, err := rpcv1.NewKeyServiceClient(&http.Client{Transport: keyed{p.admin, http.DefaultTransport}}, p.a.public.URL).
+		DeleteKey(t.Context(), req(&pb.DeleteKeyRequest{Id: made.Msg.Key.Id})); err != nil {
+		t.Fatal(err)
+	}
+	for m := range hotel.got {
+		t.Logf("before the end: %v", m)
+	}
+	if connect.CodeOf(hotel.s.Err()) != connect.CodeUnauthenticated {
+		t.Errorf("the stream of a deleted key ended with %v", hotel.s.Err())
+	}
+}
+
+func (p *pair) drains(t *testing.T, far string) {
+	res, err := p.a.ops(p.admin).DrainNode(t.Context(), req(&pb.DrainNodeRequest{Node: "node-b"}))
+	if err != nil || res.Msg.Node.Id != "b" {
+		t.Fatalf("drain: %v, %v", res, err)
+	}
+	p.until("b has no slots", func() bool {
+		nodes, err := p.a.ops(p.admin).ListNodes(t.Context(), req(&pb.ListNodesRequest{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := nodes.Msg.Nodes[1]
+		return b.State == "draining" && b.Slots == 0 && b.SlotsTarget == 0
+	})
+	if _, err := p.b.twins(p.admin).Invoke(t.Context(), req(&pb.InvokeRequest{Id: far, Action: "count"})); err != nil {
+		t.Errorf("a call through the drained node: %v", err)
+	}
+	// With nobody left to take the slots, the last node may not be drained.
+	if _, err := p.a.ops(p.admin).DrainNode(t.Context(), req(&pb.DrainNodeRequest{Node: "a"})); connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		t.Errorf("drain of the last node: %v", err)
+	}
+	if _, err := p.b.ops(p.admin).UndrainNode(t.Context(), req(&pb.UndrainNodeRequest{Node: "b"})); err != nil {
+		t.Error(err)
+	}
+}
