@@ -92,11 +92,11 @@ func (r *run) run(t *twin) {
 	switch {
 	case r.err == nil:
 		r.succeeded(t)
+	case r.ctx.cancelled.Load():
+		r.moved(t)
 	case errors.As(r.err, &refusal) && !r.ctx.late.Load():
 		t.recover()
 		r.refused(t, refusal)
-	case r.ctx.cancelled.Load() && r.err != nil:
-		r.moved(t)
 	case r.e.calls.Err() != nil:
 		// A frame that was not handled must not be acknowledged.
 		r.event.finish(fmt.Errorf("twin %s: the node is stopping: %w", t.en.id, ErrClosed))

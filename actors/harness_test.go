@@ -18,6 +18,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/polluxhq/pollux/actors"
@@ -145,6 +146,7 @@ type node struct {
 	reg     *actors.Registry
 	client  *actors.Client
 	once    sync.Once
+	o       cluster.Options
 
 	mu        sync.Mutex
 	published []string
@@ -181,7 +183,7 @@ func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluste
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, store: st.Store, storage: st}
+	n := &node{t: t, store: st.Store, storage: st, o: c}
 	o := actors.Options{
 		Store: st.Store, Node: c.Self.ID, Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Metrics: metrics.NewSet(),
@@ -570,6 +572,27 @@ func (n *node) committed(id, name string) string {
 		return ""
 	}
 	return text(list.Twins[0].State.Properties[name].Value)
+}
+
+// rewrite changes a twin's record without the registry's checks.
+func (n *node) rewrite(id string, edit func(*pb.Twin)) {
+	n.t.Helper()
+	tw := &pb.Twin{}
+	rec, ok, err := n.store.Get("twin", "default/"+id)
+	if err != nil || !ok {
+		n.t.Fatal("no record of "+id, err)
+	}
+	if err := proto.Unmarshal(rec.Value, tw); err != nil {
+		n.t.Fatal(err)
+	}
+	edit(tw)
+	raw, err := proto.Marshal(tw)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if _, err := n.store.Commit(ctx(n.t), &storage.Txn{Writes: []storage.Write{{Table: "twin", Key: "default/" + id, Value: raw}}}); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 func settings(t testing.TB, doc string) *structpb.Struct {

@@ -231,6 +231,64 @@ func TestInbox(t *testing.T) {
 	until(t, "only the unknown one", func() bool { l := inbox(); return len(l) == 1 && l[0].Alias.Value == "4712" })
 }
 
+// A twin that has a device's topics speaks for it, also without its alias.
+func TestInboxKnowsTopics(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"probe"}`)
+	shown := func() string {
+		l, err := n.reg.ListInbox(&pb.ListInboxRequest{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, e := range l.Entries {
+			all = append(all, e.Alias.Value)
+		}
+		return strings.Join(all, " ")
+	}
+	n.twin(`{"id":"early","driver":"bus","settings":{"topic":"one"}}`)
+	for i, topic := range []string{"one", "two", "three", "four"} {
+		n.must("a", "discover", fmt.Sprintf(`{"text":"%d","topic":%q}`, i, topic))
+	}
+	until(t, "three are unknown", func() bool { return shown() == "1 2 3" })
+	n.twin(`{"id":"late","driver":"bus","settings":{"topic":"two"}}`)
+	tw, err := n.reg.GetTwin("early")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tw.Settings = settings(t, `{"topic":"three"}`)
+	if _, err := n.reg.UpdateTwin(ctx(t), tw); err != nil {
+		t.Fatal(err)
+	}
+	if got := shown(); got != "3" {
+		t.Errorf("the inbox has %q", got)
+	}
+	if count, err := n.store.Count("inbox", ""); err != nil || count != 1 {
+		t.Errorf("%d records, %v", count, err)
+	}
+}
+
+// Two twins may have one topic; whoever makes the second is told.
+func TestSharedTopicWarns(t *testing.T) {
+	n := newNode(t)
+	n.driver("bus", "1.0.0", mqttTransport)
+	if w := n.reg.Warnings(n.twin(`{"id":"a","driver":"bus","settings":{"topic":"x"}}`)); len(w) != 0 {
+		t.Errorf("alone: %q", w)
+	}
+	w := n.reg.Warnings(n.twin(`{"id":"b","driver":"bus","settings":{"topic":"x"}}`))
+	if len(w) != 2 || !strings.Contains(w[0], "default/a") || !strings.Contains(w[0], "dev/x/+") {
+		t.Errorf("warnings %q", w)
+	}
+	if w := n.reg.Warnings(n.twin(`{"id":"other/c","driver":"bus","settings":{"topic":"x"}}`)); len(w) == 0 || strings.Contains(strings.Join(w, " "), "default") {
+		t.Errorf("another project's twins are named, or not mentioned: %q", w)
+	}
+	n.deliver("dev/x/state", `{"level":1}`, 1)
+	n.wait("a", "level", "1")
+	n.wait("b", "level", "1")
+}
+
 func TestDescribe(t *testing.T) {
 	n := newNode(t)
 	n.driver("probe", "1.0.0", "")

@@ -40,6 +40,7 @@ type text struct {
 	Text      string `json:"text"`
 	TimeoutMS int64  `json:"timeout_ms"`
 	Times     int    `json:"times"`
+	Topic     string `json:"topic"`
 }
 
 type timer struct {
@@ -163,6 +164,12 @@ func commands(d *twin.Driver[Settings, Memory]) {
 		}
 		return text{}, twin.ErrPending
 	})
+	twin.Command(d, "tell", func(t *Twin, in text) (text, error) {
+		if err := t.Publish(in.Text, []byte("?"), 0, false); err != nil {
+			return text{}, err
+		}
+		return text{}, twin.ErrPending
+	})
 	twin.Command(d, "timer", func(t *Twin, in timer) (twin.None, error) {
 		if in.Every > 0 {
 			return twin.None{}, t.Every(in.Name, time.Duration(in.Every)*time.Millisecond, in.Data)
@@ -176,7 +183,11 @@ func commands(d *twin.Driver[Settings, Memory]) {
 	})
 	twin.Command(d, "describe", func(t *Twin, in wire.Value) (twin.None, error) { return twin.None{}, t.Describe(in) })
 	twin.Command(d, "discover", func(t *Twin, in text) (twin.None, error) {
-		return twin.None{}, t.Discover(twin.Discovery{Network: "probe", Key: "serial", Value: in.Text, Name: "found " + in.Text})
+		found := twin.Discovery{Network: "probe", Key: "serial", Value: in.Text, Name: "found " + in.Text}
+		if in.Topic != "" {
+			found.Driver, found.Settings = "bus", wire.Value(`{"topic":"`+in.Topic+`"}`)
+		}
+		return twin.None{}, t.Discover(found)
 	})
 	twin.Property(d, "level", set("level"))
 	twin.Property(d, "on", set("on"))

@@ -1,0 +1,300 @@
+package actors_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers/mqtt"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// on gives the node of a pair that owns a twin, and the other.
+func on(id string, a, b *node) (owner, other *node) {
+	if a.owner(id) == "n1" {
+		return a, b
+	}
+	return b, a
+}
+
+// spread waits until both nodes of a pair have slots.
+func spread(t *testing.T, a, b *node) {
+	t.Helper()
+	until(t, "the slots are spread", func() bool { return a.cluster.SlotsByNode()["n2"] > 7000 && b.cluster.SlotsByNode()["n2"] > 7000 })
+}
+
+// seen waits until the other node has a twin's record.
+func (n *node) seen(id string) {
+	n.t.Helper()
+	until(n.t, "the record of "+id+" is there", func() bool { _, err := n.reg.GetTwin(id); return err == nil })
+}
+
+// raw calls a twin by an id of the test's.
+func (n *node) raw(call byte, id string, m proto.Message) cluster.Reply {
+	n.t.Helper()
+	done := make(chan cluster.Reply, 1)
+	n.cluster.Call(&cluster.Envelope{ID: [16]byte{call}, Target: cluster.Target{Kind: "twin", ID: "default/" + id}, Message: m}, func(r cluster.Reply) { done <- r })
+	select {
+	case r := <-done:
+		return r
+	case <-time.After(patience):
+		n.t.Fatalf("call %d: no answer", call)
+		return cluster.Reply{}
+	}
+}
+
+func result(r cluster.Reply) string { return fmt.Sprint(r.Message, r.Err) }
+
+// A call that was answered before the twin moved is answered alike by its next owner, and does not run again.
+func TestCallsAreKnownAfterAMove(t *testing.T) {
+	a, b := pair(t)
+	a.driver("probe", "1.0.0", "")
+	a.twin(`{"id":"a","driver":"probe"}`)
+	spread(t, a, b)
+	b.seen("a")
+	owner, _ := on("default/a", a, b)
+	count := &pb.InvokeRequest{Id: "default/a", Action: "count"}
+	set := &pb.SetDesiredRequest{Id: "default/a", Property: "level", Value: value(t, "7")}
+	big := &pb.InvokeRequest{Id: "default/a", Action: "echo", Input: value(t, `"`+strings.Repeat("x", 2000)+`"`)}
+	first, asked := result(owner.raw(1, "a", count)), result(owner.raw(2, "a", set))
+	owner.raw(3, "a", big)
+	for range 2 {
+		owner, _ := on("default/a", a, b)
+		a.drain(owner.o.Self.ID)
+		if got := result(b.raw(1, "a", count)); got != first {
+			t.Errorf("the first result %s, again %s", first, got)
+		}
+		if got := result(a.raw(2, "a", set)); got != asked {
+			t.Errorf("asked %s, again %s", asked, got)
+		}
+		if r := b.raw(3, "a", big); !errors.Is(r.Err, cluster.ErrUnknown) {
+			t.Errorf("a result that is too long to be kept: %v", r)
+		}
+		a.undrain(owner.o.Self.ID)
+	}
+	if c := b.must("a", "count", ""); c != "2" {
+		t.Errorf("the count is %s, want 2", c)
+	}
+	if d := b.state("a").Desired["level"]; d.Revision != 1 {
+		t.Errorf("level was asked %d times", d.Revision)
+	}
+}
+
+// What waits in a twin when its slot is released goes on at the next owner; what runs may end, and is cancelled after 5 s.
+func TestReleaseIsBounded(t *testing.T) {
+	a, b := pair(t)
+	g := newGate(t)
+	a.driver("wire", "1.0.0", tcpTransport)
+	a.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q}`, g.uri()))
+	spread(t, a, b)
+	b.seen("a")
+	a.wait("a", "ups", "1")
+	owner, other := on("default/a", a, b)
+	running := make(chan error, 1)
+	go func() {
+		_, err := other.invoke("a", "ask", `{"text":"block","timeout_ms":60000}`)
+		running <- err
+	}()
+	until(t, "the device has it", func() bool { return g.heard("block") == 1 })
+	kept := other.queue("a", "note", `{"text":"k"}`, nil)
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := other.invoke("a", "note", `{"text":"w"}`)
+		waiting <- err
+	}()
+	until(t, "both wait", func() bool { return owner.engine.Stats().Queued == 3 })
+	began := time.Now()
+	a.drain(owner.o.Self.ID)
+	if took := time.Since(began); took < 4*time.Second || took > 20*time.Second {
+		t.Errorf("it took %s, want about 5 s", took)
+	}
+	if err := <-running; outcome(err) != pb.Outcome_OUTCOME_UNKNOWN {
+		t.Errorf("what ran: %v", err)
+	}
+	if err := <-waiting; err != nil {
+		t.Errorf("what waited: %v", err)
+	}
+	if g.heard("block") != 1 {
+		t.Errorf("the device heard it %d times", g.heard("block"))
+	}
+	if c := a.ended("a", kept); c.Outcome != pb.Outcome_OUTCOME_DONE {
+		t.Errorf("what nobody waited for: %v", c)
+	}
+	if s := b.state("a"); s.Status.Node == owner.o.Self.ID || text(s.Properties["order"].Value) != `"kw"` {
+		t.Errorf("on %s, order %v", s.Status.Node, s.Properties["order"])
+	}
+}
+
+// A command whose device answers over MQTT goes along with the twin, and its caller gets the answer.
+func TestAnswersFindTheTwinThatMoved(t *testing.T) {
+	a, b := pair(t)
+	a.driverWith("late", "1.0.0", mqttTransport, nil)
+	a.twin(`{"id":"a","driver":"late","settings":{"topic":"a"}}`)
+	spread(t, a, b)
+	b.seen("a")
+	a.deliver("dev/a/lwt", "Online", 1)
+	owner, other := on("default/a", a, b)
+	answered := make(chan string, 1)
+	go func() {
+		r, err := other.client.Invoke(ctx(t), &pb.InvokeRequest{Id: "a", Action: "tell", Input: value(t, `{"text":"cmd/a/x"}`)}, "x")
+		answered <- fmt.Sprint(text(r.GetOutput()), err)
+	}()
+	until(t, "the device was told", func() bool { return owner.told("cmd/a/x") == 1 })
+	time.Sleep(50 * time.Millisecond)
+	a.drain(owner.o.Self.ID)
+	b.deliver("dev/a/answer", "here", 1)
+	select {
+	case got := <-answered:
+		if !strings.Contains(got, "here") || !strings.HasSuffix(got, "<nil>") {
+			t.Errorf("the answer: %s", got)
+		}
+	case <-time.After(patience):
+		t.Fatal("no answer")
+	}
+	if owner.told("cmd/a/x")+other.told("cmd/a/x") != 1 {
+		t.Error("the device was told twice")
+	}
+}
+
+// told counts what was published.
+func (n *node) told(topic string) (times int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range n.published {
+		if strings.HasPrefix(p, topic) {
+			times++
+		}
+	}
+	return times
+}
+
+// What a twin's owner says crosses to the node that asks: which field is wrong, that a frame is refused for good.
+func TestErrorsBetweenNodes(t *testing.T) {
+	a, b := pair(t)
+	a.driver("probe", "1.0.0", "")
+	a.driver("bus", "1.0.0", mqttTransport)
+	a.twin(`{"id":"p","driver":"probe"}`)
+	a.twin(`{"id":"m","driver":"bus","settings":{"topic":"m"}}`)
+	spread(t, a, b)
+	b.seen("m")
+	_, far := on("default/p", a, b)
+	var field *actors.InvalidError
+	if _, err := far.invoke("p", "nothing", ""); !errors.As(err, &field) || field.Path != "/action" {
+		t.Errorf("an unknown action: %v", err)
+	}
+	if _, err := far.set("p", "level", "200", 0); !errors.As(err, &field) || field.Path != "/value" || !errors.Is(err, actors.ErrInvalid) {
+		t.Errorf("a value out of range: %v", err)
+	}
+	if _, err := far.invoke("p", "fail", `{"text":"no"}`); outcome(err) != pb.Outcome_OUTCOME_REJECTED {
+		t.Errorf("the driver's error: %v", err)
+	}
+	if _, err := far.client.State(ctx(t), "nobody", false); !errors.Is(err, actors.ErrNotFound) {
+		t.Errorf("no such twin: %v", err)
+	}
+	_, far = on("default/m", a, b)
+	if err := far.offer("dev/m/x", `{"level":1}`, 1); err != nil {
+		t.Errorf("a frame: %v", err)
+	}
+	var refusal *mqtt.Refusal
+	if err := far.offer("dev/m/x", "panic", 1); !errors.As(err, &refusal) || refusal != mqtt.ErrRefused {
+		t.Errorf("a frame that crashes the driver: %v", err)
+	}
+}
+
+// A watcher is given the twins of slots that come, and what they tell from then on.
+func TestWatchersFollowSlots(t *testing.T) {
+	a, b := pair(t)
+	a.driver("probe", "1.0.0", "")
+	for i := range 20 {
+		a.twin(fmt.Sprintf(`{"id":"t%02d","driver":"probe"}`, i))
+	}
+	spread(t, a, b)
+	b.seen("t19")
+	until(t, "nothing moves", func() bool {
+		return a.cluster.SlotsByNode()["n2"] == b.cluster.SlotsByNode()["n2"] && len(moving(a)) == 0
+	})
+	watch, err := b.client.Watch(ctx(t), &pb.WatchTwinsRequest{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := map[string]int{}
+	read := func(want func() bool) {
+		t.Helper()
+		wait, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for !want() {
+			m, err := watch.Next(wait)
+			if err != nil {
+				t.Fatalf("%v; it has %v", err, have)
+			}
+			if m.GetState() != nil {
+				have[m.Id]++
+			}
+		}
+	}
+	mine := 0
+	for i := range 20 {
+		if b.owner(fmt.Sprintf("default/t%02d", i)) == "n2" {
+			mine++
+		}
+	}
+	read(func() bool { return len(have) == mine })
+	a.drain("n1")
+	read(func() bool { return len(have) == 20 })
+	// What comes from now on comes from here.
+	if _, err := a.invoke("t00", "report", `{"level":5}`); err != nil {
+		t.Fatal(err)
+	}
+	wait, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		m, err := watch.Next(wait)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := m.GetDelta().GetProperties()["level"]; m.Id == "default/t00" && p != nil {
+			break
+		}
+	}
+}
+
+func moving(n *node) (all []cluster.Move) {
+	for _, m := range n.cluster.Moves() {
+		if m.State != cluster.MoveDone {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// A trace ends when its twin moves, and says so.
+func TestTraceEndsWithAMove(t *testing.T) {
+	a, b := pair(t)
+	g := newGate(t)
+	a.driver("wire", "1.0.0", tcpTransport)
+	a.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q}`, g.uri()))
+	spread(t, a, b)
+	b.seen("a")
+	a.wait("a", "ups", "1")
+	owner, _ := on("default/a", a, b)
+	trace, err := owner.client.Trace(ctx(t), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.drain(owner.o.Self.ID)
+	for {
+		if _, err = trace.Next(ctx(t)); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, cluster.ErrNotOwner) {
+		t.Errorf("the trace ended with %v", err)
+	}
+}
