@@ -225,8 +225,11 @@ func (n *Node) toFlip(kind flipKind, limit int) []Slot {
 			return nil
 		}
 	case flipOrphans:
-		if from = &n.orphans; !n.leading || n.o.faults.neverFlip {
+		if from = &n.orphans; !n.leading {
 			return nil
+		}
+		if n.o.faults.neverFlip {
+			from = &n.vacant
 		}
 	case flipForced:
 		if from = &n.misplaced; !n.leading || !n.o.faults.forceRelease {

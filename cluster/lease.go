@@ -75,7 +75,11 @@ func (n *Node) register() {
 			return
 		}
 	}
-	t := Txn{Guards: []TableRecord{record(TableMember, n.id, was)}, Writes: []TableRecord{record(TableMember, n.id, me.encode())}}
+	// The first grant comes with it: from the registration on others may give slots to this node.
+	asked := n.o.Clock.Now()
+	n.grants++
+	t := Txn{Guards: []TableRecord{record(TableMember, n.id, was)}, Writes: []TableRecord{record(TableMember, n.id, me.encode()),
+		record(tableLease, n.id, grant{me.Incarnation, n.grants}.encode())}}
 	if err := n.takeName(&t, before.Name); err != nil {
 		n.failStart(fmt.Errorf("register node: %w", err))
 		return
@@ -84,6 +88,8 @@ func (n *Node) register() {
 		switch {
 		case err == nil:
 			n.registerDone(me, me.encode())
+			n.granted++
+			n.extend(asked + n.o.Duration)
 		case n.begun != nil:
 			n.after(retryAfter, n.register)
 		}
@@ -275,6 +281,7 @@ func (n *Node) extend(until time.Duration) {
 		return
 	}
 	n.until.Store(int64(until))
+	n.leased.Store(true)
 	if !n.endTimer {
 		n.endTimer = true
 		n.leaseTimer()

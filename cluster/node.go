@@ -67,6 +67,8 @@ type Node struct {
 	owners [SlotCount]atomic.Pointer[owner]
 	// until is the clock's reading up to which the lease holds, in nanoseconds; 0: none.
 	until atomic.Int64
+	// leased says that this incarnation has had a lease.
+	leased atomic.Bool
 	// passing says that this node has left and may pass calls on without a lease.
 	passing atomic.Bool
 	// ahead counts the calls of each slot that are parked or about to go on.

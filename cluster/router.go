@@ -171,6 +171,8 @@ func (c *call) bring() {
 		n.o.Handler.Handle(c.env, c.reply)
 	case o == nil:
 		c.refuse(refusedUnavailable, errNoOwner)
+	case o.mine && !n.leased.Load():
+		c.parkHere(o)
 	case !leased && (o.mine || !n.passing.Load()):
 		c.refuse(refusedLease, errNoQuorum)
 	case o.node == n.id:

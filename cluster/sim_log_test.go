@@ -141,6 +141,10 @@ func (w *world) propose(p *proc, t Txn, answer func(error), until time.Duration)
 func (w *world) replicate(p *proc, t Txn, leader int, answer func(error), again func()) {
 	w.at(w.between(500*time.Microsecond, 8*time.Millisecond), nil, func() {
 		switch {
+		case w.leader != leader && !w.lossy:
+			if !p.gone {
+				again() // leadership was handed over
+			}
 		case w.leader != leader:
 			// Deposed meanwhile: the next leader may have the entry, or not.
 			if w.chance(50) {

@@ -431,7 +431,10 @@ func (w *world) trace(id [16]byte, format string, args ...any) {
 	}
 }
 
-var simTrace = os.Getenv("TRACE")
+var (
+	simTrace = os.Getenv("TRACE")
+	simSeeds = 300
+)
 
 func envInt(name string, or int) int {
 	if v, err := strconv.Atoi(os.Getenv(name)); err == nil {
@@ -442,7 +445,7 @@ func envInt(name string, or int) int {
 
 // TestSimulation runs SEEDS seeds, or the one SEED.
 func TestSimulation(t *testing.T) {
-	first, seeds := 1, envInt("SEEDS", 200)
+	first, seeds := 1, envInt("SEEDS", simSeeds)
 	if one := envInt("SEED", 0); one > 0 {
 		first, seeds = one, 1
 	}

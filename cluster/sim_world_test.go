@@ -146,7 +146,7 @@ func (w *world) run(until time.Duration, cond func() bool) bool {
 type simNode struct {
 	w           *world
 	idx         int
-	id          string
+	id, name    string
 	rate        float64 // of its clock
 	offset      time.Duration
 	incarnation uint64
@@ -162,7 +162,7 @@ type simNode struct {
 
 func (w *world) addNode() *simNode {
 	i := len(w.nodes)
-	n := &simNode{w: w, idx: i, id: fmt.Sprintf("n%d", i+1), rate: 0.955 + 0.09*w.rng.Float64(), offset: w.between(0, time.Hour),
+	n := &simNode{w: w, idx: i, id: fmt.Sprintf("n%d", i+1), name: fmt.Sprintf("n%d", i+1), rate: 0.955 + 0.09*w.rng.Float64(), offset: w.between(0, time.Hour),
 		weight: 1 + uint32(w.rng.IntN(3)), state: map[string]string{}}
 	w.nodes = append(w.nodes, n)
 	return n
@@ -200,7 +200,7 @@ func (w *world) boot(n *simNode) {
 	n.proc = p
 	p.engine = &simEngine{w: w, p: p, started: map[[16]byte]bool{}}
 	p.node = newNode(Options{
-		Self:    Member{ID: n.id, Name: n.id, Incarnation: n.incarnation, Weight: n.weight, boot: 1 + w.rng.Uint64()>>1},
+		Self:    Member{ID: n.id, Name: n.name, Incarnation: n.incarnation, Weight: n.weight, boot: 1 + w.rng.Uint64()>>1},
 		Records: simRecords{p}, Handler: p.engine, Transport: simTransport{p}, Clock: simClock{p},
 		Leader: func() bool { return w.leader == n.idx || w.now < n.believes },
 		Superseded: func(error) {

@@ -1,0 +1,5 @@
+//go:build race
+
+package cluster
+
+func init() { simSeeds = 30 } // the race detector makes them ten times slower
