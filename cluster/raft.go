@@ -113,7 +113,7 @@ func OpenRaft(o RaftOptions) (*Raft, error) {
 	r := &Raft{id: raft.ServerID(o.ID), o: o, m: m, links: newLinkWatch(o.Transport, lost, o.Lost, o.Logger, m.snapshots),
 		futures: make(chan pending, maxProposals), forwards: map[*forward]struct{}{}, leaders: leaderWatch{kick: make(chan raft.Observation, 1)}, closing: make(chan struct{})}
 	cfg := raftConfig(o)
-	log := &watchedLog{LogStore: o.Log, r: r, stall: o.LogStall, keepMost: 4 * cfg.SnapshotThreshold}
+	log := &watchedLog{LogStore: o.Log, r: r, stall: o.LogStall}
 	if log.stall <= 0 {
 		log.stall = 1500 * time.Millisecond
 	}

@@ -105,8 +105,8 @@ func (l *link) lastContact() time.Time {
 	return time.Time{}
 }
 
-// holdFor is how long the log is kept for a server that does not answer.
-const holdFor = 10 * time.Second
+// holdFor is how long the log is kept for a server that does not answer: long enough for a restart.
+const holdFor = 30 * time.Second
 
 // least is the smallest index that a server has which is in contact, or has just been added; false: there is none.
 func (w *linkWatch) least(c raft.Configuration, self raft.ServerID) (uint64, bool) {
@@ -159,10 +159,13 @@ func (w *linkWatch) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *r
 }
 
 // Close implements raft.WithClose; raft calls it when it shuts down.
-func (w *linkWatch) Close() error {
+func (w *linkWatch) Close() (err error) {
 	w.stop()
 	if c, ok := w.Transport.(raft.WithClose); ok {
-		return c.Close()
+		err = c.Close()
 	}
-	return nil
+	if c, ok := w.Transport.(interface{ CloseStreams() }); ok {
+		c.CloseStreams() // what is kept for another use
+	}
+	return err
 }

@@ -16,16 +16,25 @@ type watchedLog struct {
 	r     *Raft
 	ready atomic.Bool // r.raft is there
 	stall time.Duration
-	// keepMost bounds what is kept for late followers, in entries.
-	keepMost uint64
-	ended    atomic.Bool
+	ended atomic.Bool
+	// entries and bytes are what was written since the start.
+	entries, bytes atomic.Uint64
 }
+
+// holdBytes bounds what is kept for late followers, about; beyond it they get a snapshot.
+const holdBytes = 512 << 20
 
 // StoreLog implements raft.LogStore.
 func (l *watchedLog) StoreLog(entry *raft.Log) error { return l.StoreLogs([]*raft.Log{entry}) }
 
 // StoreLogs implements raft.LogStore.
 func (l *watchedLog) StoreLogs(entries []*raft.Log) error {
+	size := 0
+	for _, e := range entries {
+		size += len(e.Data)
+	}
+	l.bytes.Add(uint64(size))
+	l.entries.Add(uint64(len(entries)))
 	w := &logWrite{start: time.Now()}
 	timer := time.AfterFunc(l.stall, func() { l.stalled(w) })
 	err := l.LogStore.StoreLogs(entries)
@@ -78,8 +87,8 @@ func (l *watchedLog) DeleteRange(from, to uint64) error {
 	if l.ready.Load() && from == first && to < last && l.r.IsLeader() {
 		if need, ok := l.r.links.least(l.r.raft.GetConfiguration().Configuration(), l.r.id); ok && need <= to {
 			to = max(need, 1) - 1 // raft compares the entry before the next one too
-			if last > l.keepMost {
-				to = max(to, last-l.keepMost)
+			if most := holdBytes / max(1, l.bytes.Load()/max(1, l.entries.Load())); last > most {
+				to = max(to, last-most)
 			}
 			l.r.m.truncationsHeld.Inc()
 		}

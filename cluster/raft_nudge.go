@@ -57,8 +57,7 @@ func (r *Raft) sendNews(l *link, to raft.Server) {
 func (r *Raft) sendOne(l *link, to raft.Server, n *commitNews) {
 	t := r.links.Transport
 	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(r.id), Addr: t.EncodePeer(r.id, t.LocalAddr())}
-	q := raft.AppendEntriesRequest{RPCHeader: header, Term: n.term, Leader: header.Addr,
-		PrevLogEntry: n.index, PrevLogTerm: n.term, LeaderCommitIndex: n.index}
+	q := raft.AppendEntriesRequest{RPCHeader: header, Term: n.term, PrevLogEntry: n.index, PrevLogTerm: n.term, LeaderCommitIndex: n.index}
 	for pause := time.Millisecond; pause < 10*time.Millisecond; pause *= 2 {
 		var a raft.AppendEntriesResponse
 		err := t.AppendEntries(to.ID, to.Address, &q, &a)

@@ -141,13 +141,14 @@ func (v *groupView) forget() (groupChange, bool) {
 	return groupChange{}, false
 }
 
-// letGo takes the vote of one of two that is about to leave: without it the other goes on alone, with it not at all.
+// letGo takes the vote of one of two that is about to leave: without it the other goes on alone, with it not at all. It is an
+// operator's wish, so the expected number does not keep it.
 func (v *groupView) letGo() (groupChange, bool) {
 	if voters, _ := v.voters(); voters != 2 {
 		return groupChange{}, false
 	}
 	for _, s := range v.servers {
-		if v.node(s.ID).leaving && s.Voter() && v.mayLose(s, false) {
+		if v.node(s.ID).leaving && s.Voter() && v.mayLose(s, true) {
 			return groupChange{actionDemote, s.ID, s.Address, "it is about to leave"}, true
 		}
 	}
