@@ -21,6 +21,8 @@ type lease struct {
 	renewStop func() bool
 	renewAt   time.Duration
 	endTimer  bool
+	// warned is when a renewal's failure was last logged; 0: it has not failed since the last grant.
+	warned time.Duration
 	// suspended: the handler has been told that all slots are lost.
 	suspended bool
 	reviving  bool
@@ -231,7 +233,10 @@ func (n *Node) renew() {
 		switch {
 		case err == nil && n.self.alive() && n.ended == nil:
 			n.granted++
-			n.extend(asked + n.o.Duration)
+			if n.extend(asked + n.o.Duration); n.warned > 0 {
+				n.warned = 0
+				n.o.Logger.Info("lease renewed again")
+			}
 		case conflict && alive:
 			was := string(n.selfValue)
 			n.refreshSelf()
@@ -243,9 +248,19 @@ func (n *Node) renew() {
 		case conflict:
 			n.refreshSelf()
 		case err != nil:
-			n.o.Logger.Warn("lease not renewed", "error", err, "left", n.LeaseLeft().Round(time.Millisecond))
+			n.notRenewed(err)
 		}
 	})
+}
+
+// notRenewed says so once, and then once a minute.
+func (n *Node) notRenewed(err error) {
+	now := n.o.Clock.Now()
+	if n.warned > 0 && now-n.warned < time.Minute {
+		return
+	}
+	n.warned = now
+	n.o.Logger.Warn("lease not renewed", "error", err, "left", n.LeaseLeft().Round(time.Millisecond))
 }
 
 // renewIn sees to it that a renewal is due within d.

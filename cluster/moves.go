@@ -16,7 +16,7 @@ type Move struct {
 	// seen; zero: not yet.
 	Began, Ended time.Time
 	State        MoveState
-	// Awaited is the node whose turn it is, "" where it is over.
+	// Awaited is the node whose turn it is, or "leader", "" where it is over.
 	Awaited string
 }
 
@@ -30,6 +30,8 @@ const (
 	MoveFlipping  MoveState = "flipping"
 	MoveDone      MoveState = "done"
 )
+
+const awaitsLeader = "leader"
 
 // maxMoves bounds the hand-overs that are remembered.
 const maxMoves = 1024
@@ -86,20 +88,42 @@ func (n *Node) Moves() []Move {
 	m := &n.recent
 	all := append(slices.Clone(m.past[m.next:]), m.past[:m.next]...)
 	m.current.each(nil, func(s Slot) bool {
-		move := Move{Slot: s, To: n.targets[s], Began: m.began[s], State: MoveWaiting}
+		move := Move{Slot: s, To: n.targets[s], Began: m.began[s]}
 		if o := n.owners[s].Load(); o != nil {
-			move.From, move.Awaited = o.node, o.node
+			move.From = o.node
 		}
-		if m.states[s] != "" {
-			move.State = m.states[s]
-		}
-		if n.orphans.has(s) {
-			move.Awaited = "leader"
-		}
+		move.State, move.Awaited = n.moving(s)
 		all = append(all, move)
 		return true
 	})
 	return all
+}
+
+// moving tells how far the slot's hand-over is and who is awaited: its owner, or the leader where that is dead.
+func (n *Node) moving(s Slot) (state MoveState, awaited string) {
+	switch o := n.owners[s].Load(); {
+	case !n.recent.current.has(s):
+		return "", ""
+	case o == nil || n.orphans.has(s):
+		return MoveWaiting, awaitsLeader
+	case n.recent.states[s] != "":
+		return n.recent.states[s], o.node
+	default:
+		return MoveWaiting, o.node
+	}
+}
+
+// SlotInfo tells where a slot lives as seen here (ok false: nowhere), where it should live, and, where that differs, how far
+// the hand-over is and who is awaited.
+func (n *Node) SlotInfo(s Slot) (at Location, ok bool, target string, state MoveState, awaited string) {
+	at.Slot = s
+	if o := n.owners[s].Load(); o != nil {
+		at, ok = Location{s, o.node, o.incarnation, o.since}, true
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	state, awaited = n.moving(s)
+	return at, ok, n.targets[s], state, awaited
 }
 
 // Target is the member that should own the slot, as seen here; "": there is none.

@@ -349,14 +349,3 @@ func BenchmarkLeaseValid(b *testing.B) {
 		n.LeaseValid()
 	}
 }
-
-func TestEnsureIDIsDrawnOnce(t *testing.T) {
-	s := newTables()
-	first, err := EnsureID(t.Context(), s)
-	if err != nil || len(first) != 17 {
-		t.Fatalf("%q, %v", first, err)
-	}
-	if again, err := EnsureID(t.Context(), s); err != nil || again != first {
-		t.Errorf("%q then %q, %v", first, again, err)
-	}
-}

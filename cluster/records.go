@@ -13,6 +13,8 @@ const (
 	TableMember = "member"
 	TableSlot   = "slot"
 	tableLease  = "lease"
+	// tableCluster holds what is one for the whole cluster; here the names of nodes.
+	tableCluster = "cluster"
 )
 
 // commit waits for a transaction's outcome; where ctx ends first it is unknown.
