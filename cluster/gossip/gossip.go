@@ -47,6 +47,8 @@ var (
 	ErrCluster = errors.New("not of this cluster")
 	// ErrName: another living node has this node's name.
 	ErrName = errors.New("the name is taken")
+	// ErrCopy: this very node runs already, so one of the two has a copied data directory.
+	ErrCopy = errors.New("this node runs already")
 	// ErrClosed: Close was called.
 	ErrClosed = errors.New("gossip closed")
 )
@@ -211,7 +213,7 @@ func (g *Gossip) Address() string {
 }
 
 // Join makes this node known to those at the addresses, host:port each, and learns from them. It returns how many took
-// part, and an error where none did: one that wraps ErrKey, ErrCluster or ErrName says why they refused. It tries each
+// part, and an error where none did: one that wraps ErrKey, ErrCluster, ErrName or ErrCopy says why. It tries each
 // address once and blocks for up to about 2 s on each that is silent. Addresses are tried again later by themselves.
 func (g *Gossip) Join(ctx context.Context, addrs []string) (int, error) {
 	g.mu.Lock()
@@ -255,6 +257,9 @@ func (g *Gossip) joinEach(ctx context.Context, addrs []string) (int, error) {
 		g.joining++
 		g.mu.Unlock()
 		_, err := g.list.Join([]string{addr})
+		if err == nil {
+			g.findCopy()
+		}
 		g.mu.Lock()
 		g.joining--
 		taken := g.taken

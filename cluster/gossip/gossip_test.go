@@ -318,6 +318,36 @@ func TestRestartAtAnotherAddress(t *testing.T) {
 	}
 }
 
+func TestCopyOfARunningNodeIsRefused(t *testing.T) {
+	keys := [][]byte{newKey()}
+	log := &lines{}
+	a := open(t, "n1", keys, nil)
+	b := open(t, "n2", keys, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)); o.Meta.Incarnation = 5 })
+	join(t, b, a)
+	untilStates(t, a, "n1=alive n2=alive")
+	for _, incarnation := range []uint64{4, 5, 6} {
+		refused := make(chan error, 2)
+		c := open(t, "n2", keys, func(o *Options) { o.Meta.Incarnation = incarnation; o.Refused = func(err error) { refused <- err } })
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
+		_, err := c.Join(ctx, []string{a.Address()})
+		cancel()
+		if !errors.Is(err, ErrCopy) || !strings.Contains(err.Error(), b.Address()) {
+			t.Errorf("incarnation %d: %v", incarnation, err)
+		}
+		select {
+		case <-refused:
+		case <-time.After(wait):
+			t.Error("nobody was told")
+		}
+		c.Close()
+		until(t, "the running node counts", func() bool {
+			m, _ := a.Member("n2")
+			return m.State == Alive && m.Gossip == b.Address()
+		})
+	}
+	until(t, "the running node says so", func() bool { return strings.Contains(log.String(), "is its data directory a copy?") })
+}
+
 func TestLostMembersAreTriedAgain(t *testing.T) {
 	keys := [][]byte{newKey()}
 	a, b := open(t, "n1", keys, nil), open(t, "n2", keys, nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,18 +54,18 @@ const keepGone = 24 * time.Hour
 func (g *Gossip) Members() []Member {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	newest := map[string]*known{}
+	best := map[string]*known{}
 	for name, k := range g.known {
 		if k.state != Alive && time.Since(k.since) > keepGone {
 			delete(g.known, name)
 			continue
 		}
-		if n := newest[k.meta.ID]; n == nil || n.meta.Incarnation < k.meta.Incarnation {
-			newest[k.meta.ID] = k
+		if k.before(best[k.meta.ID]) {
+			best[k.meta.ID] = k
 		}
 	}
-	out := make([]Member, 0, len(newest))
-	for _, k := range newest {
+	out := make([]Member, 0, len(best))
+	for _, k := range best {
 		out = append(out, Member{Meta: k.meta, State: k.state, Since: k.since})
 	}
 	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
@@ -75,16 +76,24 @@ func (g *Gossip) Members() []Member {
 func (g *Gossip) Member(id string) (Member, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var newest *known
+	var best *known
 	for _, k := range g.known {
-		if k.meta.ID == id && (newest == nil || newest.meta.Incarnation < k.meta.Incarnation) {
-			newest = k
+		if k.meta.ID == id && k.before(best) {
+			best = k
 		}
 	}
-	if newest == nil {
+	if best == nil {
 		return Member{}, false
 	}
-	return Member{Meta: newest.meta, State: newest.state, Since: newest.since}, true
+	return Member{Meta: best.meta, State: best.state, Since: best.since}, true
+}
+
+// before says whether k is what counts of two runs of a node: one that is alive, then the newer.
+func (k *known) before(other *known) bool {
+	if other == nil || (k.state == Alive) != (other.state == Alive) {
+		return other == nil || k.state == Alive
+	}
+	return k.meta.Incarnation > other.meta.Incarnation
 }
 
 // delegate is what memberlist calls, under its lock: nothing here calls back or waits.
@@ -149,8 +158,12 @@ func (d *delegate) note(n *memberlist.Node, state State) {
 			delete(g.known, name)
 		}
 	}
+	twin := meta.ID == g.meta.ID && meta.Incarnation != g.meta.Incarnation && state == Alive && g.joined
 	g.nudgeLocked()
 	g.mu.Unlock()
+	if twin && !g.quiet("copy") {
+		g.log.Warn("gossip: another run of this node has appeared; is its data directory a copy?", "address", meta.Gossip)
+	}
 }
 
 // NotifyAlive implements memberlist.AliveDelegate: an error refuses the node.
@@ -193,11 +206,52 @@ func (d *delegate) NotifyMerge(peers []*memberlist.Node) error {
 // NotifyConflict implements memberlist.ConflictDelegate: one run of one node at two addresses is a copied directory.
 func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
 	d.m.conflicts.Inc()
-	if (*Gossip)(d).quiet("conflict " + existing.Name) {
+	g := (*Gossip)(d)
+	if existing.Name == memberName(g.o.Meta.ID, g.o.Meta.Incarnation) {
+		g.mu.Lock()
+		if g.joining > 0 && !g.joined {
+			g.taken = copyError(other.Address())
+			g.tellLocked(g.taken)
+		}
+		g.mu.Unlock()
+	}
+	if g.quiet("conflict " + existing.Name) {
 		return
 	}
 	d.log.Warn("gossip: one node at two addresses; is its data directory a copy?", "node", existing.Name,
 		"address", existing.Address(), "other", other.Address())
+}
+
+func copyError(addr string) error {
+	return fmt.Errorf("%w at %s: is the data directory a copy?", ErrCopy, addr)
+}
+
+// findCopy looks, at the first Join, whether another run of this node is still alive. After a crash gossip believes so for
+// some seconds, so it is asked. The one that came later gives way.
+func (g *Gossip) findCopy() {
+	g.mu.Lock()
+	var others []known
+	for _, k := range g.known {
+		if !g.joined && k.meta.ID == g.meta.ID && k.meta.Incarnation != g.meta.Incarnation && k.state == Alive {
+			others = append(others, *k)
+		}
+	}
+	g.mu.Unlock()
+	for _, k := range others {
+		addr, err := net.ResolveUDPAddr("udp", k.meta.Gossip)
+		if err != nil || k.meta.Gossip == g.Address() {
+			continue // where this one listens, no other does
+		}
+		for range 2 {
+			if _, err := g.list.Ping(memberName(k.meta.ID, k.meta.Incarnation), addr); err == nil {
+				g.mu.Lock()
+				g.taken = copyError(k.meta.Gossip)
+				g.tellLocked(g.taken)
+				g.mu.Unlock()
+				return
+			}
+		}
+	}
 }
 
 // checkName refuses a living node that has the name of another living node.
