@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -308,6 +309,65 @@ func TestClosedPeer(t *testing.T) {
 	}
 	if err := a.Post("b", envelope("x", "")); !errors.Is(err, cluster.ErrUnavailable) {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// TestLostLinksLeaveNothing: a link that is lost again and again costs nothing that stays.
+func TestLostLinksLeaveNothing(t *testing.T) {
+	noLeaks(t)
+	c := newTestCluster(t)
+	a := c.open("a", nil)
+	h := &holding{}
+	b := c.open("b", func(o *Options) {
+		o.Calls = func(env *cluster.Envelope, done func(cluster.Reply)) {
+			if env.Target.ID == "hold" {
+				h.take(env, done)
+				return
+			}
+			echo(env, done)
+		}
+	})
+	settled := 0
+	for i := range 12 {
+		wait := outstanding(t, a, "b", 5)
+		b.Disconnect("a")
+		for _, err := range wait(5 * time.Second) {
+			if !errors.Is(err, cluster.ErrUnknown) {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "a link again", func() bool { return ask(t, a, "b", envelope("x", "")).Err == nil })
+		if i == 1 {
+			settled = runtime.NumGoroutine()
+		}
+	}
+	eventually(t, "goroutines of lost links to end", func() bool { return runtime.NumGoroutine() <= settled })
+	h.release() // answers to links that are no more
+	if s := b.Stats(); s.Sessions != 1 || s.InFlight != 0 {
+		t.Errorf("%+v", s)
+	}
+	a.Disconnect("b")
+	if s := a.Stats(); s.Links != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestNewAddress: a node that moved is reached at once, the pause after its loss is not waited for.
+func TestNewAddress(t *testing.T) {
+	c := newTestCluster(t)
+	a := c.open("a", nil)
+	b := c.open("b", nil)
+	if r := ask(t, a, "b", envelope("x", "")); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	b.Close()
+	for range 10 { // the pause grows
+		eventually(t, "a refusal", func() bool { return ask(t, a, "b", envelope("x", "")).Err != nil })
+		time.Sleep(10 * time.Millisecond)
+	}
+	c.open("b", nil)
+	if r := ask(t, a, "b", envelope("x", "")); r.Err != nil {
+		t.Error(r.Err)
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 const (
 	// backoffMin and backoffMax bound the pause between attempts to reach a node.
 	backoffMin = 50 * time.Millisecond
-	backoffMax = 2 * time.Second
+	backoffMax = time.Second
 )
 
 // lane is the way to a node for one purpose: a link while it stands, and a pause after it failed. A link is made when a call
@@ -35,8 +35,10 @@ type lane struct {
 	mu      sync.Mutex
 	retryAt time.Time
 	backoff time.Duration
-	why     error // why the last link ended
-	next    *link // will replace cur, see renew
+	why     error  // why the last link ended
+	tried   string // address of the last link
+	next    *link  // will replace cur, see renew
+	again   bool   // the identity changed while next was being made
 }
 
 // with calls fn with a link that may take a call; fn's errLinkOver asks for another one.
@@ -65,9 +67,11 @@ func (l *lane) open() (*link, error) {
 	if k := l.cur.Load(); k != nil && !k.isOver() {
 		return k, nil
 	}
-	if wait := time.Until(l.retryAt); wait > 0 && l.why != nil {
+	addr, _ := l.p.o.Address(l.node)
+	if wait := time.Until(l.retryAt); wait > 0 && l.why != nil && addr == l.tried {
 		return nil, fmt.Errorf("node %s: %w: %w", l.node, l.why, cluster.ErrUnavailable)
 	}
+	l.tried = addr
 	k := newLink(l)
 	if !l.p.goLink(k) {
 		return nil, fmt.Errorf("node %s: %w: %w", l.node, ErrClosed, cluster.ErrUnavailable)
@@ -90,10 +94,15 @@ func (l *lane) up(k *link) {
 		l.next = nil
 		l.cur.Store(k)
 	}
+	again := l.again && l.next == nil
+	l.again = l.again && !again
 	l.backoff, l.why = 0, nil
 	l.mu.Unlock()
 	if old != nil && old != k {
 		old.retire()
+	}
+	if again {
+		l.renew()
 	}
 	l.p.m.links.Inc()
 	l.p.o.Logger.Debug("peer link is up", "node", l.node)
@@ -126,6 +135,26 @@ func (l *lane) ended(k *link, why error, lost int, planned bool) {
 	}
 }
 
+// end ends the links that stand or are being made.
+func (l *lane) end(why error) {
+	l.mu.Lock()
+	both := [...]*link{l.cur.Load(), l.next}
+	l.mu.Unlock()
+	for _, k := range both {
+		if k != nil {
+			k.end(why)
+			k.stop()
+		}
+	}
+}
+
+// alive says that the node has called us: it can be tried again at once.
+func (l *lane) alive() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.retryAt, l.backoff = time.Time{}, 0
+}
+
 func isRefusal(err error) bool {
 	return errors.Is(err, ErrRefused) || errors.Is(err, pki.ErrWrongCluster) || errors.Is(err, pki.ErrWrongNode) ||
 		errors.Is(err, pki.ErrUntrusted) || errors.Is(err, pki.ErrExpired)
@@ -137,7 +166,11 @@ func (l *lane) renew() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.cur.Load()
-	if k == nil || l.next != nil || k.isOver() {
+	if k == nil || k.isOver() {
+		return
+	}
+	if l.next != nil {
+		l.again = true
 		return
 	}
 	l.next = newLink(l)

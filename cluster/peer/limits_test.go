@@ -170,12 +170,23 @@ func TestDeadlines(t *testing.T) {
 	c := newTestCluster(t)
 	h := &holding{}
 	a := c.open("a", nil)
-	b := c.open("b", func(o *Options) { o.Calls = h.take })
+	b := c.open("b", func(o *Options) {
+		o.Calls = func(env *cluster.Envelope, done func(cluster.Reply)) {
+			if env.Target.ID == "warm up" {
+				echo(env, done)
+				return
+			}
+			h.take(env, done)
+		}
+	})
+	if r := ask(t, a, "b", envelope("warm up", "")); r.Err != nil {
+		t.Fatal(r.Err)
+	}
 	env := envelope("x", "")
-	env.Deadline = time.Now().Add(50 * time.Millisecond)
+	env.Deadline = time.Now().Add(200 * time.Millisecond)
 	began := time.Now()
 	r := ask(t, a, "b", env)
-	if took := time.Since(began); !errors.Is(r.Err, cluster.ErrUnknown) || took < 50*time.Millisecond || took > 2*time.Second {
+	if took := time.Since(began); !errors.Is(r.Err, cluster.ErrUnknown) || took < 200*time.Millisecond || took > 4*time.Second {
 		t.Errorf("after %v: %v", took, r.Err)
 	}
 	if s := a.Stats(); s.InFlight != 0 {

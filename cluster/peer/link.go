@@ -24,6 +24,8 @@ var errLinkOver = errors.New("link is over")
 type link struct {
 	l     *lane
 	epoch time.Time
+	ctx   context.Context
+	stop  context.CancelFunc
 
 	mu    sync.Mutex
 	out   outbox
@@ -53,7 +55,9 @@ type result struct {
 }
 
 func newLink(l *lane) *link {
-	return &link{l: l, epoch: time.Now(), out: newOutbox(reqTypes, true), sweepAt: math.MaxUint64}
+	k := &link{l: l, epoch: time.Now(), out: newOutbox(reqTypes, true), sweepAt: math.MaxUint64}
+	k.ctx, k.stop = context.WithCancel(l.p.ctx)
+	return k
 }
 
 // deadline is a time as the link's calls carry it.
@@ -69,7 +73,7 @@ func (k *link) call(env *cluster.Envelope, size int, done func(cluster.Reply)) e
 	w := waiting{done: done, deadline: k.deadline(env.Deadline), size: size + len(env.Target.ID) + 64}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.room(w.size); err != nil {
+	if err := k.admit(&w); err != nil {
 		return err
 	}
 	c := k.out.tail()
@@ -83,6 +87,8 @@ func (k *link) call(env *cluster.Envelope, size int, done func(cluster.Reply)) e
 	before, ref := len(c.buf), uint64(0)
 	if done != nil {
 		ref = k.add(c, w)
+	} else {
+		c.posts++
 	}
 	c.buf = appendCall(c.buf, ref, env, w.deadline, number, size)
 	if size > 0 {
@@ -90,7 +96,9 @@ func (k *link) call(env *cluster.Envelope, size int, done func(cluster.Reply)) e
 		if err != nil || len(b) != len(c.buf)+size {
 			// The message was changed while it was encoded, or cannot be: take it back.
 			c.buf = c.buf[:before]
-			k.table.remove(ref)
+			if _, ok := k.table.remove(ref); !ok {
+				c.posts--
+			}
 			return fmt.Errorf("encode %T: %w", env.Message, errors.Join(err, ErrUnsupported))
 		}
 		c.buf = b
@@ -99,7 +107,19 @@ func (k *link) call(env *cluster.Envelope, size int, done func(cluster.Reply)) e
 	return nil
 }
 
-// room checks the limits.
+// admit checks the limits and sees to the deadline.
+func (k *link) admit(w *waiting) error {
+	if err := k.room(w.size); err != nil || w.deadline == 0 || w.deadline >= k.sweepAt {
+		return err
+	}
+	now := micros(k.epoch, time.Now())
+	if w.deadline <= now {
+		return fmt.Errorf("node %s: not sent in time: %w", k.l.node, cluster.ErrDeadline)
+	}
+	k.sweepIn(w.deadline, now)
+	return nil
+}
+
 func (k *link) room(size int) error {
 	switch o := &k.l.p.o; {
 	case k.over != nil:
@@ -114,13 +134,10 @@ func (k *link) room(size int) error {
 	return nil
 }
 
-// add enters a call into the table and sees to its deadline.
+// add enters a call into the table.
 func (k *link) add(c *chunk, w waiting) (ref uint64) {
 	k.seq++
 	w.seq, c.last = k.seq, k.seq
-	if w.deadline != 0 && w.deadline < k.sweepAt {
-		k.sweepIn(w.deadline, micros(k.epoch, time.Now()))
-	}
 	return k.table.add(w)
 }
 
@@ -181,7 +198,7 @@ func (k *link) propose(entry []byte, deadline time.Time, done func([]byte, uint6
 	w := waiting{raw: done, deadline: k.deadline(deadline), size: len(entry) + 64}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.room(w.size); err != nil {
+	if err := k.admit(&w); err != nil {
 		return err
 	}
 	c := k.out.tail()
@@ -196,7 +213,7 @@ func (k *link) askIndex(deadline time.Time, done func([]byte, uint64, error)) er
 	w := waiting{raw: done, deadline: k.deadline(deadline), size: 64}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.room(w.size); err != nil {
+	if err := k.admit(&w); err != nil {
 		return err
 	}
 	c := k.out.tail()
@@ -207,9 +224,9 @@ func (k *link) askIndex(deadline time.Time, done func([]byte, uint64, error)) er
 }
 
 // run lives as long as the link: it connects, writes what waits, and ends all calls at the end.
-func (k *link) run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+func (k *link) run() {
+	ctx := k.ctx
+	defer k.stop()
 	conn, err := k.l.p.dialH2(ctx, k.l.node)
 	if err != nil {
 		k.end(err)
@@ -228,9 +245,9 @@ func (k *link) run(ctx context.Context) {
 	k.l.up(k)
 	var reader sync.WaitGroup
 	reader.Go(func() {
-		err := k.read(stream)
-		k.end(err)
-		conn.close() // so that a writer that is stuck comes back
+		k.end(k.read(stream))
+		k.stop() // so that a writer that sleeps comes back
+		conn.close()
 	})
 	if err := k.write(ctx, stream); err != nil {
 		k.end(err)
@@ -326,124 +343,6 @@ func (k *link) write(ctx context.Context, stream connect.StreamingClientConn) er
 	}
 }
 
-// read hands out results until the stream ends.
-func (k *link) read(stream connect.StreamingClientConn) error {
-	for {
-		if err := stream.Receive(k); err != nil {
-			if errors.Is(err, io.EOF) {
-				return errors.New("the other side ended the stream")
-			}
-			return err
-		}
-	}
-}
-
-// consume takes a batch of results. Those of one batch are handed out together, and the calls that follow from them leave together.
-func (k *link) consume(b []byte) error {
-	k.l.p.m.batchesIn.Inc()
-	k.l.p.m.bytesIn.Add(len(b))
-	k.batch = k.batch[:0]
-	for len(b) > 0 {
-		field, _, data, n := nextField(b)
-		if n < 0 {
-			return errMalformed
-		}
-		b = b[n:]
-		switch field {
-		case resTypes:
-			if err := k.types.learn(data); err != nil {
-				return err
-			}
-		case resResults:
-			r, err := k.parseResult(data)
-			if err != nil {
-				return err
-			}
-			k.batch = append(k.batch, r)
-		}
-	}
-	k.finish(k.batch)
-	clear(k.batch)
-	return nil
-}
-
-func (k *link) parseResult(b []byte) (r result, err error) {
-	var number uint32
-	var message, fail []byte
-	for len(b) > 0 {
-		field, v, data, n := nextField(b)
-		if n < 0 {
-			return r, errMalformed
-		}
-		b = b[n:]
-		switch field {
-		case resultRef:
-			r.ref = v
-		case resultType:
-			number = uint32(v)
-		case resultMessage:
-			message = data
-		case resultFailure:
-			fail = data
-			if fail == nil {
-				fail = []byte{}
-			}
-		case resultApplied:
-			r.applied = append([]byte(nil), data...)
-		case resultIndex:
-			r.index = v
-		}
-	}
-	if fail != nil {
-		r.reply.Err, err = k.parseFailed(fail)
-		return r, err
-	}
-	// A result that cannot be read is the result of a call that did run.
-	if r.reply.Message, err = k.types.decode(number, message); err != nil {
-		r.reply.Err = fmt.Errorf("answer of node %s: %w: %w", k.l.node, err, cluster.ErrUnknown)
-	}
-	return r, nil
-}
-
-func (k *link) parseFailed(b []byte) (error, error) {
-	f, err := parseFailure(b)
-	if err != nil {
-		return nil, err
-	}
-	detail, err := k.types.decode(f.detailType, f.detail)
-	if err != nil {
-		detail = nil // the text is enough
-	}
-	return k.l.p.errorOf(&f, detail), nil
-}
-
-func (k *link) finish(batch []result) {
-	ends := k.ends[:0]
-	k.mu.Lock()
-	k.out.held++
-	for i := range batch {
-		w, ok := k.table.remove(batch[i].ref)
-		ends = append(ends, w)
-		if !ok {
-			k.l.p.m.late.Inc()
-		}
-	}
-	k.mu.Unlock()
-	for i := range ends {
-		switch w, r := &ends[i], &batch[i]; {
-		case w.done != nil:
-			w.done(r.reply)
-		case w.raw != nil:
-			w.raw(r.applied, r.index, r.reply.Err)
-		}
-	}
-	clear(ends)
-	k.ends = ends
-	k.mu.Lock()
-	k.out.release()
-	k.mu.Unlock()
-}
-
 // retire lets the link end once all its calls are answered; none comes any more.
 func (k *link) retire() {
 	k.mu.Lock()
@@ -469,7 +368,7 @@ func (k *link) end(why error) {
 	var left []waiting
 	k.table.each(func(n uint32, _ *waiting) { left = append(left, k.table.clear(n)) })
 	sent, retired, unsent := k.sent, k.retired, len(k.out.waiting)
-	k.out.waiting = nil
+	k.l.p.m.postsLost.Add(k.out.drop())
 	k.mu.Unlock()
 	k.l.ended(k, why, len(left), retired && len(left) == 0 && unsent == 0)
 	for i := range left {

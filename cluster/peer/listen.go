@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -37,7 +38,8 @@ type serverConn struct {
 	p      *Peers
 	conn   *tls.Conn
 	state  tls.ConnectionState
-	node   string // of the verified certificate, "" for a stranger
+	node   string      // of the verified certificate, "" for a stranger
+	known  atomic.Bool // node and state are set, and it is a node of ours
 	closed chan struct{}
 	close  func()
 }
@@ -114,11 +116,8 @@ func (c *serverConn) serve(strangers chan struct{}) {
 		return
 	}
 	node, refused := p.o.Identity.Verify(&c.state)
-	if refused == nil {
-		c.node = node
-		if p.o.Admit != nil {
-			refused = p.o.Admit(node)
-		}
+	if refused == nil && p.o.Admit != nil {
+		refused = p.o.Admit(node)
 	}
 	if refused != nil && !errors.Is(refused, pki.ErrNoCertificate) {
 		p.m.refused("certificate").Inc()
@@ -126,8 +125,10 @@ func (c *serverConn) serve(strangers chan struct{}) {
 			p.o.Logger.Error("peer connection refused", "remote", c.conn.RemoteAddr().String(), "node", node, "error", refused)
 		}
 	}
-	if refused != nil {
-		c.node = ""
+	if refused == nil {
+		c.node = node
+		c.known.Store(true)
+	} else {
 		select {
 		case strangers <- struct{}{}:
 			defer func() { <-strangers }()

@@ -23,6 +23,8 @@ type chunk struct {
 	buf []byte
 	// last is the sequence number of the last call in it.
 	last uint64
+	// posts are the calls in it that want no answer.
+	posts int
 }
 
 var chunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, chunkSize+4096)} }}
@@ -42,7 +44,7 @@ type outbox struct {
 	stamped bool
 	types   map[protoreflect.MessageDescriptor]uint32
 	field   int // of TypeName in the batch
-	// asleep: the writer waits for wake. held: somebody is about to add more and will call release.
+	// asleep: the writer waits for wake. held: somebody is about to add more and will end its hold.
 	asleep bool
 	held   int
 	wake   chan struct{}
@@ -58,7 +60,7 @@ func (o *outbox) tail() *chunk {
 		return o.waiting[n-1]
 	}
 	c := chunks.Get().(*chunk)
-	c.buf, c.last = c.buf[:0], 0
+	c.buf, c.last, c.posts = c.buf[:0], 0, 0
 	if o.stamped {
 		c.buf = appendStamp(c.buf)
 		o.bytes += len(c.buf)
@@ -82,9 +84,9 @@ func (o *outbox) rouse() {
 	}
 }
 
-// release ends a hold.
-func (o *outbox) release() {
-	if o.held--; o.held == 0 {
+// hold begins (1) or ends (-1) a time in which the writer is not woken.
+func (o *outbox) hold(n int) {
+	if o.held += n; o.held == 0 {
 		o.rouse()
 	}
 }
@@ -101,6 +103,16 @@ func (o *outbox) take() *chunk {
 	o.waiting = o.waiting[:n]
 	o.bytes -= len(c.buf)
 	return c
+}
+
+// drop forgets what waits, and says how many calls without an answer were in it.
+func (o *outbox) drop() (posts int) {
+	for _, c := range o.waiting {
+		posts += c.posts
+		freeChunk(c)
+	}
+	o.waiting, o.bytes = nil, 0
+	return posts
 }
 
 // number gives a message's type its number, announcing it in the chunk where it is new.

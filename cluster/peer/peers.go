@@ -2,8 +2,12 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +27,7 @@ type Peers struct {
 	running   sync.WaitGroup // goroutines that end at Close
 	unwatch   func()
 
-	lanes sync.Map // laneKey → *lane
+	nodes atomic.Pointer[map[string]*[lanes]*lane] // copied to add one, so that looking one up costs no allocation
 	h2    *http2.Transport
 	http  atomic.Pointer[http2.Transport] // for requests; replaced when the identity changes
 	raft  *raftLayer
@@ -37,11 +41,6 @@ type Peers struct {
 	lastSaid map[string]time.Time
 }
 
-type laneKey struct {
-	node string
-	lane int
-}
-
 // Open serves the peer port and returns at once. Links to other nodes are made when they are needed.
 func Open(o Options) (*Peers, error) {
 	if err := o.check(); err != nil {
@@ -50,6 +49,7 @@ func Open(o Options) (*Peers, error) {
 	o.defaults()
 	p := &Peers{o: o, sentinels: newSentinels(o.Errors), conns: map[*serverConn]struct{}{}, lastSaid: map[string]time.Time{},
 		blobs: make(chan struct{}, blobsAtOnce)}
+	p.nodes.Store(&map[string]*[lanes]*lane{})
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.m = newCounters(p, o.Metrics)
 	p.h2 = p.newTransport()
@@ -69,28 +69,15 @@ func (p *Peers) Close() error {
 		return nil
 	}
 	p.closed = true
-	conns := make([]*serverConn, 0, len(p.conns))
-	for c := range p.conns {
-		conns = append(conns, c)
-	}
 	p.mu.Unlock()
 	p.unwatch()
 	err := p.o.Listener.Close()
 	p.raft.Close()
-	p.lanes.Range(func(_, v any) bool {
-		l := v.(*lane)
-		l.mu.Lock()
-		k, next := l.cur.Load(), l.next
-		l.mu.Unlock()
-		for _, k := range []*link{k, next} {
-			if k != nil {
-				k.end(ErrClosed)
-			}
-		}
-		return true
-	})
-	p.cancel()
-	for _, c := range conns {
+	p.cancel() // before the links end: they need no line in the log
+	for l := range p.allLanes() {
+		l.end(ErrClosed)
+	}
+	for _, c := range p.inbound() {
 		c.close()
 	}
 	p.running.Wait()
@@ -113,7 +100,17 @@ func (p *Peers) goDo(fn func()) bool {
 	return true
 }
 
-func (p *Peers) goLink(k *link) bool { return p.goDo(func() { k.run(p.ctx) }) }
+// begin counts a goroutine that is not ours in, which ends with running.Done; false where it is closed already.
+func (p *Peers) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.running.Add(1)
+	}
+	return !p.closed
+}
+
+func (p *Peers) goLink(k *link) bool { return p.goDo(k.run) }
 
 func (p *Peers) closing() bool { return p.ctx.Err() != nil }
 
@@ -121,12 +118,58 @@ func (p *Peers) closing() bool { return p.ctx.Err() != nil }
 func (p *Peers) Addr() net.Addr { return p.o.Listener.Addr() }
 
 func (p *Peers) lane(node string, n int) *lane {
-	key := laneKey{node, n}
-	if l, ok := p.lanes.Load(key); ok {
-		return l.(*lane)
+	if l, ok := (*p.nodes.Load())[node]; ok {
+		return l[n]
 	}
-	l, _ := p.lanes.LoadOrStore(key, &lane{p: p, node: node})
-	return l.(*lane)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := *p.nodes.Load()
+	if l, ok := old[node]; ok {
+		return l[n]
+	}
+	nodes := maps.Clone(old)
+	l := new([lanes]*lane)
+	for i := range l {
+		l[i] = &lane{p: p, node: node}
+	}
+	nodes[node] = l
+	p.nodes.Store(&nodes)
+	return l[n]
+}
+
+func (p *Peers) allLanes() iter.Seq[*lane] {
+	return func(yield func(*lane) bool) {
+		for _, n := range *p.nodes.Load() {
+			for _, l := range n {
+				if !yield(l) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Disconnect ends every connection with a node, such as one that was removed: calls to it that wait end as ErrUnknown. It may
+// connect again unless Options.Admit refuses it.
+func (p *Peers) Disconnect(node string) {
+	for _, c := range p.inbound() {
+		if c.known.Load() && c.node == node {
+			c.close()
+		}
+	}
+	for l := range p.allLanes() {
+		if l.node == node {
+			l.end(errDisconnected)
+		}
+	}
+}
+
+var errDisconnected = errors.New("disconnected")
+
+func (p *Peers) inbound() []*serverConn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.conns))
 }
 
 // Send brings a call to a node (cluster.Transport). It never blocks; done is called exactly once, from any goroutine, and
@@ -206,10 +249,9 @@ func (p *Peers) CommitIndex(ctx context.Context, node string) (uint64, error) {
 // identityChanged puts fresh links, with the new certificate, beside those that stand, and gives the others time to do the same
 // before connections are closed whose certificate is not trusted any more.
 func (p *Peers) identityChanged() {
-	p.lanes.Range(func(_, v any) bool {
-		v.(*lane).renew()
-		return true
-	})
+	for l := range p.allLanes() {
+		l.renew()
+	}
 	old := p.http.Swap(p.newRequests())
 	old.CloseIdleConnections() // the others end with their requests and IdleConnTimeout
 	select {
@@ -217,14 +259,11 @@ func (p *Peers) identityChanged() {
 	case <-p.ctx.Done():
 		return
 	}
-	p.mu.Lock()
-	conns := make([]*serverConn, 0, len(p.conns))
-	for c := range p.conns {
-		conns = append(conns, c)
-	}
-	p.mu.Unlock()
-	for _, c := range conns {
-		if _, err := p.o.Identity.Verify(&c.state); c.node != "" && err != nil {
+	for _, c := range p.inbound() {
+		if !c.known.Load() {
+			continue
+		}
+		if _, err := p.o.Identity.Verify(&c.state); err != nil {
 			p.o.Logger.Warn("connection closed, its certificate is not trusted any more", "node", c.node, "error", err)
 			c.close()
 		}

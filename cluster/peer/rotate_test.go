@@ -99,6 +99,43 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// TestQuickChanges: changes that come while links are being renewed are not missed.
+func TestQuickChanges(t *testing.T) {
+	c := newTestCluster(t)
+	a, b := c.open("a", nil), c.open("b", nil)
+	if r := ask(t, a, "b", envelope("x", "")); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	first := serialAt(b)
+	sign := func(_ context.Context, csr []byte) ([]byte, error) { return c.ca.Sign(csr, "a", c.id, pki.NodeTTL) }
+	for range 5 {
+		if err := a.o.Identity.Renew(t.Context(), sign, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := a.o.Identity.ClientTLS("", "h2").GetClientCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the last certificate alone in use", func() bool {
+		if r := ask(t, a, "b", envelope("x", "")); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		used := serialAt(b)
+		return len(used) == 1 && used[0] == want.Leaf.SerialNumber.String() && used[0] != first[0]
+	})
+}
+
+// serialAt gives the numbers of the certificates that nodes have at their connections to p.
+func serialAt(p *Peers) (all []string) {
+	for _, c := range p.inbound() {
+		if c.known.Load() {
+			all = append(all, c.state.PeerCertificates[0].SerialNumber.String())
+		}
+	}
+	return all
+}
+
 func get(p *Peers, node string) error {
 	client, base, err := p.HTTP(node)
 	if err != nil {

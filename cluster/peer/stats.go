@@ -32,7 +32,7 @@ type counters struct {
 	calls, refusedCalls, expired, late, lateReplies       *metrics.Counter
 	tooLate, overloaded, unsupported, malformed, stalls   *metrics.Counter
 	batchesIn, batchesOut, bytesIn, bytesOut, links, lost *metrics.Counter
-	damaged, enrolled                                     *metrics.Counter
+	damaged, enrolled, postsLost                          *metrics.Counter
 	sessions                                              atomic.Int64
 }
 
@@ -59,6 +59,7 @@ func newCounters(p *Peers, set *metrics.Set) *counters {
 		links:        c("pollux_peer_links_up_total"),
 		lost:         c("pollux_peer_links_lost_total"),
 		damaged:      c("pollux_peer_blobs_damaged_total"),
+		postsLost:    c("pollux_peer_posts_lost_total"),
 		enrolled:     c("pollux_peer_enrolled_total"),
 	}
 	set.GetOrCreateGauge(gaugeNames[0], func() float64 { return float64(p.Stats().InFlight) })
@@ -81,8 +82,7 @@ func (m *counters) refused(reason string) *metrics.Counter {
 // Stats reads the present state; it does not block for long.
 func (p *Peers) Stats() Stats {
 	s := Stats{Sessions: int(p.m.sessions.Load()), Nodes: map[string]NodeStats{}}
-	p.lanes.Range(func(_, v any) bool {
-		l := v.(*lane)
+	for l := range p.allLanes() {
 		n := s.Nodes[l.node]
 		l.mu.Lock()
 		if l.why != nil {
@@ -102,7 +102,6 @@ func (p *Peers) Stats() Stats {
 			k.mu.Unlock()
 		}
 		s.Nodes[l.node] = n
-		return true
-	})
+	}
 	return s
 }
