@@ -197,7 +197,7 @@ func (e *Engine) shardOf(slot cluster.Slot) *shard { return e.shards[int(slot)%s
 // Handle takes a call for a slot that this node owns.
 func (e *Engine) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
 	slot := cluster.SlotOf(env.Target.ID)
-	if own := e.owned[slot].Load(); own == nil {
+	if own := e.owned[slot].Load(); own == nil || env.Since > own.Since {
 		done(cluster.Reply{Err: fmt.Errorf("%s: slot %d: %w", env.Target.ID, slot, cluster.ErrNotOwner)})
 		return
 	}

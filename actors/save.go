@@ -23,6 +23,7 @@ type save struct {
 	wake  int64
 	patch bool
 	exact bool
+	count uint8 // what the twin contributed when it was sent
 	// retryAt is when a transaction that the store had no room for is offered again, by nowMS.
 	retryAt int64
 	tries   uint8
@@ -165,7 +166,7 @@ func (t *twin) commit(exact bool) {
 	s.strays = nil
 	s.sent, s.samples, s.sampleBytes = s.samples, nil, 0
 	s.told, s.waiting = s.waiting, nil
-	s.wake, s.patch, s.exact = oldWake, t.patchDirty, exact
+	s.wake, s.patch, s.exact, s.count = oldWake, t.patchDirty, exact, t.counted
 	t.dirty, t.touched, t.patchDirty = false, false, false
 	if exact {
 		t.wakeExact = false
@@ -237,6 +238,7 @@ func (m *saved) run(t *twin) {
 	switch {
 	case m.err == nil:
 		s.tries, s.retryAt = 0, 0
+		t.recorded = s.count
 		if t.st.Wake != 0 && t.st.Wake != s.wake {
 			t.e.waker.note(t.en.slot, t.st.Wake)
 		}
@@ -300,7 +302,7 @@ func (t *twin) commitRemoval() {
 // gone is the end of a deleted twin.
 func (t *twin) gone() {
 	t.e.hub.deleted(t)
-	t.uncount()
+	t.contribute(0)
 	t.st.Connection = uint8(pb.Connection_CONNECTION_UNSPECIFIED)
 	t.release()
 }

@@ -206,21 +206,19 @@ func (t *twin) contribute(now uint8) {
 	c.slots.Lock()
 	defer c.slots.Unlock()
 	x := &c.bySlot[t.en.slot]
-	if t.own == nil || !x.shown || x.since != t.own.Since {
+	if t.own == nil || x.since != t.own.Since {
 		return
 	}
 	x.connected += connected
 	x.faulty += faulty
-	c.connected.Add(int64(connected))
-	c.faulty.Add(int64(faulty))
-}
-
-// uncount takes back what the twin contributed, when it is deleted. Where its slot was lost, that was done already.
-func (t *twin) uncount() {
-	if t.own != nil && t.e.owned[t.en.slot].Load() == t.own {
-		t.contribute(0)
+	if x.shown {
+		c.connected.Add(int64(connected))
+		c.faulty.Add(int64(faulty))
 	}
 }
+
+// recount ends what this life of the twin contributed: the next one begins with what the record says.
+func (t *twin) recount() { t.contribute(t.recorded) }
 
 // interval is how long values that were written behind may wait for their checkpoint: it grows while the store has no
 // room, and shrinks again when it has.

@@ -47,8 +47,9 @@ type twin struct {
 	ready bool // the runner is loaded
 	// loaded: the driver has had its load event in this life.
 	loaded bool
-	// counted is what this twin contributes to the counts of connected and faulty twins.
-	counted uint8
+	// counted is what this twin contributes to the counts of connected and faulty twins, recorded what it would by its
+	// record.
+	counted, recorded uint8
 	dirty   bool
 	// toldQueued is the length of the queue that watchers know, toldSeen when they think that the device spoke last.
 	toldQueued uint32
@@ -204,6 +205,7 @@ func (a *activate) run(t *twin) {
 	t.cfg = cfg
 	if t.st.ConnectedSince == t.own.Since {
 		t.counted = t.contribution() // by an earlier life under the same ownership
+		t.recorded = t.counted
 	}
 	t.connection(t.st.Shown(t.own.Since))
 	if t.st.Fault != "" && t.st.ConnectedSince != t.own.Since {
@@ -326,7 +328,7 @@ func (t *twin) die(ran, not error) {
 		t.save.fail(ran, not)
 	}
 	t.unlink()
-	t.uncount()
+	t.recount()
 	t.release()
 }
 
