@@ -162,6 +162,21 @@ test("a wrong argument never reaches the device", async () => {
   await input.getByText("done").waitFor();
 });
 
+test("a command that nobody waits for is listed until it is done", async () => {
+  const input = page.getByRole("form", { name: "input" });
+  await input.getByRole("combobox", { name: "Input" }).click();
+  await page.getByRole("option", { name: "rgb2" }).click();
+  await input.getByRole("button", { name: "Options of input" }).click();
+  await input.getByRole("switch", { name: "Do not wait" }).click({ force: true });
+  await input.getByRole("button", { name: "Run input" }).click();
+  await input.getByRole("status").getByText("queued").waitFor();
+  await told("INPT 12");
+  const commands = page.getByRole("list", { name: "Commands that nobody waits for" });
+  await commands.getByRole("listitem").filter({ hasText: "input" }).getByText("done").waitFor();
+  await page.reload();
+  await commands.getByRole("listitem").filter({ hasText: "input" }).getByText("done").waitFor();
+});
+
 test("the wire shows every byte, pauses and clears", async () => {
   await page.getByRole("tab", { name: "Wire" }).click();
   const frames = page.getByRole("log", { name: "Frames" });
@@ -276,6 +291,21 @@ test("what another client creates appears without a reload", async () => {
   await page.getByRole("table", { name: "Versions" }).waitFor();
   await page.getByRole("link", { name: /pjlink/ }).getByText(/\d twins/).waitFor();
   await picture("drivers");
+});
+
+test("a twin that may not be meant is created with a warning", async () => {
+  await page.goto(`${url}/twins`);
+  await page.getByRole("button", { name: "Create twin" }).first().click();
+  const form = page.getByRole("form", { name: "Create twin" });
+  await form.getByLabel("Id").fill("plug-1-again");
+  await form.getByRole("combobox", { name: "Driver" }).click();
+  await page.getByRole("option", { name: "tasmota (newest)" }).click();
+  await form.getByRole("textbox", { name: "Topic", exact: true }).fill("plug-1");
+  await form.getByRole("button", { name: "Create", exact: true }).click();
+  const note = page.getByRole("alert").filter({ hasText: "default/plug-1-again created, with" });
+  await note.getByText(/plug-1/).last().waitFor();
+  await page.getByRole("heading", { name: "default/plug-1-again" }).waitFor();
+  await cli("twin", "rm", "plug-1-again");
 });
 
 test("the metrics' own pages open with the key of this tab", async () => {

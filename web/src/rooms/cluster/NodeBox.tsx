@@ -54,7 +54,7 @@ export function NodeBox({ node, ...context }: { node: Node } & NodeContext) {
         {node.id === context.here && <small className="muted here">answers this page</small>}
       </h2>
       <dl className="node-facts">
-        <Fact name="Slots" as="wide">
+        <Fact name="Slots" wide>
           <Bar share={node.slots / slotCount} label="Share of the slots" colour={colourOf(context.colours, node.id, scheme)} />
           <b>{count(node.slots)}</b>
           {node.slotsTarget !== node.slots && <span className="muted">→ {count(node.slotsTarget)}</span>}
@@ -73,7 +73,7 @@ export function NodeBox({ node, ...context }: { node: Node } & NodeContext) {
           </Fact>
         )}
         {labels.length > 0 && (
-          <Fact name="Labels" as="labels">
+          <Fact name="Labels">
             {labels.map(([k, v]) => (
               <span key={k} className="tag">
                 {k}={v}
@@ -94,7 +94,7 @@ function Figures({ node }: { node: Node }) {
   const lease = Number(node.leaseMs);
   if (node.silence) {
     return (
-      <Fact name="Figures" as="wide">
+      <Fact name="Figures" wide>
         <span className="muted">{node.silence}</span>
       </Fact>
     );
@@ -126,9 +126,9 @@ function Addresses({ node }: { node: Node }) {
   );
 }
 
-function Fact({ name, as, children }: { name: string; as?: "wide" | "labels"; children: ReactNode }) {
+function Fact({ name, wide, children }: { name: string; wide?: boolean; children: ReactNode }) {
   return (
-    <div className={as}>
+    <div className={wide ? "wide" : undefined}>
       <dt>{name}</dt>
       <dd>{children}</dd>
     </div>
