@@ -191,3 +191,14 @@ func BenchmarkPeerOneWay(b *testing.B) {
 func BenchmarkPeerRequest(b *testing.B) {
 	compare(b, "peer requests of 100 B, 128 outstanding, against protoactor's remote", "requests/s", 1.2, oursRequests(b), theirsRequests(b))
 }
+
+// BenchmarkSequential: one request at a time, for its latency.
+func BenchmarkSequential(b *testing.B) {
+	c := newTestCluster(b)
+	from := c.open("a", nil)
+	c.open("b", nil)
+	ask(b, from, "b", envelope("x", "y"))
+	for b.Loop() {
+		ask(b, from, "b", envelope("x", "y"))
+	}
+}
