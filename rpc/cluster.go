@@ -16,7 +16,8 @@ import (
 // read memory. Besides their own errors they return those of packages cluster and storage, and wrap ErrNotNow where what is
 // asked cannot be done as things stand.
 type Cluster interface {
-	// Ready returns nil where the node serves, else what it waits for.
+	// Ready returns nil where the node serves, else what it waits for; without a lease that wraps ErrNoQuorum, and nothing
+	// is tried to be committed meanwhile. It is cheap.
 	Ready() error
 	// Status of the cluster as far as this node knows it; the counters are this node's alone. Names, and what is counted in
 	// nodes and slots, may be left out.

@@ -101,6 +101,9 @@ func (s *Server) loginByKey(w http.ResponseWriter, r *http.Request) {
 	}
 	var cookie string
 	if err == nil {
+		err = s.guard.quorum()
+	}
+	if err == nil {
 		cookie, err = s.sessionFor(r.Context(), strings.TrimSpace(in.Key))
 	}
 	if err != nil {
@@ -131,7 +134,11 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if cookie := cookieOf(r.Header); cookie != "" && len(cookie) <= maxToken {
-		if err := s.o.Keys.endSession(r.Context(), cookie); err != nil {
+		err := s.guard.quorum()
+		if err == nil {
+			err = s.o.Keys.endSession(r.Context(), cookie)
+		}
+		if err != nil {
 			s.writeError(w, r, err)
 			return
 		}

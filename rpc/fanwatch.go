@@ -211,9 +211,11 @@ func (w *fanWatch) owns(ctx context.Context, node string, m *pb.WatchTwinsRespon
 
 // traceAll follows a twin's bytes to wherever it lives. It returns nil never.
 func (s *Server) traceAll(ctx context.Context, id string, send func(*pb.TraceTwinResponse) error) error {
+	at := s.elsewhere(ctx, id)
 	for began := false; ; began = true {
 		node := s.elsewhere(ctx, id)
-		err := s.traceOn(ctx, node, id, began, send)
+		err := s.traceOn(ctx, node, id, node != at, send)
+		at = node
 		if ctx.Err() != nil || isLocal(ctx) || !began && !errors.Is(err, errMoved) && !notOwner(err) || errors.As(err, new(*sendError)) {
 			return err
 		}

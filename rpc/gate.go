@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -26,6 +27,7 @@ type guard struct {
 	// peer: the caller is another node, which says for whom it calls, and that nothing is to be passed on.
 	peer      bool
 	keys      *Keyring
+	ready     func() error
 	table     map[string]procedure
 	validator protovalidate.Validator
 	counters  *callCounters
@@ -92,6 +94,11 @@ func (g *guard) admit(ctx context.Context, procedure string, m any) error {
 		if err := Authorize(p, action, r); err != nil {
 			return err
 		}
+		if rights[action].commits && !proc.reads {
+			if err := g.quorum(); err != nil {
+				return err
+			}
+		}
 	}
 	msg, ok := m.(proto.Message)
 	if !ok {
@@ -102,6 +109,14 @@ func (g *guard) admit(ctx context.Context, procedure string, m any) error {
 	}
 	if err := g.validator.Validate(msg); err != nil {
 		return validationError(err)
+	}
+	return nil
+}
+
+// quorum says at once what a commit would find out only when its time is over: in a minority nothing can be committed.
+func (g *guard) quorum() error {
+	if errors.Is(g.ready(), ErrNoQuorum) {
+		return fmt.Errorf("%w: this node has no lease, so nothing can be committed here", ErrNoQuorum)
 	}
 	return nil
 }

@@ -37,7 +37,11 @@ func (s *Server) loginByCode(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, r, invalid("body", err.Error()))
 		return
 	}
-	cookie, err := s.o.Keys.redeem(r.Context(), r.PostForm.Get("code"))
+	var cookie string
+	err := s.guard.quorum()
+	if err == nil {
+		cookie, err = s.o.Keys.redeem(r.Context(), r.PostForm.Get("code"))
+	}
 	if err != nil {
 		s.loginRefused(w, r, err)
 		return
@@ -56,6 +60,8 @@ func (s *Server) loginRefused(w http.ResponseWriter, r *http.Request, err error)
 		status = http.StatusUnauthorized
 	case errors.Is(err, errLoginElsewhere):
 		status = http.StatusForbidden
+	case errors.Is(err, ErrNoQuorum):
+		status = http.StatusServiceUnavailable
 	}
 	s.page(w, r, status, loginFailed, err.Error())
 }

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +57,8 @@ type wing struct {
 	metrics *metrics.Set
 	// history says which nodes answer queries; nil: this one.
 	history []string
+	// unready is what Ready says.
+	unready atomic.Pointer[error]
 }
 
 func openPair(t *testing.T) *pair {
@@ -245,7 +248,12 @@ type wingCluster struct {
 	*wing
 }
 
-func (w *wingCluster) Ready() error            { return nil }
+func (w *wingCluster) Ready() error {
+	if err := w.unready.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 func (w *wingCluster) Name(node string) string { return "node-" + node }
 func (w *wingCluster) HistoryNodes() []string  { return w.history }
 func (w *wingCluster) Moves() []*pb.Move       { return nil }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -45,6 +46,7 @@ func TestPeers(t *testing.T) {
 	t.Run("local and owner", func(t *testing.T) { p.consistency(t, far) })
 	t.Run("history", func(t *testing.T) { p.asksHistory(t, near) })
 	t.Run("backup", func(t *testing.T) { p.backups(t) })
+	t.Run("minority", func(t *testing.T) { p.minority(t, near) })
 	t.Run("trace", func(t *testing.T) { p.traces(t, far) })
 	t.Run("watch", func(t *testing.T) { p.watches(t, near, far) })
 	t.Run("drain", func(t *testing.T) { p.drains(t, far) })
@@ -253,6 +255,46 @@ func (p *pair) backups(t *testing.T) {
 	if _, err := up.CloseAndReceive(); connect.CodeOf(err) != connect.CodeInvalidArgument {
 		t.Errorf("a chunk that is too large: %v", err)
 	}
+}
+
+// minority: without a lease whatever commits is refused at once, and what reads is answered.
+func (p *pair) minority(t *testing.T, near string) {
+	noLease := fmt.Errorf("no lease: %w", rpc.ErrNoQuorum)
+	p.a.unready.Store(&noLease)
+	defer p.a.unready.Store(nil)
+	began := time.Now()
+	_, err := p.a.twins(p.admin).CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: "default/never", Driver: "echo"}}))
+	if info := rpc.ErrorInfoOf(err); connect.CodeOf(err) != connect.CodeUnavailable || info.GetReason() != "no_quorum" ||
+		info.GetOutcome() != pb.Outcome_OUTCOME_REJECTED || !strings.Contains(err.Error(), "no quorum") {
+		t.Errorf("create: %v", err)
+	}
+	_, err = p.a.ops(p.admin).DrainNode(t.Context(), req(&pb.DrainNodeRequest{Node: "b"}))
+	if connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("drain: %v", err)
+	}
+	hc := &http.Client{Transport: forged{map[string]string{"Sec-Fetch-Site": "same-origin"}, http.DefaultTransport}}
+	res, err := hc.Post(p.a.public.URL+"/login", "application/json", strings.NewReader(fmt.Sprintf(`{"key":%q}`, p.admin)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("login: %s", res.Status)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("refused after %v", took)
+	}
+	if _, err := p.a.twins(p.admin).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: near, Consistency: pb.Consistency_CONSISTENCY_LOCAL})); err != nil {
+		t.Errorf("local read: %v", err)
+	}
+	if _, err := p.a.twins(p.admin).ListTwins(t.Context(), req(&pb.ListTwinsRequest{})); err != nil {
+		t.Errorf("list: %v", err)
+	}
+	s, err := p.a.ops(p.admin).Backup(t.Context(), req(&pb.BackupRequest{}))
+	if err != nil || !s.Receive() {
+		t.Errorf("backup: %v, %v", err, s.Err())
+	}
+	_ = s.Close()
 }
 
 func (p *pair) traces(t *testing.T, far string) {

@@ -125,6 +125,8 @@ func (a Action) String() string {
 type right struct {
 	// least is the lowest role that may; RoleNone: nobody.
 	least Role
+	// commits: the action commits something, and cannot be done without a quorum. Uses of twins are refused where they go.
+	commits bool
 	// shared actions on what belongs to no project are open to keys of one project too.
 	shared bool
 }
@@ -133,16 +135,16 @@ var rights = [actionCount]right{
 	ActionTwinRead:       {least: RoleViewer},
 	ActionTwinUse:        {least: RoleOperator},
 	ActionTwinTrace:      {least: RoleOperator},
-	ActionTwinConfigure:  {least: RoleAdmin},
+	ActionTwinConfigure:  {least: RoleAdmin, commits: true},
 	ActionDriverRead:     {least: RoleViewer, shared: true},
-	ActionDriverWrite:    {least: RoleAdmin},
+	ActionDriverWrite:    {least: RoleAdmin, commits: true},
 	ActionSiteRead:       {least: RoleViewer},
-	ActionSiteWrite:      {least: RoleAdmin},
+	ActionSiteWrite:      {least: RoleAdmin, commits: true},
 	ActionClusterRead:    {least: RoleViewer, shared: true},
-	ActionClusterOperate: {least: RoleAdmin},
+	ActionClusterOperate: {least: RoleAdmin, commits: true},
 	ActionKeyRead:        {least: RoleAdmin},
-	ActionKeyWrite:       {least: RoleAdmin},
-	ActionSessionCreate:  {least: RoleViewer, shared: true},
+	ActionKeyWrite:       {least: RoleAdmin, commits: true},
+	ActionSessionCreate:  {least: RoleViewer, shared: true, commits: true},
 	ActionMetricsRead:    {least: RoleViewer},
 	ActionReflect:        {least: RoleViewer, shared: true},
 }

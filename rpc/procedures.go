@@ -19,6 +19,8 @@ type procedure struct {
 	// resource completes the request and says what it touches: bare names get the project `default`, and a list
 	// without a project gets the one that the caller is limited to.
 	resource func(m any, p *Principal) (Resource, error)
+	// reads: it commits nothing, though others of its action do.
+	reads bool
 	// open procedures need no principal. Only health is open.
 	open bool
 }
@@ -60,11 +62,11 @@ func procedures() map[string]procedure {
 		rpcv1.ClusterServiceRemoveNodeProcedure:         {action: ActionClusterOperate, resource: all("node")},
 		rpcv1.ClusterServiceTransferLeadershipProcedure: {action: ActionClusterOperate, resource: all("node")},
 		rpcv1.ClusterServiceCreateJoinTokenProcedure:    {action: ActionClusterOperate, resource: all("join token")},
-		rpcv1.ClusterServiceListJoinTokensProcedure:     {action: ActionClusterOperate, resource: all("join token")},
+		rpcv1.ClusterServiceListJoinTokensProcedure:     {action: ActionClusterOperate, resource: all("join token"), reads: true},
 		rpcv1.ClusterServiceRevokeJoinTokenProcedure:    {action: ActionClusterOperate, resource: all("join token")},
 		rpcv1.ClusterServiceRotateGossipKeyProcedure:    {action: ActionClusterOperate, resource: all("cluster")},
 		rpcv1.ClusterServiceRotateCAProcedure:           {action: ActionClusterOperate, resource: all("cluster")},
-		rpcv1.ClusterServiceBackupProcedure:             {action: ActionClusterOperate, resource: all("backup")},
+		rpcv1.ClusterServiceBackupProcedure:             {action: ActionClusterOperate, resource: all("backup"), reads: true},
 		rpcv1.ClusterServiceRestoreProcedure:            {action: ActionClusterOperate, resource: all("backup")},
 
 		rpcv1.WatchServiceWatchProcedure: {actionOf: watchedAction, resource: watched},

@@ -51,7 +51,7 @@ func New(o Options) (*Server, error) {
 	table := procedures()
 	refused := newRefusals(o.Metrics)
 	s := &Server{o: o, mux: http.NewServeMux(), peers: http.NewServeMux(), log: o.Logger, errors: connect.NewErrorWriter(),
-		guard: &guard{keys: o.Keys, table: table, validator: validator, log: o.Logger,
+		guard: &guard{keys: o.Keys, ready: o.Cluster.Ready, table: table, validator: validator, log: o.Logger,
 			counters: newCallCounters(o.Metrics, table), refused: &refused},
 		refused: refused, bodies: &room{size: maxBodies, full: refused.room},
 		lostWatches: o.Metrics.GetOrCreateCounter(`pollux_rpc_watch_nodes_lost_total`),

@@ -160,7 +160,7 @@ func clusterUndrain(a *app) *cobra.Command {
 			}
 			c := res.Msg.Node
 			return a.show(c, func(w io.Writer) {
-				fmt.Fprintf(w, "node %s drains no more; it shall have %d slots\n", printable(nodeLabel(c.Name, c.Id)), c.SlotsTarget)
+				fmt.Fprintf(w, "node %s drains no more and is given slots again\n", printable(nodeLabel(c.Name, c.Id)))
 			})
 		},
 	}
