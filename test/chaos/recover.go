@@ -17,14 +17,17 @@ import (
 const (
 	// probers ask at the same time.
 	probers = 256
+	// feelers are asked again of those that did not answer, until one does: then all are.
+	feelers = 8
 	// probeAgain is how long a twin that did not answer is left alone.
-	probeAgain = 100 * time.Millisecond
+	probeAgain = 50 * time.Millisecond
 	// patience with one call.
 	patience = time.Second
 )
 
 // Recover waits until each twin, of the drivers line or echo, has answered a call that was made after since. It gives how
-// long that took from since, and the twin that was last. Those that do not answer are asked again after all others.
+// long that took from since, and the twin that was last. Those that do not answer are asked again a few at a time, until one
+// of them does, so that asking does not keep the cluster from recovering.
 func Recover(caller *harness.Caller, twins []string, since time.Time, within time.Duration) (took time.Duration, last string, err error) {
 	ctx, cancel := context.WithDeadline(context.Background(), since.Add(within))
 	defer cancel()
@@ -44,59 +47,76 @@ func Recover(caller *harness.Caller, twins []string, since time.Time, within tim
 }
 
 type probe struct {
-	twin  string
-	after time.Time // not to be asked before
+	twin   string
+	after  time.Time // not to be asked before
+	feeler bool
 }
 
-// probes is a queue: what has never been asked comes first.
+// probes is what is still to answer.
 type probes struct {
-	mu   sync.Mutex
-	wait []probe
-	left int
-	took time.Duration
-	last string
-	why  error
+	mu     sync.Mutex
+	wait   []probe // to be asked now
+	silent []probe // did not answer
+	felt   int     // feelers under way
+	left   int
+	took   time.Duration
+	last   string
+	why    error
 }
 
 func (q *probes) work(ctx context.Context, caller *harness.Caller, since time.Time) {
 	for ctx.Err() == nil {
-		p, pause := q.take()
-		if p.twin == "" {
-			if pause == 0 {
-				return
-			}
-			rest(ctx, pause)
+		p, ok := q.take()
+		if ok {
+			err := answers(ctx, caller, p.twin)
+			q.put(p, time.Since(since), err)
 			continue
 		}
-		err := answers(ctx, caller, p.twin)
-		q.put(p, time.Since(since), err)
+		if q.done() {
+			return
+		}
+		rest(ctx, 5*time.Millisecond)
 	}
 }
 
-// take gives the next one, or how long to wait for it; neither where all have answered.
-func (q *probes) take() (probe, time.Duration) {
+func (q *probes) done() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case q.left == 0:
-		return probe{}, 0
-	case len(q.wait) == 0:
-		return probe{}, probeAgain
+	return q.left == 0
+}
+
+// take gives the next one to ask, if there is one now.
+func (q *probes) take() (probe, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.wait) > 0 {
+		p := q.wait[0]
+		q.wait = q.wait[1:]
+		return p, true
 	}
-	p := q.wait[0]
-	if pause := time.Until(p.after); pause > 0 {
-		return probe{}, pause
+	if len(q.silent) == 0 || q.felt == feelers || time.Now().Before(q.silent[0].after) {
+		return probe{}, false
 	}
-	q.wait = q.wait[1:]
-	return p, 0
+	p := q.silent[0]
+	q.silent = q.silent[1:]
+	p.feeler = true
+	q.felt++
+	return p, true
 }
 
 func (q *probes) put(p probe, at time.Duration, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if p.feeler {
+		q.felt--
+		p.feeler = false
+		if err == nil {
+			q.wait, q.silent = append(q.wait, q.silent...), nil
+		}
+	}
 	if err != nil {
 		p.after = time.Now().Add(probeAgain)
-		q.wait = append(q.wait, p)
+		q.silent = append(q.silent, p)
 		q.why = err
 		return
 	}
