@@ -93,6 +93,8 @@ type (
 	}
 	shardDue  struct{ entries []*entry }
 	shardIdle struct{ en *entry }
+	// shardDead says that an actor has no effect any more: what comes for it is its next life's.
+	shardDead struct{ en *entry }
 	// shardAsk asks whether an actor is in memory.
 	shardAsk struct {
 		id     string
@@ -133,6 +135,8 @@ func (s *shard) receive(c actor.Context) {
 		s.due(m)
 	case *shardIdle:
 		s.idle(c, m.en)
+	case *shardDead:
+		m.en.leaving = true
 	case *shardAsk:
 		m.answer <- s.entries[m.id] != nil
 	case *shardTurn:

@@ -322,6 +322,7 @@ func (t *twin) die(ran, not error) {
 		return
 	}
 	t.mode = modeDead
+	t.e.system.Root.Send(t.en.shard.pid, &shardDead{t.en})
 	t.dirty, t.touched, t.wakeExact = false, false, false
 	t.work.dropAll(t, ran, not)
 	if t.save != nil {
