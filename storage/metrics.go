@@ -72,7 +72,7 @@ func (s *Store) gauges() func() {
 			}
 			return float64(last - first + 1)
 		},
-		"pollux_store_log_bytes":         func() float64 { return float64(s.logSize()) },
+		"pollux_store_log_bytes":         func() float64 { return float64(s.LogSize()) },
 		"pollux_store_log_settled_bytes": func() float64 { return float64(s.LogBytes()) },
 		`pollux_store_disk_bytes{database="log"}`: func() float64 {
 			return s.diskBytes(true)

@@ -321,8 +321,8 @@ func (s *Store) LogBytes() int64 {
 	return free
 }
 
-// logSize is the size of the whole log, in bytes.
-func (s *Store) logSize() int64 {
+// LogSize is the size of the whole log, in bytes.
+func (s *Store) LogSize() int64 {
 	all, _ := s.log.sizes.sizes(0)
 	return all
 }

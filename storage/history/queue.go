@@ -28,7 +28,7 @@ const (
 
 // The first byte of a block says what it is.
 const (
-	blockSync   = 0 // nothing; it makes the queue sync what was written before
+	blockSync   = 0 // nothing, or the index up to which all is before it; it makes the queue sync that
 	blockSnappy = 1 // a remote write request, in snappy's block format
 )
 

@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,8 @@ const (
 	DefaultQueueBytes = 4 << 30
 	// MinQueueBytes holds some of the largest blocks.
 	MinQueueBytes = 64 << 20
+	// DefaultRemoteSettle is twice what VictoriaMetrics takes at most to write samples to its disk.
+	DefaultRemoteSettle = recentAge
 	// maxBlockSamples and maxBlockLabels, in bytes of labels, bound a request to the server.
 	maxBlockSamples = 10_000
 	maxBlockLabels  = 4 << 20
@@ -48,6 +51,9 @@ type RemoteOptions struct {
 	QueueBytes int64
 	// Retention of the server, 0 for DefaultRetention: older samples are not sent.
 	Retention time.Duration
+	// Settle is after what time a sample that the server has acknowledged counts as being on its disk, 0 for
+	// DefaultRemoteSettle.
+	Settle time.Duration
 	// MemoryAllowedBytes as in Options; the queue's buffers are small.
 	MemoryAllowedBytes int64
 	// Logger gets failures, one line per outage. Nil: none.
@@ -64,6 +70,9 @@ func (o *RemoteOptions) check() (write, query *url.URL, err error) {
 	}
 	if o.Retention == 0 {
 		o.Retention = DefaultRetention
+	}
+	if o.Settle == 0 {
+		o.Settle = DefaultRemoteSettle
 	}
 	if o.MemoryAllowedBytes == 0 {
 		o.MemoryAllowedBytes = DefaultMemory
@@ -119,6 +128,7 @@ type Remote struct {
 	proxy    http.Handler
 	queue    *queue
 	sender   *sender
+	sent     marks // indexes that the server has acknowledged
 
 	gate   sync.RWMutex // as in Embedded
 	closed bool
@@ -155,7 +165,8 @@ func OpenRemote(o RemoteOptions) (*Remote, error) {
 	}
 	r.query = querier{fetch: r.fetch}
 	r.proxy = readOnly(r.reverseProxy(transport))
-	r.sender = startSender(q, r.client, write, &r.query, o.Logger, o.Metrics)
+	r.sent.settle = o.Settle
+	r.sender = startSender(q, r.client, write, &r.query, o.Logger, o.Metrics, func(index uint64) { r.sent.add(index, time.Now()) })
 	o.Metrics.GetOrCreateGauge("pollux_history_queue_bytes", func() float64 { return float64(q.bytes()) })
 	o.Metrics.GetOrCreateGauge("pollux_history_queue_dropped_blocks_total", func() float64 { return float64(q.dropped()) })
 	return r, nil
@@ -232,18 +243,27 @@ func (r *Remote) flush(min int, index uint64) error {
 	if n < min && r.req.size < maxBlockLabels && index == 0 {
 		return nil
 	}
-	block := []byte{blockSync} // only tells the index
 	if n > 0 {
-		block = r.req.block()
+		if err := r.queue.add(r.req.block(), 0); err != nil {
+			r.stats.errors.Inc()
+			return err
+		}
+		r.stats.samples.Add(n)
+		r.req.reset()
 	}
-	if err := r.queue.add(block, index); err != nil {
+	if index == 0 {
+		return nil
+	}
+	// Whoever takes this out has sent all before it.
+	if err := r.queue.add(binary.BigEndian.AppendUint64([]byte{blockSync}, index), index); err != nil {
 		r.stats.errors.Inc()
 		return err
 	}
-	r.stats.samples.Add(n)
-	r.req.reset()
 	return nil
 }
+
+// Sent returns the index up to which the server has all samples on its disk; 0 where that is not known yet.
+func (r *Remote) Sent() uint64 { return r.sent.durable(time.Now()) }
 
 // Durable implements Sink: what has reached the queue's disk.
 func (r *Remote) Durable() uint64 { return r.queue.durable() }

@@ -3,6 +3,7 @@ package history
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,9 @@ type sender struct {
 	sent, refused, errs *metrics.Counter
 	outage              atomic.Bool
 
+	// passed is told each index up to which all was sent.
+	passed func(index uint64)
+
 	ctx  context.Context // ends when close is called
 	stop context.CancelFunc
 	done chan struct{}
@@ -63,9 +67,9 @@ type sentBlock struct {
 	body []byte
 }
 
-func startSender(q *queue, client *http.Client, server *url.URL, query *querier, log *slog.Logger, set *metrics.Set) *sender {
+func startSender(q *queue, client *http.Client, server *url.URL, query *querier, log *slog.Logger, set *metrics.Set, passed func(uint64)) *sender {
 	s := &sender{
-		queue: q, client: client, server: server, query: query, log: log, done: make(chan struct{}),
+		queue: q, client: client, server: server, query: query, log: log, passed: passed, done: make(chan struct{}),
 		sent:    set.GetOrCreateCounter("pollux_history_sent_blocks_total"),
 		refused: set.GetOrCreateCounter("pollux_history_refused_blocks_total"),
 		errs:    set.GetOrCreateCounter("pollux_history_send_errors_total"),
@@ -98,6 +102,9 @@ func (s *sender) run() {
 		}
 		if !ok {
 			return
+		}
+		if len(block) == 9 && block[0] == blockSync {
+			s.passed(binary.BigEndian.Uint64(block[1:]))
 		}
 		if len(block) < 2 || block[0] != blockSnappy {
 			continue
