@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -61,7 +62,9 @@ func (n *Node) openCredentials(ctx context.Context) error {
 	switch {
 	case err == nil:
 		c.identity = id
-		err = c.load(n.self.id)
+		if err = c.load(n.self.id); err == nil {
+			err = n.checkJoin(ctx, id)
+		}
 	case !errors.Is(err, fs.ErrNotExist):
 	case len(n.conf.Join) == 0:
 		err = n.found(c)
@@ -75,6 +78,24 @@ func (n *Node) openCredentials(ctx context.Context) error {
 		return fmt.Errorf("open the node's credentials: %w", err)
 	}
 	n.clusterID = c.identity.ClusterID()
+	return nil
+}
+
+// checkJoin refuses to go on as a node of one cluster where --join names a node of another. Nodes that do not answer are
+// not waited for.
+func (n *Node) checkJoin(ctx context.Context, id *pki.Identity) error {
+	for _, addr := range n.conf.Join {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		conn, err := (&tls.Dialer{Config: id.ClientTLS("", "h2")}).DialContext(ctx, "tcp", addr)
+		cancel()
+		if err == nil {
+			conn.Close()
+		}
+		if errors.Is(err, pki.ErrWrongCluster) || errors.Is(err, pki.ErrUntrusted) {
+			return fmt.Errorf("the data in %s is of cluster %s, and the node at %s is not: %w (take another --data, or leave --join out)",
+				n.conf.Data, id.ClusterID(), addr, err)
+		}
+	}
 	return nil
 }
 

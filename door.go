@@ -23,6 +23,7 @@ import (
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/rpc"
 	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/history"
 	"github.com/polluxhq/pollux/web"
 )
 
@@ -74,7 +75,7 @@ func (n *Node) peerAPI() http.Handler {
 			return
 		}
 		if r.URL.Path == exportPath {
-			n.export.ServeHTTP(w, r)
+			history.ExportHandler(n.exporter).ServeHTTP(w, r)
 			return
 		}
 		n.rpc.PeerHandler().ServeHTTP(w, r)

@@ -135,7 +135,7 @@ func (n *Node) openGossip(ctx context.Context) error {
 		return nil
 	}
 	if _, err := g.Join(ctx, known); err != nil {
-		if errors.Is(err, gossip.ErrName) || errors.Is(err, gossip.ErrKey) || errors.Is(err, gossip.ErrCluster) {
+		if errors.Is(err, gossip.ErrName) || errors.Is(err, gossip.ErrCopy) || errors.Is(err, gossip.ErrKey) || errors.Is(err, gossip.ErrCluster) {
 			return err
 		}
 		n.log.Warn("no other node answers yet; they are asked again and again", "addresses", strings.Join(known, ","), "error", err)
@@ -206,6 +206,7 @@ func (n *Node) firstVoters(ctx context.Context) ([]raft.Server, error) {
 		return nil, fmt.Errorf("write join token: %w", err)
 	}
 	n.log.Info("a new cluster begins when all expected nodes are here", "expected", n.conf.BootstrapExpect, "join", n.peerAddr, "token_file", file)
+	hints := n.gossip.Events()
 	for told := 0; ; {
 		var servers []raft.Server
 		for _, m := range n.gossip.Members() {
@@ -227,7 +228,7 @@ func (n *Node) firstVoters(ctx context.Context) ([]raft.Server, error) {
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("wait for %d nodes, %d are here: %w", n.conf.BootstrapExpect, told, context.Cause(ctx))
-		case <-n.gossip.Events():
+		case <-hints:
 		case <-time.After(200 * time.Millisecond):
 		}
 	}

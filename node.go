@@ -64,22 +64,20 @@ type Node struct {
 	// unpublished counts messages that did not get to another node's broker.
 	unpublished *metrics.Counter
 
-	store   *storage.Store
-	raft    *cluster.Raft
-	history history.History
-	// historyComplete says whether this node holds the whole history; export gives it to another one.
-	historyComplete func() bool
-	export          http.Handler
-	feeder          *history.Feeder
-	pusher          *history.Pusher
-	sandbox         *drivers.Sandbox
-	engine          *actors.Engine
-	cluster         *cluster.Node
-	broker          *mqtt.Broker
-	keys            *rpc.Keyring
-	server          *http.Server
-	http            net.Listener
-	tls             *tls.Config
+	store    *storage.Store
+	raft     *cluster.Raft
+	history  history.History
+	exporter exporter
+	feeder   *history.Feeder
+	pusher   *history.Pusher
+	sandbox  *drivers.Sandbox
+	engine   *actors.Engine
+	cluster  *cluster.Node
+	broker   *mqtt.Broker
+	keys     *rpc.Keyring
+	server   *http.Server
+	http     net.Listener
+	tls      *tls.Config
 
 	failOnce sync.Once
 	failed   chan struct{}
@@ -87,6 +85,12 @@ type Node struct {
 
 	// undo closes what was opened, last first.
 	undo []step
+}
+
+// exporter gives a node's history to another one, or to a backup, and says whether it is the whole of it.
+type exporter interface {
+	history.Exporter
+	Complete() bool
 }
 
 type step struct {
@@ -191,8 +195,7 @@ func (n *Node) openHistory(ctx context.Context) error {
 		history.History
 		history.Sink
 		history.MetricSink
-		history.Exporter
-		Complete() bool
+		exporter
 	}
 	var err error
 	if n.conf.MetricsURL != "" {
@@ -205,7 +208,7 @@ func (n *Node) openHistory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.history, n.historyComplete, n.export = sink, sink.Complete, history.ExportHandler(sink)
+	n.history, n.exporter = sink, sink
 	n.closeLater("history", func(context.Context) error { return n.closeHistory() })
 	if e, ok := sink.(*history.Embedded); ok {
 		n.keepHistory(e)
@@ -300,7 +303,7 @@ func (n *Node) startActors(ctx context.Context) error {
 		return err
 	}
 	n.closeLater("twins", n.engine.Drain)
-	return nil
+	return n.watchRestores()
 }
 
 // fail ends the node's work: Failed tells, Err says why. It may be called from any goroutine.

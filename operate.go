@@ -2,9 +2,7 @@ package pollux
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"time"
@@ -30,7 +28,7 @@ func (s status) Name(node string) string {
 // HistoryNodes implements rpc.Cluster.
 func (s status) HistoryNodes() []string {
 	n := s.n
-	if n.historyComplete() {
+	if n.exporter.Complete() {
 		return nil
 	}
 	var ids []string
@@ -127,12 +125,4 @@ func (s status) TransferLeadership(ctx context.Context, node string) error {
 		return fmt.Errorf("transfer leadership: %w: there is no other voter", rpc.ErrNotNow)
 	}
 	return s.n.raft.TransferLeadership(ctx, node)
-}
-
-func (s status) Backup(context.Context, io.Writer, bool) (*pb.BackupSummary, error) {
-	return nil, fmt.Errorf("backup: %w", errors.ErrUnsupported)
-}
-
-func (s status) Restore(context.Context, io.Reader) (*pb.BackupSummary, error) {
-	return nil, fmt.Errorf("restore: %w", errors.ErrUnsupported)
 }

@@ -134,7 +134,7 @@ func (n *Node) figures(to *pb.Node) {
 	to.LeaseMs = max(0, n.cluster.LeaseLeft().Milliseconds())
 	to.Goroutines = uint32(runtime.NumGoroutine())
 	to.AppliedIndex = n.store.AppliedIndex()
-	to.HistoryComplete = n.historyComplete()
+	to.HistoryComplete = n.exporter.Complete()
 	to.CertificateExpireTime = timestamppb.New(n.creds.identity.Expires())
 }
 

@@ -1,0 +1,98 @@
+package pollux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/polluxhq/pollux/cluster"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/rpc"
+	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/backup"
+)
+
+// Backup implements rpc.Cluster.
+func (s status) Backup(ctx context.Context, w io.Writer, history bool) (*pb.BackupSummary, error) {
+	n := s.n
+	o := backup.Options{Store: n.store, References: n.engine.Registry().Digests, Cluster: n.clusterID, Version: Version,
+		Last: []storage.Table{"twin", "start"}}
+	if history {
+		o.History = n.exporter
+	}
+	sum, err := backup.Write(ctx, w, o)
+	if err != nil {
+		return nil, err
+	}
+	return summaryOf(sum), nil
+}
+
+// Restore implements rpc.Cluster.
+func (s status) Restore(ctx context.Context, r io.Reader) (*pb.BackupSummary, error) {
+	n := s.n
+	sum, err := backup.Restore(ctx, r, backup.RestoreOptions{Store: n.store, TempDir: n.conf.Data,
+		Fresh: []storage.Table{rpc.TableKey, rpc.TableSession}, Quiet: []storage.Table{"state", "model", "wake"}, Logger: n.log})
+	switch {
+	case errors.Is(err, backup.ErrNotEmpty):
+		err = fmt.Errorf("%w: %w", rpc.ErrNotNow, err)
+	case errors.Is(err, backup.ErrDamaged), errors.Is(err, backup.ErrNewer):
+		err = fmt.Errorf("%w: %w", rpc.ErrBadBackup, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return summaryOf(sum), nil
+}
+
+func summaryOf(s backup.Summary) *pb.BackupSummary {
+	return &pb.BackupSummary{ClusterId: s.Cluster, Revision: s.Revision, Time: timestamppb.New(s.Time), Records: s.Records, Blobs: s.Blobs, Samples: s.Samples}
+}
+
+// watchRestores has the actors look at all of their slots again once a restore is complete: what they hold then came in
+// quietly.
+func (n *Node) watchRestores() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	n.closeLater("restores", func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			changes, err := n.store.Watch(ctx, backup.TableRestore, "", n.store.Revision())
+			if err == nil {
+				for batch := range changes {
+					for _, c := range batch {
+						if c.Deleted {
+							n.lookAgain()
+						}
+					}
+				}
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}()
+	return nil
+}
+
+func (n *Node) lookAgain() {
+	var slots []cluster.Slot
+	var owned []cluster.Ownership
+	for s := range cluster.Slot(cluster.SlotCount) {
+		if o, ok := n.cluster.Owned(s); ok {
+			slots, owned = append(slots, s), append(owned, o)
+		}
+	}
+	n.log.Info("a backup was restored: looking at all twins again", "slots", len(slots))
+	n.engine.Lost(slots)
+	n.engine.Gained(owned)
+}
