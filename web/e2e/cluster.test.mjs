@@ -197,7 +197,7 @@ async function pictureOfDrain(scheme) {
     await operate("c", "Drain", "Drain", /will go to a and b/);
     await Promise.race([bar.waitFor(), box("c").getByText("Drained.").waitFor()]);
     const before = await bar.count();
-    await picture(page, `cluster-${scheme}`, 0);
+    await picture(page, scheme === "light" ? "cluster" : `cluster-${scheme}`, 0);
     const after = await bar.count();
     await box("c").getByText("Drained.").waitFor({ timeout: 60_000 });
     await operate("c", "Undrain", "Undrain", /take its share again/);

@@ -26,7 +26,7 @@ export function SlotCanvas({ map, moves, inks, faint, only, found, label }: Prop
     const image = context.createImageData(pixels, pixels);
     paint(new Uint32Array(image.data.buffer), map, inks, faint, only);
     context.putImageData(image, 0, 0);
-  });
+  }, [map, inks, faint, only]);
 
   const point = (event: PointerEvent<HTMLCanvasElement>) => {
     const box = event.currentTarget.getBoundingClientRect();

@@ -19,11 +19,12 @@ export function Commands({ commands }: { commands: readonly CommandStatus[] }) {
       {commands.toReversed().map((c) => {
         const word = c.phase === CommandPhase.ENDED ? outcomes[c.outcome] : phases[c.phase];
         const at = millis(c.endTime) ?? millis(c.time);
-        const output = c.output && show(plain(c.output));
+        const given = plain(c.output);
+        const text = c.message || (given === undefined || given === null ? "" : show(given));
         return (
           <li key={c.id} className="outcome" data-outcome={word} title={`${c.id}, asked ${dateTime(millis(c.time))}${c.by && ` by ${c.by}`}`}>
             <code>{c.action}</code> <b>{word}</b>
-            {(c.message || output) && <span className="clip">{c.message || output}</span>}
+            {text && <span className="clip">{text}</span>}
             <small className="muted">{ago(at, now)}</small>
           </li>
         );

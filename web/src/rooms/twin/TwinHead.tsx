@@ -60,11 +60,10 @@ export function TwinHead({ twin, state, title }: { twin: Twin; state: TwinState 
 
 /** The version that runs, and the one that comes where that is another. */
 function DriverVersion({ asked, runs }: { asked: string; runs: string }) {
-  if (!runs) return asked ? <span className="muted"> {asked}, not loaded</span> : null;
+  if (!runs) return asked ? <span className="muted">, {asked} not loaded</span> : null;
   return (
     <span className="muted">
-      {" "}
-      runs {runs}
+      , runs {runs}
       {asked && asked !== runs && `, ${asked} comes`}
     </span>
   );
