@@ -57,9 +57,11 @@ type raftSink struct {
 	said map[string]time.Time
 }
 
-// raftChatter are warnings that every election and every start bring.
+// raftChatter are warnings that every election and every start bring. A node that is gone is told of once, by the failing
+// heartbeat.
 var raftChatter = []string{"heartbeat timeout reached", "no known peers", "not part of stable configuration", "Election timeout reached",
-	"unable to get address for server", "pre-vote", "duplicate requestVote", "rejecting", "skipping application of old log", "previous log", "failed to get previous log"}
+	"unable to get address for server", "pre-vote", "duplicate requestVote", "rejecting", "skipping application of old log", "previous log", "failed to get previous log", "failed to make requestVote RPC",
+	"failed to make pre-vote RPC", "failed to appendEntries to", "failed to contact", "appendEntries rejected", "failed to pipeline"}
 
 func (s *raftSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	to := map[hclog.Level]slog.Level{hclog.Warn: slog.LevelWarn, hclog.Error: slog.LevelWarn}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -30,6 +31,9 @@ type Options struct {
 	// Keys encrypt: the first is used, the others are understood. 16, 24 or 32 bytes each; at least one.
 	Keys [][]byte
 	Meta Meta
+	// File keeps the gossip addresses of the others for the next start, one on a line. A node that comes back at another
+	// address finds the others by it. "": nothing is kept.
+	File string
 	// Refused is called once, from a goroutine of its own, when this node must end because another one has its name. nil:
 	// nobody is told, but Join's error says it too.
 	Refused func(error)
@@ -67,7 +71,7 @@ type Gossip struct {
 	mu      sync.Mutex
 	meta    Meta
 	bytes   []byte
-	known   map[string]*known // by memberlist's name
+	known   map[string]*runOf // by memberlist's name
 	seeds   []string
 	hints   []chan struct{}
 	opened  time.Time
@@ -104,8 +108,13 @@ func Open(o Options) (*Gossip, error) {
 		return nil, errors.New("open gossip: the node's id, the cluster's id and a key are needed")
 	}
 	o.Meta.Started = time.Now()
+	o.Meta.Tentative = true
+	earlier, err := recall(o.File)
+	if err != nil {
+		return nil, fmt.Errorf("open gossip: %w", err)
+	}
 	g := &Gossip{o: o, log: o.Logger, m: newCounters(o.Metrics), meta: o.Meta,
-		known: map[string]*known{}, opened: time.Now(), closing: make(chan struct{})}
+		seeds: earlier, known: map[string]*runOf{}, opened: time.Now(), closing: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	if err := g.start(); err != nil {
 		g.cancel()
@@ -113,7 +122,7 @@ func Open(o Options) (*Gossip, error) {
 	}
 	g.m.gauges(g)
 	g.done.Add(1)
-	go g.reconnect()
+	go g.reconnect(g.Events())
 	return g, nil
 }
 
@@ -222,7 +231,11 @@ func (g *Gossip) Join(ctx context.Context, addrs []string) (int, error) {
 		return 0, ErrClosed
 	}
 	g.taken = nil
-	g.seeds = append(g.seeds[:0:0], addrs...)
+	for _, addr := range addrs {
+		if !slices.Contains(g.seeds, addr) {
+			g.seeds = append(g.seeds, addr)
+		}
+	}
 	g.mu.Unlock()
 	type result struct {
 		n   int
@@ -263,8 +276,12 @@ func (g *Gossip) joinEach(ctx context.Context, addrs []string) (int, error) {
 		g.mu.Lock()
 		g.joining--
 		taken := g.taken
-		g.joined = g.joined || (err == nil && taken == nil)
+		sure := err == nil && taken == nil && !g.joined
+		g.joined = g.joined || sure
 		g.mu.Unlock()
+		if sure {
+			g.settle()
+		}
 		if taken != nil {
 			// Everyone will say the same.
 			return 0, fmt.Errorf("join by gossip at %s: %w", addr, taken)
@@ -279,6 +296,13 @@ func (g *Gossip) joinEach(ctx context.Context, addrs []string) (int, error) {
 		return n, nil
 	}
 	return 0, errors.Join(errs...)
+}
+
+// settle says to the others that this node is sure to be the only run of itself.
+func (g *Gossip) settle() {
+	if err := g.updateMeta(func(m *Meta) { m.Tentative = false }, 500*time.Millisecond); err != nil {
+		g.log.Debug("gossip: not everyone may know that this node has settled", "error", err)
+	}
 }
 
 // Events gives a channel of the caller's own, for as long as gossip runs. It carries a hint that something has changed:
@@ -304,6 +328,10 @@ func (g *Gossip) nudgeLocked() {
 // UpdateMeta changes what this node says of itself; id, name, incarnation and gossip address stay. It blocks until
 // somebody was told, or 2 s.
 func (g *Gossip) UpdateMeta(change func(*Meta)) error {
+	return g.updateMeta(change, 2*time.Second)
+}
+
+func (g *Gossip) updateMeta(change func(*Meta), wait time.Duration) error {
 	g.metaMu.Lock()
 	defer g.metaMu.Unlock()
 	g.mu.Lock()
@@ -323,7 +351,7 @@ func (g *Gossip) UpdateMeta(change func(*Meta)) error {
 	if err != nil {
 		return fmt.Errorf("update gossip metadata: %w", err)
 	}
-	if err := g.list.UpdateNode(2 * time.Second); err != nil {
+	if err := g.list.UpdateNode(wait); err != nil {
 		return fmt.Errorf("update gossip metadata: %w", err)
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"strings"
@@ -325,6 +327,22 @@ func TestCopyOfARunningNodeIsRefused(t *testing.T) {
 	b := open(t, "n2", keys, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)); o.Meta.Incarnation = 5 })
 	join(t, b, a)
 	untilStates(t, a, "n1=alive n2=alive")
+	until(t, "n2 has settled", func() bool { m, _ := a.Member("n2"); return !m.Tentative })
+	stop, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			if m, _ := a.Member("n2"); m.Gossip != b.Address() || m.State != Alive {
+				t.Errorf("for a moment the copy counted: %+v", m)
+				return
+			}
+		}
+	}()
 	for _, incarnation := range []uint64{4, 5, 6} {
 		refused := make(chan error, 2)
 		c := open(t, "n2", keys, func(o *Options) { o.Meta.Incarnation = incarnation; o.Refused = func(err error) { refused <- err } })
@@ -345,6 +363,8 @@ func TestCopyOfARunningNodeIsRefused(t *testing.T) {
 			return m.State == Alive && m.Gossip == b.Address()
 		})
 	}
+	close(stop)
+	<-watched
 	until(t, "the running node says so", func() bool { return strings.Contains(log.String(), "is its data directory a copy?") })
 }
 
@@ -358,6 +378,23 @@ func TestLostMembersAreTriedAgain(t *testing.T) {
 	// It comes back and knows nobody.
 	open(t, "n2", keys, func(o *Options) { o.Bind = addr; o.Meta.Incarnation = 2 })
 	untilStates(t, a, "n1=alive n2=alive")
+}
+
+func TestAnEarlierRunsNodesAreFound(t *testing.T) {
+	keys := [][]byte{newKey()}
+	file := filepath.Join(t.TempDir(), "peers")
+	a := open(t, "n1", keys, nil)
+	b := open(t, "n2", keys, func(o *Options) { o.File = file })
+	join(t, b, a)
+	until(t, "the address is remembered", func() bool { f, _ := os.ReadFile(file); return strings.Contains(string(f), a.Address()) })
+	b.Close()
+	again := open(t, "n2", keys, func(o *Options) { o.File, o.Meta.Incarnation = file, 2 })
+	untilStates(t, again, "n1=alive n2=alive")
+	until(t, "the new run is known and settled", func() bool {
+		m, _ := a.Member("n2")
+		return m.Gossip == again.Address() && !m.Tentative && m.State == Alive
+	})
+	until(t, "the founder has settled", func() bool { m, _ := again.Member("n1"); return !m.Tentative })
 }
 
 func TestCloseLeavesNothing(t *testing.T) {
@@ -380,7 +417,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 
 func TestMetaSurvivesItsEncoding(t *testing.T) {
 	m := Meta{ID: "n1", Name: "räum", Incarnation: 1 << 40, Peer: "a:1", Gossip: "b:2", HTTP: "c:3", MQTT: "d:4", Zone: "z", Site: "s",
-		Version: "v", Expect: 5, Labels: map[string]string{"a": "b", "c": ""}, Started: time.UnixMilli(1_700_000_000_123), Leaving: true}
+		Version: "v", Expect: 5, Labels: map[string]string{"a": "b", "c": ""}, Started: time.UnixMilli(1_700_000_000_123), Leaving: true, Tentative: true}
 	b, err := m.encode()
 	if err != nil {
 		t.Fatal(err)

@@ -1,10 +1,7 @@
 package gossip
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -34,9 +31,9 @@ type Member struct {
 	Since time.Time
 }
 
-// known is one run of a node. Memberlist's name is the node's id with its incarnation, so that a node which comes back at
+// runOf is one run of a node. Memberlist's name is the node's id with its incarnation, so that a node which comes back at
 // another address before the others noticed that it was gone is no conflict, but a newer run.
-type known struct {
+type runOf struct {
 	meta  Meta
 	state State
 	since time.Time
@@ -54,7 +51,7 @@ const keepGone = 24 * time.Hour
 func (g *Gossip) Members() []Member {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	best := map[string]*known{}
+	best := map[string]*runOf{}
 	for name, k := range g.known {
 		if k.state != Alive && time.Since(k.since) > keepGone {
 			delete(g.known, name)
@@ -76,7 +73,7 @@ func (g *Gossip) Members() []Member {
 func (g *Gossip) Member(id string) (Member, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var best *known
+	var best *runOf
 	for _, k := range g.known {
 		if k.meta.ID == id && k.before(best) {
 			best = k
@@ -88,10 +85,14 @@ func (g *Gossip) Member(id string) (Member, bool) {
 	return Member{Meta: best.meta, State: best.state, Since: best.since}, true
 }
 
-// before says whether k is what counts of two runs of a node: one that is alive, then the newer.
-func (k *known) before(other *known) bool {
-	if other == nil || (k.state == Alive) != (other.state == Alive) {
+// before says whether k is what counts of two runs of a node: one that is alive, of those one that is sure of itself, then
+// the newer.
+func (k *runOf) before(other *runOf) bool {
+	switch {
+	case other == nil || (k.state == Alive) != (other.state == Alive):
 		return other == nil || k.state == Alive
+	case k.state == Alive && k.meta.Tentative != other.meta.Tentative:
+		return other.meta.Tentative
 	}
 	return k.meta.Incarnation > other.meta.Incarnation
 }
@@ -139,7 +140,7 @@ func (d *delegate) note(n *memberlist.Node, state State) {
 	g.mu.Lock()
 	k := g.known[n.Name]
 	if k == nil {
-		k = &known{since: time.Now()}
+		k = &runOf{since: time.Now()}
 		g.known[n.Name] = k
 	}
 	if state == Dead && meta.Leaving {
@@ -230,7 +231,7 @@ func copyError(addr string) error {
 // some seconds, so it is asked. The one that came later gives way.
 func (g *Gossip) findCopy() {
 	g.mu.Lock()
-	var others []known
+	var others []runOf
 	for _, k := range g.known {
 		if !g.joined && k.meta.ID == g.meta.ID && k.meta.Incarnation != g.meta.Incarnation && k.state == Alive {
 			others = append(others, *k)
@@ -297,48 +298,4 @@ func (g *Gossip) tellLocked(err error) {
 	}
 	g.told = true
 	go g.o.Refused(fmt.Errorf("join by gossip: %w", err))
-}
-
-// reconnect tries members that seem dead, and the first addresses while the node is alone: memberlist forgets the dead.
-func (g *Gossip) reconnect() {
-	defer g.done.Done()
-	tick := time.NewTicker(g.o.ReconnectEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-g.closing:
-			return
-		}
-		addr := g.lost()
-		if addr == "" {
-			continue
-		}
-		if _, err := g.joinEach(g.ctx, []string{addr}); err != nil && !errors.Is(err, context.Canceled) {
-			g.log.Debug("gossip: still out of reach", "address", addr, "error", err)
-		}
-	}
-}
-
-// lost gives the address of one that should be there and is not.
-func (g *Gossip) lost() string {
-	alive, addrs := 0, []string(nil)
-	for _, m := range g.Members() {
-		switch {
-		case m.ID == g.o.Meta.ID:
-		case m.State == Alive:
-			alive++
-		case m.State == Dead:
-			addrs = append(addrs, m.Gossip)
-		}
-	}
-	g.mu.Lock()
-	if alive == 0 {
-		addrs = append(addrs, g.seeds...)
-	}
-	g.mu.Unlock()
-	if len(addrs) == 0 {
-		return ""
-	}
-	return addrs[rand.IntN(len(addrs))]
 }

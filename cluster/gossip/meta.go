@@ -28,6 +28,8 @@ type Meta struct {
 	Started time.Time
 	// Leaving says that the node is about to leave on purpose.
 	Leaving bool
+	// Tentative says that the node has not made sure yet that it runs only once. Another run of it that is alive counts more.
+	Tentative bool
 }
 
 // The encoding is a version byte and fields: tag, length, bytes. A reader passes over tags that it does not know, so that
@@ -49,6 +51,7 @@ const (
 	tagLabel
 	tagStarted
 	tagLeaving
+	tagTentative
 )
 
 // maxMeta is memberlist's bound, in bytes.
@@ -75,6 +78,9 @@ func (m *Meta) encode() ([]byte, error) {
 	}
 	if m.Leaving {
 		b = appendNumber(b, tagLeaving, 1)
+	}
+	if m.Tentative {
+		b = appendNumber(b, tagTentative, 1)
 	}
 	if len(b) > maxMeta {
 		return nil, fmt.Errorf("metadata of node %s has %d bytes, %d are allowed: shorten its name, zone, site or addresses", m.ID, len(b), maxMeta)
@@ -148,7 +154,7 @@ func (m *Meta) set(tag byte, value []byte) error {
 		m.Labels[k] = v
 		return nil
 	}
-	if tag > tagLeaving {
+	if tag > tagTentative {
 		return nil // of a later version
 	}
 	v, n := binary.Uvarint(value)
@@ -164,6 +170,8 @@ func (m *Meta) set(tag byte, value []byte) error {
 		m.Started = time.UnixMilli(int64(v & (1<<62 - 1)))
 	case tagLeaving:
 		m.Leaving = v != 0
+	case tagTentative:
+		m.Tentative = v != 0
 	}
 	return nil
 }
