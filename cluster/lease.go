@@ -149,7 +149,7 @@ func (n *Node) learnSelf(m Member, value []byte) {
 	if !m.alive() {
 		n.until.Store(0)
 		n.passing.Store(m.State == StateLeft)
-		if m.State != known.State {
+		if m.State != known.State && m.State != StateLeft {
 			n.o.Logger.Warn("this node is "+m.State.String()+" in the member table", "revival", m.Revival)
 		}
 	}

@@ -124,7 +124,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 
 func newNode(o Options) *Node {
 	if o.Clock == nil {
-		o.Clock = BootClock{}
+		o.Clock = &BootClock{}
 	}
 	if o.Renew == 0 {
 		o.Renew = DefaultRenew

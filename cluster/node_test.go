@@ -342,8 +342,44 @@ func TestMembersOfVersion1AreRead(t *testing.T) {
 	}
 }
 
+// A call to an actor of this node takes no lock and no memory here.
+func TestLocalCallsDoNotAllocate(t *testing.T) {
+	n, _, err := start(t, newTables(), &BootClock{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := &Envelope{Target: Target{"twin", "default/lamp1"}, Deadline: time.Now().Add(time.Hour)}
+	done := func(r Reply) {
+		if r.Err != nil {
+			t.Error(r.Err)
+		}
+	}
+	n.mu.Lock() // nothing of this may wait for it
+	defer n.mu.Unlock()
+	if got := testing.AllocsPerRun(1000, func() { n.Call(env, done) }); got > 0.1 {
+		t.Errorf("%v allocations", got)
+	}
+	if got := testing.AllocsPerRun(1000, func() { n.LeaseValid() }); got > 0 {
+		t.Errorf("LeaseValid: %v allocations", got)
+	}
+}
+
+func BenchmarkLocalCall(b *testing.B) {
+	h := &holder{slots: map[Slot]Ownership{}}
+	n, err := Start(b.Context(), Options{Self: Member{ID: "n1", Incarnation: 1}, Records: newTables(), Handler: h})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer n.Close()
+	env := &Envelope{Target: Target{"twin", "default/lamp1"}, Deadline: time.Now().Add(time.Hour)}
+	b.ReportAllocs()
+	for b.Loop() {
+		n.Call(env, func(Reply) {})
+	}
+}
+
 func BenchmarkLeaseValid(b *testing.B) {
-	n := newNode(Options{})
+	n := newNode(Options{Clock: &BootClock{}})
 	n.until.Store(1 << 62)
 	for b.Loop() {
 		n.LeaseValid()

@@ -194,10 +194,12 @@ func (c *call) bring() {
 // replied takes the answer of an owner. Only one that says that the call did not run there, for the owner's sake, brings it
 // to the next.
 func (c *call) replied(r Reply) {
+	if r.Err == nil {
+		c.finish(r)
+		return
+	}
 	var other *NotOwnerError
 	switch {
-	case r.Err == nil:
-		c.finish(r)
 	case errors.Is(r.Err, ErrNotOwner) && c.received:
 		c.n.count.refused[refusedNotOwner].Add(1)
 		c.finish(Reply{Err: c.n.notOwner(c.slot, c.since)})

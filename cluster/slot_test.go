@@ -53,6 +53,48 @@ func TestProposeMovesOnlyTheShareOfTheNewcomer(t *testing.T) {
 	}
 }
 
+// What a member of some weight joining three others of other weights changes: only it gains, as much as its share, and all
+// shares are as the weights say.
+func TestProposeFromThreeToFourWithWeights(t *testing.T) {
+	worst := 0.0
+	for _, weights := range [][]uint32{{1, 1, 1, 1}, {1, 2, 4, 1}, {1, 2, 4, 8}, {3, 3, 1, 2}, {16, 8, 8, 32}} {
+		var all []Candidate
+		sum := 0.0
+		for i, w := range weights {
+			all = append(all, Candidate{ID: fmt.Sprintf("n%010x", 0x5bd1e995*(i+1)), Weight: w})
+			sum += float64(w)
+		}
+		moved := 0
+		for s := range Slot(SlotCount) {
+			was, is := Propose(s, all[:3]), Propose(s, all)
+			if was == is {
+				continue
+			}
+			if moved++; is != all[3].ID {
+				t.Fatalf("slot %d moved from %s to %s, which is not new", s, was, is)
+			}
+		}
+		count := share(all)
+		imbalance := 0.0
+		for _, c := range all {
+			want := float64(c.Weight) / sum
+			imbalance = max(imbalance, math.Abs(float64(count[c.ID])/SlotCount/want-1))
+		}
+		want := float64(weights[3]) / sum
+		got := float64(moved) / SlotCount
+		t.Logf("weights %v: moved share %.4f of %.4f wanted (%+.1f %%), worst imbalance %.1f %%",
+			weights, got, want, 100*(got/want-1), 100*imbalance)
+		worst = max(worst, imbalance)
+		// The draws are random: three standard deviations of a binomial count, relative.
+		if bound := 3 * math.Sqrt((1-want)/(want*SlotCount)); math.Abs(got/want-1) > bound {
+			t.Errorf("weights %v: moved share %.4f, want %.4f within %.1f %%", weights, got, want, 100*bound)
+		}
+	}
+	if worst > 0.10 {
+		t.Errorf("worst imbalance %.3f", worst)
+	}
+}
+
 func TestProposeKeepsWeights(t *testing.T) {
 	all := []Candidate{{"a", 1}, {"b", 3}}
 	if got := float64(share(all)["b"]) / SlotCount; math.Abs(got-0.75) > 0.02 {
