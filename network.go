@@ -110,6 +110,7 @@ func (n *Node) openGossip(ctx context.Context) error {
 	}
 	g, err := gossip.Open(gossip.Options{
 		Bind: n.conf.Gossip, Advertise: advertised, ClusterID: n.clusterID, Keys: keys, Logger: n.log, Metrics: n.metrics,
+		File: filepath.Join(n.conf.Data, "gossip-peers"),
 		Meta: gossip.Meta{ID: n.self.id, Name: n.conf.Name, Incarnation: n.self.incarnation, Peer: n.peerAddr, HTTP: n.http.Addr().String(),
 			MQTT: n.conf.MQTT, Zone: n.conf.AvailabilityZone, Site: n.conf.Site, Version: Version, Expect: n.conf.BootstrapExpect, Labels: n.conf.Labels},
 		Refused: n.fail,
