@@ -19,10 +19,7 @@ type Options struct {
 	// References names the blobs that records need.
 	References storage.References
 	// History to be saved; nil: none. It must be complete.
-	History interface {
-		history.Exporter
-		Complete() bool
-	}
+	History history.Exporter
 	// Cluster and Version are noted.
 	Cluster, Version string
 	// Last are tables whose records are restored behind all others', in this order: those on which somebody acts.

@@ -355,6 +355,16 @@ func TestExportHandler(t *testing.T) {
 		b, err := io.ReadAll(resp.Body)
 		return b, resp.StatusCode, err
 	}
+	eventually(t, 10*time.Second, "it is complete", e.Complete)
+	if err := e.lost(5); err != nil {
+		t.Fatal(err)
+	}
+	if _, status, _ := get(); status != http.StatusServiceUnavailable {
+		t.Errorf("incomplete: status %d", status)
+	}
+	if err := e.whole.filled(5); err != nil {
+		t.Fatal(err)
+	}
 	b, status, err := get()
 	if err != nil || status != http.StatusOK {
 		t.Fatal(status, err)

@@ -82,15 +82,20 @@ func (r *Remote) Export(ctx context.Context, w io.Writer, start, end time.Time) 
 // Exporter is what ExportHandler serves: Embedded and Remote.
 type Exporter interface {
 	Export(ctx context.Context, w io.Writer, start, end time.Time) error
+	Complete() bool
 }
 
-// ExportHandler serves an Export of everything, to be read by Backfill on another node. Who may come here is the caller's
-// to check. Where it fails in the middle the connection is cut.
+// ExportHandler serves an Export of everything, to be read by Backfill on another node. While the history is incomplete
+// the answer is status 503. Who may come here is the caller's to check. Where it fails in the middle the connection is cut.
 func ExportHandler(h Exporter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {
 			w.Header().Set("Allow", http.MethodGet)
 			http.Error(w, "only GET", http.StatusMethodNotAllowed)
+			return
+		}
+		if !h.Complete() {
+			http.Error(w, ErrIncomplete.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
