@@ -20,7 +20,7 @@ func (g *Gossip) reconnect(hint <-chan struct{}) {
 	defer g.done.Done()
 	var written []string
 	for {
-		addr, alone := g.lost()
+		addr, alone, lately := g.lost()
 		if !alone {
 			g.found()
 		}
@@ -31,7 +31,7 @@ func (g *Gossip) reconnect(hint <-chan struct{}) {
 		}
 		written = g.remember(written)
 		pause := g.o.ReconnectEvery
-		if alone && addr != "" {
+		if lately || (alone && addr != "") {
 			pause = min(pause, time.Second)
 		}
 		timer := time.NewTimer(pause)
@@ -72,8 +72,9 @@ func (g *Gossip) found() {
 	}
 }
 
-// lost gives the address of one that should be there and is not; alone says that nobody is.
-func (g *Gossip) lost() (addr string, alone bool) {
+// lost gives the address of one that should be there and is not; alone says that nobody is, lately that one was there a
+// minute ago: it may be back in a moment.
+func (g *Gossip) lost() (addr string, alone, lately bool) {
 	alive, addrs := 0, []string(nil)
 	for _, m := range g.Members() {
 		switch {
@@ -82,6 +83,7 @@ func (g *Gossip) lost() (addr string, alone bool) {
 			alive++
 		case m.State == Dead:
 			addrs = append(addrs, m.Gossip)
+			lately = lately || time.Since(m.Since) < time.Minute
 		}
 	}
 	g.mu.Lock()
@@ -90,9 +92,9 @@ func (g *Gossip) lost() (addr string, alone bool) {
 	}
 	g.mu.Unlock()
 	if len(addrs) == 0 {
-		return "", alive == 0
+		return "", alive == 0, false
 	}
-	return addrs[rand.IntN(len(addrs))], alive == 0
+	return addrs[rand.IntN(len(addrs))], alive == 0, lately
 }
 
 // remember writes the addresses of those who are there, where they differ from what was written.
