@@ -30,6 +30,7 @@ func (c *clusterService) GetStatus(ctx context.Context, _ *connect.Request[pb.Ge
 	if isLocal(ctx) {
 		return connect.NewResponse(res), nil
 	}
+	silent := make(map[string]bool)
 	for _, a := range ask(ctx, c.s, c.s.others(), func(ctx context.Context, p *peerClients) (*pb.GetStatusResponse, error) {
 		res, err := p.cluster.GetStatus(ctx, connect.NewRequest(&pb.GetStatusRequest{}))
 		if err != nil {
@@ -38,6 +39,7 @@ func (c *clusterService) GetStatus(ctx context.Context, _ *connect.Request[pb.Ge
 		return res.Msg, nil
 	}) {
 		if a.err != nil {
+			silent[a.node] = true
 			res.Silent = append(res.Silent, c.s.o.Cluster.Name(a.node))
 			continue
 		}
@@ -58,7 +60,7 @@ func (c *clusterService) GetStatus(ctx context.Context, _ *connect.Request[pb.Ge
 	if res.Leader != "" {
 		res.LeaderName = c.s.o.Cluster.Name(res.Leader)
 	}
-	survive(res, nodes)
+	survive(res, nodes, silent)
 	return connect.NewResponse(res), nil
 }
 
@@ -82,7 +84,8 @@ func (c *clusterService) ListNodes(ctx context.Context, _ *connect.Request[pb.Li
 	return connect.NewResponse(&pb.ListNodesResponse{Nodes: nodes}), nil
 }
 
-// nodes gives every member by name, with the figures of those that answer. Asked locally, it gives this node alone.
+// nodes gives every member by name, with the figures of those that answer. Asked locally, it gives this node's view: its
+// own figures and, where it leads, when it last heard of the others.
 func (s *Server) nodes(ctx context.Context) ([]*pb.Node, error) {
 	nodes, err := s.o.Cluster.Nodes(ctx)
 	if err != nil {
@@ -90,7 +93,7 @@ func (s *Server) nodes(ctx context.Context) ([]*pb.Node, error) {
 	}
 	self := s.o.Peers.Self()
 	if isLocal(ctx) {
-		return slices.DeleteFunc(nodes, func(n *pb.Node) bool { return n.Id != self }), nil
+		return nodes, nil
 	}
 	byID := make(map[string]*pb.Node, len(nodes))
 	for _, n := range nodes {
@@ -118,23 +121,28 @@ func (s *Server) nodes(ctx context.Context) ([]*pb.Node, error) {
 
 // figures asks the other nodes for their own.
 func (s *Server) figures(ctx context.Context, byID map[string]*pb.Node) {
-	for _, a := range ask(ctx, s, s.others(), func(ctx context.Context, p *peerClients) (*pb.Node, error) {
+	for _, a := range ask(ctx, s, s.others(), func(ctx context.Context, p *peerClients) ([]*pb.Node, error) {
 		res, err := p.cluster.ListNodes(ctx, connect.NewRequest(&pb.ListNodesRequest{}))
 		if err != nil {
 			return nil, err
 		}
-		if len(res.Msg.Nodes) != 1 {
-			return nil, errors.New("it does not know itself")
-		}
-		return res.Msg.Nodes[0], nil
+		return res.Msg.Nodes, nil
 	}) {
 		n := byID[a.node]
-		switch {
-		case n == nil:
-		case a.err != nil:
+		if n == nil {
+			continue
+		}
+		if a.err != nil {
 			n.Silence = "the node does not answer: " + plainText(a.err)
-		default:
-			addFigures(n, a.value)
+			continue
+		}
+		for _, from := range a.value {
+			if from.Id == a.node {
+				addFigures(n, from)
+			}
+			if to := byID[from.Id]; to != nil && from.RaftContactTime != nil {
+				to.RaftContactTime = from.RaftContactTime
+			}
 		}
 	}
 }

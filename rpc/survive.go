@@ -8,8 +8,9 @@ import (
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
-// survive counts members and voters, and says how many failures the cluster survives, and why no more.
-func survive(res *pb.GetStatusResponse, nodes []*pb.Node) {
+// survive counts members and voters, and says how many failures the cluster survives, and why no more. Nodes that were asked
+// just now and did not answer, by id, are no help to rely on.
+func survive(res *pb.GetStatusResponse, nodes []*pb.Node, asked map[string]bool) {
 	res.Nodes, res.NodesAlive, res.Voters, res.VotersAlive = 0, 0, 0, 0
 	var silent []string
 	for _, n := range nodes {
@@ -24,8 +25,7 @@ func survive(res *pb.GetStatusResponse, nodes []*pb.Node) {
 			continue
 		}
 		res.Voters++
-		// One that gossip does not hear is no help to rely on.
-		if lives && n.State != "suspect" {
+		if lives && n.State != "suspect" && !asked[n.Id] {
 			res.VotersAlive++
 		} else {
 			silent = append(silent, nodeText(n))

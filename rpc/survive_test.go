@@ -26,12 +26,13 @@ func TestSurvive(t *testing.T) {
 		{"three", []*pb.Node{node("a", "alive", "leader"), node("b", "alive", "voter"), node("c", "draining", "voter")}, 3, 3, 3, 2, 1, "2 of 3"},
 		{"three, one dead", []*pb.Node{node("a", "alive", "leader"), node("b", "alive", "voter"), node("c", "dead", "voter")}, 2, 3, 2, 2, 0, "without an answer: c"},
 		{"three, one unheard", []*pb.Node{node("a", "alive", "leader"), node("b", "alive", "voter"), node("c", "suspect", "voter")}, 3, 3, 2, 2, 0, "without an answer: c"},
+		{"three, one silent", []*pb.Node{node("a", "alive", "leader"), node("b", "alive", "voter"), node("silent", "alive", "voter")}, 3, 3, 2, 2, 0, "without an answer: silent"},
 		{"three, two dead", []*pb.Node{node("a", "alive", "voter"), node("b", "dead", "voter"), node("c", "dead", "voter")}, 1, 3, 1, 2, 0, "no quorum: 1 of 3"},
 		{"five and two more", []*pb.Node{node("a", "alive", "leader"), node("b", "alive", "voter"), node("c", "alive", "voter"), node("d", "alive", "voter"),
 			node("e", "alive", "voter"), node("f", "alive", "non-voter"), node("g", "left", "")}, 6, 5, 5, 3, 2, "3 of 5"},
 	} {
 		var s pb.GetStatusResponse
-		survive(&s, tt.nodes)
+		survive(&s, tt.nodes, map[string]bool{"silent": true})
 		if s.NodesAlive != tt.alive || s.Voters != tt.voters || s.VotersAlive != tt.answer || s.Quorum != tt.quorum || s.FailuresTolerated != tt.fails ||
 			!strings.Contains(s.FailuresReason, tt.why) {
 			t.Errorf("%s: %v", tt.name, &s)

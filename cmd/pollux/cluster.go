@@ -70,6 +70,12 @@ func listNodes(w io.Writer, nodes []*pb.Node, now time.Time) {
 		row(w, dash(n.Name), n.State, dash(n.Role), dash(zoneText(n)), slots, n.Actors, bytesText(n.MemoryBytes), bytesText(n.DiskBytes),
 			leaseText(n.LeaseMs), heard(n, now), strings.TrimSuffix(ago(n.StartTime, now), " ago"), dash(n.Version), n.Id)
 	}
+	for _, n := range nodes {
+		if n.Silence != "" && n.State != "left" && n.State != "dead" {
+			row(w, "")
+			row(w, n.Name+": "+n.Silence)
+		}
+	}
 }
 
 func zoneText(n *pb.Node) string {
@@ -290,6 +296,7 @@ func clusterMoves(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "moves",
 		Short:   "List the hand-overs that run and the newest that ended",
+		Long:    "Slots that went the same way at the same time are one line; -o json gives each.",
 		Example: "  pollux cluster moves\n  pollux cluster moves --limit 20 -o json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -310,14 +317,59 @@ func clusterMoves(a *app) *cobra.Command {
 }
 
 func listMoves(w io.Writer, moves []*pb.Move, now time.Time) {
-	row(w, "SLOT", "FROM", "TO", "BEGAN", "TOOK", "STATE", "AWAITED")
+	var lines [][]*pb.Move
 	for _, m := range moves {
-		took := "–"
-		if m.EndTime != nil {
-			took = m.EndTime.AsTime().Sub(m.BeginTime.AsTime()).Round(time.Millisecond).String()
+		i := slices.IndexFunc(lines, func(l []*pb.Move) bool { return together(l[0], m) })
+		if i < 0 {
+			lines = append(lines, []*pb.Move{m})
+		} else {
+			lines[i] = append(lines[i], m)
 		}
-		row(w, m.Slot, nobody(m.FromName), nobody(m.ToName), timeText(m.BeginTime, now), took, m.State, dash(m.Awaited))
 	}
+	row(w, "BEGAN", "FROM", "TO", "SLOTS", "TOOK", "STATE", "AWAITED")
+	for _, l := range lines {
+		m := l[0]
+		row(w, timeText(m.BeginTime, now), nobody(m.FromName), nobody(m.ToName), slotsText(l), tookText(l), m.State, dash(m.Awaited))
+	}
+}
+
+// tookText is how long hand-overs took that have ended.
+func tookText(moves []*pb.Move) string {
+	if moves[0].EndTime == nil {
+		return "–"
+	}
+	took := func(m *pb.Move) time.Duration {
+		return m.EndTime.AsTime().Sub(m.BeginTime.AsTime()).Round(time.Millisecond)
+	}
+	least, most := took(moves[0]), took(moves[0])
+	for _, m := range moves {
+		least, most = min(least, took(m)), max(most, took(m))
+	}
+	if least == most {
+		return most.String()
+	}
+	return least.String() + " to " + most.String()
+}
+
+// together says whether two moves are one line: the same way, and begun within a second.
+func together(a, b *pb.Move) bool {
+	apart := a.BeginTime.AsTime().Sub(b.BeginTime.AsTime()).Abs()
+	return a.From == b.From && a.To == b.To && a.State == b.State && a.Awaited == b.Awaited && apart < time.Second
+}
+
+// slotsText names a few slots, and counts many.
+func slotsText(moves []*pb.Move) string {
+	if len(moves) > 3 {
+		return fmt.Sprintf("%d slots", len(moves))
+	}
+	var all []string
+	for _, m := range moves {
+		all = append(all, fmt.Sprint(m.Slot))
+	}
+	if len(all) == 1 {
+		return "slot " + all[0]
+	}
+	return "slots " + strings.Join(all, ", ")
 }
 
 func clusterCheck(a *app) *cobra.Command {

@@ -28,6 +28,13 @@ func (a *app) checkOutput() error {
 
 func (a *app) table() bool { return a.output == "" || a.output == "table" }
 
+// warn prints what a node remarks about something that it took all the same.
+func (a *app) warn(warnings []string) {
+	for _, w := range warnings {
+		a.errorf("warning: %s\n", printable(w))
+	}
+}
+
 // show prints a message as JSON or YAML, or by the given function as a table.
 func (a *app) show(m proto.Message, table func(io.Writer)) error {
 	switch a.output {

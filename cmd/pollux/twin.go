@@ -61,6 +61,7 @@ func twinCreate(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.warn(res.Msg.Warnings)
 			return a.show(res.Msg.Twin, func(w io.Writer) {
 				fmt.Fprintf(w, "twin %s created; see: pollux twin get %s\n", res.Msg.Twin.Id, bare(res.Msg.Twin.Id))
 			})
@@ -102,6 +103,7 @@ If somebody else changes the twin at the same time, nothing is changed and the c
 			if err != nil {
 				return err
 			}
+			a.warn(res.Msg.Warnings)
 			return a.show(res.Msg.Twin, func(w io.Writer) {
 				fmt.Fprintf(w, "twin %s updated, revision %d\n", res.Msg.Twin.Id, res.Msg.Twin.Revision)
 			})

@@ -109,6 +109,8 @@ The input is JSON; what is no JSON is sent as a string.`,
 func printOutcome(w io.Writer, r *pb.InvokeResponse) {
 	_, null := r.GetOutput().GetKind().(*structpb.Value_NullValue)
 	switch {
+	case r.Outcome == pb.Outcome_OUTCOME_QUEUED && r.CommandId != "":
+		fmt.Fprintf(w, "queued as %s; pollux twin get shows how far it is\n", r.CommandId)
 	case r.Outcome != pb.Outcome_OUTCOME_DONE:
 		fmt.Fprintln(w, enumText(r.Outcome, "OUTCOME_"))
 	case r.Output == nil || null:

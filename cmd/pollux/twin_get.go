@@ -65,7 +65,7 @@ func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
 		}
 	}
 	row(w, "Twin", t.Id)
-	field("Driver", t.Driver)
+	field("Driver", driverText(t))
 	field("Address", t.Uri)
 	field("Connection", connectionText(t, s.GetStatus()))
 	field("Last seen", ago(s.GetStatus().GetLastSeen(), now))
@@ -95,6 +95,13 @@ func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
 		p, d := s.Properties[k], s.Desired[k]
 		row(w, k, valueText(p.GetValue()), qualityText(p), timeText(p.GetTime(), now), desiredText(d), progressText(d))
 	}
+	if len(s.GetCommands()) > 0 {
+		fmt.Fprintln(w)
+		row(w, "COMMAND", "ACTION", "BY", "ASKED", "HOW FAR")
+		for _, c := range s.Commands {
+			row(w, c.Id, c.Action, dash(c.By), timeText(c.Time, now), commandText(c))
+		}
+	}
 	if s.GetModelJson() != "" {
 		var m thing
 		if json.Unmarshal([]byte(s.ModelJson), &m) == nil {
@@ -103,6 +110,33 @@ func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
 			affordances(w, "Events", m.Events)
 		}
 	}
+}
+
+// driverText is the driver as asked for and, where that says less, the version that runs.
+func driverText(t *pb.Twin) string {
+	runs := t.GetState().GetDriverVersion()
+	if runs == "" {
+		runs = t.GetDriverVersion()
+	}
+	if runs == "" || strings.HasSuffix(t.Driver, "@"+runs) {
+		return t.Driver
+	}
+	return t.Driver + " (version " + runs + ")"
+}
+
+// commandText is how far a command got that nobody waits for.
+func commandText(c *pb.CommandStatus) string {
+	if c.Phase != pb.CommandPhase_COMMAND_PHASE_ENDED {
+		return enumText(c.Phase, "COMMAND_PHASE_")
+	}
+	text := enumText(c.Outcome, "OUTCOME_")
+	if c.Message != "" {
+		text += ": " + c.Message
+	}
+	if c.Output != nil {
+		text += " " + valueText(c.Output)
+	}
+	return text
 }
 
 func connectionText(t *pb.Twin, s *pb.TwinStatus) string {
