@@ -61,7 +61,7 @@ type raftSink struct {
 // heartbeat.
 var raftChatter = []string{"heartbeat timeout reached", "no known peers", "not part of stable configuration", "Election timeout reached",
 	"unable to get address for server", "pre-vote", "duplicate requestVote", "rejecting", "skipping application of old log", "previous log", "failed to get previous log", "failed to make requestVote RPC",
-	"failed to make pre-vote RPC", "failed to appendEntries to", "failed to contact", "appendEntries rejected", "failed to pipeline"}
+	"failed to make pre-vote RPC", "failed to appendEntries to", "failed to contact", "failed to decode incoming command", "appendEntries rejected", "failed to pipeline"}
 
 func (s *raftSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	to := map[hclog.Level]slog.Level{hclog.Warn: slog.LevelWarn, hclog.Error: slog.LevelWarn}
