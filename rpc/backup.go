@@ -31,7 +31,7 @@ func (c *clusterService) Backup(ctx context.Context, r *connect.Request[pb.Backu
 		err = w.flush()
 	}
 	if err != nil {
-		return fmt.Errorf("backup: %w", err)
+		return err
 	}
 	if summary.Time == nil {
 		summary.Time = timestamppb.New(began)
@@ -123,7 +123,7 @@ func (c *clusterService) Restore(ctx context.Context, in *connect.ClientStream[p
 		err = r.err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("restore: %w", err)
+		return nil, err
 	}
 	c.s.logStream(ctx, "backup restored", "revision", summary.GetRevision(), "records", summary.GetRecords())
 	return connect.NewResponse(&pb.RestoreResponse{Summary: summary}), nil

@@ -227,6 +227,10 @@ func limited(next http.Handler, b bounds) http.Handler {
 func streamed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
+		if r.ProtoMajor == 1 {
+			// Where it is refused, the client still writes: what it sends is no next request.
+			w.Header().Set("Connection", "close")
+		}
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = &chunkedBody{ReadCloser: r.Body, control: control}
 		}

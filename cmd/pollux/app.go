@@ -24,6 +24,8 @@ type app struct {
 	getenv   func(string) string
 
 	url, key, data, output string
+	// http2 is asked for where the node may answer before it has read all: over HTTP/1.1 such an answer may be lost.
+	http2 bool
 	// insecure skips the check of the server's certificate.
 	insecure bool
 	// zone that times are printed in; nil: this machine's.
@@ -142,6 +144,10 @@ func (a *app) dial() (*node, error) {
 		}
 		if isLoopback(base) {
 			transport.Proxy = nil
+		}
+		if a.http2 && base.Scheme == "http" {
+			transport.Protocols = new(http.Protocols)
+			transport.Protocols.SetUnencryptedHTTP2(true)
 		}
 		a.hang = append(a.hang, transport.CloseIdleConnections)
 		all.doors = append(all.doors, door{base, transport})

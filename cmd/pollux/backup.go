@@ -146,6 +146,7 @@ that joined it. "-" reads standard input. The keys of the backup hold then, and 
 				defer f.Close()
 				in = f
 			}
+			a.http2 = true
 			n, err := a.dial()
 			if err != nil {
 				return err
