@@ -67,7 +67,7 @@ func (s *raftSink) Accept(_ string, level hclog.Level, msg string, args ...any) 
 	to := map[hclog.Level]slog.Level{hclog.Warn: slog.LevelWarn, hclog.Error: slog.LevelWarn}
 	lv, ok := to[level]
 	for _, c := range raftChatter {
-		ok = ok && !strings.HasPrefix(msg, c)
+		ok = ok && (!strings.HasPrefix(msg, c) || strings.HasPrefix(msg, "failed to contact quorum"))
 	}
 	if !ok || !s.fresh(msg, args) {
 		lv = slog.LevelDebug
