@@ -138,6 +138,9 @@ test("a slot under the pointer tells its owner", async () => {
   const text = await card.textContent();
   assert.equal(text, `Slot${slot}Owner${truth.node_name ?? truth.nodeName}Sinceowner no. ${truth.since}Targetstays`);
   await page.mouse.move(0, 0);
+  const pixel = await map.evaluate((canvas, [x, y]) => [...canvas.getContext("2d").getImageData(x, y, 1, 1).data], [33 * 4, 77 * 4]);
+  const swatch = await box(truth.node_name ?? truth.nodeName).locator(".swatch").evaluate((e) => getComputedStyle(e).backgroundColor);
+  assert.equal(`rgb(${pixel.slice(0, 3).join(", ")})`, swatch, "its square has the colour of its owner's box");
 });
 
 /** A twin that lives on the node. */

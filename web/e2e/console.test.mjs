@@ -167,7 +167,9 @@ test("a command that nobody waits for is listed until it is done", async () => {
   await input.getByRole("combobox", { name: "Input" }).click();
   await page.getByRole("option", { name: "rgb2" }).click();
   await input.getByRole("button", { name: "Options of input" }).click();
-  await input.getByRole("switch", { name: "Do not wait" }).click({ force: true });
+  await input.getByText("Do not wait").waitFor();
+  await input.getByRole("switch", { name: "Do not wait" }).press("Space");
+  assert.equal(await input.getByRole("switch", { name: "Do not wait" }).isChecked(), true);
   await input.getByRole("button", { name: "Run input" }).click();
   await input.getByRole("status").getByText("queued").waitFor();
   await told("INPT 12");
