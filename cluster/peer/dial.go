@@ -65,9 +65,24 @@ func (p *Peers) newRequests() *http2.Transport {
 		if err != nil {
 			return nil, err
 		}
-		return p.dialNode(ctx, node)
+		conn, err := p.dialNode(ctx, node)
+		if err != nil {
+			return nil, err
+		}
+		return ownConn{conn, context.AfterFunc(p.ctx, func() { conn.NetConn().Close() })}, nil
 	}
 	return t
+}
+
+// ownConn ends with the peers, whatever is still read from it.
+type ownConn struct {
+	*tls.Conn
+	stop func() bool
+}
+
+func (c ownConn) Close() error {
+	c.stop()
+	return c.Conn.Close()
 }
 
 // h2conn is one HTTP/2 connection of our own, without a pool: when it is lost, the link that it carries is.

@@ -2,17 +2,16 @@ package peer
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/net/http2"
-
-	"crypto/tls"
-	"net/http"
 
 	"github.com/polluxhq/pollux/cluster/pki"
 	peerv1 "github.com/polluxhq/pollux/proto/pollux/peer/v1"
@@ -47,20 +46,23 @@ type EnrollResponse struct {
 const enrollTimeout = 15 * time.Second
 
 // Enroll asks the node at joinAddr (host:port of a peer port) for a certificate. It talks only to a node whose certificate the
-// token's authority signed. It blocks. Errors: pki.ErrToken, pki.ErrTokenExpired, pki.ErrWrongCluster, pki.ErrUntrusted.
+// token's authority signed. It blocks. Errors: ErrUnreachable, pki.ErrToken, pki.ErrTokenExpired, pki.ErrWrongCluster, pki.ErrUntrusted.
 func Enroll(ctx context.Context, joinAddr string, token pki.Token, node, name string, csr []byte) (EnrollResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, enrollTimeout)
 	defer cancel()
 	fail := func(err error) (EnrollResponse, error) {
 		return EnrollResponse{}, fmt.Errorf("enroll at %s: %w", joinAddr, err)
 	}
-	d := tls.Dialer{Config: token.JoinTLS(protoH2)}
-	conn, err := d.DialContext(ctx, "tcp", joinAddr)
+	plain, err := (&net.Dialer{}).DialContext(ctx, "tcp", joinAddr)
 	if err != nil {
+		return fail(fmt.Errorf("%w: %w", ErrUnreachable, err))
+	}
+	conn := tls.Client(plain, token.JoinTLS(protoH2))
+	defer conn.Close()
+	if err := conn.HandshakeContext(ctx); err != nil {
 		return fail(err)
 	}
-	defer conn.Close()
-	if conn.(*tls.Conn).ConnectionState().NegotiatedProtocol != protoH2 {
+	if conn.ConnectionState().NegotiatedProtocol != protoH2 {
 		return fail(fmt.Errorf("it is no peer port: %w", ErrRefused))
 	}
 	cc, err := (&http2.Transport{DisableCompression: true}).NewClientConn(conn)
@@ -132,5 +134,3 @@ func slowly(ctx context.Context) {
 	case <-ctx.Done():
 	}
 }
-
-var _ net.Listener = (*raftLayer)(nil)

@@ -41,6 +41,8 @@ var (
 	ErrUnsupported = errors.New("not supported by the node")
 	// ErrRefused: the other node does not talk to this one, or the other way round; the text says why.
 	ErrRefused = errors.New("refused")
+	// ErrUnreachable: nobody listens at a join address, or it cannot be reached; it may be tried again.
+	ErrUnreachable = errors.New("nobody answers")
 	// ErrClosed: this node's peers were closed.
 	ErrClosed = errors.New("peers closed")
 	// ErrDamaged: a blob's bytes do not have its digest.

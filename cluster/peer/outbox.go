@@ -43,6 +43,8 @@ type outbox struct {
 	// stamped chunks begin with room for the time of sending.
 	stamped bool
 	types   map[protoreflect.MessageDescriptor]uint32
+	last    protoreflect.MessageDescriptor // the one that number was asked for last, and its number
+	lastN   uint32
 	field   int // of TypeName in the batch
 	// asleep: the writer waits for wake. held: somebody is about to add more and will end its hold.
 	asleep bool
@@ -118,7 +120,11 @@ func (o *outbox) drop() (posts int) {
 // number gives a message's type its number, announcing it in the chunk where it is new.
 func (o *outbox) number(c *chunk, m proto.Message) (uint32, error) {
 	d := m.ProtoReflect().Descriptor()
+	if d == o.last {
+		return o.lastN, nil
+	}
 	if n, ok := o.types[d]; ok {
+		o.last, o.lastN = d, n
 		return n, nil
 	}
 	if len(o.types) >= maxTypes {
@@ -179,7 +185,8 @@ func (t *typeTable) decode(number uint32, data []byte) (proto.Message, error) {
 		return nil, fmt.Errorf("message type %s is unknown here: %w", a.name, ErrUnsupported)
 	}
 	m := a.typ.New().Interface()
-	if err := (proto.UnmarshalOptions{}).Unmarshal(data, m); err != nil {
+	// The message is fresh, so that merging spares its reset.
+	if err := (proto.UnmarshalOptions{Merge: true, AllowPartial: true}).Unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("message of type %s: %w: %w", a.name, err, ErrUnsupported)
 	}
 	return m, nil

@@ -25,22 +25,26 @@ type session struct {
 
 	mu     sync.Mutex
 	out    outbox
-	ended  bool          // nothing is sent any more
-	ending bool          // the other side calls no more
-	quiet  chan struct{} // closed when ending and nothing runs
-	space  chan struct{} // one is sent when replies were taken from a full outbox
+	ended  bool            // nothing is sent any more
+	ending bool            // the other side calls no more
+	quiet  chan struct{}   // closed when ending and nothing runs
+	space  chan struct{}   // one is sent when replies were taken from a full outbox
+	gone   <-chan struct{} // closed when the connection is lost
 
 	running atomic.Int64 // calls that were taken and not answered
 
 	// The reader's.
-	greeted bool
-	peer    hello
-	types   typeTable
-	lag     lag
-	at      time.Time // arrival of the batch
-	now     uint64    // when it was sent, in the stream's time
-	slab    []served
-	names   map[string]string
+	greeted   bool
+	peer      hello
+	types     typeTable
+	lag       lag
+	at        time.Time // arrival of the batch
+	now       uint64    // when it was sent, in the stream's time
+	slab      []served
+	taken     int               // calls of the batch
+	names     map[string]string // strings that come again and again, and the last of them
+	kind      string
+	principal string
 }
 
 // served is a call of another node that runs here.
@@ -58,7 +62,7 @@ func (c *serverConn) exchange(ctx context.Context, stream *connect.BidiStream[ch
 		return connect.NewError(connect.CodeUnavailable, ErrClosed)
 	}
 	defer p.running.Done()
-	s := &session{p: p, node: c.node, since: time.Now(), out: newOutbox(resTypes, false), quiet: make(chan struct{}),
+	s := &session{p: p, node: c.node, since: time.Now(), gone: ctx.Done(), out: newOutbox(resTypes, false), quiet: make(chan struct{}),
 		space: make(chan struct{}, 1), names: map[string]string{}}
 	conn := stream.Conn()
 	p.m.sessions.Add(1)
@@ -86,7 +90,7 @@ func (c *serverConn) exchange(ctx context.Context, stream *connect.BidiStream[ch
 			c.close()
 		}
 	})
-	err := s.read(ctx, conn)
+	err := s.read(conn)
 	if err == nil {
 		s.drain(ctx)
 	} else if ctx.Err() == nil {
@@ -115,24 +119,13 @@ func (c *serverConn) exchange(ctx context.Context, stream *connect.BidiStream[ch
 }
 
 // read takes batches until the other side ends the stream (nil).
-func (s *session) read(ctx context.Context, conn connect.StreamingHandlerConn) error {
+func (s *session) read(conn connect.StreamingHandlerConn) error {
 	for {
 		if err := conn.Receive(s); err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err
-		}
-		s.mu.Lock()
-		full := s.out.bytes > s.p.o.InFlightBytes/4
-		s.mu.Unlock()
-		if full { // the other side does not read its answers: take no more until it does
-			s.p.m.stalls.Inc()
-			select {
-			case <-s.space:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
 		}
 	}
 }

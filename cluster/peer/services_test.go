@@ -249,6 +249,46 @@ func TestAPIOfAnotherNode(t *testing.T) {
 	}
 }
 
+// TestCloseEndsRequests: a request that is still being answered ends with the peers of either side.
+func TestCloseEndsRequests(t *testing.T) {
+	noLeaks(t)
+	for _, side := range []string{"a", "b"} {
+		c := newTestCluster(t)
+		nodes := map[string]*Peers{"a": c.open("a", nil)}
+		nodes["b"] = c.open("b", func(o *Options) {
+			o.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusOK)
+				http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			})
+		})
+		client, base, err := nodes["a"].HTTP("b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.NewRequest(http.MethodGet, base+"/watch", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { _, err := io.ReadAll(res.Body); ended <- err }()
+		nodes[side].Close()
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Error("it ended as if all had been said")
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s closed, the request goes on", side)
+		}
+		res.Body.Close()
+	}
+}
+
 func TestEnroll(t *testing.T) {
 	noLeaks(t)
 	c := newTestCluster(t)
@@ -324,6 +364,9 @@ func TestEnroll(t *testing.T) {
 	}
 	if asked.Secret != nil {
 		t.Error("the secret was told to a node of another cluster")
+	}
+	if _, err := Enroll(t.Context(), "127.0.0.1:1", token, "fresh", "", csr); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("nobody there: %v", err)
 	}
 	if _, err := Enroll(t.Context(), fresh.Addr().String(), token, "fresh", "", csr); err == nil {
 		t.Error("a node that enrols nobody did")

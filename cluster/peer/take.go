@@ -15,8 +15,31 @@ func (s *session) consume(b []byte) error {
 	s.p.m.bytesIn.Add(len(b))
 	s.at, s.now = time.Now(), 0
 	s.hold(1)
-	defer s.hold(-1)
-	return s.batch(b)
+	err := s.batch(b)
+	s.hold(-1)
+	s.p.m.calls.Add(s.taken)
+	s.taken = 0
+	return err
+}
+
+// paceEvery is the number of calls between two looks at the answers that wait.
+const paceEvery = 16
+
+// pace takes no more calls while the other side does not read its answers.
+func (s *session) pace() {
+	s.mu.Lock()
+	full := s.out.bytes > s.p.o.InFlightBytes/4
+	s.mu.Unlock()
+	if !full {
+		return
+	}
+	s.p.m.stalls.Inc()
+	s.hold(-1)
+	select {
+	case <-s.space:
+	case <-s.gone:
+	}
+	s.hold(1)
 }
 
 // hold keeps answers back (1) so that those of a batch leave together, or lets them go (-1).
@@ -44,6 +67,9 @@ func (s *session) batch(b []byte) error {
 		case reqTypes:
 			err = s.types.learn(data)
 		case reqCalls:
+			if s.taken%paceEvery == 0 {
+				s.pace()
+			}
 			err = s.call(data)
 		case reqProposals:
 			err = s.proposal(data)
@@ -90,7 +116,10 @@ func (s *session) call(b []byte) error {
 				return fmt.Errorf("id of a call has %d bytes: %w", len(data), errMalformed)
 			}
 		case callKind:
-			c.env.Target.Kind = s.intern(data)
+			if string(data) != s.kind {
+				s.kind = s.intern(data)
+			}
+			c.env.Target.Kind = s.kind
 		case callTarget:
 			c.env.Target.ID = string(data)
 		case callSince:
@@ -100,7 +129,10 @@ func (s *session) call(b []byte) error {
 		case callChain:
 			c.env.Chain = append(c.env.Chain, string(data))
 		case callPrincipal:
-			c.env.Principal = s.intern(data)
+			if string(data) != s.principal {
+				s.principal = s.intern(data)
+			}
+			c.env.Principal = s.principal
 		case callType:
 			number = uint32(v)
 		case callMessage:
@@ -126,7 +158,7 @@ func (s *session) call(b []byte) error {
 		c.reply(cluster.Reply{Err: fmt.Errorf("node %s: %w", s.p.o.Node, err)})
 		return nil
 	}
-	s.p.m.calls.Inc()
+	s.taken++
 	if c.ref == 0 {
 		s.p.o.Calls(&c.env, ignore)
 	} else {

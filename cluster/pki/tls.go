@@ -14,10 +14,11 @@ import (
 // with the reason instead of a bare alert, and decide what strangers may do.
 func (i *Identity) ServerTLS(protocols ...string) *tls.Config {
 	return &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		NextProtos:             protocols,
-		ClientAuth:             tls.RequestClientCert,
-		SessionTicketsDisabled: true, // a resumed session would outlive what it was verified with
+		MinVersion:                  tls.VersionTLS13,
+		NextProtos:                  protocols,
+		ClientAuth:                  tls.RequestClientCert,
+		DynamicRecordSizingDisabled: true, // batches, not pages for a browser
+		SessionTicketsDisabled:      true, // a resumed session would outlive what it was verified with
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return &i.cur.Load().cert, nil
 		},
@@ -38,11 +39,12 @@ func (i *Identity) Verify(cs *tls.ConnectionState) (node string, err error) {
 // Meant.
 func (i *Identity) ClientTLS(node string, protocols ...string) *tls.Config {
 	return &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		NextProtos:             protocols,
-		ServerName:             serverName(node, i.cluster),
-		InsecureSkipVerify:     true, // names of hosts mean nothing here; VerifyConnection checks chain, cluster and node
-		SessionTicketsDisabled: true,
+		MinVersion:                  tls.VersionTLS13,
+		NextProtos:                  protocols,
+		ServerName:                  serverName(node, i.cluster),
+		InsecureSkipVerify:          true, // names of hosts mean nothing here; VerifyConnection checks chain, cluster and node
+		DynamicRecordSizingDisabled: true,
+		SessionTicketsDisabled:      true,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &i.cur.Load().cert, nil
 		},
