@@ -68,7 +68,7 @@ type Node struct {
 	raft     *cluster.Raft
 	history  history.History
 	exporter exporter
-	feeder   *history.Feeder
+	feeder   feeder
 	pusher   *history.Pusher
 	sandbox  *drivers.Sandbox
 	engine   *actors.Engine
@@ -91,6 +91,13 @@ type Node struct {
 type exporter interface {
 	history.Exporter
 	Complete() bool
+}
+
+// feeder brings samples from the log to history.
+type feeder interface {
+	Lag() uint64
+	SyncCursor() error
+	Close()
 }
 
 type step struct {
@@ -197,23 +204,29 @@ func (n *Node) openHistory(ctx context.Context) error {
 		history.MetricSink
 		exporter
 	}
-	var err error
+	follow := history.FeedOptions{Logger: n.log, Metrics: n.metrics}
 	if n.conf.MetricsURL != "" {
-		sink, err = history.OpenRemote(history.RemoteOptions{URL: n.conf.MetricsURL, Dir: dir, QueueBytes: n.conf.MetricsDisk,
+		remote, err := history.OpenRemote(history.RemoteOptions{URL: n.conf.MetricsURL, Dir: dir, QueueBytes: n.conf.MetricsDisk,
 			Retention: n.conf.MetricsRetention, MemoryAllowedBytes: n.conf.MetricsMemory, Logger: n.log, Metrics: n.metrics, Fatal: n.fail})
+		if err != nil {
+			return err
+		}
+		sink = remote
+		n.feeder = history.Share(context.Background(), n.store, remote, history.ShareOptions{Node: n.self.id, Active: n.raft.IsLeader, Feed: follow})
 	} else {
-		sink, err = history.OpenEmbedded(history.Options{Dir: dir, Retention: n.conf.MetricsRetention,
+		embedded, err := history.OpenEmbedded(history.Options{Dir: dir, Retention: n.conf.MetricsRetention,
 			MemoryAllowedBytes: n.conf.MetricsMemory, Logger: n.log, Metrics: n.metrics, Fatal: n.fail})
-	}
-	if err != nil {
-		return err
+		if err != nil {
+			return err
+		}
+		sink = embedded
+		n.feeder = history.Feed(context.Background(), n.store, embedded, follow)
 	}
 	n.history, n.exporter = sink, sink
 	n.closeLater("history", func(context.Context) error { return n.closeHistory() })
 	if e, ok := sink.(*history.Embedded); ok {
 		n.keepHistory(e)
 	}
-	n.feeder = history.Feed(context.Background(), n.store, sink, history.FeedOptions{Logger: n.log, Metrics: n.metrics})
 	n.pusher = history.Push(sink, history.PushOptions{Node: n.conf.Name, Interval: n.conf.MetricsInterval,
 		Gather: history.GatherNode(n.metrics), Logger: n.log, Metrics: n.metrics})
 	return nil

@@ -117,6 +117,7 @@ func (s status) Remove(ctx context.Context, node string) error {
 	if err != nil {
 		return fmt.Errorf("keep node %s out: %w", s.Name(node), err)
 	}
+	s.n.peers.Disconnect(node)
 	return nil
 }
 
