@@ -3,7 +3,6 @@ package pollux
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -38,15 +37,23 @@ func (s status) Restore(ctx context.Context, r io.Reader) (*pb.BackupSummary, er
 		Fresh: []storage.Table{rpc.TableKey, rpc.TableSession}, Quiet: []storage.Table{"state", "model", "wake"}, Logger: n.log})
 	switch {
 	case errors.Is(err, backup.ErrNotEmpty):
-		err = fmt.Errorf("%w: %w", rpc.ErrNotNow, err)
+		err = meaning{err, rpc.ErrNotNow}
 	case errors.Is(err, backup.ErrDamaged), errors.Is(err, backup.ErrNewer):
-		err = fmt.Errorf("%w: %w", rpc.ErrBadBackup, err)
+		err = meaning{err, rpc.ErrBadBackup}
 	}
 	if err != nil {
 		return nil, err
 	}
 	return summaryOf(sum), nil
 }
+
+// meaning says to the API what an error is, and to people nothing more.
+type meaning struct {
+	error
+	is error
+}
+
+func (m meaning) Unwrap() []error { return []error{m.error, m.is} }
 
 func summaryOf(s backup.Summary) *pb.BackupSummary {
 	return &pb.BackupSummary{ClusterId: s.Cluster, Revision: s.Revision, Time: timestamppb.New(s.Time), Records: s.Records, Blobs: s.Blobs, Samples: s.Samples}
