@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -59,6 +60,9 @@ func serveDemoCluster(cmd *cobra.Command, c pollux.Config, nodes int) error {
 		return fmt.Errorf("find the program: %w", err)
 	}
 	d := &demoCluster{out: cmd.OutOrStdout(), program: program}
+	if !cmd.Flags().Changed("log-level") {
+		c.LogLevel = slog.LevelWarn // three nodes tell much of the same
+	}
 	if err := d.plan(c, nodes); err != nil {
 		return err
 	}
@@ -68,11 +72,8 @@ func serveDemoCluster(cmd *cobra.Command, c pollux.Config, nodes int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ready := make(chan error, nodes)
-	for i, n := range d.nodes {
+	for _, n := range d.nodes {
 		running.Go(func() { d.keep(ctx, n, ready) })
-		if i == 0 {
-			awaitListener(ctx, n.conf.Peer)
-		}
 	}
 	for range d.nodes {
 		select {
@@ -145,15 +146,6 @@ func following(addr string) (string, error) {
 		return "", err
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port+1)), nil
-}
-
-func awaitListener(ctx context.Context, addr string) {
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
-		if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
-			c.Close()
-			return
-		}
-	}
 }
 
 // keep runs a node until ctx ends, and starts it again a while after it was killed. ready is told once.

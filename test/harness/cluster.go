@@ -172,7 +172,7 @@ func (c *Cluster) Prepare(name string, args ...string) *Node {
 func (c *Cluster) RunAll(nodes ...*Node) {
 	c.t.Helper()
 	failed := make(chan error, len(nodes))
-	for i, n := range nodes {
+	for _, n := range nodes {
 		go func() {
 			if err := n.TryRun(); err != nil {
 				err = fmt.Errorf("%s: %w\n%s", n.Name, err, lastLines(n.Log(), 40))
@@ -181,9 +181,6 @@ func (c *Cluster) RunAll(nodes ...*Node) {
 			}
 			failed <- nil
 		}()
-		if i == 0 && len(nodes) > 1 { // the others find it listening
-			c.awaitPort(n)
-		}
 	}
 	var all []error
 	for range nodes {
@@ -191,16 +188,6 @@ func (c *Cluster) RunAll(nodes ...*Node) {
 	}
 	if err := errors.Join(all...); err != nil {
 		c.t.Fatal(err)
-	}
-}
-
-// awaitPort waits until a node listens for its peers, or 10 s.
-func (c *Cluster) awaitPort(n *Node) {
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if conn, err := net.DialTimeout("tcp4", join(n.private, peerPort), time.Second); err == nil {
-			conn.Close()
-			return
-		}
 	}
 }
 
