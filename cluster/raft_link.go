@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"sync"
@@ -25,7 +26,14 @@ type linkWatch struct {
 	sent     *metrics.Counter // snapshots
 	consume  func() <-chan raft.RPC
 	stop     context.CancelFunc
+	// severed: nothing goes out any more.
+	severed atomic.Bool
 }
+
+var errSevered = errors.New("this node has stopped talking to the others")
+
+// sever lets the others believe that this node is gone, at once: its heartbeats would keep them from electing another.
+func (w *linkWatch) sever() { w.severed.Store(true) }
 
 // link is what is known of a follower. Times are nanoseconds since linkWatch.start, 0: never.
 type link struct {
@@ -131,13 +139,38 @@ func (w *linkWatch) least(c raft.Configuration, self raft.ServerID) (uint64, boo
 
 // AppendEntries implements raft.Transport.
 func (w *linkWatch) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
-	err := w.Transport.AppendEntries(id, to, q, a)
+	err := errSevered
+	if !w.severed.Load() {
+		err = w.Transport.AppendEntries(id, to, q, a)
+	}
 	if err != nil {
 		w.contact(id).failed()
 	} else {
 		w.contact(id).answered(a.LastLog)
 	}
 	return err
+}
+
+// AppendEntriesPipeline implements raft.Transport.
+func (w *linkWatch) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress) (raft.AppendPipeline, error) {
+	p, err := w.Transport.AppendEntriesPipeline(id, to)
+	if err != nil {
+		return nil, err
+	}
+	return pipeline{p, w}, nil
+}
+
+type pipeline struct {
+	raft.AppendPipeline
+	w *linkWatch
+}
+
+// AppendEntries implements raft.AppendPipeline.
+func (p pipeline) AppendEntries(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	if p.w.severed.Load() {
+		return nil, errSevered
+	}
+	return p.AppendPipeline.AppendEntries(q, a)
 }
 
 // InstallSnapshot implements raft.Transport.

@@ -66,6 +66,7 @@ func (l *watchedLog) stalled(w *logWrite) {
 	if l.ended.Swap(true) {
 		return
 	}
+	l.r.links.sever()
 	err := fmt.Errorf("write the log: the disk has not answered for %s, and %d other voters can go on without this node", took, healthy)
 	if l.r.o.Fatal == nil {
 		l.r.o.Logger.Error("the disk hangs", "error", err)
