@@ -100,7 +100,9 @@ func (s *Server) nodes(ctx context.Context) ([]*pb.Node, error) {
 		byID[n.Id] = n
 		n.Slots, n.SlotsTarget = 0, 0
 		if n.Id != self && self != "" && n.Silence == "" {
-			n.Silence = "the node is " + n.State
+			if n.Silence = "the node is " + n.State; n.State == "suspect" {
+				n.Silence = "the other nodes do not hear it"
+			}
 		}
 	}
 	slots := s.o.Cluster.Slots()

@@ -14,7 +14,8 @@ func survive(res *pb.GetStatusResponse, nodes []*pb.Node, asked map[string]bool)
 	res.Nodes, res.NodesAlive, res.Voters, res.VotersAlive = 0, 0, 0, 0
 	var silent []string
 	for _, n := range nodes {
-		lives := n.State == "alive" || n.State == "draining" || n.State == "suspect"
+		// One that gossip does not hear is no help to rely on either.
+		lives := (n.State == "alive" || n.State == "draining") && !asked[n.Id]
 		if n.State != "left" {
 			res.Nodes++
 		}
@@ -25,7 +26,7 @@ func survive(res *pb.GetStatusResponse, nodes []*pb.Node, asked map[string]bool)
 			continue
 		}
 		res.Voters++
-		if lives && n.State != "suspect" && !asked[n.Id] {
+		if lives {
 			res.VotersAlive++
 		} else {
 			silent = append(silent, nodeText(n))
