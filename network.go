@@ -316,6 +316,10 @@ func (n *Node) reconcile() error {
 
 // leave hands everything over before a planned stop, while the doors are still open.
 func (n *Node) leave(ctx context.Context) error {
+	if !n.cluster.LeaseValid() {
+		n.log.Warn("nothing is handed over: this node has no lease; the others take its slots when it is over")
+		return nil
+	}
 	if err := n.cluster.Leave(ctx); err != nil {
 		return fmt.Errorf("hand over: %w", err)
 	}
