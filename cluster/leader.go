@@ -46,13 +46,13 @@ func (n *Node) poll() {
 	leases, err := n.o.Records.Scan(tableLease)
 	leads := n.o.Leader()
 	n.do(func() {
-		if err == nil {
-			n.note(leases)
-			n.lead(leads)
-		}
 		next := pollAlways
 		if leads {
 			next = pollLeading
+		}
+		if err == nil {
+			n.note(leases)
+			next = min(next, n.lead(leads))
 		}
 		n.o.Clock.AfterFunc(next, n.poll)
 	})
@@ -83,15 +83,16 @@ func (n *Node) note(leases []Record) {
 	}
 }
 
-// lead does the leader's part. Silence counts only while the log answers this node itself: after an outage, or a pause of
-// this node, everybody gets his time again.
-func (n *Node) lead(leads bool) {
+// lead does the leader's part, and says when to look again at the latest. Silence counts only while the log answers this
+// node itself: after an outage, or a pause of this node, everybody gets his time again.
+func (n *Node) lead(leads bool) (next time.Duration) {
 	now := n.o.Clock.Now()
+	next = pollAlways
 	n.leading = leads
 	if !leads {
 		n.leadSeen, n.leadSince = 0, 0
 		clear(n.progress)
-		return
+		return next
 	}
 	if n.leadSeen == 0 {
 		n.leadSeen = now
@@ -100,7 +101,7 @@ func (n *Node) lead(leads bool) {
 		n.leadSince = now
 	}
 	if n.leadSince == 0 || now-n.answered > n.o.Duration/2 || !n.synced() {
-		return
+		return next
 	}
 	since := max(n.leadSince, n.logSince)
 	n.followProgress(now)
@@ -110,13 +111,17 @@ func (n *Node) lead(leads bool) {
 			continue
 		}
 		began, awaited := n.progress[id]
+		left := max(lease.at, since) + n.silence() - now
 		switch {
-		case now-max(lease.at, since) >= n.silence():
+		case left <= 0:
 			n.judge(m, StateDead, lease)
 		case awaited && m.alive() && now-max(began, since) >= stuckAfter:
 			n.judge(m, StateExpelled, lease)
+		default:
+			next = min(next, left)
 		}
 	}
+	return next
 }
 
 // followProgress keeps who has slots to hand over.

@@ -172,7 +172,13 @@ func (w *world) hop(a, b int) time.Duration {
 	if w.lossy && w.chance(2) {
 		return w.between(20*time.Millisecond, 400*time.Millisecond)
 	}
-	return w.between(100*time.Microsecond, 5*time.Millisecond)
+	d := w.between(100*time.Microsecond, 5*time.Millisecond)
+	if !w.lossy { // a stream keeps its order
+		link := [2]int{a, b}
+		w.arrival[link] = max(w.arrival[link], w.now+d)
+		d = w.arrival[link] - w.now
+	}
+	return d
 }
 
 // appendEntry is the moment of truth: guards are held against everything before.

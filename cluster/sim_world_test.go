@@ -66,6 +66,8 @@ type world struct {
 	voters int
 	cut    map[[2]int]bool // links that lose everything, by direction
 	lossy  bool
+	// arrival is when the latest message of a link comes.
+	arrival map[[2]int]time.Duration
 
 	head    map[string]string // the log's result
 	entries []simEntry
@@ -84,7 +86,7 @@ type world struct {
 
 func newWorld(seed uint64, opt simOptions) *world {
 	w := &world{opt: opt, rng: rand.New(rand.NewPCG(seed, 7)), cut: map[[2]int]bool{}, head: map[string]string{}, leader: -1,
-		byID: map[[16]byte]*simCall{}, now: time.Second}
+		byID: map[[16]byte]*simCall{}, arrival: map[[2]int]time.Duration{}, now: time.Second}
 	w.voters = 3 + w.rng.IntN(2)*2
 	for range w.voters {
 		w.addNode()
