@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"connectrpc.com/connect"
@@ -252,7 +253,7 @@ node on another machine, which joins by itself. Nodes of one user on one machine
 			}
 			res, err := n.cluster.CreateJoinToken(cmd.Context(), req(r))
 			if err != nil {
-				return err
+				return a.waitsForOthers(err)
 			}
 			return a.show(res.Msg, func(w io.Writer) {
 				fmt.Fprintln(w, res.Msg.Command)
@@ -268,6 +269,18 @@ node on another machine, which joins by itself. Nodes of one user on one machine
 				return err
 			}))
 	return cmd
+}
+
+// firstToken in the data directory of a node that founds a cluster and waits for others.
+const firstToken = "cluster/join.token"
+
+// waitsForOthers says where the token of a founder is that answers nobody yet.
+func (a *app) waitsForOthers(err error) error {
+	file := filepath.Join(a.dataDir(), firstToken)
+	if _, serr := os.Stat(file); serr != nil || !unsent(err) {
+		return err
+	}
+	return fmt.Errorf("%w\n  does the node wait for others? then its token is in %s", err, file)
 }
 
 func tokenList(a *app) *cobra.Command {
