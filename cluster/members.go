@@ -30,7 +30,8 @@ func (n *Node) Remove(ctx context.Context, node string) error {
 }
 
 // Leave is the planned stop of this node: others get its slots, one by one. It returns when this node owns none and has
-// left, or when there is nobody to hand over to, or with ctx's error. Calls that come here afterwards are still passed on.
+// left, or when there is nobody to hand over to; with ErrUnavailable as soon as this node has no lease, or with ctx's
+// error. Calls that come here afterwards are still passed on.
 func (n *Node) Leave(ctx context.Context) error {
 	return wait(ctx, "leave the cluster", n.startLeave)
 }
@@ -213,7 +214,14 @@ func (n *Node) endLeave(err error) {
 
 // checkLeave ends the planned stop when no slot is left here.
 func (n *Node) checkLeave() {
-	if n.leave == nil || n.leaving || n.self.wish != wishLeave || !n.self.alive() {
+	if n.leave == nil || n.leaving {
+		return
+	}
+	if !n.LeaseValid() {
+		n.endLeave(errNoQuorum) // nothing can be handed over
+		return
+	}
+	if n.self.wish != wishLeave || !n.self.alive() {
 		return
 	}
 	if !n.somebodyStays() {

@@ -95,6 +95,10 @@ func TestAMinorityRefuses(t *testing.T) {
 			t.Fatalf("its handler still has slot %d", s)
 		}
 	}
+	began := w.now
+	if err := w.ask(t, "leave", n.proc.node.startLeave); !errors.Is(err, ErrUnavailable) || w.now > began+100*time.Millisecond {
+		t.Errorf("it cannot leave: %v after %v", err, w.now-began)
+	}
 	w.run(w.now+2*time.Second, nil)
 	if left := w.owned(n); left > 0 {
 		t.Errorf("%d of its slots have no other owner", left)
