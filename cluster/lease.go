@@ -77,11 +77,9 @@ func (n *Node) register() {
 			return
 		}
 	}
-	// The first grant comes with it: from the registration on others may give slots to this node.
+	// The first grant comes with it: from then on others may give slots to this node, and its silence counts.
 	asked := n.o.Clock.Now()
-	n.grants++
-	t := Txn{Guards: []TableRecord{record(TableMember, n.id, was)}, Writes: []TableRecord{record(TableMember, n.id, me.encode()),
-		record(tableLease, n.id, grant{me.Incarnation, n.grants}.encode())}}
+	t := Txn{Guards: []TableRecord{record(TableMember, n.id, was)}, Writes: []TableRecord{record(TableMember, n.id, me.encode()), n.nextGrant()}}
 	if err := n.takeName(&t, before.Name); err != nil {
 		n.failStart(fmt.Errorf("register node: %w", err))
 		return
@@ -90,8 +88,7 @@ func (n *Node) register() {
 		switch {
 		case err == nil:
 			n.registerDone(me, me.encode())
-			n.granted++
-			n.extend(asked + n.o.Duration)
+			n.got(asked)
 		case n.begun != nil:
 			n.after(retryAfter, n.register)
 		}
@@ -185,11 +182,13 @@ func (n *Node) revive() {
 		me.wish = wishNone
 	}
 	value := me.encode()
-	t := Txn{Guards: []TableRecord{record(TableMember, n.id, n.selfValue)}, Writes: []TableRecord{record(TableMember, n.id, value)}}
+	asked := n.o.Clock.Now()
+	t := Txn{Guards: []TableRecord{record(TableMember, n.id, n.selfValue)}, Writes: []TableRecord{record(TableMember, n.id, value), n.nextGrant()}}
 	n.commit(t, func(err error) {
 		if err == nil {
 			n.reviving = false
 			n.learnSelf(me, value)
+			n.got(asked)
 			n.renew()
 			return
 		}
@@ -217,11 +216,10 @@ func (n *Node) renew() {
 	}
 	n.asking++
 	asked := n.o.Clock.Now()
-	n.grants++
 	t := Txn{Guards: []TableRecord{record(TableMember, n.id, []byte{0})}, Quiet: true}
 	if n.self.alive() {
 		t.Guards[0].Value = n.selfValue
-		t.Writes = []TableRecord{record(tableLease, n.id, grant{n.o.Self.Incarnation, n.grants}.encode())}
+		t.Writes = []TableRecord{n.nextGrant()}
 	}
 	alive := n.self.alive()
 	n.commit(t, func(err error) {
@@ -231,12 +229,8 @@ func (n *Node) renew() {
 			n.logAnswered(asked)
 		}
 		switch {
-		case err == nil && n.self.alive() && n.ended == nil:
-			n.granted++
-			if n.extend(asked + n.o.Duration); n.warned > 0 {
-				n.warned = 0
-				n.o.Logger.Info("lease renewed again")
-			}
+		case err == nil:
+			n.got(asked)
 		case conflict && alive:
 			was := string(n.selfValue)
 			n.refreshSelf()
@@ -251,6 +245,25 @@ func (n *Node) renew() {
 			n.notRenewed(err)
 		}
 	})
+}
+
+// nextGrant is the write of a grant; each is another value.
+func (n *Node) nextGrant() TableRecord {
+	n.grants++
+	return record(tableLease, n.id, grant{n.o.Self.Incarnation, n.grants}.encode())
+}
+
+// got takes a grant that was asked for then.
+func (n *Node) got(asked time.Duration) {
+	if !n.self.alive() || n.ended != nil {
+		return
+	}
+	n.granted++
+	n.extend(asked + n.o.Duration)
+	if n.warned > 0 {
+		n.warned = 0
+		n.o.Logger.Info("lease renewed again")
+	}
 }
 
 // notRenewed says so once, and then once a minute.
