@@ -8,7 +8,9 @@ import (
 const (
 	// logBytes of the raft log make a snapshot due, whatever their number of entries: entries are up to 512 KiB, so a count
 	// alone could mean gigabytes.
-	logBytes      = 256 << 20
+	logBytes = 256 << 20
+	// logGrowth is how much more makes another snapshot due where the last one let less go: a follower may still need it.
+	logGrowth     = 64 << 20
 	logCheckEvery = 10 * time.Second
 	// blobGrace is how long a blob stays that no record names: longer than any upload takes.
 	blobGrace      = time.Hour
@@ -27,6 +29,7 @@ func (n *Node) keepHouse(context.Context) error {
 	})
 	go func() {
 		defer close(done)
+		var bound logBound
 		logs, blobs := time.NewTicker(logCheckEvery), time.NewTicker(blobCheckEvery)
 		defer logs.Stop()
 		defer blobs.Stop()
@@ -35,7 +38,7 @@ func (n *Node) keepHouse(context.Context) error {
 			case <-ctx.Done():
 				return
 			case <-logs.C:
-				n.boundLog()
+				n.boundLog(&bound)
 				n.fetchBlobs(ctx)
 			case <-blobs.C:
 				n.collectBlobs(ctx)
@@ -45,13 +48,28 @@ func (n *Node) keepHouse(context.Context) error {
 	return nil
 }
 
-func (n *Node) boundLog() {
-	if n.store.LogBytes() < logBytes {
+func (n *Node) boundLog(b *logBound) {
+	if !b.due(n.store.LogBytes()) {
 		return
 	}
 	if err := n.raft.Snapshot(); err != nil {
 		n.log.Warn("snapshot to bound the log", "error", err)
 	}
+	b.left = n.store.LogBytes()
+}
+
+// logBound says when a snapshot is due by the log's size.
+type logBound struct {
+	// left is what the last snapshot did not let go.
+	left int64
+}
+
+func (b *logBound) due(size int64) bool {
+	if size < logBytes {
+		b.left = 0
+		return false
+	}
+	return size >= b.left+logGrowth
 }
 
 // fetchBlobs gets what was brought to a quorum of the others while this node was away.

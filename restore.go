@@ -3,6 +3,7 @@ package pollux
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -24,6 +25,9 @@ func (s status) Backup(ctx context.Context, w io.Writer, history bool) (*pb.Back
 		o.History = n.exporter
 	}
 	sum, err := backup.Write(ctx, w, o)
+	if errors.Is(err, backup.ErrIncomplete) {
+		err = meaning{fmt.Errorf("%w: ask another node, or leave history out (--without-history)", err), rpc.ErrNotNow}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -73,10 +73,7 @@ func Restore(ctx context.Context, r io.Reader, o RestoreOptions) (Summary, error
 	if err != nil {
 		return s, fmt.Errorf("restore: %w", err)
 	}
-	defer func() {
-		_ = file.Close()
-		_ = os.Remove(file.Name())
-	}()
+	defer func() { _ = file.Close() }()
 	if err := o.apply(ctx, file, state{Digest: sum, Cluster: s.Cluster, Time: s.Time}); err != nil {
 		return s, fmt.Errorf("restore: %w", err)
 	}
@@ -125,13 +122,17 @@ func (o *RestoreOptions) spool(ctx context.Context, r io.Reader) (_ *os.File, su
 	if err != nil {
 		return nil, "", s, err
 	}
+	// Without a name from now on: it goes with the process, however that ends.
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, "", s, errors.Join(err, file.Close())
+	}
 	hash := sha256.New()
 	s, err = Verify(ctx, io.TeeReader(r, io.MultiWriter(file, hash)))
 	if err == nil {
 		_, err = file.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		return nil, "", s, errors.Join(err, file.Close(), os.Remove(file.Name()))
+		return nil, "", s, errors.Join(err, file.Close())
 	}
 	return file, hex.EncodeToString(hash.Sum(nil)), s, nil
 }
