@@ -64,6 +64,8 @@ type Member struct {
 	wish wish
 	// boot is drawn by the process that registered, so that it knows its own record.
 	boot uint64
+	// rest is what a newer version appended; who changes the record keeps it.
+	rest []byte
 }
 
 // wish is why a member drains.
@@ -93,7 +95,7 @@ func (m *Member) encode() []byte {
 	for _, k := range slices.Sorted(maps.Keys(m.Labels)) {
 		b = appendString(appendString(b, k), m.Labels[k])
 	}
-	return b
+	return append(b, m.rest...)
 }
 
 // DecodeMember reads a record of TableMember, whose key is the node's id. LeaseLeft is not in it.
@@ -123,6 +125,9 @@ func DecodeMember(id string, value []byte) (Member, error) {
 	}
 	if r.err == nil && (m.State < StateActive || m.State > StateExpelled) {
 		r.err = fmt.Errorf("unknown state %d", m.State)
+	}
+	if len(r.b) > 0 {
+		m.rest = r.b
 	}
 	return m, r.end("member")
 }

@@ -364,6 +364,38 @@ func TestLocalCallsDoNotAllocate(t *testing.T) {
 	}
 }
 
+// What a newer version appended to a member's record stays there, and a member whose record cannot be read at all is left
+// alone: neither dead nor robbed.
+func TestNewerMembersAreLeftAlone(t *testing.T) {
+	s, clock := newTables(), &manualClock{now: time.Hour}
+	appended := append((&Member{Name: "a", State: StateActive, Incarnation: 1, Weight: 1}).encode(), "more"...)
+	if m, err := DecodeMember("a", appended); err != nil || string(m.encode()) != string(appended) {
+		t.Errorf("%+v, %v", m, err)
+	}
+	newer := []byte{99, 1, 2, 3}
+	rec := slotRecord{"n9", 1, 4}.encode()
+	s.values["member/n9"], s.values["slot/0007"] = newer, rec
+	n, h, err := start(t, s, clock, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		clock.advance(2 * time.Second) // its silence
+		for end := time.Now().Add(20 * time.Second); n.LeaseLeft() < 3*time.Second && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		}
+		time.Sleep(2 * pollLeading)
+	}
+	if h.count() != SlotCount-1 {
+		t.Errorf("%d slots", h.count())
+	}
+	if m, _ := s.Get(TableMember, "n9"); string(m) != string(newer) {
+		t.Errorf("its record is %x now", m)
+	}
+	if v, _ := s.Get(TableSlot, "0007"); string(v) != string(rec) {
+		t.Errorf("its slot's record is %x now", v)
+	}
+}
+
 func BenchmarkLocalCall(b *testing.B) {
 	h := &holder{slots: map[Slot]Ownership{}}
 	n, err := Start(b.Context(), Options{Self: Member{ID: "n1", Incarnation: 1}, Records: newTables(), Handler: h})

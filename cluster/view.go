@@ -23,6 +23,8 @@ type view struct {
 type memberView struct {
 	Member
 	value []byte
+	// unread: the record is of a version that is not known here. Its node is left alone.
+	unread bool
 }
 
 func (n *Node) synced() bool { return n.membersSynced && n.slotsSynced }
@@ -48,10 +50,11 @@ func (n *Node) observeMembers(changes []Record) {
 		}
 		m, err := DecodeMember(c.Key, c.Value)
 		if err != nil {
-			n.o.Logger.Error("member record ignored", "node", c.Key, "error", err)
+			n.o.Logger.Error("a member's record cannot be read; it is left alone", "node", c.Key, "error", err)
+			n.members[c.Key] = &memberView{Member{ID: c.Key}, c.Value, true}
 			continue
 		}
-		n.members[c.Key] = &memberView{m, c.Value}
+		n.members[c.Key] = &memberView{m, c.Value, false}
 		if c.Key == n.id {
 			n.learnSelf(m, c.Value)
 		}
@@ -138,7 +141,7 @@ func (n *Node) classify(s Slot, o *owner) {
 	if o != nil {
 		m := n.members[o.node]
 		orphan = m == nil || m.State == StateDead || m.State == StateLeft
-		misplaced = !orphan && target != o.node && target != ""
+		misplaced = !orphan && !m.unread && target != o.node && target != ""
 	}
 	n.orphans.set(s, orphan)
 	n.misplaced.set(s, misplaced)
