@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -232,13 +233,23 @@ func HasState(o RaftOptions) (bool, error) {
 	return known, nil
 }
 
-// Snapshot asks raft for a snapshot now and waits for it.
+// Snapshot asks raft for a snapshot now and waits for it. While the group changes there can be none, so it tries for up
+// to 2 s.
 func (r *Raft) Snapshot() error {
-	err := r.raft.Snapshot().Error()
-	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
-		return nil
+	for end := time.Now().Add(2 * time.Second); ; {
+		err := r.raft.Snapshot().Error()
+		switch {
+		case err == nil || errors.Is(err, raft.ErrNothingNewToSnapshot):
+			return nil
+		case !strings.HasPrefix(err.Error(), "cannot take snapshot now") || time.Now().After(end):
+			return fmt.Errorf("raft snapshot: %w", err)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-r.closing:
+			return fmt.Errorf("raft snapshot: %w", raft.ErrRaftShutdown)
+		}
 	}
-	return err
 }
 
 // Close stops raft; entries on their way end as unknown. It returns when no further callback comes.

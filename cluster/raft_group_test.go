@@ -54,6 +54,7 @@ func TestEveryNodeProposesAndReads(t *testing.T) {
 // Leaders are lost, replies too; what was acknowledged is there, and nothing twice: each write is guarded by its own
 // absence, so a second application would be a failed guard.
 func TestNothingIsLostOrTwiceWhenLeadersChange(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t)
 	g.found(3)
 	g.loseReplies.Store(7)

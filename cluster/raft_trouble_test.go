@@ -180,6 +180,7 @@ func TestRecoverFromALostQuorum(t *testing.T) {
 // The line is so narrow that the log is cut many times while a snapshot is on its way. What comes behind the snapshot must be
 // there still, or the joiner gets one snapshot after another for ever.
 func TestLateJoinerUnderLoadWhileTheLogIsCut(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t)
 	g.perSecond = 1 << 20
 	set := metrics.NewSet()
