@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 )
 
 // Defaults of the lease (DESIGN.md).
@@ -35,6 +37,8 @@ type Options struct {
 	// Renew and Duration of the lease; 0 means the defaults.
 	Renew, Duration time.Duration
 	Logger          *slog.Logger
+	// Metrics gets the node's numbers while it is open; nil: none.
+	Metrics *metrics.Set
 	// Superseded is called at most once where this incarnation can never act again: another one of this node has taken its
 	// place, or the node was removed. The process should end.
 	Superseded func(why error)
@@ -83,6 +87,7 @@ type Node struct {
 	ended    error // why this incarnation can never act again
 	begun    func(error)
 	unwatch  []func()
+	hide     func()
 
 	lease
 	view
@@ -158,6 +163,7 @@ func newNode(o Options) *Node {
 	n.noted = map[string]*noted{}
 	n.progress = map[string]time.Duration{}
 	n.judging = map[string]bool{}
+	n.hide = n.showMetrics(o.Metrics)
 	n.park.bySlot = map[Slot][]*call{}
 	n.recent.began = map[Slot]time.Time{}
 	for kind := range n.flips {
@@ -363,6 +369,7 @@ func (n *Node) Close() error {
 	n.park.close(n)
 	unwatch := n.unwatch
 	n.unlock()
+	n.hide()
 	for _, stop := range unwatch {
 		stop()
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 )
 
 // tables is a replicated store of one node in memory, with the semantics of Records.
@@ -393,6 +395,26 @@ func TestNewerMembersAreLeftAlone(t *testing.T) {
 	}
 	if v, _ := s.Get(TableSlot, "0007"); string(v) != string(rec) {
 		t.Errorf("its slot's record is %x now", v)
+	}
+}
+
+func TestMetricsShowWhatIsRefused(t *testing.T) {
+	set := metrics.NewSet()
+	n, err := Start(t.Context(), Options{Self: Member{ID: "n1", Incarnation: 1}, Records: newTables(),
+		Handler: &holder{slots: map[Slot]Ownership{}}, Metrics: set})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Call(&Envelope{Target: Target{"twin", "default/a"}, Deadline: time.Now().Add(-time.Second)}, func(Reply) {})
+	var out strings.Builder
+	set.WritePrometheus(&out)
+	for _, want := range []string{`pollux_router_refused_total{reason="deadline"} 1`, "pollux_cluster_slots 16384", "pollux_cluster_members 1"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s is not in\n%s", want, out.String())
+		}
+	}
+	if err := n.Close(); err != nil || len(set.ListMetricNames()) > 0 {
+		t.Errorf("after the end: %v, %v", set.ListMetricNames(), err)
 	}
 }
 
