@@ -12,10 +12,11 @@ import (
 	"github.com/polluxhq/pollux/storage"
 )
 
+// TableHistory has one record, which says how far the external server was fed.
+const TableHistory storage.Table = "history"
+
 const (
-	// TableHistory and its one record say how far the external server was fed.
-	TableHistory storage.Table = "history"
-	pushedKey                  = "pushed"
+	pushedKey = "pushed"
 	// DefaultSharePoll is how often a node looks whether it is the one that pushes.
 	DefaultSharePoll = 250 * time.Millisecond
 	// DefaultHeldLog is how much log all nodes keep for a server that is away, in bytes. Beyond it they trust the queue of
