@@ -302,13 +302,11 @@ func startCalls(c *harness.Cluster, rate int, of func(i int) (twin, action strin
 	caller := harness.NewCaller(c.Running)
 	var i atomic.Int64
 	s.ended.Go(func() {
-		t := time.NewTicker(time.Second / time.Duration(rate))
-		defer t.Stop()
-		for {
+		for due := time.Now(); ; due = due.Add(time.Second / time.Duration(rate)) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-t.C:
+			case <-time.After(time.Until(due)):
 			}
 			s.ended.Go(func() {
 				twin, action := of(int(i.Add(1)))

@@ -223,7 +223,7 @@ func (c *Cluster) Forget(n *Node) {
 	}
 }
 
-// Running gives the nodes whose process runs and is not paused.
+// Running gives the nodes whose process runs, was ready and is not paused.
 func (c *Cluster) Running() []*Node {
 	var run []*Node
 	for _, n := range c.Nodes() {

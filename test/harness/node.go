@@ -60,6 +60,7 @@ type Node struct {
 	mu     sync.Mutex // of what a start changes
 	cmd    *exec.Cmd
 	done   chan struct{} // closed when the process has ended
+	ready  bool          // it has said so
 	paused bool
 	log    *tail // both streams
 	out    *tail // standard output
@@ -139,7 +140,7 @@ func (n *Node) TryRun() error {
 		return err
 	}
 	n.mu.Lock()
-	n.cmd, n.log, n.out, n.done, n.paused = cmd, log, stdout, done, false
+	n.cmd, n.log, n.out, n.done, n.ready, n.paused = cmd, log, stdout, done, false, false
 	err = cmd.Start()
 	n.mu.Unlock()
 	if err != nil {
@@ -200,6 +201,9 @@ func (n *Node) readReady(line string) error {
 	if n.URL != url || n.MQTT != mqtt || n.Key != key { // a restart changes nothing: its clients go on meanwhile
 		n.URL, n.MQTT, n.Key = url, mqtt, key
 	}
+	n.mu.Lock()
+	n.ready = true
+	n.mu.Unlock()
 	return nil
 }
 
@@ -253,11 +257,11 @@ func (n *Node) setPaused(p bool) {
 	n.mu.Unlock()
 }
 
-// Running says that the process runs and is not paused.
+// Running says that the process runs, was ready and is not paused.
 func (n *Node) Running() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.cmd == nil || n.cmd.Process == nil || n.paused {
+	if !n.ready || n.paused {
 		return false
 	}
 	select {
