@@ -126,7 +126,7 @@ func (b *backlog) offer(l *late) {
 	binary.LittleEndian.PutUint64(env.ID[:8], b.link)
 	binary.LittleEndian.PutUint64(env.ID[8:], b.calls.Add(1))
 	b.e.cluster.Call(env, func(r cluster.Reply) {
-		if r.Err != nil && l.mayWait(r.Err) {
+		if r.Err != nil && (l.mayWait(r.Err) || b.e.ahead(l.id, r.Err)) {
 			b.again(l)
 		} else {
 			b.answered(l, refusalOf(r.Err))

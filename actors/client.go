@@ -38,15 +38,41 @@ func (c *Client) call(ctx context.Context, id string, m proto.Message, principal
 		defer cancel()
 	}
 	env.Deadline = deadline
-	got := make(chan cluster.Reply, 1)
-	c.e.cluster.Call(env, func(r cluster.Reply) { got <- r })
-	select {
-	case r := <-got:
-		return r.Message, arrived(r.Err)
-	case <-ctx.Done():
-		// The call may have run, and may yet run.
-		return nil, fmt.Errorf("call twin %s: %w: %w", id, cluster.ErrUnknown, ctx.Err())
+	for wait, began := catchUpMin, time.Now(); ; wait = min(2*wait, catchUpMax) {
+		got := make(chan cluster.Reply, 1)
+		c.e.cluster.Call(env, func(r cluster.Reply) { got <- r })
+		select {
+		case r := <-got:
+			if !c.e.ahead(id, r.Err) || time.Since(began) > catchUp {
+				return r.Message, arrived(r.Err)
+			}
+		case <-ctx.Done():
+			// The call may have run, and may yet run.
+			return nil, fmt.Errorf("call twin %s: %w: %w", id, cluster.ErrUnknown, ctx.Err())
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("call twin %s: %w: %w", id, ErrNotFound, ctx.Err())
+		}
 	}
+}
+
+// For how long a call waits for a twin that its owner has not heard of yet, and how long between two tries.
+const (
+	catchUp    = 5 * time.Second
+	catchUpMin = 2 * time.Millisecond
+	catchUpMax = 100 * time.Millisecond
+)
+
+// ahead says whether a twin's owner did not find a twin that this node knows: one of the two has not applied the log as
+// far as the other.
+func (e *Engine) ahead(id string, err error) bool {
+	if !errors.Is(err, ErrNotFound) {
+		return false
+	}
+	_, ok, err := e.store.Get(tableTwins, id)
+	return err == nil && ok
 }
 
 // Invoke runs an action. Its error is a *CommandError where the command was rejected, timed out, or how it ended is

@@ -27,7 +27,9 @@ func on(id string, a, b *node) (owner, other *node) {
 // spread waits until both nodes of a pair have slots.
 func spread(t *testing.T, a, b *node) {
 	t.Helper()
-	until(t, "the slots are spread", func() bool { return a.cluster.SlotsByNode()["n2"] > 7000 && b.cluster.SlotsByNode()["n2"] > 7000 })
+	until(t, "the slots are spread", func() bool {
+		return a.cluster.SlotsByNode()["n2"] > 7000 && b.cluster.SlotsByNode()["n2"] > 7000 && len(moving(a)) == 0 && len(moving(b)) == 0
+	})
 }
 
 // seen waits until the other node has a twin's record.
@@ -95,7 +97,7 @@ func TestReleaseIsBounded(t *testing.T) {
 	a.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q}`, g.uri()))
 	spread(t, a, b)
 	b.seen("a")
-	a.wait("a", "ups", "1")
+	until(t, "the device is connected", func() bool { return a.prop("a", "ups") != "" })
 	owner, other := on("default/a", a, b)
 	running := make(chan error, 1)
 	go func() {
@@ -217,9 +219,6 @@ func TestWatchersFollowSlots(t *testing.T) {
 	}
 	spread(t, a, b)
 	b.seen("t19")
-	until(t, "nothing moves", func() bool {
-		return a.cluster.SlotsByNode()["n2"] == b.cluster.SlotsByNode()["n2"] && len(moving(a)) == 0
-	})
 	watch, err := b.client.Watch(ctx(t), &pb.WatchTwinsRequest{}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -274,6 +273,40 @@ func moving(n *node) (all []cluster.Move) {
 	return all
 }
 
+// What a node has committed of twins elsewhere reads as it is there: connected is connected.
+func TestStateOfTwinsElsewhere(t *testing.T) {
+	a, b := pair(t)
+	a.driver("bus", "1.0.0", mqttTransport)
+	spread(t, a, b)
+	for i := range 6 {
+		a.twin(fmt.Sprintf(`{"id":"t%d","driver":"bus","settings":{"topic":"t%d"}}`, i, i))
+		a.deliver(fmt.Sprintf("dev/t%d/x", i), `{"level":3}`, 1)
+	}
+	for _, n := range []*node{a, b} {
+		n.seen("t5")
+		until(t, "all read as connected", func() bool {
+			list, err := n.reg.ListTwins(&pb.ListTwinsRequest{State: true, Filter: &pb.TwinFilter{Connection: pb.Connection_CONNECTION_CONNECTED}}, nil)
+			return err == nil && len(list.Twins) == 6
+		})
+		nodes := map[string]bool{}
+		for i := range 6 {
+			id := fmt.Sprintf("t%d", i)
+			list, err := n.reg.ListTwins(&pb.ListTwinsRequest{State: true, Filter: &pb.TwinFilter{Ids: []string{id}}}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := list.Twins[0].State
+			if s.Status.Node != n.owner(fmt.Sprintf("default/t%d", i)) || s.Properties["level"].GetQuality() != pb.Quality_QUALITY_GOOD {
+				t.Errorf("committed state of %s: %v", id, s)
+			}
+			nodes[s.Status.Node] = true
+		}
+		if len(nodes) != 2 {
+			t.Errorf("all twins are on %v", nodes)
+		}
+	}
+}
+
 // A trace ends when its twin moves, and says so.
 func TestTraceEndsWithAMove(t *testing.T) {
 	a, b := pair(t)
@@ -282,7 +315,7 @@ func TestTraceEndsWithAMove(t *testing.T) {
 	a.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q}`, g.uri()))
 	spread(t, a, b)
 	b.seen("a")
-	a.wait("a", "ups", "1")
+	until(t, "the device is connected", func() bool { return a.prop("a", "ups") != "" })
 	owner, _ := on("default/a", a, b)
 	trace, err := owner.client.Trace(ctx(t), "a")
 	if err != nil {
@@ -296,5 +329,27 @@ func TestTraceEndsWithAMove(t *testing.T) {
 	}
 	if !errors.Is(err, cluster.ErrNotOwner) {
 		t.Errorf("the trace ended with %v", err)
+	}
+}
+
+// A twin can be called as soon as it was created, from the node that created it, wherever it lives.
+func TestNewTwinsAnswerAtOnce(t *testing.T) {
+	a, b := pair(t)
+	a.driver("probe", "1.0.0", "")
+	a.driver("bus", "1.0.0", mqttTransport)
+	spread(t, a, b)
+	for i := range 30 {
+		n := []*node{a, b}[i%2]
+		n.twin(fmt.Sprintf(`{"id":"p%d","driver":"probe"}`, i))
+		if _, err := n.invoke(fmt.Sprintf("p%d", i), "echo", "1"); err != nil {
+			t.Errorf("call: %v", err)
+		}
+		n.twin(fmt.Sprintf(`{"id":"m%d","driver":"bus","settings":{"topic":"m%d"}}`, i, i))
+		if err := n.offer(fmt.Sprintf("dev/m%d/x", i), `{"level":1}`, 1); err != nil {
+			t.Errorf("frame: %v", err)
+		}
+	}
+	if _, err := a.invoke("nobody", "echo", "1"); !errors.Is(err, actors.ErrNotFound) {
+		t.Errorf("no such twin: %v", err)
 	}
 }

@@ -20,6 +20,8 @@ type Cluster interface {
 	Call(env *cluster.Envelope, done func(cluster.Reply))
 	// Owned gives the record of a slot that this node owns.
 	Owned(s cluster.Slot) (cluster.Ownership, bool)
+	// Where gives the owner of an id's slot as last seen here; ok is false where it has none.
+	Where(id string) (l cluster.Location, ok bool)
 	// LeaseValid says whether this node may act now. Cheap.
 	LeaseValid() bool
 }

@@ -169,11 +169,22 @@ func (l *lister) state(id string) (st *pb.TwinState, ok bool, err error) {
 			return nil, false, fmt.Errorf("state of %s: %w", id, err)
 		}
 	}
-	var since uint64
-	if own := l.r.e.owned[slotOf(id)].Load(); own != nil {
-		since = own.Since
+	node, since := l.r.e.where(id)
+	return s.Proto(node, since), ok, nil
+}
+
+// where gives a twin's owner, this node or another, and since when it is that: what an earlier owner knew of a connection
+// is no longer so.
+func (e *Engine) where(id string) (node string, since uint64) {
+	if own := e.owned[slotOf(id)].Load(); own != nil {
+		return e.o.Node, own.Since
 	}
-	return s.Proto(l.r.e.o.Node, since), ok, nil
+	if e.cluster != nil {
+		if at, ok := e.cluster.Where(id); ok {
+			return at.Node, at.Since
+		}
+	}
+	return "", 0
 }
 
 // page gives twins whose ids have the prefix and are behind after, as match wants them; last is "" at the end.

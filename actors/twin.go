@@ -50,7 +50,7 @@ type twin struct {
 	// counted is what this twin contributes to the counts of connected and faulty twins, recorded what it would by its
 	// record.
 	counted, recorded uint8
-	dirty   bool
+	dirty             bool
 	// toldQueued is the length of the queue that watchers know, toldSeen when they think that the device spoke last.
 	toldQueued uint32
 	toldSeen   int64
