@@ -35,8 +35,8 @@ func (l *watchedLog) StoreLogs(entries []*raft.Log) error {
 	}
 	l.bytes.Add(uint64(size))
 	l.entries.Add(uint64(len(entries)))
-	w := &logWrite{start: time.Now()}
-	timer := time.AfterFunc(l.stall, func() { l.stalled(w) })
+	w := &logWrite{start: time.Now(), watch: stallWatch{period: l.stall / stallSteps, last: time.Now()}}
+	timer := time.AfterFunc(w.watch.period, func() { l.look(w) })
 	err := l.LogStore.StoreLogs(entries)
 	w.over.Store(true)
 	timer.Stop()
@@ -46,12 +46,45 @@ func (l *watchedLog) StoreLogs(entries []*raft.Log) error {
 // logWrite is a write under way.
 type logWrite struct {
 	start time.Time
+	watch stallWatch
 	over  atomic.Bool
 }
 
-// stalled is called while a write hangs, again and again.
+// stallSteps is the number of looks in a row that must find a write under way for it to hang.
+const stallSteps = 5
+
+// stallWatch counts looks that came in time. One that is late says that this process was stopped or starved, not the disk.
+type stallWatch struct {
+	period time.Duration
+	last   time.Time
+	seen   int
+}
+
+func (w *stallWatch) look(now time.Time) (hangs bool) {
+	if now.Sub(w.last) > 2*w.period {
+		w.seen = 0
+	} else {
+		w.seen++
+	}
+	w.last = now
+	return w.seen >= stallSteps
+}
+
+// look is called again and again while a write is under way.
+func (l *watchedLog) look(w *logWrite) {
+	if w.over.Load() {
+		return
+	}
+	if !w.watch.look(time.Now()) {
+		time.AfterFunc(w.watch.period, func() { l.look(w) })
+		return
+	}
+	l.stalled(w)
+}
+
+// stalled is called when a write hangs.
 func (l *watchedLog) stalled(w *logWrite) {
-	if !l.ready.Load() || w.over.Load() {
+	if !l.ready.Load() || l.ended.Load() {
 		return
 	}
 	took := time.Since(w.start).Round(100 * time.Millisecond)
@@ -60,7 +93,8 @@ func (l *watchedLog) stalled(w *logWrite) {
 	if healthy < quorum {
 		l.r.o.Logger.Warn("a write of the log hangs; no quorum of other voters is healthy, so this node waits for its disk",
 			"for", took, "healthy", healthy, "quorum", quorum)
-		time.AfterFunc(l.stall, func() { l.stalled(w) })
+		w.watch.seen = 0
+		time.AfterFunc(w.watch.period, func() { l.look(w) })
 		return
 	}
 	if l.ended.Swap(true) {

@@ -198,7 +198,7 @@ func (k *reconciler) view(ctx context.Context) *groupView {
 	r := k.o.Raft
 	v := &groupView{self: string(r.id), servers: r.Servers(), nodes: map[string]*nodeView{}, last: r.raft.LastIndex(),
 		policy: groupPolicy{expect: k.o.Expect, maxVoters: k.o.MaxVoters, stableAfter: k.o.StableAfter, leftAfter: k.o.LeftAfter,
-			reapAfter: k.o.ReapAfter, maxLag: k.o.MaxLag}}
+			reapAfter: k.o.ReapAfter, moveAfter: min(3*time.Second, k.o.StableAfter), maxLag: k.o.MaxLag}}
 	if k.o.BlobsComplete != nil {
 		v.policy.ready = func(id string) bool { return k.o.BlobsComplete(ctx, id) }
 	}

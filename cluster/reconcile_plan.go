@@ -33,10 +33,10 @@ type nodeView struct {
 
 // groupPolicy are the bounds.
 type groupPolicy struct {
-	expect, maxVoters                 int
-	stableAfter, leftAfter, reapAfter time.Duration
-	maxLag                            uint64
-	ready                             func(id string) bool // what else a voter needs; asked last
+	expect, maxVoters                            int
+	stableAfter, leftAfter, reapAfter, moveAfter time.Duration
+	maxLag                                       uint64
+	ready                                        func(id string) bool // what else a voter needs; asked last
 }
 
 func (n *nodeView) present() bool { return n != nil && (n.alive || n.reached) }
@@ -165,6 +165,10 @@ func (v *groupView) readdress() (groupChange, bool) {
 		}
 		holder, taken := v.holder(n.addr, s.ID)
 		if !taken {
+			// Messages go where gossip says; the configuration can wait until it is sure.
+			if n.aliveFor < v.policy.moveAfter {
+				continue
+			}
 			return groupChange{actionMove, s.ID, n.addr, "its address changed from " + s.Address}, true
 		}
 		if c, ok := v.evict(holder); ok {

@@ -12,7 +12,7 @@ import (
 // viewOf reads "n1 a voter", "n2 b alive 20s", "n3 a voter gone 30s left"; the first is the leader.
 func viewOf(lines ...string) *groupView {
 	v := &groupView{nodes: map[string]*nodeView{}, last: 1000, policy: groupPolicy{expect: 1, maxVoters: 5, stableAfter: 10 * time.Second,
-		leftAfter: time.Minute, reapAfter: 10 * time.Minute, maxLag: 250}}
+		leftAfter: time.Minute, reapAfter: 10 * time.Minute, moveAfter: 3 * time.Second, maxLag: 250}}
 	for _, line := range lines {
 		words := strings.Fields(line)
 		n := &nodeView{id: words[0], zone: words[1], addr: words[0] + ":1", alive: true, reached: true, aliveFor: time.Hour}
@@ -107,6 +107,7 @@ func TestStepsOfTheGroup(t *testing.T) {
 		{"removed, but the rest has no quorum", "n1 a voter; n2 b voter gone 1h; n3 c voter gone 1h forgotten; n4 d voter gone 1h", nil, ""},
 		{"no record yet", "n1 a voter; n2 b forgotten for 1s", nil, ""},
 		{"moved", "n1 a voter; n2 b voter at x:9", nil, "move n2 x:9"},
+		{"moved just now", "n1 a voter; n2 b voter at x:9 for 1s", nil, ""},
 		{"the leader itself moved", "n1 a voter at x:9; n2 b voter", nil, "move n1 x:9"},
 		{"its new address belongs to a dead one", "n1 a voter; n2 b voter; n3 c voter at n4:1; n4 d gone 1s", nil, "remove n4 n4:1"},
 		{"joined at the address of a dead one", "n1 a voter; n2 b voter; n3 c gone 1s; n4 d out at n3:1", nil, "remove n3 n3:1"},
@@ -246,5 +247,20 @@ func TestChecksumsAreComparedWhereTheyMeet(t *testing.T) {
 	equal["d"] = []Checksum{{3072, 9}}
 	if m, _ = compare(equal); m == nil || !slices.Equal(m.Odd, []string{"c"}) || !strings.Contains(m.String(), "3072") {
 		t.Errorf("one against two: %+v", m)
+	}
+}
+
+// A process that was stopped has not found its disk hanging.
+func TestAStoppedProcessIsNoHangingDisk(t *testing.T) {
+	now := time.Now()
+	w := stallWatch{period: 300 * time.Millisecond, last: now}
+	for i, c := range []struct {
+		after time.Duration
+		hangs bool
+	}{{300, false}, {310, false}, {7000, false}, {300, false}, {300, false}, {450, false}, {300, false}, {300, true}, {300, true}} {
+		now = now.Add(c.after * time.Millisecond)
+		if got := w.look(now); got != c.hangs {
+			t.Errorf("look %d: %t", i, got)
+		}
 	}
 }
