@@ -55,7 +55,7 @@ func (w *world) owned(n *simNode) int {
 // Drains, joins and a restart of every node, one after the other, while clients call: no call may fail.
 func TestPlannedChangesFailNoCall(t *testing.T) {
 	var calls, handed int
-	for seed := uint64(1); seed <= 40; seed++ {
+	for seed := range uint64(min(40, simSeeds)) {
 		w := calm(t, seed, 3)
 		w.clients()
 		w.run(w.now+time.Second, nil)
@@ -103,7 +103,7 @@ func TestPlannedChangesFailNoCall(t *testing.T) {
 // A node that is gone without a word: its slots have new owners within W, a poll and a renewal.
 func TestSlotsOfTheDeadMoveInTime(t *testing.T) {
 	var worst time.Duration
-	for seed := uint64(1); seed <= 40; seed++ {
+	for seed := range uint64(min(40, simSeeds)) {
 		w := calm(t, seed, 3)
 		n := w.nodes[1]
 		if n.idx == w.leader {

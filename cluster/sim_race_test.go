@@ -2,4 +2,4 @@
 
 package cluster
 
-func init() { simSeeds = 30 } // the race detector makes them ten times slower
+func init() { simSeeds = 15 } // the race detector makes them ten times slower
