@@ -190,7 +190,7 @@ func (s *Server) node(ctx context.Context, word string) (*pb.Node, error) {
 		return named[0], nil
 	case 0:
 		slices.Sort(names)
-		return nil, fmt.Errorf("node %.128q: %w; there are %s", word, ErrNoNode, strings.Join(names, ", "))
+		return nil, fmt.Errorf("node %.128q: %w (nodes: %s)", word, ErrNoNode, strings.Join(names, ", "))
 	}
 	return nil, invalid("node", fmt.Sprintf("%q is the name of %d nodes: give the id", word, len(named)))
 }
