@@ -45,6 +45,7 @@ func faults() []fault {
 		{name: "drain", do: drain, calm: true},
 		{name: "transfer leadership", do: transfer, calm: true},
 		{name: "slow disk", do: slowDisk},
+		{name: "failing disk", do: failDisk},
 		{name: "rolling restart", do: rolling, calm: true},
 	}
 }
@@ -250,6 +251,30 @@ func slowDisk(r *run) (string, error) {
 		err = errors.Join(err, fmt.Errorf("%s ended, and not for its disk: %s", n.Name, n.Log()))
 	}
 	return what + ", and it ended itself", errors.Join(err, n.TryRun())
+}
+
+// failDisk has each sync of a node fail. It has to end itself, and others take its twins.
+func failDisk(r *run) (string, error) {
+	n := r.any()
+	since := time.Now()
+	mend, err := n.FailDisk()
+	if errors.Is(err, harness.ErrNoDiskFaults) {
+		return "left out: " + err.Error(), nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer mend()
+	ended, _ := n.Wait()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		return "", fmt.Errorf("%s goes on, 10 s after its syncs began to fail", n.Name)
+	}
+	took := time.Since(since)
+	err = r.recovered("failing disk: "+n.Name, time.Now(), nodeLoss+2*time.Second, n)
+	mend()
+	return fmt.Sprintf("each sync of %s failed; it ended itself after %.1f s", n.Name, took.Seconds()), errors.Join(err, n.TryRun())
 }
 
 func rolling(r *run) (string, error) {

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -13,12 +14,12 @@ import (
 // ErrNoDiskFaults says why this machine cannot have a node's disk fail.
 var ErrNoDiskFaults = errors.New("faults of the disk need strace and the right to trace a process")
 
-// SlowDisk delays each sync of the node's files until stop is called.
+// SlowDisk delays each sync of the node's files until stop is called, once or more.
 func (n *Node) SlowDisk(delay time.Duration) (stop func(), err error) {
 	return n.injectSync(fmt.Sprintf("delay_enter=%d", delay.Microseconds()))
 }
 
-// FailDisk fails each sync of the node's files with EIO until stop is called.
+// FailDisk fails each sync of the node's files with EIO until stop is called, once or more.
 func (n *Node) FailDisk() (stop func(), err error) { return n.injectSync("error=EIO") }
 
 func (n *Node) injectSync(how string) (stop func(), err error) {
@@ -36,10 +37,10 @@ func (n *Node) injectSync(how string) (stop func(), err error) {
 	}
 	ended := make(chan struct{})
 	go func() { cmd.Wait(); close(ended) }()
-	stop = func() {
+	stop = sync.OnceFunc(func() {
 		cmd.Process.Signal(syscall.SIGINT) // it lets go of the process and ends
 		<-ended
-	}
+	})
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-ended:
