@@ -239,13 +239,15 @@ func (f *Feeder) read(ctx context.Context) error {
 		return f.flush(ctx)
 	})
 	if errors.Is(err, storage.ErrCompacted) && last > f.fed.Load() {
+		level, text := slog.LevelWarn, "history has a gap: the log begins later"
 		if f.keeper != nil {
 			if err := f.keeper.lost(last); err != nil {
 				return err
 			}
+			level, text = slog.LevelInfo, "the log begins later than history ends: another node has what is between"
 		}
 		f.gaps.Inc()
-		f.o.Logger.Warn("history has a gap: the log begins later", "from_entry", f.fed.Load()+1, "to_entry", last)
+		f.o.Logger.Log(ctx, level, text, "from_entry", f.fed.Load()+1, "to_entry", last)
 		f.fed.Store(last)
 		return nil
 	}
