@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -16,29 +17,73 @@ import (
 // address of a node by its id, as gossip knows it; where it does not know, the group's configuration counts. So a group
 // finds itself again though all of its nodes came back with other ports. The transport owns the layer; OpenRaft owns
 // the transport.
+//
+// A layer that has a method DialNode(node, address string, timeout time.Duration) (net.Conn, error) must connect to that
+// node only: in a stale configuration two ids may have come to share one address, and raft would count its vote twice.
 func NewRaftTransport(layer raft.StreamLayer, address func(id string) (string, bool), logger *slog.Logger) raft.Transport {
-	c := &raft.NetworkTransportConfig{Stream: layer, MaxPool: 3, Timeout: 5 * time.Second, Logger: raftLogger(logger)}
-	if address != nil {
-		c.ServerAddressProvider = addresses(address)
-	}
-	return raft.NewNetworkTransportWithConfig(c)
+	return &nodeTransport{address: address, NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: nodeLayer{layer}, MaxPool: 3, Timeout: 5 * time.Second, Logger: raftLogger(logger)})}
 }
 
-// addresses implements raft.ServerAddressProvider.
-type addresses func(id string) (string, bool)
-
-func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	if addr, ok := a(string(id)); ok {
-		return raft.ServerAddress(addr), nil
-	}
-	return "", errNoAddress
+// nodeTransport sends to nodes, wherever they are. What it gives its NetworkTransport for an address is `id@host:port`.
+type nodeTransport struct {
+	*raft.NetworkTransport
+	address func(id string) (string, bool)
 }
 
-var errNoAddress = &addressError{}
+func (t *nodeTransport) to(id raft.ServerID, known raft.ServerAddress) raft.ServerAddress {
+	if t.address != nil {
+		if addr, ok := t.address(string(id)); ok {
+			known = raft.ServerAddress(addr)
+		}
+	}
+	return raft.ServerAddress(id) + "@" + known
+}
 
-type addressError struct{}
+// nodeLayer dials what nodeTransport says.
+type nodeLayer struct{ raft.StreamLayer }
 
-func (*addressError) Error() string { return "no address is known" }
+// Dial implements raft.StreamLayer.
+func (l nodeLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	id, addr, _ := strings.Cut(string(to), "@")
+	if d, ok := l.StreamLayer.(interface {
+		DialNode(node, address string, timeout time.Duration) (net.Conn, error)
+	}); ok {
+		return d.DialNode(id, addr, timeout)
+	}
+	return l.StreamLayer.Dial(raft.ServerAddress(addr), timeout)
+}
+
+// AppendEntriesPipeline implements raft.Transport.
+func (t *nodeTransport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress) (raft.AppendPipeline, error) {
+	return t.NetworkTransport.AppendEntriesPipeline(id, t.to(id, to))
+}
+
+// AppendEntries implements raft.Transport.
+func (t *nodeTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
+	return t.NetworkTransport.AppendEntries(id, t.to(id, to), q, a)
+}
+
+// RequestVote implements raft.Transport.
+func (t *nodeTransport) RequestVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestVoteRequest, a *raft.RequestVoteResponse) error {
+	return t.NetworkTransport.RequestVote(id, t.to(id, to), q, a)
+}
+
+// RequestPreVote implements raft.WithPreVote.
+func (t *nodeTransport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestPreVoteRequest, a *raft.RequestPreVoteResponse) error {
+	return t.NetworkTransport.RequestPreVote(id, t.to(id, to), q, a)
+}
+
+// InstallSnapshot implements raft.Transport.
+func (t *nodeTransport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *raft.InstallSnapshotRequest,
+	a *raft.InstallSnapshotResponse, data io.Reader) error {
+	return t.NetworkTransport.InstallSnapshot(id, t.to(id, to), q, a, data)
+}
+
+// TimeoutNow implements raft.Transport.
+func (t *nodeTransport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, q *raft.TimeoutNowRequest, a *raft.TimeoutNowResponse) error {
+	return t.NetworkTransport.TimeoutNow(id, t.to(id, to), q, a)
+}
 
 // raftLogger hands raft's lines to slog, info as debug: a leader's election on one node is no news.
 func raftLogger(to *slog.Logger) hclog.Logger {
@@ -60,7 +105,7 @@ type raftSink struct {
 // raftChatter are warnings that every election and every start bring. A node that is gone is told of once, by the failing
 // heartbeat.
 var raftChatter = []string{"heartbeat timeout reached", "no known peers", "not part of stable configuration", "Election timeout reached",
-	"unable to get address for server", "pre-vote", "duplicate requestVote", "rejecting", "skipping application of old log", "previous log", "failed to get previous log", "failed to make requestVote RPC",
+	"pre-vote", "duplicate requestVote", "rejecting", "skipping application of old log", "previous log", "failed to get previous log", "failed to make requestVote RPC",
 	"failed to make pre-vote RPC", "failed to appendEntries to", "failed to contact", "failed to decode incoming command", "appendEntries rejected", "failed to pipeline"}
 
 func (s *raftSink) Accept(_ string, level hclog.Level, msg string, args ...any) {

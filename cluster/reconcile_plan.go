@@ -155,32 +155,19 @@ func (v *groupView) letGo() (groupChange, bool) {
 	return groupChange{}, false
 }
 
-// readdress follows nodes that came back at another address. An address that another server has is taken from it first.
+// readdress has the configuration say where the leader itself is. Messages go where gossip says, and to nobody else there, so
+// the others' addresses may be old: each says its own when it leads. (Raft reads a follower's record while it is
+// replaced.) Only where a newcomer needs an address is it taken from its old holder.
 func (v *groupView) readdress() (groupChange, bool) {
-	var blocked *Server
-	for i, s := range v.servers {
-		n := v.node(s.ID)
-		if !n.alive || n.addr == "" || n.addr == s.Address {
-			continue
-		}
-		holder, taken := v.holder(n.addr, s.ID)
-		if !taken {
-			// Messages go where gossip says; the configuration can wait until it is sure.
-			if n.aliveFor < v.policy.moveAfter {
-				continue
-			}
-			return groupChange{actionMove, s.ID, n.addr, "its address changed from " + s.Address}, true
-		}
-		if c, ok := v.evict(holder); ok {
-			return c, true
-		}
-		blocked = &v.servers[i]
+	self, ok := v.server(v.self)
+	n := v.node(v.self)
+	if !ok || !n.alive || n.addr == "" || n.addr == self.Address || n.aliveFor < v.policy.moveAfter {
+		return groupChange{}, false
 	}
-	// Two that changed places: one goes and comes again.
-	if blocked != nil && v.mayLose(*blocked, false) {
-		return groupChange{actionRemove, blocked.ID, blocked.Address, "others have its address; it comes again as a new one"}, true
+	if holder, taken := v.holder(n.addr, self.ID); taken {
+		return v.evict(holder)
 	}
-	return groupChange{}, false
+	return groupChange{actionMove, self.ID, n.addr, "its address changed from " + self.Address}, true
 }
 
 // holder is the server that has an address.
@@ -196,13 +183,20 @@ func (v *groupView) holder(addr, but string) (Server, bool) {
 // evict removes a server whose address is another node's now, unless that server will move by itself.
 func (v *groupView) evict(holder Server) (groupChange, bool) {
 	n := v.node(holder.ID)
-	if n.alive && n.addr != holder.Address {
+	if n.alive && n.addr == holder.Address {
+		return groupChange{}, false // two nodes say that they are there
+	}
+	if n.alive {
 		if _, taken := v.holder(n.addr, holder.ID); !taken && n.addr != "" {
 			return groupChange{actionMove, holder.ID, n.addr, "its address changed from " + holder.Address}, true
 		}
 	}
-	if !n.alive && v.mayLose(holder, false) {
-		return groupChange{actionRemove, holder.ID, holder.Address, "another node has its address"}, true
+	why := "another node has its address"
+	if n.alive {
+		why += "; it comes again as a new one" // two that changed places
+	}
+	if v.mayLose(holder, false) {
+		return groupChange{actionRemove, holder.ID, holder.Address, why}, true
 	}
 	return groupChange{}, false
 }
@@ -246,7 +240,7 @@ func (v *groupView) candidate(atOnce bool) (Server, bool) {
 	var able []Server
 	for _, s := range v.servers {
 		n := v.node(s.ID)
-		if s.Voter() || !n.alive || n.left || n.leaving || s.Address != n.addr || s.LastIndex == 0 || s.Silent > 0 {
+		if s.Voter() || !n.alive || n.left || n.leaving || s.LastIndex == 0 || s.Silent > 0 {
 			continue
 		}
 		if s.LastIndex+v.policy.maxLag < v.last || (!atOnce && n.aliveFor < v.policy.stableAfter) {

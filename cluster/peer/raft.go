@@ -47,14 +47,19 @@ func (r *raftLayer) Close() error {
 // Addr is the address of the peer port.
 func (r *raftLayer) Addr() net.Addr { return r.p.Addr() }
 
-// Dial connects to a node of this cluster; timeout is for everything until it says welcome.
+// Dial connects to whichever node of this cluster listens at address; timeout is for everything until it says welcome.
 func (r *raftLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	return r.DialNode("", string(address), timeout)
+}
+
+// DialNode connects to one node and no other: addresses change hands, and a vote must not be counted twice.
+func (r *raftLayer) DialNode(node, address string, timeout time.Duration) (net.Conn, error) {
 	if timeout <= 0 {
 		timeout = r.p.o.DialTimeout
 	}
 	ctx, cancel := context.WithTimeout(r.p.ctx, timeout)
 	defer cancel()
-	conn, err := r.p.dialTLS(ctx, string(address), "", protoRaft)
+	conn, err := r.p.dialTLS(ctx, address, node, protoRaft)
 	if err != nil {
 		return nil, fmt.Errorf("dial raft at %s: %w", address, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -395,6 +396,22 @@ func TestRaftConnections(t *testing.T) {
 		t.Error("the other side closed, and nothing came of it")
 	}
 	near.Close()
+	// One that is meant must be there: votes of one node must not count for two.
+	dial := a.RaftLayer().(interface {
+		DialNode(node, address string, timeout time.Duration) (net.Conn, error)
+	}).DialNode
+	if conn, err := dial("c", b.Addr().String(), time.Second); err == nil {
+		conn.Close()
+		t.Error("b was taken for c")
+	}
+	if conn, err := dial("b", b.Addr().String(), time.Second); err != nil {
+		t.Error(err)
+	} else {
+		conn.Close()
+		if far, err := b.RaftLayer().Accept(); err == nil {
+			far.Close()
+		}
+	}
 	// Raft itself over it.
 	ta := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: a.RaftLayer(), MaxPool: 2, Timeout: time.Second})
 	tb := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: b.RaftLayer(), MaxPool: 2, Timeout: time.Second})
