@@ -121,10 +121,10 @@ func (s *Sandbox) Verify(file []byte) (*Manifest, error) {
 func startError(err error, limit time.Duration) error {
 	var trap *wasm.Trap
 	switch {
-	case errors.As(err, &trap):
-		return fmt.Errorf("the module's start-up code crashed: %s: %w", trap.Reason, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the module's start-up code did not end within %s: %w", limit, err)
+	case errors.As(err, &trap):
+		return fmt.Errorf("the module's start-up code crashed: %s: %w", trap.Reason, err)
 	}
 	return fmt.Errorf("the module does not start: %w", err)
 }

@@ -1,13 +1,54 @@
 package wasm
 
-// Opcodes with a structure of their own.
+// Opcodes with a meaning of their own here.
 const (
-	opBlock = 0x02
-	opLoop  = 0x03
-	opIf    = 0x04
-	opElse  = 0x05
-	opEnd   = 0x0b
+	opUnreachable  = 0x00
+	opBlock        = 0x02
+	opLoop         = 0x03
+	opIf           = 0x04
+	opElse         = 0x05
+	opEnd          = 0x0b
+	opBr           = 0x0c
+	opBrIf         = 0x0d
+	opBrTable      = 0x0e
+	opReturn       = 0x0f
+	opCall         = 0x10
+	opCallIndirect = 0x11
+	opDrop         = 0x1a
+	opSelectTyped  = 0x1c
+	opLocalGet     = 0x20
+	opLocalSet     = 0x21
+	opLocalTee     = 0x22
+	opGlobalGet    = 0x23
+	opGlobalSet    = 0x24
+	opMemorySize   = 0x3f
+	opMemoryGrow   = 0x40
+	opI32Const     = 0x41
+	opI64Const     = 0x42
+	opRefFunc      = 0xd2
+	opMisc         = 0xfc
+	opVector       = 0xfd
 )
+
+// Instructions behind opMisc.
+const (
+	miscMemoryInit = 8
+	miscMemoryCopy = 10
+	miscMemoryFill = 11
+	miscTableInit  = 12
+	miscTableCopy  = 14
+	miscTableGrow  = 15
+	miscTableFill  = 17
+)
+
+// instr is one instruction: its opcode, the second one behind opMisc and opVector, its first immediate where that is
+// an index (of a branch table the greatest), and where it begins.
+type instr struct {
+	op    byte
+	sub   uint32
+	index uint32
+	start int
+}
 
 func (i *Info) codeSection(r *reader) {
 	n := r.count("function bodies", i.limits.Functions)
@@ -19,162 +60,182 @@ func (i *Info) codeSection(r *reader) {
 	for f := range n {
 		size := int(r.u32())
 		if r.err == nil && size > i.limits.BodyBytes {
-			r.fail("the body of function %d has %d bytes; the limit is %d", imported+f, size, i.limits.BodyBytes)
+			r.fail("the body of %s has %d bytes; the limit is %d", i.name(imported+f), size, i.limits.BodyBytes)
 		}
 		body := r.bytes(size)
 		if r.err != nil {
 			return
 		}
-		i.body(&reader{b: r.b[:r.at], at: r.at - len(body)}, r, imported+f)
-		if r.err != nil {
+		b := &reader{b: r.b[:r.at], at: r.at - len(body)}
+		if i.body(b, imported+f); b.err != nil {
+			r.err = refuse("in %s %s", i.name(imported+f), b.err)
 			return
 		}
 		i.bodies++
 	}
 }
 
-// body walks one function; what is wrong goes to outer.
-func (i *Info) body(r, outer *reader, index int) {
-	i.locals(r, index)
-	var loops []bool // of each open block: is it a loop?
-	depth := 0
-	loops = append(loops, false)
-	for r.err == nil && len(loops) > 0 {
-		op := r.byte()
-		switch op {
+// body walks one function. Whatever the rewritten module has more than this one (functions, types, globals, locals, a
+// label) must not be named here: what the compiler would have refused, it would then take.
+func (i *Info) body(r *reader, index int) {
+	locals := i.locals(r, index)
+	blocks, loops := append(i.blocks[:0], false), 0 // of each open block: is it a loop?
+	for r.err == nil && len(blocks) > 0 {
+		in := i.instruction(r)
+		switch in.op {
 		case opBlock, opLoop, opIf:
-			r.skipLEB(5) // block type
-			loops = append(loops, op == opLoop)
-			if op == opLoop {
-				depth++
+			blocks = append(blocks, in.op == opLoop)
+			if in.op == opLoop {
+				loops++
 			}
-			if len(loops)-1 > i.limits.Nesting {
-				r.fail("function %d nests blocks deeper than %d", index, i.limits.Nesting)
+			if len(blocks)-1 > i.limits.Nesting {
+				r.fail("blocks are nested deeper than %d", i.limits.Nesting)
 			}
-			if depth > i.limits.LoopNesting {
-				r.fail("function %d nests loops deeper than %d", index, i.limits.LoopNesting)
+			if loops > i.limits.LoopNesting {
+				r.fail("loops are nested deeper than %d", i.limits.LoopNesting)
 			}
 		case opEnd:
-			if loops[len(loops)-1] {
-				depth--
+			if blocks[len(blocks)-1] {
+				loops--
 			}
-			loops = loops[:len(loops)-1]
-		case opElse:
-		default:
-			i.walkImmediate(r, op)
-			if refusal, ok := r.err.(*Refusal); ok {
-				refusal.Reason = inFunction(refusal.Reason, index)
-			}
+			blocks = blocks[:len(blocks)-1]
+		case opBr, opBrIf, opBrTable:
+			r.below(in.index, len(blocks), "label")
+		case opLocalGet, opLocalSet, opLocalTee:
+			r.below(in.index, locals, "local")
 		}
 	}
+	i.blocks = blocks
 	if r.err == nil && r.left() != 0 {
-		r.fail("function %d goes on behind its end", index)
-	}
-	if r.err != nil {
-		outer.err = r.err
+		r.fail("code goes on behind the end")
 	}
 }
 
-func inFunction(reason string, index int) string {
-	return refuse("in function %d %s", index, reason).Error()
-}
-
-func (i *Info) locals(r *reader, index int) {
+// locals reads the groups of a function's locals and gives their number, parameters included.
+func (i *Info) locals(r *reader, index int) int {
 	total := uint64(len(i.types[i.functions[index]].Params))
 	for range r.count("groups of locals", i.limits.Locals) {
 		total += uint64(r.u32())
 		if t := ValueType(r.byte()); r.err == nil && !t.known() {
-			r.fail("function %d has a local of the unknown type 0x%02x", index, byte(t))
+			r.fail("a local has the unknown type 0x%02x", byte(t))
 		}
 		if r.err == nil && total > uint64(i.limits.Locals) {
-			r.fail("function %d has %d locals; the limit is %d", index, total, i.limits.Locals)
+			r.fail("there are %d locals; the limit is %d", total, i.limits.Locals)
 		}
 		if r.err != nil {
-			return
+			return 0
 		}
 	}
+	return int(total)
 }
 
-// walkImmediate passes what follows an opcode other than those of blocks.
-func (i *Info) walkImmediate(r *reader, op byte) {
-	switch {
-	case op <= 0x01, op == 0x0f, op == 0x1a, op == 0x1b, op == 0xd1, op >= 0x45 && op <= 0xc4:
-	case op == 0x0c, op == 0x0d, op == 0x10, op >= 0x20 && op <= 0x26, op == 0xd2:
-		r.skipLEB(5)
-	case op == 0x0e:
-		i.walkBranchTable(r)
-	case op == 0x11:
-		r.skipLEB(5)
-		r.skipLEB(5)
-	case op == 0x1c:
-		for range r.count("types of a select", 16) {
-			r.byte()
-		}
+// instruction reads one instruction. Indexes of functions, types and globals are checked.
+func (i *Info) instruction(r *reader) (in instr) {
+	in.start = r.at
+	in.op = r.byte()
+	switch op := in.op; {
+	case op <= 0x01, op == opElse, op == opEnd, op == opReturn, op == opDrop, op == 0x1b, op == 0xd1, op >= 0x45 && op <= 0xc4:
+	case op >= opBlock && op <= opIf:
+		i.blockType(r)
+	case op == opBr, op == opBrIf, op >= opLocalGet && op <= opLocalTee, op == 0x25, op == 0x26:
+		in.index = r.u32()
+	case op == opBrTable:
+		in.index = i.branchTable(r)
+	case op == opCall, op == opRefFunc:
+		in.index = r.u32()
+		r.below(in.index, len(i.functions), "function")
+	case op == opCallIndirect:
+		in.index = r.u32()
+		r.below(in.index, len(i.types), "type")
+		r.u32()
+	case op == opSelectTyped:
+		i.valueTypes(r, "types of a select")
+	case op == opGlobalGet, op == opGlobalSet:
+		in.index = r.u32()
+		r.below(in.index, i.globals, "global")
 	case op >= 0x28 && op <= 0x3e:
-		r.skipLEB(5)
-		r.skipLEB(5)
-	case op == 0x3f, op == 0x40, op == 0xd0:
+		r.u32()
+		r.u32()
+	case op == opMemorySize, op == opMemoryGrow, op == 0xd0:
 		r.byte()
-	case op == 0x41:
+	case op == opI32Const:
 		r.skipLEB(5)
-	case op == 0x42:
+	case op == opI64Const:
 		r.skipLEB(10)
 	case op == 0x43:
 		r.bytes(4)
 	case op == 0x44:
 		r.bytes(8)
-	case op == 0xfc:
-		i.walkMisc(r)
-	case op == 0xfd:
-		walkVector(r)
+	case op == opMisc:
+		in.sub = r.u32()
+		i.misc(r, in.sub)
+	case op == opVector:
+		in.sub = r.u32()
+		vector(r, in.sub)
 	default:
 		r.fail("the instruction 0x%02x is not supported", op)
 	}
+	return in
 }
 
-func (i *Info) walkBranchTable(r *reader) {
+// blockType passes nothing, a value type, or a type's index, which is a signed number and not negative.
+func (i *Info) blockType(r *reader) {
+	if r.err != nil || r.left() == 0 {
+		r.byte()
+		return
+	}
+	if b := r.b[r.at]; b == 0x40 || b < 0x80 && ValueType(b).known() {
+		r.at++
+		return
+	}
+	index := r.u32()
+	if r.err == nil && r.b[r.at-1]&0x40 != 0 {
+		r.fail("the type of a block at byte %d is unknown", r.at-1)
+	}
+	r.below(index, len(i.types), "type")
+}
+
+// branchTable gives the greatest label in it.
+func (i *Info) branchTable(r *reader) (greatest uint32) {
 	n := r.u32()
 	if r.err == nil && uint64(n) > uint64(i.limits.BranchTable) {
 		r.fail("a branch table has %d entries; the limit is %d", n, i.limits.BranchTable)
-		return
 	}
-	for range uint64(n) + 1 {
-		r.skipLEB(5)
-		if r.err != nil {
-			return
-		}
+	for k := uint64(0); k <= uint64(n) && r.err == nil; k++ {
+		greatest = max(greatest, r.u32())
 	}
+	return greatest
 }
 
-// walkMisc passes a saturating conversion, or an instruction on memories and tables as a whole.
-func (i *Info) walkMisc(r *reader) {
-	switch sub := r.u32(); {
+// misc passes a saturating conversion, or an instruction on memories and tables as a whole.
+func (i *Info) misc(r *reader, sub uint32) {
+	switch {
 	case sub <= 7:
-	case sub == 15 && i.unboundedTable:
+	case sub == miscTableGrow && i.unboundedTable:
 		r.fail("a table grows, and has no maximum of at most %d", i.limits.TableEntries)
-	case sub == 9, sub == 11, sub == 13, sub >= 15 && sub <= 17:
-		r.skipLEB(5)
-	case sub == 8, sub == 10, sub == 12, sub == 14:
-		r.skipLEB(5)
-		r.skipLEB(5)
+	case sub == 9, sub == miscMemoryFill, sub == 13, sub >= miscTableGrow && sub <= miscTableFill:
+		r.u32()
+	case sub == miscMemoryInit, sub == miscMemoryCopy, sub == miscTableInit, sub == miscTableCopy:
+		r.u32()
+		r.u32()
 	default:
 		r.fail("the instruction 0xfc %d is not supported", sub)
 	}
 }
 
-// walkVector passes a SIMD instruction.
-func walkVector(r *reader) {
-	switch sub := r.u32(); {
+// vector passes a SIMD instruction.
+func vector(r *reader, sub uint32) {
+	switch {
 	case sub <= 11, sub == 92, sub == 93:
-		r.skipLEB(5)
-		r.skipLEB(5)
+		r.u32()
+		r.u32()
 	case sub == 12, sub == 13:
 		r.bytes(16)
 	case sub >= 21 && sub <= 34:
 		r.byte()
 	case sub >= 84 && sub <= 91:
-		r.skipLEB(5)
-		r.skipLEB(5)
+		r.u32()
+		r.u32()
 		r.byte()
 	case sub <= 255:
 	default:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -34,11 +33,8 @@ type Instance struct {
 	broken   bool
 	slot     bool // holds one of the pool's slots
 	lastUsed time.Time
-
-	mu     sync.Mutex
-	parent context.Context // of the running call, for the watcher
-	// stopped is why the watcher ended the call.
-	stopped error
+	meter    meter
+	parent   context.Context // of the running call
 }
 
 // ErrMemory is the error of a call for which there is no memory left in the budget.
@@ -56,8 +52,7 @@ func newInstance(ctx context.Context, p *Pool, tenant string) (*Instance, error)
 	}
 	in := &Instance{pool: p, tenant: tenant, slot: true}
 	in.memory = &guestMemory{budget: &r.memory, cap: m.memoryBytes}
-	in.ctx = &callContext{in: in, done: make(chan struct{})}
-	r.watch.add(in)
+	in.ctx = &callContext{in: in}
 	if err := in.start(ctx, need); err != nil {
 		in.destroy()
 		return nil, err
@@ -107,9 +102,10 @@ func (in *Instance) instantiate(need int64) (err error) {
 	return err
 }
 
-// Call runs the entry of that index (see PoolOptions.Entries) and returns its first result. The call ends when ctx
-// does, or its Deadline has passed, even in an endless loop. Errors: *Trap; or the context's, wrapped. After an error
-// the instance is only good for being released.
+// Call runs the entry of that index (see PoolOptions.Entries) and returns its first result. The call ends within
+// milliseconds when ctx does, or its Deadline has passed, even in an endless loop; a context that knows its Deadline and
+// nothing else is enough. Errors: *Trap, which wraps the context's error where that ended the call. After an error the
+// instance is only good for being released.
 func (in *Instance) Call(ctx context.Context, entry int, args ...uint64) (uint64, error) {
 	copy(in.stack[:], args)
 	in.head, in.tail = in.head[:0], in.tail[:0]
@@ -142,58 +138,28 @@ func (in *Instance) run(ctx context.Context, fn func() error) error {
 }
 
 func (in *Instance) begin(ctx context.Context) {
-	in.mu.Lock()
 	in.parent = ctx
 	in.lastUsed = time.Now()
-	in.mu.Unlock()
-	in.pool.module.runtime.watch.begin()
+	in.meter.whole = false
 }
 
-// finish takes the call from the watcher and says what came of it.
+// finish says what came of a call.
 func (in *Instance) finish(err error) error {
-	in.pool.module.runtime.watch.end()
-	in.mu.Lock()
-	stopped := in.stopped
 	in.parent = nil
-	in.mu.Unlock()
-	if err == nil && stopped == nil {
+	if err == nil {
 		return nil
 	}
 	in.broken = true
 	stats := in.pool.module.runtime.stats
 	switch {
-	case err == nil: // it was faster than the watcher's word; the result counts, the instance does not
-		return nil
-	case stopped != nil:
+	case in.meter.stopped != nil:
 		stats.stopped.Inc()
-		return stoppedError(stopped, time.Since(in.lastUsed))
 	case errors.Is(err, ErrMemory):
 		return err
+	default:
+		stats.traps.Inc()
 	}
-	stats.traps.Inc()
-	return newTrap(err, in.Output())
-}
-
-// check is the watcher's look at the running call: it ends it where its context has ended, and tells the time left.
-func (in *Instance) check(now time.Time) (left time.Duration, running bool) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.parent == nil || in.stopped != nil {
-		return 0, false
-	}
-	if err := ended(in.parent, now); err != nil {
-		in.stopped = err
-		if !errors.Is(err, context.Canceled) {
-			err = context.DeadlineExceeded // wazero knows these two
-		}
-		in.ctx.end(err)
-		return 0, false
-	}
-	left = watchTick
-	if deadline, ok := in.parent.Deadline(); ok {
-		left = deadline.Sub(now)
-	}
-	return left, true
+	return in.newTrap(err)
 }
 
 // instanceOf finds the instance of a host function's call.
@@ -208,10 +174,8 @@ func instanceOf(ctx context.Context, mod api.Module) *Instance {
 	return in
 }
 
-// Context is the running call's, as the caller gave it.
+// Context is the running call's, as the caller gave it. For host functions, on the goroutine of the call.
 func (in *Instance) Context() context.Context {
-	in.mu.Lock()
-	defer in.mu.Unlock()
 	if in.parent == nil {
 		return context.Background()
 	}
@@ -255,10 +219,9 @@ func (in *Instance) write(b []byte) {
 
 // destroy frees all that the instance holds. It must not run.
 func (in *Instance) destroy() {
-	in.pool.module.runtime.watch.remove(in)
 	if in.mod != nil {
 		_ = in.mod.Close(context.Background())
 	}
-	in.memory.Free() // where the module was closed by the watcher, wazero does not
+	in.memory.Free() // where the module did not come to be, wazero does not
 	in.broken = true
 }

@@ -122,7 +122,10 @@ type Info struct {
 
 	types     []Signature
 	functions []uint32 // type of each function, imports first
+	globals   int
 	bodies    int
+	blocks    []bool // of body, kept for its memory
+	file      []byte
 	// unboundedTable: a table might grow past the limit, so that no table may grow.
 	unboundedTable bool
 	limits         Limits
@@ -156,7 +159,7 @@ func parse(file []byte, limits Limits) (*Info, error) {
 	if string(file[4:8]) != "\x01\x00\x00\x00" {
 		return nil, refuse("the file is WASM of another version than 1 (a component?)")
 	}
-	info := &Info{limits: limits}
+	info := &Info{limits: limits, file: file}
 	r := &reader{b: file, at: 8}
 	last := 0
 	for r.err == nil && r.left() > 0 {
@@ -212,7 +215,7 @@ func (i *Info) section(r *reader, id byte) {
 	case 7:
 		i.exportSection(r)
 	case 8:
-		r.u32()
+		r.below(r.u32(), len(i.functions), "function")
 	case 9:
 		i.elementSection(r)
 	case 10:
@@ -333,6 +336,7 @@ func (i *Info) globalSection(r *reader) {
 		}
 		r.byte()
 		i.constant(r)
+		i.globals++
 		if r.err != nil {
 			return
 		}
@@ -355,6 +359,9 @@ func (i *Info) exportSection(r *reader) {
 				return
 			}
 			e.Signature = i.signature(r, i.functions[e.index])
+		}
+		if e.Kind == KindGlobal {
+			r.below(e.index, i.globals, "global")
 		}
 		i.Exports = append(i.Exports, e)
 	}
@@ -383,7 +390,7 @@ func (i *Info) elementSection(r *reader) {
 			if flags&4 != 0 {
 				i.constant(r)
 			} else {
-				r.u32()
+				r.below(r.u32(), len(i.functions), "function")
 			}
 			if r.err != nil {
 				return
@@ -414,15 +421,13 @@ func (i *Info) dataSection(r *reader) {
 // constant walks an initialiser.
 func (i *Info) constant(r *reader) {
 	for r.err == nil {
-		op := r.byte()
-		if op == opEnd {
+		in := i.instruction(r)
+		switch in.op {
+		case opEnd:
 			return
-		}
-		switch op {
-		case 0x41, 0x42, 0x43, 0x44, 0x23, 0xd0, 0xd2, 0xfd:
-			i.walkImmediate(r, op)
+		case opI32Const, opI64Const, 0x43, 0x44, opGlobalGet, 0xd0, opRefFunc, opVector:
 		default:
-			r.fail("the instruction 0x%02x at byte %d does not belong into an initialiser", op, r.at-1)
+			r.fail("the instruction 0x%02x at byte %d does not belong into an initialiser", in.op, in.start)
 		}
 	}
 }

@@ -280,5 +280,6 @@ func (in *Instance) Park(ctx context.Context) error {
 // stopped.
 func (in *Instance) Unpark(ctx context.Context) {
 	<-in.pool.parked
+	in.meter.whole = false
 	in.slot = in.pool.take(ctx, in.pool.slots) == nil
 }

@@ -57,6 +57,13 @@ func (r *reader) u32() uint32 {
 	return 0
 }
 
+// below checks an index.
+func (r *reader) below(index uint32, n int, what string) {
+	if r.err == nil && uint64(index) >= uint64(n) {
+		r.fail("the %s %d is named; there are %d", what, index, n)
+	}
+}
+
 // skipLEB passes a LEB128 of at most max bytes, signed or not.
 func (r *reader) skipLEB(max int) {
 	for range max {

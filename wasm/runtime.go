@@ -38,7 +38,8 @@ type HostModule struct {
 }
 
 // HostFunction is called by guests, on the goroutine of the call. stack holds the parameters and takes the result in
-// its first place. It may block until the call's context ends, and may panic with an error: that is a trap.
+// its first place. It may block until the call's context ends, and may panic with an error: that is a trap. What it
+// computes is to be bounded, and short: guests are not stopped meanwhile.
 type HostFunction struct {
 	Name      string
 	Signature Signature
@@ -53,7 +54,7 @@ type Runtime struct {
 	engine  wazero.Runtime
 	cache   wazero.CompilationCache
 	memory  budget
-	watch   *watcher
+	trimmer trimmer
 	stats   *stats
 	// compiling lets one module at a time be compiled, so that uploads leave processors to the calls.
 	compiling chan struct{}
@@ -93,8 +94,7 @@ func NewRuntime(o Options) (*Runtime, error) {
 	r := &Runtime{options: o, start: time.Now(), logger: o.Logger, compiling: make(chan struct{}, 1), pools: map[*Pool]struct{}{}}
 	r.memory.limit = o.MemoryBudget
 	r.stats = newStats(o.Metrics, r)
-	config := wazero.NewRuntimeConfigCompiler().WithCloseOnContextDone(true).WithDebugInfoEnabled(false).
-		WithCoreFeatures(api.CoreFeaturesV2)
+	config := wazero.NewRuntimeConfigCompiler().WithDebugInfoEnabled(false).WithCoreFeatures(api.CoreFeaturesV2)
 	if o.CacheDir != "" {
 		cache, err := openCache(o.CacheDir)
 		if err != nil {
@@ -105,12 +105,12 @@ func NewRuntime(o Options) (*Runtime, error) {
 	}
 	ctx := context.Background()
 	r.engine = wazero.NewRuntimeWithConfig(ctx, config)
-	for _, host := range append([]HostModule{wasiModule()}, o.Hosts...) {
+	for _, host := range append([]HostModule{meterHost(), wasiModule()}, o.Hosts...) {
 		if err := r.addHost(ctx, host); err != nil {
 			return nil, errors.Join(fmt.Errorf("host module %s: %w", host.Name, err), r.engine.Close(ctx))
 		}
 	}
-	r.watch = startWatcher(r.trim)
+	r.trimmer.start(r.trim)
 	return r, nil
 }
 
@@ -129,11 +129,21 @@ func (r *Runtime) addHost(ctx context.Context, host HostModule) error {
 	for _, f := range host.Functions {
 		call := f.Call
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, mod api.Module, stack []uint64) {
-			call(instanceOf(ctx, mod), stack)
+			in := instanceOf(ctx, mod)
+			in.hostCalled()
+			call(in, stack)
 		}), apiTypes(f.Signature.Params), apiTypes(f.Signature.Results)).Export(f.Name)
 	}
 	_, err := b.Instantiate(ctx)
 	return err
+}
+
+// meterHost has the function that metered modules call.
+func meterHost() HostModule {
+	return HostModule{Name: meterModule, Functions: []HostFunction{{Name: meterFunction,
+		Signature: Signature{Params: []ValueType{I32}, Results: []ValueType{I64}},
+		Call:      func(in *Instance, stack []uint64) { stack[0] = uint64(in.refill(uint32(stack[0]))) },
+	}}}
 }
 
 func apiTypes(types []ValueType) []api.ValueType {
@@ -197,7 +207,7 @@ func (r *Runtime) GuestBytes() int64 { return r.memory.used.Load() }
 
 // Close ends the runtime. All pools are to be closed before.
 func (r *Runtime) Close() error {
-	r.watch.stop()
+	r.trimmer.close()
 	ctx := context.Background()
 	err := r.engine.Close(ctx)
 	if r.cache != nil {

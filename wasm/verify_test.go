@@ -103,14 +103,14 @@ func TestVerifyRefusesWithASentence(t *testing.T) {
 			m.Table = []uint32{1}
 			m.Functions[0].Code = wasmtest.Code(0xd0, 0x70, wasmtest.Const(1), 0xfc, 15, 0)
 		})},
-		{"nested blocks", "nests blocks deeper than 2000", code(repeat(2001, 0x02, 0x40), repeat(2001, 0x0b), zero)},
-		{"nested loops", "nests loops deeper than 32", code(repeat(33, 0x03, 0x40), repeat(33, 0x0b), zero)},
+		{"nested blocks", `in function 0 ("run") blocks are nested deeper than 2000`, code(repeat(2001, 0x02, 0x40), repeat(2001, 0x0b), zero)},
+		{"nested loops", "loops are nested deeper than 32", code(repeat(33, 0x03, 0x40), repeat(33, 0x0b), zero)},
 		{"branch table", "branch table has 8001 entries", code(zero, branchTable, zero)},
 		{"long body", "has 131", code(repeat(131_072, 0x01), zero)},
 		{"locals", "4002 locals", ok(func(m *wasmtest.Module) { m.Functions[0].Locals = 4000 })},
-		{"unknown instruction", "in function 0 the instruction 0xfb is not supported", code(0xfb, 0)},
+		{"unknown instruction", `in function 0 ("run") the instruction 0xfb is not supported`, code(0xfb, 0)},
 		{"threads", "the instruction 0xfe is not supported", code(0xfe, 0)},
-		{"behind the end", "goes on behind its end", code(zero, 0x0b, 0x01)},
+		{"behind the end", "code goes on behind the end", code(zero, 0x0b, 0x01)},
 		{"section twice", "out of order or there twice", ok(func(m *wasmtest.Module) { m.Extra = []byte{1, 1, 0} })},
 		{"unknown section", "section of unknown kind 77", ok(func(m *wasmtest.Module) { m.Extra = []byte{77, 0} })},
 		{"promised functions", "promises", append([]byte("\x00asm\x01\x00\x00\x00"), 3, 3, 0xd0, 0x86, 0x03)},

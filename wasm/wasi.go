@@ -111,7 +111,13 @@ func wasiRandom(in *Instance, stack []uint64) uint32 {
 	if !ok {
 		return wasiFault
 	}
-	_, _ = rand.Read(b) // never fails
+	for len(b) > 0 { // in pieces of some 100 µs
+		n := min(len(b), 64<<10)
+		_, _ = rand.Read(b[:n]) // never fails
+		if b = b[n:]; len(b) > 0 {
+			in.look(time.Now())
+		}
+	}
 	return wasiOK
 }
 
@@ -201,10 +207,16 @@ func (in *Instance) sleep(d time.Duration) {
 	if d <= 0 {
 		return
 	}
+	ctx := in.Context()
+	if deadline, ok := ctx.Deadline(); ok {
+		d = min(d, time.Until(deadline))
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-in.ctx.done:
+	case <-ctx.Done():
 	}
+	in.meter.whole = false
+	in.look(time.Now())
 }

@@ -1,0 +1,179 @@
+package wasm
+
+import "encoding/binary"
+
+// code rewrites the code section: the module's functions, then the helpers.
+func (w *rewriter) code() []byte {
+	section := w.sections[10]
+	out := make([]byte, 0, len(section)*3/2)
+	out = binary.AppendUvarint(out, uint64(len(w.shapes)+len(w.helpers)))
+	f := &function{rewriter: w}
+	w.eachBody(func(n int, r *reader) {
+		f.shape, f.index = &w.shapes[n], int(w.imported)+n
+		f.write(r)
+		out = append(binary.AppendUvarint(out, uint64(len(f.out))), f.out...)
+	})
+	for _, h := range w.helpers {
+		out = append(binary.AppendUvarint(out, uint64(len(h.body))), h.body...)
+	}
+	return out
+}
+
+// function rewrites one function.
+type function struct {
+	*rewriter
+	*shape
+	index   int
+	out     []byte
+	weighed []uint32
+	// long and short are the indexes of the added locals, an i64 and an i32.
+	long, short uint64
+}
+
+// write puts the function into out:
+//
+//	locals, and two more
+//	burn the entry's weight
+//	take the frame's words off the stack's            (only where it calls)
+//	block                                             (only where it calls)
+//	  the body: loops burn their weight, returns branch out of the block
+//	end
+//	give the words back
+//
+// A branch to the function's end becomes one to the block's, its number the same.
+func (f *function) write(r *reader) {
+	f.out = f.out[:0]
+	from := r.at
+	f.info.locals(r, f.index)
+	groups := r.b[from:r.at]
+	if f.leaf() {
+		f.out = append(f.out, groups...)
+		f.copyBody(r, nil)
+		return
+	}
+	f.weighed = f.weights(&reader{b: r.b, at: r.at}, f.weighed)
+	f.long, f.short = uint64(f.locals), uint64(f.locals)+1
+	f.out = append(f.out, extended(groups, []byte{1, byte(I64)}, []byte{1, byte(I32)})...)
+	f.burn(f.weighed[0])
+	if f.calls {
+		f.enter()
+	}
+	f.copyBody(r, f.weighed[1:])
+}
+
+// copyBody copies the instructions and changes what is to be changed.
+func (f *function) copyBody(r *reader, weights []uint32) {
+	depth, from := 0, r.at
+	flush := func(to int) { f.out = append(f.out, r.b[from:to]...) }
+	for r.err == nil && r.left() > 0 {
+		in := f.info.instruction(r)
+		switch in.op {
+		case opBlock, opIf:
+			depth++
+		case opLoop:
+			depth++
+			flush(r.at)
+			f.burn(weights[0])
+			weights, from = weights[1:], r.at
+		case opEnd:
+			if depth--; depth < 0 && f.calls {
+				flush(in.start)
+				f.leave()
+				from = in.start
+			}
+		case opReturn:
+			if f.calls {
+				flush(in.start)
+				f.op(opBr, uint64(depth))
+				from = r.at
+			}
+		case opCall, opRefFunc:
+			flush(in.start)
+			f.op(in.op, f.shift(in.index))
+			from = r.at
+		case opMisc:
+			if f.bulkInstruction(in, r.b[from:in.start]) {
+				from = r.at
+			} else if in.sub == miscMemoryInit {
+				from = in.start
+			}
+		}
+	}
+	flush(r.at)
+}
+
+// bulkInstruction deals with an instruction on many bytes, before being what is not copied yet. It says whether the
+// instruction was replaced.
+func (f *function) bulkInstruction(in instr, before []byte) bool {
+	switch in.sub {
+	case miscMemoryFill, miscMemoryCopy:
+		f.out = append(f.out, before...)
+		f.op(opCall, uint64(f.helper[in.sub]))
+		return true
+	case miscMemoryInit: // pays before it runs; its length is on the stack
+		f.out = append(f.out, before...)
+		f.op(opLocalTee, f.short)
+		f.op(opGlobalGet, f.fuel())
+		f.op(opLocalGet, f.short)
+		f.out = append(f.out, 0xad) // i64.extend_i32_u
+		f.out = append(f.out, opI64Const, bulkShift, 0x88, 0x7d)
+		f.op(opGlobalSet, f.fuel())
+	}
+	return false
+}
+
+// op writes an instruction with one index.
+func (f *function) op(op byte, index uint64) {
+	f.out = binary.AppendUvarint(append(f.out, op), index)
+}
+
+// burn takes fuel, and asks for more where it is used up.
+func (f *function) burn(weight uint32) {
+	f.op(opGlobalGet, f.fuel())
+	f.out = append(appendSleb(append(f.out, opI64Const), int64(weight)), 0x7d)
+	f.op(opLocalTee, f.long)
+	f.op(opGlobalSet, f.fuel())
+	f.op(opLocalGet, f.long)
+	f.out = append(f.out, opI64Const, 0, 0x53, opIf, 0x40, opI32Const, reasonFuel) // i64.lt_s
+	f.op(opCall, uint64(f.imported))
+	f.op(opGlobalSet, f.fuel())
+	f.out = append(f.out, opEnd)
+}
+
+// enter takes the frame's words and opens the block.
+func (f *function) enter() {
+	f.op(opGlobalGet, f.stack())
+	f.out = append(appendSleb(append(f.out, opI64Const), f.frameWords()), 0x7d)
+	f.op(opLocalTee, f.long)
+	f.op(opGlobalSet, f.stack())
+	f.op(opLocalGet, f.long)
+	f.out = append(f.out, opI64Const, 0, 0x53, opIf, 0x40, opI32Const, reasonDepth)
+	f.op(opCall, uint64(f.imported))
+	f.out = append(f.out, opDrop, opUnreachable, opEnd)
+	f.out = append(append(f.out, opBlock), f.blockType(f.info.types[f.info.functions[f.index]].Results)...)
+}
+
+// leave closes the block and gives the words back.
+func (f *function) leave() {
+	f.out = append(f.out, opEnd)
+	f.op(opGlobalGet, f.stack())
+	f.out = append(appendSleb(append(f.out, opI64Const), f.frameWords()), 0x7c)
+	f.op(opGlobalSet, f.stack())
+}
+
+// blockType is the type of a block that takes nothing and gives results.
+func (w *rewriter) blockType(results []ValueType) []byte {
+	switch len(results) {
+	case 0:
+		return []byte{0x40}
+	case 1:
+		return []byte{byte(results[0])}
+	}
+	key := string(asBytes(results))
+	index, ok := w.results[key]
+	if !ok {
+		index = w.addType(nil, results)
+		w.results[key] = index
+	}
+	return appendSleb(nil, int64(index))
+}

@@ -1,0 +1,124 @@
+package wasm
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+)
+
+// A guest runs for about sliceTime before it asks for more fuel, and is then stopped or given its next slice. What a
+// fuel is worth differs by guest and machine, so each instance finds its own size of slice.
+const (
+	sliceTime  = 500 * time.Microsecond
+	sliceFirst = 100_000
+	sliceLeast = 20_000
+	// sliceMost bounds what a guest gains that earns large slices with cheap instructions and spends one on dear ones.
+	sliceMost = 2_000_000
+	// hostLook: host functions may take time without any fuel, so every so many calls of them the clock is looked at.
+	hostLook = 16
+)
+
+// meter is what an instance knows of its fuel. It belongs to the goroutine of the call.
+type meter struct {
+	slice int64
+	began time.Time
+	// whole: since began nothing ran but the guest, in one call.
+	whole     bool
+	hostCalls uint32
+	stopped   error
+}
+
+// refill is the host's function that metered modules call. Between two slices other goroutines run: four guests that
+// loop delay nobody by more than a few slices.
+func (in *Instance) refill(reason uint32) int64 {
+	if reason == reasonDepth {
+		panic(depthError{})
+	}
+	m := &in.meter
+	m.resize(time.Since(m.began))
+	runtime.Gosched()
+	now := time.Now()
+	in.look(now)
+	m.began, m.whole = now, true
+	return m.slice
+}
+
+// resize fits the slice to the time that the last one took.
+func (m *meter) resize(took time.Duration) {
+	switch {
+	case m.slice == 0:
+		m.slice = sliceFirst
+	case !m.whole:
+	case took > sliceTime*3/2:
+		m.slice = max(sliceLeast, m.slice/8, m.slice*int64(sliceTime)/int64(took))
+	case took < sliceTime/2:
+		m.slice = min(sliceMost, m.slice*2)
+	}
+}
+
+// look ends the running call, by a panic, where its context has ended.
+func (in *Instance) look(now time.Time) {
+	if in.parent == nil {
+		return
+	}
+	if err := ended(in.parent, now); err != nil {
+		in.meter.stopped = err
+		panic(stoppedError{err})
+	}
+}
+
+// hostCalled counts calls of host functions.
+func (in *Instance) hostCalled() {
+	if in.meter.hostCalls++; in.meter.hostCalls%hostLook == 0 {
+		in.look(time.Now())
+	}
+}
+
+// stoppedError is the panic that stops a guest.
+type stoppedError struct{ cause error }
+
+func (e stoppedError) Error() string { return e.cause.Error() }
+
+// depthError is the panic that ends a recursion.
+type depthError struct{}
+
+func (depthError) Error() string {
+	return fmt.Sprintf("recursion deeper than %d MB of stack", stackWords*8>>20)
+}
+
+// callContext is what wazero gives back to the host functions: it leads to the instance. It never ends; the context of
+// a call is looked at when its fuel is used up.
+type callContext struct {
+	in *Instance
+}
+
+type instanceKey struct{}
+
+// Deadline implements context.Context.
+func (*callContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done implements context.Context.
+func (*callContext) Done() <-chan struct{} { return nil }
+
+// Err implements context.Context.
+func (*callContext) Err() error { return nil }
+
+// Value implements context.Context.
+func (c *callContext) Value(key any) any {
+	if _, ok := key.(instanceKey); ok {
+		return c.in
+	}
+	return nil
+}
+
+// ended says why a context is over, if it is: one whose deadline has passed is, also where nobody told it.
+func ended(ctx context.Context, now time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if deadline, ok := ctx.Deadline(); ok && !now.Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
