@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -154,6 +156,43 @@ func TestNoWaitWakes(t *testing.T) {
 	n = open(t, crashed, 2)
 	until(t, "it has run", func() bool { return n.engine.Stats().Commands["done"] == 1 })
 	n.wait("a", "order", `"w"`)
+}
+
+// held is a driver that gets no command while it is on.
+type held struct {
+	drivers.Runner
+	gate chan struct{}
+}
+
+func (r held) Handle(ctx context.Context, c drivers.Call, h drivers.Host) (drivers.Effects, error) {
+	if c.Event == drivers.EventCommand {
+		<-r.gate
+	}
+	return r.Runner.Handle(ctx, c, h)
+}
+
+// What was asked of a property is done after a crash, though nobody asks again and the twin holds no connection.
+func TestDesiredWakes(t *testing.T) {
+	fs, gate := vfs.NewCrashableMem(), make(chan struct{})
+	n := open(t, fs, 1, func(o *actors.Options) {
+		load := o.Drivers
+		o.Drivers = func(ctx context.Context, digest string) (drivers.Runner, error) {
+			r, err := load(ctx, digest)
+			return held{r, gate}, err
+		}
+	})
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	if _, err := n.set("a", "level", "5", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+	close(gate)
+	n.close()
+	n = open(t, crashed, 2)
+	until(t, "the device has it", func() bool { return n.committed("a", "level") == "5" })
+	n.wait("a", "level", "5")
+	until(t, "it is confirmed", func() bool { return n.state("a").Desired["level"].Progress == pb.Progress_PROGRESS_CONFIRMED })
 }
 
 // A twin whose driver cannot be found any more does not run with half a configuration.

@@ -137,7 +137,7 @@ func (t *twin) commit(exact bool) {
 		Writes: make([]storage.Write, 1, 4),
 	}
 	if t.wakeWrong(exact) {
-		t.st.Wake = t.wake()
+		t.st.Wake = t.wake(exact)
 		if oldWake != 0 {
 			txn.Writes = append(txn.Writes, storage.Write{Table: tableWakes, Key: wakeKey(t.en.id, oldWake), Quiet: true})
 		}
@@ -239,7 +239,7 @@ func (m *saved) run(t *twin) {
 	case m.err == nil:
 		s.tries, s.retryAt = 0, 0
 		t.recorded = s.count
-		if t.st.Wake != 0 && t.st.Wake != s.wake {
+		if t.st.Wake != s.wake && t.st.Wake > stamp() { // what is due is done already, or this node will not do it
 			t.e.waker.note(t.en.slot, t.st.Wake)
 		}
 		told := s.told

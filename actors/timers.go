@@ -157,14 +157,27 @@ func (t *twin) fired(v *event) {
 	t.touched = true
 }
 
-// wake is what the twin's wake record should say: when a passivated twin has to be activated; 0: no record.
-func (t *twin) wake() int64 {
+// wake is what the twin's wake record should say: when a twin that is not active has to be activated; 0: no record. What was
+// asked of the device is a reason to do so at once, where the twin's next life begins after a crash or a move; a twin
+// that is passivated has done for it what it can.
+func (t *twin) wake(exact bool) int64 {
 	if t.mode == modeDeleting || t.cfg != nil && t.cfg.stopped {
 		return 0
 	}
 	at := t.nextTimer()
-	if due := t.nextKept(); due > 0 && (at == 0 || due < at) {
-		at = due
+	earlier := func(due int64) {
+		if due > 0 && (at == 0 || due < at) {
+			at = due
+		}
+	}
+	earlier(t.nextKept())
+	if exact && t.mode == modeLive {
+		return at
+	}
+	for i := range t.st.Desired {
+		if d := &t.st.Desired[i]; open(d) {
+			earlier(max(d.Time, d.Delay))
+		}
 	}
 	return at
 }
@@ -172,7 +185,7 @@ func (t *twin) wake() int64 {
 // wakeWrong says whether the wake record must be written. While the twin is active a record that is too early is good
 // enough: it would only wake a twin early, after a crash.
 func (t *twin) wakeWrong(exact bool) bool {
-	want := t.wake()
+	want := t.wake(exact)
 	if exact || want == 0 {
 		return want != t.st.Wake
 	}
