@@ -1,0 +1,92 @@
+package test
+
+import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/polluxhq/pollux/test/harness"
+)
+
+var (
+	failoverLine = regexp.MustCompile(`(?m)^see a failover: kill -9 (\d+),`)
+	consoleLine  = regexp.MustCompile(`(?m)^(n\d)\s+http://\S+/cluster\s+([abc])\s+(\d+)$`)
+)
+
+// TestDemoOnThreeNodes is `make run NODES=3`: it says how to see a failover, and that is what one sees.
+func TestDemoOnThreeNodes(t *testing.T) {
+	var out output
+	cmd := exec.Command(harness.Binary(t), "serve", "--demo", "--demo-nodes", "3", "--data", filepath.Join(t.TempDir(), "demo"),
+		"--http", freeAddr(t), "--mqtt", freeAddr(t), "--gossip", freeAddr(t), "--peer", freeAddr(t))
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		if t.Failed() {
+			t.Logf("it said:\n%s", out.String())
+		}
+	})
+	harness.Until(t, 2*time.Minute, "it says how to see a failover", func() bool { return failoverLine.MatchString(out.String()) })
+	said := out.String()
+	if !openLine.MatchString(said) || !strings.Contains(said, "16 of 16") {
+		t.Error("no link, or not all twins are connected")
+	}
+	nodes := consoleLine.FindAllStringSubmatch(said, -1)
+	if len(nodes) != 3 || nodes[0][2]+nodes[1][2]+nodes[2][2] != "abc" {
+		t.Fatalf("the nodes are %v", nodes)
+	}
+	pid, err := strconv.Atoi(failoverLine.FindStringSubmatch(said)[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	harness.Until(t, 10*time.Second, "it says that the node has gone", func() bool { return strings.Contains(out.String(), nodes[2][1]+" has gone") })
+	harness.Until(t, time.Minute, "the node is back", func() bool { return strings.Contains(out.String(), nodes[2][1]+" is back, with pid") })
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it does not stop")
+	}
+	for _, n := range nodes {
+		if pid, err := strconv.Atoi(n[3]); err == nil && syscall.Kill(pid, 0) == nil {
+			t.Errorf("%s still runs", n[1])
+		}
+	}
+}
+
+// output is what a process says, on both streams.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
