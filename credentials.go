@@ -266,18 +266,6 @@ func (c *credentials) saveKnown() error {
 	return writeSecret(filepath.Join(c.dir, knownName), append(data, '\n'))
 }
 
-// learn keeps where others gossip, for the next start.
-func (c *credentials) learn(addrs []string) error {
-	slices.Sort(addrs)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(addrs) == 0 || slices.Equal(addrs, c.known.Gossip) {
-		return nil
-	}
-	c.known.Gossip = addrs
-	return c.saveKnown()
-}
-
 // rekey keeps the keys of gossip.
 func (c *credentials) rekey(keys [][]byte) (changed bool, err error) {
 	c.mu.Lock()

@@ -2,6 +2,7 @@ package pollux
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -135,13 +136,61 @@ func (n *Node) openGossip(ctx context.Context) error {
 	if len(known) == 0 {
 		return nil
 	}
-	if _, err := g.Join(ctx, known); err != nil {
-		if errors.Is(err, gossip.ErrName) || errors.Is(err, gossip.ErrCopy) || errors.Is(err, gossip.ErrKey) || errors.Is(err, gossip.ErrCluster) {
-			return err
-		}
-		n.log.Warn("no other node answers yet; they are asked again and again", "addresses", strings.Join(known, ","), "error", err)
+	return n.joinGossip(ctx, known)
+}
+
+// joinGossip makes this node known to the others. Only a new node is ended by a key or a cluster that is not its own: to
+// one that has been here before the addresses may lie, and raft reaches it all the same.
+func (n *Node) joinGossip(ctx context.Context, known []string) error {
+	_, err := n.gossip.Join(ctx, known)
+	if errors.Is(err, gossip.ErrKey) && n.fetchGossipKeys(ctx) {
+		_, err = n.gossip.Join(ctx, known)
 	}
+	stranger := errors.Is(err, gossip.ErrKey) || errors.Is(err, gossip.ErrCluster)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, gossip.ErrName) || errors.Is(err, gossip.ErrCopy) || stranger && !n.hadState:
+		return err
+	}
+	n.log.Warn("no other node answers yet; they are asked again and again", "addresses", strings.Join(known, ","), "error", err)
 	return nil
+}
+
+// gossipKeysPath of the peer port gives the keys of gossip to a node of the cluster.
+const gossipKeysPath = "/cluster/gossip-keys"
+
+// fetchGossipKeys gets the keys of gossip from another node: they may have been rotated while this one was off.
+func (n *Node) fetchGossipKeys(ctx context.Context) bool {
+	for _, m := range n.members() {
+		if m.ID == n.self.id || m.Peer == "" {
+			continue
+		}
+		keys, err := n.gossipKeysOf(ctx, m.ID)
+		if err == nil {
+			_, err = n.creds.rekey(keys)
+		}
+		if err == nil {
+			err = n.gossip.SetKeys(keys)
+		}
+		if err == nil {
+			n.log.Info("the keys of gossip were rotated while this node was off", "from", m.Name)
+			return true
+		}
+		n.log.Debug("ask for the keys of gossip", "node", m.Name, "error", err)
+	}
+	return false
+}
+
+func (n *Node) gossipKeysOf(ctx context.Context, node string) (keys [][]byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	body, err := n.getFromPeer(ctx, node, gossipKeysPath)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return keys, json.NewDecoder(io.LimitReader(body, 4096)).Decode(&keys)
 }
 
 // addressOf gives a node's peer address: as gossip has it, else as its record has it.
@@ -520,7 +569,7 @@ func (n *Node) otherHistory(ctx context.Context) (io.ReadCloser, error) {
 		if !s.Voter() || s.ID == n.self.id {
 			continue
 		}
-		body, err := n.openExport(ctx, s.ID)
+		body, err := n.getFromPeer(ctx, s.ID, exportPath)
 		if err == nil {
 			return body, nil
 		}
@@ -529,12 +578,13 @@ func (n *Node) otherHistory(ctx context.Context) (io.ReadCloser, error) {
 	return nil, errors.Join(faults...)
 }
 
-func (n *Node) openExport(ctx context.Context, node string) (io.ReadCloser, error) {
+// getFromPeer reads a path of another node's peer port. The caller closes the body.
+func (n *Node) getFromPeer(ctx context.Context, node, path string) (io.ReadCloser, error) {
 	client, base, err := n.peers.HTTP(node)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+exportPath, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -545,7 +595,7 @@ func (n *Node) openExport(ctx context.Context, node string) (io.ReadCloser, erro
 	if res.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 512))
 		res.Body.Close()
-		return nil, fmt.Errorf("history of node %s: %s: %s", node, res.Status, text)
+		return nil, fmt.Errorf("%s of node %s: %s: %s", path, node, res.Status, text)
 	}
 	return res.Body, nil
 }
