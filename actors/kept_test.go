@@ -61,6 +61,7 @@ func (n *node) ended(id, command string) *pb.CommandStatus {
 
 func TestNoWait(t *testing.T) {
 	n, g, blocked := busy(t)
+	watch := n.watch(&pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Ids: []string{"a"}}, Properties: []string{"order"}})
 	good := n.queue("a", "note", `{"text":"x"}`, nil)
 	bad := n.queue("a", "fail", `{"text":"no"}`, nil)
 	first := n.queue("a", "note", `{"text":"y"}`, &pb.CommandOptions{Name: "n"})
@@ -81,6 +82,17 @@ func TestNoWait(t *testing.T) {
 	}
 	if c := n.ended("a", good); c.Outcome != pb.Outcome_OUTCOME_DONE || c.EndTime == nil || c.Message != "" {
 		t.Errorf("done: %v", c)
+	}
+	var phases []pb.CommandPhase
+	for len(phases) == 0 || phases[len(phases)-1] != pb.CommandPhase_COMMAND_PHASE_ENDED {
+		for _, c := range next(t, watch).GetDelta().GetCommands() {
+			if c.Id == good {
+				phases = append(phases, c.Phase)
+			}
+		}
+	}
+	if len(phases) < 2 || phases[len(phases)-2] != pb.CommandPhase_COMMAND_PHASE_STARTED { // the first may be in the whole state
+		t.Errorf("watchers saw the phases %v", phases)
 	}
 	if c := n.ended("a", bad); c.Outcome != pb.Outcome_OUTCOME_REJECTED || c.Code != 7 || c.Message != "no" {
 		t.Errorf("refused: %v", c)

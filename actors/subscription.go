@@ -130,7 +130,7 @@ func (s *Subscription) narrow(all *pb.WatchTwinsResponse, d *pb.StateDelta, queu
 		return all
 	}
 	mine := &pb.StateDelta{Properties: pick(d.Properties, s.props), Desired: pick(d.Desired, s.props), Status: d.Status,
-		Revision: d.Revision, Queued: d.Queued}
+		Revision: d.Revision, Queued: d.Queued, Commands: d.Commands}
 	told := len(d.Properties) > 0 || len(d.Desired) > 0
 	if told && len(mine.Properties) == 0 && len(mine.Desired) == 0 && mine.Status == nil && !queued {
 		return nil
@@ -158,7 +158,7 @@ func (s *Subscription) whole(id string, st *pb.TwinState) {
 	}
 	if s.props != nil {
 		st = &pb.TwinState{Properties: pick(st.Properties, s.props), Desired: pick(st.Desired, s.props), Status: st.Status,
-			Revision: st.Revision, Queued: st.Queued}
+			Revision: st.Revision, Queued: st.Queued, DriverVersion: st.DriverVersion, Commands: st.Commands}
 	}
 	s.push(id, &pb.WatchTwinsResponse{Id: id, Change: &pb.WatchTwinsResponse_State{State: st}}, pushWhole)
 }
