@@ -162,6 +162,7 @@ func (b *backlog) wait(q *line, l *late) bool {
 	q.waiting++
 	q.bytes += l.size()
 	b.count.Add(1)
+	b.e.rouse()
 	b.e.stats.drop(dropLater)
 	return true
 }

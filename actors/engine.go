@@ -50,6 +50,9 @@ type Engine struct {
 	stats    counters
 	interval interval
 	room     room
+	// resting: the tick has stopped until roused.
+	resting atomic.Bool
+	roused  chan struct{}
 
 	// calls is the parent of every driver call; it ends when draining may wait no longer.
 	calls     context.Context
@@ -70,7 +73,7 @@ func New(o Options) (*Engine, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, store: o.Store, cluster: o.Cluster, log: o.Logger, base: time.Now()}
+	e := &Engine{o: o, store: o.Store, cluster: o.Cluster, log: o.Logger, base: time.Now(), roused: make(chan struct{}, 1)}
 	e.baseMS = e.base.UnixMilli()
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.calls, e.stopCalls = context.WithCancel(context.Background())
@@ -162,8 +165,7 @@ func (e *Engine) ticker() {
 		case <-e.ctx.Done():
 			return
 		case <-slow.C:
-			e.interval.relax()
-			e.runners.sweep(time.Minute)
+			e.slowTick()
 		case <-t.C:
 			now := e.nowMS()
 			for _, s := range e.shards {
@@ -173,7 +175,57 @@ func (e *Engine) ticker() {
 			}
 			e.backlog.retry()
 			e.room.look()
+			if e.restful() {
+				t.Stop()
+				if !e.rest(slow.C) {
+					return
+				}
+				t.Reset(tick * time.Millisecond)
+			}
 		}
+	}
+}
+
+func (e *Engine) slowTick() {
+	e.interval.relax()
+	e.runners.sweep(time.Minute)
+}
+
+// restful says whether nothing needs the tick.
+func (e *Engine) restful() bool {
+	if e.backlog.count.Load() > 0 || e.room.crowded() {
+		return false
+	}
+	for _, s := range e.shards {
+		if !s.wheel.Empty() {
+			return false
+		}
+	}
+	return true
+}
+
+// rest waits until something needs the tick: a node whose twins are all passive does not wake up for nothing. It says
+// whether the engine still lives.
+func (e *Engine) rest(slow <-chan time.Time) bool {
+	e.resting.Store(true)
+	defer e.resting.Store(false)
+	for e.restful() {
+		select {
+		case <-e.ctx.Done():
+			return false
+		case <-e.roused:
+			return true
+		case <-slow:
+			e.slowTick()
+		}
+	}
+	return true
+}
+
+// rouse has the tick go on. Whoever gives it something to do calls it afterwards.
+func (e *Engine) rouse() {
+	if e.resting.Load() {
+		signal(e.roused)
 	}
 }
 

@@ -175,6 +175,7 @@ func (t *twin) noRoom() {
 		s.queued = true
 		t.en.tokens.Add(1)
 		t.e.room.join(t.en, s.called)
+		t.e.rouse()
 	}
 }
 

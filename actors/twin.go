@@ -356,6 +356,7 @@ func (t *twin) step() {
 	t.tidy()
 	if at := t.next(now); at > 0 {
 		t.en.shard.wheel.Set(&t.en.Node, at)
+		t.e.rouse()
 	}
 }
 

@@ -20,6 +20,7 @@ type Wheel[T any] struct {
 	mu      sync.Mutex
 	tick    int64
 	now     int64 // last tick seen
+	count   int   // timers that are set
 	buckets []Node[T]
 }
 
@@ -70,6 +71,14 @@ func (w *Wheel[T]) unlink(n *Node[T]) {
 	}
 	n.prev.next, n.next.prev = n.next, n.prev
 	n.next, n.prev = nil, nil
+	w.count--
+}
+
+// Empty says whether no timer is set: nothing is due before one is.
+func (w *Wheel[T]) Empty() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.count == 0
 }
 
 // link puts the node into the bucket of a tick after now, at most one turn ahead.
@@ -79,6 +88,7 @@ func (w *Wheel[T]) link(n *Node[T], due int64) {
 	b := &w.buckets[n.home%int64(len(w.buckets))]
 	n.prev, n.next = b.prev, b
 	b.prev.next, b.prev = n, n
+	w.count++
 }
 
 // Advance moves the wheel to the given time, takes out the nodes that are due, and appends their values to due.
@@ -98,6 +108,7 @@ func (w *Wheel[T]) Advance(now int64, due []T) []T {
 		for n != b {
 			next := n.next
 			n.next, n.prev = nil, nil
+			w.count--
 			if n.at <= now {
 				due = append(due, n.Value)
 			} else {

@@ -5,6 +5,30 @@ import (
 	"testing"
 )
 
+func TestEmpty(t *testing.T) {
+	w := New[int](10, 8, 0)
+	n, m := &Node[int]{Value: 1}, &Node[int]{Value: 2}
+	if !w.Empty() {
+		t.Error("a new wheel is not empty")
+	}
+	w.Set(n, 50)
+	w.Set(n, 20) // again
+	w.Set(m, 500)
+	w.Advance(100, nil) // n is due, m goes round
+	if w.Empty() {
+		t.Error("empty with one timer left")
+	}
+	w.Remove(m)
+	w.Remove(m)
+	if !w.Empty() {
+		t.Error("not empty after all are gone")
+	}
+	w.Set(n, 100)
+	if due := w.Advance(100_000, nil); len(due) != 1 || !w.Empty() {
+		t.Errorf("after a long rest %v is due", due)
+	}
+}
+
 func TestFiresOnceNeitherEarlyNorLate(t *testing.T) {
 	const tick, buckets = 20, 16
 	w := New[int](tick, buckets, 0)
