@@ -332,6 +332,9 @@ func (n *Node) checkLease() {
 	if n.LeaseValid() && n.self.alive() && n.ended == nil {
 		if n.suspended {
 			n.suspended = false
+			if n.own.count > 0 {
+				n.o.Logger.Info("there is a lease again", "slots", n.own.count)
+			}
 			n.gainAll()
 		}
 		return
@@ -340,5 +343,8 @@ func (n *Node) checkLease() {
 		return
 	}
 	n.suspended = true
+	if n.own.count > 0 && n.ended == nil {
+		n.o.Logger.Warn("the lease is over: this node serves no slot until it has one again", "slots", n.own.count, "state", n.self.State.String())
+	}
 	n.loseAll()
 }
