@@ -2,6 +2,7 @@ package drivers
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -107,9 +108,33 @@ func decodeValue(subject string, text []byte) (any, error) {
 	if len(text) == 0 {
 		return nil, nil
 	}
+	if value, ok := plainValue(text); ok {
+		return value, nil
+	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return nil, &SchemaError{Subject: subject, Reason: "is not valid JSON"}
 	}
 	return value, nil
+}
+
+// plainValue reads what most values are, a number, a boolean or a short text, without a decoder; ok is false for the rest.
+func plainValue(text []byte) (value any, ok bool) {
+	switch c := text[0]; {
+	case string(text) == "null":
+		return nil, true
+	case string(text) == "true", string(text) == "false":
+		return c == 't', true
+	case c == '-' || c >= '0' && c <= '9':
+		return json.Number(text), text[len(text)-1] > ' ' && json.Valid(text)
+	case c == '"' && len(text) > 1 && text[len(text)-1] == '"':
+		inner := text[1 : len(text)-1]
+		for _, b := range inner {
+			if b < ' ' || b == '"' || b == '\\' || b >= 0x7f {
+				return nil, false
+			}
+		}
+		return string(inner), true
+	}
+	return nil, false
 }
