@@ -250,8 +250,17 @@ func (c *Cluster) Key() string {
 	return ""
 }
 
-// Leader gives the node that leads by what the running nodes say; nil where they do not agree.
+// Leader gives the node that leads by what all running nodes say, for which it waits up to 10 s; nil where they do not agree.
 func (c *Cluster) Leader() *Node {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if n := c.agreedLeader(); n != nil {
+			return n
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) agreedLeader() *Node {
 	leader := ""
 	for _, n := range c.Running() {
 		s := n.Status()
@@ -261,7 +270,7 @@ func (c *Cluster) Leader() *Node {
 		leader = s.Leader
 	}
 	for _, n := range c.Nodes() {
-		if n.id() == leader {
+		if n.id() == leader && leader != "" {
 			return n
 		}
 	}
