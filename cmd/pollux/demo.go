@@ -75,43 +75,12 @@ func (d *demoSite) freePorts(c *pollux.Config) error {
 	if c.TLSCert != "" {
 		return &usageError{fmt.Errorf("--demo and --tls-cert = %q: the simulated devices speak plain MQTT; leave one of the two out", c.TLSCert)}
 	}
-	for _, at := range []*string{&c.HTTP, &c.MQTT, &c.Gossip, &c.Peer} {
-		if *at == "off" {
-			*at = pollux.DefaultConfig().MQTT // the demo's devices need the broker
-		}
-		free, err := nextFree(*at)
-		if err != nil {
-			return err
-		}
-		if free != *at {
-			fmt.Fprintf(d.out, "%s is busy, taking %s\n", *at, free)
-			*at = free
-		}
+	if c.MQTT == "off" {
+		c.MQTT = pollux.DefaultConfig().MQTT // the demo's devices need the broker
 	}
-	return nil
-}
-
-// nextFree gives addr, or the same host with the next of 100 ports that is free.
-func nextFree(addr string) (string, error) {
-	host, portText, err := net.SplitHostPort(addr)
-	if err != nil {
-		return "", err
-	}
-	port, err := strconv.Atoi(portText)
-	if err != nil || port == 0 {
-		return addr, err
-	}
-	var last error
-	for p := port; p < port+100 && p < 65536; p++ {
-		try := net.JoinHostPort(host, strconv.Itoa(p))
-		l, err := net.Listen("tcp", try)
-		if err == nil {
-			l.Close()
-			return try, nil
-		}
-		last = err
-	}
-	return "", fmt.Errorf("no free port from %s on: %w", addr, last)
+	return portPicker{}.take(func(from, to string) {
+		fmt.Fprintf(d.out, "%s is busy, taking %s\n", from, to)
+	}, &c.HTTP, &c.MQTT, &c.Gossip, &c.Peer)
 }
 
 // demoNode is where the house stands: the node that is asked, and the broker that the devices come to.
@@ -328,12 +297,12 @@ type demoDevices struct {
 // startProjectors comes before the twins, whose addresses it gives.
 func (s *demoDevices) startProjectors(ctx context.Context) (string, error) {
 	s.projectors = map[string]string{}
-	port := demoPorts
+	port, ports := demoPorts, portPicker{}
 	for _, r := range demoRooms {
 		if r.projector == "" {
 			continue
 		}
-		addr, err := nextFree(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		addr, err := ports.next(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
 			return "", err
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -60,9 +59,6 @@ func serveDemoCluster(cmd *cobra.Command, c pollux.Config, nodes int) error {
 		return fmt.Errorf("find the program: %w", err)
 	}
 	d := &demoCluster{out: cmd.OutOrStdout(), program: program}
-	if !cmd.Flags().Changed("log-level") {
-		c.LogLevel = slog.LevelWarn // three nodes tell much of the same
-	}
 	if err := d.plan(c, nodes); err != nil {
 		return err
 	}
@@ -105,26 +101,13 @@ func serveDemoCluster(cmd *cobra.Command, c pollux.Config, nodes int) error {
 
 // plan gives each node its name, zone, directory and ports.
 func (d *demoCluster) plan(c pollux.Config, nodes int) error {
-	taken := map[string]bool{}
+	ports := portPicker{}
 	for i := range nodes {
 		n := &demoProcess{conf: c, expect: 1}
 		n.conf.Name, n.conf.AvailabilityZone = fmt.Sprintf("n%d", i+1), string(rune('a'+i))
 		n.conf.Data = filepath.Join(c.Data, n.conf.Name)
-		for _, at := range []*string{&n.conf.HTTP, &n.conf.MQTT, &n.conf.Gossip, &n.conf.Peer} {
-			for {
-				free, err := nextFree(*at)
-				if err != nil {
-					return err
-				}
-				*at = free
-				if !taken[free] {
-					taken[free] = true
-					break
-				}
-				if *at, err = following(free); err != nil {
-					return err
-				}
-			}
+		if err := ports.take(func(string, string) {}, &n.conf.HTTP, &n.conf.MQTT, &n.conf.Gossip, &n.conf.Peer); err != nil {
+			return err
 		}
 		if i == 0 {
 			n.expect = nodes
@@ -134,18 +117,6 @@ func (d *demoCluster) plan(c pollux.Config, nodes int) error {
 		d.nodes = append(d.nodes, n)
 	}
 	return nil
-}
-
-func following(addr string) (string, error) {
-	host, text, err := net.SplitHostPort(addr)
-	if err != nil {
-		return "", err
-	}
-	port, err := strconv.Atoi(text)
-	if err != nil {
-		return "", err
-	}
-	return net.JoinHostPort(host, strconv.Itoa(port+1)), nil
 }
 
 // keep runs a node until ctx ends, and starts it again a while after it was killed. ready is told once.

@@ -35,7 +35,7 @@ precedence; "pollux config" shows what is in force.`,
   pollux serve --demo`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := loadConfig(cmd.Flags())
+			c, origin, err := loadConfig(cmd.Flags())
 			if err != nil {
 				return &usageError{err}
 			}
@@ -43,12 +43,15 @@ precedence; "pollux config" shows what is in force.`,
 			if err != nil {
 				return err
 			}
+			if demo && origin["log.level"] == "default" {
+				c.LogLevel = slog.LevelWarn // the stages are what there is to see
+			}
 			nodes, err := cmd.Flags().GetInt("demo-nodes")
 			switch {
 			case err != nil:
 				return err
 			case nodes == 1:
-				return serve(cmd, c, demo)
+				return serve(cmd, c, origin, demo)
 			case !demo || nodes < 1 || nodes > 5 || nodes%2 == 0:
 				return &usageError{fmt.Errorf("--demo-nodes = %d: want 1, 3 or 5, with --demo", nodes)}
 			}
@@ -61,7 +64,7 @@ precedence; "pollux config" shows what is in force.`,
 	return cmd
 }
 
-func serve(cmd *cobra.Command, c pollux.Config, demo bool) error {
+func serve(cmd *cobra.Command, c pollux.Config, origin pollux.Origin, demo bool) error {
 	log := newLogger(c)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -73,6 +76,9 @@ func serve(cmd *cobra.Command, c pollux.Config, demo bool) error {
 		select {
 		case <-ctx.Done():
 		case s := <-signals:
+			if demo {
+				fmt.Fprintln(cmd.OutOrStdout(), "stopping; the data stays in", c.Data)
+			}
 			log.Info("stopping", "signal", s.String(), "again", "stops at once")
 			cancel()
 			<-signals
@@ -88,6 +94,10 @@ func serve(cmd *cobra.Command, c pollux.Config, demo bool) error {
 		if err := show.freePorts(&c); err != nil {
 			return err
 		}
+	} else if err := peerPorts(&c, origin, func(from, to string) {
+		log.Info("address between nodes is busy, taking the next", "busy", from, "taken", to)
+	}); err != nil {
+		return err
 	}
 	node, err := pollux.Open(ctx, c, log)
 	if err != nil {
