@@ -24,6 +24,8 @@ type noted struct {
 const (
 	pollAlways  = 250 * time.Millisecond
 	pollLeading = 100 * time.Millisecond
+	// leadGrace is what everybody has to renew by a new leader: two renewals.
+	leadGrace = time.Second
 )
 
 // silence is how long a count must not have changed for its member to be dead: longer than any lease that it may still
@@ -84,7 +86,8 @@ func (n *Node) note(leases []Record) {
 }
 
 // lead does the leader's part, and says when to look again at the latest. Silence counts only while the log answers this
-// node itself: after an outage, or a pause of this node, everybody gets his time again.
+// node itself: after an outage, or a pause of this node, everybody gets his time again. A new leader knows the silence that
+// it noted before, for every node notes; it only gives everybody a moment to reach it.
 func (n *Node) lead(leads bool) (next time.Duration) {
 	now := n.o.Clock.Now()
 	next = pollAlways
@@ -103,7 +106,6 @@ func (n *Node) lead(leads bool) (next time.Duration) {
 	if n.leadSince == 0 || now-n.answered > n.o.Duration/2 || !n.synced() {
 		return next
 	}
-	since := max(n.leadSince, n.logSince)
 	n.followProgress(now)
 	for _, id := range n.ids {
 		m, lease := n.members[id], n.noted[id]
@@ -111,11 +113,11 @@ func (n *Node) lead(leads bool) (next time.Duration) {
 			continue
 		}
 		began, awaited := n.progress[id]
-		left := max(lease.at, since) + n.silence() - now
+		left := max(max(lease.at, n.logSince)+n.silence(), n.leadSince+leadGrace) - now
 		switch {
 		case left <= 0:
 			n.judge(m, StateDead, lease)
-		case awaited && m.alive() && now-max(began, since) >= stuckAfter:
+		case awaited && m.alive() && now-max(began, n.logSince, n.leadSince) >= stuckAfter:
 			n.judge(m, StateExpelled, lease)
 		default:
 			next = min(next, left)
