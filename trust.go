@@ -267,8 +267,9 @@ func (n *Node) checkName(id, name string) error {
 			return taken(m.ID)
 		}
 	}
+	// One that is not a member yet is known to gossip alone; of those that are gone the records decide.
 	for _, m := range n.gossip.Members() {
-		if m.Name == name && m.ID != id {
+		if m.Name == name && m.ID != id && m.State == gossip.Alive && n.admit(m.ID) == nil {
 			return taken(m.ID)
 		}
 	}
