@@ -135,7 +135,11 @@ func translate(err error) error {
 	}
 	var ce *connect.Error
 	if errors.As(err, &ce) {
-		return err
+		// A link to another node is lost with an error of the transport; what that means for the call counts for more.
+		lost := ErrorInfoOf(err) == nil && (errors.Is(err, cluster.ErrUnknown) || errors.Is(err, cluster.ErrUnavailable))
+		if !lost {
+			return err
+		}
 	}
 	var tooLarge *http.MaxBytesError
 	var wrong *invalidError

@@ -46,6 +46,8 @@ func TestTranslate(t *testing.T) {
 		{cluster.ErrOverloaded, connect.CodeResourceExhausted, "overloaded", rejected},
 		{cluster.ErrUnavailable, connect.CodeUnavailable, "unavailable", rejected},
 		{cluster.ErrUnknown, connect.CodeUnknown, "unknown", unknown},
+		{fmt.Errorf("link lost: %w: %w", connect.NewError(connect.CodeCanceled, errors.New("reset")), cluster.ErrUnknown), connect.CodeUnknown, "unknown", unknown},
+		{fmt.Errorf("%w: %w", connect.NewError(connect.CodeInternal, errors.New("lost")), cluster.ErrUnavailable), connect.CodeUnavailable, "unavailable", rejected},
 		{cluster.ErrDeadline, connect.CodeDeadlineExceeded, "deadline", rejected},
 		{cluster.ErrCycle, connect.CodeFailedPrecondition, "cycle", rejected},
 		{storage.ErrBusy, connect.CodeResourceExhausted, "busy", rejected},
