@@ -353,3 +353,48 @@ func TestNewTwinsAnswerAtOnce(t *testing.T) {
 		t.Errorf("no such twin: %v", err)
 	}
 }
+
+// A node dies. What was acknowledged goes on elsewhere, what had begun is unknown, frames on their way are brought again.
+func TestNodeDies(t *testing.T) {
+	a, b := pair(t)
+	g := newGate(t)
+	a.driver("wire", "1.0.0", tcpTransport)
+	a.driver("bus", "1.0.0", mqttTransport)
+	spread(t, a, b)
+	var wire, bus string
+	for i := 0; wire == "" || bus == ""; i++ { // ids that live on the second node
+		if id := fmt.Sprintf("w%d", i); wire == "" && a.owner("default/"+id) == "n2" {
+			wire = id
+		}
+		if id := fmt.Sprintf("m%d", i); bus == "" && a.owner("default/"+id) == "n2" {
+			bus = id
+		}
+	}
+	a.twin(fmt.Sprintf(`{"id":%q,"driver":"wire","uri":%q}`, wire, g.uri()))
+	a.twin(fmt.Sprintf(`{"id":%q,"driver":"bus","settings":{"topic":%q}}`, bus, bus))
+	until(t, "the device is connected", func() bool { return a.prop(wire, "ups") != "" })
+	begun := a.queue(wire, "ask", `{"text":"block","timeout_ms":60000}`, nil)
+	until(t, "the device has it", func() bool { return g.heard("block") == 1 })
+	waits := a.queue(wire, "note", `{"text":"w"}`, nil)
+	a.deliver("dev/"+bus+"/x", `{"level":1}`, 1)
+	b.close()
+	frames := []chan error{a.send("dev/"+bus+"/x", `{"level":2}`, 1), a.send("dev/"+bus+"/x", `{"level":3}`, 1)}
+	for i, f := range frames {
+		if err := answer(t, fmt.Sprintf("frame %d", i), f); err != nil {
+			t.Errorf("frame %d: %v", i, err)
+		}
+	}
+	a.wait(bus, "level", "3")
+	if c := a.ended(wire, waits); c.Outcome != pb.Outcome_OUTCOME_DONE {
+		t.Errorf("what waited: %v", c)
+	}
+	if c := a.ended(wire, begun); c.Outcome != pb.Outcome_OUTCOME_UNKNOWN {
+		t.Errorf("what had begun: %v", c)
+	}
+	if g.heard("block") != 1 {
+		t.Errorf("the device heard it %d times", g.heard("block"))
+	}
+	if n := a.owner("default/" + wire); n != "n1" {
+		t.Errorf("it lives on %s", n)
+	}
+}

@@ -262,7 +262,7 @@ func (t *twin) expire(now int64) {
 // start begins the next call, where one is due.
 func (t *twin) start(now int64) {
 	w := t.work
-	if w == nil || w.call != nil || !t.ready || t.backoff > now {
+	if w == nil || w.call != nil || !t.ready || t.backoff > now || t.e.calls.Err() != nil {
 		return
 	}
 	if i := w.eligible(t, now); i >= 0 && (w.turn || len(w.events) == 0) {
