@@ -23,6 +23,8 @@ const (
 // shape is what the rewriter wants to know of a function before it writes the first one.
 type shape struct {
 	calls, loops bool
+	// deep: it calls more than leaves and host functions. Known after weights.
+	deep bool
 	// bulk: there is an instruction whose cost is known only as it runs.
 	bulk bool
 	// cost of all instructions without calls.
@@ -121,7 +123,7 @@ func (w *rewriter) callCost(index uint32) uint32 {
 
 // weights gives what the function's entry and each of its loops' turns cost, the loops in order: all instructions that
 // are in no loop; all that are in the loop but in none within.
-func (w *rewriter) weights(r *reader, out []uint32) []uint32 {
+func (w *rewriter) weights(r *reader, s *shape, out []uint32) []uint32 {
 	out = append(out[:0], 0)
 	open := []int32{0} // of each open block: whose weight its instructions go to
 	for r.err == nil && len(open) > 0 {
@@ -138,6 +140,20 @@ func (w *rewriter) weights(r *reader, out []uint32) []uint32 {
 			open = open[:len(open)-1]
 		}
 		out[region] += w.cost(in, true)
+		s.deep = s.deep || w.goesDeep(in)
 	}
 	return out
+}
+
+// goesDeep says whether an instruction calls what counts fuel or stack by itself.
+func (w *rewriter) goesDeep(in instr) bool {
+	switch in.op {
+	case opCall:
+		return in.index >= w.imported && !w.shapes[in.index-w.imported].leaf()
+	case opCallIndirect:
+		return true
+	case opMisc:
+		return in.sub == miscMemoryFill || in.sub == miscMemoryCopy
+	}
+	return false
 }

@@ -1,6 +1,6 @@
 // Package wasm runs strangers' WASM modules. A file passes stages, each a function of its own: Verify looks at its
-// structure and what it asks for, Meter rewrites it so that it counts its own time and depth, Runtime.Compile translates it, and a Pool
-// keeps instances of it that are called.
+// structure and what it asks for, Meter rewrites it so that it counts its own time and depth, Runtime.Compile
+// translates it, and a Pool keeps instances of it that are called.
 //
 // What a module can do to its host is bounded: its size and shape before it is compiled, its memory, and the time of
 // each call. It reaches nothing but the host functions that the runtime was given and a handful of WASI stubs. After a

@@ -28,17 +28,20 @@ type function struct {
 	weighed []uint32
 	// long and short are the indexes of the added locals, an i64 and an i32.
 	long, short uint64
+	// kept: the fuel is kept in long while the function runs, since nothing that it calls counts: loops that do not
+	// touch the memory for it are as fast as without.
+	kept bool
 }
 
 // write puts the function into out:
 //
 //	locals, and two more
 //	burn the entry's weight
-//	take the frame's words off the stack's            (only where it calls)
-//	block                                             (only where it calls)
+//	take the frame's words off the stack's            (only where it goes deep)
+//	block                                             (where it goes deep or keeps the fuel)
 //	  the body: loops burn their weight, returns branch out of the block
 //	end
-//	give the words back
+//	give the words back, or the fuel
 //
 // A branch to the function's end becomes one to the block's, its number the same.
 func (f *function) write(r *reader) {
@@ -46,20 +49,27 @@ func (f *function) write(r *reader) {
 	from := r.at
 	f.info.locals(r, f.index)
 	groups := r.b[from:r.at]
-	if f.leaf() {
+	if f.kept = false; f.leaf() {
 		f.out = append(f.out, groups...)
 		f.copyBody(r, nil)
 		return
 	}
-	f.weighed = f.weights(&reader{b: r.b, at: r.at}, f.weighed)
+	f.weighed = f.weights(&reader{b: r.b, at: r.at}, f.shape, f.weighed)
 	f.long, f.short = uint64(f.locals), uint64(f.locals)+1
 	f.out = append(f.out, extended(groups, []byte{1, byte(I64)}, []byte{1, byte(I32)})...)
 	f.burn(f.weighed[0])
-	if f.calls {
+	f.kept = f.loops && !f.deep && !f.bulk
+	if f.deep {
 		f.enter()
+	}
+	if f.wrapped() {
+		f.out = append(append(f.out, opBlock), f.blockType(f.info.types[f.info.functions[f.index]].Results)...)
 	}
 	f.copyBody(r, f.weighed[1:])
 }
+
+// wrapped says whether the body becomes a block.
+func (f *function) wrapped() bool { return f.deep || f.kept }
 
 // copyBody copies the instructions and changes what is to be changed.
 func (f *function) copyBody(r *reader, weights []uint32) {
@@ -76,13 +86,13 @@ func (f *function) copyBody(r *reader, weights []uint32) {
 			f.burn(weights[0])
 			weights, from = weights[1:], r.at
 		case opEnd:
-			if depth--; depth < 0 && f.calls {
+			if depth--; depth < 0 && f.wrapped() {
 				flush(in.start)
 				f.leave()
 				from = in.start
 			}
 		case opReturn:
-			if f.calls {
+			if f.wrapped() {
 				flush(in.start)
 				f.op(opBr, uint64(depth))
 				from = r.at
@@ -127,20 +137,31 @@ func (f *function) op(op byte, index uint64) {
 	f.out = binary.AppendUvarint(append(f.out, op), index)
 }
 
-// burn takes fuel, and asks for more where it is used up.
+// burn takes fuel, and asks for more where it is used up. After it, the fuel that is left is in long too.
 func (f *function) burn(weight uint32) {
-	f.op(opGlobalGet, f.fuel())
+	if f.kept {
+		f.op(opLocalGet, f.long)
+	} else {
+		f.op(opGlobalGet, f.fuel())
+	}
 	f.out = append(appendSleb(append(f.out, opI64Const), int64(weight)), 0x7d)
 	f.op(opLocalTee, f.long)
-	f.op(opGlobalSet, f.fuel())
-	f.op(opLocalGet, f.long)
+	if !f.kept {
+		f.op(opGlobalSet, f.fuel())
+		f.op(opLocalGet, f.long)
+	}
 	f.out = append(f.out, opI64Const, 0, 0x53, opIf, 0x40, opI32Const, reasonFuel) // i64.lt_s
 	f.op(opCall, uint64(f.imported))
-	f.op(opGlobalSet, f.fuel())
+	f.op(opLocalTee, f.long)
+	if f.kept {
+		f.out = append(f.out, opDrop)
+	} else {
+		f.op(opGlobalSet, f.fuel())
+	}
 	f.out = append(f.out, opEnd)
 }
 
-// enter takes the frame's words and opens the block.
+// enter takes the frame's words.
 func (f *function) enter() {
 	f.op(opGlobalGet, f.stack())
 	f.out = append(appendSleb(append(f.out, opI64Const), f.frameWords()), 0x7d)
@@ -150,12 +171,16 @@ func (f *function) enter() {
 	f.out = append(f.out, opI64Const, 0, 0x53, opIf, 0x40, opI32Const, reasonDepth)
 	f.op(opCall, uint64(f.imported))
 	f.out = append(f.out, opDrop, opUnreachable, opEnd)
-	f.out = append(append(f.out, opBlock), f.blockType(f.info.types[f.info.functions[f.index]].Results)...)
 }
 
-// leave closes the block and gives the words back.
+// leave closes the block and gives back the words, or the fuel that was kept.
 func (f *function) leave() {
 	f.out = append(f.out, opEnd)
+	if f.kept {
+		f.op(opLocalGet, f.long)
+		f.op(opGlobalSet, f.fuel())
+		return
+	}
 	f.op(opGlobalGet, f.stack())
 	f.out = append(appendSleb(append(f.out, opI64Const), f.frameWords()), 0x7c)
 	f.op(opGlobalSet, f.stack())

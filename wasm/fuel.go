@@ -17,6 +17,11 @@ const (
 	sliceMost = 2_000_000
 	// hostLook: host functions may take time without any fuel, so every so many calls of them the clock is looked at.
 	hostLook = 16
+	// heavyAfter is how long a call computes before it needs a lane: of those there is one less than processors, so that
+	// what is short finds one free, however many guests loop.
+	heavyAfter = 5 * time.Millisecond
+	// laneLook is how often a call that waits for a lane looks at its context.
+	laneLook = 10 * time.Millisecond
 )
 
 // meter is what an instance knows of its fuel. It belongs to the goroutine of the call.
@@ -24,7 +29,11 @@ type meter struct {
 	slice int64
 	began time.Time
 	// whole: since began nothing ran but the guest, in one call.
-	whole     bool
+	whole bool
+	// used is the time of all whole slices of the call.
+	used time.Duration
+	// lane: the call holds one.
+	lane      bool
 	hostCalls uint32
 	stopped   error
 }
@@ -36,8 +45,16 @@ func (in *Instance) refill(reason uint32) int64 {
 		panic(depthError{})
 	}
 	m := &in.meter
-	m.resize(time.Since(m.began))
+	took := time.Since(m.began)
+	m.resize(took)
+	if m.whole {
+		m.used += took
+	}
+	in.leaveLane()
 	runtime.Gosched()
+	if m.used > heavyAfter {
+		in.takeLane()
+	}
 	now := time.Now()
 	in.look(now)
 	m.began, m.whole = now, true
@@ -55,6 +72,48 @@ func (m *meter) resize(took time.Duration) {
 	case took < sliceTime/2:
 		m.slice = min(sliceMost, m.slice*2)
 	}
+}
+
+// takeLane waits for a lane; those that wait take turns. It gives up when the call has to end.
+func (in *Instance) takeLane() {
+	lanes := in.pool.module.runtime.lanes
+	select {
+	case lanes <- struct{}{}:
+		in.meter.lane = true
+		return
+	default:
+	}
+	tick := time.NewTicker(laneLook)
+	defer tick.Stop()
+	for !in.meter.lane {
+		wait := laneLook
+		if deadline, ok := in.Context().Deadline(); ok {
+			wait = min(wait, time.Until(deadline))
+		}
+		tick.Reset(max(wait, time.Microsecond))
+		select {
+		case lanes <- struct{}{}:
+			in.meter.lane = true
+		case <-tick.C:
+		}
+		if err := ended(in.Context(), time.Now()); err != nil {
+			return
+		}
+	}
+}
+
+// leaveLane lets the next one have it.
+func (in *Instance) leaveLane() {
+	if in.meter.lane {
+		in.meter.lane = false
+		<-in.pool.module.runtime.lanes
+	}
+}
+
+// waits is called before a host function that may block.
+func (in *Instance) waits() {
+	in.meter.whole = false
+	in.leaveLane()
 }
 
 // look ends the running call, by a panic, where its context has ended.

@@ -120,32 +120,35 @@ func (in *Instance) callEntry(ctx context.Context, entry int) error {
 	if in.broken {
 		return errors.New("the instance is broken")
 	}
-	if err := ended(ctx, time.Now()); err != nil {
+	now := time.Now()
+	if err := ended(ctx, now); err != nil {
 		return fmt.Errorf("call: %w", err)
 	}
-	in.begin(ctx)
+	in.begin(ctx, now)
 	err := in.entries[entry].CallWithStack(in.ctx, in.stack[:])
 	return in.finish(err)
 }
 
 // run is callEntry for anything else that runs guest code.
 func (in *Instance) run(ctx context.Context, fn func() error) error {
-	if err := ended(ctx, time.Now()); err != nil {
+	now := time.Now()
+	if err := ended(ctx, now); err != nil {
 		return fmt.Errorf("call: %w", err)
 	}
-	in.begin(ctx)
+	in.begin(ctx, now)
 	return in.finish(fn())
 }
 
-func (in *Instance) begin(ctx context.Context) {
+func (in *Instance) begin(ctx context.Context, now time.Time) {
 	in.parent = ctx
-	in.lastUsed = time.Now()
-	in.meter.whole = false
+	in.lastUsed = now
+	in.meter.whole, in.meter.used = false, 0
 }
 
 // finish says what came of a call.
 func (in *Instance) finish(err error) error {
 	in.parent = nil
+	in.leaveLane()
 	if err == nil {
 		return nil
 	}

@@ -66,7 +66,7 @@ func TestStackIsGivenBackOnEachWayOut(t *testing.T) {
 			out, wasmtest.Local(0), 0x0e, 3, 2, 2, 2, 2, 0x0b, 0x0b, 0x00)},
 		wasmtest.Function{Type: none, Code: wasmtest.Code(0x01)})
 	m.Functions[1].Code = wasmtest.Code(
-		wasmtest.Call(2), // so that it counts its frame
+		wasmtest.Call(2),                                         // so that it counts its frame
 		out, wasmtest.Local(0), wasmtest.Const(1), 0x46, 0x0d, 0, // br_if out of the function
 		0x1a, 0x1a, 0x1a,
 		0x02, 0x40, wasmtest.Local(0), wasmtest.Const(2), 0x46, 0x0d, 0, // 2: goes on behind

@@ -266,6 +266,7 @@ func (p *Pool) Close() error {
 // many calls may be parked at once as the pool's options say; more wait here, until the call's context ends. Each Park
 // without an error needs its Unpark.
 func (in *Instance) Park(ctx context.Context) error {
+	in.waits()
 	if err := in.pool.take(ctx, in.pool.parked); err != nil {
 		return fmt.Errorf("wait to park: %w", err)
 	}
@@ -280,6 +281,5 @@ func (in *Instance) Park(ctx context.Context) error {
 // stopped.
 func (in *Instance) Unpark(ctx context.Context) {
 	<-in.pool.parked
-	in.meter.whole = false
 	in.slot = in.pool.take(ctx, in.pool.slots) == nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	goruntime "runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,8 @@ type Runtime struct {
 	memory  budget
 	trimmer trimmer
 	stats   *stats
+	// lanes bounds the calls that compute for long.
+	lanes chan struct{}
 	// compiling lets one module at a time be compiled, so that uploads leave processors to the calls.
 	compiling chan struct{}
 
@@ -91,7 +94,8 @@ func NewRuntime(o Options) (*Runtime, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	r := &Runtime{options: o, start: time.Now(), logger: o.Logger, compiling: make(chan struct{}, 1), pools: map[*Pool]struct{}{}}
+	r := &Runtime{options: o, start: time.Now(), logger: o.Logger, compiling: make(chan struct{}, 1),
+		lanes: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1)), pools: map[*Pool]struct{}{}}
 	r.memory.limit = o.MemoryBudget
 	r.stats = newStats(o.Metrics, r)
 	config := wazero.NewRuntimeConfigCompiler().WithDebugInfoEnabled(false).WithCoreFeatures(api.CoreFeaturesV2)

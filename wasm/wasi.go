@@ -207,6 +207,7 @@ func (in *Instance) sleep(d time.Duration) {
 	if d <= 0 {
 		return
 	}
+	in.waits()
 	ctx := in.Context()
 	if deadline, ok := ctx.Deadline(); ok {
 		d = min(d, time.Until(deadline))
@@ -217,6 +218,5 @@ func (in *Instance) sleep(d time.Duration) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	in.meter.whole = false
 	in.look(time.Now())
 }

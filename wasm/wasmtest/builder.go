@@ -23,6 +23,8 @@ type Module struct {
 	Pages []uint32 // min, or min and max
 	// Table in entries: min, or min and max.
 	Table []uint32
+	// Elements are the functions in the table, from its first entry on.
+	Elements []uint32
 	// Globals are mutable i32s with these values.
 	Globals []int32
 	// Data is in the memory from address 0 on.
@@ -87,6 +89,11 @@ func (m *Module) Bytes() []byte {
 		out = section(out, 7, vector(len(m.Exports), func(b []byte, i int) []byte {
 			return binary.AppendUvarint(append(text(b, m.Exports[i].Name), m.Exports[i].Kind), uint64(m.Exports[i].Index))
 		}))
+	}
+	if len(m.Elements) > 0 {
+		out = section(out, 9, append([]byte{1, 0, 0x41, 0, 0x0b}, vector(len(m.Elements), func(b []byte, i int) []byte {
+			return binary.AppendUvarint(b, uint64(m.Elements[i]))
+		})...))
 	}
 	if len(m.Functions) > 0 {
 		out = section(out, 10, vector(len(m.Functions), func(b []byte, i int) []byte {

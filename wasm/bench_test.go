@@ -1,0 +1,103 @@
+package wasm_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/polluxhq/pollux/wasm"
+)
+
+// BenchmarkMetered compares metered guests, run by this package, with the same guests as they are in bare wazero, without any
+// deadline: a tight loop, and a JSON request of 200 bytes. The two take turns; of each the best turn counts.
+func BenchmarkMetered(b *testing.B) {
+	for _, name := range []string{"C", "Rust", "Go", "AssemblyScript"} {
+		b.Run(name, func(b *testing.B) {
+			file := corpus()[name](b)
+			plain := newBare(b, file, 0)
+			r := newRuntime(b, &hooks{}, wasm.Options{})
+			m := compileAny(b, r, file, 64<<20)
+			p := wasm.NewPool(m, wasm.PoolOptions{Entries: []string{"tight", "handle", "alloc"}})
+			defer func() { _ = p.Close() }()
+			in, err := p.Acquire(b.Context(), "a")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer p.Release(in)
+			ptr, err := in.Call(b.Context(), 2, uint64(len(request)))
+			if err != nil || !in.Write(uint32(ptr), []byte(request)) {
+				b.Fatal(err)
+			}
+			plain.handle(b)
+			plainPtr, err := plain.mod.ExportedFunction("alloc").Call(b.Context(), uint64(len(request)))
+			if err != nil || !plain.mod.Memory().Write(uint32(plainPtr[0]), []byte(request)) {
+				b.Fatal(err)
+			}
+			tight, handle := plain.mod.ExportedFunction("tight"), plain.mod.ExportedFunction("handle")
+			var stack [2]uint64
+			direct := func(fn api.Function, args ...uint64) {
+				copy(stack[:], args)
+				if err := fn.CallWithStack(context.Background(), stack[:]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			ctx := lazyContext{context.Background(), time.Now().Add(time.Hour)}
+			ours := func(entry int, args ...uint64) {
+				if _, err := in.Call(ctx, entry, args...); err != nil {
+					b.Fatal(err)
+				}
+			}
+			const turns = 1_000_000
+			duel(b, name+": tight loop, a turn", "ns", 1.4, 1, turns,
+				func() { ours(0, turns) }, func() { direct(tight, turns) })
+			duel(b, name+": 200 B of JSON", "µs", 1.6, 200, 1000,
+				func() { ours(1, ptr, uint64(len(request))) }, func() { direct(handle, plainPtr[0], uint64(len(request))) })
+		})
+	}
+}
+
+// duel prints the best time of some calls of each, per unit.
+func duel(b *testing.B, name, unit string, goal float64, calls int, per float64, ours, floor func()) {
+	best := [2]time.Duration{time.Hour, time.Hour}
+	for range 60 {
+		for k, fn := range []func(){ours, floor} {
+			began := time.Now()
+			for range calls {
+				fn()
+			}
+			best[k] = min(best[k], time.Since(began))
+		}
+	}
+	figure := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / float64(calls) / per }
+	ratio := figure(best[0]) / figure(best[1])
+	line, err := json.Marshal(map[string]any{"name": "metered " + name, "unit": unit, "ours": figure(best[0]),
+		"floor": figure(best[1]), "ratio": ratio, "goal": fmt.Sprintf("at most %.1f times the floor", goal), "met": ratio <= goal})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(0, "ns/op")
+	fmt.Printf("\nBENCH %s\n", line)
+}
+
+// compileAny is compile for modules that need not be of the tests' rules.
+func compileAny(tb testing.TB, r *wasm.Runtime, file []byte, memory int64) *wasm.Module {
+	tb.Helper()
+	v, err := wasm.Verify(file, anyImports())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	metered, err := wasm.Meter(v)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m, err := r.Compile(context.Background(), metered, memory)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = m.Close() })
+	return m
+}
