@@ -73,11 +73,23 @@ func (p portPicker) free(addr string) bool {
 	return true
 }
 
-// peerPorts lets a second node run on one machine: the ports between nodes that nobody asked for may be others, where
-// the usual ones are busy. A node that joins or waits for others keeps to what it was told.
-func peerPorts(c *pollux.Config, origin pollux.Origin, moved func(from, to string)) error {
+// peerPorts lets a second node run on one machine: where a port between nodes is busy that nobody asked for, the system
+// chooses another when it is opened, so that nodes that start at one moment do not meet on it. A node that joins or waits for
+// others keeps to what it was told.
+func peerPorts(c *pollux.Config, origin pollux.Origin) (busy []string, err error) {
 	if len(c.Join) > 0 || c.BootstrapExpect > 1 || origin["gossip"] != "default" || origin["peer"] != "default" {
-		return nil
+		return nil, nil
 	}
-	return portPicker{c.HTTP: true, c.MQTT: true}.take(moved, &c.Gossip, &c.Peer)
+	for _, at := range []*string{&c.Gossip, &c.Peer} {
+		if (portPicker{}).free(*at) {
+			continue
+		}
+		host, _, err := net.SplitHostPort(*at)
+		if err != nil {
+			return nil, err
+		}
+		busy = append(busy, *at)
+		*at = net.JoinHostPort(host, "0")
+	}
+	return busy, nil
 }

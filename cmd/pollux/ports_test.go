@@ -81,11 +81,16 @@ func TestPeerPortsStay(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			conf := base
 			c.change(&conf)
-			if err := peerPorts(&conf, c.origin, func(string, string) {}); err != nil {
+			busy, err := peerPorts(&conf, c.origin)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if moved := conf.Gossip != base.Gossip && conf.Peer != base.Peer; moved != c.moves {
-				t.Errorf("gossip %s, peer %s; want moved: %v", conf.Gossip, conf.Peer, c.moves)
+			want := base
+			if c.moves {
+				want.Gossip, want.Peer = "127.83.2.1:0", "127.83.2.1:0"
+			}
+			if conf.Gossip != want.Gossip || conf.Peer != want.Peer || (len(busy) == 2) != c.moves {
+				t.Errorf("gossip %s, peer %s, busy %v; want moved: %v", conf.Gossip, conf.Peer, busy, c.moves)
 			}
 		})
 	}

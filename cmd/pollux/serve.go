@@ -94,10 +94,14 @@ func serve(cmd *cobra.Command, c pollux.Config, origin pollux.Origin, demo bool)
 		if err := show.freePorts(&c); err != nil {
 			return err
 		}
-	} else if err := peerPorts(&c, origin, func(from, to string) {
-		log.Info("address between nodes is busy, taking the next", "busy", from, "taken", to)
-	}); err != nil {
-		return err
+	} else {
+		busy, err := peerPorts(&c, origin)
+		if err != nil {
+			return err
+		}
+		if len(busy) > 0 {
+			log.Info("another node runs on this machine: other ports are taken for what is between nodes", "busy", busy)
+		}
 	}
 	node, err := pollux.Open(ctx, c, log)
 	if err != nil {
