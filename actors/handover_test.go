@@ -356,7 +356,7 @@ func TestNewTwinsAnswerAtOnce(t *testing.T) {
 
 // A node dies. What was acknowledged goes on elsewhere, what had begun is unknown, frames on their way are brought again.
 func TestNodeDies(t *testing.T) {
-	a, b := pair(t)
+	a, b := pairLeased(t, 0)
 	g := newGate(t)
 	a.driver("wire", "1.0.0", tcpTransport)
 	a.driver("bus", "1.0.0", mqttTransport)

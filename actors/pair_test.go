@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/proto"
@@ -97,16 +98,23 @@ func afar(err error) error {
 // pair starts two nodes, each with its own store of one raft group.
 func pair(t *testing.T, opts ...option) (a, b *node) {
 	t.Helper()
+	// A machine that is busy with other tests may well starve a node for seconds.
+	return pairLeased(t, 20*time.Second, opts...)
+}
+
+// pairLeased is pair with leases of the given duration; 0: as usual.
+func pairLeased(t *testing.T, lease time.Duration, opts ...option) (a, b *node) {
+	t.Helper()
 	t.Parallel()
 	w := &wires{nodes: map[string]*node{}, lines: map[string]chan func(){}}
 	one, err := storagetest.Open("data", vfs.NewMem())
 	if err != nil {
 		t.Fatal(err)
 	}
-	a = assemble(t, one, one.Store, cluster.Options{Self: cluster.Member{ID: "n1", Incarnation: 1}, Transport: w}, opts...)
+	a = assemble(t, one, one.Store, cluster.Options{Self: cluster.Member{ID: "n1", Incarnation: 1}, Transport: w, Duration: lease}, opts...)
 	w.add("n1", a)
 	two := storagetest.Join(t, one, "n2", "data", vfs.NewMem())
-	b = assemble(t, two, one.Store, cluster.Options{Self: cluster.Member{ID: "n2", Incarnation: 1}, Transport: w,
+	b = assemble(t, two, one.Store, cluster.Options{Self: cluster.Member{ID: "n2", Incarnation: 1}, Transport: w, Duration: lease,
 		Leader: func() bool { return false }}, opts...)
 	w.add("n2", b)
 	return a, b
