@@ -8,7 +8,7 @@ import (
 )
 
 // A follower learns that an entry is committed from the message that brings the next one. When none follows, raft tells it
-// after CommitTimeout, some tens of milliseconds in which a client of the follower waits. So the leader says at once
+// after CommitTimeout, a time in which a client of the follower waits. So the leader says at once
 // what is committed when its last entry is: the same message that raft would send later, without entries.
 
 // commitNews is what is to be told to the followers.
@@ -58,7 +58,7 @@ func (r *Raft) sendOne(l *link, to raft.Server, n *commitNews) {
 	t := r.links.Transport
 	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(r.id), Addr: t.EncodePeer(r.id, t.LocalAddr())}
 	q := raft.AppendEntriesRequest{RPCHeader: header, Term: n.term, PrevLogEntry: n.index, PrevLogTerm: n.term, LeaderCommitIndex: n.index}
-	for pause := time.Millisecond; pause < 10*time.Millisecond; pause *= 2 {
+	for pause := time.Millisecond; pause < 100*time.Millisecond; pause *= 2 {
 		var a raft.AppendEntriesResponse
 		err := t.AppendEntries(to.ID, to.Address, &q, &a)
 		r.m.nudges.Inc()

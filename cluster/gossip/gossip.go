@@ -298,11 +298,16 @@ func (g *Gossip) joinEach(ctx context.Context, addrs []string) (int, error) {
 	return 0, errors.Join(errs...)
 }
 
-// settle says to the others that this node is sure to be the only run of itself.
+// settle says to the others that this node is sure to be the only run of itself. It does not wait for them. Who calls it is
+// counted in g.done.
 func (g *Gossip) settle() {
-	if err := g.updateMeta(func(m *Meta) { m.Tentative = false }, 500*time.Millisecond); err != nil {
-		g.log.Debug("gossip: not everyone may know that this node has settled", "error", err)
-	}
+	g.done.Add(1)
+	go func() {
+		defer g.done.Done()
+		if err := g.updateMeta(func(m *Meta) { m.Tentative = false }, 200*time.Millisecond); err != nil {
+			g.log.Debug("gossip: not everyone may know that this node has settled", "error", err)
+		}
+	}()
 }
 
 // Events gives a channel of the caller's own, for as long as gossip runs. It carries a hint that something has changed:
@@ -420,7 +425,12 @@ func contains(keys [][]byte, key []byte) bool {
 
 // Leave tells the others that this node goes on purpose, and waits up to timeout for the word to be out. Close follows.
 func (g *Gossip) Leave(timeout time.Duration) error {
-	if err := g.UpdateMeta(func(m *Meta) { m.Leaving = true }); err != nil {
+	g.mu.Lock()
+	said := g.meta.Leaving
+	g.mu.Unlock()
+	if said {
+		// UpdateMeta has said so before.
+	} else if err := g.UpdateMeta(func(m *Meta) { m.Leaving = true }); err != nil {
 		g.log.Debug("gossip: not everyone may know that this node leaves", "error", err)
 	}
 	g.mu.Lock()
