@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tetratelabs/wazero"
@@ -18,40 +19,66 @@ import (
 	"github.com/polluxhq/pollux/wasm/wasmtest"
 )
 
-// A bare is a guest in nothing but wazero, with the clocks and random numbers that are the same each time.
-type bare struct {
+// world is wazero with nothing but WASI, whose clocks and random numbers are the same each time, and what metered guests ask
+// for. Its guests run one at a time.
+type world struct {
 	runtime wazero.Runtime
-	mod     api.Module
+	fuel    uint64
 	refills int
 }
 
-var errStack = errors.New("too deep")
+var (
+	errStack = errors.New("too deep")
+	// compiled is shared by all: Go guests take a second.
+	compiled = sync.OnceValue(wazero.NewCompilationCache)
+)
 
-// newBare starts a guest, metered or not; metered ones get so much fuel at a time.
-func newBare(tb testing.TB, file []byte, fuel uint64) *bare {
+func newWorld(tb testing.TB) *world {
 	tb.Helper()
 	ctx := context.Background()
-	b := &bare{runtime: wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithMemoryLimitPages(1024))}
-	tb.Cleanup(func() { _ = b.runtime.Close(ctx) })
-	wasi_snapshot_preview1.MustInstantiate(ctx, b.runtime)
+	w := &world{runtime: wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithMemoryLimitPages(1024).
+		WithCompilationCache(compiled()))}
+	tb.Cleanup(func() { _ = w.runtime.Close(ctx) })
+	wasi_snapshot_preview1.MustInstantiate(ctx, w.runtime)
 	module, function := wasm.MeterImport()
-	meter := b.runtime.NewHostModuleBuilder(module)
+	meter := w.runtime.NewHostModuleBuilder(module)
 	meter.NewFunctionBuilder().WithGoFunction(api.GoFunc(func(_ context.Context, stack []uint64) {
-		if b.refills++; uint32(stack[0]) != 0 {
+		if w.refills++; uint32(stack[0]) != 0 {
 			panic(errStack)
 		}
-		stack[0] = fuel
+		stack[0] = w.fuel
 	}), []api.ValueType{api.ValueTypeI32}, []api.ValueType{api.ValueTypeI64}).Export(function)
 	if _, err := meter.Instantiate(ctx); err != nil {
 		tb.Fatal(err)
 	}
-	mod, err := b.runtime.InstantiateWithConfig(ctx, file, wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize"))
+	return w
+}
+
+// bare is a guest in nothing but wazero.
+type bare struct {
+	*world
+	mod api.Module
+}
+
+// newBare starts a guest, metered or not; metered ones get so much fuel at a time.
+func newBare(tb testing.TB, file []byte, fuel uint64) *bare {
+	tb.Helper()
+	w := newWorld(tb)
+	w.fuel = fuel
+	return w.start(tb, file)
+}
+
+func (w *world) start(tb testing.TB, file []byte) *bare {
+	tb.Helper()
+	mod, err := w.runtime.InstantiateWithConfig(context.Background(), file,
+		wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize"))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	b.mod = mod
-	return b
+	return &bare{world: w, mod: mod}
 }
+
+func (b *bare) close() { _ = b.mod.Close(context.Background()) }
 
 // call gives the results, or the reason of a trap.
 func (b *bare) call(name string, args ...uint64) string {

@@ -76,18 +76,19 @@ func FuzzMeteredPrograms(f *testing.F) {
 		}
 		f.Add(data)
 	}
+	w := newWorld(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 2000 {
 			return
 		}
 		file := wasmtest.Random(data).Bytes()
-		plain := newBare(t, file, 0)
-		fuel := uint64(1)
+		w.fuel = 1
 		if len(data)%2 == 0 {
-			fuel = 1000
+			w.fuel = 1000
 		}
-		got := newBare(t, metered(t, file), fuel)
-		defer func() { _, _ = plain.runtime.Close(context.Background()), got.runtime.Close(context.Background()) }()
+		plain, got := w.start(t, file), w.start(t, metered(t, file))
+		defer plain.close()
+		defer got.close()
 		for _, arg := range []uint64{0, 1, 77, 1<<32 - 3} {
 			a, b := plain.call("run", arg, 5), got.call("run", arg, 5)
 			if a != b {
@@ -104,13 +105,15 @@ func FuzzMeteredPrograms(f *testing.F) {
 func TestRandomPrograms(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	ends := map[string]int{}
+	w := newWorld(t)
+	w.fuel = 10
 	for range 300 {
 		data := make([]byte, 50+random.IntN(400))
 		for i := range data {
 			data[i] = byte(random.Uint32())
 		}
 		file := wasmtest.Random(data).Bytes()
-		plain, got := newBare(t, file, 0), newBare(t, metered(t, file), 10)
+		plain, got := w.start(t, file), w.start(t, metered(t, file))
 		a, b := plain.call("run", 3, 4), got.call("run", 3, 4)
 		if a != b || plain.memory() != got.memory() {
 			t.Fatalf("%x: %s; metered: %s", data, a, b)
@@ -119,7 +122,8 @@ func TestRandomPrograms(t *testing.T) {
 			a = "a result"
 		}
 		ends[a]++
-		_, _ = plain.runtime.Close(context.Background()), got.runtime.Close(context.Background())
+		plain.close()
+		got.close()
 	}
 	t.Log(ends)
 	if ends["a result"] < 60 || len(ends) < 3 {

@@ -5,7 +5,7 @@ package wasmtest
 // each turn of a loop counts global 0 down, and traps where it is 0: all programs end.
 func Random(data []byte) *Module {
 	g := &random{data: data}
-	m := &Module{Pages: []uint32{1 + g.below(3), 4}, Globals: []int32{3000, int32(g.byte()), -7},
+	m := &Module{Pages: []uint32{1 + g.below(3), 4}, Globals: []int32{300, int32(g.byte()), -7},
 		Exports: []Export{{Name: "run"}, {Name: "memory", Kind: 2}}}
 	g.types = append(g.types, Func{Params: []byte{I32, I32}, Results: []byte{I32}})
 	for range g.below(5) {
