@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/cluster/pki"
 )
@@ -134,6 +136,9 @@ func TestKilledPeer(t *testing.T) {
 	for _, err := range wait(2 * time.Second) {
 		if !errors.Is(err, cluster.ErrUnknown) || errors.Is(err, cluster.ErrUnavailable) {
 			t.Fatalf("a call that had left ended as %v", err)
+		}
+		if c := (*connect.Error)(nil); errors.As(err, &c) {
+			t.Fatalf("the transport's own error %v shows in %v", c, err)
 		}
 	}
 	t.Logf("100 calls ended %v after kill -9", time.Since(killed))

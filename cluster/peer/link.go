@@ -365,6 +365,7 @@ func (k *link) end(why error) {
 	if k.timer != nil {
 		k.timer.Stop()
 	}
+	why = ownWords(why)
 	var left []waiting
 	k.table.each(func(n uint32, _ *waiting) { left = append(left, k.table.clear(n)) })
 	sent, retired, unsent := k.sent, k.retired, len(k.out.waiting)
@@ -378,6 +379,16 @@ func (k *link) end(why error) {
 			w.end(fmt.Errorf("node %s: link lost: %w: %w", k.l.node, why, cluster.ErrUnknown))
 		}
 	}
+}
+
+// ownWords takes the transport's own error out of why a link was lost: its code would say that the call was cancelled or
+// failed inside, and whoever passes the error on would tell so.
+func ownWords(why error) error {
+	var c *connect.Error
+	if errors.As(why, &c) {
+		return errors.New(why.Error())
+	}
+	return why
 }
 
 // messageSize checks a message's size before it is encoded.
