@@ -2,7 +2,6 @@ package pollux
 
 import (
 	"context"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -69,11 +68,8 @@ func (n *Node) openDoor(ctx context.Context) error {
 // peerAPI is this node's API for its peers; they may come before it is there.
 func (n *Node) peerAPI() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == gossipKeysPath { // also of a node that waits for a quorum
-			keys, _ := n.creds.gossip()
-			if err := json.NewEncoder(w).Encode(keys); err != nil {
-				n.log.Debug("send the keys of gossip", "error", err)
-			}
+		if r.URL.Path == gossipPath { // also of a node that waits for a quorum
+			n.serveGossip(w, r)
 			return
 		}
 		select {

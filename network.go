@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/hashicorp/raft"
 
 	"github.com/polluxhq/pollux/actors"
@@ -143,8 +144,11 @@ func (n *Node) openGossip(ctx context.Context) error {
 // one that has been here before the addresses may lie, and raft reaches it all the same.
 func (n *Node) joinGossip(ctx context.Context, known []string) error {
 	_, err := n.gossip.Join(ctx, known)
-	if errors.Is(err, gossip.ErrKey) && n.fetchGossipKeys(ctx) {
-		_, err = n.gossip.Join(ctx, known)
+	if err != nil && !errors.Is(err, gossip.ErrName) && !errors.Is(err, gossip.ErrCopy) {
+		if found := n.askForGossip(ctx); len(found) > 0 {
+			known = append(known, found...)
+			_, err = n.gossip.Join(ctx, found)
+		}
 	}
 	stranger := errors.Is(err, gossip.ErrKey) || errors.Is(err, gossip.ErrCluster)
 	switch {
@@ -153,44 +157,91 @@ func (n *Node) joinGossip(ctx context.Context, known []string) error {
 	case errors.Is(err, gossip.ErrName) || errors.Is(err, gossip.ErrCopy) || stranger && !n.hadState:
 		return err
 	}
-	n.log.Warn("no other node answers yet; they are asked again and again", "addresses", strings.Join(known, ","), "error", err)
+	n.log.Warn("no other node answers yet; they are asked again and again", "addresses", strings.Join(known, ","),
+		"error", strings.Join(strings.Fields(err.Error()), " "))
 	return nil
 }
 
-// gossipKeysPath of the peer port gives the keys of gossip to a node of the cluster.
-const gossipKeysPath = "/cluster/gossip-keys"
+// gossipPath of the peer port gives a node of the cluster what it needs to gossip.
+const gossipPath = "/cluster/gossip"
 
-// fetchGossipKeys gets the keys of gossip from another node: they may have been rotated while this one was off.
-func (n *Node) fetchGossipKeys(ctx context.Context) bool {
+// gossipInfo is what gossipPath answers.
+type gossipInfo struct {
+	Keys      [][]byte `json:"keys"`
+	Addresses []string `json:"addresses"`
+}
+
+func (n *Node) serveGossip(w http.ResponseWriter, _ *http.Request) {
+	var info gossipInfo
+	info.Keys, _ = n.creds.gossip()
+	select {
+	case <-n.gossiping:
+		for _, m := range n.gossip.Members() {
+			if m.State == gossip.Alive {
+				info.Addresses = append(info.Addresses, m.Gossip)
+			}
+		}
+	default:
+	}
+	if err := json.NewEncoder(w).Encode(info); err != nil {
+		n.log.Debug("say how to gossip", "error", err)
+	}
+}
+
+// askForGossip asks other nodes at their peer addresses, those of --join first, for the keys and the addresses of gossip:
+// the keys may have been rotated while this node was off, or all nodes may have come back at other addresses.
+func (n *Node) askForGossip(ctx context.Context) []string {
+	for _, addr := range n.conf.Join {
+		if addr == n.peerAddr {
+			continue
+		}
+		client := &http.Transport{TLSClientConfig: n.creds.identity.ClientTLS("", "h2"), ForceAttemptHTTP2: true}
+		found, err := n.learnGossip(ctx, &http.Client{Transport: client}, "https://"+addr)
+		client.CloseIdleConnections()
+		if err == nil && len(found) > 0 {
+			return found
+		}
+		n.log.Debug("ask how to gossip", "address", addr, "error", err)
+	}
 	for _, m := range n.members() {
 		if m.ID == n.self.id || m.Peer == "" {
 			continue
 		}
-		keys, err := n.gossipKeysOf(ctx, m.ID)
+		client, base, err := n.peers.HTTP(m.ID)
+		var found []string
 		if err == nil {
-			_, err = n.creds.rekey(keys)
+			found, err = n.learnGossip(ctx, client, base)
 		}
-		if err == nil {
-			err = n.gossip.SetKeys(keys)
+		if err == nil && len(found) > 0 {
+			return found
 		}
-		if err == nil {
-			n.log.Info("the keys of gossip were rotated while this node was off", "from", m.Name)
-			return true
-		}
-		n.log.Debug("ask for the keys of gossip", "node", m.Name, "error", err)
+		n.log.Debug("ask how to gossip", "node", m.Name, "error", err)
 	}
-	return false
+	return nil
 }
 
-func (n *Node) gossipKeysOf(ctx context.Context, node string) (keys [][]byte, err error) {
+// learnGossip takes over the keys of another node, and gives the addresses that it knows.
+func (n *Node) learnGossip(ctx context.Context, client connect.HTTPClient, base string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	body, err := n.getFromPeer(ctx, node, gossipKeysPath)
+	body, err := getFromPeer(ctx, client, base+gossipPath)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	return keys, json.NewDecoder(io.LimitReader(body, 4096)).Decode(&keys)
+	var info gossipInfo
+	if err := json.NewDecoder(io.LimitReader(body, 64<<10)).Decode(&info); err != nil {
+		return nil, err
+	}
+	if changed, err := n.creds.rekey(info.Keys); err != nil {
+		return nil, err
+	} else if changed {
+		n.log.Info("the keys of gossip were rotated while this node was off", "from", base)
+	}
+	if err := n.gossip.SetKeys(info.Keys); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(info.Addresses, func(a string) bool { return a == n.gossip.Address() }), nil
 }
 
 // addressOf gives a node's peer address: as gossip has it, else as its record has it.
@@ -325,7 +376,7 @@ func (n *Node) openRaft(ctx context.Context) error {
 
 // waitCaughtUp waits as long as it takes: without a quorum there is nothing that this node could do.
 func (n *Node) waitCaughtUp(ctx context.Context) error {
-	for since := time.Now(); ; {
+	for since, say := time.Now(), time.Duration(0); ; {
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
 		_, err := n.raft.WaitLeader(try)
 		if err == nil {
@@ -341,8 +392,26 @@ func (n *Node) waitCaughtUp(ctx context.Context) error {
 		if err := n.Err(); err != nil {
 			return err
 		}
-		n.log.Info("waiting for the cluster: no leader is in reach, or this node is not taken in yet", "seconds", int(time.Since(since).Seconds()), "last", err)
+		alone := !n.hearsOthers()
+		if waited := time.Since(since); waited > say {
+			say = min(2*waited, waited+time.Minute)
+			n.log.Info("waiting for the cluster: no leader is in reach, or this node is not taken in yet", "seconds", int(waited.Seconds()), "last", err)
+			if alone && say > time.Minute {
+				n.log.Warn("this node hears no other one; if all of them have other addresses now, start it with --join and the peer address of one")
+			}
+		}
+		if alone && len(n.conf.Join) > 0 {
+			if found := n.askForGossip(ctx); len(found) > 0 {
+				if _, err := n.gossip.Join(ctx, found); err != nil {
+					n.log.Debug("join by gossip", "error", err)
+				}
+			}
+		}
 	}
+}
+
+func (n *Node) hearsOthers() bool {
+	return slices.ContainsFunc(n.gossip.Members(), func(m gossip.Member) bool { return m.ID != n.self.id && m.State == gossip.Alive })
 }
 
 // reconcile has this node, while it leads, keep raft's members as gossip and the records have them.
@@ -569,22 +638,21 @@ func (n *Node) otherHistory(ctx context.Context) (io.ReadCloser, error) {
 		if !s.Voter() || s.ID == n.self.id {
 			continue
 		}
-		body, err := n.getFromPeer(ctx, s.ID, exportPath)
+		client, base, err := n.peers.HTTP(s.ID)
 		if err == nil {
-			return body, nil
+			var body io.ReadCloser
+			if body, err = getFromPeer(ctx, client, base+exportPath); err == nil {
+				return body, nil
+			}
 		}
 		faults = append(faults, err)
 	}
 	return nil, errors.Join(faults...)
 }
 
-// getFromPeer reads a path of another node's peer port. The caller closes the body.
-func (n *Node) getFromPeer(ctx context.Context, node, path string) (io.ReadCloser, error) {
-	client, base, err := n.peers.HTTP(node)
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
+// getFromPeer reads an address of another node's peer port. The caller closes the body.
+func getFromPeer(ctx context.Context, client connect.HTTPClient, url string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -595,7 +663,7 @@ func (n *Node) getFromPeer(ctx context.Context, node, path string) (io.ReadClose
 	if res.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 512))
 		res.Body.Close()
-		return nil, fmt.Errorf("%s of node %s: %s: %s", path, node, res.Status, text)
+		return nil, fmt.Errorf("%s: %s: %s", url, res.Status, text)
 	}
 	return res.Body, nil
 }
