@@ -197,6 +197,10 @@ func (n *Node) enrol(ctx context.Context, c *credentials) error {
 				return c.enrolled(key, res)
 			}
 			last = fmt.Errorf("join %s: %w", addr, err)
+			var plain tls.RecordHeaderError
+			if errors.As(err, &plain) {
+				return fmt.Errorf("%w: this is not the --peer address of a node (7947 unless set)", last)
+			}
 			if !unreachable(err) {
 				return last
 			}
