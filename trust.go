@@ -230,7 +230,6 @@ func (n *Node) enroll(ctx context.Context, r peer.EnrollRequest) (res peer.Enrol
 		}
 		res.Gossip, res.Peers = append(res.Gossip, m.Gossip), append(res.Peers, m.Peer)
 	}
-	n.log.Info("a node was let in", "node", r.Node, "name", r.Name)
 	return res, nil
 }
 
