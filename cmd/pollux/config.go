@@ -97,7 +97,7 @@ func printConfig(w io.Writer, form string, c *pollux.Config, origin pollux.Origi
 		}
 		var all []printed
 		for _, s := range pollux.Settings() {
-			all = append(all, printed{s.Key, s.Get(c), origin[s.Key], "--" + s.Flag(), s.Variable()})
+			all = append(all, printed{s.Key, shown(s, c), origin[s.Key], "--" + s.Flag(), s.Variable()})
 		}
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
@@ -108,9 +108,17 @@ func printConfig(w io.Writer, form string, c *pollux.Config, origin pollux.Origi
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SETTING\tVALUE\tFROM")
 	for _, s := range pollux.Settings() {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", s.Key, s.Get(c), origin[s.Key])
+		fmt.Fprintf(t, "%s\t%s\t%s\n", s.Key, shown(s, c), origin[s.Key])
 	}
 	return t.Flush()
+}
+
+// shown is a setting's value for people: one that lets its holder in is not printed. A configuration file has it.
+func shown(s pollux.Setting, c *pollux.Config) string {
+	if s.Key == "join-token" && s.Get(c) != "" {
+		return "(given)"
+	}
+	return s.Get(c)
 }
 
 // nested gives the settings as the configuration file has them.
