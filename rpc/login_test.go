@@ -53,7 +53,7 @@ func TestLoginAndSession(t *testing.T) {
 		t.Errorf("HEAD of the link: %d", status)
 	}
 	for range 2 {
-		if status, res := do("GET", link.Msg.Path, ""); status != 200 || res.Request.URL.Path != "/login" || len(res.Cookies()) > 0 {
+		if status, res := do("GET", link.Msg.Path, "", "X-Forwarded-For", "192.0.2.7"); status != 200 || res.Request.URL.Path != "/login" || len(res.Cookies()) > 0 {
 			t.Fatalf("the link's page: status %d at %s, cookies %v", status, res.Request.URL, res.Cookies())
 		}
 	}
@@ -71,7 +71,7 @@ func TestLoginAndSession(t *testing.T) {
 		}
 	}
 	// A browser hides the origin of a page without referrer.
-	if _, res := do("GET", link.Msg.Path, ""); res.Header.Get("Referrer-Policy") != "strict-origin" {
+	if _, res := do("GET", link.Msg.Path, "", "Via", "1.1 proxy"); res.Header.Get("Referrer-Policy") != "strict-origin" {
 		t.Errorf("referrer policy %q", res.Header.Get("Referrer-Policy"))
 	}
 	// As old browsers, and those without TLS, say it.
@@ -140,6 +140,61 @@ func TestLoginAndSession(t *testing.T) {
 	}
 	if status, _ := do("GET", "/metrics", ""); status != 401 {
 		t.Errorf("the session outlives its key: %d", status)
+	}
+}
+
+// TestLoginLinkOnThisMachine: who opens the link is signed in, and the cookie opens what a key opens.
+func TestLoginLinkOnThisMachine(t *testing.T) {
+	h := openHouse(t)
+	link, err := h.keys(h.admin).CreateLoginLink(t.Context(), req(&pb.CreateLoginLinkRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set []*http.Cookie
+	browser := &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+		set = r.Response.Cookies()
+		return nil
+	}}
+	get := func(path string, change func(*http.Request)) *http.Response {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(r)
+		res, err := browser.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		return res
+	}
+	as := func(*http.Request) {}
+	for name, change := range map[string]func(*http.Request){
+		"through a proxy":    func(r *http.Request) { r.Header.Set("X-Forwarded-For", "192.0.2.7") },
+		"by another name":    func(r *http.Request) { r.Host = "pollux.example:8080" },
+		"by another address": func(r *http.Request) { r.Host = "192.0.2.1" },
+		"as a guess":         func(r *http.Request) { r.Header.Set("Sec-Purpose", "prefetch") },
+	} {
+		if res := get(link.Msg.Path, change); res.StatusCode != 200 || res.Request.URL.Path != "/login" || len(set) > 0 {
+			t.Errorf("opened %s: status %d at %s, cookies %v", name, res.StatusCode, res.Request.URL, set)
+		}
+	}
+	if res := get(link.Msg.Path, as); res.StatusCode != 200 || res.Request.URL.Path != "/" {
+		t.Fatalf("opened: status %d at %s", res.StatusCode, res.Request.URL)
+	}
+	if len(set) != 1 || set[0].Name != rpc.SessionCookie || !set[0].HttpOnly || set[0].SameSite != http.SameSiteLaxMode {
+		t.Errorf("cookies: %v", set)
+	}
+	if res := get("/victoria/api/v1/query?query=1", as); res.StatusCode != 200 {
+		t.Errorf("the cookie at /victoria/: %d", res.StatusCode)
+	}
+	if res := get(link.Msg.Path, as); res.StatusCode != 401 {
+		t.Errorf("the link works twice: %d", res.StatusCode)
 	}
 }
 

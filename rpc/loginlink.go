@@ -3,13 +3,16 @@ package rpc
 import (
 	"errors"
 	"html/template"
+	"net"
 	"net/http"
+	"net/netip"
 )
 
 // A login link is opened by more than people: previews in chats and scanners of mail fetch it as well. So reading it
-// spends nothing. The page posts its code by itself, which only a browser does; without scripts it has a button.
+// from elsewhere spends nothing. The page posts its code by itself, which only a browser does; without scripts it has a
+// button. A link to this very machine reaches nobody else, and signs in as it is opened.
 
-// loginPage answers GET /login?code=…: a page that signs in, or what is wrong with the link.
+// loginPage answers GET /login?code=…: on this machine it signs in, elsewhere a page does; or it says what is wrong.
 func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 	secretPage(w)
 	if r.Method != http.MethodGet {
@@ -22,10 +25,37 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 		s.loginRefused(w, r, err)
 		return
 	}
+	if onThisMachine(r) {
+		s.spendCode(w, r, code)
+		return
+	}
 	s.page(w, r, http.StatusOK, signIn, code)
 }
 
-// loginByCode spends the code: it sets the session's cookie and goes to the console.
+// onThisMachine says whether a request was made here, to an address that means this machine alone, by nobody's proxy, and not
+// by a browser that only guesses what will be opened.
+func onThisMachine(r *http.Request) bool {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !from.Addr().Unmap().IsLoopback() {
+		return false
+	}
+	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via", "Sec-Purpose", "Purpose"} {
+		if r.Header.Get(h) != "" {
+			return false
+		}
+	}
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	if host == "localhost" {
+		return true
+	}
+	to, err := netip.ParseAddr(host)
+	return err == nil && to.IsLoopback()
+}
+
+// loginByCode takes the form of the link's page: it sets the session's cookie and goes to the console.
 func (s *Server) loginByCode(w http.ResponseWriter, r *http.Request) {
 	// Browsers name where a form comes from. What does not is a program, which no other site's page can make send this.
 	browser := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
@@ -37,10 +67,15 @@ func (s *Server) loginByCode(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, r, invalid("body", err.Error()))
 		return
 	}
+	s.spendCode(w, r, r.PostForm.Get("code"))
+}
+
+// spendCode signs in, once.
+func (s *Server) spendCode(w http.ResponseWriter, r *http.Request, code string) {
 	var cookie string
 	err := s.guard.quorum()
 	if err == nil {
-		cookie, err = s.o.Keys.redeem(r.Context(), r.PostForm.Get("code"))
+		cookie, err = s.o.Keys.redeem(r.Context(), code)
 	}
 	if err != nil {
 		s.loginRefused(w, r, err)

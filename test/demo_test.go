@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
-	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -86,9 +85,7 @@ func demoHouse(t *testing.T, n *harness.Node) map[string]uint64 {
 	return house
 }
 
-var codeField = regexp.MustCompile(`name="code" value="([a-z0-9]+)"`)
-
-// signIn opens the link as a browser does: its page sends the code, and the cookie for it opens the metrics too.
+// signIn opens the link on this machine: it gives a cookie, once, and the cookie opens the metrics too.
 func signIn(t *testing.T, n *harness.Node, link string) {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -96,14 +93,12 @@ func signIn(t *testing.T, n *harness.Node, link string) {
 		t.Fatal(err)
 	}
 	browser := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	do := func(method, address string, form url.Values) (*http.Response, string) {
+	get := func(address string) (*http.Response, string) {
 		t.Helper()
-		req, err := http.NewRequest(method, address, strings.NewReader(form.Encode()))
+		req, err := http.NewRequest(http.MethodGet, address, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("Sec-Fetch-Site", "same-origin")
 		r, err := browser.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -115,24 +110,19 @@ func signIn(t *testing.T, n *harness.Node, link string) {
 		}
 		return r, string(body)
 	}
-	if r, _ := do("GET", n.URL+"/victoria/vmui/", nil); r.StatusCode != http.StatusUnauthorized {
+	if r, _ := get(n.URL + "/victoria/vmui/"); r.StatusCode != http.StatusUnauthorized {
 		t.Errorf("the metrics without a session: %s", r.Status)
 	}
-	r, page := do("GET", link, nil)
-	code := codeField.FindStringSubmatch(page)
-	if r.StatusCode != http.StatusOK || code == nil {
-		t.Fatalf("the link answers %s:\n%s", r.Status, page)
-	}
-	r, page = do("POST", n.URL+"/login", url.Values{"code": code[1:]})
+	r, page := get(link)
 	if cookies := r.Cookies(); r.StatusCode != http.StatusSeeOther || len(cookies) != 1 || !cookies[0].HttpOnly {
-		t.Fatalf("signing in answers %s with the cookies %v:\n%s", r.Status, cookies, page)
+		t.Fatalf("the link answers %s with the cookies %v:\n%s", r.Status, cookies, page)
 	}
 	for _, path := range []string{"/", "/victoria/vmui/", "/victoria/api/v1/query?query=1"} {
-		if r, _ := do("GET", n.URL+path, nil); r.StatusCode != http.StatusOK {
+		if r, _ := get(n.URL + path); r.StatusCode != http.StatusOK {
 			t.Errorf("%s with the session: %s", path, r.Status)
 		}
 	}
-	if r, _ := do("GET", link, nil); r.StatusCode != http.StatusUnauthorized {
+	if r, _ := get(link); r.StatusCode != http.StatusUnauthorized {
 		t.Errorf("the link works twice: %s", r.Status)
 	}
 }
