@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -61,8 +62,41 @@ func (n *Node) openDoor(ctx context.Context) error {
 	if err := n.writeAddress(); err != nil {
 		return err
 	}
+	n.compareStates()
 	n.closeLater("hand-over", n.leave)
 	return nil
+}
+
+// compareStates holds this node's state against the others' once a minute: a difference is told loudly.
+func (n *Node) compareStates() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	n.closeLater("checksums", func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+	own := func() (all []cluster.Checksum) {
+		for _, c := range n.store.Checksums() {
+			all = append(all, cluster.Checksum{Index: c.Index, Sum: c.Sum})
+		}
+		return all
+	}
+	ask := func(ctx context.Context, node string) (all []cluster.Checksum, err error) {
+		sums, err := n.rpc.Checksums(ctx, node)
+		for _, c := range sums {
+			sum, err := strconv.ParseUint(c.Sum, 16, 64)
+			if err != nil {
+				return nil, fmt.Errorf("checksum of node %s: %w", node, err)
+			}
+			all = append(all, cluster.Checksum{Index: c.Index, Sum: sum})
+		}
+		return all, err
+	}
+	go func() {
+		defer close(done)
+		n.raft.WatchChecksums(ctx, cluster.ChecksumOptions{Self: n.self.id, Own: own, Peers: peersDoor{n}.Nodes, Ask: ask, Logger: n.log, Metrics: n.metrics})
+	}()
 }
 
 // peerAPI is this node's API for its peers; they may come before it is there.

@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 )
 
@@ -72,4 +73,24 @@ func ask[T any](ctx context.Context, s *Server, nodes []string, question func(co
 	}
 	wg.Wait()
 	return out
+}
+
+// Checksums asks another node for the last checksums of its state, on this node's own behalf.
+func (s *Server) Checksums(ctx context.Context, node string) ([]*pb.Checksum, error) {
+	ctx = context.WithValue(ctx, principalKey{}, &Principal{ID: s.o.Peers.Self(), Name: "node", Role: RoleViewer})
+	p, err := s.peer(node)
+	if err != nil {
+		return nil, err
+	}
+	res, err := p.cluster.CheckCluster(ctx, connect.NewRequest(&pb.CheckClusterRequest{}))
+	if err != nil {
+		return nil, err
+	}
+	var sums []*pb.Checksum
+	for _, n := range res.Msg.Checksums {
+		if n.Node == node {
+			sums = append(sums, n.Sums...)
+		}
+	}
+	return sums, nil
 }

@@ -145,6 +145,9 @@ func (p *pair) figures(t *testing.T) {
 	if err != nil || !check.Msg.Ok || check.Msg.AgreedIndex != 1024 || len(check.Msg.Checksums) != 2 {
 		t.Errorf("check: %v, %v", check, err)
 	}
+	if sums, err := p.a.server.Checksums(t.Context(), p.b.id); err != nil || len(sums) != 1 || sums[0].Index != 1024 || sums[0].Sum != "same" {
+		t.Errorf("checksums of the other node: %v, %v", sums, err)
+	}
 	if _, err := p.a.ops(p.admin).ListJoinTokens(t.Context(), req(&pb.ListJoinTokensRequest{})); connect.CodeOf(err) != connect.CodeUnavailable ||
 		rpc.ErrorInfoOf(err).GetReason() != "no_quorum" || rpc.ErrorInfoOf(err).GetOutcome() != pb.Outcome_OUTCOME_REJECTED {
 		t.Errorf("without quorum: %v", err)
