@@ -79,7 +79,8 @@ func (i *Info) codeSection(r *reader) {
 // label) must not be named here: what the compiler would have refused, it would then take.
 func (i *Info) body(r *reader, index int) {
 	locals := i.locals(r, index)
-	blocks, loops := append(i.blocks[:0], false), 0 // of each open block: is it a loop?
+	blocks := append(i.blocks[:0], false) // of each open block: is it a loop?
+	loops, all := 0, 0                    // open ones, all
 	for r.err == nil && len(blocks) > 0 {
 		in := i.instruction(r)
 		switch in.op {
@@ -87,6 +88,10 @@ func (i *Info) body(r *reader, index int) {
 			blocks = append(blocks, in.op == opLoop)
 			if in.op == opLoop {
 				loops++
+				all++
+			}
+			if all > i.limits.Loops {
+				r.fail("there are more than %d loops", i.limits.Loops)
 			}
 			if len(blocks)-1 > i.limits.Nesting {
 				r.fail("blocks are nested deeper than %d", i.limits.Nesting)

@@ -30,6 +30,8 @@ type Module struct {
 	// Data is in the memory from address 0 on.
 	Data   []byte
 	Custom map[string][]byte
+	// Shared: functions of the same type share its entry.
+	Shared bool
 	// Extra is put behind the last section as it is.
 	Extra []byte
 }
@@ -57,7 +59,7 @@ type Export struct {
 // Bytes assembles the module.
 func (m *Module) Bytes() []byte {
 	out := []byte("\x00asm\x01\x00\x00\x00")
-	types := m.types()
+	types, index := m.types()
 	out = section(out, 1, vector(len(types), func(b []byte, i int) []byte {
 		b = append(b, 0x60)
 		b = append(binary.AppendUvarint(b, uint64(len(types[i].Params))), types[i].Params...)
@@ -66,12 +68,12 @@ func (m *Module) Bytes() []byte {
 	if len(m.Imports) > 0 {
 		out = section(out, 2, vector(len(m.Imports), func(b []byte, i int) []byte {
 			b = text(text(b, m.Imports[i].Module), m.Imports[i].Name)
-			return binary.AppendUvarint(append(b, 0), uint64(i))
+			return binary.AppendUvarint(append(b, 0), uint64(index[i]))
 		}))
 	}
 	if len(m.Functions) > 0 {
 		out = section(out, 3, vector(len(m.Functions), func(b []byte, i int) []byte {
-			return binary.AppendUvarint(b, uint64(len(m.Imports)+i))
+			return binary.AppendUvarint(b, uint64(index[len(m.Imports)+i]))
 		}))
 	}
 	if m.Table != nil {
@@ -115,16 +117,26 @@ func (m *Module) Bytes() []byte {
 	return append(out, m.Extra...)
 }
 
-// types gives each import and function its own.
-func (m *Module) types() []Func {
-	var types []Func
+// types gives each import and function its own, unless they share, and the index of each one's.
+func (m *Module) types() (types []Func, index []int) {
+	seen := map[string]int{}
+	add := func(f Func) {
+		key := string(f.Params) + ">" + string(f.Results)
+		if at, ok := seen[key]; ok && m.Shared {
+			index = append(index, at)
+			return
+		}
+		seen[key] = len(types)
+		index = append(index, len(types))
+		types = append(types, f)
+	}
 	for _, imp := range m.Imports {
-		types = append(types, imp.Type)
+		add(imp.Type)
 	}
 	for _, f := range m.Functions {
-		types = append(types, f.Type)
+		add(f.Type)
 	}
-	return types
+	return types, index
 }
 
 func section(out []byte, id byte, body []byte) []byte {
