@@ -44,6 +44,9 @@ func (r *reader) u32() uint32 {
 	var v uint64
 	for shift := 0; shift < 35; shift += 7 {
 		c := r.byte()
+		if r.err != nil {
+			return 0
+		}
 		v |= uint64(c&0x7f) << shift
 		if c&0x80 == 0 {
 			if v > 0xffffffff {
@@ -83,6 +86,9 @@ func (r *reader) count(what string, max int) int {
 	}
 	if r.err == nil && uint64(n) > uint64(r.left()) {
 		r.fail("the module promises %d %s and ends before them", n, what)
+		return 0
+	}
+	if r.err != nil {
 		return 0
 	}
 	return int(n)

@@ -114,6 +114,7 @@ func TestVerifyRefusesWithASentence(t *testing.T) {
 		{"section twice", "out of order or there twice", ok(func(m *wasmtest.Module) { m.Extra = []byte{1, 1, 0} })},
 		{"unknown section", "section of unknown kind 77", ok(func(m *wasmtest.Module) { m.Extra = []byte{77, 0} })},
 		{"promised functions", "promises", append([]byte("\x00asm\x01\x00\x00\x00"), 3, 3, 0xd0, 0x86, 0x03)},
+		{"cut off within a count", "ends in the middle", append([]byte("\x00asm\x01\x00\x00\x00"), 1, 6, 1, 0x60, 0x80, 0x80, 0x80, 0xe4)},
 		{"too many functions", "the limit is 50000", append([]byte("\x00asm\x01\x00\x00\x00"), 3, 3, 0xd1, 0x86, 0x03)},
 		{"shared memory", "shared or 64 bits wide", append([]byte("\x00asm\x01\x00\x00\x00"), 5, 4, 1, 3, 1, 1)},
 	}
