@@ -36,6 +36,7 @@ func TestOpenAndClosedDoors(t *testing.T) {
 		{"/readyz", "", 200},
 		{"/", "", 200},
 		{"/twins/some/deep/link", "", 200},
+		{"/v1/nothing", "", 404},
 		{"/metrics", "", 401},
 		{"/metrics", "plx_aaaaaaaaaaaa_bbbbbbbb", 401},
 		{"/metrics", scoped, 403},

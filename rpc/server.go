@@ -135,6 +135,7 @@ func (s *Server) doors() {
 	mount("GET /metrics", s.closed(http.HandlerFunc(s.metrics)))
 	mount(history.Prefix, s.closed(s.o.History.Handler()))
 	mount("GET /v1/ws", s.sockets)
+	mount("/v1/", http.NotFoundHandler()) // or the console's page would answer a wrong path, as if all were well
 	mount("/", s.o.Console)
 }
 
