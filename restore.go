@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -95,15 +97,31 @@ func (n *Node) watchRestores() error {
 	return nil
 }
 
+// lookAgain has the actors drop and gain what this node owns. A slot that moves meanwhile is put right: the cluster's own
+// word about it may have come in between.
 func (n *Node) lookAgain() {
-	var slots []cluster.Slot
-	var owned []cluster.Ownership
-	for s := range cluster.Slot(cluster.SlotCount) {
+	all := make([]cluster.Slot, cluster.SlotCount)
+	for s := range all {
+		all[s] = cluster.Slot(s)
+	}
+	given := n.owned(all)
+	n.log.Info("a backup was restored: looking at all twins again", "slots", len(given))
+	for slots := slices.Collect(maps.Keys(given)); len(slots) > 0; {
+		n.engine.Lost(slots)
+		n.engine.Gained(slices.Collect(maps.Values(given)))
+		now := n.owned(slots)
+		slots = slices.DeleteFunc(slots, func(s cluster.Slot) bool { return now[s].Since == given[s].Since })
+		given = n.owned(slots)
+	}
+}
+
+// owned gives those of the slots that this node owns now.
+func (n *Node) owned(slots []cluster.Slot) map[cluster.Slot]cluster.Ownership {
+	out := make(map[cluster.Slot]cluster.Ownership, len(slots))
+	for _, s := range slots {
 		if o, ok := n.cluster.Owned(s); ok {
-			slots, owned = append(slots, s), append(owned, o)
+			out[s] = o
 		}
 	}
-	n.log.Info("a backup was restored: looking at all twins again", "slots", len(slots))
-	n.engine.Lost(slots)
-	n.engine.Gained(owned)
+	return out
 }
