@@ -16,13 +16,13 @@ import (
 
 const (
 	// probers ask at the same time.
-	probers = 256
+	probers = 512
 	// feelers are asked again of those that did not answer, until one does: then all are.
 	feelers = 8
 	// probeAgain is how long a twin that did not answer is left alone.
 	probeAgain = 50 * time.Millisecond
-	// patience with one call.
-	patience = time.Second
+	// patience with one call: those for a lost node are held until it is certain that it is lost, and must not hold the rest.
+	patience = 500 * time.Millisecond
 )
 
 // Recover waits until each twin, of the drivers line or echo, has answered a call that was made after since. It gives how
