@@ -18,12 +18,12 @@ import (
 type tables struct {
 	mu       sync.Mutex
 	values   map[string][]byte // table "/" key
-	watchers map[string][]chan []Record
+	watchers map[string][]*follower
 	fail     error
 }
 
 func newTables() *tables {
-	return &tables{values: map[string][]byte{}, watchers: map[string][]chan []Record{}}
+	return &tables{values: map[string][]byte{}, watchers: map[string][]*follower{}}
 }
 
 func (s *tables) Get(table, key string) ([]byte, error) {
@@ -75,7 +75,7 @@ func (s *tables) commit(t Txn) error {
 	for table, c := range changed {
 		if !t.Quiet {
 			for _, w := range s.watchers[table] {
-				w <- c
+				w.add(c)
 			}
 		}
 	}
@@ -83,10 +83,10 @@ func (s *tables) commit(t Txn) error {
 }
 
 func (s *tables) Watch(table string, fn func([]Record)) (stop func()) {
-	changes := make(chan []Record, 1000)
+	o := &follower{wake: make(chan struct{}, 1)}
 	s.mu.Lock()
 	all := s.scan(table)
-	s.watchers[table] = append(s.watchers[table], changes)
+	s.watchers[table] = append(s.watchers[table], o)
 	s.mu.Unlock()
 	end, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -99,12 +99,39 @@ func (s *tables) Watch(table string, fn func([]Record)) (stop func()) {
 			select {
 			case <-end:
 				return
-			case c := <-changes:
-				fn(c)
+			case <-o.wake:
+				for _, c := range o.take() {
+					fn(c)
+				}
 			}
 		}
 	}()
 	return func() { close(end); <-done }
+}
+
+// follower holds changes until they are taken: who commits never waits for who watches.
+type follower struct {
+	mu    sync.Mutex
+	queue [][]Record
+	wake  chan struct{}
+}
+
+func (o *follower) add(c []Record) {
+	o.mu.Lock()
+	o.queue = append(o.queue, c)
+	o.mu.Unlock()
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (o *follower) take() [][]Record {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	queue := o.queue
+	o.queue = nil
+	return queue
 }
 
 func (s *tables) break_(err error) {

@@ -158,8 +158,8 @@ func TestCallsFromAllSidesWhileSlotsMove(t *testing.T) {
 		t.Errorf("%d of %d calls ran", ran.Load(), asked.Load())
 	}
 	last := x.nodes["n3"]
-	if err := last.Leave(t.Context()); err != nil || by.SlotsByNode()["n3"] != 0 {
-		t.Errorf("leave: %v, %v", err, by.SlotsByNode())
+	if err := last.Leave(t.Context()); err != nil || last.SlotsByNode()["n3"] != 0 {
+		t.Errorf("leave: %v, %v", err, last.SlotsByNode())
 	}
 	if err := last.Drain(t.Context(), "n3"); !errors.Is(err, ErrState) {
 		t.Errorf("drain of what has left: %v", err)
