@@ -17,6 +17,9 @@ import (
 type SandboxOptions struct {
 	// CacheDir holds compiled code; empty: none is kept across restarts.
 	CacheDir string
+	// Compiler is the command line of a program that compiles in a process of its own, see wasm.Options; empty: drivers
+	// are compiled in this process.
+	Compiler []string
 	// MemoryBudget bounds the memory of all drivers' instances together, in bytes; default 1 GiB.
 	MemoryBudget int64
 	// Running bounds the instances of one driver that run at once; default four per processor, 8 at least.
@@ -86,7 +89,7 @@ func NewSandbox(o SandboxOptions) (*Sandbox, error) {
 		o.VerifyTimeout = 5 * time.Second
 	}
 	o.Limits = o.Limits.withDefaults()
-	runtime, err := wasm.NewRuntime(wasm.Options{CacheDir: o.CacheDir, MemoryBudget: o.MemoryBudget,
+	runtime, err := wasm.NewRuntime(wasm.Options{CacheDir: o.CacheDir, Compiler: o.Compiler, MemoryBudget: o.MemoryBudget,
 		Hosts: []wasm.HostModule{hostModule()}, Logger: o.Logger, Metrics: o.Metrics})
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)

@@ -161,7 +161,9 @@ func (i *Info) instruction(r *reader) (in instr) {
 	case op >= 0x28 && op <= 0x3e:
 		r.u32()
 		r.u32()
-	case op == opMemorySize, op == opMemoryGrow, op == 0xd0:
+	case op == opMemorySize, op == opMemoryGrow:
+		r.zero()
+	case op == 0xd0:
 		r.byte()
 	case op == opI32Const:
 		r.skipLEB(5)
@@ -218,9 +220,14 @@ func (i *Info) misc(r *reader, sub uint32) {
 	case sub <= 7:
 	case sub == miscTableGrow && i.unboundedTable:
 		r.fail("a table grows, and has no maximum of at most %d", i.limits.TableEntries)
-	case sub == 9, sub == miscMemoryFill, sub == 13, sub >= miscTableGrow && sub <= miscTableFill:
+	case sub == miscMemoryFill:
+		r.zero()
+	case sub == miscMemoryCopy:
+		r.zero()
+		r.zero()
+	case sub == 9, sub == 13, sub >= miscTableGrow && sub <= miscTableFill:
 		r.u32()
-	case sub == miscMemoryInit, sub == miscMemoryCopy, sub == miscTableInit, sub == miscTableCopy:
+	case sub == miscMemoryInit, sub == miscTableInit, sub == miscTableCopy:
 		r.u32()
 		r.u32()
 	default:

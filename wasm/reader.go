@@ -67,6 +67,13 @@ func (r *reader) below(index uint32, n int, what string) {
 	}
 }
 
+// zero passes the number of a memory, of which there is one.
+func (r *reader) zero() {
+	if r.byte() != 0 {
+		r.fail("the byte %d names another memory than the first", r.at-1)
+	}
+}
+
 // skipLEB passes a LEB128 of at most max bytes, signed or not.
 func (r *reader) skipLEB(max int) {
 	for range max {

@@ -22,6 +22,13 @@ type Options struct {
 	// CacheDir holds compiled code across restarts; made with mode 0700. Empty: compiled code is kept in memory only.
 	// Whoever can write there can run code in this process.
 	CacheDir string
+	// Compiler is the command line of a program that calls CompileChild with the two arguments that are added to it, its
+	// standard input and its standard output. It compiles what is not in the cache yet, so that a module that the limits of
+	// Verify let pass harms a child process at most. Empty, or without CacheDir: modules are compiled in this process.
+	// CompilerEnv is its environment.
+	Compiler, CompilerEnv []string
+	// CompileProcessor bounds the time of a processor that it may take for one module; 0 means 20 s.
+	CompileProcessor time.Duration
 	// MemoryBudget bounds the bytes of all modules' memories together; 0 means 1 GiB.
 	MemoryBudget int64
 	// Hosts are the functions that modules may import, beside the WASI stubs.
@@ -91,6 +98,9 @@ func NewRuntime(o Options) (*Runtime, error) {
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = time.Minute
 	}
+	if o.CompileProcessor == 0 {
+		o.CompileProcessor = compileProcessor
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -98,7 +108,7 @@ func NewRuntime(o Options) (*Runtime, error) {
 		lanes: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1)), pools: map[*Pool]struct{}{}}
 	r.memory.limit = o.MemoryBudget
 	r.stats = newStats(o.Metrics, r)
-	config := wazero.NewRuntimeConfigCompiler().WithDebugInfoEnabled(false).WithCoreFeatures(api.CoreFeaturesV2)
+	config := engineConfig()
 	if o.CacheDir != "" {
 		cache, err := openCache(o.CacheDir)
 		if err != nil {
@@ -184,6 +194,11 @@ func (r *Runtime) Compile(ctx context.Context, m *Metered, memoryBytes int64) (*
 		return nil, fmt.Errorf("compile: %w", ctx.Err())
 	}
 	start := time.Now()
+	if len(r.options.Compiler) > 0 && r.options.CacheDir != "" {
+		if err := r.compileApart(ctx, m.file); err != nil {
+			return nil, err
+		}
+	}
 	compiled, err := r.compile(ctx, m.file)
 	if err != nil {
 		return nil, refuse("the module does not compile: %s", firstLine(err.Error()))

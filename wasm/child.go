@@ -1,0 +1,128 @@
+package wasm
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// What a child process may take to compile one module. The largest real guest seen takes a second and 150 MB.
+const (
+	compileProcessor = 20 * time.Second // of a processor, the default
+	compileTime      = 2 * time.Minute  // in all
+	compileBytes     = 1 << 30
+)
+
+// exitRefused is the child's exit code where the module does not compile; what it printed says why.
+const exitRefused = 3
+
+// CompileChild is what the process of Options.Compiler does: it compiles the module on in into the cache, within
+// limits of processor time and memory, which it sets for the whole process. The arguments are those that were added to
+// the command line. What is wrong goes to out, the exit code is returned.
+func CompileChild(args []string, in io.Reader, out io.Writer) (exit int) {
+	if len(args) != 2 {
+		_, _ = fmt.Fprintln(out, "the compiler is started by a node")
+		return 2
+	}
+	cacheDir := args[0]
+	processor, err := time.ParseDuration(args[1])
+	if err == nil {
+		err = limitProcess(processor, compileBytes)
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(out, err)
+		return 1
+	}
+	file, err := io.ReadAll(in)
+	if err != nil {
+		_, _ = fmt.Fprintln(out, err)
+		return 1
+	}
+	cache, err := openCache(cacheDir)
+	if err != nil {
+		_, _ = fmt.Fprintln(out, err)
+		return 1
+	}
+	ctx := context.Background()
+	engine := wazero.NewRuntimeWithConfig(ctx, engineConfig().WithCompilationCache(cache))
+	if _, err := engine.CompileModule(ctx, file); err != nil {
+		_, _ = fmt.Fprintln(out, firstLine(err.Error()))
+		return exitRefused
+	}
+	return 0
+}
+
+// engineConfig is the same in the child and in the runtime, or the child's code would not be found in the cache.
+func engineConfig() wazero.RuntimeConfig {
+	return wazero.NewRuntimeConfigCompiler().WithDebugInfoEnabled(false).WithCoreFeatures(api.CoreFeaturesV2)
+}
+
+// compileApart has a child process compile a module, unless one did before: a mark in the cache's directory says so. The
+// code itself is then taken from the cache. Errors that lie in the module are *Refusal.
+func (r *Runtime) compileApart(ctx context.Context, file []byte) error {
+	mark := filepath.Join(r.options.CacheDir, fmt.Sprintf("compiled-%x", sha256.Sum256(file)))
+	if _, err := os.Stat(mark); err == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, compileTime)
+	defer cancel()
+	command := r.options.Compiler
+	cmd := exec.CommandContext(ctx, command[0], append(command[1:len(command):len(command)],
+		r.options.CacheDir, r.options.CompileProcessor.String())...)
+	cmd.Env = append([]string{"GOMAXPROCS=1", "GOTRACEBACK=none"}, r.options.CompilerEnv...)
+	cmd.Stdin = bytes.NewReader(file)
+	var out, trouble lines
+	cmd.Stdout, cmd.Stderr = &out, &trouble
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return refuse("the module takes the compiler longer than %s", compileTime)
+		}
+		return fmt.Errorf("compile: %w", ctx.Err())
+	case cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == exitRefused:
+		return refuse("the module does not compile: %s", out.first())
+	case err != nil && cmd.ProcessState != nil:
+		return r.compilerDied(cmd.ProcessState, trouble.first(), out.first(), err)
+	case err != nil:
+		return fmt.Errorf("compile: start %s: %w", command[0], err)
+	}
+	return os.WriteFile(mark, nil, 0o600)
+}
+
+// compilerDied says what ended the child.
+func (r *Runtime) compilerDied(state *os.ProcessState, trouble, out string, err error) error {
+	limit := r.options.CompileProcessor
+	switch used := state.UserTime() + state.SystemTime(); {
+	case used >= limit-limit/10: // the system counts in ticks
+		return refuse("the module takes the compiler more than %s of a processor", limit)
+	case strings.Contains(trouble, "out of memory"), strings.Contains(trouble, "cannot allocate memory"):
+		return refuse("the module takes the compiler more than %d MB of memory", compileBytes>>20)
+	case strings.HasPrefix(trouble, "panic: "), strings.HasPrefix(trouble, "fatal error: "):
+		return refuse("the compiler gave up: %s", trouble)
+	}
+	return fmt.Errorf("compile: %w: %s%s", err, trouble, out)
+}
+
+// lines keeps the beginning of what is written.
+type lines struct {
+	kept []byte
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.kept = append(l.kept, b[:min(len(b), max(0, 4096-len(l.kept)))]...)
+	return len(b), nil
+}
+
+func (l *lines) first() string { return firstLine(strings.TrimSpace(string(l.kept))) }

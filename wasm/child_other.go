@@ -1,0 +1,8 @@
+//go:build !unix
+
+package wasm
+
+import "time"
+
+// limitProcess bounds nothing where the system cannot.
+func limitProcess(time.Duration, uint64) error { return nil }
