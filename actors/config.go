@@ -128,14 +128,12 @@ func (t *twin) obtain() {
 	if t.run != nil {
 		t.e.runners.release(t.run)
 	}
-	en := t.en
-	en.tokens.Add(1)
 	t.run, t.ready = nil, false
-	digest := t.spec.digest
-	run, loaded := t.e.runners.acquire(digest, func(err error) { en.send(&obtained{digest, err}) })
+	// By way of the shard: a twin that leaves does not wait for a driver that takes seconds to be compiled.
+	e, id, digest := t.e, t.en.id, t.spec.digest
+	run, loaded := e.runners.acquire(digest, func(err error) { e.send(&shardTurn{id: id, turn: &obtained{digest, err}}) })
 	t.run = run
 	if loaded {
-		en.tokens.Add(-1)
 		t.obtained()
 	}
 }
