@@ -26,6 +26,7 @@ func serveCommand(*app) *cobra.Command {
 With no configuration it listens on loopback only: the API and the console on 127.0.0.1:8080, MQTT on 127.0.0.1:1883.
 At its first start it writes an administrator's key into its data directory (admin.key), which the other commands of
 the same user find by themselves. On standard output it prints one line, beginning with "ready", when all is up.
+A second one on the same machine wants --data, --http and --mqtt of its own.
 
 Every setting is a flag, a variable (POLLUX_HTTP for --http) and a line of the configuration file, in that order of
 precedence; "pollux config" shows what is in force.`,
