@@ -71,6 +71,9 @@ type Config struct {
 
 	// GuestMemory bounds the memory of all drivers' instances, in bytes.
 	GuestMemory int64
+	// DriverCompiler is the command line of a program that compiles drivers in a process of its own (drivers.SandboxOptions);
+	// no setting: the program that runs the node gives its own. Empty: the node's process compiles.
+	DriverCompiler []string
 	// StoreCache is the store's block cache, in bytes.
 	StoreCache int64
 	// PassivateAfter is how long a twin without connection stays in memory unused.

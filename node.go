@@ -249,7 +249,7 @@ func (n *Node) closeHistory() error {
 
 func (n *Node) openActors(context.Context) error {
 	s, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: filepath.Join(n.conf.Data, "compiled"),
-		MemoryBudget: n.conf.GuestMemory, Logger: n.log, Metrics: n.metrics})
+		Compiler: n.conf.DriverCompiler, MemoryBudget: n.conf.GuestMemory, Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/polluxhq/pollux"
+	"github.com/polluxhq/pollux/wasm"
 )
 
 // Exit codes.
@@ -25,6 +26,9 @@ const (
 var version = "dev"
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == compileCommand {
+		os.Exit(wasm.CompileChild(os.Args[2:], os.Stdin, os.Stdout))
+	}
 	pollux.Version = version
 	// No signals are taken here: Ctrl-C ends a watch at once, and serve stops in its own order.
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv}

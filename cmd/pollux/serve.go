@@ -104,6 +104,7 @@ func serve(cmd *cobra.Command, c pollux.Config, origin pollux.Origin, demo bool)
 			log.Info("another node runs on this machine: other ports are taken for what is between nodes", "busy", busy)
 		}
 	}
+	c.DriverCompiler = driverCompiler()
 	node, err := pollux.Open(ctx, c, log)
 	if err != nil {
 		return fmt.Errorf("start node: %w", err)
