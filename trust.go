@@ -2,8 +2,10 @@ package pollux
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -328,8 +330,15 @@ func (s status) CreateJoinToken(ctx context.Context, ttl time.Duration, by strin
 	if err := n.forgetTokens(ctx); err != nil {
 		return nil, err
 	}
+	shown := a.Fingerprint()
+	if t, _, err := n.readTrust(); err == nil && t != nil && !n.creds.identity.SignedBy(shown) {
+		// The nodes still show certificates of the authority before.
+		if former, _ := pem.Decode(t.Former); former != nil {
+			shown = sha256.Sum256(former.Bytes)
+		}
+	}
 	now := time.Now()
-	token := pki.NewToken(a.Fingerprint())
+	token := pki.NewToken(shown)
 	t := joinToken{TokenRecord: token.Record(now.Add(ttl)), Created: now, By: by}
 	if err := n.putToken(ctx, t, 0); err != nil {
 		return nil, err
@@ -431,7 +440,7 @@ func (s status) RotateGossipKey(ctx context.Context) (int, error) {
 }
 
 // RotateCA implements rpc.Cluster: the new authority is trusted everywhere before the first certificate that it signs
-// is shown, and the former one for a day more.
+// is shown, and the former one for a day more. Nodes that are off are waited for, half a day at most.
 func (s status) RotateCA(ctx context.Context) (*pb.RotateCAResponse, error) {
 	fresh, err := pki.NewAuthority(s.n.clusterID)
 	if err != nil {
@@ -446,6 +455,9 @@ func (s status) RotateCA(ctx context.Context) (*pb.RotateCAResponse, error) {
 		former, err := pki.ParseAuthority(t.Authority)
 		if err != nil {
 			return err
+		}
+		if !s.n.creds.identity.SignedBy(former.Fingerprint()) {
+			return fmt.Errorf("the nodes still show certificates of the authority before this one; they change when all of them are there: start those that are off, or remove them: %w", rpc.ErrNotNow)
 		}
 		t.Authority, t.Former, t.FormerUntil = secret, former.PEM(), until
 		return nil
@@ -486,6 +498,11 @@ func (n *Node) keepTrust(context.Context) error {
 // swapAfter is how long a new authority is trusted everywhere before a node shows a certificate signed by it.
 const swapAfter = 5 * time.Second
 
+// someoneIsOff says whether gossip does not hear a node that is a member.
+func (n *Node) someoneIsOff() bool {
+	return slices.ContainsFunc(n.members(), func(m cluster.Member) bool { return m.ID != n.self.id && !n.alive(m.ID) })
+}
+
 func (n *Node) followTrust(ctx context.Context) error {
 	t, rec, err := n.readTrust()
 	if err != nil || t == nil {
@@ -517,6 +534,11 @@ func (n *Node) followTrust(ctx context.Context) error {
 		n.trustSeen, n.trustAt = rec.Revision, time.Now()
 	}
 	foreign := !id.SignedBy(a.Fingerprint())
+	if foreign && time.Now().Before(t.FormerUntil.Add(-formerTrust/2)) && n.someoneIsOff() {
+		// It could never follow: it trusts none of the new certificates.
+		n.trustSeen, n.trustAt = rec.Revision, time.Now()
+		return nil
+	}
 	if foreign && n.trustSeen == rec.Revision && time.Since(n.trustAt) < swapAfter {
 		return nil
 	}
