@@ -29,7 +29,8 @@ type Recovery struct {
 }
 
 // RecoverQuorum makes the survivors, given by id or name, a group of their own after the quorum was lost for good. The
-// node of the data directory must not run, and is always among the survivors. Where do is false it only looks.
+// node of the data directory must not run, and is always among the survivors. Where do is false it only looks. Samples of
+// the last seconds before the node stopped may be missing in its history afterwards.
 func RecoverQuorum(data string, survivors []string, do bool, log *slog.Logger) (Recovery, error) {
 	s, err := storage.Open(storage.Options{Dir: filepath.Join(data, "store"), Logger: log, DiscardSamples: true})
 	if err != nil {
@@ -70,7 +71,15 @@ func recoverStore(s *storage.Store, survivors []string, do bool, log *slog.Logge
 	}
 	done, err := cluster.Recover(o)
 	out.Index, out.Term = done.Index, done.Term
-	return out, err
+	if err != nil {
+		return out, err
+	}
+	// The log is gone, and what history had not taken from it: the last seconds. Nobody else may have them, so history is
+	// as whole as it can be.
+	if err := s.SetSampleCursor(done.Index); err != nil {
+		return out, fmt.Errorf("recover: history: %w", err)
+	}
+	return out, nil
 }
 
 // memberName reads a node's name in its member record; "" where there is none.
@@ -89,6 +98,10 @@ func memberName(s *storage.Store, id string) string {
 func groupText(group []Voter) string {
 	var out []string
 	for _, v := range group {
+		if v.Name == "" {
+			out = append(out, v.ID)
+			continue
+		}
 		out = append(out, v.Name+" ("+v.ID+")")
 	}
 	return strings.Join(out, ", ")
