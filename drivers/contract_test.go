@@ -194,10 +194,15 @@ func TestReturnCodesOutsideOfTheContractAreCrashes(t *testing.T) {
 		{drivers.EventCommand, wasmtest.Code(wasmtest.Const(0), wasmtest.Const(300_000), wasmtest.Call(0), wasmtest.Const(0)), "not in the memory"},
 		{drivers.EventCommand, wasmtest.Code(0x00), "unreachable"},
 	} {
-		_, err := tiny(c.code).Handle(t.Context(), drivers.Call{Event: c.event}, &host{})
+		h := &host{}
+		_, err := tiny(c.code).Handle(t.Context(), drivers.Call{Event: c.event}, h)
 		var trap *wasm.Trap
 		if !errors.As(err, &trap) || !strings.Contains(trap.Reason, c.want) {
 			t.Errorf("got %v, want a crash with %q", err, c.want)
+		}
+		if log := strings.Join(h.logs, "\n"); len(trap.Functions) > 0 &&
+			(!strings.HasPrefix(log, "error "+trap.Reason+", in ") || !strings.HasSuffix(log, "(i32,i32) i32")) {
+			t.Errorf("the log says %q", log)
 		}
 	}
 	e, err := tiny(wasmtest.Const(-1)).Handle(t.Context(), drivers.Call{Event: drivers.EventCommand}, &host{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
@@ -49,6 +50,10 @@ func (r *runner) Handle(ctx context.Context, call Call, host Host) (Effects, err
 	h.clock(false)
 	if output := in.Output(); len(output) > 0 {
 		h.logOutput(output)
+	}
+	var trap *wasm.Trap
+	if errors.As(err, &trap) && len(trap.Functions) > 0 {
+		h.logLine("error", []byte(trap.Reason+", in "+strings.Join(trap.Functions, ", called by ")))
 	}
 	r.pool.Release(in)
 	effects, err := r.result(h, call.Event, int32(uint32(result)), err)

@@ -3,13 +3,16 @@ package wasm_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/polluxhq/pollux/wasm"
+	"github.com/polluxhq/pollux/wasm/wasmtest"
 )
 
 // BenchmarkMetered compares metered guests, run by this package, with the same guests as they are in bare wazero, without any
@@ -58,6 +61,31 @@ func BenchmarkMetered(b *testing.B) {
 				func() { ours(1, ptr, uint64(len(request))) }, func() { direct(handle, plainPtr[0], uint64(len(request))) })
 		})
 	}
+}
+
+// BenchmarkMeteredStop is how long after its deadline an endless loop ends.
+func BenchmarkMeteredStop(b *testing.B) {
+	const tries = 41
+	r := newRuntime(b, &hooks{}, wasm.Options{})
+	p := newPool(b, r, guest(wasmtest.Code(wasmtest.Loop(), 0x00)), wasm.PoolOptions{})
+	var late []time.Duration
+	for range tries {
+		deadline := time.Now().Add(50 * time.Millisecond)
+		if _, err := call(lazyContext{b.Context(), deadline}, p, "a", 0, 0); !errors.Is(err, context.DeadlineExceeded) {
+			b.Fatal(err)
+		}
+		late = append(late, time.Since(deadline))
+	}
+	slices.Sort(late)
+	median := late[tries/2]
+	line, err := json.Marshal(map[string]any{"name": "endless loop, ended after its deadline", "unit": "ms",
+		"ours": float64(median.Microseconds()) / 1000, "goal": "at most 2 ms", "met": median <= 2*time.Millisecond})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(late[tries-1].Microseconds()), "most-µs")
+	fmt.Printf("\nBENCH %s\n", line)
 }
 
 // duel prints the best time of some calls of each, per unit.

@@ -125,7 +125,7 @@ type Info struct {
 	globals   int
 	bodies    int
 	blocks    []bool // of body, kept for its memory
-	file      []byte
+	file      []byte // while it is parsed, for names
 	// unboundedTable: a table might grow past the limit, so that no table may grow.
 	unboundedTable bool
 	limits         Limits
@@ -186,6 +186,7 @@ func parse(file []byte, limits Limits) (*Info, error) {
 		}
 		r.err = s.err
 	}
+	info.file, info.blocks = nil, nil
 	if r.err != nil {
 		return nil, r.err
 	}

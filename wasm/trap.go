@@ -95,7 +95,7 @@ func (m *Module) stack(err error) (functions []string) {
 			return functions
 		case line == "", strings.HasPrefix(line, meterModule+"."):
 		default:
-			functions = append(functions, m.unshifted(line))
+			functions = append(functions, strings.TrimPrefix(m.unshifted(line), "."))
 		}
 	}
 	return functions

@@ -37,6 +37,7 @@ var suites = [][2]string{
 	{"./test/bench", "BenchmarkSetDesired"},
 	{"./test/bench", "BenchmarkPublish"},
 	{"./drivers", "BenchmarkDriverEvent"},
+	{"./wasm", "BenchmarkMetered"},
 	{"./test/bench", "BenchmarkActiveTwins"},
 	{"./test/bench", "BenchmarkKnownTwins"},
 	{"./storage/history", "BenchmarkSamples"},
