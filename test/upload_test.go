@@ -74,7 +74,7 @@ func TestUploadsRefused(t *testing.T) {
 		file []byte
 		want string
 	}{
-		{"empty", nil, "file: must be at least 8 bytes"},
+		{"empty", nil, "no WASM module"},
 		{"text", []byte("#!/bin/sh\necho no driver\n"), "no WASM module"},
 		{"cut off", tiny(func(*wasmtest.Module) {})[:40], "ends"},
 		{"no contract", tiny(func(m *wasmtest.Module) { m.Exports = m.Exports[1:] }), `does not export the function "drv_handle"`},

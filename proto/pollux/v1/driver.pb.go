@@ -766,9 +766,10 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"createTime\x12\x1b\n" +
 	"\tcreate_by\x18\v \x01(\tR\bcreateBy\x12\x1a\n" +
 	"\brevision\x18\f \x01(\x04R\brevision\x12\x14\n" +
-	"\x05twins\x18\r \x01(\x04R\x05twins\"7\n" +
-	"\x13UploadDriverRequest\x12 \n" +
-	"\x04file\x18\x01 \x01(\fB\f\xbaH\tz\a\x10\b\x18\x80\x80\x80\x10R\x04file\"[\n" +
+	"\x05twins\x18\r \x01(\x04R\x05twins\"5\n" +
+	"\x13UploadDriverRequest\x12\x1e\n" +
+	"\x04file\x18\x01 \x01(\fB\n" +
+	"\xbaH\az\x05\x18\x80\x80\x80\x10R\x04file\"[\n" +
 	"\x14UploadDriverResponse\x12)\n" +
 	"\x06driver\x18\x01 \x01(\v2\x11.pollux.v1.DriverR\x06driver\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\"I\n" +
