@@ -66,6 +66,11 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 		for why, count := range b.TurnedAway {
 			out.Refused["mqtt turned_away "+why] = count
 		}
+		for why, count := range b.Closed {
+			if !ordinaryEnd[why] {
+				out.Refused["mqtt closed "+why] = count
+			}
+		}
 	}
 	return out, nil
 }
@@ -201,3 +206,6 @@ func (p peersDoor) Owner(twin string) string {
 }
 
 func (p peersDoor) HTTP(node string) (connect.HTTPClient, string, error) { return p.n.peers.HTTP(node) }
+
+// ordinaryEnd are the ends of MQTT connections that are nobody's fault.
+var ordinaryEnd = map[string]bool{"disconnected": true, "lost": true, "taken_over": true, "closing": true, "revoked": true}
