@@ -207,5 +207,6 @@ func (p peersDoor) Owner(twin string) string {
 
 func (p peersDoor) HTTP(node string) (connect.HTTPClient, string, error) { return p.n.peers.HTTP(node) }
 
-// ordinaryEnd are the ends of MQTT connections that are nobody's fault.
-var ordinaryEnd = map[string]bool{"disconnected": true, "lost": true, "taken_over": true, "closing": true, "revoked": true}
+// ordinaryEnd are the ends of MQTT connections that are nobody's fault, or counted among those turned away.
+var ordinaryEnd = map[string]bool{"disconnected": true, "lost": true, "taken_over": true, "administrative": true, "taken": true,
+	"not_authenticated": true, "clients": true}
