@@ -296,6 +296,13 @@ func TestWildDriverHurtsNobodyElse(t *testing.T) {
 		hello()
 	}
 	h := &host{}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := r.Handle(ctx, command("spin", "null"), h); err == nil || len(h.logs) != 1 ||
+		!strings.Contains(h.logs[0], "the call was stopped after") || !strings.Contains(h.logs[0], "in main.newDriver.func1") {
+		t.Errorf("spin: %v; the log says %q", err, h.logs)
+	}
+	h = &host{}
 	e, err := r.Handle(t.Context(), command("flood", "1000"), h)
 	if err != nil || len(e.Events) != 64 || string(e.Output) != "936" || len(h.logs) != 64 {
 		t.Errorf("flood: %d events, %s refused, %d lines, %v", len(e.Events), e.Output, len(h.logs), err)
