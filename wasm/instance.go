@@ -33,6 +33,7 @@ type Instance struct {
 	broken   bool
 	slot     bool // holds one of the pool's slots
 	lastUsed time.Time
+	calls    int
 	meter    meter
 	parent   context.Context // of the running call
 }
@@ -108,6 +109,7 @@ func (in *Instance) instantiate(need int64) (err error) {
 // instance is only good for being released.
 func (in *Instance) Call(ctx context.Context, entry int, args ...uint64) (uint64, error) {
 	copy(in.stack[:], args)
+	in.calls++
 	in.head, in.tail = in.head[:0], in.tail[:0]
 	in.pool.module.runtime.stats.calls.Inc()
 	if err := in.callEntry(ctx, entry); err != nil {

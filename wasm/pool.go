@@ -19,6 +19,9 @@ type PoolOptions struct {
 	Parked int
 	// RecycleBytes: an instance whose memory has grown past it is not used again; 0 means three quarters of the cap.
 	RecycleBytes int64
+	// RecycleCalls: an instance that has served so many calls is not used again, so that what it leaks or remembers does
+	// not last; 0 means 100,000.
+	RecycleCalls int
 }
 
 // ErrClosed is the error of a pool that was closed.
@@ -53,6 +56,9 @@ func NewPool(m *Module, o PoolOptions) *Pool {
 	}
 	if o.RecycleBytes == 0 {
 		o.RecycleBytes = m.memoryBytes / 4 * 3
+	}
+	if o.RecycleCalls == 0 {
+		o.RecycleCalls = 100_000
 	}
 	p := &Pool{module: m, options: o, idle: map[string][]*Instance{}, out: make(chan struct{}, o.Running+o.Parked),
 		slots: make(chan struct{}, o.Running), parked: make(chan struct{}, o.Parked), empty: make(chan struct{})}
@@ -172,6 +178,7 @@ func (p *Pool) Release(in *Instance) {
 	in.slot = false
 	r := p.module.runtime
 	keep := !in.broken && !in.mod.IsClosed() && in.memory.size <= p.options.RecycleBytes &&
+		in.calls < p.options.RecycleCalls &&
 		r.memory.used.Load() <= r.memory.limit
 	p.mu.Lock()
 	keep = keep && !p.closed

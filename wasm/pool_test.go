@@ -112,6 +112,16 @@ func TestPoolReusesAnInstanceForItsTenantOnly(t *testing.T) {
 	}
 }
 
+func TestInstanceServesSoManyCalls(t *testing.T) {
+	r := newRuntime(t, &hooks{}, wasm.Options{})
+	p := newPool(t, r, counting(), wasm.PoolOptions{RecycleCalls: 3})
+	for n, want := range []uint64{1, 2, 3, 1, 2, 3, 1} {
+		if got, err := call(t.Context(), p, "a", 0, 0); err != nil || got != want {
+			t.Fatalf("call %d: got %d, %v, want %d", n, got, err, want)
+		}
+	}
+}
+
 func TestDeadlineEndsAnEndlessLoop(t *testing.T) {
 	set := metrics.NewSet()
 	r := newRuntime(t, &hooks{}, wasm.Options{Metrics: set})
