@@ -42,7 +42,7 @@ type Config struct {
 	BootstrapExpect int
 	// StableAfter is how long a new node must have been there before it gets a vote.
 	StableAfter time.Duration
-	// Site and Labels are what twins may ask for in a node.
+	// Site and Labels are shown to operators.
 	Site   string
 	Labels map[string]string
 	// Weight is the node's share of the actors relative to the other nodes'.
@@ -169,8 +169,8 @@ func Settings() []Setting {
 		text("join-token", "TOKEN", "token for joining, from \"pollux cluster token\"; not needed on loopback", func(c *Config) *string { return &c.JoinToken }),
 		number("bootstrap-expect", "nodes that a new cluster waits for before it begins", func(c *Config) *int { return &c.BootstrapExpect }),
 		span("raft.stable-after", "how long a new node must have been there before it gets a vote", func(c *Config) *time.Duration { return &c.StableAfter }),
-		text("site", "NAME", "site that the node stands in, which twins may ask for", func(c *Config) *string { return &c.Site }),
-		labels("label", "K=V,...", "labels of the node, which twins may ask for", func(c *Config) *map[string]string { return &c.Labels }),
+		text("site", "NAME", "site that the node stands in, for operators", func(c *Config) *string { return &c.Site }),
+		labels("label", "K=V,...", "labels of the node, for operators", func(c *Config) *map[string]string { return &c.Labels }),
 		number("weight", "share of the actors relative to other nodes", func(c *Config) *int { return &c.Weight }),
 		text("tls-cert", "FILE", "TLS certificate (PEM) for HTTP and MQTT", func(c *Config) *string { return &c.TLSCert }),
 		text("tls-key", "FILE", "TLS key (PEM) of the certificate", func(c *Config) *string { return &c.TLSKey }),
