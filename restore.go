@@ -18,9 +18,12 @@ import (
 	"github.com/polluxhq/pollux/storage/backup"
 )
 
-// Backup implements rpc.Cluster.
+// Backup implements rpc.Cluster. A node that was cut off has old state, and says no.
 func (s status) Backup(ctx context.Context, w io.Writer, history bool) (*pb.BackupSummary, error) {
 	n := s.n
+	if err := s.Ready(); err != nil {
+		return nil, err
+	}
 	o := backup.Options{Store: n.store, References: n.engine.Registry().Digests, Cluster: n.clusterID, Version: Version,
 		Last: []storage.Table{"twin", "start"}}
 	if history {
