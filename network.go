@@ -364,7 +364,7 @@ func (n *Node) openRaft(ctx context.Context) error {
 	if err := n.store.Start(proposer{r}, n.self.id, n.self.incarnation); err != nil {
 		return err
 	}
-	n.store.SetBlobPeers(blobs{n.store}.among(n))
+	n.store.SetBlobPeers(blobPeers{n})
 	if err := n.settleFounding(ctx); err != nil {
 		return err
 	}
@@ -423,13 +423,21 @@ func (n *Node) reconcile() error {
 		<-done
 		return nil
 	})
-	o := cluster.ReconcileOptions{Raft: n.raft, Gossip: n.gossip, Members: n.members, Expect: n.conf.BootstrapExpect,
+	o := cluster.ReconcileOptions{Raft: n.raft, Gossip: n.gossip, Members: n.members, Expect: n.expect,
 		StableAfter: n.conf.StableAfter, BlobsComplete: n.blobsComplete, Records: newRecords(n.store, n.log), Logger: n.log, Metrics: n.metrics}
 	go func() {
 		defer close(done)
 		cluster.Reconcile(ctx, o)
 	}()
 	return nil
+}
+
+// expect is the number of voters that the cluster was founded for. The founder committed it: whoever leads goes by it.
+func (n *Node) expect() int {
+	if t, _, err := n.readTrust(); err == nil && t != nil && t.Expect > 0 {
+		return t.Expect
+	}
+	return n.conf.BootstrapExpect
 }
 
 // errNoLease: nothing can be handed over.
@@ -490,8 +498,6 @@ func (b blobs) StoreBlob(_ context.Context, digest string, data []byte) error {
 
 // blobPeers brings blobs to the other voters (storage.BlobPeers).
 type blobPeers struct{ n *Node }
-
-func (blobs) among(n *Node) storage.BlobPeers { return blobPeers{n} }
 
 func (b blobPeers) Spread(ctx context.Context, digest string, data []byte) error {
 	n := b.n

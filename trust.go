@@ -41,7 +41,7 @@ const (
 	trustEvery = time.Second
 )
 
-// trust is the record of the cluster's secrets.
+// trust is the record of the cluster's secrets, and of what else its founder laid down.
 type trust struct {
 	// Authority signs: certificate and key, PEM.
 	Authority []byte `json:"authority"`
@@ -50,6 +50,8 @@ type trust struct {
 	FormerUntil time.Time `json:"former_until,omitzero"`
 	// GossipKeys are the keys of gossip; the first one is used to send.
 	GossipKeys [][]byte `json:"gossip_keys"`
+	// Expect is the number of voters that the cluster was founded for; 0: a record of before it was kept.
+	Expect int `json:"expect,omitempty"`
 }
 
 func storedClusterID(s *storage.Store) (string, error) {
@@ -107,7 +109,7 @@ func (n *Node) settleFounding(ctx context.Context) error {
 		return err
 	}
 	keys, _ := c.gossip()
-	value, err := json.Marshal(trust{Authority: secret, GossipKeys: keys})
+	value, err := json.Marshal(trust{Authority: secret, GossipKeys: keys, Expect: n.conf.BootstrapExpect})
 	if err != nil {
 		return err
 	}

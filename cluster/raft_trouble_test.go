@@ -330,7 +330,7 @@ func TestRemovedMembersLoseTheirPlace(t *testing.T) {
 	g := newGroup(t)
 	var removed sync.Map
 	g.rec = func(o *cluster.ReconcileOptions) {
-		o.Expect = 3
+		o.Expect = func() int { return 3 }
 		o.Members = func() []cluster.Member {
 			var out []cluster.Member
 			for _, id := range []string{"n1", "n2", "n3"} {

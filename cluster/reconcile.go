@@ -23,9 +23,10 @@ type ReconcileOptions struct {
 	// Members gives the members' records. A server without a record that is not there was removed from the cluster. nil: the
 	// records do not count.
 	Members func() []Member
-	// Expect is the number of voters that the cluster was founded for: what is gone is never taken out below a quorum of
-	// it, and until they are there nobody waits for StableAfter. Default 1.
-	Expect int
+	// Expect gives the number of voters that the cluster was founded for: what is gone is never taken out below a quorum of
+	// it, and until they are there nobody waits for StableAfter. It is asked at each look and must not block; nil, or less
+	// than 1: 1.
+	Expect func() int
 	// MaxVoters bounds the voters. Default 5.
 	MaxVoters int
 	// StableAfter is how long a node must have been there to get a vote, and gone for another to get its vote. Default 10 s.
@@ -57,8 +58,8 @@ func (o ReconcileOptions) withDefaults() ReconcileOptions {
 	or(&o.LeftAfter, time.Minute)
 	or(&o.ReapAfter, 10*time.Minute)
 	or(&o.SweepEvery, 5*time.Second)
-	if o.Expect <= 0 {
-		o.Expect = 1
+	if o.Expect == nil {
+		o.Expect = func() int { return 1 }
 	}
 	if o.MaxVoters <= 0 {
 		o.MaxVoters = 5
@@ -197,7 +198,7 @@ func (k *reconciler) apply(ctx context.Context, c groupChange) error {
 func (k *reconciler) view(ctx context.Context) *groupView {
 	r := k.o.Raft
 	v := &groupView{self: string(r.id), servers: r.Servers(), nodes: map[string]*nodeView{}, last: r.raft.LastIndex(),
-		policy: groupPolicy{expect: k.o.Expect, maxVoters: k.o.MaxVoters, stableAfter: k.o.StableAfter, leftAfter: k.o.LeftAfter,
+		policy: groupPolicy{expect: max(1, k.o.Expect()), maxVoters: k.o.MaxVoters, stableAfter: k.o.StableAfter, leftAfter: k.o.LeftAfter,
 			reapAfter: k.o.ReapAfter, moveAfter: min(3*time.Second, k.o.StableAfter), maxLag: k.o.MaxLag}}
 	if k.o.BlobsComplete != nil {
 		v.policy.ready = func(id string) bool { return k.o.BlobsComplete(ctx, id) }
