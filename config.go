@@ -412,6 +412,13 @@ func (c *Config) checkAddresses() error {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return fmt.Errorf("join = %q: want HOST:PORT, the --peer address of a node, such as 10.0.0.5:7947", addr)
 		}
+		far, err := beyondLoopback("join", addr)
+		if err != nil {
+			return err
+		}
+		if near, _ := beyondLoopback("peer", c.Peer); far && !near && c.Advertise == "" {
+			return fmt.Errorf("peer = %q: the nodes of %s cannot reach this address: give --peer 0.0.0.0:7947 --gossip 0.0.0.0:7946", c.Peer, addr)
+		}
 	}
 	if c.MQTT == mqttOff {
 		return nil

@@ -60,6 +60,7 @@ func TestLoadConfigNamesWhatIsWrong(t *testing.T) {
 		{"even voters", "", map[string]string{"bootstrap-expect": "2"}, "want 1, 3 or 5"},
 		{"join and found", "", map[string]string{"bootstrap-expect": "3", "join": "127.0.0.1:1"}, "never founds a cluster"},
 		{"join where", "", map[string]string{"join": "somewhere"}, "--peer address of a node"},
+		{"join from loopback", "", map[string]string{"join": "10.0.0.5:7947"}, "cannot reach this address: give --peer"},
 		{"token alone", "", map[string]string{"join-token": "x"}, "--join says where"},
 		{"labels", "", map[string]string{"label": "a"}, "want KEY=VALUE"},
 		{"half TLS", "", map[string]string{"tls-cert": "x"}, "go together"},

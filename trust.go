@@ -346,7 +346,15 @@ func (s status) CreateJoinToken(ctx context.Context, ttl time.Duration, by strin
 		return nil, err
 	}
 	return &pb.CreateJoinTokenResponse{Token: token.String(), Id: t.ID, ExpireTime: timestamppb.New(t.Expires),
-		Command: fmt.Sprintf("pollux serve --name NAME --join %s --join-token %s", n.peerAddr, token)}, nil
+		Command: fmt.Sprintf("pollux serve %s--join %s --join-token %s", n.joinFlags(), n.peerAddr, token)}, nil
+}
+
+// joinFlags are what a node on another machine needs beside the address to join; on loopback it takes other ports anyway.
+func (n *Node) joinFlags() string {
+	if open, err := beyondLoopback("peer", n.peerAddr); err != nil || !open {
+		return ""
+	}
+	return "--peer 0.0.0.0:7947 --gossip 0.0.0.0:7946 "
 }
 
 // forgetTokens deletes those that are over.
