@@ -52,7 +52,7 @@ func newInstance(ctx context.Context, p *Pool, tenant string) (*Instance, error)
 		return nil, ErrMemory
 	}
 	in := &Instance{pool: p, tenant: tenant, slot: true}
-	in.memory = &guestMemory{budget: &r.memory, cap: m.memoryBytes}
+	in.memory = &guestMemory{budget: &r.memory, cap: p.options.MemoryBytes}
 	in.ctx = &callContext{in: in}
 	if err := in.start(ctx, need); err != nil {
 		in.destroy()
@@ -79,6 +79,12 @@ func (in *Instance) start(ctx context.Context, need int64) error {
 			return fmt.Errorf("the module has no export %q", name)
 		}
 		in.entries = append(in.entries, fn)
+	}
+	if in.pool.options.Init != nil {
+		if err := in.pool.options.Init(ctx, in); err != nil {
+			return fmt.Errorf("initialise: %w", err)
+		}
+		in.Data = nil
 	}
 	return nil
 }

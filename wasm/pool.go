@@ -22,6 +22,12 @@ type PoolOptions struct {
 	// RecycleCalls: an instance that has served so many calls is not used again, so that what it leaks or remembers does
 	// not last; 0 means 100,000.
 	RecycleCalls int
+	// MemoryBytes caps each instance's memory below what the module was compiled for; 0 means as much.
+	MemoryBytes int64
+	// Init, where not nil, prepares an instance after the module's `_initialize`, before its first call: it may Call the
+	// entries, Read and Write. It must do the same for each instance, for no tenant in particular. Its error is that of
+	// Acquire, and the instance is gone.
+	Init func(ctx context.Context, in *Instance) error
 }
 
 // ErrClosed is the error of a pool that was closed.
@@ -54,8 +60,11 @@ func NewPool(m *Module, o PoolOptions) *Pool {
 	if o.Parked == 0 {
 		o.Parked = 32
 	}
+	if o.MemoryBytes == 0 || o.MemoryBytes > m.memoryBytes {
+		o.MemoryBytes = m.memoryBytes
+	}
 	if o.RecycleBytes == 0 {
-		o.RecycleBytes = m.memoryBytes / 4 * 3
+		o.RecycleBytes = o.MemoryBytes / 4 * 3
 	}
 	if o.RecycleCalls == 0 {
 		o.RecycleCalls = 100_000

@@ -112,6 +112,30 @@ func TestPoolReusesAnInstanceForItsTenantOnly(t *testing.T) {
 	}
 }
 
+func TestInitPreparesEachInstance(t *testing.T) {
+	r := newRuntime(t, &hooks{}, wasm.Options{})
+	p := newPool(t, r, counting(), wasm.PoolOptions{RecycleCalls: 12, Init: func(ctx context.Context, in *wasm.Instance) error {
+		for range 10 {
+			if _, err := in.Call(ctx, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	for n, want := range []uint64{11, 12, 11, 12} {
+		if got, err := call(t.Context(), p, "a", 0, 0); err != nil || got != want {
+			t.Fatalf("call %d: got %d, %v, want %d", n, got, err, want)
+		}
+	}
+	failing := newPool(t, r, counting(), wasm.PoolOptions{Init: func(context.Context, *wasm.Instance) error { return errors.New("not today") }})
+	if _, err := failing.Acquire(t.Context(), "a"); err == nil || !strings.Contains(err.Error(), "not today") {
+		t.Fatalf("an Init that fails: %v", err)
+	}
+	if live, _ := failing.Live(); live != 0 {
+		t.Fatalf("%d instances live on", live)
+	}
+}
+
 func TestInstanceServesSoManyCalls(t *testing.T) {
 	r := newRuntime(t, &hooks{}, wasm.Options{})
 	p := newPool(t, r, counting(), wasm.PoolOptions{RecycleCalls: 3})
