@@ -20,6 +20,15 @@ const (
 	// heavyAfter is how long a call computes before it needs a lane: of those there is one less than processors, so that
 	// what is short finds one free, however many guests loop.
 	heavyAfter = 5 * time.Millisecond
+	// restAfter is how long a call computes before it rests, after each turn, as long as the turn took.
+	restAfter = 50 * time.Millisecond
+	// A driver that keeps being stopped or crashing (strikesHeavy times lately, of one tenant) needs a lane from the start,
+	// and its calls rest strikesRest times as long as they compute. That concerns only calls longer than a turn.
+	strikesHeavy = 2
+	strikesRest  = 3
+	strikesMost  = 8
+	// strikeHalves is the time after which half of the strikes are forgotten.
+	strikeHalves = 10 * time.Second
 	// laneLook is how often a call that waits for a lane looks at its context.
 	laneLook = 10 * time.Millisecond
 )
@@ -32,33 +41,77 @@ type meter struct {
 	whole bool
 	// used is the time of all whole slices of the call.
 	used time.Duration
+	// turn is when the call began, or others had their turn last.
+	turn time.Time
+	// strikes are those of the pool against the tenant, when the instance was checked out.
+	strikes int
 	// lane: the call holds one.
 	lane      bool
 	hostCalls uint32
 	stopped   error
 }
 
-// refill is the host's function that metered modules call. Between two slices other goroutines run: four guests that
-// loop delay nobody by more than a few slices.
+// refill is the host's function that metered modules call. A call that has run for a slice's time ends its turn here;
+// one that is shorter goes on at once: letting others run wakes a second processor, which costs more than the call.
 func (in *Instance) refill(reason uint32) int64 {
 	if reason == reasonDepth {
 		panic(depthError{})
 	}
 	m := &in.meter
-	took := time.Since(m.began)
+	now := time.Now()
+	in.look(now)
+	took := now.Sub(m.began)
 	m.resize(took)
 	if m.whole {
 		m.used += took
 	}
-	in.leaveLane()
-	runtime.Gosched()
-	if m.used > heavyAfter {
-		in.takeLane()
+	if turn := now.Sub(m.turn); turn >= sliceTime/2 {
+		now = in.endTurn(turn)
 	}
-	now := time.Now()
-	in.look(now)
 	m.began, m.whole = now, true
 	return m.slice
+}
+
+// endTurn lets other goroutines run, and makes those wait that compute for long.
+func (in *Instance) endTurn(took time.Duration) (now time.Time) {
+	m := &in.meter
+	in.leaveLane()
+	rest := 0
+	switch {
+	case m.strikes >= strikesHeavy:
+		rest = strikesRest
+	case m.used > restAfter:
+		rest = 1
+	}
+	if rest > 0 {
+		in.pause(time.Duration(rest) * min(took, 2*sliceTime))
+	} else {
+		runtime.Gosched()
+	}
+	if rest > 0 || m.used > heavyAfter {
+		in.takeLane()
+	}
+	now = time.Now()
+	in.look(now)
+	m.turn = now
+	return now
+}
+
+// pause waits, at most until the call has to end.
+func (in *Instance) pause(d time.Duration) {
+	ctx := in.Context()
+	if deadline, ok := ctx.Deadline(); ok {
+		d = min(d, time.Until(deadline))
+	}
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // resize fits the slice to the time that the last one took.

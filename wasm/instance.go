@@ -42,7 +42,7 @@ type Instance struct {
 var ErrMemory = errors.New("the memory budget for modules is used up")
 
 // newInstance instantiates the module and initialises it within ctx.
-func newInstance(ctx context.Context, p *Pool, tenant string) (*Instance, error) {
+func newInstance(ctx context.Context, p *Pool, tenant string, strikes int) (*Instance, error) {
 	m := p.module
 	r := m.runtime
 	need := int64(m.info.MemoryMin) * PageBytes
@@ -52,6 +52,7 @@ func newInstance(ctx context.Context, p *Pool, tenant string) (*Instance, error)
 		return nil, ErrMemory
 	}
 	in := &Instance{pool: p, tenant: tenant, slot: true}
+	in.meter.strikes = strikes
 	in.memory = &guestMemory{budget: &r.memory, cap: p.options.MemoryBytes}
 	in.ctx = &callContext{in: in}
 	if err := in.start(ctx, need); err != nil {
@@ -150,7 +151,7 @@ func (in *Instance) run(ctx context.Context, fn func() error) error {
 func (in *Instance) begin(ctx context.Context, now time.Time) {
 	in.parent = ctx
 	in.lastUsed = now
-	in.meter.whole, in.meter.used = false, 0
+	in.meter.whole, in.meter.used, in.meter.turn = false, 0, now
 }
 
 // finish says what came of a call.

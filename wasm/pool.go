@@ -44,10 +44,12 @@ type Pool struct {
 	slots  chan struct{}
 	parked chan struct{}
 
-	mu     sync.Mutex
-	idle   map[string][]*Instance // the last one was used last
-	idles  int
-	live   int // idle, running, parked, being made
+	mu    sync.Mutex
+	idle  map[string][]*Instance // the last one was used last
+	idles int
+	live  int // idle, running, parked, being made
+	// blamed are the tenants whose calls were stopped or crashed lately.
+	blamed map[string]strikes
 	closed bool
 	empty  chan struct{} // closed when closed and live is 0
 }
@@ -69,7 +71,7 @@ func NewPool(m *Module, o PoolOptions) *Pool {
 	if o.RecycleCalls == 0 {
 		o.RecycleCalls = 100_000
 	}
-	p := &Pool{module: m, options: o, idle: map[string][]*Instance{}, out: make(chan struct{}, o.Running+o.Parked),
+	p := &Pool{module: m, options: o, idle: map[string][]*Instance{}, blamed: map[string]strikes{}, out: make(chan struct{}, o.Running+o.Parked),
 		slots: make(chan struct{}, o.Running), parked: make(chan struct{}, o.Parked), empty: make(chan struct{})}
 	m.runtime.mu.Lock()
 	m.runtime.pools[p] = struct{}{}
@@ -108,6 +110,7 @@ func (p *Pool) checkOut(ctx context.Context, tenant string) (*Instance, error) {
 		list[len(list)-1] = nil
 		p.idle[tenant] = list[:len(list)-1]
 		p.idles--
+		in.meter.strikes = p.struck(tenant)
 		p.mu.Unlock()
 		in.slot = true
 		return in, nil
@@ -117,11 +120,12 @@ func (p *Pool) checkOut(ctx context.Context, tenant string) (*Instance, error) {
 		evicted = p.evict()
 	}
 	p.live++
+	strikes := p.struck(tenant)
 	p.mu.Unlock()
 	if evicted != nil {
 		p.discard(evicted)
 	}
-	in, err := newInstance(ctx, p, tenant)
+	in, err := newInstance(ctx, p, tenant, strikes)
 	if err != nil {
 		p.gone()
 		return nil, err
@@ -191,6 +195,9 @@ func (p *Pool) Release(in *Instance) {
 		r.memory.used.Load() <= r.memory.limit
 	p.mu.Lock()
 	keep = keep && !p.closed
+	if in.broken {
+		p.strike(in.tenant)
+	}
 	if keep {
 		p.idle[in.tenant] = append(p.idle[in.tenant], in)
 		p.idles++
@@ -236,10 +243,39 @@ func (p *Pool) trim(before time.Time) {
 			delete(p.idle, tenant)
 		}
 	}
+	for tenant, s := range p.blamed {
+		if s.now() == 0 {
+			delete(p.blamed, tenant)
+		}
+	}
 	p.mu.Unlock()
 	for _, in := range old {
 		p.discard(in)
 	}
+}
+
+// strikes count the calls of a tenant that were stopped or crashed; half of them are forgotten now and then.
+type strikes struct {
+	n  int
+	at time.Time
+}
+
+// now is what is left of them.
+func (s strikes) now() int {
+	return s.n >> min(max(0, time.Since(s.at)/strikeHalves), 16)
+}
+
+// struck gives a tenant's strikes. The caller holds the lock.
+func (p *Pool) struck(tenant string) int {
+	if len(p.blamed) == 0 {
+		return 0
+	}
+	return p.blamed[tenant].now()
+}
+
+// strike adds one. The caller holds the lock.
+func (p *Pool) strike(tenant string) {
+	p.blamed[tenant] = strikes{n: min(p.struck(tenant)+1, strikesMost), at: time.Now()}
 }
 
 // Live is the number of instances that there are, and how many of them are idle.

@@ -182,6 +182,31 @@ func TestDeadlineEndsAnEndlessLoop(t *testing.T) {
 	}
 }
 
+// TestWhoKeepsBeingStoppedRests: a tenant whose calls are stopped again and again gets a small share of a processor, and
+// another one of the same module does not pay for it.
+func TestWhoKeepsBeingStoppedRests(t *testing.T) {
+	r := newRuntime(t, &hooks{}, wasm.Options{})
+	p := newPool(t, r, guest(wasmtest.Code(wasmtest.Loop(), 0x00)), wasm.PoolOptions{})
+	share := func(tenant string) float64 {
+		worked, began := processor(), time.Now()
+		if _, err := call(lazyContext{t.Context(), began.Add(40 * time.Millisecond)}, p, tenant, 0, 0); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		return float64(processor()-worked) / float64(time.Since(began))
+	}
+	first := share("a")
+	share("a")
+	least := 1.0
+	for range 5 {
+		least = min(least, share("a"))
+	}
+	other := share("b")
+	t.Logf("share of a processor: at first %.2f, later %.2f; another tenant %.2f", first, least, other)
+	if least > 0.6 {
+		t.Errorf("a tenant that was stopped twice computes for %.2f of its time", least)
+	}
+}
+
 // lazyContext has a deadline that nobody watches.
 type lazyContext struct {
 	context.Context

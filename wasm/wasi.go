@@ -208,15 +208,6 @@ func (in *Instance) sleep(d time.Duration) {
 		return
 	}
 	in.waits()
-	ctx := in.Context()
-	if deadline, ok := ctx.Deadline(); ok {
-		d = min(d, time.Until(deadline))
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	in.pause(d)
 	in.look(time.Now())
 }
