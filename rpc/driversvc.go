@@ -13,9 +13,11 @@ import (
 
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 )
 
 type driverService struct {
+	rpcv1.UnimplementedDriverServiceHandler
 	s *Server
 	// catalog is read once: what the binary carries does not change.
 	catalog func() ([]*pb.Driver, error)
@@ -104,16 +106,13 @@ func readCatalog(c Catalog) ([]*pb.Driver, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read catalog: driver %s: %w", name, err)
 		}
-		var m drivers.Manifest
-		if err := json.Unmarshal(text, &m); err != nil {
+		m, err := drivers.DecodeManifest(text)
+		if err != nil {
 			return nil, fmt.Errorf("read catalog: driver %s: %w", name, err)
 		}
 		digest := sha256.Sum256(file)
 		d := &pb.Driver{Name: m.Name, Version: m.Version, Title: m.Title, Description: m.Description,
-			Digest: hex.EncodeToString(digest[:]), Size: uint64(len(file)), Capabilities: m.Capabilities, ManifestJson: string(text)}
-		if m.Transport != nil {
-			d.Transports = []string{m.Transport.Scheme}
-		}
+			Digest: hex.EncodeToString(digest[:]), Size: uint64(len(file)), Capabilities: m.Capabilities, ManifestJson: string(text), Transports: m.SchemeNames()}
 		list = append(list, d)
 	}
 	return list, nil

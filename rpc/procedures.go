@@ -34,6 +34,12 @@ func procedures() map[string]procedure {
 		rpcv1.DriverServiceDeleteDriverProcedure:   {action: ActionDriverWrite, resource: all("driver")},
 		rpcv1.DriverServiceListCatalogProcedure:    {action: ActionDriverRead, resource: all("driver")},
 		rpcv1.DriverServiceAddFromCatalogProcedure: {action: ActionDriverWrite, resource: all("driver")},
+		rpcv1.DriverServiceListInterfacesProcedure: {action: ActionDriverRead, resource: all("driver")},
+		rpcv1.DriverServiceStartRolloutProcedure:   {action: ActionDriverWrite, resource: all("driver")},
+		rpcv1.DriverServiceGetRolloutProcedure:     {action: ActionDriverRead, resource: all("driver")},
+		rpcv1.DriverServiceListRolloutsProcedure:   {action: ActionDriverRead, resource: all("driver")},
+		rpcv1.DriverServiceHaltRolloutProcedure:    {action: ActionDriverWrite, resource: all("driver")},
+		rpcv1.DriverServiceRollbackProcedure:       {action: ActionDriverWrite, resource: all("driver")},
 
 		rpcv1.TwinServiceCreateTwinProcedure: {action: ActionTwinConfigure, resource: twinConfig(func(m *pb.CreateTwinRequest) *pb.Twin { return m.GetTwin() })},
 		rpcv1.TwinServiceUpdateTwinProcedure: {action: ActionTwinConfigure, resource: twinConfig(func(m *pb.UpdateTwinRequest) *pb.Twin { return m.GetTwin() })},
@@ -48,6 +54,7 @@ func procedures() map[string]procedure {
 		rpcv1.TwinServiceInvokeProcedure:       {action: ActionTwinUse, resource: one("twin", func(m *pb.InvokeRequest) *string { return &m.Id })},
 		rpcv1.TwinServiceSetDesiredProcedure:   {action: ActionTwinUse, resource: one("twin", func(m *pb.SetDesiredRequest) *string { return &m.Id })},
 		rpcv1.TwinServiceQueryHistoryProcedure: {action: ActionTwinRead, resource: one("twin", func(m *pb.QueryHistoryRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceRecordTwinProcedure:   {action: ActionTwinTrace, resource: one("twin", func(m *pb.RecordTwinRequest) *string { return &m.Id })},
 		rpcv1.TwinServiceTraceTwinProcedure:    {action: ActionTwinTrace, resource: one("twin", func(m *pb.TraceTwinRequest) *string { return &m.Id })},
 
 		rpcv1.ClusterServiceGetStatusProcedure:    {action: ActionClusterRead, resource: all("cluster")},

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -22,6 +23,65 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type RolloutPhase int32
+
+const (
+	RolloutPhase_ROLLOUT_PHASE_UNSPECIFIED RolloutPhase = 0
+	// It is being watched, and takes its next step when the time of this one is over.
+	RolloutPhase_ROLLOUT_PHASE_RUNNING RolloutPhase = 1
+	// It stays as it is, and is watched: somebody halted it, or its last step was less than all twins.
+	RolloutPhase_ROLLOUT_PHASE_PAUSED RolloutPhase = 2
+	// All twins that ask for the driver without a version have the new one.
+	RolloutPhase_ROLLOUT_PHASE_DONE RolloutPhase = 3
+	// The twins have the version again that they had, because the new one did worse, or because somebody wanted it.
+	RolloutPhase_ROLLOUT_PHASE_RETURNED RolloutPhase = 4
+)
+
+// Enum value maps for RolloutPhase.
+var (
+	RolloutPhase_name = map[int32]string{
+		0: "ROLLOUT_PHASE_UNSPECIFIED",
+		1: "ROLLOUT_PHASE_RUNNING",
+		2: "ROLLOUT_PHASE_PAUSED",
+		3: "ROLLOUT_PHASE_DONE",
+		4: "ROLLOUT_PHASE_RETURNED",
+	}
+	RolloutPhase_value = map[string]int32{
+		"ROLLOUT_PHASE_UNSPECIFIED": 0,
+		"ROLLOUT_PHASE_RUNNING":     1,
+		"ROLLOUT_PHASE_PAUSED":      2,
+		"ROLLOUT_PHASE_DONE":        3,
+		"ROLLOUT_PHASE_RETURNED":    4,
+	}
+)
+
+func (x RolloutPhase) Enum() *RolloutPhase {
+	p := new(RolloutPhase)
+	*p = x
+	return p
+}
+
+func (x RolloutPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RolloutPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_pollux_v1_driver_proto_enumTypes[0].Descriptor()
+}
+
+func (RolloutPhase) Type() protoreflect.EnumType {
+	return &file_pollux_v1_driver_proto_enumTypes[0]
+}
+
+func (x RolloutPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RolloutPhase.Descriptor instead.
+func (RolloutPhase) EnumDescriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{0}
+}
 
 // Driver is one version of a driver.
 type Driver struct {
@@ -43,7 +103,11 @@ type Driver struct {
 	CreateBy     string                 `protobuf:"bytes,11,opt,name=create_by,json=createBy,proto3" json:"create_by,omitempty"`
 	Revision     uint64                 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Twins that use this version; output only.
-	Twins         uint64 `protobuf:"varint,13,opt,name=twins,proto3" json:"twins,omitempty"`
+	Twins uint64 `protobuf:"varint,13,opt,name=twins,proto3" json:"twins,omitempty"`
+	// Twins that ask for the driver without a version get this one, but for those that a rollout has chosen; output only.
+	Current bool `protobuf:"varint,14,opt,name=current,proto3" json:"current,omitempty"`
+	// Standard interfaces that the version implements.
+	Interfaces    []string `protobuf:"bytes,15,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,10 +233,27 @@ func (x *Driver) GetTwins() uint64 {
 	return 0
 }
 
+func (x *Driver) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+func (x *Driver) GetInterfaces() []string {
+	if x != nil {
+		return x.Interfaces
+	}
+	return nil
+}
+
 type UploadDriverRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The WASM file with its manifest section, at most 32 MiB.
-	File          []byte `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	File []byte `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	// No twin goes over to the version by itself; a rollout, or its name in a twin's driver, brings it there. While a
+	// rollout goes on, every upload is staged.
+	Stage         bool `protobuf:"varint,2,opt,name=stage,proto3" json:"stage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,11 +295,20 @@ func (x *UploadDriverRequest) GetFile() []byte {
 	return nil
 }
 
+func (x *UploadDriverRequest) GetStage() bool {
+	if x != nil {
+		return x.Stage
+	}
+	return false
+}
+
 type UploadDriverResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Driver *Driver                `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
 	// False where the same file was there already.
-	Created       bool `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	Created bool `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	// True where the version is staged: twins that ask for the driver without a version do not get it yet.
+	Staged        bool `protobuf:"varint,3,opt,name=staged,proto3" json:"staged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -263,6 +353,13 @@ func (x *UploadDriverResponse) GetDriver() *Driver {
 func (x *UploadDriverResponse) GetCreated() bool {
 	if x != nil {
 		return x.Created
+	}
+	return false
+}
+
+func (x *UploadDriverResponse) GetStaged() bool {
+	if x != nil {
+		return x.Staged
 	}
 	return false
 }
@@ -744,11 +841,1253 @@ func (x *AddFromCatalogResponse) GetCreated() bool {
 	return false
 }
 
+type ListInterfacesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInterfacesRequest) Reset() {
+	*x = ListInterfacesRequest{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInterfacesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInterfacesRequest) ProtoMessage() {}
+
+func (x *ListInterfacesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInterfacesRequest.ProtoReflect.Descriptor instead.
+func (*ListInterfacesRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{13}
+}
+
+type ListInterfacesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Interfaces    []*Interface           `protobuf:"bytes,1,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInterfacesResponse) Reset() {
+	*x = ListInterfacesResponse{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInterfacesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInterfacesResponse) ProtoMessage() {}
+
+func (x *ListInterfacesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInterfacesResponse.ProtoReflect.Descriptor instead.
+func (*ListInterfacesResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListInterfacesResponse) GetInterfaces() []*Interface {
+	if x != nil {
+		return x.Interfaces
+	}
+	return nil
+}
+
+// Interface is what drivers of different devices have in common: names, types and units.
+type Interface struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Title       string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	Description string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	// Thing Model 1.1, JSON.
+	ModelJson string `protobuf:"bytes,4,opt,name=model_json,json=modelJson,proto3" json:"model_json,omitempty"`
+	// Installed drivers that implement it.
+	Drivers       []string `protobuf:"bytes,5,rep,name=drivers,proto3" json:"drivers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Interface) Reset() {
+	*x = Interface{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Interface) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Interface) ProtoMessage() {}
+
+func (x *Interface) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Interface.ProtoReflect.Descriptor instead.
+func (*Interface) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Interface) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Interface) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Interface) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Interface) GetModelJson() string {
+	if x != nil {
+		return x.ModelJson
+	}
+	return ""
+}
+
+func (x *Interface) GetDrivers() []string {
+	if x != nil {
+		return x.Drivers
+	}
+	return nil
+}
+
+// Rollout brings a version to the twins that ask for the driver without a version, a part of them at a time.
+type Rollout struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Driver string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	// Counts the rollouts of the driver, from 1.
+	Number  uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	// The version that the other twins have, and to which those of the rollout return.
+	FromVersion string       `protobuf:"bytes,4,opt,name=from_version,json=fromVersion,proto3" json:"from_version,omitempty"`
+	Phase       RolloutPhase `protobuf:"varint,5,opt,name=phase,proto3,enum=pollux.v1.RolloutPhase" json:"phase,omitempty"`
+	// Why it is in this phase.
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Percent of the twins, by a hash of their ids: whoever is chosen stays chosen when the share grows. Without a selector.
+	Share uint32 `protobuf:"varint,7,opt,name=share,proto3" json:"share,omitempty"`
+	// The shares that follow each other, and how long each is watched.
+	Steps      []uint32               `protobuf:"varint,8,rep,packed,name=steps,proto3" json:"steps,omitempty"`
+	Soak       *durationpb.Duration   `protobuf:"bytes,9,opt,name=soak,proto3" json:"soak,omitempty"`
+	Selector   *RolloutSelector       `protobuf:"bytes,10,opt,name=selector,proto3" json:"selector,omitempty"`
+	Limits     *RolloutLimits         `protobuf:"bytes,11,opt,name=limits,proto3" json:"limits,omitempty"`
+	By         string                 `protobuf:"bytes,12,opt,name=by,proto3" json:"by,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When the present step began.
+	StepTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=step_time,json=stepTime,proto3" json:"step_time,omitempty"`
+	EndTime  *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Who halted it, or returned it; empty where it did so by itself.
+	EndedBy string `protobuf:"bytes,16,opt,name=ended_by,json=endedBy,proto3" json:"ended_by,omitempty"`
+	// What the twins of the two versions did since the rollout began; output only.
+	Now    *RolloutTally `protobuf:"bytes,17,opt,name=now,proto3" json:"now,omitempty"`
+	Before *RolloutTally `protobuf:"bytes,18,opt,name=before,proto3" json:"before,omitempty"`
+	// Twins that ask for the driver without a version, those of them that are chosen, and those that have the new version;
+	// output only.
+	Twins         uint64 `protobuf:"varint,19,opt,name=twins,proto3" json:"twins,omitempty"`
+	Chosen        uint64 `protobuf:"varint,20,opt,name=chosen,proto3" json:"chosen,omitempty"`
+	Moved         uint64 `protobuf:"varint,21,opt,name=moved,proto3" json:"moved,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rollout) Reset() {
+	*x = Rollout{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rollout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rollout) ProtoMessage() {}
+
+func (x *Rollout) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
+func (*Rollout) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Rollout) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *Rollout) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Rollout) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Rollout) GetFromVersion() string {
+	if x != nil {
+		return x.FromVersion
+	}
+	return ""
+}
+
+func (x *Rollout) GetPhase() RolloutPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return RolloutPhase_ROLLOUT_PHASE_UNSPECIFIED
+}
+
+func (x *Rollout) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Rollout) GetShare() uint32 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
+func (x *Rollout) GetSteps() []uint32 {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *Rollout) GetSoak() *durationpb.Duration {
+	if x != nil {
+		return x.Soak
+	}
+	return nil
+}
+
+func (x *Rollout) GetSelector() *RolloutSelector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *Rollout) GetLimits() *RolloutLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *Rollout) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Rollout) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Rollout) GetStepTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StepTime
+	}
+	return nil
+}
+
+func (x *Rollout) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Rollout) GetEndedBy() string {
+	if x != nil {
+		return x.EndedBy
+	}
+	return ""
+}
+
+func (x *Rollout) GetNow() *RolloutTally {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+func (x *Rollout) GetBefore() *RolloutTally {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *Rollout) GetTwins() uint64 {
+	if x != nil {
+		return x.Twins
+	}
+	return 0
+}
+
+func (x *Rollout) GetChosen() uint64 {
+	if x != nil {
+		return x.Chosen
+	}
+	return 0
+}
+
+func (x *Rollout) GetMoved() uint64 {
+	if x != nil {
+		return x.Moved
+	}
+	return 0
+}
+
+// RolloutSelector chooses twins by what they are; all that is given must hold.
+type RolloutSelector struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Twins in this zone, or in one below it.
+	Zone          string            `protobuf:"bytes,1,opt,name=zone,proto3" json:"zone,omitempty"`
+	Labels        map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Ids           []string          `protobuf:"bytes,3,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RolloutSelector) Reset() {
+	*x = RolloutSelector{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RolloutSelector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RolloutSelector) ProtoMessage() {}
+
+func (x *RolloutSelector) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RolloutSelector.ProtoReflect.Descriptor instead.
+func (*RolloutSelector) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RolloutSelector) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *RolloutSelector) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *RolloutSelector) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+// RolloutLimits say when a version does worse than the one before it.
+type RolloutLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// So many traps are needed before they are compared; 0 means 3.
+	MinTraps uint32 `protobuf:"varint,1,opt,name=min_traps,json=minTraps,proto3" json:"min_traps,omitempty"`
+	// The same of failed commands; 0 means 5.
+	MinFailures uint32 `protobuf:"varint,2,opt,name=min_failures,json=minFailures,proto3" json:"min_failures,omitempty"`
+	// The new version's rate may be so many times the old one's, and 1 % (traps per call) or 5 % (failures per command)
+	// more; 0 means 2.
+	Factor float64 `protobuf:"fixed64,3,opt,name=factor,proto3" json:"factor,omitempty"`
+	// From so many on the rollout returns in any case; 0 means no such bound.
+	MaxTraps      uint32 `protobuf:"varint,4,opt,name=max_traps,json=maxTraps,proto3" json:"max_traps,omitempty"`
+	MaxFailures   uint32 `protobuf:"varint,5,opt,name=max_failures,json=maxFailures,proto3" json:"max_failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RolloutLimits) Reset() {
+	*x = RolloutLimits{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RolloutLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RolloutLimits) ProtoMessage() {}
+
+func (x *RolloutLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RolloutLimits.ProtoReflect.Descriptor instead.
+func (*RolloutLimits) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RolloutLimits) GetMinTraps() uint32 {
+	if x != nil {
+		return x.MinTraps
+	}
+	return 0
+}
+
+func (x *RolloutLimits) GetMinFailures() uint32 {
+	if x != nil {
+		return x.MinFailures
+	}
+	return 0
+}
+
+func (x *RolloutLimits) GetFactor() float64 {
+	if x != nil {
+		return x.Factor
+	}
+	return 0
+}
+
+func (x *RolloutLimits) GetMaxTraps() uint32 {
+	if x != nil {
+		return x.MaxTraps
+	}
+	return 0
+}
+
+func (x *RolloutLimits) GetMaxFailures() uint32 {
+	if x != nil {
+		return x.MaxFailures
+	}
+	return 0
+}
+
+// RolloutTally counts what the twins of a version did.
+type RolloutTally struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Calls uint64                 `protobuf:"varint,1,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Crashes, computing without end, files that cannot be loaded, settings that do not fit.
+	Traps    uint64 `protobuf:"varint,2,opt,name=traps,proto3" json:"traps,omitempty"`
+	Commands uint64 `protobuf:"varint,3,opt,name=commands,proto3" json:"commands,omitempty"`
+	// Commands that were refused by the driver or not answered in time, or whose outcome is unknown; and refused loads.
+	Failures uint64 `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
+	// The last trap or failure, with its twin.
+	Last          string `protobuf:"bytes,5,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RolloutTally) Reset() {
+	*x = RolloutTally{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RolloutTally) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RolloutTally) ProtoMessage() {}
+
+func (x *RolloutTally) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RolloutTally.ProtoReflect.Descriptor instead.
+func (*RolloutTally) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RolloutTally) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *RolloutTally) GetTraps() uint64 {
+	if x != nil {
+		return x.Traps
+	}
+	return 0
+}
+
+func (x *RolloutTally) GetCommands() uint64 {
+	if x != nil {
+		return x.Commands
+	}
+	return 0
+}
+
+func (x *RolloutTally) GetFailures() uint64 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *RolloutTally) GetLast() string {
+	if x != nil {
+		return x.Last
+	}
+	return ""
+}
+
+type StartRolloutRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Driver string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	// Empty means the newest.
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Percent; rising. None means 10, 50, 100, or all of the selector's twins. A last step of less than 100, or a selector,
+	// pauses the rollout at its end.
+	Steps []uint32 `protobuf:"varint,3,rep,packed,name=steps,proto3" json:"steps,omitempty"`
+	// Instead of steps.
+	Selector *RolloutSelector `protobuf:"bytes,4,opt,name=selector,proto3" json:"selector,omitempty"`
+	// How long each step is watched; 0 means 5 minutes.
+	Soak          *durationpb.Duration `protobuf:"bytes,5,opt,name=soak,proto3" json:"soak,omitempty"`
+	Limits        *RolloutLimits       `protobuf:"bytes,6,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRolloutRequest) Reset() {
+	*x = StartRolloutRequest{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRolloutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRolloutRequest) ProtoMessage() {}
+
+func (x *StartRolloutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRolloutRequest.ProtoReflect.Descriptor instead.
+func (*StartRolloutRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *StartRolloutRequest) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *StartRolloutRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *StartRolloutRequest) GetSteps() []uint32 {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *StartRolloutRequest) GetSelector() *RolloutSelector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *StartRolloutRequest) GetSoak() *durationpb.Duration {
+	if x != nil {
+		return x.Soak
+	}
+	return nil
+}
+
+func (x *StartRolloutRequest) GetLimits() *RolloutLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+type StartRolloutResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rollout       *Rollout               `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRolloutResponse) Reset() {
+	*x = StartRolloutResponse{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRolloutResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRolloutResponse) ProtoMessage() {}
+
+func (x *StartRolloutResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRolloutResponse.ProtoReflect.Descriptor instead.
+func (*StartRolloutResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *StartRolloutResponse) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
+}
+
+type GetRolloutRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Driver string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	// 0 means the last one.
+	Number        uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRolloutRequest) Reset() {
+	*x = GetRolloutRequest{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRolloutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRolloutRequest) ProtoMessage() {}
+
+func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRolloutRequest.ProtoReflect.Descriptor instead.
+func (*GetRolloutRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetRolloutRequest) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *GetRolloutRequest) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+type GetRolloutResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rollout       *Rollout               `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRolloutResponse) Reset() {
+	*x = GetRolloutResponse{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRolloutResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRolloutResponse) ProtoMessage() {}
+
+func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRolloutResponse.ProtoReflect.Descriptor instead.
+func (*GetRolloutResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetRolloutResponse) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
+}
+
+type ListRolloutsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Driver        string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRolloutsRequest) Reset() {
+	*x = ListRolloutsRequest{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRolloutsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRolloutsRequest) ProtoMessage() {}
+
+func (x *ListRolloutsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRolloutsRequest.ProtoReflect.Descriptor instead.
+func (*ListRolloutsRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListRolloutsRequest) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+type ListRolloutsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rollouts      []*Rollout             `protobuf:"bytes,1,rep,name=rollouts,proto3" json:"rollouts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRolloutsResponse) Reset() {
+	*x = ListRolloutsResponse{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRolloutsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRolloutsResponse) ProtoMessage() {}
+
+func (x *ListRolloutsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRolloutsResponse.ProtoReflect.Descriptor instead.
+func (*ListRolloutsResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListRolloutsResponse) GetRollouts() []*Rollout {
+	if x != nil {
+		return x.Rollouts
+	}
+	return nil
+}
+
+type HaltRolloutRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Driver        string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HaltRolloutRequest) Reset() {
+	*x = HaltRolloutRequest{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HaltRolloutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HaltRolloutRequest) ProtoMessage() {}
+
+func (x *HaltRolloutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HaltRolloutRequest.ProtoReflect.Descriptor instead.
+func (*HaltRolloutRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *HaltRolloutRequest) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+type HaltRolloutResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rollout       *Rollout               `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HaltRolloutResponse) Reset() {
+	*x = HaltRolloutResponse{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HaltRolloutResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HaltRolloutResponse) ProtoMessage() {}
+
+func (x *HaltRolloutResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HaltRolloutResponse.ProtoReflect.Descriptor instead.
+func (*HaltRolloutResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *HaltRolloutResponse) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
+}
+
+type RollbackRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Driver string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	// Empty means the one before.
+	Version       string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackRequest) Reset() {
+	*x = RollbackRequest{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRequest) ProtoMessage() {}
+
+func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
+func (*RollbackRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RollbackRequest) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+type RollbackResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rollout that was ended, or the one that this rollback is.
+	Rollout       *Rollout `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackResponse) Reset() {
+	*x = RollbackResponse{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackResponse) ProtoMessage() {}
+
+func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
+func (*RollbackResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RollbackResponse) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
+}
+
+// Release is the record of what twins get that ask for a driver without a version. Where there is none, they get the newest.
+type Release struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Driver  string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The version before.
+	Previous string `protobuf:"bytes,3,opt,name=previous,proto3" json:"previous,omitempty"`
+	// The last rollouts, the newest last. The last one goes on while its phase is RUNNING or PAUSED.
+	Rollouts      []*Rollout `protobuf:"bytes,4,rep,name=rollouts,proto3" json:"rollouts,omitempty"`
+	Revision      uint64     `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Release) Reset() {
+	*x = Release{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Release) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Release) ProtoMessage() {}
+
+func (x *Release) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Release.ProtoReflect.Descriptor instead.
+func (*Release) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Release) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *Release) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Release) GetPrevious() string {
+	if x != nil {
+		return x.Previous
+	}
+	return ""
+}
+
+func (x *Release) GetRollouts() []*Rollout {
+	if x != nil {
+		return x.Rollouts
+	}
+	return nil
+}
+
+func (x *Release) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// Tally is the record of what one node counted for a rollout.
+type Tally struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Now           *RolloutTally          `protobuf:"bytes,1,opt,name=now,proto3" json:"now,omitempty"`
+	Before        *RolloutTally          `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tally) Reset() {
+	*x = Tally{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tally) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tally) ProtoMessage() {}
+
+func (x *Tally) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tally.ProtoReflect.Descriptor instead.
+func (*Tally) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Tally) GetNow() *RolloutTally {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+func (x *Tally) GetBefore() *RolloutTally {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *Tally) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 var File_pollux_v1_driver_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\n" +
-	"\x16pollux/v1/driver.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x03\n" +
+	"\x16pollux/v1/driver.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc9\x03\n" +
 	"\x06Driver\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -766,13 +2105,19 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"createTime\x12\x1b\n" +
 	"\tcreate_by\x18\v \x01(\tR\bcreateBy\x12\x1a\n" +
 	"\brevision\x18\f \x01(\x04R\brevision\x12\x14\n" +
-	"\x05twins\x18\r \x01(\x04R\x05twins\"5\n" +
+	"\x05twins\x18\r \x01(\x04R\x05twins\x12\x18\n" +
+	"\acurrent\x18\x0e \x01(\bR\acurrent\x12\x1e\n" +
+	"\n" +
+	"interfaces\x18\x0f \x03(\tR\n" +
+	"interfaces\"K\n" +
 	"\x13UploadDriverRequest\x12\x1e\n" +
 	"\x04file\x18\x01 \x01(\fB\n" +
-	"\xbaH\az\x05\x18\x80\x80\x80\x10R\x04file\"[\n" +
+	"\xbaH\az\x05\x18\x80\x80\x80\x10R\x04file\x12\x14\n" +
+	"\x05stage\x18\x02 \x01(\bR\x05stage\"s\n" +
 	"\x14UploadDriverResponse\x12)\n" +
 	"\x06driver\x18\x01 \x01(\v2\x11.pollux.v1.DriverR\x06driver\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"I\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\x12\x16\n" +
+	"\x06staged\x18\x03 \x01(\bR\x06staged\"I\n" +
 	"\x10GetDriverRequest\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\">\n" +
@@ -797,14 +2142,120 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\"]\n" +
 	"\x16AddFromCatalogResponse\x12)\n" +
 	"\x06driver\x18\x01 \x01(\v2\x11.pollux.v1.DriverR\x06driver\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated2\xfb\x03\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"\x17\n" +
+	"\x15ListInterfacesRequest\"N\n" +
+	"\x16ListInterfacesResponse\x124\n" +
+	"\n" +
+	"interfaces\x18\x01 \x03(\v2\x14.pollux.v1.InterfaceR\n" +
+	"interfaces\"\x90\x01\n" +
+	"\tInterface\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x1d\n" +
+	"\n" +
+	"model_json\x18\x04 \x01(\tR\tmodelJson\x12\x18\n" +
+	"\adrivers\x18\x05 \x03(\tR\adrivers\"\xfa\x05\n" +
+	"\aRollout\x12\x16\n" +
+	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12!\n" +
+	"\ffrom_version\x18\x04 \x01(\tR\vfromVersion\x12-\n" +
+	"\x05phase\x18\x05 \x01(\x0e2\x17.pollux.v1.RolloutPhaseR\x05phase\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05share\x18\a \x01(\rR\x05share\x12\x14\n" +
+	"\x05steps\x18\b \x03(\rR\x05steps\x12-\n" +
+	"\x04soak\x18\t \x01(\v2\x19.google.protobuf.DurationR\x04soak\x126\n" +
+	"\bselector\x18\n" +
+	" \x01(\v2\x1a.pollux.v1.RolloutSelectorR\bselector\x120\n" +
+	"\x06limits\x18\v \x01(\v2\x18.pollux.v1.RolloutLimitsR\x06limits\x12\x0e\n" +
+	"\x02by\x18\f \x01(\tR\x02by\x12;\n" +
+	"\vcreate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x127\n" +
+	"\tstep_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\bstepTime\x125\n" +
+	"\bend_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x19\n" +
+	"\bended_by\x18\x10 \x01(\tR\aendedBy\x12)\n" +
+	"\x03now\x18\x11 \x01(\v2\x17.pollux.v1.RolloutTallyR\x03now\x12/\n" +
+	"\x06before\x18\x12 \x01(\v2\x17.pollux.v1.RolloutTallyR\x06before\x12\x14\n" +
+	"\x05twins\x18\x13 \x01(\x04R\x05twins\x12\x16\n" +
+	"\x06chosen\x18\x14 \x01(\x04R\x06chosen\x12\x14\n" +
+	"\x05moved\x18\x15 \x01(\x04R\x05moved\"\xbd\x01\n" +
+	"\x0fRolloutSelector\x12\x12\n" +
+	"\x04zone\x18\x01 \x01(\tR\x04zone\x12>\n" +
+	"\x06labels\x18\x02 \x03(\v2&.pollux.v1.RolloutSelector.LabelsEntryR\x06labels\x12\x1b\n" +
+	"\x03ids\x18\x03 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x03ids\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc0\x01\n" +
+	"\rRolloutLimits\x12\x1b\n" +
+	"\tmin_traps\x18\x01 \x01(\rR\bminTraps\x12!\n" +
+	"\fmin_failures\x18\x02 \x01(\rR\vminFailures\x12/\n" +
+	"\x06factor\x18\x03 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00R\x06factor\x12\x1b\n" +
+	"\tmax_traps\x18\x04 \x01(\rR\bmaxTraps\x12!\n" +
+	"\fmax_failures\x18\x05 \x01(\rR\vmaxFailures\"\x86\x01\n" +
+	"\fRolloutTally\x12\x14\n" +
+	"\x05calls\x18\x01 \x01(\x04R\x05calls\x12\x14\n" +
+	"\x05traps\x18\x02 \x01(\x04R\x05traps\x12\x1a\n" +
+	"\bcommands\x18\x03 \x01(\x04R\bcommands\x12\x1a\n" +
+	"\bfailures\x18\x04 \x01(\x04R\bfailures\x12\x12\n" +
+	"\x04last\x18\x05 \x01(\tR\x04last\"\xa2\x02\n" +
+	"\x13StartRolloutRequest\x12\x1f\n" +
+	"\x06driver\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x06driver\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12&\n" +
+	"\x05steps\x18\x03 \x03(\rB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x14\"\x06*\x04\x18d(\x01R\x05steps\x126\n" +
+	"\bselector\x18\x04 \x01(\v2\x1a.pollux.v1.RolloutSelectorR\bselector\x12>\n" +
+	"\x04soak\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\x9a\x9e\x012\x00R\x04soak\x120\n" +
+	"\x06limits\x18\x06 \x01(\v2\x18.pollux.v1.RolloutLimitsR\x06limits\"D\n" +
+	"\x14StartRolloutResponse\x12,\n" +
+	"\arollout\x18\x01 \x01(\v2\x12.pollux.v1.RolloutR\arollout\"L\n" +
+	"\x11GetRolloutRequest\x12\x1f\n" +
+	"\x06driver\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x06driver\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"B\n" +
+	"\x12GetRolloutResponse\x12,\n" +
+	"\arollout\x18\x01 \x01(\v2\x12.pollux.v1.RolloutR\arollout\"-\n" +
+	"\x13ListRolloutsRequest\x12\x16\n" +
+	"\x06driver\x18\x01 \x01(\tR\x06driver\"F\n" +
+	"\x14ListRolloutsResponse\x12.\n" +
+	"\brollouts\x18\x01 \x03(\v2\x12.pollux.v1.RolloutR\brollouts\"5\n" +
+	"\x12HaltRolloutRequest\x12\x1f\n" +
+	"\x06driver\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x06driver\"C\n" +
+	"\x13HaltRolloutResponse\x12,\n" +
+	"\arollout\x18\x01 \x01(\v2\x12.pollux.v1.RolloutR\arollout\"L\n" +
+	"\x0fRollbackRequest\x12\x1f\n" +
+	"\x06driver\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x06driver\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\"@\n" +
+	"\x10RollbackResponse\x12,\n" +
+	"\arollout\x18\x01 \x01(\v2\x12.pollux.v1.RolloutR\arollout\"\xa3\x01\n" +
+	"\aRelease\x12\x16\n" +
+	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
+	"\bprevious\x18\x03 \x01(\tR\bprevious\x12.\n" +
+	"\brollouts\x18\x04 \x03(\v2\x12.pollux.v1.RolloutR\brollouts\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\"\x7f\n" +
+	"\x05Tally\x12)\n" +
+	"\x03now\x18\x01 \x01(\v2\x17.pollux.v1.RolloutTallyR\x03now\x12/\n" +
+	"\x06before\x18\x02 \x01(\v2\x17.pollux.v1.RolloutTallyR\x06before\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision*\x96\x01\n" +
+	"\fRolloutPhase\x12\x1d\n" +
+	"\x19ROLLOUT_PHASE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15ROLLOUT_PHASE_RUNNING\x10\x01\x12\x18\n" +
+	"\x14ROLLOUT_PHASE_PAUSED\x10\x02\x12\x16\n" +
+	"\x12ROLLOUT_PHASE_DONE\x10\x03\x12\x1a\n" +
+	"\x16ROLLOUT_PHASE_RETURNED\x10\x042\xe1\a\n" +
 	"\rDriverService\x12O\n" +
 	"\fUploadDriver\x12\x1e.pollux.v1.UploadDriverRequest\x1a\x1f.pollux.v1.UploadDriverResponse\x12K\n" +
 	"\tGetDriver\x12\x1b.pollux.v1.GetDriverRequest\x1a\x1c.pollux.v1.GetDriverResponse\"\x03\x90\x02\x01\x12Q\n" +
 	"\vListDrivers\x12\x1d.pollux.v1.ListDriversRequest\x1a\x1e.pollux.v1.ListDriversResponse\"\x03\x90\x02\x01\x12O\n" +
 	"\fDeleteDriver\x12\x1e.pollux.v1.DeleteDriverRequest\x1a\x1f.pollux.v1.DeleteDriverResponse\x12Q\n" +
 	"\vListCatalog\x12\x1d.pollux.v1.ListCatalogRequest\x1a\x1e.pollux.v1.ListCatalogResponse\"\x03\x90\x02\x01\x12U\n" +
-	"\x0eAddFromCatalog\x12 .pollux.v1.AddFromCatalogRequest\x1a!.pollux.v1.AddFromCatalogResponseB5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\x0eAddFromCatalog\x12 .pollux.v1.AddFromCatalogRequest\x1a!.pollux.v1.AddFromCatalogResponse\x12Z\n" +
+	"\x0eListInterfaces\x12 .pollux.v1.ListInterfacesRequest\x1a!.pollux.v1.ListInterfacesResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\fStartRollout\x12\x1e.pollux.v1.StartRolloutRequest\x1a\x1f.pollux.v1.StartRolloutResponse\x12N\n" +
+	"\n" +
+	"GetRollout\x12\x1c.pollux.v1.GetRolloutRequest\x1a\x1d.pollux.v1.GetRolloutResponse\"\x03\x90\x02\x01\x12T\n" +
+	"\fListRollouts\x12\x1e.pollux.v1.ListRolloutsRequest\x1a\x1f.pollux.v1.ListRolloutsResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\vHaltRollout\x12\x1d.pollux.v1.HaltRolloutRequest\x1a\x1e.pollux.v1.HaltRolloutResponse\x12C\n" +
+	"\bRollback\x12\x1a.pollux.v1.RollbackRequest\x1a\x1b.pollux.v1.RollbackResponseB5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_driver_proto_rawDescOnce sync.Once
@@ -818,47 +2269,104 @@ func file_pollux_v1_driver_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_driver_proto_rawDescData
 }
 
-var file_pollux_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_pollux_v1_driver_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_pollux_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_pollux_v1_driver_proto_goTypes = []any{
-	(*Driver)(nil),                 // 0: pollux.v1.Driver
-	(*UploadDriverRequest)(nil),    // 1: pollux.v1.UploadDriverRequest
-	(*UploadDriverResponse)(nil),   // 2: pollux.v1.UploadDriverResponse
-	(*GetDriverRequest)(nil),       // 3: pollux.v1.GetDriverRequest
-	(*GetDriverResponse)(nil),      // 4: pollux.v1.GetDriverResponse
-	(*ListDriversRequest)(nil),     // 5: pollux.v1.ListDriversRequest
-	(*ListDriversResponse)(nil),    // 6: pollux.v1.ListDriversResponse
-	(*DeleteDriverRequest)(nil),    // 7: pollux.v1.DeleteDriverRequest
-	(*DeleteDriverResponse)(nil),   // 8: pollux.v1.DeleteDriverResponse
-	(*ListCatalogRequest)(nil),     // 9: pollux.v1.ListCatalogRequest
-	(*ListCatalogResponse)(nil),    // 10: pollux.v1.ListCatalogResponse
-	(*AddFromCatalogRequest)(nil),  // 11: pollux.v1.AddFromCatalogRequest
-	(*AddFromCatalogResponse)(nil), // 12: pollux.v1.AddFromCatalogResponse
-	(*timestamppb.Timestamp)(nil),  // 13: google.protobuf.Timestamp
+	(RolloutPhase)(0),              // 0: pollux.v1.RolloutPhase
+	(*Driver)(nil),                 // 1: pollux.v1.Driver
+	(*UploadDriverRequest)(nil),    // 2: pollux.v1.UploadDriverRequest
+	(*UploadDriverResponse)(nil),   // 3: pollux.v1.UploadDriverResponse
+	(*GetDriverRequest)(nil),       // 4: pollux.v1.GetDriverRequest
+	(*GetDriverResponse)(nil),      // 5: pollux.v1.GetDriverResponse
+	(*ListDriversRequest)(nil),     // 6: pollux.v1.ListDriversRequest
+	(*ListDriversResponse)(nil),    // 7: pollux.v1.ListDriversResponse
+	(*DeleteDriverRequest)(nil),    // 8: pollux.v1.DeleteDriverRequest
+	(*DeleteDriverResponse)(nil),   // 9: pollux.v1.DeleteDriverResponse
+	(*ListCatalogRequest)(nil),     // 10: pollux.v1.ListCatalogRequest
+	(*ListCatalogResponse)(nil),    // 11: pollux.v1.ListCatalogResponse
+	(*AddFromCatalogRequest)(nil),  // 12: pollux.v1.AddFromCatalogRequest
+	(*AddFromCatalogResponse)(nil), // 13: pollux.v1.AddFromCatalogResponse
+	(*ListInterfacesRequest)(nil),  // 14: pollux.v1.ListInterfacesRequest
+	(*ListInterfacesResponse)(nil), // 15: pollux.v1.ListInterfacesResponse
+	(*Interface)(nil),              // 16: pollux.v1.Interface
+	(*Rollout)(nil),                // 17: pollux.v1.Rollout
+	(*RolloutSelector)(nil),        // 18: pollux.v1.RolloutSelector
+	(*RolloutLimits)(nil),          // 19: pollux.v1.RolloutLimits
+	(*RolloutTally)(nil),           // 20: pollux.v1.RolloutTally
+	(*StartRolloutRequest)(nil),    // 21: pollux.v1.StartRolloutRequest
+	(*StartRolloutResponse)(nil),   // 22: pollux.v1.StartRolloutResponse
+	(*GetRolloutRequest)(nil),      // 23: pollux.v1.GetRolloutRequest
+	(*GetRolloutResponse)(nil),     // 24: pollux.v1.GetRolloutResponse
+	(*ListRolloutsRequest)(nil),    // 25: pollux.v1.ListRolloutsRequest
+	(*ListRolloutsResponse)(nil),   // 26: pollux.v1.ListRolloutsResponse
+	(*HaltRolloutRequest)(nil),     // 27: pollux.v1.HaltRolloutRequest
+	(*HaltRolloutResponse)(nil),    // 28: pollux.v1.HaltRolloutResponse
+	(*RollbackRequest)(nil),        // 29: pollux.v1.RollbackRequest
+	(*RollbackResponse)(nil),       // 30: pollux.v1.RollbackResponse
+	(*Release)(nil),                // 31: pollux.v1.Release
+	(*Tally)(nil),                  // 32: pollux.v1.Tally
+	nil,                            // 33: pollux.v1.RolloutSelector.LabelsEntry
+	(*timestamppb.Timestamp)(nil),  // 34: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 35: google.protobuf.Duration
 }
 var file_pollux_v1_driver_proto_depIdxs = []int32{
-	13, // 0: pollux.v1.Driver.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 1: pollux.v1.UploadDriverResponse.driver:type_name -> pollux.v1.Driver
-	0,  // 2: pollux.v1.GetDriverResponse.driver:type_name -> pollux.v1.Driver
-	0,  // 3: pollux.v1.ListDriversResponse.drivers:type_name -> pollux.v1.Driver
-	0,  // 4: pollux.v1.ListCatalogResponse.drivers:type_name -> pollux.v1.Driver
-	0,  // 5: pollux.v1.AddFromCatalogResponse.driver:type_name -> pollux.v1.Driver
-	1,  // 6: pollux.v1.DriverService.UploadDriver:input_type -> pollux.v1.UploadDriverRequest
-	3,  // 7: pollux.v1.DriverService.GetDriver:input_type -> pollux.v1.GetDriverRequest
-	5,  // 8: pollux.v1.DriverService.ListDrivers:input_type -> pollux.v1.ListDriversRequest
-	7,  // 9: pollux.v1.DriverService.DeleteDriver:input_type -> pollux.v1.DeleteDriverRequest
-	9,  // 10: pollux.v1.DriverService.ListCatalog:input_type -> pollux.v1.ListCatalogRequest
-	11, // 11: pollux.v1.DriverService.AddFromCatalog:input_type -> pollux.v1.AddFromCatalogRequest
-	2,  // 12: pollux.v1.DriverService.UploadDriver:output_type -> pollux.v1.UploadDriverResponse
-	4,  // 13: pollux.v1.DriverService.GetDriver:output_type -> pollux.v1.GetDriverResponse
-	6,  // 14: pollux.v1.DriverService.ListDrivers:output_type -> pollux.v1.ListDriversResponse
-	8,  // 15: pollux.v1.DriverService.DeleteDriver:output_type -> pollux.v1.DeleteDriverResponse
-	10, // 16: pollux.v1.DriverService.ListCatalog:output_type -> pollux.v1.ListCatalogResponse
-	12, // 17: pollux.v1.DriverService.AddFromCatalog:output_type -> pollux.v1.AddFromCatalogResponse
-	12, // [12:18] is the sub-list for method output_type
-	6,  // [6:12] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	34, // 0: pollux.v1.Driver.create_time:type_name -> google.protobuf.Timestamp
+	1,  // 1: pollux.v1.UploadDriverResponse.driver:type_name -> pollux.v1.Driver
+	1,  // 2: pollux.v1.GetDriverResponse.driver:type_name -> pollux.v1.Driver
+	1,  // 3: pollux.v1.ListDriversResponse.drivers:type_name -> pollux.v1.Driver
+	1,  // 4: pollux.v1.ListCatalogResponse.drivers:type_name -> pollux.v1.Driver
+	1,  // 5: pollux.v1.AddFromCatalogResponse.driver:type_name -> pollux.v1.Driver
+	16, // 6: pollux.v1.ListInterfacesResponse.interfaces:type_name -> pollux.v1.Interface
+	0,  // 7: pollux.v1.Rollout.phase:type_name -> pollux.v1.RolloutPhase
+	35, // 8: pollux.v1.Rollout.soak:type_name -> google.protobuf.Duration
+	18, // 9: pollux.v1.Rollout.selector:type_name -> pollux.v1.RolloutSelector
+	19, // 10: pollux.v1.Rollout.limits:type_name -> pollux.v1.RolloutLimits
+	34, // 11: pollux.v1.Rollout.create_time:type_name -> google.protobuf.Timestamp
+	34, // 12: pollux.v1.Rollout.step_time:type_name -> google.protobuf.Timestamp
+	34, // 13: pollux.v1.Rollout.end_time:type_name -> google.protobuf.Timestamp
+	20, // 14: pollux.v1.Rollout.now:type_name -> pollux.v1.RolloutTally
+	20, // 15: pollux.v1.Rollout.before:type_name -> pollux.v1.RolloutTally
+	33, // 16: pollux.v1.RolloutSelector.labels:type_name -> pollux.v1.RolloutSelector.LabelsEntry
+	18, // 17: pollux.v1.StartRolloutRequest.selector:type_name -> pollux.v1.RolloutSelector
+	35, // 18: pollux.v1.StartRolloutRequest.soak:type_name -> google.protobuf.Duration
+	19, // 19: pollux.v1.StartRolloutRequest.limits:type_name -> pollux.v1.RolloutLimits
+	17, // 20: pollux.v1.StartRolloutResponse.rollout:type_name -> pollux.v1.Rollout
+	17, // 21: pollux.v1.GetRolloutResponse.rollout:type_name -> pollux.v1.Rollout
+	17, // 22: pollux.v1.ListRolloutsResponse.rollouts:type_name -> pollux.v1.Rollout
+	17, // 23: pollux.v1.HaltRolloutResponse.rollout:type_name -> pollux.v1.Rollout
+	17, // 24: pollux.v1.RollbackResponse.rollout:type_name -> pollux.v1.Rollout
+	17, // 25: pollux.v1.Release.rollouts:type_name -> pollux.v1.Rollout
+	20, // 26: pollux.v1.Tally.now:type_name -> pollux.v1.RolloutTally
+	20, // 27: pollux.v1.Tally.before:type_name -> pollux.v1.RolloutTally
+	2,  // 28: pollux.v1.DriverService.UploadDriver:input_type -> pollux.v1.UploadDriverRequest
+	4,  // 29: pollux.v1.DriverService.GetDriver:input_type -> pollux.v1.GetDriverRequest
+	6,  // 30: pollux.v1.DriverService.ListDrivers:input_type -> pollux.v1.ListDriversRequest
+	8,  // 31: pollux.v1.DriverService.DeleteDriver:input_type -> pollux.v1.DeleteDriverRequest
+	10, // 32: pollux.v1.DriverService.ListCatalog:input_type -> pollux.v1.ListCatalogRequest
+	12, // 33: pollux.v1.DriverService.AddFromCatalog:input_type -> pollux.v1.AddFromCatalogRequest
+	14, // 34: pollux.v1.DriverService.ListInterfaces:input_type -> pollux.v1.ListInterfacesRequest
+	21, // 35: pollux.v1.DriverService.StartRollout:input_type -> pollux.v1.StartRolloutRequest
+	23, // 36: pollux.v1.DriverService.GetRollout:input_type -> pollux.v1.GetRolloutRequest
+	25, // 37: pollux.v1.DriverService.ListRollouts:input_type -> pollux.v1.ListRolloutsRequest
+	27, // 38: pollux.v1.DriverService.HaltRollout:input_type -> pollux.v1.HaltRolloutRequest
+	29, // 39: pollux.v1.DriverService.Rollback:input_type -> pollux.v1.RollbackRequest
+	3,  // 40: pollux.v1.DriverService.UploadDriver:output_type -> pollux.v1.UploadDriverResponse
+	5,  // 41: pollux.v1.DriverService.GetDriver:output_type -> pollux.v1.GetDriverResponse
+	7,  // 42: pollux.v1.DriverService.ListDrivers:output_type -> pollux.v1.ListDriversResponse
+	9,  // 43: pollux.v1.DriverService.DeleteDriver:output_type -> pollux.v1.DeleteDriverResponse
+	11, // 44: pollux.v1.DriverService.ListCatalog:output_type -> pollux.v1.ListCatalogResponse
+	13, // 45: pollux.v1.DriverService.AddFromCatalog:output_type -> pollux.v1.AddFromCatalogResponse
+	15, // 46: pollux.v1.DriverService.ListInterfaces:output_type -> pollux.v1.ListInterfacesResponse
+	22, // 47: pollux.v1.DriverService.StartRollout:output_type -> pollux.v1.StartRolloutResponse
+	24, // 48: pollux.v1.DriverService.GetRollout:output_type -> pollux.v1.GetRolloutResponse
+	26, // 49: pollux.v1.DriverService.ListRollouts:output_type -> pollux.v1.ListRolloutsResponse
+	28, // 50: pollux.v1.DriverService.HaltRollout:output_type -> pollux.v1.HaltRolloutResponse
+	30, // 51: pollux.v1.DriverService.Rollback:output_type -> pollux.v1.RollbackResponse
+	40, // [40:52] is the sub-list for method output_type
+	28, // [28:40] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_driver_proto_init() }
@@ -871,13 +2379,14 @@ func file_pollux_v1_driver_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_driver_proto_rawDesc), len(file_pollux_v1_driver_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   13,
+			NumEnums:      1,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_pollux_v1_driver_proto_goTypes,
 		DependencyIndexes: file_pollux_v1_driver_proto_depIdxs,
+		EnumInfos:         file_pollux_v1_driver_proto_enumTypes,
 		MessageInfos:      file_pollux_v1_driver_proto_msgTypes,
 	}.Build()
 	File_pollux_v1_driver_proto = out.File

@@ -446,6 +446,8 @@ type Twin struct {
 	State *TwinState `protobuf:"bytes,14,opt,name=state,proto3" json:"state,omitempty"`
 	// Version of the driver that `driver` stands for now; output only.
 	DriverVersion string `protobuf:"bytes,15,opt,name=driver_version,json=driverVersion,proto3" json:"driver_version,omitempty"`
+	// Who last changed the configuration; output only.
+	UpdateBy      string `protobuf:"bytes,16,opt,name=update_by,json=updateBy,proto3" json:"update_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -581,6 +583,13 @@ func (x *Twin) GetState() *TwinState {
 func (x *Twin) GetDriverVersion() string {
 	if x != nil {
 		return x.DriverVersion
+	}
+	return ""
+}
+
+func (x *Twin) GetUpdateBy() string {
+	if x != nil {
+		return x.UpdateBy
 	}
 	return ""
 }
@@ -1315,7 +1324,11 @@ type TwinFilter struct {
 	// Only these twins.
 	Ids []string `protobuf:"bytes,8,rep,name=ids,proto3" json:"ids,omitempty"`
 	// Title of the model, as the driver's Thing Model gives it.
-	Model         string `protobuf:"bytes,9,opt,name=model,proto3" json:"model,omitempty"`
+	Model string `protobuf:"bytes,9,opt,name=model,proto3" json:"model,omitempty"`
+	// Only twins whose driver implements this standard interface, such as Powerable.
+	Interface string `protobuf:"bytes,10,opt,name=interface,proto3" json:"interface,omitempty"`
+	// Only members of this system.
+	System        string `protobuf:"bytes,11,opt,name=system,proto3" json:"system,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1409,6 +1422,20 @@ func (x *TwinFilter) GetIds() []string {
 func (x *TwinFilter) GetModel() string {
 	if x != nil {
 		return x.Model
+	}
+	return ""
+}
+
+func (x *TwinFilter) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
+func (x *TwinFilter) GetSystem() string {
+	if x != nil {
+		return x.System
 	}
 	return ""
 }
@@ -2858,11 +2885,411 @@ func (x *TraceTwinResponse) GetMissed() uint64 {
 	return 0
 }
 
+type RecordTwinRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordTwinRequest) Reset() {
+	*x = RecordTwinRequest{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordTwinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordTwinRequest) ProtoMessage() {}
+
+func (x *RecordTwinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordTwinRequest.ProtoReflect.Descriptor instead.
+func (*RecordTwinRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *RecordTwinRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// RecordTwinResponse is one part of a recording.
+type RecordTwinResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Time  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*RecordTwinResponse_Start
+	//	*RecordTwinResponse_Call
+	Part isRecordTwinResponse_Part `protobuf_oneof:"part"`
+	// Calls that were dropped before this part, because the reader was too slow.
+	Missed        uint64 `protobuf:"varint,4,opt,name=missed,proto3" json:"missed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordTwinResponse) Reset() {
+	*x = RecordTwinResponse{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordTwinResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordTwinResponse) ProtoMessage() {}
+
+func (x *RecordTwinResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordTwinResponse.ProtoReflect.Descriptor instead.
+func (*RecordTwinResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *RecordTwinResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *RecordTwinResponse) GetPart() isRecordTwinResponse_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *RecordTwinResponse) GetStart() *RecordedStart {
+	if x != nil {
+		if x, ok := x.Part.(*RecordTwinResponse_Start); ok {
+			return x.Start
+		}
+	}
+	return nil
+}
+
+func (x *RecordTwinResponse) GetCall() *RecordedCall {
+	if x != nil {
+		if x, ok := x.Part.(*RecordTwinResponse_Call); ok {
+			return x.Call
+		}
+	}
+	return nil
+}
+
+func (x *RecordTwinResponse) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
+type isRecordTwinResponse_Part interface {
+	isRecordTwinResponse_Part()
+}
+
+type RecordTwinResponse_Start struct {
+	// The first part, and again where the driver's version or the settings changed, or the twin moved.
+	Start *RecordedStart `protobuf:"bytes,2,opt,name=start,proto3,oneof"`
+}
+
+type RecordTwinResponse_Call struct {
+	Call *RecordedCall `protobuf:"bytes,3,opt,name=call,proto3,oneof"`
+}
+
+func (*RecordTwinResponse_Start) isRecordTwinResponse_Part() {}
+
+func (*RecordTwinResponse_Call) isRecordTwinResponse_Part() {}
+
+// RecordedStart is what a driver had before the calls that follow.
+type RecordedStart struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Driver  string                 `protobuf:"bytes,2,opt,name=driver,proto3" json:"driver,omitempty"`
+	Version string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Digest  string                 `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Settings with defaults, JSON; secrets read ***.
+	SettingsJson string `protobuf:"bytes,5,opt,name=settings_json,json=settingsJson,proto3" json:"settings_json,omitempty"`
+	// State as the driver sees it, JSON; only in the first part of a life.
+	StateJson     string `protobuf:"bytes,6,opt,name=state_json,json=stateJson,proto3" json:"state_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordedStart) Reset() {
+	*x = RecordedStart{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordedStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordedStart) ProtoMessage() {}
+
+func (x *RecordedStart) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordedStart.ProtoReflect.Descriptor instead.
+func (*RecordedStart) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RecordedStart) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RecordedStart) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *RecordedStart) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *RecordedStart) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *RecordedStart) GetSettingsJson() string {
+	if x != nil {
+		return x.SettingsJson
+	}
+	return ""
+}
+
+func (x *RecordedStart) GetStateJson() string {
+	if x != nil {
+		return x.StateJson
+	}
+	return ""
+}
+
+// RecordedCall is one call of the driver.
+type RecordedCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in drivers/ABI.md.
+	Event int32               `protobuf:"varint,1,opt,name=event,proto3" json:"event,omitempty"`
+	Input []byte              `protobuf:"bytes,2,opt,name=input,proto3" json:"input,omitempty"`
+	Host  []*RecordedHostCall `protobuf:"bytes,3,rep,name=host,proto3" json:"host,omitempty"`
+	// What it wanted changed, JSON.
+	EffectsJson string `protobuf:"bytes,4,opt,name=effects_json,json=effectsJson,proto3" json:"effects_json,omitempty"`
+	// Its refusal or its trap; empty where it did well.
+	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// How long the call took.
+	Took          *durationpb.Duration `protobuf:"bytes,6,opt,name=took,proto3" json:"took,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordedCall) Reset() {
+	*x = RecordedCall{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordedCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordedCall) ProtoMessage() {}
+
+func (x *RecordedCall) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordedCall.ProtoReflect.Descriptor instead.
+func (*RecordedCall) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *RecordedCall) GetEvent() int32 {
+	if x != nil {
+		return x.Event
+	}
+	return 0
+}
+
+func (x *RecordedCall) GetInput() []byte {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *RecordedCall) GetHost() []*RecordedHostCall {
+	if x != nil {
+		return x.Host
+	}
+	return nil
+}
+
+func (x *RecordedCall) GetEffectsJson() string {
+	if x != nil {
+		return x.EffectsJson
+	}
+	return ""
+}
+
+func (x *RecordedCall) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *RecordedCall) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+// RecordedHostCall is what a driver asked of the host, and the answer.
+type RecordedHostCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// send, request, publish, log, http, call, connection.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// A topic, a level, a method and URL …
+	Target        string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
+	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	Answer        []byte `protobuf:"bytes,4,opt,name=answer,proto3" json:"answer,omitempty"`
+	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordedHostCall) Reset() {
+	*x = RecordedHostCall{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordedHostCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordedHostCall) ProtoMessage() {}
+
+func (x *RecordedHostCall) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordedHostCall.ProtoReflect.Descriptor instead.
+func (*RecordedHostCall) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RecordedHostCall) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RecordedHostCall) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *RecordedHostCall) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *RecordedHostCall) GetAnswer() []byte {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *RecordedHostCall) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_pollux_v1_twin_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x04\n" +
+	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x04\n" +
 	"\x04Twin\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x10\n" +
@@ -2881,7 +3308,8 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"updateTime\x12#\n" +
 	"\rdriver_digest\x18\r \x01(\tR\fdriverDigest\x12*\n" +
 	"\x05state\x18\x0e \x01(\v2\x14.pollux.v1.TwinStateR\x05state\x12%\n" +
-	"\x0edriver_version\x18\x0f \x01(\tR\rdriverVersion\x1a9\n" +
+	"\x0edriver_version\x18\x0f \x01(\tR\rdriverVersion\x12\x1b\n" +
+	"\tupdate_by\x18\x10 \x01(\tR\bupdateBy\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"I\n" +
@@ -2949,7 +3377,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x05model\x18\x02 \x01(\bR\x05model\x12B\n" +
 	"\vconsistency\x18\x03 \x01(\x0e2\x16.pollux.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\"6\n" +
 	"\x0fGetTwinResponse\x12#\n" +
-	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinR\x04twin\"\xde\x02\n" +
+	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinR\x04twin\"\x94\x03\n" +
 	"\n" +
 	"TwinFilter\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x129\n" +
@@ -2962,7 +3390,10 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x06faulty\x18\x06 \x01(\bR\x06faulty\x12\x12\n" +
 	"\x04text\x18\a \x01(\tR\x04text\x12\x1b\n" +
 	"\x03ids\x18\b \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x03ids\x12\x14\n" +
-	"\x05model\x18\t \x01(\tR\x05model\x1a9\n" +
+	"\x05model\x18\t \x01(\tR\x05model\x12\x1c\n" +
+	"\tinterface\x18\n" +
+	" \x01(\tR\tinterface\x12\x16\n" +
+	"\x06system\x18\v \x01(\tR\x06system\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x01\n" +
@@ -3086,7 +3517,37 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eDIRECTION_SENT\x10\x01\x12\x16\n" +
 	"\x12DIRECTION_RECEIVED\x10\x02\x12\x12\n" +
-	"\x0eDIRECTION_NOTE\x10\x03*{\n" +
+	"\x0eDIRECTION_NOTE\x10\x03\"/\n" +
+	"\x11RecordTwinRequest\x12\x1a\n" +
+	"\x02id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\"\xc5\x01\n" +
+	"\x12RecordTwinResponse\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x120\n" +
+	"\x05start\x18\x02 \x01(\v2\x18.pollux.v1.RecordedStartH\x00R\x05start\x12-\n" +
+	"\x04call\x18\x03 \x01(\v2\x17.pollux.v1.RecordedCallH\x00R\x04call\x12\x16\n" +
+	"\x06missed\x18\x04 \x01(\x04R\x06missedB\x06\n" +
+	"\x04part\"\xad\x01\n" +
+	"\rRecordedStart\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x16\n" +
+	"\x06digest\x18\x04 \x01(\tR\x06digest\x12#\n" +
+	"\rsettings_json\x18\x05 \x01(\tR\fsettingsJson\x12\x1d\n" +
+	"\n" +
+	"state_json\x18\x06 \x01(\tR\tstateJson\"\xd3\x01\n" +
+	"\fRecordedCall\x12\x14\n" +
+	"\x05event\x18\x01 \x01(\x05R\x05event\x12\x14\n" +
+	"\x05input\x18\x02 \x01(\fR\x05input\x12/\n" +
+	"\x04host\x18\x03 \x03(\v2\x1b.pollux.v1.RecordedHostCallR\x04host\x12!\n" +
+	"\feffects_json\x18\x04 \x01(\tR\veffectsJson\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12-\n" +
+	"\x04took\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x04took\"\x80\x01\n" +
+	"\x10RecordedHostCall\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06target\x18\x02 \x01(\tR\x06target\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x16\n" +
+	"\x06answer\x18\x04 \x01(\fR\x06answer\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error*{\n" +
 	"\fCommandPhase\x12\x1d\n" +
 	"\x19COMMAND_PHASE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14COMMAND_PHASE_QUEUED\x10\x01\x12\x19\n" +
@@ -3122,7 +3583,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x10OUTCOME_REJECTED\x10\x02\x12\x15\n" +
 	"\x11OUTCOME_TIMED_OUT\x10\x03\x12\x13\n" +
 	"\x0fOUTCOME_UNKNOWN\x10\x04\x12\x12\n" +
-	"\x0eOUTCOME_QUEUED\x10\x052\xf9\x05\n" +
+	"\x0eOUTCOME_QUEUED\x10\x052\xc6\x06\n" +
 	"\vTwinService\x12I\n" +
 	"\n" +
 	"CreateTwin\x12\x1c.pollux.v1.CreateTwinRequest\x1a\x1d.pollux.v1.CreateTwinResponse\x12E\n" +
@@ -3138,7 +3599,9 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\n" +
 	"WatchTwins\x12\x1c.pollux.v1.WatchTwinsRequest\x1a\x1d.pollux.v1.WatchTwinsResponse0\x01\x12T\n" +
 	"\fQueryHistory\x12\x1e.pollux.v1.QueryHistoryRequest\x1a\x1f.pollux.v1.QueryHistoryResponse\"\x03\x90\x02\x01\x12H\n" +
-	"\tTraceTwin\x12\x1b.pollux.v1.TraceTwinRequest\x1a\x1c.pollux.v1.TraceTwinResponse0\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\tTraceTwin\x12\x1b.pollux.v1.TraceTwinRequest\x1a\x1c.pollux.v1.TraceTwinResponse0\x01\x12K\n" +
+	"\n" +
+	"RecordTwin\x12\x1c.pollux.v1.RecordTwinRequest\x1a\x1d.pollux.v1.RecordTwinResponse0\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_twin_proto_rawDescOnce sync.Once
@@ -3153,7 +3616,7 @@ func file_pollux_v1_twin_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_twin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_pollux_v1_twin_proto_goTypes = []any{
 	(CommandPhase)(0),                // 0: pollux.v1.CommandPhase
 	(Quality)(0),                     // 1: pollux.v1.Quality
@@ -3195,109 +3658,121 @@ var file_pollux_v1_twin_proto_goTypes = []any{
 	(*Sample)(nil),                   // 37: pollux.v1.Sample
 	(*TraceTwinRequest)(nil),         // 38: pollux.v1.TraceTwinRequest
 	(*TraceTwinResponse)(nil),        // 39: pollux.v1.TraceTwinResponse
-	nil,                              // 40: pollux.v1.Twin.LabelsEntry
-	nil,                              // 41: pollux.v1.TwinState.PropertiesEntry
-	nil,                              // 42: pollux.v1.TwinState.DesiredEntry
-	nil,                              // 43: pollux.v1.TwinFilter.LabelsEntry
-	nil,                              // 44: pollux.v1.StateDelta.PropertiesEntry
-	nil,                              // 45: pollux.v1.StateDelta.DesiredEntry
-	(*structpb.Struct)(nil),          // 46: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),    // 47: google.protobuf.Timestamp
-	(*structpb.Value)(nil),           // 48: google.protobuf.Value
-	(*durationpb.Duration)(nil),      // 49: google.protobuf.Duration
+	(*RecordTwinRequest)(nil),        // 40: pollux.v1.RecordTwinRequest
+	(*RecordTwinResponse)(nil),       // 41: pollux.v1.RecordTwinResponse
+	(*RecordedStart)(nil),            // 42: pollux.v1.RecordedStart
+	(*RecordedCall)(nil),             // 43: pollux.v1.RecordedCall
+	(*RecordedHostCall)(nil),         // 44: pollux.v1.RecordedHostCall
+	nil,                              // 45: pollux.v1.Twin.LabelsEntry
+	nil,                              // 46: pollux.v1.TwinState.PropertiesEntry
+	nil,                              // 47: pollux.v1.TwinState.DesiredEntry
+	nil,                              // 48: pollux.v1.TwinFilter.LabelsEntry
+	nil,                              // 49: pollux.v1.StateDelta.PropertiesEntry
+	nil,                              // 50: pollux.v1.StateDelta.DesiredEntry
+	(*structpb.Struct)(nil),          // 51: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),    // 52: google.protobuf.Timestamp
+	(*structpb.Value)(nil),           // 53: google.protobuf.Value
+	(*durationpb.Duration)(nil),      // 54: google.protobuf.Duration
 }
 var file_pollux_v1_twin_proto_depIdxs = []int32{
-	46, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
-	40, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
+	51, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
+	45, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
 	8,  // 2: pollux.v1.Twin.aliases:type_name -> pollux.v1.Alias
-	47, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
-	47, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
+	52, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
+	52, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
 	9,  // 5: pollux.v1.Twin.state:type_name -> pollux.v1.TwinState
-	41, // 6: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
-	42, // 7: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
+	46, // 6: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
+	47, // 7: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
 	13, // 8: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
 	10, // 9: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
 	0,  // 10: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
 	5,  // 11: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
-	48, // 12: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
-	47, // 13: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
-	47, // 14: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
-	48, // 15: pollux.v1.Property.value:type_name -> google.protobuf.Value
-	47, // 16: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
+	53, // 12: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
+	52, // 13: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
+	52, // 14: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
+	53, // 15: pollux.v1.Property.value:type_name -> google.protobuf.Value
+	52, // 16: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
 	1,  // 17: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
-	48, // 18: pollux.v1.Desired.value:type_name -> google.protobuf.Value
-	47, // 19: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
+	53, // 18: pollux.v1.Desired.value:type_name -> google.protobuf.Value
+	52, // 19: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
 	2,  // 20: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
 	3,  // 21: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
-	47, // 22: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
+	52, // 22: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
 	7,  // 23: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
 	7,  // 24: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
 	4,  // 25: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
 	7,  // 26: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
-	43, // 27: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
+	48, // 27: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
 	3,  // 28: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
 	18, // 29: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
 	7,  // 30: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
 	7,  // 31: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
 	7,  // 32: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
-	49, // 33: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
-	49, // 34: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
-	48, // 35: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
+	54, // 33: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
+	54, // 34: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
+	53, // 35: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
 	25, // 36: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
-	48, // 37: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
+	53, // 37: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
 	5,  // 38: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
-	48, // 39: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
+	53, // 39: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
 	25, // 40: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
-	49, // 41: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
+	54, // 41: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
 	12, // 42: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
 	18, // 43: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
 	9,  // 44: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
 	32, // 45: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
 	33, // 46: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
 	34, // 47: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
-	44, // 48: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
-	45, // 49: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
+	49, // 48: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
+	50, // 49: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
 	13, // 50: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
 	10, // 51: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
-	48, // 52: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
-	47, // 53: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
-	47, // 54: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	47, // 55: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
-	47, // 56: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
-	49, // 57: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
+	53, // 52: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
+	52, // 53: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
+	52, // 54: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	52, // 55: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
+	52, // 56: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
+	54, // 57: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
 	37, // 58: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
-	47, // 59: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	47, // 60: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
+	52, // 59: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	52, // 60: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
 	6,  // 61: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
-	11, // 62: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
-	12, // 63: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
-	11, // 64: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
-	12, // 65: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
-	14, // 66: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
-	16, // 67: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
-	19, // 68: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
-	21, // 69: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
-	23, // 70: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
-	26, // 71: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
-	28, // 72: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
-	30, // 73: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
-	35, // 74: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
-	38, // 75: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
-	15, // 76: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
-	17, // 77: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
-	20, // 78: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
-	22, // 79: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
-	24, // 80: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
-	27, // 81: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
-	29, // 82: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
-	31, // 83: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
-	36, // 84: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
-	39, // 85: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
-	76, // [76:86] is the sub-list for method output_type
-	66, // [66:76] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	52, // 62: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
+	42, // 63: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
+	43, // 64: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
+	44, // 65: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
+	54, // 66: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
+	11, // 67: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
+	12, // 68: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
+	11, // 69: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
+	12, // 70: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
+	14, // 71: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
+	16, // 72: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
+	19, // 73: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
+	21, // 74: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
+	23, // 75: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
+	26, // 76: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
+	28, // 77: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
+	30, // 78: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
+	35, // 79: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
+	38, // 80: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
+	40, // 81: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
+	15, // 82: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
+	17, // 83: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
+	20, // 84: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
+	22, // 85: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
+	24, // 86: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
+	27, // 87: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
+	29, // 88: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
+	31, // 89: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
+	36, // 90: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
+	39, // 91: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
+	41, // 92: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
+	82, // [82:93] is the sub-list for method output_type
+	71, // [71:82] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_twin_proto_init() }
@@ -3314,13 +3789,17 @@ func file_pollux_v1_twin_proto_init() {
 		(*WatchTwinsResponse_Deleted)(nil),
 		(*WatchTwinsResponse_Heartbeat)(nil),
 	}
+	file_pollux_v1_twin_proto_msgTypes[34].OneofWrappers = []any{
+		(*RecordTwinResponse_Start)(nil),
+		(*RecordTwinResponse_Call)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_twin_proto_rawDesc), len(file_pollux_v1_twin_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   39,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

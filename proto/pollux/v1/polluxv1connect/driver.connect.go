@@ -50,6 +50,23 @@ const (
 	// DriverServiceAddFromCatalogProcedure is the fully-qualified name of the DriverService's
 	// AddFromCatalog RPC.
 	DriverServiceAddFromCatalogProcedure = "/pollux.v1.DriverService/AddFromCatalog"
+	// DriverServiceListInterfacesProcedure is the fully-qualified name of the DriverService's
+	// ListInterfaces RPC.
+	DriverServiceListInterfacesProcedure = "/pollux.v1.DriverService/ListInterfaces"
+	// DriverServiceStartRolloutProcedure is the fully-qualified name of the DriverService's
+	// StartRollout RPC.
+	DriverServiceStartRolloutProcedure = "/pollux.v1.DriverService/StartRollout"
+	// DriverServiceGetRolloutProcedure is the fully-qualified name of the DriverService's GetRollout
+	// RPC.
+	DriverServiceGetRolloutProcedure = "/pollux.v1.DriverService/GetRollout"
+	// DriverServiceListRolloutsProcedure is the fully-qualified name of the DriverService's
+	// ListRollouts RPC.
+	DriverServiceListRolloutsProcedure = "/pollux.v1.DriverService/ListRollouts"
+	// DriverServiceHaltRolloutProcedure is the fully-qualified name of the DriverService's HaltRollout
+	// RPC.
+	DriverServiceHaltRolloutProcedure = "/pollux.v1.DriverService/HaltRollout"
+	// DriverServiceRollbackProcedure is the fully-qualified name of the DriverService's Rollback RPC.
+	DriverServiceRollbackProcedure = "/pollux.v1.DriverService/Rollback"
 )
 
 // DriverServiceClient is a client for the pollux.v1.DriverService service.
@@ -65,6 +82,21 @@ type DriverServiceClient interface {
 	ListCatalog(context.Context, *connect.Request[v1.ListCatalogRequest]) (*connect.Response[v1.ListCatalogResponse], error)
 	// AddFromCatalog uploads a driver that the binary carries.
 	AddFromCatalog(context.Context, *connect.Request[v1.AddFromCatalogRequest]) (*connect.Response[v1.AddFromCatalogResponse], error)
+	// ListInterfaces lists the standard interfaces that a driver may implement.
+	ListInterfaces(context.Context, *connect.Request[v1.ListInterfacesRequest]) (*connect.Response[v1.ListInterfacesResponse], error)
+	// StartRollout gives a version to a part of the twins that ask for the driver without a version. Where the same version
+	// is being rolled out already, it goes on from there, to the share or the steps that are given. Fails with
+	// failed_precondition where another version is being rolled out, or all twins have the version already.
+	StartRollout(context.Context, *connect.Request[v1.StartRolloutRequest]) (*connect.Response[v1.StartRolloutResponse], error)
+	// GetRollout gives the rollout that goes on, or the last one, with its figures as of now.
+	GetRollout(context.Context, *connect.Request[v1.GetRolloutRequest]) (*connect.Response[v1.GetRolloutResponse], error)
+	// ListRollouts gives the last rollouts of a driver, or of all of them, the newest first, without figures.
+	ListRollouts(context.Context, *connect.Request[v1.ListRolloutsRequest]) (*connect.Response[v1.ListRolloutsResponse], error)
+	// HaltRollout keeps a rollout where it is: no further step is taken. StartRollout has it go on.
+	HaltRollout(context.Context, *connect.Request[v1.HaltRolloutRequest]) (*connect.Response[v1.HaltRolloutResponse], error)
+	// Rollback ends a rollout and returns its twins to the version that they had. Where none goes on, it returns all twins
+	// that ask for the driver without a version to the one before, or to the version that is given.
+	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error)
 }
 
 // NewDriverServiceClient constructs a client for the pollux.v1.DriverService service. By default,
@@ -117,6 +149,45 @@ func NewDriverServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(driverServiceMethods.ByName("AddFromCatalog")),
 			connect.WithClientOptions(opts...),
 		),
+		listInterfaces: connect.NewClient[v1.ListInterfacesRequest, v1.ListInterfacesResponse](
+			httpClient,
+			baseURL+DriverServiceListInterfacesProcedure,
+			connect.WithSchema(driverServiceMethods.ByName("ListInterfaces")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		startRollout: connect.NewClient[v1.StartRolloutRequest, v1.StartRolloutResponse](
+			httpClient,
+			baseURL+DriverServiceStartRolloutProcedure,
+			connect.WithSchema(driverServiceMethods.ByName("StartRollout")),
+			connect.WithClientOptions(opts...),
+		),
+		getRollout: connect.NewClient[v1.GetRolloutRequest, v1.GetRolloutResponse](
+			httpClient,
+			baseURL+DriverServiceGetRolloutProcedure,
+			connect.WithSchema(driverServiceMethods.ByName("GetRollout")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listRollouts: connect.NewClient[v1.ListRolloutsRequest, v1.ListRolloutsResponse](
+			httpClient,
+			baseURL+DriverServiceListRolloutsProcedure,
+			connect.WithSchema(driverServiceMethods.ByName("ListRollouts")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		haltRollout: connect.NewClient[v1.HaltRolloutRequest, v1.HaltRolloutResponse](
+			httpClient,
+			baseURL+DriverServiceHaltRolloutProcedure,
+			connect.WithSchema(driverServiceMethods.ByName("HaltRollout")),
+			connect.WithClientOptions(opts...),
+		),
+		rollback: connect.NewClient[v1.RollbackRequest, v1.RollbackResponse](
+			httpClient,
+			baseURL+DriverServiceRollbackProcedure,
+			connect.WithSchema(driverServiceMethods.ByName("Rollback")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -128,6 +199,12 @@ type driverServiceClient struct {
 	deleteDriver   *connect.Client[v1.DeleteDriverRequest, v1.DeleteDriverResponse]
 	listCatalog    *connect.Client[v1.ListCatalogRequest, v1.ListCatalogResponse]
 	addFromCatalog *connect.Client[v1.AddFromCatalogRequest, v1.AddFromCatalogResponse]
+	listInterfaces *connect.Client[v1.ListInterfacesRequest, v1.ListInterfacesResponse]
+	startRollout   *connect.Client[v1.StartRolloutRequest, v1.StartRolloutResponse]
+	getRollout     *connect.Client[v1.GetRolloutRequest, v1.GetRolloutResponse]
+	listRollouts   *connect.Client[v1.ListRolloutsRequest, v1.ListRolloutsResponse]
+	haltRollout    *connect.Client[v1.HaltRolloutRequest, v1.HaltRolloutResponse]
+	rollback       *connect.Client[v1.RollbackRequest, v1.RollbackResponse]
 }
 
 // UploadDriver calls pollux.v1.DriverService.UploadDriver.
@@ -160,6 +237,36 @@ func (c *driverServiceClient) AddFromCatalog(ctx context.Context, req *connect.R
 	return c.addFromCatalog.CallUnary(ctx, req)
 }
 
+// ListInterfaces calls pollux.v1.DriverService.ListInterfaces.
+func (c *driverServiceClient) ListInterfaces(ctx context.Context, req *connect.Request[v1.ListInterfacesRequest]) (*connect.Response[v1.ListInterfacesResponse], error) {
+	return c.listInterfaces.CallUnary(ctx, req)
+}
+
+// StartRollout calls pollux.v1.DriverService.StartRollout.
+func (c *driverServiceClient) StartRollout(ctx context.Context, req *connect.Request[v1.StartRolloutRequest]) (*connect.Response[v1.StartRolloutResponse], error) {
+	return c.startRollout.CallUnary(ctx, req)
+}
+
+// GetRollout calls pollux.v1.DriverService.GetRollout.
+func (c *driverServiceClient) GetRollout(ctx context.Context, req *connect.Request[v1.GetRolloutRequest]) (*connect.Response[v1.GetRolloutResponse], error) {
+	return c.getRollout.CallUnary(ctx, req)
+}
+
+// ListRollouts calls pollux.v1.DriverService.ListRollouts.
+func (c *driverServiceClient) ListRollouts(ctx context.Context, req *connect.Request[v1.ListRolloutsRequest]) (*connect.Response[v1.ListRolloutsResponse], error) {
+	return c.listRollouts.CallUnary(ctx, req)
+}
+
+// HaltRollout calls pollux.v1.DriverService.HaltRollout.
+func (c *driverServiceClient) HaltRollout(ctx context.Context, req *connect.Request[v1.HaltRolloutRequest]) (*connect.Response[v1.HaltRolloutResponse], error) {
+	return c.haltRollout.CallUnary(ctx, req)
+}
+
+// Rollback calls pollux.v1.DriverService.Rollback.
+func (c *driverServiceClient) Rollback(ctx context.Context, req *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error) {
+	return c.rollback.CallUnary(ctx, req)
+}
+
 // DriverServiceHandler is an implementation of the pollux.v1.DriverService service.
 type DriverServiceHandler interface {
 	// UploadDriver verifies, compiles and commits a driver; the same bytes again are no error.
@@ -173,6 +280,21 @@ type DriverServiceHandler interface {
 	ListCatalog(context.Context, *connect.Request[v1.ListCatalogRequest]) (*connect.Response[v1.ListCatalogResponse], error)
 	// AddFromCatalog uploads a driver that the binary carries.
 	AddFromCatalog(context.Context, *connect.Request[v1.AddFromCatalogRequest]) (*connect.Response[v1.AddFromCatalogResponse], error)
+	// ListInterfaces lists the standard interfaces that a driver may implement.
+	ListInterfaces(context.Context, *connect.Request[v1.ListInterfacesRequest]) (*connect.Response[v1.ListInterfacesResponse], error)
+	// StartRollout gives a version to a part of the twins that ask for the driver without a version. Where the same version
+	// is being rolled out already, it goes on from there, to the share or the steps that are given. Fails with
+	// failed_precondition where another version is being rolled out, or all twins have the version already.
+	StartRollout(context.Context, *connect.Request[v1.StartRolloutRequest]) (*connect.Response[v1.StartRolloutResponse], error)
+	// GetRollout gives the rollout that goes on, or the last one, with its figures as of now.
+	GetRollout(context.Context, *connect.Request[v1.GetRolloutRequest]) (*connect.Response[v1.GetRolloutResponse], error)
+	// ListRollouts gives the last rollouts of a driver, or of all of them, the newest first, without figures.
+	ListRollouts(context.Context, *connect.Request[v1.ListRolloutsRequest]) (*connect.Response[v1.ListRolloutsResponse], error)
+	// HaltRollout keeps a rollout where it is: no further step is taken. StartRollout has it go on.
+	HaltRollout(context.Context, *connect.Request[v1.HaltRolloutRequest]) (*connect.Response[v1.HaltRolloutResponse], error)
+	// Rollback ends a rollout and returns its twins to the version that they had. Where none goes on, it returns all twins
+	// that ask for the driver without a version to the one before, or to the version that is given.
+	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error)
 }
 
 // NewDriverServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -221,6 +343,45 @@ func NewDriverServiceHandler(svc DriverServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(driverServiceMethods.ByName("AddFromCatalog")),
 		connect.WithHandlerOptions(opts...),
 	)
+	driverServiceListInterfacesHandler := connect.NewUnaryHandler(
+		DriverServiceListInterfacesProcedure,
+		svc.ListInterfaces,
+		connect.WithSchema(driverServiceMethods.ByName("ListInterfaces")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	driverServiceStartRolloutHandler := connect.NewUnaryHandler(
+		DriverServiceStartRolloutProcedure,
+		svc.StartRollout,
+		connect.WithSchema(driverServiceMethods.ByName("StartRollout")),
+		connect.WithHandlerOptions(opts...),
+	)
+	driverServiceGetRolloutHandler := connect.NewUnaryHandler(
+		DriverServiceGetRolloutProcedure,
+		svc.GetRollout,
+		connect.WithSchema(driverServiceMethods.ByName("GetRollout")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	driverServiceListRolloutsHandler := connect.NewUnaryHandler(
+		DriverServiceListRolloutsProcedure,
+		svc.ListRollouts,
+		connect.WithSchema(driverServiceMethods.ByName("ListRollouts")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	driverServiceHaltRolloutHandler := connect.NewUnaryHandler(
+		DriverServiceHaltRolloutProcedure,
+		svc.HaltRollout,
+		connect.WithSchema(driverServiceMethods.ByName("HaltRollout")),
+		connect.WithHandlerOptions(opts...),
+	)
+	driverServiceRollbackHandler := connect.NewUnaryHandler(
+		DriverServiceRollbackProcedure,
+		svc.Rollback,
+		connect.WithSchema(driverServiceMethods.ByName("Rollback")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.DriverService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case DriverServiceUploadDriverProcedure:
@@ -235,6 +396,18 @@ func NewDriverServiceHandler(svc DriverServiceHandler, opts ...connect.HandlerOp
 			driverServiceListCatalogHandler.ServeHTTP(w, r)
 		case DriverServiceAddFromCatalogProcedure:
 			driverServiceAddFromCatalogHandler.ServeHTTP(w, r)
+		case DriverServiceListInterfacesProcedure:
+			driverServiceListInterfacesHandler.ServeHTTP(w, r)
+		case DriverServiceStartRolloutProcedure:
+			driverServiceStartRolloutHandler.ServeHTTP(w, r)
+		case DriverServiceGetRolloutProcedure:
+			driverServiceGetRolloutHandler.ServeHTTP(w, r)
+		case DriverServiceListRolloutsProcedure:
+			driverServiceListRolloutsHandler.ServeHTTP(w, r)
+		case DriverServiceHaltRolloutProcedure:
+			driverServiceHaltRolloutHandler.ServeHTTP(w, r)
+		case DriverServiceRollbackProcedure:
+			driverServiceRollbackHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -266,4 +439,28 @@ func (UnimplementedDriverServiceHandler) ListCatalog(context.Context, *connect.R
 
 func (UnimplementedDriverServiceHandler) AddFromCatalog(context.Context, *connect.Request[v1.AddFromCatalogRequest]) (*connect.Response[v1.AddFromCatalogResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.AddFromCatalog is not implemented"))
+}
+
+func (UnimplementedDriverServiceHandler) ListInterfaces(context.Context, *connect.Request[v1.ListInterfacesRequest]) (*connect.Response[v1.ListInterfacesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.ListInterfaces is not implemented"))
+}
+
+func (UnimplementedDriverServiceHandler) StartRollout(context.Context, *connect.Request[v1.StartRolloutRequest]) (*connect.Response[v1.StartRolloutResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.StartRollout is not implemented"))
+}
+
+func (UnimplementedDriverServiceHandler) GetRollout(context.Context, *connect.Request[v1.GetRolloutRequest]) (*connect.Response[v1.GetRolloutResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.GetRollout is not implemented"))
+}
+
+func (UnimplementedDriverServiceHandler) ListRollouts(context.Context, *connect.Request[v1.ListRolloutsRequest]) (*connect.Response[v1.ListRolloutsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.ListRollouts is not implemented"))
+}
+
+func (UnimplementedDriverServiceHandler) HaltRollout(context.Context, *connect.Request[v1.HaltRolloutRequest]) (*connect.Response[v1.HaltRolloutResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.HaltRollout is not implemented"))
+}
+
+func (UnimplementedDriverServiceHandler) Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.Rollback is not implemented"))
 }

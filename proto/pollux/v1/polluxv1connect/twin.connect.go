@@ -54,6 +54,8 @@ const (
 	TwinServiceQueryHistoryProcedure = "/pollux.v1.TwinService/QueryHistory"
 	// TwinServiceTraceTwinProcedure is the fully-qualified name of the TwinService's TraceTwin RPC.
 	TwinServiceTraceTwinProcedure = "/pollux.v1.TwinService/TraceTwin"
+	// TwinServiceRecordTwinProcedure is the fully-qualified name of the TwinService's RecordTwin RPC.
+	TwinServiceRecordTwinProcedure = "/pollux.v1.TwinService/RecordTwin"
 )
 
 // TwinServiceClient is a client for the pollux.v1.TwinService service.
@@ -75,6 +77,9 @@ type TwinServiceClient interface {
 	QueryHistory(context.Context, *connect.Request[v1.QueryHistoryRequest]) (*connect.Response[v1.QueryHistoryResponse], error)
 	// TraceTwin streams every byte that the twin's transport sends and receives while the stream is open, secrets masked.
 	TraceTwin(context.Context, *connect.Request[v1.TraceTwinRequest]) (*connect.ServerStreamForClient[v1.TraceTwinResponse], error)
+	// RecordTwin streams every call of the twin's driver while the stream is open: what went in (events, bytes, settings,
+	// state, what the host answered) and what came out, secrets masked. It can be replayed against another version.
+	RecordTwin(context.Context, *connect.Request[v1.RecordTwinRequest]) (*connect.ServerStreamForClient[v1.RecordTwinResponse], error)
 }
 
 // NewTwinServiceClient constructs a client for the pollux.v1.TwinService service. By default, it
@@ -151,6 +156,12 @@ func NewTwinServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(twinServiceMethods.ByName("TraceTwin")),
 			connect.WithClientOptions(opts...),
 		),
+		recordTwin: connect.NewClient[v1.RecordTwinRequest, v1.RecordTwinResponse](
+			httpClient,
+			baseURL+TwinServiceRecordTwinProcedure,
+			connect.WithSchema(twinServiceMethods.ByName("RecordTwin")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -166,6 +177,7 @@ type twinServiceClient struct {
 	watchTwins   *connect.Client[v1.WatchTwinsRequest, v1.WatchTwinsResponse]
 	queryHistory *connect.Client[v1.QueryHistoryRequest, v1.QueryHistoryResponse]
 	traceTwin    *connect.Client[v1.TraceTwinRequest, v1.TraceTwinResponse]
+	recordTwin   *connect.Client[v1.RecordTwinRequest, v1.RecordTwinResponse]
 }
 
 // CreateTwin calls pollux.v1.TwinService.CreateTwin.
@@ -218,6 +230,11 @@ func (c *twinServiceClient) TraceTwin(ctx context.Context, req *connect.Request[
 	return c.traceTwin.CallServerStream(ctx, req)
 }
 
+// RecordTwin calls pollux.v1.TwinService.RecordTwin.
+func (c *twinServiceClient) RecordTwin(ctx context.Context, req *connect.Request[v1.RecordTwinRequest]) (*connect.ServerStreamForClient[v1.RecordTwinResponse], error) {
+	return c.recordTwin.CallServerStream(ctx, req)
+}
+
 // TwinServiceHandler is an implementation of the pollux.v1.TwinService service.
 type TwinServiceHandler interface {
 	// CreateTwin commits a twin's configuration. Fails with already_exists, or invalid_argument naming the schema's path.
@@ -237,6 +254,9 @@ type TwinServiceHandler interface {
 	QueryHistory(context.Context, *connect.Request[v1.QueryHistoryRequest]) (*connect.Response[v1.QueryHistoryResponse], error)
 	// TraceTwin streams every byte that the twin's transport sends and receives while the stream is open, secrets masked.
 	TraceTwin(context.Context, *connect.Request[v1.TraceTwinRequest], *connect.ServerStream[v1.TraceTwinResponse]) error
+	// RecordTwin streams every call of the twin's driver while the stream is open: what went in (events, bytes, settings,
+	// state, what the host answered) and what came out, secrets masked. It can be replayed against another version.
+	RecordTwin(context.Context, *connect.Request[v1.RecordTwinRequest], *connect.ServerStream[v1.RecordTwinResponse]) error
 }
 
 // NewTwinServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -309,6 +329,12 @@ func NewTwinServiceHandler(svc TwinServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(twinServiceMethods.ByName("TraceTwin")),
 		connect.WithHandlerOptions(opts...),
 	)
+	twinServiceRecordTwinHandler := connect.NewServerStreamHandler(
+		TwinServiceRecordTwinProcedure,
+		svc.RecordTwin,
+		connect.WithSchema(twinServiceMethods.ByName("RecordTwin")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.TwinService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case TwinServiceCreateTwinProcedure:
@@ -331,6 +357,8 @@ func NewTwinServiceHandler(svc TwinServiceHandler, opts ...connect.HandlerOption
 			twinServiceQueryHistoryHandler.ServeHTTP(w, r)
 		case TwinServiceTraceTwinProcedure:
 			twinServiceTraceTwinHandler.ServeHTTP(w, r)
+		case TwinServiceRecordTwinProcedure:
+			twinServiceRecordTwinHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -378,4 +406,8 @@ func (UnimplementedTwinServiceHandler) QueryHistory(context.Context, *connect.Re
 
 func (UnimplementedTwinServiceHandler) TraceTwin(context.Context, *connect.Request[v1.TraceTwinRequest], *connect.ServerStream[v1.TraceTwinResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TwinService.TraceTwin is not implemented"))
+}
+
+func (UnimplementedTwinServiceHandler) RecordTwin(context.Context, *connect.Request[v1.RecordTwinRequest], *connect.ServerStream[v1.RecordTwinResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TwinService.RecordTwin is not implemented"))
 }

@@ -2,17 +2,17 @@
 // @generated from file pollux/v1/driver.proto (package pollux.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pollux/v1/driver.proto.
  */
 export const file_pollux_v1_driver: GenFile = /*@__PURE__*/
-  fileDesc("ChZwb2xsdXgvdjEvZHJpdmVyLnByb3RvEglwb2xsdXgudjEijwIKBkRyaXZlchIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDgoGZGlnZXN0GAMgASgJEgwKBHNpemUYBCABKAQSDQoFdGl0bGUYBSABKAkSEwoLZGVzY3JpcHRpb24YBiABKAkSFAoMY2FwYWJpbGl0aWVzGAcgAygJEhIKCnRyYW5zcG9ydHMYCCADKAkSFQoNbWFuaWZlc3RfanNvbhgJIAEoCRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJY3JlYXRlX2J5GAsgASgJEhAKCHJldmlzaW9uGAwgASgEEg0KBXR3aW5zGA0gASgEIiMKE1VwbG9hZERyaXZlclJlcXVlc3QSDAoEZmlsZRgBIAEoDCJKChRVcGxvYWREcml2ZXJSZXNwb25zZRIhCgZkcml2ZXIYASABKAsyES5wb2xsdXgudjEuRHJpdmVyEg8KB2NyZWF0ZWQYAiABKAgiMQoQR2V0RHJpdmVyUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkiNgoRR2V0RHJpdmVyUmVzcG9uc2USIQoGZHJpdmVyGAEgASgLMhEucG9sbHV4LnYxLkRyaXZlciJJChJMaXN0RHJpdmVyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkSDAoEbmFtZRgDIAEoCSJSChNMaXN0RHJpdmVyc1Jlc3BvbnNlEiIKB2RyaXZlcnMYASADKAsyES5wb2xsdXgudjEuRHJpdmVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI0ChNEZWxldGVEcml2ZXJSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCSIWChREZWxldGVEcml2ZXJSZXNwb25zZSIUChJMaXN0Q2F0YWxvZ1JlcXVlc3QiOQoTTGlzdENhdGFsb2dSZXNwb25zZRIiCgdkcml2ZXJzGAEgAygLMhEucG9sbHV4LnYxLkRyaXZlciIlChVBZGRGcm9tQ2F0YWxvZ1JlcXVlc3QSDAoEbmFtZRgBIAEoCSJMChZBZGRGcm9tQ2F0YWxvZ1Jlc3BvbnNlEiEKBmRyaXZlchgBIAEoCzIRLnBvbGx1eC52MS5Ecml2ZXISDwoHY3JlYXRlZBgCIAEoCDL7AwoNRHJpdmVyU2VydmljZRJPCgxVcGxvYWREcml2ZXISHi5wb2xsdXgudjEuVXBsb2FkRHJpdmVyUmVxdWVzdBofLnBvbGx1eC52MS5VcGxvYWREcml2ZXJSZXNwb25zZRJLCglHZXREcml2ZXISGy5wb2xsdXgudjEuR2V0RHJpdmVyUmVxdWVzdBocLnBvbGx1eC52MS5HZXREcml2ZXJSZXNwb25zZSIDkAIBElEKC0xpc3REcml2ZXJzEh0ucG9sbHV4LnYxLkxpc3REcml2ZXJzUmVxdWVzdBoeLnBvbGx1eC52MS5MaXN0RHJpdmVyc1Jlc3BvbnNlIgOQAgESTwoMRGVsZXRlRHJpdmVyEh4ucG9sbHV4LnYxLkRlbGV0ZURyaXZlclJlcXVlc3QaHy5wb2xsdXgudjEuRGVsZXRlRHJpdmVyUmVzcG9uc2USUQoLTGlzdENhdGFsb2cSHS5wb2xsdXgudjEuTGlzdENhdGFsb2dSZXF1ZXN0Gh4ucG9sbHV4LnYxLkxpc3RDYXRhbG9nUmVzcG9uc2UiA5ACARJVCg5BZGRGcm9tQ2F0YWxvZxIgLnBvbGx1eC52MS5BZGRGcm9tQ2F0YWxvZ1JlcXVlc3QaIS5wb2xsdXgudjEuQWRkRnJvbUNhdGFsb2dSZXNwb25zZUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("ChZwb2xsdXgvdjEvZHJpdmVyLnByb3RvEglwb2xsdXgudjEitAIKBkRyaXZlchIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDgoGZGlnZXN0GAMgASgJEgwKBHNpemUYBCABKAQSDQoFdGl0bGUYBSABKAkSEwoLZGVzY3JpcHRpb24YBiABKAkSFAoMY2FwYWJpbGl0aWVzGAcgAygJEhIKCnRyYW5zcG9ydHMYCCADKAkSFQoNbWFuaWZlc3RfanNvbhgJIAEoCRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJY3JlYXRlX2J5GAsgASgJEhAKCHJldmlzaW9uGAwgASgEEg0KBXR3aW5zGA0gASgEEg8KB2N1cnJlbnQYDiABKAgSEgoKaW50ZXJmYWNlcxgPIAMoCSIyChNVcGxvYWREcml2ZXJSZXF1ZXN0EgwKBGZpbGUYASABKAwSDQoFc3RhZ2UYAiABKAgiWgoUVXBsb2FkRHJpdmVyUmVzcG9uc2USIQoGZHJpdmVyGAEgASgLMhEucG9sbHV4LnYxLkRyaXZlchIPCgdjcmVhdGVkGAIgASgIEg4KBnN0YWdlZBgDIAEoCCIxChBHZXREcml2ZXJSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCSI2ChFHZXREcml2ZXJSZXNwb25zZRIhCgZkcml2ZXIYASABKAsyES5wb2xsdXgudjEuRHJpdmVyIkkKEkxpc3REcml2ZXJzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIMCgRuYW1lGAMgASgJIlIKE0xpc3REcml2ZXJzUmVzcG9uc2USIgoHZHJpdmVycxgBIAMoCzIRLnBvbGx1eC52MS5Ecml2ZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjQKE0RlbGV0ZURyaXZlclJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJIhYKFERlbGV0ZURyaXZlclJlc3BvbnNlIhQKEkxpc3RDYXRhbG9nUmVxdWVzdCI5ChNMaXN0Q2F0YWxvZ1Jlc3BvbnNlEiIKB2RyaXZlcnMYASADKAsyES5wb2xsdXgudjEuRHJpdmVyIiUKFUFkZEZyb21DYXRhbG9nUmVxdWVzdBIMCgRuYW1lGAEgASgJIkwKFkFkZEZyb21DYXRhbG9nUmVzcG9uc2USIQoGZHJpdmVyGAEgASgLMhEucG9sbHV4LnYxLkRyaXZlchIPCgdjcmVhdGVkGAIgASgIIhcKFUxpc3RJbnRlcmZhY2VzUmVxdWVzdCJCChZMaXN0SW50ZXJmYWNlc1Jlc3BvbnNlEigKCmludGVyZmFjZXMYASADKAsyFC5wb2xsdXgudjEuSW50ZXJmYWNlImIKCUludGVyZmFjZRIMCgRuYW1lGAEgASgJEg0KBXRpdGxlGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEhIKCm1vZGVsX2pzb24YBCABKAkSDwoHZHJpdmVycxgFIAMoCSLQBAoHUm9sbG91dBIOCgZkcml2ZXIYASABKAkSDgoGbnVtYmVyGAIgASgEEg8KB3ZlcnNpb24YAyABKAkSFAoMZnJvbV92ZXJzaW9uGAQgASgJEiYKBXBoYXNlGAUgASgOMhcucG9sbHV4LnYxLlJvbGxvdXRQaGFzZRIOCgZyZWFzb24YBiABKAkSDQoFc2hhcmUYByABKA0SDQoFc3RlcHMYCCADKA0SJwoEc29haxgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIsCghzZWxlY3RvchgKIAEoCzIaLnBvbGx1eC52MS5Sb2xsb3V0U2VsZWN0b3ISKAoGbGltaXRzGAsgASgLMhgucG9sbHV4LnYxLlJvbGxvdXRMaW1pdHMSCgoCYnkYDCABKAkSLwoLY3JlYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCXN0ZXBfdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGVuZGVkX2J5GBAgASgJEiQKA25vdxgRIAEoCzIXLnBvbGx1eC52MS5Sb2xsb3V0VGFsbHkSJwoGYmVmb3JlGBIgASgLMhcucG9sbHV4LnYxLlJvbGxvdXRUYWxseRINCgV0d2lucxgTIAEoBBIOCgZjaG9zZW4YFCABKAQSDQoFbW92ZWQYFSABKAQikwEKD1JvbGxvdXRTZWxlY3RvchIMCgR6b25lGAEgASgJEjYKBmxhYmVscxgCIAMoCzImLnBvbGx1eC52MS5Sb2xsb3V0U2VsZWN0b3IuTGFiZWxzRW50cnkSCwoDaWRzGAMgAygJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEicQoNUm9sbG91dExpbWl0cxIRCgltaW5fdHJhcHMYASABKA0SFAoMbWluX2ZhaWx1cmVzGAIgASgNEg4KBmZhY3RvchgDIAEoARIRCgltYXhfdHJhcHMYBCABKA0SFAoMbWF4X2ZhaWx1cmVzGAUgASgNIl4KDFJvbGxvdXRUYWxseRINCgVjYWxscxgBIAEoBBINCgV0cmFwcxgCIAEoBBIQCghjb21tYW5kcxgDIAEoBBIQCghmYWlsdXJlcxgEIAEoBBIMCgRsYXN0GAUgASgJIsYBChNTdGFydFJvbGxvdXRSZXF1ZXN0Eg4KBmRyaXZlchgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEg0KBXN0ZXBzGAMgAygNEiwKCHNlbGVjdG9yGAQgASgLMhoucG9sbHV4LnYxLlJvbGxvdXRTZWxlY3RvchInCgRzb2FrGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKBmxpbWl0cxgGIAEoCzIYLnBvbGx1eC52MS5Sb2xsb3V0TGltaXRzIjsKFFN0YXJ0Um9sbG91dFJlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5wb2xsdXgudjEuUm9sbG91dCIzChFHZXRSb2xsb3V0UmVxdWVzdBIOCgZkcml2ZXIYASABKAkSDgoGbnVtYmVyGAIgASgEIjkKEkdldFJvbGxvdXRSZXNwb25zZRIjCgdyb2xsb3V0GAEgASgLMhIucG9sbHV4LnYxLlJvbGxvdXQiJQoTTGlzdFJvbGxvdXRzUmVxdWVzdBIOCgZkcml2ZXIYASABKAkiPAoUTGlzdFJvbGxvdXRzUmVzcG9uc2USJAoIcm9sbG91dHMYASADKAsyEi5wb2xsdXgudjEuUm9sbG91dCIkChJIYWx0Um9sbG91dFJlcXVlc3QSDgoGZHJpdmVyGAEgASgJIjoKE0hhbHRSb2xsb3V0UmVzcG9uc2USIwoHcm9sbG91dBgBIAEoCzISLnBvbGx1eC52MS5Sb2xsb3V0IjIKD1JvbGxiYWNrUmVxdWVzdBIOCgZkcml2ZXIYASABKAkSDwoHdmVyc2lvbhgCIAEoCSI3ChBSb2xsYmFja1Jlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5wb2xsdXgudjEuUm9sbG91dCJ0CgdSZWxlYXNlEg4KBmRyaXZlchgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhAKCHByZXZpb3VzGAMgASgJEiQKCHJvbGxvdXRzGAQgAygLMhIucG9sbHV4LnYxLlJvbGxvdXQSEAoIcmV2aXNpb24YBSABKAQiaAoFVGFsbHkSJAoDbm93GAEgASgLMhcucG9sbHV4LnYxLlJvbGxvdXRUYWxseRInCgZiZWZvcmUYAiABKAsyFy5wb2xsdXgudjEuUm9sbG91dFRhbGx5EhAKCHJldmlzaW9uGAMgASgEKpYBCgxSb2xsb3V0UGhhc2USHQoZUk9MTE9VVF9QSEFTRV9VTlNQRUNJRklFRBAAEhkKFVJPTExPVVRfUEhBU0VfUlVOTklORxABEhgKFFJPTExPVVRfUEhBU0VfUEFVU0VEEAISFgoSUk9MTE9VVF9QSEFTRV9ET05FEAMSGgoWUk9MTE9VVF9QSEFTRV9SRVRVUk5FRBAEMuEHCg1Ecml2ZXJTZXJ2aWNlEk8KDFVwbG9hZERyaXZlchIeLnBvbGx1eC52MS5VcGxvYWREcml2ZXJSZXF1ZXN0Gh8ucG9sbHV4LnYxLlVwbG9hZERyaXZlclJlc3BvbnNlEksKCUdldERyaXZlchIbLnBvbGx1eC52MS5HZXREcml2ZXJSZXF1ZXN0GhwucG9sbHV4LnYxLkdldERyaXZlclJlc3BvbnNlIgOQAgESUQoLTGlzdERyaXZlcnMSHS5wb2xsdXgudjEuTGlzdERyaXZlcnNSZXF1ZXN0Gh4ucG9sbHV4LnYxLkxpc3REcml2ZXJzUmVzcG9uc2UiA5ACARJPCgxEZWxldGVEcml2ZXISHi5wb2xsdXgudjEuRGVsZXRlRHJpdmVyUmVxdWVzdBofLnBvbGx1eC52MS5EZWxldGVEcml2ZXJSZXNwb25zZRJRCgtMaXN0Q2F0YWxvZxIdLnBvbGx1eC52MS5MaXN0Q2F0YWxvZ1JlcXVlc3QaHi5wb2xsdXgudjEuTGlzdENhdGFsb2dSZXNwb25zZSIDkAIBElUKDkFkZEZyb21DYXRhbG9nEiAucG9sbHV4LnYxLkFkZEZyb21DYXRhbG9nUmVxdWVzdBohLnBvbGx1eC52MS5BZGRGcm9tQ2F0YWxvZ1Jlc3BvbnNlEloKDkxpc3RJbnRlcmZhY2VzEiAucG9sbHV4LnYxLkxpc3RJbnRlcmZhY2VzUmVxdWVzdBohLnBvbGx1eC52MS5MaXN0SW50ZXJmYWNlc1Jlc3BvbnNlIgOQAgESTwoMU3RhcnRSb2xsb3V0Eh4ucG9sbHV4LnYxLlN0YXJ0Um9sbG91dFJlcXVlc3QaHy5wb2xsdXgudjEuU3RhcnRSb2xsb3V0UmVzcG9uc2USTgoKR2V0Um9sbG91dBIcLnBvbGx1eC52MS5HZXRSb2xsb3V0UmVxdWVzdBodLnBvbGx1eC52MS5HZXRSb2xsb3V0UmVzcG9uc2UiA5ACARJUCgxMaXN0Um9sbG91dHMSHi5wb2xsdXgudjEuTGlzdFJvbGxvdXRzUmVxdWVzdBofLnBvbGx1eC52MS5MaXN0Um9sbG91dHNSZXNwb25zZSIDkAIBEkwKC0hhbHRSb2xsb3V0Eh0ucG9sbHV4LnYxLkhhbHRSb2xsb3V0UmVxdWVzdBoeLnBvbGx1eC52MS5IYWx0Um9sbG91dFJlc3BvbnNlEkMKCFJvbGxiYWNrEhoucG9sbHV4LnYxLlJvbGxiYWNrUmVxdWVzdBobLnBvbGx1eC52MS5Sb2xsYmFja1Jlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Driver is one version of a driver.
@@ -94,6 +94,20 @@ export type Driver = Message<"pollux.v1.Driver"> & {
    * @generated from field: uint64 twins = 13;
    */
   twins: bigint;
+
+  /**
+   * Twins that ask for the driver without a version get this one, but for those that a rollout has chosen; output only.
+   *
+   * @generated from field: bool current = 14;
+   */
+  current: boolean;
+
+  /**
+   * Standard interfaces that the version implements.
+   *
+   * @generated from field: repeated string interfaces = 15;
+   */
+  interfaces: string[];
 };
 
 /**
@@ -113,6 +127,14 @@ export type UploadDriverRequest = Message<"pollux.v1.UploadDriverRequest"> & {
    * @generated from field: bytes file = 1;
    */
   file: Uint8Array;
+
+  /**
+   * No twin goes over to the version by itself; a rollout, or its name in a twin's driver, brings it there. While a
+   * rollout goes on, every upload is staged.
+   *
+   * @generated from field: bool stage = 2;
+   */
+  stage: boolean;
 };
 
 /**
@@ -137,6 +159,13 @@ export type UploadDriverResponse = Message<"pollux.v1.UploadDriverResponse"> & {
    * @generated from field: bool created = 2;
    */
   created: boolean;
+
+  /**
+   * True where the version is staged: twins that ask for the driver without a version do not get it yet.
+   *
+   * @generated from field: bool staged = 3;
+   */
+  staged: boolean;
 };
 
 /**
@@ -349,6 +378,677 @@ export const AddFromCatalogResponseSchema: GenMessage<AddFromCatalogResponse> = 
   messageDesc(file_pollux_v1_driver, 12);
 
 /**
+ * @generated from message pollux.v1.ListInterfacesRequest
+ */
+export type ListInterfacesRequest = Message<"pollux.v1.ListInterfacesRequest"> & {
+};
+
+/**
+ * Describes the message pollux.v1.ListInterfacesRequest.
+ * Use `create(ListInterfacesRequestSchema)` to create a new message.
+ */
+export const ListInterfacesRequestSchema: GenMessage<ListInterfacesRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 13);
+
+/**
+ * @generated from message pollux.v1.ListInterfacesResponse
+ */
+export type ListInterfacesResponse = Message<"pollux.v1.ListInterfacesResponse"> & {
+  /**
+   * @generated from field: repeated pollux.v1.Interface interfaces = 1;
+   */
+  interfaces: Interface[];
+};
+
+/**
+ * Describes the message pollux.v1.ListInterfacesResponse.
+ * Use `create(ListInterfacesResponseSchema)` to create a new message.
+ */
+export const ListInterfacesResponseSchema: GenMessage<ListInterfacesResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 14);
+
+/**
+ * Interface is what drivers of different devices have in common: names, types and units.
+ *
+ * @generated from message pollux.v1.Interface
+ */
+export type Interface = Message<"pollux.v1.Interface"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string title = 2;
+   */
+  title: string;
+
+  /**
+   * @generated from field: string description = 3;
+   */
+  description: string;
+
+  /**
+   * Thing Model 1.1, JSON.
+   *
+   * @generated from field: string model_json = 4;
+   */
+  modelJson: string;
+
+  /**
+   * Installed drivers that implement it.
+   *
+   * @generated from field: repeated string drivers = 5;
+   */
+  drivers: string[];
+};
+
+/**
+ * Describes the message pollux.v1.Interface.
+ * Use `create(InterfaceSchema)` to create a new message.
+ */
+export const InterfaceSchema: GenMessage<Interface> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 15);
+
+/**
+ * Rollout brings a version to the twins that ask for the driver without a version, a part of them at a time.
+ *
+ * @generated from message pollux.v1.Rollout
+ */
+export type Rollout = Message<"pollux.v1.Rollout"> & {
+  /**
+   * @generated from field: string driver = 1;
+   */
+  driver: string;
+
+  /**
+   * Counts the rollouts of the driver, from 1.
+   *
+   * @generated from field: uint64 number = 2;
+   */
+  number: bigint;
+
+  /**
+   * @generated from field: string version = 3;
+   */
+  version: string;
+
+  /**
+   * The version that the other twins have, and to which those of the rollout return.
+   *
+   * @generated from field: string from_version = 4;
+   */
+  fromVersion: string;
+
+  /**
+   * @generated from field: pollux.v1.RolloutPhase phase = 5;
+   */
+  phase: RolloutPhase;
+
+  /**
+   * Why it is in this phase.
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
+
+  /**
+   * Percent of the twins, by a hash of their ids: whoever is chosen stays chosen when the share grows. Without a selector.
+   *
+   * @generated from field: uint32 share = 7;
+   */
+  share: number;
+
+  /**
+   * The shares that follow each other, and how long each is watched.
+   *
+   * @generated from field: repeated uint32 steps = 8;
+   */
+  steps: number[];
+
+  /**
+   * @generated from field: google.protobuf.Duration soak = 9;
+   */
+  soak?: Duration | undefined;
+
+  /**
+   * @generated from field: pollux.v1.RolloutSelector selector = 10;
+   */
+  selector?: RolloutSelector | undefined;
+
+  /**
+   * @generated from field: pollux.v1.RolloutLimits limits = 11;
+   */
+  limits?: RolloutLimits | undefined;
+
+  /**
+   * @generated from field: string by = 12;
+   */
+  by: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp create_time = 13;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When the present step began.
+   *
+   * @generated from field: google.protobuf.Timestamp step_time = 14;
+   */
+  stepTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp end_time = 15;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * Who halted it, or returned it; empty where it did so by itself.
+   *
+   * @generated from field: string ended_by = 16;
+   */
+  endedBy: string;
+
+  /**
+   * What the twins of the two versions did since the rollout began; output only.
+   *
+   * @generated from field: pollux.v1.RolloutTally now = 17;
+   */
+  now?: RolloutTally | undefined;
+
+  /**
+   * @generated from field: pollux.v1.RolloutTally before = 18;
+   */
+  before?: RolloutTally | undefined;
+
+  /**
+   * Twins that ask for the driver without a version, those of them that are chosen, and those that have the new version;
+   * output only.
+   *
+   * @generated from field: uint64 twins = 19;
+   */
+  twins: bigint;
+
+  /**
+   * @generated from field: uint64 chosen = 20;
+   */
+  chosen: bigint;
+
+  /**
+   * @generated from field: uint64 moved = 21;
+   */
+  moved: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.Rollout.
+ * Use `create(RolloutSchema)` to create a new message.
+ */
+export const RolloutSchema: GenMessage<Rollout> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 16);
+
+/**
+ * RolloutSelector chooses twins by what they are; all that is given must hold.
+ *
+ * @generated from message pollux.v1.RolloutSelector
+ */
+export type RolloutSelector = Message<"pollux.v1.RolloutSelector"> & {
+  /**
+   * Twins in this zone, or in one below it.
+   *
+   * @generated from field: string zone = 1;
+   */
+  zone: string;
+
+  /**
+   * @generated from field: map<string, string> labels = 2;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * @generated from field: repeated string ids = 3;
+   */
+  ids: string[];
+};
+
+/**
+ * Describes the message pollux.v1.RolloutSelector.
+ * Use `create(RolloutSelectorSchema)` to create a new message.
+ */
+export const RolloutSelectorSchema: GenMessage<RolloutSelector> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 17);
+
+/**
+ * RolloutLimits say when a version does worse than the one before it.
+ *
+ * @generated from message pollux.v1.RolloutLimits
+ */
+export type RolloutLimits = Message<"pollux.v1.RolloutLimits"> & {
+  /**
+   * So many traps are needed before they are compared; 0 means 3.
+   *
+   * @generated from field: uint32 min_traps = 1;
+   */
+  minTraps: number;
+
+  /**
+   * The same of failed commands; 0 means 5.
+   *
+   * @generated from field: uint32 min_failures = 2;
+   */
+  minFailures: number;
+
+  /**
+   * The new version's rate may be so many times the old one's, and 1 % (traps per call) or 5 % (failures per command)
+   * more; 0 means 2.
+   *
+   * @generated from field: double factor = 3;
+   */
+  factor: number;
+
+  /**
+   * From so many on the rollout returns in any case; 0 means no such bound.
+   *
+   * @generated from field: uint32 max_traps = 4;
+   */
+  maxTraps: number;
+
+  /**
+   * @generated from field: uint32 max_failures = 5;
+   */
+  maxFailures: number;
+};
+
+/**
+ * Describes the message pollux.v1.RolloutLimits.
+ * Use `create(RolloutLimitsSchema)` to create a new message.
+ */
+export const RolloutLimitsSchema: GenMessage<RolloutLimits> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 18);
+
+/**
+ * RolloutTally counts what the twins of a version did.
+ *
+ * @generated from message pollux.v1.RolloutTally
+ */
+export type RolloutTally = Message<"pollux.v1.RolloutTally"> & {
+  /**
+   * @generated from field: uint64 calls = 1;
+   */
+  calls: bigint;
+
+  /**
+   * Crashes, computing without end, files that cannot be loaded, settings that do not fit.
+   *
+   * @generated from field: uint64 traps = 2;
+   */
+  traps: bigint;
+
+  /**
+   * @generated from field: uint64 commands = 3;
+   */
+  commands: bigint;
+
+  /**
+   * Commands that were refused by the driver or not answered in time, or whose outcome is unknown; and refused loads.
+   *
+   * @generated from field: uint64 failures = 4;
+   */
+  failures: bigint;
+
+  /**
+   * The last trap or failure, with its twin.
+   *
+   * @generated from field: string last = 5;
+   */
+  last: string;
+};
+
+/**
+ * Describes the message pollux.v1.RolloutTally.
+ * Use `create(RolloutTallySchema)` to create a new message.
+ */
+export const RolloutTallySchema: GenMessage<RolloutTally> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 19);
+
+/**
+ * @generated from message pollux.v1.StartRolloutRequest
+ */
+export type StartRolloutRequest = Message<"pollux.v1.StartRolloutRequest"> & {
+  /**
+   * @generated from field: string driver = 1;
+   */
+  driver: string;
+
+  /**
+   * Empty means the newest.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * Percent; rising. None means 10, 50, 100, or all of the selector's twins. A last step of less than 100, or a selector,
+   * pauses the rollout at its end.
+   *
+   * @generated from field: repeated uint32 steps = 3;
+   */
+  steps: number[];
+
+  /**
+   * Instead of steps.
+   *
+   * @generated from field: pollux.v1.RolloutSelector selector = 4;
+   */
+  selector?: RolloutSelector | undefined;
+
+  /**
+   * How long each step is watched; 0 means 5 minutes.
+   *
+   * @generated from field: google.protobuf.Duration soak = 5;
+   */
+  soak?: Duration | undefined;
+
+  /**
+   * @generated from field: pollux.v1.RolloutLimits limits = 6;
+   */
+  limits?: RolloutLimits | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.StartRolloutRequest.
+ * Use `create(StartRolloutRequestSchema)` to create a new message.
+ */
+export const StartRolloutRequestSchema: GenMessage<StartRolloutRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 20);
+
+/**
+ * @generated from message pollux.v1.StartRolloutResponse
+ */
+export type StartRolloutResponse = Message<"pollux.v1.StartRolloutResponse"> & {
+  /**
+   * @generated from field: pollux.v1.Rollout rollout = 1;
+   */
+  rollout?: Rollout | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.StartRolloutResponse.
+ * Use `create(StartRolloutResponseSchema)` to create a new message.
+ */
+export const StartRolloutResponseSchema: GenMessage<StartRolloutResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 21);
+
+/**
+ * @generated from message pollux.v1.GetRolloutRequest
+ */
+export type GetRolloutRequest = Message<"pollux.v1.GetRolloutRequest"> & {
+  /**
+   * @generated from field: string driver = 1;
+   */
+  driver: string;
+
+  /**
+   * 0 means the last one.
+   *
+   * @generated from field: uint64 number = 2;
+   */
+  number: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.GetRolloutRequest.
+ * Use `create(GetRolloutRequestSchema)` to create a new message.
+ */
+export const GetRolloutRequestSchema: GenMessage<GetRolloutRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 22);
+
+/**
+ * @generated from message pollux.v1.GetRolloutResponse
+ */
+export type GetRolloutResponse = Message<"pollux.v1.GetRolloutResponse"> & {
+  /**
+   * @generated from field: pollux.v1.Rollout rollout = 1;
+   */
+  rollout?: Rollout | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.GetRolloutResponse.
+ * Use `create(GetRolloutResponseSchema)` to create a new message.
+ */
+export const GetRolloutResponseSchema: GenMessage<GetRolloutResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 23);
+
+/**
+ * @generated from message pollux.v1.ListRolloutsRequest
+ */
+export type ListRolloutsRequest = Message<"pollux.v1.ListRolloutsRequest"> & {
+  /**
+   * @generated from field: string driver = 1;
+   */
+  driver: string;
+};
+
+/**
+ * Describes the message pollux.v1.ListRolloutsRequest.
+ * Use `create(ListRolloutsRequestSchema)` to create a new message.
+ */
+export const ListRolloutsRequestSchema: GenMessage<ListRolloutsRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 24);
+
+/**
+ * @generated from message pollux.v1.ListRolloutsResponse
+ */
+export type ListRolloutsResponse = Message<"pollux.v1.ListRolloutsResponse"> & {
+  /**
+   * @generated from field: repeated pollux.v1.Rollout rollouts = 1;
+   */
+  rollouts: Rollout[];
+};
+
+/**
+ * Describes the message pollux.v1.ListRolloutsResponse.
+ * Use `create(ListRolloutsResponseSchema)` to create a new message.
+ */
+export const ListRolloutsResponseSchema: GenMessage<ListRolloutsResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 25);
+
+/**
+ * @generated from message pollux.v1.HaltRolloutRequest
+ */
+export type HaltRolloutRequest = Message<"pollux.v1.HaltRolloutRequest"> & {
+  /**
+   * @generated from field: string driver = 1;
+   */
+  driver: string;
+};
+
+/**
+ * Describes the message pollux.v1.HaltRolloutRequest.
+ * Use `create(HaltRolloutRequestSchema)` to create a new message.
+ */
+export const HaltRolloutRequestSchema: GenMessage<HaltRolloutRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 26);
+
+/**
+ * @generated from message pollux.v1.HaltRolloutResponse
+ */
+export type HaltRolloutResponse = Message<"pollux.v1.HaltRolloutResponse"> & {
+  /**
+   * @generated from field: pollux.v1.Rollout rollout = 1;
+   */
+  rollout?: Rollout | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.HaltRolloutResponse.
+ * Use `create(HaltRolloutResponseSchema)` to create a new message.
+ */
+export const HaltRolloutResponseSchema: GenMessage<HaltRolloutResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 27);
+
+/**
+ * @generated from message pollux.v1.RollbackRequest
+ */
+export type RollbackRequest = Message<"pollux.v1.RollbackRequest"> & {
+  /**
+   * @generated from field: string driver = 1;
+   */
+  driver: string;
+
+  /**
+   * Empty means the one before.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+};
+
+/**
+ * Describes the message pollux.v1.RollbackRequest.
+ * Use `create(RollbackRequestSchema)` to create a new message.
+ */
+export const RollbackRequestSchema: GenMessage<RollbackRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 28);
+
+/**
+ * @generated from message pollux.v1.RollbackResponse
+ */
+export type RollbackResponse = Message<"pollux.v1.RollbackResponse"> & {
+  /**
+   * The rollout that was ended, or the one that this rollback is.
+   *
+   * @generated from field: pollux.v1.Rollout rollout = 1;
+   */
+  rollout?: Rollout | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.RollbackResponse.
+ * Use `create(RollbackResponseSchema)` to create a new message.
+ */
+export const RollbackResponseSchema: GenMessage<RollbackResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 29);
+
+/**
+ * Release is the record of what twins get that ask for a driver without a version. Where there is none, they get the newest.
+ *
+ * @generated from message pollux.v1.Release
+ */
+export type Release = Message<"pollux.v1.Release"> & {
+  /**
+   * @generated from field: string driver = 1;
+   */
+  driver: string;
+
+  /**
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * The version before.
+   *
+   * @generated from field: string previous = 3;
+   */
+  previous: string;
+
+  /**
+   * The last rollouts, the newest last. The last one goes on while its phase is RUNNING or PAUSED.
+   *
+   * @generated from field: repeated pollux.v1.Rollout rollouts = 4;
+   */
+  rollouts: Rollout[];
+
+  /**
+   * @generated from field: uint64 revision = 5;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.Release.
+ * Use `create(ReleaseSchema)` to create a new message.
+ */
+export const ReleaseSchema: GenMessage<Release> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 30);
+
+/**
+ * Tally is the record of what one node counted for a rollout.
+ *
+ * @generated from message pollux.v1.Tally
+ */
+export type Tally = Message<"pollux.v1.Tally"> & {
+  /**
+   * @generated from field: pollux.v1.RolloutTally now = 1;
+   */
+  now?: RolloutTally | undefined;
+
+  /**
+   * @generated from field: pollux.v1.RolloutTally before = 2;
+   */
+  before?: RolloutTally | undefined;
+
+  /**
+   * @generated from field: uint64 revision = 3;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.Tally.
+ * Use `create(TallySchema)` to create a new message.
+ */
+export const TallySchema: GenMessage<Tally> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 31);
+
+/**
+ * @generated from enum pollux.v1.RolloutPhase
+ */
+export enum RolloutPhase {
+  /**
+   * @generated from enum value: ROLLOUT_PHASE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It is being watched, and takes its next step when the time of this one is over.
+   *
+   * @generated from enum value: ROLLOUT_PHASE_RUNNING = 1;
+   */
+  RUNNING = 1,
+
+  /**
+   * It stays as it is, and is watched: somebody halted it, or its last step was less than all twins.
+   *
+   * @generated from enum value: ROLLOUT_PHASE_PAUSED = 2;
+   */
+  PAUSED = 2,
+
+  /**
+   * All twins that ask for the driver without a version have the new one.
+   *
+   * @generated from enum value: ROLLOUT_PHASE_DONE = 3;
+   */
+  DONE = 3,
+
+  /**
+   * The twins have the version again that they had, because the new one did worse, or because somebody wanted it.
+   *
+   * @generated from enum value: ROLLOUT_PHASE_RETURNED = 4;
+   */
+  RETURNED = 4,
+}
+
+/**
+ * Describes the enum pollux.v1.RolloutPhase.
+ */
+export const RolloutPhaseSchema: GenEnum<RolloutPhase> = /*@__PURE__*/
+  enumDesc(file_pollux_v1_driver, 0);
+
+/**
  * DriverService keeps the drivers: versioned WASM files that describe themselves by a manifest.
  *
  * @generated from service pollux.v1.DriverService
@@ -410,6 +1110,69 @@ export const DriverService: GenService<{
     methodKind: "unary";
     input: typeof AddFromCatalogRequestSchema;
     output: typeof AddFromCatalogResponseSchema;
+  },
+  /**
+   * ListInterfaces lists the standard interfaces that a driver may implement.
+   *
+   * @generated from rpc pollux.v1.DriverService.ListInterfaces
+   */
+  listInterfaces: {
+    methodKind: "unary";
+    input: typeof ListInterfacesRequestSchema;
+    output: typeof ListInterfacesResponseSchema;
+  },
+  /**
+   * StartRollout gives a version to a part of the twins that ask for the driver without a version. Where the same version
+   * is being rolled out already, it goes on from there, to the share or the steps that are given. Fails with
+   * failed_precondition where another version is being rolled out, or all twins have the version already.
+   *
+   * @generated from rpc pollux.v1.DriverService.StartRollout
+   */
+  startRollout: {
+    methodKind: "unary";
+    input: typeof StartRolloutRequestSchema;
+    output: typeof StartRolloutResponseSchema;
+  },
+  /**
+   * GetRollout gives the rollout that goes on, or the last one, with its figures as of now.
+   *
+   * @generated from rpc pollux.v1.DriverService.GetRollout
+   */
+  getRollout: {
+    methodKind: "unary";
+    input: typeof GetRolloutRequestSchema;
+    output: typeof GetRolloutResponseSchema;
+  },
+  /**
+   * ListRollouts gives the last rollouts of a driver, or of all of them, the newest first, without figures.
+   *
+   * @generated from rpc pollux.v1.DriverService.ListRollouts
+   */
+  listRollouts: {
+    methodKind: "unary";
+    input: typeof ListRolloutsRequestSchema;
+    output: typeof ListRolloutsResponseSchema;
+  },
+  /**
+   * HaltRollout keeps a rollout where it is: no further step is taken. StartRollout has it go on.
+   *
+   * @generated from rpc pollux.v1.DriverService.HaltRollout
+   */
+  haltRollout: {
+    methodKind: "unary";
+    input: typeof HaltRolloutRequestSchema;
+    output: typeof HaltRolloutResponseSchema;
+  },
+  /**
+   * Rollback ends a rollout and returns its twins to the version that they had. Where none goes on, it returns all twins
+   * that ask for the driver without a version to the one before, or to the version that is given.
+   *
+   * @generated from rpc pollux.v1.DriverService.Rollback
+   */
+  rollback: {
+    methodKind: "unary";
+    input: typeof RollbackRequestSchema;
+    output: typeof RollbackResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_driver, 0);

@@ -12,7 +12,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/twin.proto.
  */
 export const file_pollux_v1_twin: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIs0DCgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlEhYKDmRyaXZlcl92ZXJzaW9uGA8gASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiNAoFQWxpYXMSDwoHbmV0d29yaxgBIAEoCRILCgNrZXkYAiABKAkSDQoFdmFsdWUYAyABKAkipgMKCVR3aW5TdGF0ZRI4Cgpwcm9wZXJ0aWVzGAEgAygLMiQucG9sbHV4LnYxLlR3aW5TdGF0ZS5Qcm9wZXJ0aWVzRW50cnkSMgoHZGVzaXJlZBgCIAMoCzIhLnBvbGx1eC52MS5Ud2luU3RhdGUuRGVzaXJlZEVudHJ5EiUKBnN0YXR1cxgDIAEoCzIVLnBvbGx1eC52MS5Ud2luU3RhdHVzEhAKCHJldmlzaW9uGAQgASgEEhIKCm1vZGVsX2pzb24YBSABKAkSDgoGcXVldWVkGAYgASgNEhYKDmRyaXZlcl92ZXJzaW9uGAcgASgJEioKCGNvbW1hbmRzGAggAygLMhgucG9sbHV4LnYxLkNvbW1hbmRTdGF0dXMaRgoPUHJvcGVydGllc0VudHJ5EgsKA2tleRgBIAEoCRIiCgV2YWx1ZRgCIAEoCzITLnBvbGx1eC52MS5Qcm9wZXJ0eToCOAEaQgoMRGVzaXJlZEVudHJ5EgsKA2tleRgBIAEoCRIhCgV2YWx1ZRgCIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkOgI4ASKjAgoNQ29tbWFuZFN0YXR1cxIKCgJpZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSJgoFcGhhc2UYAyABKA4yFy5wb2xsdXgudjEuQ29tbWFuZFBoYXNlEiMKB291dGNvbWUYBCABKA4yEi5wb2xsdXgudjEuT3V0Y29tZRIPCgdtZXNzYWdlGAUgASgJEgwKBGNvZGUYBiABKAUSJgoGb3V0cHV0GAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEgoKAmJ5GAggASgJEigKBHRpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKAAQoIUHJvcGVydHkSJQoFdmFsdWUYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoHcXVhbGl0eRgDIAEoDjISLnBvbGx1eC52MS5RdWFsaXR5Iq4BCgdEZXNpcmVkEiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgoKAmJ5GAMgASgJEhAKCHJldmlzaW9uGAQgASgEEiUKCHByb2dyZXNzGAUgASgOMhMucG9sbHV4LnYxLlByb2dyZXNzEg0KBWVycm9yGAYgASgJIoMBCgpUd2luU3RhdHVzEikKCmNvbm5lY3Rpb24YASABKA4yFS5wb2xsdXgudjEuQ29ubmVjdGlvbhItCglsYXN0X3NlZW4YAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWZhdWx0GAMgASgJEgwKBG5vZGUYBCABKAkiMgoRQ3JlYXRlVHdpblJlcXVlc3QSHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIkUKEkNyZWF0ZVR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4SEAoId2FybmluZ3MYAiADKAkiWAoOR2V0VHdpblJlcXVlc3QSCgoCaWQYASABKAkSDQoFbW9kZWwYAiABKAgSKwoLY29uc2lzdGVuY3kYAyABKA4yFi5wb2xsdXgudjEuQ29uc2lzdGVuY3kiMAoPR2V0VHdpblJlc3BvbnNlEh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiKCAgoKVHdpbkZpbHRlchIPCgdwcm9qZWN0GAEgASgJEjEKBmxhYmVscxgCIAMoCzIhLnBvbGx1eC52MS5Ud2luRmlsdGVyLkxhYmVsc0VudHJ5Eg4KBmRyaXZlchgDIAEoCRIMCgR6b25lGAQgASgJEikKCmNvbm5lY3Rpb24YBSABKA4yFS5wb2xsdXgudjEuQ29ubmVjdGlvbhIOCgZmYXVsdHkYBiABKAgSDAoEdGV4dBgHIAEoCRILCgNpZHMYCCADKAkSDQoFbW9kZWwYCSABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJvChBMaXN0VHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJEg0KBXN0YXRlGAQgASgIIkwKEUxpc3RUd2luc1Jlc3BvbnNlEh4KBXR3aW5zGAEgAygLMg8ucG9sbHV4LnYxLlR3aW4SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjIKEVVwZGF0ZVR3aW5SZXF1ZXN0Eh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiJFChJVcGRhdGVUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luEhAKCHdhcm5pbmdzGAIgAygJIjEKEURlbGV0ZVR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHJldmlzaW9uGAIgASgEIhQKEkRlbGV0ZVR3aW5SZXNwb25zZSK5AQoOQ29tbWFuZE9wdGlvbnMSEAoIcHJpb3JpdHkYASABKA0SDAoEbmFtZRgCIAEoCRIUCgdyZXRyaWVzGAMgASgNSACIAQESKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHdGltZW91dBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdub193YWl0GAYgASgIQgoKCF9yZXRyaWVzIpcBCg1JbnZva2VSZXF1ZXN0EgoKAmlkGAEgASgJEg4KBmFjdGlvbhgCIAEoCRIlCgVpbnB1dBgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIqCgdvcHRpb25zGAQgASgLMhkucG9sbHV4LnYxLkNvbW1hbmRPcHRpb25zEhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoCSJxCg5JbnZva2VSZXNwb25zZRImCgZvdXRwdXQYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSIwoHb3V0Y29tZRgCIAEoDjISLnBvbGx1eC52MS5PdXRjb21lEhIKCmNvbW1hbmRfaWQYAyABKAkisgEKEVNldERlc2lyZWRSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHByb3BlcnR5GAIgASgJEiUKBXZhbHVlGAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEioKB29wdGlvbnMYBCABKAsyGS5wb2xsdXgudjEuQ29tbWFuZE9wdGlvbnMSLAoJdmFsaWRfZm9yGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIjkKElNldERlc2lyZWRSZXNwb25zZRIjCgdkZXNpcmVkGAEgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQibAoRV2F0Y2hUd2luc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEgoKcHJvcGVydGllcxgCIAMoCRIOCgZldmVudHMYAyABKAgSDAoEbG9ncxgEIAEoCCKIAgoSV2F0Y2hUd2luc1Jlc3BvbnNlEgoKAmlkGAEgASgJEiUKBXN0YXRlGAIgASgLMhQucG9sbHV4LnYxLlR3aW5TdGF0ZUgAEiYKBWRlbHRhGAMgASgLMhUucG9sbHV4LnYxLlN0YXRlRGVsdGFIABIlCgVldmVudBgEIAEoCzIULnBvbGx1eC52MS5Ud2luRXZlbnRIABIhCgNsb2cYBSABKAsyEi5wb2xsdXgudjEuTG9nTGluZUgAEhEKB2RlbGV0ZWQYBiABKAhIABITCgloZWFydGJlYXQYCCABKAhIABIOCgZtaXNzZWQYByABKAQSCwoDZ2FwGAkgASgJQggKBmNoYW5nZSL9AgoKU3RhdGVEZWx0YRI5Cgpwcm9wZXJ0aWVzGAEgAygLMiUucG9sbHV4LnYxLlN0YXRlRGVsdGEuUHJvcGVydGllc0VudHJ5EjMKB2Rlc2lyZWQYAiADKAsyIi5wb2xsdXgudjEuU3RhdGVEZWx0YS5EZXNpcmVkRW50cnkSJQoGc3RhdHVzGAMgASgLMhUucG9sbHV4LnYxLlR3aW5TdGF0dXMSEAoIcmV2aXNpb24YBCABKAQSDgoGcXVldWVkGAUgASgNEioKCGNvbW1hbmRzGAYgAygLMhgucG9sbHV4LnYxLkNvbW1hbmRTdGF0dXMaRgoPUHJvcGVydGllc0VudHJ5EgsKA2tleRgBIAEoCRIiCgV2YWx1ZRgCIAEoCzITLnBvbGx1eC52MS5Qcm9wZXJ0eToCOAEaQgoMRGVzaXJlZEVudHJ5EgsKA2tleRgBIAEoCRIhCgV2YWx1ZRgCIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkOgI4ASJpCglUd2luRXZlbnQSDAoEbmFtZRgBIAEoCRIkCgRkYXRhGAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlAKB0xvZ0xpbmUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFbGV2ZWwYAiABKAkSDAoEdGV4dBgDIAEoCSLSAQoTUXVlcnlIaXN0b3J5UmVxdWVzdBIKCgJpZBgBIAEoCRIQCghwcm9wZXJ0eRgCIAEoCRIpCgVzdGFydBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoDZW5kGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgRzdGVwGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCWFnZ3JlZ2F0ZRgGIAEoCRINCgVsaW1pdBgHIAEoDSJbChRRdWVyeUhpc3RvcnlSZXNwb25zZRIiCgdzYW1wbGVzGAEgAygLMhEucG9sbHV4LnYxLlNhbXBsZRIRCgl0cnVuY2F0ZWQYAiABKAgSDAoEdW5pdBgDIAEoCSJBCgZTYW1wbGUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFdmFsdWUYAiABKAEiHgoQVHJhY2VUd2luUmVxdWVzdBIKCgJpZBgBIAEoCSKNAgoRVHJhY2VUd2luUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoJZGlyZWN0aW9uGAIgASgOMiYucG9sbHV4LnYxLlRyYWNlVHdpblJlc3BvbnNlLkRpcmVjdGlvbhIMCgRkYXRhGAMgASgMEg0KBXRvcGljGAQgASgJEg4KBm1pc3NlZBgFIAEoBCJmCglEaXJlY3Rpb24SGQoVRElSRUNUSU9OX1VOU1BFQ0lGSUVEEAASEgoORElSRUNUSU9OX1NFTlQQARIWChJESVJFQ1RJT05fUkVDRUlWRUQQAhISCg5ESVJFQ1RJT05fTk9URRADKnsKDENvbW1hbmRQaGFzZRIdChlDT01NQU5EX1BIQVNFX1VOU1BFQ0lGSUVEEAASGAoUQ09NTUFORF9QSEFTRV9RVUVVRUQQARIZChVDT01NQU5EX1BIQVNFX1NUQVJURUQQAhIXChNDT01NQU5EX1BIQVNFX0VOREVEEAMqWAoHUXVhbGl0eRIXChNRVUFMSVRZX1VOU1BFQ0lGSUVEEAASEAoMUVVBTElUWV9HT09EEAESEQoNUVVBTElUWV9TVEFMRRACEg8KC1FVQUxJVFlfQkFEEAMqkAEKCFByb2dyZXNzEhgKFFBST0dSRVNTX1VOU1BFQ0lGSUVEEAASEgoOUFJPR1JFU1NfQVNLRUQQARIRCg1QUk9HUkVTU19TRU5UEAISFgoSUFJPR1JFU1NfQ09ORklSTUVEEAMSFAoQUFJPR1JFU1NfRVhQSVJFRBAEEhUKEVBST0dSRVNTX1JFSkVDVEVEEAUqpwEKCkNvbm5lY3Rpb24SGgoWQ09OTkVDVElPTl9VTlNQRUNJRklFRBAAEhMKD0NPTk5FQ1RJT05fTk9ORRABEhkKFUNPTk5FQ1RJT05fQ09OTkVDVElORxACEhgKFENPTk5FQ1RJT05fQ09OTkVDVEVEEAMSGwoXQ09OTkVDVElPTl9ESVNDT05ORUNURUQQBBIWChJDT05ORUNUSU9OX1NUT1BQRUQQBSpYCgtDb25zaXN0ZW5jeRIbChdDT05TSVNURU5DWV9VTlNQRUNJRklFRBAAEhUKEUNPTlNJU1RFTkNZX09XTkVSEAESFQoRQ09OU0lTVEVOQ1lfTE9DQUwQAiqKAQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEAoMT1VUQ09NRV9ET05FEAESFAoQT1VUQ09NRV9SRUpFQ1RFRBACEhUKEU9VVENPTUVfVElNRURfT1VUEAMSEwoPT1VUQ09NRV9VTktOT1dOEAQSEgoOT1VUQ09NRV9RVUVVRUQQBTL5BQoLVHdpblNlcnZpY2USSQoKQ3JlYXRlVHdpbhIcLnBvbGx1eC52MS5DcmVhdGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5DcmVhdGVUd2luUmVzcG9uc2USRQoHR2V0VHdpbhIZLnBvbGx1eC52MS5HZXRUd2luUmVxdWVzdBoaLnBvbGx1eC52MS5HZXRUd2luUmVzcG9uc2UiA5ACARJLCglMaXN0VHdpbnMSGy5wb2xsdXgudjEuTGlzdFR3aW5zUmVxdWVzdBocLnBvbGx1eC52MS5MaXN0VHdpbnNSZXNwb25zZSIDkAIBEkkKClVwZGF0ZVR3aW4SHC5wb2xsdXgudjEuVXBkYXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuVXBkYXRlVHdpblJlc3BvbnNlEkkKCkRlbGV0ZVR3aW4SHC5wb2xsdXgudjEuRGVsZXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuRGVsZXRlVHdpblJlc3BvbnNlEj0KBkludm9rZRIYLnBvbGx1eC52MS5JbnZva2VSZXF1ZXN0GhkucG9sbHV4LnYxLkludm9rZVJlc3BvbnNlEkkKClNldERlc2lyZWQSHC5wb2xsdXgudjEuU2V0RGVzaXJlZFJlcXVlc3QaHS5wb2xsdXgudjEuU2V0RGVzaXJlZFJlc3BvbnNlEksKCldhdGNoVHdpbnMSHC5wb2xsdXgudjEuV2F0Y2hUd2luc1JlcXVlc3QaHS5wb2xsdXgudjEuV2F0Y2hUd2luc1Jlc3BvbnNlMAESVAoMUXVlcnlIaXN0b3J5Eh4ucG9sbHV4LnYxLlF1ZXJ5SGlzdG9yeVJlcXVlc3QaHy5wb2xsdXgudjEuUXVlcnlIaXN0b3J5UmVzcG9uc2UiA5ACARJICglUcmFjZVR3aW4SGy5wb2xsdXgudjEuVHJhY2VUd2luUmVxdWVzdBocLnBvbGx1eC52MS5UcmFjZVR3aW5SZXNwb25zZTABQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIuADCgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlEhYKDmRyaXZlcl92ZXJzaW9uGA8gASgJEhEKCXVwZGF0ZV9ieRgQIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjQKBUFsaWFzEg8KB25ldHdvcmsYASABKAkSCwoDa2V5GAIgASgJEg0KBXZhbHVlGAMgASgJIqYDCglUd2luU3RhdGUSOAoKcHJvcGVydGllcxgBIAMoCzIkLnBvbGx1eC52MS5Ud2luU3RhdGUuUHJvcGVydGllc0VudHJ5EjIKB2Rlc2lyZWQYAiADKAsyIS5wb2xsdXgudjEuVHdpblN0YXRlLkRlc2lyZWRFbnRyeRIlCgZzdGF0dXMYAyABKAsyFS5wb2xsdXgudjEuVHdpblN0YXR1cxIQCghyZXZpc2lvbhgEIAEoBBISCgptb2RlbF9qc29uGAUgASgJEg4KBnF1ZXVlZBgGIAEoDRIWCg5kcml2ZXJfdmVyc2lvbhgHIAEoCRIqCghjb21tYW5kcxgIIAMoCzIYLnBvbGx1eC52MS5Db21tYW5kU3RhdHVzGkYKD1Byb3BlcnRpZXNFbnRyeRILCgNrZXkYASABKAkSIgoFdmFsdWUYAiABKAsyEy5wb2xsdXgudjEuUHJvcGVydHk6AjgBGkIKDERlc2lyZWRFbnRyeRILCgNrZXkYASABKAkSIQoFdmFsdWUYAiABKAsyEi5wb2xsdXgudjEuRGVzaXJlZDoCOAEiowIKDUNvbW1hbmRTdGF0dXMSCgoCaWQYASABKAkSDgoGYWN0aW9uGAIgASgJEiYKBXBoYXNlGAMgASgOMhcucG9sbHV4LnYxLkNvbW1hbmRQaGFzZRIjCgdvdXRjb21lGAQgASgOMhIucG9sbHV4LnYxLk91dGNvbWUSDwoHbWVzc2FnZRgFIAEoCRIMCgRjb2RlGAYgASgFEiYKBm91dHB1dBgHIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIKCgJieRgIIAEoCRIoCgR0aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigAEKCFByb3BlcnR5EiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKB3F1YWxpdHkYAyABKA4yEi5wb2xsdXgudjEuUXVhbGl0eSKuAQoHRGVzaXJlZBIlCgV2YWx1ZRgBIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJieRgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBIlCghwcm9ncmVzcxgFIAEoDjITLnBvbGx1eC52MS5Qcm9ncmVzcxINCgVlcnJvchgGIAEoCSKDAQoKVHdpblN0YXR1cxIpCgpjb25uZWN0aW9uGAEgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SLQoJbGFzdF9zZWVuGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVmYXVsdBgDIAEoCRIMCgRub2RlGAQgASgJIjIKEUNyZWF0ZVR3aW5SZXF1ZXN0Eh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiJFChJDcmVhdGVUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luEhAKCHdhcm5pbmdzGAIgAygJIlgKDkdldFR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJEg0KBW1vZGVsGAIgASgIEisKC2NvbnNpc3RlbmN5GAMgASgOMhYucG9sbHV4LnYxLkNvbnNpc3RlbmN5IjAKD0dldFR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4ipQIKClR3aW5GaWx0ZXISDwoHcHJvamVjdBgBIAEoCRIxCgZsYWJlbHMYAiADKAsyIS5wb2xsdXgudjEuVHdpbkZpbHRlci5MYWJlbHNFbnRyeRIOCgZkcml2ZXIYAyABKAkSDAoEem9uZRgEIAEoCRIpCgpjb25uZWN0aW9uGAUgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SDgoGZmF1bHR5GAYgASgIEgwKBHRleHQYByABKAkSCwoDaWRzGAggAygJEg0KBW1vZGVsGAkgASgJEhEKCWludGVyZmFjZRgKIAEoCRIOCgZzeXN0ZW0YCyABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJvChBMaXN0VHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJEg0KBXN0YXRlGAQgASgIIkwKEUxpc3RUd2luc1Jlc3BvbnNlEh4KBXR3aW5zGAEgAygLMg8ucG9sbHV4LnYxLlR3aW4SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjIKEVVwZGF0ZVR3aW5SZXF1ZXN0Eh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiJFChJVcGRhdGVUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luEhAKCHdhcm5pbmdzGAIgAygJIjEKEURlbGV0ZVR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHJldmlzaW9uGAIgASgEIhQKEkRlbGV0ZVR3aW5SZXNwb25zZSK5AQoOQ29tbWFuZE9wdGlvbnMSEAoIcHJpb3JpdHkYASABKA0SDAoEbmFtZRgCIAEoCRIUCgdyZXRyaWVzGAMgASgNSACIAQESKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHdGltZW91dBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdub193YWl0GAYgASgIQgoKCF9yZXRyaWVzIpcBCg1JbnZva2VSZXF1ZXN0EgoKAmlkGAEgASgJEg4KBmFjdGlvbhgCIAEoCRIlCgVpbnB1dBgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIqCgdvcHRpb25zGAQgASgLMhkucG9sbHV4LnYxLkNvbW1hbmRPcHRpb25zEhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoCSJxCg5JbnZva2VSZXNwb25zZRImCgZvdXRwdXQYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSIwoHb3V0Y29tZRgCIAEoDjISLnBvbGx1eC52MS5PdXRjb21lEhIKCmNvbW1hbmRfaWQYAyABKAkisgEKEVNldERlc2lyZWRSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHByb3BlcnR5GAIgASgJEiUKBXZhbHVlGAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEioKB29wdGlvbnMYBCABKAsyGS5wb2xsdXgudjEuQ29tbWFuZE9wdGlvbnMSLAoJdmFsaWRfZm9yGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIjkKElNldERlc2lyZWRSZXNwb25zZRIjCgdkZXNpcmVkGAEgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQibAoRV2F0Y2hUd2luc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEgoKcHJvcGVydGllcxgCIAMoCRIOCgZldmVudHMYAyABKAgSDAoEbG9ncxgEIAEoCCKIAgoSV2F0Y2hUd2luc1Jlc3BvbnNlEgoKAmlkGAEgASgJEiUKBXN0YXRlGAIgASgLMhQucG9sbHV4LnYxLlR3aW5TdGF0ZUgAEiYKBWRlbHRhGAMgASgLMhUucG9sbHV4LnYxLlN0YXRlRGVsdGFIABIlCgVldmVudBgEIAEoCzIULnBvbGx1eC52MS5Ud2luRXZlbnRIABIhCgNsb2cYBSABKAsyEi5wb2xsdXgudjEuTG9nTGluZUgAEhEKB2RlbGV0ZWQYBiABKAhIABITCgloZWFydGJlYXQYCCABKAhIABIOCgZtaXNzZWQYByABKAQSCwoDZ2FwGAkgASgJQggKBmNoYW5nZSL9AgoKU3RhdGVEZWx0YRI5Cgpwcm9wZXJ0aWVzGAEgAygLMiUucG9sbHV4LnYxLlN0YXRlRGVsdGEuUHJvcGVydGllc0VudHJ5EjMKB2Rlc2lyZWQYAiADKAsyIi5wb2xsdXgudjEuU3RhdGVEZWx0YS5EZXNpcmVkRW50cnkSJQoGc3RhdHVzGAMgASgLMhUucG9sbHV4LnYxLlR3aW5TdGF0dXMSEAoIcmV2aXNpb24YBCABKAQSDgoGcXVldWVkGAUgASgNEioKCGNvbW1hbmRzGAYgAygLMhgucG9sbHV4LnYxLkNvbW1hbmRTdGF0dXMaRgoPUHJvcGVydGllc0VudHJ5EgsKA2tleRgBIAEoCRIiCgV2YWx1ZRgCIAEoCzITLnBvbGx1eC52MS5Qcm9wZXJ0eToCOAEaQgoMRGVzaXJlZEVudHJ5EgsKA2tleRgBIAEoCRIhCgV2YWx1ZRgCIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkOgI4ASJpCglUd2luRXZlbnQSDAoEbmFtZRgBIAEoCRIkCgRkYXRhGAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlAKB0xvZ0xpbmUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFbGV2ZWwYAiABKAkSDAoEdGV4dBgDIAEoCSLSAQoTUXVlcnlIaXN0b3J5UmVxdWVzdBIKCgJpZBgBIAEoCRIQCghwcm9wZXJ0eRgCIAEoCRIpCgVzdGFydBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoDZW5kGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgRzdGVwGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCWFnZ3JlZ2F0ZRgGIAEoCRINCgVsaW1pdBgHIAEoDSJbChRRdWVyeUhpc3RvcnlSZXNwb25zZRIiCgdzYW1wbGVzGAEgAygLMhEucG9sbHV4LnYxLlNhbXBsZRIRCgl0cnVuY2F0ZWQYAiABKAgSDAoEdW5pdBgDIAEoCSJBCgZTYW1wbGUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFdmFsdWUYAiABKAEiHgoQVHJhY2VUd2luUmVxdWVzdBIKCgJpZBgBIAEoCSKNAgoRVHJhY2VUd2luUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoJZGlyZWN0aW9uGAIgASgOMiYucG9sbHV4LnYxLlRyYWNlVHdpblJlc3BvbnNlLkRpcmVjdGlvbhIMCgRkYXRhGAMgASgMEg0KBXRvcGljGAQgASgJEg4KBm1pc3NlZBgFIAEoBCJmCglEaXJlY3Rpb24SGQoVRElSRUNUSU9OX1VOU1BFQ0lGSUVEEAASEgoORElSRUNUSU9OX1NFTlQQARIWChJESVJFQ1RJT05fUkVDRUlWRUQQAhISCg5ESVJFQ1RJT05fTk9URRADIh8KEVJlY29yZFR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJIqoBChJSZWNvcmRUd2luUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKQoFc3RhcnQYAiABKAsyGC5wb2xsdXgudjEuUmVjb3JkZWRTdGFydEgAEicKBGNhbGwYAyABKAsyFy5wb2xsdXgudjEuUmVjb3JkZWRDYWxsSAASDgoGbWlzc2VkGAQgASgEQgYKBHBhcnQidwoNUmVjb3JkZWRTdGFydBIKCgJpZBgBIAEoCRIOCgZkcml2ZXIYAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIOCgZkaWdlc3QYBCABKAkSFQoNc2V0dGluZ3NfanNvbhgFIAEoCRISCgpzdGF0ZV9qc29uGAYgASgJIqUBCgxSZWNvcmRlZENhbGwSDQoFZXZlbnQYASABKAUSDQoFaW5wdXQYAiABKAwSKQoEaG9zdBgDIAMoCzIbLnBvbGx1eC52MS5SZWNvcmRlZEhvc3RDYWxsEhQKDGVmZmVjdHNfanNvbhgEIAEoCRINCgVlcnJvchgFIAEoCRInCgR0b29rGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIl0KEFJlY29yZGVkSG9zdENhbGwSDAoEa2luZBgBIAEoCRIOCgZ0YXJnZXQYAiABKAkSDAoEZGF0YRgDIAEoDBIOCgZhbnN3ZXIYBCABKAwSDQoFZXJyb3IYBSABKAkqewoMQ29tbWFuZFBoYXNlEh0KGUNPTU1BTkRfUEhBU0VfVU5TUEVDSUZJRUQQABIYChRDT01NQU5EX1BIQVNFX1FVRVVFRBABEhkKFUNPTU1BTkRfUEhBU0VfU1RBUlRFRBACEhcKE0NPTU1BTkRfUEhBU0VfRU5ERUQQAypYCgdRdWFsaXR5EhcKE1FVQUxJVFlfVU5TUEVDSUZJRUQQABIQCgxRVUFMSVRZX0dPT0QQARIRCg1RVUFMSVRZX1NUQUxFEAISDwoLUVVBTElUWV9CQUQQAyqQAQoIUHJvZ3Jlc3MSGAoUUFJPR1JFU1NfVU5TUEVDSUZJRUQQABISCg5QUk9HUkVTU19BU0tFRBABEhEKDVBST0dSRVNTX1NFTlQQAhIWChJQUk9HUkVTU19DT05GSVJNRUQQAxIUChBQUk9HUkVTU19FWFBJUkVEEAQSFQoRUFJPR1JFU1NfUkVKRUNURUQQBSqnAQoKQ29ubmVjdGlvbhIaChZDT05ORUNUSU9OX1VOU1BFQ0lGSUVEEAASEwoPQ09OTkVDVElPTl9OT05FEAESGQoVQ09OTkVDVElPTl9DT05ORUNUSU5HEAISGAoUQ09OTkVDVElPTl9DT05ORUNURUQQAxIbChdDT05ORUNUSU9OX0RJU0NPTk5FQ1RFRBAEEhYKEkNPTk5FQ1RJT05fU1RPUFBFRBAFKlgKC0NvbnNpc3RlbmN5EhsKF0NPTlNJU1RFTkNZX1VOU1BFQ0lGSUVEEAASFQoRQ09OU0lTVEVOQ1lfT1dORVIQARIVChFDT05TSVNURU5DWV9MT0NBTBACKooBCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABIQCgxPVVRDT01FX0RPTkUQARIUChBPVVRDT01FX1JFSkVDVEVEEAISFQoRT1VUQ09NRV9USU1FRF9PVVQQAxITCg9PVVRDT01FX1VOS05PV04QBBISCg5PVVRDT01FX1FVRVVFRBAFMsYGCgtUd2luU2VydmljZRJJCgpDcmVhdGVUd2luEhwucG9sbHV4LnYxLkNyZWF0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLkNyZWF0ZVR3aW5SZXNwb25zZRJFCgdHZXRUd2luEhkucG9sbHV4LnYxLkdldFR3aW5SZXF1ZXN0GhoucG9sbHV4LnYxLkdldFR3aW5SZXNwb25zZSIDkAIBEksKCUxpc3RUd2lucxIbLnBvbGx1eC52MS5MaXN0VHdpbnNSZXF1ZXN0GhwucG9sbHV4LnYxLkxpc3RUd2luc1Jlc3BvbnNlIgOQAgESSQoKVXBkYXRlVHdpbhIcLnBvbGx1eC52MS5VcGRhdGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5VcGRhdGVUd2luUmVzcG9uc2USSQoKRGVsZXRlVHdpbhIcLnBvbGx1eC52MS5EZWxldGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5EZWxldGVUd2luUmVzcG9uc2USPQoGSW52b2tlEhgucG9sbHV4LnYxLkludm9rZVJlcXVlc3QaGS5wb2xsdXgudjEuSW52b2tlUmVzcG9uc2USSQoKU2V0RGVzaXJlZBIcLnBvbGx1eC52MS5TZXREZXNpcmVkUmVxdWVzdBodLnBvbGx1eC52MS5TZXREZXNpcmVkUmVzcG9uc2USSwoKV2F0Y2hUd2lucxIcLnBvbGx1eC52MS5XYXRjaFR3aW5zUmVxdWVzdBodLnBvbGx1eC52MS5XYXRjaFR3aW5zUmVzcG9uc2UwARJUCgxRdWVyeUhpc3RvcnkSHi5wb2xsdXgudjEuUXVlcnlIaXN0b3J5UmVxdWVzdBofLnBvbGx1eC52MS5RdWVyeUhpc3RvcnlSZXNwb25zZSIDkAIBEkgKCVRyYWNlVHdpbhIbLnBvbGx1eC52MS5UcmFjZVR3aW5SZXF1ZXN0GhwucG9sbHV4LnYxLlRyYWNlVHdpblJlc3BvbnNlMAESSwoKUmVjb3JkVHdpbhIcLnBvbGx1eC52MS5SZWNvcmRUd2luUmVxdWVzdBodLnBvbGx1eC52MS5SZWNvcmRUd2luUmVzcG9uc2UwAUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * Twin is the configuration of a twin, and with it its state as of the read.
@@ -116,6 +116,13 @@ export type Twin = Message<"pollux.v1.Twin"> & {
    * @generated from field: string driver_version = 15;
    */
   driverVersion: string;
+
+  /**
+   * Who last changed the configuration; output only.
+   *
+   * @generated from field: string update_by = 16;
+   */
+  updateBy: string;
 };
 
 /**
@@ -561,6 +568,20 @@ export type TwinFilter = Message<"pollux.v1.TwinFilter"> & {
    * @generated from field: string model = 9;
    */
   model: string;
+
+  /**
+   * Only twins whose driver implements this standard interface, such as Powerable.
+   *
+   * @generated from field: string interface = 10;
+   */
+  interface: string;
+
+  /**
+   * Only members of this system.
+   *
+   * @generated from field: string system = 11;
+   */
+  system: string;
 };
 
 /**
@@ -1306,6 +1327,211 @@ export const TraceTwinResponse_DirectionSchema: GenEnum<TraceTwinResponse_Direct
   enumDesc(file_pollux_v1_twin, 32, 0);
 
 /**
+ * @generated from message pollux.v1.RecordTwinRequest
+ */
+export type RecordTwinRequest = Message<"pollux.v1.RecordTwinRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pollux.v1.RecordTwinRequest.
+ * Use `create(RecordTwinRequestSchema)` to create a new message.
+ */
+export const RecordTwinRequestSchema: GenMessage<RecordTwinRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 33);
+
+/**
+ * RecordTwinResponse is one part of a recording.
+ *
+ * @generated from message pollux.v1.RecordTwinResponse
+ */
+export type RecordTwinResponse = Message<"pollux.v1.RecordTwinResponse"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp time = 1;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * @generated from oneof pollux.v1.RecordTwinResponse.part
+   */
+  part: {
+    /**
+     * The first part, and again where the driver's version or the settings changed, or the twin moved.
+     *
+     * @generated from field: pollux.v1.RecordedStart start = 2;
+     */
+    value: RecordedStart;
+    case: "start";
+  } | {
+    /**
+     * @generated from field: pollux.v1.RecordedCall call = 3;
+     */
+    value: RecordedCall;
+    case: "call";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Calls that were dropped before this part, because the reader was too slow.
+   *
+   * @generated from field: uint64 missed = 4;
+   */
+  missed: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.RecordTwinResponse.
+ * Use `create(RecordTwinResponseSchema)` to create a new message.
+ */
+export const RecordTwinResponseSchema: GenMessage<RecordTwinResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 34);
+
+/**
+ * RecordedStart is what a driver had before the calls that follow.
+ *
+ * @generated from message pollux.v1.RecordedStart
+ */
+export type RecordedStart = Message<"pollux.v1.RecordedStart"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string driver = 2;
+   */
+  driver: string;
+
+  /**
+   * @generated from field: string version = 3;
+   */
+  version: string;
+
+  /**
+   * @generated from field: string digest = 4;
+   */
+  digest: string;
+
+  /**
+   * Settings with defaults, JSON; secrets read ***.
+   *
+   * @generated from field: string settings_json = 5;
+   */
+  settingsJson: string;
+
+  /**
+   * State as the driver sees it, JSON; only in the first part of a life.
+   *
+   * @generated from field: string state_json = 6;
+   */
+  stateJson: string;
+};
+
+/**
+ * Describes the message pollux.v1.RecordedStart.
+ * Use `create(RecordedStartSchema)` to create a new message.
+ */
+export const RecordedStartSchema: GenMessage<RecordedStart> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 35);
+
+/**
+ * RecordedCall is one call of the driver.
+ *
+ * @generated from message pollux.v1.RecordedCall
+ */
+export type RecordedCall = Message<"pollux.v1.RecordedCall"> & {
+  /**
+   * As in drivers/ABI.md.
+   *
+   * @generated from field: int32 event = 1;
+   */
+  event: number;
+
+  /**
+   * @generated from field: bytes input = 2;
+   */
+  input: Uint8Array;
+
+  /**
+   * @generated from field: repeated pollux.v1.RecordedHostCall host = 3;
+   */
+  host: RecordedHostCall[];
+
+  /**
+   * What it wanted changed, JSON.
+   *
+   * @generated from field: string effects_json = 4;
+   */
+  effectsJson: string;
+
+  /**
+   * Its refusal or its trap; empty where it did well.
+   *
+   * @generated from field: string error = 5;
+   */
+  error: string;
+
+  /**
+   * How long the call took.
+   *
+   * @generated from field: google.protobuf.Duration took = 6;
+   */
+  took?: Duration | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.RecordedCall.
+ * Use `create(RecordedCallSchema)` to create a new message.
+ */
+export const RecordedCallSchema: GenMessage<RecordedCall> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 36);
+
+/**
+ * RecordedHostCall is what a driver asked of the host, and the answer.
+ *
+ * @generated from message pollux.v1.RecordedHostCall
+ */
+export type RecordedHostCall = Message<"pollux.v1.RecordedHostCall"> & {
+  /**
+   * send, request, publish, log, http, call, connection.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * A topic, a level, a method and URL …
+   *
+   * @generated from field: string target = 2;
+   */
+  target: string;
+
+  /**
+   * @generated from field: bytes data = 3;
+   */
+  data: Uint8Array;
+
+  /**
+   * @generated from field: bytes answer = 4;
+   */
+  answer: Uint8Array;
+
+  /**
+   * @generated from field: string error = 5;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message pollux.v1.RecordedHostCall.
+ * Use `create(RecordedHostCallSchema)` to create a new message.
+ */
+export const RecordedHostCallSchema: GenMessage<RecordedHostCall> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 37);
+
+/**
  * @generated from enum pollux.v1.CommandPhase
  */
 export enum CommandPhase {
@@ -1638,6 +1864,17 @@ export const TwinService: GenService<{
     methodKind: "server_streaming";
     input: typeof TraceTwinRequestSchema;
     output: typeof TraceTwinResponseSchema;
+  },
+  /**
+   * RecordTwin streams every call of the twin's driver while the stream is open: what went in (events, bytes, settings,
+   * state, what the host answered) and what came out, secrets masked. It can be replayed against another version.
+   *
+   * @generated from rpc pollux.v1.TwinService.RecordTwin
+   */
+  recordTwin: {
+    methodKind: "server_streaming";
+    input: typeof RecordTwinRequestSchema;
+    output: typeof RecordTwinResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_twin, 0);
