@@ -33,7 +33,7 @@ const (
 // apply makes the effects of a call the twin's state, all of them or none.
 func (t *twin) apply(eff *drivers.Effects, cfg *config) error {
 	if len(eff.Changes) == 0 && eff.Memory == nil && len(eff.Events) == 0 && len(eff.Timers) == 0 && eff.Describe == nil &&
-		len(eff.Discovered) == 0 {
+		len(eff.Discovered) == 0 && len(eff.Subscriptions) == 0 {
 		return nil
 	}
 	values := make([]state.Value, len(eff.Changes))
@@ -84,6 +84,8 @@ func (t *twin) checkEffects(eff *drivers.Effects, values []state.Value) error {
 		grown += len(eff.Timers[i].Name) + len(eff.Timers[i].Data)
 	}
 	switch {
+	case len(eff.Subscriptions) > 0:
+		return errors.New("subscriptions are not offered yet")
 	case fresh+len(t.st.Properties) > maxProperties:
 		return fmt.Errorf("more than %d properties", maxProperties)
 	case t.st.Size()+grown > maxRecord:

@@ -109,6 +109,21 @@ func (h *host) Publish(_ context.Context, topic string, payload []byte, qos byte
 	return (*p)(topic, payload, qos, retain)
 }
 
+// HTTP is not offered yet.
+func (h *host) HTTP(context.Context, drivers.HTTPRequest) (drivers.HTTPResponse, error) {
+	return drivers.HTTPResponse{}, fmt.Errorf("http: %w", drivers.ErrDenied)
+}
+
+// Call is not offered yet.
+func (h *host) Call(context.Context, drivers.TwinCall) (drivers.TwinAnswer, error) {
+	return drivers.TwinAnswer{}, fmt.Errorf("call: %w", drivers.ErrDenied)
+}
+
+// Connection is not offered yet.
+func (h *host) Connection(context.Context, drivers.ConnectionOp) error {
+	return fmt.Errorf("connection: %w", drivers.ErrDenied)
+}
+
 // Log writes a line to the twin's log.
 func (h *host) Log(level, text string) {
 	h.lines++

@@ -27,6 +27,8 @@ func (t *twin) checkTimers(timers []drivers.Timer) error {
 			return fmt.Errorf("timer %s: data is no JSON", x.Name)
 		case x.After < 0 || x.Every < 0:
 			return fmt.Errorf("timer %s: a negative time", x.Name)
+		case x.At != 0 || x.Cron != "":
+			return fmt.Errorf("timer %s: at and cron are not offered yet", x.Name)
 		case !x.Cancel && t.timer(x.Name) == nil:
 			more++
 		}

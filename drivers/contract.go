@@ -25,9 +25,6 @@ func rules() *wasm.Rules {
 	for _, name := range offered {
 		twin1[name] = wasm.ImportRule{Signature: sigCap}
 	}
-	for _, name := range later {
-		twin1[name] = wasm.ImportRule{Signature: sigCap, Refuse: "a capability of the contract that this version does not offer yet"}
-	}
 	wasiName, wasi := wasm.WASIImports()
 	return &wasm.Rules{
 		Imports: map[string]map[string]wasm.ImportRule{Contract: twin1, wasiName: wasi},

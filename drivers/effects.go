@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/polluxhq/pollux/drivers/cron"
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
 )
 
@@ -41,19 +42,8 @@ func (h *hostCall) schedule(b []byte) code {
 		return codeInvalid
 	}
 	t.Cancel, _ = doc.Get("cancel").Bool()
-	for member, field := range map[string]*time.Duration{"after": &t.After, "every": &t.Every} {
-		v := doc.Get(member)
-		if v == nil {
-			continue
-		}
-		ms, ok := v.Int()
-		if !ok || ms < 0 || ms > int64(maxTimer/time.Millisecond) {
-			return codeInvalid
-		}
-		*field = time.Duration(ms) * time.Millisecond
-	}
-	if t.Every > 0 && t.Every < minEvery {
-		t.Every = minEvery
+	if !t.when(doc) {
+		return codeInvalid
 	}
 	if data := doc.Get("data"); data != nil {
 		if len(data) > h.limits.ValueBytes {
@@ -63,6 +53,83 @@ func (h *hostCall) schedule(b []byte) code {
 	}
 	h.effects.Timers = append(h.effects.Timers, t)
 	return 0
+}
+
+// when reads what makes a timer due, and says whether it makes sense.
+func (t *Timer) when(doc wire.Value) bool {
+	after, every, at := doc.Get("after"), doc.Get("every"), doc.Get("at")
+	spec, zone := doc.Get("cron"), doc.Get("zone")
+	if (after != nil || every != nil) && at != nil || (after != nil || every != nil || at != nil) && spec != nil || zone != nil && spec == nil {
+		return false
+	}
+	var ok bool
+	if t.After, ok = timerSpan(after); !ok {
+		return false
+	}
+	if t.Every, ok = timerSpan(every); !ok {
+		return false
+	}
+	if t.Every > 0 && t.Every < minEvery {
+		t.Every = minEvery
+	}
+	if at != nil {
+		if t.At, ok = at.Int(); !ok || t.At <= 0 || t.At > time.Now().Add(maxTimer).UnixMilli() {
+			return false
+		}
+	}
+	if spec == nil {
+		return true
+	}
+	if t.Cron, ok = shortText(spec); !ok {
+		return false
+	}
+	if t.Zone, ok = zone.Text(); zone != nil && !ok {
+		return false
+	}
+	_, err := cron.Parse(t.Cron, t.Zone)
+	return err == nil
+}
+
+// timerSpan reads a span in milliseconds; none is 0.
+func timerSpan(v wire.Value) (time.Duration, bool) {
+	if v == nil {
+		return 0, true
+	}
+	ms, ok := v.Int()
+	return time.Duration(ms) * time.Millisecond, ok && ms >= 0 && ms <= int64(maxTimer/time.Millisecond)
+}
+
+// subscribe takes {"twin":NAME,"system":ID,"property":NAME,"cancel":BOOL}.
+func (h *hostCall) subscribe(b []byte) code {
+	doc, c := h.document(b)
+	if c < 0 {
+		return c
+	}
+	if len(h.effects.Subscriptions) >= h.limits.Subscriptions {
+		return h.over()
+	}
+	s := Subscription{}
+	var ok bool
+	if s.Twin, s.System, ok = whom(doc); !ok {
+		return codeInvalid
+	}
+	if s.Property, ok = shortText(doc.Get("property")); !ok {
+		return codeInvalid
+	}
+	s.Cancel, _ = doc.Get("cancel").Bool()
+	h.effects.Subscriptions = append(h.effects.Subscriptions, s)
+	return 0
+}
+
+// whom reads how another twin is named.
+func whom(doc wire.Value) (twin, system string, ok bool) {
+	if twin, ok = shortText(doc.Get("twin")); !ok {
+		return "", "", false
+	}
+	if v := doc.Get("system"); v.Exists() {
+		system, ok = shortText(v)
+	}
+	return twin, system, ok
 }
 
 const (

@@ -45,6 +45,9 @@ type hostCall struct {
 	logLines    int
 	logBytes    int
 	sends       int
+	https       int
+	twinCalls   int
+	connections int
 	effectBytes int
 }
 
@@ -87,6 +90,8 @@ func hostModule() wasm.HostModule {
 		"state_get": (*hostCall).stateGet, "state_set": (*hostCall).stateSet, "schedule": (*hostCall).schedule,
 		"emit": (*hostCall).emit, "log": (*hostCall).log, "setting": (*hostCall).setting,
 		"describe": (*hostCall).describe, "discover": (*hostCall).discover,
+		"http": (*hostCall).http, "call": (*hostCall).twinCall, "connection": (*hostCall).connection,
+		"subscribe": (*hostCall).subscribe,
 	} {
 		m.Functions = append(m.Functions, wasm.HostFunction{Name: name, Signature: sigCap,
 			Call: func(in *wasm.Instance, stack []uint64) {

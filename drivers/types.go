@@ -23,9 +23,12 @@ const (
 	EventTimer        Event = 6 // input: {"name":"…","data":…}
 	EventUnload       Event = 7 // input: {}
 	EventMigrate      Event = 8 // input: {"from":"VERSION"}
-	EventSubscription Event = 9 // input: {"twin":"…","property":"…","value":…,"time":ms}
-	EventWebhook      Event = 10
-	EventAnswer       Event = 11 // a frame that came while a command is pending; input as EventReceived. See Effects.Pending
+	// EventSubscription tells a property that the driver subscribed to: SubscriptionInput.
+	EventSubscription Event = 9
+	// EventWebhook is an HTTP request to the twin: WebhookInput. The output is its WebhookOutput.
+	EventWebhook Event = 10
+	EventAnswer  Event = 11 // a frame that came while a command is pending; input as EventReceived. See Effects.Pending
+	EventScan    Event = 12 // find devices on the network; input: {"timeout":ms,"options":…}; answered by discover
 )
 
 // Quality of a reported value.
@@ -69,6 +72,14 @@ type Host interface {
 	Request(ctx context.Context, frame []byte, timeout time.Duration) ([]byte, error)
 	// Publish sends an MQTT message to the node's broker, within the topics of the twin's binding.
 	Publish(ctx context.Context, topic string, payload []byte, qos byte, retain bool) error
+	// HTTP makes one request to a host that the twin's binding allows, and waits for its answer. An answer that is longer
+	// than MaxBytes is ErrTooLarge. The request belongs to the host.
+	HTTP(ctx context.Context, request HTTPRequest) (HTTPResponse, error)
+	// Call asks another twin of the same project, and waits for its answer. What the other twin refuses, and that there
+	// is none, is in the answer; an error says that the call was not made at all.
+	Call(ctx context.Context, call TwinCall) (TwinAnswer, error)
+	// Connection acts on the twin's connection. It returns when that is done: after StartTLS the next frame is sealed.
+	Connection(ctx context.Context, do ConnectionOp) error
 	// Log writes a line to the twin's log. Level: debug, info, warn, error.
 	Log(level, text string)
 }
@@ -88,13 +99,26 @@ type Emitted struct {
 	Data json.RawMessage
 }
 
-// Timer sets (or with Cancel removes) the twin's timer of that name. Every > 0 repeats.
+// Timer sets (or with Cancel removes) the twin's timer of that name. It is due After from now, or At a time, or as Cron
+// says; Every > 0 repeats what is due After. At most one of After/Every, At and Cron is set.
 type Timer struct {
-	Name   string
-	After  time.Duration
-	Every  time.Duration
-	Data   json.RawMessage
-	Cancel bool
+	Name  string
+	After time.Duration
+	Every time.Duration
+	// At in milliseconds since 1970; 0: not set. What is past is due at once.
+	At int64
+	// Cron is a schedule that package cron takes, in Zone (IANA; empty: UTC).
+	Cron, Zone string
+	Data       json.RawMessage
+	Cancel     bool
+}
+
+// Subscription makes (or with Cancel ends) the twin's subscription to a property of another twin of its project.
+type Subscription struct {
+	// Twin is an id or a name of the own project; with System, a name within that system.
+	Twin, System string
+	Property     string
+	Cancel       bool
 }
 
 // Discovery reports a device behind or near the twin's.
@@ -122,6 +146,8 @@ type Effects struct {
 	// Describe is a patch of the twin's Thing Model, JSON (merge patch); nil: unchanged.
 	Describe   []byte
 	Discovered []Discovery
+	// Subscriptions that are made or ended, in order.
+	Subscriptions []Subscription
 }
 
 // DriverError is a driver's own refusal: drv_handle returned > 0.
@@ -159,8 +185,10 @@ type FailureSink interface {
 
 // Binding says how a twin's device is reached.
 type Binding struct {
+	// Twin is the id of the twin.
+	Twin string
 	// URI such as tcp://10.0.0.7:4352.
 	URI string
-	// Transport holds the manifest's options for this transport.
+	// Transport holds the manifest's options for this transport, the twin's settings filled in.
 	Transport TransportOptions
 }

@@ -25,12 +25,9 @@ const (
 	maxTraceSecret  = 200 // bytes
 )
 
-// Offered are the capabilities of the contract that this version gives; Later are those that it does not give yet.
-var (
-	offered = []string{"send", "request", "publish", "state_get", "state_set", "schedule", "emit", "log", "setting",
-		"describe", "discover"}
-	later = []string{"http", "call", "subscribe"}
-)
+// offered are the capabilities of the contract.
+var offered = []string{"send", "request", "publish", "http", "call", "subscribe", "connection", "state_get", "state_set",
+	"schedule", "emit", "log", "setting", "describe", "discover"}
 
 // Offered returns the capabilities that a driver may ask for.
 func Offered() []string { return slices.Clone(offered) }
@@ -107,8 +104,6 @@ func (m *Manifest) check() error {
 	for i, name := range m.Capabilities {
 		path := fmt.Sprintf("capabilities/%d", i)
 		switch {
-		case slices.Contains(later, name):
-			return bad(path, "%q is not offered by this version", name)
 		case !slices.Contains(offered, name):
 			return bad(path, "%q is unknown; there are %s", name, strings.Join(offered, ", "))
 		case slices.Index(m.Capabilities, name) != i:

@@ -193,7 +193,7 @@ func (t *Twin) call(event drivers.Event, input []byte) {
 	defer cancel()
 	e, err := t.runner.Handle(ctx, drivers.Call{
 		Event: event, Input: input, Tenant: "default", Settings: t.settings, State: t.state,
-	}, host{t})
+	}, host{t: t})
 	var refusal *drivers.DriverError
 	if err != nil && !errors.As(err, &refusal) {
 		t.tb.Errorf("event %d with %q: %v", event, input, err)
@@ -418,7 +418,10 @@ func (t *Twin) UntilFound(value string) drivers.Discovery {
 }
 
 // host is what a running call reaches.
-type host struct{ t *Twin }
+type host struct {
+	drivers.Denied
+	t *Twin
+}
 
 func (h host) Send(ctx context.Context, frame []byte) error {
 	h.t.mu.Lock()
@@ -428,10 +431,6 @@ func (h host) Send(ctx context.Context, frame []byte) error {
 		return drivers.ErrDisconnected
 	}
 	return c.Send(ctx, frame)
-}
-
-func (h host) Request(context.Context, []byte, time.Duration) ([]byte, error) {
-	return nil, drivers.ErrDenied
 }
 
 func (h host) Publish(_ context.Context, topic string, payload []byte, qos byte, retain bool) error {

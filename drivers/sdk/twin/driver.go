@@ -2,6 +2,7 @@ package twin
 
 import (
 	"errors"
+	"time"
 
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
 )
@@ -16,7 +17,10 @@ const (
 	EventTimer        = 6
 	EventUnload       = 7
 	EventMigrate      = 8
+	EventSubscription = 9
+	EventWebhook      = 10
 	EventAnswer       = 11
+	EventScan         = 12
 )
 
 // None is the input or output of a command that has none.
@@ -32,6 +36,9 @@ type Driver[S, M any] struct {
 	answer       func(*Twin[S, M], []byte) (any, error)
 	unload       func(*Twin[S, M]) error
 	migrate      func(*Twin[S, M], string) error
+	subscribed   func(*Twin[S, M], Change) error
+	webhook      func(*Twin[S, M], *Webhook) (WebhookAnswer, error)
+	scan         func(*Twin[S, M], time.Duration, wire.Value) error
 	timers       named[func(*Twin[S, M], wire.Value) error]
 	commands     named[handler[S, M]]
 	properties   named[handler[S, M]]
@@ -115,6 +122,21 @@ func (d *Driver[S, M]) OnUnload(fn func(t *Twin[S, M]) error) { d.unload = fn }
 
 // OnMigrate is called once after the twin's driver changed from another version, to mend what it remembers.
 func (d *Driver[S, M]) OnMigrate(fn func(t *Twin[S, M], from string) error) { d.migrate = fn }
+
+// OnChange is called for each property that was subscribed to by Subscribe: once with its present value, then after each
+// change.
+func (d *Driver[S, M]) OnChange(fn func(t *Twin[S, M], change Change) error) { d.subscribed = fn }
+
+// OnWebhook is called with an HTTP request that came for the twin, and answers it.
+func (d *Driver[S, M]) OnWebhook(fn func(t *Twin[S, M], request *Webhook) (WebhookAnswer, error)) {
+	d.webhook = fn
+}
+
+// OnScan is called to look for devices on the network, which Discover reports; it ends after the timeout at the latest.
+// The options are those of whoever asked.
+func (d *Driver[S, M]) OnScan(fn func(t *Twin[S, M], timeout time.Duration, options wire.Value) error) {
+	d.scan = fn
+}
 
 // Command registers an action of the driver's model. The input is decoded into In, Out is encoded as the answer.
 func Command[S, M, In, Out any](d *Driver[S, M], name string, fn func(t *Twin[S, M], in In) (Out, error)) {
@@ -223,6 +245,8 @@ func (d *Driver[S, M]) dispatch(t *Twin[S, M], event int32, input, out []byte) (
 			reason, _ := doc.Get("error").Text()
 			return out, d.disconnected(t, reason)
 		}
+	case EventSubscription, EventWebhook, EventScan:
+		return d.dispatchOutside(t, event, doc, out)
 	case EventMigrate:
 		if d.migrate != nil {
 			from, _ := doc.Get("from").Text()

@@ -19,6 +19,11 @@ func callLog(h Host, b []byte) int32      { return call(h, "log", b) }
 func callDescribe(h Host, b []byte) int32 { return call(h, "describe", b) }
 func callDiscover(h Host, b []byte) int32 { return call(h, "discover", b) }
 
+func callSubscribe(h Host, b []byte) int32  { return call(h, "subscribe", b) }
+func callConnection(h Host, b []byte) int32 { return call(h, "connection", b) }
+
 func callRequest(h Host, b []byte) (int32, []byte) { return h.Call("request", b) }
+func callHTTP(h Host, b []byte) (int32, []byte)    { return h.Call("http", b) }
+func callTwin(h Host, b []byte) (int32, []byte)    { return h.Call("call", b) }
 func callStateGet(h Host) (int32, []byte)          { return h.Call("state_get", nil) }
 func callSetting(h Host, b []byte) (int32, []byte) { return h.Call("setting", b) }

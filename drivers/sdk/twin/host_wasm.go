@@ -49,6 +49,18 @@ func hostDescribe(p unsafe.Pointer, n uint32) int32
 //go:wasmimport twin1 discover
 func hostDiscover(p unsafe.Pointer, n uint32) int32
 
+//go:wasmimport twin1 http
+func hostHTTP(p unsafe.Pointer, n uint32) int32
+
+//go:wasmimport twin1 call
+func hostCall(p unsafe.Pointer, n uint32) int32
+
+//go:wasmimport twin1 subscribe
+func hostSubscribe(p unsafe.Pointer, n uint32) int32
+
+//go:wasmimport twin1 connection
+func hostConnection(p unsafe.Pointer, n uint32) int32
+
 var (
 	serve    func(event int32, input []byte) (int32, []byte)
 	inputBuf = make([]byte, 0, 4096)
@@ -101,6 +113,11 @@ func callLog(_ Host, b []byte) int32      { return hostLog(ptr(b), uint32(len(b)
 func callDescribe(_ Host, b []byte) int32 { return hostDescribe(ptr(b), uint32(len(b))) }
 func callDiscover(_ Host, b []byte) int32 { return hostDiscover(ptr(b), uint32(len(b))) }
 
+func callSubscribe(_ Host, b []byte) int32  { return hostSubscribe(ptr(b), uint32(len(b))) }
+func callConnection(_ Host, b []byte) int32 { return hostConnection(ptr(b), uint32(len(b))) }
+
+func callHTTP(_ Host, b []byte) (int32, []byte) { return answer(hostHTTP(ptr(b), uint32(len(b)))) }
+func callTwin(_ Host, b []byte) (int32, []byte) { return answer(hostCall(ptr(b), uint32(len(b)))) }
 func callRequest(_ Host, b []byte) (int32, []byte) {
 	return answer(hostRequest(ptr(b), uint32(len(b))))
 }

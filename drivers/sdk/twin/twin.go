@@ -217,6 +217,23 @@ func (t *Twin[S, M]) Every(name string, every time.Duration, data any) error {
 	return t.schedule(name, every, every, data)
 }
 
+// At sets a timer that is due at a time; one that is past is due at once.
+func (t *Twin[S, M]) At(name string, at time.Time, data any) error {
+	b := wire.AppendString(append(t.request[:0], `{"name":`...), name)
+	return t.set(strconv.AppendInt(append(b, `,"at":`...), at.UnixMilli(), 10), data)
+}
+
+// Cron sets a timer that is due as a schedule of cron says, such as "0 7 * * mon-fri" or, with seconds, "*/30 * * * * *",
+// on the clocks of a zone such as Europe/Berlin; empty: UTC.
+func (t *Twin[S, M]) Cron(name, spec, zone string, data any) error {
+	b := wire.AppendString(append(t.request[:0], `{"name":`...), name)
+	b = wire.AppendString(append(b, `,"cron":`...), spec)
+	if zone != "" {
+		b = wire.AppendString(append(b, `,"zone":`...), zone)
+	}
+	return t.set(b, data)
+}
+
 // Cancel removes the timer of that name, if there is one.
 func (t *Twin[S, M]) Cancel(name string) error {
 	b := wire.AppendString(append(t.request[:0], `{"name":`...), name)
@@ -230,6 +247,11 @@ func (t *Twin[S, M]) schedule(name string, after, every time.Duration, data any)
 	if every > 0 {
 		b = strconv.AppendInt(append(b, `,"every":`...), every.Milliseconds(), 10)
 	}
+	return t.set(b, data)
+}
+
+// set completes the request that sets a timer.
+func (t *Twin[S, M]) set(b []byte, data any) error {
 	if data != nil {
 		var err error
 		if b, err = wire.Append(append(b, `,"data":`...), data); err != nil {

@@ -27,7 +27,10 @@ type Event struct{ Name, Data string }
 // Timer is a timer that the driver set. Every is 0 where it does not repeat.
 type Timer struct {
 	After, Every time.Duration
-	Data         string
+	// At in milliseconds since 1970.
+	At         int64
+	Cron, Zone string
+	Data       string
 }
 
 // Result is what one call came to.
@@ -57,6 +60,13 @@ type Twin struct {
 	Discovered []string
 	// Answer answers Request; nil: every request times out.
 	Answer func(frame string) (reply string, code twin.Code)
+	// HTTP answers http requests, and Other calls of other twins, given as JSON; nil: refused with -1, denied.
+	HTTP  func(request twin.HTTPRequest) (twin.HTTPResponse, twin.Code)
+	Other func(request wire.Value) (output string, err *twin.CallError)
+	// Subscriptions that stand, as SYSTEM/TWIN/PROPERTY or TWIN/PROPERTY.
+	Subscriptions map[string]bool
+	// Connections are the operations asked of the connection: starttls, close.
+	Connections []string
 	// Refuse maps a capability's name to the code that it is refused with.
 	Refuse map[string]twin.Code
 
@@ -76,7 +86,7 @@ func New[S, M any](tb testing.TB, d *twin.Driver[S, M], settings any) *Twin {
 	return &Twin{
 		tb: tb, settings: string(text), handle: d.Handle,
 		Properties: map[string]string{}, Qualities: map[string]string{}, Timers: map[string]Timer{},
-		Refuse: map[string]twin.Code{},
+		Subscriptions: map[string]bool{}, Refuse: map[string]twin.Code{},
 	}
 }
 
@@ -156,6 +166,26 @@ func (t *Twin) Fire(name string) Result {
 	return t.Event(twin.EventTimer, `{"name":`+quote(name)+`,"data":`+data+`}`)
 }
 
+// Change tells a property of another twin that the driver subscribed to; value is JSON.
+func (t *Twin) Change(whom twin.Other, property, value string) Result {
+	system := ""
+	if whom.System != "" {
+		system = `"system":` + quote(whom.System) + `,`
+	}
+	return t.Event(twin.EventSubscription, `{"twin":`+quote(whom.Twin)+`,"name":`+quote(whom.Twin)+`,`+system+
+		`"property":`+quote(property)+`,"value":`+value+`,"quality":"good","time":1}`)
+}
+
+// Webhook brings an HTTP request; the result's output is the answer, JSON.
+func (t *Twin) Webhook(request twin.Webhook) Result {
+	t.tb.Helper()
+	text, err := wire.Append(nil, &request)
+	if err != nil {
+		t.tb.Fatal(err)
+	}
+	return t.Event(twin.EventWebhook, string(text))
+}
+
 // TakeSent returns the frames sent so far and forgets them.
 func (t *Twin) TakeSent() []string {
 	sent := t.Sent
@@ -192,6 +222,10 @@ func (h *host) Call(capability string, request []byte) (int32, []byte) {
 	case "log":
 		levels := [...]string{"debug", "info", "warn", "error"}
 		h.Logs = append(h.Logs, levels[request[0]&3]+" "+string(request[1:]))
+	case "http":
+		return h.http(request)
+	case "call":
+		return h.other(request)
 	case "state_get":
 		return reply(h.state())
 	case "setting":
@@ -222,6 +256,53 @@ func (h *host) request(request []byte) (int32, []byte) {
 		return int32(code), nil
 	}
 	return reply(text)
+}
+
+func (h *host) http(request []byte) (int32, []byte) {
+	if h.HTTP == nil {
+		return int32(twin.ErrDenied), nil
+	}
+	head, body, _ := strings.Cut(string(request), "\x00")
+	var asked struct {
+		Method  string            `json:"method"`
+		URL     string            `json:"url"`
+		Headers map[string]string `json:"headers"`
+		Timeout int64             `json:"timeout"`
+	}
+	if err := wire.Unmarshal([]byte(head), &asked); err != nil {
+		return int32(twin.ErrInvalid), nil
+	}
+	res, code := h.HTTP(twin.HTTPRequest{Method: asked.Method, URL: asked.URL, Headers: asked.Headers, Body: []byte(body),
+		Timeout: time.Duration(asked.Timeout) * time.Millisecond})
+	if code != 0 {
+		return int32(code), nil
+	}
+	text, err := wire.Append(nil, &struct {
+		Status  int               `json:"status"`
+		Headers map[string]string `json:"headers"`
+	}{res.Status, res.Headers})
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	return reply(string(text) + "\x00" + string(res.Body))
+}
+
+func (h *host) other(request []byte) (int32, []byte) {
+	doc, err := wire.Parse([]byte(string(request)))
+	switch {
+	case err != nil:
+		return int32(twin.ErrInvalid), nil
+	case h.Other == nil:
+		return int32(twin.ErrDenied), nil
+	}
+	output, refused := h.Other(doc)
+	if refused != nil {
+		return reply(`{"error":{"code":` + quote(refused.Code) + `,"message":` + quote(refused.Message) + `}}`)
+	}
+	if output == "" {
+		output = "null"
+	}
+	return reply(`{"output":` + output + `}`)
 }
 
 func (h *host) setting(name string) (int32, []byte) {
@@ -272,6 +353,11 @@ func (h *host) effect(capability string, doc wire.Value) int32 {
 		h.call = append(h.call, func() { h.Events = append(h.Events, Event{name, string(doc.Get("data"))}) })
 	case "describe":
 		h.call = append(h.call, func() { h.Described = append(h.Described, string(doc)) })
+	case "subscribe":
+		h.call = append(h.call, func() { h.subscribe(doc) })
+	case "connection":
+		do, _ := doc.Get("do").Text()
+		h.Connections = append(h.Connections, do)
 	case "discover":
 		h.call = append(h.call, func() { h.Discovered = append(h.Discovered, string(doc)) })
 	default:
@@ -304,4 +390,22 @@ func (h *host) schedule(name string, doc wire.Value) {
 	every, _ := doc.Get("every").Int()
 	h.Timers[name] = Timer{After: time.Duration(after) * time.Millisecond,
 		Every: time.Duration(every) * time.Millisecond, Data: string(doc.Get("data"))}
+	timer := h.Timers[name]
+	timer.At, _ = doc.Get("at").Int()
+	timer.Cron, _ = doc.Get("cron").Text()
+	timer.Zone, _ = doc.Get("zone").Text()
+	h.Timers[name] = timer
+}
+
+func (h *host) subscribe(doc wire.Value) {
+	name, _ := doc.Get("twin").Text()
+	if system, _ := doc.Get("system").Text(); system != "" {
+		name = system + "/" + name
+	}
+	property, _ := doc.Get("property").Text()
+	if cancel, _ := doc.Get("cancel").Bool(); cancel {
+		delete(h.Subscriptions, name+"/"+property)
+		return
+	}
+	h.Subscriptions[name+"/"+property] = true
 }
