@@ -111,7 +111,7 @@ func OpenRaft(o RaftOptions) (*Raft, error) {
 		return nil, err
 	}
 	m := newRaftMetrics(o.Metrics)
-	r := &Raft{id: raft.ServerID(o.ID), o: o, m: m, links: newLinkWatch(o.Transport, lost, o.Lost, o.Logger, m.snapshots),
+	r := &Raft{id: raft.ServerID(o.ID), o: o, m: m, links: newLinkWatch(o.Transport, o.Log.LastIndex, lost, o.Lost, o.Logger, m.snapshots),
 		futures: make(chan pending, maxProposals), forwards: map[*forward]struct{}{}, leaders: leaderWatch{kick: make(chan raft.Observation, 1)}, closing: make(chan struct{})}
 	cfg := raftConfig(o)
 	log := &watchedLog{LogStore: o.Log, r: r, stall: o.LogStall}

@@ -18,6 +18,8 @@ type Server struct {
 	LastContact time.Time
 	// LastIndex is the last entry in its log as it last said; 0: not known. Only the leader knows.
 	LastIndex uint64
+	// Behind is how long it took to get what the leader has; only the leader knows, and only where LastIndex is known.
+	Behind time.Duration
 	// Silent is for how long it has not answered the leader; 0: it answers, or this node does not lead.
 	Silent time.Duration
 }
@@ -51,7 +53,10 @@ func (r *Raft) servers() ([]Server, uint64) {
 			x.LastContact, x.LastIndex = time.Now(), r.raft.LastIndex()
 		case leads:
 			l := r.links.contact(s.ID)
-			x.LastContact, x.LastIndex, x.Silent = l.lastContact(), l.index.Load(), l.silent()
+			x.LastContact, x.Silent = l.lastContact(), l.silent()
+			if behind, known := l.round.behind(r.links.now()); known {
+				x.LastIndex, x.Behind = l.index.Load(), behind
+			}
 		}
 		out = append(out, x)
 	}

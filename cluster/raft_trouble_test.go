@@ -201,7 +201,7 @@ func TestLateJoinerUnderLoadWhileTheLogIsCut(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-time.After(10 * time.Millisecond): // what the line can carry, or no follower could keep up
 				}
 				if err := n1.put(fmt.Sprintf("w%d-%06d", w, i), strings.Repeat("x", 500)); err != nil {
 					t.Errorf("put: %v", err)

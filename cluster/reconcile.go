@@ -35,8 +35,8 @@ type ReconcileOptions struct {
 	LeftAfter time.Duration
 	// ReapAfter is how long a non-voter that is gone keeps its place. Default 10 min.
 	ReapAfter time.Duration
-	// MaxLag is how many entries a non-voter may be behind to get a vote. Default 250.
-	MaxLag uint64
+	// MaxLag is how far behind a non-voter may be to get a vote: how long it takes to have what the leader has. Default 1 s.
+	MaxLag time.Duration
 	// SweepEvery is how often all is looked at without a hint. Default 5 s.
 	SweepEvery time.Duration
 	// BlobsComplete says whether a node has every blob that a voter must have. It may block until ctx ends. nil: yes.
@@ -58,14 +58,12 @@ func (o ReconcileOptions) withDefaults() ReconcileOptions {
 	or(&o.LeftAfter, time.Minute)
 	or(&o.ReapAfter, 10*time.Minute)
 	or(&o.SweepEvery, 5*time.Second)
+	or(&o.MaxLag, time.Second)
 	if o.Expect == nil {
 		o.Expect = func() int { return 1 }
 	}
 	if o.MaxVoters <= 0 {
 		o.MaxVoters = 5
-	}
-	if o.MaxLag == 0 {
-		o.MaxLag = 250
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -197,7 +195,7 @@ func (k *reconciler) apply(ctx context.Context, c groupChange) error {
 // view collects what is known now.
 func (k *reconciler) view(ctx context.Context) *groupView {
 	r := k.o.Raft
-	v := &groupView{self: string(r.id), servers: r.Servers(), nodes: map[string]*nodeView{}, last: r.raft.LastIndex(),
+	v := &groupView{self: string(r.id), servers: r.Servers(), nodes: map[string]*nodeView{},
 		policy: groupPolicy{expect: max(1, k.o.Expect()), maxVoters: k.o.MaxVoters, stableAfter: k.o.StableAfter, leftAfter: k.o.LeftAfter,
 			reapAfter: k.o.ReapAfter, moveAfter: min(3*time.Second, k.o.StableAfter), maxLag: k.o.MaxLag}}
 	if k.o.BlobsComplete != nil {

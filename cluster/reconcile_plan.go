@@ -12,9 +12,7 @@ type groupView struct {
 	self    string
 	servers []Server
 	nodes   map[string]*nodeView
-	// last is the last index of the leader's log.
-	last   uint64
-	policy groupPolicy
+	policy  groupPolicy
 }
 
 // nodeView is what gossip and the records say of a node.
@@ -35,7 +33,7 @@ type nodeView struct {
 type groupPolicy struct {
 	expect, maxVoters                            int
 	stableAfter, leftAfter, reapAfter, moveAfter time.Duration
-	maxLag                                       uint64
+	maxLag                                       time.Duration
 	ready                                        func(id string) bool // what else a voter needs; asked last
 }
 
@@ -243,7 +241,7 @@ func (v *groupView) candidate(atOnce bool) (Server, bool) {
 		if s.Voter() || !n.alive || n.left || n.leaving || s.LastIndex == 0 || s.Silent > 0 {
 			continue
 		}
-		if s.LastIndex+v.policy.maxLag < v.last || (!atOnce && n.aliveFor < v.policy.stableAfter) {
+		if s.Behind > v.policy.maxLag || (!atOnce && n.aliveFor < v.policy.stableAfter) {
 			continue
 		}
 		able = append(able, s)

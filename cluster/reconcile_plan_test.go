@@ -11,8 +11,8 @@ import (
 
 // viewOf reads "n1 a voter", "n2 b alive 20s", "n3 a voter gone 30s left"; the first is the leader.
 func viewOf(lines ...string) *groupView {
-	v := &groupView{nodes: map[string]*nodeView{}, last: 1000, policy: groupPolicy{expect: 1, maxVoters: 5, stableAfter: 10 * time.Second,
-		leftAfter: time.Minute, reapAfter: 10 * time.Minute, moveAfter: 3 * time.Second, maxLag: 250}}
+	v := &groupView{nodes: map[string]*nodeView{}, policy: groupPolicy{expect: 1, maxVoters: 5, stableAfter: 10 * time.Second,
+		leftAfter: time.Minute, reapAfter: 10 * time.Minute, moveAfter: 3 * time.Second, maxLag: time.Second}}
 	for _, line := range lines {
 		words := strings.Fields(line)
 		n := &nodeView{id: words[0], zone: words[1], addr: words[0] + ":1", alive: true, reached: true, aliveFor: time.Hour}
@@ -34,7 +34,7 @@ func viewOf(lines ...string) *groupView {
 				n.addr = words[i+1]
 				i++
 			case "behind":
-				s.LastIndex = 500
+				s.Behind = 2 * time.Second
 			case "left":
 				n.left = true
 			case "leaving":
