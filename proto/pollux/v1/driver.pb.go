@@ -107,7 +107,9 @@ type Driver struct {
 	// Twins that ask for the driver without a version get this one, but for those that a rollout has chosen; output only.
 	Current bool `protobuf:"varint,14,opt,name=current,proto3" json:"current,omitempty"`
 	// Standard interfaces that the version implements.
-	Interfaces    []string `protobuf:"bytes,15,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
+	Interfaces []string `protobuf:"bytes,15,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
+	// Twins of this version that are in quarantine; output only.
+	Quarantined   uint64 `protobuf:"varint,16,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -245,6 +247,13 @@ func (x *Driver) GetInterfaces() []string {
 		return x.Interfaces
 	}
 	return nil
+}
+
+func (x *Driver) GetQuarantined() uint64 {
+	if x != nil {
+		return x.Quarantined
+	}
+	return 0
 }
 
 type UploadDriverRequest struct {
@@ -2087,7 +2096,7 @@ var File_pollux_v1_driver_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\n" +
-	"\x16pollux/v1/driver.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc9\x03\n" +
+	"\x16pollux/v1/driver.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\x03\n" +
 	"\x06Driver\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -2109,7 +2118,8 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\acurrent\x18\x0e \x01(\bR\acurrent\x12\x1e\n" +
 	"\n" +
 	"interfaces\x18\x0f \x03(\tR\n" +
-	"interfaces\"K\n" +
+	"interfaces\x12 \n" +
+	"\vquarantined\x18\x10 \x01(\x04R\vquarantined\"K\n" +
 	"\x13UploadDriverRequest\x12\x1e\n" +
 	"\x04file\x18\x01 \x01(\fB\n" +
 	"\xbaH\az\x05\x18\x80\x80\x80\x10R\x04file\x12\x14\n" +

@@ -202,6 +202,8 @@ const (
 	Connection_CONNECTION_CONNECTED    Connection = 3
 	Connection_CONNECTION_DISCONNECTED Connection = 4
 	Connection_CONNECTION_STOPPED      Connection = 5
+	// The device sleeps, as its driver says. Commands wait until it wakes.
+	Connection_CONNECTION_SLEEPING Connection = 6
 )
 
 // Enum value maps for Connection.
@@ -213,6 +215,7 @@ var (
 		3: "CONNECTION_CONNECTED",
 		4: "CONNECTION_DISCONNECTED",
 		5: "CONNECTION_STOPPED",
+		6: "CONNECTION_SLEEPING",
 	}
 	Connection_value = map[string]int32{
 		"CONNECTION_UNSPECIFIED":  0,
@@ -221,6 +224,7 @@ var (
 		"CONNECTION_CONNECTED":    3,
 		"CONNECTION_DISCONNECTED": 4,
 		"CONNECTION_STOPPED":      5,
+		"CONNECTION_SLEEPING":     6,
 	}
 )
 
@@ -414,7 +418,7 @@ func (x TraceTwinResponse_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TraceTwinResponse_Direction.Descriptor instead.
 func (TraceTwinResponse_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{32, 0}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{33, 0}
 }
 
 // Twin is the configuration of a twin, and with it its state as of the read.
@@ -671,7 +675,12 @@ type TwinState struct {
 	DriverVersion string `protobuf:"bytes,7,opt,name=driver_version,json=driverVersion,proto3" json:"driver_version,omitempty"`
 	// Commands that nobody waits for (no_wait): those that are still to be run, and what became of the last ones, the
 	// oldest first.
-	Commands      []*CommandStatus `protobuf:"bytes,8,rep,name=commands,proto3" json:"commands,omitempty"`
+	Commands []*CommandStatus `protobuf:"bytes,8,rep,name=commands,proto3" json:"commands,omitempty"`
+	// Properties of other twins that the driver has subscribed to.
+	Subscriptions []*TwinSubscription `protobuf:"bytes,9,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
+	// What the driver asked of the host beyond the quotas of the twin or of the driver, and was refused, by quota: calls, sends,
+	// logs, events. Since the twin came to life where it is.
+	OverQuota     map[string]uint64 `protobuf:"bytes,10,rep,name=over_quota,json=overQuota,proto3" json:"over_quota,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -762,6 +771,82 @@ func (x *TwinState) GetCommands() []*CommandStatus {
 	return nil
 }
 
+func (x *TwinState) GetSubscriptions() []*TwinSubscription {
+	if x != nil {
+		return x.Subscriptions
+	}
+	return nil
+}
+
+func (x *TwinState) GetOverQuota() map[string]uint64 {
+	if x != nil {
+		return x.OverQuota
+	}
+	return nil
+}
+
+// TwinSubscription is a driver's subscription to a property of another twin.
+type TwinSubscription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the system that twin is a name in; empty: twin is a twin's.
+	System        string `protobuf:"bytes,1,opt,name=system,proto3" json:"system,omitempty"`
+	Twin          string `protobuf:"bytes,2,opt,name=twin,proto3" json:"twin,omitempty"`
+	Property      string `protobuf:"bytes,3,opt,name=property,proto3" json:"property,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TwinSubscription) Reset() {
+	*x = TwinSubscription{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TwinSubscription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TwinSubscription) ProtoMessage() {}
+
+func (x *TwinSubscription) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TwinSubscription.ProtoReflect.Descriptor instead.
+func (*TwinSubscription) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TwinSubscription) GetSystem() string {
+	if x != nil {
+		return x.System
+	}
+	return ""
+}
+
+func (x *TwinSubscription) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *TwinSubscription) GetProperty() string {
+	if x != nil {
+		return x.Property
+	}
+	return ""
+}
+
 // CommandStatus is how far a command got that nobody waits for.
 type CommandStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -786,7 +871,7 @@ type CommandStatus struct {
 
 func (x *CommandStatus) Reset() {
 	*x = CommandStatus{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	mi := &file_pollux_v1_twin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +883,7 @@ func (x *CommandStatus) String() string {
 func (*CommandStatus) ProtoMessage() {}
 
 func (x *CommandStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	mi := &file_pollux_v1_twin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +896,7 @@ func (x *CommandStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandStatus.ProtoReflect.Descriptor instead.
 func (*CommandStatus) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{3}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CommandStatus) GetId() string {
@@ -897,7 +982,7 @@ type Property struct {
 
 func (x *Property) Reset() {
 	*x = Property{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[4]
+	mi := &file_pollux_v1_twin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +994,7 @@ func (x *Property) String() string {
 func (*Property) ProtoMessage() {}
 
 func (x *Property) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[4]
+	mi := &file_pollux_v1_twin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1007,7 @@ func (x *Property) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Property.ProtoReflect.Descriptor instead.
 func (*Property) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{4}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Property) GetValue() *structpb.Value {
@@ -956,14 +1041,16 @@ type Desired struct {
 	Revision uint64   `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
 	Progress Progress `protobuf:"varint,5,opt,name=progress,proto3,enum=pollux.v1.Progress" json:"progress,omitempty"`
 	// Why it was rejected or expired.
-	Error         string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	// As long as it is open: what it waits for, and why the device refused it the last time.
+	WaitsFor      string `protobuf:"bytes,7,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Desired) Reset() {
 	*x = Desired{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[5]
+	mi := &file_pollux_v1_twin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1062,7 @@ func (x *Desired) String() string {
 func (*Desired) ProtoMessage() {}
 
 func (x *Desired) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[5]
+	mi := &file_pollux_v1_twin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1075,7 @@ func (x *Desired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Desired.ProtoReflect.Descriptor instead.
 func (*Desired) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{5}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Desired) GetValue() *structpb.Value {
@@ -1033,6 +1120,13 @@ func (x *Desired) GetError() string {
 	return ""
 }
 
+func (x *Desired) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
 type TwinStatus struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Connection Connection             `protobuf:"varint,1,opt,name=connection,proto3,enum=pollux.v1.Connection" json:"connection,omitempty"`
@@ -1041,14 +1135,20 @@ type TwinStatus struct {
 	// What is wrong (a trap of the driver, a refused password …); empty where all is well.
 	Fault string `protobuf:"bytes,3,opt,name=fault,proto3" json:"fault,omitempty"`
 	// Node that the twin lives on.
-	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Node string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	// After failures of the driver: how many in a row, and when it is tried again.
+	Failures  uint32                 `protobuf:"varint,5,opt,name=failures,proto3" json:"failures,omitempty"`
+	RetryTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=retry_time,json=retryTime,proto3" json:"retry_time,omitempty"`
+	// Since when the twin is in quarantine, because its driver went on failing: it is tried once an hour then, or at once after
+	// ReleaseTwins, with another version of the driver, and with other settings.
+	QuarantineTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=quarantine_time,json=quarantineTime,proto3" json:"quarantine_time,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *TwinStatus) Reset() {
 	*x = TwinStatus{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[6]
+	mi := &file_pollux_v1_twin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1160,7 @@ func (x *TwinStatus) String() string {
 func (*TwinStatus) ProtoMessage() {}
 
 func (x *TwinStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[6]
+	mi := &file_pollux_v1_twin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1173,7 @@ func (x *TwinStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinStatus.ProtoReflect.Descriptor instead.
 func (*TwinStatus) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{6}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TwinStatus) GetConnection() Connection {
@@ -1104,6 +1204,27 @@ func (x *TwinStatus) GetNode() string {
 	return ""
 }
 
+func (x *TwinStatus) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *TwinStatus) GetRetryTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetryTime
+	}
+	return nil
+}
+
+func (x *TwinStatus) GetQuarantineTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.QuarantineTime
+	}
+	return nil
+}
+
 type CreateTwinRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Twin          *Twin                  `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
@@ -1113,7 +1234,7 @@ type CreateTwinRequest struct {
 
 func (x *CreateTwinRequest) Reset() {
 	*x = CreateTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[7]
+	mi := &file_pollux_v1_twin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1246,7 @@ func (x *CreateTwinRequest) String() string {
 func (*CreateTwinRequest) ProtoMessage() {}
 
 func (x *CreateTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[7]
+	mi := &file_pollux_v1_twin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1259,7 @@ func (x *CreateTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTwinRequest.ProtoReflect.Descriptor instead.
 func (*CreateTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{7}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateTwinRequest) GetTwin() *Twin {
@@ -1159,7 +1280,7 @@ type CreateTwinResponse struct {
 
 func (x *CreateTwinResponse) Reset() {
 	*x = CreateTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	mi := &file_pollux_v1_twin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1292,7 @@ func (x *CreateTwinResponse) String() string {
 func (*CreateTwinResponse) ProtoMessage() {}
 
 func (x *CreateTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	mi := &file_pollux_v1_twin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1305,7 @@ func (x *CreateTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTwinResponse.ProtoReflect.Descriptor instead.
 func (*CreateTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateTwinResponse) GetTwin() *Twin {
@@ -1213,7 +1334,7 @@ type GetTwinRequest struct {
 
 func (x *GetTwinRequest) Reset() {
 	*x = GetTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[9]
+	mi := &file_pollux_v1_twin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1346,7 @@ func (x *GetTwinRequest) String() string {
 func (*GetTwinRequest) ProtoMessage() {}
 
 func (x *GetTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[9]
+	mi := &file_pollux_v1_twin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1359,7 @@ func (x *GetTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTwinRequest.ProtoReflect.Descriptor instead.
 func (*GetTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetTwinRequest) GetId() string {
@@ -1271,7 +1392,7 @@ type GetTwinResponse struct {
 
 func (x *GetTwinResponse) Reset() {
 	*x = GetTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[10]
+	mi := &file_pollux_v1_twin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1404,7 @@ func (x *GetTwinResponse) String() string {
 func (*GetTwinResponse) ProtoMessage() {}
 
 func (x *GetTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[10]
+	mi := &file_pollux_v1_twin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1417,7 @@ func (x *GetTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTwinResponse.ProtoReflect.Descriptor instead.
 func (*GetTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetTwinResponse) GetTwin() *Twin {
@@ -1335,7 +1456,7 @@ type TwinFilter struct {
 
 func (x *TwinFilter) Reset() {
 	*x = TwinFilter{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[11]
+	mi := &file_pollux_v1_twin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1347,7 +1468,7 @@ func (x *TwinFilter) String() string {
 func (*TwinFilter) ProtoMessage() {}
 
 func (x *TwinFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[11]
+	mi := &file_pollux_v1_twin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1360,7 +1481,7 @@ func (x *TwinFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinFilter.ProtoReflect.Descriptor instead.
 func (*TwinFilter) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TwinFilter) GetProject() string {
@@ -1455,7 +1576,7 @@ type ListTwinsRequest struct {
 
 func (x *ListTwinsRequest) Reset() {
 	*x = ListTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[12]
+	mi := &file_pollux_v1_twin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1588,7 @@ func (x *ListTwinsRequest) String() string {
 func (*ListTwinsRequest) ProtoMessage() {}
 
 func (x *ListTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[12]
+	mi := &file_pollux_v1_twin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1601,7 @@ func (x *ListTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTwinsRequest.ProtoReflect.Descriptor instead.
 func (*ListTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListTwinsRequest) GetFilter() *TwinFilter {
@@ -1522,7 +1643,7 @@ type ListTwinsResponse struct {
 
 func (x *ListTwinsResponse) Reset() {
 	*x = ListTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[13]
+	mi := &file_pollux_v1_twin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1655,7 @@ func (x *ListTwinsResponse) String() string {
 func (*ListTwinsResponse) ProtoMessage() {}
 
 func (x *ListTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[13]
+	mi := &file_pollux_v1_twin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1668,7 @@ func (x *ListTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTwinsResponse.ProtoReflect.Descriptor instead.
 func (*ListTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListTwinsResponse) GetTwins() []*Twin {
@@ -1574,7 +1695,7 @@ type UpdateTwinRequest struct {
 
 func (x *UpdateTwinRequest) Reset() {
 	*x = UpdateTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[14]
+	mi := &file_pollux_v1_twin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1707,7 @@ func (x *UpdateTwinRequest) String() string {
 func (*UpdateTwinRequest) ProtoMessage() {}
 
 func (x *UpdateTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[14]
+	mi := &file_pollux_v1_twin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1720,7 @@ func (x *UpdateTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTwinRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateTwinRequest) GetTwin() *Twin {
@@ -1620,7 +1741,7 @@ type UpdateTwinResponse struct {
 
 func (x *UpdateTwinResponse) Reset() {
 	*x = UpdateTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[15]
+	mi := &file_pollux_v1_twin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1753,7 @@ func (x *UpdateTwinResponse) String() string {
 func (*UpdateTwinResponse) ProtoMessage() {}
 
 func (x *UpdateTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[15]
+	mi := &file_pollux_v1_twin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1766,7 @@ func (x *UpdateTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTwinResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UpdateTwinResponse) GetTwin() *Twin {
@@ -1673,7 +1794,7 @@ type DeleteTwinRequest struct {
 
 func (x *DeleteTwinRequest) Reset() {
 	*x = DeleteTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[16]
+	mi := &file_pollux_v1_twin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1806,7 @@ func (x *DeleteTwinRequest) String() string {
 func (*DeleteTwinRequest) ProtoMessage() {}
 
 func (x *DeleteTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[16]
+	mi := &file_pollux_v1_twin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1819,7 @@ func (x *DeleteTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTwinRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteTwinRequest) GetId() string {
@@ -1723,7 +1844,7 @@ type DeleteTwinResponse struct {
 
 func (x *DeleteTwinResponse) Reset() {
 	*x = DeleteTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[17]
+	mi := &file_pollux_v1_twin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1856,7 @@ func (x *DeleteTwinResponse) String() string {
 func (*DeleteTwinResponse) ProtoMessage() {}
 
 func (x *DeleteTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[17]
+	mi := &file_pollux_v1_twin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +1869,7 @@ func (x *DeleteTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTwinResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{18}
 }
 
 // CommandOptions are the fields of the twin's command queue.
@@ -1766,14 +1887,23 @@ type CommandOptions struct {
 	Timeout *durationpb.Duration `protobuf:"bytes,5,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Answer as soon as the command is committed to the queue: the outcome is then QUEUED, and TwinState.commands shows under
 	// the command_id of the answer what became of it.
-	NoWait        bool `protobuf:"varint,6,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	NoWait bool `protobuf:"varint,6,opt,name=no_wait,json=noWait,proto3" json:"no_wait,omitempty"`
+	// How long it may wait before it begins, for a device that is away or asleep; 7 days at most. Unset: as long as the caller
+	// waits; with no_wait for a minute, or a day where the device sleeps.
+	ValidFor *durationpb.Duration `protobuf:"bytes,7,opt,name=valid_for,json=validFor,proto3" json:"valid_for,omitempty"`
+	// The next command begins so long after this one has ended; an hour at most.
+	Pause *durationpb.Duration `protobuf:"bytes,8,opt,name=pause,proto3" json:"pause,omitempty"`
+	// It is done as soon as the driver has sent it: the device's answer is not awaited, and the next command begins.
+	NoAnswer bool `protobuf:"varint,9,opt,name=no_answer,json=noAnswer,proto3" json:"no_answer,omitempty"`
+	// When it has ended, what waits in the queue is rejected.
+	Clear         bool `protobuf:"varint,10,opt,name=clear,proto3" json:"clear,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommandOptions) Reset() {
 	*x = CommandOptions{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[18]
+	mi := &file_pollux_v1_twin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1915,7 @@ func (x *CommandOptions) String() string {
 func (*CommandOptions) ProtoMessage() {}
 
 func (x *CommandOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[18]
+	mi := &file_pollux_v1_twin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1928,7 @@ func (x *CommandOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandOptions.ProtoReflect.Descriptor instead.
 func (*CommandOptions) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CommandOptions) GetPriority() uint32 {
@@ -1843,6 +1973,34 @@ func (x *CommandOptions) GetNoWait() bool {
 	return false
 }
 
+func (x *CommandOptions) GetValidFor() *durationpb.Duration {
+	if x != nil {
+		return x.ValidFor
+	}
+	return nil
+}
+
+func (x *CommandOptions) GetPause() *durationpb.Duration {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
+func (x *CommandOptions) GetNoAnswer() bool {
+	if x != nil {
+		return x.NoAnswer
+	}
+	return false
+}
+
+func (x *CommandOptions) GetClear() bool {
+	if x != nil {
+		return x.Clear
+	}
+	return false
+}
+
 type InvokeRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1857,7 +2015,7 @@ type InvokeRequest struct {
 
 func (x *InvokeRequest) Reset() {
 	*x = InvokeRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[19]
+	mi := &file_pollux_v1_twin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2027,7 @@ func (x *InvokeRequest) String() string {
 func (*InvokeRequest) ProtoMessage() {}
 
 func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[19]
+	mi := &file_pollux_v1_twin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2040,7 @@ func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeRequest.ProtoReflect.Descriptor instead.
 func (*InvokeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *InvokeRequest) GetId() string {
@@ -1932,7 +2090,7 @@ type InvokeResponse struct {
 
 func (x *InvokeResponse) Reset() {
 	*x = InvokeResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[20]
+	mi := &file_pollux_v1_twin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1944,7 +2102,7 @@ func (x *InvokeResponse) String() string {
 func (*InvokeResponse) ProtoMessage() {}
 
 func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[20]
+	mi := &file_pollux_v1_twin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1957,7 +2115,7 @@ func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeResponse.ProtoReflect.Descriptor instead.
 func (*InvokeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *InvokeResponse) GetOutput() *structpb.Value {
@@ -1995,7 +2153,7 @@ type SetDesiredRequest struct {
 
 func (x *SetDesiredRequest) Reset() {
 	*x = SetDesiredRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[21]
+	mi := &file_pollux_v1_twin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2165,7 @@ func (x *SetDesiredRequest) String() string {
 func (*SetDesiredRequest) ProtoMessage() {}
 
 func (x *SetDesiredRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[21]
+	mi := &file_pollux_v1_twin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2178,7 @@ func (x *SetDesiredRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDesiredRequest.ProtoReflect.Descriptor instead.
 func (*SetDesiredRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetDesiredRequest) GetId() string {
@@ -2067,7 +2225,7 @@ type SetDesiredResponse struct {
 
 func (x *SetDesiredResponse) Reset() {
 	*x = SetDesiredResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[22]
+	mi := &file_pollux_v1_twin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2079,7 +2237,7 @@ func (x *SetDesiredResponse) String() string {
 func (*SetDesiredResponse) ProtoMessage() {}
 
 func (x *SetDesiredResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[22]
+	mi := &file_pollux_v1_twin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2092,7 +2250,7 @@ func (x *SetDesiredResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDesiredResponse.ProtoReflect.Descriptor instead.
 func (*SetDesiredResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetDesiredResponse) GetDesired() *Desired {
@@ -2115,7 +2273,7 @@ type WatchTwinsRequest struct {
 
 func (x *WatchTwinsRequest) Reset() {
 	*x = WatchTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[23]
+	mi := &file_pollux_v1_twin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2285,7 @@ func (x *WatchTwinsRequest) String() string {
 func (*WatchTwinsRequest) ProtoMessage() {}
 
 func (x *WatchTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[23]
+	mi := &file_pollux_v1_twin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2298,7 @@ func (x *WatchTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTwinsRequest.ProtoReflect.Descriptor instead.
 func (*WatchTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchTwinsRequest) GetFilter() *TwinFilter {
@@ -2194,7 +2352,7 @@ type WatchTwinsResponse struct {
 
 func (x *WatchTwinsResponse) Reset() {
 	*x = WatchTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[24]
+	mi := &file_pollux_v1_twin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2206,7 +2364,7 @@ func (x *WatchTwinsResponse) String() string {
 func (*WatchTwinsResponse) ProtoMessage() {}
 
 func (x *WatchTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[24]
+	mi := &file_pollux_v1_twin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2219,7 +2377,7 @@ func (x *WatchTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTwinsResponse.ProtoReflect.Descriptor instead.
 func (*WatchTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchTwinsResponse) GetId() string {
@@ -2363,7 +2521,7 @@ type StateDelta struct {
 
 func (x *StateDelta) Reset() {
 	*x = StateDelta{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[25]
+	mi := &file_pollux_v1_twin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2375,7 +2533,7 @@ func (x *StateDelta) String() string {
 func (*StateDelta) ProtoMessage() {}
 
 func (x *StateDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[25]
+	mi := &file_pollux_v1_twin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2388,7 +2546,7 @@ func (x *StateDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateDelta.ProtoReflect.Descriptor instead.
 func (*StateDelta) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StateDelta) GetProperties() map[string]*Property {
@@ -2444,7 +2602,7 @@ type TwinEvent struct {
 
 func (x *TwinEvent) Reset() {
 	*x = TwinEvent{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[26]
+	mi := &file_pollux_v1_twin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2614,7 @@ func (x *TwinEvent) String() string {
 func (*TwinEvent) ProtoMessage() {}
 
 func (x *TwinEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[26]
+	mi := &file_pollux_v1_twin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2627,7 @@ func (x *TwinEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinEvent.ProtoReflect.Descriptor instead.
 func (*TwinEvent) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TwinEvent) GetName() string {
@@ -2505,7 +2663,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[27]
+	mi := &file_pollux_v1_twin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2675,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[27]
+	mi := &file_pollux_v1_twin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2688,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LogLine) GetTime() *timestamppb.Timestamp {
@@ -2574,7 +2732,7 @@ type QueryHistoryRequest struct {
 
 func (x *QueryHistoryRequest) Reset() {
 	*x = QueryHistoryRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[28]
+	mi := &file_pollux_v1_twin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +2744,7 @@ func (x *QueryHistoryRequest) String() string {
 func (*QueryHistoryRequest) ProtoMessage() {}
 
 func (x *QueryHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[28]
+	mi := &file_pollux_v1_twin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +2757,7 @@ func (x *QueryHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHistoryRequest.ProtoReflect.Descriptor instead.
 func (*QueryHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *QueryHistoryRequest) GetId() string {
@@ -2663,7 +2821,7 @@ type QueryHistoryResponse struct {
 
 func (x *QueryHistoryResponse) Reset() {
 	*x = QueryHistoryResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[29]
+	mi := &file_pollux_v1_twin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +2833,7 @@ func (x *QueryHistoryResponse) String() string {
 func (*QueryHistoryResponse) ProtoMessage() {}
 
 func (x *QueryHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[29]
+	mi := &file_pollux_v1_twin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +2846,7 @@ func (x *QueryHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHistoryResponse.ProtoReflect.Descriptor instead.
 func (*QueryHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *QueryHistoryResponse) GetSamples() []*Sample {
@@ -2722,7 +2880,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[30]
+	mi := &file_pollux_v1_twin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +2892,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[30]
+	mi := &file_pollux_v1_twin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +2905,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Sample) GetTime() *timestamppb.Timestamp {
@@ -2773,7 +2931,7 @@ type TraceTwinRequest struct {
 
 func (x *TraceTwinRequest) Reset() {
 	*x = TraceTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[31]
+	mi := &file_pollux_v1_twin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +2943,7 @@ func (x *TraceTwinRequest) String() string {
 func (*TraceTwinRequest) ProtoMessage() {}
 
 func (x *TraceTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[31]
+	mi := &file_pollux_v1_twin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +2956,7 @@ func (x *TraceTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceTwinRequest.ProtoReflect.Descriptor instead.
 func (*TraceTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TraceTwinRequest) GetId() string {
@@ -2822,7 +2980,7 @@ type TraceTwinResponse struct {
 
 func (x *TraceTwinResponse) Reset() {
 	*x = TraceTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[32]
+	mi := &file_pollux_v1_twin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +2992,7 @@ func (x *TraceTwinResponse) String() string {
 func (*TraceTwinResponse) ProtoMessage() {}
 
 func (x *TraceTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[32]
+	mi := &file_pollux_v1_twin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +3005,7 @@ func (x *TraceTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceTwinResponse.ProtoReflect.Descriptor instead.
 func (*TraceTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TraceTwinResponse) GetTime() *timestamppb.Timestamp {
@@ -2885,6 +3043,185 @@ func (x *TraceTwinResponse) GetMissed() uint64 {
 	return 0
 }
 
+type ReleaseTwinsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which twins; those that are not in quarantine are passed over.
+	Filter        *TwinFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseTwinsRequest) Reset() {
+	*x = ReleaseTwinsRequest{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseTwinsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseTwinsRequest) ProtoMessage() {}
+
+func (x *ReleaseTwinsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseTwinsRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseTwinsRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ReleaseTwinsRequest) GetFilter() *TwinFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+type ReleaseTwinsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Twins that were in quarantine.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseTwinsResponse) Reset() {
+	*x = ReleaseTwinsResponse{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseTwinsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseTwinsResponse) ProtoMessage() {}
+
+func (x *ReleaseTwinsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseTwinsResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseTwinsResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ReleaseTwinsResponse) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type ClearCommandsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClearCommandsRequest) Reset() {
+	*x = ClearCommandsRequest{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClearCommandsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClearCommandsRequest) ProtoMessage() {}
+
+func (x *ClearCommandsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClearCommandsRequest.ProtoReflect.Descriptor instead.
+func (*ClearCommandsRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ClearCommandsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ClearCommandsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Commands that were rejected.
+	Cleared       uint32 `protobuf:"varint,1,opt,name=cleared,proto3" json:"cleared,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClearCommandsResponse) Reset() {
+	*x = ClearCommandsResponse{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClearCommandsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClearCommandsResponse) ProtoMessage() {}
+
+func (x *ClearCommandsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClearCommandsResponse.ProtoReflect.Descriptor instead.
+func (*ClearCommandsResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ClearCommandsResponse) GetCleared() uint32 {
+	if x != nil {
+		return x.Cleared
+	}
+	return 0
+}
+
 type RecordTwinRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2894,7 +3231,7 @@ type RecordTwinRequest struct {
 
 func (x *RecordTwinRequest) Reset() {
 	*x = RecordTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[33]
+	mi := &file_pollux_v1_twin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2906,7 +3243,7 @@ func (x *RecordTwinRequest) String() string {
 func (*RecordTwinRequest) ProtoMessage() {}
 
 func (x *RecordTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[33]
+	mi := &file_pollux_v1_twin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2919,7 +3256,7 @@ func (x *RecordTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTwinRequest.ProtoReflect.Descriptor instead.
 func (*RecordTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RecordTwinRequest) GetId() string {
@@ -2946,7 +3283,7 @@ type RecordTwinResponse struct {
 
 func (x *RecordTwinResponse) Reset() {
 	*x = RecordTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	mi := &file_pollux_v1_twin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2958,7 +3295,7 @@ func (x *RecordTwinResponse) String() string {
 func (*RecordTwinResponse) ProtoMessage() {}
 
 func (x *RecordTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	mi := &file_pollux_v1_twin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2971,7 +3308,7 @@ func (x *RecordTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTwinResponse.ProtoReflect.Descriptor instead.
 func (*RecordTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RecordTwinResponse) GetTime() *timestamppb.Timestamp {
@@ -3047,7 +3384,7 @@ type RecordedStart struct {
 
 func (x *RecordedStart) Reset() {
 	*x = RecordedStart{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	mi := &file_pollux_v1_twin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3059,7 +3396,7 @@ func (x *RecordedStart) String() string {
 func (*RecordedStart) ProtoMessage() {}
 
 func (x *RecordedStart) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	mi := &file_pollux_v1_twin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3072,7 +3409,7 @@ func (x *RecordedStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedStart.ProtoReflect.Descriptor instead.
 func (*RecordedStart) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RecordedStart) GetId() string {
@@ -3136,7 +3473,7 @@ type RecordedCall struct {
 
 func (x *RecordedCall) Reset() {
 	*x = RecordedCall{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	mi := &file_pollux_v1_twin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3485,7 @@ func (x *RecordedCall) String() string {
 func (*RecordedCall) ProtoMessage() {}
 
 func (x *RecordedCall) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	mi := &file_pollux_v1_twin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3498,7 @@ func (x *RecordedCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedCall.ProtoReflect.Descriptor instead.
 func (*RecordedCall) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecordedCall) GetEvent() int32 {
@@ -3222,7 +3559,7 @@ type RecordedHostCall struct {
 
 func (x *RecordedHostCall) Reset() {
 	*x = RecordedHostCall{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	mi := &file_pollux_v1_twin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3234,7 +3571,7 @@ func (x *RecordedHostCall) String() string {
 func (*RecordedHostCall) ProtoMessage() {}
 
 func (x *RecordedHostCall) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	mi := &file_pollux_v1_twin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3247,7 +3584,7 @@ func (x *RecordedHostCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedHostCall.ProtoReflect.Descriptor instead.
 func (*RecordedHostCall) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RecordedHostCall) GetKind() string {
@@ -3316,7 +3653,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x05Alias\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\tR\x05value\"\x91\x04\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\xd6\x05\n" +
 	"\tTwinState\x12D\n" +
 	"\n" +
 	"properties\x18\x01 \x03(\v2$.pollux.v1.TwinState.PropertiesEntryR\n" +
@@ -3328,13 +3665,24 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"model_json\x18\x05 \x01(\tR\tmodelJson\x12\x16\n" +
 	"\x06queued\x18\x06 \x01(\rR\x06queued\x12%\n" +
 	"\x0edriver_version\x18\a \x01(\tR\rdriverVersion\x124\n" +
-	"\bcommands\x18\b \x03(\v2\x18.pollux.v1.CommandStatusR\bcommands\x1aR\n" +
+	"\bcommands\x18\b \x03(\v2\x18.pollux.v1.CommandStatusR\bcommands\x12A\n" +
+	"\rsubscriptions\x18\t \x03(\v2\x1b.pollux.v1.TwinSubscriptionR\rsubscriptions\x12B\n" +
+	"\n" +
+	"over_quota\x18\n" +
+	" \x03(\v2#.pollux.v1.TwinState.OverQuotaEntryR\toverQuota\x1aR\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
 	"\x05value\x18\x02 \x01(\v2\x13.pollux.v1.PropertyR\x05value:\x028\x01\x1aN\n" +
 	"\fDesiredEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
-	"\x05value\x18\x02 \x01(\v2\x12.pollux.v1.DesiredR\x05value:\x028\x01\"\xe9\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.pollux.v1.DesiredR\x05value:\x028\x01\x1a<\n" +
+	"\x0eOverQuotaEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"Z\n" +
+	"\x10TwinSubscription\x12\x16\n" +
+	"\x06system\x18\x01 \x01(\tR\x06system\x12\x12\n" +
+	"\x04twin\x18\x02 \x01(\tR\x04twin\x12\x1a\n" +
+	"\bproperty\x18\x03 \x01(\tR\bproperty\"\xe9\x02\n" +
 	"\rCommandStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12-\n" +
@@ -3350,14 +3698,15 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\bProperty\x12,\n" +
 	"\x05value\x18\x01 \x01(\v2\x16.google.protobuf.ValueR\x05value\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12,\n" +
-	"\aquality\x18\x03 \x01(\x0e2\x12.pollux.v1.QualityR\aquality\"\xda\x01\n" +
+	"\aquality\x18\x03 \x01(\x0e2\x12.pollux.v1.QualityR\aquality\"\xf7\x01\n" +
 	"\aDesired\x12,\n" +
 	"\x05value\x18\x01 \x01(\v2\x16.google.protobuf.ValueR\x05value\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x0e\n" +
 	"\x02by\x18\x03 \x01(\tR\x02by\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12/\n" +
 	"\bprogress\x18\x05 \x01(\x0e2\x13.pollux.v1.ProgressR\bprogress\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"\xa6\x01\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12\x1b\n" +
+	"\twaits_for\x18\a \x01(\tR\bwaitsFor\"\xc2\x02\n" +
 	"\n" +
 	"TwinStatus\x125\n" +
 	"\n" +
@@ -3365,7 +3714,11 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"connection\x127\n" +
 	"\tlast_seen\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\x12\x14\n" +
 	"\x05fault\x18\x03 \x01(\tR\x05fault\x12\x12\n" +
-	"\x04node\x18\x04 \x01(\tR\x04node\"@\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12\x1a\n" +
+	"\bfailures\x18\x05 \x01(\rR\bfailures\x129\n" +
+	"\n" +
+	"retry_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tretryTime\x12C\n" +
+	"\x0fquarantine_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0equarantineTime\"@\n" +
 	"\x11CreateTwinRequest\x12+\n" +
 	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinB\x06\xbaH\x03\xc8\x01\x01R\x04twin\"U\n" +
 	"\x12CreateTwinResponse\x12#\n" +
@@ -3414,7 +3767,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x11DeleteTwinRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\"\x14\n" +
-	"\x12DeleteTwinResponse\"\xa5\x02\n" +
+	"\x12DeleteTwinResponse\"\xe0\x03\n" +
 	"\x0eCommandOptions\x12#\n" +
 	"\bpriority\x18\x01 \x01(\rB\a\xbaH\x04*\x02\x18dR\bpriority\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12&\n" +
@@ -3422,7 +3775,13 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x05delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xf5$2\x00R\x05delay\x12B\n" +
 	"\atimeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
 	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\atimeout\x12\x17\n" +
-	"\ano_wait\x18\x06 \x01(\bR\x06noWaitB\n" +
+	"\ano_wait\x18\x06 \x01(\bR\x06noWait\x12F\n" +
+	"\tvalid_for\x18\a \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xf5$2\x00R\bvalidFor\x12>\n" +
+	"\x05pause\x18\b \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\x05pause\x12\x1b\n" +
+	"\tno_answer\x18\t \x01(\bR\bnoAnswer\x12\x14\n" +
+	"\x05clear\x18\n" +
+	" \x01(\bR\x05clearB\n" +
 	"\n" +
 	"\b_retries\"\xe5\x01\n" +
 	"\rInvokeRequest\x12\x1a\n" +
@@ -3517,7 +3876,16 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eDIRECTION_SENT\x10\x01\x12\x16\n" +
 	"\x12DIRECTION_RECEIVED\x10\x02\x12\x12\n" +
-	"\x0eDIRECTION_NOTE\x10\x03\"/\n" +
+	"\x0eDIRECTION_NOTE\x10\x03\"D\n" +
+	"\x13ReleaseTwinsRequest\x12-\n" +
+	"\x06filter\x18\x01 \x01(\v2\x15.pollux.v1.TwinFilterR\x06filter\"(\n" +
+	"\x14ReleaseTwinsResponse\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"2\n" +
+	"\x14ClearCommandsRequest\x12\x1a\n" +
+	"\x02id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\"1\n" +
+	"\x15ClearCommandsResponse\x12\x18\n" +
+	"\acleared\x18\x01 \x01(\rR\acleared\"/\n" +
 	"\x11RecordTwinRequest\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\"\xc5\x01\n" +
@@ -3564,7 +3932,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\rPROGRESS_SENT\x10\x02\x12\x16\n" +
 	"\x12PROGRESS_CONFIRMED\x10\x03\x12\x14\n" +
 	"\x10PROGRESS_EXPIRED\x10\x04\x12\x15\n" +
-	"\x11PROGRESS_REJECTED\x10\x05*\xa7\x01\n" +
+	"\x11PROGRESS_REJECTED\x10\x05*\xc0\x01\n" +
 	"\n" +
 	"Connection\x12\x1a\n" +
 	"\x16CONNECTION_UNSPECIFIED\x10\x00\x12\x13\n" +
@@ -3572,7 +3940,8 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x15CONNECTION_CONNECTING\x10\x02\x12\x18\n" +
 	"\x14CONNECTION_CONNECTED\x10\x03\x12\x1b\n" +
 	"\x17CONNECTION_DISCONNECTED\x10\x04\x12\x16\n" +
-	"\x12CONNECTION_STOPPED\x10\x05*X\n" +
+	"\x12CONNECTION_STOPPED\x10\x05\x12\x17\n" +
+	"\x13CONNECTION_SLEEPING\x10\x06*X\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CONSISTENCY_OWNER\x10\x01\x12\x15\n" +
@@ -3583,7 +3952,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x10OUTCOME_REJECTED\x10\x02\x12\x15\n" +
 	"\x11OUTCOME_TIMED_OUT\x10\x03\x12\x13\n" +
 	"\x0fOUTCOME_UNKNOWN\x10\x04\x12\x12\n" +
-	"\x0eOUTCOME_QUEUED\x10\x052\xc6\x06\n" +
+	"\x0eOUTCOME_QUEUED\x10\x052\xeb\a\n" +
 	"\vTwinService\x12I\n" +
 	"\n" +
 	"CreateTwin\x12\x1c.pollux.v1.CreateTwinRequest\x1a\x1d.pollux.v1.CreateTwinResponse\x12E\n" +
@@ -3601,7 +3970,9 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\fQueryHistory\x12\x1e.pollux.v1.QueryHistoryRequest\x1a\x1f.pollux.v1.QueryHistoryResponse\"\x03\x90\x02\x01\x12H\n" +
 	"\tTraceTwin\x12\x1b.pollux.v1.TraceTwinRequest\x1a\x1c.pollux.v1.TraceTwinResponse0\x01\x12K\n" +
 	"\n" +
-	"RecordTwin\x12\x1c.pollux.v1.RecordTwinRequest\x1a\x1d.pollux.v1.RecordTwinResponse0\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"RecordTwin\x12\x1c.pollux.v1.RecordTwinRequest\x1a\x1d.pollux.v1.RecordTwinResponse0\x01\x12O\n" +
+	"\fReleaseTwins\x12\x1e.pollux.v1.ReleaseTwinsRequest\x1a\x1f.pollux.v1.ReleaseTwinsResponse\x12R\n" +
+	"\rClearCommands\x12\x1f.pollux.v1.ClearCommandsRequest\x1a .pollux.v1.ClearCommandsResponseB5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_twin_proto_rawDescOnce sync.Once
@@ -3616,7 +3987,7 @@ func file_pollux_v1_twin_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_twin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_pollux_v1_twin_proto_goTypes = []any{
 	(CommandPhase)(0),                // 0: pollux.v1.CommandPhase
 	(Quality)(0),                     // 1: pollux.v1.Quality
@@ -3628,151 +3999,168 @@ var file_pollux_v1_twin_proto_goTypes = []any{
 	(*Twin)(nil),                     // 7: pollux.v1.Twin
 	(*Alias)(nil),                    // 8: pollux.v1.Alias
 	(*TwinState)(nil),                // 9: pollux.v1.TwinState
-	(*CommandStatus)(nil),            // 10: pollux.v1.CommandStatus
-	(*Property)(nil),                 // 11: pollux.v1.Property
-	(*Desired)(nil),                  // 12: pollux.v1.Desired
-	(*TwinStatus)(nil),               // 13: pollux.v1.TwinStatus
-	(*CreateTwinRequest)(nil),        // 14: pollux.v1.CreateTwinRequest
-	(*CreateTwinResponse)(nil),       // 15: pollux.v1.CreateTwinResponse
-	(*GetTwinRequest)(nil),           // 16: pollux.v1.GetTwinRequest
-	(*GetTwinResponse)(nil),          // 17: pollux.v1.GetTwinResponse
-	(*TwinFilter)(nil),               // 18: pollux.v1.TwinFilter
-	(*ListTwinsRequest)(nil),         // 19: pollux.v1.ListTwinsRequest
-	(*ListTwinsResponse)(nil),        // 20: pollux.v1.ListTwinsResponse
-	(*UpdateTwinRequest)(nil),        // 21: pollux.v1.UpdateTwinRequest
-	(*UpdateTwinResponse)(nil),       // 22: pollux.v1.UpdateTwinResponse
-	(*DeleteTwinRequest)(nil),        // 23: pollux.v1.DeleteTwinRequest
-	(*DeleteTwinResponse)(nil),       // 24: pollux.v1.DeleteTwinResponse
-	(*CommandOptions)(nil),           // 25: pollux.v1.CommandOptions
-	(*InvokeRequest)(nil),            // 26: pollux.v1.InvokeRequest
-	(*InvokeResponse)(nil),           // 27: pollux.v1.InvokeResponse
-	(*SetDesiredRequest)(nil),        // 28: pollux.v1.SetDesiredRequest
-	(*SetDesiredResponse)(nil),       // 29: pollux.v1.SetDesiredResponse
-	(*WatchTwinsRequest)(nil),        // 30: pollux.v1.WatchTwinsRequest
-	(*WatchTwinsResponse)(nil),       // 31: pollux.v1.WatchTwinsResponse
-	(*StateDelta)(nil),               // 32: pollux.v1.StateDelta
-	(*TwinEvent)(nil),                // 33: pollux.v1.TwinEvent
-	(*LogLine)(nil),                  // 34: pollux.v1.LogLine
-	(*QueryHistoryRequest)(nil),      // 35: pollux.v1.QueryHistoryRequest
-	(*QueryHistoryResponse)(nil),     // 36: pollux.v1.QueryHistoryResponse
-	(*Sample)(nil),                   // 37: pollux.v1.Sample
-	(*TraceTwinRequest)(nil),         // 38: pollux.v1.TraceTwinRequest
-	(*TraceTwinResponse)(nil),        // 39: pollux.v1.TraceTwinResponse
-	(*RecordTwinRequest)(nil),        // 40: pollux.v1.RecordTwinRequest
-	(*RecordTwinResponse)(nil),       // 41: pollux.v1.RecordTwinResponse
-	(*RecordedStart)(nil),            // 42: pollux.v1.RecordedStart
-	(*RecordedCall)(nil),             // 43: pollux.v1.RecordedCall
-	(*RecordedHostCall)(nil),         // 44: pollux.v1.RecordedHostCall
-	nil,                              // 45: pollux.v1.Twin.LabelsEntry
-	nil,                              // 46: pollux.v1.TwinState.PropertiesEntry
-	nil,                              // 47: pollux.v1.TwinState.DesiredEntry
-	nil,                              // 48: pollux.v1.TwinFilter.LabelsEntry
-	nil,                              // 49: pollux.v1.StateDelta.PropertiesEntry
-	nil,                              // 50: pollux.v1.StateDelta.DesiredEntry
-	(*structpb.Struct)(nil),          // 51: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),    // 52: google.protobuf.Timestamp
-	(*structpb.Value)(nil),           // 53: google.protobuf.Value
-	(*durationpb.Duration)(nil),      // 54: google.protobuf.Duration
+	(*TwinSubscription)(nil),         // 10: pollux.v1.TwinSubscription
+	(*CommandStatus)(nil),            // 11: pollux.v1.CommandStatus
+	(*Property)(nil),                 // 12: pollux.v1.Property
+	(*Desired)(nil),                  // 13: pollux.v1.Desired
+	(*TwinStatus)(nil),               // 14: pollux.v1.TwinStatus
+	(*CreateTwinRequest)(nil),        // 15: pollux.v1.CreateTwinRequest
+	(*CreateTwinResponse)(nil),       // 16: pollux.v1.CreateTwinResponse
+	(*GetTwinRequest)(nil),           // 17: pollux.v1.GetTwinRequest
+	(*GetTwinResponse)(nil),          // 18: pollux.v1.GetTwinResponse
+	(*TwinFilter)(nil),               // 19: pollux.v1.TwinFilter
+	(*ListTwinsRequest)(nil),         // 20: pollux.v1.ListTwinsRequest
+	(*ListTwinsResponse)(nil),        // 21: pollux.v1.ListTwinsResponse
+	(*UpdateTwinRequest)(nil),        // 22: pollux.v1.UpdateTwinRequest
+	(*UpdateTwinResponse)(nil),       // 23: pollux.v1.UpdateTwinResponse
+	(*DeleteTwinRequest)(nil),        // 24: pollux.v1.DeleteTwinRequest
+	(*DeleteTwinResponse)(nil),       // 25: pollux.v1.DeleteTwinResponse
+	(*CommandOptions)(nil),           // 26: pollux.v1.CommandOptions
+	(*InvokeRequest)(nil),            // 27: pollux.v1.InvokeRequest
+	(*InvokeResponse)(nil),           // 28: pollux.v1.InvokeResponse
+	(*SetDesiredRequest)(nil),        // 29: pollux.v1.SetDesiredRequest
+	(*SetDesiredResponse)(nil),       // 30: pollux.v1.SetDesiredResponse
+	(*WatchTwinsRequest)(nil),        // 31: pollux.v1.WatchTwinsRequest
+	(*WatchTwinsResponse)(nil),       // 32: pollux.v1.WatchTwinsResponse
+	(*StateDelta)(nil),               // 33: pollux.v1.StateDelta
+	(*TwinEvent)(nil),                // 34: pollux.v1.TwinEvent
+	(*LogLine)(nil),                  // 35: pollux.v1.LogLine
+	(*QueryHistoryRequest)(nil),      // 36: pollux.v1.QueryHistoryRequest
+	(*QueryHistoryResponse)(nil),     // 37: pollux.v1.QueryHistoryResponse
+	(*Sample)(nil),                   // 38: pollux.v1.Sample
+	(*TraceTwinRequest)(nil),         // 39: pollux.v1.TraceTwinRequest
+	(*TraceTwinResponse)(nil),        // 40: pollux.v1.TraceTwinResponse
+	(*ReleaseTwinsRequest)(nil),      // 41: pollux.v1.ReleaseTwinsRequest
+	(*ReleaseTwinsResponse)(nil),     // 42: pollux.v1.ReleaseTwinsResponse
+	(*ClearCommandsRequest)(nil),     // 43: pollux.v1.ClearCommandsRequest
+	(*ClearCommandsResponse)(nil),    // 44: pollux.v1.ClearCommandsResponse
+	(*RecordTwinRequest)(nil),        // 45: pollux.v1.RecordTwinRequest
+	(*RecordTwinResponse)(nil),       // 46: pollux.v1.RecordTwinResponse
+	(*RecordedStart)(nil),            // 47: pollux.v1.RecordedStart
+	(*RecordedCall)(nil),             // 48: pollux.v1.RecordedCall
+	(*RecordedHostCall)(nil),         // 49: pollux.v1.RecordedHostCall
+	nil,                              // 50: pollux.v1.Twin.LabelsEntry
+	nil,                              // 51: pollux.v1.TwinState.PropertiesEntry
+	nil,                              // 52: pollux.v1.TwinState.DesiredEntry
+	nil,                              // 53: pollux.v1.TwinState.OverQuotaEntry
+	nil,                              // 54: pollux.v1.TwinFilter.LabelsEntry
+	nil,                              // 55: pollux.v1.StateDelta.PropertiesEntry
+	nil,                              // 56: pollux.v1.StateDelta.DesiredEntry
+	(*structpb.Struct)(nil),          // 57: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),    // 58: google.protobuf.Timestamp
+	(*structpb.Value)(nil),           // 59: google.protobuf.Value
+	(*durationpb.Duration)(nil),      // 60: google.protobuf.Duration
 }
 var file_pollux_v1_twin_proto_depIdxs = []int32{
-	51, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
-	45, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
+	57, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
+	50, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
 	8,  // 2: pollux.v1.Twin.aliases:type_name -> pollux.v1.Alias
-	52, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
-	52, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
+	58, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
+	58, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
 	9,  // 5: pollux.v1.Twin.state:type_name -> pollux.v1.TwinState
-	46, // 6: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
-	47, // 7: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
-	13, // 8: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
-	10, // 9: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
-	0,  // 10: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
-	5,  // 11: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
-	53, // 12: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
-	52, // 13: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
-	52, // 14: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
-	53, // 15: pollux.v1.Property.value:type_name -> google.protobuf.Value
-	52, // 16: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
-	1,  // 17: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
-	53, // 18: pollux.v1.Desired.value:type_name -> google.protobuf.Value
-	52, // 19: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
-	2,  // 20: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
-	3,  // 21: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
-	52, // 22: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
-	7,  // 23: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,  // 24: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
-	4,  // 25: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
-	7,  // 26: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
-	48, // 27: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
-	3,  // 28: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
-	18, // 29: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	7,  // 30: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
-	7,  // 31: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,  // 32: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
-	54, // 33: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
-	54, // 34: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
-	53, // 35: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
-	25, // 36: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
-	53, // 37: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
-	5,  // 38: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
-	53, // 39: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
-	25, // 40: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
-	54, // 41: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
-	12, // 42: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
-	18, // 43: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	9,  // 44: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
-	32, // 45: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
-	33, // 46: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
-	34, // 47: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
-	49, // 48: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
-	50, // 49: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
-	13, // 50: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
-	10, // 51: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
-	53, // 52: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
-	52, // 53: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
-	52, // 54: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	52, // 55: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
-	52, // 56: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
-	54, // 57: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
-	37, // 58: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
-	52, // 59: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	52, // 60: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
-	6,  // 61: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
-	52, // 62: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
-	42, // 63: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
-	43, // 64: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
-	44, // 65: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
-	54, // 66: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
-	11, // 67: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
-	12, // 68: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
-	11, // 69: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
-	12, // 70: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
-	14, // 71: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
-	16, // 72: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
-	19, // 73: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
-	21, // 74: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
-	23, // 75: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
-	26, // 76: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
-	28, // 77: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
-	30, // 78: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
-	35, // 79: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
-	38, // 80: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
-	40, // 81: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
-	15, // 82: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
-	17, // 83: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
-	20, // 84: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
-	22, // 85: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
-	24, // 86: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
-	27, // 87: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
-	29, // 88: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
-	31, // 89: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
-	36, // 90: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
-	39, // 91: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
-	41, // 92: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
-	82, // [82:93] is the sub-list for method output_type
-	71, // [71:82] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	51, // 6: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
+	52, // 7: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
+	14, // 8: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
+	11, // 9: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
+	10, // 10: pollux.v1.TwinState.subscriptions:type_name -> pollux.v1.TwinSubscription
+	53, // 11: pollux.v1.TwinState.over_quota:type_name -> pollux.v1.TwinState.OverQuotaEntry
+	0,  // 12: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
+	5,  // 13: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
+	59, // 14: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
+	58, // 15: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
+	58, // 16: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
+	59, // 17: pollux.v1.Property.value:type_name -> google.protobuf.Value
+	58, // 18: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
+	1,  // 19: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
+	59, // 20: pollux.v1.Desired.value:type_name -> google.protobuf.Value
+	58, // 21: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
+	2,  // 22: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
+	3,  // 23: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
+	58, // 24: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
+	58, // 25: pollux.v1.TwinStatus.retry_time:type_name -> google.protobuf.Timestamp
+	58, // 26: pollux.v1.TwinStatus.quarantine_time:type_name -> google.protobuf.Timestamp
+	7,  // 27: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,  // 28: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
+	4,  // 29: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
+	7,  // 30: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
+	54, // 31: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
+	3,  // 32: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
+	19, // 33: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	7,  // 34: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
+	7,  // 35: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,  // 36: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
+	60, // 37: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
+	60, // 38: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
+	60, // 39: pollux.v1.CommandOptions.valid_for:type_name -> google.protobuf.Duration
+	60, // 40: pollux.v1.CommandOptions.pause:type_name -> google.protobuf.Duration
+	59, // 41: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
+	26, // 42: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
+	59, // 43: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
+	5,  // 44: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
+	59, // 45: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
+	26, // 46: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
+	60, // 47: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
+	13, // 48: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
+	19, // 49: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	9,  // 50: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
+	33, // 51: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
+	34, // 52: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
+	35, // 53: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
+	55, // 54: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
+	56, // 55: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
+	14, // 56: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
+	11, // 57: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
+	59, // 58: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
+	58, // 59: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
+	58, // 60: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	58, // 61: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
+	58, // 62: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
+	60, // 63: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
+	38, // 64: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
+	58, // 65: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	58, // 66: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
+	6,  // 67: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
+	19, // 68: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	58, // 69: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
+	47, // 70: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
+	48, // 71: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
+	49, // 72: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
+	60, // 73: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
+	12, // 74: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
+	13, // 75: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
+	12, // 76: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
+	13, // 77: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
+	15, // 78: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
+	17, // 79: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
+	20, // 80: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
+	22, // 81: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
+	24, // 82: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
+	27, // 83: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
+	29, // 84: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
+	31, // 85: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
+	36, // 86: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
+	39, // 87: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
+	45, // 88: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
+	41, // 89: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
+	43, // 90: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
+	16, // 91: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
+	18, // 92: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
+	21, // 93: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
+	23, // 94: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
+	25, // 95: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
+	28, // 96: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
+	30, // 97: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
+	32, // 98: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
+	37, // 99: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
+	40, // 100: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
+	46, // 101: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
+	42, // 102: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
+	44, // 103: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
+	91, // [91:104] is the sub-list for method output_type
+	78, // [78:91] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_twin_proto_init() }
@@ -3780,8 +4168,8 @@ func file_pollux_v1_twin_proto_init() {
 	if File_pollux_v1_twin_proto != nil {
 		return
 	}
-	file_pollux_v1_twin_proto_msgTypes[18].OneofWrappers = []any{}
-	file_pollux_v1_twin_proto_msgTypes[24].OneofWrappers = []any{
+	file_pollux_v1_twin_proto_msgTypes[19].OneofWrappers = []any{}
+	file_pollux_v1_twin_proto_msgTypes[25].OneofWrappers = []any{
 		(*WatchTwinsResponse_State)(nil),
 		(*WatchTwinsResponse_Delta)(nil),
 		(*WatchTwinsResponse_Event)(nil),
@@ -3789,7 +4177,7 @@ func file_pollux_v1_twin_proto_init() {
 		(*WatchTwinsResponse_Deleted)(nil),
 		(*WatchTwinsResponse_Heartbeat)(nil),
 	}
-	file_pollux_v1_twin_proto_msgTypes[34].OneofWrappers = []any{
+	file_pollux_v1_twin_proto_msgTypes[39].OneofWrappers = []any{
 		(*RecordTwinResponse_Start)(nil),
 		(*RecordTwinResponse_Call)(nil),
 	}
@@ -3799,7 +4187,7 @@ func file_pollux_v1_twin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_twin_proto_rawDesc), len(file_pollux_v1_twin_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   44,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -300,6 +300,402 @@ func (x *CommandResult) GetCommandId() string {
 	return ""
 }
 
+// Notices tell a subscriber what became of properties of a twin, in their order.
+type Notices struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The twin that they are of.
+	Twin string `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
+	// One life of that twin. The notices of a stream have rising numbers.
+	Stream        uint64    `protobuf:"varint,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Notices       []*Notice `protobuf:"bytes,3,rep,name=notices,proto3" json:"notices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notices) Reset() {
+	*x = Notices{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notices) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notices) ProtoMessage() {}
+
+func (x *Notices) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notices.ProtoReflect.Descriptor instead.
+func (*Notices) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Notices) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *Notices) GetStream() uint64 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *Notices) GetNotices() []*Notice {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
+// Notice is a property's new value.
+type Notice struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// As it was subscribed by: a twin's name or id, or with a system a name in that.
+	Name     string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	System   string `protobuf:"bytes,3,opt,name=system,proto3" json:"system,omitempty"`
+	Property string `protobuf:"bytes,4,opt,name=property,proto3" json:"property,omitempty"`
+	// JSON.
+	Value   string     `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`
+	Quality v1.Quality `protobuf:"varint,6,opt,name=quality,proto3,enum=pollux.v1.Quality" json:"quality,omitempty"`
+	// Milliseconds since 1970.
+	Time int64 `protobuf:"varint,7,opt,name=time,proto3" json:"time,omitempty"`
+	// Changes before this one that the subscriber was not told of, because it was slow.
+	Missed        uint64 `protobuf:"varint,8,opt,name=missed,proto3" json:"missed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notice) Reset() {
+	*x = Notice{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notice) ProtoMessage() {}
+
+func (x *Notice) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notice.ProtoReflect.Descriptor instead.
+func (*Notice) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Notice) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Notice) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Notice) GetSystem() string {
+	if x != nil {
+		return x.System
+	}
+	return ""
+}
+
+func (x *Notice) GetProperty() string {
+	if x != nil {
+		return x.Property
+	}
+	return ""
+}
+
+func (x *Notice) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Notice) GetQuality() v1.Quality {
+	if x != nil {
+		return x.Quality
+	}
+	return v1.Quality(0)
+}
+
+func (x *Notice) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Notice) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
+// Webhook is an HTTP request to a twin.
+type Webhook struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The driver's input, JSON.
+	Input         string `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Webhook) Reset() {
+	*x = Webhook{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Webhook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Webhook) ProtoMessage() {}
+
+func (x *Webhook) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
+func (*Webhook) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Webhook) GetInput() string {
+	if x != nil {
+		return x.Input
+	}
+	return ""
+}
+
+// WebhookAnswer is what the driver answers.
+type WebhookAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The driver's output, JSON; empty: none.
+	Output string `protobuf:"bytes,1,opt,name=output,proto3" json:"output,omitempty"`
+	// The driver's refusal.
+	Code          int32  `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookAnswer) Reset() {
+	*x = WebhookAnswer{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookAnswer) ProtoMessage() {}
+
+func (x *WebhookAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookAnswer.ProtoReflect.Descriptor instead.
+func (*WebhookAnswer) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *WebhookAnswer) GetOutput() string {
+	if x != nil {
+		return x.Output
+	}
+	return ""
+}
+
+func (x *WebhookAnswer) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *WebhookAnswer) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// Release takes a twin out of quarantine.
+type Release struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Release) Reset() {
+	*x = Release{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Release) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Release) ProtoMessage() {}
+
+func (x *Release) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Release.ProtoReflect.Descriptor instead.
+func (*Release) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{8}
+}
+
+// ClearQueue rejects the commands that wait.
+type ClearQueue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClearQueue) Reset() {
+	*x = ClearQueue{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClearQueue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClearQueue) ProtoMessage() {}
+
+func (x *ClearQueue) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClearQueue.ProtoReflect.Descriptor instead.
+func (*ClearQueue) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{9}
+}
+
+// Cleared answers it.
+type Cleared struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Commands      uint32                 `protobuf:"varint,1,opt,name=commands,proto3" json:"commands,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cleared) Reset() {
+	*x = Cleared{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cleared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cleared) ProtoMessage() {}
+
+func (x *Cleared) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cleared.ProtoReflect.Descriptor instead.
+func (*Cleared) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Cleared) GetCommands() uint32 {
+	if x != nil {
+		return x.Commands
+	}
+	return 0
+}
+
 var File_pollux_actor_v1_actor_proto protoreflect.FileDescriptor
 
 const file_pollux_actor_v1_actor_proto_rawDesc = "" +
@@ -325,7 +721,31 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x1c\n" +
 	"\tretryable\x18\x05 \x01(\bR\tretryable\x12\x1d\n" +
 	"\n" +
-	"command_id\x18\x06 \x01(\tR\tcommandIdB:Z8github.com/polluxhq/pollux/proto/pollux/actor/v1;actorv1b\x06proto3"
+	"command_id\x18\x06 \x01(\tR\tcommandId\"h\n" +
+	"\aNotices\x12\x12\n" +
+	"\x04twin\x18\x01 \x01(\tR\x04twin\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\x04R\x06stream\x121\n" +
+	"\anotices\x18\x03 \x03(\v2\x17.pollux.actor.v1.NoticeR\anotices\"\xdc\x01\n" +
+	"\x06Notice\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06system\x18\x03 \x01(\tR\x06system\x12\x1a\n" +
+	"\bproperty\x18\x04 \x01(\tR\bproperty\x12\x14\n" +
+	"\x05value\x18\x05 \x01(\tR\x05value\x12,\n" +
+	"\aquality\x18\x06 \x01(\x0e2\x12.pollux.v1.QualityR\aquality\x12\x12\n" +
+	"\x04time\x18\a \x01(\x03R\x04time\x12\x16\n" +
+	"\x06missed\x18\b \x01(\x04R\x06missed\"\x1f\n" +
+	"\aWebhook\x12\x14\n" +
+	"\x05input\x18\x01 \x01(\tR\x05input\"U\n" +
+	"\rWebhookAnswer\x12\x16\n" +
+	"\x06output\x18\x01 \x01(\tR\x06output\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\t\n" +
+	"\aRelease\"\f\n" +
+	"\n" +
+	"ClearQueue\"%\n" +
+	"\aCleared\x12\x1a\n" +
+	"\bcommands\x18\x01 \x01(\rR\bcommandsB:Z8github.com/polluxhq/pollux/proto/pollux/actor/v1;actorv1b\x06proto3"
 
 var (
 	file_pollux_actor_v1_actor_proto_rawDescOnce sync.Once
@@ -339,23 +759,33 @@ func file_pollux_actor_v1_actor_proto_rawDescGZIP() []byte {
 	return file_pollux_actor_v1_actor_proto_rawDescData
 }
 
-var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_pollux_actor_v1_actor_proto_goTypes = []any{
 	(*StateQuery)(nil),     // 0: pollux.actor.v1.StateQuery
 	(*Frame)(nil),          // 1: pollux.actor.v1.Frame
 	(*Taken)(nil),          // 2: pollux.actor.v1.Taken
 	(*CommandResult)(nil),  // 3: pollux.actor.v1.CommandResult
-	(v1.Outcome)(0),        // 4: pollux.v1.Outcome
-	(*structpb.Value)(nil), // 5: google.protobuf.Value
+	(*Notices)(nil),        // 4: pollux.actor.v1.Notices
+	(*Notice)(nil),         // 5: pollux.actor.v1.Notice
+	(*Webhook)(nil),        // 6: pollux.actor.v1.Webhook
+	(*WebhookAnswer)(nil),  // 7: pollux.actor.v1.WebhookAnswer
+	(*Release)(nil),        // 8: pollux.actor.v1.Release
+	(*ClearQueue)(nil),     // 9: pollux.actor.v1.ClearQueue
+	(*Cleared)(nil),        // 10: pollux.actor.v1.Cleared
+	(v1.Outcome)(0),        // 11: pollux.v1.Outcome
+	(*structpb.Value)(nil), // 12: google.protobuf.Value
+	(v1.Quality)(0),        // 13: pollux.v1.Quality
 }
 var file_pollux_actor_v1_actor_proto_depIdxs = []int32{
-	4, // 0: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
-	5, // 1: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	11, // 0: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
+	12, // 1: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
+	5,  // 2: pollux.actor.v1.Notices.notices:type_name -> pollux.actor.v1.Notice
+	13, // 3: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
+	4,  // [4:4] is the sub-list for method output_type
+	4,  // [4:4] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_pollux_actor_v1_actor_proto_init() }
@@ -369,7 +799,7 @@ func file_pollux_actor_v1_actor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_actor_v1_actor_proto_rawDesc), len(file_pollux_actor_v1_actor_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

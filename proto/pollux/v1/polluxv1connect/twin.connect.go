@@ -56,6 +56,12 @@ const (
 	TwinServiceTraceTwinProcedure = "/pollux.v1.TwinService/TraceTwin"
 	// TwinServiceRecordTwinProcedure is the fully-qualified name of the TwinService's RecordTwin RPC.
 	TwinServiceRecordTwinProcedure = "/pollux.v1.TwinService/RecordTwin"
+	// TwinServiceReleaseTwinsProcedure is the fully-qualified name of the TwinService's ReleaseTwins
+	// RPC.
+	TwinServiceReleaseTwinsProcedure = "/pollux.v1.TwinService/ReleaseTwins"
+	// TwinServiceClearCommandsProcedure is the fully-qualified name of the TwinService's ClearCommands
+	// RPC.
+	TwinServiceClearCommandsProcedure = "/pollux.v1.TwinService/ClearCommands"
 )
 
 // TwinServiceClient is a client for the pollux.v1.TwinService service.
@@ -80,6 +86,10 @@ type TwinServiceClient interface {
 	// RecordTwin streams every call of the twin's driver while the stream is open: what went in (events, bytes, settings,
 	// state, what the host answered) and what came out, secrets masked. It can be replayed against another version.
 	RecordTwin(context.Context, *connect.Request[v1.RecordTwinRequest]) (*connect.ServerStreamForClient[v1.RecordTwinResponse], error)
+	// ReleaseTwins takes twins out of quarantine: their driver is tried again at once.
+	ReleaseTwins(context.Context, *connect.Request[v1.ReleaseTwinsRequest]) (*connect.Response[v1.ReleaseTwinsResponse], error)
+	// ClearCommands rejects the commands that wait in a twin's queue. What runs goes on.
+	ClearCommands(context.Context, *connect.Request[v1.ClearCommandsRequest]) (*connect.Response[v1.ClearCommandsResponse], error)
 }
 
 // NewTwinServiceClient constructs a client for the pollux.v1.TwinService service. By default, it
@@ -162,22 +172,36 @@ func NewTwinServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(twinServiceMethods.ByName("RecordTwin")),
 			connect.WithClientOptions(opts...),
 		),
+		releaseTwins: connect.NewClient[v1.ReleaseTwinsRequest, v1.ReleaseTwinsResponse](
+			httpClient,
+			baseURL+TwinServiceReleaseTwinsProcedure,
+			connect.WithSchema(twinServiceMethods.ByName("ReleaseTwins")),
+			connect.WithClientOptions(opts...),
+		),
+		clearCommands: connect.NewClient[v1.ClearCommandsRequest, v1.ClearCommandsResponse](
+			httpClient,
+			baseURL+TwinServiceClearCommandsProcedure,
+			connect.WithSchema(twinServiceMethods.ByName("ClearCommands")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // twinServiceClient implements TwinServiceClient.
 type twinServiceClient struct {
-	createTwin   *connect.Client[v1.CreateTwinRequest, v1.CreateTwinResponse]
-	getTwin      *connect.Client[v1.GetTwinRequest, v1.GetTwinResponse]
-	listTwins    *connect.Client[v1.ListTwinsRequest, v1.ListTwinsResponse]
-	updateTwin   *connect.Client[v1.UpdateTwinRequest, v1.UpdateTwinResponse]
-	deleteTwin   *connect.Client[v1.DeleteTwinRequest, v1.DeleteTwinResponse]
-	invoke       *connect.Client[v1.InvokeRequest, v1.InvokeResponse]
-	setDesired   *connect.Client[v1.SetDesiredRequest, v1.SetDesiredResponse]
-	watchTwins   *connect.Client[v1.WatchTwinsRequest, v1.WatchTwinsResponse]
-	queryHistory *connect.Client[v1.QueryHistoryRequest, v1.QueryHistoryResponse]
-	traceTwin    *connect.Client[v1.TraceTwinRequest, v1.TraceTwinResponse]
-	recordTwin   *connect.Client[v1.RecordTwinRequest, v1.RecordTwinResponse]
+	createTwin    *connect.Client[v1.CreateTwinRequest, v1.CreateTwinResponse]
+	getTwin       *connect.Client[v1.GetTwinRequest, v1.GetTwinResponse]
+	listTwins     *connect.Client[v1.ListTwinsRequest, v1.ListTwinsResponse]
+	updateTwin    *connect.Client[v1.UpdateTwinRequest, v1.UpdateTwinResponse]
+	deleteTwin    *connect.Client[v1.DeleteTwinRequest, v1.DeleteTwinResponse]
+	invoke        *connect.Client[v1.InvokeRequest, v1.InvokeResponse]
+	setDesired    *connect.Client[v1.SetDesiredRequest, v1.SetDesiredResponse]
+	watchTwins    *connect.Client[v1.WatchTwinsRequest, v1.WatchTwinsResponse]
+	queryHistory  *connect.Client[v1.QueryHistoryRequest, v1.QueryHistoryResponse]
+	traceTwin     *connect.Client[v1.TraceTwinRequest, v1.TraceTwinResponse]
+	recordTwin    *connect.Client[v1.RecordTwinRequest, v1.RecordTwinResponse]
+	releaseTwins  *connect.Client[v1.ReleaseTwinsRequest, v1.ReleaseTwinsResponse]
+	clearCommands *connect.Client[v1.ClearCommandsRequest, v1.ClearCommandsResponse]
 }
 
 // CreateTwin calls pollux.v1.TwinService.CreateTwin.
@@ -235,6 +259,16 @@ func (c *twinServiceClient) RecordTwin(ctx context.Context, req *connect.Request
 	return c.recordTwin.CallServerStream(ctx, req)
 }
 
+// ReleaseTwins calls pollux.v1.TwinService.ReleaseTwins.
+func (c *twinServiceClient) ReleaseTwins(ctx context.Context, req *connect.Request[v1.ReleaseTwinsRequest]) (*connect.Response[v1.ReleaseTwinsResponse], error) {
+	return c.releaseTwins.CallUnary(ctx, req)
+}
+
+// ClearCommands calls pollux.v1.TwinService.ClearCommands.
+func (c *twinServiceClient) ClearCommands(ctx context.Context, req *connect.Request[v1.ClearCommandsRequest]) (*connect.Response[v1.ClearCommandsResponse], error) {
+	return c.clearCommands.CallUnary(ctx, req)
+}
+
 // TwinServiceHandler is an implementation of the pollux.v1.TwinService service.
 type TwinServiceHandler interface {
 	// CreateTwin commits a twin's configuration. Fails with already_exists, or invalid_argument naming the schema's path.
@@ -257,6 +291,10 @@ type TwinServiceHandler interface {
 	// RecordTwin streams every call of the twin's driver while the stream is open: what went in (events, bytes, settings,
 	// state, what the host answered) and what came out, secrets masked. It can be replayed against another version.
 	RecordTwin(context.Context, *connect.Request[v1.RecordTwinRequest], *connect.ServerStream[v1.RecordTwinResponse]) error
+	// ReleaseTwins takes twins out of quarantine: their driver is tried again at once.
+	ReleaseTwins(context.Context, *connect.Request[v1.ReleaseTwinsRequest]) (*connect.Response[v1.ReleaseTwinsResponse], error)
+	// ClearCommands rejects the commands that wait in a twin's queue. What runs goes on.
+	ClearCommands(context.Context, *connect.Request[v1.ClearCommandsRequest]) (*connect.Response[v1.ClearCommandsResponse], error)
 }
 
 // NewTwinServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -335,6 +373,18 @@ func NewTwinServiceHandler(svc TwinServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(twinServiceMethods.ByName("RecordTwin")),
 		connect.WithHandlerOptions(opts...),
 	)
+	twinServiceReleaseTwinsHandler := connect.NewUnaryHandler(
+		TwinServiceReleaseTwinsProcedure,
+		svc.ReleaseTwins,
+		connect.WithSchema(twinServiceMethods.ByName("ReleaseTwins")),
+		connect.WithHandlerOptions(opts...),
+	)
+	twinServiceClearCommandsHandler := connect.NewUnaryHandler(
+		TwinServiceClearCommandsProcedure,
+		svc.ClearCommands,
+		connect.WithSchema(twinServiceMethods.ByName("ClearCommands")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.TwinService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case TwinServiceCreateTwinProcedure:
@@ -359,6 +409,10 @@ func NewTwinServiceHandler(svc TwinServiceHandler, opts ...connect.HandlerOption
 			twinServiceTraceTwinHandler.ServeHTTP(w, r)
 		case TwinServiceRecordTwinProcedure:
 			twinServiceRecordTwinHandler.ServeHTTP(w, r)
+		case TwinServiceReleaseTwinsProcedure:
+			twinServiceReleaseTwinsHandler.ServeHTTP(w, r)
+		case TwinServiceClearCommandsProcedure:
+			twinServiceClearCommandsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -410,4 +464,12 @@ func (UnimplementedTwinServiceHandler) TraceTwin(context.Context, *connect.Reque
 
 func (UnimplementedTwinServiceHandler) RecordTwin(context.Context, *connect.Request[v1.RecordTwinRequest], *connect.ServerStream[v1.RecordTwinResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TwinService.RecordTwin is not implemented"))
+}
+
+func (UnimplementedTwinServiceHandler) ReleaseTwins(context.Context, *connect.Request[v1.ReleaseTwinsRequest]) (*connect.Response[v1.ReleaseTwinsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TwinService.ReleaseTwins is not implemented"))
+}
+
+func (UnimplementedTwinServiceHandler) ClearCommands(context.Context, *connect.Request[v1.ClearCommandsRequest]) (*connect.Response[v1.ClearCommandsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TwinService.ClearCommands is not implemented"))
 }

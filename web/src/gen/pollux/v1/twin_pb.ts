@@ -12,7 +12,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/twin.proto.
  */
 export const file_pollux_v1_twin: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIuADCgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlEhYKDmRyaXZlcl92ZXJzaW9uGA8gASgJEhEKCXVwZGF0ZV9ieRgQIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjQKBUFsaWFzEg8KB25ldHdvcmsYASABKAkSCwoDa2V5GAIgASgJEg0KBXZhbHVlGAMgASgJIqYDCglUd2luU3RhdGUSOAoKcHJvcGVydGllcxgBIAMoCzIkLnBvbGx1eC52MS5Ud2luU3RhdGUuUHJvcGVydGllc0VudHJ5EjIKB2Rlc2lyZWQYAiADKAsyIS5wb2xsdXgudjEuVHdpblN0YXRlLkRlc2lyZWRFbnRyeRIlCgZzdGF0dXMYAyABKAsyFS5wb2xsdXgudjEuVHdpblN0YXR1cxIQCghyZXZpc2lvbhgEIAEoBBISCgptb2RlbF9qc29uGAUgASgJEg4KBnF1ZXVlZBgGIAEoDRIWCg5kcml2ZXJfdmVyc2lvbhgHIAEoCRIqCghjb21tYW5kcxgIIAMoCzIYLnBvbGx1eC52MS5Db21tYW5kU3RhdHVzGkYKD1Byb3BlcnRpZXNFbnRyeRILCgNrZXkYASABKAkSIgoFdmFsdWUYAiABKAsyEy5wb2xsdXgudjEuUHJvcGVydHk6AjgBGkIKDERlc2lyZWRFbnRyeRILCgNrZXkYASABKAkSIQoFdmFsdWUYAiABKAsyEi5wb2xsdXgudjEuRGVzaXJlZDoCOAEiowIKDUNvbW1hbmRTdGF0dXMSCgoCaWQYASABKAkSDgoGYWN0aW9uGAIgASgJEiYKBXBoYXNlGAMgASgOMhcucG9sbHV4LnYxLkNvbW1hbmRQaGFzZRIjCgdvdXRjb21lGAQgASgOMhIucG9sbHV4LnYxLk91dGNvbWUSDwoHbWVzc2FnZRgFIAEoCRIMCgRjb2RlGAYgASgFEiYKBm91dHB1dBgHIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIKCgJieRgIIAEoCRIoCgR0aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigAEKCFByb3BlcnR5EiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKB3F1YWxpdHkYAyABKA4yEi5wb2xsdXgudjEuUXVhbGl0eSKuAQoHRGVzaXJlZBIlCgV2YWx1ZRgBIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJieRgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBIlCghwcm9ncmVzcxgFIAEoDjITLnBvbGx1eC52MS5Qcm9ncmVzcxINCgVlcnJvchgGIAEoCSKDAQoKVHdpblN0YXR1cxIpCgpjb25uZWN0aW9uGAEgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SLQoJbGFzdF9zZWVuGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVmYXVsdBgDIAEoCRIMCgRub2RlGAQgASgJIjIKEUNyZWF0ZVR3aW5SZXF1ZXN0Eh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiJFChJDcmVhdGVUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luEhAKCHdhcm5pbmdzGAIgAygJIlgKDkdldFR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJEg0KBW1vZGVsGAIgASgIEisKC2NvbnNpc3RlbmN5GAMgASgOMhYucG9sbHV4LnYxLkNvbnNpc3RlbmN5IjAKD0dldFR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4ipQIKClR3aW5GaWx0ZXISDwoHcHJvamVjdBgBIAEoCRIxCgZsYWJlbHMYAiADKAsyIS5wb2xsdXgudjEuVHdpbkZpbHRlci5MYWJlbHNFbnRyeRIOCgZkcml2ZXIYAyABKAkSDAoEem9uZRgEIAEoCRIpCgpjb25uZWN0aW9uGAUgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SDgoGZmF1bHR5GAYgASgIEgwKBHRleHQYByABKAkSCwoDaWRzGAggAygJEg0KBW1vZGVsGAkgASgJEhEKCWludGVyZmFjZRgKIAEoCRIOCgZzeXN0ZW0YCyABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJvChBMaXN0VHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJEg0KBXN0YXRlGAQgASgIIkwKEUxpc3RUd2luc1Jlc3BvbnNlEh4KBXR3aW5zGAEgAygLMg8ucG9sbHV4LnYxLlR3aW4SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjIKEVVwZGF0ZVR3aW5SZXF1ZXN0Eh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiJFChJVcGRhdGVUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luEhAKCHdhcm5pbmdzGAIgAygJIjEKEURlbGV0ZVR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHJldmlzaW9uGAIgASgEIhQKEkRlbGV0ZVR3aW5SZXNwb25zZSK5AQoOQ29tbWFuZE9wdGlvbnMSEAoIcHJpb3JpdHkYASABKA0SDAoEbmFtZRgCIAEoCRIUCgdyZXRyaWVzGAMgASgNSACIAQESKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHdGltZW91dBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdub193YWl0GAYgASgIQgoKCF9yZXRyaWVzIpcBCg1JbnZva2VSZXF1ZXN0EgoKAmlkGAEgASgJEg4KBmFjdGlvbhgCIAEoCRIlCgVpbnB1dBgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIqCgdvcHRpb25zGAQgASgLMhkucG9sbHV4LnYxLkNvbW1hbmRPcHRpb25zEhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoCSJxCg5JbnZva2VSZXNwb25zZRImCgZvdXRwdXQYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSIwoHb3V0Y29tZRgCIAEoDjISLnBvbGx1eC52MS5PdXRjb21lEhIKCmNvbW1hbmRfaWQYAyABKAkisgEKEVNldERlc2lyZWRSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHByb3BlcnR5GAIgASgJEiUKBXZhbHVlGAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEioKB29wdGlvbnMYBCABKAsyGS5wb2xsdXgudjEuQ29tbWFuZE9wdGlvbnMSLAoJdmFsaWRfZm9yGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIjkKElNldERlc2lyZWRSZXNwb25zZRIjCgdkZXNpcmVkGAEgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQibAoRV2F0Y2hUd2luc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEgoKcHJvcGVydGllcxgCIAMoCRIOCgZldmVudHMYAyABKAgSDAoEbG9ncxgEIAEoCCKIAgoSV2F0Y2hUd2luc1Jlc3BvbnNlEgoKAmlkGAEgASgJEiUKBXN0YXRlGAIgASgLMhQucG9sbHV4LnYxLlR3aW5TdGF0ZUgAEiYKBWRlbHRhGAMgASgLMhUucG9sbHV4LnYxLlN0YXRlRGVsdGFIABIlCgVldmVudBgEIAEoCzIULnBvbGx1eC52MS5Ud2luRXZlbnRIABIhCgNsb2cYBSABKAsyEi5wb2xsdXgudjEuTG9nTGluZUgAEhEKB2RlbGV0ZWQYBiABKAhIABITCgloZWFydGJlYXQYCCABKAhIABIOCgZtaXNzZWQYByABKAQSCwoDZ2FwGAkgASgJQggKBmNoYW5nZSL9AgoKU3RhdGVEZWx0YRI5Cgpwcm9wZXJ0aWVzGAEgAygLMiUucG9sbHV4LnYxLlN0YXRlRGVsdGEuUHJvcGVydGllc0VudHJ5EjMKB2Rlc2lyZWQYAiADKAsyIi5wb2xsdXgudjEuU3RhdGVEZWx0YS5EZXNpcmVkRW50cnkSJQoGc3RhdHVzGAMgASgLMhUucG9sbHV4LnYxLlR3aW5TdGF0dXMSEAoIcmV2aXNpb24YBCABKAQSDgoGcXVldWVkGAUgASgNEioKCGNvbW1hbmRzGAYgAygLMhgucG9sbHV4LnYxLkNvbW1hbmRTdGF0dXMaRgoPUHJvcGVydGllc0VudHJ5EgsKA2tleRgBIAEoCRIiCgV2YWx1ZRgCIAEoCzITLnBvbGx1eC52MS5Qcm9wZXJ0eToCOAEaQgoMRGVzaXJlZEVudHJ5EgsKA2tleRgBIAEoCRIhCgV2YWx1ZRgCIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkOgI4ASJpCglUd2luRXZlbnQSDAoEbmFtZRgBIAEoCRIkCgRkYXRhGAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlAKB0xvZ0xpbmUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFbGV2ZWwYAiABKAkSDAoEdGV4dBgDIAEoCSLSAQoTUXVlcnlIaXN0b3J5UmVxdWVzdBIKCgJpZBgBIAEoCRIQCghwcm9wZXJ0eRgCIAEoCRIpCgVzdGFydBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoDZW5kGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgRzdGVwGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCWFnZ3JlZ2F0ZRgGIAEoCRINCgVsaW1pdBgHIAEoDSJbChRRdWVyeUhpc3RvcnlSZXNwb25zZRIiCgdzYW1wbGVzGAEgAygLMhEucG9sbHV4LnYxLlNhbXBsZRIRCgl0cnVuY2F0ZWQYAiABKAgSDAoEdW5pdBgDIAEoCSJBCgZTYW1wbGUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFdmFsdWUYAiABKAEiHgoQVHJhY2VUd2luUmVxdWVzdBIKCgJpZBgBIAEoCSKNAgoRVHJhY2VUd2luUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoJZGlyZWN0aW9uGAIgASgOMiYucG9sbHV4LnYxLlRyYWNlVHdpblJlc3BvbnNlLkRpcmVjdGlvbhIMCgRkYXRhGAMgASgMEg0KBXRvcGljGAQgASgJEg4KBm1pc3NlZBgFIAEoBCJmCglEaXJlY3Rpb24SGQoVRElSRUNUSU9OX1VOU1BFQ0lGSUVEEAASEgoORElSRUNUSU9OX1NFTlQQARIWChJESVJFQ1RJT05fUkVDRUlWRUQQAhISCg5ESVJFQ1RJT05fTk9URRADIh8KEVJlY29yZFR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJIqoBChJSZWNvcmRUd2luUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKQoFc3RhcnQYAiABKAsyGC5wb2xsdXgudjEuUmVjb3JkZWRTdGFydEgAEicKBGNhbGwYAyABKAsyFy5wb2xsdXgudjEuUmVjb3JkZWRDYWxsSAASDgoGbWlzc2VkGAQgASgEQgYKBHBhcnQidwoNUmVjb3JkZWRTdGFydBIKCgJpZBgBIAEoCRIOCgZkcml2ZXIYAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIOCgZkaWdlc3QYBCABKAkSFQoNc2V0dGluZ3NfanNvbhgFIAEoCRISCgpzdGF0ZV9qc29uGAYgASgJIqUBCgxSZWNvcmRlZENhbGwSDQoFZXZlbnQYASABKAUSDQoFaW5wdXQYAiABKAwSKQoEaG9zdBgDIAMoCzIbLnBvbGx1eC52MS5SZWNvcmRlZEhvc3RDYWxsEhQKDGVmZmVjdHNfanNvbhgEIAEoCRINCgVlcnJvchgFIAEoCRInCgR0b29rGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIl0KEFJlY29yZGVkSG9zdENhbGwSDAoEa2luZBgBIAEoCRIOCgZ0YXJnZXQYAiABKAkSDAoEZGF0YRgDIAEoDBIOCgZhbnN3ZXIYBCABKAwSDQoFZXJyb3IYBSABKAkqewoMQ29tbWFuZFBoYXNlEh0KGUNPTU1BTkRfUEhBU0VfVU5TUEVDSUZJRUQQABIYChRDT01NQU5EX1BIQVNFX1FVRVVFRBABEhkKFUNPTU1BTkRfUEhBU0VfU1RBUlRFRBACEhcKE0NPTU1BTkRfUEhBU0VfRU5ERUQQAypYCgdRdWFsaXR5EhcKE1FVQUxJVFlfVU5TUEVDSUZJRUQQABIQCgxRVUFMSVRZX0dPT0QQARIRCg1RVUFMSVRZX1NUQUxFEAISDwoLUVVBTElUWV9CQUQQAyqQAQoIUHJvZ3Jlc3MSGAoUUFJPR1JFU1NfVU5TUEVDSUZJRUQQABISCg5QUk9HUkVTU19BU0tFRBABEhEKDVBST0dSRVNTX1NFTlQQAhIWChJQUk9HUkVTU19DT05GSVJNRUQQAxIUChBQUk9HUkVTU19FWFBJUkVEEAQSFQoRUFJPR1JFU1NfUkVKRUNURUQQBSqnAQoKQ29ubmVjdGlvbhIaChZDT05ORUNUSU9OX1VOU1BFQ0lGSUVEEAASEwoPQ09OTkVDVElPTl9OT05FEAESGQoVQ09OTkVDVElPTl9DT05ORUNUSU5HEAISGAoUQ09OTkVDVElPTl9DT05ORUNURUQQAxIbChdDT05ORUNUSU9OX0RJU0NPTk5FQ1RFRBAEEhYKEkNPTk5FQ1RJT05fU1RPUFBFRBAFKlgKC0NvbnNpc3RlbmN5EhsKF0NPTlNJU1RFTkNZX1VOU1BFQ0lGSUVEEAASFQoRQ09OU0lTVEVOQ1lfT1dORVIQARIVChFDT05TSVNURU5DWV9MT0NBTBACKooBCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABIQCgxPVVRDT01FX0RPTkUQARIUChBPVVRDT01FX1JFSkVDVEVEEAISFQoRT1VUQ09NRV9USU1FRF9PVVQQAxITCg9PVVRDT01FX1VOS05PV04QBBISCg5PVVRDT01FX1FVRVVFRBAFMsYGCgtUd2luU2VydmljZRJJCgpDcmVhdGVUd2luEhwucG9sbHV4LnYxLkNyZWF0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLkNyZWF0ZVR3aW5SZXNwb25zZRJFCgdHZXRUd2luEhkucG9sbHV4LnYxLkdldFR3aW5SZXF1ZXN0GhoucG9sbHV4LnYxLkdldFR3aW5SZXNwb25zZSIDkAIBEksKCUxpc3RUd2lucxIbLnBvbGx1eC52MS5MaXN0VHdpbnNSZXF1ZXN0GhwucG9sbHV4LnYxLkxpc3RUd2luc1Jlc3BvbnNlIgOQAgESSQoKVXBkYXRlVHdpbhIcLnBvbGx1eC52MS5VcGRhdGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5VcGRhdGVUd2luUmVzcG9uc2USSQoKRGVsZXRlVHdpbhIcLnBvbGx1eC52MS5EZWxldGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5EZWxldGVUd2luUmVzcG9uc2USPQoGSW52b2tlEhgucG9sbHV4LnYxLkludm9rZVJlcXVlc3QaGS5wb2xsdXgudjEuSW52b2tlUmVzcG9uc2USSQoKU2V0RGVzaXJlZBIcLnBvbGx1eC52MS5TZXREZXNpcmVkUmVxdWVzdBodLnBvbGx1eC52MS5TZXREZXNpcmVkUmVzcG9uc2USSwoKV2F0Y2hUd2lucxIcLnBvbGx1eC52MS5XYXRjaFR3aW5zUmVxdWVzdBodLnBvbGx1eC52MS5XYXRjaFR3aW5zUmVzcG9uc2UwARJUCgxRdWVyeUhpc3RvcnkSHi5wb2xsdXgudjEuUXVlcnlIaXN0b3J5UmVxdWVzdBofLnBvbGx1eC52MS5RdWVyeUhpc3RvcnlSZXNwb25zZSIDkAIBEkgKCVRyYWNlVHdpbhIbLnBvbGx1eC52MS5UcmFjZVR3aW5SZXF1ZXN0GhwucG9sbHV4LnYxLlRyYWNlVHdpblJlc3BvbnNlMAESSwoKUmVjb3JkVHdpbhIcLnBvbGx1eC52MS5SZWNvcmRUd2luUmVxdWVzdBodLnBvbGx1eC52MS5SZWNvcmRUd2luUmVzcG9uc2UwAUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIuADCgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlEhYKDmRyaXZlcl92ZXJzaW9uGA8gASgJEhEKCXVwZGF0ZV9ieRgQIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjQKBUFsaWFzEg8KB25ldHdvcmsYASABKAkSCwoDa2V5GAIgASgJEg0KBXZhbHVlGAMgASgJIsUECglUd2luU3RhdGUSOAoKcHJvcGVydGllcxgBIAMoCzIkLnBvbGx1eC52MS5Ud2luU3RhdGUuUHJvcGVydGllc0VudHJ5EjIKB2Rlc2lyZWQYAiADKAsyIS5wb2xsdXgudjEuVHdpblN0YXRlLkRlc2lyZWRFbnRyeRIlCgZzdGF0dXMYAyABKAsyFS5wb2xsdXgudjEuVHdpblN0YXR1cxIQCghyZXZpc2lvbhgEIAEoBBISCgptb2RlbF9qc29uGAUgASgJEg4KBnF1ZXVlZBgGIAEoDRIWCg5kcml2ZXJfdmVyc2lvbhgHIAEoCRIqCghjb21tYW5kcxgIIAMoCzIYLnBvbGx1eC52MS5Db21tYW5kU3RhdHVzEjIKDXN1YnNjcmlwdGlvbnMYCSADKAsyGy5wb2xsdXgudjEuVHdpblN1YnNjcmlwdGlvbhI3CgpvdmVyX3F1b3RhGAogAygLMiMucG9sbHV4LnYxLlR3aW5TdGF0ZS5PdmVyUXVvdGFFbnRyeRpGCg9Qcm9wZXJ0aWVzRW50cnkSCwoDa2V5GAEgASgJEiIKBXZhbHVlGAIgASgLMhMucG9sbHV4LnYxLlByb3BlcnR5OgI4ARpCCgxEZXNpcmVkRW50cnkSCwoDa2V5GAEgASgJEiEKBXZhbHVlGAIgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQ6AjgBGjAKDk92ZXJRdW90YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiQgoQVHdpblN1YnNjcmlwdGlvbhIOCgZzeXN0ZW0YASABKAkSDAoEdHdpbhgCIAEoCRIQCghwcm9wZXJ0eRgDIAEoCSKjAgoNQ29tbWFuZFN0YXR1cxIKCgJpZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSJgoFcGhhc2UYAyABKA4yFy5wb2xsdXgudjEuQ29tbWFuZFBoYXNlEiMKB291dGNvbWUYBCABKA4yEi5wb2xsdXgudjEuT3V0Y29tZRIPCgdtZXNzYWdlGAUgASgJEgwKBGNvZGUYBiABKAUSJgoGb3V0cHV0GAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEgoKAmJ5GAggASgJEigKBHRpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKAAQoIUHJvcGVydHkSJQoFdmFsdWUYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoHcXVhbGl0eRgDIAEoDjISLnBvbGx1eC52MS5RdWFsaXR5IsEBCgdEZXNpcmVkEiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgoKAmJ5GAMgASgJEhAKCHJldmlzaW9uGAQgASgEEiUKCHByb2dyZXNzGAUgASgOMhMucG9sbHV4LnYxLlByb2dyZXNzEg0KBWVycm9yGAYgASgJEhEKCXdhaXRzX2ZvchgHIAEoCSL6AQoKVHdpblN0YXR1cxIpCgpjb25uZWN0aW9uGAEgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SLQoJbGFzdF9zZWVuGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVmYXVsdBgDIAEoCRIMCgRub2RlGAQgASgJEhAKCGZhaWx1cmVzGAUgASgNEi4KCnJldHJ5X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD3F1YXJhbnRpbmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiMgoRQ3JlYXRlVHdpblJlcXVlc3QSHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIkUKEkNyZWF0ZVR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4SEAoId2FybmluZ3MYAiADKAkiWAoOR2V0VHdpblJlcXVlc3QSCgoCaWQYASABKAkSDQoFbW9kZWwYAiABKAgSKwoLY29uc2lzdGVuY3kYAyABKA4yFi5wb2xsdXgudjEuQ29uc2lzdGVuY3kiMAoPR2V0VHdpblJlc3BvbnNlEh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiKlAgoKVHdpbkZpbHRlchIPCgdwcm9qZWN0GAEgASgJEjEKBmxhYmVscxgCIAMoCzIhLnBvbGx1eC52MS5Ud2luRmlsdGVyLkxhYmVsc0VudHJ5Eg4KBmRyaXZlchgDIAEoCRIMCgR6b25lGAQgASgJEikKCmNvbm5lY3Rpb24YBSABKA4yFS5wb2xsdXgudjEuQ29ubmVjdGlvbhIOCgZmYXVsdHkYBiABKAgSDAoEdGV4dBgHIAEoCRILCgNpZHMYCCADKAkSDQoFbW9kZWwYCSABKAkSEQoJaW50ZXJmYWNlGAogASgJEg4KBnN5c3RlbRgLIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIm8KEExpc3RUd2luc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSDQoFc3RhdGUYBCABKAgiTAoRTGlzdFR3aW5zUmVzcG9uc2USHgoFdHdpbnMYASADKAsyDy5wb2xsdXgudjEuVHdpbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiMgoRVXBkYXRlVHdpblJlcXVlc3QSHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIkUKElVwZGF0ZVR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4SEAoId2FybmluZ3MYAiADKAkiMQoRRGVsZXRlVHdpblJlcXVlc3QSCgoCaWQYASABKAkSEAoIcmV2aXNpb24YAiABKAQiFAoSRGVsZXRlVHdpblJlc3BvbnNlIrMCCg5Db21tYW5kT3B0aW9ucxIQCghwcmlvcml0eRgBIAEoDRIMCgRuYW1lGAIgASgJEhQKB3JldHJpZXMYAyABKA1IAIgBARIoCgVkZWxheRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIqCgd0aW1lb3V0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB25vX3dhaXQYBiABKAgSLAoJdmFsaWRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKBXBhdXNlGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCW5vX2Fuc3dlchgJIAEoCBINCgVjbGVhchgKIAEoCEIKCghfcmV0cmllcyKXAQoNSW52b2tlUmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSJQoFaW5wdXQYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKgoHb3B0aW9ucxgEIAEoCzIZLnBvbGx1eC52MS5Db21tYW5kT3B0aW9ucxIXCg9pZGVtcG90ZW5jeV9rZXkYBSABKAkicQoOSW52b2tlUmVzcG9uc2USJgoGb3V0cHV0GAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEiMKB291dGNvbWUYAiABKA4yEi5wb2xsdXgudjEuT3V0Y29tZRISCgpjb21tYW5kX2lkGAMgASgJIrIBChFTZXREZXNpcmVkUmVxdWVzdBIKCgJpZBgBIAEoCRIQCghwcm9wZXJ0eRgCIAEoCRIlCgV2YWx1ZRgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIqCgdvcHRpb25zGAQgASgLMhkucG9sbHV4LnYxLkNvbW1hbmRPcHRpb25zEiwKCXZhbGlkX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiI5ChJTZXREZXNpcmVkUmVzcG9uc2USIwoHZGVzaXJlZBgBIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkImwKEVdhdGNoVHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyEhIKCnByb3BlcnRpZXMYAiADKAkSDgoGZXZlbnRzGAMgASgIEgwKBGxvZ3MYBCABKAgiiAIKEldhdGNoVHdpbnNSZXNwb25zZRIKCgJpZBgBIAEoCRIlCgVzdGF0ZRgCIAEoCzIULnBvbGx1eC52MS5Ud2luU3RhdGVIABImCgVkZWx0YRgDIAEoCzIVLnBvbGx1eC52MS5TdGF0ZURlbHRhSAASJQoFZXZlbnQYBCABKAsyFC5wb2xsdXgudjEuVHdpbkV2ZW50SAASIQoDbG9nGAUgASgLMhIucG9sbHV4LnYxLkxvZ0xpbmVIABIRCgdkZWxldGVkGAYgASgISAASEwoJaGVhcnRiZWF0GAggASgISAASDgoGbWlzc2VkGAcgASgEEgsKA2dhcBgJIAEoCUIICgZjaGFuZ2Ui/QIKClN0YXRlRGVsdGESOQoKcHJvcGVydGllcxgBIAMoCzIlLnBvbGx1eC52MS5TdGF0ZURlbHRhLlByb3BlcnRpZXNFbnRyeRIzCgdkZXNpcmVkGAIgAygLMiIucG9sbHV4LnYxLlN0YXRlRGVsdGEuRGVzaXJlZEVudHJ5EiUKBnN0YXR1cxgDIAEoCzIVLnBvbGx1eC52MS5Ud2luU3RhdHVzEhAKCHJldmlzaW9uGAQgASgEEg4KBnF1ZXVlZBgFIAEoDRIqCghjb21tYW5kcxgGIAMoCzIYLnBvbGx1eC52MS5Db21tYW5kU3RhdHVzGkYKD1Byb3BlcnRpZXNFbnRyeRILCgNrZXkYASABKAkSIgoFdmFsdWUYAiABKAsyEy5wb2xsdXgudjEuUHJvcGVydHk6AjgBGkIKDERlc2lyZWRFbnRyeRILCgNrZXkYASABKAkSIQoFdmFsdWUYAiABKAsyEi5wb2xsdXgudjEuRGVzaXJlZDoCOAEiaQoJVHdpbkV2ZW50EgwKBG5hbWUYASABKAkSJAoEZGF0YRgCIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIoCgR0aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJQCgdMb2dMaW5lEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWxldmVsGAIgASgJEgwKBHRleHQYAyABKAki0gEKE1F1ZXJ5SGlzdG9yeVJlcXVlc3QSCgoCaWQYASABKAkSEAoIcHJvcGVydHkYAiABKAkSKQoFc3RhcnQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA2VuZBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglhZ2dyZWdhdGUYBiABKAkSDQoFbGltaXQYByABKA0iWwoUUXVlcnlIaXN0b3J5UmVzcG9uc2USIgoHc2FtcGxlcxgBIAMoCzIRLnBvbGx1eC52MS5TYW1wbGUSEQoJdHJ1bmNhdGVkGAIgASgIEgwKBHVuaXQYAyABKAkiQQoGU2FtcGxlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBXZhbHVlGAIgASgBIh4KEFRyYWNlVHdpblJlcXVlc3QSCgoCaWQYASABKAkijQIKEVRyYWNlVHdpblJlc3BvbnNlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjkKCWRpcmVjdGlvbhgCIAEoDjImLnBvbGx1eC52MS5UcmFjZVR3aW5SZXNwb25zZS5EaXJlY3Rpb24SDAoEZGF0YRgDIAEoDBINCgV0b3BpYxgEIAEoCRIOCgZtaXNzZWQYBSABKAQiZgoJRGlyZWN0aW9uEhkKFURJUkVDVElPTl9VTlNQRUNJRklFRBAAEhIKDkRJUkVDVElPTl9TRU5UEAESFgoSRElSRUNUSU9OX1JFQ0VJVkVEEAISEgoORElSRUNUSU9OX05PVEUQAyI8ChNSZWxlYXNlVHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyIiMKFFJlbGVhc2VUd2luc1Jlc3BvbnNlEgsKA2lkcxgBIAMoCSIiChRDbGVhckNvbW1hbmRzUmVxdWVzdBIKCgJpZBgBIAEoCSIoChVDbGVhckNvbW1hbmRzUmVzcG9uc2USDwoHY2xlYXJlZBgBIAEoDSIfChFSZWNvcmRUd2luUmVxdWVzdBIKCgJpZBgBIAEoCSKqAQoSUmVjb3JkVHdpblJlc3BvbnNlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBXN0YXJ0GAIgASgLMhgucG9sbHV4LnYxLlJlY29yZGVkU3RhcnRIABInCgRjYWxsGAMgASgLMhcucG9sbHV4LnYxLlJlY29yZGVkQ2FsbEgAEg4KBm1pc3NlZBgEIAEoBEIGCgRwYXJ0IncKDVJlY29yZGVkU3RhcnQSCgoCaWQYASABKAkSDgoGZHJpdmVyGAIgASgJEg8KB3ZlcnNpb24YAyABKAkSDgoGZGlnZXN0GAQgASgJEhUKDXNldHRpbmdzX2pzb24YBSABKAkSEgoKc3RhdGVfanNvbhgGIAEoCSKlAQoMUmVjb3JkZWRDYWxsEg0KBWV2ZW50GAEgASgFEg0KBWlucHV0GAIgASgMEikKBGhvc3QYAyADKAsyGy5wb2xsdXgudjEuUmVjb3JkZWRIb3N0Q2FsbBIUCgxlZmZlY3RzX2pzb24YBCABKAkSDQoFZXJyb3IYBSABKAkSJwoEdG9vaxgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJdChBSZWNvcmRlZEhvc3RDYWxsEgwKBGtpbmQYASABKAkSDgoGdGFyZ2V0GAIgASgJEgwKBGRhdGEYAyABKAwSDgoGYW5zd2VyGAQgASgMEg0KBWVycm9yGAUgASgJKnsKDENvbW1hbmRQaGFzZRIdChlDT01NQU5EX1BIQVNFX1VOU1BFQ0lGSUVEEAASGAoUQ09NTUFORF9QSEFTRV9RVUVVRUQQARIZChVDT01NQU5EX1BIQVNFX1NUQVJURUQQAhIXChNDT01NQU5EX1BIQVNFX0VOREVEEAMqWAoHUXVhbGl0eRIXChNRVUFMSVRZX1VOU1BFQ0lGSUVEEAASEAoMUVVBTElUWV9HT09EEAESEQoNUVVBTElUWV9TVEFMRRACEg8KC1FVQUxJVFlfQkFEEAMqkAEKCFByb2dyZXNzEhgKFFBST0dSRVNTX1VOU1BFQ0lGSUVEEAASEgoOUFJPR1JFU1NfQVNLRUQQARIRCg1QUk9HUkVTU19TRU5UEAISFgoSUFJPR1JFU1NfQ09ORklSTUVEEAMSFAoQUFJPR1JFU1NfRVhQSVJFRBAEEhUKEVBST0dSRVNTX1JFSkVDVEVEEAUqwAEKCkNvbm5lY3Rpb24SGgoWQ09OTkVDVElPTl9VTlNQRUNJRklFRBAAEhMKD0NPTk5FQ1RJT05fTk9ORRABEhkKFUNPTk5FQ1RJT05fQ09OTkVDVElORxACEhgKFENPTk5FQ1RJT05fQ09OTkVDVEVEEAMSGwoXQ09OTkVDVElPTl9ESVNDT05ORUNURUQQBBIWChJDT05ORUNUSU9OX1NUT1BQRUQQBRIXChNDT05ORUNUSU9OX1NMRUVQSU5HEAYqWAoLQ29uc2lzdGVuY3kSGwoXQ09OU0lTVEVOQ1lfVU5TUEVDSUZJRUQQABIVChFDT05TSVNURU5DWV9PV05FUhABEhUKEUNPTlNJU1RFTkNZX0xPQ0FMEAIqigEKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhAKDE9VVENPTUVfRE9ORRABEhQKEE9VVENPTUVfUkVKRUNURUQQAhIVChFPVVRDT01FX1RJTUVEX09VVBADEhMKD09VVENPTUVfVU5LTk9XThAEEhIKDk9VVENPTUVfUVVFVUVEEAUy6wcKC1R3aW5TZXJ2aWNlEkkKCkNyZWF0ZVR3aW4SHC5wb2xsdXgudjEuQ3JlYXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuQ3JlYXRlVHdpblJlc3BvbnNlEkUKB0dldFR3aW4SGS5wb2xsdXgudjEuR2V0VHdpblJlcXVlc3QaGi5wb2xsdXgudjEuR2V0VHdpblJlc3BvbnNlIgOQAgESSwoJTGlzdFR3aW5zEhsucG9sbHV4LnYxLkxpc3RUd2luc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdFR3aW5zUmVzcG9uc2UiA5ACARJJCgpVcGRhdGVUd2luEhwucG9sbHV4LnYxLlVwZGF0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLlVwZGF0ZVR3aW5SZXNwb25zZRJJCgpEZWxldGVUd2luEhwucG9sbHV4LnYxLkRlbGV0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLkRlbGV0ZVR3aW5SZXNwb25zZRI9CgZJbnZva2USGC5wb2xsdXgudjEuSW52b2tlUmVxdWVzdBoZLnBvbGx1eC52MS5JbnZva2VSZXNwb25zZRJJCgpTZXREZXNpcmVkEhwucG9sbHV4LnYxLlNldERlc2lyZWRSZXF1ZXN0Gh0ucG9sbHV4LnYxLlNldERlc2lyZWRSZXNwb25zZRJLCgpXYXRjaFR3aW5zEhwucG9sbHV4LnYxLldhdGNoVHdpbnNSZXF1ZXN0Gh0ucG9sbHV4LnYxLldhdGNoVHdpbnNSZXNwb25zZTABElQKDFF1ZXJ5SGlzdG9yeRIeLnBvbGx1eC52MS5RdWVyeUhpc3RvcnlSZXF1ZXN0Gh8ucG9sbHV4LnYxLlF1ZXJ5SGlzdG9yeVJlc3BvbnNlIgOQAgESSAoJVHJhY2VUd2luEhsucG9sbHV4LnYxLlRyYWNlVHdpblJlcXVlc3QaHC5wb2xsdXgudjEuVHJhY2VUd2luUmVzcG9uc2UwARJLCgpSZWNvcmRUd2luEhwucG9sbHV4LnYxLlJlY29yZFR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLlJlY29yZFR3aW5SZXNwb25zZTABEk8KDFJlbGVhc2VUd2lucxIeLnBvbGx1eC52MS5SZWxlYXNlVHdpbnNSZXF1ZXN0Gh8ucG9sbHV4LnYxLlJlbGVhc2VUd2luc1Jlc3BvbnNlElIKDUNsZWFyQ29tbWFuZHMSHy5wb2xsdXgudjEuQ2xlYXJDb21tYW5kc1JlcXVlc3QaIC5wb2xsdXgudjEuQ2xlYXJDb21tYW5kc1Jlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * Twin is the configuration of a twin, and with it its state as of the read.
@@ -217,6 +217,21 @@ export type TwinState = Message<"pollux.v1.TwinState"> & {
    * @generated from field: repeated pollux.v1.CommandStatus commands = 8;
    */
   commands: CommandStatus[];
+
+  /**
+   * Properties of other twins that the driver has subscribed to.
+   *
+   * @generated from field: repeated pollux.v1.TwinSubscription subscriptions = 9;
+   */
+  subscriptions: TwinSubscription[];
+
+  /**
+   * What the driver asked of the host beyond the quotas of the twin or of the driver, and was refused, by quota: calls, sends,
+   * logs, events. Since the twin came to life where it is.
+   *
+   * @generated from field: map<string, uint64> over_quota = 10;
+   */
+  overQuota: { [key: string]: bigint };
 };
 
 /**
@@ -225,6 +240,37 @@ export type TwinState = Message<"pollux.v1.TwinState"> & {
  */
 export const TwinStateSchema: GenMessage<TwinState> = /*@__PURE__*/
   messageDesc(file_pollux_v1_twin, 2);
+
+/**
+ * TwinSubscription is a driver's subscription to a property of another twin.
+ *
+ * @generated from message pollux.v1.TwinSubscription
+ */
+export type TwinSubscription = Message<"pollux.v1.TwinSubscription"> & {
+  /**
+   * Id of the system that twin is a name in; empty: twin is a twin's.
+   *
+   * @generated from field: string system = 1;
+   */
+  system: string;
+
+  /**
+   * @generated from field: string twin = 2;
+   */
+  twin: string;
+
+  /**
+   * @generated from field: string property = 3;
+   */
+  property: string;
+};
+
+/**
+ * Describes the message pollux.v1.TwinSubscription.
+ * Use `create(TwinSubscriptionSchema)` to create a new message.
+ */
+export const TwinSubscriptionSchema: GenMessage<TwinSubscription> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 3);
 
 /**
  * CommandStatus is how far a command got that nobody waits for.
@@ -298,7 +344,7 @@ export type CommandStatus = Message<"pollux.v1.CommandStatus"> & {
  * Use `create(CommandStatusSchema)` to create a new message.
  */
 export const CommandStatusSchema: GenMessage<CommandStatus> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 3);
+  messageDesc(file_pollux_v1_twin, 4);
 
 /**
  * Property is a reported value.
@@ -329,7 +375,7 @@ export type Property = Message<"pollux.v1.Property"> & {
  * Use `create(PropertySchema)` to create a new message.
  */
 export const PropertySchema: GenMessage<Property> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 4);
+  messageDesc(file_pollux_v1_twin, 5);
 
 /**
  * Desired is what was asked of a property, by whom, and how far it got.
@@ -370,6 +416,13 @@ export type Desired = Message<"pollux.v1.Desired"> & {
    * @generated from field: string error = 6;
    */
   error: string;
+
+  /**
+   * As long as it is open: what it waits for, and why the device refused it the last time.
+   *
+   * @generated from field: string waits_for = 7;
+   */
+  waitsFor: string;
 };
 
 /**
@@ -377,7 +430,7 @@ export type Desired = Message<"pollux.v1.Desired"> & {
  * Use `create(DesiredSchema)` to create a new message.
  */
 export const DesiredSchema: GenMessage<Desired> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 5);
+  messageDesc(file_pollux_v1_twin, 6);
 
 /**
  * @generated from message pollux.v1.TwinStatus
@@ -408,6 +461,26 @@ export type TwinStatus = Message<"pollux.v1.TwinStatus"> & {
    * @generated from field: string node = 4;
    */
   node: string;
+
+  /**
+   * After failures of the driver: how many in a row, and when it is tried again.
+   *
+   * @generated from field: uint32 failures = 5;
+   */
+  failures: number;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp retry_time = 6;
+   */
+  retryTime?: Timestamp | undefined;
+
+  /**
+   * Since when the twin is in quarantine, because its driver went on failing: it is tried once an hour then, or at once after
+   * ReleaseTwins, with another version of the driver, and with other settings.
+   *
+   * @generated from field: google.protobuf.Timestamp quarantine_time = 7;
+   */
+  quarantineTime?: Timestamp | undefined;
 };
 
 /**
@@ -415,7 +488,7 @@ export type TwinStatus = Message<"pollux.v1.TwinStatus"> & {
  * Use `create(TwinStatusSchema)` to create a new message.
  */
 export const TwinStatusSchema: GenMessage<TwinStatus> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 6);
+  messageDesc(file_pollux_v1_twin, 7);
 
 /**
  * @generated from message pollux.v1.CreateTwinRequest
@@ -432,7 +505,7 @@ export type CreateTwinRequest = Message<"pollux.v1.CreateTwinRequest"> & {
  * Use `create(CreateTwinRequestSchema)` to create a new message.
  */
 export const CreateTwinRequestSchema: GenMessage<CreateTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 7);
+  messageDesc(file_pollux_v1_twin, 8);
 
 /**
  * @generated from message pollux.v1.CreateTwinResponse
@@ -456,7 +529,7 @@ export type CreateTwinResponse = Message<"pollux.v1.CreateTwinResponse"> & {
  * Use `create(CreateTwinResponseSchema)` to create a new message.
  */
 export const CreateTwinResponseSchema: GenMessage<CreateTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 8);
+  messageDesc(file_pollux_v1_twin, 9);
 
 /**
  * @generated from message pollux.v1.GetTwinRequest
@@ -485,7 +558,7 @@ export type GetTwinRequest = Message<"pollux.v1.GetTwinRequest"> & {
  * Use `create(GetTwinRequestSchema)` to create a new message.
  */
 export const GetTwinRequestSchema: GenMessage<GetTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 9);
+  messageDesc(file_pollux_v1_twin, 10);
 
 /**
  * @generated from message pollux.v1.GetTwinResponse
@@ -502,7 +575,7 @@ export type GetTwinResponse = Message<"pollux.v1.GetTwinResponse"> & {
  * Use `create(GetTwinResponseSchema)` to create a new message.
  */
 export const GetTwinResponseSchema: GenMessage<GetTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 10);
+  messageDesc(file_pollux_v1_twin, 11);
 
 /**
  * @generated from message pollux.v1.TwinFilter
@@ -589,7 +662,7 @@ export type TwinFilter = Message<"pollux.v1.TwinFilter"> & {
  * Use `create(TwinFilterSchema)` to create a new message.
  */
 export const TwinFilterSchema: GenMessage<TwinFilter> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 11);
+  messageDesc(file_pollux_v1_twin, 12);
 
 /**
  * @generated from message pollux.v1.ListTwinsRequest
@@ -627,7 +700,7 @@ export type ListTwinsRequest = Message<"pollux.v1.ListTwinsRequest"> & {
  * Use `create(ListTwinsRequestSchema)` to create a new message.
  */
 export const ListTwinsRequestSchema: GenMessage<ListTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 12);
+  messageDesc(file_pollux_v1_twin, 13);
 
 /**
  * @generated from message pollux.v1.ListTwinsResponse
@@ -651,7 +724,7 @@ export type ListTwinsResponse = Message<"pollux.v1.ListTwinsResponse"> & {
  * Use `create(ListTwinsResponseSchema)` to create a new message.
  */
 export const ListTwinsResponseSchema: GenMessage<ListTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 13);
+  messageDesc(file_pollux_v1_twin, 14);
 
 /**
  * @generated from message pollux.v1.UpdateTwinRequest
@@ -670,7 +743,7 @@ export type UpdateTwinRequest = Message<"pollux.v1.UpdateTwinRequest"> & {
  * Use `create(UpdateTwinRequestSchema)` to create a new message.
  */
 export const UpdateTwinRequestSchema: GenMessage<UpdateTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 14);
+  messageDesc(file_pollux_v1_twin, 15);
 
 /**
  * @generated from message pollux.v1.UpdateTwinResponse
@@ -694,7 +767,7 @@ export type UpdateTwinResponse = Message<"pollux.v1.UpdateTwinResponse"> & {
  * Use `create(UpdateTwinResponseSchema)` to create a new message.
  */
 export const UpdateTwinResponseSchema: GenMessage<UpdateTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 15);
+  messageDesc(file_pollux_v1_twin, 16);
 
 /**
  * @generated from message pollux.v1.DeleteTwinRequest
@@ -718,7 +791,7 @@ export type DeleteTwinRequest = Message<"pollux.v1.DeleteTwinRequest"> & {
  * Use `create(DeleteTwinRequestSchema)` to create a new message.
  */
 export const DeleteTwinRequestSchema: GenMessage<DeleteTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 16);
+  messageDesc(file_pollux_v1_twin, 17);
 
 /**
  * @generated from message pollux.v1.DeleteTwinResponse
@@ -731,7 +804,7 @@ export type DeleteTwinResponse = Message<"pollux.v1.DeleteTwinResponse"> & {
  * Use `create(DeleteTwinResponseSchema)` to create a new message.
  */
 export const DeleteTwinResponseSchema: GenMessage<DeleteTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 17);
+  messageDesc(file_pollux_v1_twin, 18);
 
 /**
  * CommandOptions are the fields of the twin's command queue.
@@ -781,6 +854,35 @@ export type CommandOptions = Message<"pollux.v1.CommandOptions"> & {
    * @generated from field: bool no_wait = 6;
    */
   noWait: boolean;
+
+  /**
+   * How long it may wait before it begins, for a device that is away or asleep; 7 days at most. Unset: as long as the caller
+   * waits; with no_wait for a minute, or a day where the device sleeps.
+   *
+   * @generated from field: google.protobuf.Duration valid_for = 7;
+   */
+  validFor?: Duration | undefined;
+
+  /**
+   * The next command begins so long after this one has ended; an hour at most.
+   *
+   * @generated from field: google.protobuf.Duration pause = 8;
+   */
+  pause?: Duration | undefined;
+
+  /**
+   * It is done as soon as the driver has sent it: the device's answer is not awaited, and the next command begins.
+   *
+   * @generated from field: bool no_answer = 9;
+   */
+  noAnswer: boolean;
+
+  /**
+   * When it has ended, what waits in the queue is rejected.
+   *
+   * @generated from field: bool clear = 10;
+   */
+  clear: boolean;
 };
 
 /**
@@ -788,7 +890,7 @@ export type CommandOptions = Message<"pollux.v1.CommandOptions"> & {
  * Use `create(CommandOptionsSchema)` to create a new message.
  */
 export const CommandOptionsSchema: GenMessage<CommandOptions> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 18);
+  messageDesc(file_pollux_v1_twin, 19);
 
 /**
  * @generated from message pollux.v1.InvokeRequest
@@ -827,7 +929,7 @@ export type InvokeRequest = Message<"pollux.v1.InvokeRequest"> & {
  * Use `create(InvokeRequestSchema)` to create a new message.
  */
 export const InvokeRequestSchema: GenMessage<InvokeRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 19);
+  messageDesc(file_pollux_v1_twin, 20);
 
 /**
  * @generated from message pollux.v1.InvokeResponse
@@ -856,7 +958,7 @@ export type InvokeResponse = Message<"pollux.v1.InvokeResponse"> & {
  * Use `create(InvokeResponseSchema)` to create a new message.
  */
 export const InvokeResponseSchema: GenMessage<InvokeResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 20);
+  messageDesc(file_pollux_v1_twin, 21);
 
 /**
  * @generated from message pollux.v1.SetDesiredRequest
@@ -895,7 +997,7 @@ export type SetDesiredRequest = Message<"pollux.v1.SetDesiredRequest"> & {
  * Use `create(SetDesiredRequestSchema)` to create a new message.
  */
 export const SetDesiredRequestSchema: GenMessage<SetDesiredRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 21);
+  messageDesc(file_pollux_v1_twin, 22);
 
 /**
  * @generated from message pollux.v1.SetDesiredResponse
@@ -912,7 +1014,7 @@ export type SetDesiredResponse = Message<"pollux.v1.SetDesiredResponse"> & {
  * Use `create(SetDesiredResponseSchema)` to create a new message.
  */
 export const SetDesiredResponseSchema: GenMessage<SetDesiredResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 22);
+  messageDesc(file_pollux_v1_twin, 23);
 
 /**
  * @generated from message pollux.v1.WatchTwinsRequest
@@ -946,7 +1048,7 @@ export type WatchTwinsRequest = Message<"pollux.v1.WatchTwinsRequest"> & {
  * Use `create(WatchTwinsRequestSchema)` to create a new message.
  */
 export const WatchTwinsRequestSchema: GenMessage<WatchTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 23);
+  messageDesc(file_pollux_v1_twin, 24);
 
 /**
  * @generated from message pollux.v1.WatchTwinsResponse
@@ -1025,7 +1127,7 @@ export type WatchTwinsResponse = Message<"pollux.v1.WatchTwinsResponse"> & {
  * Use `create(WatchTwinsResponseSchema)` to create a new message.
  */
 export const WatchTwinsResponseSchema: GenMessage<WatchTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 24);
+  messageDesc(file_pollux_v1_twin, 25);
 
 /**
  * StateDelta holds only what changed.
@@ -1071,7 +1173,7 @@ export type StateDelta = Message<"pollux.v1.StateDelta"> & {
  * Use `create(StateDeltaSchema)` to create a new message.
  */
 export const StateDeltaSchema: GenMessage<StateDelta> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 25);
+  messageDesc(file_pollux_v1_twin, 26);
 
 /**
  * @generated from message pollux.v1.TwinEvent
@@ -1098,7 +1200,7 @@ export type TwinEvent = Message<"pollux.v1.TwinEvent"> & {
  * Use `create(TwinEventSchema)` to create a new message.
  */
 export const TwinEventSchema: GenMessage<TwinEvent> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 26);
+  messageDesc(file_pollux_v1_twin, 27);
 
 /**
  * @generated from message pollux.v1.LogLine
@@ -1127,7 +1229,7 @@ export type LogLine = Message<"pollux.v1.LogLine"> & {
  * Use `create(LogLineSchema)` to create a new message.
  */
 export const LogLineSchema: GenMessage<LogLine> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 27);
+  messageDesc(file_pollux_v1_twin, 28);
 
 /**
  * @generated from message pollux.v1.QueryHistoryRequest
@@ -1184,7 +1286,7 @@ export type QueryHistoryRequest = Message<"pollux.v1.QueryHistoryRequest"> & {
  * Use `create(QueryHistoryRequestSchema)` to create a new message.
  */
 export const QueryHistoryRequestSchema: GenMessage<QueryHistoryRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 28);
+  messageDesc(file_pollux_v1_twin, 29);
 
 /**
  * @generated from message pollux.v1.QueryHistoryResponse
@@ -1213,7 +1315,7 @@ export type QueryHistoryResponse = Message<"pollux.v1.QueryHistoryResponse"> & {
  * Use `create(QueryHistoryResponseSchema)` to create a new message.
  */
 export const QueryHistoryResponseSchema: GenMessage<QueryHistoryResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 29);
+  messageDesc(file_pollux_v1_twin, 30);
 
 /**
  * @generated from message pollux.v1.Sample
@@ -1235,7 +1337,7 @@ export type Sample = Message<"pollux.v1.Sample"> & {
  * Use `create(SampleSchema)` to create a new message.
  */
 export const SampleSchema: GenMessage<Sample> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 30);
+  messageDesc(file_pollux_v1_twin, 31);
 
 /**
  * @generated from message pollux.v1.TraceTwinRequest
@@ -1252,7 +1354,7 @@ export type TraceTwinRequest = Message<"pollux.v1.TraceTwinRequest"> & {
  * Use `create(TraceTwinRequestSchema)` to create a new message.
  */
 export const TraceTwinRequestSchema: GenMessage<TraceTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 31);
+  messageDesc(file_pollux_v1_twin, 32);
 
 /**
  * @generated from message pollux.v1.TraceTwinResponse
@@ -1291,7 +1393,7 @@ export type TraceTwinResponse = Message<"pollux.v1.TraceTwinResponse"> & {
  * Use `create(TraceTwinResponseSchema)` to create a new message.
  */
 export const TraceTwinResponseSchema: GenMessage<TraceTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 32);
+  messageDesc(file_pollux_v1_twin, 33);
 
 /**
  * @generated from enum pollux.v1.TraceTwinResponse.Direction
@@ -1324,7 +1426,81 @@ export enum TraceTwinResponse_Direction {
  * Describes the enum pollux.v1.TraceTwinResponse.Direction.
  */
 export const TraceTwinResponse_DirectionSchema: GenEnum<TraceTwinResponse_Direction> = /*@__PURE__*/
-  enumDesc(file_pollux_v1_twin, 32, 0);
+  enumDesc(file_pollux_v1_twin, 33, 0);
+
+/**
+ * @generated from message pollux.v1.ReleaseTwinsRequest
+ */
+export type ReleaseTwinsRequest = Message<"pollux.v1.ReleaseTwinsRequest"> & {
+  /**
+   * Which twins; those that are not in quarantine are passed over.
+   *
+   * @generated from field: pollux.v1.TwinFilter filter = 1;
+   */
+  filter?: TwinFilter | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.ReleaseTwinsRequest.
+ * Use `create(ReleaseTwinsRequestSchema)` to create a new message.
+ */
+export const ReleaseTwinsRequestSchema: GenMessage<ReleaseTwinsRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 34);
+
+/**
+ * @generated from message pollux.v1.ReleaseTwinsResponse
+ */
+export type ReleaseTwinsResponse = Message<"pollux.v1.ReleaseTwinsResponse"> & {
+  /**
+   * Twins that were in quarantine.
+   *
+   * @generated from field: repeated string ids = 1;
+   */
+  ids: string[];
+};
+
+/**
+ * Describes the message pollux.v1.ReleaseTwinsResponse.
+ * Use `create(ReleaseTwinsResponseSchema)` to create a new message.
+ */
+export const ReleaseTwinsResponseSchema: GenMessage<ReleaseTwinsResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 35);
+
+/**
+ * @generated from message pollux.v1.ClearCommandsRequest
+ */
+export type ClearCommandsRequest = Message<"pollux.v1.ClearCommandsRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pollux.v1.ClearCommandsRequest.
+ * Use `create(ClearCommandsRequestSchema)` to create a new message.
+ */
+export const ClearCommandsRequestSchema: GenMessage<ClearCommandsRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 36);
+
+/**
+ * @generated from message pollux.v1.ClearCommandsResponse
+ */
+export type ClearCommandsResponse = Message<"pollux.v1.ClearCommandsResponse"> & {
+  /**
+   * Commands that were rejected.
+   *
+   * @generated from field: uint32 cleared = 1;
+   */
+  cleared: number;
+};
+
+/**
+ * Describes the message pollux.v1.ClearCommandsResponse.
+ * Use `create(ClearCommandsResponseSchema)` to create a new message.
+ */
+export const ClearCommandsResponseSchema: GenMessage<ClearCommandsResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 37);
 
 /**
  * @generated from message pollux.v1.RecordTwinRequest
@@ -1341,7 +1517,7 @@ export type RecordTwinRequest = Message<"pollux.v1.RecordTwinRequest"> & {
  * Use `create(RecordTwinRequestSchema)` to create a new message.
  */
 export const RecordTwinRequestSchema: GenMessage<RecordTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 33);
+  messageDesc(file_pollux_v1_twin, 38);
 
 /**
  * RecordTwinResponse is one part of a recording.
@@ -1386,7 +1562,7 @@ export type RecordTwinResponse = Message<"pollux.v1.RecordTwinResponse"> & {
  * Use `create(RecordTwinResponseSchema)` to create a new message.
  */
 export const RecordTwinResponseSchema: GenMessage<RecordTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 34);
+  messageDesc(file_pollux_v1_twin, 39);
 
 /**
  * RecordedStart is what a driver had before the calls that follow.
@@ -1434,7 +1610,7 @@ export type RecordedStart = Message<"pollux.v1.RecordedStart"> & {
  * Use `create(RecordedStartSchema)` to create a new message.
  */
 export const RecordedStartSchema: GenMessage<RecordedStart> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 35);
+  messageDesc(file_pollux_v1_twin, 40);
 
 /**
  * RecordedCall is one call of the driver.
@@ -1486,7 +1662,7 @@ export type RecordedCall = Message<"pollux.v1.RecordedCall"> & {
  * Use `create(RecordedCallSchema)` to create a new message.
  */
 export const RecordedCallSchema: GenMessage<RecordedCall> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 36);
+  messageDesc(file_pollux_v1_twin, 41);
 
 /**
  * RecordedHostCall is what a driver asked of the host, and the answer.
@@ -1529,7 +1705,7 @@ export type RecordedHostCall = Message<"pollux.v1.RecordedHostCall"> & {
  * Use `create(RecordedHostCallSchema)` to create a new message.
  */
 export const RecordedHostCallSchema: GenMessage<RecordedHostCall> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 37);
+  messageDesc(file_pollux_v1_twin, 42);
 
 /**
  * @generated from enum pollux.v1.CommandPhase
@@ -1679,6 +1855,13 @@ export enum Connection {
    * @generated from enum value: CONNECTION_STOPPED = 5;
    */
   STOPPED = 5,
+
+  /**
+   * The device sleeps, as its driver says. Commands wait until it wakes.
+   *
+   * @generated from enum value: CONNECTION_SLEEPING = 6;
+   */
+  SLEEPING = 6,
 }
 
 /**
@@ -1875,6 +2058,26 @@ export const TwinService: GenService<{
     methodKind: "server_streaming";
     input: typeof RecordTwinRequestSchema;
     output: typeof RecordTwinResponseSchema;
+  },
+  /**
+   * ReleaseTwins takes twins out of quarantine: their driver is tried again at once.
+   *
+   * @generated from rpc pollux.v1.TwinService.ReleaseTwins
+   */
+  releaseTwins: {
+    methodKind: "unary";
+    input: typeof ReleaseTwinsRequestSchema;
+    output: typeof ReleaseTwinsResponseSchema;
+  },
+  /**
+   * ClearCommands rejects the commands that wait in a twin's queue. What runs goes on.
+   *
+   * @generated from rpc pollux.v1.TwinService.ClearCommands
+   */
+  clearCommands: {
+    methodKind: "unary";
+    input: typeof ClearCommandsRequestSchema;
+    output: typeof ClearCommandsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_twin, 0);
