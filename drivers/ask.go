@@ -49,7 +49,7 @@ func timeout(doc wire.Value) (time.Duration, bool) {
 }
 
 var (
-	methodName = regexp.MustCompile(`^[A-Z]{1,16}$`)
+	methodName  = regexp.MustCompile(`^[A-Z]{1,16}$`)
 	headerToken = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$")
 )
 
@@ -59,7 +59,7 @@ func (h *hostCall) http(b []byte) code {
 		return h.tooLarge()
 	}
 	h.https++
-	if h.https > h.limits.HTTPs {
+	if h.https > h.limits.HTTPs || !h.call.Budget.take(QuotaSends) {
 		return h.over()
 	}
 	req, ok := httpRequest(bytes.Clone(b))
@@ -165,7 +165,7 @@ func (h *hostCall) twinCall(b []byte) code {
 		return h.tooLarge()
 	}
 	h.twinCalls++
-	if h.twinCalls > h.limits.TwinCalls {
+	if h.twinCalls > h.limits.TwinCalls || !h.call.Budget.take(QuotaSends) {
 		return h.over()
 	}
 	call, ok := twinCall(bytes.Clone(b))
@@ -225,7 +225,7 @@ func renderAnswer(a TwinAnswer) []byte {
 	return append(append([]byte(`{"output":`), a.Output...), '}')
 }
 
-// connection takes {"do":"starttls"|"close"}.
+// connection takes {"do":"starttls"|"close"|"sleep"|"wake"}.
 func (h *hostCall) connection(b []byte) code {
 	h.connections++
 	if h.connections > h.limits.Connections {
@@ -237,7 +237,9 @@ func (h *hostCall) connection(b []byte) code {
 	}
 	text, _ := doc.Get("do").Text()
 	do := ConnectionOp(text)
-	if do != StartTLS && do != CloseConnection {
+	switch do {
+	case StartTLS, CloseConnection, Sleep, Wake:
+	default:
 		return codeInvalid
 	}
 	return h.parked(func(ctx context.Context) error { return h.host.Connection(ctx, do) })

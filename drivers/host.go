@@ -75,6 +75,8 @@ type ConnectionOp string
 const (
 	StartTLS        ConnectionOp = "starttls" // from now on TLS, on a transport that started without
 	CloseConnection ConnectionOp = "close"    // drop it and dial again, after the transport's back-off
+	Sleep           ConnectionOp = "sleep"    // the device sleeps: commands wait until it wakes
+	Wake            ConnectionOp = "wake"     // the device listens again
 )
 
 // SubscriptionInput is the input of EventSubscription. It comes after each change, and once after the driver subscribed.
@@ -89,6 +91,8 @@ type SubscriptionInput struct {
 	Quality string          `json:"quality"`
 	// Time when it was measured, in milliseconds since 1970.
 	Time int64 `json:"time"`
+	// Missed counts the changes before this one that the driver was not told of, because it was slow.
+	Missed int `json:"missed,omitempty"`
 }
 
 // WebhookInput is the input of EventWebhook. Names of headers are in lower case, several values are joined by ", ".

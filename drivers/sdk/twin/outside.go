@@ -175,6 +175,12 @@ func (t *Twin[S, M]) StartTLS() error { return t.connection(`{"do":"starttls"}`)
 // Reconnect drops the connection; the node dials again.
 func (t *Twin[S, M]) Reconnect() error { return t.connection(`{"do":"close"}`) }
 
+// Sleep says that the device sleeps: commands wait until Wake, within their validity.
+func (t *Twin[S, M]) Sleep() error { return t.connection(`{"do":"sleep"}`) }
+
+// Wake says that the device woke: commands that waited are sent.
+func (t *Twin[S, M]) Wake() error { return t.connection(`{"do":"wake"}`) }
+
 func (t *Twin[S, M]) connection(request string) error {
 	t.request = append(t.request[:0], request...)
 	return refusal(callConnection(t.host, t.request))
@@ -192,6 +198,8 @@ type Change struct {
 	Quality Quality    `json:"quality"`
 	// Time when it was measured, in milliseconds since 1970.
 	Time int64 `json:"time"`
+	// Missed counts the changes before this one that were not told, because the driver was slow.
+	Missed int `json:"missed"`
 }
 
 // Webhook is an HTTP request that came for the twin. Names of headers are in lower case.
