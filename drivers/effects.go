@@ -150,7 +150,7 @@ func (h *hostCall) emit(b []byte) code {
 	if c < 0 {
 		return c
 	}
-	if len(h.effects.Events) >= h.limits.Events {
+	if len(h.effects.Events) >= h.limits.Events || !h.call.Budget.take(QuotaEvents) {
 		return h.over()
 	}
 	name, ok := shortText(doc.Get("name"))

@@ -97,7 +97,7 @@ func hostModule() wasm.HostModule {
 			Call: func(in *wasm.Instance, stack []uint64) {
 				h := callOf(in)
 				h.hostCalls++
-				if h.hostCalls > h.limits.HostCalls {
+				if h.hostCalls > h.limits.HostCalls || !h.call.Budget.take(QuotaCalls) {
 					stack[0] = uint64(uint32(h.over()))
 					return
 				}
@@ -161,7 +161,7 @@ func (h *hostCall) sending(n int) code {
 		return h.tooLarge()
 	}
 	h.sends++
-	if h.sends > h.limits.Sends {
+	if h.sends > h.limits.Sends || !h.call.Budget.take(QuotaSends) {
 		return h.over()
 	}
 	return 0
@@ -252,7 +252,7 @@ func (h *hostCall) logLine(level string, text []byte) code {
 	text = text[:min(len(text), h.limits.LogLineBytes)]
 	h.logLines++
 	h.logBytes += len(text)
-	if h.logLines > h.limits.LogLines || h.logBytes > h.limits.LogBytes {
+	if h.logLines > h.limits.LogLines || h.logBytes > h.limits.LogBytes || !h.call.Budget.take(QuotaLogs) {
 		return h.over()
 	}
 	h.host.Log(level, string(bytes.ToValidUTF8(text, []byte("\uFFFD"))))

@@ -53,6 +53,8 @@ type Call struct {
 	Settings []byte
 	// Clock, where not nil, hears when the guest's own code runs.
 	Clock Clock
+	// Budget, where not nil, bounds the call beyond CallLimits.
+	Budget *Budget
 }
 
 // Clock measures what a call computes. It is told from the call's goroutine: Run when the guest's code goes on, Pause

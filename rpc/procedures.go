@@ -51,11 +51,15 @@ func procedures() map[string]procedure {
 		rpcv1.TwinServiceWatchTwinsProcedure: {action: ActionTwinRead, resource: filtered(func(m *pb.WatchTwinsRequest) **pb.TwinFilter {
 			return &m.Filter
 		})},
-		rpcv1.TwinServiceInvokeProcedure:       {action: ActionTwinUse, resource: one("twin", func(m *pb.InvokeRequest) *string { return &m.Id })},
-		rpcv1.TwinServiceSetDesiredProcedure:   {action: ActionTwinUse, resource: one("twin", func(m *pb.SetDesiredRequest) *string { return &m.Id })},
-		rpcv1.TwinServiceQueryHistoryProcedure: {action: ActionTwinRead, resource: one("twin", func(m *pb.QueryHistoryRequest) *string { return &m.Id })},
-		rpcv1.TwinServiceRecordTwinProcedure:   {action: ActionTwinTrace, resource: one("twin", func(m *pb.RecordTwinRequest) *string { return &m.Id })},
-		rpcv1.TwinServiceTraceTwinProcedure:    {action: ActionTwinTrace, resource: one("twin", func(m *pb.TraceTwinRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceInvokeProcedure:     {action: ActionTwinUse, resource: one("twin", func(m *pb.InvokeRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceSetDesiredProcedure: {action: ActionTwinUse, resource: one("twin", func(m *pb.SetDesiredRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceReleaseTwinsProcedure: {action: ActionTwinUse, resource: filtered(func(m *pb.ReleaseTwinsRequest) **pb.TwinFilter {
+			return &m.Filter
+		})},
+		rpcv1.TwinServiceClearCommandsProcedure: {action: ActionTwinUse, resource: one("twin", func(m *pb.ClearCommandsRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceQueryHistoryProcedure:  {action: ActionTwinRead, resource: one("twin", func(m *pb.QueryHistoryRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceRecordTwinProcedure:    {action: ActionTwinTrace, resource: one("twin", func(m *pb.RecordTwinRequest) *string { return &m.Id })},
+		rpcv1.TwinServiceTraceTwinProcedure:     {action: ActionTwinTrace, resource: one("twin", func(m *pb.TraceTwinRequest) *string { return &m.Id })},
 
 		rpcv1.ClusterServiceGetStatusProcedure:    {action: ActionClusterRead, resource: all("cluster")},
 		rpcv1.ClusterServiceListNodesProcedure:    {action: ActionClusterRead, resource: all("node")},
