@@ -15,8 +15,11 @@ const (
 )
 
 const (
-	tagCommands = 1
-	tagCalls    = 2
+	tagCommands      = 1
+	tagCalls         = 2
+	tagSubscriptions = 3
+	tagQuarantine    = 4
+	tagCrons         = 5
 )
 
 // ErrFormat: a record is damaged, or of a newer version.
@@ -25,7 +28,8 @@ var ErrFormat = errors.New("unreadable state record")
 // Append appends the record's encoding. Status comes first, so that lists read it cheaply.
 func (r *Record) Append(b []byte) []byte {
 	first := byte(format)
-	if !r.More.empty() {
+	crons := r.crons()
+	if !r.More.Empty() || len(crons) > 0 {
 		first = formatMore
 	}
 	b = append(b, first, r.Connection)
@@ -62,14 +66,30 @@ func (r *Record) Append(b []byte) []byte {
 		b = appendKey(b, &r.Keys[i])
 	}
 	if first == formatMore {
-		b = appendMore(b, r.More)
+		b = appendMore(b, r.More, crons)
 	}
 	return b
 }
 
-func appendMore(b []byte, m *More) []byte {
-	sections := byte(0)
-	for _, n := range []int{len(m.Commands), len(m.Calls)} {
+// crons are the timers that have a schedule.
+func (r *Record) crons() (all []*Timer) {
+	for i := range r.Timers {
+		if r.Timers[i].Cron != "" {
+			all = append(all, &r.Timers[i])
+		}
+	}
+	return all
+}
+
+func appendMore(b []byte, m *More, crons []*Timer) []byte {
+	if m == nil {
+		m = &More{}
+	}
+	sections, quarantines := byte(0), 0
+	if m.Quarantine.Since > 0 {
+		quarantines = 1
+	}
+	for _, n := range []int{len(m.Commands), len(m.Calls), len(m.Subscriptions), quarantines, len(crons)} {
 		if n > 0 {
 			sections++
 		}
@@ -94,6 +114,17 @@ func appendMore(b []byte, m *More) []byte {
 		s = binary.AppendVarint(s, c.Time)
 		return appendText(append(s, c.Kind), c.Reply)
 	})
+	section(tagSubscriptions, len(m.Subscriptions), func(s []byte, i int) []byte {
+		x := &m.Subscriptions[i]
+		s = appendText(appendText(appendText(s, x.System), x.Name), x.Property)
+		return binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(s, x.Stream), x.Sequence), x.Told)
+	})
+	section(tagQuarantine, quarantines, func(s []byte, _ int) []byte {
+		q := &m.Quarantine
+		s = binary.AppendUvarint(binary.AppendVarint(binary.AppendVarint(s, q.Since), q.Retry), uint64(q.Failures))
+		return appendText(appendText(appendText(s, q.Reason), q.Driver), q.Digest)
+	})
+	section(tagCrons, len(crons), func(s []byte, i int) []byte { return appendText(appendText(s, crons[i].Name), crons[i].Cron) })
 	return b
 }
 
@@ -198,7 +229,7 @@ func Decode(b []byte) (*Record, error) {
 func (d *decoder) more(r *Record) {
 	tag, text := d.uint(), d.text()
 	s := decoder{b: []byte(text)}
-	if r.More == nil {
+	if r.More == nil && tag >= tagCommands && tag <= tagQuarantine {
 		r.More = &More{}
 	}
 	switch tag {
@@ -206,6 +237,26 @@ func (d *decoder) more(r *Record) {
 		r.More.Commands = list(&s, s.command)
 	case tagCalls:
 		r.More.Calls = list(&s, func() Call { return Call{ID: s.id(), Time: s.int(), Kind: s.byte(), Reply: s.text()} })
+	case tagSubscriptions:
+		r.More.Subscriptions = list(&s, func() Subscription {
+			return Subscription{System: s.text(), Name: s.text(), Property: s.text(), Stream: s.uint(), Sequence: s.uint(), Told: s.uint()}
+		})
+	case tagQuarantine:
+		for _, q := range list(&s, func() Quarantine {
+			return Quarantine{Since: s.int(), Retry: s.int(), Failures: uint32(s.uint()), Reason: s.text(), Driver: s.text(), Digest: s.text()}
+		}) {
+			r.More.Quarantine = q
+		}
+	case tagCrons:
+		list(&s, func() struct{} {
+			name, cron := s.text(), s.text()
+			for i := range r.Timers {
+				if r.Timers[i].Name == name {
+					r.Timers[i].Cron = cron
+				}
+			}
+			return struct{}{}
+		})
 	default:
 		return
 	}

@@ -58,6 +58,13 @@ func (r *Record) Proto(node string, since uint64) *pb.TwinState {
 				s.Commands = append(s.Commands, c.Proto())
 			}
 		}
+		for i := range r.More.Subscriptions {
+			x := &r.More.Subscriptions[i]
+			s.Subscriptions = append(s.Subscriptions, &pb.TwinSubscription{System: x.System, Twin: x.Name, Property: x.Property})
+		}
+		if q := &r.More.Quarantine; q.Since > 0 {
+			s.Status.Failures, s.Status.RetryTime, s.Status.QuarantineTime = q.Failures, Timestamp(q.Retry), Timestamp(q.Since)
+		}
 	}
 	return s
 }

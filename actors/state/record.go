@@ -44,6 +44,8 @@ type Timer struct {
 	Due   int64
 	Every int64
 	Data  string
+	// Cron, where not empty, is what makes it due: the zone, a bar, the schedule.
+	Cron string
 }
 
 // Key is a command with an idempotency key.
@@ -97,13 +99,36 @@ type Call struct {
 	Reply string
 }
 
-// More is what few twins have.
-type More struct {
-	Commands []Command
-	Calls    []Call
+// Subscription is one to a property of another twin. It is known by System, Name and Property.
+type Subscription struct {
+	// Name is a twin's, as the driver gave it; with System a name in that system.
+	System, Name, Property string
+	// Stream and Sequence are those of the last notice that the driver handled; Told is the sum of what it said.
+	Stream, Sequence, Told uint64
 }
 
-func (m *More) empty() bool { return m == nil || len(m.Commands) == 0 && len(m.Calls) == 0 }
+// Quarantine is a driver's that went on failing. The zero Quarantine is none.
+type Quarantine struct {
+	// Since and Retry are in milliseconds since 1970.
+	Since, Retry int64
+	Failures     uint32
+	Reason       string
+	// Driver is the name and version, and Digest the file's, that failed.
+	Driver, Digest string
+}
+
+// More is what few twins have.
+type More struct {
+	Commands      []Command
+	Calls         []Call
+	Subscriptions []Subscription
+	Quarantine    Quarantine
+}
+
+// Empty says whether nothing is there that has to be kept.
+func (m *More) Empty() bool {
+	return m == nil || len(m.Commands) == 0 && len(m.Calls) == 0 && len(m.Subscriptions) == 0 && m.Quarantine.Since == 0
+}
 
 func (m *More) size() int {
 	if m == nil {
@@ -116,6 +141,13 @@ func (m *More) size() int {
 	}
 	for i := range m.Calls {
 		n += 48 + len(m.Calls[i].Reply)
+	}
+	for i := range m.Subscriptions {
+		s := &m.Subscriptions[i]
+		n += 48 + len(s.System) + len(s.Name) + len(s.Property)
+	}
+	if q := &m.Quarantine; q.Since > 0 {
+		n += 64 + len(q.Reason) + len(q.Driver) + len(q.Digest)
 	}
 	return n
 }
@@ -177,7 +209,7 @@ func (r *Record) Size() int {
 		n += 2*each + len(d.Name.Value()) + d.Value.Size() + len(d.By) + len(d.Error)
 	}
 	for i := range r.Timers {
-		n += each + len(r.Timers[i].Name) + len(r.Timers[i].Data)
+		n += each + 2*len(r.Timers[i].Name) + len(r.Timers[i].Data) + len(r.Timers[i].Cron)
 	}
 	for i := range r.Keys {
 		k := &r.Keys[i]
@@ -229,5 +261,6 @@ func (r *Record) Shown(since uint64) pb.Connection {
 
 // Live says whether values of that connection are fresh: anything else makes good values stale.
 func Live(c pb.Connection) bool {
-	return c == pb.Connection_CONNECTION_CONNECTED || c == pb.Connection_CONNECTION_NONE || c == pb.Connection_CONNECTION_UNSPECIFIED
+	return c == pb.Connection_CONNECTION_CONNECTED || c == pb.Connection_CONNECTION_NONE || c == pb.Connection_CONNECTION_UNSPECIFIED ||
+		c == pb.Connection_CONNECTION_SLEEPING
 }

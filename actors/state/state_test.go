@@ -83,6 +83,10 @@ func TestMoreSurvives(t *testing.T) {
 			Time: 6, NotBefore: 7, Until: 8, Phase: 2, AnswerBy: 9, Outcome: 3, Code: -4, Message: "m", Output: "{}", End: 10},
 		{ID: [16]byte{3}, Waited: true}}
 	r.More.Calls = []Call{{ID: [16]byte{4}, Time: 11, Kind: 1, Reply: "abc"}}
+	r.More.Subscriptions = []Subscription{{System: "p/room", Name: "Display_1", Property: "power", Stream: 1 << 63, Sequence: 7, Told: 8},
+		{Name: "pump", Property: "level"}}
+	r.More.Quarantine = Quarantine{Since: 12, Retry: 13, Failures: 14, Reason: "trap", Driver: "d@1", Digest: "ab"}
+	r.Timers = append(r.Timers, Timer{Name: "night", Due: 5, Cron: "Europe/Berlin|0 0 3 * * *"})
 	b := r.Append(nil)
 	got, err := Decode(b)
 	if err != nil || !reflect.DeepEqual(r, got) {
