@@ -18,6 +18,8 @@ type Manifest struct {
 	Capabilities []string `json:"capabilities"`
 	// Transport says how devices are reached; nil: the driver has none.
 	Transport *TransportOptions `json:"transport,omitempty"`
+	// Interfaces are the standard interfaces that the model implements, such as Powerable (see package interfaces).
+	Interfaces []string `json:"interfaces,omitempty"`
 	// Model is a W3C Thing Model 1.1: properties, actions, events.
 	Model json.RawMessage `json:"model"`
 	// Settings is a JSON Schema (2020-12) of an object. `"writeOnly": true` marks a secret.

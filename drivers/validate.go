@@ -81,6 +81,9 @@ func parseManifest(text []byte) (*Manifest, *Model, error) {
 	if err := m.checkTransport(model); err != nil {
 		return nil, nil, err
 	}
+	if err := m.checkInterfaces(); err != nil {
+		return nil, nil, err
+	}
 	return m, model, nil
 }
 
