@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/polluxhq/pollux/cluster"
@@ -34,9 +35,11 @@ func (t *twin) launch(v event, c *command) {
 	r.host = host{e: t.e, en: t.en, own: t.own, spec: t.spec, link: t.link, cfg: t.cfg}
 	r.call = drivers.Call{Event: v.kind, Input: v.input, Settings: t.cfg.settings, State: t.stateJSON,
 		Tenant: ProjectOf(t.en.id)}
+	r.chain = []string{"twin:" + t.en.id}
 	if c != nil {
 		r.limit = c.timeout
 		c.wrote = false
+		r.chain = append(slices.Clip(c.chain), r.chain...)
 	}
 	r.call.Clock = &r.ctx
 	r.begin()
@@ -49,7 +52,7 @@ func (t *twin) launch(v event, c *command) {
 }
 
 // begin starts the time of the call.
-func (r *run) begin() { r.ctx.begin(r.e.calls, r.limit, r.e.o.ComputeTimeout) }
+func (r *run) begin() { r.ctx.begin(r.e, r.limit) }
 
 // stateJSON is the driver's view of the state. It is called while a call runs, from the call's goroutine: properties
 // and memory do not change meanwhile, because only a call's effects change them.
@@ -84,6 +87,7 @@ func (r *run) handle() (eff drivers.Effects, err error) {
 // run takes the result in the twin's turn.
 func (r *run) run(t *twin) {
 	t.e.stats.called(r.took)
+	r.spec.tally.called()
 	if r.abandoned || t.work == nil || t.work.call != r {
 		return
 	}
@@ -136,6 +140,9 @@ func (r *run) succeeded(t *twin) {
 			t.conclude(r.command, pb.Outcome_OUTCOME_DONE, r.effects.Output, nil)
 		}
 	}
+	if r.event.answer != nil {
+		r.event.answer(r.effects.Output, nil)
+	}
 	t.handled(&r.event)
 }
 
@@ -165,6 +172,7 @@ func (r *run) refused(t *twin, e *drivers.DriverError) {
 		t.fault(e.Message, r.event.kind)
 		if r.event.kind == drivers.EventLoad {
 			// It said no, it did not crash: the twin goes on with a driver that knows its mind.
+			r.spec.tally.commanded(pb.Outcome_OUTCOME_REJECTED, t.en.id, e)
 			t.st.Version = r.spec.version
 			t.loaded = true
 			t.connect()
@@ -179,6 +187,9 @@ func (r *run) refused(t *twin, e *drivers.DriverError) {
 		t.fired(&r.event)
 	case drivers.EventUnload:
 		t.unloaded()
+	}
+	if r.event.answer != nil {
+		r.event.answer(nil, e)
 	}
 	if r.event.kind == drivers.EventReceived {
 		r.event.finish(refusedFrame(t.en.id, e.Message))
@@ -251,6 +262,7 @@ func (r *run) crashed(t *twin) {
 	} else {
 		t.e.stats.drop(dropTrap)
 	}
+	r.spec.tally.trapped(t.en.id, eventName(r.event.kind)+": "+why)
 	if c := r.command; c != nil {
 		outcome := pb.Outcome_OUTCOME_REJECTED
 		if r.wrote.Load() {
@@ -300,7 +312,7 @@ func (t *twin) stumble(s *spec, why string, from drivers.Event) {
 	// What waits did not crash the driver: it waits on where the driver is tried again soon, or comes again.
 	patient := t.patient()
 	t.work.dropEvents(fmt.Errorf("twin %s: %s: %w", t.en.id, why, cluster.ErrUnavailable), func(v *event) bool {
-		if patient || v.kind != drivers.EventReceived && v.kind != drivers.EventAnswer {
+		if patient || v.done == nil {
 			return true
 		}
 		t.e.stats.drop(dropFault)

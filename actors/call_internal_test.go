@@ -8,8 +8,11 @@ import (
 
 // Only what the guest computes is counted against its budget; what the call waits for has a deadline.
 func TestClockOfACall(t *testing.T) {
+	budget := func(d time.Duration) *Engine {
+		return &Engine{o: Options{ComputeTimeout: d}, calls: context.Background()}
+	}
 	var c callContext
-	c.begin(context.Background(), time.Hour, 30*time.Millisecond)
+	c.begin(budget(30*time.Millisecond), time.Hour)
 	wait := func(d time.Duration) {
 		for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Millisecond) {
 			if err := c.Err(); err != nil {
@@ -35,7 +38,7 @@ func TestClockOfACall(t *testing.T) {
 
 	// A look that comes late counts a step only: the machine was busy elsewhere.
 	var slow callContext
-	slow.begin(context.Background(), time.Hour, 4*maxStep)
+	slow.begin(budget(4*maxStep), time.Hour)
 	slow.Run()
 	time.Sleep(6 * maxStep)
 	if err := slow.Err(); err != nil {
@@ -43,7 +46,7 @@ func TestClockOfACall(t *testing.T) {
 	}
 
 	var waits callContext
-	waits.begin(context.Background(), time.Nanosecond, time.Hour)
+	waits.begin(budget(time.Hour), time.Nanosecond)
 	if err := waits.Err(); err != context.DeadlineExceeded || waits.over() {
 		t.Errorf("a call whose wait is over: %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"weak"
 
 	"github.com/polluxhq/pollux/actors/pool"
@@ -24,15 +25,20 @@ type spec struct {
 	title                 string
 	key                   pool.Key
 	complaints            complaints
+	// asking counts the calls that wait for another twin.
+	asking atomic.Int32
+	// tally counts what this node's twins of the version do; nil in a spec that is only looked at.
+	tally *tally
 	// traceSecrets match what the driver computes from secrets.
 	traceSecrets []*regexp.Regexp
 }
 
 func parseSpec(d *pb.Driver) (*spec, error) {
-	s := &spec{name: d.Name, version: d.Version, digest: d.Digest}
-	if err := json.Unmarshal([]byte(d.ManifestJson), &s.manifest); err != nil {
+	m, err := drivers.DecodeManifest([]byte(d.ManifestJson))
+	if err != nil {
 		return nil, fmt.Errorf("driver %s %s: manifest: %w", d.Name, d.Version, err)
 	}
+	s := &spec{name: d.Name, version: d.Version, digest: d.Digest, manifest: *m}
 	var thing struct {
 		Title string `json:"title"`
 	}
@@ -40,8 +46,8 @@ func parseSpec(d *pb.Driver) (*spec, error) {
 		return nil, fmt.Errorf("driver %s %s: model: %w", d.Name, d.Version, err)
 	}
 	s.title = thing.Title
-	if s.manifest.Transport != nil {
-		for _, text := range s.manifest.Transport.TraceSecrets {
+	for _, t := range s.manifest.Transports {
+		for _, text := range t.TraceSecrets {
 			re, err := regexp.Compile(text)
 			if err != nil {
 				return nil, fmt.Errorf("driver %s %s: trace secrets: %w", d.Name, d.Version, err)
@@ -49,23 +55,20 @@ func parseSpec(d *pb.Driver) (*spec, error) {
 			s.traceSecrets = append(s.traceSecrets, re)
 		}
 	}
-	var err error
 	if s.model, err = drivers.NewModel(&s.manifest); err != nil {
 		return nil, fmt.Errorf("driver %s %s: %w", d.Name, d.Version, err)
 	}
 	return s, nil
 }
 
-// scheme of the transport, or "".
-func (s *spec) scheme() string {
-	if s.manifest.Transport == nil {
-		return ""
-	}
-	return s.manifest.Transport.Scheme
-}
+// via gives the transport that a twin's address picks; nil: none.
+func (s *spec) via(uri string) *drivers.TransportOptions { return s.manifest.TransportOf(uri) }
 
-// started says whether twins of the driver are activated when their slot is gained.
-func (s *spec) started() bool { return s.scheme() != "" && s.scheme() != "mqtt" }
+// ownBroker says whether a twin of that address speaks through the node's own MQTT broker.
+func (s *spec) ownBroker(uri string) bool { return s.via(uri).OwnBroker(uri) }
+
+// dials says whether a twin of that address holds a connection of its own: it is activated when its slot is gained.
+func (s *spec) dials(uri string) bool { return s.via(uri).Dials(uri) }
 
 // catalog resolves what twins ask for (`NAME` or `NAME@VERSION`) to driver versions. What it parsed it keeps until the
 // driver records change.
@@ -77,10 +80,13 @@ type catalog struct {
 	resolved map[string]*spec // by reference
 	specs    map[string]*spec // by digest: one spec per version, so that its models are shared
 	patches  map[string]weak.Pointer[drivers.Model]
+	releases map[string]*pb.Release // by driver; nil: it has none
+	tallies  map[string]*tally      // by NAME@VERSION, for as long as the engine lives
 }
 
 func newCatalog(s *storage.Store) *catalog {
-	return &catalog{store: s, resolved: map[string]*spec{}, specs: map[string]*spec{}, patches: map[string]weak.Pointer[drivers.Model]{}}
+	return &catalog{store: s, resolved: map[string]*spec{}, specs: map[string]*spec{}, patches: map[string]weak.Pointer[drivers.Model]{},
+		releases: map[string]*pb.Release{}, tallies: map[string]*tally{}}
 }
 
 // parseRef takes a reference apart; version is "" for the newest.
@@ -104,6 +110,11 @@ func (c *catalog) resolve(ref string) (*spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	if version == "" {
+		if version, err = c.meant(name); err != nil {
+			return nil, err
+		}
+	}
 	d, err := findDriver(c.store, name, version)
 	if err != nil {
 		return nil, err
@@ -116,6 +127,7 @@ func (c *catalog) resolve(ref string) (*spec, error) {
 	defer c.mu.Unlock()
 	if s = c.specs[d.Digest]; s == nil {
 		s = parsed
+		s.tally = c.tallyLocked(d.Name, d.Version)
 		c.specs[d.Digest] = s
 	}
 	if c.change == change {
@@ -134,6 +146,7 @@ func (c *catalog) changed() {
 		keep[s.digest] = s
 	}
 	clear(c.resolved)
+	clear(c.releases)
 	// Versions that nobody resolved since the last change are parsed anew if they come back.
 	c.specs = keep
 }

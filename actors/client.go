@@ -29,7 +29,13 @@ func newCallID() (id [16]byte) {
 
 // call sends a message and waits for the reply, or for ctx.
 func (c *Client) call(ctx context.Context, id string, m proto.Message, principal string) (proto.Message, error) {
-	env := &cluster.Envelope{ID: newCallID(), Target: cluster.Target{Kind: "twin", ID: id}, Message: m, Principal: principal}
+	return c.callFrom(ctx, caller{principal: principal}, id, m)
+}
+
+// callFrom is call on behalf of somebody.
+func (c *Client) callFrom(ctx context.Context, from caller, id string, m proto.Message) (proto.Message, error) {
+	env := &cluster.Envelope{ID: newCallID(), Target: cluster.Target{Kind: "twin", ID: id}, Message: m,
+		Principal: from.principal, Chain: from.chain}
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(defaultDeadline)
@@ -40,13 +46,21 @@ func (c *Client) call(ctx context.Context, id string, m proto.Message, principal
 	env.Deadline = deadline
 	for wait, began := catchUpMin, time.Now(); ; wait = min(2*wait, catchUpMax) {
 		got := make(chan cluster.Reply, 1)
-		c.e.cluster.Call(env, func(r cluster.Reply) { got <- r })
+		wake := func() {}
+		if from.park != nil {
+			wake = from.park()
+		}
+		c.e.cluster.Call(env, func(r cluster.Reply) {
+			wake()
+			got <- r
+		})
 		select {
 		case r := <-got:
 			if !c.e.ahead(id, r.Err) || time.Since(began) > catchUp {
 				return r.Message, arrived(r.Err)
 			}
 		case <-ctx.Done():
+			wake()
 			// The call may have run, and may yet run.
 			return nil, fmt.Errorf("call twin %s: %w: %w", id, cluster.ErrUnknown, ctx.Err())
 		}

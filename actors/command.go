@@ -40,9 +40,11 @@ type command struct {
 	answerBy int64
 	input    []byte
 	replies  []*call
-	id       [16]byte
-	key      string
-	started  bool
+	// chain are the twins whose calls led to this one.
+	chain   []string
+	id      [16]byte
+	key     string
+	started bool
 	// desired, where set, is the property that the command sets, and which asking it serves.
 	desired  state.Name
 	revision uint64
@@ -73,6 +75,10 @@ func (m *call) run(t *twin) {
 		m.answer(cluster.Reply{Message: t.show(req.Model)})
 	case *actorv1.Frame:
 		t.frame(req, m)
+	case *actorv1.Notices:
+		t.notices(req, m)
+	case *actorv1.Webhook:
+		t.webhook(req, m)
 	case *pb.InvokeRequest:
 		t.invoke(req, m)
 	case *pb.SetDesiredRequest:
@@ -216,7 +222,7 @@ func (t *twin) newCommand(o *pb.CommandOptions, m *call) *command {
 	c.until = max(now, c.notBefore) + t.e.o.OfflineValidity.Milliseconds()
 	c.connectBy = max(now, c.notBefore) + c.timeout.Milliseconds()
 	if m != nil {
-		c.id = m.env.ID
+		c.id, c.chain = m.env.ID, m.env.Chain
 		if !m.env.Deadline.IsZero() && !o.GetNoWait() {
 			c.until = now + time.Until(m.env.Deadline).Milliseconds()
 		}
@@ -229,6 +235,7 @@ func (t *twin) enqueue(c *command, m *call, noWait bool) {
 	w := t.working()
 	if !c.named() && t.offline() {
 		t.e.stats.outcome(pb.Outcome_OUTCOME_REJECTED)
+		t.ended(c, pb.Outcome_OUTCOME_REJECTED, &drivers.DriverError{Message: t.away()})
 		m.answer(cluster.Reply{Message: result(pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{
 			Message: t.away(), Retryable: true})})
 		return
@@ -305,6 +312,7 @@ func (t *twin) await(c *command) {
 // conclude ends a command.
 func (t *twin) conclude(c *command, o pb.Outcome, output []byte, e *drivers.DriverError) {
 	t.e.stats.outcome(o)
+	t.ended(c, o, e)
 	if c.isSet {
 		t.progress(c, o, e)
 	}

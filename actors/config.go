@@ -22,7 +22,9 @@ type config struct {
 	secrets  []string
 	publish  []string // MQTT filters that the driver may publish to
 	will     drivers.Will
-	stopped  bool
+	// binding is the transport with the settings filled in; nil: the driver needs no device.
+	binding *drivers.TransportOptions
+	stopped bool
 }
 
 var noSettings = []byte(`{}`)
@@ -46,7 +48,11 @@ func (e *Engine) readConfig(id string) (*config, error) {
 	if err != nil || r == nil {
 		return nil, err
 	}
-	c := &config{revision: r.Revision, driver: unique.Make(r.Driver).Value(), uri: r.Uri, given: noSettings, stopped: r.Stopped}
+	ref, err := e.catalog.refOf(r)
+	if err != nil {
+		ref = r.Driver // resolving it tells what is wrong
+	}
+	c := &config{revision: r.Revision, driver: unique.Make(ref).Value(), uri: r.Uri, given: noSettings, stopped: r.Stopped}
 	if len(r.Settings.GetFields()) > 0 {
 		if c.given, err = json.Marshal(r.Settings.AsMap()); err != nil {
 			return nil, fmt.Errorf("twin record %s: settings: %w", id, err)
@@ -66,12 +72,15 @@ func (c *config) apply(s *spec) error {
 	}
 	c.settings = text
 	c.secrets = secretsOf(s.model, full)
+	if c.binding, err = s.via(c.uri).Resolve(text); err != nil {
+		return invalid("/settings", "%v", err)
+	}
 	var will string
-	if _, c.publish, will, err = s.bindings(full); err != nil {
+	if _, c.publish, will, err = s.bindings(c.uri, full); err != nil {
 		return err
 	}
 	if will != "" {
-		c.will = *s.manifest.Transport.Will
+		c.will = *s.via(c.uri).Will
 		c.will.Topic = will
 	}
 	return nil
@@ -84,6 +93,9 @@ func (t *twin) adopt() {
 		err = t.cfg.apply(s)
 	}
 	if err != nil {
+		if s != nil {
+			s.tally.trapped(t.en.id, "configuration: "+err.Error())
+		}
 		t.fault("configuration: "+err.Error(), 0)
 		t.unready()
 		return
@@ -94,12 +106,12 @@ func (t *twin) adopt() {
 	t.spec = s
 	t.remodel()
 	t.e.tracers.secrets(t.en.id, t.cfg.secrets, s.traceSecrets)
-	if s.scheme() == "" {
+	if s.via(t.cfg.uri) == nil {
 		t.connection(pb.Connection_CONNECTION_NONE)
 	} else if t.cfg.stopped {
 		t.connection(pb.Connection_CONNECTION_STOPPED)
 	} else if c := pb.Connection(t.st.Connection); c == pb.Connection_CONNECTION_NONE || c == pb.Connection_CONNECTION_STOPPED ||
-		c == pb.Connection_CONNECTION_UNSPECIFIED || s.scheme() != "mqtt" && t.link == nil {
+		c == pb.Connection_CONNECTION_UNSPECIFIED || s.dials(t.cfg.uri) && t.link == nil {
 		t.connection(pb.Connection_CONNECTION_CONNECTING)
 	}
 	t.obtain()
@@ -151,6 +163,7 @@ func (m *obtained) run(t *twin) {
 	if m.err != nil {
 		t.e.runners.release(t.run)
 		t.run = nil
+		t.spec.tally.trapped(t.en.id, "load driver: "+m.err.Error())
 		t.stumble(t.spec, "load driver: "+m.err.Error(), 0)
 		return
 	}
@@ -225,6 +238,9 @@ func (m *reconfigure) run(t *twin) {
 	}
 	if err != nil {
 		// What runs goes on with what it has; the fault says why.
+		if s != nil && s != oldSpec {
+			s.tally.trapped(t.en.id, "configuration: "+err.Error())
+		}
 		t.cfg = old
 		t.fault("configuration: "+err.Error(), 0)
 		return
@@ -251,10 +267,10 @@ func (t *twin) reload(old *config, s *spec) {
 		t.working().push(event{kind: drivers.EventLoad, input: []byte(`{"reason":"settings"}`)})
 	}
 	// With other settings a device that could not be reached is tried at once.
-	again := !bytes.Equal(old.settings, t.cfg.settings) && s.started() && !t.reachable()
-	if again || old.uri != t.cfg.uri || s.scheme() != oldSpec.scheme() || s.digest != oldSpec.digest && s.scheme() != "mqtt" {
+	again := !bytes.Equal(old.settings, t.cfg.settings) && s.dials(t.cfg.uri) && !t.reachable()
+	if again || old.uri != t.cfg.uri || !t.cfg.binding.Equal(old.binding) || s.digest != oldSpec.digest && s.dials(t.cfg.uri) {
 		t.unlink()
-		if s.scheme() != "" && s.scheme() != "mqtt" {
+		if s.dials(t.cfg.uri) {
 			t.connection(pb.Connection_CONNECTION_CONNECTING)
 		}
 	}
@@ -297,7 +313,7 @@ func (t *twin) halt(old *config) {
 	if t.st.Fault != "" && t.faultFrom == 0 {
 		t.fault("", 0)
 	}
-	if t.spec.scheme() != "" {
+	if t.spec.via(t.cfg.uri) != nil {
 		t.connection(pb.Connection_CONNECTION_STOPPED)
 	}
 }

@@ -40,12 +40,17 @@ func (t *twin) apply(eff *drivers.Effects, cfg *config) error {
 	if err := t.checkEffects(eff, values); err != nil {
 		return err
 	}
+	subscriptions, err := t.checkSubscriptions(eff.Subscriptions)
+	if err != nil {
+		return err
+	}
 	if eff.Describe != nil {
 		if err := t.describe(eff.Describe); err != nil {
 			return err
 		}
 	}
 	t.setTimers(eff.Timers)
+	t.subscribe(subscriptions)
 	if eff.Memory != nil && string(eff.Memory) != t.st.Memory {
 		t.st.Memory = string(eff.Memory)
 		t.soil()
@@ -83,9 +88,11 @@ func (t *twin) checkEffects(eff *drivers.Effects, values []state.Value) error {
 	for i := range eff.Timers {
 		grown += len(eff.Timers[i].Name) + len(eff.Timers[i].Data)
 	}
+	for i := range eff.Subscriptions {
+		s := &eff.Subscriptions[i]
+		grown += len(s.Twin) + len(s.System) + len(s.Property)
+	}
 	switch {
-	case len(eff.Subscriptions) > 0:
-		return errors.New("subscriptions are not offered yet")
 	case fresh+len(t.st.Properties) > maxProperties:
 		return fmt.Errorf("more than %d properties", maxProperties)
 	case t.st.Size()+grown > maxRecord:
@@ -110,7 +117,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value) {
 		delta = &pb.StateDelta{Properties: make(map[string]*pb.Property, len(changes))}
 	}
 	t.makeRoom(changes)
-	now := stamp()
+	now := t.e.stamp()
 	any := false
 	for i, c := range changes {
 		at := c.Time
@@ -119,6 +126,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value) {
 		}
 		if p := t.setProperty(c, values[i], at); p != nil {
 			any = true
+			t.reported(p)
 			if delta != nil {
 				delta.Properties[c.Property] = p.Proto(t.live())
 			}

@@ -34,22 +34,26 @@ type Engine struct {
 	props   *actor.Props
 	shards  [shardCount]*shard
 	// owned is the record of each slot that this node has and admits calls for.
-	owned    [cluster.SlotCount]atomic.Pointer[cluster.Ownership]
-	pool     *pool.Pool
-	routines pool.Routines // the actors'
-	catalog  *catalog
-	runners  *runners
-	topics   *topics
-	hub      *hub
-	tracers  *tracers
-	waker    *waker
-	starter  *starter
-	backlog  *backlog
-	registry *Registry
-	client   *Client
-	stats    counters
-	interval interval
-	room     room
+	owned     [cluster.SlotCount]atomic.Pointer[cluster.Ownership]
+	pool      *pool.Pool
+	routines  pool.Routines // the actors'
+	catalog   *catalog
+	runners   *runners
+	topics    *topics
+	hub       *hub
+	tracers   *tracers
+	waker     *waker
+	starter   *starter
+	backlog   *backlog
+	followers *followers
+	rollouts  *rollouts
+	registry  *Registry
+	client    *Client
+	stats     counters
+	waits     waits
+	interval  interval
+	schedules schedules
+	room      room
 	// resting: the tick has stopped until roused.
 	resting atomic.Bool
 	roused  chan struct{}
@@ -73,7 +77,8 @@ func New(o Options) (*Engine, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, store: o.Store, cluster: o.Cluster, log: o.Logger, base: time.Now(), roused: make(chan struct{}, 1)}
+	e := &Engine{o: o, store: o.Store, cluster: o.Cluster, log: o.Logger, roused: make(chan struct{}, 1)}
+	e.base = e.now()
 	e.baseMS = e.base.UnixMilli()
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.calls, e.stopCalls = context.WithCancel(context.Background())
@@ -94,6 +99,8 @@ func New(o Options) (*Engine, error) {
 	e.waker = newWaker(e)
 	e.starter = newStarter(e)
 	e.backlog = newBacklog(e)
+	e.followers = newFollowers(o.Store)
+	e.rollouts = newRollouts(e)
 	e.registry = newRegistry(e)
 	e.client = &Client{e: e}
 	e.interval.init(o.CheckpointMin, o.CheckpointMax)
@@ -132,12 +139,21 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err := e.topics.load(); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
+	if err := e.rollouts.load(); err != nil {
+		return fmt.Errorf("start actors: %w", err)
+	}
+	if _, err := e.followers.load(); err != nil {
+		return fmt.Errorf("start actors: %w", err)
+	}
 	if err := e.watchRecords(); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
-	e.goFunc(e.ticker)
+	if e.o.Clock == nil {
+		e.goFunc(e.ticker)
+	}
 	e.goFunc(e.waker.run)
 	e.goFunc(e.starter.run)
+	e.goFunc(e.rollouts.run)
 	return ctx.Err()
 }
 
@@ -149,10 +165,6 @@ func (e *Engine) goFunc(f func()) {
 		f()
 	}()
 }
-
-// nowMS is the wall clock in milliseconds as it was at start, moved on by a clock that never goes back. The wheels and
-// all waiting run on it.
-func (e *Engine) nowMS() int64 { return e.baseMS + time.Since(e.base).Milliseconds() }
 
 // ticker drives the timing wheels.
 func (e *Engine) ticker() {
@@ -167,14 +179,7 @@ func (e *Engine) ticker() {
 		case <-slow.C:
 			e.slowTick()
 		case <-t.C:
-			now := e.nowMS()
-			for _, s := range e.shards {
-				if due := s.wheel.Advance(now, nil); len(due) > 0 {
-					e.system.Root.Send(s.pid, &shardDue{due})
-				}
-			}
-			e.backlog.retry()
-			e.room.look()
+			e.Tick()
 			if e.restful() {
 				t.Stop()
 				if !e.rest(slow.C) {

@@ -26,6 +26,7 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/drivertest"
 	"github.com/polluxhq/pollux/drivers/tcp"
+	"github.com/polluxhq/pollux/drivers/transport"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/storagetest"
@@ -195,13 +196,13 @@ func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluste
 			return load(ctx, box, file)
 		},
 		Dialers: map[string]actors.Dialer{"tcp": func(b drivers.Binding, sink drivers.Sink, trace actors.Trace) (drivers.Conn, error) {
-			return tcp.Open(tcp.Options{Binding: b, Sink: sink, Trace: func(d tcp.Direction, data []byte) {
+			return tcp.Open(transport.Options{Binding: b, Sink: sink, Trace: func(d transport.Direction, data []byte) {
 				dir := pb.TraceTwinResponse_DIRECTION_RECEIVED
-				if d == tcp.Sent {
+				if d == transport.Sent {
 					dir = pb.TraceTwinResponse_DIRECTION_SENT
 				}
 				trace(dir, data)
-			}, Backoff: tcp.Backoff{Min: 10 * time.Millisecond, Max: 50 * time.Millisecond}})
+			}, Backoff: transport.Backoff{Min: 10 * time.Millisecond, Max: 50 * time.Millisecond}})
 		}},
 		Publish: n.publish,
 		// The race detector and busy machines slow guests down tenfold.
@@ -283,6 +284,17 @@ func (n *node) driver(name, version, transport string) *pb.Driver {
 
 func (n *node) driverWith(name, version, transport string, edit func(m map[string]any)) *pb.Driver {
 	n.t.Helper()
+	m, file := n.driverFile(name, version, transport, edit)
+	d, _, err := n.reg.PutDriver(context.Background(), m, file, "test")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return d
+}
+
+// driverFile makes a version of the test driver.
+func (n *node) driverFile(name, version, transport string, edit func(m map[string]any)) (*drivers.Manifest, []byte) {
+	n.t.Helper()
 	module, err := probe()
 	if err != nil {
 		n.t.Fatal(err)
@@ -314,11 +326,7 @@ func (n *node) driverWith(name, version, transport string, edit func(m map[strin
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	d, _, err := n.reg.PutDriver(context.Background(), checked, file, "test")
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return d
+	return checked, file
 }
 
 // twin creates a twin from JSON, such as {"id":"a","driver":"probe"}.

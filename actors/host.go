@@ -17,12 +17,14 @@ var errDisconnected = fmt.Errorf("device: %w", drivers.ErrDisconnected)
 
 // host is what a running call reaches. It belongs to one call, and is used from its goroutine.
 type host struct {
-	e     *Engine
-	en    *entry
-	own   *cluster.Ownership
-	spec  *spec
-	link  *link
-	cfg   *config
+	e    *Engine
+	en   *entry
+	own  *cluster.Ownership
+	spec *spec
+	link *link
+	cfg  *config
+	// chain are the twins whose calls led to this one, and this one.
+	chain []string
 	wrote atomic.Bool
 	lines int
 	ctx   callContext
@@ -72,7 +74,7 @@ func (h *host) Request(_ context.Context, frame []byte, timeout time.Duration) (
 	defer unblock()
 	if timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
+		ctx, cancel = h.e.withDeadline(ctx, h.e.now().Add(timeout))
 		defer cancel()
 	}
 	answer, stop := h.link.await()
@@ -80,6 +82,7 @@ func (h *host) Request(_ context.Context, frame []byte, timeout time.Duration) (
 	if err := h.send(ctx, frame); err != nil {
 		return nil, err
 	}
+	defer h.link.park(answer)()
 	select {
 	case a := <-answer:
 		return a.frame, a.err
@@ -114,11 +117,6 @@ func (h *host) HTTP(context.Context, drivers.HTTPRequest) (drivers.HTTPResponse,
 	return drivers.HTTPResponse{}, fmt.Errorf("http: %w", drivers.ErrDenied)
 }
 
-// Call is not offered yet.
-func (h *host) Call(context.Context, drivers.TwinCall) (drivers.TwinAnswer, error) {
-	return drivers.TwinAnswer{}, fmt.Errorf("call: %w", drivers.ErrDenied)
-}
-
 // Connection is not offered yet.
 func (h *host) Connection(context.Context, drivers.ConnectionOp) error {
 	return fmt.Errorf("connection: %w", drivers.ErrDenied)
@@ -135,13 +133,13 @@ func (h *host) Log(level, text string) {
 		text = text[:1024]
 	}
 	h.en.tokens.Add(1)
-	h.en.send(&logged{level: level, text: text, time: stamp()})
+	h.en.send(&logged{level: level, text: text, time: h.e.stamp()})
 }
 
 // block gives the call's share of the processor away while it waits for something outside. The context is for that.
 func (h *host) block() (context.Context, func()) {
 	h.e.pool.Block(&h.spec.key)
-	ctx, cancel := context.WithDeadline(h.e.calls, h.ctx.deadline)
+	ctx, cancel := h.e.withDeadline(h.e.calls, h.ctx.deadline)
 	h.ctx.op.Store(&cancel)
 	if h.ctx.cancelled.Load() {
 		cancel()
@@ -163,6 +161,7 @@ const maxStep = 25 * time.Millisecond
 // milliseconds. What the call waits for ends at its deadline; what the guest computes is bounded by a budget of its own,
 // which is counted while Run holds.
 type callContext struct {
+	e        *Engine
 	parent   context.Context
 	base     time.Time
 	deadline time.Time
@@ -181,9 +180,9 @@ type callContext struct {
 
 var _ drivers.Clock = (*callContext)(nil)
 
-func (c *callContext) begin(parent context.Context, limit, budget time.Duration) {
-	c.parent, c.base, c.budget = parent, time.Now(), budget
-	c.deadline = c.base.Add(limit)
+func (c *callContext) begin(e *Engine, limit time.Duration) {
+	c.e, c.parent, c.base, c.budget = e, e.calls, time.Now(), e.o.ComputeTimeout
+	c.deadline = e.now().Add(limit)
 }
 
 // Run has the guest's time counted from now on.
@@ -231,7 +230,8 @@ func (c *callContext) Deadline() (time.Time, bool) {
 	if left, computing := c.left(); computing {
 		return time.Now().Add(max(left, 0)), true
 	}
-	return c.deadline, true
+	// A deadline by another clock would not be understood.
+	return c.deadline, c.e.o.Clock == nil
 }
 
 // Done is closed when the node stops; what else ends the context shows in Err.
@@ -256,7 +256,7 @@ func (c *callContext) Err() error {
 	case computing && left <= 0:
 		c.expired.Store(true)
 		return context.Canceled
-	case !computing && time.Now().After(c.deadline):
+	case !computing && c.e.now().After(c.deadline):
 		return context.DeadlineExceeded
 	}
 	return nil

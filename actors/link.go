@@ -22,6 +22,7 @@ type link struct {
 
 	mu     sync.Mutex
 	waiter chan answer
+	wake   func() // of the waiter, once it is parked
 
 	// failure is why the last attempt to connect failed; the connection's own. why is the same in the twin's turns.
 	failure, why string
@@ -103,11 +104,14 @@ func (l *link) Received(frame []byte) {
 // hand gives an answer to the request that waits, if one does.
 func (l *link) hand(a answer) bool {
 	l.mu.Lock()
-	w := l.waiter
-	l.waiter = nil
+	w, wake := l.waiter, l.wake
+	l.waiter, l.wake = nil, nil
 	l.mu.Unlock()
 	if w == nil {
 		return false
+	}
+	if wake != nil {
+		wake()
 	}
 	w <- a
 	return true
@@ -122,10 +126,23 @@ func (l *link) await() (<-chan answer, func()) {
 	return w, func() {
 		l.mu.Lock()
 		if l.waiter == w {
-			l.waiter = nil
+			l.waiter, l.wake = nil, nil
 		}
 		l.mu.Unlock()
 	}
+}
+
+// park says that the waiting request rests until it is handed an answer, or calls the function itself.
+func (l *link) park(w <-chan answer) (wake func()) {
+	wake = l.en.shard.e.Park()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waiter == w {
+		l.wake = wake
+	} else {
+		wake()
+	}
+	return wake
 }
 
 func (l *link) send(ctx context.Context, frame []byte) error {
@@ -142,20 +159,20 @@ func (t *twin) connect() {
 	if t.link != nil || t.mode != modeLive || t.cfg.stopped || t.spec == nil {
 		return
 	}
-	scheme := t.spec.scheme()
-	if scheme == "" || scheme == "mqtt" {
+	via := t.cfg.binding
+	if !via.Dials(t.cfg.uri) {
 		return
 	}
-	dial := t.e.o.Dialers[scheme]
-	if dial == nil || t.cfg.uri == "" {
-		t.fault("connect: no way to reach "+scheme+" "+t.cfg.uri, drivers.EventConnected)
+	dial := t.e.o.Dialers[via.Scheme]
+	if dial == nil {
+		t.fault("connect: this node has no transport for "+via.Scheme+" "+t.cfg.uri, drivers.EventConnected)
 		return
 	}
 	l := &link{en: t.en, quit: make(chan struct{}), room: make(chan struct{}, linkRoom)}
 	t.en.tokens.Add(1)
 	id, tr := t.en.id, t.e.tracers
 	// The sink may be called before Dialer returns: no call of the driver runs before this turn has ended.
-	conn, err := dial(drivers.Binding{URI: t.cfg.uri, Transport: *t.spec.manifest.Transport}, l,
+	conn, err := dial(drivers.Binding{Twin: t.en.id, URI: t.cfg.uri, Transport: *via}, l,
 		func(d pb.TraceTwinResponse_Direction, data []byte) { tr.trace(id, d, "", data) })
 	if err != nil {
 		t.en.tokens.Add(-1)
@@ -165,6 +182,7 @@ func (t *twin) connect() {
 	}
 	l.conn = conn
 	t.link = l
+	t.e.waits.links.Add(1)
 }
 
 // unlink closes the connection. It is gone once its linkClosed was handled.
@@ -182,6 +200,7 @@ func (t *twin) unlink() {
 	l.note("closed by the twin")
 	close(l.quit)
 	l.hand(answer{err: errDisconnected})
+	t.e.waits.links.Add(-1)
 	t.e.goFunc(func() {
 		_ = l.conn.Close() // the device hears it or does not
 		l.en.send(&linkClosed{l})
@@ -324,7 +343,7 @@ func (*linkSeen) run(t *twin) { t.seen() }
 // seen notes that the device spoke.
 func (t *twin) seen() {
 	if t.mode == modeLive {
-		t.st.LastSeen = stamp()
+		t.st.LastSeen = t.e.stamp()
 		t.touched = true
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/tcp"
+	"github.com/polluxhq/pollux/drivers/transport"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -120,7 +121,7 @@ func TestUnreachableNoMore(t *testing.T) {
 func TestSettingsReconnect(t *testing.T) {
 	n := newNode(t, func(o *actors.Options) {
 		o.Dialers = map[string]actors.Dialer{"tcp": func(b drivers.Binding, sink drivers.Sink, _ actors.Trace) (drivers.Conn, error) {
-			return tcp.Open(tcp.Options{Binding: b, Sink: sink, Backoff: tcp.Backoff{Min: time.Hour, Max: time.Hour}})
+			return tcp.Open(transport.Options{Binding: b, Sink: sink, Backoff: transport.Backoff{Min: time.Hour, Max: time.Hour}})
 		}}
 	})
 	addr := nobody(t)

@@ -45,6 +45,8 @@ type Options struct {
 	Drivers func(ctx context.Context, digest string) (drivers.Runner, error)
 	// Dialers by scheme of the URI, such as tcp.
 	Dialers map[string]Dialer
+	// Clock of the twins; nil: the machine's. Who sets it moves it, and calls Engine.Tick after each move.
+	Clock Clock
 	// Publish may be nil, or set later with SetPublish.
 	Publish Publish
 	Logger  *slog.Logger

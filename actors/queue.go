@@ -20,6 +20,10 @@ type event struct {
 	// timer is the name of the timer that fired, timerDue the firing.
 	timer    string
 	timerDue int64
+	// notice is what a twin that this one follows has told.
+	notice *heard
+	// answer, where not nil, is given the driver's output or its refusal, before done.
+	answer func(output []byte, refusal *drivers.DriverError)
 }
 
 func (v *event) finish(err error) {
@@ -358,7 +362,7 @@ func (t *twin) offline() bool {
 
 // always: nothing tells whether the device is there, so that commands are sent in any case.
 func (t *twin) always() bool {
-	return t.spec != nil && (t.spec.scheme() == "" || t.spec.scheme() == "mqtt" && t.cfg.will.Topic == "")
+	return t.spec != nil && !t.spec.dials(t.cfg.uri) && t.cfg.will.Topic == ""
 }
 
 func (t *twin) reachable() bool {

@@ -21,6 +21,9 @@ func (e *Engine) watchRecords() error {
 	}{
 		{tableTwins, e.twinChanged, e.twinsLost},
 		{tableDrivers, e.driverChanged, e.driversLost},
+		{tableReleases, e.releaseChanged, e.releasesLost},
+		{tableFollows, e.followChanged, e.followsLost},
+		{tableSystems, e.systemChanged, e.followsLost},
 		{tableTopics, func(c storage.Change) { e.topics.changed(c.Key) }, e.topicsLost},
 		{tableShapes, func(c storage.Change) { e.topics.addShape(c.Key) }, func() { _ = e.topics.load() }},
 	} {
@@ -80,6 +83,7 @@ func (e *Engine) twinChanged(c storage.Change) {
 	if c.Deleted {
 		// The twin removes its state, whether it was active or not.
 		e.activate(c.Key, &reconfigure{})
+		e.unfollowed(c.Key)
 		return
 	}
 	t := &pb.Twin{}
@@ -88,7 +92,7 @@ func (e *Engine) twinChanged(c storage.Change) {
 		return
 	}
 	id := c.Key
-	e.send(&shardTurn{id: id, turn: &reconfigure{}, activate: e.startsAlone(t)})
+	e.send(&shardTurn{id: id, turn: &reconfigure{}, activate: e.startsAlone(t) || e.followers.names(id)})
 	e.hub.recorded(t)
 }
 
@@ -102,14 +106,14 @@ func (e *Engine) startsAlone(t *pb.Twin) bool {
 	if t.Stopped {
 		return false
 	}
-	s, err := e.catalog.resolve(t.Driver)
+	s, err := e.catalog.forTwin(t)
 	if err != nil {
 		return false
 	}
-	if s.started() {
+	if s.dials(t.Uri) {
 		return true
 	}
-	if s.scheme() == "mqtt" {
+	if s.via(t.Uri) != nil {
 		return false
 	}
 	for _, c := range s.manifest.Capabilities {
@@ -136,6 +140,25 @@ func (e *Engine) driverChanged(c storage.Change) {
 	e.catalog.changed()
 	name, _, _ := strings.Cut(c.Key, "/")
 	e.each(func(*entry) turn { return &reconfigure{driver: name} })
+}
+
+// releaseChanged: what those twins get that ask for no version is another one, for all of them or for some.
+func (e *Engine) releaseChanged(c storage.Change) {
+	rel := &pb.Release{Driver: c.Key}
+	if err := proto.Unmarshal(c.Value, rel); err != nil {
+		e.log.Error("release record", "driver", c.Key, "err", err)
+		return
+	}
+	e.catalog.changed()
+	e.rollouts.changed(rel)
+	e.each(func(*entry) turn { return &reconfigure{driver: c.Key} })
+}
+
+func (e *Engine) releasesLost() {
+	if err := e.rollouts.load(); err != nil {
+		e.log.Error("releases", "err", err)
+	}
+	e.driversLost()
 }
 
 func (e *Engine) driversLost() {

@@ -17,8 +17,19 @@ import (
 )
 
 // PutDriver commits a driver's version, whose file was verified, and its manifest read from it. The same file again is no
-// error, and not created. Another file of the same version is ErrExists.
+// error, and not created. Another file of the same version is ErrExists. Where the version is newer than what the twins
+// have that ask for none, these go over to it, unless a rollout goes on.
 func (r *Registry) PutDriver(ctx context.Context, m *drivers.Manifest, file []byte, by string) (d *pb.Driver, created bool, err error) {
+	return r.putDriver(ctx, m, file, by, false)
+}
+
+// StageDriver is PutDriver of a version that no twin goes over to by itself: a rollout brings it to them, or its name in
+// their configuration. The first version of a driver is the current one in any case.
+func (r *Registry) StageDriver(ctx context.Context, m *drivers.Manifest, file []byte, by string) (d *pb.Driver, created bool, err error) {
+	return r.putDriver(ctx, m, file, by, true)
+}
+
+func (r *Registry) putDriver(ctx context.Context, m *drivers.Manifest, file []byte, by string, stage bool) (d *pb.Driver, created bool, err error) {
 	if !namePattern.MatchString(m.Name) {
 		return nil, false, invalid("/manifest/name", "%q is not a driver's name", m.Name)
 	}
@@ -32,9 +43,7 @@ func (r *Registry) PutDriver(ctx context.Context, m *drivers.Manifest, file []by
 	sum := sha256.Sum256(file)
 	d = &pb.Driver{Name: m.Name, Version: m.Version, Digest: hex.EncodeToString(sum[:]), Size: uint64(len(file)), Title: m.Title,
 		Description: m.Description, Capabilities: m.Capabilities, ManifestJson: string(raw), CreateTime: timestamppb.Now(), CreateBy: by}
-	if m.Transport != nil {
-		d.Transports = []string{m.Transport.Scheme}
-	}
+	d.Transports = m.SchemeNames()
 	if _, err := parseSpec(d); err != nil {
 		return nil, false, invalid("/manifest", "%v", err)
 	}
@@ -54,11 +63,23 @@ func (r *Registry) PutDriver(ctx context.Context, m *drivers.Manifest, file []by
 	if err != nil {
 		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
 	}
-	d.Revision, err = r.store.Commit(ctx, &storage.Txn{
-		Guards: []storage.Guard{{Table: tableDrivers, Key: key}},
-		Writes: []storage.Write{{Table: tableDrivers, Key: key, Value: value}, {Table: tableHolds, Key: holdKey("driver", key)},
-			storage.PendingWrite(digest)}})
-	if errors.Is(err, storage.ErrGuard) {
+	taken := errors.New("taken")
+	d.Revision, err = r.change(ctx, func() (*storage.Txn, error) {
+		guards, writes, err := r.released(m.Name, m.Version, stage)
+		if err != nil {
+			return nil, err
+		}
+		return &storage.Txn{
+			Guards: append(guards, storage.Guard{Table: tableDrivers, Key: key}),
+			Writes: append(writes, storage.Write{Table: tableDrivers, Key: key, Value: value},
+				storage.Write{Table: tableHolds, Key: holdKey("driver", key)}, storage.PendingWrite(digest))}, nil
+	}, func(g *storage.GuardError) error {
+		if g.Table == tableDrivers {
+			return taken
+		}
+		return nil
+	})
+	if errors.Is(err, taken) {
 		old, err := findDriver(r.store, m.Name, m.Version)
 		if err != nil {
 			return nil, false, err
@@ -73,6 +94,34 @@ func (r *Registry) PutDriver(ctx context.Context, m *drivers.Manifest, file []by
 		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
 	}
 	return d, true, nil
+}
+
+// released gives what an upload writes of the driver's release, guarded.
+func (r *Registry) released(name, version string, stage bool) ([]storage.Guard, []storage.Write, error) {
+	rel, err := readRelease(r.store, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if rel == nil {
+		rel = &pb.Release{Driver: name}
+		old, err := findDriver(r.store, name, "")
+		switch {
+		case errors.Is(err, ErrNotFound): // the first version
+		case err != nil:
+			return nil, nil, err
+		case stage:
+			rel.Version = old.Version
+		}
+		if rel.Version == "" {
+			return []storage.Guard{{Table: tableReleases, Key: name}}, nil, nil
+		}
+	} else if stage || active(rel) != nil || !newer(version, rel.Version) {
+		return []storage.Guard{{Table: tableReleases, Key: name, Revision: rel.Revision}}, nil, nil
+	} else {
+		rel.Previous, rel.Version = rel.Version, version
+	}
+	guard, write, err := releaseWrite(rel)
+	return []storage.Guard{guard}, []storage.Write{write}, err
 }
 
 // Digests calls name for the file of every driver's record in the view: the blobs that must stay.
@@ -115,24 +164,31 @@ func (r *Registry) reindex(ctx context.Context, name string, before *spec) error
 			continue // pinned to a version
 		}
 		id := strings.TrimPrefix(use.Key, usePrefix("driver", name))
-		_, err := r.change(ctx, func() (*storage.Txn, error) {
-			t, err := get(r.store, tableTwins, id, &pb.Twin{})
-			if errors.Is(err, ErrNotFound) {
-				return nil, nil
-			}
-			if err != nil {
-				return nil, err
-			}
-			old := r.indexesWith(t, before)
-			writes := r.diff(old, r.indexesWith(t, now))
-			if len(writes) == 0 {
-				return nil, nil
-			}
-			return &storage.Txn{Guards: []storage.Guard{{Table: tableTwins, Key: id, Revision: t.Revision}}, Writes: writes}, nil
-		}, func(*storage.GuardError) error { return nil })
-		if err != nil {
-			return fmt.Errorf("topics of %s: %w", id, err)
+		if err := r.reindexTwin(ctx, id, before, now); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// reindexTwin writes the index records of one twin that goes over to another version.
+func (r *Registry) reindexTwin(ctx context.Context, id string, before, now *spec) error {
+	_, err := r.change(ctx, func() (*storage.Txn, error) {
+		t, err := get(r.store, tableTwins, id, &pb.Twin{})
+		if errors.Is(err, ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		writes := r.diff(r.indexesWith(t, before), r.indexesWith(t, now))
+		if len(writes) == 0 {
+			return nil, nil
+		}
+		return &storage.Txn{Guards: []storage.Guard{{Table: tableTwins, Key: id, Revision: t.Revision}}, Writes: writes}, nil
+	}, func(*storage.GuardError) error { return nil })
+	if err != nil {
+		return fmt.Errorf("topics of %s: %w", id, err)
 	}
 	return nil
 }
@@ -149,9 +205,12 @@ func (r *Registry) indexesWith(t *pb.Twin, s *spec) map[storage.Table]map[string
 	return ix
 }
 
-// sameBinding says whether two versions bind their twins to the same topics.
+// sameBinding says whether two versions bind their twins to the same topics and transports.
 func sameBinding(a, b *spec) bool {
-	x, y := a.manifest.Transport, b.manifest.Transport
+	if !slices.Equal(a.manifest.SchemeNames(), b.manifest.SchemeNames()) {
+		return false // others may hold a connection of their own now
+	}
+	x, y := a.via(""), b.via("")
 	if x == nil || y == nil {
 		return x == y
 	}
@@ -171,8 +230,17 @@ func (r *Registry) GetDriver(name, version string) (*pb.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.Twins, err = r.driverTwins(d)
+	err = r.presentDriver(d)
 	return d, err
+}
+
+// presentDriver fills in what is not in the record.
+func (r *Registry) presentDriver(d *pb.Driver) (err error) {
+	d.Twins, err = r.driverTwins(d)
+	if current, fails := r.current(d.Name); fails == nil {
+		d.Current = current == d.Version
+	}
+	return err
 }
 
 // driverTwins counts the twins that use a version, now.
@@ -183,7 +251,13 @@ func (r *Registry) driverTwins(d *pb.Driver) (uint64, error) {
 			if err != nil {
 				return nil, err
 			}
-			uses[string(rec.Value)]++
+			version := string(rec.Value)
+			if version == "" {
+				if version, err = r.rolled(d.Name, strings.TrimPrefix(rec.Key, usePrefix("driver", d.Name))); err != nil {
+					return nil, err
+				}
+			}
+			uses[version]++
 		}
 		return uses, nil
 	})
@@ -191,10 +265,32 @@ func (r *Registry) driverTwins(d *pb.Driver) (uint64, error) {
 		return 0, fmt.Errorf("twins of driver %s: %w", d.Name, err)
 	}
 	n := uses[d.Version]
-	if s, err := r.e.catalog.resolve(d.Name); err == nil && s.version == d.Version {
+	if current, err := r.current(d.Name); err == nil && current == d.Version {
 		n += uses[""]
 	}
 	return n, nil
+}
+
+// rolled gives the version that a rollout brings to a twin which asks for none, or "".
+func (r *Registry) rolled(name, id string) (string, error) {
+	rel, err := r.e.catalog.release(name)
+	o := active(rel)
+	if err != nil || o == nil {
+		return "", err
+	}
+	t := &pb.Twin{Id: id, Driver: name}
+	if o.Selector != nil {
+		if t, err = get(r.store, tableTwins, id, t); err != nil {
+			return "", nil //nolint:nilerr // it is gone
+		}
+		t.Id = id
+	}
+	ref, err := refWith(r.store, rel, t)
+	if err != nil {
+		return "", err
+	}
+	_, version, err := parseRef(ref)
+	return version, err
 }
 
 // ListDrivers gives a page of the versions of all drivers, or of one.
@@ -205,7 +301,7 @@ func (r *Registry) ListDrivers(req *pb.ListDriversRequest) (*pb.ListDriversRespo
 		return nil, err
 	}
 	for _, d := range page {
-		if d.Twins, err = r.driverTwins(d); err != nil {
+		if err := r.presentDriver(d); err != nil {
 			return nil, err
 		}
 	}
@@ -241,6 +337,10 @@ func (r *Registry) DeleteDriver(ctx context.Context, name, version string) error
 			return err
 		}
 	}
+	_, err = r.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{{Table: tableReleases, Key: name}}})
+	if err != nil {
+		return fmt.Errorf("delete release of driver %s: %w", name, err)
+	}
 	return nil
 }
 
@@ -252,6 +352,14 @@ func (r *Registry) deleteVersion(ctx context.Context, name, version string, anyU
 		if err != nil {
 			return nil, err
 		}
+		rel, err := readRelease(r.store, name)
+		if err != nil {
+			return nil, err
+		}
+		if o := active(rel); o != nil && !anyUse && (o.Version == version || o.FromVersion == version) {
+			return []string{fmt.Sprintf("the rollout of %s, which goes on", o.Version)}, nil
+		}
+		last = last || rel.GetVersion() == version // what it is current by is a decision, and not its number
 		var users []string
 		prefix := usePrefix("driver", name)
 		for rec, err := range r.store.Scan(tableUses, prefix, "") {

@@ -22,7 +22,7 @@ func (r *Registry) Topics(id string) (publish, subscribe []string, err error) {
 	if t == nil {
 		return nil, nil, fmt.Errorf("twin %s: %w", id, ErrNotFound)
 	}
-	s, err := r.e.catalog.resolve(t.Driver)
+	s, err := r.e.catalog.forTwin(t)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -30,10 +30,10 @@ func (r *Registry) Topics(id string) (publish, subscribe []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if publish, subscribe, _, err = s.bindings(settings); err != nil {
+	if publish, subscribe, _, err = s.bindings(t.Uri, settings); err != nil {
 		return nil, nil, err
 	}
-	if tr := s.manifest.Transport; tr != nil && tr.Scheme == "mqtt" {
+	if tr := s.via(t.Uri); tr.OwnBroker(t.Uri) {
 		morePublish, err := filters(tr.DevicePublish, settings)
 		if err != nil {
 			return nil, nil, err
@@ -54,7 +54,7 @@ func (r *Registry) Warnings(t *pb.Twin) []string {
 	if err != nil {
 		return nil
 	}
-	s, err := r.e.catalog.resolve(stored.Driver)
+	s, err := r.e.catalog.forTwin(stored)
 	if err != nil {
 		return nil
 	}
@@ -62,7 +62,7 @@ func (r *Registry) Warnings(t *pb.Twin) []string {
 	if err != nil {
 		return nil
 	}
-	subscribe, _, _, err := s.bindings(full)
+	subscribe, _, _, err := s.bindings(stored.Uri, full)
 	if err != nil {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (r *Registry) topicsOf(x *pb.InboxEntry) ([]string, error) {
 		return nil, nil
 	}
 	s, err := r.e.catalog.resolve(x.Driver)
-	if err != nil || s.scheme() != "mqtt" {
+	if err != nil || !s.ownBroker("") {
 		return nil, err
 	}
 	given := []byte(x.SettingsJson)
@@ -129,7 +129,7 @@ func (r *Registry) topicsOf(x *pb.InboxEntry) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	subscribe, _, _, err := s.bindings(full)
+	subscribe, _, _, err := s.bindings("", full)
 	return subscribe, err
 }
 

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
-	"github.com/polluxhq/pollux/drivers/tcp"
+	"github.com/polluxhq/pollux/drivers/transport"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 	"google.golang.org/protobuf/proto"
@@ -31,7 +30,7 @@ func protoUint64(v uint64) protoreflect.Value { return protoreflect.ValueOfUint6
 
 // present makes of a record what callers see: secrets masked, the driver's version resolved.
 func (r *Registry) present(t *pb.Twin) *pb.Twin {
-	s, err := r.e.catalog.resolve(t.Driver)
+	s, err := r.e.catalog.forTwin(t)
 	if err != nil {
 		// Without the schema nobody knows what is secret.
 		for k := range t.Settings.GetFields() {
@@ -64,7 +63,7 @@ func (r *Registry) prepare(t, old *pb.Twin) (*prepared, error) {
 	t.State, t.DriverDigest, t.DriverVersion, t.Revision = nil, "", "", 0
 	p := &prepared{twin: t}
 	var err error
-	if p.spec, err = r.e.catalog.resolve(t.Driver); err != nil {
+	if p.spec, err = r.e.catalog.forTwin(t); err != nil {
 		if errors.Is(err, ErrNotFound) {
 			return nil, invalid("/driver", "there is no driver %q", t.Driver)
 		}
@@ -128,37 +127,24 @@ func checkLabels(labels map[string]string) error {
 	return nil
 }
 
-// checkURI compares the address with what the driver's transport needs.
+// checkURI compares the address with what the driver's transports need.
 func checkURI(uri string, s *spec) error {
-	scheme := s.scheme()
+	if uri == "" {
+		if len(s.manifest.Transports) == 0 || s.via("") != nil {
+			return nil
+		}
+		return invalid("/uri", "the driver %s needs one, such as %s", s.name, transport.Example(s.manifest.Transports[0].Scheme))
+	}
+	scheme, _, _ := strings.Cut(uri, ":")
+	tr := s.via(uri)
 	switch {
-	case scheme == "" || scheme == "mqtt":
-		if uri != "" {
-			return invalid("/uri", "the driver %s needs none", s.name)
-		}
-		return nil
-	case uri == "":
-		return invalid("/uri", "the driver %s needs one, such as %s://HOST", s.name, scheme)
+	case len(s.manifest.Transports) == 0:
+		return invalid("/uri", "the driver %s needs none", s.name)
+	case tr == nil:
+		return invalid("/uri", "scheme %q, the driver %s speaks %s", scheme, s.name, strings.Join(s.manifest.SchemeNames(), ", "))
 	}
-	u, err := url.Parse(uri)
-	if err != nil || u.Host == "" || len(uri) > 512 {
-		return invalid("/uri", "%q is not %s://HOST:PORT", uri, scheme)
-	}
-	if u.Scheme != scheme {
-		return invalid("/uri", "scheme %q, the driver %s speaks %s", u.Scheme, s.name, scheme)
-	}
-	if u.Port() == "" && s.manifest.Transport.DefaultPort == 0 {
-		return invalid("/uri", "%q has no port, and the driver %s no default one", uri, s.name)
-	}
-	if u.Port() != "" {
-		if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 {
-			return invalid("/uri", "port %s, 1 to 65535 are possible", u.Port())
-		}
-	}
-	if scheme == "tcp" {
-		if _, err := tcp.ParseAddress(uri, s.manifest.Transport.DefaultPort); err != nil {
-			return invalid("/uri", "%v", err)
-		}
+	if err := transport.CheckAddress(uri, tr); err != nil {
+		return invalid("/uri", "%v", err)
 	}
 	return nil
 }
@@ -232,10 +218,10 @@ func indexes(t *pb.Twin, s *spec, settings map[string]any) (map[storage.Table]ma
 	for _, a := range t.Aliases {
 		ix[tableAliases][aliasKey(project, a.Network, a.Key, a.Value)] = []byte(t.Id)
 	}
-	if s.started() && !t.Stopped {
+	if s.dials(t.Uri) && !t.Stopped {
 		ix[tableStart][slotIDKey(t.Id)] = yes
 	}
-	subscribe, _, _, err := s.bindings(settings)
+	subscribe, _, _, err := s.bindings(t.Uri, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -278,7 +264,7 @@ func (r *Registry) diff(old, now map[storage.Table]map[string][]byte) []storage.
 
 // indexesOf are the index records that a stored twin has; where its driver is gone, those that do not need it.
 func (r *Registry) indexesOf(t *pb.Twin) map[storage.Table]map[string][]byte {
-	s, err := r.e.catalog.resolve(t.Driver)
+	s, err := r.e.catalog.forTwin(t)
 	if err == nil {
 		if full, err := s.applyMap(t.Settings.AsMap()); err == nil {
 			if ix, err := indexes(t, s, full); err == nil {

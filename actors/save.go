@@ -23,7 +23,9 @@ type save struct {
 	wake  int64
 	patch bool
 	exact bool
-	count uint8 // what the twin contributed when it was sent
+	// follows are the records of subscriptions that fly.
+	follows map[string]bool
+	count   uint8 // what the twin contributed when it was sent
 	// retryAt is when a transaction that the store had no room for is offered again, by nowMS.
 	retryAt int64
 	tries   uint8
@@ -151,6 +153,7 @@ func (t *twin) commit(exact bool) {
 	if t.patchDirty {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableModels, Key: t.en.id, Value: t.patch, Quiet: true})
 	}
+	txn.Writes = t.followWrites(txn.Writes)
 	txn.Writes[0] = storage.Write{Table: tableStates, Key: t.en.id, Value: t.st.Append(make([]byte, 0, 512)), Quiet: true}
 	if len(s.samples) > 0 {
 		title := ""
@@ -167,6 +170,7 @@ func (t *twin) commit(exact bool) {
 	s.sent, s.samples, s.sampleBytes = s.samples, nil, 0
 	s.told, s.waiting = s.waiting, nil
 	s.wake, s.patch, s.exact, s.count = oldWake, t.patchDirty, exact, t.counted
+	s.follows, t.follows = t.follows, nil
 	t.dirty, t.touched, t.patchDirty = false, false, false
 	if exact {
 		t.wakeExact = false
@@ -239,11 +243,11 @@ func (m *saved) run(t *twin) {
 	case m.err == nil:
 		s.tries, s.retryAt = 0, 0
 		t.recorded = s.count
-		if t.st.Wake != s.wake && t.st.Wake > stamp() { // what is due is done already, or this node will not do it
+		if t.st.Wake != s.wake && t.st.Wake > t.e.stamp() { // what is due is done already, or this node will not do it
 			t.e.waker.note(t.en.slot, t.st.Wake)
 		}
 		told := s.told
-		s.told, s.sent = nil, nil
+		s.told, s.sent, s.follows = nil, nil, nil
 		if t.mode == modeDeleting && s.removed {
 			t.gone()
 		}
@@ -265,7 +269,8 @@ func (m *saved) run(t *twin) {
 	}
 	s.samples = append(s.sent, s.samples...)
 	s.waiting = append(s.told, s.waiting...)
-	s.sent, s.told = nil, nil
+	t.refollowed(s.follows)
+	s.sent, s.told, s.follows = nil, nil, nil
 	s.removed, s.crowded = false, false
 	t.st.Wake = s.wake // a record too many is found when it is due
 	t.patchDirty = t.patchDirty || s.patch
@@ -293,6 +298,7 @@ func (t *twin) commitRemoval() {
 	if t.st.Wake != 0 {
 		txn.Writes = append(txn.Writes, del(tableWakes, wakeKey(t.en.id, t.st.Wake)))
 	}
+	txn.Writes = t.unfollowWrites(txn.Writes)
 	if t.submit(txn) {
 		t.save.removed = true
 		t.dirty, t.touched, t.wakeExact = false, false, false

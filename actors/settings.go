@@ -123,9 +123,9 @@ func filters(templates []string, settings map[string]any) ([]string, error) {
 
 // bindings are the MQTT filters of a driver's version with a twin's settings: what its device publishes, its will
 // included, what the driver publishes to the device, and the will's topic, or "".
-func (s *spec) bindings(settings map[string]any) (subscribe, publish []string, will string, err error) {
-	tr := s.manifest.Transport
-	if tr == nil || tr.Scheme != "mqtt" {
+func (s *spec) bindings(uri string, settings map[string]any) (subscribe, publish []string, will string, err error) {
+	tr := s.via(uri)
+	if !tr.OwnBroker(uri) {
 		return nil, nil, "", nil
 	}
 	if subscribe, err = filters(tr.Subscribe, settings); err != nil {

@@ -118,7 +118,7 @@ type (
 )
 
 func newShard(e *Engine, n int) (*shard, error) {
-	s := &shard{e: e, wheel: wheel.New[*entry](tick, wheelBuckets, e.nowMS()),
+	s := &shard{e: e, wheel: wheel.New[*entry](e.tickMS(), wheelBuckets, e.nowMS()),
 		entries: map[string]*entry{}, byPID: map[string]*entry{}}
 	props := actor.PropsFromFunc(s.receive, actor.WithDispatcher(&e.routines))
 	pid, err := e.system.Root.SpawnNamed(props, fmt.Sprintf("s%d", n))
@@ -139,6 +139,8 @@ func (s *shard) receive(c actor.Context) {
 		m.en.leaving = true
 	case *shardAsk:
 		m.answer <- s.entries[m.id] != nil
+	case *shardTokens:
+		m.answer <- s.count()
 	case *shardTurn:
 		if en := s.entries[m.id]; en != nil && !en.leaving || m.activate {
 			s.forward(c, m.id, cluster.SlotOf(m.id), m.turn, false)

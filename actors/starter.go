@@ -66,6 +66,20 @@ func (s *starter) run() {
 	defer pace.Stop()
 	begun, known := 0, 0
 	gaps := map[storage.Table]stretch{} // while nothing was gained or started since they were looked for
+	begin := func(ids []string) {
+		for _, id := range ids {
+			clear(gaps)
+			s.e.activate(id, (*nudge)(nil))
+			if begun++; begun%portion != 0 {
+				continue
+			}
+			select {
+			case <-s.e.ctx.Done():
+				return
+			case <-pace.C:
+			}
+		}
+	}
 	for {
 		slot, gains, ok := s.take()
 		if !ok {
@@ -88,19 +102,10 @@ func (s *starter) run() {
 			if len(ids) == 0 {
 				gaps[table] = s.e.gapBehind(table, slot)
 			}
-			for _, id := range ids {
-				clear(gaps)
-				s.e.activate(id, (*nudge)(nil))
-				if begun++; begun%portion != 0 {
-					continue
-				}
-				select {
-				case <-s.e.ctx.Done():
-					return
-				case <-pace.C:
-				}
-			}
+			begin(ids)
 		}
+		// What a twin had to tell its subscribers when its last life ended is told by the next one.
+		begin(s.e.followers.in(slot))
 	}
 }
 

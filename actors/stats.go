@@ -39,12 +39,14 @@ const (
 	dropInboxFull
 	dropRelease
 	dropLater
+	dropNotice
+	dropAsking
 	drops
 )
 
 var dropNames = [drops]string{"shard_full", "twin_full", "queue_full", "no_lease", "stale_owner", "store_busy", "twin_panic",
 	"driver_trap", "driver_stopped", "driver_timeout", "driver_refused", "driver_faulty", "invalid", "samples", "log_lines", "checkpoint_refused",
-	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox", "inbox_full", "release_given_up", "frame_later"}
+	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox", "inbox_full", "release_given_up", "frame_later", "subscriber_slow", "twin_calls_waiting"}
 
 // Stats of an engine. Counters count since its start.
 type Stats struct {
@@ -72,6 +74,7 @@ type counters struct {
 	active, queued                        atomic.Int64
 	connected, faulty                     atomic.Int64
 	checkpoints, events, logLines, nCalls atomic.Uint64
+	notices                               atomic.Uint64
 	callTime                              atomic.Int64
 	dropped                               [drops]atomic.Uint64
 	outcomes                              [6]atomic.Uint64
@@ -143,6 +146,7 @@ func (c *counters) register(e *Engine, set *metrics.Set) {
 	gauge("pollux_checkpoint_interval_seconds", func() float64 { return float64(e.interval.get()) / 1000 })
 	gauge("pollux_checkpoints_total", func() float64 { return float64(c.checkpoints.Load()) })
 	gauge("pollux_twin_events_total", func() float64 { return float64(c.events.Load()) })
+	gauge("pollux_notices_total", func() float64 { return float64(c.notices.Load()) })
 	gauge("pollux_frames_waiting", func() float64 { return float64(e.backlog.count.Load()) })
 	gauge("pollux_watchers", func() float64 { return float64(e.hub.watchers()) })
 	for i, name := range dropNames {

@@ -112,7 +112,7 @@ func matchFilter(f *pb.TwinFilter, t *pb.Twin, c *catalog) bool {
 		}
 	}
 	if f.Model != "" {
-		spec, err := c.resolve(t.Driver)
+		spec, err := c.forTwin(t)
 		return err == nil && spec.title == f.Model
 	}
 	return true

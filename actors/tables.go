@@ -37,6 +37,10 @@ const (
 	tableModels storage.Table = "model" // id → the twin's model patch
 	// tableWakes: slot, due time, id for each twin with a timer: at most one per twin.
 	tableWakes storage.Table = "wake"
+	// tableFollows: system, name, property, subscriber (separated by zero bytes) of each subscription to a property.
+	tableFollows storage.Table = "follow"
+	// tableQuarantine: driver, zero, version, zero, id of each twin in quarantine.
+	tableQuarantine storage.Table = "quarantine"
 )
 
 var (

@@ -27,8 +27,8 @@ func (t *twin) checkTimers(timers []drivers.Timer) error {
 			return fmt.Errorf("timer %s: data is no JSON", x.Name)
 		case x.After < 0 || x.Every < 0:
 			return fmt.Errorf("timer %s: a negative time", x.Name)
-		case x.At != 0 || x.Cron != "":
-			return fmt.Errorf("timer %s: at and cron are not offered yet", x.Name)
+		case x.Cron != "" && t.e.schedules.check(cronText(x.Cron, x.Zone)) != nil:
+			return fmt.Errorf("timer %s: %w", x.Name, t.e.schedules.check(cronText(x.Cron, x.Zone)))
 		case !x.Cancel && t.timer(x.Name) == nil:
 			more++
 		}
@@ -50,7 +50,7 @@ func (t *twin) timer(name string) *state.Timer {
 
 // setTimers sets, replaces and cancels timers.
 func (t *twin) setTimers(timers []drivers.Timer) {
-	now := stamp()
+	now := t.e.stamp()
 	for _, x := range timers {
 		old := t.timer(x.Name)
 		if x.Cancel {
@@ -70,8 +70,17 @@ func (t *twin) setTimers(timers []drivers.Timer) {
 		}
 		s := state.Timer{Name: x.Name, Due: now + after, Every: every, Data: string(x.Data)}
 		switch {
+		case x.At > 0:
+			s.Due = x.At
+		case x.Cron != "":
+			s.Cron = cronText(x.Cron, x.Zone)
+			s.Due = t.e.schedules.next(s.Cron, now)
+		}
+		switch {
 		case old == nil:
 			t.st.Timers = append(t.st.Timers, s)
+		case s.Cron != "" && old.Cron == s.Cron && old.Data == s.Data:
+			continue // it may be due just now
 		case every > 0 && old.Every == every && old.Data == s.Data && old.Due <= now+every:
 			// A driver that sets its polling again at each load does not push it ahead of itself for ever.
 			continue
@@ -105,7 +114,7 @@ func (t *twin) fireTimers(int64) {
 	if len(t.st.Timers) == 0 || t.cfg.stopped || !t.ready {
 		return
 	}
-	now := stamp()
+	now := t.e.stamp()
 	for i := range t.st.Timers {
 		x := &t.st.Timers[i]
 		if x.Every > 0 && x.Due > now+x.Every { // the clock was ahead when it was set
@@ -143,6 +152,12 @@ func (t *twin) fired(v *event) {
 	if x == nil || x.Due != v.timerDue {
 		return // the driver has set or cancelled it meanwhile
 	}
+	if x.Cron != "" {
+		// What a node that was off has missed is made up for once.
+		x.Due = t.e.schedules.next(x.Cron, max(t.e.stamp(), x.Due))
+		t.touched = true
+		return
+	}
 	if x.Every == 0 {
 		t.st.Timers = slices.DeleteFunc(t.st.Timers, func(s state.Timer) bool { return s.Name == v.timer })
 		if len(t.st.Timers) == 0 {
@@ -151,7 +166,7 @@ func (t *twin) fired(v *event) {
 		t.soil()
 		return
 	}
-	now := stamp()
+	now := t.e.stamp()
 	x.Due += x.Every
 	if x.Due <= now {
 		x.Due = now + x.Every - (now-x.Due)%x.Every

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/cluster"
@@ -98,7 +99,7 @@ func (r *tracers) trace(id string, d pb.TraceTwinResponse_Direction, topic strin
 }
 
 func push(streams []*TraceStream, d pb.TraceTwinResponse_Direction, topic string, data []byte) {
-	m := &pb.TraceTwinResponse{Time: state.Timestamp(stamp()), Direction: d, Topic: topic, Data: data}
+	m := &pb.TraceTwinResponse{Time: state.Timestamp(time.Now().UnixMilli()), Direction: d, Topic: topic, Data: data}
 	for _, s := range streams {
 		s.push(m)
 	}

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/polluxhq/pollux/actors/state"
@@ -66,6 +65,9 @@ type twin struct {
 	link     *link
 	logs     *logRing
 	watchers []*Subscription
+	audience *audience
+	// follows are the records of subscriptions that the next transaction makes (true) or ends.
+	follows map[string]bool
 	// dirtyAt is since when written-behind values wait.
 	dirtyAt int64
 	// backoff is until when the driver is left alone after a fault.
@@ -154,11 +156,11 @@ func (t *twin) settled() bool {
 // passive says whether nobody has wanted the twin for long enough.
 func (t *twin) passive(now int64) bool {
 	idle := t.e.o.IdleTimeout.Milliseconds()
-	if t.link != nil || !t.work.empty() || now-t.en.used.Load() < idle {
+	if _, owes := t.audience.owes(); owes || t.link != nil || !t.work.empty() || now-t.en.used.Load() < idle {
 		return false
 	}
 	next := t.nextTimer()
-	return next == 0 || next-stamp() >= idle
+	return next == 0 || next-t.e.stamp() >= idle
 }
 
 func (a *activate) run(t *twin) {
@@ -198,6 +200,7 @@ func (a *activate) run(t *twin) {
 	t.resume()
 	t.adopt()
 	t.e.hub.activated(t)
+	t.follow()
 }
 
 // absent: there is no configuration. What a deleted twin left behind is removed.
@@ -249,6 +252,7 @@ func (t *twin) step() {
 		t.fireTimers(now)
 		t.expire(now)
 		t.start(now)
+		t.announce(now)
 		t.checkpoint(now)
 		t.emitQueue()
 	case modeLeaving:
@@ -292,13 +296,16 @@ func (t *twin) next(now int64) int64 {
 		}
 	}
 	if due := t.nextTimer(); due > 0 {
-		earlier(now + max(due-stamp(), 1))
+		earlier(now + max(due-t.e.stamp(), 1))
 	}
 	if t.backoff > now {
 		earlier(t.backoff)
 	}
 	if t.work != nil {
 		earlier(t.work.next(t, now))
+	}
+	if at, owes := t.audience.owes(); owes {
+		earlier(at)
 	}
 	earlier(t.nextCheckpoint(now))
 	return at
@@ -313,18 +320,19 @@ func (t *twin) release() {
 	t.e.hub.passivated(t)
 }
 
-// stamp is the present for what is shown and stored, in milliseconds since 1970.
-func stamp() int64 { return time.Now().UnixMilli() }
-
 // connection notes the state of the connection; what is shown of all values may change with it.
 func (t *twin) connection(c pb.Connection) {
 	if pb.Connection(t.st.Connection) == c && (c != pb.Connection_CONNECTION_CONNECTED || t.st.ConnectedSince == t.own.Since) {
 		return
 	}
+	live := t.live()
 	t.st.Connection = uint8(c)
 	t.st.ConnectedSince = t.own.Since
 	t.changed()
 	t.count()
+	if live != t.live() {
+		t.requalified()
+	}
 }
 
 // live says whether the device can be reached, as far as is known.

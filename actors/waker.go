@@ -143,7 +143,7 @@ func (w *waker) run() {
 func (w *waker) due() (cluster.Slot, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := stamp()
+	now := w.e.stamp()
 	for len(w.queue) > 0 {
 		first := w.queue[0]
 		if w.next[first.slot] != first.due {
@@ -171,7 +171,7 @@ func (w *waker) look(slot cluster.Slot) {
 	if news == w.gapNews && w.gap.has(slot) {
 		return
 	}
-	now, empty := stamp(), true
+	now, empty := w.e.stamp(), true
 	var due []string
 	var when []int64
 	defer func() {

@@ -119,3 +119,21 @@ func (w *Wheel[T]) Advance(now int64, due []T) []T {
 	}
 	return due
 }
+
+// Next is a time, in milliseconds, at which Advance will find something due, and at most a tick after the first such time; ok is false where no timer is set.
+func (w *Wheel[T]) Next() (at int64, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.count == 0 {
+		return 0, false
+	}
+	for i := range w.buckets {
+		b := &w.buckets[i]
+		for n := b.next; n != b; n = n.next {
+			if due := max((n.at+w.tick-1)/w.tick, w.now+1) * w.tick; !ok || due < at {
+				at, ok = due, true
+			}
+		}
+	}
+	return at, ok
+}

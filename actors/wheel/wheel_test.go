@@ -96,3 +96,31 @@ func TestLongPause(t *testing.T) {
 		t.Fatalf("then %v is due, want 2", got)
 	}
 }
+
+func TestNextIsWhenAdvanceFindsSomething(t *testing.T) {
+	const tick = 20
+	w := New[int](tick, 16, 0)
+	if _, ok := w.Next(); ok {
+		t.Fatal("an empty wheel has a next")
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	nodes := make([]Node[int], 100)
+	for i := range nodes {
+		nodes[i].Value = i
+		w.Set(&nodes[i], 1+r.Int64N(5000))
+	}
+	for fired := 0; fired < len(nodes); {
+		at, ok := w.Next()
+		if !ok {
+			t.Fatalf("nothing is next, and %d of %d fired", fired, len(nodes))
+		}
+		if due := w.Advance(at-tick, nil); len(due) > 0 {
+			t.Fatalf("%v fired before %d", due, at)
+		}
+		due := w.Advance(at, nil)
+		if len(due) == 0 {
+			t.Fatalf("nothing fired at %d", at)
+		}
+		fired += len(due)
+	}
+}
