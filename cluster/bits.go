@@ -4,7 +4,7 @@ import "math/bits"
 
 // slotSet is a set of slots. Walks go in the order of slots.
 type slotSet struct {
-	words [SlotCount / 64]uint64
+	words [SlotSpace / 64]uint64
 	count int
 }
 

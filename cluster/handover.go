@@ -21,9 +21,9 @@ const (
 
 // handover is the work on slots: gains, releases and flips of records.
 type handover struct {
-	phases [SlotCount]phase
+	phases [SlotSpace]phase
 	// turn rises with every phase, so that a late callback is known as such.
-	turn [SlotCount]uint32
+	turn [SlotSpace]uint32
 	// outstanding are the slots whose release the handler has not finished.
 	outstanding slotSet
 	released    slotSet // in phaseReleased
@@ -67,6 +67,7 @@ func (n *Node) setPhase(s Slot, p phase) {
 	n.phases[s] = p
 	n.turn[s]++
 	n.released.set(s, p == phaseReleased)
+	n.homeless.set(s, p == phaseReleased && n.targets[s] == "" && !n.shifting.has(s))
 	if o := n.owners[s].Load(); o != nil && p != phaseHeld {
 		o.admitted.Store(false)
 	}
@@ -161,7 +162,7 @@ func (n *Node) startReleases() {
 		return
 	}
 	n.away.each(&n.outstanding, func(s Slot) bool {
-		if n.outstanding.count+n.released.count >= maxReleasing {
+		if n.outstanding.count+n.released.count-n.homeless.count >= maxReleasing {
 			return false
 		}
 		switch n.phases[s] {
@@ -210,7 +211,13 @@ func (n *Node) flip(kind flipKind) {
 			n.flying.set(s, true)
 		}
 		f.inflight++
-		n.commit(n.flipTxn(kind, slots), func(err error) { n.flipped(kind, slots, err) })
+		t, unseen := n.flipTxn(kind, slots)
+		n.commit(t, func(err error) {
+			for _, s := range unseen {
+				n.flying.set(s, false)
+			}
+			n.flipped(kind, slots, err)
+		})
 	}
 }
 
@@ -240,20 +247,28 @@ func (n *Node) toFlip(kind flipKind, limit int) []Slot {
 		return nil
 	}
 	var slots []Slot
+	shifts := 0
 	from.each(&n.flying, func(s Slot) bool {
 		target := n.targets[s]
-		if n.members[target] != nil && !(kind == flipReleased && target == n.id && n.suspended) {
-			slots = append(slots, s)
+		// Where nobody may have the slot, its record changes only for the actors that are to leave it.
+		can := n.members[target] != nil
+		if target == "" {
+			can = n.shifting.has(s)
 		}
-		return len(slots) < limit
+		if can && !(kind == flipReleased && target == n.id && n.suspended) {
+			slots = append(slots, s)
+			shifts += len(n.shifts[s])
+		}
+		return len(slots) < limit && shifts < maxShifts
 	})
 	return slots
 }
 
 // flipTxn gives slots to their targets. Its guards say that each slot's record is as seen here, that the new owners are
 // still members as they were, and, where not the owner itself flips, that the old owners are still what they were: dead.
-func (n *Node) flipTxn(kind flipKind, slots []Slot) Txn {
-	t := Txn{Guards: make([]TableRecord, 0, len(slots)+4), Writes: make([]TableRecord, 0, len(slots))}
+// Of unseen slots no record changes: what leaves them had nowhere to live.
+func (n *Node) flipTxn(kind flipKind, slots []Slot) (t Txn, unseen []Slot) {
+	t = Txn{Guards: make([]TableRecord, 0, len(slots)+4), Writes: make([]TableRecord, 0, len(slots))}
 	guarded := map[string]bool{}
 	guard := func(id string) {
 		if !guarded[id] {
@@ -261,23 +276,34 @@ func (n *Node) flipTxn(kind flipKind, slots []Slot) Txn {
 			t.Guards = append(t.Guards, n.memberGuard(id))
 		}
 	}
+	room := maxShifts
 	for _, s := range slots {
-		target := n.members[n.targets[s]]
-		next := slotRecord{node: target.ID, incarnation: target.Incarnation, since: 1}
+		next := slotRecord{since: 1}
 		was := record(TableSlot, slotKey(s), nil)
 		if o := n.owners[s].Load(); o != nil {
-			next.since, was.Value = o.since+1, o.value
+			next, was.Value = o.slotRecord, o.value
+			next.since++
 			if kind != flipReleased {
 				guard(o.node)
 			}
 		}
-		guard(target.ID)
+		if target := n.members[n.targets[s]]; target != nil {
+			next.node, next.incarnation = target.ID, target.Incarnation
+			guard(target.ID)
+		}
 		if !n.o.faults.noSlotGuard {
 			t.Guards = append(t.Guards, was)
 		}
-		t.Writes = append(t.Writes, record(TableSlot, was.Key, next.encode()))
+		if next.node != "" {
+			t.Writes = append(t.Writes, record(TableSlot, was.Key, next.encode()))
+		} else {
+			unseen = append(unseen, s)
+		}
+		if n.shifting.has(s) && (kind == flipReleased || n.targets[s] == "") {
+			room -= n.shift(&t, s, room)
+		}
 	}
-	return t
+	return t, unseen
 }
 
 func (n *Node) flipped(kind flipKind, slots []Slot, err error) {

@@ -64,6 +64,8 @@ type Member struct {
 	wish wish
 	// boot is drawn by the process that registered, so that it knows its own record.
 	boot uint64
+	// features are what the node's program can do that others rely on, a bit each.
+	features uint64
 	// rest is what a newer version appended; who changes the record keeps it.
 	rest []byte
 }
@@ -78,6 +80,11 @@ const (
 )
 
 const memberV2 = 2
+
+// featureClasses: the node knows selector classes. No selector is used before every member does.
+const featureClasses = 1 << 0
+
+func (m *Member) knowsClasses() bool { return m.features&featureClasses != 0 }
 
 // alive members are granted leases.
 func (m *Member) alive() bool { return m.State == StateActive || m.State == StateDraining }
@@ -94,6 +101,9 @@ func (m *Member) encode() []byte {
 	b = binary.AppendUvarint(b, uint64(len(m.Labels)))
 	for _, k := range slices.Sorted(maps.Keys(m.Labels)) {
 		b = appendString(appendString(b, k), m.Labels[k])
+	}
+	if m.features != 0 || len(m.rest) > 0 {
+		b = binary.AppendUvarint(b, m.features)
 	}
 	return append(b, m.rest...)
 }
@@ -125,6 +135,9 @@ func DecodeMember(id string, value []byte) (Member, error) {
 	}
 	if r.err == nil && (m.State < StateActive || m.State > StateExpelled) {
 		r.err = fmt.Errorf("unknown state %d", m.State)
+	}
+	if len(r.b) > 0 {
+		m.features = r.uint()
 	}
 	if len(r.b) > 0 {
 		m.rest = r.b

@@ -228,7 +228,7 @@ func (n *Node) checkLeave() {
 		n.endLeave(nil)
 		return
 	}
-	if n.own.count+n.stale.count+n.outstanding.count > 0 {
+	if n.own.count-n.homeless.count+n.lacking.count+n.outstanding.count > 0 {
 		return
 	}
 	n.leaving = true

@@ -19,6 +19,7 @@ func (n *Node) showMetrics(set *metrics.Set) (hide func()) {
 		"pollux_cluster_slots_without_owner": func() float64 { return n.locked(func() int { return n.orphans.count }) },
 		"pollux_cluster_members":             func() float64 { return n.locked(func() int { return len(n.ids) }) },
 		"pollux_cluster_slot_moves_total":    func() float64 { return n.locked(func() int { return int(n.recent.total) }) },
+		"pollux_cluster_selectors_unmet":     func() float64 { return n.locked(n.countUnmet) },
 		"pollux_router_parked":               func() float64 { return n.locked(func() int { return n.park.count }) },
 		"pollux_router_parked_total":         func() float64 { return float64(n.count.parked.Load()) },
 		"pollux_router_retried_total":        func() float64 { return float64(n.count.retried.Load()) },

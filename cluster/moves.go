@@ -40,7 +40,7 @@ const maxMoves = 1024
 type moves struct {
 	current slotSet
 	began   map[Slot]time.Time
-	states  [SlotCount]MoveState // "": waiting
+	states  [SlotSpace]MoveState // "": waiting
 	past    []Move               // a ring, oldest at next
 	next    int
 	total   uint64
@@ -171,9 +171,16 @@ func (n *Node) Check(ctx context.Context) []string {
 		seen.set(s, true)
 		n.checkSlot(&c, s, r.Value, known)
 	}
-	if missing := n.o.slots - seen.count; missing > 0 {
+	missing := 0
+	n.eachSlot(func(s Slot) {
+		if !seen.has(s) && n.unmetBy(s) == nil {
+			missing++
+		}
+	})
+	if missing > 0 {
 		c.add("missing", "%d slots have no record", missing)
 	}
+	n.checkSelectors(&c)
 	return c.end()
 }
 
@@ -197,6 +204,8 @@ func (n *Node) checkSlot(c *complaints, s Slot, value []byte, members map[string
 	}
 	m, there := members[rec.node]
 	switch {
+	case n.unmetBy(s) != nil:
+		return
 	case !there:
 		c.add("owner", "slot %d belongs to %s, which is no member", s, rec.node)
 	case !m.alive():

@@ -30,6 +30,9 @@ type Options struct {
 	Transport Transport
 	// NodeHandler takes what is sent to this node itself; nil: refused.
 	NodeHandler NodeHandler
+	// Shift gives what else changes when an actor moves from a slot to another, as its class changes: records that have
+	// the slot in their keys; nil: nothing. It reads the store as applied here, and must not block or call the Node.
+	Shift func(id string, from, to Slot) (guards, writes []TableRecord)
 	// Leader says whether this node leads the consensus group; nil: always. It must not block.
 	Leader func() bool
 	// Clock; nil means BootClock.
@@ -45,7 +48,7 @@ type Options struct {
 
 	// wall is the wall clock of deadlines; nil means time.Now.
 	wall func() time.Time
-	// slots is how many slots there are; 0 means SlotCount. Tests have fewer.
+	// slots is how many slots the class "" has; 0 means SlotCount. Tests have fewer, of each class.
 	slots  int
 	faults faults
 }
@@ -59,6 +62,7 @@ type faults struct {
 	forceRelease bool          // the leader flips slots of living owners
 	neverFlip    bool          // the leader leaves the slots of the dead
 	dropParked   bool          // parked calls that expire are forgotten
+	noShiftGuard bool          // actors move to a class that they may not be wanted in any more
 }
 
 // Node owns slots, holds the lease and routes calls. All of its work is done in callbacks of its clock, records,
@@ -68,7 +72,7 @@ type Node struct {
 	id string
 
 	// Read without mu.
-	owners [SlotCount]atomic.Pointer[owner]
+	owners [SlotSpace]atomic.Pointer[owner]
 	// until is the clock's reading up to which the lease holds, in nanoseconds; 0: none.
 	until atomic.Int64
 	// leased says that this incarnation has had a lease.
@@ -76,7 +80,7 @@ type Node struct {
 	// passing says that this node has left and may pass calls on without a lease.
 	passing atomic.Bool
 	// ahead counts the calls of each slot that are parked or about to go on.
-	ahead [SlotCount]atomic.Int32
+	ahead [SlotSpace]atomic.Int32
 	count counters
 
 	mu       sync.Mutex
@@ -91,6 +95,7 @@ type Node struct {
 
 	lease
 	view
+	classes
 	handover
 	leader
 	park    parking
@@ -166,6 +171,8 @@ func newNode(o Options) *Node {
 	n.hide = n.showMetrics(o.Metrics)
 	n.park.bySlot = map[Slot][]*call{}
 	n.recent.began = map[Slot]time.Time{}
+	n.shifts = map[Slot]map[string][]byte{}
+	n.o.Self.features = featureClasses
 	for kind := range n.flips {
 		n.flips[kind].batch = flipBounds[kind].slots
 	}
@@ -179,8 +186,10 @@ func (n *Node) begin(done func(error)) {
 	n.mu.Unlock()
 	members := n.o.Records.Watch(TableMember, func(changes []Record) { n.do(func() { n.observeMembers(changes) }) })
 	slots := n.o.Records.Watch(TableSlot, func(changes []Record) { n.do(func() { n.observeSlots(changes) }) })
+	classes := n.o.Records.Watch(tableClass, func(changes []Record) { n.do(func() { n.observeClasses(changes) }) })
+	shifts := n.o.Records.Watch(TableShift, func(changes []Record) { n.do(func() { n.observeShifts(changes) }) })
 	n.mu.Lock()
-	n.unwatch = append(n.unwatch, members, slots)
+	n.unwatch = append(n.unwatch, members, slots, classes, shifts)
 	n.mu.Unlock()
 	n.do(n.register)
 	n.poll()
@@ -280,8 +289,8 @@ func (n *Node) missingNow() string {
 		return "the node is " + n.self.State.String()
 	case n.granted == 0:
 		return "there is no lease yet"
-	case n.stale.count+n.vacant.count > 0:
-		return fmt.Sprintf("%d slots have no owner yet", n.stale.count+n.vacant.count)
+	case n.lacking.count > 0:
+		return fmt.Sprintf("%d slots have no owner yet", n.lacking.count)
 	case n.gaining > 0:
 		return fmt.Sprintf("%d slots are on their way to the handler", n.gaining)
 	}
@@ -321,7 +330,7 @@ type Location struct {
 
 // Where gives the owner of an id's slot as last seen here; ok is false where it has none.
 func (n *Node) Where(id string) (l Location, ok bool) {
-	l.Slot = SlotOf(id)
+	l.Slot = n.SlotOf(id)
 	o := n.owners[l.Slot].Load()
 	if o == nil {
 		return l, false

@@ -74,8 +74,10 @@ func (c *call) park(need uint64, atMost time.Duration, why error) {
 func (n *Node) goesOn(c *call) bool {
 	o := n.owners[c.slot].Load()
 	switch {
-	case c.need == 0:
+	case c.strayed:
 		return true
+	case c.need == 0:
+		return c.pause == 0 || n.o.Clock.Now() >= c.pause
 	case o == nil:
 		return false
 	case o.mine:
@@ -104,7 +106,7 @@ func (n *Node) wake(s Slot) {
 	n.count.retried.Add(uint64(ready))
 	n.later(func() {
 		for _, c := range waiting[:ready] {
-			c.bring()
+			c.again()
 		}
 		n.mu.Lock()
 		n.ahead[s].Add(int32(-ready))
@@ -119,6 +121,9 @@ func (n *Node) sweep() {
 	for _, s := range slices.Sorted(maps.Keys(n.park.bySlot)) {
 		waiting := n.park.bySlot[s]
 		left := slices.DeleteFunc(waiting, func(c *call) bool { return n.expired(c, now) })
+		for _, c := range left {
+			c.strayed = n.SlotOf(c.env.Target.ID) != s
+		}
 		n.park.count -= len(waiting) - len(left)
 		n.ahead[s].Add(int32(len(left) - len(waiting)))
 		if n.park.bySlot[s] = left; len(left) == 0 {
@@ -136,6 +141,9 @@ func (n *Node) expired(c *call, now time.Duration) bool {
 	case n.o.faults.dropParked && now >= c.until:
 	case n.tooLate(c.env):
 		n.later(func() { c.refuse(refusedDeadline, ErrDeadline) })
+	case n.unmetBy(c.slot) != nil && n.LeaseValid():
+		nobody := *n.unmetBy(c.slot)
+		n.later(func() { c.refuse(refusedSelector, errNobody(nobody)) })
 	case now >= c.until:
 		n.later(func() { c.refuse(refusedMoving, c.why) })
 	default:

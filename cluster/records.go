@@ -107,8 +107,8 @@ func slotKey(s Slot) string { return fmt.Sprintf("%04x", uint16(s)) }
 
 func parseSlotKey(key string) (Slot, error) {
 	n, err := strconv.ParseUint(key, 16, 16)
-	if err != nil || n >= SlotCount || len(key) != 4 {
-		return 0, fmt.Errorf("slot record has key %q, want four hex digits below %04x", key, SlotCount)
+	if err != nil || n >= SlotSpace || len(key) != 4 {
+		return 0, fmt.Errorf("slot record has key %q, want four hex digits below %04x", key, SlotSpace)
 	}
 	return Slot(n), nil
 }

@@ -19,10 +19,11 @@ const (
 	refusedNotOwner
 	refusedParked
 	refusedMoving
+	refusedSelector
 	refusals
 )
 
-var refusalNames = [refusals]string{"cycle", "deadline", "unavailable", "lease", "not_owner", "parked_full", "moving"}
+var refusalNames = [refusals]string{"cycle", "deadline", "unavailable", "lease", "not_owner", "parked_full", "moving", "selector"}
 
 // counters of the router.
 type counters struct {
@@ -57,6 +58,11 @@ type call struct {
 	need  uint64
 	until time.Duration
 	why   error
+	// strayed: the target of a parked call does not live in its slot any more.
+	strayed bool
+	// pause is until when a parked call without need waits; lag is until when it is brought again to a node that has
+	// another view of where its target lives.
+	pause, lag time.Duration
 	// reply is replied, made once.
 	reply func(Reply)
 }
@@ -70,7 +76,7 @@ func (n *Node) newCall(env *Envelope, done func(Reply)) *call {
 		c = new(call)
 		c.reply = c.replied
 	}
-	c.n, c.env, c.done, c.slot = n, env, done, SlotOf(env.Target.ID)
+	c.n, c.env, c.done = n, env, done
 	return c
 }
 
@@ -103,7 +109,9 @@ func (n *Node) Call(env *Envelope, done func(Reply)) {
 		n.SendTo(env.Target.ID, env, done)
 		return
 	}
-	n.newCall(env, done).route()
+	c := n.newCall(env, done)
+	c.slot = n.SlotOf(env.Target.ID)
+	c.route()
 }
 
 // SendTo passes an envelope to a node's own NodeHandler. It does not block; done is called exactly once.
@@ -131,7 +139,12 @@ func (n *Node) Receive(env *Envelope, done func(Reply)) {
 	case env.Target.Kind != KindNode:
 		c := n.newCall(env, done)
 		c.received = true
-		c.route()
+		if c.slot = env.Slot; c.slot == 0 {
+			c.slot = SlotOf(env.Target.ID)
+		}
+		if c.stays() {
+			c.route()
+		}
 	case env.Target.ID == n.id && n.o.NodeHandler != nil:
 		n.o.NodeHandler(env, done)
 	default:
@@ -152,23 +165,78 @@ var (
 // route brings a call to the owner that the table names now, behind those that wait for it.
 func (c *call) route() {
 	if c.n.ahead[c.slot].Load() > 0 {
+		c.pause = 0
 		c.park(0, parkMove, errMoving)
 		return
 	}
 	c.bring()
 }
 
+// stays tells whether the target still lives in the call's slot. If not, the call goes to the one where it does, or back
+// to who sent it.
+func (c *call) stays() bool {
+	c.strayed = false
+	slot := c.n.SlotOf(c.env.Target.ID)
+	switch {
+	case slot == c.slot:
+		return true
+	case c.received:
+		since := c.env.Since
+		if o := c.n.owners[c.slot].Load(); o != nil {
+			since = max(since, o.since)
+		}
+		c.refuse(refusedNotOwner, &NotOwnerError{Since: since})
+	default:
+		c.slot, c.tries = slot, 0
+		c.route()
+	}
+	return false
+}
+
+// again brings a call that was parked.
+func (c *call) again() {
+	if c.stays() {
+		c.bring()
+	}
+}
+
+// disagrees waits a moment, where this node and the slot's owner, who have seen the same record of the slot, do not agree
+// on whether the target lives there: one of them has not applied yet what the other has.
+func (c *call) disagrees() {
+	now := c.n.o.Clock.Now()
+	if c.lag == 0 {
+		c.lag = now + parkRecord
+	}
+	if now >= c.lag {
+		c.refuse(refusedMoving, errMoving)
+		return
+	}
+	c.tries--
+	c.pause = now + sweepEvery
+	c.park(0, c.lag-now, errMoving)
+}
+
+// errNobody says that no member satisfies a selector.
+func errNobody(selector string) error {
+	return fmt.Errorf("no node satisfies %s: %w", selector, ErrUnavailable)
+}
+
 func (c *call) bring() {
 	n := c.n
 	o := n.owners[c.slot].Load()
 	leased := n.LeaseValid()
+	nobody := n.unmetBy(c.slot)
 	switch {
+	case nobody != nil && leased && (o == nil || !o.admitted.Load()):
+		c.refuse(refusedSelector, errNobody(*nobody))
 	case c.received && (o == nil || o.since < c.env.Since):
 		c.park(c.env.Since, parkRecord, errNoOwner)
 	case o != nil && o.admitted.Load() && leased:
 		c.since, c.here = o.since, true
 		c.tries++
 		n.o.Handler.Handle(c.env, c.reply)
+	case o == nil && c.slot.Class() != 0 && leased:
+		c.park(1, parkRecord, errNoOwner) // the class is new
 	case o == nil:
 		c.refuse(refusedUnavailable, errNoOwner)
 	case o.mine && !n.leased.Load():
@@ -186,6 +254,9 @@ func (c *call) bring() {
 		c.tries++
 		out := *c.env
 		out.Since = o.since
+		if c.slot.Class() != 0 {
+			out.Slot = c.slot
+		}
 		n.count.forwarded.Add(1)
 		n.o.Transport.Send(o.node, &out, c.reply)
 	}
@@ -203,6 +274,8 @@ func (c *call) replied(r Reply) {
 	case errors.Is(r.Err, ErrNotOwner) && c.received:
 		c.n.count.refused[refusedNotOwner].Add(1)
 		c.finish(Reply{Err: c.n.notOwner(c.slot, c.since)})
+	case errors.As(r.Err, &other) && other.Since != 0 && other.Since <= c.since && !c.here:
+		c.disagrees()
 	case c.tries >= maxTries:
 		if errors.Is(r.Err, ErrNotOwner) {
 			c.refuse(refusedMoving, errMoving)

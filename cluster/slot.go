@@ -6,9 +6,48 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// SlotOf gives the slot of an actor by its id: the 64-bit xxHash of the id, mod SlotCount. It never changes: slots are
-// in records on disk.
-func SlotOf(id string) Slot { return Slot(xxhash.Sum64String(id) % SlotCount) }
+// SlotOf gives the slot of an actor of the class "" by its id: the 64-bit xxHash of the id, mod SlotCount. It never
+// changes: slots are in records on disk.
+func SlotOf(id string) Slot { return Class(0).SlotOf(id) }
+
+// Class is the number of a selector (Node.Class); 0 is the selector "", which every member satisfies. A class has slots
+// of its own, whose candidates are the members that satisfy the selector. Numbers are on disk and never change their
+// meaning.
+type Class uint8
+
+const (
+	// ClassSlots is the number of slots of a class other than "".
+	ClassSlots = 256
+	// MaxClasses is how many selectors a cluster can have had, besides "".
+	MaxClasses = 64
+	// SlotSpace is above every slot: first come those of the class "", then those of the classes 1, 2 and so on.
+	SlotSpace = SlotCount + MaxClasses*ClassSlots
+)
+
+// SlotOf gives the slot of an id in the class. The slots of an id in all classes are the same modulo ClassSlots.
+func (c Class) SlotOf(id string) Slot {
+	h := xxhash.Sum64String(id)
+	if c == 0 {
+		return Slot(h % SlotCount)
+	}
+	return c.first() + Slot(h%ClassSlots)
+}
+
+// first is the lowest slot of the class.
+func (c Class) first() Slot {
+	if c == 0 {
+		return 0
+	}
+	return SlotCount + Slot(c-1)*ClassSlots
+}
+
+// Class of the slot.
+func (s Slot) Class() Class {
+	if s < SlotCount {
+		return 0
+	}
+	return Class((s-SlotCount)/ClassSlots) + 1
+}
 
 // Candidate is a member that may own slots.
 type Candidate struct {

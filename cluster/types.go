@@ -12,10 +12,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// SlotCount is the number of slots of a selector class.
+// SlotCount is the number of slots of the class "": of actors that may live on every member.
 const SlotCount = 16384
 
-// Slot is a unit of ownership within the selector class "" (every member).
+// Slot is a unit of ownership. Its class says which members may own it.
 type Slot uint16
 
 // KindNode is the kind of target that is a node itself, with the node's id: such envelopes go to its NodeHandler.
@@ -45,7 +45,9 @@ type Envelope struct {
 	// ID of the call; the same when it is tried again.
 	ID     [16]byte
 	Target Target
-	// Since is the slot's, as the node saw it that sent the envelope on; the router sets it.
+	// Slot is the target's, and Since the slot's, as the node saw them that sent the envelope on; the router sets them. A
+	// node that knows of no classes leaves Slot 0, as do all for the class "": then the id says it.
+	Slot  Slot
 	Since uint64
 	// Message is the request; peers encode it, local handlers get it as it is and must not change it.
 	Message proto.Message

@@ -9,7 +9,7 @@ type view struct {
 	others        int      // other members that may own slots
 	membersSynced bool
 	slotsSynced   bool
-	targets       [SlotCount]string
+	targets       [SlotSpace]string
 
 	own       slotSet // named to this incarnation
 	away      slotSet // of own, those that should be another's
@@ -18,6 +18,8 @@ type view struct {
 	orphans   slotSet // vacant, or of a member that is dead, has left or is unknown
 	misplaced slotSet // of living members, those that should be another's
 	broken    slotSet // with a record that cannot be read
+	lacking   slotSet // vacant or stale, and there is a member that may have them
+	homeless  slotSet // released here, and there is no member that may have them
 }
 
 type memberView struct {
@@ -27,7 +29,9 @@ type memberView struct {
 	unread bool
 }
 
-func (n *Node) synced() bool { return n.membersSynced && n.slotsSynced }
+func (n *Node) synced() bool {
+	return n.membersSynced && n.slotsSynced && n.classesSynced && n.shiftsSynced
+}
 
 // observeMembers follows the member table.
 func (n *Node) observeMembers(changes []Record) {
@@ -39,7 +43,6 @@ func (n *Node) observeMembers(changes []Record) {
 		n.retarget()
 		return
 	}
-	before := n.candidates()
 	for _, c := range changes {
 		if c.Value == nil {
 			delete(n.members, c.Key)
@@ -68,10 +71,8 @@ func (n *Node) observeMembers(changes []Record) {
 		}
 	}
 	slices.Sort(n.ids)
-	if n.membersSynced && !slices.Equal(before, n.candidates()) {
+	if n.membersSynced {
 		n.retarget()
-	} else if n.membersSynced {
-		n.classifyAll()
 	}
 }
 
@@ -90,13 +91,17 @@ func (n *Node) dropVanished() {
 	}
 }
 
-// candidates are the members that may be targets: the active ones; where there is none, those that drain on an
-// operator's word; else those that leave.
-func (n *Node) candidates() []Candidate {
+// candidates are the members that may be targets of the class's slots: the active ones that satisfy its selector; where
+// there is none, those that drain on an operator's word; else, for the class "", those that leave. Where classes are in
+// use a program that does not know them owns nothing.
+func (n *Node) candidates(c Class) []Candidate {
 	var all [3][]Candidate
 	for _, id := range n.ids {
 		m := n.members[id]
-		if !m.alive() {
+		if !m.alive() || n.classed.Load() && !m.knowsClasses() {
+			continue
+		}
+		if c != 0 && (m.wish == wishLeave || n.byNumber[c].unread || !n.byNumber[c].selector.Matches(&m.Member)) {
 			continue
 		}
 		all[m.wish] = append(all[m.wish], Candidate{id, m.Weight})
@@ -109,11 +114,10 @@ func (n *Node) candidates() []Candidate {
 	return nil
 }
 
-// retarget computes every slot's target anew.
+// retarget computes every slot's target anew, where candidates have changed, and sorts all slots.
 func (n *Node) retarget() {
-	c := n.candidates()
-	for s := range Slot(n.o.slots) {
-		n.targets[s] = Propose(s, c)
+	if n.makePools() {
+		n.eachSlot(func(s Slot) { n.targets[s] = Propose(s, n.pools[s.Class()]) })
 	}
 	n.classifyAll()
 }
@@ -122,9 +126,7 @@ func (n *Node) classifyAll() {
 	if !n.synced() {
 		return
 	}
-	for s := range Slot(n.o.slots) {
-		n.classify(s, n.owners[s].Load())
-	}
+	n.eachSlot(func(s Slot) { n.classify(s, n.owners[s].Load()) })
 	if !n.suspended {
 		n.gainAll()
 	}
@@ -136,16 +138,21 @@ func (n *Node) classify(s Slot, o *owner) {
 	n.vacant.set(s, o == nil && !n.broken.has(s))
 	n.own.set(s, o != nil && o.mine)
 	n.stale.set(s, o != nil && o.node == n.id && o.incarnation < n.o.Self.Incarnation)
-	n.away.set(s, o != nil && o.mine && target != n.id && target != "")
-	orphan, misplaced := n.vacant.has(s), false
+	n.lacking.set(s, target != "" && (n.vacant.has(s) || n.stale.has(s)))
+	shifting := n.shifting.has(s)
+	// A node that stops lets go also of what nobody else may have.
+	n.away.set(s, o != nil && o.mine && (shifting || target != n.id && (target != "" || n.self.wish == wishLeave)))
+	n.homeless.set(s, n.released.has(s) && target == "" && !shifting)
+	orphan, elsewhere, misplaced := n.vacant.has(s), false, false
 	if o != nil {
 		m := n.members[o.node]
 		orphan = m == nil || m.State == StateDead || m.State == StateLeft
-		misplaced = !orphan && !m.unread && target != o.node && target != ""
+		elsewhere = !orphan && !m.unread && target != o.node && target != ""
+		misplaced = elsewhere || !orphan && !m.unread && shifting
 	}
 	n.orphans.set(s, orphan)
 	n.misplaced.set(s, misplaced)
-	n.recent.note(n, s, orphan || misplaced)
+	n.recent.note(n, s, orphan && target != "" || elsewhere)
 }
 
 // observeSlots follows the slot table, and nothing else changes it: there is one order of events for this node's own

@@ -124,6 +124,11 @@ func (s *session) call(b []byte) error {
 			c.env.Target.ID = string(data)
 		case callSince:
 			c.env.Since = v
+		case callSlot:
+			if v >= cluster.SlotSpace {
+				return fmt.Errorf("slot %d of a call: %w", v, errMalformed)
+			}
+			c.env.Slot = cluster.Slot(v)
 		case callDeadline:
 			deadline = v
 		case callChain:

@@ -26,7 +26,7 @@ const (
 
 	typeNumber, typeName = 1, 2
 
-	callRef, callID, callKind, callTarget, callSince, callDeadline, callChain, callPrincipal, callType, callMessage = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+	callRef, callID, callKind, callTarget, callSince, callDeadline, callChain, callPrincipal, callType, callMessage, callSlot = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 
 	proposalRef, proposalEntry = 1, 2
 
@@ -105,7 +105,7 @@ func appendType(b []byte, field int, number uint32, name string) []byte {
 // sizeCall is the size of a Call without its message.
 func sizeCall(ref uint64, env *cluster.Envelope, deadline uint64, number uint32) int {
 	n := sizeUint(ref) + sizeBytes(len(env.ID)) + sizeBytes(len(env.Target.Kind)) + sizeBytes(len(env.Target.ID)) +
-		sizeUint(env.Since) + sizeUint(deadline) + sizeBytes(len(env.Principal)) + sizeUint(uint64(number))
+		sizeUint(env.Since) + sizeUint(uint64(env.Slot)) + sizeUint(deadline) + sizeBytes(len(env.Principal)) + sizeUint(uint64(number))
 	for _, c := range env.Chain {
 		n += 1 + protowire.SizeBytes(len(c))
 	}
@@ -120,6 +120,7 @@ func appendCall(b []byte, ref uint64, env *cluster.Envelope, deadline uint64, nu
 	b = appendString(b, callKind, env.Target.Kind)
 	b = appendString(b, callTarget, env.Target.ID)
 	b = appendUint(b, callSince, env.Since)
+	b = appendUint(b, callSlot, uint64(env.Slot))
 	b = appendUint(b, callDeadline, deadline)
 	for _, c := range env.Chain {
 		b = append(appendHead(b, callChain, len(c)), c...)

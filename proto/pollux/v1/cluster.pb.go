@@ -103,9 +103,11 @@ type GetStatusResponse struct {
 	// Name of `leader`.
 	LeaderName string `protobuf:"bytes,26,opt,name=leader_name,json=leaderName,proto3" json:"leader_name,omitempty"`
 	// Name of `node`.
-	NodeName      string `protobuf:"bytes,27,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	NodeName string `protobuf:"bytes,27,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	// Selectors of twins that no node satisfies, with the number of twins: they are unavailable.
+	UnmetSelectors map[string]uint32 `protobuf:"bytes,28,rep,name=unmet_selectors,json=unmetSelectors,proto3" json:"unmet_selectors,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -325,6 +327,13 @@ func (x *GetStatusResponse) GetNodeName() string {
 		return x.NodeName
 	}
 	return ""
+}
+
+func (x *GetStatusResponse) GetUnmetSelectors() map[string]uint32 {
+	if x != nil {
+		return x.UnmetSelectors
+	}
+	return nil
 }
 
 type Node struct {
@@ -830,7 +839,11 @@ type Placement struct {
 	Target     string `protobuf:"bytes,8,opt,name=target,proto3" json:"target,omitempty"`
 	TargetName string `protobuf:"bytes,9,opt,name=target_name,json=targetName,proto3" json:"target_name,omitempty"`
 	// State of the hand-over, as in Slot.
-	State         string `protobuf:"bytes,10,opt,name=state,proto3" json:"state,omitempty"`
+	State string `protobuf:"bytes,10,opt,name=state,proto3" json:"state,omitempty"`
+	// On which nodes the twin may live, by the selector that is in force; empty: on all.
+	Selector string `protobuf:"bytes,11,opt,name=selector,proto3" json:"selector,omitempty"`
+	// What is awaited, as a sentence; empty where nothing is.
+	Awaited       string `protobuf:"bytes,12,opt,name=awaited,proto3" json:"awaited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -931,6 +944,20 @@ func (x *Placement) GetTargetName() string {
 func (x *Placement) GetState() string {
 	if x != nil {
 		return x.State
+	}
+	return ""
+}
+
+func (x *Placement) GetSelector() string {
+	if x != nil {
+		return x.Selector
+	}
+	return ""
+}
+
+func (x *Placement) GetAwaited() string {
+	if x != nil {
+		return x.Awaited
 	}
 	return ""
 }
@@ -1169,7 +1196,8 @@ func (x *ListSlotsResponse) GetRevision() uint64 {
 	return 0
 }
 
-// Slot is a unit of ownership: a sixteen-thousandth of all twins.
+// Slot is a unit of ownership: a sixteen-thousandth of the twins that may live on every node, or a 256th of those with one
+// selector.
 type Slot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Slot  uint32                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
@@ -1183,10 +1211,12 @@ type Slot struct {
 	Target     string `protobuf:"bytes,6,opt,name=target,proto3" json:"target,omitempty"`
 	TargetName string `protobuf:"bytes,7,opt,name=target_name,json=targetName,proto3" json:"target_name,omitempty"`
 	// settled, waiting (the owner hands over others first), releasing (its twins finish what runs), flipping (the new
-	// owner is being committed), orphaned (its owner is dead, and its lease not yet over).
+	// owner is being committed), orphaned (its owner is dead, and its lease not yet over), unavailable (no node may own it).
 	State string `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
 	// What is awaited, as a sentence; empty where nothing is.
-	Awaited       string `protobuf:"bytes,9,opt,name=awaited,proto3" json:"awaited,omitempty"`
+	Awaited string `protobuf:"bytes,9,opt,name=awaited,proto3" json:"awaited,omitempty"`
+	// Which nodes may own it; empty: all.
+	Selector      string `protobuf:"bytes,10,opt,name=selector,proto3" json:"selector,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1280,6 +1310,13 @@ func (x *Slot) GetState() string {
 func (x *Slot) GetAwaited() string {
 	if x != nil {
 		return x.Awaited
+	}
+	return ""
+}
+
+func (x *Slot) GetSelector() string {
+	if x != nil {
+		return x.Selector
 	}
 	return ""
 }
@@ -3225,7 +3262,7 @@ var File_pollux_v1_cluster_proto protoreflect.FileDescriptor
 const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"\x17pollux/v1/cluster.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xcf\b\n" +
+	"\x10GetStatusRequest\"\xed\t\n" +
 	"\x11GetStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -3259,13 +3296,17 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\x06silent\x18\x19 \x03(\tR\x06silent\x12\x1f\n" +
 	"\vleader_name\x18\x1a \x01(\tR\n" +
 	"leaderName\x12\x1b\n" +
-	"\tnode_name\x18\x1b \x01(\tR\bnodeName\x1a<\n" +
+	"\tnode_name\x18\x1b \x01(\tR\bnodeName\x12Y\n" +
+	"\x0funmet_selectors\x18\x1c \x03(\v20.pollux.v1.GetStatusResponse.UnmetSelectorsEntryR\x0eunmetSelectors\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fRefusedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xaf\b\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aA\n" +
+	"\x13UnmetSelectorsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xaf\b\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12 \n" +
@@ -3322,7 +3363,7 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x05 \x01(\tR\rnextPageToken\x1a>\n" +
 	"\x10SlotsByNodeEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xff\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xb5\x02\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x12\n" +
@@ -3335,7 +3376,9 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\vtarget_name\x18\t \x01(\tR\n" +
 	"targetName\x12\x14\n" +
 	"\x05state\x18\n" +
-	" \x01(\tR\x05state\"\xdf\x01\n" +
+	" \x01(\tR\x05state\x12\x1a\n" +
+	"\bselector\x18\v \x01(\tR\bselector\x12\x18\n" +
+	"\aawaited\x18\f \x01(\tR\aawaited\"\xdf\x01\n" +
 	"\rNodePlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -3353,7 +3396,7 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\x05slots\x18\x01 \x03(\v2\x0f.pollux.v1.SlotR\x05slots\x12$\n" +
 	"\x03map\x18\x02 \x01(\v2\x12.pollux.v1.SlotMapR\x03map\x12\x16\n" +
 	"\x06moving\x18\x03 \x01(\rR\x06moving\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"\xec\x01\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\"\x88\x02\n" +
 	"\x04Slot\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1b\n" +
@@ -3364,7 +3407,9 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\vtarget_name\x18\a \x01(\tR\n" +
 	"targetName\x12\x14\n" +
 	"\x05state\x18\b \x01(\tR\x05state\x12\x18\n" +
-	"\aawaited\x18\t \x01(\tR\aawaited\"}\n" +
+	"\aawaited\x18\t \x01(\tR\aawaited\x12\x1a\n" +
+	"\bselector\x18\n" +
+	" \x01(\tR\bselector\"}\n" +
 	"\aSlotMap\x12\x14\n" +
 	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x12\x14\n" +
 	"\x05names\x18\x02 \x03(\tR\x05names\x12\x16\n" +
@@ -3523,7 +3568,7 @@ func file_pollux_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_cluster_proto_rawDescData
 }
 
-var file_pollux_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_pollux_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_pollux_v1_cluster_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),           // 0: pollux.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),          // 1: pollux.v1.GetStatusResponse
@@ -3574,87 +3619,89 @@ var file_pollux_v1_cluster_proto_goTypes = []any{
 	(*WatchResponse)(nil),              // 46: pollux.v1.WatchResponse
 	nil,                                // 47: pollux.v1.GetStatusResponse.AddressesEntry
 	nil,                                // 48: pollux.v1.GetStatusResponse.RefusedEntry
-	nil,                                // 49: pollux.v1.Node.AddressesEntry
-	nil,                                // 50: pollux.v1.Node.LabelsEntry
-	nil,                                // 51: pollux.v1.GetPlacementResponse.SlotsByNodeEntry
-	(*timestamppb.Timestamp)(nil),      // 52: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 53: google.protobuf.Duration
+	nil,                                // 49: pollux.v1.GetStatusResponse.UnmetSelectorsEntry
+	nil,                                // 50: pollux.v1.Node.AddressesEntry
+	nil,                                // 51: pollux.v1.Node.LabelsEntry
+	nil,                                // 52: pollux.v1.GetPlacementResponse.SlotsByNodeEntry
+	(*timestamppb.Timestamp)(nil),      // 53: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 54: google.protobuf.Duration
 }
 var file_pollux_v1_cluster_proto_depIdxs = []int32{
-	52, // 0: pollux.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
+	53, // 0: pollux.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
 	47, // 1: pollux.v1.GetStatusResponse.addresses:type_name -> pollux.v1.GetStatusResponse.AddressesEntry
 	48, // 2: pollux.v1.GetStatusResponse.refused:type_name -> pollux.v1.GetStatusResponse.RefusedEntry
-	49, // 3: pollux.v1.Node.addresses:type_name -> pollux.v1.Node.AddressesEntry
-	52, // 4: pollux.v1.Node.start_time:type_name -> google.protobuf.Timestamp
-	50, // 5: pollux.v1.Node.labels:type_name -> pollux.v1.Node.LabelsEntry
-	52, // 6: pollux.v1.Node.raft_contact_time:type_name -> google.protobuf.Timestamp
-	52, // 7: pollux.v1.Node.certificate_expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 8: pollux.v1.ListNodesResponse.nodes:type_name -> pollux.v1.Node
-	7,  // 9: pollux.v1.GetPlacementResponse.placement:type_name -> pollux.v1.Placement
-	51, // 10: pollux.v1.GetPlacementResponse.slots_by_node:type_name -> pollux.v1.GetPlacementResponse.SlotsByNodeEntry
-	8,  // 11: pollux.v1.GetPlacementResponse.nodes:type_name -> pollux.v1.NodePlacement
-	7,  // 12: pollux.v1.GetPlacementResponse.twins:type_name -> pollux.v1.Placement
-	11, // 13: pollux.v1.ListSlotsResponse.slots:type_name -> pollux.v1.Slot
-	12, // 14: pollux.v1.ListSlotsResponse.map:type_name -> pollux.v1.SlotMap
-	15, // 15: pollux.v1.ListMovesResponse.moves:type_name -> pollux.v1.Move
-	52, // 16: pollux.v1.Move.begin_time:type_name -> google.protobuf.Timestamp
-	52, // 17: pollux.v1.Move.end_time:type_name -> google.protobuf.Timestamp
-	2,  // 18: pollux.v1.DrainNodeResponse.node:type_name -> pollux.v1.Node
-	2,  // 19: pollux.v1.UndrainNodeResponse.node:type_name -> pollux.v1.Node
-	2,  // 20: pollux.v1.RemoveNodeResponse.node:type_name -> pollux.v1.Node
-	26, // 21: pollux.v1.CheckClusterResponse.findings:type_name -> pollux.v1.Finding
-	27, // 22: pollux.v1.CheckClusterResponse.checksums:type_name -> pollux.v1.NodeChecksum
-	28, // 23: pollux.v1.NodeChecksum.sums:type_name -> pollux.v1.Checksum
-	53, // 24: pollux.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
-	52, // 25: pollux.v1.CreateJoinTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
-	52, // 26: pollux.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
-	52, // 27: pollux.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
-	31, // 28: pollux.v1.ListJoinTokensResponse.tokens:type_name -> pollux.v1.JoinToken
-	52, // 29: pollux.v1.RotateCAResponse.former_until:type_name -> google.protobuf.Timestamp
-	42, // 30: pollux.v1.BackupResponse.done:type_name -> pollux.v1.BackupSummary
-	52, // 31: pollux.v1.BackupSummary.time:type_name -> google.protobuf.Timestamp
-	42, // 32: pollux.v1.RestoreResponse.summary:type_name -> pollux.v1.BackupSummary
-	0,  // 33: pollux.v1.ClusterService.GetStatus:input_type -> pollux.v1.GetStatusRequest
-	3,  // 34: pollux.v1.ClusterService.ListNodes:input_type -> pollux.v1.ListNodesRequest
-	5,  // 35: pollux.v1.ClusterService.GetPlacement:input_type -> pollux.v1.GetPlacementRequest
-	9,  // 36: pollux.v1.ClusterService.ListSlots:input_type -> pollux.v1.ListSlotsRequest
-	13, // 37: pollux.v1.ClusterService.ListMoves:input_type -> pollux.v1.ListMovesRequest
-	24, // 38: pollux.v1.ClusterService.CheckCluster:input_type -> pollux.v1.CheckClusterRequest
-	16, // 39: pollux.v1.ClusterService.DrainNode:input_type -> pollux.v1.DrainNodeRequest
-	18, // 40: pollux.v1.ClusterService.UndrainNode:input_type -> pollux.v1.UndrainNodeRequest
-	20, // 41: pollux.v1.ClusterService.RemoveNode:input_type -> pollux.v1.RemoveNodeRequest
-	22, // 42: pollux.v1.ClusterService.TransferLeadership:input_type -> pollux.v1.TransferLeadershipRequest
-	29, // 43: pollux.v1.ClusterService.CreateJoinToken:input_type -> pollux.v1.CreateJoinTokenRequest
-	32, // 44: pollux.v1.ClusterService.ListJoinTokens:input_type -> pollux.v1.ListJoinTokensRequest
-	34, // 45: pollux.v1.ClusterService.RevokeJoinToken:input_type -> pollux.v1.RevokeJoinTokenRequest
-	36, // 46: pollux.v1.ClusterService.RotateGossipKey:input_type -> pollux.v1.RotateGossipKeyRequest
-	38, // 47: pollux.v1.ClusterService.RotateCA:input_type -> pollux.v1.RotateCARequest
-	40, // 48: pollux.v1.ClusterService.Backup:input_type -> pollux.v1.BackupRequest
-	43, // 49: pollux.v1.ClusterService.Restore:input_type -> pollux.v1.RestoreRequest
-	45, // 50: pollux.v1.WatchService.Watch:input_type -> pollux.v1.WatchRequest
-	1,  // 51: pollux.v1.ClusterService.GetStatus:output_type -> pollux.v1.GetStatusResponse
-	4,  // 52: pollux.v1.ClusterService.ListNodes:output_type -> pollux.v1.ListNodesResponse
-	6,  // 53: pollux.v1.ClusterService.GetPlacement:output_type -> pollux.v1.GetPlacementResponse
-	10, // 54: pollux.v1.ClusterService.ListSlots:output_type -> pollux.v1.ListSlotsResponse
-	14, // 55: pollux.v1.ClusterService.ListMoves:output_type -> pollux.v1.ListMovesResponse
-	25, // 56: pollux.v1.ClusterService.CheckCluster:output_type -> pollux.v1.CheckClusterResponse
-	17, // 57: pollux.v1.ClusterService.DrainNode:output_type -> pollux.v1.DrainNodeResponse
-	19, // 58: pollux.v1.ClusterService.UndrainNode:output_type -> pollux.v1.UndrainNodeResponse
-	21, // 59: pollux.v1.ClusterService.RemoveNode:output_type -> pollux.v1.RemoveNodeResponse
-	23, // 60: pollux.v1.ClusterService.TransferLeadership:output_type -> pollux.v1.TransferLeadershipResponse
-	30, // 61: pollux.v1.ClusterService.CreateJoinToken:output_type -> pollux.v1.CreateJoinTokenResponse
-	33, // 62: pollux.v1.ClusterService.ListJoinTokens:output_type -> pollux.v1.ListJoinTokensResponse
-	35, // 63: pollux.v1.ClusterService.RevokeJoinToken:output_type -> pollux.v1.RevokeJoinTokenResponse
-	37, // 64: pollux.v1.ClusterService.RotateGossipKey:output_type -> pollux.v1.RotateGossipKeyResponse
-	39, // 65: pollux.v1.ClusterService.RotateCA:output_type -> pollux.v1.RotateCAResponse
-	41, // 66: pollux.v1.ClusterService.Backup:output_type -> pollux.v1.BackupResponse
-	44, // 67: pollux.v1.ClusterService.Restore:output_type -> pollux.v1.RestoreResponse
-	46, // 68: pollux.v1.WatchService.Watch:output_type -> pollux.v1.WatchResponse
-	51, // [51:69] is the sub-list for method output_type
-	33, // [33:51] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	49, // 3: pollux.v1.GetStatusResponse.unmet_selectors:type_name -> pollux.v1.GetStatusResponse.UnmetSelectorsEntry
+	50, // 4: pollux.v1.Node.addresses:type_name -> pollux.v1.Node.AddressesEntry
+	53, // 5: pollux.v1.Node.start_time:type_name -> google.protobuf.Timestamp
+	51, // 6: pollux.v1.Node.labels:type_name -> pollux.v1.Node.LabelsEntry
+	53, // 7: pollux.v1.Node.raft_contact_time:type_name -> google.protobuf.Timestamp
+	53, // 8: pollux.v1.Node.certificate_expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 9: pollux.v1.ListNodesResponse.nodes:type_name -> pollux.v1.Node
+	7,  // 10: pollux.v1.GetPlacementResponse.placement:type_name -> pollux.v1.Placement
+	52, // 11: pollux.v1.GetPlacementResponse.slots_by_node:type_name -> pollux.v1.GetPlacementResponse.SlotsByNodeEntry
+	8,  // 12: pollux.v1.GetPlacementResponse.nodes:type_name -> pollux.v1.NodePlacement
+	7,  // 13: pollux.v1.GetPlacementResponse.twins:type_name -> pollux.v1.Placement
+	11, // 14: pollux.v1.ListSlotsResponse.slots:type_name -> pollux.v1.Slot
+	12, // 15: pollux.v1.ListSlotsResponse.map:type_name -> pollux.v1.SlotMap
+	15, // 16: pollux.v1.ListMovesResponse.moves:type_name -> pollux.v1.Move
+	53, // 17: pollux.v1.Move.begin_time:type_name -> google.protobuf.Timestamp
+	53, // 18: pollux.v1.Move.end_time:type_name -> google.protobuf.Timestamp
+	2,  // 19: pollux.v1.DrainNodeResponse.node:type_name -> pollux.v1.Node
+	2,  // 20: pollux.v1.UndrainNodeResponse.node:type_name -> pollux.v1.Node
+	2,  // 21: pollux.v1.RemoveNodeResponse.node:type_name -> pollux.v1.Node
+	26, // 22: pollux.v1.CheckClusterResponse.findings:type_name -> pollux.v1.Finding
+	27, // 23: pollux.v1.CheckClusterResponse.checksums:type_name -> pollux.v1.NodeChecksum
+	28, // 24: pollux.v1.NodeChecksum.sums:type_name -> pollux.v1.Checksum
+	54, // 25: pollux.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	53, // 26: pollux.v1.CreateJoinTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
+	53, // 27: pollux.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
+	53, // 28: pollux.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	31, // 29: pollux.v1.ListJoinTokensResponse.tokens:type_name -> pollux.v1.JoinToken
+	53, // 30: pollux.v1.RotateCAResponse.former_until:type_name -> google.protobuf.Timestamp
+	42, // 31: pollux.v1.BackupResponse.done:type_name -> pollux.v1.BackupSummary
+	53, // 32: pollux.v1.BackupSummary.time:type_name -> google.protobuf.Timestamp
+	42, // 33: pollux.v1.RestoreResponse.summary:type_name -> pollux.v1.BackupSummary
+	0,  // 34: pollux.v1.ClusterService.GetStatus:input_type -> pollux.v1.GetStatusRequest
+	3,  // 35: pollux.v1.ClusterService.ListNodes:input_type -> pollux.v1.ListNodesRequest
+	5,  // 36: pollux.v1.ClusterService.GetPlacement:input_type -> pollux.v1.GetPlacementRequest
+	9,  // 37: pollux.v1.ClusterService.ListSlots:input_type -> pollux.v1.ListSlotsRequest
+	13, // 38: pollux.v1.ClusterService.ListMoves:input_type -> pollux.v1.ListMovesRequest
+	24, // 39: pollux.v1.ClusterService.CheckCluster:input_type -> pollux.v1.CheckClusterRequest
+	16, // 40: pollux.v1.ClusterService.DrainNode:input_type -> pollux.v1.DrainNodeRequest
+	18, // 41: pollux.v1.ClusterService.UndrainNode:input_type -> pollux.v1.UndrainNodeRequest
+	20, // 42: pollux.v1.ClusterService.RemoveNode:input_type -> pollux.v1.RemoveNodeRequest
+	22, // 43: pollux.v1.ClusterService.TransferLeadership:input_type -> pollux.v1.TransferLeadershipRequest
+	29, // 44: pollux.v1.ClusterService.CreateJoinToken:input_type -> pollux.v1.CreateJoinTokenRequest
+	32, // 45: pollux.v1.ClusterService.ListJoinTokens:input_type -> pollux.v1.ListJoinTokensRequest
+	34, // 46: pollux.v1.ClusterService.RevokeJoinToken:input_type -> pollux.v1.RevokeJoinTokenRequest
+	36, // 47: pollux.v1.ClusterService.RotateGossipKey:input_type -> pollux.v1.RotateGossipKeyRequest
+	38, // 48: pollux.v1.ClusterService.RotateCA:input_type -> pollux.v1.RotateCARequest
+	40, // 49: pollux.v1.ClusterService.Backup:input_type -> pollux.v1.BackupRequest
+	43, // 50: pollux.v1.ClusterService.Restore:input_type -> pollux.v1.RestoreRequest
+	45, // 51: pollux.v1.WatchService.Watch:input_type -> pollux.v1.WatchRequest
+	1,  // 52: pollux.v1.ClusterService.GetStatus:output_type -> pollux.v1.GetStatusResponse
+	4,  // 53: pollux.v1.ClusterService.ListNodes:output_type -> pollux.v1.ListNodesResponse
+	6,  // 54: pollux.v1.ClusterService.GetPlacement:output_type -> pollux.v1.GetPlacementResponse
+	10, // 55: pollux.v1.ClusterService.ListSlots:output_type -> pollux.v1.ListSlotsResponse
+	14, // 56: pollux.v1.ClusterService.ListMoves:output_type -> pollux.v1.ListMovesResponse
+	25, // 57: pollux.v1.ClusterService.CheckCluster:output_type -> pollux.v1.CheckClusterResponse
+	17, // 58: pollux.v1.ClusterService.DrainNode:output_type -> pollux.v1.DrainNodeResponse
+	19, // 59: pollux.v1.ClusterService.UndrainNode:output_type -> pollux.v1.UndrainNodeResponse
+	21, // 60: pollux.v1.ClusterService.RemoveNode:output_type -> pollux.v1.RemoveNodeResponse
+	23, // 61: pollux.v1.ClusterService.TransferLeadership:output_type -> pollux.v1.TransferLeadershipResponse
+	30, // 62: pollux.v1.ClusterService.CreateJoinToken:output_type -> pollux.v1.CreateJoinTokenResponse
+	33, // 63: pollux.v1.ClusterService.ListJoinTokens:output_type -> pollux.v1.ListJoinTokensResponse
+	35, // 64: pollux.v1.ClusterService.RevokeJoinToken:output_type -> pollux.v1.RevokeJoinTokenResponse
+	37, // 65: pollux.v1.ClusterService.RotateGossipKey:output_type -> pollux.v1.RotateGossipKeyResponse
+	39, // 66: pollux.v1.ClusterService.RotateCA:output_type -> pollux.v1.RotateCAResponse
+	41, // 67: pollux.v1.ClusterService.Backup:output_type -> pollux.v1.BackupResponse
+	44, // 68: pollux.v1.ClusterService.Restore:output_type -> pollux.v1.RestoreResponse
+	46, // 69: pollux.v1.WatchService.Watch:output_type -> pollux.v1.WatchResponse
+	52, // [52:70] is the sub-list for method output_type
+	34, // [34:52] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_cluster_proto_init() }
@@ -3672,7 +3719,7 @@ func file_pollux_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_cluster_proto_rawDesc), len(file_pollux_v1_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   52,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -451,7 +451,11 @@ type Twin struct {
 	// Version of the driver that `driver` stands for now; output only.
 	DriverVersion string `protobuf:"bytes,15,opt,name=driver_version,json=driverVersion,proto3" json:"driver_version,omitempty"`
 	// Who last changed the configuration; output only.
-	UpdateBy      string `protobuf:"bytes,16,opt,name=update_by,json=updateBy,proto3" json:"update_by,omitempty"`
+	UpdateBy string `protobuf:"bytes,16,opt,name=update_by,json=updateBy,proto3" json:"update_by,omitempty"`
+	// On which nodes the twin may live, as conditions on their site, availability zone and labels, all of which must hold:
+	// `site=berlin,zone!=a,rack in (r1,r2),disk notin (hdd),gpu,!tape`. Empty: on every node. Where no node satisfies it the
+	// twin is unavailable until one does.
+	Selector      string `protobuf:"bytes,17,opt,name=selector,proto3" json:"selector,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -594,6 +598,13 @@ func (x *Twin) GetDriverVersion() string {
 func (x *Twin) GetUpdateBy() string {
 	if x != nil {
 		return x.UpdateBy
+	}
+	return ""
+}
+
+func (x *Twin) GetSelector() string {
+	if x != nil {
+		return x.Selector
 	}
 	return ""
 }
@@ -3626,7 +3637,7 @@ var File_pollux_v1_twin_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x04\n" +
+	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x05\n" +
 	"\x04Twin\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x10\n" +
@@ -3646,7 +3657,8 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\rdriver_digest\x18\r \x01(\tR\fdriverDigest\x12*\n" +
 	"\x05state\x18\x0e \x01(\v2\x14.pollux.v1.TwinStateR\x05state\x12%\n" +
 	"\x0edriver_version\x18\x0f \x01(\tR\rdriverVersion\x12\x1b\n" +
-	"\tupdate_by\x18\x10 \x01(\tR\bupdateBy\x1a9\n" +
+	"\tupdate_by\x18\x10 \x01(\tR\bupdateBy\x12$\n" +
+	"\bselector\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\bselector\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"I\n" +

@@ -244,8 +244,10 @@ type Call struct {
 	Chain     []string `protobuf:"bytes,7,rep,name=chain,proto3" json:"chain,omitempty"`
 	Principal string   `protobuf:"bytes,8,opt,name=principal,proto3" json:"principal,omitempty"`
 	// Number of the message's type; 0: no message.
-	Type          uint32 `protobuf:"varint,9,opt,name=type,proto3" json:"type,omitempty"`
-	Message       []byte `protobuf:"bytes,10,opt,name=message,proto3" json:"message,omitempty"`
+	Type    uint32 `protobuf:"varint,9,opt,name=type,proto3" json:"type,omitempty"`
+	Message []byte `protobuf:"bytes,10,opt,name=message,proto3" json:"message,omitempty"`
+	// The target's slot as the sender saw it; 0: the one that the id has in the class of those that may live everywhere.
+	Slot          uint32 `protobuf:"varint,11,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -348,6 +350,13 @@ func (x *Call) GetMessage() []byte {
 		return x.Message
 	}
 	return nil
+}
+
+func (x *Call) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
 }
 
 // Proposal is an entry for the log, for the leader.
@@ -1071,7 +1080,7 @@ const file_pollux_peer_v1_peer_proto_rawDesc = "" +
 	"\rindex_queries\x18\x06 \x03(\v2\x1a.pollux.peer.v1.IndexQueryR\findexQueries\"6\n" +
 	"\bTypeName\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xe8\x01\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xfc\x01\n" +
 	"\x04Call\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\x04R\x03ref\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
@@ -1083,7 +1092,8 @@ const file_pollux_peer_v1_peer_proto_rawDesc = "" +
 	"\tprincipal\x18\b \x01(\tR\tprincipal\x12\x12\n" +
 	"\x04type\x18\t \x01(\rR\x04type\x12\x18\n" +
 	"\amessage\x18\n" +
-	" \x01(\fR\amessage\"2\n" +
+	" \x01(\fR\amessage\x12\x12\n" +
+	"\x04slot\x18\v \x01(\rR\x04slot\"2\n" +
 	"\bProposal\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\x04R\x03ref\x12\x14\n" +
 	"\x05entry\x18\x02 \x01(\fR\x05entry\":\n" +

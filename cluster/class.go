@@ -1,0 +1,400 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync/atomic"
+)
+
+// Tables of selector classes. The first is written here; the others by whoever has actors, with the record of the actor
+// (DESIGN.md, "Selector classes").
+const (
+	// tableClass: two hex digits, the class's number → its selector.
+	tableClass = "class"
+	// TablePlace: actor's id → the class in which it lives; no record: "".
+	TablePlace = "place"
+	// TableShift: ShiftKey → the class to which the actor is to move.
+	TableShift = "shift"
+)
+
+// EncodeClass is the value of a record of TablePlace or TableShift.
+func EncodeClass(c Class) []byte { return binary.AppendUvarint([]byte{recordV1}, uint64(c)) }
+
+// DecodeClass reads it.
+func DecodeClass(value []byte) (Class, error) {
+	r := reader{b: value}
+	r.version("class", recordV1)
+	v := r.uint()
+	if r.err == nil && v > MaxClasses {
+		r.err = fmt.Errorf("class %d, %d is the highest", v, MaxClasses)
+	}
+	return Class(v), r.end("class")
+}
+
+// ShiftKey is the key in TableShift of an actor that lives in the slot.
+func ShiftKey(s Slot, id string) string { return slotKey(s) + "/" + id }
+
+func parseShiftKey(key string) (s Slot, id string, err error) {
+	if len(key) < 6 || key[4] != '/' {
+		return 0, "", fmt.Errorf("shift record has key %q, want SLOT/ID", key)
+	}
+	s, err = parseSlotKey(key[:4])
+	return s, key[5:], err
+}
+
+// classes are the selectors in use and the actors that are to change theirs.
+type classes struct {
+	// classed is true from the first class on: before it every actor is in the class "".
+	classed atomic.Bool
+	// unmet is the selector of a class that no member satisfies; nil: one does.
+	unmet [MaxClasses + 1]atomic.Pointer[string]
+
+	byNumber [MaxClasses + 1]*class
+	// pools are the members that may own slots of a class.
+	pools         [MaxClasses + 1][]Candidate
+	classesSynced bool
+	// shifts are the actors of a slot that are to move to another class: their records by id.
+	shifts       map[Slot]map[string][]byte
+	shiftsSynced bool
+	shifting     slotSet
+}
+
+type class struct {
+	text     string
+	selector Selector
+	// unread: the record is of a version that is not known here. Nobody satisfies it.
+	unread bool
+}
+
+// SlotOf gives the slot of an actor by its id and class, as applied on this node.
+func (n *Node) SlotOf(id string) Slot {
+	if !n.classed.Load() {
+		return SlotOf(id)
+	}
+	value, err := n.o.Records.Get(TablePlace, id)
+	if err != nil || value == nil {
+		return SlotOf(id)
+	}
+	c, err := DecodeClass(value)
+	if err != nil {
+		n.o.Logger.Error("place of an actor cannot be read", "id", id, "error", err)
+		return SlotOf(id)
+	}
+	return c.SlotOf(id)
+}
+
+// observeClasses follows the table of selectors.
+func (n *Node) observeClasses(changes []Record) {
+	if changes == nil {
+		n.classesSynced = true
+	}
+	for _, c := range changes {
+		number, err := strconv.ParseUint(c.Key, 16, 8)
+		if err != nil || number == 0 || number > MaxClasses || c.Value == nil {
+			n.o.Logger.Error("selector record ignored", "key", c.Key)
+			continue
+		}
+		made := &class{}
+		if made.text, err = decodeSelector(c.Value); err == nil {
+			made.selector, err = ParseSelector(made.text)
+		}
+		if made.unread = err != nil; made.unread {
+			n.o.Logger.Error("a selector cannot be read: no node satisfies it", "class", number, "error", err)
+		}
+		n.byNumber[number] = made
+		n.classed.Store(true)
+	}
+	if n.membersSynced && n.classesSynced {
+		n.retarget()
+	}
+}
+
+func encodeSelector(text string) []byte { return appendString([]byte{recordV1}, text) }
+
+func decodeSelector(value []byte) (string, error) {
+	r := reader{b: value}
+	r.version("selector", recordV1)
+	text := r.str()
+	return text, r.end("selector")
+}
+
+// observeShifts follows who is to move to another class.
+func (n *Node) observeShifts(changes []Record) {
+	if changes == nil {
+		n.shiftsSynced = true
+		n.relistShifts()
+		n.classifyAll()
+		return
+	}
+	for _, c := range changes {
+		s, id, err := parseShiftKey(c.Key)
+		if err != nil {
+			n.o.Logger.Error("shift record ignored", "error", err)
+			continue
+		}
+		n.noteShift(s, id, c.Value)
+		if n.synced() {
+			n.classify(s, n.owners[s].Load())
+			n.gain(s)
+		}
+	}
+}
+
+// relistShifts forgets those that a new listing did not have.
+func (n *Node) relistShifts() {
+	all, err := n.o.Records.Scan(TableShift)
+	if err != nil {
+		return
+	}
+	there := map[string]bool{}
+	for _, r := range all {
+		there[r.Key] = true
+	}
+	for s, ids := range n.shifts {
+		for id := range ids {
+			if !there[ShiftKey(s, id)] {
+				n.noteShift(s, id, nil)
+			}
+		}
+	}
+}
+
+func (n *Node) noteShift(s Slot, id string, value []byte) {
+	ids := n.shifts[s]
+	switch {
+	case value == nil:
+		delete(ids, id)
+	case ids == nil:
+		n.shifts[s] = map[string][]byte{id: value}
+	default:
+		ids[id] = value
+	}
+	if len(ids) == 0 && value == nil {
+		delete(n.shifts, s)
+	}
+	n.shifting.set(s, len(n.shifts[s]) > 0)
+}
+
+// maxShifts bounds the actors that change their class in one transaction.
+const maxShifts = 128
+
+// shift adds to a transaction that flips a slot what moves its actors to the classes in which they should be, at most as
+// many as there is room for.
+func (n *Node) shift(t *Txn, s Slot, room int) (moved int) {
+	ids := n.shifts[s]
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		if moved == room {
+			break
+		}
+		to, err := DecodeClass(ids[id])
+		if err != nil {
+			n.o.Logger.Error("an actor stays in its class", "id", id, "error", err)
+			continue
+		}
+		place, err := n.o.Records.Get(TablePlace, id)
+		if err != nil {
+			continue
+		}
+		if !n.o.faults.noShiftGuard {
+			t.Guards = append(t.Guards, record(TableShift, ShiftKey(s, id), ids[id]))
+		}
+		t.Guards = append(t.Guards, record(TablePlace, id, place))
+		t.Writes = append(t.Writes, record(TableShift, ShiftKey(s, id), nil), record(TablePlace, id, EncodeClass(to)))
+		if n.o.Shift != nil {
+			guards, writes := n.o.Shift(id, s, to.SlotOf(id))
+			t.Guards, t.Writes = append(t.Guards, guards...), append(t.Writes, writes...)
+		}
+		moved++
+	}
+	return moved
+}
+
+// makePools computes which members may own the slots of each class. It says whether that has changed.
+func (n *Node) makePools() (changed bool) {
+	c := &n.classes
+	for k := range c.byNumber {
+		if k > 0 && c.byNumber[k] == nil {
+			continue
+		}
+		pool := n.candidates(Class(k))
+		if !slices.Equal(pool, c.pools[k]) {
+			c.pools[k], changed = pool, true
+		}
+		if k > 0 && len(pool) == 0 {
+			c.unmet[k].Store(&c.byNumber[k].text)
+		} else {
+			c.unmet[k].Store(nil)
+		}
+	}
+	return changed
+}
+
+// eachSlot calls f with the slots that there are, in their order.
+func (n *Node) eachSlot(f func(Slot)) {
+	for s := range Slot(n.o.slots) {
+		f(s)
+	}
+	for k := Class(1); k <= MaxClasses; k++ {
+		if n.byNumber[k] == nil {
+			continue
+		}
+		for s := range Slot(min(n.o.slots, ClassSlots)) {
+			f(k.first() + s)
+		}
+	}
+}
+
+// unmetBy is the selector of the slot's class where no member satisfies it, else nil.
+func (n *Node) unmetBy(s Slot) *string { return n.unmet[s.Class()].Load() }
+
+// Unmet gives the selector of the slot's class where no member satisfies it now, else "".
+func (n *Node) Unmet(s Slot) string {
+	if text := n.unmetBy(s); text != nil {
+		return *text
+	}
+	return ""
+}
+
+// ClassInfo is a selector in use, as seen here.
+type ClassInfo struct {
+	Class    Class
+	Selector string
+	// Nodes are the ids of the members that may own its slots now: none: its actors are unavailable.
+	Nodes []string
+}
+
+// Classes gives the selectors that the cluster has had, by their numbers.
+func (n *Node) Classes() []ClassInfo {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var all []ClassInfo
+	for k, c := range n.byNumber {
+		if c == nil {
+			continue
+		}
+		info := ClassInfo{Class: Class(k), Selector: c.text}
+		for _, m := range n.pools[k] {
+			info.Nodes = append(info.Nodes, m.ID)
+		}
+		all = append(all, info)
+	}
+	return all
+}
+
+// Class gives the number of a selector, and records it where it is new; it returns when that is committed. ErrState where
+// a member runs a program that does not know selectors, or where there are MaxClasses already.
+func (n *Node) Class(ctx context.Context, s Selector) (Class, error) {
+	text := s.String()
+	if text == "" {
+		return 0, nil
+	}
+	var number Class
+	err := wait(ctx, "use selector "+text, func(done func(error)) {
+		n.makeClass(text, func(c Class, err error) {
+			if err == nil {
+				number = c
+			}
+			done(err)
+		})
+	})
+	return number, err
+}
+
+// makeClass is Class; done is called without mu.
+func (n *Node) makeClass(text string, done func(Class, error)) {
+	n.doOr(func(err error) { done(0, err) }, func() {
+		end := func(c Class, err error) { n.later(func() { done(c, err) }) }
+		all, err := n.o.Records.Scan(tableClass)
+		if err != nil {
+			end(0, err)
+			return
+		}
+		for _, r := range all {
+			number, err := strconv.ParseUint(r.Key, 16, 8)
+			if known, bad := decodeSelector(r.Value); err == nil && bad == nil && known == text {
+				end(Class(number), nil)
+				return
+			}
+		}
+		// Numbers are given in their order, and never again: who has not seen the newest picks one that is taken, and looks again.
+		number := Class(len(all) + 1)
+		if number > MaxClasses {
+			end(0, fmt.Errorf("the cluster has had %d selectors, and can have no more: use one of them: %w", MaxClasses, ErrState))
+			return
+		}
+		t := Txn{Writes: []TableRecord{record(tableClass, fmt.Sprintf("%02x", number), encodeSelector(text))}}
+		t.Guards = append(t.Guards, record(tableClass, t.Writes[0].Key, nil))
+		for _, id := range n.ids {
+			if m := n.members[id]; !m.knowsClasses() {
+				end(0, fmt.Errorf("node %s (%s) runs a program that knows no selectors: upgrade or remove it first: %w", m.Name, id, ErrState))
+				return
+			}
+			t.Guards = append(t.Guards, n.memberGuard(id))
+		}
+		n.commit(t, func(err error) {
+			switch {
+			case err == nil:
+				end(number, nil)
+			case errors.Is(err, ErrConflict), errors.Is(err, ErrUnknown), errors.Is(err, ErrOverloaded):
+				n.after(retryAfter, func() { n.later(func() { n.makeClass(text, done) }) })
+			default:
+				end(0, err)
+			}
+		})
+	})
+}
+
+// UnmetActors counts the actors that no node may have now, by their selectors.
+func (n *Node) UnmetActors() (map[string]int, error) {
+	some := false
+	for k := range n.unmet {
+		some = some || n.unmet[k].Load() != nil
+	}
+	if !some {
+		return nil, nil
+	}
+	places, err := n.o.Records.Scan(TablePlace)
+	if err != nil {
+		return nil, fmt.Errorf("count actors that no node may have: %w", err)
+	}
+	count := map[string]int{}
+	for _, r := range places {
+		if c, err := DecodeClass(r.Value); err == nil {
+			if text := n.unmet[c].Load(); text != nil {
+				count[*text]++
+			}
+		}
+	}
+	return count, nil
+}
+
+// checkSelectors complains about actors that are unavailable because of their selector, or that are to change it.
+func (n *Node) checkSelectors(c *complaints) {
+	unmet, err := n.UnmetActors()
+	if err != nil {
+		c.add("selector", "%v", err)
+	}
+	for _, text := range slices.Sorted(maps.Keys(unmet)) {
+		c.add("selector", "no node satisfies %s: %d twins are unavailable", text, unmet[text])
+	}
+	for s, ids := range n.shifts {
+		for id := range ids {
+			c.add("shift", "twin %s is to leave slot %d for another selector", id, s)
+		}
+	}
+}
+
+// countUnmet counts the selectors that no member satisfies.
+func (n *Node) countUnmet() (count int) {
+	for k := range n.unmet {
+		if n.unmet[k].Load() != nil {
+			count++
+		}
+	}
+	return count
+}
