@@ -20,7 +20,8 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/catalog"
 	"github.com/polluxhq/pollux/drivers/mqtt"
-	"github.com/polluxhq/pollux/drivers/tcp"
+	"github.com/polluxhq/pollux/drivers/schemes"
+	"github.com/polluxhq/pollux/drivers/transport"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/rpc"
 	"github.com/polluxhq/pollux/storage"
@@ -174,16 +175,23 @@ func (carried) File(name string) ([]byte, error) {
 	return file, err
 }
 
-// dialTCP opens a twin's connection.
-func (n *Node) dialTCP(b drivers.Binding, sink drivers.Sink, trace actors.Trace) (drivers.Conn, error) {
-	return tcp.Open(tcp.Options{Binding: b, Sink: sink, Logger: n.log, Metrics: n.metrics,
-		Trace: func(d tcp.Direction, data []byte) {
-			if d == tcp.Sent {
-				trace(pb.TraceTwinResponse_DIRECTION_SENT, data)
-			} else {
-				trace(pb.TraceTwinResponse_DIRECTION_RECEIVED, data)
-			}
-		}})
+// dialers open twins' connections, by the scheme of their addresses.
+func (n *Node) dialers() map[string]actors.Dialer {
+	registry := schemes.All()
+	all := map[string]actors.Dialer{}
+	for _, scheme := range registry.Schemes() {
+		all[scheme] = func(b drivers.Binding, sink drivers.Sink, trace actors.Trace) (drivers.Conn, error) {
+			return registry.Open(transport.Options{Binding: b, Sink: sink, Logger: n.log, Metrics: n.metrics,
+				Trace: func(d transport.Direction, data []byte) {
+					if d == transport.Sent {
+						trace(pb.TraceTwinResponse_DIRECTION_SENT, data)
+					} else {
+						trace(pb.TraceTwinResponse_DIRECTION_RECEIVED, data)
+					}
+				}})
+		}
+	}
+	return all
 }
 
 // clusterKinds are the records of the cluster that operators may watch.

@@ -74,7 +74,7 @@ func TestManifestIsRefusedWithThePath(t *testing.T) {
 		{`"name": "lamp"`, `"name": "lamp", "memory_mb": 512`, `memory_mb: 512 is not between`},
 		{`"name": "lamp"`, `"name": "lamp", "colour": 1`, `unknown field "colour"`},
 		{`"tcp"`, `"carrier-pigeon"`, `transport/scheme: "carrier-pigeon" is not offered`},
-		{`"tcp"`, `"mqtt"`, `tokenizer, default_port and idle_timeout_ms belong to scheme tcp`},
+		{`"tcp"`, `"mqtt"`, `tokenizer belongs to scheme tcp, ssh, serial, tcp-in`},
 		{`"tcp"`, `"tcp", "trace_secrets": ["[0-9"]`, `transport/trace_secrets/0: error parsing regexp`},
 		{`"tcp"`, `"tcp", "trace_secrets": ["x*"]`, `transport/trace_secrets/0: "x*" matches nothing at all`},
 		{`23,`, `70000,`, `transport/default_port: 70000 is no port`},

@@ -78,12 +78,13 @@ func parseManifest(text []byte) (*Manifest, *Model, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := m.checkTransport(model); err != nil {
+	if err := m.checkTransports(model); err != nil {
 		return nil, nil, err
 	}
 	if err := m.checkInterfaces(); err != nil {
 		return nil, nil, err
 	}
+	m.normalise()
 	return m, model, nil
 }
 
@@ -122,107 +123,6 @@ func (m *Manifest) memoryMB() int {
 		return DefaultMemoryMB
 	}
 	return m.MemoryMB
-}
-
-func (m *Manifest) checkTransport(model *Model) error {
-	t := m.Transport
-	if t == nil {
-		return nil
-	}
-	switch t.Scheme {
-	case "tcp":
-		if len(t.Subscribe)+len(t.Publish)+len(t.DeviceSubscribe)+len(t.DevicePublish) > 0 || t.Will != nil {
-			return bad("transport", "subscribe, publish, device_subscribe, device_publish and will belong to scheme mqtt")
-		}
-	case "mqtt":
-		if t.Tokenizer != nil || t.DefaultPort != 0 || t.IdleTimeoutMS != 0 {
-			return bad("transport", "tokenizer, default_port and idle_timeout_ms belong to scheme tcp")
-		}
-	default:
-		return bad("transport/scheme", "%q is not offered; there are tcp and mqtt", t.Scheme)
-	}
-	switch {
-	case t.DefaultPort < 0 || t.DefaultPort > 65535:
-		return bad("transport/default_port", "%d is no port", t.DefaultPort)
-	case t.IdleTimeoutMS < 0:
-		return bad("transport/idle_timeout_ms", "%d is negative", t.IdleTimeoutMS)
-	}
-	if err := checkTokenizer(t.Tokenizer); err != nil {
-		return err
-	}
-	if err := checkTraceSecrets(t.TraceSecrets); err != nil {
-		return err
-	}
-	return t.checkTopics(model)
-}
-
-func checkTraceSecrets(list []string) error {
-	if len(list) > maxTraceSecrets {
-		return bad("transport/trace_secrets", "%d expressions, more than %d", len(list), maxTraceSecrets)
-	}
-	for i, text := range list {
-		path := fmt.Sprintf("transport/trace_secrets/%d", i)
-		if len(text) > maxTraceSecret {
-			return bad(path, "longer than %d bytes", maxTraceSecret)
-		}
-		re, err := regexp.Compile(text)
-		if err != nil {
-			return bad(path, "%s", err)
-		}
-		if re.MatchString("") {
-			return bad(path, "%q matches nothing at all", text)
-		}
-	}
-	return nil
-}
-
-func checkTokenizer(t *Tokenizer) error {
-	const path = "transport/tokenizer"
-	switch {
-	case t == nil:
-		return nil
-	case (t.Delimiter == "") == (t.LengthBytes == 0):
-		return bad(path, "exactly one of delimiter and length_bytes is to be set")
-	case len(t.Delimiter) > 16:
-		return bad(path+"/delimiter", "longer than 16 bytes")
-	case !slices.Contains([]int{0, 1, 2, 4}, t.LengthBytes):
-		return bad(path+"/length_bytes", "%d is not 1, 2 or 4", t.LengthBytes)
-	case t.LengthOffset < 0 || t.LengthOffset > 1024:
-		return bad(path+"/length_offset", "%d is not between 0 and 1024", t.LengthOffset)
-	case t.MaxFrame < 0 || t.MaxFrame > maxFrameBytes:
-		return bad(path+"/max_frame", "%d is not between 1 and %d", t.MaxFrame, maxFrameBytes)
-	}
-	return nil
-}
-
-func (t *TransportOptions) checkTopics(model *Model) error {
-	for _, list := range []struct {
-		path    string
-		filters []string
-	}{
-		{"transport/subscribe", t.Subscribe}, {"transport/publish", t.Publish},
-		{"transport/device_subscribe", t.DeviceSubscribe}, {"transport/device_publish", t.DevicePublish},
-	} {
-		if len(list.filters) > maxFilters {
-			return bad(list.path, "%d filters, more than %d", len(list.filters), maxFilters)
-		}
-		for i, filter := range list.filters {
-			path := fmt.Sprintf("%s/%d", list.path, i)
-			if err := checkFilter(path, filter, model, true); err != nil {
-				return err
-			}
-			if strings.HasPrefix(list.path, "transport/device_") && !placeholder.MatchString(filter) {
-				return bad(path, "%q is the same for all devices: it holds no {SETTING}", filter)
-			}
-		}
-	}
-	if t.Will == nil {
-		return nil
-	}
-	if t.Will.Online == t.Will.Offline {
-		return bad("transport/will", "online and offline are the same payload")
-	}
-	return checkFilter("transport/will/topic", t.Will.Topic, model, false)
 }
 
 // checkFilter checks an MQTT topic filter whose placeholders name settings.

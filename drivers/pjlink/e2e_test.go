@@ -15,6 +15,7 @@ import (
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
 	"github.com/polluxhq/pollux/drivers/pjlink/sim"
 	"github.com/polluxhq/pollux/drivers/tcp"
+	"github.com/polluxhq/pollux/drivers/transport"
 )
 
 // These tests run the compiled driver in the real sandbox against simulated projectors on real TCP connections.
@@ -41,9 +42,9 @@ func startSim(t *testing.T, o sim.Options) *sim.Sim {
 func newTwin(t *testing.T, r drivers.Runner, addr, settings string) *peertest.Twin {
 	t.Helper()
 	tw := peertest.New(t, r, settings)
-	c, err := tcp.Open(tcp.Options{
-		Binding: drivers.Binding{URI: "tcp://" + addr, Transport: *r.Manifest().Transport}, Sink: tw,
-		Backoff: tcp.Backoff{Min: 20 * time.Millisecond, Max: 100 * time.Millisecond},
+	c, err := tcp.Open(transport.Options{
+		Binding: drivers.Binding{URI: "tcp://" + addr, Transport: r.Manifest().Transports[0]}, Sink: tw,
+		Backoff: transport.Backoff{Min: 20 * time.Millisecond, Max: 100 * time.Millisecond},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -181,11 +182,11 @@ func testDigestIsMasked(t *testing.T, r drivers.Runner) {
 	s := startSim(t, sim.Options{Password: "secret"})
 	tw := peertest.New(t, r, `{"password":"secret"}`)
 	sent := make(chan string, 100)
-	c, err := tcp.Open(tcp.Options{
-		Binding: drivers.Binding{URI: "tcp://" + s.Addrs()[0], Transport: *r.Manifest().Transport}, Sink: tw,
-		Backoff: tcp.Backoff{Min: 20 * time.Millisecond, Max: 100 * time.Millisecond},
-		Trace: func(d tcp.Direction, b []byte) {
-			if d == tcp.Sent {
+	c, err := tcp.Open(transport.Options{
+		Binding: drivers.Binding{URI: "tcp://" + s.Addrs()[0], Transport: r.Manifest().Transports[0]}, Sink: tw,
+		Backoff: transport.Backoff{Min: 20 * time.Millisecond, Max: 100 * time.Millisecond},
+		Trace: func(d transport.Direction, b []byte) {
+			if d == transport.Sent {
 				select {
 				case sent <- string(b):
 				default:
@@ -199,7 +200,7 @@ func testDigestIsMasked(t *testing.T, r drivers.Runner) {
 	tw.Attach(c)
 	select {
 	case first := <-sent:
-		for _, text := range r.Manifest().Transport.TraceSecrets {
+		for _, text := range r.Manifest().Transports[0].TraceSecrets {
 			first = regexp.MustCompile(text).ReplaceAllString(first, "***")
 		}
 		if first != "***%1POWR ?\r" {

@@ -1,9 +1,11 @@
-package tcp
+package transport
 
 import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/polluxhq/pollux/drivers"
 )
 
 func TestParseAddress(t *testing.T) {
@@ -19,8 +21,9 @@ func TestParseAddress(t *testing.T) {
 		{"tcp://[fe80::1]", 23, "[fe80::1]:23"},
 		{"tcp://[::1]:99", 23, "[::1]:99"},
 	} {
-		if got, err := ParseAddress(c.uri, c.port); err != nil || got != c.want {
-			t.Errorf("%s: got %q, %v, want %q", c.uri, got, err, c.want)
+		got, err := ParseAddress(c.uri, &drivers.TransportOptions{Scheme: "tcp", DefaultPort: c.port})
+		if err != nil || got.HostPort() != c.want {
+			t.Errorf("%s: got %+v, %v, want %q", c.uri, got, err, c.want)
 		}
 	}
 	for uri, want := range map[string]string{
@@ -37,7 +40,7 @@ func TestParseAddress(t *testing.T) {
 		"tcp://h:1/path":     "more than",
 		"tcp://h:1?q=1":      "more than",
 	} {
-		_, err := ParseAddress(uri, 0)
+		_, err := ParseAddress(uri, &drivers.TransportOptions{Scheme: "tcp"})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want something with %q", uri, err, want)
 		}
@@ -48,8 +51,8 @@ func TestParseAddress(t *testing.T) {
 }
 
 func TestBackoffGrowsWithinItsBounds(t *testing.T) {
-	low := Backoff{Jitter: func() float64 { return 0 }}.withDefaults()
-	high := Backoff{Jitter: func() float64 { return 0.999 }}.withDefaults()
+	low := Backoff{Jitter: func() float64 { return 0 }}.WithDefaults()
+	high := Backoff{Jitter: func() float64 { return 0.999 }}.WithDefaults()
 	for i, want := range []time.Duration{1, 2, 4, 8, 8, 8} {
 		if got := low.Delay(i + 1); got != want*time.Second {
 			t.Errorf("failure %d: got %v, want %v", i+1, got, want*time.Second)

@@ -1,4 +1,4 @@
-package tcp
+package transport
 
 import (
 	"math/rand/v2"
@@ -16,7 +16,8 @@ type Backoff struct {
 	Jitter func() float64
 }
 
-func (b Backoff) withDefaults() Backoff {
+// WithDefaults fills in what is not set.
+func (b Backoff) WithDefaults() Backoff {
 	if b.Min <= 0 {
 		b.Min = time.Second
 	}

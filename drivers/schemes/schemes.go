@@ -1,0 +1,15 @@
+// Package schemes is the list of the transports that a node has. It is apart from package transport, which they build on.
+package schemes
+
+import (
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/tcp"
+	"github.com/polluxhq/pollux/drivers/transport"
+)
+
+// All gives every transport that opens connections. Those in which devices call in are not among them.
+func All() *transport.Registry {
+	return transport.NewRegistry(map[string]transport.Opener{
+		drivers.SchemeTCP: tcp.Open, drivers.SchemeTLS: tcp.Open,
+	})
+}

@@ -1,0 +1,535 @@
+// Package contract holds what every transport promises, as tests that each transport's own test runs against a real peer.
+package contract
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/transport"
+)
+
+// wait is how long anything may take.
+const wait = 15 * time.Second
+
+// Peer is a device in a test. Its methods fail the test themselves.
+type Peer interface {
+	// URI of the device. It stays the same when the device goes down and comes back.
+	URI() string
+	// Send gives a frame to the twin; one that is connected.
+	Send(frame []byte)
+	// Received gives the next frame that the device gets; it waits for it.
+	Received() []byte
+	// Drop ends the twin's connection; the device stays there.
+	Drop()
+	// Down has the device be away; Up brings it back.
+	Down()
+	Up()
+}
+
+// Transport is what the suite needs to know of a transport.
+type Transport struct {
+	Open transport.Opener
+	// Options of the binding, as a manifest with its settings filled in would have them. Frames of the tests are lines
+	// that end with "\n": streams have that as their tokenizer's delimiter, and 1,000 bytes as the longest frame.
+	Options drivers.TransportOptions
+	// NewPeer starts a device.
+	NewPeer func(t *testing.T) Peer
+	// Messages: whole messages go both ways, there is no tokenizer; a frame keeps its end.
+	Messages bool
+	// Encode makes of a frame what the driver sends, and Decode of what it receives a frame; nil: no difference.
+	Encode, Decode func(frame []byte) []byte
+	// NoLoss: the transport does not notice that a device is away (udp).
+	NoLoss bool
+	// NoNames: the address has no host name (serial).
+	NoNames bool
+	// NoHoldBack: a device is not held back while the sink blocks (udp, and what buffers by itself).
+	NoHoldBack bool
+	// Named is the URI with a host name in place of 127.0.0.1; nil: by replacement.
+	Named func(uri string) string
+}
+
+// Run runs the suite.
+func Run(t *testing.T, tr Transport) {
+	for _, c := range []struct {
+		name string
+		run  func(t *testing.T, tr Transport)
+		skip bool
+	}{
+		{"frames go both ways in order", framesGoBothWays, false},
+		{"large frames arrive whole", largeFrames, false},
+		{"sends do not mix", sendsDoNotMix, false},
+		{"a lost connection comes back", lossAndReturn, tr.NoLoss},
+		{"a device that is away is told and dialled again", awayAndBack, tr.NoLoss},
+		{"send while disconnected fails at once", sendWhileAway, tr.NoLoss},
+		{"idle timeout", idle, tr.NoLoss},
+		{"close joins", closeJoins, false},
+		{"close while away", closeWhileAway, false},
+		{"reset dials again", reset, tr.NoLoss},
+		{"a slow sink is waited for", slowSink, tr.NoHoldBack},
+		{"too long frames", tooLong, tr.Messages},
+		{"counters and trace", countersAndTrace, false},
+		{"names that lead inside are refused", namesInside, tr.NoNames},
+		{"bad options are refused", badOptions, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.skip {
+				t.Skip("not a promise of this transport")
+			}
+			c.run(t, tr)
+		})
+	}
+}
+
+// bench is a device and the twin's end.
+type bench struct {
+	t    *testing.T
+	tr   Transport
+	peer Peer
+	sink *Recorder
+	conn drivers.Conn
+	set  *metrics.Set
+}
+
+func (tr Transport) options(uri string, sink drivers.Sink) transport.Options {
+	return transport.Options{
+		Binding: drivers.Binding{Twin: "default/device", URI: uri, Transport: tr.Options}, Sink: sink,
+		Backoff: transport.Backoff{Min: 5 * time.Millisecond, Max: 20 * time.Millisecond}, SerialPaths: []string{"/dev/pts/*"},
+	}
+}
+
+func (tr Transport) open(t *testing.T, change func(*transport.Options)) *bench {
+	b := &bench{t: t, tr: tr, peer: tr.NewPeer(t), sink: &Recorder{}, set: metrics.NewSet()}
+	o := tr.options(b.peer.URI(), b.sink)
+	o.Metrics = b.set
+	if change != nil {
+		change(&o)
+	}
+	c, err := tr.Open(o)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	t.Cleanup(func() { c.Close() })
+	b.conn = c
+	return b
+}
+
+// connected waits for the connection.
+func (b *bench) connected(times int) {
+	b.t.Helper()
+	b.sink.Await(b.t, fmt.Sprintf("%d connections", times), func(e []string) bool { return count(e, "connected") >= times })
+}
+
+func (b *bench) send(frame string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	if err := b.conn.Send(ctx, b.tr.encode(frame)); err != nil {
+		b.t.Fatalf("send %q: %v", frame, err)
+	}
+}
+
+func (b *bench) received(frame string) {
+	b.t.Helper()
+	if got := b.peer.Received(); string(got) != frame {
+		b.t.Fatalf("the device received %q, want %q", short(got), short([]byte(frame)))
+	}
+}
+
+func (tr Transport) encode(frame string) []byte {
+	if tr.Encode != nil {
+		return tr.Encode([]byte(frame))
+	}
+	return []byte(frame)
+}
+
+// frames gives what the sink received, with the ends that a tokenizer takes away.
+func (b *bench) frames() []string {
+	var all []string
+	for _, f := range b.sink.Frames() {
+		if b.tr.Decode != nil {
+			f = b.tr.Decode(f)
+		}
+		if !b.tr.Messages {
+			f = append(bytes.Clone(f), '\n')
+		}
+		all = append(all, string(f))
+	}
+	return all
+}
+
+func (b *bench) awaitFrames(want ...string) {
+	b.t.Helper()
+	b.sink.Await(b.t, fmt.Sprintf("%d frames", len(want)), func([]string) bool { return len(b.frames()) >= len(want) })
+	for i, w := range want {
+		if got := b.frames()[i]; got != w {
+			b.t.Fatalf("frame %d is %q, want %q", i, short([]byte(got)), short([]byte(w)))
+		}
+	}
+}
+
+func framesGoBothWays(t *testing.T, tr Transport) {
+	b := tr.open(t, nil)
+	b.connected(1)
+	var want []string
+	for i := range 50 {
+		out, in := fmt.Sprintf("to the device %d\n", i), fmt.Sprintf("to the twin %d\n", i)
+		b.send(out)
+		b.received(out)
+		b.peer.Send([]byte(in))
+		want = append(want, in)
+		if tr.NoLoss {
+			b.awaitFrames(want...)
+		}
+	}
+	b.awaitFrames(want...)
+	if e := b.sink.Events(); e[0] != "connected" || b.sink.Overlapped() {
+		t.Fatalf("the sink heard %q first, calls at once: %v", e[0], b.sink.Overlapped())
+	}
+}
+
+func largeFrames(t *testing.T, tr Transport) {
+	b := tr.open(t, nil)
+	b.connected(1)
+	out, in := strings.Repeat("o", 900)+"\n", strings.Repeat("i", 900)+"\n"
+	b.send(out)
+	b.received(out)
+	b.peer.Send([]byte(in))
+	b.awaitFrames(in)
+}
+
+func sendsDoNotMix(t *testing.T, tr Transport) {
+	b := tr.open(t, nil)
+	b.connected(1)
+	const writers, each = 4, 20
+	line := strings.Repeat("y", 500) + "\n"
+	errs := make(chan error, writers)
+	for range writers {
+		go func() {
+			for range each {
+				if err := b.conn.Send(context.Background(), tr.encode(line)); err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range writers * each {
+		b.received(line)
+	}
+	for range writers {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func lossAndReturn(t *testing.T, tr Transport) {
+	b := tr.open(t, nil)
+	b.connected(1)
+	b.peer.Send([]byte("before\n"))
+	b.awaitFrames("before\n")
+	b.peer.Drop()
+	if tr.Options.PerCommand {
+		eventually(t, "the end of the session", func() bool { return statsOf(b.conn).LastError != "" })
+	} else {
+		b.sink.Await(t, "the loss", func(e []string) bool { return prefixed(e, "disconnected: ") >= 1 })
+		b.connected(2)
+	}
+	b.send("after\n")
+	b.received("after\n")
+	b.peer.Send([]byte("again\n"))
+	b.awaitFrames("before\n", "again\n")
+}
+
+func awayAndBack(t *testing.T, tr Transport) {
+	b := tr.open(t, nil)
+	b.connected(1)
+	b.peer.Down()
+	if tr.Options.PerCommand { // notices when it wants to send
+		eventually(t, "a send fails", func() bool {
+			return b.conn.Send(context.Background(), tr.encode("x\n")) != nil
+		})
+	}
+	b.sink.Await(t, "the loss, and two failures", func(e []string) bool {
+		return prefixed(e, "disconnected: ") >= 1 && prefixed(e, "failed: ") >= 2
+	})
+	b.peer.Up()
+	b.connected(2)
+	b.sink.Await(t, "no two connections without a loss between", func(e []string) bool {
+		state := ""
+		for _, x := range e {
+			if x == "connected" && state == "connected" {
+				t.Fatalf("connected twice: %q", e)
+			}
+			if x == "connected" || strings.HasPrefix(x, "disconnected") {
+				state, _, _ = strings.Cut(x, ":")
+			}
+		}
+		return true
+	})
+	b.send("hello\n")
+	eventually(t, "the device has the frame", func() bool { return string(b.peer.Received()) == "hello\n" })
+	if s := statsOf(b.conn); !s.Connected || s.Errors == 0 || s.LastError == "" {
+		t.Fatalf("stats: %+v", s)
+	}
+}
+
+func sendWhileAway(t *testing.T, tr Transport) {
+	b := tr.open(t, nil)
+	b.connected(1)
+	b.peer.Down()
+	if !tr.Options.PerCommand {
+		b.sink.Await(t, "the loss", func(e []string) bool { return prefixed(e, "disconnected: ") >= 1 })
+	}
+	began := time.Now()
+	var err error
+	eventually(t, "send fails", func() bool {
+		err = b.conn.Send(context.Background(), tr.encode("x\n"))
+		return err != nil
+	})
+	if time.Since(began) > wait/2 {
+		t.Fatalf("it took %v", time.Since(began))
+	}
+	eventually(t, "not connected is why", func() bool {
+		err = b.conn.Send(context.Background(), tr.encode("x\n"))
+		return errors.Is(err, transport.ErrNotConnected)
+	})
+}
+
+func idle(t *testing.T, tr Transport) {
+	if tr.Options.PerCommand {
+		t.Skip("sessions end by themselves")
+	}
+	b := tr.open(t, func(o *transport.Options) { o.Binding.Transport.IdleTimeoutMS = 50 })
+	b.sink.Await(t, "the timeout, and another connection", func(e []string) bool {
+		return count(e, "disconnected: "+transport.ErrIdle.Error()) >= 1 && count(e, "connected") >= 2
+	})
+}
+
+func closeJoins(t *testing.T, tr Transport) {
+	b := tr.open(t, nil)
+	b.connected(1)
+	gate := make(chan struct{})
+	b.sink.Hold(gate)
+	b.peer.Send([]byte("a\n"))
+	eventually(t, "a frame in the sink", b.sink.Busy)
+	closed := make(chan struct{})
+	go func() { b.conn.Close(); close(closed) }()
+	eventually(t, "closing", func() bool {
+		return errors.Is(b.conn.Send(context.Background(), tr.encode("x\n")), transport.ErrClosed)
+	})
+	select {
+	case <-closed:
+		t.Fatal("Close returned while the sink was called")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(gate)
+	select {
+	case <-closed:
+	case <-time.After(wait):
+		t.Fatal("Close does not return")
+	}
+	if e := b.sink.Events(); strings.Join(e, "|") != "connected" || len(b.frames()) != 1 {
+		t.Fatalf("the sink heard %q and %d frames", e, len(b.frames()))
+	}
+	if err := b.conn.Close(); err != nil {
+		t.Fatalf("closing again: %v", err)
+	}
+}
+
+func closeWhileAway(t *testing.T, tr Transport) {
+	peer := tr.NewPeer(t)
+	peer.Down()
+	o := tr.options(peer.URI(), &Recorder{})
+	o.Backoff = transport.Backoff{Min: time.Hour, Max: time.Hour}
+	c, err := tr.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { c.Close(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(wait):
+		t.Fatal("Close does not return")
+	}
+}
+
+func reset(t *testing.T, tr Transport) {
+	b := tr.open(t, nil)
+	b.connected(1)
+	r, ok := b.conn.(interface{ Reset() })
+	if !ok {
+		t.Fatal("the connection cannot be reset")
+	}
+	r.Reset()
+	if !tr.Options.PerCommand {
+		b.sink.Await(t, "the loss", func(e []string) bool { return count(e, "disconnected: closed by the driver") == 1 })
+		b.connected(2)
+	}
+	b.send("hello\n")
+	b.received("hello\n")
+}
+
+func slowSink(t *testing.T, tr Transport) {
+	b := tr.open(t, nil)
+	b.connected(1)
+	gate := make(chan struct{})
+	b.sink.Hold(gate)
+	var want []string
+	for i := range 200 {
+		line := fmt.Sprintf("%d %s\n", i, strings.Repeat("z", 500))
+		want = append(want, line)
+	}
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for _, line := range want {
+			b.peer.Send([]byte(line))
+		}
+	}()
+	eventually(t, "a frame in the sink", b.sink.Busy)
+	if in := statsOf(b.conn).FramesIn; in > 1 {
+		t.Fatalf("%d frames were given to a sink that takes none", in)
+	}
+	close(gate)
+	<-sent
+	b.awaitFrames(want...)
+}
+
+func tooLong(t *testing.T, tr Transport) {
+	b := tr.open(t, nil)
+	b.connected(1)
+	b.peer.Send([]byte("ok\n" + strings.Repeat("x", 3000) + "\n"))
+	b.awaitFrames("ok\n")
+	if tr.Options.PerCommand {
+		eventually(t, "the error shows", func() bool { return strings.Contains(statsOf(b.conn).LastError, "frame too long") })
+	} else {
+		b.sink.Await(t, "the loss", func(e []string) bool { return prefixed(e, "disconnected: frame too long") == 1 })
+		b.connected(2)
+	}
+	eventually(t, "it is counted", func() bool { return b.metric("frames_too_long_total") >= 1 })
+}
+
+func countersAndTrace(t *testing.T, tr Transport) {
+	var mu sync.Mutex
+	var out, in bytes.Buffer
+	b := tr.open(t, func(o *transport.Options) {
+		o.Trace = func(d transport.Direction, data []byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			if d == transport.Sent {
+				out.Write(data)
+			} else {
+				in.Write(data)
+			}
+		}
+	})
+	b.connected(1)
+	b.send("question\n")
+	b.received("question\n")
+	b.peer.Send([]byte("answer\n"))
+	b.awaitFrames("answer\n")
+	eventually(t, "trace", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return strings.Contains(out.String(), "question") && strings.Contains(in.String(), "answer")
+	})
+	s := statsOf(b.conn)
+	if !s.Connected || s.BytesOut < 9 || s.BytesIn < 7 || s.FramesIn != 1 || s.FramesOut != 1 || time.Since(s.LastSeen) > time.Minute {
+		t.Fatalf("stats: %+v", s)
+	}
+	if o, i, n := b.metric("sent_bytes_total"), b.metric("received_bytes_total"), b.metric("connections"); o != float64(s.BytesOut) || i != float64(s.BytesIn) || n != 1 {
+		t.Fatalf("metrics: sent %v, received %v, connections %v; stats: %+v", o, i, n, s)
+	}
+	b.conn.Close()
+	if n := b.metric("connections"); n != 0 {
+		t.Fatalf("%v connections after the end", n)
+	}
+}
+
+func namesInside(t *testing.T, tr Transport) {
+	peer := tr.NewPeer(t)
+	uri := strings.Replace(peer.URI(), "127.0.0.1", "device.example", 1)
+	if tr.Named != nil {
+		uri = tr.Named(uri)
+	}
+	lookup := func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+	}
+	refused, allowed := &Recorder{}, &Recorder{}
+	o := tr.options(uri, refused)
+	o.Lookup = lookup
+	c, err := tr.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	refused.Await(t, "the refusal", func(e []string) bool { return prefixed(e, "failed: ") >= 1 })
+	if e := refused.Events()[0]; !strings.Contains(e, "a loopback address") || !strings.Contains(e, "#private") {
+		t.Fatalf("the refusal says %q", e)
+	}
+	o = tr.options(uri+"#private", allowed)
+	o.Lookup = lookup
+	c, err = tr.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	allowed.Await(t, "the connection", func(e []string) bool { return count(e, "connected") >= 1 })
+}
+
+func badOptions(t *testing.T, tr Transport) {
+	peer := tr.NewPeer(t)
+	for want, change := range map[string]func(*transport.Options){
+		"no sink": func(o *transport.Options) { o.Sink = nil },
+		"scheme":  func(o *transport.Options) { o.Binding.URI = "pigeon://x:1" },
+		"idle_timeout_ms": func(o *transport.Options) {
+			o.Binding.Transport.IdleTimeoutMS = -1
+		},
+	} {
+		o := tr.options(peer.URI(), &Recorder{})
+		change(&o)
+		c, err := tr.Open(o)
+		if err == nil {
+			c.Close()
+			t.Errorf("taken: want something with %q", want)
+		} else if !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want something with %q", err, want)
+		}
+	}
+}
+
+// metric gives the sum of a metric of the connection's transport.
+func (b *bench) metric(name string) (sum float64) {
+	var text bytes.Buffer
+	b.set.WritePrometheus(&text)
+	for line := range strings.Lines(text.String()) {
+		if strings.HasPrefix(line, "pollux_transport_"+name+"{") {
+			var v float64
+			fmt.Sscan(line[strings.LastIndexByte(line, ' ')+1:], &v)
+			sum += v
+		}
+	}
+	return sum
+}
+
+func statsOf(c drivers.Conn) drivers.Stats { return c.(drivers.Reporter).Stats() }
+
+func short(b []byte) string {
+	if len(b) > 80 {
+		return fmt.Sprintf("%s… (%d bytes)", b[:80], len(b))
+	}
+	return string(b)
+}
