@@ -4,6 +4,7 @@ GO         ?= go
 TOOL       := $(GO) tool -modfile=tools.mod
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 DRIVERS    := pjlink tasmota
+ENGINE     := drivers/js/dist/engine.wasm.zst
 DRIVER_BIN := $(DRIVERS:%=bin/drivers/%.wasm)
 CATALOG    := $(DRIVERS:%=drivers/catalog/dist/%.wasm.zst)
 PROTO      := $(shell find proto -name '*.proto')
@@ -22,7 +23,7 @@ run: build ## build everything and start a simulated building on one node, or on
 build: $(DRIVER_BIN) bin/pollux ## build bin/pollux, with drivers and console inside
 	@echo "built bin/pollux ($$(du -h bin/pollux | cut -f1)), version $(VERSION)"
 
-bin/pollux: $(CATALOG) web/dist/index.html FORCE
+bin/pollux: $(CATALOG) $(ENGINE) web/dist/index.html FORCE
 	@echo "building bin/pollux"
 	@$(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o $@ ./cmd/pollux
 
@@ -38,6 +39,17 @@ bin/drivers/%.wasm: drivers/%/driver.json $(SDK_SRC) FORCE
 
 drivers/catalog/dist/%.wasm.zst: bin/drivers/%.wasm
 	@$(GO) run ./drivers/catalog/pack $<
+
+drivers/js/engine/node_modules/.package-lock.json: drivers/js/engine/package-lock.json
+	@echo "fetching the JavaScript engine"
+	@cd drivers/js/engine && npm ci --no-audit --no-fund --loglevel=error
+
+build/engine.wasm: drivers/js/engine/node_modules/.package-lock.json $(wildcard drivers/js/engine/*.*)
+	@echo "building the JavaScript engine"
+	@mkdir -p build && node drivers/js/engine/build.mjs $@
+
+$(ENGINE): build/engine.wasm
+	@$(GO) run ./drivers/js/pack $< $@
 
 web/node_modules/.package-lock.json: web/package-lock.json
 	@echo "fetching the console's libraries"
@@ -100,5 +112,5 @@ cross: ## build for the other platforms, without cgo
 
 clean: ## remove what was built (data/ stays)
 	@echo "removing bin, build, web/dist and packed drivers"
-	@rm -rf bin build web/node_modules drivers/catalog/dist/*.zst
+	@rm -rf bin build web/node_modules drivers/js/engine/node_modules drivers/catalog/dist/*.zst drivers/js/dist/*.zst
 	@find web/dist -mindepth 1 -not -name README -delete 2>/dev/null || true

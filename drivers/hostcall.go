@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -38,6 +39,7 @@ type hostCall struct {
 	model   *Model
 	call    Call
 	host    Host
+	denied  denySet
 
 	effects     Effects
 	reply       []byte
@@ -52,7 +54,8 @@ type hostCall struct {
 }
 
 func (h *hostCall) begin(r *runner, in *wasm.Instance, call Call, host Host) {
-	*h = hostCall{sandbox: r.sandbox, limits: &r.sandbox.options.Limits, model: r.model, in: in, call: call, host: host}
+	*h = hostCall{sandbox: r.sandbox, limits: &r.sandbox.options.Limits, model: r.model, in: in, call: call, host: host,
+		denied: r.denied}
 }
 
 // end forgets what belongs to others.
@@ -93,9 +96,14 @@ func hostModule() wasm.HostModule {
 		"http": (*hostCall).http, "call": (*hostCall).twinCall, "connection": (*hostCall).connection,
 		"subscribe": (*hostCall).subscribe,
 	} {
+		bit := denySet(1) << slices.Index(offered, name)
 		m.Functions = append(m.Functions, wasm.HostFunction{Name: name, Signature: sigCap,
 			Call: func(in *wasm.Instance, stack []uint64) {
 				h := callOf(in)
+				if h.denied&bit != 0 {
+					stack[0] = uint64(^uint32(0)) // denied
+					return
+				}
 				h.hostCalls++
 				if h.hostCalls > h.limits.HostCalls || !h.call.Budget.take(QuotaCalls) {
 					stack[0] = uint64(uint32(h.over()))

@@ -16,8 +16,9 @@ type runner struct {
 	sandbox  *Sandbox
 	manifest *Manifest
 	model    *Model
-	module   *wasm.Module
+	module   *wasm.Module // nil where it is shared: the JavaScript engine
 	pool     *wasm.Pool
+	denied   denySet
 	calls    sync.Pool // of *hostCall
 	close    sync.Once
 	closeErr error
@@ -81,6 +82,9 @@ func (r *runner) result(h *hostCall, event Event, code int32, err error) (Effect
 	case code == -1:
 		return Effects{}, &wasm.Trap{Reason: fmt.Sprintf("%s answered pending to event %d; only commands and answers may be", entryHandle, event)}
 	}
+	if code == -2 && len(h.effects.Output) > 0 {
+		return Effects{}, &wasm.Trap{Reason: strings.ToValidUTF8(string(h.effects.Output), "\uFFFD")}
+	}
 	return Effects{}, &wasm.Trap{Reason: fmt.Sprintf("%s returned %d", entryHandle, code)}
 }
 
@@ -105,6 +109,11 @@ var errOutput = errors.New("the output is no valid JSON")
 
 // Close implements Runner.
 func (r *runner) Close() error {
-	r.close.Do(func() { r.closeErr = errors.Join(r.pool.Close(), r.module.Close()) })
+	r.close.Do(func() {
+		r.closeErr = r.pool.Close()
+		if r.module != nil {
+			r.closeErr = errors.Join(r.closeErr, r.module.Close())
+		}
+	})
 	return r.closeErr
 }

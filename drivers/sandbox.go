@@ -83,6 +83,7 @@ type Sandbox struct {
 	runtime *wasm.Runtime
 	logger  *slog.Logger
 	refused *refusals
+	engine  engine
 }
 
 // NewSandbox starts a sandbox. Close it, after its runners.
@@ -106,9 +107,9 @@ func NewSandbox(o SandboxOptions) (*Sandbox, error) {
 func (s *Sandbox) GuestBytes() int64 { return s.runtime.GuestBytes() }
 
 // Close ends the sandbox.
-func (s *Sandbox) Close() error { return s.runtime.Close() }
+func (s *Sandbox) Close() error { return errors.Join(s.engine.close(), s.runtime.Close()) }
 
-// Verify checks a file at its upload: what Check does, then that it compiles and that its start-up code ends within
+// Verify checks a file at its upload, a module or a JavaScript source: what Check does, then that it compiles and that its start-up code ends within
 // its memory and VerifyTimeout. It may take seconds. The error is a sentence for whoever uploads.
 func (s *Sandbox) Verify(file []byte) (*Manifest, error) {
 	r, err := s.load(context.Background(), file)
@@ -147,6 +148,9 @@ func (s *Sandbox) Load(ctx context.Context, file []byte) (Runner, error) {
 }
 
 func (s *Sandbox) load(ctx context.Context, file []byte) (*runner, error) {
+	if IsSource(file) {
+		return s.loadSource(ctx, file)
+	}
 	c, err := check(file)
 	if err != nil {
 		return nil, err

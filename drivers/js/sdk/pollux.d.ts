@@ -1,0 +1,273 @@
+// Types of the SDK for drivers in JavaScript. A driver is one file:
+//
+//	export default driver({ name: 'lamp', version: '1.0.0', ... });
+//
+// All names here are global; nothing is imported. For checks in an editor put this file beside the driver and begin the
+// driver with
+//
+//	// @ts-check
+//	/// <reference path="./pollux.d.ts" />
+//
+// The language is ECMAScript 2023 without modules, timers and network of its own. Local time is UTC.
+
+/** A JSON value. */
+type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+
+/** What goes over a wire: a string counts as UTF-8. */
+type Frame = string | Uint8Array;
+
+/** Milliseconds, or a text: "500ms", "10s", "5m", "2h", "1d". */
+type Span = number | string;
+
+/**
+ * A JSON Schema (2020-12), or the name of a type, or an object of fields: those are required but for the ones that have a
+ * default or say `optional: true`, and others are refused.
+ */
+type Schema = string | JsonSchema | { [field: string]: Schema | (JsonSchema & { optional?: boolean }) };
+
+interface JsonSchema {
+  type?: 'boolean' | 'integer' | 'number' | 'string' | 'object' | 'array' | 'null';
+  title?: string;
+  description?: string;
+  default?: Json;
+  enum?: Json[];
+  unit?: string;
+  minimum?: number;
+  maximum?: number;
+  [keyword: string]: unknown;
+}
+
+/** What a command, an HTTP request or a setter gives back, now or later. */
+type Result<T = unknown> = T | Waiting | void | Promise<T | Waiting | void>;
+
+/** What `twin.wait()` gives; return it. */
+interface Waiting { readonly waiting: unique symbol }
+
+interface Declaration<Settings, Memory, State> {
+  /** [a-z0-9][a-z0-9_-]{0,63} */
+  name: string;
+  /** A semantic version such as 1.2.0. */
+  version: string;
+  title?: string;
+  description?: string;
+  /** Cap of an instance's memory, 1 to 256; 32 where it is absent. */
+  memory_mb?: number;
+  /** How devices are reached; field names as in the manifest (drivers/ABI.md). */
+  transport?: Transport;
+  transports?: Transport[];
+  /** Standard interfaces that the driver implements, such as "Switchable". */
+  interfaces?: string[];
+  /** Hosts that `twin.fetch` may reach besides the twin's own address; {SETTING} stands for a setting. */
+  http?: { hosts: string[] };
+  /** What is needed besides what the transports imply: "call", "subscribe". */
+  capabilities?: string[];
+  /** How frames are given: "text" (UTF-8, the default) or "bytes" (Uint8Array). */
+  frames?: 'text' | 'bytes';
+  /** Settings by name. They are optional unless they say `required: true`; `writeOnly: true` marks a secret. Or a whole schema. */
+  settings?: { [name in keyof Settings]: string | (JsonSchema & { required?: boolean; writeOnly?: boolean }) } | JsonSchema;
+  /** Properties by name. One with `set` can be written. */
+  properties?: {
+    [name in keyof State]: string | (JsonSchema & { set?(twin: Twin<Settings, Memory, State>, value: NonNullable<State[name]>): Result });
+  };
+  /** Actions by name: a function, or one with its schemas. */
+  actions?: {
+    [name: string]: ((twin: Twin<Settings, Memory, State>, input: any) => Result) | {
+      title?: string;
+      description?: string;
+      input?: Schema;
+      output?: Schema;
+      run(twin: Twin<Settings, Memory, State>, input: any): Result;
+      [keyword: string]: unknown;
+    };
+  };
+  /** Events that the twin announces. */
+  events?: { [name: string]: { title?: string; description?: string; data?: Schema } };
+
+  /** The twin was activated. */
+  load?(twin: Twin<Settings, Memory, State>, reason: 'start' | 'settings' | 'version'): void | Promise<void>;
+  connected?(twin: Twin<Settings, Memory, State>): void | Promise<void>;
+  disconnected?(twin: Twin<Settings, Memory, State>, error: string): void | Promise<void>;
+  /** A frame came, as the transport's tokenizer cut it. */
+  received?(twin: Twin<Settings, Memory, State>, frame: any): void | Promise<void>;
+  /** An MQTT message came. */
+  message?(twin: Twin<Settings, Memory, State>, topic: string, payload: any): void | Promise<void>;
+  /** By the name that twin.wait(name, data) was given: a frame came while the command waits. */
+  answers?: { [step: string]: (twin: Twin<Settings, Memory, State>, frame: any, data: any, topic?: string) => Result };
+  /** By the name that a timer was set with. */
+  timers?: { [name: string]: (twin: Twin<Settings, Memory, State>, data: any) => void | Promise<void> };
+  /** A property of another twin changed, or is told for the first time. */
+  changed?(twin: Twin<Settings, Memory, State>, change: Change): void | Promise<void>;
+  /** An HTTP request to the twin. No answer is 204. */
+  webhook?(twin: Twin<Settings, Memory, State>, request: WebhookRequest): WebhookAnswer | void | Promise<WebhookAnswer | void>;
+  /** Find devices on the network; answer by twin.discover. */
+  scan?(twin: Twin<Settings, Memory, State>, options: any, timeout: number): void | Promise<void>;
+  /** The twin's driver was of that version before. */
+  migrate?(twin: Twin<Settings, Memory, State>, from: string): void | Promise<void>;
+  unload?(twin: Twin<Settings, Memory, State>): void | Promise<void>;
+}
+
+/** Declares the driver. What it returns is the file's default export. */
+declare function driver<Settings = any, Memory = any, State = any>(declaration: Declaration<Settings, Memory, State>): Readonly<{ name: string; version: string }>;
+
+interface Transport {
+  scheme: 'tcp' | 'tls' | 'udp' | 'http' | 'https' | 'ws' | 'wss' | 'ssh' | 'serial' | 'mqtt' | 'mqtts' | 'tcp-in' | 'udp-in' | 'webhook';
+  default_port?: number;
+  /** Cuts a stream into frames: by a delimiter, which is not part of them, or by a length. */
+  tokenizer?: { delimiter?: string; length_bytes?: 1 | 2 | 4; length_offset?: number; max_frame?: number };
+  idle_timeout_ms?: number;
+  [option: string]: unknown;
+}
+
+/**
+ * The twin of the running call. It is good for this call only: what is to last goes into `memory`.
+ *
+ * Reports, memory, events, timers and subscriptions take effect together when the handler ends well, and not at all where it
+ * throws. What was sent is sent.
+ */
+interface Twin<Settings = any, Memory = any, State = any> {
+  /** With defaults, secrets in clear. Read only. */
+  readonly settings: Readonly<Settings>;
+  /** What the driver remembers for this twin, JSON of 64 KiB; change it in place. */
+  memory: Memory;
+  /** The properties' values as they were before the call, and what it reported since. */
+  readonly state: Readonly<Partial<State>>;
+
+  /** Reports values; null says that one is not known any more. */
+  report<K extends keyof State & string>(name: K, value: State[K] | null, options?: ReportOptions): void;
+  report(values: { [K in keyof State]?: State[K] | null }, options?: ReportOptions): void;
+  /** Announces an event. */
+  emit(name: string, data?: Json): void;
+
+  /** Writes a frame to the device, with its delimiter. */
+  send(frame: Frame | number[]): void;
+  /**
+   * Sends a frame and waits for the next frame that comes, whatever it is. The call holds its instance meanwhile, of which 32
+   * wait at once; a command that waits for long, or passes over other frames, returns `twin.wait(step)` instead.
+   */
+  request(frame: Frame | number[], options?: { timeout?: Span }): Promise<any>;
+  /**
+   * From a command or an answer: `return twin.wait(step, data)` leaves the command open. The next frame goes to the function
+   * of `answers` by that name, with the data, and what that returns decides the command. `return twin.wait()` waits on alike.
+   */
+  wait(step?: string, data?: Json): Waiting;
+  /** Publishes an MQTT message; an object becomes JSON. */
+  publish(topic: string, payload: Frame | Json, options?: { qos?: 0 | 1 | 2; retain?: boolean }): void;
+
+  /** Timers survive restarts, and replace the one of their name, which is a function of `timers`. */
+  after(name: string, time: Span, data?: Json): void;
+  every(name: string, period: Span, data?: Json): void;
+  at(name: string, time: Date | string | number, data?: Json): void;
+  /** "MIN HOUR DOM MON DOW", or six fields with seconds before them. The zone is IANA's, such as "Europe/Berlin". */
+  cron(name: string, expression: string, zone?: string, data?: Json): void;
+  cancel(name: string): void;
+
+  /** An HTTP request; a relative URL goes to the twin's address. An object as body becomes JSON. */
+  fetch(url: string, options?: { method?: string; headers?: { [name: string]: string }; body?: Frame | Json; timeout?: Span }): Promise<HttpResponse>;
+  /** Another twin of the project; with a system's id by the name that it has there. */
+  other(name: string, system?: string): OtherTwin;
+
+  /** Begins TLS in the session. */
+  startTLS(): void;
+  /** Drops the connection and dials again. */
+  reconnect(): void;
+  /** The device sleeps: commands wait until wake. */
+  sleep(): void;
+  wake(): void;
+
+  /** A merge patch of the Thing Model: what this unit really has. */
+  describe(patch: { [member: string]: Json }): void;
+  /** A device behind or near this one, for the inbox. */
+  discover(device: { network: string; key: string; value: string; name?: string; driver?: string; settings?: { [name: string]: Json } }): void;
+  /** A line in the twin's log, as console.log. */
+  log(...values: unknown[]): void;
+}
+
+interface ReportOptions {
+  /** When it was measured; now, where it is absent. */
+  time?: number | Date;
+  quality?: 'good' | 'stale' | 'bad';
+}
+
+interface HttpResponse {
+  readonly status: number;
+  /** The status is 200 to 299. */
+  readonly ok: boolean;
+  /** Names in lower case. */
+  readonly headers: { readonly [name: string]: string };
+  text(): string;
+  json(): any;
+  bytes(): Uint8Array;
+}
+
+interface OtherTwin {
+  /** Invokes an action and gives its output. Throws TwinError. */
+  call(action: string, input?: Json, options?: { timeout?: Span }): Promise<any>;
+  /** Sets a property's desired value. */
+  set(property: string, value: Json, options?: { timeout?: Span }): Promise<any>;
+  get(options?: { timeout?: Span }): Promise<{ properties: { [name: string]: any }; connected: boolean }>;
+  /** Changes go to `changed`, the first value too. */
+  subscribe(property: string): void;
+  unsubscribe(property: string): void;
+}
+
+interface Change {
+  twin: string;
+  /** As it was subscribed to. */
+  name: string;
+  property: string;
+  value: any;
+  quality: 'good' | 'stale' | 'bad';
+  time: number;
+  /** Changes that were passed over because the driver was slow. */
+  missed?: number;
+}
+
+interface WebhookRequest {
+  method: string;
+  path: string;
+  query: { [name: string]: string[] | string };
+  headers: { [name: string]: string };
+  /** A string, or bytes where it is no text. */
+  body?: string | Uint8Array;
+}
+
+interface WebhookAnswer {
+  status?: number;
+  headers?: { [name: string]: string };
+  /** An object becomes JSON. */
+  body?: string | Uint8Array | { [member: string]: Json };
+}
+
+/** Throw it to refuse a command: its sender is told the code and whether trying again makes sense. */
+declare class Refusal extends Error {
+  constructor(message: string, options?: { code?: number; retryable?: boolean });
+  readonly code: number;
+  readonly retryable: boolean;
+}
+
+/** The node refused what the driver asked for. Not caught, it refuses the command; timeouts and lost connections as retryable. */
+declare class CapabilityError extends Error {
+  readonly reason: 'denied' | 'timeout' | 'disconnected' | 'too large' | 'over a limit' | 'invalid';
+}
+
+/** Another twin refused. */
+declare class TwinError extends Error {
+  readonly code: string;
+}
+
+declare class TextEncoder { encode(text?: string): Uint8Array }
+declare class TextDecoder { decode(bytes?: Uint8Array): string }
+
+/** To the twin's log. */
+declare const console: { [level in 'log' | 'info' | 'debug' | 'warn' | 'error']: (...values: unknown[]) => void };
+
+interface Uint8Array {
+  toHex(): string;
+  toBase64(options?: { alphabet?: 'base64' | 'base64url'; omitPadding?: boolean }): string;
+}
+interface Uint8ArrayConstructor {
+  fromHex(text: string): Uint8Array;
+  fromBase64(text: string, options?: { alphabet?: 'base64' | 'base64url' }): Uint8Array;
+}
+declare function atob(text: string): string;
+declare function btoa(text: string): string;
