@@ -21,6 +21,10 @@ type Manifest struct {
 	Transports []TransportOptions `json:"transports,omitempty"`
 	// OneTransport is the short form of a list of one. ParseManifest and DecodeManifest make it Transports.
 	OneTransport *TransportOptions `json:"transport,omitempty"`
+	// HTTP says what the capability http reaches besides the twin's own address.
+	HTTP *HTTPReach `json:"http,omitempty"`
+	// Scan says how the driver finds devices in a network; nil: it does not.
+	Scan *ScanOptions `json:"scan,omitempty"`
 	// Interfaces are the standard interfaces that the model implements, such as Powerable (see package interfaces).
 	Interfaces []string `json:"interfaces,omitempty"`
 	// Model is a W3C Thing Model 1.1: properties, actions, events.

@@ -288,3 +288,34 @@ func (m *Manifest) normalise() {
 		m.OneTransport = nil
 	}
 }
+
+// HTTPReach says which hosts the capability http may ask besides the host of the twin's own address.
+type HTTPReach struct {
+	// Hosts are patterns: HOST, HOST:PORT or *.DOMAIN, in which {NAME} stands for a setting that holds a host, or a whole
+	// URL whose host and port count. Without a port, 80 and 443 are meant. A pattern without a setting reaches public
+	// addresses only.
+	Hosts []string `json:"hosts"`
+	// HTTP holds how the driver is known to those hosts, and what bounds its requests. Credentials are sent to them only.
+	HTTPOptions
+	// TLS of https.
+	TLS *TLSOptions `json:"tls,omitempty"`
+}
+
+// ScanOptions say how the driver finds devices in a network, on demand (event 12).
+type ScanOptions struct {
+	// Over is udp or tcp.
+	Over string `json:"over"`
+	// Port that devices listen at, unless a frame names another.
+	Port int `json:"port"`
+	// LocalPort that the datagrams leave from (udp); 0: any.
+	LocalPort int `json:"local_port,omitempty"`
+	// Group is the multicast group that a frame without an address goes to (udp); without one it goes to the network's
+	// broadcast address.
+	Group string `json:"group,omitempty"`
+	// Tokenizer cuts what a device answers (tcp).
+	Tokenizer *Tokenizer `json:"tokenizer,omitempty"`
+	// TimeoutMS is how long answers are waited for, where whoever scans names no time; 0: 3,000.
+	TimeoutMS int `json:"timeout_ms,omitempty"`
+	// Options is a JSON Schema of what may be given to the scan; nil: nothing.
+	Options json.RawMessage `json:"options,omitempty"`
+}

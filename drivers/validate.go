@@ -84,6 +84,12 @@ func parseManifest(text []byte) (*Manifest, *Model, error) {
 	if err := m.checkInterfaces(); err != nil {
 		return nil, nil, err
 	}
+	if err := m.checkHTTP(model); err != nil {
+		return nil, nil, err
+	}
+	if err := m.checkScan(); err != nil {
+		return nil, nil, err
+	}
 	m.normalise()
 	return m, model, nil
 }
