@@ -1,5 +1,5 @@
   const HANDLERS = ['load', 'connected', 'disconnected', 'received', 'message', 'unload', 'migrate', 'changed', 'webhook', 'scan'];
-  const FIELDS = ['name', 'version', 'title', 'description', 'memory_mb', 'capabilities', 'transport', 'transports', 'interfaces', 'scan_options',
+  const FIELDS = ['name', 'version', 'title', 'description', 'memory_mb', 'capabilities', 'transport', 'transports', 'interfaces',
     'http', 'properties', 'actions', 'events', 'settings', 'frames', 'timers', 'answers', ...HANDLERS];
   const SCHEMA_WORDS = ['$ref', 'oneOf', 'anyOf', 'allOf', 'enum', 'const', 'not'];
 
@@ -54,7 +54,7 @@
     if (declared) wrong('(whole)', 'is called twice; a file declares one driver');
     if (!isObject(d)) wrong('(whole)', `takes an object, and was given ${show(d)}`);
     known('', d, FIELDS);
-    for (const name of HANDLERS) if (d[name] !== undefined && !(name === 'scan' && isObject(d[name]))) functionOf(name, d[name]);
+    for (const name of HANDLERS) if (d[name] !== undefined && name !== 'scan') functionOf(name, d[name]);
     for (const name of ['name', 'version']) if (typeof d[name] !== 'string') wrong(name, 'is missing: a text');
     if (![undefined, 'text', 'bytes'].includes(d.frames)) wrong('frames', `${show(d.frames)} is not "text" or "bytes"`);
     const run = {}, set = {}, timers = {}, answers = {};
@@ -74,9 +74,17 @@
     manifest = {
       contract: 'twin1', name: d.name, version: d.version, title: d.title, description: d.description, memory_mb: d.memory_mb,
       capabilities: capabilitiesOf(d, transports), transports: transports.length ? plain('transports', transports) : undefined,
-      interfaces: d.interfaces, http: d.http, scan: d.scan_options, model, settings: settingsOf(d.settings),
+      interfaces: d.interfaces, http: d.http, scan: scanOf(d.scan), model, settings: settingsOf(d.settings),
     };
     return declared;
+  };
+
+  // scanOf takes the function out of scan, like an action's.
+  const scanOf = (scan) => {
+    if (scan === undefined) return undefined;
+    const { run, ...options } = mapOf('scan', scan);
+    spec.scan = functionOf('scan.run', run);
+    return plain('scan', options);
   };
 
   const modelProperties = (properties, set) => {

@@ -99,8 +99,8 @@ interface Declaration<Settings, Memory, State> {
   changed?(twin: Twin<Settings, Memory, State>, change: Change): void | Promise<void>;
   /** An HTTP request to the twin. No answer is 204. */
   webhook?(twin: Twin<Settings, Memory, State>, request: WebhookRequest): WebhookAnswer | void | Promise<WebhookAnswer | void>;
-  /** Find devices on the network; answer by twin.discover. */
-  scan?(twin: Twin<Settings, Memory, State>, options: any, timeout: number): void | Promise<void>;
+  /** Finds devices on the network, with the manifest's options beside it; answers by twin.discover. */
+  scan?: { run(twin: Twin<Settings, Memory, State>, options: any, timeout: number): void | Promise<void>; [option: string]: unknown };
   /** The twin's driver was of that version before. */
   migrate?(twin: Twin<Settings, Memory, State>, from: string): void | Promise<void>;
   unload?(twin: Twin<Settings, Memory, State>): void | Promise<void>;

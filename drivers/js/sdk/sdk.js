@@ -62,7 +62,7 @@
     if (typeof v === 'string') return v;
     if (v instanceof Error) return [describeError(v), ...frames(v)].join('\n  ');
     if (isBytes(v)) return `<${v.toHex()}>`;
-    if (typeof v === 'function' || typeof v === 'symbol' || typeof v === 'bigint' || v === undefined) return String(v);
+    if (['number', 'function', 'symbol', 'bigint', 'undefined'].includes(typeof v)) return String(v);
     try {
       return stringify(v, (_, x) => (typeof x === 'bigint' ? String(x) : x)) ?? String(v);
     } catch {
@@ -184,7 +184,7 @@
       }
       for (const [property, v] of Object.entries(values)) {
         if (v === undefined || typeof v === 'function' || typeof v === 'number' && !Number.isFinite(v)) {
-          throw new TypeError(`report: ${property} is ${show(v)}; null says that a value is not known`);
+          throw new Error(`report: ${property} is ${show(v)}; null says that a value is not known`);
         }
         if (property in this.#group.set) {
           const { time: at, quality: q } = this.#group;
@@ -356,14 +356,16 @@
   const received = (raw, topic) => (topic === undefined ? spec.received?.(current, raw) : spec.message(current, topic, raw));
   const answered = (raw, topic) => {
     const wait = Twin.waiting(current);
-    const answer = wait && spec.answers[wait.step];
-    if (!answer) throw new ReferenceError(`a command waits for ${wait?.step ?? 'nothing'}, which answers does not have`);
+    const answer = wait && own(spec.answers, wait.step);
+    if (!answer) throw new Refusal(wait ? `a command waits for ${wait.step}, which answers does not have` : 'no command waits for an answer');
     return answer(current, raw, wait.data, topic);
   };
 
+  const own = (map, name) => (Object.hasOwn(map, name) ? map[name] : undefined);
   const command = ({ action, input, property, value }) => {
-    if (property === undefined) return spec.run[action](current, input ?? undefined);
-    return spec.set[property](current, value);
+    const [what, name, fn] = property === undefined ? ['action', action, own(spec.run, action)] : ['writable property', property, own(spec.set, property)];
+    if (!fn) throw new Refusal(`there is no ${what} ${show(name)}`);
+    return fn(current, property === undefined ? input ?? undefined : value);
   };
 
   const webhook = async (request) => {
@@ -375,21 +377,33 @@
     return answer;
   };
 
+  const text = (v) => (typeof v === 'string' ? v : '');
+  const inputOf = () => {
+    const text = native(INPUT, undefined, TEXT);
+    let input;
+    try {
+      input = parse(text);
+    } catch { /* told below */ }
+    if (!isObject(input)) throw new Refusal(`${current.event}: the input is no JSON object: ${text.slice(0, 80)}`);
+    return input;
+  };
+
   const dispatch = (event) => {
     if (event === 4) return frame(received);
     if (event === 11) return frame(answered);
-    const input = parse(native(INPUT, undefined, TEXT));
+    if (!(event in EVENTS)) return undefined; // of a later version of the contract
+    const input = inputOf();
     switch (event) {
-      case 1: return spec.load?.(current, input.reason);
+      case 1: return spec.load?.(current, text(input.reason));
       case 2: return spec.connected?.(current);
-      case 3: return spec.disconnected?.(current, input.error);
+      case 3: return spec.disconnected?.(current, text(input.error));
       case 5: return command(input);
-      case 6: return spec.timers[input.name]?.(current, input.data);
+      case 6: return own(spec.timers, input.name)?.(current, input.data);
       case 7: return spec.unload?.(current);
-      case 8: return spec.migrate?.(current, input.from);
+      case 8: return spec.migrate?.(current, text(input.from));
       case 9: return spec.changed?.(current, input);
-      case 10: return webhook(input);
-      case 12: return spec.scan?.(current, input.options, input.timeout);
+      case 10: return webhook({ path: '', query: {}, headers: {}, ...input, method: text(input.method) });
+      case 12: return spec.scan?.(current, input.options ?? {}, input.timeout);
     }
     return undefined;
   };
