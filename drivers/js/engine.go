@@ -51,7 +51,7 @@ func Engine() ([]byte, error) {
 	return file, nil
 }
 
-// sdk is the script that begins an instance. The declaration's part goes where the SDK includes it.
-func sdk() string {
+// SDK is the script that begins an instance. The declaration's part goes where the SDK includes it.
+func SDK() string {
 	return strings.Replace(sdkSource, "//#include declare.js", declareSource, 1)
 }

@@ -68,7 +68,7 @@ func Load(ctx context.Context, in *wasm.Instance, source []byte) (manifest []byt
 	if len(source) > MaxSource {
 		return nil, &SourceError{File: name, Message: fmt.Sprintf("the file has %d bytes, more than %d", len(source), MaxSource)}
 	}
-	script := sdk()
+	script := SDK()
 	at, err := place(ctx, in, script)
 	if err != nil {
 		return nil, err
