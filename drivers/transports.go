@@ -137,9 +137,6 @@ type UDPOptions struct {
 	// WithPeer: a frame begins with the other's ADDRESS:PORT and a zero byte, both ways; nothing before the zero byte is
 	// the twin's address.
 	WithPeer bool `json:"with_peer,omitempty"`
-	// AliveMS: the device is taken for disconnected where it sent nothing for so long; 0: UDP is connected once its
-	// socket is there.
-	AliveMS int `json:"alive_ms,omitempty"`
 }
 
 // HTTPOptions of a twin whose device is an HTTP server.

@@ -141,7 +141,6 @@ func (t *TransportOptions) checkDetails(path string) error {
 	if o := t.UDP; o != nil {
 		add(within("/udp/local_port", o.LocalPort, 1, 65535))
 		add(within("/udp/ttl", o.TTL, 1, 255))
-		add(within("/udp/alive_ms", o.AliveMS, 100, 24*hour))
 	}
 	if o := t.HTTP; o != nil {
 		add(oneOf("/http/auth", o.Auth, "basic", "digest", "bearer"))

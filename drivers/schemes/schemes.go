@@ -5,11 +5,12 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/tcp"
 	"github.com/polluxhq/pollux/drivers/transport"
+	"github.com/polluxhq/pollux/drivers/udp"
 )
 
 // All gives every transport that opens connections. Those in which devices call in are not among them.
 func All() *transport.Registry {
 	return transport.NewRegistry(map[string]transport.Opener{
-		drivers.SchemeTCP: tcp.Open, drivers.SchemeTLS: tcp.Open,
+		drivers.SchemeTCP: tcp.Open, drivers.SchemeTLS: tcp.Open, drivers.SchemeUDP: udp.Open,
 	})
 }

@@ -29,3 +29,11 @@ func newCounters(set *metrics.Set, scheme string) *counters {
 		tooLong:    set.GetOrCreateCounter(name("frames_too_long_total")),
 	}
 }
+
+// Dropped counts what came and was not given to a twin, by scheme and reason.
+func Dropped(set *metrics.Set, scheme, reason string) *metrics.Counter {
+	if set == nil {
+		set = metrics.NewSet()
+	}
+	return set.GetOrCreateCounter(fmt.Sprintf("pollux_transport_dropped_total{scheme=%q,reason=%q}", scheme, reason))
+}

@@ -243,14 +243,14 @@ func (c *Conn) Send(ctx context.Context, frame []byte) error {
 		(*t)(Sent, frame) // before the write, or a quick device's answer would come first in the trace
 	}
 	n, err := live.Send(ctx, frame)
-	if err != nil && n == 0 && c.kind.PerCommand && ctx.Err() == nil && !errors.Is(err, ErrRefused) {
+	if err != nil && n == 0 && c.kind.PerCommand && ctx.Err() == nil && !kept(n, err) {
 		n, err = c.resend(ctx, live, frame) // the device let go of the connection meanwhile
 	}
 	c.lastSent.Store(time.Now().UnixNano())
 	c.bytesOut.Add(uint64(n))
 	c.counters.bytesOut.Add(n)
 	if err != nil {
-		if n > 0 || !errors.Is(err, ErrRefused) {
+		if !kept(n, err) {
 			_ = live.Close() // the reader reports the loss
 		}
 		c.failed(err)
@@ -275,8 +275,15 @@ func (c *Conn) resend(ctx context.Context, old Session, frame []byte) (int, erro
 	return live.Send(ctx, frame)
 }
 
-// ErrRefused marks an error of Session.Send that leaves the session as it was: the frame was wrong.
-var ErrRefused = drivers.ErrInvalid
+// ErrKept marks an error of Session.Send that leaves the session as good as it was.
+var ErrKept = errors.New("nothing was sent")
+
+// kept says whether a frame that could not be sent leaves the session as it was: nothing of it went out, and the frame
+// was what was wrong.
+func kept(n int, err error) bool {
+	return n == 0 && (errors.Is(err, ErrKept) || errors.Is(err, drivers.ErrInvalid) || errors.Is(err, drivers.ErrDenied) ||
+		errors.Is(err, drivers.ErrTooLarge))
+}
 
 func (c *Conn) lockSending(ctx context.Context) (unlock func(), err error) {
 	select {
