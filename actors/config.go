@@ -104,9 +104,12 @@ func (t *twin) adopt() {
 		t.fault("", 0)
 	}
 	t.spec = s
+	t.confined()
 	t.remodel()
 	t.e.tracers.secrets(t.en.id, t.cfg.secrets, s.traceSecrets)
-	if s.via(t.cfg.uri) == nil {
+	if t.sleeping() && !t.cfg.stopped {
+		// It sleeps on, whoever is its owner.
+	} else if s.via(t.cfg.uri) == nil {
 		t.connection(pb.Connection_CONNECTION_NONE)
 	} else if t.cfg.stopped {
 		t.connection(pb.Connection_CONNECTION_STOPPED)
@@ -143,9 +146,14 @@ func (t *twin) obtain() {
 	t.run, t.ready = nil, false
 	// By way of the shard: a twin that leaves does not wait for a driver that takes seconds to be compiled.
 	e, id, digest := t.e, t.en.id, t.spec.digest
-	run, loaded := e.runners.acquire(digest, func(err error) { e.send(&shardTurn{id: id, turn: &obtained{digest, err}}) })
+	done := e.busy()
+	run, loaded := e.runners.acquire(digest, func(err error) {
+		e.send(&shardTurn{id: id, turn: &obtained{digest, err}})
+		done()
+	})
 	t.run = run
 	if loaded {
+		done()
 		t.obtained()
 	}
 }
@@ -260,10 +268,10 @@ func (t *twin) reload(old *config, s *spec) {
 	if s.digest != oldSpec.digest {
 		t.remodel()
 		t.loaded = false
-		t.backoff, t.failures = 0, 0
+		t.forgive()
 		t.obtain()
 	} else if !bytes.Equal(old.settings, t.cfg.settings) {
-		t.backoff, t.failures = 0, 0
+		t.forgive()
 		t.working().push(event{kind: drivers.EventLoad, input: []byte(`{"reason":"settings"}`)})
 	}
 	// With other settings a device that could not be reached is tried at once.

@@ -23,6 +23,12 @@ func (e *Engine) Park() (wake func()) {
 	}
 }
 
+// busy says that something goes on that no token stands for, until done is called, once.
+func (e *Engine) busy() (done func()) {
+	e.waits.parked.Add(-1)
+	return func() { e.waits.parked.Add(1) }
+}
+
 // Quiet says whether the twins rest: nothing of theirs runs or is on its way but what waits for the clock, or where Park
 // says so. What is about to come from outside is not known here. It waits for every shard's turn.
 func (e *Engine) Quiet() bool {

@@ -182,3 +182,6 @@ func (p *parser) frame(n node) Frame {
 	m.end()
 	return f
 }
+
+// JSONFrame expects that JSON.
+func JSONFrame(v any) Frame { return Frame{JSON: v, kind: "json"} }

@@ -122,6 +122,20 @@ func (p *parser) setup(m *mapping) Setup {
 		}
 		s.Away = !up
 	}
+	if v, ok := m.take("was"); ok {
+		w := p.mapping(v, "was")
+		s.Was = &Was{Version: w.string("version")}
+		if x, ok := w.take("memory"); ok {
+			s.Was.Memory = json.RawMessage(JSON(p.value(x)))
+		}
+		if x, ok := w.take("properties"); ok {
+			s.Was.Properties = p.raw(x)
+		}
+		w.end()
+		if s.Was.Version == "" {
+			p.fail(v, "was needs the version that went before")
+		}
+	}
 	if v, ok := m.take("respond"); ok {
 		for _, r := range p.items(v) {
 			rm := p.mapping(r, "rule")
@@ -155,6 +169,9 @@ func (p *parser) test(n node, base *Setup) Test {
 	if own.URI != "" {
 		t.URI = own.URI
 	}
+	if own.Was != nil {
+		t.Was = own.Was
+	}
 	if !own.Start.IsZero() {
 		t.Start = own.Start
 	}
@@ -175,9 +192,7 @@ func (p *parser) mock(n node) Mock {
 	m := p.mapping(n, "twin")
 	mock := Mock{Line: n.Line, Properties: map[string]json.RawMessage{}}
 	if v, ok := m.take("properties"); ok {
-		for name, value := range p.object(v) {
-			mock.Properties[name] = json.RawMessage(JSON(value))
-		}
+		mock.Properties = p.raw(v)
 	}
 	if v, ok := m.take("actions"); ok {
 		for _, a := range p.items(v) {
@@ -186,6 +201,15 @@ func (p *parser) mock(n node) Mock {
 	}
 	m.end()
 	return mock
+}
+
+// raw reads an object's members as JSON.
+func (p *parser) raw(n node) map[string]json.RawMessage {
+	out := map[string]json.RawMessage{}
+	for name, value := range p.object(n) {
+		out[name] = json.RawMessage(JSON(value))
+	}
+	return out
 }
 
 func (p *parser) steps(n node) []Step {

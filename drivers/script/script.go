@@ -37,8 +37,17 @@ type Setup struct {
 	Start time.Time
 	// Away: the device does not take the connection by itself.
 	Away bool
+	// Was, where not nil, is the twin's life before this version of the driver.
+	Was *Was
 	// Rules answer the driver from the beginning.
 	Rules []Rule
+}
+
+// Was is what an earlier version of the driver left behind.
+type Was struct {
+	Version    string
+	Memory     json.RawMessage
+	Properties map[string]json.RawMessage
 }
 
 // Test is a list of steps that a fresh twin goes through.

@@ -29,6 +29,7 @@ var kinds = map[Kind]func(p *parser, s *Step, v node, m *mapping){
 	Set: func(p *parser, s *Step, v node, m *mapping) {
 		s.Values = p.object(v)
 		p.command(s, m)
+		s.Outcome = p.outcome(m)
 	},
 	Desired: values,
 	State:   values,

@@ -1,0 +1,179 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/storagetest"
+)
+
+// node is a node's twins, on a store in memory and a clock that is moved by hand. There is no network.
+type node struct {
+	clock   *clock
+	store   *storagetest.Node
+	cluster *cluster.Node
+	engine  *actors.Engine
+	door    *door
+
+	mu sync.Mutex
+	// native are drivers that are no modules, by the digest of the file that stands for them.
+	native map[string]drivers.Runner
+}
+
+// openNode starts a node. edit completes the engine's options.
+func openNode(c *clock, load func(ctx context.Context, digest string, file []byte) (drivers.Runner, error), edit func(*actors.Options)) (*node, error) {
+	st, err := storagetest.Open("data", vfs.NewMem())
+	if err != nil {
+		return nil, fmt.Errorf("open the test's store: %w", err)
+	}
+	n := &node{clock: c, store: st, native: map[string]drivers.Runner{}}
+	o := actors.Options{Store: st.Store, Node: "test", Clock: c, Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
+		IdleTimeout: aeon, ComputeTimeout: patience,
+		Drivers: func(ctx context.Context, digest string) (drivers.Runner, error) {
+			n.mu.Lock()
+			r := n.native[digest]
+			n.mu.Unlock()
+			if r != nil {
+				return r, nil
+			}
+			file, err := st.Store.Blob(digest)
+			if err != nil {
+				return nil, err
+			}
+			return load(ctx, digest, file)
+		}}
+	edit(&o)
+	if n.engine, err = actors.New(o); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	n.door = &door{Engine: n.engine}
+	n.cluster, err = cluster.Start(context.Background(), cluster.Options{Self: cluster.Member{ID: "test", Incarnation: 1},
+		Records: records{st.Store}, Handler: n.door, Logger: o.Logger})
+	if err != nil {
+		return nil, errors.Join(err, n.engine.Close(), st.Close())
+	}
+	n.engine.SetCluster(n.cluster)
+	if err := n.engine.Start(context.Background()); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	if err := n.owns("default/" + twinID); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
+
+// owns waits until the node has the slot of a twin: a moment after its start.
+func (n *node) owns(id string) error {
+	for began := time.Now(); time.Since(began) < patience; time.Sleep(time.Millisecond) {
+		if _, ok := n.cluster.Where(id); ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("the test's node did not get the slot of %s within %s", id, patience)
+}
+
+func (n *node) close() error {
+	return errors.Join(n.engine.Close(), n.cluster.Close(), n.store.Close())
+}
+
+// door is the engine as the cluster calls it: it counts what comes and is answered.
+type door struct {
+	*actors.Engine
+	mu   sync.Mutex
+	came func(env *cluster.Envelope) (answered func())
+}
+
+// Handle implements cluster.Handler.
+func (d *door) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
+	d.mu.Lock()
+	came := d.came
+	d.mu.Unlock()
+	if came == nil {
+		d.Engine.Handle(env, done)
+		return
+	}
+	answered := came(env)
+	d.Engine.Handle(env, func(r cluster.Reply) {
+		done(r)
+		answered()
+	})
+}
+
+// records is the store as the cluster wants it.
+type records struct{ store *storage.Store }
+
+func (r records) Get(table, key string) ([]byte, error) {
+	rec, ok, err := r.store.Get(storage.Table(table), key)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return rec.Value, nil
+}
+
+func (r records) Scan(table string) ([]cluster.Record, error) {
+	var all []cluster.Record
+	for rec, err := range r.store.Scan(storage.Table(table), "", "") {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, cluster.Record{Key: rec.Key, Value: rec.Value})
+	}
+	return all, nil
+}
+
+func (r records) Commit(txn cluster.Txn, done func(error)) {
+	t := &storage.Txn{}
+	for _, g := range txn.Guards {
+		t.Guards = append(t.Guards, storage.Guard{Table: storage.Table(g.Table), Key: g.Key, Equal: g.Value})
+	}
+	for _, w := range txn.Writes {
+		t.Writes = append(t.Writes, storage.Write{Table: storage.Table(w.Table), Key: w.Key, Value: w.Value, Quiet: txn.Quiet})
+	}
+	go func() {
+		_, err := r.store.Commit(context.Background(), t)
+		if errors.Is(err, storage.ErrGuard) {
+			err = fmt.Errorf("%w: %w", cluster.ErrConflict, err)
+		}
+		done(err)
+	}()
+}
+
+func (r records) Watch(table string, fn func([]cluster.Record)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	ch, err := r.store.Watch(ctx, storage.Table(table), "", 0)
+	if err != nil {
+		cancel()
+		return func() {}
+	}
+	go func() {
+		defer close(done)
+		listed := false
+		for batch := range ch {
+			if len(batch) == 0 && !listed {
+				listed = true
+				fn(nil)
+				continue
+			}
+			var out []cluster.Record
+			for _, c := range batch {
+				out = append(out, cluster.Record{Key: c.Key, Value: c.Value})
+			}
+			if out != nil {
+				fn(out)
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}

@@ -1,0 +1,402 @@
+package bench
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/mqtt"
+	"github.com/polluxhq/pollux/drivers/script"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// twinID is the twin under test.
+const twinID = "twin"
+
+// caller is the principal of the script's calls.
+const caller = "script"
+
+// rig is one test as it runs.
+type rig struct {
+	b       *Bench
+	file    *script.File
+	test    *script.Test
+	clock   *clock
+	node    *node
+	peer    *peer
+	out     *outside
+	watch   *actors.Subscription
+	faults  *faults
+	calls   []*openCall
+	events  []*pb.TwinEvent
+	logs    []*pb.LogLine
+	mqttErr error
+	played  int
+	line    int // of the step that runs
+
+	mu    sync.Mutex
+	trail []string
+}
+
+// openCall is a command whose result was not looked at yet.
+type openCall struct {
+	step     *script.Step
+	answered atomic.Bool
+	done     chan struct{}
+	res      *pb.InvokeResponse
+	err      error
+}
+
+// begin starts a node with the twin of a test on it.
+func (b *Bench) begin(ctx context.Context, f *script.File, t *script.Test, faults *faults) (*rig, error) {
+	start := t.Start
+	if start.IsZero() {
+		start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	r := &rig{b: b, file: f, test: t, clock: newClock(start), faults: faults}
+	b.clock.Store(r.clock)
+	r.peer = &peer{clock: r.clock, deliver: r.deliver, presence: r.presence, away: t.Away, faults: faults, note: r.note}
+	r.out = &outside{note: r.note}
+	for i := range t.Rules {
+		r.rule(&t.Rules[i])
+	}
+	dialers := map[string]actors.Dialer{}
+	for _, scheme := range drivers.Schemes() {
+		dialers[scheme] = r.peer.dial
+	}
+	n, err := openNode(r.clock, func(context.Context, string, []byte) (drivers.Runner, error) { return kept{b.runner}, nil },
+		func(o *actors.Options) {
+			o.Logger, o.Dialers, o.Publish = b.o.Logger, dialers, r.peer.publish
+			r.offer(o)
+		})
+	if err != nil {
+		return nil, err
+	}
+	r.node, r.out.park = n, n.engine.Park
+	if err := r.furnish(ctx); err != nil {
+		return nil, errors.Join(err, r.end())
+	}
+	return r, nil
+}
+
+// furnish makes the twins of the test.
+func (r *rig) furnish(ctx context.Context) error {
+	for _, name := range slices.Sorted(maps.Keys(r.file.Twins)) {
+		file, d, err := newMock(name, r.file.Twins[name], r.out)
+		if err != nil {
+			return err
+		}
+		if err := r.install(ctx, d, file); err != nil {
+			return err
+		}
+		if _, err := r.node.engine.Registry().CreateTwin(ctx, &pb.Twin{Id: name, Driver: d.manifest.Name}); err != nil {
+			return fmt.Errorf("twin %s: %w", name, err)
+		}
+		if err := r.rest(); err != nil {
+			return err
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.file.Systems)) {
+		s := &pb.System{Id: id}
+		for _, name := range slices.Sorted(maps.Keys(r.file.Systems[id])) {
+			s.Members = append(s.Members, &pb.System_Member{Name: name, Twin: r.file.Systems[id][name]})
+		}
+		if _, err := r.node.engine.Registry().PutSystem(ctx, s); err != nil {
+			return fmt.Errorf("system %s: %w", id, err)
+		}
+	}
+	var err error
+	r.watch, err = r.node.engine.Client().Watch(ctx, &pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Ids: []string{twinID}}, Events: true, Logs: true}, nil)
+	if err != nil {
+		return err
+	}
+	return r.create(ctx)
+}
+
+// install puts a driver that is no module.
+func (r *rig) install(ctx context.Context, d drivers.Runner, file []byte) error {
+	sum := sha256.Sum256(file)
+	r.node.mu.Lock()
+	r.node.native[hex.EncodeToString(sum[:])] = d
+	r.node.mu.Unlock()
+	_, _, err := r.node.engine.Registry().PutDriver(ctx, d.Manifest(), file, caller)
+	return err
+}
+
+// create makes the twin under test. Where the script says what an earlier version left behind, that version goes before.
+func (r *rig) create(ctx context.Context) error {
+	m, reg := r.b.manifest, r.node.engine.Registry()
+	settings, err := structpb.NewStruct(r.test.Settings)
+	if err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	twin := &pb.Twin{Id: twinID, Driver: m.Name, Uri: r.uri(), Settings: settings}
+	if was := r.test.Was; was != nil {
+		if err := r.inherit(ctx, twin, was); err != nil {
+			return err
+		}
+	}
+	if _, _, err := reg.PutDriver(ctx, m, r.b.o.File, caller); err != nil {
+		return err
+	}
+	if r.test.Was == nil {
+		_, err = reg.CreateTwin(ctx, twin)
+	} else {
+		if twin, err = reg.GetTwin(twinID); err == nil {
+			twin.Driver = m.Name + "@" + m.Version
+			_, err = reg.UpdateTwin(ctx, twin)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("create the twin: %w", err)
+	}
+	// Asking has it come to life, where it does not by itself.
+	if _, err := r.node.engine.Client().State(ctx, twinID, false); err != nil {
+		return err
+	}
+	return r.rest()
+}
+
+// inherit has the twin live with an earlier version.
+func (r *rig) inherit(ctx context.Context, twin *pb.Twin, was *script.Was) error {
+	m := *r.b.manifest
+	m.Version = was.Version
+	raw, err := json.Marshal(&m)
+	if err != nil {
+		return err
+	}
+	file, err := drivers.AppendManifest(stub, raw)
+	if err != nil {
+		return err
+	}
+	old := &ancestor{manifest: &m, memory: was.Memory, values: was.Properties}
+	if err := r.install(ctx, old, file); err != nil {
+		return fmt.Errorf("was %s: %w", was.Version, err)
+	}
+	if _, err := r.node.engine.Registry().CreateTwin(ctx, twin); err != nil {
+		return fmt.Errorf("create the twin: %w", err)
+	}
+	if _, err := r.node.engine.Client().State(ctx, twinID, false); err != nil {
+		return err
+	}
+	return r.rest()
+}
+
+// uri is the twin's address: the script's, or one that fits the driver's first transport.
+func (r *rig) uri() string {
+	if r.test.URI != "" || len(r.b.manifest.Transports) == 0 {
+		return r.test.URI
+	}
+	t := &r.b.manifest.Transports[0]
+	switch t.Scheme {
+	case drivers.SchemeMQTT, drivers.SchemeWebhook:
+		return ""
+	case drivers.SchemeSerial:
+		return "serial:///dev/ttyUSB0"
+	case drivers.SchemeTCPIn, drivers.SchemeUDPIn:
+		return t.Scheme + "://:5000?from=192.0.2.1"
+	}
+	if t.DefaultPort > 0 {
+		return t.Scheme + "://192.0.2.1"
+	}
+	return t.Scheme + "://192.0.2.1:4000"
+}
+
+func (r *rig) rule(s *script.Rule) {
+	if s.Frame != nil {
+		r.peer.mu.Lock()
+		r.peer.rules = append([]*rule{{Rule: s}}, r.peer.rules...)
+		r.peer.mu.Unlock()
+		return
+	}
+	r.out.mu.Lock()
+	r.out.rules = append([]*rule{{Rule: s}}, r.out.rules...)
+	r.out.mu.Unlock()
+}
+
+// deliver brings a message of the device to the node, as its broker would.
+func (r *rig) deliver(m script.Message) {
+	r.peer.mu.Lock()
+	r.peer.busy++
+	r.peer.mu.Unlock()
+	r.note("<- " + script.ShowMessage(m.Topic, m.Data))
+	r.node.engine.Deliver(&mqtt.Message{Topic: m.Topic, Payload: m.Data, QoS: byte(m.QoS), Retain: m.Retain}, func(err error) {
+		r.peer.mu.Lock()
+		r.peer.busy--
+		if err != nil && r.mqttErr == nil {
+			r.mqttErr = err
+		}
+		r.peer.mu.Unlock()
+	})
+}
+
+// presence tells of an MQTT device whether it is there.
+func (r *rig) presence(online bool) {
+	publishes, err := r.will()
+	if err != nil || publishes == nil {
+		return
+	}
+	payload := publishes.Offline
+	if online {
+		payload = publishes.Online
+	}
+	r.deliver(script.Message{Topic: publishes.Topic, Data: []byte(payload)})
+}
+
+// will is what the twin's device says of itself, with its settings filled in.
+func (r *rig) will() (*drivers.Will, error) {
+	t := r.b.manifest.TransportOf(r.uri())
+	if t == nil || t.Will == nil {
+		return nil, nil
+	}
+	twin, err := r.node.engine.Registry().GetTwin(twinID)
+	if err != nil {
+		return nil, err
+	}
+	w := *t.Will
+	for k, v := range twin.Settings.AsMap() {
+		w.Topic = strings.ReplaceAll(w.Topic, "{"+k+"}", fmt.Sprint(v))
+	}
+	return &w, nil
+}
+
+// note adds to what the report shows.
+func (r *rig) note(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	since := r.clock.Now().Sub(r.start())
+	r.trail = append(r.trail, fmt.Sprintf("%9s  %s", since, text))
+	if len(r.trail) > maxTrail {
+		r.trail = r.trail[1:]
+	}
+}
+
+func (r *rig) start() time.Time {
+	if r.test.Start.IsZero() {
+		return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	return r.test.Start
+}
+
+// rest waits until nothing runs any more but what waits for the clock, or for the script.
+func (r *rig) rest() error {
+	began := time.Now()
+	for i := 0; ; i++ {
+		if r.peer.quiet() && r.node.engine.Quiet() && r.peer.quiet() {
+			return r.hear()
+		}
+		if time.Since(began) > patience {
+			return fmt.Errorf("the twin did not come to rest within %s", patience)
+		}
+		if i < 100 {
+			runtime.Gosched()
+		} else {
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+}
+
+// hear takes what the twin announced.
+func (r *rig) hear() error {
+	// With a context that is over a watcher gives what it has.
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	for r.watch != nil {
+		m, err := r.watch.Next(over)
+		if errors.Is(err, context.Canceled) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		switch c := m.Change.(type) {
+		case *pb.WatchTwinsResponse_Event:
+			r.events = append(r.events, c.Event)
+			r.note("event " + c.Event.Name + " " + script.JSON(c.Event.Data.AsInterface()))
+		case *pb.WatchTwinsResponse_Log:
+			r.logs = append(r.logs, c.Log)
+			r.note("log " + c.Log.Level + ": " + c.Log.Text)
+		}
+	}
+	return nil
+}
+
+// pass lets time go by up to a moment, or until something holds. It stops at each moment at which something is due.
+func (r *rig) pass(to time.Time, until func() (bool, error)) error {
+	for stuck := 0; stuck < 10_000; stuck++ {
+		if err := r.rest(); err != nil {
+			return err
+		}
+		if until != nil {
+			if ok, err := until(); ok || err != nil {
+				return err
+			}
+		}
+		now := r.clock.Now()
+		next, due := r.next()
+		if !due || next.After(to) {
+			if !now.Before(to) {
+				return nil
+			}
+			next = to
+		}
+		if next.After(now) {
+			stuck = 0
+		}
+		r.clock.move(next)
+		r.node.engine.Tick()
+	}
+	return errors.New("the twin is busy without end: the clock does not get on")
+}
+
+// next is when something is due next.
+func (r *rig) next() (at time.Time, ok bool) {
+	at, ok = r.clock.next()
+	if due, some := r.node.engine.NextDue(); some && (!ok || due.Before(at)) {
+		return due, true
+	}
+	return at, ok
+}
+
+// end stops the node.
+func (r *rig) end() error {
+	r.out.end()
+	if r.watch != nil {
+		r.watch.Close()
+	}
+	return r.node.close()
+}
+
+// listen has the door tell when the next call of the script's arrives, and when it is answered.
+func (r *rig) listen(c *openCall) (came <-chan struct{}) {
+	arrived := make(chan struct{})
+	d := r.node.door
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.came = func(env *cluster.Envelope) func() {
+		if env.Principal != caller {
+			return func() {}
+		}
+		d.mu.Lock()
+		d.came = nil
+		d.mu.Unlock()
+		close(arrived)
+		return func() { c.answered.Store(true) }
+	}
+	return arrived
+}
