@@ -13,20 +13,28 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // PutDriver commits a driver's version, whose file was verified, and its manifest read from it. The same file again is no
 // error, and not created. Another file of the same version is ErrExists. Where the version is newer than what the twins
 // have that ask for none, these go over to it, unless a rollout goes on.
 func (r *Registry) PutDriver(ctx context.Context, m *drivers.Manifest, file []byte, by string) (d *pb.Driver, created bool, err error) {
-	return r.putDriver(ctx, m, file, by, false)
+	d, created, err = r.putDriver(ctx, m, file, by, false)
+	return r.presented(d, created, err)
 }
 
 // StageDriver is PutDriver of a version that no twin goes over to by itself: a rollout brings it to them, or its name in
 // their configuration. The first version of a driver is the current one in any case.
 func (r *Registry) StageDriver(ctx context.Context, m *drivers.Manifest, file []byte, by string) (d *pb.Driver, created bool, err error) {
-	return r.putDriver(ctx, m, file, by, true)
+	d, created, err = r.putDriver(ctx, m, file, by, true)
+	return r.presented(d, created, err)
+}
+
+func (r *Registry) presented(d *pb.Driver, created bool, err error) (*pb.Driver, bool, error) {
+	if err != nil {
+		return nil, false, err
+	}
+	return d, created, r.presentDriver(d)
 }
 
 func (r *Registry) putDriver(ctx context.Context, m *drivers.Manifest, file []byte, by string, stage bool) (d *pb.Driver, created bool, err error) {
@@ -42,7 +50,8 @@ func (r *Registry) putDriver(ctx context.Context, m *drivers.Manifest, file []by
 	}
 	sum := sha256.Sum256(file)
 	d = &pb.Driver{Name: m.Name, Version: m.Version, Digest: hex.EncodeToString(sum[:]), Size: uint64(len(file)), Title: m.Title,
-		Description: m.Description, Capabilities: m.Capabilities, ManifestJson: string(raw), CreateTime: timestamppb.Now(), CreateBy: by}
+		Description: m.Description, Capabilities: m.Capabilities, ManifestJson: string(raw), CreateTime: r.e.timestamp(), CreateBy: by,
+		Interfaces: m.Interfaces}
 	d.Transports = m.SchemeNames()
 	if _, err := parseSpec(d); err != nil {
 		return nil, false, invalid("/manifest", "%v", err)

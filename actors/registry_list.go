@@ -21,7 +21,7 @@ func (r *Registry) ListTwins(req *pb.ListTwinsRequest, projects func(string) boo
 	}
 	l := &lister{r: r, req: req, f: f, projects: projects, limit: pageSize(req.GetPageSize()), resp: &pb.ListTwinsResponse{}}
 	var err error
-	if len(f.Ids) > 0 {
+	if len(f.Ids) > 0 || f.System != "" {
 		err = l.named()
 	} else {
 		err = l.scan()
@@ -46,7 +46,11 @@ type lister struct {
 // named lists the twins that the filter names.
 func (l *lister) named() error {
 	var ids []string
-	for _, id := range l.f.Ids {
+	chosen, err := l.r.members(l.f)
+	if err != nil {
+		return err
+	}
+	for _, id := range chosen {
 		full, err := CanonicalID(id)
 		if err != nil {
 			return err

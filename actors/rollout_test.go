@@ -62,8 +62,14 @@ func (n *node) stageBroken(name, version string) {
 
 func titled(title string) func(map[string]any) { return func(m map[string]any) { m["title"] = title } }
 
-func (n *node) hundred(driver string) (ids []string) {
+// settled waits until the node has its slots.
+func (n *node) settled() {
+	n.t.Helper()
 	until(n.t, "the node has its slots", func() bool { return n.cluster.SlotsByNode()["n1"] == cluster.SlotCount })
+}
+
+func (n *node) hundred(driver string) (ids []string) {
+	n.settled()
 	for i := range 100 {
 		id := fmt.Sprintf("r%02d", i)
 		n.twin(fmt.Sprintf(`{"id":%q,"driver":%q}`, id, driver))
@@ -172,6 +178,9 @@ func TestRolloutByFailures(t *testing.T) {
 	n.driver("probe", "1.0.0", "")
 	n.twin(`{"id":"old","driver":"probe","labels":{"floor":"1"}}`)
 	n.twin(`{"id":"new","driver":"probe","labels":{"floor":"2"}}`)
+	n.settled()
+	n.wait("old", "reason", `"start"`)
+	n.wait("new", "reason", `"start"`)
 	n.stage("probe", "1.1.0", "", titled("new"))
 	o := n.rollout(&pb.StartRolloutRequest{Driver: "probe", Selector: &pb.RolloutSelector{Labels: map[string]string{"floor": "2"}},
 		Version: "1.1.0", Limits: &pb.RolloutLimits{MinFailures: 4}})
@@ -280,4 +289,42 @@ func TestRolloutSurvivesItsNode(t *testing.T) {
 	})
 	b.close()
 	a.reaches(name, pb.RolloutPhase_ROLLOUT_PHASE_DONE)
+}
+
+// All twins that implement an interface in a place, or in a system, are found by it.
+func TestTwinsByInterface(t *testing.T) {
+	n := newNode(t)
+	n.driverWith("switch", "1.0.0", "", func(m map[string]any) { m["interfaces"] = []string{"Switchable"} })
+	n.driver("probe", "1.0.0", "")
+	if _, err := n.reg.PutZone(ctx(t), &pb.Zone{Id: "hall"}); err != nil {
+		t.Fatal(err)
+	}
+	n.twin(`{"id":"a","driver":"switch","zone":"hall"}`)
+	n.twin(`{"id":"b","driver":"switch"}`)
+	n.twin(`{"id":"c","driver":"probe","zone":"hall"}`)
+	if _, err := n.reg.PutSystem(ctx(t), &pb.System{Id: "room", Members: []*pb.System_Member{{Name: "Switch_1", Twin: "b"}, {Name: "Probe_1", Twin: "c"}}}); err != nil {
+		t.Fatal(err)
+	}
+	for want, f := range map[string]*pb.TwinFilter{
+		"default/a default/b": {Interface: "Switchable"},
+		"default/a":           {Interface: "Switchable", Zone: "default/hall"},
+		"default/b":           {Interface: "Switchable", System: "room"},
+		"default/b default/c": {System: "default/room"},
+		"":                    {Interface: "Cover"},
+	} {
+		list, err := n.reg.ListTwins(&pb.ListTwinsRequest{Filter: f}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, tw := range list.Twins {
+			ids = append(ids, tw.Id)
+		}
+		if got := strings.Join(ids, " "); got != want {
+			t.Errorf("%v: %q, want %q", f, got, want)
+		}
+	}
+	if by, err := n.reg.Implementers(); err != nil || len(by["Switchable"]) != 1 || by["Switchable"][0] != "switch" {
+		t.Errorf("implementers: %v, %v", by, err)
+	}
 }

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,9 +67,13 @@ func newSubscription(e *Engine, req *pb.WatchTwinsRequest, projects func(string)
 	if s.filter == nil {
 		s.filter = &pb.TwinFilter{}
 	}
-	if len(s.filter.Ids) > 0 {
+	ids, err := e.registry.members(s.filter)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.filter.Ids) > 0 || s.filter.System != "" {
 		s.ids = map[string]bool{}
-		for _, id := range s.filter.Ids {
+		for _, id := range ids {
 			full, err := CanonicalID(id)
 			if err != nil {
 				return nil, err
@@ -108,6 +113,12 @@ func matchFilter(f *pb.TwinFilter, t *pb.Twin, c *catalog) bool {
 	}
 	for k, v := range f.Labels {
 		if got, ok := t.Labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	if f.Interface != "" {
+		spec, err := c.forTwin(t)
+		if err != nil || !slices.Contains(spec.manifest.Interfaces, f.Interface) {
 			return false
 		}
 	}

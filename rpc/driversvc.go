@@ -12,11 +12,9 @@ import (
 
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
-	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 )
 
 type driverService struct {
-	rpcv1.UnimplementedDriverServiceHandler
 	s *Server
 	// catalog is read once: what the binary carries does not change.
 	catalog func() ([]*pb.Driver, error)
@@ -27,17 +25,20 @@ func newDriverService(s *Server) *driverService {
 }
 
 func (d *driverService) UploadDriver(ctx context.Context, r *connect.Request[pb.UploadDriverRequest]) (*connect.Response[pb.UploadDriverResponse], error) {
-	driver, created, err := d.put(ctx, r.Msg.File)
+	driver, created, err := d.put(ctx, r.Msg.File, r.Msg.Stage)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&pb.UploadDriverResponse{Driver: driver, Created: created}), nil
+	return connect.NewResponse(&pb.UploadDriverResponse{Driver: driver, Created: created, Staged: !driver.Current}), nil
 }
 
-func (d *driverService) put(ctx context.Context, file []byte) (*pb.Driver, bool, error) {
+func (d *driverService) put(ctx context.Context, file []byte, stage bool) (*pb.Driver, bool, error) {
 	manifest, err := d.s.o.Verify(file)
 	if err != nil {
 		return nil, false, &invalidError{path: "file", text: err.Error()}
+	}
+	if stage {
+		return d.s.o.Registry.StageDriver(ctx, manifest, file, principalFrom(ctx).Name)
 	}
 	return d.s.o.Registry.PutDriver(ctx, manifest, file, principalFrom(ctx).Name)
 }
@@ -83,7 +84,7 @@ func (d *driverService) AddFromCatalog(ctx context.Context, r *connect.Request[p
 	if err != nil {
 		return nil, err
 	}
-	driver, created, err := d.put(ctx, file)
+	driver, created, err := d.put(ctx, file, false)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +112,8 @@ func readCatalog(c Catalog) ([]*pb.Driver, error) {
 		}
 		digest := sha256.Sum256(file)
 		d := &pb.Driver{Name: m.Name, Version: m.Version, Title: m.Title, Description: m.Description,
-			Digest: hex.EncodeToString(digest[:]), Size: uint64(len(file)), Capabilities: m.Capabilities, ManifestJson: string(text), Transports: m.SchemeNames()}
+			Digest: hex.EncodeToString(digest[:]), Size: uint64(len(file)), Capabilities: m.Capabilities, ManifestJson: string(text),
+			Transports: m.SchemeNames(), Interfaces: m.Interfaces}
 		list = append(list, d)
 	}
 	return list, nil

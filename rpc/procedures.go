@@ -215,6 +215,11 @@ func filtered[M any](filter func(M) **pb.TwinFilter) func(any, *Principal) (Reso
 		if (*f).Zone != "" {
 			(*f).Zone = canonicalID((*f).Zone)
 		}
+		if (*f).System != "" {
+			if _, err := named("system", "filter.system", &(*f).System); err != nil {
+				return Resource{}, err
+			}
+		}
 		return narrowed("twin", &(*f).Project, p)
 	}
 }

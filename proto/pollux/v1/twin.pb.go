@@ -1459,7 +1459,7 @@ type TwinFilter struct {
 	Model string `protobuf:"bytes,9,opt,name=model,proto3" json:"model,omitempty"`
 	// Only twins whose driver implements this standard interface, such as Powerable.
 	Interface string `protobuf:"bytes,10,opt,name=interface,proto3" json:"interface,omitempty"`
-	// Only members of this system.
+	// Only members of this system; of a watch, those that it had when the watch began.
 	System        string `protobuf:"bytes,11,opt,name=system,proto3" json:"system,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -659,7 +659,7 @@ export type TwinFilter = Message<"pollux.v1.TwinFilter"> & {
   interface: string;
 
   /**
-   * Only members of this system.
+   * Only members of this system; of a watch, those that it had when the watch began.
    *
    * @generated from field: string system = 11;
    */
