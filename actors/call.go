@@ -19,6 +19,7 @@ type run struct {
 	event   event
 	command *command
 	call    drivers.Call
+	budget  drivers.Budget
 	runner  drivers.Runner
 	limit   time.Duration
 
@@ -35,6 +36,8 @@ func (t *twin) launch(v event, c *command) {
 	r.host = host{e: t.e, en: t.en, own: t.own, spec: t.spec, link: t.link, cfg: t.cfg}
 	r.call = drivers.Call{Event: v.kind, Input: v.input, Settings: t.cfg.settings, State: t.stateJSON,
 		Tenant: ProjectOf(t.en.id)}
+	t.allot(&r.budget)
+	r.call.Budget = &r.budget
 	r.chain = []string{"twin:" + t.en.id}
 	if c != nil {
 		r.limit = c.timeout
@@ -88,6 +91,7 @@ func (r *run) handle() (eff drivers.Effects, err error) {
 func (r *run) run(t *twin) {
 	t.e.stats.called(r.took)
 	r.spec.tally.called()
+	t.charge(&r.budget, r.spec)
 	if r.abandoned || t.work == nil || t.work.call != r {
 		return
 	}
@@ -134,7 +138,7 @@ func (r *run) succeeded(t *twin) {
 		t.unloaded()
 	}
 	if r.command != nil {
-		if r.effects.Pending {
+		if r.effects.Pending && !r.command.noAnswer {
 			t.await(r.command)
 		} else {
 			t.conclude(r.command, pb.Outcome_OUTCOME_DONE, r.effects.Output, nil)
@@ -300,6 +304,9 @@ func (t *twin) stumble(s *spec, why string, from drivers.Event) {
 	}
 	t.backoff = t.e.nowMS() + wait.Milliseconds()
 	t.note("error", why)
+	if t.incorrigible() {
+		t.confine(s, why)
+	}
 	t.fault(why, from)
 	if more, ok := s.complaints.due(time.Now()); ok {
 		t.e.log.Warn("driver failed", "twin", t.en.id, "driver", s.name+"@"+s.version, "reason", why,
@@ -333,7 +340,9 @@ func (t *twin) recover() {
 	if t.failures == 0 && t.backoff == 0 {
 		return
 	}
-	t.failures, t.backoff = 0, 0
+	trapped := t.trapped
+	t.forgive()
+	t.trapped = trapped
 	if t.spec != nil {
 		t.e.pool.Slow(&t.spec.key, false)
 	}

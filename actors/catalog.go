@@ -25,6 +25,8 @@ type spec struct {
 	title                 string
 	key                   pool.Key
 	complaints            complaints
+	// meter measures what all twins of the version use of the driver's quotas.
+	meter meter
 	// asking counts the calls that wait for another twin.
 	asking atomic.Int32
 	// tally counts what this node's twins of the version do; nil in a spec that is only looked at.

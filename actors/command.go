@@ -16,6 +16,10 @@ import (
 const (
 	defaultPriority = 50
 	defaultRetries  = 3
+	// retryBonus raises the priority of a command that is tried again.
+	retryBonus = 20
+	// asleepValidity is how long what is asked of a device that sleeps waits where its caller does not say, in milliseconds.
+	asleepValidity = 24 * 3600 * 1000
 	// retryMax is the longest wait before another try, pursueMax where the tries are not counted, in milliseconds.
 	retryMax  = 2000
 	pursueMax = 3000
@@ -51,6 +55,11 @@ type command struct {
 	isSet    bool
 	// kept: the twin's record holds it; unsaved: not yet.
 	kept, unsaved bool
+	// patient: it waits for a device that is away, though it has no name; noAnswer: it is done when it is sent; clears: the
+	// queue is emptied when it has ended; idempotent: to send it twice does no harm.
+	patient, noAnswer, clears, idempotent bool
+	// pause is for how long nothing is sent after it, in milliseconds.
+	pause int64
 	// pursued: it is tried again until the desired value expires, however often.
 	pursued bool
 	// call is the newest call of the driver on the command's behalf; wrote, whether an earlier one reached the device.
@@ -61,7 +70,8 @@ type command struct {
 // told says whether bytes went out to the device, or were about to.
 func (c *command) told() bool { return c.wrote || c.call != nil && c.call.wrote.Load() }
 
-func (c *command) named() bool { return c.name != "" }
+// waits says whether it stays in the queue while the device is away.
+func (c *command) waits() bool { return c.name != "" || c.patient }
 
 // run takes a call in the twin's turn.
 func (m *call) run(t *twin) {
@@ -83,6 +93,10 @@ func (m *call) run(t *twin) {
 		t.invoke(req, m)
 	case *pb.SetDesiredRequest:
 		t.setDesired(req, m)
+	case *actorv1.ClearQueue:
+		m.answer(cluster.Reply{Message: &actorv1.Cleared{Commands: uint32(t.clear("cleared by " + m.env.Principal))}})
+	case *actorv1.Release:
+		t.pardon(m)
 	default:
 		m.refuse(fmt.Errorf("twin %s: message %T: %w", t.en.id, req, ErrInvalid))
 	}
@@ -98,6 +112,8 @@ func (t *twin) takes(m *call) bool {
 // show gives the state as it is now.
 func (t *twin) show(withModel bool) *pb.TwinState {
 	s := t.st.Proto(t.e.o.Node, t.own.Since)
+	t.troubled(s.Status)
+	s.OverQuota = t.over.proto()
 	s.Queued = t.waitingCommands()
 	t.work.showEnding(s)
 	if withModel && t.model != nil {
@@ -192,6 +208,9 @@ func (t *twin) invoke(req *pb.InvokeRequest, m *call) {
 	c.label = req.Action
 	c.key = req.IdempotencyKey
 	c.input = commandInput("action", req.Action, "input", v.AppendJSON(nil))
+	if a := t.model.Action(req.Action); a != nil {
+		c.idempotent = a.Idempotent
+	}
 	t.enqueue(c, m, req.Options.GetNoWait())
 }
 
@@ -219,12 +238,22 @@ func (t *twin) newCommand(o *pb.CommandOptions, m *call) *command {
 	if d := o.GetDelay().AsDuration(); d > 0 {
 		c.notBefore = now + d.Milliseconds()
 	}
-	c.until = max(now, c.notBefore) + t.e.o.OfflineValidity.Milliseconds()
+	validity := t.e.o.OfflineValidity.Milliseconds()
+	if d := o.GetValidFor().AsDuration(); d > 0 {
+		validity, c.patient = d.Milliseconds(), true
+	} else if t.sleeping() {
+		validity = asleepValidity
+	}
+	c.until = max(now, c.notBefore) + validity
 	c.connectBy = max(now, c.notBefore) + c.timeout.Milliseconds()
+	c.pause, c.noAnswer, c.clears = o.GetPause().AsDuration().Milliseconds(), o.GetNoAnswer(), o.GetClear()
 	if m != nil {
 		c.id, c.chain = m.env.ID, m.env.Chain
 		if !m.env.Deadline.IsZero() && !o.GetNoWait() {
-			c.until = now + time.Until(m.env.Deadline).Milliseconds()
+			waits := now + time.Until(m.env.Deadline).Milliseconds()
+			if c.until = min(c.until, waits); !c.patient {
+				c.until = waits
+			}
 		}
 	}
 	return c
@@ -233,7 +262,7 @@ func (t *twin) newCommand(o *pb.CommandOptions, m *call) *command {
 // enqueue puts a command into the queue, or refuses it.
 func (t *twin) enqueue(c *command, m *call, noWait bool) {
 	w := t.working()
-	if !c.named() && t.offline() {
+	if !c.waits() && t.offline() {
 		t.e.stats.outcome(pb.Outcome_OUTCOME_REJECTED)
 		t.ended(c, pb.Outcome_OUTCOME_REJECTED, &drivers.DriverError{Message: t.away()})
 		m.answer(cluster.Reply{Message: result(pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{
@@ -281,21 +310,42 @@ func (t *twin) refuse(c *command, e *drivers.DriverError) {
 		t.postpone(c)
 		return
 	}
-	if again && t.mode == modeLive {
-		longest := retryMax
-		if c.pursued {
-			longest = pursueMax
-		}
-		wait := min(100<<min(c.tries, 5), longest)
-		c.tries++
-		c.refusal, c.answerBy = e.Message, 0
-		c.notBefore = t.e.nowMS() + int64(wait)
-		if c.until == 0 || c.notBefore < c.until {
-			t.working().again(c)
-			return
-		}
+	if !again || !t.again(c, e.Message) {
+		t.conclude(c, pb.Outcome_OUTCOME_REJECTED, nil, e)
 	}
-	t.conclude(c, pb.Outcome_OUTCOME_REJECTED, nil, e)
+}
+
+// unanswered: the device did not answer a command in time. What may be sent twice is sent again.
+func (t *twin) unanswered(c *command) {
+	why := "no answer within " + c.timeout.String()
+	if (c.isSet || c.idempotent) && (c.pursued || c.tries < c.retries) && !t.cfg.stopped && t.again(c, why) {
+		return
+	}
+	t.conclude(c, pb.Outcome_OUTCOME_TIMED_OUT, nil, &drivers.DriverError{Message: why})
+}
+
+// again queues a command once more, after a while and before others of its priority. It says whether that still makes
+// sense.
+func (t *twin) again(c *command, why string) bool {
+	if t.mode != modeLive {
+		return false
+	}
+	longest := retryMax
+	if c.pursued {
+		longest = pursueMax
+	}
+	wait := min(100<<min(c.tries, 5), longest)
+	if c.tries == 0 {
+		c.priority += retryBonus
+	}
+	c.tries++
+	c.refusal, c.answerBy = why, 0
+	c.notBefore = t.e.nowMS() + int64(wait)
+	if c.until > 0 && c.notBefore >= c.until {
+		return false
+	}
+	t.working().again(c)
+	return true
 }
 
 // await: the device's answer decides the command.
@@ -317,6 +367,7 @@ func (t *twin) conclude(c *command, o pb.Outcome, output []byte, e *drivers.Driv
 		t.progress(c, o, e)
 	}
 	t.endKept(c, o, output, e)
+	t.after(c)
 	reply := cluster.Reply{Message: result(o, output, e)}
 	if c.key == "" || !c.started {
 		t.settle(c, reply)
@@ -329,6 +380,35 @@ func (t *twin) conclude(c *command, o pb.Outcome, output []byte, e *drivers.Driv
 		}
 		t.settle(c, reply)
 	})
+}
+
+// after does what a command wants done when it has ended.
+func (t *twin) after(c *command) {
+	if c.pause > 0 && c.told() {
+		t.working().pausedUntil = t.e.nowMS() + c.pause
+	}
+	if c.clears {
+		c.clears = false
+		t.clear("cleared by " + c.label)
+	}
+}
+
+// clear rejects the commands that wait, and says how many there were.
+func (t *twin) clear(why string) int {
+	w := t.work
+	if w == nil {
+		return 0
+	}
+	commands := w.commands
+	w.commands = nil
+	for _, c := range commands {
+		c.clears = false
+		if c.isSet {
+			t.displaced(c, why)
+		}
+		t.conclude(c, pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{Message: why})
+	}
+	return len(commands)
 }
 
 // settle answers those who wait for a command, and remembers the answer.

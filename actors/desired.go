@@ -78,6 +78,8 @@ func (t *twin) ask(name state.Name, v state.Value, req *pb.SetDesiredRequest, by
 	validity := int64(defaultValidity)
 	if x := req.ValidFor.AsDuration(); req.ValidFor != nil && x > 0 {
 		validity = x.Milliseconds()
+	} else if t.sleeping() {
+		validity = asleepValidity
 	}
 	*d = state.Desired{Name: name, Value: v, Time: now, By: by, Revision: d.Revision + 1, Progress: uint8(pb.Progress_PROGRESS_ASKED),
 		Expires: now + validity, Priority: uint8(min(req.Options.GetPriority(), 100)), Retries: -1,
@@ -244,7 +246,7 @@ func (t *twin) progress(c *command, o pb.Outcome, e *drivers.DriverError) {
 		t.emitDesired(d)
 	case o == pb.Outcome_OUTCOME_UNKNOWN, o == pb.Outcome_OUTCOME_TIMED_OUT:
 		// The device may have heard it, or never did: what it reports decides, or the time.
-	case t.offline() || t.connecting() || e != nil && e.Retryable && t.backoff > 0:
+	case t.offline() || t.connecting() || t.sleeping() || e != nil && e.Retryable && t.backoff > 0:
 		// It is tried again when the device is back.
 	default:
 		why := ""

@@ -34,7 +34,7 @@ type Engine struct {
 	props   *actor.Props
 	shards  [shardCount]*shard
 	// owned is the record of each slot that this node has and admits calls for.
-	owned     [cluster.SlotCount]atomic.Pointer[cluster.Ownership]
+	owned     [cluster.SlotSpace]atomic.Pointer[cluster.Ownership]
 	pool      *pool.Pool
 	routines  pool.Routines // the actors'
 	catalog   *catalog
@@ -253,7 +253,7 @@ func (e *Engine) shardOf(slot cluster.Slot) *shard { return e.shards[int(slot)%s
 
 // Handle takes a call for a slot that this node owns.
 func (e *Engine) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
-	slot := cluster.SlotOf(env.Target.ID)
+	slot := e.slotOf(env.Target.ID)
 	if own := e.owned[slot].Load(); own == nil || env.Since > own.Since {
 		done(cluster.Reply{Err: fmt.Errorf("%s: slot %d: %w", env.Target.ID, slot, cluster.ErrNotOwner)})
 		return

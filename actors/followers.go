@@ -228,6 +228,15 @@ func (f *followers) in(slot cluster.Slot) []string {
 	for id := range f.slots[slot] {
 		ids = append(ids, id)
 	}
+	if slot.Class() == 0 {
+		return ids
+	}
+	// They are kept by the slots that they would have without a selector.
+	for s := slot % cluster.ClassSlots; s < cluster.SlotCount; s += cluster.ClassSlots {
+		for id := range f.slots[s] {
+			ids = append(ids, id)
+		}
+	}
 	return ids
 }
 

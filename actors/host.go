@@ -117,8 +117,14 @@ func (h *host) HTTP(context.Context, drivers.HTTPRequest) (drivers.HTTPResponse,
 	return drivers.HTTPResponse{}, fmt.Errorf("http: %w", drivers.ErrDenied)
 }
 
-// Connection is not offered yet.
-func (h *host) Connection(context.Context, drivers.ConnectionOp) error {
+// Connection acts on the twin's connection, or says that its device sleeps or wakes.
+func (h *host) Connection(_ context.Context, do drivers.ConnectionOp) error {
+	switch do {
+	case drivers.Sleep:
+		return h.sleep(true)
+	case drivers.Wake:
+		return h.sleep(false)
+	}
 	return fmt.Errorf("connection: %w", drivers.ErrDenied)
 }
 

@@ -176,7 +176,7 @@ func (s *shard) first(m *shardFirst) {
 		return
 	}
 	rec, err := s.e.readTwin(m.id)
-	own := s.e.owned[cluster.SlotOf(m.id)].Load()
+	own := s.e.owned[s.e.slotOf(m.id)].Load()
 	switch {
 	case err != nil || own == nil:
 		return
@@ -300,8 +300,8 @@ const seenEvery = 1000
 func (t *twin) unseen() bool { return t.st.LastSeen-t.toldSeen >= seenEvery }
 
 func (t *twin) status() *pb.TwinStatus {
-	return &pb.TwinStatus{Connection: pb.Connection(t.st.Connection), LastSeen: state.Timestamp(t.st.LastSeen), Fault: t.st.Fault,
-		Node: t.e.o.Node}
+	return t.troubled(&pb.TwinStatus{Connection: pb.Connection(t.st.Connection), LastSeen: state.Timestamp(t.st.LastSeen), Fault: t.st.Fault,
+		Node: t.e.o.Node})
 }
 
 func (t *twin) emitStatus() {

@@ -108,6 +108,7 @@ func (t *twin) record(c *command, by string) state.Command {
 	if c.notBefore > now {
 		k.NotBefore = wall + c.notBefore - now
 	}
+	k.Pause, k.Patient, k.NoAnswer, k.Clears, k.Idempotent = c.pause, c.patient, c.noAnswer, c.clears, c.idempotent
 	return k
 }
 
@@ -241,6 +242,8 @@ func (t *twin) revive(k *state.Command) *command {
 		c.notBefore = now + k.NotBefore - wall
 	}
 	c.connectBy = max(now, c.notBefore) + k.Timeout
+	c.pause, c.patient, c.noAnswer, c.clears = k.Pause, k.Patient, k.NoAnswer, k.Clears
+	c.idempotent = k.Idempotent
 	return c
 }
 

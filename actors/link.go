@@ -24,6 +24,8 @@ type link struct {
 	waiter chan answer
 	wake   func() // of the waiter, once it is parked
 
+	// up: it is connected; the twin's.
+	up bool
 	// failure is why the last attempt to connect failed; the connection's own. why is the same in the twin's turns.
 	failure, why string
 }
@@ -240,12 +242,14 @@ func (t *twin) fresh(l *link) bool {
 
 func (m *linkUp) run(t *twin) {
 	if t.fresh(m.l) {
+		m.l.up = true
 		t.up()
 	}
 }
 
 func (m *linkDown) run(t *twin) {
 	if t.fresh(m.l) {
+		m.l.up = false
 		t.down(lossText(m.err))
 	}
 }
@@ -258,7 +262,7 @@ func lossText(err error) string {
 }
 
 func (m *linkFailed) run(t *twin) {
-	if !t.fresh(m.l) || t.cfg.stopped {
+	if !t.fresh(m.l) || t.cfg.stopped || t.sleeping() {
 		return
 	}
 	m.l.why = m.why
@@ -360,6 +364,9 @@ func (t *twin) up() {
 
 // down: the device is not connected any more, or could not be reached.
 func (t *twin) down(why string) {
+	if t.sleeping() {
+		return // it hung up to sleep
+	}
 	was := pb.Connection(t.st.Connection)
 	t.connection(pb.Connection_CONNECTION_DISCONNECTED)
 	if was == pb.Connection_CONNECTION_DISCONNECTED {
@@ -414,7 +421,7 @@ func (t *twin) frame(f *actorv1.Frame, m *call) {
 		t.handled(&v)
 		return
 	}
-	if t.mode == modeLive && pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED {
+	if t.mode == modeLive && pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED && !t.sleeping() {
 		t.up() // it speaks, so it is there
 	}
 	in := make([]byte, 0, len(f.Topic)+1+len(f.Payload))

@@ -22,6 +22,10 @@ type Cluster interface {
 	Owned(s cluster.Slot) (cluster.Ownership, bool)
 	// Where gives the owner of an id's slot as last seen here; ok is false where it has none.
 	Where(id string) (l cluster.Location, ok bool)
+	// SlotOf gives the slot in which an id lives, as applied here.
+	SlotOf(id string) cluster.Slot
+	// Class gives the number of a selector, and records it where it is new.
+	Class(ctx context.Context, s cluster.Selector) (cluster.Class, error)
 	// LeaseValid says whether this node may act now. Cheap.
 	LeaseValid() bool
 }
@@ -82,6 +86,12 @@ type Options struct {
 	OfflineValidity time.Duration
 	// BackoffMin and BackoffMax bound the wait after a driver trapped or overran: 1 s doubling to 5 minutes.
 	BackoffMin, BackoffMax time.Duration
+	// QuarantineAfter is after how many failures in a row a twin's driver is left alone for QuarantineRetry: 8 and an hour.
+	QuarantineAfter int
+	QuarantineRetry time.Duration
+	// TwinQuotas and DriverQuotas bound over time what the driver of one twin may do, and those of all twins of a version on
+	// the node. The defaults are in quota.go.
+	TwinQuotas, DriverQuotas Quotas
 	// WatchQueue bounds the changes waiting for one watcher: 4,096.
 	WatchQueue int
 	// TopicCache bounds the topics whose twins are remembered: 65,536, about 150 B each.
@@ -119,6 +129,14 @@ func (o *Options) check() error {
 	def(&o.OfflineValidity, time.Minute)
 	def(&o.BackoffMin, time.Second)
 	def(&o.BackoffMax, max(5*time.Minute, o.BackoffMin))
+	def(&o.QuarantineAfter, 8)
+	def(&o.QuarantineRetry, time.Hour)
+	for q := range o.TwinQuotas {
+		def(&o.TwinQuotas[q].PerSecond, twinQuotas[q].PerSecond)
+		def(&o.TwinQuotas[q].Burst, twinQuotas[q].Burst)
+		def(&o.DriverQuotas[q].PerSecond, driverQuotas[q].PerSecond)
+		def(&o.DriverQuotas[q].Burst, driverQuotas[q].Burst)
+	}
 	def(&o.WatchQueue, 4096)
 	def(&o.TopicCache, 65536)
 	def(&o.Inbox, 10_000)

@@ -52,6 +52,8 @@ type work struct {
 	starting []*command
 	// bytes are those of the events' inputs.
 	bytes int
+	// pausedUntil is until when no command begins, because the one before wanted a pause, by nowMS.
+	pausedUntil int64
 }
 
 func (t *twin) working() *work {
@@ -215,9 +217,12 @@ func (w *work) next(t *twin, now int64) int64 {
 		if c.notBefore > now {
 			earlier(c.notBefore)
 		}
-		if !c.named() && t.connecting() {
+		if !c.waits() && t.connecting() {
 			earlier(c.connectBy)
 		}
+	}
+	if len(w.commands) > 0 && w.pausedUntil > now {
+		earlier(w.pausedUntil)
 	}
 	if w.pending != nil {
 		earlier(w.pending.answerBy)
@@ -240,7 +245,7 @@ func (t *twin) expire(now int64) {
 		case c.unsaved:
 		case c.until > 0 && c.until <= now:
 			why = "not begun in time"
-		case t.connecting() && !c.named() && c.connectBy <= now, t.offline() && !c.named():
+		case t.connecting() && !c.waits() && c.connectBy <= now, t.offline() && !c.waits():
 			why = t.away()
 		}
 		if why == "" {
@@ -258,7 +263,7 @@ func (t *twin) expire(now int64) {
 	}
 	if c := w.pending; c != nil && c.answerBy <= now && w.call == nil {
 		w.pending = nil
-		t.conclude(c, pb.Outcome_OUTCOME_TIMED_OUT, nil, &drivers.DriverError{Message: "no answer within " + c.timeout.String()})
+		t.unanswered(c)
 	}
 	t.expireDesired(now)
 }
@@ -299,7 +304,7 @@ func (t *twin) launchFor(c *command, v event) {
 
 // eligible gives the first command that may run now, or -1.
 func (w *work) eligible(t *twin, now int64) int {
-	if w.pending != nil || !t.loaded || t.cfg.stopped || !t.reachable() {
+	if w.pending != nil || !t.loaded || t.cfg.stopped || !t.reachable() || w.pausedUntil > now {
 		return -1
 	}
 	for i, c := range w.commands {
@@ -365,6 +370,11 @@ func (t *twin) always() bool {
 	return t.spec != nil && !t.spec.dials(t.cfg.uri) && t.cfg.will.Topic == ""
 }
 
+// sleeping: the device does not listen now, and will.
+func (t *twin) sleeping() bool {
+	return pb.Connection(t.st.Connection) == pb.Connection_CONNECTION_SLEEPING
+}
+
 func (t *twin) reachable() bool {
-	return t.always() || pb.Connection(t.st.Connection) == pb.Connection_CONNECTION_CONNECTED
+	return !t.sleeping() && t.always() || pb.Connection(t.st.Connection) == pb.Connection_CONNECTION_CONNECTED
 }

@@ -21,6 +21,7 @@ func (e *Engine) watchRecords() error {
 	}{
 		{tableTwins, e.twinChanged, e.twinsLost},
 		{tableDrivers, e.driverChanged, e.driversLost},
+		{tablePlace, e.placeChanged, e.placesLost},
 		{tableReleases, e.releaseChanged, e.releasesLost},
 		{tableFollows, e.followChanged, e.followsLost},
 		{tableSystems, e.systemChanged, e.followsLost},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -190,11 +191,15 @@ func (r *Registry) reindexTwin(ctx context.Context, id string, before, now *spec
 		if err != nil {
 			return nil, err
 		}
-		writes := r.diff(r.indexesWith(t, before), r.indexesWith(t, now))
+		at, err := r.e.placeOf(id)
+		if err != nil {
+			return nil, err
+		}
+		writes := r.diff(r.indexesWith(t, before, at.slot), r.indexesWith(t, now, at.slot))
 		if len(writes) == 0 {
 			return nil, nil
 		}
-		return &storage.Txn{Guards: []storage.Guard{{Table: tableTwins, Key: id, Revision: t.Revision}}, Writes: writes}, nil
+		return &storage.Txn{Guards: []storage.Guard{{Table: tableTwins, Key: id, Revision: t.Revision}, at.guard}, Writes: writes}, nil
 	}, func(*storage.GuardError) error { return nil })
 	if err != nil {
 		return fmt.Errorf("topics of %s: %w", id, err)
@@ -202,14 +207,14 @@ func (r *Registry) reindexTwin(ctx context.Context, id string, before, now *spec
 	return nil
 }
 
-func (r *Registry) indexesWith(t *pb.Twin, s *spec) map[storage.Table]map[string][]byte {
+func (r *Registry) indexesWith(t *pb.Twin, s *spec, slot cluster.Slot) map[storage.Table]map[string][]byte {
 	full, err := s.applyMap(t.Settings.AsMap())
 	if err != nil {
 		full = t.Settings.AsMap() // the twin will show this as its fault
 	}
-	ix, err := indexes(t, s, full)
+	ix, err := indexes(t, s, full, slot)
 	if err != nil {
-		ix, _ = indexes(t, &spec{name: s.name}, nil)
+		ix, _ = indexes(t, &spec{name: s.name}, nil, slot)
 	}
 	return ix
 }

@@ -180,7 +180,7 @@ func (l *lister) state(id string) (st *pb.TwinState, ok bool, err error) {
 // where gives a twin's owner, this node or another, and since when it is that: what an earlier owner knew of a connection
 // is no longer so.
 func (e *Engine) where(id string) (node string, since uint64) {
-	if own := e.owned[slotOf(id)].Load(); own != nil {
+	if own := e.owned[e.slotOf(id)].Load(); own != nil {
 		return e.o.Node, own.Since
 	}
 	if e.cluster != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers/transport"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -57,11 +58,11 @@ type prepared struct {
 	guards  []storage.Guard
 }
 
-// prepare checks a twin's configuration. old is what it replaces, or nil.
-func (r *Registry) prepare(t, old *pb.Twin) (*prepared, error) {
+// prepare checks a twin's configuration. old is what it replaces, or nil; at is where the twin lives.
+func (r *Registry) prepare(t, old *pb.Twin, at place) (*prepared, error) {
 	t = proto.Clone(t).(*pb.Twin)
 	t.State, t.DriverDigest, t.DriverVersion, t.Revision = nil, "", "", 0
-	p := &prepared{twin: t}
+	p := &prepared{twin: t, guards: []storage.Guard{at.guard}}
 	var err error
 	if p.spec, err = r.e.catalog.forTwin(t); err != nil {
 		if errors.Is(err, ErrNotFound) {
@@ -82,7 +83,7 @@ func (r *Registry) prepare(t, old *pb.Twin) (*prepared, error) {
 			return nil, err
 		}
 	}
-	if p.indexes, err = indexes(t, p.spec, full); err != nil {
+	if p.indexes, err = indexes(t, p.spec, full, at.slot); err != nil {
 		return nil, err
 	}
 	rec, ok, err := r.store.Get(tableDrivers, driverKey(p.spec.name, p.spec.version))
@@ -197,7 +198,7 @@ func (r *Registry) checkPlace(p *prepared) error {
 }
 
 // indexes are the records by which a twin is found.
-func indexes(t *pb.Twin, s *spec, settings map[string]any) (map[storage.Table]map[string][]byte, error) {
+func indexes(t *pb.Twin, s *spec, settings map[string]any, slot cluster.Slot) (map[storage.Table]map[string][]byte, error) {
 	ix := map[storage.Table]map[string][]byte{tableUses: {}, tableAliases: {}, tableStart: {}, tableTopics: {}, tableShapes: {}}
 	_, version, err := parseRef(t.Driver)
 	if err != nil {
@@ -219,7 +220,7 @@ func indexes(t *pb.Twin, s *spec, settings map[string]any) (map[storage.Table]ma
 		ix[tableAliases][aliasKey(project, a.Network, a.Key, a.Value)] = []byte(t.Id)
 	}
 	if s.dials(t.Uri) && !t.Stopped {
-		ix[tableStart][slotIDKey(t.Id)] = yes
+		ix[tableStart][slotIDKey(slot, t.Id)] = yes
 	}
 	subscribe, _, _, err := s.bindings(t.Uri, settings)
 	if err != nil {
@@ -263,17 +264,17 @@ func (r *Registry) diff(old, now map[storage.Table]map[string][]byte) []storage.
 }
 
 // indexesOf are the index records that a stored twin has; where its driver is gone, those that do not need it.
-func (r *Registry) indexesOf(t *pb.Twin) map[storage.Table]map[string][]byte {
+func (r *Registry) indexesOf(t *pb.Twin, slot cluster.Slot) map[storage.Table]map[string][]byte {
 	s, err := r.e.catalog.forTwin(t)
 	if err == nil {
 		if full, err := s.applyMap(t.Settings.AsMap()); err == nil {
-			if ix, err := indexes(t, s, full); err == nil {
+			if ix, err := indexes(t, s, full, slot); err == nil {
 				return ix
 			}
 		}
 	}
 	name, _, _ := parseRef(t.Driver)
-	ix, err := indexes(t, &spec{name: name}, nil)
+	ix, err := indexes(t, &spec{name: name}, nil, slot)
 	if err != nil {
 		return nil
 	}
@@ -312,9 +313,15 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 	t.Id = id
 	now := timestamppb.Now()
 	t.CreateTime, t.UpdateTime = now, now
+	class, err := r.class(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("create twin %s: %w", id, err)
+	}
+	// Until the record is there nobody has the twin; from then on the owner of the class's slot.
+	at := place{class, class.SlotOf(id), storage.Guard{Table: tablePlace, Key: id}}
 	var made *pb.Twin
 	revision, err := r.change(ctx, func() (*storage.Txn, error) {
-		p, err := r.prepare(t, nil)
+		p, err := r.prepare(t, nil, at)
 		if err != nil {
 			return nil, err
 		}
@@ -323,10 +330,13 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 		if err != nil {
 			return nil, err
 		}
-		txn := &storage.Txn{Guards: append([]storage.Guard{{Table: tableTwins, Key: id}, {Table: tableGone, Key: slotIDKey(id)}}, p.guards...)}
+		txn := &storage.Txn{Guards: append([]storage.Guard{{Table: tableTwins, Key: id}, {Table: tableGone, Key: slotIDKey(cluster.SlotOf(id), id)}}, p.guards...)}
 		txn.Guards = append(txn.Guards, freeAliases(p, nil)...)
 		txn.Writes = append(r.diff(nil, p.indexes), storage.Write{Table: tableTwins, Key: id, Value: value})
 		txn.Writes = append(txn.Writes, joins("", p.twin.Via)...)
+		if class != 0 {
+			txn.Writes = append(txn.Writes, storage.Write{Table: tablePlace, Key: id, Value: cluster.EncodeClass(class)})
+		}
 		known := r.claims(p)
 		for key := range p.indexes[tableAliases] {
 			if _, ok, err := r.store.Get(tableInbox, key); err == nil && ok && !slices.Contains(known, key) {
@@ -353,7 +363,7 @@ func (r *Registry) twinGuard(id string, own error) func(*storage.GuardError) err
 			return own
 		case g.Table == tableAliases:
 			return fmt.Errorf("alias %s: %w", g.Key, ErrExists)
-		case g.Table == tableGone:
+		case g.Table == tableGone, g.Table == tablePlace && own == ErrExists:
 			return fmt.Errorf("the former twin is being removed: %w", ErrExists)
 		}
 		return nil
@@ -363,7 +373,11 @@ func (r *Registry) twinGuard(id string, own error) func(*storage.GuardError) err
 // waitGone waits until what a former twin of the id left is removed, which its owner does within moments.
 func (r *Registry) waitGone(ctx context.Context, id string) error {
 	for deadline := time.Now().Add(5 * time.Second); ; {
-		_, gone, err := r.store.Get(tableGone, slotIDKey(id))
+		at, err := r.e.placeOf(id)
+		if err != nil {
+			return err
+		}
+		_, gone, err := r.store.Get(tableGone, slotIDKey(at.slot, id))
 		if err != nil || !gone {
 			return err
 		}
@@ -401,9 +415,18 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 	if t.Revision == 0 {
 		return nil, invalid("/twin/revision", "the revision that was read is needed")
 	}
+	t = proto.Clone(t).(*pb.Twin)
+	class, err := r.class(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("update twin %s: %w", id, err)
+	}
 	var made *pb.Twin
 	revision, err := r.change(ctx, func() (*storage.Txn, error) {
 		old, err := get(r.store, tableTwins, id, &pb.Twin{})
+		if err != nil {
+			return nil, err
+		}
+		at, err := r.e.placeOf(id)
 		if err != nil {
 			return nil, err
 		}
@@ -412,7 +435,7 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 		}
 		now := proto.Clone(t).(*pb.Twin)
 		now.Id, now.CreateTime, now.UpdateTime = id, old.CreateTime, timestamppb.Now()
-		p, err := r.prepare(now, old)
+		p, err := r.prepare(now, old, at)
 		if err != nil {
 			return nil, err
 		}
@@ -421,15 +444,19 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 		if err != nil {
 			return nil, err
 		}
-		was := r.indexesOf(old)
+		was := r.indexesOf(old, at.slot)
 		writes := append(r.diff(was, p.indexes), joins(old.Via, p.twin.Via)...)
 		for _, key := range r.claims(p) {
 			writes = append(writes, storage.Write{Table: tableInbox, Key: key})
 		}
-		return &storage.Txn{
+		txn := &storage.Txn{
 			Guards: append(append([]storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision}}, p.guards...), freeAliases(p, was)...),
 			Writes: append(writes, storage.Write{Table: tableTwins, Key: id, Value: value}),
-		}, nil
+		}
+		if old.Selector != p.twin.Selector {
+			at.settle(txn, id, class)
+		}
+		return txn, nil
 	}, r.twinGuard(id, ErrRevision))
 	if err != nil {
 		return nil, fmt.Errorf("update twin %s: %w", id, err)
@@ -466,14 +493,21 @@ func (r *Registry) DeleteTwin(ctx context.Context, id string, revision uint64) e
 		if len(users) > 0 {
 			return nil, &InUseError{What: "twin " + id, Users: users}
 		}
-		writes := append(r.diff(r.indexesOf(old), nil), storage.Write{Table: tableTwins, Key: id},
-			storage.Write{Table: tableGone, Key: slotIDKey(id), Value: []byte{1}})
+		at, err := r.e.placeOf(id)
+		if err != nil {
+			return nil, err
+		}
+		writes := append(r.diff(r.indexesOf(old, at.slot), nil), storage.Write{Table: tableTwins, Key: id},
+			storage.Write{Table: tableGone, Key: slotIDKey(at.slot, id), Value: []byte{1}})
+		if old.Selector != "" || at.class != 0 {
+			writes = append(writes, storage.Write{Table: tableShift, Key: cluster.ShiftKey(at.slot, id)})
+		}
 		if joined {
 			writes = append(writes, storage.Write{Table: tableUses, Key: joinKey(id)})
 		}
 		return &storage.Txn{
 			Guards: []storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision},
-				{Table: tableUses, Key: joinKey(id), Revision: mark.Revision}},
+				{Table: tableUses, Key: joinKey(id), Revision: mark.Revision}, at.guard},
 			Writes: writes,
 		}, nil
 	}, func(g *storage.GuardError) error {

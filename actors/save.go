@@ -23,9 +23,9 @@ type save struct {
 	wake  int64
 	patch bool
 	exact bool
-	// follows are the records of subscriptions that fly.
-	follows map[string]bool
-	count   uint8 // what the twin contributed when it was sent
+	// marks are the index records that fly.
+	marks map[mark]bool
+	count uint8 // what the twin contributed when it was sent
 	// retryAt is when a transaction that the store had no room for is offered again, by nowMS.
 	retryAt int64
 	tries   uint8
@@ -141,19 +141,19 @@ func (t *twin) commit(exact bool) {
 	if t.wakeWrong(exact) {
 		t.st.Wake = t.wake(exact)
 		if oldWake != 0 {
-			txn.Writes = append(txn.Writes, storage.Write{Table: tableWakes, Key: wakeKey(t.en.id, oldWake), Quiet: true})
+			txn.Writes = append(txn.Writes, storage.Write{Table: tableWakes, Key: wakeKey(t.en.slot, t.en.id, oldWake), Quiet: true})
 		}
 		if t.st.Wake != 0 {
-			txn.Writes = append(txn.Writes, storage.Write{Table: tableWakes, Key: wakeKey(t.en.id, t.st.Wake), Value: []byte{1}, Quiet: true})
+			txn.Writes = append(txn.Writes, storage.Write{Table: tableWakes, Key: wakeKey(t.en.slot, t.en.id, t.st.Wake), Value: []byte{1}, Quiet: true})
 		}
 	}
 	for _, due := range s.strays {
-		txn.Writes = append(txn.Writes, storage.Write{Table: tableWakes, Key: wakeKey(t.en.id, due), Quiet: true})
+		txn.Writes = append(txn.Writes, storage.Write{Table: tableWakes, Key: wakeKey(t.en.slot, t.en.id, due), Quiet: true})
 	}
 	if t.patchDirty {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableModels, Key: t.en.id, Value: t.patch, Quiet: true})
 	}
-	txn.Writes = t.followWrites(txn.Writes)
+	txn.Writes = t.markWrites(txn.Writes)
 	txn.Writes[0] = storage.Write{Table: tableStates, Key: t.en.id, Value: t.st.Append(make([]byte, 0, 512)), Quiet: true}
 	if len(s.samples) > 0 {
 		title := ""
@@ -170,7 +170,7 @@ func (t *twin) commit(exact bool) {
 	s.sent, s.samples, s.sampleBytes = s.samples, nil, 0
 	s.told, s.waiting = s.waiting, nil
 	s.wake, s.patch, s.exact, s.count = oldWake, t.patchDirty, exact, t.counted
-	s.follows, t.follows = t.follows, nil
+	s.marks, t.marks = t.marks, nil
 	t.dirty, t.touched, t.patchDirty = false, false, false
 	if exact {
 		t.wakeExact = false
@@ -247,7 +247,7 @@ func (m *saved) run(t *twin) {
 			t.e.waker.note(t.en.slot, t.st.Wake)
 		}
 		told := s.told
-		s.told, s.sent, s.follows = nil, nil, nil
+		s.told, s.sent, s.marks = nil, nil, nil
 		if t.mode == modeDeleting && s.removed {
 			t.gone()
 		}
@@ -269,8 +269,8 @@ func (m *saved) run(t *twin) {
 	}
 	s.samples = append(s.sent, s.samples...)
 	s.waiting = append(s.told, s.waiting...)
-	t.refollowed(s.follows)
-	s.sent, s.told, s.follows = nil, nil, nil
+	t.remark(s.marks)
+	s.sent, s.told, s.marks = nil, nil, nil
 	s.removed, s.crowded = false, false
 	t.st.Wake = s.wake // a record too many is found when it is due
 	t.patchDirty = t.patchDirty || s.patch
@@ -293,12 +293,13 @@ func (t *twin) commitRemoval() {
 	}
 	txn := &storage.Txn{
 		Guards: []storage.Guard{{Table: storage.Table(t.own.Table), Key: t.own.Key, Equal: t.own.Value}},
-		Writes: []storage.Write{del(tableStates, t.en.id), del(tableModels, t.en.id), del(tableGone, slotIDKey(t.en.id))},
+		Writes: []storage.Write{del(tableStates, t.en.id), del(tableModels, t.en.id), del(tableGone, slotIDKey(t.en.slot, t.en.id)),
+			del(tablePlace, t.en.id)},
 	}
 	if t.st.Wake != 0 {
-		txn.Writes = append(txn.Writes, del(tableWakes, wakeKey(t.en.id, t.st.Wake)))
+		txn.Writes = append(txn.Writes, del(tableWakes, wakeKey(t.en.slot, t.en.id, t.st.Wake)))
 	}
-	txn.Writes = t.unfollowWrites(txn.Writes)
+	txn.Writes = t.unmarkWrites(txn.Writes)
 	if t.submit(txn) {
 		t.save.removed = true
 		t.dirty, t.touched, t.wakeExact = false, false, false

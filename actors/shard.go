@@ -143,7 +143,7 @@ func (s *shard) receive(c actor.Context) {
 		m.answer <- s.count()
 	case *shardTurn:
 		if en := s.entries[m.id]; en != nil && !en.leaving || m.activate {
-			s.forward(c, m.id, cluster.SlotOf(m.id), m.turn, false)
+			s.forward(c, m.id, s.e.slotOf(m.id), m.turn, false)
 		}
 	case *shardEach:
 		for _, en := range s.entries {
@@ -251,7 +251,7 @@ func (s *shard) terminated(c actor.Context, who *actor.PID) {
 	parked := en.parked
 	en.parked = nil
 	for _, m := range parked {
-		s.forward(c, en.id, en.slot, m, true)
+		s.forward(c, en.id, s.e.slotOf(en.id), m, true)
 	}
 	if next := s.entries[en.id]; next != nil && len(parked) > 0 {
 		next.link, next.high = en.link, en.high

@@ -47,7 +47,7 @@ func (s *Subscription) follow() {
 		if arrived == nil {
 			return
 		}
-		s.walk(func(id string) bool { return arrived[cluster.SlotOf(id)] })
+		s.walk(func(id string) bool { return arrived[s.e.slotOf(id)] })
 	}
 }
 

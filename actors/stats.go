@@ -8,6 +8,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -41,15 +42,18 @@ const (
 	dropLater
 	dropNotice
 	dropAsking
+	dropQuota
 	drops
 )
 
 var dropNames = [drops]string{"shard_full", "twin_full", "queue_full", "no_lease", "stale_owner", "store_busy", "twin_panic",
 	"driver_trap", "driver_stopped", "driver_timeout", "driver_refused", "driver_faulty", "invalid", "samples", "log_lines", "checkpoint_refused",
-	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox", "inbox_full", "release_given_up", "frame_later", "subscriber_slow", "twin_calls_waiting"}
+	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox", "inbox_full", "release_given_up", "frame_later", "subscriber_slow", "twin_calls_waiting", "over_quota"}
 
 // Stats of an engine. Counters count since its start.
 type Stats struct {
+	// Quarantined twins of the cluster: their drivers went on failing.
+	Quarantined int
 	// Active twins are in memory; Connected and Faulty count passive ones, too. Queued commands wait or run.
 	Active, Connected, Faulty, Queued int64
 	// CheckpointInterval is the present interval of written-behind values.
@@ -79,9 +83,10 @@ type counters struct {
 	dropped                               [drops]atomic.Uint64
 	outcomes                              [6]atomic.Uint64
 	callSeconds                           *metrics.Histogram
+	set                                   *metrics.Set
 	// bySlot is what the twins of a slot, active or not, contribute to connected and faulty.
 	slots  sync.Mutex
-	bySlot [cluster.SlotCount]slotCount
+	bySlot [cluster.SlotSpace]slotCount
 }
 
 // slotCount is what the twins of a slot contribute. It counts while the slot is this node's, and is remembered for the
@@ -94,6 +99,12 @@ type slotCount struct {
 
 func (c *counters) drop(r dropReason) { c.dropped[r].Add(1) }
 func (c *counters) event()            { c.events.Add(1) }
+
+// overuse counts what a driver was refused because of a quota.
+func (c *counters) overuse(driver string, q drivers.Quota, n int) {
+	c.dropped[dropQuota].Add(uint64(n))
+	c.set.GetOrCreateCounter(fmt.Sprintf("pollux_driver_over_quota_total{driver=%q,quota=%q}", driver, q)).Add(n)
+}
 
 func (c *counters) outcome(o pb.Outcome) {
 	if o >= 0 && int(o) < len(c.outcomes) {
@@ -138,10 +149,12 @@ func (c *counters) show(s cluster.Slot, since uint64) {
 var outcomeNames = [6]string{"", "done", "rejected", "timed_out", "unknown", "queued"}
 
 func (c *counters) register(e *Engine, set *metrics.Set) {
+	c.set = set
 	gauge := func(name string, f func() float64) { set.GetOrCreateGauge(name, f) }
 	gauge("pollux_actors_active", func() float64 { return float64(c.active.Load()) })
 	gauge("pollux_twins_connected", func() float64 { return float64(c.connected.Load()) })
 	gauge("pollux_twins_faulty", func() float64 { return float64(c.faulty.Load()) })
+	gauge("pollux_twins_quarantined", func() float64 { return float64(e.quarantined()) })
 	gauge("pollux_commands_queued", func() float64 { return float64(c.queued.Load()) })
 	gauge("pollux_checkpoint_interval_seconds", func() float64 { return float64(e.interval.get()) / 1000 })
 	gauge("pollux_checkpoints_total", func() float64 { return float64(c.checkpoints.Load()) })
@@ -158,6 +171,12 @@ func (c *counters) register(e *Engine, set *metrics.Set) {
 	c.callSeconds = set.GetOrCreateHistogram("pollux_driver_call_seconds")
 }
 
+// quarantined counts the twins in quarantine, on whichever node.
+func (e *Engine) quarantined() int {
+	n, _ := e.registry.Quarantined("", "") // it shows again when the store can be read
+	return n
+}
+
 // Stats gives the present figures. It does not block.
 func (e *Engine) Stats() Stats {
 	c := &e.stats
@@ -169,7 +188,7 @@ func (e *Engine) Stats() Stats {
 		Commands: map[string]uint64{}, Dropped: map[string]uint64{},
 		DriverCalls: c.nCalls.Load(), DriverTime: time.Duration(c.callTime.Load()),
 		Checkpoints: c.checkpoints.Load(), Events: c.events.Load(), LogLines: c.logLines.Load(),
-		ActiveDrivers: e.runners.count(),
+		ActiveDrivers: e.runners.count(), Quarantined: e.quarantined(),
 	}
 	for i, name := range outcomeNames[1:] {
 		s.Commands[name] = c.outcomes[i+1].Load()

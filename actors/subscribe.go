@@ -15,7 +15,6 @@ import (
 	"github.com/polluxhq/pollux/drivers/mqtt"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
-	"github.com/polluxhq/pollux/storage"
 )
 
 // maxSubscriptions is how many a twin may have.
@@ -92,51 +91,12 @@ func (t *twin) subscribe(list []drivers.Subscription) {
 			m.Subscriptions = append(m.Subscriptions, state.Subscription{System: s.System, Name: s.Twin, Property: s.Property})
 		}
 		x := follow{subscriber: t.en.id, system: s.System, name: s.Twin, property: s.Property}
-		if t.follows == nil {
-			t.follows = map[string]bool{}
-		}
-		t.follows[x.key()] = !s.Cancel
+		t.mark(tableFollows, x.key(), !s.Cancel)
 	}
 	if changed {
 		t.changed()
 		t.whenSaved(func(error) {})
 	}
-}
-
-// followWrites are the records of subscriptions that were made or ended since the last commit.
-func (t *twin) followWrites(w []storage.Write) []storage.Write {
-	for key, made := range t.follows {
-		x := storage.Write{Table: tableFollows, Key: key}
-		if made {
-			x.Value = []byte{1}
-		}
-		w = append(w, x)
-	}
-	return w
-}
-
-// refollowed puts back what a transaction that failed had to write, but for what was changed again since.
-func (t *twin) refollowed(sent map[string]bool) {
-	for key, made := range sent {
-		if _, newer := t.follows[key]; !newer {
-			if t.follows == nil {
-				t.follows = map[string]bool{}
-			}
-			t.follows[key] = made
-		}
-	}
-}
-
-// unfollowWrites remove the subscriptions of a twin that is deleted.
-func (t *twin) unfollowWrites(w []storage.Write) []storage.Write {
-	if t.st.More == nil {
-		return w
-	}
-	for _, s := range t.st.More.Subscriptions {
-		x := follow{subscriber: t.en.id, system: s.System, name: s.Name, property: s.Property}
-		w = append(w, storage.Write{Table: tableFollows, Key: x.key()})
-	}
-	return w
 }
 
 // notices takes what a twin that this one follows has to tell. The answer comes when the driver has heard all of it.

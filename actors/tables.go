@@ -71,10 +71,10 @@ func NameOf(id string) string {
 	return name
 }
 
-func slotKey(s cluster.Slot) string { return fmt.Sprintf("%04x/", uint16(s)) }
-func slotIDKey(id string) string    { return slotKey(cluster.SlotOf(id)) + id }
-func wakeKey(id string, due int64) string {
-	return fmt.Sprintf("%04x/%013x/%s", cluster.SlotOf(id), due, id)
+func slotKey(s cluster.Slot) string              { return fmt.Sprintf("%04x/", uint16(s)) }
+func slotIDKey(s cluster.Slot, id string) string { return slotKey(s) + id }
+func wakeKey(s cluster.Slot, id string, due int64) string {
+	return fmt.Sprintf("%04x/%013x/%s", uint16(s), due, id)
 }
 func useKey(kind, what, user string) string { return kind + "\x00" + what + "\x00" + user }
 func usePrefix(kind, what string) string    { return kind + "\x00" + what + "\x00" }

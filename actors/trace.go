@@ -120,8 +120,8 @@ func (r *tracers) add(id string) (*TraceStream, bool) {
 	return s, true
 }
 
-// moved ends the traces of twins whose slots leave this node.
-func (r *tracers) moved(slots []cluster.Slot) {
+// moved ends the traces of twins whose slots leave this node; slotOf says where a twin lives.
+func (r *tracers) moved(slots []cluster.Slot, slotOf func(id string) cluster.Slot) {
 	if r.count.Load() == 0 {
 		return
 	}
@@ -132,7 +132,7 @@ func (r *tracers) moved(slots []cluster.Slot) {
 	var ended []*TraceStream
 	r.mu.RLock()
 	for id, streams := range r.byID {
-		if gone[cluster.SlotOf(id)] {
+		if gone[slotOf(id)] {
 			ended = append(ended, streams...)
 		}
 	}

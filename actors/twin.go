@@ -66,8 +66,11 @@ type twin struct {
 	logs     *logRing
 	watchers []*Subscription
 	audience *audience
-	// follows are the records of subscriptions that the next transaction makes (true) or ends.
-	follows map[string]bool
+	// marks are the index records that the next transaction writes (true) or removes.
+	marks map[mark]bool
+	// meter measures what the driver uses of its quotas, trapped how often it fails; over is what it was refused.
+	meter, trapped *meter
+	over           *overuse
 	// dirtyAt is since when written-behind values wait.
 	dirtyAt int64
 	// backoff is until when the driver is left alone after a fault.
@@ -176,6 +179,10 @@ func (a *activate) run(t *twin) {
 		t.mode = modeDead
 		return
 	}
+	if !t.e.livesIn(t.en.id, t.en.slot) {
+		t.mode = modeDead // its place is read after its record: whoever has both from before may not act
+		return
+	}
 	if cfg == nil {
 		t.absent()
 		return
@@ -205,7 +212,7 @@ func (a *activate) run(t *twin) {
 
 // absent: there is no configuration. What a deleted twin left behind is removed.
 func (t *twin) absent() {
-	_, gone, err := t.e.store.Get(tableGone, slotIDKey(t.en.id))
+	_, gone, err := t.e.store.Get(tableGone, slotIDKey(t.en.slot, t.en.id))
 	if err != nil || !gone {
 		t.mode = modeAbsent
 		return
@@ -273,7 +280,8 @@ func (t *twin) step() {
 
 // tidy frees what is empty.
 func (t *twin) tidy() {
-	if t.work != nil && t.work.empty() && (len(t.work.recent) == 0 || t.e.nowMS()-t.en.used.Load() > recentWindow) {
+	if t.work != nil && t.work.empty() && (len(t.work.recent) == 0 || t.e.nowMS()-t.en.used.Load() > recentWindow) &&
+		t.work.pausedUntil <= t.e.nowMS() {
 		t.work = nil
 	}
 	if t.save != nil && t.save.idle() && !t.save.removed {

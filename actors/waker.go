@@ -63,7 +63,7 @@ func (e *Engine) gapBehind(table storage.Table, s cluster.Slot) stretch {
 		}
 		return stretch{int(s), int(n)}
 	}
-	return stretch{int(s), cluster.SlotCount}
+	return stretch{int(s), cluster.SlotSpace}
 }
 
 type dueSlot struct {

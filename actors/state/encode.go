@@ -133,15 +133,21 @@ func appendCommand(b []byte, c *Command) []byte {
 	for _, s := range []string{c.Action, c.Input, c.Name, c.Key, c.By} {
 		b = appendText(b, s)
 	}
-	waited := byte(0)
-	if c.Waited {
-		waited = 1
+	flags := byte(0)
+	for i, set := range []bool{c.Waited, c.Patient, c.NoAnswer, c.Clears, c.Pause != 0, c.Idempotent} {
+		if set {
+			flags |= 1 << i
+		}
 	}
-	b = append(b, c.Priority, c.Phase, waited, c.Outcome)
+	b = append(b, c.Priority, c.Phase, flags, c.Outcome)
 	for _, n := range []int64{int64(c.Retries), c.Timeout, c.Time, c.NotBefore, c.Until, c.AnswerBy, c.End, int64(c.Code)} {
 		b = binary.AppendVarint(b, n)
 	}
-	return appendText(appendText(b, c.Message), c.Output)
+	b = appendText(appendText(b, c.Message), c.Output)
+	if c.Pause != 0 {
+		b = binary.AppendVarint(b, c.Pause)
+	}
+	return b
 }
 
 func appendDesired(b []byte, d *Desired) []byte {
@@ -267,10 +273,16 @@ func (d *decoder) more(r *Record) {
 
 func (d *decoder) command() Command {
 	c := Command{ID: d.id(), Action: d.text(), Input: d.text(), Name: d.text(), Key: d.text(), By: d.text(),
-		Priority: d.byte(), Phase: d.byte(), Waited: d.byte() == 1, Outcome: d.byte()}
+		Priority: d.byte(), Phase: d.byte()}
+	flags := d.byte()
+	c.Outcome = d.byte()
+	c.Waited, c.Patient, c.NoAnswer, c.Clears, c.Idempotent = flags&1 != 0, flags&2 != 0, flags&4 != 0, flags&8 != 0, flags&32 != 0
 	c.Retries, c.Timeout, c.Time, c.NotBefore, c.Until, c.AnswerBy, c.End, c.Code =
 		int32(d.int()), d.int(), d.int(), d.int(), d.int(), d.int(), d.int(), int32(d.int())
 	c.Message, c.Output = d.text(), d.text()
+	if flags&16 != 0 {
+		c.Pause = d.int()
+	}
 	return c
 }
 

@@ -82,6 +82,9 @@ type Command struct {
 	Phase    uint8
 	Waited   bool
 	AnswerBy int64
+	// Patient, NoAnswer, Clears and Pause (milliseconds) are as the caller asked for; Idempotent is the action.
+	Patient, NoAnswer, Clears, Idempotent bool
+	Pause                                 int64
 	// How it ended.
 	Outcome uint8
 	Code    int32

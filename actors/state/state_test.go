@@ -81,7 +81,8 @@ func TestMoreSurvives(t *testing.T) {
 	r.More.Commands = []Command{
 		{ID: [16]byte{1, 2}, Action: "beep", Input: `{"action":"beep"}`, Name: "n", Key: "k", By: "me", Priority: 9, Retries: -1, Timeout: 5,
 			Time: 6, NotBefore: 7, Until: 8, Phase: 2, AnswerBy: 9, Outcome: 3, Code: -4, Message: "m", Output: "{}", End: 10},
-		{ID: [16]byte{3}, Waited: true}}
+		{ID: [16]byte{3}, Waited: true}, {ID: [16]byte{5}, Patient: true, NoAnswer: true, Clears: true, Idempotent: true, Pause: 12},
+		{ID: [16]byte{6}, Waited: true, Clears: true}}
 	r.More.Calls = []Call{{ID: [16]byte{4}, Time: 11, Kind: 1, Reply: "abc"}}
 	r.More.Subscriptions = []Subscription{{System: "p/room", Name: "Display_1", Property: "power", Stream: 1 << 63, Sequence: 7, Told: 8},
 		{Name: "pump", Property: "level"}}
@@ -108,7 +109,7 @@ func TestMoreSurvives(t *testing.T) {
 	if got, err = Decode(later); err != nil || got.Revision != r.Revision {
 		t.Errorf("a section that is not known: %v", err)
 	}
-	if s := r.Proto("n", 1).Commands; len(s) != 1 || s[0].Id != "0102000000000000" || s[0].Code != -4 {
+	if s := r.Proto("n", 1).Commands; len(s) != 2 || s[0].Id != "0102000000000000" || s[0].Code != -4 {
 		t.Errorf("shown commands %v", s)
 	}
 }

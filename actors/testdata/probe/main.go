@@ -31,6 +31,7 @@ type Memory struct {
 	Polls    int    `json:"polls"`
 	Failures int    `json:"failures"`
 	Order    string `json:"order"`
+	Heard    string `json:"heard"`
 }
 
 // Twin is a probe.
@@ -55,6 +56,7 @@ func newDriver() *twin.Driver[Settings, Memory] {
 	events(d)
 	commands(d)
 	failures(d)
+	outside(d)
 	return d
 }
 
@@ -119,8 +121,13 @@ func received(t *Twin, frame []byte) error {
 	if payload == nil {
 		payload = frame
 	}
-	if string(payload) == "panic" {
+	switch string(payload) {
+	case "panic":
 		panic("as the device wished")
+	case "awake":
+		return t.Wake()
+	case "asleep":
+		return t.Sleep()
 	}
 	doc, err := wire.Parse(payload)
 	if err != nil {
