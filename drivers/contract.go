@@ -79,3 +79,19 @@ func check(file []byte) (*checked, error) {
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/(1<<20)) }
 
 func (m *Manifest) memoryBytes() int64 { return int64(m.memoryMB()) << 20 }
+
+// Imports tells which functions of the contract a module imports, capabilities among them. It runs nothing. The error is
+// a *wasm.Refusal.
+func Imports(file []byte) (map[string]bool, error) {
+	verified, err := wasm.Verify(file, rules())
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for _, imp := range verified.Info.Imports {
+		if imp.Module == Contract {
+			out[imp.Name] = true
+		}
+	}
+	return out, nil
+}

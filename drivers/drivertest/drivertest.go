@@ -48,6 +48,29 @@ func Build(tb testing.TB, dir string) []byte {
 	return file
 }
 
+// BuildWith builds the Go driver in dir and packs it with a manifest that is elsewhere.
+func BuildWith(tb testing.TB, dir, manifest string) []byte {
+	tb.Helper()
+	text, err := os.ReadFile(manifest)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	build, _ := built.LoadOrStore(dir+" alone", sync.OnceValues(func() ([]byte, error) { return Module(dir) }))
+	module, err := build.(func() ([]byte, error))()
+	if err != nil {
+		tb.Fatalf("build %s: %v", dir, err)
+	}
+	file, err := drivers.AppendManifest(module, text)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return file
+}
+
 // root is the directory of package drivers.
 func root() string {
 	_, file, _, _ := runtime.Caller(0)

@@ -4,21 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"testing"
-	"time"
 
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
 )
 
 // nobody is a host whose driver is not expected to reach out.
-type nobody struct{}
+type nobody struct{ drivers.Denied }
 
-func (nobody) Send(context.Context, []byte) error { return drivers.ErrDenied }
-func (nobody) Request(context.Context, []byte, time.Duration) ([]byte, error) {
-	return nil, drivers.ErrDenied
-}
 func (nobody) Publish(context.Context, string, []byte, byte, bool) error { return nil }
-func (nobody) Log(string, string)                                        {}
 
 // BenchmarkMessage is one message of telemetry through the sandbox, of a device that is known already.
 func BenchmarkMessage(b *testing.B) {

@@ -224,6 +224,9 @@ func (d *Driver[S, M]) dispatch(t *Twin[S, M], event int32, input, out []byte) (
 		}
 		return out, nil
 	}
+	if event < EventLoad || event > EventScan {
+		return out, nil // of a later version
+	}
 	doc, err := wire.Parse(input)
 	if err != nil {
 		return out, &Error{Code: codeInput, Message: "event: " + err.Error()}

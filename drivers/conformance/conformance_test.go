@@ -1,0 +1,102 @@
+package conformance_test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/conformance"
+	"github.com/polluxhq/pollux/drivers/drivertest"
+	"github.com/polluxhq/pollux/wasm/wasmtest"
+)
+
+func sandbox(t *testing.T) *drivers.Sandbox {
+	t.Helper()
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = box.Close() })
+	return box
+}
+
+// conforms runs the probes, and shows the report.
+func conforms(t *testing.T, file []byte) *conformance.Report {
+	t.Helper()
+	r, err := conformance.Run(t.Context(), sandbox(t), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range r.Probes {
+		line := fmt.Sprintf("%-16s %-8s %7.1f ms  %s", p.Name, p.Outcome, p.Millis, p.Detail)
+		if p.Outcome == conformance.Failed {
+			t.Error(line)
+		} else {
+			t.Log(line)
+		}
+	}
+	t.Logf("%s %s: %d bytes, %d calls, longest %.1f ms", r.Driver, r.Version, r.Bytes, r.Calls, r.LongestMS)
+	return r
+}
+
+func TestGoExampleConforms(t *testing.T) {
+	conforms(t, drivertest.BuildWith(t, "thermostat/go", "thermostat/driver.json"))
+}
+
+// wild is a driver whose every call runs the given code; its type is (event i32, len i32) -> i32.
+func wild(code ...byte) []byte {
+	pull := wasmtest.Func{Params: []byte{wasmtest.I32}}
+	push := wasmtest.Func{Params: []byte{wasmtest.I32, wasmtest.I32}}
+	entry := wasmtest.Func{Params: []byte{wasmtest.I32, wasmtest.I32}, Results: []byte{wasmtest.I32}}
+	return (&wasmtest.Module{
+		Imports: []wasmtest.Import{{Module: "twin1", Name: "input", Type: pull}, {Module: "twin1", Name: "output", Type: push},
+			{Module: "twin1", Name: "state_set", Type: entry}},
+		Functions: []wasmtest.Function{{Type: entry, Locals: 1, Code: code}},
+		Exports:   []wasmtest.Export{{Name: "drv_handle", Index: 3}, {Name: "memory", Kind: 2}},
+		Pages:     []uint32{16},
+		Custom: map[string][]byte{"driver.manifest": []byte(`{"contract":"twin1","name":"wild","version":"1.0.0","memory_mb":2,
+			"capabilities":["state_set","emit"],"model":{"actions":{"go":{}}}}`)},
+	}).Bytes()
+}
+
+// Each driver is wrong in one way, and the probe that is about it says so.
+func TestWrongDriversFail(t *testing.T) {
+	// The number of calls at address 8, as the code of a refusal: kept in the instance.
+	counts := wasmtest.Code(wasmtest.Const(8), wasmtest.Const(8), 0x28, 2, 0, wasmtest.Const(1), 0x6a, 0x36, 2, 0,
+		wasmtest.Const(8), 0x28, 2, 0)
+	for _, c := range []struct {
+		name, probe, says string
+		file              []byte
+	}{
+		{"no module", "module", "", []byte("\x00asm\x01\x00\x00\x00\x07")},
+		{"traps", "life", "unreachable", wild(0x00)},
+		{"takes what it does not know", "unknown commands", "is taken", wild(wasmtest.Const(0)...)},
+		{"refuses what it does not know", "unknown events", "is refused", wild(wasmtest.Const(1)...)},
+		{"pending for ever", "life", "pending", wild(wasmtest.Code(wasmtest.Const(0), wasmtest.Const(1), 0x6b)...)},
+		{"remembers", "shared instance", "an instance that served other calls", wild(counts...)},
+		{"never ends", "life", "deadline", wild(wasmtest.Code(0x03, 0x40, 0x0c, 0, 0x0b, wasmtest.Const(0))...)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := conformance.Run(t.Context(), sandbox(t), c.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(r.Probes, func(p conformance.Probe) bool { return p.Name == c.probe })
+			if r.Conforms || i < 0 || r.Probes[i].Outcome != conformance.Failed || !strings.Contains(r.Probes[i].Detail, c.says) {
+				t.Errorf("want %s to fail with %q, got %+v", c.probe, c.says, r.Probes)
+			}
+		})
+	}
+}
+
+func TestJavaScriptExampleConforms(t *testing.T) {
+	drivertest.NeedEngine(t)
+	file, err := os.ReadFile("thermostat/js/thermostat.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conforms(t, file)
+}
