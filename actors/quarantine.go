@@ -241,4 +241,3 @@ func (t *twin) unmarkWrites(w []storage.Write) []storage.Write {
 	}
 	return w
 }
-

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-
 )
 
 // heard gives what a probe heard of others, one by one.
@@ -263,4 +262,3 @@ func TestSlowSubscribersAreTold(t *testing.T) {
 		t.Errorf("counted as dropped: %d, missed %d", s.Dropped["subscriber_slow"], missed)
 	}
 }
-
