@@ -21,6 +21,7 @@ const (
 	opLocalTee     = 0x22
 	opGlobalGet    = 0x23
 	opGlobalSet    = 0x24
+	opTableSet     = 0x26
 	opMemorySize   = 0x3f
 	opMemoryGrow   = 0x40
 	opI32Const     = 0x41
@@ -38,6 +39,7 @@ const (
 	miscTableInit  = 12
 	miscTableCopy  = 14
 	miscTableGrow  = 15
+	miscTableSize  = 16
 	miscTableFill  = 17
 )
 
@@ -142,8 +144,11 @@ func (i *Info) instruction(r *reader) (in instr) {
 	case op <= 0x01, op == opElse, op == opEnd, op == opReturn, op == opDrop, op == 0x1b, op == 0xd1, op >= 0x45 && op <= 0xc4:
 	case op >= opBlock && op <= opIf:
 		i.blockType(r)
-	case op == opBr, op == opBrIf, op >= opLocalGet && op <= opLocalTee, op == 0x25, op == 0x26:
+	case op == opBr, op == opBrIf, op >= opLocalGet && op <= opLocalTee, op == 0x25:
 		in.index = r.u32()
+	case op == opTableSet:
+		in.index = r.u32()
+		i.freezing.spoil("it changes a table")
 	case op == opBrTable:
 		in.index = i.branchTable(r)
 	case op == opCall, op == opRefFunc:
@@ -216,6 +221,9 @@ func (i *Info) branchTable(r *reader) (greatest uint32) {
 
 // misc passes a saturating conversion, or an instruction on memories and tables as a whole.
 func (i *Info) misc(r *reader, sub uint32) {
+	if sub > 7 && sub != miscMemoryCopy && sub != miscMemoryFill && sub != miscTableSize {
+		i.freezing.spoil("it changes a table, or its segments")
+	}
 	switch {
 	case sub <= 7:
 	case sub == miscTableGrow && i.unboundedTable:

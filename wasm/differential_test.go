@@ -71,7 +71,7 @@ func newBare(tb testing.TB, file []byte, fuel uint64) *bare {
 func (w *world) start(tb testing.TB, file []byte) *bare {
 	tb.Helper()
 	mod, err := w.runtime.InstantiateWithConfig(context.Background(), file,
-		wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize"))
+		wazero.NewModuleConfig().WithName("").WithStartFunctions(append(wasm.MeterStart(), "_initialize")...))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -29,6 +29,8 @@ const (
 	strikesMost  = 8
 	// strikeHalves is the time after which half of the strikes are forgotten.
 	strikeHalves = 10 * time.Second
+	// recountTurns: the memory of a call that computes for long is counted so often.
+	recountTurns = 8
 	// laneLook is how often a call that waits for a lane looks at its context.
 	laneLook = 10 * time.Millisecond
 )
@@ -43,6 +45,8 @@ type meter struct {
 	used time.Duration
 	// turn is when the call began, or others had their turn last.
 	turn time.Time
+	// turns ended in the call.
+	turns uint32
 	// strikes are those of the pool against the tenant, when the instance was checked out.
 	strikes int
 	// lane: the call holds one.
@@ -90,6 +94,9 @@ func (in *Instance) endTurn(took time.Duration) (now time.Time) {
 	}
 	if rest > 0 || m.used > heavyAfter {
 		in.takeLane()
+	}
+	if m.turns++; m.used > heavyAfter && m.turns%recountTurns == 0 && !in.recount() {
+		panic(ErrMemory)
 	}
 	now = time.Now()
 	in.look(now)

@@ -41,21 +41,27 @@ type Instance struct {
 // ErrMemory is the error of a call for which there is no memory left in the budget.
 var ErrMemory = errors.New("the memory budget for modules is used up")
 
-// newInstance instantiates the module and initialises it within ctx.
-func newInstance(ctx context.Context, p *Pool, tenant string, strikes int) (*Instance, error) {
+// newInstance makes an instance, as a copy of the image or, where that is nil, by initialising it within ctx.
+func newInstance(ctx context.Context, p *Pool, tenant string, im *image) (*Instance, error) {
 	m := p.module
 	r := m.runtime
 	need := int64(m.info.MemoryMin) * PageBytes
+	if im != nil {
+		need = p.typical.Load()
+	}
 	r.reclaim(need)
-	if r.memory.used.Load()+need > r.memory.limit {
+	if r.memory.short(need) {
 		r.memory.refused.Add(1)
 		return nil, ErrMemory
 	}
 	in := &Instance{pool: p, tenant: tenant, slot: true}
-	in.meter.strikes = strikes
-	in.memory = &guestMemory{budget: &r.memory, cap: p.options.MemoryBytes}
+	in.memory = &guestMemory{budget: &r.memory, cap: p.options.MemoryBytes, image: im}
 	in.ctx = &callContext{in: in}
-	if err := in.start(ctx, need); err != nil {
+	err := error(ErrMemory)
+	if im == nil || in.memory.charge(need) {
+		err = in.start(ctx, im)
+	}
+	if err != nil {
 		in.destroy()
 		return nil, err
 	}
@@ -63,16 +69,18 @@ func newInstance(ctx context.Context, p *Pool, tenant string, strikes int) (*Ins
 	return in, nil
 }
 
-// start instantiates and initialises.
-func (in *Instance) start(ctx context.Context, need int64) error {
-	if err := in.run(ctx, func() error { return in.instantiate(need) }); err != nil {
+// start instantiates, and initialises what does not begin as a copy.
+func (in *Instance) start(ctx context.Context, im *image) error {
+	if err := in.run(ctx, in.instantiate); err != nil {
 		return err
 	}
 	in.mem = in.mod.Memory()
-	if fn := in.mod.ExportedFunction("_initialize"); fn != nil {
-		if err := in.run(ctx, func() error { return fn.CallWithStack(in.ctx, in.stack[:]) }); err != nil {
+	if im == nil {
+		if err := in.initialise(ctx); err != nil {
 			return fmt.Errorf("initialise: %w", err)
 		}
+	} else if err := im.thaw(in); err != nil {
+		return err
 	}
 	for _, name := range in.pool.options.Entries {
 		fn := in.mod.ExportedFunction(name)
@@ -81,7 +89,7 @@ func (in *Instance) start(ctx context.Context, need int64) error {
 		}
 		in.entries = append(in.entries, fn)
 	}
-	if in.pool.options.Init != nil {
+	if im == nil && in.pool.options.Init != nil {
 		if err := in.pool.options.Init(ctx, in); err != nil {
 			return fmt.Errorf("initialise: %w", err)
 		}
@@ -90,12 +98,26 @@ func (in *Instance) start(ctx context.Context, need int64) error {
 	return nil
 }
 
-func (in *Instance) instantiate(need int64) (err error) {
+// initialise runs what a module runs before its first call.
+func (in *Instance) initialise(ctx context.Context) error {
+	for _, name := range append(MeterStart(), "_initialize") {
+		fn := in.mod.ExportedFunction(name)
+		if fn == nil {
+			continue
+		}
+		if err := in.run(ctx, func() error { return fn.CallWithStack(in.ctx, in.stack[:]) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (in *Instance) instantiate() (err error) {
 	defer func() {
 		// wazero panics where the first memory cannot be had: somebody else took the rest of the budget.
 		switch r := recover(); {
 		case r == nil:
-		case in.memory.size < need:
+		case in.memory.size < int64(in.pool.module.info.MemoryMin)*PageBytes:
 			err = ErrMemory
 		default:
 			err = fmt.Errorf("instantiate: %v", r)

@@ -8,7 +8,7 @@ const (
 	// meterModule is the module of the one function that Meter adds to a module's imports. Its name carries the version
 	// of the rewriting: the compilation cache goes by the rewritten bytes, so that a new version never meets code that
 	// an old one made.
-	meterModule   = "pollux_meter_1"
+	meterModule   = "pollux_meter_2"
 	meterFunction = "refill"
 
 	// What the function is called for: the fuel is used up (it gives more), or the recursion is too deep (it does not
@@ -50,6 +50,9 @@ func Meter(v *Verified) (*Metered, error) {
 			return nil, refuse("the module imports %q from %q, which is the host's own", imp.Name, imp.Module)
 		}
 	}
+	if err := checkHostExports(v.Info); err != nil {
+		return nil, err
+	}
 	w := newRewriter(v)
 	if v.Info.Functions > 0 {
 		w.measure()
@@ -75,7 +78,9 @@ type rewriter struct {
 	results map[string]uint32 // type of a block, by its results
 	shapes  []shape           // of the functions that the module defines
 	helpers []helper
-	helper  map[uint32]uint32 // index of the helper that stands for an instruction behind opMisc
+	// exported are the entries that are added to the exports.
+	exported [][]byte
+	helper   map[uint32]uint32 // index of the helper that stands for an instruction behind opMisc
 }
 
 func newRewriter(v *Verified) *rewriter {
@@ -119,6 +124,9 @@ func (w *rewriter) module() []byte {
 		return w.copied(out)
 	}
 	refill := w.addType([]ValueType{I32}, []ValueType{I64})
+	if w.info.freezable() {
+		w.freeze()
+	}
 	code := w.code()
 	globals := appendSleb([]byte{byte(I64), 1, opI64Const}, 0)
 	globals = append(globals, opEnd, byte(I64), 1, opI64Const)
@@ -141,7 +149,9 @@ func (w *rewriter) module() []byte {
 			body = extended(body, globals)
 			body = recount(body, w.info.globals+2)
 		case 7:
-			body = w.exports(body)
+			if body = w.exports(body); len(w.exported) > 0 {
+				body = extended(body, w.exported...)
+			}
 		case 8:
 			body = w.start(body)
 		case 9:

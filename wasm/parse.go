@@ -129,6 +129,7 @@ type Info struct {
 	// unboundedTable: a table might grow past the limit, so that no table may grow.
 	unboundedTable bool
 	limits         Limits
+	freezing       freezing
 }
 
 // Export returns the export of that name, or nil.
@@ -216,7 +217,7 @@ func (i *Info) section(r *reader, id byte) {
 	case 7:
 		i.exportSection(r)
 	case 8:
-		r.below(r.u32(), len(i.functions), "function")
+		i.startSection(r)
 	case 9:
 		i.elementSection(r)
 	case 10:
@@ -332,10 +333,11 @@ func (i *Info) memorySection(r *reader) {
 
 func (i *Info) globalSection(r *reader) {
 	for range r.count("globals", i.limits.Globals) {
-		if t := ValueType(r.byte()); r.err == nil && !t.known() {
+		t := ValueType(r.byte())
+		if r.err == nil && !t.known() {
 			r.fail("the value type 0x%02x at byte %d is unknown", byte(t), r.at-1)
 		}
-		r.byte()
+		i.freezing.global(i.globals, t, r.byte() == 1)
 		i.constant(r)
 		i.globals++
 		if r.err != nil {
@@ -365,6 +367,14 @@ func (i *Info) exportSection(r *reader) {
 			r.below(e.index, i.globals, "global")
 		}
 		i.Exports = append(i.Exports, e)
+	}
+}
+
+func (i *Info) startSection(r *reader) {
+	index := r.u32()
+	r.below(index, len(i.functions), "function")
+	if r.err == nil && !i.signature(r, i.functions[index]).equal(Signature{}) {
+		r.fail("the start function %d takes or gives something", index)
 	}
 }
 
@@ -410,7 +420,13 @@ func (i *Info) dataSection(r *reader) {
 			r.u32()
 		}
 		if flags != 1 {
+			i.freezing.segments++
+			from := r.at
 			i.constant(r)
+			if plain := (&reader{b: r.b, at: from}); r.err == nil {
+				in := i.instruction(plain)
+				i.freezing.loose = i.freezing.loose || in.op != opI32Const || plain.byte() != opEnd || plain.at != r.at
+			}
 		}
 		r.bytes(int(r.u32()))
 		if r.err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,9 +25,9 @@ type PoolOptions struct {
 	RecycleCalls int
 	// MemoryBytes caps each instance's memory below what the module was compiled for; 0 means as much.
 	MemoryBytes int64
-	// Init, where not nil, prepares an instance after the module's `_initialize`, before its first call: it may Call the
-	// entries, Read and Write. It must do the same for each instance, for no tenant in particular. Its error is that of
-	// Acquire, and the instance is gone.
+	// Init, where not nil, prepares the first instance after the module's `_initialize`: it may Call the entries, Read and
+	// Write, for no tenant in particular. Then its memory and global variables are frozen, and all instances begin as
+	// copies. What cannot be frozen (see DESIGN.md) is prepared one by one. Its error is that of Acquire.
 	Init func(ctx context.Context, in *Instance) error
 }
 
@@ -43,6 +44,13 @@ type Pool struct {
 	out    chan struct{}
 	slots  chan struct{}
 	parked chan struct{}
+
+	// image is what instances begin as, once freezing let somebody make it. plain: they are initialised one by one.
+	freezing chan struct{}
+	image    atomic.Pointer[image]
+	plain    atomic.Bool
+	// typical is what an instance of the image takes of the memory budget, a moving average.
+	typical atomic.Int64
 
 	mu    sync.Mutex
 	idle  map[string][]*Instance // the last one was used last
@@ -72,7 +80,9 @@ func NewPool(m *Module, o PoolOptions) *Pool {
 		o.RecycleCalls = 100_000
 	}
 	p := &Pool{module: m, options: o, idle: map[string][]*Instance{}, blamed: map[string]strikes{}, out: make(chan struct{}, o.Running+o.Parked),
-		slots: make(chan struct{}, o.Running), parked: make(chan struct{}, o.Parked), empty: make(chan struct{})}
+		slots: make(chan struct{}, o.Running), parked: make(chan struct{}, o.Parked), freezing: make(chan struct{}, 1), empty: make(chan struct{})}
+	p.typical.Store(typicalBytes)
+	p.plain.Store(!m.info.freezable())
 	m.runtime.mu.Lock()
 	m.runtime.pools[p] = struct{}{}
 	m.runtime.mu.Unlock()
@@ -125,12 +135,53 @@ func (p *Pool) checkOut(ctx context.Context, tenant string) (*Instance, error) {
 	if evicted != nil {
 		p.discard(evicted)
 	}
-	in, err := newInstance(ctx, p, tenant, strikes)
+	in, err := p.make(ctx, tenant)
 	if err != nil {
 		p.gone()
 		return nil, err
 	}
+	in.meter.strikes = strikes
 	return in, nil
+}
+
+// make gives a new instance.
+func (p *Pool) make(ctx context.Context, tenant string) (*Instance, error) {
+	im, err := p.frozen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newInstance(ctx, p, tenant, im)
+}
+
+// frozen gives what new instances are copies of, made by the first who asks; nil where they are to be initialised one by
+// one.
+func (p *Pool) frozen(ctx context.Context) (*image, error) {
+	if im := p.image.Load(); im != nil || p.plain.Load() {
+		return im, nil
+	}
+	if err := p.take(ctx, p.freezing); err != nil {
+		return nil, fmt.Errorf("wait for the first instance: %w", err)
+	}
+	defer func() { <-p.freezing }()
+	if im := p.image.Load(); im != nil || p.plain.Load() {
+		return im, nil
+	}
+	in, err := newInstance(ctx, p, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer in.destroy()
+	im, err := in.freeze()
+	if errors.Is(err, ErrMemory) {
+		return nil, err
+	}
+	if err != nil {
+		p.module.runtime.logger.Warn("a module's instances are made one by one, which is slower", "error", err)
+		p.plain.Store(true)
+		return nil, nil
+	}
+	p.image.Store(im)
+	return im, nil
 }
 
 // take gets a place in a semaphore.
@@ -190,9 +241,12 @@ func (p *Pool) Release(in *Instance) {
 	slot := in.slot
 	in.slot = false
 	r := p.module.runtime
-	keep := !in.broken && !in.mod.IsClosed() && in.memory.size <= p.options.RecycleBytes &&
-		in.calls < p.options.RecycleCalls &&
+	keep := !in.broken && !in.mod.IsClosed() && !in.outgrown() && in.calls < p.options.RecycleCalls &&
 		r.memory.used.Load() <= r.memory.limit
+	if keep && (in.meter.used > 0 || in.calls%recountCalls == 1) {
+		keep = in.recount()
+		p.typical.Store((3*p.typical.Load() + in.memory.charged) / 4)
+	}
 	p.mu.Lock()
 	keep = keep && !p.closed
 	if in.broken {
@@ -210,6 +264,34 @@ func (p *Pool) Release(in *Instance) {
 		<-p.slots
 	}
 	<-p.out
+}
+
+const (
+	// typicalBytes is what the first copies of an image are taken to need.
+	typicalBytes = 256 << 10
+	// grownBytes is how much more memory than the image a copy may have to be used again: a fresh one is made faster than
+	// a guest collects garbage.
+	grownBytes = 1 << 20
+	// recountCalls: an instance's pages are counted after its first call, and after so many more.
+	recountCalls = 256
+)
+
+// outgrown says whether an instance has too much memory to be used again.
+func (in *Instance) outgrown() bool {
+	most := in.pool.options.RecycleBytes
+	if im := in.memory.image; im != nil {
+		most = min(most, im.size+grownBytes)
+	}
+	return in.memory.size > most
+}
+
+// recount charges what the instance really takes. It gives false where the budget does not have that.
+func (in *Instance) recount() bool {
+	if in.memory.recount() {
+		return true
+	}
+	in.pool.module.runtime.trim(time.Now().Add(in.pool.module.runtime.options.IdleTimeout))
+	return in.memory.recount()
 }
 
 func (p *Pool) discard(in *Instance) {
@@ -308,6 +390,9 @@ func (p *Pool) Close() error {
 	}
 	<-p.empty
 	r := p.module.runtime
+	if im := p.image.Swap(nil); im != nil {
+		im.drop(&r.memory)
+	}
 	r.mu.Lock()
 	delete(r.pools, p)
 	r.mu.Unlock()

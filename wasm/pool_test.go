@@ -114,7 +114,7 @@ func TestPoolReusesAnInstanceForItsTenantOnly(t *testing.T) {
 
 func TestInitPreparesEachInstance(t *testing.T) {
 	r := newRuntime(t, &hooks{}, wasm.Options{})
-	p := newPool(t, r, counting(), wasm.PoolOptions{RecycleCalls: 12, Init: func(ctx context.Context, in *wasm.Instance) error {
+	p := newPool(t, r, counting(), wasm.PoolOptions{RecycleCalls: 2, Init: func(ctx context.Context, in *wasm.Instance) error {
 		for range 10 {
 			if _, err := in.Call(ctx, 0); err != nil {
 				return err
@@ -268,13 +268,13 @@ func TestMemoryIsCapped(t *testing.T) {
 	r := newRuntime(t, &hooks{}, wasm.Options{})
 	// memory.grow by the first parameter
 	m := guest(wasmtest.Code(wasmtest.Local(0), 0x40, 0))
-	p := newPool(t, r, m, wasm.PoolOptions{}) // 4 MiB: 64 pages, recycled past 48
-	for _, c := range []struct{ grow, want uint64 }{{10, 1}, {20, 11}, {40, 0xffffffff}, {20, 31}, {1, 1}} {
+	p := newPool(t, r, m, wasm.PoolOptions{}) // 4 MiB: 64 pages; a fresh one past a MiB more than at the start
+	for _, c := range []struct{ grow, want uint64 }{{10, 1}, {54, 0xffffffff}, {6, 11}, {47, 17}, {1, 1}} {
 		if got, err := call(t.Context(), p, "a", c.grow, 0); err != nil || got != c.want {
 			t.Fatalf("grow by %d: got %d, %v, want %d", c.grow, got, err, c.want)
 		}
 	}
-	if n := r.GuestBytes(); n != 2*wasm.PageBytes {
+	if n := r.GuestBytes(); n > 2*wasm.PageBytes {
 		t.Fatalf("%d bytes are counted", n)
 	}
 	m.Pages = []uint32{65}
@@ -289,14 +289,16 @@ func TestMemoryIsCapped(t *testing.T) {
 }
 
 func TestMemoryBudgetHoldsForAll(t *testing.T) {
-	r := newRuntime(t, &hooks{}, wasm.Options{MemoryBudget: 10 * wasm.PageBytes})
+	r := newRuntime(t, &hooks{}, wasm.Options{MemoryBudget: 16 * wasm.PageBytes})
 	grow := guest(wasmtest.Code(wasmtest.Local(0), 0x40, 0))
 	p, q := newPool(t, r, grow, wasm.PoolOptions{}), newPool(t, r, counting(), wasm.PoolOptions{})
 	a, err := p.Acquire(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := a.Call(t.Context(), 0, 9, 0); got != 1 || err != nil {
+	release := sync.OnceFunc(func() { p.Release(a) })
+	defer release()
+	if got, err := a.Call(t.Context(), 0, 12, 0); got != 1 || err != nil { // beside what each is taken to need
 		t.Fatalf("the whole budget: %d, %v", got, err)
 	}
 	if got, err := a.Call(t.Context(), 0, 1, 0); got != 0xffffffff || err != nil {
@@ -305,7 +307,7 @@ func TestMemoryBudgetHoldsForAll(t *testing.T) {
 	if _, err := q.Acquire(t.Context(), "a"); !errors.Is(err, wasm.ErrMemory) {
 		t.Fatalf("a new instance: %v", err)
 	}
-	p.Release(a)
+	release()
 	if got, err := call(t.Context(), q, "a", 0, 0); got != 1 || err != nil { // takes the idle one's memory
 		t.Fatalf("after the release: %d, %v", got, err)
 	}

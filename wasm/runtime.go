@@ -9,7 +9,6 @@ import (
 	"os"
 	goruntime "runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -29,12 +28,14 @@ type Options struct {
 	Compiler, CompilerEnv []string
 	// CompileProcessor bounds the time of a processor that it may take for one module; 0 means 20 s.
 	CompileProcessor time.Duration
-	// MemoryBudget bounds the bytes of all modules' memories together; 0 means 1 GiB.
+	// MemoryBudget bounds the bytes that all modules' memories take together, see Runtime.GuestBytes; 0 means 1 GiB.
 	MemoryBudget int64
 	// Hosts are the functions that modules may import, beside the WASI stubs.
 	Hosts []HostModule
 	// IdleTimeout is how long an instance may wait unused in its pool; 0 means a minute.
 	IdleTimeout time.Duration
+	// Now is the wall clock that guests see; nil: the machine's. Their monotonic clock is always the machine's.
+	Now    func() time.Time
 	Logger      *slog.Logger
 	Metrics     *metrics.Set
 }
@@ -73,23 +74,6 @@ type Runtime struct {
 	pools map[*Pool]struct{}
 }
 
-// budget counts the bytes of guests' memories against a limit.
-type budget struct {
-	limit   int64
-	used    atomic.Int64
-	refused atomic.Int64
-}
-
-// take reserves n bytes; it gives false where the budget does not have them.
-func (b *budget) take(n int64) bool {
-	if b.used.Add(n) > b.limit && n > 0 {
-		b.used.Add(-n)
-		b.refused.Add(1)
-		return false
-	}
-	return true
-}
-
 // NewRuntime starts a runtime. Close it.
 func NewRuntime(o Options) (*Runtime, error) {
 	if o.MemoryBudget == 0 {
@@ -104,9 +88,12 @@ func NewRuntime(o Options) (*Runtime, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	r := &Runtime{options: o, start: time.Now(), logger: o.Logger, compiling: make(chan struct{}, 1),
 		lanes: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1)), pools: map[*Pool]struct{}{}}
-	r.memory.limit = o.MemoryBudget
+	r.memory.limit, r.memory.mapLimit = o.MemoryBudget, mapLimit()
 	r.stats = newStats(o.Metrics, r)
 	config := engineConfig()
 	if o.CacheDir != "" {
@@ -221,7 +208,8 @@ func (r *Runtime) compile(ctx context.Context, file []byte) (compiled wazero.Com
 // Close frees the compiled code. Close the module's pools first.
 func (m *Module) Close() error { return m.compiled.Close(context.Background()) }
 
-// GuestBytes is the memory of all instances now.
+// GuestBytes is what all instances and their frozen images take now, as far as the system tells: the pages that each has
+// touched. What runs or was just made is an estimate.
 func (r *Runtime) GuestBytes() int64 { return r.memory.used.Load() }
 
 // Close ends the runtime. All pools are to be closed before.
@@ -248,10 +236,9 @@ func (r *Runtime) trim(now time.Time) {
 	}
 }
 
-// reclaim closes all idle instances where the budget does not have n bytes left.
+// reclaim closes all idle instances where the budget does not have n bytes, or an instance's mappings, left.
 func (r *Runtime) reclaim(n int64) {
-	if r.memory.used.Load()+n <= r.memory.limit {
-		return
+	if r.memory.short(n) {
+		r.trim(time.Now().Add(r.options.IdleTimeout))
 	}
-	r.trim(time.Now().Add(r.options.IdleTimeout))
 }

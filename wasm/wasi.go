@@ -82,11 +82,12 @@ func (in *Instance) writeU64(ptr uint32, v uint64) uint32 {
 
 // now reads the wall clock (0) or the monotonic one (1), in nanoseconds.
 func (in *Instance) now(clock uint32) (int64, bool) {
+	r := in.pool.module.runtime
 	switch clock {
 	case 0:
-		return time.Now().UnixNano(), true
+		return r.options.Now().UnixNano(), true
 	case 1:
-		return int64(time.Since(in.pool.module.runtime.start)), true
+		return int64(time.Since(r.start)), true
 	}
 	return 0, false
 }
