@@ -299,7 +299,7 @@ func (n *Node) joinCluster(ctx context.Context) error {
 		HTTP: n.URL(), MQTT: n.conf.MQTT, Version: Version}
 	records := newRecords(n.store, n.log)
 	c, err := cluster.Start(ctx, cluster.Options{Self: self, Records: records, Handler: n.engine, Transport: n.peers, NodeHandler: n.handle,
-		Leader: n.raft.IsLeader, Logger: n.log, Metrics: n.metrics,
+		Leader: n.raft.IsLeader, Logger: n.log, Metrics: n.metrics, Shift: n.engine.Shift,
 		Superseded: n.fail})
 	if err != nil {
 		return err

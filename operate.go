@@ -43,16 +43,24 @@ func (s status) HistoryNodes() []string {
 // Slots implements rpc.Cluster.
 func (s status) Slots() []rpc.SlotState {
 	n := s.n
-	out := make([]rpc.SlotState, cluster.SlotCount)
-	for slot := range out {
-		out[slot].Target = n.cluster.Target(cluster.Slot(slot))
+	selectors := n.cluster.Classes()
+	out := make([]rpc.SlotState, cluster.SlotCount+cluster.ClassSlots*len(selectors))
+	for i := range out {
+		slot, o := cluster.Slot(i), &out[i]
+		o.Target = n.cluster.Target(slot)
+		if c := slot.Class(); c > 0 {
+			o.Selector, o.Unmet = selectors[c-1].Selector, len(selectors[c-1].Nodes) == 0
+		}
 	}
 	for _, at := range n.cluster.Slots() {
+		if int(at.Slot) >= len(out) {
+			continue // its selector has come since
+		}
 		o := &out[at.Slot]
 		o.Node, o.Incarnation, o.Since = at.Node, at.Incarnation, at.Since
 	}
 	for _, m := range n.cluster.Moves() {
-		if m.State == cluster.MoveDone {
+		if m.State == cluster.MoveDone || int(m.Slot) >= len(out) {
 			continue
 		}
 		o := &out[m.Slot]

@@ -103,7 +103,7 @@ func (n *Node) watchRestores() error {
 // lookAgain has the actors drop and gain what this node owns. A slot that moves meanwhile is put right: the cluster's own
 // word about it may have come in between.
 func (n *Node) lookAgain() {
-	all := make([]cluster.Slot, cluster.SlotCount)
+	all := make([]cluster.Slot, cluster.SlotSpace)
 	for s := range all {
 		all[s] = cluster.Slot(s)
 	}

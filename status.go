@@ -47,6 +47,16 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 		FaultyTwins: uint64(e.Faulty), Drivers: drivers, StartTime: timestamppb.New(n.started), HistoryLag: n.feeder.Lag(),
 		CheckpointIntervalMs: uint32(e.CheckpointInterval.Milliseconds()), Addresses: n.addresses(), Refused: map[string]uint64{},
 	}
+	unmet, err := n.cluster.UnmetActors()
+	if err != nil {
+		return nil, err
+	}
+	for selector, count := range unmet {
+		if out.UnmetSelectors == nil {
+			out.UnmetSelectors = map[string]uint32{}
+		}
+		out.UnmetSelectors[selector] = uint32(count)
+	}
 	for why, count := range n.cluster.Refused() {
 		out.Refused["router "+why] = count
 	}
@@ -174,6 +184,13 @@ func (s status) Where(id string) *pb.Placement {
 	p := &pb.Placement{Id: id, Slot: uint32(at.Slot), Node: at.Node, Incarnation: at.Incarnation, Since: at.Since,
 		Target: n.cluster.Target(at.Slot), State: "settled",
 		Active: at.Node == n.self.id && n.engine.Active(cluster.Target{Kind: "twin", ID: id})}
+	if c := at.Slot.Class(); c > 0 {
+		p.Selector = n.cluster.Classes()[c-1].Selector
+	}
+	if unmet := n.cluster.Unmet(at.Slot); unmet != "" {
+		p.State, p.Awaited = "unavailable", "no node satisfies "+unmet
+		return p
+	}
 	if p.Target != p.Node {
 		p.State = string(cluster.MoveWaiting)
 		for _, m := range n.cluster.Moves() {

@@ -26,6 +26,8 @@ type Cluster interface {
 	SlotOf(id string) cluster.Slot
 	// Class gives the number of a selector, and records it where it is new.
 	Class(ctx context.Context, s cluster.Selector) (cluster.Class, error)
+	// Unmet gives the selector of a slot's class where no member satisfies it, else "".
+	Unmet(s cluster.Slot) string
 	// LeaseValid says whether this node may act now. Cheap.
 	LeaseValid() bool
 }

@@ -500,7 +500,7 @@ func (r *Registry) DeleteTwin(ctx context.Context, id string, revision uint64) e
 		writes := append(r.diff(r.indexesOf(old, at.slot), nil), storage.Write{Table: tableTwins, Key: id},
 			storage.Write{Table: tableGone, Key: slotIDKey(at.slot, id), Value: []byte{1}})
 		if old.Selector != "" || at.class != 0 {
-			writes = append(writes, storage.Write{Table: tableShift, Key: cluster.ShiftKey(at.slot, id)})
+			writes = append(writes, r.settleGone(at, id))
 		}
 		if joined {
 			writes = append(writes, storage.Write{Table: tableUses, Key: joinKey(id)})

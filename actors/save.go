@@ -288,16 +288,27 @@ func (t *twin) commitRemoval() {
 	if !t.mayOffer() {
 		return
 	}
+	tomb := slotIDKey(t.en.slot, t.en.id)
+	rec, there, err := t.e.store.Get(tableGone, tomb)
+	if err == nil && !there {
+		// A try whose outcome was not known did it, and there may be another twin of that id by now.
+		t.saves().removed = true
+		t.gone()
+		return
+	}
 	del := func(table storage.Table, key string) storage.Write {
 		return storage.Write{Table: table, Key: key, Quiet: table != tableGone}
 	}
 	txn := &storage.Txn{
-		Guards: []storage.Guard{{Table: storage.Table(t.own.Table), Key: t.own.Key, Equal: t.own.Value}},
-		Writes: []storage.Write{del(tableStates, t.en.id), del(tableModels, t.en.id), del(tableGone, slotIDKey(t.en.slot, t.en.id)),
-			del(tablePlace, t.en.id)},
+		Guards: []storage.Guard{{Table: storage.Table(t.own.Table), Key: t.own.Key, Equal: t.own.Value},
+			{Table: tableGone, Key: tomb, Revision: rec.Revision}},
+		Writes: []storage.Write{del(tableStates, t.en.id), del(tableModels, t.en.id), del(tableGone, tomb), del(tablePlace, t.en.id)},
 	}
 	if t.st.Wake != 0 {
 		txn.Writes = append(txn.Writes, del(tableWakes, wakeKey(t.en.slot, t.en.id, t.st.Wake)))
+	}
+	if t.en.slot.Class() != 0 {
+		txn.Writes = append(txn.Writes, storage.Write{Table: tableShift, Key: cluster.ShiftKey(t.en.slot, t.en.id)})
 	}
 	txn.Writes = t.unmarkWrites(txn.Writes)
 	if t.submit(txn) {

@@ -87,17 +87,19 @@ func (e *Engine) arrived(s cluster.Slot) {
 	e.hub.gained(slots)
 }
 
-// Shift gives what else changes when a twin moves from a slot to another: the records that have it started and woken. It
-// is the cluster's Options.Shift. What cannot be read stays, and is found when its slot is next gained.
+// Shift gives what else changes when a twin moves from a slot to another: the records that have it started, woken, and
+// removed. It is the cluster's Options.Shift. What cannot be read stays, and is found when its slot is next gained.
 func (e *Engine) Shift(id string, from, to cluster.Slot) (guards, writes []cluster.TableRecord) {
 	at := func(table storage.Table, key string, value []byte) cluster.TableRecord {
 		return cluster.TableRecord{Table: string(table), Record: cluster.Record{Key: key, Value: value}}
 	}
-	start := slotIDKey(from, id)
-	rec, ok, err := e.store.Get(tableStart, start)
-	guards = append(guards, at(tableStart, start, rec.Value))
-	if err == nil && ok {
-		writes = append(writes, at(tableStart, start, nil), at(tableStart, slotIDKey(to, id), rec.Value))
+	for _, table := range []storage.Table{tableStart, tableGone} {
+		key := slotIDKey(from, id)
+		rec, ok, err := e.store.Get(table, key)
+		guards = append(guards, at(table, key, rec.Value))
+		if err == nil && ok {
+			writes = append(writes, at(table, key, nil), at(table, slotIDKey(to, id), rec.Value))
+		}
 	}
 	for rec, err := range e.store.Scan(tableWakes, slotKey(from), "") {
 		if err != nil {
@@ -109,6 +111,16 @@ func (e *Engine) Shift(id string, from, to cluster.Slot) (guards, writes []clust
 		}
 	}
 	return guards, writes
+}
+
+// settleGone is what becomes of a shift when its twin is deleted: there is none, but where nobody could remove what the
+// twin leaves because no node satisfies its selector. That goes to the class where somebody can.
+func (r *Registry) settleGone(p place, id string) storage.Write {
+	w := storage.Write{Table: tableShift, Key: cluster.ShiftKey(p.slot, id)}
+	if r.e.cluster.Unmet(p.slot) != "" {
+		w.Value = cluster.EncodeClass(0)
+	}
+	return w
 }
 
 // class gives the class of a twin's selector, which is brought into its one form.

@@ -121,16 +121,16 @@ func TestSecrets(t *testing.T) {
 }
 
 func TestKeysOfTables(t *testing.T) {
-	id := "default/pump-1"
-	due, got, ok := parseWake(wakeKey(id, 1_700_000_000_123))
+	id, slot := "default/pump-1", cluster.Slot(0x2a01)
+	due, got, ok := parseWake(wakeKey(slot, id, 1_700_000_000_123))
 	if !ok || due != 1_700_000_000_123 || got != id {
 		t.Errorf("wake key read as %d %q %v", due, got, ok)
 	}
-	if wakeKey(id, 9) >= wakeKey(id, 10) || wakeKey(id, 1<<40) >= wakeKey(id, 1<<41) {
+	if wakeKey(slot, id, 9) >= wakeKey(slot, id, 10) || wakeKey(slot, id, 1<<40) >= wakeKey(slot, id, 1<<41) {
 		t.Error("wake keys are not in the order of their times")
 	}
-	if !strings.HasPrefix(wakeKey(id, 9), slotKey(cluster.SlotOf(id))) || parseSlotID(slotIDKey(id)) != id {
-		t.Errorf("slot keys %q %q", wakeKey(id, 9), slotIDKey(id))
+	if !strings.HasPrefix(wakeKey(slot, id, 9), slotKey(slot)) || parseSlotID(slotIDKey(slot, id)) != id {
+		t.Errorf("slot keys %q %q", wakeKey(slot, id, 9), slotIDKey(slot, id))
 	}
 	for _, bad := range []string{"", "x", "0001/xyz", "0001/00000000000zz/a"} {
 		if _, _, ok := parseWake(bad); ok {

@@ -143,7 +143,7 @@ func (n *Node) expired(c *call, now time.Duration) bool {
 		n.later(func() { c.refuse(refusedDeadline, ErrDeadline) })
 	case n.unmetBy(c.slot) != nil && n.LeaseValid():
 		nobody := *n.unmetBy(c.slot)
-		n.later(func() { c.refuse(refusedSelector, errNobody(nobody)) })
+		n.later(func() { c.refuse(refusedSelector, &SelectorError{nobody}) })
 	case now >= c.until:
 		n.later(func() { c.refuse(refusedMoving, c.why) })
 	default:

@@ -216,11 +216,6 @@ func (c *call) disagrees() {
 	c.park(0, c.lag-now, errMoving)
 }
 
-// errNobody says that no member satisfies a selector.
-func errNobody(selector string) error {
-	return fmt.Errorf("no node satisfies %s: %w", selector, ErrUnavailable)
-}
-
 func (c *call) bring() {
 	n := c.n
 	o := n.owners[c.slot].Load()
@@ -228,7 +223,7 @@ func (c *call) bring() {
 	nobody := n.unmetBy(c.slot)
 	switch {
 	case nobody != nil && leased && (o == nil || !o.admitted.Load()):
-		c.refuse(refusedSelector, errNobody(*nobody))
+		c.refuse(refusedSelector, &SelectorError{*nobody})
 	case c.received && (o == nil || o.since < c.env.Since):
 		c.park(c.env.Since, parkRecord, errNoOwner)
 	case o != nil && o.admitted.Load() && leased:

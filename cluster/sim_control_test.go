@@ -23,6 +23,9 @@ func TestSimulationFindsWhatIsSwitchedOff(t *testing.T) {
 		{"parked calls are forgotten", simOptions{faults: faults{dropParked: true}}, "one answer"},
 		{"checkpoints carry no guard on the slot's record", simOptions{noFence: true}, "fence"},
 		{"calls are answered before they are committed", simOptions{ackEarly: true}, "acknowledged"},
+		{"a change of the selector changes the twin's place at once", simOptions{oneStep: true}, "single writer"},
+		{"the handler does not look whether a twin lives in the slot", simOptions{noLook: true}, "single writer"},
+		{"twins move to a class that they may not be wanted in any more", simOptions{faults: faults{noShiftGuard: true}}, "healing"},
 		{"call ids are not remembered", simOptions{noDedupe: true}, "at most once"},
 	} {
 		t.Run(control.name, func(t *testing.T) {

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// simEngine is a handler: one twin per slot with one device, calls one at a time, each a device write and a checkpoint;
+// simEngine is a handler: one twin at most per slot with one device, calls one at a time, each a device write and a checkpoint;
 // besides, it writes to the devices that it holds every now and then, as drivers that poll do.
 type simEngine struct {
 	w     *world
 	p     *proc
-	owned [simSlots]*tenure
+	owned [simTenures]*tenure
 	// live are the tenures that may still have an effect.
-	live [simSlots][]*tenure
+	live [simTenures][]*tenure
 	// started are the calls that began here, whatever became of them.
 	started map[[16]byte]bool
 }
@@ -30,9 +30,11 @@ type tenure struct {
 	running bool
 	writing int
 	release func()
-	// value is the twin's committed state as far as known: the since of its last writer and the ids of the calls that ran.
+	// value is the twin's committed state as far as known: the slot and since of its last writer and the ids of the calls that ran.
 	value  []byte
 	loaded bool
+	// here: the twin is known to live in this slot.
+	here bool
 }
 
 type simRun struct {
@@ -43,14 +45,15 @@ type simRun struct {
 func (e *simEngine) Gained(owned []Ownership) {
 	for _, o := range owned {
 		t := &tenure{e: e, own: o}
-		e.owned[o.Slot] = t
-		e.live[o.Slot] = append(e.live[o.Slot], t)
+		i := tenureOf(o.Slot)
+		e.owned[i] = t
+		e.live[i] = append(e.live[i], t)
 		e.w.at(e.w.between(0, 50*time.Millisecond), e.p, t.beat)
 	}
 }
 
 func (e *simEngine) Handle(env *Envelope, done func(Reply)) {
-	t := e.owned[SlotOf(env.Target.ID)]
+	t := e.owned[tenureOf(e.p.node.SlotOf(env.Target.ID))]
 	switch {
 	case t == nil:
 		done(Reply{Err: ErrNotOwner})
@@ -67,12 +70,12 @@ func (e *simEngine) Handle(env *Envelope, done func(Reply)) {
 func (e *simEngine) Release(slots []Slot, done func()) {
 	left := len(slots)
 	for _, s := range slots {
-		t := e.owned[s]
+		t := e.owned[tenureOf(s)]
 		if t == nil {
 			e.w.violated("%s releases slot %d, which its handler does not have", e.p.n.id, s)
 			return
 		}
-		e.owned[s] = nil
+		e.owned[tenureOf(s)] = nil
 		t.refuseQueue()
 		d := e.w.between(0, 5*time.Millisecond)
 		if e.w.lossy && e.w.chance(3) {
@@ -91,11 +94,11 @@ func (e *simEngine) Release(slots []Slot, done func()) {
 
 func (e *simEngine) Lost(slots []Slot) {
 	for _, s := range slots {
-		if t := e.owned[s]; t != nil {
-			e.owned[s] = nil
+		if t := e.owned[tenureOf(s)]; t != nil {
+			e.owned[tenureOf(s)] = nil
 			t.refuseQueue()
 		}
-		for _, t := range slices.Clone(e.live[s]) {
+		for _, t := range slices.Clone(e.live[tenureOf(s)]) {
 			t.lost = true
 			t.ending()
 		}
@@ -129,15 +132,27 @@ func (t *tenure) ending() {
 }
 
 func (e *simEngine) forget(t *tenure) {
-	s := t.own.Slot
+	s := tenureOf(t.own.Slot)
 	e.live[s] = slices.DeleteFunc(e.live[s], func(x *tenure) bool { return x == t })
 }
 
-// mayWrite tells whether a device write for the slot could begin here now.
-func (e *simEngine) mayWrite(s Slot) bool {
-	for _, t := range e.live[s] {
+// mayAct tells whether the handler may act on the slot now.
+func (e *simEngine) mayAct(s Slot) bool {
+	for _, t := range e.live[tenureOf(s)] {
 		if !t.lost && !t.over {
 			return e.p.node.LeaseValid()
+		}
+	}
+	return false
+}
+
+// mayWrite tells whether a write to the device could begin here now.
+func (e *simEngine) mayWrite(d int) bool {
+	for i := d; i < simTenures; i += simSlots {
+		for _, t := range e.live[i] {
+			if !t.lost && !t.over && t.here && e.p.node.LeaseValid() {
+				return true
+			}
 		}
 	}
 	return false
@@ -146,7 +161,7 @@ func (e *simEngine) mayWrite(s Slot) bool {
 // write checks, and writes to the device a moment later; then goes on. False: it may not.
 func (t *tenure) write(id *[16]byte, then func()) bool {
 	p := t.e.p
-	if t.lost || t.over || !p.node.LeaseValid() {
+	if t.lost || t.over || !t.here || !p.node.LeaseValid() {
 		return false
 	}
 	t.writing++
@@ -164,7 +179,9 @@ func (t *tenure) beat() {
 	if t.lost || t.over {
 		return
 	}
-	t.write(nil, t.ending)
+	if t.look() == nil {
+		t.write(nil, t.ending)
+	}
 	t.e.w.at(t.e.w.between(200*time.Millisecond, 900*time.Millisecond), t.e.p, t.beat)
 }
 
@@ -175,6 +192,14 @@ func (t *tenure) next() {
 	}
 	r := t.queue[0]
 	t.queue = t.queue[1:]
+	if err := t.look(); err != nil {
+		if t.e.started[r.env.ID] {
+			err = ErrUnknown // its double runs
+		}
+		r.done(Reply{Err: err})
+		t.next()
+		return
+	}
 	if !t.loaded {
 		t.value, _ = simRecords{t.e.p}.Get("state", t.key())
 		t.loaded = true
@@ -203,11 +228,11 @@ func (t *tenure) next() {
 	})
 }
 
-func (t *tenure) key() string { return slotKey(t.own.Slot) }
+func (t *tenure) key() string { return slotKey(Slot(twinOf(t.own.Slot))) }
 
 // checkpoint commits what the call did, and only then answers.
 func (t *tenure) checkpoint(r *simRun) {
-	next := appendRun(t.value, t.own.Since, r.env.ID)
+	next := appendRun(t.value, uint64(t.own.Slot)<<48|t.own.Since, r.env.ID)
 	txn := Txn{Guards: []TableRecord{record("state", t.key(), t.value)}, Writes: []TableRecord{record("state", t.key(), next)}, Quiet: true}
 	if !t.e.w.opt.noFence {
 		txn.Guards = append(txn.Guards, record(t.own.Table, t.own.Key, t.own.Value))
@@ -237,7 +262,7 @@ func (t *tenure) finish(r *simRun, reply Reply) {
 	t.next()
 }
 
-// A twin's state is the since of its last writer and the ids of the calls that ran.
+// A twin's state is the slot and since of its last writer and the ids of the calls that ran.
 
 func appendRun(value []byte, since uint64, id [16]byte) []byte {
 	next := binary.BigEndian.AppendUint64(nil, since)

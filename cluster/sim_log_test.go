@@ -198,6 +198,9 @@ func (w *world) appendEntry(p *proc, t Txn) error {
 	for _, r := range t.Writes {
 		apply(w.head, r)
 	}
+	for _, r := range t.Writes {
+		w.follow(r)
+	}
 	w.entries = append(w.entries, simEntry{t.Writes, t.Quiet})
 	for _, n := range w.nodes {
 		w.applySoon(n, len(w.entries))

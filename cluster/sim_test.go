@@ -12,10 +12,20 @@ import (
 	"time"
 )
 
-// device is what a fake device has seen.
-type device struct {
-	since  uint64 // the newest owner that wrote
+// simTwin is a twin and its device.
+type simTwin struct {
+	// since numbers the owners that the twin has had, by slot and since of the slot's record.
+	since  map[tenancy]int
+	newest int
+	// wrote is the newest owner that wrote to the device.
+	wrote  int
 	writer *proc
+}
+
+// tenancy is an owner of a twin.
+type tenancy struct {
+	slot  Slot
+	since uint64
 }
 
 // simCall is a client's call and what became of it.
@@ -27,6 +37,7 @@ type simCall struct {
 	err      error
 	runs     int
 	doubled  bool // the network delivered it twice
+	reborn   bool // its twin was deleted meanwhile, and with it what it remembered
 	orphaned bool // its origin's process ended
 }
 
@@ -34,44 +45,49 @@ type simCall struct {
 // paused between its check and the write.
 func (w *world) deviceWrite(t *tenure, id *[16]byte, paused bool) {
 	w.count.writes++
-	d := &w.devices[t.own.Slot]
-	if t.own.Since < d.since {
+	d := &w.twins[twinOf(t.own.Slot)]
+	by := d.since[tenancy{t.own.Slot, t.own.Since}]
+	if by == 0 {
+		w.violated("single writer: %s wrote to the device of twin %d as owner %d of slot %d, where the twin has never been",
+			t.e.p.n.id, twinOf(t.own.Slot), t.own.Since, t.own.Slot)
+	}
+	if by < d.wrote {
 		if !paused {
-			w.violated("single writer: %s wrote to the device of slot %d with since %d, %s had written with %d",
-				t.e.p.n.id, t.own.Slot, t.own.Since, d.writer.n.id, d.since)
+			w.violated("single writer: %s wrote to the device of twin %d as its owner number %d, %s had written as number %d",
+				t.e.p.n.id, twinOf(t.own.Slot), by, d.writer.n.id, d.wrote)
 		}
 		w.count.leaks++
 	} else {
-		d.since, d.writer = t.own.Since, t.e.p
+		d.wrote, d.writer = by, t.e.p
 	}
 	if id != nil {
 		if c := w.byID[*id]; c != nil {
 			w.trace(c.id, "%s writes since %d", t.e.p.n.id, t.own.Since)
-			if c.runs++; c.runs > 1 {
+			if c.runs++; c.runs > 1 && !c.reborn {
 				w.violated("at most once: call %x to slot %d ran %d times", c.id[:4], c.slot, c.runs)
 			}
 		}
 	}
-	w.checkWriter(t.own.Slot)
+	w.checkWriter(twinOf(t.own.Slot))
 }
 
-// checkWriter: at most one process may begin a device write.
-func (w *world) checkWriter(s Slot) {
+// checkWriter: at most one process may begin a write to a device.
+func (w *world) checkWriter(d int) {
 	var first *proc
 	for _, n := range w.nodes {
-		if n.proc == nil || !n.proc.engine.mayWrite(s) {
+		if n.proc == nil || !n.proc.engine.mayWrite(d) {
 			continue
 		}
 		if first != nil {
-			w.violated("single writer: %s and %s may both write to the device of slot %d", first.n.id, n.id, s)
+			w.violated("single writer: %s and %s may both write to the device of twin %d", first.n.id, n.id, d)
 		}
 		first = n.proc
 	}
 }
 
 func (w *world) checkWriters() {
-	for s := range Slot(simSlots) {
-		w.checkWriter(s)
+	for d := range simSlots {
+		w.checkWriter(d)
 	}
 }
 
@@ -85,17 +101,7 @@ func (w *world) checkWrite(p *proc, r TableRecord) {
 		if simTrace == "state"+r.Key {
 			fmt.Println(w.now, p.n.id, "commits", len(r.Value), fmt.Sprintf("%x", r.Value[len(r.Value)-16:len(r.Value)-12]))
 		}
-		s, _ := parseSlotKey(r.Key)
-		slot, err := decodeSlot([]byte(w.head[key(TableSlot, r.Key)]))
-		since := binary.BigEndian.Uint64(r.Value)
-		if err != nil || since != slot.since {
-			w.violated("fence: a checkpoint of slot %d with since %d was committed, its owner is at %d", s, since, slot.since)
-		}
-		for i := 8; i < len(was); i += 16 {
-			if !hasRun(r.Value, [16]byte(was[i:i+16])) {
-				w.violated("acknowledged: a checkpoint of slot %d forgets call %x", s, was[i:i+4])
-			}
-		}
+		w.checkState(r, was)
 	case TableMember:
 		if m, err := DecodeMember(r.Key, r.Value); err == nil && m.State == StateDead {
 			w.count.deaths++
@@ -134,14 +140,14 @@ func (w *world) checkFlip(p *proc, r TableRecord, was []byte) {
 	if next.node != before.node {
 		w.count.handed++
 	}
-	if owner := p.n.proc; m.Incarnation == before.incarnation && owner != nil && owner.engine.mayWrite(s) {
+	if owner := p.n.proc; m.Incarnation == before.incarnation && owner != nil && owner.engine.mayAct(s) {
 		w.violated("forced: %s gave slot %d away while its handler may still act on it", before.node, s)
 	}
 }
 
 // call is one client's call to a random twin by a random node.
 func (w *world) call(p *proc, s Slot) *simCall {
-	c := &simCall{slot: s, origin: p}
+	c := &simCall{slot: s, origin: p} // the twin's number, whichever class it is in
 	binary.BigEndian.PutUint64(c.id[:], uint64(len(w.calls)+1)*0x9E3779B97F4A7C15)
 	w.calls = append(w.calls, c)
 	w.byID[c.id] = c
@@ -164,14 +170,17 @@ func (w *world) answered(c *simCall, r Reply) {
 	switch {
 	case r.Err == nil:
 		w.count.ok++
-		if !hasRun([]byte(w.head[key("state", slotKey(c.slot))]), c.id) {
+		if !c.reborn && !hasRun([]byte(w.head[key("state", slotKey(c.slot))]), c.id) {
 			w.violated("acknowledged: call %x to slot %d was answered before its effect was committed", c.id[:4], c.slot)
 		}
 	case errors.Is(r.Err, ErrUnknown):
 		w.count.unknown++
 	default:
 		w.count.refused++
-		if c.runs > 0 && !c.doubled {
+		if errors.Is(r.Err, ErrSelector) {
+			w.count.nobody++
+		}
+		if c.runs > 0 && !c.doubled && !c.reborn {
 			w.violated("outcome: call %x ran and was answered %v", c.id[:4], r.Err)
 		}
 	}
@@ -181,16 +190,6 @@ func (w *world) answered(c *simCall, r Reply) {
 func (w *world) settled() bool { return w.unsettled() == "" }
 
 func (w *world) unsettled() string {
-	var all []Candidate
-	for _, r := range scanState(w.head, TableMember) {
-		m, err := DecodeMember(r.Key, r.Value)
-		if err != nil {
-			return err.Error()
-		}
-		if m.State == StateActive {
-			all = append(all, Candidate{m.ID, m.Weight})
-		}
-	}
 	for _, n := range w.nodes {
 		if n.removed {
 			continue
@@ -205,20 +204,34 @@ func (w *world) unsettled() string {
 			return n.id + " is about to stop"
 		}
 	}
-	for s := range Slot(simSlots) {
-		rec, err := decodeSlot([]byte(w.head[key(TableSlot, slotKey(s))]))
-		want := Propose(s, all)
-		if err != nil || rec.node != want {
-			return fmt.Sprintf("slot %d belongs to %q, its target is %q", s, rec.node, want)
+	classes := scanState(w.head, tableClass)
+	for k := Class(0); int(k) <= len(classes); k++ {
+		all := w.candidates(k)
+		for i := range Slot(simSlots) {
+			if all == nil {
+				continue // nobody may have it
+			}
+			if why := w.unsettledSlot(k.first()+i, all); why != "" {
+				return why
+			}
 		}
-		for _, n := range w.nodes {
-			if n.proc == nil {
-				continue
-			}
-			o := n.proc.node.owners[s].Load()
-			if o == nil || o.since != rec.since || o.mine != (n.id == want) || o.mine && !o.admitted.Load() {
-				return fmt.Sprintf("slot %d of %s at %d: %s has not got it", s, want, rec.since, n.id)
-			}
+	}
+	return w.unsettledTwins()
+}
+
+func (w *world) unsettledSlot(s Slot, all []Candidate) string {
+	rec, err := decodeSlot([]byte(w.head[key(TableSlot, slotKey(s))]))
+	want := Propose(s, all)
+	if err != nil || rec.node != want {
+		return fmt.Sprintf("slot %d belongs to %q, its target is %q", s, rec.node, want)
+	}
+	for _, n := range w.nodes {
+		if n.proc == nil {
+			continue
+		}
+		o := n.proc.node.owners[s].Load()
+		if o == nil || o.since != rec.since || o.mine != (n.id == want) || o.mine && !o.admitted.Load() {
+			return fmt.Sprintf("slot %d of %s at %d: %s has not got it", s, want, rec.since, n.id)
 		}
 	}
 	return ""
@@ -237,6 +250,9 @@ func simulate(seed uint64, opt simOptions) *world {
 	w.lossy = true
 	w.clients()
 	w.trouble()
+	if !opt.still {
+		w.changes()
+	}
 	w.run(w.now+w.between(15*time.Second, 40*time.Second), nil)
 	w.heal()
 	if !w.run(w.now+60*time.Second, w.settled) && w.fail == "" {
@@ -263,7 +279,7 @@ func (w *world) lastCalls() {
 	}
 	w.run(w.now+20*time.Second, nil)
 	for _, c := range last {
-		if c.answers != 1 || c.err != nil && !errors.Is(c.err, ErrDeadline) {
+		if c.answers != 1 || !w.rightly(c) {
 			w.violated("healing: call %x to slot %d by %s: %d answers, %v", c.id[:4], c.slot, c.origin.n.id, c.answers, c.err)
 		}
 	}
@@ -336,4 +352,8 @@ func (w *world) add(o *world) {
 	c.deaths += d.deaths
 	c.expelled += d.expelled
 	c.handed += d.handed
+	c.shifted += d.shifted
+	c.made += d.made
+	c.removed += d.removed
+	c.nobody += d.nobody
 }

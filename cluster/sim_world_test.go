@@ -10,9 +10,23 @@ import (
 // The simulation runs the production Node, unchanged, in one goroutine: time is a queue of events, and the clocks, the
 // log, the network and the handler are models. All chance comes from the seed.
 
-const simSlots = 24
+const (
+	simSlots = 24
+	// simTenures is how many slots there are in all classes.
+	simTenures = simSlots * (1 + len(simSelectors))
+)
 
-// simTargets has one actor, and one device, for each slot.
+// simSelectors are the classes that twins may be in: what half of the nodes satisfies, the other half, and those that join
+// later, so that at times nobody does.
+var simSelectors = [...]string{"zone=a", "zone=b", "zone=c"}
+
+// twinOf is the number of the twin, and of the device, that may live in a slot.
+func twinOf(s Slot) int { return int(s - s.Class().first()) }
+
+// tenureOf numbers the slots of all classes.
+func tenureOf(s Slot) int { return int(s.Class())*simSlots + twinOf(s) }
+
+// simTargets has one actor, and one device, for each slot of a class.
 var simTargets = func() (ids [simSlots]string) {
 	for i, found := 0, 0; found < simSlots; i++ {
 		id := fmt.Sprintf("sim/%d", i)
@@ -49,7 +63,10 @@ func (q *events) Pop() any {
 // simOptions say what is switched off.
 type simOptions struct {
 	faults   faults
+	still    bool // no twin changes its selector
 	noDedupe bool // the handler runs a call id again
+	oneStep  bool // a change of the selector changes the twin's place at once
+	noLook   bool // the handler does not look whether a twin lives in the slot
 	noFence  bool // checkpoints carry no guard on the slot's record
 	ackEarly bool // the handler answers before its checkpoint is committed
 }
@@ -75,18 +92,24 @@ type world struct {
 	// leaderless is since when the leader has had no majority; 0: it has.
 	leaderless time.Duration
 
-	devices [simSlots]device
+	twins   [simSlots]simTwin
+	revs    uint64 // of twins' records
 	calls   []*simCall
 	byID    map[[16]byte]*simCall
 	healing bool
 
-	count struct{ calls, ok, unknown, refused, writes, flips, leaks, deaths, expelled, handed int }
+	count struct{ calls, ok, unknown, refused, writes, flips, leaks, deaths, expelled, handed, shifted, made, removed, nobody int }
 	fail  string // the first violation
 }
 
 func newWorld(seed uint64, opt simOptions) *world {
 	w := &world{opt: opt, rng: rand.New(rand.NewPCG(seed, 7)), cut: map[[2]int]bool{}, head: map[string]string{}, leader: -1,
 		byID: map[[16]byte]*simCall{}, arrival: map[[2]int]time.Duration{}, now: time.Second}
+	for d := range simSlots {
+		w.head[key("twin", simTargets[d])] = simRecord(0, 0)
+		w.twins[d].since = map[tenancy]int{}
+		w.place(d)
+	}
 	w.voters = 3 + w.rng.IntN(2)*2
 	for range w.voters {
 		w.addNode()
@@ -153,6 +176,7 @@ type simNode struct {
 	offset      time.Duration
 	incarnation uint64
 	weight      uint32
+	zone        string
 	proc        *proc
 	removed     bool
 	// state is what the log has made here up to applied.
@@ -165,7 +189,16 @@ type simNode struct {
 func (w *world) addNode() *simNode {
 	i := len(w.nodes)
 	n := &simNode{w: w, idx: i, id: fmt.Sprintf("n%d", i+1), name: fmt.Sprintf("n%d", i+1), rate: 0.955 + 0.09*w.rng.Float64(), offset: w.between(0, time.Hour),
-		weight: 1 + uint32(w.rng.IntN(3)), state: map[string]string{}}
+		weight: 1 + uint32(w.rng.IntN(3)), state: map[string]string{}, zone: "a"}
+	if i%2 == 1 {
+		n.zone = "b"
+	}
+	if i >= w.voters {
+		n.zone = "c"
+	}
+	for d := range simSlots {
+		n.state[key("twin", simTargets[d])] = simRecord(0, 0)
+	}
 	w.nodes = append(w.nodes, n)
 	return n
 }
@@ -202,7 +235,7 @@ func (w *world) boot(n *simNode) {
 	n.proc = p
 	p.engine = &simEngine{w: w, p: p, started: map[[16]byte]bool{}}
 	p.node = newNode(Options{
-		Self:    Member{ID: n.id, Name: n.name, Incarnation: n.incarnation, Weight: n.weight, boot: 1 + w.rng.Uint64()>>1},
+		Self:    Member{ID: n.id, Name: n.name, Incarnation: n.incarnation, Weight: n.weight, AvailabilityZone: n.zone, boot: 1 + w.rng.Uint64()>>1},
 		Records: simRecords{p}, Handler: p.engine, Transport: simTransport{p}, Clock: simClock{p},
 		Leader: func() bool { return w.leader == n.idx || w.now < n.believes },
 		Superseded: func(error) {
@@ -210,7 +243,8 @@ func (w *world) boot(n *simNode) {
 			n.removed = !member
 			w.at(0, nil, func() { w.crash(p) })
 		},
-		wall: w.wall, slots: simSlots, faults: w.opt.faults,
+		Shift: p.shiftGone,
+		wall:  w.wall, slots: simSlots, faults: w.opt.faults,
 	})
 	p.node.begin(func(err error) {
 		if p.begun = err == nil; err != nil {

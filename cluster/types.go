@@ -108,7 +108,19 @@ func (e *NotOwnerError) Error() string {
 // Is makes it ErrNotOwner.
 func (e *NotOwnerError) Is(target error) bool { return target == ErrNotOwner }
 
+// SelectorError says that no member may have the target now. It is ErrSelector and ErrUnavailable.
+type SelectorError struct{ Selector string }
+
+func (e *SelectorError) Error() string { return "unavailable: no node satisfies " + e.Selector }
+
+// Is makes it ErrSelector and ErrUnavailable.
+func (e *SelectorError) Is(target error) bool {
+	return target == ErrSelector || target == ErrUnavailable
+}
+
 var (
+	// ErrSelector: no member satisfies the target's selector now; the call did not run.
+	ErrSelector = errors.New("no node satisfies the selector")
 	// ErrNotOwner: the call reached a node that does not own the target's slot; it did not run.
 	ErrNotOwner = errors.New("not the owner")
 	// ErrUnavailable: no owner can be reached now; the call did not run.

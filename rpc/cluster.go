@@ -73,15 +73,22 @@ type SlotState struct {
 	// State is a word of pb.Slot; empty means settled, or waiting where Target is another node. Awaited is a sentence, or
 	// empty.
 	State, Awaited string
+	// Selector of the nodes that may own it, empty for all; Unmet: there is none.
+	Selector string
+	Unmet    bool
 }
 
 // moving says whether the slot is not where it shall be.
-func (s *SlotState) moving() bool { return s.Node != s.Target && s.Target != "" || s.Node == "" }
+func (s *SlotState) moving() bool {
+	return s.Node != s.Target && s.Target != "" || s.Node == "" && !s.Unmet
+}
 
 func (s *SlotState) state() string {
 	switch {
 	case s.State != "":
 		return s.State
+	case s.Unmet:
+		return "unavailable"
 	case s.moving():
 		return "waiting"
 	}

@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -213,7 +214,7 @@ func (c *clusterService) ListSlots(ctx context.Context, r *connect.Request[pb.Li
 		}
 	}
 	if r.Msg.Map {
-		res.Map = c.s.slotMap(slots)
+		res.Map = c.s.slotMap(slots[:min(len(slots), cluster.SlotCount)])
 		return connect.NewResponse(res), nil
 	}
 	name := c.s.names()
@@ -223,7 +224,7 @@ func (c *clusterService) ListSlots(ctx context.Context, r *connect.Request[pb.Li
 			continue
 		}
 		res.Slots = append(res.Slots, &pb.Slot{Slot: uint32(i), Node: t.Node, NodeName: name(t.Node), Incarnation: t.Incarnation,
-			Since: t.Since, Target: t.Target, TargetName: name(t.Target), State: t.state(), Awaited: t.Awaited})
+			Since: t.Since, Target: t.Target, TargetName: name(t.Target), State: t.state(), Awaited: t.Awaited, Selector: t.Selector})
 	}
 	return connect.NewResponse(res), nil
 }

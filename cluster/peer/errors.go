@@ -19,7 +19,7 @@ type sentinels struct {
 func newSentinels(more map[string]error) sentinels {
 	s := sentinels{byName: map[string]error{
 		"not_owner": cluster.ErrNotOwner, "unavailable": cluster.ErrUnavailable, "unknown": cluster.ErrUnknown,
-		"overloaded": cluster.ErrOverloaded, "cycle": cluster.ErrCycle, "deadline": cluster.ErrDeadline,
+		"overloaded": cluster.ErrOverloaded, "cycle": cluster.ErrCycle, "deadline": cluster.ErrDeadline, "selector": cluster.ErrSelector,
 		"too_large": ErrTooLarge, "unsupported": ErrUnsupported,
 	}}
 	for name, err := range more {

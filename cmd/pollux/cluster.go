@@ -183,7 +183,12 @@ func clusterWhere(a *app) *cobra.Command {
 				row(w, "Node", nodeLabel(p.NodeName, p.Node))
 				row(w, "Slot", fmt.Sprintf("%d, owner number %d", p.Slot, p.Since))
 				row(w, "In memory", yesNo(p.Active))
-				if p.Target != p.Node {
+				if p.Selector != "" {
+					row(w, "May live on", p.Selector)
+				}
+				if p.Awaited != "" {
+					row(w, "Unavailable", p.Awaited)
+				} else if p.Target != p.Node {
 					row(w, "Moving to", fmt.Sprintf("%s (%s)", nodeLabel(p.TargetName, p.Target), p.State))
 				}
 			})

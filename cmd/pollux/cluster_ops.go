@@ -46,6 +46,11 @@ Ctrl-C ends the progress and not the drain: "pollux cluster undrain NODE" takes 
 				}
 			}
 			return a.show(now, func(w io.Writer) {
+				if now.Slots > 0 && keepsRest(now) {
+					fmt.Fprintf(w, "node %s keeps %d slots: no other node satisfies their selectors, so that their twins are unavailable once it is stopped\n",
+						printable(nodeLabel(now.Name, now.Id)), now.Slots)
+					return
+				}
 				if now.Slots > 0 {
 					fmt.Fprintf(w, "node %s drains: %d slots to hand over\n", printable(nodeLabel(now.Name, now.Id)), now.Slots)
 					return
@@ -62,7 +67,7 @@ Ctrl-C ends the progress and not the drain: "pollux cluster undrain NODE" takes 
 func (a *app) followDrain(ctx context.Context, n *node, now *pb.Node) (*pb.Node, error) {
 	began, total, shown := time.Now(), now.Slots, ""
 	var lost error
-	for lastGood := time.Now(); now.Slots > 0; {
+	for lastGood := time.Now(); now.Slots > 0 && !keepsRest(now); {
 		text := drainText(now, total, time.Since(began))
 		if lost != nil {
 			text = "no answer: " + connectText(lost)
@@ -94,6 +99,9 @@ func (a *app) followDrain(ctx context.Context, n *node, now *pb.Node) (*pb.Node,
 	}
 	return now, nil
 }
+
+// keepsRest says whether a node that drains has handed over all but what no other node may have.
+func keepsRest(n *pb.Node) bool { return n.State == "draining" && n.Slots == n.SlotsTarget }
 
 func connectText(err error) string {
 	var ce *connect.Error

@@ -20,7 +20,9 @@ func clusterSlots(a *app) *cobra.Command {
 		Short: "Show who owns the slots, which move, and who is awaited",
 		Long: `Counts the slots by owner, by the node that shall own them and by how far the hand-over is.
 With --moving or --all each slot has a line. States: settled, waiting (the owner hands over others first), releasing (its
-twins finish what runs), flipping (the new owner is being committed), orphaned (its owner is dead, its lease not yet over).`,
+twins finish what runs), flipping (the new owner is being committed), orphaned (its owner is dead, its lease not yet over),
+unavailable (no node satisfies the selector of its twins). Slots 0 to 16383 are of twins that may live on every node; each
+selector has 256 behind them.`,
 		Example: "  pollux cluster slots\n  pollux cluster slots --moving\n  pollux cluster slots --node b --all -o json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -61,9 +63,9 @@ func movingText(n uint32) string {
 }
 
 func eachSlot(w io.Writer, slots []*pb.Slot) {
-	row(w, "SLOT", "OWNER", "SINCE", "SHALL BE", "STATE", "AWAITED")
+	row(w, "SLOT", "OWNER", "SINCE", "SHALL BE", "STATE", "AWAITED", "SELECTOR")
 	for _, s := range slots {
-		row(w, s.Slot, nobody(s.NodeName), s.Since, dash(s.TargetName), s.State, dash(s.Awaited))
+		row(w, s.Slot, nobody(s.NodeName), s.Since, dash(s.TargetName), s.State, dash(s.Awaited), dash(s.Selector))
 	}
 }
 
@@ -75,21 +77,22 @@ func nobody(name string) string {
 }
 
 func countSlots(w io.Writer, slots []*pb.Slot) {
-	type kind struct{ owner, target, state, awaited string }
+	type kind struct{ owner, target, state, awaited, selector string }
 	count := map[kind]int{}
 	for _, s := range slots {
-		count[kind{nobody(s.NodeName), dash(s.TargetName), s.State, s.Awaited}]++
+		count[kind{nobody(s.NodeName), dash(s.TargetName), s.State, s.Awaited, s.Selector}]++
 	}
 	kinds := make([]kind, 0, len(count))
 	for k := range count {
 		kinds = append(kinds, k)
 	}
 	slices.SortFunc(kinds, func(x, y kind) int {
-		return strings.Compare(x.owner+"\x00"+x.target+"\x00"+x.state+x.awaited, y.owner+"\x00"+y.target+"\x00"+y.state+y.awaited)
+		return strings.Compare(x.selector+"\x00"+x.owner+"\x00"+x.target+"\x00"+x.state+x.awaited,
+			y.selector+"\x00"+y.owner+"\x00"+y.target+"\x00"+y.state+y.awaited)
 	})
-	row(w, "OWNER", "SHALL BE", "SLOTS", "STATE", "AWAITED")
+	row(w, "OWNER", "SHALL BE", "SLOTS", "STATE", "AWAITED", "SELECTOR")
 	for _, k := range kinds {
-		row(w, k.owner, k.target, count[k], k.state, dash(k.awaited))
+		row(w, k.owner, k.target, count[k], k.state, dash(k.awaited), dash(k.selector))
 	}
 }
 

@@ -51,6 +51,9 @@ func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now 
 	row(w, "Nodes", nodesText(s))
 	row(w, "Started", ago(s.StartTime, now))
 	row(w, "Twins", fmt.Sprintf("%d known, %d active, %d connected, %d faulty", s.Twins, s.ActiveTwins, s.ConnectedTwins, s.FaultyTwins))
+	for _, selector := range slices.Sorted(maps.Keys(s.UnmetSelectors)) {
+		row(w, "Unavailable", fmt.Sprintf("%d twins: no node satisfies %s", s.UnmetSelectors[selector], selector))
+	}
 	row(w, "Drivers", s.Drivers)
 	row(w, "Revision", s.Revision)
 	row(w, "Checkpoint every", time.Duration(s.CheckpointIntervalMs)*time.Millisecond)

@@ -43,7 +43,13 @@ func twinCreate(a *app) *cobra.Command {
 		Use:   "create ID --driver NAME[@VERSION]",
 		Short: "Create a twin for a device",
 		Example: `  pollux twin create beamer --driver pjlink --uri tcp://10.0.0.7:4352 --setting password=secret
-  pollux twin create lamp1 --driver tasmota --setting topic=tasmota_1 --label room=aula --zone aula`,
+  pollux twin create lamp1 --driver tasmota --setting topic=tasmota_1 --label room=aula --zone aula
+  pollux twin create pump --driver pjlink --uri tcp://10.1.0.9:4352 --selector 'site=berlin,zone=a'
+
+A selector says on which nodes the twin may live; all of its conditions must hold:
+  site=berlin  zone!=a  rack in (r1,r2)  disk notin (hdd)  gpu  !tape
+site and zone are what the nodes' --site and --availability-zone say, every other name is one of their --label. A twin that
+no node satisfies is unavailable until one does.`,
 		Args: exactly("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.driver == "" {
@@ -81,6 +87,7 @@ func twinUpdate(a *app) *cobra.Command {
 If somebody else changes the twin at the same time, nothing is changed and the command fails.`,
 		Example: `  pollux twin update beamer --uri tcp://10.0.0.8
   pollux twin update beamer --driver pjlink@1.1.0 --label room=hall --label old=
+  pollux twin update beamer --selector site=berlin     it moves to a node in berlin; --selector= lets it live anywhere
   pollux twin update beamer --stopped
   pollux twin update beamer --stopped=false`,
 		Args:              exactly("ID"),

@@ -13,6 +13,7 @@ import (
 // twinFlags are the fields of a twin as flags.
 type twinFlags struct {
 	driver, uri, zone, via  string
+	selector                string
 	settings, labels, alias []string
 	stopped                 bool
 }
@@ -26,6 +27,7 @@ func (f *twinFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.alias, "alias", nil, "outside name as `NETWORK/KEY/VALUE`; many times")
 	fl.StringVar(&f.zone, "zone", "", "zone that the device is in")
 	fl.StringVar(&f.via, "via", "", "gateway twin that speaks for it")
+	fl.StringVar(&f.selector, "selector", "", "nodes that the twin may live on, by their site, zone and labels, such as `'site=berlin,zone in (a,b),!gpu'`; empty: all")
 	fl.BoolVar(&f.stopped, "stopped", false, "hold no connection and take no commands")
 }
 
@@ -35,7 +37,7 @@ func (f *twinFlags) apply(ctx context.Context, cmd *cobra.Command, n *node, t *p
 	for _, s := range []struct {
 		flag     string
 		from, to *string
-	}{{"driver", &f.driver, &t.Driver}, {"uri", &f.uri, &t.Uri}, {"zone", &f.zone, &t.Zone}, {"via", &f.via, &t.Via}} {
+	}{{"driver", &f.driver, &t.Driver}, {"uri", &f.uri, &t.Uri}, {"zone", &f.zone, &t.Zone}, {"via", &f.via, &t.Via}, {"selector", &f.selector, &t.Selector}} {
 		if set(s.flag) {
 			*s.to = *s.from
 		}

@@ -74,6 +74,7 @@ func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
 	field("Zone", t.Zone)
 	field("Via", t.Via)
 	field("Labels", labelText(t.Labels))
+	field("May live on", t.Selector)
 	for _, k := range slices.Sorted(maps.Keys(t.GetSettings().GetFields())) {
 		field("Setting "+k, valueText(t.Settings.Fields[k]))
 	}

@@ -1068,7 +1068,7 @@ type ListSlotsRequest struct {
 	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	// Only slots that are not where they shall be.
 	Moving bool `protobuf:"varint,2,opt,name=moving,proto3" json:"moving,omitempty"`
-	// Give `map` instead of `slots`: all slots, in few bytes.
+	// Give `map` instead of `slots`: all slots of twins that may live on every node, in few bytes.
 	Map           bool `protobuf:"varint,3,opt,name=map,proto3" json:"map,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

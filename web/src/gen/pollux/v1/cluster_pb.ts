@@ -646,7 +646,7 @@ export type ListSlotsRequest = Message<"pollux.v1.ListSlotsRequest"> & {
   moving: boolean;
 
   /**
-   * Give `map` instead of `slots`: all slots, in few bytes.
+   * Give `map` instead of `slots`: all slots of twins that may live on every node, in few bytes.
    *
    * @generated from field: bool map = 3;
    */
