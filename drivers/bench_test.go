@@ -136,7 +136,7 @@ func newDirect(b *testing.B, file []byte) *direct {
 	if _, err := hm.Instantiate(ctx); err != nil {
 		b.Fatal(err)
 	}
-	mod, err := rt.InstantiateWithConfig(ctx, metered.Bytes(), wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize").
+	mod, err := rt.InstantiateWithConfig(ctx, metered.Bytes(), wazero.NewModuleConfig().WithName("").WithStartFunctions(append(wasm.MeterStart(), "_initialize")...).
 		WithSysNanotime().WithSysWalltime())
 	if err != nil {
 		b.Fatal(err)

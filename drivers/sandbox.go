@@ -28,6 +28,11 @@ type SandboxOptions struct {
 	Waiting int
 	// VerifyTimeout bounds the start-up code of a file under verification; default 5 s.
 	VerifyTimeout time.Duration
+	// Now is the wall clock that drivers see; nil: the machine's.
+	Now func() time.Time
+	// InstanceCalls is how many calls an instance serves before another takes its place; 0: as many as package wasm says. With
+	// 1 each call has a fresh one.
+	InstanceCalls int
 	Limits        CallLimits
 	Logger        *slog.Logger
 	Metrics       *metrics.Set
@@ -96,7 +101,7 @@ func NewSandbox(o SandboxOptions) (*Sandbox, error) {
 	}
 	o.Limits = o.Limits.withDefaults()
 	runtime, err := wasm.NewRuntime(wasm.Options{CacheDir: o.CacheDir, Compiler: o.Compiler, MemoryBudget: o.MemoryBudget,
-		Hosts: []wasm.HostModule{hostModule()}, Logger: o.Logger, Metrics: o.Metrics})
+		Hosts: []wasm.HostModule{hostModule()}, Now: o.Now, Logger: o.Logger, Metrics: o.Metrics})
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
@@ -164,6 +169,6 @@ func (s *Sandbox) load(ctx context.Context, file []byte) (*runner, error) {
 		return nil, err
 	}
 	pool := wasm.NewPool(module, wasm.PoolOptions{Entries: []string{entryHandle}, Running: s.options.Running,
-		Parked: s.options.Waiting})
+		Parked: s.options.Waiting, RecycleCalls: s.options.InstanceCalls})
 	return &runner{sandbox: s, manifest: c.manifest, model: c.model, module: module, pool: pool}, nil
 }
