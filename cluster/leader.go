@@ -22,10 +22,9 @@ type noted struct {
 }
 
 const (
-	pollAlways  = 250 * time.Millisecond
-	pollLeading = 100 * time.Millisecond
-	// leadGrace is what everybody has to renew by a new leader: two renewals.
-	leadGrace = time.Second
+	pollEvery = 250 * time.Millisecond
+	// leadGrace is what everybody has to renew by a new leader: a renewal and a half.
+	leadGrace = 1500 * time.Millisecond
 )
 
 // silence is how long a count must not have changed for its member to be dead: longer than any lease that it may still
@@ -48,10 +47,7 @@ func (n *Node) poll() {
 	leases, err := n.o.Records.Scan(tableLease)
 	leads := n.o.Leader()
 	n.do(func() {
-		next := pollAlways
-		if leads {
-			next = pollLeading
-		}
+		next := pollEvery
 		if err == nil {
 			n.note(leases)
 			next = min(next, n.lead(leads))
@@ -90,7 +86,7 @@ func (n *Node) note(leases []Record) {
 // it noted before, for every node notes; it only gives everybody a moment to reach it.
 func (n *Node) lead(leads bool) (next time.Duration) {
 	now := n.o.Clock.Now()
-	next = pollAlways
+	next = pollEvery
 	n.leading = leads
 	if !leads {
 		n.leadSeen, n.leadSince = 0, 0

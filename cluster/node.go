@@ -15,7 +15,7 @@ import (
 
 // Defaults of the lease (DESIGN.md).
 const (
-	DefaultRenew    = 500 * time.Millisecond
+	DefaultRenew    = time.Second
 	DefaultDuration = 3500 * time.Millisecond
 )
 

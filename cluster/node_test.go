@@ -412,7 +412,7 @@ func TestNewerMembersAreLeftAlone(t *testing.T) {
 		clock.advance(2 * time.Second) // its silence
 		for end := time.Now().Add(20 * time.Second); n.LeaseLeft() < 3*time.Second && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		}
-		time.Sleep(2 * pollLeading)
+		time.Sleep(2 * pollEvery)
 	}
 	if h.count() != SlotCount-1 {
 		t.Errorf("%d slots", h.count())
