@@ -26,7 +26,8 @@ func driverCommand(a *app) *cobra.Command {
   pollux driver push ./my.wasm       install your own
   pollux driver get pjlink           properties, actions and settings`,
 	}))
-	cmd.AddCommand(driverPush(a), driverAdd(a), driverCatalog(a), driverList(a), driverGet(a), driverRemove(a))
+	cmd.AddCommand(driverNew(a), driverBuild(a), driverPack(a), driverTest(a), driverPush(a), driverAdd(a), driverCatalog(a), driverList(a), driverGet(a), driverRemove(a),
+		driverVerify(a), driverSchema(a))
 	return cmd
 }
 

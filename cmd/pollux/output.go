@@ -81,6 +81,11 @@ func (a *app) yaml(m proto.Message) error {
 	if err != nil {
 		return err
 	}
+	return a.yamlOf(b)
+}
+
+// yamlOf prints JSON as YAML.
+func (a *app) yamlOf(b []byte) error {
 	// JSON is YAML; read as nodes it keeps its order, and only the style changes.
 	var doc yaml.Node
 	if err := yaml.Unmarshal(b, &doc); err != nil {
