@@ -27,6 +27,14 @@ type HTTPResponse struct {
 	Body    []byte
 }
 
+// HTTPClient makes the HTTP requests of one twin. Do may be called concurrently; it blocks until the answer is there, ctx
+// ends or the request's own time is over.
+type HTTPClient interface {
+	Do(ctx context.Context, request HTTPRequest) (HTTPResponse, error)
+	// Close ends what waits, and idle connections.
+	Close() error
+}
+
 // TwinCall is a driver's question to another twin: an action, a desired value of a property, or a look at its state.
 // Exactly one of Action, Property and Get is set.
 type TwinCall struct {

@@ -46,6 +46,40 @@ func (t *TransportOptions) Resolve(settings []byte) (*TransportOptions, error) {
 	return full, nil
 }
 
+// Resolve fills the settings in: Hosts are those of the manifest itself then, and Named those of the settings.
+func (h *HTTPReach) Resolve(settings []byte) (*HTTPReach, error) {
+	if h == nil {
+		return nil, nil
+	}
+	full, err := (&TransportOptions{HTTP: &h.HTTPOptions, TLS: h.TLS}).Resolve(settings)
+	if err != nil {
+		return nil, fmt.Errorf("http: %w", err)
+	}
+	values := map[string]any{}
+	if len(settings) > 0 {
+		if err := json.Unmarshal(settings, &values); err != nil {
+			return nil, fmt.Errorf("settings: %w", err)
+		}
+	}
+	out := &HTTPReach{HTTPOptions: *full.HTTP, TLS: full.TLS}
+	for _, host := range h.Hosts {
+		if !strings.Contains(host, "{") {
+			out.Hosts = append(out.Hosts, host)
+			continue
+		}
+		if host, err = fill(host, values); err != nil {
+			return nil, fmt.Errorf("http/hosts: %w", err)
+		}
+		if host != "" {
+			out.Named = append(out.Named, host)
+		}
+	}
+	return out, nil
+}
+
+// Equal says whether two resolved reaches are the same.
+func (h *HTTPReach) Equal(o *HTTPReach) bool { return h == o || reflect.DeepEqual(h, o) }
+
 // Equal says whether two resolved options reach a device in the same way.
 func (t *TransportOptions) Equal(o *TransportOptions) bool { return t == o || reflect.DeepEqual(t, o) }
 

@@ -296,6 +296,8 @@ type HTTPReach struct {
 	HTTPOptions
 	// TLS of https.
 	TLS *TLSOptions `json:"tls,omitempty"`
+	// Named are hosts that came from settings: hosts or URLs, as they were given. Resolve fills them in.
+	Named []string `json:"-"`
 }
 
 // ScanOptions say how the driver finds devices in a network, on demand (event 12).

@@ -193,4 +193,6 @@ type Binding struct {
 	URI string
 	// Transport holds the manifest's options for this transport, the twin's settings filled in.
 	Transport TransportOptions
+	// HTTP is the manifest's, the settings filled in; nil: the capability http reaches the twin's own address alone.
+	HTTP *HTTPReach
 }

@@ -3,6 +3,7 @@ package schemes
 
 import (
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/httpclient"
 	"github.com/polluxhq/pollux/drivers/tcp"
 	"github.com/polluxhq/pollux/drivers/transport"
 	"github.com/polluxhq/pollux/drivers/udp"
@@ -12,5 +13,6 @@ import (
 func All() *transport.Registry {
 	return transport.NewRegistry(map[string]transport.Opener{
 		drivers.SchemeTCP: tcp.Open, drivers.SchemeTLS: tcp.Open, drivers.SchemeUDP: udp.Open,
+		drivers.SchemeHTTP: httpclient.Open, drivers.SchemeHTTPS: httpclient.Open,
 	})
 }

@@ -325,6 +325,24 @@ func (c *Conn) StartTLS(ctx context.Context) error {
 	return nil
 }
 
+// Note counts what a session moved besides Receive and Send, and shows it to a trace: a received or sent message.
+func (c *Conn) Note(d Direction, message []byte) {
+	n := len(message)
+	if d == Sent {
+		c.bytesOut.Add(uint64(n))
+		c.counters.bytesOut.Add(n)
+		c.framesOut.Add(1)
+	} else {
+		c.lastSeen.Store(time.Now().UnixNano())
+		c.bytesIn.Add(uint64(n))
+		c.counters.bytesIn.Add(n)
+		c.framesIn.Add(1)
+	}
+	if t := c.trace.Load(); t != nil {
+		(*t)(d, message)
+	}
+}
+
 // Reset drops the connection; it is dialled again. Without one it does nothing.
 func (c *Conn) Reset() {
 	c.mu.Lock()
