@@ -6,6 +6,8 @@ VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo d
 DRIVERS    := pjlink tasmota
 ENGINE     := drivers/js/dist/engine.wasm.zst
 DRIVER_BIN := $(DRIVERS:%=bin/drivers/%.wasm)
+SCRIPTS    := $(foreach d,$(wildcard drivers/library/*),$(wildcard $(d)/$(notdir $(d)).js))
+SCRIPT_ZST := $(foreach s,$(SCRIPTS),drivers/catalog/dist/$(basename $(notdir $(s))).js.zst)
 CATALOG    := $(DRIVERS:%=drivers/catalog/dist/%.wasm.zst)
 PROTO      := $(shell find proto -name '*.proto')
 WEB_SRC    := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' -not -name '*.go')
@@ -23,7 +25,7 @@ run: build ## build everything and start a simulated building on one node, or on
 build: $(DRIVER_BIN) bin/pollux ## build bin/pollux, with drivers and console inside
 	@echo "built bin/pollux ($$(du -h bin/pollux | cut -f1)), version $(VERSION)"
 
-bin/pollux: $(CATALOG) $(ENGINE) web/dist/index.html FORCE
+bin/pollux: $(CATALOG) $(ENGINE) $(SCRIPT_ZST) web/dist/index.html FORCE
 	@echo "building bin/pollux"
 	@$(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o $@ ./cmd/pollux
 
@@ -50,6 +52,10 @@ build/engine.wasm: drivers/js/engine/node_modules/.package-lock.json $(wildcard 
 
 $(ENGINE): build/engine.wasm
 	@$(GO) run ./drivers/js/pack $< $@
+
+$(SCRIPT_ZST) &: $(SCRIPTS) $(ENGINE) $(wildcard drivers/js/sdk/*)
+	@$(GO) run ./drivers/catalog/pack $(SCRIPTS)
+	@touch $(SCRIPT_ZST)
 
 web/node_modules/.package-lock.json: web/package-lock.json
 	@echo "fetching the console's libraries"
@@ -112,5 +118,5 @@ cross: ## build for the other platforms, without cgo
 
 clean: ## remove what was built (data/ stays)
 	@echo "removing bin, build, web/dist and packed drivers"
-	@rm -rf bin build web/node_modules drivers/js/engine/node_modules drivers/catalog/dist/*.zst drivers/js/dist/*.zst
+	@rm -rf bin build web/node_modules drivers/js/engine/node_modules drivers/catalog/dist/*.zst drivers/catalog/dist/*.json drivers/js/dist/*.zst
 	@find web/dist -mindepth 1 -not -name README -delete 2>/dev/null || true

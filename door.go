@@ -169,10 +169,19 @@ func (carried) Names() []string { return catalog.Names() }
 
 func (carried) File(name string) ([]byte, error) {
 	file, err := catalog.Open(name)
+	return file, absent(err)
+}
+
+func (carried) Manifest(name string) ([]byte, error) {
+	text, err := catalog.Manifest(name)
+	return text, absent(err)
+}
+
+func absent(err error) error {
 	if errors.Is(err, catalog.ErrNotFound) {
-		err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
-	return file, err
+	return err
 }
 
 // dialers open twins' connections, by the scheme of their addresses.

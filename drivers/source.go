@@ -71,7 +71,7 @@ func (s *Sandbox) loadSource(ctx context.Context, source []byte) (*runner, error
 		return nil, &js.SourceError{File: js.FileName(source), Message: err.Error()}
 	}
 	pool := wasm.NewPool(module, wasm.PoolOptions{Entries: js.Entries(), Running: s.options.Running, Parked: s.options.Waiting,
-		MemoryBytes: manifest.memoryBytes(), Init: func(ctx context.Context, in *wasm.Instance) error {
+		RecycleCalls: s.options.InstanceCalls, MemoryBytes: manifest.memoryBytes(), Init: func(ctx context.Context, in *wasm.Instance) error {
 			_, err := js.Load(ctx, in, source)
 			return err
 		}})

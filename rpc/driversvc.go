@@ -102,7 +102,7 @@ func readCatalog(c Catalog) ([]*pb.Driver, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read catalog: %w", err)
 		}
-		text, err := drivers.ReadManifest(file)
+		text, err := c.Manifest(name)
 		if err != nil {
 			return nil, fmt.Errorf("read catalog: driver %s: %w", name, err)
 		}

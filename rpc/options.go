@@ -49,6 +49,8 @@ type Catalog interface {
 	Names() []string
 	// File of a driver; unknown names wrap fs.ErrNotExist. The bytes must not be changed.
 	File(name string) ([]byte, error)
+	// Manifest of a driver, JSON; unknown names wrap fs.ErrNotExist.
+	Manifest(name string) ([]byte, error)
 }
 
 // Kind is a kind of record that can be watched.

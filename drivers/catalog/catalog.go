@@ -19,8 +19,11 @@ import (
 var dist embed.FS
 
 const (
-	dir    = "dist"
-	suffix = ".wasm.zst"
+	dir = "dist"
+	// A module holds its manifest; that of a JavaScript source lies beside it, since reading it means to run the source.
+	moduleSuffix   = ".wasm.zst"
+	sourceSuffix   = ".js.zst"
+	manifestSuffix = ".manifest.json"
 	// maxFile bounds a driver's bytes when it is unpacked.
 	maxFile = 32 << 20
 )
@@ -36,8 +39,10 @@ func Names() []string {
 	}
 	var names []string
 	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), suffix); ok {
-			names = append(names, name)
+		for _, suffix := range []string{moduleSuffix, sourceSuffix} {
+			if name, ok := strings.CutSuffix(e.Name(), suffix); ok {
+				names = append(names, name)
+			}
 		}
 	}
 	sort.Strings(names)
@@ -48,13 +53,9 @@ func Names() []string {
 func List() ([]*drivers.Manifest, error) {
 	var list []*drivers.Manifest
 	for _, name := range Names() {
-		file, err := Open(name)
+		text, err := Manifest(name)
 		if err != nil {
 			return nil, err
-		}
-		text, err := drivers.ReadManifest(file)
-		if err != nil {
-			return nil, fmt.Errorf("catalog %s: %w", name, err)
 		}
 		m, err := drivers.ParseManifest(text)
 		if err != nil {
@@ -65,9 +66,28 @@ func List() ([]*drivers.Manifest, error) {
 	return list, nil
 }
 
+// Manifest returns a driver's manifest, JSON. Errors: ErrNotFound.
+func Manifest(name string) ([]byte, error) {
+	if text, err := dist.ReadFile(path.Join(dir, name+manifestSuffix)); err == nil {
+		return text, nil
+	}
+	file, err := Open(name)
+	if err != nil {
+		return nil, err
+	}
+	text, err := drivers.ReadManifest(file)
+	if err != nil {
+		return nil, fmt.Errorf("catalog %s: %w", name, err)
+	}
+	return text, nil
+}
+
 // Open returns a driver's file, ready to be uploaded. Errors: ErrNotFound.
 func Open(name string) ([]byte, error) {
-	packed, err := dist.ReadFile(path.Join(dir, name+suffix))
+	packed, err := dist.ReadFile(path.Join(dir, name+moduleSuffix))
+	if err != nil {
+		packed, err = dist.ReadFile(path.Join(dir, name+sourceSuffix))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("catalog %s: %w", name, ErrNotFound)
 	}

@@ -24,6 +24,9 @@ func TestCatalogHoldsDrivers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if drivers.IsSource(file) {
+			continue // the library's own tests run it
+		}
 		if _, err := drivers.Check(file); err != nil {
 			t.Errorf("driver %s: %v", m.Name, err)
 		}

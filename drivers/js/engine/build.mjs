@@ -37,22 +37,24 @@ try {
     .replace(';;CAPABILITIES', imports.join('\n  '))
     .replace(';;DISPATCH', capability)
     .replace('STACK', String(stack));
-  writeFileSync(at('shim.wat'), shim);
+  const [engine, free] = growTable(readFileSync(join(here, 'node_modules/quickjs-wasi/quickjs.wasm')));
+  writeFileSync(at('quickjs.wasm'), engine);
+  writeFileSync(at('shim.wat'), shim.replaceAll('FREE', String(free)));
   const features = ['--enable-bulk-memory', '--enable-reference-types', '--enable-mutable-globals', '--enable-sign-ext',
     '--enable-nontrapping-float-to-int', '--enable-multivalue', '--enable-bulk-memory-opt'];
-  tool('wasm-merge', ...features, join(here, 'node_modules/quickjs-wasi/quickjs.wasm'), 'qjs', at('shim.wat'), 'env',
+  tool('wasm-merge', ...features, at('quickjs.wasm'), 'qjs', at('shim.wat'), 'env',
     '--rename-export-conflicts', '-o', at('merged.wasm'));
   const graph = exported.map((name) => ({ name, root: true, export: name }));
   writeFileSync(at('graph.json'), JSON.stringify(graph));
   tool('wasm-metadce', ...features, at('merged.wasm'), '--graph-file', at('graph.json'), '-o', at('lean.wasm'));
-  tool('wasm-opt', ...features, at('lean.wasm'), '-O2', '-o', at('small.wasm'));
-  writeFileSync(out, boundTable(readFileSync(at('small.wasm'))));
+  tool('wasm-opt', ...features, at('lean.wasm'), '-O2', '-o', out);
 } finally {
   rmSync(tmp, { recursive: true, force: true });
 }
 
-// The sandbox takes no table that grows without a bound. The engine's grows by one, for the shim's native function.
-function boundTable(file) {
+// growTable makes room for one more function in the engine's table, the shim's native function, and tells its index. The table
+// has no room to grow then: the sandbox takes none without a bound, and copies no instance whose table changes.
+function growTable(file) {
   let at = 8;
   const number = () => {
     let n = 0;
@@ -73,7 +75,7 @@ function boundTable(file) {
     }
     const [count, type, flags, min] = [number(), file[at++], file[at++], number()];
     if (count !== 1 || flags !== 0 || at !== end) throw new Error('the engine has other tables than it had');
-    const table = [1, type, 1, ...leb(min), ...leb(min + 1)];
-    return Buffer.concat([file.subarray(0, start), Buffer.from([4, ...leb(table.length), ...table]), file.subarray(end)]);
+    const table = [1, type, 1, ...leb(min + 1), ...leb(min + 1)];
+    return [Buffer.concat([file.subarray(0, start), Buffer.from([4, ...leb(table.length), ...table]), file.subarray(end)]), min];
   }
 }

@@ -36,7 +36,7 @@
   (import "twin1" "reply" (func $twin_reply (param i32)))
   ;;CAPABILITIES
 
-  (elem declare func $native)
+  (elem (table $table) (i32.const FREE) func $native)
 
   (global $ctx (mut i32) (i32.const 0))
   (global $rt (mut i32) (i32.const 0))
@@ -85,7 +85,7 @@
     (local.set $fn (i64.load (call $qjs_eval (local.get $source) (local.get $len) (global.get $scratch) (i32.const 0))))
     (if (call $is_exception (local.get $fn)) (then (return (i32.const 1))))
     (local.set $native (call $new_function (global.get $ctx)
-      (table.grow $table (ref.func $native) (i32.const 1)) (global.get $scratch) (i32.const 4) (i32.const 0) (i32.const 0)))
+      (i32.const FREE) (global.get $scratch) (i32.const 4) (i32.const 0) (i32.const 0)))
     (i64.store (global.get $scratch) (local.get $native))
     (local.set $list (call $call (global.get $ctx) (local.get $fn) (i64.const 0x300000000) (i32.const 1) (global.get $scratch)))
     (if (call $is_exception (local.get $list)) (then (return (i32.const 2))))

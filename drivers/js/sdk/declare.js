@@ -1,4 +1,4 @@
-  const HANDLERS = ['load', 'connected', 'disconnected', 'received', 'message', 'unload', 'migrate', 'changed', 'webhook', 'scan'];
+  const HANDLERS = ['load', 'connected', 'disconnected', 'received', 'message', 'unload', 'migrate', 'changed', 'webhook', 'scan', 'set'];
   const FIELDS = ['name', 'version', 'title', 'description', 'memory_mb', 'capabilities', 'transport', 'transports', 'interfaces',
     'http', 'properties', 'actions', 'events', 'settings', 'frames', 'timers', 'answers', ...HANDLERS];
   const SCHEMA_WORDS = ['$ref', 'oneOf', 'anyOf', 'allOf', 'enum', 'const', 'not'];
@@ -70,7 +70,7 @@
     if (!Array.isArray(transports)) wrong('transports', 'is to be a list');
     declared = Object.freeze({ name: d.name, version: d.version });
     spec = { run, set, timers, answers, bytes: d.frames === 'bytes' };
-    for (const name of HANDLERS) if (typeof d[name] === 'function') spec[name] = d[name].bind(d);
+    for (const name of HANDLERS) if (typeof d[name] === 'function') spec[name === 'set' ? 'setOther' : name] = d[name].bind(d);
     manifest = {
       contract: 'twin1', name: d.name, version: d.version, title: d.title, description: d.description, memory_mb: d.memory_mb,
       capabilities: capabilitiesOf(d, transports), transports: transports.length ? plain('transports', transports) : undefined,

@@ -95,6 +95,8 @@ interface Declaration<Settings, Memory, State> {
   answers?: { [step: string]: (twin: Twin<Settings, Memory, State>, frame: any, data: any, topic?: string) => Result };
   /** By the name that a timer was set with. */
   timers?: { [name: string]: (twin: Twin<Settings, Memory, State>, data: any) => void | Promise<void> };
+  /** Sets a writable property that the driver described (twin.describe); those of `properties` have a `set` of their own. */
+  set?(twin: Twin<Settings, Memory, State>, property: string, value: any): Result;
   /** A property of another twin changed, or is told for the first time. */
   changed?(twin: Twin<Settings, Memory, State>, change: Change): void | Promise<void>;
   /** An HTTP request to the twin. No answer is 204. */

@@ -363,9 +363,15 @@
 
   const own = (map, name) => (Object.hasOwn(map, name) ? map[name] : undefined);
   const command = ({ action, input, property, value }) => {
-    const [what, name, fn] = property === undefined ? ['action', action, own(spec.run, action)] : ['writable property', property, own(spec.set, property)];
-    if (!fn) throw new Refusal(`there is no ${what} ${show(name)}`);
-    return fn(current, property === undefined ? input ?? undefined : value);
+    if (property === undefined) {
+      const run = own(spec.run, action);
+      if (!run) throw new Refusal(`there is no action ${show(action)}`);
+      return run(current, input ?? undefined);
+    }
+    const set = own(spec.set, property);
+    if (set) return set(current, value);
+    if (!spec.setOther) throw new Refusal(`there is no writable property ${show(property)}`);
+    return spec.setOther(current, property, value);
   };
 
   const webhook = async (request) => {
