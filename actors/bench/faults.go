@@ -5,7 +5,23 @@ import "math/rand/v2"
 // faults is how a device misbehaves, drawn from a seed. A nil *faults does nothing.
 type faults struct {
 	kind string
+	seed uint64
 	rnd  *rand.Rand
+}
+
+// faultKinds are all of them.
+var faultKinds = []string{faultSplit, faultDelay, faultTwice, faultGarbage, faultCut}
+
+func newFaults(kind string, seed uint64) *faults {
+	return &faults{kind: kind, seed: seed, rnd: rand.New(rand.NewPCG(seed, uint64(len(kind))))}
+}
+
+// again gives the same faults from the beginning.
+func (f *faults) again() *faults {
+	if f == nil {
+		return nil
+	}
+	return newFaults(f.kind, f.seed)
 }
 
 // pieces cuts what the device sends, where its transport does not keep frames together.

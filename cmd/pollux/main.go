@@ -101,6 +101,8 @@ func run(ctx context.Context, a *app, args []string) int {
 		a.errorf("%v\n\nUsage:\n  %s\n\nSee `%s --help`.\n", err, ran.UseLine(), ran.CommandPath())
 		return exitUsage
 	}
-	a.explain(err)
+	if !errors.Is(err, errTests) { // they told already what is wrong
+		a.explain(err)
+	}
 	return exitFailed
 }
