@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strconv"
 	"strings"
@@ -15,10 +16,10 @@ const (
 	exportGlobal = hostExports + "global:"
 )
 
-// Bounds of a module that can be frozen: more data segments would make a function that takes the compiler long.
+// Bounds of a module that can be frozen: more pieces of data would make a function that takes the compiler long.
 const (
-	freezeSegments = 5000
-	freezeGlobals  = 256
+	freezePieces  = 5000
+	freezeGlobals = 256
 )
 
 // MeterStart names the exports that are to be called, in this order and where they are there, before a metered module's
@@ -31,8 +32,9 @@ type freezing struct {
 	unfit string
 	// mutable are the global variables that can be set, by number.
 	mutable []int
-	// segments of data that are put into the memory at the start.
-	segments int
+	// pieces of data that are put into the memory at the start, as passiveData joins them; end of the last one.
+	pieces int
+	end    int64
 	// loose: a segment's place is no plain constant.
 	loose bool
 }
@@ -55,10 +57,18 @@ func (f *freezing) global(n int, t ValueType, mutable bool) {
 	}
 }
 
+// data notes a segment that is put at a place.
+func (f *freezing) data(to uint32, n int) {
+	if f.pieces == 0 || int64(to) < f.end || int64(to) > f.end+freezeGap {
+		f.pieces++
+	}
+	f.end = int64(to) + int64(n)
+}
+
 // freezable says whether instances can begin as copies of one that was initialised.
 func (i *Info) freezable() bool {
 	f := &i.freezing
-	return f.unfit == "" && !f.loose && i.Functions > 0 && f.segments <= freezeSegments && len(f.mutable) <= freezeGlobals
+	return f.unfit == "" && !f.loose && i.Functions > 0 && f.pieces <= freezePieces && len(f.mutable) <= freezeGlobals
 }
 
 // freeze prepares a module whose instances can be copied: data segments become passive, and a function puts them into
@@ -84,41 +94,71 @@ func (w *rewriter) freeze() {
 	w.exported = added
 }
 
-// passiveData rewrites the data section and gives the body of the function that does what it did.
+// passiveData rewrites the data section and gives the body of the function that does what it did. Neighbours are joined
+// over small gaps, since the memory is zero before: Go's linker cuts its data into tens of thousands of pieces.
 func (w *rewriter) passiveData() []byte {
-	section := w.sections[11]
-	if section == nil || w.info.freezing.segments == 0 {
+	pieces := w.pieces()
+	if len(pieces) == 0 {
 		return nil
 	}
 	body := []byte{0}
-	r := &reader{b: section}
-	n := r.u32()
-	out := binary.AppendUvarint(make([]byte, 0, len(section)), uint64(n))
-	for k := range n {
+	out := binary.AppendUvarint(make([]byte, 0, len(w.sections[11])), uint64(len(pieces)))
+	for k, p := range pieces {
+		out = append(binary.AppendUvarint(append(out, 1), uint64(len(p.data))), p.data...)
+		body = appendSleb(append(body, opI32Const), int64(int32(p.to)))
+		body = appendSleb(append(body, opI32Const, 0, opI32Const), int64(int32(len(p.data))))
+		body = append(binary.AppendUvarint(append(body, opMisc, miscMemoryInit), uint64(k)), 0)
+	}
+	w.sections[11] = out
+	w.sections[12] = binary.AppendUvarint(nil, uint64(len(pieces)))
+	return append(body, opEnd)
+}
+
+// piece is data that is put at a place of the memory.
+type piece struct {
+	to   uint32
+	data []byte
+}
+
+// freezeGap is up to how many zeros two segments are joined.
+const freezeGap = 64
+
+// pieces reads the data section. Passive segments are left out: nothing in the module names them.
+func (w *rewriter) pieces() (pieces []piece) {
+	if w.sections[11] == nil {
+		return nil
+	}
+	r := &reader{b: w.sections[11]}
+	for range r.u32() {
 		flags := r.u32()
 		if flags == 2 {
 			r.u32()
 		}
+		to := uint32(0)
 		if flags != 1 {
-			body = w.constant(r, body)
-			body = body[:len(body)-1] // its end
+			r.byte() // i32.const
+			to = uint32(r.sleb32())
+			r.byte() // end
 		}
 		data := r.bytes(int(r.u32()))
-		out = binary.AppendUvarint(append(out, 1), uint64(len(data)))
-		out = append(out, data...)
-		if flags != 1 {
-			body = append(body, opI32Const, 0, opI32Const)
-			body = appendSleb(body, int64(int32(len(data))))
-			body = binary.AppendUvarint(append(body, opMisc, miscMemoryInit), uint64(k))
-			body = append(body, 0)
+		switch last := len(pieces) - 1; {
+		case flags == 1:
+		case last >= 0 && pieces[last].joins(to):
+			p := &pieces[last]
+			p.data = append(p.data, make([]byte, int(to)-int(p.to)-len(p.data))...)
+			p.data = append(p.data, data...)
+		default:
+			pieces = append(pieces, piece{to, bytes.Clone(data)})
 		}
 	}
 	w.fail(r)
-	w.sections[11] = out
-	if w.sections[12] == nil {
-		w.sections[12] = binary.AppendUvarint(nil, uint64(n))
-	}
-	return append(body, opEnd)
+	return pieces
+}
+
+// joins says whether data at a place comes right behind the piece.
+func (p *piece) joins(to uint32) bool {
+	end := int64(p.to) + int64(len(p.data))
+	return int64(to) >= end && int64(to) <= end+freezeGap
 }
 
 // checkHostExports refuses names that only the rewriting may give.

@@ -100,6 +100,7 @@ func (in *Instance) start(ctx context.Context, im *image) error {
 
 // initialise runs what a module runs before its first call.
 func (in *Instance) initialise(ctx context.Context) error {
+	in.pool.module.runtime.stats.initialised.Inc()
 	for _, name := range append(MeterStart(), "_initialize") {
 		fn := in.mod.ExportedFunction(name)
 		if fn == nil {

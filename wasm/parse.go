@@ -419,20 +419,29 @@ func (i *Info) dataSection(r *reader) {
 		if flags == 2 {
 			r.u32()
 		}
+		place := uint32(0)
 		if flags != 1 {
-			i.freezing.segments++
-			from := r.at
-			i.constant(r)
-			if plain := (&reader{b: r.b, at: from}); r.err == nil {
-				in := i.instruction(plain)
-				i.freezing.loose = i.freezing.loose || in.op != opI32Const || plain.byte() != opEnd || plain.at != r.at
-			}
+			place = i.place(r)
 		}
-		r.bytes(int(r.u32()))
+		if n := len(r.bytes(int(r.u32()))); flags != 1 {
+			i.freezing.data(place, n)
+		}
 		if r.err != nil {
 			return
 		}
 	}
+}
+
+// place reads where data goes. It is a constant in all that compilers make.
+func (i *Info) place(r *reader) uint32 {
+	from := r.at
+	i.constant(r)
+	plain := &reader{b: r.b, at: from}
+	op, place, end := plain.byte(), plain.sleb32(), plain.byte()
+	if r.err == nil && (op != opI32Const || end != opEnd || plain.at != r.at) {
+		i.freezing.loose = true
+	}
+	return uint32(place)
 }
 
 // constant walks an initialiser.

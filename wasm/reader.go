@@ -60,6 +60,23 @@ func (r *reader) u32() uint32 {
 	return 0
 }
 
+// sleb32 reads a signed LEB128 of 32 bits.
+func (r *reader) sleb32() int32 {
+	var v int64
+	for shift := 0; shift < 35; shift += 7 {
+		c := r.byte()
+		v |= int64(c&0x7f) << shift
+		if c&0x80 == 0 {
+			if c&0x40 != 0 {
+				v |= -1 << (shift + 7)
+			}
+			return int32(v)
+		}
+	}
+	r.fail("the number at byte %d is longer than 5 bytes", r.at)
+	return 0
+}
+
 // below checks an index.
 func (r *reader) below(index uint32, n int, what string) {
 	if r.err == nil && uint64(index) >= uint64(n) {

@@ -30,14 +30,16 @@ type Options struct {
 	CompileProcessor time.Duration
 	// MemoryBudget bounds the bytes that all modules' memories take together, see Runtime.GuestBytes; 0 means 1 GiB.
 	MemoryBudget int64
+	// MemoryMappings bounds the mappings that they take, up to two each; 0 means three quarters of what the system allows.
+	MemoryMappings int64
 	// Hosts are the functions that modules may import, beside the WASI stubs.
 	Hosts []HostModule
 	// IdleTimeout is how long an instance may wait unused in its pool; 0 means a minute.
 	IdleTimeout time.Duration
 	// Now is the wall clock that guests see; nil: the machine's. Their monotonic clock is always the machine's.
-	Now    func() time.Time
-	Logger      *slog.Logger
-	Metrics     *metrics.Set
+	Now     func() time.Time
+	Logger  *slog.Logger
+	Metrics *metrics.Set
 }
 
 // HostModule is a module of functions that the host offers.
@@ -79,6 +81,9 @@ func NewRuntime(o Options) (*Runtime, error) {
 	if o.MemoryBudget == 0 {
 		o.MemoryBudget = 1 << 30
 	}
+	if o.MemoryMappings == 0 {
+		o.MemoryMappings = mapLimit()
+	}
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = time.Minute
 	}
@@ -93,7 +98,7 @@ func NewRuntime(o Options) (*Runtime, error) {
 	}
 	r := &Runtime{options: o, start: time.Now(), logger: o.Logger, compiling: make(chan struct{}, 1),
 		lanes: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1)), pools: map[*Pool]struct{}{}}
-	r.memory.limit, r.memory.mapLimit = o.MemoryBudget, mapLimit()
+	r.memory.limit, r.memory.mapLimit = o.MemoryBudget, o.MemoryMappings
 	r.stats = newStats(o.Metrics, r)
 	config := engineConfig()
 	if o.CacheDir != "" {

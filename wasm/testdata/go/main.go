@@ -3,9 +3,12 @@ package main
 
 import (
 	"bytes"
+	crand "crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"runtime"
 	"sort"
 	"strconv"
@@ -131,6 +134,38 @@ func mix(seed, n uint32) uint64 {
 		}
 	}
 	return sum
+}
+
+// draws gives numbers of the runtime's generator and of the system's, mixed by which, after n others were thrown away.
+//
+//go:wasmexport draws
+func draws(which, n uint32) uint64 {
+	if which == 0 {
+		for range n {
+			rand.Uint64()
+		}
+		return rand.Uint64()
+	}
+	var b [8]byte
+	for range n + 1 {
+		_, _ = crand.Read(b[:])
+	}
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+var calls uint64
+
+//go:wasmexport count
+func count() uint64 {
+	calls++
+	return calls
+}
+
+//go:wasmexport crash
+func crash(n uint32) uint32 {
+	list := make([]int, 3)
+	list[n]++
+	return recurse(n)
 }
 
 func member(s []byte, key string) []byte {

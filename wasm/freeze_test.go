@@ -1,0 +1,209 @@
+package wasm_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/polluxhq/pollux/wasm"
+	"github.com/polluxhq/pollux/wasm/wasmtest"
+)
+
+// guestRuntime is newRuntime with a cache that all tests of this user share: Go guests take a second to compile.
+func guestRuntime(tb testing.TB, o wasm.Options) *wasm.Runtime {
+	tb.Helper()
+	o.CacheDir = filepath.Join(os.TempDir(), fmt.Sprintf("pollux-test-wasm-%d", os.Getuid()))
+	return newRuntime(tb, &hooks{}, o)
+}
+
+// guestPool runs a guest of the corpus; the entries of calls are numbered as given.
+func guestPool(tb testing.TB, r *wasm.Runtime, name string, o wasm.PoolOptions) *wasm.Pool {
+	tb.Helper()
+	p := wasm.NewPool(compileAny(tb, r, corpus()[name](tb), 64<<20), o)
+	tb.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// TestCopiesDoTheSame: guests that begin as copies of an initialised one answer like one that was initialised itself, on a
+// fresh copy for each call, and after many calls.
+func TestCopiesDoTheSame(t *testing.T) {
+	for _, name := range []string{"C", "Rust", "Go", "AssemblyScript"} {
+		t.Run(name, func(t *testing.T) {
+			set := metrics.NewSet()
+			r := guestRuntime(t, wasm.Options{Metrics: set})
+			entries := []string{"mix", "recurse"}
+			fresh := guestPool(t, r, name, wasm.PoolOptions{Entries: entries, RecycleCalls: 1})
+			kept := guestPool(t, r, name, wasm.PoolOptions{Entries: entries})
+			for seed := range uint64(4) {
+				plain := newBare(t, corpus()[name](t), 0)
+				want := plain.call("mix", seed, 40)
+				plain.close()
+				for what, p := range map[string]*wasm.Pool{"a fresh copy": fresh, "a copy": kept} {
+					got, err := call(t.Context(), p, "a", seed, 40)
+					if answer := fmt.Sprint([]uint64{got}); err == nil && answer != want || (err != nil) != (want[0] != '[') {
+						t.Fatalf("mix %d: %s gives %s, %v, want %s", seed, what, answer, err, want)
+					}
+				}
+			}
+			if n := set.GetOrCreateCounter("pollux_wasm_instances_initialised_total").Get(); n != 2 {
+				t.Errorf("%d instances were initialised for two pools", n)
+			}
+		})
+	}
+}
+
+// TestCopiesForgetAndDoNotShare: what one copy writes no other one sees.
+func TestCopiesForgetAndDoNotShare(t *testing.T) {
+	r := guestRuntime(t, wasm.Options{})
+	p := guestPool(t, r, "Go", wasm.PoolOptions{Entries: []string{"count"}, RecycleCalls: 3,
+		Init: func(ctx context.Context, in *wasm.Instance) error {
+			_, err := in.Call(ctx, 0)
+			return err
+		}})
+	for n, want := range []uint64{2, 3, 4, 2, 3, 4, 2} {
+		if got, err := call(t.Context(), p, "a", 0, 0); err != nil || got != want {
+			t.Fatalf("call %d: %d, %v; want %d", n, got, err, want)
+		}
+	}
+	if got, err := call(t.Context(), p, "b", 0, 0); err != nil || got != 2 {
+		t.Fatalf("another tenant: %d, %v", got, err)
+	}
+}
+
+// TestCopiesDrawTheirOwnNumbers: a Go guest's generator is seeded as its runtime starts, before the copies part.
+func TestCopiesDrawTheirOwnNumbers(t *testing.T) {
+	r := guestRuntime(t, wasm.Options{})
+	for _, drawn := range []uint64{0, 1, 30, 100, 125, 130} { // in Init: at each stage of the generator's block
+		p := guestPool(t, r, "Go", wasm.PoolOptions{Entries: []string{"draws"}, RecycleCalls: 4,
+			Init: func(ctx context.Context, in *wasm.Instance) error {
+				_, err := in.Call(ctx, 0, 0, drawn)
+				return err
+			}})
+		seen := map[uint64]bool{}
+		const calls = 200
+		for n := range uint64(calls) {
+			got, err := call(t.Context(), p, "a", n/calls*2, n%7)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[got] = true
+		}
+		if len(seen) != calls {
+			t.Errorf("after %d numbers drawn before the copies: %d different ones of %d", drawn, len(seen), calls)
+		}
+	}
+}
+
+// TestCopiesTakeLittleMemory: what the budget counts are the pages that each copy wrote to.
+func TestCopiesTakeLittleMemory(t *testing.T) {
+	const copies = 30
+	r := guestRuntime(t, wasm.Options{})
+	for name, most := range map[string]int64{"C": 64 << 10, "Rust": 96 << 10, "Go": 300 << 10} {
+		p := guestPool(t, r, name, wasm.PoolOptions{Entries: []string{"recurse"}, Running: copies, RecycleCalls: 2})
+		for range 2 { // makes the image, and leaves no copy
+			if _, err := call(t.Context(), p, "a", 10, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := r.GuestBytes()
+		var out []*wasm.Instance
+		for range copies {
+			in, err := p.Acquire(t.Context(), "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := in.Call(t.Context(), 0, 10); err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, in)
+		}
+		size := out[0].MemoryBytes()
+		for _, in := range out {
+			p.Release(in)
+		}
+		each := (r.GuestBytes() - before) / copies
+		t.Logf("%s: the image takes %d KiB; each copy has %d, of which it takes %d", name, before>>10, size>>10, each>>10)
+		if each > most || each <= 0 {
+			t.Errorf("%s: %d bytes for each of %d copies", name, each, copies)
+		}
+		_ = p.Close()
+	}
+}
+
+// TestMappingsAreBounded: a system allows a process so many mappings; guests leave the rest of the process a quarter.
+func TestMappingsAreBounded(t *testing.T) {
+	r := newRuntime(t, &hooks{}, wasm.Options{MemoryMappings: 7})
+	p := newPool(t, r, counting(), wasm.PoolOptions{Running: 10})
+	var out []*wasm.Instance
+	for range 3 {
+		in, err := p.Acquire(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, in)
+	}
+	if _, err := p.Acquire(t.Context(), "a"); err == nil {
+		t.Fatal("a fourth instance of two mappings was made with seven")
+	}
+	for _, in := range out {
+		p.Release(in)
+	}
+	if got, err := call(t.Context(), p, "b", 0, 0); err != nil || got != 1 { // takes the idle ones'
+		t.Fatalf("after the release: %d, %v", got, err)
+	}
+}
+
+// TestWhatChangesTablesIsNotCopied: such a module's instances are initialised one by one, and work.
+func TestWhatChangesTablesIsNotCopied(t *testing.T) {
+	r := newRuntime(t, &hooks{}, wasm.Options{})
+	m := counting()
+	m.Table = []uint32{4, 4}
+	m.Data = []byte("data")
+	// table.set 0 to null, then count
+	m.Functions[0].Code = wasmtest.Code(wasmtest.Const(0), 0xd0, 0x70, 0x26, 0, m.Functions[0].Code)
+	inits := 0
+	p := newPool(t, r, m, wasm.PoolOptions{RecycleCalls: 2, Init: func(context.Context, *wasm.Instance) error {
+		inits++
+		return nil
+	}})
+	for n, want := range []uint64{1, 2, 1, 2} {
+		if got, err := call(t.Context(), p, "a", 0, 0); err != nil || got != want {
+			t.Fatalf("call %d: %d, %v", n, got, err)
+		}
+	}
+	if inits != 2 {
+		t.Errorf("initialised %d times", inits)
+	}
+}
+
+// TestManyAskForTheFirstInstance: it is initialised once, however many ask for it.
+func TestManyAskForTheFirstInstance(t *testing.T) {
+	r := newRuntime(t, &hooks{}, wasm.Options{})
+	var mu sync.Mutex
+	inits := 0
+	p := newPool(t, r, counting(), wasm.PoolOptions{Running: 8, Init: func(context.Context, *wasm.Instance) error {
+		mu.Lock()
+		defer mu.Unlock()
+		inits++
+		time.Sleep(10 * time.Millisecond)
+		return nil
+	}})
+	var done sync.WaitGroup
+	for w := range 16 {
+		done.Go(func() {
+			if _, err := call(t.Context(), p, fmt.Sprint(w), 0, 0); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	done.Wait()
+	if inits != 1 {
+		t.Errorf("initialised %d times", inits)
+	}
+}
