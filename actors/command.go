@@ -112,9 +112,14 @@ func (t *twin) takes(m *call) bool {
 // show gives the state as it is now.
 func (t *twin) show(withModel bool) *pb.TwinState {
 	s := t.st.Proto(t.e.o.Node, t.own.Since)
-	t.troubled(s.Status)
+	t.troubled(s.Status).Traffic = t.traffic()
 	s.OverQuota = t.over.proto()
 	s.Queued = t.waitingCommands()
+	for i := range t.st.Desired {
+		if d := &t.st.Desired[i]; open(d) {
+			s.Desired[d.Name.Value()].WaitsFor = t.waitsFor(d)
+		}
+	}
 	t.work.showEnding(s)
 	if withModel && t.model != nil {
 		s.ModelJson = string(t.model.JSON())
@@ -345,6 +350,9 @@ func (t *twin) again(c *command, why string) bool {
 		return false
 	}
 	t.working().again(c)
+	if d := t.st.FindDesired(c.desired); c.isSet && d != nil && d.Revision == c.revision && open(d) {
+		t.emitDesired(d)
+	}
 	return true
 }
 

@@ -54,7 +54,8 @@ type followers struct {
 	// byTwin has them by what they name now, bySystem those that name a twin in a system.
 	byTwin   map[string]map[follow]bool
 	bySystem map[string]map[follow]string // to the id of the twin that the name means now, or ""
-	slots    map[cluster.Slot]map[string]bool
+	// slots has the ids of byTwin by their slots modulo ClassSlots, which are the same whatever their class.
+	slots map[cluster.Slot]map[string]bool
 }
 
 func newFollowers(s *storage.Store) *followers {
@@ -107,7 +108,7 @@ func (f *followers) aim(x follow, id string) {
 	}
 	if f.byTwin[id] == nil {
 		f.byTwin[id] = map[follow]bool{}
-		slot := cluster.SlotOf(id)
+		slot := cluster.SlotOf(id) % cluster.ClassSlots
 		if f.slots[slot] == nil {
 			f.slots[slot] = map[string]bool{}
 		}
@@ -119,7 +120,7 @@ func (f *followers) aim(x follow, id string) {
 func (f *followers) drop(x follow, id string) {
 	if delete(f.byTwin[id], x); len(f.byTwin[id]) == 0 {
 		delete(f.byTwin, id)
-		slot := cluster.SlotOf(id)
+		slot := cluster.SlotOf(id) % cluster.ClassSlots
 		if delete(f.slots[slot], id); len(f.slots[slot]) == 0 {
 			delete(f.slots, slot)
 		}
@@ -221,19 +222,12 @@ func (f *followers) of(id string) []follow {
 }
 
 // in gives the twins of a slot that have followers.
-func (f *followers) in(slot cluster.Slot) []string {
+func (f *followers) in(slot cluster.Slot, slotOf func(id string) cluster.Slot) []string {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	ids := make([]string, 0, len(f.slots[slot]))
-	for id := range f.slots[slot] {
-		ids = append(ids, id)
-	}
-	if slot.Class() == 0 {
-		return ids
-	}
-	// They are kept by the slots that they would have without a selector.
-	for s := slot % cluster.ClassSlots; s < cluster.SlotCount; s += cluster.ClassSlots {
-		for id := range f.slots[s] {
+	var ids []string
+	for id := range f.slots[slot%cluster.ClassSlots] {
+		if slotOf(id) == slot {
 			ids = append(ids, id)
 		}
 	}

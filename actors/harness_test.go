@@ -98,7 +98,9 @@ func openOn(t testing.TB, fs vfs.FS, incarnation uint64, edit func(*storage.Opti
 	if err != nil {
 		t.Fatal(err)
 	}
-	return assemble(t, st, st.Store, cluster.Options{Self: cluster.Member{ID: "n1", Incarnation: incarnation}}, opts...)
+	n := assemble(t, st, st.Store, cluster.Options{Self: cluster.Member{ID: "n1", Incarnation: incarnation}}, opts...)
+	n.settled()
+	return n
 }
 
 // assemble starts an engine and its part in the cluster on a store. Drivers' files come from blobs.

@@ -315,7 +315,7 @@ func (t *twin) emitDesired(d *state.Desired) {
 	if len(t.watchers) == 0 {
 		return
 	}
-	t.emitDelta(&pb.StateDelta{Desired: map[string]*pb.Desired{d.Name.Value(): d.Proto()}})
+	t.emitDelta(&pb.StateDelta{Desired: map[string]*pb.Desired{d.Name.Value(): t.desired(d)}})
 }
 
 // emitWhole gives every watcher the whole state.

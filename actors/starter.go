@@ -105,7 +105,7 @@ func (s *starter) run() {
 			begin(ids)
 		}
 		// What a twin had to tell its subscribers when its last life ended is told by the next one.
-		begin(s.e.followers.in(slot))
+		begin(s.e.followers.in(slot, s.e.slotOf))
 	}
 }
 
