@@ -48,7 +48,10 @@ func (t *tenure) look() error {
 	}
 	t.here, t.loaded = false, false
 	gone := ShiftKey(t.own.Slot, id)
-	if last, there := state[key(simGone, gone)]; there {
+	// The store tries for longer than a lease lasts before it says that it does not know: what then still comes late is
+	// fenced by the slot's next record. Here it says so at once, so the removal waits for what may come.
+	settled := t.unsure == 0 || t.e.w.now-t.unsure > 8*time.Second
+	if last, there := state[key(simGone, gone)]; there && settled {
 		simRecords{t.e.p}.Commit(Txn{
 			Guards: []TableRecord{record(t.own.Table, t.own.Key, t.own.Value), record(simGone, gone, []byte(last))},
 			Writes: []TableRecord{record("state", t.key(), nil), record(simGone, gone, nil), record(TablePlace, id, nil),

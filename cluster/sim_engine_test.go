@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -35,6 +36,8 @@ type tenure struct {
 	loaded bool
 	// here: the twin is known to live in this slot.
 	here bool
+	// unsure is when a checkpoint's outcome was last unknown.
+	unsure time.Duration
 }
 
 type simRun struct {
@@ -251,6 +254,9 @@ func (t *tenure) checkpoint(r *simRun) {
 			return
 		}
 		t.loaded = false
+		if errors.Is(err, ErrUnknown) {
+			t.unsure = t.e.w.now
+		}
 		t.finish(r, Reply{Err: fmt.Errorf("%w: %v", ErrUnknown, err)})
 	})
 }
