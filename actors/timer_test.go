@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -74,4 +75,34 @@ func TestPeriodicTimers(t *testing.T) {
 	n.close()
 	n = open(t, fs, 2)
 	until(t, "it polls again after a restart, by itself", func() bool { return number(n.committed("default/a", "polls")) >= polls+1 })
+}
+
+// A timer that is due at a time fires once; one with a schedule goes on, also after a restart, and not faster for being set
+// again.
+func TestTimersBySchedule(t *testing.T) {
+	fs := vfs.NewMem()
+	n := open(t, fs, 1)
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	n.must("a", "schedule", fmt.Sprintf(`{"name":"one","at_ms":%d}`, time.Now().Add(30*time.Millisecond).UnixMilli()))
+	n.wait("a", "fired", "1")
+	n.must("a", "schedule", `{"name":"one","at_ms":1000}`) // long ago: at once
+	n.wait("a", "fired", "2")
+	n.must("a", "schedule", `{"name":"two","cron":"* * * * * *","zone":"Europe/Berlin"}`)
+	until(t, "it fires", func() bool {
+		n.must("a", "schedule", `{"name":"two","cron":"* * * * * *","zone":"Europe/Berlin"}`)
+		return number(n.prop("a", "fired")) >= 3
+	})
+	if err := n.engine.Drain(ctx(t)); err != nil {
+		t.Fatal(err)
+	}
+	n.close()
+	n = open(t, fs, 2)
+	was := number(n.committed("default/a", "fired"))
+	until(t, "it goes on after a restart", func() bool { return number(n.prop("a", "fired")) > was })
+	for _, bad := range []string{`{"name":"x","cron":"61 * * * * *"}`, `{"name":"x","cron":"* * * * * *","zone":"Mars/Base"}`, `{"name":"x","cron":"0 0 0 30 2 *"}`} {
+		if _, err := n.invoke("a", "schedule", bad); err == nil {
+			t.Errorf("%s was taken", bad)
+		}
+	}
 }
