@@ -19,6 +19,7 @@ import (
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/catalog"
+	"github.com/polluxhq/pollux/drivers/httpclient"
 	"github.com/polluxhq/pollux/drivers/mqtt"
 	"github.com/polluxhq/pollux/drivers/schemes"
 	"github.com/polluxhq/pollux/drivers/transport"
@@ -201,6 +202,15 @@ func (n *Node) dialers() map[string]actors.Dialer {
 		}
 	}
 	return all
+}
+
+// httpClient makes the client of a twin's driver.
+func (n *Node) httpClient(b drivers.Binding) (drivers.HTTPClient, error) {
+	c, err := httpclient.New(transport.Options{Binding: b, Logger: n.log, Metrics: n.metrics})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // clusterKinds are the records of the cluster that operators may watch.

@@ -256,7 +256,7 @@ func (n *Node) openActors(context.Context) error {
 	n.sandbox = s
 	n.closeLater("sandbox", func(context.Context) error { return s.Close() })
 	e, err := actors.New(actors.Options{Store: n.store, Drivers: n.loadDriver,
-		Dialers: n.dialers(), Logger: n.log, Metrics: n.metrics, Node: n.self.id,
+		Dialers: n.dialers(), HTTP: n.httpClient, Logger: n.log, Metrics: n.metrics, Node: n.self.id,
 		IdleTimeout: n.conf.PassivateAfter, StartRate: n.conf.ConnectRate})
 	if err != nil {
 		return err

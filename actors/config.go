@@ -24,6 +24,9 @@ type config struct {
 	will     drivers.Will
 	// binding is the transport with the settings filled in; nil: the driver needs no device.
 	binding *drivers.TransportOptions
+	// http is what the capability http reaches besides; web makes the requests.
+	http    *drivers.HTTPReach
+	web     *web
 	stopped bool
 }
 
@@ -72,8 +75,8 @@ func (c *config) apply(s *spec) error {
 	}
 	c.settings = text
 	c.secrets = secretsOf(s.model, full)
-	if c.binding, err = s.via(c.uri).Resolve(text); err != nil {
-		return invalid("/settings", "%v", err)
+	if err := c.resolve(s, full, text); err != nil || !s.ownBroker(c.uri) {
+		return err
 	}
 	var will string
 	if _, c.publish, will, err = s.bindings(c.uri, full); err != nil {
@@ -91,6 +94,9 @@ func (t *twin) adopt() {
 	s, err := t.e.catalog.resolve(t.cfg.driver)
 	if err == nil {
 		err = t.cfg.apply(s)
+	}
+	if err == nil {
+		t.e.outfit(t.en.id, t.cfg, nil)
 	}
 	if err != nil {
 		if s != nil {
@@ -253,6 +259,7 @@ func (m *reconfigure) run(t *twin) {
 		t.fault("configuration: "+err.Error(), 0)
 		return
 	}
+	t.e.outfit(t.en.id, cfg, old)
 	t.reload(old, s)
 	t.e.hub.reconfigured(t)
 }
@@ -276,7 +283,7 @@ func (t *twin) reload(old *config, s *spec) {
 	}
 	// With other settings a device that could not be reached is tried at once.
 	again := !bytes.Equal(old.settings, t.cfg.settings) && s.dials(t.cfg.uri) && !t.reachable()
-	if again || old.uri != t.cfg.uri || !t.cfg.binding.Equal(old.binding) || s.digest != oldSpec.digest && s.dials(t.cfg.uri) {
+	if again || old.uri != t.cfg.uri || !t.cfg.binding.Equal(old.binding) || !t.cfg.http.Equal(old.http) && t.link.asksHTTP() || s.digest != oldSpec.digest && s.dials(t.cfg.uri) {
 		t.unlink()
 		if s.dials(t.cfg.uri) {
 			t.connection(pb.Connection_CONNECTION_CONNECTING)

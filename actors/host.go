@@ -100,6 +100,11 @@ func (h *host) Publish(_ context.Context, topic string, payload []byte, qos byte
 	if !ok || strings.ContainsAny(topic, "+#\x00") {
 		return fmt.Errorf("publish to %q: not among the twin's topics: %w", topic, drivers.ErrDenied)
 	}
+	if h.link != nil {
+		if to, ok := h.link.conn.(publisher); ok {
+			return h.publishOut(to, topic, payload, qos, retain)
+		}
+	}
 	p := h.e.publish.Load()
 	if p == nil {
 		return errDisconnected
@@ -110,22 +115,6 @@ func (h *host) Publish(_ context.Context, topic string, payload []byte, qos byte
 	h.wrote.Store(true)
 	h.e.tracers.sent(h.en.id, topic, payload)
 	return (*p)(topic, payload, qos, retain)
-}
-
-// HTTP is not offered yet.
-func (h *host) HTTP(context.Context, drivers.HTTPRequest) (drivers.HTTPResponse, error) {
-	return drivers.HTTPResponse{}, fmt.Errorf("http: %w", drivers.ErrDenied)
-}
-
-// Connection acts on the twin's connection, or says that its device sleeps or wakes.
-func (h *host) Connection(_ context.Context, do drivers.ConnectionOp) error {
-	switch do {
-	case drivers.Sleep:
-		return h.sleep(true)
-	case drivers.Wake:
-		return h.sleep(false)
-	}
-	return fmt.Errorf("connection: %w", drivers.ErrDenied)
 }
 
 // Log writes a line to the twin's log.

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"bytes"
 	"context"
 	"sync"
 
@@ -174,7 +175,7 @@ func (t *twin) connect() {
 	t.en.tokens.Add(1)
 	id, tr := t.en.id, t.e.tracers
 	// The sink may be called before Dialer returns: no call of the driver runs before this turn has ended.
-	conn, err := dial(drivers.Binding{Twin: t.en.id, URI: t.cfg.uri, Transport: *via}, l,
+	conn, err := dial(t.cfg.dialled(t.en.id), l,
 		func(d pb.TraceTwinResponse_Direction, data []byte) { tr.trace(id, d, "", data) })
 	if err != nil {
 		t.en.tokens.Add(-1)
@@ -321,6 +322,11 @@ func (m *linkFrame) run(t *twin) {
 		return
 	}
 	t.seen()
+	if w := t.cfg.will; w.Topic != "" && bytes.HasPrefix(m.frame, append([]byte(w.Topic), 0)) {
+		t.presence(string(m.frame[len(w.Topic)+1:]))
+		<-m.l.room
+		return
+	}
 	if err := t.receivable(); err != nil {
 		t.e.stats.drop(dropFault)
 		<-m.l.room

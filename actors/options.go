@@ -53,6 +53,8 @@ type Options struct {
 	Dialers map[string]Dialer
 	// Clock of the twins; nil: the machine's. Who sets it moves it, and calls Engine.Tick after each move.
 	Clock Clock
+	// HTTP makes the client of a twin that uses the capability http; nil: it is denied. It must not block.
+	HTTP func(b drivers.Binding) (drivers.HTTPClient, error)
 	// Publish may be nil, or set later with SetPublish.
 	Publish Publish
 	Logger  *slog.Logger

@@ -40,6 +40,7 @@ func procedures() map[string]procedure {
 		rpcv1.DriverServiceListRolloutsProcedure:   {action: ActionDriverRead, resource: all("driver")},
 		rpcv1.DriverServiceHaltRolloutProcedure:    {action: ActionDriverWrite, resource: all("driver")},
 		rpcv1.DriverServiceRollbackProcedure:       {action: ActionDriverWrite, resource: all("driver")},
+		rpcv1.DriverServiceScanProcedure:           {action: ActionDriverWrite, resource: all("driver")},
 
 		rpcv1.TwinServiceCreateTwinProcedure: {action: ActionTwinConfigure, resource: twinConfig(func(m *pb.CreateTwinRequest) *pb.Twin { return m.GetTwin() })},
 		rpcv1.TwinServiceUpdateTwinProcedure: {action: ActionTwinConfigure, resource: twinConfig(func(m *pb.UpdateTwinRequest) *pb.Twin { return m.GetTwin() })},

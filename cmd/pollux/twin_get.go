@@ -69,6 +69,8 @@ func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
 	field("Address", t.Uri)
 	field("Connection", connectionText(t, s.GetStatus()))
 	field("Last seen", ago(s.GetStatus().GetLastSeen(), now))
+	field("Traffic", trafficText(s.GetStatus().GetTraffic()))
+	field("Last error", s.GetStatus().GetTraffic().GetLastError())
 	field("Fault", s.GetStatus().GetFault())
 	field("Node", s.GetStatus().GetNode())
 	field("Zone", t.Zone)
@@ -181,4 +183,19 @@ func labelText(labels map[string]string) string {
 		parts = append(parts, k+"="+labels[k])
 	}
 	return strings.Join(parts, " ")
+}
+
+// trafficText tells what went over the twin's connection.
+func trafficText(t *pb.Traffic) string {
+	if t == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%d bytes in, %d out; %d frames in, %d out", t.ReceivedBytes, t.SentBytes, t.ReceivedFrames, t.SentFrames)
+	if t.Reconnects > 0 {
+		text += fmt.Sprintf("; %d reconnects", t.Reconnects)
+	}
+	if t.Errors > 0 {
+		text += fmt.Sprintf("; %d errors", t.Errors)
+	}
+	return text
 }

@@ -2092,11 +2092,162 @@ func (x *Tally) GetRevision() uint64 {
 	return 0
 }
 
+type ScanRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Driver as a twin names it: `NAME` or `NAME@VERSION`.
+	Driver string `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	// Project whose inbox gets what is found; empty means default.
+	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
+	// The network, such as 10.0.0.0/24; at most 1,024 addresses. Nothing outside of it is reached.
+	Network string `protobuf:"bytes,3,opt,name=network,proto3" json:"network,omitempty"`
+	// How long answers are waited for; 0 means what the driver says. A minute is the most.
+	Timeout *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Options of the driver's scan, JSON; empty means none.
+	OptionsJson   string `protobuf:"bytes,5,opt,name=options_json,json=optionsJson,proto3" json:"options_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScanRequest) Reset() {
+	*x = ScanRequest{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScanRequest) ProtoMessage() {}
+
+func (x *ScanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
+func (*ScanRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ScanRequest) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *ScanRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ScanRequest) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+func (x *ScanRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *ScanRequest) GetOptionsJson() string {
+	if x != nil {
+		return x.OptionsJson
+	}
+	return ""
+}
+
+type ScanResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Found []*InboxEntry          `protobuf:"bytes,1,rep,name=found,proto3" json:"found,omitempty"`
+	// Frames that were sent, and answers that came.
+	Sent    uint32 `protobuf:"varint,2,opt,name=sent,proto3" json:"sent,omitempty"`
+	Answers uint32 `protobuf:"varint,3,opt,name=answers,proto3" json:"answers,omitempty"`
+	// What the driver logged, and why a part of the scan did not work.
+	Notes         []string `protobuf:"bytes,4,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScanResponse) Reset() {
+	*x = ScanResponse{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScanResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScanResponse) ProtoMessage() {}
+
+func (x *ScanResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScanResponse.ProtoReflect.Descriptor instead.
+func (*ScanResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ScanResponse) GetFound() []*InboxEntry {
+	if x != nil {
+		return x.Found
+	}
+	return nil
+}
+
+func (x *ScanResponse) GetSent() uint32 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *ScanResponse) GetAnswers() uint32 {
+	if x != nil {
+		return x.Answers
+	}
+	return 0
+}
+
+func (x *ScanResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
 var File_pollux_v1_driver_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\n" +
-	"\x16pollux/v1/driver.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\x03\n" +
+	"\x16pollux/v1/driver.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/site.proto\"\xeb\x03\n" +
 	"\x06Driver\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -2245,13 +2396,25 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\x05Tally\x12)\n" +
 	"\x03now\x18\x01 \x01(\v2\x17.pollux.v1.RolloutTallyR\x03now\x12/\n" +
 	"\x06before\x18\x02 \x01(\v2\x17.pollux.v1.RolloutTallyR\x06before\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x04R\brevision*\x96\x01\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\"\xe1\x01\n" +
+	"\vScanRequest\x12\"\n" +
+	"\x06driver\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x06driver\x12\x18\n" +
+	"\aproject\x18\x02 \x01(\tR\aproject\x12#\n" +
+	"\anetwork\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\anetwork\x12A\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<2\x00R\atimeout\x12,\n" +
+	"\foptions_json\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01R\voptionsJson\"\x7f\n" +
+	"\fScanResponse\x12+\n" +
+	"\x05found\x18\x01 \x03(\v2\x15.pollux.v1.InboxEntryR\x05found\x12\x12\n" +
+	"\x04sent\x18\x02 \x01(\rR\x04sent\x12\x18\n" +
+	"\aanswers\x18\x03 \x01(\rR\aanswers\x12\x14\n" +
+	"\x05notes\x18\x04 \x03(\tR\x05notes*\x96\x01\n" +
 	"\fRolloutPhase\x12\x1d\n" +
 	"\x19ROLLOUT_PHASE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ROLLOUT_PHASE_RUNNING\x10\x01\x12\x18\n" +
 	"\x14ROLLOUT_PHASE_PAUSED\x10\x02\x12\x16\n" +
 	"\x12ROLLOUT_PHASE_DONE\x10\x03\x12\x1a\n" +
-	"\x16ROLLOUT_PHASE_RETURNED\x10\x042\xe1\a\n" +
+	"\x16ROLLOUT_PHASE_RETURNED\x10\x042\x9a\b\n" +
 	"\rDriverService\x12O\n" +
 	"\fUploadDriver\x12\x1e.pollux.v1.UploadDriverRequest\x1a\x1f.pollux.v1.UploadDriverResponse\x12K\n" +
 	"\tGetDriver\x12\x1b.pollux.v1.GetDriverRequest\x1a\x1c.pollux.v1.GetDriverResponse\"\x03\x90\x02\x01\x12Q\n" +
@@ -2265,7 +2428,8 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"GetRollout\x12\x1c.pollux.v1.GetRolloutRequest\x1a\x1d.pollux.v1.GetRolloutResponse\"\x03\x90\x02\x01\x12T\n" +
 	"\fListRollouts\x12\x1e.pollux.v1.ListRolloutsRequest\x1a\x1f.pollux.v1.ListRolloutsResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\vHaltRollout\x12\x1d.pollux.v1.HaltRolloutRequest\x1a\x1e.pollux.v1.HaltRolloutResponse\x12C\n" +
-	"\bRollback\x12\x1a.pollux.v1.RollbackRequest\x1a\x1b.pollux.v1.RollbackResponseB5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\bRollback\x12\x1a.pollux.v1.RollbackRequest\x1a\x1b.pollux.v1.RollbackResponse\x127\n" +
+	"\x04Scan\x12\x16.pollux.v1.ScanRequest\x1a\x17.pollux.v1.ScanResponseB5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_driver_proto_rawDescOnce sync.Once
@@ -2280,7 +2444,7 @@ func file_pollux_v1_driver_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_driver_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pollux_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_pollux_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_pollux_v1_driver_proto_goTypes = []any{
 	(RolloutPhase)(0),              // 0: pollux.v1.RolloutPhase
 	(*Driver)(nil),                 // 1: pollux.v1.Driver
@@ -2315,12 +2479,15 @@ var file_pollux_v1_driver_proto_goTypes = []any{
 	(*RollbackResponse)(nil),       // 30: pollux.v1.RollbackResponse
 	(*Release)(nil),                // 31: pollux.v1.Release
 	(*Tally)(nil),                  // 32: pollux.v1.Tally
-	nil,                            // 33: pollux.v1.RolloutSelector.LabelsEntry
-	(*timestamppb.Timestamp)(nil),  // 34: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 35: google.protobuf.Duration
+	(*ScanRequest)(nil),            // 33: pollux.v1.ScanRequest
+	(*ScanResponse)(nil),           // 34: pollux.v1.ScanResponse
+	nil,                            // 35: pollux.v1.RolloutSelector.LabelsEntry
+	(*timestamppb.Timestamp)(nil),  // 36: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 37: google.protobuf.Duration
+	(*InboxEntry)(nil),             // 38: pollux.v1.InboxEntry
 }
 var file_pollux_v1_driver_proto_depIdxs = []int32{
-	34, // 0: pollux.v1.Driver.create_time:type_name -> google.protobuf.Timestamp
+	36, // 0: pollux.v1.Driver.create_time:type_name -> google.protobuf.Timestamp
 	1,  // 1: pollux.v1.UploadDriverResponse.driver:type_name -> pollux.v1.Driver
 	1,  // 2: pollux.v1.GetDriverResponse.driver:type_name -> pollux.v1.Driver
 	1,  // 3: pollux.v1.ListDriversResponse.drivers:type_name -> pollux.v1.Driver
@@ -2328,17 +2495,17 @@ var file_pollux_v1_driver_proto_depIdxs = []int32{
 	1,  // 5: pollux.v1.AddFromCatalogResponse.driver:type_name -> pollux.v1.Driver
 	16, // 6: pollux.v1.ListInterfacesResponse.interfaces:type_name -> pollux.v1.Interface
 	0,  // 7: pollux.v1.Rollout.phase:type_name -> pollux.v1.RolloutPhase
-	35, // 8: pollux.v1.Rollout.soak:type_name -> google.protobuf.Duration
+	37, // 8: pollux.v1.Rollout.soak:type_name -> google.protobuf.Duration
 	18, // 9: pollux.v1.Rollout.selector:type_name -> pollux.v1.RolloutSelector
 	19, // 10: pollux.v1.Rollout.limits:type_name -> pollux.v1.RolloutLimits
-	34, // 11: pollux.v1.Rollout.create_time:type_name -> google.protobuf.Timestamp
-	34, // 12: pollux.v1.Rollout.step_time:type_name -> google.protobuf.Timestamp
-	34, // 13: pollux.v1.Rollout.end_time:type_name -> google.protobuf.Timestamp
+	36, // 11: pollux.v1.Rollout.create_time:type_name -> google.protobuf.Timestamp
+	36, // 12: pollux.v1.Rollout.step_time:type_name -> google.protobuf.Timestamp
+	36, // 13: pollux.v1.Rollout.end_time:type_name -> google.protobuf.Timestamp
 	20, // 14: pollux.v1.Rollout.now:type_name -> pollux.v1.RolloutTally
 	20, // 15: pollux.v1.Rollout.before:type_name -> pollux.v1.RolloutTally
-	33, // 16: pollux.v1.RolloutSelector.labels:type_name -> pollux.v1.RolloutSelector.LabelsEntry
+	35, // 16: pollux.v1.RolloutSelector.labels:type_name -> pollux.v1.RolloutSelector.LabelsEntry
 	18, // 17: pollux.v1.StartRolloutRequest.selector:type_name -> pollux.v1.RolloutSelector
-	35, // 18: pollux.v1.StartRolloutRequest.soak:type_name -> google.protobuf.Duration
+	37, // 18: pollux.v1.StartRolloutRequest.soak:type_name -> google.protobuf.Duration
 	19, // 19: pollux.v1.StartRolloutRequest.limits:type_name -> pollux.v1.RolloutLimits
 	17, // 20: pollux.v1.StartRolloutResponse.rollout:type_name -> pollux.v1.Rollout
 	17, // 21: pollux.v1.GetRolloutResponse.rollout:type_name -> pollux.v1.Rollout
@@ -2348,35 +2515,39 @@ var file_pollux_v1_driver_proto_depIdxs = []int32{
 	17, // 25: pollux.v1.Release.rollouts:type_name -> pollux.v1.Rollout
 	20, // 26: pollux.v1.Tally.now:type_name -> pollux.v1.RolloutTally
 	20, // 27: pollux.v1.Tally.before:type_name -> pollux.v1.RolloutTally
-	2,  // 28: pollux.v1.DriverService.UploadDriver:input_type -> pollux.v1.UploadDriverRequest
-	4,  // 29: pollux.v1.DriverService.GetDriver:input_type -> pollux.v1.GetDriverRequest
-	6,  // 30: pollux.v1.DriverService.ListDrivers:input_type -> pollux.v1.ListDriversRequest
-	8,  // 31: pollux.v1.DriverService.DeleteDriver:input_type -> pollux.v1.DeleteDriverRequest
-	10, // 32: pollux.v1.DriverService.ListCatalog:input_type -> pollux.v1.ListCatalogRequest
-	12, // 33: pollux.v1.DriverService.AddFromCatalog:input_type -> pollux.v1.AddFromCatalogRequest
-	14, // 34: pollux.v1.DriverService.ListInterfaces:input_type -> pollux.v1.ListInterfacesRequest
-	21, // 35: pollux.v1.DriverService.StartRollout:input_type -> pollux.v1.StartRolloutRequest
-	23, // 36: pollux.v1.DriverService.GetRollout:input_type -> pollux.v1.GetRolloutRequest
-	25, // 37: pollux.v1.DriverService.ListRollouts:input_type -> pollux.v1.ListRolloutsRequest
-	27, // 38: pollux.v1.DriverService.HaltRollout:input_type -> pollux.v1.HaltRolloutRequest
-	29, // 39: pollux.v1.DriverService.Rollback:input_type -> pollux.v1.RollbackRequest
-	3,  // 40: pollux.v1.DriverService.UploadDriver:output_type -> pollux.v1.UploadDriverResponse
-	5,  // 41: pollux.v1.DriverService.GetDriver:output_type -> pollux.v1.GetDriverResponse
-	7,  // 42: pollux.v1.DriverService.ListDrivers:output_type -> pollux.v1.ListDriversResponse
-	9,  // 43: pollux.v1.DriverService.DeleteDriver:output_type -> pollux.v1.DeleteDriverResponse
-	11, // 44: pollux.v1.DriverService.ListCatalog:output_type -> pollux.v1.ListCatalogResponse
-	13, // 45: pollux.v1.DriverService.AddFromCatalog:output_type -> pollux.v1.AddFromCatalogResponse
-	15, // 46: pollux.v1.DriverService.ListInterfaces:output_type -> pollux.v1.ListInterfacesResponse
-	22, // 47: pollux.v1.DriverService.StartRollout:output_type -> pollux.v1.StartRolloutResponse
-	24, // 48: pollux.v1.DriverService.GetRollout:output_type -> pollux.v1.GetRolloutResponse
-	26, // 49: pollux.v1.DriverService.ListRollouts:output_type -> pollux.v1.ListRolloutsResponse
-	28, // 50: pollux.v1.DriverService.HaltRollout:output_type -> pollux.v1.HaltRolloutResponse
-	30, // 51: pollux.v1.DriverService.Rollback:output_type -> pollux.v1.RollbackResponse
-	40, // [40:52] is the sub-list for method output_type
-	28, // [28:40] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	37, // 28: pollux.v1.ScanRequest.timeout:type_name -> google.protobuf.Duration
+	38, // 29: pollux.v1.ScanResponse.found:type_name -> pollux.v1.InboxEntry
+	2,  // 30: pollux.v1.DriverService.UploadDriver:input_type -> pollux.v1.UploadDriverRequest
+	4,  // 31: pollux.v1.DriverService.GetDriver:input_type -> pollux.v1.GetDriverRequest
+	6,  // 32: pollux.v1.DriverService.ListDrivers:input_type -> pollux.v1.ListDriversRequest
+	8,  // 33: pollux.v1.DriverService.DeleteDriver:input_type -> pollux.v1.DeleteDriverRequest
+	10, // 34: pollux.v1.DriverService.ListCatalog:input_type -> pollux.v1.ListCatalogRequest
+	12, // 35: pollux.v1.DriverService.AddFromCatalog:input_type -> pollux.v1.AddFromCatalogRequest
+	14, // 36: pollux.v1.DriverService.ListInterfaces:input_type -> pollux.v1.ListInterfacesRequest
+	21, // 37: pollux.v1.DriverService.StartRollout:input_type -> pollux.v1.StartRolloutRequest
+	23, // 38: pollux.v1.DriverService.GetRollout:input_type -> pollux.v1.GetRolloutRequest
+	25, // 39: pollux.v1.DriverService.ListRollouts:input_type -> pollux.v1.ListRolloutsRequest
+	27, // 40: pollux.v1.DriverService.HaltRollout:input_type -> pollux.v1.HaltRolloutRequest
+	29, // 41: pollux.v1.DriverService.Rollback:input_type -> pollux.v1.RollbackRequest
+	33, // 42: pollux.v1.DriverService.Scan:input_type -> pollux.v1.ScanRequest
+	3,  // 43: pollux.v1.DriverService.UploadDriver:output_type -> pollux.v1.UploadDriverResponse
+	5,  // 44: pollux.v1.DriverService.GetDriver:output_type -> pollux.v1.GetDriverResponse
+	7,  // 45: pollux.v1.DriverService.ListDrivers:output_type -> pollux.v1.ListDriversResponse
+	9,  // 46: pollux.v1.DriverService.DeleteDriver:output_type -> pollux.v1.DeleteDriverResponse
+	11, // 47: pollux.v1.DriverService.ListCatalog:output_type -> pollux.v1.ListCatalogResponse
+	13, // 48: pollux.v1.DriverService.AddFromCatalog:output_type -> pollux.v1.AddFromCatalogResponse
+	15, // 49: pollux.v1.DriverService.ListInterfaces:output_type -> pollux.v1.ListInterfacesResponse
+	22, // 50: pollux.v1.DriverService.StartRollout:output_type -> pollux.v1.StartRolloutResponse
+	24, // 51: pollux.v1.DriverService.GetRollout:output_type -> pollux.v1.GetRolloutResponse
+	26, // 52: pollux.v1.DriverService.ListRollouts:output_type -> pollux.v1.ListRolloutsResponse
+	28, // 53: pollux.v1.DriverService.HaltRollout:output_type -> pollux.v1.HaltRolloutResponse
+	30, // 54: pollux.v1.DriverService.Rollback:output_type -> pollux.v1.RollbackResponse
+	34, // 55: pollux.v1.DriverService.Scan:output_type -> pollux.v1.ScanResponse
+	43, // [43:56] is the sub-list for method output_type
+	30, // [30:43] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_driver_proto_init() }
@@ -2384,13 +2555,14 @@ func file_pollux_v1_driver_proto_init() {
 	if File_pollux_v1_driver_proto != nil {
 		return
 	}
+	file_pollux_v1_site_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_driver_proto_rawDesc), len(file_pollux_v1_driver_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -188,8 +189,14 @@ type InboxEntry struct {
 	// Id of the twin that saw it.
 	Via string `protobuf:"bytes,5,opt,name=via,proto3" json:"via,omitempty"`
 	// Settings that a twin for it would have, JSON.
-	SettingsJson  string `protobuf:"bytes,6,opt,name=settings_json,json=settingsJson,proto3" json:"settings_json,omitempty"`
-	Revision      uint64 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
+	SettingsJson string `protobuf:"bytes,6,opt,name=settings_json,json=settingsJson,proto3" json:"settings_json,omitempty"`
+	Revision     uint64 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Address that a twin for it would have, where whoever found it knows.
+	Uri string `protobuf:"bytes,8,opt,name=uri,proto3" json:"uri,omitempty"`
+	// When it was found first.
+	Time *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
+	// Title of the model that a twin of the driver has; output only.
+	Model         string `protobuf:"bytes,10,opt,name=model,proto3" json:"model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -271,6 +278,27 @@ func (x *InboxEntry) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *InboxEntry) GetUri() string {
+	if x != nil {
+		return x.Uri
+	}
+	return ""
+}
+
+func (x *InboxEntry) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *InboxEntry) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
 }
 
 type PutZoneRequest struct {
@@ -1008,7 +1036,7 @@ var File_pollux_v1_site_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_site_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/site.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x14pollux/v1/twin.proto\"t\n" +
+	"\x14pollux/v1/site.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/twin.proto\"t\n" +
 	"\x04Zone\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\tR\x06parent\x12\x14\n" +
@@ -1023,7 +1051,7 @@ const file_pollux_v1_site_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x1a0\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04twin\x18\x02 \x01(\tR\x04twin\"\xc3\x01\n" +
+	"\x04twin\x18\x02 \x01(\tR\x04twin\"\x9b\x02\n" +
 	"\n" +
 	"InboxEntry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12&\n" +
@@ -1032,7 +1060,11 @@ const file_pollux_v1_site_proto_rawDesc = "" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x10\n" +
 	"\x03via\x18\x05 \x01(\tR\x03via\x12#\n" +
 	"\rsettings_json\x18\x06 \x01(\tR\fsettingsJson\x12\x1a\n" +
-	"\brevision\x18\a \x01(\x04R\brevision\"=\n" +
+	"\brevision\x18\a \x01(\x04R\brevision\x12\x10\n" +
+	"\x03uri\x18\b \x01(\tR\x03uri\x12.\n" +
+	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05model\x18\n" +
+	" \x01(\tR\x05model\"=\n" +
 	"\x0ePutZoneRequest\x12+\n" +
 	"\x04zone\x18\x01 \x01(\v2\x0f.pollux.v1.ZoneB\x06\xbaH\x03\xc8\x01\x01R\x04zone\"6\n" +
 	"\x0fPutZoneResponse\x12#\n" +
@@ -1095,55 +1127,57 @@ func file_pollux_v1_site_proto_rawDescGZIP() []byte {
 
 var file_pollux_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_pollux_v1_site_proto_goTypes = []any{
-	(*Zone)(nil),                 // 0: pollux.v1.Zone
-	(*System)(nil),               // 1: pollux.v1.System
-	(*InboxEntry)(nil),           // 2: pollux.v1.InboxEntry
-	(*PutZoneRequest)(nil),       // 3: pollux.v1.PutZoneRequest
-	(*PutZoneResponse)(nil),      // 4: pollux.v1.PutZoneResponse
-	(*ListZonesRequest)(nil),     // 5: pollux.v1.ListZonesRequest
-	(*ListZonesResponse)(nil),    // 6: pollux.v1.ListZonesResponse
-	(*DeleteZoneRequest)(nil),    // 7: pollux.v1.DeleteZoneRequest
-	(*DeleteZoneResponse)(nil),   // 8: pollux.v1.DeleteZoneResponse
-	(*PutSystemRequest)(nil),     // 9: pollux.v1.PutSystemRequest
-	(*PutSystemResponse)(nil),    // 10: pollux.v1.PutSystemResponse
-	(*ListSystemsRequest)(nil),   // 11: pollux.v1.ListSystemsRequest
-	(*ListSystemsResponse)(nil),  // 12: pollux.v1.ListSystemsResponse
-	(*DeleteSystemRequest)(nil),  // 13: pollux.v1.DeleteSystemRequest
-	(*DeleteSystemResponse)(nil), // 14: pollux.v1.DeleteSystemResponse
-	(*ListInboxRequest)(nil),     // 15: pollux.v1.ListInboxRequest
-	(*ListInboxResponse)(nil),    // 16: pollux.v1.ListInboxResponse
-	(*System_Member)(nil),        // 17: pollux.v1.System.Member
-	(*Alias)(nil),                // 18: pollux.v1.Alias
+	(*Zone)(nil),                  // 0: pollux.v1.Zone
+	(*System)(nil),                // 1: pollux.v1.System
+	(*InboxEntry)(nil),            // 2: pollux.v1.InboxEntry
+	(*PutZoneRequest)(nil),        // 3: pollux.v1.PutZoneRequest
+	(*PutZoneResponse)(nil),       // 4: pollux.v1.PutZoneResponse
+	(*ListZonesRequest)(nil),      // 5: pollux.v1.ListZonesRequest
+	(*ListZonesResponse)(nil),     // 6: pollux.v1.ListZonesResponse
+	(*DeleteZoneRequest)(nil),     // 7: pollux.v1.DeleteZoneRequest
+	(*DeleteZoneResponse)(nil),    // 8: pollux.v1.DeleteZoneResponse
+	(*PutSystemRequest)(nil),      // 9: pollux.v1.PutSystemRequest
+	(*PutSystemResponse)(nil),     // 10: pollux.v1.PutSystemResponse
+	(*ListSystemsRequest)(nil),    // 11: pollux.v1.ListSystemsRequest
+	(*ListSystemsResponse)(nil),   // 12: pollux.v1.ListSystemsResponse
+	(*DeleteSystemRequest)(nil),   // 13: pollux.v1.DeleteSystemRequest
+	(*DeleteSystemResponse)(nil),  // 14: pollux.v1.DeleteSystemResponse
+	(*ListInboxRequest)(nil),      // 15: pollux.v1.ListInboxRequest
+	(*ListInboxResponse)(nil),     // 16: pollux.v1.ListInboxResponse
+	(*System_Member)(nil),         // 17: pollux.v1.System.Member
+	(*Alias)(nil),                 // 18: pollux.v1.Alias
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
 }
 var file_pollux_v1_site_proto_depIdxs = []int32{
 	17, // 0: pollux.v1.System.members:type_name -> pollux.v1.System.Member
 	18, // 1: pollux.v1.InboxEntry.alias:type_name -> pollux.v1.Alias
-	0,  // 2: pollux.v1.PutZoneRequest.zone:type_name -> pollux.v1.Zone
-	0,  // 3: pollux.v1.PutZoneResponse.zone:type_name -> pollux.v1.Zone
-	0,  // 4: pollux.v1.ListZonesResponse.zones:type_name -> pollux.v1.Zone
-	1,  // 5: pollux.v1.PutSystemRequest.system:type_name -> pollux.v1.System
-	1,  // 6: pollux.v1.PutSystemResponse.system:type_name -> pollux.v1.System
-	1,  // 7: pollux.v1.ListSystemsResponse.systems:type_name -> pollux.v1.System
-	2,  // 8: pollux.v1.ListInboxResponse.entries:type_name -> pollux.v1.InboxEntry
-	3,  // 9: pollux.v1.SiteService.PutZone:input_type -> pollux.v1.PutZoneRequest
-	5,  // 10: pollux.v1.SiteService.ListZones:input_type -> pollux.v1.ListZonesRequest
-	7,  // 11: pollux.v1.SiteService.DeleteZone:input_type -> pollux.v1.DeleteZoneRequest
-	9,  // 12: pollux.v1.SiteService.PutSystem:input_type -> pollux.v1.PutSystemRequest
-	11, // 13: pollux.v1.SiteService.ListSystems:input_type -> pollux.v1.ListSystemsRequest
-	13, // 14: pollux.v1.SiteService.DeleteSystem:input_type -> pollux.v1.DeleteSystemRequest
-	15, // 15: pollux.v1.SiteService.ListInbox:input_type -> pollux.v1.ListInboxRequest
-	4,  // 16: pollux.v1.SiteService.PutZone:output_type -> pollux.v1.PutZoneResponse
-	6,  // 17: pollux.v1.SiteService.ListZones:output_type -> pollux.v1.ListZonesResponse
-	8,  // 18: pollux.v1.SiteService.DeleteZone:output_type -> pollux.v1.DeleteZoneResponse
-	10, // 19: pollux.v1.SiteService.PutSystem:output_type -> pollux.v1.PutSystemResponse
-	12, // 20: pollux.v1.SiteService.ListSystems:output_type -> pollux.v1.ListSystemsResponse
-	14, // 21: pollux.v1.SiteService.DeleteSystem:output_type -> pollux.v1.DeleteSystemResponse
-	16, // 22: pollux.v1.SiteService.ListInbox:output_type -> pollux.v1.ListInboxResponse
-	16, // [16:23] is the sub-list for method output_type
-	9,  // [9:16] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	19, // 2: pollux.v1.InboxEntry.time:type_name -> google.protobuf.Timestamp
+	0,  // 3: pollux.v1.PutZoneRequest.zone:type_name -> pollux.v1.Zone
+	0,  // 4: pollux.v1.PutZoneResponse.zone:type_name -> pollux.v1.Zone
+	0,  // 5: pollux.v1.ListZonesResponse.zones:type_name -> pollux.v1.Zone
+	1,  // 6: pollux.v1.PutSystemRequest.system:type_name -> pollux.v1.System
+	1,  // 7: pollux.v1.PutSystemResponse.system:type_name -> pollux.v1.System
+	1,  // 8: pollux.v1.ListSystemsResponse.systems:type_name -> pollux.v1.System
+	2,  // 9: pollux.v1.ListInboxResponse.entries:type_name -> pollux.v1.InboxEntry
+	3,  // 10: pollux.v1.SiteService.PutZone:input_type -> pollux.v1.PutZoneRequest
+	5,  // 11: pollux.v1.SiteService.ListZones:input_type -> pollux.v1.ListZonesRequest
+	7,  // 12: pollux.v1.SiteService.DeleteZone:input_type -> pollux.v1.DeleteZoneRequest
+	9,  // 13: pollux.v1.SiteService.PutSystem:input_type -> pollux.v1.PutSystemRequest
+	11, // 14: pollux.v1.SiteService.ListSystems:input_type -> pollux.v1.ListSystemsRequest
+	13, // 15: pollux.v1.SiteService.DeleteSystem:input_type -> pollux.v1.DeleteSystemRequest
+	15, // 16: pollux.v1.SiteService.ListInbox:input_type -> pollux.v1.ListInboxRequest
+	4,  // 17: pollux.v1.SiteService.PutZone:output_type -> pollux.v1.PutZoneResponse
+	6,  // 18: pollux.v1.SiteService.ListZones:output_type -> pollux.v1.ListZonesResponse
+	8,  // 19: pollux.v1.SiteService.DeleteZone:output_type -> pollux.v1.DeleteZoneResponse
+	10, // 20: pollux.v1.SiteService.PutSystem:output_type -> pollux.v1.PutSystemResponse
+	12, // 21: pollux.v1.SiteService.ListSystems:output_type -> pollux.v1.ListSystemsResponse
+	14, // 22: pollux.v1.SiteService.DeleteSystem:output_type -> pollux.v1.DeleteSystemResponse
+	16, // 23: pollux.v1.SiteService.ListInbox:output_type -> pollux.v1.ListInboxResponse
+	17, // [17:24] is the sub-list for method output_type
+	10, // [10:17] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_site_proto_init() }

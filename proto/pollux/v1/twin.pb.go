@@ -418,7 +418,7 @@ func (x TraceTwinResponse_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TraceTwinResponse_Direction.Descriptor instead.
 func (TraceTwinResponse_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{33, 0}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{34, 0}
 }
 
 // Twin is the configuration of a twin, and with it its state as of the read.
@@ -1153,8 +1153,10 @@ type TwinStatus struct {
 	// Since when the twin is in quarantine, because its driver went on failing: it is tried once an hour then, or at once after
 	// ReleaseTwins, with another version of the driver, and with other settings.
 	QuarantineTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=quarantine_time,json=quarantineTime,proto3" json:"quarantine_time,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What went over the twin's own connection since it was opened; unset where it has none.
+	Traffic       *Traffic `protobuf:"bytes,8,opt,name=traffic,proto3" json:"traffic,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TwinStatus) Reset() {
@@ -1236,6 +1238,109 @@ func (x *TwinStatus) GetQuarantineTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *TwinStatus) GetTraffic() *Traffic {
+	if x != nil {
+		return x.Traffic
+	}
+	return nil
+}
+
+// Traffic counts what a connection moved.
+type Traffic struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ReceivedBytes  uint64                 `protobuf:"varint,1,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
+	SentBytes      uint64                 `protobuf:"varint,2,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
+	ReceivedFrames uint64                 `protobuf:"varint,3,opt,name=received_frames,json=receivedFrames,proto3" json:"received_frames,omitempty"`
+	SentFrames     uint64                 `protobuf:"varint,4,opt,name=sent_frames,json=sentFrames,proto3" json:"sent_frames,omitempty"`
+	// Connections after the first.
+	Reconnects uint64 `protobuf:"varint,5,opt,name=reconnects,proto3" json:"reconnects,omitempty"`
+	// Dials and writes that failed, and connections that were lost.
+	Errors uint64 `protobuf:"varint,6,opt,name=errors,proto3" json:"errors,omitempty"`
+	// The newest of them.
+	LastError     string `protobuf:"bytes,7,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Traffic) Reset() {
+	*x = Traffic{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Traffic) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Traffic) ProtoMessage() {}
+
+func (x *Traffic) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
+func (*Traffic) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Traffic) GetReceivedBytes() uint64 {
+	if x != nil {
+		return x.ReceivedBytes
+	}
+	return 0
+}
+
+func (x *Traffic) GetSentBytes() uint64 {
+	if x != nil {
+		return x.SentBytes
+	}
+	return 0
+}
+
+func (x *Traffic) GetReceivedFrames() uint64 {
+	if x != nil {
+		return x.ReceivedFrames
+	}
+	return 0
+}
+
+func (x *Traffic) GetSentFrames() uint64 {
+	if x != nil {
+		return x.SentFrames
+	}
+	return 0
+}
+
+func (x *Traffic) GetReconnects() uint64 {
+	if x != nil {
+		return x.Reconnects
+	}
+	return 0
+}
+
+func (x *Traffic) GetErrors() uint64 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
+func (x *Traffic) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
 type CreateTwinRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Twin          *Twin                  `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
@@ -1245,7 +1350,7 @@ type CreateTwinRequest struct {
 
 func (x *CreateTwinRequest) Reset() {
 	*x = CreateTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	mi := &file_pollux_v1_twin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1257,7 +1362,7 @@ func (x *CreateTwinRequest) String() string {
 func (*CreateTwinRequest) ProtoMessage() {}
 
 func (x *CreateTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	mi := &file_pollux_v1_twin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1270,7 +1375,7 @@ func (x *CreateTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTwinRequest.ProtoReflect.Descriptor instead.
 func (*CreateTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateTwinRequest) GetTwin() *Twin {
@@ -1291,7 +1396,7 @@ type CreateTwinResponse struct {
 
 func (x *CreateTwinResponse) Reset() {
 	*x = CreateTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[9]
+	mi := &file_pollux_v1_twin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1408,7 @@ func (x *CreateTwinResponse) String() string {
 func (*CreateTwinResponse) ProtoMessage() {}
 
 func (x *CreateTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[9]
+	mi := &file_pollux_v1_twin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1421,7 @@ func (x *CreateTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTwinResponse.ProtoReflect.Descriptor instead.
 func (*CreateTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateTwinResponse) GetTwin() *Twin {
@@ -1345,7 +1450,7 @@ type GetTwinRequest struct {
 
 func (x *GetTwinRequest) Reset() {
 	*x = GetTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[10]
+	mi := &file_pollux_v1_twin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1462,7 @@ func (x *GetTwinRequest) String() string {
 func (*GetTwinRequest) ProtoMessage() {}
 
 func (x *GetTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[10]
+	mi := &file_pollux_v1_twin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1475,7 @@ func (x *GetTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTwinRequest.ProtoReflect.Descriptor instead.
 func (*GetTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetTwinRequest) GetId() string {
@@ -1403,7 +1508,7 @@ type GetTwinResponse struct {
 
 func (x *GetTwinResponse) Reset() {
 	*x = GetTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[11]
+	mi := &file_pollux_v1_twin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1520,7 @@ func (x *GetTwinResponse) String() string {
 func (*GetTwinResponse) ProtoMessage() {}
 
 func (x *GetTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[11]
+	mi := &file_pollux_v1_twin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1533,7 @@ func (x *GetTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTwinResponse.ProtoReflect.Descriptor instead.
 func (*GetTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetTwinResponse) GetTwin() *Twin {
@@ -1467,7 +1572,7 @@ type TwinFilter struct {
 
 func (x *TwinFilter) Reset() {
 	*x = TwinFilter{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[12]
+	mi := &file_pollux_v1_twin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1584,7 @@ func (x *TwinFilter) String() string {
 func (*TwinFilter) ProtoMessage() {}
 
 func (x *TwinFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[12]
+	mi := &file_pollux_v1_twin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1597,7 @@ func (x *TwinFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinFilter.ProtoReflect.Descriptor instead.
 func (*TwinFilter) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TwinFilter) GetProject() string {
@@ -1587,7 +1692,7 @@ type ListTwinsRequest struct {
 
 func (x *ListTwinsRequest) Reset() {
 	*x = ListTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[13]
+	mi := &file_pollux_v1_twin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1704,7 @@ func (x *ListTwinsRequest) String() string {
 func (*ListTwinsRequest) ProtoMessage() {}
 
 func (x *ListTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[13]
+	mi := &file_pollux_v1_twin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1717,7 @@ func (x *ListTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTwinsRequest.ProtoReflect.Descriptor instead.
 func (*ListTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListTwinsRequest) GetFilter() *TwinFilter {
@@ -1654,7 +1759,7 @@ type ListTwinsResponse struct {
 
 func (x *ListTwinsResponse) Reset() {
 	*x = ListTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[14]
+	mi := &file_pollux_v1_twin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1771,7 @@ func (x *ListTwinsResponse) String() string {
 func (*ListTwinsResponse) ProtoMessage() {}
 
 func (x *ListTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[14]
+	mi := &file_pollux_v1_twin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1784,7 @@ func (x *ListTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTwinsResponse.ProtoReflect.Descriptor instead.
 func (*ListTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTwinsResponse) GetTwins() []*Twin {
@@ -1706,7 +1811,7 @@ type UpdateTwinRequest struct {
 
 func (x *UpdateTwinRequest) Reset() {
 	*x = UpdateTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[15]
+	mi := &file_pollux_v1_twin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1823,7 @@ func (x *UpdateTwinRequest) String() string {
 func (*UpdateTwinRequest) ProtoMessage() {}
 
 func (x *UpdateTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[15]
+	mi := &file_pollux_v1_twin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1836,7 @@ func (x *UpdateTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTwinRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UpdateTwinRequest) GetTwin() *Twin {
@@ -1752,7 +1857,7 @@ type UpdateTwinResponse struct {
 
 func (x *UpdateTwinResponse) Reset() {
 	*x = UpdateTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[16]
+	mi := &file_pollux_v1_twin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +1869,7 @@ func (x *UpdateTwinResponse) String() string {
 func (*UpdateTwinResponse) ProtoMessage() {}
 
 func (x *UpdateTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[16]
+	mi := &file_pollux_v1_twin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +1882,7 @@ func (x *UpdateTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTwinResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpdateTwinResponse) GetTwin() *Twin {
@@ -1805,7 +1910,7 @@ type DeleteTwinRequest struct {
 
 func (x *DeleteTwinRequest) Reset() {
 	*x = DeleteTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[17]
+	mi := &file_pollux_v1_twin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +1922,7 @@ func (x *DeleteTwinRequest) String() string {
 func (*DeleteTwinRequest) ProtoMessage() {}
 
 func (x *DeleteTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[17]
+	mi := &file_pollux_v1_twin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +1935,7 @@ func (x *DeleteTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTwinRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteTwinRequest) GetId() string {
@@ -1855,7 +1960,7 @@ type DeleteTwinResponse struct {
 
 func (x *DeleteTwinResponse) Reset() {
 	*x = DeleteTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[18]
+	mi := &file_pollux_v1_twin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +1972,7 @@ func (x *DeleteTwinResponse) String() string {
 func (*DeleteTwinResponse) ProtoMessage() {}
 
 func (x *DeleteTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[18]
+	mi := &file_pollux_v1_twin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +1985,7 @@ func (x *DeleteTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTwinResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{19}
 }
 
 // CommandOptions are the fields of the twin's command queue.
@@ -1914,7 +2019,7 @@ type CommandOptions struct {
 
 func (x *CommandOptions) Reset() {
 	*x = CommandOptions{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[19]
+	mi := &file_pollux_v1_twin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2031,7 @@ func (x *CommandOptions) String() string {
 func (*CommandOptions) ProtoMessage() {}
 
 func (x *CommandOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[19]
+	mi := &file_pollux_v1_twin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2044,7 @@ func (x *CommandOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandOptions.ProtoReflect.Descriptor instead.
 func (*CommandOptions) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CommandOptions) GetPriority() uint32 {
@@ -2026,7 +2131,7 @@ type InvokeRequest struct {
 
 func (x *InvokeRequest) Reset() {
 	*x = InvokeRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[20]
+	mi := &file_pollux_v1_twin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2143,7 @@ func (x *InvokeRequest) String() string {
 func (*InvokeRequest) ProtoMessage() {}
 
 func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[20]
+	mi := &file_pollux_v1_twin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2156,7 @@ func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeRequest.ProtoReflect.Descriptor instead.
 func (*InvokeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *InvokeRequest) GetId() string {
@@ -2101,7 +2206,7 @@ type InvokeResponse struct {
 
 func (x *InvokeResponse) Reset() {
 	*x = InvokeResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[21]
+	mi := &file_pollux_v1_twin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2218,7 @@ func (x *InvokeResponse) String() string {
 func (*InvokeResponse) ProtoMessage() {}
 
 func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[21]
+	mi := &file_pollux_v1_twin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2231,7 @@ func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeResponse.ProtoReflect.Descriptor instead.
 func (*InvokeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *InvokeResponse) GetOutput() *structpb.Value {
@@ -2164,7 +2269,7 @@ type SetDesiredRequest struct {
 
 func (x *SetDesiredRequest) Reset() {
 	*x = SetDesiredRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[22]
+	mi := &file_pollux_v1_twin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2281,7 @@ func (x *SetDesiredRequest) String() string {
 func (*SetDesiredRequest) ProtoMessage() {}
 
 func (x *SetDesiredRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[22]
+	mi := &file_pollux_v1_twin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2294,7 @@ func (x *SetDesiredRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDesiredRequest.ProtoReflect.Descriptor instead.
 func (*SetDesiredRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetDesiredRequest) GetId() string {
@@ -2236,7 +2341,7 @@ type SetDesiredResponse struct {
 
 func (x *SetDesiredResponse) Reset() {
 	*x = SetDesiredResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[23]
+	mi := &file_pollux_v1_twin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2353,7 @@ func (x *SetDesiredResponse) String() string {
 func (*SetDesiredResponse) ProtoMessage() {}
 
 func (x *SetDesiredResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[23]
+	mi := &file_pollux_v1_twin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2366,7 @@ func (x *SetDesiredResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDesiredResponse.ProtoReflect.Descriptor instead.
 func (*SetDesiredResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetDesiredResponse) GetDesired() *Desired {
@@ -2284,7 +2389,7 @@ type WatchTwinsRequest struct {
 
 func (x *WatchTwinsRequest) Reset() {
 	*x = WatchTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[24]
+	mi := &file_pollux_v1_twin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2401,7 @@ func (x *WatchTwinsRequest) String() string {
 func (*WatchTwinsRequest) ProtoMessage() {}
 
 func (x *WatchTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[24]
+	mi := &file_pollux_v1_twin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2414,7 @@ func (x *WatchTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTwinsRequest.ProtoReflect.Descriptor instead.
 func (*WatchTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchTwinsRequest) GetFilter() *TwinFilter {
@@ -2363,7 +2468,7 @@ type WatchTwinsResponse struct {
 
 func (x *WatchTwinsResponse) Reset() {
 	*x = WatchTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[25]
+	mi := &file_pollux_v1_twin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2375,7 +2480,7 @@ func (x *WatchTwinsResponse) String() string {
 func (*WatchTwinsResponse) ProtoMessage() {}
 
 func (x *WatchTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[25]
+	mi := &file_pollux_v1_twin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2388,7 +2493,7 @@ func (x *WatchTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTwinsResponse.ProtoReflect.Descriptor instead.
 func (*WatchTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchTwinsResponse) GetId() string {
@@ -2532,7 +2637,7 @@ type StateDelta struct {
 
 func (x *StateDelta) Reset() {
 	*x = StateDelta{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[26]
+	mi := &file_pollux_v1_twin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2544,7 +2649,7 @@ func (x *StateDelta) String() string {
 func (*StateDelta) ProtoMessage() {}
 
 func (x *StateDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[26]
+	mi := &file_pollux_v1_twin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2557,7 +2662,7 @@ func (x *StateDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateDelta.ProtoReflect.Descriptor instead.
 func (*StateDelta) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StateDelta) GetProperties() map[string]*Property {
@@ -2613,7 +2718,7 @@ type TwinEvent struct {
 
 func (x *TwinEvent) Reset() {
 	*x = TwinEvent{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[27]
+	mi := &file_pollux_v1_twin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2730,7 @@ func (x *TwinEvent) String() string {
 func (*TwinEvent) ProtoMessage() {}
 
 func (x *TwinEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[27]
+	mi := &file_pollux_v1_twin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2743,7 @@ func (x *TwinEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinEvent.ProtoReflect.Descriptor instead.
 func (*TwinEvent) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TwinEvent) GetName() string {
@@ -2674,7 +2779,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[28]
+	mi := &file_pollux_v1_twin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2791,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[28]
+	mi := &file_pollux_v1_twin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2804,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LogLine) GetTime() *timestamppb.Timestamp {
@@ -2743,7 +2848,7 @@ type QueryHistoryRequest struct {
 
 func (x *QueryHistoryRequest) Reset() {
 	*x = QueryHistoryRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[29]
+	mi := &file_pollux_v1_twin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2755,7 +2860,7 @@ func (x *QueryHistoryRequest) String() string {
 func (*QueryHistoryRequest) ProtoMessage() {}
 
 func (x *QueryHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[29]
+	mi := &file_pollux_v1_twin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2768,7 +2873,7 @@ func (x *QueryHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHistoryRequest.ProtoReflect.Descriptor instead.
 func (*QueryHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *QueryHistoryRequest) GetId() string {
@@ -2832,7 +2937,7 @@ type QueryHistoryResponse struct {
 
 func (x *QueryHistoryResponse) Reset() {
 	*x = QueryHistoryResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[30]
+	mi := &file_pollux_v1_twin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2844,7 +2949,7 @@ func (x *QueryHistoryResponse) String() string {
 func (*QueryHistoryResponse) ProtoMessage() {}
 
 func (x *QueryHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[30]
+	mi := &file_pollux_v1_twin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2857,7 +2962,7 @@ func (x *QueryHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHistoryResponse.ProtoReflect.Descriptor instead.
 func (*QueryHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *QueryHistoryResponse) GetSamples() []*Sample {
@@ -2891,7 +2996,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[31]
+	mi := &file_pollux_v1_twin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3008,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[31]
+	mi := &file_pollux_v1_twin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3021,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Sample) GetTime() *timestamppb.Timestamp {
@@ -2942,7 +3047,7 @@ type TraceTwinRequest struct {
 
 func (x *TraceTwinRequest) Reset() {
 	*x = TraceTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[32]
+	mi := &file_pollux_v1_twin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2954,7 +3059,7 @@ func (x *TraceTwinRequest) String() string {
 func (*TraceTwinRequest) ProtoMessage() {}
 
 func (x *TraceTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[32]
+	mi := &file_pollux_v1_twin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2967,7 +3072,7 @@ func (x *TraceTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceTwinRequest.ProtoReflect.Descriptor instead.
 func (*TraceTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TraceTwinRequest) GetId() string {
@@ -2991,7 +3096,7 @@ type TraceTwinResponse struct {
 
 func (x *TraceTwinResponse) Reset() {
 	*x = TraceTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[33]
+	mi := &file_pollux_v1_twin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3003,7 +3108,7 @@ func (x *TraceTwinResponse) String() string {
 func (*TraceTwinResponse) ProtoMessage() {}
 
 func (x *TraceTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[33]
+	mi := &file_pollux_v1_twin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3016,7 +3121,7 @@ func (x *TraceTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceTwinResponse.ProtoReflect.Descriptor instead.
 func (*TraceTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TraceTwinResponse) GetTime() *timestamppb.Timestamp {
@@ -3064,7 +3169,7 @@ type ReleaseTwinsRequest struct {
 
 func (x *ReleaseTwinsRequest) Reset() {
 	*x = ReleaseTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	mi := &file_pollux_v1_twin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3076,7 +3181,7 @@ func (x *ReleaseTwinsRequest) String() string {
 func (*ReleaseTwinsRequest) ProtoMessage() {}
 
 func (x *ReleaseTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	mi := &file_pollux_v1_twin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3089,7 +3194,7 @@ func (x *ReleaseTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseTwinsRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReleaseTwinsRequest) GetFilter() *TwinFilter {
@@ -3109,7 +3214,7 @@ type ReleaseTwinsResponse struct {
 
 func (x *ReleaseTwinsResponse) Reset() {
 	*x = ReleaseTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	mi := &file_pollux_v1_twin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3121,7 +3226,7 @@ func (x *ReleaseTwinsResponse) String() string {
 func (*ReleaseTwinsResponse) ProtoMessage() {}
 
 func (x *ReleaseTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	mi := &file_pollux_v1_twin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3134,7 +3239,7 @@ func (x *ReleaseTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseTwinsResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReleaseTwinsResponse) GetIds() []string {
@@ -3153,7 +3258,7 @@ type ClearCommandsRequest struct {
 
 func (x *ClearCommandsRequest) Reset() {
 	*x = ClearCommandsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	mi := &file_pollux_v1_twin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3270,7 @@ func (x *ClearCommandsRequest) String() string {
 func (*ClearCommandsRequest) ProtoMessage() {}
 
 func (x *ClearCommandsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	mi := &file_pollux_v1_twin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3283,7 @@ func (x *ClearCommandsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearCommandsRequest.ProtoReflect.Descriptor instead.
 func (*ClearCommandsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ClearCommandsRequest) GetId() string {
@@ -3198,7 +3303,7 @@ type ClearCommandsResponse struct {
 
 func (x *ClearCommandsResponse) Reset() {
 	*x = ClearCommandsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	mi := &file_pollux_v1_twin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3315,7 @@ func (x *ClearCommandsResponse) String() string {
 func (*ClearCommandsResponse) ProtoMessage() {}
 
 func (x *ClearCommandsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	mi := &file_pollux_v1_twin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3328,7 @@ func (x *ClearCommandsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearCommandsResponse.ProtoReflect.Descriptor instead.
 func (*ClearCommandsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ClearCommandsResponse) GetCleared() uint32 {
@@ -3242,7 +3347,7 @@ type RecordTwinRequest struct {
 
 func (x *RecordTwinRequest) Reset() {
 	*x = RecordTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[38]
+	mi := &file_pollux_v1_twin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3254,7 +3359,7 @@ func (x *RecordTwinRequest) String() string {
 func (*RecordTwinRequest) ProtoMessage() {}
 
 func (x *RecordTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[38]
+	mi := &file_pollux_v1_twin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3267,7 +3372,7 @@ func (x *RecordTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTwinRequest.ProtoReflect.Descriptor instead.
 func (*RecordTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RecordTwinRequest) GetId() string {
@@ -3294,7 +3399,7 @@ type RecordTwinResponse struct {
 
 func (x *RecordTwinResponse) Reset() {
 	*x = RecordTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[39]
+	mi := &file_pollux_v1_twin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3306,7 +3411,7 @@ func (x *RecordTwinResponse) String() string {
 func (*RecordTwinResponse) ProtoMessage() {}
 
 func (x *RecordTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[39]
+	mi := &file_pollux_v1_twin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3319,7 +3424,7 @@ func (x *RecordTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTwinResponse.ProtoReflect.Descriptor instead.
 func (*RecordTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RecordTwinResponse) GetTime() *timestamppb.Timestamp {
@@ -3395,7 +3500,7 @@ type RecordedStart struct {
 
 func (x *RecordedStart) Reset() {
 	*x = RecordedStart{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[40]
+	mi := &file_pollux_v1_twin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3407,7 +3512,7 @@ func (x *RecordedStart) String() string {
 func (*RecordedStart) ProtoMessage() {}
 
 func (x *RecordedStart) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[40]
+	mi := &file_pollux_v1_twin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3420,7 +3525,7 @@ func (x *RecordedStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedStart.ProtoReflect.Descriptor instead.
 func (*RecordedStart) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{40}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecordedStart) GetId() string {
@@ -3484,7 +3589,7 @@ type RecordedCall struct {
 
 func (x *RecordedCall) Reset() {
 	*x = RecordedCall{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[41]
+	mi := &file_pollux_v1_twin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3496,7 +3601,7 @@ func (x *RecordedCall) String() string {
 func (*RecordedCall) ProtoMessage() {}
 
 func (x *RecordedCall) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[41]
+	mi := &file_pollux_v1_twin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3509,7 +3614,7 @@ func (x *RecordedCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedCall.ProtoReflect.Descriptor instead.
 func (*RecordedCall) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{41}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RecordedCall) GetEvent() int32 {
@@ -3570,7 +3675,7 @@ type RecordedHostCall struct {
 
 func (x *RecordedHostCall) Reset() {
 	*x = RecordedHostCall{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[42]
+	mi := &file_pollux_v1_twin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3582,7 +3687,7 @@ func (x *RecordedHostCall) String() string {
 func (*RecordedHostCall) ProtoMessage() {}
 
 func (x *RecordedHostCall) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[42]
+	mi := &file_pollux_v1_twin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3595,7 +3700,7 @@ func (x *RecordedHostCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedHostCall.ProtoReflect.Descriptor instead.
 func (*RecordedHostCall) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{42}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RecordedHostCall) GetKind() string {
@@ -3718,7 +3823,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12/\n" +
 	"\bprogress\x18\x05 \x01(\x0e2\x13.pollux.v1.ProgressR\bprogress\x12\x14\n" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x1b\n" +
-	"\twaits_for\x18\a \x01(\tR\bwaitsFor\"\xc2\x02\n" +
+	"\twaits_for\x18\a \x01(\tR\bwaitsFor\"\xf0\x02\n" +
 	"\n" +
 	"TwinStatus\x125\n" +
 	"\n" +
@@ -3730,7 +3835,21 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\bfailures\x18\x05 \x01(\rR\bfailures\x129\n" +
 	"\n" +
 	"retry_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tretryTime\x12C\n" +
-	"\x0fquarantine_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0equarantineTime\"@\n" +
+	"\x0fquarantine_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0equarantineTime\x12,\n" +
+	"\atraffic\x18\b \x01(\v2\x12.pollux.v1.TrafficR\atraffic\"\xf0\x01\n" +
+	"\aTraffic\x12%\n" +
+	"\x0ereceived_bytes\x18\x01 \x01(\x04R\rreceivedBytes\x12\x1d\n" +
+	"\n" +
+	"sent_bytes\x18\x02 \x01(\x04R\tsentBytes\x12'\n" +
+	"\x0freceived_frames\x18\x03 \x01(\x04R\x0ereceivedFrames\x12\x1f\n" +
+	"\vsent_frames\x18\x04 \x01(\x04R\n" +
+	"sentFrames\x12\x1e\n" +
+	"\n" +
+	"reconnects\x18\x05 \x01(\x04R\n" +
+	"reconnects\x12\x16\n" +
+	"\x06errors\x18\x06 \x01(\x04R\x06errors\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\a \x01(\tR\tlastError\"@\n" +
 	"\x11CreateTwinRequest\x12+\n" +
 	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinB\x06\xbaH\x03\xc8\x01\x01R\x04twin\"U\n" +
 	"\x12CreateTwinResponse\x12#\n" +
@@ -3999,7 +4118,7 @@ func file_pollux_v1_twin_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_twin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_pollux_v1_twin_proto_goTypes = []any{
 	(CommandPhase)(0),                // 0: pollux.v1.CommandPhase
 	(Quality)(0),                     // 1: pollux.v1.Quality
@@ -4016,163 +4135,165 @@ var file_pollux_v1_twin_proto_goTypes = []any{
 	(*Property)(nil),                 // 12: pollux.v1.Property
 	(*Desired)(nil),                  // 13: pollux.v1.Desired
 	(*TwinStatus)(nil),               // 14: pollux.v1.TwinStatus
-	(*CreateTwinRequest)(nil),        // 15: pollux.v1.CreateTwinRequest
-	(*CreateTwinResponse)(nil),       // 16: pollux.v1.CreateTwinResponse
-	(*GetTwinRequest)(nil),           // 17: pollux.v1.GetTwinRequest
-	(*GetTwinResponse)(nil),          // 18: pollux.v1.GetTwinResponse
-	(*TwinFilter)(nil),               // 19: pollux.v1.TwinFilter
-	(*ListTwinsRequest)(nil),         // 20: pollux.v1.ListTwinsRequest
-	(*ListTwinsResponse)(nil),        // 21: pollux.v1.ListTwinsResponse
-	(*UpdateTwinRequest)(nil),        // 22: pollux.v1.UpdateTwinRequest
-	(*UpdateTwinResponse)(nil),       // 23: pollux.v1.UpdateTwinResponse
-	(*DeleteTwinRequest)(nil),        // 24: pollux.v1.DeleteTwinRequest
-	(*DeleteTwinResponse)(nil),       // 25: pollux.v1.DeleteTwinResponse
-	(*CommandOptions)(nil),           // 26: pollux.v1.CommandOptions
-	(*InvokeRequest)(nil),            // 27: pollux.v1.InvokeRequest
-	(*InvokeResponse)(nil),           // 28: pollux.v1.InvokeResponse
-	(*SetDesiredRequest)(nil),        // 29: pollux.v1.SetDesiredRequest
-	(*SetDesiredResponse)(nil),       // 30: pollux.v1.SetDesiredResponse
-	(*WatchTwinsRequest)(nil),        // 31: pollux.v1.WatchTwinsRequest
-	(*WatchTwinsResponse)(nil),       // 32: pollux.v1.WatchTwinsResponse
-	(*StateDelta)(nil),               // 33: pollux.v1.StateDelta
-	(*TwinEvent)(nil),                // 34: pollux.v1.TwinEvent
-	(*LogLine)(nil),                  // 35: pollux.v1.LogLine
-	(*QueryHistoryRequest)(nil),      // 36: pollux.v1.QueryHistoryRequest
-	(*QueryHistoryResponse)(nil),     // 37: pollux.v1.QueryHistoryResponse
-	(*Sample)(nil),                   // 38: pollux.v1.Sample
-	(*TraceTwinRequest)(nil),         // 39: pollux.v1.TraceTwinRequest
-	(*TraceTwinResponse)(nil),        // 40: pollux.v1.TraceTwinResponse
-	(*ReleaseTwinsRequest)(nil),      // 41: pollux.v1.ReleaseTwinsRequest
-	(*ReleaseTwinsResponse)(nil),     // 42: pollux.v1.ReleaseTwinsResponse
-	(*ClearCommandsRequest)(nil),     // 43: pollux.v1.ClearCommandsRequest
-	(*ClearCommandsResponse)(nil),    // 44: pollux.v1.ClearCommandsResponse
-	(*RecordTwinRequest)(nil),        // 45: pollux.v1.RecordTwinRequest
-	(*RecordTwinResponse)(nil),       // 46: pollux.v1.RecordTwinResponse
-	(*RecordedStart)(nil),            // 47: pollux.v1.RecordedStart
-	(*RecordedCall)(nil),             // 48: pollux.v1.RecordedCall
-	(*RecordedHostCall)(nil),         // 49: pollux.v1.RecordedHostCall
-	nil,                              // 50: pollux.v1.Twin.LabelsEntry
-	nil,                              // 51: pollux.v1.TwinState.PropertiesEntry
-	nil,                              // 52: pollux.v1.TwinState.DesiredEntry
-	nil,                              // 53: pollux.v1.TwinState.OverQuotaEntry
-	nil,                              // 54: pollux.v1.TwinFilter.LabelsEntry
-	nil,                              // 55: pollux.v1.StateDelta.PropertiesEntry
-	nil,                              // 56: pollux.v1.StateDelta.DesiredEntry
-	(*structpb.Struct)(nil),          // 57: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),    // 58: google.protobuf.Timestamp
-	(*structpb.Value)(nil),           // 59: google.protobuf.Value
-	(*durationpb.Duration)(nil),      // 60: google.protobuf.Duration
+	(*Traffic)(nil),                  // 15: pollux.v1.Traffic
+	(*CreateTwinRequest)(nil),        // 16: pollux.v1.CreateTwinRequest
+	(*CreateTwinResponse)(nil),       // 17: pollux.v1.CreateTwinResponse
+	(*GetTwinRequest)(nil),           // 18: pollux.v1.GetTwinRequest
+	(*GetTwinResponse)(nil),          // 19: pollux.v1.GetTwinResponse
+	(*TwinFilter)(nil),               // 20: pollux.v1.TwinFilter
+	(*ListTwinsRequest)(nil),         // 21: pollux.v1.ListTwinsRequest
+	(*ListTwinsResponse)(nil),        // 22: pollux.v1.ListTwinsResponse
+	(*UpdateTwinRequest)(nil),        // 23: pollux.v1.UpdateTwinRequest
+	(*UpdateTwinResponse)(nil),       // 24: pollux.v1.UpdateTwinResponse
+	(*DeleteTwinRequest)(nil),        // 25: pollux.v1.DeleteTwinRequest
+	(*DeleteTwinResponse)(nil),       // 26: pollux.v1.DeleteTwinResponse
+	(*CommandOptions)(nil),           // 27: pollux.v1.CommandOptions
+	(*InvokeRequest)(nil),            // 28: pollux.v1.InvokeRequest
+	(*InvokeResponse)(nil),           // 29: pollux.v1.InvokeResponse
+	(*SetDesiredRequest)(nil),        // 30: pollux.v1.SetDesiredRequest
+	(*SetDesiredResponse)(nil),       // 31: pollux.v1.SetDesiredResponse
+	(*WatchTwinsRequest)(nil),        // 32: pollux.v1.WatchTwinsRequest
+	(*WatchTwinsResponse)(nil),       // 33: pollux.v1.WatchTwinsResponse
+	(*StateDelta)(nil),               // 34: pollux.v1.StateDelta
+	(*TwinEvent)(nil),                // 35: pollux.v1.TwinEvent
+	(*LogLine)(nil),                  // 36: pollux.v1.LogLine
+	(*QueryHistoryRequest)(nil),      // 37: pollux.v1.QueryHistoryRequest
+	(*QueryHistoryResponse)(nil),     // 38: pollux.v1.QueryHistoryResponse
+	(*Sample)(nil),                   // 39: pollux.v1.Sample
+	(*TraceTwinRequest)(nil),         // 40: pollux.v1.TraceTwinRequest
+	(*TraceTwinResponse)(nil),        // 41: pollux.v1.TraceTwinResponse
+	(*ReleaseTwinsRequest)(nil),      // 42: pollux.v1.ReleaseTwinsRequest
+	(*ReleaseTwinsResponse)(nil),     // 43: pollux.v1.ReleaseTwinsResponse
+	(*ClearCommandsRequest)(nil),     // 44: pollux.v1.ClearCommandsRequest
+	(*ClearCommandsResponse)(nil),    // 45: pollux.v1.ClearCommandsResponse
+	(*RecordTwinRequest)(nil),        // 46: pollux.v1.RecordTwinRequest
+	(*RecordTwinResponse)(nil),       // 47: pollux.v1.RecordTwinResponse
+	(*RecordedStart)(nil),            // 48: pollux.v1.RecordedStart
+	(*RecordedCall)(nil),             // 49: pollux.v1.RecordedCall
+	(*RecordedHostCall)(nil),         // 50: pollux.v1.RecordedHostCall
+	nil,                              // 51: pollux.v1.Twin.LabelsEntry
+	nil,                              // 52: pollux.v1.TwinState.PropertiesEntry
+	nil,                              // 53: pollux.v1.TwinState.DesiredEntry
+	nil,                              // 54: pollux.v1.TwinState.OverQuotaEntry
+	nil,                              // 55: pollux.v1.TwinFilter.LabelsEntry
+	nil,                              // 56: pollux.v1.StateDelta.PropertiesEntry
+	nil,                              // 57: pollux.v1.StateDelta.DesiredEntry
+	(*structpb.Struct)(nil),          // 58: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),    // 59: google.protobuf.Timestamp
+	(*structpb.Value)(nil),           // 60: google.protobuf.Value
+	(*durationpb.Duration)(nil),      // 61: google.protobuf.Duration
 }
 var file_pollux_v1_twin_proto_depIdxs = []int32{
-	57, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
-	50, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
+	58, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
+	51, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
 	8,  // 2: pollux.v1.Twin.aliases:type_name -> pollux.v1.Alias
-	58, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
-	58, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
+	59, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
+	59, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
 	9,  // 5: pollux.v1.Twin.state:type_name -> pollux.v1.TwinState
-	51, // 6: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
-	52, // 7: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
+	52, // 6: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
+	53, // 7: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
 	14, // 8: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
 	11, // 9: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
 	10, // 10: pollux.v1.TwinState.subscriptions:type_name -> pollux.v1.TwinSubscription
-	53, // 11: pollux.v1.TwinState.over_quota:type_name -> pollux.v1.TwinState.OverQuotaEntry
+	54, // 11: pollux.v1.TwinState.over_quota:type_name -> pollux.v1.TwinState.OverQuotaEntry
 	0,  // 12: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
 	5,  // 13: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
-	59, // 14: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
-	58, // 15: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
-	58, // 16: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
-	59, // 17: pollux.v1.Property.value:type_name -> google.protobuf.Value
-	58, // 18: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
+	60, // 14: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
+	59, // 15: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
+	59, // 16: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
+	60, // 17: pollux.v1.Property.value:type_name -> google.protobuf.Value
+	59, // 18: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
 	1,  // 19: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
-	59, // 20: pollux.v1.Desired.value:type_name -> google.protobuf.Value
-	58, // 21: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
+	60, // 20: pollux.v1.Desired.value:type_name -> google.protobuf.Value
+	59, // 21: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
 	2,  // 22: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
 	3,  // 23: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
-	58, // 24: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
-	58, // 25: pollux.v1.TwinStatus.retry_time:type_name -> google.protobuf.Timestamp
-	58, // 26: pollux.v1.TwinStatus.quarantine_time:type_name -> google.protobuf.Timestamp
-	7,  // 27: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,  // 28: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
-	4,  // 29: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
-	7,  // 30: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
-	54, // 31: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
-	3,  // 32: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
-	19, // 33: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	7,  // 34: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
-	7,  // 35: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,  // 36: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
-	60, // 37: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
-	60, // 38: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
-	60, // 39: pollux.v1.CommandOptions.valid_for:type_name -> google.protobuf.Duration
-	60, // 40: pollux.v1.CommandOptions.pause:type_name -> google.protobuf.Duration
-	59, // 41: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
-	26, // 42: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
-	59, // 43: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
-	5,  // 44: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
-	59, // 45: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
-	26, // 46: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
-	60, // 47: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
-	13, // 48: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
-	19, // 49: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	9,  // 50: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
-	33, // 51: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
-	34, // 52: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
-	35, // 53: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
-	55, // 54: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
-	56, // 55: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
-	14, // 56: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
-	11, // 57: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
-	59, // 58: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
-	58, // 59: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
-	58, // 60: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	58, // 61: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
-	58, // 62: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
-	60, // 63: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
-	38, // 64: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
-	58, // 65: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	58, // 66: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
-	6,  // 67: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
-	19, // 68: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	58, // 69: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
-	47, // 70: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
-	48, // 71: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
-	49, // 72: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
-	60, // 73: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
-	12, // 74: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
-	13, // 75: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
-	12, // 76: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
-	13, // 77: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
-	15, // 78: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
-	17, // 79: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
-	20, // 80: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
-	22, // 81: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
-	24, // 82: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
-	27, // 83: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
-	29, // 84: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
-	31, // 85: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
-	36, // 86: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
-	39, // 87: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
-	45, // 88: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
-	41, // 89: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
-	43, // 90: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
-	16, // 91: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
-	18, // 92: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
-	21, // 93: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
-	23, // 94: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
-	25, // 95: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
-	28, // 96: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
-	30, // 97: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
-	32, // 98: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
-	37, // 99: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
-	40, // 100: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
-	46, // 101: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
-	42, // 102: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
-	44, // 103: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
-	91, // [91:104] is the sub-list for method output_type
-	78, // [78:91] is the sub-list for method input_type
-	78, // [78:78] is the sub-list for extension type_name
-	78, // [78:78] is the sub-list for extension extendee
-	0,  // [0:78] is the sub-list for field type_name
+	59, // 24: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
+	59, // 25: pollux.v1.TwinStatus.retry_time:type_name -> google.protobuf.Timestamp
+	59, // 26: pollux.v1.TwinStatus.quarantine_time:type_name -> google.protobuf.Timestamp
+	15, // 27: pollux.v1.TwinStatus.traffic:type_name -> pollux.v1.Traffic
+	7,  // 28: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,  // 29: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
+	4,  // 30: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
+	7,  // 31: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
+	55, // 32: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
+	3,  // 33: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
+	20, // 34: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	7,  // 35: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
+	7,  // 36: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,  // 37: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
+	61, // 38: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
+	61, // 39: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
+	61, // 40: pollux.v1.CommandOptions.valid_for:type_name -> google.protobuf.Duration
+	61, // 41: pollux.v1.CommandOptions.pause:type_name -> google.protobuf.Duration
+	60, // 42: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
+	27, // 43: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
+	60, // 44: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
+	5,  // 45: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
+	60, // 46: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
+	27, // 47: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
+	61, // 48: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
+	13, // 49: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
+	20, // 50: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	9,  // 51: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
+	34, // 52: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
+	35, // 53: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
+	36, // 54: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
+	56, // 55: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
+	57, // 56: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
+	14, // 57: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
+	11, // 58: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
+	60, // 59: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
+	59, // 60: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
+	59, // 61: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	59, // 62: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
+	59, // 63: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
+	61, // 64: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
+	39, // 65: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
+	59, // 66: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	59, // 67: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
+	6,  // 68: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
+	20, // 69: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	59, // 70: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
+	48, // 71: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
+	49, // 72: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
+	50, // 73: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
+	61, // 74: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
+	12, // 75: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
+	13, // 76: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
+	12, // 77: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
+	13, // 78: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
+	16, // 79: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
+	18, // 80: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
+	21, // 81: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
+	23, // 82: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
+	25, // 83: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
+	28, // 84: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
+	30, // 85: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
+	32, // 86: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
+	37, // 87: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
+	40, // 88: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
+	46, // 89: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
+	42, // 90: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
+	44, // 91: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
+	17, // 92: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
+	19, // 93: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
+	22, // 94: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
+	24, // 95: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
+	26, // 96: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
+	29, // 97: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
+	31, // 98: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
+	33, // 99: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
+	38, // 100: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
+	41, // 101: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
+	47, // 102: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
+	43, // 103: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
+	45, // 104: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
+	92, // [92:105] is the sub-list for method output_type
+	79, // [79:92] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_twin_proto_init() }
@@ -4180,8 +4301,8 @@ func file_pollux_v1_twin_proto_init() {
 	if File_pollux_v1_twin_proto != nil {
 		return
 	}
-	file_pollux_v1_twin_proto_msgTypes[19].OneofWrappers = []any{}
-	file_pollux_v1_twin_proto_msgTypes[25].OneofWrappers = []any{
+	file_pollux_v1_twin_proto_msgTypes[20].OneofWrappers = []any{}
+	file_pollux_v1_twin_proto_msgTypes[26].OneofWrappers = []any{
 		(*WatchTwinsResponse_State)(nil),
 		(*WatchTwinsResponse_Delta)(nil),
 		(*WatchTwinsResponse_Event)(nil),
@@ -4189,7 +4310,7 @@ func file_pollux_v1_twin_proto_init() {
 		(*WatchTwinsResponse_Deleted)(nil),
 		(*WatchTwinsResponse_Heartbeat)(nil),
 	}
-	file_pollux_v1_twin_proto_msgTypes[39].OneofWrappers = []any{
+	file_pollux_v1_twin_proto_msgTypes[40].OneofWrappers = []any{
 		(*RecordTwinResponse_Start)(nil),
 		(*RecordTwinResponse_Call)(nil),
 	}
@@ -4199,7 +4320,7 @@ func file_pollux_v1_twin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_twin_proto_rawDesc), len(file_pollux_v1_twin_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   50,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -67,6 +67,8 @@ const (
 	DriverServiceHaltRolloutProcedure = "/pollux.v1.DriverService/HaltRollout"
 	// DriverServiceRollbackProcedure is the fully-qualified name of the DriverService's Rollback RPC.
 	DriverServiceRollbackProcedure = "/pollux.v1.DriverService/Rollback"
+	// DriverServiceScanProcedure is the fully-qualified name of the DriverService's Scan RPC.
+	DriverServiceScanProcedure = "/pollux.v1.DriverService/Scan"
 )
 
 // DriverServiceClient is a client for the pollux.v1.DriverService service.
@@ -97,6 +99,10 @@ type DriverServiceClient interface {
 	// Rollback ends a rollout and returns its twins to the version that they had. Where none goes on, it returns all twins
 	// that ask for the driver without a version to the one before, or to the version that is given.
 	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error)
+	// Scan has a driver look for devices in a network, from the node that is asked. What it finds is answered, and put into
+	// the project's inbox unless it is a twin already. Fails with invalid_argument where the driver or the network is not
+	// made for that.
+	Scan(context.Context, *connect.Request[v1.ScanRequest]) (*connect.Response[v1.ScanResponse], error)
 }
 
 // NewDriverServiceClient constructs a client for the pollux.v1.DriverService service. By default,
@@ -188,6 +194,12 @@ func NewDriverServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(driverServiceMethods.ByName("Rollback")),
 			connect.WithClientOptions(opts...),
 		),
+		scan: connect.NewClient[v1.ScanRequest, v1.ScanResponse](
+			httpClient,
+			baseURL+DriverServiceScanProcedure,
+			connect.WithSchema(driverServiceMethods.ByName("Scan")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -205,6 +217,7 @@ type driverServiceClient struct {
 	listRollouts   *connect.Client[v1.ListRolloutsRequest, v1.ListRolloutsResponse]
 	haltRollout    *connect.Client[v1.HaltRolloutRequest, v1.HaltRolloutResponse]
 	rollback       *connect.Client[v1.RollbackRequest, v1.RollbackResponse]
+	scan           *connect.Client[v1.ScanRequest, v1.ScanResponse]
 }
 
 // UploadDriver calls pollux.v1.DriverService.UploadDriver.
@@ -267,6 +280,11 @@ func (c *driverServiceClient) Rollback(ctx context.Context, req *connect.Request
 	return c.rollback.CallUnary(ctx, req)
 }
 
+// Scan calls pollux.v1.DriverService.Scan.
+func (c *driverServiceClient) Scan(ctx context.Context, req *connect.Request[v1.ScanRequest]) (*connect.Response[v1.ScanResponse], error) {
+	return c.scan.CallUnary(ctx, req)
+}
+
 // DriverServiceHandler is an implementation of the pollux.v1.DriverService service.
 type DriverServiceHandler interface {
 	// UploadDriver verifies, compiles and commits a driver; the same bytes again are no error.
@@ -295,6 +313,10 @@ type DriverServiceHandler interface {
 	// Rollback ends a rollout and returns its twins to the version that they had. Where none goes on, it returns all twins
 	// that ask for the driver without a version to the one before, or to the version that is given.
 	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error)
+	// Scan has a driver look for devices in a network, from the node that is asked. What it finds is answered, and put into
+	// the project's inbox unless it is a twin already. Fails with invalid_argument where the driver or the network is not
+	// made for that.
+	Scan(context.Context, *connect.Request[v1.ScanRequest]) (*connect.Response[v1.ScanResponse], error)
 }
 
 // NewDriverServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -382,6 +404,12 @@ func NewDriverServiceHandler(svc DriverServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(driverServiceMethods.ByName("Rollback")),
 		connect.WithHandlerOptions(opts...),
 	)
+	driverServiceScanHandler := connect.NewUnaryHandler(
+		DriverServiceScanProcedure,
+		svc.Scan,
+		connect.WithSchema(driverServiceMethods.ByName("Scan")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.DriverService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case DriverServiceUploadDriverProcedure:
@@ -408,6 +436,8 @@ func NewDriverServiceHandler(svc DriverServiceHandler, opts ...connect.HandlerOp
 			driverServiceHaltRolloutHandler.ServeHTTP(w, r)
 		case DriverServiceRollbackProcedure:
 			driverServiceRollbackHandler.ServeHTTP(w, r)
+		case DriverServiceScanProcedure:
+			driverServiceScanHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -463,4 +493,8 @@ func (UnimplementedDriverServiceHandler) HaltRollout(context.Context, *connect.R
 
 func (UnimplementedDriverServiceHandler) Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.Rollback is not implemented"))
+}
+
+func (UnimplementedDriverServiceHandler) Scan(context.Context, *connect.Request[v1.ScanRequest]) (*connect.Response[v1.ScanResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.Scan is not implemented"))
 }

@@ -12,7 +12,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/twin.proto.
  */
 export const file_pollux_v1_twin: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIvIDCgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlEhYKDmRyaXZlcl92ZXJzaW9uGA8gASgJEhEKCXVwZGF0ZV9ieRgQIAEoCRIQCghzZWxlY3RvchgRIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjQKBUFsaWFzEg8KB25ldHdvcmsYASABKAkSCwoDa2V5GAIgASgJEg0KBXZhbHVlGAMgASgJIsUECglUd2luU3RhdGUSOAoKcHJvcGVydGllcxgBIAMoCzIkLnBvbGx1eC52MS5Ud2luU3RhdGUuUHJvcGVydGllc0VudHJ5EjIKB2Rlc2lyZWQYAiADKAsyIS5wb2xsdXgudjEuVHdpblN0YXRlLkRlc2lyZWRFbnRyeRIlCgZzdGF0dXMYAyABKAsyFS5wb2xsdXgudjEuVHdpblN0YXR1cxIQCghyZXZpc2lvbhgEIAEoBBISCgptb2RlbF9qc29uGAUgASgJEg4KBnF1ZXVlZBgGIAEoDRIWCg5kcml2ZXJfdmVyc2lvbhgHIAEoCRIqCghjb21tYW5kcxgIIAMoCzIYLnBvbGx1eC52MS5Db21tYW5kU3RhdHVzEjIKDXN1YnNjcmlwdGlvbnMYCSADKAsyGy5wb2xsdXgudjEuVHdpblN1YnNjcmlwdGlvbhI3CgpvdmVyX3F1b3RhGAogAygLMiMucG9sbHV4LnYxLlR3aW5TdGF0ZS5PdmVyUXVvdGFFbnRyeRpGCg9Qcm9wZXJ0aWVzRW50cnkSCwoDa2V5GAEgASgJEiIKBXZhbHVlGAIgASgLMhMucG9sbHV4LnYxLlByb3BlcnR5OgI4ARpCCgxEZXNpcmVkRW50cnkSCwoDa2V5GAEgASgJEiEKBXZhbHVlGAIgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQ6AjgBGjAKDk92ZXJRdW90YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiQgoQVHdpblN1YnNjcmlwdGlvbhIOCgZzeXN0ZW0YASABKAkSDAoEdHdpbhgCIAEoCRIQCghwcm9wZXJ0eRgDIAEoCSKjAgoNQ29tbWFuZFN0YXR1cxIKCgJpZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSJgoFcGhhc2UYAyABKA4yFy5wb2xsdXgudjEuQ29tbWFuZFBoYXNlEiMKB291dGNvbWUYBCABKA4yEi5wb2xsdXgudjEuT3V0Y29tZRIPCgdtZXNzYWdlGAUgASgJEgwKBGNvZGUYBiABKAUSJgoGb3V0cHV0GAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEgoKAmJ5GAggASgJEigKBHRpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKAAQoIUHJvcGVydHkSJQoFdmFsdWUYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoHcXVhbGl0eRgDIAEoDjISLnBvbGx1eC52MS5RdWFsaXR5IsEBCgdEZXNpcmVkEiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgoKAmJ5GAMgASgJEhAKCHJldmlzaW9uGAQgASgEEiUKCHByb2dyZXNzGAUgASgOMhMucG9sbHV4LnYxLlByb2dyZXNzEg0KBWVycm9yGAYgASgJEhEKCXdhaXRzX2ZvchgHIAEoCSL6AQoKVHdpblN0YXR1cxIpCgpjb25uZWN0aW9uGAEgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SLQoJbGFzdF9zZWVuGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVmYXVsdBgDIAEoCRIMCgRub2RlGAQgASgJEhAKCGZhaWx1cmVzGAUgASgNEi4KCnJldHJ5X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD3F1YXJhbnRpbmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiMgoRQ3JlYXRlVHdpblJlcXVlc3QSHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIkUKEkNyZWF0ZVR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4SEAoId2FybmluZ3MYAiADKAkiWAoOR2V0VHdpblJlcXVlc3QSCgoCaWQYASABKAkSDQoFbW9kZWwYAiABKAgSKwoLY29uc2lzdGVuY3kYAyABKA4yFi5wb2xsdXgudjEuQ29uc2lzdGVuY3kiMAoPR2V0VHdpblJlc3BvbnNlEh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiKlAgoKVHdpbkZpbHRlchIPCgdwcm9qZWN0GAEgASgJEjEKBmxhYmVscxgCIAMoCzIhLnBvbGx1eC52MS5Ud2luRmlsdGVyLkxhYmVsc0VudHJ5Eg4KBmRyaXZlchgDIAEoCRIMCgR6b25lGAQgASgJEikKCmNvbm5lY3Rpb24YBSABKA4yFS5wb2xsdXgudjEuQ29ubmVjdGlvbhIOCgZmYXVsdHkYBiABKAgSDAoEdGV4dBgHIAEoCRILCgNpZHMYCCADKAkSDQoFbW9kZWwYCSABKAkSEQoJaW50ZXJmYWNlGAogASgJEg4KBnN5c3RlbRgLIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIm8KEExpc3RUd2luc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSDQoFc3RhdGUYBCABKAgiTAoRTGlzdFR3aW5zUmVzcG9uc2USHgoFdHdpbnMYASADKAsyDy5wb2xsdXgudjEuVHdpbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiMgoRVXBkYXRlVHdpblJlcXVlc3QSHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIkUKElVwZGF0ZVR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4SEAoId2FybmluZ3MYAiADKAkiMQoRRGVsZXRlVHdpblJlcXVlc3QSCgoCaWQYASABKAkSEAoIcmV2aXNpb24YAiABKAQiFAoSRGVsZXRlVHdpblJlc3BvbnNlIrMCCg5Db21tYW5kT3B0aW9ucxIQCghwcmlvcml0eRgBIAEoDRIMCgRuYW1lGAIgASgJEhQKB3JldHJpZXMYAyABKA1IAIgBARIoCgVkZWxheRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIqCgd0aW1lb3V0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB25vX3dhaXQYBiABKAgSLAoJdmFsaWRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKBXBhdXNlGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCW5vX2Fuc3dlchgJIAEoCBINCgVjbGVhchgKIAEoCEIKCghfcmV0cmllcyKXAQoNSW52b2tlUmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSJQoFaW5wdXQYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKgoHb3B0aW9ucxgEIAEoCzIZLnBvbGx1eC52MS5Db21tYW5kT3B0aW9ucxIXCg9pZGVtcG90ZW5jeV9rZXkYBSABKAkicQoOSW52b2tlUmVzcG9uc2USJgoGb3V0cHV0GAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEiMKB291dGNvbWUYAiABKA4yEi5wb2xsdXgudjEuT3V0Y29tZRISCgpjb21tYW5kX2lkGAMgASgJIrIBChFTZXREZXNpcmVkUmVxdWVzdBIKCgJpZBgBIAEoCRIQCghwcm9wZXJ0eRgCIAEoCRIlCgV2YWx1ZRgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIqCgdvcHRpb25zGAQgASgLMhkucG9sbHV4LnYxLkNvbW1hbmRPcHRpb25zEiwKCXZhbGlkX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiI5ChJTZXREZXNpcmVkUmVzcG9uc2USIwoHZGVzaXJlZBgBIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkImwKEVdhdGNoVHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyEhIKCnByb3BlcnRpZXMYAiADKAkSDgoGZXZlbnRzGAMgASgIEgwKBGxvZ3MYBCABKAgiiAIKEldhdGNoVHdpbnNSZXNwb25zZRIKCgJpZBgBIAEoCRIlCgVzdGF0ZRgCIAEoCzIULnBvbGx1eC52MS5Ud2luU3RhdGVIABImCgVkZWx0YRgDIAEoCzIVLnBvbGx1eC52MS5TdGF0ZURlbHRhSAASJQoFZXZlbnQYBCABKAsyFC5wb2xsdXgudjEuVHdpbkV2ZW50SAASIQoDbG9nGAUgASgLMhIucG9sbHV4LnYxLkxvZ0xpbmVIABIRCgdkZWxldGVkGAYgASgISAASEwoJaGVhcnRiZWF0GAggASgISAASDgoGbWlzc2VkGAcgASgEEgsKA2dhcBgJIAEoCUIICgZjaGFuZ2Ui/QIKClN0YXRlRGVsdGESOQoKcHJvcGVydGllcxgBIAMoCzIlLnBvbGx1eC52MS5TdGF0ZURlbHRhLlByb3BlcnRpZXNFbnRyeRIzCgdkZXNpcmVkGAIgAygLMiIucG9sbHV4LnYxLlN0YXRlRGVsdGEuRGVzaXJlZEVudHJ5EiUKBnN0YXR1cxgDIAEoCzIVLnBvbGx1eC52MS5Ud2luU3RhdHVzEhAKCHJldmlzaW9uGAQgASgEEg4KBnF1ZXVlZBgFIAEoDRIqCghjb21tYW5kcxgGIAMoCzIYLnBvbGx1eC52MS5Db21tYW5kU3RhdHVzGkYKD1Byb3BlcnRpZXNFbnRyeRILCgNrZXkYASABKAkSIgoFdmFsdWUYAiABKAsyEy5wb2xsdXgudjEuUHJvcGVydHk6AjgBGkIKDERlc2lyZWRFbnRyeRILCgNrZXkYASABKAkSIQoFdmFsdWUYAiABKAsyEi5wb2xsdXgudjEuRGVzaXJlZDoCOAEiaQoJVHdpbkV2ZW50EgwKBG5hbWUYASABKAkSJAoEZGF0YRgCIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIoCgR0aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJQCgdMb2dMaW5lEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWxldmVsGAIgASgJEgwKBHRleHQYAyABKAki0gEKE1F1ZXJ5SGlzdG9yeVJlcXVlc3QSCgoCaWQYASABKAkSEAoIcHJvcGVydHkYAiABKAkSKQoFc3RhcnQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA2VuZBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglhZ2dyZWdhdGUYBiABKAkSDQoFbGltaXQYByABKA0iWwoUUXVlcnlIaXN0b3J5UmVzcG9uc2USIgoHc2FtcGxlcxgBIAMoCzIRLnBvbGx1eC52MS5TYW1wbGUSEQoJdHJ1bmNhdGVkGAIgASgIEgwKBHVuaXQYAyABKAkiQQoGU2FtcGxlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBXZhbHVlGAIgASgBIh4KEFRyYWNlVHdpblJlcXVlc3QSCgoCaWQYASABKAkijQIKEVRyYWNlVHdpblJlc3BvbnNlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjkKCWRpcmVjdGlvbhgCIAEoDjImLnBvbGx1eC52MS5UcmFjZVR3aW5SZXNwb25zZS5EaXJlY3Rpb24SDAoEZGF0YRgDIAEoDBINCgV0b3BpYxgEIAEoCRIOCgZtaXNzZWQYBSABKAQiZgoJRGlyZWN0aW9uEhkKFURJUkVDVElPTl9VTlNQRUNJRklFRBAAEhIKDkRJUkVDVElPTl9TRU5UEAESFgoSRElSRUNUSU9OX1JFQ0VJVkVEEAISEgoORElSRUNUSU9OX05PVEUQAyI8ChNSZWxlYXNlVHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyIiMKFFJlbGVhc2VUd2luc1Jlc3BvbnNlEgsKA2lkcxgBIAMoCSIiChRDbGVhckNvbW1hbmRzUmVxdWVzdBIKCgJpZBgBIAEoCSIoChVDbGVhckNvbW1hbmRzUmVzcG9uc2USDwoHY2xlYXJlZBgBIAEoDSIfChFSZWNvcmRUd2luUmVxdWVzdBIKCgJpZBgBIAEoCSKqAQoSUmVjb3JkVHdpblJlc3BvbnNlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBXN0YXJ0GAIgASgLMhgucG9sbHV4LnYxLlJlY29yZGVkU3RhcnRIABInCgRjYWxsGAMgASgLMhcucG9sbHV4LnYxLlJlY29yZGVkQ2FsbEgAEg4KBm1pc3NlZBgEIAEoBEIGCgRwYXJ0IncKDVJlY29yZGVkU3RhcnQSCgoCaWQYASABKAkSDgoGZHJpdmVyGAIgASgJEg8KB3ZlcnNpb24YAyABKAkSDgoGZGlnZXN0GAQgASgJEhUKDXNldHRpbmdzX2pzb24YBSABKAkSEgoKc3RhdGVfanNvbhgGIAEoCSKlAQoMUmVjb3JkZWRDYWxsEg0KBWV2ZW50GAEgASgFEg0KBWlucHV0GAIgASgMEikKBGhvc3QYAyADKAsyGy5wb2xsdXgudjEuUmVjb3JkZWRIb3N0Q2FsbBIUCgxlZmZlY3RzX2pzb24YBCABKAkSDQoFZXJyb3IYBSABKAkSJwoEdG9vaxgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJdChBSZWNvcmRlZEhvc3RDYWxsEgwKBGtpbmQYASABKAkSDgoGdGFyZ2V0GAIgASgJEgwKBGRhdGEYAyABKAwSDgoGYW5zd2VyGAQgASgMEg0KBWVycm9yGAUgASgJKnsKDENvbW1hbmRQaGFzZRIdChlDT01NQU5EX1BIQVNFX1VOU1BFQ0lGSUVEEAASGAoUQ09NTUFORF9QSEFTRV9RVUVVRUQQARIZChVDT01NQU5EX1BIQVNFX1NUQVJURUQQAhIXChNDT01NQU5EX1BIQVNFX0VOREVEEAMqWAoHUXVhbGl0eRIXChNRVUFMSVRZX1VOU1BFQ0lGSUVEEAASEAoMUVVBTElUWV9HT09EEAESEQoNUVVBTElUWV9TVEFMRRACEg8KC1FVQUxJVFlfQkFEEAMqkAEKCFByb2dyZXNzEhgKFFBST0dSRVNTX1VOU1BFQ0lGSUVEEAASEgoOUFJPR1JFU1NfQVNLRUQQARIRCg1QUk9HUkVTU19TRU5UEAISFgoSUFJPR1JFU1NfQ09ORklSTUVEEAMSFAoQUFJPR1JFU1NfRVhQSVJFRBAEEhUKEVBST0dSRVNTX1JFSkVDVEVEEAUqwAEKCkNvbm5lY3Rpb24SGgoWQ09OTkVDVElPTl9VTlNQRUNJRklFRBAAEhMKD0NPTk5FQ1RJT05fTk9ORRABEhkKFUNPTk5FQ1RJT05fQ09OTkVDVElORxACEhgKFENPTk5FQ1RJT05fQ09OTkVDVEVEEAMSGwoXQ09OTkVDVElPTl9ESVNDT05ORUNURUQQBBIWChJDT05ORUNUSU9OX1NUT1BQRUQQBRIXChNDT05ORUNUSU9OX1NMRUVQSU5HEAYqWAoLQ29uc2lzdGVuY3kSGwoXQ09OU0lTVEVOQ1lfVU5TUEVDSUZJRUQQABIVChFDT05TSVNURU5DWV9PV05FUhABEhUKEUNPTlNJU1RFTkNZX0xPQ0FMEAIqigEKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhAKDE9VVENPTUVfRE9ORRABEhQKEE9VVENPTUVfUkVKRUNURUQQAhIVChFPVVRDT01FX1RJTUVEX09VVBADEhMKD09VVENPTUVfVU5LTk9XThAEEhIKDk9VVENPTUVfUVVFVUVEEAUy6wcKC1R3aW5TZXJ2aWNlEkkKCkNyZWF0ZVR3aW4SHC5wb2xsdXgudjEuQ3JlYXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuQ3JlYXRlVHdpblJlc3BvbnNlEkUKB0dldFR3aW4SGS5wb2xsdXgudjEuR2V0VHdpblJlcXVlc3QaGi5wb2xsdXgudjEuR2V0VHdpblJlc3BvbnNlIgOQAgESSwoJTGlzdFR3aW5zEhsucG9sbHV4LnYxLkxpc3RUd2luc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdFR3aW5zUmVzcG9uc2UiA5ACARJJCgpVcGRhdGVUd2luEhwucG9sbHV4LnYxLlVwZGF0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLlVwZGF0ZVR3aW5SZXNwb25zZRJJCgpEZWxldGVUd2luEhwucG9sbHV4LnYxLkRlbGV0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLkRlbGV0ZVR3aW5SZXNwb25zZRI9CgZJbnZva2USGC5wb2xsdXgudjEuSW52b2tlUmVxdWVzdBoZLnBvbGx1eC52MS5JbnZva2VSZXNwb25zZRJJCgpTZXREZXNpcmVkEhwucG9sbHV4LnYxLlNldERlc2lyZWRSZXF1ZXN0Gh0ucG9sbHV4LnYxLlNldERlc2lyZWRSZXNwb25zZRJLCgpXYXRjaFR3aW5zEhwucG9sbHV4LnYxLldhdGNoVHdpbnNSZXF1ZXN0Gh0ucG9sbHV4LnYxLldhdGNoVHdpbnNSZXNwb25zZTABElQKDFF1ZXJ5SGlzdG9yeRIeLnBvbGx1eC52MS5RdWVyeUhpc3RvcnlSZXF1ZXN0Gh8ucG9sbHV4LnYxLlF1ZXJ5SGlzdG9yeVJlc3BvbnNlIgOQAgESSAoJVHJhY2VUd2luEhsucG9sbHV4LnYxLlRyYWNlVHdpblJlcXVlc3QaHC5wb2xsdXgudjEuVHJhY2VUd2luUmVzcG9uc2UwARJLCgpSZWNvcmRUd2luEhwucG9sbHV4LnYxLlJlY29yZFR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLlJlY29yZFR3aW5SZXNwb25zZTABEk8KDFJlbGVhc2VUd2lucxIeLnBvbGx1eC52MS5SZWxlYXNlVHdpbnNSZXF1ZXN0Gh8ucG9sbHV4LnYxLlJlbGVhc2VUd2luc1Jlc3BvbnNlElIKDUNsZWFyQ29tbWFuZHMSHy5wb2xsdXgudjEuQ2xlYXJDb21tYW5kc1JlcXVlc3QaIC5wb2xsdXgudjEuQ2xlYXJDb21tYW5kc1Jlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIvIDCgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlEhYKDmRyaXZlcl92ZXJzaW9uGA8gASgJEhEKCXVwZGF0ZV9ieRgQIAEoCRIQCghzZWxlY3RvchgRIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjQKBUFsaWFzEg8KB25ldHdvcmsYASABKAkSCwoDa2V5GAIgASgJEg0KBXZhbHVlGAMgASgJIsUECglUd2luU3RhdGUSOAoKcHJvcGVydGllcxgBIAMoCzIkLnBvbGx1eC52MS5Ud2luU3RhdGUuUHJvcGVydGllc0VudHJ5EjIKB2Rlc2lyZWQYAiADKAsyIS5wb2xsdXgudjEuVHdpblN0YXRlLkRlc2lyZWRFbnRyeRIlCgZzdGF0dXMYAyABKAsyFS5wb2xsdXgudjEuVHdpblN0YXR1cxIQCghyZXZpc2lvbhgEIAEoBBISCgptb2RlbF9qc29uGAUgASgJEg4KBnF1ZXVlZBgGIAEoDRIWCg5kcml2ZXJfdmVyc2lvbhgHIAEoCRIqCghjb21tYW5kcxgIIAMoCzIYLnBvbGx1eC52MS5Db21tYW5kU3RhdHVzEjIKDXN1YnNjcmlwdGlvbnMYCSADKAsyGy5wb2xsdXgudjEuVHdpblN1YnNjcmlwdGlvbhI3CgpvdmVyX3F1b3RhGAogAygLMiMucG9sbHV4LnYxLlR3aW5TdGF0ZS5PdmVyUXVvdGFFbnRyeRpGCg9Qcm9wZXJ0aWVzRW50cnkSCwoDa2V5GAEgASgJEiIKBXZhbHVlGAIgASgLMhMucG9sbHV4LnYxLlByb3BlcnR5OgI4ARpCCgxEZXNpcmVkRW50cnkSCwoDa2V5GAEgASgJEiEKBXZhbHVlGAIgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQ6AjgBGjAKDk92ZXJRdW90YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiQgoQVHdpblN1YnNjcmlwdGlvbhIOCgZzeXN0ZW0YASABKAkSDAoEdHdpbhgCIAEoCRIQCghwcm9wZXJ0eRgDIAEoCSKjAgoNQ29tbWFuZFN0YXR1cxIKCgJpZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSJgoFcGhhc2UYAyABKA4yFy5wb2xsdXgudjEuQ29tbWFuZFBoYXNlEiMKB291dGNvbWUYBCABKA4yEi5wb2xsdXgudjEuT3V0Y29tZRIPCgdtZXNzYWdlGAUgASgJEgwKBGNvZGUYBiABKAUSJgoGb3V0cHV0GAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEgoKAmJ5GAggASgJEigKBHRpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKAAQoIUHJvcGVydHkSJQoFdmFsdWUYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoHcXVhbGl0eRgDIAEoDjISLnBvbGx1eC52MS5RdWFsaXR5IsEBCgdEZXNpcmVkEiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgoKAmJ5GAMgASgJEhAKCHJldmlzaW9uGAQgASgEEiUKCHByb2dyZXNzGAUgASgOMhMucG9sbHV4LnYxLlByb2dyZXNzEg0KBWVycm9yGAYgASgJEhEKCXdhaXRzX2ZvchgHIAEoCSKfAgoKVHdpblN0YXR1cxIpCgpjb25uZWN0aW9uGAEgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SLQoJbGFzdF9zZWVuGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVmYXVsdBgDIAEoCRIMCgRub2RlGAQgASgJEhAKCGZhaWx1cmVzGAUgASgNEi4KCnJldHJ5X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD3F1YXJhbnRpbmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoHdHJhZmZpYxgIIAEoCzISLnBvbGx1eC52MS5UcmFmZmljIpsBCgdUcmFmZmljEhYKDnJlY2VpdmVkX2J5dGVzGAEgASgEEhIKCnNlbnRfYnl0ZXMYAiABKAQSFwoPcmVjZWl2ZWRfZnJhbWVzGAMgASgEEhMKC3NlbnRfZnJhbWVzGAQgASgEEhIKCnJlY29ubmVjdHMYBSABKAQSDgoGZXJyb3JzGAYgASgEEhIKCmxhc3RfZXJyb3IYByABKAkiMgoRQ3JlYXRlVHdpblJlcXVlc3QSHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIkUKEkNyZWF0ZVR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4SEAoId2FybmluZ3MYAiADKAkiWAoOR2V0VHdpblJlcXVlc3QSCgoCaWQYASABKAkSDQoFbW9kZWwYAiABKAgSKwoLY29uc2lzdGVuY3kYAyABKA4yFi5wb2xsdXgudjEuQ29uc2lzdGVuY3kiMAoPR2V0VHdpblJlc3BvbnNlEh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiKlAgoKVHdpbkZpbHRlchIPCgdwcm9qZWN0GAEgASgJEjEKBmxhYmVscxgCIAMoCzIhLnBvbGx1eC52MS5Ud2luRmlsdGVyLkxhYmVsc0VudHJ5Eg4KBmRyaXZlchgDIAEoCRIMCgR6b25lGAQgASgJEikKCmNvbm5lY3Rpb24YBSABKA4yFS5wb2xsdXgudjEuQ29ubmVjdGlvbhIOCgZmYXVsdHkYBiABKAgSDAoEdGV4dBgHIAEoCRILCgNpZHMYCCADKAkSDQoFbW9kZWwYCSABKAkSEQoJaW50ZXJmYWNlGAogASgJEg4KBnN5c3RlbRgLIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIm8KEExpc3RUd2luc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSDQoFc3RhdGUYBCABKAgiTAoRTGlzdFR3aW5zUmVzcG9uc2USHgoFdHdpbnMYASADKAsyDy5wb2xsdXgudjEuVHdpbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiMgoRVXBkYXRlVHdpblJlcXVlc3QSHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIkUKElVwZGF0ZVR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4SEAoId2FybmluZ3MYAiADKAkiMQoRRGVsZXRlVHdpblJlcXVlc3QSCgoCaWQYASABKAkSEAoIcmV2aXNpb24YAiABKAQiFAoSRGVsZXRlVHdpblJlc3BvbnNlIrMCCg5Db21tYW5kT3B0aW9ucxIQCghwcmlvcml0eRgBIAEoDRIMCgRuYW1lGAIgASgJEhQKB3JldHJpZXMYAyABKA1IAIgBARIoCgVkZWxheRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIqCgd0aW1lb3V0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB25vX3dhaXQYBiABKAgSLAoJdmFsaWRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKBXBhdXNlGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCW5vX2Fuc3dlchgJIAEoCBINCgVjbGVhchgKIAEoCEIKCghfcmV0cmllcyKXAQoNSW52b2tlUmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSJQoFaW5wdXQYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKgoHb3B0aW9ucxgEIAEoCzIZLnBvbGx1eC52MS5Db21tYW5kT3B0aW9ucxIXCg9pZGVtcG90ZW5jeV9rZXkYBSABKAkicQoOSW52b2tlUmVzcG9uc2USJgoGb3V0cHV0GAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEiMKB291dGNvbWUYAiABKA4yEi5wb2xsdXgudjEuT3V0Y29tZRISCgpjb21tYW5kX2lkGAMgASgJIrIBChFTZXREZXNpcmVkUmVxdWVzdBIKCgJpZBgBIAEoCRIQCghwcm9wZXJ0eRgCIAEoCRIlCgV2YWx1ZRgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIqCgdvcHRpb25zGAQgASgLMhkucG9sbHV4LnYxLkNvbW1hbmRPcHRpb25zEiwKCXZhbGlkX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiI5ChJTZXREZXNpcmVkUmVzcG9uc2USIwoHZGVzaXJlZBgBIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkImwKEVdhdGNoVHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyEhIKCnByb3BlcnRpZXMYAiADKAkSDgoGZXZlbnRzGAMgASgIEgwKBGxvZ3MYBCABKAgiiAIKEldhdGNoVHdpbnNSZXNwb25zZRIKCgJpZBgBIAEoCRIlCgVzdGF0ZRgCIAEoCzIULnBvbGx1eC52MS5Ud2luU3RhdGVIABImCgVkZWx0YRgDIAEoCzIVLnBvbGx1eC52MS5TdGF0ZURlbHRhSAASJQoFZXZlbnQYBCABKAsyFC5wb2xsdXgudjEuVHdpbkV2ZW50SAASIQoDbG9nGAUgASgLMhIucG9sbHV4LnYxLkxvZ0xpbmVIABIRCgdkZWxldGVkGAYgASgISAASEwoJaGVhcnRiZWF0GAggASgISAASDgoGbWlzc2VkGAcgASgEEgsKA2dhcBgJIAEoCUIICgZjaGFuZ2Ui/QIKClN0YXRlRGVsdGESOQoKcHJvcGVydGllcxgBIAMoCzIlLnBvbGx1eC52MS5TdGF0ZURlbHRhLlByb3BlcnRpZXNFbnRyeRIzCgdkZXNpcmVkGAIgAygLMiIucG9sbHV4LnYxLlN0YXRlRGVsdGEuRGVzaXJlZEVudHJ5EiUKBnN0YXR1cxgDIAEoCzIVLnBvbGx1eC52MS5Ud2luU3RhdHVzEhAKCHJldmlzaW9uGAQgASgEEg4KBnF1ZXVlZBgFIAEoDRIqCghjb21tYW5kcxgGIAMoCzIYLnBvbGx1eC52MS5Db21tYW5kU3RhdHVzGkYKD1Byb3BlcnRpZXNFbnRyeRILCgNrZXkYASABKAkSIgoFdmFsdWUYAiABKAsyEy5wb2xsdXgudjEuUHJvcGVydHk6AjgBGkIKDERlc2lyZWRFbnRyeRILCgNrZXkYASABKAkSIQoFdmFsdWUYAiABKAsyEi5wb2xsdXgudjEuRGVzaXJlZDoCOAEiaQoJVHdpbkV2ZW50EgwKBG5hbWUYASABKAkSJAoEZGF0YRgCIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIoCgR0aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJQCgdMb2dMaW5lEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWxldmVsGAIgASgJEgwKBHRleHQYAyABKAki0gEKE1F1ZXJ5SGlzdG9yeVJlcXVlc3QSCgoCaWQYASABKAkSEAoIcHJvcGVydHkYAiABKAkSKQoFc3RhcnQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA2VuZBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglhZ2dyZWdhdGUYBiABKAkSDQoFbGltaXQYByABKA0iWwoUUXVlcnlIaXN0b3J5UmVzcG9uc2USIgoHc2FtcGxlcxgBIAMoCzIRLnBvbGx1eC52MS5TYW1wbGUSEQoJdHJ1bmNhdGVkGAIgASgIEgwKBHVuaXQYAyABKAkiQQoGU2FtcGxlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBXZhbHVlGAIgASgBIh4KEFRyYWNlVHdpblJlcXVlc3QSCgoCaWQYASABKAkijQIKEVRyYWNlVHdpblJlc3BvbnNlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjkKCWRpcmVjdGlvbhgCIAEoDjImLnBvbGx1eC52MS5UcmFjZVR3aW5SZXNwb25zZS5EaXJlY3Rpb24SDAoEZGF0YRgDIAEoDBINCgV0b3BpYxgEIAEoCRIOCgZtaXNzZWQYBSABKAQiZgoJRGlyZWN0aW9uEhkKFURJUkVDVElPTl9VTlNQRUNJRklFRBAAEhIKDkRJUkVDVElPTl9TRU5UEAESFgoSRElSRUNUSU9OX1JFQ0VJVkVEEAISEgoORElSRUNUSU9OX05PVEUQAyI8ChNSZWxlYXNlVHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyIiMKFFJlbGVhc2VUd2luc1Jlc3BvbnNlEgsKA2lkcxgBIAMoCSIiChRDbGVhckNvbW1hbmRzUmVxdWVzdBIKCgJpZBgBIAEoCSIoChVDbGVhckNvbW1hbmRzUmVzcG9uc2USDwoHY2xlYXJlZBgBIAEoDSIfChFSZWNvcmRUd2luUmVxdWVzdBIKCgJpZBgBIAEoCSKqAQoSUmVjb3JkVHdpblJlc3BvbnNlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBXN0YXJ0GAIgASgLMhgucG9sbHV4LnYxLlJlY29yZGVkU3RhcnRIABInCgRjYWxsGAMgASgLMhcucG9sbHV4LnYxLlJlY29yZGVkQ2FsbEgAEg4KBm1pc3NlZBgEIAEoBEIGCgRwYXJ0IncKDVJlY29yZGVkU3RhcnQSCgoCaWQYASABKAkSDgoGZHJpdmVyGAIgASgJEg8KB3ZlcnNpb24YAyABKAkSDgoGZGlnZXN0GAQgASgJEhUKDXNldHRpbmdzX2pzb24YBSABKAkSEgoKc3RhdGVfanNvbhgGIAEoCSKlAQoMUmVjb3JkZWRDYWxsEg0KBWV2ZW50GAEgASgFEg0KBWlucHV0GAIgASgMEikKBGhvc3QYAyADKAsyGy5wb2xsdXgudjEuUmVjb3JkZWRIb3N0Q2FsbBIUCgxlZmZlY3RzX2pzb24YBCABKAkSDQoFZXJyb3IYBSABKAkSJwoEdG9vaxgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJdChBSZWNvcmRlZEhvc3RDYWxsEgwKBGtpbmQYASABKAkSDgoGdGFyZ2V0GAIgASgJEgwKBGRhdGEYAyABKAwSDgoGYW5zd2VyGAQgASgMEg0KBWVycm9yGAUgASgJKnsKDENvbW1hbmRQaGFzZRIdChlDT01NQU5EX1BIQVNFX1VOU1BFQ0lGSUVEEAASGAoUQ09NTUFORF9QSEFTRV9RVUVVRUQQARIZChVDT01NQU5EX1BIQVNFX1NUQVJURUQQAhIXChNDT01NQU5EX1BIQVNFX0VOREVEEAMqWAoHUXVhbGl0eRIXChNRVUFMSVRZX1VOU1BFQ0lGSUVEEAASEAoMUVVBTElUWV9HT09EEAESEQoNUVVBTElUWV9TVEFMRRACEg8KC1FVQUxJVFlfQkFEEAMqkAEKCFByb2dyZXNzEhgKFFBST0dSRVNTX1VOU1BFQ0lGSUVEEAASEgoOUFJPR1JFU1NfQVNLRUQQARIRCg1QUk9HUkVTU19TRU5UEAISFgoSUFJPR1JFU1NfQ09ORklSTUVEEAMSFAoQUFJPR1JFU1NfRVhQSVJFRBAEEhUKEVBST0dSRVNTX1JFSkVDVEVEEAUqwAEKCkNvbm5lY3Rpb24SGgoWQ09OTkVDVElPTl9VTlNQRUNJRklFRBAAEhMKD0NPTk5FQ1RJT05fTk9ORRABEhkKFUNPTk5FQ1RJT05fQ09OTkVDVElORxACEhgKFENPTk5FQ1RJT05fQ09OTkVDVEVEEAMSGwoXQ09OTkVDVElPTl9ESVNDT05ORUNURUQQBBIWChJDT05ORUNUSU9OX1NUT1BQRUQQBRIXChNDT05ORUNUSU9OX1NMRUVQSU5HEAYqWAoLQ29uc2lzdGVuY3kSGwoXQ09OU0lTVEVOQ1lfVU5TUEVDSUZJRUQQABIVChFDT05TSVNURU5DWV9PV05FUhABEhUKEUNPTlNJU1RFTkNZX0xPQ0FMEAIqigEKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhAKDE9VVENPTUVfRE9ORRABEhQKEE9VVENPTUVfUkVKRUNURUQQAhIVChFPVVRDT01FX1RJTUVEX09VVBADEhMKD09VVENPTUVfVU5LTk9XThAEEhIKDk9VVENPTUVfUVVFVUVEEAUy6wcKC1R3aW5TZXJ2aWNlEkkKCkNyZWF0ZVR3aW4SHC5wb2xsdXgudjEuQ3JlYXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuQ3JlYXRlVHdpblJlc3BvbnNlEkUKB0dldFR3aW4SGS5wb2xsdXgudjEuR2V0VHdpblJlcXVlc3QaGi5wb2xsdXgudjEuR2V0VHdpblJlc3BvbnNlIgOQAgESSwoJTGlzdFR3aW5zEhsucG9sbHV4LnYxLkxpc3RUd2luc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdFR3aW5zUmVzcG9uc2UiA5ACARJJCgpVcGRhdGVUd2luEhwucG9sbHV4LnYxLlVwZGF0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLlVwZGF0ZVR3aW5SZXNwb25zZRJJCgpEZWxldGVUd2luEhwucG9sbHV4LnYxLkRlbGV0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLkRlbGV0ZVR3aW5SZXNwb25zZRI9CgZJbnZva2USGC5wb2xsdXgudjEuSW52b2tlUmVxdWVzdBoZLnBvbGx1eC52MS5JbnZva2VSZXNwb25zZRJJCgpTZXREZXNpcmVkEhwucG9sbHV4LnYxLlNldERlc2lyZWRSZXF1ZXN0Gh0ucG9sbHV4LnYxLlNldERlc2lyZWRSZXNwb25zZRJLCgpXYXRjaFR3aW5zEhwucG9sbHV4LnYxLldhdGNoVHdpbnNSZXF1ZXN0Gh0ucG9sbHV4LnYxLldhdGNoVHdpbnNSZXNwb25zZTABElQKDFF1ZXJ5SGlzdG9yeRIeLnBvbGx1eC52MS5RdWVyeUhpc3RvcnlSZXF1ZXN0Gh8ucG9sbHV4LnYxLlF1ZXJ5SGlzdG9yeVJlc3BvbnNlIgOQAgESSAoJVHJhY2VUd2luEhsucG9sbHV4LnYxLlRyYWNlVHdpblJlcXVlc3QaHC5wb2xsdXgudjEuVHJhY2VUd2luUmVzcG9uc2UwARJLCgpSZWNvcmRUd2luEhwucG9sbHV4LnYxLlJlY29yZFR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLlJlY29yZFR3aW5SZXNwb25zZTABEk8KDFJlbGVhc2VUd2lucxIeLnBvbGx1eC52MS5SZWxlYXNlVHdpbnNSZXF1ZXN0Gh8ucG9sbHV4LnYxLlJlbGVhc2VUd2luc1Jlc3BvbnNlElIKDUNsZWFyQ29tbWFuZHMSHy5wb2xsdXgudjEuQ2xlYXJDb21tYW5kc1JlcXVlc3QaIC5wb2xsdXgudjEuQ2xlYXJDb21tYW5kc1Jlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * Twin is the configuration of a twin, and with it its state as of the read.
@@ -490,6 +490,13 @@ export type TwinStatus = Message<"pollux.v1.TwinStatus"> & {
    * @generated from field: google.protobuf.Timestamp quarantine_time = 7;
    */
   quarantineTime?: Timestamp | undefined;
+
+  /**
+   * What went over the twin's own connection since it was opened; unset where it has none.
+   *
+   * @generated from field: pollux.v1.Traffic traffic = 8;
+   */
+  traffic?: Traffic | undefined;
 };
 
 /**
@@ -498,6 +505,61 @@ export type TwinStatus = Message<"pollux.v1.TwinStatus"> & {
  */
 export const TwinStatusSchema: GenMessage<TwinStatus> = /*@__PURE__*/
   messageDesc(file_pollux_v1_twin, 7);
+
+/**
+ * Traffic counts what a connection moved.
+ *
+ * @generated from message pollux.v1.Traffic
+ */
+export type Traffic = Message<"pollux.v1.Traffic"> & {
+  /**
+   * @generated from field: uint64 received_bytes = 1;
+   */
+  receivedBytes: bigint;
+
+  /**
+   * @generated from field: uint64 sent_bytes = 2;
+   */
+  sentBytes: bigint;
+
+  /**
+   * @generated from field: uint64 received_frames = 3;
+   */
+  receivedFrames: bigint;
+
+  /**
+   * @generated from field: uint64 sent_frames = 4;
+   */
+  sentFrames: bigint;
+
+  /**
+   * Connections after the first.
+   *
+   * @generated from field: uint64 reconnects = 5;
+   */
+  reconnects: bigint;
+
+  /**
+   * Dials and writes that failed, and connections that were lost.
+   *
+   * @generated from field: uint64 errors = 6;
+   */
+  errors: bigint;
+
+  /**
+   * The newest of them.
+   *
+   * @generated from field: string last_error = 7;
+   */
+  lastError: string;
+};
+
+/**
+ * Describes the message pollux.v1.Traffic.
+ * Use `create(TrafficSchema)` to create a new message.
+ */
+export const TrafficSchema: GenMessage<Traffic> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 8);
 
 /**
  * @generated from message pollux.v1.CreateTwinRequest
@@ -514,7 +576,7 @@ export type CreateTwinRequest = Message<"pollux.v1.CreateTwinRequest"> & {
  * Use `create(CreateTwinRequestSchema)` to create a new message.
  */
 export const CreateTwinRequestSchema: GenMessage<CreateTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 8);
+  messageDesc(file_pollux_v1_twin, 9);
 
 /**
  * @generated from message pollux.v1.CreateTwinResponse
@@ -538,7 +600,7 @@ export type CreateTwinResponse = Message<"pollux.v1.CreateTwinResponse"> & {
  * Use `create(CreateTwinResponseSchema)` to create a new message.
  */
 export const CreateTwinResponseSchema: GenMessage<CreateTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 9);
+  messageDesc(file_pollux_v1_twin, 10);
 
 /**
  * @generated from message pollux.v1.GetTwinRequest
@@ -567,7 +629,7 @@ export type GetTwinRequest = Message<"pollux.v1.GetTwinRequest"> & {
  * Use `create(GetTwinRequestSchema)` to create a new message.
  */
 export const GetTwinRequestSchema: GenMessage<GetTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 10);
+  messageDesc(file_pollux_v1_twin, 11);
 
 /**
  * @generated from message pollux.v1.GetTwinResponse
@@ -584,7 +646,7 @@ export type GetTwinResponse = Message<"pollux.v1.GetTwinResponse"> & {
  * Use `create(GetTwinResponseSchema)` to create a new message.
  */
 export const GetTwinResponseSchema: GenMessage<GetTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 11);
+  messageDesc(file_pollux_v1_twin, 12);
 
 /**
  * @generated from message pollux.v1.TwinFilter
@@ -671,7 +733,7 @@ export type TwinFilter = Message<"pollux.v1.TwinFilter"> & {
  * Use `create(TwinFilterSchema)` to create a new message.
  */
 export const TwinFilterSchema: GenMessage<TwinFilter> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 12);
+  messageDesc(file_pollux_v1_twin, 13);
 
 /**
  * @generated from message pollux.v1.ListTwinsRequest
@@ -709,7 +771,7 @@ export type ListTwinsRequest = Message<"pollux.v1.ListTwinsRequest"> & {
  * Use `create(ListTwinsRequestSchema)` to create a new message.
  */
 export const ListTwinsRequestSchema: GenMessage<ListTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 13);
+  messageDesc(file_pollux_v1_twin, 14);
 
 /**
  * @generated from message pollux.v1.ListTwinsResponse
@@ -733,7 +795,7 @@ export type ListTwinsResponse = Message<"pollux.v1.ListTwinsResponse"> & {
  * Use `create(ListTwinsResponseSchema)` to create a new message.
  */
 export const ListTwinsResponseSchema: GenMessage<ListTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 14);
+  messageDesc(file_pollux_v1_twin, 15);
 
 /**
  * @generated from message pollux.v1.UpdateTwinRequest
@@ -752,7 +814,7 @@ export type UpdateTwinRequest = Message<"pollux.v1.UpdateTwinRequest"> & {
  * Use `create(UpdateTwinRequestSchema)` to create a new message.
  */
 export const UpdateTwinRequestSchema: GenMessage<UpdateTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 15);
+  messageDesc(file_pollux_v1_twin, 16);
 
 /**
  * @generated from message pollux.v1.UpdateTwinResponse
@@ -776,7 +838,7 @@ export type UpdateTwinResponse = Message<"pollux.v1.UpdateTwinResponse"> & {
  * Use `create(UpdateTwinResponseSchema)` to create a new message.
  */
 export const UpdateTwinResponseSchema: GenMessage<UpdateTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 16);
+  messageDesc(file_pollux_v1_twin, 17);
 
 /**
  * @generated from message pollux.v1.DeleteTwinRequest
@@ -800,7 +862,7 @@ export type DeleteTwinRequest = Message<"pollux.v1.DeleteTwinRequest"> & {
  * Use `create(DeleteTwinRequestSchema)` to create a new message.
  */
 export const DeleteTwinRequestSchema: GenMessage<DeleteTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 17);
+  messageDesc(file_pollux_v1_twin, 18);
 
 /**
  * @generated from message pollux.v1.DeleteTwinResponse
@@ -813,7 +875,7 @@ export type DeleteTwinResponse = Message<"pollux.v1.DeleteTwinResponse"> & {
  * Use `create(DeleteTwinResponseSchema)` to create a new message.
  */
 export const DeleteTwinResponseSchema: GenMessage<DeleteTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 18);
+  messageDesc(file_pollux_v1_twin, 19);
 
 /**
  * CommandOptions are the fields of the twin's command queue.
@@ -899,7 +961,7 @@ export type CommandOptions = Message<"pollux.v1.CommandOptions"> & {
  * Use `create(CommandOptionsSchema)` to create a new message.
  */
 export const CommandOptionsSchema: GenMessage<CommandOptions> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 19);
+  messageDesc(file_pollux_v1_twin, 20);
 
 /**
  * @generated from message pollux.v1.InvokeRequest
@@ -938,7 +1000,7 @@ export type InvokeRequest = Message<"pollux.v1.InvokeRequest"> & {
  * Use `create(InvokeRequestSchema)` to create a new message.
  */
 export const InvokeRequestSchema: GenMessage<InvokeRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 20);
+  messageDesc(file_pollux_v1_twin, 21);
 
 /**
  * @generated from message pollux.v1.InvokeResponse
@@ -967,7 +1029,7 @@ export type InvokeResponse = Message<"pollux.v1.InvokeResponse"> & {
  * Use `create(InvokeResponseSchema)` to create a new message.
  */
 export const InvokeResponseSchema: GenMessage<InvokeResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 21);
+  messageDesc(file_pollux_v1_twin, 22);
 
 /**
  * @generated from message pollux.v1.SetDesiredRequest
@@ -1006,7 +1068,7 @@ export type SetDesiredRequest = Message<"pollux.v1.SetDesiredRequest"> & {
  * Use `create(SetDesiredRequestSchema)` to create a new message.
  */
 export const SetDesiredRequestSchema: GenMessage<SetDesiredRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 22);
+  messageDesc(file_pollux_v1_twin, 23);
 
 /**
  * @generated from message pollux.v1.SetDesiredResponse
@@ -1023,7 +1085,7 @@ export type SetDesiredResponse = Message<"pollux.v1.SetDesiredResponse"> & {
  * Use `create(SetDesiredResponseSchema)` to create a new message.
  */
 export const SetDesiredResponseSchema: GenMessage<SetDesiredResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 23);
+  messageDesc(file_pollux_v1_twin, 24);
 
 /**
  * @generated from message pollux.v1.WatchTwinsRequest
@@ -1057,7 +1119,7 @@ export type WatchTwinsRequest = Message<"pollux.v1.WatchTwinsRequest"> & {
  * Use `create(WatchTwinsRequestSchema)` to create a new message.
  */
 export const WatchTwinsRequestSchema: GenMessage<WatchTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 24);
+  messageDesc(file_pollux_v1_twin, 25);
 
 /**
  * @generated from message pollux.v1.WatchTwinsResponse
@@ -1136,7 +1198,7 @@ export type WatchTwinsResponse = Message<"pollux.v1.WatchTwinsResponse"> & {
  * Use `create(WatchTwinsResponseSchema)` to create a new message.
  */
 export const WatchTwinsResponseSchema: GenMessage<WatchTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 25);
+  messageDesc(file_pollux_v1_twin, 26);
 
 /**
  * StateDelta holds only what changed.
@@ -1182,7 +1244,7 @@ export type StateDelta = Message<"pollux.v1.StateDelta"> & {
  * Use `create(StateDeltaSchema)` to create a new message.
  */
 export const StateDeltaSchema: GenMessage<StateDelta> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 26);
+  messageDesc(file_pollux_v1_twin, 27);
 
 /**
  * @generated from message pollux.v1.TwinEvent
@@ -1209,7 +1271,7 @@ export type TwinEvent = Message<"pollux.v1.TwinEvent"> & {
  * Use `create(TwinEventSchema)` to create a new message.
  */
 export const TwinEventSchema: GenMessage<TwinEvent> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 27);
+  messageDesc(file_pollux_v1_twin, 28);
 
 /**
  * @generated from message pollux.v1.LogLine
@@ -1238,7 +1300,7 @@ export type LogLine = Message<"pollux.v1.LogLine"> & {
  * Use `create(LogLineSchema)` to create a new message.
  */
 export const LogLineSchema: GenMessage<LogLine> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 28);
+  messageDesc(file_pollux_v1_twin, 29);
 
 /**
  * @generated from message pollux.v1.QueryHistoryRequest
@@ -1295,7 +1357,7 @@ export type QueryHistoryRequest = Message<"pollux.v1.QueryHistoryRequest"> & {
  * Use `create(QueryHistoryRequestSchema)` to create a new message.
  */
 export const QueryHistoryRequestSchema: GenMessage<QueryHistoryRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 29);
+  messageDesc(file_pollux_v1_twin, 30);
 
 /**
  * @generated from message pollux.v1.QueryHistoryResponse
@@ -1324,7 +1386,7 @@ export type QueryHistoryResponse = Message<"pollux.v1.QueryHistoryResponse"> & {
  * Use `create(QueryHistoryResponseSchema)` to create a new message.
  */
 export const QueryHistoryResponseSchema: GenMessage<QueryHistoryResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 30);
+  messageDesc(file_pollux_v1_twin, 31);
 
 /**
  * @generated from message pollux.v1.Sample
@@ -1346,7 +1408,7 @@ export type Sample = Message<"pollux.v1.Sample"> & {
  * Use `create(SampleSchema)` to create a new message.
  */
 export const SampleSchema: GenMessage<Sample> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 31);
+  messageDesc(file_pollux_v1_twin, 32);
 
 /**
  * @generated from message pollux.v1.TraceTwinRequest
@@ -1363,7 +1425,7 @@ export type TraceTwinRequest = Message<"pollux.v1.TraceTwinRequest"> & {
  * Use `create(TraceTwinRequestSchema)` to create a new message.
  */
 export const TraceTwinRequestSchema: GenMessage<TraceTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 32);
+  messageDesc(file_pollux_v1_twin, 33);
 
 /**
  * @generated from message pollux.v1.TraceTwinResponse
@@ -1402,7 +1464,7 @@ export type TraceTwinResponse = Message<"pollux.v1.TraceTwinResponse"> & {
  * Use `create(TraceTwinResponseSchema)` to create a new message.
  */
 export const TraceTwinResponseSchema: GenMessage<TraceTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 33);
+  messageDesc(file_pollux_v1_twin, 34);
 
 /**
  * @generated from enum pollux.v1.TraceTwinResponse.Direction
@@ -1435,7 +1497,7 @@ export enum TraceTwinResponse_Direction {
  * Describes the enum pollux.v1.TraceTwinResponse.Direction.
  */
 export const TraceTwinResponse_DirectionSchema: GenEnum<TraceTwinResponse_Direction> = /*@__PURE__*/
-  enumDesc(file_pollux_v1_twin, 33, 0);
+  enumDesc(file_pollux_v1_twin, 34, 0);
 
 /**
  * @generated from message pollux.v1.ReleaseTwinsRequest
@@ -1454,7 +1516,7 @@ export type ReleaseTwinsRequest = Message<"pollux.v1.ReleaseTwinsRequest"> & {
  * Use `create(ReleaseTwinsRequestSchema)` to create a new message.
  */
 export const ReleaseTwinsRequestSchema: GenMessage<ReleaseTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 34);
+  messageDesc(file_pollux_v1_twin, 35);
 
 /**
  * @generated from message pollux.v1.ReleaseTwinsResponse
@@ -1473,7 +1535,7 @@ export type ReleaseTwinsResponse = Message<"pollux.v1.ReleaseTwinsResponse"> & {
  * Use `create(ReleaseTwinsResponseSchema)` to create a new message.
  */
 export const ReleaseTwinsResponseSchema: GenMessage<ReleaseTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 35);
+  messageDesc(file_pollux_v1_twin, 36);
 
 /**
  * @generated from message pollux.v1.ClearCommandsRequest
@@ -1490,7 +1552,7 @@ export type ClearCommandsRequest = Message<"pollux.v1.ClearCommandsRequest"> & {
  * Use `create(ClearCommandsRequestSchema)` to create a new message.
  */
 export const ClearCommandsRequestSchema: GenMessage<ClearCommandsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 36);
+  messageDesc(file_pollux_v1_twin, 37);
 
 /**
  * @generated from message pollux.v1.ClearCommandsResponse
@@ -1509,7 +1571,7 @@ export type ClearCommandsResponse = Message<"pollux.v1.ClearCommandsResponse"> &
  * Use `create(ClearCommandsResponseSchema)` to create a new message.
  */
 export const ClearCommandsResponseSchema: GenMessage<ClearCommandsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 37);
+  messageDesc(file_pollux_v1_twin, 38);
 
 /**
  * @generated from message pollux.v1.RecordTwinRequest
@@ -1526,7 +1588,7 @@ export type RecordTwinRequest = Message<"pollux.v1.RecordTwinRequest"> & {
  * Use `create(RecordTwinRequestSchema)` to create a new message.
  */
 export const RecordTwinRequestSchema: GenMessage<RecordTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 38);
+  messageDesc(file_pollux_v1_twin, 39);
 
 /**
  * RecordTwinResponse is one part of a recording.
@@ -1571,7 +1633,7 @@ export type RecordTwinResponse = Message<"pollux.v1.RecordTwinResponse"> & {
  * Use `create(RecordTwinResponseSchema)` to create a new message.
  */
 export const RecordTwinResponseSchema: GenMessage<RecordTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 39);
+  messageDesc(file_pollux_v1_twin, 40);
 
 /**
  * RecordedStart is what a driver had before the calls that follow.
@@ -1619,7 +1681,7 @@ export type RecordedStart = Message<"pollux.v1.RecordedStart"> & {
  * Use `create(RecordedStartSchema)` to create a new message.
  */
 export const RecordedStartSchema: GenMessage<RecordedStart> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 40);
+  messageDesc(file_pollux_v1_twin, 41);
 
 /**
  * RecordedCall is one call of the driver.
@@ -1671,7 +1733,7 @@ export type RecordedCall = Message<"pollux.v1.RecordedCall"> & {
  * Use `create(RecordedCallSchema)` to create a new message.
  */
 export const RecordedCallSchema: GenMessage<RecordedCall> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 41);
+  messageDesc(file_pollux_v1_twin, 42);
 
 /**
  * RecordedHostCall is what a driver asked of the host, and the answer.
@@ -1714,7 +1776,7 @@ export type RecordedHostCall = Message<"pollux.v1.RecordedHostCall"> & {
  * Use `create(RecordedHostCallSchema)` to create a new message.
  */
 export const RecordedHostCallSchema: GenMessage<RecordedHostCall> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 42);
+  messageDesc(file_pollux_v1_twin, 43);
 
 /**
  * @generated from enum pollux.v1.CommandPhase
