@@ -85,20 +85,6 @@ func (b *Bench) Manifest() *drivers.Manifest { return b.manifest }
 // Close ends the bench.
 func (b *Bench) Close() error { return errors.Join(b.runner.Close(), b.box.Close()) }
 
-// kept is a runner that outlives the engine that closes it.
-type kept struct{ drivers.Runner }
-
-// Close implements drivers.Runner.
-func (kept) Close() error { return nil }
-
-// Model implements drivers.Modeler.
-func (k kept) Model() *drivers.Model {
-	if m, ok := k.Runner.(drivers.Modeler); ok {
-		return m.Model()
-	}
-	return nil
-}
-
 // Run runs one test of a script as it is written. Where it cannot be run at all, that is its failure, too.
 func (b *Bench) Run(ctx context.Context, f *script.File, t *script.Test) *Result {
 	return b.run(ctx, f, t, nil)
@@ -111,7 +97,11 @@ func (b *Bench) run(ctx context.Context, f *script.File, t *script.Test, faults 
 	if err != nil {
 		res.Failure = &Failure{Line: t.Line, Text: "the test does not begin: " + err.Error()}
 	} else {
-		res.Failure = r.play(ctx)
+		if faults.harmless() {
+			res.Failure = r.play(ctx)
+		} else {
+			res.Failure = r.guard(func() *Failure { return r.endure(ctx) })
+		}
 		res.Steps = r.played
 		res.Trail = r.trail
 		if err := r.end(); err != nil && res.Failure == nil {

@@ -179,7 +179,12 @@ func (p *peer) refuse(why string) {
 // say sends what the device says. Its error says why it cannot.
 func (p *peer) say(m script.Message) error {
 	if m.Topic != "" {
-		p.deliver(m)
+		p.mu.Lock()
+		pieces := p.faults.pieces(m.Data, false)
+		p.mu.Unlock()
+		for _, m.Data = range pieces {
+			p.deliver(m)
+		}
 		return nil
 	}
 	p.mu.Lock()
@@ -262,7 +267,8 @@ func (p *peer) hear(topic string, data []byte) (then func()) {
 		}
 		r.used++
 		s.answered = true
-		then = func() { p.clock.AfterFunc(r.After, func() { p.answer(r.With, groups) }) }
+		after := r.After + p.faults.late()
+		then = func() { p.clock.AfterFunc(after, func() { p.answer(r.With, groups) }) }
 		break
 	}
 	p.sent = append(p.sent, s)

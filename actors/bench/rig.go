@@ -49,8 +49,10 @@ type rig struct {
 	played  int
 	line    int // of the step that runs
 
-	mu    sync.Mutex
-	trail []string
+	mu      sync.Mutex
+	trail   []string
+	crash   string // of the driver, the last one
+	greeted int    // events connected that it handled
 }
 
 // openCall is a command whose result was not looked at yet.
@@ -79,7 +81,7 @@ func (b *Bench) begin(ctx context.Context, f *script.File, t *script.Test, fault
 	for _, scheme := range drivers.Schemes() {
 		dialers[scheme] = r.peer.dial
 	}
-	n, err := openNode(r.clock, func(context.Context, string, []byte) (drivers.Runner, error) { return kept{b.runner}, nil },
+	n, err := openNode(r.clock, func(context.Context, string, []byte) (drivers.Runner, error) { return watched{b.runner, r}, nil },
 		func(o *actors.Options) {
 			o.Logger, o.Dialers, o.Publish = b.o.Logger, dialers, r.peer.publish
 			r.offer(o)

@@ -11,12 +11,21 @@ import (
 )
 
 // play runs the steps up to the first that fails.
-func (r *rig) play(ctx context.Context) (f *Failure) {
+func (r *rig) play(ctx context.Context) *Failure {
+	return r.guard(func() *Failure { return r.steps(ctx) })
+}
+
+// guard makes a panic of the runner a failure of the test.
+func (r *rig) guard(fn func() *Failure) (f *Failure) {
 	defer func() {
 		if p := recover(); p != nil {
 			f = &Failure{Line: r.line, Text: fmt.Sprintf("the test runner failed: %v\n%s", p, debug.Stack())}
 		}
 	}()
+	return fn()
+}
+
+func (r *rig) steps(ctx context.Context) *Failure {
 	steps := append(append([]script.Step(nil), r.file.Before...), r.test.Steps...)
 	for i := range steps {
 		s := &steps[i]
