@@ -130,7 +130,7 @@
   let settingsText = null, settingsValue = null;
 
   class Twin {
-    #state; #own; #memory; #before; #group; #wait;
+    #state; #own; #memory; #before; #group; #wait; #reported = {};
 
     #live() {
       if (current !== this) throw new Error('this twin belongs to a call that is over: use the one that the handler is given');
@@ -169,7 +169,7 @@
     }
     get state() {
       this.#load();
-      this.#own ??= { ...this.#state.properties };
+      this.#own ??= { ...this.#state.properties, ...this.#reported };
       return this.#own;
     }
 
@@ -192,8 +192,8 @@
           this.#group = { key, set: {}, time: at, quality: q };
         }
         this.#group.set[property] = v;
+        this.#reported[property] = v;
         if (this.#own) this.#own[property] = v;
-        else if (this.#state) this.#state.properties[property] = v;
       }
     }
     #flush() {

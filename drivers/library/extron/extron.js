@@ -19,7 +19,7 @@ export default driver({
   settings: {
     password: { type: 'string', title: 'Password', writeOnly: true, maxLength: 64, default: '', description: 'Of the administrator or user; empty where the device has none.' },
     output: { type: 'integer', title: 'Main output', minimum: 1, maximum: 256, default: 1, description: 'The output that `input` and the mutes are about.' },
-    outputs: { type: 'integer', title: 'Outputs', minimum: 1, maximum: 64, default: 1, description: 'How many are watched; from 2 on there are properties output_1, output_2 …' },
+    outputs: { type: 'integer', title: 'Outputs', minimum: 1, maximum: 64, default: 1, description: '1: a switcher. From 2 on a matrix switcher, with properties output_1, output_2 …' },
     inputs: {
       type: 'object', title: 'Names of inputs', default: {}, maxProperties: 64,
       description: 'Such as {"laptop": 3}. Others are called by their number.',
@@ -30,10 +30,10 @@ export default driver({
 
   properties: {
     input: { type: 'string', title: 'Input', maxLength: 64, set: (twin, name) => ask(twin, tie(twin, name, twin.settings.output), reOut(twin.settings.output)) },
-    mute: { type: 'boolean', title: 'Picture and sound muted', set: (twin, on) => ask(twin, `${flag(on)}*B${flag(on)}*Z`, /^Amt\d+$/) },
-    mute_video: { type: 'boolean', title: 'Picture muted', set: (twin, on) => ask(twin, `${twin.settings.output}*${flag(on)}B`, /^Vmt/) },
-    mute_audio: { type: 'boolean', title: 'Sound muted', set: (twin, on) => ask(twin, `${twin.settings.output}*${flag(on)}Z`, /^Amt/) },
-    volume: { type: 'number', title: 'Volume', unit: '%', minimum: 0, maximum: 100, set: (twin, percent) => ask(twin, `${Math.round(percent)}V`, /^Vol/) },
+    mute: { type: 'boolean', title: 'Picture and sound muted', set: (twin, on) => ask(twin, mute(twin, 'B', on) + mute(twin, 'Z', on), /^Amt/) },
+    mute_video: { type: 'boolean', title: 'Picture muted', set: (twin, on) => ask(twin, mute(twin, 'B', on), /^Vmt/) },
+    mute_audio: { type: 'boolean', title: 'Sound muted', set: (twin, on) => ask(twin, mute(twin, 'Z', on), /^Amt/) },
+    volume: { type: 'number', title: 'Volume', unit: '%', minimum: 0, maximum: 100, set: (twin, percent) => ask(twin, `${only(twin, '*')}${Math.round(percent)}V`, /^Vol/) },
     part_number: { type: 'string', title: 'Part number' },
     firmware: { type: 'string', title: 'Firmware' },
     size: { type: 'string', title: 'Inputs and outputs' },
@@ -96,7 +96,11 @@ export default driver({
 });
 
 const flag = (on) => (on ? 1 : 0);
-const reOut = (output) => new RegExp(output === 1 ? '^(Out0*1 )?In\\d+ (All|Vid|RGB)$' : `^Out0*${output} In\\d+ (All|Vid|RGB)$`);
+const isMatrix = (twin) => twin.settings.outputs > 1;
+// only names the main output, with what is to follow it; a switcher has no others, and takes no number.
+const only = (twin, then = '') => (isMatrix(twin) ? `${twin.settings.output}${then}` : '');
+const mute = (twin, what, on) => `${only(twin, '*')}${flag(on)}${what}`;
+const reOut = (output) => new RegExp(`^(Out0*${output} )?In\\d+ (All|Vid|RGB)$`);
 
 // ask sends a command, which SIS ends by its last letter, and waits for the line that answers it.
 function ask(twin, command, want) {
@@ -109,6 +113,7 @@ function tie(twin, name, output) {
   if (!Number.isInteger(input) || input < 0 || input > 256) {
     throw new Refusal(`there is no input ${name}; there are numbers and ${Object.keys(twin.settings.inputs).join(', ') || 'no names'}`, { code: 2 });
   }
+  if (!isMatrix(twin)) return `${input}!`;
   return output ? `${input}*${output}!` : `${input}*!`;
 }
 
@@ -120,9 +125,9 @@ function refusal(code) {
 
 // look asks for everything; the answers are tagged (verbose mode 3).
 function look(twin) {
-  const { output, outputs } = twin.settings;
-  twin.send(['N', 'Q', 'I', `${output}*B`, `${output}*Z`, 'V'].join(''));
-  for (let n = 1; n <= outputs; n++) twin.send(`${outputs === 1 ? output : n}!`);
+  twin.send(['N', 'Q', 'I', 'B', 'Z', 'V'].map((what) => (/[BZV]/.test(what) ? only(twin) : '') + what).join(''));
+  if (!isMatrix(twin)) twin.send('!');
+  else for (let n = 1; n <= twin.settings.outputs; n++) twin.send(`${n}!`);
 }
 
 // line takes an answer, or what the device tells by itself: both look alike.
@@ -141,7 +146,7 @@ const LINES = [
   [/^(?:Out(\d+) )?In(\d+) (?:All|Vid|RGB)$/, (twin, [, out, input]) => tied(twin, out === undefined ? undefined : Number(out), Number(input))],
   [/^Vmt(?:(\d+)\*)?([0-2])$/, (twin, [, out, on]) => muted(twin, 'mute_video', out, on)],
   [/^Amt(?:(\d+)\*)?([01])$/, (twin, [, out, on]) => muted(twin, 'mute_audio', out, on)],
-  [/^Vol(\d+)$/, (twin, [, n]) => twin.report('volume', Math.min(100, Number(n)))],
+  [/^Vol(?:(\d+)\*)?(\d{1,3})$/, (twin, [, out, n]) => { if (out === undefined || Number(out) === twin.settings.output) twin.report('volume', Math.min(100, Number(n))); }],
   [/^(?:Pno)?(60-\d+-\d+\w*)$/, (twin, [, part]) => twin.report('part_number', part)],
   [/^(?:Ver\d*\*)?(\d+\.\d+\w*)$/, (twin, [, version]) => twin.report('firmware', version)],
   [/^(?:Inf\d*\*)?(V\d+X\d+ A\d+X\d+.*)$/, (twin, [, size]) => twin.report('size', size)],
