@@ -379,3 +379,23 @@ func (c *Client) Close() error {
 	c.others.pool.CloseIdleConnections()
 	return nil
 }
+
+// Handshake gives a client that begins another protocol by an HTTP/1.1 request to the twin's own address: with the
+// credentials and headers of the binding, and no redirects. secure says whether it goes by TLS.
+func Handshake(o transport.Options, a *transport.Address, secure bool) (client *http.Client, closeIdle func(), err error) {
+	u := *a.URL
+	b := &o.Binding
+	u.Scheme, b.Transport.Scheme = "http", drivers.SchemeHTTP
+	if secure {
+		u.Scheme, b.Transport.Scheme = "https", drivers.SchemeHTTPS
+	}
+	b.URI, b.HTTP = u.String(), nil
+	c, err := New(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.own.pool.ForceAttemptHTTP2 = false
+	return &http.Client{Transport: roundTrip(c.route), Jar: c.own.jar, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}, c.own.pool.CloseIdleConnections, nil
+}

@@ -7,6 +7,7 @@ import (
 	"github.com/polluxhq/pollux/drivers/tcp"
 	"github.com/polluxhq/pollux/drivers/transport"
 	"github.com/polluxhq/pollux/drivers/udp"
+	"github.com/polluxhq/pollux/drivers/websocket"
 )
 
 // All gives every transport that opens connections. Those in which devices call in are not among them.
@@ -14,5 +15,6 @@ func All() *transport.Registry {
 	return transport.NewRegistry(map[string]transport.Opener{
 		drivers.SchemeTCP: tcp.Open, drivers.SchemeTLS: tcp.Open, drivers.SchemeUDP: udp.Open,
 		drivers.SchemeHTTP: httpclient.Open, drivers.SchemeHTTPS: httpclient.Open,
+		drivers.SchemeWS: websocket.Open, drivers.SchemeWSS: websocket.Open,
 	})
 }
