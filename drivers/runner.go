@@ -49,12 +49,12 @@ func (r *runner) Handle(ctx context.Context, call Call, host Host) (Effects, err
 	h.clock(true)
 	result, err := in.Call(ctx, 0, uint64(uint32(call.Event)), uint64(uint32(len(call.Input))))
 	h.clock(false)
+	var trap *wasm.Trap
+	if errors.As(err, &trap) && len(trap.Functions) > 0 { // before the output, which may use up what a call may log
+		h.logLine("error", []byte(trap.Reason+", in "+strings.Join(trap.Functions, ", called by ")))
+	}
 	if output := in.Output(); len(output) > 0 {
 		h.logOutput(output)
-	}
-	var trap *wasm.Trap
-	if errors.As(err, &trap) && len(trap.Functions) > 0 {
-		h.logLine("error", []byte(trap.Reason+", in "+strings.Join(trap.Functions, ", called by ")))
 	}
 	r.pool.Release(in)
 	effects, err := r.result(h, call.Event, int32(uint32(result)), err)

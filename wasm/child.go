@@ -63,9 +63,10 @@ func CompileChild(args []string, in io.Reader, out io.Writer) (exit int) {
 	return 0
 }
 
-// engineConfig is the same in the child and in the runtime, or the child's code would not be found in the cache.
+// engineConfig is the same in the child and in the runtime, or the child's code would not be found in the cache. Of debug
+// information there is only what appendDebugStub writes.
 func engineConfig() wazero.RuntimeConfig {
-	return wazero.NewRuntimeConfigCompiler().WithDebugInfoEnabled(false).WithCoreFeatures(api.CoreFeaturesV2)
+	return wazero.NewRuntimeConfigCompiler().WithDebugInfoEnabled(true).WithCoreFeatures(api.CoreFeaturesV2)
 }
 
 // compileApart has a child process compile a module, unless one did before: a mark in the cache's directory says so. The
@@ -82,7 +83,7 @@ func (r *Runtime) compileApart(ctx context.Context, file []byte) error {
 		r.options.CacheDir, r.options.CompileProcessor.String())...)
 	cmd.Env = append([]string{"GOMAXPROCS=1", "GOTRACEBACK=none"}, r.options.CompilerEnv...)
 	cmd.Stdin = bytes.NewReader(file)
-	var out, trouble lines
+	var out, trouble beginning
 	cmd.Stdout, cmd.Stderr = &out, &trouble
 	err := cmd.Run()
 	switch {
@@ -115,14 +116,14 @@ func (r *Runtime) compilerDied(state *os.ProcessState, trouble, out string, err 
 	return fmt.Errorf("compile: %w: %s%s", err, trouble, out)
 }
 
-// lines keeps the beginning of what is written.
-type lines struct {
+// beginning keeps the beginning of what is written.
+type beginning struct {
 	kept []byte
 }
 
-func (l *lines) Write(b []byte) (int, error) {
+func (l *beginning) Write(b []byte) (int, error) {
 	l.kept = append(l.kept, b[:min(len(b), max(0, 4096-len(l.kept)))]...)
 	return len(b), nil
 }
 
-func (l *lines) first() string { return firstLine(strings.TrimSpace(string(l.kept))) }
+func (l *beginning) first() string { return firstLine(strings.TrimSpace(string(l.kept))) }

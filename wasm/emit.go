@@ -10,13 +10,34 @@ func (w *rewriter) code() []byte {
 	f := &function{rewriter: w}
 	w.eachBody(func(n int, r *reader) {
 		f.shape, f.index = &w.shapes[n], int(w.imported)+n
+		noted := w.noted()
 		f.write(r)
-		out = append(binary.AppendUvarint(out, uint64(len(f.out))), f.out...)
+		out = binary.AppendUvarint(out, uint64(len(f.out)))
+		w.moveNoted(noted, len(out))
+		out = append(out, f.out...)
 	})
 	for _, h := range w.helpers {
 		out = append(binary.AppendUvarint(out, uint64(len(h.body))), h.body...)
 	}
 	return out
+}
+
+// noted is how many pieces of code were noted for the debug information.
+func (w *rewriter) noted() int {
+	if w.lines == nil {
+		return 0
+	}
+	return len(w.lines.chunks)
+}
+
+// moveNoted puts those of a function, from the given one on, to where the function is.
+func (w *rewriter) moveNoted(from, to int) {
+	if w.lines == nil {
+		return
+	}
+	for k := range w.lines.chunks[from:] {
+		w.lines.chunks[from+k].to += uint32(to)
+	}
 }
 
 // function rewrites one function.
@@ -74,7 +95,10 @@ func (f *function) wrapped() bool { return f.deep || f.kept }
 // copyBody copies the instructions and changes what is to be changed.
 func (f *function) copyBody(r *reader, weights []uint32) {
 	depth, from := 0, r.at
-	flush := func(to int) { f.out = append(f.out, r.b[from:to]...) }
+	flush := func(to int) {
+		f.lines.copied(len(f.out), from, to-from)
+		f.out = append(f.out, r.b[from:to]...)
+	}
 	for r.err == nil && r.left() > 0 {
 		in := f.info.instruction(r)
 		switch in.op {
@@ -102,9 +126,14 @@ func (f *function) copyBody(r *reader, weights []uint32) {
 			f.op(in.op, f.shift(in.index))
 			from = r.at
 		case opMisc:
-			if f.bulkInstruction(in, r.b[from:in.start]) {
+			switch in.sub {
+			case miscMemoryFill, miscMemoryCopy:
+				flush(in.start)
+				f.op(opCall, uint64(f.helper[in.sub]))
 				from = r.at
-			} else if in.sub == miscMemoryInit {
+			case miscMemoryInit:
+				flush(in.start)
+				f.payInit()
 				from = in.start
 			}
 		}
@@ -112,24 +141,14 @@ func (f *function) copyBody(r *reader, weights []uint32) {
 	flush(r.at)
 }
 
-// bulkInstruction deals with an instruction on many bytes, before being what is not copied yet. It says whether the
-// instruction was replaced.
-func (f *function) bulkInstruction(in instr, before []byte) bool {
-	switch in.sub {
-	case miscMemoryFill, miscMemoryCopy:
-		f.out = append(f.out, before...)
-		f.op(opCall, uint64(f.helper[in.sub]))
-		return true
-	case miscMemoryInit: // pays before it runs; its length is on the stack
-		f.out = append(f.out, before...)
-		f.op(opLocalTee, f.short)
-		f.op(opGlobalGet, f.fuel())
-		f.op(opLocalGet, f.short)
-		f.out = append(f.out, 0xad) // i64.extend_i32_u
-		f.out = append(f.out, opI64Const, bulkShift, 0x88, 0x7d)
-		f.op(opGlobalSet, f.fuel())
-	}
-	return false
+// payInit pays for a memory.init before it runs; its length is on the stack.
+func (f *function) payInit() {
+	f.op(opLocalTee, f.short)
+	f.op(opGlobalGet, f.fuel())
+	f.op(opLocalGet, f.short)
+	f.out = append(f.out, 0xad) // i64.extend_i32_u
+	f.out = append(f.out, opI64Const, bulkShift, 0x88, 0x7d)
+	f.op(opGlobalSet, f.fuel())
 }
 
 // op writes an instruction with one index.

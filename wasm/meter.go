@@ -24,8 +24,9 @@ const (
 
 // Metered is a module that is ready to be compiled.
 type Metered struct {
-	file []byte
-	info *Info
+	file  []byte
+	info  *Info
+	lines *lines
 }
 
 // Info is what is in the module, as it was before the rewriting.
@@ -43,7 +44,7 @@ func MeterImport() (module, function string) { return meterModule, meterFunction
 // deep the stack is. See DESIGN.md, "Metering".
 //
 // Custom sections are left out, but for the functions' names: they do not run, and files that differ in nothing else
-// share their place in the compilation cache.
+// share their place in the compilation cache. Debug information is kept beside the module, for traps.
 func Meter(v *Verified) (*Metered, error) {
 	for _, imp := range v.Info.Imports {
 		if imp.Module == meterModule {
@@ -61,7 +62,7 @@ func Meter(v *Verified) (*Metered, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	return &Metered{file: file, info: v.Info}, nil
+	return &Metered{file: file, info: v.Info, lines: w.lines}, nil
 }
 
 // rewriter makes the metered module of a verified one. The added function is the last import; types, globals and helper
@@ -73,6 +74,8 @@ type rewriter struct {
 	sections [len(sectionNames)][]byte
 	imported uint32 // functions; the index of the added one
 	err      error
+	// lines is nil where the module has no debug information.
+	lines *lines
 
 	types   [][]byte          // added
 	results map[string]uint32 // type of a block, by its results
@@ -94,6 +97,7 @@ func newRewriter(v *Verified) *rewriter {
 		}
 	}
 	w.err = r.err
+	w.lines = debugInfo(v.file)
 	return w
 }
 
@@ -163,7 +167,10 @@ func (w *rewriter) module() []byte {
 			out = appendSection(out, id, body)
 		}
 	}
-	return w.names(out)
+	if out = w.names(out); w.lines != nil {
+		out = appendDebugStub(out)
+	}
+	return out
 }
 
 // copied writes the sections as they are.

@@ -165,6 +165,7 @@ type Module struct {
 	runtime  *Runtime
 	compiled wazero.CompiledModule
 	info     *Info
+	lines    *lines
 	// memoryBytes caps each instance's memory.
 	memoryBytes int64
 }
@@ -196,7 +197,7 @@ func (r *Runtime) Compile(ctx context.Context, m *Metered, memoryBytes int64) (*
 		return nil, refuse("the module does not compile: %s", firstLine(err.Error()))
 	}
 	r.stats.compileSeconds.UpdateDuration(start)
-	return &Module{runtime: r, compiled: compiled, info: m.info, memoryBytes: memoryBytes}, nil
+	return &Module{runtime: r, compiled: compiled, info: m.info, lines: m.lines, memoryBytes: memoryBytes}, nil
 }
 
 // compile keeps a panic of the compiler, which strangers' bytes might find, from ending the process.

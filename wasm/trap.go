@@ -29,7 +29,8 @@ type Trap struct {
 	Kind TrapKind
 	// Reason in a few words, such as "unreachable" or "panic: index out of range".
 	Reason string
-	// Functions were on the stack, innermost first, as far as the module names them.
+	// Functions were on the stack, innermost first, as far as the module names them, with " at FILE:LINE" where it carries
+	// debug information, or is a Go program.
 	Functions []string
 	// Output is the beginning and the end of what the guest wrote to its standard output and error during the call.
 	Output string
@@ -67,6 +68,10 @@ func (in *Instance) newTrap(err error) *Trap {
 		t.Kind = TrapDepth
 		return t
 	}
+	if functions := goStack(t.Output); len(functions) > 0 {
+		t.Functions = functions
+	}
+	t.cutRustPanic()
 	for line := range strings.Lines(t.Output) { // a Go guest says why, then exits or aborts
 		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
 			t.Reason = strings.TrimSpace(line)
@@ -85,17 +90,110 @@ func (t *Trap) stop(cause error, after time.Duration) {
 	t.Reason = fmt.Sprintf("the call was stopped after %s: %v", after.Round(time.Millisecond), cause)
 }
 
-// stack reads the functions out of a failed call's error.
+// stack reads the functions out of a failed call's error, with the author's lines where the module tells.
 func (m *Module) stack(err error) (functions []string) {
 	_, stack, _ := strings.Cut(err.Error(), "wasm stack trace:")
+	placed := true // the last one has its line
 	for line := range strings.Lines(stack) {
 		line = strings.TrimSpace(line)
+		offset, isPlace := strings.CutPrefix(line, "0x")
 		switch {
 		case line == "" && len(functions) > 0:
 			return functions
-		case line == "", strings.HasPrefix(line, meterModule+"."):
+		case line == "":
+		case isPlace:
+			if place := m.place(offset); place != "" && !placed {
+				functions[len(functions)-1] += " at " + place
+			}
+			placed = true
+		case strings.HasPrefix(line, meterModule+"."):
+			placed = true
 		default:
-			functions = append(functions, strings.TrimPrefix(m.unshifted(line), "."))
+			functions = append(functions, functionTitle(strings.TrimPrefix(m.unshifted(line), ".")))
+			placed = false
+		}
+	}
+	return functions
+}
+
+// place reads the offset in "0x1f: …".
+func (m *Module) place(text string) string {
+	digits, _, _ := strings.Cut(text, ":")
+	offset, err := strconv.ParseUint(digits, 16, 64)
+	if err != nil {
+		return ""
+	}
+	return m.lines.place(offset)
+}
+
+// functionTitle is a function's name as its author writes it: without the types, which the compiler adds, and without what
+// Rust puts around it.
+func functionTitle(name string) string {
+	for at := 0; at < len(name); at++ {
+		types, _, ok := strings.Cut(name[at:], ")")
+		if ok && types[0] == '(' && strings.Trim(types[1:], "ifv,0123456789") == "" {
+			name = name[:at]
+		}
+	}
+	if rest, ok := strings.CutPrefix(name, "_ZN"); ok {
+		return rustTitle(name, rest)
+	}
+	return name
+}
+
+// rustTitle reads a name such as _ZN4core9panicking5panic17h0123456789abcdefE: lengths and parts, the last one a digest.
+func rustTitle(name, rest string) string {
+	var parts []string
+	for rest != "" && rest[0] != 'E' {
+		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
+		n, err := strconv.Atoi(rest[:digits])
+		if err != nil || n > len(rest)-digits {
+			return name
+		}
+		parts = append(parts, rest[digits:digits+n])
+		rest = rest[digits+n:]
+	}
+	if len(parts) > 1 && len(parts[len(parts)-1]) == 17 && parts[len(parts)-1][0] == 'h' {
+		parts = parts[:len(parts)-1]
+	}
+	return strings.Join(parts, "::")
+}
+
+// cutRustPanic leaves out the functions by which Rust's library panics, which always are the same ten or so, and says in
+// the reason which panic it is.
+func (t *Trap) cutRustPanic() {
+	for k := len(t.Functions) - 1; k >= 0; k-- {
+		name, _, _ := strings.Cut(t.Functions[k], " ")
+		if kind, ok := strings.CutPrefix(name, "core::panicking::"); ok || name == "rust_begin_unwind" || name == "std::panicking::begin_panic" {
+			t.Functions = t.Functions[k+1:]
+			if t.Reason = "panic"; ok && kind != "panic" && kind != "panic_fmt" {
+				t.Reason += ": " + strings.ReplaceAll(strings.TrimPrefix(kind, "panic_"), "_", " ")
+			}
+			return
+		}
+	}
+}
+
+// goStack reads the functions out of what a Go guest prints as it panics: they come with the author's lines, also where
+// the module's own names were stripped. The runtime's are left out.
+func goStack(output string) (functions []string) {
+	_, trace, ok := strings.Cut(output, "\ngoroutine ")
+	if !ok {
+		return nil
+	}
+	_, trace, _ = strings.Cut(trace, "\n")
+	function := ""
+	for line := range strings.Lines(trace) {
+		line = strings.TrimRight(line, "\n")
+		file, isPlace := strings.CutPrefix(line, "\t")
+		switch {
+		case line == "":
+			return functions
+		case !isPlace:
+			function = line[:max(0, strings.LastIndexByte(line, '('))]
+		case function != "" && function != "panic" && !strings.HasPrefix(function, "runtime."):
+			file, _, _ = strings.Cut(file, " ")
+			functions = append(functions, function+" at "+shortPath(file))
 		}
 	}
 	return functions

@@ -16,27 +16,28 @@ var built sync.Map // string → func() ([]byte, error)
 // errNoCompiler: the machine cannot build guests of that language.
 var errNoCompiler = errors.New("no compiler")
 
-// C builds a freestanding guest, by clang and lld.
-func C(tb testing.TB, source string) []byte {
-	return build(tb, source, func(out string) ([]*exec.Cmd, error) {
+// C builds a freestanding guest, by clang and lld, with more options such as -g.
+func C(tb testing.TB, source string, options ...string) []byte {
+	return build(tb, source, options, func(out string) ([]*exec.Cmd, error) {
 		clang, err := tool("clang", "wasm-ld")
-		return []*exec.Cmd{exec.Command(clang, "--target=wasm32", "-O2", "-nostdlib", "-mbulk-memory", "-Wl,--no-entry",
-			"-Wl,-z,stack-size=16384", "-o", out, source)}, err
+		return []*exec.Cmd{exec.Command(clang, append([]string{"--target=wasm32", "-O2", "-nostdlib", "-mbulk-memory",
+			"-Wl,--no-entry", "-Wl,-z,stack-size=16384", "-o", out, source}, options...)...)}, err
 	})
 }
 
-// Rust builds a guest by Debian's rustc, whose package libstd-rust-dev-wasm32 has the target.
-func Rust(tb testing.TB, source string) []byte {
-	return build(tb, source, func(out string) ([]*exec.Cmd, error) {
+// Rust builds a guest by Debian's rustc, whose package libstd-rust-dev-wasm32 has the target, with
+// more options such as -g.
+func Rust(tb testing.TB, source string, options ...string) []byte {
+	return build(tb, source, options, func(out string) ([]*exec.Cmd, error) {
 		rustc, err := tool("/usr/bin/rustc", "wasm-ld")
-		return []*exec.Cmd{exec.Command(rustc, "--target", "wasm32-unknown-unknown", "--crate-type", "cdylib", "-C", "opt-level=3",
-			"-C", "panic=abort", "-C", "linker=wasm-ld", "-o", out, source)}, err
+		return []*exec.Cmd{exec.Command(rustc, append([]string{"--target", "wasm32-unknown-unknown", "--crate-type", "cdylib",
+			"-C", "opt-level=3", "-C", "panic=abort", "-C", "linker=wasm-ld", "-o", out, source}, options...)...)}, err
 	})
 }
 
 // Go builds the program in a directory.
 func Go(tb testing.TB, dir string) []byte {
-	return build(tb, dir, func(out string) ([]*exec.Cmd, error) {
+	return build(tb, dir, nil, func(out string) ([]*exec.Cmd, error) {
 		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", out, ".")
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
 		return []*exec.Cmd{cmd}, nil
@@ -45,7 +46,7 @@ func Go(tb testing.TB, dir string) []byte {
 
 // AssemblyScript builds a guest by the compiler of that name; a directory in $POLLUX_ASC may hold it.
 func AssemblyScript(tb testing.TB, source string) []byte {
-	return build(tb, source, func(out string) ([]*exec.Cmd, error) {
+	return build(tb, source, nil, func(out string) ([]*exec.Cmd, error) {
 		asc, err := tool(filepath.Join(os.Getenv("POLLUX_ASC"), "asc"))
 		if err != nil {
 			asc, err = tool("asc")
@@ -65,9 +66,9 @@ func tool(name string, others ...string) (string, error) {
 }
 
 // build runs what commands gives, once per process. A test is skipped where a compiler is missing.
-func build(tb testing.TB, source string, commands func(out string) ([]*exec.Cmd, error)) []byte {
+func build(tb testing.TB, source string, options []string, commands func(out string) ([]*exec.Cmd, error)) []byte {
 	tb.Helper()
-	once, _ := built.LoadOrStore(source, sync.OnceValues(func() ([]byte, error) {
+	once, _ := built.LoadOrStore(fmt.Sprint(source, options), sync.OnceValues(func() ([]byte, error) {
 		dir, err := os.MkdirTemp("", "pollux-guest-")
 		if err != nil {
 			return nil, err

@@ -164,7 +164,7 @@ func count() uint64 {
 //go:wasmexport crash
 func crash(n uint32) uint32 {
 	list := make([]int, 3)
-	list[n]++
+	list[n]++ // innermost
 	return recurse(n)
 }
 
