@@ -186,6 +186,17 @@ func testLimit(t *testing.T, h whole) {
 			t.Errorf("limit %d: got %d points, truncated %v", limit, len(r.Points), r.Truncated)
 		}
 	}
+	// A range of years in steps of a minute, the samples in its newest hour: nothing is left out, though not all steps are looked at.
+	day := time.Now().UTC().Truncate(24 * time.Hour).Add(-48 * time.Hour)
+	insert(t, h, one("default", "few", "m", storage.Sample{Property: "p", Time: day.UnixMilli(), Value: 1}))
+	few := Query{Project: "default", Twin: "few", Property: "p", Start: day.AddDate(-1, 0, 0), End: day.Add(time.Minute), Step: time.Minute, Limit: 1000}
+	if r := query(t, h, few); len(r.Points) != 1 || r.Truncated {
+		t.Errorf("got %v, truncated %v", r.Points, r.Truncated)
+	}
+	few.Limit, few.End = 10, day.Add(time.Hour)
+	if r := query(t, h, few); len(r.Points) != 0 || !r.Truncated {
+		t.Errorf("got %v, truncated %v; want nothing in the newest 10 minutes, and word of what is before", r.Points, r.Truncated)
+	}
 }
 
 func testLabels(t *testing.T, h whole) {

@@ -95,7 +95,7 @@ type Point struct {
 // Result of a query, oldest point first.
 type Result struct {
 	Points []Point
-	// Truncated: the range holds more than Limit points (with Step: more than Limit steps); these are the newest.
+	// Truncated: the range holds more than Limit points (with Step: samples before the newest Limit steps); these are the newest.
 	Truncated bool
 }
 

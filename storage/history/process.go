@@ -117,6 +117,9 @@ func (logBridge) Write(p []byte) (int, error) {
 	case "warn":
 		at = slog.LevelWarn
 	}
+	if bytes.HasPrefix(msg, []byte("remoteAddr: ")) { // a request's fault, such as a wrong query: whoever asked is told
+		at = slog.LevelDebug
+	}
 	if _, below, ok := bytes.Cut(place, []byte("@")); ok { // the module cache's directory says nothing
 		place = below
 	}

@@ -196,6 +196,14 @@ func (s *querier) steps(ctx context.Context, q Query) (Result, error) {
 		}
 		parts, n, last = append(parts, points), n-m, last-m*step
 	}
+	if truncated { // there are more steps; whether there is anything in them is another question
+		q.Aggregate = "count"
+		older, err := s.queryRange(ctx, &q, last, last, last-first+step)
+		if err != nil {
+			return Result{}, err
+		}
+		truncated = len(older) > 0
+	}
 	slices.Reverse(parts)
 	return Result{Points: slices.Concat(parts...), Truncated: truncated}, nil
 }
