@@ -36,7 +36,7 @@ FORCE:
 bin/drivers/%.wasm: drivers/%/driver.json $(SDK_SRC) FORCE
 	@mkdir -p bin/drivers build/guests
 	@echo "building driver $*"
-	@GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags='-s -w' -o build/guests/$*.wasm ./drivers/$*
+	@GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags=-w -o build/guests/$*.wasm ./drivers/$*
 	@$(GO) run ./drivers/sdk/pack -manifest drivers/$*/driver.json -o $@ build/guests/$*.wasm
 
 drivers/catalog/dist/%.wasm.zst: bin/drivers/%.wasm

@@ -35,7 +35,7 @@
 //
 // It is built with
 //
-//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags='-s -w' -o d.wasm .
+//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags=-w -o d.wasm .
 //	go run github.com/polluxhq/pollux/drivers/sdk/pack -manifest driver.json -o driver.wasm d.wasm
 //
 // The same program builds natively, where package twintest drives it in ordinary tests.
