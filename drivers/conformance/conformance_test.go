@@ -46,6 +46,8 @@ func TestGoExampleConforms(t *testing.T) {
 	conforms(t, drivertest.BuildWith(t, "thermostat/go", "thermostat/driver.json"))
 }
 
+func TestRustExampleConforms(t *testing.T) { conforms(t, drivertest.Rust(t, "thermostat/rust")) }
+
 // wild is a driver whose every call runs the given code; its type is (event i32, len i32) -> i32.
 func wild(code ...byte) []byte {
 	pull := wasmtest.Func{Params: []byte{wasmtest.I32}}

@@ -27,7 +27,7 @@ func (p *Project) Build(ctx context.Context) ([]byte, error) {
 	case Go:
 		module, err = p.buildGo(ctx)
 	case Rust:
-		module, err = p.buildRust(ctx)
+		return p.buildRust(ctx)
 	default:
 		return nil, fmt.Errorf("language %q: want js, go or rust", p.Lang)
 	}

@@ -55,8 +55,10 @@ func New(dir, name string, lang Lang) ([]string, error) {
 		w.template("go/go.mod.tmpl", "go.mod")
 		w.vendor()
 	case Rust:
-		w.template("driver.json", ManifestFile)
-		w.rust()
+		w.template("rust/lib.rs.tmpl", "src/lib.rs")
+		w.template("rust/scripts.rs.tmpl", "tests/scripts.rs")
+		w.template("rust/Cargo.toml.tmpl", "Cargo.toml")
+		w.copy(sdk.Rust, "rust", "twin", func(string) bool { return true })
 	default:
 		return nil, fmt.Errorf("language %q: want js, go or rust", lang)
 	}

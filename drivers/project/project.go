@@ -67,7 +67,7 @@ func inDir(dir string) (*Project, error) {
 	default:
 		return findSource(p)
 	}
-	if !exists(dir, ManifestFile) {
+	if p.Lang == Go && !exists(dir, ManifestFile) {
 		return nil, fmt.Errorf("%s has no %s, the driver's manifest", dir, ManifestFile)
 	}
 	return p, nil

@@ -1,4 +1,4 @@
-// Package sdk carries the source of the Go SDK, for the projects that `pollux driver new` makes.
+// Package sdk carries the sources of the SDKs for Go and Rust, for the projects that `pollux driver new` makes.
 package sdk
 
 import "embed"
@@ -7,3 +7,8 @@ import "embed"
 //
 //go:embed twin/*.go twintest/*.go wire/*.go
 var Go embed.FS
+
+// Rust is the source of the crate twin.
+//
+//go:embed rust/Cargo.toml rust/src/*.rs
+var Rust embed.FS

@@ -30,7 +30,7 @@ func line(t *Twin, text string) error {
 	case "HELLO":
 		return hello(t, strings.Fields(rest))
 	case "NEIGHBOUR":
-		if rest != "" {
+		if rest != "" && len(rest) <= 64 {
 			return t.Discover(twin.Discovery{Network: "th1", Key: "serial", Value: rest, Name: "TH-1 " + rest, Driver: "thermostat"})
 		}
 	case "ERR":
