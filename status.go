@@ -44,7 +44,7 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 	out := &pb.GetStatusResponse{
 		ClusterId: n.clusterID, Version: Version, Node: n.self.id, Leader: r.Leader, Revision: n.store.Revision(), AppliedIndex: r.Applied,
 		FailuresTolerated: uint32(r.Tolerated), Twins: twins, ActiveTwins: uint64(e.Active), ConnectedTwins: uint64(e.Connected),
-		FaultyTwins: uint64(e.Faulty), Drivers: drivers, StartTime: timestamppb.New(n.started), HistoryLag: n.feeder.Lag(),
+		FaultyTwins: uint64(e.Faulty), QuarantinedTwins: uint64(e.Quarantined), Drivers: drivers, StartTime: timestamppb.New(n.started), HistoryLag: n.feeder.Lag(),
 		CheckpointIntervalMs: uint32(e.CheckpointInterval.Milliseconds()), Addresses: n.addresses(), Refused: map[string]uint64{},
 	}
 	unmet, err := n.cluster.UnmetActors()

@@ -254,6 +254,9 @@ func (r *Registry) presentDriver(d *pb.Driver) (err error) {
 	if current, fails := r.current(d.Name); fails == nil {
 		d.Current = current == d.Version
 	}
+	if n, fails := r.Quarantined(d.Name, d.Version); fails == nil {
+		d.Quarantined = uint64(n)
+	}
 	return err
 }
 

@@ -95,6 +95,9 @@ func describeDriver(w io.Writer, d *pb.Driver) {
 	}
 	fmt.Fprintf(w, "\nDigest\t%s\nSize\t%s\nTransports\t%s\nCapabilities\t%s\nTwins\t%d\n", d.Digest, bytesText(d.Size),
 		dash(strings.Join(d.Transports, ", ")), dash(strings.Join(d.Capabilities, ", ")), d.Twins)
+	if d.Quarantined > 0 {
+		fmt.Fprintf(w, "Quarantine\t%d twins, because it went on failing; tried again at once by: pollux driver release %s\n", d.Quarantined, d.Name)
+	}
 	m := readManifest(d.ManifestJson)
 	affordances(w, "Properties", m.Model.Properties)
 	affordances(w, "Actions", m.Model.Actions)

@@ -51,6 +51,9 @@ func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now 
 	row(w, "Nodes", nodesText(s))
 	row(w, "Started", ago(s.StartTime, now))
 	row(w, "Twins", fmt.Sprintf("%d known, %d active, %d connected, %d faulty", s.Twins, s.ActiveTwins, s.ConnectedTwins, s.FaultyTwins))
+	if s.QuarantinedTwins > 0 {
+		row(w, "Quarantine", fmt.Sprintf("%d twins, whose drivers went on failing: pollux twin list --faulty", s.QuarantinedTwins))
+	}
 	for _, selector := range slices.Sorted(maps.Keys(s.UnmetSelectors)) {
 		row(w, "Unavailable", fmt.Sprintf("%d twins: no node satisfies %s", s.UnmetSelectors[selector], selector))
 	}

@@ -25,11 +25,12 @@ func twinCommand(a *app) *cobra.Command {
   pollux twin get beamer
   pollux twin set beamer power on          wait until the device confirms
   pollux twin call beamer refresh          run an action
+  pollux twin release beamer               end its quarantine
   pollux twin watch beamer                 every change, live
   pollux twin history beamer lamp_hours --since 24h
   pollux twin trace beamer                 every byte sent and received`,
 	}))
-	cmd.AddCommand(twinCreate(a), twinGet(a), twinList(a), twinUpdate(a), twinRemove(a), twinCall(a), twinSet(a),
+	cmd.AddCommand(twinCreate(a), twinGet(a), twinList(a), twinUpdate(a), twinRemove(a), twinCall(a), twinSet(a), twinClear(a), twinRelease(a),
 		twinWatch(a), twinTrace(a), twinHistory(a), twinLogs(a))
 	return cmd
 }

@@ -20,7 +20,9 @@ type queueFlags struct {
 	priority, retries uint32
 	name              string
 	delay, timeout    time.Duration
-	noWait            bool
+	pause             time.Duration
+	noWait, noAnswer  bool
+	clear             bool
 }
 
 func (q *queueFlags) add(cmd *cobra.Command) {
@@ -31,6 +33,9 @@ func (q *queueFlags) add(cmd *cobra.Command) {
 	fl.DurationVar(&q.delay, "delay", 0, "wait before it is sent")
 	fl.DurationVar(&q.timeout, "timeout", 0, "for the device to do it (default 5s)")
 	fl.BoolVar(&q.noWait, "no-wait", false, "return as soon as the node has it")
+	fl.DurationVar(&q.pause, "pause", 0, "wait after it before the next command is sent")
+	fl.BoolVar(&q.noAnswer, "no-answer", false, "it is done when it is sent: do not wait for the device's answer")
+	fl.BoolVar(&q.clear, "clear", false, "when it has ended, reject what waits in the queue")
 }
 
 // notNegative refuses a duration that a flag gives below 0.
@@ -43,11 +48,11 @@ func notNegative(flag string, d time.Duration) error {
 
 // options gives nil where no flag says anything.
 func (q *queueFlags) options(cmd *cobra.Command) (*pb.CommandOptions, error) {
-	if err := errors.Join(notNegative("delay", q.delay), notNegative("timeout", q.timeout)); err != nil {
+	if err := errors.Join(notNegative("delay", q.delay), notNegative("timeout", q.timeout), notNegative("pause", q.pause)); err != nil {
 		return nil, err
 	}
-	o := &pb.CommandOptions{Priority: q.priority, Name: q.name, NoWait: q.noWait}
-	changed := q.priority > 0 || q.name != "" || q.noWait
+	o := &pb.CommandOptions{Priority: q.priority, Name: q.name, NoWait: q.noWait, NoAnswer: q.noAnswer, Clear: q.clear}
+	changed := q.priority > 0 || q.name != "" || q.noWait || q.noAnswer || q.clear
 	if cmd.Flags().Changed("retries") {
 		o.Retries, changed = &q.retries, true
 	}
@@ -56,6 +61,9 @@ func (q *queueFlags) options(cmd *cobra.Command) (*pb.CommandOptions, error) {
 	}
 	if q.timeout > 0 {
 		o.Timeout, changed = durationpb.New(q.timeout), true
+	}
+	if q.pause > 0 {
+		o.Pause, changed = durationpb.New(q.pause), true
 	}
 	if !changed {
 		return nil, nil
@@ -66,6 +74,7 @@ func (q *queueFlags) options(cmd *cobra.Command) (*pb.CommandOptions, error) {
 func twinCall(a *app) *cobra.Command {
 	var q queueFlags
 	var once string
+	var valid time.Duration
 	cmd := &cobra.Command{
 		Use:   "call ID ACTION [JSON]",
 		Short: "Run an action of a twin and print its result",
@@ -74,13 +83,24 @@ The input is JSON; what is no JSON is sent as a string.`,
 		Example: `  pollux twin call beamer refresh
   pollux twin call lamp1 toggle '{"relay": 1}'
   pollux twin call beamer refresh --priority 90 --timeout 20s
-  pollux twin call beamer refresh --no-wait`,
+  pollux twin call beamer refresh --no-wait
+  pollux twin call valve close --no-wait --valid-for 12h     also where the valve sleeps or is away
+  pollux twin call beamer off --priority 100 --clear         and reject what waits`,
 		Args:              between(2, "ID", "ACTION", "JSON"),
 		ValidArgsFunction: a.completeTwinAnd(func(m thing) map[string]schema { return m.Actions }),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options, err := q.options(cmd)
+			if err == nil {
+				err = notNegative("valid-for", valid)
+			}
 			if err != nil {
 				return err
+			}
+			if valid > 0 {
+				if options == nil {
+					options = &pb.CommandOptions{}
+				}
+				options.ValidFor = durationpb.New(valid)
 			}
 			r := &pb.InvokeRequest{Id: args[0], Action: args[1], Options: options, IdempotencyKey: once}
 			if len(args) == 3 {
@@ -102,6 +122,7 @@ The input is JSON; what is no JSON is sent as a string.`,
 		},
 	}
 	q.add(cmd)
+	cmd.Flags().DurationVar(&valid, "valid-for", 0, "how long it may wait for a device that is away or asleep (default: 1m with --no-wait, 24h where the device sleeps)")
 	cmd.Flags().StringVar(&once, "once", "", "idempotency key: calls with one key run once")
 	return cmd
 }
@@ -229,6 +250,9 @@ func (a *app) follow(ctx context.Context, n *node, r *pb.SetDesiredRequest) erro
 	if err := a.progress(last); err != nil {
 		return err
 	}
+	if !final(last.Progress) {
+		defer a.tellWaiting(ctx, n, r)()
+	}
 	for !final(last.Progress) {
 		if !stream.Receive() {
 			return fmt.Errorf("watch ended before the device answered: %w", stream.Err())
@@ -251,6 +275,37 @@ func (a *app) follow(ctx context.Context, n *node, r *pb.SetDesiredRequest) erro
 		return fmt.Errorf("%s of %s: %s", r.Property, r.Id, printable(enumText(last.Progress, "PROGRESS_")+errorSuffix(last)))
 	}
 	return nil
+}
+
+// tellWaiting says on the standard error what a value waits for that takes longer than a second, and again when that
+// changes, until stop is called.
+func (a *app) tellWaiting(ctx context.Context, n *node, r *pb.SetDesiredRequest) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		told := ""
+		for tick := time.NewTicker(time.Second); ; {
+			select {
+			case <-ctx.Done():
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+			res, err := n.twins.GetTwin(ctx, req(&pb.GetTwinRequest{Id: r.Id}))
+			if err != nil {
+				continue // the watch tells
+			}
+			if why := res.Msg.Twin.GetState().GetDesired()[r.Property].GetWaitsFor(); why != "" && why != told {
+				told = why
+				fmt.Fprintf(a.err, "  waits: %s\n", printable(why))
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 func final(p pb.Progress) bool { return p >= pb.Progress_PROGRESS_CONFIRMED }

@@ -135,7 +135,7 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.model, "model", "", "only twins of this model (its title)")
 	fl.StringVar(&f.zone, "zone", "", "only twins in this zone")
 	fl.StringArrayVar(&f.labels, "label", nil, "only twins with this label, `NAME=VALUE`; many times")
-	fl.StringVar(&f.connection, "status", "", "only twins that are connected, connecting, disconnected, stopped or none")
+	fl.StringVar(&f.connection, "status", "", "only twins that are connected, connecting, disconnected, sleeping, stopped or none")
 	fl.BoolVar(&f.faulty, "faulty", false, "only twins with a fault")
 	fl.StringVar(&f.text, "text", "", "only twins whose id contains this")
 }
@@ -150,7 +150,7 @@ func (f *filterFlags) filter() (*pb.TwinFilter, error) {
 	if f.connection != "" {
 		v, ok := pb.Connection_value["CONNECTION_"+strings.ToUpper(f.connection)]
 		if !ok || v == 0 {
-			return nil, usagef("--status %q: want connected, connecting, disconnected, stopped or none", f.connection)
+			return nil, usagef("--status %q: want connected, connecting, disconnected, sleeping, stopped or none", f.connection)
 		}
 		out.Connection = pb.Connection(v)
 	}

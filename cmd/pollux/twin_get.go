@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -72,6 +73,7 @@ func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
 	field("Traffic", trafficText(s.GetStatus().GetTraffic()))
 	field("Last error", s.GetStatus().GetTraffic().GetLastError())
 	field("Fault", s.GetStatus().GetFault())
+	troubleRows(field, t, now)
 	field("Node", s.GetStatus().GetNode())
 	field("Zone", t.Zone)
 	field("Via", t.Via)
@@ -171,10 +173,43 @@ func progressText(d *pb.Desired) string {
 		return "–"
 	}
 	text := enumText(d.Progress, "PROGRESS_")
-	if d.Error != "" {
+	switch {
+	case d.Error != "":
 		text += ": " + d.Error
+	case d.WaitsFor != "":
+		text += ": " + d.WaitsFor
 	}
 	return text
+}
+
+// troubleRows tell of a driver that fails, or does too much, and of what the twin follows.
+func troubleRows(field func(name, value string), t *pb.Twin, now time.Time) {
+	s := t.GetState()
+	st := s.GetStatus()
+	switch {
+	case st.GetQuarantineTime() != nil:
+		field("Quarantine", fmt.Sprintf("since %s, after %d failures; tried again in %s, or at once by: pollux twin release %s",
+			timeText(st.QuarantineTime, now), st.Failures, in(st.RetryTime, now), bare(t.Id)))
+	case st.GetFailures() > 0:
+		field("Failures", fmt.Sprintf("%d in a row; tried again in %s", st.Failures, in(st.RetryTime, now)))
+	}
+	var over []string
+	for _, k := range slices.Sorted(maps.Keys(s.GetOverQuota())) {
+		over = append(over, fmt.Sprintf("%d %s", s.OverQuota[k], k))
+	}
+	field("Over quota", strings.Join(over, ", "))
+	for _, x := range s.GetSubscriptions() {
+		name := bare(x.Twin)
+		if x.System != "" {
+			name = bare(x.System) + "/" + x.Twin
+		}
+		field("Follows", x.Property+" of "+name)
+	}
+}
+
+// in is how long it is until then.
+func in(at *timestamppb.Timestamp, now time.Time) string {
+	return max(at.AsTime().Sub(now), 0).Round(time.Second).String()
 }
 
 func labelText(labels map[string]string) string {
