@@ -184,6 +184,9 @@ type SSHOptions struct {
 	HostKey string `json:"host_key,omitempty"`
 	// Command (T) runs in place of the shell.
 	Command string `json:"command,omitempty"`
+	// Exec: each frame that is sent is a command line of its own; when it has ended, its exit status, a zero byte and its
+	// output come as one frame, of which the tokenizer's max_frame bytes are kept.
+	Exec bool `json:"exec,omitempty"`
 	// Terminal such as vt100: a pseudo-terminal of that kind is asked for.
 	Terminal string `json:"terminal,omitempty"`
 }
