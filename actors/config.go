@@ -17,7 +17,11 @@ type config struct {
 	revision uint64
 	driver   string // as asked for: interned
 	uri      string
-	given    []byte // settings as given, JSON
+	given    []byte // settings as given, JSON, with those of others that the twin has
+	broken   error  // why they cannot be had
+	// zone and systems are where it has settings from.
+	zone     string // interned
+	systems  []string
 	settings []byte // with defaults; nil until the driver's schema was applied
 	secrets  []string
 	publish  []string // MQTT filters that the driver may publish to
@@ -56,16 +60,25 @@ func (e *Engine) readConfig(id string) (*config, error) {
 		ref = r.Driver // resolving it tells what is wrong
 	}
 	c := &config{revision: r.Revision, driver: unique.Make(ref).Value(), uri: r.Uri, given: noSettings, stopped: r.Stopped}
-	if len(r.Settings.GetFields()) > 0 {
-		if c.given, err = json.Marshal(r.Settings.AsMap()); err != nil {
-			return nil, fmt.Errorf("twin record %s: settings: %w", id, err)
-		}
+	if r.Zone != "" {
+		c.zone = unique.Make(r.Zone).Value()
 	}
+	if c.systems, err = systemsOf(e.store, id); err != nil {
+		return nil, err
+	}
+	s, err := e.catalog.resolve(ref)
+	if err != nil {
+		return c, nil //nolint:nilerr // resolving it tells what is wrong
+	}
+	c.given, c.broken = e.layers.givenJSON(r, s)
 	return c, nil
 }
 
 // apply completes the configuration by what the driver says of it.
 func (c *config) apply(s *spec) error {
+	if c.broken != nil {
+		return c.broken
+	}
 	full, text, err := s.apply(c.given)
 	if err != nil {
 		return err
@@ -217,6 +230,8 @@ func (t *twin) remodel() {
 type reconfigure struct {
 	// driver is the name of the driver that changed; "" where the twin's own record did.
 	driver string
+	// touches, where not nil, says whether the change concerns a twin.
+	touches func(*config) bool
 }
 
 func (m *reconfigure) run(t *twin) {
@@ -228,6 +243,9 @@ func (m *reconfigure) run(t *twin) {
 			return
 		}
 	}
+	if m.touches != nil && !m.touches(t.cfg) {
+		return
+	}
 	cfg, err := t.e.readConfig(t.en.id)
 	switch {
 	case err != nil:
@@ -237,7 +255,7 @@ func (m *reconfigure) run(t *twin) {
 		t.remove()
 		return
 	}
-	if m.driver == "" && cfg.revision == t.cfg.revision {
+	if m.driver == "" && cfg.revision == t.cfg.revision && cfg.driver == t.cfg.driver && cfg.broken == nil && bytes.Equal(cfg.given, t.cfg.given) {
 		return
 	}
 	old, oldSpec := t.cfg, t.spec

@@ -47,6 +47,8 @@ type Engine struct {
 	backlog   *backlog
 	followers *followers
 	rollouts  *rollouts
+	sealer    *sealer
+	layers    *layers
 	registry  *Registry
 	client    *Client
 	stats     counters
@@ -101,6 +103,8 @@ func New(o Options) (*Engine, error) {
 	e.backlog = newBacklog(e)
 	e.followers = newFollowers(o.Store)
 	e.rollouts = newRollouts(e)
+	e.sealer = newSealer(o.Store)
+	e.layers = newLayers(o.Store, e.sealer)
 	e.registry = newRegistry(e)
 	e.client = &Client{e: e}
 	e.interval.init(o.CheckpointMin, o.CheckpointMax)

@@ -154,6 +154,12 @@ func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluste
 	return n
 }
 
+// settled waits until the node has all slots.
+func (n *node) settled() {
+	n.t.Helper()
+	until(n.t, "the node has its slots", func() bool { return n.cluster.SlotsByNode()["n1"] >= cluster.SlotCount })
+}
+
 // newNode opens a node of its own for a test that may run beside others.
 func newNode(t testing.TB, opts ...option) *node {
 	t.Helper()

@@ -208,9 +208,18 @@ func (r *Registry) reindexTwin(ctx context.Context, id string, before, now *spec
 }
 
 func (r *Registry) indexesWith(t *pb.Twin, s *spec, slot cluster.Slot) map[storage.Table]map[string][]byte {
-	full, err := s.applyMap(t.Settings.AsMap())
+	given, err := r.e.layers.settingsOf(t, s, nil)
 	if err != nil {
-		full = t.Settings.AsMap() // the twin will show this as its fault
+		given = map[string]any{} // the twin will show this as its fault
+	}
+	return r.indexesGiven(t, s, given, slot)
+}
+
+// indexesGiven are the index records of a twin with the settings that it is given.
+func (r *Registry) indexesGiven(t *pb.Twin, s *spec, given map[string]any, slot cluster.Slot) map[storage.Table]map[string][]byte {
+	full, err := s.applyMap(given)
+	if err != nil {
+		full = given // the twin will show this as its fault
 	}
 	ix, err := indexes(t, s, full, slot)
 	if err != nil {
@@ -354,7 +363,8 @@ func (r *Registry) DeleteDriver(ctx context.Context, name, version string) error
 			return err
 		}
 	}
-	_, err = r.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{{Table: tableReleases, Key: name}}})
+	_, err = r.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{{Table: tableReleases, Key: name},
+		{Table: tableSettings, Key: "driver/" + name}}})
 	if err != nil {
 		return fmt.Errorf("delete release of driver %s: %w", name, err)
 	}

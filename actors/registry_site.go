@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -116,6 +117,7 @@ func (r *Registry) DeleteZone(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	defer r.e.layers.changed()
 	err = r.deleteUnused(ctx, "zone", tableZones, id, func() ([]string, error) {
 		var all []string
 		for _, kind := range []string{"zone", "zone-parent", "zone-system"} {
@@ -127,9 +129,14 @@ func (r *Registry) DeleteZone(ctx context.Context, id string) error {
 		}
 		return all, nil
 	})
-	if err == nil && old.Parent != "" {
-		_, err = r.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{{Table: tableUses, Key: useKey("zone-parent", old.Parent, id)}}})
+	if err != nil {
+		return err
 	}
+	writes := []storage.Write{{Table: tableSettings, Key: "zone/" + id}}
+	if old.Parent != "" {
+		writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-parent", old.Parent, id)})
+	}
+	_, err = r.store.Commit(ctx, &storage.Txn{Writes: writes})
 	return err
 }
 
@@ -161,9 +168,11 @@ func (r *Registry) PutSystem(ctx context.Context, s *pb.System) (*pb.System, err
 	}
 	return put(ctx, r, "system", tableSystems, id, s, func() ([]storage.Guard, []storage.Write, error) {
 		var writes []storage.Write
-		if old, err := get(r.store, tableSystems, id, &pb.System{}); err == nil && old.Zone != "" && old.Zone != s.Zone {
+		old, err := get(r.store, tableSystems, id, &pb.System{})
+		if err == nil && old.Zone != "" && old.Zone != s.Zone {
 			writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-system", old.Zone, id)})
 		}
+		writes = append(writes, memberWrites(old.GetMembers(), s.Members, id)...)
 		if s.Zone == "" {
 			return nil, writes, nil
 		}
@@ -174,6 +183,27 @@ func (r *Registry) PutSystem(ctx context.Context, s *pb.System) (*pb.System, err
 		return []storage.Guard{{Table: tableZones, Key: s.Zone, Revision: z.Revision}, {Table: tableHolds, Key: holdKey("zone", s.Zone)}},
 			append(writes, storage.Write{Table: tableUses, Key: useKey("zone-system", s.Zone, id), Value: []byte{1}}), nil
 	})
+}
+
+// memberWrites keep the index of the systems that a twin is in. All members are written: of a system from before there was
+// the index none is in it.
+func memberWrites(old, now []*pb.System_Member, system string) []storage.Write {
+	keys := map[string]bool{}
+	for _, m := range old {
+		keys[useKey("member", m.Twin, system)] = false
+	}
+	for _, m := range now {
+		keys[useKey("member", m.Twin, system)] = true
+	}
+	var writes []storage.Write
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		w := storage.Write{Table: tableUses, Key: key}
+		if keys[key] {
+			w.Value = []byte{1}
+		}
+		writes = append(writes, w)
+	}
+	return writes
 }
 
 // ListSystems gives a page of systems by id.
@@ -195,7 +225,8 @@ func (r *Registry) DeleteSystem(ctx context.Context, id string) error {
 			return nil, err
 		}
 		txn := &storage.Txn{Guards: []storage.Guard{{Table: tableSystems, Key: id, Revision: s.Revision}},
-			Writes: []storage.Write{{Table: tableSystems, Key: id}}}
+			Writes: append(memberWrites(s.Members, nil, id), storage.Write{Table: tableSystems, Key: id},
+				storage.Write{Table: tableSettings, Key: "system/" + id})}
 		if s.Zone != "" {
 			txn.Writes = append(txn.Writes, storage.Write{Table: tableUses, Key: useKey("zone-system", s.Zone, id)})
 		}

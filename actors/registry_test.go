@@ -80,8 +80,11 @@ func TestUpdateNeedsTheRevision(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(rec.Value), "geheim") {
-			t.Error("the masked secret replaced the real one")
+		if strings.Contains(string(rec.Value), "geheim") {
+			t.Error("the record holds the secret in clear")
+		}
+		if got := n.must("a", "whisper", ""); got != `"geheim"` {
+			t.Errorf("the driver has the secret %s: the masked one replaced the real one", got)
 		}
 		m, err := k.Decode(rec)
 		if err != nil || strings.Contains(protojson.Format(m), "geheim") {

@@ -26,7 +26,7 @@ func (r *Registry) Topics(id string) (publish, subscribe []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	settings, err := s.applyMap(t.Settings.AsMap())
+	settings, err := r.e.fullSettings(t, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -58,7 +58,7 @@ func (r *Registry) Warnings(t *pb.Twin) []string {
 	if err != nil {
 		return nil
 	}
-	full, err := s.applyMap(stored.Settings.AsMap())
+	full, err := r.e.fullSettings(stored, s)
 	if err != nil {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,6 +44,7 @@ func (r *Registry) present(t *pb.Twin) *pb.Twin {
 	if len(t.Settings.GetFields()) > 0 {
 		shown := t.Settings.AsMap()
 		maskSecrets(s.model, shown)
+		maskSealed(shown)
 		if masked, err := structpb.NewStruct(shown); err == nil {
 			t.Settings = masked
 		}
@@ -59,25 +61,27 @@ type prepared struct {
 }
 
 // prepare checks a twin's configuration. old is what it replaces, or nil; at is where the twin lives.
-func (r *Registry) prepare(t, old *pb.Twin, at place) (*prepared, error) {
+func (r *Registry) prepare(ctx context.Context, t, old *pb.Twin, at place) (*prepared, error) {
 	t = proto.Clone(t).(*pb.Twin)
 	t.State, t.DriverDigest, t.DriverVersion, t.Revision = nil, "", "", 0
 	p := &prepared{twin: t, guards: []storage.Guard{at.guard}}
-	var err error
+	err := r.checkPlace(p) // first: zones have settings, and may have versions of their own
+	if err != nil {
+		return nil, err
+	}
 	if p.spec, err = r.e.catalog.forTwin(t); err != nil {
 		if errors.Is(err, ErrNotFound) {
 			return nil, invalid("/driver", "there is no driver %q", t.Driver)
 		}
 		return nil, err
 	}
-	full, err := r.checkSettings(t, old, p.spec)
+	full, err := r.checkSettings(ctx, t, old, p.spec)
 	if err != nil {
 		return nil, err
 	}
 	for _, check := range []func() error{
 		func() error { return checkLabels(t.Labels) },
 		func() error { return checkURI(t.Uri, p.spec) },
-		func() error { return r.checkPlace(p) },
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -85,6 +89,13 @@ func (r *Registry) prepare(t, old *pb.Twin, at place) (*prepared, error) {
 	}
 	if p.indexes, err = indexes(t, p.spec, full, at.slot); err != nil {
 		return nil, err
+	}
+	if p.spec.ownBroker(t.Uri) { // its topics may name settings of others
+		guards, err := r.e.layers.guards(t, p.spec.name)
+		if err != nil {
+			return nil, err
+		}
+		p.guards = append(p.guards, guards...)
 	}
 	rec, ok, err := r.store.Get(tableDrivers, driverKey(p.spec.name, p.spec.version))
 	if err != nil || !ok {
@@ -96,16 +107,34 @@ func (r *Registry) prepare(t, old *pb.Twin, at place) (*prepared, error) {
 	return p, nil
 }
 
-func (r *Registry) checkSettings(t, old *pb.Twin, s *spec) (map[string]any, error) {
-	given := t.Settings.AsMap()
-	unmaskSecrets(s.model, given, old.GetSettings().AsMap())
-	full, err := s.applyMap(given)
+// checkSettings gives all settings that the twin will have, and seals the secrets of its own.
+func (r *Registry) checkSettings(ctx context.Context, t, old *pb.Twin, s *spec) (map[string]any, error) {
+	given, scope := t.Settings.AsMap(), "twin/"+t.Id
+	if err := refuseSealed("/settings", given); err != nil {
+		return nil, err
+	}
+	was, err := r.e.layers.opened(scope, old.GetSettings())
+	if err != nil || was == nil {
+		was = &layer{} // what cannot be opened has to be given anew
+	}
+	unmaskSecrets(s.model, given, was.values)
+	if t.Settings, err = structpb.NewStruct(given); err != nil {
+		return nil, invalid("/settings", "%v", err)
+	}
+	full, err := r.e.fullSettings(t, s)
 	if err != nil {
 		return nil, err
 	}
 	if len(given) == 0 {
 		t.Settings = nil
 		return full, nil
+	}
+	if reflect.DeepEqual(given, was.values) && sealedAlready(s.model, old.GetSettings().AsMap()) {
+		t.Settings = old.Settings // sealed as it is
+		return full, nil
+	}
+	if err := r.e.sealer.sealSettings(ctx, scope, s.model.Secrets(), given); err != nil {
+		return nil, err
 	}
 	if t.Settings, err = structpb.NewStruct(given); err != nil {
 		return nil, invalid("/settings", "%v", err)
@@ -267,7 +296,7 @@ func (r *Registry) diff(old, now map[storage.Table]map[string][]byte) []storage.
 func (r *Registry) indexesOf(t *pb.Twin, slot cluster.Slot) map[storage.Table]map[string][]byte {
 	s, err := r.e.catalog.forTwin(t)
 	if err == nil {
-		if full, err := s.applyMap(t.Settings.AsMap()); err == nil {
+		if full, err := r.e.fullSettings(t, s); err == nil {
 			if ix, err := indexes(t, s, full, slot); err == nil {
 				return ix
 			}
@@ -321,7 +350,7 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 	at := place{class, class.SlotOf(id), storage.Guard{Table: tablePlace, Key: id}}
 	var made *pb.Twin
 	revision, err := r.change(ctx, func() (*storage.Txn, error) {
-		p, err := r.prepare(t, nil, at)
+		p, err := r.prepare(ctx, t, nil, at)
 		if err != nil {
 			return nil, err
 		}
@@ -435,7 +464,7 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 		}
 		now := proto.Clone(t).(*pb.Twin)
 		now.Id, now.CreateTime, now.UpdateTime = id, old.CreateTime, timestamppb.Now()
-		p, err := r.prepare(now, old, at)
+		p, err := r.prepare(ctx, now, old, at)
 		if err != nil {
 			return nil, err
 		}
@@ -446,6 +475,11 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 		}
 		was := r.indexesOf(old, at.slot)
 		writes := append(r.diff(was, p.indexes), joins(old.Via, p.twin.Via)...)
+		versions, version, err := r.twinVersion(old, p.twin)
+		if err != nil {
+			return nil, err
+		}
+		writes, p.guards = append(writes, version...), append(p.guards, versions...)
 		for _, key := range r.claims(p) {
 			writes = append(writes, storage.Write{Table: tableInbox, Key: key})
 		}
@@ -502,6 +536,7 @@ func (r *Registry) DeleteTwin(ctx context.Context, id string, revision uint64) e
 		if old.Selector != "" || at.class != 0 {
 			writes = append(writes, r.settleGone(at, id))
 		}
+		writes = append(writes, storage.Write{Table: tableSettings, Key: "twin/" + id})
 		if joined {
 			writes = append(writes, storage.Write{Table: tableUses, Key: joinKey(id)})
 		}

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/polluxhq/pollux/actors"
-	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -62,14 +61,7 @@ func (n *node) stageBroken(name, version string) {
 
 func titled(title string) func(map[string]any) { return func(m map[string]any) { m["title"] = title } }
 
-// settled waits until the node has its slots.
-func (n *node) settled() {
-	n.t.Helper()
-	until(n.t, "the node has its slots", func() bool { return n.cluster.SlotsByNode()["n1"] >= cluster.SlotCount })
-}
-
 func (n *node) hundred(driver string) (ids []string) {
-	n.settled()
 	for i := range 100 {
 		id := fmt.Sprintf("r%02d", i)
 		n.twin(fmt.Sprintf(`{"id":%q,"driver":%q}`, id, driver))
@@ -178,7 +170,6 @@ func TestRolloutByFailures(t *testing.T) {
 	n.driver("probe", "1.0.0", "")
 	n.twin(`{"id":"old","driver":"probe","labels":{"floor":"1"}}`)
 	n.twin(`{"id":"new","driver":"probe","labels":{"floor":"2"}}`)
-	n.settled()
 	n.wait("old", "reason", `"start"`)
 	n.wait("new", "reason", `"start"`)
 	n.stage("probe", "1.1.0", "", titled("new"))

@@ -62,6 +62,15 @@ func unmaskSecrets(m *drivers.Model, settings, old map[string]any) {
 	}
 }
 
+// sealedAlready says whether all secrets among stored settings are sealed.
+func sealedAlready(m *drivers.Model, stored map[string]any) bool {
+	all := true
+	for _, name := range m.Secrets() {
+		visitSecret(stored, name, func(in map[string]any, key string) { all = all && isSealed(in[key]) })
+	}
+	return all
+}
+
 // errNoTopic: a setting that a filter needs is not given; the filter is left out.
 var errNoTopic = errors.New("no such topic")
 

