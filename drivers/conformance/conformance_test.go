@@ -48,6 +48,19 @@ func TestGoExampleConforms(t *testing.T) {
 
 func TestRustExampleConforms(t *testing.T) { conforms(t, drivertest.Rust(t, "thermostat/rust")) }
 
+// The driver of a page, made without an SDK.
+func TestCDriverConforms(t *testing.T) {
+	manifest, err := os.ReadFile("../sdk/c/driver.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := drivers.AppendManifest(wasmtest.C(t, "../sdk/c/lamp.c"), manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conforms(t, file)
+}
+
 // wild is a driver whose every call runs the given code; its type is (event i32, len i32) -> i32.
 func wild(code ...byte) []byte {
 	pull := wasmtest.Func{Params: []byte{wasmtest.I32}}

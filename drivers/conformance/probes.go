@@ -342,7 +342,7 @@ func (p *prober) webhook() (Outcome, string) {
 	if err := json.Unmarshal(r.effects.Output, &answer); err != nil {
 		return Failed, fmt.Sprintf("%.80s: %v", r.effects.Output, err)
 	}
-	if answer.Status != 0 && (answer.Status < 100 || answer.Status > 599) {
+	if answer.Status != 0 && (answer.Status < 200 || answer.Status > 599) {
 		return Failed, fmt.Sprintf("status %d is none", answer.Status)
 	}
 	return Passed, fmt.Sprintf("status %d", answer.Status)
