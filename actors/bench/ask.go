@@ -88,7 +88,7 @@ func (r *rig) webhook(ctx context.Context, s *script.Step) *Failure {
 	r.note("webhook " + in.Method + " " + in.Path + " " + string(body))
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	out, err := r.node.engine.Client().Webhook(ctx, twinID, in)
+	out, err := r.node.engine.Client().Webhook(ctx, r.id, in)
 	if err != nil {
 		return &Failure{Text: "the webhook was not answered", Got: err.Error()}
 	}

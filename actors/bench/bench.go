@@ -43,8 +43,11 @@ type Bench struct {
 	box      *drivers.Sandbox
 	runner   drivers.Runner
 	manifest *drivers.Manifest
-	// clock is the running test's; the driver's own clock shows it.
-	clock atomic.Pointer[clock]
+	// node is where tests run, one after the other; nil: there is none yet, or it was given up. serial counts them.
+	node   *node
+	serial int
+	// rig is the test that runs.
+	rig atomic.Pointer[rig]
 }
 
 // Open verifies and compiles a driver. The error is a sentence for its author. Close the bench.
@@ -73,8 +76,8 @@ func Open(ctx context.Context, o Options) (*Bench, error) {
 
 // now is what the driver's clock shows.
 func (b *Bench) now() time.Time {
-	if c := b.clock.Load(); c != nil {
-		return c.Now()
+	if r := b.rig.Load(); r != nil {
+		return r.clock.Now()
 	}
 	return time.Now()
 }
@@ -83,7 +86,9 @@ func (b *Bench) now() time.Time {
 func (b *Bench) Manifest() *drivers.Manifest { return b.manifest }
 
 // Close ends the bench.
-func (b *Bench) Close() error { return errors.Join(b.runner.Close(), b.box.Close()) }
+func (b *Bench) Close() error {
+	return errors.Join(b.drop(), b.runner.Close(), b.box.Close())
+}
 
 // Run runs one test of a script as it is written. Where it cannot be run at all, that is its failure, too.
 func (b *Bench) Run(ctx context.Context, f *script.File, t *script.Test) *Result {

@@ -47,7 +47,7 @@ func options(c *script.Command) *pb.CommandOptions {
 
 // call begins a command. Where the step says how it ends, it has to end by itself.
 func (r *rig) call(ctx context.Context, s *script.Step) *Failure {
-	req := &pb.InvokeRequest{Id: twinID, Action: s.Text, Options: options(&s.Command)}
+	req := &pb.InvokeRequest{Id: r.id, Action: s.Text, Options: options(&s.Command)}
 	if s.Has {
 		input, err := structpb.NewValue(script.Plain(s.Input))
 		if err != nil {
@@ -134,7 +134,7 @@ func (r *rig) set(ctx context.Context, s *script.Step) *Failure {
 			return failed(err)
 		}
 		r.note("set " + p + " " + script.JSON(s.Values[p]))
-		_, err = r.node.engine.Client().SetDesired(ctx, &pb.SetDesiredRequest{Id: twinID, Property: p, Value: v, Options: options(&s.Command)}, caller)
+		_, err = r.node.engine.Client().SetDesired(ctx, &pb.SetDesiredRequest{Id: r.id, Property: p, Value: v, Options: options(&s.Command)}, caller)
 		switch want := s.Outcome; {
 		case err != nil && want == nil:
 			return &Failure{Text: "the value was not taken", Got: err.Error()}
@@ -150,7 +150,7 @@ func (r *rig) set(ctx context.Context, s *script.Step) *Failure {
 // settings changes the twin's settings: null removes one.
 func (r *rig) settings(ctx context.Context, s *script.Step) *Failure {
 	reg := r.node.engine.Registry()
-	twin, err := reg.GetTwin(twinID)
+	twin, err := reg.GetTwin(r.id)
 	if err != nil {
 		return failed(err)
 	}
@@ -169,7 +169,7 @@ func (r *rig) settings(ctx context.Context, s *script.Step) *Failure {
 	if _, err := reg.UpdateTwin(ctx, twin); err != nil {
 		return &Failure{Text: "the settings were not taken", Got: err.Error()}
 	}
-	if _, err := r.node.engine.Client().State(ctx, twinID, false); err != nil {
+	if _, err := r.node.engine.Client().State(ctx, r.id, false); err != nil {
 		return failed(err)
 	}
 	return failed(r.rest())
@@ -177,7 +177,7 @@ func (r *rig) settings(ctx context.Context, s *script.Step) *Failure {
 
 // report has another twin report values.
 func (r *rig) report(ctx context.Context, s *script.Step) *Failure {
-	if _, ok := r.file.Twins[s.Twin]; !ok {
+	if _, ok := r.test.Twins[s.Twin]; !ok {
 		return &Failure{Text: fmt.Sprintf("the script has no twin %q under twins", s.Twin)}
 	}
 	v, err := structpb.NewValue(script.Plain(s.Values))
@@ -187,7 +187,7 @@ func (r *rig) report(ctx context.Context, s *script.Step) *Failure {
 	r.note("twin " + s.Twin + " reports " + script.JSON(s.Values))
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if _, err := r.node.engine.Client().Invoke(ctx, &pb.InvokeRequest{Id: s.Twin, Action: reportAction, Input: v}, "report"); err != nil {
+	if _, err := r.node.engine.Client().Invoke(ctx, &pb.InvokeRequest{Id: r.project + "/" + s.Twin, Action: reportAction, Input: v}, "report"); err != nil {
 		return failed(err)
 	}
 	return failed(r.settle())

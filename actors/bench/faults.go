@@ -95,10 +95,10 @@ func (f *faults) late() time.Duration {
 	return time.Duration(f.rnd.IntN(200)) * time.Millisecond
 }
 
-// watched is the runner of one test: it notes crashes, and lives longer than the engine that closes it.
+// watched is the driver's runner as tests have it: it notes crashes, and lives longer than the engine that closes it.
 type watched struct {
 	drivers.Runner
-	r *rig
+	b *Bench
 }
 
 // Close implements drivers.Runner.
@@ -115,16 +115,17 @@ func (w watched) Model() *drivers.Model {
 // Handle implements drivers.Runner.
 func (w watched) Handle(ctx context.Context, call drivers.Call, host drivers.Host) (drivers.Effects, error) {
 	eff, err := w.Runner.Handle(ctx, call, host)
+	r := w.b.rig.Load()
 	var trap *wasm.Trap
 	if errors.As(err, &trap) {
-		w.r.note("the driver crashed: " + err.Error())
-		w.r.mu.Lock()
-		w.r.crash = err.Error()
-		w.r.mu.Unlock()
+		r.note("the driver crashed: " + err.Error())
+		r.mu.Lock()
+		r.crash = err.Error()
+		r.mu.Unlock()
 	} else if call.Event == drivers.EventConnected {
-		w.r.mu.Lock()
-		w.r.greeted++
-		w.r.mu.Unlock()
+		r.mu.Lock()
+		r.greeted++
+		r.mu.Unlock()
 	}
 	return eff, err
 }

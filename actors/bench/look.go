@@ -35,7 +35,7 @@ func (r *rig) shown(ctx context.Context, s *script.Step) (want, got any, err err
 	if s.Kind == script.Discovered {
 		return r.discoveries(s)
 	}
-	st, err := r.node.engine.Client().State(ctx, twinID, s.Kind == script.Model)
+	st, err := r.node.engine.Client().State(ctx, r.id, s.Kind == script.Model)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,7 +94,7 @@ func (r *rig) status(s *script.Step, st *pb.TwinState) (want, got any, err error
 
 // discoveries gives the entry of the inbox that fits, or all there are.
 func (r *rig) discoveries(s *script.Step) (want, got any, err error) {
-	list, err := r.node.engine.Registry().ListInbox(&pb.ListInboxRequest{}, nil)
+	list, err := r.node.engine.Registry().ListInbox(&pb.ListInboxRequest{Project: r.project}, nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,6 +2,8 @@ package bench
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -29,12 +31,11 @@ const reportAction = "script.report"
 type mock struct {
 	name     string
 	manifest *drivers.Manifest
-	first    map[string]json.RawMessage
-	out      *outside
+	b        *Bench
 }
 
 // newMock makes the file and the driver for another twin of the script.
-func newMock(name string, m script.Mock, out *outside) (file []byte, d *mock, err error) {
+func newMock(name string, m script.Mock, b *Bench) (file []byte, d *mock, err error) {
 	properties := map[string]any{}
 	for p, v := range m.Properties {
 		properties[p] = map[string]any{"type": typeOf(v)}
@@ -43,7 +44,7 @@ func newMock(name string, m script.Mock, out *outside) (file []byte, d *mock, er
 	for _, a := range m.Actions {
 		actions[a] = map[string]any{}
 	}
-	manifest, err := json.Marshal(map[string]any{"contract": "twin1", "name": "mock-" + name, "version": "1.0.0", "capabilities": []string{"state_set"},
+	manifest, err := json.Marshal(map[string]any{"contract": "twin1", "name": mockName(name, properties, actions), "version": "1.0.0", "capabilities": []string{"state_set"},
 		"model": map[string]any{"@context": "https://www.w3.org/2022/wot/td/v1.1", "@type": "tm:ThingModel", "title": name,
 			"properties": properties, "actions": actions}})
 	if err != nil {
@@ -52,11 +53,17 @@ func newMock(name string, m script.Mock, out *outside) (file []byte, d *mock, er
 	if file, err = drivers.AppendManifest(stub, manifest); err != nil {
 		return nil, nil, err
 	}
-	d = &mock{name: name, first: m.Properties, out: out}
+	d = &mock{name: name, b: b}
 	if d.manifest, err = drivers.Check(file); err != nil {
 		return nil, nil, fmt.Errorf("twin %s of the script: %w", name, err)
 	}
 	return file, d, nil
+}
+
+// mockName is different for each thing that a script makes of a name.
+func mockName(name string, model ...any) string {
+	sum := sha256.Sum256([]byte(name + script.JSON(model)))
+	return "mock-" + hex.EncodeToString(sum[:8])
 }
 
 func typeOf(v json.RawMessage) string {
@@ -83,7 +90,7 @@ func (d *mock) Close() error { return nil }
 func (d *mock) Handle(ctx context.Context, call drivers.Call, _ drivers.Host) (drivers.Effects, error) {
 	switch call.Event {
 	case drivers.EventLoad:
-		return drivers.Effects{Changes: changes(d.first)}, nil
+		return drivers.Effects{Changes: changes(d.b.rig.Load().test.Twins[d.name].Properties)}, nil
 	case drivers.EventCommand:
 		return d.command(ctx, call.Input)
 	}
@@ -115,7 +122,7 @@ func (d *mock) command(ctx context.Context, input []byte) (drivers.Effects, erro
 	if q.Input = script.Plain(c.Input); c.Property != "" {
 		q.Input = script.Plain(c.Value)
 	}
-	o, err := d.out.ask(ctx, q)
+	o, err := d.b.rig.Load().out.ask(ctx, q)
 	if err != nil {
 		return drivers.Effects{}, err
 	}
@@ -178,8 +185,7 @@ func askedDiff(want, got *script.Asked) []string {
 // ancestor is an earlier version of the driver under test, of which the script says what it left behind.
 type ancestor struct {
 	manifest *drivers.Manifest
-	memory   json.RawMessage
-	values   map[string]json.RawMessage
+	b        *Bench
 }
 
 // Manifest implements drivers.Runner.
@@ -190,8 +196,9 @@ func (d *ancestor) Close() error { return nil }
 
 // Handle implements drivers.Runner.
 func (d *ancestor) Handle(_ context.Context, call drivers.Call, _ drivers.Host) (drivers.Effects, error) {
-	if call.Event != drivers.EventLoad {
+	was := d.b.rig.Load().test.Was
+	if call.Event != drivers.EventLoad || was == nil {
 		return drivers.Effects{}, nil
 	}
-	return drivers.Effects{Memory: d.memory, Changes: changes(d.values)}, nil
+	return drivers.Effects{Memory: was.Memory, Changes: changes(was.Properties)}, nil
 }

@@ -67,9 +67,6 @@ func openNode(c *clock, load func(ctx context.Context, digest string, file []byt
 	if err := n.engine.Start(context.Background()); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
-	if err := n.owns("default/" + twinID); err != nil {
-		return nil, errors.Join(err, n.close())
-	}
 	return n, nil
 }
 
@@ -81,6 +78,58 @@ func (n *node) owns(id string) error {
 		}
 	}
 	return fmt.Errorf("the test's node did not get the slot of %s within %s", id, patience)
+}
+
+// nodeAt gives the bench's node with its clock at start, or where that is zero at the beginning of a Thursday. A clock
+// does not go back: then there is another node.
+func (b *Bench) nodeAt(start time.Time) (*node, error) {
+	if b.node != nil && !start.IsZero() && start.Before(b.node.clock.Now()) {
+		if err := b.drop(); err != nil {
+			return nil, err
+		}
+	}
+	if b.node != nil {
+		for day := 24 * time.Hour; start.IsZero(); {
+			start = b.node.clock.Now().Truncate(day).Add(day)
+			for start.Weekday() != time.Thursday {
+				start = start.Add(day)
+			}
+		}
+		b.node.clock.move(start)
+		b.node.engine.Tick()
+		return b.node, nil
+	}
+	if start.IsZero() {
+		start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	dialers := map[string]actors.Dialer{}
+	for _, scheme := range drivers.Schemes() {
+		dialers[scheme] = func(d drivers.Binding, s drivers.Sink, t actors.Trace) (drivers.Conn, error) {
+			return b.rig.Load().peer.dial(d, s, t)
+		}
+	}
+	n, err := openNode(newClock(start), func(context.Context, string, []byte) (drivers.Runner, error) { return watched{b.runner, b}, nil },
+		func(o *actors.Options) {
+			o.Logger, o.Dialers = b.o.Logger, dialers
+			o.Publish = func(topic string, payload []byte, qos byte, retain bool) error {
+				return b.rig.Load().peer.publish(topic, payload, qos, retain)
+			}
+			b.offer(o)
+		})
+	if err != nil {
+		return nil, err
+	}
+	b.node = n
+	return n, nil
+}
+
+// drop closes the node.
+func (b *Bench) drop() error {
+	n := b.node
+	if b.node = nil; n == nil {
+		return nil
+	}
+	return n.close()
 }
 
 func (n *node) close() error {

@@ -16,7 +16,8 @@ import (
 // outside is what the driver asks and waits for, but for its own device: HTTP servers and other twins, as the script
 // plays them. What a rule answers is answered at once; the rest waits for its step.
 type outside struct {
-	park func() (wake func())
+	clock *clock
+	park  func() (wake func())
 	// note hears what is asked and answered.
 	note func(text string)
 
@@ -31,6 +32,7 @@ type outside struct {
 type asked[Q, A any] struct {
 	question Q
 	answered bool
+	late     bool // its time was over first
 	wake     func()
 	answer   chan A
 }
@@ -65,8 +67,19 @@ func (o *outside) request(ctx context.Context, req drivers.HTTPRequest) (drivers
 		return drivers.HTTPResponse{}, errEnded
 	}
 	defer q.wake()
+	defer o.clock.AfterFunc(req.Timeout, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if !q.answered {
+			q.late = true
+			q.give(script.Answer{})
+		}
+	})()
 	select {
 	case a := <-q.answer:
+		if q.late {
+			return drivers.HTTPResponse{}, context.DeadlineExceeded
+		}
 		return response(&a)
 	case <-ctx.Done():
 		return drivers.HTTPResponse{}, ctx.Err()

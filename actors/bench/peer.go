@@ -20,6 +20,8 @@ type peer struct {
 	deliver func(m script.Message)
 	// presence tells the node of an MQTT device that it is there, or not.
 	presence func(online bool)
+	// client makes the client of a twin whose device is an HTTP server.
+	client func(drivers.Binding) (drivers.HTTPClient, error)
 	// note hears what goes between the two.
 	note func(text string)
 
@@ -61,6 +63,8 @@ type conn struct {
 	done   chan struct{}
 	up     bool
 	closed bool
+	// broker: it is an MQTT broker's; frames are topic, a zero byte, payload.
+	broker bool
 }
 
 var errAway = fmt.Errorf("the device is away: %w", drivers.ErrDisconnected)
@@ -79,12 +83,66 @@ func (p *peer) dial(b drivers.Binding, sink drivers.Sink, _ actors.Trace) (drive
 		}
 		c.tok = tok
 	}
+	var out drivers.Conn = c
+	switch b.Transport.Scheme {
+	case drivers.SchemeHTTP, drivers.SchemeHTTPS:
+		client, err := p.client(b)
+		if err != nil {
+			return nil, err
+		}
+		out = &httpConn{c, client}
+	case drivers.SchemeMQTT, drivers.SchemeMQTTS:
+		c.broker = true
+		out = &brokerConn{c}
+	}
 	go c.run()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.conn = c
 	p.meet()
-	return c, nil
+	return out, nil
+}
+
+// httpConn is the connection of a twin whose device is an HTTP server.
+type httpConn struct {
+	*conn
+	web drivers.HTTPClient
+}
+
+// Do implements drivers.HTTPClient.
+func (c *httpConn) Do(ctx context.Context, r drivers.HTTPRequest) (drivers.HTTPResponse, error) {
+	return c.web.Do(ctx, r)
+}
+
+// Close implements drivers.Conn.
+func (c *httpConn) Close() error { return errors.Join(c.conn.Close(), c.web.Close()) }
+
+// brokerConn is the connection of a twin to a broker of its own.
+type brokerConn struct{ *conn }
+
+// Publish sends a message to that broker.
+func (c *brokerConn) Publish(_ context.Context, topic string, payload []byte, qos byte, retain bool) error {
+	c.p.mu.Lock()
+	up := c.up
+	c.p.mu.Unlock()
+	if !up {
+		return errAway
+	}
+	return c.p.publish(topic, payload, qos, retain)
+}
+
+// StartTLS has the bytes that follow sealed, which a script does not see.
+func (c *conn) StartTLS(context.Context) error {
+	c.p.note("starttls")
+	return nil
+}
+
+// Reset drops the connection and dials again.
+func (c *conn) Reset() {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	c.p.part("the driver closed the connection")
+	c.p.meet()
 }
 
 // run tells the sink what happens, in order.
@@ -183,13 +241,27 @@ func (p *peer) say(m script.Message) error {
 		pieces := p.faults.pieces(m.Data, false)
 		p.mu.Unlock()
 		for _, m.Data = range pieces {
-			p.deliver(m)
+			p.bring(m)
 		}
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.feed(m.Data)
+}
+
+// bring brings an MQTT message by the twin's own broker, where it has one, or else by the node's.
+func (p *peer) bring(m script.Message) {
+	p.mu.Lock()
+	c := p.conn
+	if c == nil || !c.broker {
+		p.mu.Unlock()
+		p.deliver(m)
+		return
+	}
+	defer p.mu.Unlock()
+	p.note("<- " + script.ShowMessage(m.Topic, m.Data))
+	c.tell(received(append(append([]byte(m.Topic), 0), m.Data...)))
 }
 
 // feed gives bytes to the connection, cut as the transport cuts them. The lock is held.
@@ -280,7 +352,7 @@ func (p *peer) answer(with []script.Message, groups [][]byte) {
 	for _, m := range with {
 		m.Data = expand(m.Data, groups)
 		if m.Topic != "" {
-			p.deliver(m)
+			p.bring(m)
 			continue
 		}
 		p.mu.Lock()

@@ -25,8 +25,8 @@ import (
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
-// twinID is the twin under test.
-const twinID = "twin"
+// twinName is the twin under test.
+const twinName = "twin"
 
 // caller is the principal of the script's calls.
 const caller = "script"
@@ -37,7 +37,10 @@ type rig struct {
 	file    *script.File
 	test    *script.Test
 	clock   *clock
+	began   time.Time // by that clock
 	node    *node
+	project string
+	id      string // of the twin under test
 	peer    *peer
 	out     *outside
 	watch   *actors.Subscription
@@ -48,6 +51,7 @@ type rig struct {
 	mqttErr error
 	played  int
 	line    int // of the step that runs
+	made    []string
 
 	mu      sync.Mutex
 	trail   []string
@@ -64,32 +68,21 @@ type openCall struct {
 	err      error
 }
 
-// begin starts a node with the twin of a test on it.
+// begin makes the twin of a test on the bench's node.
 func (b *Bench) begin(ctx context.Context, f *script.File, t *script.Test, faults *faults) (*rig, error) {
-	start := t.Start
-	if start.IsZero() {
-		start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	}
-	r := &rig{b: b, file: f, test: t, clock: newClock(start), faults: faults}
-	b.clock.Store(r.clock)
-	r.peer = &peer{clock: r.clock, deliver: r.deliver, presence: r.presence, away: t.Away, faults: faults, note: r.note}
-	r.out = &outside{note: r.note}
-	for i := range t.Rules {
-		r.rule(&t.Rules[i])
-	}
-	dialers := map[string]actors.Dialer{}
-	for _, scheme := range drivers.Schemes() {
-		dialers[scheme] = r.peer.dial
-	}
-	n, err := openNode(r.clock, func(context.Context, string, []byte) (drivers.Runner, error) { return watched{b.runner, r}, nil },
-		func(o *actors.Options) {
-			o.Logger, o.Dialers, o.Publish = b.o.Logger, dialers, r.peer.publish
-			r.offer(o)
-		})
+	n, err := b.nodeAt(t.Start)
 	if err != nil {
 		return nil, err
 	}
-	r.node, r.out.park = n, n.engine.Park
+	b.serial++
+	r := &rig{b: b, file: f, test: t, clock: n.clock, began: n.clock.Now(), node: n, faults: faults, project: fmt.Sprintf("test%d", b.serial)}
+	r.id = r.project + "/" + twinName
+	r.peer = &peer{clock: r.clock, deliver: r.deliver, presence: r.presence, away: t.Away, faults: faults, note: r.note, client: r.client}
+	r.out = &outside{clock: r.clock, note: r.note, park: n.engine.Park}
+	for i := range t.Rules {
+		r.rule(&t.Rules[i])
+	}
+	b.rig.Store(r)
 	if err := r.furnish(ctx); err != nil {
 		return nil, errors.Join(err, r.end())
 	}
@@ -98,32 +91,29 @@ func (b *Bench) begin(ctx context.Context, f *script.File, t *script.Test, fault
 
 // furnish makes the twins of the test.
 func (r *rig) furnish(ctx context.Context) error {
-	for _, name := range slices.Sorted(maps.Keys(r.file.Twins)) {
-		file, d, err := newMock(name, r.file.Twins[name], r.out)
+	for _, name := range slices.Sorted(maps.Keys(r.test.Twins)) {
+		file, d, err := newMock(name, r.test.Twins[name], r.b)
 		if err != nil {
 			return err
 		}
 		if err := r.install(ctx, d, file); err != nil {
 			return err
 		}
-		if _, err := r.node.engine.Registry().CreateTwin(ctx, &pb.Twin{Id: name, Driver: d.manifest.Name}); err != nil {
+		if err := r.make(ctx, &pb.Twin{Id: r.project + "/" + name, Driver: d.manifest.Name}); err != nil {
 			return fmt.Errorf("twin %s: %w", name, err)
 		}
-		if err := r.rest(); err != nil {
-			return err
-		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(r.file.Systems)) {
-		s := &pb.System{Id: id}
-		for _, name := range slices.Sorted(maps.Keys(r.file.Systems[id])) {
-			s.Members = append(s.Members, &pb.System_Member{Name: name, Twin: r.file.Systems[id][name]})
+	for _, id := range slices.Sorted(maps.Keys(r.test.Systems)) {
+		s := &pb.System{Id: r.project + "/" + id}
+		for _, name := range slices.Sorted(maps.Keys(r.test.Systems[id])) {
+			s.Members = append(s.Members, &pb.System_Member{Name: name, Twin: r.project + "/" + r.test.Systems[id][name]})
 		}
 		if _, err := r.node.engine.Registry().PutSystem(ctx, s); err != nil {
 			return fmt.Errorf("system %s: %w", id, err)
 		}
 	}
 	var err error
-	r.watch, err = r.node.engine.Client().Watch(ctx, &pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Ids: []string{twinID}}, Events: true, Logs: true}, nil)
+	r.watch, err = r.node.engine.Client().Watch(ctx, &pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Ids: []string{r.id}}, Events: true, Logs: true}, nil)
 	if err != nil {
 		return err
 	}
@@ -140,6 +130,21 @@ func (r *rig) install(ctx context.Context, d drivers.Runner, file []byte) error 
 	return err
 }
 
+// make creates a twin and has it come to life.
+func (r *rig) make(ctx context.Context, t *pb.Twin) error {
+	if err := r.node.owns(t.Id); err != nil {
+		return err
+	}
+	r.made = append(r.made, t.Id)
+	if _, err := r.node.engine.Registry().CreateTwin(ctx, t); err != nil {
+		return err
+	}
+	if _, err := r.node.engine.Client().State(ctx, t.Id, false); err != nil {
+		return err
+	}
+	return r.rest()
+}
+
 // create makes the twin under test. Where the script says what an earlier version left behind, that version goes before.
 func (r *rig) create(ctx context.Context) error {
 	m, reg := r.b.manifest, r.node.engine.Registry()
@@ -147,37 +152,33 @@ func (r *rig) create(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
-	twin := &pb.Twin{Id: twinID, Driver: m.Name, Uri: r.uri(), Settings: settings}
-	if was := r.test.Was; was != nil {
-		if err := r.inherit(ctx, twin, was); err != nil {
-			return err
-		}
-	}
 	if _, _, err := reg.PutDriver(ctx, m, r.b.o.File, caller); err != nil {
 		return err
 	}
+	twin := &pb.Twin{Id: r.id, Driver: m.Name + "@" + m.Version, Uri: r.uri(), Settings: settings}
 	if r.test.Was == nil {
-		_, err = reg.CreateTwin(ctx, twin)
-	} else {
-		if twin, err = reg.GetTwin(twinID); err == nil {
-			twin.Driver = m.Name + "@" + m.Version
-			_, err = reg.UpdateTwin(ctx, twin)
-		}
+		return r.make(ctx, twin)
 	}
-	if err != nil {
-		return fmt.Errorf("create the twin: %w", err)
+	if err := r.inherit(ctx, twin); err != nil {
+		return fmt.Errorf("was %s: %w", r.test.Was.Version, err)
 	}
-	// Asking has it come to life, where it does not by itself.
-	if _, err := r.node.engine.Client().State(ctx, twinID, false); err != nil {
+	if twin, err = reg.GetTwin(r.id); err != nil {
+		return err
+	}
+	twin.Driver = m.Name + "@" + m.Version
+	if _, err := reg.UpdateTwin(ctx, twin); err != nil {
+		return err
+	}
+	if _, err := r.node.engine.Client().State(ctx, r.id, false); err != nil {
 		return err
 	}
 	return r.rest()
 }
 
 // inherit has the twin live with an earlier version.
-func (r *rig) inherit(ctx context.Context, twin *pb.Twin, was *script.Was) error {
+func (r *rig) inherit(ctx context.Context, twin *pb.Twin) error {
 	m := *r.b.manifest
-	m.Version = was.Version
+	m.Version = r.test.Was.Version
 	raw, err := json.Marshal(&m)
 	if err != nil {
 		return err
@@ -186,17 +187,11 @@ func (r *rig) inherit(ctx context.Context, twin *pb.Twin, was *script.Was) error
 	if err != nil {
 		return err
 	}
-	old := &ancestor{manifest: &m, memory: was.Memory, values: was.Properties}
-	if err := r.install(ctx, old, file); err != nil {
-		return fmt.Errorf("was %s: %w", was.Version, err)
-	}
-	if _, err := r.node.engine.Registry().CreateTwin(ctx, twin); err != nil {
-		return fmt.Errorf("create the twin: %w", err)
-	}
-	if _, err := r.node.engine.Client().State(ctx, twinID, false); err != nil {
+	if err := r.install(ctx, &ancestor{manifest: &m, b: r.b}, file); err != nil {
 		return err
 	}
-	return r.rest()
+	twin.Driver = m.Name + "@" + m.Version
+	return r.make(ctx, twin)
 }
 
 // uri is the twin's address: the script's, or one that fits the driver's first transport.
@@ -266,7 +261,7 @@ func (r *rig) will() (*drivers.Will, error) {
 	if t == nil || t.Will == nil {
 		return nil, nil
 	}
-	twin, err := r.node.engine.Registry().GetTwin(twinID)
+	twin, err := r.node.engine.Registry().GetTwin(r.id)
 	if err != nil {
 		return nil, err
 	}
@@ -281,18 +276,11 @@ func (r *rig) will() (*drivers.Will, error) {
 func (r *rig) note(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	since := r.clock.Now().Sub(r.start())
+	since := r.clock.Now().Sub(r.began)
 	r.trail = append(r.trail, fmt.Sprintf("%9s  %s", since, text))
 	if len(r.trail) > maxTrail {
 		r.trail = r.trail[1:]
 	}
-}
-
-func (r *rig) start() time.Time {
-	if r.test.Start.IsZero() {
-		return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	}
-	return r.test.Start
 }
 
 // rest waits until nothing runs any more but what waits for the clock, or for the script.
@@ -375,13 +363,24 @@ func (r *rig) next() (at time.Time, ok bool) {
 	return at, ok
 }
 
-// end stops the node.
+// end removes the test's twins. Where that fails the node is given up.
 func (r *rig) end() error {
 	r.out.end()
 	if r.watch != nil {
 		r.watch.Close()
+		r.watch = nil
 	}
-	return r.node.close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, id := range slices.Backward(r.made) {
+		if err := r.node.engine.Registry().DeleteTwin(ctx, id, 0); err != nil && !errors.Is(err, actors.ErrNotFound) {
+			return errors.Join(fmt.Errorf("the test's twin does not go: %w", err), r.b.drop())
+		}
+	}
+	if err := r.rest(); err != nil {
+		return errors.Join(err, r.b.drop())
+	}
+	return nil
 }
 
 // listen has the door tell when the next call of the script's arrives, and when it is answered.

@@ -34,33 +34,44 @@ type Report struct {
 // Run runs the suite. The error says why it could not be run; what failed is in the report.
 func (s *Suite) Run(ctx context.Context) (*Report, error) {
 	r := &Report{Tests: []*Result{}}
-	if err := s.pass(ctx, r, "", nil); err != nil {
-		return nil, err
+	plain := func(b *Bench) error { return s.pass(ctx, r, b, "", nil) }
+	if err := s.with(ctx, false, plain, func(b *Bench) error { return s.faulty(ctx, r, b) }); err != nil || !s.Shuffle {
+		return r, err
 	}
-	if s.Shuffle {
-		if err := s.pass(ctx, r, "shuffle", nil); err != nil {
-			return nil, err
-		}
-	}
-	for i := range s.Faults {
-		for _, kind := range faultKinds {
-			if err := s.pass(ctx, r, "", newFaults(kind, s.Seed+uint64(i))); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return r, nil
+	return r, s.with(ctx, true, func(b *Bench) error { return s.pass(ctx, r, b, "shuffle", nil) })
 }
 
-// pass runs all tests once.
-func (s *Suite) pass(ctx context.Context, rep *Report, mode string, f *faults) error {
+// with opens a bench for some passes.
+func (s *Suite) with(ctx context.Context, shuffle bool, passes ...func(*Bench) error) error {
 	o := s.Options
-	o.Shuffle = mode == "shuffle"
+	o.Shuffle = shuffle
 	b, err := Open(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = b.Close() }()
+	for _, pass := range passes {
+		if err := pass(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// faulty runs the tests under each kind of faults.
+func (s *Suite) faulty(ctx context.Context, r *Report, b *Bench) error {
+	for i := range s.Faults {
+		for _, kind := range faultKinds {
+			if err := s.pass(ctx, r, b, "", newFaults(kind, s.Seed+uint64(i))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// pass runs all tests once.
+func (s *Suite) pass(ctx context.Context, rep *Report, b *Bench, mode string, f *faults) error {
 	for _, file := range s.Files {
 		for i := range file.Tests {
 			t := &file.Tests[i]
@@ -71,22 +82,26 @@ func (s *Suite) pass(ctx context.Context, rep *Report, mode string, f *faults) e
 			if res.Mode = mode; f != nil {
 				res.Mode = fmt.Sprintf("%s, seed %d", f.kind, f.seed)
 			}
-			rep.Tests = append(rep.Tests, res)
-			if res.Failure == nil {
-				rep.Passed++
-				res.Trail = nil
-			} else {
-				rep.Failed++
-			}
-			if s.Each != nil {
-				s.Each(res)
-			}
+			s.count(rep, res)
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func (s *Suite) count(rep *Report, res *Result) {
+	rep.Tests = append(rep.Tests, res)
+	if res.Failure == nil {
+		rep.Passed++
+		res.Trail = nil
+	} else {
+		rep.Failed++
+	}
+	if s.Each != nil {
+		s.Each(res)
+	}
 }
 
 // Write shows a report's summary to people.

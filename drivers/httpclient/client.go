@@ -248,15 +248,29 @@ func (c *Client) sideOf(u *url.URL) (*side, error) {
 	return c.others, nil
 }
 
-// Do implements drivers.HTTPClient.
-func (c *Client) Do(ctx context.Context, request drivers.HTTPRequest) (drivers.HTTPResponse, error) {
-	u, err := c.resolve(request.URL)
+// Allow completes the URL of a request and says whether the twin's binding allows it, as Do does.
+func (c *Client) Allow(text string) (*url.URL, error) {
+	u, _, err := c.allow(text)
+	return u, err
+}
+
+func (c *Client) allow(text string) (*url.URL, *side, error) {
+	u, err := c.resolve(text)
 	if err != nil {
-		return drivers.HTTPResponse{}, fmt.Errorf("http: %w", err)
+		return nil, nil, fmt.Errorf("http: %w", err)
 	}
 	s, err := c.sideOf(u)
 	if err != nil {
-		return drivers.HTTPResponse{}, fmt.Errorf("http: %w", err)
+		return nil, nil, fmt.Errorf("http: %w", err)
+	}
+	return u, s, nil
+}
+
+// Do implements drivers.HTTPClient.
+func (c *Client) Do(ctx context.Context, request drivers.HTTPRequest) (drivers.HTTPResponse, error) {
+	u, s, err := c.allow(request.URL)
+	if err != nil {
+		return drivers.HTTPResponse{}, err
 	}
 	if request.Timeout > 0 {
 		var cancel context.CancelFunc

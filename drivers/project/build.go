@@ -34,7 +34,7 @@ func (p *Project) Build(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Pack(module, filepath.Join(p.Dir, ManifestFile))
+	return Pack(module, p.Manifest())
 }
 
 // Pack puts a manifest into a module, and checks that this is a driver.

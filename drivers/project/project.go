@@ -67,7 +67,7 @@ func inDir(dir string) (*Project, error) {
 	default:
 		return findSource(p)
 	}
-	if p.Lang == Go && !exists(dir, ManifestFile) {
+	if p.Lang == Go && p.Manifest() == "" {
 		return nil, fmt.Errorf("%s has no %s, the driver's manifest", dir, ManifestFile)
 	}
 	return p, nil
@@ -101,13 +101,26 @@ func exists(dir, name string) bool {
 	return err == nil
 }
 
-// Scripts lists the test scripts beside the driver.
-func (p *Project) Scripts() ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(p.Dir, "*"+script.Suffix))
-	if err != nil {
-		return nil, err
+// Manifest is where the manifest is: beside the source, or one directory up, where sources in several languages share it.
+// Empty where there is none.
+func (p *Project) Manifest() string {
+	for _, dir := range []string{p.Dir, filepath.Join(p.Dir, "..")} {
+		if exists(dir, ManifestFile) {
+			return filepath.Join(dir, ManifestFile)
+		}
 	}
-	return files, nil
+	return ""
+}
+
+// Scripts lists the test scripts beside the driver, or one directory up.
+func (p *Project) Scripts() ([]string, error) {
+	for _, dir := range []string{p.Dir, filepath.Join(p.Dir, "..")} {
+		files, err := filepath.Glob(filepath.Join(dir, "*"+script.Suffix))
+		if err != nil || len(files) > 0 {
+			return files, err
+		}
+	}
+	return nil, nil
 }
 
 // ErrNoScripts says that a project has no tests.

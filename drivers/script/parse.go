@@ -74,19 +74,7 @@ func yamlLine(err error) int {
 
 func (p *parser) file(n node) *File {
 	m := p.mapping(n, "script")
-	f := &File{Path: p.path, Setup: p.setup(m), Twins: map[string]Mock{}, Systems: map[string]map[string]string{}}
-	if v, ok := m.take("twins"); ok {
-		twins := p.mapping(v, "twins")
-		for _, name := range twins.keys {
-			f.Twins[name] = p.mock(twins.values[name])
-		}
-	}
-	if v, ok := m.take("systems"); ok {
-		systems := p.mapping(v, "systems")
-		for _, id := range systems.keys {
-			f.Systems[id] = p.texts(systems.values[id])
-		}
-	}
+	f := &File{Path: p.path, Setup: p.setup(m)}
 	if v, ok := m.take("before"); ok {
 		f.Before = p.steps(v)
 	}
@@ -108,7 +96,19 @@ func (p *parser) file(n node) *File {
 }
 
 func (p *parser) setup(m *mapping) Setup {
-	s := Setup{URI: m.string("uri")}
+	s := Setup{URI: m.string("uri"), Twins: map[string]Mock{}, Systems: map[string]map[string]string{}}
+	if v, ok := m.take("twins"); ok {
+		twins := p.mapping(v, "twins")
+		for _, name := range twins.keys {
+			s.Twins[name] = p.mock(twins.values[name])
+		}
+	}
+	if v, ok := m.take("systems"); ok {
+		systems := p.mapping(v, "systems")
+		for _, id := range systems.keys {
+			s.Systems[id] = p.texts(systems.values[id])
+		}
+	}
 	if v, ok := m.take("settings"); ok {
 		s.Settings = p.object(v)
 	}
@@ -166,6 +166,9 @@ func (p *parser) test(n node, base *Setup) Test {
 		}
 		maps.Copy(t.Settings, own.Settings)
 	}
+	t.Twins, t.Systems = maps.Clone(base.Twins), maps.Clone(base.Systems)
+	maps.Copy(t.Twins, own.Twins)
+	maps.Copy(t.Systems, own.Systems)
 	if own.URI != "" {
 		t.URI = own.URI
 	}

@@ -18,16 +18,12 @@ type File struct {
 	// Path as it was opened; reports name it.
 	Path string
 	Setup
-	// Twins are other twins of the project that the driver may call and listen to, by name.
-	Twins map[string]Mock
-	// Systems are the systems that they are in: id → name within the system → twin.
-	Systems map[string]map[string]string
 	// Before runs at the beginning of each test.
 	Before []Step
 	Tests  []Test
 }
 
-// Setup is how a test begins. What a test sets replaces the file's; settings and rules are joined.
+// Setup is how a test begins. What a test sets replaces the file's; settings, twins, systems and rules are joined.
 type Setup struct {
 	// Settings of the twin, a JSON object; nil: none.
 	Settings map[string]any
@@ -39,6 +35,10 @@ type Setup struct {
 	Away bool
 	// Was, where not nil, is the twin's life before this version of the driver.
 	Was *Was
+	// Twins are other twins of the project that the driver may call and listen to, by name.
+	Twins map[string]Mock
+	// Systems are the systems that they are in: id → name within the system → twin.
+	Systems map[string]map[string]string
 	// Rules answer the driver from the beginning.
 	Rules []Rule
 }

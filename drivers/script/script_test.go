@@ -73,7 +73,7 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	test := f.Tests[0]
-	if len(f.Before) != 1 || len(f.Twins) != 1 || f.Systems["room"]["Display_1"] != "lamp" {
+	if len(f.Before) != 1 || len(test.Twins) != 1 || f.Systems["room"]["Display_1"] != "lamp" {
 		t.Errorf("head: %+v", f)
 	}
 	if test.Settings["poll_s"] != 5.0 || test.Settings["password"] != "secret" || len(test.Rules) != 1 {
