@@ -43,8 +43,8 @@ type meter struct {
 	whole bool
 	// used is the time of all whole slices of the call.
 	used time.Duration
-	// turn is when the call began, or others had their turn last.
-	turn time.Time
+	// start is when the call first looked at the clock; turn is that, or when others had their turn last.
+	start, turn time.Time
 	// turns ended in the call.
 	turns uint32
 	// strikes are those of the pool against the tenant, when the instance was checked out.
@@ -63,6 +63,7 @@ func (in *Instance) refill(reason uint32) int64 {
 	}
 	m := &in.meter
 	now := time.Now()
+	m.starts(now)
 	in.look(now)
 	took := now.Sub(m.began)
 	m.resize(took)
@@ -170,8 +171,16 @@ func (in *Instance) leaveLane() {
 	}
 }
 
+// starts notes when the call began, nearly: nobody looked at the clock before.
+func (m *meter) starts(now time.Time) {
+	if m.start.IsZero() {
+		m.start, m.turn = now, now
+	}
+}
+
 // waits is called before a host function that may block.
 func (in *Instance) waits() {
+	in.meter.starts(time.Now())
 	in.meter.whole = false
 	in.leaveLane()
 }
@@ -190,7 +199,9 @@ func (in *Instance) look(now time.Time) {
 // hostCalled counts calls of host functions.
 func (in *Instance) hostCalled() {
 	if in.meter.hostCalls++; in.meter.hostCalls%hostLook == 0 {
-		in.look(time.Now())
+		now := time.Now()
+		in.meter.starts(now)
+		in.look(now)
 	}
 }
 

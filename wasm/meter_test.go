@@ -172,10 +172,10 @@ func TestTrapsNameTheAuthorsFunctions(t *testing.T) {
 		names []byte
 		want  []string
 	}{
-		{nil, []string{"$4()", "$3(i32,i32) i32"}},
-		{[]byte("\x00\x01\x00\x01\x0c\x02\x03\x03run\x04\x04boom"), []string{"boom()", "run(i32,i32) i32"}},
-		{[]byte("\x01\x0c\x02\x04\x04boom\x03\x03run"), []string{"$4()", "$3(i32,i32) i32"}}, // out of order: none
-		{[]byte("\x01\x0c\x02\x03\x03run\x04\x04bo"), []string{"$4()", "$3(i32,i32) i32"}},   // cut off
+		{nil, []string{"$4", "$3"}},
+		{[]byte("\x00\x01\x00\x01\x0c\x02\x03\x03run\x04\x04boom"), []string{"boom", "run"}},
+		{[]byte("\x01\x0c\x02\x04\x04boom\x03\x03run"), []string{"$4", "$3"}}, // out of order: none
+		{[]byte("\x01\x0c\x02\x03\x03run\x04\x04bo"), []string{"$4", "$3"}},   // cut off
 	} {
 		m.Custom = map[string][]byte{}
 		if c.names != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -212,7 +213,7 @@ func (p *Pool) take(ctx context.Context, places chan struct{}) error {
 func (p *Pool) evict() *Instance {
 	var oldest *Instance
 	for _, list := range p.idle {
-		if len(list) > 0 && (oldest == nil || list[0].lastUsed.Before(oldest.lastUsed)) {
+		if len(list) > 0 && (oldest == nil || list[0].lastUsed < oldest.lastUsed) {
 			oldest = list[0]
 		}
 	}
@@ -247,6 +248,7 @@ func (p *Pool) Release(in *Instance) {
 		keep = in.recount()
 		p.typical.Store((3*p.typical.Load() + in.memory.charged) / 4)
 	}
+	in.lastUsed = r.clock.Load()
 	p.mu.Lock()
 	keep = keep && !p.closed
 	if in.broken {
@@ -290,7 +292,7 @@ func (in *Instance) recount() bool {
 	if in.memory.recount() {
 		return true
 	}
-	in.pool.module.runtime.trim(time.Now().Add(in.pool.module.runtime.options.IdleTimeout))
+	in.pool.module.runtime.trim(math.MaxInt64)
 	return in.memory.recount()
 }
 
@@ -310,12 +312,12 @@ func (p *Pool) gone() {
 }
 
 // trim throws away what was idle since before.
-func (p *Pool) trim(before time.Time) {
+func (p *Pool) trim(before int64) {
 	var old []*Instance
 	p.mu.Lock()
 	for tenant, list := range p.idle {
 		n := 0
-		for n < len(list) && list[n].lastUsed.Before(before) {
+		for n < len(list) && list[n].lastUsed < before {
 			n++
 		}
 		if n > 0 {

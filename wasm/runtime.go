@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	goruntime "runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -66,7 +68,9 @@ type Runtime struct {
 	cache   wazero.CompilationCache
 	memory  budget
 	trimmer trimmer
-	stats   *stats
+	// clock is a coarse one, of trimTick, in nanoseconds since 1970.
+	clock atomic.Int64
+	stats *stats
 	// lanes bounds the calls that compute for long.
 	lanes chan struct{}
 	// compiling lets one module at a time be compiled, so that uploads leave processors to the calls.
@@ -116,7 +120,8 @@ func NewRuntime(o Options) (*Runtime, error) {
 			return nil, errors.Join(fmt.Errorf("host module %s: %w", host.Name, err), r.engine.Close(ctx))
 		}
 	}
-	r.trimmer.start(r.trim)
+	r.clock.Store(time.Now().UnixNano())
+	r.trimmer.start(r.tick)
 	return r, nil
 }
 
@@ -229,8 +234,14 @@ func (r *Runtime) Close() error {
 	return err
 }
 
-// trim closes instances that were unused for too long.
-func (r *Runtime) trim(now time.Time) {
+// tick is called now and then.
+func (r *Runtime) tick(now time.Time) {
+	r.clock.Store(now.UnixNano())
+	r.trim(now.Add(-r.options.IdleTimeout).UnixNano())
+}
+
+// trim closes instances that were not used since before.
+func (r *Runtime) trim(before int64) {
 	r.mu.Lock()
 	pools := make([]*Pool, 0, len(r.pools))
 	for p := range r.pools {
@@ -238,13 +249,13 @@ func (r *Runtime) trim(now time.Time) {
 	}
 	r.mu.Unlock()
 	for _, p := range pools {
-		p.trim(now.Add(-r.options.IdleTimeout))
+		p.trim(before)
 	}
 }
 
 // reclaim closes all idle instances where the budget does not have n bytes, or an instance's mappings, left.
 func (r *Runtime) reclaim(n int64) {
 	if r.memory.short(n) {
-		r.trim(time.Now().Add(r.options.IdleTimeout))
+		r.trim(math.MaxInt64)
 	}
 }

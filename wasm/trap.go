@@ -62,7 +62,7 @@ func (in *Instance) newTrap(err error) *Trap {
 	var depth depthError
 	switch {
 	case in.meter.stopped != nil:
-		t.stop(in.meter.stopped, time.Since(in.lastUsed))
+		t.stop(in.meter.stopped, time.Since(in.meter.start))
 		return t
 	case errors.As(err, &depth):
 		t.Kind = TrapDepth
