@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/rpc"
@@ -43,7 +44,7 @@ func (s status) Backup(ctx context.Context, w io.Writer, history bool) (*pb.Back
 func (s status) Restore(ctx context.Context, r io.Reader) (*pb.BackupSummary, error) {
 	n := s.n
 	sum, err := backup.Restore(ctx, r, backup.RestoreOptions{Store: n.store, TempDir: n.conf.Data,
-		Fresh: []storage.Table{rpc.TableKey, rpc.TableSession}, Quiet: []storage.Table{"state", "model", "wake"}, Logger: n.log})
+		Fresh: []storage.Table{rpc.TableKey, rpc.TableSession, actors.TableSeals}, Quiet: []storage.Table{"state", "model", "wake"}, Logger: n.log})
 	switch {
 	case errors.Is(err, backup.ErrNotEmpty):
 		err = meaning{err, rpc.ErrNotNow}

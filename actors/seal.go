@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// tableSeals: id of the key → the key, 32 bytes. Like the cluster's authority they are records that every node holds.
-	tableSeals storage.Table = "seal"
+	// TableSeals holds the keys that seal secrets: id of the key → the key, 32 bytes. Like the cluster's authority they are records that every node holds.
+	TableSeals storage.Table = "seal"
 	// sealedPrefix begins a secret as it is stored: the prefix, the key's id, the nonce and the box, base64.
 	sealedPrefix = "sealed:1:"
 )
@@ -42,7 +42,7 @@ func newSealer(s *storage.Store) *sealer { return &sealer{store: s, boxes: map[s
 
 // load reads the keys that there are.
 func (s *sealer) load() error {
-	for rec, err := range s.store.Scan(tableSeals, "", "") {
+	for rec, err := range s.store.Scan(TableSeals, "", "") {
 		if err != nil {
 			return fmt.Errorf("read keys of secrets: %w", err)
 		}
@@ -77,7 +77,7 @@ func (s *sealer) sealing(ctx context.Context) (string, cipher.AEAD, error) {
 		_, _ = rand.Read(key) // it never fails
 		sum := sha256.Sum256(key)
 		id := hex.EncodeToString(sum[:6])
-		_, err := s.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{{Table: tableSeals, Key: id, Value: key, Quiet: true}}})
+		_, err := s.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{{Table: TableSeals, Key: id, Value: key, Quiet: true}}})
 		if err != nil {
 			return "", nil, fmt.Errorf("commit a key for secrets: %w", err)
 		}

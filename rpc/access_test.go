@@ -28,12 +28,13 @@ func TestAuthorizationOverHTTP(t *testing.T) {
 	_, callers["admin of hotel"] = h.newKey(t, &pb.Key{Role: "admin", Project: "hotel"})
 	// What each needs at least, written down a second time, apart from the table.
 	admin := []string{"UploadDriver", "DeleteDriver", "AddFromCatalog", "CreateTwin", "UpdateTwin", "DeleteTwin", "CreateKey", "ListKeys",
-		"DeleteKey", "PutZone", "DeleteZone", "PutSystem", "DeleteSystem"}
+		"DeleteKey", "PutZone", "DeleteZone", "PutSystem", "DeleteSystem", "SetSettings"}
 	// These belong to no project.
 	everywhere := []string{"UploadDriver", "DeleteDriver", "AddFromCatalog", "DrainNode", "UndrainNode", "RemoveNode", "TransferLeadership",
-		"CreateJoinToken", "ListJoinTokens", "RevokeJoinToken", "RotateGossipKey", "RotateCA"}
+		"CreateJoinToken", "ListJoinTokens", "RevokeJoinToken", "RotateGossipKey", "RotateCA", "StartRollout", "HaltRollout",
+		"Rollback", "Scan"}
 	admin = append(admin, everywhere...)
-	operator := []string{"Invoke", "SetDesired", "TraceTwin"}
+	operator := []string{"Invoke", "SetDesired", "TraceTwin", "ReleaseTwins", "ClearCommands"}
 	protoregistry.GlobalFiles.RangeFilesByPackage("pollux.v1", func(f protoreflect.FileDescriptor) bool {
 		for i := range f.Services().Len() {
 			s := f.Services().Get(i)
@@ -82,6 +83,8 @@ func requestFor(m protoreflect.MethodDescriptor, project string) string {
 		switch name := f.JSONName(); {
 		case name == "id" && m.Parent().Name() != "KeyService":
 			fields[name] = project + "/nothing"
+		case name == "scope":
+			fields[name] = map[string]any{"twin": project + "/nothing"}
 		case name == "project":
 			fields[name] = project
 		case name == "filter":

@@ -114,7 +114,7 @@ var meanings = []meaning{
 	{is: cluster.ErrOverloaded, code: connect.CodeResourceExhausted, reason: "overloaded", hint: "try again in a moment",
 		outcome: pb.Outcome_OUTCOME_REJECTED},
 	{is: cluster.ErrSelector, code: connect.CodeUnavailable, reason: "no_node",
-		hint: "start a node that satisfies it (`pollux cluster nodes` shows their sites, zones and labels), or change it: `pollux twin update ID --selector …`",
+		hint:    "start a node that satisfies it (`pollux cluster nodes` shows their sites, zones and labels), or change it: `pollux twin update ID --selector …`",
 		outcome: pb.Outcome_OUTCOME_REJECTED},
 	{is: cluster.ErrUnavailable, code: connect.CodeUnavailable, reason: "unavailable",
 		hint: "the node that it needs cannot be reached now; `pollux status` shows why", outcome: pb.Outcome_OUTCOME_REJECTED},

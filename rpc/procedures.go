@@ -101,6 +101,11 @@ func procedures() map[string]procedure {
 		rpcv1.SiteServiceDeleteSystemProcedure: {action: ActionSiteWrite, resource: one("system", func(m *pb.DeleteSystemRequest) *string { return &m.Id })},
 		rpcv1.SiteServiceListInboxProcedure:    {action: ActionSiteRead, resource: listed("inbox", func(m *pb.ListInboxRequest) *string { return &m.Project })},
 
+		rpcv1.SettingsServiceGetSettingsProcedure:          {actionOf: settingsAction, resource: settingsResource},
+		rpcv1.SettingsServiceSetSettingsProcedure:          {actionOf: settingsAction, resource: settingsResource},
+		rpcv1.SettingsServiceListSettingsVersionsProcedure: {actionOf: settingsAction, resource: settingsResource},
+		rpcv1.SettingsServiceDiffSettingsProcedure:         {actionOf: settingsAction, resource: settingsResource},
+
 		"/" + grpchealth.HealthV1ServiceName + "/Check":                       {open: true},
 		"/" + grpchealth.HealthV1ServiceName + "/Watch":                       {open: true},
 		"/" + grpcreflect.ReflectV1ServiceName + "/ServerReflectionInfo":      {action: ActionReflect, resource: all("api")},

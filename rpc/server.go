@@ -108,6 +108,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	mount(rpcv1.NewWatchServiceHandler(&watchService{s}, small))
 	mount(rpcv1.NewKeyServiceHandler(&keyService{s}, small))
 	mount(rpcv1.NewSiteServiceHandler(&siteService{s}, small))
+	mount(rpcv1.NewSettingsServiceHandler(&settingsService{s}, small))
 
 	drivers := newDriverService(s)
 	mount(rpcv1.NewDriverServiceHandler(drivers, small))
@@ -116,7 +117,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 		bounds{size: MaxUpload, timeout: uploadTimeout, refuse: s.refuse, met: s.refused.body}))
 
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
-		rpcv1.KeyServiceName, rpcv1.SiteServiceName}
+		rpcv1.KeyServiceName, rpcv1.SiteServiceName, rpcv1.SettingsServiceName}
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mount(grpcreflect.NewHandlerV1(reflector, small))
 	mount(grpcreflect.NewHandlerV1Alpha(reflector, small))

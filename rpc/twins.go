@@ -33,6 +33,7 @@ func projectsOf(p *Principal) func(string) bool {
 }
 
 func (t *twinService) CreateTwin(ctx context.Context, r *connect.Request[pb.CreateTwinRequest]) (*connect.Response[pb.CreateTwinResponse], error) {
+	r.Msg.Twin.UpdateBy = principalFrom(ctx).Name
 	twin, err := t.s.o.Registry.CreateTwin(ctx, r.Msg.Twin)
 	if err != nil {
 		return nil, err
@@ -87,6 +88,7 @@ func (t *twinService) UpdateTwin(ctx context.Context, r *connect.Request[pb.Upda
 	if r.Msg.Twin.Revision == 0 {
 		return nil, invalid("twin.revision", "is missing: give the revision that you read, so that nobody's change is lost")
 	}
+	r.Msg.Twin.UpdateBy = principalFrom(ctx).Name
 	twin, err := t.s.o.Registry.UpdateTwin(ctx, r.Msg.Twin)
 	if err != nil {
 		return nil, err
