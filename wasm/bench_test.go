@@ -129,3 +129,34 @@ func compileAny(tb testing.TB, r *wasm.Runtime, file []byte, memory int64) *wasm
 	tb.Cleanup(func() { _ = m.Close() })
 	return m
 }
+
+// BenchmarkFresh is what it takes to have a call served by a fresh instance: it is made, called, and thrown away. The
+// median counts.
+func BenchmarkFresh(b *testing.B) {
+	const tries = 501
+	for _, c := range []struct {
+		name, entry string
+		goal        time.Duration
+	}{{"C", "recurse", 50 * time.Microsecond}, {"Rust", "recurse", 50 * time.Microsecond}, {"Go", "count", 300 * time.Microsecond}} {
+		b.Run(c.name, func(b *testing.B) {
+			p := guestPool(b, guestRuntime(b, wasm.Options{}), c.name, wasm.PoolOptions{Entries: []string{c.entry}, RecycleCalls: 1})
+			var took []time.Duration
+			for range tries {
+				began := time.Now()
+				if _, err := call(b.Context(), p, "a", 0, 0); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(began))
+			}
+			slices.Sort(took)
+			median := took[tries/2]
+			line, err := json.Marshal(map[string]any{"name": "fresh instance: " + c.name, "unit": "ms",
+				"ours": float64(median.Nanoseconds()) / 1e6, "goal": fmt.Sprintf("at most %.2f ms", c.goal.Seconds()*1000), "met": median <= c.goal})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(0, "ns/op")
+			fmt.Printf("\nBENCH %s\n", line)
+		})
+	}
+}

@@ -1,0 +1,76 @@
+package drivers_test
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/drivertest"
+)
+
+// BenchmarkManyTwins serves 100,000 twins of one driver and shows the most memory that its instances took meanwhile. They
+// come as fast as they can, which takes more instances than if they came within a minute.
+func BenchmarkManyTwins(b *testing.B) {
+	const twins, callers = 100_000, 64
+	s := newSandbox(b, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(b)})
+	r := load(b, s, drivertest.Echo(b))
+	var most, next atomic.Int64
+	began := time.Now()
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			h := &host{}
+			for n := next.Add(1); n <= twins; n = next.Add(1) {
+				state := fmt.Appendf(nil, `{"properties":{"count":%d,"level":21.5,"on":true,"label":"lobby"},"memory":{"calls":%d}}`, n, n)
+				e, err := r.Handle(lazyDeadline{b.Context(), time.Now().Add(time.Minute)}, drivers.Call{Event: drivers.EventCommand,
+					Tenant: "default", Input: []byte(benchInput), State: func() []byte { return state }}, h)
+				if err != nil || string(e.Output) != fmt.Sprint(n+1) {
+					b.Errorf("twin %d: %s, %v", n, e.Output, err)
+					return
+				}
+				for now := s.GuestBytes(); now > most.Load(); {
+					most.Store(now)
+				}
+			}
+		})
+	}
+	all.Wait()
+	took := time.Since(began)
+	bench(b, map[string]any{"name": "guest memory while 100,000 twins of one driver are served", "unit": "MB",
+		"ours": float64(most.Load()) / (1 << 20), "goal": "at most 64 MB, within a minute", "met": most.Load() <= 64<<20 && took <= time.Minute})
+}
+
+// BenchmarkUpload is what an upload of a Go driver of 3 MB costs, from the file to the answer of its first call, on a node
+// that has not seen it.
+func BenchmarkUpload(b *testing.B) {
+	const uploads = 3
+	s := newSandbox(b, drivers.SandboxOptions{CacheDir: b.TempDir()})
+	file := drivertest.Echo(b)
+	best := time.Hour
+	for n := range uploads {
+		// Another version: its code differs by a constant that the driver's data carries.
+		version := bytes.Replace(file, []byte("no action"), fmt.Appendf(nil, "no acti%02d", n), 1)
+		if n > 0 && bytes.Equal(version, file) {
+			b.Fatal("the versions are the same")
+		}
+		began := time.Now()
+		if _, err := s.Verify(version); err != nil {
+			b.Fatal(err)
+		}
+		r, err := s.Load(b.Context(), version)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := r.Handle(b.Context(), command("say", `{"text":"world"}`), &host{}); err != nil {
+			b.Fatal(err)
+		}
+		best = min(best, time.Since(began))
+		_ = r.Close()
+	}
+	bench(b, map[string]any{"name": fmt.Sprintf("upload to first call: Go driver of %.1f MB", float64(len(file))/(1<<20)), "unit": "s",
+		"ours": best.Seconds(), "goal": "at most 1.5 s", "met": best <= 1500*time.Millisecond})
+}
