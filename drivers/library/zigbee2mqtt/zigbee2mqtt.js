@@ -119,8 +119,8 @@ function learn(twin, device) {
   for (const e of flat(device.definition?.exposes ?? [])) {
     const type = TYPES[e.type];
     if (!type || typeof e.property !== 'string' || e.property === 'action' || e.property === 'linkquality') continue;
-    const [name, unit] = NAMES[e.property] ?? [e.property.replace(/[^A-Za-z0-9_.-]/g, '_').slice(0, 64), e.unit ?? ''];
-    if (Object.hasOwn(exposes, name) || Object.keys(exposes).length >= 100) continue;
+    const [name, unit] = Object.hasOwn(NAMES, e.property) ? NAMES[e.property] : [e.property.replace(/[^A-Za-z0-9_.-]/g, '_').slice(0, 64), e.unit ?? ''];
+    if (!/^[A-Za-z0-9]/.test(name) || Object.hasOwn(exposes, name) || Object.keys(exposes).length >= 100) continue;
     const { property, access = 1, value_on, value_off, value_max } = e;
     exposes[name] = { property, access, type, value_on, value_off, value_max };
     properties[name] = { type, title: String(e.label ?? e.name ?? property), ...(unit ? { unit: String(unit) } : {}), ...(access & 2 ? {} : { readOnly: true }), ...limits(name, e) };
@@ -153,9 +153,9 @@ function toDevice(expose, value) {
 
 function fromDevice(expose, value) {
   if (expose.type === 'boolean') {
-    if (value === (expose.value_on ?? true)) return expose.property === 'contact' ? false : true;
-    if (value === (expose.value_off ?? false)) return expose.property === 'contact';
-    return undefined;
+    if (expose.property === 'contact') return typeof value === 'boolean' ? !value : undefined; // true: closed
+    if (value === (expose.value_on ?? true)) return true;
+    return value === (expose.value_off ?? false) ? false : undefined;
   }
   if (expose.property === 'brightness' && typeof value === 'number') return Math.round(value * 1000 / (expose.value_max ?? 254)) / 10;
   return value === null || typeof value === expose.type ? value : undefined;
