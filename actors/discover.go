@@ -52,12 +52,15 @@ func (t *twin) discover(found []drivers.Discovery) {
 			Writes: []storage.Write{{Table: tableInbox, Key: key, Value: value}},
 		}
 		e := t.e
+		done := e.busy()
 		if err := e.store.Submit(txn, func(r storage.Result) {
 			if r.Err != nil {
 				e.stats.drop(dropInbox)
 			}
+			done()
 		}); err != nil {
 			e.stats.drop(dropInbox)
+			done()
 		}
 	}
 }

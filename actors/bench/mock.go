@@ -40,9 +40,10 @@ func newMock(name string, m script.Mock, b *Bench) (file []byte, d *mock, err er
 	for p, v := range m.Properties {
 		properties[p] = map[string]any{"type": typeOf(v)}
 	}
-	actions := map[string]any{reportAction: map[string]any{}}
+	anything := map[string]any{"input": map[string]any{}, "output": map[string]any{}}
+	actions := map[string]any{reportAction: anything}
 	for _, a := range m.Actions {
-		actions[a] = map[string]any{}
+		actions[a] = anything
 	}
 	manifest, err := json.Marshal(map[string]any{"contract": "twin1", "name": mockName(name, properties, actions), "version": "1.0.0", "capabilities": []string{"state_set"},
 		"model": map[string]any{"@context": "https://www.w3.org/2022/wot/td/v1.1", "@type": "tm:ThingModel", "title": name,

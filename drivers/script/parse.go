@@ -302,6 +302,9 @@ func (p *parser) outcome(m *mapping) *Outcome {
 			o.Message = v.text()
 		} else {
 			e := p.mapping(v, "error")
+			if c, named := e.values["code"]; named && c.isText() && c.text() == "refused" {
+				e.take("code") // what another twin's driver refuses
+			}
 			o.Code, o.Message = int(e.number("code")), e.string("message")
 			e.end()
 		}
