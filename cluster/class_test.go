@@ -1,7 +1,11 @@
 package cluster
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"math"
+	"strings"
 	"testing"
 	"time"
 )
@@ -52,4 +56,245 @@ func TestSelectorChangesFailNoCall(t *testing.T) {
 		}
 	}
 	t.Logf("%d calls, %d changes of the place, none failed", calls, shifted)
+}
+
+// startAs starts a node with a site and labels on a store.
+func startAs(t *testing.T, s *tables, m Member) (*Node, *holder) {
+	t.Helper()
+	h := &holder{slots: map[Slot]Ownership{}}
+	n, err := Start(t.Context(), Options{Self: m, Records: s, Handler: h, Renew: 2 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	return n, h
+}
+
+func classOf(t *testing.T, n *Node, text string) (Class, error) {
+	t.Helper()
+	s, err := ParseSelector(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	return n.Class(ctx, s)
+}
+
+// callTo calls an actor and waits for the answer.
+func callTo(t *testing.T, n *Node, id string) error {
+	t.Helper()
+	reply := make(chan Reply, 1)
+	n.Call(&Envelope{Target: Target{"twin", id}}, func(r Reply) { reply <- r })
+	select {
+	case r := <-reply:
+		return r.Err
+	case <-time.After(20 * time.Second):
+		t.Fatal("no answer")
+		return nil
+	}
+}
+
+func TestClassesHaveSlotsOfTheirOwn(t *testing.T) {
+	s := newTables()
+	n, h := startAs(t, s, Member{ID: "n1", Name: "one", Incarnation: 1, Site: "berlin"})
+	berlin, err := classOf(t, n, "site=berlin")
+	if err != nil || berlin != 1 {
+		t.Fatalf("%d, %v", berlin, err)
+	}
+	if again, err := classOf(t, n, " site == berlin "); err != nil || again != berlin {
+		t.Errorf("the same selector is class %d, %v", again, err)
+	}
+	await(t, "the class's slots", func() bool { return h.count() == SlotCount+ClassSlots })
+	paris, err := classOf(t, n, "site=paris")
+	if err != nil || paris != 2 {
+		t.Fatalf("%d, %v", paris, err)
+	}
+	place := func(id string, c Class) {
+		t.Helper()
+		if err := s.commit(Txn{Writes: []TableRecord{record(TablePlace, id, EncodeClass(c))}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	place("default/here", berlin)
+	place("default/far", paris)
+	if at := n.SlotOf("default/here"); at.Class() != berlin || at != berlin.SlotOf("default/here") || at%ClassSlots != SlotOf("default/here")%ClassSlots {
+		t.Errorf("slot %d", at)
+	}
+	if err := callTo(t, n, "default/here"); err != nil {
+		t.Errorf("where it may live: %v", err)
+	}
+	err = callTo(t, n, "default/far")
+	if !errors.Is(err, ErrSelector) || !errors.Is(err, ErrUnavailable) || !strings.HasSuffix(err.Error(), "unavailable: no node satisfies site=paris") {
+		t.Errorf("where nobody may have it: %v", err)
+	}
+	if found := strings.Join(n.Check(t.Context()), "\n"); found != "no node satisfies site=paris: 1 twins are unavailable" {
+		t.Errorf("check: %s", found)
+	}
+	if unmet, err := n.UnmetActors(); err != nil || len(unmet) != 1 || unmet["site=paris"] != 1 {
+		t.Errorf("unmet: %v, %v", unmet, err)
+	}
+	// It is somewhere once it may be.
+	if err := s.commit(Txn{Writes: []TableRecord{record(TableShift, ShiftKey(paris.SlotOf("default/far"), "default/far"), EncodeClass(berlin))}}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the move", func() bool { return n.SlotOf("default/far").Class() == berlin })
+	if err := callTo(t, n, "default/far"); err != nil {
+		t.Errorf("after the move: %v", err)
+	}
+	if found := n.Check(t.Context()); found != nil {
+		t.Errorf("check: %v", found)
+	}
+	for _, c := range n.Classes() {
+		if c.Class == berlin && (c.Selector != "site=berlin" || len(c.Nodes) != 1) || c.Class == paris && len(c.Nodes) != 0 {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
+// An actor that moves within its node is called all the time: each call is answered, and its old slot has a new since.
+func TestMoveGivesTheOldSlotANewSince(t *testing.T) {
+	s := newTables()
+	n, _ := startAs(t, s, Member{ID: "n1", Name: "one", Incarnation: 1, Site: "berlin"})
+	berlin, err := classOf(t, n, "site=berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := SlotOf("default/a")
+	before, _ := n.Owned(home)
+	if err := s.commit(Txn{Writes: []TableRecord{record(TableShift, ShiftKey(home, "default/a"), EncodeClass(berlin))}}); err != nil {
+		t.Fatal(err)
+	}
+	for n.SlotOf("default/a") == home {
+		if err := callTo(t, n, "default/a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, "the old slot's record", func() bool { o, ok := n.Owned(home); return ok && o.Since == before.Since+1 })
+	if err := s.commit(Txn{Guards: []TableRecord{record(before.Table, before.Key, before.Value)}}); !errors.Is(err, ErrConflict) {
+		t.Errorf("what was proposed before the move may still be committed: %v", err)
+	}
+}
+
+// No selector is used before every member knows them; from then on a member that does not owns nothing.
+func TestClassesWaitForEveryMember(t *testing.T) {
+	s := newTables()
+	n, _ := startAs(t, s, Member{ID: "n1", Name: "one", Incarnation: 1, Site: "berlin"})
+	old := Member{ID: "n2", Name: "two", Incarnation: 1, Weight: 1, State: StateDead, Site: "berlin"}
+	if err := s.commit(Txn{Writes: []TableRecord{record(TableMember, "n2", old.encode())}}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the other member", func() bool { return len(n.Members()) == 2 })
+	if c, err := classOf(t, n, "site=berlin"); !errors.Is(err, ErrState) || !strings.Contains(err.Error(), "node two (n2) runs a program that knows no selectors") {
+		t.Fatalf("class %d, %v", c, err)
+	}
+	if all, _ := s.Scan(tableClass); len(all) != 0 {
+		t.Fatalf("recorded all the same: %v", all)
+	}
+	old.features = featureClasses
+	if err := s.commit(Txn{Writes: []TableRecord{record(TableMember, "n2", old.encode())}}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the upgrade", func() bool { _, err := classOf(t, n, "site=berlin"); return err == nil })
+	await(t, "the selector", func() bool { return len(n.Classes()) == 1 })
+	for _, known := range []bool{true, false} {
+		m := &memberView{Member: Member{ID: "n3", State: StateActive, Site: "berlin"}}
+		if known {
+			m.features = featureClasses
+		}
+		n.do(func() {
+			n.members["n3"] = m
+			n.ids = append(n.ids, "n3")
+			for _, c := range []Class{0, 1} {
+				got := false
+				for _, x := range n.candidates(c) {
+					got = got || x.ID == "n3"
+				}
+				if got != known {
+					t.Errorf("class %d: a member that knows selectors: %v, is a candidate: %v", c, known, got)
+				}
+			}
+			delete(n.members, "n3")
+			n.ids = n.ids[:len(n.ids)-1]
+		})
+	}
+}
+
+// A member's record of a program without features reads as it did, and what this one adds is kept by that one.
+func TestMemberFeaturesAreAnAddition(t *testing.T) {
+	m := Member{ID: "n1", Name: "one", State: StateActive, Incarnation: 3, Labels: map[string]string{"a": "b"}}
+	plain := m.encode()
+	m.features = featureClasses
+	with := m.encode()
+	if string(with[:len(plain)]) != string(plain) || len(with) != len(plain)+1 {
+		t.Errorf("%x, then %x", plain, with)
+	}
+	got, err := DecodeMember("n1", with)
+	if err != nil || !got.knowsClasses() || string(got.encode()) != string(with) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := DecodeMember("n1", plain); err != nil || got.knowsClasses() || string(got.encode()) != string(plain) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestNumberOfSelectorsIsBounded(t *testing.T) {
+	n, _ := startAs(t, newTables(), Member{ID: "n1", Name: "one", Incarnation: 1})
+	for i := range MaxClasses {
+		if c, err := classOf(t, n, fmt.Sprintf("rack=r%d", i)); err != nil || int(c) != i+1 {
+			t.Fatalf("%d, %v", c, err)
+		}
+	}
+	if _, err := classOf(t, n, "rack=more"); !errors.Is(err, ErrState) || !strings.Contains(err.Error(), "had 64 selectors") {
+		t.Errorf("one more: %v", err)
+	}
+	if c, err := classOf(t, n, "rack=r7"); err != nil || c != 8 {
+		t.Errorf("a known one: %d, %v", c, err)
+	}
+}
+
+// Slots of a class spread over the members that satisfy it, and a join moves the newcomer's share. They are few, so that
+// the spread is coarser than that of all slots.
+func TestClassesSpread(t *testing.T) {
+	worst, moved, want := 0.0, 0.0, 0.0
+	for c := Class(1); c <= 32; c++ {
+		for _, count := range []int{2, 3, 5} {
+			all := members(count + 1)
+			had := map[string]int{}
+			for i := range Slot(ClassSlots) {
+				was, is := Propose(c.first()+i, all[:count]), Propose(c.first()+i, all)
+				had[was]++
+				if was != is {
+					moved++
+					if is != all[count].ID {
+						t.Fatalf("a slot moved from %s to %s, which is not new", was, is)
+					}
+				}
+			}
+			want += ClassSlots / float64(count+1)
+			for _, got := range had {
+				worst = max(worst, math.Abs(float64(got)*float64(count)/ClassSlots-1))
+			}
+		}
+	}
+	t.Logf("worst imbalance %.0f %%, moved share %.1f %% of what it should be", 100*worst, 100*moved/want)
+	if worst > 0.45 || math.Abs(moved/want-1) > 0.05 {
+		t.Errorf("imbalance %.2f, moved %.3f", worst, moved/want)
+	}
+}
+
+func TestSlotsOfClassesAreFixed(t *testing.T) {
+	for c, want := range map[Class]Slot{0: 11950, 1: 16384 + 11950%256, 2: 16640 + 11950%256, MaxClasses: 32512 + 11950%256} {
+		if got := c.SlotOf("default/lamp1"); got != want || got.Class() != c {
+			t.Errorf("class %d: slot %d of class %d, want %d", c, got, got.Class(), want)
+		}
+	}
+	if _, err := parseSlotKey("8000"); err == nil {
+		t.Error("a slot above the last is read")
+	}
+	for _, bad := range []string{"", "0001", "0001/", "00g1/x", "9000/x", "1/x"} {
+		if s, id, err := parseShiftKey(bad); err == nil && (id == "" || s >= SlotSpace) {
+			t.Errorf("%q is read as %d %q", bad, s, id)
+		}
+	}
 }
