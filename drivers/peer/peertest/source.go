@@ -1,0 +1,125 @@
+package peertest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/drivertest"
+	"github.com/polluxhq/pollux/drivers/mqtt"
+)
+
+// LoadSource loads a driver in JavaScript into a sandbox that lives as long as the test. It skips the test where the engine
+// was not built.
+func LoadSource(tb testing.TB, path string) drivers.Runner {
+	tb.Helper()
+	drivertest.NeedEngine(tb)
+	file, err := os.ReadFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(tb)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := box.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	r, err := box.Load(tb.Context(), file)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
+// broker gives a twin the messages of its filters, as a node does.
+type broker struct {
+	twin    *Twin
+	filters []string
+	will    *drivers.Will
+}
+
+func (*broker) Authenticate(string, string, []byte) (mqtt.Grant, error) {
+	return mqtt.Grant{}, errors.New("anonymous only")
+}
+
+func (b *broker) Deliver(m *mqtt.Message, done func(error)) {
+	defer done(nil)
+	if b.will != nil && m.Topic == b.will.Topic {
+		if string(m.Payload) == b.will.Online {
+			b.twin.Connected()
+		} else {
+			b.twin.Disconnected(errors.New("offline"))
+		}
+		return
+	}
+	for _, filter := range b.filters {
+		if covers(strings.Split(filter, "/"), strings.Split(m.Topic, "/")) {
+			b.twin.Received(append(append([]byte(m.Topic), 0), m.Payload...))
+			return
+		}
+	}
+}
+
+func covers(filter, topic []string) bool {
+	for i, level := range filter {
+		if level == "#" {
+			return true
+		}
+		if i >= len(topic) || level != "+" && level != topic[i] {
+			return false
+		}
+	}
+	return len(filter) == len(topic)
+}
+
+// Broker opens an MQTT broker with one twin of a driver behind it, and returns its address. Values stand for the settings in
+// the driver's topics.
+func Broker(tb testing.TB, r drivers.Runner, settings string, values map[string]string) (twin *Twin, addr string) {
+	tb.Helper()
+	fill := func(text string) string {
+		for name, value := range values {
+			text = strings.ReplaceAll(text, "{"+name+"}", value)
+		}
+		return text
+	}
+	t := r.Manifest().TransportFor(drivers.SchemeMQTT)
+	b := &broker{twin: New(tb, r, settings)}
+	for _, filter := range t.Subscribe {
+		b.filters = append(b.filters, fill(filter))
+	}
+	if t.Will != nil {
+		will := *t.Will
+		will.Topic = fill(will.Topic)
+		b.will = &will
+	} else {
+		b.twin.Connected()
+	}
+	node, err := mqtt.Open(mqtt.Options{Addr: "127.0.0.1:0", Handler: b, AllowAnonymous: true})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = node.Close() })
+	b.twin.Publish = node.Publish
+	return b.twin, node.Addr().String()
+}
+
+// Running runs a simulator until the test ends.
+func Running(tb testing.TB, run func(context.Context) error) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			tb.Error(err)
+		}
+	})
+}
