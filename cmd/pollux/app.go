@@ -121,6 +121,8 @@ type node struct {
 	watch   rpcv1.WatchServiceClient
 	keys    rpcv1.KeyServiceClient
 	site    rpcv1.SiteServiceClient
+	// settings of drivers, zones, systems and twins.
+	settings rpcv1.SettingsServiceClient
 }
 
 // dial resolves address and key and makes the clients. It opens no connection.
@@ -159,6 +161,7 @@ func (a *app) dial() (*node, error) {
 		drivers: rpcv1.NewDriverServiceClient(hc, at), twins: rpcv1.NewTwinServiceClient(hc, at),
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
 		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at),
+		settings: rpcv1.NewSettingsServiceClient(hc, at),
 	}, nil
 }
 

@@ -124,6 +124,7 @@ func flagCompletion(c completion) completion {
 // filterFlags choose twins.
 type filterFlags struct {
 	project, driver, zone, model, connection, text string
+	iface, system                                  string
 	labels                                         []string
 	faulty                                         bool
 }
@@ -134,6 +135,8 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.driver, "driver", "", "only twins of this driver")
 	fl.StringVar(&f.model, "model", "", "only twins of this model (its title)")
 	fl.StringVar(&f.zone, "zone", "", "only twins in this zone")
+	fl.StringVar(&f.system, "system", "", "only members of this system")
+	fl.StringVar(&f.iface, "interface", "", "only twins whose driver implements this standard interface, such as Powerable")
 	fl.StringArrayVar(&f.labels, "label", nil, "only twins with this label, `NAME=VALUE`; many times")
 	fl.StringVar(&f.connection, "status", "", "only twins that are connected, connecting, disconnected, sleeping, stopped or none")
 	fl.BoolVar(&f.faulty, "faulty", false, "only twins with a fault")
@@ -146,7 +149,7 @@ func (f *filterFlags) filter() (*pb.TwinFilter, error) {
 		return nil, err
 	}
 	out := &pb.TwinFilter{Project: f.project, Driver: f.driver, Zone: f.zone, Model: f.model, Labels: labels,
-		Faulty: f.faulty, Text: f.text}
+		Faulty: f.faulty, Text: f.text, Interface: f.iface, System: f.system}
 	if f.connection != "" {
 		v, ok := pb.Connection_value["CONNECTION_"+strings.ToUpper(f.connection)]
 		if !ok || v == 0 {

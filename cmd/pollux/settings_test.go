@@ -1,0 +1,44 @@
+package main
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+func TestSettingsTables(t *testing.T) {
+	values, err := structpb.NewStruct(map[string]any{"poll_s": 20, "password": "***", "inputs": map[string]any{"hdmi1": "31", "evil": "a\x1b[2Jb"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone := &pb.GetSettingsResponse{Settings: &pb.Settings{Version: 3, By: "ann", Time: before(2 * time.Hour), Values: values}}
+	twin := &pb.GetSettingsResponse{Settings: zone.Settings, Values: []*pb.SettingValue{
+		{Name: "inputs/hdmi1", Value: structpb.NewStringValue("31"), Source: "twin default/beamer"},
+		{Name: "password", Value: structpb.NewStringValue("***"), Source: "zone default/aula", Secret: true, Title: "Password"},
+		{Name: "poll_s", Value: structpb.NewNumberValue(20), Source: "default", Title: "Poll interval"}}}
+	diff := &pb.DiffSettingsResponse{From: 2, To: 3, Changes: []*pb.SettingChange{
+		{Name: "password", Before: structpb.NewStringValue("***"), After: structpb.NewStringValue("***"), Secret: true},
+		{Name: "poll_s", After: structpb.NewNumberValue(20)}}}
+	golden(t, "settings", table(func(w io.Writer) {
+		drawSettings(w, twin, noon)
+		row(w)
+		drawSettings(w, zone, noon)
+		row(w)
+		drawSettings(w, &pb.GetSettingsResponse{Settings: &pb.Settings{}}, noon)
+		row(w)
+		drawSettingsDiff(w, diff)
+		row(w)
+		drawSettingsDiff(w, &pb.DiffSettingsResponse{From: 1, To: 2})
+	}))
+}
+
+func TestInterfaceTable(t *testing.T) {
+	golden(t, "interface", table(func(w io.Writer) {
+		drawInterface(w, &pb.Interface{Name: "Powerable", Description: "Can be switched.", Drivers: []string{"pjlink"},
+			ModelJson: `{"properties":{"power":{"type":"boolean","title":"On"}},"actions":{"stop":{}}}`})
+	}))
+}
