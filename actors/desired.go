@@ -309,8 +309,11 @@ func (t *twin) expireDesired(int64) {
 			continue
 		}
 		why := "not confirmed in time"
+		if !t.reachable() && !t.cfg.stopped {
+			why += ": " + t.waitsFor(d)
+		}
 		if c := t.dropSet(d); c != nil && c.refusal != "" {
-			why += ": " + c.refusal
+			why = "not confirmed in time: " + c.refusal
 		}
 		t.giveUp(d, pb.Progress_PROGRESS_EXPIRED, why)
 	}

@@ -242,9 +242,21 @@ func (f *followers) names(id string) bool {
 }
 
 // followChanged: a subscription was made or ended.
-func (e *Engine) followChanged(c storage.Change) {
-	if id := e.followers.changed(c.Key, c.Deleted); id != "" {
+func (e *Engine) followChanged(c storage.Change) { e.followed(c.Key, c.Deleted) }
+
+func (e *Engine) followed(key string, ended bool) {
+	if id := e.followers.changed(key, ended); id != "" {
 		e.refollow(id)
+	}
+}
+
+// marked: index records of a twin that lives here were committed. Its subscriptions are in force here at once; other nodes
+// learn of them by the watch.
+func (e *Engine) marked(marks map[mark]bool) {
+	for m, there := range marks {
+		if m.table == tableFollows {
+			e.followed(m.key, !there)
+		}
 	}
 }
 

@@ -246,8 +246,9 @@ func (m *saved) run(t *twin) {
 		if t.st.Wake != s.wake && t.st.Wake > t.e.stamp() { // what is due is done already, or this node will not do it
 			t.e.waker.note(t.en.slot, t.st.Wake)
 		}
-		told := s.told
+		told, marks := s.told, s.marks
 		s.told, s.sent, s.marks = nil, nil, nil
+		t.e.marked(marks)
 		if t.mode == modeDeleting && s.removed {
 			t.gone()
 		}
