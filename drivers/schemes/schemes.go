@@ -4,6 +4,7 @@ package schemes
 import (
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/httpclient"
+	"github.com/polluxhq/pollux/drivers/serial"
 	"github.com/polluxhq/pollux/drivers/ssh"
 	"github.com/polluxhq/pollux/drivers/tcp"
 	"github.com/polluxhq/pollux/drivers/transport"
@@ -17,6 +18,6 @@ func All() *transport.Registry {
 		drivers.SchemeTCP: tcp.Open, drivers.SchemeTLS: tcp.Open, drivers.SchemeUDP: udp.Open,
 		drivers.SchemeHTTP: httpclient.Open, drivers.SchemeHTTPS: httpclient.Open,
 		drivers.SchemeWS: websocket.Open, drivers.SchemeWSS: websocket.Open,
-		drivers.SchemeSSH: ssh.Open,
+		drivers.SchemeSSH: ssh.Open, drivers.SchemeSerial: serial.Open,
 	})
 }

@@ -107,9 +107,15 @@ func (s *Stream) Close() error {
 	return conn.Close()
 }
 
+// Deadlined is what WriteFrame writes to: a net.Conn, or an *os.File that can wait.
+type Deadlined interface {
+	io.Writer
+	SetWriteDeadline(t time.Time) error
+}
+
 // WriteFrame writes within ctx, at most 10 s where that has no deadline. A context that is cancelled without a deadline
 // ends the write, too.
-func WriteFrame(ctx context.Context, conn net.Conn, frame []byte) (int, error) {
+func WriteFrame(ctx context.Context, conn Deadlined, frame []byte) (int, error) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(writeTimeout)

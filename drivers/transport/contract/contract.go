@@ -103,7 +103,7 @@ type bench struct {
 func (tr Transport) options(uri string, sink drivers.Sink) transport.Options {
 	return transport.Options{
 		Binding: drivers.Binding{Twin: "default/device", URI: uri, Transport: tr.Options}, Sink: sink,
-		Backoff: transport.Backoff{Min: 5 * time.Millisecond, Max: 20 * time.Millisecond}, SerialPaths: []string{"/dev/pts/*"},
+		Backoff: transport.Backoff{Min: 5 * time.Millisecond, Max: 20 * time.Millisecond}, SerialPaths: []string{"/dev/shm/*/line"},
 	}
 }
 
