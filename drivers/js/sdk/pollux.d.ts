@@ -227,7 +227,7 @@ interface Change {
 interface WebhookRequest {
   method: string;
   path: string;
-  query: { [name: string]: string[] | string };
+  query: { [name: string]: string };
   headers: { [name: string]: string };
   /** A string, or bytes where it is no text. */
   body?: string | Uint8Array;

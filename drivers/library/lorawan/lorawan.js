@@ -49,7 +49,7 @@ export default driver({
     if (method !== 'POST') return { status: 405 };
     const message = read(typeof body === 'string' ? body : '');
     if (!message) return { status: 400, body: { error: 'this is no message of ChirpStack or The Things Stack' } };
-    if (first(query?.event) === 'join' || message.join) {
+    if (query?.event === 'join' || message.join) {
       if (own(twin, message)) twin.emit('joined', { dev_eui: message.dev_eui });
       return { status: 204 };
     }
@@ -63,7 +63,6 @@ export default driver({
   },
 });
 
-const first = (v) => (Array.isArray(v) ? v[0] : v);
 const own = (twin, message) => twin.settings.dev_eui.toLowerCase() === message.dev_eui;
 
 // read makes one form of both servers' messages.

@@ -2,7 +2,10 @@ package peertest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -122,4 +125,56 @@ func Running(tb testing.TB, run func(context.Context) error) {
 			tb.Error(err)
 		}
 	})
+}
+
+// HTTP lets the driver make requests by a client, which is closed with the test. Set it before the first event that needs it.
+func (t *Twin) HTTP(c drivers.HTTPClient) {
+	t.mu.Lock()
+	t.http = c
+	t.mu.Unlock()
+	t.tb.Cleanup(func() { _ = c.Close() })
+}
+
+func (h host) HTTP(ctx context.Context, request drivers.HTTPRequest) (drivers.HTTPResponse, error) {
+	h.t.mu.Lock()
+	c := h.t.http
+	h.t.mu.Unlock()
+	if c == nil {
+		return drivers.HTTPResponse{}, drivers.ErrDenied
+	}
+	return c.Do(ctx, request)
+}
+
+// ServeHTTP brings requests to the twin, as webhooks.
+func (t *Twin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	input := drivers.WebhookInput{Method: r.Method, Path: r.URL.Path, Query: map[string]string{}, Headers: map[string]string{}, Body: string(body)}
+	for name := range r.URL.Query() {
+		input.Query[name] = r.URL.Query().Get(name)
+	}
+	for name := range r.Header {
+		input.Headers[strings.ToLower(name)] = r.Header.Get(name)
+	}
+	text, err := json.Marshal(input)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	answer := make(chan []byte, 1)
+	t.do(func() { answer <- t.call(drivers.EventWebhook, text) })
+	out := drivers.WebhookOutput{Status: http.StatusNoContent}
+	select {
+	case b := <-answer:
+		if b != nil && json.Unmarshal(b, &out) != nil {
+			out.Status = http.StatusInternalServerError
+		}
+	case <-r.Context().Done():
+		return
+	}
+	w.WriteHeader(out.Status)
+	_, _ = io.WriteString(w, out.Body)
 }

@@ -57,6 +57,7 @@ type Twin struct {
 
 	// Publish sends to the broker; set it before the first event.
 	Publish func(topic string, payload []byte, qos byte, retain bool) error
+	http    drivers.HTTPClient
 
 	mu         sync.Mutex
 	conn       drivers.Conn
@@ -187,8 +188,8 @@ func (t *Twin) decide(o outcome) {
 	}
 }
 
-// call makes one call and applies its effects.
-func (t *Twin) call(event drivers.Event, input []byte) {
+// call makes one call, applies its effects and gives its output.
+func (t *Twin) call(event drivers.Event, input []byte) []byte {
 	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
 	defer cancel()
 	e, err := t.runner.Handle(ctx, drivers.Call{
@@ -210,6 +211,7 @@ func (t *Twin) call(event drivers.Event, input []byte) {
 		t.notify()
 		t.mu.Unlock()
 	}
+	return e.Output
 }
 
 func (t *Twin) state() []byte {

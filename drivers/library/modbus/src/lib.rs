@@ -28,7 +28,7 @@ twin::record! {
                     "title": {"type": "string", "maxLength": 100, "default": ""},
                     "kind": {"enum": ["holding", "input", "coil", "discrete"], "default": "holding"},
                     "address": {"type": "integer", "minimum": 0, "maximum": 65535, "description": "as it goes over the wire: 40001 of a manual is 0"},
-                    "type": {"enum": ["u16", "i16", "u32", "i32", "f32", "u64", "i64", "f64", "bit"], "default": "u16"},
+                    "format": {"enum": ["u16", "i16", "u32", "i32", "f32", "u64", "i64", "f64", "bit"], "default": "u16"},
                     "bit": {"type": "integer", "minimum": 0, "maximum": 15, "default": 0},
                     "words": {"enum": ["big", "little"], "default": "big", "description": "which word of a long value comes first"},
                     "scale": {"type": "number", "default": 1},

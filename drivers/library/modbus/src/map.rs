@@ -9,7 +9,7 @@ twin::record! {
         title: String = "",
         kind: String = "holding",
         address: u16,
-        r#type: String = "u16",
+        format: String = "u16",
         bit: u8 = 0,
         words: String = "big",
         scale: f64 = 1.0,
@@ -68,12 +68,12 @@ impl Register {
     }
 
     fn boolean(&self) -> bool {
-        self.kind().bits() || self.r#type == "bit"
+        self.kind().bits() || self.format == "bit"
     }
 
     /// How many registers it takes.
     fn size(&self) -> u16 {
-        match self.r#type.as_str() {
+        match self.format.as_str() {
             _ if self.boolean() => 1,
             "u32" | "i32" | "f32" => 2,
             "u64" | "i64" | "f64" => 4,
@@ -83,7 +83,7 @@ impl Register {
 
     /// A bit of a register cannot be written: that would write its other bits too.
     pub fn writes(&self) -> bool {
-        self.writable && (self.kind() == Kind::Coil || self.kind() == Kind::Holding && self.r#type != "bit")
+        self.writable && (self.kind() == Kind::Coil || self.kind() == Kind::Holding && self.format != "bit")
     }
 
     /// Its part of the model.
@@ -106,7 +106,7 @@ impl Register {
             return Some(Value::Bool(words[0] >> bit & 1 == 1));
         }
         let raw = self.ordered(words).iter().fold(0u64, |n, w| n << 16 | *w as u64);
-        let v = match self.r#type.as_str() {
+        let v = match self.format.as_str() {
             "i16" => raw as i16 as f64,
             "i32" => raw as i32 as f64,
             "i64" => raw as i64 as f64,
@@ -130,10 +130,10 @@ impl Register {
             if n.is_finite() && n >= low && n <= high {
                 Ok(n)
             } else {
-                Err(format!("{} does not fit into {}", v, self.r#type))
+                Err(format!("{} does not fit into {}", v, self.format))
             }
         };
-        let raw = match self.r#type.as_str() {
+        let raw = match self.format.as_str() {
             "i16" => whole(-32768.0, 32767.0)? as i16 as u16 as u64,
             "u32" => whole(0.0, u32::MAX as f64)? as u64,
             "i32" => whole(i32::MIN as f64, i32::MAX as f64)? as i32 as u32 as u64,
