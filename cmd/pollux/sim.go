@@ -26,6 +26,7 @@ Faults are a list such as latency=200ms,jitter=50ms,silence=0.1,garbage=0.01,ref
 (silence, garbage, drop) or of connections (refuse).`,
 	}
 	cmd.AddCommand(simPJLink(), simTasmota())
+	cmd.AddCommand(simLibrary()...)
 	return group(cmd)
 }
 

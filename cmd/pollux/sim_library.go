@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	extron "github.com/polluxhq/pollux/drivers/library/extron/sim"
+	httpjson "github.com/polluxhq/pollux/drivers/library/http-json/sim"
+	lorawan "github.com/polluxhq/pollux/drivers/library/lorawan/sim"
+	shelly "github.com/polluxhq/pollux/drivers/library/shelly/sim"
+	visca "github.com/polluxhq/pollux/drivers/library/visca/sim"
+	zigbee2mqtt "github.com/polluxhq/pollux/drivers/library/zigbee2mqtt/sim"
+	"github.com/polluxhq/pollux/drivers/peer"
+)
+
+// simOne makes the command of a simulated device that is one of its kind. start returns what runs, and what it is ready at.
+func simOne(name, short, example string, flags func(*cobra.Command), start func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error)) *cobra.Command {
+	var f simFlags
+	cmd := &cobra.Command{Use: name, Short: short, Example: example, Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			faults, log, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			var w io.Writer // a nil interface, where log is one
+			if log != nil {
+				w = log
+			}
+			run, at, err := start(faults, w, f.seed)
+			if err != nil {
+				return &usageError{err}
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "ready %s=%s\n", name, at)
+			return runSim(cmd, log, run, func(context.Context) {})
+		}}
+	f.add(cmd)
+	flags(cmd)
+	_ = cmd.Flags().MarkHidden("count") // it is one
+	return cmd
+}
+
+// simLibrary are the simulators of the library's drivers.
+func simLibrary() []*cobra.Command {
+	return []*cobra.Command{simExtron(), simVISCA(), simHTTPJSON(), simShelly(), simZigbee2MQTT(), simLoRaWAN()}
+}
+
+func simExtron() *cobra.Command {
+	var o extron.Options
+	return simOne("extron", "Simulate an Extron matrix switcher (SIS over TCP)", `  pollux sim extron
+  pollux sim extron --listen 127.0.0.1:2323 --password extron
+  pollux sim extron --fault silence=0.05,drop=0.01`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:2323", "`ADDR` to listen at")
+		cmd.Flags().StringVar(&o.Password, "password", "", "password that clients must know")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := extron.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, s.Addr(), nil
+	})
+}
+
+func simVISCA() *cobra.Command {
+	var o visca.Options
+	return simOne("visca", "Simulate a camera (VISCA over IP, UDP)", `  pollux sim visca
+  pollux sim visca --listen 127.0.0.1:52381 --fault silence=0.1`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:52381", "`ADDR` to listen at")
+		cmd.Flags().DurationVar(&o.Moves, "moves", 2*time.Second, "how long the camera takes to a position")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := visca.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, s.Addr(), nil
+	})
+}
+
+func simHTTPJSON() *cobra.Command {
+	var o httpjson.Options
+	return simOne("http-json", "Simulate an energy meter with a relay (HTTP and JSON)", `  pollux sim http-json
+  pollux sim http-json --listen 127.0.0.1:8088 --token secret`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8088", "`ADDR` to listen at")
+		cmd.Flags().StringVar(&o.Token, "token", "", "bearer token that requests must carry")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := httpjson.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, s.Addr(), nil
+	})
+}
+
+func simShelly() *cobra.Command {
+	var o shelly.Options
+	return simOne("shelly", "Simulate a Shelly Plus 1PM (MQTT)", `  pollux sim shelly
+  pollux sim shelly --broker 127.0.0.1:1883 --topic kettle --user kettle --password plx_…`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Broker, "broker", "127.0.0.1:1883", "`ADDR` of the MQTT broker")
+		cmd.Flags().StringVar(&o.Topic, "topic", "shellyplus1pm-000000000001", "the device's topic prefix")
+		cmd.Flags().StringVar(&o.User, "user", "", "MQTT user")
+		cmd.Flags().StringVar(&o.Password, "password", "", "MQTT password")
+		cmd.Flags().DurationVar(&o.Period, "period", 10*time.Second, "time between two messages of its status")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := shelly.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, o.Topic, nil
+	})
+}
+
+func simZigbee2MQTT() *cobra.Command {
+	var o zigbee2mqtt.Options
+	return simOne("zigbee2mqtt", "Simulate Zigbee2MQTT with a lamp and a sensor (MQTT)", `  pollux sim zigbee2mqtt
+  pollux sim zigbee2mqtt --broker 127.0.0.1:1883 --base zigbee2mqtt`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Broker, "broker", "127.0.0.1:1883", "`ADDR` of the MQTT broker")
+		cmd.Flags().StringVar(&o.Base, "base", "zigbee2mqtt", "base topic")
+		cmd.Flags().StringVar(&o.User, "user", "", "MQTT user")
+		cmd.Flags().StringVar(&o.Password, "password", "", "MQTT password")
+		cmd.Flags().DurationVar(&o.Period, "period", 10*time.Second, "time between two messages of the sensor")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := zigbee2mqtt.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, o.Base, nil
+	})
+}
+
+func simLoRaWAN() *cobra.Command {
+	var o lorawan.Options
+	return simOne("lorawan", "Simulate a LoRaWAN network server's webhook", `  pollux sim lorawan --to http://127.0.0.1:8080/hooks/default/desk --token secret
+  pollux sim lorawan --to http://127.0.0.1:8080/hooks/default/network --sensors 5 --period 30s`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.URL, "to", "", "`URL` of the twin's webhook")
+		cmd.Flags().StringVar(&o.Token, "token", "", "bearer token of the webhook")
+		cmd.Flags().StringVar(&o.DevEUI, "dev-eui", "a84041000181c061", "EUI of the first sensor")
+		cmd.Flags().IntVar(&o.Count, "sensors", 1, "number of sensors")
+		cmd.Flags().DurationVar(&o.Period, "period", 10*time.Second, "time between two uplinks of a sensor")
+	}, func(_ peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Log, o.Seed = log, seed
+		s, err := lorawan.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, o.URL, nil
+	})
+}
