@@ -21,7 +21,13 @@ const (
 	noticeTimeout = 10 * time.Second
 	noticeMin     = 100
 	noticeMax     = 30_000
+	// maxOwed bounds what waits for all subscribers of a twin together, where each waits for more than a few.
+	maxOwed = 16_384
 )
+
+// noticeRate is how often one subscriber is told something; what comes meanwhile is told together. Twins that follow each
+// other, and answer each change with one, go no faster.
+var noticeRate = Rate{PerSecond: 50, Burst: 500}
 
 // audience is what a twin has to tell its durable subscribers. Of each it sends one message at a time, and the next after
 // the answer: so the order is the twin's, wherever the subscriber lives and moves to. What has no answer is sent again for as
@@ -41,6 +47,7 @@ type reader struct {
 	flying  int
 	retryAt int64 // by nowMS
 	tries   uint8
+	rate    meter // of what is sent
 }
 
 type (
@@ -148,7 +155,7 @@ func (t *twin) inform(r *reader, x follow, p *state.Property) {
 	t.audience.sequence++
 	n := &actorv1.Notice{Sequence: t.audience.sequence, Name: x.name, System: x.system, Property: x.property,
 		Value: string(p.Value.AppendJSON(nil)), Quality: q, Time: p.Time}
-	if len(r.queue) >= maxNotices {
+	if len(r.queue) >= min(maxNotices, max(4, maxOwed/len(t.audience.readers))) {
 		if i := slices.IndexFunc(r.queue[r.flying:], x.same); i >= 0 {
 			n.Missed = r.queue[r.flying+i].Missed + 1
 			r.queue = slices.Delete(r.queue, r.flying+i, r.flying+i+1)
@@ -164,9 +171,15 @@ func (t *twin) announce(now int64) {
 		return
 	}
 	for _, r := range t.audience.readers {
-		if r.flying == 0 && len(r.queue) > 0 && r.retryAt <= now {
-			t.send(r)
+		if r.flying > 0 || len(r.queue) == 0 || r.retryAt > now {
+			continue
 		}
+		if at := t.e.now().UnixNano(); r.rate.left(0, at, noticeRate) > 0 {
+			r.rate.spend(0, 1, at, noticeRate)
+			t.send(r)
+			continue
+		}
+		r.retryAt = now + int64(1000/noticeRate.PerSecond)
 	}
 }
 

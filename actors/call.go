@@ -132,6 +132,7 @@ func (r *run) succeeded(t *twin) {
 		t.loaded = true
 		t.connect()
 		t.resend()
+		t.orphans()
 	case drivers.EventTimer:
 		t.fired(&r.event)
 	case drivers.EventUnload:
@@ -277,7 +278,11 @@ func (r *run) crashed(t *twin) {
 	r.keep(t)
 	// A frame that crashes the driver is not brought again: it would crash it for ever.
 	r.event.finish(refusedFrame(t.en.id, why))
-	t.stumble(r.spec, eventName(r.event.kind)+": "+why, r.event.kind)
+	why = eventName(r.event.kind) + ": " + why
+	if t.mode == modeLive && t.incorrigible() {
+		t.confine(r.spec, why)
+	}
+	t.stumble(r.spec, why, r.event.kind)
 }
 
 // keep has an event that must not be lost tried again.
@@ -302,11 +307,11 @@ func (t *twin) stumble(s *spec, why string, from drivers.Event) {
 	if t.failures < 255 {
 		t.failures++
 	}
+	if t.quarantined() {
+		wait = t.e.o.QuarantineRetry
+	}
 	t.backoff = t.e.nowMS() + wait.Milliseconds()
 	t.note("error", why)
-	if t.incorrigible() {
-		t.confine(s, why)
-	}
 	t.fault(why, from)
 	if more, ok := s.complaints.due(time.Now()); ok {
 		t.e.log.Warn("driver failed", "twin", t.en.id, "driver", s.name+"@"+s.version, "reason", why,

@@ -30,22 +30,25 @@ func quarantineKey(driver, id string) string {
 	return name + "\x00" + version + "\x00" + id
 }
 
-// incorrigible says whether a driver that failed once more is to be left alone for long.
+// incorrigible says whether a driver that crashed once more is to be left alone for long. A driver that cannot be loaded,
+// and a device that does not answer, are not the driver's failures.
 func (t *twin) incorrigible() bool {
 	now := t.e.now().UnixNano()
 	if t.trapped == nil {
 		t.trapped = &meter{}
 	}
 	t.trapped.spend(0, trapCost, now, traps)
-	return int(t.failures) >= t.e.o.QuarantineAfter || t.trapped.left(0, now, traps) <= 0
+	return int(t.failures)+1 >= t.e.o.QuarantineAfter || t.trapped.left(0, now, traps) <= 0
 }
+
+func (t *twin) quarantined() bool { return t.st.More != nil && t.st.More.Quarantine.Since > 0 }
 
 // confine puts the twin into quarantine, or keeps it there for another hour.
 func (t *twin) confine(s *spec, why string) {
 	q := &t.more().Quarantine
 	if now := t.e.stamp(); q.Since == 0 {
 		q.Since = now
-		t.e.log.Warn("twin in quarantine", "twin", t.en.id, "driver", s.name+"@"+s.version, "failures", t.failures, "reason", why)
+		t.e.log.Warn("twin in quarantine", "twin", t.en.id, "driver", s.name+"@"+s.version, "failures", t.failures+1, "reason", why)
 		t.note("error", "in quarantine: the driver is tried once an hour")
 	}
 	if len(why) > 300 {
@@ -55,20 +58,18 @@ func (t *twin) confine(s *spec, why string) {
 	if q.Driver != driver && q.Driver != "" {
 		t.mark(tableQuarantine, quarantineKey(q.Driver, t.en.id), false)
 	}
-	q.Reason, q.Failures, q.Driver, q.Digest = why, uint32(t.failures), driver, s.digest
+	q.Reason, q.Failures, q.Driver, q.Digest = why, uint32(t.failures)+1, driver, s.digest
 	q.Retry = t.e.stamp() + t.e.o.QuarantineRetry.Milliseconds()
-	t.backoff = t.e.nowMS() + t.e.o.QuarantineRetry.Milliseconds()
 	t.mark(tableQuarantine, quarantineKey(driver, t.en.id), true)
 	t.changed()
 }
 
 // confined takes up the quarantine of an earlier life, unless that was another version's.
 func (t *twin) confined() {
-	m := t.st.More
-	if m == nil || m.Quarantine.Since == 0 {
+	if !t.quarantined() {
 		return
 	}
-	q := &m.Quarantine
+	q := &t.st.More.Quarantine
 	if q.Digest != t.spec.digest {
 		t.forgive()
 		return
@@ -81,10 +82,10 @@ func (t *twin) confined() {
 // forgive forgets the driver's failures.
 func (t *twin) forgive() {
 	t.failures, t.backoff, t.trapped = 0, 0, nil
-	m := t.st.More
-	if m == nil || m.Quarantine.Since == 0 {
+	if !t.quarantined() {
 		return
 	}
+	m := t.st.More
 	t.mark(tableQuarantine, quarantineKey(m.Quarantine.Driver, t.en.id), false)
 	m.Quarantine = state.Quarantine{}
 	t.note("info", "the quarantine has ended")
@@ -94,7 +95,7 @@ func (t *twin) forgive() {
 
 // pardon ends the quarantine because somebody says so.
 func (t *twin) pardon(m *call) {
-	if more := t.st.More; more == nil || more.Quarantine.Since == 0 {
+	if !t.quarantined() {
 		m.answer(cluster.Reply{Message: &actorv1.Cleared{}})
 		return
 	}

@@ -41,7 +41,7 @@ func writtenBehind(o *actors.Options) {
 func TestDrainThroughALittleRoom(t *testing.T) {
 	t.Parallel()
 	n := openOn(t, vfs.NewMem(), 1, func(o *storage.Options) { o.MaxInFlightBytes = 1 << 10 }, writtenBehind)
-	const twins = 1000
+	const twins = 300
 	n.soil(twins)
 	before := n.engine.Stats()
 	if err := n.engine.Drain(ctx(t)); err != nil {

@@ -190,6 +190,29 @@ func (t *twin) hear(n *actorv1.Notice, from string, told, stream uint64, done fu
 	}})
 }
 
+// orphans tells the driver of what it follows and is gone, as far as nobody told it while the twin was away.
+func (t *twin) orphans() {
+	if t.st.More == nil {
+		return
+	}
+	for _, s := range t.st.More.Subscriptions {
+		if s.Told == 0 {
+			continue
+		}
+		x := follow{subscriber: t.en.id, system: s.System, name: s.Name, property: s.Property}
+		id, known := x.direct(), true
+		if s.System != "" {
+			id = t.e.followers.member(s.System, s.Name)
+		}
+		if id != "" {
+			known = t.e.known(id)
+		}
+		if id == "" || !known {
+			(&orphaned{x}).run(t)
+		}
+	}
+}
+
 // orphaned: what the twin follows is gone, or its name in the system means nobody now.
 type orphaned struct{ follow follow }
 

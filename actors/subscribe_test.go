@@ -147,13 +147,45 @@ func TestSubscriptionsSurviveRestarts(t *testing.T) {
 	n.must("a", "report", `{"level":3}`)
 	stop(false)
 	n.hears("b", "a.level=1 good", "a.level=2 good", "a.level=3 good")
+	n.twin(`{"id":"c","driver":"probe"}`)
+	n.must("c", "report", `{"level":1}`)
+	n.must("b", "follow", `{"twin":"c","property":"level"}`)
+	n.hears("b", "a.level=1 good", "a.level=2 good", "a.level=3 good", "c.level=1 good")
+	stop(true)
+	until(t, "b is stopped", func() bool { _, err := n.invoke("b", "echo", "1"); return err != nil })
+	if err := n.reg.DeleteTwin(ctx(t), "c", 0); err != nil {
+		t.Fatal(err)
+	}
+	stop(false)
+	n.hears("b", "a.level=1 good", "a.level=2 good", "a.level=3 good", "c.level=1 good", "c.level=null bad")
 	if err := n.engine.Drain(ctx(t)); err != nil {
 		t.Fatal(err)
 	}
 	n.close()
 	n = open(t, fs, 2)
 	n.must("a", "report", `{"level":4}`)
-	n.hears("b", "a.level=1 good", "a.level=2 good", "a.level=3 good", "a.level=4 good")
+	n.hears("b", "a.level=1 good", "a.level=2 good", "a.level=3 good", "c.level=1 good", "c.level=null bad", "a.level=4 good")
+}
+
+// Twins that follow each other and answer each change with one do so at a bounded rate, and nobody else notices.
+func TestFollowersInACircle(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	for _, id := range []string{"a", "b", "c"} {
+		n.twin(`{"id":"` + id + `","driver":"probe"}`)
+	}
+	n.must("a", "report", `{"heard":0}`)
+	n.must("a", "follow", `{"twin":"b","property":"heard"}`)
+	n.must("b", "follow", `{"twin":"a","property":"heard"}`) // what they hear changes what they report
+	until(t, "they go in a circle", func() bool { return len(n.heard("a")) > 3 })
+	if got := n.must("c", "echo", "1"); got != "1" {
+		t.Errorf("a neighbour answers %s", got)
+	}
+	for _, id := range []string{"a", "b"} {
+		if err := n.reg.DeleteTwin(ctx(t), id, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Publisher and subscriber move, under changes: the last value arrives, and the order holds.
