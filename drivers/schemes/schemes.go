@@ -3,6 +3,7 @@ package schemes
 
 import (
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/broker"
 	"github.com/polluxhq/pollux/drivers/httpclient"
 	"github.com/polluxhq/pollux/drivers/serial"
 	"github.com/polluxhq/pollux/drivers/ssh"
@@ -18,6 +19,7 @@ func All() *transport.Registry {
 		drivers.SchemeTCP: tcp.Open, drivers.SchemeTLS: tcp.Open, drivers.SchemeUDP: udp.Open,
 		drivers.SchemeHTTP: httpclient.Open, drivers.SchemeHTTPS: httpclient.Open,
 		drivers.SchemeWS: websocket.Open, drivers.SchemeWSS: websocket.Open,
+		drivers.SchemeMQTT: broker.Open, drivers.SchemeMQTTS: broker.Open,
 		drivers.SchemeSSH: ssh.Open, drivers.SchemeSerial: serial.Open,
 	})
 }
