@@ -24,6 +24,12 @@ func LoadSource(tb testing.TB, path string) drivers.Runner {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return LoadFile(tb, file)
+}
+
+// LoadFile loads a driver's file into a sandbox that lives as long as the test.
+func LoadFile(tb testing.TB, file []byte) drivers.Runner {
+	tb.Helper()
 	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(tb)})
 	if err != nil {
 		tb.Fatal(err)

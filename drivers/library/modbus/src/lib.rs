@@ -141,6 +141,9 @@ impl Driver for Modbus {
     }
 
     fn received(t: &mut Twin, frame: &[u8]) -> Result {
+        if let Some((peer, answer)) = pdu::with_peer(frame) {
+            return found(t, peer, answer.unit);
+        }
         let m = t.memory();
         match pdu::parse(frame) {
             Some(a) if a.number == m.asked && a.number != 0 => block_answered(t, &a),
@@ -270,7 +273,7 @@ fn take(t: &mut Twin, registers: &[Register], b: &Block, a: &Answer) {
 }
 
 /// A device that answered a scan.
-pub fn found(t: &mut Twin, peer: &str, unit: u8) -> Result {
+fn found(t: &mut Twin, peer: &str, unit: u8) -> Result {
     let settings = format!("{{\"unit\":{}}}", unit);
     let value = format!("tcp://{}#{}", peer, unit);
     let name = format!("Modbus unit {} at {}", unit, peer);

@@ -76,6 +76,13 @@ pub fn parse(b: &[u8]) -> Option<Answer> {
     Some(a)
 }
 
+/// Reads an answer to a scan: ADDRESS:PORT, a zero byte, the frame.
+pub fn with_peer(b: &[u8]) -> Option<(&str, Answer)> {
+    let zero = b.iter().position(|c| *c == 0)?;
+    let peer = std::str::from_utf8(&b[..zero]).ok().filter(|p| p.contains(':'))?;
+    Some((peer, parse(&b[zero + 1..])?))
+}
+
 /// Exception codes, Application Protocol V1.1b3, chapter 7.
 pub fn refusal(code: u8) -> Error {
     let text = match code {
@@ -121,5 +128,9 @@ mod tests {
             assert_eq!(parse(&exception[..n]), None);
         }
         assert_eq!(parse(&frame(7, 1, &[3, 200, 1])), None);
+        assert_eq!(with_peer(&exception), None);
+        let mut found = b"10.0.0.7:502\0".to_vec();
+        found.extend(&exception);
+        assert_eq!(with_peer(&found).unwrap().0, "10.0.0.7:502");
     }
 }

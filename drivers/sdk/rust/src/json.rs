@@ -259,6 +259,7 @@ impl<T: ToJson> ToJson for Vec<T> {
 impl<T: FromJson> FromJson for Vec<T> {
     fn from_json(v: &Value) -> Result<Self, String> {
         match v {
+            Value::Null => Ok(Vec::new()),
             Value::List(l) => l.iter().enumerate().map(|(i, v)| T::from_json(v).map_err(|e| format!("/{}{}", i, e))).collect(),
             _ => Err(wrong(v, "list")),
         }

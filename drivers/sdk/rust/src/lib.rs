@@ -161,6 +161,12 @@ pub trait Driver: Sized + Table {
         Ok(Reply::Pending)
     }
 
+    /// A value for a property that [`driver!`] does not name, because the driver described it at run time; None where there
+    /// is no such property.
+    fn write(_: &mut Twin<Self>, _property: &str, _value: &Value) -> Option<Result<Reply>> {
+        None
+    }
+
     fn timer(_: &mut Twin<Self>, _name: &str, _data: &Value) -> Result {
         Ok(())
     }
@@ -281,7 +287,9 @@ fn dispatch<D: Driver>(t: &mut Twin<D>, event: i32, input: &[u8]) -> Result<Repl
 
 fn command<D: Driver>(t: &mut Twin<D>, doc: &Value) -> Result<Reply<String>> {
     if let Some(name) = doc.get("property").as_str() {
-        return D::set(t, name, doc.get("value"))
+        let value = doc.get("value");
+        return D::set(t, name, value)
+            .or_else(|| D::write(t, name, value).map(|r| r.map(Reply::erased)))
             .unwrap_or_else(|| Err(Error::new(100, format!("the driver has no writer for property {}", name))));
     }
     let name = doc.get("action").as_str().unwrap_or("");

@@ -50,6 +50,12 @@ impl<T: Schema> Schema for Option<T> {
     const OPTIONAL: bool = true;
 }
 
+/// What is in it is said by the member's own `items`.
+impl<T> Schema for Vec<T> {
+    const MEMBERS: &'static str = "\"type\":\"array\"";
+    const OPTIONAL: bool = true;
+}
+
 /// The part before a doc comment: the comment becomes a JSON string's inside, without its first space.
 pub const DOC: &str = "\u{1}";
 /// The part before what is left out where the one before it ended with an opening brace or began nothing: a comma.
