@@ -121,9 +121,6 @@ func (n *Node) sweep() {
 	for _, s := range slices.Sorted(maps.Keys(n.park.bySlot)) {
 		waiting := n.park.bySlot[s]
 		left := slices.DeleteFunc(waiting, func(c *call) bool { return n.expired(c, now) })
-		for _, c := range left {
-			c.strayed = n.SlotOf(c.env.Target.ID) != s
-		}
 		n.park.count -= len(waiting) - len(left)
 		n.ahead[s].Add(int32(len(left) - len(waiting)))
 		if n.park.bySlot[s] = left; len(left) == 0 {
@@ -137,13 +134,20 @@ func (n *Node) sweep() {
 }
 
 func (n *Node) expired(c *call, now time.Duration) bool {
+	nobody := n.unmetBy(c.slot)
+	if nobody != nil && (!n.LeaseValid() || c.shifts()) {
+		nobody = nil
+	}
+	// Looked at after the shift: where that is over, the place has changed.
+	c.strayed = n.SlotOf(c.env.Target.ID) != c.slot
 	switch {
 	case n.o.faults.dropParked && now >= c.until:
 	case n.tooLate(c.env):
 		n.later(func() { c.refuse(refusedDeadline, ErrDeadline) })
-	case n.unmetBy(c.slot) != nil && n.LeaseValid():
-		nobody := *n.unmetBy(c.slot)
-		n.later(func() { c.refuse(refusedSelector, &SelectorError{nobody}) })
+	case c.strayed:
+		return false
+	case nobody != nil:
+		n.later(func() { c.refuse(refusedSelector, &SelectorError{*nobody}) })
 	case now >= c.until:
 		n.later(func() { c.refuse(refusedMoving, c.why) })
 	default:

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -193,6 +194,12 @@ func (c *call) stays() bool {
 	return false
 }
 
+// shifts tells whether the target is about to leave the slot.
+func (c *call) shifts() bool {
+	shift, err := c.n.o.Records.Get(TableShift, ShiftKey(c.slot, c.env.Target.ID))
+	return err == nil && shift != nil
+}
+
 // again brings a call that was parked.
 func (c *call) again() {
 	if c.stays() {
@@ -221,8 +228,13 @@ func (c *call) bring() {
 	o := n.owners[c.slot].Load()
 	leased := n.LeaseValid()
 	nobody := n.unmetBy(c.slot)
+	if nobody != nil && (!leased || o != nil && o.admitted.Load()) {
+		nobody = nil
+	}
 	switch {
-	case nobody != nil && leased && (o == nil || !o.admitted.Load()):
+	case nobody != nil && (c.shifts() || n.SlotOf(c.env.Target.ID) != c.slot):
+		c.park(math.MaxUint64, parkRecord, errMoving) // until it lives elsewhere
+	case nobody != nil:
 		c.refuse(refusedSelector, &SelectorError{*nobody})
 	case c.received && (o == nil || o.since < c.env.Since):
 		c.park(c.env.Since, parkRecord, errNoOwner)
