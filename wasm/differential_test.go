@@ -29,8 +29,14 @@ type world struct {
 
 var (
 	errStack = errors.New("too deep")
-	// compiled is shared by all: Go guests take a second.
-	compiled = sync.OnceValue(wazero.NewCompilationCache)
+	// compiled is shared by all: Go guests take a second, and ten under the race detector.
+	compiled = sync.OnceValue(func() wazero.CompilationCache {
+		cache, err := wazero.NewCompilationCacheWithDir(cacheDir())
+		if err != nil {
+			return wazero.NewCompilationCache()
+		}
+		return cache
+	})
 )
 
 func newWorld(tb testing.TB) *world {

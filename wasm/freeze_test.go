@@ -15,10 +15,15 @@ import (
 	"github.com/polluxhq/pollux/wasm/wasmtest"
 )
 
-// guestRuntime is newRuntime with a cache that all tests of this user share: Go guests take a second to compile.
+// cacheDir holds compiled code for all tests of this user.
+func cacheDir() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("pollux-test-wasm-%d", os.Getuid()))
+}
+
+// guestRuntime is newRuntime with that cache.
 func guestRuntime(tb testing.TB, o wasm.Options) *wasm.Runtime {
 	tb.Helper()
-	o.CacheDir = filepath.Join(os.TempDir(), fmt.Sprintf("pollux-test-wasm-%d", os.Getuid()))
+	o.CacheDir = cacheDir()
 	return newRuntime(tb, &hooks{}, o)
 }
 
