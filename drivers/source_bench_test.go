@@ -135,7 +135,7 @@ type bareScript struct {
 	stack         [2]uint64
 }
 
-func newBareScript(b *testing.B, source string) *bareScript {
+func newBareScript(b testing.TB, source string) *bareScript {
 	b.Helper()
 	ctx := context.Background()
 	engine, err := js.Engine()
@@ -176,7 +176,7 @@ func newBareScript(b *testing.B, source string) *bareScript {
 }
 
 // run calls an entry with a text and its length, and where there is one another text.
-func (s *bareScript) run(b *testing.B, entry, text string, more ...string) {
+func (s *bareScript) run(b testing.TB, entry, text string, more ...string) {
 	b.Helper()
 	args := []uint64{s.place(b, text), uint64(len(text))}
 	for _, t := range more {
@@ -195,7 +195,7 @@ func (s *bareScript) run(b *testing.B, entry, text string, more ...string) {
 	}
 }
 
-func (s *bareScript) place(b *testing.B, text string) uint64 {
+func (s *bareScript) place(b testing.TB, text string) uint64 {
 	b.Helper()
 	at, err := s.mod.ExportedFunction("js_alloc").Call(context.Background(), uint64(len(text)+1))
 	if err != nil || !s.mod.Memory().Write(uint32(at[0]), append([]byte(text), 0)) {
@@ -204,7 +204,7 @@ func (s *bareScript) place(b *testing.B, text string) uint64 {
 	return at[0]
 }
 
-func (s *bareScript) handle(b *testing.B, event uint64, input []byte) uint32 {
+func (s *bareScript) handle(b testing.TB, event uint64, input []byte) uint32 {
 	s.input = input
 	s.stack[0], s.stack[1] = event, uint64(len(input))
 	if err := s.entry.CallWithStack(context.Background(), s.stack[:]); err != nil {
