@@ -39,7 +39,7 @@ func TestDemoOnThreeNodes(t *testing.T) {
 	})
 	harness.Until(t, 2*time.Minute, "it says how to see a failover", func() bool { return failoverLine.MatchString(out.String()) })
 	said := out.String()
-	if !openLine.MatchString(said) || !strings.Contains(said, "16 of 16") {
+	if !openLine.MatchString(said) || !strings.Contains(said, "19 of 19") {
 		t.Error("no link, or not all twins are connected")
 	}
 	nodes := consoleLine.FindAllStringSubmatch(said, -1)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +19,8 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/polluxhq/pollux"
+	extron "github.com/polluxhq/pollux/drivers/library/extron/sim"
+	visca "github.com/polluxhq/pollux/drivers/library/visca/sim"
 	pjlink "github.com/polluxhq/pollux/drivers/pjlink/sim"
 	tasmota "github.com/polluxhq/pollux/drivers/tasmota/sim"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -28,14 +31,21 @@ import (
 
 const demoProject = "demo"
 
-// demoPorts is where the simulated projectors look for free ports first, so that a restart finds them again.
+// demoPorts is where the simulated devices with an address look for free ports first, so that a restart finds them again.
 const demoPorts = 14352
 
 type demoRoom struct {
 	name, title, level string
-	projector          string // name of its twin, or ""
-	password           string
+	wired              []demoWired
 	devices            []demoDevice
+	// logic, where not nil, are the settings of a twin without a device that switches the room as one.
+	logic map[string]any
+}
+
+// demoWired is a device that its twin dials.
+type demoWired struct {
+	name, role, driver string
+	settings           map[string]any
 }
 
 type demoDevice struct {
@@ -45,16 +55,33 @@ type demoDevice struct {
 }
 
 var demoRooms = []demoRoom{
-	{name: "hall", title: "Hall", level: "ground", projector: "hall-projector", devices: []demoDevice{
-		{"hall-stage", "Light_1", tasmota.Light}, {"hall-rows", "Switch_1", tasmota.Switch4}, {"hall-climate", "Sensor_1", tasmota.BME280}}},
+	{name: "hall", title: "Hall", level: "ground",
+		wired: []demoWired{
+			{"hall-projector", "Display_1", "pjlink", map[string]any{"poll_s": 5}},
+			{"hall-switcher", "Switcher_1", "extron", map[string]any{"outputs": 4, "inputs": map[string]any{"lectern": 1, "laptop": 3, "camera": 8}}},
+			{"hall-camera", "Camera_1", "visca", map[string]any{"presets": map[string]any{"lectern": 0, "audience": 1}}}},
+		devices: []demoDevice{
+			{"hall-stage", "Light_1", tasmota.Light}, {"hall-rows", "Switch_1", tasmota.Switch4}, {"hall-climate", "Sensor_1", tasmota.BME280}},
+		logic: map[string]any{"displays": []any{"Display_1"}, "switcher": "Switcher_1", "sound": "Switcher_1", "sources": map[string]any{
+			"lectern": map[string]any{"display": "digital1", "switcher": "lectern"},
+			"laptop":  map[string]any{"display": "digital1", "switcher": "laptop"}}}},
 	{name: "foyer", title: "Foyer", level: "ground", devices: []demoDevice{
 		{"foyer-sign", "Plug_1", tasmota.Plug}, {"foyer-climate", "Sensor_1", tasmota.AM2301}}},
-	{name: "boardroom", title: "Boardroom", level: "upper", projector: "boardroom-projector", password: "castor", devices: []demoDevice{
-		{"boardroom-lamp", "Light_1", tasmota.Dimmer}, {"boardroom-blinds", "Switch_1", tasmota.Switch2}, {"boardroom-climate", "Sensor_1", tasmota.AM2301}}},
-	{name: "studio", title: "Studio", level: "upper", projector: "studio-projector", devices: []demoDevice{
-		{"studio-light", "Light_1", tasmota.Light}, {"studio-amplifier", "Plug_1", tasmota.Plug}}},
-	{name: "seminar", title: "Seminar room", level: "upper", projector: "seminar-projector", devices: []demoDevice{
-		{"seminar-climate", "Sensor_1", tasmota.DHT11}, {"seminar-heater", "Plug_1", tasmota.Plug}}},
+	{name: "boardroom", title: "Boardroom", level: "upper",
+		wired: []demoWired{
+			{"boardroom-projector", "Display_1", "pjlink", map[string]any{"poll_s": 5, "password": "castor"}},
+			{"boardroom-camera", "Camera_1", "visca", map[string]any{"presets": map[string]any{"table": 0, "door": 1}}}},
+		devices: []demoDevice{
+			{"boardroom-lamp", "Light_1", tasmota.Dimmer}, {"boardroom-blinds", "Switch_1", tasmota.Switch2}, {"boardroom-climate", "Sensor_1", tasmota.AM2301}},
+		logic: map[string]any{"displays": []any{"Display_1"}}},
+	{name: "studio", title: "Studio", level: "upper",
+		wired: []demoWired{{"studio-projector", "Display_1", "pjlink", map[string]any{"poll_s": 5}}},
+		devices: []demoDevice{
+			{"studio-light", "Light_1", tasmota.Light}, {"studio-amplifier", "Plug_1", tasmota.Plug}}},
+	{name: "seminar", title: "Seminar room", level: "upper",
+		wired: []demoWired{{"seminar-projector", "Display_1", "pjlink", map[string]any{"poll_s": 5}}},
+		devices: []demoDevice{
+			{"seminar-climate", "Sensor_1", tasmota.DHT11}, {"seminar-heater", "Plug_1", tasmota.Plug}}},
 }
 
 // demoSite builds the house and prints each stage with its seconds.
@@ -115,7 +142,7 @@ func (d *demoSite) run(ctx context.Context, node demoNode) error {
 		name string
 		do   func() (string, error)
 	}{
-		{"projectors", func() (string, error) { return devices.startProjectors(ctx) }},
+		{"wired", func() (string, error) { return devices.startWired(ctx) }},
 		{"drivers", func() (string, error) { return d.addDrivers(ctx) }},
 		{"building", func() (string, error) { return d.build(ctx) }},
 		{"twins", func() (string, error) { return d.createTwins(ctx, devices) }},
@@ -143,7 +170,7 @@ func (d *demoSite) run(ctx context.Context, node demoNode) error {
 
 func (d *demoSite) addDrivers(ctx context.Context) (string, error) {
 	var added []string
-	for _, name := range []string{"pjlink", "tasmota"} {
+	for _, name := range []string{"pjlink", "tasmota", "extron", "visca", "room"} {
 		r, err := d.drivers.AddFromCatalog(ctx, connect.NewRequest(&pb.AddFromCatalogRequest{Name: name}))
 		if err != nil {
 			return "", fmt.Errorf("add driver %s: %w", name, err)
@@ -184,26 +211,32 @@ func (d *demoSite) createTwins(ctx context.Context, devices *demoDevices) (strin
 	for _, r := range demoRooms {
 		system := &pb.System{Id: demoProject + "/" + r.name, Title: r.title, Zone: demoProject + "/" + r.name}
 		var twins []*pb.Twin
-		if r.projector != "" {
-			settings := map[string]any{"poll_s": 5}
-			if r.password != "" {
-				settings["password"] = r.password
-			}
-			t, err := demoTwin(r, r.projector, "pjlink", settings)
+		add := func(name, role, driver, uri string, settings map[string]any) error {
+			t, err := demoTwin(r, name, driver, settings)
 			if err != nil {
+				return err
+			}
+			t.Uri = uri
+			twins = append(twins, t)
+			system.Members = append(system.Members, &pb.System_Member{Name: role, Twin: t.Id})
+			return nil
+		}
+		for _, w := range r.wired {
+			if err := add(w.name, w.role, w.driver, devices.uris[w.name], w.settings); err != nil {
 				return "", err
 			}
-			t.Uri = "tcp://" + devices.projectors[r.projector]
-			twins = append(twins, t)
-			system.Members = append(system.Members, &pb.System_Member{Name: "Display_1", Twin: t.Id})
 		}
 		for _, dev := range r.devices {
-			t, err := demoTwin(r, dev.name, "tasmota", map[string]any{"topic": dev.name})
-			if err != nil {
+			if err := add(dev.name, dev.role, "tasmota", "", map[string]any{"topic": dev.name}); err != nil {
 				return "", err
 			}
-			twins = append(twins, t)
-			system.Members = append(system.Members, &pb.System_Member{Name: dev.role, Twin: t.Id})
+		}
+		if r.logic != nil {
+			settings := maps.Clone(r.logic)
+			settings["system"] = r.name
+			if err := add(r.name+"-room", "Room_1", "room", "", settings); err != nil {
+				return "", err
+			}
 		}
 		for _, t := range twins {
 			created, err := d.ensureTwin(ctx, t)
@@ -261,10 +294,7 @@ func (d *demoSite) ensureTwin(ctx context.Context, t *pb.Twin) (created bool, er
 func (d *demoSite) waitConnected(ctx context.Context) (string, error) {
 	want := 0
 	for _, r := range demoRooms {
-		want += len(r.devices)
-		if r.projector != "" {
-			want++
-		}
+		want += len(r.devices) + len(r.wired)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -288,41 +318,61 @@ func (d *demoSite) waitConnected(ctx context.Context) (string, error) {
 
 // demoDevices are the simulated devices of the house, each with a connection of its own.
 type demoDevices struct {
-	log        io.Writer
-	projectors map[string]string // twin's name → address
-	failed     chan error
-	running    int
+	log     io.Writer
+	uris    map[string]string // twin's name → address
+	failed  chan error
+	running int
 }
 
-// startProjectors comes before the twins, whose addresses it gives.
-func (s *demoDevices) startProjectors(ctx context.Context) (string, error) {
-	s.projectors = map[string]string{}
-	port, ports := demoPorts, portPicker{}
-	for _, r := range demoRooms {
-		if r.projector == "" {
-			continue
+// startWired comes before the twins, whose addresses it gives.
+func (s *demoDevices) startWired(ctx context.Context) (string, error) {
+	s.uris = map[string]string{}
+	ports, count := portPicker{}, map[string]int{}
+	for port, r := demoPorts, 0; r < len(demoRooms); r++ {
+		for _, w := range demoRooms[r].wired {
+			addr, err := ports.next(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			if err != nil {
+				return "", err
+			}
+			run, scheme, err := s.wired(w, addr, demoRooms[r].title, uint64(port))
+			if err != nil {
+				return "", err
+			}
+			s.uris[w.name] = scheme + "://" + addr
+			s.run(ctx, run)
+			count[w.driver]++
+			port++
 		}
-		addr, err := ports.next(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			return "", err
-		}
-		sim, err := pjlink.New(pjlink.Options{Listen: addr, Name: r.title, Password: r.password, Log: s.log, Seed: uint64(port),
+	}
+	return fmt.Sprintf("%d projectors (PJLink, TCP), %d switcher (Extron SIS, TCP), %d cameras (VISCA, UDP), simulated",
+		count["pjlink"], count["extron"], count["visca"]), nil
+}
+
+// wired makes the simulator of a device.
+func (s *demoDevices) wired(w demoWired, addr, title string, seed uint64) (run func(context.Context) error, scheme string, err error) {
+	switch w.driver {
+	case "pjlink":
+		password, _ := w.settings["password"].(string)
+		sim, err := pjlink.New(pjlink.Options{Listen: addr, Name: title, Password: password, Log: s.log, Seed: seed,
 			LampHour: time.Minute}) // an hour a minute, so that it can be seen to move
 		if err != nil {
-			return "", err
+			return nil, "", err
 		}
-		s.projectors[r.projector] = addr
-		s.run(ctx, sim.Run)
-		_, p, err := net.SplitHostPort(addr)
+		return sim.Run, "tcp", nil
+	case "extron":
+		sim, err := extron.New(extron.Options{Listen: addr, Log: s.log, Seed: seed})
 		if err != nil {
-			return "", err
+			return nil, "", err
 		}
-		if port, err = strconv.Atoi(p); err != nil {
-			return "", err
+		return sim.Run, "tcp", nil
+	case "visca":
+		sim, err := visca.New(visca.Options{Listen: addr, Moves: 2 * time.Second, Log: s.log, Seed: seed})
+		if err != nil {
+			return nil, "", err
 		}
-		port++
+		return sim.Run, "udp", nil
 	}
-	return fmt.Sprintf("%d simulated, PJLink over TCP", len(s.projectors)), nil
+	return nil, "", fmt.Errorf("there is no simulator of %s", w.driver)
 }
 
 // startTasmota comes after the twins, so that no message is nobody's.
