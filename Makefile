@@ -8,6 +8,7 @@ ENGINE     := drivers/js/dist/engine.wasm.zst
 DRIVER_BIN := $(DRIVERS:%=bin/drivers/%.wasm)
 SCRIPTS    := $(foreach d,$(wildcard drivers/library/*),$(wildcard $(d)/$(notdir $(d)).js))
 SCRIPT_ZST := $(foreach s,$(SCRIPTS),drivers/catalog/dist/$(basename $(notdir $(s))).js.zst)
+RUST       := $(patsubst drivers/library/%/Cargo.toml,%,$(wildcard drivers/library/*/Cargo.toml))
 CATALOG    := $(DRIVERS:%=drivers/catalog/dist/%.wasm.zst)
 PROTO      := $(shell find proto -name '*.proto')
 WEB_SRC    := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' -not -name '*.go')
@@ -25,7 +26,7 @@ run: build ## build everything and start a simulated building on one node, or on
 build: $(DRIVER_BIN) bin/pollux ## build bin/pollux, with drivers and console inside
 	@echo "built bin/pollux ($$(du -h bin/pollux | cut -f1)), version $(VERSION)"
 
-bin/pollux: $(CATALOG) $(ENGINE) $(SCRIPT_ZST) web/dist/index.html FORCE
+bin/pollux: $(CATALOG) $(ENGINE) $(SCRIPT_ZST) build/rust.stamp web/dist/index.html FORCE
 	@echo "building bin/pollux"
 	@$(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o $@ ./cmd/pollux
 
@@ -57,6 +58,15 @@ $(SCRIPT_ZST) &: $(SCRIPTS) $(ENGINE) $(wildcard drivers/js/sdk/*)
 	@$(GO) run ./drivers/catalog/pack $(SCRIPTS)
 	@touch $(SCRIPT_ZST)
 
+build/rust.stamp: $(wildcard drivers/library/*/src/*.rs drivers/library/*/Cargo.toml drivers/sdk/rust/src/*.rs)
+	@$(GO) run ./drivers/project/rust -o bin/drivers $(RUST:%=drivers/library/%)
+	@for d in $(RUST); do test ! -f bin/drivers/$$d.wasm || $(GO) run ./drivers/catalog/pack bin/drivers/$$d.wasm || exit 1; done
+	@mkdir -p build && touch $@
+
+test/peers/node_modules/.package-lock.json: test/peers/package-lock.json
+	@echo "fetching the independent peers of the drivers' tests"
+	@cd test/peers && npm ci --no-audit --no-fund --loglevel=error
+
 web/node_modules/.package-lock.json: web/package-lock.json
 	@echo "fetching the console's libraries"
 	@cd web && npm ci --no-audit --no-fund --loglevel=error
@@ -66,7 +76,7 @@ web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SRC) $(PROTO)
 	@cd web && npm run --silent build
 	@touch $@
 
-test: build ## every test, with the race detector, and the console in a real browser
+test: build test/peers/node_modules/.package-lock.json ## every test, with the race detector, and the console in a real browser
 	@echo "testing the packages (race detector on)"
 	@CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 	@echo "testing the console without a browser"

@@ -45,7 +45,7 @@ func simOne(name, short, example string, flags func(*cobra.Command), start func(
 
 // simLibrary are the simulators of the library's drivers.
 func simLibrary() []*cobra.Command {
-	return []*cobra.Command{simExtron(), simVISCA(), simHTTPJSON(), simShelly(), simZigbee2MQTT(), simLoRaWAN()}
+	return append([]*cobra.Command{simExtron(), simVISCA(), simHTTPJSON(), simShelly(), simZigbee2MQTT(), simLoRaWAN()}, simField()...)
 }
 
 func simExtron() *cobra.Command {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/drivertest"
+	"github.com/polluxhq/pollux/drivers/library/modbus/sim"
+	"github.com/polluxhq/pollux/drivers/peer"
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
 	"github.com/polluxhq/pollux/drivers/tcp"
 	"github.com/polluxhq/pollux/drivers/transport"
@@ -77,4 +79,33 @@ func TestAgainstAnIndependentServer(t *testing.T) {
 	if out, err := tw.Invoke("read", `{"address":40,"count":2}`); err != nil || out != "[1,2]" {
 		t.Errorf("read what was written: %s, %v", out, err)
 	}
+}
+
+func TestAgainstTheSimulator(t *testing.T) {
+	s, err := sim.New(sim.Options{Listen: "127.0.0.1:0", Faults: peer.Faults{Silence: 0.1, Garbage: 0.02, Drop: 0.02}, Seed: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peertest.Running(t, s.Run)
+	tw := open(t, s.Addr(), `{"poll_s":1,"registers":[{"name":"supply","address":0,"scale":0.1},{"name":"flow","address":10,"format":"f32"},
+		{"name":"setpoint","address":40,"scale":0.1,"writable":true},{"name":"pump","kind":"coil","address":0,"writable":true}]}`)
+	tw.UntilHas("supply", "41.5")
+	tw.UntilHas("flow", "18.5")
+	tw.UntilHas("pump", "true")
+	set := func(property, value string) {
+		var err error
+		for range 5 { // one answer in ten does not come
+			if err = tw.Set(property, value); err == nil {
+				return
+			}
+		}
+		t.Fatalf("%s: %v", property, err)
+	}
+	set("setpoint", "45.5")
+	set("pump", "false")
+	if s.Register(40) != 455 || s.Coil(0) {
+		t.Errorf("the device has %d, %t", s.Register(40), s.Coil(0))
+	}
+	s.SetRegister(0, 500)
+	tw.UntilHas("supply", "50")
 }
