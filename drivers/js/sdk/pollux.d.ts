@@ -43,7 +43,16 @@ type Result<T = unknown> = T | Waiting | void | Promise<T | Waiting | void>;
 /** What `twin.wait()` gives; return it. */
 interface Waiting { readonly waiting: unique symbol }
 
-interface Declaration<Settings, Memory, State> {
+/** The value that a schema is about, as far as it says. */
+type Typed<S> = S extends 'boolean' | { type: 'boolean' } ? boolean
+  : S extends 'integer' | 'number' | { type: 'integer' | 'number' } ? number
+  : S extends 'string' | { type: 'string' } ? string
+  : any;
+
+/** The settings that a declaration of settings is about. */
+type SettingsOf<S> = S extends { type: 'object' } ? any : { readonly [name in keyof S]: Typed<S[name]> };
+
+interface Declaration<S, Memory> {
   /** [a-z0-9][a-z0-9_-]{0,63} */
   name: string;
   /** A semantic version such as 1.2.0. */
@@ -64,19 +73,17 @@ interface Declaration<Settings, Memory, State> {
   /** How frames are given: "text" (UTF-8, the default) or "bytes" (Uint8Array). */
   frames?: 'text' | 'bytes';
   /** Settings by name. They are optional unless they say `required: true`; `writeOnly: true` marks a secret. Or a whole schema. */
-  settings?: { [name in keyof Settings]: string | (JsonSchema & { required?: boolean; writeOnly?: boolean }) } | JsonSchema;
+  settings?: S & ({ [name: string]: string | (JsonSchema & { required?: boolean | string[]; writeOnly?: boolean }) } | JsonSchema);
   /** Properties by name. One with `set` can be written. */
-  properties?: {
-    [name in keyof State]: string | (JsonSchema & { set?(twin: Twin<Settings, Memory, State>, value: NonNullable<State[name]>): Result });
-  };
+  properties?: { [name: string]: string | (JsonSchema & { set?(twin: Twin<SettingsOf<S>, Memory>, value: any): Result }) };
   /** Actions by name: a function, or one with its schemas. */
   actions?: {
-    [name: string]: ((twin: Twin<Settings, Memory, State>, input: any) => Result) | {
+    [name: string]: ((twin: Twin<SettingsOf<S>, Memory>, input: any) => Result) | {
       title?: string;
       description?: string;
       input?: Schema;
       output?: Schema;
-      run(twin: Twin<Settings, Memory, State>, input: any): Result;
+      run(twin: Twin<SettingsOf<S>, Memory>, input: any): Result;
       [keyword: string]: unknown;
     };
   };
@@ -84,32 +91,32 @@ interface Declaration<Settings, Memory, State> {
   events?: { [name: string]: { title?: string; description?: string; data?: Schema } };
 
   /** The twin was activated. */
-  load?(twin: Twin<Settings, Memory, State>, reason: 'start' | 'settings' | 'version'): void | Promise<void>;
-  connected?(twin: Twin<Settings, Memory, State>): void | Promise<void>;
-  disconnected?(twin: Twin<Settings, Memory, State>, error: string): void | Promise<void>;
+  load?(twin: Twin<SettingsOf<S>, Memory>, reason: 'start' | 'settings' | 'version'): unknown;
+  connected?(twin: Twin<SettingsOf<S>, Memory>): unknown;
+  disconnected?(twin: Twin<SettingsOf<S>, Memory>, error: string): unknown;
   /** A frame came, as the transport's tokenizer cut it. */
-  received?(twin: Twin<Settings, Memory, State>, frame: any): void | Promise<void>;
+  received?(twin: Twin<SettingsOf<S>, Memory>, frame: any): unknown;
   /** An MQTT message came. */
-  message?(twin: Twin<Settings, Memory, State>, topic: string, payload: any): void | Promise<void>;
+  message?(twin: Twin<SettingsOf<S>, Memory>, topic: string, payload: any): unknown;
   /** By the name that twin.wait(name, data) was given: a frame came while the command waits. */
-  answers?: { [step: string]: (twin: Twin<Settings, Memory, State>, frame: any, data: any, topic?: string) => Result };
+  answers?: { [step: string]: (twin: Twin<SettingsOf<S>, Memory>, frame: any, data: any, topic: string) => Result };
   /** By the name that a timer was set with. */
-  timers?: { [name: string]: (twin: Twin<Settings, Memory, State>, data: any) => void | Promise<void> };
+  timers?: { [name: string]: (twin: Twin<SettingsOf<S>, Memory>, data: any) => unknown };
   /** Sets a writable property that the driver described (twin.describe); those of `properties` have a `set` of their own. */
-  set?(twin: Twin<Settings, Memory, State>, property: string, value: any): Result;
+  set?(twin: Twin<SettingsOf<S>, Memory>, property: string, value: any): Result;
   /** A property of another twin changed, or is told for the first time. */
-  changed?(twin: Twin<Settings, Memory, State>, change: Change): void | Promise<void>;
+  changed?(twin: Twin<SettingsOf<S>, Memory>, change: Change): unknown;
   /** An HTTP request to the twin. No answer is 204. */
-  webhook?(twin: Twin<Settings, Memory, State>, request: WebhookRequest): WebhookAnswer | void | Promise<WebhookAnswer | void>;
+  webhook?(twin: Twin<SettingsOf<S>, Memory>, request: WebhookRequest): WebhookAnswer | void | Promise<WebhookAnswer | void>;
   /** Finds devices on the network, with the manifest's options beside it; answers by twin.discover. */
-  scan?: { run(twin: Twin<Settings, Memory, State>, options: any, timeout: number): void | Promise<void>; [option: string]: unknown };
+  scan?: { run(twin: Twin<SettingsOf<S>, Memory>, options: any, timeout: number): unknown; [option: string]: unknown };
   /** The twin's driver was of that version before. */
-  migrate?(twin: Twin<Settings, Memory, State>, from: string): void | Promise<void>;
-  unload?(twin: Twin<Settings, Memory, State>): void | Promise<void>;
+  migrate?(twin: Twin<SettingsOf<S>, Memory>, from: string): unknown;
+  unload?(twin: Twin<SettingsOf<S>, Memory>): unknown;
 }
 
 /** Declares the driver. What it returns is the file's default export. */
-declare function driver<Settings = any, Memory = any, State = any>(declaration: Declaration<Settings, Memory, State>): Readonly<{ name: string; version: string }>;
+declare function driver<const S = {}, Memory = any>(declaration: Declaration<S, Memory>): Readonly<{ name: string; version: string }>;
 
 interface Transport {
   scheme: 'tcp' | 'tls' | 'udp' | 'http' | 'https' | 'ws' | 'wss' | 'ssh' | 'serial' | 'mqtt' | 'mqtts' | 'tcp-in' | 'udp-in' | 'webhook';
@@ -126,19 +133,19 @@ interface Transport {
  * Reports, memory, events, timers and subscriptions take effect together when the handler ends well, and not at all where it
  * throws. What was sent is sent.
  */
-interface Twin<Settings = any, Memory = any, State = any> {
+interface Twin<Settings = any, Memory = any> {
   /** With defaults, secrets in clear. Read only. */
-  readonly settings: Readonly<Settings>;
+  readonly settings: Settings;
   /** What the driver remembers for this twin, JSON of 64 KiB; change it in place. */
   memory: Memory;
   /** The properties' values as they were before the call, and what it reported since. */
-  readonly state: Readonly<Partial<State>>;
+  readonly state: { readonly [property: string]: any };
 
   /** Reports values; null says that one is not known any more. */
-  report<K extends keyof State & string>(name: K, value: State[K] | null, options?: ReportOptions): void;
-  report(values: { [K in keyof State]?: State[K] | null }, options?: ReportOptions): void;
+  report(name: string, value: Json, options?: ReportOptions): void;
+  report(values: { [name: string]: Json | undefined }, options?: ReportOptions): void;
   /** Announces an event. */
-  emit(name: string, data?: Json): void;
+  emit(name: string, data?: unknown): void;
 
   /** Writes a frame to the device, with its delimiter. */
   send(frame: Frame | number[]): void;
@@ -151,20 +158,20 @@ interface Twin<Settings = any, Memory = any, State = any> {
    * From a command or an answer: `return twin.wait(step, data)` leaves the command open. The next frame goes to the function
    * of `answers` by that name, with the data, and what that returns decides the command. `return twin.wait()` waits on alike.
    */
-  wait(step?: string, data?: Json): Waiting;
+  wait(step?: string, data?: unknown): Waiting;
   /** Publishes an MQTT message; an object becomes JSON. */
-  publish(topic: string, payload: Frame | Json, options?: { qos?: 0 | 1 | 2; retain?: boolean }): void;
+  publish(topic: string, payload: Frame | number | boolean | object, options?: { qos?: 0 | 1 | 2; retain?: boolean }): void;
 
   /** Timers survive restarts, and replace the one of their name, which is a function of `timers`. */
-  after(name: string, time: Span, data?: Json): void;
-  every(name: string, period: Span, data?: Json): void;
-  at(name: string, time: Date | string | number, data?: Json): void;
+  after(name: string, time: Span, data?: unknown): void;
+  every(name: string, period: Span, data?: unknown): void;
+  at(name: string, time: Date | string | number, data?: unknown): void;
   /** "MIN HOUR DOM MON DOW", or six fields with seconds before them. The zone is IANA's, such as "Europe/Berlin". */
-  cron(name: string, expression: string, zone?: string, data?: Json): void;
+  cron(name: string, expression: string, zone?: string, data?: unknown): void;
   cancel(name: string): void;
 
   /** An HTTP request; a relative URL goes to the twin's address. An object as body becomes JSON. */
-  fetch(url: string, options?: { method?: string; headers?: { [name: string]: string }; body?: Frame | Json; timeout?: Span }): Promise<HttpResponse>;
+  fetch(url: string, options?: { method?: string; headers?: { [name: string]: string }; body?: unknown; timeout?: Span }): Promise<HttpResponse>;
   /** Another twin of the project; with a system's id by the name that it has there. */
   other(name: string, system?: string): OtherTwin;
 
@@ -177,9 +184,9 @@ interface Twin<Settings = any, Memory = any, State = any> {
   wake(): void;
 
   /** A merge patch of the Thing Model: what this unit really has. */
-  describe(patch: { [member: string]: Json }): void;
+  describe(patch: object): void;
   /** A device behind or near this one, for the inbox. */
-  discover(device: { network: string; key: string; value: string; name?: string; driver?: string; settings?: { [name: string]: Json } }): void;
+  discover(device: { network: string; key: string; value: string; name?: string; driver?: string; settings?: object }): void;
   /** A line in the twin's log, as console.log. */
   log(...values: unknown[]): void;
 }
@@ -203,9 +210,9 @@ interface HttpResponse {
 
 interface OtherTwin {
   /** Invokes an action and gives its output. Throws TwinError. */
-  call(action: string, input?: Json, options?: { timeout?: Span }): Promise<any>;
+  call(action: string, input?: unknown, options?: { timeout?: Span }): Promise<any>;
   /** Sets a property's desired value. */
-  set(property: string, value: Json, options?: { timeout?: Span }): Promise<any>;
+  set(property: string, value: unknown, options?: { timeout?: Span }): Promise<any>;
   get(options?: { timeout?: Span }): Promise<{ properties: { [name: string]: any }; connected: boolean }>;
   /** Changes go to `changed`, the first value too. */
   subscribe(property: string): void;
@@ -237,7 +244,7 @@ interface WebhookAnswer {
   status?: number;
   headers?: { [name: string]: string };
   /** An object becomes JSON. */
-  body?: string | Uint8Array | { [member: string]: Json };
+  body?: string | Uint8Array | object;
 }
 
 /** Throw it to refuse a command: its sender is told the code and whether trying again makes sense. */

@@ -358,7 +358,7 @@
     const wait = Twin.waiting(current);
     const answer = wait && own(spec.answers, wait.step);
     if (!answer) throw new Refusal(wait ? `a command waits for ${wait.step}, which answers does not have` : 'no command waits for an answer');
-    return answer(current, raw, wait.data, topic);
+    return answer(current, raw, wait.data, topic ?? '');
   };
 
   const own = (map, name) => (Object.hasOwn(map, name) ? map[name] : undefined);

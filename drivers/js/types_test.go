@@ -1,0 +1,46 @@
+package js_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// compile runs TypeScript's compiler, where the console's libraries are there, and gives what it complains about.
+func compile(t *testing.T, files ...string) string {
+	t.Helper()
+	tsc, err := filepath.Abs(filepath.Join("..", "..", "web", "node_modules", ".bin", "tsc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(tsc); err != nil {
+		t.Skip("TypeScript's compiler comes with the console's libraries: make web/node_modules/.package-lock.json")
+	}
+	args := append([]string{"--noEmit", "--allowJs", "--checkJs", "--target", "es2023", "--lib", "es2023", "--types", "", "--strict", "false", "--pretty", "false"}, files...)
+	out, _ := exec.Command(tsc, args...).CombinedOutput()
+	return string(out)
+}
+
+// TestTypes: the example has none but good types, and mistakes are found, where they are.
+func TestTypes(t *testing.T) {
+	if out := compile(t, "sdk/pollux.d.ts", "../conformance/thermostat/js/thermostat.js"); out != "" {
+		t.Errorf("the example:\n%s", out)
+	}
+	out := compile(t, "testdata/typed.js")
+	source, err := os.ReadFile("testdata/typed.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(string(source), "\n") {
+		found := strings.Contains(out, fmt.Sprintf("typed.js(%d,", i+1))
+		if want := strings.HasSuffix(line, "// mistake"); found != want {
+			t.Errorf("line %d: found %v, want %v: %s", i+1, found, want, line)
+		}
+	}
+	if t.Failed() {
+		t.Log(out)
+	}
+}
