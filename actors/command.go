@@ -209,13 +209,11 @@ func (t *twin) invoke(req *pb.InvokeRequest, m *call) {
 	if req.IdempotencyKey != "" && t.knownKey(req.IdempotencyKey, m, req.Options.GetNoWait()) {
 		return
 	}
-	c := t.newCommand(req.Options, m)
-	c.label = req.Action
+	a := t.model.Action(req.Action)
+	c := t.newCommand(req.Options, a.Queue, m)
+	c.label, c.idempotent = req.Action, a.Idempotent
 	c.key = req.IdempotencyKey
 	c.input = commandInput("action", req.Action, "input", v.AppendJSON(nil))
-	if a := t.model.Action(req.Action); a != nil {
-		c.idempotent = a.Idempotent
-	}
 	t.enqueue(c, m, req.Options.GetNoWait())
 }
 
@@ -227,10 +225,31 @@ func (t *twin) badRequest(kind, name, base string, err error) error {
 	return fmt.Errorf("twin %s: %s %s: %w", t.en.id, kind, name, asInvalid(base, err))
 }
 
-// newCommand fills in the fields of the queue.
-func (t *twin) newCommand(o *pb.CommandOptions, m *call) *command {
+// queueAs fills in the fields of the queue that a model gives.
+func (c *command) queueAs(q *drivers.Queue) {
+	if q == nil {
+		return
+	}
+	c.name, c.pause, c.noAnswer, c.clears = q.Name, q.Pause.Milliseconds(), q.NoAnswer, q.Clear
+	if q.Priority > 0 {
+		c.priority = q.Priority
+	}
+	if q.Retries != nil {
+		c.retries = int(*q.Retries)
+	}
+	if q.Timeout > 0 {
+		c.timeout = q.Timeout
+	}
+}
+
+// newCommand fills in the fields of the queue: as the caller says, else as the model does, else the defaults.
+func (t *twin) newCommand(o *pb.CommandOptions, q *drivers.Queue, m *call) *command {
 	now := t.e.nowMS()
-	c := &command{name: o.GetName(), priority: defaultPriority, retries: defaultRetries, timeout: t.e.o.CommandTimeout}
+	c := &command{priority: defaultPriority, retries: defaultRetries, timeout: t.e.o.CommandTimeout}
+	c.queueAs(q)
+	if o.GetName() != "" {
+		c.name = o.GetName()
+	}
 	if o.GetPriority() > 0 {
 		c.priority = uint8(min(o.GetPriority(), 100))
 	}
@@ -251,7 +270,10 @@ func (t *twin) newCommand(o *pb.CommandOptions, m *call) *command {
 	}
 	c.until = max(now, c.notBefore) + validity
 	c.connectBy = max(now, c.notBefore) + c.timeout.Milliseconds()
-	c.pause, c.noAnswer, c.clears = o.GetPause().AsDuration().Milliseconds(), o.GetNoAnswer(), o.GetClear()
+	if d := o.GetPause().AsDuration(); d > 0 {
+		c.pause = d.Milliseconds()
+	}
+	c.noAnswer, c.clears = c.noAnswer || o.GetNoAnswer(), c.clears || o.GetClear()
 	if m != nil {
 		c.id, c.chain = m.env.ID, m.env.Chain
 		if !m.env.Deadline.IsZero() && !o.GetNoWait() {

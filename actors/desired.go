@@ -99,9 +99,13 @@ func (t *twin) ask(name state.Name, v state.Value, req *pb.SetDesiredRequest, by
 func (t *twin) pursue(d *state.Desired) {
 	now, wall := t.e.nowMS(), t.e.stamp()
 	w := t.working()
-	c := &command{label: d.Name.Value(), name: w.queueName(d.Name), priority: defaultPriority, retries: defaultRetries,
-		timeout: t.e.o.CommandTimeout, desired: d.Name, revision: d.Revision, isSet: true,
-		pursued: d.Retries < 0}
+	c := &command{label: d.Name.Value(), priority: defaultPriority, retries: defaultRetries, timeout: t.e.o.CommandTimeout,
+		desired: d.Name, revision: d.Revision, isSet: true, pursued: d.Retries < 0}
+	if p := t.model.Property(d.Name.Value()); p != nil && p.Queue != nil {
+		c.queueAs(p.Queue)
+		c.pursued = c.pursued && p.Queue.Retries == nil
+	}
+	c.name = w.queueName(d.Name, c.name)
 	if d.Priority > 0 {
 		c.priority = d.Priority
 	}
@@ -148,9 +152,13 @@ func (w *work) queueAs(property state.Name, name string) {
 	w.names[property] = name
 }
 
-func (w *work) queueName(property state.Name) string {
+// queueName is the place of a property's command in the queue: the caller's, or else the model's, or its own.
+func (w *work) queueName(property state.Name, modelled string) string {
 	if name := w.names[property]; name != "" {
 		return name
+	}
+	if modelled != "" {
+		return modelled
 	}
 	return "set " + property.Value()
 }

@@ -142,6 +142,33 @@ func TestQueueIsCleared(t *testing.T) {
 	}
 }
 
+// A model says how the commands of an action queue; a caller may say otherwise.
+func TestQueueOfTheModel(t *testing.T) {
+	n := newNode(t)
+	d := n.line("a", nil)
+	release := n.busy("a", d)
+	low := n.queued("a", "send", `{"text":"low"}`, &pb.CommandOptions{Priority: 90})
+	n.waits("a", 1)
+	first := n.queued("a", "power", `null`, nil)
+	n.waits("a", 2)
+	second := n.queued("a", "power", `null`, nil) // takes the first one's place
+	if err := <-first; err == nil || !strings.Contains(err.Error(), "replaced by a newer command power") {
+		t.Errorf("the first of two: %v", err)
+	}
+	other := n.queued("a", "power", `null`, &pb.CommandOptions{Name: "other", Priority: 1})
+	n.waits("a", 3)
+	release()
+	for _, done := range []<-chan error{low, second, other} {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	until(t, "all was sent", func() bool { return len(d.lines()) == 4 })
+	if got := strings.Join(d.lines(), ","); got != "busy,power,low,power" {
+		t.Errorf("sent in the order %s", got)
+	}
+}
+
 // What the device does not answer is sent again where the model says that this does no harm, and else not.
 func TestUnansweredIsSentAgain(t *testing.T) {
 	n := newNode(t)

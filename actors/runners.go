@@ -92,6 +92,9 @@ func (r *runners) fetch(run *runner) {
 	case <-r.ctx.Done():
 		err = r.ctx.Err()
 	}
+	if err != nil {
+		got = nil
+	}
 	r.mu.Lock()
 	run.Runner, run.err, run.loading = got, err, false
 	waiting := run.waiting

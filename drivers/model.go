@@ -42,6 +42,8 @@ type Property struct {
 	Writable bool
 	// Schema is the property's own part of the model.
 	Schema json.RawMessage
+	// Queue is how its commands queue; nil: as by default.
+	Queue  *Queue
 	schema *jsonschema.Schema
 }
 
@@ -51,7 +53,9 @@ type Action struct {
 	Input, Output            json.RawMessage
 	// Safe actions change nothing; idempotent ones may be tried again.
 	Safe, Idempotent bool
-	input            *jsonschema.Schema
+	// Queue is how its commands queue; nil: as by default.
+	Queue *Queue
+	input *jsonschema.Schema
 	// object: the input is an object and nothing else.
 	object bool
 }
@@ -194,8 +198,12 @@ func (m *Model) addProperty(name string, raw json.RawMessage) error {
 	if err != nil {
 		return err
 	}
+	queue, err := queueOf(path, raw)
+	if err != nil {
+		return err
+	}
 	m.properties[name] = &Property{Name: name, Title: text.Title, Description: text.Description, Type: text.Type,
-		Unit: text.Unit, Writable: !text.ReadOnly, Schema: raw, schema: schema}
+		Unit: text.Unit, Writable: !text.ReadOnly, Schema: raw, Queue: queue, schema: schema}
 	return nil
 }
 
@@ -215,6 +223,9 @@ func (m *Model) addAction(name string, raw json.RawMessage) error {
 	a := &Action{Name: name, Title: text.Title, Description: text.Description, Input: text.Input, Output: text.Output,
 		Safe: text.Safe, Idempotent: text.Idempotent}
 	var err error
+	if a.Queue, err = queueOf(path, raw); err != nil {
+		return err
+	}
 	if len(text.Input) > 0 {
 		if a.input, err = compileSchema(path+"/input", text.Input); err != nil {
 			return err

@@ -85,6 +85,7 @@ func outside(d *twin.Driver[Settings, Memory]) {
 		return twin.None{}, t.At(in.Name, time.UnixMilli(in.AtMS), nil)
 	})
 	twin.Command(d, "sleep", func(t *Twin, _ twin.None) (twin.None, error) { return twin.None{}, t.Sleep() })
+	twin.Command(d, "power", func(t *Twin, _ twin.None) (twin.None, error) { return twin.None{}, t.Send([]byte("power\n")) })
 	twin.Command(d, "again", func(t *Twin, in text) (text, error) {
 		if err := t.Send([]byte(in.Text + "\n")); err != nil {
 			return text{}, err
