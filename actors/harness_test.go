@@ -141,6 +141,7 @@ func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluste
 		t.Fatal(err)
 	}
 	c.Records, c.Handler, c.Logger = records{st.Store}, n.engine, slog.New(slog.DiscardHandler)
+	c.Shift, c.Self.AvailabilityZone = n.engine.Shift, c.Self.ID
 	n.cluster, err = cluster.Start(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)

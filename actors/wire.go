@@ -22,6 +22,7 @@ func WireErrors() map[string]error {
 		"cluster.overloaded":  cluster.ErrOverloaded,
 		"cluster.cycle":       cluster.ErrCycle,
 		"cluster.deadline":    cluster.ErrDeadline,
+		"cluster.selector":    cluster.ErrSelector,
 
 		"actors.not_found": ErrNotFound,
 		"actors.exists":    ErrExists,
