@@ -34,7 +34,8 @@ func (e *Engine) watchRecords() error {
 		if _, err := e.watchOne(w.table, after); err != nil {
 			return err
 		}
-		e.goFunc(func() { e.follow(w.table, after, w.fn, w.lost) })
+		f := e.waits.follows(w.table, after)
+		e.goFunc(func() { e.follow(f, w.fn, w.lost) })
 	}
 	return nil
 }
@@ -51,12 +52,12 @@ func (e *Engine) watchOne(table storage.Table, after uint64) (<-chan []storage.C
 }
 
 // follow calls fn with each change, and lost where changes may have been missed.
-func (e *Engine) follow(table storage.Table, after uint64, fn func(storage.Change), lost func()) {
+func (e *Engine) follow(f *followed, fn func(storage.Change), lost func()) {
 	for e.ctx.Err() == nil {
-		ch, err := e.store.Watch(e.ctx, table, "", after)
+		ch, err := e.store.Watch(e.ctx, f.table, "", f.seen.Load())
 		if err != nil {
 			// What is no longer kept cannot be told one by one.
-			after = e.store.Revision()
+			f.seen.Store(e.store.Revision())
 			if e.pause(100 * time.Millisecond) {
 				lost()
 			}
@@ -65,7 +66,7 @@ func (e *Engine) follow(table storage.Table, after uint64, fn func(storage.Chang
 		for batch := range ch {
 			for _, c := range batch {
 				fn(c)
-				after = c.Revision
+				f.seen.Store(c.Revision)
 			}
 		}
 		e.pause(10 * time.Millisecond)

@@ -56,7 +56,7 @@ func (r *rig) called(s *script.Step) *Failure {
 		q.give(*s.Outcome)
 	}
 	r.out.mu.Unlock()
-	return failed(r.settle())
+	return failed(r.rest())
 }
 
 // webhook makes an HTTP request to the twin.

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -190,14 +189,5 @@ func (r *rig) report(ctx context.Context, s *script.Step) *Failure {
 	if _, err := r.node.engine.Client().Invoke(ctx, &pb.InvokeRequest{Id: r.project + "/" + s.Twin, Action: reportAction, Input: v}, "report"); err != nil {
 		return failed(err)
 	}
-	return failed(r.settle())
-}
-
-// settle rests, twice: what one twin tells another is on its way between two rests.
-func (r *rig) settle() error {
-	if err := r.rest(); err != nil {
-		return err
-	}
-	time.Sleep(time.Millisecond)
-	return r.rest()
+	return failed(r.rest())
 }

@@ -140,7 +140,13 @@ func (n *node) close() error {
 type door struct {
 	*actors.Engine
 	mu   sync.Mutex
-	came func(env *cluster.Envelope) (answered func())
+	came func(env *cluster.Envelope) *arrival
+}
+
+// arrival is a call that is waited for.
+type arrival struct {
+	// taken is called once the engine has it, answered once it is answered, which may be before that.
+	taken, answered func()
 }
 
 // Handle implements cluster.Handler.
@@ -152,11 +158,16 @@ func (d *door) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
 		d.Engine.Handle(env, done)
 		return
 	}
-	answered := came(env)
+	a := came(env)
+	if a == nil {
+		d.Engine.Handle(env, done)
+		return
+	}
 	d.Engine.Handle(env, func(r cluster.Reply) {
 		done(r)
-		answered()
+		a.answered()
 	})
+	a.taken()
 }
 
 // records is the store as the cluster wants it.

@@ -389,15 +389,14 @@ func (r *rig) listen(c *openCall) (came <-chan struct{}) {
 	d := r.node.door
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.came = func(env *cluster.Envelope) func() {
+	d.came = func(env *cluster.Envelope) *arrival {
 		if env.Principal != caller {
-			return func() {}
+			return nil
 		}
 		d.mu.Lock()
 		d.came = nil
 		d.mu.Unlock()
-		close(arrived)
-		return func() { c.answered.Store(true) }
+		return &arrival{taken: func() { close(arrived) }, answered: func() { c.answered.Store(true) }}
 	}
 	return arrived
 }
