@@ -1,6 +1,7 @@
 package js_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,8 +20,21 @@ func compile(t *testing.T, files ...string) string {
 	if _, err := os.Stat(tsc); err != nil {
 		t.Skip("TypeScript's compiler comes with the console's libraries: make web/node_modules/.package-lock.json")
 	}
-	args := append([]string{"--noEmit", "--allowJs", "--checkJs", "--target", "es2023", "--lib", "es2023", "--types", "", "--strict", "false", "--pretty", "false"}, files...)
-	out, _ := exec.Command(tsc, args...).CombinedOutput()
+	for i := range files {
+		if files[i], err = filepath.Abs(files[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config, err := json.Marshal(map[string]any{"files": files, "compilerOptions": map[string]any{"noEmit": true, "allowJs": true, "checkJs": true,
+		"target": "es2023", "lib": []string{"es2023"}, "types": []string{}, "strict": false}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	project := filepath.Join(t.TempDir(), "tsconfig.json")
+	if err := os.WriteFile(project, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := exec.Command(tsc, "--pretty", "false", "-p", project).CombinedOutput()
 	return string(out)
 }
 
