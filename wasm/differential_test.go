@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -141,13 +140,6 @@ func metered(tb testing.TB, file []byte) []byte {
 
 // corpus are the guests of the differential test and of the benchmarks.
 func corpus() map[string]func(testing.TB) []byte {
-	source := func(parts ...string) string {
-		path, err := filepath.Abs(filepath.Join(append([]string{"testdata"}, parts...)...))
-		if err != nil {
-			panic(err)
-		}
-		return path
-	}
 	return map[string]func(testing.TB) []byte{
 		"C":              func(tb testing.TB) []byte { return wasmtest.C(tb, source("c", "guest.c")) },
 		"Rust":           func(tb testing.TB) []byte { return wasmtest.Rust(tb, source("rust", "guest.rs")) },

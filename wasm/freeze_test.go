@@ -2,7 +2,9 @@ package wasm_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -210,5 +212,57 @@ func TestManyAskForTheFirstInstance(t *testing.T) {
 	done.Wait()
 	if inits != 1 {
 		t.Errorf("initialised %d times", inits)
+	}
+}
+
+// TestRandomCopies: a random program whose first call was made before the copies were taken goes on in each of them as it
+// does in the original, to the last byte of its memory.
+func TestRandomCopies(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	w := newWorld(t)
+	r := newRuntime(t, &hooks{}, wasm.Options{})
+	went := 0
+	for n := range 150 {
+		data := make([]byte, 50+random.IntN(400))
+		for i := range data {
+			data[i] = byte(random.Uint32())
+		}
+		m := wasmtest.Random(data)
+		m.Data = data
+		file := m.Bytes()
+		plain := w.start(t, file)
+		if answer := plain.call("run", 3, 4); answer[0] != '[' {
+			plain.close()
+			continue // crashes before it could be copied
+		}
+		want, memory := plain.call("run", 77, 5), plain.memory()
+		plain.close()
+		p := wasm.NewPool(compileAny(t, r, file, 64<<20), wasm.PoolOptions{Entries: []string{"run"}, RecycleCalls: 1,
+			Init: func(ctx context.Context, in *wasm.Instance) error {
+				_, err := in.Call(ctx, 0, 3, 4)
+				return err
+			}})
+		for range 2 {
+			in, err := p.Acquire(t.Context(), "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := in.Call(t.Context(), 0, 77, 5)
+			all, _ := in.Read(0, uint32(in.MemoryBytes()))
+			if answer := fmt.Sprint([]uint64{got}); (err == nil) != (want[0] == '[') || err == nil && answer != want {
+				t.Fatalf("program %d, %x: a copy gives %s, %v, want %s", n, data, answer, err, want)
+			}
+			if digest := fmt.Sprintf("%d bytes, %x", len(all), sha256.Sum256(all)); digest != memory {
+				t.Fatalf("program %d, %x: a copy's memory is %s, want %s", n, data, digest, memory)
+			}
+			p.Release(in)
+		}
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		went++
+	}
+	if t.Logf("%d programs", went); went < 30 {
+		t.Error("the programs are of little use")
 	}
 }

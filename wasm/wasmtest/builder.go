@@ -202,3 +202,21 @@ func Call(i uint32) []byte { return binary.AppendUvarint([]byte{0x10}, uint64(i)
 
 // Loop runs for ever.
 func Loop() []byte { return []byte{0x03, 0x40, 0x0c, 0x00, 0x0b} }
+
+// Section gives the content of a module's custom section of that name; nil where it has none, or is broken.
+func Section(file []byte, name string) []byte {
+	for at := 8; at < len(file); {
+		id := file[at]
+		size, n := binary.Uvarint(file[at+1:])
+		from := at + 1 + n
+		if n <= 0 || size > uint64(len(file)-from) {
+			return nil
+		}
+		body := file[from : from+int(size)]
+		if length, n := binary.Uvarint(body); id == 0 && n > 0 && length <= uint64(len(body)-n) && string(body[n:n+int(length)]) == name {
+			return body[n+int(length):]
+		}
+		at = from + int(size)
+	}
+	return nil
+}
