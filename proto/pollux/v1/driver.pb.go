@@ -109,7 +109,9 @@ type Driver struct {
 	// Standard interfaces that the version implements.
 	Interfaces []string `protobuf:"bytes,15,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
 	// Twins of this version that are in quarantine; output only.
-	Quarantined   uint64 `protobuf:"varint,16,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
+	Quarantined uint64 `protobuf:"varint,16,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
+	// SHA-256 of the tests that were uploaded with it (GetDriverSource has them); empty: none.
+	TestsDigest   string `protobuf:"bytes,17,opt,name=tests_digest,json=testsDigest,proto3" json:"tests_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -256,20 +258,84 @@ func (x *Driver) GetQuarantined() uint64 {
 	return 0
 }
 
+func (x *Driver) GetTestsDigest() string {
+	if x != nil {
+		return x.TestsDigest
+	}
+	return ""
+}
+
+// DriverTest is a file of tests for a driver.
+type DriverTest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the file, such as lamp.test.yaml.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The file, YAML: docs/drivers.md.
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DriverTest) Reset() {
+	*x = DriverTest{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriverTest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriverTest) ProtoMessage() {}
+
+func (x *DriverTest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DriverTest.ProtoReflect.Descriptor instead.
+func (*DriverTest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DriverTest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DriverTest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type UploadDriverRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The WASM file with its manifest section, at most 32 MiB.
 	File []byte `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
 	// No twin goes over to the version by itself; a rollout, or its name in a twin's driver, brings it there. While a
 	// rollout goes on, every upload is staged.
-	Stage         bool `protobuf:"varint,2,opt,name=stage,proto3" json:"stage,omitempty"`
+	Stage bool `protobuf:"varint,2,opt,name=stage,proto3" json:"stage,omitempty"`
+	// Kept with the version, in place of those that it had; none leaves these as they are.
+	Tests         []*DriverTest `protobuf:"bytes,3,rep,name=tests,proto3" json:"tests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UploadDriverRequest) Reset() {
 	*x = UploadDriverRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[1]
+	mi := &file_pollux_v1_driver_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -281,7 +347,7 @@ func (x *UploadDriverRequest) String() string {
 func (*UploadDriverRequest) ProtoMessage() {}
 
 func (x *UploadDriverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[1]
+	mi := &file_pollux_v1_driver_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -294,7 +360,7 @@ func (x *UploadDriverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadDriverRequest.ProtoReflect.Descriptor instead.
 func (*UploadDriverRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{1}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *UploadDriverRequest) GetFile() []byte {
@@ -311,6 +377,13 @@ func (x *UploadDriverRequest) GetStage() bool {
 	return false
 }
 
+func (x *UploadDriverRequest) GetTests() []*DriverTest {
+	if x != nil {
+		return x.Tests
+	}
+	return nil
+}
+
 type UploadDriverResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Driver *Driver                `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
@@ -324,7 +397,7 @@ type UploadDriverResponse struct {
 
 func (x *UploadDriverResponse) Reset() {
 	*x = UploadDriverResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[2]
+	mi := &file_pollux_v1_driver_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +409,7 @@ func (x *UploadDriverResponse) String() string {
 func (*UploadDriverResponse) ProtoMessage() {}
 
 func (x *UploadDriverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[2]
+	mi := &file_pollux_v1_driver_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +422,7 @@ func (x *UploadDriverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadDriverResponse.ProtoReflect.Descriptor instead.
 func (*UploadDriverResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{2}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *UploadDriverResponse) GetDriver() *Driver {
@@ -384,7 +457,7 @@ type GetDriverRequest struct {
 
 func (x *GetDriverRequest) Reset() {
 	*x = GetDriverRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[3]
+	mi := &file_pollux_v1_driver_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -396,7 +469,7 @@ func (x *GetDriverRequest) String() string {
 func (*GetDriverRequest) ProtoMessage() {}
 
 func (x *GetDriverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[3]
+	mi := &file_pollux_v1_driver_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -409,7 +482,7 @@ func (x *GetDriverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriverRequest.ProtoReflect.Descriptor instead.
 func (*GetDriverRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{3}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetDriverRequest) GetName() string {
@@ -435,7 +508,7 @@ type GetDriverResponse struct {
 
 func (x *GetDriverResponse) Reset() {
 	*x = GetDriverResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[4]
+	mi := &file_pollux_v1_driver_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -447,7 +520,7 @@ func (x *GetDriverResponse) String() string {
 func (*GetDriverResponse) ProtoMessage() {}
 
 func (x *GetDriverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[4]
+	mi := &file_pollux_v1_driver_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -460,7 +533,7 @@ func (x *GetDriverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriverResponse.ProtoReflect.Descriptor instead.
 func (*GetDriverResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{4}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetDriverResponse) GetDriver() *Driver {
@@ -483,7 +556,7 @@ type ListDriversRequest struct {
 
 func (x *ListDriversRequest) Reset() {
 	*x = ListDriversRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[5]
+	mi := &file_pollux_v1_driver_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -495,7 +568,7 @@ func (x *ListDriversRequest) String() string {
 func (*ListDriversRequest) ProtoMessage() {}
 
 func (x *ListDriversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[5]
+	mi := &file_pollux_v1_driver_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -508,7 +581,7 @@ func (x *ListDriversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriversRequest.ProtoReflect.Descriptor instead.
 func (*ListDriversRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{5}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListDriversRequest) GetPageSize() uint32 {
@@ -543,7 +616,7 @@ type ListDriversResponse struct {
 
 func (x *ListDriversResponse) Reset() {
 	*x = ListDriversResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[6]
+	mi := &file_pollux_v1_driver_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +628,7 @@ func (x *ListDriversResponse) String() string {
 func (*ListDriversResponse) ProtoMessage() {}
 
 func (x *ListDriversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[6]
+	mi := &file_pollux_v1_driver_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +641,7 @@ func (x *ListDriversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriversResponse.ProtoReflect.Descriptor instead.
 func (*ListDriversResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{6}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListDriversResponse) GetDrivers() []*Driver {
@@ -596,7 +669,7 @@ type DeleteDriverRequest struct {
 
 func (x *DeleteDriverRequest) Reset() {
 	*x = DeleteDriverRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[7]
+	mi := &file_pollux_v1_driver_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +681,7 @@ func (x *DeleteDriverRequest) String() string {
 func (*DeleteDriverRequest) ProtoMessage() {}
 
 func (x *DeleteDriverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[7]
+	mi := &file_pollux_v1_driver_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +694,7 @@ func (x *DeleteDriverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDriverRequest.ProtoReflect.Descriptor instead.
 func (*DeleteDriverRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{7}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeleteDriverRequest) GetName() string {
@@ -646,7 +719,7 @@ type DeleteDriverResponse struct {
 
 func (x *DeleteDriverResponse) Reset() {
 	*x = DeleteDriverResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[8]
+	mi := &file_pollux_v1_driver_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +731,7 @@ func (x *DeleteDriverResponse) String() string {
 func (*DeleteDriverResponse) ProtoMessage() {}
 
 func (x *DeleteDriverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[8]
+	mi := &file_pollux_v1_driver_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +744,7 @@ func (x *DeleteDriverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDriverResponse.ProtoReflect.Descriptor instead.
 func (*DeleteDriverResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{9}
 }
 
 type ListCatalogRequest struct {
@@ -682,7 +755,7 @@ type ListCatalogRequest struct {
 
 func (x *ListCatalogRequest) Reset() {
 	*x = ListCatalogRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[9]
+	mi := &file_pollux_v1_driver_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +767,7 @@ func (x *ListCatalogRequest) String() string {
 func (*ListCatalogRequest) ProtoMessage() {}
 
 func (x *ListCatalogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[9]
+	mi := &file_pollux_v1_driver_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +780,7 @@ func (x *ListCatalogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogRequest.ProtoReflect.Descriptor instead.
 func (*ListCatalogRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{10}
 }
 
 type ListCatalogResponse struct {
@@ -719,7 +792,7 @@ type ListCatalogResponse struct {
 
 func (x *ListCatalogResponse) Reset() {
 	*x = ListCatalogResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[10]
+	mi := &file_pollux_v1_driver_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +804,7 @@ func (x *ListCatalogResponse) String() string {
 func (*ListCatalogResponse) ProtoMessage() {}
 
 func (x *ListCatalogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[10]
+	mi := &file_pollux_v1_driver_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +817,7 @@ func (x *ListCatalogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogResponse.ProtoReflect.Descriptor instead.
 func (*ListCatalogResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListCatalogResponse) GetDrivers() []*Driver {
@@ -763,7 +836,7 @@ type AddFromCatalogRequest struct {
 
 func (x *AddFromCatalogRequest) Reset() {
 	*x = AddFromCatalogRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[11]
+	mi := &file_pollux_v1_driver_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +848,7 @@ func (x *AddFromCatalogRequest) String() string {
 func (*AddFromCatalogRequest) ProtoMessage() {}
 
 func (x *AddFromCatalogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[11]
+	mi := &file_pollux_v1_driver_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +861,7 @@ func (x *AddFromCatalogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddFromCatalogRequest.ProtoReflect.Descriptor instead.
 func (*AddFromCatalogRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AddFromCatalogRequest) GetName() string {
@@ -808,7 +881,7 @@ type AddFromCatalogResponse struct {
 
 func (x *AddFromCatalogResponse) Reset() {
 	*x = AddFromCatalogResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[12]
+	mi := &file_pollux_v1_driver_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +893,7 @@ func (x *AddFromCatalogResponse) String() string {
 func (*AddFromCatalogResponse) ProtoMessage() {}
 
 func (x *AddFromCatalogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[12]
+	mi := &file_pollux_v1_driver_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +906,7 @@ func (x *AddFromCatalogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddFromCatalogResponse.ProtoReflect.Descriptor instead.
 func (*AddFromCatalogResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AddFromCatalogResponse) GetDriver() *Driver {
@@ -858,7 +931,7 @@ type ListInterfacesRequest struct {
 
 func (x *ListInterfacesRequest) Reset() {
 	*x = ListInterfacesRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[13]
+	mi := &file_pollux_v1_driver_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +943,7 @@ func (x *ListInterfacesRequest) String() string {
 func (*ListInterfacesRequest) ProtoMessage() {}
 
 func (x *ListInterfacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[13]
+	mi := &file_pollux_v1_driver_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +956,7 @@ func (x *ListInterfacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInterfacesRequest.ProtoReflect.Descriptor instead.
 func (*ListInterfacesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{14}
 }
 
 type ListInterfacesResponse struct {
@@ -895,7 +968,7 @@ type ListInterfacesResponse struct {
 
 func (x *ListInterfacesResponse) Reset() {
 	*x = ListInterfacesResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[14]
+	mi := &file_pollux_v1_driver_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +980,7 @@ func (x *ListInterfacesResponse) String() string {
 func (*ListInterfacesResponse) ProtoMessage() {}
 
 func (x *ListInterfacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[14]
+	mi := &file_pollux_v1_driver_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +993,7 @@ func (x *ListInterfacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInterfacesResponse.ProtoReflect.Descriptor instead.
 func (*ListInterfacesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListInterfacesResponse) GetInterfaces() []*Interface {
@@ -946,7 +1019,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[15]
+	mi := &file_pollux_v1_driver_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1031,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[15]
+	mi := &file_pollux_v1_driver_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,7 +1044,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Interface) GetName() string {
@@ -1049,7 +1122,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[16]
+	mi := &file_pollux_v1_driver_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1134,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[16]
+	mi := &file_pollux_v1_driver_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1147,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Rollout) GetDriver() string {
@@ -1237,7 +1310,7 @@ type RolloutSelector struct {
 
 func (x *RolloutSelector) Reset() {
 	*x = RolloutSelector{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[17]
+	mi := &file_pollux_v1_driver_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1322,7 @@ func (x *RolloutSelector) String() string {
 func (*RolloutSelector) ProtoMessage() {}
 
 func (x *RolloutSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[17]
+	mi := &file_pollux_v1_driver_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1335,7 @@ func (x *RolloutSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutSelector.ProtoReflect.Descriptor instead.
 func (*RolloutSelector) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RolloutSelector) GetZone() string {
@@ -1305,7 +1378,7 @@ type RolloutLimits struct {
 
 func (x *RolloutLimits) Reset() {
 	*x = RolloutLimits{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[18]
+	mi := &file_pollux_v1_driver_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1390,7 @@ func (x *RolloutLimits) String() string {
 func (*RolloutLimits) ProtoMessage() {}
 
 func (x *RolloutLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[18]
+	mi := &file_pollux_v1_driver_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1403,7 @@ func (x *RolloutLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutLimits.ProtoReflect.Descriptor instead.
 func (*RolloutLimits) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RolloutLimits) GetMinTraps() uint32 {
@@ -1385,7 +1458,7 @@ type RolloutTally struct {
 
 func (x *RolloutTally) Reset() {
 	*x = RolloutTally{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[19]
+	mi := &file_pollux_v1_driver_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1470,7 @@ func (x *RolloutTally) String() string {
 func (*RolloutTally) ProtoMessage() {}
 
 func (x *RolloutTally) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[19]
+	mi := &file_pollux_v1_driver_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1483,7 @@ func (x *RolloutTally) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutTally.ProtoReflect.Descriptor instead.
 func (*RolloutTally) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RolloutTally) GetCalls() uint64 {
@@ -1467,7 +1540,7 @@ type StartRolloutRequest struct {
 
 func (x *StartRolloutRequest) Reset() {
 	*x = StartRolloutRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[20]
+	mi := &file_pollux_v1_driver_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1552,7 @@ func (x *StartRolloutRequest) String() string {
 func (*StartRolloutRequest) ProtoMessage() {}
 
 func (x *StartRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[20]
+	mi := &file_pollux_v1_driver_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1565,7 @@ func (x *StartRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRolloutRequest.ProtoReflect.Descriptor instead.
 func (*StartRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StartRolloutRequest) GetDriver() string {
@@ -1546,7 +1619,7 @@ type StartRolloutResponse struct {
 
 func (x *StartRolloutResponse) Reset() {
 	*x = StartRolloutResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[21]
+	mi := &file_pollux_v1_driver_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1631,7 @@ func (x *StartRolloutResponse) String() string {
 func (*StartRolloutResponse) ProtoMessage() {}
 
 func (x *StartRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[21]
+	mi := &file_pollux_v1_driver_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1644,7 @@ func (x *StartRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRolloutResponse.ProtoReflect.Descriptor instead.
 func (*StartRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StartRolloutResponse) GetRollout() *Rollout {
@@ -1592,7 +1665,7 @@ type GetRolloutRequest struct {
 
 func (x *GetRolloutRequest) Reset() {
 	*x = GetRolloutRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[22]
+	mi := &file_pollux_v1_driver_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1604,7 +1677,7 @@ func (x *GetRolloutRequest) String() string {
 func (*GetRolloutRequest) ProtoMessage() {}
 
 func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[22]
+	mi := &file_pollux_v1_driver_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +1690,7 @@ func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRolloutRequest.ProtoReflect.Descriptor instead.
 func (*GetRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetRolloutRequest) GetDriver() string {
@@ -1643,7 +1716,7 @@ type GetRolloutResponse struct {
 
 func (x *GetRolloutResponse) Reset() {
 	*x = GetRolloutResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[23]
+	mi := &file_pollux_v1_driver_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1728,7 @@ func (x *GetRolloutResponse) String() string {
 func (*GetRolloutResponse) ProtoMessage() {}
 
 func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[23]
+	mi := &file_pollux_v1_driver_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1741,7 @@ func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRolloutResponse.ProtoReflect.Descriptor instead.
 func (*GetRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetRolloutResponse) GetRollout() *Rollout {
@@ -1687,7 +1760,7 @@ type ListRolloutsRequest struct {
 
 func (x *ListRolloutsRequest) Reset() {
 	*x = ListRolloutsRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[24]
+	mi := &file_pollux_v1_driver_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1772,7 @@ func (x *ListRolloutsRequest) String() string {
 func (*ListRolloutsRequest) ProtoMessage() {}
 
 func (x *ListRolloutsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[24]
+	mi := &file_pollux_v1_driver_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1785,7 @@ func (x *ListRolloutsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolloutsRequest.ProtoReflect.Descriptor instead.
 func (*ListRolloutsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListRolloutsRequest) GetDriver() string {
@@ -1731,7 +1804,7 @@ type ListRolloutsResponse struct {
 
 func (x *ListRolloutsResponse) Reset() {
 	*x = ListRolloutsResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[25]
+	mi := &file_pollux_v1_driver_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1816,7 @@ func (x *ListRolloutsResponse) String() string {
 func (*ListRolloutsResponse) ProtoMessage() {}
 
 func (x *ListRolloutsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[25]
+	mi := &file_pollux_v1_driver_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1829,7 @@ func (x *ListRolloutsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolloutsResponse.ProtoReflect.Descriptor instead.
 func (*ListRolloutsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListRolloutsResponse) GetRollouts() []*Rollout {
@@ -1775,7 +1848,7 @@ type HaltRolloutRequest struct {
 
 func (x *HaltRolloutRequest) Reset() {
 	*x = HaltRolloutRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[26]
+	mi := &file_pollux_v1_driver_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +1860,7 @@ func (x *HaltRolloutRequest) String() string {
 func (*HaltRolloutRequest) ProtoMessage() {}
 
 func (x *HaltRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[26]
+	mi := &file_pollux_v1_driver_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +1873,7 @@ func (x *HaltRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaltRolloutRequest.ProtoReflect.Descriptor instead.
 func (*HaltRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HaltRolloutRequest) GetDriver() string {
@@ -1819,7 +1892,7 @@ type HaltRolloutResponse struct {
 
 func (x *HaltRolloutResponse) Reset() {
 	*x = HaltRolloutResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[27]
+	mi := &file_pollux_v1_driver_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +1904,7 @@ func (x *HaltRolloutResponse) String() string {
 func (*HaltRolloutResponse) ProtoMessage() {}
 
 func (x *HaltRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[27]
+	mi := &file_pollux_v1_driver_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +1917,7 @@ func (x *HaltRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaltRolloutResponse.ProtoReflect.Descriptor instead.
 func (*HaltRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HaltRolloutResponse) GetRollout() *Rollout {
@@ -1865,7 +1938,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[28]
+	mi := &file_pollux_v1_driver_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +1950,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[28]
+	mi := &file_pollux_v1_driver_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +1963,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RollbackRequest) GetDriver() string {
@@ -1917,7 +1990,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[29]
+	mi := &file_pollux_v1_driver_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2002,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[29]
+	mi := &file_pollux_v1_driver_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2015,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RollbackResponse) GetRollout() *Rollout {
@@ -1968,7 +2041,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[30]
+	mi := &file_pollux_v1_driver_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2053,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[30]
+	mi := &file_pollux_v1_driver_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2066,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Release) GetDriver() string {
@@ -2043,7 +2116,7 @@ type Tally struct {
 
 func (x *Tally) Reset() {
 	*x = Tally{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[31]
+	mi := &file_pollux_v1_driver_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2128,7 @@ func (x *Tally) String() string {
 func (*Tally) ProtoMessage() {}
 
 func (x *Tally) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[31]
+	mi := &file_pollux_v1_driver_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2141,7 @@ func (x *Tally) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tally.ProtoReflect.Descriptor instead.
 func (*Tally) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Tally) GetNow() *RolloutTally {
@@ -2110,7 +2183,7 @@ type ScanRequest struct {
 
 func (x *ScanRequest) Reset() {
 	*x = ScanRequest{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[32]
+	mi := &file_pollux_v1_driver_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2195,7 @@ func (x *ScanRequest) String() string {
 func (*ScanRequest) ProtoMessage() {}
 
 func (x *ScanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[32]
+	mi := &file_pollux_v1_driver_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2208,7 @@ func (x *ScanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
 func (*ScanRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ScanRequest) GetDriver() string {
@@ -2187,7 +2260,7 @@ type ScanResponse struct {
 
 func (x *ScanResponse) Reset() {
 	*x = ScanResponse{}
-	mi := &file_pollux_v1_driver_proto_msgTypes[33]
+	mi := &file_pollux_v1_driver_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2272,7 @@ func (x *ScanResponse) String() string {
 func (*ScanResponse) ProtoMessage() {}
 
 func (x *ScanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_driver_proto_msgTypes[33]
+	mi := &file_pollux_v1_driver_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2285,7 @@ func (x *ScanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanResponse.ProtoReflect.Descriptor instead.
 func (*ScanResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ScanResponse) GetFound() []*InboxEntry {
@@ -2243,11 +2316,395 @@ func (x *ScanResponse) GetNotes() []string {
 	return nil
 }
 
+type GetDriverSourceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Empty means the newest.
+	Version       string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDriverSourceRequest) Reset() {
+	*x = GetDriverSourceRequest{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDriverSourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDriverSourceRequest) ProtoMessage() {}
+
+func (x *GetDriverSourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDriverSourceRequest.ProtoReflect.Descriptor instead.
+func (*GetDriverSourceRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *GetDriverSourceRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetDriverSourceRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+type GetDriverSourceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Source        string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Tests         []*DriverTest          `protobuf:"bytes,4,rep,name=tests,proto3" json:"tests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDriverSourceResponse) Reset() {
+	*x = GetDriverSourceResponse{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDriverSourceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDriverSourceResponse) ProtoMessage() {}
+
+func (x *GetDriverSourceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDriverSourceResponse.ProtoReflect.Descriptor instead.
+func (*GetDriverSourceResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *GetDriverSourceResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetDriverSourceResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *GetDriverSourceResponse) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *GetDriverSourceResponse) GetTests() []*DriverTest {
+	if x != nil {
+		return x.Tests
+	}
+	return nil
+}
+
+type TestDriverRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The driver: a WASM file or JavaScript, as it would be uploaded.
+	File  []byte        `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	Tests []*DriverTest `protobuf:"bytes,2,rep,name=tests,proto3" json:"tests,omitempty"`
+	// Run each test again with a fresh instance of the driver for each event.
+	Shuffle bool `protobuf:"varint,3,opt,name=shuffle,proto3" json:"shuffle,omitempty"`
+	// Run each test again with a device that misbehaves in several ways, so many times.
+	Faults        uint32 `protobuf:"varint,4,opt,name=faults,proto3" json:"faults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestDriverRequest) Reset() {
+	*x = TestDriverRequest{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestDriverRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestDriverRequest) ProtoMessage() {}
+
+func (x *TestDriverRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestDriverRequest.ProtoReflect.Descriptor instead.
+func (*TestDriverRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *TestDriverRequest) GetFile() []byte {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+func (x *TestDriverRequest) GetTests() []*DriverTest {
+	if x != nil {
+		return x.Tests
+	}
+	return nil
+}
+
+func (x *TestDriverRequest) GetShuffle() bool {
+	if x != nil {
+		return x.Shuffle
+	}
+	return false
+}
+
+func (x *TestDriverRequest) GetFaults() uint32 {
+	if x != nil {
+		return x.Faults
+	}
+	return 0
+}
+
+type TestDriverResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// File and name of the test, and the line where it begins.
+	File string `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	Test string `protobuf:"bytes,2,opt,name=test,proto3" json:"test,omitempty"`
+	Line uint32 `protobuf:"varint,3,opt,name=line,proto3" json:"line,omitempty"`
+	// "", "shuffle", or the kind of fault.
+	Mode string `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	// Steps that were played.
+	Steps uint32 `protobuf:"varint,5,opt,name=steps,proto3" json:"steps,omitempty"`
+	// Where the test failed; not set where it passed.
+	Failure *TestFailure `protobuf:"bytes,6,opt,name=failure,proto3" json:"failure,omitempty"`
+	// What went between the driver and the world, the last of it, in the twin's time.
+	Trail         []string             `protobuf:"bytes,7,rep,name=trail,proto3" json:"trail,omitempty"`
+	Took          *durationpb.Duration `protobuf:"bytes,8,opt,name=took,proto3" json:"took,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestDriverResponse) Reset() {
+	*x = TestDriverResponse{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestDriverResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestDriverResponse) ProtoMessage() {}
+
+func (x *TestDriverResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestDriverResponse.ProtoReflect.Descriptor instead.
+func (*TestDriverResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *TestDriverResponse) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *TestDriverResponse) GetTest() string {
+	if x != nil {
+		return x.Test
+	}
+	return ""
+}
+
+func (x *TestDriverResponse) GetLine() uint32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *TestDriverResponse) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *TestDriverResponse) GetSteps() uint32 {
+	if x != nil {
+		return x.Steps
+	}
+	return 0
+}
+
+func (x *TestDriverResponse) GetFailure() *TestFailure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *TestDriverResponse) GetTrail() []string {
+	if x != nil {
+		return x.Trail
+	}
+	return nil
+}
+
+func (x *TestDriverResponse) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+// TestFailure is why a test failed.
+type TestFailure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Line of the step, and the step.
+	Line uint32 `protobuf:"varint,1,opt,name=line,proto3" json:"line,omitempty"`
+	Step string `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	// What is wrong; what was expected and what came, and in what they differ.
+	Text          string   `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Expected      string   `protobuf:"bytes,4,opt,name=expected,proto3" json:"expected,omitempty"`
+	Got           string   `protobuf:"bytes,5,opt,name=got,proto3" json:"got,omitempty"`
+	Diff          []string `protobuf:"bytes,6,rep,name=diff,proto3" json:"diff,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestFailure) Reset() {
+	*x = TestFailure{}
+	mi := &file_pollux_v1_driver_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestFailure) ProtoMessage() {}
+
+func (x *TestFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_driver_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestFailure.ProtoReflect.Descriptor instead.
+func (*TestFailure) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_driver_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *TestFailure) GetLine() uint32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *TestFailure) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *TestFailure) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *TestFailure) GetExpected() string {
+	if x != nil {
+		return x.Expected
+	}
+	return ""
+}
+
+func (x *TestFailure) GetGot() string {
+	if x != nil {
+		return x.Got
+	}
+	return ""
+}
+
+func (x *TestFailure) GetDiff() []string {
+	if x != nil {
+		return x.Diff
+	}
+	return nil
+}
+
 var File_pollux_v1_driver_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\n" +
-	"\x16pollux/v1/driver.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/site.proto\"\xeb\x03\n" +
+	"\x16pollux/v1/driver.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/site.proto\"\x8e\x04\n" +
 	"\x06Driver\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -2270,11 +2727,18 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\n" +
 	"interfaces\x18\x0f \x03(\tR\n" +
 	"interfaces\x12 \n" +
-	"\vquarantined\x18\x10 \x01(\x04R\vquarantined\"K\n" +
+	"\vquarantined\x18\x10 \x01(\x04R\vquarantined\x12!\n" +
+	"\ftests_digest\x18\x11 \x01(\tR\vtestsDigest\"K\n" +
+	"\n" +
+	"DriverTest\x12\x1e\n" +
+	"\x04name\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12\x1d\n" +
+	"\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\x04text\"\x82\x01\n" +
 	"\x13UploadDriverRequest\x12\x1e\n" +
 	"\x04file\x18\x01 \x01(\fB\n" +
 	"\xbaH\az\x05\x18\x80\x80\x80\x10R\x04file\x12\x14\n" +
-	"\x05stage\x18\x02 \x01(\bR\x05stage\"s\n" +
+	"\x05stage\x18\x02 \x01(\bR\x05stage\x125\n" +
+	"\x05tests\x18\x03 \x03(\v2\x15.pollux.v1.DriverTestB\b\xbaH\x05\x92\x01\x02\x10 R\x05tests\"s\n" +
 	"\x14UploadDriverResponse\x12)\n" +
 	"\x06driver\x18\x01 \x01(\v2\x11.pollux.v1.DriverR\x06driver\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\x12\x16\n" +
@@ -2408,13 +2872,44 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\x05found\x18\x01 \x03(\v2\x15.pollux.v1.InboxEntryR\x05found\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\rR\x04sent\x12\x18\n" +
 	"\aanswers\x18\x03 \x01(\rR\aanswers\x12\x14\n" +
-	"\x05notes\x18\x04 \x03(\tR\x05notes*\x96\x01\n" +
+	"\x05notes\x18\x04 \x03(\tR\x05notes\"O\n" +
+	"\x16GetDriverSourceRequest\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\"\x8c\x01\n" +
+	"\x17GetDriverSourceResponse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12+\n" +
+	"\x05tests\x18\x04 \x03(\v2\x15.pollux.v1.DriverTestR\x05tests\"\xa9\x01\n" +
+	"\x11TestDriverRequest\x12 \n" +
+	"\x04file\x18\x01 \x01(\fB\f\xbaH\tz\a\x10\x01\x18\x80\x80\x80\x10R\x04file\x127\n" +
+	"\x05tests\x18\x02 \x03(\v2\x15.pollux.v1.DriverTestB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10 R\x05tests\x12\x18\n" +
+	"\ashuffle\x18\x03 \x01(\bR\ashuffle\x12\x1f\n" +
+	"\x06faults\x18\x04 \x01(\rB\a\xbaH\x04*\x02\x18\n" +
+	"R\x06faults\"\xf1\x01\n" +
+	"\x12TestDriverResponse\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\tR\x04file\x12\x12\n" +
+	"\x04test\x18\x02 \x01(\tR\x04test\x12\x12\n" +
+	"\x04line\x18\x03 \x01(\rR\x04line\x12\x12\n" +
+	"\x04mode\x18\x04 \x01(\tR\x04mode\x12\x14\n" +
+	"\x05steps\x18\x05 \x01(\rR\x05steps\x120\n" +
+	"\afailure\x18\x06 \x01(\v2\x16.pollux.v1.TestFailureR\afailure\x12\x14\n" +
+	"\x05trail\x18\a \x03(\tR\x05trail\x12-\n" +
+	"\x04took\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04took\"\x8b\x01\n" +
+	"\vTestFailure\x12\x12\n" +
+	"\x04line\x18\x01 \x01(\rR\x04line\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x1a\n" +
+	"\bexpected\x18\x04 \x01(\tR\bexpected\x12\x10\n" +
+	"\x03got\x18\x05 \x01(\tR\x03got\x12\x12\n" +
+	"\x04diff\x18\x06 \x03(\tR\x04diff*\x96\x01\n" +
 	"\fRolloutPhase\x12\x1d\n" +
 	"\x19ROLLOUT_PHASE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ROLLOUT_PHASE_RUNNING\x10\x01\x12\x18\n" +
 	"\x14ROLLOUT_PHASE_PAUSED\x10\x02\x12\x16\n" +
 	"\x12ROLLOUT_PHASE_DONE\x10\x03\x12\x1a\n" +
-	"\x16ROLLOUT_PHASE_RETURNED\x10\x042\x9a\b\n" +
+	"\x16ROLLOUT_PHASE_RETURNED\x10\x042\xc6\t\n" +
 	"\rDriverService\x12O\n" +
 	"\fUploadDriver\x12\x1e.pollux.v1.UploadDriverRequest\x1a\x1f.pollux.v1.UploadDriverResponse\x12K\n" +
 	"\tGetDriver\x12\x1b.pollux.v1.GetDriverRequest\x1a\x1c.pollux.v1.GetDriverResponse\"\x03\x90\x02\x01\x12Q\n" +
@@ -2429,7 +2924,10 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\fListRollouts\x12\x1e.pollux.v1.ListRolloutsRequest\x1a\x1f.pollux.v1.ListRolloutsResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\vHaltRollout\x12\x1d.pollux.v1.HaltRolloutRequest\x1a\x1e.pollux.v1.HaltRolloutResponse\x12C\n" +
 	"\bRollback\x12\x1a.pollux.v1.RollbackRequest\x1a\x1b.pollux.v1.RollbackResponse\x127\n" +
-	"\x04Scan\x12\x16.pollux.v1.ScanRequest\x1a\x17.pollux.v1.ScanResponseB5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\x04Scan\x12\x16.pollux.v1.ScanRequest\x1a\x17.pollux.v1.ScanResponse\x12]\n" +
+	"\x0fGetDriverSource\x12!.pollux.v1.GetDriverSourceRequest\x1a\".pollux.v1.GetDriverSourceResponse\"\x03\x90\x02\x01\x12K\n" +
+	"\n" +
+	"TestDriver\x12\x1c.pollux.v1.TestDriverRequest\x1a\x1d.pollux.v1.TestDriverResponse0\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_driver_proto_rawDescOnce sync.Once
@@ -2444,110 +2942,125 @@ func file_pollux_v1_driver_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_driver_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pollux_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_pollux_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_pollux_v1_driver_proto_goTypes = []any{
-	(RolloutPhase)(0),              // 0: pollux.v1.RolloutPhase
-	(*Driver)(nil),                 // 1: pollux.v1.Driver
-	(*UploadDriverRequest)(nil),    // 2: pollux.v1.UploadDriverRequest
-	(*UploadDriverResponse)(nil),   // 3: pollux.v1.UploadDriverResponse
-	(*GetDriverRequest)(nil),       // 4: pollux.v1.GetDriverRequest
-	(*GetDriverResponse)(nil),      // 5: pollux.v1.GetDriverResponse
-	(*ListDriversRequest)(nil),     // 6: pollux.v1.ListDriversRequest
-	(*ListDriversResponse)(nil),    // 7: pollux.v1.ListDriversResponse
-	(*DeleteDriverRequest)(nil),    // 8: pollux.v1.DeleteDriverRequest
-	(*DeleteDriverResponse)(nil),   // 9: pollux.v1.DeleteDriverResponse
-	(*ListCatalogRequest)(nil),     // 10: pollux.v1.ListCatalogRequest
-	(*ListCatalogResponse)(nil),    // 11: pollux.v1.ListCatalogResponse
-	(*AddFromCatalogRequest)(nil),  // 12: pollux.v1.AddFromCatalogRequest
-	(*AddFromCatalogResponse)(nil), // 13: pollux.v1.AddFromCatalogResponse
-	(*ListInterfacesRequest)(nil),  // 14: pollux.v1.ListInterfacesRequest
-	(*ListInterfacesResponse)(nil), // 15: pollux.v1.ListInterfacesResponse
-	(*Interface)(nil),              // 16: pollux.v1.Interface
-	(*Rollout)(nil),                // 17: pollux.v1.Rollout
-	(*RolloutSelector)(nil),        // 18: pollux.v1.RolloutSelector
-	(*RolloutLimits)(nil),          // 19: pollux.v1.RolloutLimits
-	(*RolloutTally)(nil),           // 20: pollux.v1.RolloutTally
-	(*StartRolloutRequest)(nil),    // 21: pollux.v1.StartRolloutRequest
-	(*StartRolloutResponse)(nil),   // 22: pollux.v1.StartRolloutResponse
-	(*GetRolloutRequest)(nil),      // 23: pollux.v1.GetRolloutRequest
-	(*GetRolloutResponse)(nil),     // 24: pollux.v1.GetRolloutResponse
-	(*ListRolloutsRequest)(nil),    // 25: pollux.v1.ListRolloutsRequest
-	(*ListRolloutsResponse)(nil),   // 26: pollux.v1.ListRolloutsResponse
-	(*HaltRolloutRequest)(nil),     // 27: pollux.v1.HaltRolloutRequest
-	(*HaltRolloutResponse)(nil),    // 28: pollux.v1.HaltRolloutResponse
-	(*RollbackRequest)(nil),        // 29: pollux.v1.RollbackRequest
-	(*RollbackResponse)(nil),       // 30: pollux.v1.RollbackResponse
-	(*Release)(nil),                // 31: pollux.v1.Release
-	(*Tally)(nil),                  // 32: pollux.v1.Tally
-	(*ScanRequest)(nil),            // 33: pollux.v1.ScanRequest
-	(*ScanResponse)(nil),           // 34: pollux.v1.ScanResponse
-	nil,                            // 35: pollux.v1.RolloutSelector.LabelsEntry
-	(*timestamppb.Timestamp)(nil),  // 36: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 37: google.protobuf.Duration
-	(*InboxEntry)(nil),             // 38: pollux.v1.InboxEntry
+	(RolloutPhase)(0),               // 0: pollux.v1.RolloutPhase
+	(*Driver)(nil),                  // 1: pollux.v1.Driver
+	(*DriverTest)(nil),              // 2: pollux.v1.DriverTest
+	(*UploadDriverRequest)(nil),     // 3: pollux.v1.UploadDriverRequest
+	(*UploadDriverResponse)(nil),    // 4: pollux.v1.UploadDriverResponse
+	(*GetDriverRequest)(nil),        // 5: pollux.v1.GetDriverRequest
+	(*GetDriverResponse)(nil),       // 6: pollux.v1.GetDriverResponse
+	(*ListDriversRequest)(nil),      // 7: pollux.v1.ListDriversRequest
+	(*ListDriversResponse)(nil),     // 8: pollux.v1.ListDriversResponse
+	(*DeleteDriverRequest)(nil),     // 9: pollux.v1.DeleteDriverRequest
+	(*DeleteDriverResponse)(nil),    // 10: pollux.v1.DeleteDriverResponse
+	(*ListCatalogRequest)(nil),      // 11: pollux.v1.ListCatalogRequest
+	(*ListCatalogResponse)(nil),     // 12: pollux.v1.ListCatalogResponse
+	(*AddFromCatalogRequest)(nil),   // 13: pollux.v1.AddFromCatalogRequest
+	(*AddFromCatalogResponse)(nil),  // 14: pollux.v1.AddFromCatalogResponse
+	(*ListInterfacesRequest)(nil),   // 15: pollux.v1.ListInterfacesRequest
+	(*ListInterfacesResponse)(nil),  // 16: pollux.v1.ListInterfacesResponse
+	(*Interface)(nil),               // 17: pollux.v1.Interface
+	(*Rollout)(nil),                 // 18: pollux.v1.Rollout
+	(*RolloutSelector)(nil),         // 19: pollux.v1.RolloutSelector
+	(*RolloutLimits)(nil),           // 20: pollux.v1.RolloutLimits
+	(*RolloutTally)(nil),            // 21: pollux.v1.RolloutTally
+	(*StartRolloutRequest)(nil),     // 22: pollux.v1.StartRolloutRequest
+	(*StartRolloutResponse)(nil),    // 23: pollux.v1.StartRolloutResponse
+	(*GetRolloutRequest)(nil),       // 24: pollux.v1.GetRolloutRequest
+	(*GetRolloutResponse)(nil),      // 25: pollux.v1.GetRolloutResponse
+	(*ListRolloutsRequest)(nil),     // 26: pollux.v1.ListRolloutsRequest
+	(*ListRolloutsResponse)(nil),    // 27: pollux.v1.ListRolloutsResponse
+	(*HaltRolloutRequest)(nil),      // 28: pollux.v1.HaltRolloutRequest
+	(*HaltRolloutResponse)(nil),     // 29: pollux.v1.HaltRolloutResponse
+	(*RollbackRequest)(nil),         // 30: pollux.v1.RollbackRequest
+	(*RollbackResponse)(nil),        // 31: pollux.v1.RollbackResponse
+	(*Release)(nil),                 // 32: pollux.v1.Release
+	(*Tally)(nil),                   // 33: pollux.v1.Tally
+	(*ScanRequest)(nil),             // 34: pollux.v1.ScanRequest
+	(*ScanResponse)(nil),            // 35: pollux.v1.ScanResponse
+	(*GetDriverSourceRequest)(nil),  // 36: pollux.v1.GetDriverSourceRequest
+	(*GetDriverSourceResponse)(nil), // 37: pollux.v1.GetDriverSourceResponse
+	(*TestDriverRequest)(nil),       // 38: pollux.v1.TestDriverRequest
+	(*TestDriverResponse)(nil),      // 39: pollux.v1.TestDriverResponse
+	(*TestFailure)(nil),             // 40: pollux.v1.TestFailure
+	nil,                             // 41: pollux.v1.RolloutSelector.LabelsEntry
+	(*timestamppb.Timestamp)(nil),   // 42: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 43: google.protobuf.Duration
+	(*InboxEntry)(nil),              // 44: pollux.v1.InboxEntry
 }
 var file_pollux_v1_driver_proto_depIdxs = []int32{
-	36, // 0: pollux.v1.Driver.create_time:type_name -> google.protobuf.Timestamp
-	1,  // 1: pollux.v1.UploadDriverResponse.driver:type_name -> pollux.v1.Driver
-	1,  // 2: pollux.v1.GetDriverResponse.driver:type_name -> pollux.v1.Driver
-	1,  // 3: pollux.v1.ListDriversResponse.drivers:type_name -> pollux.v1.Driver
-	1,  // 4: pollux.v1.ListCatalogResponse.drivers:type_name -> pollux.v1.Driver
-	1,  // 5: pollux.v1.AddFromCatalogResponse.driver:type_name -> pollux.v1.Driver
-	16, // 6: pollux.v1.ListInterfacesResponse.interfaces:type_name -> pollux.v1.Interface
-	0,  // 7: pollux.v1.Rollout.phase:type_name -> pollux.v1.RolloutPhase
-	37, // 8: pollux.v1.Rollout.soak:type_name -> google.protobuf.Duration
-	18, // 9: pollux.v1.Rollout.selector:type_name -> pollux.v1.RolloutSelector
-	19, // 10: pollux.v1.Rollout.limits:type_name -> pollux.v1.RolloutLimits
-	36, // 11: pollux.v1.Rollout.create_time:type_name -> google.protobuf.Timestamp
-	36, // 12: pollux.v1.Rollout.step_time:type_name -> google.protobuf.Timestamp
-	36, // 13: pollux.v1.Rollout.end_time:type_name -> google.protobuf.Timestamp
-	20, // 14: pollux.v1.Rollout.now:type_name -> pollux.v1.RolloutTally
-	20, // 15: pollux.v1.Rollout.before:type_name -> pollux.v1.RolloutTally
-	35, // 16: pollux.v1.RolloutSelector.labels:type_name -> pollux.v1.RolloutSelector.LabelsEntry
-	18, // 17: pollux.v1.StartRolloutRequest.selector:type_name -> pollux.v1.RolloutSelector
-	37, // 18: pollux.v1.StartRolloutRequest.soak:type_name -> google.protobuf.Duration
-	19, // 19: pollux.v1.StartRolloutRequest.limits:type_name -> pollux.v1.RolloutLimits
-	17, // 20: pollux.v1.StartRolloutResponse.rollout:type_name -> pollux.v1.Rollout
-	17, // 21: pollux.v1.GetRolloutResponse.rollout:type_name -> pollux.v1.Rollout
-	17, // 22: pollux.v1.ListRolloutsResponse.rollouts:type_name -> pollux.v1.Rollout
-	17, // 23: pollux.v1.HaltRolloutResponse.rollout:type_name -> pollux.v1.Rollout
-	17, // 24: pollux.v1.RollbackResponse.rollout:type_name -> pollux.v1.Rollout
-	17, // 25: pollux.v1.Release.rollouts:type_name -> pollux.v1.Rollout
-	20, // 26: pollux.v1.Tally.now:type_name -> pollux.v1.RolloutTally
-	20, // 27: pollux.v1.Tally.before:type_name -> pollux.v1.RolloutTally
-	37, // 28: pollux.v1.ScanRequest.timeout:type_name -> google.protobuf.Duration
-	38, // 29: pollux.v1.ScanResponse.found:type_name -> pollux.v1.InboxEntry
-	2,  // 30: pollux.v1.DriverService.UploadDriver:input_type -> pollux.v1.UploadDriverRequest
-	4,  // 31: pollux.v1.DriverService.GetDriver:input_type -> pollux.v1.GetDriverRequest
-	6,  // 32: pollux.v1.DriverService.ListDrivers:input_type -> pollux.v1.ListDriversRequest
-	8,  // 33: pollux.v1.DriverService.DeleteDriver:input_type -> pollux.v1.DeleteDriverRequest
-	10, // 34: pollux.v1.DriverService.ListCatalog:input_type -> pollux.v1.ListCatalogRequest
-	12, // 35: pollux.v1.DriverService.AddFromCatalog:input_type -> pollux.v1.AddFromCatalogRequest
-	14, // 36: pollux.v1.DriverService.ListInterfaces:input_type -> pollux.v1.ListInterfacesRequest
-	21, // 37: pollux.v1.DriverService.StartRollout:input_type -> pollux.v1.StartRolloutRequest
-	23, // 38: pollux.v1.DriverService.GetRollout:input_type -> pollux.v1.GetRolloutRequest
-	25, // 39: pollux.v1.DriverService.ListRollouts:input_type -> pollux.v1.ListRolloutsRequest
-	27, // 40: pollux.v1.DriverService.HaltRollout:input_type -> pollux.v1.HaltRolloutRequest
-	29, // 41: pollux.v1.DriverService.Rollback:input_type -> pollux.v1.RollbackRequest
-	33, // 42: pollux.v1.DriverService.Scan:input_type -> pollux.v1.ScanRequest
-	3,  // 43: pollux.v1.DriverService.UploadDriver:output_type -> pollux.v1.UploadDriverResponse
-	5,  // 44: pollux.v1.DriverService.GetDriver:output_type -> pollux.v1.GetDriverResponse
-	7,  // 45: pollux.v1.DriverService.ListDrivers:output_type -> pollux.v1.ListDriversResponse
-	9,  // 46: pollux.v1.DriverService.DeleteDriver:output_type -> pollux.v1.DeleteDriverResponse
-	11, // 47: pollux.v1.DriverService.ListCatalog:output_type -> pollux.v1.ListCatalogResponse
-	13, // 48: pollux.v1.DriverService.AddFromCatalog:output_type -> pollux.v1.AddFromCatalogResponse
-	15, // 49: pollux.v1.DriverService.ListInterfaces:output_type -> pollux.v1.ListInterfacesResponse
-	22, // 50: pollux.v1.DriverService.StartRollout:output_type -> pollux.v1.StartRolloutResponse
-	24, // 51: pollux.v1.DriverService.GetRollout:output_type -> pollux.v1.GetRolloutResponse
-	26, // 52: pollux.v1.DriverService.ListRollouts:output_type -> pollux.v1.ListRolloutsResponse
-	28, // 53: pollux.v1.DriverService.HaltRollout:output_type -> pollux.v1.HaltRolloutResponse
-	30, // 54: pollux.v1.DriverService.Rollback:output_type -> pollux.v1.RollbackResponse
-	34, // 55: pollux.v1.DriverService.Scan:output_type -> pollux.v1.ScanResponse
-	43, // [43:56] is the sub-list for method output_type
-	30, // [30:43] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	42, // 0: pollux.v1.Driver.create_time:type_name -> google.protobuf.Timestamp
+	2,  // 1: pollux.v1.UploadDriverRequest.tests:type_name -> pollux.v1.DriverTest
+	1,  // 2: pollux.v1.UploadDriverResponse.driver:type_name -> pollux.v1.Driver
+	1,  // 3: pollux.v1.GetDriverResponse.driver:type_name -> pollux.v1.Driver
+	1,  // 4: pollux.v1.ListDriversResponse.drivers:type_name -> pollux.v1.Driver
+	1,  // 5: pollux.v1.ListCatalogResponse.drivers:type_name -> pollux.v1.Driver
+	1,  // 6: pollux.v1.AddFromCatalogResponse.driver:type_name -> pollux.v1.Driver
+	17, // 7: pollux.v1.ListInterfacesResponse.interfaces:type_name -> pollux.v1.Interface
+	0,  // 8: pollux.v1.Rollout.phase:type_name -> pollux.v1.RolloutPhase
+	43, // 9: pollux.v1.Rollout.soak:type_name -> google.protobuf.Duration
+	19, // 10: pollux.v1.Rollout.selector:type_name -> pollux.v1.RolloutSelector
+	20, // 11: pollux.v1.Rollout.limits:type_name -> pollux.v1.RolloutLimits
+	42, // 12: pollux.v1.Rollout.create_time:type_name -> google.protobuf.Timestamp
+	42, // 13: pollux.v1.Rollout.step_time:type_name -> google.protobuf.Timestamp
+	42, // 14: pollux.v1.Rollout.end_time:type_name -> google.protobuf.Timestamp
+	21, // 15: pollux.v1.Rollout.now:type_name -> pollux.v1.RolloutTally
+	21, // 16: pollux.v1.Rollout.before:type_name -> pollux.v1.RolloutTally
+	41, // 17: pollux.v1.RolloutSelector.labels:type_name -> pollux.v1.RolloutSelector.LabelsEntry
+	19, // 18: pollux.v1.StartRolloutRequest.selector:type_name -> pollux.v1.RolloutSelector
+	43, // 19: pollux.v1.StartRolloutRequest.soak:type_name -> google.protobuf.Duration
+	20, // 20: pollux.v1.StartRolloutRequest.limits:type_name -> pollux.v1.RolloutLimits
+	18, // 21: pollux.v1.StartRolloutResponse.rollout:type_name -> pollux.v1.Rollout
+	18, // 22: pollux.v1.GetRolloutResponse.rollout:type_name -> pollux.v1.Rollout
+	18, // 23: pollux.v1.ListRolloutsResponse.rollouts:type_name -> pollux.v1.Rollout
+	18, // 24: pollux.v1.HaltRolloutResponse.rollout:type_name -> pollux.v1.Rollout
+	18, // 25: pollux.v1.RollbackResponse.rollout:type_name -> pollux.v1.Rollout
+	18, // 26: pollux.v1.Release.rollouts:type_name -> pollux.v1.Rollout
+	21, // 27: pollux.v1.Tally.now:type_name -> pollux.v1.RolloutTally
+	21, // 28: pollux.v1.Tally.before:type_name -> pollux.v1.RolloutTally
+	43, // 29: pollux.v1.ScanRequest.timeout:type_name -> google.protobuf.Duration
+	44, // 30: pollux.v1.ScanResponse.found:type_name -> pollux.v1.InboxEntry
+	2,  // 31: pollux.v1.GetDriverSourceResponse.tests:type_name -> pollux.v1.DriverTest
+	2,  // 32: pollux.v1.TestDriverRequest.tests:type_name -> pollux.v1.DriverTest
+	40, // 33: pollux.v1.TestDriverResponse.failure:type_name -> pollux.v1.TestFailure
+	43, // 34: pollux.v1.TestDriverResponse.took:type_name -> google.protobuf.Duration
+	3,  // 35: pollux.v1.DriverService.UploadDriver:input_type -> pollux.v1.UploadDriverRequest
+	5,  // 36: pollux.v1.DriverService.GetDriver:input_type -> pollux.v1.GetDriverRequest
+	7,  // 37: pollux.v1.DriverService.ListDrivers:input_type -> pollux.v1.ListDriversRequest
+	9,  // 38: pollux.v1.DriverService.DeleteDriver:input_type -> pollux.v1.DeleteDriverRequest
+	11, // 39: pollux.v1.DriverService.ListCatalog:input_type -> pollux.v1.ListCatalogRequest
+	13, // 40: pollux.v1.DriverService.AddFromCatalog:input_type -> pollux.v1.AddFromCatalogRequest
+	15, // 41: pollux.v1.DriverService.ListInterfaces:input_type -> pollux.v1.ListInterfacesRequest
+	22, // 42: pollux.v1.DriverService.StartRollout:input_type -> pollux.v1.StartRolloutRequest
+	24, // 43: pollux.v1.DriverService.GetRollout:input_type -> pollux.v1.GetRolloutRequest
+	26, // 44: pollux.v1.DriverService.ListRollouts:input_type -> pollux.v1.ListRolloutsRequest
+	28, // 45: pollux.v1.DriverService.HaltRollout:input_type -> pollux.v1.HaltRolloutRequest
+	30, // 46: pollux.v1.DriverService.Rollback:input_type -> pollux.v1.RollbackRequest
+	34, // 47: pollux.v1.DriverService.Scan:input_type -> pollux.v1.ScanRequest
+	36, // 48: pollux.v1.DriverService.GetDriverSource:input_type -> pollux.v1.GetDriverSourceRequest
+	38, // 49: pollux.v1.DriverService.TestDriver:input_type -> pollux.v1.TestDriverRequest
+	4,  // 50: pollux.v1.DriverService.UploadDriver:output_type -> pollux.v1.UploadDriverResponse
+	6,  // 51: pollux.v1.DriverService.GetDriver:output_type -> pollux.v1.GetDriverResponse
+	8,  // 52: pollux.v1.DriverService.ListDrivers:output_type -> pollux.v1.ListDriversResponse
+	10, // 53: pollux.v1.DriverService.DeleteDriver:output_type -> pollux.v1.DeleteDriverResponse
+	12, // 54: pollux.v1.DriverService.ListCatalog:output_type -> pollux.v1.ListCatalogResponse
+	14, // 55: pollux.v1.DriverService.AddFromCatalog:output_type -> pollux.v1.AddFromCatalogResponse
+	16, // 56: pollux.v1.DriverService.ListInterfaces:output_type -> pollux.v1.ListInterfacesResponse
+	23, // 57: pollux.v1.DriverService.StartRollout:output_type -> pollux.v1.StartRolloutResponse
+	25, // 58: pollux.v1.DriverService.GetRollout:output_type -> pollux.v1.GetRolloutResponse
+	27, // 59: pollux.v1.DriverService.ListRollouts:output_type -> pollux.v1.ListRolloutsResponse
+	29, // 60: pollux.v1.DriverService.HaltRollout:output_type -> pollux.v1.HaltRolloutResponse
+	31, // 61: pollux.v1.DriverService.Rollback:output_type -> pollux.v1.RollbackResponse
+	35, // 62: pollux.v1.DriverService.Scan:output_type -> pollux.v1.ScanResponse
+	37, // 63: pollux.v1.DriverService.GetDriverSource:output_type -> pollux.v1.GetDriverSourceResponse
+	39, // 64: pollux.v1.DriverService.TestDriver:output_type -> pollux.v1.TestDriverResponse
+	50, // [50:65] is the sub-list for method output_type
+	35, // [35:50] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_driver_proto_init() }
@@ -2562,7 +3075,7 @@ func file_pollux_v1_driver_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_driver_proto_rawDesc), len(file_pollux_v1_driver_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   35,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -69,6 +69,12 @@ const (
 	DriverServiceRollbackProcedure = "/pollux.v1.DriverService/Rollback"
 	// DriverServiceScanProcedure is the fully-qualified name of the DriverService's Scan RPC.
 	DriverServiceScanProcedure = "/pollux.v1.DriverService/Scan"
+	// DriverServiceGetDriverSourceProcedure is the fully-qualified name of the DriverService's
+	// GetDriverSource RPC.
+	DriverServiceGetDriverSourceProcedure = "/pollux.v1.DriverService/GetDriverSource"
+	// DriverServiceTestDriverProcedure is the fully-qualified name of the DriverService's TestDriver
+	// RPC.
+	DriverServiceTestDriverProcedure = "/pollux.v1.DriverService/TestDriver"
 )
 
 // DriverServiceClient is a client for the pollux.v1.DriverService service.
@@ -103,6 +109,12 @@ type DriverServiceClient interface {
 	// the project's inbox unless it is a twin already. Fails with invalid_argument where the driver or the network is not
 	// made for that.
 	Scan(context.Context, *connect.Request[v1.ScanRequest]) (*connect.Response[v1.ScanResponse], error)
+	// GetDriverSource gives the JavaScript of a driver and its tests. Fails with failed_precondition where the driver is a
+	// WASM file, whose source is not here.
+	GetDriverSource(context.Context, *connect.Request[v1.GetDriverSourceRequest]) (*connect.Response[v1.GetDriverSourceResponse], error)
+	// TestDriver runs tests against a driver that need not be uploaded, in a twin with a played device and a clock moved by
+	// hand; nothing of the cluster is touched. It answers each result as it comes. A node runs one at a time.
+	TestDriver(context.Context, *connect.Request[v1.TestDriverRequest]) (*connect.ServerStreamForClient[v1.TestDriverResponse], error)
 }
 
 // NewDriverServiceClient constructs a client for the pollux.v1.DriverService service. By default,
@@ -200,24 +212,39 @@ func NewDriverServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(driverServiceMethods.ByName("Scan")),
 			connect.WithClientOptions(opts...),
 		),
+		getDriverSource: connect.NewClient[v1.GetDriverSourceRequest, v1.GetDriverSourceResponse](
+			httpClient,
+			baseURL+DriverServiceGetDriverSourceProcedure,
+			connect.WithSchema(driverServiceMethods.ByName("GetDriverSource")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		testDriver: connect.NewClient[v1.TestDriverRequest, v1.TestDriverResponse](
+			httpClient,
+			baseURL+DriverServiceTestDriverProcedure,
+			connect.WithSchema(driverServiceMethods.ByName("TestDriver")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // driverServiceClient implements DriverServiceClient.
 type driverServiceClient struct {
-	uploadDriver   *connect.Client[v1.UploadDriverRequest, v1.UploadDriverResponse]
-	getDriver      *connect.Client[v1.GetDriverRequest, v1.GetDriverResponse]
-	listDrivers    *connect.Client[v1.ListDriversRequest, v1.ListDriversResponse]
-	deleteDriver   *connect.Client[v1.DeleteDriverRequest, v1.DeleteDriverResponse]
-	listCatalog    *connect.Client[v1.ListCatalogRequest, v1.ListCatalogResponse]
-	addFromCatalog *connect.Client[v1.AddFromCatalogRequest, v1.AddFromCatalogResponse]
-	listInterfaces *connect.Client[v1.ListInterfacesRequest, v1.ListInterfacesResponse]
-	startRollout   *connect.Client[v1.StartRolloutRequest, v1.StartRolloutResponse]
-	getRollout     *connect.Client[v1.GetRolloutRequest, v1.GetRolloutResponse]
-	listRollouts   *connect.Client[v1.ListRolloutsRequest, v1.ListRolloutsResponse]
-	haltRollout    *connect.Client[v1.HaltRolloutRequest, v1.HaltRolloutResponse]
-	rollback       *connect.Client[v1.RollbackRequest, v1.RollbackResponse]
-	scan           *connect.Client[v1.ScanRequest, v1.ScanResponse]
+	uploadDriver    *connect.Client[v1.UploadDriverRequest, v1.UploadDriverResponse]
+	getDriver       *connect.Client[v1.GetDriverRequest, v1.GetDriverResponse]
+	listDrivers     *connect.Client[v1.ListDriversRequest, v1.ListDriversResponse]
+	deleteDriver    *connect.Client[v1.DeleteDriverRequest, v1.DeleteDriverResponse]
+	listCatalog     *connect.Client[v1.ListCatalogRequest, v1.ListCatalogResponse]
+	addFromCatalog  *connect.Client[v1.AddFromCatalogRequest, v1.AddFromCatalogResponse]
+	listInterfaces  *connect.Client[v1.ListInterfacesRequest, v1.ListInterfacesResponse]
+	startRollout    *connect.Client[v1.StartRolloutRequest, v1.StartRolloutResponse]
+	getRollout      *connect.Client[v1.GetRolloutRequest, v1.GetRolloutResponse]
+	listRollouts    *connect.Client[v1.ListRolloutsRequest, v1.ListRolloutsResponse]
+	haltRollout     *connect.Client[v1.HaltRolloutRequest, v1.HaltRolloutResponse]
+	rollback        *connect.Client[v1.RollbackRequest, v1.RollbackResponse]
+	scan            *connect.Client[v1.ScanRequest, v1.ScanResponse]
+	getDriverSource *connect.Client[v1.GetDriverSourceRequest, v1.GetDriverSourceResponse]
+	testDriver      *connect.Client[v1.TestDriverRequest, v1.TestDriverResponse]
 }
 
 // UploadDriver calls pollux.v1.DriverService.UploadDriver.
@@ -285,6 +312,16 @@ func (c *driverServiceClient) Scan(ctx context.Context, req *connect.Request[v1.
 	return c.scan.CallUnary(ctx, req)
 }
 
+// GetDriverSource calls pollux.v1.DriverService.GetDriverSource.
+func (c *driverServiceClient) GetDriverSource(ctx context.Context, req *connect.Request[v1.GetDriverSourceRequest]) (*connect.Response[v1.GetDriverSourceResponse], error) {
+	return c.getDriverSource.CallUnary(ctx, req)
+}
+
+// TestDriver calls pollux.v1.DriverService.TestDriver.
+func (c *driverServiceClient) TestDriver(ctx context.Context, req *connect.Request[v1.TestDriverRequest]) (*connect.ServerStreamForClient[v1.TestDriverResponse], error) {
+	return c.testDriver.CallServerStream(ctx, req)
+}
+
 // DriverServiceHandler is an implementation of the pollux.v1.DriverService service.
 type DriverServiceHandler interface {
 	// UploadDriver verifies, compiles and commits a driver; the same bytes again are no error.
@@ -317,6 +354,12 @@ type DriverServiceHandler interface {
 	// the project's inbox unless it is a twin already. Fails with invalid_argument where the driver or the network is not
 	// made for that.
 	Scan(context.Context, *connect.Request[v1.ScanRequest]) (*connect.Response[v1.ScanResponse], error)
+	// GetDriverSource gives the JavaScript of a driver and its tests. Fails with failed_precondition where the driver is a
+	// WASM file, whose source is not here.
+	GetDriverSource(context.Context, *connect.Request[v1.GetDriverSourceRequest]) (*connect.Response[v1.GetDriverSourceResponse], error)
+	// TestDriver runs tests against a driver that need not be uploaded, in a twin with a played device and a clock moved by
+	// hand; nothing of the cluster is touched. It answers each result as it comes. A node runs one at a time.
+	TestDriver(context.Context, *connect.Request[v1.TestDriverRequest], *connect.ServerStream[v1.TestDriverResponse]) error
 }
 
 // NewDriverServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -410,6 +453,19 @@ func NewDriverServiceHandler(svc DriverServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(driverServiceMethods.ByName("Scan")),
 		connect.WithHandlerOptions(opts...),
 	)
+	driverServiceGetDriverSourceHandler := connect.NewUnaryHandler(
+		DriverServiceGetDriverSourceProcedure,
+		svc.GetDriverSource,
+		connect.WithSchema(driverServiceMethods.ByName("GetDriverSource")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	driverServiceTestDriverHandler := connect.NewServerStreamHandler(
+		DriverServiceTestDriverProcedure,
+		svc.TestDriver,
+		connect.WithSchema(driverServiceMethods.ByName("TestDriver")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.DriverService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case DriverServiceUploadDriverProcedure:
@@ -438,6 +494,10 @@ func NewDriverServiceHandler(svc DriverServiceHandler, opts ...connect.HandlerOp
 			driverServiceRollbackHandler.ServeHTTP(w, r)
 		case DriverServiceScanProcedure:
 			driverServiceScanHandler.ServeHTTP(w, r)
+		case DriverServiceGetDriverSourceProcedure:
+			driverServiceGetDriverSourceHandler.ServeHTTP(w, r)
+		case DriverServiceTestDriverProcedure:
+			driverServiceTestDriverHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -497,4 +557,12 @@ func (UnimplementedDriverServiceHandler) Rollback(context.Context, *connect.Requ
 
 func (UnimplementedDriverServiceHandler) Scan(context.Context, *connect.Request[v1.ScanRequest]) (*connect.Response[v1.ScanResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.Scan is not implemented"))
+}
+
+func (UnimplementedDriverServiceHandler) GetDriverSource(context.Context, *connect.Request[v1.GetDriverSourceRequest]) (*connect.Response[v1.GetDriverSourceResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.GetDriverSource is not implemented"))
+}
+
+func (UnimplementedDriverServiceHandler) TestDriver(context.Context, *connect.Request[v1.TestDriverRequest], *connect.ServerStream[v1.TestDriverResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.DriverService.TestDriver is not implemented"))
 }

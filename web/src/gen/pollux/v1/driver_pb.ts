@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/driver.proto.
  */
 export const file_pollux_v1_driver: GenFile = /*@__PURE__*/
-  fileDesc("ChZwb2xsdXgvdjEvZHJpdmVyLnByb3RvEglwb2xsdXgudjEiyQIKBkRyaXZlchIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDgoGZGlnZXN0GAMgASgJEgwKBHNpemUYBCABKAQSDQoFdGl0bGUYBSABKAkSEwoLZGVzY3JpcHRpb24YBiABKAkSFAoMY2FwYWJpbGl0aWVzGAcgAygJEhIKCnRyYW5zcG9ydHMYCCADKAkSFQoNbWFuaWZlc3RfanNvbhgJIAEoCRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJY3JlYXRlX2J5GAsgASgJEhAKCHJldmlzaW9uGAwgASgEEg0KBXR3aW5zGA0gASgEEg8KB2N1cnJlbnQYDiABKAgSEgoKaW50ZXJmYWNlcxgPIAMoCRITCgtxdWFyYW50aW5lZBgQIAEoBCIyChNVcGxvYWREcml2ZXJSZXF1ZXN0EgwKBGZpbGUYASABKAwSDQoFc3RhZ2UYAiABKAgiWgoUVXBsb2FkRHJpdmVyUmVzcG9uc2USIQoGZHJpdmVyGAEgASgLMhEucG9sbHV4LnYxLkRyaXZlchIPCgdjcmVhdGVkGAIgASgIEg4KBnN0YWdlZBgDIAEoCCIxChBHZXREcml2ZXJSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCSI2ChFHZXREcml2ZXJSZXNwb25zZRIhCgZkcml2ZXIYASABKAsyES5wb2xsdXgudjEuRHJpdmVyIkkKEkxpc3REcml2ZXJzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIMCgRuYW1lGAMgASgJIlIKE0xpc3REcml2ZXJzUmVzcG9uc2USIgoHZHJpdmVycxgBIAMoCzIRLnBvbGx1eC52MS5Ecml2ZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjQKE0RlbGV0ZURyaXZlclJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJIhYKFERlbGV0ZURyaXZlclJlc3BvbnNlIhQKEkxpc3RDYXRhbG9nUmVxdWVzdCI5ChNMaXN0Q2F0YWxvZ1Jlc3BvbnNlEiIKB2RyaXZlcnMYASADKAsyES5wb2xsdXgudjEuRHJpdmVyIiUKFUFkZEZyb21DYXRhbG9nUmVxdWVzdBIMCgRuYW1lGAEgASgJIkwKFkFkZEZyb21DYXRhbG9nUmVzcG9uc2USIQoGZHJpdmVyGAEgASgLMhEucG9sbHV4LnYxLkRyaXZlchIPCgdjcmVhdGVkGAIgASgIIhcKFUxpc3RJbnRlcmZhY2VzUmVxdWVzdCJCChZMaXN0SW50ZXJmYWNlc1Jlc3BvbnNlEigKCmludGVyZmFjZXMYASADKAsyFC5wb2xsdXgudjEuSW50ZXJmYWNlImIKCUludGVyZmFjZRIMCgRuYW1lGAEgASgJEg0KBXRpdGxlGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEhIKCm1vZGVsX2pzb24YBCABKAkSDwoHZHJpdmVycxgFIAMoCSLQBAoHUm9sbG91dBIOCgZkcml2ZXIYASABKAkSDgoGbnVtYmVyGAIgASgEEg8KB3ZlcnNpb24YAyABKAkSFAoMZnJvbV92ZXJzaW9uGAQgASgJEiYKBXBoYXNlGAUgASgOMhcucG9sbHV4LnYxLlJvbGxvdXRQaGFzZRIOCgZyZWFzb24YBiABKAkSDQoFc2hhcmUYByABKA0SDQoFc3RlcHMYCCADKA0SJwoEc29haxgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIsCghzZWxlY3RvchgKIAEoCzIaLnBvbGx1eC52MS5Sb2xsb3V0U2VsZWN0b3ISKAoGbGltaXRzGAsgASgLMhgucG9sbHV4LnYxLlJvbGxvdXRMaW1pdHMSCgoCYnkYDCABKAkSLwoLY3JlYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCXN0ZXBfdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGVuZGVkX2J5GBAgASgJEiQKA25vdxgRIAEoCzIXLnBvbGx1eC52MS5Sb2xsb3V0VGFsbHkSJwoGYmVmb3JlGBIgASgLMhcucG9sbHV4LnYxLlJvbGxvdXRUYWxseRINCgV0d2lucxgTIAEoBBIOCgZjaG9zZW4YFCABKAQSDQoFbW92ZWQYFSABKAQikwEKD1JvbGxvdXRTZWxlY3RvchIMCgR6b25lGAEgASgJEjYKBmxhYmVscxgCIAMoCzImLnBvbGx1eC52MS5Sb2xsb3V0U2VsZWN0b3IuTGFiZWxzRW50cnkSCwoDaWRzGAMgAygJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEicQoNUm9sbG91dExpbWl0cxIRCgltaW5fdHJhcHMYASABKA0SFAoMbWluX2ZhaWx1cmVzGAIgASgNEg4KBmZhY3RvchgDIAEoARIRCgltYXhfdHJhcHMYBCABKA0SFAoMbWF4X2ZhaWx1cmVzGAUgASgNIl4KDFJvbGxvdXRUYWxseRINCgVjYWxscxgBIAEoBBINCgV0cmFwcxgCIAEoBBIQCghjb21tYW5kcxgDIAEoBBIQCghmYWlsdXJlcxgEIAEoBBIMCgRsYXN0GAUgASgJIsYBChNTdGFydFJvbGxvdXRSZXF1ZXN0Eg4KBmRyaXZlchgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEg0KBXN0ZXBzGAMgAygNEiwKCHNlbGVjdG9yGAQgASgLMhoucG9sbHV4LnYxLlJvbGxvdXRTZWxlY3RvchInCgRzb2FrGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKBmxpbWl0cxgGIAEoCzIYLnBvbGx1eC52MS5Sb2xsb3V0TGltaXRzIjsKFFN0YXJ0Um9sbG91dFJlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5wb2xsdXgudjEuUm9sbG91dCIzChFHZXRSb2xsb3V0UmVxdWVzdBIOCgZkcml2ZXIYASABKAkSDgoGbnVtYmVyGAIgASgEIjkKEkdldFJvbGxvdXRSZXNwb25zZRIjCgdyb2xsb3V0GAEgASgLMhIucG9sbHV4LnYxLlJvbGxvdXQiJQoTTGlzdFJvbGxvdXRzUmVxdWVzdBIOCgZkcml2ZXIYASABKAkiPAoUTGlzdFJvbGxvdXRzUmVzcG9uc2USJAoIcm9sbG91dHMYASADKAsyEi5wb2xsdXgudjEuUm9sbG91dCIkChJIYWx0Um9sbG91dFJlcXVlc3QSDgoGZHJpdmVyGAEgASgJIjoKE0hhbHRSb2xsb3V0UmVzcG9uc2USIwoHcm9sbG91dBgBIAEoCzISLnBvbGx1eC52MS5Sb2xsb3V0IjIKD1JvbGxiYWNrUmVxdWVzdBIOCgZkcml2ZXIYASABKAkSDwoHdmVyc2lvbhgCIAEoCSI3ChBSb2xsYmFja1Jlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5wb2xsdXgudjEuUm9sbG91dCJ0CgdSZWxlYXNlEg4KBmRyaXZlchgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhAKCHByZXZpb3VzGAMgASgJEiQKCHJvbGxvdXRzGAQgAygLMhIucG9sbHV4LnYxLlJvbGxvdXQSEAoIcmV2aXNpb24YBSABKAQiaAoFVGFsbHkSJAoDbm93GAEgASgLMhcucG9sbHV4LnYxLlJvbGxvdXRUYWxseRInCgZiZWZvcmUYAiABKAsyFy5wb2xsdXgudjEuUm9sbG91dFRhbGx5EhAKCHJldmlzaW9uGAMgASgEIoEBCgtTY2FuUmVxdWVzdBIOCgZkcml2ZXIYASABKAkSDwoHcHJvamVjdBgCIAEoCRIPCgduZXR3b3JrGAMgASgJEioKB3RpbWVvdXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMb3B0aW9uc19qc29uGAUgASgJImIKDFNjYW5SZXNwb25zZRIkCgVmb3VuZBgBIAMoCzIVLnBvbGx1eC52MS5JbmJveEVudHJ5EgwKBHNlbnQYAiABKA0SDwoHYW5zd2VycxgDIAEoDRINCgVub3RlcxgEIAMoCSqWAQoMUm9sbG91dFBoYXNlEh0KGVJPTExPVVRfUEhBU0VfVU5TUEVDSUZJRUQQABIZChVST0xMT1VUX1BIQVNFX1JVTk5JTkcQARIYChRST0xMT1VUX1BIQVNFX1BBVVNFRBACEhYKElJPTExPVVRfUEhBU0VfRE9ORRADEhoKFlJPTExPVVRfUEhBU0VfUkVUVVJORUQQBDKaCAoNRHJpdmVyU2VydmljZRJPCgxVcGxvYWREcml2ZXISHi5wb2xsdXgudjEuVXBsb2FkRHJpdmVyUmVxdWVzdBofLnBvbGx1eC52MS5VcGxvYWREcml2ZXJSZXNwb25zZRJLCglHZXREcml2ZXISGy5wb2xsdXgudjEuR2V0RHJpdmVyUmVxdWVzdBocLnBvbGx1eC52MS5HZXREcml2ZXJSZXNwb25zZSIDkAIBElEKC0xpc3REcml2ZXJzEh0ucG9sbHV4LnYxLkxpc3REcml2ZXJzUmVxdWVzdBoeLnBvbGx1eC52MS5MaXN0RHJpdmVyc1Jlc3BvbnNlIgOQAgESTwoMRGVsZXRlRHJpdmVyEh4ucG9sbHV4LnYxLkRlbGV0ZURyaXZlclJlcXVlc3QaHy5wb2xsdXgudjEuRGVsZXRlRHJpdmVyUmVzcG9uc2USUQoLTGlzdENhdGFsb2cSHS5wb2xsdXgudjEuTGlzdENhdGFsb2dSZXF1ZXN0Gh4ucG9sbHV4LnYxLkxpc3RDYXRhbG9nUmVzcG9uc2UiA5ACARJVCg5BZGRGcm9tQ2F0YWxvZxIgLnBvbGx1eC52MS5BZGRGcm9tQ2F0YWxvZ1JlcXVlc3QaIS5wb2xsdXgudjEuQWRkRnJvbUNhdGFsb2dSZXNwb25zZRJaCg5MaXN0SW50ZXJmYWNlcxIgLnBvbGx1eC52MS5MaXN0SW50ZXJmYWNlc1JlcXVlc3QaIS5wb2xsdXgudjEuTGlzdEludGVyZmFjZXNSZXNwb25zZSIDkAIBEk8KDFN0YXJ0Um9sbG91dBIeLnBvbGx1eC52MS5TdGFydFJvbGxvdXRSZXF1ZXN0Gh8ucG9sbHV4LnYxLlN0YXJ0Um9sbG91dFJlc3BvbnNlEk4KCkdldFJvbGxvdXQSHC5wb2xsdXgudjEuR2V0Um9sbG91dFJlcXVlc3QaHS5wb2xsdXgudjEuR2V0Um9sbG91dFJlc3BvbnNlIgOQAgESVAoMTGlzdFJvbGxvdXRzEh4ucG9sbHV4LnYxLkxpc3RSb2xsb3V0c1JlcXVlc3QaHy5wb2xsdXgudjEuTGlzdFJvbGxvdXRzUmVzcG9uc2UiA5ACARJMCgtIYWx0Um9sbG91dBIdLnBvbGx1eC52MS5IYWx0Um9sbG91dFJlcXVlc3QaHi5wb2xsdXgudjEuSGFsdFJvbGxvdXRSZXNwb25zZRJDCghSb2xsYmFjaxIaLnBvbGx1eC52MS5Sb2xsYmFja1JlcXVlc3QaGy5wb2xsdXgudjEuUm9sbGJhY2tSZXNwb25zZRI3CgRTY2FuEhYucG9sbHV4LnYxLlNjYW5SZXF1ZXN0GhcucG9sbHV4LnYxLlNjYW5SZXNwb25zZUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pollux_v1_site]);
+  fileDesc("ChZwb2xsdXgvdjEvZHJpdmVyLnByb3RvEglwb2xsdXgudjEi3wIKBkRyaXZlchIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDgoGZGlnZXN0GAMgASgJEgwKBHNpemUYBCABKAQSDQoFdGl0bGUYBSABKAkSEwoLZGVzY3JpcHRpb24YBiABKAkSFAoMY2FwYWJpbGl0aWVzGAcgAygJEhIKCnRyYW5zcG9ydHMYCCADKAkSFQoNbWFuaWZlc3RfanNvbhgJIAEoCRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJY3JlYXRlX2J5GAsgASgJEhAKCHJldmlzaW9uGAwgASgEEg0KBXR3aW5zGA0gASgEEg8KB2N1cnJlbnQYDiABKAgSEgoKaW50ZXJmYWNlcxgPIAMoCRITCgtxdWFyYW50aW5lZBgQIAEoBBIUCgx0ZXN0c19kaWdlc3QYESABKAkiKAoKRHJpdmVyVGVzdBIMCgRuYW1lGAEgASgJEgwKBHRleHQYAiABKAkiWAoTVXBsb2FkRHJpdmVyUmVxdWVzdBIMCgRmaWxlGAEgASgMEg0KBXN0YWdlGAIgASgIEiQKBXRlc3RzGAMgAygLMhUucG9sbHV4LnYxLkRyaXZlclRlc3QiWgoUVXBsb2FkRHJpdmVyUmVzcG9uc2USIQoGZHJpdmVyGAEgASgLMhEucG9sbHV4LnYxLkRyaXZlchIPCgdjcmVhdGVkGAIgASgIEg4KBnN0YWdlZBgDIAEoCCIxChBHZXREcml2ZXJSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCSI2ChFHZXREcml2ZXJSZXNwb25zZRIhCgZkcml2ZXIYASABKAsyES5wb2xsdXgudjEuRHJpdmVyIkkKEkxpc3REcml2ZXJzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIMCgRuYW1lGAMgASgJIlIKE0xpc3REcml2ZXJzUmVzcG9uc2USIgoHZHJpdmVycxgBIAMoCzIRLnBvbGx1eC52MS5Ecml2ZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjQKE0RlbGV0ZURyaXZlclJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJIhYKFERlbGV0ZURyaXZlclJlc3BvbnNlIhQKEkxpc3RDYXRhbG9nUmVxdWVzdCI5ChNMaXN0Q2F0YWxvZ1Jlc3BvbnNlEiIKB2RyaXZlcnMYASADKAsyES5wb2xsdXgudjEuRHJpdmVyIiUKFUFkZEZyb21DYXRhbG9nUmVxdWVzdBIMCgRuYW1lGAEgASgJIkwKFkFkZEZyb21DYXRhbG9nUmVzcG9uc2USIQoGZHJpdmVyGAEgASgLMhEucG9sbHV4LnYxLkRyaXZlchIPCgdjcmVhdGVkGAIgASgIIhcKFUxpc3RJbnRlcmZhY2VzUmVxdWVzdCJCChZMaXN0SW50ZXJmYWNlc1Jlc3BvbnNlEigKCmludGVyZmFjZXMYASADKAsyFC5wb2xsdXgudjEuSW50ZXJmYWNlImIKCUludGVyZmFjZRIMCgRuYW1lGAEgASgJEg0KBXRpdGxlGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEhIKCm1vZGVsX2pzb24YBCABKAkSDwoHZHJpdmVycxgFIAMoCSLQBAoHUm9sbG91dBIOCgZkcml2ZXIYASABKAkSDgoGbnVtYmVyGAIgASgEEg8KB3ZlcnNpb24YAyABKAkSFAoMZnJvbV92ZXJzaW9uGAQgASgJEiYKBXBoYXNlGAUgASgOMhcucG9sbHV4LnYxLlJvbGxvdXRQaGFzZRIOCgZyZWFzb24YBiABKAkSDQoFc2hhcmUYByABKA0SDQoFc3RlcHMYCCADKA0SJwoEc29haxgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIsCghzZWxlY3RvchgKIAEoCzIaLnBvbGx1eC52MS5Sb2xsb3V0U2VsZWN0b3ISKAoGbGltaXRzGAsgASgLMhgucG9sbHV4LnYxLlJvbGxvdXRMaW1pdHMSCgoCYnkYDCABKAkSLwoLY3JlYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCXN0ZXBfdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGVuZGVkX2J5GBAgASgJEiQKA25vdxgRIAEoCzIXLnBvbGx1eC52MS5Sb2xsb3V0VGFsbHkSJwoGYmVmb3JlGBIgASgLMhcucG9sbHV4LnYxLlJvbGxvdXRUYWxseRINCgV0d2lucxgTIAEoBBIOCgZjaG9zZW4YFCABKAQSDQoFbW92ZWQYFSABKAQikwEKD1JvbGxvdXRTZWxlY3RvchIMCgR6b25lGAEgASgJEjYKBmxhYmVscxgCIAMoCzImLnBvbGx1eC52MS5Sb2xsb3V0U2VsZWN0b3IuTGFiZWxzRW50cnkSCwoDaWRzGAMgAygJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEicQoNUm9sbG91dExpbWl0cxIRCgltaW5fdHJhcHMYASABKA0SFAoMbWluX2ZhaWx1cmVzGAIgASgNEg4KBmZhY3RvchgDIAEoARIRCgltYXhfdHJhcHMYBCABKA0SFAoMbWF4X2ZhaWx1cmVzGAUgASgNIl4KDFJvbGxvdXRUYWxseRINCgVjYWxscxgBIAEoBBINCgV0cmFwcxgCIAEoBBIQCghjb21tYW5kcxgDIAEoBBIQCghmYWlsdXJlcxgEIAEoBBIMCgRsYXN0GAUgASgJIsYBChNTdGFydFJvbGxvdXRSZXF1ZXN0Eg4KBmRyaXZlchgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEg0KBXN0ZXBzGAMgAygNEiwKCHNlbGVjdG9yGAQgASgLMhoucG9sbHV4LnYxLlJvbGxvdXRTZWxlY3RvchInCgRzb2FrGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKBmxpbWl0cxgGIAEoCzIYLnBvbGx1eC52MS5Sb2xsb3V0TGltaXRzIjsKFFN0YXJ0Um9sbG91dFJlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5wb2xsdXgudjEuUm9sbG91dCIzChFHZXRSb2xsb3V0UmVxdWVzdBIOCgZkcml2ZXIYASABKAkSDgoGbnVtYmVyGAIgASgEIjkKEkdldFJvbGxvdXRSZXNwb25zZRIjCgdyb2xsb3V0GAEgASgLMhIucG9sbHV4LnYxLlJvbGxvdXQiJQoTTGlzdFJvbGxvdXRzUmVxdWVzdBIOCgZkcml2ZXIYASABKAkiPAoUTGlzdFJvbGxvdXRzUmVzcG9uc2USJAoIcm9sbG91dHMYASADKAsyEi5wb2xsdXgudjEuUm9sbG91dCIkChJIYWx0Um9sbG91dFJlcXVlc3QSDgoGZHJpdmVyGAEgASgJIjoKE0hhbHRSb2xsb3V0UmVzcG9uc2USIwoHcm9sbG91dBgBIAEoCzISLnBvbGx1eC52MS5Sb2xsb3V0IjIKD1JvbGxiYWNrUmVxdWVzdBIOCgZkcml2ZXIYASABKAkSDwoHdmVyc2lvbhgCIAEoCSI3ChBSb2xsYmFja1Jlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5wb2xsdXgudjEuUm9sbG91dCJ0CgdSZWxlYXNlEg4KBmRyaXZlchgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhAKCHByZXZpb3VzGAMgASgJEiQKCHJvbGxvdXRzGAQgAygLMhIucG9sbHV4LnYxLlJvbGxvdXQSEAoIcmV2aXNpb24YBSABKAQiaAoFVGFsbHkSJAoDbm93GAEgASgLMhcucG9sbHV4LnYxLlJvbGxvdXRUYWxseRInCgZiZWZvcmUYAiABKAsyFy5wb2xsdXgudjEuUm9sbG91dFRhbGx5EhAKCHJldmlzaW9uGAMgASgEIoEBCgtTY2FuUmVxdWVzdBIOCgZkcml2ZXIYASABKAkSDwoHcHJvamVjdBgCIAEoCRIPCgduZXR3b3JrGAMgASgJEioKB3RpbWVvdXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMb3B0aW9uc19qc29uGAUgASgJImIKDFNjYW5SZXNwb25zZRIkCgVmb3VuZBgBIAMoCzIVLnBvbGx1eC52MS5JbmJveEVudHJ5EgwKBHNlbnQYAiABKA0SDwoHYW5zd2VycxgDIAEoDRINCgVub3RlcxgEIAMoCSI3ChZHZXREcml2ZXJTb3VyY2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCSJuChdHZXREcml2ZXJTb3VyY2VSZXNwb25zZRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDgoGc291cmNlGAMgASgJEiQKBXRlc3RzGAQgAygLMhUucG9sbHV4LnYxLkRyaXZlclRlc3QiaAoRVGVzdERyaXZlclJlcXVlc3QSDAoEZmlsZRgBIAEoDBIkCgV0ZXN0cxgCIAMoCzIVLnBvbGx1eC52MS5Ecml2ZXJUZXN0Eg8KB3NodWZmbGUYAyABKAgSDgoGZmF1bHRzGAQgASgNIrwBChJUZXN0RHJpdmVyUmVzcG9uc2USDAoEZmlsZRgBIAEoCRIMCgR0ZXN0GAIgASgJEgwKBGxpbmUYAyABKA0SDAoEbW9kZRgEIAEoCRINCgVzdGVwcxgFIAEoDRInCgdmYWlsdXJlGAYgASgLMhYucG9sbHV4LnYxLlRlc3RGYWlsdXJlEg0KBXRyYWlsGAcgAygJEicKBHRvb2sYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iZAoLVGVzdEZhaWx1cmUSDAoEbGluZRgBIAEoDRIMCgRzdGVwGAIgASgJEgwKBHRleHQYAyABKAkSEAoIZXhwZWN0ZWQYBCABKAkSCwoDZ290GAUgASgJEgwKBGRpZmYYBiADKAkqlgEKDFJvbGxvdXRQaGFzZRIdChlST0xMT1VUX1BIQVNFX1VOU1BFQ0lGSUVEEAASGQoVUk9MTE9VVF9QSEFTRV9SVU5OSU5HEAESGAoUUk9MTE9VVF9QSEFTRV9QQVVTRUQQAhIWChJST0xMT1VUX1BIQVNFX0RPTkUQAxIaChZST0xMT1VUX1BIQVNFX1JFVFVSTkVEEAQyxgkKDURyaXZlclNlcnZpY2USTwoMVXBsb2FkRHJpdmVyEh4ucG9sbHV4LnYxLlVwbG9hZERyaXZlclJlcXVlc3QaHy5wb2xsdXgudjEuVXBsb2FkRHJpdmVyUmVzcG9uc2USSwoJR2V0RHJpdmVyEhsucG9sbHV4LnYxLkdldERyaXZlclJlcXVlc3QaHC5wb2xsdXgudjEuR2V0RHJpdmVyUmVzcG9uc2UiA5ACARJRCgtMaXN0RHJpdmVycxIdLnBvbGx1eC52MS5MaXN0RHJpdmVyc1JlcXVlc3QaHi5wb2xsdXgudjEuTGlzdERyaXZlcnNSZXNwb25zZSIDkAIBEk8KDERlbGV0ZURyaXZlchIeLnBvbGx1eC52MS5EZWxldGVEcml2ZXJSZXF1ZXN0Gh8ucG9sbHV4LnYxLkRlbGV0ZURyaXZlclJlc3BvbnNlElEKC0xpc3RDYXRhbG9nEh0ucG9sbHV4LnYxLkxpc3RDYXRhbG9nUmVxdWVzdBoeLnBvbGx1eC52MS5MaXN0Q2F0YWxvZ1Jlc3BvbnNlIgOQAgESVQoOQWRkRnJvbUNhdGFsb2cSIC5wb2xsdXgudjEuQWRkRnJvbUNhdGFsb2dSZXF1ZXN0GiEucG9sbHV4LnYxLkFkZEZyb21DYXRhbG9nUmVzcG9uc2USWgoOTGlzdEludGVyZmFjZXMSIC5wb2xsdXgudjEuTGlzdEludGVyZmFjZXNSZXF1ZXN0GiEucG9sbHV4LnYxLkxpc3RJbnRlcmZhY2VzUmVzcG9uc2UiA5ACARJPCgxTdGFydFJvbGxvdXQSHi5wb2xsdXgudjEuU3RhcnRSb2xsb3V0UmVxdWVzdBofLnBvbGx1eC52MS5TdGFydFJvbGxvdXRSZXNwb25zZRJOCgpHZXRSb2xsb3V0EhwucG9sbHV4LnYxLkdldFJvbGxvdXRSZXF1ZXN0Gh0ucG9sbHV4LnYxLkdldFJvbGxvdXRSZXNwb25zZSIDkAIBElQKDExpc3RSb2xsb3V0cxIeLnBvbGx1eC52MS5MaXN0Um9sbG91dHNSZXF1ZXN0Gh8ucG9sbHV4LnYxLkxpc3RSb2xsb3V0c1Jlc3BvbnNlIgOQAgESTAoLSGFsdFJvbGxvdXQSHS5wb2xsdXgudjEuSGFsdFJvbGxvdXRSZXF1ZXN0Gh4ucG9sbHV4LnYxLkhhbHRSb2xsb3V0UmVzcG9uc2USQwoIUm9sbGJhY2sSGi5wb2xsdXgudjEuUm9sbGJhY2tSZXF1ZXN0GhsucG9sbHV4LnYxLlJvbGxiYWNrUmVzcG9uc2USNwoEU2NhbhIWLnBvbGx1eC52MS5TY2FuUmVxdWVzdBoXLnBvbGx1eC52MS5TY2FuUmVzcG9uc2USXQoPR2V0RHJpdmVyU291cmNlEiEucG9sbHV4LnYxLkdldERyaXZlclNvdXJjZVJlcXVlc3QaIi5wb2xsdXgudjEuR2V0RHJpdmVyU291cmNlUmVzcG9uc2UiA5ACARJLCgpUZXN0RHJpdmVyEhwucG9sbHV4LnYxLlRlc3REcml2ZXJSZXF1ZXN0Gh0ucG9sbHV4LnYxLlRlc3REcml2ZXJSZXNwb25zZTABQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pollux_v1_site]);
 
 /**
  * Driver is one version of a driver.
@@ -117,6 +117,13 @@ export type Driver = Message<"pollux.v1.Driver"> & {
    * @generated from field: uint64 quarantined = 16;
    */
   quarantined: bigint;
+
+  /**
+   * SHA-256 of the tests that were uploaded with it (GetDriverSource has them); empty: none.
+   *
+   * @generated from field: string tests_digest = 17;
+   */
+  testsDigest: string;
 };
 
 /**
@@ -125,6 +132,34 @@ export type Driver = Message<"pollux.v1.Driver"> & {
  */
 export const DriverSchema: GenMessage<Driver> = /*@__PURE__*/
   messageDesc(file_pollux_v1_driver, 0);
+
+/**
+ * DriverTest is a file of tests for a driver.
+ *
+ * @generated from message pollux.v1.DriverTest
+ */
+export type DriverTest = Message<"pollux.v1.DriverTest"> & {
+  /**
+   * Name of the file, such as lamp.test.yaml.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The file, YAML: docs/drivers.md.
+   *
+   * @generated from field: string text = 2;
+   */
+  text: string;
+};
+
+/**
+ * Describes the message pollux.v1.DriverTest.
+ * Use `create(DriverTestSchema)` to create a new message.
+ */
+export const DriverTestSchema: GenMessage<DriverTest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 1);
 
 /**
  * @generated from message pollux.v1.UploadDriverRequest
@@ -144,6 +179,13 @@ export type UploadDriverRequest = Message<"pollux.v1.UploadDriverRequest"> & {
    * @generated from field: bool stage = 2;
    */
   stage: boolean;
+
+  /**
+   * Kept with the version, in place of those that it had; none leaves these as they are.
+   *
+   * @generated from field: repeated pollux.v1.DriverTest tests = 3;
+   */
+  tests: DriverTest[];
 };
 
 /**
@@ -151,7 +193,7 @@ export type UploadDriverRequest = Message<"pollux.v1.UploadDriverRequest"> & {
  * Use `create(UploadDriverRequestSchema)` to create a new message.
  */
 export const UploadDriverRequestSchema: GenMessage<UploadDriverRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 1);
+  messageDesc(file_pollux_v1_driver, 2);
 
 /**
  * @generated from message pollux.v1.UploadDriverResponse
@@ -182,7 +224,7 @@ export type UploadDriverResponse = Message<"pollux.v1.UploadDriverResponse"> & {
  * Use `create(UploadDriverResponseSchema)` to create a new message.
  */
 export const UploadDriverResponseSchema: GenMessage<UploadDriverResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 2);
+  messageDesc(file_pollux_v1_driver, 3);
 
 /**
  * @generated from message pollux.v1.GetDriverRequest
@@ -206,7 +248,7 @@ export type GetDriverRequest = Message<"pollux.v1.GetDriverRequest"> & {
  * Use `create(GetDriverRequestSchema)` to create a new message.
  */
 export const GetDriverRequestSchema: GenMessage<GetDriverRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 3);
+  messageDesc(file_pollux_v1_driver, 4);
 
 /**
  * @generated from message pollux.v1.GetDriverResponse
@@ -223,7 +265,7 @@ export type GetDriverResponse = Message<"pollux.v1.GetDriverResponse"> & {
  * Use `create(GetDriverResponseSchema)` to create a new message.
  */
 export const GetDriverResponseSchema: GenMessage<GetDriverResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 4);
+  messageDesc(file_pollux_v1_driver, 5);
 
 /**
  * @generated from message pollux.v1.ListDriversRequest
@@ -254,7 +296,7 @@ export type ListDriversRequest = Message<"pollux.v1.ListDriversRequest"> & {
  * Use `create(ListDriversRequestSchema)` to create a new message.
  */
 export const ListDriversRequestSchema: GenMessage<ListDriversRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 5);
+  messageDesc(file_pollux_v1_driver, 6);
 
 /**
  * @generated from message pollux.v1.ListDriversResponse
@@ -278,7 +320,7 @@ export type ListDriversResponse = Message<"pollux.v1.ListDriversResponse"> & {
  * Use `create(ListDriversResponseSchema)` to create a new message.
  */
 export const ListDriversResponseSchema: GenMessage<ListDriversResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 6);
+  messageDesc(file_pollux_v1_driver, 7);
 
 /**
  * @generated from message pollux.v1.DeleteDriverRequest
@@ -302,7 +344,7 @@ export type DeleteDriverRequest = Message<"pollux.v1.DeleteDriverRequest"> & {
  * Use `create(DeleteDriverRequestSchema)` to create a new message.
  */
 export const DeleteDriverRequestSchema: GenMessage<DeleteDriverRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 7);
+  messageDesc(file_pollux_v1_driver, 8);
 
 /**
  * @generated from message pollux.v1.DeleteDriverResponse
@@ -315,7 +357,7 @@ export type DeleteDriverResponse = Message<"pollux.v1.DeleteDriverResponse"> & {
  * Use `create(DeleteDriverResponseSchema)` to create a new message.
  */
 export const DeleteDriverResponseSchema: GenMessage<DeleteDriverResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 8);
+  messageDesc(file_pollux_v1_driver, 9);
 
 /**
  * @generated from message pollux.v1.ListCatalogRequest
@@ -328,7 +370,7 @@ export type ListCatalogRequest = Message<"pollux.v1.ListCatalogRequest"> & {
  * Use `create(ListCatalogRequestSchema)` to create a new message.
  */
 export const ListCatalogRequestSchema: GenMessage<ListCatalogRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 9);
+  messageDesc(file_pollux_v1_driver, 10);
 
 /**
  * @generated from message pollux.v1.ListCatalogResponse
@@ -345,7 +387,7 @@ export type ListCatalogResponse = Message<"pollux.v1.ListCatalogResponse"> & {
  * Use `create(ListCatalogResponseSchema)` to create a new message.
  */
 export const ListCatalogResponseSchema: GenMessage<ListCatalogResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 10);
+  messageDesc(file_pollux_v1_driver, 11);
 
 /**
  * @generated from message pollux.v1.AddFromCatalogRequest
@@ -362,7 +404,7 @@ export type AddFromCatalogRequest = Message<"pollux.v1.AddFromCatalogRequest"> &
  * Use `create(AddFromCatalogRequestSchema)` to create a new message.
  */
 export const AddFromCatalogRequestSchema: GenMessage<AddFromCatalogRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 11);
+  messageDesc(file_pollux_v1_driver, 12);
 
 /**
  * @generated from message pollux.v1.AddFromCatalogResponse
@@ -384,7 +426,7 @@ export type AddFromCatalogResponse = Message<"pollux.v1.AddFromCatalogResponse">
  * Use `create(AddFromCatalogResponseSchema)` to create a new message.
  */
 export const AddFromCatalogResponseSchema: GenMessage<AddFromCatalogResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 12);
+  messageDesc(file_pollux_v1_driver, 13);
 
 /**
  * @generated from message pollux.v1.ListInterfacesRequest
@@ -397,7 +439,7 @@ export type ListInterfacesRequest = Message<"pollux.v1.ListInterfacesRequest"> &
  * Use `create(ListInterfacesRequestSchema)` to create a new message.
  */
 export const ListInterfacesRequestSchema: GenMessage<ListInterfacesRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 13);
+  messageDesc(file_pollux_v1_driver, 14);
 
 /**
  * @generated from message pollux.v1.ListInterfacesResponse
@@ -414,7 +456,7 @@ export type ListInterfacesResponse = Message<"pollux.v1.ListInterfacesResponse">
  * Use `create(ListInterfacesResponseSchema)` to create a new message.
  */
 export const ListInterfacesResponseSchema: GenMessage<ListInterfacesResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 14);
+  messageDesc(file_pollux_v1_driver, 15);
 
 /**
  * Interface is what drivers of different devices have in common: names, types and units.
@@ -457,7 +499,7 @@ export type Interface = Message<"pollux.v1.Interface"> & {
  * Use `create(InterfaceSchema)` to create a new message.
  */
 export const InterfaceSchema: GenMessage<Interface> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 15);
+  messageDesc(file_pollux_v1_driver, 16);
 
 /**
  * Rollout brings a version to the twins that ask for the driver without a version, a part of them at a time.
@@ -595,7 +637,7 @@ export type Rollout = Message<"pollux.v1.Rollout"> & {
  * Use `create(RolloutSchema)` to create a new message.
  */
 export const RolloutSchema: GenMessage<Rollout> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 16);
+  messageDesc(file_pollux_v1_driver, 17);
 
 /**
  * RolloutSelector chooses twins by what they are; all that is given must hold.
@@ -626,7 +668,7 @@ export type RolloutSelector = Message<"pollux.v1.RolloutSelector"> & {
  * Use `create(RolloutSelectorSchema)` to create a new message.
  */
 export const RolloutSelectorSchema: GenMessage<RolloutSelector> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 17);
+  messageDesc(file_pollux_v1_driver, 18);
 
 /**
  * RolloutLimits say when a version does worse than the one before it.
@@ -674,7 +716,7 @@ export type RolloutLimits = Message<"pollux.v1.RolloutLimits"> & {
  * Use `create(RolloutLimitsSchema)` to create a new message.
  */
 export const RolloutLimitsSchema: GenMessage<RolloutLimits> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 18);
+  messageDesc(file_pollux_v1_driver, 19);
 
 /**
  * RolloutTally counts what the twins of a version did.
@@ -719,7 +761,7 @@ export type RolloutTally = Message<"pollux.v1.RolloutTally"> & {
  * Use `create(RolloutTallySchema)` to create a new message.
  */
 export const RolloutTallySchema: GenMessage<RolloutTally> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 19);
+  messageDesc(file_pollux_v1_driver, 20);
 
 /**
  * @generated from message pollux.v1.StartRolloutRequest
@@ -770,7 +812,7 @@ export type StartRolloutRequest = Message<"pollux.v1.StartRolloutRequest"> & {
  * Use `create(StartRolloutRequestSchema)` to create a new message.
  */
 export const StartRolloutRequestSchema: GenMessage<StartRolloutRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 20);
+  messageDesc(file_pollux_v1_driver, 21);
 
 /**
  * @generated from message pollux.v1.StartRolloutResponse
@@ -787,7 +829,7 @@ export type StartRolloutResponse = Message<"pollux.v1.StartRolloutResponse"> & {
  * Use `create(StartRolloutResponseSchema)` to create a new message.
  */
 export const StartRolloutResponseSchema: GenMessage<StartRolloutResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 21);
+  messageDesc(file_pollux_v1_driver, 22);
 
 /**
  * @generated from message pollux.v1.GetRolloutRequest
@@ -811,7 +853,7 @@ export type GetRolloutRequest = Message<"pollux.v1.GetRolloutRequest"> & {
  * Use `create(GetRolloutRequestSchema)` to create a new message.
  */
 export const GetRolloutRequestSchema: GenMessage<GetRolloutRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 22);
+  messageDesc(file_pollux_v1_driver, 23);
 
 /**
  * @generated from message pollux.v1.GetRolloutResponse
@@ -828,7 +870,7 @@ export type GetRolloutResponse = Message<"pollux.v1.GetRolloutResponse"> & {
  * Use `create(GetRolloutResponseSchema)` to create a new message.
  */
 export const GetRolloutResponseSchema: GenMessage<GetRolloutResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 23);
+  messageDesc(file_pollux_v1_driver, 24);
 
 /**
  * @generated from message pollux.v1.ListRolloutsRequest
@@ -845,7 +887,7 @@ export type ListRolloutsRequest = Message<"pollux.v1.ListRolloutsRequest"> & {
  * Use `create(ListRolloutsRequestSchema)` to create a new message.
  */
 export const ListRolloutsRequestSchema: GenMessage<ListRolloutsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 24);
+  messageDesc(file_pollux_v1_driver, 25);
 
 /**
  * @generated from message pollux.v1.ListRolloutsResponse
@@ -862,7 +904,7 @@ export type ListRolloutsResponse = Message<"pollux.v1.ListRolloutsResponse"> & {
  * Use `create(ListRolloutsResponseSchema)` to create a new message.
  */
 export const ListRolloutsResponseSchema: GenMessage<ListRolloutsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 25);
+  messageDesc(file_pollux_v1_driver, 26);
 
 /**
  * @generated from message pollux.v1.HaltRolloutRequest
@@ -879,7 +921,7 @@ export type HaltRolloutRequest = Message<"pollux.v1.HaltRolloutRequest"> & {
  * Use `create(HaltRolloutRequestSchema)` to create a new message.
  */
 export const HaltRolloutRequestSchema: GenMessage<HaltRolloutRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 26);
+  messageDesc(file_pollux_v1_driver, 27);
 
 /**
  * @generated from message pollux.v1.HaltRolloutResponse
@@ -896,7 +938,7 @@ export type HaltRolloutResponse = Message<"pollux.v1.HaltRolloutResponse"> & {
  * Use `create(HaltRolloutResponseSchema)` to create a new message.
  */
 export const HaltRolloutResponseSchema: GenMessage<HaltRolloutResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 27);
+  messageDesc(file_pollux_v1_driver, 28);
 
 /**
  * @generated from message pollux.v1.RollbackRequest
@@ -920,7 +962,7 @@ export type RollbackRequest = Message<"pollux.v1.RollbackRequest"> & {
  * Use `create(RollbackRequestSchema)` to create a new message.
  */
 export const RollbackRequestSchema: GenMessage<RollbackRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 28);
+  messageDesc(file_pollux_v1_driver, 29);
 
 /**
  * @generated from message pollux.v1.RollbackResponse
@@ -939,7 +981,7 @@ export type RollbackResponse = Message<"pollux.v1.RollbackResponse"> & {
  * Use `create(RollbackResponseSchema)` to create a new message.
  */
 export const RollbackResponseSchema: GenMessage<RollbackResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 29);
+  messageDesc(file_pollux_v1_driver, 30);
 
 /**
  * Release is the record of what twins get that ask for a driver without a version. Where there is none, they get the newest.
@@ -982,7 +1024,7 @@ export type Release = Message<"pollux.v1.Release"> & {
  * Use `create(ReleaseSchema)` to create a new message.
  */
 export const ReleaseSchema: GenMessage<Release> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 30);
+  messageDesc(file_pollux_v1_driver, 31);
 
 /**
  * Tally is the record of what one node counted for a rollout.
@@ -1011,7 +1053,7 @@ export type Tally = Message<"pollux.v1.Tally"> & {
  * Use `create(TallySchema)` to create a new message.
  */
 export const TallySchema: GenMessage<Tally> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 31);
+  messageDesc(file_pollux_v1_driver, 32);
 
 /**
  * @generated from message pollux.v1.ScanRequest
@@ -1058,7 +1100,7 @@ export type ScanRequest = Message<"pollux.v1.ScanRequest"> & {
  * Use `create(ScanRequestSchema)` to create a new message.
  */
 export const ScanRequestSchema: GenMessage<ScanRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 32);
+  messageDesc(file_pollux_v1_driver, 33);
 
 /**
  * @generated from message pollux.v1.ScanResponse
@@ -1094,7 +1136,211 @@ export type ScanResponse = Message<"pollux.v1.ScanResponse"> & {
  * Use `create(ScanResponseSchema)` to create a new message.
  */
 export const ScanResponseSchema: GenMessage<ScanResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_driver, 33);
+  messageDesc(file_pollux_v1_driver, 34);
+
+/**
+ * @generated from message pollux.v1.GetDriverSourceRequest
+ */
+export type GetDriverSourceRequest = Message<"pollux.v1.GetDriverSourceRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Empty means the newest.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+};
+
+/**
+ * Describes the message pollux.v1.GetDriverSourceRequest.
+ * Use `create(GetDriverSourceRequestSchema)` to create a new message.
+ */
+export const GetDriverSourceRequestSchema: GenMessage<GetDriverSourceRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 35);
+
+/**
+ * @generated from message pollux.v1.GetDriverSourceResponse
+ */
+export type GetDriverSourceResponse = Message<"pollux.v1.GetDriverSourceResponse"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * @generated from field: string source = 3;
+   */
+  source: string;
+
+  /**
+   * @generated from field: repeated pollux.v1.DriverTest tests = 4;
+   */
+  tests: DriverTest[];
+};
+
+/**
+ * Describes the message pollux.v1.GetDriverSourceResponse.
+ * Use `create(GetDriverSourceResponseSchema)` to create a new message.
+ */
+export const GetDriverSourceResponseSchema: GenMessage<GetDriverSourceResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 36);
+
+/**
+ * @generated from message pollux.v1.TestDriverRequest
+ */
+export type TestDriverRequest = Message<"pollux.v1.TestDriverRequest"> & {
+  /**
+   * The driver: a WASM file or JavaScript, as it would be uploaded.
+   *
+   * @generated from field: bytes file = 1;
+   */
+  file: Uint8Array;
+
+  /**
+   * @generated from field: repeated pollux.v1.DriverTest tests = 2;
+   */
+  tests: DriverTest[];
+
+  /**
+   * Run each test again with a fresh instance of the driver for each event.
+   *
+   * @generated from field: bool shuffle = 3;
+   */
+  shuffle: boolean;
+
+  /**
+   * Run each test again with a device that misbehaves in several ways, so many times.
+   *
+   * @generated from field: uint32 faults = 4;
+   */
+  faults: number;
+};
+
+/**
+ * Describes the message pollux.v1.TestDriverRequest.
+ * Use `create(TestDriverRequestSchema)` to create a new message.
+ */
+export const TestDriverRequestSchema: GenMessage<TestDriverRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 37);
+
+/**
+ * @generated from message pollux.v1.TestDriverResponse
+ */
+export type TestDriverResponse = Message<"pollux.v1.TestDriverResponse"> & {
+  /**
+   * File and name of the test, and the line where it begins.
+   *
+   * @generated from field: string file = 1;
+   */
+  file: string;
+
+  /**
+   * @generated from field: string test = 2;
+   */
+  test: string;
+
+  /**
+   * @generated from field: uint32 line = 3;
+   */
+  line: number;
+
+  /**
+   * "", "shuffle", or the kind of fault.
+   *
+   * @generated from field: string mode = 4;
+   */
+  mode: string;
+
+  /**
+   * Steps that were played.
+   *
+   * @generated from field: uint32 steps = 5;
+   */
+  steps: number;
+
+  /**
+   * Where the test failed; not set where it passed.
+   *
+   * @generated from field: pollux.v1.TestFailure failure = 6;
+   */
+  failure?: TestFailure | undefined;
+
+  /**
+   * What went between the driver and the world, the last of it, in the twin's time.
+   *
+   * @generated from field: repeated string trail = 7;
+   */
+  trail: string[];
+
+  /**
+   * @generated from field: google.protobuf.Duration took = 8;
+   */
+  took?: Duration | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.TestDriverResponse.
+ * Use `create(TestDriverResponseSchema)` to create a new message.
+ */
+export const TestDriverResponseSchema: GenMessage<TestDriverResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 38);
+
+/**
+ * TestFailure is why a test failed.
+ *
+ * @generated from message pollux.v1.TestFailure
+ */
+export type TestFailure = Message<"pollux.v1.TestFailure"> & {
+  /**
+   * Line of the step, and the step.
+   *
+   * @generated from field: uint32 line = 1;
+   */
+  line: number;
+
+  /**
+   * @generated from field: string step = 2;
+   */
+  step: string;
+
+  /**
+   * What is wrong; what was expected and what came, and in what they differ.
+   *
+   * @generated from field: string text = 3;
+   */
+  text: string;
+
+  /**
+   * @generated from field: string expected = 4;
+   */
+  expected: string;
+
+  /**
+   * @generated from field: string got = 5;
+   */
+  got: string;
+
+  /**
+   * @generated from field: repeated string diff = 6;
+   */
+  diff: string[];
+};
+
+/**
+ * Describes the message pollux.v1.TestFailure.
+ * Use `create(TestFailureSchema)` to create a new message.
+ */
+export const TestFailureSchema: GenMessage<TestFailure> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_driver, 39);
 
 /**
  * @generated from enum pollux.v1.RolloutPhase
@@ -1277,6 +1523,28 @@ export const DriverService: GenService<{
     methodKind: "unary";
     input: typeof ScanRequestSchema;
     output: typeof ScanResponseSchema;
+  },
+  /**
+   * GetDriverSource gives the JavaScript of a driver and its tests. Fails with failed_precondition where the driver is a
+   * WASM file, whose source is not here.
+   *
+   * @generated from rpc pollux.v1.DriverService.GetDriverSource
+   */
+  getDriverSource: {
+    methodKind: "unary";
+    input: typeof GetDriverSourceRequestSchema;
+    output: typeof GetDriverSourceResponseSchema;
+  },
+  /**
+   * TestDriver runs tests against a driver that need not be uploaded, in a twin with a played device and a clock moved by
+   * hand; nothing of the cluster is touched. It answers each result as it comes. A node runs one at a time.
+   *
+   * @generated from rpc pollux.v1.DriverService.TestDriver
+   */
+  testDriver: {
+    methodKind: "server_streaming";
+    input: typeof TestDriverRequestSchema;
+    output: typeof TestDriverResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_driver, 0);
