@@ -17,8 +17,10 @@ type Quotas [drivers.Quotas]Rate
 
 // Defaults are far above what an honest driver does, and low enough that one which does not stop leaves the node to others.
 var (
-	twinQuotas   = Quotas{drivers.QuotaCalls: {200_000, 400_000}, drivers.QuotaSends: {5_000, 10_000}, drivers.QuotaLogs: {20, 500}, drivers.QuotaEvents: {500, 5_000}}
-	driverQuotas = Quotas{drivers.QuotaCalls: {2_000_000, 4_000_000}, drivers.QuotaSends: {100_000, 200_000}, drivers.QuotaLogs: {1_000, 10_000}, drivers.QuotaEvents: {20_000, 100_000}}
+	twinQuotas = Quotas{drivers.QuotaCalls: {200_000, 400_000}, drivers.QuotaSends: {5_000, 10_000}, drivers.QuotaLogs: {20, 500},
+		drivers.QuotaEvents: {500, 5_000}, drivers.QuotaState: {64 << 10, 1 << 20}}
+	driverQuotas = Quotas{drivers.QuotaCalls: {2_000_000, 4_000_000}, drivers.QuotaSends: {100_000, 200_000}, drivers.QuotaLogs: {1_000, 10_000},
+		drivers.QuotaEvents: {20_000, 100_000}, drivers.QuotaState: {64 << 20, 512 << 20}}
 )
 
 // sendsAfterFailure bounds what a call may send to the device after the one before it failed: what it sends cannot be taken
@@ -80,26 +82,53 @@ func (t *twin) charge(b *drivers.Budget, s *spec) {
 	over := false
 	for q := range drivers.Quotas {
 		if b.Used[q] > 0 {
-			if t.meter == nil {
-				t.meter = &meter{}
-			}
-			t.meter.spend(q, b.Used[q], now, t.e.o.TwinQuotas[q])
-			s.meter.spend(q, b.Used[q], now, t.e.o.DriverQuotas[q])
+			t.spend(s, q, b.Used[q], now)
 		}
 		if n := b.Refused[q]; n > 0 {
 			over = true
-			if t.over == nil {
-				t.over = &overuse{told: -overuseEvery}
-			}
-			t.over.refused[q] += uint64(n)
-			t.over.untold[q] += uint64(n)
-			t.e.stats.overuse(s.name, q, n)
+			t.overused(s, q, n)
 		}
 	}
 	if over && t.e.nowMS()-t.over.told >= overuseEvery {
 		t.note("warn", "over quota: "+t.over.text()+" refused")
 		t.over.untold, t.over.told = [drivers.Quotas]uint64{}, t.e.nowMS()
 	}
+}
+
+// spend takes what was used out of the quotas of the twin and its driver.
+func (t *twin) spend(s *spec, q drivers.Quota, n int, now int64) {
+	if t.meter == nil {
+		t.meter = &meter{}
+	}
+	t.meter.spend(q, n, now, t.e.o.TwinQuotas[q])
+	s.meter.spend(q, n, now, t.e.o.DriverQuotas[q])
+}
+
+func (t *twin) overused(s *spec, q drivers.Quota, n int) {
+	if t.over == nil {
+		t.over = &overuse{told: -overuseEvery}
+	}
+	t.over.refused[q] += uint64(n)
+	t.over.untold[q] += uint64(n)
+	t.e.stats.overuse(s.name, q, n)
+}
+
+// lavish says whether the twin or its driver has written so much state that what is written behind has to wait for the
+// longest interval.
+func (t *twin) lavish() bool {
+	if t.meter == nil || t.spec == nil {
+		return false
+	}
+	now, q := t.e.now().UnixNano(), drivers.QuotaState
+	return t.meter.left(q, now, t.e.o.TwinQuotas[q]) <= 0 || t.spec.meter.left(q, now, t.e.o.DriverQuotas[q]) <= 0
+}
+
+// behind is for how long values that are written behind wait now.
+func (t *twin) behind() int64 {
+	if t.lavish() {
+		return t.e.o.CheckpointMax.Milliseconds()
+	}
+	return t.e.interval.get()
 }
 
 func (o *overuse) text() string {

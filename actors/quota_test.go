@@ -228,3 +228,30 @@ func TestSendsAfterAFailure(t *testing.T) {
 	}
 	until(t, "the device has them", func() bool { return d.heard("x") == 216 })
 }
+
+// A twin that writes much state has what is written behind wait; what somebody waits for is committed all the same.
+func TestStateOverQuota(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) {
+		o.TwinQuotas[drivers.QuotaState] = actors.Rate{PerSecond: 1, Burst: 2_000}
+		o.CheckpointMin, o.CheckpointMax = 5*time.Millisecond, time.Hour
+	})
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	big := strings.Repeat("x", 1000)
+	for i := 0; n.state("a").OverQuota["state"] == 0; i++ {
+		n.must("a", "report", fmt.Sprintf(`{"last":"%d%s"}`, i, big))
+	}
+	n.must("a", "report", `{"level":1}`)
+	if _, err := n.set("a", "level", "7", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "what was asked for is committed", func() bool { return n.committed("default/a", "level") != "" })
+	before := n.engine.Stats().Checkpoints
+	for i := range 20 {
+		n.must("a", "report", fmt.Sprintf(`{"last":"again %d"}`, i))
+		time.Sleep(2 * time.Millisecond) // longer than the shortest interval in all
+	}
+	if after := n.engine.Stats().Checkpoints; after-before > 3 {
+		t.Errorf("%d checkpoints of values that are written behind", after-before)
+	}
+}

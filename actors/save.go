@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -96,7 +97,7 @@ func (t *twin) nextCheckpoint(int64) int64 {
 	if !t.dirty {
 		return 0
 	}
-	return max(t.dirtyAt+t.e.interval.get(), t.retryAt())
+	return max(t.dirtyAt+t.behind(), t.retryAt())
 }
 
 // checkpoint commits what the twin knows, where somebody waits for it, where it has waited for long enough, or where
@@ -108,7 +109,7 @@ func (t *twin) checkpoint(now int64) {
 	exact := false
 	switch {
 	case t.save != nil && len(t.save.waiting) > 0:
-	case t.dirty && now >= t.dirtyAt+t.e.interval.get():
+	case t.dirty && now >= t.dirtyAt+t.behind():
 	case t.mode == modeLeaving && t.work.empty() || t.mode == modeLive && t.passive(now):
 		if t.wakeWrong(true) {
 			t.wakeExact = true
@@ -165,6 +166,12 @@ func (t *twin) commit(exact bool) {
 	if !t.submit(txn) {
 		t.st.Wake = oldWake
 		return
+	}
+	if t.spec != nil {
+		t.spend(t.spec, drivers.QuotaState, len(txn.Writes[0].Value), t.e.now().UnixNano())
+		if t.lavish() {
+			t.overused(t.spec, drivers.QuotaState, 1)
+		}
 	}
 	s.strays = nil
 	s.sent, s.samples, s.sampleBytes = s.samples, nil, 0

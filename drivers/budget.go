@@ -9,12 +9,13 @@ const (
 	QuotaSends               // send, request, publish, http, call
 	QuotaLogs                // lines of the twin's log
 	QuotaEvents              // emit
+	QuotaState               // bytes of state that are written; no call is refused for it
 	Quotas                   // how many there are
 )
 
 // String names the quota.
 func (q Quota) String() string {
-	return [...]string{"calls", "sends", "logs", "events", "quota"}[min(max(q, 0), Quotas)]
+	return [...]string{"calls", "sends", "logs", "events", "state", "quota"}[min(max(q, 0), Quotas)]
 }
 
 // Budget is what the quotas of a twin and of its driver have left for one call: the call spends it, and is refused with -5

@@ -690,7 +690,8 @@ type TwinState struct {
 	// Properties of other twins that the driver has subscribed to.
 	Subscriptions []*TwinSubscription `protobuf:"bytes,9,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
 	// What the driver asked of the host beyond the quotas of the twin or of the driver, and was refused, by quota: calls, sends,
-	// logs, events. Since the twin came to life where it is.
+	// logs, events; state counts the times that values had to wait because so much was written. Since the twin came to life
+	// where it is.
 	OverQuota     map[string]uint64 `protobuf:"bytes,10,rep,name=over_quota,json=overQuota,proto3" json:"over_quota,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

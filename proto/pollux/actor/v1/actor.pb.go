@@ -696,6 +696,191 @@ func (x *Cleared) GetCommands() uint32 {
 	return 0
 }
 
+// Link tells the node that has a twin of a connection that the twin's device made to another node, or to this one.
+type Link struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Twin  string                 `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
+	// The node that took the connection, and its number there.
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Link uint64 `protobuf:"varint,3,opt,name=link,proto3" json:"link,omitempty"`
+	// Address of the device.
+	Remote string `protobuf:"bytes,4,opt,name=remote,proto3" json:"remote,omitempty"`
+	// What came, in order; empty: only that the connection is there.
+	Frames [][]byte `protobuf:"bytes,5,rep,name=frames,proto3" json:"frames,omitempty"`
+	// The connection is over, and why.
+	Closed bool   `protobuf:"varint,6,opt,name=closed,proto3" json:"closed,omitempty"`
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Number of the first of the frames, from 1: what is told again is known by it.
+	Sequence      uint64 `protobuf:"varint,8,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Link) Reset() {
+	*x = Link{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Link) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Link) ProtoMessage() {}
+
+func (x *Link) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Link.ProtoReflect.Descriptor instead.
+func (*Link) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Link) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *Link) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Link) GetLink() uint64 {
+	if x != nil {
+		return x.Link
+	}
+	return 0
+}
+
+func (x *Link) GetRemote() string {
+	if x != nil {
+		return x.Remote
+	}
+	return ""
+}
+
+func (x *Link) GetFrames() [][]byte {
+	if x != nil {
+		return x.Frames
+	}
+	return nil
+}
+
+func (x *Link) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
+}
+
+func (x *Link) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Link) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// LinkWrite is what the twin's driver sends, on the way to the node that has the connection.
+type LinkWrite struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Twin  string                 `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
+	Link  uint64                 `protobuf:"varint,2,opt,name=link,proto3" json:"link,omitempty"`
+	Frame []byte                 `protobuf:"bytes,3,opt,name=frame,proto3" json:"frame,omitempty"`
+	// End the connection.
+	Close bool `protobuf:"varint,4,opt,name=close,proto3" json:"close,omitempty"`
+	// The node that has the twin.
+	Node          string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkWrite) Reset() {
+	*x = LinkWrite{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkWrite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkWrite) ProtoMessage() {}
+
+func (x *LinkWrite) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkWrite.ProtoReflect.Descriptor instead.
+func (*LinkWrite) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *LinkWrite) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *LinkWrite) GetLink() uint64 {
+	if x != nil {
+		return x.Link
+	}
+	return 0
+}
+
+func (x *LinkWrite) GetFrame() []byte {
+	if x != nil {
+		return x.Frame
+	}
+	return nil
+}
+
+func (x *LinkWrite) GetClose() bool {
+	if x != nil {
+		return x.Close
+	}
+	return false
+}
+
+func (x *LinkWrite) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 var File_pollux_actor_v1_actor_proto protoreflect.FileDescriptor
 
 const file_pollux_actor_v1_actor_proto_rawDesc = "" +
@@ -745,7 +930,22 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\n" +
 	"ClearQueue\"%\n" +
 	"\aCleared\x12\x1a\n" +
-	"\bcommands\x18\x01 \x01(\rR\bcommandsB:Z8github.com/polluxhq/pollux/proto/pollux/actor/v1;actorv1b\x06proto3"
+	"\bcommands\x18\x01 \x01(\rR\bcommands\"\xbe\x01\n" +
+	"\x04Link\x12\x12\n" +
+	"\x04twin\x18\x01 \x01(\tR\x04twin\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
+	"\x04link\x18\x03 \x01(\x04R\x04link\x12\x16\n" +
+	"\x06remote\x18\x04 \x01(\tR\x06remote\x12\x16\n" +
+	"\x06frames\x18\x05 \x03(\fR\x06frames\x12\x16\n" +
+	"\x06closed\x18\x06 \x01(\bR\x06closed\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x1a\n" +
+	"\bsequence\x18\b \x01(\x04R\bsequence\"s\n" +
+	"\tLinkWrite\x12\x12\n" +
+	"\x04twin\x18\x01 \x01(\tR\x04twin\x12\x12\n" +
+	"\x04link\x18\x02 \x01(\x04R\x04link\x12\x14\n" +
+	"\x05frame\x18\x03 \x01(\fR\x05frame\x12\x14\n" +
+	"\x05close\x18\x04 \x01(\bR\x05close\x12\x12\n" +
+	"\x04node\x18\x05 \x01(\tR\x04nodeB:Z8github.com/polluxhq/pollux/proto/pollux/actor/v1;actorv1b\x06proto3"
 
 var (
 	file_pollux_actor_v1_actor_proto_rawDescOnce sync.Once
@@ -759,7 +959,7 @@ func file_pollux_actor_v1_actor_proto_rawDescGZIP() []byte {
 	return file_pollux_actor_v1_actor_proto_rawDescData
 }
 
-var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_pollux_actor_v1_actor_proto_goTypes = []any{
 	(*StateQuery)(nil),     // 0: pollux.actor.v1.StateQuery
 	(*Frame)(nil),          // 1: pollux.actor.v1.Frame
@@ -772,15 +972,17 @@ var file_pollux_actor_v1_actor_proto_goTypes = []any{
 	(*Release)(nil),        // 8: pollux.actor.v1.Release
 	(*ClearQueue)(nil),     // 9: pollux.actor.v1.ClearQueue
 	(*Cleared)(nil),        // 10: pollux.actor.v1.Cleared
-	(v1.Outcome)(0),        // 11: pollux.v1.Outcome
-	(*structpb.Value)(nil), // 12: google.protobuf.Value
-	(v1.Quality)(0),        // 13: pollux.v1.Quality
+	(*Link)(nil),           // 11: pollux.actor.v1.Link
+	(*LinkWrite)(nil),      // 12: pollux.actor.v1.LinkWrite
+	(v1.Outcome)(0),        // 13: pollux.v1.Outcome
+	(*structpb.Value)(nil), // 14: google.protobuf.Value
+	(v1.Quality)(0),        // 15: pollux.v1.Quality
 }
 var file_pollux_actor_v1_actor_proto_depIdxs = []int32{
-	11, // 0: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
-	12, // 1: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
+	13, // 0: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
+	14, // 1: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
 	5,  // 2: pollux.actor.v1.Notices.notices:type_name -> pollux.actor.v1.Notice
-	13, // 3: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
+	15, // 3: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
 	4,  // [4:4] is the sub-list for method output_type
 	4,  // [4:4] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
@@ -799,7 +1001,7 @@ func file_pollux_actor_v1_actor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_actor_v1_actor_proto_rawDesc), len(file_pollux_actor_v1_actor_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -236,7 +236,8 @@ export type TwinState = Message<"pollux.v1.TwinState"> & {
 
   /**
    * What the driver asked of the host beyond the quotas of the twin or of the driver, and was refused, by quota: calls, sends,
-   * logs, events. Since the twin came to life where it is.
+   * logs, events; state counts the times that values had to wait because so much was written. Since the twin came to life
+   * where it is.
    *
    * @generated from field: map<string, uint64> over_quota = 10;
    */
