@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -145,46 +144,6 @@ func (p *Pool) checkOut(ctx context.Context, tenant string) (*Instance, error) {
 	return in, nil
 }
 
-// make gives a new instance.
-func (p *Pool) make(ctx context.Context, tenant string) (*Instance, error) {
-	im, err := p.frozen(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return newInstance(ctx, p, tenant, im)
-}
-
-// frozen gives what new instances are copies of, made by the first who asks; nil where they are to be initialised one by
-// one.
-func (p *Pool) frozen(ctx context.Context) (*image, error) {
-	if im := p.image.Load(); im != nil || p.plain.Load() {
-		return im, nil
-	}
-	if err := p.take(ctx, p.freezing); err != nil {
-		return nil, fmt.Errorf("wait for the first instance: %w", err)
-	}
-	defer func() { <-p.freezing }()
-	if im := p.image.Load(); im != nil || p.plain.Load() {
-		return im, nil
-	}
-	in, err := newInstance(ctx, p, "", nil)
-	if err != nil {
-		return nil, err
-	}
-	defer in.destroy()
-	im, err := in.freeze()
-	if errors.Is(err, ErrMemory) {
-		return nil, err
-	}
-	if err != nil {
-		p.module.runtime.logger.Warn("a module's instances are made one by one, which is slower", "error", err)
-		p.plain.Store(true)
-		return nil, nil
-	}
-	p.image.Store(im)
-	return im, nil
-}
-
 // take gets a place in a semaphore.
 func (p *Pool) take(ctx context.Context, places chan struct{}) error {
 	select {
@@ -268,34 +227,6 @@ func (p *Pool) Release(in *Instance) {
 	<-p.out
 }
 
-const (
-	// typicalBytes is what the first copies of an image are taken to need.
-	typicalBytes = 256 << 10
-	// grownBytes is how much more memory than the image a copy may have to be used again: a fresh one is made faster than
-	// a guest collects garbage.
-	grownBytes = 1 << 20
-	// recountCalls: an instance's pages are counted after its first call, and after so many more.
-	recountCalls = 256
-)
-
-// outgrown says whether an instance has too much memory to be used again.
-func (in *Instance) outgrown() bool {
-	most := in.pool.options.RecycleBytes
-	if im := in.memory.image; im != nil {
-		most = min(most, im.size+grownBytes)
-	}
-	return in.memory.size > most
-}
-
-// recount charges what the instance really takes. It gives false where the budget does not have that.
-func (in *Instance) recount() bool {
-	if in.memory.recount() {
-		return true
-	}
-	in.pool.module.runtime.trim(math.MaxInt64)
-	return in.memory.recount()
-}
-
 func (p *Pool) discard(in *Instance) {
 	in.destroy()
 	p.module.runtime.stats.discarded.Inc()
@@ -336,30 +267,6 @@ func (p *Pool) trim(before int64) {
 	for _, in := range old {
 		p.discard(in)
 	}
-}
-
-// strikes count the calls of a tenant that were stopped or crashed; half of them are forgotten now and then.
-type strikes struct {
-	n  int
-	at time.Time
-}
-
-// now is what is left of them.
-func (s strikes) now() int {
-	return s.n >> min(max(0, time.Since(s.at)/strikeHalves), 16)
-}
-
-// struck gives a tenant's strikes. The caller holds the lock.
-func (p *Pool) struck(tenant string) int {
-	if len(p.blamed) == 0 {
-		return 0
-	}
-	return p.blamed[tenant].now()
-}
-
-// strike adds one. The caller holds the lock.
-func (p *Pool) strike(tenant string) {
-	p.blamed[tenant] = strikes{n: min(p.struck(tenant)+1, strikesMost), at: time.Now()}
 }
 
 // Live is the number of instances that there are, and how many of them are idle.
