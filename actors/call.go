@@ -84,6 +84,9 @@ func (r *run) handle() (eff drivers.Effects, err error) {
 	if err := r.ctx.Err(); err != nil {
 		return eff, err // it waited for a worker until its time was over
 	}
+	if streams := r.e.recorders.of(r.en.id); streams != nil {
+		return r.recorded(streams)
+	}
 	return r.runner.Handle(&r.ctx, r.call, &r.host)
 }
 

@@ -42,6 +42,7 @@ type Engine struct {
 	topics    *topics
 	hub       *hub
 	tracers   *tracers
+	recorders *recorders
 	waker     *waker
 	starter   *starter
 	backlog   *backlog
@@ -98,6 +99,7 @@ func New(o Options) (*Engine, error) {
 	e.topics = newTopics(o.Store, o.TopicCache)
 	e.hub = newHub(e)
 	e.tracers = newTracers()
+	e.recorders = newRecorders()
 	e.waker = newWaker(e)
 	e.starter = newStarter(e)
 	e.backlog = newBacklog(e)

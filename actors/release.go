@@ -77,6 +77,7 @@ func (e *Engine) letGo(slots []cluster.Slot, lost, bounded bool, done func()) {
 	e.waker.lost(slots)
 	e.starter.lost(slots)
 	e.tracers.moved(slots, e.slotOf)
+	e.recorders.moved(slots, e.slotOf)
 	if group.left.Load() == 0 {
 		done()
 		return

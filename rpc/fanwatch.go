@@ -257,20 +257,8 @@ func (s *Server) traceOn(ctx context.Context, node, id string, moved bool, send 
 			return &sendError{err}
 		}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	if !isLocal(ctx) {
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer cancel(nil)
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				if pause(ctx, lookEvery); s.elsewhere(ctx, id) != node {
-					cancel(errMoved)
-				}
-			}
-		})
-	}
+	ctx, leave := s.staying(ctx, node, id)
+	defer leave()
 	// Another node's answer begins with its first message.
 	next, stop, err := s.openTrace(ctx, node, id)
 	if err != nil {

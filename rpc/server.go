@@ -100,7 +100,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	mount := func(path string, h http.Handler) {
 		mux.Handle(path, limited(h, s.bounds()))
 	}
-	mount(rpcv1.NewTwinServiceHandler(&twinService{s: s}, small))
+	mount(rpcv1.NewTwinServiceHandler(&twinService{s}, small))
 	path, cluster := rpcv1.NewClusterServiceHandler(&clusterService{s}, small)
 	mount(path, cluster)
 	mux.Handle(rpcv1.ClusterServiceRestoreProcedure, streamed(atMost(cluster, 1, s.refuse)))

@@ -12,17 +12,13 @@ import (
 
 	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
-	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 	"github.com/polluxhq/pollux/storage/history"
 )
 
 // defaultSpan is how far back a history query looks where it does not say.
 const defaultSpan = time.Hour
 
-type twinService struct {
-	rpcv1.UnimplementedTwinServiceHandler
-	s *Server
-}
+type twinService struct{ s *Server }
 
 // projectsOf is the actors' way to say which projects a caller may see; nil means all.
 func projectsOf(p *Principal) func(string) bool {

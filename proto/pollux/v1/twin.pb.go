@@ -3383,7 +3383,7 @@ func (x *RecordTwinRequest) GetId() string {
 	return ""
 }
 
-// RecordTwinResponse is one part of a recording.
+// RecordTwinResponse is one part of a recording. One without a part says that from there on nothing is missed.
 type RecordTwinResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Time  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`

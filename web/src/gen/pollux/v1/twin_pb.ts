@@ -1592,7 +1592,7 @@ export const RecordTwinRequestSchema: GenMessage<RecordTwinRequest> = /*@__PURE_
   messageDesc(file_pollux_v1_twin, 39);
 
 /**
- * RecordTwinResponse is one part of a recording.
+ * RecordTwinResponse is one part of a recording. One without a part says that from there on nothing is missed.
  *
  * @generated from message pollux.v1.RecordTwinResponse
  */
