@@ -42,7 +42,7 @@ type Config struct {
 	BootstrapExpect int
 	// StableAfter is how long a new node must have been there before it gets a vote.
 	StableAfter time.Duration
-	// Site and Labels are shown to operators.
+	// Site and Labels say where the node is and what it has; twins' selectors ask for them.
 	Site   string
 	Labels map[string]string
 	// Weight is the node's share of the actors relative to the other nodes'.
