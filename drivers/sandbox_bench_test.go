@@ -74,3 +74,32 @@ func BenchmarkUpload(b *testing.B) {
 	bench(b, map[string]any{"name": fmt.Sprintf("upload to first call: Go driver of %.1f MB", float64(len(file))/(1<<20)), "unit": "s",
 		"ours": best.Seconds(), "goal": "at most 1.5 s", "met": best <= 1500*time.Millisecond})
 }
+
+const loopScript = `export default driver({
+  name: 'bench', version: '1.0.0',
+  actions: { loop: { input: {}, output: {}, run: (twin, n) => { let x = 1; for (let i = 0; i < n; i++) x = (x * 5 + i) & 0xffff; return x; } } },
+});`
+
+// BenchmarkScriptLoop compares a tight loop in JavaScript through the sandbox with the same in bare wazero, without fuel and
+// deadline. They take turns; the best turn counts.
+func BenchmarkScriptLoop(b *testing.B) {
+	drivertest.NeedEngine(b)
+	const rounds, turns = 30, 50_000
+	r := load(b, newSandbox(b, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(b)}), []byte(loopScript))
+	bare := newBareScript(b, loopScript)
+	input := fmt.Appendf(nil, `{"action":"loop","input":%d}`, turns)
+	ours, floor := time.Hour, time.Hour
+	for range rounds {
+		began := time.Now()
+		e, err := r.Handle(lazyDeadline{b.Context(), began.Add(time.Second)}, drivers.Call{Event: drivers.EventCommand, Tenant: "a", Input: input}, &host{})
+		ours = min(ours, time.Since(began))
+		began = time.Now()
+		if bare.handle(b, uint64(drivers.EventCommand), input) != 0 || err != nil || string(e.Output) != string(bare.output) {
+			b.Fatal(string(e.Output), string(bare.output), err)
+		}
+		floor = min(floor, time.Since(began))
+	}
+	ratio := float64(ours) / float64(floor)
+	bench(b, map[string]any{"name": "metered JavaScript: tight loop, a turn", "unit": "ns", "ours": float64(ours.Nanoseconds()) / turns,
+		"floor": float64(floor.Nanoseconds()) / turns, "ratio": ratio, "goal": "at most 1.4 times the floor", "met": ratio <= 1.4})
+}
