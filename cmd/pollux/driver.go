@@ -27,7 +27,7 @@ func driverCommand(a *app) *cobra.Command {
   pollux driver get pjlink           properties, actions and settings`,
 	}))
 	cmd.AddCommand(driverNew(a), driverBuild(a), driverPack(a), driverTest(a), driverPush(a), driverAdd(a), driverCatalog(a), driverList(a), driverGet(a), driverRemove(a),
-		driverVerify(a), driverSchema(a), driverRelease(a), driverInterfaces(a), settingsCommand(a, settingsOfDriver))
+		driverVerify(a), driverSchema(a), driverRelease(a), driverInterfaces(a), driverReplay(a), settingsCommand(a, settingsOfDriver))
 	return cmd
 }
 
