@@ -18,6 +18,12 @@ pub enum Value {
 /// How deep a value may nest.
 pub const MAX_DEPTH: usize = 64;
 
+impl Default for Value {
+    fn default() -> Self {
+        Value::Null
+    }
+}
+
 static NULL: Value = Value::Null;
 
 impl Value {
