@@ -28,6 +28,9 @@ type Config struct {
 	HTTP string
 	// MQTT is the address of the MQTT broker; "off" starts none.
 	MQTT string
+	// Inbound is where devices may call in by TCP and UDP, HOST:PORT-PORT; "off" or empty: nowhere. Which ports of these are
+	// open is said by the twins' addresses.
+	Inbound string
 
 	// Gossip is the address by which nodes find each other, UDP and TCP; Peer is the one by which they talk.
 	Gossip, Peer string
@@ -94,6 +97,7 @@ func DefaultConfig() Config {
 		AvailabilityZone: "default",
 		HTTP:             "127.0.0.1:8080",
 		MQTT:             "127.0.0.1:1883",
+		Inbound:          inboundOff,
 		Gossip:           "127.0.0.1:7946",
 		Peer:             "127.0.0.1:7947",
 		BootstrapExpect:  1,
@@ -162,6 +166,7 @@ func Settings() []Setting {
 		text("availability-zone", "ZONE", "availability zone that the node runs in; a twin's --selector zone=ZONE asks for it", func(c *Config) *string { return &c.AvailabilityZone }),
 		text("http", "ADDR", "address of the API and the console", func(c *Config) *string { return &c.HTTP }),
 		text("mqtt", "ADDR", "address of the MQTT broker, or off", func(c *Config) *string { return &c.MQTT }),
+		text("inbound", "ADDR", "address and ports where devices may call in, such as 0.0.0.0:5000-5099, or off", func(c *Config) *string { return &c.Inbound }),
 		text("gossip", "ADDR", "address by which nodes find each other (UDP and TCP)", func(c *Config) *string { return &c.Gossip }),
 		text("peer", "ADDR", "address by which nodes talk to each other (mutual TLS)", func(c *Config) *string { return &c.Peer }),
 		text("advertise", "HOST", "host by which other nodes reach this one; default: the host of --peer", func(c *Config) *string { return &c.Advertise }),
@@ -406,6 +411,9 @@ func (c *Config) checkAddresses() error {
 		return err
 	}
 	if _, err := beyondLoopback("peer", c.Peer); err != nil {
+		return err
+	}
+	if _, _, err := parseInbound(c.Inbound); err != nil {
 		return err
 	}
 	for _, addr := range c.Join {

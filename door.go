@@ -43,7 +43,7 @@ func (n *Node) openDoor(ctx context.Context) error {
 		return err
 	}
 	handler, err := rpc.New(rpc.Options{Store: n.store, Keys: n.keys, Registry: n.engine.Registry(), Client: n.engine.Client(),
-		History: n.history, Cluster: status{n}, Peers: peersDoor{n}, Verify: n.sandbox.Verify, Catalog: carried{}, Kinds: clusterKinds(),
+		History: n.history, Cluster: status{n}, Peers: peersDoor{n}, Verify: n.sandbox.Verify, TestCache: n.compiledDir(), Catalog: carried{}, Kinds: clusterKinds(),
 		Console: web.Handler(), WriteMetrics: n.writeMetrics, Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return err
@@ -187,7 +187,7 @@ func absent(err error) error {
 
 // dialers open twins' connections, by the scheme of their addresses.
 func (n *Node) dialers() map[string]actors.Dialer {
-	registry := schemes.All()
+	registry := schemes.All(n.hub)
 	all := map[string]actors.Dialer{}
 	for _, scheme := range registry.Schemes() {
 		all[scheme] = func(b drivers.Binding, sink drivers.Sink, trace actors.Trace) (drivers.Conn, error) {

@@ -164,6 +164,11 @@ const publishWithin = 10 * time.Second
 
 // handle takes what is meant for this node itself.
 func (n *Node) handle(env *cluster.Envelope, done func(cluster.Reply)) {
+	switch env.Message.(type) {
+	case *actorv1.Link, *actorv1.LinkWrite:
+		go n.handleLink(env, done)
+		return
+	}
 	f, ok := env.Message.(*actorv1.Frame)
 	if !ok {
 		done(cluster.Reply{Err: fmt.Errorf("message %T to a node: %w", env.Message, errors.ErrUnsupported)})

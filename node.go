@@ -22,6 +22,7 @@ import (
 	"github.com/polluxhq/pollux/cluster/peer"
 	"github.com/polluxhq/pollux/cluster/pki"
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/inbound"
 	"github.com/polluxhq/pollux/drivers/mqtt"
 	"github.com/polluxhq/pollux/rpc"
 	"github.com/polluxhq/pollux/storage"
@@ -74,6 +75,8 @@ type Node struct {
 	engine   *actors.Engine
 	cluster  *cluster.Node
 	broker   *mqtt.Broker
+	hub      *inbound.Hub
+	callers  *inbound.Acceptor // nil: no device may call in here
 	keys     *rpc.Keyring
 	server   *http.Server
 	http     net.Listener
@@ -247,14 +250,20 @@ func (n *Node) closeHistory() error {
 	return err
 }
 
+// compiledDir keeps compiled drivers.
+func (n *Node) compiledDir() string { return filepath.Join(n.conf.Data, "compiled") }
+
 func (n *Node) openActors(context.Context) error {
-	s, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: filepath.Join(n.conf.Data, "compiled"),
+	s, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: n.compiledDir(),
 		Compiler: n.conf.DriverCompiler, MemoryBudget: n.conf.GuestMemory, Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return err
 	}
 	n.sandbox = s
 	n.closeLater("sandbox", func(context.Context) error { return s.Close() })
+	if err := n.openInbound(); err != nil {
+		return err
+	}
 	e, err := actors.New(actors.Options{Store: n.store, Drivers: n.loadDriver,
 		Dialers: n.dialers(), HTTP: n.httpClient, Logger: n.log, Metrics: n.metrics, Node: n.self.id,
 		IdleTimeout: n.conf.PassivateAfter, StartRate: n.conf.ConnectRate})
@@ -316,6 +325,7 @@ func (n *Node) startActors(ctx context.Context) error {
 		return err
 	}
 	n.closeLater("twins", n.engine.Drain)
+	n.watchCallers()
 	return n.watchRestores()
 }
 

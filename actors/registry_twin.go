@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/transport"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -250,6 +251,9 @@ func indexes(t *pb.Twin, s *spec, settings map[string]any, slot cluster.Slot) (m
 	}
 	if s.dials(t.Uri) && !t.Stopped {
 		ix[tableStart][slotIDKey(slot, t.Id)] = yes
+	}
+	if tr := s.via(t.Uri); tr != nil && (tr.Scheme == drivers.SchemeTCPIn || tr.Scheme == drivers.SchemeUDPIn) {
+		ix[tableUses][useKey("inbound", "", t.Id)] = yes
 	}
 	subscribe, _, _, err := s.bindings(t.Uri, settings)
 	if err != nil {

@@ -262,7 +262,7 @@ func atMost(next http.Handler, n int, refuse refusal) http.Handler {
 			defer func() { <-slots }()
 			next.ServeHTTP(w, r)
 		default:
-			refuse(w, r, fmt.Errorf("%w uploads at once: %d are running", errTooMany, n))
+			refuse(w, r, fmt.Errorf("%w requests of this kind at once: %d are running", errTooMany, n))
 		}
 	})
 }

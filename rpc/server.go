@@ -115,6 +115,8 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	_, h := rpcv1.NewDriverServiceHandler(drivers, s.handlerOptions(g, MaxUpload))
 	mux.Handle(rpcv1.DriverServiceUploadDriverProcedure, limited(atMost(h, maxUploads, s.refuse),
 		bounds{size: MaxUpload, timeout: uploadTimeout, refuse: s.refuse, met: s.refused.body}))
+	mux.Handle(rpcv1.DriverServiceTestDriverProcedure, limited(atMost(h, 1, s.refuse),
+		bounds{size: MaxUpload, timeout: uploadTimeout, refuse: s.refuse, met: s.refused.body}))
 
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
 		rpcv1.KeyServiceName, rpcv1.SiteServiceName, rpcv1.SettingsServiceName}
@@ -136,6 +138,9 @@ func (s *Server) doors() {
 	mount("GET /metrics", s.closed(http.HandlerFunc(s.metrics)))
 	mount(history.Prefix, s.closed(s.o.History.Handler()))
 	mount("GET /v1/ws", s.sockets)
+	hooks := atMost(http.HandlerFunc(s.hook), maxHooks, s.refuse)
+	mount(hooksPath, hooks)
+	mount(hooksPath+"/{rest...}", hooks)
 	mount("/v1/", http.NotFoundHandler()) // or the console's page would answer a wrong path, as if all were well
 	mount("/", s.o.Console)
 }

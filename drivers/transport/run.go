@@ -230,3 +230,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// IsEOF says whether an error is the ordinary end of a stream.
+func IsEOF(err error) bool { return errors.Is(err, io.EOF) }

@@ -1,0 +1,152 @@
+package pollux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/inbound"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+)
+
+// inboundOff lets no device call in.
+const inboundOff = "off"
+
+// callersEvery is how often the twins are looked through whose devices call in.
+const callersEvery = 2 * time.Second
+
+// linkWithin bounds how long a word of a device is on its way to its twin, or a driver's to the device.
+const linkWithin = 10 * time.Second
+
+// parseInbound reads HOST:PORT or HOST:PORT-PORT.
+func parseInbound(text string) (host string, ports inbound.Ports, err error) {
+	if text == "" || text == inboundOff {
+		return "", ports, nil
+	}
+	bad := fmt.Errorf("inbound = %q: want off, or HOST:PORT-PORT such as 0.0.0.0:5000-5099", text)
+	at := strings.LastIndexByte(text, ':')
+	if at < 0 {
+		return "", ports, bad
+	}
+	host = strings.Trim(text[:at], "[]")
+	from, to, isRange := strings.Cut(text[at+1:], "-")
+	if !isRange {
+		to = from
+	}
+	a, errA := strconv.ParseUint(from, 10, 16)
+	b, errB := strconv.ParseUint(to, 10, 16)
+	if errA != nil || errB != nil || a == 0 || a > b || net.ParseIP(host) == nil {
+		return "", ports, bad
+	}
+	return host, inbound.Ports{From: int(a), To: int(b)}, nil
+}
+
+// openInbound makes this node's ends of the connections in which devices call in: those of its twins, and where it is
+// allowed those that devices make to it.
+func (n *Node) openInbound() error {
+	n.hub = inbound.NewHub(n.self.id, n.writeLink)
+	host, ports, err := parseInbound(n.conf.Inbound)
+	if err != nil || host == "" {
+		return err
+	}
+	n.callers = inbound.NewAcceptor(inbound.AcceptorOptions{Node: n.self.id, Host: host, Ports: ports, Deliver: n.deliverLink,
+		Logger: n.log, Metrics: n.metrics})
+	return nil
+}
+
+// watchCallers listens for the devices of twins that say so.
+func (n *Node) watchCallers() {
+	if n.callers == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	n.closeLater("inbound", func(context.Context) error {
+		cancel()
+		<-done
+		return n.callers.Close()
+	})
+	go func() {
+		defer close(done)
+		told := ""
+		for tick := time.NewTicker(callersEvery); ; {
+			twins, err := n.engine.Registry().Inbound()
+			err = errors.Join(err, n.callers.Set(twins))
+			switch text := fmt.Sprint(err); {
+			case err == nil:
+				told = ""
+			case text != told:
+				told = text
+				n.log.Warn("some devices cannot call in at this node", "err", err)
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				tick.Stop()
+				return
+			}
+		}
+	}()
+}
+
+// deliverLink brings a word of a device's connection to the node that has its twin.
+func (n *Node) deliverLink(ctx context.Context, m *actorv1.Link) (string, error) {
+	at, ok := n.cluster.Where(m.Twin)
+	if !ok {
+		return "", fmt.Errorf("twin %s: %w", m.Twin, cluster.ErrUnavailable)
+	}
+	if at.Node == n.self.id {
+		ctx, cancel := context.WithTimeout(ctx, linkWithin)
+		defer cancel()
+		return at.Node, n.hub.Take(ctx, m)
+	}
+	return at.Node, n.tellNode(ctx, at.Node, &cluster.Envelope{Message: m})
+}
+
+// writeLink brings what a driver sends to the node to which the device called in.
+func (n *Node) writeLink(ctx context.Context, node string, m *actorv1.LinkWrite) error {
+	if node != n.self.id {
+		return n.tellNode(ctx, node, &cluster.Envelope{Message: m})
+	}
+	if n.callers == nil {
+		return drivers.ErrDisconnected
+	}
+	return n.callers.Write(m)
+}
+
+// tellNode sends a message to a node itself, and waits for its answer.
+func (n *Node) tellNode(ctx context.Context, node string, env *cluster.Envelope) error {
+	env.Target = cluster.Target{Kind: cluster.KindNode, ID: node}
+	env.Deadline = time.Now().Add(linkWithin)
+	if d, ok := ctx.Deadline(); ok && d.Before(env.Deadline) {
+		env.Deadline = d
+	}
+	answer := make(chan error, 1)
+	n.cluster.SendTo(node, env, func(r cluster.Reply) { answer <- r.Err })
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// handleLink takes what another node says of devices that called in.
+func (n *Node) handleLink(env *cluster.Envelope, done func(cluster.Reply)) {
+	ctx, cancel := context.WithDeadline(context.Background(), env.Deadline)
+	defer cancel()
+	r := cluster.Reply{Message: &actorv1.Taken{}}
+	switch m := env.Message.(type) {
+	case *actorv1.Link:
+		r.Err = n.hub.Take(ctx, m)
+	case *actorv1.LinkWrite:
+		r.Err = n.writeLink(ctx, n.self.id, m)
+	}
+	done(r)
+}

@@ -1,0 +1,233 @@
+package inbound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/transport"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+)
+
+// Hub has the twins' ends of the connections in which devices called in. Its methods may be called concurrently.
+type Hub struct {
+	node  string
+	write Write
+
+	mu    sync.Mutex
+	twins map[string]*end
+}
+
+// NewHub makes one for a node.
+func NewHub(node string, write Write) *Hub {
+	return &Hub{node: node, write: write, twins: map[string]*end{}}
+}
+
+// Open waits for a twin's device to call in; it is the Opener of tcp-in and udp-in. The twin is connected while its
+// device is.
+func (h *Hub) Open(o transport.Options) (drivers.Conn, error) {
+	t := &o.Binding.Transport
+	a, err := transport.ParseAddress(o.Binding.URI, t)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", t.Scheme, err)
+	}
+	if t.IdleTimeoutMS < 0 {
+		return nil, fmt.Errorf("open %s: idle_timeout_ms %d: want 0 or more", t.Scheme, t.IdleTimeoutMS)
+	}
+	e := &end{hub: h, twin: o.Binding.Twin, arrived: make(chan *session, 1), gone: make(chan struct{})}
+	o.Backoff = transport.Backoff{Min: 10 * time.Millisecond, Max: 10 * time.Millisecond} // waiting for a call costs nothing
+	o.Binding.Transport.IdleTimeoutMS = 0                                                 // the node that has the connection minds that
+	o.DialTimeout = 0
+	conn, err := transport.Open(o, transport.Kind{Name: fmt.Sprintf("%s port %d", t.Scheme, a.Port), Dial: e.dial, DialTimeout: 1 << 62})
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	h.twins[e.twin] = e
+	h.mu.Unlock()
+	return &conned{Conn: conn, end: e}, nil
+}
+
+// conned takes its end off the hub when it is closed.
+type conned struct {
+	*transport.Conn
+	end *end
+}
+
+// Close implements drivers.Conn.
+func (c *conned) Close() error {
+	h := c.end.hub
+	h.mu.Lock()
+	if h.twins[c.end.twin] == c.end {
+		delete(h.twins, c.end.twin)
+		close(c.end.gone)
+	}
+	h.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// Reset has the device let go of, wherever it called in.
+func (c *conned) Reset() {
+	c.end.mu.Lock()
+	s := c.end.live
+	c.end.mu.Unlock()
+	if s != nil {
+		go s.tellClose()
+	}
+	c.Conn.Reset()
+}
+
+// Take takes a word of a connection for a twin of this node. It blocks until the twin has taken it, or ctx ends. A word
+// that was told before counts once.
+func (h *Hub) Take(ctx context.Context, m *actorv1.Link) error {
+	h.mu.Lock()
+	e := h.twins[m.Twin]
+	h.mu.Unlock()
+	if e == nil {
+		return fmt.Errorf("twin %s: %w", m.Twin, ErrNoTwin)
+	}
+	return e.take(ctx, m)
+}
+
+// end is a twin's end.
+type end struct {
+	hub     *Hub
+	twin    string
+	arrived chan *session // the newest link, which nobody took yet
+	gone    chan struct{}
+
+	taking sync.Mutex // one word at a time
+	mu     sync.Mutex
+	live   *session
+}
+
+// dial waits for a link.
+func (e *end) dial(ctx context.Context) (transport.Session, error) {
+	select {
+	case s := <-e.arrived:
+		return s, nil
+	case <-e.gone:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (e *end) take(ctx context.Context, m *actorv1.Link) error {
+	e.taking.Lock()
+	defer e.taking.Unlock()
+	e.mu.Lock()
+	s := e.live
+	if s != nil && s.node == m.Node && m.Link < s.link || m.Closed && (s == nil || s.node != m.Node || s.link != m.Link) {
+		e.mu.Unlock()
+		return nil // of a link that another has replaced
+	}
+	if s != nil && (s.node != m.Node || s.link != m.Link) {
+		s.over(errors.New("the device called in again"))
+		if s.node != m.Node { // a node ends its own former one by itself
+			go s.tellClose()
+		}
+		s = nil
+	}
+	if s == nil {
+		s = &session{end: e, node: m.Node, link: m.Link, next: m.Sequence, frames: make(chan []byte), ended: make(chan struct{})}
+		s.quiet = time.AfterFunc(silentAfter, func() { s.over(errors.New("the node that has the connection is silent")) })
+		e.live = s
+		select {
+		case <-e.arrived: // nobody took that one
+		default:
+		}
+		e.arrived <- s
+	}
+	e.mu.Unlock()
+	s.quiet.Reset(silentAfter)
+	for i, frame := range m.Frames {
+		number := m.Sequence + uint64(i)
+		if number < s.next {
+			continue
+		}
+		select {
+		case s.frames <- frame:
+			s.next = number + 1
+		case <-s.ended:
+			return fmt.Errorf("twin %s: %w", e.twin, ErrNoTwin)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		s.quiet.Reset(silentAfter)
+	}
+	if m.Closed {
+		s.over(errors.New(m.Reason))
+	}
+	return nil
+}
+
+// session is a link, as the twin's connection has it.
+type session struct {
+	end    *end
+	node   string
+	link   uint64
+	next   uint64 // number of the next frame; under end.taking
+	frames chan []byte
+	quiet  *time.Timer
+	once   sync.Once
+	ended  chan struct{}
+	why    error
+}
+
+// over ends the session without a word to the device.
+func (s *session) over(why error) {
+	s.once.Do(func() {
+		s.why = why
+		s.quiet.Stop()
+		close(s.ended)
+		go func() {
+			s.end.mu.Lock()
+			if s.end.live == s {
+				s.end.live = nil
+			}
+			s.end.mu.Unlock()
+		}()
+	})
+}
+
+// Receive implements transport.Session.
+func (s *session) Receive() ([]byte, error) {
+	select {
+	case f := <-s.frames:
+		return f, nil
+	case <-s.ended:
+		return nil, s.why
+	}
+}
+
+// Send implements transport.Session.
+func (s *session) Send(ctx context.Context, frame []byte) (int, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, writeWithin)
+		defer cancel()
+	}
+	err := s.end.hub.write(ctx, s.node, &actorv1.LinkWrite{Twin: s.end.twin, Link: s.link, Frame: frame, Node: s.end.hub.node})
+	if err != nil {
+		return 0, err
+	}
+	return len(frame), nil
+}
+
+func (s *session) tellClose() {
+	ctx, cancel := context.WithTimeout(context.Background(), writeWithin)
+	defer cancel()
+	_ = s.end.hub.write(ctx, s.node, &actorv1.LinkWrite{Twin: s.end.twin, Link: s.link, Close: true, Node: s.end.hub.node})
+}
+
+// Close implements transport.Session. The connection itself stays where the twin only goes to another node: that one
+// will hear of it. Where the driver asked for its end, the device is let go.
+func (s *session) Close() error {
+	s.over(net.ErrClosed)
+	return nil
+}

@@ -1,0 +1,65 @@
+// Package inbound serves devices that call in: by TCP, or by UDP, at any node. The node that a device comes to keeps the
+// connection and cuts the frames (Acceptor); the node that has the twin hears of it (Hub). When the twin moves, the
+// connection stays, and its next word goes to the new node.
+package inbound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/polluxhq/pollux/drivers"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+)
+
+const (
+	// announceEvery is how often a quiet connection is told again, so that a twin that has moved learns of it.
+	announceEvery = 2 * time.Second
+	// silentAfter: a node that tells nothing of a connection for so long has lost it.
+	silentAfter = 12 * time.Second
+	// deliverWithin bounds how long something is brought to the twin, wherever it lives; then the device is let go.
+	deliverWithin = 30 * time.Second
+	// retryEvery is the pause between two tries of that.
+	retryEvery = 200 * time.Millisecond
+	// writeWithin bounds a write to the device.
+	writeWithin = 10 * time.Second
+	// maxBatch frames are told at once.
+	maxBatch = 64
+)
+
+// ErrNoTwin says that a node does not have the twin, or the twin no way in. It may be elsewhere by the next try.
+var ErrNoTwin = errors.New("the twin is not here")
+
+// Twin is a twin whose device calls in.
+type Twin struct {
+	ID string
+	// Scheme is tcp-in or udp-in.
+	Scheme string
+	Port   int
+	// From are the addresses that its device may have. Of several twins at a port the one that names the smallest network wins.
+	From []netip.Prefix
+	// Options with the twin's settings filled in.
+	Options drivers.TransportOptions
+}
+
+// Deliver brings a word of a connection to the node that has the twin, and returns that node when the twin has taken it.
+// It blocks until ctx ends. ErrNoTwin and errors of the way are tried again.
+type Deliver func(ctx context.Context, m *actorv1.Link) (node string, err error)
+
+// Write brings what a driver sends to the node that has the connection. It blocks until it is written.
+type Write func(ctx context.Context, node string, m *actorv1.LinkWrite) error
+
+// Ports are those that twins may have opened, both ends included. The zero value has none.
+type Ports struct{ From, To int }
+
+// Allows says whether a port is among them.
+func (p Ports) Allows(port int) bool { return port >= p.From && port <= p.To && port > 0 }
+
+func (p Ports) String() string {
+	if p.From == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%d-%d", p.From, p.To)
+}

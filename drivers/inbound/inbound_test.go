@@ -1,0 +1,409 @@
+package inbound_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/inbound"
+	"github.com/polluxhq/pollux/drivers/transport"
+	"github.com/polluxhq/pollux/drivers/transport/contract"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+)
+
+// cluster joins nodes without a network between them. Each has a hub and an acceptor.
+type cluster struct {
+	t     *testing.T
+	mu    sync.Mutex
+	owner string
+	hubs  map[string]*inbound.Hub
+	doors map[string]*inbound.Acceptor
+	set   *metrics.Set
+}
+
+func newCluster(t *testing.T, nodes ...string) *cluster {
+	c := &cluster{t: t, owner: nodes[0], hubs: map[string]*inbound.Hub{}, doors: map[string]*inbound.Acceptor{}, set: metrics.NewSet()}
+	for _, node := range nodes {
+		c.hubs[node] = inbound.NewHub(node, func(_ context.Context, to string, m *actorv1.LinkWrite) error {
+			return c.doors[to].Write(m)
+		})
+		a := inbound.NewAcceptor(inbound.AcceptorOptions{Node: node, Host: "127.0.0.1", Ports: inbound.Ports{From: 1, To: 65535}, Metrics: c.set,
+			Deliver: func(ctx context.Context, m *actorv1.Link) (string, error) {
+				c.mu.Lock()
+				to := c.owner
+				c.mu.Unlock()
+				return to, c.hubs[to].Take(ctx, m)
+			}})
+		c.doors[node] = a
+		t.Cleanup(func() { a.Close() })
+	}
+	return c
+}
+
+func freePort(t *testing.T, network string) int {
+	t.Helper()
+	if network == "udp" {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return c.LocalAddr().(*net.UDPAddr).Port
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+var lines = &drivers.Tokenizer{Delimiter: "\n", MaxFrame: 1000}
+
+func twin(id string, port int, from ...string) inbound.Twin {
+	t := inbound.Twin{ID: id, Scheme: "tcp-in", Port: port, Options: drivers.TransportOptions{Scheme: "tcp-in", Tokenizer: lines}}
+	for _, f := range from {
+		t.From = append(t.From, netip.MustParsePrefix(f))
+	}
+	return t
+}
+
+// caller is a device that dials, and dials again.
+type caller struct {
+	t    *testing.T
+	port int
+	in   chan []byte
+
+	mu   sync.Mutex
+	here *sync.Cond
+	up   bool
+	conn net.Conn
+}
+
+func newCaller(t *testing.T, port int) *caller {
+	c := &caller{t: t, port: port, in: make(chan []byte, 1000), up: true}
+	c.here = sync.NewCond(&c.mu)
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go c.run(stop, done)
+	t.Cleanup(func() { close(stop); c.Down(); <-done })
+	return c
+}
+
+func (c *caller) run(stop, done chan struct{}) {
+	defer close(done)
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+		c.mu.Lock()
+		up := c.up
+		c.mu.Unlock()
+		if !up {
+			continue
+		}
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", c.port))
+		if err != nil {
+			continue
+		}
+		c.mu.Lock()
+		if !c.up {
+			c.mu.Unlock()
+			conn.Close()
+			continue
+		}
+		c.conn = conn
+		c.here.Broadcast()
+		c.mu.Unlock()
+		in := bufio.NewReader(conn)
+		for {
+			b, err := in.ReadBytes('\n')
+			if err != nil {
+				break
+			}
+			c.in <- b
+		}
+		c.mu.Lock()
+		conn.Close()
+		c.conn = nil
+		c.mu.Unlock()
+	}
+}
+
+func (c *caller) URI() string { return fmt.Sprintf("tcp-in://:%d?from=127.0.0.1", c.port) }
+
+func (c *caller) Send(frame []byte) {
+	c.mu.Lock()
+	for c.conn == nil {
+		c.here.Wait()
+	}
+	conn := c.conn
+	c.mu.Unlock()
+	if _, err := conn.Write(frame); err != nil {
+		c.t.Errorf("the device sends: %v", err)
+	}
+}
+
+func (c *caller) Received() []byte {
+	c.t.Helper()
+	select {
+	case b := <-c.in:
+		return b
+	case <-time.After(10 * time.Second):
+		c.t.Fatal("the device received nothing")
+		return nil
+	}
+}
+
+func (c *caller) Drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		c.conn.Close()
+	}
+}
+
+func (c *caller) Down() {
+	c.mu.Lock()
+	c.up = false
+	c.mu.Unlock()
+	c.Drop()
+}
+
+func (c *caller) Up() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.up = true
+}
+
+func TestContract(t *testing.T) {
+	nodes := newCluster(t, "n1")
+	contract.Run(t, contract.Transport{
+		Open: nodes.hubs["n1"].Open, Options: drivers.TransportOptions{Scheme: "tcp-in", Tokenizer: lines}, CallsIn: true, NoNames: true,
+		NewPeer: func(t *testing.T) contract.Peer {
+			port := freePort(t, "tcp")
+			if err := nodes.doors["n1"].Set([]inbound.Twin{twin("default/device", port, "127.0.0.1/32")}); err != nil {
+				t.Fatal(err)
+			}
+			return newCaller(t, port)
+		},
+	})
+}
+
+func open(t *testing.T, h *inbound.Hub, id string, port int) (drivers.Conn, *contract.Recorder) {
+	t.Helper()
+	sink := &contract.Recorder{}
+	c, err := h.Open(transport.Options{Sink: sink, Binding: drivers.Binding{Twin: id, URI: fmt.Sprintf("tcp-in://:%d?from=127.0.0.1", port),
+		Transport: drivers.TransportOptions{Scheme: "tcp-in", Tokenizer: lines}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c, sink
+}
+
+func connected(e []string) bool { return len(e) > 0 && e[len(e)-1] == "connected" }
+
+// A device is at node two, its twin first at node one, then at three. The connection stays, and no word is lost or told
+// twice; the node that had the twin may not write any more.
+func TestTheConnectionStaysWhenTheTwinMoves(t *testing.T) {
+	nodes := newCluster(t, "n1", "n2", "n3")
+	port := freePort(t, "tcp")
+	if err := nodes.doors["n2"].Set([]inbound.Twin{twin("p/a", port, "127.0.0.0/8")}); err != nil {
+		t.Fatal(err)
+	}
+	first, heardFirst := open(t, nodes.hubs["n1"], "p/a", port)
+	device, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	heardFirst.Await(t, "the connection", connected)
+	io.WriteString(device, "one\n")
+	heardFirst.Await(t, "the frame", func([]string) bool { return len(heardFirst.Frames()) == 1 })
+	if err := first.Send(t.Context(), []byte("hello\n")); err != nil {
+		t.Fatal(err)
+	}
+	answers := bufio.NewReader(device)
+	if line, err := answers.ReadString('\n'); line != "hello\n" {
+		t.Fatalf("the device got %q, %v", line, err)
+	}
+	first.Close()
+	for i := range 100 {
+		fmt.Fprintf(device, "while it moves %d\n", i)
+	}
+	nodes.mu.Lock()
+	nodes.owner = "n3"
+	nodes.mu.Unlock()
+	second, heardSecond := open(t, nodes.hubs["n3"], "p/a", port)
+	heardSecond.Await(t, "all that was said", func([]string) bool { return len(heardSecond.Frames()) >= 100 })
+	for i, f := range heardSecond.Frames() {
+		if string(f) != fmt.Sprintf("while it moves %d", i) {
+			t.Fatalf("frame %d is %q", i, f)
+		}
+	}
+	if err := second.Send(t.Context(), []byte("from the new node\n")); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := answers.ReadString('\n'); line != "from the new node\n" {
+		t.Fatalf("the device got %q, %v", line, err)
+	}
+	if err := nodes.doors["n2"].Write(&actorv1.LinkWrite{Twin: "p/a", Link: 1, Frame: []byte("x"), Node: "n1"}); !errors.Is(err, drivers.ErrDisconnected) {
+		t.Fatalf("the former node writes: %v", err)
+	}
+	second.(interface{ Reset() }).Reset()
+	if _, err := answers.ReadString('\n'); !errors.Is(err, io.EOF) {
+		t.Fatalf("after a reset the device reads %v", err)
+	}
+}
+
+func TestWhoCallsFromWhere(t *testing.T) {
+	nodes := newCluster(t, "n1")
+	port := freePort(t, "tcp")
+	door := nodes.doors["n1"]
+	if err := door.Set([]inbound.Twin{twin("p/wide", port, "127.0.0.0/16"), twin("p/one", port, "127.0.0.1/32", "::1/128")}); err != nil {
+		t.Fatal(err)
+	}
+	_, wide := open(t, nodes.hubs["n1"], "p/wide", port)
+	_, one := open(t, nodes.hubs["n1"], "p/one", port)
+	from := func(ip string) net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+		c, err := d.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	io.WriteString(from("127.0.0.1"), "the one\n")
+	io.WriteString(from("127.0.0.9"), "another\n")
+	one.Await(t, "its device", func([]string) bool { return len(one.Frames()) == 1 })
+	wide.Await(t, "its device", func([]string) bool { return len(wide.Frames()) == 1 })
+	if string(one.Frames()[0]) != "the one" || string(wide.Frames()[0]) != "another" {
+		t.Fatalf("got %q and %q", one.Frames(), wide.Frames())
+	}
+	stranger := from("127.1.0.1")
+	_ = stranger.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := stranger.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("a stranger was let in: %v", err)
+	}
+	if n := transport.Dropped(nodes.set, "tcp-in", "sender").Get(); n != 1 {
+		t.Errorf("%d strangers counted", n)
+	}
+	again := from("127.0.0.1")
+	one.Await(t, "another connection", func(e []string) bool {
+		return len(e) >= 3 && strings.Contains(e[1], "the device called in again") && e[2] == "connected"
+	})
+	io.WriteString(again, strings.Repeat("x", 2000))
+	one.Await(t, "the end of one that says too much", func(e []string) bool { return len(e) >= 4 && strings.Contains(e[3], "frame too long") })
+
+	if err := door.Set(nil); err != nil {
+		t.Fatal(err)
+	}
+	wide.Await(t, "the end", func(e []string) bool { return strings.HasPrefix(e[len(e)-1], "disconnected: ") })
+	if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+		c.Close()
+		t.Error("the port is still open")
+	}
+	small := inbound.NewAcceptor(inbound.AcceptorOptions{Node: "n", Host: "127.0.0.1", Ports: inbound.Ports{From: 5000, To: 5001}})
+	defer small.Close()
+	if err := small.Set([]inbound.Twin{twin("p/x", 80, "127.0.0.1/32")}); err == nil || !strings.Contains(err.Error(), "port 80: devices may call in at ports 5000-5001") {
+		t.Errorf("a port that is not allowed: %v", err)
+	}
+}
+
+func TestUDP(t *testing.T) {
+	nodes := newCluster(t, "n1")
+	for name, peers := range map[string]bool{"plain": false, "with peers": true} {
+		t.Run(name, func(t *testing.T) {
+			port := freePort(t, "udp")
+			o := drivers.TransportOptions{Scheme: "udp-in", UDP: &drivers.UDPOptions{WithPeer: peers}}
+			tw := inbound.Twin{ID: "p/u", Scheme: "udp-in", Port: port, From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Options: o}
+			if err := nodes.doors["n1"].Set([]inbound.Twin{tw}); err != nil {
+				t.Fatal(err)
+			}
+			sink := &contract.Recorder{}
+			c, err := nodes.hubs["n1"].Open(transport.Options{Sink: sink, Binding: drivers.Binding{Twin: "p/u", URI: fmt.Sprintf("udp-in://:%d?from=127.0.0.1", port), Transport: o}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			device, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer device.Close()
+			for i := range 20 {
+				fmt.Fprintf(device, "trap %d", i)
+			}
+			sink.Await(t, "the datagrams", func([]string) bool { return len(sink.Frames()) == 20 })
+			want, answer := "trap 19", "ok"
+			if peers {
+				want, answer = device.LocalAddr().String()+"\x00trap 19", device.LocalAddr().String()+"\x00ok"
+			}
+			if got := string(sink.Frames()[19]); got != want {
+				t.Fatalf("got %q, want %q", got, want)
+			}
+			if err := c.Send(t.Context(), []byte(answer)); err != nil {
+				t.Fatal(err)
+			}
+			buf := make([]byte, 10)
+			_ = device.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if n, err := device.Read(buf); string(buf[:n]) != "ok" {
+				t.Fatalf("the device got %q, %v", buf[:n], err)
+			}
+			if peers {
+				if err := c.Send(t.Context(), []byte("127.0.0.2:9\x00x")); !errors.Is(err, drivers.ErrDenied) {
+					t.Errorf("to somebody else: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// FuzzReader has a device say whatever it likes.
+func FuzzReader(f *testing.F) {
+	f.Add([]byte("a\nb\n"))
+	f.Add([]byte(strings.Repeat("x", 3000)))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		nodes := newCluster(t, "n1")
+		port := freePort(t, "tcp")
+		if err := nodes.doors["n1"].Set([]inbound.Twin{twin("p/a", port, "127.0.0.1/32")}); err != nil {
+			t.Skip(err)
+		}
+		_, sink := open(t, nodes.hubs["n1"], "p/a", port)
+		device, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = device.Write(in)
+		device.(*net.TCPConn).CloseWrite()
+		sink.Await(t, "the end", func(e []string) bool { return len(e) == 2 })
+		device.Close()
+		var want []string
+		for _, line := range strings.SplitAfter(string(in), "\n") {
+			if len(line) > 1001 || !strings.HasSuffix(line, "\n") {
+				break
+			}
+			want = append(want, strings.TrimSuffix(line, "\n"))
+		}
+		for i, got := range sink.Frames() {
+			if i >= len(want) || string(got) != want[i] {
+				t.Fatalf("frame %d is %q", i, got)
+			}
+		}
+	})
+}
