@@ -158,7 +158,7 @@ func replayFile(ctx context.Context, recording, driver string) (*replay.Result, 
 		return nil, err
 	}
 	clock := &replay.Clock{}
-	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: compileCache(), Now: clock.Now})
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: verifyCache(), Compiler: driverCompiler(), Now: clock.Now})
 	if err != nil {
 		return nil, err
 	}
