@@ -25,6 +25,8 @@ var (
 	ErrFault = errors.New("driver is faulty")
 	// ErrNoTwin: no twin is bound to the topic.
 	ErrNoTwin = errors.New("no twin owns the topic")
+	// ErrNoSource: the driver is a WASM file, whose source is not here.
+	ErrNoSource = errors.New("a WASM file has no source here")
 	// ErrClosed: the engine, or the stream, is closed.
 	ErrClosed = errors.New("closed")
 )

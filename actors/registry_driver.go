@@ -145,6 +145,9 @@ func (r *Registry) Digests(v *storage.View, name func(digest string)) error {
 			return err
 		}
 		name(d.Digest)
+		if d.TestsDigest != "" {
+			name(d.TestsDigest)
+		}
 	}
 	return nil
 }

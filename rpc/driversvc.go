@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -25,9 +26,17 @@ func newDriverService(s *Server) *driverService {
 }
 
 func (d *driverService) UploadDriver(ctx context.Context, r *connect.Request[pb.UploadDriverRequest]) (*connect.Response[pb.UploadDriverResponse], error) {
+	if _, err := actors.CheckTests(r.Msg.Tests); err != nil {
+		return nil, err
+	}
 	driver, created, err := d.put(ctx, r.Msg.File, r.Msg.Stage)
 	if err != nil {
 		return nil, err
+	}
+	if len(r.Msg.Tests) > 0 {
+		if driver, err = d.s.o.Registry.SetDriverTests(ctx, driver.Name, driver.Version, r.Msg.Tests); err != nil {
+			return nil, err
+		}
 	}
 	return connect.NewResponse(&pb.UploadDriverResponse{Driver: driver, Created: created, Staged: !driver.Current}), nil
 }

@@ -85,6 +85,7 @@ var meanings = []meaning{
 		hint: "somebody else changed it: read it again and repeat the change"},
 	{is: actors.ErrInvalid, code: connect.CodeInvalidArgument, reason: "invalid"},
 	{is: actors.ErrNotNow, code: connect.CodeFailedPrecondition, reason: "not_now"},
+	{is: actors.ErrNoSource, code: connect.CodeFailedPrecondition, reason: "no_source", hint: "drivers in JavaScript have one"},
 	{is: actors.ErrInUse, code: connect.CodeFailedPrecondition, reason: "in_use", hint: "change or delete its users first"},
 	{is: actors.ErrStopped, code: connect.CodeFailedPrecondition, reason: "stopped",
 		hint: "start it: `pollux twin update ID --stopped=false`", outcome: pb.Outcome_OUTCOME_REJECTED},

@@ -28,6 +28,8 @@ type Options struct {
 	Peers Peers
 	// Verify checks an uploaded file and reads its manifest. It may take seconds; it must be safe for concurrent use.
 	Verify func(file []byte) (*drivers.Manifest, error)
+	// TestCache is optional: the directory of compiled drivers, for TestDriver.
+	TestCache string
 	// Catalog is optional: the drivers that the binary carries.
 	Catalog Catalog
 	// Kinds are optional: record kinds that WatchService gives besides those of the registry and `key`, by name. Who may
