@@ -171,6 +171,17 @@ func TestWebhooks(t *testing.T) {
 	if _, err = n.client.Webhook(ctx(t), "a", drivers.WebhookInput{Path: "/no"}); err == nil || !strings.Contains(err.Error(), "not here") {
 		t.Errorf("a refusal: %v", err)
 	}
+	n.driver("hook", "1.0.0", `{"scheme":"webhook"}`)
+	n.twin(`{"id":"h","driver":"hook","uri":"webhook:?from=10.0.0.7"}`)
+	if c := n.state("h").Status.Connection; c == pb.Connection_CONNECTION_CONNECTED {
+		t.Errorf("a device that has not spoken is %v", c)
+	}
+	if _, err = n.client.Webhook(ctx(t), "h", drivers.WebhookInput{Path: "/", Body: "x"}); err != nil {
+		t.Error(err)
+	}
+	if s := n.state("h"); s.Status.Connection != pb.Connection_CONNECTION_CONNECTED || s.Properties["last"].GetQuality() != pb.Quality_QUALITY_GOOD {
+		t.Errorf("a device that spoke is %v, its value %v", s.Status.Connection, s.Properties["last"])
+	}
 	if _, err = n.client.Webhook(ctx(t), "nobody", drivers.WebhookInput{Path: "/"}); err == nil {
 		t.Error("nobody answered")
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
 // Webhook gives a twin's driver an HTTP request that came for the twin, and waits for its answer. Where the driver says
@@ -62,6 +63,10 @@ func (t *twin) webhook(req *actorv1.Webhook, m *call) {
 		return
 	}
 	t.seen()
+	if v := t.spec.via(t.cfg.uri); v != nil && v.Scheme == drivers.SchemeWebhook && !t.sleeping() &&
+		pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED {
+		t.up() // it speaks, so it is there
+	}
 	a := &actorv1.WebhookAnswer{}
 	t.working().push(event{kind: drivers.EventWebhook, input: []byte(req.Input), durable: true,
 		answer: func(output []byte, refusal *drivers.DriverError) {
