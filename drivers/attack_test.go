@@ -114,7 +114,7 @@ func (a *attack) stopped(t *testing.T, r drivers.Runner) {
 	t.Helper()
 	h := &host{}
 	began := time.Now()
-	e, err := a.once(t, r, h)
+	e, err := a.once(t, r, h, 500*time.Millisecond) // the first one also makes what instances are copies of
 	said := fmt.Sprint(err)
 	var trap *wasm.Trap
 	switch {
@@ -131,11 +131,11 @@ func (a *attack) stopped(t *testing.T, r drivers.Runner) {
 	t.Logf("after %v: %s", time.Since(began).Round(time.Millisecond), said)
 }
 
-// once makes one attack, with a deadline of 100 ms.
-func (a *attack) once(t *testing.T, r drivers.Runner, h *host) (drivers.Effects, error) {
+// once makes one attack.
+func (a *attack) once(t *testing.T, r drivers.Runner, h *host, deadline time.Duration) (drivers.Effects, error) {
 	call := a.call
 	call.Tenant = "hostile"
-	return r.Handle(lazyDeadline{t.Context(), time.Now().Add(100 * time.Millisecond)}, call, h)
+	return r.Handle(lazyDeadline{t.Context(), time.Now().Add(deadline)}, call, h)
 }
 
 // during measures while two goroutines attack without a pause.
@@ -146,7 +146,7 @@ func (a *attack) during(t *testing.T, r drivers.Runner, measure func() time.Dura
 	for range 2 {
 		all.Go(func() {
 			for !over.Load() {
-				_, _ = a.once(t, r, &host{}) // stopped looks at what it says
+				_, _ = a.once(t, r, &host{}, 100*time.Millisecond) // stopped looks at what it says
 				made.Add(1)
 			}
 		})

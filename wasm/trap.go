@@ -87,6 +87,10 @@ func (t *Trap) stop(cause error, after time.Duration) {
 	if errors.Is(cause, context.Canceled) {
 		t.Kind = TrapCancelled
 	}
+	if after < time.Millisecond { // its time had passed before it began
+		t.Reason = fmt.Sprintf("the call was stopped: %v", cause)
+		return
+	}
 	t.Reason = fmt.Sprintf("the call was stopped after %s: %v", after.Round(time.Millisecond), cause)
 }
 
