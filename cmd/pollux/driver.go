@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
-	"github.com/polluxhq/pollux/rpc"
 )
 
 // pageSize of lists that the command line walks through.
@@ -20,41 +19,18 @@ func driverCommand(a *app) *cobra.Command {
 	cmd := group(a.client(&cobra.Command{
 		Use:     "driver",
 		Aliases: []string{"drivers"},
-		Short:   "Install and list drivers: the WASM files that speak to devices",
+		Short:   "Write, test, install and list drivers: the files that speak to devices",
 		Example: `  pollux driver catalog              what pollux carries
   pollux driver add pjlink           install one of them
-  pollux driver push ./my.wasm       install your own
-  pollux driver get pjlink           properties, actions and settings`,
+  pollux driver get pjlink           properties, actions and settings
+  pollux driver new my-lamp          begin your own
+  pollux driver test ./my-lamp       run its tests, without a device and without a node
+  pollux driver push ./my-lamp       install it`,
 	}))
-	cmd.AddCommand(driverNew(a), driverBuild(a), driverPack(a), driverTest(a), driverPush(a), driverAdd(a), driverCatalog(a), driverList(a), driverGet(a), driverRemove(a),
+	cmd.AddCommand(driverNew(a), driverBuild(a), driverPack(a), driverTest(a), driverPush(a), driverDev(a), driverLogs(a),
+		driverVersions(a), driverRollout(a), driverRollback(a), driverAdd(a), driverCatalog(a), driverList(a), driverGet(a), driverRemove(a),
 		driverVerify(a), driverSchema(a), driverRelease(a), driverInterfaces(a), driverReplay(a), settingsCommand(a, settingsOfDriver))
 	return cmd
-}
-
-func driverPush(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "push FILE",
-		Short: "Verify and install a driver file",
-		Long: `Sends a WASM file to the node, which checks its structure, manifest and imports before it takes it.
-The same bytes again change nothing; another file of the same version is refused: raise the version.`,
-		Example: "  pollux driver push build/my-driver.wasm",
-		Args:    exactly("FILE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			file, err := readFile(args[0], rpc.MaxUpload)
-			if err != nil {
-				return err
-			}
-			n, err := a.dial()
-			if err != nil {
-				return err
-			}
-			res, err := n.drivers.UploadDriver(cmd.Context(), req(&pb.UploadDriverRequest{File: file}))
-			if err != nil {
-				return err
-			}
-			return a.installed(res.Msg, res.Msg.Driver, res.Msg.Created)
-		},
-	}
 }
 
 func readFile(path string, limit int64) ([]byte, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -134,17 +135,13 @@ func (a *app) wrote(path string, file []byte, m *drivers.Manifest) error {
 
 // verified checks a file as a node does at its upload.
 func verified(file []byte) (*drivers.Manifest, error) {
-	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: compileCache()})
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: verifyCache(), Compiler: driverCompiler()})
 	if err != nil {
 		return nil, err
 	}
 	m, err := box.Verify(file)
-	if closing := box.Close(); err == nil {
-		err = closing
-	}
 	if err != nil {
-		return nil, fmt.Errorf("the driver: %w", err)
+		return nil, errors.Join(fmt.Errorf("the driver: %w", err), box.Close())
 	}
-	return m, nil
+	return m, box.Close()
 }
-

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -86,7 +83,7 @@ docs/drivers.md tells what a script may say.`,
 
 // testDriver runs the scripts of a project against a built driver.
 func (a *app) testDriver(ctx context.Context, p *project.Project, file []byte, f *testFlags) error {
-	s := &bench.Suite{Options: bench.Options{File: file, CacheDir: compileCache()}, Shuffle: f.shuffle, Faults: f.faults, Seed: f.seed}
+	s := &bench.Suite{Options: bench.Options{File: file, CacheDir: verifyCache()}, Shuffle: f.shuffle, Faults: f.faults, Seed: f.seed}
 	var err error
 	if s.Files, err = openScripts(p, f.scripts); err != nil {
 		return err
@@ -109,7 +106,7 @@ func (a *app) testDriver(ctx context.Context, p *project.Project, file []byte, f
 	}
 	if a.table() {
 		rep.Write(a.out)
-	} else if err := a.plainShow(rep); err != nil {
+	} else if err := a.plain(rep); err != nil {
 		return err
 	}
 	if rep.Failed > 0 {
@@ -138,30 +135,4 @@ func openScripts(p *project.Project, named []string) ([]*script.File, error) {
 		files = append(files, f)
 	}
 	return files, nil
-}
-
-// plainShow prints a value that is no message as JSON or YAML.
-func (a *app) plainShow(v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	if a.output == "yaml" {
-		return a.yamlOf(b)
-	}
-	a.printf("%s\n", b)
-	return nil
-}
-
-// compileCache is where drivers that were compiled on this machine for tests are kept; empty: nowhere.
-func compileCache() string {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return ""
-	}
-	dir = filepath.Join(dir, "pollux", "compiled")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return ""
-	}
-	return dir
 }

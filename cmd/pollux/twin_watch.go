@@ -58,12 +58,7 @@ func twinLogs(a *app) *cobra.Command {
 		ValidArgsFunction: a.completeTwins(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := &pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Ids: args}, Logs: true}
-			return a.watchTwins(cmd.Context(), r, func(m *pb.WatchTwinsResponse) error {
-				if m.GetLog() == nil && m.Missed == 0 {
-					return nil
-				}
-				return a.printChange(m)
-			})
+			return a.watchTwins(cmd.Context(), r, a.printLog)
 		},
 	}
 }
