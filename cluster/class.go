@@ -380,7 +380,7 @@ func (n *Node) checkSelectors(c *complaints) {
 		c.add("selector", "%v", err)
 	}
 	for _, text := range slices.Sorted(maps.Keys(unmet)) {
-		c.add("selector", "no node satisfies %s: %d twins are unavailable", text, unmet[text])
+		c.add("selector", "no node satisfies %s; twins unavailable: %d", text, unmet[text])
 	}
 	for s, ids := range n.shifts {
 		for id := range ids {

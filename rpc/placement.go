@@ -3,6 +3,7 @@ package rpc
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -51,6 +52,8 @@ func (s *Server) placeOf(ctx context.Context, id string) (*pb.Placement, error) 
 	}
 	p := s.named(s.o.Cluster.Where(id))
 	p.Id = id
+	_, err = s.o.Registry.GetTwin(id)
+	p.Absent = errors.Is(err, actors.ErrNotFound)
 	if node := s.elsewhere(ctx, id); node != "" {
 		ctx, cancel := context.WithTimeout(ctx, activePatience)
 		defer cancel()

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -20,8 +21,11 @@ func TestPlacementShowsWhoIsActive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p := r.Msg.Placement; p.GetActive() != want || p.GetNode() == "" {
+		if p := r.Msg.Placement; p.GetActive() != want || p.GetAbsent() == want || p.GetNode() == "" {
 			t.Errorf("placement of %s: %v, want active %t", id, p, want)
 		}
+	}
+	if out := n.Must("cluster", "where", "nobody"); !strings.Contains(out, "There is no twin default/nobody") {
+		t.Errorf("where nobody: %s", out)
 	}
 }

@@ -70,6 +70,10 @@ func listNodes(w io.Writer, nodes []*pb.Node, now time.Time) {
 			leaseText(n.LeaseMs), heard(n, now), strings.TrimSuffix(ago(n.StartTime, now), " ago"), dash(n.Version), n.Id)
 	}
 	for _, n := range nodes {
+		if len(n.Labels) > 0 {
+			row(w, "")
+			row(w, n.Name+" has the labels "+labelText(n.Labels))
+		}
 		if n.Silence != "" && n.State != "left" && n.State != "dead" {
 			row(w, "")
 			row(w, n.Name+": "+n.Silence)
@@ -179,6 +183,9 @@ func clusterWhere(a *app) *cobra.Command {
 			}
 			p := res.Msg.Placement
 			return a.show(p, func(w io.Writer) {
+				if p.Absent {
+					row(w, "There is no twin "+p.Id+"; this is where it would live.")
+				}
 				row(w, "Twin", p.Id)
 				row(w, "Node", nodeLabel(p.NodeName, p.Node))
 				row(w, "Slot", fmt.Sprintf("%d, owner number %d", p.Slot, p.Since))

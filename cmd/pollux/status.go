@@ -55,7 +55,7 @@ func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now 
 		row(w, "Quarantine", fmt.Sprintf("%d twins, whose drivers went on failing: pollux twin list --faulty", s.QuarantinedTwins))
 	}
 	for _, selector := range slices.Sorted(maps.Keys(s.UnmetSelectors)) {
-		row(w, "Unavailable", fmt.Sprintf("%d twins: no node satisfies %s", s.UnmetSelectors[selector], selector))
+		row(w, "Unavailable", unmetText(selector, s.UnmetSelectors[selector]))
 	}
 	row(w, "Drivers", s.Drivers)
 	row(w, "Revision", s.Revision)
@@ -79,6 +79,13 @@ func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now 
 	}
 	fmt.Fprintln(w)
 	listNodes(w, nodes, now)
+}
+
+func unmetText(selector string, twins uint32) string {
+	if twins == 1 {
+		return "1 twin: no node satisfies " + selector
+	}
+	return fmt.Sprintf("%d twins: no node satisfies %s", twins, selector)
 }
 
 func leaderText(s *pb.GetStatusResponse) string {

@@ -852,7 +852,9 @@ type Placement struct {
 	// On which nodes the twin may live, by the selector that is in force; empty: on all.
 	Selector string `protobuf:"bytes,11,opt,name=selector,proto3" json:"selector,omitempty"`
 	// What is awaited, as a sentence; empty where nothing is.
-	Awaited       string `protobuf:"bytes,12,opt,name=awaited,proto3" json:"awaited,omitempty"`
+	Awaited string `protobuf:"bytes,12,opt,name=awaited,proto3" json:"awaited,omitempty"`
+	// There is no twin of that id; this is where it would live.
+	Absent        bool `protobuf:"varint,13,opt,name=absent,proto3" json:"absent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -969,6 +971,13 @@ func (x *Placement) GetAwaited() string {
 		return x.Awaited
 	}
 	return ""
+}
+
+func (x *Placement) GetAbsent() bool {
+	if x != nil {
+		return x.Absent
+	}
+	return false
 }
 
 type NodePlacement struct {
@@ -3374,7 +3383,7 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x05 \x01(\tR\rnextPageToken\x1a>\n" +
 	"\x10SlotsByNodeEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xb5\x02\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xcd\x02\n" +
 	"\tPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x12\n" +
@@ -3389,7 +3398,8 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\x05state\x18\n" +
 	" \x01(\tR\x05state\x12\x1a\n" +
 	"\bselector\x18\v \x01(\tR\bselector\x12\x18\n" +
-	"\aawaited\x18\f \x01(\tR\aawaited\"\xdf\x01\n" +
+	"\aawaited\x18\f \x01(\tR\aawaited\x12\x16\n" +
+	"\x06absent\x18\r \x01(\bR\x06absent\"\xdf\x01\n" +
 	"\rNodePlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
