@@ -120,6 +120,50 @@ func TestSubscriptionsFollowASystem(t *testing.T) {
 	n.hears("r", append(want, "a.level=null bad")...)
 }
 
+// stop stops a twin, or has it go on.
+func (n *node) stop(id string, stopped bool) {
+	n.t.Helper()
+	tw, err := n.reg.GetTwin(id)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	tw.Stopped = stopped
+	if _, err := n.reg.UpdateTwin(ctx(n.t), tw); err != nil {
+		n.t.Fatal(err)
+	}
+	until(n.t, id+" has stopped or begun", func() bool { _, err := n.invoke(id, "echo", "1"); return (err != nil) == stopped })
+}
+
+// The node of a twin dies that had something to tell its subscriber. Nobody calls the twin, and its device says nothing more:
+// its next owner tells it.
+func TestSubscriptionsSurviveACrash(t *testing.T) {
+	a, b := pairLeased(t, 0)
+	a.driver("probe", "1.0.0", "")
+	a.driver("bus", "1.0.0", mqttTransport)
+	spread(t, a, b)
+	var bus, reader string
+	for i := 0; bus == "" || reader == ""; i++ {
+		id := fmt.Sprintf("m%d", i)
+		switch owner := a.owner("default/" + id); {
+		case owner == "n2" && bus == "":
+			bus = id
+		case owner == "n1" && reader == "":
+			reader = id
+		}
+	}
+	a.twin(fmt.Sprintf(`{"id":%q,"driver":"bus","settings":{"topic":%q}}`, bus, bus))
+	a.twin(fmt.Sprintf(`{"id":%q,"driver":"probe"}`, reader))
+	a.deliver("dev/"+bus+"/x", `{"level":1}`, 1)
+	a.must(reader, "follow", fmt.Sprintf(`{"twin":%q,"property":"level"}`, bus))
+	first := bus + ".level=1 good"
+	a.hears(reader, first)
+	a.stop(reader, true)
+	a.deliver("dev/"+bus+"/x", `{"level":2}`, 1) // committed, and nobody could be told
+	b.close()
+	a.stop(reader, false)
+	a.hears(reader, first, bus+".level=2 stale")
+}
+
 // What a subscriber did not hear because it was stopped, or its node was down, it hears when it is there again; what it heard
 // it does not hear again after an orderly restart.
 func TestSubscriptionsSurviveRestarts(t *testing.T) {
@@ -131,32 +175,20 @@ func TestSubscriptionsSurviveRestarts(t *testing.T) {
 	n.must("a", "report", `{"level":1}`)
 	n.must("b", "follow", `{"twin":"a","property":"level"}`)
 	n.hears("b", "a.level=1 good")
-	stop := func(stopped bool) {
-		tw, err := n.reg.GetTwin("b")
-		if err != nil {
-			t.Fatal(err)
-		}
-		tw.Stopped = stopped
-		if _, err := n.reg.UpdateTwin(ctx(t), tw); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stop(true)
-	until(t, "b is stopped", func() bool { _, err := n.invoke("b", "echo", "1"); return err != nil })
+	n.stop("b", true)
 	n.must("a", "report", `{"level":2}`)
 	n.must("a", "report", `{"level":3}`)
-	stop(false)
+	n.stop("b", false)
 	n.hears("b", "a.level=1 good", "a.level=2 good", "a.level=3 good")
 	n.twin(`{"id":"c","driver":"probe"}`)
 	n.must("c", "report", `{"level":1}`)
 	n.must("b", "follow", `{"twin":"c","property":"level"}`)
 	n.hears("b", "a.level=1 good", "a.level=2 good", "a.level=3 good", "c.level=1 good")
-	stop(true)
-	until(t, "b is stopped", func() bool { _, err := n.invoke("b", "echo", "1"); return err != nil })
+	n.stop("b", true)
 	if err := n.reg.DeleteTwin(ctx(t), "c", 0); err != nil {
 		t.Fatal(err)
 	}
-	stop(false)
+	n.stop("b", false)
 	n.hears("b", "a.level=1 good", "a.level=2 good", "a.level=3 good", "c.level=1 good", "c.level=null bad")
 	if err := n.engine.Drain(ctx(t)); err != nil {
 		t.Fatal(err)
