@@ -236,7 +236,7 @@ func TestVerifyRefusesWhatIsNoDriver(t *testing.T) {
 		name, want string
 		file       []byte
 	}{
-		{"text", "no WASM module", []byte("hello")},
+		{"bytes", "no WASM module", []byte("\x00hello")},
 		{"no manifest", "no custom section driver.manifest", tiny("", func(m *wasmtest.Module) { m.Custom = nil })},
 		{"no contract", `does not export the function "drv_handle"`, tiny(good, func(m *wasmtest.Module) { m.Exports = m.Exports[1:] })},
 		{"unknown capability", `imports "format_disk" from "twin1", which does not offer it`, tiny(good, imports("format_disk"))},

@@ -28,7 +28,7 @@ type world struct {
 
 var (
 	errStack = errors.New("too deep")
-	// compiled is shared by all: Go guests take a second, and ten under the race detector.
+	// compiled is shared by all guests that are built: Go's take a second to compile, and ten under the race detector.
 	compiled = sync.OnceValue(func() wazero.CompilationCache {
 		cache, err := wazero.NewCompilationCacheWithDir(cacheDir())
 		if err != nil {
@@ -38,11 +38,11 @@ var (
 	})
 )
 
-func newWorld(tb testing.TB) *world {
+func newWorld(tb testing.TB, cache wazero.CompilationCache) *world {
 	tb.Helper()
 	ctx := context.Background()
 	w := &world{runtime: wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithMemoryLimitPages(1024).
-		WithCompilationCache(compiled()))}
+		WithCompilationCache(cache))}
 	tb.Cleanup(func() { _ = w.runtime.Close(ctx) })
 	wasi_snapshot_preview1.MustInstantiate(ctx, w.runtime)
 	module, function := wasm.MeterImport()
@@ -68,7 +68,7 @@ type bare struct {
 // newBare starts a guest, metered or not; metered ones get so much fuel at a time.
 func newBare(tb testing.TB, file []byte, fuel uint64) *bare {
 	tb.Helper()
-	w := newWorld(tb)
+	w := newWorld(tb, compiled())
 	w.fuel = fuel
 	return w.start(tb, file)
 }

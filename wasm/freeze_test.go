@@ -13,6 +13,8 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/tetratelabs/wazero"
+
 	"github.com/polluxhq/pollux/wasm"
 	"github.com/polluxhq/pollux/wasm/wasmtest"
 )
@@ -219,7 +221,7 @@ func TestManyAskForTheFirstInstance(t *testing.T) {
 // does in the original, to the last byte of its memory.
 func TestRandomCopies(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
-	w := newWorld(t)
+	w := newWorld(t, wazero.NewCompilationCache())
 	r := newRuntime(t, &hooks{}, wasm.Options{})
 	went := 0
 	for n := range 150 {

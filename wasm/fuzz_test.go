@@ -76,7 +76,7 @@ func FuzzMeteredPrograms(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	w := newWorld(f)
+	w := newWorld(f, wazero.NewCompilationCache())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 2000 {
 			return
@@ -105,7 +105,7 @@ func FuzzMeteredPrograms(f *testing.F) {
 func TestRandomPrograms(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	ends := map[string]int{}
-	w := newWorld(t)
+	w := newWorld(t, wazero.NewCompilationCache())
 	w.fuel = 10
 	for range 300 {
 		data := make([]byte, 50+random.IntN(400))
