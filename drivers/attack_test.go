@@ -186,3 +186,19 @@ func healthyP99(t *testing.T, r drivers.Runner, span time.Duration) time.Duratio
 	slices.Sort(took)
 	return took[len(took)*99/100]
 }
+
+// TestACrashIsInTheTwinsLog: first where it crashed, then what the guest printed.
+func TestACrashIsInTheTwinsLog(t *testing.T) {
+	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	r := load(t, s, drivertest.Build(t, filepath.Join("testdata", "wild")))
+	h := &host{}
+	if _, err := r.Handle(t.Context(), command("panic", `"to order"`), h); err == nil {
+		t.Fatal("it did not crash")
+	}
+	if len(h.logs) < 3 || !strings.HasPrefix(h.logs[0], "error panic: to order, in main.newDriver.func4 at wild/main.go:") {
+		t.Fatalf("the log is %q", h.logs)
+	}
+	if all := strings.Join(h.logs, "\n"); !strings.Contains(all, "\ndebug panic: to order") || !strings.Contains(all, "main.go:") {
+		t.Errorf("the log is %q", all)
+	}
+}
