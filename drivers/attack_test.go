@@ -195,7 +195,7 @@ func TestACrashIsInTheTwinsLog(t *testing.T) {
 	if _, err := r.Handle(t.Context(), command("panic", `"to order"`), h); err == nil {
 		t.Fatal("it did not crash")
 	}
-	if len(h.logs) < 3 || !strings.HasPrefix(h.logs[0], "error panic: to order, in main.newDriver.func4 at wild/main.go:") {
+	if len(h.logs) < 3 || !strings.HasPrefix(h.logs[0], "error panic: to order, in main.newDriver.func") || !strings.Contains(h.logs[0], " at wild/main.go:") {
 		t.Fatalf("the log is %q", h.logs)
 	}
 	if all := strings.Join(h.logs, "\n"); !strings.Contains(all, "\ndebug panic: to order") || !strings.Contains(all, "main.go:") {

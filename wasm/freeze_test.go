@@ -3,11 +3,13 @@ package wasm_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,6 +144,51 @@ func TestCopiesTakeLittleMemory(t *testing.T) {
 			t.Errorf("%s: %d bytes for each of %d copies", name, each, copies)
 		}
 		_ = p.Close()
+	}
+}
+
+// TestTouchedPagesAreHeldToTheBudget: copies of an image that is large and empty are cheap until they write to it. Then
+// those are ended that the budget has nothing left for.
+func TestTouchedPagesAreHeldToTheBudget(t *testing.T) {
+	const budget, callers = 24 << 20, 4
+	r := newRuntime(t, &hooks{}, wasm.Options{MemoryBudget: budget})
+	// loop: fill 16 MiB; again
+	m := guest(wasmtest.Code(0x03, 0x40, wasmtest.Const(0), wasmtest.Const(7), wasmtest.Const(16<<20), 0xfc, 11, 0, 0x0c, 0, 0x0b, 0x00))
+	m.Pages = []uint32{256}
+	p := wasm.NewPool(compile(t, r, m.Bytes(), 32<<20), wasm.PoolOptions{Entries: []string{"run"}, Running: callers})
+	defer func() { _ = p.Close() }()
+	var all sync.WaitGroup
+	var ended, late atomic.Int64
+	most := int64(0)
+	for range callers {
+		all.Go(func() {
+			_, err := call(lazyContext{t.Context(), time.Now().Add(time.Second)}, p, "a", 0, 0)
+			switch {
+			case errors.Is(err, wasm.ErrMemory):
+				ended.Add(1)
+			case errors.Is(err, context.DeadlineExceeded):
+				late.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		all.Wait()
+	}()
+	for over := false; !over; {
+		select {
+		case <-done:
+			over = true
+		case <-time.After(time.Millisecond):
+			most = max(most, r.GuestBytes())
+		}
+	}
+	t.Logf("%d calls were ended for want of memory, %d at their deadline; at most %d KiB were counted", ended.Load(), late.Load(), most>>10)
+	if ended.Load() == 0 || most > budget {
+		t.Error("the budget does not hold")
 	}
 }
 
