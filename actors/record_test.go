@@ -5,12 +5,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/drivertest"
 	"github.com/polluxhq/pollux/drivers/replay"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
 // What a twin's driver was called with is recorded, and replayed against a driver offline: the same version does the same,
@@ -150,5 +154,89 @@ func TestRecordIsBounded(t *testing.T) {
 	}
 	if _, err := n.client.Record(ctx(t), "nobody"); err == nil {
 		t.Error("a recording of nobody")
+	}
+}
+
+// lamp is a driver in JavaScript; receive is what it does with a line.
+func lamp(version, receive string) []byte {
+	return []byte(`export default driver({
+  name: 'lamp', version: '` + version + `', title: 'Lamp',
+  transport: { scheme: 'tcp', tokenizer: { delimiter: '\n' } },
+  properties: { level: { type: 'integer' } },
+  received(twin, line) { ` + receive + ` },
+})
+`)
+}
+
+// An incident: a line of the device crashes the driver. It was recorded, and is replayed against the fix.
+func TestIncidentAgainstTheFix(t *testing.T) {
+	drivertest.NeedEngine(t)
+	n := newNode(t, func(o *actors.Options) { o.BackoffMin = 10 * time.Millisecond })
+	box, err := sandbox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := lamp("1.0.0", `twin.report('level', JSON.parse(line).state.level)`)
+	good := lamp("1.0.1", `const { state } = JSON.parse(line); if (state) twin.report('level', state.level); else twin.send('STATE?\n')`)
+	m, err := box.Verify(bad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := n.reg.PutDriver(ctx(t), m, bad, "test"); err != nil {
+		t.Fatal(err)
+	}
+	d := newDevice(t, nil)
+	n.twin(`{"id":"hall","driver":"lamp","uri":"` + d.uri() + `"}`)
+	until(t, "it is connected", func() bool { return n.state("hall").Status.Connection == pb.Connection_CONNECTION_CONNECTED })
+	rec, err := n.client.Record(ctx(t), "hall")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.say(`{"state":{"level":5}}`)
+	n.wait("hall", "level", "5")
+	d.say(`{"hello":"I was restarted"}`)
+	until(t, "the driver crashes", func() bool { return strings.Contains(n.state("hall").Status.Fault, "TypeError") })
+	var parts []*pb.RecordTwinResponse
+	for calls := 0; calls < 2; {
+		part, err := rec.Next(ctx(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if part.GetCall() != nil {
+			calls++
+		}
+		parts = append(parts, part)
+	}
+	rec.Close()
+	for _, c := range []struct {
+		file []byte
+		want string
+	}{
+		{bad, `{"failed_before":1,"failed_now":1,"differences":[]}`},
+		{good, `{"failed_before":1,"failed_now":0,"differences":["2 received error: TypeError → ","2 received send:  → STATE?\n"]}`},
+	} {
+		run, err := load(ctx(t), box, c.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := replay.Run(ctx(t), parts, run, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		short := []string{}
+		for _, x := range res.Differences {
+			if strings.Contains(x.Recorded, "TypeError") {
+				x.Recorded = "TypeError"
+			}
+			short = append(short, fmt.Sprintf("%d %s %s: %s → %s", x.Call, x.Event, x.What, x.Recorded, x.Replayed))
+		}
+		text, _ := json.Marshal(struct {
+			Before int      `json:"failed_before"`
+			Now    int      `json:"failed_now"`
+			Diff   []string `json:"differences"`
+		}{res.FailedBefore, res.FailedNow, short})
+		if string(text) != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", res.To, text, c.want)
+		}
 	}
 }

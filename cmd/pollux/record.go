@@ -90,7 +90,7 @@ func (a *app) record(ctx context.Context, n *node, id, file string, span time.Du
 		}
 		written += int64(w)
 	}
-	if err := stream.Err(); err != nil && ctx.Err() == nil && connect.CodeOf(err) != connect.CodeCanceled {
+	if err := stream.Err(); err != nil && ctx.Err() == nil && connect.CodeOf(err) != connect.CodeCanceled && connect.CodeOf(err) != connect.CodeDeadlineExceeded {
 		return err
 	}
 	a.printf("%s: %d calls, %s", file, calls, bytesText(uint64(written)))

@@ -2,11 +2,13 @@ package main
 
 import (
 	"io"
+	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/polluxhq/pollux/drivers/replay"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -40,5 +42,17 @@ func TestInterfaceTable(t *testing.T) {
 	golden(t, "interface", table(func(w io.Writer) {
 		drawInterface(w, &pb.Interface{Name: "Powerable", Description: "Can be switched.", Drivers: []string{"pjlink"},
 			ModelJson: `{"properties":{"power":{"type":"boolean","title":"On"}},"actions":{"stop":{}}}`})
+	}))
+}
+
+func TestReplayTable(t *testing.T) {
+	golden(t, "replay", table(func(w io.Writer) {
+		drawReplay(w, &replay.Result{From: "lamp@1.0.0", To: "lamp@1.0.1", Calls: 7, Missed: 2, FailedBefore: 1, Differences: []replay.Difference{
+			{Call: 3, Time: noon, Event: "received", What: "error", Recorded: "TypeError: undefined is no object\n at lamp.js:12"},
+			{Call: 3, Time: noon, Event: "received", What: "property level", Replayed: "7"},
+			{Event: "at the end", What: "property level", Replayed: strings.Repeat("long ", 30)},
+		}})
+		row(w)
+		drawReplay(w, &replay.Result{From: "lamp@1.0.0", To: "lamp@1.0.0", Calls: 7, Truncated: true})
 	}))
 }
