@@ -29,7 +29,7 @@ func (t *twin) discover(found []drivers.Discovery) {
 			continue
 		}
 		entry := &pb.InboxEntry{Id: key, Alias: &pb.Alias{Network: d.Network, Key: d.Key, Value: d.Value}, Driver: d.Driver,
-			Name: d.Name, Via: t.en.id, SettingsJson: string(d.Settings)}
+			Name: d.Name, Via: t.en.id, SettingsJson: string(d.Settings), Uri: d.URI}
 		value, err := encode(entry)
 		if err != nil {
 			continue

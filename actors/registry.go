@@ -24,13 +24,15 @@ type Registry struct {
 	counts map[string]*counted
 
 	inbox inboxes
+	scans chan struct{} // holds a token for each that goes on
 }
 
 // attempts is how often a change is tried where records that it refers to changed meanwhile.
 const attempts = 5
 
 func newRegistry(e *Engine) *Registry {
-	return &Registry{e: e, store: e.store, counts: map[string]*counted{}, inbox: inboxes{byProject: map[string]*inbox{}}}
+	return &Registry{e: e, store: e.store, counts: map[string]*counted{}, inbox: inboxes{byProject: map[string]*inbox{}},
+		scans: make(chan struct{}, maxScans)}
 }
 
 func slotOf(id string) cluster.Slot { return cluster.SlotOf(id) }

@@ -244,5 +244,8 @@ func (r *Registry) ListInbox(req *pb.ListInboxRequest, projects func(string) boo
 		func() *pb.InboxEntry { return &pb.InboxEntry{} })
 	// A twin may have got the topics of a device by a change of its driver.
 	page = slices.DeleteFunc(page, r.claimed)
+	for _, x := range page {
+		x.Model = r.modelOf(x.Driver)
+	}
 	return &pb.ListInboxResponse{Entries: page, NextPageToken: next}, err
 }

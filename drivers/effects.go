@@ -190,7 +190,7 @@ func (h *hostCall) discover(b []byte) code {
 		name  string
 		field *string
 		need  bool
-	}{{"network", &d.Network, true}, {"key", &d.Key, true}, {"value", &d.Value, true}, {"name", &d.Name, false}, {"driver", &d.Driver, false}} {
+	}{{"network", &d.Network, true}, {"key", &d.Key, true}, {"value", &d.Value, true}, {"name", &d.Name, false}, {"driver", &d.Driver, false}, {"uri", &d.URI, false}} {
 		v := doc.Get(f.name)
 		text, ok := v.Text()
 		if v != nil && !ok || f.need && text == "" || len(text) > 512 {

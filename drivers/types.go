@@ -131,6 +131,8 @@ type Discovery struct {
 	Name     string          `json:"name"`
 	Driver   string          `json:"driver"`
 	Settings json.RawMessage `json:"settings,omitempty"`
+	// URI is the address that a twin for it would have; empty: none, or not known.
+	URI string `json:"uri,omitempty"`
 }
 
 // Effects is what one successful call wants changed; the twin applies all of it or, where the commit fails, none.

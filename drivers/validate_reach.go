@@ -77,3 +77,25 @@ func (m *Manifest) checkScan() error {
 	}
 	return checkTokenizer("scan/tokenizer", s.Tokenizer)
 }
+
+// Validate checks what is given to a scan against its options' schema; empty counts as no options. Errors are *SchemaError.
+func (s *ScanOptions) Validate(options []byte) error {
+	if len(options) == 0 {
+		options = []byte("{}")
+	}
+	value, err := decodeValue("options", options)
+	if err != nil {
+		return err
+	}
+	if len(s.Options) == 0 {
+		if given, ok := value.(map[string]any); !ok || len(given) > 0 {
+			return &SchemaError{Subject: "options", Reason: "the driver's scan takes none"}
+		}
+		return nil
+	}
+	schema, err := compileSchema("scan/options", s.Options)
+	if err != nil {
+		return err
+	}
+	return checkValue("options", schema, value)
+}

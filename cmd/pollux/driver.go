@@ -29,7 +29,7 @@ func driverCommand(a *app) *cobra.Command {
 	}))
 	cmd.AddCommand(driverNew(a), driverBuild(a), driverPack(a), driverTest(a), driverPush(a), driverDev(a), driverLogs(a),
 		driverVersions(a), driverRollout(a), driverRollback(a), driverAdd(a), driverCatalog(a), driverList(a), driverGet(a), driverRemove(a),
-		driverVerify(a), driverSchema(a), driverRelease(a), driverInterfaces(a), driverReplay(a), settingsCommand(a, settingsOfDriver))
+		driverVerify(a), driverSchema(a), driverRelease(a), driverInterfaces(a), driverReplay(a), driverScan(a), settingsCommand(a, settingsOfDriver))
 	return cmd
 }
 

@@ -243,10 +243,10 @@ driver, settings and alias.`,
 				}
 			}
 			return a.show(all, func(w io.Writer) {
-				row(w, "ALIAS", "NAME", "DRIVER", "SEEN BY", "SETTINGS")
+				row(w, "ALIAS", "NAME", "DRIVER", "MODEL", "ADDRESS", "SEEN BY", "SETTINGS")
 				for _, e := range all.Entries {
 					alias := e.GetAlias().GetNetwork() + "/" + e.GetAlias().GetKey() + "/" + e.GetAlias().GetValue()
-					row(w, alias, dash(e.Name), dash(e.Driver), dash(bare(e.Via)), dash(e.SettingsJson))
+					row(w, alias, dash(e.Name), dash(e.Driver), dash(e.Model), dash(e.Uri), dash(bare(e.Via)), dash(e.SettingsJson))
 				}
 			})
 		},

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+func driverScan(a *app) *cobra.Command {
+	var project, network, options string
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "scan NAME[@VERSION] --network CIDR",
+		Short: "Look for a driver's devices in a network",
+		Long: `Has a driver look for its devices in a network, from the node that you speak to, and lists what answers. What is no
+twin yet is in the inbox afterwards (pollux inbox list). Nothing outside of the network is spoken to, and the scan ends
+after --timeout.`,
+		Example: `  pollux driver scan bacnet --network 10.0.0.0/24
+  pollux driver scan knx --network 192.168.1.0/24 --timeout 10s
+  pollux driver scan modbus --network 10.0.0.9 --options '{"units": 16}'
+  pollux twin create NAME --driver DRIVER --uri ADDRESS       makes a twin of what was found`,
+		Args: exactly("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case network == "":
+				return usagef("--network: which network is to be looked through, such as 10.0.0.0/24")
+			case options != "" && !json.Valid([]byte(options)):
+				return usagef("--options %q: want JSON, such as '{\"units\": 16}'", options)
+			case timeout < 0 || timeout > time.Minute:
+				return usagef("--timeout %s: a minute is the most", timeout)
+			}
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			ask := &pb.ScanRequest{Driver: args[0], Project: project, Network: network, OptionsJson: options}
+			if timeout > 0 {
+				ask.Timeout = durationpb.New(timeout)
+			}
+			res, err := n.drivers.Scan(cmd.Context(), req(ask))
+			if err != nil {
+				return err
+			}
+			return a.show(res.Msg, func(w io.Writer) { drawScan(w, res.Msg) })
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&network, "network", "", "network to look through, such as 10.0.0.0/24, or one address; 1,024 addresses at most")
+	f.DurationVar(&timeout, "timeout", 0, "how long answers are waited for; default: as the driver says")
+	f.StringVar(&options, "options", "", "the scan's options as the driver knows them, JSON")
+	f.StringVar(&project, "project", "", "project whose inbox gets what is found; default: default")
+	return cmd
+}
+
+func drawScan(w io.Writer, r *pb.ScanResponse) {
+	if len(r.Found) > 0 {
+		row(w, "FOUND", "NAME", "DRIVER", "MODEL", "ADDRESS")
+		for _, x := range r.Found {
+			row(w, x.GetAlias().GetNetwork()+" "+x.GetAlias().GetKey()+"="+x.GetAlias().GetValue(), dash(x.Name), dash(x.Driver), dash(x.Model), dash(x.Uri))
+		}
+		row(w)
+	}
+	row(w, fmt.Sprintf("%d found; %d sent, %d answers", len(r.Found), r.Sent, r.Answers))
+	for _, note := range r.Notes {
+		row(w, "  "+note)
+	}
+}
