@@ -53,7 +53,7 @@ func (r *Registry) putDriver(ctx context.Context, m *drivers.Manifest, file []by
 	d = &pb.Driver{Name: m.Name, Version: m.Version, Digest: hex.EncodeToString(sum[:]), Size: uint64(len(file)), Title: m.Title,
 		Description: m.Description, Capabilities: m.Capabilities, ManifestJson: string(raw), CreateTime: r.e.timestamp(), CreateBy: by,
 		Interfaces: m.Interfaces}
-	d.Transports = m.SchemeNames()
+	d.Transports, d.Source = m.SchemeNames(), drivers.IsSource(file)
 	if _, err := parseSpec(d); err != nil {
 		return nil, false, invalid("/manifest", "%v", err)
 	}

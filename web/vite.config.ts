@@ -13,8 +13,17 @@ export default defineConfig({
     chunkSizeWarningLimit: 900,
     reportCompressedSize: false,
     assetsInlineLimit: 0,
-    // Ours changes more often than what it stands on.
-    rolldownOptions: { output: { codeSplitting: { groups: [{ name: "libraries", test: /node_modules/ }] } } },
+    // Ours changes more often than what it stands on; the code editor is fetched by those who write.
+    rolldownOptions: {
+      output: {
+        codeSplitting: {
+          groups: [
+            { name: "editor", test: /node_modules\/(@codemirror|@lezer|@marijn|crelt|style-mod|w3c-keyname)\//, priority: 2 },
+            { name: "libraries", test: /node_modules/, priority: 1 },
+          ],
+        },
+      },
+    },
   },
   test: { include: ["src/**/*.test.ts"] },
   server: {

@@ -111,7 +111,9 @@ type Driver struct {
 	// Twins of this version that are in quarantine; output only.
 	Quarantined uint64 `protobuf:"varint,16,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	// SHA-256 of the tests that were uploaded with it (GetDriverSource has them); empty: none.
-	TestsDigest   string `protobuf:"bytes,17,opt,name=tests_digest,json=testsDigest,proto3" json:"tests_digest,omitempty"`
+	TestsDigest string `protobuf:"bytes,17,opt,name=tests_digest,json=testsDigest,proto3" json:"tests_digest,omitempty"`
+	// The file is JavaScript: GetDriverSource gives it.
+	Source        bool `protobuf:"varint,18,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -263,6 +265,13 @@ func (x *Driver) GetTestsDigest() string {
 		return x.TestsDigest
 	}
 	return ""
+}
+
+func (x *Driver) GetSource() bool {
+	if x != nil {
+		return x.Source
+	}
+	return false
 }
 
 // DriverTest is a file of tests for a driver.
@@ -2704,7 +2713,7 @@ var File_pollux_v1_driver_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\n" +
-	"\x16pollux/v1/driver.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/site.proto\"\x8e\x04\n" +
+	"\x16pollux/v1/driver.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/site.proto\"\xa6\x04\n" +
 	"\x06Driver\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -2728,7 +2737,8 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"interfaces\x18\x0f \x03(\tR\n" +
 	"interfaces\x12 \n" +
 	"\vquarantined\x18\x10 \x01(\x04R\vquarantined\x12!\n" +
-	"\ftests_digest\x18\x11 \x01(\tR\vtestsDigest\"K\n" +
+	"\ftests_digest\x18\x11 \x01(\tR\vtestsDigest\x12\x16\n" +
+	"\x06source\x18\x12 \x01(\bR\x06source\"K\n" +
 	"\n" +
 	"DriverTest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +

@@ -7,6 +7,7 @@ const connections: Record<Connection, { key: string; word: string }> = {
   [Connection.CONNECTED]: { key: "connected", word: "Connected" },
   [Connection.DISCONNECTED]: { key: "disconnected", word: "Disconnected" },
   [Connection.STOPPED]: { key: "stopped", word: "Stopped" },
+  [Connection.SLEEPING]: { key: "stopped", word: "Asleep" },
 };
 
 export const QUALITY: Record<Quality, string> = {

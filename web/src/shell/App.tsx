@@ -8,6 +8,7 @@ import { report } from "../api/link";
 import { signedIn, useSession } from "../api/session";
 import { backoff } from "../api/stream";
 import { ClusterRoom } from "../rooms/cluster/ClusterRoom";
+import { EditorRoom, NewDriver } from "../rooms/drivers/editor/EditorRoom";
 import { DriversRoom } from "../rooms/drivers/DriversRoom";
 import { TwinRoom } from "../rooms/twin/TwinRoom";
 import { TwinsRoom } from "../rooms/twins/TwinsRoom";
@@ -65,6 +66,10 @@ export function App() {
           <Route path="/twins">
             <TwinsRoom />
           </Route>
+          <Route path="/drivers-new">
+            <NewDriver />
+          </Route>
+          <Route path="/drivers/:name/:version/edit">{({ name, version }) => <EditorRoom name={decode(name)} version={decode(version)} />}</Route>
           <Route path="/drivers/:name?">{({ name }) => <DriversRoom name={name && decode(name)} />}</Route>
           <Route path="/cluster">
             <ClusterRoom />

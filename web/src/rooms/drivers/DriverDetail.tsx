@@ -29,9 +29,16 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
           </h2>
           <p className="muted">{shown.description}</p>
         </div>
-        <Button leftSection={<PlusIcon />} onClick={() => setCreating(true)}>
-          Create twin
-        </Button>
+        <span className="head-actions">
+          {shown.source && (
+            <Button variant="default" component={Link} href={`/drivers/${shown.name}/${shown.version}/edit`}>
+              Edit
+            </Button>
+          )}
+          <Button leftSection={<PlusIcon />} onClick={() => setCreating(true)}>
+            Create twin
+          </Button>
+        </span>
       </div>
       <Table className="versions" verticalSpacing={5} highlightOnHover aria-label="Versions">
         <Table.Thead>

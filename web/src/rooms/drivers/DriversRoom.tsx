@@ -1,6 +1,6 @@
 import "./drivers.css";
 
-import { Loader } from "@mantine/core";
+import { Button, Loader } from "@mantine/core";
 import { Link } from "wouter";
 
 import { explain } from "../../api/errors";
@@ -25,6 +25,9 @@ export function DriversRoom({ name }: { name?: string }) {
         <span className="muted">
           {groups.length} {groups.length === 1 ? "driver" : "drivers"}, {data?.length ?? 0} {data?.length === 1 ? "version" : "versions"}
         </span>
+        <Button className="head-end" variant="default" component={Link} href="/drivers-new">
+          Write one in JavaScript
+        </Button>
       </header>
       {error && (
         <p className="trouble" role="alert">
@@ -69,7 +72,7 @@ export function DriversRoom({ name }: { name?: string }) {
           ) : (
             <div className="empty">
               {name && !isPending ? <b>There is no driver {name}.</b> : <b>Choose a driver to see what it does.</b>}
-              <span>A driver is one WASM file. It describes its properties, actions, events and settings itself.</span>
+              <span>A driver is one file, WASM or JavaScript. It describes its properties, actions, events and settings itself.</span>
             </div>
           )}
         </div>

@@ -33,7 +33,7 @@ export function DropZone({ uploads }: { uploads: Uploads }) {
         <UploadIcon size={22} />
         <span>
           <b>Drop driver files here</b>
-          <small className="muted">.wasm, at most 32 MiB each; verified before anything uses them</small>
+          <small className="muted">.wasm or .js, at most 32 MiB each; verified before anything uses them</small>
         </span>
         <Button variant="default" onClick={() => input.current?.click()}>
           Choose files
@@ -41,7 +41,7 @@ export function DropZone({ uploads }: { uploads: Uploads }) {
         <input
           ref={input}
           type="file"
-          accept=".wasm,application/wasm"
+          accept=".wasm,.js,application/wasm,text/javascript"
           multiple
           hidden
           aria-label="Driver files"

@@ -70,7 +70,8 @@ class Unfit extends Error {}
 async function read(file: File): Promise<Uint8Array<ArrayBuffer>> {
   if (file.size > largest) throw new Unfit(`is ${bytes(file.size)}; a driver has at most ${bytes(largest)}`);
   const data = new Uint8Array(await file.arrayBuffer());
-  if (data.length < 8) throw new Unfit("is empty or cut off: a driver is a WASM file");
-  if (!magic.every((b, i) => data[i] === b)) throw new Unfit("is no WASM file: it does not begin with \\0asm");
+  if (file.name.endsWith(".js")) return data;
+  if (data.length < 8) throw new Unfit("is empty or cut off: a driver is a WASM file, or JavaScript");
+  if (!magic.every((b, i) => data[i] === b)) throw new Unfit("is neither JavaScript (NAME.js) nor a WASM file, which begins with \\0asm");
   return data;
 }
