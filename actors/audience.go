@@ -35,7 +35,9 @@ var noticeRate = Rate{PerSecond: 50, Burst: 500}
 type audience struct {
 	// stream is this life of the twin, sequence the number of its newest notice.
 	stream, sequence uint64
-	readers          []*reader
+	readers          map[string]*reader // by the subscribers' ids
+	// owed are those that have yet to be told something, or to answer.
+	owed map[*reader]bool
 }
 
 // reader is a subscriber, with what it was not told yet.
@@ -51,8 +53,8 @@ type reader struct {
 }
 
 type (
-	// refollow: the followers of a twin changed.
-	refollow struct{}
+	// refollow: the followers of a twin changed: one of them, or any.
+	refollow struct{ one *follow }
 	// told: a subscriber has answered.
 	told struct {
 		stream uint64
@@ -61,9 +63,17 @@ type (
 	}
 )
 
-func (*refollow) run(t *twin) {
-	if t.mode == modeLive {
+func (m *refollow) run(t *twin) {
+	switch {
+	case t.mode != modeLive:
+	case m.one == nil || t.audience == nil:
 		t.follow()
+	case t.e.followers.has(t.en.id, *m.one):
+		t.followedBy(*m.one)
+	default:
+		if t.audience.leave(*m.one); len(t.audience.readers) == 0 {
+			t.audience = nil
+		}
 	}
 }
 
@@ -75,36 +85,59 @@ func (t *twin) follow() {
 		return
 	}
 	if t.audience == nil {
-		id := newCallID()
-		t.audience = &audience{stream: streamOf(id)}
+		t.audience = &audience{stream: streamOf(newCallID()), readers: map[string]*reader{}, owed: map[*reader]bool{}}
 	}
-	a := t.audience
-	for _, r := range a.readers {
-		r.follows = slices.DeleteFunc(r.follows, func(x follow) bool { return !slices.Contains(all, x) })
-		r.forget()
+	now := make(map[follow]bool, len(all))
+	for _, x := range all {
+		now[x] = true
+	}
+	for _, r := range t.audience.readers {
+		for _, x := range slices.Clone(r.follows) {
+			if !now[x] {
+				t.audience.leave(x)
+			}
+		}
 	}
 	for _, x := range all {
-		r := a.reader(x.subscriber)
-		if slices.Contains(r.follows, x) {
-			continue
-		}
-		r.follows = append(r.follows, x)
-		if p := t.st.Property(state.Intern(x.property)); p != nil {
-			t.inform(r, x, p)
-		}
+		t.followedBy(x)
 	}
-	a.readers = slices.DeleteFunc(a.readers, func(r *reader) bool { return len(r.follows) == 0 && r.flying == 0 })
 }
 
-func (a *audience) reader(id string) *reader {
-	for _, r := range a.readers {
-		if r.id == id {
-			return r
-		}
+// followedBy adds a subscription, unless it is there, and tells the first value.
+func (t *twin) followedBy(x follow) {
+	r := t.audience.readers[x.subscriber]
+	if r == nil {
+		r = &reader{id: x.subscriber}
+		t.audience.readers[r.id] = r
 	}
-	r := &reader{id: id}
-	a.readers = append(a.readers, r)
-	return r
+	if slices.Contains(r.follows, x) {
+		return
+	}
+	r.follows = append(r.follows, x)
+	if p := t.st.Property(state.Intern(x.property)); p != nil {
+		t.inform(r, x, p)
+	}
+}
+
+// leave ends a subscription.
+func (a *audience) leave(x follow) {
+	if r := a.readers[x.subscriber]; r != nil {
+		r.follows = slices.DeleteFunc(r.follows, func(y follow) bool { return x == y })
+		r.forget()
+		a.sort(r)
+	}
+}
+
+// sort notes whether a reader is owed something, and forgets one that is none any more.
+func (a *audience) sort(r *reader) {
+	if len(r.queue) > 0 {
+		a.owed[r] = true
+		return
+	}
+	delete(a.owed, r)
+	if len(r.follows) == 0 {
+		delete(a.readers, r.id)
+	}
 }
 
 // forget drops what waits of subscriptions that ended.
@@ -163,6 +196,7 @@ func (t *twin) inform(r *reader, x follow, p *state.Property) {
 		}
 	}
 	r.queue = append(r.queue, n)
+	t.audience.owed[r] = true
 }
 
 // announce sends what waits to the subscribers that have answered what they were told before.
@@ -170,8 +204,8 @@ func (t *twin) announce(now int64) {
 	if t.audience == nil {
 		return
 	}
-	for _, r := range t.audience.readers {
-		if r.flying > 0 || len(r.queue) == 0 || r.retryAt > now {
+	for r := range t.audience.owed {
+		if r.flying > 0 || r.retryAt > now {
 			continue
 		}
 		if at := t.e.now().UnixNano(); r.rate.left(0, at, noticeRate) > 0 {
@@ -200,11 +234,10 @@ func (m *told) run(t *twin) {
 	if a == nil || a.stream != m.stream {
 		return
 	}
-	i := slices.IndexFunc(a.readers, func(r *reader) bool { return r.id == m.reader })
-	if i < 0 {
+	r := a.readers[m.reader]
+	if r == nil {
 		return
 	}
-	r := a.readers[i]
 	switch {
 	case m.err == nil, errors.Is(m.err, mqtt.ErrRefused):
 		r.queue = slices.Delete(r.queue, 0, r.flying)
@@ -217,7 +250,7 @@ func (m *told) run(t *twin) {
 	}
 	r.flying = 0
 	r.forget()
-	a.readers = slices.DeleteFunc(a.readers, func(r *reader) bool { return len(r.follows) == 0 && r.flying == 0 })
+	a.sort(r)
 }
 
 // known says whether there is a twin of that id, as far as this node knows.
@@ -231,10 +264,7 @@ func (a *audience) owes() (retryAt int64, owes bool) {
 	if a == nil {
 		return 0, false
 	}
-	for _, r := range a.readers {
-		if len(r.queue) == 0 {
-			continue
-		}
+	for r := range a.owed {
 		owes = true
 		if r.flying == 0 && (retryAt == 0 || r.retryAt < retryAt) {
 			retryAt = max(r.retryAt, 1)

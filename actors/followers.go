@@ -221,6 +221,13 @@ func (f *followers) of(id string) []follow {
 	return all
 }
 
+// has says whether a twin is followed so.
+func (f *followers) has(id string, x follow) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.byTwin[id][x]
+}
+
 // in gives the twins of a slot that have followers.
 func (f *followers) in(slot cluster.Slot, slotOf func(id string) cluster.Slot) []string {
 	f.mu.RLock()
@@ -245,8 +252,9 @@ func (f *followers) names(id string) bool {
 func (e *Engine) followChanged(c storage.Change) { e.followed(c.Key, c.Deleted) }
 
 func (e *Engine) followed(key string, ended bool) {
-	if id := e.followers.changed(key, ended); id != "" {
-		e.refollow(id)
+	id := e.followers.changed(key, ended)
+	if x, ok := parseFollow(key); ok && id != "" {
+		e.send(&shardTurn{id: id, turn: &refollow{&x}, activate: !ended})
 	}
 }
 
