@@ -27,6 +27,8 @@ const (
 	healthyRounds, healthyMost = 3, 7
 	// healthyLeast: a calm p99 below it counts as this, which is about what two turns of other goroutines take.
 	healthyLeast = time.Millisecond
+	// memoryAfter the attacks is what all instances may take, of the 256 MiB that they could.
+	memoryAfter = 32 << 20
 )
 
 // TestHostileDrivers puts a driver that loops for ever and one that takes all memory among 1,000 healthy twins. The healthy
@@ -64,6 +66,11 @@ func TestHostileDrivers(t *testing.T) {
 			t.Errorf("the healthy twins' p99 under attack is %.1f times what it was, the median of %d rounds: %.1f", median, round, ratios)
 			break
 		}
+	}
+	after := counted(t, n, "pollux_wasm_guest_bytes ")
+	t.Logf("guests take %.1f MiB after the attacks", after/(1<<20))
+	if after > memoryAfter {
+		t.Errorf("guests take %.0f bytes after the attacks, more than %d", after, memoryAfter)
 	}
 	for id, want := range map[string]string{"looper": "stopped after", "grower": "memory", "crasher": "panic: to order"} {
 		if fault := stateOf(t, n, id).GetStatus().GetFault(); !strings.Contains(fault, want) {
