@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -35,6 +36,8 @@ type house struct {
 	admin string
 	dir   string
 	log   *logLines
+	// inbound is the port where devices may call in.
+	inbound int
 }
 
 var theHouse struct {
@@ -80,6 +83,13 @@ func newHouse() (*house, error) {
 	conf.Data, conf.HTTP, conf.MQTT, conf.Name = dir, "127.0.0.1:0", "127.0.0.1:0", "test"
 	conf.Gossip, conf.Peer = "127.0.0.1:0", "127.0.0.1:0"
 	conf.MetricsMemory, conf.StoreCache = 64<<20, 16<<20
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	port := l.Addr().(*net.TCPAddr).Port // free now, and rarely taken until a test has a device call in
+	_ = l.Close()
+	conf.Inbound = fmt.Sprintf("127.0.0.1:%d", port)
 	log := &logLines{}
 	node, err := pollux.Open(context.Background(), conf, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
@@ -89,7 +99,7 @@ func newHouse() (*house, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &house{node: node, url: node.URL(), admin: admin, dir: dir, log: log}, nil
+	return &house{node: node, url: node.URL(), admin: admin, dir: dir, log: log, inbound: port}, nil
 }
 
 // logLines keeps what the node logs.
