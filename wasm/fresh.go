@@ -71,6 +71,9 @@ func (p *Pool) frozen(ctx context.Context) (*image, error) {
 		p.plain.Store(true)
 		return nil, nil
 	}
+	if _, ok := in.memory.region.touched(PageBytes); !ok { // pages cannot be counted, so sizes are
+		p.typical.Store(im.size)
+	}
 	p.image.Store(im)
 	return im, nil
 }

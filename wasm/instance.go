@@ -46,6 +46,9 @@ func newInstance(ctx context.Context, p *Pool, tenant string, im *image) (*Insta
 	m := p.module
 	r := m.runtime
 	need := int64(m.info.MemoryMin) * PageBytes
+	if need > p.options.MemoryBytes {
+		return nil, refuse("the module starts with %d bytes of memory; its cap is %d", need, p.options.MemoryBytes)
+	}
 	if im != nil {
 		need = p.typical.Load()
 	}

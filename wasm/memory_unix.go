@@ -47,6 +47,7 @@ func (r *region) reserve(cap int, from *image, b *budget) error {
 		b.takeMaps(-maps)
 		return err
 	}
+	smallPages(mapped)
 	r.mapped, r.maps = mapped, maps
 	if from == nil {
 		return nil

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // pagemap is the kernel's list of this process's pages, open for good; nil where it cannot be read.
@@ -50,6 +52,9 @@ func (r *region) touched(size int) (n int64, ok bool) {
 	}
 	return n, true
 }
+
+// smallPages asks for no huge pages, of which the first byte written takes 2 MB.
+func smallPages(mapped []byte) { _ = unix.Madvise(mapped, unix.MADV_NOHUGEPAGE) }
 
 // mapLimit is how many mappings guests may have together: three quarters of what the system allows the process.
 func mapLimit() int64 {
