@@ -63,7 +63,7 @@ func (e *Engine) readConfig(id string) (*config, error) {
 	if r.Zone != "" {
 		c.zone = unique.Make(r.Zone).Value()
 	}
-	if c.systems, err = systemsOf(e.store, id); err != nil {
+	if c.systems, err = e.layers.systemsOf(id); err != nil {
 		return nil, err
 	}
 	s, err := e.catalog.resolve(ref)

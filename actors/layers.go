@@ -33,10 +33,11 @@ type layers struct {
 	change uint64
 	scopes map[string]*layer   // nil: it sets nothing
 	zones  map[string][]string // from a zone to the outermost
+	some   map[string]bool     // whether there is any system with members
 }
 
 func newLayers(s *storage.Store, seals *sealer) *layers {
-	return &layers{store: s, sealer: seals, scopes: map[string]*layer{}, zones: map[string][]string{}}
+	return &layers{store: s, sealer: seals, scopes: map[string]*layer{}, zones: map[string][]string{}, some: map[string]bool{}}
 }
 
 // maxLayers bounds what is kept of each kind.
@@ -49,6 +50,7 @@ func (l *layers) changed() {
 	l.change++
 	clear(l.scopes)
 	clear(l.zones)
+	clear(l.some)
 }
 
 // cached gives an entry of a map of l, read where it is not there.
@@ -110,10 +112,20 @@ func (l *layers) around(zone string) ([]string, error) {
 }
 
 // systemsOf gives the systems that a twin is in, by their ids.
-func systemsOf(s *storage.Store, id string) ([]string, error) {
+func (l *layers) systemsOf(id string) ([]string, error) {
+	const kind = "member\x00"
+	some, err := cached(l, l.some, kind, func() (bool, error) {
+		for _, err := range l.store.Scan(tableUses, kind, "") {
+			return err == nil, err
+		}
+		return false, nil
+	})
+	if err != nil || !some {
+		return nil, err
+	}
 	var all []string
 	prefix := usePrefix("member", id)
-	for rec, err := range s.Scan(tableUses, prefix, "") {
+	for rec, err := range l.store.Scan(tableUses, prefix, "") {
 		if err != nil {
 			return nil, fmt.Errorf("systems of %s: %w", id, err)
 		}
@@ -132,7 +144,7 @@ func (l *layers) scopesOf(t *pb.Twin, driver string) ([]string, error) {
 	for _, z := range slices.Backward(zones) {
 		names = append(names, "zone/"+z)
 	}
-	systems, err := systemsOf(l.store, t.Id)
+	systems, err := l.systemsOf(t.Id)
 	for _, s := range systems {
 		names = append(names, "system/"+s)
 	}

@@ -61,6 +61,7 @@ func (r *Registry) PutZone(ctx context.Context, z *pb.Zone) (*pb.Zone, error) {
 			return nil, invalid("/zone/parent", "%q is no id", z.Parent)
 		}
 	}
+	defer r.e.layers.changed()
 	return put(ctx, r, "zone", tableZones, id, z, func() ([]storage.Guard, []storage.Write, error) {
 		var was string
 		if old, err := get(r.store, tableZones, id, &pb.Zone{}); err == nil {
@@ -166,6 +167,7 @@ func (r *Registry) PutSystem(ctx context.Context, s *pb.System) (*pb.System, err
 			return nil, invalid(fmt.Sprintf("/system/members/%d/twin", i), "there is no twin %s in the project", m.Twin)
 		}
 	}
+	defer r.e.layers.changed()
 	return put(ctx, r, "system", tableSystems, id, s, func() ([]storage.Guard, []storage.Write, error) {
 		var writes []storage.Write
 		old, err := get(r.store, tableSystems, id, &pb.System{})
@@ -232,6 +234,7 @@ func (r *Registry) DeleteSystem(ctx context.Context, id string) error {
 		}
 		return txn, nil
 	}, func(*storage.GuardError) error { return nil })
+	r.e.layers.changed()
 	if err != nil {
 		return fmt.Errorf("delete system %s: %w", id, err)
 	}

@@ -113,8 +113,8 @@ func TestRolloutGoesAllTheWay(t *testing.T) {
 	n.driver("probe", "1.0.0", "")
 	ids := n.hundred("probe")
 	n.stage("probe", "2.0.0", "", titled("two"))
-	o := n.rollout(&pb.StartRolloutRequest{Driver: "probe", Version: "2.0.0", Steps: []uint32{20, 60}, Soak: durationpb.New(50 * time.Millisecond)})
-	o = n.reaches("probe", pb.RolloutPhase_ROLLOUT_PHASE_PAUSED)
+	n.rollout(&pb.StartRolloutRequest{Driver: "probe", Version: "2.0.0", Steps: []uint32{20, 60}, Soak: durationpb.New(50 * time.Millisecond)})
+	o := n.reaches("probe", pb.RolloutPhase_ROLLOUT_PHASE_PAUSED)
 	if o.Share != 60 || o.Chosen < 40 || o.Chosen > 80 {
 		t.Errorf("after its last step: %v", o)
 	}
