@@ -30,6 +30,7 @@ func (t *TransportOptions) Resolve(settings []byte) (*TransportOptions, error) {
 			return nil, fmt.Errorf("transport/%s: %w", path, err)
 		}
 	}
+	full.PerCommand, full.PerCommandIf = full.PerCommand || full.PerCommandIf == "true", ""
 	if full.HTTP != nil {
 		for name, text := range full.HTTP.Headers {
 			if full.HTTP.Headers[name], err = fill(text, values); err != nil {

@@ -48,6 +48,8 @@ type TransportOptions struct {
 	// PerCommandIdleMS; 0: 2,000 (tcp, tls, ssh). The twin counts as connected as long as the device could be reached last.
 	PerCommand       bool `json:"per_command,omitempty"`
 	PerCommandIdleMS int  `json:"per_command_idle_ms,omitempty"`
+	// PerCommandIf (T): "true" is PerCommand, so that a setting of the twin can choose.
+	PerCommandIf string `json:"per_command_if,omitempty"`
 	// PrivateNames: a host name may stand for a private, loopback or link-local address. Otherwise such addresses have to
 	// be written in the twin's address as numbers, or the address ends with #private.
 	PrivateNames bool `json:"private_names,omitempty"`

@@ -61,7 +61,7 @@ func (t *TransportOptions) check(path string, model *Model) error {
 		return bad(path+"/idle_timeout_ms", "%d is negative", t.IdleTimeoutMS)
 	case t.PerCommandIdleMS < 0:
 		return bad(path+"/per_command_idle_ms", "%d is negative", t.PerCommandIdleMS)
-	case t.PerCommandIdleMS > 0 && !t.PerCommand:
+	case t.PerCommandIdleMS > 0 && !t.PerCommand && t.PerCommandIf == "":
 		return bad(path+"/per_command_idle_ms", "needs per_command")
 	}
 	if err := checkTokenizer(path+"/tokenizer", t.Tokenizer); err != nil {
@@ -91,7 +91,7 @@ func (t *TransportOptions) checkBelongs(path string) error {
 		{"tokenizer", t.Tokenizer != nil, stream},
 		{"idle_timeout_ms", t.IdleTimeoutMS != 0, append(stream, SchemeUDP, SchemeWS)},
 		{"default_port", t.DefaultPort != 0, []string{SchemeTCP, SchemeUDP, SchemeHTTP, SchemeWS, SchemeSSH, SchemeTCPIn, SchemeUDPIn}},
-		{"per_command", t.PerCommand, []string{SchemeTCP, SchemeSSH}},
+		{"per_command", t.PerCommand || t.PerCommandIf != "", []string{SchemeTCP, SchemeSSH}},
 		{"tls", t.TLS != nil, tls},
 		{"udp", t.UDP != nil, []string{SchemeUDP, SchemeUDPIn}},
 		{"http", t.HTTP != nil, []string{SchemeHTTP, SchemeWS}},
@@ -193,7 +193,7 @@ var hostHeaders = []string{"Host", "Connection", "Content-Length", "Transfer-Enc
 
 // texts gives the options in which {NAME} stands for a setting, with their paths.
 func (t *TransportOptions) texts() map[string]*string {
-	all := map[string]*string{}
+	all := map[string]*string{"per_command_if": &t.PerCommandIf}
 	if o := t.TLS; o != nil {
 		all["tls/ca"], all["tls/fingerprint"], all["tls/certificate"], all["tls/key"] = &o.CA, &o.Fingerprint, &o.Certificate, &o.Key
 		all["tls/server_name"], all["tls/insecure"] = &o.ServerName, &o.Insecure

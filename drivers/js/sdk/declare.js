@@ -90,8 +90,9 @@
   const modelProperties = (properties, set) => {
     const out = {};
     for (const [name, p] of Object.entries(properties)) {
-      const { set: setter, ...schema } = isObject(p) ? p : { type: p };
+      const { set: setter, queue, ...schema } = isObject(p) ? p : { type: p };
       out[name] = schemaOf(`properties.${name}`, schema);
+      if (queue !== undefined) out[name]['pollux:queue'] = plain(`properties.${name}.queue`, queue);
       if (setter === undefined) out[name].readOnly = true;
       else set[name] = functionOf(`properties.${name}.set`, setter);
     }
@@ -100,10 +101,11 @@
   const modelActions = (actions, run) => {
     const out = {};
     for (const [name, a] of Object.entries(actions)) {
-      const { run: fn, input, output, ...rest } = typeof a === 'function' ? { run: a } : mapOf(`actions.${name}`, a);
+      const { run: fn, input, output, queue, ...rest } = typeof a === 'function' ? { run: a } : mapOf(`actions.${name}`, a);
       run[name] = functionOf(`actions.${name}.run`, fn);
       out[name] = plain(`actions.${name}`, rest);
       if (input !== undefined) out[name].input = schemaOf(`actions.${name}.input`, input);
+      if (queue !== undefined) out[name]['pollux:queue'] = plain(`actions.${name}.queue`, queue);
       if (output !== undefined) out[name].output = schemaOf(`actions.${name}.output`, output);
     }
     return out;

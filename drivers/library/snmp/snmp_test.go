@@ -13,6 +13,8 @@ import (
 
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/drivertest"
+	"github.com/polluxhq/pollux/drivers/library/snmp/sim"
+	"github.com/polluxhq/pollux/drivers/peer"
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
 	"github.com/polluxhq/pollux/drivers/transport"
 	"github.com/polluxhq/pollux/drivers/udp"
@@ -143,4 +145,36 @@ func testTraps(t *testing.T, tw *peertest.Twin, port int) {
 func TestADeviceThatIsNotThere(t *testing.T) {
 	tw := open(t, fmt.Sprintf("127.0.0.1:%d", freePort(t)), `{"poll_s":1}`, 0)
 	tw.UntilHas("reachable", "false")
+}
+
+func TestAgainstTheSimulator(t *testing.T) {
+	s, err := sim.New(sim.Options{Listen: "127.0.0.1:0", Faults: peer.Faults{Silence: 0.05, Garbage: 0.03}, Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peertest.Running(t, s.Run)
+	port := freePort(t)
+	tw := open(t, s.Addr(), fmt.Sprintf(`{"poll_s":1,"objects":[{"name":"battery","oid":"%s","unit":"%%"},
+		{"name":"outlet","oid":"%s","format":"boolean","writable":true},{"name":"none","oid":"1.3.6.1.2.1.33.9.0"}]}`, sim.Battery, sim.Outlet), port)
+	tw.UntilHas("battery", "100")
+	tw.UntilHas("outlet", "true")
+	tw.UntilHas("location", `"Rack 7"`)
+	s.Set(sim.Battery, 41)
+	tw.UntilHas("battery", "41")
+	for range 5 { // a datagram may be lost
+		if err = tw.Set("outlet", "false"); err == nil {
+			break
+		}
+	}
+	if err != nil || s.Get(sim.Outlet) != 2 {
+		t.Errorf("outlet: %v, %d", err, s.Get(sim.Outlet))
+	}
+	if err := s.Trap(fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(tw.Events()) == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the trap was not heard")
+		}
+	}
 }

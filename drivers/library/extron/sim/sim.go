@@ -117,7 +117,9 @@ func (s *Sim) serve(ctx context.Context, c net.Conn) {
 	s.mu.Lock()
 	s.connections[c] = true
 	s.mu.Unlock()
+	s.journal.Add("extron", "connected", c.RemoteAddr().String())
 	defer func() {
+		s.journal.Add("extron", "disconnected", c.RemoteAddr().String())
 		s.mu.Lock()
 		delete(s.connections, c)
 		s.mu.Unlock()

@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -22,7 +23,11 @@ func open(t *testing.T, o sim.Options, settings string) (*sim.Sim, *peertest.Twi
 	}
 	peertest.Running(t, s.Run)
 	tw := peertest.New(t, r, settings)
-	c, err := tcp.Open(transport.Options{Binding: drivers.Binding{URI: "tcp://" + s.Addr(), Transport: *r.Manifest().TransportFor("tcp")}, Sink: tw,
+	way, err := r.Manifest().TransportFor("tcp").Resolve([]byte(settings))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := tcp.Open(transport.Options{Binding: drivers.Binding{URI: "tcp://" + s.Addr(), Transport: *way}, Sink: tw,
 		Backoff: transport.Backoff{Min: 20 * time.Millisecond, Max: 100 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
@@ -57,6 +62,24 @@ func TestDriver(t *testing.T) {
 		t.Fatal(err)
 	}
 	tw.UntilHas("mute", "true")
+}
+
+// TestConnectionPerCommand: the device has one connection only while something is said.
+func TestConnectionPerCommand(t *testing.T) {
+	s, tw := open(t, sim.Options{}, `{"per_command":true,"outputs":4}`)
+	tw.UntilHas("part_number", `"60-1381-01"`)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := s.Journal().Wait(ctx, func(e peer.Entry) bool { return e.Event == "disconnected" }); err != nil {
+		t.Fatal(err)
+	}
+	if err := tw.Set("input", `"5"`); err != nil || s.Tie(1) != 5 {
+		t.Fatalf("input: %v, tied to %d", err, s.Tie(1))
+	}
+	tw.UntilHas("input", `"5"`)
+	if out, err := tw.Invoke("send", `{"command":"Q"}`); err != nil || out != `"Ver01*1.05"` {
+		t.Fatalf("send: %s, %v", out, err)
+	}
 }
 
 // TestNoise: a device that talks nonsense does not crash the driver.
