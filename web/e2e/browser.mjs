@@ -25,7 +25,7 @@ export async function open(dir) {
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => {
     // A request that the node refuses, as it should, is no mistake of the page.
-    if (message.type() === "error" && !/status of 40[0134]/.test(message.text())) complaints.push(message.text());
+    if (message.type() === "error" && !/status of 40[01349]/.test(message.text())) complaints.push(message.text());
   });
   return { browser, page, complaints };
 }

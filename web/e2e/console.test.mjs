@@ -83,7 +83,7 @@ test("a driver is uploaded by drag and drop, and what is no driver is refused wi
   await page.getByRole("navigation", { name: "Rooms" }).getByRole("link", { name: "Drivers" }).click();
   const uploads = page.getByRole("list", { name: "Uploads" });
   await drop("notes.wasm", Buffer.from("these are notes"));
-  await uploads.getByText("is no WASM file").waitFor();
+  await uploads.getByText("is neither JavaScript").waitFor();
   await drop("empty.wasm", Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
   await until("the node refuses a module without a manifest", async () => (await uploads.getByRole("alert").count()) === 2);
   const refusal = await uploads.getByRole("alert").filter({ hasText: "empty.wasm" }).textContent();
