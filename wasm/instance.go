@@ -32,6 +32,7 @@ type Instance struct {
 	tail     []byte
 	broken   bool
 	slot     bool  // holds one of the pool's slots
+	few      bool  // and one of the few of those that keep being stopped
 	lastUsed int64 // by the runtime's coarse clock, when it was released
 	calls    int
 	meter    meter

@@ -39,8 +39,10 @@ var ErrClosed = errors.New("the pool is closed")
 type Pool struct {
 	module  *Module
 	options PoolOptions
-	// Three semaphores, taken in this order: out counts instances that are checked out, slots those that run, parked
-	// those that wait. Whoever waits for slots holds no parked, so that the running ones, which wait for it, go on.
+	// Four semaphores, taken in this order: few counts instances of tenants that keep being stopped, out those that are
+	// checked out, slots those that run, parked those that wait. Whoever waits for slots holds no parked, so that the running
+	// ones, which wait for it, go on.
+	few    chan struct{}
 	out    chan struct{}
 	slots  chan struct{}
 	parked chan struct{}
@@ -58,8 +60,10 @@ type Pool struct {
 	live  int // idle, running, parked, being made
 	// blamed are the tenants whose calls were stopped or crashed lately.
 	blamed map[string]strikes
-	closed bool
-	empty  chan struct{} // closed when closed and live is 0
+	// blaming: there are such.
+	blaming atomic.Bool
+	closed  bool
+	empty   chan struct{} // closed when closed and live is 0
 }
 
 // NewPool returns an empty pool. Close it before the module.
@@ -79,7 +83,8 @@ func NewPool(m *Module, o PoolOptions) *Pool {
 	if o.RecycleCalls == 0 {
 		o.RecycleCalls = 100_000
 	}
-	p := &Pool{module: m, options: o, idle: map[string][]*Instance{}, blamed: map[string]strikes{}, out: make(chan struct{}, o.Running+o.Parked),
+	p := &Pool{module: m, options: o, idle: map[string][]*Instance{}, blamed: map[string]strikes{}, few: make(chan struct{}, (o.Running+1)/2),
+		out:   make(chan struct{}, o.Running+o.Parked),
 		slots: make(chan struct{}, o.Running), parked: make(chan struct{}, o.Parked), freezing: make(chan struct{}, 1), empty: make(chan struct{})}
 	p.typical.Store(typicalBytes)
 	p.plain.Store(!m.info.freezable())
@@ -92,6 +97,23 @@ func NewPool(m *Module, o PoolOptions) *Pool {
 // Acquire checks an instance out, made new where the tenant has none idle. It waits for a slot until ctx ends. Errors:
 // ErrClosed, ErrMemory, the context's, and those of Instance.Call where the module's initialisation fails.
 func (p *Pool) Acquire(ctx context.Context, tenant string) (*Instance, error) {
+	few := p.blaming.Load() && p.incorrigible(tenant)
+	if few {
+		if err := p.take(ctx, p.few); err != nil {
+			return nil, fmt.Errorf("wait for an instance: %w", err)
+		}
+	}
+	in, err := p.acquire(ctx, tenant)
+	switch {
+	case err == nil:
+		in.few = few
+	case few:
+		<-p.few
+	}
+	return in, err
+}
+
+func (p *Pool) acquire(ctx context.Context, tenant string) (*Instance, error) {
 	if err := p.take(ctx, p.out); err != nil {
 		return nil, fmt.Errorf("wait for an instance: %w", err)
 	}
@@ -198,8 +220,8 @@ func (p *Pool) drop(tenant string, n int) {
 // Release gives an instance back. One that trapped, was stopped or has grown too large is thrown away.
 func (p *Pool) Release(in *Instance) {
 	in.Data = nil
-	slot := in.slot
-	in.slot = false
+	slot, few := in.slot, in.few
+	in.slot, in.few = false, false
 	r := p.module.runtime
 	keep := !in.broken && !in.mod.IsClosed() && !in.outgrown() && in.calls < p.options.RecycleCalls &&
 		r.memory.used.Load() <= r.memory.limit
@@ -225,6 +247,9 @@ func (p *Pool) Release(in *Instance) {
 		<-p.slots
 	}
 	<-p.out
+	if few {
+		<-p.few
+	}
 }
 
 func (p *Pool) discard(in *Instance) {
@@ -263,6 +288,7 @@ func (p *Pool) trim(before int64) {
 			delete(p.blamed, tenant)
 		}
 	}
+	p.blaming.Store(len(p.blamed) > 0)
 	p.mu.Unlock()
 	for _, in := range old {
 		p.discard(in)

@@ -207,6 +207,46 @@ func TestWhoKeepsBeingStoppedRests(t *testing.T) {
 	}
 }
 
+// TestWhoKeepsBeingStoppedLeavesPlaces: a tenant whose calls do not end leaves others their places in the pool, however many
+// it makes.
+func TestWhoKeepsBeingStoppedLeavesPlaces(t *testing.T) {
+	r := newRuntime(t, &hooks{}, wasm.Options{})
+	m := counting()
+	m.Functions[0].Code = wasmtest.Code(wasmtest.Local(0), 0x04, 0x40, wasmtest.Loop(), 0x0b, m.Functions[0].Code)
+	p := newPool(t, r, m, wasm.PoolOptions{Running: 4})
+	for range 2 {
+		if _, err := call(lazyContext{t.Context(), time.Now().Add(5 * time.Millisecond)}, p, "a", 1, 0); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var looping sync.WaitGroup
+	for range 20 {
+		looping.Go(func() {
+			if _, err := call(ctx, p, "a", 1, 0); !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for live := 0; live < 2; live, _ = p.Live() {
+		if time.Now().After(deadline) {
+			t.Fatal("the loops do not begin")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	for want := range uint64(20) {
+		if got, err := call(lazyContext{t.Context(), deadline}, p, "b", 0, 0); err != nil || got != want+1 {
+			t.Fatalf("another tenant's call: %d, %v", got, err)
+		}
+	}
+	if live, _ := p.Live(); live > 3 {
+		t.Errorf("%d instances live", live)
+	}
+	cancel()
+	looping.Wait()
+}
+
 // lazyContext has a deadline that nobody watches.
 type lazyContext struct {
 	context.Context

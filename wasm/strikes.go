@@ -24,4 +24,12 @@ func (p *Pool) struck(tenant string) int {
 // strike adds one. The caller holds the lock.
 func (p *Pool) strike(tenant string) {
 	p.blamed[tenant] = strikes{n: min(p.struck(tenant)+1, strikesMost), at: time.Now()}
+	p.blaming.Store(true)
+}
+
+// incorrigible says whether a tenant keeps being stopped or crashing. All such together have half of the running places.
+func (p *Pool) incorrigible(tenant string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.struck(tenant) >= strikesHeavy
 }
