@@ -85,6 +85,7 @@ func newDriver() *twin.Driver[Settings, Memory] {
 	for n := 1; n <= maxRelays; n++ {
 		twin.Property(d, "power"+strconv.Itoa(n), func(t *Twin, on bool) error { return switchRelay(t, n, onOff(on)) })
 	}
+	twin.Property(d, "on", func(t *Twin, on bool) error { return switchRelay(t, 1, onOff(on)) })
 	twin.Property(d, "dimmer", func(t *Twin, percent int) error {
 		return order(t, "Dimmer", strconv.Itoa(percent), "Dimmer", "")
 	})

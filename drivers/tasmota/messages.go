@@ -148,6 +148,9 @@ func reportPower(t *Twin, n int, said string) {
 		m.Relays = n
 	}
 	report(t, "power"+strconv.Itoa(n), "b", on)
+	if n == 1 {
+		t.Report("on", on) // as the standard interface Switchable calls it
+	}
 }
 
 // state takes what STATE, STATUS11 and RESULT have in common.
