@@ -59,6 +59,13 @@ func (n *Node) firstVoters(ctx context.Context) ([]raft.Server, error) {
 	}
 }
 
+// gone says whether a node, by its id or peer address, is about to leave or has left, by gossip.
+func (n *Node) gone(node string) bool {
+	return slices.ContainsFunc(n.gossip.Members(), func(m gossip.Member) bool {
+		return (m.ID == node || m.Peer == node) && (m.Leaving || m.State == gossip.Left)
+	})
+}
+
 // openRaft takes part in consensus; it returns when this node has all that was committed before.
 func (n *Node) openRaft(ctx context.Context) error {
 	first, err := n.firstVoters(ctx)
@@ -72,7 +79,7 @@ func (n *Node) openRaft(ctx context.Context) error {
 			n.peers.Propose(n.life, leader, entry, done)
 		},
 		RemoteIndex: n.peers.CommitIndex, Applied: n.store.AppliedIndex, WaitApplied: n.store.WaitApplied,
-		Healthy: n.alive, Lost: n.lost(), Fatal: n.fail})
+		Healthy: n.alive, Gone: n.gone, Lost: n.lost(), Fatal: n.fail})
 	if err != nil {
 		return err
 	}

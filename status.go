@@ -114,8 +114,8 @@ func (s status) Nodes(context.Context) ([]*pb.Node, error) {
 			if m.ID == leader {
 				node.Role = "leader"
 			}
-			if !r.LastContact.IsZero() {
-				node.RaftContactTime = timestamppb.New(r.LastContact)
+			if !r.Heard.IsZero() {
+				node.RaftContactTime = timestamppb.New(r.Heard)
 			}
 		}
 		if m.ID == n.self.id {

@@ -215,6 +215,9 @@ func (n *Node) enroll(ctx context.Context, r peer.EnrollRequest) (res peer.Enrol
 	if err := n.checkToken(ctx, r); err != nil {
 		return res, err
 	}
+	if err := n.checkID(r.Node); err != nil {
+		return res, err
+	}
 	if err := n.checkName(r.Node, r.Name); err != nil {
 		return res, err
 	}
@@ -257,6 +260,20 @@ func (n *Node) checkToken(ctx context.Context, r peer.EnrollRequest) error {
 	}
 	t.Used++
 	return n.putToken(ctx, t, rec.Revision)
+}
+
+// checkID refuses the id of a member that is there, which has its certificate, and of one that was removed.
+func (n *Node) checkID(id string) error {
+	if err := n.admit(id); err != nil {
+		return fmt.Errorf("%w: %w", err, peer.ErrRefused)
+	}
+	for _, m := range n.members() {
+		if m.ID == id && lives(m) {
+			return fmt.Errorf("node %s (%s) is in the cluster and has a certificate: is this a copy of its data directory? If its credentials are lost, stop it and wait until it is dead: %w",
+				id, m.Name, peer.ErrRefused)
+		}
+	}
+	return nil
 }
 
 // checkName refuses a name that another node of the cluster has.

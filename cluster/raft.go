@@ -47,6 +47,9 @@ type RaftOptions struct {
 
 	// Healthy says whether another node seems to be alive, by gossip. nil: what raft itself hears of it.
 	Healthy func(id string) bool
+	// Gone tells of a node, by its id or its address, whether it has left on purpose or is about to: that it does not answer is
+	// no warning then. nil: none has.
+	Gone func(node string) bool
 	// Lost lists the nodes that recoveries have given up (LostNodes), beside those that this node's own stores know of;
 	// nothing is taken from them. nil: none. It is called for every message, and must be quick.
 	Lost func() []string
@@ -79,6 +82,7 @@ type Raft struct {
 	forwards  map[*forward]struct{}
 
 	leaders leaderWatch
+	leads   leadership
 
 	closing chan struct{}
 	done    sync.WaitGroup
@@ -159,7 +163,7 @@ func raftConfig(o RaftOptions) *raft.Config {
 	cfg.BatchApplyCh = true
 	cfg.NoSnapshotRestoreOnStart = true // the state machine's own database is newer than any snapshot
 	cfg.NoLegacyTelemetry = true
-	cfg.Logger = raftLogger(o.Logger)
+	cfg.Logger = raftLogger(o.Logger, o.Gone)
 	return cfg
 }
 

@@ -3,6 +3,8 @@ package cluster
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -70,6 +72,23 @@ func (r *Raft) watchLeaders() {
 	}
 }
 
+// leadership is since when this node leads.
+type leadership struct {
+	term  uint64
+	since atomic.Int64 // UnixNano; 0: it does not
+}
+
+// note is called from one goroutine.
+func (l *leadership) note(now LeaderChange) {
+	switch {
+	case !now.Self:
+		l.since.Store(0)
+	case l.since.Load() == 0 || l.term != now.Term:
+		l.since.Store(time.Now().UnixNano())
+	}
+	l.term = now.Term
+}
+
 func (r *Raft) tellLeader() {
 	now := LeaderChange{Leader: r.Leader(), Self: r.IsLeader(), Term: r.raft.CurrentTerm()}
 	if now.Self {
@@ -77,6 +96,7 @@ func (r *Raft) tellLeader() {
 	} else if now.Leader == string(r.id) {
 		now.Leader = ""
 	}
+	r.leads.note(now)
 	if now.Leader != "" {
 		// What waits for an older leader is asked again of this one: the state machine knows what it has applied.
 		r.failForwards(func(f *forward) bool { return f.leader != now.Leader }, raft.ErrLeadershipLost)

@@ -16,6 +16,8 @@ type Server struct {
 	Suffrage string
 	// LastContact is when it last answered this node; zero: never, or this node does not lead.
 	LastContact time.Time
+	// Heard is LastContact where that was since this node leads.
+	Heard time.Time
 	// LastIndex is the last entry in its log as it last said; 0: not known. Only the leader knows.
 	LastIndex uint64
 	// Behind is how long it took to get what the leader has; only the leader knows, and only where LastIndex is known.
@@ -51,9 +53,13 @@ func (r *Raft) servers() ([]Server, uint64) {
 		switch {
 		case s.ID == r.id:
 			x.LastContact, x.LastIndex = time.Now(), r.raft.LastIndex()
+			x.Heard = x.LastContact
 		case leads:
 			l := r.links.contact(s.ID)
 			x.LastContact, x.Silent = l.lastContact(), l.silent()
+			if began := r.leads.since.Load(); began > 0 && x.LastContact.UnixNano() > began {
+				x.Heard = x.LastContact
+			}
 			if behind, known := l.round.behind(r.links.now()); known {
 				x.LastIndex, x.Behind = l.index.Load(), behind
 			}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ import (
 // node only: in a stale configuration two ids may have come to share one address, and raft would count its vote twice.
 func NewRaftTransport(layer raft.StreamLayer, address func(id string) (string, bool), logger *slog.Logger) raft.Transport {
 	return &nodeTransport{address: address, NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: nodeLayer{layer}, MaxPool: 3, Timeout: 5 * time.Second, Logger: raftLogger(logger)})}
+		Stream: nodeLayer{layer}, MaxPool: 3, Timeout: 5 * time.Second, Logger: raftLogger(logger, nil)})}
 }
 
 // nodeTransport sends to nodes, wherever they are. What it gives its NetworkTransport for an address is `id@host:port`.
@@ -86,18 +87,20 @@ func (t *nodeTransport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, q *r
 }
 
 // raftLogger hands raft's lines to slog, info as debug: a leader's election on one node is no news.
-func raftLogger(to *slog.Logger) hclog.Logger {
+// gone tells of a node, by its id or address, whether it has gone on purpose or is about to: nil: none has.
+func raftLogger(to *slog.Logger, gone func(node string) bool) hclog.Logger {
 	if to == nil {
 		to = slog.New(slog.DiscardHandler)
 	}
 	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Level: hclog.Info, Output: io.Discard})
-	l.RegisterSink(&raftSink{to: to, said: map[string]time.Time{}})
+	l.RegisterSink(&raftSink{to: to, gone: gone, said: map[string]time.Time{}})
 	return l
 }
 
 // raftSink says the same of the same node at most each 30 s; what comes between is debug.
 type raftSink struct {
 	to   *slog.Logger
+	gone func(node string) bool
 	mu   sync.Mutex
 	said map[string]time.Time
 }
@@ -114,26 +117,34 @@ func (s *raftSink) Accept(_ string, level hclog.Level, msg string, args ...any) 
 	for _, c := range raftChatter {
 		ok = ok && (!strings.HasPrefix(msg, c) || strings.HasPrefix(msg, "failed to contact quorum"))
 	}
+	if ok && s.gone != nil {
+		ok = !slices.ContainsFunc(peersOf(args), s.gone)
+	}
 	if !ok || !s.fresh(msg, args) {
 		lv = slog.LevelDebug
 	}
 	s.to.Log(context.Background(), lv, "raft: "+msg, args...)
 }
 
-// fresh says whether msg was not said of this peer lately.
-func (s *raftSink) fresh(msg string, args []any) bool {
-	key := msg
+// peersOf gives the nodes that a line is about, by id or address.
+func peersOf(args []any) (nodes []string) {
 	for i := 0; i+1 < len(args); i += 2 {
 		if k, ok := args[i].(string); ok && (k == "peer" || k == "target" || k == "server-id") {
 			if f, ok := args[i+1].(interface{ String() string }); ok {
-				key += " " + f.String()
+				nodes = append(nodes, f.String())
 			} else if id, ok := args[i+1].(raft.ServerID); ok {
-				key += " " + string(id)
+				nodes = append(nodes, string(id))
 			} else if a, ok := args[i+1].(raft.ServerAddress); ok {
-				key += " " + string(a)
+				nodes = append(nodes, string(a))
 			}
 		}
 	}
+	return nodes
+}
+
+// fresh says whether msg was not said of this peer lately.
+func (s *raftSink) fresh(msg string, args []any) bool {
+	key := strings.Join(append([]string{msg}, peersOf(args)...), " ")
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,6 +16,8 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/polluxhq/pollux/cluster/peer"
+	"github.com/polluxhq/pollux/cluster/pki"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/test/chaos"
 	"github.com/polluxhq/pollux/test/harness"
@@ -161,11 +163,37 @@ func TestNodesThatMayNotJoin(t *testing.T) {
 			n.Kill()
 		})
 	}
+	// Who has a token gets no certificate in the name of a member.
+	if err := enrollAs(t, c.Node(0), c.Node(2).ID, "x7"); err == nil || !strings.Contains(err.Error(), "is in the cluster and has a certificate") {
+		t.Errorf("with the id of a member: %v", err)
+	}
+	if err := enrollAs(t, c.Node(0), "n0123456789", "x8"); err != nil {
+		t.Errorf("with an id of its own: %v", err)
+	}
 	c.Settle(30 * time.Second)
 	if len(l.CallsSince(time.Time{})) < 100 {
 		t.Error("the load was no load")
 	}
 	l.Check()
+}
+
+// enrollAs asks a node for a certificate, with a token of the cluster and an id of the caller's choice.
+func enrollAs(t *testing.T, n *harness.Node, id, name string) error {
+	t.Helper()
+	token, err := pki.ParseToken(strings.TrimSpace(jsonField(t, n.Must("cluster", "token", "-o", "json"), "token")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pki.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := pki.NewRequest(key, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = peer.Enroll(t.Context(), n.Address+":7947", token, id, name, csr)
+	return err
 }
 
 // errorLines keeps what is a warning or an error.

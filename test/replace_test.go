@@ -1,6 +1,7 @@
 package test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +30,9 @@ func TestReplaceNode(t *testing.T) {
 	c.Settle(time.Minute)
 	if lost.ID == was {
 		t.Errorf("the empty node has the id %s of the lost one", was)
+	}
+	if err := enrollAs(t, c.Node(0), was, "again"); err == nil || !strings.Contains(err.Error(), "was removed from the cluster") {
+		t.Errorf("the id of the removed node is let in: %v", err)
 	}
 	c.Voters(3, time.Minute)
 	l.Check()

@@ -1,8 +1,10 @@
 package peer
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -131,7 +133,11 @@ func (l *lane) ended(k *link, why error, lost int, planned bool) {
 	case refused && l.p.seldom("refused "+l.node):
 		l.p.o.Logger.Error("peer is refused", "node", l.node, "error", why)
 	case !refused && (first || lost > 0 && l.p.seldom("lost "+l.node)):
-		l.p.o.Logger.Warn("peer link lost", "node", l.node, "lost_calls", lost, "error", why)
+		level := slog.LevelWarn
+		if lost == 0 {
+			level = slog.LevelDebug // nobody waited for it; that a node is gone, others tell
+		}
+		l.p.o.Logger.Log(context.Background(), level, "peer link lost", "node", l.node, "lost_calls", lost, "error", why)
 	}
 }
 

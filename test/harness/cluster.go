@@ -191,6 +191,33 @@ func (c *Cluster) RunAll(nodes ...*Node) {
 	}
 }
 
+// Renumber gives a node that does not run another address, the host-th of the cluster's net, and has it join others that
+// were renumbered before it.
+func (c *Cluster) Renumber(n *Node, host int, others ...*Node) {
+	n.Address = c.base + "." + strconv.Itoa(host)
+	n.private = n.Address
+	n.URL, n.MQTT = "http://"+join(n.Address, httpPort), join(n.Address, mqttPort)
+	var args []string
+	for i := 0; i < len(n.o.Args); i++ {
+		switch arg := n.o.Args[i]; arg {
+		case "--gossip":
+			args = append(args, arg, join(n.Address, gossipPort))
+			i++
+		case "--peer":
+			args = append(args, arg, join(n.Address, peerPort))
+			i++
+		case "--join":
+			i++
+		default:
+			args = append(args, arg)
+		}
+	}
+	for _, o := range others {
+		args = append(args, "--join", join(o.Address, peerPort))
+	}
+	n.o.Args = args
+}
+
 // Nodes of the cluster, in the order in which they were added, running or not.
 func (c *Cluster) Nodes() []*Node {
 	c.mu.Lock()
