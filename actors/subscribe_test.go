@@ -326,3 +326,49 @@ func TestSlowSubscribersAreTold(t *testing.T) {
 		t.Errorf("counted as dropped: %d, missed %d", s.Dropped["subscriber_slow"], missed)
 	}
 }
+
+// Each of many followers hears every change in order, also those who come meanwhile, and those who leave hear no more.
+func TestManyFollowers(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	const followers = 40
+	id := func(i int) string { return fmt.Sprintf("f%02d", i) }
+	for i := range followers {
+		n.twin(fmt.Sprintf(`{"id":%q,"driver":"probe"}`, id(i)))
+	}
+	n.must("a", "report", `{"level":0}`)
+	for i := range followers {
+		n.must(id(i), "follow", `{"twin":"a","property":"level"}`)
+		if i%10 == 5 {
+			n.must("a", "report", fmt.Sprintf(`{"level":%d}`, i))
+		}
+	}
+	for i := 0; i < followers; i += 2 {
+		n.must(id(i), "follow", `{"twin":"a","property":"level","cancel":true}`)
+	}
+	until(t, "half of them are left", func() bool { return n.followers("a") == followers/2 })
+	n.must("a", "report", `{"level":99}`)
+	for i := range followers {
+		level := func(x string) (level int) {
+			if _, err := fmt.Sscanf(x, "a.level=%d good", &level); err != nil {
+				t.Errorf("%s heard %q", id(i), x)
+			}
+			return level
+		}
+		if i%2 == 1 {
+			until(t, id(i)+" hears the last change", func() bool {
+				got := n.heard(id(i))
+				return len(got) > 0 && level(got[len(got)-1]) == 99
+			})
+		}
+		was := -1
+		for _, x := range n.heard(id(i)) {
+			if now := level(x); now <= was || now == 99 && i%2 == 0 {
+				t.Errorf("%s heard %q after %d", id(i), x, was)
+			} else {
+				was = now
+			}
+		}
+	}
+}
