@@ -130,5 +130,24 @@ test("a change is another version, and the twin goes over to it", async () => {
   await page.getByRole("button", { name: "Deploy" }).click();
   await page.getByRole("region", { name: "Driver lamp" }).getByRole("button", { name: "0.1.1", exact: true }).waitFor({ timeout: 60_000 });
   await until("the twin runs it", async () => /0\.1\.1/.test(await cli("twin", "get", "desk")));
+});
+
+test("a version is staged, rolled out step by step, and taken back", async () => {
+  await page.getByRole("link", { name: "Edit" }).click();
+  await until("the source is there", async () => (await source().innerText()).includes("name: 'lamp'"));
+  await write(good.replace("0.1.0", "0.2.0"));
+  await page.getByRole("button", { name: "Stage" }).click();
+  const driver = page.getByRole("region", { name: "Driver lamp" });
+  await driver.getByRole("button", { name: "0.2.0", exact: true }).waitFor({ timeout: 60_000 });
+  await driver.getByRole("tab", { name: "Rollout" }).click();
+  const form = driver.getByRole("form", { name: "Begin a rollout" });
+  await form.getByLabel("Minutes per step").fill("0.1");
+  await form.getByRole("button", { name: "Begin" }).click();
+  const told = driver.getByRole("region", { name: "Rollout" });
+  await told.getByText("0.1.1 → 0.2.0").waitFor();
+  await told.getByText("done", { exact: true }).waitFor({ timeout: 90_000 });
+  assert.match(await cli("twin", "get", "desk"), /version 0\.2\.0/);
+  await driver.getByRole("button", { name: "Roll back" }).click();
+  await until("the twin has the version before", async () => /version 0\.1\.1/.test(await cli("twin", "get", "desk")));
   assert.deepEqual(complaints, [], "the browser's console is silent");
 });

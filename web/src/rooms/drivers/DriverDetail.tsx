@@ -13,6 +13,7 @@ import { bytes, count, dateTime, millis } from "../../model/value";
 import { PlusIcon, TrashIcon } from "../../shell/icons";
 import { CreateTwin } from "../twins/CreateTwin";
 import { ManifestView } from "./ManifestView";
+import { Rollout } from "./Rollout";
 
 /** One driver: its versions, what it can do, and who uses it. */
 export function DriverDetail({ driver }: { driver: DriverGroup }) {
@@ -57,7 +58,9 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
               <Table.Td>
                 <button type="button" className="plain" aria-pressed={v === shown}>
                   {v.version}
-                </button>
+                </button>{" "}
+                {v.current && driver.versions.length > 1 && <span className="pill">current</span>}
+                {v.quarantined > 0n && <span className="bad"> {count(v.quarantined)} in quarantine</span>}
               </Table.Td>
               <Table.Td>{bytes(v.size)}</Table.Td>
               <Table.Td>
@@ -86,6 +89,7 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
         <Tabs.List>
           <Tabs.Tab value="model">What it does</Tabs.Tab>
           <Tabs.Tab value="twins">Used by</Tabs.Tab>
+          <Tabs.Tab value="rollout">Rollout</Tabs.Tab>
           <Tabs.Tab value="manifest">Manifest</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="model">
@@ -93,6 +97,9 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
         </Tabs.Panel>
         <Tabs.Panel value="twins">
           <Users name={driver.name} />
+        </Tabs.Panel>
+        <Tabs.Panel value="rollout">
+          <Rollout driver={driver} />
         </Tabs.Panel>
         <Tabs.Panel value="manifest">
           <pre className="json" tabIndex={0} aria-label="Manifest">
