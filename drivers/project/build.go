@@ -95,11 +95,3 @@ func (p *Project) run(ctx context.Context, env []string, name string, args ...st
 	}
 	return nil
 }
-
-// output runs a tool and gives what it prints.
-func (p *Project) output(ctx context.Context, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = p.Dir
-	out, err := cmd.Output()
-	return string(out), err
-}
