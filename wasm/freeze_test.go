@@ -49,8 +49,10 @@ func TestCopiesDoTheSame(t *testing.T) {
 			set := metrics.NewSet()
 			r := guestRuntime(t, wasm.Options{Metrics: set})
 			entries := []string{"mix", "recurse"}
-			fresh := guestPool(t, r, name, wasm.PoolOptions{Entries: entries, RecycleCalls: 1})
-			kept := guestPool(t, r, name, wasm.PoolOptions{Entries: entries})
+			m := compileAny(t, r, corpus()[name](t), 64<<20)
+			fresh := wasm.NewPool(m, wasm.PoolOptions{Entries: entries, RecycleCalls: 1})
+			kept := wasm.NewPool(m, wasm.PoolOptions{Entries: entries})
+			defer func() { _ = errors.Join(fresh.Close(), kept.Close()) }()
 			for seed := range uint64(4) {
 				plain := newBare(t, corpus()[name](t), 0)
 				want := plain.call("mix", seed, 40)
@@ -89,9 +91,9 @@ func TestCopiesForgetAndDoNotShare(t *testing.T) {
 
 // TestCopiesDrawTheirOwnNumbers: a Go guest's generator is seeded as its runtime starts, before the copies part.
 func TestCopiesDrawTheirOwnNumbers(t *testing.T) {
-	r := guestRuntime(t, wasm.Options{})
+	m := compileAny(t, guestRuntime(t, wasm.Options{}), corpus()["Go"](t), 64<<20)
 	for _, drawn := range []uint64{0, 1, 30, 100, 125, 130} { // in Init: at each stage of the generator's block
-		p := guestPool(t, r, "Go", wasm.PoolOptions{Entries: []string{"draws"}, RecycleCalls: 4,
+		p := wasm.NewPool(m, wasm.PoolOptions{Entries: []string{"draws"}, RecycleCalls: 4,
 			Init: func(ctx context.Context, in *wasm.Instance) error {
 				_, err := in.Call(ctx, 0, 0, drawn)
 				return err
@@ -105,6 +107,7 @@ func TestCopiesDrawTheirOwnNumbers(t *testing.T) {
 			}
 			seen[got] = true
 		}
+		_ = p.Close()
 		if len(seen) != calls {
 			t.Errorf("after %d numbers drawn before the copies: %d different ones of %d", drawn, len(seen), calls)
 		}
