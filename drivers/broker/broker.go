@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,9 @@ const (
 	// publishTimeout holds where the caller's context has no deadline.
 	publishTimeout = 10 * time.Second
 )
+
+// leaveWithin is how long the broker is told good-bye, in milliseconds.
+const leaveWithin = 500
 
 // Conn is a twin's connection to a broker.
 type Conn struct {
@@ -54,9 +58,10 @@ func Open(o transport.Options) (drivers.Conn, error) {
 		}
 	}
 	reach := transport.ReachOf(&o, a)
+	filters := len(distinct(t.Subscribe))
 	c := &Conn{publish: t.Publish}
 	dial := func(ctx context.Context) (transport.Session, error) {
-		s := &session{publish: t.Publish, messages: make(chan []byte), lost: make(chan error, 1), closed: make(chan struct{})}
+		s := &session{publish: t.Publish, messages: make(chan []byte), lost: make(chan struct{}), closed: make(chan struct{})}
 		opts := s.options(&o, a)
 		opts.SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) {
 			conn, err := reach.Dial(ctx, "tcp", a.HostPort())
@@ -64,14 +69,14 @@ func Open(o transport.Options) (drivers.Conn, error) {
 				return nil, err
 			}
 			if secure == nil {
-				return &bounded{Conn: conn}, nil
+				return &bounded{Conn: conn, filters: filters}, nil
 			}
 			sealed := tls.Client(conn, secure)
 			if err := sealed.HandshakeContext(ctx); err != nil {
 				_ = conn.Close()
 				return nil, fmt.Errorf("tls with %s: %w", a.HostPort(), err)
 			}
-			return &bounded{Conn: sealed}, nil
+			return &bounded{Conn: sealed, filters: filters}, nil
 		})
 		if err := s.connect(ctx, opts, t.Subscribe); err != nil {
 			return nil, err
@@ -112,7 +117,8 @@ type session struct {
 	client   paho.Client
 	publish  []string
 	messages chan []byte
-	lost     chan error
+	lost     chan struct{} // closed when the connection is lost, why says the reason
+	why      error
 	closed   chan struct{}
 	once     sync.Once
 }
@@ -134,8 +140,11 @@ func (s *session) options(o *transport.Options, a *transport.Address) *paho.Clie
 	}
 	opts := paho.NewClientOptions().AddBroker("tcp://" + a.HostPort()).SetClientID(id).SetCleanSession(true).
 		SetAutoReconnect(false).SetConnectRetry(false).SetOrderMatters(true).SetKeepAlive(alive).SetPingTimeout(pingTimeout).
-		SetProtocolVersion(4).SetDefaultPublishHandler(s.heard).SetConnectionLostHandler(func(_ paho.Client, err error) {
-		s.lost <- err
+		SetProtocolVersion(4).SetWriteTimeout(publishTimeout).SetDefaultPublishHandler(s.heard).SetConnectionLostHandler(func(_ paho.Client, err error) {
+		if s.why = err; errors.Is(err, io.EOF) {
+			s.why = io.EOF
+		}
+		close(s.lost) // once: there is no reconnecting
 	})
 	if b.User != "" || b.Password != "" {
 		opts.SetUsername(b.User).SetPassword(b.Password)
@@ -149,7 +158,7 @@ func (s *session) connect(ctx context.Context, opts *paho.ClientOptions, filters
 		opts.SetConnectTimeout(time.Until(deadline))
 	}
 	s.client = paho.NewClient(opts)
-	if err := wait(ctx, s.client.Connect()); err != nil {
+	if err := s.wait(ctx, s.client.Connect); err != nil {
 		_ = s.Close()
 		return err
 	}
@@ -157,11 +166,11 @@ func (s *session) connect(ctx context.Context, opts *paho.ClientOptions, filters
 		return nil
 	}
 	want := map[string]byte{}
-	for _, f := range filters {
+	for _, f := range distinct(filters) {
 		want[f] = 1
 	}
-	token := s.client.SubscribeMultiple(want, nil)
-	if err := wait(ctx, token); err != nil {
+	var token paho.Token
+	if err := s.wait(ctx, func() paho.Token { token = s.client.SubscribeMultiple(want, nil); return token }); err != nil {
 		_ = s.Close()
 		return fmt.Errorf("subscribe: %w", err)
 	}
@@ -174,10 +183,26 @@ func (s *session) connect(ctx context.Context, opts *paho.ClientOptions, filters
 	return nil
 }
 
-func wait(ctx context.Context, t paho.Token) error {
+// wait has the client do something, and waits until the broker has answered. The client itself may wait for a connection
+// that is no more.
+func (s *session) wait(ctx context.Context, do func() paho.Token) error {
+	done := make(chan error, 1)
+	go func() {
+		t := do()
+		select {
+		case <-t.Done():
+			done <- t.Error()
+		case <-s.lost:
+		case <-s.closed:
+		}
+	}()
 	select {
-	case <-t.Done():
-		return t.Error()
+	case err := <-done:
+		return err
+	case <-s.lost:
+		return fmt.Errorf("%w: %w", transport.ErrNotConnected, s.why)
+	case <-s.closed:
+		return transport.ErrNotConnected
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -191,6 +216,11 @@ func (s *session) heard(_ paho.Client, m paho.Message) {
 	}
 }
 
+// distinct leaves out filters that are there twice, which a subscription holds once.
+func distinct(filters []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(filters)))
+}
+
 func join(topic string, payload []byte) []byte {
 	return append(append([]byte(topic), 0), payload...)
 }
@@ -200,11 +230,8 @@ func (s *session) Receive() ([]byte, error) {
 	select {
 	case m := <-s.messages:
 		return m, nil
-	case err := <-s.lost:
-		if errors.Is(err, io.EOF) {
-			err = io.EOF
-		}
-		return nil, err
+	case <-s.lost:
+		return nil, s.why
 	case <-s.closed:
 		return nil, net.ErrClosed
 	}
@@ -234,7 +261,7 @@ func (s *session) send(ctx context.Context, topic string, payload []byte, qos by
 	if s.ended() {
 		return transport.ErrNotConnected
 	}
-	return wait(ctx, s.client.Publish(topic, qos, retain, payload))
+	return s.wait(ctx, func() paho.Token { return s.client.Publish(topic, qos, retain, payload) })
 }
 
 func (s *session) ended() bool {
@@ -288,7 +315,7 @@ func matches(filter, topic string) bool {
 func (s *session) Close() error {
 	s.once.Do(func() {
 		close(s.closed)
-		s.client.Disconnect(0)
+		go s.client.Disconnect(leaveWithin) // not awaited: it can hang where the wait is over in the same moment
 	})
 	return nil
 }
