@@ -191,7 +191,7 @@ interface Twin<Settings = any, Memory = any> {
   /** A merge patch of the Thing Model: what this unit really has. */
   describe(patch: object): void;
   /** A device behind or near this one, for the inbox. */
-  discover(device: { network: string; key: string; value: string; name?: string; driver?: string; settings?: object }): void;
+  discover(device: { network: string; key: string; value: string; name?: string; driver?: string; uri?: string; settings?: object }): void;
   /** A line in the twin's log, as console.log. */
   log(...values: unknown[]): void;
 }
