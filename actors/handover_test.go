@@ -201,7 +201,12 @@ func TestErrorsBetweenNodes(t *testing.T) {
 		t.Errorf("no such twin: %v", err)
 	}
 	_, far = on("default/m", a, b)
-	if err := far.offer("dev/m/x", `{"level":1}`, 1); err != nil {
+	var err error
+	until(t, "the topic's record is there", func() bool {
+		err = far.offer("dev/m/x", `{"level":1}`, 1)
+		return !errors.Is(err, actors.ErrNoTwin)
+	})
+	if err != nil {
 		t.Errorf("a frame: %v", err)
 	}
 	var refusal *mqtt.Refusal
