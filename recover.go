@@ -50,9 +50,13 @@ func recoverStore(s *storage.Store, survivors []string, do bool, log *slog.Logge
 	if err != nil {
 		return Recovery{}, err
 	}
+	names, err := memberNames(s)
+	if err != nil {
+		return Recovery{}, fmt.Errorf("recover: %w", err)
+	}
 	var out Recovery
 	for _, g := range group {
-		out.Group = append(out.Group, Voter{ID: g.ID, Name: memberName(s, g.ID), Address: g.Address, Self: g.ID == o.ID, Survives: g.ID == o.ID})
+		out.Group = append(out.Group, Voter{ID: g.ID, Name: names[g.ID], Address: g.Address, Self: g.ID == o.ID, Survives: g.ID == o.ID})
 	}
 	for _, word := range survivors {
 		i := slices.IndexFunc(out.Group, func(v Voter) bool { return v.ID == word || v.Name == word })
@@ -82,17 +86,22 @@ func recoverStore(s *storage.Store, survivors []string, do bool, log *slog.Logge
 	return out, nil
 }
 
-// memberName reads a node's name in its member record; "" where there is none.
-func memberName(s *storage.Store, id string) string {
-	rec, ok, err := s.Get(storage.Table(cluster.TableMember), id)
-	if err != nil || !ok {
-		return ""
+// memberNames reads the nodes' names in their member records. Those of a node that was killed may be in the log only, before
+// the recovery applies it.
+func memberNames(s *storage.Store) (map[string]string, error) {
+	names := map[string]string{}
+	note := func(id string, value []byte) {
+		if m, err := cluster.DecodeMember(id, value); err == nil && m.Name != "" {
+			names[id] = m.Name
+		}
 	}
-	m, err := cluster.DecodeMember(id, rec.Value)
-	if err != nil {
-		return ""
+	for rec, err := range s.Scan(storage.Table(cluster.TableMember), "", "") {
+		if err != nil {
+			return nil, err
+		}
+		note(rec.Key, rec.Value)
 	}
-	return m.Name
+	return names, s.PendingWrites(storage.Table(cluster.TableMember), note)
 }
 
 func groupText(group []Voter) string {

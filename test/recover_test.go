@@ -40,6 +40,12 @@ func TestRecoverFromOne(t *testing.T) {
 	if out := n.Must("cluster", "recover", "--data", n.Dir); !strings.Contains(out, "nothing was changed") || strings.Count(out, "given up") != 2 {
 		t.Errorf("a look: %s", out)
 	}
+	// Right after kill -9 their records may be in the log only.
+	for _, n := range c.Nodes() {
+		if out := n.Must("cluster", "recover", "--data", n.Dir, "--survivors", "n1,n3"); strings.Count(out, "n2 ") != 1 || strings.Count(out, "votes") < 2 {
+			t.Errorf("a look by names: %s", out)
+		}
+	}
 	t.Log(n.Must("cluster", "recover", "--data", n.Dir, "--yes"))
 	n.Run()
 	for id, value := range want {
