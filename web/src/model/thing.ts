@@ -47,9 +47,17 @@ interface ThingModel {
   events?: Record<string, { title?: string; description?: string }>;
 }
 
+export interface Transport {
+  scheme: string;
+  default_port?: number;
+  subscribe?: string[];
+  publish?: string[];
+}
+
 /** The parts of a driver's manifest that the console shows. */
 export interface Manifest {
-  transport?: { scheme: string; default_port?: number; subscribe?: string[]; publish?: string[] };
+  /** How devices are reached: the scheme of a twin's address picks one. */
+  transports: Transport[];
   settings?: Schema;
   model?: ThingModel;
   memory_mb?: number;
@@ -58,7 +66,8 @@ export interface Manifest {
 
 /** Reads a manifest; undefined where it is no JSON object. */
 export function parseManifest(json: string | undefined): Manifest | undefined {
-  return parseObject<Manifest>(json);
+  const raw = parseObject<Manifest & { transport?: Transport }>(json);
+  return raw && { ...raw, transports: raw.transports ?? (raw.transport ? [raw.transport] : []) };
 }
 
 /** Reads a Thing Model; undefined where it is no JSON object. */

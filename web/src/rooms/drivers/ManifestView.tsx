@@ -16,7 +16,7 @@ export function ManifestView({ driver }: { driver: Driver }) {
       <dl className="facts">
         <div>
           <dt>Transport</dt>
-          <dd>{driver.transports.join(", ") || manifest.transport?.scheme || "none"}</dd>
+          <dd>{driver.transports.join(", ") || "none"}</dd>
         </div>
         <div>
           <dt>May use</dt>

@@ -52,15 +52,17 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
   const manifest = parseManifest(chosen?.manifestJson);
   const schema = manifest?.settings;
   const value = settings ?? (schema && initial(schema)) ?? {};
-  const scheme = manifest?.transport?.scheme;
-  const wantsUri = scheme !== undefined && scheme !== "mqtt";
+  // The node's own broker and webhooks need no address.
+  const addressed = (manifest?.transports ?? []).filter((t) => t.scheme !== "mqtt" && t.scheme !== "webhook");
+  const wantsUri = addressed.length > 0;
+  const needsUri = wantsUri && addressed.length === manifest?.transports.length;
 
   const submit = async (event: FormEvent) => {
     event.preventDefault();
     const found: Problems = schema ? check(schema, value) : {};
     if (!idPattern.test(id)) found["#id"] = "a to z, digits, dot, dash, underscore; `project/name`, or a bare name";
     if (!chosen) found["#driver"] = "is needed";
-    if (wantsUri && !uri.trim()) found["#uri"] = "is needed";
+    if (needsUri && !uri.trim()) found["#uri"] = "is needed";
     setProblems(found);
     setTrouble(undefined);
     if (Object.keys(found).length > 0) return;
@@ -123,9 +125,9 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
         {wantsUri && (
           <TextInput
             label="Address"
-            withAsterisk
+            withAsterisk={needsUri}
             className="wide"
-            placeholder={`${scheme}://10.0.0.7${manifest?.transport?.default_port ? `:${manifest.transport.default_port}` : ""}`}
+            placeholder={addressed.map((t) => `${t.scheme}://10.0.0.7${t.default_port ? `:${t.default_port}` : ""}`).join(" or ")}
             value={uri}
             error={problems["#uri"]}
             onChange={(e) => setUri(e.currentTarget.value)}
