@@ -14,6 +14,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 	"github.com/polluxhq/pollux/rpc"
@@ -48,6 +49,7 @@ func TestPeers(t *testing.T) {
 	t.Run("backup", func(t *testing.T) { p.backups(t) })
 	t.Run("minority", func(t *testing.T) { p.minority(t, near) })
 	t.Run("trace", func(t *testing.T) { p.traces(t, far) })
+	t.Run("record", func(t *testing.T) { p.records(t, far) })
 	t.Run("watch", func(t *testing.T) { p.watches(t, near, far) })
 	t.Run("drain", func(t *testing.T) { p.drains(t, far) })
 }
@@ -334,6 +336,49 @@ func (p *pair) traces(t *testing.T, far string) {
 	if note := <-got; note != "traced on node node-b" {
 		t.Errorf("after the way back: %q", note)
 	}
+}
+
+// records: a recording follows its twin as well, and begins anew there.
+func (p *pair) records(t *testing.T, far string) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	s, err := p.a.twins(p.admin).RecordTwin(ctx, req(&pb.RecordTwinRequest{Id: far}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	// next gives the parts up to the one that is wanted.
+	next := func(what string, wanted func(*pb.RecordTwinResponse) bool) {
+		t.Helper()
+		for s.Receive() {
+			if wanted(s.Msg()) {
+				return
+			}
+		}
+		t.Fatalf("%s: %v", what, s.Err())
+	}
+	ready := func(m *pb.RecordTwinResponse) bool { return m.Part == nil }
+	recorded := func() {
+		t.Helper()
+		if _, err := p.a.twins(p.admin).Invoke(ctx, req(&pb.InvokeRequest{Id: far, Action: "echo", Input: mustValue(t, map[string]any{"text": "x"})})); err != nil {
+			t.Fatal(err)
+		}
+		next("what the driver had", func(m *pb.RecordTwinResponse) bool { return m.GetStart().GetId() == far })
+		next("the command", func(m *pb.RecordTwinResponse) bool {
+			return m.GetCall().GetEvent() == int32(drivers.EventCommand) && strings.Contains(string(m.GetCall().Input), `"echo"`)
+		})
+	}
+	next("from b", ready)
+	recorded()
+	if err := p.a.cluster.Drain(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	next("from a", ready)
+	recorded()
+	if err := p.a.cluster.Undrain(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	next("from b again", ready)
 }
 
 // watcher collects a stream.
