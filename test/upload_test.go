@@ -75,7 +75,7 @@ func TestUploadsRefused(t *testing.T) {
 		want string
 	}{
 		{"empty", nil, "no WASM module"},
-		{"text", []byte("#!/bin/sh\necho no driver\n"), "no WASM module"},
+		{"bytes", []byte("\x7fELF\x00no driver"), "no WASM module"},
 		{"cut off", tiny(func(*wasmtest.Module) {})[:40], "ends"},
 		{"no contract", tiny(func(m *wasmtest.Module) { m.Exports = m.Exports[1:] }), `does not export the function "drv_handle"`},
 		{"no memory", tiny(func(m *wasmtest.Module) { m.Exports = m.Exports[:1] }), `does not export its memory`},
