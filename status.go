@@ -184,9 +184,7 @@ func (s status) Where(id string) *pb.Placement {
 	p := &pb.Placement{Id: id, Slot: uint32(at.Slot), Node: at.Node, Incarnation: at.Incarnation, Since: at.Since,
 		Target: n.cluster.Target(at.Slot), State: "settled",
 		Active: at.Node == n.self.id && n.engine.Active(cluster.Target{Kind: "twin", ID: id})}
-	if c := at.Slot.Class(); c > 0 {
-		p.Selector = n.cluster.Classes()[c-1].Selector
-	}
+	p.Selector = n.cluster.SelectorOf(at.Slot)
 	if unmet := n.cluster.Unmet(at.Slot); unmet != "" {
 		p.State, p.Awaited = "unavailable", "no node satisfies "+unmet
 		return p

@@ -260,6 +260,16 @@ func (n *Node) Unmet(s Slot) string {
 	return ""
 }
 
+// SelectorOf gives the selector that a slot's owner has to satisfy, as seen here; "": none.
+func (n *Node) SelectorOf(s Slot) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c := n.byNumber[s.Class()]; c != nil {
+		return c.text
+	}
+	return ""
+}
+
 // ClassInfo is a selector in use, as seen here.
 type ClassInfo struct {
 	Class    Class
