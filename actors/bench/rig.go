@@ -196,7 +196,7 @@ func (r *rig) inherit(ctx context.Context, twin *pb.Twin) error {
 
 // uri is the twin's address: the script's, or one that fits the driver's first transport.
 func (r *rig) uri() string {
-	if r.test.URI != "" || len(r.b.manifest.Transports) == 0 {
+	if r.test.HasURI || len(r.b.manifest.Transports) == 0 {
 		return r.test.URI
 	}
 	t := &r.b.manifest.Transports[0]

@@ -96,7 +96,10 @@ func (p *parser) file(n node) *File {
 }
 
 func (p *parser) setup(m *mapping) Setup {
-	s := Setup{URI: m.string("uri"), Twins: map[string]Mock{}, Systems: map[string]map[string]string{}}
+	s := Setup{Twins: map[string]Mock{}, Systems: map[string]map[string]string{}}
+	if v, ok := m.take("uri"); ok {
+		s.URI, s.HasURI = p.text(v), true
+	}
 	if v, ok := m.take("twins"); ok {
 		twins := p.mapping(v, "twins")
 		for _, name := range twins.keys {
@@ -169,8 +172,8 @@ func (p *parser) test(n node, base *Setup) Test {
 	t.Twins, t.Systems = maps.Clone(base.Twins), maps.Clone(base.Systems)
 	maps.Copy(t.Twins, own.Twins)
 	maps.Copy(t.Systems, own.Systems)
-	if own.URI != "" {
-		t.URI = own.URI
+	if own.HasURI {
+		t.URI, t.HasURI = own.URI, true
 	}
 	if own.Was != nil {
 		t.Was = own.Was

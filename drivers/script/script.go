@@ -27,8 +27,9 @@ type File struct {
 type Setup struct {
 	// Settings of the twin, a JSON object; nil: none.
 	Settings map[string]any
-	// URI of the twin; empty: made from the manifest's transport.
-	URI string
+	// URI of the twin, where HasURI, which may be empty; else it is made from the manifest's first transport.
+	URI    string
+	HasURI bool
 	// Start is the clock's time at the beginning; zero: 2026-01-01 00:00 UTC, a Thursday.
 	Start time.Time
 	// Away: the device does not take the connection by itself.
