@@ -16,11 +16,14 @@ import (
 //go:embed dist
 var dist embed.FS
 
-//go:embed sdk/sdk.js
-var sdkSource string
-
-//go:embed sdk/declare.js
-var declareSource string
+var (
+	//go:embed sdk/sdk.js
+	sdkSource string
+	//go:embed sdk/twin.js
+	twinSource string
+	//go:embed sdk/declare.js
+	declareSource string
+)
 
 // Types are the TypeScript types of the SDK, for editors.
 //
@@ -51,7 +54,7 @@ func Engine() ([]byte, error) {
 	return file, nil
 }
 
-// SDK is the script that begins an instance. The declaration's part goes where the SDK includes it.
+// SDK is the script that begins an instance: sdk.js, with the other parts where it includes them.
 func SDK() string {
-	return strings.Replace(sdkSource, "//#include declare.js", declareSource, 1)
+	return strings.NewReplacer("//#include twin.js", twinSource, "//#include declare.js", declareSource).Replace(sdkSource)
 }
