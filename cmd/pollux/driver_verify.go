@@ -35,7 +35,7 @@ The contract is in drivers/ABI.md; tests of what the driver itself should do are
 			if err != nil {
 				return err
 			}
-			box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: verifyCache(), Compiler: driverCompiler()})
+			box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: verifyCache()})
 			if err != nil {
 				return err
 			}

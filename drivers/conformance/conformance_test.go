@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/conformance"
 	"github.com/polluxhq/pollux/drivers/drivertest"
+	"github.com/polluxhq/pollux/drivers/project"
 	"github.com/polluxhq/pollux/wasm/wasmtest"
 )
 
@@ -59,6 +61,35 @@ func TestCDriverConforms(t *testing.T) {
 		t.Fatal(err)
 	}
 	conforms(t, file)
+}
+
+// Every driver that pollux carries conforms: whatever a device sends, none of them crashes.
+func TestBundledDriversConform(t *testing.T) {
+	dirs, err := filepath.Glob("../library/*")
+	if err != nil || len(dirs) < 3 {
+		t.Fatal(dirs, err)
+	}
+	for _, dir := range append(dirs, "../pjlink", "../tasmota") {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			p, err := project.Find(dir)
+			if err != nil {
+				t.Skip(err) // what several drivers share
+			}
+			switch p.Lang {
+			case project.Rust:
+				conforms(t, drivertest.Rust(t, dir))
+			case project.Go:
+				conforms(t, drivertest.Build(t, dir))
+			default:
+				drivertest.NeedEngine(t)
+				file, err := p.Build(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				conforms(t, file)
+			}
+		})
+	}
 }
 
 // wild is a driver whose every call runs the given code; its type is (event i32, len i32) -> i32.

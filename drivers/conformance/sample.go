@@ -39,6 +39,8 @@ func (s *schema) value(all bool, depth int) any {
 		return s.Default
 	case len(s.Enum) > 0:
 		return s.Enum[0]
+	case s.Properties != nil:
+		return s.object(all, depth)
 	case len(s.OneOf) > 0:
 		return s.OneOf[0].value(all, depth+1)
 	case len(s.AnyOf) > 0:
@@ -46,13 +48,7 @@ func (s *schema) value(all bool, depth int) any {
 	}
 	switch s.kind() {
 	case "object":
-		out := map[string]any{}
-		for name, member := range s.Properties {
-			if all || slices.Contains(s.Required, name) {
-				out[name] = member.value(all, depth+1)
-			}
-		}
-		return out
+		return map[string]any{}
 	case "array":
 		out := make([]any, max(s.MinItems, 1))
 		for i := range out {
@@ -67,6 +63,29 @@ func (s *schema) value(all bool, depth int) any {
 		return s.number()
 	}
 	return nil
+}
+
+// object has its members, those that the first of its alternatives needs among them.
+func (s *schema) object(all bool, depth int) any {
+	out := map[string]any{}
+	for name, member := range s.Properties {
+		if all || slices.Contains(s.Required, name) {
+			out[name] = member.value(all, depth+1)
+		}
+	}
+	for _, alternative := range append(s.OneOf, s.AnyOf...)[:min(1, len(s.OneOf)+len(s.AnyOf))] {
+		for _, name := range alternative.Required {
+			member := schema{}
+			if own := s.Properties[name]; own != nil {
+				member = *own
+			}
+			if other := alternative.Properties[name]; other != nil {
+				member.Const, member.MinLength, member.Default = other.Const, max(other.MinLength, member.MinLength), nil
+			}
+			out[name] = member.value(all, depth+1)
+		}
+	}
+	return out
 }
 
 func (s *schema) kind() string {
