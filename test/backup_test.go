@@ -41,6 +41,9 @@ func TestBackup(t *testing.T) {
 	for d := range backedDevices {
 		createEcho(t, n, device(d), map[string]any{"topic": device(d)})
 	}
+	n.Must("twin", "create", "picky", "--driver", "echo", "--selector", "zone=b")
+	n.Must("twin", "create", "settled", "--driver", "echo", "--selector", "zone=c")
+	n.Must("twin", "update", "settled", "--selector=")
 	began := time.Now()
 	var before, during load.Journal
 	publishTo(t, n, backedDevices*backedEach, 0, &before)
@@ -88,7 +91,10 @@ func TestBackup(t *testing.T) {
 		}
 		checkHistory(t, n, acknowledged(&before), began)
 	}
-	// The restored twins live: they take messages and commands.
+	// The restored twins live, where they may: they take messages and commands.
+	lives(t, to, "picky", to.Node(1))
+	says(t, to, "picky")
+	says(t, to, "settled")
 	var after load.Journal
 	publishTo(t, to.Node(0), backedDevices, 2000, &after)
 	checkHistory(t, to.Node(2), acknowledged(&after), began)
