@@ -33,7 +33,7 @@ type run struct {
 // launch hands a call to the pool. Where a command is given, the call is on its behalf.
 func (t *twin) launch(v event, c *command) {
 	r := &run{event: v, command: c, runner: t.run.Runner, limit: t.e.o.CallTimeout}
-	r.host = host{e: t.e, en: t.en, own: t.own, spec: t.spec, link: t.link, cfg: t.cfg}
+	r.host = host{e: t.e, en: t.en, own: t.own, spec: t.spec, link: t.link, cfg: t.cfg, moved: t.movedBy()}
 	r.call = drivers.Call{Event: v.kind, Input: v.input, Settings: t.cfg.settings, State: t.stateJSON,
 		Tenant: ProjectOf(t.en.id)}
 	t.allot(&r.budget)

@@ -23,6 +23,8 @@ type host struct {
 	spec *spec
 	link *link
 	cfg  *config
+	// moved is where what is published is counted; nil: the connection counts.
+	moved *moved
 	// chain are the twins whose calls led to this one, and this one.
 	chain []string
 	wrote atomic.Bool
@@ -113,6 +115,7 @@ func (h *host) Publish(_ context.Context, topic string, payload []byte, qos byte
 		return err
 	}
 	h.wrote.Store(true)
+	h.moved.sent(len(topic) + len(payload))
 	h.e.tracers.sent(h.en.id, topic, payload)
 	return (*p)(topic, payload, qos, retain)
 }

@@ -413,6 +413,7 @@ func (t *twin) frame(f *actorv1.Frame, m *call) {
 		return
 	}
 	t.seen()
+	t.movedBy().received(len(f.Topic) + len(f.Payload))
 	taken := func(err error) {
 		if err != nil {
 			m.refuse(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -182,9 +183,37 @@ func (h *host) publishOut(to publisher, topic string, payload []byte, qos byte, 
 	return to.Publish(ctx, topic, payload, qos, retain)
 }
 
-// traffic is what the twin's connection has moved; nil where it has none.
+// moved counts what a twin without a connection of its own hears and sends. A nil one counts nothing.
+type moved struct{ bytesIn, bytesOut, framesIn, framesOut atomic.Uint64 }
+
+func (m *moved) received(n int) {
+	if m != nil {
+		m.bytesIn.Add(uint64(n))
+		m.framesIn.Add(1)
+	}
+}
+
+func (m *moved) sent(n int) {
+	if m != nil {
+		m.bytesOut.Add(uint64(n))
+		m.framesOut.Add(1)
+	}
+}
+
+// movedBy gives the counter of a twin whose device comes by the node's broker or by webhook; nil for others.
+func (t *twin) movedBy() *moved {
+	if t.moved == nil && t.cfg.binding != nil && !t.cfg.binding.Dials(t.cfg.uri) {
+		t.moved = &moved{}
+	}
+	return t.moved
+}
+
+// traffic is what went to and from the twin's device in this life of the twin; nil where it has none.
 func (t *twin) traffic() *pb.Traffic {
 	if t.link == nil {
+		if m := t.moved; m != nil {
+			return &pb.Traffic{ReceivedBytes: m.bytesIn.Load(), SentBytes: m.bytesOut.Load(), ReceivedFrames: m.framesIn.Load(), SentFrames: m.framesOut.Load()}
+		}
 		return nil
 	}
 	r, ok := t.link.conn.(drivers.Reporter)

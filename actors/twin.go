@@ -63,6 +63,8 @@ type twin struct {
 	work     *work
 	save     *save
 	link     *link
+	// moved counts what went by the node's broker or by webhook; nil: nothing yet.
+	moved *moved
 	logs     *logRing
 	watchers []*Subscription
 	audience *audience

@@ -63,6 +63,7 @@ func (t *twin) webhook(req *actorv1.Webhook, m *call) {
 		return
 	}
 	t.seen()
+	t.movedBy().received(len(req.Input))
 	if v := t.spec.via(t.cfg.uri); v != nil && v.Scheme == drivers.SchemeWebhook && !t.sleeping() &&
 		pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED {
 		t.up() // it speaks, so it is there

@@ -222,7 +222,7 @@ func labelText(labels map[string]string) string {
 
 // trafficText tells what went over the twin's connection.
 func trafficText(t *pb.Traffic) string {
-	if t == nil {
+	if t == nil || t.ReceivedFrames+t.SentFrames+t.ReceivedBytes+t.SentBytes+t.Reconnects+t.Errors == 0 {
 		return ""
 	}
 	text := fmt.Sprintf("%d bytes in, %d out; %d frames in, %d out", t.ReceivedBytes, t.SentBytes, t.ReceivedFrames, t.SentFrames)
