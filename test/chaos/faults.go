@@ -44,9 +44,45 @@ func faults() []fault {
 		{name: "cut a link", do: cutLink},
 		{name: "drain", do: drain, calm: true},
 		{name: "transfer leadership", do: transfer, calm: true},
+		{name: "selectors", do: selectors, calm: true},
 		{name: "slow disk", do: slowDisk},
 		{name: "failing disk", do: failDisk},
 		{name: "rolling restart", do: rolling, calm: true},
+	}
+}
+
+// selectors gives half of the twins another selector, which leaves each of them more than one node.
+func selectors(r *run) (string, error) {
+	n := r.any()
+	choice := []string{"", "zone!=a", "zone!=b", "zone!=c"}
+	since, changed := time.Now(), 0
+	for _, id := range r.load.Twins() {
+		if r.random.IntN(2) == 0 {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), planned)
+		err := reselect(ctx, n, id, choice[r.random.IntN(len(choice))])
+		cancel()
+		if err != nil {
+			return "", fmt.Errorf("selector of %s by %s: %w", id, n.Name, err)
+		}
+		changed++
+	}
+	return fmt.Sprintf("%d twins have another selector", changed), r.recovered("selectors", since, planned, nil)
+}
+
+func reselect(ctx context.Context, n *harness.Node, id, selector string) error {
+	for {
+		got, err := n.Twins().GetTwin(ctx, connect.NewRequest(&pb.GetTwinRequest{Id: id}))
+		if err != nil {
+			return err
+		}
+		t := got.Msg.Twin
+		t.State, t.Selector = nil, selector
+		_, err = n.Twins().UpdateTwin(ctx, connect.NewRequest(&pb.UpdateTwinRequest{Twin: t}))
+		if connect.CodeOf(err) != connect.CodeAborted {
+			return err
+		}
 	}
 }
 
