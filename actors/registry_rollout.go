@@ -42,11 +42,11 @@ func (r *Registry) StartRollout(ctx context.Context, req *pb.StartRolloutRequest
 		o := active(rel)
 		switch {
 		case o != nil && o.Version != version:
-			return nil, fmt.Errorf("driver %s: %s is being rolled out; let that end, or roll it back: %w", req.Driver, o.Version, ErrNotNow)
+			return nil, fmt.Errorf("%s is being rolled out; let that end, or roll it back: %w", o.Version, ErrNotNow)
 		case o != nil:
 		case rel.Version == version:
-			return nil, fmt.Errorf("driver %s: the twins that ask for no version have %s already; upload what is to be rolled out staged: %w",
-				req.Driver, version, ErrNotNow)
+			return nil, fmt.Errorf("the twins that ask for no version have %s already; push another version with --stage first: %w",
+				version, ErrNotNow)
 		default:
 			o = &pb.Rollout{Driver: req.Driver, Version: version, FromVersion: rel.Version, By: by, CreateTime: r.e.timestamp()}
 			addRollout(rel, o)
