@@ -45,7 +45,9 @@ func TestJavaScript(t *testing.T) {
 		}
 		return n.Command(ctx, "driver", "push", "--no-test", file)
 	}
-	version := func(v, step string) string { return strings.NewReplacer("VERSION", v, "STEP", step).Replace(counterScript) }
+	version := func(v, step string) string {
+		return strings.NewReplacer("VERSION", v, "STEP", step).Replace(counterScript)
+	}
 
 	for what, want := range map[string]string{
 		strings.Replace(version("1.0.0", "1"), "count(twin) {", "count(twin) }", 1): "counter.js:7:17: SyntaxError",

@@ -169,7 +169,9 @@ func both(a, b map[string]json.RawMessage) map[string]bool {
 
 // answers is a host that answers as was recorded: each kind of call in its order. What was not recorded is answered as if
 // nothing could be reached.
-type answers struct{ left map[string][]*pb.RecordedHostCall }
+type answers struct {
+	left map[string][]*pb.RecordedHostCall
+}
 
 var errNotRecorded = fmt.Errorf("replay: nothing was recorded for this: %w", drivers.ErrDisconnected)
 
