@@ -3,7 +3,7 @@ SHELL      := /bin/bash
 GO         ?= go
 TOOL       := $(GO) tool -modfile=tools.mod
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-DRIVERS    := pjlink tasmota
+DRIVERS    := pjlink tasmota $(patsubst drivers/library/%/main.go,%,$(wildcard drivers/library/*/main.go))
 ENGINE     := drivers/js/dist/engine.wasm.zst
 DRIVER_BIN := $(DRIVERS:%=bin/drivers/%.wasm)
 SCRIPTS    := $(foreach d,$(wildcard drivers/library/*),$(wildcard $(d)/$(notdir $(d)).js))
@@ -34,11 +34,18 @@ FORCE:
 
 .SECONDARY: $(DRIVER_BIN)
 
+define go_driver
+@mkdir -p bin/drivers build/guests
+@echo "building driver $*"
+@GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags=-w -o build/guests/$*.wasm ./$(<D)
+@$(GO) run ./drivers/sdk/pack -manifest $< -o $@ build/guests/$*.wasm
+endef
+
 bin/drivers/%.wasm: drivers/%/driver.json $(SDK_SRC) FORCE
-	@mkdir -p bin/drivers build/guests
-	@echo "building driver $*"
-	@GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags=-w -o build/guests/$*.wasm ./drivers/$*
-	@$(GO) run ./drivers/sdk/pack -manifest drivers/$*/driver.json -o $@ build/guests/$*.wasm
+	$(go_driver)
+
+bin/drivers/%.wasm: drivers/library/%/driver.json $(SDK_SRC) FORCE
+	$(go_driver)
 
 drivers/catalog/dist/%.wasm.zst: bin/drivers/%.wasm
 	@$(GO) run ./drivers/catalog/pack $<
