@@ -39,6 +39,7 @@ var suites = [][2]string{
 	{"./test/bench", "BenchmarkSwap"},
 	{"./drivers", "BenchmarkDriverEvent"},
 	{"./drivers", "BenchmarkManyTwins"},
+	{"./actors", "BenchmarkSwap"},
 	{"./drivers", "BenchmarkUpload"},
 	{"./drivers", "BenchmarkScriptLoop"},
 	{"./drivers", "BenchmarkScriptJSON"},
