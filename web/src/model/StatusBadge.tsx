@@ -20,11 +20,11 @@ export const QUALITY: Record<Quality, string> = {
 /** How the twin stands with its device; a fault outweighs the connection. */
 export function StatusBadge({ status, stopped }: { status: TwinStatus | undefined; stopped?: boolean }) {
   const connection = connections[stopped ? Connection.STOPPED : (status?.connection ?? Connection.UNSPECIFIED)];
-  const key = status?.fault ? "fault" : connection.key;
+  const key = status?.fault || status?.quarantineTime ? "fault" : connection.key;
   return (
     <span className="status" data-status={key} title={status?.fault || connection.word}>
       <i aria-hidden="true" />
-      {status?.fault ? "Fault" : connection.word}
+      {status?.quarantineTime ? "Quarantine" : status?.fault ? "Fault" : connection.word}
     </span>
   );
 }

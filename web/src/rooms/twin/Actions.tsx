@@ -1,4 +1,5 @@
 import { Button, Collapse, NumberInput, Switch, UnstyledButton } from "@mantine/core";
+import { notifications } from "@mantine/notifications";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { useMutation } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
@@ -31,6 +32,7 @@ export function Actions({ id, actions, queued, commands, stopped }: Props) {
         <span className="count" data-on={queued > 0 || undefined} role="status">
           {queued === 0 ? "queue empty" : `${queued} in the queue`}
         </span>
+        {queued > 0 && <ClearQueue id={id} />}
       </h2>
       <Commands commands={commands} />
       {actions.length === 0 && <p className="muted pad">This twin has none.</p>}
@@ -38,6 +40,21 @@ export function Actions({ id, actions, queued, commands, stopped }: Props) {
         <Action key={action.name} id={id} action={action} disabled={stopped} />
       ))}
     </section>
+  );
+}
+
+/** Rejects what waits; what the device is being told goes on. */
+function ClearQueue({ id }: { id: string }) {
+  const { mutate, isPending } = useMutation({
+    mutationFn: () => twins.clearCommands({ id }),
+    onSuccess: ({ cleared }) =>
+      notifications.show({ message: cleared === 1 ? "One command that waited was rejected." : `${cleared} commands that waited were rejected.` }),
+    onError: (error) => notifications.show({ color: "red", message: explain(error) }),
+  });
+  return (
+    <Button size="compact-xs" variant="default" loading={isPending} onClick={() => mutate()}>
+      Clear the queue
+    </Button>
   );
 }
 

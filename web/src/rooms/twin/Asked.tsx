@@ -19,9 +19,10 @@ const steps: Record<Progress, number> = {
   [Progress.REJECTED]: 2,
 };
 
-/** What was asked, and three marks: committed, sent, confirmed by the device. */
-export function Asked({ desired }: { desired: Desired }) {
+/** What was asked, and three marks: committed, sent, confirmed by the device; and why it is not there yet. */
+export function Asked({ desired, waitsFor }: { desired: Desired; waitsFor: string }) {
   const word = words[desired.progress];
+  const why = desired.error || waitsFor;
   const by = desired.by ? ` by ${desired.by}` : "";
   return (
     <div className="asked" data-progress={word} title={`${dateTime(millis(desired.time))}${by}`}>
@@ -31,7 +32,7 @@ export function Asked({ desired }: { desired: Desired }) {
           <i key={n} data-on={n <= steps[desired.progress] || undefined} />
         ))}
       </span>
-      <small>{desired.error ? `${word}: ${desired.error}` : word}</small>
+      <small>{why ? `${word}${desired.error ? ":" : ","} ${why}` : word}</small>
     </div>
   );
 }

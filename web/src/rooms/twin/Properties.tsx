@@ -9,6 +9,7 @@ import type { PropertyModel } from "../../model/thing";
 import { ago, dateTime, millis, plain, show } from "../../model/value";
 import { ChartIcon } from "../../shell/icons";
 import { Asked } from "./Asked";
+import { waitsFor } from "./facts";
 import { SetValue } from "./SetValue";
 
 interface Props {
@@ -46,6 +47,7 @@ export function Properties({ twin, state, properties, drawn, onDraw }: Props) {
             model={p}
             reported={state?.properties[p.name]}
             desired={state?.desired[p.name]}
+            waitsFor={waitsFor(state?.desired[p.name], twin.state?.desired[p.name])}
             drawn={p.name === drawn}
             disabled={twin.stopped}
             onDraw={onDraw}
@@ -61,12 +63,13 @@ interface RowProps {
   model: PropertyModel;
   reported: Property | undefined;
   desired: Desired | undefined;
+  waitsFor: string;
   drawn: boolean;
   disabled: boolean;
   onDraw: (name: string) => void;
 }
 
-const Row = memo(function Row({ id, model, reported, desired, drawn, disabled, onDraw }: RowProps) {
+const Row = memo(function Row({ id, model, reported, desired, waitsFor, drawn, disabled, onDraw }: RowProps) {
   const at = millis(reported?.time);
   const value = plain(reported?.value);
   const drawable = model.numeric && (value === undefined || typeof value === "number" || typeof value === "boolean");
@@ -97,7 +100,7 @@ const Row = memo(function Row({ id, model, reported, desired, drawn, disabled, o
         <Age at={at} quality={reported?.quality} />
       </div>
       <div role="cell" className="prop-asked">
-        {desired && <Asked desired={desired} />}
+        {desired && <Asked desired={desired} waitsFor={waitsFor} />}
       </div>
       <div role="cell" className="prop-set">
         {model.writable && <SetValue id={id} model={model} reported={value} desired={desired} disabled={disabled} />}

@@ -1,6 +1,6 @@
 import "./twin.css";
 
-import { ActionIcon, Alert, Button, Loader, Tabs } from "@mantine/core";
+import { ActionIcon, Button, Loader, Tabs } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { Link, useSearchParams } from "wouter";
@@ -17,7 +17,9 @@ import { BackIcon } from "../../shell/icons";
 import { Actions } from "./Actions";
 import { DeleteTwin } from "./DeleteTwin";
 import { Feed } from "./Feed";
+import { Health } from "./Health";
 import { HistoryChart } from "./HistoryChart";
+import { LinkPanel } from "./LinkPanel";
 import { Properties } from "./Properties";
 import { SettingsTab } from "./SettingsTab";
 import { StopButton } from "./StopButton";
@@ -30,7 +32,8 @@ export function TwinRoom({ id }: { id: string }) {
   const { data, error, isPending } = useQuery({
     queryKey: ["twin", id],
     queryFn: ({ signal }) => twins.getTwin({ id, model: true }, { signal }),
-    refetchInterval: 10_000,
+    // What a wish waits for, and what the connection moved, the watch does not tell.
+    refetchInterval: ({ state }) => (state.data?.twin?.state?.queued ? 2000 : 5000),
   });
   const watch = useTwinWatch(id);
   const twin = data?.twin;
@@ -75,11 +78,7 @@ function Loaded({ twin, watch }: { twin: Twin; watch: TwinWatch }) {
           </Button>
         </div>
       </header>
-      {state?.status?.fault && (
-        <Alert color="red" variant="light" className="fault-alert" role="alert">
-          {state.status.fault}
-        </Alert>
-      )}
+      <Health twin={twin} state={state} />
       <Tabs
         value={tab}
         onChange={(t) => setParams(t && t !== "live" ? { tab: t } : {}, { replace: true })}
@@ -131,6 +130,7 @@ function Live({ twin, watch, model }: { twin: Twin; watch: TwinWatch; model: Mod
           <HistoryChart key={drawn.name} id={twin.id} property={drawn} current={state?.properties[drawn.name]} samples={watch.samples} />
         )}
         <Actions id={twin.id} actions={model.actions} queued={state?.queued ?? 0} commands={state?.commands ?? []} stopped={twin.stopped} />
+        <LinkPanel twin={twin} />
       </div>
     </div>
   );
