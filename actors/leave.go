@@ -32,6 +32,11 @@ func (t *twin) elsewhere() error { return fmt.Errorf("twin %s: %w", t.en.id, clu
 // and all else is the next owner's.
 func (t *twin) depart() {
 	t.mode = modeLeaving
+	if t.link != nil {
+		if r, ok := t.link.conn.(retirer); ok {
+			r.Retire()
+		}
+	}
 	if w := t.work; w != nil {
 		frames := t.ready && t.loaded && t.backoff <= t.e.nowMS()
 		w.dropEvents(t.elsewhere(), func(v *event) bool { return frames && v.kind == drivers.EventReceived })

@@ -317,7 +317,7 @@ func (t *twin) away() string {
 }
 
 func (m *linkFrame) run(t *twin) {
-	if !t.fresh(m.l) && !t.awaits(m.l) {
+	if !t.fresh(m.l) && !t.awaits(m.l) && !t.leftover(m.l) {
 		<-m.l.room
 		return
 	}
@@ -333,6 +333,21 @@ func (m *linkFrame) run(t *twin) {
 		return
 	}
 	t.working().push(event{kind: drivers.EventReceived, input: m.frame, done: func(error) { <-m.l.room }})
+}
+
+// retirer is a connection that outlives its twin's stay at this node: a device called in, perhaps elsewhere.
+type retirer interface {
+	// Retire has what comes from now on go to the twin's next node.
+	Retire()
+}
+
+// leftover says whether a twin that leaves handles a frame nevertheless: it was taken before, and comes to nobody else.
+func (t *twin) leftover(l *link) bool {
+	if t.link != l || t.mode != modeLeaving || t.hurried || !t.ready || !t.loaded {
+		return false
+	}
+	_, ok := l.conn.(retirer)
+	return ok
 }
 
 // awaits says whether a twin that leaves has a command whose answer the connection may yet bring.

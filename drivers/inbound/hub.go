@@ -60,14 +60,20 @@ type conned struct {
 
 // Close implements drivers.Conn.
 func (c *conned) Close() error {
+	c.Retire()
+	c.end.leaving.Do(func() { close(c.end.gone) })
+	return c.Conn.Close()
+}
+
+// Retire says that the twin leaves this node: what its device says from now on is for the next one. What was taken comes
+// to its end here, and may be answered.
+func (c *conned) Retire() {
 	h := c.end.hub
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.twins[c.end.twin] == c.end {
 		delete(h.twins, c.end.twin)
-		close(c.end.gone)
 	}
-	h.mu.Unlock()
-	return c.Conn.Close()
 }
 
 // Reset has the device let go of, wherever it called in.
@@ -99,6 +105,7 @@ type end struct {
 	twin    string
 	arrived chan *session // the newest link, which nobody took yet
 	gone    chan struct{}
+	leaving sync.Once
 
 	taking sync.Mutex // one word at a time
 	mu     sync.Mutex
