@@ -3,7 +3,9 @@ package test
 import (
 	"bufio"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,22 +17,22 @@ import (
 	"github.com/polluxhq/pollux/test/harness"
 )
 
-// lamp is the device that the projects of `driver new` are for.
-type lamp struct {
-	l     net.Listener
-	mu    sync.Mutex
-	on    bool
-	conns []net.Conn
-	wg    sync.WaitGroup
+// kettle is a device that talks in lines: what the drivers in testdata/newcomer are for.
+type kettle struct {
+	l      net.Listener
+	mu     sync.Mutex
+	target string
+	conns  []net.Conn
+	wg     sync.WaitGroup
 }
 
-func newLamp(t *testing.T) *lamp {
+func newKettle(t *testing.T) *kettle {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &lamp{l: l}
+	d := &kettle{l: l}
 	d.wg.Go(d.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -44,7 +46,7 @@ func newLamp(t *testing.T) *lamp {
 	return d
 }
 
-func (d *lamp) accept() {
+func (d *kettle) accept() {
 	for {
 		c, err := d.l.Accept()
 		if err != nil {
@@ -61,26 +63,33 @@ func (d *lamp) accept() {
 	}
 }
 
-func (d *lamp) answer(line string) string {
+func (d *kettle) answer(line string) string {
+	target, isSet := strings.CutPrefix(line, "SET TARGET ")
+	if !isSet {
+		return "TEMP 21.5\n"
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch line {
-	case "POWER ON", "POWER OFF":
-		d.on = line == "POWER ON"
-	}
-	if d.on {
-		return "POWER=ON\r\n"
-	}
-	return "POWER=OFF\r\n"
+	d.target = target
+	return "OK\n"
 }
 
-func (d *lamp) isOn() bool {
+func (d *kettle) heatsTo() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.on
+	return d.target
 }
 
-// From `driver new` to a live twin, in each language: as docs/drivers.md tells it.
+// say sends a line to everybody who is connected.
+func (d *kettle) say(line string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.conns {
+		fmt.Fprint(c, line+"\n")
+	}
+}
+
+// From `driver new` to a live twin of a made-up device, in each language: as docs/drivers.md tells it.
 func TestDriverFromNewToLiveTwin(t *testing.T) {
 	n := harness.Start(t, harness.Options{})
 	for _, lang := range []project.Lang{project.JavaScript, project.Go, project.Rust} {
@@ -93,27 +102,61 @@ func TestDriverFromNewToLiveTwin(t *testing.T) {
 					t.Skip(err)
 				}
 			}
-			name := "new-" + string(lang)
-			dir := filepath.Join(t.TempDir(), name)
-			device := newLamp(t)
-			n.Must("driver", "new", name, "--lang", string(lang), "--dir", dir)
-			if out := n.Must("driver", "test", dir, "--shuffle"); !strings.Contains(out, "12 passed") {
-				t.Errorf("driver test says %q", out)
+			dir := filepath.Join(t.TempDir(), "kettle")
+			n.Must("driver", "new", "kettle", "--lang", string(lang), "--dir", dir)
+			if out := n.Must("driver", "test", dir); !strings.Contains(out, "6 passed") {
+				t.Errorf("the project as it is made: %q", out)
 			}
-			if out := n.Must("driver", "push", dir); !strings.Contains(out, "installed "+name+"@0.1.0") {
+			for _, from := range []string{"kettle.test.yaml", string(lang)} {
+				overwrite(t, filepath.Join("testdata", "newcomer", from), dir)
+			}
+			if out := n.Must("driver", "push", dir); !strings.Contains(out, "kettle@1.0.0") {
 				t.Errorf("driver push says %q", out)
 			}
-			n.Must("twin", "create", name, "--driver", name, "--uri", "tcp://"+device.l.Addr().String())
-			n.Must("twin", "set", name, "power", "true")
-			until(t, "the lamp is on", device.isOn)
-			until(t, "the twin says so", func() bool {
-				return strings.Contains(n.Must("twin", "get", name, "-o", "json"), `"PROGRESS_CONFIRMED"`)
-			})
-			if out := n.Must("driver", "versions", name); !strings.Contains(out, "0.1.0") || !strings.Contains(out, "yes") {
-				t.Errorf("driver versions says %q", out)
-			}
+			boils(t, n)
+			n.Must("driver", "rm", "kettle")
 		})
 	}
+}
+
+// overwrite puts a file, or what is in a directory, into another.
+func overwrite(t *testing.T, from, to string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if rel == "." {
+			rel = filepath.Base(from)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), text, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// boils makes a twin of a kettle and has it boil.
+func boils(t *testing.T, n *harness.Node) {
+	t.Helper()
+	device := newKettle(t)
+	n.Must("twin", "create", "kitchen", "--driver", "kettle", "--uri", "tcp://"+device.l.Addr().String())
+	shows := func(text string) func() bool {
+		return func() bool { return strings.Contains(n.Must("twin", "get", "kitchen", "-o", "json"), text) }
+	}
+	until(t, "the twin shows the temperature", shows("21.5"))
+	n.Must("twin", "set", "kitchen", "target", "100")
+	until(t, "the kettle heats", func() bool { return device.heatsTo() == "100" })
+	until(t, "the kettle has agreed", shows("PROGRESS_CONFIRMED"))
+	n.Must("twin", "rm", "kitchen")
 }
 
 // until polls until the condition holds.
