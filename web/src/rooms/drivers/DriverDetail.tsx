@@ -8,9 +8,11 @@ import { explain } from "../../api/errors";
 import type { Driver } from "../../gen/pollux/v1/driver_pb";
 import type { DriverGroup } from "../../model/catalog";
 import { twinPath } from "../../model/id";
+import { parseManifest } from "../../model/thing";
 import { StatusBadge } from "../../model/StatusBadge";
 import { bytes, count, dateTime, millis } from "../../model/value";
 import { PlusIcon, TrashIcon } from "../../shell/icons";
+import { ScopeSettings } from "../../settings/ScopeSettings";
 import { CreateTwin } from "../twins/CreateTwin";
 import { ManifestView } from "./ManifestView";
 import { Rollout } from "./Rollout";
@@ -89,6 +91,7 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
         <Tabs.List>
           <Tabs.Tab value="model">What it does</Tabs.Tab>
           <Tabs.Tab value="twins">Used by</Tabs.Tab>
+          <Tabs.Tab value="settings">Settings</Tabs.Tab>
           <Tabs.Tab value="rollout">Rollout</Tabs.Tab>
           <Tabs.Tab value="manifest">Manifest</Tabs.Tab>
         </Tabs.List>
@@ -97,6 +100,10 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
         </Tabs.Panel>
         <Tabs.Panel value="twins">
           <Users name={driver.name} />
+        </Tabs.Panel>
+        <Tabs.Panel value="settings">
+          <p className="muted pad">What all its twins have, of whichever version, unless their zone, their system or they themselves say otherwise.</p>
+          <ScopeSettings scope={{ kind: "driver", id: driver.name }} schema={parseManifest(driver.newest.manifestJson)?.settings} />
         </Tabs.Panel>
         <Tabs.Panel value="rollout">
           <Rollout driver={driver} />

@@ -15,21 +15,25 @@ import { warn } from "../../model/warn";
 import { check } from "../../schema/check";
 import { SchemaForm } from "../../schema/Form";
 import type { Problems, Schema } from "../../schema/types";
+import { withInherited } from "../../settings/scope";
+import { Origins, useSettings } from "./Origins";
 
-/** What a person configured: driver, address, settings, labels, zone, aliases. Saved against the revision that was read. */
+/** What a person configured: driver, address, settings, labels, zone, selector, aliases; and what others set for it. Saved against the revision that was read. */
 export function SettingsTab({ twin }: { twin: Twin }) {
   const { data: drivers } = useDrivers();
   const { data: zones } = useZones();
   const queries = useQueryClient();
   const [draft, setDraft] = useState(() => copy(twin));
   const [problems, setProblems] = useState<Problems>({});
-  const schema = settingsSchema(drivers ?? [], draft.driver, twin.driverDigest);
+  const written = settingsSchema(drivers ?? [], draft.driver, twin.driverDigest);
+  const { data: values } = useSettings(twin);
+  const schema = withInherited(written, values ?? []);
   const save = useMutation({
     mutationFn: () => twins.updateTwin({ twin: merged(twin, draft) }),
     onSuccess: async ({ warnings }) => {
       if (warnings.length === 0) notifications.show({ message: "Saved" });
       warn("Saved", warnings);
-      await queries.invalidateQueries({ queryKey: ["twin", twin.id] });
+      await Promise.all([queries.invalidateQueries({ queryKey: ["twin", twin.id] }), queries.invalidateQueries({ queryKey: ["settings"] })]);
     },
   });
   const refused = save.error ? placeOf(save.error) : undefined;
@@ -43,59 +47,69 @@ export function SettingsTab({ twin }: { twin: Twin }) {
   const versions = (drivers ?? []).flatMap((d) => [d.name, `${d.name}@${d.version}`]);
 
   return (
-    <form className="panel settings" onSubmit={submit} noValidate aria-label="Settings">
-      <div className="columns">
-        <Autocomplete
-          label="Driver"
-          description="NAME follows the newest version, NAME@VERSION stays"
-          data={[...new Set(versions)]}
-          value={draft.driver}
-          onChange={(driver) => put({ driver })}
-        />
-        <TextInput label="Address" description="empty where the driver needs none" value={draft.uri} onChange={(e) => put({ uri: e.currentTarget.value })} />
-        <Autocomplete label="Zone" data={(zones ?? []).map((z) => z.id)} value={draft.zone} onChange={(zone) => put({ zone })} />
-        <TextInput label="Via" description="the gateway twin that speaks for this one" value={draft.via} onChange={(e) => put({ via: e.currentTarget.value })} />
-        <TagsInput
-          label="Labels"
-          description="key=value, Enter"
-          value={draft.labels}
-          onChange={(labels) => put({ labels: labels.filter((l) => l.indexOf("=") > 0) })}
-        />
-        <TagsInput
-          label="Aliases"
-          description="network/key/value: outside names of this twin, Enter"
-          value={draft.aliases}
-          onChange={(aliases) => put({ aliases: aliases.filter((a) => a.split("/").length >= 3) })}
-        />
-      </div>
-      {schema?.properties && Object.keys(schema.properties).length > 0 && (
-        <section className="settings-box" aria-label="Driver settings">
-          <h3>Driver settings</h3>
-          <SchemaForm
-            schema={schema}
-            value={draft.settings}
-            onChange={(v) => put({ settings: (v ?? {}) as JsonObject })}
-            problems={refused === undefined ? problems : { ...problems, [refused]: explain(save.error) }}
+    <div className="settings-grid">
+      <form className="panel settings" onSubmit={submit} noValidate aria-label="Settings">
+        <div className="columns">
+          <Autocomplete
+            label="Driver"
+            description="NAME follows the newest version, NAME@VERSION stays"
+            data={[...new Set(versions)]}
+            value={draft.driver}
+            onChange={(driver) => put({ driver })}
           />
-        </section>
-      )}
-      {save.error && (
-        <Alert color="red" variant="light" role="alert">
-          {explain(save.error)}
-        </Alert>
-      )}
-      <div className="actions">
-        <span className="muted">
-          Revision {String(twin.revision)}, created {dateTime(millis(twin.createTime))}, changed {dateTime(millis(twin.updateTime))}
-        </span>
-        <Button variant="default" onClick={() => setDraft(copy(twin))}>
-          Undo
-        </Button>
-        <Button type="submit" loading={save.isPending}>
-          Save
-        </Button>
-      </div>
-    </form>
+          <TextInput label="Address" description="empty where the driver needs none" value={draft.uri} onChange={(e) => put({ uri: e.currentTarget.value })} />
+          <Autocomplete label="Zone" data={(zones ?? []).map((z) => z.id)} value={draft.zone} onChange={(zone) => put({ zone })} />
+          <TextInput label="Via" description="the gateway twin that speaks for this one" value={draft.via} onChange={(e) => put({ via: e.currentTarget.value })} />
+          <TextInput
+            className="wide"
+            label="Selector"
+            description="on which nodes it may live, such as site=berlin,zone!=a,gpu; empty: on every node"
+            value={draft.selector}
+            onChange={(e) => put({ selector: e.currentTarget.value })}
+          />
+          <TagsInput
+            label="Labels"
+            description="key=value, Enter"
+            value={draft.labels}
+            onChange={(labels) => put({ labels: labels.filter((l) => l.indexOf("=") > 0) })}
+          />
+          <TagsInput
+            label="Aliases"
+            description="network/key/value: outside names of this twin, Enter"
+            value={draft.aliases}
+            onChange={(aliases) => put({ aliases: aliases.filter((a) => a.split("/").length >= 3) })}
+          />
+        </div>
+        {schema?.properties && Object.keys(schema.properties).length > 0 && (
+          <section className="settings-box" aria-label="Driver settings">
+            <h3>Driver settings</h3>
+            <SchemaForm
+              schema={schema}
+              value={draft.settings}
+              onChange={(v) => put({ settings: (v ?? {}) as JsonObject })}
+              problems={refused === undefined ? problems : { ...problems, [refused]: explain(save.error) }}
+            />
+          </section>
+        )}
+        {save.error && (
+          <Alert color="red" variant="light" role="alert">
+            {explain(save.error)}
+          </Alert>
+        )}
+        <div className="actions">
+          <span className="muted">
+            Revision {String(twin.revision)}, created {dateTime(millis(twin.createTime))}, changed {dateTime(millis(twin.updateTime))}
+          </span>
+          <Button variant="default" onClick={() => setDraft(copy(twin))}>
+            Undo
+          </Button>
+          <Button type="submit" loading={save.isPending}>
+            Save
+          </Button>
+        </div>
+      </form>
+      <Origins twin={twin} schema={written} />
+    </div>
   );
 }
 
@@ -104,6 +118,7 @@ interface Draft {
   uri: string;
   zone: string;
   via: string;
+  selector: string;
   labels: string[];
   aliases: string[];
   settings: JsonValue;
@@ -115,6 +130,7 @@ function copy(twin: Twin): Draft {
     uri: twin.uri,
     zone: twin.zone,
     via: twin.via,
+    selector: twin.selector,
     labels: Object.entries(twin.labels).map(([k, v]) => `${k}=${v}`),
     aliases: twin.aliases.map((a) => `${a.network}/${a.key}/${a.value}`),
     settings: twin.settings ?? {},
@@ -129,6 +145,7 @@ function merged(twin: Twin, draft: Draft) {
     uri: draft.uri.trim(),
     zone: draft.zone.trim(),
     via: draft.via.trim(),
+    selector: draft.selector.trim(),
     labels: Object.fromEntries(draft.labels.map((l) => [l.slice(0, l.indexOf("=")).trim(), l.slice(l.indexOf("=") + 1).trim()])),
     aliases: draft.aliases.map(alias),
     settings: draft.settings as JsonObject,
