@@ -11,6 +11,7 @@ import (
 	extron "github.com/polluxhq/pollux/drivers/library/extron/sim"
 	httpjson "github.com/polluxhq/pollux/drivers/library/http-json/sim"
 	lorawan "github.com/polluxhq/pollux/drivers/library/lorawan/sim"
+	mysensors "github.com/polluxhq/pollux/drivers/library/mysensors/sim"
 	shelly "github.com/polluxhq/pollux/drivers/library/shelly/sim"
 	visca "github.com/polluxhq/pollux/drivers/library/visca/sim"
 	zigbee2mqtt "github.com/polluxhq/pollux/drivers/library/zigbee2mqtt/sim"
@@ -45,7 +46,24 @@ func simOne(name, short, example string, flags func(*cobra.Command), start func(
 
 // simLibrary are the simulators of the library's drivers.
 func simLibrary() []*cobra.Command {
-	return append([]*cobra.Command{simExtron(), simVISCA(), simHTTPJSON(), simShelly(), simZigbee2MQTT(), simLoRaWAN()}, simField()...)
+	return append([]*cobra.Command{simExtron(), simVISCA(), simHTTPJSON(), simShelly(), simZigbee2MQTT(), simLoRaWAN(), simMySensors()}, simField()...)
+}
+
+func simMySensors() *cobra.Command {
+	var o mysensors.Options
+	return simOne("mysensors", "Simulate a MySensors gateway over TCP, with three nodes, one of which sleeps", `  pollux sim mysensors
+  pollux sim mysensors --listen 127.0.0.1:5003 --period 2s
+  pollux sim mysensors --fault garbage=0.05,drop=0.01`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:5003", "`ADDR` to listen at")
+		cmd.Flags().DurationVar(&o.Period, "period", 10*time.Second, "time between two values of the thermometer")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := mysensors.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, s.Addr(), nil
+	})
 }
 
 func simExtron() *cobra.Command {

@@ -51,7 +51,6 @@ type Twin struct {
 	tb       testing.TB
 	runner   drivers.Runner
 	settings []byte
-	base     *drivers.Model
 	calls    chan func()
 	done     chan struct{}
 
@@ -91,7 +90,7 @@ func New(tb testing.TB, r drivers.Runner, settings string) *Twin {
 		tb.Fatal(err)
 	}
 	t := &Twin{
-		tb: tb, runner: r, settings: full, base: model, model: model, calls: make(chan func(), 256), done: make(chan struct{}),
+		tb: tb, runner: r, settings: full, model: model, calls: make(chan func(), 256), done: make(chan struct{}),
 		properties: map[string]json.RawMessage{}, timers: map[string]*time.Timer{}, changed: make(chan struct{}),
 	}
 	var wg sync.WaitGroup
@@ -232,7 +231,7 @@ func (t *Twin) apply(e *drivers.Effects) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e.Describe != nil {
-		model, err := t.base.Patch(e.Describe)
+		model, err := t.model.Patch(e.Describe) // after what was described before
 		if err != nil {
 			t.tb.Errorf("describe %s: %v", e.Describe, err)
 		} else {
