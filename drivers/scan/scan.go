@@ -114,6 +114,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	defer r.reach.close()
+	if len(o.Input) == 0 {
+		o.Input = json.RawMessage("{}")
+	}
 	input, err := json.Marshal(drivers.ScanInput{Timeout: timeout.Milliseconds(), Options: o.Input})
 	if err != nil {
 		return nil, fmt.Errorf("scan: %w", err)

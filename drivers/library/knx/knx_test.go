@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/polluxhq/pollux/drivers/library/knx/sim"
 	"github.com/polluxhq/pollux/drivers/peer"
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
+	"github.com/polluxhq/pollux/drivers/scan"
 	"github.com/polluxhq/pollux/drivers/transport"
 	"github.com/polluxhq/pollux/drivers/udp"
 )
@@ -211,5 +213,21 @@ func TestLostDatagrams(t *testing.T) {
 			t.Fatal(i, err)
 		}
 		tw.UntilHas("setpoint", value)
+	}
+}
+
+func TestScanFindsTheSimulator(t *testing.T) {
+	s, err := sim.New(sim.Options{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peertest.Running(t, s.Run)
+	r := peertest.LoadFile(t, drivertest.Rust(t, "."))
+	at := netip.MustParseAddrPort(s.Addr())
+	how := *r.Manifest().Scan
+	how.Port, how.Group = int(at.Port()), ""
+	found, err := scan.Run(t.Context(), scan.Options{Runner: r, Scan: &how, Network: netip.PrefixFrom(at.Addr(), 32), Timeout: 2 * time.Second, Tenant: "default"})
+	if err != nil || len(found.Found) != 1 || found.Found[0].Driver != "knx" || found.Found[0].Name != "Simulated gateway" {
+		t.Errorf("%+v, %v", found, err)
 	}
 }

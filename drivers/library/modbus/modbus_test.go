@@ -2,6 +2,7 @@ package modbus_test
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/polluxhq/pollux/drivers/library/modbus/sim"
 	"github.com/polluxhq/pollux/drivers/peer"
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
+	"github.com/polluxhq/pollux/drivers/scan"
 	"github.com/polluxhq/pollux/drivers/tcp"
 	"github.com/polluxhq/pollux/drivers/transport"
 )
@@ -108,4 +110,20 @@ func TestAgainstTheSimulator(t *testing.T) {
 	}
 	s.SetRegister(0, 500)
 	tw.UntilHas("supply", "50")
+}
+
+func TestScanFindsTheSimulator(t *testing.T) {
+	s, err := sim.New(sim.Options{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peertest.Running(t, s.Run)
+	r := peertest.LoadFile(t, drivertest.Rust(t, "."))
+	at := netip.MustParseAddrPort(s.Addr())
+	how := *r.Manifest().Scan
+	how.Port, how.Group = int(at.Port()), ""
+	found, err := scan.Run(t.Context(), scan.Options{Runner: r, Scan: &how, Network: netip.PrefixFrom(at.Addr(), 32), Timeout: 2 * time.Second, Tenant: "default"})
+	if err != nil || len(found.Found) != 1 || found.Found[0].Driver != "modbus" || !strings.HasPrefix(found.Found[0].Name, "Modbus unit 1 at 127.0.0.1") {
+		t.Errorf("%+v, %v", found, err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/polluxhq/pollux/drivers/library/snmp/sim"
 	"github.com/polluxhq/pollux/drivers/peer"
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
+	"github.com/polluxhq/pollux/drivers/scan"
 	"github.com/polluxhq/pollux/drivers/transport"
 	"github.com/polluxhq/pollux/drivers/udp"
 )
@@ -176,5 +178,21 @@ func TestAgainstTheSimulator(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the trap was not heard")
 		}
+	}
+}
+
+func TestScanFindsTheSimulator(t *testing.T) {
+	s, err := sim.New(sim.Options{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peertest.Running(t, s.Run)
+	r := peertest.LoadFile(t, drivertest.Rust(t, "."))
+	at := netip.MustParseAddrPort(s.Addr())
+	how := *r.Manifest().Scan
+	how.Port, how.Group = int(at.Port()), ""
+	found, err := scan.Run(t.Context(), scan.Options{Runner: r, Scan: &how, Network: netip.PrefixFrom(at.Addr(), 32), Timeout: 2 * time.Second, Tenant: "default"})
+	if err != nil || len(found.Found) != 1 || found.Found[0].Driver != "snmp" || found.Found[0].Name != "ups" {
+		t.Errorf("%+v, %v", found, err)
 	}
 }
