@@ -97,14 +97,7 @@ func spaced(data []byte) string {
 	return b.String()
 }
 
-// messageKeys are the keys of bytes and what is beside them.
-var (
-	dataKeys    = []string{"text", "hex", "base64", "json"}
-	messageKeys = append([]string{"topic", "qos", "retain"}, dataKeys...)
-	frameKeys   = append([]string{"topic", "match", "contains"}, dataKeys...)
-)
-
-// data reads bytes: a text, a mapping with one of dataKeys, or a list of such pieces.
+// data reads bytes: a text, a mapping with one of text, hex, base64 and json, or a list of such pieces.
 func (p *parser) data(n node) []byte {
 	switch {
 	case n.isText():
