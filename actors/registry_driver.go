@@ -31,31 +31,10 @@ func (r *Registry) StageDriver(ctx context.Context, m *drivers.Manifest, file []
 	return r.presented(d, created, err)
 }
 
-func (r *Registry) presented(d *pb.Driver, created bool, err error) (*pb.Driver, bool, error) {
+func (r *Registry) putDriver(ctx context.Context, m *drivers.Manifest, file []byte, by string, stage bool) (d *pb.Driver, created bool, err error) {
+	d, err = r.describe(m, file, by)
 	if err != nil {
 		return nil, false, err
-	}
-	return d, created, r.presentDriver(d)
-}
-
-func (r *Registry) putDriver(ctx context.Context, m *drivers.Manifest, file []byte, by string, stage bool) (d *pb.Driver, created bool, err error) {
-	if !namePattern.MatchString(m.Name) {
-		return nil, false, invalid("/manifest/name", "%q is not a driver's name", m.Name)
-	}
-	if !versionPattern.MatchString(m.Version) {
-		return nil, false, invalid("/manifest/version", "%q is not a semantic version", m.Version)
-	}
-	raw, err := json.Marshal(m)
-	if err != nil {
-		return nil, false, fmt.Errorf("put driver %s: %w", m.Name, err)
-	}
-	sum := sha256.Sum256(file)
-	d = &pb.Driver{Name: m.Name, Version: m.Version, Digest: hex.EncodeToString(sum[:]), Size: uint64(len(file)), Title: m.Title,
-		Description: m.Description, Capabilities: m.Capabilities, ManifestJson: string(raw), CreateTime: r.e.timestamp(), CreateBy: by,
-		Interfaces: m.Interfaces}
-	d.Transports, d.Source = m.SchemeNames(), drivers.IsSource(file)
-	if _, err := parseSpec(d); err != nil {
-		return nil, false, invalid("/manifest", "%v", err)
 	}
 	key := driverKey(m.Name, m.Version)
 	if old, err := findDriver(r.store, m.Name, m.Version); err == nil {
@@ -64,32 +43,11 @@ func (r *Registry) putDriver(ctx context.Context, m *drivers.Manifest, file []by
 		return nil, false, err
 	}
 	before, _ := r.e.catalog.resolve(m.Name)
-	digest, err := r.store.PutBlob(ctx, file)
-	if err != nil {
+	if d.Digest, err = r.store.PutBlob(ctx, file); err != nil {
 		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
 	}
-	d.Digest = digest
-	value, err := encode(d)
-	if err != nil {
-		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
-	}
-	taken := errors.New("taken")
-	d.Revision, err = r.change(ctx, func() (*storage.Txn, error) {
-		guards, writes, err := r.released(m.Name, m.Version, stage)
-		if err != nil {
-			return nil, err
-		}
-		return &storage.Txn{
-			Guards: append(guards, storage.Guard{Table: tableDrivers, Key: key}),
-			Writes: append(writes, storage.Write{Table: tableDrivers, Key: key, Value: value},
-				storage.Write{Table: tableHolds, Key: holdKey("driver", key)}, storage.PendingWrite(digest))}, nil
-	}, func(g *storage.GuardError) error {
-		if g.Table == tableDrivers {
-			return taken
-		}
-		return nil
-	})
-	if errors.Is(err, taken) {
+	err = r.commitDriver(ctx, d, stage)
+	if errors.Is(err, ErrExists) {
 		old, err := findDriver(r.store, m.Name, m.Version)
 		if err != nil {
 			return nil, false, err
@@ -106,32 +64,52 @@ func (r *Registry) putDriver(ctx context.Context, m *drivers.Manifest, file []by
 	return d, true, nil
 }
 
-// released gives what an upload writes of the driver's release, guarded.
-func (r *Registry) released(name, version string, stage bool) ([]storage.Guard, []storage.Write, error) {
-	rel, err := readRelease(r.store, name)
+// describe makes a version's record of its manifest.
+func (r *Registry) describe(m *drivers.Manifest, file []byte, by string) (*pb.Driver, error) {
+	if !namePattern.MatchString(m.Name) {
+		return nil, invalid("/manifest/name", "%q is not a driver's name", m.Name)
+	}
+	if !versionPattern.MatchString(m.Version) {
+		return nil, invalid("/manifest/version", "%q is not a semantic version", m.Version)
+	}
+	raw, err := json.Marshal(m)
 	if err != nil {
-		return nil, nil, err
+		return nil, fmt.Errorf("put driver %s: %w", m.Name, err)
 	}
-	if rel == nil {
-		rel = &pb.Release{Driver: name}
-		old, err := findDriver(r.store, name, "")
-		switch {
-		case errors.Is(err, ErrNotFound): // the first version
-		case err != nil:
-			return nil, nil, err
-		case stage:
-			rel.Version = old.Version
-		}
-		if rel.Version == "" {
-			return []storage.Guard{{Table: tableReleases, Key: name}}, nil, nil
-		}
-	} else if stage || active(rel) != nil || !newer(version, rel.Version) {
-		return []storage.Guard{{Table: tableReleases, Key: name, Revision: rel.Revision}}, nil, nil
-	} else {
-		rel.Previous, rel.Version = rel.Version, version
+	sum := sha256.Sum256(file)
+	d := &pb.Driver{Name: m.Name, Version: m.Version, Digest: hex.EncodeToString(sum[:]), Size: uint64(len(file)), Title: m.Title,
+		Description: m.Description, Capabilities: m.Capabilities, ManifestJson: string(raw), CreateTime: r.e.timestamp(), CreateBy: by,
+		Interfaces: m.Interfaces, Transports: m.SchemeNames(), Source: drivers.IsSource(file)}
+	if _, err := parseSpec(d); err != nil {
+		return nil, invalid("/manifest", "%v", err)
 	}
-	guard, write, err := releaseWrite(rel)
-	return []storage.Guard{guard}, []storage.Write{write}, err
+	return d, nil
+}
+
+// commitDriver commits a version whose file is there, with what it means for the driver's release. ErrExists: the version
+// came meanwhile.
+func (r *Registry) commitDriver(ctx context.Context, d *pb.Driver, stage bool) error {
+	key := driverKey(d.Name, d.Version)
+	value, err := encode(d)
+	if err != nil {
+		return err
+	}
+	d.Revision, err = r.change(ctx, func() (*storage.Txn, error) {
+		guards, writes, err := r.released(d.Name, d.Version, stage)
+		if err != nil {
+			return nil, err
+		}
+		return &storage.Txn{
+			Guards: append(guards, storage.Guard{Table: tableDrivers, Key: key}),
+			Writes: append(writes, storage.Write{Table: tableDrivers, Key: key, Value: value},
+				storage.Write{Table: tableHolds, Key: holdKey("driver", key)}, storage.PendingWrite(d.Digest))}, nil
+	}, func(g *storage.GuardError) error {
+		if g.Table == tableDrivers {
+			return ErrExists
+		}
+		return nil
+	})
+	return err
 }
 
 // Digests calls name for the file of every driver's record in the view: the blobs that must stay.
@@ -258,68 +236,6 @@ func (r *Registry) GetDriver(name, version string) (*pb.Driver, error) {
 	}
 	err = r.presentDriver(d)
 	return d, err
-}
-
-// presentDriver fills in what is not in the record.
-func (r *Registry) presentDriver(d *pb.Driver) (err error) {
-	d.Twins, err = r.driverTwins(d)
-	if current, fails := r.current(d.Name); fails == nil {
-		d.Current = current == d.Version
-	}
-	if n, fails := r.Quarantined(d.Name, d.Version); fails == nil {
-		d.Quarantined = uint64(n)
-	}
-	return err
-}
-
-// driverTwins counts the twins that use a version, now.
-func (r *Registry) driverTwins(d *pb.Driver) (uint64, error) {
-	uses, err := r.count("driver "+d.Name, func() (map[string]uint64, error) {
-		uses := map[string]uint64{}
-		for rec, err := range r.store.Scan(tableUses, usePrefix("driver", d.Name), "") {
-			if err != nil {
-				return nil, err
-			}
-			version := string(rec.Value)
-			if version == "" {
-				if version, err = r.rolled(d.Name, strings.TrimPrefix(rec.Key, usePrefix("driver", d.Name))); err != nil {
-					return nil, err
-				}
-			}
-			uses[version]++
-		}
-		return uses, nil
-	})
-	if err != nil {
-		return 0, fmt.Errorf("twins of driver %s: %w", d.Name, err)
-	}
-	n := uses[d.Version]
-	if current, err := r.current(d.Name); err == nil && current == d.Version {
-		n += uses[""]
-	}
-	return n, nil
-}
-
-// rolled gives the version that a rollout brings to a twin which asks for none, or "".
-func (r *Registry) rolled(name, id string) (string, error) {
-	rel, err := r.e.catalog.release(name)
-	o := active(rel)
-	if err != nil || o == nil {
-		return "", err
-	}
-	t := &pb.Twin{Id: id, Driver: name}
-	if o.Selector != nil {
-		if t, err = get(r.store, tableTwins, id, t); err != nil {
-			return "", nil //nolint:nilerr // it is gone
-		}
-		t.Id = id
-	}
-	ref, err := refWith(r.store, rel, t)
-	if err != nil {
-		return "", err
-	}
-	_, version, err := parseRef(ref)
-	return version, err
 }
 
 // ListDrivers gives a page of the versions of all drivers, or of one.

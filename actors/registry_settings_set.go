@@ -133,66 +133,83 @@ func (r *Registry) setTwinSettings(ctx context.Context, s settingsScope, req *pb
 
 // setScopeSettings changes the settings of a driver, zone or system.
 func (r *Registry) setScopeSettings(ctx context.Context, s settingsScope, req *pb.SetSettingsRequest, by string) (uint64, error) {
-	var before *layer
-	var touched []touchedTwin
-	_, err := r.change(ctx, func() (*storage.Txn, error) {
-		rec, err := r.settingsRecord(s)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range req.Secrets {
-			if !slices.Contains(rec.Secrets, name) {
-				rec.Secrets = append(rec.Secrets, name)
-			}
-		}
-		secrets, err := r.secretsIn(s, rec)
-		if err != nil {
-			return nil, err
-		}
-		values, err := r.asked(s, rec, req, secrets)
-		if err != nil {
-			return nil, err
-		}
-		if err := r.checkKnown(s, values); err != nil {
-			return nil, err
-		}
-		last, _ := versionAt(rec, 0) // the last one is always there
-		if before, err = r.e.layers.opened(s.key(), last.GetValues()); err != nil {
-			return nil, err
-		}
-		if before == nil {
-			before = &layer{scope: s.key()}
-		}
-		if touched, err = r.touchedBy(s, before, &layer{s.key(), values}); err != nil {
-			return nil, err
-		}
-		if reflect.DeepEqual(before.values, values) || len(before.values)+len(values) == 0 {
-			return nil, nil
-		}
-		if err := r.e.sealer.sealSettings(ctx, s.key(), secrets, values); err != nil {
-			return nil, err
-		}
-		stored, err := structpb.NewStruct(values)
-		if err != nil {
-			return nil, invalid("/values", "%v", err)
-		}
-		if n := proto.Size(stored); n > maxSettings {
-			return nil, invalid("/values", "%d bytes, %d are allowed", n, maxSettings)
-		}
-		r.addVersion(rec, stored, by)
-		guard, write, err := settingsWrite(s, rec)
-		return &storage.Txn{Guards: []storage.Guard{guard}, Writes: []storage.Write{write}}, err
+	var c scopeChange
+	_, err := r.change(ctx, func() (txn *storage.Txn, err error) {
+		c, txn, err = r.prepareScope(ctx, s, req, by)
+		return txn, err
 	}, func(*storage.GuardError) error { return nil })
 	if err != nil {
 		return 0, err
 	}
 	r.e.layers.changed()
-	for _, t := range touched {
-		if err := r.reindexSettings(ctx, t, before); err != nil {
+	for _, t := range c.touched {
+		if err := r.reindexSettings(ctx, t, c.before); err != nil {
 			return 0, err
 		}
 	}
-	return uint64(len(touched)), nil
+	return uint64(len(c.touched)), nil
+}
+
+// scopeChange is what a change of a scope's settings means: what it set before, and the twins that have others then.
+type scopeChange struct {
+	before  *layer
+	touched []touchedTwin
+}
+
+// prepareScope checks a change of a scope's settings, and gives the transaction that makes it; nil: there is nothing to change.
+func (r *Registry) prepareScope(ctx context.Context, s settingsScope, req *pb.SetSettingsRequest, by string) (c scopeChange, txn *storage.Txn, err error) {
+	rec, err := r.settingsRecord(s)
+	if err != nil {
+		return c, nil, err
+	}
+	for _, name := range req.Secrets {
+		if !slices.Contains(rec.Secrets, name) {
+			rec.Secrets = append(rec.Secrets, name)
+		}
+	}
+	secrets, err := r.secretsIn(s, rec)
+	if err != nil {
+		return c, nil, err
+	}
+	values, err := r.asked(s, rec, req, secrets)
+	if err != nil {
+		return c, nil, err
+	}
+	if err := r.checkKnown(s, values); err != nil {
+		return c, nil, err
+	}
+	last, _ := versionAt(rec, 0) // the last one is always there
+	if c.before, err = r.e.layers.opened(s.key(), last.GetValues()); err != nil {
+		return c, nil, err
+	}
+	if c.before == nil {
+		c.before = &layer{scope: s.key()}
+	}
+	if c.touched, err = r.touchedBy(s, c.before, &layer{s.key(), values}); err != nil {
+		return c, nil, err
+	}
+	if reflect.DeepEqual(c.before.values, values) || len(c.before.values)+len(values) == 0 {
+		return c, nil, nil
+	}
+	txn, err = r.scopeTxn(ctx, s, rec, values, secrets, by)
+	return c, txn, err
+}
+
+// scopeTxn makes values the newest version of a scope's settings, secrets sealed.
+func (r *Registry) scopeTxn(ctx context.Context, s settingsScope, rec *pb.SettingsRecord, values map[string]any, secrets []string, by string) (*storage.Txn, error) {
+	if err := r.e.sealer.sealSettings(ctx, s.key(), secrets, values); err != nil {
+		return nil, err
+	}
+	stored, err := structpb.NewStruct(values)
+	if err != nil {
+		return nil, invalid("/values", "%v", err)
+	}
+	if n := proto.Size(stored); n > maxSettings {
+		return nil, invalid("/values", "%d bytes, %d are allowed", n, maxSettings)
+	}
+	r.addVersion(rec, stored, by)
+	guard, write, err := settingsWrite(s, rec)
+	return &storage.Txn{Guards: []storage.Guard{guard}, Writes: []storage.Write{write}}, err
 }
 
 // checkKnown says whether there is a driver for each setting, and the value fits one of those.
@@ -275,38 +292,16 @@ func (r *Registry) touchedBy(s settingsScope, before, after *layer) ([]touchedTw
 
 // eachIn calls fn with the twins of a scope.
 func (r *Registry) eachIn(s settingsScope, fn func(*pb.Twin) error) error {
-	visit := func(id string) error {
-		t, err := get(r.store, tableTwins, id, &pb.Twin{})
-		if errors.Is(err, ErrNotFound) {
-			return nil
-		}
-		if err == nil {
-			err = fn(t)
-		}
-		return err
-	}
-	users := func(kind, what string) error {
-		prefix := usePrefix(kind, what)
-		for rec, err := range r.store.Scan(tableUses, prefix, "") {
-			if err != nil {
-				return err
-			}
-			if err := visit(rec.Key[len(prefix):]); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	switch s.kind {
 	case "driver":
-		return users("driver", s.id)
+		return r.eachUser("driver", s.id, fn)
 	case "zone":
 		zones, err := r.zonesWithin(s.id)
 		if err != nil {
 			return err
 		}
 		for _, z := range zones {
-			if err := users("zone", z); err != nil {
+			if err := r.eachUser("zone", z, fn); err != nil {
 				return err
 			}
 		}
@@ -317,11 +312,37 @@ func (r *Registry) eachIn(s settingsScope, fn func(*pb.Twin) error) error {
 		return err
 	}
 	for _, m := range sys.Members {
-		if err := visit(m.Twin); err != nil {
+		if err := r.visit(m.Twin, fn); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// eachUser calls fn with the twins that use something.
+func (r *Registry) eachUser(kind, what string, fn func(*pb.Twin) error) error {
+	prefix := usePrefix(kind, what)
+	for rec, err := range r.store.Scan(tableUses, prefix, "") {
+		if err != nil {
+			return err
+		}
+		if err := r.visit(rec.Key[len(prefix):], fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// visit calls fn with a twin, if it is there.
+func (r *Registry) visit(id string, fn func(*pb.Twin) error) error {
+	t, err := get(r.store, tableTwins, id, &pb.Twin{})
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fn(t)
 }
 
 // reindexSettings writes the index records of a twin whose settings name its topics, after a layer of them was changed.

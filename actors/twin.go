@@ -60,11 +60,11 @@ type twin struct {
 	late       uint8 // frames in a row that were not handled in time
 	hurried    bool  // it leaves, and what ran was cancelled
 
-	work     *work
-	save     *save
-	link     *link
+	work *work
+	save *save
+	link *link
 	// moved counts what went by the node's broker or by webhook; nil: nothing yet.
-	moved *moved
+	moved    *moved
 	logs     *logRing
 	watchers []*Subscription
 	audience *audience
