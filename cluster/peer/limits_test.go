@@ -287,6 +287,8 @@ func TestUnsentCallNeverRuns(t *testing.T) {
 func TestSlowReaderOfAnswers(t *testing.T) {
 	c := newTestCluster(t)
 	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open() // also where the test ends before, lest the links wait for it for ever
 	var once sync.Once
 	a := c.open("a", func(o *Options) { o.InFlight = 60000 })
 	b := c.open("b", func(o *Options) {
@@ -307,6 +309,6 @@ func TestSlowReaderOfAnswers(t *testing.T) {
 		})
 	}
 	eventually(t, "a stall", func() bool { return b.m.stalls.Get() > 0 })
-	close(gate)
+	open()
 	eventually(t, "2000 answers", func() bool { return ended.Load() == 2000 })
 }
