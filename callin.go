@@ -55,7 +55,7 @@ func (n *Node) openInbound() error {
 	if err != nil || host == "" {
 		return err
 	}
-	n.callers = inbound.NewAcceptor(inbound.AcceptorOptions{Node: n.self.id, Host: host, Ports: ports, Deliver: n.deliverLink,
+	n.callers = inbound.NewAcceptor(inbound.AcceptorOptions{Node: n.self.id, Host: host, Ports: ports, Deliver: n.deliverLink, Owner: n.ownerOf,
 		Logger: n.log, Metrics: n.metrics})
 	return nil
 }
@@ -95,18 +95,20 @@ func (n *Node) watchCallers() {
 	}()
 }
 
+// ownerOf gives the node that has a twin, as it was seen here last.
+func (n *Node) ownerOf(twin string) (string, bool) {
+	at, ok := n.cluster.Where(twin)
+	return at.Node, ok
+}
+
 // deliverLink brings a word of a device's connection to the node that has its twin.
-func (n *Node) deliverLink(ctx context.Context, m *actorv1.Link) (string, error) {
-	at, ok := n.cluster.Where(m.Twin)
-	if !ok {
-		return "", fmt.Errorf("twin %s: %w", m.Twin, cluster.ErrUnavailable)
+func (n *Node) deliverLink(ctx context.Context, node string, m *actorv1.Link) error {
+	if node != n.self.id {
+		return n.tellNode(ctx, node, &cluster.Envelope{Message: m})
 	}
-	if at.Node == n.self.id {
-		ctx, cancel := context.WithTimeout(ctx, linkWithin)
-		defer cancel()
-		return at.Node, n.hub.Take(ctx, m)
-	}
-	return at.Node, n.tellNode(ctx, at.Node, &cluster.Envelope{Message: m})
+	ctx, cancel := context.WithTimeout(ctx, linkWithin)
+	defer cancel()
+	return n.hub.Take(ctx, m)
 }
 
 // writeLink brings what a driver sends to the node to which the device called in.

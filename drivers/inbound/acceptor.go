@@ -29,8 +29,9 @@ type AcceptorOptions struct {
 	// Host is the address to listen at, such as 0.0.0.0.
 	Host  string
 	Ports Ports
-	// Deliver brings what comes to the twins.
+	// Deliver brings what comes to the twins, Owner says where they are.
 	Deliver Deliver
+	Owner   Owner
 	Logger  *slog.Logger
 	Metrics *metrics.Set
 }
@@ -57,7 +58,7 @@ type link interface {
 	write(frame []byte) error
 	// end closes the connection; why is what the twin is told.
 	end(why string)
-	// taken notes which node has the twin: writes of others are refused.
+	// owner is the node that has the twin, as it was told last: writes of others are refused.
 	owner() *atomic.Value
 }
 

@@ -44,9 +44,12 @@ type Twin struct {
 	Options drivers.TransportOptions
 }
 
-// Deliver brings a word of a connection to the node that has the twin, and returns that node when the twin has taken it.
-// It blocks until ctx ends. ErrNoTwin and errors of the way are tried again.
-type Deliver func(ctx context.Context, m *actorv1.Link) (node string, err error)
+// Deliver brings a word of a connection to a node, and returns when the twin has taken it. It blocks until ctx ends.
+// ErrNoTwin and errors of the way are tried again, at the node that has the twin by then.
+type Deliver func(ctx context.Context, node string, m *actorv1.Link) error
+
+// Owner gives the node that has a twin, as this node has seen last.
+type Owner func(twin string) (node string, ok bool)
 
 // Write brings what a driver sends to the node that has the connection. It blocks until it is written.
 type Write func(ctx context.Context, node string, m *actorv1.LinkWrite) error

@@ -39,12 +39,12 @@ func newCluster(t *testing.T, nodes ...string) *cluster {
 			return c.doors[to].Write(m)
 		})
 		a := inbound.NewAcceptor(inbound.AcceptorOptions{Node: node, Host: "127.0.0.1", Ports: inbound.Ports{From: 1, To: 65535}, Metrics: c.set,
-			Deliver: func(ctx context.Context, m *actorv1.Link) (string, error) {
+			Owner: func(string) (string, bool) {
 				c.mu.Lock()
-				to := c.owner
-				c.mu.Unlock()
-				return to, c.hubs[to].Take(ctx, m)
-			}})
+				defer c.mu.Unlock()
+				return c.owner, true
+			},
+			Deliver: func(ctx context.Context, to string, m *actorv1.Link) error { return c.hubs[to].Take(ctx, m) }})
 		c.doors[node] = a
 		t.Cleanup(func() { a.Close() })
 	}

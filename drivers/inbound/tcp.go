@@ -165,9 +165,8 @@ func (d *delivery) bring(m *actorv1.Link) error {
 	ctx, cancel := context.WithTimeout(d.a.ctx, deliverWithin)
 	defer cancel()
 	for {
-		node, err := d.a.o.Deliver(ctx, m)
+		err := d.once(ctx, m)
 		if err == nil {
-			d.owner.Store(node)
 			return nil
 		}
 		timer := time.NewTimer(retryEvery)
@@ -180,10 +179,20 @@ func (d *delivery) bring(m *actorv1.Link) error {
 	}
 }
 
+// once tries it. From now on the node that has the twin may write: its answer may be here before its thanks.
+func (d *delivery) once(ctx context.Context, m *actorv1.Link) error {
+	node, ok := d.a.o.Owner(d.twin)
+	if !ok {
+		return ErrNoTwin
+	}
+	d.owner.Store(node)
+	return d.a.o.Deliver(ctx, node, m)
+}
+
 // closed tells the end, once: a node that does not hear of it notices the silence.
 func (d *delivery) closed(why string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.a.ctx), time.Second)
 	defer cancel()
-	_, _ = d.a.o.Deliver(ctx, &actorv1.Link{Twin: d.twin, Node: d.a.o.Node, Link: d.number, Remote: d.remote, Sequence: d.sequence + 1,
+	_ = d.once(ctx, &actorv1.Link{Twin: d.twin, Node: d.a.o.Node, Link: d.number, Remote: d.remote, Sequence: d.sequence + 1,
 		Closed: true, Reason: why})
 }
