@@ -103,5 +103,8 @@ func update(t *testing.T, s *sim.Sim, kind int) string {
 	if want := uint16(config[6]) | uint16(config[7])<<8; sum != want {
 		t.Errorf("the sum of what arrived is %04x, the offered firmware's %04x", sum, want)
 	}
-	return strings.TrimRight(string(flash), "\xff")
+	for len(flash) > 0 && flash[len(flash)-1] == 0xFF {
+		flash = flash[:len(flash)-1]
+	}
+	return string(flash)
 }
