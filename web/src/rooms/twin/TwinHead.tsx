@@ -41,6 +41,11 @@ export function TwinHead({ twin, state, title }: { twin: Twin; state: TwinState 
           </Fact>
         )}
         <Home id={twin.id} node={state?.status?.node ?? ""} />
+        {twin.selector && (
+          <Fact name="May live on">
+            <code>{twin.selector}</code>
+          </Fact>
+        )}
         <Fact name="Last seen">
           <span title={dateTime(seen)}>{seen ? ago(seen, now) : "never"}</span>
         </Fact>
