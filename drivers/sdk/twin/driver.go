@@ -42,6 +42,7 @@ type Driver[S, M any] struct {
 	timers       named[func(*Twin[S, M], wire.Value) error]
 	commands     named[handler[S, M]]
 	properties   named[handler[S, M]]
+	write        func(*Twin[S, M], string, wire.Value) error
 
 	settingsText []byte // what settings was decoded from
 	settings     S
@@ -170,6 +171,11 @@ func Property[S, M, V any](d *Driver[S, M], name string, fn func(t *Twin[S, M], 
 	})
 }
 
+// OnWrite is called for a writable property that no Property was registered for: one that Describe told of.
+func (d *Driver[S, M]) OnWrite(fn func(t *Twin[S, M], property string, value wire.Value) error) {
+	d.write = fn
+}
+
 // SplitMessage takes an MQTT frame apart.
 func SplitMessage(frame []byte) (topic string, payload []byte) {
 	i := wire.IndexByte(frame, 0)
@@ -281,6 +287,9 @@ func (d *Driver[S, M]) dispatchCommand(t *Twin[S, M], doc wire.Value, out []byte
 			return fn(t, doc.Get("value"), out)
 		}
 		name, _ := v.Text()
+		if d.write != nil {
+			return out, d.write(t, name, doc.Get("value"))
+		}
 		return out, &Error{Code: codeUnknown, Message: "the driver has no writer for property " + name}
 	}
 	action := doc.Get("action")

@@ -293,8 +293,10 @@ type Discovery struct {
 	Key     string `json:"key"`
 	Value   string `json:"value"`
 	// Name is what it is called; Driver the one that fits it, if known.
-	Name     string     `json:"name,omitempty"`
-	Driver   string     `json:"driver,omitempty"`
+	Name   string `json:"name,omitempty"`
+	Driver string `json:"driver,omitempty"`
+	// URI is the address that a twin of it would have, such as udp://10.0.0.7.
+	URI      string     `json:"uri,omitempty"`
 	Settings wire.Value `json:"settings,omitempty"`
 }
 

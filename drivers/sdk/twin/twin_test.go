@@ -155,3 +155,19 @@ func TestRefusalsOfTheHostKeepTheirKind(t *testing.T) {
 		t.Errorf("%+v", r.Err)
 	}
 }
+
+func TestWriteTakesWhatNoPropertyWasRegisteredFor(t *testing.T) {
+	var got []string
+	d := newTwin(t, func(d *twin.Driver[settings, memory]) {
+		twin.Property(d, "on", func(*tw, bool) error { got = append(got, "on"); return nil })
+		d.OnWrite(func(_ *tw, property string, value wire.Value) error {
+			got = append(got, property+"="+string(value))
+			return nil
+		})
+	})
+	d.Set("on", "true")
+	d.Set("found", `"x"`)
+	if len(got) != 2 || got[0] != "on" || got[1] != `found="x"` {
+		t.Errorf("%q", got)
+	}
+}
