@@ -267,6 +267,9 @@ func (c *Client) once(ctx context.Context, s *side, u *url.URL, request *drivers
 		return drivers.HTTPResponse{}, err
 	}
 	defer res.Body.Close()
+	if res.StatusCode < 100 || res.StatusCode > 599 {
+		return drivers.HTTPResponse{}, fmt.Errorf("the answer's status %d is none of HTTP", res.StatusCode)
+	}
 	limit := limitOf(req)
 	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
 	switch {

@@ -251,3 +251,50 @@ func TestAddresses(t *testing.T) {
 	}
 	_, _ = open(t, "udp://255.255.255.255:9", &drivers.UDPOptions{Broadcast: true}, nil)
 }
+
+// FuzzReader has the driver send, and a peer say, whatever they like.
+func FuzzReader(f *testing.F) {
+	f.Add([]byte("127.0.0.1:9\x00x"), true)
+	f.Add([]byte{0}, true)
+	f.Add([]byte{}, false)
+	f.Fuzz(func(t *testing.T, in []byte, withPeer bool) {
+		device, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer device.Close()
+		c, sink := open(t, "udp://"+device.LocalAddr().String(), &drivers.UDPOptions{WithPeer: withPeer}, nil)
+		_ = c.Send(t.Context(), in) // where to is the driver's affair
+		hello := "hello"
+		if withPeer {
+			hello = "\x00hello"
+		}
+		if err := c.Send(t.Context(), []byte(hello)); err != nil {
+			t.Fatal(err)
+		}
+		var from netip.AddrPort
+		for buf := make([]byte, 70000); ; {
+			n, at, err := device.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if from = at; string(buf[:n]) == "hello" {
+				break
+			}
+		}
+		if _, err := device.WriteToUDPAddrPort(in, from); err != nil {
+			return // longer than a datagram
+		}
+		if len(in) > 16<<10 {
+			return
+		}
+		sink.Await(t, "the datagram", func([]string) bool { return len(sink.Frames()) > 0 })
+		want := string(in)
+		if withPeer {
+			want = device.LocalAddr().String() + "\x00" + want
+		}
+		if got := string(sink.Frames()[0]); got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	})
+}
