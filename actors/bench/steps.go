@@ -91,8 +91,6 @@ func (r *rig) step(ctx context.Context, s *script.Step) *Failure {
 		return r.report(ctx, s)
 	case script.Webhook:
 		return r.webhook(ctx, s)
-	case script.Discover:
-		return r.discover(ctx, s)
 	}
 	return r.look(ctx, s)
 }

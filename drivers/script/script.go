@@ -99,7 +99,6 @@ const (
 	Webhook    Kind = "webhook"
 	Report     Kind = "report"
 	Called     Kind = "called"
-	Discover   Kind = "discover"
 )
 
 // Step is one step. Which fields are set depends on its kind.

@@ -72,12 +72,6 @@ var kinds = map[Kind]func(p *parser, s *Step, v node, m *mapping){
 			s.Outcome = p.reply(with)
 		}
 	},
-	Discover: func(p *parser, s *Step, v node, m *mapping) {
-		s.Wait = within(m)
-		if !v.isNull() {
-			s.Input, s.Has = p.value(v), true
-		}
-	},
 }
 
 func reason(p *parser, s *Step, v node, _ *mapping) {
@@ -117,8 +111,8 @@ func (p *parser) command(s *Step, m *mapping) {
 func (p *parser) step(n node) Step {
 	if n.isText() {
 		s := Step{Kind: Kind(n.text()), Line: n.Line}
-		if !slices.Contains([]Kind{Disconnect, Connect, Result, Discover}, s.Kind) {
-			p.fail(n, "%q is no step by itself; disconnect, connect, result and discover are", n.text())
+		if !slices.Contains([]Kind{Disconnect, Connect, Result}, s.Kind) {
+			p.fail(n, "%q is no step by itself; disconnect, connect and result are", n.text())
 		}
 		if s.Kind == Result {
 			s.Outcome = &Outcome{Name: "done"}

@@ -6,7 +6,6 @@ import (
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/httpclient"
-	"github.com/polluxhq/pollux/drivers/script"
 	"github.com/polluxhq/pollux/drivers/transport"
 )
 
@@ -38,8 +37,4 @@ func (w *web) Do(ctx context.Context, req drivers.HTTPRequest) (drivers.HTTPResp
 	}
 	req.URL = u.String()
 	return w.r.out.request(ctx, req)
-}
-
-func (r *rig) discover(context.Context, *script.Step) *Failure {
-	return &Failure{Text: "scans are not played yet"}
 }
