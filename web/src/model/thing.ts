@@ -60,6 +60,8 @@ export interface Manifest {
   transports: Transport[];
   settings?: Schema;
   model?: ThingModel;
+  /** How the driver finds devices in a network, where it can. */
+  scan?: { over?: string; port?: number };
   memory_mb?: number;
   capabilities?: string[];
 }

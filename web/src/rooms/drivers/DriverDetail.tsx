@@ -16,6 +16,7 @@ import { ScopeSettings } from "../../settings/ScopeSettings";
 import { CreateTwin } from "../twins/CreateTwin";
 import { ManifestView } from "./ManifestView";
 import { Rollout } from "./Rollout";
+import { Scan } from "./Scan";
 
 /** One driver: its versions, what it can do, and who uses it. */
 export function DriverDetail({ driver }: { driver: DriverGroup }) {
@@ -23,6 +24,7 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
   const [creating, setCreating] = useState(false);
   const [deleting, setDeleting] = useState<Driver>();
   const shown = driver.versions.find((v) => v.version === version) ?? driver.newest;
+  const scans = parseManifest(shown.manifestJson)?.scan !== undefined;
   return (
     <section className="panel" aria-label={`Driver ${driver.name}`}>
       <div className="detail-head">
@@ -91,6 +93,7 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
         <Tabs.List>
           <Tabs.Tab value="model">What it does</Tabs.Tab>
           <Tabs.Tab value="twins">Used by</Tabs.Tab>
+          {scans && <Tabs.Tab value="find">Find devices</Tabs.Tab>}
           <Tabs.Tab value="settings">Settings</Tabs.Tab>
           <Tabs.Tab value="rollout">Rollout</Tabs.Tab>
           <Tabs.Tab value="manifest">Manifest</Tabs.Tab>
@@ -100,6 +103,9 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
         </Tabs.Panel>
         <Tabs.Panel value="twins">
           <Users name={driver.name} />
+        </Tabs.Panel>
+        <Tabs.Panel value="find">
+          <Scan driver={`${shown.name}@${shown.version}`} />
         </Tabs.Panel>
         <Tabs.Panel value="settings">
           <p className="muted pad">What all its twins have, of whichever version, unless their zone, their system or they themselves say otherwise.</p>

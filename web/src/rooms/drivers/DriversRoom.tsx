@@ -9,6 +9,7 @@ import { count } from "../../model/value";
 import { Catalog } from "./Catalog";
 import { DriverDetail } from "./DriverDetail";
 import { DropZone } from "./DropZone";
+import { Inbox } from "./Found";
 import { useUploads } from "./useUploads";
 
 /** The drivers of the cluster, and how to get more of them. */
@@ -75,6 +76,7 @@ export function DriversRoom({ name }: { name?: string }) {
               <span>A driver is one file, WASM or JavaScript. It describes its properties, actions, events and settings itself.</span>
             </div>
           )}
+          <Inbox />
         </div>
       </div>
     </>

@@ -10,6 +10,7 @@ import { Ring, useRing } from "../../live/ring";
 import { count, millis, timeOfDay } from "../../model/value";
 import { asHex, asText, dump } from "../../model/wire";
 import { PauseIcon, PlayIcon, SearchIcon, TrashIcon } from "../../shell/icons";
+import { Record } from "./Record";
 
 /** A piece of what the twin's transport sent or received. */
 interface Frame {
@@ -83,6 +84,7 @@ export function Wire({ id }: { id: string }) {
           value={find}
           onChange={(e) => setFind(e.currentTarget.value)}
         />
+        <Record id={id} />
         <span className="muted" role="status">
           {state(link, frozen !== undefined, late)}
         </span>
