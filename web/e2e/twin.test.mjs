@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +13,7 @@ import { promisify } from "node:util";
 import { open, picture as takePicture, story } from "./browser.mjs";
 import { binary, freePort, start, until } from "./node.mjs";
 
-let dir, node, browser, page, complaints, url, key, lamp;
+let dir, node, browser, page, complaints, url, key, lamp, bell;
 const told = [];
 const sockets = new Set();
 
@@ -41,6 +42,14 @@ const drivers = {
     name: 'weather', version: '1.0.0',
     properties: { outdoor: { type: 'number', set(twin, value) { twin.report('outdoor', value); } } },
   });`,
+  finder: `export default driver({
+    name: 'finder', version: '1.0.0', transport: { scheme: 'udp' },
+    scan: { over: 'udp', port: 9, run(twin) { twin.send('127.0.0.1:BELL\\u0000WHO'); } },
+    received(twin, frame) {
+      const [from, name] = frame.split('\\u0000');
+      twin.discover({ network: 'bells', key: 'name', value: name, name: 'Bell ' + name, driver: 'finder', uri: 'udp://' + from });
+    },
+  });`,
   broken: `export default driver({
     name: 'broken', version: '1.0.0', settings: { fine: 'boolean' },
     load(twin) { while (!twin.settings.fine); },
@@ -65,8 +74,10 @@ before(async () => {
     });
   });
   await new Promise((done) => lamp.listen(0, "127.0.0.1", done));
+  bell = createSocket("udp4", (data, from) => data.toString() === "WHO" && bell.send("hall", from.port, from.address));
+  await new Promise((done) => bell.bind(0, "127.0.0.1", done));
   for (const [name, source] of Object.entries(drivers)) {
-    await writeFile(join(dir, `${name}.js`), source);
+    await writeFile(join(dir, `${name}.js`), source.replace("BELL", bell.address().port));
     await cli("driver", "push", join(dir, `${name}.js`));
   }
   // It fails again and again, longer apart each time, while the other steps are taken.
@@ -83,6 +94,7 @@ after(async () => {
   await node?.stop();
   for (const socket of sockets) socket.destroy();
   lamp?.close();
+  bell?.close();
   if (dir) await rm(dir, { recursive: true, force: true });
 });
 
@@ -176,6 +188,38 @@ test("a driver's settings are changed for all its twins, compared, and had again
   await panel.getByRole("row", { name: "Version 1" }).getByRole("button", { name: "Restore" }).click();
   await panel.getByRole("row", { name: "Version 3" }).getByText("holds").waitFor();
   assert.match(await cli("twin", "settings", "get", "desk"), /poll_s\s+20\s+driver lamp/);
+});
+
+test("a recording is a file that the command line replays", async () => {
+  await page.getByRole("tab", { name: "Wire" }).click();
+  await page.getByRole("button", { name: "Record", exact: true }).click();
+  const recording = page.getByRole("status", { name: "Recording" });
+  await recording.getByText(/recording$/).waitFor();
+  say("ON");
+  await recording.getByText(/^[1-9]\d* calls?,/).waitFor();
+  await page.getByRole("button", { name: "Stop recording" }).click();
+  await recording.getByText("stopped").waitFor();
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
+  assert.equal(download.suggestedFilename(), "default_desk.rec");
+  const file = join(dir, "desk.rec");
+  await download.saveAs(file);
+  assert.doesNotMatch(await readFile(file, "utf8"), /hidden-words/);
+  await cli("driver", "replay", file, "--driver", join(dir, "lamp.js"));
+  await writeFile(join(dir, "other.js"), drivers.lamp.replace("text === 'ON'", "text !== 'ON'"));
+  await assert.rejects(cli("driver", "replay", file, "--driver", join(dir, "other.js")), (e) => e.code === 1 && /power/.test(e.stdout));
+});
+
+test("a driver finds devices in a network, and the inbox has them", async () => {
+  await page.goto(`${url}/drivers/finder`);
+  await page.getByRole("tab", { name: "Find devices" }).click();
+  const form = page.getByRole("form", { name: "Find devices" });
+  await form.getByLabel("Network").fill("127.0.0.1/32");
+  await form.getByRole("button", { name: "Find devices" }).click();
+  const found = page.getByRole("table", { name: "Found" }).getByRole("row").filter({ hasText: "Bell hall" });
+  await found.waitFor({ timeout: 60_000 });
+  assert.match(await found.textContent(), new RegExp(`udp://127.0.0.1:${bell.address().port}`));
+  await page.getByRole("table", { name: "Inbox" }).getByRole("row").filter({ hasText: "bells/name/hall" }).waitFor();
+  assert.match(await cli("inbox", "list"), /hall/);
 });
 
 test("a driver that goes on failing is in quarantine until somebody releases it", async () => {

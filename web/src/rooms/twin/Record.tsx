@@ -14,6 +14,8 @@ interface Recording {
   calls: number;
   missed: number;
   size: number;
+  /** From here on nothing is missed. */
+  begun: boolean;
   end?: string;
 }
 
@@ -29,11 +31,12 @@ export function Record({ id }: { id: string }) {
     const ended = new AbortController();
     stop.current = ended;
     lines.current = [];
-    const now: Recording = { calls: 0, missed: 0, size: 0 };
+    const now: Recording = { calls: 0, missed: 0, size: 0, begun: false };
     setShown({ ...now });
     let why = "stopped";
     try {
       for await (const part of twins.recordTwin({ id }, { signal: ended.signal })) {
+        now.begun = true;
         now.missed += Number(part.missed);
         if (part.part.case) {
           const line = toJsonString(RecordTwinResponseSchema, part);
@@ -68,7 +71,7 @@ export function Record({ id }: { id: string }) {
         <span className="muted" role="status" aria-label="Recording">
           {count(shown.calls)} {shown.calls === 1 ? "call" : "calls"}, {bytes(shown.size)}
           {shown.missed > 0 && `, ${count(shown.missed)} missed`}
-          {shown.end && `, ${shown.end}`}
+          {`, ${shown.end ?? (shown.begun ? "recording" : "beginning")}`}
         </span>
       )}
       {shown?.end && shown.size > 0 && (
