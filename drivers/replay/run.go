@@ -109,14 +109,18 @@ func (p *player) begin(ctx context.Context, s *pb.RecordedStart) error {
 	if p.result.From == "" {
 		p.result.From = s.Driver + "@" + s.Version
 	}
-	if s.StateJson == "" {
-		return nil
+	text := s.StateJson
+	if text == "" {
+		if p.now != nil {
+			return nil // it goes on with what it has
+		}
+		text = "{}"
 	}
 	var err error
-	if p.before, err = readState(s.StateJson); err != nil {
+	if p.before, err = readState(text); err != nil {
 		return err
 	}
-	if p.now, err = readState(s.StateJson); err != nil {
+	if p.now, err = readState(text); err != nil {
 		return err
 	}
 	if p.began || s.Version == p.run.Manifest().Version {
