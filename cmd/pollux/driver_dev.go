@@ -128,11 +128,11 @@ func (d *dev) push(ctx context.Context, file []byte) error {
 	if err != nil {
 		return err
 	}
-	d.app.printf("%s  %s has %s@%s\n", time.Now().Format("15:04:05"), d.twin, name, version)
 	if old, number, _ := strings.Cut(before, "@"); old == name && strings.Contains(number, "-dev.") {
 		// It may be in use elsewhere: then it stays.
 		_, _ = n.drivers.DeleteDriver(ctx, req(&pb.DeleteDriverRequest{Name: name, Version: number}))
 	}
+	d.app.printf("%s  %s has %s@%s\n", time.Now().Format("15:04:05"), d.twin, name, version)
 	if d.logs == nil && !d.once {
 		d.tail(ctx)
 	}
