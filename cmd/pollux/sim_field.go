@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	bacnet "github.com/polluxhq/pollux/drivers/library/bacnet/sim"
 	knx "github.com/polluxhq/pollux/drivers/library/knx/sim"
 	modbus "github.com/polluxhq/pollux/drivers/library/modbus/sim"
 	snmp "github.com/polluxhq/pollux/drivers/library/snmp/sim"
@@ -13,7 +14,9 @@ import (
 )
 
 // simField are the simulators of field buses.
-func simField() []*cobra.Command { return []*cobra.Command{simModbus(), simSNMP(), simKNX()} }
+func simField() []*cobra.Command {
+	return []*cobra.Command{simModbus(), simSNMP(), simKNX(), simBACnet()}
+}
 
 func simModbus() *cobra.Command {
 	var o modbus.Options
@@ -56,6 +59,22 @@ func simKNX() *cobra.Command {
 	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
 		o.Faults, o.Log, o.Seed = faults, log, seed
 		s, err := knx.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, s.Addr(), nil
+	})
+}
+
+func simBACnet() *cobra.Command {
+	var o bacnet.Options
+	return simOne("bacnet", "Simulate an air handling unit (BACnet/IP)", `  pollux sim bacnet
+  pollux sim bacnet --listen 0.0.0.0:47808 --device 77 --fault silence=0.1`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:47808", "`ADDR` to listen at")
+		cmd.Flags().Uint32Var(&o.Device, "device", 1001, "device instance")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := bacnet.New(o)
 		if err != nil {
 			return nil, "", err
 		}
