@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/polluxhq/pollux/actors"
@@ -317,5 +318,38 @@ func TestTwinsByInterface(t *testing.T) {
 	}
 	if by, err := n.reg.Implementers(); err != nil || len(by["Switchable"]) != 1 || by["Switchable"][0] != "switch" {
 		t.Errorf("implementers: %v, %v", by, err)
+	}
+}
+
+// What a node counted before it was started again counts.
+func TestRolloutSurvivesARestart(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewMem()
+	n := open(t, fs, 1)
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	n.must("a", "count", "")
+	n.stage("probe", "1.1.0", "", titled("new"))
+	n.rollout(&pb.StartRolloutRequest{Driver: "probe", Version: "1.1.0", Selector: &pb.RolloutSelector{Ids: []string{"a"}},
+		Limits: &pb.RolloutLimits{MinFailures: 6}})
+	n.wait("a", "migrated", `"1.0.0"`)
+	fail := func() {
+		for range 3 {
+			if _, err := n.invoke("a", "fail", `{"text":"no"}`); err == nil {
+				t.Fatal("fail did not fail")
+			}
+		}
+	}
+	fail()
+	until(t, "three are written down", func() bool { o, err := n.reg.GetRollout("probe", 0); return err == nil && o.Now.Failures == 3 })
+	n.close()
+	n = open(t, fs, 2)
+	n.must("a", "count", "")
+	if v := n.version("a"); v != "1.1.0" {
+		t.Errorf("after the restart it has %s", v)
+	}
+	fail()
+	if o := n.reaches("probe", pb.RolloutPhase_ROLLOUT_PHASE_RETURNED); o.Now.Failures != 6 {
+		t.Errorf("it ended with %v", o.Now)
 	}
 }
