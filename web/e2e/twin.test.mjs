@@ -28,8 +28,8 @@ const drivers = {
       level: { type: 'integer', title: 'Level', minimum: 0, maximum: 100 },
       token: { type: 'string', title: 'Token', required: true, writeOnly: true },
     },
-    properties: { power: { type: 'boolean', title: 'Power', set(twin, on) { twin.send(on ? 'ON' : 'OFF'); } }, outdoor: 'number' },
-    actions: { blink: { queue: { pause_ms: 600000 }, run(twin) { twin.send('BLINK'); } } },
+    properties: { power: { type: 'boolean', title: 'Power', set(twin, on) { twin.send(on ? 'ON\\r\\n' : 'OFF\\r\\n'); } }, outdoor: 'number' },
+    actions: { blink: { queue: { pause_ms: 600000 }, run(twin) { twin.send('BLINK\\r\\n'); } } },
     load(twin) { twin.other('weather').subscribe('outdoor'); },
     changed(twin, change) { twin.report('outdoor', change.value); },
     received(twin, text) {
@@ -184,7 +184,7 @@ test("a driver's settings are changed for all its twins, compared, and had again
   const newest = panel.getByRole("row", { name: "Version 2" });
   await newest.getByRole("button", { name: "What changed" }).click();
   await panel.getByRole("list", { name: "Changes from version 1 to 2" }).getByText("20 → 30").waitFor();
-  await takePicture(page, "settings");
+  await takePicture(page, "settings", 6000);
   await panel.getByRole("row", { name: "Version 1" }).getByRole("button", { name: "Restore" }).click();
   await panel.getByRole("row", { name: "Version 3" }).getByText("holds").waitFor();
   assert.match(await cli("twin", "settings", "get", "desk"), /poll_s\s+20\s+driver lamp/);

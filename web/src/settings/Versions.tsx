@@ -20,7 +20,7 @@ export function Versions({ scope, now }: { scope: Scope; now: bigint }) {
   if (!data) return null;
   if (data.length === 0) return <p className="muted">Nothing was ever set here.</p>;
   return (
-    <table className="figures versions-of" aria-label="Versions of the settings">
+    <table className="versions-of" aria-label="Versions of the settings">
       <thead>
         <tr>
           <th>Version</th>

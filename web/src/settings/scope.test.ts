@@ -27,9 +27,12 @@ test("scopes go from the twin to its driver, each once", () => {
 });
 
 test("what another scope gives need not be given by the twin", () => {
-  const schema = { type: "object", required: ["token", "port", "tls"], properties: {} };
-  const given = [value("token", "zone default/house"), value("port", "twin default/desk"), value("tls/key", "driver lamp")];
+  const schema = { type: "object", required: ["token", "port", "tls"], properties: { poll_s: { type: "integer", default: 60 } } };
+  const poll = create(SettingValueSchema, { name: "poll_s", source: "driver lamp", value: wrap(30) });
+  const given = [poll, value("token", "zone default/house"), value("port", "twin default/desk"), value("tls/key", "driver lamp")];
   expect(withInherited(schema, given)?.required).toEqual(["port"]);
+  expect(withInherited(schema, given)?.properties?.poll_s?.default).toBe(30);
+  expect(schema.properties.poll_s.default).toBe(60);
   expect(withInherited(undefined, given)).toBeUndefined();
 });
 

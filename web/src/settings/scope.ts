@@ -37,11 +37,17 @@ export function scopesOf(twin: { id: string; driver: string; zone: string }, val
   return scopes;
 }
 
-/** The schema for a twin's own settings: what another scope gives need not be given again. */
+/** The schema for a twin's own settings: what others give need not be given again, and is the default here. */
 export function withInherited(schema: Schema | undefined, values: readonly SettingValue[]): Schema | undefined {
-  if (!schema?.required) return schema;
-  const given = new Set(values.filter((v) => !v.source.startsWith("twin ")).map((v) => v.name.split("/")[0]));
-  return { ...schema, required: schema.required.filter((name) => !given.has(name)) };
+  if (!schema) return undefined;
+  const given = values.filter((v) => !v.source.startsWith("twin "));
+  const names = new Set(given.map((v) => v.name.split("/")[0]));
+  const properties = { ...schema.properties };
+  for (const v of given) {
+    const part = properties[v.name];
+    if (part && !v.secret) properties[v.name] = { ...part, default: plain(v.value) };
+  }
+  return { ...schema, properties, required: schema.required?.filter((name) => !names.has(name)) };
 }
 
 /** The schema for a part of the settings: nothing is needed here, and nothing has a default. */

@@ -74,7 +74,7 @@ function Told({ rollout: r }: { rollout: Record }) {
         {count(r.moved)} of {count(r.twins)} twins have it
         {r.steps.length > 0 && `; steps ${r.steps.map((s) => `${s} %`).join(", ")}, now ${r.share} %`}
       </p>
-      <table className="figures">
+      <table className="tallies">
         <thead>
           <tr>
             <th />

@@ -11,15 +11,17 @@ import { overQuota } from "./facts";
 /** What is wrong with the twin, and what somebody can do about it; nothing where all is well. */
 export function Health({ twin, state }: { twin: Twin; state: TwinState | undefined }) {
   const status = state?.status;
+  // That it failed once more for the same reason, the watch does not tell.
+  const read = twin.state?.status;
   const over = overQuota(twin.state);
   const since = millis(status?.quarantineTime);
   return (
     <>
-      {since !== undefined && <Quarantine id={twin.id} since={since} fault={status?.fault ?? ""} retry={millis(status?.retryTime)} />}
+      {since !== undefined && <Quarantine id={twin.id} since={since} fault={status?.fault ?? ""} retry={millis(read?.retryTime)} />}
       {since === undefined && status?.fault && (
         <Alert color="red" variant="light" className="fault-alert" role="alert">
           {status.fault}
-          <Again failures={status.failures} retry={millis(status.retryTime)} />
+          <Again failures={read?.failures ?? 0} retry={millis(read?.retryTime)} />
         </Alert>
       )}
       {over && (

@@ -2,7 +2,7 @@ import "./twin.css";
 
 import { ActionIcon, Button, Loader, Tabs } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useMemo, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 
 import { twins } from "../../api/client";
@@ -37,6 +37,8 @@ export function TwinRoom({ id }: { id: string }) {
   });
   const watch = useTwinWatch(id);
   const twin = data?.twin;
+  // A watch tells of what changes; a read is the whole, and may be newer.
+  useEffect(() => watch.states.seed(id, twin?.state), [watch.states, id, twin?.state]);
 
   if (!twin || watch.deleted) {
     return (
