@@ -70,7 +70,7 @@ func simBACnet() *cobra.Command {
 	var o bacnet.Options
 	return simOne("bacnet", "Simulate an air handling unit (BACnet/IP)", `  pollux sim bacnet
   pollux sim bacnet --listen 0.0.0.0:47808 --device 77 --fault silence=0.1`, func(cmd *cobra.Command) {
-		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:47808", "`ADDR` to listen at")
+		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:47809", "`ADDR` to listen at")
 		cmd.Flags().Uint32Var(&o.Device, "device", 1001, "device instance")
 	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
 		o.Faults, o.Log, o.Seed = faults, log, seed

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/conformance"
+	"github.com/polluxhq/pollux/drivers/drivertest"
 	"github.com/polluxhq/pollux/drivers/library/bacnet/sim"
 	"github.com/polluxhq/pollux/drivers/peer"
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
@@ -52,6 +54,24 @@ func start(t *testing.T, o sim.Options) *sim.Sim {
 	}
 	peertest.Running(t, s.Run)
 	return s
+}
+
+// Whatever a device or a caller sends does not crash it.
+func TestConforms(t *testing.T) {
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = box.Close() })
+	r, err := conformance.Run(t.Context(), box, drivertest.Build(t, "."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range r.Probes {
+		if p.Outcome == conformance.Failed {
+			t.Errorf("%s: %s", p.Name, p.Detail)
+		}
+	}
 }
 
 func TestInTheSandbox(t *testing.T) {
@@ -165,7 +185,9 @@ func testSimulator(t *testing.T, r drivers.Runner) {
 	}
 	tw.UntilHas("setpoint", "21")
 	found := find(t, r, `{"address":"`+s.Addr()+`"}`).Found
-	if !slices.ContainsFunc(found, func(d drivers.Discovery) bool { return d.Value == "77" && d.Driver == "bacnet" && string(d.Settings) == `{"device":77}` }) {
+	if !slices.ContainsFunc(found, func(d drivers.Discovery) bool {
+		return d.Value == "77" && d.Driver == "bacnet" && string(d.Settings) == `{"device":77}`
+	}) {
 		t.Errorf("found %+v", found)
 	}
 }

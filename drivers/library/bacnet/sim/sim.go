@@ -16,7 +16,7 @@ import (
 	"github.com/polluxhq/pollux/drivers/peer"
 )
 
-// Options of a simulated device. The zero value listens on 127.0.0.1:47808 and is device 1001.
+// Options of a simulated device. The zero value listens on 127.0.0.1:47809 and is device 1001.
 type Options struct {
 	Listen string
 	// Device instance; 0: 1001.
@@ -83,7 +83,7 @@ type subscription struct {
 // New opens the socket; nothing is answered before Run.
 func New(o Options) (*Sim, error) {
 	if o.Listen == "" {
-		o.Listen = "127.0.0.1:47808"
+		o.Listen = "127.0.0.1:47809"
 	}
 	if o.Device == 0 {
 		o.Device = 1001
