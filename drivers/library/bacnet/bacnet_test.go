@@ -45,6 +45,16 @@ func find(t *testing.T, r drivers.Runner, options string) *scan.Result {
 	return found
 }
 
+// untilRemembers waits for something in the driver's memory.
+func untilRemembers(t *testing.T, tw *peertest.Twin, part string) {
+	t.Helper()
+	for deadline := time.Now().Add(peertest.Deadline); !strings.Contains(tw.Memory(), part); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never remembers %s; but %s", part, tw.Memory())
+		}
+	}
+}
+
 func start(t *testing.T, o sim.Options) *sim.Sim {
 	t.Helper()
 	o.Listen = "127.0.0.1:0"
@@ -154,7 +164,7 @@ const points = `{"poll_s":1,"cov_s":60,"points":[
 
 func testSimulator(t *testing.T, r drivers.Runner) {
 	s := start(t, sim.Options{Device: 77})
-	tw := open(t, r, s.Addr(), points)
+	tw := open(t, r, s.Addr(), strings.Replace(points, `{`, `{"timeout_ms":200,`, 1))
 	for property, want := range map[string]string{"device_id": "77", "vendor_name": `"Castor"`, "supply": "18.5", "return": "22", "setpoint": "21", "fan": "false", "mode": "1"} {
 		tw.UntilHas(property, want)
 	}
@@ -184,6 +194,14 @@ func testSimulator(t *testing.T, r drivers.Runner) {
 		t.Fatal(err)
 	}
 	tw.UntilHas("setpoint", "21")
+	// It restarts: its subscriptions are gone, and made anew. Only a notification can bring the new value.
+	s.SetFaults(peer.Faults{Silence: 1})
+	untilRemembers(t, tw, `"silent":true`)
+	s.Forget()
+	s.SetFaults(peer.Faults{})
+	untilRemembers(t, tw, `"until":[1`)
+	s.Measure(sim.Supply, 30)
+	tw.UntilHas("supply", "30")
 	found := find(t, r, `{"address":"`+s.Addr()+`"}`).Found
 	if !slices.ContainsFunc(found, func(d drivers.Discovery) bool {
 		return d.Value == "77" && d.Driver == "bacnet" && string(d.Settings) == `{"device":77}`

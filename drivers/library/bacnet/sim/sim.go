@@ -126,6 +126,9 @@ func (s *Sim) Measure(o Object, v float32) {
 	s.tell(o)
 }
 
+// SetFaults changes the faults from now on.
+func (s *Sim) SetFaults(f peer.Faults) { s.dice.Set(f) }
+
 // Forget forgets the subscriptions, as a device does that restarts.
 func (s *Sim) Forget() {
 	s.mu.Lock()
