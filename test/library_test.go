@@ -2,17 +2,17 @@ package test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/polluxhq/pollux/actors/bench"
 	"github.com/polluxhq/pollux/drivers/drivertest"
 	"github.com/polluxhq/pollux/drivers/project"
+	"github.com/polluxhq/pollux/test/harness"
 )
 
 // Each driver of the library does what its scripts say: as they are written, with a fresh instance for each event, and
-// with a device that misbehaves.
+// with a device that misbehaves. The program runs them, which the race detector does not slow down.
 func TestDriversOfTheLibrary(t *testing.T) {
 	dirs, err := filepath.Glob(filepath.Join("..", "drivers", "library", "*"))
 	if err != nil || len(dirs) == 0 {
@@ -35,26 +35,9 @@ func TestDriversOfTheLibrary(t *testing.T) {
 					t.Skip(err)
 				}
 			}
-			named, err := p.Scripts()
-			if err != nil || len(named) == 0 {
-				t.Fatalf("the driver has no tests: %v", err)
-			}
-			file, err := p.Build(t.Context())
+			out, err := exec.CommandContext(t.Context(), harness.Binary(t), "driver", "test", "--shuffle", "--faults", dir).CombinedOutput()
 			if err != nil {
-				t.Fatal(err)
-			}
-			suite := bench.Suite{Options: bench.Options{File: file, CacheDir: drivertest.CacheDir(t)}, Files: scripts(t, named...),
-				Shuffle: true, Faults: 1, Seed: 1}
-			report, err := suite.Run(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, r := range report.Tests {
-				if r.Failure != nil {
-					var b strings.Builder
-					r.Write(&b)
-					t.Error("\n" + b.String())
-				}
+				t.Errorf("%v\n%s", err, out)
 			}
 		})
 	}
