@@ -54,7 +54,7 @@ function Quarantine({ id, since, fault, retry }: { id: string; since: number; fa
     <Alert color="red" variant="light" className="fault-alert" role="alert" title={`In quarantine since ${dateTime(since)}`}>
       <div className="quarantine">
         <span>
-          {fault || "Its driver went on failing."} The driver is tried once an hour, and at once with another version or other settings.
+          {fault ? `${fault}. ` : ""}The driver is tried once an hour, and at once with another version or other settings.
           <Again failures={0} retry={retry} />
           {release.error && <b> {explain(release.error)}</b>}
         </span>
