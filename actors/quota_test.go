@@ -171,6 +171,37 @@ func TestQuarantine(t *testing.T) {
 	}
 }
 
+// A driver that fails again for the same reason is news: how often, until when it is left alone, and whether it is in
+// quarantine.
+func TestWatchersSeeEachFailure(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) {
+		o.BackoffMin, o.BackoffMax, o.QuarantineAfter = time.Millisecond, time.Millisecond, 3
+	})
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	n.must("a", "count", "")
+	w := n.watch(&pb.WatchTwinsRequest{})
+	reason := ""
+	for i := uint32(1); i <= 3; i++ {
+		for n.state("a").Status.Failures < i {
+			_, _ = n.invoke("a", "panic", "") // it is refused while the driver is left alone
+		}
+		var s *pb.TwinStatus
+		for s == nil || s.Failures < i {
+			m := next(t, w)
+			if s = m.GetDelta().GetStatus(); s == nil {
+				s = m.GetState().GetStatus()
+			}
+		}
+		if reason == "" {
+			reason = s.Fault
+		}
+		if s.Failures != i || s.Fault == "" || s.Fault != reason || s.RetryTime == nil || (s.QuarantineTime != nil) != (i == 3) {
+			t.Errorf("failure %d: %v", i, s)
+		}
+	}
+}
+
 // Another version of the driver is a new chance, and so are other settings.
 func TestQuarantineEndsWithAnotherVersion(t *testing.T) {
 	n := newNode(t, func(o *actors.Options) {

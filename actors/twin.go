@@ -354,6 +354,9 @@ func (t *twin) fault(text string, from drivers.Event) {
 		text = text[:500]
 	}
 	if t.st.Fault == text {
+		if text != "" && t.failures > 0 {
+			t.emitStatus() // the same again: how often, and until when, is news
+		}
 		return
 	}
 	t.st.Fault, t.faultFrom = text, from
