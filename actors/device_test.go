@@ -83,6 +83,16 @@ func (d *device) write(text string) {
 	}
 }
 
+// connected waits until the device has taken a connection: the one who dials knows of it before.
+func (d *device) connected() {
+	d.t.Helper()
+	until(d.t, "the device has taken a connection", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.conn) > 0
+	})
+}
+
 // hangUp closes the connections; the device goes on listening.
 func (d *device) hangUp() {
 	d.mu.Lock()

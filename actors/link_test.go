@@ -71,6 +71,7 @@ func TestUnreachable(t *testing.T) {
 		t.Errorf("once it is there: %v", s)
 	}
 	note("connected")
+	d.connected()
 	d.hangUp()
 	note("closed: closed by the device")
 	n.wait("a", "ups", "2")
