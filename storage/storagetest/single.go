@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -17,6 +16,14 @@ import (
 
 	"github.com/polluxhq/pollux/storage"
 )
+
+// TB is what a test gives, testing.TB: named here so that programs that run driver tests do not carry package testing.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Cleanup(fn func())
+}
 
 // Option changes how a Node is opened.
 type Option func(*config)
@@ -55,13 +62,13 @@ type Node struct {
 
 // OpenSingle opens a node in dir on fs (nil: the disk), waits until it leads, and starts its store. It is closed with
 // the test.
-func OpenSingle(t testing.TB, dir string, fs vfs.FS, opts ...Option) *storage.Store {
+func OpenSingle(t TB, dir string, fs vfs.FS, opts ...Option) *storage.Store {
 	t.Helper()
 	return OpenNode(t, dir, fs, opts...).Store
 }
 
 // OpenNode is OpenSingle for tests that need raft too.
-func OpenNode(t testing.TB, dir string, fs vfs.FS, opts ...Option) *Node {
+func OpenNode(t TB, dir string, fs vfs.FS, opts ...Option) *Node {
 	t.Helper()
 	n, err := Open(dir, fs, opts...)
 	if err != nil {
@@ -77,7 +84,7 @@ func OpenNode(t testing.TB, dir string, fs vfs.FS, opts ...Option) *Node {
 
 // Join opens a node of the given name that follows leader as a non-voter: it gets the leader's log, or its snapshot, and
 // proposes to it. It is closed with the test, before its leader.
-func Join(t testing.TB, leader *Node, name, dir string, fs vfs.FS, opts ...Option) *Node {
+func Join(t TB, leader *Node, name, dir string, fs vfs.FS, opts ...Option) *Node {
 	t.Helper()
 	n, err := open(config{name: name, leader: leader}, dir, fs, opts...)
 	if err != nil {
