@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	esphome "github.com/polluxhq/pollux/drivers/library/esphome/sim"
 	extron "github.com/polluxhq/pollux/drivers/library/extron/sim"
 	httpjson "github.com/polluxhq/pollux/drivers/library/http-json/sim"
 	lorawan "github.com/polluxhq/pollux/drivers/library/lorawan/sim"
@@ -46,7 +47,7 @@ func simOne(name, short, example string, flags func(*cobra.Command), start func(
 
 // simLibrary are the simulators of the library's drivers.
 func simLibrary() []*cobra.Command {
-	return append([]*cobra.Command{simExtron(), simVISCA(), simHTTPJSON(), simShelly(), simZigbee2MQTT(), simLoRaWAN(), simMySensors()}, simField()...)
+	return append([]*cobra.Command{simExtron(), simVISCA(), simHTTPJSON(), simShelly(), simZigbee2MQTT(), simLoRaWAN(), simMySensors(), simESPHome()}, simField()...)
 }
 
 func simMySensors() *cobra.Command {
@@ -59,6 +60,25 @@ func simMySensors() *cobra.Command {
 	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
 		o.Faults, o.Log, o.Seed = faults, log, seed
 		s, err := mysensors.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, s.Addr(), nil
+	})
+}
+
+func simESPHome() *cobra.Command {
+	var o esphome.Options
+	return simOne("esphome", "Simulate a device with ESPHome firmware (native API over TCP), with one entity of each kind", `  pollux sim esphome
+  pollux sim esphome --listen 127.0.0.1:6053 --password secret --period 2s
+  pollux sim esphome --fault garbage=0.05,drop=0.01`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:6053", "`ADDR` to listen at")
+		cmd.Flags().StringVar(&o.Password, "password", "", "password that clients must know")
+		cmd.Flags().DurationVar(&o.Period, "period", 10*time.Second, "time between two values of the thermometer")
+		cmd.Flags().BoolVar(&o.Encrypted, "encrypted", false, "refuse clients that do not encrypt, as firmware with a key does")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := esphome.New(o)
 		if err != nil {
 			return nil, "", err
 		}

@@ -434,6 +434,19 @@ func (h host) Send(ctx context.Context, frame []byte) error {
 	return c.Send(ctx, frame)
 }
 
+// Connection drops the connection, where the driver asks for that.
+func (h host) Connection(_ context.Context, do drivers.ConnectionOp) error {
+	h.t.mu.Lock()
+	c := h.t.conn
+	h.t.mu.Unlock()
+	conn, ok := c.(interface{ Reset() })
+	if do != drivers.CloseConnection || !ok {
+		return drivers.ErrDenied
+	}
+	conn.Reset()
+	return nil
+}
+
 func (h host) Publish(_ context.Context, topic string, payload []byte, qos byte, retain bool) error {
 	if h.t.Publish == nil {
 		return drivers.ErrDenied
