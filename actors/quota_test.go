@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -181,6 +182,8 @@ func TestWatchersSeeEachFailure(t *testing.T) {
 	n.twin(`{"id":"a","driver":"probe"}`)
 	n.must("a", "count", "")
 	w := n.watch(&pb.WatchTwinsRequest{})
+	wait, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	reason := ""
 	for i := uint32(1); i <= 3; i++ {
 		for n.state("a").Status.Failures < i {
@@ -188,7 +191,10 @@ func TestWatchersSeeEachFailure(t *testing.T) {
 		}
 		var s *pb.TwinStatus
 		for s == nil || s.Failures < i {
-			m := next(t, w)
+			m, err := w.Next(wait)
+			if err != nil {
+				t.Fatalf("failure %d is not told: %v", i, err)
+			}
 			if s = m.GetDelta().GetStatus(); s == nil {
 				s = m.GetState().GetStatus()
 			}
