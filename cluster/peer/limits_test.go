@@ -290,22 +290,35 @@ func TestSlowReaderOfAnswers(t *testing.T) {
 	open := sync.OnceFunc(func() { close(gate) })
 	defer open() // also where the test ends before, lest the links wait for it for ever
 	var once sync.Once
-	a := c.open("a", func(o *Options) { o.InFlight = 60000 })
+	// The link must outlast the test: one that is lost on a busy machine has no stall.
+	patient := func(o *Options) { o.DialTimeout, o.Ping = time.Minute, time.Minute }
+	a := c.open("a", func(o *Options) {
+		patient(o)
+		o.InFlight = 60000
+	})
 	b := c.open("b", func(o *Options) {
+		patient(o)
 		o.InFlight, o.InFlightBytes = 60000, 8<<20
 		o.Calls = func(_ *cluster.Envelope, done func(cluster.Reply)) {
 			done(cluster.Reply{Message: text(strings.Repeat("y", 8<<10))})
 		}
 	})
+	standing := make(chan error, 1)
+	a.Send("b", envelope("x", ""), func(r cluster.Reply) { standing <- r.Err })
+	if err := <-standing; err != nil {
+		t.Fatal(err)
+	}
 	var ended atomic.Int32
 	for range 2000 { // 16 MiB of answers
 		env := envelope("x", "")
 		env.Deadline = time.Time{}
 		a.Send("b", env, func(r cluster.Reply) {
-			once.Do(func() { <-gate })
-			if r.Err == nil {
-				ended.Add(1)
+			if r.Err != nil {
+				t.Error(r.Err)
+				return
 			}
+			once.Do(func() { <-gate })
+			ended.Add(1)
 		})
 	}
 	eventually(t, "a stall", func() bool { return b.m.stalls.Get() > 0 })
