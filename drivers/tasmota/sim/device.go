@@ -17,6 +17,9 @@ import (
 	"github.com/polluxhq/pollux/drivers/peer"
 )
 
+// leaveWithin is how long the broker is told good-bye, in milliseconds.
+const leaveWithin = 500
+
 // order is a command that arrived: the last level of its topic, and its payload.
 type order struct{ name, payload string }
 
@@ -187,7 +190,7 @@ func (d *Device) session(ctx context.Context) error {
 	d.client = paho.NewClient(d.clientOptions(gone))
 	defer func() {
 		d.Cut()
-		d.client.Disconnect(0)
+		go d.client.Disconnect(leaveWithin) // not awaited: it can hang where the wait is over in the same moment
 		d.setConnected(false)
 	}()
 	token := d.client.Connect()

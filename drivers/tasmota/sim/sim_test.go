@@ -68,6 +68,9 @@ type ear struct {
 	m  []paho.Message
 }
 
+// leave disconnects without waiting for it, which can hang where the client's wait is over in the same moment.
+func leave(c paho.Client) { go c.Disconnect(leaveWithin) }
+
 func listen(t *testing.T, addr, user string) *ear {
 	t.Helper()
 	e := &ear{t: t}
@@ -75,7 +78,7 @@ func listen(t *testing.T, addr, user string) *ear {
 	if tok := e.c.Connect(); !tok.WaitTimeout(5*time.Second) || tok.Error() != nil {
 		t.Fatal("connect", tok.Error())
 	}
-	t.Cleanup(func() { e.c.Disconnect(0) })
+	t.Cleanup(func() { leave(e.c) })
 	tok := e.c.Subscribe("#", 1, func(_ paho.Client, m paho.Message) {
 		e.mu.Lock()
 		e.m = append(e.m, m)
@@ -189,7 +192,7 @@ func TestPresence(t *testing.T) {
 	if tok := late.Connect(); !tok.WaitTimeout(5*time.Second) || tok.Error() != nil {
 		t.Fatal(tok.Error())
 	}
-	defer late.Disconnect(0)
+	defer leave(late)
 	got := make(chan string, 1)
 	late.Subscribe("tele/desk/LWT", 0, func(_ paho.Client, m paho.Message) { got <- fmt.Sprint(string(m.Payload()), m.Retained()) })
 	select {
