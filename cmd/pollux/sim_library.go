@@ -12,6 +12,7 @@ import (
 	extron "github.com/polluxhq/pollux/drivers/library/extron/sim"
 	httpjson "github.com/polluxhq/pollux/drivers/library/http-json/sim"
 	lorawan "github.com/polluxhq/pollux/drivers/library/lorawan/sim"
+	lutron "github.com/polluxhq/pollux/drivers/library/lutron/sim"
 	mysensors "github.com/polluxhq/pollux/drivers/library/mysensors/sim"
 	shelly "github.com/polluxhq/pollux/drivers/library/shelly/sim"
 	visca "github.com/polluxhq/pollux/drivers/library/visca/sim"
@@ -47,7 +48,7 @@ func simOne(name, short, example string, flags func(*cobra.Command), start func(
 
 // simLibrary are the simulators of the library's drivers.
 func simLibrary() []*cobra.Command {
-	return append([]*cobra.Command{simExtron(), simVISCA(), simHTTPJSON(), simShelly(), simZigbee2MQTT(), simLoRaWAN(), simMySensors(), simESPHome()}, simField()...)
+	return append([]*cobra.Command{simExtron(), simVISCA(), simHTTPJSON(), simShelly(), simZigbee2MQTT(), simLoRaWAN(), simLutron(), simMySensors(), simESPHome()}, simField()...)
 }
 
 func simMySensors() *cobra.Command {
@@ -96,6 +97,27 @@ func simExtron() *cobra.Command {
 	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
 		o.Faults, o.Log, o.Seed = faults, log, seed
 		s, err := extron.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, s.Addr(), nil
+	})
+}
+
+func simLutron() *cobra.Command {
+	var o lutron.Options
+	return simOne("lutron", "Simulate a Lutron system: zones, areas and a keypad (integration protocol over TCP)", `  pollux sim lutron
+  pollux sim lutron --listen 127.0.0.1:2324 --password secret
+  pollux sim lutron --zones 2,3,7 --areas 5 --keypads 17 --fault silence=0.05,drop=0.01`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:2324", "`ADDR` to listen at")
+		cmd.Flags().StringVar(&o.Login, "login", "lutron", "login that clients must know")
+		cmd.Flags().StringVar(&o.Password, "password", "integration", "password that clients must know")
+		cmd.Flags().IntSliceVar(&o.Zones, "zones", []int{1, 2, 3, 4}, "integration ids of zones")
+		cmd.Flags().IntSliceVar(&o.Areas, "areas", []int{2, 5}, "integration ids of areas")
+		cmd.Flags().IntSliceVar(&o.Keypads, "keypads", []int{17}, "integration ids of keypads")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := lutron.New(o)
 		if err != nil {
 			return nil, "", err
 		}

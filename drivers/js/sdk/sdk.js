@@ -230,13 +230,14 @@
       }
       if ('error' in result) throw result.error;
       const { value } = result;
-      if (value === WAIT && current.event !== 'command' && current.event !== 'answer') {
+      const ofCommand = current.event === 'command' || current.event === 'answer';
+      if (value === WAIT && !ofCommand) {
         throw new TypeError(`${current.event} returned twin.wait(): only commands and answers can`);
       }
-      if (value !== WAIT) Twin.decided(current);
+      if (value !== WAIT && ofCommand) Twin.decided(current); // a timer between leaves the command open
       Twin.save(current);
       if (value === WAIT) return -1;
-      if (value !== undefined && (current.event === 'command' || current.event === 'answer' || current.event === 'webhook')) {
+      if (value !== undefined && (ofCommand || current.event === 'webhook')) {
         const text = stringify(value);
         if (text !== undefined) native(OUTPUT, text);
       }
