@@ -229,9 +229,9 @@ function cut(twin, chunk) {
   const { memory } = twin, tokens = [];
   const text = (memory.buffer ?? '') + chunk.replace(/\0/g, '');
   let end = 0;
-  for (const found of text.matchAll(/([^\r\n]*?)([\r\n]|[GQ]NET>|\blogin:|\bpassword:)/gi)) {
-    end = found.index + found[0].length;
-    const before = found[1].trim(), mark = found[2].toLowerCase();
+  for (const found of text.matchAll(/[\r\n]|[GQ]NET>|\blogin:|\bpassword:/gi)) {
+    const before = text.slice(end, found.index).trim(), mark = found[0].toLowerCase();
+    end = found.index + mark.length;
     if (before) {
       memory.said = true;
       tokens.push({ line: before.slice(Math.max(0, before.lastIndexOf('~'))) }); // garbage may stand before it
