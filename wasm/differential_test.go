@@ -156,7 +156,7 @@ func TestMeteredGuestsDoTheSame(t *testing.T) {
 			original := file(t)
 			rewritten := metered(t, original)
 			t.Logf("%d bytes, metered %d", len(original), len(rewritten))
-			for fuel, seeds := range map[uint64]uint64{1: 1, 1000: 5, 1 << 40: 100} {
+			for fuel, seeds := range map[uint64]uint64{1: 1, 1000: 5, 1 << 40: 100 / uint64(thin)} {
 				plain, got := newBare(t, original, 0), newBare(t, rewritten, fuel)
 				traps := compareCalls(t, plain, got, seeds)
 				t.Logf("fuel %d: %d refills, %d traps; memory %s", fuel, got.refills, traps, got.memory()[:24])

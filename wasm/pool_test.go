@@ -464,6 +464,7 @@ func TestManyCallersAtOnce(t *testing.T) {
 }
 
 func TestIdleInstancesAreClosed(t *testing.T) {
+	t.Parallel() // it waits some seconds
 	r := newRuntime(t, &hooks{}, wasm.Options{IdleTimeout: time.Millisecond})
 	p := newPool(t, r, counting(), wasm.PoolOptions{})
 	if _, err := call(t.Context(), p, "a", 0, 0); err != nil {
