@@ -71,6 +71,7 @@ func TestBundledDriversConform(t *testing.T) {
 	}
 	for _, dir := range append(dirs, "../pjlink", "../tasmota") {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
+			t.Parallel() // a third of the time it waits for deadlines
 			p, err := project.Find(dir)
 			if err != nil {
 				t.Skip(err) // what several drivers share
