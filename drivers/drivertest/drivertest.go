@@ -33,6 +33,29 @@ func CacheDir(tb testing.TB) string {
 	return dir
 }
 
+// Compiler is the command line of a program that compiles drivers, for SandboxOptions: it is built without the race
+// detector, under which compiling takes ten times longer. What it compiles is found in CacheDir like what a test compiles
+// by itself, since it gives wazero the version that wazero takes itself for in a test.
+func Compiler(tb testing.TB) []string {
+	tb.Helper()
+	path := filepath.Join(CacheDir(tb), "compiler")
+	own := path + "-" + strconv.Itoa(os.Getpid())
+	build, _ := built.LoadOrStore("compiler", sync.OnceValues(func() ([]byte, error) {
+		cmd := exec.Command("go", "build", "-ldflags=-s -w -X github.com/tetratelabs/wazero/internal/version.version=dev", "-o", own, "./drivertest/compiler")
+		cmd.Dir = root()
+		cmd.Env = append(os.Environ(), "GOFLAGS=")
+		text, err := cmd.CombinedOutput()
+		if err != nil {
+			return nil, &buildError{err: err, output: string(text)}
+		}
+		return nil, os.Rename(own, path)
+	}))
+	if _, err := build.(func() ([]byte, error))(); err != nil {
+		tb.Fatalf("build the compiler: %v", err)
+	}
+	return []string{path}
+}
+
 // Build builds the Go driver in dir and packs it with dir's driver.json.
 func Build(tb testing.TB, dir string) []byte {
 	tb.Helper()
