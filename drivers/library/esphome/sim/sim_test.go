@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/conformance"
+	"github.com/polluxhq/pollux/drivers/drivertest"
 	"github.com/polluxhq/pollux/drivers/library/esphome/sim"
 	"github.com/polluxhq/pollux/drivers/peer"
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
@@ -102,4 +104,21 @@ func testEntities(t *testing.T, r drivers.Runner) {
 	tw.UntilHas("temperature", "null")
 	s.Measure(21.3)
 	tw.UntilHas("temperature", "21.3")
+}
+
+func TestConforms(t *testing.T) {
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = box.Close() })
+	r, err := conformance.Run(t.Context(), box, drivertest.Build(t, ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range r.Probes {
+		if p.Outcome == conformance.Failed {
+			t.Errorf("%s: %s", p.Name, p.Detail)
+		}
+	}
 }
