@@ -91,6 +91,8 @@ func TestManifestIsRefusedWithThePath(t *testing.T) {
       "password"`, `"type": "array",
     "properties": {
       "password"`, `settings/type: settings are an object`},
+		{`"speed": {"type": "integer"`, `"keys": {"type": "array", "items": {"type": "string", "writeOnly": true}}, "speed": {"type": "integer"`,
+			`settings/properties/bus/properties/keys/items/writeOnly: a secret is a property of the settings`},
 	} {
 		_, err := drivers.ParseManifest(with(t, c.old, c.new))
 		var merr *drivers.ManifestError
@@ -119,6 +121,7 @@ func TestTopicsOfAManifest(t *testing.T) {
 		`"device_publish":["tele/{topic}/a#"]`:                          "transport/device_publish/0: \"tele/{topic}/a#\" is no topic filter",
 		`"subscribe":["tele/{device}/+"]`:                               "transport/subscribe/0: {device} is no setting",
 		`"subscribe":["#"]`:                                             "reaches beyond a device's topics",
+		`"subscribe":["+/#"]`:                                           "reaches beyond a device's topics",
 		`"subscribe":["$SYS/x"]`:                                        "reaches beyond a device's topics",
 		`"publish":["a/b+"]`:                                            "is no topic filter",
 		`"publish":["a/#/b"]`:                                           "is no topic filter",
@@ -224,6 +227,25 @@ func TestSettings(t *testing.T) {
 		if !errors.As(err, &serr) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", in, err, want)
 		}
+	}
+	// A secret's value is not quoted: others than who wrote it read the error.
+	secret, err := drivers.NewModel(&drivers.Manifest{Model: json.RawMessage("{}"), Settings: json.RawMessage(
+		`{"type":"object","properties":{"pin":{"type":"string","writeOnly":true,"pattern":"^[0-9]+$"},"bus":{"type":"object","properties":{"code":{"type":"integer","maximum":9,"writeOnly":true}}}}}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for in, want := range map[string]string{
+		`{"pin":"hunter2"}`:       "settings: /pin: the secret does not fit the schema's pattern",
+		`{"bus":{"code":4711}}`:   "settings: /bus/code: the secret does not fit the schema's maximum",
+		`{"bus":{"code":"4711"}}`: "settings: /bus/code: got string, want integer",
+		`{"bus":{},"pin":7}`:      "settings: /pin: got number, want string",
+	} {
+		if _, err := secret.ValidateSettings([]byte(in)); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %q", in, err, want)
+		}
+	}
+	if err := secret.ValidateSetting("pin", []byte(`"hunter2"`)); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("the setting alone: %v", err)
 	}
 	bare, err := drivers.NewModel(&drivers.Manifest{Model: json.RawMessage("{}")})
 	if err != nil {

@@ -29,7 +29,7 @@ func (m *Model) ValidateSetting(name string, value []byte) error {
 	if err != nil {
 		return nil //nolint:nilerr // it refers to other parts of the schema, and is checked with the whole
 	}
-	return checkValue(subject, schema, decoded)
+	return m.concealed("/"+name, checkValue(subject, schema, decoded))
 }
 
 // SettingTitles gives the titles of the settings at the schema's top, by name; those without one are missing.

@@ -22,6 +22,16 @@ type SchemaError struct {
 	// Path leads to the place in the value, such as /scenes/0/name; empty for the whole.
 	Path   string
 	Reason string
+	// keyword of the schema that it does not fit, such as pattern.
+	keyword string
+}
+
+// concealed is the error without the value, which a secret's reason may quote.
+func (e *SchemaError) concealed() *SchemaError {
+	if e.keyword == "" || e.keyword == "type" {
+		return e
+	}
+	return &SchemaError{Subject: e.Subject, Path: e.Path, Reason: "the secret does not fit the schema's " + e.keyword, keyword: e.keyword}
 }
 
 func (e *SchemaError) Error() string {
@@ -70,20 +80,20 @@ func oneLine(err error) string {
 	}
 	var verr *jsonschema.ValidationError
 	if errors.As(err, &verr) {
-		path, reason := firstCause(verr)
+		path, reason, _ := firstCause(verr)
 		return cmpOr(path, "/") + ": " + reason
 	}
 	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
-func firstCause(e *jsonschema.ValidationError) (path, reason string) {
+func firstCause(e *jsonschema.ValidationError) (path, reason, keyword string) {
 	for len(e.Causes) > 0 {
 		e = e.Causes[0]
 	}
 	for _, token := range e.InstanceLocation {
 		path += "/" + token
 	}
-	return path, e.ErrorKind.LocalizedString(message.NewPrinter(language.English))
+	return path, e.ErrorKind.LocalizedString(message.NewPrinter(language.English)), strings.Join(e.ErrorKind.KeywordPath(), "/")
 }
 
 // checkValue validates a decoded value.
@@ -99,8 +109,8 @@ func checkValue(subject string, schema *jsonschema.Schema, value any) error {
 	if !errors.As(err, &verr) {
 		return &SchemaError{Subject: subject, Reason: oneLine(err)}
 	}
-	path, reason := firstCause(verr)
-	return &SchemaError{Subject: subject, Path: path, Reason: reason}
+	path, reason, keyword := firstCause(verr)
+	return &SchemaError{Subject: subject, Path: path, Reason: reason, keyword: keyword}
 }
 
 // decodeValue reads JSON for validation; nothing at all is null.

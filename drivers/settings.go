@@ -3,8 +3,10 @@ package drivers
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // settingNode is a setting, or the object of all of them, as far as defaults and secrets go.
@@ -35,6 +37,9 @@ func (m *Model) compileSettings() error {
 	if err := json.Unmarshal(m.settings, &top); err != nil || top.Type != "object" {
 		return bad("settings/type", "settings are an object: \"type\": \"object\"")
 	}
+	if path := straySecret("settings", m.settings, true); path != "" {
+		return bad(path+"/writeOnly", "a secret is a property of the settings, or of an object in them: nothing else is sealed")
+	}
 	tree, err := m.settingTree("settings", "", m.settings, 0)
 	if err != nil {
 		return err
@@ -42,6 +47,44 @@ func (m *Model) compileSettings() error {
 	slices.Sort(m.secrets)
 	m.settingsSchema, m.settingsTree = schema, tree
 	return nil
+}
+
+// straySecret looks for a schema that says writeOnly where settingTree does not look: it is known is true where that does.
+func straySecret(path string, schema any, known bool) string {
+	switch s := schema.(type) {
+	case json.RawMessage:
+		var decoded any
+		if json.Unmarshal(s, &decoded) == nil {
+			return straySecret(path, decoded, known)
+		}
+	case []any:
+		for i, sub := range s {
+			if found := straySecret(fmt.Sprintf("%s/%d", path, i), sub, false); found != "" {
+				return found
+			}
+		}
+	case map[string]any:
+		if s["writeOnly"] == true && !known {
+			return path
+		}
+		for keyword, sub := range s {
+			children, ok := sub.(map[string]any)
+			switch {
+			case keyword == "default", keyword == "const", keyword == "enum", keyword == "examples":
+			case keyword != "properties" || !ok:
+				if found := straySecret(path+"/"+keyword, sub, false); found != "" {
+					return found
+				}
+			default:
+				for name, child := range children {
+					if found := straySecret(path+"/properties/"+name, child, known); found != "" {
+						return found
+					}
+				}
+			}
+		}
+	}
+	return ""
 }
 
 func (m *Model) settingTree(path, name string, raw json.RawMessage, depth int) (*settingNode, error) {
@@ -96,7 +139,7 @@ func (m *Model) ValidateSettings(settings []byte) ([]byte, error) {
 		return nil, &SchemaError{Subject: "settings", Reason: "the driver has no settings"}
 	}
 	m.settingsTree.apply(object)
-	if err := checkValue("settings", m.settingsSchema, object); err != nil {
+	if err := m.concealed("", checkValue("settings", m.settingsSchema, object)); err != nil {
 		return nil, err
 	}
 	out, err := json.Marshal(object)
@@ -104,6 +147,20 @@ func (m *Model) ValidateSettings(settings []byte) ([]byte, error) {
 		return nil, fmt.Errorf("settings: %w", err)
 	}
 	return out, nil
+}
+
+// concealed takes a secret's value out of an error; path leads to what was checked.
+func (m *Model) concealed(path string, err error) error {
+	var e *SchemaError
+	if !errors.As(err, &e) {
+		return err
+	}
+	for _, name := range m.secrets {
+		if strings.HasPrefix(path+e.Path+"/", "/"+name+"/") {
+			return e.concealed()
+		}
+	}
+	return err
 }
 
 // apply fills in what is missing and has a default, also within objects that are there.

@@ -156,7 +156,7 @@ func checkFilter(path, filter string, model *Model, wildcards bool) error {
 			return bad(path, "%q is no topic filter: a wildcard stands alone in its level, # at the end", filter)
 		}
 	}
-	if levels[0] == "#" || strings.HasPrefix(plain, "$") {
+	if strings.Trim(plain, "+#/") == "" || strings.HasPrefix(plain, "$") {
 		return bad(path, "%q reaches beyond a device's topics", filter)
 	}
 	return nil
