@@ -169,6 +169,7 @@ func (t *twin) handled(v *event) {
 
 // refused: the driver returned an error. The call has no effects.
 func (r *run) refused(t *twin, e *drivers.DriverError) {
+	e = &drivers.DriverError{Code: e.Code, Message: r.cfg.veil(e.Message), Retryable: e.Retryable}
 	if r.command != nil {
 		t.refuse(r.command, e)
 	} else {
@@ -262,7 +263,7 @@ func (r *run) overdue(t *twin) {
 
 // crashed: the driver trapped or computed without end. It is left alone for a while.
 func (r *run) crashed(t *twin) {
-	why := r.err.Error()
+	why := r.cfg.veil(r.err.Error())
 	if r.ctx.over() {
 		why = fmt.Sprintf("stopped after computing for %s", r.e.o.ComputeTimeout)
 		t.e.pool.Slow(&r.spec.key, true)

@@ -107,7 +107,7 @@ func (r *Registry) Inbound() ([]inbound.Twin, error) {
 
 // inbound gives the transport of a twin whose device calls in, its settings filled in; nil: it does not.
 func (e *Engine) inbound(t *pb.Twin) (*drivers.TransportOptions, *transport.Address, error) {
-	s, err := e.catalog.resolve(t.Driver)
+	s, err := e.catalog.forTwin(t)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -127,9 +127,7 @@ func (h *host) Log(level, text string) {
 		h.e.stats.drop(dropLog)
 		return
 	}
-	if len(text) > 1024 {
-		text = text[:1024]
-	}
+	text = clip(text, 1024)
 	h.en.tokens.Add(1)
 	h.en.send(&logged{level: level, text: text, time: h.e.stamp()})
 }

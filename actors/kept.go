@@ -152,10 +152,7 @@ func (t *twin) endKept(c *command, o pb.Outcome, output []byte, e *drivers.Drive
 		k.Output = string(output)
 	}
 	if e != nil {
-		k.Code, k.Message = e.Code, e.Message
-		if len(k.Message) > 500 {
-			k.Message = k.Message[:500]
-		}
+		k.Code, k.Message = e.Code, clip(e.Message, 500)
 	}
 	t.changed()
 	t.emitCommand(k)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/cluster"
@@ -58,18 +59,34 @@ func (m *logged) run(t *twin) {
 func (t *twin) note(level, text string) { t.line(level, text, t.e.stamp()) }
 
 func (t *twin) line(level, text string, at int64) {
-	if t.cfg != nil {
-		for _, secret := range t.cfg.secrets {
-			text = strings.ReplaceAll(text, secret, secretMask)
-		}
-	}
-	l := &pb.LogLine{Time: state.Timestamp(at), Level: level, Text: text}
+	l := &pb.LogLine{Time: state.Timestamp(at), Level: level, Text: t.cfg.veil(text)}
 	if t.logs == nil {
 		t.logs = &logRing{}
 	}
 	t.logs.add(l)
 	t.e.stats.logLines.Add(1)
 	t.emitLog(l)
+}
+
+// veil replaces the settings' secrets in a text that is shown. A driver that computes something of them is not found out.
+func (c *config) veil(text string) string {
+	if c != nil {
+		for _, secret := range c.secrets {
+			text = strings.ReplaceAll(text, secret, secretMask)
+		}
+	}
+	return text
+}
+
+// clip shortens a text to n bytes of whole characters. What is no UTF-8 cannot be sent: it is replaced.
+func clip(text string, n int) string {
+	if len(text) > n {
+		for n > 0 && !utf8.RuneStart(text[n]) {
+			n--
+		}
+		text = text[:n]
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
 func quote(s string) []byte {

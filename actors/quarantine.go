@@ -51,9 +51,7 @@ func (t *twin) confine(s *spec, why string) {
 		t.e.log.Warn("twin in quarantine", "twin", t.en.id, "driver", s.name+"@"+s.version, "failures", t.failures+1, "reason", why)
 		t.note("error", "in quarantine: the driver is tried once an hour")
 	}
-	if len(why) > 300 {
-		why = why[:300]
-	}
+	why = clip(why, 300)
 	driver := s.name + "@" + s.version
 	if q.Driver != driver && q.Driver != "" {
 		t.mark(tableQuarantine, quarantineKey(q.Driver, t.en.id), false)

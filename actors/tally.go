@@ -47,11 +47,8 @@ func (c *tally) commanded(o pb.Outcome, id string, e *drivers.DriverError) {
 }
 
 func (c *tally) tell(id, why string) {
-	if len(why) > 300 {
-		why = why[:300]
-	}
 	c.mu.Lock()
-	c.last = id + ": " + why
+	c.last = id + ": " + clip(why, 300)
 	c.mu.Unlock()
 }
 

@@ -350,9 +350,7 @@ func (t *twin) live() bool { return state.Live(pb.Connection(t.st.Connection)) }
 
 // fault sets or clears what is wrong.
 func (t *twin) fault(text string, from drivers.Event) {
-	if len(text) > 500 {
-		text = text[:500]
-	}
+	text = clip(t.cfg.veil(text), 500)
 	if t.st.Fault == text {
 		if text != "" && t.failures > 0 {
 			t.emitStatus() // the same again: how often, and until when, is news
