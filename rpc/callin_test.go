@@ -17,6 +17,7 @@ import (
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+	"github.com/polluxhq/pollux/rpc"
 )
 
 // callIn is a driver whose devices call in, are asked over HTTP, and are found in the network.
@@ -41,7 +42,7 @@ const callIn = `export default driver({
   },
   webhook(twin, { method, path, query, headers, body }) {
     twin.report('last', body);
-    return { status: 201, headers: { 'X-Path': path }, body: method + ' ' + (query.a ?? '') + ' ' + (headers.authorization ?? 'no credentials') };
+    return { status: 201, headers: { 'X-Path': path, 'X-Cookie': headers.cookie ?? 'none', 'Set-Cookie': 'pollux_session=x', 'Clear-Site-Data': '"*"' }, body: method + ' ' + (query.a ?? '') + ' ' + (headers.authorization ?? 'no credentials') };
   },
 });
 `
@@ -89,6 +90,7 @@ func TestWebhooks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		r.AddCookie(&http.Cookie{Name: rpc.SessionCookie, Value: "of the console"})
 		if bearer != "" {
 			r.Header.Set("Authorization", "Bearer "+bearer)
 		}
@@ -104,6 +106,9 @@ func TestWebhooks(t *testing.T) {
 	if status != 201 || body != "POST 1 no credentials" || head.Get("X-Path") != "/a/b" || !strings.Contains(head.Get("Content-Security-Policy"), "sandbox") {
 		t.Errorf("open: %d %q %v", status, body, head)
 	}
+	if head.Get("X-Cookie") != "none" || head.Get("Set-Cookie") != "" || head.Get("Clear-Site-Data") != "" {
+		t.Errorf("the driver reaches the console's session: %v", head)
+	}
 	h.last(t, project+"/open", "hello")
 	for path, bearer := range map[string]string{"/keyed": "s3cret", "/keyed?token=s3cret": ""} {
 		if status, body, _ = ask(path, bearer, "x"); status != 201 || body != "POST  no credentials" {
@@ -118,7 +123,7 @@ func TestWebhooks(t *testing.T) {
 	if h.refused(t)["http webhook"] < 6 {
 		t.Errorf("refused: %v", h.refused(t))
 	}
-	if status, _, _ = ask("/open", "", strings.Repeat("x", 8<<20)); status < 400 {
+	if status, _, _ = ask("/open", "", strings.Repeat("x", 8<<20)); status != http.StatusRequestEntityTooLarge {
 		t.Errorf("a body of 8 MiB: %d", status)
 	}
 }

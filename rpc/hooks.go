@@ -44,7 +44,9 @@ func (s *Server) hook(w http.ResponseWriter, r *http.Request) {
 	}
 	for name, value := range out.Headers {
 		switch http.CanonicalHeaderKey(name) {
-		case "Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "Trailer", "Set-Cookie":
+		case "Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "Trailer",
+			// These are about all of this node's pages, its console among them.
+			"Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc", "Service-Worker-Allowed", "Nel", "Report-To":
 		default:
 			if !strings.ContainsAny(name+value, "\r\n\x00") {
 				w.Header().Set(name, value)
@@ -94,6 +96,7 @@ func hookInput(r *http.Request) (drivers.WebhookInput, error) {
 	for name, values := range r.URL.Query() {
 		in.Query[name] = strings.Join(values, ",")
 	}
+	r.Header.Del("Cookie") // a browser that follows a link to a webhook brings its session: it is not for drivers
 	for name, values := range r.Header {
 		in.Headers[strings.ToLower(name)] = strings.Join(values, ", ")
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"buf.build/go/protovalidate"
 	"connectrpc.com/connect"
@@ -141,6 +142,7 @@ func (s *Server) doors() {
 	hooks := atMost(http.HandlerFunc(s.hook), maxHooks, s.refuse)
 	mount(hooksPath, hooks)
 	mount(hooksPath+"/{rest...}", hooks)
+	mount("/hooks/", http.NotFoundHandler())
 	mount("/v1/", http.NotFoundHandler()) // or the console's page would answer a wrong path, as if all were well
 	mount("/", s.o.Console)
 }
@@ -161,6 +163,11 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	// What the client still sends is not read.
 	w.Header().Set("Connection", "close")
+	if tooLarge != nil && strings.HasPrefix(r.URL.Path, "/hooks/") {
+		// Connect's status for it is 429: the device would come again with the same.
+		http.Error(w, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit), http.StatusRequestEntityTooLarge)
+		return
+	}
 	s.writeError(w, r, err)
 }
 
