@@ -176,6 +176,9 @@ func (r *rolloutFlags) fill(m *pb.StartRolloutRequest) error {
 		}
 		m.Steps = append(m.Steps, uint32(percent))
 	}
+	if r.soak < 0 || r.factor < 0 {
+		return usagef("--soak and --factor: want more than 0")
+	}
 	if r.soak > 0 {
 		m.Soak = durationpb.New(r.soak)
 	}
@@ -254,9 +257,22 @@ func driverLogs(a *app) *cobra.Command {
 		ValidArgsFunction: a.completeDrivers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, _, _ := strings.Cut(args[0], "@")
+			if err := a.hasDriver(cmd.Context(), name); err != nil {
+				return err
+			}
 			return a.watchTwins(cmd.Context(), &pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Driver: name}, Logs: true}, a.printLog)
 		},
 	}
+}
+
+// hasDriver says that a driver is not there, where a filter by its name would just find nothing.
+func (a *app) hasDriver(ctx context.Context, name string) error {
+	n, err := a.dial()
+	if err != nil {
+		return err
+	}
+	_, err = n.drivers.GetDriver(ctx, req(&pb.GetDriverRequest{Name: name}))
+	return err
 }
 
 // printLog prints log lines, and says where some are missing.

@@ -45,6 +45,9 @@ func driverRelease(a *app) *cobra.Command {
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeDrivers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.hasDriver(cmd.Context(), args[0]); err != nil {
+				return err
+			}
 			return a.release(cmd, &pb.TwinFilter{Driver: args[0]})
 		},
 	}
