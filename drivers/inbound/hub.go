@@ -35,6 +35,12 @@ func (h *Hub) Open(o transport.Options) (drivers.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", t.Scheme, err)
 	}
+	switch from, err := a.Callers(t); {
+	case err != nil:
+		return nil, fmt.Errorf("open %s: %w", t.Scheme, err)
+	case len(from) == 0:
+		return nil, fmt.Errorf("open %s: nobody may call in: the address says by ?from= who may, as in %s", t.Scheme, transport.Example(t.Scheme))
+	}
 	if t.IdleTimeoutMS < 0 {
 		return nil, fmt.Errorf("open %s: idle_timeout_ms %d: want 0 or more", t.Scheme, t.IdleTimeoutMS)
 	}

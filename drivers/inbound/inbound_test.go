@@ -325,6 +325,18 @@ func TestWhoCallsFromWhere(t *testing.T) {
 	}
 }
 
+// A device that nobody would let in is not waited for.
+func TestNobodyMayCallIn(t *testing.T) {
+	nodes := newCluster(t, "n1")
+	for scheme, want := range map[string]string{"tcp-in": "tcp-in://:5000?from=", "udp-in": "udp-in://:5000?from="} {
+		_, err := nodes.hubs["n1"].Open(transport.Options{Binding: drivers.Binding{Twin: "p/t", URI: scheme + "://:5000",
+			Transport: drivers.TransportOptions{Scheme: scheme}}})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want a word of %s", scheme, err, want)
+		}
+	}
+}
+
 func TestUDP(t *testing.T) {
 	nodes := newCluster(t, "n1")
 	for name, peers := range map[string]bool{"plain": false, "with peers": true} {
