@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -203,5 +204,19 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A test that would take years of the twin's time ends with its context.
+func TestALongTestIsStopped(t *testing.T) {
+	b := probe(t, false)
+	f, err := script.Parse("x", []byte(one("      - advance: 1000000h\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if r := b.Run(ctx, f, &f.Tests[0]); r.Failure == nil || !strings.Contains(r.Failure.Text, "stopped") {
+		t.Errorf("got %+v", r.Failure)
 	}
 }

@@ -57,6 +57,8 @@ type rig struct {
 	trail   []string
 	crash   string // of the driver, the last one
 	greeted int    // events connected that it handled
+	// stopped says why the test may not go on; nil before its steps.
+	stopped func() error
 }
 
 // openCall is a command whose result was not looked at yet.
@@ -329,6 +331,9 @@ func (r *rig) hear() error {
 // pass lets time go by up to a moment, or until something holds. It stops at each moment at which something is due.
 func (r *rig) pass(to time.Time, until func() (bool, error)) error {
 	for stuck := 0; stuck < 10_000; stuck++ {
+		if r.stopped != nil && r.stopped() != nil { // years may be asked for, with a timer each 100 ms
+			return fmt.Errorf("the test was stopped at %s of its clock: %w", r.clock.Now().Format(time.DateTime), r.stopped())
+		}
 		if err := r.rest(); err != nil {
 			return err
 		}

@@ -26,6 +26,7 @@ func (r *rig) guard(fn func() *Failure) (f *Failure) {
 }
 
 func (r *rig) steps(ctx context.Context) *Failure {
+	r.stopped = ctx.Err
 	steps := append(append([]script.Step(nil), r.file.Before...), r.test.Steps...)
 	for i := range steps {
 		s := &steps[i]
