@@ -48,11 +48,12 @@ func (s *Stream) Receive() ([]byte, error) {
 		s.reading.Lock()
 		conn, _ := s.current()
 		n, err := conn.Read(s.buf)
+		_, upgrading := s.current() // while StartTLS, which ended the read, waits for the lock
 		s.reading.Unlock()
 		if n > 0 {
 			return s.buf[:n], nil // an error comes again
 		}
-		if _, upgrading := s.current(); upgrading && errors.Is(err, os.ErrDeadlineExceeded) {
+		if upgrading && errors.Is(err, os.ErrDeadlineExceeded) {
 			continue // StartTLS has the connection, and this waits for it
 		}
 		if err != nil {
