@@ -124,8 +124,28 @@ func New(tb testing.TB, r drivers.Runner, settings string) *Twin {
 // Attach gives the twin the connection that it sends on, and closes with the test.
 func (t *Twin) Attach(c drivers.Conn) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.conn = c
-	t.mu.Unlock()
+	t.notify()
+}
+
+// link gives the connection. One that is up may have said so before the test had it in hand to attach it.
+func (t *Twin) link(ctx context.Context) drivers.Conn {
+	for {
+		t.mu.Lock()
+		c, up, changed := t.conn, t.connected, t.changed
+		t.mu.Unlock()
+		if c != nil || !up {
+			return c
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		case <-t.done:
+			return nil
+		}
+	}
 }
 
 // Connected implements drivers.Sink.
@@ -425,9 +445,7 @@ type host struct {
 }
 
 func (h host) Send(ctx context.Context, frame []byte) error {
-	h.t.mu.Lock()
-	c := h.t.conn
-	h.t.mu.Unlock()
+	c := h.t.link(ctx)
 	if c == nil {
 		return drivers.ErrDisconnected
 	}
@@ -435,11 +453,8 @@ func (h host) Send(ctx context.Context, frame []byte) error {
 }
 
 // Connection drops the connection, where the driver asks for that.
-func (h host) Connection(_ context.Context, do drivers.ConnectionOp) error {
-	h.t.mu.Lock()
-	c := h.t.conn
-	h.t.mu.Unlock()
-	conn, ok := c.(interface{ Reset() })
+func (h host) Connection(ctx context.Context, do drivers.ConnectionOp) error {
+	conn, ok := h.t.link(ctx).(interface{ Reset() })
 	if do != drivers.CloseConnection || !ok {
 		return drivers.ErrDenied
 	}
