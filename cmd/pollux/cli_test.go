@@ -24,7 +24,7 @@ import (
 	"github.com/polluxhq/pollux/rpc"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 var theNode struct {
 	once sync.Once

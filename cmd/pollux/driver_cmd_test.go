@@ -89,7 +89,7 @@ func TestDriverDev(t *testing.T) {
 		cli(context.Background(), env, "twin", "rm", "devlamp")
 		cli(context.Background(), env, "driver", "rm", "devlamp")
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
 	out := &printed{}
 	done := make(chan int, 1)
