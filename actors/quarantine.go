@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/polluxhq/pollux/actors/state"
@@ -132,12 +133,12 @@ func (c *Client) Release(ctx context.Context, f *pb.TwinFilter, projects func(st
 	if err != nil {
 		return nil, err
 	}
+	ids, err := c.confined(f.GetIds())
+	if err != nil {
+		return nil, err
+	}
 	var released []string
-	for rec, err := range c.e.store.Scan(tableQuarantine, "", "") {
-		if err != nil {
-			return released, fmt.Errorf("read quarantine: %w", err)
-		}
-		id := rec.Key[strings.LastIndexByte(rec.Key, 0)+1:]
+	for _, id := range ids {
 		t, err := c.e.readTwin(id)
 		if err != nil || t == nil || !probe.matches(t, c.e) {
 			continue
@@ -151,6 +152,28 @@ func (c *Client) Release(ctx context.Context, f *pb.TwinFilter, projects func(st
 		}
 	}
 	return released, nil
+}
+
+// confined gives the twins that the index has, and those that are named: theirs may not be in it yet.
+func (c *Client) confined(named []string) ([]string, error) {
+	var ids []string
+	for _, name := range named {
+		id, err := CanonicalID(name)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	own := ids
+	for rec, err := range c.e.store.Scan(tableQuarantine, "", "") {
+		if err != nil {
+			return nil, fmt.Errorf("read quarantine: %w", err)
+		}
+		if id := rec.Key[strings.LastIndexByte(rec.Key, 0)+1:]; !slices.Contains(own, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
 // ClearCommands rejects the commands that wait in a twin's queue, and says how many there were.
