@@ -17,6 +17,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/actors/records"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/cluster/gossip"
 	"github.com/polluxhq/pollux/cluster/peer"
@@ -306,8 +307,7 @@ func (n *Node) joinCluster(ctx context.Context) error {
 	self := cluster.Member{ID: n.self.id, Incarnation: n.self.incarnation, Name: n.conf.Name, AvailabilityZone: n.conf.AvailabilityZone,
 		Site: n.conf.Site, Labels: n.conf.Labels, Weight: uint32(n.conf.Weight), Peer: n.peerAddr, Gossip: n.gossip.Address(),
 		HTTP: n.URL(), MQTT: n.conf.MQTT, Version: Version}
-	records := newRecords(n.store, n.log)
-	c, err := cluster.Start(ctx, cluster.Options{Self: self, Records: records, Handler: n.engine, Transport: n.peers, NodeHandler: n.handle,
+	c, err := cluster.Start(ctx, cluster.Options{Self: self, Records: records.Of(n.store, n.log), Handler: n.engine, Transport: n.peers, NodeHandler: n.handle,
 		Leader: n.raft.IsLeader, Logger: n.log, Metrics: n.metrics, Shift: n.engine.Shift,
 		Superseded: n.fail})
 	if err != nil {

@@ -9,12 +9,13 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/polluxhq/pollux/actors/records"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/cluster/gossip"
 )
 
 // lost lists the nodes that a recovery of the quorum has given up.
-func (n *Node) lost() func() []string { return cluster.LostNodes(newRecords(n.store, n.log)) }
+func (n *Node) lost() func() []string { return cluster.LostNodes(records.Of(n.store, n.log)) }
 
 // firstVoters gives the voters of a new cluster, nil where this node does not make one. It waits until as many nodes as
 // are expected have come.
@@ -151,7 +152,7 @@ func (n *Node) reconcile() error {
 		return nil
 	})
 	o := cluster.ReconcileOptions{Raft: n.raft, Gossip: n.gossip, Members: n.members, Expect: n.expect,
-		StableAfter: n.conf.StableAfter, BlobsComplete: n.blobsComplete, Records: newRecords(n.store, n.log), Logger: n.log, Metrics: n.metrics}
+		StableAfter: n.conf.StableAfter, BlobsComplete: n.blobsComplete, Records: records.Of(n.store, n.log), Logger: n.log, Metrics: n.metrics}
 	go func() {
 		defer close(done)
 		cluster.Reconcile(ctx, o)

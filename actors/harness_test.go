@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/actors/records"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/tcp"
@@ -140,7 +141,8 @@ func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluste
 	if n.engine, err = actors.New(o); err != nil {
 		t.Fatal(err)
 	}
-	c.Records, c.Handler, c.Logger = records{st.Store}, n.engine, slog.New(slog.DiscardHandler)
+	c.Logger = slog.New(slog.DiscardHandler)
+	c.Records, c.Handler = records.Of(st.Store, c.Logger), n.engine
 	c.Shift, c.Self.AvailabilityZone = n.engine.Shift, c.Self.ID
 	n.cluster, err = cluster.Start(context.Background(), c)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/actors/records"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/drivertest"
@@ -102,7 +103,7 @@ func (p *pair) open(id string, store, blobs *storage.Store, leads bool) *wing {
 		t.Fatal(err)
 	}
 	w.cluster, err = cluster.Start(t.Context(), cluster.Options{Self: cluster.Member{ID: id, Name: "node-" + id, Incarnation: 1},
-		Records: storeRecords{store}, Handler: w.engine, Transport: p, Leader: func() bool { return leads }, Logger: slog.New(slog.DiscardHandler)})
+		Records: records.Of(store, slog.New(slog.DiscardHandler)), Handler: w.engine, Transport: p, Leader: func() bool { return leads }, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,70 +335,3 @@ func (h past) Query(context.Context, history.Query) (history.Result, error) {
 }
 func (h past) Handler() http.Handler { return http.NotFoundHandler() }
 func (h past) Close() error          { return nil }
-
-// storeRecords is the store as the cluster wants it.
-type storeRecords struct{ store *storage.Store }
-
-func (r storeRecords) Get(table, key string) ([]byte, error) {
-	rec, ok, err := r.store.Get(storage.Table(table), key)
-	if err != nil || !ok {
-		return nil, err
-	}
-	return rec.Value, nil
-}
-
-func (r storeRecords) Scan(table string) ([]cluster.Record, error) {
-	var all []cluster.Record
-	for rec, err := range r.store.Scan(storage.Table(table), "", "") {
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, cluster.Record{Key: rec.Key, Value: rec.Value})
-	}
-	return all, nil
-}
-
-func (r storeRecords) Commit(txn cluster.Txn, done func(error)) {
-	t := &storage.Txn{}
-	for _, g := range txn.Guards {
-		t.Guards = append(t.Guards, storage.Guard{Table: storage.Table(g.Table), Key: g.Key, Equal: g.Value})
-	}
-	for _, w := range txn.Writes {
-		t.Writes = append(t.Writes, storage.Write{Table: storage.Table(w.Table), Key: w.Key, Value: w.Value, Quiet: txn.Quiet})
-	}
-	go func() {
-		_, err := r.store.Commit(context.Background(), t)
-		if errors.Is(err, storage.ErrGuard) {
-			err = fmt.Errorf("%w: %w", cluster.ErrConflict, err)
-		}
-		done(err)
-	}()
-}
-
-func (r storeRecords) Watch(table string, fn func([]cluster.Record)) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	batches, err := r.store.Watch(ctx, storage.Table(table), "", 0)
-	if err != nil {
-		panic(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		listed := false
-		for batch := range batches {
-			if len(batch) == 0 && !listed {
-				listed = true
-				fn(nil)
-				continue
-			}
-			var out []cluster.Record
-			for _, c := range batch {
-				out = append(out, cluster.Record{Key: c.Key, Value: c.Value})
-			}
-			if out != nil {
-				fn(out)
-			}
-		}
-	}()
-	return func() { cancel(); <-done }
-}
