@@ -31,9 +31,7 @@ func TestDriversOfTheLibrary(t *testing.T) {
 			case project.JavaScript:
 				drivertest.NeedEngine(t)
 			case project.Rust:
-				if err := project.HasRust(t.Context()); err != nil {
-					t.Skip(err)
-				}
+				drivertest.NeedRust(t)
 			}
 			out, err := exec.CommandContext(t.Context(), harness.Binary(t), "driver", "test", "--shuffle", "--faults", dir).CombinedOutput()
 			if err != nil {

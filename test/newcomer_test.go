@@ -98,9 +98,7 @@ func TestDriverFromNewToLiveTwin(t *testing.T) {
 			case project.JavaScript:
 				drivertest.NeedEngine(t)
 			case project.Rust:
-				if err := project.HasRust(t.Context()); err != nil {
-					t.Skip(err)
-				}
+				drivertest.NeedRust(t)
 			}
 			dir := filepath.Join(t.TempDir(), "kettle")
 			n.Must("driver", "new", "kettle", "--lang", string(lang), "--dir", dir)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/broker"
+	"github.com/polluxhq/pollux/drivers/drivertest"
 	"github.com/polluxhq/pollux/drivers/transport"
 	"github.com/polluxhq/pollux/drivers/transport/contract"
 )
@@ -131,7 +132,7 @@ func TestContract(t *testing.T) {
 func mosquitto(t *testing.T) string {
 	program, err := exec.LookPath("mosquitto")
 	if err != nil {
-		t.Skip("there is no mosquitto")
+		drivertest.Missing(t, "mosquitto is not installed: apt-get install mosquitto")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -142,7 +143,7 @@ func mosquitto(t *testing.T) string {
 	dir := t.TempDir()
 	passwords := filepath.Join(dir, "passwords")
 	if out, err := exec.Command("mosquitto_passwd", "-b", "-c", passwords, "ann", "secret").CombinedOutput(); err != nil {
-		t.Skipf("mosquitto_passwd: %v %s", err, out)
+		t.Fatalf("mosquitto_passwd: %v %s", err, out)
 	}
 	if err := errors.Join(os.Chmod(passwords, 0o644), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
 		t.Fatal(err)

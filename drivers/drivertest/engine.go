@@ -10,6 +10,6 @@ import (
 func NeedEngine(tb testing.TB) {
 	tb.Helper()
 	if _, err := js.Engine(); err != nil {
-		tb.Skip(err)
+		Missing(tb, "%v", err)
 	}
 }

@@ -17,9 +17,7 @@ import (
 // Rust builds the driver in dir, written in Rust, and skips the test where there is no compiler for it.
 func Rust(tb testing.TB, dir string) []byte {
 	tb.Helper()
-	if err := project.HasRust(tb.Context()); err != nil {
-		tb.Skip(err)
-	}
+	NeedRust(tb)
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		tb.Fatal(err)

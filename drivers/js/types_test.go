@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/polluxhq/pollux/drivers/drivertest"
 )
 
 // compile runs TypeScript's compiler, where the console's libraries are there, and gives what it complains about.
@@ -18,7 +20,7 @@ func compile(t *testing.T, files ...string) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(tsc); err != nil {
-		t.Skip("TypeScript's compiler comes with the console's libraries: make web/node_modules/.package-lock.json")
+		drivertest.Missing(t, "TypeScript's compiler comes with the console's libraries: make web/node_modules/.package-lock.json")
 	}
 	for i := range files {
 		if files[i], err = filepath.Abs(files[i]); err != nil {

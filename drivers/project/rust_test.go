@@ -41,9 +41,7 @@ func (l *logs) Log(level, text string) {
 
 // A new project in Rust builds by rustc alone and conforms; a panic shows with its message, the author's file and line.
 func TestNewProjectInRust(t *testing.T) {
-	if err := project.HasRust(t.Context()); err != nil {
-		t.Skip(err)
-	}
+	drivertest.NeedRust(t)
 	dir := filepath.Join(t.TempDir(), "lamp")
 	if _, err := project.New(dir, "lamp", project.Rust); err != nil {
 		t.Fatal(err)
@@ -91,7 +89,7 @@ func TestNewProjectInRust(t *testing.T) {
 func TestRustUnits(t *testing.T) {
 	rustc, err := exec.LookPath("rustc")
 	if _, cc := exec.LookPath("cc"); err != nil || cc != nil {
-		t.Skip("rustc or cc is not installed")
+		drivertest.Missing(t, "rustc or cc is not installed")
 	}
 	out, root := t.TempDir(), filepath.Join("..", "..")
 	run := func(args ...string) {

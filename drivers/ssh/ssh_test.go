@@ -21,6 +21,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/drivertest"
 	driver "github.com/polluxhq/pollux/drivers/ssh"
 	"github.com/polluxhq/pollux/drivers/transport"
 	"github.com/polluxhq/pollux/drivers/transport/contract"
@@ -161,7 +162,7 @@ func TestWhoIsTrusted(t *testing.T) {
 func opensshd(t *testing.T) (uri, hostKey, clientKey string) {
 	sshd, err := exec.LookPath("sshd")
 	if err != nil {
-		t.Skip("there is no sshd (Debian: openssh-server)")
+		drivertest.Missing(t, "sshd is not installed: apt-get install openssh-server")
 	}
 	dir := t.TempDir()
 	_, hostText := newKey(t)
@@ -189,7 +190,7 @@ func opensshd(t *testing.T) (uri, hostKey, clientKey string) {
 		addr.Port, hostFile, keys))
 	if os.Getuid() == 0 { // its directory for privilege separation
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
-			t.Skipf("sshd cannot run here: %v", err)
+			drivertest.Missing(t, "sshd cannot run here: %v", err)
 		}
 	}
 	cmd := exec.Command(sshd, "-D", "-e", "-f", conf)

@@ -88,6 +88,9 @@ func build(tb testing.TB, source string, options []string, commands func(out str
 	}))
 	file, err := once.(func() ([]byte, error))()
 	if errors.Is(err, errNoCompiler) {
+		if os.Getenv("POLLUX_PEERS") == "all" { // the gate installs the compilers
+			tb.Fatalf("build %s: %v", source, err)
+		}
 		tb.Skipf("build %s: %v", source, err)
 	}
 	if err != nil {

@@ -40,7 +40,7 @@ func knxd(t *testing.T) (addr string, tool func(args ...string), lines <-chan st
 	t.Helper()
 	for _, program := range []string{"knxd", "knxtool"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skip("knxd is not installed: apt-get install knxd knxd-tools")
+			drivertest.Missing(t, "knxd is not installed: apt-get install knxd knxd-tools")
 		}
 	}
 	c, err := net.ListenPacket("udp4", "127.0.0.1:0")

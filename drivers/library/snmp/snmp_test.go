@@ -53,7 +53,7 @@ func snmpd(t *testing.T) string {
 	t.Helper()
 	program, err := exec.LookPath("/usr/sbin/snmpd")
 	if err != nil {
-		t.Skip("snmpd is not installed: apt-get install snmpd")
+		drivertest.Missing(t, "snmpd is not installed: apt-get install snmpd")
 	}
 	dir, addr := t.TempDir(), fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	config := `rocommunity secret 127.0.0.1
@@ -123,7 +123,7 @@ func TestAgainstNetSNMP(t *testing.T) {
 func testTraps(t *testing.T, tw *peertest.Twin, port int) {
 	for _, program := range []string{"snmptrap", "snmpinform"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skip("snmptrap is not installed: apt-get install snmp")
+			drivertest.Missing(t, "snmptrap is not installed: apt-get install snmp")
 		}
 		before := len(tw.Events())
 		// An inform is answered, or snmpinform fails.

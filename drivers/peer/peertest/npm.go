@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/polluxhq/pollux/drivers/drivertest"
 )
 
 // NPM starts an independent peer of test/peers, a program for Node, which ends with the test. It returns what the peer
@@ -20,10 +22,10 @@ func NPM(tb testing.TB, program string) (port string, lines <-chan string) {
 	dir := filepath.Join(filepath.Dir(file), "..", "..", "..", "test", "peers")
 	node, err := exec.LookPath("node")
 	if err != nil {
-		tb.Skip("node is not installed")
+		drivertest.Missing(tb, "node is not installed")
 	}
 	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
-		tb.Skip("the peers' packages are not installed: npm ci in test/peers")
+		drivertest.Missing(tb, "the peers' packages are not installed: npm ci in test/peers")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, node, program)
