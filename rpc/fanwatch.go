@@ -268,6 +268,24 @@ func (s *Server) traceOn(ctx context.Context, node, id string, moved bool, send 
 		return err
 	}
 	defer stop()
+	return pass(ctx, next, send)
+}
+
+// received reads what another node streams; its end without an error is ErrClosed, as that of a stream of this node.
+func received[T any](in *connect.ServerStreamForClient[T]) (next func() (*T, error), stop func()) {
+	return func() (*T, error) {
+		if in.Receive() {
+			return in.Msg(), nil
+		}
+		if err := in.Err(); err != nil {
+			return nil, err
+		}
+		return nil, actors.ErrClosed
+	}, func() { _ = in.Close() }
+}
+
+// pass sends on what comes, until either fails. A failed send is a sendError; where ctx has ended its cause says why.
+func pass[T any](ctx context.Context, next func() (*T, error), send func(*T) error) error {
 	for {
 		m, err := next()
 		if err != nil {
@@ -299,13 +317,6 @@ func (s *Server) openTrace(ctx context.Context, node, id string) (next func() (*
 	if err != nil {
 		return nil, nil, err
 	}
-	return func() (*pb.TraceTwinResponse, error) {
-		if in.Receive() {
-			return in.Msg(), nil
-		}
-		if err := in.Err(); err != nil {
-			return nil, err
-		}
-		return nil, actors.ErrClosed
-	}, func() { _ = in.Close() }, nil
+	next, stop = received(in)
+	return next, stop, nil
 }

@@ -7,7 +7,6 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -34,15 +33,12 @@ func (s *Server) recordAll(ctx context.Context, id string, send func(*pb.RecordT
 func (s *Server) recordOn(ctx context.Context, node, id string, send func(*pb.RecordTwinResponse) error) error {
 	ctx, stop := s.staying(ctx, node, id)
 	defer stop()
-	fail := func(err error) error {
+	next, end, err := s.openRecord(ctx, node, id)
+	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
 		}
 		return err
-	}
-	next, end, err := s.openRecord(ctx, node, id)
-	if err != nil {
-		return fail(err)
 	}
 	defer end()
 	if node == "" {
@@ -51,15 +47,7 @@ func (s *Server) recordOn(ctx context.Context, node, id string, send func(*pb.Re
 			return &sendError{err}
 		}
 	}
-	for {
-		m, err := next()
-		if err != nil {
-			return fail(err)
-		}
-		if err := send(m); err != nil {
-			return &sendError{err}
-		}
-	}
+	return pass(ctx, next, send)
 }
 
 // openRecord begins a recording on a node, "" for this one.
@@ -79,15 +67,8 @@ func (s *Server) openRecord(ctx context.Context, node, id string) (next func() (
 	if err != nil {
 		return nil, nil, err
 	}
-	return func() (*pb.RecordTwinResponse, error) {
-		if in.Receive() {
-			return in.Msg(), nil
-		}
-		if err := in.Err(); err != nil {
-			return nil, err
-		}
-		return nil, actors.ErrClosed
-	}, func() { _ = in.Close() }, nil
+	next, stop = received(in)
+	return next, stop, nil
 }
 
 // staying gives a context that ends with errMoved where the twin is elsewhere than on the node. stop waits for the one who

@@ -22,9 +22,10 @@ type run struct {
 	seen   map[string]bool
 	result Result
 
-	mu    sync.Mutex // of notes, which readers write, too
-	notes []string
-	lost  int
+	mu     sync.Mutex // of notes, which readers write, too
+	notes  []string
+	lost   int
+	untold int // notes beyond maxNotes
 }
 
 var _ drivers.Host = (*run)(nil)
@@ -89,9 +90,11 @@ func (r *run) Log(level, text string) { r.note(level + ": " + text) }
 func (r *run) note(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.notes) < maxNotes {
-		r.notes = append(r.notes, text)
+	if len(r.notes) == maxNotes {
+		r.untold++
+		return
 	}
+	r.notes = append(r.notes, text)
 }
 
 // offer queues an answer; where too many wait it is dropped, which a note tells.
@@ -109,6 +112,9 @@ func (r *run) finish() *Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.result.Notes = r.notes
+	if r.untold > 0 {
+		r.result.Notes = append(r.result.Notes, fmt.Sprintf("%d more notes are left out", r.untold))
+	}
 	if r.lost > 0 {
 		r.result.Notes = append(r.result.Notes, fmt.Sprintf("%d answers came faster than the driver took them, and were dropped", r.lost))
 	}
