@@ -176,7 +176,7 @@ func TestQuarantine(t *testing.T) {
 // quarantine.
 func TestWatchersSeeEachFailure(t *testing.T) {
 	n := newNode(t, func(o *actors.Options) {
-		o.BackoffMin, o.BackoffMax, o.QuarantineAfter = time.Millisecond, time.Millisecond, 3
+		o.BackoffMin, o.BackoffMax, o.QuarantineAfter = 100*time.Millisecond, 100*time.Millisecond, 3
 	})
 	n.driver("probe", "1.0.0", "")
 	n.twin(`{"id":"a","driver":"probe"}`)

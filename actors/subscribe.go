@@ -221,7 +221,7 @@ func (m *orphaned) run(t *twin) {
 		return
 	}
 	s := t.subscription(m.follow.system, m.follow.name, m.follow.property)
-	if s == nil || s.Told == 0 {
+	if s == nil || s.Told == 0 || t.hearing(s, 0, 0) {
 		return
 	}
 	n := &actorv1.Notice{System: s.System, Name: s.Name, Property: s.Property, Value: "null", Quality: pb.Quality_QUALITY_BAD, Time: t.e.stamp()}

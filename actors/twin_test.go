@@ -111,25 +111,15 @@ func TestNothingLostUnderPassivation(t *testing.T) {
 }
 
 func TestOrderPerTwin(t *testing.T) {
-	n := newNode(t)
-	n.driver("probe", "1.0.0", "")
-	n.twin(`{"id":"a","driver":"probe"}`)
+	n, g, blocked := busy(t)
 	var want strings.Builder
-	done := make(chan error, 100)
-	for i := range 26 {
-		letter := string(rune('a' + i))
-		want.WriteString(letter)
-		go func() {
-			_, err := n.invoke("a", "note", fmt.Sprintf(`{"text":%q}`, letter))
-			done <- err
-		}()
-		// The next is sent once this one is in the twin: no_wait calls are answered at the queue.
-		until(t, "command queued or done", func() bool {
-			s := n.engine.Stats()
-			return s.Commands["done"]+uint64(s.Queued) >= uint64(i+1)
-		})
+	all := []chan error{blocked}
+	for letter := 'a'; letter <= 'z'; letter++ {
+		want.WriteRune(letter)
+		all = append(all, n.start(n.note(string(letter), nil)))
 	}
-	for range 26 {
+	close(g.open)
+	for _, done := range all {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}

@@ -289,6 +289,8 @@ func (n *Node) missingNow() string {
 		return "the node is " + n.self.State.String()
 	case n.granted == 0:
 		return "there is no lease yet"
+	case n.members[n.id] == nil || n.members[n.id].Incarnation != n.o.Self.Incarnation:
+		return "its own record is not seen yet"
 	case n.lacking.count > 0:
 		return fmt.Sprintf("%d slots have no owner yet", n.lacking.count)
 	case n.gaining > 0:

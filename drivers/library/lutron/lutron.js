@@ -4,7 +4,7 @@ const PAUSE = '100ms'; // between two commands: a processor that is told more at
 const BUTTONS = { 3: 'press', 4: 'release', 5: 'hold', 6: 'double', 32: 'hold_release' };
 const MONITORED = { buttons: 3, leds: 4, zones: 5, occupancy: 6, scenes: 8 };
 const ERRORS = {
-  1: 'wrong number of parameters', 2: 'nothing has this integration id', 3: 'the device does not know this action',
+  1: 'wrong number of parameters', 2: 'nothing has this id', 3: 'the device does not know this action',
   4: 'a value is out of range', 5: 'a value is malformed', 6: 'the device does not know this command',
 };
 

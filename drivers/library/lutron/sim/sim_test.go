@@ -112,7 +112,7 @@ func TestErrors(t *testing.T) {
 	_, tw := open(t, sim.Options{}, `{"zones":{"attic":99,"desk":3}}`)
 	tw.UntilHas("desk_level", "0")
 	err := tw.Set("attic_level", "10")
-	if err == nil || !strings.Contains(err.Error(), "nothing has this integration id") {
+	if err == nil || !strings.Contains(err.Error(), "nothing has this id") {
 		t.Errorf("attic: %v", err)
 	}
 	if err := tw.Set("desk_level", "10"); err != nil {
