@@ -87,6 +87,8 @@ const (
 	// The device was connected when it said so, and is not now.
 	Quality_QUALITY_STALE Quality = 2
 	Quality_QUALITY_BAD   Quality = 3
+	// It was taken, and is doubtful: out of the range that the model gives, or of a property that flaps.
+	Quality_QUALITY_UNCERTAIN Quality = 4
 )
 
 // Enum value maps for Quality.
@@ -96,12 +98,14 @@ var (
 		1: "QUALITY_GOOD",
 		2: "QUALITY_STALE",
 		3: "QUALITY_BAD",
+		4: "QUALITY_UNCERTAIN",
 	}
 	Quality_value = map[string]int32{
 		"QUALITY_UNSPECIFIED": 0,
 		"QUALITY_GOOD":        1,
 		"QUALITY_STALE":       2,
 		"QUALITY_BAD":         3,
+		"QUALITY_UNCERTAIN":   4,
 	}
 )
 
@@ -426,7 +430,7 @@ type Twin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// `project/name`; a name is [a-z0-9][a-z0-9._-]{0,127}.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Driver as asked for: `NAME` (newest) or `NAME@VERSION`.
+	// Driver as asked for: `NAME` (newest) or `NAME@VERSION`; empty where the twin has a model instead.
 	Driver string `protobuf:"bytes,2,opt,name=driver,proto3" json:"driver,omitempty"`
 	// Address of the device, such as tcp://10.0.0.7:4352; empty where the driver needs none.
 	Uri string `protobuf:"bytes,3,opt,name=uri,proto3" json:"uri,omitempty"`
@@ -455,7 +459,9 @@ type Twin struct {
 	// On which nodes the twin may live, as conditions on their site, availability zone and labels, all of which must hold:
 	// `site=berlin,zone!=a,rack in (r1,r2),disk notin (hdd),gpu,!tape`. Empty: on every node. Where no node satisfies it the
 	// twin is unavailable until one does.
-	Selector      string `protobuf:"bytes,17,opt,name=selector,proto3" json:"selector,omitempty"`
+	Selector string `protobuf:"bytes,17,opt,name=selector,proto3" json:"selector,omitempty"`
+	// Id of the model of a twin without a driver; a twin has a driver or a model.
+	Model         string `protobuf:"bytes,18,opt,name=model,proto3" json:"model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -609,6 +615,13 @@ func (x *Twin) GetSelector() string {
 	return ""
 }
 
+func (x *Twin) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
 // Alias is an outside name of a twin, unique in its project.
 type Alias struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -692,7 +705,10 @@ type TwinState struct {
 	// What the driver asked of the host beyond the quotas of the twin or of the driver, and was refused, by quota: calls, sends,
 	// logs, events; state counts the times that values had to wait because so much was written. Since the twin came to life
 	// where it is.
-	OverQuota     map[string]uint64 `protobuf:"bytes,10,rep,name=over_quota,json=overQuota,proto3" json:"over_quota,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	OverQuota map[string]uint64 `protobuf:"bytes,10,rep,name=over_quota,json=overQuota,proto3" json:"over_quota,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Of a twin with a model: values that came and were not taken as they are, by why: deadband, rate, flap, late, ignored (paths
+	// that the model does not know), or the code of the refusal. Since the twin came to life where it is.
+	Filtered      map[string]uint64 `protobuf:"bytes,11,rep,name=filtered,proto3" json:"filtered,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -793,6 +809,13 @@ func (x *TwinState) GetSubscriptions() []*TwinSubscription {
 func (x *TwinState) GetOverQuota() map[string]uint64 {
 	if x != nil {
 		return x.OverQuota
+	}
+	return nil
+}
+
+func (x *TwinState) GetFiltered() map[string]uint64 {
+	if x != nil {
+		return x.Filtered
 	}
 	return nil
 }
@@ -1561,7 +1584,7 @@ type TwinFilter struct {
 	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	// Only these twins.
 	Ids []string `protobuf:"bytes,8,rep,name=ids,proto3" json:"ids,omitempty"`
-	// Title of the model, as the driver's Thing Model gives it.
+	// Title of the model, as the driver's Thing Model gives it, or the id of a model.
 	Model string `protobuf:"bytes,9,opt,name=model,proto3" json:"model,omitempty"`
 	// Only twins whose driver implements this standard interface, such as Powerable.
 	Interface string `protobuf:"bytes,10,opt,name=interface,proto3" json:"interface,omitempty"`
@@ -3743,7 +3766,7 @@ var File_pollux_v1_twin_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x05\n" +
+	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x05\n" +
 	"\x04Twin\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x10\n" +
@@ -3764,14 +3787,15 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x05state\x18\x0e \x01(\v2\x14.pollux.v1.TwinStateR\x05state\x12%\n" +
 	"\x0edriver_version\x18\x0f \x01(\tR\rdriverVersion\x12\x1b\n" +
 	"\tupdate_by\x18\x10 \x01(\tR\bupdateBy\x12$\n" +
-	"\bselector\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\bselector\x1a9\n" +
+	"\bselector\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\bselector\x12\x1e\n" +
+	"\x05model\x18\x12 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x05model\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"I\n" +
 	"\x05Alias\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\tR\x05value\"\xd6\x05\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\xd3\x06\n" +
 	"\tTwinState\x12D\n" +
 	"\n" +
 	"properties\x18\x01 \x03(\v2$.pollux.v1.TwinState.PropertiesEntryR\n" +
@@ -3787,7 +3811,8 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\rsubscriptions\x18\t \x03(\v2\x1b.pollux.v1.TwinSubscriptionR\rsubscriptions\x12B\n" +
 	"\n" +
 	"over_quota\x18\n" +
-	" \x03(\v2#.pollux.v1.TwinState.OverQuotaEntryR\toverQuota\x1aR\n" +
+	" \x03(\v2#.pollux.v1.TwinState.OverQuotaEntryR\toverQuota\x12>\n" +
+	"\bfiltered\x18\v \x03(\v2\".pollux.v1.TwinState.FilteredEntryR\bfiltered\x1aR\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
 	"\x05value\x18\x02 \x01(\v2\x13.pollux.v1.PropertyR\x05value:\x028\x01\x1aN\n" +
@@ -3795,6 +3820,9 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
 	"\x05value\x18\x02 \x01(\v2\x12.pollux.v1.DesiredR\x05value:\x028\x01\x1a<\n" +
 	"\x0eOverQuotaEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a;\n" +
+	"\rFilteredEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"Z\n" +
 	"\x10TwinSubscription\x12\x16\n" +
@@ -4052,12 +4080,13 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x19COMMAND_PHASE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14COMMAND_PHASE_QUEUED\x10\x01\x12\x19\n" +
 	"\x15COMMAND_PHASE_STARTED\x10\x02\x12\x17\n" +
-	"\x13COMMAND_PHASE_ENDED\x10\x03*X\n" +
+	"\x13COMMAND_PHASE_ENDED\x10\x03*o\n" +
 	"\aQuality\x12\x17\n" +
 	"\x13QUALITY_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fQUALITY_GOOD\x10\x01\x12\x11\n" +
 	"\rQUALITY_STALE\x10\x02\x12\x0f\n" +
-	"\vQUALITY_BAD\x10\x03*\x90\x01\n" +
+	"\vQUALITY_BAD\x10\x03\x12\x15\n" +
+	"\x11QUALITY_UNCERTAIN\x10\x04*\x90\x01\n" +
 	"\bProgress\x12\x18\n" +
 	"\x14PROGRESS_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0ePROGRESS_ASKED\x10\x01\x12\x11\n" +
@@ -4119,7 +4148,7 @@ func file_pollux_v1_twin_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_twin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_pollux_v1_twin_proto_goTypes = []any{
 	(CommandPhase)(0),                // 0: pollux.v1.CommandPhase
 	(Quality)(0),                     // 1: pollux.v1.Quality
@@ -4176,20 +4205,21 @@ var file_pollux_v1_twin_proto_goTypes = []any{
 	nil,                              // 52: pollux.v1.TwinState.PropertiesEntry
 	nil,                              // 53: pollux.v1.TwinState.DesiredEntry
 	nil,                              // 54: pollux.v1.TwinState.OverQuotaEntry
-	nil,                              // 55: pollux.v1.TwinFilter.LabelsEntry
-	nil,                              // 56: pollux.v1.StateDelta.PropertiesEntry
-	nil,                              // 57: pollux.v1.StateDelta.DesiredEntry
-	(*structpb.Struct)(nil),          // 58: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),    // 59: google.protobuf.Timestamp
-	(*structpb.Value)(nil),           // 60: google.protobuf.Value
-	(*durationpb.Duration)(nil),      // 61: google.protobuf.Duration
+	nil,                              // 55: pollux.v1.TwinState.FilteredEntry
+	nil,                              // 56: pollux.v1.TwinFilter.LabelsEntry
+	nil,                              // 57: pollux.v1.StateDelta.PropertiesEntry
+	nil,                              // 58: pollux.v1.StateDelta.DesiredEntry
+	(*structpb.Struct)(nil),          // 59: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),    // 60: google.protobuf.Timestamp
+	(*structpb.Value)(nil),           // 61: google.protobuf.Value
+	(*durationpb.Duration)(nil),      // 62: google.protobuf.Duration
 }
 var file_pollux_v1_twin_proto_depIdxs = []int32{
-	58, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
+	59, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
 	51, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
 	8,  // 2: pollux.v1.Twin.aliases:type_name -> pollux.v1.Alias
-	59, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
-	59, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
+	60, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
+	60, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
 	9,  // 5: pollux.v1.Twin.state:type_name -> pollux.v1.TwinState
 	52, // 6: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
 	53, // 7: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
@@ -4197,104 +4227,105 @@ var file_pollux_v1_twin_proto_depIdxs = []int32{
 	11, // 9: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
 	10, // 10: pollux.v1.TwinState.subscriptions:type_name -> pollux.v1.TwinSubscription
 	54, // 11: pollux.v1.TwinState.over_quota:type_name -> pollux.v1.TwinState.OverQuotaEntry
-	0,  // 12: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
-	5,  // 13: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
-	60, // 14: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
-	59, // 15: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
-	59, // 16: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
-	60, // 17: pollux.v1.Property.value:type_name -> google.protobuf.Value
-	59, // 18: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
-	1,  // 19: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
-	60, // 20: pollux.v1.Desired.value:type_name -> google.protobuf.Value
-	59, // 21: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
-	2,  // 22: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
-	3,  // 23: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
-	59, // 24: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
-	59, // 25: pollux.v1.TwinStatus.retry_time:type_name -> google.protobuf.Timestamp
-	59, // 26: pollux.v1.TwinStatus.quarantine_time:type_name -> google.protobuf.Timestamp
-	15, // 27: pollux.v1.TwinStatus.traffic:type_name -> pollux.v1.Traffic
-	7,  // 28: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,  // 29: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
-	4,  // 30: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
-	7,  // 31: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
-	55, // 32: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
-	3,  // 33: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
-	20, // 34: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	7,  // 35: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
-	7,  // 36: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,  // 37: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
-	61, // 38: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
-	61, // 39: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
-	61, // 40: pollux.v1.CommandOptions.valid_for:type_name -> google.protobuf.Duration
-	61, // 41: pollux.v1.CommandOptions.pause:type_name -> google.protobuf.Duration
-	60, // 42: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
-	27, // 43: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
-	60, // 44: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
-	5,  // 45: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
-	60, // 46: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
-	27, // 47: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
-	61, // 48: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
-	13, // 49: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
-	20, // 50: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	9,  // 51: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
-	34, // 52: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
-	35, // 53: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
-	36, // 54: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
-	56, // 55: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
-	57, // 56: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
-	14, // 57: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
-	11, // 58: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
-	60, // 59: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
-	59, // 60: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
-	59, // 61: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	59, // 62: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
-	59, // 63: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
-	61, // 64: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
-	39, // 65: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
-	59, // 66: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	59, // 67: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
-	6,  // 68: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
-	20, // 69: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	59, // 70: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
-	48, // 71: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
-	49, // 72: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
-	50, // 73: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
-	61, // 74: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
-	12, // 75: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
-	13, // 76: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
-	12, // 77: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
-	13, // 78: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
-	16, // 79: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
-	18, // 80: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
-	21, // 81: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
-	23, // 82: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
-	25, // 83: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
-	28, // 84: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
-	30, // 85: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
-	32, // 86: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
-	37, // 87: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
-	40, // 88: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
-	46, // 89: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
-	42, // 90: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
-	44, // 91: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
-	17, // 92: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
-	19, // 93: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
-	22, // 94: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
-	24, // 95: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
-	26, // 96: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
-	29, // 97: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
-	31, // 98: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
-	33, // 99: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
-	38, // 100: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
-	41, // 101: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
-	47, // 102: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
-	43, // 103: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
-	45, // 104: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
-	92, // [92:105] is the sub-list for method output_type
-	79, // [79:92] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	55, // 12: pollux.v1.TwinState.filtered:type_name -> pollux.v1.TwinState.FilteredEntry
+	0,  // 13: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
+	5,  // 14: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
+	61, // 15: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
+	60, // 16: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
+	60, // 17: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
+	61, // 18: pollux.v1.Property.value:type_name -> google.protobuf.Value
+	60, // 19: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
+	1,  // 20: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
+	61, // 21: pollux.v1.Desired.value:type_name -> google.protobuf.Value
+	60, // 22: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
+	2,  // 23: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
+	3,  // 24: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
+	60, // 25: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
+	60, // 26: pollux.v1.TwinStatus.retry_time:type_name -> google.protobuf.Timestamp
+	60, // 27: pollux.v1.TwinStatus.quarantine_time:type_name -> google.protobuf.Timestamp
+	15, // 28: pollux.v1.TwinStatus.traffic:type_name -> pollux.v1.Traffic
+	7,  // 29: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,  // 30: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
+	4,  // 31: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
+	7,  // 32: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
+	56, // 33: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
+	3,  // 34: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
+	20, // 35: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	7,  // 36: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
+	7,  // 37: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,  // 38: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
+	62, // 39: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
+	62, // 40: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
+	62, // 41: pollux.v1.CommandOptions.valid_for:type_name -> google.protobuf.Duration
+	62, // 42: pollux.v1.CommandOptions.pause:type_name -> google.protobuf.Duration
+	61, // 43: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
+	27, // 44: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
+	61, // 45: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
+	5,  // 46: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
+	61, // 47: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
+	27, // 48: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
+	62, // 49: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
+	13, // 50: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
+	20, // 51: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	9,  // 52: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
+	34, // 53: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
+	35, // 54: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
+	36, // 55: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
+	57, // 56: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
+	58, // 57: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
+	14, // 58: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
+	11, // 59: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
+	61, // 60: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
+	60, // 61: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
+	60, // 62: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	60, // 63: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
+	60, // 64: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
+	62, // 65: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
+	39, // 66: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
+	60, // 67: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	60, // 68: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
+	6,  // 69: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
+	20, // 70: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	60, // 71: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
+	48, // 72: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
+	49, // 73: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
+	50, // 74: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
+	62, // 75: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
+	12, // 76: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
+	13, // 77: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
+	12, // 78: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
+	13, // 79: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
+	16, // 80: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
+	18, // 81: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
+	21, // 82: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
+	23, // 83: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
+	25, // 84: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
+	28, // 85: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
+	30, // 86: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
+	32, // 87: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
+	37, // 88: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
+	40, // 89: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
+	46, // 90: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
+	42, // 91: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
+	44, // 92: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
+	17, // 93: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
+	19, // 94: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
+	22, // 95: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
+	24, // 96: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
+	26, // 97: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
+	29, // 98: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
+	31, // 99: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
+	33, // 100: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
+	38, // 101: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
+	41, // 102: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
+	47, // 103: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
+	43, // 104: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
+	45, // 105: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
+	93, // [93:106] is the sub-list for method output_type
+	80, // [80:93] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_twin_proto_init() }
@@ -4321,7 +4352,7 @@ func file_pollux_v1_twin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_twin_proto_rawDesc), len(file_pollux_v1_twin_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   51,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
