@@ -95,8 +95,10 @@ func simPJLink() *cobra.Command {
 	var o pjlink.Options
 	cmd := &cobra.Command{
 		Use:   "pjlink",
-		Short: "Simulate PJLink projectors (TCP, class 1)",
+		Short: "Simulate PJLink projectors (TCP, class 1; and the search of class 2)",
 		Example: `  pollux sim pjlink
+  pollux sim pjlink --search &
+  pollux driver scan pjlink --network 127.0.0.1 --timeout 2s
   pollux sim pjlink --listen 127.0.0.1:4400 --count 4 --password secret
   pollux sim pjlink --fault latency=300ms,silence=0.05`,
 		Args: exactly(),
@@ -123,6 +125,7 @@ func simPJLink() *cobra.Command {
 	f.add(cmd)
 	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:4352", "`ADDR` of the first projector; the next ones have the ports after it")
 	cmd.Flags().StringVar(&o.Password, "password", "", "password that clients must know")
+	cmd.Flags().BoolVar(&o.Search, "search", false, "answer those who look for projectors, by UDP at the same ports")
 	cmd.Flags().DurationVar(&o.WarmUp, "warm-up", 5*time.Second, "how long the lamp takes to warm up")
 	cmd.Flags().DurationVar(&o.CoolDown, "cool-down", 8*time.Second, "how long the lamp takes to cool down")
 	cmd.Flags().DurationVar(&o.LampHour, "lamp-hour", time.Hour, "how long an hour on the lamp's counter takes")

@@ -69,6 +69,7 @@ func TestInTheSandbox(t *testing.T) {
 	t.Run("wrong password", func(t *testing.T) { testWrongPassword(t, r) })
 	t.Run("bad lines", func(t *testing.T) { testBadLines(t, r) })
 	t.Run("traces", func(t *testing.T) { testDigestIsMasked(t, r) })
+	t.Run("search", func(t *testing.T) { testSearch(t, r) })
 }
 
 func testProjector(t *testing.T, r drivers.Runner) {

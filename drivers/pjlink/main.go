@@ -35,6 +35,8 @@ type Memory struct {
 	Inputs []string `json:"inputs,omitempty"`
 	// Lacks are commands that the projector does not know.
 	Lacks []string `json:"lacks,omitempty"`
+	// Searching: this is a scan, and what comes are answers to it.
+	Searching bool `json:"searching,omitempty"`
 }
 
 // Twin is a projector's twin.
@@ -63,7 +65,11 @@ func newDriver() *twin.Driver[Settings, Memory] {
 		hangUp(t.Memory())
 		return nil
 	})
+	d.OnScan(search)
 	d.OnReceived(func(t *Twin, frame []byte) error {
+		if t.Memory().Searching {
+			return found(t, frame)
+		}
 		decided, err := hear(t, frame)
 		if decided && err != nil {
 			// It refuses a command whose call is over. That is no fault of the device.

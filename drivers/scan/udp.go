@@ -3,14 +3,25 @@ package scan
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+
+	"github.com/polluxhq/pollux/drivers/udp"
 )
+
+// maxEchoes bounds what is remembered of frames to everybody, which come back to this node, too.
+const maxEchoes = 64
+
+// localHops is the hop limit of what is sent to a group that no router passes on (RFC 6762, section 11); other groups
+// keep the system's, one.
+const localHops = 255
 
 // datagrams speak by UDP, from one socket.
 type datagrams struct {
@@ -20,33 +31,65 @@ type datagrams struct {
 	port uint16
 	all  netip.AddrPort // whom a frame without an address goes to
 	wait sync.WaitGroup
+
+	mu     sync.Mutex
+	echoes map[string]bool // what was sent to all
 }
 
-func newUDP(_ context.Context, r *run) (*datagrams, error) {
-	network := r.o.Network
-	kind := "udp6"
-	if network.Addr().Is4() {
-		kind = "udp4"
+func newUDP(ctx context.Context, r *run) (*datagrams, error) {
+	network, how := r.o.Network, r.o.Scan
+	d := &datagrams{run: r, own: map[netip.Addr]bool{}, echoes: map[string]bool{}}
+	to := lastOf(network)
+	if how.Group != "" {
+		to, _ = netip.ParseAddr(how.Group) // was checked with the manifest
+		if to.Is4() != network.Addr().Is4() {
+			return nil, fmt.Errorf("scan: network %s: devices are asked by the group %s: want a network of that kind of address", network, to)
+		}
 	}
-	conn, err := net.ListenUDP(kind, &net.UDPAddr{Port: r.o.Scan.LocalPort})
-	if err != nil {
+	d.all = netip.AddrPortFrom(to, uint16(how.Port))
+	if err := d.listen(ctx); err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
-	d := &datagrams{run: r, conn: conn, own: map[netip.Addr]bool{}}
-	if at, ok := conn.LocalAddr().(*net.UDPAddr); ok {
+	if at, ok := d.conn.LocalAddr().(*net.UDPAddr); ok {
 		d.port = uint16(at.Port)
 	}
 	iface := d.look(network)
-	to := lastOf(network)
-	if r.o.Scan.Group != "" {
-		to, _ = netip.ParseAddr(r.o.Scan.Group) // was checked with the manifest
-		if err := multicastBy(conn, to, iface); err != nil {
+	if to.IsMulticast() {
+		if err := d.multicast(to, iface); err != nil {
 			r.note("multicast: " + err.Error())
 		}
 	}
-	d.all = netip.AddrPortFrom(to, uint16(r.o.Scan.Port))
 	d.wait.Go(d.read)
 	return d, nil
+}
+
+// hearsGroup says whether devices answer to the group: they do where the questions come from the group's own port, which
+// this node then shares with whoever else hears it there.
+func (d *datagrams) hearsGroup() bool {
+	return d.run.o.Scan.Group != "" && d.run.o.Scan.LocalPort == d.run.o.Scan.Port
+}
+
+// listen takes the port that the manifest wants, or any where it is taken: most devices answer whoever asks.
+func (d *datagrams) listen(ctx context.Context) error {
+	kind := "udp6"
+	if d.run.o.Network.Addr().Is4() {
+		kind = "udp4"
+	}
+	lc := net.ListenConfig{}
+	if d.hearsGroup() {
+		lc.Control = udp.ShareAddress
+	}
+	port := d.run.o.Scan.LocalPort
+	pc, err := lc.ListenPacket(ctx, kind, fmt.Sprintf(":%d", port))
+	if err != nil && port != 0 && errors.Is(err, syscall.EADDRINUSE) {
+		d.run.note(fmt.Sprintf("port %d is taken on this node: devices that answer to no other are not heard", port))
+		pc, err = net.ListenPacket(kind, ":0")
+	}
+	if err != nil {
+		return err
+	}
+	d.conn = pc.(*net.UDPConn)
+	return nil
 }
 
 // look finds this node's own addresses, and its interface to the network.
@@ -68,14 +111,31 @@ func (d *datagrams) look(network netip.Prefix) (iface *net.Interface) {
 	return iface
 }
 
-func multicastBy(conn *net.UDPConn, group netip.Addr, iface *net.Interface) error {
-	if iface == nil {
-		return nil
+// multicast has the group spoken to in the network, and heard where devices answer there.
+func (d *datagrams) multicast(group netip.Addr, iface *net.Interface) error {
+	var p interface {
+		JoinGroup(*net.Interface, net.Addr) error
+		SetMulticastInterface(*net.Interface) error
 	}
+	var err error
 	if group.Is4() {
-		return ipv4.NewPacketConn(conn).SetMulticastInterface(iface)
+		p4 := ipv4.NewPacketConn(d.conn)
+		if p = p4; group.IsLinkLocalMulticast() {
+			err = p4.SetMulticastTTL(localHops)
+		}
+	} else {
+		p6 := ipv6.NewPacketConn(d.conn)
+		if p = p6; group.IsLinkLocalMulticast() {
+			err = p6.SetMulticastHopLimit(localHops)
+		}
 	}
-	return ipv6.NewPacketConn(conn).SetMulticastInterface(iface)
+	if iface != nil {
+		err = errors.Join(err, p.SetMulticastInterface(iface))
+	}
+	if d.hearsGroup() {
+		err = errors.Join(err, p.JoinGroup(iface, net.UDPAddrFromAddrPort(d.all)))
+	}
+	return err
 }
 
 // lastOf gives a network's broadcast address, or the one address that it has.
@@ -91,6 +151,11 @@ func lastOf(p netip.Prefix) netip.Addr {
 func (d *datagrams) send(_ context.Context, to netip.AddrPort, payload []byte) error {
 	if !to.IsValid() {
 		to = d.all
+		d.mu.Lock()
+		if len(d.echoes) < maxEchoes {
+			d.echoes[string(payload)] = true
+		}
+		d.mu.Unlock()
 	}
 	_, err := d.conn.WriteToUDPAddrPort(payload, to)
 	if err != nil {
@@ -107,11 +172,21 @@ func (d *datagrams) read() {
 			return
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
-		if !d.run.o.Network.Contains(from.Addr()) || d.own[from.Addr()] && from.Port() == d.port {
-			continue // of somebody else, or this node's own broadcast
+		if !d.run.o.Network.Contains(from.Addr()) || d.isEcho(from, buf[:n]) {
+			continue
 		}
 		d.run.offer(answer{from, bytes.Clone(buf[:n])})
 	}
+}
+
+// isEcho says whether a datagram is this node's own, as it was sent to everybody.
+func (d *datagrams) isEcho(from netip.AddrPort, datagram []byte) bool {
+	if from.Port() != d.port || !d.own[from.Addr()] {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.echoes[string(datagram)]
 }
 
 func (d *datagrams) begun() {}

@@ -26,7 +26,7 @@ func (s *session) join(o *drivers.UDPOptions) error {
 	if port == 0 {
 		port = int(s.device.Port())
 	}
-	lc := net.ListenConfig{Control: shareAddress}
+	lc := net.ListenConfig{Control: ShareAddress}
 	pc, err := lc.ListenPacket(context.Background(), s.network(), fmt.Sprintf(":%d", port))
 	if err != nil {
 		return err

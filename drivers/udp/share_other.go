@@ -4,5 +4,5 @@ package udp
 
 import "syscall"
 
-// shareAddress leaves the port to one socket, where the system has no other way.
-func shareAddress(_, _ string, _ syscall.RawConn) error { return nil }
+// ShareAddress would have several sockets hear one port; this system has no way for that.
+func ShareAddress(_, _ string, _ syscall.RawConn) error { return nil }

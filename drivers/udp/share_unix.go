@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shareAddress lets several sockets hear one port.
-func shareAddress(_, _ string, c syscall.RawConn) error {
+// ShareAddress, as the Control of a net.ListenConfig, lets several sockets hear one port.
+func ShareAddress(_, _ string, c syscall.RawConn) error {
 	var failed error
 	err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 	return errors.Join(err, failed)

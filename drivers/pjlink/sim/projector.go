@@ -26,6 +26,7 @@ func (p Power) String() string { return [...]string{"off", "on", "cooling", "war
 // Projector is one simulated projector. Its methods may be called concurrently.
 type Projector struct {
 	name    string
+	mac     string
 	o       *Options
 	journal *peer.Journal
 
@@ -50,7 +51,7 @@ func newProjector(o *Options, j *peer.Journal, index int) *Projector {
 	// Hours that differ from projector to projector, and stay the same from run to run.
 	hours := 120 + (uint64(index)*977+o.Seed*31)%3800
 	return &Projector{
-		name: name, o: o, journal: j,
+		name: name, mac: fmt.Sprintf("02:50:4a:%02x:%02x:%02x", byte(o.Seed), byte(index>>8), byte(index)), o: o, journal: j,
 		input: "31", inputs: []string{"11", "12", "21", "31", "32", "51"},
 		errors: [6]byte{'0', '0', '0', '0', '0', '0'},
 		burnt:  time.Duration(hours) * o.LampHour,
@@ -59,6 +60,9 @@ func newProjector(o *Options, j *peer.Journal, index int) *Projector {
 
 // Name as the projector gives it.
 func (p *Projector) Name() string { return p.name }
+
+// MAC address that it gives in a search.
+func (p *Projector) MAC() string { return p.mac }
 
 // Power now.
 func (p *Projector) Power() Power {

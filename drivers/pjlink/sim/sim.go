@@ -1,6 +1,6 @@
 // Package sim simulates PJLink projectors (class 1) on real TCP ports.
 //
-// Each projector has a listener of its own, its power with warm-up and cool-down, inputs, mute, lamp hours and errors. It
+// Those of class 2 answer the search, by UDP. Each projector has a listener of its own, its power with warm-up and cool-down, inputs, mute, lamp hours and errors. It
 // misbehaves to order. It shares no code with the driver, so that one can tell when the other is wrong.
 package sim
 
@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +37,8 @@ type Options struct {
 	LampHour time.Duration
 	// Idle is how long a connection may say nothing before the projector closes it; 0 means 30 s, as the specification asks.
 	Idle time.Duration
+	// Search has each projector answer the search of class 2, by UDP at the port of its listener.
+	Search bool
 	// Faults from the start; see Sim.SetFaults.
 	Faults peer.Faults
 	// Seed of the faults and of the projectors' first values.
@@ -75,6 +78,7 @@ type Sim struct {
 	dice       *peer.Dice
 	projectors []*Projector
 	listeners  []net.Listener
+	searches   []net.PacketConn // as listeners; none where they are not answered
 
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
@@ -104,15 +108,36 @@ func New(o Options) (*Sim, error) {
 		if port != 0 {
 			p += uint64(i)
 		}
-		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.FormatUint(p, 10)))
-		if err != nil {
+		if err := s.listen(net.JoinHostPort(host, strconv.FormatUint(p, 10))); err != nil {
 			s.closeListeners()
 			return nil, fmt.Errorf("simulate pjlink: projector %d: %w", i+1, err)
 		}
-		s.listeners = append(s.listeners, l)
 		s.projectors = append(s.projectors, newProjector(&s.o, s.journal, i))
 	}
 	return s, nil
+}
+
+// listen opens the ports of a projector. One that is free by TCP and not by UDP is passed over, where any would do.
+func (s *Sim) listen(at string) error {
+	for tries := 0; ; tries++ {
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			return err
+		}
+		if s.o.Search {
+			search, err := net.ListenPacket("udp", l.Addr().String())
+			if err != nil {
+				_ = l.Close()
+				if tries < 10 && strings.HasSuffix(at, ":0") {
+					continue
+				}
+				return err
+			}
+			s.searches = append(s.searches, search)
+		}
+		s.listeners = append(s.listeners, l)
+		return nil
+	}
 }
 
 // Addrs gives the address of each projector, in order.
@@ -148,6 +173,9 @@ func (s *Sim) Run(ctx context.Context) error {
 	for i, l := range s.listeners {
 		s.wg.Go(func() { failed <- s.accept(ctx, l, s.projectors[i]) })
 	}
+	for i, c := range s.searches {
+		s.wg.Go(func() { s.answerSearch(c, s.projectors[i]) })
+	}
 	var err error
 	select {
 	case <-ctx.Done():
@@ -170,6 +198,9 @@ func (s *Sim) Run(ctx context.Context) error {
 func (s *Sim) closeListeners() {
 	for _, l := range s.listeners {
 		l.Close()
+	}
+	for _, c := range s.searches {
+		c.Close()
 	}
 }
 
