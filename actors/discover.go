@@ -30,14 +30,17 @@ func (t *twin) discover(found []drivers.Discovery) {
 		}
 		entry := &pb.InboxEntry{Id: key, Alias: &pb.Alias{Network: d.Network, Key: d.Key, Value: d.Value}, Driver: d.Driver,
 			Name: d.Name, Via: t.en.id, SettingsJson: string(d.Settings), Uri: d.URI}
-		value, err := encode(entry)
-		if err != nil {
-			continue
-		}
 		if t.e.registry.claimed(entry) {
 			continue
 		}
 		old, listed, err := t.e.store.Get(tableInbox, key)
+		if err != nil {
+			continue
+		}
+		if was, err := decode(old, &pb.InboxEntry{}); listed && err == nil {
+			keepArrivals(entry, was)
+		}
+		value, err := encode(entry)
 		switch {
 		case err != nil:
 			continue
@@ -48,7 +51,9 @@ func (t *twin) discover(found []drivers.Discovery) {
 			continue
 		}
 		txn := &storage.Txn{
-			Guards: []storage.Guard{{Table: storage.Table(t.own.Table), Key: t.own.Key, Equal: t.own.Value}, {Table: tableAliases, Key: key}},
+			Guards: []storage.Guard{{Table: storage.Table(t.own.Table), Key: t.own.Key, Equal: t.own.Value},
+				{Table: tableAliases, Key: key},
+				{Table: tableInbox, Key: key, Revision: old.Revision}},
 			Writes: []storage.Write{{Table: tableInbox, Key: key, Value: value}},
 		}
 		e := t.e
@@ -63,4 +68,10 @@ func (t *twin) discover(found []drivers.Discovery) {
 			done()
 		}
 	}
+}
+
+// keepArrivals leaves in an entry what it has from messages of the device.
+func keepArrivals(x, was *pb.InboxEntry) {
+	x.Count, x.LastTime, x.Door, x.Samples = was.Count, was.LastTime, was.Door, was.Samples
+	x.Ignored, x.MessageIds, x.Time = was.Ignored, was.MessageIds, was.Time
 }

@@ -62,7 +62,11 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 	case "system":
 		return Kind{tableSystems, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.System{}) }}, true
 	case "inbox":
-		return Kind{tableInbox, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.InboxEntry{}) }}, true
+		return Kind{tableInbox, func(rec storage.Record) (proto.Message, error) {
+			x, err := decode(rec, &pb.InboxEntry{})
+			x.MessageIds = nil
+			return x, err
+		}}, true
 	}
 	return Kind{}, false
 }

@@ -246,8 +246,9 @@ func (r *Registry) ListInbox(req *pb.ListInboxRequest, projects func(string) boo
 	page, next, err := list(r.store, tableInbox, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
 		func() *pb.InboxEntry { return &pb.InboxEntry{} })
 	// A twin may have got the topics of a device by a change of its driver.
-	page = slices.DeleteFunc(page, r.claimed)
+	page = slices.DeleteFunc(page, func(x *pb.InboxEntry) bool { return x.Ignored && !req.GetIgnored() || r.claimed(x) })
 	for _, x := range page {
+		x.MessageIds = nil
 		x.Model = r.modelOf(x.Driver)
 	}
 	return &pb.ListInboxResponse{Entries: page, NextPageToken: next}, err

@@ -103,6 +103,9 @@ func procedures() map[string]procedure {
 		rpcv1.SiteServiceDeleteSystemProcedure: {action: ActionSiteWrite, resource: one("system", func(m *pb.DeleteSystemRequest) *string { return &m.Id })},
 		rpcv1.SiteServiceListInboxProcedure:    {action: ActionSiteRead, resource: listed("inbox", func(m *pb.ListInboxRequest) *string { return &m.Project })},
 
+		rpcv1.SiteServiceClaimInboxProcedure:  {action: ActionTwinConfigure, resource: claimed},
+		rpcv1.SiteServiceIgnoreInboxProcedure: {action: ActionSiteWrite, resource: inboxEntry(func(m *pb.IgnoreInboxRequest) string { return m.Id })},
+
 		rpcv1.SettingsServiceGetSettingsProcedure:          {actionOf: settingsAction, resource: settingsResource},
 		rpcv1.SettingsServiceSetSettingsProcedure:          {actionOf: settingsAction, resource: settingsResource},
 		rpcv1.SettingsServiceListSettingsVersionsProcedure: {actionOf: settingsAction, resource: settingsResource},
@@ -305,4 +308,42 @@ func newKeyResource(m any, p *Principal) (Resource, error) {
 		}
 	}
 	return narrowed("key", &k.Project, p)
+}
+
+// inboxEntry: the entry that the request names, by its whole id.
+func inboxEntry[M any](id func(M) string) func(any, *Principal) (Resource, error) {
+	return func(m any, _ *Principal) (Resource, error) {
+		msg, ok := m.(M)
+		if !ok {
+			return Resource{}, errWrongMessage
+		}
+		project, rest, ok := strings.Cut(id(msg), "/")
+		if !ok || rest == "" || !validProject(project) {
+			return Resource{}, invalid("id", "want PROJECT/NETWORK/KEY/VALUE")
+		}
+		return Resource{Project: project, Kind: "inbox", ID: id(msg)}, nil
+	}
+}
+
+// claimed: the twin that is to be made, in the project of the entry.
+func claimed(m any, p *Principal) (Resource, error) {
+	msg, ok := m.(*pb.ClaimInboxRequest)
+	if !ok {
+		return Resource{}, errWrongMessage
+	}
+	entry, err := inboxEntry(func(m *pb.ClaimInboxRequest) string { return m.Id })(m, p)
+	if err != nil {
+		return Resource{}, err
+	}
+	if msg.Twin == nil {
+		return Resource{}, invalid("twin", "is missing")
+	}
+	if !strings.Contains(msg.Twin.Id, "/") && msg.Twin.Id != "" {
+		msg.Twin.Id = entry.Project + "/" + msg.Twin.Id
+	}
+	r, err := twinConfig(func(m *pb.ClaimInboxRequest) *pb.Twin { return m.Twin })(m, p)
+	if err == nil && r.Project != entry.Project {
+		err = invalid("twin.id", msg.Twin.Id+" is in another project than "+msg.Id)
+	}
+	return r, err
 }

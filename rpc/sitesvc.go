@@ -69,3 +69,19 @@ func (s *siteService) ListInbox(ctx context.Context, r *connect.Request[pb.ListI
 	}
 	return connect.NewResponse(res), nil
 }
+
+func (s *siteService) ClaimInbox(ctx context.Context, r *connect.Request[pb.ClaimInboxRequest]) (*connect.Response[pb.ClaimInboxResponse], error) {
+	twin, err := s.s.o.Registry.ClaimInbox(ctx, r.Msg.Id, r.Msg.Twin)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&pb.ClaimInboxResponse{Twin: twin}), nil
+}
+
+func (s *siteService) IgnoreInbox(ctx context.Context, r *connect.Request[pb.IgnoreInboxRequest]) (*connect.Response[pb.IgnoreInboxResponse], error) {
+	entry, err := s.s.o.Registry.IgnoreInbox(ctx, r.Msg.Id, r.Msg.Undo)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&pb.IgnoreInboxResponse{Entry: entry}), nil
+}

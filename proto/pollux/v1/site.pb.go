@@ -196,7 +196,18 @@ type InboxEntry struct {
 	// When it was found first.
 	Time *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
 	// Title of the model that a twin of the driver has; output only.
-	Model         string `protobuf:"bytes,10,opt,name=model,proto3" json:"model,omitempty"`
+	Model string `protobuf:"bytes,10,opt,name=model,proto3" json:"model,omitempty"`
+	// Messages that came from it, and when the last one did.
+	Count    uint64                 `protobuf:"varint,11,opt,name=count,proto3" json:"count,omitempty"`
+	LastTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	// Door of the last message: http, mqtt, connect …
+	Door string `protobuf:"bytes,13,opt,name=door,proto3" json:"door,omitempty"`
+	// Heads of the last messages, newest last: at most 5 of at most 256 bytes.
+	Samples [][]byte `protobuf:"bytes,14,rep,name=samples,proto3" json:"samples,omitempty"`
+	// Somebody has chosen not to see it.
+	Ignored bool `protobuf:"varint,15,opt,name=ignored,proto3" json:"ignored,omitempty"`
+	// Hashes of the ids of the last messages, by which those that are sent again are known; not shown.
+	MessageIds    []uint64 `protobuf:"fixed64,16,rep,packed,name=message_ids,json=messageIds,proto3" json:"message_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -299,6 +310,48 @@ func (x *InboxEntry) GetModel() string {
 		return x.Model
 	}
 	return ""
+}
+
+func (x *InboxEntry) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *InboxEntry) GetLastTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastTime
+	}
+	return nil
+}
+
+func (x *InboxEntry) GetDoor() string {
+	if x != nil {
+		return x.Door
+	}
+	return ""
+}
+
+func (x *InboxEntry) GetSamples() [][]byte {
+	if x != nil {
+		return x.Samples
+	}
+	return nil
+}
+
+func (x *InboxEntry) GetIgnored() bool {
+	if x != nil {
+		return x.Ignored
+	}
+	return false
+}
+
+func (x *InboxEntry) GetMessageIds() []uint64 {
+	if x != nil {
+		return x.MessageIds
+	}
+	return nil
 }
 
 type PutZoneRequest struct {
@@ -870,7 +923,9 @@ type ListInboxRequest struct {
 	Project  string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
 	PageSize uint32                 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the page before, as it came; empty for the first page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Include those that are ignored.
+	Ignored       bool `protobuf:"varint,4,opt,name=ignored,proto3" json:"ignored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -926,6 +981,13 @@ func (x *ListInboxRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListInboxRequest) GetIgnored() bool {
+	if x != nil {
+		return x.Ignored
+	}
+	return false
+}
+
 type ListInboxResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Entries []*InboxEntry          `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -979,6 +1041,202 @@ func (x *ListInboxResponse) GetNextPageToken() string {
 	return ""
 }
 
+type ClaimInboxRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the entry: project/network/key/value.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The twin to make. Its id is a name, in the entry's project. Driver, address and settings are the entry's where they are
+	// empty here; the alias is the entry's.
+	Twin          *Twin `protobuf:"bytes,2,opt,name=twin,proto3" json:"twin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimInboxRequest) Reset() {
+	*x = ClaimInboxRequest{}
+	mi := &file_pollux_v1_site_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimInboxRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimInboxRequest) ProtoMessage() {}
+
+func (x *ClaimInboxRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimInboxRequest.ProtoReflect.Descriptor instead.
+func (*ClaimInboxRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ClaimInboxRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ClaimInboxRequest) GetTwin() *Twin {
+	if x != nil {
+		return x.Twin
+	}
+	return nil
+}
+
+type ClaimInboxResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Twin          *Twin                  `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimInboxResponse) Reset() {
+	*x = ClaimInboxResponse{}
+	mi := &file_pollux_v1_site_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimInboxResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimInboxResponse) ProtoMessage() {}
+
+func (x *ClaimInboxResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimInboxResponse.ProtoReflect.Descriptor instead.
+func (*ClaimInboxResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ClaimInboxResponse) GetTwin() *Twin {
+	if x != nil {
+		return x.Twin
+	}
+	return nil
+}
+
+type IgnoreInboxRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Show it again.
+	Undo          bool `protobuf:"varint,2,opt,name=undo,proto3" json:"undo,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IgnoreInboxRequest) Reset() {
+	*x = IgnoreInboxRequest{}
+	mi := &file_pollux_v1_site_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IgnoreInboxRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IgnoreInboxRequest) ProtoMessage() {}
+
+func (x *IgnoreInboxRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IgnoreInboxRequest.ProtoReflect.Descriptor instead.
+func (*IgnoreInboxRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *IgnoreInboxRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *IgnoreInboxRequest) GetUndo() bool {
+	if x != nil {
+		return x.Undo
+	}
+	return false
+}
+
+type IgnoreInboxResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entry         *InboxEntry            `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IgnoreInboxResponse) Reset() {
+	*x = IgnoreInboxResponse{}
+	mi := &file_pollux_v1_site_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IgnoreInboxResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IgnoreInboxResponse) ProtoMessage() {}
+
+func (x *IgnoreInboxResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IgnoreInboxResponse.ProtoReflect.Descriptor instead.
+func (*IgnoreInboxResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *IgnoreInboxResponse) GetEntry() *InboxEntry {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
 type System_Member struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Such as Display_1.
@@ -990,7 +1248,7 @@ type System_Member struct {
 
 func (x *System_Member) Reset() {
 	*x = System_Member{}
-	mi := &file_pollux_v1_site_proto_msgTypes[17]
+	mi := &file_pollux_v1_site_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1260,7 @@ func (x *System_Member) String() string {
 func (*System_Member) ProtoMessage() {}
 
 func (x *System_Member) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[17]
+	mi := &file_pollux_v1_site_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1309,7 @@ const file_pollux_v1_site_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x1a0\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04twin\x18\x02 \x01(\tR\x04twin\"\x9b\x02\n" +
+	"\x04twin\x18\x02 \x01(\tR\x04twin\"\xd3\x03\n" +
 	"\n" +
 	"InboxEntry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12&\n" +
@@ -1064,7 +1322,14 @@ const file_pollux_v1_site_proto_rawDesc = "" +
 	"\x03uri\x18\b \x01(\tR\x03uri\x12.\n" +
 	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05model\x18\n" +
-	" \x01(\tR\x05model\"=\n" +
+	" \x01(\tR\x05model\x12\x14\n" +
+	"\x05count\x18\v \x01(\x04R\x05count\x127\n" +
+	"\tlast_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12\x12\n" +
+	"\x04door\x18\r \x01(\tR\x04door\x12\x18\n" +
+	"\asamples\x18\x0e \x03(\fR\asamples\x12\x18\n" +
+	"\aignored\x18\x0f \x01(\bR\aignored\x12\x1f\n" +
+	"\vmessage_ids\x18\x10 \x03(\x06R\n" +
+	"messageIds\"=\n" +
 	"\x0ePutZoneRequest\x12+\n" +
 	"\x04zone\x18\x01 \x01(\v2\x0f.pollux.v1.ZoneB\x06\xbaH\x03\xc8\x01\x01R\x04zone\"6\n" +
 	"\x0fPutZoneResponse\x12#\n" +
@@ -1094,15 +1359,26 @@ const file_pollux_v1_site_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\".\n" +
 	"\x13DeleteSystemRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"\x16\n" +
-	"\x14DeleteSystemResponse\"r\n" +
+	"\x14DeleteSystemResponse\"\x8c\x01\n" +
 	"\x10ListInboxRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"l\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x18\n" +
+	"\aignored\x18\x04 \x01(\bR\aignored\"l\n" +
 	"\x11ListInboxResponse\x12/\n" +
 	"\aentries\x18\x01 \x03(\v2\x15.pollux.v1.InboxEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xa0\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"Y\n" +
+	"\x11ClaimInboxRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x12+\n" +
+	"\x04twin\x18\x02 \x01(\v2\x0f.pollux.v1.TwinB\x06\xbaH\x03\xc8\x01\x01R\x04twin\"9\n" +
+	"\x12ClaimInboxResponse\x12#\n" +
+	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinR\x04twin\"A\n" +
+	"\x12IgnoreInboxRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x12\x12\n" +
+	"\x04undo\x18\x02 \x01(\bR\x04undo\"B\n" +
+	"\x13IgnoreInboxResponse\x12+\n" +
+	"\x05entry\x18\x01 \x01(\v2\x15.pollux.v1.InboxEntryR\x05entry2\xb9\x05\n" +
 	"\vSiteService\x12@\n" +
 	"\aPutZone\x12\x19.pollux.v1.PutZoneRequest\x1a\x1a.pollux.v1.PutZoneResponse\x12K\n" +
 	"\tListZones\x12\x1b.pollux.v1.ListZonesRequest\x1a\x1c.pollux.v1.ListZonesResponse\"\x03\x90\x02\x01\x12I\n" +
@@ -1111,7 +1387,10 @@ const file_pollux_v1_site_proto_rawDesc = "" +
 	"\tPutSystem\x12\x1b.pollux.v1.PutSystemRequest\x1a\x1c.pollux.v1.PutSystemResponse\x12Q\n" +
 	"\vListSystems\x12\x1d.pollux.v1.ListSystemsRequest\x1a\x1e.pollux.v1.ListSystemsResponse\"\x03\x90\x02\x01\x12O\n" +
 	"\fDeleteSystem\x12\x1e.pollux.v1.DeleteSystemRequest\x1a\x1f.pollux.v1.DeleteSystemResponse\x12K\n" +
-	"\tListInbox\x12\x1b.pollux.v1.ListInboxRequest\x1a\x1c.pollux.v1.ListInboxResponse\"\x03\x90\x02\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\tListInbox\x12\x1b.pollux.v1.ListInboxRequest\x1a\x1c.pollux.v1.ListInboxResponse\"\x03\x90\x02\x01\x12I\n" +
+	"\n" +
+	"ClaimInbox\x12\x1c.pollux.v1.ClaimInboxRequest\x1a\x1d.pollux.v1.ClaimInboxResponse\x12L\n" +
+	"\vIgnoreInbox\x12\x1d.pollux.v1.IgnoreInboxRequest\x1a\x1e.pollux.v1.IgnoreInboxResponseB5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_site_proto_rawDescOnce sync.Once
@@ -1125,7 +1404,7 @@ func file_pollux_v1_site_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_site_proto_rawDescData
 }
 
-var file_pollux_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_pollux_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_pollux_v1_site_proto_goTypes = []any{
 	(*Zone)(nil),                  // 0: pollux.v1.Zone
 	(*System)(nil),                // 1: pollux.v1.System
@@ -1144,40 +1423,53 @@ var file_pollux_v1_site_proto_goTypes = []any{
 	(*DeleteSystemResponse)(nil),  // 14: pollux.v1.DeleteSystemResponse
 	(*ListInboxRequest)(nil),      // 15: pollux.v1.ListInboxRequest
 	(*ListInboxResponse)(nil),     // 16: pollux.v1.ListInboxResponse
-	(*System_Member)(nil),         // 17: pollux.v1.System.Member
-	(*Alias)(nil),                 // 18: pollux.v1.Alias
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*ClaimInboxRequest)(nil),     // 17: pollux.v1.ClaimInboxRequest
+	(*ClaimInboxResponse)(nil),    // 18: pollux.v1.ClaimInboxResponse
+	(*IgnoreInboxRequest)(nil),    // 19: pollux.v1.IgnoreInboxRequest
+	(*IgnoreInboxResponse)(nil),   // 20: pollux.v1.IgnoreInboxResponse
+	(*System_Member)(nil),         // 21: pollux.v1.System.Member
+	(*Alias)(nil),                 // 22: pollux.v1.Alias
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*Twin)(nil),                  // 24: pollux.v1.Twin
 }
 var file_pollux_v1_site_proto_depIdxs = []int32{
-	17, // 0: pollux.v1.System.members:type_name -> pollux.v1.System.Member
-	18, // 1: pollux.v1.InboxEntry.alias:type_name -> pollux.v1.Alias
-	19, // 2: pollux.v1.InboxEntry.time:type_name -> google.protobuf.Timestamp
-	0,  // 3: pollux.v1.PutZoneRequest.zone:type_name -> pollux.v1.Zone
-	0,  // 4: pollux.v1.PutZoneResponse.zone:type_name -> pollux.v1.Zone
-	0,  // 5: pollux.v1.ListZonesResponse.zones:type_name -> pollux.v1.Zone
-	1,  // 6: pollux.v1.PutSystemRequest.system:type_name -> pollux.v1.System
-	1,  // 7: pollux.v1.PutSystemResponse.system:type_name -> pollux.v1.System
-	1,  // 8: pollux.v1.ListSystemsResponse.systems:type_name -> pollux.v1.System
-	2,  // 9: pollux.v1.ListInboxResponse.entries:type_name -> pollux.v1.InboxEntry
-	3,  // 10: pollux.v1.SiteService.PutZone:input_type -> pollux.v1.PutZoneRequest
-	5,  // 11: pollux.v1.SiteService.ListZones:input_type -> pollux.v1.ListZonesRequest
-	7,  // 12: pollux.v1.SiteService.DeleteZone:input_type -> pollux.v1.DeleteZoneRequest
-	9,  // 13: pollux.v1.SiteService.PutSystem:input_type -> pollux.v1.PutSystemRequest
-	11, // 14: pollux.v1.SiteService.ListSystems:input_type -> pollux.v1.ListSystemsRequest
-	13, // 15: pollux.v1.SiteService.DeleteSystem:input_type -> pollux.v1.DeleteSystemRequest
-	15, // 16: pollux.v1.SiteService.ListInbox:input_type -> pollux.v1.ListInboxRequest
-	4,  // 17: pollux.v1.SiteService.PutZone:output_type -> pollux.v1.PutZoneResponse
-	6,  // 18: pollux.v1.SiteService.ListZones:output_type -> pollux.v1.ListZonesResponse
-	8,  // 19: pollux.v1.SiteService.DeleteZone:output_type -> pollux.v1.DeleteZoneResponse
-	10, // 20: pollux.v1.SiteService.PutSystem:output_type -> pollux.v1.PutSystemResponse
-	12, // 21: pollux.v1.SiteService.ListSystems:output_type -> pollux.v1.ListSystemsResponse
-	14, // 22: pollux.v1.SiteService.DeleteSystem:output_type -> pollux.v1.DeleteSystemResponse
-	16, // 23: pollux.v1.SiteService.ListInbox:output_type -> pollux.v1.ListInboxResponse
-	17, // [17:24] is the sub-list for method output_type
-	10, // [10:17] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	21, // 0: pollux.v1.System.members:type_name -> pollux.v1.System.Member
+	22, // 1: pollux.v1.InboxEntry.alias:type_name -> pollux.v1.Alias
+	23, // 2: pollux.v1.InboxEntry.time:type_name -> google.protobuf.Timestamp
+	23, // 3: pollux.v1.InboxEntry.last_time:type_name -> google.protobuf.Timestamp
+	0,  // 4: pollux.v1.PutZoneRequest.zone:type_name -> pollux.v1.Zone
+	0,  // 5: pollux.v1.PutZoneResponse.zone:type_name -> pollux.v1.Zone
+	0,  // 6: pollux.v1.ListZonesResponse.zones:type_name -> pollux.v1.Zone
+	1,  // 7: pollux.v1.PutSystemRequest.system:type_name -> pollux.v1.System
+	1,  // 8: pollux.v1.PutSystemResponse.system:type_name -> pollux.v1.System
+	1,  // 9: pollux.v1.ListSystemsResponse.systems:type_name -> pollux.v1.System
+	2,  // 10: pollux.v1.ListInboxResponse.entries:type_name -> pollux.v1.InboxEntry
+	24, // 11: pollux.v1.ClaimInboxRequest.twin:type_name -> pollux.v1.Twin
+	24, // 12: pollux.v1.ClaimInboxResponse.twin:type_name -> pollux.v1.Twin
+	2,  // 13: pollux.v1.IgnoreInboxResponse.entry:type_name -> pollux.v1.InboxEntry
+	3,  // 14: pollux.v1.SiteService.PutZone:input_type -> pollux.v1.PutZoneRequest
+	5,  // 15: pollux.v1.SiteService.ListZones:input_type -> pollux.v1.ListZonesRequest
+	7,  // 16: pollux.v1.SiteService.DeleteZone:input_type -> pollux.v1.DeleteZoneRequest
+	9,  // 17: pollux.v1.SiteService.PutSystem:input_type -> pollux.v1.PutSystemRequest
+	11, // 18: pollux.v1.SiteService.ListSystems:input_type -> pollux.v1.ListSystemsRequest
+	13, // 19: pollux.v1.SiteService.DeleteSystem:input_type -> pollux.v1.DeleteSystemRequest
+	15, // 20: pollux.v1.SiteService.ListInbox:input_type -> pollux.v1.ListInboxRequest
+	17, // 21: pollux.v1.SiteService.ClaimInbox:input_type -> pollux.v1.ClaimInboxRequest
+	19, // 22: pollux.v1.SiteService.IgnoreInbox:input_type -> pollux.v1.IgnoreInboxRequest
+	4,  // 23: pollux.v1.SiteService.PutZone:output_type -> pollux.v1.PutZoneResponse
+	6,  // 24: pollux.v1.SiteService.ListZones:output_type -> pollux.v1.ListZonesResponse
+	8,  // 25: pollux.v1.SiteService.DeleteZone:output_type -> pollux.v1.DeleteZoneResponse
+	10, // 26: pollux.v1.SiteService.PutSystem:output_type -> pollux.v1.PutSystemResponse
+	12, // 27: pollux.v1.SiteService.ListSystems:output_type -> pollux.v1.ListSystemsResponse
+	14, // 28: pollux.v1.SiteService.DeleteSystem:output_type -> pollux.v1.DeleteSystemResponse
+	16, // 29: pollux.v1.SiteService.ListInbox:output_type -> pollux.v1.ListInboxResponse
+	18, // 30: pollux.v1.SiteService.ClaimInbox:output_type -> pollux.v1.ClaimInboxResponse
+	20, // 31: pollux.v1.SiteService.IgnoreInbox:output_type -> pollux.v1.IgnoreInboxResponse
+	23, // [23:32] is the sub-list for method output_type
+	14, // [14:23] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_site_proto_init() }
@@ -1192,7 +1484,7 @@ func file_pollux_v1_site_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_site_proto_rawDesc), len(file_pollux_v1_site_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

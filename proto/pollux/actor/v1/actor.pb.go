@@ -85,7 +85,17 @@ type Frame struct {
 	Sequence uint64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Number of the twin's frame before this one, as long as it has no answer; 0: there is none. The twin takes this one only
 	// after that one.
-	Previous      uint64 `protobuf:"varint,8,opt,name=previous,proto3" json:"previous,omitempty"`
+	Previous uint64 `protobuf:"varint,8,opt,name=previous,proto3" json:"previous,omitempty"`
+	// The door that it came through, such as http; by it messages are counted. Empty: nobody counts it.
+	Door string `protobuf:"bytes,9,opt,name=door,proto3" json:"door,omitempty"`
+	// When the sender says that it was, milliseconds since 1970; 0: now.
+	Time int64 `protobuf:"varint,10,opt,name=time,proto3" json:"time,omitempty"`
+	// For history only.
+	Historical bool `protobuf:"varint,11,opt,name=historical,proto3" json:"historical,omitempty"`
+	// By which a message that is sent again is known; empty: it has none.
+	Id string `protobuf:"bytes,12,opt,name=id,proto3" json:"id,omitempty"`
+	// The sender's name that led to the twin; not set where the message names the twin.
+	Alias         *v1.Alias `protobuf:"bytes,13,opt,name=alias,proto3" json:"alias,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -176,9 +186,49 @@ func (x *Frame) GetPrevious() uint64 {
 	return 0
 }
 
+func (x *Frame) GetDoor() string {
+	if x != nil {
+		return x.Door
+	}
+	return ""
+}
+
+func (x *Frame) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Frame) GetHistorical() bool {
+	if x != nil {
+		return x.Historical
+	}
+	return false
+}
+
+func (x *Frame) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Frame) GetAlias() *v1.Alias {
+	if x != nil {
+		return x.Alias
+	}
+	return nil
+}
+
 // Taken answers a message that has no result of its own.
 type Taken struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A frame was here before.
+	Duplicate bool `protobuf:"varint,1,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	// Why a frame was refused, which is committed; empty: it was taken.
+	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -211,6 +261,27 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
 	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Taken) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+func (x *Taken) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Taken) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // CommandResult is how a command ended.
@@ -888,7 +959,7 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\x1bpollux/actor/v1/actor.proto\x12\x0fpollux.actor.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14pollux/v1/twin.proto\"\"\n" +
 	"\n" +
 	"StateQuery\x12\x14\n" +
-	"\x05model\x18\x01 \x01(\bR\x05model\"\xc1\x01\n" +
+	"\x05model\x18\x01 \x01(\bR\x05model\"\xc1\x02\n" +
 	"\x05Frame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x10\n" +
@@ -897,8 +968,19 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\x04will\x18\x05 \x01(\bR\x04will\x12\x12\n" +
 	"\x04link\x18\x06 \x01(\x04R\x04link\x12\x1a\n" +
 	"\bsequence\x18\a \x01(\x04R\bsequence\x12\x1a\n" +
-	"\bprevious\x18\b \x01(\x04R\bprevious\"\a\n" +
-	"\x05Taken\"\xd8\x01\n" +
+	"\bprevious\x18\b \x01(\x04R\bprevious\x12\x12\n" +
+	"\x04door\x18\t \x01(\tR\x04door\x12\x12\n" +
+	"\x04time\x18\n" +
+	" \x01(\x03R\x04time\x12\x1e\n" +
+	"\n" +
+	"historical\x18\v \x01(\bR\n" +
+	"historical\x12\x0e\n" +
+	"\x02id\x18\f \x01(\tR\x02id\x12&\n" +
+	"\x05alias\x18\r \x01(\v2\x10.pollux.v1.AliasR\x05alias\"Q\n" +
+	"\x05Taken\x12\x1c\n" +
+	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xd8\x01\n" +
 	"\rCommandResult\x12,\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x12.pollux.v1.OutcomeR\aoutcome\x12.\n" +
 	"\x06output\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\x06output\x12\x12\n" +
@@ -974,20 +1056,22 @@ var file_pollux_actor_v1_actor_proto_goTypes = []any{
 	(*Cleared)(nil),        // 10: pollux.actor.v1.Cleared
 	(*Link)(nil),           // 11: pollux.actor.v1.Link
 	(*LinkWrite)(nil),      // 12: pollux.actor.v1.LinkWrite
-	(v1.Outcome)(0),        // 13: pollux.v1.Outcome
-	(*structpb.Value)(nil), // 14: google.protobuf.Value
-	(v1.Quality)(0),        // 15: pollux.v1.Quality
+	(*v1.Alias)(nil),       // 13: pollux.v1.Alias
+	(v1.Outcome)(0),        // 14: pollux.v1.Outcome
+	(*structpb.Value)(nil), // 15: google.protobuf.Value
+	(v1.Quality)(0),        // 16: pollux.v1.Quality
 }
 var file_pollux_actor_v1_actor_proto_depIdxs = []int32{
-	13, // 0: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
-	14, // 1: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
-	5,  // 2: pollux.actor.v1.Notices.notices:type_name -> pollux.actor.v1.Notice
-	15, // 3: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
-	4,  // [4:4] is the sub-list for method output_type
-	4,  // [4:4] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	13, // 0: pollux.actor.v1.Frame.alias:type_name -> pollux.v1.Alias
+	14, // 1: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
+	15, // 2: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
+	5,  // 3: pollux.actor.v1.Notices.notices:type_name -> pollux.actor.v1.Notice
+	16, // 4: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
+	5,  // [5:5] is the sub-list for method output_type
+	5,  // [5:5] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_pollux_actor_v1_actor_proto_init() }

@@ -48,6 +48,10 @@ const (
 	SiteServiceDeleteSystemProcedure = "/pollux.v1.SiteService/DeleteSystem"
 	// SiteServiceListInboxProcedure is the fully-qualified name of the SiteService's ListInbox RPC.
 	SiteServiceListInboxProcedure = "/pollux.v1.SiteService/ListInbox"
+	// SiteServiceClaimInboxProcedure is the fully-qualified name of the SiteService's ClaimInbox RPC.
+	SiteServiceClaimInboxProcedure = "/pollux.v1.SiteService/ClaimInbox"
+	// SiteServiceIgnoreInboxProcedure is the fully-qualified name of the SiteService's IgnoreInbox RPC.
+	SiteServiceIgnoreInboxProcedure = "/pollux.v1.SiteService/IgnoreInbox"
 )
 
 // SiteServiceClient is a client for the pollux.v1.SiteService service.
@@ -59,6 +63,10 @@ type SiteServiceClient interface {
 	ListSystems(context.Context, *connect.Request[v1.ListSystemsRequest]) (*connect.Response[v1.ListSystemsResponse], error)
 	DeleteSystem(context.Context, *connect.Request[v1.DeleteSystemRequest]) (*connect.Response[v1.DeleteSystemResponse], error)
 	ListInbox(context.Context, *connect.Request[v1.ListInboxRequest]) (*connect.Response[v1.ListInboxResponse], error)
+	// ClaimInbox makes a twin of what is in the inbox, under its alias, and takes it out.
+	ClaimInbox(context.Context, *connect.Request[v1.ClaimInboxRequest]) (*connect.Response[v1.ClaimInboxResponse], error)
+	// IgnoreInbox hides an entry from the list, or shows it again. What it sends goes on to be counted.
+	IgnoreInbox(context.Context, *connect.Request[v1.IgnoreInboxRequest]) (*connect.Response[v1.IgnoreInboxResponse], error)
 }
 
 // NewSiteServiceClient constructs a client for the pollux.v1.SiteService service. By default, it
@@ -117,6 +125,18 @@ func NewSiteServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		claimInbox: connect.NewClient[v1.ClaimInboxRequest, v1.ClaimInboxResponse](
+			httpClient,
+			baseURL+SiteServiceClaimInboxProcedure,
+			connect.WithSchema(siteServiceMethods.ByName("ClaimInbox")),
+			connect.WithClientOptions(opts...),
+		),
+		ignoreInbox: connect.NewClient[v1.IgnoreInboxRequest, v1.IgnoreInboxResponse](
+			httpClient,
+			baseURL+SiteServiceIgnoreInboxProcedure,
+			connect.WithSchema(siteServiceMethods.ByName("IgnoreInbox")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -129,6 +149,8 @@ type siteServiceClient struct {
 	listSystems  *connect.Client[v1.ListSystemsRequest, v1.ListSystemsResponse]
 	deleteSystem *connect.Client[v1.DeleteSystemRequest, v1.DeleteSystemResponse]
 	listInbox    *connect.Client[v1.ListInboxRequest, v1.ListInboxResponse]
+	claimInbox   *connect.Client[v1.ClaimInboxRequest, v1.ClaimInboxResponse]
+	ignoreInbox  *connect.Client[v1.IgnoreInboxRequest, v1.IgnoreInboxResponse]
 }
 
 // PutZone calls pollux.v1.SiteService.PutZone.
@@ -166,6 +188,16 @@ func (c *siteServiceClient) ListInbox(ctx context.Context, req *connect.Request[
 	return c.listInbox.CallUnary(ctx, req)
 }
 
+// ClaimInbox calls pollux.v1.SiteService.ClaimInbox.
+func (c *siteServiceClient) ClaimInbox(ctx context.Context, req *connect.Request[v1.ClaimInboxRequest]) (*connect.Response[v1.ClaimInboxResponse], error) {
+	return c.claimInbox.CallUnary(ctx, req)
+}
+
+// IgnoreInbox calls pollux.v1.SiteService.IgnoreInbox.
+func (c *siteServiceClient) IgnoreInbox(ctx context.Context, req *connect.Request[v1.IgnoreInboxRequest]) (*connect.Response[v1.IgnoreInboxResponse], error) {
+	return c.ignoreInbox.CallUnary(ctx, req)
+}
+
 // SiteServiceHandler is an implementation of the pollux.v1.SiteService service.
 type SiteServiceHandler interface {
 	PutZone(context.Context, *connect.Request[v1.PutZoneRequest]) (*connect.Response[v1.PutZoneResponse], error)
@@ -175,6 +207,10 @@ type SiteServiceHandler interface {
 	ListSystems(context.Context, *connect.Request[v1.ListSystemsRequest]) (*connect.Response[v1.ListSystemsResponse], error)
 	DeleteSystem(context.Context, *connect.Request[v1.DeleteSystemRequest]) (*connect.Response[v1.DeleteSystemResponse], error)
 	ListInbox(context.Context, *connect.Request[v1.ListInboxRequest]) (*connect.Response[v1.ListInboxResponse], error)
+	// ClaimInbox makes a twin of what is in the inbox, under its alias, and takes it out.
+	ClaimInbox(context.Context, *connect.Request[v1.ClaimInboxRequest]) (*connect.Response[v1.ClaimInboxResponse], error)
+	// IgnoreInbox hides an entry from the list, or shows it again. What it sends goes on to be counted.
+	IgnoreInbox(context.Context, *connect.Request[v1.IgnoreInboxRequest]) (*connect.Response[v1.IgnoreInboxResponse], error)
 }
 
 // NewSiteServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -229,6 +265,18 @@ func NewSiteServiceHandler(svc SiteServiceHandler, opts ...connect.HandlerOption
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	siteServiceClaimInboxHandler := connect.NewUnaryHandler(
+		SiteServiceClaimInboxProcedure,
+		svc.ClaimInbox,
+		connect.WithSchema(siteServiceMethods.ByName("ClaimInbox")),
+		connect.WithHandlerOptions(opts...),
+	)
+	siteServiceIgnoreInboxHandler := connect.NewUnaryHandler(
+		SiteServiceIgnoreInboxProcedure,
+		svc.IgnoreInbox,
+		connect.WithSchema(siteServiceMethods.ByName("IgnoreInbox")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.SiteService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case SiteServicePutZoneProcedure:
@@ -245,6 +293,10 @@ func NewSiteServiceHandler(svc SiteServiceHandler, opts ...connect.HandlerOption
 			siteServiceDeleteSystemHandler.ServeHTTP(w, r)
 		case SiteServiceListInboxProcedure:
 			siteServiceListInboxHandler.ServeHTTP(w, r)
+		case SiteServiceClaimInboxProcedure:
+			siteServiceClaimInboxHandler.ServeHTTP(w, r)
+		case SiteServiceIgnoreInboxProcedure:
+			siteServiceIgnoreInboxHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -280,4 +332,12 @@ func (UnimplementedSiteServiceHandler) DeleteSystem(context.Context, *connect.Re
 
 func (UnimplementedSiteServiceHandler) ListInbox(context.Context, *connect.Request[v1.ListInboxRequest]) (*connect.Response[v1.ListInboxResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.SiteService.ListInbox is not implemented"))
+}
+
+func (UnimplementedSiteServiceHandler) ClaimInbox(context.Context, *connect.Request[v1.ClaimInboxRequest]) (*connect.Response[v1.ClaimInboxResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.SiteService.ClaimInbox is not implemented"))
+}
+
+func (UnimplementedSiteServiceHandler) IgnoreInbox(context.Context, *connect.Request[v1.IgnoreInboxRequest]) (*connect.Response[v1.IgnoreInboxResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.SiteService.IgnoreInbox is not implemented"))
 }

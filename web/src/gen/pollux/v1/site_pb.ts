@@ -6,7 +6,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Alias } from "./twin_pb";
+import type { Alias, Twin } from "./twin_pb";
 import { file_pollux_v1_twin } from "./twin_pb";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/site.proto.
  */
 export const file_pollux_v1_site: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvc2l0ZS5wcm90bxIJcG9sbHV4LnYxIlEKBFpvbmUSCgoCaWQYASABKAkSDgoGcGFyZW50GAIgASgJEg0KBXRpdGxlGAMgASgJEgwKBGtpbmQYBCABKAkSEAoIcmV2aXNpb24YBSABKAQilAEKBlN5c3RlbRIKCgJpZBgBIAEoCRINCgV0aXRsZRgCIAEoCRIMCgR6b25lGAMgASgJEikKB21lbWJlcnMYBCADKAsyGC5wb2xsdXgudjEuU3lzdGVtLk1lbWJlchIQCghyZXZpc2lvbhgFIAEoBBokCgZNZW1iZXISDAoEbmFtZRgBIAEoCRIMCgR0d2luGAIgASgJItMBCgpJbmJveEVudHJ5EgoKAmlkGAEgASgJEh8KBWFsaWFzGAIgASgLMhAucG9sbHV4LnYxLkFsaWFzEg4KBmRyaXZlchgDIAEoCRIMCgRuYW1lGAQgASgJEgsKA3ZpYRgFIAEoCRIVCg1zZXR0aW5nc19qc29uGAYgASgJEhAKCHJldmlzaW9uGAcgASgEEgsKA3VyaRgIIAEoCRIoCgR0aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVtb2RlbBgKIAEoCSIvCg5QdXRab25lUmVxdWVzdBIdCgR6b25lGAEgASgLMg8ucG9sbHV4LnYxLlpvbmUiMAoPUHV0Wm9uZVJlc3BvbnNlEh0KBHpvbmUYASABKAsyDy5wb2xsdXgudjEuWm9uZSJKChBMaXN0Wm9uZXNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiTAoRTGlzdFpvbmVzUmVzcG9uc2USHgoFem9uZXMYASADKAsyDy5wb2xsdXgudjEuWm9uZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiHwoRRGVsZXRlWm9uZVJlcXVlc3QSCgoCaWQYASABKAkiFAoSRGVsZXRlWm9uZVJlc3BvbnNlIjUKEFB1dFN5c3RlbVJlcXVlc3QSIQoGc3lzdGVtGAEgASgLMhEucG9sbHV4LnYxLlN5c3RlbSI2ChFQdXRTeXN0ZW1SZXNwb25zZRIhCgZzeXN0ZW0YASABKAsyES5wb2xsdXgudjEuU3lzdGVtIkwKEkxpc3RTeXN0ZW1zUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIlIKE0xpc3RTeXN0ZW1zUmVzcG9uc2USIgoHc3lzdGVtcxgBIAMoCzIRLnBvbGx1eC52MS5TeXN0ZW0SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiEKE0RlbGV0ZVN5c3RlbVJlcXVlc3QSCgoCaWQYASABKAkiFgoURGVsZXRlU3lzdGVtUmVzcG9uc2UiSgoQTGlzdEluYm94UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIlQKEUxpc3RJbmJveFJlc3BvbnNlEiYKB2VudHJpZXMYASADKAsyFS5wb2xsdXgudjEuSW5ib3hFbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkyoAQKC1NpdGVTZXJ2aWNlEkAKB1B1dFpvbmUSGS5wb2xsdXgudjEuUHV0Wm9uZVJlcXVlc3QaGi5wb2xsdXgudjEuUHV0Wm9uZVJlc3BvbnNlEksKCUxpc3Rab25lcxIbLnBvbGx1eC52MS5MaXN0Wm9uZXNSZXF1ZXN0GhwucG9sbHV4LnYxLkxpc3Rab25lc1Jlc3BvbnNlIgOQAgESSQoKRGVsZXRlWm9uZRIcLnBvbGx1eC52MS5EZWxldGVab25lUmVxdWVzdBodLnBvbGx1eC52MS5EZWxldGVab25lUmVzcG9uc2USRgoJUHV0U3lzdGVtEhsucG9sbHV4LnYxLlB1dFN5c3RlbVJlcXVlc3QaHC5wb2xsdXgudjEuUHV0U3lzdGVtUmVzcG9uc2USUQoLTGlzdFN5c3RlbXMSHS5wb2xsdXgudjEuTGlzdFN5c3RlbXNSZXF1ZXN0Gh4ucG9sbHV4LnYxLkxpc3RTeXN0ZW1zUmVzcG9uc2UiA5ACARJPCgxEZWxldGVTeXN0ZW0SHi5wb2xsdXgudjEuRGVsZXRlU3lzdGVtUmVxdWVzdBofLnBvbGx1eC52MS5EZWxldGVTeXN0ZW1SZXNwb25zZRJLCglMaXN0SW5ib3gSGy5wb2xsdXgudjEuTGlzdEluYm94UmVxdWVzdBocLnBvbGx1eC52MS5MaXN0SW5ib3hSZXNwb25zZSIDkAIBQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_timestamp, file_pollux_v1_twin]);
+  fileDesc("ChRwb2xsdXgvdjEvc2l0ZS5wcm90bxIJcG9sbHV4LnYxIlEKBFpvbmUSCgoCaWQYASABKAkSDgoGcGFyZW50GAIgASgJEg0KBXRpdGxlGAMgASgJEgwKBGtpbmQYBCABKAkSEAoIcmV2aXNpb24YBSABKAQilAEKBlN5c3RlbRIKCgJpZBgBIAEoCRINCgV0aXRsZRgCIAEoCRIMCgR6b25lGAMgASgJEikKB21lbWJlcnMYBCADKAsyGC5wb2xsdXgudjEuU3lzdGVtLk1lbWJlchIQCghyZXZpc2lvbhgFIAEoBBokCgZNZW1iZXISDAoEbmFtZRgBIAEoCRIMCgR0d2luGAIgASgJItYCCgpJbmJveEVudHJ5EgoKAmlkGAEgASgJEh8KBWFsaWFzGAIgASgLMhAucG9sbHV4LnYxLkFsaWFzEg4KBmRyaXZlchgDIAEoCRIMCgRuYW1lGAQgASgJEgsKA3ZpYRgFIAEoCRIVCg1zZXR0aW5nc19qc29uGAYgASgJEhAKCHJldmlzaW9uGAcgASgEEgsKA3VyaRgIIAEoCRIoCgR0aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVtb2RlbBgKIAEoCRINCgVjb3VudBgLIAEoBBItCglsYXN0X3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGRvb3IYDSABKAkSDwoHc2FtcGxlcxgOIAMoDBIPCgdpZ25vcmVkGA8gASgIEhMKC21lc3NhZ2VfaWRzGBAgAygGIi8KDlB1dFpvbmVSZXF1ZXN0Eh0KBHpvbmUYASABKAsyDy5wb2xsdXgudjEuWm9uZSIwCg9QdXRab25lUmVzcG9uc2USHQoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lIkoKEExpc3Rab25lc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJMChFMaXN0Wm9uZXNSZXNwb25zZRIeCgV6b25lcxgBIAMoCzIPLnBvbGx1eC52MS5ab25lEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfChFEZWxldGVab25lUmVxdWVzdBIKCgJpZBgBIAEoCSIUChJEZWxldGVab25lUmVzcG9uc2UiNQoQUHV0U3lzdGVtUmVxdWVzdBIhCgZzeXN0ZW0YASABKAsyES5wb2xsdXgudjEuU3lzdGVtIjYKEVB1dFN5c3RlbVJlc3BvbnNlEiEKBnN5c3RlbRgBIAEoCzIRLnBvbGx1eC52MS5TeXN0ZW0iTAoSTGlzdFN5c3RlbXNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiUgoTTGlzdFN5c3RlbXNSZXNwb25zZRIiCgdzeXN0ZW1zGAEgAygLMhEucG9sbHV4LnYxLlN5c3RlbRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIQoTRGVsZXRlU3lzdGVtUmVxdWVzdBIKCgJpZBgBIAEoCSIWChREZWxldGVTeXN0ZW1SZXNwb25zZSJbChBMaXN0SW5ib3hSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSDwoHaWdub3JlZBgEIAEoCCJUChFMaXN0SW5ib3hSZXNwb25zZRImCgdlbnRyaWVzGAEgAygLMhUucG9sbHV4LnYxLkluYm94RW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIj4KEUNsYWltSW5ib3hSZXF1ZXN0EgoKAmlkGAEgASgJEh0KBHR3aW4YAiABKAsyDy5wb2xsdXgudjEuVHdpbiIzChJDbGFpbUluYm94UmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIi4KEklnbm9yZUluYm94UmVxdWVzdBIKCgJpZBgBIAEoCRIMCgR1bmRvGAIgASgIIjsKE0lnbm9yZUluYm94UmVzcG9uc2USJAoFZW50cnkYASABKAsyFS5wb2xsdXgudjEuSW5ib3hFbnRyeTK5BQoLU2l0ZVNlcnZpY2USQAoHUHV0Wm9uZRIZLnBvbGx1eC52MS5QdXRab25lUmVxdWVzdBoaLnBvbGx1eC52MS5QdXRab25lUmVzcG9uc2USSwoJTGlzdFpvbmVzEhsucG9sbHV4LnYxLkxpc3Rab25lc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdFpvbmVzUmVzcG9uc2UiA5ACARJJCgpEZWxldGVab25lEhwucG9sbHV4LnYxLkRlbGV0ZVpvbmVSZXF1ZXN0Gh0ucG9sbHV4LnYxLkRlbGV0ZVpvbmVSZXNwb25zZRJGCglQdXRTeXN0ZW0SGy5wb2xsdXgudjEuUHV0U3lzdGVtUmVxdWVzdBocLnBvbGx1eC52MS5QdXRTeXN0ZW1SZXNwb25zZRJRCgtMaXN0U3lzdGVtcxIdLnBvbGx1eC52MS5MaXN0U3lzdGVtc1JlcXVlc3QaHi5wb2xsdXgudjEuTGlzdFN5c3RlbXNSZXNwb25zZSIDkAIBEk8KDERlbGV0ZVN5c3RlbRIeLnBvbGx1eC52MS5EZWxldGVTeXN0ZW1SZXF1ZXN0Gh8ucG9sbHV4LnYxLkRlbGV0ZVN5c3RlbVJlc3BvbnNlEksKCUxpc3RJbmJveBIbLnBvbGx1eC52MS5MaXN0SW5ib3hSZXF1ZXN0GhwucG9sbHV4LnYxLkxpc3RJbmJveFJlc3BvbnNlIgOQAgESSQoKQ2xhaW1JbmJveBIcLnBvbGx1eC52MS5DbGFpbUluYm94UmVxdWVzdBodLnBvbGx1eC52MS5DbGFpbUluYm94UmVzcG9uc2USTAoLSWdub3JlSW5ib3gSHS5wb2xsdXgudjEuSWdub3JlSW5ib3hSZXF1ZXN0Gh4ucG9sbHV4LnYxLklnbm9yZUluYm94UmVzcG9uc2VCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_google_protobuf_timestamp, file_pollux_v1_twin]);
 
 /**
  * Zone is a place in a tree of places.
@@ -187,6 +187,46 @@ export type InboxEntry = Message<"pollux.v1.InboxEntry"> & {
    * @generated from field: string model = 10;
    */
   model: string;
+
+  /**
+   * Messages that came from it, and when the last one did.
+   *
+   * @generated from field: uint64 count = 11;
+   */
+  count: bigint;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp last_time = 12;
+   */
+  lastTime?: Timestamp | undefined;
+
+  /**
+   * Door of the last message: http, mqtt, connect …
+   *
+   * @generated from field: string door = 13;
+   */
+  door: string;
+
+  /**
+   * Heads of the last messages, newest last: at most 5 of at most 256 bytes.
+   *
+   * @generated from field: repeated bytes samples = 14;
+   */
+  samples: Uint8Array[];
+
+  /**
+   * Somebody has chosen not to see it.
+   *
+   * @generated from field: bool ignored = 15;
+   */
+  ignored: boolean;
+
+  /**
+   * Hashes of the ids of the last messages, by which those that are sent again are known; not shown.
+   *
+   * @generated from field: repeated fixed64 message_ids = 16;
+   */
+  messageIds: bigint[];
 };
 
 /**
@@ -450,6 +490,13 @@ export type ListInboxRequest = Message<"pollux.v1.ListInboxRequest"> & {
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
+
+  /**
+   * Include those that are ignored.
+   *
+   * @generated from field: bool ignored = 4;
+   */
+  ignored: boolean;
 };
 
 /**
@@ -482,6 +529,91 @@ export type ListInboxResponse = Message<"pollux.v1.ListInboxResponse"> & {
  */
 export const ListInboxResponseSchema: GenMessage<ListInboxResponse> = /*@__PURE__*/
   messageDesc(file_pollux_v1_site, 16);
+
+/**
+ * @generated from message pollux.v1.ClaimInboxRequest
+ */
+export type ClaimInboxRequest = Message<"pollux.v1.ClaimInboxRequest"> & {
+  /**
+   * Of the entry: project/network/key/value.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The twin to make. Its id is a name, in the entry's project. Driver, address and settings are the entry's where they are
+   * empty here; the alias is the entry's.
+   *
+   * @generated from field: pollux.v1.Twin twin = 2;
+   */
+  twin?: Twin | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.ClaimInboxRequest.
+ * Use `create(ClaimInboxRequestSchema)` to create a new message.
+ */
+export const ClaimInboxRequestSchema: GenMessage<ClaimInboxRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 17);
+
+/**
+ * @generated from message pollux.v1.ClaimInboxResponse
+ */
+export type ClaimInboxResponse = Message<"pollux.v1.ClaimInboxResponse"> & {
+  /**
+   * @generated from field: pollux.v1.Twin twin = 1;
+   */
+  twin?: Twin | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.ClaimInboxResponse.
+ * Use `create(ClaimInboxResponseSchema)` to create a new message.
+ */
+export const ClaimInboxResponseSchema: GenMessage<ClaimInboxResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 18);
+
+/**
+ * @generated from message pollux.v1.IgnoreInboxRequest
+ */
+export type IgnoreInboxRequest = Message<"pollux.v1.IgnoreInboxRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Show it again.
+   *
+   * @generated from field: bool undo = 2;
+   */
+  undo: boolean;
+};
+
+/**
+ * Describes the message pollux.v1.IgnoreInboxRequest.
+ * Use `create(IgnoreInboxRequestSchema)` to create a new message.
+ */
+export const IgnoreInboxRequestSchema: GenMessage<IgnoreInboxRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 19);
+
+/**
+ * @generated from message pollux.v1.IgnoreInboxResponse
+ */
+export type IgnoreInboxResponse = Message<"pollux.v1.IgnoreInboxResponse"> & {
+  /**
+   * @generated from field: pollux.v1.InboxEntry entry = 1;
+   */
+  entry?: InboxEntry | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.IgnoreInboxResponse.
+ * Use `create(IgnoreInboxResponseSchema)` to create a new message.
+ */
+export const IgnoreInboxResponseSchema: GenMessage<IgnoreInboxResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 20);
 
 /**
  * SiteService keeps the places (zones), the groups (systems), and what announced itself (inbox).
@@ -544,6 +676,26 @@ export const SiteService: GenService<{
     methodKind: "unary";
     input: typeof ListInboxRequestSchema;
     output: typeof ListInboxResponseSchema;
+  },
+  /**
+   * ClaimInbox makes a twin of what is in the inbox, under its alias, and takes it out.
+   *
+   * @generated from rpc pollux.v1.SiteService.ClaimInbox
+   */
+  claimInbox: {
+    methodKind: "unary";
+    input: typeof ClaimInboxRequestSchema;
+    output: typeof ClaimInboxResponseSchema;
+  },
+  /**
+   * IgnoreInbox hides an entry from the list, or shows it again. What it sends goes on to be counted.
+   *
+   * @generated from rpc pollux.v1.SiteService.IgnoreInbox
+   */
+  ignoreInbox: {
+    methodKind: "unary";
+    input: typeof IgnoreInboxRequestSchema;
+    output: typeof IgnoreInboxResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_site, 0);
