@@ -20,6 +20,7 @@ const (
 	tagSubscriptions = 3
 	tagQuarantine    = 4
 	tagCrons         = 5
+	tagIngested      = 6
 )
 
 // ErrFormat: a record is damaged, or of a newer version.
@@ -29,7 +30,7 @@ var ErrFormat = errors.New("unreadable state record")
 func (r *Record) Append(b []byte) []byte {
 	first := byte(format)
 	crons := r.crons()
-	if !r.More.Empty() || len(crons) > 0 {
+	if !r.More.Empty() || len(crons) > 0 || !r.Ingested.empty() {
 		first = formatMore
 	}
 	b = append(b, first, r.Connection)
@@ -66,7 +67,7 @@ func (r *Record) Append(b []byte) []byte {
 		b = appendKey(b, &r.Keys[i])
 	}
 	if first == formatMore {
-		b = appendMore(b, r.More, crons)
+		b = appendMore(b, r.More, crons, r.Ingested)
 	}
 	return b
 }
@@ -81,7 +82,7 @@ func (r *Record) crons() (all []*Timer) {
 	return all
 }
 
-func appendMore(b []byte, m *More, crons []*Timer) []byte {
+func appendMore(b []byte, m *More, crons []*Timer, g *Ingested) []byte {
 	if m == nil {
 		m = &More{}
 	}
@@ -94,7 +95,13 @@ func appendMore(b []byte, m *More, crons []*Timer) []byte {
 			sections++
 		}
 	}
+	if !g.empty() {
+		sections++
+	}
 	b = append(b, sections)
+	if !g.empty() {
+		b = g.append(b)
+	}
 	section := func(tag uint64, n int, each func(s []byte, i int) []byte) {
 		if n == 0 {
 			return
@@ -253,6 +260,8 @@ func (d *decoder) more(r *Record) {
 		}) {
 			r.More.Quarantine = q
 		}
+	case tagIngested:
+		r.Ingested = s.ingested()
 	case tagCrons:
 		list(&s, func() struct{} {
 			name, cron := s.text(), s.text()

@@ -186,6 +186,8 @@ type Record struct {
 	Keys       []Key
 	// More is what few twins have; nil: nothing of it.
 	More *More
+	// Ingested counts messages; nil: none yet.
+	Ingested *Ingested
 	// Wake is the due time of the twin's record in the wake table; 0: it has none.
 	Wake int64
 }
@@ -203,7 +205,7 @@ func (r *Record) Property(n Name) *Property {
 // Size is about what Append needs, in bytes, and never less.
 func (r *Record) Size() int {
 	const each = 64 // numbers and lengths of one element
-	n := each + len(r.Fault) + len(r.Version) + len(r.Memory) + r.More.size()
+	n := each + len(r.Fault) + len(r.Version) + len(r.Memory) + r.More.size() + r.Ingested.size()
 	for i := range r.Properties {
 		n += each + len(r.Properties[i].Name.Value()) + r.Properties[i].Value.Size()
 	}
