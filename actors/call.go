@@ -265,7 +265,10 @@ func (r *run) overdue(t *twin) {
 func (r *run) crashed(t *twin) {
 	why := r.cfg.veil(r.err.Error())
 	if r.ctx.over() {
-		why = fmt.Sprintf("stopped after computing for %s", r.e.o.ComputeTimeout)
+		why = tooLong(r.e.o.ComputeTimeout).Error()
+		if in := drivers.StoppedIn(r.err); in != "" {
+			why += ", in " + clip(r.cfg.veil(in), 256)
+		}
 		t.e.pool.Slow(&r.spec.key, true)
 		t.e.stats.drop(dropStopped)
 	} else {

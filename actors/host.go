@@ -181,6 +181,15 @@ func (c *callContext) begin(e *Engine, limit time.Duration) {
 	c.deadline = e.now().Add(limit)
 }
 
+// tooLong ends a call that computed for longer than it may. It counts as context.Canceled.
+type tooLong time.Duration
+
+func (d tooLong) Error() string {
+	return fmt.Sprintf("endless loop: it computed longer than its %s", time.Duration(d))
+}
+
+func (tooLong) Is(target error) bool { return target == context.Canceled }
+
 // Run has the guest's time counted from now on.
 func (c *callContext) Run() {
 	c.mu.Lock()
@@ -241,7 +250,10 @@ func (c *callContext) Err() error {
 	if err := c.parent.Err(); err != nil {
 		return err
 	}
-	if c.cancelled.Load() || c.expired.Load() {
+	switch {
+	case c.expired.Load():
+		return tooLong(c.budget)
+	case c.cancelled.Load():
 		return context.Canceled
 	}
 	if c.late.Load() {
@@ -251,7 +263,7 @@ func (c *callContext) Err() error {
 	switch {
 	case computing && left <= 0:
 		c.expired.Store(true)
-		return context.Canceled
+		return tooLong(c.budget)
 	case !computing && c.e.now().After(c.deadline):
 		return context.DeadlineExceeded
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/polluxhq/pollux/drivers/js"
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
 	"github.com/polluxhq/pollux/wasm"
 )
@@ -40,6 +41,7 @@ type hostCall struct {
 	call    Call
 	host    Host
 	denied  denySet
+	watch   js.Watch
 
 	effects     Effects
 	reply       []byte
@@ -60,6 +62,9 @@ func (h *hostCall) begin(r *runner, in *wasm.Instance, call Call, host Host) {
 
 // end forgets what belongs to others.
 func (h *hostCall) end() { *h = hostCall{} }
+
+// Watching implements js.Watched.
+func (h *hostCall) Watching() *js.Watch { return &h.watch }
 
 // over counts an excess.
 func (h *hostCall) over() code {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/polluxhq/pollux/drivers/js"
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
 	"github.com/polluxhq/pollux/wasm"
 )
@@ -50,7 +51,10 @@ func (r *runner) Handle(ctx context.Context, call Call, host Host) (Effects, err
 	result, err := in.Call(ctx, 0, uint64(uint32(call.Event)), uint64(uint32(len(call.Input))))
 	h.clock(false)
 	var trap *wasm.Trap
-	if errors.As(err, &trap) && len(trap.Functions) > 0 { // before the output, which may use up what a call may log
+	if errors.As(err, &trap) && r.module == nil {
+		inScript(trap, &h.watch)
+	}
+	if trap != nil && len(trap.Functions) > 0 { // before the output, which may use up what a call may log
 		h.logLine("error", []byte(trap.Reason+", in "+strings.Join(trap.Functions, ", called by ")))
 	}
 	if output := in.Output(); len(output) > 0 {
@@ -61,6 +65,24 @@ func (r *runner) Handle(ctx context.Context, call Call, host Host) (Effects, err
 	h.end()
 	r.calls.Put(h)
 	return effects, err
+}
+
+// inScript has a trap of the engine name the author's functions instead of the engine's own.
+func inScript(trap *wasm.Trap, watch *js.Watch) {
+	trap.Functions = watch.Frames
+	if len(trap.Functions) == 0 && (trap.Kind == wasm.TrapDeadline || trap.Kind == wasm.TrapCancelled) {
+		trap.Functions = []string{"a function of the engine, such as sort or repeat"}
+	}
+}
+
+// StoppedIn names the function that the call of an error of Handle was in as it was stopped or crashed, with the author's
+// line as far as the file tells; empty where that is not known.
+func StoppedIn(err error) string {
+	var trap *wasm.Trap
+	if !errors.As(err, &trap) || len(trap.Functions) == 0 {
+		return ""
+	}
+	return trap.Functions[0]
 }
 
 // result reads what a call came to.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/polluxhq/pollux/drivers/js"
 	"github.com/polluxhq/pollux/wasm"
 )
 
@@ -101,7 +102,7 @@ func NewSandbox(o SandboxOptions) (*Sandbox, error) {
 	}
 	o.Limits = o.Limits.withDefaults()
 	runtime, err := wasm.NewRuntime(wasm.Options{CacheDir: o.CacheDir, Compiler: o.Compiler, MemoryBudget: o.MemoryBudget,
-		Hosts: []wasm.HostModule{hostModule()}, Now: o.Now, Logger: o.Logger, Metrics: o.Metrics})
+		Hosts: []wasm.HostModule{hostModule(), js.HostModule()}, Now: o.Now, Logger: o.Logger, Metrics: o.Metrics})
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}

@@ -31,7 +31,10 @@ func (e *engine) get(ctx context.Context, r *wasm.Runtime) (*wasm.Module, error)
 	if err != nil {
 		return nil, err
 	}
-	verified, err := wasm.Verify(file, rules())
+	rules := rules()
+	name, functions := js.Imports()
+	rules.Imports[name] = functions
+	verified, err := wasm.Verify(file, rules)
 	if err != nil {
 		return nil, fmt.Errorf("javascript engine: %w", err)
 	}
@@ -91,7 +94,11 @@ func (s *Sandbox) evaluate(ctx context.Context, module *wasm.Module, source []by
 	defer pool.Release(in)
 	text, err := js.Load(ctx, in, source)
 	var trap *wasm.Trap
+	var placed *js.SourceError
 	switch {
+	case errors.Is(err, context.DeadlineExceeded) && errors.As(err, &placed):
+		placed.Message = fmt.Sprintf("the file's own code did not end within %s", s.options.VerifyTimeout)
+		return nil, placed
 	case errors.Is(err, context.DeadlineExceeded):
 		return nil, &js.SourceError{File: js.FileName(source), Message: fmt.Sprintf("the file's own code did not end within %s", s.options.VerifyTimeout)}
 	case errors.As(err, &trap):

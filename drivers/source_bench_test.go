@@ -166,6 +166,15 @@ func newBareScript(b testing.TB, source string) *bareScript {
 	if _, err := hosts.Instantiate(ctx); err != nil {
 		b.Fatal(err)
 	}
+	name, functions := js.Imports()
+	watch := rt.NewHostModuleBuilder(name)
+	for name, rule := range functions {
+		watch.NewFunctionBuilder().WithGoFunction(api.GoFunc(func(_ context.Context, stack []uint64) { clear(stack) }),
+			bytes.Repeat([]byte{i32}, len(rule.Signature.Params)), bytes.Repeat([]byte{i32}, len(rule.Signature.Results))).Export(name)
+	}
+	if _, err := watch.Instantiate(ctx); err != nil {
+		b.Fatal(err)
+	}
 	if s.mod, err = rt.InstantiateWithConfig(ctx, engine, wazero.NewModuleConfig().WithStartFunctions("_initialize")); err != nil {
 		b.Fatal(err)
 	}

@@ -26,6 +26,11 @@ export default driver({
       return twin.memory.count;
     },
     bug: (twin) => twin.memory.nothing.here,
+    spin(twin) {
+      for (let left = 3; left != 0; left--) {
+        try { left = Math.max(left, 2); } catch { left = 0; }
+      }
+    },
   },
   migrate(twin, from) { console.log('from', from, 'with', twin.memory.count); },
 });
@@ -81,6 +86,15 @@ func TestJavaScript(t *testing.T) {
 	untilLogged(t, log, "from 1.0.0 with 1")
 	if out := n.Must("twin", "call", "one", "count"); !strings.Contains(out, "11") {
 		t.Errorf("count of the next version: %s", out)
+	}
+
+	const endless = "endless loop: it computed longer than its 1s, in spin (counter.js:15:"
+	if out, err := n.Command(ctx, "twin", "call", "one", "spin"); err == nil || !strings.Contains(out+err.Error(), endless) {
+		t.Errorf("the caller is not told where it loops: %s, %v", out, err)
+	}
+	untilLogged(t, log, endless)
+	if fault := stateOf(t, n, "one").GetStatus().GetFault(); !strings.Contains(fault, "command: "+endless) {
+		t.Errorf("the fault is %q", fault)
 	}
 }
 

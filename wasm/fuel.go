@@ -185,6 +185,19 @@ func (in *Instance) waits() {
 	in.leaveLane()
 }
 
+// Exhaust is for a host function that knows that the guest will not end: it waits for the end of the running call's context
+// and ends the call then, as it ends every one; it does not return. Where the context has no deadline it does at once.
+func (in *Instance) Exhaust() {
+	in.waits()
+	for {
+		in.look(time.Now())
+		if _, ok := in.Context().Deadline(); !ok {
+			return
+		}
+		in.pause(time.Millisecond)
+	}
+}
+
 // look ends the running call, by a panic, where its context has ended.
 func (in *Instance) look(now time.Time) {
 	if in.parent == nil {

@@ -38,7 +38,12 @@ type SourceError struct {
 	File         string
 	Line, Column int
 	Message      string
+
+	cause error
 }
+
+// Unwrap gives context.DeadlineExceeded of a file whose own code does not end.
+func (e *SourceError) Unwrap() error { return e.cause }
 
 func (e *SourceError) Error() string {
 	switch {
@@ -62,9 +67,11 @@ func FileName(source []byte) string {
 
 // Load evaluates the SDK and then a driver's source in a new instance of the engine, and returns the manifest that it
 // declares, JSON. The instance is from a pool of Entries, and is ready to handle events afterwards. It runs the author's
-// code, within ctx. Errors: *SourceError, *wasm.Trap.
+// code, within ctx. Errors: *SourceError, *wasm.Trap; one that is context.DeadlineExceeded where the code does not end.
 func Load(ctx context.Context, in *wasm.Instance, source []byte) (manifest []byte, err error) {
 	name := FileName(source)
+	watch := &Watch{}
+	in.Data = watch
 	if len(source) > MaxSource {
 		return nil, &SourceError{File: name, Message: fmt.Sprintf("the file has %d bytes, more than %d", len(source), MaxSource)}
 	}
@@ -87,7 +94,12 @@ func Load(ctx context.Context, in *wasm.Instance, source []byte) (manifest []byt
 	if err != nil {
 		return nil, err
 	}
-	return outcome(in, name, uint32(result))
+	manifest, err = outcome(in, name, uint32(result))
+	var wrong *SourceError
+	if errors.As(err, &wrong) && watch.over {
+		wrong.cause = context.DeadlineExceeded
+	}
+	return manifest, err
 }
 
 // place copies a text, with a zero byte behind it, into the instance's memory.

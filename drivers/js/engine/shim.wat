@@ -3,7 +3,7 @@
 ;;
 ;; JavaScript values are QuickJS's: 64 bits, the tag in the upper half (0 integer, 3 undefined, 6 exception, -1 object), an
 ;; integer or a pointer in the lower. The SDK is a script that evaluates to a function of that native function, which returns the
-;; functions that the shim calls: [loaded, handle, finish, rejection].
+;; functions that the shim calls: [loaded, handle, finish, rejection, stopped].
 (module
   (import "qjs" "memory" (memory 0))
   (import "qjs" "__indirect_function_table" (table $table 0 funcref))
@@ -14,6 +14,7 @@
   (import "qjs" "qjs_get_context_ptr" (func $context (result i32)))
   (import "qjs" "qjs_get_runtime_ptr" (func $runtime (result i32)))
   (import "qjs" "qjs_set_promise_rejection_handler" (func $watch_rejections (param i32)))
+  (import "qjs" "qjs_set_interrupt_handler" (func $watch_time (param i32)))
   (import "qjs" "qjs_free_value" (func $free_handle (param i32)))
   (import "qjs" "qjs_set_max_stack_size" (func $max_stack (param i32)))
   (import "qjs" "JS_NewCFunction2" (func $new_function (param i32 i32 i32 i32 i32 i32) (result i64)))
@@ -31,6 +32,8 @@
   (import "qjs" "JS_ExecutePendingJob" (func $job (param i32 i32) (result i32)))
 
   (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
+  (import "js" "overdue" (func $overdue (result i32)))
+  (import "js" "stopped" (func $host_stopped (param i32 i32)))
   (import "twin1" "input" (func $twin_input (param i32)))
   (import "twin1" "output" (func $twin_output (param i32 i32)))
   (import "twin1" "reply" (func $twin_reply (param i32)))
@@ -46,11 +49,17 @@
   (global $handle (mut i64) (i64.const 0))
   (global $finish (mut i64) (i64.const 0))
   (global $rejection (mut i64) (i64.const 0))
+  (global $stopped (mut i64) (i64.const 0))
   (global $input_len (mut i32) (i32.const 0))
+  ;; 1 once the engine was told to stop the running call
+  (global $over (mut i32) (i32.const 0))
 
-  ;; What the engine imports. Local time is UTC; the sandbox ends loops, so the engine need not ask.
+  ;; What the engine imports. Local time is UTC.
   (func (export "host_get_timezone_offset") (param i32 i32) (result i32) (i32.const 0))
-  (func (export "host_interrupt") (result i32) (i32.const 0))
+  ;; Asked every 10,000 steps or so. After a 1 the engine throws what no script can catch: the call ends in $failed.
+  (func (export "host_interrupt") (result i32)
+    (global.set $over (call $overdue))
+    (global.get $over))
   (func (export "host_promise_rejection") (param $promise i32) (param $reason i32) (param $handled i32)
     (i64.store offset=64 (global.get $scratch) (i64.load (local.get $promise)))
     (i64.store offset=72 (global.get $scratch) (i64.load (local.get $reason)))
@@ -69,6 +78,18 @@
     (i64.eq (i64.shr_u (local.get $v) (i64.const 32)) (i64.const 6)))
   (func $int (param $n i32) (result i64) (i64.extend_i32_u (local.get $n)))
 
+  ;; failed ends a call that threw through everything. Where the engine was told to stop it the host gets the stack, for which
+  ;; the time that is left was kept; it does not return then.
+  (func $failed (local $text i32)
+    (if (global.get $over) (then
+      (i64.store offset=16 (global.get $scratch) (call $exception (global.get $ctx)))
+      (local.set $text (call $string_of (global.get $ctx) (i32.add (global.get $scratch) (i32.const 32))
+        (call $call (global.get $ctx) (global.get $stopped) (i64.const 0x300000000) (i32.const 1)
+          (i32.add (global.get $scratch) (i32.const 16)))
+        (i32.const 0)))
+      (call $host_stopped (local.get $text) (select (i32.load offset=32 (global.get $scratch)) (i32.const 0) (local.get $text)))))
+    (unreachable))
+
   ;; js_alloc(bytes) gives the host room for a source.
   (func (export "js_alloc") (param $n i32) (result i32) (call $malloc (local.get $n)))
 
@@ -80,6 +101,7 @@
     (global.set $rt (call $runtime))
     (call $max_stack (i32.const STACK))
     (call $watch_rejections (i32.const 1))
+    (call $watch_time (i32.const 1))
     (global.set $scratch (call $malloc (i32.const 96)))
     (i64.store (global.get $scratch) (i64.const 0x6b6473)) ;; "sdk", the prelude's name in stack traces
     (local.set $fn (i64.load (call $qjs_eval (local.get $source) (local.get $len) (global.get $scratch) (i32.const 0))))
@@ -93,6 +115,7 @@
     (global.set $handle (call $element (global.get $ctx) (local.get $list) (i32.const 1)))
     (global.set $finish (call $element (global.get $ctx) (local.get $list) (i32.const 2)))
     (global.set $rejection (call $element (global.get $ctx) (local.get $list) (i32.const 3)))
+    (global.set $stopped (call $element (global.get $ctx) (local.get $list) (i32.const 4)))
     (i32.const 0))
 
   ;; js_load(source, len, name) evaluates the driver, a module. It returns where {pointer, length} of loaded's result are.
@@ -115,19 +138,21 @@
   (func $drain (local $more i32)
     (loop $next
       (local.set $more (call $job (global.get $rt) (i32.add (global.get $scratch) (i32.const 32))))
-      (if (i32.lt_s (local.get $more) (i32.const 0))
-        (then (call $free_value (global.get $ctx) (call $exception (global.get $ctx)))))
+      (if (i32.lt_s (local.get $more) (i32.const 0)) (then
+        (if (global.get $over) (then (call $failed)))
+        (call $free_value (global.get $ctx) (call $exception (global.get $ctx)))))
       (br_if $next (local.get $more))))
 
   (func (export "drv_handle") (param $event i32) (param $len i32) (result i32)
     (local $v i64)
     (global.set $input_len (local.get $len))
+    (global.set $over (i32.const 0))
     (i64.store (global.get $scratch) (call $int (local.get $event)))
     (local.set $v (call $call (global.get $ctx) (global.get $handle) (i64.const 0x300000000) (i32.const 1) (global.get $scratch)))
-    (if (call $is_exception (local.get $v)) (then (unreachable)))
+    (if (call $is_exception (local.get $v)) (then (call $failed)))
     (call $drain)
     (local.set $v (call $call (global.get $ctx) (global.get $finish) (i64.const 0x300000000) (i32.const 0) (i32.const 0)))
-    (if (call $is_exception (local.get $v)) (then (unreachable)))
+    (if (call $is_exception (local.get $v)) (then (call $failed)))
     (i32.wrap_i64 (local.get $v)))
 
   ;; value makes a JavaScript value of bytes: a string where want is 1, else a Uint8Array.

@@ -292,5 +292,8 @@
   });
   Math.random = () => native(RANDOM);
 
-  return [loaded, handle, finish, rejection];
+  // stopped gives the author's frames of a call that the host ends, because it does not end by itself.
+  const stopped = (e) => frames(e).join('\n');
+
+  return [loaded, handle, finish, rejection, stopped];
 });

@@ -46,6 +46,22 @@ export default driver({
     log(twin) { console.log('a', { b: 1 }, [2], new Uint8Array([1, 255]), undefined, 'ü'); console.warn('careful'); twin.log('x'); },
     keep() { return ++calls; },
     loop() { for (;;); },
+    loopLate() {
+      const spin = () => {
+        for (;;) calls = Math.abs(calls); // in an arrow
+      };
+      return [1, 2, 3].map(spin);
+    },
+    async loopAwaited(twin) {
+      await twin.request('ask\n');
+      while (true) calls = Math.abs(calls); // after an answer
+    },
+    loopCaught() {
+      for (;;) {
+        try { for (;;) Math.abs(calls); } catch { /* goes on */ } finally { calls++; } // caught
+      }
+    },
+    loopPattern() { return /^(a+)+$/.test('a'.repeat(60) + 'b'); }, // a pattern
     deep() { const f = (n) => f(n + 1) + 1; return f(0); },
     eat() { const all = []; for (;;) all.push(new Uint8Array(1 << 20).fill(7)); },
     publish(twin) { twin.publish('a/b', 'x'); },
