@@ -353,39 +353,45 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 	// Until the record is there nobody has the twin; from then on the owner of the class's slot.
 	at := place{class, class.SlotOf(id), storage.Guard{Table: tablePlace, Key: id}}
 	var made *pb.Twin
-	revision, err := r.change(ctx, func() (*storage.Txn, error) {
-		p, err := r.prepare(ctx, t, nil, at)
-		if err != nil {
-			return nil, err
-		}
-		made = p.twin
-		value, err := encode(p.twin)
-		if err != nil {
-			return nil, err
-		}
-		txn := &storage.Txn{Guards: append([]storage.Guard{{Table: tableTwins, Key: id}, {Table: tableGone, Key: slotIDKey(cluster.SlotOf(id), id)}}, p.guards...)}
-		txn.Guards = append(txn.Guards, freeAliases(p, nil)...)
-		txn.Writes = append(r.diff(nil, p.indexes), storage.Write{Table: tableTwins, Key: id, Value: value})
-		txn.Writes = append(txn.Writes, joins("", p.twin.Via)...)
-		if class != 0 {
-			txn.Writes = append(txn.Writes, storage.Write{Table: tablePlace, Key: id, Value: cluster.EncodeClass(class)})
-		}
-		known := r.claims(p)
-		for key := range p.indexes[tableAliases] {
-			if _, ok, err := r.store.Get(tableInbox, key); err == nil && ok && !slices.Contains(known, key) {
-				known = append(known, key)
-			}
-		}
-		for _, key := range known {
-			txn.Writes = append(txn.Writes, storage.Write{Table: tableInbox, Key: key})
-		}
-		return txn, nil
+	revision, err := r.change(ctx, func() (txn *storage.Txn, err error) {
+		made, txn, err = r.creation(ctx, t, at)
+		return txn, err
 	}, r.twinGuard(id, ErrExists))
 	if err != nil {
 		return nil, fmt.Errorf("create twin %s: %w", id, err)
 	}
 	made.Revision = revision
 	return r.present(made), nil
+}
+
+// creation makes the transaction of a new twin.
+func (r *Registry) creation(ctx context.Context, t *pb.Twin, at place) (*pb.Twin, *storage.Txn, error) {
+	p, err := r.prepare(ctx, t, nil, at)
+	if err != nil {
+		return nil, nil, err
+	}
+	value, err := encode(p.twin)
+	if err != nil {
+		return nil, nil, err
+	}
+	id := p.twin.Id
+	txn := &storage.Txn{Guards: append([]storage.Guard{{Table: tableTwins, Key: id}, {Table: tableGone, Key: slotIDKey(cluster.SlotOf(id), id)}}, p.guards...)}
+	txn.Guards = append(txn.Guards, freeAliases(p, nil)...)
+	txn.Writes = append(r.diff(nil, p.indexes), storage.Write{Table: tableTwins, Key: id, Value: value})
+	txn.Writes = append(txn.Writes, joins("", p.twin.Via)...)
+	if at.class != 0 {
+		txn.Writes = append(txn.Writes, storage.Write{Table: tablePlace, Key: id, Value: cluster.EncodeClass(at.class)})
+	}
+	known := r.claims(p)
+	for key := range p.indexes[tableAliases] {
+		if _, ok, err := r.store.Get(tableInbox, key); err == nil && ok && !slices.Contains(known, key) {
+			known = append(known, key)
+		}
+	}
+	for _, key := range known {
+		txn.Writes = append(txn.Writes, storage.Write{Table: tableInbox, Key: key})
+	}
+	return p.twin, txn, nil
 }
 
 // twinGuard translates the guards that a caller can do something about.
@@ -466,35 +472,9 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 		if old.Revision != t.Revision {
 			return nil, ErrRevision
 		}
-		now := proto.Clone(t).(*pb.Twin)
-		now.Id, now.CreateTime, now.UpdateTime = id, old.CreateTime, timestamppb.Now()
-		p, err := r.prepare(ctx, now, old, at)
-		if err != nil {
-			return nil, err
-		}
-		made = p.twin
-		value, err := encode(p.twin)
-		if err != nil {
-			return nil, err
-		}
-		was := r.indexesOf(old, at.slot)
-		writes := append(r.diff(was, p.indexes), joins(old.Via, p.twin.Via)...)
-		versions, version, err := r.twinVersion(old, p.twin)
-		if err != nil {
-			return nil, err
-		}
-		writes, p.guards = append(writes, version...), append(p.guards, versions...)
-		for _, key := range r.claims(p) {
-			writes = append(writes, storage.Write{Table: tableInbox, Key: key})
-		}
-		txn := &storage.Txn{
-			Guards: append(append([]storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision}}, p.guards...), freeAliases(p, was)...),
-			Writes: append(writes, storage.Write{Table: tableTwins, Key: id, Value: value}),
-		}
-		if old.Selector != p.twin.Selector {
-			at.settle(txn, id, class)
-		}
-		return txn, nil
+		var txn *storage.Txn
+		made, txn, err = r.replacement(ctx, t, old, at, class)
+		return txn, err
 	}, r.twinGuard(id, ErrRevision))
 	if err != nil {
 		return nil, fmt.Errorf("update twin %s: %w", id, err)
@@ -502,6 +482,39 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 	r.e.noticed(id)
 	made.Revision = revision
 	return r.present(made), nil
+}
+
+// replacement makes the transaction that puts t in the place of old, which lives at a place and shall be in a class.
+func (r *Registry) replacement(ctx context.Context, t, old *pb.Twin, at place, class cluster.Class) (*pb.Twin, *storage.Txn, error) {
+	id := old.Id
+	now := proto.Clone(t).(*pb.Twin)
+	now.Id, now.CreateTime, now.UpdateTime = id, old.CreateTime, timestamppb.Now()
+	p, err := r.prepare(ctx, now, old, at)
+	if err != nil {
+		return nil, nil, err
+	}
+	value, err := encode(p.twin)
+	if err != nil {
+		return nil, nil, err
+	}
+	was := r.indexesOf(old, at.slot)
+	writes := append(r.diff(was, p.indexes), joins(old.Via, p.twin.Via)...)
+	versions, version, err := r.twinVersion(old, p.twin)
+	if err != nil {
+		return nil, nil, err
+	}
+	writes, p.guards = append(writes, version...), append(p.guards, versions...)
+	for _, key := range r.claims(p) {
+		writes = append(writes, storage.Write{Table: tableInbox, Key: key})
+	}
+	txn := &storage.Txn{
+		Guards: append(append([]storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision}}, p.guards...), freeAliases(p, was)...),
+		Writes: append(writes, storage.Write{Table: tableTwins, Key: id, Value: value}),
+	}
+	if old.Selector != p.twin.Selector {
+		at.settle(txn, id, class)
+	}
+	return p.twin, txn, nil
 }
 
 // DeleteTwin deletes a twin; its owner then unloads the driver and removes state and timers. revision 0: whatever it
