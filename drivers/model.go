@@ -334,3 +334,13 @@ func (p *Property) Fits(value []byte) bool {
 	}
 	return false
 }
+
+// Check says why a reported value does not fit the property's whole schema, or nil. Errors are *SchemaError.
+func (p *Property) Check(value []byte) error {
+	subject := "property " + p.Name
+	decoded, err := decodeValue(subject, value)
+	if err != nil {
+		return err
+	}
+	return checkValue(subject, p.schema, decoded)
+}
