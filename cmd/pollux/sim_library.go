@@ -72,10 +72,13 @@ func simESPHome() *cobra.Command {
 	var o esphome.Options
 	return simOne("esphome", "Simulate a device with ESPHome firmware (native API over TCP), with one entity of each kind", `  pollux sim esphome
   pollux sim esphome --listen 127.0.0.1:6053 --password secret --period 2s
+  pollux sim esphome --mdns 127.0.0.1:5353 &
+  pollux driver scan esphome --network 127.0.0.0/24
   pollux sim esphome --fault garbage=0.05,drop=0.01`, func(cmd *cobra.Command) {
 		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:6053", "`ADDR` to listen at")
 		cmd.Flags().StringVar(&o.Password, "password", "", "password that clients must know")
 		cmd.Flags().DurationVar(&o.Period, "period", 10*time.Second, "time between two values of the thermometer")
+		cmd.Flags().StringVar(&o.MDNS, "mdns", "", "answer those who look for the device by multicast DNS on the interface of `ADDR`, such as 127.0.0.1:5353")
 		cmd.Flags().BoolVar(&o.Encrypted, "encrypted", false, "refuse clients that do not encrypt, as firmware with a key does")
 	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
 		o.Faults, o.Log, o.Seed = faults, log, seed

@@ -30,7 +30,9 @@ type datagrams struct {
 	own  map[netip.Addr]bool
 	port uint16
 	all  netip.AddrPort // whom a frame without an address goes to
-	wait sync.WaitGroup
+	// toAll sends to the group, from this node's address in the network.
+	toAll func(payload []byte) error
+	wait  sync.WaitGroup
 
 	mu     sync.Mutex
 	echoes map[string]bool // what was sent to all
@@ -53,9 +55,13 @@ func newUDP(ctx context.Context, r *run) (*datagrams, error) {
 	if at, ok := d.conn.LocalAddr().(*net.UDPAddr); ok {
 		d.port = uint16(at.Port)
 	}
-	iface := d.look(network)
+	d.toAll = func(payload []byte) error {
+		_, err := d.conn.WriteToUDPAddrPort(payload, d.all)
+		return err
+	}
+	iface, own := d.look(network)
 	if to.IsMulticast() {
-		if err := d.multicast(to, iface); err != nil {
+		if err := d.multicast(to, iface, own); err != nil {
 			r.note("multicast: " + err.Error())
 		}
 	}
@@ -92,8 +98,8 @@ func (d *datagrams) listen(ctx context.Context) error {
 	return nil
 }
 
-// look finds this node's own addresses, and its interface to the network.
-func (d *datagrams) look(network netip.Prefix) (iface *net.Interface) {
+// look finds this node's own addresses, and its interface to the network with the address that it has there.
+func (d *datagrams) look(network netip.Prefix) (iface *net.Interface, own netip.Addr) {
 	all, _ := net.Interfaces() // without them the system chooses
 	for i := range all {
 		addrs, _ := all[i].Addrs()
@@ -104,38 +110,45 @@ func (d *datagrams) look(network netip.Prefix) (iface *net.Interface) {
 			}
 			d.own[p.Addr().Unmap()] = true
 			if network.Overlaps(p.Masked()) && iface == nil {
-				iface = &all[i]
+				iface, own = &all[i], p.Addr().Unmap()
 			}
 		}
 	}
-	return iface
+	return iface, own
 }
 
 // multicast has the group spoken to in the network, and heard where devices answer there.
-func (d *datagrams) multicast(group netip.Addr, iface *net.Interface) error {
-	var p interface {
-		JoinGroup(*net.Interface, net.Addr) error
-		SetMulticastInterface(*net.Interface) error
+func (d *datagrams) multicast(group netip.Addr, iface *net.Interface, own netip.Addr) error {
+	at := net.UDPAddrFromAddrPort(d.all)
+	index := 0
+	if iface != nil {
+		index = iface.Index
 	}
-	var err error
+	var join func(*net.Interface, net.Addr) error
+	var hops func(int) error
 	if group.Is4() {
-		p4 := ipv4.NewPacketConn(d.conn)
-		if p = p4; group.IsLinkLocalMulticast() {
-			err = p4.SetMulticastTTL(localHops)
+		p := ipv4.NewPacketConn(d.conn)
+		join, hops = p.JoinGroup, p.SetMulticastTTL
+		d.toAll = func(payload []byte) error {
+			_, err := p.WriteTo(payload, &ipv4.ControlMessage{IfIndex: index, Src: own.AsSlice()}, at)
+			return err
 		}
 	} else {
-		p6 := ipv6.NewPacketConn(d.conn)
-		if p = p6; group.IsLinkLocalMulticast() {
-			err = p6.SetMulticastHopLimit(localHops)
+		p := ipv6.NewPacketConn(d.conn)
+		join, hops = p.JoinGroup, p.SetMulticastHopLimit
+		d.toAll = func(payload []byte) error {
+			_, err := p.WriteTo(payload, &ipv6.ControlMessage{IfIndex: index}, at)
+			return err
 		}
 	}
-	if iface != nil {
-		err = errors.Join(err, p.SetMulticastInterface(iface))
+	var errs []error
+	if group.IsLinkLocalMulticast() {
+		errs = append(errs, hops(localHops))
 	}
 	if d.hearsGroup() {
-		err = errors.Join(err, p.JoinGroup(iface, net.UDPAddrFromAddrPort(d.all)))
+		errs = append(errs, join(iface, at))
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // lastOf gives a network's broadcast address, or the one address that it has.
@@ -148,16 +161,18 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return ip
 }
 
-func (d *datagrams) send(_ context.Context, to netip.AddrPort, payload []byte) error {
-	if !to.IsValid() {
+func (d *datagrams) send(_ context.Context, to netip.AddrPort, payload []byte) (err error) {
+	if to.IsValid() {
+		_, err = d.conn.WriteToUDPAddrPort(payload, to)
+	} else {
 		to = d.all
 		d.mu.Lock()
 		if len(d.echoes) < maxEchoes {
 			d.echoes[string(payload)] = true
 		}
 		d.mu.Unlock()
+		err = d.toAll(payload)
 	}
-	_, err := d.conn.WriteToUDPAddrPort(payload, to)
 	if err != nil {
 		d.run.note("send to " + to.String() + ": " + err.Error())
 	}

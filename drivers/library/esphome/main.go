@@ -28,6 +28,8 @@ type Memory struct {
 	// Pings that the device has yet to answer; at the answer of the one before which Await others go the pending command is done.
 	Pings int `json:"pings,omitempty"`
 	Await int `json:"await,omitempty"`
+	// Scanning: this is a scan, and what comes are answers to it.
+	Scanning bool `json:"scanning,omitempty"`
 }
 
 // Twin is a device's twin.
@@ -51,7 +53,13 @@ func newDriver() *twin.Driver[Settings, Memory] {
 		return t.Cancel("ping")
 	})
 	d.OnTimer("ping", func(t *Twin, _ wire.Value) error { return ping(t) })
-	d.OnReceived(hear)
+	d.OnScan(scan)
+	d.OnReceived(func(t *Twin, frame []byte) error {
+		if t.Memory().Scanning {
+			return found(t, frame)
+		}
+		return hear(t, frame)
+	})
 	d.OnAnswer(func(t *Twin, chunk []byte) (any, error) {
 		waits := t.Memory().Await > 0
 		if err := hear(t, chunk); err != nil {
@@ -182,6 +190,9 @@ func take(t *Twin, kind int, f fields, patch *patch) error {
 	}
 	return nil
 }
+
+// defaultPort of the API.
+const defaultPort = 6053
 
 // passwordless is the minor version of the API since which a login is not needed where there is no password.
 const passwordless = 12

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/polluxhq/pollux/drivers/peer"
+	"github.com/polluxhq/pollux/drivers/peer/announce"
 )
 
 // Options of a simulated device. The zero value listens at 127.0.0.1:6053.
@@ -28,8 +29,11 @@ type Options struct {
 	Period time.Duration
 	// Encrypted: clients without encryption are refused, as by firmware that has a key.
 	Encrypted bool
-	Faults    peer.Faults
-	Seed      uint64
+	// MDNS is an address of this machine such as 127.0.0.1:5353: the device answers there, and with that port to the
+	// multicast group, who looks for it; empty: nowhere.
+	MDNS   string
+	Faults peer.Faults
+	Seed   uint64
 	// Log gets the journal, a line of JSON per entry; nil: none.
 	Log io.Writer
 }
@@ -40,6 +44,7 @@ type Sim struct {
 	journal  *peer.Journal
 	dice     *peer.Dice
 	listener net.Listener
+	found    *announce.Responder // nil: it is not announced
 
 	mu      sync.Mutex
 	clients map[*client]bool
@@ -64,8 +69,33 @@ func New(o Options) (*Sim, error) {
 	if err != nil {
 		return nil, fmt.Errorf("simulate esphome: %w", err)
 	}
-	return &Sim{o: o, journal: peer.NewJournal(o.Log), dice: peer.NewDice(o.Faults, o.Seed), listener: l, clients: map[*client]bool{},
-		now: states{air: 21.5, mode: "Eco", target: 20.5, level: 42, brightness: 1, red: 1, green: 1, blue: 1, strength: 1, effect: "None"}}, nil
+	s := &Sim{o: o, journal: peer.NewJournal(o.Log), dice: peer.NewDice(o.Faults, o.Seed), listener: l, clients: map[*client]bool{},
+		now: states{air: 21.5, mode: "Eco", target: 20.5, level: 42, brightness: 1, red: 1, green: 1, blue: 1, strength: 1, effect: "None"}}
+	if o.MDNS != "" {
+		if s.found, err = announce.Listen(o.MDNS, announce.MDNSGroup, announce.MDNS(s.service())); err != nil {
+			_ = l.Close()
+			return nil, fmt.Errorf("simulate esphome: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// service is what the device announces.
+func (s *Sim) service() announce.Service {
+	at := s.listener.Addr().(*net.TCPAddr).AddrPort()
+	text := []string{"friendly_name=Simulated", "version=2025.5.0", "mac=acbc32890ea9", "platform=ESP32", "board=esp32dev", "network=wifi"}
+	if s.o.Encrypted {
+		text = append(text, "api_encryption=Noise_NNpsk0_25519_ChaChaPoly_SHA256")
+	}
+	return announce.Service{Type: "_esphomelib._tcp", Name: "simulated", Host: "simulated", Port: int(at.Port()), Address: at.Addr().Unmap(), Text: text}
+}
+
+// MDNSAddr is where it answers those who look for it; empty: nowhere.
+func (s *Sim) MDNSAddr() string {
+	if s.found == nil {
+		return ""
+	}
+	return s.found.Addr()
 }
 
 // Addr is where it listens.
@@ -96,6 +126,9 @@ func (s *Sim) Run(ctx context.Context) error {
 	defer stop()
 	defer wg.Wait()
 	wg.Go(func() { s.measure(ctx) })
+	if s.found != nil {
+		wg.Go(func() { s.found.Run(ctx) })
+	}
 	for {
 		c, err := s.listener.Accept()
 		if err != nil {

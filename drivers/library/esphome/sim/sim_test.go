@@ -55,6 +55,8 @@ func TestDriver(t *testing.T) {
 		tw := open(t, r, start(t, sim.Options{Encrypted: true}), `{}`)
 		tw.UntilHas("device_problem", `"the device encrypts its API: remove the key below \"api: encryption:\" from its ESPHome configuration and install it again"`)
 	})
+	t.Run("scan", func(t *testing.T) { testScan(t, r) })
+	t.Run("scan an independent responder", func(t *testing.T) { testScanIndependent(t, r) })
 	t.Run("faults", func(t *testing.T) {
 		s := start(t, sim.Options{Period: 20 * time.Millisecond, Seed: 5, Faults: peer.Faults{Garbage: 0.05, Drop: 0.05}})
 		tw := open(t, r, s, `{}`)
