@@ -143,7 +143,9 @@ func (s *Server) doors() {
 	mount(hooksPath, hooks)
 	mount(hooksPath+"/{rest...}", hooks)
 	mount("/hooks/", http.NotFoundHandler())
-	mount("/v1/", http.NotFoundHandler()) // or the console's page would answer a wrong path, as if all were well
+	plain := s.bounds()
+	plain.refuse = s.refusePlain
+	s.rest(func(pattern string, h http.Handler) { s.mux.Handle(pattern, limited(h, plain)) })
 	mount("/", s.o.Console)
 }
 
@@ -169,6 +171,16 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	s.writeError(w, r, err)
+}
+
+// refusePlain answers a request of the REST API that a limit stopped.
+func (s *Server) refusePlain(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.As(err, new(*http.MaxBytesError)) {
+		s.refused.body.Inc()
+	}
+	w.Header().Set("Connection", "close")
+	status, p := problemOf(err)
+	writeProblem(w, r, status, p)
 }
 
 func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
