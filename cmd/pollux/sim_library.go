@@ -147,9 +147,12 @@ func simVISCA() *cobra.Command {
 func simHTTPJSON() *cobra.Command {
 	var o httpjson.Options
 	return simOne("http-json", "Simulate an energy meter with a relay (HTTP and JSON)", `  pollux sim http-json
-  pollux sim http-json --listen 127.0.0.1:8088 --token secret`, func(cmd *cobra.Command) {
+  pollux sim http-json --listen 127.0.0.1:8088 --token secret
+  pollux sim http-json --ssdp 127.0.0.1:1900 &
+  pollux driver scan http-json --network 127.0.0.0/24`, func(cmd *cobra.Command) {
 		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8088", "`ADDR` to listen at")
 		cmd.Flags().StringVar(&o.Token, "token", "", "bearer token that requests must carry")
+		cmd.Flags().StringVar(&o.SSDP, "ssdp", "", "answer searches by SSDP on the interface of `ADDR`, such as 127.0.0.1:1900")
 	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
 		o.Faults, o.Log, o.Seed = faults, log, seed
 		s, err := httpjson.New(o)
@@ -163,9 +166,12 @@ func simHTTPJSON() *cobra.Command {
 func simShelly() *cobra.Command {
 	var o shelly.Options
 	return simOne("shelly", "Simulate a Shelly Plus 1PM (MQTT)", `  pollux sim shelly
-  pollux sim shelly --broker 127.0.0.1:1883 --topic kettle --user kettle --password plx_…`, func(cmd *cobra.Command) {
+  pollux sim shelly --broker 127.0.0.1:1883 --topic kettle --user kettle --password plx_…
+  pollux sim shelly --mdns 127.0.0.1:5353 &
+  pollux driver scan shelly --network 127.0.0.0/24`, func(cmd *cobra.Command) {
 		cmd.Flags().StringVar(&o.Broker, "broker", "127.0.0.1:1883", "`ADDR` of the MQTT broker")
 		cmd.Flags().StringVar(&o.Topic, "topic", "shellyplus1pm-000000000001", "the device's topic prefix")
+		cmd.Flags().StringVar(&o.MDNS, "mdns", "", "answer those who look for the device by multicast DNS on the interface of `ADDR`, such as 127.0.0.1:5353")
 		cmd.Flags().StringVar(&o.User, "user", "", "MQTT user")
 		cmd.Flags().StringVar(&o.Password, "password", "", "MQTT password")
 		cmd.Flags().DurationVar(&o.Period, "period", 10*time.Second, "time between two messages of its status")

@@ -23,6 +23,8 @@ var (
 	twinSource string
 	//go:embed sdk/declare.js
 	declareSource string
+	//go:embed sdk/mdns.js
+	mdnsSource string
 )
 
 // Types are the TypeScript types of the SDK, for editors.
@@ -56,5 +58,5 @@ func Engine() ([]byte, error) {
 
 // SDK is the script that begins an instance: sdk.js, with the other parts where it includes them.
 func SDK() string {
-	return strings.NewReplacer("//#include twin.js", twinSource, "//#include declare.js", declareSource).Replace(sdkSource)
+	return strings.NewReplacer("//#include twin.js", twinSource, "//#include declare.js", declareSource, "//#include mdns.js", mdnsSource).Replace(sdkSource)
 }

@@ -3,10 +3,8 @@ package main_test
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
@@ -17,35 +15,19 @@ import (
 // testSearch looks for simulated projectors. They are not at PJLink's port, so that tests may run beside each other.
 func testSearch(t *testing.T, r drivers.Runner) {
 	s := startSim(t, sim.Options{Search: true, Seed: 7})
-	at := netip.MustParseAddrPort(s.Addrs()[0])
 	how := *r.Manifest().Scan
 	how.LocalPort = 0
 	find := func(options string, done func(*scan.Result) bool) *scan.Result {
 		t.Helper()
-		for timeout, began := 300*time.Millisecond, time.Now(); ; timeout *= 2 {
-			found, err := scan.Run(t.Context(), scan.Options{Runner: r, Scan: &how, Network: netip.MustParsePrefix("127.0.0.1/32"), Timeout: timeout,
-				Input: []byte(options), Tenant: "default", Settings: []byte(`{"password":"","poll_s":10,"inputs":{}}`)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if done(found) || time.Since(began) > peertest.Deadline {
-				return found
-			}
-		}
+		return peertest.Scan(t, r, how, options, done)
 	}
-	one := func(f *scan.Result) bool { return len(f.Found) == 1 }
-	want := drivers.Discovery{Network: "pjlink", Key: "mac", Value: s.Projectors()[0].MAC(), Driver: "pjlink", URI: "tcp://127.0.0.1:4352"}
-	how.Port = int(at.Port()) // a network of one address is asked at that address
-	for _, options := range []string{`{}`, fmt.Sprintf(`{"address":%q}`, at)} {
-		found := find(options, one)
-		if len(found.Found) != 1 || found.Sent != 1 || len(found.Notes) != 0 {
-			t.Fatalf("options %s: %+v", options, found)
-		}
-		got := found.Found[0]
-		got.Name, got.Settings = "", nil
-		if got.Network != want.Network || got.Key != want.Key || got.Value != want.Value || got.Driver != want.Driver || got.URI != want.URI {
-			t.Errorf("options %s: found %+v, want %+v", options, got, want)
-		}
+	address := fmt.Sprintf(`{"address":%q}`, s.Addrs()[0])
+	found := find(address, peertest.Finds)
+	if len(found.Found) != 1 || found.Sent != 1 || len(found.Notes) != 0 {
+		t.Fatalf("got %+v", found)
+	}
+	if d := found.Found[0]; d.Network != "pjlink" || d.Key != "mac" || d.Value != s.Projectors()[0].MAC() || d.Driver != "pjlink" || d.URI != "tcp://127.0.0.1:4352" {
+		t.Errorf("found %+v", d)
 	}
 	testStrangeAnswers(t, r, find)
 	// Where the port that projectors answer to is taken, the scan goes on from another, and says so.
@@ -54,8 +36,8 @@ func testSearch(t *testing.T, r drivers.Runner) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	how.Port, how.LocalPort = int(at.Port()), taken.LocalAddr().(*net.UDPAddr).Port
-	if found := find(`{}`, one); len(found.Found) != 1 || len(found.Notes) != 1 || !strings.Contains(found.Notes[0], "is taken on this node") {
+	how.LocalPort = taken.LocalAddr().(*net.UDPAddr).Port
+	if found := find(address, peertest.Finds); len(found.Found) != 1 || len(found.Notes) != 1 || !strings.Contains(found.Notes[0], "is taken on this node") {
 		t.Errorf("with the port taken: %+v", found)
 	}
 }

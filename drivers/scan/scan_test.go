@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/peer/announce"
+	"github.com/polluxhq/pollux/drivers/peer/peertest"
 	"github.com/polluxhq/pollux/drivers/scan"
 )
 
@@ -119,6 +121,53 @@ func TestUDP(t *testing.T) {
 		Timeout: 300 * time.Millisecond})
 	if err != nil || len(res.Found) != 1 || res.Found[0].Value != "two" {
 		t.Fatalf("got %+v, %v", res, err)
+	}
+}
+
+// A group is asked, and heard where its port is the scan's, too, beside another on this machine who hears it there. What the node
+// said itself is no answer, be it from its own address; what another says from there is.
+func TestGroup(t *testing.T) {
+	peertest.NeedMulticast(t)
+	port := peertest.FreeUDP(t)
+	group := netip.AddrPortFrom(netip.MustParseAddr("224.0.0.252"), uint16(port))
+	device, err := announce.Listen(fmt.Sprintf("127.0.0.1:%d", port), group, func(question []byte, _ netip.AddrPort) ([]byte, bool) {
+		if string(question) != "who" {
+			return nil, false
+		}
+		return []byte("one"), true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		device.Run(ctx)
+	}()
+	defer func() { cancel(); <-done }()
+	how := &drivers.ScanOptions{Over: "udp", Port: port, LocalPort: port, Group: group.Addr().String()}
+	for timeout := 200 * time.Millisecond; ; timeout *= 2 {
+		res, err := scan.Run(t.Context(), scan.Options{Runner: asks("\x00who"), Scan: how, Network: network(t, "127.0.0.0/24"), Timeout: timeout})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Found) == 0 && timeout < 10*time.Second {
+			continue // a loaded machine
+		}
+		if len(res.Found) != 1 || res.Found[0].Value != "one" || res.Found[0].URI != fmt.Sprintf("udp://127.0.0.1:%d", port) {
+			t.Errorf("got %+v", res)
+		}
+		break
+	}
+	how.LocalPort = 0 // the answer is to the group, which nobody here hears now
+	res, err := scan.Run(t.Context(), scan.Options{Runner: asks("\x00who"), Scan: how, Network: network(t, "127.0.0.0/24"), Timeout: 200 * time.Millisecond})
+	if err != nil || len(res.Found) != 0 {
+		t.Errorf("of one who does not hear the group: %+v, %v", res, err)
+	}
+	_, err = scan.Run(t.Context(), scan.Options{Runner: asks("\x00who"), Scan: how, Network: network(t, "fd00::/120")})
+	if err == nil || !strings.Contains(err.Error(), "want a network of that kind of address") {
+		t.Errorf("a group of another kind: %v", err)
 	}
 }
 

@@ -79,11 +79,12 @@
     return declared;
   };
 
-  // scanOf takes the function out of scan, like an action's.
+  // scanOf takes the functions out of scan, like an action's.
   const scanOf = (scan) => {
     if (scan === undefined) return undefined;
-    const { run, ...options } = mapOf('scan', scan);
+    const { run, found, ...options } = mapOf('scan', scan);
     spec.scan = functionOf('scan.run', run);
+    if (found !== undefined) spec.found = functionOf('scan.found', found);
     return plain('scan', options);
   };
 
@@ -135,6 +136,7 @@
       else if (scheme !== 'webhook') ['send', 'request', 'connection'].forEach((c) => list.add(c));
     }
     if (d.http) list.add('http');
+    if (d.scan) list.add('send');
     for (const name of d.capabilities ?? []) list.add(name);
     return [...list];
   };

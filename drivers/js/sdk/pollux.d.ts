@@ -110,8 +110,16 @@ interface Declaration<S, Memory> {
   changed?(twin: Twin<SettingsOf<S>, Memory>, change: Change): unknown;
   /** An HTTP request to the twin. No answer is 204. */
   webhook?(twin: Twin<SettingsOf<S>, Memory>, request: WebhookRequest): WebhookAnswer | void | Promise<WebhookAnswer | void>;
-  /** Finds devices on the network, with the manifest's options beside it; answers by twin.discover. */
-  scan?: { run(twin: Twin<SettingsOf<S>, Memory>, options: any, timeout: number): unknown; [option: string]: unknown };
+  /**
+   * Finds devices on the network, without a twin; the manifest's words for a scan stand beside it (drivers/ABI.md). `run` asks: by
+   * `twin.send(frame, 'ADDRESS:PORT')`, or `twin.send(frame, '')` for everybody. `found` hears each answer, and says by
+   * twin.discover who that is.
+   */
+  scan?: {
+    run(twin: Twin<SettingsOf<S>, Memory>, options: any, timeout: number): unknown;
+    found?(twin: Twin<SettingsOf<S>, Memory>, from: string, answer: Uint8Array): unknown;
+    [option: string]: unknown;
+  };
   /** The twin's driver was of that version before. */
   migrate?(twin: Twin<SettingsOf<S>, Memory>, from: string): unknown;
   unload?(twin: Twin<SettingsOf<S>, Memory>): unknown;
@@ -152,8 +160,8 @@ interface Twin<Settings = any, Memory = any> {
   /** Announces an event. */
   emit(name: string, data?: unknown): void;
 
-  /** Writes a frame to the device, with its delimiter. */
-  send(frame: Frame | number[]): void;
+  /** Writes a frame to the device, with its delimiter. `to` is for scans, and for datagrams with their peer's address. */
+  send(frame: Frame | number[], to?: string): void;
   /**
    * Sends a frame and waits for the next frame that comes, whatever it is. The call holds its instance meanwhile, of which 32
    * wait at once; a command that waits for long, or passes over other frames, returns `twin.wait(step)` instead.
@@ -285,3 +293,23 @@ interface Uint8ArrayConstructor {
 }
 declare function atob(text: string): string;
 declare function btoa(text: string): string;
+
+/** Questions for services by multicast DNS, and what answers: for scans over UDP, port and local_port 5353, group 224.0.0.251. */
+declare const mdns: {
+  /** A message that asks who has services of the types, such as "_http._tcp". */
+  query(...types: string[]): Uint8Array;
+  /** The services that an answer tells of; none where it is no answer, or cannot be read. */
+  services(message: Uint8Array): MdnsService[];
+};
+
+interface MdnsService {
+  /** Such as "_http._tcp". */
+  type: string;
+  instance: string;
+  /** The device's name, its port and its first IPv4 address, where the answer tells them. */
+  host?: string;
+  port?: number;
+  address?: string;
+  /** The service's attributes, by names in lower case. */
+  txt: { [name: string]: string };
+}

@@ -130,6 +130,8 @@
 
   //#include twin.js
 
+  //#include mdns.js
+
   // What a call comes to.
 
   const EVENTS = ['', 'load', 'connected', 'disconnected', 'received', 'command', 'timer', 'unload', 'migrate', 'subscription', 'webhook',
@@ -184,6 +186,7 @@
   };
 
   const dispatch = (event) => {
+    if (event === 4 && spec.found && Twin.scanning(current)) return spec.found(current, ...cut(native(INPUT, undefined, BYTES)));
     if (event === 4) return frame(received);
     if (event === 11) return frame(answered);
     if (!(event in EVENTS)) return undefined; // of a later version of the contract
@@ -198,7 +201,7 @@
       case 8: return spec.migrate?.(current, text(input.from));
       case 9: return spec.changed?.(current, input);
       case 10: return webhook({ path: '', query: {}, headers: {}, ...input, method: text(input.method) });
-      case 12: return spec.scan?.(current, input.options ?? {}, input.timeout);
+      case 12: return spec.scan?.(Twin.scans(current), input.options ?? {}, input.timeout);
     }
     return undefined;
   };
@@ -284,7 +287,7 @@
     decode(bytes = new Uint8Array(0)) { return native(DECODE, isBytes(bytes) ? bytes : new Uint8Array(bytes.buffer ?? bytes)); }
   }
   Object.assign(globalThis, {
-    driver, Refusal, CapabilityError, TwinError, TextEncoder, TextDecoder,
+    driver, mdns, Refusal, CapabilityError, TwinError, TextEncoder, TextDecoder,
     console: { log: levelled('info'), info: levelled('info'), debug: levelled('debug'), warn: levelled('warn'), error: levelled('error') },
     setTimeout: elsewhere('setTimeout', timerHint), setInterval: elsewhere('setInterval', timerHint),
     fetch: elsewhere('fetch', 'a request belongs to a twin: twin.fetch(url)'),

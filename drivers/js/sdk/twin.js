@@ -2,7 +2,7 @@
   let settingsText = null, settingsValue = null;
 
   class Twin {
-    #state; #own; #memory; #before; #group; #wait; #reported = {};
+    #state; #own; #memory; #before; #group; #wait; #scan; #reported = {};
 
     #live() {
       if (current !== this) throw new Error('this twin belongs to a call that is over: use the one that the handler is given');
@@ -16,9 +16,10 @@
       if (!this.#state) {
         this.#state = parse(native(STATE_GET, undefined, TEXT));
         this.#before = this.#state.memory === null ? '{}' : stringify(this.#state.memory);
-        const { $wait, ...memory } = this.#state.memory ?? {};
+        const { $wait, $scan, ...memory } = this.#state.memory ?? {};
         this.#memory = memory;
         this.#wait = $wait;
+        this.#scan = $scan;
       }
     }
 
@@ -78,13 +79,14 @@
     static save(twin) {
       twin.#flush();
       if (twin.#state) {
-        const text = stringify(twin.#wait ? { ...twin.#memory, $wait: twin.#wait } : twin.#memory);
+        const text = stringify(twin.#wait || twin.#scan ? { ...twin.#memory, $wait: twin.#wait, $scan: twin.#scan } : twin.#memory);
         if (text !== twin.#before) twin.#native('memory', STATE_SET, `{"memory":${text}}`);
       }
     }
 
-    send(frame) {
-      this.#native('send', SEND, frameOf('send', frame));
+    send(frame, to) {
+      const payload = frameOf('send', frame);
+      this.#native('send', SEND, to === undefined ? payload : joined(to, payload));
     }
     async request(frame, { timeout = 5000 } = {}) {
       return this.#native('request', REQUEST, frameOf('request', frame), spec.bytes ? BYTES : TEXT, span('timeout', timeout));
@@ -161,6 +163,16 @@
     static waiting(twin) {
       twin.#load();
       return twin.#wait;
+    }
+    /** For the SDK: this is a scan, in which what comes are answers. */
+    static scans(twin) {
+      twin.#load();
+      twin.#scan = true;
+      return twin;
+    }
+    static scanning(twin) {
+      twin.#load();
+      return twin.#scan;
     }
     /** For the SDK: the command is decided. */
     static decided(twin) {

@@ -2,7 +2,7 @@
 
 export default driver({
   name: 'http-json',
-  version: '1.0.0',
+  version: '1.1.0',
   title: 'HTTP with JSON',
   description: 'Polls a device or service that answers with JSON, by settings alone: which values it has, where they are, how they are written.',
   transports: [{ scheme: 'http' }, { scheme: 'https' }],
@@ -32,6 +32,21 @@ export default driver({
       type: 'object', title: 'Commands', default: {}, maxProperties: 50, propertyNames: { pattern: '^[a-z][a-z0-9_]{0,63}$' },
       additionalProperties: { type: 'object', required: ['path'], additionalProperties: false, properties: { path: { type: 'string', maxLength: 1024 }, method: { enum: ['PUT', 'POST', 'PATCH', 'GET', 'DELETE'] }, body: {} } },
     },
+  },
+
+  scan: {
+    over: 'udp', port: 1900, group: '239.255.255.250', timeout_ms: 4000,
+    options: {
+      type: 'object', additionalProperties: false,
+      properties: {
+        target: { type: 'string', maxLength: 200, pattern: '^[!-~]+$', description: 'What is searched for, such as urn:schemas-upnp-org:device:basic:1; all root devices, where it is absent.' },
+        address: { type: 'string', maxLength: 64, description: 'Ask this ADDRESS[:PORT] in place of everybody.' },
+      },
+    },
+    run(twin, { target = 'upnp:rootdevice', address = '' }) {
+      twin.send(`M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: "ssdp:discover"\r\nMX: 2\r\nST: ${target}\r\n\r\n`, address);
+    },
+    found: (twin, from, answer) => announced(twin, from.slice(0, from.lastIndexOf(':')), new TextDecoder().decode(answer)),
   },
 
   properties: { answers: { type: 'boolean', title: 'Answers as it should' } },
@@ -68,6 +83,25 @@ export default driver({
 
   timers: { poll: quietly, now: quietly },
 });
+
+// announced takes an answer to a search by SSDP (UPnP Device Architecture 2.0, section 1.3.3).
+function announced(twin, sender, text) {
+  const [status, ...lines] = text.split('\r\n');
+  if (!/^HTTP\/1\.[01] 200\b/.test(status)) return; // a search, or somebody's notice
+  const headers = {};
+  for (const line of lines) {
+    const [, name, value] = /^([^:]+):\s*(.*?)\s*$/.exec(line) ?? [];
+    if (name) headers[name.toLowerCase()] = value;
+  }
+  const [, scheme, host, port = ''] = /^(https?):\/\/(\[[0-9a-f:]+\]|[^/:@]+)(:\d{1,5})?(?:\/|$)/i.exec(headers.location ?? '') ?? [];
+  const [, uuid] = /^uuid:([^:]{1,100})/i.exec(headers.usn ?? '') ?? [];
+  if (!host || !uuid) return;
+  if (host !== sender) { // who answers speaks for itself alone
+    console.warn(`${sender} says that ${host} is to be asked: left out`);
+    return;
+  }
+  twin.discover({ network: 'upnp', key: 'uuid', value: uuid, driver: 'http-json', name: `${headers.server ?? 'UPnP device'} at ${host}`.slice(0, 200), uri: `${scheme.toLowerCase()}://${host}${port}` });
+}
 
 // quietly reads everything; what does not work shows as `answers`, not as an error of the timer.
 async function quietly(twin) {

@@ -2,7 +2,7 @@
 
 export default driver({
   name: 'shelly',
-  version: '1.0.0',
+  version: '1.1.0',
   title: 'Shelly device',
   description: 'Relays, plugs, covers, lights and sensors of Shelly, second generation and later, over MQTT.',
   transport: {
@@ -49,6 +49,21 @@ export default driver({
       title: 'Call any method of the device',
       input: { method: { type: 'string', pattern: '^[A-Za-z][A-Za-z0-9.]{0,63}$' }, params: { type: 'object', default: {} } },
       output: {}, run: (twin, { method, params = {} }) => rpc(twin, method, params, true),
+    },
+  },
+
+  scan: {
+    over: 'udp', port: 5353, local_port: 5353, group: '224.0.0.251',
+    options: { type: 'object', properties: { address: { type: 'string', maxLength: 64, description: 'Ask this ADDRESS[:PORT] in place of everybody.' } }, additionalProperties: false },
+    run: (twin, { address = '' }) => twin.send(mdns.query('_shelly._tcp'), address),
+    found(twin, from, answer) {
+      for (const { type, instance, address, txt } of mdns.services(answer)) {
+        // The first generation does not say gen, and speaks otherwise.
+        if (type.toLowerCase() !== '_shelly._tcp' || !(Number(txt.gen) >= 2) || !/^[a-z0-9-]{1,100}$/i.test(instance)) continue;
+        const id = instance.toLowerCase(), at = address ?? from.slice(0, from.lastIndexOf(':'));
+        // The device's id is the topic prefix that it comes with.
+        twin.discover({ network: 'shelly', key: 'id', value: id, driver: 'shelly', name: `Shelly ${txt.app ?? id} at ${at}`, settings: { topic: id } });
+      }
     },
   },
 

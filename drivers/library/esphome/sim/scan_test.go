@@ -3,11 +3,8 @@ package sim_test
 import (
 	"encoding/json"
 	"fmt"
-	"net"
-	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/library/esphome/sim"
@@ -15,29 +12,13 @@ import (
 	"github.com/polluxhq/pollux/drivers/scan"
 )
 
-// find scans loopback until done, or until it has waited long enough.
-func find(t *testing.T, r drivers.Runner, how drivers.ScanOptions, options string, done func(*scan.Result) bool) *scan.Result {
-	t.Helper()
-	for timeout, began := 400*time.Millisecond, time.Now(); ; timeout *= 2 {
-		found, err := scan.Run(t.Context(), scan.Options{Runner: r, Scan: &how, Network: netip.MustParsePrefix("127.0.0.0/24"), Timeout: timeout,
-			Input: []byte(options), Tenant: "default", Settings: []byte(`{"password":"","ping_s":20}`)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if done(found) || time.Since(began) > peertest.Deadline {
-			return found
-		}
-	}
-}
-
 // testScan looks for simulated devices: of one that is asked itself, by the group where the machine has multicast on
 // loopback, and for those that cannot be used.
 func testScan(t *testing.T, r drivers.Runner) {
 	s, coded := start(t, sim.Options{MDNS: "127.0.0.1:0"}), start(t, sim.Options{MDNS: "127.0.0.1:0", Encrypted: true})
 	how := *r.Manifest().Scan
 	how.LocalPort = 0
-	one := func(f *scan.Result) bool { return len(f.Found) > 0 }
-	found := find(t, r, how, fmt.Sprintf(`{"address":%q}`, s.MDNSAddr()), one)
+	found := peertest.Scan(t, r, how, fmt.Sprintf(`{"address":%q}`, s.MDNSAddr()), peertest.Finds)
 	if len(found.Found) != 1 || len(found.Notes) != 0 {
 		t.Fatalf("got %+v", found)
 	}
@@ -45,7 +26,7 @@ func testScan(t *testing.T, r drivers.Runner) {
 	if d.Network != "esphome" || d.Key != "mac" || d.Value != "acbc32890ea9" || d.Driver != "esphome" || d.URI != "tcp://"+s.Addr() || d.Name != "Simulated (esp32dev)" {
 		t.Errorf("found %+v", d)
 	}
-	found = find(t, r, how, fmt.Sprintf(`{"address":%q}`, coded.MDNSAddr()), func(f *scan.Result) bool { return f.Answers > 0 })
+	found = peertest.Scan(t, r, how, fmt.Sprintf(`{"address":%q}`, coded.MDNSAddr()), func(f *scan.Result) bool { return f.Answers > 0 })
 	if len(found.Found) != 0 || len(found.Notes) != 1 || !strings.Contains(found.Notes[0], "wants encryption") {
 		t.Errorf("of a device that encrypts: %+v", found)
 	}
@@ -60,11 +41,11 @@ func testScan(t *testing.T, r drivers.Runner) {
 		}
 		return false
 	}
-	if found := find(t, r, how, `{}`, isIt); !isIt(found) {
+	if found := peertest.Scan(t, r, how, `{}`, isIt); !isIt(found) {
 		t.Errorf("nobody answered to the group: %+v", found)
 	}
 	how.LocalPort = 0 // as where the port is another's: the answer comes back to whoever asked
-	if found := find(t, r, how, `{}`, isIt); !isIt(found) {
+	if found := peertest.Scan(t, r, how, `{}`, isIt); !isIt(found) {
 		t.Errorf("nobody answered one who does not hear the group: %+v", found)
 	}
 }
@@ -72,12 +53,7 @@ func testScan(t *testing.T, r drivers.Runner) {
 // testScanIndependent looks for what npm's bonjour-service announces, which was not written here.
 func testScanIndependent(t *testing.T, r drivers.Runner) {
 	peertest.NeedMulticast(t)
-	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := c.LocalAddr().(*net.UDPAddr).Port
-	c.Close()
+	port := peertest.FreeUDP(t)
 	services, err := json.Marshal([]map[string]any{
 		{"name": "kitchen-light", "type": "esphomelib", "port": 6053, "txt": map[string]string{"mac": "a1b2c3d4e5f6", "board": "nodemcu", "friendly_name": "Kitchen light"}},
 		{"name": "printer", "type": "ipp", "port": 631},
@@ -90,7 +66,7 @@ func testScanIndependent(t *testing.T, r drivers.Runner) {
 	peertest.NPM(t, "mdns.mjs")
 	how := *r.Manifest().Scan
 	how.Port, how.LocalPort = port, port
-	found := find(t, r, how, `{}`, func(f *scan.Result) bool { return len(f.Found) > 0 })
+	found := peertest.Scan(t, r, how, `{}`, peertest.Finds)
 	if len(found.Found) != 1 {
 		t.Fatalf("got %+v", found)
 	}

@@ -15,13 +15,17 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/drivers/peer"
+	"github.com/polluxhq/pollux/drivers/peer/announce"
 )
 
 // Options of a simulated meter. The zero value listens on 127.0.0.1:8088.
 type Options struct {
 	Listen string
 	// Token that requests must carry as Authorization: Bearer; empty: none.
-	Token  string
+	Token string
+	// SSDP is an address of this machine such as 127.0.0.1:1900: the meter answers searches there, and with that port those to the
+	// multicast group; empty: none.
+	SSDP   string
 	Faults peer.Faults
 	Seed   uint64
 	// Log gets the journal, a line of JSON per entry; nil: none.
@@ -34,6 +38,7 @@ type Sim struct {
 	journal  *peer.Journal
 	dice     *peer.Dice
 	listener net.Listener
+	found    *announce.Responder // nil: it is not announced
 	began    time.Time
 
 	mu    sync.Mutex
@@ -49,7 +54,28 @@ func New(o Options) (*Sim, error) {
 	if err != nil {
 		return nil, fmt.Errorf("simulate http-json: %w", err)
 	}
-	return &Sim{o: o, journal: peer.NewJournal(o.Log), dice: peer.NewDice(o.Faults, o.Seed), listener: l, began: time.Now()}, nil
+	s := &Sim{o: o, journal: peer.NewJournal(o.Log), dice: peer.NewDice(o.Faults, o.Seed), listener: l, began: time.Now()}
+	if o.SSDP == "" {
+		return s, nil
+	}
+	s.found, err = announce.Listen(o.SSDP, announce.SSDPGroup,
+		announce.SSDP(target, "0c2f2a6e-1f6b-4c8e-9d1a-7b6f00a1b2c3", "Simulated/1.0 UPnP/1.1 Meter/1.0", "http://"+s.Addr()+"/description.xml"))
+	if err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("simulate http-json: %w", err)
+	}
+	return s, nil
+}
+
+// target is what searches for meters such as this one ask for.
+const target = "urn:schemas-example-org:device:Meter:1"
+
+// SSDPAddr is where it answers searches; empty: nowhere.
+func (s *Sim) SSDPAddr() string {
+	if s.found == nil {
+		return ""
+	}
+	return s.found.Addr()
 }
 
 // Addr is where it listens.
@@ -73,6 +99,11 @@ func (s *Sim) Run(ctx context.Context) error {
 	server := http.Server{Handler: s.guard(mux), ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
+	if s.found != nil {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() { s.found.Run(ctx) })
+	}
 	if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("simulate http-json: %w", err)
 	}

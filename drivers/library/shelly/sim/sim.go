@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"sync"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/polluxhq/pollux/drivers/peer"
+	"github.com/polluxhq/pollux/drivers/peer/announce"
 )
 
 // Options of a simulated device. The zero value is shellyplus1pm-000000000001 at 127.0.0.1:1883.
@@ -22,6 +24,9 @@ type Options struct {
 	User, Password string
 	// Period of the status messages; 0: 10 s.
 	Period time.Duration
+	// MDNS is an address of this machine such as 127.0.0.1:5353: the device answers there, and with that port to the
+	// multicast group, who looks for it; empty: nowhere.
+	MDNS   string
 	Faults peer.Faults
 	Seed   uint64
 	// Log gets the journal, a line of JSON per entry; nil: none.
@@ -34,6 +39,7 @@ type Sim struct {
 	journal *peer.Journal
 	dice    *peer.Dice
 	client  paho.Client
+	found   *announce.Responder // nil: it is not announced
 	began   time.Time
 
 	mu     sync.Mutex
@@ -52,7 +58,29 @@ func New(o Options) (*Sim, error) {
 	if o.Period == 0 {
 		o.Period = 10 * time.Second
 	}
-	return &Sim{o: o, journal: peer.NewJournal(o.Log), dice: peer.NewDice(o.Faults, o.Seed), began: time.Now(), energy: 12}, nil
+	s := &Sim{o: o, journal: peer.NewJournal(o.Log), dice: peer.NewDice(o.Faults, o.Seed), began: time.Now(), energy: 12}
+	if o.MDNS == "" {
+		return s, nil
+	}
+	at, err := netip.ParseAddrPort(o.MDNS)
+	if err != nil {
+		return nil, fmt.Errorf("simulate shelly: mdns address %q: want an IPv4 address and port", o.MDNS)
+	}
+	both := announce.Service{Name: o.Topic, Host: o.Topic, Port: 80, Address: at.Addr(), Text: []string{"gen=2", "app=Plus1PM", "ver=1.4.4"}}
+	shelly, web := both, both
+	shelly.Type, web.Type = "_shelly._tcp", "_http._tcp"
+	if s.found, err = announce.Listen(o.MDNS, announce.MDNSGroup, announce.MDNS(shelly, web)); err != nil {
+		return nil, fmt.Errorf("simulate shelly: %w", err)
+	}
+	return s, nil
+}
+
+// MDNSAddr is where it answers those who look for it; empty: nowhere.
+func (s *Sim) MDNSAddr() string {
+	if s.found == nil {
+		return ""
+	}
+	return s.found.Addr()
 }
 
 // Journal tells what it was told.
@@ -85,6 +113,11 @@ func (s *Sim) Run(ctx context.Context) error {
 	s.client = paho.NewClient(o)
 	s.client.Connect()
 	defer s.client.Disconnect(100)
+	if s.found != nil {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() { s.found.Run(ctx) })
+	}
 	tick := time.NewTicker(s.o.Period)
 	defer tick.Stop()
 	for {
