@@ -16,6 +16,9 @@ import (
 // defaultProject is whose inbox gets what a scan finds, where none is named.
 const defaultProject = "default"
 
+// maxScanNotes bounds what is told of why devices are not in the inbox.
+const maxScanNotes = 100
+
 // maxScans bounds the scans that a node makes at a time.
 const maxScans = 4
 
@@ -61,12 +64,19 @@ func (r *Registry) Scan(ctx context.Context, req *pb.ScanRequest) (*pb.ScanRespo
 		return nil, err
 	}
 	out := &pb.ScanResponse{Sent: uint32(res.Sent), Answers: uint32(res.Answers), Notes: res.Notes}
+	told := 0
 	for _, d := range res.Found {
 		entry, note := r.found(ctx, project, s.name, d)
 		out.Found = append(out.Found, entry)
-		if note != "" {
+		if note == "" {
+			continue
+		}
+		if told++; told <= maxScanNotes {
 			out.Notes = append(out.Notes, note)
 		}
+	}
+	if told > maxScanNotes {
+		out.Notes = append(out.Notes, fmt.Sprintf("%d more notes are left out", told-maxScanNotes))
 	}
 	return out, nil
 }

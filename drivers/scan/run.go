@@ -112,11 +112,15 @@ func (r *run) finish() *Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.result.Notes = r.notes
-	if r.untold > 0 {
-		r.result.Notes = append(r.result.Notes, fmt.Sprintf("%d more notes are left out", r.untold))
+	tell := func(n int, format string) {
+		if n > 0 {
+			r.result.Notes = append(r.result.Notes, fmt.Sprintf(format, n))
+		}
 	}
-	if r.lost > 0 {
-		r.result.Notes = append(r.result.Notes, fmt.Sprintf("%d answers came faster than the driver took them, and were dropped", r.lost))
-	}
+	tell(r.untold, "%d more notes are left out")
+	tell(r.lost, "%d answers came faster than the driver took them, and were dropped")
+	tell(r.result.Answers-maxAnswers, "%d answers came beyond the most that a scan hears, and were dropped")
+	tell(r.result.Sent-maxSent, "%d frames were beyond the most that a scan sends, and were not sent")
+	r.result.Sent = min(r.result.Sent, maxSent)
 	return &r.result
 }

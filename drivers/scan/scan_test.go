@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -236,8 +237,19 @@ func TestBounds(t *testing.T) {
 	options.Timeout = 30 * time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(3*time.Second, cancel)
-	if res, err := scan.Run(ctx, options); err != nil || res.Sent != 20_001 {
+	if res, err := scan.Run(ctx, options); err != nil || res.Sent != 20_000 || !slices.Contains(res.Notes, "1 frames were beyond the most that a scan sends, and were not sent") {
 		t.Errorf("a flood: %+v, %v", res, err)
+	}
+	// What is said of a scan is bounded, and what was left out is counted.
+	options.Runner = driver(func(_ context.Context, _ drivers.Call, h drivers.Host) (drivers.Effects, error) {
+		for i := range 60 {
+			h.Log("info", fmt.Sprint(i))
+		}
+		return drivers.Effects{}, nil
+	})
+	options.Timeout = 50 * time.Millisecond
+	if res, err := scan.Run(t.Context(), options); err != nil || len(res.Notes) != 51 || res.Notes[50] != "10 more notes are left out" {
+		t.Errorf("a driver that talks: %+v, %v", res, err)
 	}
 	// A frame that is sent again and again to addresses nobody has is a scan's own affair, and ends with it.
 	options.Scan, options.Runner, options.Timeout = &drivers.ScanOptions{Over: "tcp", Port: 1}, asks("\x00x"), 5*time.Second
