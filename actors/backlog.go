@@ -14,6 +14,7 @@ import (
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers/mqtt"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -63,7 +64,7 @@ type line struct {
 type late struct {
 	id      string
 	frame   *actorv1.Frame
-	done    func(error)
+	done    func(*actorv1.Taken, error)
 	since   time.Time // when it began to wait
 	waits   bool
 	waited  bool
@@ -90,8 +91,9 @@ func (b *backlog) lock(id string) (lines map[string]*line, unlock func()) {
 
 func (l *late) size() int { return len(l.frame.Topic) + len(l.frame.Payload) }
 
-// deliver brings a frame to a twin. done is called once: without an error where it was handled.
-func (b *backlog) deliver(id string, f *actorv1.Frame, done func(error)) {
+// deliver brings a frame to a twin. done is called once: with what the twin said, or with an error where it did not take
+// the frame.
+func (b *backlog) deliver(id string, f *actorv1.Frame, done func(*actorv1.Taken, error)) {
 	l := &late{id: id, done: done}
 	all, unlock := b.lock(id)
 	q := all[id]
@@ -99,8 +101,8 @@ func (b *backlog) deliver(id string, f *actorv1.Frame, done func(error)) {
 		q = lines.Get().(*line)
 		all[id] = q
 	}
-	l.frame = &actorv1.Frame{Topic: f.Topic, Payload: f.Payload, Qos: f.Qos, Retain: f.Retain, Will: f.Will, Link: b.link,
-		Sequence: b.seq.Add(1)}
+	l.frame = again(f)
+	l.frame.Link, l.frame.Sequence = b.link, b.seq.Add(1)
 	if q.waiting > 0 {
 		fits := b.wait(q, l)
 		if fits {
@@ -120,6 +122,12 @@ func (b *backlog) deliver(id string, f *actorv1.Frame, done func(error)) {
 	b.offer(l)
 }
 
+// again is a frame as it came in, to be sent.
+func again(f *actorv1.Frame) *actorv1.Frame {
+	return &actorv1.Frame{Topic: f.Topic, Payload: f.Payload, Qos: f.Qos, Retain: f.Retain, Will: f.Will,
+		Door: f.Door, Time: f.Time, Historical: f.Historical, Id: f.Id, Alias: f.Alias}
+}
+
 // offer brings a frame to its twin.
 func (b *backlog) offer(l *late) {
 	env := &cluster.Envelope{Target: cluster.Target{Kind: "twin", ID: l.id}, Message: l.frame}
@@ -129,7 +137,7 @@ func (b *backlog) offer(l *late) {
 		if r.Err != nil && (l.mayWait(r.Err) || b.e.ahead(l.id, r.Err)) {
 			b.again(l)
 		} else {
-			b.answered(l, refusalOf(r.Err))
+			b.answered(l, r.Message, refusalOf(r.Err))
 		}
 	})
 }
@@ -177,7 +185,7 @@ func (b *backlog) unwait(q *line, l *late) {
 
 func (b *backlog) refuse(l *late) {
 	b.e.stats.drop(dropBacklog)
-	l.done(fmt.Errorf("twin %s: %w", l.id, cluster.ErrOverloaded))
+	l.done(nil, fmt.Errorf("twin %s: %w", l.id, cluster.ErrOverloaded))
 }
 
 // again takes a frame back that was not taken.
@@ -196,7 +204,7 @@ func (b *backlog) again(l *late) {
 }
 
 // answered: a frame was taken, or refused for good. Those that wait behind it follow at once.
-func (b *backlog) answered(l *late, err error) {
+func (b *backlog) answered(l *late, reply proto.Message, err error) {
 	all, unlock := b.lock(l.id)
 	q := all[l.id]
 	var offers []*late
@@ -208,7 +216,8 @@ func (b *backlog) answered(l *late, err error) {
 		offers = b.next(q, atMost)
 	}
 	unlock()
-	l.done(err)
+	taken, _ := reply.(*actorv1.Taken)
+	l.done(taken, err)
 	for _, l := range offers {
 		b.offer(l)
 	}
@@ -242,8 +251,8 @@ func (b *backlog) next(q *line, atMost int) (offers []*late) {
 		b.unwait(q, l)
 		// What was sent before may still be read somewhere.
 		f := l.frame
-		l.frame = &actorv1.Frame{Topic: f.Topic, Payload: f.Payload, Qos: f.Qos, Retain: f.Retain, Will: f.Will, Link: f.Link,
-			Sequence: f.Sequence}
+		l.frame = again(f)
+		l.frame.Link, l.frame.Sequence = f.Link, f.Sequence
 		if i > 0 {
 			l.frame.Previous = q.frames[i-1].frame.Sequence
 		}

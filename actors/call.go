@@ -121,7 +121,11 @@ func (r *run) run(t *twin) {
 
 // succeeded applies what the call wants changed.
 func (r *run) succeeded(t *twin) {
-	if err := t.apply(&r.effects, t.cfg); err != nil {
+	err := r.event.dated(t, &r.effects)
+	if err == nil {
+		err = t.apply(&r.effects, t.cfg)
+	}
+	if err != nil {
 		r.refused(t, &drivers.DriverError{Code: -1, Message: "effects refused: " + err.Error()})
 		return
 	}

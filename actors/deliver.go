@@ -24,16 +24,42 @@ func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
 		done(fmt.Errorf("topic %q: %w: %w", m.Topic, ErrNoTwin, mqtt.ErrUnowned))
 		return
 	}
-	f := &actorv1.Frame{Topic: m.Topic, Payload: m.Payload, Qos: uint32(m.QoS), Retain: m.Retain, Will: m.Will}
+	f := &actorv1.Frame{Topic: m.Topic, Payload: m.Payload, Qos: uint32(m.QoS), Retain: m.Retain, Will: m.Will, Door: "mqtt"}
 	if len(ids) == 1 {
-		e.backlog.deliver(ids[0], f, done)
+		e.deliverTo(ids[0], f, done)
 		return
 	}
 	all := &gathering{done: done}
 	all.left.Store(int32(len(ids)))
 	for _, id := range ids {
-		e.backlog.deliver(id, f, all.one)
+		e.deliverTo(id, f, all.one)
 	}
+}
+
+// deliverTo brings a frame to one twin. What was refused is listed, and with QoS 1 and 2 acknowledged when that is committed,
+// so that it does not come back for ever.
+func (e *Engine) deliverTo(id string, f *actorv1.Frame, done func(error)) {
+	project := ProjectOf(id)
+	flying := e.intake.begins(project, f.Door)
+	e.backlog.deliver(id, f, func(r *actorv1.Taken, err error) {
+		if err == nil && r.GetCode() != "" {
+			err = &frameRefusal{id, r.Code, r.Reason}
+		} else if errors.Is(err, mqtt.ErrRefused) {
+			code, reason := refusalCode(err)
+			x := newRefusal(e.stamp(), project, f.Door, code, reason, f.Payload)
+			x.Twin = id
+			e.intake.ledger.post(&posting{project: project, door: f.Door, refusal: x, done: func(failed error) {
+				flying.Add(-1)
+				if failed != nil {
+					err = failed // it comes again
+				}
+				done(err)
+			}})
+			return
+		}
+		flying.Add(-1)
+		done(err)
+	})
 }
 
 // gathering waits for several twins. Where one of them has not committed and may do so later, the message is not
@@ -83,5 +109,5 @@ func refusalOf(err error) error {
 
 // refusedFrame is the answer to a frame that the twin's driver did not take, and would not take the next time.
 func refusedFrame(id, why string) error {
-	return fmt.Errorf("twin %s: %s: %w", id, why, mqtt.ErrRefused)
+	return &frameRefusal{id, CodeDriver, why}
 }

@@ -46,6 +46,7 @@ type Engine struct {
 	waker     *waker
 	starter   *starter
 	backlog   *backlog
+	intake    *intake
 	followers *followers
 	rollouts  *rollouts
 	sealer    *sealer
@@ -109,6 +110,7 @@ func New(o Options) (*Engine, error) {
 	e.layers = newLayers(o.Store, e.sealer)
 	e.registry = newRegistry(e)
 	e.client = &Client{e: e}
+	e.intake = newIntake(e)
 	e.interval.init(o.CheckpointMin, o.CheckpointMax)
 	for i := range e.shards {
 		s, err := newShard(e, i)
@@ -160,6 +162,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.goFunc(e.waker.run)
 	e.goFunc(e.starter.run)
 	e.goFunc(e.rollouts.run)
+	e.goFunc(e.intake.ledger.run)
 	return ctx.Err()
 }
 

@@ -422,33 +422,32 @@ func (t *twin) receivable() error {
 // frame takes a message that came over MQTT.
 func (t *twin) frame(f *actorv1.Frame, m *call) {
 	t.e.tracers.received(t.en.id, f.Topic, f.Payload)
+	if t.repeatedFrame(f, m) {
+		return
+	}
+	taken := func(err error) { t.took(f, m, err) }
 	if err := t.receivable(); err != nil {
 		t.e.stats.drop(dropFault)
-		m.refuse(err)
+		taken(err)
 		return
 	}
 	t.seen()
 	t.movedBy().received(len(f.Topic) + len(f.Payload))
-	taken := func(err error) {
-		if err != nil {
-			m.refuse(err)
-			return
-		}
-		m.answer(takenReply)
-	}
-	durable := f.Qos > 0
 	if w := t.cfg.will; w.Topic != "" && f.Topic == w.Topic {
 		t.presence(string(f.Payload))
-		v := event{done: taken, durable: durable}
+		v := event{done: taken}
 		t.handled(&v)
 		return
 	}
-	if t.mode == modeLive && pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED && !t.sleeping() {
+	if t.mode == modeLive && pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED && !t.sleeping() && !f.Historical &&
+		t.spec.ownBroker(t.cfg.uri) {
 		t.up() // it speaks, so it is there
 	}
-	in := make([]byte, 0, len(f.Topic)+1+len(f.Payload))
-	in = append(append(append(in, f.Topic...), 0), f.Payload...)
-	t.working().push(event{kind: drivers.EventReceived, input: in, done: taken, durable: durable})
+	v := event{kind: drivers.EventReceived, input: t.inputOf(f), done: taken, at: f.Time, historical: f.Historical}
+	if f.Id != "" {
+		v.id = hashID(f.Id)
+	}
+	t.working().push(v)
 }
 
 // presence takes a message on the topic that tells whether the device is there.

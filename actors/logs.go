@@ -16,7 +16,10 @@ import (
 // logLines is how many of a twin's last lines are kept while it is in memory.
 const logLines = 32
 
-var takenReply = cluster.Reply{Message: &actorv1.Taken{}}
+var (
+	takenMessage = &actorv1.Taken{}
+	takenReply   = cluster.Reply{Message: takenMessage}
+)
 
 // logRing keeps the last lines.
 type logRing struct {

@@ -22,6 +22,11 @@ type event struct {
 	timerDue int64
 	// notice is what a twin that this one follows has told.
 	notice *heard
+	// at is when the message was measured, in milliseconds since 1970; 0: now. A historical one changes no current state.
+	at         int64
+	historical bool
+	// id is the hash of the message's id; 0: it has none.
+	id uint64
 	// answer, where not nil, is given the driver's output or its refusal, before done.
 	answer func(output []byte, refusal *drivers.DriverError)
 }

@@ -28,6 +28,7 @@ func (e *Engine) watchRecords() error {
 		{tableSystems, e.membersChanged, e.layersLost},
 		{tableFollows, e.followChanged, e.followsLost},
 		{tableSystems, e.systemChanged, e.followsLost},
+		{tableAliases, func(c storage.Change) { e.intake.aliases.changed(c.Key) }, e.intake.aliases.lost},
 		{tableTopics, func(c storage.Change) { e.topics.changed(c.Key) }, e.topicsLost},
 		{tableShapes, func(c storage.Change) { e.topics.addShape(c.Key) }, func() { _ = e.topics.load() }},
 	} {

@@ -34,6 +34,9 @@ type save struct {
 	queued, called, crowded bool
 	// strays are due times of wake records that should not be.
 	strays []int64
+	// refusals are lines of the list of refusals that are to be written; the first of them are offered.
+	refusals []storage.Write
+	offered  int
 	// removed: the twin is deleted, and its state is gone.
 	removed bool
 }
@@ -154,7 +157,7 @@ func (t *twin) commit(exact bool) {
 	if t.patchDirty {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableModels, Key: t.en.id, Value: t.patch, Quiet: true})
 	}
-	txn.Writes = t.markWrites(txn.Writes)
+	txn.Writes = s.refusalWrites(t.markWrites(txn.Writes))
 	txn.Writes[0] = storage.Write{Table: tableStates, Key: t.en.id, Value: t.st.Append(make([]byte, 0, 512)), Quiet: true}
 	if len(s.samples) > 0 {
 		title := ""
@@ -255,6 +258,10 @@ func (m *saved) run(t *twin) {
 		}
 		told, marks := s.told, s.marks
 		s.told, s.sent, s.marks = nil, nil, nil
+		if s.refusals = s.refusals[s.offered:]; len(s.refusals) > 0 {
+			t.soil()
+		}
+		s.offered = 0
 		t.e.marked(marks)
 		if t.mode == modeDeleting && s.removed {
 			t.gone()
@@ -315,6 +322,7 @@ func (t *twin) commitRemoval() {
 	if t.st.Wake != 0 {
 		txn.Writes = append(txn.Writes, del(tableWakes, wakeKey(t.en.slot, t.en.id, t.st.Wake)))
 	}
+	txn.Writes = t.saves().refusalWrites(append(txn.Writes, t.inheritance()...))
 	if t.en.slot.Class() != 0 {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableShift, Key: cluster.ShiftKey(t.en.slot, t.en.id)})
 	}

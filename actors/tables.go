@@ -39,6 +39,13 @@ const (
 	tableWakes storage.Table = "wake"
 	// tableFollows: system, name, property, subscriber (separated by zero bytes) of each subscription to a property.
 	tableFollows storage.Table = "follow"
+	// tableRefusals: project, slash, time and a random number → pb.Refusal.
+	tableRefusals storage.Table = "refusal"
+	// tableIngest: project, door, and who wrote it (a node, or ~ and the name of a deleted twin), separated by slashes →
+	// pb.IngestCount.
+	tableIngest storage.Table = "ingest"
+	// tableProjects: name → pb.ProjectSettings.
+	tableProjects storage.Table = "project"
 	// tableQuarantine: driver, zero, version, zero, id of each twin in quarantine.
 	tableQuarantine storage.Table = "quarantine"
 )

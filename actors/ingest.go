@@ -1,0 +1,305 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/polluxhq/pollux/drivers/mqtt"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// Bounds of a message.
+const (
+	// MaxPayload in bytes of one message. Larger things are files, not measurements.
+	MaxPayload = 64 << 10
+	// maxJSONDepth of nested arrays and objects.
+	maxJSONDepth = 32
+	// maxAhead in milliseconds is how far a device's clock may be ahead of ours.
+	maxAhead = 10 * 60 * 1000
+	// maxAge in milliseconds of a message that is to change the current state. Older ones are for history only.
+	maxAge = 30 * 24 * 3600 * 1000
+	// oldest time of a historical message: 2000-01-01.
+	oldest = 946_684_800_000
+)
+
+// Codes of refusals.
+const (
+	CodeMalformed      = "malformed"
+	CodeTooLarge       = "too_large"
+	CodeTooDeep        = "too_deep"
+	CodeTimeFuture     = "time_future"
+	CodeTimeAncient    = "time_ancient"
+	CodeForeignProject = "foreign_project"
+	CodeForbidden      = "forbidden"
+	CodeUnknownTwin    = "unknown_twin"
+	CodeUnknownSender  = "unknown_sender"
+	CodeInboxFull      = "inbox_full"
+	CodeStopped        = "stopped"
+	CodeDriver         = "driver"
+	CodeFault          = "fault"
+	CodeModel          = "model"
+)
+
+// Ingest is a message of a device on its way in, through whatever door. It is not changed by anybody.
+type Ingest struct {
+	// Door that it came through: http, influx, mqtt, connect, pubsub, kafka. Messages are counted by it.
+	Door    string
+	Project string
+	// Twin is its name in the project; or else Alias is the sender's.
+	Twin  string
+	Alias *pb.Alias
+	// Topic that a driver is told; empty: PROJECT/TWIN or PROJECT/NETWORK/KEY/VALUE.
+	Topic string
+	// Payload belongs to the engine from now on.
+	Payload []byte
+	// JSON says that the payload has to be JSON.
+	JSON bool
+	// Time of the source in milliseconds since 1970; 0: now.
+	Time int64
+	// Historical messages go to history only.
+	Historical bool
+	// ID by which a message that is sent again is known, among the last 256 of the twin; empty: none.
+	ID string
+	// Commit: done is called when the message is committed; else when the twin has it in hand, and a crash of its node
+	// within the checkpoint interval may take it.
+	Commit bool
+	// Device that the sender's key belongs to: only that twin may be reached. Empty: any.
+	Device string
+	// Retain and Will are as MQTT means them.
+	Retain, Will bool
+}
+
+// IngestResult is what became of a message.
+type IngestResult struct {
+	Outcome pb.IngestOutcome
+	// Code and Reason of a refusal.
+	Code, Reason string
+	// Err, where it may be tried again.
+	Err error
+}
+
+// intake is the way in for messages: what is in flight, and what is known of senders.
+type intake struct {
+	aliases *aliases
+	ledger  *ledger
+	makers  *makers
+
+	mu     sync.Mutex
+	flying map[doorKey]*atomic.Int64
+}
+
+// doorKey is a project's door.
+type doorKey struct{ project, door string }
+
+func newIntake(e *Engine) *intake {
+	in := &intake{aliases: newAliases(e.store, e.o.TopicCache), ledger: newLedger(e), flying: map[doorKey]*atomic.Int64{}}
+	in.makers = newMakers(e)
+	return in
+}
+
+// begins counts a message in flight; the counter is taken down when it has its result.
+func (in *intake) begins(project, door string) *atomic.Int64 {
+	in.mu.Lock()
+	n := in.flying[doorKey{project, door}]
+	if n == nil {
+		n = &atomic.Int64{}
+		in.flying[doorKey{project, door}] = n
+	}
+	in.mu.Unlock()
+	n.Add(1)
+	return n
+}
+
+// Check says why a message is refused before it goes anywhere: code and reason, or "" where it is not. It reads the local
+// store only, and counts nothing.
+func (e *Engine) Check(m *Ingest) (code, reason string) {
+	if code, reason = m.check(e.stamp()); code != "" || m.Twin == "" {
+		return code, reason
+	}
+	if _, ok, err := e.store.Get(tableTwins, m.Project+"/"+m.Twin); err == nil && !ok {
+		return CodeUnknownTwin, "there is no twin " + m.Project + "/" + m.Twin
+	}
+	return "", ""
+}
+
+func (m *Ingest) check(now int64) (code, reason string) {
+	switch {
+	case len(m.Payload) > MaxPayload:
+		return CodeTooLarge, fmt.Sprintf("%d bytes, %d are allowed", len(m.Payload), MaxPayload)
+	case m.Time > now+maxAhead:
+		return CodeTimeFuture, fmt.Sprintf("its time is %s, %s ahead of ours", when(m.Time), time.Duration(m.Time-now)*time.Millisecond)
+	case m.Historical && m.Time != 0 && m.Time < oldest:
+		return CodeTimeAncient, fmt.Sprintf("its time is %s; history begins in 2000", when(m.Time))
+	case !m.Historical && m.Time != 0 && m.Time < now-maxAge:
+		return CodeTimeAncient, fmt.Sprintf("its time is %s; what is older than 30 days has to be sent as historical", when(m.Time))
+	case m.Twin == "":
+		if a := m.Alias; a.GetNetwork() == "" || a.GetKey() == "" || a.GetValue() == "" || len(a.Network)+len(a.Key)+len(a.Value) > 512 {
+			return CodeMalformed, "an alias has network, key and value, of at most 512 bytes together"
+		}
+	case !idPattern.MatchString(m.Project + "/" + m.Twin):
+		return CodeUnknownTwin, fmt.Sprintf("%.140q is no name of a twin", m.Twin)
+	}
+	if m.JSON {
+		return CheckJSON(m.Payload)
+	}
+	return "", ""
+}
+
+func when(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
+
+// Ingest takes a message in. It never blocks; done is called exactly once, from any goroutine, or before Ingest returns.
+// The order of the messages of one twin is kept.
+func (e *Engine) Ingest(m *Ingest, done func(IngestResult)) {
+	flying := e.intake.begins(m.Project, m.Door)
+	ends := func(r IngestResult) {
+		flying.Add(-1)
+		done(r)
+	}
+	if code, reason := m.check(e.stamp()); code != "" {
+		e.refuse(m, m.twinID(), code, reason, ends)
+		return
+	}
+	if m.Twin != "" {
+		e.ingestTo(m, m.twinID(), ends)
+		return
+	}
+	e.ingestFrom(m, ends)
+}
+
+// Refuse counts and lists a message that its door could not read, under the project that it was for. done is called when
+// that is committed.
+func (e *Engine) Refuse(m *Ingest, code, reason string, done func(IngestResult)) {
+	flying := e.intake.begins(m.Project, m.Door)
+	e.refuse(m, m.twinID(), code, reason, func(r IngestResult) {
+		flying.Add(-1)
+		done(r)
+	})
+}
+
+// twinID is the id of the twin that the message names, or "".
+func (m *Ingest) twinID() string {
+	if m.Twin == "" {
+		return ""
+	}
+	return m.Project + "/" + m.Twin
+}
+
+// ingestFrom finds the twin of an alias.
+func (e *Engine) ingestFrom(m *Ingest, done func(IngestResult)) {
+	key := aliasKey(m.Project, m.Alias.Network, m.Alias.Key, m.Alias.Value)
+	id, err := e.intake.aliases.twin(key)
+	switch {
+	case err != nil:
+		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})
+	case id != "":
+		e.ingestTo(m, id, done)
+	case m.Device != "":
+		e.refuse(m, m.Device, CodeForbidden, "the key belongs to twin "+m.Device+", which has not this alias", done)
+	default:
+		e.unknown(m, key, done)
+	}
+}
+
+// ingestTo brings a message to its twin.
+func (e *Engine) ingestTo(m *Ingest, id string, done func(IngestResult)) {
+	if m.Device != "" && m.Device != id {
+		e.refuse(m, m.Device, CodeForbidden, "the key belongs to twin "+m.Device+", and the message is for "+id, done)
+		return
+	}
+	f := &actorv1.Frame{Topic: m.topic(), Payload: m.Payload, Door: m.Door, Time: m.Time, Historical: m.Historical, Id: m.ID,
+		Alias: m.Alias, Retain: m.Retain, Will: m.Will}
+	if m.Commit {
+		f.Qos = 1
+	}
+	e.backlog.deliver(id, f, func(r *actorv1.Taken, err error) { e.ingested(m, id, r, err, done) })
+}
+
+// ingested tells what a twin said to a message.
+func (e *Engine) ingested(m *Ingest, id string, r *actorv1.Taken, err error, done func(IngestResult)) {
+	switch {
+	case err != nil && errors.Is(err, mqtt.ErrRefused):
+		code, reason := refusalCode(err)
+		e.refuse(m, id, code, reason, done)
+	case err != nil:
+		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})
+	case r.GetDuplicate():
+		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_DUPLICATE})
+	case r.GetCode() != "":
+		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_REFUSED, Code: r.Code, Reason: r.Reason})
+	default:
+		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_STORED})
+	}
+}
+
+// refuse lists a message that no twin took.
+func (e *Engine) refuse(m *Ingest, twin, code, reason string, done func(IngestResult)) {
+	x := newRefusal(e.stamp(), m.Project, m.Door, code, reason, m.Payload)
+	x.Twin, x.Alias, x.MessageId = twin, m.Alias, clip(m.ID, maxHead)
+	e.intake.ledger.post(&posting{project: m.Project, door: m.Door, refusal: x, done: func(err error) {
+		if err != nil {
+			done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})
+			return
+		}
+		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_REFUSED, Code: code, Reason: reason})
+	}})
+}
+
+func (m *Ingest) topic() string {
+	switch {
+	case m.Topic != "":
+		return m.Topic
+	case m.Twin != "":
+		return m.Project + "/" + m.Twin
+	}
+	return m.Project + "/" + m.Alias.Network + "/" + m.Alias.Key + "/" + m.Alias.Value
+}
+
+// hashID is what a twin remembers of a message's id.
+func hashID(id string) uint64 { return xxhash.Sum64String(id) }
+
+// CheckJSON says why a text is no JSON that is taken: code and reason, or "".
+func CheckJSON(b []byte) (code, reason string) {
+	depth, text := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '{' || c == '[':
+			if depth++; depth > maxJSONDepth {
+				return CodeTooDeep, fmt.Sprintf("nested deeper than %d at byte %d", maxJSONDepth, i)
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	if err := validJSON(b); err != nil {
+		return CodeMalformed, err.Error()
+	}
+	return "", ""
+}
+
+// refusalCode is what the list says of an error that is final.
+func refusalCode(err error) (code, reason string) {
+	var f *frameRefusal
+	switch {
+	case errors.As(err, &f):
+		return f.code, f.why
+	case errors.Is(err, ErrNotFound):
+		return CodeUnknownTwin, "there is no such twin"
+	case errors.Is(err, ErrStopped):
+		return CodeStopped, "the twin is stopped"
+	case errors.Is(err, ErrFault):
+		return CodeFault, "the twin's driver failed and is not tried again yet"
+	}
+	return CodeDriver, strings.TrimSuffix(err.Error(), ": "+mqtt.ErrRefused.Error())
+}

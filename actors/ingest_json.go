@@ -1,0 +1,28 @@
+package actors
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// validJSON says what is wrong with a text that is no JSON, and where.
+func validJSON(b []byte) error {
+	if len(b) == 0 {
+		return errors.New("no JSON: it is empty")
+	}
+	if json.Valid(b) {
+		if !utf8.Valid(b) {
+			return errors.New("no JSON: broken UTF-8")
+		}
+		return nil
+	}
+	var any json.RawMessage
+	err := json.Unmarshal(b, &any)
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("no JSON: %w at byte %d", err, syntax.Offset)
+	}
+	return fmt.Errorf("no JSON: %w", err)
+}

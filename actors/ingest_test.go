@@ -1,0 +1,269 @@
+package actors_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/polluxhq/pollux/actors"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+const (
+	stored    = pb.IngestOutcome_INGEST_OUTCOME_STORED
+	refused   = pb.IngestOutcome_INGEST_OUTCOME_REFUSED
+	inbox     = pb.IngestOutcome_INGEST_OUTCOME_INBOX
+	duplicate = pb.IngestOutcome_INGEST_OUTCOME_DUPLICATE
+)
+
+// ingest sends a message and waits for what becomes of it.
+func (n *node) ingest(m *actors.Ingest) actors.IngestResult {
+	n.t.Helper()
+	m.Door, m.Commit, m.JSON = "http", true, true
+	if m.Project == "" {
+		m.Project = "default"
+	}
+	got := make(chan actors.IngestResult, 2)
+	n.engine.Ingest(m, func(r actors.IngestResult) { got <- r })
+	select {
+	case r := <-got:
+		return r
+	case <-time.After(patience):
+		n.t.Fatalf("message %s: no answer within %s", m.Payload, patience)
+		return actors.IngestResult{}
+	}
+}
+
+func (n *node) counts(door string) *pb.IngestCount {
+	n.t.Helper()
+	s, err := n.reg.IngestStatus("", nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, c := range s.Counts {
+		if c.Door == door {
+			return c
+		}
+	}
+	return &pb.IngestCount{}
+}
+
+func sender(value string) *pb.Alias { return &pb.Alias{Network: "lora", Key: "eui", Value: value} }
+
+func TestIngestByNameAndAlias(t *testing.T) {
+	fs := vfs.NewMem()
+	n := open(t, fs, 1)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"},"aliases":[{"network":"lora","key":"eui","value":"7"}]}`)
+	for i, m := range []*actors.Ingest{
+		{Twin: "a", Payload: []byte(`{"level":1}`), ID: "m1"},
+		{Alias: sender("7"), Payload: []byte(`{"level":2}`)},
+		{Twin: "a", Payload: []byte(`{"level":3}`), Time: time.Now().Add(-time.Hour).UnixMilli()},
+	} {
+		if r := n.ingest(m); r.Outcome != stored {
+			t.Fatalf("message %d: %v", i, r)
+		}
+	}
+	if r := n.ingest(&actors.Ingest{Twin: "a", Payload: []byte(`{"level":1}`), ID: "m1"}); r.Outcome != duplicate {
+		t.Errorf("the same id again: %v", r)
+	}
+	long := `{"level":"` + strings.Repeat("x", actors.MaxPayload) + `"}`
+	for _, c := range []struct {
+		m    *actors.Ingest
+		code string
+	}{
+		{&actors.Ingest{Twin: "a", Payload: []byte(`{"level":`)}, actors.CodeMalformed},
+		{&actors.Ingest{Twin: "a", Payload: []byte{}}, actors.CodeMalformed},
+		{&actors.Ingest{Twin: "a", Payload: []byte("{\"level\":\"\xff\"}")}, actors.CodeMalformed},
+		{&actors.Ingest{Twin: "a", Payload: []byte(long)}, actors.CodeTooLarge},
+		{&actors.Ingest{Twin: "a", Payload: []byte(strings.Repeat("[", 40) + strings.Repeat("]", 40))}, actors.CodeTooDeep},
+		{&actors.Ingest{Twin: "a", Payload: []byte(`{}`), Time: time.Now().Add(time.Hour).UnixMilli()}, actors.CodeTimeFuture},
+		{&actors.Ingest{Twin: "a", Payload: []byte(`{}`), Time: 1000}, actors.CodeTimeAncient},
+		{&actors.Ingest{Twin: "nobody", Payload: []byte(`{}`)}, actors.CodeUnknownTwin},
+		{&actors.Ingest{Twin: "a", Payload: []byte(`{}`), Device: "default/b"}, actors.CodeForbidden},
+		{&actors.Ingest{Alias: &pb.Alias{Network: "x"}, Payload: []byte(`{}`)}, actors.CodeMalformed},
+	} {
+		if r := n.ingest(c.m); r.Outcome != refused || r.Code != c.code || r.Reason == "" {
+			t.Errorf("%.60s: %v, want %s", c.m.Payload, r, c.code)
+		}
+	}
+	check := func() {
+		t.Helper()
+		c := n.counts("http")
+		if c.Stored != 3 || c.Duplicate != 1 || c.Refused != 10 || c.Inbox != 0 || c.InFlight != 0 || c.Received != 14 {
+			t.Errorf("counted %v", c)
+		}
+		list, err := n.reg.ListRefusals(&pb.ListRefusalsRequest{}, nil)
+		if err != nil || len(list.Refusals) != 10 {
+			t.Fatalf("%d lines, %v", len(list.GetRefusals()), err)
+		}
+		for i, x := range list.Refusals[1:] {
+			if x.Time.AsTime().After(list.Refusals[i].Time.AsTime()) || len(x.Payload) > 256 || x.Reason == "" || x.Door != "http" {
+				t.Errorf("line %v", x)
+			}
+		}
+	}
+	check()
+	// All of it is committed: after a crash it is the same.
+	n.close()
+	n = open(t, fs, 2)
+	check()
+	if r := n.ingest(&actors.Ingest{Twin: "a", Payload: []byte(`{"level":9}`), ID: "m1"}); r.Outcome != duplicate {
+		t.Errorf("the same id after a crash: %v", r)
+	}
+	n.wait("a", "level", "3")
+	// What a deleted twin was sent stays counted.
+	if err := n.reg.DeleteTwin(ctx(t), "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "its counters are inherited", func() bool { c := n.counts("http"); return c.Stored == 3 && c.Duplicate == 2 })
+}
+
+func TestHistoricalMessageChangesNoState(t *testing.T) {
+	n := newNode(t)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
+	n.ingest(&actors.Ingest{Twin: "a", Payload: []byte(`{"level":5}`)})
+	at := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+	if r := n.ingest(&actors.Ingest{Twin: "a", Payload: []byte(`{"level":1}`), Time: at, Historical: true}); r.Outcome != stored {
+		t.Fatal(r)
+	}
+	if got := n.samples("default/a", "level"); len(got) != 2 || got[0] != 5 || got[1] != 1 {
+		t.Errorf("samples %v", got)
+	}
+	n.wait("a", "level", "5")
+}
+
+func TestUnknownSendersGoToTheInbox(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) { o.Inbox = 3 })
+	n.driver("bus", "1.0.0", mqttTransport)
+	for i := range 7 {
+		if r := n.ingest(&actors.Ingest{Alias: sender("7"), Payload: fmt.Appendf(nil, `{"level":%d}`, i), ID: fmt.Sprint("m", i)}); r.Outcome != inbox {
+			t.Fatalf("message %d: %v", i, r)
+		}
+	}
+	if r := n.ingest(&actors.Ingest{Alias: sender("7"), Payload: []byte(`{}`), ID: "m6"}); r.Outcome != duplicate {
+		t.Errorf("the same id again: %v", r)
+	}
+	n.ingest(&actors.Ingest{Alias: sender("8"), Payload: []byte(`{}`)})
+	n.ingest(&actors.Ingest{Alias: sender("9"), Payload: []byte(`{}`)})
+	if r := n.ingest(&actors.Ingest{Alias: sender("10"), Payload: []byte(`{}`)}); r.Outcome != refused || r.Code != actors.CodeInboxFull {
+		t.Errorf("a fourth sender: %v", r)
+	}
+	list, err := n.reg.ListInbox(&pb.ListInboxRequest{}, nil)
+	if err != nil || len(list.Entries) != 3 {
+		t.Fatalf("inbox %v, %v", list, err)
+	}
+	x := list.Entries[0]
+	if x.Id != "default/lora/eui/7" || x.Count != 7 || len(x.Samples) != 5 || string(x.Samples[4]) != `{"level":6}` || len(x.MessageIds) > 0 || x.Door != "http" {
+		t.Errorf("entry %v", x)
+	}
+	if _, err := n.reg.IgnoreInbox(ctx(t), "default/lora/eui/8", false); err != nil {
+		t.Fatal(err)
+	}
+	if r := n.ingest(&actors.Ingest{Alias: sender("8"), Payload: []byte(`{}`)}); r.Outcome != inbox {
+		t.Errorf("an ignored sender: %v", r)
+	}
+	if list, err = n.reg.ListInbox(&pb.ListInboxRequest{}, nil); err != nil || len(list.Entries) != 2 {
+		t.Errorf("with one ignored: %v, %v", list, err)
+	}
+	if c := n.counts("http"); c.Inbox != 10 || c.Duplicate != 1 || c.Refused != 1 || c.Received != 12 {
+		t.Errorf("counted %v", c)
+	}
+	tw, err := n.reg.ClaimInbox(ctx(t), "default/lora/eui/7", &pb.Twin{Id: "seven", Driver: "bus"})
+	if err != nil || len(tw.Aliases) != 1 {
+		t.Fatalf("claimed %v, %v", tw, err)
+	}
+	if r := n.ingest(&actors.Ingest{Alias: sender("7"), Payload: []byte(`{"level":70}`)}); r.Outcome != stored {
+		t.Errorf("after the claim: %v", r)
+	}
+	n.wait("seven", "level", "70")
+	if list, err = n.reg.ListInbox(&pb.ListInboxRequest{Ignored: true}, nil); err != nil || len(list.Entries) != 2 {
+		t.Errorf("after the claim: %v, %v", list, err)
+	}
+}
+
+func TestProjectChoosesWhatBecomesOfUnknownSenders(t *testing.T) {
+	n := newNode(t)
+	n.driver("bus", "1.0.0", mqttTransport)
+	put := func(s *pb.ProjectSettings) {
+		t.Helper()
+		old, err := n.reg.ProjectSettings("default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Project, s.Revision = "default", old.Revision
+		if _, err := n.reg.PutProjectSettings(ctx(t), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(&pb.ProjectSettings{UnknownSenders: pb.UnknownSenders_UNKNOWN_SENDERS_REFUSE})
+	if r := n.ingest(&actors.Ingest{Alias: sender("1"), Payload: []byte(`{}`)}); r.Code != actors.CodeUnknownSender {
+		t.Errorf("with refuse: %v", r)
+	}
+	put(&pb.ProjectSettings{UnknownSenders: pb.UnknownSenders_UNKNOWN_SENDERS_PROVISION, Rules: []*pb.ProvisionRule{
+		{Value: "no*such", Driver: "bus"}, {Network: "lo*", Key: "eui", Driver: "bus", Name: "{network}-{value}", Labels: map[string]string{"made": "rule"}}}})
+	// Many at once make one twin, and keep their order.
+	got := make(chan actors.IngestResult, 20)
+	for i := range 20 {
+		n.engine.Ingest(&actors.Ingest{Door: "http", Project: "default", Alias: sender("AB 1"), Payload: fmt.Appendf(nil, `{"level":%d}`, i), Commit: true},
+			func(r actors.IngestResult) { got <- r })
+	}
+	for range 20 {
+		if r := <-got; r.Outcome != stored {
+			t.Fatalf("with a rule: %v", r)
+		}
+	}
+	tw, err := n.reg.GetTwin("lora-ab-1")
+	if err != nil || tw.Labels["made"] != "rule" {
+		t.Fatalf("made %v, %v", tw, err)
+	}
+	n.wait("lora-ab-1", "level", "19")
+	// A name that is taken.
+	n.twin(`{"id":"lora-x","driver":"bus"}`)
+	if r := n.ingest(&actors.Ingest{Alias: sender("x"), Payload: []byte(`{"level":1}`)}); r.Outcome != stored {
+		t.Errorf("a name that is taken: %v", r)
+	}
+	if r := n.ingest(&actors.Ingest{Alias: &pb.Alias{Network: "other", Key: "k", Value: "v"}, Payload: []byte(`{}`)}); r.Outcome != inbox {
+		t.Errorf("no rule matches: %v", r)
+	}
+	for _, bad := range []*pb.ProjectSettings{
+		{Project: "default", UnknownSenders: pb.UnknownSenders_UNKNOWN_SENDERS_PROVISION},
+		{Project: "default", Rules: []*pb.ProvisionRule{{Driver: "nobody"}}},
+		{Project: "default", Rules: []*pb.ProvisionRule{{}}},
+		{Project: "default", Rules: []*pb.ProvisionRule{{Driver: "bus", Zone: "nowhere"}}},
+		{Project: "Not A Name"},
+	} {
+		if _, err := n.reg.PutProjectSettings(ctx(t), bad); err == nil {
+			t.Errorf("%v was taken", bad)
+		}
+	}
+}
+
+// A message that its driver crashes on, or that comes to a stopped twin, is refused, which is committed and listed.
+func TestRefusalOfADriverIsCommitted(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) { o.CheckpointMin = time.Hour; o.CheckpointMax = time.Hour })
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
+	n.twin(`{"id":"b","driver":"bus","stopped":true}`)
+	if err := n.offer("dev/a1/state", "panic", 1); err == nil {
+		t.Error("a message that crashes its driver was taken")
+	}
+	if r := n.ingest(&actors.Ingest{Twin: "b", Payload: []byte(`{}`), ID: "x"}); r.Outcome != refused || r.Code != actors.CodeStopped {
+		t.Errorf("a stopped twin: %v", r)
+	}
+	if r := n.ingest(&actors.Ingest{Twin: "b", Payload: []byte(`{}`), ID: "x"}); r.Outcome != duplicate {
+		t.Errorf("a refused message again: %v", r)
+	}
+	list, err := n.reg.ListRefusals(&pb.ListRefusalsRequest{Door: "mqtt"}, nil)
+	if err != nil || len(list.Refusals) != 1 || list.Refusals[0].Code != actors.CodeDriver || string(list.Refusals[0].Payload) != "panic" ||
+		list.Refusals[0].Twin != "default/a" {
+		t.Fatalf("list %v, %v", list, err)
+	}
+	if c := n.counts("mqtt"); c.Refused != 1 || c.Received != 1 {
+		t.Errorf("counted %v", c)
+	}
+}

@@ -1,0 +1,210 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/mqtt"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// refusalRoom in bytes is what lines of refusals may take of a twin's transaction, beside the largest record, patch and
+// samples; the rest goes with the next one.
+const refusalRoom = 40 << 10
+
+// maxRefusals that wait for their commit in a twin. Beyond, they are counted, and have no line in the list.
+const maxRefusals = 1024
+
+// frameRefusal is an mqtt.ErrRefused that says why.
+type frameRefusal struct{ twin, code, why string }
+
+func (e *frameRefusal) Error() string {
+	return fmt.Sprintf("twin %s: %s: %s", e.twin, e.why, mqtt.ErrRefused)
+}
+
+func (e *frameRefusal) Unwrap() []error {
+	switch e.code {
+	case CodeFault:
+		return []error{mqtt.ErrRefused, ErrFault}
+	case CodeStopped:
+		return []error{mqtt.ErrRefused, ErrStopped}
+	}
+	return []error{mqtt.ErrRefused}
+}
+
+// doorOf is the door that a frame came through. Those of a node of an earlier version come over MQTT.
+func doorOf(f *actorv1.Frame) string {
+	if f.Door == "" {
+		return "mqtt"
+	}
+	return f.Door
+}
+
+func (t *twin) counts() *state.Ingested {
+	if t.st.Ingested == nil {
+		t.st.Ingested = &state.Ingested{}
+	}
+	return t.st.Ingested
+}
+
+// repeated answers a frame whose id is known: it was here, or is being handled.
+func (t *twin) repeatedFrame(f *actorv1.Frame, m *call) bool {
+	if f.Id == "" {
+		return false
+	}
+	id := hashID(f.Id)
+	if w := t.work; w != nil {
+		under := w.call != nil && w.call.event.id == id
+		for i := range w.events {
+			under = under || w.events[i].id == id
+		}
+		if under {
+			m.refuse(fmt.Errorf("twin %s: message %s is being handled: %w", t.en.id, f.Id, cluster.ErrOverloaded))
+			return true
+		}
+	}
+	if !t.st.Ingested.Knows(id) {
+		return false
+	}
+	t.counts().Door(doorOf(f)).Duplicate++
+	t.answerFrame(f, m, &actorv1.Taken{Duplicate: true})
+	return true
+}
+
+// took ends a frame: it is counted, and answered when that is committed, where its sender waits for it. An error that
+// may go away is answered at once, and counts nothing.
+func (t *twin) took(f *actorv1.Frame, m *call, err error) {
+	final := errors.Is(refusalOf(err), mqtt.ErrRefused)
+	if err != nil && !final || t.mode != modeLive && t.mode != modeLeaving {
+		if err == nil {
+			err = t.unavailable()
+		}
+		m.refuse(err)
+		return
+	}
+	r := takenMessage
+	d := t.counts().Door(doorOf(f))
+	if err == nil {
+		d.Stored++
+	} else {
+		d.Refused++
+		code, reason := refusalCode(refusalOf(err))
+		reason = clip(t.cfg.veil(reason), 500)
+		t.listRefusal(f, code, reason)
+		r = &actorv1.Taken{Code: code, Reason: reason}
+	}
+	if f.Id != "" {
+		t.st.Ingested.Remember(hashID(f.Id))
+	}
+	t.answerFrame(f, m, r)
+}
+
+// answerFrame answers a frame: with QoS 0 at once, else when all that the twin knows now is committed.
+func (t *twin) answerFrame(f *actorv1.Frame, m *call, r *actorv1.Taken) {
+	reply := takenReply
+	if r != takenMessage {
+		reply = cluster.Reply{Message: r}
+	}
+	if f.Qos == 0 {
+		t.touched = true
+		m.answer(reply)
+		return
+	}
+	t.soil()
+	t.whenSaved(func(err error) {
+		if err != nil {
+			m.refuse(err)
+			return
+		}
+		m.answer(reply)
+	})
+}
+
+// listRefusal has the next transaction write a line.
+func (t *twin) listRefusal(f *actorv1.Frame, code, reason string) {
+	x := newRefusal(t.e.stamp(), ProjectOf(t.en.id), doorOf(f), code, reason, f.Payload)
+	x.Twin, x.Alias, x.MessageId = t.en.id, f.Alias, clip(f.Id, maxHead)
+	s := t.saves()
+	w, err := refusalWrite(x)
+	if err != nil || len(s.refusals) >= maxRefusals {
+		t.e.stats.drop(dropRefusalLine)
+		return
+	}
+	s.refusals = append(s.refusals, w)
+	t.soil()
+	t.e.intake.ledger.wrote(x.GetId())
+}
+
+// refusalWrites takes the lines that fit the next transaction.
+func (s *save) refusalWrites(writes []storage.Write) []storage.Write {
+	n, size := 0, 0
+	for n < len(s.refusals) && size < refusalRoom {
+		size += len(s.refusals[n].Value) + 128
+		n++
+	}
+	s.offered = n
+	return append(writes, s.refusals[:n]...)
+}
+
+// newRefusal is a line of the list of refusals.
+func newRefusal(now int64, project, door, code, reason string, payload []byte) *pb.Refusal {
+	return &pb.Refusal{Id: fmt.Sprintf("%s/%013x-%016x", project, now, rand.Uint64()), Time: timestamppb.New(msTime(now)), Door: door,
+		Code: code, Reason: clip(reason, 500), Payload: head(payload), Size: uint32(min(len(payload), math.MaxUint32))}
+}
+
+func refusalWrite(x *pb.Refusal) (storage.Write, error) {
+	value, err := proto.Marshal(x)
+	return storage.Write{Table: tableRefusals, Key: x.Id, Value: value, Quiet: true}, err
+}
+
+// inputOf is what a driver hears of a frame: its topic and payload as over MQTT, or the payload alone where the driver
+// speaks another protocol.
+func (t *twin) inputOf(f *actorv1.Frame) []byte {
+	if doorOf(f) != "mqtt" && t.spec.via(t.cfg.uri) != nil && !t.spec.ownBroker(t.cfg.uri) {
+		return f.Payload
+	}
+	in := make([]byte, 0, len(f.Topic)+1+len(f.Payload))
+	return append(append(append(in, f.Topic...), 0), f.Payload...)
+}
+
+// dated gives changes that a driver makes of a message the message's time. Those of a historical one go to history, and
+// are taken out.
+func (v *event) dated(t *twin, eff *drivers.Effects) error {
+	if v.at == 0 && !v.historical {
+		return nil
+	}
+	for i := range eff.Changes {
+		if eff.Changes[i].Time <= 0 {
+			eff.Changes[i].Time = v.at
+		}
+	}
+	if !v.historical {
+		return nil
+	}
+	for _, c := range eff.Changes {
+		x, err := state.ParseValue(c.Value)
+		if err != nil {
+			return fmt.Errorf("property %s: %w", c.Property, err)
+		}
+		if n, ok := x.Sample(); ok && !math.IsNaN(n) {
+			at := c.Time
+			if at <= 0 {
+				at = t.e.stamp()
+			}
+			t.sample(storage.Sample{Property: c.Property, Time: at, Value: n})
+			t.soil()
+		}
+	}
+	eff.Changes = nil
+	return nil
+}

@@ -1,0 +1,73 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"google.golang.org/protobuf/proto"
+)
+
+// projectSettings gives a project's settings; those of one that has none are all defaults.
+func (r *Registry) projectSettings(project string) (*pb.ProjectSettings, error) {
+	s, err := get(r.store, tableProjects, project, &pb.ProjectSettings{})
+	if errors.Is(err, ErrNotFound) {
+		return &pb.ProjectSettings{Project: project}, nil
+	}
+	return s, err
+}
+
+// ProjectSettings says what a project does with messages. A project without settings has the defaults, at revision 0.
+func (r *Registry) ProjectSettings(project string) (*pb.ProjectSettings, error) {
+	s, err := r.projectSettings(project)
+	if err != nil {
+		return nil, err
+	}
+	if s.UnknownSenders == pb.UnknownSenders_UNKNOWN_SENDERS_UNSPECIFIED {
+		s.UnknownSenders = pb.UnknownSenders_UNKNOWN_SENDERS_INBOX
+	}
+	return s, nil
+}
+
+// PutProjectSettings replaces a project's settings; the revision is the one that was read, 0 where there are none. What a
+// rule names must exist.
+func (r *Registry) PutProjectSettings(ctx context.Context, s *pb.ProjectSettings) (*pb.ProjectSettings, error) {
+	if !namePattern.MatchString(s.GetProject()) {
+		return nil, invalid("/settings/project", "%q is no name of a project", s.GetProject())
+	}
+	s = proto.Clone(s).(*pb.ProjectSettings)
+	for i, rule := range s.Rules {
+		if err := r.checkRule(s.Project, rule, fmt.Sprintf("/settings/rules/%d", i)); err != nil {
+			return nil, err
+		}
+	}
+	if s.UnknownSenders == pb.UnknownSenders_UNKNOWN_SENDERS_PROVISION && len(s.Rules) == 0 {
+		return nil, invalid("/settings/rules", "twins can be made by rules only: at least one is needed")
+	}
+	return put(ctx, r, "settings of project", tableProjects, s.Project, s, func() ([]storage.Guard, []storage.Write, error) {
+		return nil, nil, nil
+	})
+}
+
+func (r *Registry) checkRule(project string, rule *pb.ProvisionRule, path string) error {
+	if (rule.Driver == "") == (rule.Model == "") {
+		return invalid(path, "either a driver or a model is needed")
+	}
+	if rule.Driver != "" {
+		if _, err := r.e.catalog.resolve(rule.Driver); err != nil {
+			return invalid(path+"/driver", "there is no driver %q", rule.Driver)
+		}
+	}
+	if rule.Zone != "" {
+		if !strings.Contains(rule.Zone, "/") {
+			rule.Zone = project + "/" + rule.Zone
+		}
+		if _, ok, err := r.store.Get(tableZones, rule.Zone); err != nil || !ok || ProjectOf(rule.Zone) != project {
+			return invalid(path+"/zone", "there is no zone %s in the project", rule.Zone)
+		}
+	}
+	return checkLabels(rule.Labels)
+}
