@@ -11,6 +11,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/polluxhq/pollux/actors/pool"
+	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -58,6 +59,7 @@ type Engine struct {
 	interval  interval
 	schedules schedules
 	room      room
+	streams   *topic.Host
 	// resting: the tick has stopped until roused.
 	resting atomic.Bool
 	roused  chan struct{}
@@ -110,6 +112,10 @@ func New(o Options) (*Engine, error) {
 	e.layers = newLayers(o.Store, e.sealer)
 	e.registry = newRegistry(e)
 	e.client = &Client{e: e}
+	e.streams = topic.New(topic.Options{Store: o.Store, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics,
+		Call:       func(env *cluster.Envelope, done func(cluster.Reply)) { e.cluster.Call(env, done) },
+		Owned:      func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
+		LeaseValid: func() bool { return e.cluster.LeaseValid() }})
 	e.intake = newIntake(e)
 	e.interval.init(o.CheckpointMin, o.CheckpointMax)
 	for i := range e.shards {
@@ -134,6 +140,9 @@ func (e *Engine) Registry() *Registry { return e.registry }
 
 // Client gives the calls to twins, wherever they live.
 func (e *Engine) Client() *Client { return e.client }
+
+// Topics gives the durable topics, wherever they live.
+func (e *Engine) Topics() *topic.Host { return e.streams }
 
 // Start begins to watch the configuration and to start the connected twins of the slots that were gained. It returns
 // when the watches stand, without waiting for twins.
@@ -162,6 +171,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.goFunc(e.waker.run)
 	e.goFunc(e.starter.run)
 	e.goFunc(e.rollouts.run)
+	e.streams.Start()
 	e.goFunc(e.intake.ledger.run)
 	return ctx.Err()
 }
@@ -263,17 +273,22 @@ func (e *Engine) shardOf(slot cluster.Slot) *shard { return e.shards[int(slot)%s
 // Handle takes a call for a slot that this node owns.
 func (e *Engine) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
 	slot := e.slotOf(env.Target.ID)
-	if own := e.owned[slot].Load(); own == nil || env.Since > own.Since {
+	own := e.owned[slot].Load()
+	if own == nil || env.Since > own.Since {
 		done(cluster.Reply{Err: fmt.Errorf("%s: slot %d: %w", env.Target.ID, slot, cluster.ErrNotOwner)})
 		return
 	}
-	if env.Target.Kind != "twin" {
+	if env.Target.Kind != "twin" && env.Target.Kind != topic.Kind {
 		done(cluster.Reply{Err: fmt.Errorf("kind %q: %w", env.Target.Kind, ErrNotFound)})
 		return
 	}
 	if !e.cluster.LeaseValid() {
 		e.stats.drop(dropLease)
 		done(cluster.Reply{Err: fmt.Errorf("%s: no lease: %w", env.Target.ID, cluster.ErrUnavailable)})
+		return
+	}
+	if env.Target.Kind == topic.Kind {
+		e.streams.Handle(env, own, done)
 		return
 	}
 	s := e.shardOf(slot)
@@ -357,6 +372,7 @@ func (e *Engine) Close() error {
 		e.log.Warn("actors did not stop in time")
 	}
 	e.stop()
+	e.streams.Close()
 	e.hub.close()
 	e.pool.Close()
 	e.wg.Wait()

@@ -78,10 +78,7 @@ func (e *Engine) letGo(slots []cluster.Slot, lost, bounded bool, done func()) {
 	e.starter.lost(slots)
 	e.tracers.moved(slots, e.slotOf)
 	e.recorders.moved(slots, e.slotOf)
-	if group.left.Load() == 0 {
-		done()
-		return
-	}
+	group.left.Add(1) // the topics' part
 	if bounded {
 		for stage, after := range []time.Duration{releaseRunning, releaseCommits, releaseActors} {
 			group.timers[stage] = time.AfterFunc(after, func() {
@@ -98,6 +95,11 @@ func (e *Engine) letGo(slots []cluster.Slot, lost, bounded bool, done func()) {
 			e.system.Root.Send(e.shards[n].pid, r)
 		}
 	}
+	chosen := make(map[cluster.Slot]bool, len(slots))
+	for _, slot := range slots {
+		chosen[slot] = true
+	}
+	e.streams.Release(func(s cluster.Slot) bool { return chosen[s] }, lost, group.shardDone)
 }
 
 // release has the actors of some slots leave.

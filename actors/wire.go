@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/mqtt"
@@ -33,6 +34,12 @@ func WireErrors() map[string]error {
 		"actors.fault":     ErrFault,
 		"actors.no_twin":   ErrNoTwin,
 		"actors.closed":    ErrClosed,
+
+		"topic.not_found":  topic.ErrNotFound,
+		"topic.no_channel": topic.ErrNoChannel,
+		"topic.deleting":   topic.ErrDeleting,
+		"topic.too_large":  topic.ErrTooLarge,
+		"topic.too_many":   topic.ErrTooMany,
 
 		"mqtt.unowned":        mqtt.ErrUnowned,
 		"mqtt.refused":        mqtt.ErrRefused,
