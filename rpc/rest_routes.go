@@ -13,11 +13,19 @@ const twinPath = "/v1/twins/{project}/{name}"
 
 // restRoutes is the table.
 func restRoutes() []restRoute {
+	routes := append(twinRoutes(), wotRoutes()...)
+	return append(routes, restRoute{method: http.MethodGet, path: "/openapi.json", id: "openapi", summary: "This description",
+		procedure: "/" + grpcreflect.ReflectV1ServiceName + "/ServerReflectionInfo", serve: (*restCall).openapi,
+		answers: []restAnswer{{status: 200, text: "OpenAPI 3.1", content: &restContent{schema: map[string]any{"type": "object"}}}}})
+}
+
+// twinRoutes are those of twins.
+func twinRoutes() []restRoute {
 	return []restRoute{
 		{method: http.MethodGet, path: "/v1/twins", id: "listTwins", summary: "List twins, by pages",
 			text:      "The header Link names the next page, where there is one.",
 			procedure: rpcv1.TwinServiceListTwinsProcedure, serve: (*restCall).listTwins,
-			params:  append(filterParams(), pageParams("twins")...),
+			params:  append(append(filterParams(), pageParams("twins")...), restParam{name: "state", text: "Include each twin's state as last committed.", schema: boolSchema}),
 			answers: []restAnswer{{status: 200, text: "A page of twins", content: messageOf(&pb.ListTwinsResponse{}), headers: linkHeader}}},
 		{method: http.MethodGet, path: twinPath, id: "getTwin", summary: "Configuration and state of a twin",
 			procedure: rpcv1.TwinServiceGetTwinProcedure, serve: (*restCall).getTwin,
@@ -74,9 +82,6 @@ func restRoutes() []restRoute {
 				{name: "aggregate", text: "How a step's samples become one value: avg (as where it is not given), min, max, sum, count, last.", schema: stringSchema},
 				{name: "limit", text: "At most so many; 10,000 where it is not given.", schema: countSchema}},
 			answers: []restAnswer{{status: 200, text: "The samples", content: messageOf(&pb.QueryHistoryResponse{})}}},
-		{method: http.MethodGet, path: "/openapi.json", id: "openapi", summary: "This description",
-			procedure: "/" + grpcreflect.ReflectV1ServiceName + "/ServerReflectionInfo", serve: (*restCall).openapi,
-			answers: []restAnswer{{status: 200, text: "OpenAPI 3.1", content: &restContent{schema: map[string]any{"type": "object"}}}}},
 	}
 }
 
@@ -112,7 +117,6 @@ func filterParams() []restParam {
 			"enum": []string{"none", "connecting", "connected", "disconnected", "stopped", "sleeping"}}},
 		{name: "faulty", text: "Only twins with a fault.", schema: boolSchema},
 		{name: "text", text: "Part of the id.", schema: stringSchema},
-		{name: "state", text: "Include each twin's state as last committed.", schema: boolSchema},
 	}
 }
 
