@@ -69,6 +69,8 @@ type restContent struct {
 	stream map[string]any
 	// message that the schema names; nil: none.
 	message protoreflect.MessageDescriptor
+	// also are further messages that the schema names.
+	also []proto.Message
 }
 
 // restAnswer is a response that is no problem.

@@ -140,6 +140,9 @@ func (d *apiDescription) content(c *restContent) map[string]any {
 	if c.message != nil {
 		d.add(c.message)
 	}
+	for _, m := range c.also {
+		d.add(m.ProtoReflect().Descriptor())
+	}
 	kind := c.kind
 	if kind == "" {
 		kind = jsonType

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 	"github.com/polluxhq/pollux/rpc"
 )
 
@@ -455,6 +456,61 @@ func TestRestHistory(t *testing.T) {
 	}
 }
 
+func TestRestWalksDownThePlaces(t *testing.T) {
+	h, p := openHouse(t), fresh("restwalk")
+	h.echo(t, p+"/lamp")
+	h.echo(t, p+"/hall")
+	site := rpcv1.NewSiteServiceClient(h.http(h.admin), h.url)
+	for _, z := range []*pb.Zone{{Id: p + "/house"}, {Id: p + "/floor", Parent: p + "/house"}, {Id: p + "/attic", Parent: p + "/house"}} {
+		if _, err := site.PutZone(t.Context(), req(&pb.PutZoneRequest{Zone: z})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	res, err := h.twins(h.admin).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: p + "/lamp"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Msg.Twin.Zone = p + "/floor"
+	if _, err := h.twins(h.admin).UpdateTwin(t.Context(), req(&pb.UpdateTwinRequest{Twin: res.Msg.Twin})); err != nil {
+		t.Fatal(err)
+	}
+	type ids struct{ Id, Zone string }
+	for path, want := range map[string]string{
+		p: "[] [house]", p + "/": "[] [house]", p + "/house": "house [attic floor] []", p + "/house/floor": "floor [] [lamp]", p + "/house/floor/lamp": "floor lamp",
+		p + "/house/lamp": "404", p + "/floor": "404", p + "/lamp": "404", p + "/house/none/lamp": "404", p + "/house/hall": "404", "A": "400",
+	} {
+		a := h.rest(t, h.admin, "GET", "/v1/walk/"+path, "")
+		var out struct {
+			Path         []string
+			Zone, Twin   *ids
+			Zones, Twins []ids
+		}
+		got := fmt.Sprint(a.status)
+		if a.status == 200 {
+			a.decode(t, &out)
+			name := func(x ids) string { return strings.TrimPrefix(x.Id, p+"/") }
+			list := func(all []ids) []string {
+				names := []string{}
+				for _, x := range all {
+					names = append(names, name(x))
+				}
+				return names
+			}
+			switch {
+			case out.Twin != nil:
+				got = name(*out.Zone) + " " + name(*out.Twin)
+			case out.Zone != nil:
+				got = fmt.Sprint(name(*out.Zone), " ", list(out.Zones), " ", list(out.Twins))
+			default:
+				got = fmt.Sprint("[] ", list(out.Zones))
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s: %s", path, got, want, a.text)
+		}
+	}
+}
+
 // The description says what there is: each operation of it is answered by the mux, and not as a path that is unknown.
 func TestOpenAPIDescribesTheMux(t *testing.T) {
 	h := openHouse(t)
@@ -466,7 +522,7 @@ func TestOpenAPIDescribesTheMux(t *testing.T) {
 	if a.decode(t, &doc); doc.OpenAPI != "3.1.0" || len(doc.Paths) < 8 {
 		t.Fatalf("%s, %d paths", doc.OpenAPI, len(doc.Paths))
 	}
-	fill := strings.NewReplacer("{project}", "p", "{name}", "none", "{property}", "x", "{action}", "x", "{event}", "x")
+	fill := strings.NewReplacer("{project}", "p", "{name}", "none", "{property}", "x", "{action}", "x", "{event}", "x", "{path}", "p")
 	for path, item := range doc.Paths {
 		for method, text := range item {
 			var op struct{ OperationId string }
