@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -88,6 +89,9 @@ func (e *Engine) ahead(id string, err error) bool {
 	_, ok, err := e.store.Get(tableTwins, id)
 	return err == nil && ok
 }
+
+// Topics gives the durable topics, wherever they live.
+func (c *Client) Topics() *topic.Host { return c.e.streams }
 
 // Invoke runs an action. Its error is a *CommandError where the command was rejected, timed out, or how it ended is
 // not known; any other error, but cluster.ErrUnknown, says that it did not run.
@@ -183,3 +187,14 @@ func (c *Client) Trace(ctx context.Context, id string) (*TraceStream, error) {
 	context.AfterFunc(ctx, s.Close)
 	return s, nil
 }
+
+// Ingest takes a message in; see Engine.Ingest.
+func (c *Client) Ingest(m *Ingest, done func(IngestResult)) { c.e.Ingest(m, done) }
+
+// RefuseIngest lists a message that its door refuses; see Engine.Refuse.
+func (c *Client) RefuseIngest(m *Ingest, code, reason string, done func(IngestResult)) {
+	c.e.Refuse(m, code, reason, done)
+}
+
+// CheckIngest says why a message would be refused at the door; see Engine.Check.
+func (c *Client) CheckIngest(m *Ingest) (code, reason string) { return c.e.Check(m) }

@@ -85,6 +85,8 @@ const (
 	ActionSiteRead
 	// ActionSiteWrite changes zones and systems.
 	ActionSiteWrite
+	// ActionIngest sends messages of devices. A device's key may send those of its own twin.
+	ActionIngest
 	// ActionClusterRead reads status, nodes and placement.
 	ActionClusterRead
 	// ActionClusterOperate drains and removes nodes, lets new ones in, and takes and restores backups, which hold all that
@@ -107,7 +109,7 @@ const (
 var actionNames = [actionCount]string{
 	ActionNone: "none", ActionTwinRead: "twin.read", ActionTwinUse: "twin.use", ActionTwinTrace: "twin.trace",
 	ActionTwinConfigure: "twin.configure", ActionDriverRead: "driver.read", ActionDriverWrite: "driver.write",
-	ActionSiteRead: "site.read", ActionSiteWrite: "site.write", ActionClusterRead: "cluster.read",
+	ActionSiteRead: "site.read", ActionSiteWrite: "site.write", ActionIngest: "ingest.write", ActionClusterRead: "cluster.read",
 	ActionClusterOperate: "cluster.operate",
 	ActionKeyRead:        "key.read", ActionKeyWrite: "key.write", ActionSessionCreate: "session.create",
 	ActionMetricsRead: "metrics.read", ActionReflect: "api.reflect",
@@ -140,6 +142,7 @@ var rights = [actionCount]right{
 	ActionDriverWrite:    {least: RoleAdmin, commits: true},
 	ActionSiteRead:       {least: RoleViewer},
 	ActionSiteWrite:      {least: RoleAdmin, commits: true},
+	ActionIngest:         {least: RoleOperator, commits: true},
 	ActionClusterRead:    {least: RoleViewer, shared: true},
 	ActionClusterOperate: {least: RoleAdmin, commits: true},
 	ActionKeyRead:        {least: RoleAdmin},
@@ -174,7 +177,7 @@ func Authorize(p *Principal, a Action, r Resource) error {
 	if p == nil {
 		return ErrUnauthenticated
 	}
-	if a >= actionCount || rights[a].least == RoleNone || p.Role < rights[a].least {
+	if a >= actionCount || rights[a].least == RoleNone || p.Role < rights[a].least && !(a == ActionIngest && p.mayIngest()) {
 		return forbidden(p, a, r)
 	}
 	switch {
@@ -186,6 +189,11 @@ func Authorize(p *Principal, a Action, r Resource) error {
 		return nil
 	}
 	return forbidden(p, a, r)
+}
+
+// mayIngest says whether the key is of a kind that sends messages; a device's is for its own twin.
+func (p *Principal) mayIngest() bool {
+	return p.Role >= rights[ActionIngest].least || p.Role == RoleDevice && p.Device != ""
 }
 
 func forbidden(p *Principal, a Action, r Resource) error {

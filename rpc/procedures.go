@@ -106,6 +106,15 @@ func procedures() map[string]procedure {
 		rpcv1.SiteServiceClaimInboxProcedure:  {action: ActionTwinConfigure, resource: claimed},
 		rpcv1.SiteServiceIgnoreInboxProcedure: {action: ActionSiteWrite, resource: inboxEntry(func(m *pb.IgnoreInboxRequest) string { return m.Id })},
 
+		rpcv1.IngestServiceIngestProcedure:             {action: ActionIngest, resource: ingested},
+		rpcv1.IngestServiceIngestStreamProcedure:       {action: ActionIngest, resource: ingested},
+		rpcv1.IngestServiceGetIngestStatusProcedure:    {action: ActionSiteRead, resource: listed("message", func(m *pb.GetIngestStatusRequest) *string { return &m.Project })},
+		rpcv1.IngestServiceListRefusalsProcedure:       {action: ActionSiteRead, resource: listed("message", func(m *pb.ListRefusalsRequest) *string { return &m.Project })},
+		rpcv1.IngestServiceGetProjectSettingsProcedure: {action: ActionSiteRead, resource: listed("project", func(m *pb.GetProjectSettingsRequest) *string { return &m.Project })},
+		rpcv1.IngestServicePutProjectSettingsProcedure: {action: ActionSiteWrite, resource: listed("project", func(m *pb.PutProjectSettingsRequest) *string {
+			return idOf(m.GetSettings() == nil, func() *string { return &m.Settings.Project })
+		})},
+
 		rpcv1.SettingsServiceGetSettingsProcedure:          {actionOf: settingsAction, resource: settingsResource},
 		rpcv1.SettingsServiceSetSettingsProcedure:          {actionOf: settingsAction, resource: settingsResource},
 		rpcv1.SettingsServiceListSettingsVersionsProcedure: {actionOf: settingsAction, resource: settingsResource},
@@ -190,7 +199,11 @@ func listed[M any](kind string, project func(M) *string) func(any, *Principal) (
 		if !ok {
 			return Resource{}, errWrongMessage
 		}
-		return narrowed(kind, project(msg), p)
+		name := project(msg)
+		if name == nil {
+			return Resource{}, invalid(kind, "is missing")
+		}
+		return narrowed(kind, name, p)
 	}
 }
 

@@ -110,6 +110,9 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	mount(rpcv1.NewKeyServiceHandler(&keyService{s}, small))
 	mount(rpcv1.NewSiteServiceHandler(&siteService{s}, small))
 	mount(rpcv1.NewSettingsServiceHandler(&settingsService{s}, small))
+	path, messages := rpcv1.NewIngestServiceHandler(&ingestService{s}, small)
+	mount(path, messages)
+	mux.Handle(rpcv1.IngestServiceIngestStreamProcedure, streamed(messages))
 
 	drivers := newDriverService(s)
 	mount(rpcv1.NewDriverServiceHandler(drivers, small))
@@ -120,7 +123,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 		bounds{size: MaxUpload, timeout: uploadTimeout, refuse: s.refuse, met: s.refused.body}))
 
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
-		rpcv1.KeyServiceName, rpcv1.SiteServiceName, rpcv1.SettingsServiceName}
+		rpcv1.KeyServiceName, rpcv1.SiteServiceName, rpcv1.SettingsServiceName, rpcv1.IngestServiceName}
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mount(grpcreflect.NewHandlerV1(reflector, small))
 	mount(grpcreflect.NewHandlerV1Alpha(reflector, small))
@@ -139,6 +142,7 @@ func (s *Server) doors() {
 	mount("GET /metrics", s.closed(http.HandlerFunc(s.metrics)))
 	mount(history.Prefix, s.closed(s.o.History.Handler()))
 	mount("GET /v1/ws", s.sockets)
+	s.ingestDoors()
 	hooks := atMost(http.HandlerFunc(s.hook), maxHooks, s.refuse)
 	mount(hooksPath, hooks)
 	mount(hooksPath+"/{rest...}", hooks)

@@ -1,0 +1,456 @@
+package rpc
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+
+	"connectrpc.com/connect"
+
+	"github.com/polluxhq/pollux/actors"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+const (
+	// maxLines of a request.
+	maxLines = 10_000
+	// maxKeyed messages of one twin may share an Idempotency-Key: a twin remembers as many ids.
+	maxKeyed = 256
+	// maxIngests are the requests of messages that are answered at a time. Each waits for a commit.
+	maxIngests = 1024
+)
+
+// ingestDoors are the plain HTTP doors for messages:
+//
+//	POST /v1/ingest/{project}                          lines that each name their twin or alias
+//	POST /v1/ingest/{project}/write                    InfluxDB line protocol
+//	POST /v1/ingest/{project}/{twin}                   data of one twin
+//	POST /v1/ingest/{project}/{network}/{key}/{value}  data of the twin that has the alias
+func (s *Server) ingestDoors() {
+	for _, d := range []struct {
+		pattern string
+		fn      http.HandlerFunc
+	}{
+		{"POST /v1/ingest/{project}", s.ingestBatch},
+		{"POST /v1/ingest/{project}/write", s.ingestInflux},
+		{"POST /v1/ingest/{project}/{twin}", s.ingestOne},
+		{"POST /v1/ingest/{project}/{network}/{key}/{value}", s.ingestOne},
+		{"POST /v1/ingest/{project}/{network}/{key}/{value}/{rest...}", s.ingestOne},
+	} {
+		b := s.bounds()
+		b.refuse = s.refuseIngest
+		s.mux.Handle(d.pattern, limited(atMost(d.fn, maxIngests, s.ingestFailed), b))
+	}
+}
+
+// ingestCall is one request of messages.
+type ingestCall struct {
+	s        *Server
+	p        *Principal
+	like     actors.Ingest // what all of its messages have in common
+	atomic   bool
+	accepted bool
+	key      string
+	lines    []intakeLine
+}
+
+// ingestCall reads who sends, and what the request says of all of its messages.
+func (s *Server) ingestCall(r *http.Request, door string) (*ingestCall, error) {
+	p, err := s.ingestPrincipal(r)
+	if err != nil {
+		return nil, err
+	}
+	c := &ingestCall{s: s, p: p, like: actors.Ingest{Door: door, Project: r.PathValue("project"), JSON: true}}
+	if !validProject(c.like.Project) {
+		return nil, invalid("project", fmt.Sprintf("%.80q is no project's name", c.like.Project))
+	}
+	if err := c.authorize(); err != nil {
+		return nil, err
+	}
+	q := r.URL.Query()
+	ack := q.Get("ack")
+	if ack == "" {
+		ack = r.Header.Get("Pollux-Ack")
+	}
+	switch ack {
+	case "", "committed":
+		c.like.Commit = true
+	case "accepted":
+		c.accepted = true
+	default:
+		return nil, invalid("query.ack", "want committed or accepted")
+	}
+	c.atomic, c.like.Historical = q.Get("atomic") == "true", q.Get("historical") == "true"
+	if t := q.Get("time"); t != "" {
+		if c.like.Time, err = parseTime(t); err != nil {
+			return nil, invalid("query.time", err.Error())
+		}
+	}
+	for _, name := range []string{"Idempotency-Key", "X-Message-Id"} {
+		if c.key == "" {
+			c.key = r.Header.Get(name)
+		}
+	}
+	if len(c.key) > maxMessageID-8 {
+		return nil, invalid("header.Idempotency-Key", fmt.Sprintf("%d bytes, %d are allowed", len(c.key), maxMessageID-8))
+	}
+	return c, s.guard.quorum()
+}
+
+// authorize says whether the sender may send to the project. What is sent to a foreign project is listed in the sender's own.
+func (c *ingestCall) authorize() error {
+	r := Resource{Project: c.like.Project, Kind: "message"}
+	err := Authorize(c.p, ActionIngest, r)
+	if err == nil {
+		c.like.Device = c.p.Device
+		return nil
+	}
+	if c.p.Project != "" && c.p.Project != c.like.Project && c.p.mayIngest() {
+		m := &actors.Ingest{Door: c.like.Door, Project: c.p.Project}
+		c.s.o.Client.RefuseIngest(m, actors.CodeForeignProject, fmt.Sprintf("key %s of project %s may not send to project %s", c.p.Name, c.p.Project, c.like.Project),
+			func(actors.IngestResult) {})
+	}
+	return err
+}
+
+// ingestPrincipal also takes a key as the password of HTTP's basic authentication, and as InfluxDB's clients send it.
+func (s *Server) ingestPrincipal(r *http.Request) (*Principal, error) {
+	if _, password, ok := r.BasicAuth(); ok {
+		return s.o.Keys.Authenticate(password)
+	}
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "token") {
+		return s.o.Keys.Authenticate(strings.TrimSpace(token))
+	}
+	return s.o.Keys.principalOf(r.Method, r.Host, r.Header)
+}
+
+// body reads the whole body, unpacked. What is too large, or no gzip, is listed as refused.
+func (c *ingestCall) body(r *http.Request) ([]byte, error) {
+	var in io.Reader = r.Body
+	switch encoding := r.Header.Get("Content-Encoding"); encoding {
+	case "", "identity":
+	case "gzip":
+		z, err := gzip.NewReader(r.Body)
+		if err != nil {
+			return nil, c.unread(nil, actors.CodeMalformed, fmt.Errorf("no gzip: %w", err))
+		}
+		in = z
+	default:
+		return nil, invalid("header.Content-Encoding", fmt.Sprintf("%.40q: want gzip or none", encoding))
+	}
+	b, err := io.ReadAll(io.LimitReader(in, maxRequest+1))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge), connect.CodeOf(err) == connect.CodeResourceExhausted && err != nil, err == nil && len(b) > maxRequest:
+		return nil, c.unread(b, actors.CodeTooLarge, &http.MaxBytesError{Limit: maxRequest})
+	case err != nil && in != r.Body:
+		return nil, c.unread(b, actors.CodeMalformed, fmt.Errorf("body: %w", err))
+	}
+	return b, err
+}
+
+// unread lists a request that cannot be read at all, and gives the error to answer.
+func (c *ingestCall) unread(b []byte, code string, err error) error {
+	m := c.like
+	m.Payload = b
+	c.s.o.Client.RefuseIngest(&m, code, err.Error(), func(actors.IngestResult) {})
+	if code == actors.CodeTooLarge {
+		return err
+	}
+	return invalid("body", err.Error())
+}
+
+// add takes a line; the error says that there are too many.
+func (c *ingestCall) add(l intakeLine) error {
+	if len(c.lines) == maxLines {
+		return fmt.Errorf("more than %d lines", maxLines)
+	}
+	c.lines = append(c.lines, l)
+	return nil
+}
+
+// ingestOne takes data of the sender that the path names.
+func (s *Server) ingestOne(w http.ResponseWriter, r *http.Request) {
+	c, err := s.ingestCall(r, "http")
+	if err != nil {
+		s.ingestFailed(w, r, err)
+		return
+	}
+	if c.like.Twin = r.PathValue("twin"); c.like.Twin == "" {
+		c.like.Alias = &pb.Alias{Network: r.PathValue("network"), Key: r.PathValue("key"), Value: r.PathValue("value")}
+		c.like.Topic = strings.TrimPrefix(r.URL.Path, "/v1/ingest/")
+	}
+	body, err := c.body(r)
+	if err == nil {
+		err = c.oneSender(r, body)
+	}
+	if err != nil {
+		s.ingestFailed(w, r, err)
+		return
+	}
+	c.answer(w, r)
+}
+
+func (c *ingestCall) oneSender(r *http.Request, body []byte) error {
+	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t == "application/octet-stream" {
+		m := c.like
+		m.Payload, m.JSON = body, false
+		return c.add(intakeLine{m: &m})
+	}
+	err := eachJSON(body, func(value []byte) error { return c.add(dataLine(value, &c.like)) })
+	if err == nil && len(c.lines) == 0 {
+		err = errors.New("it holds no message")
+	}
+	if err != nil {
+		return c.unread(body, actors.CodeMalformed, err)
+	}
+	return nil
+}
+
+// ingestBatch takes lines that each name their sender.
+func (s *Server) ingestBatch(w http.ResponseWriter, r *http.Request) {
+	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t == "text/plain" {
+		s.ingestInflux(w, r)
+		return
+	}
+	c, err := s.ingestCall(r, "http")
+	var body []byte
+	if err == nil {
+		body, err = c.body(r)
+	}
+	if err == nil {
+		err = eachJSON(body, func(value []byte) error { return c.add(batchLine(value, &c.like)) })
+		if err == nil && len(c.lines) == 0 {
+			err = errors.New("it holds no message")
+		}
+		if err != nil {
+			err = c.unread(body, actors.CodeMalformed, err)
+		}
+	}
+	if err != nil {
+		s.ingestFailed(w, r, err)
+		return
+	}
+	c.answer(w, r)
+}
+
+// ingestInflux takes lines of InfluxDB's protocol.
+func (s *Server) ingestInflux(w http.ResponseWriter, r *http.Request) {
+	c, err := s.ingestCall(r, "influx")
+	var body []byte
+	if err == nil {
+		body, err = c.body(r)
+	}
+	if err == nil {
+		q := r.URL.Query()
+		x := &influx{network: q.Get("network"), key: q.Get("tag")}
+		if x.network == "" {
+			x.network = "influx"
+		}
+		if x.key == "" {
+			x.key = "device"
+		}
+		var ok bool
+		if x.unit, ok = influxUnits[q.Get("precision")]; !ok {
+			err = invalid("query.precision", "want ns, us, ms or s")
+		}
+		for line := range bytes.Lines(body) {
+			if l, ok := x.line(line, &c.like); ok && err == nil {
+				if err = c.add(l); err != nil {
+					err = c.unread(body, actors.CodeTooLarge, err)
+				}
+			}
+		}
+		if err == nil && len(c.lines) == 0 {
+			err = c.unread(body, actors.CodeMalformed, errors.New("it holds no line"))
+		}
+	}
+	if err != nil {
+		s.ingestFailed(w, r, err)
+		return
+	}
+	c.answer(w, r)
+}
+
+// keyed gives the messages of a request with an Idempotency-Key ids of their own.
+func (c *ingestCall) keyed() error {
+	if c.key == "" {
+		return nil
+	}
+	perSender := map[string]int{}
+	for i := range c.lines {
+		m := c.lines[i].m
+		if m.ID != "" {
+			continue
+		}
+		if m.ID = c.key; len(c.lines) > 1 {
+			m.ID = fmt.Sprintf("%s/%d", c.key, i)
+		}
+		who := m.Twin + "\x00" + m.Alias.GetNetwork() + "\x00" + m.Alias.GetKey() + "\x00" + m.Alias.GetValue()
+		if perSender[who]++; perSender[who] > maxKeyed {
+			return invalid("header.Idempotency-Key", fmt.Sprintf("more than %d messages of one sender: send them in several requests", maxKeyed))
+		}
+	}
+	return nil
+}
+
+// answer takes the lines in and says what became of them.
+func (c *ingestCall) answer(w http.ResponseWriter, r *http.Request) {
+	err := c.keyed()
+	var res *pb.IngestResponse
+	if err == nil {
+		res, err = c.s.takeIn(r.Context(), c.lines, c.atomic)
+	}
+	if err != nil {
+		c.s.ingestFailed(w, r, err)
+		return
+	}
+	status := http.StatusOK
+	switch {
+	case res.Retry > 0 && !refusedWhole(c.atomic, res):
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
+	case res.Refused > 0 && res.Stored+res.Inbox+res.Duplicate == 0:
+		status = http.StatusUnprocessableEntity
+	case c.accepted:
+		status = http.StatusAccepted
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(plainResponse(res)) // the sender takes it or sends again
+}
+
+func refusedWhole(atomic bool, res *pb.IngestResponse) bool {
+	return atomic && res.Refused > 0 && res.Stored+res.Inbox+res.Duplicate == 0
+}
+
+// plainIngest is an answer as plain JSON has it.
+type plainIngest struct {
+	Stored    uint64        `json:"stored"`
+	Refused   uint64        `json:"refused"`
+	Inbox     uint64        `json:"inbox"`
+	Duplicate uint64        `json:"duplicate"`
+	Retry     uint64        `json:"retry"`
+	Results   []plainResult `json:"results,omitempty"`
+}
+
+type plainResult struct {
+	Line    uint32 `json:"line"`
+	Outcome string `json:"outcome"`
+	Code    string `json:"code,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+func plainResponse(res *pb.IngestResponse) *plainIngest {
+	out := &plainIngest{Stored: res.Stored, Refused: res.Refused, Inbox: res.Inbox, Duplicate: res.Duplicate, Retry: res.Retry}
+	for _, x := range res.Results {
+		out.Results = append(out.Results, plainResult{x.Index, wordOf(x.Outcome.String(), "INGEST_OUTCOME_"), x.Code, x.Reason})
+	}
+	return out
+}
+
+// takeIn takes lines in and waits until each has its result. Where atomic is set and one is refused at the door, none is.
+func (s *Server) takeIn(ctx context.Context, lines []intakeLine, atomic bool) (*pb.IngestResponse, error) {
+	spoiled := false
+	if atomic {
+		for i := range lines {
+			l := &lines[i]
+			if l.code == "" {
+				l.code, l.reason = s.o.Client.CheckIngest(l.m)
+			}
+			spoiled = spoiled || l.code != ""
+		}
+	}
+	results := make([]actors.IngestResult, len(lines))
+	var all sync.WaitGroup
+	for i := range lines {
+		l := &lines[i]
+		done := func(r actors.IngestResult) {
+			results[i] = r
+			all.Done()
+		}
+		all.Add(1)
+		switch {
+		case l.code != "":
+			s.o.Client.RefuseIngest(l.m, l.code, l.reason, done)
+		case spoiled:
+			done(actors.IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: errSpoiled})
+		default:
+			s.o.Client.Ingest(l.m, done)
+		}
+	}
+	finished := make(chan struct{})
+	go func() {
+		all.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return sumUp(results), nil
+}
+
+var errSpoiled = errors.New("not taken: another message of the request was refused, and it is atomic")
+
+// sumUp counts results, and lists those that are not stored.
+func sumUp(results []actors.IngestResult) *pb.IngestResponse {
+	res := &pb.IngestResponse{}
+	for i, r := range results {
+		switch r.Outcome { //nolint:exhaustive // the rest is to be sent again
+		case pb.IngestOutcome_INGEST_OUTCOME_STORED:
+			res.Stored++
+			continue
+		case pb.IngestOutcome_INGEST_OUTCOME_REFUSED:
+			res.Refused++
+		case pb.IngestOutcome_INGEST_OUTCOME_INBOX:
+			res.Inbox++
+		case pb.IngestOutcome_INGEST_OUTCOME_DUPLICATE:
+			res.Duplicate++
+		default:
+			res.Retry++
+		}
+		x := &pb.IngestResult{Index: uint32(i), Outcome: r.Outcome, Code: r.Code, Reason: r.Reason}
+		if r.Err != nil {
+			x.Reason = plainText(translate(r.Err))
+		}
+		res.Results = append(res.Results, x)
+	}
+	return res
+}
+
+// refuseIngest answers a request that a limit stopped, and lists it where it is known whose it is.
+func (s *Server) refuseIngest(w http.ResponseWriter, r *http.Request, err error) {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		s.refused.body.Inc()
+		if c, cerr := s.ingestCall(r, "http"); cerr != nil {
+			err = cerr
+		} else {
+			err = c.unread(nil, actors.CodeTooLarge, err)
+		}
+	}
+	w.Header().Set("Connection", "close") // what the client still sends is not read
+	s.ingestFailed(w, r, err)
+}
+
+func (s *Server) ingestFailed(w http.ResponseWriter, r *http.Request, err error) {
+	s.refused.call(translate(err))
+	status, p := problemOf(err)
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		status, p.Detail = http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)
+	}
+	writeProblem(w, r, status, p)
+}

@@ -1,0 +1,216 @@
+package rpc
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/polluxhq/pollux/actors"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// intakeLine is one message of a request: what is to be taken in, or why it cannot be read.
+type intakeLine struct {
+	m            *actors.Ingest
+	code, reason string
+}
+
+func (l *intakeLine) bad(format string, args ...any) {
+	l.code, l.reason = actors.CodeMalformed, fmt.Sprintf(format, args...)
+}
+
+// eachJSON cuts a body into its values: the elements of an array, or values one after the other (one, or NDJSON). It looks
+// for ends only, so that a value that is wrong in itself spoils no other; what follows an end that never comes is one value.
+func eachJSON(body []byte, fn func(value []byte) error) error {
+	body = bytes.TrimLeft(body, jsonSpace)
+	array := len(body) > 0 && body[0] == '['
+	if array {
+		body = bytes.TrimLeft(body[1:], jsonSpace)
+		if end := bytes.TrimRight(body, jsonSpace); len(end) == 1 && end[0] == ']' {
+			return nil
+		}
+	}
+	for len(body) > 0 {
+		n := jsonEnd(body)
+		value := bytes.TrimRight(body[:n], jsonSpace)
+		body = bytes.TrimLeft(body[n:], jsonSpace)
+		if err := fn(value); err != nil {
+			return err
+		}
+		if !array {
+			continue
+		}
+		switch {
+		case len(body) == 0:
+			return errors.New("the array has no end")
+		case body[0] == ']':
+			if body = bytes.TrimLeft(body[1:], jsonSpace); len(body) > 0 {
+				return errors.New("there is something behind the array")
+			}
+		default: // a comma
+			if body = bytes.TrimLeft(body[1:], jsonSpace); len(body) == 0 {
+				return errors.New("the array has no end")
+			}
+		}
+	}
+	return nil
+}
+
+const jsonSpace = " \t\r\n"
+
+// jsonEnd is where the first value of b ends.
+func jsonEnd(b []byte) int {
+	depth, text := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			if text = !text; !text && depth == 0 {
+				return i + 1
+			}
+		case text:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+			if depth < 0 {
+				return i
+			}
+		case depth == 0 && (c == ',' || c == '\n' || c == ' ' || c == '\t' || c == '\r'):
+			return i
+		}
+	}
+	return len(b)
+}
+
+// wireMessage is a message as the plain HTTP door takes it, where it says more than its data.
+type wireMessage struct {
+	Twin  string `json:"twin"`
+	Alias *struct {
+		Network string `json:"network"`
+		Key     string `json:"key"`
+		Value   string `json:"value"`
+	} `json:"alias"`
+	Data       json.RawMessage `json:"data"`
+	Time       json.RawMessage `json:"time"`
+	ID         string          `json:"id"`
+	Historical *bool           `json:"historical"`
+}
+
+// batchLine reads a message of the batch door: {"twin" or "alias", "data", "time", "id", "historical"}.
+func batchLine(value []byte, like *actors.Ingest) intakeLine {
+	m := *like
+	m.Payload = value
+	l := intakeLine{m: &m}
+	if l.code, l.reason = actors.CheckJSON(value); l.code != "" {
+		return l
+	}
+	var w wireMessage
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.DisallowUnknownFields()
+	switch err := d.Decode(&w); {
+	case err != nil:
+		l.bad(`want {"twin": NAME or "alias": {"network", "key", "value"}, "data": …, "time", "id", "historical"}: %v`, err)
+	case w.Data == nil:
+		l.bad(`"data" is missing`)
+	case (w.Twin == "") == (w.Alias == nil):
+		l.bad(`either "twin" or "alias" is needed`)
+	default:
+		m.Twin = w.Twin
+		if w.Alias != nil {
+			m.Alias = &pb.Alias{Network: w.Alias.Network, Key: w.Alias.Key, Value: w.Alias.Value}
+		}
+		w.into(&l)
+	}
+	return l
+}
+
+// dataLine reads a message whose sender the path names. An object that has "data", and beside it nothing but "time", "id" and
+// "historical", says more than its data; any other value is the data itself.
+func dataLine(value []byte, like *actors.Ingest) intakeLine {
+	m := *like
+	m.Payload = value
+	l := intakeLine{m: &m}
+	if !bytes.Contains(value, []byte(`"data"`)) || len(value) > actors.MaxPayload {
+		return l // checked where all messages are
+	}
+	if l.code, l.reason = actors.CheckJSON(value); l.code != "" {
+		return l
+	}
+	var keys map[string]json.RawMessage
+	if json.Unmarshal(value, &keys) != nil || keys["data"] == nil {
+		return l
+	}
+	for k := range keys {
+		switch k {
+		case "data", "time", "id", "historical":
+		default:
+			return l
+		}
+	}
+	var w wireMessage
+	if err := json.Unmarshal(value, &w); err != nil {
+		l.bad("%v", err)
+		return l
+	}
+	w.into(&l)
+	return l
+}
+
+// into completes a message by what it says of itself.
+func (w *wireMessage) into(l *intakeLine) {
+	m := l.m
+	m.Payload = w.Data
+	if w.ID != "" {
+		if m.ID = w.ID; len(w.ID) > maxMessageID {
+			l.bad(`"id" has %d bytes, %d are allowed`, len(w.ID), maxMessageID)
+			return
+		}
+	}
+	if w.Historical != nil {
+		m.Historical = *w.Historical
+	}
+	if len(w.Time) > 0 {
+		at, err := readTime(w.Time)
+		if err != nil {
+			l.bad(`"time": %v`, err)
+			return
+		}
+		m.Time = at
+	}
+}
+
+// maxMessageID in bytes.
+const maxMessageID = 256
+
+// readTime reads milliseconds since 1970, or a time as RFC 3339 has it.
+func readTime(v json.RawMessage) (int64, error) {
+	if string(v) == "null" {
+		return 0, nil
+	}
+	if v[0] != '"' {
+		var ms int64
+		if err := json.Unmarshal(v, &ms); err != nil || ms <= 0 {
+			return 0, fmt.Errorf("%.40s is no number of milliseconds since 1970", v)
+		}
+		return ms, nil
+	}
+	var text string
+	if err := json.Unmarshal(v, &text); err != nil {
+		return 0, err
+	}
+	return parseTime(text)
+}
+
+func parseTime(text string) (int64, error) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return 0, fmt.Errorf("%.40q is no time such as 2026-01-31T12:00:00Z", text)
+	}
+	return max(1, t.UnixMilli()), nil
+}
