@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/cluster/gossip"
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/inbound"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
@@ -60,16 +63,16 @@ func (n *Node) openInbound() error {
 	return nil
 }
 
-// watchCallers listens for the devices of twins that say so.
+// watchCallers listens for the devices of twins that say so, and tells those at this node what keeps theirs away.
 func (n *Node) watchCallers() {
-	if n.callers == nil {
-		return
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	n.closeLater("inbound", func(context.Context) error {
 		cancel()
 		<-done
+		if n.callers == nil {
+			return nil
+		}
 		return n.callers.Close()
 	})
 	go func() {
@@ -77,13 +80,23 @@ func (n *Node) watchCallers() {
 		told := ""
 		for tick := time.NewTicker(callersEvery); ; {
 			twins, err := n.engine.Registry().Inbound()
-			err = errors.Join(err, n.callers.Set(twins))
-			switch text := fmt.Sprint(err); {
-			case err == nil:
+			failed := inbound.Conflicts(twins)
+			if n.callers != nil {
+				maps.Copy(failed, n.callers.Set(twins))
+			}
+			nodes := n.inboundOfNodes()
+			n.hub.Review(func(twin, _ string, port int) error {
+				if err := inboundAt(nodes, port); err != nil {
+					return err
+				}
+				return failed[twin]
+			})
+			switch text := fmt.Sprint(err, failed); {
+			case err == nil && len(failed) == 0:
 				told = ""
 			case text != told:
 				told = text
-				n.log.Warn("some devices cannot call in at this node", "err", err)
+				n.log.Warn("some devices cannot call in at this node", "err", errors.Join(append(slices.Collect(maps.Values(failed)), err)...))
 			}
 			select {
 			case <-tick.C:
@@ -93,6 +106,39 @@ func (n *Node) watchCallers() {
 			}
 		}
 	}()
+}
+
+// inboundOfNodes says where the nodes let devices call in, as far as they do and are alive; nil: one of them does not say.
+func (n *Node) inboundOfNodes() []string {
+	all := []string{}
+	for _, m := range n.gossip.Members() {
+		switch {
+		case m.State != gossip.Alive, m.Inbound == inboundOff:
+		case m.Inbound == "":
+			return nil
+		default:
+			all = append(all, m.Inbound)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// inboundAt explains why no node lets a device call in at a port, or gives nil.
+func inboundAt(nodes []string, port int) error {
+	if nodes == nil {
+		return nil
+	}
+	for _, text := range nodes {
+		if _, ports, err := parseInbound(text); err != nil || ports.Allows(port) {
+			return nil
+		}
+	}
+	if len(nodes) == 0 {
+		return fmt.Errorf("no device can call in: start a node with --inbound, as in --inbound 0.0.0.0:%d", port)
+	}
+	return fmt.Errorf("no device can call in at port %d: the nodes let them in at %s; change the port in the twin's address, or a node's --inbound",
+		port, strings.Join(nodes, ", "))
 }
 
 // ownerOf gives the node that has a twin, as it was seen here last.

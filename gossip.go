@@ -1,6 +1,7 @@
 package pollux
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,7 +36,7 @@ func (n *Node) openGossip(ctx context.Context) error {
 		Bind: n.conf.Gossip, Advertise: advertised, ClusterID: n.clusterID, Keys: keys, Logger: n.log, Metrics: n.metrics,
 		File: filepath.Join(n.conf.Data, "gossip-peers"),
 		Meta: gossip.Meta{ID: n.self.id, Name: n.conf.Name, Incarnation: n.self.incarnation, Peer: n.peerAddr, HTTP: n.http.Addr().String(),
-			MQTT: n.conf.MQTT, Zone: n.conf.AvailabilityZone, Site: n.conf.Site, Version: Version, Expect: n.conf.BootstrapExpect, Labels: n.conf.Labels},
+			MQTT: n.conf.MQTT, Inbound: cmp.Or(n.conf.Inbound, inboundOff), Zone: n.conf.AvailabilityZone, Site: n.conf.Site, Version: Version, Expect: n.conf.BootstrapExpect, Labels: n.conf.Labels},
 		Refused: n.fail,
 	})
 	if err != nil {

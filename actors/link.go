@@ -56,7 +56,10 @@ type (
 	linkSeen struct{}
 )
 
-var _ drivers.FailureSink = (*link)(nil)
+var (
+	_ drivers.FailureSink = (*link)(nil)
+	_ drivers.TroubleSink = (*link)(nil)
+)
 
 func (l *link) post(m turn) {
 	l.en.tokens.Add(1)
@@ -164,6 +167,7 @@ func (t *twin) connect() {
 	}
 	via := t.cfg.binding
 	if !via.Dials(t.cfg.uri) {
+		t.hooked()
 		return
 	}
 	dial := t.e.o.Dialers[via.Scheme]
@@ -200,6 +204,7 @@ func (t *twin) unlink() {
 	default:
 	}
 	t.reached()
+	t.callable()
 	l.note("closed by the twin")
 	close(l.quit)
 	l.hand(answer{err: errDisconnected})

@@ -187,6 +187,14 @@ type FailureSink interface {
 	Failed(err error)
 }
 
+// TroubleSink is a Sink that also hears of what is wrong with a connection for which a device has to call in.
+type TroubleSink interface {
+	Sink
+	// Troubled says what an operator has to mend, while the device waits or is connected; nil takes it back. It may be told
+	// again and again, beside the Sink's other calls, and not after the connection's Close has returned. It must not block.
+	Troubled(err error)
+}
+
 // Binding says how a twin's device is reached.
 type Binding struct {
 	// Twin is the id of the twin.

@@ -158,6 +158,59 @@ func TestADeviceCallsInOverTCP(t *testing.T) {
 	}
 }
 
+// What keeps a device from calling in shows at its twin, with what to write, and goes once it is mended.
+func TestWhatKeepsADeviceFromCallingIn(t *testing.T) {
+	h := openHouse(t)
+	project := fresh("away")
+	status := func(id, fault string, connection pb.Connection) {
+		t.Helper()
+		var s *pb.TwinStatus
+		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			res, err := h.twins(h.admin).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: project + "/" + id}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s = res.Msg.Twin.State.Status; (fault == "") == (s.Fault == "") && strings.Contains(s.Fault, fault) && s.Connection == connection {
+				return
+			}
+		}
+		t.Errorf("%s: %v; want %v with the fault %q", id, s, connection, fault)
+	}
+	change := func(id, uri string, settings map[string]any) {
+		t.Helper()
+		res, err := h.twins(h.admin).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: project + "/" + id}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := res.Msg.Twin
+		now.Uri = uri
+		if now.Settings, err = structpb.NewStruct(settings); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.twins(h.admin).UpdateTwin(t.Context(), req(&pb.UpdateTwinRequest{Twin: now})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const waits, not = pb.Connection_CONNECTION_CONNECTING, pb.Connection_CONNECTION_DISCONNECTED
+	here := fmt.Sprintf("tcp-in://:%d?from=127.0.0.9", h.inbound)
+	h.caller(t, project+"/hook", "", nil)
+	h.caller(t, project+"/port", "tcp-in://:9?from=127.0.0.9", nil)
+	h.caller(t, project+"/a", here, nil)
+	status("hook", "nobody may call: give a token by the setting token, or say by ?from= in the twin's address who may, as in --uri webhook:?from=10.0.0.7", not)
+	status("port", fmt.Sprintf("no device can call in at port 9: the nodes let them in at 127.0.0.1:%d; change the port in the twin's address, or a node's --inbound", h.inbound), not)
+	status("a", "", waits)
+	h.caller(t, project+"/b", here, nil)
+	status("a", fmt.Sprintf("the twin %s/b has the same port %d and ?from=127.0.0.9", project, h.inbound), not)
+	status("b", fmt.Sprintf("the twin %s/a has the same port %d and ?from=127.0.0.9", project, h.inbound), not)
+	change("b", strings.Replace(here, "127.0.0.9", "127.0.0.8", 1), nil)
+	status("a", "", waits)
+	status("b", "", waits)
+	change("hook", "", map[string]any{"token": "s3cret"})
+	status("hook", "", waits)
+	change("hook", "", nil)
+	status("hook", "nobody may call", not)
+}
+
 func TestADriverAsksOverHTTP(t *testing.T) {
 	h := openHouse(t)
 	id := fresh("asks") + "/a"

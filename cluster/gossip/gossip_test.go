@@ -417,7 +417,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 
 func TestMetaSurvivesItsEncoding(t *testing.T) {
 	m := Meta{ID: "n1", Name: "räum", Incarnation: 1 << 40, Peer: "a:1", Gossip: "b:2", HTTP: "c:3", MQTT: "d:4", Zone: "z", Site: "s",
-		Version: "v", Expect: 5, Labels: map[string]string{"a": "b", "c": ""}, Started: time.UnixMilli(1_700_000_000_123), Leaving: true, Tentative: true}
+		Version: "v", Inbound: "0.0.0.0:5000-5099", Expect: 5, Labels: map[string]string{"a": "b", "c": ""}, Started: time.UnixMilli(1_700_000_000_123), Leaving: true, Tentative: true}
 	b, err := m.encode()
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,8 @@ type Meta struct {
 	Incarnation uint64
 	// Peer, Gossip, HTTP and MQTT are addresses, host:port. Gossip is filled in by Open.
 	Peer, Gossip, HTTP, MQTT string
+	// Inbound is where devices may call in, HOST:PORT-PORT, or off; empty: the node does not say.
+	Inbound string
 	// Zone is the availability zone, Site the place.
 	Zone, Site string
 	// Version of the program.
@@ -52,6 +54,7 @@ const (
 	tagStarted
 	tagLeaving
 	tagTentative
+	tagInbound
 )
 
 // maxMeta is memberlist's bound, in bytes.
@@ -72,6 +75,7 @@ func (m *Meta) encode() ([]byte, error) {
 	b = appendText(b, tagZone, m.Zone)
 	b = appendText(b, tagSite, m.Site)
 	b = appendText(b, tagVersion, m.Version)
+	b = appendText(b, tagInbound, m.Inbound)
 	b = appendNumber(b, tagExpect, uint64(max(0, m.Expect)))
 	if !m.Started.IsZero() {
 		b = appendNumber(b, tagStarted, uint64(m.Started.UnixMilli()))
@@ -138,7 +142,7 @@ func decodeMeta(b []byte) (Meta, error) {
 
 func (m *Meta) set(tag byte, value []byte) error {
 	text := map[byte]*string{tagID: &m.ID, tagName: &m.Name, tagPeer: &m.Peer, tagGossip: &m.Gossip, tagHTTP: &m.HTTP,
-		tagMQTT: &m.MQTT, tagZone: &m.Zone, tagSite: &m.Site, tagVersion: &m.Version}
+		tagMQTT: &m.MQTT, tagZone: &m.Zone, tagSite: &m.Site, tagVersion: &m.Version, tagInbound: &m.Inbound}
 	if to, ok := text[tag]; ok {
 		*to = string(value)
 		return nil

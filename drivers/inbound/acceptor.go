@@ -2,7 +2,6 @@ package inbound
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -82,18 +81,18 @@ func NewAcceptor(o AcceptorOptions) *Acceptor {
 }
 
 // Set says which twins' devices may call in. Ports that nobody needs any more are closed with their connections, others
-// opened; what could not be is in the error, by twin. Connections of twins that are no more, or that read otherwise now, end.
-func (a *Acceptor) Set(twins []Twin) error {
+// opened; what could not be is in the answer, by twin. Connections of twins that are no more, or that read otherwise now, end.
+// Twins whose port this node does not have are passed over: others may.
+func (a *Acceptor) Set(twins []Twin) map[string]error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	failed := map[string]error{}
 	if a.closed {
-		return net.ErrClosed
+		return failed
 	}
 	wanted := map[string][]Twin{}
-	var errs []error
 	for _, t := range twins {
 		if !a.o.Ports.Allows(t.Port) {
-			errs = append(errs, fmt.Errorf("twin %s: port %d: devices may call in at ports %s of this node", t.ID, t.Port, a.o.Ports))
 			continue
 		}
 		key := t.Scheme + ":" + strconv.Itoa(t.Port)
@@ -111,7 +110,9 @@ func (a *Acceptor) Set(twins []Twin) error {
 		if p == nil {
 			var err error
 			if p, err = a.listen(list[0].Scheme, list[0].Port); err != nil {
-				errs = append(errs, fmt.Errorf("twin %s: %w", list[0].ID, err))
+				for _, t := range list {
+					failed[t.ID] = fmt.Errorf("devices cannot call in at this node: %w", err)
+				}
 				continue
 			}
 			a.ports[key] = p
@@ -122,7 +123,7 @@ func (a *Acceptor) Set(twins []Twin) error {
 		p.mu.Unlock()
 		a.endLinks(&port{twins: old}, list)
 	}
-	return errors.Join(errs...)
+	return failed
 }
 
 // endLinks ends the links of the port's former twins that are not among the new ones as they were.

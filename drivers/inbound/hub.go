@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +46,7 @@ func (h *Hub) Open(o transport.Options) (drivers.Conn, error) {
 	if t.IdleTimeoutMS < 0 {
 		return nil, fmt.Errorf("open %s: idle_timeout_ms %d: want 0 or more", t.Scheme, t.IdleTimeoutMS)
 	}
-	e := &end{hub: h, twin: o.Binding.Twin, arrived: make(chan *session, 1), gone: make(chan struct{})}
+	e := &end{hub: h, twin: o.Binding.Twin, scheme: t.Scheme, port: a.Port, arrived: make(chan *session, 1), gone: make(chan struct{})}
 	o.Backoff = transport.Backoff{Min: 10 * time.Millisecond, Max: 10 * time.Millisecond} // waiting for a call costs nothing
 	o.Binding.Transport.IdleTimeoutMS = 0                                                 // the node that has the connection minds that
 	o.DialTimeout = 0
@@ -52,10 +54,33 @@ func (h *Hub) Open(o transport.Options) (drivers.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.sink, _ = o.Sink.(drivers.TroubleSink)
 	h.mu.Lock()
 	h.twins[e.twin] = e
 	h.mu.Unlock()
 	return &conned{Conn: conn, end: e}, nil
+}
+
+// Review tells the twins what keeps their devices from calling in, or that nothing does any more. why gives it for a twin and its
+// port; it is called for all twins that are open here.
+func (h *Hub) Review(why func(twin, scheme string, port int) error) {
+	h.mu.Lock()
+	all := slices.Collect(maps.Values(h.twins))
+	h.mu.Unlock()
+	for _, e := range all {
+		e.trouble(why(e.twin, e.scheme, e.port))
+	}
+}
+
+// trouble tells the twin, as long as its connection is not closed.
+func (e *end) trouble(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || e.sink == nil || err == nil && !e.troubled {
+		return
+	}
+	e.troubled = err != nil
+	e.sink.Troubled(err)
 }
 
 // conned takes its end off the hub when it is closed.
@@ -67,6 +92,9 @@ type conned struct {
 // Close implements drivers.Conn.
 func (c *conned) Close() error {
 	c.Retire()
+	c.end.mu.Lock()
+	c.end.closed = true
+	c.end.mu.Unlock()
 	c.end.leaving.Do(func() { close(c.end.gone) })
 	return c.Conn.Close()
 }
@@ -109,13 +137,18 @@ func (h *Hub) Take(ctx context.Context, m *actorv1.Link) error {
 type end struct {
 	hub     *Hub
 	twin    string
-	arrived chan *session // the newest link, which nobody took yet
+	scheme  string
+	port    int
+	sink    drivers.TroubleSink // nil: it does not want to hear of trouble
+	arrived chan *session       // the newest link, which nobody took yet
 	gone    chan struct{}
 	leaving sync.Once
 
-	taking sync.Mutex // one word at a time
-	mu     sync.Mutex
-	live   *session
+	taking   sync.Mutex // one word at a time
+	mu       sync.Mutex
+	live     *session
+	closed   bool
+	troubled bool
 }
 
 // dial waits for a link.

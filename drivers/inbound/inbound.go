@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/polluxhq/pollux/drivers"
@@ -42,6 +44,52 @@ type Twin struct {
 	From []netip.Prefix
 	// Options with the twin's settings filled in.
 	Options drivers.TransportOptions
+}
+
+// Conflicts says of twins which cannot be told apart, since a device's address is as much one's as the other's. What calls is
+// taken for the device of the first, by id.
+func Conflicts(twins []Twin) map[string]error {
+	type place struct {
+		scheme string
+		port   int
+		from   netip.Prefix
+	}
+	all := map[place][]string{}
+	for _, t := range twins {
+		for _, from := range t.From {
+			at := place{t.Scheme, t.Port, from.Masked()}
+			if ids := all[at]; len(ids) == 0 || ids[len(ids)-1] != t.ID {
+				all[at] = append(ids, t.ID)
+			}
+		}
+	}
+	conflicts := map[string]error{}
+	for at, ids := range all {
+		if len(ids) < 2 {
+			continue
+		}
+		slices.Sort(ids)
+		for i, id := range ids {
+			other := ids[0]
+			if i == 0 {
+				other = ids[1]
+			}
+			text := fmt.Sprintf("the twin %s has the same port %d and ?from=%s: what calls from there is taken for the device of %s; give each a port or addresses of its own",
+				other, at.port, strings.TrimSuffix(at.from.String(), single(at.from)), ids[0])
+			if old := conflicts[id]; old == nil || old.Error() > text { // the same each time
+				conflicts[id] = errors.New(text)
+			}
+		}
+	}
+	return conflicts
+}
+
+// single is how the network of one address ends, as nobody writes it.
+func single(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return fmt.Sprintf("/%d", p.Bits())
+	}
+	return ""
 }
 
 // Deliver brings a word of a connection to a node, and returns when the twin has taken it. It blocks until ctx ends.

@@ -195,7 +195,7 @@ func TestContract(t *testing.T) {
 		Open: nodes.hubs["n1"].Open, Options: drivers.TransportOptions{Scheme: "tcp-in", Tokenizer: lines}, CallsIn: true, NoNames: true,
 		NewPeer: func(t *testing.T) contract.Peer {
 			port := freePort(t, "tcp")
-			if err := nodes.doors["n1"].Set([]inbound.Twin{twin("default/device", port, "127.0.0.1/32")}); err != nil {
+			if err := nodes.doors["n1"].Set([]inbound.Twin{twin("default/device", port, "127.0.0.1/32")}); len(err) > 0 {
 				t.Fatal(err)
 			}
 			return newCaller(t, port)
@@ -222,7 +222,7 @@ func connected(e []string) bool { return len(e) > 0 && e[len(e)-1] == "connected
 func TestTheConnectionStaysWhenTheTwinMoves(t *testing.T) {
 	nodes := newCluster(t, "n1", "n2", "n3")
 	port := freePort(t, "tcp")
-	if err := nodes.doors["n2"].Set([]inbound.Twin{twin("p/a", port, "127.0.0.0/8")}); err != nil {
+	if err := nodes.doors["n2"].Set([]inbound.Twin{twin("p/a", port, "127.0.0.0/8")}); len(err) > 0 {
 		t.Fatal(err)
 	}
 	first, heardFirst := open(t, nodes.hubs["n1"], "p/a", port)
@@ -274,7 +274,7 @@ func TestWhoCallsFromWhere(t *testing.T) {
 	nodes := newCluster(t, "n1")
 	port := freePort(t, "tcp")
 	door := nodes.doors["n1"]
-	if err := door.Set([]inbound.Twin{twin("p/wide", port, "127.0.0.0/16"), twin("p/one", port, "127.0.0.1/32", "::1/128")}); err != nil {
+	if err := door.Set([]inbound.Twin{twin("p/wide", port, "127.0.0.0/16"), twin("p/one", port, "127.0.0.1/32", "::1/128")}); len(err) > 0 {
 		t.Fatal(err)
 	}
 	_, wide := open(t, nodes.hubs["n1"], "p/wide", port)
@@ -310,7 +310,7 @@ func TestWhoCallsFromWhere(t *testing.T) {
 	io.WriteString(again, strings.Repeat("x", 2000))
 	one.Await(t, "the end of one that says too much", func(e []string) bool { return len(e) >= 4 && strings.Contains(e[3], "frame too long") })
 
-	if err := door.Set(nil); err != nil {
+	if err := door.Set(nil); len(err) > 0 {
 		t.Fatal(err)
 	}
 	wide.Await(t, "the end", func(e []string) bool { return strings.HasPrefix(e[len(e)-1], "disconnected: ") })
@@ -320,8 +320,83 @@ func TestWhoCallsFromWhere(t *testing.T) {
 	}
 	small := inbound.NewAcceptor(inbound.AcceptorOptions{Node: "n", Host: "127.0.0.1", Ports: inbound.Ports{From: 5000, To: 5001}})
 	defer small.Close()
-	if err := small.Set([]inbound.Twin{twin("p/x", 80, "127.0.0.1/32")}); err == nil || !strings.Contains(err.Error(), "port 80: devices may call in at ports 5000-5001") {
-		t.Errorf("a port that is not allowed: %v", err)
+	if err := small.Set([]inbound.Twin{twin("p/x", 80, "127.0.0.1/32")}); len(err) > 0 || small.Addr("tcp-in", 80) {
+		t.Errorf("a port that is another node's affair: %v", err)
+	}
+}
+
+// A port that somebody else has shows at the twins that want it.
+func TestThePortIsTaken(t *testing.T) {
+	nodes := newCluster(t, "n1")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	failed := nodes.doors["n1"].Set([]inbound.Twin{twin("p/a", port, "127.0.0.1/32"), twin("p/b", port, "127.0.0.2/32"), twin("p/c", freePort(t, "tcp"), "127.0.0.1/32")})
+	for _, id := range []string{"p/a", "p/b"} {
+		if err := failed[id]; err == nil || !strings.Contains(err.Error(), "address already in use") {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	if len(failed) != 2 {
+		t.Errorf("%v", failed)
+	}
+}
+
+func TestConflicts(t *testing.T) {
+	udp := twin("p/udp", 5000, "10.0.0.7/32")
+	udp.Scheme = "udp-in"
+	got := inbound.Conflicts([]inbound.Twin{twin("p/b", 5000, "10.0.0.7/32", "10.0.0.7/32"), twin("p/a", 5000, "10.0.0.7/32", "10.0.1.0/24"),
+		twin("p/wide", 5000, "10.0.0.0/24"), twin("p/elsewhere", 5001, "10.0.0.7/32"), udp, twin("p/c", 5000, "10.0.1.0/24")})
+	if len(got) != 3 {
+		t.Fatalf("got %v", got)
+	}
+	for id, want := range map[string]string{"p/b": "the twin p/a has the same port 5000 and ?from=10.0.0.7: what calls from there is taken for the device of p/a",
+		"p/a": "the twin p/b has the same port 5000", "p/c": "the twin p/a has the same port 5000 and ?from=10.0.1.0/24"} {
+		if !strings.HasPrefix(got[id].Error(), want) {
+			t.Errorf("%s: %v, want %s", id, got[id], want)
+		}
+	}
+}
+
+// troubled is a sink that hears of trouble.
+type troubled struct {
+	contract.Recorder
+	heard chan string
+}
+
+func (s *troubled) Troubled(err error) { s.heard <- fmt.Sprint(err) }
+
+// What keeps a device from calling in is told while it does, taken back once, and not told after the connection is closed.
+func TestReview(t *testing.T) {
+	nodes := newCluster(t, "n1")
+	hub := nodes.hubs["n1"]
+	sink := &troubled{heard: make(chan string, 10)}
+	c, err := hub.Open(transport.Options{Sink: sink, Binding: drivers.Binding{Twin: "p/a", URI: "tcp-in://:5000?from=127.0.0.1",
+		Transport: drivers.TransportOptions{Scheme: "tcp-in", Tokenizer: lines}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := errors.New("wrong")
+	for _, err := range []error{nil, wrong, wrong, nil, nil} {
+		hub.Review(func(twin, scheme string, port int) error {
+			if twin != "p/a" || scheme != "tcp-in" || port != 5000 {
+				t.Errorf("asked for %s at %s:%d", twin, scheme, port)
+			}
+			return err
+		})
+	}
+	c.Close()
+	hub.Review(func(string, string, int) error { return wrong })
+	close(sink.heard)
+	var all []string
+	for text := range sink.heard {
+		all = append(all, text)
+	}
+	if strings.Join(all, " ") != "wrong wrong <nil>" {
+		t.Errorf("heard %q", all)
 	}
 }
 
@@ -344,7 +419,7 @@ func TestUDP(t *testing.T) {
 			port := freePort(t, "udp")
 			o := drivers.TransportOptions{Scheme: "udp-in", UDP: &drivers.UDPOptions{WithPeer: peers}}
 			tw := inbound.Twin{ID: "p/u", Scheme: "udp-in", Port: port, From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Options: o}
-			if err := nodes.doors["n1"].Set([]inbound.Twin{tw}); err != nil {
+			if err := nodes.doors["n1"].Set([]inbound.Twin{tw}); len(err) > 0 {
 				t.Fatal(err)
 			}
 			sink := &contract.Recorder{}
@@ -393,7 +468,7 @@ func FuzzReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		nodes := newCluster(t, "n1")
 		port := freePort(t, "tcp")
-		if err := nodes.doors["n1"].Set([]inbound.Twin{twin("p/a", port, "127.0.0.1/32")}); err != nil {
+		if err := nodes.doors["n1"].Set([]inbound.Twin{twin("p/a", port, "127.0.0.1/32")}); len(err) > 0 {
 			t.Fatal(err)
 		}
 		_, sink := open(t, nodes.hubs["n1"], "p/a", port)
