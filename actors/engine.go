@@ -141,9 +141,6 @@ func (e *Engine) Registry() *Registry { return e.registry }
 // Client gives the calls to twins, wherever they live.
 func (e *Engine) Client() *Client { return e.client }
 
-// Topics gives the durable topics, wherever they live.
-func (e *Engine) Topics() *topic.Host { return e.streams }
-
 // Start begins to watch the configuration and to start the connected twins of the slots that were gained. It returns
 // when the watches stand, without waiting for twins.
 func (e *Engine) Start(ctx context.Context) error {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -44,7 +45,7 @@ type Kind struct {
 	Decode func(storage.Record) (proto.Message, error)
 }
 
-// Kind gives a kind by its name: driver, twin, zone, system, inbox.
+// Kind gives a kind by its name: driver, twin, zone, system, topic, inbox.
 func (r *Registry) Kind(kind string) (Kind, bool) {
 	switch kind {
 	case "driver":
@@ -61,6 +62,8 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 		return Kind{tableZones, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Zone{}) }}, true
 	case "system":
 		return Kind{tableSystems, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.System{}) }}, true
+	case "topic":
+		return Kind{topic.TableTopics, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Topic{}) }}, true
 	case "inbox":
 		return Kind{tableInbox, func(rec storage.Record) (proto.Message, error) {
 			x, err := decode(rec, &pb.InboxEntry{})

@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -92,6 +93,13 @@ var meanings = []meaning{
 	{is: actors.ErrFault, code: connect.CodeUnavailable, reason: "fault",
 		hint: "`pollux twin get ID` shows the fault, `pollux twin logs ID` the driver's log", outcome: pb.Outcome_OUTCOME_REJECTED},
 	{is: actors.ErrClosed, code: connect.CodeUnavailable, reason: "stopping", hint: "the node is stopping"},
+
+	{is: topic.ErrNotFound, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux topic list` shows the topics"},
+	{is: topic.ErrNoChannel, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux topic get TOPIC` shows its channels"},
+	{is: topic.ErrDeleting, code: connect.CodeFailedPrecondition, reason: "deleting", hint: "delete it once more, if that was interrupted"},
+	{is: topic.ErrTooLarge, code: connect.CodeInvalidArgument, reason: "too_large"},
+	{is: topic.ErrTooMany, code: connect.CodeResourceExhausted, reason: "too_many", hint: "close some and try again"},
+	{is: topic.ErrReaderLost, code: connect.CodeUnavailable, reason: "unavailable", hint: "subscribe again; `pollux status` shows whether nodes are missing"},
 
 	{is: history.ErrQuery, code: connect.CodeInvalidArgument, reason: "invalid"},
 	{is: history.ErrUnavailable, code: connect.CodeUnavailable, reason: "history_unavailable",

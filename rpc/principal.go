@@ -87,6 +87,12 @@ const (
 	ActionSiteWrite
 	// ActionIngest sends messages of devices. A device's key may send those of its own twin.
 	ActionIngest
+	// ActionTopicRead looks at topics, channels and messages.
+	ActionTopicRead
+	// ActionTopicUse publishes, and reads as a part of a channel.
+	ActionTopicUse
+	// ActionTopicWrite creates, changes and deletes topics.
+	ActionTopicWrite
 	// ActionClusterRead reads status, nodes and placement.
 	ActionClusterRead
 	// ActionClusterOperate drains and removes nodes, lets new ones in, and takes and restores backups, which hold all that
@@ -110,6 +116,7 @@ var actionNames = [actionCount]string{
 	ActionNone: "none", ActionTwinRead: "twin.read", ActionTwinUse: "twin.use", ActionTwinTrace: "twin.trace",
 	ActionTwinConfigure: "twin.configure", ActionDriverRead: "driver.read", ActionDriverWrite: "driver.write",
 	ActionSiteRead: "site.read", ActionSiteWrite: "site.write", ActionIngest: "ingest.write", ActionClusterRead: "cluster.read",
+	ActionTopicRead: "topic.read", ActionTopicUse: "topic.use", ActionTopicWrite: "topic.write",
 	ActionClusterOperate: "cluster.operate",
 	ActionKeyRead:        "key.read", ActionKeyWrite: "key.write", ActionSessionCreate: "session.create",
 	ActionMetricsRead: "metrics.read", ActionReflect: "api.reflect",
@@ -143,6 +150,9 @@ var rights = [actionCount]right{
 	ActionSiteRead:       {least: RoleViewer},
 	ActionSiteWrite:      {least: RoleAdmin, commits: true},
 	ActionIngest:         {least: RoleOperator, commits: true},
+	ActionTopicRead:      {least: RoleViewer},
+	ActionTopicUse:       {least: RoleOperator},
+	ActionTopicWrite:     {least: RoleAdmin, commits: true},
 	ActionClusterRead:    {least: RoleViewer, shared: true},
 	ActionClusterOperate: {least: RoleAdmin, commits: true},
 	ActionKeyRead:        {least: RoleAdmin},

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"errors"
+	"maps"
 	"strings"
 
 	"connectrpc.com/grpchealth"
@@ -27,7 +28,7 @@ type procedure struct {
 
 // procedures holds every procedure that can be called. What is missing here is refused.
 func procedures() map[string]procedure {
-	return map[string]procedure{
+	table := map[string]procedure{
 		rpcv1.DriverServiceUploadDriverProcedure:    {action: ActionDriverWrite, resource: all("driver")},
 		rpcv1.DriverServiceGetDriverProcedure:       {action: ActionDriverRead, resource: all("driver")},
 		rpcv1.DriverServiceListDriversProcedure:     {action: ActionDriverRead, resource: all("driver")},
@@ -125,6 +126,8 @@ func procedures() map[string]procedure {
 		"/" + grpcreflect.ReflectV1ServiceName + "/ServerReflectionInfo":      {action: ActionReflect, resource: all("api")},
 		"/" + grpcreflect.ReflectV1AlphaServiceName + "/ServerReflectionInfo": {action: ActionReflect, resource: all("api")},
 	}
+	maps.Copy(table, topicProcedures())
+	return table
 }
 
 var errWrongMessage = errors.New("request of another procedure")

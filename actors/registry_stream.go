@@ -1,0 +1,67 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/polluxhq/pollux/actors/topic"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"google.golang.org/protobuf/proto"
+)
+
+// PutTopic creates a topic (revision 0), or replaces what is configured of the one of the revision given.
+func (r *Registry) PutTopic(ctx context.Context, t *pb.Topic) (*pb.Topic, error) {
+	id, err := CanonicalID(t.GetId())
+	if err != nil {
+		return nil, err
+	}
+	t = proto.Clone(t).(*pb.Topic)
+	t.Id, t.State, t.Deleting = id, nil, false
+	return put(ctx, r, "topic", topic.TableTopics, id, t, func() ([]storage.Guard, []storage.Write, error) {
+		if old, err := get(r.store, topic.TableTopics, id, &pb.Topic{}); err == nil && old.Deleting {
+			return nil, nil, topic.ErrDeleting
+		}
+		return nil, nil, nil
+	})
+}
+
+// Topic gives what is configured of a topic.
+func (r *Registry) Topic(id string) (*pb.Topic, error) {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return nil, err
+	}
+	return get(r.store, topic.TableTopics, id, &pb.Topic{})
+}
+
+// ListTopics gives a page of topics by id, without what they hold.
+func (r *Registry) ListTopics(req *pb.ListTopicsRequest, projects func(string) bool) (*pb.ListTopicsResponse, error) {
+	page, next, err := list(r.store, topic.TableTopics, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
+		func() *pb.Topic { return &pb.Topic{} })
+	return &pb.ListTopicsResponse{Topics: page, NextPageToken: next}, err
+}
+
+// DeleteTopic deletes a topic with all that it holds. From its first commit on nothing is published to it; where it is
+// interrupted it goes on when it is called again.
+func (r *Registry) DeleteTopic(ctx context.Context, id string) error {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return err
+	}
+	t, err := get(r.store, topic.TableTopics, id, &pb.Topic{})
+	if err != nil {
+		return err
+	}
+	if !t.Deleting {
+		t.Deleting = true
+		if _, err := put(ctx, r, "topic", topic.TableTopics, id, t, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil }); err != nil {
+			return err
+		}
+	}
+	if err := r.e.streams.Drop(ctx, id); err != nil && !errors.Is(err, topic.ErrNotFound) {
+		return fmt.Errorf("delete topic %s: %w", id, err)
+	}
+	return nil
+}
