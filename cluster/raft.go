@@ -77,6 +77,10 @@ type Raft struct {
 	futures chan pending
 	flying  atomic.Int64 // entries on their way through this node's raft
 	order   sync.Mutex   // keeps futures in the order of the log
+	// gathered waits for the entries on their way; order guards it.
+	gathered      []gathered
+	gatheredBytes int
+	waiting       atomic.Int64 // len(gathered)
 
 	forwardMu sync.Mutex
 	forwards  map[*forward]struct{}
@@ -95,6 +99,9 @@ const (
 	leaseTimeout     = 250 * time.Millisecond
 	// maxAppend bounds the entries of one message between nodes: 128 of the usual largest size are 32 MiB.
 	maxAppend = 128
+	// logCache is the number of newest entries that are kept in memory, where raft looks for what it sends and applies: at most
+	// 32 MiB, of the usual largest size 16 MiB.
+	logCache = 64
 )
 
 // OpenRaft starts raft.
@@ -130,7 +137,11 @@ func OpenRaft(o RaftOptions) (*Raft, error) {
 	first := *cfg
 	first.HeartbeatTimeout += time.Millisecond
 	first.ElectionTimeout += time.Millisecond
-	r.raft, err = raft.NewRaft(&first, o.FSM, log, o.Stable, o.Snapshots, r.links)
+	cached, err := raft.NewLogCache(logCache, log)
+	if err != nil {
+		return nil, fmt.Errorf("start raft: %w", err)
+	}
+	r.raft, err = raft.NewRaft(&first, o.FSM, cached, o.Stable, o.Snapshots, r.links)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
@@ -267,6 +278,7 @@ func (r *Raft) Close() error {
 	}
 	r.closed = true
 	r.mu.Unlock()
+	r.failGathered()
 	err := r.raft.Shutdown().Error()
 	close(r.closing)
 	close(r.futures)

@@ -55,7 +55,10 @@ const (
 	quickCommit = 100 * time.Millisecond
 	// minLimit is the least that the bound in flight shrinks to, in bytes: one full entry.
 	minLimit = maxEntry
-	// pipelineAbove is what must have gathered, in bytes, for an entry to leave while others are in flight.
+	// secondAbove is what must have gathered, in bytes, for an entry to leave while one other is in flight: about a dozen small
+	// transactions. So the next entry is there when the log takes the next, and waits for no answer to go to and fro.
+	secondAbove = 2 << 10
+	// pipelineAbove is the same while more are.
 	pipelineAbove = 24 << 10
 	// keepBuffer is the largest buffer that is kept for another transaction, in bytes.
 	keepBuffer = 16 << 10
@@ -286,7 +289,14 @@ func (b *batcher) mayLeave() bool {
 	if n == 0 {
 		return true
 	}
-	if n >= b.s.o.MaxProposals || (n > b.resting && b.queued < pipelineAbove) {
+	least := pipelineAbove
+	switch n - b.resting {
+	case 0:
+		least = 0
+	case 1:
+		least = secondAbove
+	}
+	if n >= b.s.o.MaxProposals || b.queued < least {
 		return false
 	}
 	// The state machine remembers the last windowSize entries: one that is tried again must not be further back.

@@ -117,6 +117,11 @@ func (s *Store) eachSamples(it *pebble.Iterator, state *pebble.DB, after uint64,
 		u = newSampleReader()
 	}
 	defer s.readers.Put(u)
+	refused, err := readRefused(state, after)
+	if err != nil {
+		return last, fmt.Errorf("read samples: %w", err)
+	}
+	defer refused.close()
 	for ok := it.First(); ok; ok = it.Next() {
 		index := binary.BigEndian.Uint64(it.Key()[1:])
 		v, err := it.ValueAndErr()
@@ -127,7 +132,7 @@ func (s *Store) eachSamples(it *pebble.Iterator, state *pebble.DB, after uint64,
 			return last, fmt.Errorf("read samples: %w", err)
 		}
 		if l.Type == raft.LogCommand {
-			if err := s.entrySamples(&l, state, u, fn); err != nil {
+			if err := s.entrySamples(&l, refused, u, fn); err != nil {
 				return last, err
 			}
 		}
@@ -136,7 +141,7 @@ func (s *Store) eachSamples(it *pebble.Iterator, state *pebble.DB, after uint64,
 	return last, nil
 }
 
-func (s *Store) entrySamples(l *raft.Log, state *pebble.DB, u *sampleReader, fn func(uint64, []TwinSamples) error) error {
+func (s *Store) entrySamples(l *raft.Log, verdicts *refusedReader, u *sampleReader, fn func(uint64, []TwinSamples) error) error {
 	e, err := decodeEntry(l.Data)
 	if err != nil {
 		return fmt.Errorf("read samples of entry %d: %w", l.Index, err)
@@ -144,7 +149,7 @@ func (s *Store) entrySamples(l *raft.Log, state *pebble.DB, u *sampleReader, fn 
 	if len(e.samples) == 0 {
 		return nil
 	}
-	refused, err := refusedOf(state, l.Index)
+	refused, err := verdicts.of(l.Index)
 	if err != nil {
 		return fmt.Errorf("read samples of entry %d: %w", l.Index, err)
 	}
@@ -163,16 +168,51 @@ func (s *Store) entrySamples(l *raft.Log, state *pebble.DB, u *sampleReader, fn 
 	return fn(l.Index, samples)
 }
 
-// refusedOf says which transactions of the entry at index were not accepted, asked in rising order.
-func refusedOf(state *pebble.DB, index uint64) (func(int) bool, error) {
-	v, closer, err := state.Get(indexKey(keyRefused, index))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return func(int) bool { return false }, nil
-	}
+// refusedReader reads verdicts in the order of the log. There are few, so that one look at the next says of many entries that
+// all of theirs was accepted.
+type refusedReader struct {
+	it   *pebble.Iterator
+	next uint64 // the entry of the next verdict; 0: there is none
+}
+
+func readRefused(state *pebble.DB, after uint64) (*refusedReader, error) {
+	it, err := state.NewIter(&pebble.IterOptions{LowerBound: indexKey(keyRefused, after+1), UpperBound: []byte{keyRefused + 1}})
 	if err != nil {
 		return nil, err
 	}
-	defer closer.Close()
+	r := &refusedReader{it: it}
+	if err := r.at(it.First()); err != nil {
+		return nil, errors.Join(err, it.Close())
+	}
+	return r, nil
+}
+
+// at notes where the iterator stands.
+func (r *refusedReader) at(there bool) error {
+	r.next = 0
+	if there {
+		r.next = binary.BigEndian.Uint64(r.it.Key()[1:])
+	}
+	return r.it.Error()
+}
+
+func (r *refusedReader) close() { _ = r.it.Close() }
+
+// of says which transactions of the entry at index were not accepted, asked in rising order. Entries too are asked for in rising
+// order.
+func (r *refusedReader) of(index uint64) (func(int) bool, error) {
+	for r.next != 0 && r.next < index {
+		if err := r.at(r.it.Next()); err != nil {
+			return nil, err
+		}
+	}
+	if r.next != index {
+		return func(int) bool { return false }, nil
+	}
+	v, err := r.it.ValueAndErr()
+	if err != nil {
+		return nil, err
+	}
 	if len(v) == 0 {
 		return func(int) bool { return true }, nil
 	}
