@@ -14,6 +14,7 @@ import (
 func (c *Conn) runPerCommand(ctx context.Context) {
 	defer close(c.done)
 	defer c.tell(false)
+	c.greeted = true // it tells the sink itself
 	reached, failures := false, 0
 	for ctx.Err() == nil {
 		var asked chan error

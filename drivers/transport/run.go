@@ -52,16 +52,35 @@ func (c *Conn) session(ctx context.Context) (connected bool, err error) {
 		return false, ErrClosed
 	}
 	c.began()
-	c.tell(true)
+	c.greeted = false
+	c.greet(s)
 	defer c.tell(false)
-	c.sink.Connected()
 	err = c.drop(s, c.read(ctx, s, c.idle))
 	if ctx.Err() == nil {
 		c.failed(err)
+		c.parted(err)
+	}
+	return c.greeted, err
+}
+
+// greet tells the sink of the connection, as soon as there is somebody at its other end.
+func (c *Conn) greet(s Session) {
+	if q, ok := s.(Quiet); c.greeted || ok && q.Silent() {
+		return
+	}
+	c.greeted = true
+	c.tell(true)
+	c.sink.Connected()
+}
+
+// parted tells the sink that the connection it knows is no more, or that there never was one.
+func (c *Conn) parted(err error) {
+	if c.greeted {
 		c.tell(false)
 		c.sink.Disconnected(err)
+	} else if f, ok := c.sink.(drivers.FailureSink); ok {
+		f.Failed(err)
 	}
-	return true, err
 }
 
 func (c *Conn) began() {
@@ -109,6 +128,7 @@ func (c *Conn) read(ctx context.Context, s Session, idle time.Duration) error {
 				timer.Stop() // a sink that blocks is no silence of the device
 			}
 			c.received(b)
+			c.greet(s)
 			if err := c.deliver(ctx, b, generation); err != nil {
 				return err
 			}

@@ -103,6 +103,14 @@ type Securer interface {
 	StartTLS(ctx context.Context) error
 }
 
+// Quiet is a Session to which nobody answers when it begins. The twin counts as connected once somebody was heard; until
+// then it may send all the same.
+type Quiet interface {
+	Session
+	// Silent says that nobody was heard yet. Conn asks after each Receive, and from the same goroutine.
+	Silent() bool
+}
+
 // Kind is what a scheme brings to its connections.
 type Kind struct {
 	// Name of the device's end for messages, such as 10.0.0.7:23.
@@ -133,6 +141,7 @@ type Conn struct {
 	done       chan struct{}
 	sending    chan struct{} // holds one token: the right to write
 	demand     chan chan error
+	greeted    bool          // the sink knows of the session; run's own
 	generation atomic.Uint64 // counts what makes received bytes void: a session's begin, a start of TLS
 
 	mu     sync.Mutex

@@ -3,8 +3,11 @@ package udp
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -95,4 +98,25 @@ func (s *session) join6(iface *net.Interface, ttl int) error {
 func (s *session) meant(dst net.IP) bool {
 	ip, ok := netip.AddrFromSlice(dst)
 	return !ok || !ip.Unmap().IsMulticast() || ip.Unmap() == s.device.Addr().WithZone("")
+}
+
+// echoes remembers what was sent lately, by its hash. Safe for concurrent use.
+type echoes struct {
+	seed maphash.Seed
+	mu   sync.Mutex
+	sums [16]uint64
+	next int
+}
+
+func (e *echoes) add(datagram []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sums[e.next%len(e.sums)] = maphash.Bytes(e.seed, datagram)
+	e.next++
+}
+
+func (e *echoes) has(datagram []byte) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Contains(e.sums[:min(e.next, len(e.sums))], maphash.Bytes(e.seed, datagram))
 }

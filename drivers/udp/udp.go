@@ -1,5 +1,6 @@
 // Package udp carries a twin's datagrams: to one device, to a multicast group, or to everybody in a network. A datagram is
-// a frame. Nothing tells whether a device is there: a twin counts as connected as long as it has its socket.
+// a frame. Nothing tells whether a device is there: a twin counts as connected as long as it has its socket, or of a
+// multicast group, once somebody was heard there.
 package udp
 
 import (
@@ -7,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net"
 	"net/netip"
 	"strconv"
@@ -51,6 +53,7 @@ func Open(o transport.Options) (drivers.Conn, error) {
 			anybody: (opts.Broadcast || ips[0].IsMulticast()) && len(peers) == 0, buf: make([]byte, maxDatagram+1),
 			tooLong: transport.Dropped(o.Metrics, t.Scheme, "size"), strangers: transport.Dropped(o.Metrics, t.Scheme, "sender")}
 		if ips[0].IsMulticast() {
+			s.grouped, s.echoes.seed = true, maphash.MakeSeed()
 			return s, s.join(opts)
 		}
 		return s, s.listen(opts.LocalPort)
@@ -71,10 +74,13 @@ type session struct {
 	// anybody in reach of the group or the broadcast may answer.
 	anybody bool
 	// receive reads a datagram, of a group those to others are left out.
-	receive            func(buf []byte) (n int, from netip.AddrPort, ours bool, err error)
-	buf                []byte
-	framed             []byte
-	closing            sync.Once
+	receive func(buf []byte) (n int, from netip.AddrPort, ours bool, err error)
+	buf     []byte
+	framed  []byte
+	closing sync.Once
+	// grouped: the device is a multicast group. echoes is what was sent there lately, which comes back; heard: something else came.
+	grouped, heard     bool
+	echoes             echoes
 	tooLong, strangers *metrics.Counter
 }
 
@@ -122,16 +128,19 @@ func (s *session) Receive() ([]byte, error) {
 			return nil, err
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		switch {
-		case !ours:
+		if !ours {
 			continue
+		}
+		switch {
 		case !s.hears(from):
 			s.strangers.Inc()
 			continue
 		case n > maxDatagram:
 			s.tooLong.Inc()
 			continue
-		case !s.withPeer:
+		}
+		s.heard = s.heard || !s.grouped || !s.echoes.has(s.buf[:n])
+		if !s.withPeer {
 			return s.buf[:n], nil
 		}
 		s.framed = append(append(append(s.framed[:0], from.String()...), 0), s.buf[:n]...)
@@ -150,6 +159,9 @@ func (s *session) Send(ctx context.Context, frame []byte) (int, error) {
 		if to, frame, err = s.target(frame); err != nil {
 			return 0, err
 		}
+	}
+	if s.grouped {
+		s.echoes.add(frame)
 	}
 	n, err := s.conn.WriteToUDPAddrPort(frame, to)
 	if err != nil && !errors.Is(err, net.ErrClosed) {
@@ -188,6 +200,9 @@ func ParseTarget(text string, port uint16) (netip.AddrPort, error) {
 	}
 	return netip.AddrPortFrom(ip.Unmap(), port), nil
 }
+
+// Silent implements transport.Quiet.
+func (s *session) Silent() bool { return s.grouped && !s.heard }
 
 // Close implements transport.Session.
 func (s *session) Close() (err error) {

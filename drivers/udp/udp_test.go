@@ -215,27 +215,54 @@ func TestMulticast(t *testing.T) {
 	}
 	o := &drivers.UDPOptions{Interface: lo.Name, WithPeer: true}
 	in := func(group string) string { return fmt.Sprintf("udp://%s:%d", group, port) }
-	a, heardA := open(t, in("239.77.0.1"), o, nil)
-	_, heardB := open(t, in("239.77.0.1"), o, nil)
-	other, heardOther := open(t, in("239.77.0.2"), o, nil)
-	if err := a.Send(t.Context(), []byte("\x00to all")); err != nil {
-		if strings.Contains(err.Error(), "unreachable") {
-			t.Skipf("this machine has no multicast on loopback: %v", err)
-		}
-		t.Fatal(err)
-	}
-	if err := other.Send(t.Context(), []byte("\x00to others")); err != nil {
-		t.Fatal(err)
-	}
+	a, heardA := join(t, in("239.77.0.1"), o)
+	b, heardB := join(t, in("239.77.0.1"), o)
+	other, heardOther := join(t, in("239.77.0.2"), o)
+	say(t, a, "\x00to all")
+	say(t, other, "\x00to others")
 	for _, s := range []*contract.Recorder{heardA, heardB, heardOther} {
 		s.Await(t, "a datagram", func([]string) bool { return len(s.Frames()) > 0 })
 	}
+	// Who heard only himself is connected with nobody.
+	if len(heardA.Events()) != 0 || len(heardOther.Events()) != 0 {
+		t.Errorf("heard themselves, and count as connected: %q, %q", heardA.Events(), heardOther.Events())
+	}
+	heardB.Await(t, "the connection", func(e []string) bool { return len(e) == 1 && e[0] == "connected" })
 	for name, s := range map[string]*contract.Recorder{"to all": heardB, "to others": heardOther} {
 		_, text, _ := strings.Cut(string(s.Frames()[0]), "\x00")
 		if len(s.Frames()) != 1 || text != name {
 			t.Errorf("heard %q, want %q alone", s.Frames(), name)
 		}
 	}
+	say(t, b, "\x00an answer")
+	heardA.Await(t, "the connection", func(e []string) bool { return len(e) == 1 && e[0] == "connected" })
+}
+
+// join opens a group, of which nothing is heard at first.
+func join(t *testing.T, uri string, u *drivers.UDPOptions) (drivers.Conn, *contract.Recorder) {
+	t.Helper()
+	sink := &contract.Recorder{}
+	c, err := udp.Open(transport.Options{Sink: sink, Binding: drivers.Binding{URI: uri, Transport: drivers.TransportOptions{Scheme: "udp", UDP: u}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c, sink
+}
+
+// say sends, as soon as there is a socket.
+func say(t *testing.T, c drivers.Conn, frame string) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if err = c.Send(t.Context(), []byte(frame)); err == nil {
+			return
+		}
+		if strings.Contains(err.Error(), "unreachable") {
+			t.Skipf("this machine has no multicast on loopback: %v", err)
+		}
+	}
+	t.Fatal(err)
 }
 
 func TestAddresses(t *testing.T) {
