@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"weak"
 
+	"github.com/polluxhq/pollux/actors/model"
 	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -22,9 +23,11 @@ type spec struct {
 	name, version, digest string
 	manifest              drivers.Manifest
 	model                 *drivers.Model
-	title                 string
-	key                   pool.Key
-	complaints            complaints
+	// thing is what a twin without a driver has in place of one; nil: there is a driver.
+	thing      *model.Model
+	title      string
+	key        pool.Key
+	complaints complaints
 	// meter measures what all twins of the version use of the driver's quotas.
 	meter meter
 	// asking counts the calls that wait for another twin.
@@ -107,6 +110,9 @@ func (c *catalog) resolve(ref string) (*spec, error) {
 	c.mu.Unlock()
 	if s != nil {
 		return s, nil
+	}
+	if strings.HasPrefix(ref, modelRef) {
+		return c.resolveModel(ref)
 	}
 	name, version, err := parseRef(ref)
 	if err != nil {

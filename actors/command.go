@@ -114,6 +114,7 @@ func (t *twin) show(withModel bool) *pb.TwinState {
 	s := t.st.Proto(t.e.o.Node, t.own.Since)
 	t.troubled(s.Status).Traffic = t.traffic()
 	s.OverQuota = t.over.proto()
+	s.Filtered = t.sieve.proto()
 	s.Queued = t.waitingCommands()
 	for i := range t.st.Desired {
 		if d := &t.st.Desired[i]; open(d) {
@@ -204,6 +205,12 @@ func (t *twin) invoke(req *pb.InvokeRequest, m *call) {
 	if err != nil {
 		t.e.stats.drop(dropInvalid)
 		m.refuse(t.badRequest("action", req.Action, "/input", err))
+		return
+	}
+	if t.spec.bare() {
+		t.e.stats.outcome(pb.Outcome_OUTCOME_REJECTED)
+		m.answer(cluster.Reply{Message: result(pb.Outcome_OUTCOME_REJECTED, nil, &drivers.DriverError{
+			Message: "the twin has a model, and no driver that could run " + req.Action})})
 		return
 	}
 	if req.IdempotencyKey != "" && t.knownKey(req.IdempotencyKey, m, req.Options.GetNoWait()) {

@@ -154,8 +154,11 @@ func (t *twin) unready() {
 	t.unlink()
 }
 
-// obtain has the driver loaded.
+// obtain has the driver loaded. Of a twin without one nothing is ever ready, nor loaded.
 func (t *twin) obtain() {
+	if t.spec.bare() {
+		return
+	}
 	if t.run != nil && t.run.digest == t.spec.digest && t.ready {
 		return
 	}
@@ -215,7 +218,7 @@ func (t *twin) obtained() {
 // remodel builds the model from the driver's and the patch.
 func (t *twin) remodel() {
 	t.model = t.spec.model
-	if len(t.patch) == 0 {
+	if len(t.patch) == 0 || t.spec.bare() {
 		return
 	}
 	m, err := t.e.catalog.patched(t.spec, t.patch)
@@ -228,7 +231,7 @@ func (t *twin) remodel() {
 
 // reconfigure: the twin's record, or its driver's, changed.
 type reconfigure struct {
-	// driver is the name of the driver that changed; "" where the twin's own record did.
+	// driver is the name of the driver, or the reference of the model, that changed; "" where the twin's own record did.
 	driver string
 	// touches, where not nil, says whether the change concerns a twin.
 	touches func(*config) bool
@@ -239,7 +242,7 @@ func (m *reconfigure) run(t *twin) {
 		return
 	}
 	if m.driver != "" {
-		if name, _, err := parseRef(t.cfg.driver); err != nil || name != m.driver {
+		if name, _, err := parseRef(t.cfg.driver); (err != nil || name != m.driver) && t.cfg.driver != m.driver {
 			return
 		}
 	}

@@ -41,6 +41,7 @@ func (t *twin) setDesired(req *pb.SetDesiredRequest, m *call) {
 		return
 	}
 	d := t.ask(state.Intern(req.Property), v, req, m.env.Principal)
+	t.fulfil(d)
 	t.emitDesired(d)
 	revision, name, queueName := d.Revision, d.Name, req.Options.GetName()
 	asked := d.Proto()
@@ -60,7 +61,7 @@ func (t *twin) setDesired(req *pb.SetDesiredRequest, m *call) {
 		if t.mode != modeLive {
 			return
 		}
-		if d := t.st.FindDesired(name); d != nil && d.Revision == revision && open(d) {
+		if d := t.st.FindDesired(name); d != nil && d.Revision == revision && open(d) && !t.spec.bare() {
 			t.working().queueAs(name, queueName)
 			t.pursue(d)
 		}
@@ -78,7 +79,7 @@ func (t *twin) ask(name state.Name, v state.Value, req *pb.SetDesiredRequest, by
 	validity := int64(defaultValidity)
 	if x := req.ValidFor.AsDuration(); req.ValidFor != nil && x > 0 {
 		validity = x.Milliseconds()
-	} else if t.sleeping() {
+	} else if t.sleeping() || t.spec.bare() {
 		validity = asleepValidity
 	}
 	*d = state.Desired{Name: name, Value: v, Time: now, By: by, Revision: d.Revision + 1, Progress: uint8(pb.Progress_PROGRESS_ASKED),

@@ -55,7 +55,7 @@ func (t *twin) apply(eff *drivers.Effects, cfg *config) error {
 		t.st.Memory = string(eff.Memory)
 		t.soil()
 	}
-	t.report(eff.Changes, values)
+	t.report(eff.Changes, values, nil)
 	for _, ev := range eff.Events {
 		t.e.stats.event()
 		t.emitEvent(ev)
@@ -107,8 +107,8 @@ func (t *twin) checkEffects(eff *drivers.Effects, values []state.Value) error {
 	return t.checkTimers(eff.Timers)
 }
 
-// report takes the changes of properties.
-func (t *twin) report(changes []drivers.Change, values []state.Value) {
+// report takes the changes of properties. ways say where each goes; nil: everywhere.
+func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way) {
 	if len(changes) == 0 {
 		return
 	}
@@ -124,7 +124,15 @@ func (t *twin) report(changes []drivers.Change, values []state.Value) {
 		if at <= 0 || at > now+24*3600*1000 {
 			at = now
 		}
-		if p := t.setProperty(c, values[i], at); p != nil {
+		to := everywhere
+		if ways != nil {
+			to = ways[i]
+		}
+		if to == toHistory {
+			t.sampleOf(c.Property, values[i], at)
+			continue
+		}
+		if p := t.setProperty(c, values[i], at, to); p != nil {
 			any = true
 			t.reported(p)
 			if delta != nil {
@@ -159,7 +167,7 @@ func (t *twin) makeRoom(changes []drivers.Change) {
 
 // setProperty gives the property if that is a change, else nil. A value that is told again counts once a minute, so
 // that history shows it going on.
-func (t *twin) setProperty(c drivers.Change, v state.Value, at int64) *state.Property {
+func (t *twin) setProperty(c drivers.Change, v state.Value, at int64, to way) *state.Property {
 	q := uint8(c.Quality)
 	if q == 0 {
 		q = uint8(drivers.QualityGood)
@@ -178,10 +186,18 @@ func (t *twin) setProperty(c drivers.Change, v state.Value, at int64) *state.Pro
 		at = p.Time + 1 // history holds one sample of a series per millisecond
 	}
 	p.Value, p.Time, p.Quality = v, at, q
-	if x, ok := v.Sample(); ok && !math.IsNaN(x) {
-		t.sample(storage.Sample{Property: c.Property, Time: at, Value: x})
+	if to == everywhere {
+		t.sampleOf(c.Property, v, at)
 	}
 	return p
+}
+
+// sampleOf keeps a value for history, where it is a number.
+func (t *twin) sampleOf(property string, v state.Value, at int64) {
+	if x, ok := v.Sample(); ok && !math.IsNaN(x) {
+		t.sample(storage.Sample{Property: property, Time: at, Value: x})
+		t.soil()
+	}
 }
 
 // sample keeps a point of history for the next checkpoint. Many of them bring it forward; what is still too much is

@@ -1,5 +1,7 @@
 package actors
 
+import "time"
+
 // Crash has a turn of a twin panic that has taken the first event and the first command in hand.
 func (e *Engine) Crash(id string) { e.activate(id, crash{}) }
 
@@ -16,4 +18,46 @@ func (crash) run(t *twin) {
 		w.call = nil
 	}
 	panic("as the test wished")
+}
+
+// Absorb gives a twin without a driver a message, as a door does, and waits until it is committed.
+func (e *Engine) Absorb(id, payload string, at int64, historical bool) Absorbed {
+	m := &absorbing{payload: payload, at: at, historical: historical, done: make(chan Absorbed, 1)}
+	full, err := CanonicalID(id)
+	if err != nil {
+		return Absorbed{Err: err}
+	}
+	e.activate(full, m)
+	select {
+	case r := <-m.done:
+		return r
+	case <-time.After(time.Minute):
+		return Absorbed{Err: ErrClosed}
+	}
+}
+
+// Absorbed is what became of a message.
+type Absorbed struct {
+	Taken, Ignored int
+	Refused        []string
+	Err            error
+}
+
+type absorbing struct {
+	payload    string
+	at         int64
+	historical bool
+	done       chan Absorbed
+}
+
+func (m *absorbing) run(t *twin) {
+	out := t.absorb([]byte(m.payload), m.at, m.historical)
+	r := Absorbed{Taken: out.taken, Ignored: out.ignored}
+	for _, x := range out.refused {
+		r.Refused = append(r.Refused, x.Code+" "+x.Property)
+	}
+	t.whenSaved(func(err error) {
+		r.Err = err
+		m.done <- r
+	})
 }

@@ -438,6 +438,10 @@ func (t *twin) frame(f *actorv1.Frame, m *call) {
 	}
 	t.seen()
 	t.movedBy().received(len(f.Topic) + len(f.Payload))
+	if t.spec.bare() {
+		taken(t.understand(f))
+		return
+	}
 	if w := t.cfg.will; w.Topic != "" && f.Topic == w.Topic {
 		t.presence(string(f.Payload))
 		v := event{done: taken}

@@ -21,6 +21,7 @@ func (e *Engine) watchRecords() error {
 	}{
 		{tableTwins, e.twinChanged, e.twinsLost},
 		{tableDrivers, e.driverChanged, e.driversLost},
+		{tableThings, e.modelChanged, e.driversLost},
 		{tablePlace, e.placeChanged, e.placesLost},
 		{tableReleases, e.releaseChanged, e.releasesLost},
 		{tableSettings, e.settingsChanged, e.layersLost},
@@ -146,6 +147,12 @@ func (e *Engine) driverChanged(c storage.Change) {
 	e.catalog.changed()
 	name, _, _ := strings.Cut(c.Key, "/")
 	e.each(func(*entry) turn { return &reconfigure{driver: name} })
+}
+
+// modelChanged: a model came, was changed, or went.
+func (e *Engine) modelChanged(c storage.Change) {
+	e.catalog.changed()
+	e.each(func(*entry) turn { return &reconfigure{driver: modelRef + c.Key} })
 }
 
 // releaseChanged: what those twins get that ask for no version is another one, for all of them or for some.

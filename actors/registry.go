@@ -45,7 +45,7 @@ type Kind struct {
 	Decode func(storage.Record) (proto.Message, error)
 }
 
-// Kind gives a kind by its name: driver, twin, zone, system, topic, inbox.
+// Kind gives a kind by its name: driver, model, twin, zone, system, topic, inbox.
 func (r *Registry) Kind(kind string) (Kind, bool) {
 	switch kind {
 	case "driver":
@@ -64,6 +64,14 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 		return Kind{tableSystems, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.System{}) }}, true
 	case "topic":
 		return Kind{topic.TableTopics, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Topic{}) }}, true
+	case "model":
+		return Kind{tableThings, func(rec storage.Record) (proto.Message, error) {
+			m, err := decode(rec, &pb.Model{})
+			if err != nil {
+				return nil, err
+			}
+			return presentModel(m), nil
+		}}, true
 	case "inbox":
 		return Kind{tableInbox, func(rec storage.Record) (proto.Message, error) {
 			x, err := decode(rec, &pb.InboxEntry{})

@@ -142,6 +142,9 @@ func (r *Registry) secretsIn(s settingsScope, rec *pb.SettingsRecord) ([]string,
 		if err != nil {
 			return nil, err
 		}
+		if t.Model != "" {
+			return nil, nil // a model has no settings
+		}
 		name, _, err := parseRef(t.Driver)
 		if err != nil {
 			return nil, err

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -41,7 +40,9 @@ func (r *Registry) present(t *pb.Twin) *pb.Twin {
 		}
 		return t
 	}
-	t.DriverDigest, t.DriverVersion = s.digest, s.version
+	if !s.bare() {
+		t.DriverDigest, t.DriverVersion = s.digest, s.version
+	}
 	if len(t.Settings.GetFields()) > 0 {
 		shown := t.Settings.AsMap()
 		maskSecrets(s.model, shown)
@@ -70,11 +71,11 @@ func (r *Registry) prepare(ctx context.Context, t, old *pb.Twin, at place) (*pre
 	if err != nil {
 		return nil, err
 	}
-	if p.spec, err = r.e.catalog.forTwin(t); err != nil {
-		if errors.Is(err, ErrNotFound) {
-			return nil, invalid("/driver", "there is no driver %q", t.Driver)
-		}
+	if err := checkKind(t, old); err != nil {
 		return nil, err
+	}
+	if p.spec, err = r.e.catalog.forTwin(t); err != nil {
+		return nil, noSpec(t, err)
 	}
 	full, err := r.checkSettings(ctx, t, old, p.spec)
 	if err != nil {
@@ -98,14 +99,25 @@ func (r *Registry) prepare(ctx context.Context, t, old *pb.Twin, at place) (*pre
 		}
 		p.guards = append(p.guards, guards...)
 	}
-	rec, ok, err := r.store.Get(tableDrivers, driverKey(p.spec.name, p.spec.version))
-	if err != nil || !ok {
-		return nil, errors.Join(err, invalid("/driver", "there is no driver %q", t.Driver))
+	return p, r.holdSpec(p)
+}
+
+// holdSpec has the transaction guard what the twin is of: its driver's version, or its model.
+func (r *Registry) holdSpec(p *prepared) error {
+	table, kind, key := tableDrivers, "driver", driverKey(p.spec.name, p.spec.version)
+	if p.spec.bare() {
+		table, kind, key = tableThings, "model", p.spec.name
 	}
-	p.guards = append(p.guards,
-		storage.Guard{Table: tableDrivers, Key: rec.Key, Revision: rec.Revision},
-		storage.Guard{Table: tableHolds, Key: holdKey("driver", rec.Key)})
-	return p, nil
+	rec, ok, err := r.store.Get(table, key)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return noSpec(p.twin, ErrNotFound)
+	}
+	p.guards = append(p.guards, storage.Guard{Table: table, Key: key, Revision: rec.Revision},
+		storage.Guard{Table: tableHolds, Key: holdKey(kind, key)})
+	return nil
 }
 
 // checkSettings gives all settings that the twin will have, and seals the secrets of its own.
@@ -230,13 +242,17 @@ func (r *Registry) checkPlace(p *prepared) error {
 // indexes are the records by which a twin is found.
 func indexes(t *pb.Twin, s *spec, settings map[string]any, slot cluster.Slot) (map[storage.Table]map[string][]byte, error) {
 	ix := map[storage.Table]map[string][]byte{tableUses: {}, tableAliases: {}, tableStart: {}, tableTopics: {}, tableShapes: {}}
-	_, version, err := parseRef(t.Driver)
-	if err != nil {
-		return nil, err
-	}
 	yes := []byte{1}
 	project := ProjectOf(t.Id)
-	ix[tableUses][useKey("driver", s.name, t.Id)] = append([]byte{}, version...)
+	if t.Model != "" {
+		ix[tableUses][useKey("model", t.Model, t.Id)] = yes
+	} else {
+		_, version, err := parseRef(t.Driver)
+		if err != nil {
+			return nil, err
+		}
+		ix[tableUses][useKey("driver", s.name, t.Id)] = append([]byte{}, version...)
+	}
 	if t.Zone != "" {
 		ix[tableUses][useKey("zone", t.Zone, t.Id)] = yes
 	}

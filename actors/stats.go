@@ -101,6 +101,11 @@ type slotCount struct {
 func (c *counters) drop(r dropReason) { c.dropped[r].Add(1) }
 func (c *counters) event()            { c.events.Add(1) }
 
+// filtered counts values that a model did not take as they came.
+func (c *counters) filtered(why string, n int) {
+	c.set.GetOrCreateCounter(fmt.Sprintf("pollux_model_filtered_total{why=%q}", why)).Add(n)
+}
+
 // overuse counts what a driver was refused because of a quota.
 func (c *counters) overuse(driver string, q drivers.Quota, n int) {
 	c.dropped[dropQuota].Add(uint64(n))

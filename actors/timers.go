@@ -91,7 +91,7 @@ func (t *twin) setTimers(timers []drivers.Timer) {
 	}
 }
 
-// nextTimer is when the next timer fires or a desired value expires, in milliseconds since 1970; 0: never.
+// nextTimer is when the next timer fires, a desired value expires or a property goes stale, in milliseconds since 1970; 0: never.
 func (t *twin) nextTimer() int64 {
 	at := int64(math.MaxInt64)
 	for i := range t.st.Timers {
@@ -101,6 +101,9 @@ func (t *twin) nextTimer() int64 {
 		if d := &t.st.Desired[i]; open(d) {
 			at = min(at, d.Expires)
 		}
+	}
+	if due := t.nextStale(); due > 0 {
+		at = min(at, due)
 	}
 	if at == math.MaxInt64 {
 		return 0

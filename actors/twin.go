@@ -73,6 +73,8 @@ type twin struct {
 	// meter measures what the driver uses of its quotas, trapped how often it fails; over is what it was refused.
 	meter, trapped *meter
 	over           *overuse
+	// sieve is what the filters of its model remember; nil: nothing.
+	sieve *sieve
 	// dirtyAt is since when written-behind values wait.
 	dirtyAt int64
 	// backoff is until when the driver is left alone after a fault.
@@ -259,6 +261,7 @@ func (t *twin) step() {
 	case modeLive:
 		t.retry(now)
 		t.fireTimers(now)
+		t.goStale()
 		t.expire(now)
 		t.start(now)
 		t.announce(now)

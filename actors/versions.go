@@ -94,8 +94,12 @@ func (c *catalog) forTwin(t *pb.Twin) (*spec, error) {
 	return c.resolve(ref)
 }
 
-// refOf gives what a twin's driver means for this twin: a version by name where a rollout has chosen it.
+// refOf gives what a twin's driver means for this twin: a version by name where a rollout has chosen it. Of a twin without a
+// driver it is its model.
 func (c *catalog) refOf(t *pb.Twin) (string, error) {
+	if t.Driver == "" && t.Model != "" {
+		return modelRef + t.Model, nil
+	}
 	name, version, err := parseRef(t.Driver)
 	if err != nil || version != "" {
 		return t.Driver, err

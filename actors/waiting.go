@@ -33,6 +33,8 @@ func (t *twin) waitsFor(d *state.Desired) string {
 		return "the device is not connected yet"
 	case t.offline():
 		return t.away()
+	case t.spec.bare():
+		return "no driver tells the device; it is confirmed when a message reports the value"
 	case t.spec == nil || !t.loaded:
 		return "the driver is being loaded"
 	case c == nil && d.Progress == uint8(pb.Progress_PROGRESS_ASKED):

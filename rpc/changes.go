@@ -29,6 +29,10 @@ func changeOf(request, response any) (what, id string) {
 		return "twin created", m.GetTwin().GetId()
 	case *pb.UpdateTwinResponse:
 		return "twin updated", m.GetTwin().GetId()
+	case *pb.CreateModelResponse:
+		return "model created", m.GetModel().GetId()
+	case *pb.UpdateModelResponse:
+		return "model updated", m.GetModel().GetId()
 	case *pb.PutZoneResponse:
 		return "zone put", m.GetZone().GetId()
 	case *pb.PutSystemResponse:

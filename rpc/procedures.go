@@ -92,6 +92,16 @@ func procedures() map[string]procedure {
 		rpcv1.KeyServiceDeleteKeyProcedure:       {action: ActionKeyWrite, resource: own("key")},
 		rpcv1.KeyServiceCreateLoginLinkProcedure: {action: ActionSessionCreate, resource: all("session")},
 
+		rpcv1.ModelServiceCreateModelProcedure: {action: ActionTwinConfigure, resource: one("model", func(m *pb.CreateModelRequest) *string {
+			return idOf(m.GetModel() == nil, func() *string { return &m.Model.Id })
+		})},
+		rpcv1.ModelServiceUpdateModelProcedure: {action: ActionTwinConfigure, resource: one("model", func(m *pb.UpdateModelRequest) *string {
+			return idOf(m.GetModel() == nil, func() *string { return &m.Model.Id })
+		})},
+		rpcv1.ModelServiceDeleteModelProcedure: {action: ActionTwinConfigure, resource: one("model", func(m *pb.DeleteModelRequest) *string { return &m.Id })},
+		rpcv1.ModelServiceGetModelProcedure:    {action: ActionTwinRead, resource: one("model", func(m *pb.GetModelRequest) *string { return &m.Id })},
+		rpcv1.ModelServiceListModelsProcedure:  {action: ActionTwinRead, resource: listed("model", func(m *pb.ListModelsRequest) *string { return &m.Project })},
+
 		rpcv1.SiteServicePutZoneProcedure: {action: ActionSiteWrite, resource: one("zone", func(m *pb.PutZoneRequest) *string {
 			return idOf(m.GetZone() == nil, func() *string { return &m.Zone.Id })
 		})},
@@ -268,6 +278,9 @@ func twinConfig[M any](twin func(M) *pb.Twin) func(any, *Principal) (Resource, e
 		}
 		if err == nil {
 			err = sameProject(r.Project, "twin.via", &t.Via)
+		}
+		if err == nil {
+			err = sameProject(r.Project, "twin.model", &t.Model)
 		}
 		return r, err
 	}

@@ -108,6 +108,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	mux.Handle(rpcv1.ClusterServiceBackupProcedure, limited(atMost(cluster, maxBackups, s.refuse), s.bounds()))
 	mount(rpcv1.NewWatchServiceHandler(&watchService{s}, small))
 	mount(rpcv1.NewKeyServiceHandler(&keyService{s}, small))
+	mount(rpcv1.NewModelServiceHandler(&modelService{s}, small))
 	mount(rpcv1.NewSiteServiceHandler(&siteService{s}, small))
 	mount(rpcv1.NewSettingsServiceHandler(&settingsService{s}, small))
 	mount(rpcv1.NewTopicServiceHandler(&topicService{s}, small))
@@ -124,7 +125,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 		bounds{size: MaxUpload, timeout: uploadTimeout, refuse: s.refuse, met: s.refused.body}))
 
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
-		rpcv1.KeyServiceName, rpcv1.SiteServiceName, rpcv1.TopicServiceName, rpcv1.SettingsServiceName, rpcv1.IngestServiceName}
+		rpcv1.KeyServiceName, rpcv1.ModelServiceName, rpcv1.SiteServiceName, rpcv1.TopicServiceName, rpcv1.SettingsServiceName, rpcv1.IngestServiceName}
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mount(grpcreflect.NewHandlerV1(reflector, small))
 	mount(grpcreflect.NewHandlerV1Alpha(reflector, small))

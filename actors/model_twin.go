@@ -1,0 +1,304 @@
+package actors
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/polluxhq/pollux/actors/model"
+	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/drivers"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// A twin with a model and no driver has the same state, history, desired values and watchers as any other. What comes from its
+// device is read by the model, and passes the model's filters.
+
+// Why a value was not taken as it came, besides the codes of package model.
+const (
+	filterDeadband = "deadband"
+	filterRate     = "rate"
+	filterFlap     = "flap"
+	filterLate     = "late"
+	filterIgnored  = "ignored"
+)
+
+// absorbed is what became of a message.
+type absorbed struct {
+	// taken values are in the state or in history, or did not differ enough to be.
+	taken int
+	// ignored places of the message are none of the model's.
+	ignored int
+	// refused values, the first of them; beyond is how many more there are.
+	refused []model.Refusal
+	beyond  int
+}
+
+// absorb takes a message of the device's, JSON. at is its source's time in milliseconds since 1970 where the message itself has
+// none; 0: now. A historical one goes to history alone. What it changes is in the next transaction. Only for bare twins.
+func (t *twin) absorb(payload []byte, at int64, historical bool) absorbed {
+	now := t.e.stamp()
+	m := t.spec.thing.Read(payload, at, now)
+	out := absorbed{taken: len(m.Readings), ignored: m.Ignored, refused: m.Refused, beyond: m.Beyond}
+	if err := t.fits(m.Readings); err != nil {
+		out.taken, out.refused = 0, append(out.refused, model.Refusal{Code: "too_large", Reason: err.Error()})
+		m.Readings = nil
+	}
+	t.filtered(filterIgnored, out.ignored)
+	for _, r := range out.refused {
+		t.filtered(r.Code, 1)
+	}
+	if len(m.Readings) == 0 {
+		return out
+	}
+	changes, values, ways := make([]drivers.Change, 0, len(m.Readings)), make([]state.Value, 0, len(m.Readings)), make([]way, 0, len(m.Readings))
+	for i := range m.Readings {
+		r := &m.Readings[i]
+		w := toHistory
+		if !historical {
+			w = t.sift(r, now)
+		}
+		if w == nowhere {
+			continue
+		}
+		changes = append(changes, drivers.Change{Property: r.Property.Name, Time: r.Time, Quality: r.Quality})
+		values, ways = append(values, r.Value), append(ways, w)
+	}
+	t.report(changes, values, ways)
+	return out
+}
+
+// understand takes a message that came through a door, and says why nothing of it was taken, or nil. Where some of its values are
+// refused, each of them is a line in the list of refusals.
+func (t *twin) understand(f *actorv1.Frame) error {
+	a := t.absorb(f.Payload, f.Time, f.Historical)
+	if a.taken == 0 && len(a.refused) == 0 && a.ignored > 0 {
+		a.refused = []model.Refusal{{Code: model.UnknownPath, Reason: "the model has a place for nothing of the message"}}
+	}
+	var err error
+	for i, r := range a.refused {
+		why := r.Reason
+		if r.Property != "" {
+			why = r.Property + ": " + why
+		}
+		if i == 0 && a.taken == 0 {
+			err = &frameRefusal{t.en.id, r.Code, why}
+		} else {
+			t.listRefusal(f, r.Code, why)
+		}
+	}
+	if a.beyond > 0 {
+		t.listRefusal(f, a.refused[0].Code, fmt.Sprintf("and %d more values of the message", a.beyond))
+	}
+	return err
+}
+
+// fits says why readings have no room in the twin's record, or nil.
+func (t *twin) fits(readings []model.Reading) error {
+	grown, fresh := 0, 0
+	for i := range readings {
+		r := &readings[i]
+		if r.Value.Size() > maxValue {
+			return fmt.Errorf("property %s: a value of %d bytes, %d are allowed", r.Property.Name, r.Value.Size(), maxValue)
+		}
+		grown += r.Value.Size() + len(r.Property.Name)
+		if t.st.Property(state.Intern(r.Property.Name)) == nil {
+			fresh++
+		}
+	}
+	switch {
+	case fresh+len(t.st.Properties) > maxProperties:
+		return fmt.Errorf("more than %d properties", maxProperties)
+	case t.st.Size()+grown > maxRecord:
+		return fmt.Errorf("a state of more than %d bytes", maxRecord)
+	}
+	return nil
+}
+
+// way is where a value goes.
+type way uint8
+
+const (
+	everywhere way = iota // to the state and to history
+	toState
+	toHistory
+	nowhere
+)
+
+// sieve is what a twin remembers for its model's filters. It lives as long as the twin is in memory.
+type sieve struct {
+	counts map[string]uint64
+	// sampled is when the last sample of a property with a rate went to history; flips are when it changed last.
+	sampled map[state.Name]int64
+	flips   map[state.Name][]int64
+}
+
+// proto gives the counts for the API.
+func (s *sieve) proto() map[string]uint64 {
+	if s == nil {
+		return nil
+	}
+	return maps.Clone(s.counts)
+}
+
+// filtered counts what was not taken as it came.
+func (t *twin) filtered(why string, n int) {
+	if n == 0 {
+		return
+	}
+	s := t.sieved()
+	if s.counts == nil {
+		s.counts = map[string]uint64{}
+	}
+	s.counts[why] += uint64(n)
+	t.e.stats.filtered(why, n)
+}
+
+func (t *twin) sieved() *sieve {
+	if t.sieve == nil {
+		t.sieve = &sieve{}
+	}
+	return t.sieve
+}
+
+// sift says where a reading goes. The current value only moves forward in its source's time.
+func (t *twin) sift(r *model.Reading, now int64) way {
+	at := r.Time
+	if at == 0 {
+		at = now
+	}
+	p, name := t.st.Property(state.Intern(r.Property.Name)), state.Intern(r.Property.Name)
+	if p != nil && r.Time != 0 && r.Time < p.Time {
+		t.filtered(filterLate, 1)
+		return toHistory
+	}
+	if p != nil && t.within(r, p) {
+		t.filtered(filterDeadband, 1)
+		p.Time = max(p.Time, at) // it is not stale
+		t.touched = true
+		return nowhere
+	}
+	if t.flaps(r, p, name, at) {
+		t.filtered(filterFlap, 1)
+		r.Quality = drivers.Quality(pb.Quality_QUALITY_UNCERTAIN)
+		return toState
+	}
+	spacing := r.Property.Spacing.Milliseconds()
+	if spacing == 0 {
+		return everywhere
+	}
+	s := t.sieved()
+	last, known := s.sampled[name]
+	if !known && p != nil {
+		last, known = p.Time, true // of an earlier life
+	}
+	if known && at-last < spacing && at >= last {
+		t.filtered(filterRate, 1)
+		return toState
+	}
+	if s.sampled == nil {
+		s.sampled = map[state.Name]int64{}
+	}
+	s.sampled[name] = at
+	return everywhere
+}
+
+// within says whether a value differs from the one that is kept by no more than the deadband.
+func (t *twin) within(r *model.Reading, p *state.Property) bool {
+	if r.Property.Deadband < 0 || p.Quality != uint8(r.Quality) || p.Value.Equal(r.Value) {
+		return false // the same again counts once a minute, as with drivers
+	}
+	was, ok := p.Value.Sample()
+	is, ok2 := r.Value.Sample()
+	return ok && ok2 && max(was-is, is-was) <= r.Property.Deadband
+}
+
+// flaps counts the changes of a property in its window, and says whether they are too many. It has come to rest when they are half
+// as many.
+func (t *twin) flaps(r *model.Reading, p *state.Property, name state.Name, at int64) bool {
+	limit := r.Property.FlapChanges
+	if limit == 0 || p == nil {
+		return false
+	}
+	s := t.sieved()
+	if s.flips == nil {
+		s.flips = map[state.Name][]int64{}
+	}
+	from := at - r.Property.FlapWindow.Milliseconds()
+	flips := slices.DeleteFunc(s.flips[name], func(x int64) bool { return x <= from })
+	if !p.Value.Equal(r.Value) {
+		if len(flips) > limit {
+			flips = flips[1:]
+		}
+		flips = append(flips, at)
+	}
+	s.flips[name] = flips
+	if p.Quality == uint8(pb.Quality_QUALITY_UNCERTAIN) {
+		return len(flips) > limit/2
+	}
+	return len(flips) > limit
+}
+
+// fulfil has what is asked of a virtual property be what it reports.
+func (t *twin) fulfil(d *state.Desired) {
+	if !t.spec.bare() {
+		return
+	}
+	if p := t.spec.thing.Of(d.Name.Value()); p == nil || !p.Virtual {
+		return
+	}
+	t.report([]drivers.Change{{Property: d.Name.Value()}}, []state.Value{d.Value}, nil)
+}
+
+// nextStale is when the next property goes stale, in milliseconds since 1970; 0: none.
+func (t *twin) nextStale() int64 {
+	var next int64
+	t.eachStaling(func(_ *state.Property, due int64) {
+		if next == 0 || due < next {
+			next = due
+		}
+	})
+	return next
+}
+
+// eachStaling calls fn with the properties that will go stale, and when.
+func (t *twin) eachStaling(fn func(p *state.Property, due int64)) {
+	if !t.spec.bare() || !t.spec.thing.Staling || t.cfg.stopped {
+		return
+	}
+	for i := range t.st.Properties {
+		p := &t.st.Properties[i]
+		if p.Quality == uint8(drivers.QualityStale) || p.Quality == uint8(drivers.QualityBad) {
+			continue
+		}
+		if m := t.spec.thing.Of(p.Name.Value()); m != nil && m.Stale > 0 {
+			fn(p, p.Time+int64(m.Stale/time.Millisecond))
+		}
+	}
+}
+
+// goStale marks the properties of which nothing was heard for too long.
+func (t *twin) goStale() {
+	now := t.e.stamp()
+	var delta *pb.StateDelta
+	t.eachStaling(func(p *state.Property, due int64) {
+		if due > now {
+			return
+		}
+		p.Quality = uint8(drivers.QualityStale)
+		t.reported(p)
+		if delta == nil {
+			delta = &pb.StateDelta{Properties: map[string]*pb.Property{}}
+		}
+		delta.Properties[p.Name.Value()] = p.Proto(t.live())
+	})
+	if delta == nil {
+		return
+	}
+	t.changed()
+	if len(t.watchers) > 0 {
+		t.emitDelta(delta)
+	}
+}
