@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,29 +18,17 @@ const maxDepth = 32
 // put commits a record. Its revision is the one that the caller read; 0 for a new one.
 func put[M revised](ctx context.Context, r *Registry, kind string, table storage.Table, key string, m M,
 	refs func() ([]storage.Guard, []storage.Write, error)) (M, error) {
-	value, err := encode(m)
-	if err != nil {
-		return m, fmt.Errorf("put %s %s: %w", kind, key, err)
-	}
 	m = proto.Clone(m).(M)
-	revision, err := r.change(ctx, func() (*storage.Txn, error) {
-		guards, writes, err := refs()
-		if err != nil {
-			return nil, err
-		}
-		return &storage.Txn{
-			Guards: append(guards, storage.Guard{Table: table, Key: key, Revision: m.GetRevision()}),
-			Writes: append(writes, storage.Write{Table: table, Key: key, Value: value}),
-		}, nil
-	}, func(g *storage.GuardError) error {
-		if g.Table != table || g.Key != key {
-			return nil
-		}
-		if m.GetRevision() == 0 {
-			return ErrExists
-		}
-		return ErrRevision
-	})
+	revision, err := r.change(ctx, func() (*storage.Txn, error) { return putTxn(table, key, m, refs) },
+		func(g *storage.GuardError) error {
+			if g.Table != table || g.Key != key {
+				return nil
+			}
+			if m.GetRevision() == 0 {
+				return ErrExists
+			}
+			return ErrRevision
+		})
 	if err != nil {
 		return m, fmt.Errorf("put %s %s: %w", kind, key, err)
 	}
@@ -48,8 +37,34 @@ func put[M revised](ctx context.Context, r *Registry, kind string, table storage
 	return m, nil
 }
 
+// putTxn makes the transaction of a record, with those that index it.
+func putTxn(table storage.Table, key string, m revised, refs func() ([]storage.Guard, []storage.Write, error)) (*storage.Txn, error) {
+	value, err := encode(m)
+	if err != nil {
+		return nil, err
+	}
+	guards, writes, err := refs()
+	if err != nil {
+		return nil, err
+	}
+	return &storage.Txn{
+		Guards: append(guards, storage.Guard{Table: table, Key: key, Revision: m.GetRevision()}),
+		Writes: append(writes, storage.Write{Table: table, Key: key, Value: value}),
+	}, nil
+}
+
 // PutZone creates a zone (revision 0), or replaces the one of the revision given. Its parent must exist, and not be below it.
 func (r *Registry) PutZone(ctx context.Context, z *pb.Zone) (*pb.Zone, error) {
+	z, err := wholeZone(z)
+	if err != nil {
+		return nil, err
+	}
+	defer r.e.layers.changed()
+	return put(ctx, r, "zone", tableZones, z.Id, z, func() ([]storage.Guard, []storage.Write, error) { return r.zoneRefs(z, nil) })
+}
+
+// wholeZone completes the ids of a zone.
+func wholeZone(z *pb.Zone) (*pb.Zone, error) {
 	id, err := CanonicalID(z.GetId())
 	if err != nil {
 		return nil, err
@@ -61,27 +76,29 @@ func (r *Registry) PutZone(ctx context.Context, z *pb.Zone) (*pb.Zone, error) {
 			return nil, invalid("/zone/parent", "%q is no id", z.Parent)
 		}
 	}
-	defer r.e.layers.changed()
-	return put(ctx, r, "zone", tableZones, id, z, func() ([]storage.Guard, []storage.Write, error) {
-		var was string
-		if old, err := get(r.store, tableZones, id, &pb.Zone{}); err == nil {
-			was = old.Parent
-		}
-		var writes []storage.Write
-		if was != "" && was != z.Parent {
-			writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-parent", was, id)})
-		}
-		if z.Parent == "" {
-			return nil, writes, nil
-		}
-		guards, err := r.checkParents(z)
-		writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-parent", z.Parent, id), Value: []byte{1}})
-		return guards, writes, err
-	})
+	return z, nil
+}
+
+// zoneRefs are the guards of what a zone names, and its index.
+func (r *Registry) zoneRefs(z *pb.Zone, p planned) ([]storage.Guard, []storage.Write, error) {
+	var was string
+	if old, err := get(r.store, tableZones, z.Id, &pb.Zone{}); err == nil {
+		was = old.Parent
+	}
+	var writes []storage.Write
+	if was != "" && was != z.Parent {
+		writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-parent", was, z.Id)})
+	}
+	if z.Parent == "" {
+		return nil, writes, nil
+	}
+	guards, err := r.checkParents(z, p)
+	writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-parent", z.Parent, z.Id), Value: []byte{1}})
+	return guards, writes, err
 }
 
 // checkParents walks up the tree, and guards it as it was seen: a circle closed by two at once is refused to one of them.
-func (r *Registry) checkParents(z *pb.Zone) ([]storage.Guard, error) {
+func (r *Registry) checkParents(z *pb.Zone, p planned) ([]storage.Guard, error) {
 	var guards []storage.Guard
 	for at, depth := z.Parent, 0; at != ""; depth++ {
 		if at == z.Id || depth == maxDepth {
@@ -91,6 +108,9 @@ func (r *Registry) checkParents(z *pb.Zone) ([]storage.Guard, error) {
 			return nil, invalid("/zone/parent", "%s is in another project", at)
 		}
 		up, err := get(r.store, tableZones, at, &pb.Zone{})
+		if errors.Is(err, ErrNotFound) && p.has("zone", at) {
+			return guards, nil
+		}
 		if err != nil {
 			return nil, invalid("/zone/parent", "there is no zone %s", at)
 		}
@@ -143,6 +163,16 @@ func (r *Registry) DeleteZone(ctx context.Context, id string) error {
 
 // PutSystem creates a system (revision 0), or replaces the one of the revision given. Its twins must exist.
 func (r *Registry) PutSystem(ctx context.Context, s *pb.System) (*pb.System, error) {
+	s, err := r.wholeSystem(s, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer r.e.layers.changed()
+	return put(ctx, r, "system", tableSystems, s.Id, s, func() ([]storage.Guard, []storage.Write, error) { return r.systemRefs(s, nil) })
+}
+
+// wholeSystem completes the ids of a system, and checks its members.
+func (r *Registry) wholeSystem(s *pb.System, p planned) (*pb.System, error) {
 	id, err := CanonicalID(s.GetId())
 	if err != nil {
 		return nil, err
@@ -163,28 +193,31 @@ func (r *Registry) PutSystem(ctx context.Context, s *pb.System) (*pb.System, err
 			return nil, invalid(fmt.Sprintf("/system/members/%d/name", i), "a name of its own is needed, %q is not", m.Name)
 		}
 		names[m.Name] = true
-		if _, ok, err := r.store.Get(tableTwins, m.Twin); err != nil || !ok || ProjectOf(m.Twin) != ProjectOf(id) {
+		_, ok, err := r.store.Get(tableTwins, m.Twin)
+		if err != nil || !ok && !p.has("twin", m.Twin) || ProjectOf(m.Twin) != ProjectOf(id) {
 			return nil, invalid(fmt.Sprintf("/system/members/%d/twin", i), "there is no twin %s in the project", m.Twin)
 		}
 	}
-	defer r.e.layers.changed()
-	return put(ctx, r, "system", tableSystems, id, s, func() ([]storage.Guard, []storage.Write, error) {
-		var writes []storage.Write
-		old, err := get(r.store, tableSystems, id, &pb.System{})
-		if err == nil && old.Zone != "" && old.Zone != s.Zone {
-			writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-system", old.Zone, id)})
-		}
-		writes = append(writes, memberWrites(old.GetMembers(), s.Members, id)...)
-		if s.Zone == "" {
-			return nil, writes, nil
-		}
-		z, err := get(r.store, tableZones, s.Zone, &pb.Zone{})
-		if err != nil {
-			return nil, nil, invalid("/system/zone", "there is no zone %s", s.Zone)
-		}
-		return []storage.Guard{{Table: tableZones, Key: s.Zone, Revision: z.Revision}, {Table: tableHolds, Key: holdKey("zone", s.Zone)}},
-			append(writes, storage.Write{Table: tableUses, Key: useKey("zone-system", s.Zone, id), Value: []byte{1}}), nil
-	})
+	return s, nil
+}
+
+// systemRefs are the guards of what a system names, and its index.
+func (r *Registry) systemRefs(s *pb.System, p planned) ([]storage.Guard, []storage.Write, error) {
+	var writes []storage.Write
+	old, err := get(r.store, tableSystems, s.Id, &pb.System{})
+	if err == nil && old.Zone != "" && old.Zone != s.Zone {
+		writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-system", old.Zone, s.Id)})
+	}
+	writes = append(writes, memberWrites(old.GetMembers(), s.Members, s.Id)...)
+	if s.Zone == "" {
+		return nil, writes, nil
+	}
+	z, err := get(r.store, tableZones, s.Zone, &pb.Zone{})
+	if err != nil && !p.has("zone", s.Zone) {
+		return nil, nil, invalid("/system/zone", "there is no zone %s", s.Zone)
+	}
+	return []storage.Guard{{Table: tableZones, Key: s.Zone, Revision: z.Revision}, {Table: tableHolds, Key: holdKey("zone", s.Zone)}},
+		append(writes, storage.Write{Table: tableUses, Key: useKey("zone-system", s.Zone, s.Id), Value: []byte{1}}), nil
 }
 
 // memberWrites keep the index of the systems that a twin is in. All members are written: of a system from before there was

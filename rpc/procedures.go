@@ -117,6 +117,9 @@ func procedures() map[string]procedure {
 		rpcv1.SiteServiceClaimInboxProcedure:  {action: ActionTwinConfigure, resource: claimed},
 		rpcv1.SiteServiceIgnoreInboxProcedure: {action: ActionSiteWrite, resource: inboxEntry(func(m *pb.IgnoreInboxRequest) string { return m.Id })},
 
+		rpcv1.BulkServiceApplyProcedure:  {action: ActionTwinConfigure, resource: applied},
+		rpcv1.BulkServiceExportProcedure: {action: ActionTwinRead, resource: exported},
+
 		rpcv1.IngestServiceIngestProcedure:             {action: ActionIngest, resource: ingested},
 		rpcv1.IngestServiceIngestStreamProcedure:       {action: ActionIngest, resource: ingested},
 		rpcv1.IngestServiceGetIngestStatusProcedure:    {action: ActionSiteRead, resource: listed("message", func(m *pb.GetIngestStatusRequest) *string { return &m.Project })},

@@ -110,11 +110,12 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	mount(rpcv1.NewKeyServiceHandler(&keyService{s}, small))
 	mount(rpcv1.NewModelServiceHandler(&modelService{s}, small))
 	mount(rpcv1.NewSiteServiceHandler(&siteService{s}, small))
+	mount(rpcv1.NewBulkServiceHandler(&bulkService{s}, small))
 	mount(rpcv1.NewSettingsServiceHandler(&settingsService{s}, small))
-	mount(rpcv1.NewTopicServiceHandler(&topicService{s}, small))
 	path, messages := rpcv1.NewIngestServiceHandler(&ingestService{s}, small)
 	mount(path, messages)
 	mux.Handle(rpcv1.IngestServiceIngestStreamProcedure, streamed(messages))
+	mount(rpcv1.NewTopicServiceHandler(&topicService{s}, small))
 
 	drivers := newDriverService(s)
 	mount(rpcv1.NewDriverServiceHandler(drivers, small))
@@ -125,7 +126,11 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 		bounds{size: MaxUpload, timeout: uploadTimeout, refuse: s.refuse, met: s.refused.body}))
 
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
+<<<<<<< rpc/server.go
+		rpcv1.KeyServiceName, rpcv1.SiteServiceName, rpcv1.TopicServiceName, rpcv1.BulkServiceName, rpcv1.SettingsServiceName, rpcv1.IngestServiceName}
+=======
 		rpcv1.KeyServiceName, rpcv1.ModelServiceName, rpcv1.SiteServiceName, rpcv1.TopicServiceName, rpcv1.SettingsServiceName, rpcv1.IngestServiceName}
+>>>>>>> /tmp/models/theirs
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mount(grpcreflect.NewHandlerV1(reflector, small))
 	mount(grpcreflect.NewHandlerV1Alpha(reflector, small))

@@ -121,6 +121,7 @@ type node struct {
 	watch   rpcv1.WatchServiceClient
 	keys    rpcv1.KeyServiceClient
 	site    rpcv1.SiteServiceClient
+	bulk    rpcv1.BulkServiceClient
 	// settings of drivers, zones, systems and twins.
 	settings rpcv1.SettingsServiceClient
 }
@@ -160,7 +161,7 @@ func (a *app) dial() (*node, error) {
 		url:     all.url,
 		drivers: rpcv1.NewDriverServiceClient(hc, at), twins: rpcv1.NewTwinServiceClient(hc, at),
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
-		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at),
+		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at),
 		settings: rpcv1.NewSettingsServiceClient(hc, at),
 	}, nil
 }

@@ -109,7 +109,7 @@ var moving = []struct {
 	{regexp.MustCompile(`[0-9.]+ [KM]iB`), "SIZE"},
 	{regexp.MustCompile(`\bn[0-9a-f]{10}\b`), "NODE"},
 	{regexp.MustCompile(`revision \d+`), "revision N"},
-	{regexp.MustCompile(`"(revision|size)": "\d+"`), `"$1": "N"`},
+	{regexp.MustCompile(`"(revision|size)":( ?)"\d+"`), `"$1":$2"N"`},
 	{regexp.MustCompile(`plx_[a-z0-9_]+`), "plx_SECRET"},
 	{regexp.MustCompile(`key [a-z2-7]{12}\b`), "key ID"},
 	{regexp.MustCompile(`(?m)^[a-z2-7]{12}  `), "ID  "},

@@ -1,0 +1,378 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
+	"gopkg.in/yaml.v3"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// kindOrder is the order in which kinds of records are applied: what is named comes before who names it.
+var kindOrder = []string{"model", "zone", "twin", "system"}
+
+// planLine is a record of a file.
+type planLine struct {
+	kind, id string
+	at       string // FILE:LINE
+	rec      *pb.ConfigRecord
+	refs     []string // "kind/id" that it names
+	depth    int      // how many of the files' own records are above it
+}
+
+// groupSize is how many records are committed together.
+const groupSize = 200
+
+func applyCommand(a *app) *cobra.Command {
+	var files []string
+	var project string
+	var dry bool
+	cmd := a.client(&cobra.Command{
+		Use:   "apply -f PATH",
+		Short: "Make zones, models, twins and systems what files say",
+		Long: `Make zones, models, twins and systems what files say: configuration as code.
+
+A file holds YAML documents, each with one record: zone, model, twin or system, and below it its id and fields, as
+"pollux export" writes them:
+
+  twin:
+    id: beamer
+    driver: pjlink
+    uri: tcp://10.0.0.7:4352
+
+A record becomes what its document says: a field that is not in it is emptied. What is in no
+file is left alone. A secret that reads "***" keeps its value. Applying the same files again changes nothing.
+
+Records are committed in groups, each whole or not at all: models, then zones, then twins, then systems, at most ` + fmt.Sprint(groupSize) + ` together. The
+first group with something wrong in it ends the run; those before it stay.`,
+		Example: `  pollux apply -f building/ --dry-run            show what would change
+  pollux apply -f building/                      every .yaml and .yml file below the folder
+  pollux export default > all.yaml && pollux apply -f all.yaml
+  cat twin.yaml | pollux apply -f -`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(files) == 0 {
+				return usagef("-f is missing: the file or folder to apply, or - for standard input")
+			}
+			lines, err := a.readConfig(files, project)
+			if err != nil {
+				return err
+			}
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			return a.apply(cmd.Context(), n, lines, project, dry)
+		},
+	})
+	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "file, folder, or - for standard input; many times")
+	cmd.Flags().StringVar(&project, "project", "default", "project of the records")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only show what would change")
+	return cmd
+}
+
+// readConfig reads the records of files, in the order in which they are to be applied.
+func (a *app) readConfig(files []string, project string) ([]*planLine, error) {
+	var all []*planLine
+	for _, path := range files {
+		names, err := configFiles(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			lines, err := a.readConfigFile(name, project)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, lines...)
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("apply: there is no record in %s", strings.Join(files, ", "))
+	}
+	byName := map[string]*planLine{}
+	for _, l := range all {
+		name := l.kind + "/" + l.id
+		if first := byName[name]; first != nil {
+			return nil, fmt.Errorf("%s: %s %s is in %s already", l.at, l.kind, l.id, first.at)
+		}
+		byName[name] = l
+	}
+	for _, l := range all {
+		l.depth = depthOf(l, byName, 0)
+	}
+	slices.SortStableFunc(all, func(x, y *planLine) int {
+		if d := slices.Index(kindOrder, x.kind) - slices.Index(kindOrder, y.kind); d != 0 {
+			return d
+		}
+		return x.depth - y.depth
+	})
+	return all, nil
+}
+
+// depthOf counts the records of its own kind above a record. A circle ends somewhere: the node will refuse it.
+func depthOf(l *planLine, byName map[string]*planLine, depth int) int {
+	deepest := 0
+	for _, ref := range l.refs {
+		if up := byName[ref]; up != nil && up.kind == l.kind && up != l && depth < 64 {
+			deepest = max(deepest, 1+depthOf(up, byName, depth+1))
+		}
+	}
+	return deepest
+}
+
+// configFiles are the YAML files of a folder, or the file itself.
+func configFiles(path string) ([]string, error) {
+	if path == "-" {
+		return []string{path}, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("apply: %w", err)
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	var names []string
+	err = filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
+		if ext := filepath.Ext(name); err == nil && !d.IsDir() && (ext == ".yaml" || ext == ".yml") {
+			names = append(names, name)
+		}
+		return err
+	})
+	if err == nil && len(names) == 0 {
+		err = fmt.Errorf("apply: there is no .yaml file in %s", path)
+	}
+	return names, err
+}
+
+func (a *app) readConfigFile(name, project string) ([]*planLine, error) {
+	in := a.in
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("apply: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	return parseConfig(in, name, project)
+}
+
+// parseConfig reads YAML documents, each a ConfigRecord.
+func parseConfig(in io.Reader, name, project string) ([]*planLine, error) {
+	var lines []*planLine
+	for dec := yaml.NewDecoder(in); ; {
+		var doc yaml.Node
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return lines, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
+			continue // nothing between two dashes
+		}
+		line, err := parseRecord(doc.Content[0], name, project)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, line)
+	}
+}
+
+func parseRecord(n *yaml.Node, name, project string) (*planLine, error) {
+	at := func(line int) string { return fmt.Sprintf("%s:%d", name, line) }
+	want := "want one of " + strings.Join(kindOrder, ", ") + ", with the record below it"
+	if n.Kind != yaml.MappingNode || len(n.Content) != 2 || n.Content[1].Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%s: %s", at(n.Line), want)
+	}
+	l := &planLine{kind: n.Content[0].Value, at: at(n.Line), rec: &pb.ConfigRecord{}}
+	if !slices.Contains(kindOrder, l.kind) {
+		return nil, fmt.Errorf("%s: %q: %s", l.at, l.kind, want)
+	}
+	var doc map[string]map[string]any
+	if err := n.Decode(&doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if fields := doc[l.kind]; l.kind == "model" && fields["thing"] != nil {
+		text, err := json.Marshal(fields["thing"])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", l.at, err)
+		}
+		fields["thing_json"] = string(text)
+		delete(fields, "thing")
+	}
+	text, err := json.Marshal(doc)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.at, err)
+	}
+	if err := protojson.Unmarshal(text, l.rec); err != nil {
+		_, why, _ := strings.Cut(strings.ReplaceAll(err.Error(), "\u00a0", " "), "): ") // after the place in the JSON
+		fields := n.Content[1].Content
+		for i := 0; i < len(fields); i += 2 { // the line of the field, where the error names it
+			if key := fields[i].Value; strings.Contains(why, fmt.Sprintf("%q", key)) || strings.Contains(why, "."+key+" ") {
+				return nil, fmt.Errorf("%s: %s: %s", at(fields[i].Line), l.kind, why)
+			}
+		}
+		return nil, fmt.Errorf("%s: %s: %s", l.at, l.kind, why)
+	}
+	if l.id, l.refs = namesIn(l.rec, project); strings.TrimPrefix(l.id, project+"/") == "" {
+		return nil, fmt.Errorf("%s: a %s without an id", l.at, l.kind)
+	}
+	return l, nil
+}
+
+// namesIn gives a record's id and what it names, complete.
+func namesIn(rec *pb.ConfigRecord, project string) (id string, refs []string) {
+	full := func(name string) string {
+		if name == "" || strings.Contains(name, "/") {
+			return name
+		}
+		return project + "/" + name
+	}
+	ref := func(kind, name string) {
+		if name != "" {
+			refs = append(refs, kind+"/"+full(name))
+		}
+	}
+	switch x := rec.Record.(type) {
+	case *pb.ConfigRecord_Zone:
+		ref("zone", x.Zone.Parent)
+		return full(x.Zone.Id), refs
+	case *pb.ConfigRecord_Twin:
+		ref("zone", x.Twin.Zone)
+		ref("twin", x.Twin.Via)
+		ref("model", x.Twin.Model)
+		return full(x.Twin.Id), refs
+	case *pb.ConfigRecord_System:
+		ref("zone", x.System.Zone)
+		for _, m := range x.System.Members {
+			ref("twin", m.Twin)
+		}
+		return full(x.System.Id), refs
+	case *pb.ConfigRecord_Model:
+		return full(x.Model.Id), nil
+	}
+	return "", nil
+}
+
+// groups of lines that are committed together: of one kind, and none names another.
+func groupsOf(lines []*planLine) [][]*planLine {
+	var all [][]*planLine
+	for _, l := range lines {
+		last := len(all) - 1
+		if last < 0 || len(all[last]) == groupSize || all[last][0].kind != l.kind || all[last][0].depth != l.depth {
+			all = append(all, nil)
+			last++
+		}
+		all[last] = append(all[last], l)
+	}
+	return all
+}
+
+// apply brings the records to the node, group by group, and prints what became of them.
+func (a *app) apply(ctx context.Context, n *node, lines []*planLine, project string, dry bool) error {
+	tally := &applyTally{a: a, dry: dry, count: map[pb.ApplyOutcome]int{}}
+	made := map[string]bool{}
+	for _, group := range groupsOf(lines) {
+		r := &pb.ApplyRequest{Project: project, DryRun: dry}
+		plan := map[string]bool{}
+		for _, l := range group {
+			r.Records = append(r.Records, l.rec)
+			for _, ref := range l.refs {
+				if made[ref] {
+					plan[ref] = true
+				}
+			}
+		}
+		r.Planned = slices.Sorted(maps.Keys(plan))
+		res, err := n.bulk.Apply(ctx, req(r))
+		if err != nil {
+			return fmt.Errorf("%s: %w", group[0].at, err)
+		}
+		for i, x := range res.Msg.Results {
+			if dry && x.Outcome == pb.ApplyOutcome_APPLY_OUTCOME_CREATED {
+				made[x.Kind+"/"+x.Id] = true
+			}
+			if err := tally.add(x, group[i].at); err != nil {
+				return err
+			}
+		}
+		if tally.count[pb.ApplyOutcome_APPLY_OUTCOME_REFUSED] > 0 && !dry {
+			break
+		}
+	}
+	return tally.end(len(lines))
+}
+
+// applyTally prints results and counts them.
+type applyTally struct {
+	a     *app
+	dry   bool
+	count map[pb.ApplyOutcome]int
+	total int
+}
+
+var outcomeWords = map[pb.ApplyOutcome]string{pb.ApplyOutcome_APPLY_OUTCOME_CREATED: "created", pb.ApplyOutcome_APPLY_OUTCOME_CHANGED: "changed",
+	pb.ApplyOutcome_APPLY_OUTCOME_UNCHANGED: "unchanged", pb.ApplyOutcome_APPLY_OUTCOME_REFUSED: "refused", pb.ApplyOutcome_APPLY_OUTCOME_LEFT: "left"}
+
+func (t *applyTally) add(x *pb.ApplyResult, at string) error {
+	t.count[x.Outcome]++
+	t.total++
+	a := t.a
+	if !a.table() {
+		return a.line(x, nil)
+	}
+	name := x.Kind + " " + bare(x.Id)
+	switch x.Outcome {
+	case pb.ApplyOutcome_APPLY_OUTCOME_CREATED:
+		a.printf("+ %s\n", printable(name))
+	case pb.ApplyOutcome_APPLY_OUTCOME_CHANGED:
+		a.printf("~ %s\n", printable(name))
+		for _, c := range x.Changes {
+			a.printf("    %s: %s -> %s\n", printable(c.Field), printable(dash(c.Old)), printable(dash(c.New)))
+		}
+	case pb.ApplyOutcome_APPLY_OUTCOME_REFUSED:
+		a.printf("! %s (%s): %s\n", printable(name), at, printable(x.Error))
+	}
+	return nil
+}
+
+// end prints the sum.
+func (t *applyTally) end(of int) error {
+	var parts []string
+	for _, o := range []pb.ApplyOutcome{pb.ApplyOutcome_APPLY_OUTCOME_CREATED, pb.ApplyOutcome_APPLY_OUTCOME_CHANGED,
+		pb.ApplyOutcome_APPLY_OUTCOME_UNCHANGED, pb.ApplyOutcome_APPLY_OUTCOME_REFUSED, pb.ApplyOutcome_APPLY_OUTCOME_LEFT} {
+		if n := t.count[o]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, outcomeWords[o]))
+		}
+	}
+	if rest := of - t.total; rest > 0 {
+		parts = append(parts, fmt.Sprintf("%d not tried", rest))
+	}
+	sum := strings.Join(parts, ", ")
+	if t.dry {
+		sum = "dry run, nothing is committed: " + sum
+	}
+	if t.a.table() {
+		t.a.printf("%s\n", sum)
+	}
+	if n := t.count[pb.ApplyOutcome_APPLY_OUTCOME_REFUSED]; n > 0 {
+		return fmt.Errorf("%d of %d records refused", n, of)
+	}
+	return nil
+}

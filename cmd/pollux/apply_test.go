@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/polluxhq/pollux/drivers/drivertest"
+)
+
+const building = `# a house of two rooms
+zone: {id: house, kind: building, title: House}
+---
+twin:
+  id: hall-lamp
+  driver: echo
+  zone: hall
+  labels: {room: "1"}
+  settings: {greeting: hello, topic: hall-lamp}
+---
+zone:
+  id: hall
+  parent: house
+---
+system:
+  id: lights
+  members:
+    - {name: Lights_1, twin: hall-lamp}
+`
+
+// TestApplySession is configuration as code: each command line, its exit code and what it prints.
+func TestApplySession(t *testing.T) {
+	env := []string{"POLLUX_DATA=" + dataOfNode(t)}
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	wasm := file("echo.wasm", string(drivertest.Echo(t)))
+	folder := filepath.Dir(file("code/house.yaml", building))
+	changed := file("changed.yaml", strings.NewReplacer("title: House", "title: Villa", "greeting: hello, ", "").Replace(building))
+	bad := file("bad.yaml", "twin:\n  id: x\n  driver: echo\n  colour: red\n")
+	worse := file("worse.yaml", "twins:\n  id: x\n")
+	broken := file("broken.yaml", "twin: {id: y, driver: echo}\n---\ntwin: {id: x, driver: nope}\n")
+	twice := file("twice.yaml", "twin: {id: y, driver: echo}\n---\ntwin: {id: y, driver: echo}\n")
+	var lamps strings.Builder
+	lamps.WriteString("id,driver,labels.floor,settings.topic,aliases\n")
+	for i := range 450 {
+		driver := "echo"
+		if i%100 == 7 {
+			driver = "nope"
+		}
+		fmt.Fprintf(&lamps, "lamp-%03d,%s,%d,lamp-%d,bus:addr:%d\n", i, driver, i/100, i, i)
+	}
+	lamps.WriteString("lamp-001,echo,9,lamp-1,\nlamp-450,echo,9,lamp-1,bus:addr:2\n,echo,,,\nshort,echo\nlamp-x,echo,,,bus\n")
+	many := file("lamps.csv", lamps.String())
+	noID := file("noid.csv", "name,driver\nx,echo\n")
+	column := file("column.csv", "id,colour\nx,red\n")
+	var log bytes.Buffer
+	for _, line := range [][]string{
+		{"driver", "push", wasm},
+		{"apply", "--project", "conf", "-f", folder, "--dry-run"},
+		{"apply", "--project", "conf", "-f", folder},
+		{"apply", "--project", "conf", "-f", folder},
+		{"apply", "--project", "conf", "-f", changed, "--dry-run"},
+		{"apply", "--project", "conf", "-f", changed, "-o", "json"},
+		{"apply", "--project", "conf", "-f", bad},
+		{"apply", "--project", "conf", "-f", worse},
+		{"apply", "--project", "conf", "-f", broken},
+		{"apply", "--project", "conf", "-f", twice},
+		{"apply", "--project", "conf", "-f", filepath.Join(dir, "missing.yaml")},
+		{"apply"},
+		{"export", "conf"},
+		{"export", "conf", "-o", "json"},
+		{"export", "empty"},
+		{"import", "twins", many, "--project", "lamps"},
+		{"import", "twins", many, "--project", "lamps", "-o", "json"},
+		{"import", "twins", noID},
+		{"import", "twins", column},
+		{"import", "rooms", many},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		r := cli(ctx, env, line...)
+		cancel()
+		out := r.out
+		if lines := strings.SplitAfter(out, "\n"); len(lines) > 40 { // of many lines the last
+			out = fmt.Sprintf("(%d lines)\n%s", len(lines)-1, strings.Join(lines[len(lines)-6:], ""))
+		}
+		text := fmt.Sprintf("$ pollux %s\n%s%s[%d]\n\n", strings.Join(line, " "), out, r.err, r.code)
+		log.WriteString(still(strings.ReplaceAll(text, dir+"/", "")))
+	}
+	golden(t, "apply", log.Bytes())
+	// The other tests of the package find the node as it was.
+	r := cli(t.Context(), env, "system", "rm", "conf/lights")
+	for i := range 450 {
+		if i%100 != 7 {
+			r = cli(t.Context(), env, "twin", "rm", fmt.Sprintf("lamps/lamp-%03d", i))
+		}
+		if r.code != 0 {
+			t.Fatal(r.err)
+		}
+	}
+	for _, rm := range [][]string{{"twin", "rm", "conf/hall-lamp"}, {"zone", "rm", "conf/hall"}, {"zone", "rm", "conf/house"}, {"driver", "rm", "echo@1.0.0"}} {
+		if r := cli(t.Context(), env, rm...); r.code != 0 {
+			t.Errorf("%v: %s", rm, r.err)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package rpc
+
+import (
+	"context"
+
+	"connectrpc.com/connect"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+type bulkService struct{ s *Server }
+
+func (b *bulkService) Apply(ctx context.Context, r *connect.Request[pb.ApplyRequest]) (*connect.Response[pb.ApplyResponse], error) {
+	results, err := b.s.o.Registry.Apply(ctx, r.Msg, principalFrom(ctx).Name)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&pb.ApplyResponse{Results: results}), nil
+}
+
+func (b *bulkService) Export(_ context.Context, r *connect.Request[pb.ExportRequest], out *connect.ServerStream[pb.ExportResponse]) error {
+	return b.s.o.Registry.Export(r.Msg.Project, func(records []*pb.ConfigRecord) error {
+		return out.Send(&pb.ExportResponse{Records: records})
+	})
+}
+
+// applied: the project, whose records are looked at one by one where they are drafted. Who may configure its twins may
+// change its zones and systems too.
+func applied(m any, p *Principal) (Resource, error) {
+	msg, ok := m.(*pb.ApplyRequest)
+	if !ok {
+		return Resource{}, errWrongMessage
+	}
+	return inProject("project", &msg.Project, p)
+}
+
+func exported(m any, p *Principal) (Resource, error) {
+	msg, ok := m.(*pb.ExportRequest)
+	if !ok {
+		return Resource{}, errWrongMessage
+	}
+	return inProject("project", &msg.Project, p)
+}
+
+// inProject: the caller's project where it names none, else `default`.
+func inProject(kind string, project *string, p *Principal) (Resource, error) {
+	if *project == "" && (p == nil || p.Project == "") {
+		*project = "default"
+	}
+	return narrowed(kind, project, p)
+}
