@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -227,7 +228,7 @@ func (c *restCall) invoke() error {
 	if res.Outcome == pb.Outcome_OUTCOME_QUEUED {
 		return c.json(http.StatusAccepted, map[string]string{"outcome": "queued", "commandId": res.CommandId})
 	}
-	if res.Output == nil {
+	if _, null := res.Output.GetKind().(*structpb.Value_NullValue); res.Output == nil || null {
 		c.w.WriteHeader(http.StatusNoContent)
 		return nil
 	}

@@ -1,10 +1,12 @@
 package test
 
 import (
+	"bufio"
 	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -44,9 +46,88 @@ func TestNodeWoTUsesATwin(t *testing.T) {
 		n.Must("twin", "create", "hall/"+name, "--driver", "echo")
 	}
 	lines := npm(t, "wot.mjs", n.URL, n.Key, "hall/lamp")
+	if td := n.Must("twin", "td", "hall/lamp"); !strings.Contains(td, `"id": "urn:pollux:hall:lamp"`) {
+		t.Errorf("pollux twin td: %s", td)
+	}
 	for _, want := range []string{"valid 3", "read 12.5", "observed 12.5 13", "invoked hello wot", "event tock", "refused"} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("missing %q in:\n%s", want, strings.Join(lines, "\n"))
 		}
+	}
+}
+
+// docLine is a command of docs/rest.md and the lines that it prints.
+type docLine struct {
+	command string
+	want    []string
+}
+
+// console reads the commands of a page's blocks of ```console.
+func console(t *testing.T, page string) []docLine {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []docLine
+	inside := false
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\n")
+		command, ok := strings.CutPrefix(line, "$ ")
+		switch {
+		case strings.HasPrefix(line, "```"):
+			inside = line == "```console"
+		case inside && ok:
+			all = append(all, docLine{command: command})
+		case inside && len(all) > 0:
+			all[len(all)-1].want = append(all[len(all)-1].want, line)
+		}
+	}
+	return all
+}
+
+// like says whether a line is as it was written; … stands for anything.
+func like(pattern, line string) bool {
+	parts := strings.Split(regexp.QuoteMeta(pattern), "…")
+	return regexp.MustCompile("^" + strings.Join(parts, ".*") + "$").MatchString(line)
+}
+
+// What docs/rest.md shows is what happens: each of its commands is run, and prints what stands there.
+func TestRestDocs(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		drivertest.Missing(t, "curl is not installed")
+	}
+	n := harness.Start(t, harness.Options{})
+	n.Must("driver", "add", "pjlink")
+	n.Must("twin", "create", "beamer", "--driver", "pjlink", "--uri", "tcp://"+harness.NewDevices(t, nil).PJLink("beamer"))
+	commands := console(t, filepath.Join("..", "docs", "rest.md"))
+	if len(commands) < 10 {
+		t.Fatalf("%d commands", len(commands))
+	}
+	for _, c := range commands[1:] { // the first sets what is set here
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		cmd := exec.CommandContext(ctx, "sh", "-c", "exec "+c.command)
+		cmd.Env = append(os.Environ(), "URL="+n.URL, "AUTH=Authorization: Bearer "+n.Key)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 1<<20)
+		for _, want := range c.want {
+			if !lines.Scan() {
+				t.Errorf("$ %s\nends before %q", c.command, want)
+				break
+			}
+			if !like(want, lines.Text()) {
+				t.Errorf("$ %s\n%s\nwant\n%s", c.command, lines.Text(), want)
+			}
+		}
+		cancel() // a stream has no end of its own
+		_ = cmd.Wait()
 	}
 }

@@ -114,7 +114,10 @@ func must(err error) {
 // node holds the clients of one node.
 type node struct {
 	// url is that of the node that answered last, or else the first one given.
-	url     func() string
+	url func() string
+	// http sends to the node, and at is the address that its clients use: for the plain REST API.
+	http    *http.Client
+	at      string
 	drivers rpcv1.DriverServiceClient
 	twins   rpcv1.TwinServiceClient
 	cluster rpcv1.ClusterServiceClient
@@ -158,7 +161,7 @@ func (a *app) dial() (*node, error) {
 	hc := &http.Client{Transport: &bearer{key: key, next: all}}
 	at := bases[0].String()
 	return &node{
-		url:     all.url,
+		url: all.url, http: hc, at: strings.TrimRight(at, "/"),
 		drivers: rpcv1.NewDriverServiceClient(hc, at), twins: rpcv1.NewTwinServiceClient(hc, at),
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
 		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at),

@@ -31,7 +31,7 @@ func twinCommand(a *app) *cobra.Command {
   pollux twin trace beamer                 every byte sent and received`,
 	}))
 	cmd.AddCommand(twinCreate(a), twinGet(a), twinList(a), twinUpdate(a), twinRemove(a), twinCall(a), twinSet(a), twinClear(a), twinRelease(a),
-		twinWatch(a), twinTrace(a), twinRecord(a), twinHistory(a), twinLogs(a), settingsCommand(a, settingsOfTwin))
+		twinWatch(a), twinTrace(a), twinRecord(a), twinHistory(a), twinLogs(a), twinDescription(a), settingsCommand(a, settingsOfTwin))
 	return cmd
 }
 
