@@ -3,16 +3,19 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/polluxhq/pollux/drivers/mqtt"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
-// Deliver hands one publish to the twins bound to its topic. done is called exactly once: without an error when every
-// twin has handled it (QoS 0), or has it committed (QoS 1 and 2); with ErrNoTwin where nobody owns the topic, or with why a
-// twin refused it. It never blocks; while a twin has too much waiting, done waits.
+// Deliver hands one publish to the twins bound to its topic, or else to the twin that has the alias that the topic spells:
+// PROJECT/NETWORK/KEY/VALUE/…. done is called exactly once: without an error when every twin has handled it (QoS 0), or has it
+// committed (QoS 1 and 2), or it is in the inbox; with ErrNoTwin where nobody owns the topic, or with why it was refused. It
+// never blocks; while a twin has too much waiting, done waits.
 func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
 	ids, err := e.topics.twins(m.Topic)
 	if err != nil {
@@ -20,6 +23,10 @@ func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
 		return
 	}
 	if len(ids) == 0 {
+		if in := e.spelled(m); in != nil {
+			e.Ingest(in, func(r IngestResult) { done(r.mqttError(m.Topic)) })
+			return
+		}
 		e.stats.drop(dropNoTwin)
 		done(fmt.Errorf("topic %q: %w: %w", m.Topic, ErrNoTwin, mqtt.ErrUnowned))
 		return
@@ -34,6 +41,28 @@ func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
 	for _, id := range ids {
 		e.deliverTo(id, f, all.one)
 	}
+}
+
+// spelled is the message of a topic that spells an alias in a project that there is: the project's, and not one of the many
+// other things that MQTT is used for. nil: it is none.
+func (e *Engine) spelled(m *mqtt.Message) *Ingest {
+	parts := strings.SplitN(m.Topic, "/", 5)
+	if len(parts) < 4 || !namePattern.MatchString(parts[0]) || parts[1] == "" || parts[2] == "" || parts[3] == "" || !e.registry.hasProject(parts[0]) {
+		return nil
+	}
+	return &Ingest{Door: "mqtt", Project: parts[0], Alias: &pb.Alias{Network: parts[1], Key: parts[2], Value: parts[3]}, Topic: m.Topic,
+		Payload: m.Payload, Commit: m.QoS > 0, Retain: m.Retain, Will: m.Will}
+}
+
+// mqttError is what the broker is told of a result. What was refused is acknowledged, as that is committed.
+func (r IngestResult) mqttError(topic string) error {
+	switch r.Outcome { //nolint:exhaustive // the rest comes again
+	case pb.IngestOutcome_INGEST_OUTCOME_STORED, pb.IngestOutcome_INGEST_OUTCOME_INBOX, pb.IngestOutcome_INGEST_OUTCOME_DUPLICATE:
+		return nil
+	case pb.IngestOutcome_INGEST_OUTCOME_REFUSED:
+		return fmt.Errorf("topic %q: %s: %s: %w", topic, r.Code, r.Reason, mqtt.ErrRefused)
+	}
+	return r.Err
 }
 
 // deliverTo brings a frame to one twin. What was refused is listed, and with QoS 1 and 2 acknowledged when that is committed,

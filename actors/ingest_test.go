@@ -1,7 +1,9 @@
 package actors_test
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/drivers/mqtt"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -240,6 +243,36 @@ func TestProjectChoosesWhatBecomesOfUnknownSenders(t *testing.T) {
 		if _, err := n.reg.PutProjectSettings(ctx(t), bad); err == nil {
 			t.Errorf("%v was taken", bad)
 		}
+	}
+}
+
+// A topic that no driver is bound to and that spells an alias goes the way of all messages.
+func TestMQTTTopicSpellsAnAlias(t *testing.T) {
+	n := newNode(t)
+	n.driver("bus", "1.0.0", mqttTransport)
+	if err := n.offer("default/lora/eui/7/up", `{"level":1}`, 1); !errors.Is(err, actors.ErrNoTwin) {
+		t.Errorf("in a project that is none: %v", err)
+	}
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"},"aliases":[{"network":"lora","key":"eui","value":"7"}]}`)
+	n.deliver("default/lora/eui/7", `{"level":1}`, 1)
+	n.deliver("default/lora/eui/7/up/more", `{"level":2}`, 0)
+	n.wait("a", "level", "2")
+	n.deliver("default/lora/eui/8", `{"level":3}`, 1)
+	if list, err := n.reg.ListInbox(&pb.ListInboxRequest{}, nil); err != nil || len(list.Entries) != 1 || list.Entries[0].Door != "mqtt" {
+		t.Errorf("inbox %v, %v", list, err)
+	}
+	if _, err := n.reg.PutProjectSettings(ctx(t), &pb.ProjectSettings{Project: "default", UnknownSenders: pb.UnknownSenders_UNKNOWN_SENDERS_REFUSE}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.offer("default/lora/eui/9", `{}`, 1); !errors.Is(err, mqtt.ErrRefused) {
+		t.Errorf("refused by the project: %v", err)
+	}
+	if c := n.counts("mqtt"); c.Refused != 1 || c.Inbox != 1 || c.Stored < 1 || c.InFlight != 0 {
+		t.Errorf("counted %v", c)
+	}
+	publish, _, err := n.reg.Topics("a")
+	if err != nil || !slices.Contains(publish, "default/lora/eui/7/#") {
+		t.Errorf("its device may publish to %v, %v", publish, err)
 	}
 }
 

@@ -20,6 +20,17 @@ func (r *Registry) projectSettings(project string) (*pb.ProjectSettings, error) 
 	return s, err
 }
 
+// hasProject says whether there is such a project: it has settings, or a twin.
+func (r *Registry) hasProject(project string) bool {
+	if _, ok, err := r.store.Get(tableProjects, project); err == nil && ok {
+		return true
+	}
+	for _, err := range r.store.Scan(tableTwins, project+"/", "") {
+		return err == nil
+	}
+	return false
+}
+
 // ProjectSettings says what a project does with messages. A project without settings has the defaults, at revision 0.
 func (r *Registry) ProjectSettings(project string) (*pb.ProjectSettings, error) {
 	s, err := r.projectSettings(project)

@@ -9,8 +9,8 @@ import (
 )
 
 // Topics gives the MQTT filters of a twin's device, as the twin's settings make them: where it may publish (what the twin
-// listens to, and the driver's device_publish) and what it may subscribe to (where the driver publishes, and its
-// device_subscribe). Both are empty where the twin's driver does not speak MQTT. ErrNotFound where there is no such twin.
+// listens to, the driver's device_publish, and the topics that spell one of its aliases) and what it may subscribe to (where the driver publishes, and its
+// device_subscribe). Those of a driver that does not speak MQTT are none. ErrNotFound where there is no such twin.
 func (r *Registry) Topics(id string) (publish, subscribe []string, err error) {
 	if id, err = CanonicalID(id); err != nil {
 		return nil, nil, err
@@ -43,6 +43,11 @@ func (r *Registry) Topics(id string) (publish, subscribe []string, err error) {
 			return nil, nil, err
 		}
 		publish, subscribe = append(publish, morePublish...), append(subscribe, moreSubscribe...)
+	}
+	for _, a := range t.Aliases {
+		if !strings.ContainsAny(a.Network+a.Key+a.Value, "/+#\x00") {
+			publish = append(publish, ProjectOf(id)+"/"+a.Network+"/"+a.Key+"/"+a.Value+"/#")
+		}
 	}
 	return distinct(publish), distinct(subscribe), nil
 }

@@ -124,6 +124,7 @@ type node struct {
 	watch   rpcv1.WatchServiceClient
 	keys    rpcv1.KeyServiceClient
 	site    rpcv1.SiteServiceClient
+	ingest  rpcv1.IngestServiceClient
 	bulk    rpcv1.BulkServiceClient
 	// settings of drivers, zones, systems and twins.
 	settings rpcv1.SettingsServiceClient
@@ -165,7 +166,7 @@ func (a *app) dial() (*node, error) {
 		drivers: rpcv1.NewDriverServiceClient(hc, at), twins: rpcv1.NewTwinServiceClient(hc, at),
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
 		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at),
-		settings: rpcv1.NewSettingsServiceClient(hc, at),
+		settings: rpcv1.NewSettingsServiceClient(hc, at), ingest: rpcv1.NewIngestServiceClient(hc, at),
 	}, nil
 }
 

@@ -209,52 +209,6 @@ func systemList(a *app) *cobra.Command {
 	return cmd
 }
 
-func inboxCommand(a *app) *cobra.Command {
-	cmd := group(a.client(&cobra.Command{
-		Use:     "inbox",
-		Short:   "What announced itself and is no twin yet",
-		Example: "  pollux inbox list",
-	}))
-	cmd.AddCommand(inboxList(a))
-	return cmd
-}
-
-func inboxList(a *app) *cobra.Command {
-	var project string
-	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List what announced itself", Args: exactly(),
-		Long: `Lists devices that drivers discovered and senders that nobody knows. To take one in, create a twin with its
-driver, settings and alias.`,
-		Example: "  pollux inbox list\n  pollux inbox list -o json",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			n, err := a.dial()
-			if err != nil {
-				return err
-			}
-			all := &pb.ListInboxResponse{}
-			for token := ""; ; {
-				res, err := n.site.ListInbox(cmd.Context(), req(&pb.ListInboxRequest{Project: project, PageSize: pageSize, PageToken: token}))
-				if err != nil {
-					return err
-				}
-				all.Entries = append(all.Entries, res.Msg.Entries...)
-				if token = res.Msg.NextPageToken; token == "" {
-					break
-				}
-			}
-			return a.show(all, func(w io.Writer) {
-				row(w, "ALIAS", "NAME", "DRIVER", "MODEL", "ADDRESS", "SEEN BY", "SETTINGS")
-				for _, e := range all.Entries {
-					alias := e.GetAlias().GetNetwork() + "/" + e.GetAlias().GetKey() + "/" + e.GetAlias().GetValue()
-					row(w, alias, dash(e.Name), dash(e.Driver), dash(e.Model), dash(e.Uri), dash(bare(e.Via)), dash(e.SettingsJson))
-				}
-			})
-		},
-	}
-	cmd.Flags().StringVar(&project, "project", "", "only of this project")
-	return cmd
-}
-
 const putHelp = `Creates what is not there yet. Of what is there, it changes what the flags name and leaves the rest. If somebody else
 changes it at the same time, nothing is changed and the command fails.`
 

@@ -308,7 +308,7 @@ type IngestResult struct {
 	Index   uint32        `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	Outcome IngestOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=pollux.v1.IngestOutcome" json:"outcome,omitempty"`
 	// Of a refusal: malformed, too_large, too_deep, wrong_type, wrong_unit, time_future, time_ancient, unknown_path,
-	// foreign_project, unknown_twin, unknown_sender, inbox_full, driver, model, stopped.
+	// foreign_project, forbidden, unknown_twin, unknown_sender, inbox_full, driver, fault, model, stopped.
 	Code          string `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
 	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -126,7 +126,7 @@ export type IngestResult = Message<"pollux.v1.IngestResult"> & {
 
   /**
    * Of a refusal: malformed, too_large, too_deep, wrong_type, wrong_unit, time_future, time_ancient, unknown_path,
-   * foreign_project, unknown_twin, unknown_sender, inbox_full, driver, model, stopped.
+   * foreign_project, forbidden, unknown_twin, unknown_sender, inbox_full, driver, fault, model, stopped.
    *
    * @generated from field: string code = 3;
    */
