@@ -2,6 +2,7 @@ package drivers
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -90,6 +91,7 @@ type Sandbox struct {
 	logger  *slog.Logger
 	refused *refusals
 	engine  engine
+	spare   spare
 }
 
 // NewSandbox starts a sandbox. Close it, after its runners.
@@ -113,7 +115,9 @@ func NewSandbox(o SandboxOptions) (*Sandbox, error) {
 func (s *Sandbox) GuestBytes() int64 { return s.runtime.GuestBytes() }
 
 // Close ends the sandbox.
-func (s *Sandbox) Close() error { return errors.Join(s.engine.close(), s.runtime.Close()) }
+func (s *Sandbox) Close() error {
+	return errors.Join(s.spare.close(), s.engine.close(), s.runtime.Close())
+}
 
 // Verify checks a file at its upload, a module or a JavaScript source: what Check does, then that it compiles and that its start-up code ends within
 // its memory and VerifyTimeout. It may take seconds. The error is a sentence for whoever uploads.
@@ -122,14 +126,15 @@ func (s *Sandbox) Verify(file []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = r.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), s.options.VerifyTimeout)
 	defer cancel()
 	in, err := r.pool.Acquire(ctx, "")
 	if err != nil {
+		_ = r.Close()
 		return nil, startError(err, s.options.VerifyTimeout)
 	}
 	r.pool.Release(in)
+	s.spare.keep(sha256.Sum256(file), r)
 	return r.manifest, nil
 }
 
@@ -144,8 +149,11 @@ func startError(err error, limit time.Duration) error {
 	return fmt.Errorf("the module does not start: %w", err)
 }
 
-// Load compiles a driver, or takes it from the cache. Close the runner.
+// Load compiles a driver, or takes it from the cache, or what Verify left. Close the runner.
 func (s *Sandbox) Load(ctx context.Context, file []byte) (Runner, error) {
+	if r := s.spare.take(sha256.Sum256(file)); r != nil {
+		return r, nil
+	}
 	r, err := s.load(ctx, file)
 	if err != nil {
 		return nil, err

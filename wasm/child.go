@@ -3,13 +3,11 @@ package wasm
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -69,23 +67,27 @@ func engineConfig() wazero.RuntimeConfig {
 	return wazero.NewRuntimeConfigCompiler().WithDebugInfoEnabled(true).WithCoreFeatures(api.CoreFeaturesV2)
 }
 
-// compileApart has a child process compile a module, unless one did before: a mark in the cache's directory says so. The
-// code itself is then taken from the cache. Errors that lie in the module are *Refusal.
+// compileApart has a child process compile a module, unless one did before. The code itself is then taken from the cache.
+// Errors that lie in the module are *Refusal.
 func (r *Runtime) compileApart(ctx context.Context, file []byte) error {
-	mark := filepath.Join(r.options.CacheDir, fmt.Sprintf("compiled-%x", sha256.Sum256(file)))
-	if _, err := os.Stat(mark); err == nil {
+	if r.code.has(file) {
 		return nil
 	}
+	stage, err := r.code.stage()
+	if err != nil {
+		return fmt.Errorf("compile: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(stage) }()
 	ctx, cancel := context.WithTimeout(ctx, compileTime)
 	defer cancel()
 	command := r.options.Compiler
 	cmd := exec.CommandContext(ctx, command[0], append(command[1:len(command):len(command)],
-		r.options.CacheDir, r.options.CompileProcessor.String())...)
+		stage, r.options.CompileProcessor.String())...)
 	cmd.Env = append([]string{"GOMAXPROCS=1", "GOTRACEBACK=none"}, r.options.CompilerEnv...)
 	cmd.Stdin = bytes.NewReader(file)
 	var out, trouble beginning
 	cmd.Stdout, cmd.Stderr = &out, &trouble
-	err := cmd.Run()
+	err = cmd.Run()
 	switch {
 	case ctx.Err() != nil:
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -99,7 +101,11 @@ func (r *Runtime) compileApart(ctx context.Context, file []byte) error {
 	case err != nil:
 		return fmt.Errorf("compile: start %s: %w", command[0], err)
 	}
-	return os.WriteFile(mark, nil, 0o600)
+	if err := r.code.adopt(stage, file); err != nil {
+		return fmt.Errorf("compile: keep the code: %w", err)
+	}
+	r.sweepCode()
+	return nil
 }
 
 // compilerDied says what ended the child.

@@ -23,6 +23,8 @@ type Options struct {
 	// CacheDir holds compiled code across restarts; made with mode 0700. Empty: compiled code is kept in memory only.
 	// Whoever can write there can run code in this process.
 	CacheDir string
+	// CacheBytes bounds the compiled code in CacheDir: what was used least recently is removed; 0 means 1 GiB.
+	CacheBytes int64
 	// Compiler is the command line of a program that calls CompileChild with the two arguments that are added to it, its
 	// standard input and its standard output. It compiles what is not in the cache yet, so that a module that the limits of
 	// Verify let pass harms a child process at most. Empty, or without CacheDir: modules are compiled in this process.
@@ -66,6 +68,7 @@ type Runtime struct {
 	logger  *slog.Logger
 	engine  wazero.Runtime
 	cache   wazero.CompilationCache
+	code    codeCache
 	memory  budget
 	trimmer trimmer
 	// clock is a coarse one, of trimTick, in nanoseconds since 1970.
@@ -91,6 +94,9 @@ func NewRuntime(o Options) (*Runtime, error) {
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = time.Minute
 	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = cacheBytes
+	}
 	if o.CompileProcessor == 0 {
 		o.CompileProcessor = compileProcessor
 	}
@@ -104,6 +110,7 @@ func NewRuntime(o Options) (*Runtime, error) {
 		lanes: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1)), pools: map[*Pool]struct{}{}}
 	r.memory.limit, r.memory.mapLimit = o.MemoryBudget, o.MemoryMappings
 	r.stats = newStats(o.Metrics, r)
+	r.code = codeCache{dir: o.CacheDir, limit: o.CacheBytes, stats: r.stats}
 	config := engineConfig()
 	if o.CacheDir != "" {
 		cache, err := openCache(o.CacheDir)
@@ -111,6 +118,7 @@ func NewRuntime(o Options) (*Runtime, error) {
 			return nil, fmt.Errorf("compilation cache: %w", err)
 		}
 		r.cache = cache
+		r.sweepCode()
 		config = config.WithCompilationCache(cache)
 	}
 	ctx := context.Background()
@@ -123,6 +131,13 @@ func NewRuntime(o Options) (*Runtime, error) {
 	r.clock.Store(time.Now().UnixNano())
 	r.trimmer.start(r.tick)
 	return r, nil
+}
+
+// sweepCode keeps the cache within its bound. Where that fails it is only larger than it should be.
+func (r *Runtime) sweepCode() {
+	if err := r.code.sweep(); err != nil {
+		r.logger.Warn("the cache of compiled code is not tidied", "dir", r.options.CacheDir, "error", err)
+	}
 }
 
 func openCache(dir string) (wazero.CompilationCache, error) {

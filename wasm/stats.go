@@ -4,8 +4,8 @@ import "github.com/VictoriaMetrics/metrics"
 
 // stats are the runtime's counters, named pollux_wasm_….
 type stats struct {
-	calls, traps, stopped, created, initialised, discarded, waits *metrics.Counter
-	compileSeconds                                                *metrics.Histogram
+	calls, traps, stopped, created, initialised, discarded, waits, codeRemoved *metrics.Counter
+	compileSeconds                                                             *metrics.Histogram
 }
 
 func newStats(set *metrics.Set, r *Runtime) *stats {
@@ -24,6 +24,7 @@ func newStats(set *metrics.Set, r *Runtime) *stats {
 		initialised:    set.GetOrCreateCounter("pollux_wasm_instances_initialised_total"),
 		discarded:      set.GetOrCreateCounter("pollux_wasm_instances_discarded_total"),
 		waits:          set.GetOrCreateCounter("pollux_wasm_pool_waits_total"),
+		codeRemoved:    set.GetOrCreateCounter("pollux_wasm_cache_removed_total"),
 		compileSeconds: set.GetOrCreateHistogram("pollux_wasm_compile_seconds"),
 	}
 }

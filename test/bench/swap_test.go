@@ -20,7 +20,8 @@ import (
 const (
 	swapRate  = 5000 // calls a second
 	swapSpan  = 9 * time.Second
-	swapCalm  = 3 * time.Second // before the upload
+	swapWarm  = time.Second     // until twins are active and connections open
+	swapCalm  = 3 * time.Second // before the upload, the first second among it
 	swapAfter = 2 * time.Second // behind the end of the upload
 )
 
@@ -60,7 +61,7 @@ func BenchmarkSwap(b *testing.B) {
 	if err != nil || d.Msg.Driver.Version != "99.0.0" || d.Msg.Driver.Twins != uint64(len(ids)) {
 		b.Fatalf("the twins did not go over: %v, %v", d, err)
 	}
-	calm, swap := p99(calls, 0, from), p99(calls, from, to)
+	calm, swap := p99(calls, swapWarm, from), p99(calls, from, to)
 	rate := float64(len(calls)) / swapSpan.Seconds()
 	report(b, Line{Name: fmt.Sprintf("swap of 1,000 twins' driver under %.0f calls/s, %d failed: p99", rate, failed), Unit: "ms", Ours: swap, Floor: calm,
 		Goal: "0 failed, p99 <= 50 ms", Met: failed == 0 && swap <= 50})
