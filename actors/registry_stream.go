@@ -56,11 +56,12 @@ func (r *Registry) DeleteTopic(ctx context.Context, id string) error {
 	}
 	if !t.Deleting {
 		t.Deleting = true
-		if _, err := put(ctx, r, "topic", topic.TableTopics, id, t, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil }); err != nil {
+		t, err = put(ctx, r, "topic", topic.TableTopics, id, t, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
+		if err != nil {
 			return err
 		}
 	}
-	if err := r.e.streams.Drop(ctx, id); err != nil && !errors.Is(err, topic.ErrNotFound) {
+	if err := r.e.streams.Drop(ctx, id, t.Revision); err != nil && !errors.Is(err, topic.ErrNotFound) {
 		return fmt.Errorf("delete topic %s: %w", id, err)
 	}
 	return nil

@@ -20,6 +20,7 @@ func TestAuthorizeMatrix(t *testing.T) {
 		ActionTopicRead:      {RoleViewer, RoleOperator, RoleAdmin},
 		ActionTopicUse:       {RoleOperator, RoleAdmin},
 		ActionTopicWrite:     {RoleAdmin},
+		ActionIngest:         {RoleOperator, RoleAdmin},
 		ActionClusterRead:    {RoleViewer, RoleOperator, RoleAdmin},
 		ActionClusterOperate: {RoleAdmin},
 		ActionKeyRead:        {RoleAdmin},

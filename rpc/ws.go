@@ -30,6 +30,8 @@ const (
 	heartbeatEvery = 15 * time.Second
 	// maxSubscriptionID in bytes.
 	maxSubscriptionID = 64
+	// maxSocketAcks on their way per socket; more are not read until some are committed.
+	maxSocketAcks = 32
 )
 
 // socketRequest is what a client sends; see DESIGN.md.
@@ -37,9 +39,13 @@ type socketRequest struct {
 	Op string `json:"op"`
 	// ID is the client's own name of the subscription.
 	ID string `json:"id"`
-	// Method: Watch or WatchTwins.
+	// Method: Watch, WatchTwins or Subscribe.
 	Method  string          `json:"method"`
 	Request json.RawMessage `json:"request"`
+	// Offsets and Failed are what an ack settles of a Subscribe's messages, with the reason of those that failed.
+	Offsets []uint64 `json:"offsets"`
+	Failed  []uint64 `json:"failed"`
+	Reason  string   `json:"reason"`
 }
 
 // socketMessage is what the server sends.
@@ -53,7 +59,7 @@ type socketMessage struct {
 	Hint    string          `json:"hint,omitempty"`
 }
 
-// sockets is the WebSocket door: the two watches, several on one connection.
+// sockets is the WebSocket door: the two watches and the readers of topics, several on one connection.
 type sockets struct {
 	s     *Server
 	slots chan struct{}
@@ -107,7 +113,8 @@ func (k *sockets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	k.opened.Inc()
 	conn.SetReadLimit(maxSocketMessage)
-	c := &socket{k: k, s: k.s, p: p, conn: conn, running: make(map[string]context.CancelFunc)}
+	c := &socket{k: k, s: k.s, p: p, conn: conn, running: make(map[string]context.CancelFunc),
+		readers: make(map[string]*pb.AckRequest), acks: make(chan struct{}, maxSocketAcks)}
 	c.run(ctx)
 }
 
@@ -121,6 +128,9 @@ type socket struct {
 
 	mu      sync.Mutex
 	running map[string]context.CancelFunc
+	// readers are those of the subscriptions that read a channel; acks bounds the settlements on their way.
+	readers map[string]*pb.AckRequest
+	acks    chan struct{}
 }
 
 func (c *socket) run(parent context.Context) {
@@ -190,10 +200,14 @@ func (c *socket) read(ctx context.Context) error {
 			}
 		case "unsubscribe":
 			c.stop(r.ID)
+		case "ack":
+			if err := c.ack(ctx, &r); err != nil {
+				c.end(ctx, r.ID, err)
+			}
 		case "ping":
 			_ = c.write(ctx, &socketMessage{Op: "pong", ID: r.ID})
 		default:
-			return fmt.Errorf("op %.20q: want subscribe, unsubscribe or ping", r.Op)
+			return fmt.Errorf("op %.20q: want subscribe, unsubscribe, ack or ping", r.Op)
 		}
 	}
 }
@@ -219,8 +233,12 @@ func (c *socket) subscribe(ctx context.Context, r *socketRequest) error {
 		serve = func(ctx context.Context) error {
 			return c.s.watchTwins(ctx, c.p, w, sender[*pb.WatchTwinsResponse](ctx, c, r.ID))
 		}
+	case "Subscribe":
+		w := &pb.SubscribeRequest{}
+		procedure, m = rpcv1.TopicServiceSubscribeProcedure, w
+		serve = func(ctx context.Context) error { return c.readTopic(ctx, r.ID, w) }
 	default:
-		return invalid("method", fmt.Sprintf("%.50q: want Watch or WatchTwins", r.Method))
+		return invalid("method", fmt.Sprintf("%.50q: want Watch, WatchTwins or Subscribe", r.Method))
 	}
 	if len(r.Request) > 0 {
 		if err := protojson.Unmarshal(r.Request, m); err != nil {

@@ -125,10 +125,18 @@ func (h *Host) SeekChannel(ctx context.Context, m *pb.SeekChannelRequest) (*pb.S
 	return ask[*pb.SeekChannelResponse](ctx, h, m.Topic, m)
 }
 
-// Drop removes what a topic holds and then its record, which says that it is being deleted.
-func (h *Host) Drop(ctx context.Context, id string) error {
-	_, err := h.call(ctx, id, &actorv1.TopicDrop{})
-	return err
+// Drop removes what a topic holds and then its record, which says since a revision that it is being deleted.
+func (h *Host) Drop(ctx context.Context, id string, revision uint64) error {
+	for {
+		_, err := h.call(ctx, id, &actorv1.TopicDrop{Revision: revision})
+		if !errors.Is(err, cluster.ErrOverloaded) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // Ack settles messages, and returns when that is committed.

@@ -147,7 +147,7 @@ func (t *topic) refresh() error {
 	if err := proto.Unmarshal(rec.Value, conf); err != nil {
 		return fmt.Errorf("record of topic %s: %w", t.id, err)
 	}
-	t.conf = conf
+	t.conf, t.revision = conf, rec.Revision
 	return nil
 }
 

@@ -46,6 +46,7 @@ type topic struct {
 
 	conf     *pb.Topic // nil: there is no such topic
 	confAt   time.Time
+	revision uint64
 	tail     *actorv1.TopicRecord
 	value    []byte // of tail as it is stored; nil: not yet
 	oldest   int64  // time of the oldest message; 0: not known
@@ -187,6 +188,10 @@ func (t *topic) handle(r *request) {
 		return
 	}
 	t.used = time.Now()
+	drop, _ := r.env.Message.(*actorv1.TopicDrop)
+	if drop.GetRevision() > t.revision {
+		t.confAt = time.Time{}
+	}
 	if err := t.refresh(); err != nil {
 		r.fail(err)
 		return
@@ -198,7 +203,7 @@ func (t *topic) handle(r *request) {
 		r.fail(fmt.Errorf("topic %s: %w", t.id, ErrNotFound))
 		return
 	}
-	if _, drop := r.env.Message.(*actorv1.TopicDrop); t.conf.Deleting && !drop {
+	if t.conf.Deleting && drop == nil {
 		r.fail(fmt.Errorf("topic %s: %w", t.id, ErrDeleting))
 		return
 	}
@@ -234,6 +239,9 @@ func (t *topic) dispatch(r *request) error {
 		t.cut = max(t.cut, min(m.Before, t.tail.Next))
 		t.whenSaved(r, &actorv1.Taken{})
 	case *actorv1.TopicDrop:
+		if !t.conf.Deleting {
+			return fmt.Errorf("its record of revision %d is not here yet: %w", m.Revision, cluster.ErrOverloaded)
+		}
 		t.whenSaved(r, &actorv1.Taken{})
 	default:
 		return fmt.Errorf("a %T: %w", m, errors.ErrUnsupported)

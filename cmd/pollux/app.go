@@ -124,6 +124,7 @@ type node struct {
 	watch   rpcv1.WatchServiceClient
 	keys    rpcv1.KeyServiceClient
 	site    rpcv1.SiteServiceClient
+	topics  rpcv1.TopicServiceClient
 	ingest  rpcv1.IngestServiceClient
 	bulk    rpcv1.BulkServiceClient
 	// settings of drivers, zones, systems and twins.
@@ -165,7 +166,7 @@ func (a *app) dial() (*node, error) {
 		url: all.url, http: hc, at: strings.TrimRight(at, "/"),
 		drivers: rpcv1.NewDriverServiceClient(hc, at), twins: rpcv1.NewTwinServiceClient(hc, at),
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
-		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at),
+		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at),
 		settings: rpcv1.NewSettingsServiceClient(hc, at), ingest: rpcv1.NewIngestServiceClient(hc, at),
 	}, nil
 }

@@ -544,7 +544,9 @@ func (x *TopicChannels) GetChannels() []*v1.Channel {
 
 // TopicDrop removes messages and channels of a topic whose record says that it is being deleted.
 type TopicDrop struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the record that says so: an owner that has not applied it yet is asked again.
+	Revision      uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -577,6 +579,13 @@ func (x *TopicDrop) ProtoReflect() protoreflect.Message {
 // Deprecated: Use TopicDrop.ProtoReflect.Descriptor instead.
 func (*TopicDrop) Descriptor() ([]byte, []int) {
 	return file_pollux_actor_v1_topic_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TopicDrop) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 // TopicCut removes messages up to an offset, as the limits would.
@@ -875,8 +884,9 @@ const file_pollux_actor_v1_topic_proto_rawDesc = "" +
 	"TopicQuery\"\x14\n" +
 	"\x12TopicChannelsQuery\"?\n" +
 	"\rTopicChannels\x12.\n" +
-	"\bchannels\x18\x01 \x03(\v2\x12.pollux.v1.ChannelR\bchannels\"\v\n" +
-	"\tTopicDrop\"\"\n" +
+	"\bchannels\x18\x01 \x03(\v2\x12.pollux.v1.ChannelR\bchannels\"'\n" +
+	"\tTopicDrop\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\"\n" +
 	"\bTopicCut\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\x04R\x06before\"\xb5\x01\n" +
 	"\vTopicRecord\x12\x14\n" +
