@@ -148,9 +148,11 @@ func (n *Node) ownerOf(twin string) (string, bool) {
 }
 
 // deliverLink brings a word of a device's connection to the node that has its twin.
-func (n *Node) deliverLink(ctx context.Context, node string, m *actorv1.Link) error {
+func (n *Node) deliverLink(ctx context.Context, node string, m *actorv1.Link) (*actorv1.LinkTaken, error) {
 	if node != n.self.id {
-		return n.tellNode(ctx, node, &cluster.Envelope{Message: m})
+		r := n.tellNode(ctx, node, &cluster.Envelope{Message: m})
+		taken, _ := r.Message.(*actorv1.LinkTaken) // nil: of a node of an older version
+		return taken, r.Err
 	}
 	ctx, cancel := context.WithTimeout(ctx, linkWithin)
 	defer cancel()
@@ -160,7 +162,7 @@ func (n *Node) deliverLink(ctx context.Context, node string, m *actorv1.Link) er
 // writeLink brings what a driver sends to the node to which the device called in.
 func (n *Node) writeLink(ctx context.Context, node string, m *actorv1.LinkWrite) error {
 	if node != n.self.id {
-		return n.tellNode(ctx, node, &cluster.Envelope{Message: m})
+		return n.tellNode(ctx, node, &cluster.Envelope{Message: m}).Err
 	}
 	if n.callers == nil {
 		return drivers.ErrDisconnected
@@ -169,19 +171,19 @@ func (n *Node) writeLink(ctx context.Context, node string, m *actorv1.LinkWrite)
 }
 
 // tellNode sends a message to a node itself, and waits for its answer.
-func (n *Node) tellNode(ctx context.Context, node string, env *cluster.Envelope) error {
+func (n *Node) tellNode(ctx context.Context, node string, env *cluster.Envelope) cluster.Reply {
 	env.Target = cluster.Target{Kind: cluster.KindNode, ID: node}
 	env.Deadline = time.Now().Add(linkWithin)
 	if d, ok := ctx.Deadline(); ok && d.Before(env.Deadline) {
 		env.Deadline = d
 	}
-	answer := make(chan error, 1)
-	n.cluster.SendTo(node, env, func(r cluster.Reply) { answer <- r.Err })
+	answer := make(chan cluster.Reply, 1)
+	n.cluster.SendTo(node, env, func(r cluster.Reply) { answer <- r })
 	select {
-	case err := <-answer:
-		return err
+	case r := <-answer:
+		return r
 	case <-ctx.Done():
-		return ctx.Err()
+		return cluster.Reply{Err: ctx.Err()}
 	}
 }
 
@@ -192,7 +194,10 @@ func (n *Node) handleLink(env *cluster.Envelope, done func(cluster.Reply)) {
 	r := cluster.Reply{Message: &actorv1.Taken{}}
 	switch m := env.Message.(type) {
 	case *actorv1.Link:
-		r.Err = n.hub.Take(ctx, m)
+		taken, err := n.hub.Take(ctx, m)
+		if r.Err = err; err == nil {
+			r.Message = taken
+		}
 	case *actorv1.LinkWrite:
 		r.Err = n.writeLink(ctx, n.self.id, m)
 	}

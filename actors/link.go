@@ -3,8 +3,10 @@ package actors
 import (
 	"bytes"
 	"context"
+	"errors"
 	"sync"
 
+	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -48,8 +50,9 @@ type (
 		why string
 	}
 	linkFrame struct {
-		l     *link
-		frame []byte
+		l       *link
+		frame   []byte
+		handled func()
 	}
 	linkClosed struct{ l *link }
 	// linkSeen: a frame went straight to a request.
@@ -59,6 +62,7 @@ type (
 var (
 	_ drivers.FailureSink = (*link)(nil)
 	_ drivers.TroubleSink = (*link)(nil)
+	_ drivers.HandledSink = (*link)(nil)
 )
 
 func (l *link) post(m turn) {
@@ -95,14 +99,18 @@ func (l *link) Disconnected(err error) {
 }
 
 // Received is called by the connection. It blocks while the twin has too much waiting.
-func (l *link) Received(frame []byte) {
+func (l *link) Received(frame []byte) { l.ReceivedThen(frame, func() {}) }
+
+// ReceivedThen is Received of a connection that keeps a frame until it is handled.
+func (l *link) ReceivedThen(frame []byte, handled func()) {
 	if l.hand(answer{frame: frame}) {
 		l.post(&linkSeen{})
+		handled()
 		return
 	}
 	select {
 	case l.room <- struct{}{}:
-		l.post(&linkFrame{l, frame})
+		l.post(&linkFrame{l, frame, handled})
 	case <-l.quit:
 	}
 }
@@ -330,14 +338,21 @@ func (m *linkFrame) run(t *twin) {
 	if w := t.cfg.will; w.Topic != "" && bytes.HasPrefix(m.frame, append([]byte(w.Topic), 0)) {
 		t.presence(string(m.frame[len(w.Topic)+1:]))
 		<-m.l.room
+		m.handled()
 		return
 	}
 	if err := t.receivable(); err != nil {
 		t.e.stats.drop(dropFault)
 		<-m.l.room
+		m.handled()
 		return
 	}
-	t.working().push(event{kind: drivers.EventReceived, input: m.frame, done: func(error) { <-m.l.room }})
+	t.working().push(event{kind: drivers.EventReceived, input: m.frame, done: func(err error) {
+		<-m.l.room
+		if !errors.Is(err, cluster.ErrNotOwner) && !errors.Is(err, cluster.ErrUnknown) && !errors.Is(err, cluster.ErrUnavailable) {
+			m.handled() // by this node, whatever came of it
+		}
+	}})
 }
 
 // retirer is a connection that outlives its twin's stay at this node: a device called in, perhaps elsewhere.

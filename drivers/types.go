@@ -187,6 +187,15 @@ type FailureSink interface {
 	Failed(err error)
 }
 
+// HandledSink is a Sink that says when it has handled a frame, so that one which it has not can be brought to it again,
+// or to the twin's next node.
+type HandledSink interface {
+	Sink
+	// ReceivedThen is Received; handled is called once the frame was handled, at any time and from any goroutine, and never where
+	// the twin leaves without having handled it.
+	ReceivedThen(frame []byte, handled func())
+}
+
 // TroubleSink is a Sink that also hears of what is wrong with a connection for which a device has to call in.
 type TroubleSink interface {
 	Sink

@@ -20,13 +20,14 @@ type Hub struct {
 	node  string
 	write Write
 
-	mu    sync.Mutex
-	twins map[string]*end
+	mu       sync.Mutex
+	twins    map[string]*end
+	progress map[string]*progress // of each twin's last connection
 }
 
 // NewHub makes one for a node.
 func NewHub(node string, write Write) *Hub {
-	return &Hub{node: node, write: write, twins: map[string]*end{}}
+	return &Hub{node: node, write: write, twins: map[string]*end{}, progress: map[string]*progress{}}
 }
 
 // Open waits for a twin's device to call in; it is the Opener of tcp-in and udp-in. The twin is connected while its
@@ -48,13 +49,16 @@ func (h *Hub) Open(o transport.Options) (drivers.Conn, error) {
 	}
 	e := &end{hub: h, twin: o.Binding.Twin, scheme: t.Scheme, port: a.Port, arrived: make(chan *session, 1), gone: make(chan struct{})}
 	o.Backoff = transport.Backoff{Min: 10 * time.Millisecond, Max: 10 * time.Millisecond} // waiting for a call costs nothing
-	o.Binding.Transport.IdleTimeoutMS = 0                                                 // the node that has the connection minds that
+	e.sink, _ = o.Sink.(drivers.TroubleSink)
+	if o.Sink != nil {
+		o.Sink = &counted{o.Sink, e}
+	}
+	o.Binding.Transport.IdleTimeoutMS = 0 // the node that has the connection minds that
 	o.DialTimeout = 0
 	conn, err := transport.Open(o, transport.Kind{Name: fmt.Sprintf("%s port %d", t.Scheme, a.Port), Dial: e.dial, DialTimeout: 1 << 62})
 	if err != nil {
 		return nil, err
 	}
-	e.sink, _ = o.Sink.(drivers.TroubleSink)
 	h.mu.Lock()
 	h.twins[e.twin] = e
 	h.mu.Unlock()
@@ -66,6 +70,7 @@ func (h *Hub) Open(o transport.Options) (drivers.Conn, error) {
 func (h *Hub) Review(why func(twin, scheme string, port int) error) {
 	h.mu.Lock()
 	all := slices.Collect(maps.Values(h.twins))
+	maps.DeleteFunc(h.progress, func(_ string, p *progress) bool { return p.past() })
 	h.mu.Unlock()
 	for _, e := range all {
 		e.trouble(why(e.twin, e.scheme, e.port))
@@ -121,16 +126,24 @@ func (c *conned) Reset() {
 	c.Conn.Reset()
 }
 
-// Take takes a word of a connection for a twin of this node. It blocks until the twin has taken it, or ctx ends. A word
-// that was told before counts once.
-func (h *Hub) Take(ctx context.Context, m *actorv1.Link) error {
+// Take takes a word of a connection for a twin of this node. It blocks until the twin has taken it, or ctx ends, and says what
+// the twin has handled. A word that was told before counts once.
+func (h *Hub) Take(ctx context.Context, m *actorv1.Link) (*actorv1.LinkTaken, error) {
 	h.mu.Lock()
-	e := h.twins[m.Twin]
+	e, p := h.twins[m.Twin], h.progress[m.Twin]
 	h.mu.Unlock()
-	if e == nil {
-		return fmt.Errorf("twin %s: %w", m.Twin, ErrNoTwin)
+	if e != nil && !m.Settle {
+		return e.take(ctx, m)
 	}
-	return e.take(ctx, m)
+	if !m.Settle || !p.of(m) {
+		return nil, fmt.Errorf("twin %s: %w", m.Twin, ErrNoTwin)
+	}
+	select { // what was taken is handled until the twin is gone
+	case <-p.ownEnd().gone:
+		return p.taken(), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // end is a twin's end.
@@ -145,6 +158,7 @@ type end struct {
 	leaving sync.Once
 
 	taking   sync.Mutex // one word at a time
+	tickets  tickets    // of the frames on their way to the sink
 	mu       sync.Mutex
 	live     *session
 	closed   bool
@@ -163,15 +177,48 @@ func (e *end) dial(ctx context.Context) (transport.Session, error) {
 	}
 }
 
-func (e *end) take(ctx context.Context, m *actorv1.Link) error {
+func (e *end) take(ctx context.Context, m *actorv1.Link) (*actorv1.LinkTaken, error) {
 	e.taking.Lock()
 	defer e.taking.Unlock()
-	e.mu.Lock()
-	s := e.live
-	if s != nil && s.node == m.Node && m.Link < s.link || m.Closed && (s == nil || s.node != m.Node || s.link != m.Link) {
-		e.mu.Unlock()
-		return nil // of a link that another has replaced
+	s, p := e.sessionOf(m)
+	if s == nil {
+		return p.taken(), nil
 	}
+	s.quiet.Reset(silentAfter)
+	for i, frame := range m.Frames {
+		number := m.Sequence + uint64(i)
+		if !p.wants(number) {
+			continue
+		}
+		e.tickets.add(p, number)
+		select {
+		case s.frames <- frame:
+			p.took(number)
+		case <-s.ended:
+			e.tickets.takeBack()
+			return nil, fmt.Errorf("twin %s: %w", e.twin, ErrNoTwin)
+		case <-ctx.Done():
+			e.tickets.takeBack()
+			return nil, ctx.Err()
+		}
+		s.quiet.Reset(silentAfter)
+	}
+	if m.Closed {
+		s.over(errors.New(m.Reason))
+	}
+	return p.taken(), nil
+}
+
+// sessionOf gives the session that a word is for, begun where there is none. nil: there is nothing to tell it; the progress says
+// what the other side is to know.
+func (e *end) sessionOf(m *actorv1.Link) (*session, *progress) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.live
+	if s != nil && s.node == m.Node && m.Link < s.link {
+		return nil, finished(m) // another has replaced it
+	}
+	p := e.hub.progressOf(e, m)
 	if s != nil && (s.node != m.Node || s.link != m.Link) {
 		s.over(errors.New("the device called in again"))
 		if s.node != m.Node { // a node ends its own former one by itself
@@ -179,8 +226,11 @@ func (e *end) take(ctx context.Context, m *actorv1.Link) error {
 		}
 		s = nil
 	}
+	if next := p.taken().Next; m.Sequence > next || s == nil && m.Closed && m.Sequence+uint64(len(m.Frames)) <= next {
+		return nil, p // it is told from there on; or it is over, and all of it was told
+	}
 	if s == nil {
-		s = &session{end: e, node: m.Node, link: m.Link, next: m.Sequence, frames: make(chan []byte), ended: make(chan struct{})}
+		s = &session{end: e, node: m.Node, link: m.Link, frames: make(chan []byte), ended: make(chan struct{})}
 		s.quiet = time.AfterFunc(silentAfter, func() { s.over(errors.New("the node that has the connection is silent")) })
 		e.live = s
 		select {
@@ -189,27 +239,7 @@ func (e *end) take(ctx context.Context, m *actorv1.Link) error {
 		}
 		e.arrived <- s
 	}
-	e.mu.Unlock()
-	s.quiet.Reset(silentAfter)
-	for i, frame := range m.Frames {
-		number := m.Sequence + uint64(i)
-		if number < s.next {
-			continue
-		}
-		select {
-		case s.frames <- frame:
-			s.next = number + 1
-		case <-s.ended:
-			return fmt.Errorf("twin %s: %w", e.twin, ErrNoTwin)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		s.quiet.Reset(silentAfter)
-	}
-	if m.Closed {
-		s.over(errors.New(m.Reason))
-	}
-	return nil
+	return s, p
 }
 
 // session is a link, as the twin's connection has it.
@@ -217,7 +247,6 @@ type session struct {
 	end    *end
 	node   string
 	link   uint64
-	next   uint64 // number of the next frame; under end.taking
 	frames chan []byte
 	quiet  *time.Timer
 	once   sync.Once

@@ -92,9 +92,9 @@ func single(p netip.Prefix) string {
 	return ""
 }
 
-// Deliver brings a word of a connection to a node, and returns when the twin has taken it. It blocks until ctx ends.
-// ErrNoTwin and errors of the way are tried again, at the node that has the twin by then.
-type Deliver func(ctx context.Context, node string, m *actorv1.Link) error
+// Deliver brings a word of a connection to a node, and returns when the twin has taken it, with what it has handled; nil: all.
+// It blocks until ctx ends. ErrNoTwin and errors of the way are tried again, at the node that has the twin by then.
+type Deliver func(ctx context.Context, node string, m *actorv1.Link) (*actorv1.LinkTaken, error)
 
 // Owner gives the node that has a twin, as this node has seen last.
 type Owner func(twin string) (node string, ok bool)

@@ -27,6 +27,7 @@ type cluster struct {
 	t     *testing.T
 	mu    sync.Mutex
 	owner string
+	dead  string // does not answer
 	hubs  map[string]*inbound.Hub
 	doors map[string]*inbound.Acceptor
 	set   *metrics.Set
@@ -44,7 +45,15 @@ func newCluster(t *testing.T, nodes ...string) *cluster {
 				defer c.mu.Unlock()
 				return c.owner, true
 			},
-			Deliver: func(ctx context.Context, to string, m *actorv1.Link) error { return c.hubs[to].Take(ctx, m) }})
+			Deliver: func(ctx context.Context, to string, m *actorv1.Link) (*actorv1.LinkTaken, error) {
+				c.mu.Lock()
+				dead := c.dead == to
+				c.mu.Unlock()
+				if dead {
+					return nil, errors.New("the node does not answer")
+				}
+				return c.hubs[to].Take(ctx, m)
+			}})
 		c.doors[node] = a
 		t.Cleanup(func() { a.Close() })
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/transport"
-	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 )
 
 func (a *Acceptor) serveTCP(p *port, l net.Listener) {
@@ -95,7 +94,7 @@ func (s *stream) write(frame []byte) error {
 // run reads the connection, one piece after the other: the device is read no faster than its twin takes what it says.
 func (s *stream) run() {
 	defer s.a.remove(s.number, s)
-	d := &delivery{a: s.a, twin: s.t.ID, number: s.number, remote: s.conn.RemoteAddr().String(), owner: &s.node}
+	d := newDelivery(s.a, &s.t, s.number, s.conn.RemoteAddr().String(), &s.node)
 	err := d.send(nil)
 	buf := make([]byte, transport.ReadChunk)
 	heard := time.Now()
@@ -135,64 +134,4 @@ func reasonOf(err error) string {
 		return "closed by the device"
 	}
 	return err.Error()
-}
-
-// delivery tells one link's words, in order.
-type delivery struct {
-	a        *Acceptor
-	twin     string
-	number   uint64
-	remote   string
-	sequence uint64
-	owner    *atomic.Value
-}
-
-// send tells frames, or only that the link is there. It goes on trying while the twin is on its way from node to node.
-func (d *delivery) send(frames [][]byte) error {
-	for first := true; first || len(frames) > 0; first = false {
-		n := min(len(frames), maxBatch)
-		m := &actorv1.Link{Twin: d.twin, Node: d.a.o.Node, Link: d.number, Remote: d.remote, Frames: frames[:n], Sequence: d.sequence + 1}
-		if err := d.bring(m); err != nil {
-			return err
-		}
-		d.sequence += uint64(n)
-		frames = frames[n:]
-	}
-	return nil
-}
-
-func (d *delivery) bring(m *actorv1.Link) error {
-	ctx, cancel := context.WithTimeout(d.a.ctx, deliverWithin)
-	defer cancel()
-	for {
-		err := d.once(ctx, m)
-		if err == nil {
-			return nil
-		}
-		timer := time.NewTimer(retryEvery)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("the twin does not take what the device says: %w", err)
-		}
-	}
-}
-
-// once tries it. From now on the node that has the twin may write: its answer may be here before its thanks.
-func (d *delivery) once(ctx context.Context, m *actorv1.Link) error {
-	node, ok := d.a.o.Owner(d.twin)
-	if !ok {
-		return ErrNoTwin
-	}
-	d.owner.Store(node)
-	return d.a.o.Deliver(ctx, node, m)
-}
-
-// closed tells the end, once: a node that does not hear of it notices the silence.
-func (d *delivery) closed(why string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.a.ctx), time.Second)
-	defer cancel()
-	_ = d.once(ctx, &actorv1.Link{Twin: d.twin, Node: d.a.o.Node, Link: d.number, Remote: d.remote, Sequence: d.sequence + 1,
-		Closed: true, Reason: why})
 }

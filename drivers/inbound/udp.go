@@ -148,7 +148,7 @@ func (g *datagrams) mayHave(ip netip.Addr) bool {
 
 func (g *datagrams) run() {
 	defer g.a.remove(g.number, g)
-	d := &delivery{a: g.a, twin: g.t.ID, number: g.number, remote: g.remoteText(), owner: &g.node}
+	d := newDelivery(g.a, &g.t, g.number, g.remoteText(), &g.node)
 	tick := time.NewTicker(announceEvery)
 	defer tick.Stop()
 	heard := time.Now()

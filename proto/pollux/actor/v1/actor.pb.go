@@ -782,7 +782,12 @@ type Link struct {
 	Closed bool   `protobuf:"varint,6,opt,name=closed,proto3" json:"closed,omitempty"`
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Number of the first of the frames, from 1: what is told again is known by it.
-	Sequence      uint64 `protobuf:"varint,8,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence uint64 `protobuf:"varint,8,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Number of the first frame that nobody has said to have handled: a node that hears of the connection for the first time
+	// begins with it. 0: sequence.
+	Unhandled uint64 `protobuf:"varint,9,opt,name=unhandled,proto3" json:"unhandled,omitempty"`
+	// The twin is elsewhere by now: only say what was handled here.
+	Settle        bool `protobuf:"varint,10,opt,name=settle,proto3" json:"settle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -873,6 +878,75 @@ func (x *Link) GetSequence() uint64 {
 	return 0
 }
 
+func (x *Link) GetUnhandled() uint64 {
+	if x != nil {
+		return x.Unhandled
+	}
+	return 0
+}
+
+func (x *Link) GetSettle() bool {
+	if x != nil {
+		return x.Settle
+	}
+	return false
+}
+
+// LinkTaken answers a Link. Nodes of older versions answer Taken, which says that all was handled.
+type LinkTaken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of the frame that is wanted next.
+	Next uint64 `protobuf:"varint,1,opt,name=next,proto3" json:"next,omitempty"`
+	// All frames through this number were handled.
+	Handled       uint64 `protobuf:"varint,2,opt,name=handled,proto3" json:"handled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkTaken) Reset() {
+	*x = LinkTaken{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkTaken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkTaken) ProtoMessage() {}
+
+func (x *LinkTaken) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkTaken.ProtoReflect.Descriptor instead.
+func (*LinkTaken) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *LinkTaken) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *LinkTaken) GetHandled() uint64 {
+	if x != nil {
+		return x.Handled
+	}
+	return 0
+}
+
 // LinkWrite is what the twin's driver sends, on the way to the node that has the connection.
 type LinkWrite struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -889,7 +963,7 @@ type LinkWrite struct {
 
 func (x *LinkWrite) Reset() {
 	*x = LinkWrite{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +975,7 @@ func (x *LinkWrite) String() string {
 func (*LinkWrite) ProtoMessage() {}
 
 func (x *LinkWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +988,7 @@ func (x *LinkWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkWrite.ProtoReflect.Descriptor instead.
 func (*LinkWrite) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{12}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LinkWrite) GetTwin() string {
@@ -1012,7 +1086,7 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\n" +
 	"ClearQueue\"%\n" +
 	"\aCleared\x12\x1a\n" +
-	"\bcommands\x18\x01 \x01(\rR\bcommands\"\xbe\x01\n" +
+	"\bcommands\x18\x01 \x01(\rR\bcommands\"\xf4\x01\n" +
 	"\x04Link\x12\x12\n" +
 	"\x04twin\x18\x01 \x01(\tR\x04twin\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
@@ -1021,7 +1095,13 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\x06frames\x18\x05 \x03(\fR\x06frames\x12\x16\n" +
 	"\x06closed\x18\x06 \x01(\bR\x06closed\x12\x16\n" +
 	"\x06reason\x18\a \x01(\tR\x06reason\x12\x1a\n" +
-	"\bsequence\x18\b \x01(\x04R\bsequence\"s\n" +
+	"\bsequence\x18\b \x01(\x04R\bsequence\x12\x1c\n" +
+	"\tunhandled\x18\t \x01(\x04R\tunhandled\x12\x16\n" +
+	"\x06settle\x18\n" +
+	" \x01(\bR\x06settle\"9\n" +
+	"\tLinkTaken\x12\x12\n" +
+	"\x04next\x18\x01 \x01(\x04R\x04next\x12\x18\n" +
+	"\ahandled\x18\x02 \x01(\x04R\ahandled\"s\n" +
 	"\tLinkWrite\x12\x12\n" +
 	"\x04twin\x18\x01 \x01(\tR\x04twin\x12\x12\n" +
 	"\x04link\x18\x02 \x01(\x04R\x04link\x12\x14\n" +
@@ -1041,7 +1121,7 @@ func file_pollux_actor_v1_actor_proto_rawDescGZIP() []byte {
 	return file_pollux_actor_v1_actor_proto_rawDescData
 }
 
-var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_pollux_actor_v1_actor_proto_goTypes = []any{
 	(*StateQuery)(nil),     // 0: pollux.actor.v1.StateQuery
 	(*Frame)(nil),          // 1: pollux.actor.v1.Frame
@@ -1055,18 +1135,19 @@ var file_pollux_actor_v1_actor_proto_goTypes = []any{
 	(*ClearQueue)(nil),     // 9: pollux.actor.v1.ClearQueue
 	(*Cleared)(nil),        // 10: pollux.actor.v1.Cleared
 	(*Link)(nil),           // 11: pollux.actor.v1.Link
-	(*LinkWrite)(nil),      // 12: pollux.actor.v1.LinkWrite
-	(*v1.Alias)(nil),       // 13: pollux.v1.Alias
-	(v1.Outcome)(0),        // 14: pollux.v1.Outcome
-	(*structpb.Value)(nil), // 15: google.protobuf.Value
-	(v1.Quality)(0),        // 16: pollux.v1.Quality
+	(*LinkTaken)(nil),      // 12: pollux.actor.v1.LinkTaken
+	(*LinkWrite)(nil),      // 13: pollux.actor.v1.LinkWrite
+	(*v1.Alias)(nil),       // 14: pollux.v1.Alias
+	(v1.Outcome)(0),        // 15: pollux.v1.Outcome
+	(*structpb.Value)(nil), // 16: google.protobuf.Value
+	(v1.Quality)(0),        // 17: pollux.v1.Quality
 }
 var file_pollux_actor_v1_actor_proto_depIdxs = []int32{
-	13, // 0: pollux.actor.v1.Frame.alias:type_name -> pollux.v1.Alias
-	14, // 1: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
-	15, // 2: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
+	14, // 0: pollux.actor.v1.Frame.alias:type_name -> pollux.v1.Alias
+	15, // 1: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
+	16, // 2: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
 	5,  // 3: pollux.actor.v1.Notices.notices:type_name -> pollux.actor.v1.Notice
-	16, // 4: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
+	17, // 4: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
 	5,  // [5:5] is the sub-list for method output_type
 	5,  // [5:5] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
@@ -1085,7 +1166,7 @@ func file_pollux_actor_v1_actor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_actor_v1_actor_proto_rawDesc), len(file_pollux_actor_v1_actor_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
