@@ -41,11 +41,12 @@ func bare(id string) string { return strings.TrimPrefix(id, "default/") }
 func twinCreate(a *app) *cobra.Command {
 	var f twinFlags
 	cmd := &cobra.Command{
-		Use:   "create ID --driver NAME[@VERSION]",
+		Use:   "create ID (--driver NAME[@VERSION] | --model NAME)",
 		Short: "Create a twin for a device",
 		Example: `  pollux twin create beamer --driver pjlink --uri tcp://10.0.0.7:4352 --setting password=secret
   pollux twin create lamp1 --driver tasmota --setting topic=tasmota_1 --label room=aula --zone aula
   pollux twin create pump --driver pjlink --uri tcp://10.1.0.9:4352 --selector 'site=berlin,zone=a'
+  pollux twin create room1 --model room --alias lora/eui/70B3D5      without a driver: the model reads its messages
 
 A selector says on which nodes the twin may live; all of its conditions must hold:
   site=berlin  zone!=a  rack in (r1,r2)  disk notin (hdd)  gpu  !tape
@@ -53,8 +54,8 @@ site and zone are what the nodes' --site and --availability-zone say, every othe
 no node satisfies is unavailable until one does.`,
 		Args: exactly("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.driver == "" {
-				return usagef("--driver is missing: `pollux driver list` shows what is installed")
+			if f.driver == "" && f.model == "" {
+				return usagef("--driver or --model is missing: `pollux driver list` and `pollux model list` show what there is")
 			}
 			n, err := a.dial()
 			if err != nil {
@@ -76,6 +77,7 @@ no node satisfies is unavailable until one does.`,
 	}
 	f.add(cmd)
 	must(cmd.RegisterFlagCompletionFunc("driver", flagCompletion(a.completeDrivers())))
+	must(cmd.RegisterFlagCompletionFunc("model", flagCompletion(a.completeModels())))
 	return cmd
 }
 
@@ -164,11 +166,11 @@ func listTwins(w io.Writer, twins []*pb.Twin, models map[string]model, now time.
 	row(w, "ID", "DRIVER", "STATUS", "LAST SEEN", "LABELS", "STATE")
 	for _, t := range twins {
 		s := t.GetState().GetStatus()
-		state := models[t.Driver].telling(t.GetState().GetProperties())
+		state := models[kindText(t)].telling(t.GetState().GetProperties())
 		if s.GetFault() != "" {
 			state = "fault: " + s.Fault
 		}
-		row(w, bare(t.Id), t.Driver, connectionText(t, s), ago(s.GetLastSeen(), now), dash(labelText(t.Labels)), dash(state))
+		row(w, bare(t.Id), kindText(t), connectionText(t, s), ago(s.GetLastSeen(), now), dash(labelText(t.Labels)), dash(state))
 	}
 }
 

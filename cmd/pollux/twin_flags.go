@@ -12,7 +12,8 @@ import (
 
 // twinFlags are the fields of a twin as flags.
 type twinFlags struct {
-	driver, uri, zone, via  string
+	driver, model           string
+	uri, zone, via          string
 	selector                string
 	settings, labels, alias []string
 	stopped                 bool
@@ -21,6 +22,7 @@ type twinFlags struct {
 func (f *twinFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.driver, "driver", "", "driver as `NAME[@VERSION]`; without a version, the newest")
+	fl.StringVar(&f.model, "model", "", "model as `NAME`, of a twin without a driver (see: pollux model)")
 	fl.StringVar(&f.uri, "uri", "", "address of the device, such as tcp://10.0.0.7:4352")
 	fl.StringArrayVar(&f.settings, "setting", nil, "setting as `NAME=VALUE`; many times (see: pollux driver get)")
 	fl.StringArrayVar(&f.labels, "label", nil, "label as `NAME=VALUE`; many times")
@@ -37,7 +39,7 @@ func (f *twinFlags) apply(ctx context.Context, cmd *cobra.Command, n *node, t *p
 	for _, s := range []struct {
 		flag     string
 		from, to *string
-	}{{"driver", &f.driver, &t.Driver}, {"uri", &f.uri, &t.Uri}, {"zone", &f.zone, &t.Zone}, {"via", &f.via, &t.Via}, {"selector", &f.selector, &t.Selector}} {
+	}{{"driver", &f.driver, &t.Driver}, {"model", &f.model, &t.Model}, {"uri", &f.uri, &t.Uri}, {"zone", &f.zone, &t.Zone}, {"via", &f.via, &t.Via}, {"selector", &f.selector, &t.Selector}} {
 		if set(s.flag) {
 			*s.to = *s.from
 		}
@@ -133,7 +135,7 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.project, "project", "", "only twins of this project")
 	fl.StringVar(&f.driver, "driver", "", "only twins of this driver")
-	fl.StringVar(&f.model, "model", "", "only twins of this model (its title)")
+	fl.StringVar(&f.model, "model", "", "only twins of this model (its title, or the id of a model without a driver)")
 	fl.StringVar(&f.zone, "zone", "", "only twins in this zone")
 	fl.StringVar(&f.system, "system", "", "only members of this system")
 	fl.StringVar(&f.iface, "interface", "", "only twins whose driver implements this standard interface, such as Powerable")

@@ -67,6 +67,7 @@ func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
 	}
 	row(w, "Twin", t.Id)
 	field("Driver", driverText(t))
+	field("Model", bare(t.Model))
 	field("Address", t.Uri)
 	field("Connection", connectionText(t, s.GetStatus()))
 	field("Last seen", ago(s.GetStatus().GetLastSeen(), now))
@@ -198,6 +199,11 @@ func troubleRows(field func(name, value string), t *pb.Twin, now time.Time) {
 		over = append(over, fmt.Sprintf("%d %s", s.OverQuota[k], k))
 	}
 	field("Over quota", strings.Join(over, ", "))
+	var sifted []string
+	for _, k := range slices.Sorted(maps.Keys(s.GetFiltered())) {
+		sifted = append(sifted, fmt.Sprintf("%d %s", s.Filtered[k], k))
+	}
+	field("Filtered", strings.Join(sifted, ", "))
 	for _, x := range s.GetSubscriptions() {
 		name := bare(x.Twin)
 		if x.System != "" {

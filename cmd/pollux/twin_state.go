@@ -33,7 +33,15 @@ type model struct {
 func (n *node) models(ctx context.Context, twins []*pb.Twin) map[string]model {
 	out := make(map[string]model)
 	for _, t := range twins {
-		if _, ok := out[t.Driver]; ok || len(t.GetState().GetProperties()) == 0 {
+		if _, ok := out[kindText(t)]; ok || len(t.GetState().GetProperties()) == 0 {
+			continue
+		}
+		if t.Model != "" {
+			if res, err := n.modelling.GetModel(ctx, req(&pb.GetModelRequest{Id: t.Model})); err == nil {
+				out[kindText(t)] = readModel(`{"model":` + res.Msg.Model.ThingJson + `}`)
+			} else {
+				out[kindText(t)] = model{}
+			}
 			continue
 		}
 		name, version, _ := strings.Cut(t.Driver, "@")
