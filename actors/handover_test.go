@@ -59,7 +59,6 @@ func TestCallsAreKnownAfterAMove(t *testing.T) {
 	a, b := pair(t)
 	a.driver("probe", "1.0.0", "")
 	a.twin(`{"id":"a","driver":"probe"}`)
-	spread(t, a, b)
 	b.seen("a")
 	owner, _ := on("default/a", a, b)
 	count := &pb.InvokeRequest{Id: "default/a", Action: "count"}
@@ -95,7 +94,6 @@ func TestReleaseIsBounded(t *testing.T) {
 	g := newGate(t)
 	a.driver("wire", "1.0.0", tcpTransport)
 	a.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q}`, g.uri()))
-	spread(t, a, b)
 	b.seen("a")
 	until(t, "the device is connected", func() bool { return a.prop("a", "ups") != "" })
 	owner, other := on("default/a", a, b)
@@ -139,7 +137,6 @@ func TestAnswersFindTheTwinThatMoved(t *testing.T) {
 	a, b := pair(t)
 	a.driverWith("late", "1.0.0", mqttTransport, nil)
 	a.twin(`{"id":"a","driver":"late","settings":{"topic":"a"}}`)
-	spread(t, a, b)
 	b.seen("a")
 	a.deliver("dev/a/lwt", "Online", 1)
 	owner, other := on("default/a", a, b)
@@ -184,7 +181,6 @@ func TestErrorsBetweenNodes(t *testing.T) {
 	a.driver("bus", "1.0.0", mqttTransport)
 	a.twin(`{"id":"p","driver":"probe"}`)
 	a.twin(`{"id":"m","driver":"bus","settings":{"topic":"m"}}`)
-	spread(t, a, b)
 	b.seen("m")
 	_, far := on("default/p", a, b)
 	var field *actors.InvalidError
@@ -222,7 +218,6 @@ func TestWatchersFollowSlots(t *testing.T) {
 	for i := range 20 {
 		a.twin(fmt.Sprintf(`{"id":"t%02d","driver":"probe"}`, i))
 	}
-	spread(t, a, b)
 	b.seen("t19")
 	watch, err := b.client.Watch(ctx(t), &pb.WatchTwinsRequest{}, nil)
 	if err != nil {
@@ -282,7 +277,6 @@ func moving(n *node) (all []cluster.Move) {
 func TestStateOfTwinsElsewhere(t *testing.T) {
 	a, b := pair(t)
 	a.driver("bus", "1.0.0", mqttTransport)
-	spread(t, a, b)
 	for i := range 6 {
 		a.twin(fmt.Sprintf(`{"id":"t%d","driver":"bus","settings":{"topic":"t%d"}}`, i, i))
 		a.deliver(fmt.Sprintf("dev/t%d/x", i), `{"level":3}`, 1)
@@ -318,7 +312,6 @@ func TestTraceEndsWithAMove(t *testing.T) {
 	g := newGate(t)
 	a.driver("wire", "1.0.0", tcpTransport)
 	a.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q}`, g.uri()))
-	spread(t, a, b)
 	b.seen("a")
 	until(t, "the device is connected", func() bool { return a.prop("a", "ups") != "" })
 	owner, _ := on("default/a", a, b)
@@ -342,7 +335,6 @@ func TestNewTwinsAnswerAtOnce(t *testing.T) {
 	a, b := pair(t)
 	a.driver("probe", "1.0.0", "")
 	a.driver("bus", "1.0.0", mqttTransport)
-	spread(t, a, b)
 	for i := range 30 {
 		n := []*node{a, b}[i%2]
 		n.twin(fmt.Sprintf(`{"id":"p%d","driver":"probe"}`, i))
@@ -365,7 +357,6 @@ func TestNodeDies(t *testing.T) {
 	g := newGate(t)
 	a.driver("wire", "1.0.0", tcpTransport)
 	a.driver("bus", "1.0.0", mqttTransport)
-	spread(t, a, b)
 	var wire, bus string
 	for i := 0; wire == "" || bus == ""; i++ { // ids that live on the second node
 		if id := fmt.Sprintf("w%d", i); wire == "" && a.owner("default/"+id) == "n2" {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/polluxhq/pollux/actors/records"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/drivertest"
 	"github.com/polluxhq/pollux/drivers/tcp"
 	"github.com/polluxhq/pollux/drivers/transport"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -28,14 +28,24 @@ import (
 // detector takes ten seconds.
 const patience = time.Minute
 
-// sandbox is shared by all tests of the process: compiling a driver takes seconds.
-var sandbox = sync.OnceValues(func() (*drivers.Sandbox, error) {
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("pollux-test-wasm-%d", os.Getuid()))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+// theSandbox is shared by all tests of the process: taking a driver's code from the cache costs time, too.
+var theSandbox struct {
+	once sync.Once
+	box  *drivers.Sandbox
+	err  error
+}
+
+func sandbox(t testing.TB) *drivers.Sandbox {
+	t.Helper()
+	s := &theSandbox
+	s.once.Do(func() {
+		s.box, s.err = drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)})
+	})
+	if s.err != nil {
+		t.Fatal(s.err)
 	}
-	return drivers.NewSandbox(drivers.SandboxOptions{CacheDir: dir})
-})
+	return s.box
+}
 
 // loaded drivers are shared, too: under the race detector even the cache costs a second per driver.
 var (
@@ -107,10 +117,7 @@ func openOn(t testing.TB, fs vfs.FS, incarnation uint64, edit func(*storage.Opti
 // assemble starts an engine and its part in the cluster on a store. Drivers' files come from blobs.
 func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluster.Options, opts ...option) *node {
 	t.Helper()
-	box, err := sandbox()
-	if err != nil {
-		t.Fatal(err)
-	}
+	box := sandbox(t)
 	n := &node{t: t, store: st.Store, storage: st, o: c}
 	o := actors.Options{
 		Store: st.Store, Node: c.Self.ID, Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -138,6 +145,7 @@ func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluste
 	for _, opt := range opts {
 		opt(&o)
 	}
+	var err error
 	if n.engine, err = actors.New(o); err != nil {
 		t.Fatal(err)
 	}

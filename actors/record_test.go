@@ -72,10 +72,7 @@ func TestRecordAndReplay(t *testing.T) {
 	if err != nil || len(parts) != 9 { // two starts: the settings changed
 		t.Fatalf("%d parts, %v", len(parts), err)
 	}
-	box, err := sandbox()
-	if err != nil {
-		t.Fatal(err)
-	}
+	box := sandbox(t)
 	same, err := replay.Run(ctx, parts, n.loads(box, "wire", "1.0.0", tcpTransport), nil)
 	if err != nil || same.Calls != 7 || same.FailedBefore != 1 || same.FailedNow != 1 {
 		t.Fatalf("replayed against the same version: %+v, %v", same, err)
@@ -172,10 +169,7 @@ func lamp(version, receive string) []byte {
 func TestIncidentAgainstTheFix(t *testing.T) {
 	drivertest.NeedEngine(t)
 	n := newNode(t, func(o *actors.Options) { o.BackoffMin = 10 * time.Millisecond })
-	box, err := sandbox()
-	if err != nil {
-		t.Fatal(err)
-	}
+	box := sandbox(t)
 	bad := lamp("1.0.0", `twin.report('level', JSON.parse(line).state.level)`)
 	good := lamp("1.0.1", `const { state } = JSON.parse(line); if (state) twin.report('level', state.level); else twin.send('STATE?\n')`)
 	m, err := box.Verify(bad)

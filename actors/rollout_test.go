@@ -257,7 +257,6 @@ func TestRolloutByZone(t *testing.T) {
 // The nodes count together, and the decision is made also where the node that would have made it is gone.
 func TestRolloutSurvivesItsNode(t *testing.T) {
 	a, b := pairLeased(t, 0)
-	until(t, "the slots are spread", func() bool { return a.cluster.SlotsByNode()["n2"] > 7000 })
 	name := ""
 	for i := 0; name == "" || a.owner("rollout/"+name) != "n2"; i++ {
 		name = fmt.Sprintf("probe%d", i)
@@ -268,7 +267,7 @@ func TestRolloutSurvivesItsNode(t *testing.T) {
 		a.must(fmt.Sprintf("t%d", i), "count", "")
 	}
 	a.stage(name, "2.0.0", "", titled("two"))
-	a.rollout(&pb.StartRolloutRequest{Driver: name, Version: "2.0.0", Steps: []uint32{50, 100}, Soak: durationpb.New(2 * time.Second)})
+	a.rollout(&pb.StartRolloutRequest{Driver: name, Version: "2.0.0", Steps: []uint32{100}, Soak: durationpb.New(15 * time.Second)}) // long enough for both to count
 	until(t, "both nodes' calls are counted", func() bool {
 		for i := range 20 {
 			a.must(fmt.Sprintf("t%d", i), "count", "")

@@ -140,7 +140,6 @@ func TestSubscriptionsSurviveACrash(t *testing.T) {
 	a, b := pairLeased(t, 0)
 	a.driver("probe", "1.0.0", "")
 	a.driver("bus", "1.0.0", mqttTransport)
-	spread(t, a, b)
 	var bus, reader string
 	for i := 0; bus == "" || reader == ""; i++ {
 		id := fmt.Sprintf("m%d", i)
