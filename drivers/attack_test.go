@@ -71,7 +71,7 @@ func hostile(code []byte) []byte {
 // attack. The attacker is stopped or refused with a sentence; the healthy twins' p99 stays within twice what it was; the
 // memory comes back.
 func TestAttacks(t *testing.T) {
-	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), MemoryBudget: 256 << 20})
+	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t), MemoryBudget: 256 << 20})
 	healthy := load(t, s, drivertest.Echo(t))
 	wild := load(t, s, drivertest.Build(t, filepath.Join("testdata", "wild")))
 	healthyP99(t, healthy, attackSpan)
@@ -189,7 +189,7 @@ func healthyP99(t *testing.T, r drivers.Runner, span time.Duration) time.Duratio
 
 // TestACrashIsInTheTwinsLog: first where it crashed, then what the guest printed.
 func TestACrashIsInTheTwinsLog(t *testing.T) {
-	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)})
 	r := load(t, s, drivertest.Build(t, filepath.Join("testdata", "wild")))
 	h := &host{}
 	if _, err := r.Handle(t.Context(), command("panic", `"to order"`), h); err == nil {

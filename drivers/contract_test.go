@@ -212,7 +212,7 @@ func TestReturnCodesOutsideOfTheContractAreCrashes(t *testing.T) {
 }
 
 func TestVerifyRefusesWhatIsNoDriver(t *testing.T) {
-	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), VerifyTimeout: 100 * time.Millisecond})
+	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t), VerifyTimeout: 100 * time.Millisecond})
 	tiny := func(manifest string, change func(m *wasmtest.Module)) []byte {
 		m := &wasmtest.Module{Functions: []wasmtest.Function{{Type: entry, Code: wasmtest.Const(0)}, {Code: wasmtest.Loop()}, {Code: wasmtest.Code(0x00)}},
 			Exports: []wasmtest.Export{{Name: "drv_handle"}, {Name: "memory", Kind: 2}}, Pages: []uint32{1},
@@ -258,7 +258,7 @@ func TestVerifyRefusesWhatIsNoDriver(t *testing.T) {
 }
 
 func TestWildDriverHurtsNobodyElse(t *testing.T) {
-	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), MemoryBudget: 256 << 20})
+	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t), MemoryBudget: 256 << 20})
 	r := load(t, s, drivertest.Build(t, filepath.Join("testdata", "wild")))
 	wild := func(action, input string, limit time.Duration) (drivers.Effects, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)

@@ -85,7 +85,7 @@ func command(action, input string) drivers.Call {
 }
 
 func TestEchoDriver(t *testing.T) {
-	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)})
 	file := drivertest.Echo(t)
 	m, err := s.Verify(file)
 	if err != nil {

@@ -46,7 +46,7 @@ export default driver({
 // gives in bare wazero.
 func TestMeteredScriptsDoTheSame(t *testing.T) {
 	drivertest.NeedEngine(t)
-	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)})
 	r := load(t, s, []byte(mixScript))
 	bare := newBareScript(t, mixScript)
 	for seed := range 60 {

@@ -87,7 +87,7 @@ func openPair(t *testing.T) *pair {
 func (p *pair) open(id string, store, blobs *storage.Store, leads bool) *wing {
 	t := p.t
 	w := &wing{p: p, id: id, store: store, metrics: metrics.NewSet()}
-	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func TestScriptsConform(t *testing.T) {
 	if err != nil || len(sources) == 0 {
 		t.Fatal("no drivers", err)
 	}
-	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 
 func sandbox(t *testing.T) *drivers.Sandbox {
 	t.Helper()
-	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func call(event drivers.Event, input, effects string, host ...*pb.RecordedHostCa
 
 // TestDamagedRecordings: what somebody wrote by hand gets an answer, and no panic.
 func TestDamagedRecordings(t *testing.T) {
-	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func start(t *testing.T, o sim.Options) *sim.Sim {
 
 // Whatever a device or a caller sends does not crash it.
 func TestConforms(t *testing.T) {
-	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func testEntities(t *testing.T, r drivers.Runner) {
 }
 
 func TestConforms(t *testing.T) {
-	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t)})
+	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
