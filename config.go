@@ -83,6 +83,9 @@ type Config struct {
 	PassivateAfter time.Duration
 	// ConnectRate is how many twins may open their connection per second at start.
 	ConnectRate int
+	// QuarantineAfter is after how many failures in a row a twin's driver is tried only once an hour. The wait between two
+	// tries doubles from one second: the default, 8, takes two minutes.
+	QuarantineAfter int
 }
 
 // DefaultConfig is what `pollux serve` uses with nothing set: one node, on loopback.
@@ -112,6 +115,7 @@ func DefaultConfig() Config {
 		StoreCache:       64 << 20,
 		PassivateAfter:   2 * time.Minute,
 		ConnectRate:      200,
+		QuarantineAfter:  8,
 	}
 }
 
@@ -199,6 +203,7 @@ func Settings() []Setting {
 		size("store.cache", "block cache of the store", func(c *Config) *int64 { return &c.StoreCache }),
 		span("twin.passivate-after", "how long an unused twin without connection stays in memory", func(c *Config) *time.Duration { return &c.PassivateAfter }),
 		number("twin.connect-rate", "connections opened per second at start", func(c *Config) *int { return &c.ConnectRate }),
+		number("twin.quarantine-after", "failures in a row of a twin's driver after which it is tried only once an hour", func(c *Config) *int { return &c.QuarantineAfter }),
 	}
 }
 
@@ -390,6 +395,8 @@ func (c *Config) Check() error {
 		return bad("twin.passivate-after", formatSpan(c.PassivateAfter), "want at least 1s")
 	case c.ConnectRate < 1:
 		return bad("twin.connect-rate", strconv.Itoa(c.ConnectRate), "want at least 1")
+	case c.QuarantineAfter < 1:
+		return bad("twin.quarantine-after", strconv.Itoa(c.QuarantineAfter), "want at least 1")
 	}
 	if c.MetricsURL != "" {
 		if u, err := url.Parse(c.MetricsURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {

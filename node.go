@@ -267,7 +267,8 @@ func (n *Node) openActors(context.Context) error {
 	}
 	e, err := actors.New(actors.Options{Store: n.store, Drivers: n.loadDriver,
 		Dialers: n.dialers(), HTTP: n.httpClient, Logger: n.log, Metrics: n.metrics, Node: n.self.id,
-		IdleTimeout: n.conf.PassivateAfter, StartRate: n.conf.ConnectRate})
+		IdleTimeout: n.conf.PassivateAfter, StartRate: n.conf.ConnectRate,
+		QuarantineAfter: n.conf.QuarantineAfter})
 	if err != nil {
 		return err
 	}

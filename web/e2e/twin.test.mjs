@@ -59,7 +59,7 @@ const drivers = {
 before(async () => {
   dir = await mkdtemp(join(tmpdir(), "pollux-e2e-"));
   const [http, mqtt] = [await freePort(), await freePort()];
-  node = await start(["serve", "--data", join(dir, "data"), "--http", `127.0.0.1:${http}`, "--mqtt", `127.0.0.1:${mqtt}`, "--gossip", "127.0.0.1:0", "--peer", "127.0.0.1:0"]);
+  node = await start(["serve", "--data", join(dir, "data"), "--http", `127.0.0.1:${http}`, "--mqtt", `127.0.0.1:${mqtt}`, "--gossip", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--twin-quarantine-after", "5"]);
   url = `http://127.0.0.1:${http}`;
   key = (await readFile(join(dir, "data", "admin.key"), "utf8")).trim();
   lamp = createServer((socket) => {
@@ -226,8 +226,8 @@ test("a driver that goes on failing is in quarantine until somebody releases it"
   await page.goto(`${url}/twins/default/unlucky`);
   const alert = page.getByRole("alert").filter({ hasText: /Tried again|quarantine/i });
   await alert.waitFor();
-  // Eight failures, at most twice as far apart each time: about two minutes.
-  await page.getByText(/In quarantine since/).waitFor({ timeout: 180_000 });
+  // Five failures, at most twice as far apart each time.
+  await page.getByText(/In quarantine since/).waitFor({ timeout: 90_000 });
   await page.getByText("Quarantine", { exact: true }).waitFor();
   await takePicture(page, "quarantine");
   assert.match(await cli("twin", "get", "unlucky"), /uarantine/);
