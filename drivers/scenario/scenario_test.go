@@ -1,0 +1,316 @@
+package scenario_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/polluxhq/pollux/drivers/scenario"
+)
+
+const day = `
+project: hotel
+name: room-{n}
+count: 3
+every: 1h
+length: 24h
+seed: 7
+values:
+  temperature: {path: /env/temp, keys: {0s: 18, 6h: 18, 9h: 21, 18h: 21, 24h: 18}, interpolate: smooth}
+  occupied: {keys: {0s: false, 8h: true, 18h: false}}
+  mode: {keys: {0s: night, 7h: day}}
+`
+
+func parse(t *testing.T, text string) *scenario.Scenario {
+	t.Helper()
+	s, err := scenario.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func message(t *testing.T, p *scenario.Player, twin int, at time.Duration) map[string]any {
+	t.Helper()
+	text, err := p.Message(twin, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text == nil {
+		return nil
+	}
+	var m map[string]any
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestKeyFrames(t *testing.T) {
+	s := parse(t, day)
+	if !reflect.DeepEqual(s.Twins, []string{"room-1", "room-2", "room-3"}) || s.Project != "hotel" || s.Every != time.Hour || !s.Repeat {
+		t.Errorf("%+v", s)
+	}
+	p := scenario.NewPlayer(s)
+	if p.Steps() != 25 {
+		t.Errorf("%d steps", p.Steps())
+	}
+	for at, want := range map[time.Duration]string{
+		0:                               `{"env":{"temp":18},"mode":"night","occupied":false}`,
+		7*time.Hour + 30*time.Minute:    `{"env":{"temp":19.5},"mode":"day","occupied":false}`, // half way, as smooth is too
+		12 * time.Hour:                  `{"env":{"temp":21},"mode":"day","occupied":true}`,
+		24*time.Hour + 0:                `{"env":{"temp":18},"mode":"night","occupied":false}`, // it begins again
+		36*time.Hour + 10*time.Second*0: `{"env":{"temp":21},"mode":"day","occupied":true}`,
+	} {
+		if text, err := p.Message(1, at); err != nil || string(text) != want {
+			t.Errorf("%s: %s %v, want %s", at, text, err, want)
+		}
+	}
+}
+
+func TestInterpolation(t *testing.T) {
+	for _, c := range []struct {
+		how  scenario.Interpolation
+		want [5]float64
+	}{
+		{scenario.Step, [5]float64{0, 0, 0, 0, 8}},
+		{scenario.Linear, [5]float64{0, 2, 4, 6, 8}},
+		{scenario.Smooth, [5]float64{0, 1.25, 4, 6.75, 8}},
+	} {
+		v := &scenario.Value{Interpolate: c.how, Keys: []scenario.Key{{At: 0, Value: 0.0}, {At: 4 * time.Second, Value: 8.0}}}
+		for i, want := range c.want {
+			if got := v.At(time.Duration(i) * time.Second); got != want {
+				t.Errorf("%s at %d s: %v, want %v", c.how, i, got, want)
+			}
+		}
+	}
+}
+
+// One seed gives the same messages, also after a reset; another gives others. Twins differ by their spread.
+func TestNoiseIsSeeded(t *testing.T) {
+	text := "name: t-{n}\ncount: 2\nevery: 1s\nlength: 1000s\nseed: %d\nvalues: {x: {keys: {0s: 100}, noise: 2, spread: 10}}"
+	run := func(p *scenario.Player, twin int) (all []float64) {
+		for i := range 500 {
+			all = append(all, message(t, p, twin, time.Duration(i)*time.Second)["x"].(float64))
+		}
+		return all
+	}
+	p := scenario.NewPlayer(parse(t, fmt.Sprintf(text, 1)))
+	first, other := run(p, 0), run(p, 1)
+	p.Reset()
+	if !reflect.DeepEqual(run(p, 0), first) {
+		t.Error("a reset gives other values")
+	}
+	if !reflect.DeepEqual(run(scenario.NewPlayer(parse(t, fmt.Sprintf(text, 1))), 0), first) {
+		t.Error("the same seed gives other values")
+	}
+	if reflect.DeepEqual(run(scenario.NewPlayer(parse(t, fmt.Sprintf(text, 2))), 0), first) {
+		t.Error("another seed gives the same values")
+	}
+	mean := func(all []float64) (m float64) {
+		for _, x := range all {
+			m += x / float64(len(all))
+		}
+		return m
+	}
+	a, b := mean(first), mean(other)
+	variance := 0.0
+	for _, x := range first {
+		variance += (x - a) * (x - a) / float64(len(first))
+	}
+	if math.Abs(a-b) < 0.5 || math.Abs(a-100) > 11 || math.Abs(math.Sqrt(variance)-2) > 0.3 {
+		t.Errorf("means %v and %v, deviation %v", a, b, math.Sqrt(variance))
+	}
+}
+
+func TestFaults(t *testing.T) {
+	p := scenario.NewPlayer(parse(t, `
+twins: [a]
+every: 1s
+length: 100s
+values:
+  x:
+    keys: {0s: 0, 100s: 100}
+    round: 1
+    faults:
+      - {kind: dropout, from: 10s, to: 12s}
+      - {kind: stuck, from: 20s, to: 23s}
+      - {kind: spike, from: 30s, to: 31s, by: 500}
+`))
+	for i := range 40 {
+		got, want := message(t, p, 0, time.Duration(i)*time.Second), map[string]any{"x": float64(i)}
+		switch {
+		case i == 10 || i == 11:
+			want = nil
+		case i >= 20 && i < 23:
+			want["x"] = 19.0
+		case i == 30:
+			want["x"] = 530.0
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%d s: %v, want %v", i, got, want)
+		}
+	}
+}
+
+// Faults at random come as often as is said, and stay as long.
+func TestFaultsAtRandom(t *testing.T) {
+	p := scenario.NewPlayer(parse(t, "twins: [a]\nevery: 1s\nlength: 20000s\nvalues: {x: {keys: {0s: 1}, faults: [{kind: dropout, share: 0.01, for: 5s}]}}"))
+	gaps, missing, run := 0, 0, 0
+	for i := range 20_000 {
+		if message(t, p, 0, time.Duration(i)*time.Second) == nil {
+			missing++
+			run++
+			continue
+		}
+		if run > 0 {
+			if gaps++; run < 5 {
+				t.Fatalf("a gap of %d messages before %d", run, i)
+			}
+		}
+		run = 0
+	}
+	if gaps < 120 || gaps > 260 || missing < 5*gaps {
+		t.Errorf("%d gaps, %d missing", gaps, missing)
+	}
+}
+
+func TestRounding(t *testing.T) {
+	p := scenario.NewPlayer(parse(t, "twins: [a]\nevery: 1s\nvalues: {x: {keys: {0s: 0, 100s: 7}, round: 0.1}}"))
+	if text, err := p.Message(0, 33*time.Second); err != nil || string(text) != `{"x":2.3}` {
+		t.Errorf("%s %v", text, err)
+	}
+}
+
+func TestRecorded(t *testing.T) {
+	keys, err := scenario.ReadCSV(strings.NewReader("time,temp,on,note\n2026-01-01T00:00:00Z,20,true,\n2026-01-01T00:00:10Z,,false,door open\n2026-01-01T00:00:20Z,30,,\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]scenario.Key{
+		"temp": {{At: 0, Value: 20.0}, {At: 20 * time.Second, Value: 30.0}},
+		"on":   {{At: 0, Value: true}, {At: 10 * time.Second, Value: false}},
+		"note": {{At: 10 * time.Second, Value: "door open"}},
+	}
+	if !reflect.DeepEqual(keys, want) {
+		t.Errorf("%v", keys)
+	}
+	s := parse(t, "twins: [a]\nevery: 5s\nrecord: {csv: readings.csv}\nvalues: {temp: {path: t, round: 1}, fixed: {keys: {0s: 4}}}")
+	if err := s.Recorded(keys); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := message(t, scenario.NewPlayer(s), 0, 15*time.Second), (map[string]any{"t": 28.0, "on": false, "note": "door open", "fixed": 4.0}); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if s.Length != 20*time.Second {
+		t.Errorf("length %s", s.Length)
+	}
+	if err := parse(t, "twins: [a]\nrecord: {csv: x}\nvalues: {none: {}}").Recorded(keys); err == nil || !strings.Contains(err.Error(), "/values/none/keys") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestReadCSVSaysWhatIsWrong(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                         "empty",
+		"when,x\n":                 "line 1: want time",
+		"time\n":                   "line 1: want time",
+		"time,x,x\n":               "line 1: the name \"x\"",
+		"time,x\nsoon,1\n":         "line 2: \"soon\" is no time",
+		"time,x\n5,1\n5s,2\n":      "line 3: time 5s is not after",
+		"time,x\n1,1,1\n":          "wrong number of fields",
+		"time,x\n1,\n":             "no value",
+		"time,x\n1,\"unclosed\n\n": "extraneous or missing",
+	} {
+		if _, err := scenario.ReadCSV(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestParseSaysWhatIsWrong(t *testing.T) {
+	x := "values: {x: {keys: {0s: 1}}}\n"
+	for text, want := range map[string]string{
+		"":                                    "/: is empty",
+		"twins: [a]":                          "/values: is missing",
+		x:                                     "/twins: is missing",
+		x + "twins: [a]\nname: b":             "/twins: is there beside",
+		x + "twins: [A]":                      "/twins/0: \"A\"",
+		x + "twins: [a, a]":                   "/twins/1: \"a\" is there twice",
+		x + "name: a\ncount: 2":               "/name: \"a\" has no {n}",
+		x + "name: a{n}\ncount: 200000":       "/count: 200000",
+		x + "twins: [a]\nevery: 1us":          "/every: 1µs",
+		x + "twins: [a]\nevery: soon":         "soon",
+		x + "twins: [a]\ncolour: red":         "colour",
+		"twins: [a]\nvalues: {x: {}}":         "/values/x/keys: is missing",
+		"twins: [a]\nvalues: {x: }":           "/values/x: is empty",
+		"twins: [a]\nvalues: {x: {keys: {}}}": "/values/x/keys: want times",
+		"twins: [a]\nvalues: {x: {keys: {9h: 1, 8h: 2}}}":                                     "/values/x/keys: 8h0m0s does not come after 9h0m0s",
+		"twins: [a]\nvalues: {x: {keys: {0s: [1]}}}":                                          "/values/x/keys: line 2",
+		"twins: [a]\nvalues: {x: {keys: {0s: .nan}}}":                                         "is no value",
+		"twins: [a]\nvalues: {x: {path: a//b, keys: {0s: 1}}}":                                "/values/x/path",
+		"twins: [a]\nvalues: {x: {keys: {0s: 1}, interpolate: jump}}":                         "/values/x/interpolate",
+		"twins: [a]\nvalues: {x: {keys: {0s: 1}, noise: -1}}":                                 "/values/x/noise",
+		"twins: [a]\nvalues: {x: {keys: {0s: 1}, faults: [{kind: fire}]}}":                    "/values/x/faults/0/kind",
+		"twins: [a]\nvalues: {x: {keys: {0s: 1}, faults: [{kind: stuck}]}}":                   "/values/x/faults/0: needs share",
+		"twins: [a]\nvalues: {x: {keys: {0s: 1}, faults: [{kind: stuck, share: 2}]}}":         "/values/x/faults/0/share",
+		"twins: [a]\nvalues: {x: {keys: {0s: 1}, faults: [{kind: stuck, from: 2s, to: 1s}]}}": "/values/x/faults/0/to",
+		"twins: [a]\nvalues: {x: {keys: {0s: 1}, faults: [{kind: spike, from: 1s, to: 2s}]}}": "/values/x/faults/0/by",
+		"twins: [a]\nrecord: {}":                                          "/record: needs either",
+		"twins: [a]\nrecord: {twin: a/b}":                                 "/record/properties",
+		"twins: [a]\nevery: 1h\nlength: 1m\nvalues: {x: {keys: {0s: 1}}}": "/length: 1m0s is less",
+	} {
+		if _, err := scenario.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestClock(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	after := func(d time.Duration) time.Time { return now.Add(d) }
+	c := scenario.NewClock(60)
+	at := func(d, want time.Duration) {
+		t.Helper()
+		if got := c.At(after(d)); got != want {
+			t.Errorf("after %s: %s, want %s", d, got, want)
+		}
+	}
+	at(time.Second, 0)
+	c.Start(after(time.Second))
+	at(2*time.Second, time.Minute)
+	if got := c.Until(after(2*time.Second), 3*time.Minute); got != 2*time.Second {
+		t.Errorf("until: %s", got)
+	}
+	c.Pause(after(3 * time.Second))
+	at(9*time.Second, 2*time.Minute)
+	c.Start(after(10 * time.Second))
+	c.SetSpeed(after(11*time.Second), 1)
+	at(12*time.Second, 3*time.Minute+time.Second)
+	c.Reset(after(20 * time.Second))
+	at(21*time.Second, time.Second)
+	if !c.Running() {
+		t.Error("a reset stopped it")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(day))
+	f.Add([]byte("twins: [a]\nrecord: {csv: x}\nvalues: {x: {faults: [{kind: spike, share: .5, by: 1}]}}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := scenario.Parse(text)
+		if err != nil || s.Record != nil {
+			return
+		}
+		p := scenario.NewPlayer(s)
+		for i := range time.Duration(3) {
+			if _, err := p.Message(0, i*s.Every); err != nil {
+				t.Errorf("%v", err)
+			}
+		}
+	})
+}
