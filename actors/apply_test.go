@@ -129,6 +129,23 @@ func TestApply(t *testing.T) {
 		"refused twin default/g /driver")
 }
 
+func TestApplyModels(t *testing.T) {
+	n := newNode(t)
+	const thing = `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"Meter","properties":{"power":{"type":"number"}}}`
+	one := func(thing string) []*pb.ConfigRecord {
+		return []*pb.ConfigRecord{{Record: &pb.ConfigRecord_Model{Model: &pb.Model{Id: "meter", ThingJson: thing}}}}
+	}
+	twin := configs(t, `{"twin":{"id":"m1","model":"meter"}}`)
+	sameLines(t, "dry run", n.apply(&pb.ApplyRequest{Records: twin, DryRun: true, Planned: []string{"model/default/meter"}}), "created twin default/m1")
+	sameLines(t, "no model", n.apply(&pb.ApplyRequest{Records: twin}), "refused twin default/m1")
+	sameLines(t, "no JSON", n.apply(&pb.ApplyRequest{Records: one("{")}), "refused model default/meter /thing_json")
+	sameLines(t, "new", n.apply(&pb.ApplyRequest{Records: one(thing)}), "created model default/meter")
+	sameLines(t, "its twin", n.apply(&pb.ApplyRequest{Records: twin}), "created twin default/m1")
+	sameLines(t, "laid out otherwise", n.apply(&pb.ApplyRequest{Records: one(strings.ReplaceAll(thing, ",", ", "))}), "unchanged model default/meter")
+	sameLines(t, "another", n.apply(&pb.ApplyRequest{Records: one(strings.ReplaceAll(thing, "power", "energy"))}), "changed model default/meter thing_json")
+	sameLines(t, "its twin", n.apply(&pb.ApplyRequest{Records: twin}), "unchanged twin default/m1")
+}
+
 // What is exported can be applied elsewhere: parents before children, gateways before those behind them.
 func TestExport(t *testing.T) {
 	n := newNode(t)

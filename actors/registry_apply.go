@@ -154,6 +154,8 @@ func (r *Registry) draft(ctx context.Context, rec *pb.ConfigRecord, req *pb.Appl
 		err = r.draftTwin(ctx, d, x.Twin, req, plan, by)
 	case *pb.ConfigRecord_System:
 		err = r.draftSystem(d, x.System, req.Project, plan)
+	case *pb.ConfigRecord_Model:
+		err = r.draftModel(d, x.Model, req.Project)
 	default:
 		err = invalid("/records", "a record without a kind")
 	}
@@ -274,6 +276,43 @@ func (r *Registry) draftZone(d *draft, z *pb.Zone, project string, plan planned)
 	return err
 }
 
+func (r *Registry) draftModel(d *draft, m *pb.Model, project string) error {
+	m = proto.Clone(m).(*pb.Model)
+	if err := d.name("model", project, &m.Id); err != nil {
+		return err
+	}
+	m, err := checkModel(m)
+	if err != nil {
+		return err
+	}
+	old, err := get(r.store, tableThings, m.Id, &pb.Model{})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if sameJSON(old.ThingJson, m.ThingJson) {
+		m.ThingJson = old.ThingJson // laid out otherwise is no change
+	}
+	if err := d.compare(old, m, "create_time", "update_time", "update_by", "title", "description", "twins"); err != nil {
+		return err
+	}
+	m.Revision, m.CreateTime, m.UpdateTime = old.Revision, old.CreateTime, r.e.timestamp()
+	if d.outcome(old.Revision != 0) {
+		d.result.Revision = old.Revision
+		return nil
+	}
+	hold := storage.Guard{Table: tableHolds, Key: holdKey("model", m.Id)}
+	if m.CreateTime == nil {
+		m.CreateTime = m.UpdateTime
+	}
+	d.txn, err = putTxn(tableThings, m.Id, m, func() ([]storage.Guard, []storage.Write, error) { return []storage.Guard{hold}, nil, nil })
+	return err
+}
+
+func sameJSON(a, b string) bool {
+	var x, y any
+	return json.Unmarshal([]byte(a), &x) == nil && json.Unmarshal([]byte(b), &y) == nil && reflect.DeepEqual(x, y)
+}
+
 func (r *Registry) draftSystem(d *draft, s *pb.System, project string, plan planned) error {
 	s = proto.Clone(s).(*pb.System)
 	if err := d.name("system", project, &s.Id); err != nil {
@@ -313,7 +352,7 @@ func (r *Registry) draftTwin(ctx context.Context, d *draft, t *pb.Twin, req *pb.
 	if err := d.name("twin", req.Project, &t.Id); err != nil {
 		return err
 	}
-	t.Zone, t.Via = withinOrNone(req.Project, t.Zone), withinOrNone(req.Project, t.Via)
+	t.Zone, t.Via, t.Model = withinOrNone(req.Project, t.Zone), withinOrNone(req.Project, t.Via), withinOrNone(req.Project, t.Model)
 	t.UpdateBy = by
 	class, err := r.classFor(ctx, t, req.DryRun)
 	if err != nil {
@@ -363,6 +402,10 @@ func (r *Registry) draftNewTwin(ctx context.Context, d *draft, t *pb.Twin, class
 		if err := r.waitGone(ctx, t.Id); err != nil {
 			return err
 		}
+	}
+	if _, known, err := r.store.Get(tableThings, t.Model); err == nil && !known && plan.has("model", t.Model) {
+		d.outcome(false) // as far as can be said without its model
+		return d.compare(nil, t, ofTwinOnly...)
 	}
 	now := timestamppb.Now()
 	t.CreateTime, t.UpdateTime = now, now
@@ -444,6 +487,12 @@ func withinOrNone(project, name string) string {
 // Export gives a project's records in an order in which they can be applied, some at a time: zones from the outermost,
 // gateways before those behind them. Secrets read "***". It stops at the first error of yield.
 func (r *Registry) Export(project string, yield func([]*pb.ConfigRecord) error) error {
+	err := exportEach(r, tableThings, project, func() *pb.Model { return &pb.Model{} }, func(m *pb.Model) *pb.ConfigRecord {
+		return &pb.ConfigRecord{Record: &pb.ConfigRecord_Model{Model: &pb.Model{Id: m.Id, ThingJson: m.ThingJson}}}
+	}, yield)
+	if err != nil {
+		return err
+	}
 	if err := exportZones(r, project, yield); err != nil {
 		return err
 	}
