@@ -11,24 +11,35 @@ import (
 	"testing"
 )
 
-// Previous builds the program as it was at the commit before this one ($POLLUX_PREVIOUS names another), in build/previous,
-// and gives its path and the commit. It skips the test where there is no history, and where that program knows no cluster.
+// maxBack bounds how far Previous looks for a commit that builds.
+const maxBack = 10
+
+// Previous builds the program as it was at the newest commit before this one that builds ($POLLUX_PREVIOUS names one), in
+// build/previous, and gives its path and the commit. It skips the test where there is no history, and where that program
+// knows no cluster.
 func Previous(t testing.TB) (path, commit string) {
 	t.Helper()
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := strings.TrimSpace(string(root))
-	commit, err = gitLine(dir, "rev-parse", "--short", cmp.Or(os.Getenv("POLLUX_PREVIOUS"), "HEAD~1"))
-	if err != nil {
-		t.Skipf("there is no commit before this one to upgrade from: %v", err)
-	}
-	path = filepath.Join(dir, "build", "previous", "pollux-"+commit)
-	if _, err := os.Stat(path); err != nil {
-		if err := buildAt(dir, commit, path); err != nil {
+	dir, named := strings.TrimSpace(string(root)), os.Getenv("POLLUX_PREVIOUS")
+	for back := 1; ; back++ {
+		commit, err = gitLine(dir, "rev-parse", "--short", cmp.Or(named, fmt.Sprintf("HEAD~%d", back)))
+		if err != nil {
+			t.Skipf("there is no commit before this one to upgrade from: %v", err)
+		}
+		path = filepath.Join(dir, "build", "previous", "pollux-"+commit)
+		if _, err := os.Stat(path); err == nil {
+			break
+		}
+		if err = buildAt(dir, commit, path); err == nil {
+			break
+		}
+		if named != "" || back == maxBack {
 			t.Fatalf("build %s: %v", commit, err)
 		}
+		t.Logf("not from %s, it does not build: %v", commit, err)
 	}
 	help, err := exec.Command(path, "serve", "--help").CombinedOutput()
 	if err != nil || !strings.Contains(string(help), "--bootstrap-expect") {
