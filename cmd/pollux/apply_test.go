@@ -26,6 +26,17 @@ zone:
   id: hall
   parent: house
 ---
+twin: {id: meter, model: meter}
+---
+model:
+  id: meter
+  thing:
+    "@context": https://www.w3.org/2022/wot/td/v1.1
+    "@type": tm:ThingModel
+    title: Meter
+    properties:
+      power: {type: number, unit: W}
+---
 system:
   id: lights
   members:
@@ -110,7 +121,7 @@ func TestApplySession(t *testing.T) {
 			t.Fatal(r.err)
 		}
 	}
-	for _, rm := range [][]string{{"twin", "rm", "conf/hall-lamp"}, {"zone", "rm", "conf/hall"}, {"zone", "rm", "conf/house"}, {"driver", "rm", "echo@1.0.0"}} {
+	for _, rm := range [][]string{{"twin", "rm", "conf/hall-lamp"}, {"twin", "rm", "conf/meter"}, {"model", "rm", "conf/meter"}, {"zone", "rm", "conf/hall"}, {"zone", "rm", "conf/house"}, {"driver", "rm", "echo@1.0.0"}} {
 		if r := cli(t.Context(), env, rm...); r.code != 0 {
 			t.Errorf("%v: %s", rm, r.err)
 		}
