@@ -360,9 +360,19 @@ func (n *Node) Drivers() polluxv1connect.DriverServiceClient {
 	return polluxv1connect.NewDriverServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
 }
 
+// Ingests is a client of IngestService with the administrator's key.
+func (n *Node) Ingests() polluxv1connect.IngestServiceClient {
+	return polluxv1connect.NewIngestServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
+}
+
 // Site is a client of SiteService with the administrator's key.
 func (n *Node) Site() polluxv1connect.SiteServiceClient {
 	return polluxv1connect.NewSiteServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
+}
+
+// Topics is a client of TopicService with the administrator's key.
+func (n *Node) Topics() polluxv1connect.TopicServiceClient {
+	return polluxv1connect.NewTopicServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
 }
 
 // Cluster is a client of ClusterService with the administrator's key.
