@@ -68,10 +68,14 @@ func (h *hostCall) http(b []byte) code {
 	}
 	req.MaxBytes = h.limits.HTTPBytes
 	var res HTTPResponse
-	if c := h.parked(func(ctx context.Context) (err error) {
+	var err error
+	if c := h.parked(func(ctx context.Context) error {
 		res, err = h.host.HTTP(ctx, req)
 		return err
 	}); c < 0 {
+		if c == codeDenied || c == codeInvalid { // the author's to mend, and the code alone does not tell
+			h.logLine("warn", []byte(err.Error()))
+		}
 		return c
 	}
 	if len(res.Body) > h.limits.HTTPBytes {

@@ -93,6 +93,30 @@ func TestWhatIsAskedOfTheOutsideIsRefusedWithItsCode(t *testing.T) {
 	}
 }
 
+// TestDeniedRequestIsExplained: the code of a denied request says little, so the twin's log has the sentence.
+func TestDeniedRequestIsExplained(t *testing.T) {
+	s := newSandbox(t, drivers.SandboxOptions{})
+	r := load(t, s, forwarder("http", 1))
+	for _, c := range []struct {
+		err   error
+		lines string
+	}{
+		{fmt.Errorf("http: evil.example:443 is not among the hosts of the twin: %w", drivers.ErrDenied),
+			"warn http: evil.example:443 is not among the hosts of the twin: " + drivers.ErrDenied.Error()},
+		{fmt.Errorf("http: a user does not belong into the url: %w", drivers.ErrInvalid),
+			"warn http: a user does not belong into the url: " + drivers.ErrInvalid.Error()},
+		{errors.New("connection refused"), ""}, // the device's, not the author's
+	} {
+		o := &outside{err: c.err}
+		if _, err := r.Handle(t.Context(), drivers.Call{Event: drivers.EventReceived, Input: []byte(`{"url":"/"}`)}, o); err == nil {
+			t.Errorf("%v: no error", c.err)
+		}
+		if got := strings.Join(o.logs, "\n"); got != c.lines {
+			t.Errorf("%v: the log says %q", c.err, got)
+		}
+	}
+}
+
 func TestWhatIsAskedOfTheOutsideArrives(t *testing.T) {
 	s := newSandbox(t, drivers.SandboxOptions{})
 	o := &outside{response: drivers.HTTPResponse{Status: 201, Headers: http.Header{"X-A": {"1", "2"}, "Set-Cookie": {"a=b", "c=d"}}, Body: []byte("hello\x00")},

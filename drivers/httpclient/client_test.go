@@ -188,6 +188,15 @@ func TestOnlyWhatTheBindingNamesIsReached(t *testing.T) {
 	}
 	private := client(t, s.URL, nil, &drivers.HTTPReach{Named: []string{"http://nas.example:" + otherPort + "#private"}}, lookup)
 	want(t, private, "http://nas.example:"+otherPort, "other")
+
+	// What a setting names is allowed, whatever the manifest says of the same host.
+	both := client(t, s.URL, nil, &drivers.HTTPReach{Hosts: []string{"127.0.0.1:" + otherPort, "*.example:" + otherPort},
+		Named: []string{other.URL, "http://nas.example:" + otherPort + "#private"}}, lookup)
+	want(t, both, other.URL, "other")
+	want(t, both, "http://nas.example:"+otherPort, "other")
+	if _, err := get(both, "http://tv.example:"+otherPort); !errors.Is(err, drivers.ErrDenied) {
+		t.Errorf("a name beside the one that the setting names: %v", err)
+	}
 }
 
 func TestRetriesKeepToTheRules(t *testing.T) {

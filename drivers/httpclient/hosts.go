@@ -109,18 +109,32 @@ func portOf(u *url.URL) string {
 	return usualPort(u.Scheme)
 }
 
-// find gives the rule that allows host:port, or nil. The twin's own address comes first.
+// find gives the rule that allows host:port, or nil. The twin's own address comes first; where several rules name the host,
+// each gives what it allows: a manifest's does not take away what a setting says.
 func (rs rules) find(host, port string) *rule {
 	host = canonical(host)
-	for i := range rs {
-		r := &rs[i]
+	var found *rule
+	for _, r := range rs {
 		switch {
-		case r.port != "" && r.port != port, r.port == "" && port != "80" && port != "443":
-		case r.wild && len(host) > len(r.host) && strings.HasSuffix(host, r.host), !r.wild && host == r.host:
-			return r
+		case !r.names(host, port):
+		case found == nil:
+			found = &r
+		default:
+			found.private = found.private || r.private
+			found.literal = found.literal || r.literal
 		}
 	}
-	return nil
+	return found
+}
+
+func (r *rule) names(host, port string) bool {
+	switch {
+	case r.port == "" && port != "80" && port != "443", r.port != "" && r.port != port:
+		return false
+	case r.wild:
+		return len(host) > len(r.host) && strings.HasSuffix(host, r.host)
+	}
+	return host == r.host
 }
 
 // allow gives the rule for a URL, or an error that names its host.
@@ -132,10 +146,10 @@ func (rs rules) allow(u *url.URL) (*rule, error) {
 	if r == nil {
 		return nil, fmt.Errorf("%s is not among the hosts of the twin: %w", net.JoinHostPort(u.Hostname(), portOf(u)), drivers.ErrDenied)
 	}
-	if r.host == "localhost" && !r.literal {
+	if canonical(u.Hostname()) == "localhost" && !r.literal {
 		return nil, fmt.Errorf("localhost: only a setting or the twin's address may name it: %w", drivers.ErrDenied)
 	}
-	if ip, err := netip.ParseAddr(r.host); err == nil && !r.literal && !transport.Public(ip) {
+	if ip, err := netip.ParseAddr(canonical(u.Hostname())); err == nil && !r.literal && !transport.Public(ip) {
 		return nil, fmt.Errorf("%s is no public address: only a setting or the twin's address may name it: %w", ip, drivers.ErrDenied)
 	}
 	return r, nil
