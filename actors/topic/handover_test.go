@@ -3,78 +3,14 @@ package topic_test
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/polluxhq/pollux/actors/topic"
+	"github.com/polluxhq/pollux/actors/topic/topictest"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
-
-// checker watches what readers of one channel are given.
-type checker struct {
-	mu sync.Mutex
-	// holds: who has a message that he has not settled; keys: how many of a key are held.
-	holds map[uint64]string
-	keys  map[string]uint64
-	// done is the highest number of each key that was settled, seen what came at all.
-	done  map[string]int
-	seen  map[string]bool
-	wrong []string
-}
-
-func newChecker() *checker {
-	return &checker{holds: map[uint64]string{}, keys: map[string]uint64{}, done: map[string]int{}, seen: map[string]bool{}}
-}
-
-func (c *checker) came(reader string, m *pb.TopicMessage) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	fail := func(format string, args ...any) { c.wrong = append(c.wrong, fmt.Sprintf(format, args...)) }
-	if other := c.holds[m.Offset]; other != "" && other != reader {
-		fail("%d was given to %s while %s holds it", m.Offset, reader, other)
-	}
-	if at := c.keys[m.Key]; at != 0 && at != m.Offset {
-		fail("%d of key %s was given while %d is held", m.Offset, m.Key, at)
-	}
-	n, _ := strconv.Atoi(string(m.Payload))
-	// What was settled may come again where the answer was lost; nothing may be left out.
-	if n > c.done[m.Key]+1 {
-		fail("key %s: %d after %d", m.Key, n, c.done[m.Key])
-	}
-	c.holds[m.Offset], c.keys[m.Key] = reader, m.Offset
-	c.seen[m.Key+"/"+string(m.Payload)] = true
-}
-
-// settles: the reader is about to settle a message, and so does not hold it any more.
-func (c *checker) settles(m *pb.TopicMessage) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.holds, m.Offset)
-	if c.keys[m.Key] == m.Offset {
-		delete(c.keys, m.Key)
-	}
-	n, _ := strconv.Atoi(string(m.Payload))
-	c.done[m.Key] = max(c.done[m.Key], n)
-}
-
-// left: a reader's stream is over, and so it holds nothing.
-func (c *checker) left(reader string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for at, who := range c.holds {
-		if who != reader {
-			continue
-		}
-		delete(c.holds, at)
-		for key, held := range c.keys {
-			if held == at {
-				delete(c.keys, key)
-			}
-		}
-	}
-}
 
 // TestOwnerChanges: the topic goes from owner to owner, with and without a word, while messages are published and read. Each
 // that was acknowledged is read, in the order of its key, and none is with two readers.
@@ -89,7 +25,7 @@ func TestOwnerChanges(t *testing.T) {
 		Settings: &pb.ChannelSettings{AckMode: pb.AckMode_ACK_MODE_BY_HAND}}); err != nil {
 		t.Fatal(err)
 	}
-	c := newChecker()
+	c := topictest.New()
 	var readers sync.WaitGroup
 	for i := range 4 {
 		readers.Add(1)
@@ -133,26 +69,17 @@ func TestOwnerChanges(t *testing.T) {
 	}
 	close(stop)
 	writers.Wait()
-	total := 0
+	total, all := 0, map[string]int{}
 	for k, n := range sent {
+		key := fmt.Sprint(k)
 		total += n
-		until(t, fmt.Sprintf("all of key %d are read", k), func() bool {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return c.done[fmt.Sprint(k)] >= n
-		})
-		for i := 1; i <= n; i++ {
-			if !c.seen[fmt.Sprintf("%d/%d", k, i)] {
-				t.Errorf("key %d: %d of %d was not read", k, i, n)
-			}
-		}
+		all[key] = n
+		until(t, "all of key "+key+" are read", func() bool { return c.Done(key) >= n })
 	}
 	until(t, "no lag", func() bool { return channelOf(t, hosts[0], "default/t", "work").Lag == 0 })
 	cancel()
 	readers.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, w := range c.wrong {
+	for _, w := range c.Wrong(all) {
 		t.Error(w)
 	}
 	st, err := hosts[0].State(limited(t), "default/t")
@@ -165,8 +92,8 @@ func TestOwnerChanges(t *testing.T) {
 }
 
 // readUntil reads and settles until its stream ends.
-func readUntil(ctx context.Context, h *topic.Host, c *checker, name string) {
-	defer c.left(name)
+func readUntil(ctx context.Context, h *topic.Host, c *topictest.Checker, name string) {
+	defer c.Left(name)
 	work := make(chan *pb.Delivery, 1000)
 	reader := make(chan string, 1)
 	ctx, cancel := context.WithCancel(ctx)
@@ -176,7 +103,7 @@ func readUntil(ctx context.Context, h *topic.Host, c *checker, name string) {
 		defer wg.Done()
 		id := <-reader
 		for d := range work {
-			c.settles(d.Message)
+			c.Settles(d.Message)
 			_, _ = h.Ack(ctx, &pb.AckRequest{Topic: "default/t", Channel: "work", Reader: id, Offsets: []uint64{d.Message.Offset}})
 		}
 	}()
@@ -185,7 +112,7 @@ func readUntil(ctx context.Context, h *topic.Host, c *checker, name string) {
 			reader <- m.Reader
 		}
 		for _, d := range m.Messages {
-			c.came(name, d.Message)
+			c.Came(name, d.Message)
 			work <- d
 		}
 		return nil
