@@ -226,6 +226,9 @@ func (e *Engine) ingested(m *Ingest, id string, r *actorv1.Taken, err error, don
 	switch {
 	case err != nil && errors.Is(err, mqtt.ErrRefused):
 		code, reason := refusalCode(err)
+		if code == CodeUnknownTwin {
+			reason = "there is no twin " + id
+		}
 		e.refuse(m, id, code, reason, done)
 	case err != nil:
 		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})

@@ -60,7 +60,7 @@ func dataOfNode(t *testing.T) string {
 		conf := pollux.DefaultConfig()
 		conf.Data, conf.HTTP, conf.MQTT, conf.Name = theNode.dir, "127.0.0.1:0", "127.0.0.1:0", "test"
 		conf.Gossip, conf.Peer = "127.0.0.1:0", "127.0.0.1:0"
-		conf.MetricsMemory, conf.StoreCache = 64<<20, 16<<20
+		conf.MetricsMemory, conf.StoreCache, conf.DriverCompiler = 64<<20, 16<<20, drivertest.Compiler(t)
 		theNode.node, theNode.err = pollux.Open(context.Background(), conf, slog.New(slog.DiscardHandler))
 	})
 	if theNode.err != nil {
@@ -181,6 +181,15 @@ func TestSession(t *testing.T) {
 		{"driver", "rollout", "echo"},
 		{"driver", "rollback", "echo"},
 		{"driver", "replay", "missing.rec", "--driver", "echo.wasm"},
+		{"ingest", "send", "lora/eui/7", "{\"level\":1}"},
+		{"ingest", "send", "nobody", "{}"},
+		{"ingest", "send", "a/b/c/d/e", "{}"},
+		{"ingest", "status"},
+		{"ingest", "unknown"},
+		{"ingest", "unknown", "nonsense"},
+		{"ingest", "unknown", "provision"},
+		{"inbox", "claim", "lora/eui/8", "eight"},
+		{"inbox", "ignore", "lora/eui/7"},
 		{"inbox", "list"},
 		{"driver", "rm", "echo"},
 		{"key", "create", "--role", "viewer", "--name", "grafana"},
