@@ -31,6 +31,8 @@ type Options struct {
 	File []byte
 	// CacheDir keeps compiled drivers; empty: they are compiled anew.
 	CacheDir string
+	// Compiler compiles drivers in a process of its own (drivers.SandboxOptions); empty: this process does.
+	Compiler []string
 	// Shuffle gives each event a fresh instance of the driver, so that what it keeps in its own memory is lost.
 	Shuffle bool
 	// Logger hears what the node has to say; nil: nobody does.
@@ -56,7 +58,7 @@ func Open(ctx context.Context, o Options) (*Bench, error) {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	b := &Bench{o: o}
-	so := drivers.SandboxOptions{CacheDir: o.CacheDir, Logger: o.Logger, Now: b.now}
+	so := drivers.SandboxOptions{CacheDir: o.CacheDir, Compiler: o.Compiler, Logger: o.Logger, Now: b.now}
 	if o.Shuffle {
 		so.InstanceCalls = 1
 	}

@@ -13,7 +13,7 @@ import (
 
 func open(t *testing.T, file []byte, shuffle bool) *bench.Bench {
 	t.Helper()
-	b, err := bench.Open(t.Context(), bench.Options{File: file, CacheDir: drivertest.CacheDir(t), Shuffle: shuffle})
+	b, err := bench.Open(t.Context(), bench.Options{File: file, CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t), Shuffle: shuffle})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -192,7 +192,7 @@ func TestFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	for source, fails := range map[string]bool{probeSource: false, fragile: true} {
-		s := bench.Suite{Options: bench.Options{File: []byte(source), CacheDir: drivertest.CacheDir(t)}, Files: []*script.File{f}, Faults: 3, Seed: 1}
+		s := bench.Suite{Options: bench.Options{File: []byte(source), CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)}, Files: []*script.File{f}, Faults: 3, Seed: 1}
 		rep, err := s.Run(t.Context())
 		if err != nil {
 			t.Fatal(err)
