@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -44,6 +45,10 @@ func (t *twin) launch(v event, c *command) {
 		c.wrote = false
 		r.chain = append(slices.Clip(c.chain), r.chain...)
 	}
+	r.ticket.Kind = pool.Kind{Event: int32(v.kind), Name: v.timer}
+	if c != nil {
+		r.ticket.Kind.Name = c.label
+	}
 	r.call.Clock = &r.ctx
 	r.begin()
 	t.working().call = r
@@ -53,6 +58,9 @@ func (t *twin) launch(v event, c *command) {
 		t.en.send(r)
 	}
 }
+
+// Ticket implements pool.Job.
+func (r *run) Ticket() *pool.Ticket { return &r.ticket }
 
 // begin starts the time of the call.
 func (r *run) begin() { r.ctx.begin(r.e, r.limit) }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 )
@@ -30,6 +31,8 @@ type host struct {
 	wrote atomic.Bool
 	lines int
 	ctx   callContext
+	// ticket is the call's in the pool.
+	ticket pool.Ticket
 }
 
 var _ drivers.Host = (*host)(nil)
@@ -134,7 +137,7 @@ func (h *host) Log(level, text string) {
 
 // block gives the call's share of the processor away while it waits for something outside. The context is for that.
 func (h *host) block() (context.Context, func()) {
-	h.e.pool.Block(&h.spec.key)
+	h.e.pool.Block(&h.spec.key, &h.ticket)
 	ctx, cancel := h.e.withDeadline(h.e.calls, h.ctx.deadline)
 	h.ctx.op.Store(&cancel)
 	if h.ctx.cancelled.Load() {

@@ -7,9 +7,20 @@ import (
 	"time"
 )
 
-type job func()
+type fn struct {
+	run    func(*Ticket)
+	ticket Ticket
+}
 
-func (j job) Run() { j() }
+func (f *fn) Run()            { f.run(&f.ticket) }
+func (f *fn) Ticket() *Ticket { return &f.ticket }
+
+func job(run func()) Job { return &fn{run: func(*Ticket) { run() }} }
+
+// kind makes a job of a kind.
+func kind(event int32, run func(*Ticket)) Job {
+	return &fn{run: run, ticket: Ticket{Kind: Kind{Event: event}}}
+}
 
 func TestBoundsAndFairness(t *testing.T) {
 	p := New(Options{Running: 4, RunningPerKey: 2, StartedPerKey: 8})
@@ -57,10 +68,10 @@ func TestBlockedGiveTheirShareAway(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 6 {
 		wg.Add(1)
-		p.Submit(&k, job(func() {
+		p.Submit(&k, kind(1, func(own *Ticket) {
 			defer wg.Done()
 			started.Add(1)
-			p.Block(&k)
+			p.Block(&k, own)
 			<-answer
 			p.Unblock(&k)
 			if r, _, _ := p.Load(&k); r != 1 {
@@ -77,6 +88,77 @@ func TestBlockedGiveTheirShareAway(t *testing.T) {
 	}
 	if n := started.Load(); n != 3 {
 		t.Fatalf("%d jobs started, want no more than StartedPerKey = 3", n)
+	}
+	close(answer)
+	wg.Wait()
+	p.Close()
+}
+
+// Jobs that wait for the outside hold up those of their kind, beyond the bound, and no others of their key. When they do
+// not wait any more, they are as the others.
+func TestOthersGoPastThoseThatWait(t *testing.T) {
+	p := New(Options{Running: 4, RunningPerKey: 2, StartedPerKey: 8})
+	var k Key
+	answer := make(chan struct{})
+	var wg sync.WaitGroup
+	const asks, says = 1, 2
+	for range 100 {
+		wg.Add(1)
+		p.Submit(&k, kind(asks, func(own *Ticket) {
+			defer wg.Done()
+			p.Block(&k, own)
+			<-answer
+			p.Unblock(&k)
+		}))
+	}
+	var mostBlocked int
+	for range 200 {
+		done := make(chan struct{})
+		p.Submit(&k, kind(says, func(*Ticket) { close(done) }))
+		wait(t, done, "a job of another kind")
+		_, blocked, _ := p.Load(&k)
+		mostBlocked = max(mostBlocked, blocked)
+	}
+	if mostBlocked < 8 || mostBlocked > 8+2 {
+		t.Errorf("%d waited at a time, want 8, and those that ran before it was known that they wait", mostBlocked)
+	}
+	close(answer)
+	wg.Wait()
+	for range forgetAfter {
+		done := make(chan struct{})
+		p.Submit(&k, kind(asks, func(*Ticket) { close(done) }))
+		wait(t, done, "a job that does not wait")
+	}
+	p.Close()
+	if len(k.waits) != 0 || k.asking != 0 || k.running != 0 || k.blocked != 0 {
+		t.Errorf("left behind: %d kinds that wait, %d asking, %d running, %d blocked", len(k.waits), k.asking, k.running, k.blocked)
+	}
+}
+
+// However many kinds there are, the jobs that wait are bounded.
+func TestAllKindsTogetherAreBounded(t *testing.T) {
+	p := New(Options{Running: 4, RunningPerKey: 2, StartedPerKey: 4})
+	var k Key
+	answer := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Add(1)
+		p.Submit(&k, kind(int32(i), func(own *Ticket) {
+			defer wg.Done()
+			p.Block(&k, own)
+			<-answer
+			p.Unblock(&k)
+		}))
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for _, blocked, _ := p.Load(&k); blocked < 8; _, blocked, _ = p.Load(&k) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d wait", blocked)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if running, blocked, queued := p.Load(&k); running != 0 || blocked != 8 || queued != 92 {
+		t.Errorf("%d run, %d wait, %d are queued; want 0, 8, 92", running, blocked, queued)
 	}
 	close(answer)
 	wg.Wait()

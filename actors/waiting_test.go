@@ -1,0 +1,57 @@
+package actors_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// More twins of a driver wait for devices that do not answer than may wait at a time; another twin of that driver, whose
+// device does, is served all the same: its commands of other kinds are not held up.
+func TestTwinsThatWaitDoNotHoldUpOthers(t *testing.T) {
+	const silent = 40
+	n := newNode(t)
+	n.driver("wire", "1.0.0", tcpTransport)
+	quiet := newDevice(t, nil)
+	lively := newDevice(t, func(line string) string { return line })
+	for i := range silent {
+		n.twin(fmt.Sprintf(`{"id":"s%d","driver":"wire","uri":%q}`, i, quiet.uri()))
+	}
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q}`, lively.uri()))
+	for i := range silent {
+		n.wait(fmt.Sprintf("s%d", i), "ups", "1")
+	}
+	n.wait("a", "ups", "1")
+	ended := make(chan error, silent)
+	for i := range silent {
+		go func() {
+			_, err := n.invoke(fmt.Sprintf("s%d", i), "ask", fmt.Sprintf(`{"text":"anybody there?","timeout_ms":%d}`, patience.Milliseconds()))
+			ended <- err
+		}()
+	}
+	until(t, "as many wait as may", func() bool { return len(quiet.lines()) >= 32 })
+	for i := range 20 {
+		if got := n.must("a", "echo", fmt.Sprint(i)); got != fmt.Sprint(i) {
+			t.Errorf("echo %d: %s", i, got)
+		}
+	}
+	if len(ended) > 0 || len(quiet.lines()) == silent {
+		t.Errorf("%d of those that wait have ended, %d have asked: they did not wait", len(ended), len(quiet.lines()))
+	}
+	// As their devices answer, the others get their turn.
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(patience)
+	for open := silent; open > 0; {
+		select {
+		case err := <-ended:
+			if open--; err != nil {
+				t.Errorf("one that waited: %v", err)
+			}
+		case <-tick.C:
+			quiet.say("yes")
+		case <-late:
+			t.Fatalf("%d commands do not end", open)
+		}
+	}
+}
