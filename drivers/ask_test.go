@@ -117,6 +117,21 @@ func TestDeniedRequestIsExplained(t *testing.T) {
 	}
 }
 
+// TestTimersAreBoundedByTheDriversClock: how far ahead a time may be counts from the time that the driver sees.
+func TestTimersAreBoundedByTheDriversClock(t *testing.T) {
+	then := time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC)
+	s := newSandbox(t, drivers.SandboxOptions{Now: func() time.Time { return then }})
+	r := load(t, s, forwarder("schedule", 1))
+	for ahead, code := range map[time.Duration]int32{time.Hour: 0, 200 * 365 * 24 * time.Hour: 6} {
+		input := fmt.Appendf(nil, `{"name":"t","at":%d}`, then.Add(ahead).UnixMilli())
+		_, err := r.Handle(t.Context(), drivers.Call{Event: drivers.EventReceived, Input: input}, &host{})
+		var refusal *drivers.DriverError
+		if refused := errors.As(err, &refusal); refused != (code > 0) || refused && refusal.Code != code {
+			t.Errorf("%s ahead: %v", ahead, err)
+		}
+	}
+}
+
 func TestWhatIsAskedOfTheOutsideArrives(t *testing.T) {
 	s := newSandbox(t, drivers.SandboxOptions{})
 	o := &outside{response: drivers.HTTPResponse{Status: 201, Headers: http.Header{"X-A": {"1", "2"}, "Set-Cookie": {"a=b", "c=d"}}, Body: []byte("hello\x00")},

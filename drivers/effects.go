@@ -42,7 +42,7 @@ func (h *hostCall) schedule(b []byte) code {
 		return codeInvalid
 	}
 	t.Cancel, _ = doc.Get("cancel").Bool()
-	if !t.when(doc) {
+	if !t.when(doc, h.sandbox.now()) {
 		return codeInvalid
 	}
 	if data := doc.Get("data"); data != nil {
@@ -55,8 +55,8 @@ func (h *hostCall) schedule(b []byte) code {
 	return 0
 }
 
-// when reads what makes a timer due, and says whether it makes sense.
-func (t *Timer) when(doc wire.Value) bool {
+// when reads what makes a timer due, and says whether it makes sense at the time that the driver sees.
+func (t *Timer) when(doc wire.Value, now time.Time) bool {
 	after, every, at := doc.Get("after"), doc.Get("every"), doc.Get("at")
 	spec, zone := doc.Get("cron"), doc.Get("zone")
 	if (after != nil || every != nil) && at != nil || (after != nil || every != nil || at != nil) && spec != nil || zone != nil && spec == nil {
@@ -73,7 +73,7 @@ func (t *Timer) when(doc wire.Value) bool {
 		t.Every = minEvery
 	}
 	if at != nil {
-		if t.At, ok = at.Int(); !ok || t.At <= 0 || t.At > time.Now().Add(maxTimer).UnixMilli() {
+		if t.At, ok = at.Int(); !ok || t.At <= 0 || t.At > now.Add(maxTimer).UnixMilli() {
 			return false
 		}
 	}

@@ -111,6 +111,14 @@ func NewSandbox(o SandboxOptions) (*Sandbox, error) {
 	return &Sandbox{options: o, runtime: runtime, logger: o.Logger, refused: newRefusals(o.Metrics)}, nil
 }
 
+// now is the time that drivers see.
+func (s *Sandbox) now() time.Time {
+	if s.options.Now == nil {
+		return time.Now()
+	}
+	return s.options.Now()
+}
+
 // GuestBytes is the memory of all instances now.
 func (s *Sandbox) GuestBytes() int64 { return s.runtime.GuestBytes() }
 

@@ -49,6 +49,14 @@ func TestDriverTestReports(t *testing.T) {
 	if r := cli(t.Context(), nil, "driver", "test", dir, "-o", "json"); r.code != 1 || !strings.Contains(r.out, `"line": 6`) || !strings.Contains(r.out, `"failed": 1`) {
 		t.Errorf("as JSON: exit code %d\n%s", r.code, r.out)
 	}
+	// Scripts of the directory above are those of drivers in several languages: that is said.
+	if err := os.Rename(path, filepath.Join(filepath.Dir(dir), "lamp.test.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if r := cli(t.Context(), nil, "driver", "test", dir, "-o", "json"); r.code != 1 || !strings.Contains(r.out, `"failed": 1`) ||
+		!strings.Contains(r.err, dir+" has no tests of its own: these are those of "+filepath.Dir(dir)) {
+		t.Errorf("with scripts of the directory above: exit code %d\n%s%s", r.code, r.out, r.err)
+	}
 	if err := os.WriteFile(path, []byte("tests: [{name: a, steps: [{expekt: b}]}]"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -45,7 +49,7 @@ after --timeout.`,
 			}
 			res, err := n.drivers.Scan(cmd.Context(), req(ask))
 			if err != nil {
-				return err
+				return n.notInstalled(cmd.Context(), args[0], err)
 			}
 			return a.show(res.Msg, func(w io.Writer) { drawScan(w, res.Msg) })
 		},
@@ -56,6 +60,22 @@ after --timeout.`,
 	f.StringVar(&options, "options", "", "the scan's options as the driver knows them, JSON")
 	f.StringVar(&project, "project", "", "project whose inbox gets what is found; default: default")
 	return cmd
+}
+
+// notInstalled says how to install the driver whose absence is why something was not found; other errors stay as they are.
+func (n *node) notInstalled(ctx context.Context, name string, err error) error {
+	if connect.CodeOf(err) != connect.CodeNotFound {
+		return err
+	}
+	name, _, _ = strings.Cut(name, "@")
+	if _, missing := n.drivers.GetDriver(ctx, req(&pb.GetDriverRequest{Name: name})); connect.CodeOf(missing) != connect.CodeNotFound {
+		return err
+	}
+	catalog, listed := n.drivers.ListCatalog(ctx, req(&pb.ListCatalogRequest{}))
+	if listed == nil && slices.ContainsFunc(catalog.Msg.Drivers, func(d *pb.Driver) bool { return d.Name == name }) {
+		return fmt.Errorf("driver %s is not installed yet; pollux carries it: pollux driver add %s", name, name)
+	}
+	return fmt.Errorf("there is no driver %s: pollux driver list shows what is installed, pollux driver catalog what pollux carries", name)
 }
 
 func drawScan(w io.Writer, r *pb.ScanResponse) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -43,7 +44,8 @@ func driverTest(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test [DIR|FILE]",
 		Short: "Run a driver's test scripts on a real twin, without a node",
-		Long: `Builds the driver and runs the NAME` + script.Suffix + ` files beside it. What runs is the driver in the sandbox and a twin as on a node;
+		Long: `Builds the driver and runs the NAME` + script.Suffix + ` files beside it, or those one directory up, which drivers
+in several languages may share. What runs is the driver in the sandbox and a twin as on a node;
 the device, HTTP servers, other twins and the clock are played by the script. Nothing is opened on the network, and no time
 passes but what a script says.
 
@@ -85,7 +87,7 @@ docs/drivers.md tells what a script may say.`,
 func (a *app) testDriver(ctx context.Context, p *project.Project, file []byte, f *testFlags) error {
 	s := &bench.Suite{Options: bench.Options{File: file, CacheDir: verifyCache()}, Shuffle: f.shuffle, Faults: f.faults, Seed: f.seed}
 	var err error
-	if s.Files, err = openScripts(p, f.scripts); err != nil {
+	if s.Files, err = a.openScripts(p, f.scripts); err != nil {
 		return err
 	}
 	if f.only != "" {
@@ -116,7 +118,7 @@ func (a *app) testDriver(ctx context.Context, p *project.Project, file []byte, f
 }
 
 // openScripts reads the scripts that are named, or else all that are beside the driver.
-func openScripts(p *project.Project, named []string) ([]*script.File, error) {
+func (a *app) openScripts(p *project.Project, named []string) ([]*script.File, error) {
 	if len(named) == 0 {
 		var err error
 		if named, err = p.Scripts(); err != nil {
@@ -124,6 +126,9 @@ func openScripts(p *project.Project, named []string) ([]*script.File, error) {
 		}
 		if len(named) == 0 {
 			return nil, fmt.Errorf("%s: %w: no file ends with %s; docs/drivers.md tells how to write one", p.Dir, project.ErrNoScripts, script.Suffix)
+		}
+		if dir := filepath.Dir(named[0]); dir != filepath.Clean(p.Dir) {
+			a.errorf("%s has no tests of its own: these are those of %s, which drivers in several languages share\n", p.Dir, dir)
 		}
 	}
 	var files []*script.File

@@ -15,23 +15,27 @@ import (
 
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/conformance"
+	"github.com/polluxhq/pollux/drivers/project"
+	"github.com/polluxhq/pollux/drivers/script"
 	"github.com/polluxhq/pollux/rpc"
 )
 
 func driverVerify(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "verify FILE",
+		Use:   "verify FILE|DIR",
 		Short: "Check a driver against the contract, without a node",
 		Long: `Runs a driver file, a .wasm or a .js, through what the contract demands of every driver: its structure and manifest, and
 then some thousand calls in the sandbox: events and commands that it cannot know, broken input, frames that no device
 should send, refusals, deadlines, fresh instances. It needs no device and no node.
 
+Of a project's directory the driver is built first.
+
 A probe is passed, warned (allowed, but look at it), skipped (it does not apply), or failed. The exit code is 1 where one failed.
 The contract is in drivers/ABI.md; tests of what the driver itself should do are run by ` + "`pollux driver test`.",
-		Example: "  pollux driver verify build/my-driver.wasm\n  pollux driver verify my-driver.js -o json",
+		Example: "  pollux driver verify build/my-driver.wasm\n  pollux driver verify my-driver.js -o json\n  pollux driver verify .",
 		Args:    exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, err := readFile(args[0], rpc.MaxUpload)
+			file, err := verifiable(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -59,6 +63,25 @@ The contract is in drivers/ABI.md; tests of what the driver itself should do are
 			return nil
 		},
 	}
+}
+
+// verifiable reads a driver's file, or builds the project of a directory.
+func verifiable(ctx context.Context, path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		p, err := project.Find(path)
+		if err != nil {
+			return nil, err
+		}
+		return p.Build(ctx)
+	}
+	if strings.HasSuffix(path, ".json") || strings.HasSuffix(path, script.Suffix) {
+		return nil, fmt.Errorf("%s is no driver, but belongs to one: pollux driver verify %s builds the project and verifies it", path, filepath.Dir(path))
+	}
+	return readFile(path, rpc.MaxUpload)
 }
 
 // verifyCache keeps compiled code between two runs; empty: nowhere.

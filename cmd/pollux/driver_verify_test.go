@@ -13,6 +13,7 @@ import (
 )
 
 func TestVerifyReportsAndItsExitCode(t *testing.T) {
+	drivertest.NeedEngine(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	dir := t.TempDir()
@@ -37,6 +38,24 @@ func TestVerifyReportsAndItsExitCode(t *testing.T) {
 	}
 	if r := cli(ctx, nil, "driver", "verify", filepath.Join(dir, "none")); r.code != 1 {
 		t.Errorf("no file: exit code %d: %s", r.code, r.err)
+	}
+	// Beside a driver's file a project's directory will do; what only belongs to one says so.
+	project := filepath.Join(dir, "lamp")
+	if r := cli(ctx, nil, "driver", "new", "lamp", "--dir", project); r.code != 0 {
+		t.Fatal(r.err)
+	}
+	if r := cli(ctx, nil, "driver", "verify", project); r.code != 0 || !strings.Contains(r.out, "lamp 0.1.0 conforms to twin1") {
+		t.Errorf("a project: exit code %d:\n%s%s", r.code, r.out, r.err)
+	}
+	if r := cli(ctx, nil, "driver", "verify", dir); r.code != 1 || !strings.Contains(r.err, "has several drivers") {
+		t.Errorf("a directory of several drivers: exit code %d: %s", r.code, r.err)
+	}
+	manifest := filepath.Join(project, "driver.json")
+	if err := os.WriteFile(manifest, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := cli(ctx, nil, "driver", "verify", manifest); r.code != 1 || !strings.Contains(r.err, "is no driver, but belongs to one: pollux driver verify "+project) {
+		t.Errorf("a manifest: exit code %d: %s", r.code, r.err)
 	}
 	if r := cli(ctx, nil, "driver", "manifest-schema"); r.code != 0 || !json.Valid([]byte(r.out)) || !strings.Contains(r.out, `"capabilities"`) {
 		t.Errorf("manifest-schema: exit code %d: %.200s", r.code, r.out)
