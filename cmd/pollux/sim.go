@@ -16,7 +16,7 @@ import (
 	tasmota "github.com/polluxhq/pollux/drivers/tasmota/sim"
 )
 
-func simCommand(*app) *cobra.Command {
+func simCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sim",
 		Short: "Simulate devices that speak their real protocols",
@@ -25,7 +25,7 @@ func simCommand(*app) *cobra.Command {
 Faults are a list such as latency=200ms,jitter=50ms,silence=0.1,garbage=0.01,refuse=0.5,drop=0.01: times, and shares of answers
 (silence, garbage, drop) or of connections (refuse).`,
 	}
-	cmd.AddCommand(simPJLink(), simTasmota())
+	cmd.AddCommand(simPJLink(), simTasmota(), simScenario(a))
 	cmd.AddCommand(simLibrary()...)
 	return group(cmd)
 }

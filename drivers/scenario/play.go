@@ -195,7 +195,10 @@ func (c *Clock) Start(now time.Time) { c.at, c.since, c.running = c.At(now), now
 func (c *Clock) Pause(now time.Time) { c.at, c.running = c.At(now), false }
 
 // Reset sets it to 0; whether it runs stays.
-func (c *Clock) Reset(now time.Time) { c.at, c.since = 0, now }
+func (c *Clock) Reset(now time.Time) { c.Seek(now, 0) }
+
+// Seek sets it to a time of the scenario.
+func (c *Clock) Seek(now time.Time, at time.Duration) { c.at, c.since = at, now }
 
 // SetSpeed changes how fast it runs from now on.
 func (c *Clock) SetSpeed(now time.Time, speed float64) {

@@ -34,6 +34,8 @@ const (
 type Scenario struct {
 	// Project of the twins.
 	Project string
+	// Pattern is the name that Twins were made of, with {n} in it; empty: the file lists them.
+	Pattern string
 	// Twins by name, without the project.
 	Twins []string
 	// Every is the time between two messages of a twin, in the scenario's time.
@@ -233,7 +235,7 @@ func (s *Scenario) Rename(name string, count int) error {
 	case count > 1 && !strings.Contains(name, "{n}"):
 		return bad("/name", "%q has no {n}, and there are %d twins", name, count)
 	}
-	s.Twins = make([]string, count)
+	s.Pattern, s.Twins = name, make([]string, count)
 	for i := range s.Twins {
 		s.Twins[i] = strings.ReplaceAll(name, "{n}", strconv.Itoa(i+1))
 	}

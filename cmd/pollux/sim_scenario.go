@@ -1,0 +1,503 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/polluxhq/pollux/drivers/scenario"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// asFast is the speed of --speed max.
+const asFast = 0
+
+// scenarioFlags are those of `pollux sim scenario`.
+type scenarioFlags struct {
+	speed, create, from string
+	count               int
+	once, paused        bool
+}
+
+func simScenario(a *app) *cobra.Command {
+	var f scenarioFlags
+	cmd := a.client(&cobra.Command{
+		Use:   "scenario FILE",
+		Short: "Feed twins from a scenario: key frames, noise, faults, or what was recorded",
+		Long: `Sends what simulated devices would: values between key frames, with noise and faults, or values recorded in a CSV file or in
+the history of a twin; for one twin or many thousands, at any speed. The messages go the way of those of real devices
+(POST /v1/ingest, and the API's IngestService), and what is refused is in the list of refusals.
+
+A scenario is a file of YAML:
+
+  project: hotel
+  name: room-{n}                 or  twins: [lobby, bar]
+  count: 1000
+  every: 30s                     between two messages of a twin
+  length: 24h                    then it begins again; repeat: false ends it
+  seed: 7                        the same noise and faults each time
+  values:
+    temperature:
+      path: /env/temp            where in the message; else the property's name
+      keys: {0s: 18, 6h: 18, 9h: 21.5, 18h: 21, 24h: 18}
+      interpolate: smooth        step, linear, smooth
+      noise: 0.1                 standard deviation
+      spread: 1.5                each twin's own, constant offset, at most
+      round: 0.1
+      faults:
+        - {kind: spike, share: 0.001, by: 40}          at random
+        - {kind: stuck, share: 0.0005, for: 20m}
+        - {kind: dropout, from: 13h, to: 13h30m}       at a time
+    occupied: {keys: {0s: false, 8h: true, 18h: false}}
+  record: {csv: readings.csv}    a line "time,humidity,…", then lines of values
+                                 or  {twin: hotel/bar, properties: [humidity], start: -24h, end: -0s, step: 1m}
+
+While it runs it takes lines from standard input: pause, start, reset, speed N, status, quit.`,
+		Example: `  pollux sim scenario office.yaml --create hotel/room          twins of that model are made where they are missing
+  pollux sim scenario office.yaml --count 1000 --speed 60      a minute in a second
+  pollux sim scenario office.yaml --from -720h --speed max     a month of history, as fast as it is taken
+  pollux sim scenario office.yaml --once -o json`,
+		Args: exactly("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := a.newScenario(cmd.Context(), args[0], &f)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return r.run(ctx)
+		},
+	})
+	fl := cmd.Flags()
+	fl.StringVar(&f.speed, "speed", "1", "`N` times as fast as the clock, or max: as fast as it is taken")
+	fl.IntVar(&f.count, "count", 0, "number of twins, where the file has a name with {n}")
+	fl.StringVar(&f.create, "create", "", "make the twins that are missing, with this `MODEL`")
+	fl.StringVar(&f.from, "from", "", "the scenario's begin, a `TIME` or how long ago (-24h): its values go to history and change no current state")
+	fl.BoolVar(&f.once, "once", false, "end with the scenario, and do not begin it again")
+	fl.BoolVar(&f.paused, "paused", false, "wait for `start` on standard input")
+	return cmd
+}
+
+// newScenario reads the file and what it refers to.
+func (a *app) newScenario(ctx context.Context, path string, f *scenarioFlags) (*scenarioRun, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the scenario: %w", err)
+	}
+	s, err := scenario.Parse(text)
+	if err == nil && f.count > 0 {
+		if s.Pattern == "" {
+			return nil, usagef("--count: %s has no name with {n}", path)
+		}
+		err = s.Rename(s.Pattern, f.count)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	r := &scenarioRun{a: a, s: s, id: strings.ToLower(rand.Text()[:8]), speed: 1, create: f.create, reasons: map[string]bool{}}
+	if r.speed, err = parseSpeed(f.speed); err != nil {
+		return nil, err
+	}
+	if f.from != "" {
+		if r.from, err = parseAgo(f.from, time.Now()); err != nil {
+			return nil, usagef("--from: %v", err)
+		}
+	}
+	s.Repeat = s.Repeat && !f.once
+	r.paused = f.paused
+	if r.n, err = a.dial(); err != nil {
+		return nil, err
+	}
+	if s.Record != nil {
+		if err := r.recorded(ctx, filepath.Dir(path)); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return r, nil
+}
+
+func parseSpeed(text string) (float64, error) {
+	if text == "max" {
+		return asFast, nil
+	}
+	x, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(x > 0 && x <= 1e6) {
+		return 0, usagef("speed %q: want a number above 0, or max", text)
+	}
+	return x, nil
+}
+
+// parseAgo reads a time by RFC 3339, or how long ago.
+func parseAgo(text string, now time.Time) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		return t, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d > 0 {
+		return time.Time{}, fmt.Errorf("%q: want a time such as 2026-01-31T08:00:00Z, or how long ago, such as -24h", text)
+	}
+	return now.Add(d), nil
+}
+
+// scenarioRun plays one scenario.
+type scenarioRun struct {
+	a      *app
+	n      *node
+	s      *scenario.Scenario
+	player *scenario.Player
+	clock  *scenario.Clock
+	// id makes the messages' ids its own, so that what is sent again is known.
+	id     string
+	speed  float64
+	from   time.Time // zero: now
+	create string
+	paused bool
+	// laps counts the resets: the ids of a lap are its own.
+	laps int
+	// at is the scenario's time of the step that comes next.
+	at   time.Duration
+	sums scenarioSums
+	// reasons that were shown.
+	reasons map[string]bool
+}
+
+// scenarioSums are what became of the messages.
+type scenarioSums struct {
+	// At is the scenario's time.
+	At string
+	// Retried were sent again; Skipped were not made, as the node was behind the clock.
+	Sent, Stored, Refused, Inbox, Duplicate, Retried, Skipped uint64
+}
+
+// recorded reads the values of the record.
+func (r *scenarioRun) recorded(ctx context.Context, dir string) error {
+	rec := r.s.Record
+	if rec.CSV == "" {
+		values, err := r.history(ctx)
+		if err != nil {
+			return err
+		}
+		return r.s.Recorded(values)
+	}
+	path := rec.CSV
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("read the record: %w", err)
+	}
+	defer file.Close()
+	values, err := scenario.ReadCSV(bufio.NewReader(file))
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return r.s.Recorded(values)
+}
+
+// history reads the values of the record out of a twin's history.
+func (r *scenarioRun) history(ctx context.Context) (map[string][]scenario.Key, error) {
+	rec, now := r.s.Record, time.Now()
+	start, end := now.Add(-time.Hour), now
+	var err error
+	if rec.Start != "" {
+		start, err = parseAgo(rec.Start, now)
+	}
+	if err == nil && rec.End != "" {
+		end, err = parseAgo(rec.End, now)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	out := map[string][]scenario.Key{}
+	for _, name := range rec.Properties {
+		q := &pb.QueryHistoryRequest{Id: rec.Twin, Property: name, Start: timestamppb.New(start), End: timestamppb.New(end), Limit: 100_000}
+		if step := time.Duration(rec.Step); step > 0 {
+			q.Step = durationpb.New(step)
+		}
+		res, err := r.n.twins.QueryHistory(ctx, req(q))
+		if err != nil {
+			return nil, fmt.Errorf("history of %s %s: %w", rec.Twin, name, err)
+		}
+		if len(res.Msg.Samples) == 0 {
+			return nil, fmt.Errorf("history of %s has no %s between %s and %s", rec.Twin, name, start.Format(time.RFC3339), end.Format(time.RFC3339))
+		}
+		for _, x := range res.Msg.Samples {
+			out[name] = append(out[name], scenario.Key{At: x.Time.AsTime().Sub(start), Value: x.Value})
+		}
+	}
+	return out, nil
+}
+
+// makeTwins creates those that are missing.
+func (r *scenarioRun) makeTwins(ctx context.Context) error {
+	for _, name := range r.s.Twins {
+		t := &pb.Twin{Id: r.s.Project + "/" + name, Model: r.create}
+		if _, err := r.n.twins.CreateTwin(ctx, req(&pb.CreateTwinRequest{Twin: t})); err != nil && connect.CodeOf(err) != connect.CodeAlreadyExists {
+			return fmt.Errorf("create twin %s: %w", t.Id, err)
+		}
+	}
+	return nil
+}
+
+// run plays until the scenario or ctx ends, or `quit` is read.
+func (r *scenarioRun) run(ctx context.Context) error {
+	if r.create != "" {
+		if err := r.makeTwins(ctx); err != nil {
+			return err
+		}
+	}
+	r.player = scenario.NewPlayer(r.s)
+	r.clock = scenario.NewClock(max(r.speed, 1))
+	if !r.paused {
+		r.clock.Start(time.Now())
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lines := make(chan string)
+	go readLines(ctx, r.a.in, lines)
+	shown := time.Now()
+	err := r.play(ctx, lines, &shown)
+	r.show()
+	if errors.Is(err, errQuit) || errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = nil
+	}
+	return err
+}
+
+// readLines gives a reader's lines until ctx ends. A reader that blocks for ever is left to the program's end.
+func readLines(ctx context.Context, in interface{ Read([]byte) (int, error) }, lines chan<- string) {
+	for s := bufio.NewScanner(in); s.Scan(); {
+		select {
+		case lines <- strings.TrimSpace(s.Text()):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+var errQuit = errors.New("quit")
+
+// statusEvery is how often the sums are shown.
+const statusEvery = 5 * time.Second
+
+func (r *scenarioRun) play(ctx context.Context, lines <-chan string, shown *time.Time) error {
+	for step := 0; ; {
+		at := time.Duration(step) * r.s.Every
+		if !r.s.Repeat && at > r.s.Length {
+			return nil
+		}
+		r.at = at
+		again, err := r.wait(ctx, at, lines)
+		if err != nil {
+			return err
+		}
+		if again {
+			step = 0
+			continue
+		}
+		if err := r.send(ctx, step, at); err != nil {
+			return err
+		}
+		r.sums.At = at.String()
+		if time.Since(*shown) > statusEvery {
+			*shown = time.Now()
+			r.show()
+		}
+		step++
+		if behind := int((r.clock.At(time.Now()) - time.Duration(step)*r.s.Every) / r.s.Every); r.speed != asFast && behind > 0 {
+			r.sums.Skipped += uint64(behind) * uint64(len(r.s.Twins))
+			step += behind
+		}
+	}
+}
+
+// wait returns when the clock has come to a time; again: it was reset meanwhile.
+func (r *scenarioRun) wait(ctx context.Context, at time.Duration, lines <-chan string) (again bool, err error) {
+	for {
+		now := time.Now()
+		due := r.clock.Running() && (r.speed == asFast || r.clock.At(now) >= at)
+		var timer <-chan time.Time
+		switch {
+		case due:
+			done := make(chan time.Time)
+			close(done)
+			timer = done
+		case r.clock.Running():
+			timer = time.After(r.clock.Until(now, at) + time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case line := <-lines:
+			if again, err = r.command(line); again || err != nil {
+				return again, err
+			}
+		case <-timer:
+			if due {
+				return false, nil
+			}
+		}
+	}
+}
+
+// command does what a line of standard input says; again: the scenario begins again.
+func (r *scenarioRun) command(line string) (again bool, err error) {
+	now := time.Now()
+	word, rest, _ := strings.Cut(line, " ")
+	switch word {
+	case "":
+	case "pause":
+		r.clock.Pause(now)
+	case "start":
+		r.clock.Start(now)
+	case "reset":
+		r.clock.Reset(now)
+		r.player.Reset()
+		r.laps++
+		return true, nil
+	case "speed":
+		speed, err := parseSpeed(strings.TrimSpace(rest))
+		if err != nil {
+			r.a.errorf("%v\n", err)
+			return false, nil
+		}
+		if r.speed == asFast {
+			r.clock.Seek(now, r.at) // which it did not keep up with
+		}
+		r.speed = speed
+		r.clock.SetSpeed(now, max(speed, 1e-6))
+	case "status":
+		r.show()
+	case "quit":
+		return false, errQuit
+	default:
+		r.a.errorf("%q: want pause, start, reset, speed N, status or quit\n", word)
+	}
+	return false, nil
+}
+
+const (
+	// batchLines and batchBytes bound one request.
+	batchLines = 1000
+	batchBytes = 512 << 10
+)
+
+// send makes and sends the messages of one step.
+func (r *scenarioRun) send(ctx context.Context, step int, at time.Duration) error {
+	var batch []*pb.IngestMessage
+	size := 0
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		err := r.ingest(ctx, batch)
+		batch, size = nil, 0
+		return err
+	}
+	for i, name := range r.s.Twins {
+		text, err := r.player.Message(i, at)
+		if err != nil {
+			return fmt.Errorf("make the message of %s: %w", name, err)
+		}
+		if text == nil {
+			continue
+		}
+		m := &pb.IngestMessage{Twin: name, Payload: text, Id: fmt.Sprintf("%s-%d-%d", r.id, r.laps, step)}
+		if !r.from.IsZero() {
+			m.Time, m.Historical = timestamppb.New(r.from.Add(at)), true
+		}
+		batch = append(batch, m)
+		if size += len(text) + 128; len(batch) == batchLines || size > batchBytes {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// ingest sends messages, those that were not taken again and again, until each has its result.
+func (r *scenarioRun) ingest(ctx context.Context, batch []*pb.IngestMessage) error {
+	r.sums.Sent += uint64(len(batch))
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		res, err := r.n.ingest.Ingest(ctx, req(&pb.IngestRequest{Project: r.s.Project, Messages: batch}))
+		if err != nil && (ctx.Err() != nil || !passing(err)) {
+			return err
+		}
+		if err == nil {
+			batch = r.count(batch, res.Msg)
+		}
+		if len(batch) == 0 {
+			return nil
+		}
+		r.sums.Retried += uint64(len(batch))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// passing errors are those after which the same messages may be taken.
+func passing(err error) bool {
+	switch connect.CodeOf(err) {
+	case connect.CodeUnavailable, connect.CodeResourceExhausted, connect.CodeDeadlineExceeded, connect.CodeAborted, connect.CodeUnknown:
+		return true
+	}
+	return false
+}
+
+// count adds an answer to the sums and gives the messages that are to be sent again.
+func (r *scenarioRun) count(batch []*pb.IngestMessage, res *pb.IngestResponse) (again []*pb.IngestMessage) {
+	r.sums.Stored += res.Stored
+	r.sums.Refused += res.Refused
+	r.sums.Inbox += res.Inbox
+	r.sums.Duplicate += res.Duplicate
+	for _, x := range res.Results {
+		if int(x.Index) >= len(batch) {
+			continue
+		}
+		switch x.Outcome {
+		case pb.IngestOutcome_INGEST_OUTCOME_RETRY:
+			again = append(again, batch[x.Index])
+		case pb.IngestOutcome_INGEST_OUTCOME_REFUSED:
+			if !r.reasons[x.Code] {
+				r.reasons[x.Code] = true
+				r.a.errorf("refused: %s: %s: %s\n", batch[x.Index].Twin, x.Code, printable(x.Reason))
+			}
+		}
+	}
+	return again
+}
+
+// show prints the sums.
+func (r *scenarioRun) show() {
+	x := r.sums
+	if r.a.output == "json" {
+		text, err := json.Marshal(map[string]any{"at": x.At, "sent": x.Sent, "stored": x.Stored, "refused": x.Refused, "inbox": x.Inbox,
+			"duplicate": x.Duplicate, "retried": x.Retried, "skipped": x.Skipped})
+		if err == nil {
+			r.a.printf("%s\n", text)
+		}
+		return
+	}
+	r.a.printf("%-12s sent %d  stored %d  refused %d  inbox %d  duplicate %d  retried %d  skipped %d\n",
+		x.At, x.Sent, x.Stored, x.Refused, x.Inbox, x.Duplicate, x.Retried, x.Skipped)
+}
