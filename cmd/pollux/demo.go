@@ -147,6 +147,7 @@ func (d *demoSite) run(ctx context.Context, node demoNode) error {
 		{"building", func() (string, error) { return d.build(ctx) }},
 		{"twins", func() (string, error) { return d.createTwins(ctx, devices) }},
 		{"devices", func() (string, error) { return devices.startTasmota(ctx, node.mqtt) }},
+		{"meters", func() (string, error) { return d.startMeters(ctx, devices, node) }},
 		{"connected", func() (string, error) { return d.waitConnected(ctx) }},
 	}
 	for _, s := range stages {
