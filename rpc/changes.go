@@ -66,6 +66,12 @@ func changeOf(request, response any) (what, id string) {
 		return "driver deleted", m.Name + "@" + m.Version
 	case *pb.DeleteTwinRequest:
 		return "twin deleted", m.Id
+	case *pb.DeleteModelRequest:
+		return "model deleted", m.Id
+	case *pb.StartSystemRequest:
+		return "system started", m.Id
+	case *pb.StopSystemRequest:
+		return "system stopped", m.Id
 	case *pb.DeleteZoneRequest:
 		return "zone deleted", m.Id
 	case *pb.DeleteSystemRequest:

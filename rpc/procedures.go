@@ -106,11 +106,16 @@ func procedures() map[string]procedure {
 			return idOf(m.GetZone() == nil, func() *string { return &m.Zone.Id })
 		})},
 		rpcv1.SiteServiceListZonesProcedure:  {action: ActionSiteRead, resource: listed("zone", func(m *pb.ListZonesRequest) *string { return &m.Project })},
+		rpcv1.SiteServiceGetZoneProcedure:    {action: ActionSiteRead, resource: one("zone", func(m *pb.GetZoneRequest) *string { return &m.Id })},
 		rpcv1.SiteServiceDeleteZoneProcedure: {action: ActionSiteWrite, resource: one("zone", func(m *pb.DeleteZoneRequest) *string { return &m.Id })},
 		rpcv1.SiteServicePutSystemProcedure:  {action: ActionSiteWrite, resource: systemConfig},
 		rpcv1.SiteServiceListSystemsProcedure: {action: ActionSiteRead, resource: listed("system", func(m *pb.ListSystemsRequest) *string {
 			return &m.Project
 		})},
+		rpcv1.SiteServiceGetSystemProcedure:    {action: ActionSiteRead, resource: one("system", func(m *pb.GetSystemRequest) *string { return &m.Id })},
+		rpcv1.SiteServiceStartSystemProcedure:  {action: ActionTwinConfigure, resource: one("system", func(m *pb.StartSystemRequest) *string { return &m.Id })},
+		rpcv1.SiteServiceStopSystemProcedure:   {action: ActionTwinConfigure, resource: one("system", func(m *pb.StopSystemRequest) *string { return &m.Id })},
+		rpcv1.SiteServiceInvokeSystemProcedure: {action: ActionTwinUse, resource: one("system", func(m *pb.InvokeSystemRequest) *string { return &m.Id })},
 		rpcv1.SiteServiceDeleteSystemProcedure: {action: ActionSiteWrite, resource: one("system", func(m *pb.DeleteSystemRequest) *string { return &m.Id })},
 		rpcv1.SiteServiceListInboxProcedure:    {action: ActionSiteRead, resource: listed("inbox", func(m *pb.ListInboxRequest) *string { return &m.Project })},
 

@@ -176,6 +176,11 @@ func (t *twinService) QueryHistory(ctx context.Context, r *connect.Request[pb.Qu
 	for i, p := range res.Points {
 		out.Samples[i] = &pb.Sample{Time: timestamppb.New(time.UnixMilli(p.Time)), Value: p.Value}
 	}
+	if r.Msg.Unit != "" {
+		if err := inUnit(out, r.Msg.Unit, r.Msg.Aggregate); err != nil {
+			return nil, err
+		}
+	}
 	return connect.NewResponse(out), nil
 }
 

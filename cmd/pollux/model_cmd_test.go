@@ -62,3 +62,39 @@ func TestModelCommands(t *testing.T) {
 		}
 	}
 }
+
+func TestSystemCommands(t *testing.T) {
+	env := []string{"POLLUX_DATA=" + dataOfNode(t)}
+	file := filepath.Join(t.TempDir(), "room.json")
+	if err := os.WriteFile(file, []byte(roomThing), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		code      int
+		out, errs string
+		args      []string
+	}{
+		{0, "created", "", []string{"model", "create", "sysroom", "--file", file}},
+		{0, "created", "", []string{"twin", "create", "sys1", "--model", "sysroom"}},
+		{0, "is there", "", []string{"zone", "put", "syszone", "--kind", "room"}},
+		{0, "Kind      room", "", []string{"zone", "get", "syszone"}},
+		{1, "", "zone", []string{"zone", "get", "nozone"}},
+		{0, "is there", "", []string{"system", "put", "sys", "--zone", "syszone", "--member", "Room_1=sys1"}},
+		{0, "Room_1  sys1", "", []string{"system", "get", "sys"}},
+		{1, "rejected", "1 of 1 members", []string{"system", "call", "sys", "clean", "--member", "Room"}},
+		{1, "", "has no member", []string{"system", "call", "sys", "clean", "--member", "Display"}},
+		{0, "done", "", []string{"system", "stop", "sys"}},
+		{0, "as it was", "", []string{"system", "stop", "sys"}},
+		{0, "stopped", "", []string{"twin", "get", "sys1"}},
+		{0, "done", "", []string{"system", "start", "sys"}},
+		{0, "removed", "", []string{"system", "rm", "sys"}},
+		{0, "removed", "", []string{"twin", "rm", "sys1"}},
+		{0, "removed", "", []string{"zone", "rm", "syszone"}},
+		{0, "removed", "", []string{"model", "rm", "sysroom"}},
+	} {
+		r := cli(context.Background(), env, c.args...)
+		if r.code != c.code || !strings.Contains(r.out, c.out) || !strings.Contains(r.err, c.errs) {
+			t.Errorf("%v: exit code %d\n%s%s", c.args, r.code, r.out, r.err)
+		}
+	}
+}

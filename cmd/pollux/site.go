@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"strings"
 
@@ -19,7 +18,7 @@ func zoneCommand(a *app) *cobra.Command {
 		Short:   "Places in a tree: regions, buildings, levels, rooms",
 		Example: "  pollux zone put hq --kind building --title Headquarters\n  pollux zone put aula --parent hq --kind room\n  pollux zone list",
 	}))
-	cmd.AddCommand(zonePut(a), zoneList(a), settingsCommand(a, settingsOfZone),
+	cmd.AddCommand(zonePut(a), zoneGet(a), zoneList(a), settingsCommand(a, settingsOfZone),
 		remover(a, "rm ID", "Remove a zone that nothing is in", "  pollux zone rm aula", "zone",
 			func(ctx context.Context, n *node, id string) error {
 				_, err := n.site.DeleteZone(ctx, req(&pb.DeleteZoneRequest{Id: id}))
@@ -120,7 +119,7 @@ func systemCommand(a *app) *cobra.Command {
 		Short:   "Twins that work together, each with a name such as Display_1",
 		Example: "  pollux system put room1 --zone aula --member Display_1=beamer --member Lights_1=lamp1\n  pollux system list",
 	}))
-	cmd.AddCommand(systemPut(a), systemList(a), settingsCommand(a, settingsOfSystem),
+	cmd.AddCommand(systemPut(a), systemGet(a), systemList(a), systemStart(a), systemStop(a), systemCall(a), settingsCommand(a, settingsOfSystem),
 		remover(a, "rm ID", "Remove a system; its twins stay", "  pollux system rm room1", "system",
 			func(ctx context.Context, n *node, id string) error {
 				_, err := n.site.DeleteSystem(ctx, req(&pb.DeleteSystemRequest{Id: id}))
@@ -249,32 +248,20 @@ func (n *node) systems(ctx context.Context, project string) (*pb.ListSystemsResp
 	}
 }
 
-// zone reads one zone; the API gives them in lists only.
 func (n *node) zone(ctx context.Context, id string) (*pb.Zone, error) {
-	project, full := whole(id)
-	all, err := n.zones(ctx, project)
+	res, err := n.site.GetZone(ctx, req(&pb.GetZoneRequest{Id: id}))
 	if err != nil {
 		return nil, err
 	}
-	return one(all.Zones, "zone", full)
+	return res.Msg.Zone, nil
 }
 
 func (n *node) system(ctx context.Context, id string) (*pb.System, error) {
-	project, full := whole(id)
-	all, err := n.systems(ctx, project)
+	res, err := n.site.GetSystem(ctx, req(&pb.GetSystemRequest{Id: id}))
 	if err != nil {
 		return nil, err
 	}
-	return one(all.Systems, "system", full)
-}
-
-func one[T interface{ GetId() string }](list []T, kind, id string) (found T, err error) {
-	for _, x := range list {
-		if x.GetId() == id {
-			return x, nil
-		}
-	}
-	return found, fmt.Errorf("%s %s was removed meanwhile", kind, id)
+	return res.Msg.System, nil
 }
 
 // whole gives an id with its project.

@@ -20,7 +20,7 @@ var aggregates = []string{"avg", "min", "max", "sum", "count", "last"}
 
 func twinHistory(a *app) *cobra.Command {
 	var since, step time.Duration
-	var aggregate string
+	var aggregate, unit string
 	var limit uint32
 	cmd := &cobra.Command{
 		Use:   "history ID PROPERTY",
@@ -28,7 +28,8 @@ func twinHistory(a *app) *cobra.Command {
 		Long: `Draws the values of a numeric or boolean property. With -o json or -o yaml it prints the numbers.
 Without --step the samples are given as they were taken.`,
 		Example: `  pollux twin history beamer lamp_hours --since 24h
-  pollux twin history sensor1 temperature --since 1h --step 10s --aggregate max -o json`,
+  pollux twin history sensor1 temperature --since 1h --step 10s --aggregate max -o json
+  pollux twin history sensor1 temperature --unit '[degF]'`,
 		Args:              exactly("ID", "PROPERTY"),
 		ValidArgsFunction: a.completeTwinAnd(func(m thing) map[string]schema { return m.Properties }),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,7 +49,7 @@ Without --step the samples are given as they were taken.`,
 				return err
 			}
 			end := time.Now()
-			r := &pb.QueryHistoryRequest{Id: args[0], Property: args[1], Aggregate: aggregate, Limit: limit,
+			r := &pb.QueryHistoryRequest{Id: args[0], Property: args[1], Aggregate: aggregate, Limit: limit, Unit: unit,
 				Start: timestamppb.New(end.Add(-since)), End: timestamppb.New(end)}
 			if step > 0 {
 				r.Step = durationpb.New(step)
@@ -65,6 +66,7 @@ Without --step the samples are given as they were taken.`,
 	cmd.Flags().DurationVar(&since, "since", time.Hour, "how far back")
 	cmd.Flags().DurationVar(&step, "step", 0, "one value per so much time, instead of every sample")
 	cmd.Flags().StringVar(&aggregate, "aggregate", "", "of the samples of a step: avg (default), min, max, sum, count, last")
+	cmd.Flags().StringVar(&unit, "unit", "", "the values in this unit, UCUM or QUDT, such as [degF] or kW.h; default: the property's own")
 	cmd.Flags().Uint32Var(&limit, "limit", 0, "at most so many values, the newest (default 10000)")
 	return cmd
 }

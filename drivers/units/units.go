@@ -205,3 +205,6 @@ func lookup(name string) (Unit, bool) {
 	}
 	return Unit{}, false
 }
+
+// Shifted says whether zero of the one unit is not zero of the other, so that sums and differences do not convert as values do.
+func (u Unit) Shifted(o Unit) bool { return u.offset != o.offset }

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -556,6 +557,94 @@ func (x *ListZonesResponse) GetNextPageToken() string {
 	return ""
 }
 
+type GetZoneRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetZoneRequest) Reset() {
+	*x = GetZoneRequest{}
+	mi := &file_pollux_v1_site_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetZoneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetZoneRequest) ProtoMessage() {}
+
+func (x *GetZoneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetZoneRequest.ProtoReflect.Descriptor instead.
+func (*GetZoneRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GetZoneRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetZoneResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Zone          *Zone                  `protobuf:"bytes,1,opt,name=zone,proto3" json:"zone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetZoneResponse) Reset() {
+	*x = GetZoneResponse{}
+	mi := &file_pollux_v1_site_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetZoneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetZoneResponse) ProtoMessage() {}
+
+func (x *GetZoneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetZoneResponse.ProtoReflect.Descriptor instead.
+func (*GetZoneResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GetZoneResponse) GetZone() *Zone {
+	if x != nil {
+		return x.Zone
+	}
+	return nil
+}
+
 type DeleteZoneRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -565,7 +654,7 @@ type DeleteZoneRequest struct {
 
 func (x *DeleteZoneRequest) Reset() {
 	*x = DeleteZoneRequest{}
-	mi := &file_pollux_v1_site_proto_msgTypes[7]
+	mi := &file_pollux_v1_site_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +666,7 @@ func (x *DeleteZoneRequest) String() string {
 func (*DeleteZoneRequest) ProtoMessage() {}
 
 func (x *DeleteZoneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[7]
+	mi := &file_pollux_v1_site_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +679,7 @@ func (x *DeleteZoneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteZoneRequest.ProtoReflect.Descriptor instead.
 func (*DeleteZoneRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{7}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeleteZoneRequest) GetId() string {
@@ -608,7 +697,7 @@ type DeleteZoneResponse struct {
 
 func (x *DeleteZoneResponse) Reset() {
 	*x = DeleteZoneResponse{}
-	mi := &file_pollux_v1_site_proto_msgTypes[8]
+	mi := &file_pollux_v1_site_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +709,7 @@ func (x *DeleteZoneResponse) String() string {
 func (*DeleteZoneResponse) ProtoMessage() {}
 
 func (x *DeleteZoneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[8]
+	mi := &file_pollux_v1_site_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +722,7 @@ func (x *DeleteZoneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteZoneResponse.ProtoReflect.Descriptor instead.
 func (*DeleteZoneResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{10}
 }
 
 type PutSystemRequest struct {
@@ -645,7 +734,7 @@ type PutSystemRequest struct {
 
 func (x *PutSystemRequest) Reset() {
 	*x = PutSystemRequest{}
-	mi := &file_pollux_v1_site_proto_msgTypes[9]
+	mi := &file_pollux_v1_site_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +746,7 @@ func (x *PutSystemRequest) String() string {
 func (*PutSystemRequest) ProtoMessage() {}
 
 func (x *PutSystemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[9]
+	mi := &file_pollux_v1_site_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +759,7 @@ func (x *PutSystemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSystemRequest.ProtoReflect.Descriptor instead.
 func (*PutSystemRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PutSystemRequest) GetSystem() *System {
@@ -689,7 +778,7 @@ type PutSystemResponse struct {
 
 func (x *PutSystemResponse) Reset() {
 	*x = PutSystemResponse{}
-	mi := &file_pollux_v1_site_proto_msgTypes[10]
+	mi := &file_pollux_v1_site_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +790,7 @@ func (x *PutSystemResponse) String() string {
 func (*PutSystemResponse) ProtoMessage() {}
 
 func (x *PutSystemResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[10]
+	mi := &file_pollux_v1_site_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +803,7 @@ func (x *PutSystemResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSystemResponse.ProtoReflect.Descriptor instead.
 func (*PutSystemResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PutSystemResponse) GetSystem() *System {
@@ -736,7 +825,7 @@ type ListSystemsRequest struct {
 
 func (x *ListSystemsRequest) Reset() {
 	*x = ListSystemsRequest{}
-	mi := &file_pollux_v1_site_proto_msgTypes[11]
+	mi := &file_pollux_v1_site_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +837,7 @@ func (x *ListSystemsRequest) String() string {
 func (*ListSystemsRequest) ProtoMessage() {}
 
 func (x *ListSystemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[11]
+	mi := &file_pollux_v1_site_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +850,7 @@ func (x *ListSystemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSystemsRequest.ProtoReflect.Descriptor instead.
 func (*ListSystemsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListSystemsRequest) GetProject() string {
@@ -796,7 +885,7 @@ type ListSystemsResponse struct {
 
 func (x *ListSystemsResponse) Reset() {
 	*x = ListSystemsResponse{}
-	mi := &file_pollux_v1_site_proto_msgTypes[12]
+	mi := &file_pollux_v1_site_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +897,7 @@ func (x *ListSystemsResponse) String() string {
 func (*ListSystemsResponse) ProtoMessage() {}
 
 func (x *ListSystemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[12]
+	mi := &file_pollux_v1_site_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +910,7 @@ func (x *ListSystemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSystemsResponse.ProtoReflect.Descriptor instead.
 func (*ListSystemsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListSystemsResponse) GetSystems() []*System {
@@ -838,6 +927,479 @@ func (x *ListSystemsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type GetSystemRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSystemRequest) Reset() {
+	*x = GetSystemRequest{}
+	mi := &file_pollux_v1_site_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSystemRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSystemRequest) ProtoMessage() {}
+
+func (x *GetSystemRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSystemRequest.ProtoReflect.Descriptor instead.
+func (*GetSystemRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GetSystemRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetSystemResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	System        *System                `protobuf:"bytes,1,opt,name=system,proto3" json:"system,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSystemResponse) Reset() {
+	*x = GetSystemResponse{}
+	mi := &file_pollux_v1_site_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSystemResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSystemResponse) ProtoMessage() {}
+
+func (x *GetSystemResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSystemResponse.ProtoReflect.Descriptor instead.
+func (*GetSystemResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GetSystemResponse) GetSystem() *System {
+	if x != nil {
+		return x.System
+	}
+	return nil
+}
+
+type StartSystemRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartSystemRequest) Reset() {
+	*x = StartSystemRequest{}
+	mi := &file_pollux_v1_site_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartSystemRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartSystemRequest) ProtoMessage() {}
+
+func (x *StartSystemRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartSystemRequest.ProtoReflect.Descriptor instead.
+func (*StartSystemRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *StartSystemRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type StartSystemResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*MemberResult        `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartSystemResponse) Reset() {
+	*x = StartSystemResponse{}
+	mi := &file_pollux_v1_site_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartSystemResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartSystemResponse) ProtoMessage() {}
+
+func (x *StartSystemResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartSystemResponse.ProtoReflect.Descriptor instead.
+func (*StartSystemResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *StartSystemResponse) GetResults() []*MemberResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type StopSystemRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopSystemRequest) Reset() {
+	*x = StopSystemRequest{}
+	mi := &file_pollux_v1_site_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopSystemRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopSystemRequest) ProtoMessage() {}
+
+func (x *StopSystemRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopSystemRequest.ProtoReflect.Descriptor instead.
+func (*StopSystemRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *StopSystemRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type StopSystemResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*MemberResult        `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopSystemResponse) Reset() {
+	*x = StopSystemResponse{}
+	mi := &file_pollux_v1_site_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopSystemResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopSystemResponse) ProtoMessage() {}
+
+func (x *StopSystemResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopSystemResponse.ProtoReflect.Descriptor instead.
+func (*StopSystemResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *StopSystemResponse) GetResults() []*MemberResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type InvokeSystemRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Action  string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	Input   *structpb.Value        `protobuf:"bytes,3,opt,name=input,proto3" json:"input,omitempty"`
+	Options *CommandOptions        `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	// Which members: one by its name (Display_1), or all of a kind (Display); empty: all.
+	Member        string `protobuf:"bytes,5,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvokeSystemRequest) Reset() {
+	*x = InvokeSystemRequest{}
+	mi := &file_pollux_v1_site_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvokeSystemRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvokeSystemRequest) ProtoMessage() {}
+
+func (x *InvokeSystemRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvokeSystemRequest.ProtoReflect.Descriptor instead.
+func (*InvokeSystemRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *InvokeSystemRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *InvokeSystemRequest) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *InvokeSystemRequest) GetInput() *structpb.Value {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *InvokeSystemRequest) GetOptions() *CommandOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *InvokeSystemRequest) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+type InvokeSystemResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*MemberResult        `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvokeSystemResponse) Reset() {
+	*x = InvokeSystemResponse{}
+	mi := &file_pollux_v1_site_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvokeSystemResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvokeSystemResponse) ProtoMessage() {}
+
+func (x *InvokeSystemResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvokeSystemResponse.ProtoReflect.Descriptor instead.
+func (*InvokeSystemResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *InvokeSystemResponse) GetResults() []*MemberResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// MemberResult is what became of one member, in the order of the system.
+type MemberResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Twin  string                 `protobuf:"bytes,2,opt,name=twin,proto3" json:"twin,omitempty"`
+	// Why it could not be done; empty where it was.
+	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// Of InvokeSystem: how it ended and what it gave.
+	Outcome Outcome         `protobuf:"varint,4,opt,name=outcome,proto3,enum=pollux.v1.Outcome" json:"outcome,omitempty"`
+	Output  *structpb.Value `protobuf:"bytes,5,opt,name=output,proto3" json:"output,omitempty"`
+	// Of StartSystem and StopSystem: it was not so before.
+	Changed       bool `protobuf:"varint,6,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberResult) Reset() {
+	*x = MemberResult{}
+	mi := &file_pollux_v1_site_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberResult) ProtoMessage() {}
+
+func (x *MemberResult) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_site_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberResult.ProtoReflect.Descriptor instead.
+func (*MemberResult) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *MemberResult) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberResult) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *MemberResult) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *MemberResult) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *MemberResult) GetOutput() *structpb.Value {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
+func (x *MemberResult) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
 type DeleteSystemRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -847,7 +1409,7 @@ type DeleteSystemRequest struct {
 
 func (x *DeleteSystemRequest) Reset() {
 	*x = DeleteSystemRequest{}
-	mi := &file_pollux_v1_site_proto_msgTypes[13]
+	mi := &file_pollux_v1_site_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +1421,7 @@ func (x *DeleteSystemRequest) String() string {
 func (*DeleteSystemRequest) ProtoMessage() {}
 
 func (x *DeleteSystemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[13]
+	mi := &file_pollux_v1_site_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +1434,7 @@ func (x *DeleteSystemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSystemRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSystemRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteSystemRequest) GetId() string {
@@ -890,7 +1452,7 @@ type DeleteSystemResponse struct {
 
 func (x *DeleteSystemResponse) Reset() {
 	*x = DeleteSystemResponse{}
-	mi := &file_pollux_v1_site_proto_msgTypes[14]
+	mi := &file_pollux_v1_site_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1464,7 @@ func (x *DeleteSystemResponse) String() string {
 func (*DeleteSystemResponse) ProtoMessage() {}
 
 func (x *DeleteSystemResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[14]
+	mi := &file_pollux_v1_site_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1477,7 @@ func (x *DeleteSystemResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSystemResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSystemResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{25}
 }
 
 type ListInboxRequest struct {
@@ -932,7 +1494,7 @@ type ListInboxRequest struct {
 
 func (x *ListInboxRequest) Reset() {
 	*x = ListInboxRequest{}
-	mi := &file_pollux_v1_site_proto_msgTypes[15]
+	mi := &file_pollux_v1_site_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1506,7 @@ func (x *ListInboxRequest) String() string {
 func (*ListInboxRequest) ProtoMessage() {}
 
 func (x *ListInboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[15]
+	mi := &file_pollux_v1_site_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1519,7 @@ func (x *ListInboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInboxRequest.ProtoReflect.Descriptor instead.
 func (*ListInboxRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListInboxRequest) GetProject() string {
@@ -999,7 +1561,7 @@ type ListInboxResponse struct {
 
 func (x *ListInboxResponse) Reset() {
 	*x = ListInboxResponse{}
-	mi := &file_pollux_v1_site_proto_msgTypes[16]
+	mi := &file_pollux_v1_site_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1573,7 @@ func (x *ListInboxResponse) String() string {
 func (*ListInboxResponse) ProtoMessage() {}
 
 func (x *ListInboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[16]
+	mi := &file_pollux_v1_site_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1586,7 @@ func (x *ListInboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInboxResponse.ProtoReflect.Descriptor instead.
 func (*ListInboxResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListInboxResponse) GetEntries() []*InboxEntry {
@@ -1054,7 +1616,7 @@ type ClaimInboxRequest struct {
 
 func (x *ClaimInboxRequest) Reset() {
 	*x = ClaimInboxRequest{}
-	mi := &file_pollux_v1_site_proto_msgTypes[17]
+	mi := &file_pollux_v1_site_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1628,7 @@ func (x *ClaimInboxRequest) String() string {
 func (*ClaimInboxRequest) ProtoMessage() {}
 
 func (x *ClaimInboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[17]
+	mi := &file_pollux_v1_site_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1641,7 @@ func (x *ClaimInboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimInboxRequest.ProtoReflect.Descriptor instead.
 func (*ClaimInboxRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ClaimInboxRequest) GetId() string {
@@ -1105,7 +1667,7 @@ type ClaimInboxResponse struct {
 
 func (x *ClaimInboxResponse) Reset() {
 	*x = ClaimInboxResponse{}
-	mi := &file_pollux_v1_site_proto_msgTypes[18]
+	mi := &file_pollux_v1_site_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1679,7 @@ func (x *ClaimInboxResponse) String() string {
 func (*ClaimInboxResponse) ProtoMessage() {}
 
 func (x *ClaimInboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[18]
+	mi := &file_pollux_v1_site_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1692,7 @@ func (x *ClaimInboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimInboxResponse.ProtoReflect.Descriptor instead.
 func (*ClaimInboxResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ClaimInboxResponse) GetTwin() *Twin {
@@ -1151,7 +1713,7 @@ type IgnoreInboxRequest struct {
 
 func (x *IgnoreInboxRequest) Reset() {
 	*x = IgnoreInboxRequest{}
-	mi := &file_pollux_v1_site_proto_msgTypes[19]
+	mi := &file_pollux_v1_site_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1163,7 +1725,7 @@ func (x *IgnoreInboxRequest) String() string {
 func (*IgnoreInboxRequest) ProtoMessage() {}
 
 func (x *IgnoreInboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[19]
+	mi := &file_pollux_v1_site_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1176,7 +1738,7 @@ func (x *IgnoreInboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IgnoreInboxRequest.ProtoReflect.Descriptor instead.
 func (*IgnoreInboxRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *IgnoreInboxRequest) GetId() string {
@@ -1202,7 +1764,7 @@ type IgnoreInboxResponse struct {
 
 func (x *IgnoreInboxResponse) Reset() {
 	*x = IgnoreInboxResponse{}
-	mi := &file_pollux_v1_site_proto_msgTypes[20]
+	mi := &file_pollux_v1_site_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1776,7 @@ func (x *IgnoreInboxResponse) String() string {
 func (*IgnoreInboxResponse) ProtoMessage() {}
 
 func (x *IgnoreInboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[20]
+	mi := &file_pollux_v1_site_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1789,7 @@ func (x *IgnoreInboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IgnoreInboxResponse.ProtoReflect.Descriptor instead.
 func (*IgnoreInboxResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_site_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_site_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *IgnoreInboxResponse) GetEntry() *InboxEntry {
@@ -1248,7 +1810,7 @@ type System_Member struct {
 
 func (x *System_Member) Reset() {
 	*x = System_Member{}
-	mi := &file_pollux_v1_site_proto_msgTypes[21]
+	mi := &file_pollux_v1_site_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1822,7 @@ func (x *System_Member) String() string {
 func (*System_Member) ProtoMessage() {}
 
 func (x *System_Member) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_site_proto_msgTypes[21]
+	mi := &file_pollux_v1_site_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1856,7 @@ var File_pollux_v1_site_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_site_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/site.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/twin.proto\"t\n" +
+	"\x14pollux/v1/site.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/twin.proto\"t\n" +
 	"\x04Zone\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\tR\x06parent\x12\x14\n" +
@@ -1341,7 +1903,11 @@ const file_pollux_v1_site_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"b\n" +
 	"\x11ListZonesResponse\x12%\n" +
 	"\x05zones\x18\x01 \x03(\v2\x0f.pollux.v1.ZoneR\x05zones\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\",\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\")\n" +
+	"\x0eGetZoneRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"6\n" +
+	"\x0fGetZoneResponse\x12#\n" +
+	"\x04zone\x18\x01 \x01(\v2\x0f.pollux.v1.ZoneR\x04zone\",\n" +
 	"\x11DeleteZoneRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"\x14\n" +
 	"\x12DeleteZoneResponse\"E\n" +
@@ -1356,7 +1922,35 @@ const file_pollux_v1_site_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"j\n" +
 	"\x13ListSystemsResponse\x12+\n" +
 	"\asystems\x18\x01 \x03(\v2\x11.pollux.v1.SystemR\asystems\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\".\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"+\n" +
+	"\x10GetSystemRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\">\n" +
+	"\x11GetSystemResponse\x12)\n" +
+	"\x06system\x18\x01 \x01(\v2\x11.pollux.v1.SystemR\x06system\"-\n" +
+	"\x12StartSystemRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"H\n" +
+	"\x13StartSystemResponse\x121\n" +
+	"\aresults\x18\x01 \x03(\v2\x17.pollux.v1.MemberResultR\aresults\",\n" +
+	"\x11StopSystemRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"G\n" +
+	"\x12StopSystemResponse\x121\n" +
+	"\aresults\x18\x01 \x03(\v2\x17.pollux.v1.MemberResultR\aresults\"\xd7\x01\n" +
+	"\x13InvokeSystemRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x12\"\n" +
+	"\x06action\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x06action\x12,\n" +
+	"\x05input\x18\x03 \x01(\v2\x16.google.protobuf.ValueR\x05input\x123\n" +
+	"\aoptions\x18\x04 \x01(\v2\x19.pollux.v1.CommandOptionsR\aoptions\x12 \n" +
+	"\x06member\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06member\"I\n" +
+	"\x14InvokeSystemResponse\x121\n" +
+	"\aresults\x18\x01 \x03(\v2\x17.pollux.v1.MemberResultR\aresults\"\xc4\x01\n" +
+	"\fMemberResult\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04twin\x18\x02 \x01(\tR\x04twin\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12,\n" +
+	"\aoutcome\x18\x04 \x01(\x0e2\x12.pollux.v1.OutcomeR\aoutcome\x12.\n" +
+	"\x06output\x18\x05 \x01(\v2\x16.google.protobuf.ValueR\x06output\x12\x18\n" +
+	"\achanged\x18\x06 \x01(\bR\achanged\".\n" +
 	"\x13DeleteSystemRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"\x16\n" +
 	"\x14DeleteSystemResponse\"\x8c\x01\n" +
@@ -1378,14 +1972,20 @@ const file_pollux_v1_site_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x12\x12\n" +
 	"\x04undo\x18\x02 \x01(\bR\x04undo\"B\n" +
 	"\x13IgnoreInboxResponse\x12+\n" +
-	"\x05entry\x18\x01 \x01(\v2\x15.pollux.v1.InboxEntryR\x05entry2\xb9\x05\n" +
+	"\x05entry\x18\x01 \x01(\v2\x15.pollux.v1.InboxEntryR\x05entry2\xb7\b\n" +
 	"\vSiteService\x12@\n" +
 	"\aPutZone\x12\x19.pollux.v1.PutZoneRequest\x1a\x1a.pollux.v1.PutZoneResponse\x12K\n" +
-	"\tListZones\x12\x1b.pollux.v1.ListZonesRequest\x1a\x1c.pollux.v1.ListZonesResponse\"\x03\x90\x02\x01\x12I\n" +
+	"\tListZones\x12\x1b.pollux.v1.ListZonesRequest\x1a\x1c.pollux.v1.ListZonesResponse\"\x03\x90\x02\x01\x12E\n" +
+	"\aGetZone\x12\x19.pollux.v1.GetZoneRequest\x1a\x1a.pollux.v1.GetZoneResponse\"\x03\x90\x02\x01\x12I\n" +
 	"\n" +
 	"DeleteZone\x12\x1c.pollux.v1.DeleteZoneRequest\x1a\x1d.pollux.v1.DeleteZoneResponse\x12F\n" +
 	"\tPutSystem\x12\x1b.pollux.v1.PutSystemRequest\x1a\x1c.pollux.v1.PutSystemResponse\x12Q\n" +
-	"\vListSystems\x12\x1d.pollux.v1.ListSystemsRequest\x1a\x1e.pollux.v1.ListSystemsResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\vListSystems\x12\x1d.pollux.v1.ListSystemsRequest\x1a\x1e.pollux.v1.ListSystemsResponse\"\x03\x90\x02\x01\x12K\n" +
+	"\tGetSystem\x12\x1b.pollux.v1.GetSystemRequest\x1a\x1c.pollux.v1.GetSystemResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\vStartSystem\x12\x1d.pollux.v1.StartSystemRequest\x1a\x1e.pollux.v1.StartSystemResponse\x12I\n" +
+	"\n" +
+	"StopSystem\x12\x1c.pollux.v1.StopSystemRequest\x1a\x1d.pollux.v1.StopSystemResponse\x12O\n" +
+	"\fInvokeSystem\x12\x1e.pollux.v1.InvokeSystemRequest\x1a\x1f.pollux.v1.InvokeSystemResponse\x12O\n" +
 	"\fDeleteSystem\x12\x1e.pollux.v1.DeleteSystemRequest\x1a\x1f.pollux.v1.DeleteSystemResponse\x12K\n" +
 	"\tListInbox\x12\x1b.pollux.v1.ListInboxRequest\x1a\x1c.pollux.v1.ListInboxResponse\"\x03\x90\x02\x01\x12I\n" +
 	"\n" +
@@ -1404,7 +2004,7 @@ func file_pollux_v1_site_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_site_proto_rawDescData
 }
 
-var file_pollux_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_pollux_v1_site_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_pollux_v1_site_proto_goTypes = []any{
 	(*Zone)(nil),                  // 0: pollux.v1.Zone
 	(*System)(nil),                // 1: pollux.v1.System
@@ -1413,63 +2013,96 @@ var file_pollux_v1_site_proto_goTypes = []any{
 	(*PutZoneResponse)(nil),       // 4: pollux.v1.PutZoneResponse
 	(*ListZonesRequest)(nil),      // 5: pollux.v1.ListZonesRequest
 	(*ListZonesResponse)(nil),     // 6: pollux.v1.ListZonesResponse
-	(*DeleteZoneRequest)(nil),     // 7: pollux.v1.DeleteZoneRequest
-	(*DeleteZoneResponse)(nil),    // 8: pollux.v1.DeleteZoneResponse
-	(*PutSystemRequest)(nil),      // 9: pollux.v1.PutSystemRequest
-	(*PutSystemResponse)(nil),     // 10: pollux.v1.PutSystemResponse
-	(*ListSystemsRequest)(nil),    // 11: pollux.v1.ListSystemsRequest
-	(*ListSystemsResponse)(nil),   // 12: pollux.v1.ListSystemsResponse
-	(*DeleteSystemRequest)(nil),   // 13: pollux.v1.DeleteSystemRequest
-	(*DeleteSystemResponse)(nil),  // 14: pollux.v1.DeleteSystemResponse
-	(*ListInboxRequest)(nil),      // 15: pollux.v1.ListInboxRequest
-	(*ListInboxResponse)(nil),     // 16: pollux.v1.ListInboxResponse
-	(*ClaimInboxRequest)(nil),     // 17: pollux.v1.ClaimInboxRequest
-	(*ClaimInboxResponse)(nil),    // 18: pollux.v1.ClaimInboxResponse
-	(*IgnoreInboxRequest)(nil),    // 19: pollux.v1.IgnoreInboxRequest
-	(*IgnoreInboxResponse)(nil),   // 20: pollux.v1.IgnoreInboxResponse
-	(*System_Member)(nil),         // 21: pollux.v1.System.Member
-	(*Alias)(nil),                 // 22: pollux.v1.Alias
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(*Twin)(nil),                  // 24: pollux.v1.Twin
+	(*GetZoneRequest)(nil),        // 7: pollux.v1.GetZoneRequest
+	(*GetZoneResponse)(nil),       // 8: pollux.v1.GetZoneResponse
+	(*DeleteZoneRequest)(nil),     // 9: pollux.v1.DeleteZoneRequest
+	(*DeleteZoneResponse)(nil),    // 10: pollux.v1.DeleteZoneResponse
+	(*PutSystemRequest)(nil),      // 11: pollux.v1.PutSystemRequest
+	(*PutSystemResponse)(nil),     // 12: pollux.v1.PutSystemResponse
+	(*ListSystemsRequest)(nil),    // 13: pollux.v1.ListSystemsRequest
+	(*ListSystemsResponse)(nil),   // 14: pollux.v1.ListSystemsResponse
+	(*GetSystemRequest)(nil),      // 15: pollux.v1.GetSystemRequest
+	(*GetSystemResponse)(nil),     // 16: pollux.v1.GetSystemResponse
+	(*StartSystemRequest)(nil),    // 17: pollux.v1.StartSystemRequest
+	(*StartSystemResponse)(nil),   // 18: pollux.v1.StartSystemResponse
+	(*StopSystemRequest)(nil),     // 19: pollux.v1.StopSystemRequest
+	(*StopSystemResponse)(nil),    // 20: pollux.v1.StopSystemResponse
+	(*InvokeSystemRequest)(nil),   // 21: pollux.v1.InvokeSystemRequest
+	(*InvokeSystemResponse)(nil),  // 22: pollux.v1.InvokeSystemResponse
+	(*MemberResult)(nil),          // 23: pollux.v1.MemberResult
+	(*DeleteSystemRequest)(nil),   // 24: pollux.v1.DeleteSystemRequest
+	(*DeleteSystemResponse)(nil),  // 25: pollux.v1.DeleteSystemResponse
+	(*ListInboxRequest)(nil),      // 26: pollux.v1.ListInboxRequest
+	(*ListInboxResponse)(nil),     // 27: pollux.v1.ListInboxResponse
+	(*ClaimInboxRequest)(nil),     // 28: pollux.v1.ClaimInboxRequest
+	(*ClaimInboxResponse)(nil),    // 29: pollux.v1.ClaimInboxResponse
+	(*IgnoreInboxRequest)(nil),    // 30: pollux.v1.IgnoreInboxRequest
+	(*IgnoreInboxResponse)(nil),   // 31: pollux.v1.IgnoreInboxResponse
+	(*System_Member)(nil),         // 32: pollux.v1.System.Member
+	(*Alias)(nil),                 // 33: pollux.v1.Alias
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*structpb.Value)(nil),        // 35: google.protobuf.Value
+	(*CommandOptions)(nil),        // 36: pollux.v1.CommandOptions
+	(Outcome)(0),                  // 37: pollux.v1.Outcome
+	(*Twin)(nil),                  // 38: pollux.v1.Twin
 }
 var file_pollux_v1_site_proto_depIdxs = []int32{
-	21, // 0: pollux.v1.System.members:type_name -> pollux.v1.System.Member
-	22, // 1: pollux.v1.InboxEntry.alias:type_name -> pollux.v1.Alias
-	23, // 2: pollux.v1.InboxEntry.time:type_name -> google.protobuf.Timestamp
-	23, // 3: pollux.v1.InboxEntry.last_time:type_name -> google.protobuf.Timestamp
+	32, // 0: pollux.v1.System.members:type_name -> pollux.v1.System.Member
+	33, // 1: pollux.v1.InboxEntry.alias:type_name -> pollux.v1.Alias
+	34, // 2: pollux.v1.InboxEntry.time:type_name -> google.protobuf.Timestamp
+	34, // 3: pollux.v1.InboxEntry.last_time:type_name -> google.protobuf.Timestamp
 	0,  // 4: pollux.v1.PutZoneRequest.zone:type_name -> pollux.v1.Zone
 	0,  // 5: pollux.v1.PutZoneResponse.zone:type_name -> pollux.v1.Zone
 	0,  // 6: pollux.v1.ListZonesResponse.zones:type_name -> pollux.v1.Zone
-	1,  // 7: pollux.v1.PutSystemRequest.system:type_name -> pollux.v1.System
-	1,  // 8: pollux.v1.PutSystemResponse.system:type_name -> pollux.v1.System
-	1,  // 9: pollux.v1.ListSystemsResponse.systems:type_name -> pollux.v1.System
-	2,  // 10: pollux.v1.ListInboxResponse.entries:type_name -> pollux.v1.InboxEntry
-	24, // 11: pollux.v1.ClaimInboxRequest.twin:type_name -> pollux.v1.Twin
-	24, // 12: pollux.v1.ClaimInboxResponse.twin:type_name -> pollux.v1.Twin
-	2,  // 13: pollux.v1.IgnoreInboxResponse.entry:type_name -> pollux.v1.InboxEntry
-	3,  // 14: pollux.v1.SiteService.PutZone:input_type -> pollux.v1.PutZoneRequest
-	5,  // 15: pollux.v1.SiteService.ListZones:input_type -> pollux.v1.ListZonesRequest
-	7,  // 16: pollux.v1.SiteService.DeleteZone:input_type -> pollux.v1.DeleteZoneRequest
-	9,  // 17: pollux.v1.SiteService.PutSystem:input_type -> pollux.v1.PutSystemRequest
-	11, // 18: pollux.v1.SiteService.ListSystems:input_type -> pollux.v1.ListSystemsRequest
-	13, // 19: pollux.v1.SiteService.DeleteSystem:input_type -> pollux.v1.DeleteSystemRequest
-	15, // 20: pollux.v1.SiteService.ListInbox:input_type -> pollux.v1.ListInboxRequest
-	17, // 21: pollux.v1.SiteService.ClaimInbox:input_type -> pollux.v1.ClaimInboxRequest
-	19, // 22: pollux.v1.SiteService.IgnoreInbox:input_type -> pollux.v1.IgnoreInboxRequest
-	4,  // 23: pollux.v1.SiteService.PutZone:output_type -> pollux.v1.PutZoneResponse
-	6,  // 24: pollux.v1.SiteService.ListZones:output_type -> pollux.v1.ListZonesResponse
-	8,  // 25: pollux.v1.SiteService.DeleteZone:output_type -> pollux.v1.DeleteZoneResponse
-	10, // 26: pollux.v1.SiteService.PutSystem:output_type -> pollux.v1.PutSystemResponse
-	12, // 27: pollux.v1.SiteService.ListSystems:output_type -> pollux.v1.ListSystemsResponse
-	14, // 28: pollux.v1.SiteService.DeleteSystem:output_type -> pollux.v1.DeleteSystemResponse
-	16, // 29: pollux.v1.SiteService.ListInbox:output_type -> pollux.v1.ListInboxResponse
-	18, // 30: pollux.v1.SiteService.ClaimInbox:output_type -> pollux.v1.ClaimInboxResponse
-	20, // 31: pollux.v1.SiteService.IgnoreInbox:output_type -> pollux.v1.IgnoreInboxResponse
-	23, // [23:32] is the sub-list for method output_type
-	14, // [14:23] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	0,  // 7: pollux.v1.GetZoneResponse.zone:type_name -> pollux.v1.Zone
+	1,  // 8: pollux.v1.PutSystemRequest.system:type_name -> pollux.v1.System
+	1,  // 9: pollux.v1.PutSystemResponse.system:type_name -> pollux.v1.System
+	1,  // 10: pollux.v1.ListSystemsResponse.systems:type_name -> pollux.v1.System
+	1,  // 11: pollux.v1.GetSystemResponse.system:type_name -> pollux.v1.System
+	23, // 12: pollux.v1.StartSystemResponse.results:type_name -> pollux.v1.MemberResult
+	23, // 13: pollux.v1.StopSystemResponse.results:type_name -> pollux.v1.MemberResult
+	35, // 14: pollux.v1.InvokeSystemRequest.input:type_name -> google.protobuf.Value
+	36, // 15: pollux.v1.InvokeSystemRequest.options:type_name -> pollux.v1.CommandOptions
+	23, // 16: pollux.v1.InvokeSystemResponse.results:type_name -> pollux.v1.MemberResult
+	37, // 17: pollux.v1.MemberResult.outcome:type_name -> pollux.v1.Outcome
+	35, // 18: pollux.v1.MemberResult.output:type_name -> google.protobuf.Value
+	2,  // 19: pollux.v1.ListInboxResponse.entries:type_name -> pollux.v1.InboxEntry
+	38, // 20: pollux.v1.ClaimInboxRequest.twin:type_name -> pollux.v1.Twin
+	38, // 21: pollux.v1.ClaimInboxResponse.twin:type_name -> pollux.v1.Twin
+	2,  // 22: pollux.v1.IgnoreInboxResponse.entry:type_name -> pollux.v1.InboxEntry
+	3,  // 23: pollux.v1.SiteService.PutZone:input_type -> pollux.v1.PutZoneRequest
+	5,  // 24: pollux.v1.SiteService.ListZones:input_type -> pollux.v1.ListZonesRequest
+	7,  // 25: pollux.v1.SiteService.GetZone:input_type -> pollux.v1.GetZoneRequest
+	9,  // 26: pollux.v1.SiteService.DeleteZone:input_type -> pollux.v1.DeleteZoneRequest
+	11, // 27: pollux.v1.SiteService.PutSystem:input_type -> pollux.v1.PutSystemRequest
+	13, // 28: pollux.v1.SiteService.ListSystems:input_type -> pollux.v1.ListSystemsRequest
+	15, // 29: pollux.v1.SiteService.GetSystem:input_type -> pollux.v1.GetSystemRequest
+	17, // 30: pollux.v1.SiteService.StartSystem:input_type -> pollux.v1.StartSystemRequest
+	19, // 31: pollux.v1.SiteService.StopSystem:input_type -> pollux.v1.StopSystemRequest
+	21, // 32: pollux.v1.SiteService.InvokeSystem:input_type -> pollux.v1.InvokeSystemRequest
+	24, // 33: pollux.v1.SiteService.DeleteSystem:input_type -> pollux.v1.DeleteSystemRequest
+	26, // 34: pollux.v1.SiteService.ListInbox:input_type -> pollux.v1.ListInboxRequest
+	28, // 35: pollux.v1.SiteService.ClaimInbox:input_type -> pollux.v1.ClaimInboxRequest
+	30, // 36: pollux.v1.SiteService.IgnoreInbox:input_type -> pollux.v1.IgnoreInboxRequest
+	4,  // 37: pollux.v1.SiteService.PutZone:output_type -> pollux.v1.PutZoneResponse
+	6,  // 38: pollux.v1.SiteService.ListZones:output_type -> pollux.v1.ListZonesResponse
+	8,  // 39: pollux.v1.SiteService.GetZone:output_type -> pollux.v1.GetZoneResponse
+	10, // 40: pollux.v1.SiteService.DeleteZone:output_type -> pollux.v1.DeleteZoneResponse
+	12, // 41: pollux.v1.SiteService.PutSystem:output_type -> pollux.v1.PutSystemResponse
+	14, // 42: pollux.v1.SiteService.ListSystems:output_type -> pollux.v1.ListSystemsResponse
+	16, // 43: pollux.v1.SiteService.GetSystem:output_type -> pollux.v1.GetSystemResponse
+	18, // 44: pollux.v1.SiteService.StartSystem:output_type -> pollux.v1.StartSystemResponse
+	20, // 45: pollux.v1.SiteService.StopSystem:output_type -> pollux.v1.StopSystemResponse
+	22, // 46: pollux.v1.SiteService.InvokeSystem:output_type -> pollux.v1.InvokeSystemResponse
+	25, // 47: pollux.v1.SiteService.DeleteSystem:output_type -> pollux.v1.DeleteSystemResponse
+	27, // 48: pollux.v1.SiteService.ListInbox:output_type -> pollux.v1.ListInboxResponse
+	29, // 49: pollux.v1.SiteService.ClaimInbox:output_type -> pollux.v1.ClaimInboxResponse
+	31, // 50: pollux.v1.SiteService.IgnoreInbox:output_type -> pollux.v1.IgnoreInboxResponse
+	37, // [37:51] is the sub-list for method output_type
+	23, // [23:37] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_site_proto_init() }
@@ -1484,7 +2117,7 @@ func file_pollux_v1_site_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_site_proto_rawDesc), len(file_pollux_v1_site_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -2865,7 +2865,9 @@ type QueryHistoryRequest struct {
 	// avg (default), min, max, sum, count, last.
 	Aggregate string `protobuf:"bytes,6,opt,name=aggregate,proto3" json:"aggregate,omitempty"`
 	// At most so many points, 0 means 10,000.
-	Limit         uint32 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Unit that the values shall be in, UCUM or QUDT; empty: the property's own.
+	Unit          string `protobuf:"bytes,8,opt,name=unit,proto3" json:"unit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2947,6 +2949,13 @@ func (x *QueryHistoryRequest) GetLimit() uint32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *QueryHistoryRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
 }
 
 type QueryHistoryResponse struct {
@@ -4008,7 +4017,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\aLogLine\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05level\x18\x02 \x01(\tR\x05level\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\xcb\x02\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xe8\x02\n" +
 	"\x13QueryHistoryRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x12#\n" +
 	"\bproperty\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bproperty\x120\n" +
@@ -4016,7 +4025,8 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x03end\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x12-\n" +
 	"\x04step\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04step\x12F\n" +
 	"\taggregate\x18\x06 \x01(\tB(\xbaH%r#R\x00R\x03avgR\x03minR\x03maxR\x03sumR\x05countR\x04lastR\taggregate\x12\x1f\n" +
-	"\x05limit\x18\a \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06R\x05limit\"u\n" +
+	"\x05limit\x18\a \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06R\x05limit\x12\x1b\n" +
+	"\x04unit\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\x04unit\"u\n" +
 	"\x14QueryHistoryResponse\x12+\n" +
 	"\asamples\x18\x01 \x03(\v2\x11.pollux.v1.SampleR\asamples\x12\x1c\n" +
 	"\ttruncated\x18\x02 \x01(\bR\ttruncated\x12\x12\n" +

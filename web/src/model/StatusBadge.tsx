@@ -15,6 +15,7 @@ export const QUALITY: Record<Quality, string> = {
   [Quality.GOOD]: "good",
   [Quality.STALE]: "stale",
   [Quality.BAD]: "bad",
+  [Quality.UNCERTAIN]: "uncertain",
 };
 
 /** How the twin stands with its device; a fault outweighs the connection. */

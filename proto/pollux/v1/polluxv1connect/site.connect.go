@@ -37,12 +37,23 @@ const (
 	SiteServicePutZoneProcedure = "/pollux.v1.SiteService/PutZone"
 	// SiteServiceListZonesProcedure is the fully-qualified name of the SiteService's ListZones RPC.
 	SiteServiceListZonesProcedure = "/pollux.v1.SiteService/ListZones"
+	// SiteServiceGetZoneProcedure is the fully-qualified name of the SiteService's GetZone RPC.
+	SiteServiceGetZoneProcedure = "/pollux.v1.SiteService/GetZone"
 	// SiteServiceDeleteZoneProcedure is the fully-qualified name of the SiteService's DeleteZone RPC.
 	SiteServiceDeleteZoneProcedure = "/pollux.v1.SiteService/DeleteZone"
 	// SiteServicePutSystemProcedure is the fully-qualified name of the SiteService's PutSystem RPC.
 	SiteServicePutSystemProcedure = "/pollux.v1.SiteService/PutSystem"
 	// SiteServiceListSystemsProcedure is the fully-qualified name of the SiteService's ListSystems RPC.
 	SiteServiceListSystemsProcedure = "/pollux.v1.SiteService/ListSystems"
+	// SiteServiceGetSystemProcedure is the fully-qualified name of the SiteService's GetSystem RPC.
+	SiteServiceGetSystemProcedure = "/pollux.v1.SiteService/GetSystem"
+	// SiteServiceStartSystemProcedure is the fully-qualified name of the SiteService's StartSystem RPC.
+	SiteServiceStartSystemProcedure = "/pollux.v1.SiteService/StartSystem"
+	// SiteServiceStopSystemProcedure is the fully-qualified name of the SiteService's StopSystem RPC.
+	SiteServiceStopSystemProcedure = "/pollux.v1.SiteService/StopSystem"
+	// SiteServiceInvokeSystemProcedure is the fully-qualified name of the SiteService's InvokeSystem
+	// RPC.
+	SiteServiceInvokeSystemProcedure = "/pollux.v1.SiteService/InvokeSystem"
 	// SiteServiceDeleteSystemProcedure is the fully-qualified name of the SiteService's DeleteSystem
 	// RPC.
 	SiteServiceDeleteSystemProcedure = "/pollux.v1.SiteService/DeleteSystem"
@@ -58,9 +69,17 @@ const (
 type SiteServiceClient interface {
 	PutZone(context.Context, *connect.Request[v1.PutZoneRequest]) (*connect.Response[v1.PutZoneResponse], error)
 	ListZones(context.Context, *connect.Request[v1.ListZonesRequest]) (*connect.Response[v1.ListZonesResponse], error)
+	GetZone(context.Context, *connect.Request[v1.GetZoneRequest]) (*connect.Response[v1.GetZoneResponse], error)
 	DeleteZone(context.Context, *connect.Request[v1.DeleteZoneRequest]) (*connect.Response[v1.DeleteZoneResponse], error)
 	PutSystem(context.Context, *connect.Request[v1.PutSystemRequest]) (*connect.Response[v1.PutSystemResponse], error)
 	ListSystems(context.Context, *connect.Request[v1.ListSystemsRequest]) (*connect.Response[v1.ListSystemsResponse], error)
+	GetSystem(context.Context, *connect.Request[v1.GetSystemRequest]) (*connect.Response[v1.GetSystemResponse], error)
+	// StartSystem has the members of a system run, StopSystem has them stopped, as Twin.stopped says; those that are so already
+	// stay as they are. A member that cannot be changed is told of, and holds nobody else back.
+	StartSystem(context.Context, *connect.Request[v1.StartSystemRequest]) (*connect.Response[v1.StartSystemResponse], error)
+	StopSystem(context.Context, *connect.Request[v1.StopSystemRequest]) (*connect.Response[v1.StopSystemResponse], error)
+	// InvokeSystem runs an action of all members, or of those that a name means, side by side, and answers when all have.
+	InvokeSystem(context.Context, *connect.Request[v1.InvokeSystemRequest]) (*connect.Response[v1.InvokeSystemResponse], error)
 	DeleteSystem(context.Context, *connect.Request[v1.DeleteSystemRequest]) (*connect.Response[v1.DeleteSystemResponse], error)
 	ListInbox(context.Context, *connect.Request[v1.ListInboxRequest]) (*connect.Response[v1.ListInboxResponse], error)
 	// ClaimInbox makes a twin of what is in the inbox, under its alias, and takes it out.
@@ -93,6 +112,13 @@ func NewSiteServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		getZone: connect.NewClient[v1.GetZoneRequest, v1.GetZoneResponse](
+			httpClient,
+			baseURL+SiteServiceGetZoneProcedure,
+			connect.WithSchema(siteServiceMethods.ByName("GetZone")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		deleteZone: connect.NewClient[v1.DeleteZoneRequest, v1.DeleteZoneResponse](
 			httpClient,
 			baseURL+SiteServiceDeleteZoneProcedure,
@@ -110,6 +136,31 @@ func NewSiteServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			baseURL+SiteServiceListSystemsProcedure,
 			connect.WithSchema(siteServiceMethods.ByName("ListSystems")),
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getSystem: connect.NewClient[v1.GetSystemRequest, v1.GetSystemResponse](
+			httpClient,
+			baseURL+SiteServiceGetSystemProcedure,
+			connect.WithSchema(siteServiceMethods.ByName("GetSystem")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		startSystem: connect.NewClient[v1.StartSystemRequest, v1.StartSystemResponse](
+			httpClient,
+			baseURL+SiteServiceStartSystemProcedure,
+			connect.WithSchema(siteServiceMethods.ByName("StartSystem")),
+			connect.WithClientOptions(opts...),
+		),
+		stopSystem: connect.NewClient[v1.StopSystemRequest, v1.StopSystemResponse](
+			httpClient,
+			baseURL+SiteServiceStopSystemProcedure,
+			connect.WithSchema(siteServiceMethods.ByName("StopSystem")),
+			connect.WithClientOptions(opts...),
+		),
+		invokeSystem: connect.NewClient[v1.InvokeSystemRequest, v1.InvokeSystemResponse](
+			httpClient,
+			baseURL+SiteServiceInvokeSystemProcedure,
+			connect.WithSchema(siteServiceMethods.ByName("InvokeSystem")),
 			connect.WithClientOptions(opts...),
 		),
 		deleteSystem: connect.NewClient[v1.DeleteSystemRequest, v1.DeleteSystemResponse](
@@ -144,9 +195,14 @@ func NewSiteServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 type siteServiceClient struct {
 	putZone      *connect.Client[v1.PutZoneRequest, v1.PutZoneResponse]
 	listZones    *connect.Client[v1.ListZonesRequest, v1.ListZonesResponse]
+	getZone      *connect.Client[v1.GetZoneRequest, v1.GetZoneResponse]
 	deleteZone   *connect.Client[v1.DeleteZoneRequest, v1.DeleteZoneResponse]
 	putSystem    *connect.Client[v1.PutSystemRequest, v1.PutSystemResponse]
 	listSystems  *connect.Client[v1.ListSystemsRequest, v1.ListSystemsResponse]
+	getSystem    *connect.Client[v1.GetSystemRequest, v1.GetSystemResponse]
+	startSystem  *connect.Client[v1.StartSystemRequest, v1.StartSystemResponse]
+	stopSystem   *connect.Client[v1.StopSystemRequest, v1.StopSystemResponse]
+	invokeSystem *connect.Client[v1.InvokeSystemRequest, v1.InvokeSystemResponse]
 	deleteSystem *connect.Client[v1.DeleteSystemRequest, v1.DeleteSystemResponse]
 	listInbox    *connect.Client[v1.ListInboxRequest, v1.ListInboxResponse]
 	claimInbox   *connect.Client[v1.ClaimInboxRequest, v1.ClaimInboxResponse]
@@ -163,6 +219,11 @@ func (c *siteServiceClient) ListZones(ctx context.Context, req *connect.Request[
 	return c.listZones.CallUnary(ctx, req)
 }
 
+// GetZone calls pollux.v1.SiteService.GetZone.
+func (c *siteServiceClient) GetZone(ctx context.Context, req *connect.Request[v1.GetZoneRequest]) (*connect.Response[v1.GetZoneResponse], error) {
+	return c.getZone.CallUnary(ctx, req)
+}
+
 // DeleteZone calls pollux.v1.SiteService.DeleteZone.
 func (c *siteServiceClient) DeleteZone(ctx context.Context, req *connect.Request[v1.DeleteZoneRequest]) (*connect.Response[v1.DeleteZoneResponse], error) {
 	return c.deleteZone.CallUnary(ctx, req)
@@ -176,6 +237,26 @@ func (c *siteServiceClient) PutSystem(ctx context.Context, req *connect.Request[
 // ListSystems calls pollux.v1.SiteService.ListSystems.
 func (c *siteServiceClient) ListSystems(ctx context.Context, req *connect.Request[v1.ListSystemsRequest]) (*connect.Response[v1.ListSystemsResponse], error) {
 	return c.listSystems.CallUnary(ctx, req)
+}
+
+// GetSystem calls pollux.v1.SiteService.GetSystem.
+func (c *siteServiceClient) GetSystem(ctx context.Context, req *connect.Request[v1.GetSystemRequest]) (*connect.Response[v1.GetSystemResponse], error) {
+	return c.getSystem.CallUnary(ctx, req)
+}
+
+// StartSystem calls pollux.v1.SiteService.StartSystem.
+func (c *siteServiceClient) StartSystem(ctx context.Context, req *connect.Request[v1.StartSystemRequest]) (*connect.Response[v1.StartSystemResponse], error) {
+	return c.startSystem.CallUnary(ctx, req)
+}
+
+// StopSystem calls pollux.v1.SiteService.StopSystem.
+func (c *siteServiceClient) StopSystem(ctx context.Context, req *connect.Request[v1.StopSystemRequest]) (*connect.Response[v1.StopSystemResponse], error) {
+	return c.stopSystem.CallUnary(ctx, req)
+}
+
+// InvokeSystem calls pollux.v1.SiteService.InvokeSystem.
+func (c *siteServiceClient) InvokeSystem(ctx context.Context, req *connect.Request[v1.InvokeSystemRequest]) (*connect.Response[v1.InvokeSystemResponse], error) {
+	return c.invokeSystem.CallUnary(ctx, req)
 }
 
 // DeleteSystem calls pollux.v1.SiteService.DeleteSystem.
@@ -202,9 +283,17 @@ func (c *siteServiceClient) IgnoreInbox(ctx context.Context, req *connect.Reques
 type SiteServiceHandler interface {
 	PutZone(context.Context, *connect.Request[v1.PutZoneRequest]) (*connect.Response[v1.PutZoneResponse], error)
 	ListZones(context.Context, *connect.Request[v1.ListZonesRequest]) (*connect.Response[v1.ListZonesResponse], error)
+	GetZone(context.Context, *connect.Request[v1.GetZoneRequest]) (*connect.Response[v1.GetZoneResponse], error)
 	DeleteZone(context.Context, *connect.Request[v1.DeleteZoneRequest]) (*connect.Response[v1.DeleteZoneResponse], error)
 	PutSystem(context.Context, *connect.Request[v1.PutSystemRequest]) (*connect.Response[v1.PutSystemResponse], error)
 	ListSystems(context.Context, *connect.Request[v1.ListSystemsRequest]) (*connect.Response[v1.ListSystemsResponse], error)
+	GetSystem(context.Context, *connect.Request[v1.GetSystemRequest]) (*connect.Response[v1.GetSystemResponse], error)
+	// StartSystem has the members of a system run, StopSystem has them stopped, as Twin.stopped says; those that are so already
+	// stay as they are. A member that cannot be changed is told of, and holds nobody else back.
+	StartSystem(context.Context, *connect.Request[v1.StartSystemRequest]) (*connect.Response[v1.StartSystemResponse], error)
+	StopSystem(context.Context, *connect.Request[v1.StopSystemRequest]) (*connect.Response[v1.StopSystemResponse], error)
+	// InvokeSystem runs an action of all members, or of those that a name means, side by side, and answers when all have.
+	InvokeSystem(context.Context, *connect.Request[v1.InvokeSystemRequest]) (*connect.Response[v1.InvokeSystemResponse], error)
 	DeleteSystem(context.Context, *connect.Request[v1.DeleteSystemRequest]) (*connect.Response[v1.DeleteSystemResponse], error)
 	ListInbox(context.Context, *connect.Request[v1.ListInboxRequest]) (*connect.Response[v1.ListInboxResponse], error)
 	// ClaimInbox makes a twin of what is in the inbox, under its alias, and takes it out.
@@ -233,6 +322,13 @@ func NewSiteServiceHandler(svc SiteServiceHandler, opts ...connect.HandlerOption
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	siteServiceGetZoneHandler := connect.NewUnaryHandler(
+		SiteServiceGetZoneProcedure,
+		svc.GetZone,
+		connect.WithSchema(siteServiceMethods.ByName("GetZone")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	siteServiceDeleteZoneHandler := connect.NewUnaryHandler(
 		SiteServiceDeleteZoneProcedure,
 		svc.DeleteZone,
@@ -250,6 +346,31 @@ func NewSiteServiceHandler(svc SiteServiceHandler, opts ...connect.HandlerOption
 		svc.ListSystems,
 		connect.WithSchema(siteServiceMethods.ByName("ListSystems")),
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	siteServiceGetSystemHandler := connect.NewUnaryHandler(
+		SiteServiceGetSystemProcedure,
+		svc.GetSystem,
+		connect.WithSchema(siteServiceMethods.ByName("GetSystem")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	siteServiceStartSystemHandler := connect.NewUnaryHandler(
+		SiteServiceStartSystemProcedure,
+		svc.StartSystem,
+		connect.WithSchema(siteServiceMethods.ByName("StartSystem")),
+		connect.WithHandlerOptions(opts...),
+	)
+	siteServiceStopSystemHandler := connect.NewUnaryHandler(
+		SiteServiceStopSystemProcedure,
+		svc.StopSystem,
+		connect.WithSchema(siteServiceMethods.ByName("StopSystem")),
+		connect.WithHandlerOptions(opts...),
+	)
+	siteServiceInvokeSystemHandler := connect.NewUnaryHandler(
+		SiteServiceInvokeSystemProcedure,
+		svc.InvokeSystem,
+		connect.WithSchema(siteServiceMethods.ByName("InvokeSystem")),
 		connect.WithHandlerOptions(opts...),
 	)
 	siteServiceDeleteSystemHandler := connect.NewUnaryHandler(
@@ -283,12 +404,22 @@ func NewSiteServiceHandler(svc SiteServiceHandler, opts ...connect.HandlerOption
 			siteServicePutZoneHandler.ServeHTTP(w, r)
 		case SiteServiceListZonesProcedure:
 			siteServiceListZonesHandler.ServeHTTP(w, r)
+		case SiteServiceGetZoneProcedure:
+			siteServiceGetZoneHandler.ServeHTTP(w, r)
 		case SiteServiceDeleteZoneProcedure:
 			siteServiceDeleteZoneHandler.ServeHTTP(w, r)
 		case SiteServicePutSystemProcedure:
 			siteServicePutSystemHandler.ServeHTTP(w, r)
 		case SiteServiceListSystemsProcedure:
 			siteServiceListSystemsHandler.ServeHTTP(w, r)
+		case SiteServiceGetSystemProcedure:
+			siteServiceGetSystemHandler.ServeHTTP(w, r)
+		case SiteServiceStartSystemProcedure:
+			siteServiceStartSystemHandler.ServeHTTP(w, r)
+		case SiteServiceStopSystemProcedure:
+			siteServiceStopSystemHandler.ServeHTTP(w, r)
+		case SiteServiceInvokeSystemProcedure:
+			siteServiceInvokeSystemHandler.ServeHTTP(w, r)
 		case SiteServiceDeleteSystemProcedure:
 			siteServiceDeleteSystemHandler.ServeHTTP(w, r)
 		case SiteServiceListInboxProcedure:
@@ -314,6 +445,10 @@ func (UnimplementedSiteServiceHandler) ListZones(context.Context, *connect.Reque
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.SiteService.ListZones is not implemented"))
 }
 
+func (UnimplementedSiteServiceHandler) GetZone(context.Context, *connect.Request[v1.GetZoneRequest]) (*connect.Response[v1.GetZoneResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.SiteService.GetZone is not implemented"))
+}
+
 func (UnimplementedSiteServiceHandler) DeleteZone(context.Context, *connect.Request[v1.DeleteZoneRequest]) (*connect.Response[v1.DeleteZoneResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.SiteService.DeleteZone is not implemented"))
 }
@@ -324,6 +459,22 @@ func (UnimplementedSiteServiceHandler) PutSystem(context.Context, *connect.Reque
 
 func (UnimplementedSiteServiceHandler) ListSystems(context.Context, *connect.Request[v1.ListSystemsRequest]) (*connect.Response[v1.ListSystemsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.SiteService.ListSystems is not implemented"))
+}
+
+func (UnimplementedSiteServiceHandler) GetSystem(context.Context, *connect.Request[v1.GetSystemRequest]) (*connect.Response[v1.GetSystemResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.SiteService.GetSystem is not implemented"))
+}
+
+func (UnimplementedSiteServiceHandler) StartSystem(context.Context, *connect.Request[v1.StartSystemRequest]) (*connect.Response[v1.StartSystemResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.SiteService.StartSystem is not implemented"))
+}
+
+func (UnimplementedSiteServiceHandler) StopSystem(context.Context, *connect.Request[v1.StopSystemRequest]) (*connect.Response[v1.StopSystemResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.SiteService.StopSystem is not implemented"))
+}
+
+func (UnimplementedSiteServiceHandler) InvokeSystem(context.Context, *connect.Request[v1.InvokeSystemRequest]) (*connect.Response[v1.InvokeSystemResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.SiteService.InvokeSystem is not implemented"))
 }
 
 func (UnimplementedSiteServiceHandler) DeleteSystem(context.Context, *connect.Request[v1.DeleteSystemRequest]) (*connect.Response[v1.DeleteSystemResponse], error) {

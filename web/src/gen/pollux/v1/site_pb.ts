@@ -4,9 +4,9 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Alias, Twin } from "./twin_pb";
+import type { Timestamp, Value } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Alias, CommandOptions, Outcome, Twin } from "./twin_pb";
 import { file_pollux_v1_twin } from "./twin_pb";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/site.proto.
  */
 export const file_pollux_v1_site: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvc2l0ZS5wcm90bxIJcG9sbHV4LnYxIlEKBFpvbmUSCgoCaWQYASABKAkSDgoGcGFyZW50GAIgASgJEg0KBXRpdGxlGAMgASgJEgwKBGtpbmQYBCABKAkSEAoIcmV2aXNpb24YBSABKAQilAEKBlN5c3RlbRIKCgJpZBgBIAEoCRINCgV0aXRsZRgCIAEoCRIMCgR6b25lGAMgASgJEikKB21lbWJlcnMYBCADKAsyGC5wb2xsdXgudjEuU3lzdGVtLk1lbWJlchIQCghyZXZpc2lvbhgFIAEoBBokCgZNZW1iZXISDAoEbmFtZRgBIAEoCRIMCgR0d2luGAIgASgJItYCCgpJbmJveEVudHJ5EgoKAmlkGAEgASgJEh8KBWFsaWFzGAIgASgLMhAucG9sbHV4LnYxLkFsaWFzEg4KBmRyaXZlchgDIAEoCRIMCgRuYW1lGAQgASgJEgsKA3ZpYRgFIAEoCRIVCg1zZXR0aW5nc19qc29uGAYgASgJEhAKCHJldmlzaW9uGAcgASgEEgsKA3VyaRgIIAEoCRIoCgR0aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVtb2RlbBgKIAEoCRINCgVjb3VudBgLIAEoBBItCglsYXN0X3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGRvb3IYDSABKAkSDwoHc2FtcGxlcxgOIAMoDBIPCgdpZ25vcmVkGA8gASgIEhMKC21lc3NhZ2VfaWRzGBAgAygGIi8KDlB1dFpvbmVSZXF1ZXN0Eh0KBHpvbmUYASABKAsyDy5wb2xsdXgudjEuWm9uZSIwCg9QdXRab25lUmVzcG9uc2USHQoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lIkoKEExpc3Rab25lc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJMChFMaXN0Wm9uZXNSZXNwb25zZRIeCgV6b25lcxgBIAMoCzIPLnBvbGx1eC52MS5ab25lEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfChFEZWxldGVab25lUmVxdWVzdBIKCgJpZBgBIAEoCSIUChJEZWxldGVab25lUmVzcG9uc2UiNQoQUHV0U3lzdGVtUmVxdWVzdBIhCgZzeXN0ZW0YASABKAsyES5wb2xsdXgudjEuU3lzdGVtIjYKEVB1dFN5c3RlbVJlc3BvbnNlEiEKBnN5c3RlbRgBIAEoCzIRLnBvbGx1eC52MS5TeXN0ZW0iTAoSTGlzdFN5c3RlbXNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiUgoTTGlzdFN5c3RlbXNSZXNwb25zZRIiCgdzeXN0ZW1zGAEgAygLMhEucG9sbHV4LnYxLlN5c3RlbRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIQoTRGVsZXRlU3lzdGVtUmVxdWVzdBIKCgJpZBgBIAEoCSIWChREZWxldGVTeXN0ZW1SZXNwb25zZSJbChBMaXN0SW5ib3hSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSDwoHaWdub3JlZBgEIAEoCCJUChFMaXN0SW5ib3hSZXNwb25zZRImCgdlbnRyaWVzGAEgAygLMhUucG9sbHV4LnYxLkluYm94RW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIj4KEUNsYWltSW5ib3hSZXF1ZXN0EgoKAmlkGAEgASgJEh0KBHR3aW4YAiABKAsyDy5wb2xsdXgudjEuVHdpbiIzChJDbGFpbUluYm94UmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIi4KEklnbm9yZUluYm94UmVxdWVzdBIKCgJpZBgBIAEoCRIMCgR1bmRvGAIgASgIIjsKE0lnbm9yZUluYm94UmVzcG9uc2USJAoFZW50cnkYASABKAsyFS5wb2xsdXgudjEuSW5ib3hFbnRyeTK5BQoLU2l0ZVNlcnZpY2USQAoHUHV0Wm9uZRIZLnBvbGx1eC52MS5QdXRab25lUmVxdWVzdBoaLnBvbGx1eC52MS5QdXRab25lUmVzcG9uc2USSwoJTGlzdFpvbmVzEhsucG9sbHV4LnYxLkxpc3Rab25lc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdFpvbmVzUmVzcG9uc2UiA5ACARJJCgpEZWxldGVab25lEhwucG9sbHV4LnYxLkRlbGV0ZVpvbmVSZXF1ZXN0Gh0ucG9sbHV4LnYxLkRlbGV0ZVpvbmVSZXNwb25zZRJGCglQdXRTeXN0ZW0SGy5wb2xsdXgudjEuUHV0U3lzdGVtUmVxdWVzdBocLnBvbGx1eC52MS5QdXRTeXN0ZW1SZXNwb25zZRJRCgtMaXN0U3lzdGVtcxIdLnBvbGx1eC52MS5MaXN0U3lzdGVtc1JlcXVlc3QaHi5wb2xsdXgudjEuTGlzdFN5c3RlbXNSZXNwb25zZSIDkAIBEk8KDERlbGV0ZVN5c3RlbRIeLnBvbGx1eC52MS5EZWxldGVTeXN0ZW1SZXF1ZXN0Gh8ucG9sbHV4LnYxLkRlbGV0ZVN5c3RlbVJlc3BvbnNlEksKCUxpc3RJbmJveBIbLnBvbGx1eC52MS5MaXN0SW5ib3hSZXF1ZXN0GhwucG9sbHV4LnYxLkxpc3RJbmJveFJlc3BvbnNlIgOQAgESSQoKQ2xhaW1JbmJveBIcLnBvbGx1eC52MS5DbGFpbUluYm94UmVxdWVzdBodLnBvbGx1eC52MS5DbGFpbUluYm94UmVzcG9uc2USTAoLSWdub3JlSW5ib3gSHS5wb2xsdXgudjEuSWdub3JlSW5ib3hSZXF1ZXN0Gh4ucG9sbHV4LnYxLklnbm9yZUluYm94UmVzcG9uc2VCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_google_protobuf_timestamp, file_pollux_v1_twin]);
+  fileDesc("ChRwb2xsdXgvdjEvc2l0ZS5wcm90bxIJcG9sbHV4LnYxIlEKBFpvbmUSCgoCaWQYASABKAkSDgoGcGFyZW50GAIgASgJEg0KBXRpdGxlGAMgASgJEgwKBGtpbmQYBCABKAkSEAoIcmV2aXNpb24YBSABKAQilAEKBlN5c3RlbRIKCgJpZBgBIAEoCRINCgV0aXRsZRgCIAEoCRIMCgR6b25lGAMgASgJEikKB21lbWJlcnMYBCADKAsyGC5wb2xsdXgudjEuU3lzdGVtLk1lbWJlchIQCghyZXZpc2lvbhgFIAEoBBokCgZNZW1iZXISDAoEbmFtZRgBIAEoCRIMCgR0d2luGAIgASgJItYCCgpJbmJveEVudHJ5EgoKAmlkGAEgASgJEh8KBWFsaWFzGAIgASgLMhAucG9sbHV4LnYxLkFsaWFzEg4KBmRyaXZlchgDIAEoCRIMCgRuYW1lGAQgASgJEgsKA3ZpYRgFIAEoCRIVCg1zZXR0aW5nc19qc29uGAYgASgJEhAKCHJldmlzaW9uGAcgASgEEgsKA3VyaRgIIAEoCRIoCgR0aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVtb2RlbBgKIAEoCRINCgVjb3VudBgLIAEoBBItCglsYXN0X3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGRvb3IYDSABKAkSDwoHc2FtcGxlcxgOIAMoDBIPCgdpZ25vcmVkGA8gASgIEhMKC21lc3NhZ2VfaWRzGBAgAygGIi8KDlB1dFpvbmVSZXF1ZXN0Eh0KBHpvbmUYASABKAsyDy5wb2xsdXgudjEuWm9uZSIwCg9QdXRab25lUmVzcG9uc2USHQoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lIkoKEExpc3Rab25lc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJMChFMaXN0Wm9uZXNSZXNwb25zZRIeCgV6b25lcxgBIAMoCzIPLnBvbGx1eC52MS5ab25lEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIcCg5HZXRab25lUmVxdWVzdBIKCgJpZBgBIAEoCSIwCg9HZXRab25lUmVzcG9uc2USHQoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lIh8KEURlbGV0ZVpvbmVSZXF1ZXN0EgoKAmlkGAEgASgJIhQKEkRlbGV0ZVpvbmVSZXNwb25zZSI1ChBQdXRTeXN0ZW1SZXF1ZXN0EiEKBnN5c3RlbRgBIAEoCzIRLnBvbGx1eC52MS5TeXN0ZW0iNgoRUHV0U3lzdGVtUmVzcG9uc2USIQoGc3lzdGVtGAEgASgLMhEucG9sbHV4LnYxLlN5c3RlbSJMChJMaXN0U3lzdGVtc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJSChNMaXN0U3lzdGVtc1Jlc3BvbnNlEiIKB3N5c3RlbXMYASADKAsyES5wb2xsdXgudjEuU3lzdGVtEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIeChBHZXRTeXN0ZW1SZXF1ZXN0EgoKAmlkGAEgASgJIjYKEUdldFN5c3RlbVJlc3BvbnNlEiEKBnN5c3RlbRgBIAEoCzIRLnBvbGx1eC52MS5TeXN0ZW0iIAoSU3RhcnRTeXN0ZW1SZXF1ZXN0EgoKAmlkGAEgASgJIj8KE1N0YXJ0U3lzdGVtUmVzcG9uc2USKAoHcmVzdWx0cxgBIAMoCzIXLnBvbGx1eC52MS5NZW1iZXJSZXN1bHQiHwoRU3RvcFN5c3RlbVJlcXVlc3QSCgoCaWQYASABKAkiPgoSU3RvcFN5c3RlbVJlc3BvbnNlEigKB3Jlc3VsdHMYASADKAsyFy5wb2xsdXgudjEuTWVtYmVyUmVzdWx0IpQBChNJbnZva2VTeXN0ZW1SZXF1ZXN0EgoKAmlkGAEgASgJEg4KBmFjdGlvbhgCIAEoCRIlCgVpbnB1dBgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIqCgdvcHRpb25zGAQgASgLMhkucG9sbHV4LnYxLkNvbW1hbmRPcHRpb25zEg4KBm1lbWJlchgFIAEoCSJAChRJbnZva2VTeXN0ZW1SZXNwb25zZRIoCgdyZXN1bHRzGAEgAygLMhcucG9sbHV4LnYxLk1lbWJlclJlc3VsdCKXAQoMTWVtYmVyUmVzdWx0EgwKBG5hbWUYASABKAkSDAoEdHdpbhgCIAEoCRINCgVlcnJvchgDIAEoCRIjCgdvdXRjb21lGAQgASgOMhIucG9sbHV4LnYxLk91dGNvbWUSJgoGb3V0cHV0GAUgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEg8KB2NoYW5nZWQYBiABKAgiIQoTRGVsZXRlU3lzdGVtUmVxdWVzdBIKCgJpZBgBIAEoCSIWChREZWxldGVTeXN0ZW1SZXNwb25zZSJbChBMaXN0SW5ib3hSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSDwoHaWdub3JlZBgEIAEoCCJUChFMaXN0SW5ib3hSZXNwb25zZRImCgdlbnRyaWVzGAEgAygLMhUucG9sbHV4LnYxLkluYm94RW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIj4KEUNsYWltSW5ib3hSZXF1ZXN0EgoKAmlkGAEgASgJEh0KBHR3aW4YAiABKAsyDy5wb2xsdXgudjEuVHdpbiIzChJDbGFpbUluYm94UmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIi4KEklnbm9yZUluYm94UmVxdWVzdBIKCgJpZBgBIAEoCRIMCgR1bmRvGAIgASgIIjsKE0lnbm9yZUluYm94UmVzcG9uc2USJAoFZW50cnkYASABKAsyFS5wb2xsdXgudjEuSW5ib3hFbnRyeTK3CAoLU2l0ZVNlcnZpY2USQAoHUHV0Wm9uZRIZLnBvbGx1eC52MS5QdXRab25lUmVxdWVzdBoaLnBvbGx1eC52MS5QdXRab25lUmVzcG9uc2USSwoJTGlzdFpvbmVzEhsucG9sbHV4LnYxLkxpc3Rab25lc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdFpvbmVzUmVzcG9uc2UiA5ACARJFCgdHZXRab25lEhkucG9sbHV4LnYxLkdldFpvbmVSZXF1ZXN0GhoucG9sbHV4LnYxLkdldFpvbmVSZXNwb25zZSIDkAIBEkkKCkRlbGV0ZVpvbmUSHC5wb2xsdXgudjEuRGVsZXRlWm9uZVJlcXVlc3QaHS5wb2xsdXgudjEuRGVsZXRlWm9uZVJlc3BvbnNlEkYKCVB1dFN5c3RlbRIbLnBvbGx1eC52MS5QdXRTeXN0ZW1SZXF1ZXN0GhwucG9sbHV4LnYxLlB1dFN5c3RlbVJlc3BvbnNlElEKC0xpc3RTeXN0ZW1zEh0ucG9sbHV4LnYxLkxpc3RTeXN0ZW1zUmVxdWVzdBoeLnBvbGx1eC52MS5MaXN0U3lzdGVtc1Jlc3BvbnNlIgOQAgESSwoJR2V0U3lzdGVtEhsucG9sbHV4LnYxLkdldFN5c3RlbVJlcXVlc3QaHC5wb2xsdXgudjEuR2V0U3lzdGVtUmVzcG9uc2UiA5ACARJMCgtTdGFydFN5c3RlbRIdLnBvbGx1eC52MS5TdGFydFN5c3RlbVJlcXVlc3QaHi5wb2xsdXgudjEuU3RhcnRTeXN0ZW1SZXNwb25zZRJJCgpTdG9wU3lzdGVtEhwucG9sbHV4LnYxLlN0b3BTeXN0ZW1SZXF1ZXN0Gh0ucG9sbHV4LnYxLlN0b3BTeXN0ZW1SZXNwb25zZRJPCgxJbnZva2VTeXN0ZW0SHi5wb2xsdXgudjEuSW52b2tlU3lzdGVtUmVxdWVzdBofLnBvbGx1eC52MS5JbnZva2VTeXN0ZW1SZXNwb25zZRJPCgxEZWxldGVTeXN0ZW0SHi5wb2xsdXgudjEuRGVsZXRlU3lzdGVtUmVxdWVzdBofLnBvbGx1eC52MS5EZWxldGVTeXN0ZW1SZXNwb25zZRJLCglMaXN0SW5ib3gSGy5wb2xsdXgudjEuTGlzdEluYm94UmVxdWVzdBocLnBvbGx1eC52MS5MaXN0SW5ib3hSZXNwb25zZSIDkAIBEkkKCkNsYWltSW5ib3gSHC5wb2xsdXgudjEuQ2xhaW1JbmJveFJlcXVlc3QaHS5wb2xsdXgudjEuQ2xhaW1JbmJveFJlc3BvbnNlEkwKC0lnbm9yZUluYm94Eh0ucG9sbHV4LnYxLklnbm9yZUluYm94UmVxdWVzdBoeLnBvbGx1eC52MS5JZ25vcmVJbmJveFJlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_struct, file_google_protobuf_timestamp, file_pollux_v1_twin]);
 
 /**
  * Zone is a place in a tree of places.
@@ -324,6 +324,40 @@ export const ListZonesResponseSchema: GenMessage<ListZonesResponse> = /*@__PURE_
   messageDesc(file_pollux_v1_site, 6);
 
 /**
+ * @generated from message pollux.v1.GetZoneRequest
+ */
+export type GetZoneRequest = Message<"pollux.v1.GetZoneRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pollux.v1.GetZoneRequest.
+ * Use `create(GetZoneRequestSchema)` to create a new message.
+ */
+export const GetZoneRequestSchema: GenMessage<GetZoneRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 7);
+
+/**
+ * @generated from message pollux.v1.GetZoneResponse
+ */
+export type GetZoneResponse = Message<"pollux.v1.GetZoneResponse"> & {
+  /**
+   * @generated from field: pollux.v1.Zone zone = 1;
+   */
+  zone?: Zone | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.GetZoneResponse.
+ * Use `create(GetZoneResponseSchema)` to create a new message.
+ */
+export const GetZoneResponseSchema: GenMessage<GetZoneResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 8);
+
+/**
  * @generated from message pollux.v1.DeleteZoneRequest
  */
 export type DeleteZoneRequest = Message<"pollux.v1.DeleteZoneRequest"> & {
@@ -338,7 +372,7 @@ export type DeleteZoneRequest = Message<"pollux.v1.DeleteZoneRequest"> & {
  * Use `create(DeleteZoneRequestSchema)` to create a new message.
  */
 export const DeleteZoneRequestSchema: GenMessage<DeleteZoneRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 7);
+  messageDesc(file_pollux_v1_site, 9);
 
 /**
  * @generated from message pollux.v1.DeleteZoneResponse
@@ -351,7 +385,7 @@ export type DeleteZoneResponse = Message<"pollux.v1.DeleteZoneResponse"> & {
  * Use `create(DeleteZoneResponseSchema)` to create a new message.
  */
 export const DeleteZoneResponseSchema: GenMessage<DeleteZoneResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 8);
+  messageDesc(file_pollux_v1_site, 10);
 
 /**
  * @generated from message pollux.v1.PutSystemRequest
@@ -368,7 +402,7 @@ export type PutSystemRequest = Message<"pollux.v1.PutSystemRequest"> & {
  * Use `create(PutSystemRequestSchema)` to create a new message.
  */
 export const PutSystemRequestSchema: GenMessage<PutSystemRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 9);
+  messageDesc(file_pollux_v1_site, 11);
 
 /**
  * @generated from message pollux.v1.PutSystemResponse
@@ -385,7 +419,7 @@ export type PutSystemResponse = Message<"pollux.v1.PutSystemResponse"> & {
  * Use `create(PutSystemResponseSchema)` to create a new message.
  */
 export const PutSystemResponseSchema: GenMessage<PutSystemResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 10);
+  messageDesc(file_pollux_v1_site, 12);
 
 /**
  * @generated from message pollux.v1.ListSystemsRequest
@@ -414,7 +448,7 @@ export type ListSystemsRequest = Message<"pollux.v1.ListSystemsRequest"> & {
  * Use `create(ListSystemsRequestSchema)` to create a new message.
  */
 export const ListSystemsRequestSchema: GenMessage<ListSystemsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 11);
+  messageDesc(file_pollux_v1_site, 13);
 
 /**
  * @generated from message pollux.v1.ListSystemsResponse
@@ -438,7 +472,215 @@ export type ListSystemsResponse = Message<"pollux.v1.ListSystemsResponse"> & {
  * Use `create(ListSystemsResponseSchema)` to create a new message.
  */
 export const ListSystemsResponseSchema: GenMessage<ListSystemsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 12);
+  messageDesc(file_pollux_v1_site, 14);
+
+/**
+ * @generated from message pollux.v1.GetSystemRequest
+ */
+export type GetSystemRequest = Message<"pollux.v1.GetSystemRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pollux.v1.GetSystemRequest.
+ * Use `create(GetSystemRequestSchema)` to create a new message.
+ */
+export const GetSystemRequestSchema: GenMessage<GetSystemRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 15);
+
+/**
+ * @generated from message pollux.v1.GetSystemResponse
+ */
+export type GetSystemResponse = Message<"pollux.v1.GetSystemResponse"> & {
+  /**
+   * @generated from field: pollux.v1.System system = 1;
+   */
+  system?: System | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.GetSystemResponse.
+ * Use `create(GetSystemResponseSchema)` to create a new message.
+ */
+export const GetSystemResponseSchema: GenMessage<GetSystemResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 16);
+
+/**
+ * @generated from message pollux.v1.StartSystemRequest
+ */
+export type StartSystemRequest = Message<"pollux.v1.StartSystemRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pollux.v1.StartSystemRequest.
+ * Use `create(StartSystemRequestSchema)` to create a new message.
+ */
+export const StartSystemRequestSchema: GenMessage<StartSystemRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 17);
+
+/**
+ * @generated from message pollux.v1.StartSystemResponse
+ */
+export type StartSystemResponse = Message<"pollux.v1.StartSystemResponse"> & {
+  /**
+   * @generated from field: repeated pollux.v1.MemberResult results = 1;
+   */
+  results: MemberResult[];
+};
+
+/**
+ * Describes the message pollux.v1.StartSystemResponse.
+ * Use `create(StartSystemResponseSchema)` to create a new message.
+ */
+export const StartSystemResponseSchema: GenMessage<StartSystemResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 18);
+
+/**
+ * @generated from message pollux.v1.StopSystemRequest
+ */
+export type StopSystemRequest = Message<"pollux.v1.StopSystemRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pollux.v1.StopSystemRequest.
+ * Use `create(StopSystemRequestSchema)` to create a new message.
+ */
+export const StopSystemRequestSchema: GenMessage<StopSystemRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 19);
+
+/**
+ * @generated from message pollux.v1.StopSystemResponse
+ */
+export type StopSystemResponse = Message<"pollux.v1.StopSystemResponse"> & {
+  /**
+   * @generated from field: repeated pollux.v1.MemberResult results = 1;
+   */
+  results: MemberResult[];
+};
+
+/**
+ * Describes the message pollux.v1.StopSystemResponse.
+ * Use `create(StopSystemResponseSchema)` to create a new message.
+ */
+export const StopSystemResponseSchema: GenMessage<StopSystemResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 20);
+
+/**
+ * @generated from message pollux.v1.InvokeSystemRequest
+ */
+export type InvokeSystemRequest = Message<"pollux.v1.InvokeSystemRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string action = 2;
+   */
+  action: string;
+
+  /**
+   * @generated from field: google.protobuf.Value input = 3;
+   */
+  input?: Value | undefined;
+
+  /**
+   * @generated from field: pollux.v1.CommandOptions options = 4;
+   */
+  options?: CommandOptions | undefined;
+
+  /**
+   * Which members: one by its name (Display_1), or all of a kind (Display); empty: all.
+   *
+   * @generated from field: string member = 5;
+   */
+  member: string;
+};
+
+/**
+ * Describes the message pollux.v1.InvokeSystemRequest.
+ * Use `create(InvokeSystemRequestSchema)` to create a new message.
+ */
+export const InvokeSystemRequestSchema: GenMessage<InvokeSystemRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 21);
+
+/**
+ * @generated from message pollux.v1.InvokeSystemResponse
+ */
+export type InvokeSystemResponse = Message<"pollux.v1.InvokeSystemResponse"> & {
+  /**
+   * @generated from field: repeated pollux.v1.MemberResult results = 1;
+   */
+  results: MemberResult[];
+};
+
+/**
+ * Describes the message pollux.v1.InvokeSystemResponse.
+ * Use `create(InvokeSystemResponseSchema)` to create a new message.
+ */
+export const InvokeSystemResponseSchema: GenMessage<InvokeSystemResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 22);
+
+/**
+ * MemberResult is what became of one member, in the order of the system.
+ *
+ * @generated from message pollux.v1.MemberResult
+ */
+export type MemberResult = Message<"pollux.v1.MemberResult"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string twin = 2;
+   */
+  twin: string;
+
+  /**
+   * Why it could not be done; empty where it was.
+   *
+   * @generated from field: string error = 3;
+   */
+  error: string;
+
+  /**
+   * Of InvokeSystem: how it ended and what it gave.
+   *
+   * @generated from field: pollux.v1.Outcome outcome = 4;
+   */
+  outcome: Outcome;
+
+  /**
+   * @generated from field: google.protobuf.Value output = 5;
+   */
+  output?: Value | undefined;
+
+  /**
+   * Of StartSystem and StopSystem: it was not so before.
+   *
+   * @generated from field: bool changed = 6;
+   */
+  changed: boolean;
+};
+
+/**
+ * Describes the message pollux.v1.MemberResult.
+ * Use `create(MemberResultSchema)` to create a new message.
+ */
+export const MemberResultSchema: GenMessage<MemberResult> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_site, 23);
 
 /**
  * @generated from message pollux.v1.DeleteSystemRequest
@@ -455,7 +697,7 @@ export type DeleteSystemRequest = Message<"pollux.v1.DeleteSystemRequest"> & {
  * Use `create(DeleteSystemRequestSchema)` to create a new message.
  */
 export const DeleteSystemRequestSchema: GenMessage<DeleteSystemRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 13);
+  messageDesc(file_pollux_v1_site, 24);
 
 /**
  * @generated from message pollux.v1.DeleteSystemResponse
@@ -468,7 +710,7 @@ export type DeleteSystemResponse = Message<"pollux.v1.DeleteSystemResponse"> & {
  * Use `create(DeleteSystemResponseSchema)` to create a new message.
  */
 export const DeleteSystemResponseSchema: GenMessage<DeleteSystemResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 14);
+  messageDesc(file_pollux_v1_site, 25);
 
 /**
  * @generated from message pollux.v1.ListInboxRequest
@@ -504,7 +746,7 @@ export type ListInboxRequest = Message<"pollux.v1.ListInboxRequest"> & {
  * Use `create(ListInboxRequestSchema)` to create a new message.
  */
 export const ListInboxRequestSchema: GenMessage<ListInboxRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 15);
+  messageDesc(file_pollux_v1_site, 26);
 
 /**
  * @generated from message pollux.v1.ListInboxResponse
@@ -528,7 +770,7 @@ export type ListInboxResponse = Message<"pollux.v1.ListInboxResponse"> & {
  * Use `create(ListInboxResponseSchema)` to create a new message.
  */
 export const ListInboxResponseSchema: GenMessage<ListInboxResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 16);
+  messageDesc(file_pollux_v1_site, 27);
 
 /**
  * @generated from message pollux.v1.ClaimInboxRequest
@@ -555,7 +797,7 @@ export type ClaimInboxRequest = Message<"pollux.v1.ClaimInboxRequest"> & {
  * Use `create(ClaimInboxRequestSchema)` to create a new message.
  */
 export const ClaimInboxRequestSchema: GenMessage<ClaimInboxRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 17);
+  messageDesc(file_pollux_v1_site, 28);
 
 /**
  * @generated from message pollux.v1.ClaimInboxResponse
@@ -572,7 +814,7 @@ export type ClaimInboxResponse = Message<"pollux.v1.ClaimInboxResponse"> & {
  * Use `create(ClaimInboxResponseSchema)` to create a new message.
  */
 export const ClaimInboxResponseSchema: GenMessage<ClaimInboxResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 18);
+  messageDesc(file_pollux_v1_site, 29);
 
 /**
  * @generated from message pollux.v1.IgnoreInboxRequest
@@ -596,7 +838,7 @@ export type IgnoreInboxRequest = Message<"pollux.v1.IgnoreInboxRequest"> & {
  * Use `create(IgnoreInboxRequestSchema)` to create a new message.
  */
 export const IgnoreInboxRequestSchema: GenMessage<IgnoreInboxRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 19);
+  messageDesc(file_pollux_v1_site, 30);
 
 /**
  * @generated from message pollux.v1.IgnoreInboxResponse
@@ -613,7 +855,7 @@ export type IgnoreInboxResponse = Message<"pollux.v1.IgnoreInboxResponse"> & {
  * Use `create(IgnoreInboxResponseSchema)` to create a new message.
  */
 export const IgnoreInboxResponseSchema: GenMessage<IgnoreInboxResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_site, 20);
+  messageDesc(file_pollux_v1_site, 31);
 
 /**
  * SiteService keeps the places (zones), the groups (systems), and what announced itself (inbox).
@@ -638,6 +880,14 @@ export const SiteService: GenService<{
     output: typeof ListZonesResponseSchema;
   },
   /**
+   * @generated from rpc pollux.v1.SiteService.GetZone
+   */
+  getZone: {
+    methodKind: "unary";
+    input: typeof GetZoneRequestSchema;
+    output: typeof GetZoneResponseSchema;
+  },
+  /**
    * @generated from rpc pollux.v1.SiteService.DeleteZone
    */
   deleteZone: {
@@ -660,6 +910,43 @@ export const SiteService: GenService<{
     methodKind: "unary";
     input: typeof ListSystemsRequestSchema;
     output: typeof ListSystemsResponseSchema;
+  },
+  /**
+   * @generated from rpc pollux.v1.SiteService.GetSystem
+   */
+  getSystem: {
+    methodKind: "unary";
+    input: typeof GetSystemRequestSchema;
+    output: typeof GetSystemResponseSchema;
+  },
+  /**
+   * StartSystem has the members of a system run, StopSystem has them stopped, as Twin.stopped says; those that are so already
+   * stay as they are. A member that cannot be changed is told of, and holds nobody else back.
+   *
+   * @generated from rpc pollux.v1.SiteService.StartSystem
+   */
+  startSystem: {
+    methodKind: "unary";
+    input: typeof StartSystemRequestSchema;
+    output: typeof StartSystemResponseSchema;
+  },
+  /**
+   * @generated from rpc pollux.v1.SiteService.StopSystem
+   */
+  stopSystem: {
+    methodKind: "unary";
+    input: typeof StopSystemRequestSchema;
+    output: typeof StopSystemResponseSchema;
+  },
+  /**
+   * InvokeSystem runs an action of all members, or of those that a name means, side by side, and answers when all have.
+   *
+   * @generated from rpc pollux.v1.SiteService.InvokeSystem
+   */
+  invokeSystem: {
+    methodKind: "unary";
+    input: typeof InvokeSystemRequestSchema;
+    output: typeof InvokeSystemResponseSchema;
   },
   /**
    * @generated from rpc pollux.v1.SiteService.DeleteSystem
