@@ -27,6 +27,9 @@ twin yet is in the inbox afterwards (pollux inbox list). Nothing outside of the 
 after --timeout.`,
 		Example: `  pollux driver scan bacnet --network 10.0.0.0/24
   pollux driver scan knx --network 192.168.1.0/24 --timeout 10s
+  pollux driver scan pjlink --network 10.0.0.0/24               projectors of class 2, which take up to ten seconds
+  pollux driver scan esphome --network 10.0.0.0/24              by multicast DNS, as shelly
+  pollux driver scan http-json --network 10.0.0.0/24            by SSDP
   pollux driver scan modbus --network 10.0.0.9 --options '{"units": 16}'
   pollux twin create NAME --driver DRIVER --uri ADDRESS       makes a twin of what was found`,
 		Args: exactly("NAME"),
