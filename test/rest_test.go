@@ -3,9 +3,12 @@ package test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +16,8 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/drivers/drivertest"
+	"github.com/polluxhq/pollux/drivers/interfaces"
+	"github.com/polluxhq/pollux/drivers/wot"
 	"github.com/polluxhq/pollux/test/harness"
 )
 
@@ -45,14 +50,86 @@ func TestNodeWoTUsesATwin(t *testing.T) {
 	for _, name := range []string{"lamp", "other", "third"} {
 		n.Must("twin", "create", "hall/"+name, "--driver", "echo")
 	}
+	model := filepath.Join(t.TempDir(), "room.tm.json")
+	if err := os.WriteFile(model, []byte(roomModel), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.Must("model", "create", "hall/room", "--file", model)
+	n.Must("twin", "create", "hall/bare", "--model", "hall/room")
+	keepsExtensions(t, n.Must("twin", "td", "hall/bare", "--model"))
 	lines := npm(t, "wot.mjs", n.URL, n.Key, "hall/lamp")
 	if td := n.Must("twin", "td", "hall/lamp"); !strings.Contains(td, `"id": "urn:pollux:hall:lamp"`) {
 		t.Errorf("pollux twin td: %s", td)
 	}
-	for _, want := range []string{"valid 3", "read 12.5", "observed 12.5 13", "invoked hello wot", "event tock", "refused"} {
+	for _, want := range []string{"valid 4", "read 12.5", "observed 12.5 13", "invoked hello wot", "event tock", "refused"} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("missing %q in:\n%s", want, strings.Join(lines, "\n"))
 		}
+	}
+}
+
+// keepsExtensions: a Thing Model that was imported goes out with every member that we do not know, as it came.
+func keepsExtensions(t *testing.T, out string) {
+	t.Helper()
+	var came, went map[string]any
+	if err := json.Unmarshal([]byte(roomModel), &came); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(out), &went); err != nil || !reflect.DeepEqual(came, went) {
+		t.Errorf("%v: the model came back as\n%s", err, out)
+	}
+}
+
+// Every model that we have is a Thing Model by the W3C's schema, as it is handed out, and makes a Thing Description.
+func TestModelsAreThingModels(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, text []byte, err error) {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	add := func(name string, model json.RawMessage) {
+		td, err := (&wot.Thing{ID: "hall/" + name, Base: "http://127.0.0.1:8080/v1/twins/hall/" + name, Model: model, Instance: "1.0.0",
+			Created: time.Now(), Modified: time.Now()}).Describe()
+		write(name+".td.json", td, err)
+		tm, err := wot.Model(model)
+		write(name+".tm.json", tm, err)
+	}
+	for _, pattern := range []string{"*", "library/*", "testdata/*", "conformance/*"} {
+		manifests, err := filepath.Glob(filepath.Join("..", "drivers", filepath.FromSlash(pattern), "driver.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range manifests {
+			var m struct {
+				Model json.RawMessage
+			}
+			text, err := os.ReadFile(path)
+			if err == nil {
+				err = json.Unmarshal(text, &m)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			add(filepath.Base(filepath.Dir(path)), m.Model)
+		}
+	}
+	for _, name := range interfaces.Names() {
+		i, _ := interfaces.Get(name)
+		add("interface-"+strings.ToLower(name), i.Model)
+	}
+	directory, err := wot.Directory("http://127.0.0.1:8080")
+	write("directory.td.json", directory, err)
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) < 50 {
+		t.Fatalf("%v, %d files", err, len(files))
+	}
+	lines := npm(t, "wot-files.mjs", dir)
+	if want := fmt.Sprintf("%d checked, 0 wrong", len(files)); lines[len(lines)-1] != want {
+		t.Errorf("want %s:\n%s", want, strings.Join(lines, "\n"))
 	}
 }
 

@@ -149,7 +149,8 @@ func TestModelKeepsEverything(t *testing.T) {
 		t.Errorf("not the same the second time: %v\n%s\n%s", err, text, again)
 	}
 	for in, want := range map[string]string{
-		`{"title":"x"}`:                      `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"x"}`,
+		`{"title":"x"}`: `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"x"}`,
+		`{"@context":"c","@type":"tm:ThingModel","actions":{"a":{"input":{"type":["number","null"],"default":{"type":["x"]}}}}}`: `{"@context":"c","@type":"tm:ThingModel","actions":{"a":{"input":{"default":{"type":["x"]},"oneOf":[{"type":"number"},{"type":"null"}]}}}}`,
 		`{"@type":"a:B","@context":"c"}`:     `{"@context":"c","@type":["tm:ThingModel","a:B"]}`,
 		`{"@type":["a:B"],"@context":["c"]}`: `{"@context":["c"],"@type":["tm:ThingModel","a:B"]}`,
 	} {
