@@ -193,7 +193,7 @@ func (p *pair) consistency(t *testing.T, far string) {
 	p.lose(p.b, true)
 	began := time.Now()
 	res, err := p.a.twins(p.admin).GetTwin(ctx, req(&pb.GetTwinRequest{Id: far, Consistency: pb.Consistency_CONSISTENCY_LOCAL}))
-	if err != nil || res.Msg.Twin.State.GetStatus().GetFault() != "" || time.Since(began) > time.Second {
+	if err != nil || res.Msg.Twin.State.GetStatus().GetFault() != "" || time.Since(began) > 10*time.Second {
 		t.Errorf("local read of a twin whose owner is cut off: %v, %v, after %v", res, err, time.Since(began))
 	}
 	p.lose(p.b, false)
@@ -286,7 +286,7 @@ func (p *pair) minority(t *testing.T, near string) {
 	if res.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("login: %s", res.Status)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("refused after %v", took)
 	}
 	if _, err := p.a.twins(p.admin).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: near, Consistency: pb.Consistency_CONSISTENCY_LOCAL})); err != nil {

@@ -158,7 +158,7 @@ func TestDeadlineEndsAnEndlessLoop(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("got %v", err)
 		}
-		if took := time.Since(start); took < 50*time.Millisecond || took > 2*time.Second {
+		if took := time.Since(start); took < 50*time.Millisecond || took > 20*time.Second {
 			t.Fatalf("stopped after %s", took)
 		}
 	})

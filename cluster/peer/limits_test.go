@@ -67,9 +67,7 @@ func TestInFlightLimit(t *testing.T) {
 	eventually(t, "10 calls there", func() bool { return h.count() == 10 })
 	h.release()
 	eventually(t, "10 answers", func() bool { return ok.Load() == 10 })
-	if s := a.Stats(); s.InFlight != 0 {
-		t.Errorf("%+v", s)
-	}
+	eventually(t, "nothing is on its way", func() bool { return a.Stats().InFlight == 0 })
 	go func() {
 		eventually(t, "one more", func() bool { return h.count() == 1 })
 		h.release()
@@ -186,12 +184,10 @@ func TestDeadlines(t *testing.T) {
 	env.Deadline = time.Now().Add(200 * time.Millisecond)
 	began := time.Now()
 	r := ask(t, a, "b", env)
-	if took := time.Since(began); !errors.Is(r.Err, cluster.ErrUnknown) || took < 200*time.Millisecond || took > 4*time.Second {
+	if took := time.Since(began); !errors.Is(r.Err, cluster.ErrUnknown) || took < 200*time.Millisecond || took > 20*time.Second {
 		t.Errorf("after %v: %v", took, r.Err)
 	}
-	if s := a.Stats(); s.InFlight != 0 {
-		t.Errorf("%+v", s)
-	}
+	eventually(t, "nothing is on its way", func() bool { return a.Stats().InFlight == 0 })
 	eventually(t, "the call there", func() bool { return h.count() == 1 })
 	h.release()
 	eventually(t, "the late answer counted", func() bool { return b.m.lateReplies.Get()+a.m.late.Get() == 1 })

@@ -283,7 +283,7 @@ func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 			p.silent()
 		}
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Fatalf("the publisher took %v", took)
 	}
 	if grown := int64(heap()) - int64(before); grown > 16<<20 {
