@@ -28,13 +28,16 @@ func TestAuthorizationOverHTTP(t *testing.T) {
 	_, callers["admin of hotel"] = h.newKey(t, &pb.Key{Role: "admin", Project: "hotel"})
 	// What each needs at least, written down a second time, apart from the table.
 	admin := []string{"UploadDriver", "DeleteDriver", "AddFromCatalog", "CreateTwin", "UpdateTwin", "DeleteTwin", "CreateKey", "ListKeys",
-		"DeleteKey", "PutZone", "DeleteZone", "PutSystem", "DeleteSystem", "SetSettings"}
+		"DeleteKey", "PutZone", "DeleteZone", "PutSystem", "DeleteSystem", "SetSettings",
+		"CreateModel", "UpdateModel", "DeleteModel", "ClaimInbox", "IgnoreInbox", "Apply", "PutProjectSettings",
+		"CreateTopic", "UpdateTopic", "DeleteTopic"}
 	// These belong to no project.
 	everywhere := []string{"UploadDriver", "DeleteDriver", "AddFromCatalog", "DrainNode", "UndrainNode", "RemoveNode", "TransferLeadership",
 		"CreateJoinToken", "ListJoinTokens", "RevokeJoinToken", "RotateGossipKey", "RotateCA", "StartRollout", "HaltRollout",
 		"Rollback", "Scan"}
 	admin = append(admin, everywhere...)
-	operator := []string{"Invoke", "SetDesired", "TraceTwin", "ReleaseTwins", "ClearCommands"}
+	operator := []string{"Invoke", "SetDesired", "TraceTwin", "ReleaseTwins", "ClearCommands", "Ingest", "Publish", "Ack",
+		"PutChannel", "DeleteChannel", "SeekChannel", "ReplayDeadLetters"}
 	protoregistry.GlobalFiles.RangeFilesByPackage("pollux.v1", func(f protoreflect.FileDescriptor) bool {
 		for i := range f.Services().Len() {
 			s := f.Services().Get(i)

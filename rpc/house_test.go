@@ -26,7 +26,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // house is one real node for all tests of this package: a process holds one embedded metrics store. Tests keep out of
 // each other's way by their own twins, keys and projects.
@@ -67,14 +67,14 @@ func fresh(name string) string { return fmt.Sprintf("%s%d", name, names.Add(1)) 
 
 func openHouse(t testing.TB) *house {
 	t.Helper()
-	theHouse.once.Do(func() { theHouse.h, theHouse.err = newHouse() })
+	theHouse.once.Do(func() { theHouse.h, theHouse.err = newHouse(t) })
 	if theHouse.err != nil {
 		t.Fatalf("open node: %v", theHouse.err)
 	}
 	return theHouse.h
 }
 
-func newHouse() (*house, error) {
+func newHouse(t testing.TB) (*house, error) {
 	dir, err := os.MkdirTemp("", "pollux-rpc-")
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func newHouse() (*house, error) {
 	conf := pollux.DefaultConfig()
 	conf.Data, conf.HTTP, conf.MQTT, conf.Name = dir, "127.0.0.1:0", "127.0.0.1:0", "test"
 	conf.Gossip, conf.Peer = "127.0.0.1:0", "127.0.0.1:0"
-	conf.MetricsMemory, conf.StoreCache = 64<<20, 16<<20
+	conf.MetricsMemory, conf.StoreCache, conf.DriverCompiler = 64<<20, 16<<20, drivertest.Compiler(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
