@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -206,5 +208,52 @@ func TestRestDocs(t *testing.T) {
 		}
 		cancel() // a stream has no end of its own
 		_ = cmd.Wait()
+	}
+}
+
+// Who waits for a device that is away is told how far it got: still open, given up, or set again by somebody else.
+func TestRestWaitsForADeviceThatIsAway(t *testing.T) {
+	n := harness.Start(t, harness.Options{})
+	n.Must("driver", "add", "pjlink")
+	n.Must("twin", "create", "away", "--driver", "pjlink", "--uri", "tcp://127.0.0.1:1")
+	type answer struct {
+		status int
+		text   string
+	}
+	put := func(value, query string) answer {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, n.URL+"/v1/twins/default/away/properties/power?"+query, strings.NewReader(value))
+		if err != nil {
+			t.Error(err)
+			return answer{}
+		}
+		r.Header.Set("Authorization", "Bearer "+n.Key)
+		r.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Error(err)
+			return answer{}
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		return answer{res.StatusCode, string(text)}
+	}
+	if a := put("true", "wait=100ms"); a.status != 202 || strings.Contains(a.text, "CONFIRMED") {
+		t.Errorf("the time is over: %+v", a)
+	}
+	if a := put("true", "wait=60s&valid_for=1s"); a.status != 504 || !strings.Contains(a.text, `"outcome":"timed_out"`) {
+		t.Errorf("given up: %+v", a)
+	}
+	first := make(chan answer, 1)
+	go func() { first <- put("true", "wait=60s&valid_for=60s") }()
+	harness.Until(t, 30*time.Second, "the first to wait", func() bool {
+		d := n.Must("twin", "get", "away", "-o", "json")
+		return strings.Contains(d, "PROGRESS_ASKED") || strings.Contains(d, "PROGRESS_SENT")
+	})
+	put("false", "valid_for=60s")
+	if a := <-first; a.status != 409 || !strings.Contains(a.text, `"reason":"revision"`) {
+		t.Errorf("set again: %+v", a)
 	}
 }
