@@ -35,6 +35,7 @@ func publishTo(t *testing.T, n *harness.Node, messages, base int, j *load.Journa
 // TestBackup saves three nodes under load, and restores them into three others: what was acknowledged before is there, in
 // state and in history, on each of them. Damaged files and clusters with content are refused.
 func TestBackup(t *testing.T) {
+	t.Parallel()
 	from := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3})
 	n := from.Node(0)
 	n.AddDriver("echo")
@@ -134,6 +135,7 @@ func ownSamples(t *testing.T, n *harness.Node) map[string]string {
 // TestLostHistoryComesBack: a node whose history is gone gets it from another, what it missed meanwhile and what is written
 // then; and answers queries meanwhile by way of the others.
 func TestLostHistoryComesBack(t *testing.T) {
+	t.Parallel()
 	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3})
 	n := c.Node(0)
 	n.AddDriver("echo")

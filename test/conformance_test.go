@@ -16,6 +16,7 @@ import (
 // Each SDK's example does what the same script says, also with a fresh instance for each event; the driver in C does what
 // the lamp's script says. The program runs them, which the race detector does not slow down.
 func TestEverySDKsExamplePassesTheSameScript(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join("..", "drivers", "conformance", "thermostat")
 	c := filepath.Join("..", "drivers", "sdk", "c")
 	thermostat := []string{filepath.Join(dir, "thermostat.test.yaml"), filepath.Join(dir, "login.test.yaml")}

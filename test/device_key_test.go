@@ -75,6 +75,7 @@ func mosquitto(n *harness.Node, user, password string, more ...string) []string 
 // TestDeviceKey is a device with a key of its own, as firmware is configured: it subscribes to more than the driver
 // sends, and says things where it may not.
 func TestDeviceKey(t *testing.T) {
+	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	n.Must("driver", "add", "tasmota")
 	n.Must("twin", "create", "lamp1", "--driver", "tasmota", "--setting", "topic=lamp1")
@@ -133,6 +134,7 @@ func TestDeviceKey(t *testing.T) {
 
 // TestDeviceBeforeItsTwin: a device that is powered before its twin is made comes in when it is.
 func TestDeviceBeforeItsTwin(t *testing.T) {
+	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	n.Must("driver", "add", "tasmota")
 	_, secret := deviceKey(t, n, "lamp1")
@@ -147,6 +149,7 @@ func TestDeviceBeforeItsTwin(t *testing.T) {
 
 // TestRevokedKey: with a device's key go its MQTT connections, and no others.
 func TestRevokedKey(t *testing.T) {
+	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	n.Must("driver", "add", "tasmota")
 	n.Must("twin", "create", "lamp1", "--driver", "tasmota", "--setting", "topic=lamp1")

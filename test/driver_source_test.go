@@ -15,6 +15,7 @@ import (
 // TestDriverSource is what the console's editor stands on: a source is tried on the node, uploaded with its tests, and comes back
 // as it was, also after kill -9.
 func TestDriverSource(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join("..", "drivers", "library", "extron")
 	source, err := os.ReadFile(filepath.Join(dir, "extron.js"))
 	if err != nil {

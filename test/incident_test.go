@@ -27,6 +27,7 @@ const sensorSource = `export default driver({
 // An incident: a device says what the driver crashes on. It is recorded; against the same version the recording crashes
 // offline, too; against the fix it does not, and the difference is shown.
 func TestIncidentReplayedAgainstTheFix(t *testing.T) {
+	t.Parallel()
 	drivertest.NeedEngine(t)
 	n := harness.Start(t, harness.Options{})
 	version := func(v, read string) string {

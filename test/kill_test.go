@@ -26,7 +26,7 @@ const (
 	killConnections = 10  // over which they do
 	killSetters     = 16  // twins whose level is set, a client each
 	killTimes       = 10
-	killLoad        = 60 * time.Second
+	killLoad        = 40 * time.Second
 	// killRate leaves each device some milliseconds between two messages: samples of one series and millisecond are one.
 	killRate = 4000
 )
@@ -35,6 +35,7 @@ const (
 // each twin must have the last value that was acknowledged, or a later one that was sent. History must have every
 // acknowledged value as soon as the feeder has caught up.
 func TestKillUnderLoad(t *testing.T) {
+	t.Parallel()
 	kills, span := killTimes, killLoad
 	if testing.Short() {
 		kills, span = 3, 12*time.Second

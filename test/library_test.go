@@ -14,6 +14,7 @@ import (
 // Each driver of the library does what its scripts say: as they are written, with a fresh instance for each event, and
 // with a device that misbehaves. The program runs them, which the race detector does not slow down.
 func TestDriversOfTheLibrary(t *testing.T) {
+	t.Parallel()
 	dirs, err := filepath.Glob(filepath.Join("..", "drivers", "library", "*"))
 	if err != nil || len(dirs) == 0 {
 		t.Fatalf("no drivers in the library: %v", err)

@@ -91,6 +91,7 @@ func (d *kettle) say(line string) {
 
 // From `driver new` to a live twin of a made-up device, in each language: as docs/drivers.md tells it.
 func TestDriverFromNewToLiveTwin(t *testing.T) {
+	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	for _, lang := range []project.Lang{project.JavaScript, project.Go, project.Rust} {
 		t.Run(string(lang), func(t *testing.T) {

@@ -25,6 +25,7 @@ func operatedTwin(i int) string { return fmt.Sprintf("default/op-%d", i) }
 
 // TestOperate does with three nodes what an operator does, by the command line, while somebody watches all twins.
 func TestOperate(t *testing.T) {
+	t.Parallel()
 	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3})
 	a, b := c.Node(0), c.Node(1)
 	a.AddDriver("echo")

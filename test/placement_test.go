@@ -12,6 +12,7 @@ import (
 
 // A twin's placement says whether it is in memory.
 func TestPlacementShowsWhoIsActive(t *testing.T) {
+	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	n.AddDriver("echo")
 	n.Must("twin", "create", "there", "--driver", "echo")

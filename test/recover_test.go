@@ -17,6 +17,7 @@ import (
 // answers with all that was acknowledged, is backed up history included, and lets new nodes in. A lost one that comes
 // back is kept out.
 func TestRecoverFromOne(t *testing.T) {
+	t.Parallel()
 	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3})
 	n := c.Node(2)
 	n.AddDriver("echo")

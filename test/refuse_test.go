@@ -39,6 +39,7 @@ func attempt(t *testing.T, args ...string) (int, string) {
 }
 
 func TestServeRefusesWrongUsage(t *testing.T) {
+	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -67,6 +68,7 @@ func TestServeRefusesWrongUsage(t *testing.T) {
 }
 
 func TestServeRefusesForeignDirectories(t *testing.T) {
+	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	code, out := attempt(t, "serve", "--data", n.Dir, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0")
 	if code != 1 || !strings.Contains(out, "in use by another process") {
@@ -136,6 +138,7 @@ func listing(t *testing.T, dir string) string {
 }
 
 func TestStop(t *testing.T) {
+	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	if err := n.Stop(); err != nil {
 		t.Errorf("a graceful stop: %v\n%s", err, n.Log())
@@ -211,6 +214,7 @@ const (
 // TestFullDisk fills a small disk under load. The node must end by itself with one clear line, and start again with all
 // that it acknowledged when there is room.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t)
 	n := harness.Start(t, harness.Options{Dir: filepath.Join(dir, "data")})
 	n.AddDriver("echo")
@@ -313,6 +317,9 @@ func checkOneLine(t *testing.T, log string, code int) {
 	t.Helper()
 	var said []string
 	for line := range strings.Lines(log) {
+		if strings.Contains(line, `msg="checkpoint refused"`) || strings.Contains(line, `msg="mqtt message not taken`) {
+			continue // what was under way just then, and whose caller was told
+		}
 		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "disk is full") || strings.Contains(line, "no space left") {
 			said = append(said, line)
 		}

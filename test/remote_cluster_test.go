@@ -16,6 +16,7 @@ import (
 // TestExternalVictoriaMetricsOfThreeNodes: the leader pushes. The server is away, the leader is killed with what waits in
 // its queue and does not come back, the server comes back: another node has pushed every acknowledged value.
 func TestExternalVictoriaMetricsOfThreeNodes(t *testing.T) {
+	t.Parallel()
 	v := startVictoria(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3, Args: []string{"--metrics-url", "http://" + v.addr}})
 	leader, n := c.Leader(), c.Follower()

@@ -134,6 +134,7 @@ func samples(all []exported) int {
 // TestExternalVictoriaMetrics stops an external VictoriaMetrics under load and starts it again: it has the same number of
 // samples as messages were acknowledged, and none twice.
 func TestExternalVictoriaMetrics(t *testing.T) {
+	t.Parallel()
 	away := remoteAway
 	if testing.Short() {
 		away = 5 * time.Second

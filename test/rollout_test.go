@@ -40,6 +40,7 @@ func pushSource(t *testing.T, n *harness.Node, source string, args ...string) st
 // A version that crashes is rolled out to 100 twins under load: the rollout halts at its first share, all twins go back to
 // the version before by themselves, and those outside of that share never had another.
 func TestBadVersionReturnsByItself(t *testing.T) {
+	t.Parallel()
 	drivertest.NeedEngine(t)
 	n := harness.Start(t, harness.Options{})
 	version := func(v, body string) string {

@@ -11,6 +11,7 @@ import (
 // TestRotate replaces gossip's key, twice, and the authority while a node is off. It comes back, and a token of before is
 // worth nothing.
 func TestRotate(t *testing.T) {
+	t.Parallel()
 	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3})
 	a, off := c.Node(0), c.Node(2)
 	former := strings.TrimSpace(jsonField(t, a.Must("cluster", "token", "-o", "json"), "token"))

@@ -16,6 +16,7 @@ import (
 
 // TestTwinsLiveWhereTheyMay gives twins selectors and looks where they live, with real nodes that come and go.
 func TestTwinsLiveWhereTheyMay(t *testing.T) {
+	t.Parallel()
 	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3}) // in the zones a, b and c
 	a, b := c.Node(0), c.Node(1)
 	a.AddDriver("echo")

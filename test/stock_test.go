@@ -42,6 +42,7 @@ func at(v any, path ...string) any {
 
 // TestStockClients drives a twin with programs that are not ours: mosquitto speaks Tasmota's topics, curl the JSON API.
 func TestStockClients(t *testing.T) {
+	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	n.Must("driver", "add", "tasmota")
 	n.Must("twin", "create", "lamp", "--driver", "tasmota", "--setting", "topic=lamp")
@@ -100,6 +101,7 @@ func TestStockClients(t *testing.T) {
 
 // TestHistoryAsGrafanaAsks queries the Prometheus API that Grafana uses as a data source.
 func TestHistoryAsGrafanaAsks(t *testing.T) {
+	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	n.Must("driver", "add", "tasmota")
 	n.Must("twin", "create", "meter", "--driver", "tasmota", "--setting", "topic=meter")

@@ -57,6 +57,7 @@ func tinyManifested(old, new string) []byte {
 
 // TestUploadsRefused: what is no driver is refused by a sentence that says why, and nothing of it stays.
 func TestUploadsRefused(t *testing.T) {
+	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	dir := t.TempDir()
 	push := func(file []byte) (string, error) {
@@ -108,6 +109,7 @@ func TestUploadsRefused(t *testing.T) {
 
 // TestArgumentsRefused: a wrong setting or argument is refused with its path, and the driver does not see it.
 func TestArgumentsRefused(t *testing.T) {
+	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	n.AddDriver("echo")
 	createEcho(t, n, "twin", map[string]any{"topic": "twin"})
