@@ -22,7 +22,7 @@ import (
 const (
 	remoteDevices = 100
 	remoteRate    = 1000
-	remoteAway    = 30 * time.Second
+	remoteAway    = 15 * time.Second
 )
 
 // victoria is a real VictoriaMetrics of its own, Debian's.
