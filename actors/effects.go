@@ -59,6 +59,7 @@ func (t *twin) apply(eff *drivers.Effects, cfg *config) error {
 	for _, ev := range eff.Events {
 		t.e.stats.event()
 		t.emitEvent(ev)
+		t.sayEvent(ev)
 	}
 	if len(eff.Discovered) > 0 {
 		t.discover(eff.Discovered)
@@ -135,6 +136,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 		if p := t.setProperty(c, values[i], at, to); p != nil {
 			any = true
 			t.reported(p)
+			t.say(said{"property", c.Property, p.Value, p.Time})
 			if delta != nil {
 				delta.Properties[c.Property] = p.Proto(t.live())
 			}

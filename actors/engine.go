@@ -60,6 +60,8 @@ type Engine struct {
 	schedules schedules
 	room      room
 	streams   *topic.Host
+	routes    *routes
+	outbox    *outbox
 	// resting: the tick has stopped until roused.
 	resting atomic.Bool
 	roused  chan struct{}
@@ -112,6 +114,8 @@ func New(o Options) (*Engine, error) {
 	e.layers = newLayers(o.Store, e.sealer)
 	e.registry = newRegistry(e)
 	e.client = &Client{e: e}
+	e.routes = newRoutes(o.Store)
+	e.outbox = newOutbox(e)
 	e.streams = topic.New(topic.Options{Store: o.Store, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics,
 		Call:       func(env *cluster.Envelope, done func(cluster.Reply)) { e.cluster.Call(env, done) },
 		Owned:      func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
@@ -153,6 +157,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err := e.topics.load(); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
+	if err := e.routes.load(); err != nil {
+		return fmt.Errorf("start actors: %w", err)
+	}
 	if err := e.rollouts.load(); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
@@ -169,6 +176,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.goFunc(e.starter.run)
 	e.goFunc(e.rollouts.run)
 	e.streams.Start()
+	e.goFunc(e.outbox.run)
 	e.goFunc(e.intake.ledger.run)
 	return ctx.Err()
 }
@@ -322,6 +330,7 @@ func (e *Engine) Gained(owned []cluster.Ownership) {
 			e.owned[o.Slot].Store(&o)
 		}
 	}
+	e.outbox.gained()
 	e.waker.gained(slots)
 	e.starter.gained(slots)
 	e.hub.gained(slots)

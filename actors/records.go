@@ -24,6 +24,7 @@ func (e *Engine) watchRecords() error {
 		{tableThings, e.modelChanged, e.driversLost},
 		{tablePlace, e.placeChanged, e.placesLost},
 		{tableReleases, e.releaseChanged, e.releasesLost},
+		{tableRoutes, e.routeChanged, e.routesLost},
 		{tableSettings, e.settingsChanged, e.layersLost},
 		{tableZones, e.zoneChanged, e.layersLost},
 		{tableSystems, e.membersChanged, e.layersLost},

@@ -45,7 +45,7 @@ type Kind struct {
 	Decode func(storage.Record) (proto.Message, error)
 }
 
-// Kind gives a kind by its name: driver, model, twin, zone, system, topic, inbox.
+// Kind gives a kind by its name: driver, model, twin, zone, system, topic, route, inbox.
 func (r *Registry) Kind(kind string) (Kind, bool) {
 	switch kind {
 	case "driver":
@@ -72,6 +72,8 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 			}
 			return presentModel(m), nil
 		}}, true
+	case "route":
+		return Kind{tableRoutes, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Route{}) }}, true
 	case "inbox":
 		return Kind{tableInbox, func(rec storage.Record) (proto.Message, error) {
 			x, err := decode(rec, &pb.InboxEntry{})

@@ -32,6 +32,11 @@ type save struct {
 	tries   uint8
 	// queued: the twin stands in the line for room; called: it is its turn there; crowded: it found no room the last time.
 	queued, called, crowded bool
+	// outgoing are messages for topics that the next transaction commits, leaving those of the one that flies; posted is the
+	// number of the last.
+	outgoing, leaving []outgoing
+	outgoingBytes     int
+	posted            uint64
 	// strays are due times of wake records that should not be.
 	strays []int64
 	// refusals are lines of the list of refusals that are to be written; the first of them are offered.
@@ -56,7 +61,7 @@ func (t *twin) saves() *save {
 
 // idle: nothing is under way, waits, or is to be offered again.
 func (s *save) idle() bool {
-	return !s.flying && !s.queued && s.retryAt == 0 && len(s.samples) == 0 && len(s.waiting) == 0
+	return !s.flying && !s.queued && s.retryAt == 0 && len(s.samples) == 0 && len(s.waiting) == 0 && len(s.outgoing) == 0
 }
 
 // saving says whether a transaction is under way or asked for.
@@ -157,7 +162,7 @@ func (t *twin) commit(exact bool) {
 	if t.patchDirty {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableModels, Key: t.en.id, Value: t.patch, Quiet: true})
 	}
-	txn.Writes = s.refusalWrites(t.markWrites(txn.Writes))
+	txn.Writes = s.outgoingWrites(s.refusalWrites(t.markWrites(txn.Writes)))
 	txn.Writes[0] = storage.Write{Table: tableStates, Key: t.en.id, Value: t.st.Append(make([]byte, 0, 512)), Quiet: true}
 	if len(s.samples) > 0 {
 		title := ""
@@ -179,6 +184,7 @@ func (t *twin) commit(exact bool) {
 	s.strays = nil
 	s.sent, s.samples, s.sampleBytes = s.samples, nil, 0
 	s.told, s.waiting = s.waiting, nil
+	s.leaving, s.outgoing, s.outgoingBytes = s.outgoing, nil, 0
 	s.wake, s.patch, s.exact, s.count = oldWake, t.patchDirty, exact, t.counted
 	s.marks, t.marks = t.marks, nil
 	t.dirty, t.touched, t.patchDirty = false, false, false
@@ -262,6 +268,8 @@ func (m *saved) run(t *twin) {
 			t.soil()
 		}
 		s.offered = 0
+		t.e.outbox.add(s.leaving)
+		s.leaving = nil
 		t.e.marked(marks)
 		if t.mode == modeDeleting && s.removed {
 			t.gone()
@@ -283,6 +291,7 @@ func (m *saved) run(t *twin) {
 		s.sampleBytes += sampleSize(x)
 	}
 	s.samples = append(s.sent, s.samples...)
+	s.unsend()
 	s.waiting = append(s.told, s.waiting...)
 	t.remark(s.marks)
 	s.sent, s.told, s.marks = nil, nil, nil

@@ -68,6 +68,8 @@ type twin struct {
 	logs     *logRing
 	watchers []*Subscription
 	audience *audience
+	// routing is what it knows of the routes that may match it; nil: nothing yet.
+	routing *routing
 	// marks are the index records that the next transaction writes (true) or removes.
 	marks map[mark]bool
 	// meter measures what the driver uses of its quotas, trapped how often it fails; over is what it was refused.

@@ -153,6 +153,9 @@ func topicProcedures() map[string]procedure {
 		rpcv1.TopicServiceListTopicsProcedure: {action: ActionTopicRead, resource: listed("topic", func(m *pb.ListTopicsRequest) *string {
 			return &m.Project
 		})},
+		rpcv1.TopicServicePutRouteProcedure:          {action: ActionTopicWrite, resource: routeConfig},
+		rpcv1.TopicServiceListRoutesProcedure:        {action: ActionTopicRead, resource: listed("route", func(m *pb.ListRoutesRequest) *string { return &m.Project })},
+		rpcv1.TopicServiceDeleteRouteProcedure:       {action: ActionTopicWrite, resource: one("route", func(m *pb.DeleteRouteRequest) *string { return &m.Id })},
 		rpcv1.TopicServicePublishProcedure:           {action: ActionTopicUse, resource: ofTopic(func(m *pb.PublishRequest) *string { return &m.Topic })},
 		rpcv1.TopicServiceSubscribeProcedure:         {actionOf: subscribeAction, resource: ofTopic(func(m *pb.SubscribeRequest) *string { return &m.Topic })},
 		rpcv1.TopicServiceAckProcedure:               {action: ActionTopicUse, resource: ofTopic(func(m *pb.AckRequest) *string { return &m.Topic })},

@@ -99,6 +99,32 @@ func (h *Host) bury(id string, m *pb.TopicMessage, done func(error)) {
 	})
 }
 
+// Bury makes a message that cannot be published a dead letter of the topic, and returns when that is committed.
+func (h *Host) Bury(ctx context.Context, id string, m *pb.TopicMessage, why string) error {
+	letter := proto.Clone(m).(*pb.TopicMessage)
+	if letter.Headers == nil {
+		letter.Headers = map[string]string{}
+	}
+	letter.Headers[HeaderTopic], letter.Headers[HeaderReason] = id, why
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		done := make(chan error, 1)
+		h.bury(DeadOf(id), letter, func(err error) { done <- err })
+		select {
+		case err := <-done:
+			if err == nil || !again(err) && !errors.Is(err, ErrNotFound) && !errors.Is(err, cluster.ErrOverloaded) {
+				return err
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("dead letter of topic %s: %w", id, ctx.Err())
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return fmt.Errorf("dead letter of topic %s: %w", id, ctx.Err())
+		}
+	}
+}
+
 // State gives what a topic holds.
 func (h *Host) State(ctx context.Context, id string) (*pb.TopicState, error) {
 	return ask[*pb.TopicState](ctx, h, id, &actorv1.TopicQuery{})

@@ -33,6 +33,14 @@ func TestTopicTables(t *testing.T) {
 	}))
 }
 
+func TestRouteTable(t *testing.T) {
+	golden(t, "topic_routes", table(func(w io.Writer) {
+		listRoutes(w, []*pb.Route{{Id: "default/all", Topics: []string{"default/changes", "hotel/x\x1b"}},
+			{Id: "hotel/10-hot", Topics: []string{"hotel/alarms"}, Twins: []string{"hotel/oven"}, Labels: map[string]string{"floor": "1", "area": "kitchen"},
+				Properties: []string{"temperature"}, Events: []string{"alarm"}, When: "value > 30.0", Terminate: true}})
+	}))
+}
+
 func TestTopicLines(t *testing.T) {
 	var out bytes.Buffer
 	a := &app{out: &out, zone: time.UTC}

@@ -753,6 +753,430 @@ func (x *Channel) GetOldest() *durationpb.Duration {
 	return nil
 }
 
+// Route brings what twins say to a topic: each change of a property, and each event, that it matches becomes a message, in the
+// transaction that commits the change, and so in the twin's order. The message's key is the twin's id, its payload JSON:
+// {"twin", "kind": "property" or "event", "name", "value", "time"}. What cannot be published is a dead letter of the topic.
+type Route struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `project/name`. The routes of a project are tried in the order of their names.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Where to; a topic of the same project. More than one: to all of them.
+	Topics []string `protobuf:"bytes,2,rep,name=topics,proto3" json:"topics,omitempty"`
+	// Of the twins of the project only these; all conditions hold together.
+	Twins  []string          `protobuf:"bytes,3,rep,name=twins,proto3" json:"twins,omitempty"`
+	Zone   string            `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Name of the driver, and title or id of the model.
+	Driver string `protobuf:"bytes,6,opt,name=driver,proto3" json:"driver,omitempty"`
+	Model  string `protobuf:"bytes,7,opt,name=model,proto3" json:"model,omitempty"`
+	// Names of the properties and events; none of either: all of both.
+	Properties []string `protobuf:"bytes,8,rep,name=properties,proto3" json:"properties,omitempty"`
+	Events     []string `protobuf:"bytes,9,rep,name=events,proto3" json:"events,omitempty"`
+	// CEL expression that must hold, over twin, kind, name, value, labels and time; such as `value > 30.0`.
+	When string `protobuf:"bytes,10,opt,name=when,proto3" json:"when,omitempty"`
+	// Routes behind this one are not tried where it matches.
+	Terminate     bool   `protobuf:"varint,11,opt,name=terminate,proto3" json:"terminate,omitempty"`
+	Revision      uint64 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Route) Reset() {
+	*x = Route{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Route) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Route) ProtoMessage() {}
+
+func (x *Route) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Route.ProtoReflect.Descriptor instead.
+func (*Route) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Route) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Route) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *Route) GetTwins() []string {
+	if x != nil {
+		return x.Twins
+	}
+	return nil
+}
+
+func (x *Route) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *Route) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Route) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *Route) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Route) GetProperties() []string {
+	if x != nil {
+		return x.Properties
+	}
+	return nil
+}
+
+func (x *Route) GetEvents() []string {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *Route) GetWhen() string {
+	if x != nil {
+		return x.When
+	}
+	return ""
+}
+
+func (x *Route) GetTerminate() bool {
+	if x != nil {
+		return x.Terminate
+	}
+	return false
+}
+
+func (x *Route) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type PutRouteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRouteRequest) Reset() {
+	*x = PutRouteRequest{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRouteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRouteRequest) ProtoMessage() {}
+
+func (x *PutRouteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRouteRequest.ProtoReflect.Descriptor instead.
+func (*PutRouteRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PutRouteRequest) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+type PutRouteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRouteResponse) Reset() {
+	*x = PutRouteResponse{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRouteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRouteResponse) ProtoMessage() {}
+
+func (x *PutRouteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRouteResponse.ProtoReflect.Descriptor instead.
+func (*PutRouteResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PutRouteResponse) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+type ListRoutesRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Project  string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	PageSize uint32                 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before, as it came; empty for the first page.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRoutesRequest) Reset() {
+	*x = ListRoutesRequest{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRoutesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRoutesRequest) ProtoMessage() {}
+
+func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
+func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListRoutesRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ListRoutesRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRoutesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListRoutesResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Routes []*Route               `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
+	// Empty on the last page. It has no meaning to clients, and goes with this kind of list only.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRoutesResponse) Reset() {
+	*x = ListRoutesResponse{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRoutesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRoutesResponse) ProtoMessage() {}
+
+func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
+func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListRoutesResponse) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *ListRoutesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type DeleteRouteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRouteRequest) Reset() {
+	*x = DeleteRouteRequest{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRouteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRouteRequest) ProtoMessage() {}
+
+func (x *DeleteRouteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRouteRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRouteRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DeleteRouteRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type DeleteRouteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRouteResponse) Reset() {
+	*x = DeleteRouteResponse{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRouteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRouteResponse) ProtoMessage() {}
+
+func (x *DeleteRouteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRouteResponse.ProtoReflect.Descriptor instead.
+func (*DeleteRouteResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{12}
+}
+
 type CreateTopicRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Topic         *Topic                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
@@ -762,7 +1186,7 @@ type CreateTopicRequest struct {
 
 func (x *CreateTopicRequest) Reset() {
 	*x = CreateTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[6]
+	mi := &file_pollux_v1_topic_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +1198,7 @@ func (x *CreateTopicRequest) String() string {
 func (*CreateTopicRequest) ProtoMessage() {}
 
 func (x *CreateTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[6]
+	mi := &file_pollux_v1_topic_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +1211,7 @@ func (x *CreateTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicRequest.ProtoReflect.Descriptor instead.
 func (*CreateTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{6}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateTopicRequest) GetTopic() *Topic {
@@ -806,7 +1230,7 @@ type CreateTopicResponse struct {
 
 func (x *CreateTopicResponse) Reset() {
 	*x = CreateTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[7]
+	mi := &file_pollux_v1_topic_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +1242,7 @@ func (x *CreateTopicResponse) String() string {
 func (*CreateTopicResponse) ProtoMessage() {}
 
 func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[7]
+	mi := &file_pollux_v1_topic_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +1255,7 @@ func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicResponse.ProtoReflect.Descriptor instead.
 func (*CreateTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{7}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateTopicResponse) GetTopic() *Topic {
@@ -850,7 +1274,7 @@ type GetTopicRequest struct {
 
 func (x *GetTopicRequest) Reset() {
 	*x = GetTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[8]
+	mi := &file_pollux_v1_topic_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +1286,7 @@ func (x *GetTopicRequest) String() string {
 func (*GetTopicRequest) ProtoMessage() {}
 
 func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[8]
+	mi := &file_pollux_v1_topic_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +1299,7 @@ func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicRequest.ProtoReflect.Descriptor instead.
 func (*GetTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetTopicRequest) GetId() string {
@@ -894,7 +1318,7 @@ type GetTopicResponse struct {
 
 func (x *GetTopicResponse) Reset() {
 	*x = GetTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[9]
+	mi := &file_pollux_v1_topic_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1330,7 @@ func (x *GetTopicResponse) String() string {
 func (*GetTopicResponse) ProtoMessage() {}
 
 func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[9]
+	mi := &file_pollux_v1_topic_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1343,7 @@ func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicResponse.ProtoReflect.Descriptor instead.
 func (*GetTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetTopicResponse) GetTopic() *Topic {
@@ -941,7 +1365,7 @@ type ListTopicsRequest struct {
 
 func (x *ListTopicsRequest) Reset() {
 	*x = ListTopicsRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[10]
+	mi := &file_pollux_v1_topic_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1377,7 @@ func (x *ListTopicsRequest) String() string {
 func (*ListTopicsRequest) ProtoMessage() {}
 
 func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[10]
+	mi := &file_pollux_v1_topic_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1390,7 @@ func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsRequest.ProtoReflect.Descriptor instead.
 func (*ListTopicsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListTopicsRequest) GetProject() string {
@@ -1001,7 +1425,7 @@ type ListTopicsResponse struct {
 
 func (x *ListTopicsResponse) Reset() {
 	*x = ListTopicsResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[11]
+	mi := &file_pollux_v1_topic_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1437,7 @@ func (x *ListTopicsResponse) String() string {
 func (*ListTopicsResponse) ProtoMessage() {}
 
 func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[11]
+	mi := &file_pollux_v1_topic_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1450,7 @@ func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsResponse.ProtoReflect.Descriptor instead.
 func (*ListTopicsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListTopicsResponse) GetTopics() []*Topic {
@@ -1052,7 +1476,7 @@ type UpdateTopicRequest struct {
 
 func (x *UpdateTopicRequest) Reset() {
 	*x = UpdateTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[12]
+	mi := &file_pollux_v1_topic_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1488,7 @@ func (x *UpdateTopicRequest) String() string {
 func (*UpdateTopicRequest) ProtoMessage() {}
 
 func (x *UpdateTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[12]
+	mi := &file_pollux_v1_topic_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1501,7 @@ func (x *UpdateTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTopicRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateTopicRequest) GetTopic() *Topic {
@@ -1096,7 +1520,7 @@ type UpdateTopicResponse struct {
 
 func (x *UpdateTopicResponse) Reset() {
 	*x = UpdateTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[13]
+	mi := &file_pollux_v1_topic_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1532,7 @@ func (x *UpdateTopicResponse) String() string {
 func (*UpdateTopicResponse) ProtoMessage() {}
 
 func (x *UpdateTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[13]
+	mi := &file_pollux_v1_topic_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1545,7 @@ func (x *UpdateTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTopicResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateTopicResponse) GetTopic() *Topic {
@@ -1140,7 +1564,7 @@ type DeleteTopicRequest struct {
 
 func (x *DeleteTopicRequest) Reset() {
 	*x = DeleteTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[14]
+	mi := &file_pollux_v1_topic_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1576,7 @@ func (x *DeleteTopicRequest) String() string {
 func (*DeleteTopicRequest) ProtoMessage() {}
 
 func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[14]
+	mi := &file_pollux_v1_topic_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1589,7 @@ func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeleteTopicRequest) GetId() string {
@@ -1183,7 +1607,7 @@ type DeleteTopicResponse struct {
 
 func (x *DeleteTopicResponse) Reset() {
 	*x = DeleteTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[15]
+	mi := &file_pollux_v1_topic_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1619,7 @@ func (x *DeleteTopicResponse) String() string {
 func (*DeleteTopicResponse) ProtoMessage() {}
 
 func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[15]
+	mi := &file_pollux_v1_topic_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1632,7 @@ func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{22}
 }
 
 type PublishRequest struct {
@@ -1222,7 +1646,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[16]
+	mi := &file_pollux_v1_topic_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1658,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[16]
+	mi := &file_pollux_v1_topic_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1671,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PublishRequest) GetTopic() string {
@@ -1276,7 +1700,7 @@ type PublishResponse struct {
 
 func (x *PublishResponse) Reset() {
 	*x = PublishResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[17]
+	mi := &file_pollux_v1_topic_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1712,7 @@ func (x *PublishResponse) String() string {
 func (*PublishResponse) ProtoMessage() {}
 
 func (x *PublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[17]
+	mi := &file_pollux_v1_topic_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1725,7 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PublishResponse) GetOffsets() []uint64 {
@@ -1337,7 +1761,7 @@ type SubscribeRequest struct {
 
 func (x *SubscribeRequest) Reset() {
 	*x = SubscribeRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[18]
+	mi := &file_pollux_v1_topic_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1773,7 @@ func (x *SubscribeRequest) String() string {
 func (*SubscribeRequest) ProtoMessage() {}
 
 func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[18]
+	mi := &file_pollux_v1_topic_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1786,7 @@ func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SubscribeRequest) GetTopic() string {
@@ -1418,7 +1842,7 @@ type SubscribeResponse struct {
 
 func (x *SubscribeResponse) Reset() {
 	*x = SubscribeResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[19]
+	mi := &file_pollux_v1_topic_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1854,7 @@ func (x *SubscribeResponse) String() string {
 func (*SubscribeResponse) ProtoMessage() {}
 
 func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[19]
+	mi := &file_pollux_v1_topic_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1867,7 @@ func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeResponse.ProtoReflect.Descriptor instead.
 func (*SubscribeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SubscribeResponse) GetReader() string {
@@ -1471,7 +1895,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[20]
+	mi := &file_pollux_v1_topic_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1907,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[20]
+	mi := &file_pollux_v1_topic_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1920,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Delivery) GetMessage() *TopicMessage {
@@ -1530,7 +1954,7 @@ type AckRequest struct {
 
 func (x *AckRequest) Reset() {
 	*x = AckRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[21]
+	mi := &file_pollux_v1_topic_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1966,7 @@ func (x *AckRequest) String() string {
 func (*AckRequest) ProtoMessage() {}
 
 func (x *AckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[21]
+	mi := &file_pollux_v1_topic_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1979,7 @@ func (x *AckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRequest.ProtoReflect.Descriptor instead.
 func (*AckRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AckRequest) GetTopic() string {
@@ -1611,7 +2035,7 @@ type AckResponse struct {
 
 func (x *AckResponse) Reset() {
 	*x = AckResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[22]
+	mi := &file_pollux_v1_topic_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +2047,7 @@ func (x *AckResponse) String() string {
 func (*AckResponse) ProtoMessage() {}
 
 func (x *AckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[22]
+	mi := &file_pollux_v1_topic_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +2060,7 @@ func (x *AckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckResponse.ProtoReflect.Descriptor instead.
 func (*AckResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AckResponse) GetSettled() uint32 {
@@ -1666,7 +2090,7 @@ type PutChannelRequest struct {
 
 func (x *PutChannelRequest) Reset() {
 	*x = PutChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[23]
+	mi := &file_pollux_v1_topic_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +2102,7 @@ func (x *PutChannelRequest) String() string {
 func (*PutChannelRequest) ProtoMessage() {}
 
 func (x *PutChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[23]
+	mi := &file_pollux_v1_topic_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +2115,7 @@ func (x *PutChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChannelRequest.ProtoReflect.Descriptor instead.
 func (*PutChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutChannelRequest) GetTopic() string {
@@ -1731,7 +2155,7 @@ type PutChannelResponse struct {
 
 func (x *PutChannelResponse) Reset() {
 	*x = PutChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[24]
+	mi := &file_pollux_v1_topic_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +2167,7 @@ func (x *PutChannelResponse) String() string {
 func (*PutChannelResponse) ProtoMessage() {}
 
 func (x *PutChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[24]
+	mi := &file_pollux_v1_topic_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +2180,7 @@ func (x *PutChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChannelResponse.ProtoReflect.Descriptor instead.
 func (*PutChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutChannelResponse) GetChannel() *Channel {
@@ -1778,7 +2202,7 @@ type ListChannelsRequest struct {
 
 func (x *ListChannelsRequest) Reset() {
 	*x = ListChannelsRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[25]
+	mi := &file_pollux_v1_topic_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +2214,7 @@ func (x *ListChannelsRequest) String() string {
 func (*ListChannelsRequest) ProtoMessage() {}
 
 func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[25]
+	mi := &file_pollux_v1_topic_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +2227,7 @@ func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsRequest.ProtoReflect.Descriptor instead.
 func (*ListChannelsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListChannelsRequest) GetTopic() string {
@@ -1838,7 +2262,7 @@ type ListChannelsResponse struct {
 
 func (x *ListChannelsResponse) Reset() {
 	*x = ListChannelsResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[26]
+	mi := &file_pollux_v1_topic_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +2274,7 @@ func (x *ListChannelsResponse) String() string {
 func (*ListChannelsResponse) ProtoMessage() {}
 
 func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[26]
+	mi := &file_pollux_v1_topic_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +2287,7 @@ func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsResponse.ProtoReflect.Descriptor instead.
 func (*ListChannelsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListChannelsResponse) GetChannels() []*Channel {
@@ -1890,7 +2314,7 @@ type DeleteChannelRequest struct {
 
 func (x *DeleteChannelRequest) Reset() {
 	*x = DeleteChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[27]
+	mi := &file_pollux_v1_topic_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +2326,7 @@ func (x *DeleteChannelRequest) String() string {
 func (*DeleteChannelRequest) ProtoMessage() {}
 
 func (x *DeleteChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[27]
+	mi := &file_pollux_v1_topic_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +2339,7 @@ func (x *DeleteChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteChannelRequest.ProtoReflect.Descriptor instead.
 func (*DeleteChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteChannelRequest) GetTopic() string {
@@ -1940,7 +2364,7 @@ type DeleteChannelResponse struct {
 
 func (x *DeleteChannelResponse) Reset() {
 	*x = DeleteChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[28]
+	mi := &file_pollux_v1_topic_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2376,7 @@ func (x *DeleteChannelResponse) String() string {
 func (*DeleteChannelResponse) ProtoMessage() {}
 
 func (x *DeleteChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[28]
+	mi := &file_pollux_v1_topic_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2389,7 @@ func (x *DeleteChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteChannelResponse.ProtoReflect.Descriptor instead.
 func (*DeleteChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{35}
 }
 
 type SeekChannelRequest struct {
@@ -1979,7 +2403,7 @@ type SeekChannelRequest struct {
 
 func (x *SeekChannelRequest) Reset() {
 	*x = SeekChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[29]
+	mi := &file_pollux_v1_topic_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2415,7 @@ func (x *SeekChannelRequest) String() string {
 func (*SeekChannelRequest) ProtoMessage() {}
 
 func (x *SeekChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[29]
+	mi := &file_pollux_v1_topic_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2428,7 @@ func (x *SeekChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekChannelRequest.ProtoReflect.Descriptor instead.
 func (*SeekChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SeekChannelRequest) GetTopic() string {
@@ -2037,7 +2461,7 @@ type SeekChannelResponse struct {
 
 func (x *SeekChannelResponse) Reset() {
 	*x = SeekChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[30]
+	mi := &file_pollux_v1_topic_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2473,7 @@ func (x *SeekChannelResponse) String() string {
 func (*SeekChannelResponse) ProtoMessage() {}
 
 func (x *SeekChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[30]
+	mi := &file_pollux_v1_topic_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2486,7 @@ func (x *SeekChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekChannelResponse.ProtoReflect.Descriptor instead.
 func (*SeekChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SeekChannelResponse) GetChannel() *Channel {
@@ -2083,7 +2507,7 @@ type ReplayDeadLettersRequest struct {
 
 func (x *ReplayDeadLettersRequest) Reset() {
 	*x = ReplayDeadLettersRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[31]
+	mi := &file_pollux_v1_topic_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2519,7 @@ func (x *ReplayDeadLettersRequest) String() string {
 func (*ReplayDeadLettersRequest) ProtoMessage() {}
 
 func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[31]
+	mi := &file_pollux_v1_topic_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2532,7 @@ func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReplayDeadLettersRequest) GetTopic() string {
@@ -2134,7 +2558,7 @@ type ReplayDeadLettersResponse struct {
 
 func (x *ReplayDeadLettersResponse) Reset() {
 	*x = ReplayDeadLettersResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[32]
+	mi := &file_pollux_v1_topic_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2146,7 +2570,7 @@ func (x *ReplayDeadLettersResponse) String() string {
 func (*ReplayDeadLettersResponse) ProtoMessage() {}
 
 func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[32]
+	mi := &file_pollux_v1_topic_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2159,7 +2583,7 @@ func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReplayDeadLettersResponse) GetReplayed() uint32 {
@@ -2240,7 +2664,42 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	" \x01(\x04R\x04dead\x12\x16\n" +
 	"\x06missed\x18\v \x01(\x04R\x06missed\x12\x18\n" +
 	"\areaders\x18\f \x01(\rR\areaders\x121\n" +
-	"\x06oldest\x18\r \x01(\v2\x19.google.protobuf.DurationR\x06oldest\"D\n" +
+	"\x06oldest\x18\r \x01(\v2\x19.google.protobuf.DurationR\x06oldest\"\xbd\x03\n" +
+	"\x05Route\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
+	"\x06topics\x18\x02 \x03(\tB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10\bR\x06topics\x12\x1f\n" +
+	"\x05twins\x18\x03 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05twins\x12\x12\n" +
+	"\x04zone\x18\x04 \x01(\tR\x04zone\x12>\n" +
+	"\x06labels\x18\x05 \x03(\v2\x1c.pollux.v1.Route.LabelsEntryB\b\xbaH\x05\x9a\x01\x02\x10\x10R\x06labels\x12\x16\n" +
+	"\x06driver\x18\x06 \x01(\tR\x06driver\x12\x14\n" +
+	"\x05model\x18\a \x01(\tR\x05model\x12(\n" +
+	"\n" +
+	"properties\x18\b \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
+	"properties\x12 \n" +
+	"\x06events\x18\t \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\x06events\x12\x1c\n" +
+	"\x04when\x18\n" +
+	" \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x04when\x12\x1c\n" +
+	"\tterminate\x18\v \x01(\bR\tterminate\x12\x1a\n" +
+	"\brevision\x18\f \x01(\x04R\brevision\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
+	"\x0fPutRouteRequest\x12.\n" +
+	"\x05route\x18\x01 \x01(\v2\x10.pollux.v1.RouteB\x06\xbaH\x03\xc8\x01\x01R\x05route\":\n" +
+	"\x10PutRouteResponse\x12&\n" +
+	"\x05route\x18\x01 \x01(\v2\x10.pollux.v1.RouteR\x05route\"s\n" +
+	"\x11ListRoutesRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12%\n" +
+	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"f\n" +
+	"\x12ListRoutesResponse\x12(\n" +
+	"\x06routes\x18\x01 \x03(\v2\x10.pollux.v1.RouteR\x06routes\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n" +
+	"\x12DeleteRouteRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"\x15\n" +
+	"\x13DeleteRouteResponse\"D\n" +
 	"\x12CreateTopicRequest\x12.\n" +
 	"\x05topic\x18\x01 \x01(\v2\x10.pollux.v1.TopicB\x06\xbaH\x03\xc8\x01\x01R\x05topic\"=\n" +
 	"\x13CreateTopicResponse\x12&\n" +
@@ -2331,7 +2790,7 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\x14ACK_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ACK_MODE_ON_RECEIPT\x10\x01\x12\x1d\n" +
 	"\x19ACK_MODE_AFTER_PROCESSING\x10\x02\x12\x14\n" +
-	"\x10ACK_MODE_BY_HAND\x10\x032\xf7\a\n" +
+	"\x10ACK_MODE_BY_HAND\x10\x032\xda\t\n" +
 	"\fTopicService\x12L\n" +
 	"\vCreateTopic\x12\x1d.pollux.v1.CreateTopicRequest\x1a\x1e.pollux.v1.CreateTopicResponse\x12H\n" +
 	"\bGetTopic\x12\x1a.pollux.v1.GetTopicRequest\x1a\x1b.pollux.v1.GetTopicResponse\"\x03\x90\x02\x01\x12N\n" +
@@ -2347,7 +2806,11 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\fListChannels\x12\x1e.pollux.v1.ListChannelsRequest\x1a\x1f.pollux.v1.ListChannelsResponse\"\x03\x90\x02\x01\x12R\n" +
 	"\rDeleteChannel\x12\x1f.pollux.v1.DeleteChannelRequest\x1a .pollux.v1.DeleteChannelResponse\x12L\n" +
 	"\vSeekChannel\x12\x1d.pollux.v1.SeekChannelRequest\x1a\x1e.pollux.v1.SeekChannelResponse\x12^\n" +
-	"\x11ReplayDeadLetters\x12#.pollux.v1.ReplayDeadLettersRequest\x1a$.pollux.v1.ReplayDeadLettersResponseB5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\x11ReplayDeadLetters\x12#.pollux.v1.ReplayDeadLettersRequest\x1a$.pollux.v1.ReplayDeadLettersResponse\x12C\n" +
+	"\bPutRoute\x12\x1a.pollux.v1.PutRouteRequest\x1a\x1b.pollux.v1.PutRouteResponse\x12N\n" +
+	"\n" +
+	"ListRoutes\x12\x1c.pollux.v1.ListRoutesRequest\x1a\x1d.pollux.v1.ListRoutesResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\vDeleteRoute\x12\x1d.pollux.v1.DeleteRouteRequest\x1a\x1e.pollux.v1.DeleteRouteResponseB5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_topic_proto_rawDescOnce sync.Once
@@ -2362,7 +2825,7 @@ func file_pollux_v1_topic_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_topic_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pollux_v1_topic_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_pollux_v1_topic_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_pollux_v1_topic_proto_goTypes = []any{
 	(AckMode)(0),                      // 0: pollux.v1.AckMode
 	(*Topic)(nil),                     // 1: pollux.v1.Topic
@@ -2371,98 +2834,116 @@ var file_pollux_v1_topic_proto_goTypes = []any{
 	(*TopicPosition)(nil),             // 4: pollux.v1.TopicPosition
 	(*ChannelSettings)(nil),           // 5: pollux.v1.ChannelSettings
 	(*Channel)(nil),                   // 6: pollux.v1.Channel
-	(*CreateTopicRequest)(nil),        // 7: pollux.v1.CreateTopicRequest
-	(*CreateTopicResponse)(nil),       // 8: pollux.v1.CreateTopicResponse
-	(*GetTopicRequest)(nil),           // 9: pollux.v1.GetTopicRequest
-	(*GetTopicResponse)(nil),          // 10: pollux.v1.GetTopicResponse
-	(*ListTopicsRequest)(nil),         // 11: pollux.v1.ListTopicsRequest
-	(*ListTopicsResponse)(nil),        // 12: pollux.v1.ListTopicsResponse
-	(*UpdateTopicRequest)(nil),        // 13: pollux.v1.UpdateTopicRequest
-	(*UpdateTopicResponse)(nil),       // 14: pollux.v1.UpdateTopicResponse
-	(*DeleteTopicRequest)(nil),        // 15: pollux.v1.DeleteTopicRequest
-	(*DeleteTopicResponse)(nil),       // 16: pollux.v1.DeleteTopicResponse
-	(*PublishRequest)(nil),            // 17: pollux.v1.PublishRequest
-	(*PublishResponse)(nil),           // 18: pollux.v1.PublishResponse
-	(*SubscribeRequest)(nil),          // 19: pollux.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),         // 20: pollux.v1.SubscribeResponse
-	(*Delivery)(nil),                  // 21: pollux.v1.Delivery
-	(*AckRequest)(nil),                // 22: pollux.v1.AckRequest
-	(*AckResponse)(nil),               // 23: pollux.v1.AckResponse
-	(*PutChannelRequest)(nil),         // 24: pollux.v1.PutChannelRequest
-	(*PutChannelResponse)(nil),        // 25: pollux.v1.PutChannelResponse
-	(*ListChannelsRequest)(nil),       // 26: pollux.v1.ListChannelsRequest
-	(*ListChannelsResponse)(nil),      // 27: pollux.v1.ListChannelsResponse
-	(*DeleteChannelRequest)(nil),      // 28: pollux.v1.DeleteChannelRequest
-	(*DeleteChannelResponse)(nil),     // 29: pollux.v1.DeleteChannelResponse
-	(*SeekChannelRequest)(nil),        // 30: pollux.v1.SeekChannelRequest
-	(*SeekChannelResponse)(nil),       // 31: pollux.v1.SeekChannelResponse
-	(*ReplayDeadLettersRequest)(nil),  // 32: pollux.v1.ReplayDeadLettersRequest
-	(*ReplayDeadLettersResponse)(nil), // 33: pollux.v1.ReplayDeadLettersResponse
-	nil,                               // 34: pollux.v1.TopicMessage.HeadersEntry
-	(*durationpb.Duration)(nil),       // 35: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),     // 36: google.protobuf.Timestamp
+	(*Route)(nil),                     // 7: pollux.v1.Route
+	(*PutRouteRequest)(nil),           // 8: pollux.v1.PutRouteRequest
+	(*PutRouteResponse)(nil),          // 9: pollux.v1.PutRouteResponse
+	(*ListRoutesRequest)(nil),         // 10: pollux.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),        // 11: pollux.v1.ListRoutesResponse
+	(*DeleteRouteRequest)(nil),        // 12: pollux.v1.DeleteRouteRequest
+	(*DeleteRouteResponse)(nil),       // 13: pollux.v1.DeleteRouteResponse
+	(*CreateTopicRequest)(nil),        // 14: pollux.v1.CreateTopicRequest
+	(*CreateTopicResponse)(nil),       // 15: pollux.v1.CreateTopicResponse
+	(*GetTopicRequest)(nil),           // 16: pollux.v1.GetTopicRequest
+	(*GetTopicResponse)(nil),          // 17: pollux.v1.GetTopicResponse
+	(*ListTopicsRequest)(nil),         // 18: pollux.v1.ListTopicsRequest
+	(*ListTopicsResponse)(nil),        // 19: pollux.v1.ListTopicsResponse
+	(*UpdateTopicRequest)(nil),        // 20: pollux.v1.UpdateTopicRequest
+	(*UpdateTopicResponse)(nil),       // 21: pollux.v1.UpdateTopicResponse
+	(*DeleteTopicRequest)(nil),        // 22: pollux.v1.DeleteTopicRequest
+	(*DeleteTopicResponse)(nil),       // 23: pollux.v1.DeleteTopicResponse
+	(*PublishRequest)(nil),            // 24: pollux.v1.PublishRequest
+	(*PublishResponse)(nil),           // 25: pollux.v1.PublishResponse
+	(*SubscribeRequest)(nil),          // 26: pollux.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),         // 27: pollux.v1.SubscribeResponse
+	(*Delivery)(nil),                  // 28: pollux.v1.Delivery
+	(*AckRequest)(nil),                // 29: pollux.v1.AckRequest
+	(*AckResponse)(nil),               // 30: pollux.v1.AckResponse
+	(*PutChannelRequest)(nil),         // 31: pollux.v1.PutChannelRequest
+	(*PutChannelResponse)(nil),        // 32: pollux.v1.PutChannelResponse
+	(*ListChannelsRequest)(nil),       // 33: pollux.v1.ListChannelsRequest
+	(*ListChannelsResponse)(nil),      // 34: pollux.v1.ListChannelsResponse
+	(*DeleteChannelRequest)(nil),      // 35: pollux.v1.DeleteChannelRequest
+	(*DeleteChannelResponse)(nil),     // 36: pollux.v1.DeleteChannelResponse
+	(*SeekChannelRequest)(nil),        // 37: pollux.v1.SeekChannelRequest
+	(*SeekChannelResponse)(nil),       // 38: pollux.v1.SeekChannelResponse
+	(*ReplayDeadLettersRequest)(nil),  // 39: pollux.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil), // 40: pollux.v1.ReplayDeadLettersResponse
+	nil,                               // 41: pollux.v1.TopicMessage.HeadersEntry
+	nil,                               // 42: pollux.v1.Route.LabelsEntry
+	(*durationpb.Duration)(nil),       // 43: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),     // 44: google.protobuf.Timestamp
 }
 var file_pollux_v1_topic_proto_depIdxs = []int32{
-	35, // 0: pollux.v1.Topic.max_age:type_name -> google.protobuf.Duration
+	43, // 0: pollux.v1.Topic.max_age:type_name -> google.protobuf.Duration
 	2,  // 1: pollux.v1.Topic.state:type_name -> pollux.v1.TopicState
-	34, // 2: pollux.v1.TopicMessage.headers:type_name -> pollux.v1.TopicMessage.HeadersEntry
-	36, // 3: pollux.v1.TopicMessage.time:type_name -> google.protobuf.Timestamp
-	36, // 4: pollux.v1.TopicMessage.publish_time:type_name -> google.protobuf.Timestamp
-	36, // 5: pollux.v1.TopicPosition.time:type_name -> google.protobuf.Timestamp
+	41, // 2: pollux.v1.TopicMessage.headers:type_name -> pollux.v1.TopicMessage.HeadersEntry
+	44, // 3: pollux.v1.TopicMessage.time:type_name -> google.protobuf.Timestamp
+	44, // 4: pollux.v1.TopicMessage.publish_time:type_name -> google.protobuf.Timestamp
+	44, // 5: pollux.v1.TopicPosition.time:type_name -> google.protobuf.Timestamp
 	0,  // 6: pollux.v1.ChannelSettings.ack_mode:type_name -> pollux.v1.AckMode
-	35, // 7: pollux.v1.ChannelSettings.ack_timeout:type_name -> google.protobuf.Duration
-	35, // 8: pollux.v1.ChannelSettings.backoff_min:type_name -> google.protobuf.Duration
-	35, // 9: pollux.v1.ChannelSettings.backoff_max:type_name -> google.protobuf.Duration
+	43, // 7: pollux.v1.ChannelSettings.ack_timeout:type_name -> google.protobuf.Duration
+	43, // 8: pollux.v1.ChannelSettings.backoff_min:type_name -> google.protobuf.Duration
+	43, // 9: pollux.v1.ChannelSettings.backoff_max:type_name -> google.protobuf.Duration
 	5,  // 10: pollux.v1.Channel.settings:type_name -> pollux.v1.ChannelSettings
-	35, // 11: pollux.v1.Channel.oldest:type_name -> google.protobuf.Duration
-	1,  // 12: pollux.v1.CreateTopicRequest.topic:type_name -> pollux.v1.Topic
-	1,  // 13: pollux.v1.CreateTopicResponse.topic:type_name -> pollux.v1.Topic
-	1,  // 14: pollux.v1.GetTopicResponse.topic:type_name -> pollux.v1.Topic
-	1,  // 15: pollux.v1.ListTopicsResponse.topics:type_name -> pollux.v1.Topic
-	1,  // 16: pollux.v1.UpdateTopicRequest.topic:type_name -> pollux.v1.Topic
-	1,  // 17: pollux.v1.UpdateTopicResponse.topic:type_name -> pollux.v1.Topic
-	3,  // 18: pollux.v1.PublishRequest.messages:type_name -> pollux.v1.TopicMessage
-	4,  // 19: pollux.v1.SubscribeRequest.start:type_name -> pollux.v1.TopicPosition
-	5,  // 20: pollux.v1.SubscribeRequest.settings:type_name -> pollux.v1.ChannelSettings
-	21, // 21: pollux.v1.SubscribeResponse.messages:type_name -> pollux.v1.Delivery
-	3,  // 22: pollux.v1.Delivery.message:type_name -> pollux.v1.TopicMessage
-	5,  // 23: pollux.v1.PutChannelRequest.settings:type_name -> pollux.v1.ChannelSettings
-	4,  // 24: pollux.v1.PutChannelRequest.start:type_name -> pollux.v1.TopicPosition
-	6,  // 25: pollux.v1.PutChannelResponse.channel:type_name -> pollux.v1.Channel
-	6,  // 26: pollux.v1.ListChannelsResponse.channels:type_name -> pollux.v1.Channel
-	4,  // 27: pollux.v1.SeekChannelRequest.to:type_name -> pollux.v1.TopicPosition
-	6,  // 28: pollux.v1.SeekChannelResponse.channel:type_name -> pollux.v1.Channel
-	7,  // 29: pollux.v1.TopicService.CreateTopic:input_type -> pollux.v1.CreateTopicRequest
-	9,  // 30: pollux.v1.TopicService.GetTopic:input_type -> pollux.v1.GetTopicRequest
-	11, // 31: pollux.v1.TopicService.ListTopics:input_type -> pollux.v1.ListTopicsRequest
-	13, // 32: pollux.v1.TopicService.UpdateTopic:input_type -> pollux.v1.UpdateTopicRequest
-	15, // 33: pollux.v1.TopicService.DeleteTopic:input_type -> pollux.v1.DeleteTopicRequest
-	17, // 34: pollux.v1.TopicService.Publish:input_type -> pollux.v1.PublishRequest
-	19, // 35: pollux.v1.TopicService.Subscribe:input_type -> pollux.v1.SubscribeRequest
-	22, // 36: pollux.v1.TopicService.Ack:input_type -> pollux.v1.AckRequest
-	24, // 37: pollux.v1.TopicService.PutChannel:input_type -> pollux.v1.PutChannelRequest
-	26, // 38: pollux.v1.TopicService.ListChannels:input_type -> pollux.v1.ListChannelsRequest
-	28, // 39: pollux.v1.TopicService.DeleteChannel:input_type -> pollux.v1.DeleteChannelRequest
-	30, // 40: pollux.v1.TopicService.SeekChannel:input_type -> pollux.v1.SeekChannelRequest
-	32, // 41: pollux.v1.TopicService.ReplayDeadLetters:input_type -> pollux.v1.ReplayDeadLettersRequest
-	8,  // 42: pollux.v1.TopicService.CreateTopic:output_type -> pollux.v1.CreateTopicResponse
-	10, // 43: pollux.v1.TopicService.GetTopic:output_type -> pollux.v1.GetTopicResponse
-	12, // 44: pollux.v1.TopicService.ListTopics:output_type -> pollux.v1.ListTopicsResponse
-	14, // 45: pollux.v1.TopicService.UpdateTopic:output_type -> pollux.v1.UpdateTopicResponse
-	16, // 46: pollux.v1.TopicService.DeleteTopic:output_type -> pollux.v1.DeleteTopicResponse
-	18, // 47: pollux.v1.TopicService.Publish:output_type -> pollux.v1.PublishResponse
-	20, // 48: pollux.v1.TopicService.Subscribe:output_type -> pollux.v1.SubscribeResponse
-	23, // 49: pollux.v1.TopicService.Ack:output_type -> pollux.v1.AckResponse
-	25, // 50: pollux.v1.TopicService.PutChannel:output_type -> pollux.v1.PutChannelResponse
-	27, // 51: pollux.v1.TopicService.ListChannels:output_type -> pollux.v1.ListChannelsResponse
-	29, // 52: pollux.v1.TopicService.DeleteChannel:output_type -> pollux.v1.DeleteChannelResponse
-	31, // 53: pollux.v1.TopicService.SeekChannel:output_type -> pollux.v1.SeekChannelResponse
-	33, // 54: pollux.v1.TopicService.ReplayDeadLetters:output_type -> pollux.v1.ReplayDeadLettersResponse
-	42, // [42:55] is the sub-list for method output_type
-	29, // [29:42] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	43, // 11: pollux.v1.Channel.oldest:type_name -> google.protobuf.Duration
+	42, // 12: pollux.v1.Route.labels:type_name -> pollux.v1.Route.LabelsEntry
+	7,  // 13: pollux.v1.PutRouteRequest.route:type_name -> pollux.v1.Route
+	7,  // 14: pollux.v1.PutRouteResponse.route:type_name -> pollux.v1.Route
+	7,  // 15: pollux.v1.ListRoutesResponse.routes:type_name -> pollux.v1.Route
+	1,  // 16: pollux.v1.CreateTopicRequest.topic:type_name -> pollux.v1.Topic
+	1,  // 17: pollux.v1.CreateTopicResponse.topic:type_name -> pollux.v1.Topic
+	1,  // 18: pollux.v1.GetTopicResponse.topic:type_name -> pollux.v1.Topic
+	1,  // 19: pollux.v1.ListTopicsResponse.topics:type_name -> pollux.v1.Topic
+	1,  // 20: pollux.v1.UpdateTopicRequest.topic:type_name -> pollux.v1.Topic
+	1,  // 21: pollux.v1.UpdateTopicResponse.topic:type_name -> pollux.v1.Topic
+	3,  // 22: pollux.v1.PublishRequest.messages:type_name -> pollux.v1.TopicMessage
+	4,  // 23: pollux.v1.SubscribeRequest.start:type_name -> pollux.v1.TopicPosition
+	5,  // 24: pollux.v1.SubscribeRequest.settings:type_name -> pollux.v1.ChannelSettings
+	28, // 25: pollux.v1.SubscribeResponse.messages:type_name -> pollux.v1.Delivery
+	3,  // 26: pollux.v1.Delivery.message:type_name -> pollux.v1.TopicMessage
+	5,  // 27: pollux.v1.PutChannelRequest.settings:type_name -> pollux.v1.ChannelSettings
+	4,  // 28: pollux.v1.PutChannelRequest.start:type_name -> pollux.v1.TopicPosition
+	6,  // 29: pollux.v1.PutChannelResponse.channel:type_name -> pollux.v1.Channel
+	6,  // 30: pollux.v1.ListChannelsResponse.channels:type_name -> pollux.v1.Channel
+	4,  // 31: pollux.v1.SeekChannelRequest.to:type_name -> pollux.v1.TopicPosition
+	6,  // 32: pollux.v1.SeekChannelResponse.channel:type_name -> pollux.v1.Channel
+	14, // 33: pollux.v1.TopicService.CreateTopic:input_type -> pollux.v1.CreateTopicRequest
+	16, // 34: pollux.v1.TopicService.GetTopic:input_type -> pollux.v1.GetTopicRequest
+	18, // 35: pollux.v1.TopicService.ListTopics:input_type -> pollux.v1.ListTopicsRequest
+	20, // 36: pollux.v1.TopicService.UpdateTopic:input_type -> pollux.v1.UpdateTopicRequest
+	22, // 37: pollux.v1.TopicService.DeleteTopic:input_type -> pollux.v1.DeleteTopicRequest
+	24, // 38: pollux.v1.TopicService.Publish:input_type -> pollux.v1.PublishRequest
+	26, // 39: pollux.v1.TopicService.Subscribe:input_type -> pollux.v1.SubscribeRequest
+	29, // 40: pollux.v1.TopicService.Ack:input_type -> pollux.v1.AckRequest
+	31, // 41: pollux.v1.TopicService.PutChannel:input_type -> pollux.v1.PutChannelRequest
+	33, // 42: pollux.v1.TopicService.ListChannels:input_type -> pollux.v1.ListChannelsRequest
+	35, // 43: pollux.v1.TopicService.DeleteChannel:input_type -> pollux.v1.DeleteChannelRequest
+	37, // 44: pollux.v1.TopicService.SeekChannel:input_type -> pollux.v1.SeekChannelRequest
+	39, // 45: pollux.v1.TopicService.ReplayDeadLetters:input_type -> pollux.v1.ReplayDeadLettersRequest
+	8,  // 46: pollux.v1.TopicService.PutRoute:input_type -> pollux.v1.PutRouteRequest
+	10, // 47: pollux.v1.TopicService.ListRoutes:input_type -> pollux.v1.ListRoutesRequest
+	12, // 48: pollux.v1.TopicService.DeleteRoute:input_type -> pollux.v1.DeleteRouteRequest
+	15, // 49: pollux.v1.TopicService.CreateTopic:output_type -> pollux.v1.CreateTopicResponse
+	17, // 50: pollux.v1.TopicService.GetTopic:output_type -> pollux.v1.GetTopicResponse
+	19, // 51: pollux.v1.TopicService.ListTopics:output_type -> pollux.v1.ListTopicsResponse
+	21, // 52: pollux.v1.TopicService.UpdateTopic:output_type -> pollux.v1.UpdateTopicResponse
+	23, // 53: pollux.v1.TopicService.DeleteTopic:output_type -> pollux.v1.DeleteTopicResponse
+	25, // 54: pollux.v1.TopicService.Publish:output_type -> pollux.v1.PublishResponse
+	27, // 55: pollux.v1.TopicService.Subscribe:output_type -> pollux.v1.SubscribeResponse
+	30, // 56: pollux.v1.TopicService.Ack:output_type -> pollux.v1.AckResponse
+	32, // 57: pollux.v1.TopicService.PutChannel:output_type -> pollux.v1.PutChannelResponse
+	34, // 58: pollux.v1.TopicService.ListChannels:output_type -> pollux.v1.ListChannelsResponse
+	36, // 59: pollux.v1.TopicService.DeleteChannel:output_type -> pollux.v1.DeleteChannelResponse
+	38, // 60: pollux.v1.TopicService.SeekChannel:output_type -> pollux.v1.SeekChannelResponse
+	40, // 61: pollux.v1.TopicService.ReplayDeadLetters:output_type -> pollux.v1.ReplayDeadLettersResponse
+	9,  // 62: pollux.v1.TopicService.PutRoute:output_type -> pollux.v1.PutRouteResponse
+	11, // 63: pollux.v1.TopicService.ListRoutes:output_type -> pollux.v1.ListRoutesResponse
+	13, // 64: pollux.v1.TopicService.DeleteRoute:output_type -> pollux.v1.DeleteRouteResponse
+	49, // [49:65] is the sub-list for method output_type
+	33, // [33:49] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_topic_proto_init() }
@@ -2482,7 +2963,7 @@ func file_pollux_v1_topic_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_topic_proto_rawDesc), len(file_pollux_v1_topic_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

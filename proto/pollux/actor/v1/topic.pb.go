@@ -842,6 +842,68 @@ func (x *ChannelRecord) GetMissed() uint64 {
 	return 0
 }
 
+// Outgoing is a message of a twin on its way to a topic, committed with the change that it tells.
+type Outgoing struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Topic   string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Message *v1.TopicMessage       `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// Why it goes to the dead letters instead.
+	Refused       string `protobuf:"bytes,3,opt,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outgoing) Reset() {
+	*x = Outgoing{}
+	mi := &file_pollux_actor_v1_topic_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outgoing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outgoing) ProtoMessage() {}
+
+func (x *Outgoing) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_topic_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outgoing.ProtoReflect.Descriptor instead.
+func (*Outgoing) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_topic_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Outgoing) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *Outgoing) GetMessage() *v1.TopicMessage {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *Outgoing) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
 var File_pollux_actor_v1_topic_proto protoreflect.FileDescriptor
 
 const file_pollux_actor_v1_topic_proto_rawDesc = "" +
@@ -911,7 +973,11 @@ const file_pollux_actor_v1_topic_proto_rawDesc = "" +
 	"\x06missed\x18\t \x01(\x04R\x06missed\x1a;\n" +
 	"\rAttemptsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x04R\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01B:Z8github.com/polluxhq/pollux/proto/pollux/actor/v1;actorv1b\x06proto3"
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"m\n" +
+	"\bOutgoing\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x121\n" +
+	"\amessage\x18\x02 \x01(\v2\x17.pollux.v1.TopicMessageR\amessage\x12\x18\n" +
+	"\arefused\x18\x03 \x01(\tR\arefusedB:Z8github.com/polluxhq/pollux/proto/pollux/actor/v1;actorv1b\x06proto3"
 
 var (
 	file_pollux_actor_v1_topic_proto_rawDescOnce sync.Once
@@ -925,7 +991,7 @@ func file_pollux_actor_v1_topic_proto_rawDescGZIP() []byte {
 	return file_pollux_actor_v1_topic_proto_rawDescData
 }
 
-var file_pollux_actor_v1_topic_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_pollux_actor_v1_topic_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_pollux_actor_v1_topic_proto_goTypes = []any{
 	(*TopicRead)(nil),          // 0: pollux.actor.v1.TopicRead
 	(*TopicReadAnswer)(nil),    // 1: pollux.actor.v1.TopicReadAnswer
@@ -939,29 +1005,31 @@ var file_pollux_actor_v1_topic_proto_goTypes = []any{
 	(*TopicCut)(nil),           // 9: pollux.actor.v1.TopicCut
 	(*TopicRecord)(nil),        // 10: pollux.actor.v1.TopicRecord
 	(*ChannelRecord)(nil),      // 11: pollux.actor.v1.ChannelRecord
-	nil,                        // 12: pollux.actor.v1.ChannelRecord.AttemptsEntry
-	(*v1.ChannelSettings)(nil), // 13: pollux.v1.ChannelSettings
-	(*v1.TopicPosition)(nil),   // 14: pollux.v1.TopicPosition
-	(*v1.Delivery)(nil),        // 15: pollux.v1.Delivery
-	(v1.AckMode)(0),            // 16: pollux.v1.AckMode
-	(*v1.TopicMessage)(nil),    // 17: pollux.v1.TopicMessage
-	(*v1.Channel)(nil),         // 18: pollux.v1.Channel
+	(*Outgoing)(nil),           // 12: pollux.actor.v1.Outgoing
+	nil,                        // 13: pollux.actor.v1.ChannelRecord.AttemptsEntry
+	(*v1.ChannelSettings)(nil), // 14: pollux.v1.ChannelSettings
+	(*v1.TopicPosition)(nil),   // 15: pollux.v1.TopicPosition
+	(*v1.Delivery)(nil),        // 16: pollux.v1.Delivery
+	(v1.AckMode)(0),            // 17: pollux.v1.AckMode
+	(*v1.TopicMessage)(nil),    // 18: pollux.v1.TopicMessage
+	(*v1.Channel)(nil),         // 19: pollux.v1.Channel
 }
 var file_pollux_actor_v1_topic_proto_depIdxs = []int32{
-	13, // 0: pollux.actor.v1.TopicRead.settings:type_name -> pollux.v1.ChannelSettings
-	14, // 1: pollux.actor.v1.TopicRead.start:type_name -> pollux.v1.TopicPosition
-	15, // 2: pollux.actor.v1.TopicReadAnswer.messages:type_name -> pollux.v1.Delivery
-	16, // 3: pollux.actor.v1.TopicReadAnswer.ack_mode:type_name -> pollux.v1.AckMode
-	14, // 4: pollux.actor.v1.TopicTail.start:type_name -> pollux.v1.TopicPosition
-	17, // 5: pollux.actor.v1.TopicTailAnswer.messages:type_name -> pollux.v1.TopicMessage
-	18, // 6: pollux.actor.v1.TopicChannels.channels:type_name -> pollux.v1.Channel
-	13, // 7: pollux.actor.v1.ChannelRecord.settings:type_name -> pollux.v1.ChannelSettings
-	12, // 8: pollux.actor.v1.ChannelRecord.attempts:type_name -> pollux.actor.v1.ChannelRecord.AttemptsEntry
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	14, // 0: pollux.actor.v1.TopicRead.settings:type_name -> pollux.v1.ChannelSettings
+	15, // 1: pollux.actor.v1.TopicRead.start:type_name -> pollux.v1.TopicPosition
+	16, // 2: pollux.actor.v1.TopicReadAnswer.messages:type_name -> pollux.v1.Delivery
+	17, // 3: pollux.actor.v1.TopicReadAnswer.ack_mode:type_name -> pollux.v1.AckMode
+	15, // 4: pollux.actor.v1.TopicTail.start:type_name -> pollux.v1.TopicPosition
+	18, // 5: pollux.actor.v1.TopicTailAnswer.messages:type_name -> pollux.v1.TopicMessage
+	19, // 6: pollux.actor.v1.TopicChannels.channels:type_name -> pollux.v1.Channel
+	14, // 7: pollux.actor.v1.ChannelRecord.settings:type_name -> pollux.v1.ChannelSettings
+	13, // 8: pollux.actor.v1.ChannelRecord.attempts:type_name -> pollux.actor.v1.ChannelRecord.AttemptsEntry
+	18, // 9: pollux.actor.v1.Outgoing.message:type_name -> pollux.v1.TopicMessage
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_pollux_actor_v1_topic_proto_init() }
@@ -975,7 +1043,7 @@ func file_pollux_actor_v1_topic_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_actor_v1_topic_proto_rawDesc), len(file_pollux_actor_v1_topic_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

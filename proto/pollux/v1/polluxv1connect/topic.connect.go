@@ -66,6 +66,13 @@ const (
 	// TopicServiceReplayDeadLettersProcedure is the fully-qualified name of the TopicService's
 	// ReplayDeadLetters RPC.
 	TopicServiceReplayDeadLettersProcedure = "/pollux.v1.TopicService/ReplayDeadLetters"
+	// TopicServicePutRouteProcedure is the fully-qualified name of the TopicService's PutRoute RPC.
+	TopicServicePutRouteProcedure = "/pollux.v1.TopicService/PutRoute"
+	// TopicServiceListRoutesProcedure is the fully-qualified name of the TopicService's ListRoutes RPC.
+	TopicServiceListRoutesProcedure = "/pollux.v1.TopicService/ListRoutes"
+	// TopicServiceDeleteRouteProcedure is the fully-qualified name of the TopicService's DeleteRoute
+	// RPC.
+	TopicServiceDeleteRouteProcedure = "/pollux.v1.TopicService/DeleteRoute"
 )
 
 // TopicServiceClient is a client for the pollux.v1.TopicService service.
@@ -92,6 +99,10 @@ type TopicServiceClient interface {
 	SeekChannel(context.Context, *connect.Request[v1.SeekChannelRequest]) (*connect.Response[v1.SeekChannelResponse], error)
 	// ReplayDeadLetters publishes what a topic's channels gave up to the topic again, and removes it from the dead letters.
 	ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error)
+	// PutRoute makes a route (revision 0), or replaces the one of the revision given.
+	PutRoute(context.Context, *connect.Request[v1.PutRouteRequest]) (*connect.Response[v1.PutRouteResponse], error)
+	ListRoutes(context.Context, *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error)
+	DeleteRoute(context.Context, *connect.Request[v1.DeleteRouteRequest]) (*connect.Response[v1.DeleteRouteResponse], error)
 }
 
 // NewTopicServiceClient constructs a client for the pollux.v1.TopicService service. By default, it
@@ -186,6 +197,25 @@ func NewTopicServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(topicServiceMethods.ByName("ReplayDeadLetters")),
 			connect.WithClientOptions(opts...),
 		),
+		putRoute: connect.NewClient[v1.PutRouteRequest, v1.PutRouteResponse](
+			httpClient,
+			baseURL+TopicServicePutRouteProcedure,
+			connect.WithSchema(topicServiceMethods.ByName("PutRoute")),
+			connect.WithClientOptions(opts...),
+		),
+		listRoutes: connect.NewClient[v1.ListRoutesRequest, v1.ListRoutesResponse](
+			httpClient,
+			baseURL+TopicServiceListRoutesProcedure,
+			connect.WithSchema(topicServiceMethods.ByName("ListRoutes")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		deleteRoute: connect.NewClient[v1.DeleteRouteRequest, v1.DeleteRouteResponse](
+			httpClient,
+			baseURL+TopicServiceDeleteRouteProcedure,
+			connect.WithSchema(topicServiceMethods.ByName("DeleteRoute")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -204,6 +234,9 @@ type topicServiceClient struct {
 	deleteChannel     *connect.Client[v1.DeleteChannelRequest, v1.DeleteChannelResponse]
 	seekChannel       *connect.Client[v1.SeekChannelRequest, v1.SeekChannelResponse]
 	replayDeadLetters *connect.Client[v1.ReplayDeadLettersRequest, v1.ReplayDeadLettersResponse]
+	putRoute          *connect.Client[v1.PutRouteRequest, v1.PutRouteResponse]
+	listRoutes        *connect.Client[v1.ListRoutesRequest, v1.ListRoutesResponse]
+	deleteRoute       *connect.Client[v1.DeleteRouteRequest, v1.DeleteRouteResponse]
 }
 
 // CreateTopic calls pollux.v1.TopicService.CreateTopic.
@@ -271,6 +304,21 @@ func (c *topicServiceClient) ReplayDeadLetters(ctx context.Context, req *connect
 	return c.replayDeadLetters.CallUnary(ctx, req)
 }
 
+// PutRoute calls pollux.v1.TopicService.PutRoute.
+func (c *topicServiceClient) PutRoute(ctx context.Context, req *connect.Request[v1.PutRouteRequest]) (*connect.Response[v1.PutRouteResponse], error) {
+	return c.putRoute.CallUnary(ctx, req)
+}
+
+// ListRoutes calls pollux.v1.TopicService.ListRoutes.
+func (c *topicServiceClient) ListRoutes(ctx context.Context, req *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error) {
+	return c.listRoutes.CallUnary(ctx, req)
+}
+
+// DeleteRoute calls pollux.v1.TopicService.DeleteRoute.
+func (c *topicServiceClient) DeleteRoute(ctx context.Context, req *connect.Request[v1.DeleteRouteRequest]) (*connect.Response[v1.DeleteRouteResponse], error) {
+	return c.deleteRoute.CallUnary(ctx, req)
+}
+
 // TopicServiceHandler is an implementation of the pollux.v1.TopicService service.
 type TopicServiceHandler interface {
 	CreateTopic(context.Context, *connect.Request[v1.CreateTopicRequest]) (*connect.Response[v1.CreateTopicResponse], error)
@@ -295,6 +343,10 @@ type TopicServiceHandler interface {
 	SeekChannel(context.Context, *connect.Request[v1.SeekChannelRequest]) (*connect.Response[v1.SeekChannelResponse], error)
 	// ReplayDeadLetters publishes what a topic's channels gave up to the topic again, and removes it from the dead letters.
 	ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error)
+	// PutRoute makes a route (revision 0), or replaces the one of the revision given.
+	PutRoute(context.Context, *connect.Request[v1.PutRouteRequest]) (*connect.Response[v1.PutRouteResponse], error)
+	ListRoutes(context.Context, *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error)
+	DeleteRoute(context.Context, *connect.Request[v1.DeleteRouteRequest]) (*connect.Response[v1.DeleteRouteResponse], error)
 }
 
 // NewTopicServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -385,6 +437,25 @@ func NewTopicServiceHandler(svc TopicServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(topicServiceMethods.ByName("ReplayDeadLetters")),
 		connect.WithHandlerOptions(opts...),
 	)
+	topicServicePutRouteHandler := connect.NewUnaryHandler(
+		TopicServicePutRouteProcedure,
+		svc.PutRoute,
+		connect.WithSchema(topicServiceMethods.ByName("PutRoute")),
+		connect.WithHandlerOptions(opts...),
+	)
+	topicServiceListRoutesHandler := connect.NewUnaryHandler(
+		TopicServiceListRoutesProcedure,
+		svc.ListRoutes,
+		connect.WithSchema(topicServiceMethods.ByName("ListRoutes")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	topicServiceDeleteRouteHandler := connect.NewUnaryHandler(
+		TopicServiceDeleteRouteProcedure,
+		svc.DeleteRoute,
+		connect.WithSchema(topicServiceMethods.ByName("DeleteRoute")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.TopicService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case TopicServiceCreateTopicProcedure:
@@ -413,6 +484,12 @@ func NewTopicServiceHandler(svc TopicServiceHandler, opts ...connect.HandlerOpti
 			topicServiceSeekChannelHandler.ServeHTTP(w, r)
 		case TopicServiceReplayDeadLettersProcedure:
 			topicServiceReplayDeadLettersHandler.ServeHTTP(w, r)
+		case TopicServicePutRouteProcedure:
+			topicServicePutRouteHandler.ServeHTTP(w, r)
+		case TopicServiceListRoutesProcedure:
+			topicServiceListRoutesHandler.ServeHTTP(w, r)
+		case TopicServiceDeleteRouteProcedure:
+			topicServiceDeleteRouteHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -472,4 +549,16 @@ func (UnimplementedTopicServiceHandler) SeekChannel(context.Context, *connect.Re
 
 func (UnimplementedTopicServiceHandler) ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TopicService.ReplayDeadLetters is not implemented"))
+}
+
+func (UnimplementedTopicServiceHandler) PutRoute(context.Context, *connect.Request[v1.PutRouteRequest]) (*connect.Response[v1.PutRouteResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TopicService.PutRoute is not implemented"))
+}
+
+func (UnimplementedTopicServiceHandler) ListRoutes(context.Context, *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TopicService.ListRoutes is not implemented"))
+}
+
+func (UnimplementedTopicServiceHandler) DeleteRoute(context.Context, *connect.Request[v1.DeleteRouteRequest]) (*connect.Response[v1.DeleteRouteResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TopicService.DeleteRoute is not implemented"))
 }

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/topic.proto.
  */
 export const file_pollux_v1_topic: GenFile = /*@__PURE__*/
-  fileDesc("ChVwb2xsdXgvdjEvdG9waWMucHJvdG8SCXBvbGx1eC52MSLBAQoFVG9waWMSCgoCaWQYASABKAkSDQoFdGl0bGUYAiABKAkSKgoHbWF4X2FnZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxtYXhfbWVzc2FnZXMYBCABKAQSEQoJbWF4X2J5dGVzGAUgASgEEhAKCHJldmlzaW9uGAYgASgEEiQKBXN0YXRlGAcgASgLMhUucG9sbHV4LnYxLlRvcGljU3RhdGUSEAoIZGVsZXRpbmcYCCABKAginQEKClRvcGljU3RhdGUSFAoMZmlyc3Rfb2Zmc2V0GAEgASgEEhMKC25leHRfb2Zmc2V0GAIgASgEEhAKCG1lc3NhZ2VzGAMgASgEEg0KBWJ5dGVzGAQgASgEEg8KB3RyaW1tZWQYBSABKAQSEgoKZHVwbGljYXRlcxgGIAEoBBIMCgRub2RlGAcgASgJEhAKCGNoYW5uZWxzGAggASgNIqECCgxUb3BpY01lc3NhZ2USCwoDa2V5GAEgASgJEg8KB3BheWxvYWQYAiABKAwSFAoMY29udGVudF90eXBlGAMgASgJEjUKB2hlYWRlcnMYBCADKAsyJC5wb2xsdXgudjEuVG9waWNNZXNzYWdlLkhlYWRlcnNFbnRyeRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJpZBgGIAEoCRIOCgZvZmZzZXQYByABKAQSMAoMcHVibGlzaF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ3Cg1Ub3BpY1Bvc2l0aW9uEhAKBm9mZnNldBgBIAEoBEgAEioKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAASEAoGb2xkZXN0GAMgASgISAASEAoGbmV3ZXN0GAQgASgISABCBAoCYXQi9AEKD0NoYW5uZWxTZXR0aW5ncxIkCghhY2tfbW9kZRgBIAEoDjISLnBvbGx1eC52MS5BY2tNb2RlEi4KC2Fja190aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDG1heF9hdHRlbXB0cxgDIAEoDRIuCgtiYWNrb2ZmX21pbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgtiYWNrb2ZmX21heBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1tYXhfaW5fZmxpZ2h0GAYgASgNIpwCCgdDaGFubmVsEg0KBXRvcGljGAEgASgJEgwKBG5hbWUYAiABKAkSLAoIc2V0dGluZ3MYAyABKAsyGi5wb2xsdXgudjEuQ2hhbm5lbFNldHRpbmdzEhAKCHBvc2l0aW9uGAQgASgEEgsKA2xhZxgFIAEoBBIRCglpbl9mbGlnaHQYBiABKA0SDwoHd2FpdGluZxgHIAEoDRIUCgxhY2tub3dsZWRnZWQYCCABKAQSEwoLcmVkZWxpdmVyZWQYCSABKAQSDAoEZGVhZBgKIAEoBBIOCgZtaXNzZWQYCyABKAQSDwoHcmVhZGVycxgMIAEoDRIpCgZvbGRlc3QYDSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iNQoSQ3JlYXRlVG9waWNSZXF1ZXN0Eh8KBXRvcGljGAEgASgLMhAucG9sbHV4LnYxLlRvcGljIjYKE0NyZWF0ZVRvcGljUmVzcG9uc2USHwoFdG9waWMYASABKAsyEC5wb2xsdXgudjEuVG9waWMiHQoPR2V0VG9waWNSZXF1ZXN0EgoKAmlkGAEgASgJIjMKEEdldFRvcGljUmVzcG9uc2USHwoFdG9waWMYASABKAsyEC5wb2xsdXgudjEuVG9waWMiSwoRTGlzdFRvcGljc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJPChJMaXN0VG9waWNzUmVzcG9uc2USIAoGdG9waWNzGAEgAygLMhAucG9sbHV4LnYxLlRvcGljEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI1ChJVcGRhdGVUb3BpY1JlcXVlc3QSHwoFdG9waWMYASABKAsyEC5wb2xsdXgudjEuVG9waWMiNgoTVXBkYXRlVG9waWNSZXNwb25zZRIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyIgChJEZWxldGVUb3BpY1JlcXVlc3QSCgoCaWQYASABKAkiFQoTRGVsZXRlVG9waWNSZXNwb25zZSJKCg5QdWJsaXNoUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIpCghtZXNzYWdlcxgCIAMoCzIXLnBvbGx1eC52MS5Ub3BpY01lc3NhZ2UiNgoPUHVibGlzaFJlc3BvbnNlEg8KB29mZnNldHMYASADKAQSEgoKZHVwbGljYXRlcxgCIAEoDSKzAQoQU3Vic2NyaWJlUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIPCgdjaGFubmVsGAIgASgJEicKBXN0YXJ0GAMgASgLMhgucG9sbHV4LnYxLlRvcGljUG9zaXRpb24SLAoIc2V0dGluZ3MYBCABKAsyGi5wb2xsdXgudjEuQ2hhbm5lbFNldHRpbmdzEhUKDW1heF9pbl9mbGlnaHQYBSABKA0SEQoJdW50aWxfZW5kGAYgASgIIkoKEVN1YnNjcmliZVJlc3BvbnNlEg4KBnJlYWRlchgBIAEoCRIlCghtZXNzYWdlcxgCIAMoCzITLnBvbGx1eC52MS5EZWxpdmVyeSJFCghEZWxpdmVyeRIoCgdtZXNzYWdlGAEgASgLMhcucG9sbHV4LnYxLlRvcGljTWVzc2FnZRIPCgdhdHRlbXB0GAIgASgNIm0KCkFja1JlcXVlc3QSDQoFdG9waWMYASABKAkSDwoHY2hhbm5lbBgCIAEoCRIOCgZyZWFkZXIYAyABKAkSDwoHb2Zmc2V0cxgEIAMoBBIOCgZmYWlsZWQYBSADKAQSDgoGcmVhc29uGAYgASgJIi0KC0Fja1Jlc3BvbnNlEg8KB3NldHRsZWQYASABKA0SDQoFc3RhbGUYAiABKA0ihwEKEVB1dENoYW5uZWxSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEgwKBG5hbWUYAiABKAkSLAoIc2V0dGluZ3MYAyABKAsyGi5wb2xsdXgudjEuQ2hhbm5lbFNldHRpbmdzEicKBXN0YXJ0GAQgASgLMhgucG9sbHV4LnYxLlRvcGljUG9zaXRpb24iOQoSUHV0Q2hhbm5lbFJlc3BvbnNlEiMKB2NoYW5uZWwYASABKAsyEi5wb2xsdXgudjEuQ2hhbm5lbCJLChNMaXN0Q2hhbm5lbHNSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIlUKFExpc3RDaGFubmVsc1Jlc3BvbnNlEiQKCGNoYW5uZWxzGAEgAygLMhIucG9sbHV4LnYxLkNoYW5uZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjMKFERlbGV0ZUNoYW5uZWxSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEgwKBG5hbWUYAiABKAkiFwoVRGVsZXRlQ2hhbm5lbFJlc3BvbnNlIlcKElNlZWtDaGFubmVsUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIMCgRuYW1lGAIgASgJEiQKAnRvGAMgASgLMhgucG9sbHV4LnYxLlRvcGljUG9zaXRpb24iOgoTU2Vla0NoYW5uZWxSZXNwb25zZRIjCgdjaGFubmVsGAEgASgLMhIucG9sbHV4LnYxLkNoYW5uZWwiOAoYUmVwbGF5RGVhZExldHRlcnNSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEg0KBWxpbWl0GAIgASgNIi0KGVJlcGxheURlYWRMZXR0ZXJzUmVzcG9uc2USEAoIcmVwbGF5ZWQYASABKA0qcQoHQWNrTW9kZRIYChRBQ0tfTU9ERV9VTlNQRUNJRklFRBAAEhcKE0FDS19NT0RFX09OX1JFQ0VJUFQQARIdChlBQ0tfTU9ERV9BRlRFUl9QUk9DRVNTSU5HEAISFAoQQUNLX01PREVfQllfSEFORBADMvcHCgxUb3BpY1NlcnZpY2USTAoLQ3JlYXRlVG9waWMSHS5wb2xsdXgudjEuQ3JlYXRlVG9waWNSZXF1ZXN0Gh4ucG9sbHV4LnYxLkNyZWF0ZVRvcGljUmVzcG9uc2USSAoIR2V0VG9waWMSGi5wb2xsdXgudjEuR2V0VG9waWNSZXF1ZXN0GhsucG9sbHV4LnYxLkdldFRvcGljUmVzcG9uc2UiA5ACARJOCgpMaXN0VG9waWNzEhwucG9sbHV4LnYxLkxpc3RUb3BpY3NSZXF1ZXN0Gh0ucG9sbHV4LnYxLkxpc3RUb3BpY3NSZXNwb25zZSIDkAIBEkwKC1VwZGF0ZVRvcGljEh0ucG9sbHV4LnYxLlVwZGF0ZVRvcGljUmVxdWVzdBoeLnBvbGx1eC52MS5VcGRhdGVUb3BpY1Jlc3BvbnNlEkwKC0RlbGV0ZVRvcGljEh0ucG9sbHV4LnYxLkRlbGV0ZVRvcGljUmVxdWVzdBoeLnBvbGx1eC52MS5EZWxldGVUb3BpY1Jlc3BvbnNlEkAKB1B1Ymxpc2gSGS5wb2xsdXgudjEuUHVibGlzaFJlcXVlc3QaGi5wb2xsdXgudjEuUHVibGlzaFJlc3BvbnNlEkgKCVN1YnNjcmliZRIbLnBvbGx1eC52MS5TdWJzY3JpYmVSZXF1ZXN0GhwucG9sbHV4LnYxLlN1YnNjcmliZVJlc3BvbnNlMAESNAoDQWNrEhUucG9sbHV4LnYxLkFja1JlcXVlc3QaFi5wb2xsdXgudjEuQWNrUmVzcG9uc2USSQoKUHV0Q2hhbm5lbBIcLnBvbGx1eC52MS5QdXRDaGFubmVsUmVxdWVzdBodLnBvbGx1eC52MS5QdXRDaGFubmVsUmVzcG9uc2USVAoMTGlzdENoYW5uZWxzEh4ucG9sbHV4LnYxLkxpc3RDaGFubmVsc1JlcXVlc3QaHy5wb2xsdXgudjEuTGlzdENoYW5uZWxzUmVzcG9uc2UiA5ACARJSCg1EZWxldGVDaGFubmVsEh8ucG9sbHV4LnYxLkRlbGV0ZUNoYW5uZWxSZXF1ZXN0GiAucG9sbHV4LnYxLkRlbGV0ZUNoYW5uZWxSZXNwb25zZRJMCgtTZWVrQ2hhbm5lbBIdLnBvbGx1eC52MS5TZWVrQ2hhbm5lbFJlcXVlc3QaHi5wb2xsdXgudjEuU2Vla0NoYW5uZWxSZXNwb25zZRJeChFSZXBsYXlEZWFkTGV0dGVycxIjLnBvbGx1eC52MS5SZXBsYXlEZWFkTGV0dGVyc1JlcXVlc3QaJC5wb2xsdXgudjEuUmVwbGF5RGVhZExldHRlcnNSZXNwb25zZUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChVwb2xsdXgvdjEvdG9waWMucHJvdG8SCXBvbGx1eC52MSLBAQoFVG9waWMSCgoCaWQYASABKAkSDQoFdGl0bGUYAiABKAkSKgoHbWF4X2FnZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxtYXhfbWVzc2FnZXMYBCABKAQSEQoJbWF4X2J5dGVzGAUgASgEEhAKCHJldmlzaW9uGAYgASgEEiQKBXN0YXRlGAcgASgLMhUucG9sbHV4LnYxLlRvcGljU3RhdGUSEAoIZGVsZXRpbmcYCCABKAginQEKClRvcGljU3RhdGUSFAoMZmlyc3Rfb2Zmc2V0GAEgASgEEhMKC25leHRfb2Zmc2V0GAIgASgEEhAKCG1lc3NhZ2VzGAMgASgEEg0KBWJ5dGVzGAQgASgEEg8KB3RyaW1tZWQYBSABKAQSEgoKZHVwbGljYXRlcxgGIAEoBBIMCgRub2RlGAcgASgJEhAKCGNoYW5uZWxzGAggASgNIqECCgxUb3BpY01lc3NhZ2USCwoDa2V5GAEgASgJEg8KB3BheWxvYWQYAiABKAwSFAoMY29udGVudF90eXBlGAMgASgJEjUKB2hlYWRlcnMYBCADKAsyJC5wb2xsdXgudjEuVG9waWNNZXNzYWdlLkhlYWRlcnNFbnRyeRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJpZBgGIAEoCRIOCgZvZmZzZXQYByABKAQSMAoMcHVibGlzaF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ3Cg1Ub3BpY1Bvc2l0aW9uEhAKBm9mZnNldBgBIAEoBEgAEioKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAASEAoGb2xkZXN0GAMgASgISAASEAoGbmV3ZXN0GAQgASgISABCBAoCYXQi9AEKD0NoYW5uZWxTZXR0aW5ncxIkCghhY2tfbW9kZRgBIAEoDjISLnBvbGx1eC52MS5BY2tNb2RlEi4KC2Fja190aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDG1heF9hdHRlbXB0cxgDIAEoDRIuCgtiYWNrb2ZmX21pbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgtiYWNrb2ZmX21heBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1tYXhfaW5fZmxpZ2h0GAYgASgNIpwCCgdDaGFubmVsEg0KBXRvcGljGAEgASgJEgwKBG5hbWUYAiABKAkSLAoIc2V0dGluZ3MYAyABKAsyGi5wb2xsdXgudjEuQ2hhbm5lbFNldHRpbmdzEhAKCHBvc2l0aW9uGAQgASgEEgsKA2xhZxgFIAEoBBIRCglpbl9mbGlnaHQYBiABKA0SDwoHd2FpdGluZxgHIAEoDRIUCgxhY2tub3dsZWRnZWQYCCABKAQSEwoLcmVkZWxpdmVyZWQYCSABKAQSDAoEZGVhZBgKIAEoBBIOCgZtaXNzZWQYCyABKAQSDwoHcmVhZGVycxgMIAEoDRIpCgZvbGRlc3QYDSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ikwIKBVJvdXRlEgoKAmlkGAEgASgJEg4KBnRvcGljcxgCIAMoCRINCgV0d2lucxgDIAMoCRIMCgR6b25lGAQgASgJEiwKBmxhYmVscxgFIAMoCzIcLnBvbGx1eC52MS5Sb3V0ZS5MYWJlbHNFbnRyeRIOCgZkcml2ZXIYBiABKAkSDQoFbW9kZWwYByABKAkSEgoKcHJvcGVydGllcxgIIAMoCRIOCgZldmVudHMYCSADKAkSDAoEd2hlbhgKIAEoCRIRCgl0ZXJtaW5hdGUYCyABKAgSEAoIcmV2aXNpb24YDCABKAQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIyCg9QdXRSb3V0ZVJlcXVlc3QSHwoFcm91dGUYASABKAsyEC5wb2xsdXgudjEuUm91dGUiMwoQUHV0Um91dGVSZXNwb25zZRIfCgVyb3V0ZRgBIAEoCzIQLnBvbGx1eC52MS5Sb3V0ZSJLChFMaXN0Um91dGVzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIk8KEkxpc3RSb3V0ZXNSZXNwb25zZRIgCgZyb3V0ZXMYASADKAsyEC5wb2xsdXgudjEuUm91dGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiAKEkRlbGV0ZVJvdXRlUmVxdWVzdBIKCgJpZBgBIAEoCSIVChNEZWxldGVSb3V0ZVJlc3BvbnNlIjUKEkNyZWF0ZVRvcGljUmVxdWVzdBIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyI2ChNDcmVhdGVUb3BpY1Jlc3BvbnNlEh8KBXRvcGljGAEgASgLMhAucG9sbHV4LnYxLlRvcGljIh0KD0dldFRvcGljUmVxdWVzdBIKCgJpZBgBIAEoCSIzChBHZXRUb3BpY1Jlc3BvbnNlEh8KBXRvcGljGAEgASgLMhAucG9sbHV4LnYxLlRvcGljIksKEUxpc3RUb3BpY3NSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiTwoSTGlzdFRvcGljc1Jlc3BvbnNlEiAKBnRvcGljcxgBIAMoCzIQLnBvbGx1eC52MS5Ub3BpYxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiNQoSVXBkYXRlVG9waWNSZXF1ZXN0Eh8KBXRvcGljGAEgASgLMhAucG9sbHV4LnYxLlRvcGljIjYKE1VwZGF0ZVRvcGljUmVzcG9uc2USHwoFdG9waWMYASABKAsyEC5wb2xsdXgudjEuVG9waWMiIAoSRGVsZXRlVG9waWNSZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVRvcGljUmVzcG9uc2UiSgoOUHVibGlzaFJlcXVlc3QSDQoFdG9waWMYASABKAkSKQoIbWVzc2FnZXMYAiADKAsyFy5wb2xsdXgudjEuVG9waWNNZXNzYWdlIjYKD1B1Ymxpc2hSZXNwb25zZRIPCgdvZmZzZXRzGAEgAygEEhIKCmR1cGxpY2F0ZXMYAiABKA0iswEKEFN1YnNjcmliZVJlcXVlc3QSDQoFdG9waWMYASABKAkSDwoHY2hhbm5lbBgCIAEoCRInCgVzdGFydBgDIAEoCzIYLnBvbGx1eC52MS5Ub3BpY1Bvc2l0aW9uEiwKCHNldHRpbmdzGAQgASgLMhoucG9sbHV4LnYxLkNoYW5uZWxTZXR0aW5ncxIVCg1tYXhfaW5fZmxpZ2h0GAUgASgNEhEKCXVudGlsX2VuZBgGIAEoCCJKChFTdWJzY3JpYmVSZXNwb25zZRIOCgZyZWFkZXIYASABKAkSJQoIbWVzc2FnZXMYAiADKAsyEy5wb2xsdXgudjEuRGVsaXZlcnkiRQoIRGVsaXZlcnkSKAoHbWVzc2FnZRgBIAEoCzIXLnBvbGx1eC52MS5Ub3BpY01lc3NhZ2USDwoHYXR0ZW1wdBgCIAEoDSJtCgpBY2tSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEg8KB2NoYW5uZWwYAiABKAkSDgoGcmVhZGVyGAMgASgJEg8KB29mZnNldHMYBCADKAQSDgoGZmFpbGVkGAUgAygEEg4KBnJlYXNvbhgGIAEoCSItCgtBY2tSZXNwb25zZRIPCgdzZXR0bGVkGAEgASgNEg0KBXN0YWxlGAIgASgNIocBChFQdXRDaGFubmVsUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIMCgRuYW1lGAIgASgJEiwKCHNldHRpbmdzGAMgASgLMhoucG9sbHV4LnYxLkNoYW5uZWxTZXR0aW5ncxInCgVzdGFydBgEIAEoCzIYLnBvbGx1eC52MS5Ub3BpY1Bvc2l0aW9uIjkKElB1dENoYW5uZWxSZXNwb25zZRIjCgdjaGFubmVsGAEgASgLMhIucG9sbHV4LnYxLkNoYW5uZWwiSwoTTGlzdENoYW5uZWxzUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJVChRMaXN0Q2hhbm5lbHNSZXNwb25zZRIkCghjaGFubmVscxgBIAMoCzISLnBvbGx1eC52MS5DaGFubmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIzChREZWxldGVDaGFubmVsUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIMCgRuYW1lGAIgASgJIhcKFURlbGV0ZUNoYW5uZWxSZXNwb25zZSJXChJTZWVrQ2hhbm5lbFJlcXVlc3QSDQoFdG9waWMYASABKAkSDAoEbmFtZRgCIAEoCRIkCgJ0bxgDIAEoCzIYLnBvbGx1eC52MS5Ub3BpY1Bvc2l0aW9uIjoKE1NlZWtDaGFubmVsUmVzcG9uc2USIwoHY2hhbm5lbBgBIAEoCzISLnBvbGx1eC52MS5DaGFubmVsIjgKGFJlcGxheURlYWRMZXR0ZXJzUmVxdWVzdBINCgV0b3BpYxgBIAEoCRINCgVsaW1pdBgCIAEoDSItChlSZXBsYXlEZWFkTGV0dGVyc1Jlc3BvbnNlEhAKCHJlcGxheWVkGAEgASgNKnEKB0Fja01vZGUSGAoUQUNLX01PREVfVU5TUEVDSUZJRUQQABIXChNBQ0tfTU9ERV9PTl9SRUNFSVBUEAESHQoZQUNLX01PREVfQUZURVJfUFJPQ0VTU0lORxACEhQKEEFDS19NT0RFX0JZX0hBTkQQAzLaCQoMVG9waWNTZXJ2aWNlEkwKC0NyZWF0ZVRvcGljEh0ucG9sbHV4LnYxLkNyZWF0ZVRvcGljUmVxdWVzdBoeLnBvbGx1eC52MS5DcmVhdGVUb3BpY1Jlc3BvbnNlEkgKCEdldFRvcGljEhoucG9sbHV4LnYxLkdldFRvcGljUmVxdWVzdBobLnBvbGx1eC52MS5HZXRUb3BpY1Jlc3BvbnNlIgOQAgESTgoKTGlzdFRvcGljcxIcLnBvbGx1eC52MS5MaXN0VG9waWNzUmVxdWVzdBodLnBvbGx1eC52MS5MaXN0VG9waWNzUmVzcG9uc2UiA5ACARJMCgtVcGRhdGVUb3BpYxIdLnBvbGx1eC52MS5VcGRhdGVUb3BpY1JlcXVlc3QaHi5wb2xsdXgudjEuVXBkYXRlVG9waWNSZXNwb25zZRJMCgtEZWxldGVUb3BpYxIdLnBvbGx1eC52MS5EZWxldGVUb3BpY1JlcXVlc3QaHi5wb2xsdXgudjEuRGVsZXRlVG9waWNSZXNwb25zZRJACgdQdWJsaXNoEhkucG9sbHV4LnYxLlB1Ymxpc2hSZXF1ZXN0GhoucG9sbHV4LnYxLlB1Ymxpc2hSZXNwb25zZRJICglTdWJzY3JpYmUSGy5wb2xsdXgudjEuU3Vic2NyaWJlUmVxdWVzdBocLnBvbGx1eC52MS5TdWJzY3JpYmVSZXNwb25zZTABEjQKA0FjaxIVLnBvbGx1eC52MS5BY2tSZXF1ZXN0GhYucG9sbHV4LnYxLkFja1Jlc3BvbnNlEkkKClB1dENoYW5uZWwSHC5wb2xsdXgudjEuUHV0Q2hhbm5lbFJlcXVlc3QaHS5wb2xsdXgudjEuUHV0Q2hhbm5lbFJlc3BvbnNlElQKDExpc3RDaGFubmVscxIeLnBvbGx1eC52MS5MaXN0Q2hhbm5lbHNSZXF1ZXN0Gh8ucG9sbHV4LnYxLkxpc3RDaGFubmVsc1Jlc3BvbnNlIgOQAgESUgoNRGVsZXRlQ2hhbm5lbBIfLnBvbGx1eC52MS5EZWxldGVDaGFubmVsUmVxdWVzdBogLnBvbGx1eC52MS5EZWxldGVDaGFubmVsUmVzcG9uc2USTAoLU2Vla0NoYW5uZWwSHS5wb2xsdXgudjEuU2Vla0NoYW5uZWxSZXF1ZXN0Gh4ucG9sbHV4LnYxLlNlZWtDaGFubmVsUmVzcG9uc2USXgoRUmVwbGF5RGVhZExldHRlcnMSIy5wb2xsdXgudjEuUmVwbGF5RGVhZExldHRlcnNSZXF1ZXN0GiQucG9sbHV4LnYxLlJlcGxheURlYWRMZXR0ZXJzUmVzcG9uc2USQwoIUHV0Um91dGUSGi5wb2xsdXgudjEuUHV0Um91dGVSZXF1ZXN0GhsucG9sbHV4LnYxLlB1dFJvdXRlUmVzcG9uc2USTgoKTGlzdFJvdXRlcxIcLnBvbGx1eC52MS5MaXN0Um91dGVzUmVxdWVzdBodLnBvbGx1eC52MS5MaXN0Um91dGVzUmVzcG9uc2UiA5ACARJMCgtEZWxldGVSb3V0ZRIdLnBvbGx1eC52MS5EZWxldGVSb3V0ZVJlcXVlc3QaHi5wb2xsdXgudjEuRGVsZXRlUm91dGVSZXNwb25zZUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Topic is a durable stream of messages.
@@ -401,6 +401,213 @@ export const ChannelSchema: GenMessage<Channel> = /*@__PURE__*/
   messageDesc(file_pollux_v1_topic, 5);
 
 /**
+ * Route brings what twins say to a topic: each change of a property, and each event, that it matches becomes a message, in the
+ * transaction that commits the change, and so in the twin's order. The message's key is the twin's id, its payload JSON:
+ * {"twin", "kind": "property" or "event", "name", "value", "time"}. What cannot be published is a dead letter of the topic.
+ *
+ * @generated from message pollux.v1.Route
+ */
+export type Route = Message<"pollux.v1.Route"> & {
+  /**
+   * `project/name`. The routes of a project are tried in the order of their names.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Where to; a topic of the same project. More than one: to all of them.
+   *
+   * @generated from field: repeated string topics = 2;
+   */
+  topics: string[];
+
+  /**
+   * Of the twins of the project only these; all conditions hold together.
+   *
+   * @generated from field: repeated string twins = 3;
+   */
+  twins: string[];
+
+  /**
+   * @generated from field: string zone = 4;
+   */
+  zone: string;
+
+  /**
+   * @generated from field: map<string, string> labels = 5;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * Name of the driver, and title or id of the model.
+   *
+   * @generated from field: string driver = 6;
+   */
+  driver: string;
+
+  /**
+   * @generated from field: string model = 7;
+   */
+  model: string;
+
+  /**
+   * Names of the properties and events; none of either: all of both.
+   *
+   * @generated from field: repeated string properties = 8;
+   */
+  properties: string[];
+
+  /**
+   * @generated from field: repeated string events = 9;
+   */
+  events: string[];
+
+  /**
+   * CEL expression that must hold, over twin, kind, name, value, labels and time; such as `value > 30.0`.
+   *
+   * @generated from field: string when = 10;
+   */
+  when: string;
+
+  /**
+   * Routes behind this one are not tried where it matches.
+   *
+   * @generated from field: bool terminate = 11;
+   */
+  terminate: boolean;
+
+  /**
+   * @generated from field: uint64 revision = 12;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.Route.
+ * Use `create(RouteSchema)` to create a new message.
+ */
+export const RouteSchema: GenMessage<Route> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_topic, 6);
+
+/**
+ * @generated from message pollux.v1.PutRouteRequest
+ */
+export type PutRouteRequest = Message<"pollux.v1.PutRouteRequest"> & {
+  /**
+   * @generated from field: pollux.v1.Route route = 1;
+   */
+  route?: Route | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.PutRouteRequest.
+ * Use `create(PutRouteRequestSchema)` to create a new message.
+ */
+export const PutRouteRequestSchema: GenMessage<PutRouteRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_topic, 7);
+
+/**
+ * @generated from message pollux.v1.PutRouteResponse
+ */
+export type PutRouteResponse = Message<"pollux.v1.PutRouteResponse"> & {
+  /**
+   * @generated from field: pollux.v1.Route route = 1;
+   */
+  route?: Route | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.PutRouteResponse.
+ * Use `create(PutRouteResponseSchema)` to create a new message.
+ */
+export const PutRouteResponseSchema: GenMessage<PutRouteResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_topic, 8);
+
+/**
+ * @generated from message pollux.v1.ListRoutesRequest
+ */
+export type ListRoutesRequest = Message<"pollux.v1.ListRoutesRequest"> & {
+  /**
+   * @generated from field: string project = 1;
+   */
+  project: string;
+
+  /**
+   * @generated from field: uint32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * The next_page_token of the page before, as it came; empty for the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message pollux.v1.ListRoutesRequest.
+ * Use `create(ListRoutesRequestSchema)` to create a new message.
+ */
+export const ListRoutesRequestSchema: GenMessage<ListRoutesRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_topic, 9);
+
+/**
+ * @generated from message pollux.v1.ListRoutesResponse
+ */
+export type ListRoutesResponse = Message<"pollux.v1.ListRoutesResponse"> & {
+  /**
+   * @generated from field: repeated pollux.v1.Route routes = 1;
+   */
+  routes: Route[];
+
+  /**
+   * Empty on the last page. It has no meaning to clients, and goes with this kind of list only.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message pollux.v1.ListRoutesResponse.
+ * Use `create(ListRoutesResponseSchema)` to create a new message.
+ */
+export const ListRoutesResponseSchema: GenMessage<ListRoutesResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_topic, 10);
+
+/**
+ * @generated from message pollux.v1.DeleteRouteRequest
+ */
+export type DeleteRouteRequest = Message<"pollux.v1.DeleteRouteRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pollux.v1.DeleteRouteRequest.
+ * Use `create(DeleteRouteRequestSchema)` to create a new message.
+ */
+export const DeleteRouteRequestSchema: GenMessage<DeleteRouteRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_topic, 11);
+
+/**
+ * @generated from message pollux.v1.DeleteRouteResponse
+ */
+export type DeleteRouteResponse = Message<"pollux.v1.DeleteRouteResponse"> & {
+};
+
+/**
+ * Describes the message pollux.v1.DeleteRouteResponse.
+ * Use `create(DeleteRouteResponseSchema)` to create a new message.
+ */
+export const DeleteRouteResponseSchema: GenMessage<DeleteRouteResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_topic, 12);
+
+/**
  * @generated from message pollux.v1.CreateTopicRequest
  */
 export type CreateTopicRequest = Message<"pollux.v1.CreateTopicRequest"> & {
@@ -415,7 +622,7 @@ export type CreateTopicRequest = Message<"pollux.v1.CreateTopicRequest"> & {
  * Use `create(CreateTopicRequestSchema)` to create a new message.
  */
 export const CreateTopicRequestSchema: GenMessage<CreateTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 6);
+  messageDesc(file_pollux_v1_topic, 13);
 
 /**
  * @generated from message pollux.v1.CreateTopicResponse
@@ -432,7 +639,7 @@ export type CreateTopicResponse = Message<"pollux.v1.CreateTopicResponse"> & {
  * Use `create(CreateTopicResponseSchema)` to create a new message.
  */
 export const CreateTopicResponseSchema: GenMessage<CreateTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 7);
+  messageDesc(file_pollux_v1_topic, 14);
 
 /**
  * @generated from message pollux.v1.GetTopicRequest
@@ -449,7 +656,7 @@ export type GetTopicRequest = Message<"pollux.v1.GetTopicRequest"> & {
  * Use `create(GetTopicRequestSchema)` to create a new message.
  */
 export const GetTopicRequestSchema: GenMessage<GetTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 8);
+  messageDesc(file_pollux_v1_topic, 15);
 
 /**
  * @generated from message pollux.v1.GetTopicResponse
@@ -466,7 +673,7 @@ export type GetTopicResponse = Message<"pollux.v1.GetTopicResponse"> & {
  * Use `create(GetTopicResponseSchema)` to create a new message.
  */
 export const GetTopicResponseSchema: GenMessage<GetTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 9);
+  messageDesc(file_pollux_v1_topic, 16);
 
 /**
  * @generated from message pollux.v1.ListTopicsRequest
@@ -495,7 +702,7 @@ export type ListTopicsRequest = Message<"pollux.v1.ListTopicsRequest"> & {
  * Use `create(ListTopicsRequestSchema)` to create a new message.
  */
 export const ListTopicsRequestSchema: GenMessage<ListTopicsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 10);
+  messageDesc(file_pollux_v1_topic, 17);
 
 /**
  * @generated from message pollux.v1.ListTopicsResponse
@@ -519,7 +726,7 @@ export type ListTopicsResponse = Message<"pollux.v1.ListTopicsResponse"> & {
  * Use `create(ListTopicsResponseSchema)` to create a new message.
  */
 export const ListTopicsResponseSchema: GenMessage<ListTopicsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 11);
+  messageDesc(file_pollux_v1_topic, 18);
 
 /**
  * @generated from message pollux.v1.UpdateTopicRequest
@@ -536,7 +743,7 @@ export type UpdateTopicRequest = Message<"pollux.v1.UpdateTopicRequest"> & {
  * Use `create(UpdateTopicRequestSchema)` to create a new message.
  */
 export const UpdateTopicRequestSchema: GenMessage<UpdateTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 12);
+  messageDesc(file_pollux_v1_topic, 19);
 
 /**
  * @generated from message pollux.v1.UpdateTopicResponse
@@ -553,7 +760,7 @@ export type UpdateTopicResponse = Message<"pollux.v1.UpdateTopicResponse"> & {
  * Use `create(UpdateTopicResponseSchema)` to create a new message.
  */
 export const UpdateTopicResponseSchema: GenMessage<UpdateTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 13);
+  messageDesc(file_pollux_v1_topic, 20);
 
 /**
  * @generated from message pollux.v1.DeleteTopicRequest
@@ -570,7 +777,7 @@ export type DeleteTopicRequest = Message<"pollux.v1.DeleteTopicRequest"> & {
  * Use `create(DeleteTopicRequestSchema)` to create a new message.
  */
 export const DeleteTopicRequestSchema: GenMessage<DeleteTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 14);
+  messageDesc(file_pollux_v1_topic, 21);
 
 /**
  * @generated from message pollux.v1.DeleteTopicResponse
@@ -583,7 +790,7 @@ export type DeleteTopicResponse = Message<"pollux.v1.DeleteTopicResponse"> & {
  * Use `create(DeleteTopicResponseSchema)` to create a new message.
  */
 export const DeleteTopicResponseSchema: GenMessage<DeleteTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 15);
+  messageDesc(file_pollux_v1_topic, 22);
 
 /**
  * @generated from message pollux.v1.PublishRequest
@@ -607,7 +814,7 @@ export type PublishRequest = Message<"pollux.v1.PublishRequest"> & {
  * Use `create(PublishRequestSchema)` to create a new message.
  */
 export const PublishRequestSchema: GenMessage<PublishRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 16);
+  messageDesc(file_pollux_v1_topic, 23);
 
 /**
  * @generated from message pollux.v1.PublishResponse
@@ -633,7 +840,7 @@ export type PublishResponse = Message<"pollux.v1.PublishResponse"> & {
  * Use `create(PublishResponseSchema)` to create a new message.
  */
 export const PublishResponseSchema: GenMessage<PublishResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 17);
+  messageDesc(file_pollux_v1_topic, 24);
 
 /**
  * @generated from message pollux.v1.SubscribeRequest
@@ -685,7 +892,7 @@ export type SubscribeRequest = Message<"pollux.v1.SubscribeRequest"> & {
  * Use `create(SubscribeRequestSchema)` to create a new message.
  */
 export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 18);
+  messageDesc(file_pollux_v1_topic, 25);
 
 /**
  * @generated from message pollux.v1.SubscribeResponse
@@ -709,7 +916,7 @@ export type SubscribeResponse = Message<"pollux.v1.SubscribeResponse"> & {
  * Use `create(SubscribeResponseSchema)` to create a new message.
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 19);
+  messageDesc(file_pollux_v1_topic, 26);
 
 /**
  * @generated from message pollux.v1.Delivery
@@ -733,7 +940,7 @@ export type Delivery = Message<"pollux.v1.Delivery"> & {
  * Use `create(DeliverySchema)` to create a new message.
  */
 export const DeliverySchema: GenMessage<Delivery> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 20);
+  messageDesc(file_pollux_v1_topic, 27);
 
 /**
  * @generated from message pollux.v1.AckRequest
@@ -781,7 +988,7 @@ export type AckRequest = Message<"pollux.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 21);
+  messageDesc(file_pollux_v1_topic, 28);
 
 /**
  * @generated from message pollux.v1.AckResponse
@@ -805,7 +1012,7 @@ export type AckResponse = Message<"pollux.v1.AckResponse"> & {
  * Use `create(AckResponseSchema)` to create a new message.
  */
 export const AckResponseSchema: GenMessage<AckResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 22);
+  messageDesc(file_pollux_v1_topic, 29);
 
 /**
  * @generated from message pollux.v1.PutChannelRequest
@@ -839,7 +1046,7 @@ export type PutChannelRequest = Message<"pollux.v1.PutChannelRequest"> & {
  * Use `create(PutChannelRequestSchema)` to create a new message.
  */
 export const PutChannelRequestSchema: GenMessage<PutChannelRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 23);
+  messageDesc(file_pollux_v1_topic, 30);
 
 /**
  * @generated from message pollux.v1.PutChannelResponse
@@ -856,7 +1063,7 @@ export type PutChannelResponse = Message<"pollux.v1.PutChannelResponse"> & {
  * Use `create(PutChannelResponseSchema)` to create a new message.
  */
 export const PutChannelResponseSchema: GenMessage<PutChannelResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 24);
+  messageDesc(file_pollux_v1_topic, 31);
 
 /**
  * @generated from message pollux.v1.ListChannelsRequest
@@ -885,7 +1092,7 @@ export type ListChannelsRequest = Message<"pollux.v1.ListChannelsRequest"> & {
  * Use `create(ListChannelsRequestSchema)` to create a new message.
  */
 export const ListChannelsRequestSchema: GenMessage<ListChannelsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 25);
+  messageDesc(file_pollux_v1_topic, 32);
 
 /**
  * @generated from message pollux.v1.ListChannelsResponse
@@ -909,7 +1116,7 @@ export type ListChannelsResponse = Message<"pollux.v1.ListChannelsResponse"> & {
  * Use `create(ListChannelsResponseSchema)` to create a new message.
  */
 export const ListChannelsResponseSchema: GenMessage<ListChannelsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 26);
+  messageDesc(file_pollux_v1_topic, 33);
 
 /**
  * @generated from message pollux.v1.DeleteChannelRequest
@@ -931,7 +1138,7 @@ export type DeleteChannelRequest = Message<"pollux.v1.DeleteChannelRequest"> & {
  * Use `create(DeleteChannelRequestSchema)` to create a new message.
  */
 export const DeleteChannelRequestSchema: GenMessage<DeleteChannelRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 27);
+  messageDesc(file_pollux_v1_topic, 34);
 
 /**
  * @generated from message pollux.v1.DeleteChannelResponse
@@ -944,7 +1151,7 @@ export type DeleteChannelResponse = Message<"pollux.v1.DeleteChannelResponse"> &
  * Use `create(DeleteChannelResponseSchema)` to create a new message.
  */
 export const DeleteChannelResponseSchema: GenMessage<DeleteChannelResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 28);
+  messageDesc(file_pollux_v1_topic, 35);
 
 /**
  * @generated from message pollux.v1.SeekChannelRequest
@@ -971,7 +1178,7 @@ export type SeekChannelRequest = Message<"pollux.v1.SeekChannelRequest"> & {
  * Use `create(SeekChannelRequestSchema)` to create a new message.
  */
 export const SeekChannelRequestSchema: GenMessage<SeekChannelRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 29);
+  messageDesc(file_pollux_v1_topic, 36);
 
 /**
  * @generated from message pollux.v1.SeekChannelResponse
@@ -988,7 +1195,7 @@ export type SeekChannelResponse = Message<"pollux.v1.SeekChannelResponse"> & {
  * Use `create(SeekChannelResponseSchema)` to create a new message.
  */
 export const SeekChannelResponseSchema: GenMessage<SeekChannelResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 30);
+  messageDesc(file_pollux_v1_topic, 37);
 
 /**
  * @generated from message pollux.v1.ReplayDeadLettersRequest
@@ -1012,7 +1219,7 @@ export type ReplayDeadLettersRequest = Message<"pollux.v1.ReplayDeadLettersReque
  * Use `create(ReplayDeadLettersRequestSchema)` to create a new message.
  */
 export const ReplayDeadLettersRequestSchema: GenMessage<ReplayDeadLettersRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 31);
+  messageDesc(file_pollux_v1_topic, 38);
 
 /**
  * @generated from message pollux.v1.ReplayDeadLettersResponse
@@ -1029,7 +1236,7 @@ export type ReplayDeadLettersResponse = Message<"pollux.v1.ReplayDeadLettersResp
  * Use `create(ReplayDeadLettersResponseSchema)` to create a new message.
  */
 export const ReplayDeadLettersResponseSchema: GenMessage<ReplayDeadLettersResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 32);
+  messageDesc(file_pollux_v1_topic, 39);
 
 /**
  * When a message counts as read.
@@ -1197,6 +1404,32 @@ export const TopicService: GenService<{
     methodKind: "unary";
     input: typeof ReplayDeadLettersRequestSchema;
     output: typeof ReplayDeadLettersResponseSchema;
+  },
+  /**
+   * PutRoute makes a route (revision 0), or replaces the one of the revision given.
+   *
+   * @generated from rpc pollux.v1.TopicService.PutRoute
+   */
+  putRoute: {
+    methodKind: "unary";
+    input: typeof PutRouteRequestSchema;
+    output: typeof PutRouteResponseSchema;
+  },
+  /**
+   * @generated from rpc pollux.v1.TopicService.ListRoutes
+   */
+  listRoutes: {
+    methodKind: "unary";
+    input: typeof ListRoutesRequestSchema;
+    output: typeof ListRoutesResponseSchema;
+  },
+  /**
+   * @generated from rpc pollux.v1.TopicService.DeleteRoute
+   */
+  deleteRoute: {
+    methodKind: "unary";
+    input: typeof DeleteRouteRequestSchema;
+    output: typeof DeleteRouteResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_topic, 0);

@@ -1,0 +1,322 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/actors/topic"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"google.golang.org/protobuf/proto"
+)
+
+// tableRoutes: id → pb.Route.
+const tableRoutes storage.Table = "route"
+
+const (
+	// routeCost bounds what a condition may compute, in CEL's units: it runs in the twin's turn.
+	routeCost = 10_000
+	// maxRoutes of a project.
+	maxRoutes = 200
+)
+
+// routes are the records of all routes, ready to be matched. Safe for concurrent use.
+type routes struct {
+	store *storage.Store
+	// generation rises with each change; 0 routes cost an atomic load per change of a property.
+	generation atomic.Uint64
+	count      atomic.Int64
+
+	mu        sync.Mutex
+	byProject map[string][]*route // sorted by id
+}
+
+// route is a record with its condition compiled.
+type route struct {
+	*pb.Route
+	when cel.Program
+}
+
+// said is what a twin says: a property's new value, or an event.
+type said struct {
+	kind, name string
+	value      state.Value
+	at         int64 // milliseconds since 1970
+}
+
+// routing is what a twin knows of the routes that may match it.
+type routing struct {
+	generation, revision uint64
+	routes               []*route
+	labels               map[string]string
+}
+
+func newRoutes(s *storage.Store) *routes {
+	r := &routes{store: s, byProject: map[string][]*route{}}
+	return r
+}
+
+var routeEnv = sync.OnceValues(func() (*cel.Env, error) {
+	return cel.NewEnv(cel.Variable("twin", cel.StringType), cel.Variable("kind", cel.StringType), cel.Variable("name", cel.StringType),
+		cel.Variable("value", cel.DynType), cel.Variable("labels", cel.MapType(cel.StringType, cel.StringType)), cel.Variable("time", cel.TimestampType))
+})
+
+// compileRoute makes a condition ready.
+func compileRoute(when string) (cel.Program, error) {
+	if when == "" {
+		return nil, nil
+	}
+	env, err := routeEnv()
+	if err != nil {
+		return nil, fmt.Errorf("condition: %w", err)
+	}
+	ast, issues := env.Compile(when)
+	if issues.Err() != nil {
+		return nil, invalid("/route/when", "%v", issues.Err())
+	}
+	if t := ast.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
+		return nil, invalid("/route/when", "it is a %s; want what is true or false", t)
+	}
+	program, err := env.Program(ast, cel.CostLimit(routeCost))
+	if err != nil {
+		return nil, invalid("/route/when", "%v", err)
+	}
+	return program, nil
+}
+
+// load reads all routes.
+func (r *routes) load() error {
+	all, n := map[string][]*route{}, 0
+	for rec, err := range r.store.Scan(tableRoutes, "", "") {
+		if err != nil {
+			return fmt.Errorf("read routes: %w", err)
+		}
+		m, err := decode(rec, &pb.Route{})
+		if err != nil {
+			return err
+		}
+		when, err := compileRoute(m.When)
+		if err != nil {
+			return fmt.Errorf("route %s: %w", rec.Key, err)
+		}
+		project := ProjectOf(rec.Key)
+		all[project] = append(all[project], &route{m, when})
+		n++
+	}
+	r.mu.Lock()
+	r.byProject = all
+	r.mu.Unlock()
+	r.count.Store(int64(n))
+	r.generation.Add(1)
+	return nil
+}
+
+// routeChanged: a route's record was written or removed. They are few, and read anew.
+func (e *Engine) routeChanged(storage.Change) { e.routesLost() }
+
+func (e *Engine) routesLost() {
+	if err := e.routes.load(); err != nil {
+		e.log.Error("routes", "err", err)
+	}
+}
+
+// of gives the routes of a project that match a twin.
+func (r *routes) of(t *pb.Twin, c *catalog) []*route {
+	r.mu.Lock()
+	all := r.byProject[ProjectOf(t.Id)]
+	r.mu.Unlock()
+	var match []*route
+	for _, x := range all {
+		if len(x.Twins) > 0 && !slices.Contains(x.Twins, t.Id) {
+			continue
+		}
+		if matchFilter(&pb.TwinFilter{Zone: x.Zone, Labels: x.Labels, Driver: x.Driver, Model: x.Model}, t, c) {
+			match = append(match, x)
+		}
+	}
+	return match
+}
+
+// wants says whether the route is for a property or event of this name.
+func (x *route) wants(s *said) bool {
+	switch {
+	case len(x.Properties) == 0 && len(x.Events) == 0:
+		return true
+	case s.kind == "event":
+		return slices.Contains(x.Events, s.name)
+	}
+	return slices.Contains(x.Properties, s.name)
+}
+
+// holds evaluates the route's condition.
+func (x *route) holds(id string, labels map[string]string, s *said) (bool, error) {
+	if x.when == nil {
+		return true, nil
+	}
+	out, _, err := x.when.Eval(map[string]any{"twin": id, "kind": s.kind, "name": s.name, "value": s.value.Any(), "labels": labels,
+		"time": time.UnixMilli(s.at).UTC()})
+	if err != nil {
+		return false, err
+	}
+	yes, ok := out.Value().(bool)
+	if !ok {
+		return false, fmt.Errorf("it is a %T, not true or false", out.Value())
+	}
+	return yes, nil
+}
+
+// say sends what the twin says where its routes lead: with the next transaction, which is the one that commits it.
+func (t *twin) say(s said) {
+	e := t.e
+	if e.routes.count.Load() == 0 || t.cfg == nil {
+		return
+	}
+	g := e.routes.generation.Load()
+	if t.routing == nil || t.routing.generation != g || t.routing.revision != t.cfg.revision {
+		rec, err := e.readTwin(t.en.id)
+		if err != nil || rec == nil {
+			return
+		}
+		t.routing = &routing{g, t.cfg.revision, e.routes.of(rec, e.catalog), rec.Labels}
+	}
+	var payload []byte
+	for _, x := range t.routing.routes {
+		if !x.wants(&s) {
+			continue
+		}
+		yes, err := x.holds(t.en.id, t.routing.labels, &s)
+		if err == nil && !yes {
+			continue
+		}
+		if payload == nil {
+			payload = s.encode(t.en.id)
+		}
+		refused := ""
+		if err != nil {
+			refused = fmt.Sprintf("route %s: %v", x.Id, err)
+		}
+		for _, to := range x.Topics {
+			t.post(to, x.Id, payload, s.at, refused)
+		}
+		if err == nil && x.Terminate {
+			return
+		}
+	}
+}
+
+// encode is the message's payload.
+func (s *said) encode(id string) []byte {
+	b := append([]byte(nil), `{"twin":`...)
+	b = appendString(b, id)
+	b = append(b, `,"kind":`...)
+	b = appendString(b, s.kind)
+	b = append(b, `,"name":`...)
+	b = appendString(b, s.name)
+	b = append(b, `,"value":`...)
+	b = s.value.AppendJSON(b)
+	b = append(b, `,"time":`...)
+	b = appendString(b, time.UnixMilli(s.at).UTC().Format("2006-01-02T15:04:05.000Z"))
+	return append(b, '}')
+}
+
+func appendString(b []byte, s string) []byte {
+	v, err := structpb.NewStringValue(s).MarshalJSON()
+	if err != nil {
+		return append(b, `""`...) // it is no UTF-8
+	}
+	return append(b, v...)
+}
+
+// PutRoute creates a route (revision 0), or replaces the one of the revision given. Its topics must be there.
+func (r *Registry) PutRoute(ctx context.Context, m *pb.Route) (*pb.Route, error) {
+	id, err := CanonicalID(m.GetId())
+	if err != nil {
+		return nil, err
+	}
+	m = proto.Clone(m).(*pb.Route)
+	m.Id = id
+	if _, err := compileRoute(m.When); err != nil {
+		return nil, err
+	}
+	if err := r.checkRoute(m); err != nil {
+		return nil, err
+	}
+	m, err = put(ctx, r, "route", tableRoutes, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
+	if err == nil {
+		r.e.routesLost()
+	}
+	return m, err
+}
+
+func (r *Registry) checkRoute(m *pb.Route) error {
+	project := ProjectOf(m.Id)
+	complete := func(path string, id *string) (err error) {
+		if !strings.Contains(*id, "/") {
+			*id = project + "/" + *id
+		}
+		if *id, err = CanonicalID(*id); err != nil {
+			return invalid(path, "%q is no id", *id)
+		}
+		if ProjectOf(*id) != project {
+			return invalid(path, "%s is in another project", *id)
+		}
+		return nil
+	}
+	for i := range m.Topics {
+		path := fmt.Sprintf("/route/topics/%d", i)
+		if err := complete(path, &m.Topics[i]); err != nil {
+			return err
+		}
+		if _, ok, err := r.store.Get(topic.TableTopics, m.Topics[i]); err != nil || !ok {
+			return invalid(path, "there is no topic %s", m.Topics[i])
+		}
+	}
+	for i := range m.Twins {
+		if err := complete(fmt.Sprintf("/route/twins/%d", i), &m.Twins[i]); err != nil {
+			return err
+		}
+	}
+	if m.Zone != "" {
+		if err := complete("/route/zone", &m.Zone); err != nil {
+			return err
+		}
+	}
+	if n, err := r.store.Count(tableRoutes, project+"/"); err == nil && m.Revision == 0 && n >= maxRoutes {
+		return invalid("/route/id", "project %s has %d routes, which are as many as may be", project, n)
+	}
+	return nil
+}
+
+// ListRoutes gives a page of routes by id.
+func (r *Registry) ListRoutes(req *pb.ListRoutesRequest, projects func(string) bool) (*pb.ListRoutesResponse, error) {
+	page, next, err := list(r.store, tableRoutes, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
+		func() *pb.Route { return &pb.Route{} })
+	return &pb.ListRoutesResponse{Routes: page, NextPageToken: next}, err
+}
+
+// DeleteRoute deletes a route. What is on its way arrives.
+func (r *Registry) DeleteRoute(ctx context.Context, id string) error {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return err
+	}
+	old, err := get(r.store, tableRoutes, id, &pb.Route{})
+	if err != nil {
+		return err
+	}
+	if _, err := r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: tableRoutes, Key: id, Revision: old.Revision}},
+		Writes: []storage.Write{{Table: tableRoutes, Key: id}}}); err != nil {
+		return fmt.Errorf("delete route %s: %w", id, err)
+	}
+	r.e.routesLost()
+	return nil
+}

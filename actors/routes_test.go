@@ -1,0 +1,188 @@
+package actors_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/actors/topic"
+	"github.com/polluxhq/pollux/drivers/mqtt"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+func (n *node) stream(id string) {
+	n.t.Helper()
+	if _, err := n.reg.PutTopic(ctx(n.t), &pb.Topic{Id: id}); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *node) route(r *pb.Route) {
+	n.t.Helper()
+	if _, err := n.reg.PutRoute(ctx(n.t), r); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// told is a message of a route.
+type told struct {
+	Twin, Kind, Name string
+	Value            any
+	headers          map[string]string
+}
+
+// inTopic gives what a topic holds.
+func (n *node) inTopic(id string) (all []told) {
+	n.t.Helper()
+	err := n.client.Topics().Subscribe(ctx(n.t), &pb.SubscribeRequest{Topic: id, Start: &pb.TopicPosition{At: &pb.TopicPosition_Oldest{Oldest: true}},
+		UntilEnd: true}, func(m *pb.SubscribeResponse) error {
+		for _, d := range m.Messages {
+			x := told{headers: d.Message.Headers}
+			if err := json.Unmarshal(d.Message.Payload, &x); err != nil {
+				return err
+			}
+			all = append(all, x)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, topic.ErrNotFound) {
+		n.t.Fatal(err)
+	}
+	return all
+}
+
+// levels gives the values of level that a topic was told, by twin.
+func (n *node) levels(id string) map[string][]int {
+	by := map[string][]int{}
+	for _, x := range n.inTopic(id) {
+		if v, ok := x.Value.(float64); ok && x.Name == "level" {
+			by[x.Twin] = append(by[x.Twin], int(v))
+		}
+	}
+	return by
+}
+
+// TestRoutes: what twins say goes where their routes lead, by filter and condition; what cannot go there is a dead letter.
+func TestRoutes(t *testing.T) {
+	n := newNode(t)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"},"labels":{"room":"aula"}}`)
+	n.twin(`{"id":"b","driver":"bus","settings":{"topic":"b1"}}`)
+	for _, id := range []string{"default/all", "default/hot", "default/aula", "default/last"} {
+		n.stream(id)
+	}
+	n.route(&pb.Route{Id: "1-all", Topics: []string{"all"}})
+	n.route(&pb.Route{Id: "2-hot", Topics: []string{"hot"}, Properties: []string{"level"}, When: `value > 30.0`, Terminate: true})
+	n.route(&pb.Route{Id: "3-aula", Topics: []string{"aula"}, Labels: map[string]string{"room": "aula"}, Properties: []string{"level"}})
+	n.route(&pb.Route{Id: "4-odd", Topics: []string{"last"}, Twins: []string{"b"}, Properties: []string{"level"}, When: `value.size() > 1`})
+	for i, level := range []int{20, 40, 25} {
+		n.deliver("dev/a1/state", fmt.Sprintf(`{"level":%d}`, level), 1)
+		n.deliver("dev/b1/state", fmt.Sprintf(`{"level":%d}`, level+i), 1)
+	}
+	want := func(id, twins string) {
+		t.Helper()
+		until(t, fmt.Sprintf("%s has %s", id, twins), func() bool { return fmt.Sprint(n.levels(id)) == twins })
+	}
+	want("default/all", "map[default/a:[20 40 25] default/b:[20 41 27]]")
+	want("default/hot", "map[default/a:[40] default/b:[41]]")
+	want("default/aula", "map[default/a:[20 25]]") // 40 went no further than hot
+	want("default/last", "map[]")
+	want("default/last.dead", "map[default/b:[20 27]]")
+	if x := n.inTopic("default/last.dead")[0]; x.headers[topic.HeaderReason] == "" || x.headers["pollux-route"] != "default/4-odd" {
+		t.Errorf("dead letter %+v", x)
+	}
+	if err := n.reg.DeleteRoute(ctx(t), "default/1-all"); err != nil {
+		t.Fatal(err)
+	}
+	n.deliver("dev/a1/state", `{"level":50}`, 1)
+	want("default/hot", "map[default/a:[40 50] default/b:[41]]")
+	want("default/all", "map[default/a:[20 40 25] default/b:[20 41 27]]")
+	for _, bad := range []*pb.Route{{Id: "x", Topics: []string{"none"}}, {Id: "x", Topics: []string{"all"}, When: "value >"},
+		{Id: "x", Topics: []string{"all"}, When: "1 + 1"}, {Id: "x", Topics: []string{"other/all"}}} {
+		if _, err := n.reg.PutRoute(ctx(t), bad); !errors.Is(err, actors.ErrInvalid) {
+			t.Errorf("route %v: %v", bad, err)
+		}
+	}
+}
+
+// TestRoutesAfterCrash: what was committed with a change reaches its topic in the next life.
+func TestRoutesAfterCrash(t *testing.T) {
+	fs := vfs.NewMem()
+	n := open(t, fs, 1)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.stream("default/all")
+	n.route(&pb.Route{Id: "all", Topics: []string{"all"}, Properties: []string{"level"}})
+	const twins = 5
+	for i := range twins {
+		n.twin(fmt.Sprintf(`{"id":"t%d","driver":"bus","settings":{"topic":"t%d"}}`, i, i))
+	}
+	next := 0
+	for life := uint64(2); life < 5; life++ {
+		for range 30 {
+			next++
+			for i := range twins {
+				n.deliver(fmt.Sprintf("dev/t%d/state", i), fmt.Sprintf(`{"level":%d}`, next), 1)
+			}
+		}
+		n.close()
+		n = open(t, fs, life)
+	}
+	n.rising("default/all", twins, next)
+}
+
+// rising waits until a topic has the levels 1 to last of each twin, and checks their order.
+func (n *node) rising(id string, twins, last int) {
+	n.t.Helper()
+	until(n.t, "all have arrived", func() bool {
+		count := 0
+		for _, levels := range n.levels(id) {
+			count += len(levels)
+		}
+		return count >= twins*last
+	})
+	for twin, levels := range n.levels(id) {
+		for i, level := range levels {
+			if level != i+1 {
+				n.t.Errorf("%s: %d. is %d", twin, i+1, level)
+				break
+			}
+		}
+	}
+}
+
+// TestRoutesMove: twins and topics go from node to node while twins talk; nothing is lost, doubled or out of order.
+func TestRoutesMove(t *testing.T) {
+	a, b := pair(t)
+	a.driver("bus", "1.0.0", mqttTransport)
+	a.stream("default/all")
+	a.route(&pb.Route{Id: "all", Topics: []string{"all"}, Properties: []string{"level"}})
+	const twins, last = 12, 60
+	for i := range twins {
+		a.twin(fmt.Sprintf(`{"id":"t%02d","driver":"bus","settings":{"topic":"t%02d"}}`, i, i))
+	}
+	until(t, "b has the twins", func() bool { _, err := b.reg.GetTwin("t11"); return err == nil })
+	var wg sync.WaitGroup
+	for i := range twins {
+		wg.Go(func() {
+			for k := 1; k <= last; k++ {
+				done := make(chan error, 1)
+				a.engine.Deliver(&mqtt.Message{Topic: fmt.Sprintf("dev/t%02d/state", i), QoS: 1, Payload: fmt.Appendf(nil, `{"level":%d}`, k)}, func(err error) { done <- err })
+				if err := <-done; err != nil {
+					t.Errorf("frame %d of %d: %v", k, i, err)
+					return
+				}
+			}
+		})
+	}
+	a.drain("n2")
+	a.undrain("n2")
+	a.drain("n1")
+	a.undrain("n1")
+	wg.Wait()
+	b.rising("default/all", twins, last)
+}
