@@ -3,6 +3,7 @@ import { createConnectTransport } from "@connectrpc/connect-web";
 
 import { ClusterService, WatchService } from "../gen/pollux/v1/cluster_pb";
 import { DriverService } from "../gen/pollux/v1/driver_pb";
+import { ModelService } from "../gen/pollux/v1/model_pb";
 import { SettingsService } from "../gen/pollux/v1/settings_pb";
 import { SiteService } from "../gen/pollux/v1/site_pb";
 import { TwinService } from "../gen/pollux/v1/twin_pb";
@@ -35,6 +36,7 @@ export const transport = createConnectTransport({
 
 export const twins = createClient(TwinService, transport);
 export const drivers = createClient(DriverService, transport);
+export const models = createClient(ModelService, transport);
 export const cluster = createClient(ClusterService, transport);
 export const settings = createClient(SettingsService, transport);
 export const sites = createClient(SiteService, transport);

@@ -10,6 +10,7 @@ import { backoff } from "../api/stream";
 import { ClusterRoom } from "../rooms/cluster/ClusterRoom";
 import { EditorRoom, NewDriver } from "../rooms/drivers/editor/EditorRoom";
 import { DriversRoom } from "../rooms/drivers/DriversRoom";
+import { ModelsRoom } from "../rooms/models/ModelsRoom";
 import { TwinRoom } from "../rooms/twin/TwinRoom";
 import { TwinsRoom } from "../rooms/twins/TwinsRoom";
 import { Guard } from "./Guard";
@@ -71,6 +72,12 @@ export function App() {
           </Route>
           <Route path="/drivers/:name/:version/edit">{({ name, version }) => <EditorRoom name={decode(name)} version={decode(version)} />}</Route>
           <Route path="/drivers/:name?">{({ name }) => <DriversRoom name={name && decode(name)} />}</Route>
+          <Route path="/models/:project/:name">
+            {({ project, name }) => <ModelsRoom id={`${decode(project)}/${decode(name)}`} />}
+          </Route>
+          <Route path="/models">
+            <ModelsRoom />
+          </Route>
           <Route path="/cluster">
             <ClusterRoom />
           </Route>

@@ -3,6 +3,7 @@ import { Kbd, Modal, Table } from "@mantine/core";
 const keys: [string[], string][] = [
   [["g", "t"], "Twins"],
   [["g", "d"], "Drivers"],
+  [["g", "m"], "Models"],
   [["g", "n"], "Cluster: the nodes"],
   [["/"], "Filter the twins"],
   [["c"], "Create a twin"],

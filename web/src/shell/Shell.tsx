@@ -4,7 +4,7 @@ import { Link, useLocation } from "wouter";
 
 import { dropKey, signedOut } from "../api/session";
 import { Help } from "./Help";
-import { DriversIcon, ExitIcon, KeyboardIcon, MoonIcon, NodesIcon, SunIcon, SystemIcon, TwinsIcon } from "./icons";
+import { DriversIcon, ExitIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, SunIcon, SystemIcon, TwinsIcon } from "./icons";
 import { LinkBadge, LinkBanner } from "./LinkBadge";
 import { Logo } from "./Logo";
 import { useShortcuts } from "./shortcuts";
@@ -12,6 +12,7 @@ import { useShortcuts } from "./shortcuts";
 const rooms = [
   { path: "/twins", name: "Twins", icon: TwinsIcon },
   { path: "/drivers", name: "Drivers", icon: DriversIcon },
+  { path: "/models", name: "Models", icon: ModelsIcon },
   { path: "/cluster", name: "Cluster", icon: NodesIcon },
 ];
 
@@ -22,6 +23,7 @@ export function Shell({ children }: { children: ReactNode }) {
   useShortcuts({
     "g t": () => go("/twins"),
     "g d": () => go("/drivers"),
+    "g m": () => go("/models"),
     "g n": () => go("/cluster"),
     "?": () => setHelp(true),
   });

@@ -32,6 +32,12 @@ export const DriversIcon = icon(
     <path d="M7 8h6M7 12h3.5" />
   </>,
 );
+export const ModelsIcon = icon(
+  <>
+    <rect x="3.5" y="3.5" width="13" height="13" rx="2" />
+    <path d="M3.5 8h13M8 8v8.5" />
+  </>,
+);
 export const NodesIcon = icon(
   <>
     <circle cx="10" cy="4.5" r="2" />

@@ -24,11 +24,18 @@ export function TwinHead({ twin, state, title }: { twin: Twin; state: TwinState 
         <StatusBadge status={state?.status} stopped={twin.stopped} />
       </div>
       <dl className="facts">
-        <Fact name="Driver">
-          <Link href={`/drivers/${splitDriver(twin.driver).name}`}>{twin.driver}</Link>
-          {title && <span className="muted"> {title}</span>}
-          <DriverVersion asked={twin.driverVersion} runs={state?.driverVersion ?? ""} />
-        </Fact>
+        {twin.model ? (
+          <Fact name="Model">
+            <Link href={`/models/${twin.model}`}>{twin.model}</Link>
+            {title && <span className="muted"> {title}</span>}
+          </Fact>
+        ) : (
+          <Fact name="Driver">
+            <Link href={`/drivers/${splitDriver(twin.driver).name}`}>{twin.driver}</Link>
+            {title && <span className="muted"> {title}</span>}
+            <DriverVersion asked={twin.driverVersion} runs={state?.driverVersion ?? ""} />
+          </Fact>
+        )}
         {twin.uri && (
           <Fact name="Address">
             <code>{twin.uri}</code>

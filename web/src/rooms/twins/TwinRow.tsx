@@ -51,7 +51,7 @@ export const TwinRow = memo(
           {fault ? <em className="fault">{fault}</em> : <Values state={state} model={model} />}
         </span>
         <span role="cell" className="cell-driver">
-          {twin.driver}
+          {twin.driver || twin.model}
         </span>
         <span role="cell" className="cell-zone">
           {twin.zone && split(twin.zone).name}

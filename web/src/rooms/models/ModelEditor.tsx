@@ -1,0 +1,175 @@
+import { ActionIcon, Alert, Button, Checkbox, NativeSelect, Table, Tabs, Textarea, TextInput } from "@mantine/core";
+import { useMutation } from "@tanstack/react-query";
+import { useState } from "react";
+import { useLocation } from "wouter";
+
+import { models } from "../../api/client";
+import { explain } from "../../api/errors";
+import type { Model } from "../../gen/pollux/v1/model_pb";
+import { parseThing, rows, types, withoutRow, withRow, type PropertyRow } from "../../model/thingmodel";
+import { TrashIcon } from "../../shell/icons";
+
+const fresh: PropertyRow = {
+  name: "",
+  type: "number",
+  unit: "",
+  writable: false,
+  virtual: false,
+  path: "",
+  from: "",
+  deadband: "",
+  stale: "",
+};
+
+/** Edits a model: its properties in a table, all of it as text. */
+export function ModelEditor({ model, onChanged }: { model: Model; onChanged: () => unknown }) {
+  const [text, setText] = useState(model.thingJson);
+  const [, go] = useLocation();
+  const thing = parseThing(text);
+  const { id, revision } = model;
+  const save = useMutation({
+    mutationFn: async () => {
+      if (revision > 0n) await models.updateModel({ model: { id, thingJson: text, revision } });
+      else await models.createModel({ model: { id, thingJson: text } });
+    },
+    onSuccess: onChanged,
+  });
+  const remove = useMutation({
+    mutationFn: () => models.deleteModel({ id, revision }),
+    onSuccess: () => {
+      onChanged();
+      go("/models");
+    },
+  });
+  const change = (next: Record<string, unknown>) => setText(JSON.stringify(next, null, 2));
+  const error = save.error ?? remove.error;
+  return (
+    <section className="panel" aria-label={`Model ${id}`}>
+      <div className="detail-head">
+        <div>
+          <h2>
+            {model.title || id} <code>{id}</code>
+          </h2>
+          <p className="muted">{model.description}</p>
+        </div>
+        <span className="head-actions">
+          {revision > 0n && (
+            <Button variant="default" loading={remove.isPending} onClick={() => remove.mutate()}>
+              Delete
+            </Button>
+          )}
+          <Button loading={save.isPending} disabled={!thing || text === model.thingJson && revision > 0n} onClick={() => save.mutate()}>
+            {revision > 0n ? "Save" : "Create"}
+          </Button>
+        </span>
+      </div>
+      {error && (
+        <Alert color="red" variant="light" role="alert" m="md">
+          {explain(error)}
+        </Alert>
+      )}
+      <Tabs defaultValue="properties" keepMounted={false} className="detail-tabs">
+        <Tabs.List>
+          <Tabs.Tab value="properties">Properties</Tabs.Tab>
+          <Tabs.Tab value="text">Thing Model</Tabs.Tab>
+        </Tabs.List>
+        <Tabs.Panel value="properties" p="md">
+          {thing ? <Properties thing={thing} onChange={change} /> : <p className="bad">The text is no JSON object.</p>}
+        </Tabs.Panel>
+        <Tabs.Panel value="text" p="md">
+          <Textarea aria-label="Thing Model" autosize minRows={12} maxRows={36} spellCheck={false} value={text} onChange={(e) => setText(e.currentTarget.value)} />
+        </Tabs.Panel>
+      </Tabs>
+    </section>
+  );
+}
+
+function Properties({ thing, onChange }: { thing: Record<string, unknown>; onChange: (next: Record<string, unknown>) => void }) {
+  const all = rows(thing);
+  const taken = new Set(all.map((r) => r.name));
+  let n = all.length + 1;
+  while (taken.has(`property${n}`)) n++;
+  return (
+    <>
+      <Table.ScrollContainer minWidth={900}>
+        <Table verticalSpacing={4} aria-label="Properties">
+          <Table.Thead>
+            <Table.Tr>
+              <Table.Th>Name</Table.Th>
+              <Table.Th>Type</Table.Th>
+              <Table.Th>Unit</Table.Th>
+              <Table.Th>Path in messages</Table.Th>
+              <Table.Th>Their unit</Table.Th>
+              <Table.Th>Deadband</Table.Th>
+              <Table.Th>Stale after s</Table.Th>
+              <Table.Th>Writable</Table.Th>
+              <Table.Th>Virtual</Table.Th>
+              <Table.Th aria-label="Remove" />
+            </Table.Tr>
+          </Table.Thead>
+          <Table.Tbody>
+            {all.map((row) => (
+              <Row
+                key={row.name}
+                row={row}
+                taken={taken}
+                onChange={(next) => onChange(withRow(thing, row.name, next))}
+                onRemove={() => onChange(withoutRow(thing, row.name))}
+              />
+            ))}
+          </Table.Tbody>
+        </Table>
+      </Table.ScrollContainer>
+      <Button mt="sm" variant="default" onClick={() => onChange(withRow(thing, undefined, { ...fresh, name: `property${n}` }))}>
+        Add a property
+      </Button>
+    </>
+  );
+}
+
+interface RowProps {
+  row: PropertyRow;
+  taken: Set<string>;
+  onChange: (next: PropertyRow) => void;
+  onRemove: () => void;
+}
+
+function Row({ row, taken, onChange, onRemove }: RowProps) {
+  const [name, setName] = useState(row.name);
+  const cell = (label: string, key: "unit" | "path" | "from" | "deadband" | "stale") => (
+    <Table.Td>
+      <TextInput size="xs" aria-label={`${label} of ${row.name}`} value={row[key]} onChange={(e) => onChange({ ...row, [key]: e.currentTarget.value })} />
+    </Table.Td>
+  );
+  const rename = () => {
+    if (name === row.name) return;
+    if (name === "" || taken.has(name)) setName(row.name);
+    else onChange({ ...row, name });
+  };
+  return (
+    <Table.Tr>
+      <Table.Td>
+        <TextInput size="xs" aria-label={`Name of ${row.name}`} value={name} onChange={(e) => setName(e.currentTarget.value)} onBlur={rename} />
+      </Table.Td>
+      <Table.Td>
+        <NativeSelect size="xs" aria-label={`Type of ${row.name}`} data={types} value={row.type} onChange={(e) => onChange({ ...row, type: e.currentTarget.value })} />
+      </Table.Td>
+      {cell("Unit", "unit")}
+      {cell("Path", "path")}
+      {cell("Unit in messages", "from")}
+      {cell("Deadband", "deadband")}
+      {cell("Stale", "stale")}
+      <Table.Td>
+        <Checkbox aria-label={`${row.name} is writable`} checked={row.writable} onChange={(e) => onChange({ ...row, writable: e.currentTarget.checked })} />
+      </Table.Td>
+      <Table.Td>
+        <Checkbox aria-label={`${row.name} is virtual`} checked={row.virtual} onChange={(e) => onChange({ ...row, virtual: e.currentTarget.checked })} />
+      </Table.Td>
+      <Table.Td>
+        <ActionIcon variant="subtle" color="gray" aria-label={`Remove ${row.name}`} onClick={onRemove}>
+          <TrashIcon />
+        </ActionIcon>
+      </Table.Td>
+    </Table.Tr>
+  );
+}

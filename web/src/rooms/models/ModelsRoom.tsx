@@ -1,0 +1,100 @@
+import "../drivers/drivers.css";
+
+import { Button, Loader, TextInput } from "@mantine/core";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { Link, useLocation } from "wouter";
+
+import { models } from "../../api/client";
+import { explain } from "../../api/errors";
+import { create } from "@bufbuild/protobuf";
+import { ModelSchema } from "../../gen/pollux/v1/model_pb";
+import { blank } from "../../model/thingmodel";
+import { count } from "../../model/value";
+import { ModelEditor } from "./ModelEditor";
+
+/** The models of twins without a driver. */
+export function ModelsRoom({ id }: { id?: string }) {
+  const client = useQueryClient();
+  const [, go] = useLocation();
+  const [name, setName] = useState("");
+  const { data, isPending, error } = useQuery({
+    queryKey: ["models"],
+    queryFn: ({ signal }) => models.listModels({ pageSize: 1000 }, { signal }),
+    refetchInterval: 15_000,
+  });
+  const all = data?.models ?? [];
+  const chosen = all.find((m) => m.id === id);
+  const draft = !chosen && id !== undefined && !isPending;
+  return (
+    <>
+      <header className="room-head">
+        <h1>Models</h1>
+        <span className="muted">
+          {all.length} {all.length === 1 ? "model" : "models"}
+        </span>
+      </header>
+      {error && (
+        <p className="trouble" role="alert">
+          {explain(error)}
+        </p>
+      )}
+      <div className="driver-grid">
+        <div className="driver-list">
+          <form
+            className="panel pad"
+            onSubmit={(e) => {
+              e.preventDefault();
+              go(modelPath(name.trim()));
+              setName("");
+            }}
+          >
+            <TextInput label="New model" placeholder="room, or project/room" value={name} onChange={(e) => setName(e.currentTarget.value)} />
+            <Button mt="xs" type="submit" disabled={name.trim() === ""}>
+              Begin
+            </Button>
+          </form>
+          <section className="panel" aria-label="Models">
+            <h2>There are</h2>
+            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
+            {!isPending && all.length === 0 && <p className="muted pad">None yet. A twin of a model needs no driver: the model reads its messages.</p>}
+            <ul className="list">
+              {all.map((m) => (
+                <li key={m.id}>
+                  <Link href={modelPath(m.id)} className="list-item" aria-current={m.id === id ? "true" : undefined}>
+                    <span>
+                      <b>{m.title || m.id}</b>
+                      <code>{m.id}</code>
+                    </span>
+                    <span className="pill">
+                      {count(m.twins)} {m.twins === 1n ? "twin" : "twins"}
+                    </span>
+                  </Link>
+                </li>
+              ))}
+            </ul>
+          </section>
+        </div>
+        <div className="driver-detail">
+          {chosen || draft ? (
+            <ModelEditor
+              key={`${id} ${chosen?.revision ?? 0}`}
+              model={chosen ?? create(ModelSchema, { id: id ?? "", thingJson: blank })}
+              onChanged={() => client.invalidateQueries({ queryKey: ["models"] })}
+            />
+          ) : (
+            <div className="empty">
+              <b>Choose a model to see what its twins have.</b>
+              <span>It says where the messages of a device have the values of its properties, in which unit, and what is kept of them.</span>
+            </div>
+          )}
+        </div>
+      </div>
+    </>
+  );
+}
+
+function modelPath(id: string): string {
+  const full = id.includes("/") ? id : `default/${id}`;
+  return `/models/${full.split("/").map(encodeURIComponent).join("/")}`;
+}
