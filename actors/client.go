@@ -37,37 +37,46 @@ func (c *Client) call(ctx context.Context, id string, m proto.Message, principal
 func (c *Client) callFrom(ctx context.Context, from caller, id string, m proto.Message) (proto.Message, error) {
 	env := &cluster.Envelope{ID: newCallID(), Target: cluster.Target{Kind: "twin", ID: id}, Message: m,
 		Principal: from.principal, Chain: from.chain}
+	w := waiters.Get().(*waiter)
+	var late <-chan time.Time // nil where ctx tells
+	began := time.Now()
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		deadline = time.Now().Add(defaultDeadline)
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline)
-		defer cancel()
+		deadline, late = began.Add(defaultDeadline), w.within(defaultDeadline)
 	}
 	env.Deadline = deadline
-	for wait, began := catchUpMin, time.Now(); ; wait = min(2*wait, catchUpMax) {
-		got := make(chan cluster.Reply, 1)
-		wake := func() {}
+	for wait := catchUpMin; ; wait = min(2*wait, catchUpMax) {
+		done, wake := w.reply, func() {}
 		if from.park != nil {
 			wake = from.park()
+			done = func(r cluster.Reply) {
+				wake()
+				w.got <- r
+			}
 		}
-		c.e.cluster.Call(env, func(r cluster.Reply) {
-			wake()
-			got <- r
-		})
+		c.e.cluster.Call(env, done)
+		var why error
 		select {
-		case r := <-got:
+		case r := <-w.got:
 			if !c.e.ahead(id, r.Err) || time.Since(began) > catchUp {
+				w.free()
 				return r.Message, arrived(r.Err)
 			}
 		case <-ctx.Done():
+			why = ctx.Err()
+		case <-late:
+			why = context.DeadlineExceeded
+		}
+		if why != nil {
 			wake()
+			w.still()
 			// The call may have run, and may yet run.
-			return nil, fmt.Errorf("call twin %s: %w: %w", id, cluster.ErrUnknown, ctx.Err())
+			return nil, fmt.Errorf("call twin %s: %w: %w", id, cluster.ErrUnknown, why)
 		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
+			w.free()
 			return nil, fmt.Errorf("call twin %s: %w: %w", id, ErrNotFound, ctx.Err())
 		}
 	}

@@ -40,6 +40,8 @@ func DecodeClass(value []byte) (Class, error) {
 type classes struct {
 	// classed is true from the first class on: before it every actor is in the class "".
 	classed atomic.Bool
+	// places are those of actors that were asked for lately.
+	places atomic.Pointer[places]
 	// unmet is the selector of a class that no member satisfies; nil: one does.
 	unmet [MaxClasses + 1]atomic.Pointer[string]
 
@@ -65,15 +67,22 @@ func (n *Node) SlotOf(id string) Slot {
 	if !n.classed.Load() {
 		return SlotOf(id)
 	}
+	kept := n.placesNow()
+	if c, ok := kept.get(id); ok {
+		return c.SlotOf(id)
+	}
 	value, err := n.o.Records.Get(TablePlace, id)
-	if err != nil || value == nil {
-		return SlotOf(id)
-	}
-	c, err := DecodeClass(value)
 	if err != nil {
-		n.o.Logger.Error("place of an actor cannot be read", "id", id, "error", err)
 		return SlotOf(id)
 	}
+	var c Class
+	if value != nil {
+		if c, err = DecodeClass(value); err != nil {
+			n.o.Logger.Error("place of an actor cannot be read", "id", id, "error", err)
+			return SlotOf(id)
+		}
+	}
+	kept.put(id, c)
 	return c.SlotOf(id)
 }
 

@@ -298,3 +298,54 @@ func TestSlotsOfClassesAreFixed(t *testing.T) {
 		}
 	}
 }
+
+func TestPlacesAreReadAnewWhenTheyChange(t *testing.T) {
+	s := newTables()
+	n, _ := startAs(t, s, Member{ID: "n1", Name: "one", Incarnation: 1, Site: "berlin"})
+	berlin, err := classOf(t, n, "site=berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the class", n.classed.Load)
+	const id = "default/lamp"
+	for turn := range 4 {
+		want, value := Class(0), []byte(nil)
+		if turn%2 == 1 {
+			want, value = berlin, EncodeClass(berlin)
+		}
+		if err := s.commit(Txn{Writes: []TableRecord{record(TablePlace, id, value)}, Quiet: true}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if at := n.SlotOf(id); at != want.SlotOf(id) {
+				t.Errorf("turn %d: slot %d, want %d", turn, at, want.SlotOf(id))
+			}
+		}
+	}
+	reads := s.reads.Load()
+	for range 100 {
+		n.SlotOf(id)
+	}
+	if now := s.reads.Load(); now != reads {
+		t.Errorf("%d reads of what did not change", now-reads)
+	}
+	for i := range maxPlaces + 10 {
+		n.SlotOf(fmt.Sprint("default/", i))
+	}
+	if kept := len(n.places.Load().of); kept > maxPlaces {
+		t.Errorf("%d places are kept", kept)
+	}
+}
+
+func BenchmarkSlotOf(b *testing.B) {
+	n := newNode(Options{Records: newTables()})
+	n.classed.Store(true)
+	ids := make([]string, 1000)
+	for i := range ids {
+		ids[i] = fmt.Sprint("default/lamp", i)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		n.SlotOf(ids[i%len(ids)])
+	}
+}

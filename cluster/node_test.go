@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,16 +21,25 @@ type tables struct {
 	values   map[string][]byte // table "/" key
 	watchers map[string][]*follower
 	fail     error
+	versions map[string]uint64
+	reads    atomic.Int64
 }
 
 func newTables() *tables {
-	return &tables{values: map[string][]byte{}, watchers: map[string][]*follower{}}
+	return &tables{values: map[string][]byte{}, watchers: map[string][]*follower{}, versions: map[string]uint64{}}
 }
 
 func (s *tables) Get(table, key string) ([]byte, error) {
+	s.reads.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.values[table+"/"+key], nil
+}
+
+func (s *tables) Version(table string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.versions[table]
 }
 
 func (s *tables) Scan(table string) ([]Record, error) {
@@ -71,6 +81,7 @@ func (s *tables) commit(t Txn) error {
 			s.values[w.Table+"/"+w.Key] = w.Value
 		}
 		changed[w.Table] = append(changed[w.Table], w.Record)
+		s.versions[w.Table]++
 	}
 	for table, c := range changed {
 		if !t.Quiet {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -125,6 +126,7 @@ func (r *Raft) landed() bool {
 	if r.flying.Add(-1) > 0 {
 		return false // whoever launches may be waiting for room in futures
 	}
+	runtime.Gosched() // who was just answered may have more to propose
 	r.order.Lock()
 	defer r.order.Unlock()
 	if r.flying.Load() == 0 {

@@ -315,6 +315,7 @@ func (r records) Commit(t cluster.Txn, done func(error)) {
 	}
 }
 
+func (r records) Version(table string) uint64                      { return r.Store.Version(storage.Table(table)) }
 func (records) Scan(string) ([]cluster.Record, error)              { return nil, errors.ErrUnsupported }
 func (records) Watch(string, func([]cluster.Record)) (stop func()) { return func() {} }
 

@@ -47,6 +47,9 @@ type Txn struct {
 type Records interface {
 	// Get reads a record as last applied on this node. Value nil: there is none.
 	Get(table, key string) ([]byte, error)
+	// Version is a number that changes whenever what is read of a table may have changed: what was read after Version gave a number
+	// holds while it gives that number. It is quick and does not block.
+	Version(table string) uint64
 	// Scan reads all records of a table as last applied on this node, in the order of their keys.
 	Scan(table string) ([]Record, error)
 	// Commit proposes a transaction. It never blocks; done is called exactly once, from any goroutine. Errors: ErrConflict

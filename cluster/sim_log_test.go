@@ -74,6 +74,8 @@ func (r simRecords) Get(table, k string) ([]byte, error) {
 	return nil, nil
 }
 
+func (r simRecords) Version(table string) uint64 { return r.p.n.versions[table] }
+
 func (r simRecords) Scan(table string) ([]Record, error) { return scanState(r.p.n.state, table), nil }
 
 func scanState(state map[string]string, table string) []Record {
@@ -240,6 +242,7 @@ func (w *world) applyUpTo(n *simNode, index int) {
 		e := w.entries[n.applied]
 		for _, r := range e.writes {
 			apply(n.state, r)
+			n.versions[r.Table]++
 		}
 		if n.proc == nil || e.quiet {
 			continue

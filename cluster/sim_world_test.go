@@ -180,8 +180,9 @@ type simNode struct {
 	proc        *proc
 	removed     bool
 	// state is what the log has made here up to applied.
-	state   map[string]string
-	applied int
+	state    map[string]string
+	applied  int
+	versions map[string]uint64 // writes to a table
 	// believes is until when it takes itself for the leader though it is not.
 	believes time.Duration
 }
@@ -189,7 +190,7 @@ type simNode struct {
 func (w *world) addNode() *simNode {
 	i := len(w.nodes)
 	n := &simNode{w: w, idx: i, id: fmt.Sprintf("n%d", i+1), name: fmt.Sprintf("n%d", i+1), rate: 0.955 + 0.09*w.rng.Float64(), offset: w.between(0, time.Hour),
-		weight: 1 + uint32(w.rng.IntN(3)), state: map[string]string{}, zone: "a"}
+		weight: 1 + uint32(w.rng.IntN(3)), state: map[string]string{}, versions: map[string]uint64{}, zone: "a"}
 	if i%2 == 1 {
 		n.zone = "b"
 	}

@@ -25,6 +25,8 @@ type machine struct {
 	entries []entry
 	asked   []int              // the number of each entry's first guard among the batch's
 	tables  map[Table]struct{} // tables with changes in the batch
+	wrote   map[Table]struct{} // tables that the batch writes to, quietly or not
+	last    Table              // the one that was added last
 	key     []byte
 	buf     []byte
 	refused []refusal
@@ -38,7 +40,7 @@ const checkEvery = 1024
 const batchBytes = 4 << 20
 
 func newMachine(s *Store) *machine {
-	return &machine{s: s, tables: map[Table]struct{}{}}
+	return &machine{s: s, tables: map[Table]struct{}{}, wrote: map[Table]struct{}{}}
 }
 
 // load takes what the machine keeps in memory from the state's database.
@@ -116,6 +118,8 @@ func (m *machine) applySome(logs []*raft.Log, out []any) error {
 	}
 	defer m.guards.shrink()
 	clear(m.tables)
+	clear(m.wrote)
+	m.last = ""
 	before := m.meta
 	for i, l := range logs {
 		if l.Index <= before.applied {
@@ -160,6 +164,7 @@ func (m *machine) commit(before meta) error {
 	}
 	m.s.m.write.UpdateDuration(start)
 	m.batch.Reset()
+	m.s.versions.wrote(m.wrote)
 	m.s.published(before, m.meta, m.tables)
 	return nil
 }
@@ -333,6 +338,10 @@ func (m *machine) applyTxn(t *reader) (refusal, bool, error) {
 }
 
 func (m *machine) applyWrite(w *wireWrite) error {
+	if string(w.table) != string(m.last) { // neighbours often write to the same
+		m.last = Table(w.table)
+		m.wrote[m.last] = struct{}{}
+	}
 	size := 2 + len(w.table) + len(w.key)
 	if w.flags&writeDelete != 0 {
 		op := m.batch.DeleteDeferred(size)

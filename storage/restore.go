@@ -63,6 +63,7 @@ func (s *Store) swapState(m *machine, old, fresh *stateDB, name string) error {
 	s.state = fresh
 	s.stateMu.Unlock()
 	old.release()
+	s.versions.replaced()
 	s.durable.Store(m.meta.applied)
 	s.adopt(m.meta)
 	s.wait.reached(m.meta.applied)

@@ -68,6 +68,7 @@ type Store struct {
 	cursorMu            sync.Mutex
 	checksums           checksums
 	wait                applyWaiters
+	versions            versions
 
 	ungauge   func()
 	closeOnce sync.Once

@@ -39,6 +39,9 @@ func (r *Records) Get(table, key string) ([]byte, error) {
 	return rec.Value, nil
 }
 
+// Version implements cluster.Records.
+func (r *Records) Version(table string) uint64 { return r.store.Version(storage.Table(table)) }
+
 // Scan implements cluster.Records.
 func (r *Records) Scan(table string) ([]cluster.Record, error) {
 	var all []cluster.Record
