@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -79,9 +80,26 @@ func (h *house) rest(t *testing.T, key, method, path, body string, headers ...st
 	return &restAnswer{res.StatusCode, res.Header, strings.TrimSpace(string(text))}
 }
 
+var echoOnce sync.Once
+
+// another makes a twin of the echo driver, which is uploaded once: that takes a while with the race detector.
+func (h *house) another(t *testing.T, id string) {
+	t.Helper()
+	uploaded := false
+	echoOnce.Do(func() { h.echo(t, id); uploaded = true })
+	if uploaded {
+		return
+	}
+	_, err := h.twins(h.admin).CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: id, Driver: "echo",
+		Settings: mustValue(t, map[string]any{"topic": strings.ReplaceAll(id, "/", "_")}).GetStructValue()}}))
+	if err != nil {
+		t.Fatalf("create twin: %v", err)
+	}
+}
+
 func TestRestReadsAndUsesATwin(t *testing.T) {
 	h, p := openHouse(t), fresh("rest")
-	h.echo(t, p+"/a")
+	h.another(t, p+"/a")
 	at := "/v1/twins/" + p + "/a"
 	get := func(path string) *restAnswer { return h.rest(t, h.admin, "GET", path, "") }
 
@@ -144,7 +162,7 @@ func TestRestListsByPages(t *testing.T) {
 	var want, got []string
 	for i := range 5 {
 		id := fmt.Sprintf("%s/t%d", p, i)
-		h.echo(t, id)
+		h.another(t, id)
 		want = append(want, id)
 	}
 	pages := 0
@@ -176,8 +194,8 @@ func TestRestListsByPages(t *testing.T) {
 // Every error says what, where and how to go on, with the status that fits, and nothing else is changed by it.
 func TestRestProblems(t *testing.T) {
 	h, p := openHouse(t), fresh("restbad")
-	h.echo(t, p+"/a")
-	h.echo(t, fresh("other")+"/b")
+	h.another(t, p+"/a")
+	h.another(t, fresh("other")+"/b")
 	_, viewer := h.newKey(t, &pb.Key{Name: "v", Role: "viewer", Project: p})
 	_, operator := h.newKey(t, &pb.Key{Name: "o", Role: "operator", Project: p})
 	_, device := h.newKey(t, &pb.Key{Name: "d", Role: "device", Device: p + "/a"})
@@ -247,7 +265,7 @@ func TestRestProblems(t *testing.T) {
 // A page of another site must not use the console's cookie; the console's own may.
 func TestRestTakesTheCookieFromOurOwnPagesOnly(t *testing.T) {
 	h, p := openHouse(t), fresh("restcookie")
-	h.echo(t, p+"/a")
+	h.another(t, p+"/a")
 	login := h.rest(t, "", "POST", "/login", `{"key":"`+h.admin+`"}`, "Origin: "+h.url)
 	cookie, _, _ := strings.Cut(login.header.Get("Set-Cookie"), ";")
 	if !strings.HasPrefix(cookie, rpc.SessionCookie+"=") {
@@ -340,7 +358,7 @@ func (s *sse) next() sseEvent {
 
 func TestRestStreamsValues(t *testing.T) {
 	h, p := openHouse(t), fresh("reststream")
-	h.echo(t, p+"/a")
+	h.another(t, p+"/a")
 	at := "/v1/twins/" + p + "/a/properties"
 	put := func(v string) {
 		if a := h.rest(t, h.admin, "PUT", at+"/level?wait=30s", v); a.status != 200 {
@@ -398,7 +416,7 @@ func TestRestStreamsValues(t *testing.T) {
 
 func TestRestStreamsEvents(t *testing.T) {
 	h, p := openHouse(t), fresh("restevents")
-	h.echo(t, p+"/a")
+	h.another(t, p+"/a")
 	at := "/v1/twins/" + p + "/a"
 	id, key := h.newKey(t, &pb.Key{Name: "v", Role: "viewer", Project: p})
 	all, one := h.stream(t.Context(), t, h.admin, at+"/events"), h.stream(t.Context(), t, key, at+"/events/ticked")
@@ -435,7 +453,7 @@ func TestRestStreamsEvents(t *testing.T) {
 
 func TestRestHistory(t *testing.T) {
 	h, p := openHouse(t), fresh("resthist")
-	h.echo(t, p+"/a")
+	h.another(t, p+"/a")
 	at := "/v1/twins/" + p + "/a"
 	if a := h.rest(t, h.admin, "PUT", at+"/properties/level?wait=30s", "7"); a.status != 200 {
 		t.Fatal(a.text)
@@ -458,8 +476,8 @@ func TestRestHistory(t *testing.T) {
 
 func TestRestWalksDownThePlaces(t *testing.T) {
 	h, p := openHouse(t), fresh("restwalk")
-	h.echo(t, p+"/lamp")
-	h.echo(t, p+"/hall")
+	h.another(t, p+"/lamp")
+	h.another(t, p+"/hall")
 	site := rpcv1.NewSiteServiceClient(h.http(h.admin), h.url)
 	for _, z := range []*pb.Zone{{Id: p + "/house"}, {Id: p + "/floor", Parent: p + "/house"}, {Id: p + "/attic", Parent: p + "/house"}} {
 		if _, err := site.PutZone(t.Context(), req(&pb.PutZoneRequest{Zone: z})); err != nil {

@@ -11,9 +11,9 @@ import (
 // A key of one project finds the things of that project, by addresses that it can use.
 func TestThingsAreThoseOfTheKey(t *testing.T) {
 	h, p := openHouse(t), fresh("things")
-	h.echo(t, p+"/a")
-	h.echo(t, p+"/b")
-	h.echo(t, fresh("elsewhere")+"/c")
+	h.another(t, p+"/a")
+	h.another(t, p+"/b")
+	h.another(t, fresh("elsewhere")+"/c")
 	_, key := h.newKey(t, &pb.Key{Name: "v", Role: "viewer", Project: p})
 	var bases []string
 	for path := "/v1/things?page_size=1"; path != ""; {
