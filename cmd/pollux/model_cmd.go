@@ -20,11 +20,11 @@ func modelCommand(a *app) *cobra.Command {
 		Long: `A model is a W3C Thing Model 1.1. A twin that is created with it needs no driver: what its device sends over HTTP, MQTT or
 another door becomes properties, as the model says in terms of the prefix pollux: at each property.
 
-  "pollux:path": "/data/temp"   where a message has the value (data.temp is the same); without it, under the property's name
+  "pollux:path": "/env/temp"   where a message has the value (env.temp is the same); without it, under the property's name
   "pollux:unit": "[degF]"       the message's unit, UCUM or QUDT; it is converted into the property's "unit"
-  "pollux:unitPath": "/data/u"  where the message names the unit
-  "pollux:time": "/data/ts"     where it has the value's time; at the top of the model: the message's time
-  "pollux:quality": "/data/q"   where it says good, bad, uncertain or stale
+  "pollux:unitPath": "/env/u"  where the message names the unit
+  "pollux:time": "/env/ts"     where it has the value's time; at the top of the model: the message's time
+  "pollux:quality": "/env/q"   where it says good, bad, uncertain or stale
   "pollux:deadband": 0.5        smaller changes are not kept
   "pollux:rate": 0.1            samples per second for history, at most
   "pollux:flap": {"changes": 10, "seconds": 60}   beyond this the value is uncertain and history is spared

@@ -1,0 +1,85 @@
+// A model without a driver, in the browser: begun, its properties edited in the table, refused where a unit is unknown, used by a twin
+// whose messages come over HTTP, and kept while that twin has it.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before } from "node:test";
+import { promisify } from "node:util";
+
+import { open, story } from "./browser.mjs";
+import { binary, freePort, start, until } from "./node.mjs";
+
+let dir, node, browser, page, complaints, url, key;
+
+const test = story(() => ({ page, complaints, output: node?.output() }));
+
+before(async () => {
+  dir = await mkdtemp(join(tmpdir(), "pollux-e2e-"));
+  const [http, mqtt] = [await freePort(), await freePort()];
+  node = await start(["serve", "--data", join(dir, "data"), "--http", `127.0.0.1:${http}`, "--mqtt", `127.0.0.1:${mqtt}`, "--gossip", "127.0.0.1:0", "--peer", "127.0.0.1:0"]);
+  url = `http://127.0.0.1:${http}`;
+  key = (await readFile(join(dir, "data", "admin.key"), "utf8")).trim();
+  ({ browser, page, complaints } = await open(dir));
+});
+
+after(async () => {
+  await browser?.close();
+  await node?.stop();
+  if (dir) await rm(dir, { recursive: true, force: true });
+});
+
+async function cli(...args) {
+  const { stdout } = await promisify(execFile)(binary, args, { env: { ...process.env, POLLUX_URL: url, POLLUX_API_KEY: key } });
+  return stdout;
+}
+
+const box = (name) => page.getByRole("textbox", { name, exact: true });
+
+test("a model is begun and gets a property", async () => {
+  await page.goto(url);
+  const form = page.getByRole("form", { name: "Sign in" });
+  await form.getByLabel("API key").first().fill(key);
+  await form.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("navigation", { name: "Rooms" }).getByRole("link", { name: "Models" }).click();
+  await box("New model").fill("room");
+  await page.getByRole("button", { name: "Begin" }).click();
+  await page.getByRole("heading", { name: "default/room" }).waitFor();
+  await page.getByRole("button", { name: "Add a property" }).click();
+  await box("Name of property1").fill("temperature");
+  await box("Name of property1").blur();
+  await box("Path of temperature").fill("env.temp");
+  await box("Unit of temperature").fill("flibbles");
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("alert").filter({ hasText: "flibbles" }).waitFor();
+  await box("Unit of temperature").fill("Cel");
+  await box("Unit in messages of temperature").fill("[degF]");
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("button", { name: "Save" }).waitFor();
+  const thing = JSON.parse(await cli("model", "get", "room", "--thing"));
+  assert.deepEqual(thing.properties.temperature, { type: "number", unit: "Cel", readOnly: true, "pollux:path": "env.temp", "pollux:unit": "[degF]" });
+});
+
+test("a twin of it reads its messages, and shows them live", async () => {
+  await cli("twin", "create", "r1", "--model", "room");
+  await page.goto(`${url}/twins/default/r1`);
+  await page.getByRole("link", { name: "default/room" }).waitFor();
+  const answer = await fetch(`${url}/v1/ingest/default/r1`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${key}`, "Content-Type": "application/json" },
+    body: JSON.stringify({ env: { temp: 68 } }),
+  });
+  assert.ok(answer.ok, `${answer.status} ${await answer.text()}`);
+  await until("the twin has it", async () => /temperature\s+20/.test(await cli("twin", "get", "r1")));
+  await page.getByText("temperature").first().waitFor();
+});
+
+test("a model in use stays, and goes when it is not", async () => {
+  await page.goto(`${url}/models/default/room`);
+  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("alert").filter({ hasText: "default/r1" }).waitFor();
+  await cli("twin", "rm", "r1");
+  await page.getByRole("button", { name: "Delete" }).click();
+  await until("the model is gone", async () => !(await cli("model", "list")).includes("room"));
+});
