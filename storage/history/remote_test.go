@@ -145,11 +145,11 @@ func TestRemoteRepetitionIsOne(t *testing.T) {
 	}
 }
 
-// TestRemoteOutage: an external server goes away for half a minute under load and comes back; it has the same number of
+// TestRemoteOutage: an external server goes away for twelve seconds under load and comes back; it has the same number of
 // samples as were sent. It runs without de-duplication, so that one sample too many would show.
 func TestRemoteOutage(t *testing.T) {
 	t.Parallel()
-	away := 30 * time.Second
+	away := 12 * time.Second
 	if testing.Short() {
 		away = 5 * time.Second
 	}
