@@ -68,6 +68,9 @@ type Node struct {
 
 var binary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("POLLUX_BIN"); path != "" {
+		if _, err := os.Stat(path); err != nil { // go test looks at the same, and runs the tests again with another program
+			return "", fmt.Errorf("POLLUX_BIN: %w", err)
+		}
 		return filepath.Abs(path)
 	}
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
