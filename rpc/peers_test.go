@@ -50,6 +50,7 @@ func TestPeers(t *testing.T) {
 	t.Run("minority", func(t *testing.T) { p.minority(t, near) })
 	t.Run("trace", func(t *testing.T) { p.traces(t, far) })
 	t.Run("record", func(t *testing.T) { p.records(t, far) })
+	t.Run("plain HTTP", func(t *testing.T) { p.plain(t, far) })
 	t.Run("watch", func(t *testing.T) { p.watches(t, near, far) })
 	t.Run("drain", func(t *testing.T) { p.drains(t, far) })
 }

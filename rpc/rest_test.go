@@ -451,6 +451,28 @@ func TestRestStreamsEvents(t *testing.T) {
 	}
 }
 
+// plain: a twin is read, used and followed by plain HTTP on the node that does not have it.
+func (p *pair) plain(t *testing.T, far string) {
+	h := &house{url: p.a.public.URL, admin: p.admin}
+	at := "/v1/twins/" + far
+	events, values := h.stream(t.Context(), t, h.admin, at+"/events/ticked"), h.stream(t.Context(), t, h.admin, at+"/properties/level")
+	if a := h.rest(t, h.admin, "PUT", at+"/properties/level?wait=30s", "31"); a.status != 200 {
+		t.Fatalf("%d %s", a.status, a.text)
+	}
+	for values.next().data != "31" {
+		continue
+	}
+	if a := h.rest(t, h.admin, "GET", at+"/properties/level", ""); a.text != "31" {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	if a := h.rest(t, h.admin, "POST", at+"/actions/tick", `{"after_ms":1}`); a.status >= 300 {
+		t.Fatalf("%d %s", a.status, a.text)
+	}
+	if got := events.next(); got.data != `"tock"` {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestRestHistory(t *testing.T) {
 	h, p := openHouse(t), fresh("resthist")
 	h.another(t, p+"/a")
