@@ -6,7 +6,6 @@ import (
 	"sort"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/polluxhq/pollux/cluster"
@@ -428,104 +427,4 @@ func (t *topic) sendTail(x *tailing, now time.Time) (done bool, err error) {
 	}
 	x.r.answer(answer)
 	return true, nil
-}
-
-func (t *topic) putChannel(r *request, m *pb.PutChannelRequest) error {
-	c := t.channels[m.Name]
-	if c == nil {
-		var err error
-		if c, err = t.channel(m.Name, m.Settings, m.Start); err != nil {
-			return err
-		}
-	} else {
-		c.set, c.dirty = settings(m.Settings), true
-	}
-	t.whenSaved(r, &pb.PutChannelResponse{Channel: c.show()})
-	return nil
-}
-
-func (t *topic) deleteChannel(r *request, m *pb.DeleteChannelRequest) error {
-	c := t.channels[m.Name]
-	if c == nil {
-		return fmt.Errorf("channel %s: %w", m.Name, ErrNoChannel)
-	}
-	for _, x := range c.readers {
-		if x.poll != nil {
-			x.poll.fail(fmt.Errorf("channel %s: %w", m.Name, ErrNoChannel))
-			x.poll = nil
-		}
-	}
-	delete(t.channels, m.Name)
-	t.removed = append(t.removed, m.Name)
-	t.whenSaved(r, &pb.DeleteChannelResponse{})
-	return nil
-}
-
-func (t *topic) seek(r *request, m *pb.SeekChannelRequest) error {
-	c := t.channels[m.Name]
-	if c == nil {
-		return fmt.Errorf("channel %s: %w", m.Name, ErrNoChannel)
-	}
-	at, err := t.resolve(m.To)
-	if err != nil {
-		return err
-	}
-	c.begin(at)
-	t.whenSaved(r, &pb.SeekChannelResponse{Channel: c.show()})
-	return nil
-}
-
-// Headers of dead letters, and of messages that are published again from there.
-const (
-	HeaderTopic    = "pollux-topic"
-	HeaderChannel  = "pollux-channel"
-	HeaderOffset   = "pollux-offset"
-	HeaderAttempts = "pollux-attempts"
-	HeaderReason   = "pollux-reason"
-	// HeaderOnly: the message is for this channel alone; the others skip it.
-	HeaderOnly = "pollux-only-channel"
-)
-
-// bury publishes a message that a channel gives up to the dead letters, and settles it when that is committed.
-func (t *topic) bury(c *channel, offset uint64, attempts uint32, why string) {
-	m, err := c.message(offset)
-	if err != nil || m == nil {
-		t.buried(c, offset)
-		return
-	}
-	letter := proto.Clone(m).(*pb.TopicMessage)
-	letter.Id = fmt.Sprintf("%s/%s/%d", t.id, c.name, offset)
-	letter.Offset, letter.PublishTime = 0, nil
-	if letter.Headers == nil {
-		letter.Headers = map[string]string{}
-	}
-	delete(letter.Headers, HeaderOnly)
-	letter.Headers[HeaderTopic], letter.Headers[HeaderChannel] = t.id, c.name
-	letter.Headers[HeaderOffset], letter.Headers[HeaderAttempts] = fmt.Sprint(offset), fmt.Sprint(attempts)
-	letter.Headers[HeaderReason] = why
-	t.h.bury(DeadOf(t.id), letter, func(err error) {
-		t.post(func() {
-			if t.dead != nil || t.channels[c.name] != c {
-				return
-			}
-			if err == nil {
-				t.buried(c, offset)
-				return
-			}
-			t.h.o.Logger.Warn("dead letter is not taken yet", "topic", t.id, "channel", c.name, "offset", offset, "err", err)
-			time.AfterFunc(time.Second, func() { t.post(func() { t.bury(c, offset, attempts, why) }) })
-		})
-	})
-}
-
-func (t *topic) buried(c *channel, offset uint64) {
-	key, ok := c.dying[offset]
-	if !ok {
-		return
-	}
-	delete(c.dying, offset)
-	c.dead++
-	t.h.dead.Inc()
-	c.settle(offset)
-	c.release(key)
 }
