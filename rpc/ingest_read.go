@@ -34,6 +34,9 @@ func eachJSON(body []byte, fn func(value []byte) error) error {
 	}
 	for len(body) > 0 {
 		n := jsonEnd(body)
+		if !array {
+			n = max(n, 1) // what begins with an end is a value, though a wrong one
+		}
 		value := bytes.TrimRight(body[:n], jsonSpace)
 		body = bytes.TrimLeft(body[n:], jsonSpace)
 		if err := fn(value); err != nil {
@@ -49,7 +52,9 @@ func eachJSON(body []byte, fn func(value []byte) error) error {
 			if body = bytes.TrimLeft(body[1:], jsonSpace); len(body) > 0 {
 				return errors.New("there is something behind the array")
 			}
-		default: // a comma
+		case body[0] != ',':
+			return fmt.Errorf("a comma is missing before %.20q", body)
+		default:
 			if body = bytes.TrimLeft(body[1:], jsonSpace); len(body) == 0 {
 				return errors.New("the array has no end")
 			}
