@@ -32,6 +32,7 @@ const (
 //
 //	POST /v1/ingest/{project}                          lines that each name their twin or alias
 //	POST /v1/ingest/{project}/write                    InfluxDB line protocol
+//	POST /v1/ingest/{project}/pubsub                   one message that Google Pub/Sub pushes
 //	POST /v1/ingest/{project}/{twin}                   data of one twin
 //	POST /v1/ingest/{project}/{network}/{key}/{value}  data of the twin that has the alias
 func (s *Server) ingestDoors() {
@@ -41,6 +42,7 @@ func (s *Server) ingestDoors() {
 	}{
 		{"POST /v1/ingest/{project}", s.ingestBatch},
 		{"POST /v1/ingest/{project}/write", s.ingestInflux},
+		{"POST /v1/ingest/{project}/pubsub", s.ingestPubSub},
 		{"POST /v1/ingest/{project}/{twin}", s.ingestOne},
 		{"POST /v1/ingest/{project}/{network}/{key}/{value}", s.ingestOne},
 		{"POST /v1/ingest/{project}/{network}/{key}/{value}/{rest...}", s.ingestOne},

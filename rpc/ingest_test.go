@@ -3,6 +3,7 @@ package rpc_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+	"github.com/polluxhq/pollux/rpc"
 )
 
 type ingestAnswer struct {
@@ -267,4 +269,44 @@ func TestIngestOverConnect(t *testing.T) {
 	if c := h.counted(t, p, "connect"); c.Stored != 6 || c.Refused != 7 || c.Received != 13 || c.InFlight != 0 {
 		t.Errorf("counted %v", c)
 	}
+}
+
+func TestPubSubPush(t *testing.T) {
+	h := openHouse(t)
+	p := fresh("push")
+	h.echo(t, p+"/lamp")
+	_, operator := h.newKey(t, &pb.Key{Role: "operator", Project: p})
+	push := func(data, attributes, id string) string {
+		return fmt.Sprintf(`{"message":{"data":%q,"attributes":%s,"messageId":%q,"publishTime":%q},"subscription":"projects/x/subscriptions/s"}`,
+			base64.StdEncoding.EncodeToString([]byte(data)), attributes, id, time.Now().UTC().Format(time.RFC3339Nano))
+	}
+	for _, c := range []struct {
+		name, body, token string
+		status            int
+		want              string
+	}{
+		{"a message", push(`{"level":7}`, `{"twin":"lamp"}`, "1"), operator, 200, "1 0 0 0"},
+		{"the same again", push(`{"level":7}`, `{"twin":"lamp"}`, "1"), operator, 200, "0 0 0 1"},
+		{"an unknown device", push(`{"level":7}`, `{"deviceId":"d9"}`, "2"), operator, 200, "0 0 1 0"},
+		{"what its driver refuses", push(`no JSON`, `{"twin":"lamp"}`, "3"), operator, 200, "0 1 0 0"},
+		{"nobody's", push(`{}`, `{}`, "4"), operator, 200, "0 1 0 0"},
+		{"no envelope", `{"data":1}`, operator, 200, "0 1 0 0"},
+		{"a stranger", push(`{}`, `{}`, "5"), "plx_aaaaaaaaaaaa_bbbbbbbb", 401, "0 0 0 0"},
+	} {
+		// As Pub/Sub does: with a proof of Google's, which is not ours.
+		status, a := h.ingest(t, "", p+"/pubsub?token="+c.token, c.body, "Authorization", "Bearer ey.google.own")
+		if got := fmt.Sprint(a.Stored, a.Refused, a.Inbox, a.Duplicate); status != c.status || got != c.want {
+			t.Errorf("%s: status %d, %s: %+v; want %d, %s", c.name, status, got, a, c.status, c.want)
+		}
+	}
+	if c := h.counted(t, p, "pubsub"); c.Stored != 1 || c.Refused != 3 || c.Inbox != 1 || c.Duplicate != 1 {
+		t.Errorf("counted %v", c)
+	}
+}
+
+func FuzzIngestBodies(f *testing.F) {
+	for _, s := range []string{`[{"a":1},2]`, "{}\n{}", `["\\"`, `]`, "w,t=1 a=1i,b=\"x\" 5", "a\\ b c=t", `[1,]`, `{"data":1,"time":5}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) { rpc.ReadIngest(body) })
 }
