@@ -94,9 +94,23 @@ func (n *node) twin(doc string) *pb.Twin {
 	return made
 }
 
+// contexts has the newest context of each test: one for each call would be held until the test ends.
+var contexts sync.Map // testing.TB to context.Context
+
+// ctx gives a context that ends when nobody should have to wait any more.
 func ctx(t testing.TB) context.Context {
+	if last, ok := contexts.Load(t); ok {
+		c, _ := last.(context.Context)
+		if deadline, ok := c.Deadline(); ok && time.Until(deadline) > patience*3/4 {
+			return c
+		}
+	}
 	c, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
+	contexts.Store(t, c)
+	t.Cleanup(func() {
+		cancel()
+		contexts.CompareAndDelete(t, c)
+	})
 	return c
 }
 
