@@ -49,9 +49,6 @@ type twin struct {
 	// record.
 	counted, recorded uint8
 	dirty             bool
-	// toldQueued is the length of the queue that watchers know, toldSeen when they think that the device spoke last.
-	toldQueued uint32
-	toldSeen   int64
 	// touched: something changed that is worth a checkpoint only before the twin leaves memory.
 	touched    bool
 	patchDirty bool
@@ -59,6 +56,9 @@ type twin struct {
 	failures   uint8
 	late       uint8 // frames in a row that were not handled in time
 	hurried    bool  // it leaves, and what ran was cancelled
+	// toldQueued is the length of the queue that watchers know, toldSeen when they think that the device spoke last.
+	toldQueued uint32
+	toldSeen   int64
 
 	work *work
 	save *save

@@ -65,6 +65,11 @@ func TestJavaScript(t *testing.T) {
 	if out, err := push(version("1.0.0", "1")); err != nil {
 		t.Fatal(out, err)
 	}
+	for name, want := range map[string]string{"modbus@1.0.0": "pollux driver add modbus", "nosuch": "there is no driver nosuch: pollux driver list"} {
+		if out, err := n.Command(ctx, "driver", "scan", name, "--network", "127.0.0.1"); err == nil || !strings.Contains(out+err.Error(), want) {
+			t.Errorf("a scan by %s, which is not installed: %s, %v", name, out, err)
+		}
+	}
 	n.Must("twin", "create", "one", "--driver", "counter")
 	log, err := n.Twins().WatchTwins(ctx, connect.NewRequest(&pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Ids: []string{"one"}}, Logs: true}))
 	if err != nil {
