@@ -38,7 +38,7 @@ func simScenario(a *app) *cobra.Command {
 		Short: "Feed twins from a scenario: key frames, noise, faults, or what was recorded",
 		Long: `Sends what simulated devices would: values between key frames, with noise and faults, or values recorded in a CSV file or in
 the history of a twin; for one twin or many thousands, at any speed. The messages go the way of those of real devices
-(POST /v1/ingest, and the API's IngestService), and what is refused is in the list of refusals.
+(the API's IngestService), and what is refused is in the list of refusals.
 
 A scenario is a file of YAML:
 
