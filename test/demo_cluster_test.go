@@ -24,7 +24,7 @@ var (
 func TestDemoOnThreeNodes(t *testing.T) {
 	var out output
 	cmd := exec.Command(harness.Binary(t), "serve", "--demo", "--demo-nodes", "3", "--data", filepath.Join(t.TempDir(), "demo"),
-		"--http", freeAddr(t), "--mqtt", freeAddr(t), "--gossip", freeAddr(t), "--peer", freeAddr(t))
+		"--http", harness.FreeAddr(t), "--mqtt", harness.FreeAddr(t), "--gossip", harness.FreeAddr(t), "--peer", harness.FreeAddr(t))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

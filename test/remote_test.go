@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -40,21 +39,10 @@ func startVictoria(t *testing.T) *victoria {
 	if _, err := os.Stat(victoriaProgram); err != nil {
 		t.Fatalf("Debian's package victoria-metrics is needed: %v", err)
 	}
-	v := &victoria{t: t, dir: filepath.Join(t.TempDir(), "victoria"), addr: freeAddr(t)}
+	v := &victoria{t: t, dir: filepath.Join(t.TempDir(), "victoria"), addr: harness.FreeAddr(t)}
 	v.start()
 	t.Cleanup(func() { v.stop(syscall.SIGKILL) })
 	return v
-}
-
-// freeAddr is an address on loopback that was free a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (v *victoria) start() {

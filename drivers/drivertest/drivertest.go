@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -94,11 +93,22 @@ func BuildWith(tb testing.TB, dir, manifest string) []byte {
 	return file
 }
 
-// root is the directory of package drivers.
-func root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Dir(filepath.Dir(file))
+// Root is the directory of the module that the test runs in: the one above it that holds go.mod.
+func Root() string {
+	dir, err := os.Getwd()
+	for ; err == nil; dir = filepath.Dir(dir) {
+		if _, none := os.Stat(filepath.Join(dir, "go.mod")); none == nil {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	return "."
 }
+
+// root is the directory of package drivers.
+func root() string { return filepath.Join(Root(), "drivers") }
 
 func build(dir string) ([]byte, error) {
 	module, err := Module(dir)

@@ -3,7 +3,6 @@ package harness
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"github.com/polluxhq/pollux/drivers/drivertest"
@@ -13,8 +12,7 @@ import (
 // test process.
 func BuildDriver(t testing.TB, name string) []byte {
 	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	return drivertest.Build(t, filepath.Join(filepath.Dir(here), "..", "..", "drivers", "testdata", name))
+	return drivertest.Build(t, filepath.Join(drivertest.Root(), "drivers", "testdata", name))
 }
 
 // AddDriver builds a driver of drivers/testdata and uploads it to the node.

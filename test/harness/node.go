@@ -128,9 +128,12 @@ func (n *Node) Run() {
 
 // TryRun is Run for starts that may fail; Log then says why.
 func (n *Node) TryRun() error {
-	http, mqtt := cmp.Or(n.o.HTTP, "127.0.0.1:0"), "127.0.0.1:0"
-	if n.URL != "" { // clients of the run before come back to the same ports
-		http, mqtt = strings.TrimPrefix(n.URL, "http://"), n.MQTT
+	http, mqtt := strings.TrimPrefix(n.URL, "http://"), n.MQTT // clients of the run before come back to the same ports
+	if n.URL == "" {
+		http, mqtt = n.o.HTTP, FreeAddr(n.t)
+	}
+	if http == "" {
+		http = FreeAddr(n.t)
 	}
 	args := append([]string{"serve", "--data", n.Dir, "--http", http, "--mqtt", mqtt}, n.o.Args...)
 	cmd := exec.Command(cmp.Or(n.o.Binary, Binary(n.t)), args...)

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -18,8 +17,7 @@ import (
 // of test/peers, are missing.
 func NPM(tb testing.TB, program string) (port string, lines <-chan string) {
 	tb.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	dir := filepath.Join(filepath.Dir(file), "..", "..", "..", "test", "peers")
+	dir := filepath.Join(drivertest.Root(), "test", "peers")
 	node, err := exec.LookPath("node")
 	if err != nil {
 		drivertest.Missing(tb, "node is not installed")
