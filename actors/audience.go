@@ -173,7 +173,7 @@ func (t *twin) requalified() {
 		return
 	}
 	for i := range t.st.Properties {
-		if p := &t.st.Properties[i]; p.Quality == uint8(pb.Quality_QUALITY_GOOD) {
+		if p := &t.st.Properties[i]; p.Quality() == uint8(pb.Quality_QUALITY_GOOD) {
 			t.reported(p)
 		}
 	}
@@ -181,13 +181,13 @@ func (t *twin) requalified() {
 
 // inform queues a notice. A slow reader is told the newest value of each property, and how many it was not told.
 func (t *twin) inform(r *reader, x follow, p *state.Property) {
-	q := pb.Quality(p.Quality)
+	q := pb.Quality(p.Quality())
 	if q == pb.Quality_QUALITY_GOOD && !t.live() {
 		q = pb.Quality_QUALITY_STALE
 	}
 	t.audience.sequence++
 	n := &actorv1.Notice{Sequence: t.audience.sequence, Name: x.name, System: x.system, Property: x.property,
-		Value: string(p.Value.AppendJSON(nil)), Quality: q, Time: p.Time}
+		Value: string(p.Value.AppendJSON(nil)), Quality: q, Time: p.Time()}
 	if len(r.queue) >= min(maxNotices, max(4, maxOwed/len(t.audience.readers))) {
 		if i := slices.IndexFunc(r.queue[r.flying:], x.same); i >= 0 {
 			n.Missed = r.queue[r.flying+i].Missed + 1

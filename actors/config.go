@@ -24,8 +24,8 @@ type config struct {
 	systems  []string
 	settings []byte // with defaults; nil until the driver's schema was applied
 	secrets  []string
-	publish  []string // MQTT filters that the driver may publish to
-	will     drivers.Will
+	publish  []string      // MQTT filters that the driver may publish to
+	will     *drivers.Will // how its presence is told; nil: it is not
 	// binding is the transport with the settings filled in; nil: the driver needs no device.
 	binding *drivers.TransportOptions
 	// http is what the capability http reaches besides; web makes the requests.
@@ -96,8 +96,9 @@ func (c *config) apply(s *spec) error {
 		return err
 	}
 	if will != "" {
-		c.will = *s.via(c.uri).Will
-		c.will.Topic = will
+		w := *s.via(c.uri).Will
+		w.Topic = will
+		c.will = &w
 	}
 	return nil
 }

@@ -246,7 +246,7 @@ func (t *twin) progress(c *command, o pb.Outcome, e *drivers.DriverError) {
 	switch {
 	case o == pb.Outcome_OUTCOME_DONE:
 		// What the device reports decides.
-		if p := t.st.Property(d.Name); p == nil || !p.Value.Equal(d.Value) || p.Time < d.Time {
+		if p := t.st.Property(d.Name); p == nil || !p.Value.Equal(d.Value) || p.Time() < d.Time {
 			t.sent(c)
 			return
 		}

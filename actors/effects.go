@@ -136,7 +136,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 		if p := t.setProperty(c, values[i], at, to); p != nil {
 			any = true
 			t.reported(p)
-			t.say(said{"property", c.Property, p.Value, p.Time})
+			t.say(said{"property", c.Property, p.Value, p.Time()})
 			if delta != nil {
 				delta.Properties[c.Property] = p.Proto(t.live())
 			}
@@ -179,15 +179,15 @@ func (t *twin) setProperty(c drivers.Change, v state.Value, at int64, to way) *s
 	if p == nil {
 		t.st.Properties = append(t.st.Properties, state.Property{Name: name})
 		p = &t.st.Properties[len(t.st.Properties)-1]
-	} else if p.Value.Equal(v) && p.Quality == q && at/60_000 == p.Time/60_000 {
-		p.Time = max(p.Time, at)
+	} else if p.Value.Equal(v) && p.Quality() == q && at/60_000 == p.Time()/60_000 {
+		p.Stamp = state.At(max(p.Time(), at), q)
 		t.touched = true
 		return nil
 	}
-	if c.Time <= 0 && at <= p.Time && p.Time-at < maxBurst {
-		at = p.Time + 1 // history holds one sample of a series per millisecond
+	if c.Time <= 0 && at <= p.Time() && p.Time()-at < maxBurst {
+		at = p.Time() + 1 // history holds one sample of a series per millisecond
 	}
-	p.Value, p.Time, p.Quality = v, at, q
+	p.Value, p.Stamp = v, state.At(at, q)
 	if to == everywhere {
 		t.sampleOf(c.Property, v, at)
 	}

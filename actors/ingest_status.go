@@ -20,12 +20,12 @@ func (t *twin) inheritance() (writes []storage.Write) {
 	}
 	for i := range t.st.Ingested.Doors {
 		d := &t.st.Ingested.Doors[i]
-		key := ProjectOf(t.en.id) + "/" + d.Name + "/~" + NameOf(t.en.id)
+		key := ProjectOf(t.en.id) + "/" + d.Name.Value() + "/~" + NameOf(t.en.id)
 		c := &pb.IngestCount{}
 		if rec, ok, err := t.e.store.Get(tableIngest, key); err == nil && ok {
 			_ = proto.Unmarshal(rec.Value, c) // of an earlier twin of that name
 		}
-		c.Project, c.Door = ProjectOf(t.en.id), d.Name
+		c.Project, c.Door = ProjectOf(t.en.id), d.Name.Value()
 		c.Stored += d.Stored
 		c.Refused += d.Refused
 		c.Duplicate += d.Duplicate
@@ -127,7 +127,7 @@ func (r *Registry) countTwins(sums counts, prefix string) error {
 			project := ProjectOf(rec.Key)
 			for i := range st.Ingested.Doors {
 				d := &st.Ingested.Doors[i]
-				key := project + "/" + d.Name + "/"
+				key := project + "/" + d.Name.Value() + "/"
 				found[key+countedStored] += d.Stored
 				found[key+countedRefused] += d.Refused
 				found[key+countedDuplicate] += d.Duplicate

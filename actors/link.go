@@ -335,7 +335,7 @@ func (m *linkFrame) run(t *twin) {
 		return
 	}
 	t.seen()
-	if w := t.cfg.will; w.Topic != "" && bytes.HasPrefix(m.frame, append([]byte(w.Topic), 0)) {
+	if w := t.cfg.will; w != nil && bytes.HasPrefix(m.frame, append([]byte(w.Topic), 0)) {
 		t.presence(string(m.frame[len(w.Topic)+1:]))
 		<-m.l.room
 		m.handled()
@@ -457,7 +457,7 @@ func (t *twin) frame(f *actorv1.Frame, m *call) {
 		taken(t.understand(f))
 		return
 	}
-	if w := t.cfg.will; w.Topic != "" && f.Topic == w.Topic {
+	if w := t.cfg.will; w != nil && f.Topic == w.Topic {
 		t.presence(string(f.Payload))
 		v := event{done: taken}
 		t.handled(&v)

@@ -170,13 +170,13 @@ func (t *twin) sift(r *model.Reading, now int64) way {
 		at = now
 	}
 	p, name := t.st.Property(state.Intern(r.Property.Name)), state.Intern(r.Property.Name)
-	if p != nil && r.Time != 0 && r.Time < p.Time {
+	if p != nil && r.Time != 0 && r.Time < p.Time() {
 		t.filtered(filterLate, 1)
 		return toHistory
 	}
 	if p != nil && t.within(r, p) {
 		t.filtered(filterDeadband, 1)
-		p.Time = max(p.Time, at) // it is not stale
+		p.Stamp = state.At(max(p.Time(), at), p.Quality()) // it is not stale
 		t.touched = true
 		return nowhere
 	}
@@ -192,7 +192,7 @@ func (t *twin) sift(r *model.Reading, now int64) way {
 	s := t.sieved()
 	last, known := s.sampled[name]
 	if !known && p != nil {
-		last, known = p.Time, true // of an earlier life
+		last, known = p.Time(), true // of an earlier life
 	}
 	if known && at-last < spacing && at >= last {
 		t.filtered(filterRate, 1)
@@ -207,7 +207,7 @@ func (t *twin) sift(r *model.Reading, now int64) way {
 
 // within says whether a value differs from the one that is kept by no more than the deadband.
 func (t *twin) within(r *model.Reading, p *state.Property) bool {
-	if r.Property.Deadband < 0 || p.Quality != uint8(r.Quality) || p.Value.Equal(r.Value) {
+	if r.Property.Deadband < 0 || p.Quality() != uint8(r.Quality) || p.Value.Equal(r.Value) {
 		return false // the same again counts once a minute, as with drivers
 	}
 	was, ok := p.Value.Sample()
@@ -235,7 +235,7 @@ func (t *twin) flaps(r *model.Reading, p *state.Property, name state.Name, at in
 		flips = append(flips, at)
 	}
 	s.flips[name] = flips
-	if p.Quality == uint8(pb.Quality_QUALITY_UNCERTAIN) {
+	if p.Quality() == uint8(pb.Quality_QUALITY_UNCERTAIN) {
 		return len(flips) > limit/2
 	}
 	return len(flips) > limit
@@ -270,11 +270,11 @@ func (t *twin) eachStaling(fn func(p *state.Property, due int64)) {
 	}
 	for i := range t.st.Properties {
 		p := &t.st.Properties[i]
-		if p.Quality == uint8(drivers.QualityStale) || p.Quality == uint8(drivers.QualityBad) {
+		if p.Quality() == uint8(drivers.QualityStale) || p.Quality() == uint8(drivers.QualityBad) {
 			continue
 		}
 		if m := t.spec.thing.Of(p.Name.Value()); m != nil && m.Stale > 0 {
-			fn(p, p.Time+int64(m.Stale/time.Millisecond))
+			fn(p, p.Time()+int64(m.Stale/time.Millisecond))
 		}
 	}
 }
@@ -287,7 +287,7 @@ func (t *twin) goStale() {
 		if due > now {
 			return
 		}
-		p.Quality = uint8(drivers.QualityStale)
+		p.Stamp = state.At(p.Time(), uint8(drivers.QualityStale))
 		t.reported(p)
 		if delta == nil {
 			delta = &pb.StateDelta{Properties: map[string]*pb.Property{}}

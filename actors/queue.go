@@ -372,7 +372,7 @@ func (t *twin) offline() bool {
 
 // always: nothing tells whether the device is there, so that commands are sent in any case.
 func (t *twin) always() bool {
-	return t.spec != nil && !t.spec.dials(t.cfg.uri) && t.cfg.will.Topic == ""
+	return t.spec != nil && !t.spec.dials(t.cfg.uri) && t.cfg.will == nil
 }
 
 // sleeping: the device does not listen now, and will.

@@ -92,8 +92,9 @@ func (c *config) resolve(s *spec, full map[string]any, text []byte) (err error) 
 			return err
 		}
 		if len(topics) == 1 {
-			c.will = *own.Will
-			c.will.Topic = topics[0]
+			w := *own.Will
+			w.Topic = topics[0]
+			c.will = &w
 			own.Subscribe = append(own.Subscribe, topics[0])
 		}
 	}

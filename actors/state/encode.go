@@ -47,8 +47,8 @@ func (r *Record) Append(b []byte) []byte {
 		b = appendText(b, p.Name.Value())
 		b = appendValue(b, p.Value)
 		// Relative to LastSeen these are short.
-		b = binary.AppendVarint(b, p.Time-r.LastSeen)
-		b = append(b, p.Quality)
+		b = binary.AppendVarint(b, p.Time()-r.LastSeen)
+		b = append(b, p.Quality())
 	}
 	b = binary.AppendUvarint(b, uint64(len(r.Desired)))
 	for i := range r.Desired {
@@ -211,7 +211,7 @@ func Decode(b []byte) (*Record, error) {
 	r.Memory = d.text()
 	r.Wake = d.int()
 	r.Properties = list(&d, func() Property {
-		return Property{Name: Intern(d.text()), Value: d.value(), Time: d.int() + r.LastSeen, Quality: d.byte()}
+		return Property{Name: Intern(d.text()), Value: d.value(), Stamp: At(d.int()+r.LastSeen, d.byte())}
 	})
 	r.Desired = list(&d, func() Desired {
 		return Desired{Name: Intern(d.text()), Value: d.value(), Time: d.int(), By: d.text(), Revision: d.uint(),

@@ -18,18 +18,18 @@ type Ingested struct {
 
 // Door is a way in, and what became of the messages that came by it.
 type Door struct {
-	Name                       string
+	Name                       Name
 	Stored, Refused, Duplicate uint64
 }
 
 // Door gives the counters of a way in, new where there were none.
 func (g *Ingested) Door(name string) *Door {
 	for i := range g.Doors {
-		if g.Doors[i].Name == name {
+		if g.Doors[i].Name.Value() == name {
 			return &g.Doors[i]
 		}
 	}
-	g.Doors = append(g.Doors, Door{Name: name})
+	g.Doors = append(g.Doors, Door{Name: Intern(name)})
 	return &g.Doors[len(g.Doors)-1]
 }
 
@@ -52,7 +52,7 @@ func (g *Ingested) size() int {
 	}
 	n := 8*len(g.IDs) + 8
 	for i := range g.Doors {
-		n += 40 + len(g.Doors[i].Name)
+		n += 40 + len(g.Doors[i].Name.Value())
 	}
 	return n
 }
@@ -63,7 +63,7 @@ func (g *Ingested) append(b []byte) []byte {
 	s = binary.AppendUvarint(s, uint64(len(g.Doors)))
 	for i := range g.Doors {
 		d := &g.Doors[i]
-		s = appendText(s, d.Name)
+		s = appendText(s, d.Name.Value())
 		s = binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(s, d.Stored), d.Refused), d.Duplicate)
 	}
 	s = binary.AppendUvarint(s, uint64(len(g.IDs)))
@@ -77,7 +77,9 @@ func (g *Ingested) append(b []byte) []byte {
 
 func (d *decoder) ingested() *Ingested {
 	g := &Ingested{}
-	g.Doors = list(d, func() Door { return Door{Name: d.text(), Stored: d.uint(), Refused: d.uint(), Duplicate: d.uint()} })
+	g.Doors = list(d, func() Door {
+		return Door{Name: Intern(d.text()), Stored: d.uint(), Refused: d.uint(), Duplicate: d.uint()}
+	})
 	g.IDs = list(d, func() uint64 {
 		if len(d.b) < 8 {
 			d.fail()

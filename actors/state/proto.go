@@ -18,11 +18,11 @@ func Timestamp(ms int64) *timestamppb.Timestamp {
 
 // Proto gives a property for the API. Where the device is not there now, good values are stale.
 func (p *Property) Proto(live bool) *pb.Property {
-	q := pb.Quality(p.Quality)
+	q := pb.Quality(p.Quality())
 	if !live && q == pb.Quality_QUALITY_GOOD {
 		q = pb.Quality_QUALITY_STALE
 	}
-	return &pb.Property{Value: p.Value.Proto(), Time: Timestamp(p.Time), Quality: q}
+	return &pb.Property{Value: p.Value.Proto(), Time: Timestamp(p.Time()), Quality: q}
 }
 
 // Proto gives what is asked for the API.

@@ -14,11 +14,26 @@ func Intern(s string) Name { return unique.Make(s) }
 
 // Property is a reported value. Times are in milliseconds since 1970.
 type Property struct {
-	Name    Name
-	Value   Value
-	Time    int64
-	Quality uint8
+	Name  Name
+	Value Value
+	Stamp
 }
+
+// Stamp is when a property had its value, in milliseconds since 1970, and how good the value is (a pb.Quality), in eight
+// bytes: there are many. Times beyond two million years from 1970 are cut off.
+type Stamp int64
+
+// At makes a stamp.
+func At(time int64, quality uint8) Stamp {
+	const most = 1<<55 - 1
+	return Stamp(min(max(time, -most), most)<<8 | int64(quality))
+}
+
+// Time in milliseconds since 1970.
+func (s Stamp) Time() int64 { return int64(s) >> 8 }
+
+// Quality is a pb.Quality.
+func (s Stamp) Quality() uint8 { return uint8(s) }
 
 // Desired is what was asked of a property.
 type Desired struct {
