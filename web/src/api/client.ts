@@ -1,11 +1,14 @@
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
 
+import { BulkService } from "../gen/pollux/v1/bulk_pb";
 import { ClusterService, WatchService } from "../gen/pollux/v1/cluster_pb";
 import { DriverService } from "../gen/pollux/v1/driver_pb";
+import { IngestService } from "../gen/pollux/v1/ingest_pb";
 import { ModelService } from "../gen/pollux/v1/model_pb";
 import { SettingsService } from "../gen/pollux/v1/settings_pb";
 import { SiteService } from "../gen/pollux/v1/site_pb";
+import { TopicService } from "../gen/pollux/v1/topic_pb";
 import { TwinService } from "../gen/pollux/v1/twin_pb";
 import { explain, unanswered } from "./errors";
 import { report } from "./link";
@@ -41,3 +44,6 @@ export const cluster = createClient(ClusterService, transport);
 export const settings = createClient(SettingsService, transport);
 export const sites = createClient(SiteService, transport);
 export const records = createClient(WatchService, transport);
+export const ingest = createClient(IngestService, transport);
+export const topics = createClient(TopicService, transport);
+export const bulk = createClient(BulkService, transport);

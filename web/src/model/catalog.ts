@@ -1,7 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 
-import { drivers, sites } from "../api/client";
+import { drivers, models as modelRecords, sites } from "../api/client";
+import type { Model as ModelRecord } from "../gen/pollux/v1/model_pb";
 import type { Driver } from "../gen/pollux/v1/driver_pb";
 import type { Zone } from "../gen/pollux/v1/site_pb";
 import type { Twin } from "../gen/pollux/v1/twin_pb";
@@ -12,7 +13,8 @@ import { compareVersions } from "./versions";
 /** More records than a list in a dialogue is for; beyond it the console shows the first ones. */
 const most = 5000;
 
-async function all<T>(page: (token: string) => Promise<{ items: T[]; next: string }>): Promise<T[]> {
+/** Every page of a list, one after the other, up to `most` records. */
+export async function all<T>(page: (token: string) => Promise<{ items: T[]; next: string }>): Promise<T[]> {
   const items: T[] = [];
   for (let token = ""; ; ) {
     const got = await page(token);
@@ -44,6 +46,19 @@ export function useZones() {
         return { items: page.zones, next: page.nextPageToken };
       }),
     staleTime: 30_000,
+  });
+}
+
+/** The records of models, for twins without a driver. */
+export function useModelRecords() {
+  return useQuery({
+    queryKey: ["models", "all"],
+    queryFn: ({ signal }) =>
+      all<ModelRecord>(async (pageToken) => {
+        const page = await modelRecords.listModels({ pageSize: 1000, pageToken }, { signal });
+        return { items: page.models, next: page.nextPageToken };
+      }),
+    staleTime: 15_000,
   });
 }
 

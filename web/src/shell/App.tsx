@@ -10,6 +10,8 @@ import { backoff } from "../api/stream";
 import { ClusterRoom } from "../rooms/cluster/ClusterRoom";
 import { EditorRoom, NewDriver } from "../rooms/drivers/editor/EditorRoom";
 import { DriversRoom } from "../rooms/drivers/DriversRoom";
+import { InboxRoom } from "../rooms/ingest/InboxRoom";
+import { IngestRoom } from "../rooms/ingest/IngestRoom";
 import { ModelsRoom } from "../rooms/models/ModelsRoom";
 import { TwinRoom } from "../rooms/twin/TwinRoom";
 import { TwinsRoom } from "../rooms/twins/TwinsRoom";
@@ -77,6 +79,12 @@ export function App() {
           </Route>
           <Route path="/models">
             <ModelsRoom />
+          </Route>
+          <Route path="/ingest">
+            <IngestRoom />
+          </Route>
+          <Route path="/inbox">
+            <InboxRoom />
           </Route>
           <Route path="/cluster">
             <ClusterRoom />

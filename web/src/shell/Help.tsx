@@ -4,6 +4,8 @@ const keys: [string[], string][] = [
   [["g", "t"], "Twins"],
   [["g", "d"], "Drivers"],
   [["g", "m"], "Models"],
+  [["g", "i"], "Ingest"],
+  [["g", "b"], "Inbox"],
   [["g", "n"], "Cluster: the nodes"],
   [["/"], "Filter the twins"],
   [["c"], "Create a twin"],

@@ -4,13 +4,15 @@ import { Link, useLocation } from "wouter";
 
 import { dropKey, signedOut } from "../api/session";
 import { Help } from "./Help";
-import { DriversIcon, ExitIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, SunIcon, SystemIcon, TwinsIcon } from "./icons";
+import { DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, SunIcon, SystemIcon, TwinsIcon } from "./icons";
 import { LinkBadge, LinkBanner } from "./LinkBadge";
 import { Logo } from "./Logo";
 import { useShortcuts } from "./shortcuts";
 
-const rooms = [
+/** What the rail leads to; `also` are rooms that stand beside the first one as tabs. */
+const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string[] }[] = [
   { path: "/twins", name: "Twins", icon: TwinsIcon },
+  { path: "/ingest", name: "Ingest", icon: IngestIcon, also: ["/inbox"] },
   { path: "/drivers", name: "Drivers", icon: DriversIcon },
   { path: "/models", name: "Models", icon: ModelsIcon },
   { path: "/cluster", name: "Cluster", icon: NodesIcon },
@@ -25,6 +27,8 @@ export function Shell({ children }: { children: ReactNode }) {
     "g d": () => go("/drivers"),
     "g m": () => go("/models"),
     "g n": () => go("/cluster"),
+    "g i": () => go("/ingest"),
+    "g b": () => go("/inbox"),
     "?": () => setHelp(true),
   });
   return (
@@ -41,7 +45,7 @@ export function Shell({ children }: { children: ReactNode }) {
             key={room.path}
             href={room.path}
             className="rail-item"
-            aria-current={path === room.path || path.startsWith(`${room.path}/`) ? "page" : undefined}
+            aria-current={[room.path, ...(room.also ?? [])].some((p) => path === p || path.startsWith(`${p}/`)) ? "page" : undefined}
           >
             <room.icon size={20} />
             <span>{room.name}</span>

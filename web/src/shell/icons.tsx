@@ -80,3 +80,12 @@ export const KeyboardIcon = icon(
     <path d="M5.5 8h.01M8.5 8h.01M11.5 8h.01M14.5 8h.01M5.5 12h.01M14.5 12h.01M8 12h4" />
   </>,
 );
+export const IngestIcon = icon(<path d="M10 3v8.5M6.5 8.5 10 12l3.5-3.5M3.5 12.5v3A1.5 1.5 0 0 0 5 17h10a1.5 1.5 0 0 0 1.5-1.5v-3" />);
+export const TopicsIcon = icon(<path d="M3 5.5h9M3 10h14M3 14.5h9M14 3.5l2.5 2L14 7.5M14 12.5l2.5 2-2.5 2" />);
+export const SiteIcon = icon(
+  <>
+    <path d="M4 17V5.5L10 3v14M10 7.5l6 2.5v7M2.5 17h15" />
+    <path d="M6.5 8v.01M6.5 11v.01M6.5 14v.01M13 12v.01M13 14.5v.01" />
+  </>,
+);
+export const CloseIcon = icon(<path d="m5 5 10 10M15 5 5 15" />);

@@ -1,8 +1,9 @@
-import { ActionIcon, Alert, Button, CopyButton, Modal, Tooltip } from "@mantine/core";
+import { ActionIcon, Alert, Button, Modal, Tooltip } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { cluster } from "../../api/client";
 import { explain } from "../../api/errors";
+import { Line } from "../../frame/Line";
 import type { JoinToken } from "../../gen/pollux/v1/cluster_pb";
 import { dateTime, millis } from "../../model/value";
 import { TrashIcon } from "../../shell/icons";
@@ -73,24 +74,5 @@ export function AddNode({ tokens, opened, onClose }: Props) {
         )}
       </div>
     </Modal>
-  );
-}
-
-/** A line for a terminal; a click on it selects all of it. */
-export function Line({ text, label }: { text: string; label: string }) {
-  return (
-    <div className="line">
-      <pre aria-label={label}>{text}</pre>
-      {/* Without a secure context the browser keeps its clipboard to itself. */}
-      {window.isSecureContext && (
-        <CopyButton value={text}>
-          {({ copied, copy }) => (
-            <Button variant="default" size="compact-xs" onClick={copy}>
-              {copied ? "Copied" : "Copy"}
-            </Button>
-          )}
-        </CopyButton>
-      )}
-    </div>
   );
 }

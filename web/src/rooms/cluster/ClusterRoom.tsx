@@ -5,9 +5,10 @@ import { useState } from "react";
 import { useSearchParams } from "wouter";
 
 import { explain } from "../../api/errors";
+import { Line } from "../../frame/Line";
 import { full } from "../../model/id";
 import { ChartIcon, PlusIcon } from "../../shell/icons";
-import { AddNode, Line } from "./AddNode";
+import { AddNode } from "./AddNode";
 import { Figures, Refused } from "./Figures";
 import { FindTwin, useFound } from "./FindTwin";
 import { HandOvers } from "./HandOvers";

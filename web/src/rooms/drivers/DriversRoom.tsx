@@ -35,8 +35,8 @@ export function DriversRoom({ name }: { name?: string }) {
           {explain(error)}
         </p>
       )}
-      <div className="driver-grid">
-        <div className="driver-list">
+      <div className="split">
+        <div className="split-list">
           <DropZone uploads={uploads} />
           <section className="panel" aria-label="Installed drivers">
             <h2>Installed</h2>
@@ -67,7 +67,7 @@ export function DriversRoom({ name }: { name?: string }) {
           </section>
           <Catalog installed={data ?? []} />
         </div>
-        <div className="driver-detail">
+        <div className="split-detail">
           {chosen ? (
             <DriverDetail key={chosen.name} driver={chosen} />
           ) : (

@@ -1,5 +1,3 @@
-import "../drivers/drivers.css";
-
 import { Button, Loader, TextInput } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
@@ -39,8 +37,8 @@ export function ModelsRoom({ id }: { id?: string }) {
           {explain(error)}
         </p>
       )}
-      <div className="driver-grid">
-        <div className="driver-list">
+      <div className="split">
+        <div className="split-list">
           <form
             className="panel pad"
             onSubmit={(e) => {
@@ -75,7 +73,7 @@ export function ModelsRoom({ id }: { id?: string }) {
             </ul>
           </section>
         </div>
-        <div className="driver-detail">
+        <div className="split-detail">
           {chosen || draft ? (
             <ModelEditor
               key={`${id} ${chosen?.revision ?? 0}`}
