@@ -79,8 +79,9 @@ func (n *Node) watchCallers() {
 		defer close(done)
 		told := ""
 		for tick := time.NewTicker(callersEvery); ; {
-			twins, err := n.engine.Registry().Inbound()
-			failed := inbound.Conflicts(twins)
+			asked, err := n.engine.Registry().Inbound()
+			twins, failed := inbound.Share(asked)
+			maps.Copy(failed, inbound.Conflicts(twins))
 			if n.callers != nil {
 				maps.Copy(failed, n.callers.Set(twins))
 			}

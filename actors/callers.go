@@ -100,7 +100,8 @@ func (r *Registry) Inbound() ([]inbound.Twin, error) {
 			errs = append(errs, fmt.Errorf("twin %s: nobody may call in: its address names no ?from=", id))
 			continue
 		}
-		all = append(all, inbound.Twin{ID: id, Scheme: tr.Scheme, Port: address.Port, From: from, Options: *tr})
+		all = append(all, inbound.Twin{ID: id, Scheme: tr.Scheme, Port: address.Port, From: from, Options: *tr,
+			Since: t.CreateTime.AsTime().UnixMilli()})
 	}
 	return all, errors.Join(errs...)
 }

@@ -44,6 +44,38 @@ type Twin struct {
 	From []netip.Prefix
 	// Options with the twin's settings filled in.
 	Options drivers.TransportOptions
+	// Since is when the twin was made, in milliseconds since 1970.
+	Since int64
+}
+
+// Share gives each port to one project, the one whose twin was there first: a project must not take the devices of another
+// by naming a smaller network. The others' twins at it are refused, each with the reason.
+func Share(twins []Twin) (served []Twin, refused map[string]error) {
+	type door struct {
+		scheme string
+		port   int
+	}
+	first := map[door]Twin{}
+	for _, t := range twins {
+		at := door{t.Scheme, t.Port}
+		if f, ok := first[at]; !ok || t.Since < f.Since || t.Since == f.Since && t.ID < f.ID {
+			first[at] = t
+		}
+	}
+	refused = map[string]error{}
+	for _, t := range twins {
+		if project(first[door{t.Scheme, t.Port}].ID) == project(t.ID) {
+			served = append(served, t)
+			continue
+		}
+		refused[t.ID] = fmt.Errorf("port %d belongs to another project, whose twin was there first; take another port", t.Port)
+	}
+	return served, refused
+}
+
+func project(id string) string {
+	p, _, _ := strings.Cut(id, "/")
+	return p
 }
 
 // Conflicts says of twins which cannot be told apart, since a device's address is as much one's as the other's. What calls is

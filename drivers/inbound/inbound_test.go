@@ -370,6 +370,25 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
+// A port is one project's: another cannot take its devices by naming them more exactly.
+func TestAPortIsOfOneProject(t *testing.T) {
+	old, own, thief, other := twin("p/old", 5000, "10.0.0.0/8"), twin("p/own", 5000, "10.0.0.7/32"), twin("a/thief", 5000, "10.0.0.9/32"), twin("a/other", 5001, "10.0.0.9/32")
+	old.Since, own.Since, thief.Since, other.Since = 10, 30, 20, 40
+	udp := thief
+	udp.ID, udp.Scheme = "a/udp", "udp-in"
+	served, refused := inbound.Share([]inbound.Twin{thief, own, old, other, udp})
+	var ids []string
+	for _, s := range served {
+		ids = append(ids, s.ID)
+	}
+	if got := strings.Join(ids, " "); got != "p/own p/old a/other a/udp" {
+		t.Errorf("served %s", got)
+	}
+	if err := refused["a/thief"]; len(refused) != 1 || err == nil || !strings.HasPrefix(err.Error(), "port 5000 belongs to another project") {
+		t.Errorf("refused %v", refused)
+	}
+}
+
 // troubled is a sink that hears of trouble.
 type troubled struct {
 	contract.Recorder
