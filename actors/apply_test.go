@@ -159,7 +159,7 @@ func TestExport(t *testing.T) {
 	}
 	n.apply(&pb.ApplyRequest{Records: configs(t, `{"system":{"id":"s","members":[{"name":"X","twin":"a"}]}}`)})
 	var names, all []string
-	err := n.reg.Export("default", func(page []*pb.ConfigRecord) error {
+	err := n.reg.Export(ctx(t), "default", func(page []*pb.ConfigRecord) error {
 		for _, rec := range page {
 			names = append(names, fmt.Sprintf("%s%s%s", rec.GetZone().GetId(), rec.GetTwin().GetId(), rec.GetSystem().GetId()))
 			text, err := protojson.Marshal(rec)

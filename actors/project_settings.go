@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -49,21 +48,29 @@ func (r *Registry) PutProjectSettings(ctx context.Context, s *pb.ProjectSettings
 	if !namePattern.MatchString(s.GetProject()) {
 		return nil, invalid("/settings/project", "%q is no name of a project", s.GetProject())
 	}
-	s = proto.Clone(s).(*pb.ProjectSettings)
-	for i, rule := range s.Rules {
-		if err := r.checkRule(s.Project, rule, fmt.Sprintf("/settings/rules/%d", i)); err != nil {
-			return nil, err
-		}
-	}
-	if s.UnknownSenders == pb.UnknownSenders_UNKNOWN_SENDERS_PROVISION && len(s.Rules) == 0 {
-		return nil, invalid("/settings/rules", "twins can be made by rules only: at least one is needed")
+	s, err := r.wholeProjectSettings(proto.Clone(s).(*pb.ProjectSettings), nil)
+	if err != nil {
+		return nil, err
 	}
 	return put(ctx, r, "settings of project", tableProjects, s.Project, s, func() ([]storage.Guard, []storage.Write, error) {
 		return nil, nil, nil
 	})
 }
 
-func (r *Registry) checkRule(project string, rule *pb.ProvisionRule, path string) error {
+// wholeProjectSettings checks settings, and completes the ids in them.
+func (r *Registry) wholeProjectSettings(s *pb.ProjectSettings, p planned) (*pb.ProjectSettings, error) {
+	for i, rule := range s.Rules {
+		if err := r.checkRule(s.Project, rule, fmt.Sprintf("/settings/rules/%d", i), p); err != nil {
+			return nil, err
+		}
+	}
+	if s.UnknownSenders == pb.UnknownSenders_UNKNOWN_SENDERS_PROVISION && len(s.Rules) == 0 {
+		return nil, invalid("/settings/rules", "twins can be made by rules only: at least one is needed")
+	}
+	return s, nil
+}
+
+func (r *Registry) checkRule(project string, rule *pb.ProvisionRule, path string, p planned) error {
 	if (rule.Driver == "") == (rule.Model == "") {
 		return invalid(path, "either a driver or a model is needed")
 	}
@@ -72,11 +79,10 @@ func (r *Registry) checkRule(project string, rule *pb.ProvisionRule, path string
 			return invalid(path+"/driver", "there is no driver %q", rule.Driver)
 		}
 	}
+	rule.Model = withinOrNone(project, rule.Model)
 	if rule.Zone != "" {
-		if !strings.Contains(rule.Zone, "/") {
-			rule.Zone = project + "/" + rule.Zone
-		}
-		if _, ok, err := r.store.Get(tableZones, rule.Zone); err != nil || !ok || ProjectOf(rule.Zone) != project {
+		rule.Zone = within(project, rule.Zone)
+		if _, ok, err := r.store.Get(tableZones, rule.Zone); err != nil || !ok && !p.has("zone", rule.Zone) || ProjectOf(rule.Zone) != project {
 			return invalid(path+"/zone", "there is no zone %s in the project", rule.Zone)
 		}
 	}

@@ -72,7 +72,7 @@ func wholeZone(z *pb.Zone) (*pb.Zone, error) {
 	z = proto.Clone(z).(*pb.Zone)
 	z.Id = id
 	if z.Parent != "" {
-		if z.Parent, err = CanonicalID(z.Parent); err != nil {
+		if z.Parent, err = CanonicalID(within(ProjectOf(id), z.Parent)); err != nil {
 			return nil, invalid("/zone/parent", "%q is no id", z.Parent)
 		}
 	}
@@ -180,13 +180,13 @@ func (r *Registry) wholeSystem(s *pb.System, p planned) (*pb.System, error) {
 	s = proto.Clone(s).(*pb.System)
 	s.Id = id
 	if s.Zone != "" {
-		if s.Zone, err = CanonicalID(s.Zone); err != nil {
+		if s.Zone, err = CanonicalID(within(ProjectOf(id), s.Zone)); err != nil {
 			return nil, invalid("/system/zone", "%q is no id", s.Zone)
 		}
 	}
 	names := map[string]bool{}
 	for i, m := range s.Members {
-		if m.Twin, err = CanonicalID(m.GetTwin()); err != nil {
+		if m.Twin, err = CanonicalID(within(ProjectOf(id), m.GetTwin())); err != nil {
 			return nil, invalid(fmt.Sprintf("/system/members/%d/twin", i), "%q is no id", m.GetTwin())
 		}
 		if m.Name == "" || len(m.Name) > 128 || names[m.Name] {

@@ -20,11 +20,17 @@ func (r *Registry) PutTopic(ctx context.Context, t *pb.Topic) (*pb.Topic, error)
 	t = proto.Clone(t).(*pb.Topic)
 	t.Id, t.State, t.Deleting = id, nil, false
 	return put(ctx, r, "topic", topic.TableTopics, id, t, func() ([]storage.Guard, []storage.Write, error) {
-		if old, err := get(r.store, topic.TableTopics, id, &pb.Topic{}); err == nil && old.Deleting {
-			return nil, nil, topic.ErrDeleting
-		}
-		return nil, nil, nil
+		_, err := r.wholeTopic(t, nil)
+		return nil, nil, err
 	})
+}
+
+// wholeTopic refuses a topic that is being deleted.
+func (r *Registry) wholeTopic(t *pb.Topic, _ planned) (*pb.Topic, error) {
+	if old, err := get(r.store, topic.TableTopics, t.Id, &pb.Topic{}); err == nil && old.Deleting {
+		return nil, topic.ErrDeleting
+	}
+	return t, nil
 }
 
 // Topic gives what is configured of a topic.

@@ -244,10 +244,7 @@ func (r *Registry) PutRoute(ctx context.Context, m *pb.Route) (*pb.Route, error)
 	}
 	m = proto.Clone(m).(*pb.Route)
 	m.Id = id
-	if _, err := compileRoute(m.When); err != nil {
-		return nil, err
-	}
-	if err := r.checkRoute(m); err != nil {
+	if m, err = r.wholeRoute(m, nil); err != nil {
 		return nil, err
 	}
 	m, err = put(ctx, r, "route", tableRoutes, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
@@ -257,7 +254,15 @@ func (r *Registry) PutRoute(ctx context.Context, m *pb.Route) (*pb.Route, error)
 	return m, err
 }
 
-func (r *Registry) checkRoute(m *pb.Route) error {
+// wholeRoute checks a route, and completes the ids in it.
+func (r *Registry) wholeRoute(m *pb.Route, p planned) (*pb.Route, error) {
+	if _, err := compileRoute(m.When); err != nil {
+		return nil, err
+	}
+	return m, r.checkRoute(m, p)
+}
+
+func (r *Registry) checkRoute(m *pb.Route, p planned) error {
 	project := ProjectOf(m.Id)
 	complete := func(path string, id *string) (err error) {
 		if !strings.Contains(*id, "/") {
@@ -276,7 +281,7 @@ func (r *Registry) checkRoute(m *pb.Route) error {
 		if err := complete(path, &m.Topics[i]); err != nil {
 			return err
 		}
-		if _, ok, err := r.store.Get(topic.TableTopics, m.Topics[i]); err != nil || !ok {
+		if _, ok, err := r.store.Get(topic.TableTopics, m.Topics[i]); err != nil || !ok && !p.has("topic", m.Topics[i]) {
 			return invalid(path, "there is no topic %s", m.Topics[i])
 		}
 	}

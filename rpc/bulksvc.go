@@ -18,8 +18,8 @@ func (b *bulkService) Apply(ctx context.Context, r *connect.Request[pb.ApplyRequ
 	return connect.NewResponse(&pb.ApplyResponse{Results: results}), nil
 }
 
-func (b *bulkService) Export(_ context.Context, r *connect.Request[pb.ExportRequest], out *connect.ServerStream[pb.ExportResponse]) error {
-	return b.s.o.Registry.Export(r.Msg.Project, func(records []*pb.ConfigRecord) error {
+func (b *bulkService) Export(ctx context.Context, r *connect.Request[pb.ExportRequest], out *connect.ServerStream[pb.ExportResponse]) error {
+	return b.s.o.Registry.Export(ctx, r.Msg.Project, func(records []*pb.ConfigRecord) error {
 		return out.Send(&pb.ExportResponse{Records: records})
 	})
 }

@@ -17,11 +17,14 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"gopkg.in/yaml.v3"
 
+	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
-// kindOrder is the order in which kinds of records are applied: what is named comes before who names it.
-var kindOrder = []string{"model", "zone", "twin", "system"}
+// kindNames are the kinds of records in the order in which they are applied.
+func kindNames() []string {
+	return names(actors.ConfigKinds(), func(k actors.ConfigKind) string { return k.Name })
+}
 
 // planLine is a record of a file.
 type planLine struct {
@@ -41,11 +44,11 @@ func applyCommand(a *app) *cobra.Command {
 	var dry bool
 	cmd := a.client(&cobra.Command{
 		Use:   "apply -f PATH",
-		Short: "Make zones, models, twins and systems what files say",
-		Long: `Make zones, models, twins and systems what files say: configuration as code.
+		Short: "Make a project's records what files say",
+		Long: `Make a project's records what files say: configuration as code.
 
-A file holds YAML documents, each with one record: zone, model, twin or system, and below it its id and fields, as
-"pollux export" writes them:
+A file holds YAML documents, each with one record, and below it its id and fields, as "pollux export" writes them. A record is
+one of ` + strings.Join(kindNames(), ", ") + `:
 
   twin:
     id: beamer
@@ -55,8 +58,8 @@ A file holds YAML documents, each with one record: zone, model, twin or system, 
 A record becomes what its document says: a field that is not in it is emptied. What is in no
 file is left alone. A secret that reads "***" keeps its value. Applying the same files again changes nothing.
 
-Records are committed in groups, each whole or not at all: models, then zones, then twins, then systems, at most ` + fmt.Sprint(groupSize) + ` together. The
-first group with something wrong in it ends the run; those before it stay.`,
+Records are committed in groups, each whole or not at all: kind by kind in the order above, at most ` + fmt.Sprint(groupSize) + ` together. The first
+group with something wrong in it ends the run; those before it stay.`,
 		Example: `  pollux apply -f building/ --dry-run            show what would change
   pollux apply -f building/                      every .yaml and .yml file below the folder
   pollux export default > all.yaml && pollux apply -f all.yaml
@@ -113,8 +116,9 @@ func (a *app) readConfig(files []string, project string) ([]*planLine, error) {
 	for _, l := range all {
 		l.depth = depthOf(l, byName, 0)
 	}
+	order := kindNames()
 	slices.SortStableFunc(all, func(x, y *planLine) int {
-		if d := slices.Index(kindOrder, x.kind) - slices.Index(kindOrder, y.kind); d != 0 {
+		if d := slices.Index(order, x.kind) - slices.Index(order, y.kind); d != 0 {
 			return d
 		}
 		return x.depth - y.depth
@@ -196,12 +200,12 @@ func parseConfig(in io.Reader, name, project string) ([]*planLine, error) {
 
 func parseRecord(n *yaml.Node, name, project string) (*planLine, error) {
 	at := func(line int) string { return fmt.Sprintf("%s:%d", name, line) }
-	want := "want one of " + strings.Join(kindOrder, ", ") + ", with the record below it"
+	want := "want one of " + strings.Join(kindNames(), ", ") + ", with the record below it"
 	if n.Kind != yaml.MappingNode || len(n.Content) != 2 || n.Content[1].Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s: %s", at(n.Line), want)
 	}
 	l := &planLine{kind: n.Content[0].Value, at: at(n.Line), rec: &pb.ConfigRecord{}}
-	if !slices.Contains(kindOrder, l.kind) {
+	if !slices.Contains(kindNames(), l.kind) {
 		return nil, fmt.Errorf("%s: %q: %s", l.at, l.kind, want)
 	}
 	var doc map[string]map[string]any
@@ -238,36 +242,8 @@ func parseRecord(n *yaml.Node, name, project string) (*planLine, error) {
 
 // namesIn gives a record's id and what it names, complete.
 func namesIn(rec *pb.ConfigRecord, project string) (id string, refs []string) {
-	full := func(name string) string {
-		if name == "" || strings.Contains(name, "/") {
-			return name
-		}
-		return project + "/" + name
-	}
-	ref := func(kind, name string) {
-		if name != "" {
-			refs = append(refs, kind+"/"+full(name))
-		}
-	}
-	switch x := rec.Record.(type) {
-	case *pb.ConfigRecord_Zone:
-		ref("zone", x.Zone.Parent)
-		return full(x.Zone.Id), refs
-	case *pb.ConfigRecord_Twin:
-		ref("zone", x.Twin.Zone)
-		ref("twin", x.Twin.Via)
-		ref("model", x.Twin.Model)
-		return full(x.Twin.Id), refs
-	case *pb.ConfigRecord_System:
-		ref("zone", x.System.Zone)
-		for _, m := range x.System.Members {
-			ref("twin", m.Twin)
-		}
-		return full(x.System.Id), refs
-	case *pb.ConfigRecord_Model:
-		return full(x.Model.Id), nil
-	}
-	return "", nil
+	_, id = actors.NameRecord(rec, project, func(kind, id string) { refs = append(refs, kind+"/"+id) })
+	return id, refs
 }
 
 // groups of lines that are committed together: of one kind, and none names another.

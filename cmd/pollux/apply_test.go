@@ -37,6 +37,17 @@ model:
     properties:
       power: {type: number, unit: W}
 ---
+channel: {topic: changes, name: archive, settings: {max_attempts: 3}}
+---
+route: {id: all, topics: [changes]}
+---
+topic: {id: changes, max_age: 3600s}
+---
+project:
+  unknown_senders: UNKNOWN_SENDERS_PROVISION
+  rules:
+    - {network: bus, model: meter, zone: hall}
+---
 system:
   id: lights
   members:
@@ -104,7 +115,7 @@ func TestApplySession(t *testing.T) {
 		r := cli(ctx, env, line...)
 		cancel()
 		out := r.out
-		if lines := strings.SplitAfter(out, "\n"); len(lines) > 40 { // of many lines the last
+		if lines := strings.SplitAfter(out, "\n"); len(lines) > 90 { // of many lines the last
 			out = fmt.Sprintf("(%d lines)\n%s", len(lines)-1, strings.Join(lines[len(lines)-6:], ""))
 		}
 		text := fmt.Sprintf("$ pollux %s\n%s%s[%d]\n\n", strings.Join(line, " "), out, r.err, r.code)
@@ -121,7 +132,7 @@ func TestApplySession(t *testing.T) {
 			t.Fatal(r.err)
 		}
 	}
-	for _, rm := range [][]string{{"twin", "rm", "conf/hall-lamp"}, {"twin", "rm", "conf/meter"}, {"model", "rm", "conf/meter"}, {"zone", "rm", "conf/hall"}, {"zone", "rm", "conf/house"}, {"driver", "rm", "echo@1.0.0"}} {
+	for _, rm := range [][]string{{"topic", "route", "rm", "conf/all"}, {"topic", "rm", "conf/changes"}, {"twin", "rm", "conf/hall-lamp"}, {"twin", "rm", "conf/meter"}, {"model", "rm", "conf/meter"}, {"zone", "rm", "conf/hall"}, {"zone", "rm", "conf/house"}, {"driver", "rm", "echo@1.0.0"}} {
 		if r := cli(t.Context(), env, rm...); r.code != 0 {
 			t.Errorf("%v: %s", rm, r.err)
 		}

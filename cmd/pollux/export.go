@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -15,8 +16,9 @@ import (
 func exportCommand(a *app) *cobra.Command {
 	return a.client(&cobra.Command{
 		Use:   "export [PROJECT]",
-		Short: "Write a project's models, zones, twins and systems as YAML",
-		Long: `Write a project's models, zones, twins and systems as YAML documents, in an order in which "pollux apply" takes them.
+		Short: "Write a project's records as YAML",
+		Long: `Write a project's records (` + strings.Join(kindNames(), ", ") + `) as YAML
+documents, in an order in which "pollux apply" takes them.
 Secrets read "***": applied to the same twins they keep their value; for others they have to be given.`,
 		Example: `  pollux export > default.yaml
   pollux export berlin | pollux --url https://other:8080 apply --project berlin -f -`,

@@ -91,6 +91,10 @@ type ConfigRecord struct {
 	//	*ConfigRecord_Twin
 	//	*ConfigRecord_System
 	//	*ConfigRecord_Model
+	//	*ConfigRecord_Topic
+	//	*ConfigRecord_Channel
+	//	*ConfigRecord_Route
+	//	*ConfigRecord_Project
 	Record        isConfigRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -169,6 +173,42 @@ func (x *ConfigRecord) GetModel() *Model {
 	return nil
 }
 
+func (x *ConfigRecord) GetTopic() *Topic {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Topic); ok {
+			return x.Topic
+		}
+	}
+	return nil
+}
+
+func (x *ConfigRecord) GetChannel() *PutChannelRequest {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Channel); ok {
+			return x.Channel
+		}
+	}
+	return nil
+}
+
+func (x *ConfigRecord) GetRoute() *Route {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Route); ok {
+			return x.Route
+		}
+	}
+	return nil
+}
+
+func (x *ConfigRecord) GetProject() *ProjectSettings {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Project); ok {
+			return x.Project
+		}
+	}
+	return nil
+}
+
 type isConfigRecord_Record interface {
 	isConfigRecord_Record()
 }
@@ -189,6 +229,23 @@ type ConfigRecord_Model struct {
 	Model *Model `protobuf:"bytes,4,opt,name=model,proto3,oneof"`
 }
 
+type ConfigRecord_Topic struct {
+	Topic *Topic `protobuf:"bytes,5,opt,name=topic,proto3,oneof"`
+}
+
+type ConfigRecord_Channel struct {
+	// A channel, of a topic that is there.
+	Channel *PutChannelRequest `protobuf:"bytes,6,opt,name=channel,proto3,oneof"`
+}
+
+type ConfigRecord_Route struct {
+	Route *Route `protobuf:"bytes,7,opt,name=route,proto3,oneof"`
+}
+
+type ConfigRecord_Project struct {
+	Project *ProjectSettings `protobuf:"bytes,8,opt,name=project,proto3,oneof"`
+}
+
 func (*ConfigRecord_Zone) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Twin) isConfigRecord_Record() {}
@@ -196,6 +253,14 @@ func (*ConfigRecord_Twin) isConfigRecord_Record() {}
 func (*ConfigRecord_System) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Model) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Topic) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Channel) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Route) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Project) isConfigRecord_Record() {}
 
 type ApplyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -326,7 +391,7 @@ func (x *ApplyResponse) GetResults() []*ApplyResult {
 // ApplyResult says what became, or with dry_run would become, of a record.
 type ApplyResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// zone, twin, system or model.
+	// The field of ConfigRecord: zone, twin, relation …
 	Kind    string       `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Id      string       `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	Outcome ApplyOutcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=pollux.v1.ApplyOutcome" json:"outcome,omitempty"`
@@ -575,12 +640,16 @@ var File_pollux_v1_bulk_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x15pollux/v1/model.proto\x1a\x14pollux/v1/site.proto\x1a\x14pollux/v1/twin.proto\"\xc4\x01\n" +
+	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x14pollux/v1/site.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\x8a\x03\n" +
 	"\fConfigRecord\x12%\n" +
 	"\x04zone\x18\x01 \x01(\v2\x0f.pollux.v1.ZoneH\x00R\x04zone\x12%\n" +
 	"\x04twin\x18\x02 \x01(\v2\x0f.pollux.v1.TwinH\x00R\x04twin\x12+\n" +
 	"\x06system\x18\x03 \x01(\v2\x11.pollux.v1.SystemH\x00R\x06system\x12(\n" +
-	"\x05model\x18\x04 \x01(\v2\x10.pollux.v1.ModelH\x00R\x05modelB\x0f\n" +
+	"\x05model\x18\x04 \x01(\v2\x10.pollux.v1.ModelH\x00R\x05model\x12(\n" +
+	"\x05topic\x18\x05 \x01(\v2\x10.pollux.v1.TopicH\x00R\x05topic\x128\n" +
+	"\achannel\x18\x06 \x01(\v2\x1c.pollux.v1.PutChannelRequestH\x00R\achannel\x12(\n" +
+	"\x05route\x18\a \x01(\v2\x10.pollux.v1.RouteH\x00R\x05route\x126\n" +
+	"\aproject\x18\b \x01(\v2\x1a.pollux.v1.ProjectSettingsH\x00R\aprojectB\x0f\n" +
 	"\x06record\x12\x05\xbaH\x02\b\x01\"\xbb\x01\n" +
 	"\fApplyRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12>\n" +
@@ -633,38 +702,46 @@ func file_pollux_v1_bulk_proto_rawDescGZIP() []byte {
 var file_pollux_v1_bulk_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_pollux_v1_bulk_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_pollux_v1_bulk_proto_goTypes = []any{
-	(ApplyOutcome)(0),      // 0: pollux.v1.ApplyOutcome
-	(*ConfigRecord)(nil),   // 1: pollux.v1.ConfigRecord
-	(*ApplyRequest)(nil),   // 2: pollux.v1.ApplyRequest
-	(*ApplyResponse)(nil),  // 3: pollux.v1.ApplyResponse
-	(*ApplyResult)(nil),    // 4: pollux.v1.ApplyResult
-	(*FieldChange)(nil),    // 5: pollux.v1.FieldChange
-	(*ExportRequest)(nil),  // 6: pollux.v1.ExportRequest
-	(*ExportResponse)(nil), // 7: pollux.v1.ExportResponse
-	(*Zone)(nil),           // 8: pollux.v1.Zone
-	(*Twin)(nil),           // 9: pollux.v1.Twin
-	(*System)(nil),         // 10: pollux.v1.System
-	(*Model)(nil),          // 11: pollux.v1.Model
+	(ApplyOutcome)(0),         // 0: pollux.v1.ApplyOutcome
+	(*ConfigRecord)(nil),      // 1: pollux.v1.ConfigRecord
+	(*ApplyRequest)(nil),      // 2: pollux.v1.ApplyRequest
+	(*ApplyResponse)(nil),     // 3: pollux.v1.ApplyResponse
+	(*ApplyResult)(nil),       // 4: pollux.v1.ApplyResult
+	(*FieldChange)(nil),       // 5: pollux.v1.FieldChange
+	(*ExportRequest)(nil),     // 6: pollux.v1.ExportRequest
+	(*ExportResponse)(nil),    // 7: pollux.v1.ExportResponse
+	(*Zone)(nil),              // 8: pollux.v1.Zone
+	(*Twin)(nil),              // 9: pollux.v1.Twin
+	(*System)(nil),            // 10: pollux.v1.System
+	(*Model)(nil),             // 11: pollux.v1.Model
+	(*Topic)(nil),             // 12: pollux.v1.Topic
+	(*PutChannelRequest)(nil), // 13: pollux.v1.PutChannelRequest
+	(*Route)(nil),             // 14: pollux.v1.Route
+	(*ProjectSettings)(nil),   // 15: pollux.v1.ProjectSettings
 }
 var file_pollux_v1_bulk_proto_depIdxs = []int32{
 	8,  // 0: pollux.v1.ConfigRecord.zone:type_name -> pollux.v1.Zone
 	9,  // 1: pollux.v1.ConfigRecord.twin:type_name -> pollux.v1.Twin
 	10, // 2: pollux.v1.ConfigRecord.system:type_name -> pollux.v1.System
 	11, // 3: pollux.v1.ConfigRecord.model:type_name -> pollux.v1.Model
-	1,  // 4: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
-	4,  // 5: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
-	0,  // 6: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
-	5,  // 7: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
-	1,  // 8: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
-	2,  // 9: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
-	6,  // 10: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
-	3,  // 11: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
-	7,  // 12: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
-	11, // [11:13] is the sub-list for method output_type
-	9,  // [9:11] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	12, // 4: pollux.v1.ConfigRecord.topic:type_name -> pollux.v1.Topic
+	13, // 5: pollux.v1.ConfigRecord.channel:type_name -> pollux.v1.PutChannelRequest
+	14, // 6: pollux.v1.ConfigRecord.route:type_name -> pollux.v1.Route
+	15, // 7: pollux.v1.ConfigRecord.project:type_name -> pollux.v1.ProjectSettings
+	1,  // 8: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
+	4,  // 9: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
+	0,  // 10: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
+	5,  // 11: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
+	1,  // 12: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
+	2,  // 13: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
+	6,  // 14: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
+	3,  // 15: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
+	7,  // 16: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
+	15, // [15:17] is the sub-list for method output_type
+	13, // [13:15] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_bulk_proto_init() }
@@ -672,14 +749,20 @@ func file_pollux_v1_bulk_proto_init() {
 	if File_pollux_v1_bulk_proto != nil {
 		return
 	}
+	file_pollux_v1_ingest_proto_init()
 	file_pollux_v1_model_proto_init()
 	file_pollux_v1_site_proto_init()
+	file_pollux_v1_topic_proto_init()
 	file_pollux_v1_twin_proto_init()
 	file_pollux_v1_bulk_proto_msgTypes[0].OneofWrappers = []any{
 		(*ConfigRecord_Zone)(nil),
 		(*ConfigRecord_Twin)(nil),
 		(*ConfigRecord_System)(nil),
 		(*ConfigRecord_Model)(nil),
+		(*ConfigRecord_Topic)(nil),
+		(*ConfigRecord_Channel)(nil),
+		(*ConfigRecord_Route)(nil),
+		(*ConfigRecord_Project)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

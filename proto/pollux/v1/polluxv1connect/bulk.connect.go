@@ -44,8 +44,8 @@ type BulkServiceClient interface {
 	// Apply makes records what is asked, so that asking again changes nothing. It answers for each record; what is wrong with one
 	// is in its result. The records are committed together, or, with each, as many of them as are right.
 	Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
-	// Export streams a project's records in an order in which they can be applied: models, zones, twins, systems. Secrets read
-	// "***", which keeps what a twin has when it is applied.
+	// Export streams a project's records in an order in which they can be applied. Secrets read "***", which keeps what a twin
+	// has when it is applied.
 	Export(context.Context, *connect.Request[v1.ExportRequest]) (*connect.ServerStreamForClient[v1.ExportResponse], error)
 }
 
@@ -96,8 +96,8 @@ type BulkServiceHandler interface {
 	// Apply makes records what is asked, so that asking again changes nothing. It answers for each record; what is wrong with one
 	// is in its result. The records are committed together, or, with each, as many of them as are right.
 	Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
-	// Export streams a project's records in an order in which they can be applied: models, zones, twins, systems. Secrets read
-	// "***", which keeps what a twin has when it is applied.
+	// Export streams a project's records in an order in which they can be applied. Secrets read "***", which keeps what a twin
+	// has when it is applied.
 	Export(context.Context, *connect.Request[v1.ExportRequest], *connect.ServerStream[v1.ExportResponse]) error
 }
 

@@ -4,10 +4,14 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { ProjectSettings } from "./ingest_pb";
+import { file_pollux_v1_ingest } from "./ingest_pb";
 import type { Model } from "./model_pb";
 import { file_pollux_v1_model } from "./model_pb";
 import type { System, Zone } from "./site_pb";
 import { file_pollux_v1_site } from "./site_pb";
+import type { PutChannelRequest, Route, Topic } from "./topic_pb";
+import { file_pollux_v1_topic } from "./topic_pb";
 import type { Twin } from "./twin_pb";
 import { file_pollux_v1_twin } from "./twin_pb";
 import type { Message } from "@bufbuild/protobuf";
@@ -16,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/bulk.proto.
  */
 export const file_pollux_v1_bulk: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvYnVsay5wcm90bxIJcG9sbHV4LnYxIqIBCgxDb25maWdSZWNvcmQSHwoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lSAASHwoEdHdpbhgCIAEoCzIPLnBvbGx1eC52MS5Ud2luSAASIwoGc3lzdGVtGAMgASgLMhEucG9sbHV4LnYxLlN5c3RlbUgAEiEKBW1vZGVsGAQgASgLMhAucG9sbHV4LnYxLk1vZGVsSABCCAoGcmVjb3JkInkKDEFwcGx5UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEigKB3JlY29yZHMYAiADKAsyFy5wb2xsdXgudjEuQ29uZmlnUmVjb3JkEg8KB2RyeV9ydW4YAyABKAgSDAoEZWFjaBgEIAEoCBIPCgdwbGFubmVkGAUgAygJIjgKDUFwcGx5UmVzcG9uc2USJwoHcmVzdWx0cxgBIAMoCzIWLnBvbGx1eC52MS5BcHBseVJlc3VsdCKpAQoLQXBwbHlSZXN1bHQSDAoEa2luZBgBIAEoCRIKCgJpZBgCIAEoCRIoCgdvdXRjb21lGAMgASgOMhcucG9sbHV4LnYxLkFwcGx5T3V0Y29tZRINCgVlcnJvchgEIAEoCRIMCgRwYXRoGAUgASgJEicKB2NoYW5nZXMYBiADKAsyFi5wb2xsdXgudjEuRmllbGRDaGFuZ2USEAoIcmV2aXNpb24YByABKAQiNgoLRmllbGRDaGFuZ2USDQoFZmllbGQYASABKAkSCwoDb2xkGAIgASgJEgsKA25ldxgDIAEoCSIgCg1FeHBvcnRSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkiOgoORXhwb3J0UmVzcG9uc2USKAoHcmVjb3JkcxgBIAMoCzIXLnBvbGx1eC52MS5Db25maWdSZWNvcmQqswEKDEFwcGx5T3V0Y29tZRIdChlBUFBMWV9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGQoVQVBQTFlfT1VUQ09NRV9DUkVBVEVEEAESGQoVQVBQTFlfT1VUQ09NRV9DSEFOR0VEEAISGwoXQVBQTFlfT1VUQ09NRV9VTkNIQU5HRUQQAxIZChVBUFBMWV9PVVRDT01FX1JFRlVTRUQQBBIWChJBUFBMWV9PVVRDT01FX0xFRlQQBTKKAQoLQnVsa1NlcnZpY2USOgoFQXBwbHkSFy5wb2xsdXgudjEuQXBwbHlSZXF1ZXN0GhgucG9sbHV4LnYxLkFwcGx5UmVzcG9uc2USPwoGRXhwb3J0EhgucG9sbHV4LnYxLkV4cG9ydFJlcXVlc3QaGS5wb2xsdXgudjEuRXhwb3J0UmVzcG9uc2UwAUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_pollux_v1_model, file_pollux_v1_site, file_pollux_v1_twin]);
+  fileDesc("ChRwb2xsdXgvdjEvYnVsay5wcm90bxIJcG9sbHV4LnYxIsgCCgxDb25maWdSZWNvcmQSHwoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lSAASHwoEdHdpbhgCIAEoCzIPLnBvbGx1eC52MS5Ud2luSAASIwoGc3lzdGVtGAMgASgLMhEucG9sbHV4LnYxLlN5c3RlbUgAEiEKBW1vZGVsGAQgASgLMhAucG9sbHV4LnYxLk1vZGVsSAASIQoFdG9waWMYBSABKAsyEC5wb2xsdXgudjEuVG9waWNIABIvCgdjaGFubmVsGAYgASgLMhwucG9sbHV4LnYxLlB1dENoYW5uZWxSZXF1ZXN0SAASIQoFcm91dGUYByABKAsyEC5wb2xsdXgudjEuUm91dGVIABItCgdwcm9qZWN0GAggASgLMhoucG9sbHV4LnYxLlByb2plY3RTZXR0aW5nc0gAQggKBnJlY29yZCJ5CgxBcHBseVJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIoCgdyZWNvcmRzGAIgAygLMhcucG9sbHV4LnYxLkNvbmZpZ1JlY29yZBIPCgdkcnlfcnVuGAMgASgIEgwKBGVhY2gYBCABKAgSDwoHcGxhbm5lZBgFIAMoCSI4Cg1BcHBseVJlc3BvbnNlEicKB3Jlc3VsdHMYASADKAsyFi5wb2xsdXgudjEuQXBwbHlSZXN1bHQiqQEKC0FwcGx5UmVzdWx0EgwKBGtpbmQYASABKAkSCgoCaWQYAiABKAkSKAoHb3V0Y29tZRgDIAEoDjIXLnBvbGx1eC52MS5BcHBseU91dGNvbWUSDQoFZXJyb3IYBCABKAkSDAoEcGF0aBgFIAEoCRInCgdjaGFuZ2VzGAYgAygLMhYucG9sbHV4LnYxLkZpZWxkQ2hhbmdlEhAKCHJldmlzaW9uGAcgASgEIjYKC0ZpZWxkQ2hhbmdlEg0KBWZpZWxkGAEgASgJEgsKA29sZBgCIAEoCRILCgNuZXcYAyABKAkiIAoNRXhwb3J0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJIjoKDkV4cG9ydFJlc3BvbnNlEigKB3JlY29yZHMYASADKAsyFy5wb2xsdXgudjEuQ29uZmlnUmVjb3JkKrMBCgxBcHBseU91dGNvbWUSHQoZQVBQTFlfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhkKFUFQUExZX09VVENPTUVfQ1JFQVRFRBABEhkKFUFQUExZX09VVENPTUVfQ0hBTkdFRBACEhsKF0FQUExZX09VVENPTUVfVU5DSEFOR0VEEAMSGQoVQVBQTFlfT1VUQ09NRV9SRUZVU0VEEAQSFgoSQVBQTFlfT1VUQ09NRV9MRUZUEAUyigEKC0J1bGtTZXJ2aWNlEjoKBUFwcGx5EhcucG9sbHV4LnYxLkFwcGx5UmVxdWVzdBoYLnBvbGx1eC52MS5BcHBseVJlc3BvbnNlEj8KBkV4cG9ydBIYLnBvbGx1eC52MS5FeHBvcnRSZXF1ZXN0GhkucG9sbHV4LnYxLkV4cG9ydFJlc3BvbnNlMAFCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_pollux_v1_ingest, file_pollux_v1_model, file_pollux_v1_site, file_pollux_v1_topic, file_pollux_v1_twin]);
 
 /**
  * ConfigRecord is a record as it shall be. What is output only is not looked at, the revision neither.
@@ -51,6 +55,32 @@ export type ConfigRecord = Message<"pollux.v1.ConfigRecord"> & {
      */
     value: Model;
     case: "model";
+  } | {
+    /**
+     * @generated from field: pollux.v1.Topic topic = 5;
+     */
+    value: Topic;
+    case: "topic";
+  } | {
+    /**
+     * A channel, of a topic that is there.
+     *
+     * @generated from field: pollux.v1.PutChannelRequest channel = 6;
+     */
+    value: PutChannelRequest;
+    case: "channel";
+  } | {
+    /**
+     * @generated from field: pollux.v1.Route route = 7;
+     */
+    value: Route;
+    case: "route";
+  } | {
+    /**
+     * @generated from field: pollux.v1.ProjectSettings project = 8;
+     */
+    value: ProjectSettings;
+    case: "project";
   } | { case: undefined; value?: undefined };
 };
 
@@ -134,7 +164,7 @@ export const ApplyResponseSchema: GenMessage<ApplyResponse> = /*@__PURE__*/
  */
 export type ApplyResult = Message<"pollux.v1.ApplyResult"> & {
   /**
-   * zone, twin, system or model.
+   * The field of ConfigRecord: zone, twin, relation …
    *
    * @generated from field: string kind = 1;
    */
@@ -314,8 +344,8 @@ export const BulkService: GenService<{
     output: typeof ApplyResponseSchema;
   },
   /**
-   * Export streams a project's records in an order in which they can be applied: models, zones, twins, systems. Secrets read
-   * "***", which keeps what a twin has when it is applied.
+   * Export streams a project's records in an order in which they can be applied. Secrets read "***", which keeps what a twin
+   * has when it is applied.
    *
    * @generated from rpc pollux.v1.BulkService.Export
    */
