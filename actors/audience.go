@@ -245,7 +245,7 @@ func (m *told) run(t *twin) {
 	case errors.Is(m.err, ErrNotFound) && !t.e.known(r.id):
 		r.queue = nil // its subscriptions end with it
 	default:
-		r.retryAt = t.e.nowMS() + int64(min(noticeMin<<min(r.tries, 10), noticeMax))
+		r.retryAt = t.nowMS() + int64(min(noticeMin<<min(r.tries, 10), noticeMax))
 		r.tries = min(r.tries+1, 20)
 	}
 	r.flying = 0

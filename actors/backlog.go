@@ -64,6 +64,7 @@ type line struct {
 type late struct {
 	id      string
 	frame   *actorv1.Frame
+	env     cluster.Envelope // of the frame on offer
 	done    func(*actorv1.Taken, error)
 	since   time.Time // when it began to wait
 	waits   bool
@@ -91,8 +92,8 @@ func (b *backlog) lock(id string) (lines map[string]*line, unlock func()) {
 
 func (l *late) size() int { return len(l.frame.Topic) + len(l.frame.Payload) }
 
-// deliver brings a frame to a twin. done is called once: with what the twin said, or with an error where it did not take
-// the frame.
+// deliver brings a frame to a twin; it is the backlog's from now on. done is called once: with what the twin said, or with an
+// error where it did not take the frame.
 func (b *backlog) deliver(id string, f *actorv1.Frame, done func(*actorv1.Taken, error)) {
 	l := &late{id: id, done: done}
 	all, unlock := b.lock(id)
@@ -101,8 +102,8 @@ func (b *backlog) deliver(id string, f *actorv1.Frame, done func(*actorv1.Taken,
 		q = lines.Get().(*line)
 		all[id] = q
 	}
-	l.frame = again(f)
-	l.frame.Link, l.frame.Sequence = b.link, b.seq.Add(1)
+	l.frame = f
+	f.Link, f.Sequence = b.link, b.seq.Add(1)
 	if q.waiting > 0 {
 		fits := b.wait(q, l)
 		if fits {
@@ -130,7 +131,11 @@ func again(f *actorv1.Frame) *actorv1.Frame {
 
 // offer brings a frame to its twin.
 func (b *backlog) offer(l *late) {
-	env := &cluster.Envelope{Target: cluster.Target{Kind: "twin", ID: l.id}, Message: l.frame}
+	env := &l.env
+	if env.Message != nil {
+		env = &cluster.Envelope{} // what was sent before may still be read somewhere
+	}
+	env.Target, env.Message = cluster.Target{Kind: "twin", ID: l.id}, l.frame
 	binary.LittleEndian.PutUint64(env.ID[:8], b.link)
 	binary.LittleEndian.PutUint64(env.ID[8:], b.calls.Add(1))
 	b.e.cluster.Call(env, func(r cluster.Reply) {

@@ -329,7 +329,7 @@ func (t *twin) stumble(s *spec, why string, from drivers.Event) {
 	if t.quarantined() {
 		wait = t.e.o.QuarantineRetry
 	}
-	t.backoff = t.e.nowMS() + wait.Milliseconds()
+	t.backoff = t.nowMS() + wait.Milliseconds()
 	t.note("error", why)
 	t.fault(why, from)
 	if more, ok := s.complaints.due(time.Now()); ok {
@@ -356,7 +356,7 @@ func (t *twin) stumble(s *spec, why string, from drivers.Event) {
 const maxPatience = 15_000
 
 // patient says whether frames may wait until the driver is tried again.
-func (t *twin) patient() bool { return t.backoff-t.e.nowMS() <= maxPatience }
+func (t *twin) patient() bool { return t.backoff-t.nowMS() <= maxPatience }
 
 // recover ends the trouble after a call that came back.
 func (t *twin) recover() {

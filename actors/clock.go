@@ -30,6 +30,16 @@ func (e *Engine) now() time.Time {
 // all waiting run on it.
 func (e *Engine) nowMS() int64 { return e.baseMS + e.now().Sub(e.base).Milliseconds() }
 
+// both are nowMS and stamp of one look at the clock.
+func (e *Engine) both() (tick, wall int64) {
+	now := e.now()
+	return e.baseMS + now.Sub(e.base).Milliseconds(), now.UnixMilli()
+}
+
+// nowMS and stamp of a twin are those of its turn: a turn looks at the clock once.
+func (t *twin) nowMS() int64 { return t.tick }
+func (t *twin) stamp() int64 { return t.wall }
+
 // tickMS is the resolution of the timers. A clock that is moved by hand is exact.
 func (e *Engine) tickMS() int64 {
 	if e.o.Clock != nil {

@@ -106,7 +106,7 @@ func (m *call) run(t *twin) {
 // overtaken.
 func (t *twin) takes(m *call) bool {
 	_, frame := m.env.Message.(*actorv1.Frame)
-	return frame && t.mode == modeLeaving && !t.hurried && t.ready && t.loaded && t.backoff <= t.e.nowMS() && !t.settled()
+	return frame && t.mode == modeLeaving && !t.hurried && t.ready && t.loaded && t.backoff <= t.nowMS() && !t.settled()
 }
 
 // show gives the state as it is now.
@@ -130,7 +130,7 @@ func (t *twin) show(withModel bool) *pb.TwinState {
 
 // admit says why no command is taken now, or nil.
 func (t *twin) admit(m *call) error {
-	now := t.e.nowMS()
+	now := t.nowMS()
 	switch {
 	case t.cfg.stopped:
 		return fmt.Errorf("twin %s: %w", t.en.id, ErrStopped)
@@ -251,7 +251,7 @@ func (c *command) queueAs(q *drivers.Queue) {
 
 // newCommand fills in the fields of the queue: as the caller says, else as the model does, else the defaults.
 func (t *twin) newCommand(o *pb.CommandOptions, q *drivers.Queue, m *call) *command {
-	now := t.e.nowMS()
+	now := t.nowMS()
 	c := &command{priority: defaultPriority, retries: defaultRetries, timeout: t.e.o.CommandTimeout}
 	c.queueAs(q)
 	if o.GetName() != "" {

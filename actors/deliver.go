@@ -39,7 +39,7 @@ func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
 	all := &gathering{done: done}
 	all.left.Store(int32(len(ids)))
 	for _, id := range ids {
-		e.deliverTo(id, f, all.one)
+		e.deliverTo(id, again(f), all.one)
 	}
 }
 

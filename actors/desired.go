@@ -70,7 +70,7 @@ func (t *twin) setDesired(req *pb.SetDesiredRequest, m *call) {
 
 // ask notes what is asked.
 func (t *twin) ask(name state.Name, v state.Value, req *pb.SetDesiredRequest, by string) *state.Desired {
-	now := t.e.stamp()
+	now := t.stamp()
 	d := t.st.FindDesired(name)
 	if d == nil {
 		t.st.Desired = append(t.st.Desired, state.Desired{Name: name})
@@ -98,7 +98,7 @@ func (t *twin) ask(name state.Name, v state.Value, req *pb.SetDesiredRequest, by
 // pursue queues the command that sets a property, under the name that its caller gave, or else `set PROPERTY`. It
 // replaces what waits under that name, and an earlier asking of the property.
 func (t *twin) pursue(d *state.Desired) {
-	now, wall := t.e.nowMS(), t.e.stamp()
+	now, wall := t.nowMS(), t.stamp()
 	w := t.working()
 	c := &command{label: d.Name.Value(), priority: defaultPriority, retries: defaultRetries, timeout: t.e.o.CommandTimeout,
 		desired: d.Name, revision: d.Revision, isSet: true, pursued: d.Retries < 0}
@@ -311,7 +311,7 @@ func (t *twin) expireDesired(int64) {
 	if len(t.st.Desired) == 0 {
 		return
 	}
-	now := t.e.stamp()
+	now := t.stamp()
 	for i := range t.st.Desired {
 		d := &t.st.Desired[i]
 		if !open(d) || d.Expires > now {
@@ -333,7 +333,7 @@ func (t *twin) resend() {
 	if t.mode != modeLive || t.cfg.stopped || !t.loaded {
 		return
 	}
-	now := t.e.stamp()
+	now := t.stamp()
 	for i := range t.st.Desired {
 		d := &t.st.Desired[i]
 		if t.work != nil && t.work.asking[d.Name] == d.Revision {

@@ -118,7 +118,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 		delta = &pb.StateDelta{Properties: make(map[string]*pb.Property, len(changes))}
 	}
 	t.makeRoom(changes)
-	now := t.e.stamp()
+	now := t.stamp()
 	any := false
 	for i, c := range changes {
 		at := c.Time

@@ -37,7 +37,7 @@ type Engine struct {
 	// owned is the record of each slot that this node has and admits calls for.
 	owned     [cluster.SlotSpace]atomic.Pointer[cluster.Ownership]
 	pool      *pool.Pool
-	routines  pool.Routines // the actors'
+	turns     pool.Turns // the actors'
 	catalog   *catalog
 	runners   *runners
 	topics    *topics
@@ -97,7 +97,7 @@ func New(o Options) (*Engine, error) {
 		return slog.New(quieter{o.Logger.With("part", "actor").Handler()})
 	}), actor.WithDeadLetterRequestLogging(false), actor.WithDeadLetterThrottleCount(1))
 	e.props = actor.PropsFromProducer(func() actor.Actor { return &twin{} }, actor.WithMailbox(actor.UnboundedLockfree()),
-		actor.WithDispatcher(&e.routines))
+		actor.WithDispatcher(&e.turns))
 	e.pool = pool.New(pool.Options{Running: o.Running, RunningPerKey: max(1, o.Running/2), StartedPerKey: o.Waiting})
 	e.catalog = newCatalog(o.Store)
 	e.runners = newRunners(e.ctx, o.Drivers)
@@ -387,6 +387,6 @@ func (e *Engine) Close() error {
 		_ = e.system.Root.StopFuture(s.pid).Wait()
 	}
 	e.system.Shutdown()
-	e.routines.Close()
+	e.turns.Close()
 	return nil
 }

@@ -336,7 +336,7 @@ func (t *twin) emitEvent(v drivers.Emitted) {
 		data, _ = state.ParseValue(v.Data) // null where the driver gave no JSON
 	}
 	m := &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Event{
-		Event: &pb.TwinEvent{Name: v.Name, Data: data.Proto(), Time: state.Timestamp(t.e.stamp())}}}
+		Event: &pb.TwinEvent{Name: v.Name, Data: data.Proto(), Time: state.Timestamp(t.stamp())}}}
 	t.tell(func(s *Subscription) *pb.WatchTwinsResponse {
 		if !s.req.Events {
 			return nil

@@ -132,7 +132,7 @@ func (t *twin) answerFrame(f *actorv1.Frame, m *call, r *actorv1.Taken) {
 
 // listRefusal has the next transaction write a line.
 func (t *twin) listRefusal(f *actorv1.Frame, code, reason string) {
-	x := newRefusal(t.e.stamp(), ProjectOf(t.en.id), doorOf(f), code, reason, f.Payload)
+	x := newRefusal(t.stamp(), ProjectOf(t.en.id), doorOf(f), code, reason, f.Payload)
 	x.Twin, x.Alias, x.MessageId = t.en.id, f.Alias, clip(f.Id, maxHead)
 	s := t.saves()
 	w, err := refusalWrite(x)
@@ -199,7 +199,7 @@ func (v *event) dated(t *twin, eff *drivers.Effects) error {
 		if n, ok := x.Sample(); ok && !math.IsNaN(n) {
 			at := c.Time
 			if at <= 0 {
-				at = t.e.stamp()
+				at = t.stamp()
 			}
 			t.sample(storage.Sample{Property: c.Property, Time: at, Value: n})
 			t.soil()

@@ -37,7 +37,7 @@ func (t *twin) forgetEnded(keep int) {
 	if m == nil {
 		return
 	}
-	ended, old := 0, t.e.stamp()-endedFor
+	ended, old := 0, t.stamp()-endedFor
 	for i := range m.Commands {
 		if m.Commands[i].End > 0 {
 			ended++
@@ -102,7 +102,7 @@ func queuedReply(id [16]byte) cluster.Reply {
 
 // record is what the twin's record has to hold of a command.
 func (t *twin) record(c *command, by string) state.Command {
-	now, wall := t.e.nowMS(), t.e.stamp()
+	now, wall := t.nowMS(), t.stamp()
 	k := state.Command{ID: c.id, Action: c.label, Input: string(c.input), Name: c.name, Key: c.key, By: by, Priority: c.priority,
 		Retries: int32(c.retries), Timeout: c.timeout.Milliseconds(), Time: wall, Until: wall + c.until - now}
 	if c.notBefore > now {
@@ -146,7 +146,7 @@ func (t *twin) endKept(c *command, o pb.Outcome, output []byte, e *drivers.Drive
 		t.unkeep(c.id)
 		return
 	}
-	k.Phase, k.Outcome, k.End, k.AnswerBy = uint8(pb.CommandPhase_COMMAND_PHASE_ENDED), uint8(o), t.e.stamp(), 0
+	k.Phase, k.Outcome, k.End, k.AnswerBy = uint8(pb.CommandPhase_COMMAND_PHASE_ENDED), uint8(o), t.stamp(), 0
 	k.Input = "" // it does not run again
 	if len(output) <= maxKeptOutput {
 		k.Output = string(output)
@@ -195,7 +195,7 @@ func (t *twin) resume() {
 	if m == nil {
 		return
 	}
-	wall := t.e.stamp()
+	wall := t.stamp()
 	for i := range m.Calls {
 		if k := &m.Calls[i]; wall-k.Time < recentWindow {
 			w := t.working()
@@ -214,7 +214,7 @@ func (t *twin) resume() {
 		case k.AnswerBy > 0 && t.working().pending == nil:
 			c := t.revive(k)
 			c.started, c.wrote = true, true
-			c.answerBy = t.e.nowMS() + k.AnswerBy - wall
+			c.answerBy = t.nowMS() + k.AnswerBy - wall
 			t.work.pending = c
 			t.e.stats.queued.Add(1)
 		default:
@@ -232,7 +232,7 @@ func (t *twin) resume() {
 
 // revive makes a command of what the record holds.
 func (t *twin) revive(k *state.Command) *command {
-	now, wall := t.e.nowMS(), t.e.stamp()
+	now, wall := t.nowMS(), t.stamp()
 	c := &command{label: k.Action, name: k.Name, priority: k.Priority, retries: int(k.Retries), timeout: msDuration(k.Timeout),
 		input: []byte(k.Input), id: k.ID, key: k.Key, kept: true, until: now + k.Until - wall}
 	if k.NotBefore > wall {
@@ -279,7 +279,7 @@ func (t *twin) takeAlong(c *command) {
 		k.Waited = true
 	}
 	k.Phase = uint8(pb.CommandPhase_COMMAND_PHASE_STARTED)
-	k.AnswerBy = t.e.stamp() + c.answerBy - t.e.nowMS()
+	k.AnswerBy = t.stamp() + c.answerBy - t.nowMS()
 	t.changed()
 	t.whenSaved(func(err error) {
 		if err == nil {

@@ -22,7 +22,7 @@ func (t *twin) knownKey(key string, m *call, noWait bool) bool {
 		return true
 	}
 	i := slices.IndexFunc(t.st.Keys, func(k state.Key) bool { return k.Key == key })
-	if i < 0 || t.e.stamp()-t.st.Keys[i].Time > keyWindow {
+	if i < 0 || t.stamp()-t.st.Keys[i].Time > keyWindow {
 		return false
 	}
 	k := t.st.Keys[i]
@@ -71,7 +71,7 @@ func (t *twin) begin(c *command) {
 
 // recordKey notes how far a command with a key got; outcome 0: started.
 func (t *twin) recordKey(key string, o pb.Outcome, output []byte, e *drivers.DriverError) {
-	now := t.e.stamp()
+	now := t.stamp()
 	keys := slices.DeleteFunc(t.st.Keys, func(k state.Key) bool { return k.Key == key || now-k.Time > keyWindow })
 	if len(keys) >= maxKeys {
 		keys = slices.Delete(keys, 0, 1)

@@ -38,7 +38,7 @@ func (t *twin) depart() {
 		}
 	}
 	if w := t.work; w != nil {
-		frames := t.ready && t.loaded && t.backoff <= t.e.nowMS()
+		frames := t.ready && t.loaded && t.backoff <= t.nowMS()
 		w.dropEvents(t.elsewhere(), func(v *event) bool { return frames && v.kind == drivers.EventReceived })
 		if c := w.pending; c != nil && w.call == nil && t.spec != nil && t.spec.ownBroker(t.cfg.uri) {
 			t.takeAlong(c)

@@ -388,7 +388,7 @@ func (*linkSeen) run(t *twin) { t.seen() }
 // seen notes that the device spoke.
 func (t *twin) seen() {
 	if t.mode == modeLive {
-		t.st.LastSeen = t.e.stamp()
+		t.st.LastSeen = t.stamp()
 		t.touched = true
 	}
 }

@@ -59,7 +59,7 @@ func (m *logged) run(t *twin) {
 }
 
 // note writes a line of the twin's own.
-func (t *twin) note(level, text string) { t.line(level, text, t.e.stamp()) }
+func (t *twin) note(level, text string) { t.line(level, text, t.stamp()) }
 
 func (t *twin) line(level, text string, at int64) {
 	l := &pb.LogLine{Time: state.Timestamp(at), Level: level, Text: t.cfg.veil(text)}

@@ -39,7 +39,7 @@ type absorbed struct {
 // absorb takes a message of the device's, JSON. at is its source's time in milliseconds since 1970 where the message itself has
 // none; 0: now. A historical one goes to history alone. What it changes is in the next transaction. Only for bare twins.
 func (t *twin) absorb(payload []byte, at int64, historical bool) absorbed {
-	now := t.e.stamp()
+	now := t.stamp()
 	m := t.spec.thing.Read(payload, at, now)
 	out := absorbed{taken: len(m.Readings), ignored: m.Ignored, refused: m.Refused, beyond: m.Beyond}
 	if err := t.fits(m.Readings); err != nil {
@@ -281,7 +281,7 @@ func (t *twin) eachStaling(fn func(p *state.Property, due int64)) {
 
 // goStale marks the properties of which nothing was heard for too long.
 func (t *twin) goStale() {
-	now := t.e.stamp()
+	now := t.stamp()
 	var delta *pb.StateDelta
 	t.eachStaling(func(p *state.Property, due int64) {
 		if due > now {

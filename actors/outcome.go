@@ -48,7 +48,7 @@ func (t *twin) again(c *command, why string) bool {
 	}
 	c.tries++
 	c.refusal, c.answerBy = why, 0
-	c.notBefore = t.e.nowMS() + int64(wait)
+	c.notBefore = t.nowMS() + int64(wait)
 	if c.until > 0 && c.notBefore >= c.until {
 		return false
 	}
@@ -65,7 +65,7 @@ func (t *twin) await(c *command) {
 		t.sent(c)
 	}
 	if c.answerBy == 0 {
-		c.answerBy = t.e.nowMS() + c.timeout.Milliseconds()
+		c.answerBy = t.nowMS() + c.timeout.Milliseconds()
 	}
 	t.working().pending = c
 }
@@ -96,7 +96,7 @@ func (t *twin) conclude(c *command, o pb.Outcome, output []byte, e *drivers.Driv
 // after does what a command wants done when it has ended.
 func (t *twin) after(c *command) {
 	if c.pause > 0 && c.told() {
-		t.working().pausedUntil = t.e.nowMS() + c.pause
+		t.working().pausedUntil = t.nowMS() + c.pause
 	}
 	if c.clears {
 		c.clears = false

@@ -47,7 +47,7 @@ func (t *twin) quarantined() bool { return t.st.More != nil && t.st.More.Quarant
 // confine puts the twin into quarantine, or keeps it there for another hour.
 func (t *twin) confine(s *spec, why string) {
 	q := &t.more().Quarantine
-	if now := t.e.stamp(); q.Since == 0 {
+	if now := t.stamp(); q.Since == 0 {
 		q.Since = now
 		t.e.log.Warn("twin in quarantine", "twin", t.en.id, "driver", s.name+"@"+s.version, "failures", t.failures+1, "reason", why)
 		t.note("error", "in quarantine: the driver is tried once an hour")
@@ -58,7 +58,7 @@ func (t *twin) confine(s *spec, why string) {
 		t.mark(tableQuarantine, quarantineKey(q.Driver, t.en.id), false)
 	}
 	q.Reason, q.Failures, q.Driver, q.Digest = why, uint32(t.failures)+1, driver, s.digest
-	q.Retry = t.e.stamp() + t.e.o.QuarantineRetry.Milliseconds()
+	q.Retry = t.stamp() + t.e.o.QuarantineRetry.Milliseconds()
 	t.mark(tableQuarantine, quarantineKey(driver, t.en.id), true)
 	t.changed()
 }
@@ -74,7 +74,7 @@ func (t *twin) confined() {
 		return
 	}
 	t.failures = uint8(min(q.Failures, 255))
-	t.backoff = t.e.nowMS() + max(q.Retry-t.e.stamp(), 1)
+	t.backoff = t.nowMS() + max(q.Retry-t.stamp(), 1)
 	t.fault(q.Reason, drivers.EventLoad)
 }
 
@@ -117,8 +117,8 @@ func (t *twin) troubled(s *pb.TwinStatus) *pb.TwinStatus {
 	if t.failures > 0 {
 		s.Failures = uint32(t.failures)
 	}
-	if left := t.backoff - t.e.nowMS(); left > 0 {
-		s.RetryTime = state.Timestamp(t.e.stamp() + left)
+	if left := t.backoff - t.nowMS(); left > 0 {
+		s.RetryTime = state.Timestamp(t.stamp() + left)
 	}
 	if m := t.st.More; m != nil {
 		s.QuarantineTime = state.Timestamp(m.Quarantine.Since)

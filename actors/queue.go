@@ -332,7 +332,7 @@ func (t *twin) finish() {
 		return
 	}
 	switch {
-	case len(w.events) > 0 && t.ready && t.spec != nil && t.backoff <= t.e.nowMS():
+	case len(w.events) > 0 && t.ready && t.spec != nil && t.backoff <= t.nowMS():
 		v := w.popEvent()
 		if v.kind == drivers.EventReceived && w.pending != nil {
 			t.answerWith(v)

@@ -89,9 +89,9 @@ func (t *twin) charge(b *drivers.Budget, s *spec) {
 			t.overused(s, q, n)
 		}
 	}
-	if over && t.e.nowMS()-t.over.told >= overuseEvery {
+	if over && t.nowMS()-t.over.told >= overuseEvery {
 		t.note("warn", "over quota: "+t.over.text()+" refused")
-		t.over.untold, t.over.told = [drivers.Quotas]uint64{}, t.e.nowMS()
+		t.over.untold, t.over.told = [drivers.Quotas]uint64{}, t.nowMS()
 	}
 }
 

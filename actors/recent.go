@@ -34,7 +34,7 @@ func (t *twin) remember(id [16]byte, r cluster.Reply) {
 	if len(w.recent) >= maxRecent {
 		w.recent = append(w.recent[:0], w.recent[len(w.recent)-maxRecent+1:]...)
 	}
-	w.recent = append(w.recent, recentCall{id, t.e.stamp(), r})
+	w.recent = append(w.recent, recentCall{id, t.stamp(), r})
 	if t.mode == modeLeaving {
 		t.touched = true
 	}
@@ -55,7 +55,7 @@ func (t *twin) packCalls() {
 	if t.work == nil {
 		return
 	}
-	since := t.e.stamp() - recentWindow
+	since := t.stamp() - recentWindow
 	room := maxRecord - t.st.Size()
 	for i := range t.work.recent {
 		r := &t.work.recent[i]

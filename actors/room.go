@@ -142,9 +142,9 @@ func (*roomy) run(t *twin) {
 	s.retryAt = 0
 	switch t.mode {
 	case modeLive, modeLeaving:
-		t.checkpoint(t.e.nowMS())
+		t.checkpoint(t.nowMS())
 	case modeDeleting:
-		t.finishRemoval(t.e.nowMS())
+		t.finishRemoval(t.nowMS())
 	}
 	s.called = false
 	t.e.room.tried(s.queued)

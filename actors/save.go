@@ -228,7 +228,7 @@ func (t *twin) submit(txn *storage.Txn) bool {
 // later has the transaction tried again, after a wait that doubles from 10 to 640 ms.
 func (t *twin) later() {
 	s := t.saves()
-	s.retryAt = t.e.nowMS() + 10<<min(s.tries, 6)
+	s.retryAt = t.nowMS() + 10<<min(s.tries, 6)
 	s.tries++
 }
 
@@ -259,7 +259,7 @@ func (m *saved) run(t *twin) {
 	case m.err == nil:
 		s.tries, s.retryAt = 0, 0
 		t.recorded = s.count
-		if t.st.Wake != s.wake && t.st.Wake > t.e.stamp() { // what is due is done already, or this node will not do it
+		if t.st.Wake != s.wake && t.st.Wake > t.stamp() { // what is due is done already, or this node will not do it
 			t.e.waker.note(t.en.slot, t.st.Wake)
 		}
 		told, marks := s.told, s.marks

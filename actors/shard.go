@@ -120,7 +120,7 @@ type (
 func newShard(e *Engine, n int) (*shard, error) {
 	s := &shard{e: e, wheel: wheel.New[*entry](e.tickMS(), wheelBuckets, e.nowMS()),
 		entries: map[string]*entry{}, byPID: map[string]*entry{}}
-	props := actor.PropsFromFunc(s.receive, actor.WithDispatcher(&e.routines))
+	props := actor.PropsFromFunc(s.receive, actor.WithDispatcher(&e.turns))
 	pid, err := e.system.Root.SpawnNamed(props, fmt.Sprintf("s%d", n))
 	s.pid = pid
 	return s, err

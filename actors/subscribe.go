@@ -224,7 +224,7 @@ func (m *orphaned) run(t *twin) {
 	if s == nil || s.Told == 0 || t.hearing(s, 0, 0) {
 		return
 	}
-	n := &actorv1.Notice{System: s.System, Name: s.Name, Property: s.Property, Value: "null", Quality: pb.Quality_QUALITY_BAD, Time: t.e.stamp()}
+	n := &actorv1.Notice{System: s.System, Name: s.Name, Property: s.Property, Value: "null", Quality: pb.Quality_QUALITY_BAD, Time: t.stamp()}
 	t.hear(n, "", 0, 0, func(error) {})
 }
 

@@ -50,7 +50,7 @@ func (t *twin) timer(name string) *state.Timer {
 
 // setTimers sets, replaces and cancels timers.
 func (t *twin) setTimers(timers []drivers.Timer) {
-	now := t.e.stamp()
+	now := t.stamp()
 	for _, x := range timers {
 		old := t.timer(x.Name)
 		if x.Cancel {
@@ -117,7 +117,7 @@ func (t *twin) fireTimers(int64) {
 	if len(t.st.Timers) == 0 || t.cfg.stopped || !t.ready {
 		return
 	}
-	now := t.e.stamp()
+	now := t.stamp()
 	for i := range t.st.Timers {
 		x := &t.st.Timers[i]
 		if x.Every > 0 && x.Due > now+x.Every { // the clock was ahead when it was set
@@ -157,7 +157,7 @@ func (t *twin) fired(v *event) {
 	}
 	if x.Cron != "" {
 		// What a node that was off has missed is made up for once.
-		x.Due = t.e.schedules.next(x.Cron, max(t.e.stamp(), x.Due))
+		x.Due = t.e.schedules.next(x.Cron, max(t.stamp(), x.Due))
 		t.touched = true
 		return
 	}
@@ -169,7 +169,7 @@ func (t *twin) fired(v *event) {
 		t.soil()
 		return
 	}
-	now := t.e.stamp()
+	now := t.stamp()
 	x.Due += x.Every
 	if x.Due <= now {
 		x.Due = now + x.Every - (now-x.Due)%x.Every

@@ -82,6 +82,8 @@ type twin struct {
 	// backoff is until when the driver is left alone after a fault.
 	backoff   int64
 	faultFrom drivers.Event
+	// tick and wall are the time of the turn, as nowMS and stamp of the engine.
+	tick, wall int64
 }
 
 type (
@@ -109,6 +111,7 @@ func (t *twin) Receive(c actor.Context) {
 	if a, first := m.(*activate); first {
 		t.en, t.e = a.en, a.en.shard.e
 	}
+	t.tick, t.wall = t.e.both()
 	t.turn(m)
 	t.measure()
 	t.en.tokens.Add(-1)
@@ -152,7 +155,7 @@ func (t *twin) wantsStop() bool {
 	case modeLeaving:
 		return t.settled()
 	case modeLive:
-		return t.passive(t.e.nowMS()) && t.settled()
+		return t.passive(t.nowMS()) && t.settled()
 	}
 	return false
 }
@@ -169,7 +172,7 @@ func (t *twin) passive(now int64) bool {
 		return false
 	}
 	next := t.nextTimer()
-	return next == 0 || next-t.e.stamp() >= idle
+	return next == 0 || next-t.stamp() >= idle
 }
 
 func (a *activate) run(t *twin) {
@@ -258,7 +261,7 @@ func (*nudge) run(*twin) {}
 
 // step is the end of each turn: it does what has become possible, and asks the wheel to come back for the rest.
 func (t *twin) step() {
-	now := t.e.nowMS()
+	now := t.nowMS()
 	switch t.mode {
 	case modeLive:
 		t.retry(now)
@@ -287,8 +290,8 @@ func (t *twin) step() {
 
 // tidy frees what is empty.
 func (t *twin) tidy() {
-	if t.work != nil && t.work.empty() && (len(t.work.recent) == 0 || t.e.nowMS()-t.en.used.Load() > recentWindow) &&
-		t.work.pausedUntil <= t.e.nowMS() {
+	if t.work != nil && t.work.empty() && (len(t.work.recent) == 0 || t.nowMS()-t.en.used.Load() > recentWindow) &&
+		t.work.pausedUntil <= t.nowMS() {
 		t.work = nil
 	}
 	if t.save != nil && t.save.idle() && !t.save.removed {
@@ -311,7 +314,7 @@ func (t *twin) next(now int64) int64 {
 		}
 	}
 	if due := t.nextTimer(); due > 0 {
-		earlier(now + max(due-t.e.stamp(), 1))
+		earlier(now + max(due-t.stamp(), 1))
 	}
 	if t.backoff > now {
 		earlier(t.backoff)
@@ -377,6 +380,6 @@ func (t *twin) changed() {
 func (t *twin) soil() {
 	if !t.dirty {
 		t.dirty = true
-		t.dirtyAt = t.e.nowMS()
+		t.dirtyAt = t.nowMS()
 	}
 }

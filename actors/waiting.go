@@ -20,7 +20,7 @@ func (t *twin) waitsFor(d *state.Desired) string {
 	if t.work != nil {
 		c = t.work.find(func(c *command) bool { return c.isSet && c.desired == d.Name && c.revision == d.Revision })
 	}
-	switch now := t.e.nowMS(); {
+	switch now := t.nowMS(); {
 	case t.cfg == nil || t.cfg.stopped:
 		return "the twin is stopped"
 	case t.backoff > now:

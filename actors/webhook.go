@@ -54,7 +54,7 @@ func (c *Client) Webhook(ctx context.Context, id string, in drivers.WebhookInput
 // webhook queues the event of an HTTP request, whose answer is the driver's output.
 func (t *twin) webhook(req *actorv1.Webhook, m *call) {
 	err := t.receivable()
-	if err == nil && t.backoff > t.e.nowMS() {
+	if err == nil && t.backoff > t.nowMS() {
 		err = ErrFault
 	}
 	if err != nil {

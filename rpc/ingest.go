@@ -11,7 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"connectrpc.com/connect"
 
@@ -361,10 +361,10 @@ func plainResponse(res *pb.IngestResponse) *plainIngest {
 	return out
 }
 
-// takeIn takes lines in and waits until each has its result. Where atomic is set and one is refused at the door, none is.
-func (s *Server) takeIn(ctx context.Context, lines []intakeLine, atomic bool) (*pb.IngestResponse, error) {
+// takeIn takes lines in and waits until each has its result. Where whole is set and one is refused at the door, none is.
+func (s *Server) takeIn(ctx context.Context, lines []intakeLine, whole bool) (*pb.IngestResponse, error) {
 	spoiled := false
-	if atomic {
+	if whole {
 		for i := range lines {
 			l := &lines[i]
 			if l.code == "" {
@@ -374,14 +374,20 @@ func (s *Server) takeIn(ctx context.Context, lines []intakeLine, atomic bool) (*
 		}
 	}
 	results := make([]actors.IngestResult, len(lines))
-	var all sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(len(lines)) + 1)
+	finished := make(chan struct{})
+	one := func() {
+		if left.Add(-1) == 0 {
+			close(finished)
+		}
+	}
 	for i := range lines {
 		l := &lines[i]
 		done := func(r actors.IngestResult) {
 			results[i] = r
-			all.Done()
+			one()
 		}
-		all.Add(1)
 		switch {
 		case l.code != "":
 			s.o.Client.RefuseIngest(l.m, l.code, l.reason, done)
@@ -391,11 +397,7 @@ func (s *Server) takeIn(ctx context.Context, lines []intakeLine, atomic bool) (*
 			s.o.Client.Ingest(l.m, done)
 		}
 	}
-	finished := make(chan struct{})
-	go func() {
-		all.Wait()
-		close(finished)
-	}()
+	one()
 	select {
 	case <-finished:
 	case <-ctx.Done():

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/drivers/sdk/wire"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -115,10 +116,9 @@ func batchLine(value []byte, like *actors.Ingest) intakeLine {
 	if l.code, l.reason = actors.CheckJSON(value); l.code != "" {
 		return l
 	}
+	m.JSON = false
 	var w wireMessage
-	d := json.NewDecoder(bytes.NewReader(value))
-	d.DisallowUnknownFields()
-	switch err := d.Decode(&w); {
+	switch err := w.read(value); {
 	case err != nil:
 		l.bad(`want {"twin": NAME or "alias": {"network", "key", "value"}, "data": …, "time", "id", "historical"}: %v`, err)
 	case w.Data == nil:
@@ -135,6 +135,43 @@ func batchLine(value []byte, like *actors.Ingest) intakeLine {
 	return l
 }
 
+// read takes a message apart. The value is valid JSON.
+func (w *wireMessage) read(value []byte) error {
+	plain := w.quick(value)
+	if plain {
+		return nil
+	}
+	*w = wireMessage{}
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.DisallowUnknownFields()
+	return d.Decode(w)
+}
+
+// quick reads what is as it should be, in place; the rest, and what is wrong, is left to encoding/json.
+func (w *wireMessage) quick(value []byte) bool {
+	ok := len(value) > 0 && value[0] == '{'
+	wire.Value(value).Members(func(key []byte, v wire.Value) bool {
+		switch string(key) {
+		case "twin":
+			w.Twin, ok = v.Text()
+		case "data":
+			w.Data = json.RawMessage(v)
+		case "time":
+			w.Time = json.RawMessage(v)
+		case "id":
+			w.ID, ok = v.Text()
+		case "historical":
+			var yes bool
+			yes, ok = v.Bool()
+			w.Historical = &yes
+		default: // an alias, too
+			ok = false
+		}
+		return ok
+	})
+	return ok
+}
+
 // dataLine reads a message whose sender the path names. An object that has "data", and beside it nothing but "time", "id" and
 // "historical", says more than its data; any other value is the data itself.
 func dataLine(value []byte, like *actors.Ingest) intakeLine {
@@ -148,6 +185,7 @@ func dataLine(value []byte, like *actors.Ingest) intakeLine {
 		return l
 	}
 	var keys map[string]json.RawMessage
+	m.JSON = false
 	if json.Unmarshal(value, &keys) != nil || keys["data"] == nil {
 		return l
 	}

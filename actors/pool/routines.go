@@ -52,9 +52,3 @@ func (r *Routines) Close() {
 		c <- nil
 	}
 }
-
-// Schedule and Throughput make Routines a dispatcher of protoactor.
-func (r *Routines) Schedule(fn func()) { r.Go(fn) }
-
-// Throughput is how many messages an actor handles before it yields.
-func (r *Routines) Throughput() int { return 300 }
