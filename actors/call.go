@@ -142,6 +142,8 @@ func (r *run) succeeded(t *twin) {
 		t.fault("", 0)
 	}
 	switch r.event.kind {
+	case drivers.EventMigrate:
+		t.st.Version = r.spec.version // whose state it is now, also where its load never succeeds
 	case drivers.EventLoad:
 		t.st.Version = r.spec.version
 		t.loaded = true

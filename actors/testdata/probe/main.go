@@ -19,6 +19,8 @@ type Settings struct {
 	Later bool `json:"later"`
 	// Poll is the period of a timer that is set at load, in milliseconds.
 	Poll int64 `json:"poll"`
+	// Fragile: the load of another version crashes.
+	Fragile bool `json:"fragile"`
 }
 
 // Memory of a probe.
@@ -62,6 +64,9 @@ func newDriver() *twin.Driver[Settings, Memory] {
 
 func events(d *twin.Driver[Settings, Memory]) {
 	d.OnLoad(func(t *Twin, reason string) error {
+		if t.Settings().Fragile && reason == "version" {
+			panic("fragile")
+		}
 		t.Memory().Loads++
 		t.Report("loads", t.Memory().Loads)
 		t.Report("reason", reason)
