@@ -37,14 +37,19 @@ type routes struct {
 	count      atomic.Int64
 
 	mu        sync.Mutex
-	byProject map[string][]*route // sorted by id
+	byProject map[string][]*route     // sorted by id
+	counts    map[string]*routeCounts // by id; a route that is changed goes on with its counts
 }
 
 // route is a record with its condition compiled.
 type route struct {
 	*pb.Route
-	when cel.Program
+	when   cel.Program
+	counts *routeCounts
 }
+
+// routeCounts is what passed a route's steps on this node since it started: seen, and of these matched and failed.
+type routeCounts struct{ seen, matched, failed atomic.Uint64 }
 
 // said is what a twin says: a property's new value, or an event.
 type said struct {
@@ -96,6 +101,7 @@ func compileRoute(when string) (cel.Program, error) {
 // load reads all routes.
 func (r *routes) load() error {
 	all, n := map[string][]*route{}, 0
+	counts := map[string]*routeCounts{}
 	for rec, err := range r.store.Scan(tableRoutes, "", "") {
 		if err != nil {
 			return fmt.Errorf("read routes: %w", err)
@@ -109,15 +115,26 @@ func (r *routes) load() error {
 			return fmt.Errorf("route %s: %w", rec.Key, err)
 		}
 		project := ProjectOf(rec.Key)
-		all[project] = append(all[project], &route{m, when})
+		counts[rec.Key] = r.countsOf(rec.Key)
+		all[project] = append(all[project], &route{m, when, counts[rec.Key]})
 		n++
 	}
 	r.mu.Lock()
-	r.byProject = all
+	r.byProject, r.counts = all, counts
 	r.mu.Unlock()
 	r.count.Store(int64(n))
 	r.generation.Add(1)
 	return nil
+}
+
+// countsOf gives the counts that a route goes on with, or new ones.
+func (r *routes) countsOf(id string) *routeCounts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.counts[id]; c != nil {
+		return c
+	}
+	return &routeCounts{}
 }
 
 // routeChanged: a route's record was written or removed. They are few, and read anew.
@@ -193,9 +210,15 @@ func (t *twin) say(s said) {
 		if !x.wants(&s) {
 			continue
 		}
+		x.counts.seen.Add(1)
 		yes, err := x.holds(t.en.id, t.routing.labels, &s)
 		if err == nil && !yes {
 			continue
+		}
+		if err == nil {
+			x.counts.matched.Add(1)
+		} else {
+			x.counts.failed.Add(1)
 		}
 		if payload == nil {
 			payload = s.encode(t.en.id)
@@ -256,6 +279,7 @@ func (r *Registry) PutRoute(ctx context.Context, m *pb.Route) (*pb.Route, error)
 
 // wholeRoute checks a route, and completes the ids in it.
 func (r *Registry) wholeRoute(m *pb.Route, p planned) (*pb.Route, error) {
+	m.Counts = nil
 	if _, err := compileRoute(m.When); err != nil {
 		return nil, err
 	}
@@ -301,10 +325,14 @@ func (r *Registry) checkRoute(m *pb.Route, p planned) error {
 	return nil
 }
 
-// ListRoutes gives a page of routes by id.
+// ListRoutes gives a page of routes by id, with what passed them on this node.
 func (r *Registry) ListRoutes(req *pb.ListRoutesRequest, projects func(string) bool) (*pb.ListRoutesResponse, error) {
 	page, next, err := list(r.store, tableRoutes, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
 		func() *pb.Route { return &pb.Route{} })
+	for _, m := range page {
+		c := r.e.routes.countsOf(m.Id)
+		m.Counts = &pb.RouteCounts{Seen: c.seen.Load(), Matched: c.matched.Load(), Failed: c.failed.Load(), Nodes: 1}
+	}
 	return &pb.ListRoutesResponse{Routes: page, NextPageToken: next}, err
 }
 

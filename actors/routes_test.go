@@ -96,6 +96,20 @@ func TestRoutes(t *testing.T) {
 	if x := n.inTopic("default/last.dead")[0]; x.headers[topic.HeaderReason] == "" || x.headers["pollux-route"] != "default/4-odd" {
 		t.Errorf("dead letter %+v", x)
 	}
+	list, err := n.reg.ListRoutes(&pb.ListRoutesRequest{Project: "default"}, func(string) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]string{}
+	for _, r := range list.Routes {
+		counts[r.Id] = fmt.Sprint(r.Counts.Seen, r.Counts.Matched, r.Counts.Failed)
+	}
+	// The routes behind 2-hot see what it let pass: 40 and 41 went no further.
+	for id, want := range map[string]string{"default/2-hot": "6 2 0", "default/3-aula": "2 2 0", "default/4-odd": "2 0 2"} {
+		if counts[id] != want {
+			t.Errorf("route %s saw, matched and failed %s, want %s", id, counts[id], want)
+		}
+	}
 	if err := n.reg.DeleteRoute(ctx(t), "default/1-all"); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ const peerPatience = 2 * time.Second
 type peerClients struct {
 	twins   rpcv1.TwinServiceClient
 	cluster rpcv1.ClusterServiceClient
+	topics  rpcv1.TopicServiceClient
 }
 
 func (s *Server) peer(node string) (*peerClients, error) {
@@ -28,7 +29,8 @@ func (s *Server) peer(node string) (*peerClients, error) {
 		return nil, fmt.Errorf("call node %s: %w", s.o.Cluster.Name(node), err)
 	}
 	o := connect.WithInterceptors(outgoing{})
-	return &peerClients{twins: rpcv1.NewTwinServiceClient(hc, base, o), cluster: rpcv1.NewClusterServiceClient(hc, base, o)}, nil
+	return &peerClients{twins: rpcv1.NewTwinServiceClient(hc, base, o), cluster: rpcv1.NewClusterServiceClient(hc, base, o),
+		topics: rpcv1.NewTopicServiceClient(hc, base, o)}, nil
 }
 
 // others gives the living members but this one.

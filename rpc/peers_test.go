@@ -44,6 +44,7 @@ func TestPeers(t *testing.T) {
 	t.Run("the peer door believes nodes alone", func(t *testing.T) { p.peerDoor(t, near, far) })
 	t.Run("figures of all nodes", func(t *testing.T) { p.figures(t) })
 	t.Run("placement", func(t *testing.T) { p.placement(t, near, far) })
+	t.Run("routes", func(t *testing.T) { p.routes(t) })
 	t.Run("local and owner", func(t *testing.T) { p.consistency(t, far) })
 	t.Run("history", func(t *testing.T) { p.asksHistory(t, near) })
 	t.Run("backup", func(t *testing.T) { p.backups(t) })
@@ -185,6 +186,25 @@ func (p *pair) placement(t *testing.T, near, far string) {
 		if got := m.Msg.Map.Nodes[m.Msg.Map.Owners[slot]-1]; got != at.Node || m.Msg.Map.Since[slot] != at.Since {
 			t.Errorf("map: slot %d is of %s, want %s", slot, got, at.Node)
 		}
+	}
+}
+
+// routes: what passed them is counted where twins live, and told by either node for both.
+func (p *pair) routes(t *testing.T) {
+	c := rpcv1.NewTopicServiceClient(&http.Client{Transport: keyed{p.admin, http.DefaultTransport}}, p.a.public.URL)
+	if _, err := c.CreateTopic(t.Context(), req(&pb.CreateTopicRequest{Topic: &pb.Topic{Id: "counted/all"}})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.PutRoute(t.Context(), req(&pb.PutRouteRequest{Route: &pb.Route{Id: "counted/all", Topics: []string{"all"},
+		Counts: &pb.RouteCounts{Seen: 99}}})); err != nil {
+		t.Fatal(err)
+	}
+	res, err := c.ListRoutes(t.Context(), req(&pb.ListRoutesRequest{Project: "counted"}))
+	if err != nil || len(res.Msg.Routes) != 1 {
+		t.Fatalf("routes: %v, %v", res, err)
+	}
+	if n := res.Msg.Routes[0].Counts; n.GetNodes() != 2 || n.GetSilent() != 0 || n.GetSeen() != 0 {
+		t.Errorf("counts %v, want none, of two nodes", n)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -16,14 +17,45 @@ func (s *topicService) PutRoute(ctx context.Context, r *connect.Request[pb.PutRo
 	return connect.NewResponse(&pb.PutRouteResponse{Route: m}), nil
 }
 
+// ListRoutes gives routes with what passed them on all nodes: each twin counts where it lives.
 func (s *topicService) ListRoutes(ctx context.Context, r *connect.Request[pb.ListRoutesRequest]) (*connect.Response[pb.ListRoutesResponse], error) {
+	asked := proto.Clone(r.Msg).(*pb.ListRoutesRequest) // with the token as it came
 	res, err := paged("route", &r.Msg.PageToken, func() (*pb.ListRoutesResponse, error) {
 		return s.s.o.Registry.ListRoutes(r.Msg, projectsOf(principalFrom(ctx)))
 	}, func(res *pb.ListRoutesResponse) *string { return &res.NextPageToken })
 	if err != nil {
 		return nil, err
 	}
+	if len(res.Routes) > 0 && !isLocal(ctx) {
+		s.countElsewhere(ctx, asked, res.Routes)
+	}
 	return connect.NewResponse(res), nil
+}
+
+// countElsewhere adds what the other nodes counted.
+func (s *topicService) countElsewhere(ctx context.Context, asked *pb.ListRoutesRequest, routes []*pb.Route) {
+	for _, a := range ask(ctx, s.s, s.s.others(), func(ctx context.Context, p *peerClients) (map[string]*pb.RouteCounts, error) {
+		res, err := p.topics.ListRoutes(ctx, connect.NewRequest(asked))
+		if err != nil {
+			return nil, err
+		}
+		counts := map[string]*pb.RouteCounts{}
+		for _, m := range res.Msg.Routes {
+			counts[m.Id] = m.Counts
+		}
+		return counts, nil
+	}) {
+		for _, m := range routes {
+			if c := a.value[m.Id]; a.err == nil && c != nil {
+				m.Counts.Seen += c.Seen
+				m.Counts.Matched += c.Matched
+				m.Counts.Failed += c.Failed
+				m.Counts.Nodes++
+			} else {
+				m.Counts.Silent++
+			}
+		}
+	}
 }
 
 func (s *topicService) DeleteRoute(ctx context.Context, r *connect.Request[pb.DeleteRouteRequest]) (*connect.Response[pb.DeleteRouteResponse], error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -122,13 +123,14 @@ func (n *node) routes(ctx context.Context, project string) ([]*pb.Route, error) 
 }
 
 func listRoutes(w io.Writer, routes []*pb.Route) {
-	row(w, "ID", "OF", "WHAT", "WHEN", "TO")
+	row(w, "ID", "OF", "WHAT", "WHEN", "TO", "SEEN", "MATCHED", "FAILED")
 	for _, r := range routes {
 		to := strings.Join(names(r.Topics, bare), " ")
 		if r.Terminate {
 			to += ", and no further"
 		}
-		row(w, bare(r.Id), routeOf(r), routeWhat(r), dash(r.When), to)
+		c := r.GetCounts()
+		row(w, bare(r.Id), routeOf(r), routeWhat(r), dash(r.When), to, fmt.Sprint(c.GetSeen()), fmt.Sprint(c.GetMatched()), fmt.Sprint(c.GetFailed()))
 	}
 }
 

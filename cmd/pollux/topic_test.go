@@ -37,7 +37,8 @@ func TestRouteTable(t *testing.T) {
 	golden(t, "topic_routes", table(func(w io.Writer) {
 		listRoutes(w, []*pb.Route{{Id: "default/all", Topics: []string{"default/changes", "hotel/x\x1b"}},
 			{Id: "hotel/10-hot", Topics: []string{"hotel/alarms"}, Twins: []string{"hotel/oven"}, Labels: map[string]string{"floor": "1", "area": "kitchen"},
-				Properties: []string{"temperature"}, Events: []string{"alarm"}, When: "value > 30.0", Terminate: true}})
+				Properties: []string{"temperature"}, Events: []string{"alarm"}, When: "value > 30.0", Terminate: true,
+				Counts: &pb.RouteCounts{Seen: 1200, Matched: 7, Failed: 1}}})
 	}))
 }
 

@@ -775,8 +775,10 @@ type Route struct {
 	// CEL expression that must hold, over twin, kind, name, value, labels and time; such as `value > 30.0`.
 	When string `protobuf:"bytes,10,opt,name=when,proto3" json:"when,omitempty"`
 	// Routes behind this one are not tried where it matches.
-	Terminate     bool   `protobuf:"varint,11,opt,name=terminate,proto3" json:"terminate,omitempty"`
-	Revision      uint64 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
+	Terminate bool   `protobuf:"varint,11,opt,name=terminate,proto3" json:"terminate,omitempty"`
+	Revision  uint64 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
+	// What passed since the nodes started; output only, of ListRoutes.
+	Counts        *RouteCounts `protobuf:"bytes,13,opt,name=counts,proto3" json:"counts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -895,6 +897,94 @@ func (x *Route) GetRevision() uint64 {
 	return 0
 }
 
+func (x *Route) GetCounts() *RouteCounts {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+// RouteCounts is what passed a route's steps, on all nodes that answered, since each of them started.
+type RouteCounts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Changes and events of its twins, properties and events; what a route before it terminated is not among them.
+	Seen uint64 `protobuf:"varint,1,opt,name=seen,proto3" json:"seen,omitempty"`
+	// Those for which the condition held. Each became a message to every topic of the route.
+	Matched uint64 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
+	// Those for which the condition could not be told; they are dead letters of the topics.
+	Failed uint64 `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"`
+	// How many nodes these are of, and how many did not answer.
+	Nodes         uint32 `protobuf:"varint,4,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	Silent        uint32 `protobuf:"varint,5,opt,name=silent,proto3" json:"silent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouteCounts) Reset() {
+	*x = RouteCounts{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouteCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouteCounts) ProtoMessage() {}
+
+func (x *RouteCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouteCounts.ProtoReflect.Descriptor instead.
+func (*RouteCounts) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RouteCounts) GetSeen() uint64 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
+}
+
+func (x *RouteCounts) GetMatched() uint64 {
+	if x != nil {
+		return x.Matched
+	}
+	return 0
+}
+
+func (x *RouteCounts) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *RouteCounts) GetNodes() uint32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *RouteCounts) GetSilent() uint32 {
+	if x != nil {
+		return x.Silent
+	}
+	return 0
+}
+
 type PutRouteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
@@ -904,7 +994,7 @@ type PutRouteRequest struct {
 
 func (x *PutRouteRequest) Reset() {
 	*x = PutRouteRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[7]
+	mi := &file_pollux_v1_topic_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +1006,7 @@ func (x *PutRouteRequest) String() string {
 func (*PutRouteRequest) ProtoMessage() {}
 
 func (x *PutRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[7]
+	mi := &file_pollux_v1_topic_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +1019,7 @@ func (x *PutRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRouteRequest.ProtoReflect.Descriptor instead.
 func (*PutRouteRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{7}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PutRouteRequest) GetRoute() *Route {
@@ -948,7 +1038,7 @@ type PutRouteResponse struct {
 
 func (x *PutRouteResponse) Reset() {
 	*x = PutRouteResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[8]
+	mi := &file_pollux_v1_topic_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1050,7 @@ func (x *PutRouteResponse) String() string {
 func (*PutRouteResponse) ProtoMessage() {}
 
 func (x *PutRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[8]
+	mi := &file_pollux_v1_topic_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1063,7 @@ func (x *PutRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRouteResponse.ProtoReflect.Descriptor instead.
 func (*PutRouteResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PutRouteResponse) GetRoute() *Route {
@@ -995,7 +1085,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[9]
+	mi := &file_pollux_v1_topic_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1097,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[9]
+	mi := &file_pollux_v1_topic_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1110,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListRoutesRequest) GetProject() string {
@@ -1055,7 +1145,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[10]
+	mi := &file_pollux_v1_topic_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1157,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[10]
+	mi := &file_pollux_v1_topic_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1170,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*Route {
@@ -1106,7 +1196,7 @@ type DeleteRouteRequest struct {
 
 func (x *DeleteRouteRequest) Reset() {
 	*x = DeleteRouteRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[11]
+	mi := &file_pollux_v1_topic_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1208,7 @@ func (x *DeleteRouteRequest) String() string {
 func (*DeleteRouteRequest) ProtoMessage() {}
 
 func (x *DeleteRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[11]
+	mi := &file_pollux_v1_topic_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1221,7 @@ func (x *DeleteRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRouteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRouteRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteRouteRequest) GetId() string {
@@ -1149,7 +1239,7 @@ type DeleteRouteResponse struct {
 
 func (x *DeleteRouteResponse) Reset() {
 	*x = DeleteRouteResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[12]
+	mi := &file_pollux_v1_topic_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1251,7 @@ func (x *DeleteRouteResponse) String() string {
 func (*DeleteRouteResponse) ProtoMessage() {}
 
 func (x *DeleteRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[12]
+	mi := &file_pollux_v1_topic_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1264,7 @@ func (x *DeleteRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRouteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRouteResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{13}
 }
 
 type CreateTopicRequest struct {
@@ -1186,7 +1276,7 @@ type CreateTopicRequest struct {
 
 func (x *CreateTopicRequest) Reset() {
 	*x = CreateTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[13]
+	mi := &file_pollux_v1_topic_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1288,7 @@ func (x *CreateTopicRequest) String() string {
 func (*CreateTopicRequest) ProtoMessage() {}
 
 func (x *CreateTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[13]
+	mi := &file_pollux_v1_topic_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1301,7 @@ func (x *CreateTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicRequest.ProtoReflect.Descriptor instead.
 func (*CreateTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateTopicRequest) GetTopic() *Topic {
@@ -1230,7 +1320,7 @@ type CreateTopicResponse struct {
 
 func (x *CreateTopicResponse) Reset() {
 	*x = CreateTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[14]
+	mi := &file_pollux_v1_topic_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1332,7 @@ func (x *CreateTopicResponse) String() string {
 func (*CreateTopicResponse) ProtoMessage() {}
 
 func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[14]
+	mi := &file_pollux_v1_topic_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1345,7 @@ func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicResponse.ProtoReflect.Descriptor instead.
 func (*CreateTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateTopicResponse) GetTopic() *Topic {
@@ -1274,7 +1364,7 @@ type GetTopicRequest struct {
 
 func (x *GetTopicRequest) Reset() {
 	*x = GetTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[15]
+	mi := &file_pollux_v1_topic_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +1376,7 @@ func (x *GetTopicRequest) String() string {
 func (*GetTopicRequest) ProtoMessage() {}
 
 func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[15]
+	mi := &file_pollux_v1_topic_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1389,7 @@ func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicRequest.ProtoReflect.Descriptor instead.
 func (*GetTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetTopicRequest) GetId() string {
@@ -1318,7 +1408,7 @@ type GetTopicResponse struct {
 
 func (x *GetTopicResponse) Reset() {
 	*x = GetTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[16]
+	mi := &file_pollux_v1_topic_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1420,7 @@ func (x *GetTopicResponse) String() string {
 func (*GetTopicResponse) ProtoMessage() {}
 
 func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[16]
+	mi := &file_pollux_v1_topic_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1433,7 @@ func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicResponse.ProtoReflect.Descriptor instead.
 func (*GetTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetTopicResponse) GetTopic() *Topic {
@@ -1365,7 +1455,7 @@ type ListTopicsRequest struct {
 
 func (x *ListTopicsRequest) Reset() {
 	*x = ListTopicsRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[17]
+	mi := &file_pollux_v1_topic_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1467,7 @@ func (x *ListTopicsRequest) String() string {
 func (*ListTopicsRequest) ProtoMessage() {}
 
 func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[17]
+	mi := &file_pollux_v1_topic_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1480,7 @@ func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsRequest.ProtoReflect.Descriptor instead.
 func (*ListTopicsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListTopicsRequest) GetProject() string {
@@ -1425,7 +1515,7 @@ type ListTopicsResponse struct {
 
 func (x *ListTopicsResponse) Reset() {
 	*x = ListTopicsResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[18]
+	mi := &file_pollux_v1_topic_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1527,7 @@ func (x *ListTopicsResponse) String() string {
 func (*ListTopicsResponse) ProtoMessage() {}
 
 func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[18]
+	mi := &file_pollux_v1_topic_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1540,7 @@ func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsResponse.ProtoReflect.Descriptor instead.
 func (*ListTopicsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListTopicsResponse) GetTopics() []*Topic {
@@ -1476,7 +1566,7 @@ type UpdateTopicRequest struct {
 
 func (x *UpdateTopicRequest) Reset() {
 	*x = UpdateTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[19]
+	mi := &file_pollux_v1_topic_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1578,7 @@ func (x *UpdateTopicRequest) String() string {
 func (*UpdateTopicRequest) ProtoMessage() {}
 
 func (x *UpdateTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[19]
+	mi := &file_pollux_v1_topic_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1591,7 @@ func (x *UpdateTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTopicRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateTopicRequest) GetTopic() *Topic {
@@ -1520,7 +1610,7 @@ type UpdateTopicResponse struct {
 
 func (x *UpdateTopicResponse) Reset() {
 	*x = UpdateTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[20]
+	mi := &file_pollux_v1_topic_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1622,7 @@ func (x *UpdateTopicResponse) String() string {
 func (*UpdateTopicResponse) ProtoMessage() {}
 
 func (x *UpdateTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[20]
+	mi := &file_pollux_v1_topic_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1635,7 @@ func (x *UpdateTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTopicResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UpdateTopicResponse) GetTopic() *Topic {
@@ -1564,7 +1654,7 @@ type DeleteTopicRequest struct {
 
 func (x *DeleteTopicRequest) Reset() {
 	*x = DeleteTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[21]
+	mi := &file_pollux_v1_topic_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1666,7 @@ func (x *DeleteTopicRequest) String() string {
 func (*DeleteTopicRequest) ProtoMessage() {}
 
 func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[21]
+	mi := &file_pollux_v1_topic_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1679,7 @@ func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteTopicRequest) GetId() string {
@@ -1607,7 +1697,7 @@ type DeleteTopicResponse struct {
 
 func (x *DeleteTopicResponse) Reset() {
 	*x = DeleteTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[22]
+	mi := &file_pollux_v1_topic_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1709,7 @@ func (x *DeleteTopicResponse) String() string {
 func (*DeleteTopicResponse) ProtoMessage() {}
 
 func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[22]
+	mi := &file_pollux_v1_topic_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1722,7 @@ func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{23}
 }
 
 type PublishRequest struct {
@@ -1646,7 +1736,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[23]
+	mi := &file_pollux_v1_topic_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1748,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[23]
+	mi := &file_pollux_v1_topic_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1761,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PublishRequest) GetTopic() string {
@@ -1700,7 +1790,7 @@ type PublishResponse struct {
 
 func (x *PublishResponse) Reset() {
 	*x = PublishResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[24]
+	mi := &file_pollux_v1_topic_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +1802,7 @@ func (x *PublishResponse) String() string {
 func (*PublishResponse) ProtoMessage() {}
 
 func (x *PublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[24]
+	mi := &file_pollux_v1_topic_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +1815,7 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PublishResponse) GetOffsets() []uint64 {
@@ -1761,7 +1851,7 @@ type SubscribeRequest struct {
 
 func (x *SubscribeRequest) Reset() {
 	*x = SubscribeRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[25]
+	mi := &file_pollux_v1_topic_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +1863,7 @@ func (x *SubscribeRequest) String() string {
 func (*SubscribeRequest) ProtoMessage() {}
 
 func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[25]
+	mi := &file_pollux_v1_topic_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +1876,7 @@ func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SubscribeRequest) GetTopic() string {
@@ -1842,7 +1932,7 @@ type SubscribeResponse struct {
 
 func (x *SubscribeResponse) Reset() {
 	*x = SubscribeResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[26]
+	mi := &file_pollux_v1_topic_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +1944,7 @@ func (x *SubscribeResponse) String() string {
 func (*SubscribeResponse) ProtoMessage() {}
 
 func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[26]
+	mi := &file_pollux_v1_topic_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +1957,7 @@ func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeResponse.ProtoReflect.Descriptor instead.
 func (*SubscribeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SubscribeResponse) GetReader() string {
@@ -1895,7 +1985,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[27]
+	mi := &file_pollux_v1_topic_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1907,7 +1997,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[27]
+	mi := &file_pollux_v1_topic_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1920,7 +2010,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Delivery) GetMessage() *TopicMessage {
@@ -1954,7 +2044,7 @@ type AckRequest struct {
 
 func (x *AckRequest) Reset() {
 	*x = AckRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[28]
+	mi := &file_pollux_v1_topic_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1966,7 +2056,7 @@ func (x *AckRequest) String() string {
 func (*AckRequest) ProtoMessage() {}
 
 func (x *AckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[28]
+	mi := &file_pollux_v1_topic_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1979,7 +2069,7 @@ func (x *AckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRequest.ProtoReflect.Descriptor instead.
 func (*AckRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AckRequest) GetTopic() string {
@@ -2035,7 +2125,7 @@ type AckResponse struct {
 
 func (x *AckResponse) Reset() {
 	*x = AckResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[29]
+	mi := &file_pollux_v1_topic_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2137,7 @@ func (x *AckResponse) String() string {
 func (*AckResponse) ProtoMessage() {}
 
 func (x *AckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[29]
+	mi := &file_pollux_v1_topic_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2150,7 @@ func (x *AckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckResponse.ProtoReflect.Descriptor instead.
 func (*AckResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AckResponse) GetSettled() uint32 {
@@ -2090,7 +2180,7 @@ type PutChannelRequest struct {
 
 func (x *PutChannelRequest) Reset() {
 	*x = PutChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[30]
+	mi := &file_pollux_v1_topic_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2192,7 @@ func (x *PutChannelRequest) String() string {
 func (*PutChannelRequest) ProtoMessage() {}
 
 func (x *PutChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[30]
+	mi := &file_pollux_v1_topic_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2205,7 @@ func (x *PutChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChannelRequest.ProtoReflect.Descriptor instead.
 func (*PutChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutChannelRequest) GetTopic() string {
@@ -2155,7 +2245,7 @@ type PutChannelResponse struct {
 
 func (x *PutChannelResponse) Reset() {
 	*x = PutChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[31]
+	mi := &file_pollux_v1_topic_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2257,7 @@ func (x *PutChannelResponse) String() string {
 func (*PutChannelResponse) ProtoMessage() {}
 
 func (x *PutChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[31]
+	mi := &file_pollux_v1_topic_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2270,7 @@ func (x *PutChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChannelResponse.ProtoReflect.Descriptor instead.
 func (*PutChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutChannelResponse) GetChannel() *Channel {
@@ -2202,7 +2292,7 @@ type ListChannelsRequest struct {
 
 func (x *ListChannelsRequest) Reset() {
 	*x = ListChannelsRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[32]
+	mi := &file_pollux_v1_topic_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2304,7 @@ func (x *ListChannelsRequest) String() string {
 func (*ListChannelsRequest) ProtoMessage() {}
 
 func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[32]
+	mi := &file_pollux_v1_topic_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2317,7 @@ func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsRequest.ProtoReflect.Descriptor instead.
 func (*ListChannelsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListChannelsRequest) GetTopic() string {
@@ -2262,7 +2352,7 @@ type ListChannelsResponse struct {
 
 func (x *ListChannelsResponse) Reset() {
 	*x = ListChannelsResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[33]
+	mi := &file_pollux_v1_topic_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2274,7 +2364,7 @@ func (x *ListChannelsResponse) String() string {
 func (*ListChannelsResponse) ProtoMessage() {}
 
 func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[33]
+	mi := &file_pollux_v1_topic_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2287,7 +2377,7 @@ func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsResponse.ProtoReflect.Descriptor instead.
 func (*ListChannelsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListChannelsResponse) GetChannels() []*Channel {
@@ -2314,7 +2404,7 @@ type DeleteChannelRequest struct {
 
 func (x *DeleteChannelRequest) Reset() {
 	*x = DeleteChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[34]
+	mi := &file_pollux_v1_topic_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +2416,7 @@ func (x *DeleteChannelRequest) String() string {
 func (*DeleteChannelRequest) ProtoMessage() {}
 
 func (x *DeleteChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[34]
+	mi := &file_pollux_v1_topic_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +2429,7 @@ func (x *DeleteChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteChannelRequest.ProtoReflect.Descriptor instead.
 func (*DeleteChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DeleteChannelRequest) GetTopic() string {
@@ -2364,7 +2454,7 @@ type DeleteChannelResponse struct {
 
 func (x *DeleteChannelResponse) Reset() {
 	*x = DeleteChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[35]
+	mi := &file_pollux_v1_topic_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2376,7 +2466,7 @@ func (x *DeleteChannelResponse) String() string {
 func (*DeleteChannelResponse) ProtoMessage() {}
 
 func (x *DeleteChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[35]
+	mi := &file_pollux_v1_topic_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2389,7 +2479,7 @@ func (x *DeleteChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteChannelResponse.ProtoReflect.Descriptor instead.
 func (*DeleteChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{36}
 }
 
 type SeekChannelRequest struct {
@@ -2403,7 +2493,7 @@ type SeekChannelRequest struct {
 
 func (x *SeekChannelRequest) Reset() {
 	*x = SeekChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[36]
+	mi := &file_pollux_v1_topic_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2505,7 @@ func (x *SeekChannelRequest) String() string {
 func (*SeekChannelRequest) ProtoMessage() {}
 
 func (x *SeekChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[36]
+	mi := &file_pollux_v1_topic_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2518,7 @@ func (x *SeekChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekChannelRequest.ProtoReflect.Descriptor instead.
 func (*SeekChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SeekChannelRequest) GetTopic() string {
@@ -2461,7 +2551,7 @@ type SeekChannelResponse struct {
 
 func (x *SeekChannelResponse) Reset() {
 	*x = SeekChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[37]
+	mi := &file_pollux_v1_topic_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2473,7 +2563,7 @@ func (x *SeekChannelResponse) String() string {
 func (*SeekChannelResponse) ProtoMessage() {}
 
 func (x *SeekChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[37]
+	mi := &file_pollux_v1_topic_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2486,7 +2576,7 @@ func (x *SeekChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekChannelResponse.ProtoReflect.Descriptor instead.
 func (*SeekChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SeekChannelResponse) GetChannel() *Channel {
@@ -2507,7 +2597,7 @@ type ReplayDeadLettersRequest struct {
 
 func (x *ReplayDeadLettersRequest) Reset() {
 	*x = ReplayDeadLettersRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[38]
+	mi := &file_pollux_v1_topic_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2609,7 @@ func (x *ReplayDeadLettersRequest) String() string {
 func (*ReplayDeadLettersRequest) ProtoMessage() {}
 
 func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[38]
+	mi := &file_pollux_v1_topic_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2622,7 @@ func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReplayDeadLettersRequest) GetTopic() string {
@@ -2558,7 +2648,7 @@ type ReplayDeadLettersResponse struct {
 
 func (x *ReplayDeadLettersResponse) Reset() {
 	*x = ReplayDeadLettersResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[39]
+	mi := &file_pollux_v1_topic_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2570,7 +2660,7 @@ func (x *ReplayDeadLettersResponse) String() string {
 func (*ReplayDeadLettersResponse) ProtoMessage() {}
 
 func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[39]
+	mi := &file_pollux_v1_topic_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2583,7 +2673,7 @@ func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReplayDeadLettersResponse) GetReplayed() uint32 {
@@ -2664,7 +2754,7 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	" \x01(\x04R\x04dead\x12\x16\n" +
 	"\x06missed\x18\v \x01(\x04R\x06missed\x12\x18\n" +
 	"\areaders\x18\f \x01(\rR\areaders\x121\n" +
-	"\x06oldest\x18\r \x01(\v2\x19.google.protobuf.DurationR\x06oldest\"\xbd\x03\n" +
+	"\x06oldest\x18\r \x01(\v2\x19.google.protobuf.DurationR\x06oldest\"\xed\x03\n" +
 	"\x05Route\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\x06topics\x18\x02 \x03(\tB\n" +
@@ -2681,10 +2771,17 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\x04when\x18\n" +
 	" \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x04when\x12\x1c\n" +
 	"\tterminate\x18\v \x01(\bR\tterminate\x12\x1a\n" +
-	"\brevision\x18\f \x01(\x04R\brevision\x1a9\n" +
+	"\brevision\x18\f \x01(\x04R\brevision\x12.\n" +
+	"\x06counts\x18\r \x01(\v2\x16.pollux.v1.RouteCountsR\x06counts\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x81\x01\n" +
+	"\vRouteCounts\x12\x12\n" +
+	"\x04seen\x18\x01 \x01(\x04R\x04seen\x12\x18\n" +
+	"\amatched\x18\x02 \x01(\x04R\amatched\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\x04R\x06failed\x12\x14\n" +
+	"\x05nodes\x18\x04 \x01(\rR\x05nodes\x12\x16\n" +
+	"\x06silent\x18\x05 \x01(\rR\x06silent\"A\n" +
 	"\x0fPutRouteRequest\x12.\n" +
 	"\x05route\x18\x01 \x01(\v2\x10.pollux.v1.RouteB\x06\xbaH\x03\xc8\x01\x01R\x05route\":\n" +
 	"\x10PutRouteResponse\x12&\n" +
@@ -2825,7 +2922,7 @@ func file_pollux_v1_topic_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_topic_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pollux_v1_topic_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_pollux_v1_topic_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_pollux_v1_topic_proto_goTypes = []any{
 	(AckMode)(0),                      // 0: pollux.v1.AckMode
 	(*Topic)(nil),                     // 1: pollux.v1.Topic
@@ -2835,115 +2932,117 @@ var file_pollux_v1_topic_proto_goTypes = []any{
 	(*ChannelSettings)(nil),           // 5: pollux.v1.ChannelSettings
 	(*Channel)(nil),                   // 6: pollux.v1.Channel
 	(*Route)(nil),                     // 7: pollux.v1.Route
-	(*PutRouteRequest)(nil),           // 8: pollux.v1.PutRouteRequest
-	(*PutRouteResponse)(nil),          // 9: pollux.v1.PutRouteResponse
-	(*ListRoutesRequest)(nil),         // 10: pollux.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),        // 11: pollux.v1.ListRoutesResponse
-	(*DeleteRouteRequest)(nil),        // 12: pollux.v1.DeleteRouteRequest
-	(*DeleteRouteResponse)(nil),       // 13: pollux.v1.DeleteRouteResponse
-	(*CreateTopicRequest)(nil),        // 14: pollux.v1.CreateTopicRequest
-	(*CreateTopicResponse)(nil),       // 15: pollux.v1.CreateTopicResponse
-	(*GetTopicRequest)(nil),           // 16: pollux.v1.GetTopicRequest
-	(*GetTopicResponse)(nil),          // 17: pollux.v1.GetTopicResponse
-	(*ListTopicsRequest)(nil),         // 18: pollux.v1.ListTopicsRequest
-	(*ListTopicsResponse)(nil),        // 19: pollux.v1.ListTopicsResponse
-	(*UpdateTopicRequest)(nil),        // 20: pollux.v1.UpdateTopicRequest
-	(*UpdateTopicResponse)(nil),       // 21: pollux.v1.UpdateTopicResponse
-	(*DeleteTopicRequest)(nil),        // 22: pollux.v1.DeleteTopicRequest
-	(*DeleteTopicResponse)(nil),       // 23: pollux.v1.DeleteTopicResponse
-	(*PublishRequest)(nil),            // 24: pollux.v1.PublishRequest
-	(*PublishResponse)(nil),           // 25: pollux.v1.PublishResponse
-	(*SubscribeRequest)(nil),          // 26: pollux.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),         // 27: pollux.v1.SubscribeResponse
-	(*Delivery)(nil),                  // 28: pollux.v1.Delivery
-	(*AckRequest)(nil),                // 29: pollux.v1.AckRequest
-	(*AckResponse)(nil),               // 30: pollux.v1.AckResponse
-	(*PutChannelRequest)(nil),         // 31: pollux.v1.PutChannelRequest
-	(*PutChannelResponse)(nil),        // 32: pollux.v1.PutChannelResponse
-	(*ListChannelsRequest)(nil),       // 33: pollux.v1.ListChannelsRequest
-	(*ListChannelsResponse)(nil),      // 34: pollux.v1.ListChannelsResponse
-	(*DeleteChannelRequest)(nil),      // 35: pollux.v1.DeleteChannelRequest
-	(*DeleteChannelResponse)(nil),     // 36: pollux.v1.DeleteChannelResponse
-	(*SeekChannelRequest)(nil),        // 37: pollux.v1.SeekChannelRequest
-	(*SeekChannelResponse)(nil),       // 38: pollux.v1.SeekChannelResponse
-	(*ReplayDeadLettersRequest)(nil),  // 39: pollux.v1.ReplayDeadLettersRequest
-	(*ReplayDeadLettersResponse)(nil), // 40: pollux.v1.ReplayDeadLettersResponse
-	nil,                               // 41: pollux.v1.TopicMessage.HeadersEntry
-	nil,                               // 42: pollux.v1.Route.LabelsEntry
-	(*durationpb.Duration)(nil),       // 43: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),     // 44: google.protobuf.Timestamp
+	(*RouteCounts)(nil),               // 8: pollux.v1.RouteCounts
+	(*PutRouteRequest)(nil),           // 9: pollux.v1.PutRouteRequest
+	(*PutRouteResponse)(nil),          // 10: pollux.v1.PutRouteResponse
+	(*ListRoutesRequest)(nil),         // 11: pollux.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),        // 12: pollux.v1.ListRoutesResponse
+	(*DeleteRouteRequest)(nil),        // 13: pollux.v1.DeleteRouteRequest
+	(*DeleteRouteResponse)(nil),       // 14: pollux.v1.DeleteRouteResponse
+	(*CreateTopicRequest)(nil),        // 15: pollux.v1.CreateTopicRequest
+	(*CreateTopicResponse)(nil),       // 16: pollux.v1.CreateTopicResponse
+	(*GetTopicRequest)(nil),           // 17: pollux.v1.GetTopicRequest
+	(*GetTopicResponse)(nil),          // 18: pollux.v1.GetTopicResponse
+	(*ListTopicsRequest)(nil),         // 19: pollux.v1.ListTopicsRequest
+	(*ListTopicsResponse)(nil),        // 20: pollux.v1.ListTopicsResponse
+	(*UpdateTopicRequest)(nil),        // 21: pollux.v1.UpdateTopicRequest
+	(*UpdateTopicResponse)(nil),       // 22: pollux.v1.UpdateTopicResponse
+	(*DeleteTopicRequest)(nil),        // 23: pollux.v1.DeleteTopicRequest
+	(*DeleteTopicResponse)(nil),       // 24: pollux.v1.DeleteTopicResponse
+	(*PublishRequest)(nil),            // 25: pollux.v1.PublishRequest
+	(*PublishResponse)(nil),           // 26: pollux.v1.PublishResponse
+	(*SubscribeRequest)(nil),          // 27: pollux.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),         // 28: pollux.v1.SubscribeResponse
+	(*Delivery)(nil),                  // 29: pollux.v1.Delivery
+	(*AckRequest)(nil),                // 30: pollux.v1.AckRequest
+	(*AckResponse)(nil),               // 31: pollux.v1.AckResponse
+	(*PutChannelRequest)(nil),         // 32: pollux.v1.PutChannelRequest
+	(*PutChannelResponse)(nil),        // 33: pollux.v1.PutChannelResponse
+	(*ListChannelsRequest)(nil),       // 34: pollux.v1.ListChannelsRequest
+	(*ListChannelsResponse)(nil),      // 35: pollux.v1.ListChannelsResponse
+	(*DeleteChannelRequest)(nil),      // 36: pollux.v1.DeleteChannelRequest
+	(*DeleteChannelResponse)(nil),     // 37: pollux.v1.DeleteChannelResponse
+	(*SeekChannelRequest)(nil),        // 38: pollux.v1.SeekChannelRequest
+	(*SeekChannelResponse)(nil),       // 39: pollux.v1.SeekChannelResponse
+	(*ReplayDeadLettersRequest)(nil),  // 40: pollux.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil), // 41: pollux.v1.ReplayDeadLettersResponse
+	nil,                               // 42: pollux.v1.TopicMessage.HeadersEntry
+	nil,                               // 43: pollux.v1.Route.LabelsEntry
+	(*durationpb.Duration)(nil),       // 44: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),     // 45: google.protobuf.Timestamp
 }
 var file_pollux_v1_topic_proto_depIdxs = []int32{
-	43, // 0: pollux.v1.Topic.max_age:type_name -> google.protobuf.Duration
+	44, // 0: pollux.v1.Topic.max_age:type_name -> google.protobuf.Duration
 	2,  // 1: pollux.v1.Topic.state:type_name -> pollux.v1.TopicState
-	41, // 2: pollux.v1.TopicMessage.headers:type_name -> pollux.v1.TopicMessage.HeadersEntry
-	44, // 3: pollux.v1.TopicMessage.time:type_name -> google.protobuf.Timestamp
-	44, // 4: pollux.v1.TopicMessage.publish_time:type_name -> google.protobuf.Timestamp
-	44, // 5: pollux.v1.TopicPosition.time:type_name -> google.protobuf.Timestamp
+	42, // 2: pollux.v1.TopicMessage.headers:type_name -> pollux.v1.TopicMessage.HeadersEntry
+	45, // 3: pollux.v1.TopicMessage.time:type_name -> google.protobuf.Timestamp
+	45, // 4: pollux.v1.TopicMessage.publish_time:type_name -> google.protobuf.Timestamp
+	45, // 5: pollux.v1.TopicPosition.time:type_name -> google.protobuf.Timestamp
 	0,  // 6: pollux.v1.ChannelSettings.ack_mode:type_name -> pollux.v1.AckMode
-	43, // 7: pollux.v1.ChannelSettings.ack_timeout:type_name -> google.protobuf.Duration
-	43, // 8: pollux.v1.ChannelSettings.backoff_min:type_name -> google.protobuf.Duration
-	43, // 9: pollux.v1.ChannelSettings.backoff_max:type_name -> google.protobuf.Duration
+	44, // 7: pollux.v1.ChannelSettings.ack_timeout:type_name -> google.protobuf.Duration
+	44, // 8: pollux.v1.ChannelSettings.backoff_min:type_name -> google.protobuf.Duration
+	44, // 9: pollux.v1.ChannelSettings.backoff_max:type_name -> google.protobuf.Duration
 	5,  // 10: pollux.v1.Channel.settings:type_name -> pollux.v1.ChannelSettings
-	43, // 11: pollux.v1.Channel.oldest:type_name -> google.protobuf.Duration
-	42, // 12: pollux.v1.Route.labels:type_name -> pollux.v1.Route.LabelsEntry
-	7,  // 13: pollux.v1.PutRouteRequest.route:type_name -> pollux.v1.Route
-	7,  // 14: pollux.v1.PutRouteResponse.route:type_name -> pollux.v1.Route
-	7,  // 15: pollux.v1.ListRoutesResponse.routes:type_name -> pollux.v1.Route
-	1,  // 16: pollux.v1.CreateTopicRequest.topic:type_name -> pollux.v1.Topic
-	1,  // 17: pollux.v1.CreateTopicResponse.topic:type_name -> pollux.v1.Topic
-	1,  // 18: pollux.v1.GetTopicResponse.topic:type_name -> pollux.v1.Topic
-	1,  // 19: pollux.v1.ListTopicsResponse.topics:type_name -> pollux.v1.Topic
-	1,  // 20: pollux.v1.UpdateTopicRequest.topic:type_name -> pollux.v1.Topic
-	1,  // 21: pollux.v1.UpdateTopicResponse.topic:type_name -> pollux.v1.Topic
-	3,  // 22: pollux.v1.PublishRequest.messages:type_name -> pollux.v1.TopicMessage
-	4,  // 23: pollux.v1.SubscribeRequest.start:type_name -> pollux.v1.TopicPosition
-	5,  // 24: pollux.v1.SubscribeRequest.settings:type_name -> pollux.v1.ChannelSettings
-	28, // 25: pollux.v1.SubscribeResponse.messages:type_name -> pollux.v1.Delivery
-	3,  // 26: pollux.v1.Delivery.message:type_name -> pollux.v1.TopicMessage
-	5,  // 27: pollux.v1.PutChannelRequest.settings:type_name -> pollux.v1.ChannelSettings
-	4,  // 28: pollux.v1.PutChannelRequest.start:type_name -> pollux.v1.TopicPosition
-	6,  // 29: pollux.v1.PutChannelResponse.channel:type_name -> pollux.v1.Channel
-	6,  // 30: pollux.v1.ListChannelsResponse.channels:type_name -> pollux.v1.Channel
-	4,  // 31: pollux.v1.SeekChannelRequest.to:type_name -> pollux.v1.TopicPosition
-	6,  // 32: pollux.v1.SeekChannelResponse.channel:type_name -> pollux.v1.Channel
-	14, // 33: pollux.v1.TopicService.CreateTopic:input_type -> pollux.v1.CreateTopicRequest
-	16, // 34: pollux.v1.TopicService.GetTopic:input_type -> pollux.v1.GetTopicRequest
-	18, // 35: pollux.v1.TopicService.ListTopics:input_type -> pollux.v1.ListTopicsRequest
-	20, // 36: pollux.v1.TopicService.UpdateTopic:input_type -> pollux.v1.UpdateTopicRequest
-	22, // 37: pollux.v1.TopicService.DeleteTopic:input_type -> pollux.v1.DeleteTopicRequest
-	24, // 38: pollux.v1.TopicService.Publish:input_type -> pollux.v1.PublishRequest
-	26, // 39: pollux.v1.TopicService.Subscribe:input_type -> pollux.v1.SubscribeRequest
-	29, // 40: pollux.v1.TopicService.Ack:input_type -> pollux.v1.AckRequest
-	31, // 41: pollux.v1.TopicService.PutChannel:input_type -> pollux.v1.PutChannelRequest
-	33, // 42: pollux.v1.TopicService.ListChannels:input_type -> pollux.v1.ListChannelsRequest
-	35, // 43: pollux.v1.TopicService.DeleteChannel:input_type -> pollux.v1.DeleteChannelRequest
-	37, // 44: pollux.v1.TopicService.SeekChannel:input_type -> pollux.v1.SeekChannelRequest
-	39, // 45: pollux.v1.TopicService.ReplayDeadLetters:input_type -> pollux.v1.ReplayDeadLettersRequest
-	8,  // 46: pollux.v1.TopicService.PutRoute:input_type -> pollux.v1.PutRouteRequest
-	10, // 47: pollux.v1.TopicService.ListRoutes:input_type -> pollux.v1.ListRoutesRequest
-	12, // 48: pollux.v1.TopicService.DeleteRoute:input_type -> pollux.v1.DeleteRouteRequest
-	15, // 49: pollux.v1.TopicService.CreateTopic:output_type -> pollux.v1.CreateTopicResponse
-	17, // 50: pollux.v1.TopicService.GetTopic:output_type -> pollux.v1.GetTopicResponse
-	19, // 51: pollux.v1.TopicService.ListTopics:output_type -> pollux.v1.ListTopicsResponse
-	21, // 52: pollux.v1.TopicService.UpdateTopic:output_type -> pollux.v1.UpdateTopicResponse
-	23, // 53: pollux.v1.TopicService.DeleteTopic:output_type -> pollux.v1.DeleteTopicResponse
-	25, // 54: pollux.v1.TopicService.Publish:output_type -> pollux.v1.PublishResponse
-	27, // 55: pollux.v1.TopicService.Subscribe:output_type -> pollux.v1.SubscribeResponse
-	30, // 56: pollux.v1.TopicService.Ack:output_type -> pollux.v1.AckResponse
-	32, // 57: pollux.v1.TopicService.PutChannel:output_type -> pollux.v1.PutChannelResponse
-	34, // 58: pollux.v1.TopicService.ListChannels:output_type -> pollux.v1.ListChannelsResponse
-	36, // 59: pollux.v1.TopicService.DeleteChannel:output_type -> pollux.v1.DeleteChannelResponse
-	38, // 60: pollux.v1.TopicService.SeekChannel:output_type -> pollux.v1.SeekChannelResponse
-	40, // 61: pollux.v1.TopicService.ReplayDeadLetters:output_type -> pollux.v1.ReplayDeadLettersResponse
-	9,  // 62: pollux.v1.TopicService.PutRoute:output_type -> pollux.v1.PutRouteResponse
-	11, // 63: pollux.v1.TopicService.ListRoutes:output_type -> pollux.v1.ListRoutesResponse
-	13, // 64: pollux.v1.TopicService.DeleteRoute:output_type -> pollux.v1.DeleteRouteResponse
-	49, // [49:65] is the sub-list for method output_type
-	33, // [33:49] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	44, // 11: pollux.v1.Channel.oldest:type_name -> google.protobuf.Duration
+	43, // 12: pollux.v1.Route.labels:type_name -> pollux.v1.Route.LabelsEntry
+	8,  // 13: pollux.v1.Route.counts:type_name -> pollux.v1.RouteCounts
+	7,  // 14: pollux.v1.PutRouteRequest.route:type_name -> pollux.v1.Route
+	7,  // 15: pollux.v1.PutRouteResponse.route:type_name -> pollux.v1.Route
+	7,  // 16: pollux.v1.ListRoutesResponse.routes:type_name -> pollux.v1.Route
+	1,  // 17: pollux.v1.CreateTopicRequest.topic:type_name -> pollux.v1.Topic
+	1,  // 18: pollux.v1.CreateTopicResponse.topic:type_name -> pollux.v1.Topic
+	1,  // 19: pollux.v1.GetTopicResponse.topic:type_name -> pollux.v1.Topic
+	1,  // 20: pollux.v1.ListTopicsResponse.topics:type_name -> pollux.v1.Topic
+	1,  // 21: pollux.v1.UpdateTopicRequest.topic:type_name -> pollux.v1.Topic
+	1,  // 22: pollux.v1.UpdateTopicResponse.topic:type_name -> pollux.v1.Topic
+	3,  // 23: pollux.v1.PublishRequest.messages:type_name -> pollux.v1.TopicMessage
+	4,  // 24: pollux.v1.SubscribeRequest.start:type_name -> pollux.v1.TopicPosition
+	5,  // 25: pollux.v1.SubscribeRequest.settings:type_name -> pollux.v1.ChannelSettings
+	29, // 26: pollux.v1.SubscribeResponse.messages:type_name -> pollux.v1.Delivery
+	3,  // 27: pollux.v1.Delivery.message:type_name -> pollux.v1.TopicMessage
+	5,  // 28: pollux.v1.PutChannelRequest.settings:type_name -> pollux.v1.ChannelSettings
+	4,  // 29: pollux.v1.PutChannelRequest.start:type_name -> pollux.v1.TopicPosition
+	6,  // 30: pollux.v1.PutChannelResponse.channel:type_name -> pollux.v1.Channel
+	6,  // 31: pollux.v1.ListChannelsResponse.channels:type_name -> pollux.v1.Channel
+	4,  // 32: pollux.v1.SeekChannelRequest.to:type_name -> pollux.v1.TopicPosition
+	6,  // 33: pollux.v1.SeekChannelResponse.channel:type_name -> pollux.v1.Channel
+	15, // 34: pollux.v1.TopicService.CreateTopic:input_type -> pollux.v1.CreateTopicRequest
+	17, // 35: pollux.v1.TopicService.GetTopic:input_type -> pollux.v1.GetTopicRequest
+	19, // 36: pollux.v1.TopicService.ListTopics:input_type -> pollux.v1.ListTopicsRequest
+	21, // 37: pollux.v1.TopicService.UpdateTopic:input_type -> pollux.v1.UpdateTopicRequest
+	23, // 38: pollux.v1.TopicService.DeleteTopic:input_type -> pollux.v1.DeleteTopicRequest
+	25, // 39: pollux.v1.TopicService.Publish:input_type -> pollux.v1.PublishRequest
+	27, // 40: pollux.v1.TopicService.Subscribe:input_type -> pollux.v1.SubscribeRequest
+	30, // 41: pollux.v1.TopicService.Ack:input_type -> pollux.v1.AckRequest
+	32, // 42: pollux.v1.TopicService.PutChannel:input_type -> pollux.v1.PutChannelRequest
+	34, // 43: pollux.v1.TopicService.ListChannels:input_type -> pollux.v1.ListChannelsRequest
+	36, // 44: pollux.v1.TopicService.DeleteChannel:input_type -> pollux.v1.DeleteChannelRequest
+	38, // 45: pollux.v1.TopicService.SeekChannel:input_type -> pollux.v1.SeekChannelRequest
+	40, // 46: pollux.v1.TopicService.ReplayDeadLetters:input_type -> pollux.v1.ReplayDeadLettersRequest
+	9,  // 47: pollux.v1.TopicService.PutRoute:input_type -> pollux.v1.PutRouteRequest
+	11, // 48: pollux.v1.TopicService.ListRoutes:input_type -> pollux.v1.ListRoutesRequest
+	13, // 49: pollux.v1.TopicService.DeleteRoute:input_type -> pollux.v1.DeleteRouteRequest
+	16, // 50: pollux.v1.TopicService.CreateTopic:output_type -> pollux.v1.CreateTopicResponse
+	18, // 51: pollux.v1.TopicService.GetTopic:output_type -> pollux.v1.GetTopicResponse
+	20, // 52: pollux.v1.TopicService.ListTopics:output_type -> pollux.v1.ListTopicsResponse
+	22, // 53: pollux.v1.TopicService.UpdateTopic:output_type -> pollux.v1.UpdateTopicResponse
+	24, // 54: pollux.v1.TopicService.DeleteTopic:output_type -> pollux.v1.DeleteTopicResponse
+	26, // 55: pollux.v1.TopicService.Publish:output_type -> pollux.v1.PublishResponse
+	28, // 56: pollux.v1.TopicService.Subscribe:output_type -> pollux.v1.SubscribeResponse
+	31, // 57: pollux.v1.TopicService.Ack:output_type -> pollux.v1.AckResponse
+	33, // 58: pollux.v1.TopicService.PutChannel:output_type -> pollux.v1.PutChannelResponse
+	35, // 59: pollux.v1.TopicService.ListChannels:output_type -> pollux.v1.ListChannelsResponse
+	37, // 60: pollux.v1.TopicService.DeleteChannel:output_type -> pollux.v1.DeleteChannelResponse
+	39, // 61: pollux.v1.TopicService.SeekChannel:output_type -> pollux.v1.SeekChannelResponse
+	41, // 62: pollux.v1.TopicService.ReplayDeadLetters:output_type -> pollux.v1.ReplayDeadLettersResponse
+	10, // 63: pollux.v1.TopicService.PutRoute:output_type -> pollux.v1.PutRouteResponse
+	12, // 64: pollux.v1.TopicService.ListRoutes:output_type -> pollux.v1.ListRoutesResponse
+	14, // 65: pollux.v1.TopicService.DeleteRoute:output_type -> pollux.v1.DeleteRouteResponse
+	50, // [50:66] is the sub-list for method output_type
+	34, // [34:50] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_topic_proto_init() }
@@ -2963,7 +3062,7 @@ func file_pollux_v1_topic_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_topic_proto_rawDesc), len(file_pollux_v1_topic_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
