@@ -133,10 +133,11 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 			t.sampleOf(c.Property, values[i], at)
 			continue
 		}
+		before := t.before(c.Property)
 		if p := t.setProperty(c, values[i], at, to); p != nil {
 			any = true
 			t.reported(p)
-			t.say(said{"property", c.Property, p.Value, p.Time()})
+			t.say(said{"property", c.Property, p.Value, before, p.Time()})
 			if delta != nil {
 				delta.Properties[c.Property] = p.Proto(t.live())
 			}
@@ -150,6 +151,16 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 	if delta != nil {
 		t.emitDelta(delta)
 	}
+}
+
+// before is what a property was, where routes want to know.
+func (t *twin) before(property string) (v state.Value) {
+	if t.e.routes.count.Load() > 0 {
+		if p := t.st.Property(state.Intern(property)); p != nil {
+			v = p.Value
+		}
+	}
+	return v
 }
 
 // makeRoom grows the list of properties by exactly what is new: there are many twins, and few grow often.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
@@ -144,6 +145,7 @@ func (h *hub) passivated(t *twin) { t.watchers = nil }
 
 func (h *hub) deleted(t *twin) {
 	for _, s := range t.watchers {
+		s.pass(t.en.id, nil)
 		s.push(t.en.id, &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Deleted{Deleted: true}}, pushWhole)
 	}
 	t.watchers = nil
@@ -186,10 +188,11 @@ func (s *shard) first(m *shardFirst) {
 	case !m.sub.matches(rec, s.e):
 		return
 	}
-	st := &state.Record{}
-	if r, ok, err := s.e.store.Get(tableStates, m.id); err == nil && ok {
-		if got, err := state.Decode(r.Value); err == nil {
-			st = got
+	st, _ := s.e.stored(m.id)
+	if m.sub.where != nil {
+		view := s.e.sight(rec, st, own.Since)
+		if m.sub.pass(m.id, &expr.Input{Twin: &view}) == outside {
+			return
 		}
 	}
 	m.sub.whole(m.id, st.Proto(s.e.o.Node, own.Since))
@@ -228,7 +231,9 @@ func (t *twin) attach(s *Subscription) {
 		t.toldQueued, t.toldSeen = t.waitingCommands(), t.st.LastSeen
 	}
 	t.watchers = append(t.watchers, s)
-	s.whole(t.en.id, t.show(false))
+	if t.pass(s) != outside {
+		s.whole(t.en.id, t.show(false))
+	}
 	if s.req.Logs {
 		t.logs.each(func(l *pb.LogLine) {
 			s.push(t.en.id, &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Log{Log: l}}, pushChange)
@@ -269,6 +274,13 @@ func (t *twin) emitDelta(d *pb.StateDelta) {
 	all := &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Delta{Delta: d}}
 	t.tell(func(s *Subscription) *pb.WatchTwinsResponse {
 		if !moved && !s.wants(pb.Connection(t.st.Connection), t.st.Fault != "") {
+			return nil
+		}
+		switch t.pass(s) {
+		case outside:
+			return nil
+		case comes:
+			s.whole(t.en.id, t.show(false))
 			return nil
 		}
 		return s.narrow(all, d, queued)
@@ -323,7 +335,9 @@ func (t *twin) emitWhole() {
 	t.toldQueued, t.toldSeen = t.waitingCommands(), t.st.LastSeen
 	st := t.show(false)
 	for _, s := range t.watchers {
-		s.whole(t.en.id, st)
+		if t.pass(s) != outside {
+			s.whole(t.en.id, st)
+		}
 	}
 }
 
@@ -338,7 +352,7 @@ func (t *twin) emitEvent(v drivers.Emitted) {
 	m := &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Event{
 		Event: &pb.TwinEvent{Name: v.Name, Data: data.Proto(), Time: state.Timestamp(t.stamp())}}}
 	t.tell(func(s *Subscription) *pb.WatchTwinsResponse {
-		if !s.req.Events {
+		if !s.req.Events || !s.has(t.en.id) {
 			return nil
 		}
 		return m
@@ -351,7 +365,7 @@ func (t *twin) emitLog(l *pb.LogLine) {
 	}
 	m := &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Log{Log: l}}
 	t.tell(func(s *Subscription) *pb.WatchTwinsResponse {
-		if !s.req.Logs {
+		if !s.req.Logs || !s.has(t.en.id) {
 			return nil
 		}
 		return m

@@ -293,7 +293,7 @@ func (t *twin) sayEvent(ev drivers.Emitted) {
 	if len(ev.Data) > 0 {
 		data, _ = state.ParseValue(ev.Data) // null where the driver gave no JSON
 	}
-	t.say(said{"event", ev.Name, data, t.stamp()})
+	t.say(said{kind: "event", name: ev.Name, value: data, at: t.stamp()})
 }
 
 // post puts a message into the twin's next transaction.

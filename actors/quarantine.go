@@ -140,7 +140,7 @@ func (c *Client) Release(ctx context.Context, f *pb.TwinFilter, projects func(st
 	var released []string
 	for _, id := range ids {
 		t, err := c.e.readTwin(id)
-		if err != nil || t == nil || !probe.matches(t, c.e) {
+		if err != nil || t == nil || !probe.matches(t, c.e) || !probe.holds(t) {
 			continue
 		}
 		m, err := c.call(ctx, id, &actorv1.Release{}, principal)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/actors/state"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -19,8 +20,11 @@ func (r *Registry) ListTwins(req *pb.ListTwinsRequest, projects func(string) boo
 	if f == nil {
 		f = &pb.TwinFilter{}
 	}
-	l := &lister{r: r, req: req, f: f, projects: projects, limit: pageSize(req.GetPageSize()), resp: &pb.ListTwinsResponse{}}
-	var err error
+	where, err := whereOf(f)
+	if err != nil {
+		return nil, err
+	}
+	l := &lister{r: r, req: req, f: f, where: where, projects: projects, limit: pageSize(req.GetPageSize()), resp: &pb.ListTwinsResponse{}}
 	if len(f.Ids) > 0 || f.System != "" {
 		err = l.named()
 	} else {
@@ -37,6 +41,7 @@ type lister struct {
 	r        *Registry
 	req      *pb.ListTwinsRequest
 	f        *pb.TwinFilter
+	where    *expr.Expr
 	projects func(string) bool
 	limit    int
 	last     string
@@ -139,6 +144,13 @@ func (l *lister) take(rec storage.Record) (more bool, err error) {
 	}
 	if !matchFilter(l.f, t, l.r.e.catalog) {
 		return true, nil
+	}
+	if l.where != nil {
+		st, since := l.r.e.stored(rec.Key)
+		view := l.r.e.sight(t, st, since)
+		if !l.where.Matches(&expr.Input{Twin: &view}) {
+			return true, nil
+		}
 	}
 	needs := l.f.Connection != 0 || l.f.Faulty
 	if needs || l.req.State {

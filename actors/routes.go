@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"cel.dev/cel-go/cel"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/actors/topic"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -22,12 +22,8 @@ import (
 // tableRoutes: id → pb.Route.
 const tableRoutes storage.Table = "route"
 
-const (
-	// routeCost bounds what a condition may compute, in CEL's units: it runs in the twin's turn.
-	routeCost = 10_000
-	// maxRoutes of a project.
-	maxRoutes = 200
-)
+// maxRoutes of a project.
+const maxRoutes = 200
 
 // routes are the records of all routes, ready to be matched. Safe for concurrent use.
 type routes struct {
@@ -41,10 +37,12 @@ type routes struct {
 	counts    map[string]*routeCounts // by id; a route that is changed goes on with its counts
 }
 
-// route is a record with its condition compiled.
+// route is a record with its condition compiled. One whose condition cannot be compiled any more has broken, and gives what it would
+// pass on to the dead letters.
 type route struct {
 	*pb.Route
-	when   cel.Program
+	when   *expr.Expr
+	broken error
 	counts *routeCounts
 }
 
@@ -53,16 +51,18 @@ type routeCounts struct{ seen, matched, failed atomic.Uint64 }
 
 // said is what a twin says: a property's new value, or an event.
 type said struct {
-	kind, name string
-	value      state.Value
-	at         int64 // milliseconds since 1970
+	kind, name      string
+	value, previous state.Value
+	at              int64 // milliseconds since 1970
 }
 
-// routing is what a twin knows of the routes that may match it.
+// routing is what a twin knows of the routes that may match it, and how their conditions see it.
 type routing struct {
 	generation, revision uint64
 	routes               []*route
-	labels               map[string]string
+	twin                 expr.Twin
+	change               expr.Change
+	in                   expr.Input
 }
 
 func newRoutes(s *storage.Store) *routes {
@@ -70,32 +70,9 @@ func newRoutes(s *storage.Store) *routes {
 	return r
 }
 
-var routeEnv = sync.OnceValues(func() (*cel.Env, error) {
-	return cel.NewEnv(cel.Variable("twin", cel.StringType), cel.Variable("kind", cel.StringType), cel.Variable("name", cel.StringType),
-		cel.Variable("value", cel.DynType), cel.Variable("labels", cel.MapType(cel.StringType, cel.StringType)), cel.Variable("time", cel.TimestampType))
-})
-
-// compileRoute makes a condition ready.
-func compileRoute(when string) (cel.Program, error) {
-	if when == "" {
-		return nil, nil
-	}
-	env, err := routeEnv()
-	if err != nil {
-		return nil, fmt.Errorf("condition: %w", err)
-	}
-	ast, issues := env.Compile(when)
-	if issues.Err() != nil {
-		return nil, invalid("/route/when", "%v", issues.Err())
-	}
-	if t := ast.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
-		return nil, invalid("/route/when", "it is a %s; want what is true or false", t)
-	}
-	program, err := env.Program(ast, cel.CostLimit(routeCost))
-	if err != nil {
-		return nil, invalid("/route/when", "%v", err)
-	}
-	return program, nil
+// compileRoute makes a condition ready; nil for none.
+func compileRoute(when string) (*expr.Expr, error) {
+	return condition(saidWords, "/route/when", when)
 }
 
 // load reads all routes.
@@ -110,13 +87,10 @@ func (r *routes) load() error {
 		if err != nil {
 			return err
 		}
-		when, err := compileRoute(m.When)
-		if err != nil {
-			return fmt.Errorf("route %s: %w", rec.Key, err)
-		}
+		when, broken := compileRoute(m.When)
 		project := ProjectOf(rec.Key)
 		counts[rec.Key] = r.countsOf(rec.Key)
-		all[project] = append(all[project], &route{m, when, counts[rec.Key]})
+		all[project] = append(all[project], &route{m, when, broken, counts[rec.Key]})
 		n++
 	}
 	r.mu.Lock()
@@ -175,20 +149,11 @@ func (x *route) wants(s *said) bool {
 }
 
 // holds evaluates the route's condition.
-func (x *route) holds(id string, labels map[string]string, s *said) (bool, error) {
+func (x *route) holds(in *expr.Input) (bool, error) {
 	if x.when == nil {
-		return true, nil
+		return x.broken == nil, x.broken
 	}
-	out, _, err := x.when.Eval(map[string]any{"twin": id, "kind": s.kind, "name": s.name, "value": s.value.Any(), "labels": labels,
-		"time": time.UnixMilli(s.at).UTC()})
-	if err != nil {
-		return false, err
-	}
-	yes, ok := out.Value().(bool)
-	if !ok {
-		return false, fmt.Errorf("it is a %T, not true or false", out.Value())
-	}
-	return yes, nil
+	return x.when.Holds(in)
 }
 
 // say sends what the twin says where its routes lead: with the next transaction, which is the one that commits it.
@@ -197,21 +162,18 @@ func (t *twin) say(s said) {
 	if e.routes.count.Load() == 0 || t.cfg == nil {
 		return
 	}
-	g := e.routes.generation.Load()
-	if t.routing == nil || t.routing.generation != g || t.routing.revision != t.cfg.revision {
-		rec, err := e.readTwin(t.en.id)
-		if err != nil || rec == nil {
-			return
-		}
-		t.routing = &routing{g, t.cfg.revision, e.routes.of(rec, e.catalog), rec.Labels}
+	r := t.outlook()
+	if r == nil {
+		return
 	}
+	r.change = expr.Change{Kind: s.kind, Name: s.name, Value: s.value, Previous: s.previous, Time: s.at}
 	var payload []byte
-	for _, x := range t.routing.routes {
+	for _, x := range r.routes {
 		if !x.wants(&s) {
 			continue
 		}
 		x.counts.seen.Add(1)
-		yes, err := x.holds(t.en.id, t.routing.labels, &s)
+		yes, err := x.holds(&r.in)
 		if err == nil && !yes {
 			continue
 		}
@@ -234,6 +196,26 @@ func (t *twin) say(s said) {
 			return
 		}
 	}
+}
+
+// outlook gives what the twin's routes and watchers evaluate their expressions with; nil where its record cannot be read.
+func (t *twin) outlook() *routing {
+	e, g := t.e, t.e.routes.generation.Load()
+	if t.cfg == nil {
+		return nil
+	}
+	if r := t.routing; r != nil && r.generation == g && r.revision == t.cfg.revision {
+		r.in.Now = e.now()
+		return r
+	}
+	rec, err := e.readTwin(t.en.id)
+	if err != nil || rec == nil {
+		return nil
+	}
+	r := &routing{generation: g, revision: t.cfg.revision, routes: e.routes.of(rec, e.catalog), twin: e.sight(rec, &t.st, t.own.Since)}
+	r.in = expr.Input{Now: e.now(), Twin: &r.twin, Change: &r.change}
+	t.routing = r
+	return r
 }
 
 // encode is the message's payload.

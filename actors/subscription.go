@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -37,6 +38,10 @@ type Subscription struct {
 	filter   *pb.TwinFilter
 	ids      map[string]bool
 	props    map[string]bool
+	where    *expr.Expr
+	// inside are the twins for which where holds, as the watcher knows.
+	insideMu sync.Mutex
+	inside   map[string]bool
 	projects func(string) bool
 	closed   atomic.Bool
 	stop     chan struct{}
@@ -66,6 +71,10 @@ func newSubscription(e *Engine, req *pb.WatchTwinsRequest, projects func(string)
 		gaps: map[string]*gap{}, notify: make(chan struct{}, 1), space: make(chan struct{}, 1)}
 	if s.filter == nil {
 		s.filter = &pb.TwinFilter{}
+	}
+	var err error
+	if s.where, err = whereOf(s.filter); err != nil {
+		return nil, err
 	}
 	ids, err := e.registry.members(s.filter)
 	if err != nil {

@@ -116,6 +116,7 @@ func filterParams() []restParam {
 		{name: "connection", text: "Only twins with this connection.", schema: map[string]any{"type": "string",
 			"enum": []string{"none", "connecting", "connected", "disconnected", "stopped", "sleeping"}}},
 		{name: "faulty", text: "Only twins with a fault.", schema: boolSchema},
+		{name: "where", text: "Only twins for which this expression holds, such as twin.properties.power == \"on\" (docs/expressions.md).", schema: stringSchema},
 		{name: "text", text: "Part of the id.", schema: stringSchema},
 	}
 }

@@ -21,7 +21,7 @@ import (
 // filter is the part of a query that chooses twins.
 func (c *restCall) filter() *pb.TwinFilter {
 	f := &pb.TwinFilter{Project: c.text("project"), Driver: c.text("driver"), Zone: c.text("zone"), Faulty: c.boolean("faulty"),
-		Text: c.text("text"), Model: c.text("model"), Interface: c.text("interface"), System: c.text("system")}
+		Text: c.text("text"), Model: c.text("model"), Interface: c.text("interface"), System: c.text("system"), Where: c.text("where")}
 	for _, pair := range c.query["label"] {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" {

@@ -245,6 +245,9 @@ func (v Value) Sample() (float64, bool) {
 	return 0, false
 }
 
+// Text gives a string as it is.
+func (v Value) Text() (string, bool) { return v.text, v.Kind() == String }
+
 // Equal compares two values; lists and objects by content.
 func (v Value) Equal(o Value) bool { return v == o }
 

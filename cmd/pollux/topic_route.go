@@ -20,7 +20,7 @@ func topicRoute(a *app) *cobra.Command {
 		Long: `A route brings changes of properties and events of twins to topics, in the transaction that commits the change and in the
 twin's order. Each message has the twin's id as its key, and as its payload JSON with twin, kind, name, value and time. What cannot
 be published, and what a condition cannot be told of, is in TOPIC.dead with the reason.`,
-		Example: "  pollux topic route put all-changes --to changes\n  pollux topic route put too-hot --to alarms --property temperature --when 'value > 30.0'\n" +
+		Example: "  pollux topic route put all-changes --to changes\n  pollux topic route put too-hot --to alarms --property temperature --when 'value > 30'\n" +
 			"  pollux topic route list",
 	})
 	cmd.AddCommand(routePut(a), routeList(a), remover(a, "rm ID", "Remove a route", "  pollux topic route rm too-hot", "route",
@@ -37,8 +37,8 @@ func routePut(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "put ID", Short: "Create or replace a route", Args: exactly("ID"),
 		Long: `Creates a route, or replaces the one of that name by what the flags say. The routes of a project are tried in the order of
-their names. --when is an expression in CEL over twin, kind (property or event), name, value, labels and time.`,
-		Example: "  pollux topic route put all --to changes\n  pollux topic route put 10-hot --to alarms --property temperature --when 'value > 30.0' --terminate\n" +
+their names. --when is an expression over twin, kind (property or event), name, value, previous and time (docs/expressions.md).`,
+		Example: "  pollux topic route put all --to changes\n  pollux topic route put 10-hot --to alarms --property temperature --when 'value > 30' --terminate\n" +
 			"  pollux topic route put lobby --to lobby --label floor=0 --event pressed",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Id, r.Labels = args[0], map[string]string{}

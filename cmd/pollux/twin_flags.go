@@ -126,7 +126,7 @@ func flagCompletion(c completion) completion {
 // filterFlags choose twins.
 type filterFlags struct {
 	project, driver, zone, model, connection, text string
-	iface, system                                  string
+	iface, system, where                           string
 	labels                                         []string
 	faulty                                         bool
 }
@@ -143,6 +143,7 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.connection, "status", "", "only twins that are connected, connecting, disconnected, sleeping, stopped or none")
 	fl.BoolVar(&f.faulty, "faulty", false, "only twins with a fault")
 	fl.StringVar(&f.text, "text", "", "only twins whose id contains this")
+	fl.StringVar(&f.where, "where", "", "only twins for which this `EXPRESSION` holds, such as 'twin.properties.power == \"on\"' (docs/expressions.md)")
 }
 
 func (f *filterFlags) filter() (*pb.TwinFilter, error) {
@@ -151,7 +152,7 @@ func (f *filterFlags) filter() (*pb.TwinFilter, error) {
 		return nil, err
 	}
 	out := &pb.TwinFilter{Project: f.project, Driver: f.driver, Zone: f.zone, Model: f.model, Labels: labels,
-		Faulty: f.faulty, Text: f.text, Interface: f.iface, System: f.system}
+		Faulty: f.faulty, Text: f.text, Interface: f.iface, System: f.system, Where: f.where}
 	if f.connection != "" {
 		v, ok := pb.Connection_value["CONNECTION_"+strings.ToUpper(f.connection)]
 		if !ok || v == 0 {

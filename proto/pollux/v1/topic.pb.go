@@ -772,7 +772,7 @@ type Route struct {
 	// Names of the properties and events; none of either: all of both.
 	Properties []string `protobuf:"bytes,8,rep,name=properties,proto3" json:"properties,omitempty"`
 	Events     []string `protobuf:"bytes,9,rep,name=events,proto3" json:"events,omitempty"`
-	// CEL expression that must hold, over twin, kind, name, value, labels and time; such as `value > 30.0`.
+	// Expression that must hold (docs/expressions.md), over twin, kind, name, value, previous and time; such as `value > 30`.
 	When string `protobuf:"bytes,10,opt,name=when,proto3" json:"when,omitempty"`
 	// Routes behind this one are not tried where it matches.
 	Terminate bool   `protobuf:"varint,11,opt,name=terminate,proto3" json:"terminate,omitempty"`

@@ -1589,7 +1589,11 @@ type TwinFilter struct {
 	// Only twins whose driver implements this standard interface, such as Powerable.
 	Interface string `protobuf:"bytes,10,opt,name=interface,proto3" json:"interface,omitempty"`
 	// Only members of this system; of a watch, those that it had when the watch began.
-	System        string `protobuf:"bytes,11,opt,name=system,proto3" json:"system,omitempty"`
+	System string `protobuf:"bytes,11,opt,name=system,proto3" json:"system,omitempty"`
+	// Only twins for which this expression holds (docs/expressions.md), such as `twin.properties.power == "on"`; it sees the state as last
+	// committed. In a watch it sees the live state: a twin that comes into the filter gives its whole state, and the change that takes it
+	// out is told.
+	Where         string `protobuf:"bytes,12,opt,name=where,proto3" json:"where,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1697,6 +1701,13 @@ func (x *TwinFilter) GetInterface() string {
 func (x *TwinFilter) GetSystem() string {
 	if x != nil {
 		return x.System
+	}
+	return ""
+}
+
+func (x *TwinFilter) GetWhere() string {
+	if x != nil {
+		return x.Where
 	}
 	return ""
 }
@@ -3899,7 +3910,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x05model\x18\x02 \x01(\bR\x05model\x12B\n" +
 	"\vconsistency\x18\x03 \x01(\x0e2\x16.pollux.v1.ConsistencyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vconsistency\"6\n" +
 	"\x0fGetTwinResponse\x12#\n" +
-	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinR\x04twin\"\x94\x03\n" +
+	"\x04twin\x18\x01 \x01(\v2\x0f.pollux.v1.TwinR\x04twin\"\xb4\x03\n" +
 	"\n" +
 	"TwinFilter\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x129\n" +
@@ -3915,7 +3926,8 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x05model\x18\t \x01(\tR\x05model\x12\x1c\n" +
 	"\tinterface\x18\n" +
 	" \x01(\tR\tinterface\x12\x16\n" +
-	"\x06system\x18\v \x01(\tR\x06system\x1a9\n" +
+	"\x06system\x18\v \x01(\tR\x06system\x12\x1e\n" +
+	"\x05where\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x05where\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x01\n" +

@@ -464,7 +464,7 @@ export type Route = Message<"pollux.v1.Route"> & {
   events: string[];
 
   /**
-   * CEL expression that must hold, over twin, kind, name, value, labels and time; such as `value > 30.0`.
+   * Expression that must hold (docs/expressions.md), over twin, kind, name, value, previous and time; such as `value > 30`.
    *
    * @generated from field: string when = 10;
    */
