@@ -33,12 +33,12 @@ const (
 // Subscription is a watcher: the first value of each twin that matches, then its changes, in order per twin. Where the
 // reader is slow its twins' changes are dropped and counted, and the whole state follows when there is room again.
 type Subscription struct {
-	e        *Engine
-	req      *pb.WatchTwinsRequest
-	filter   *pb.TwinFilter
-	ids      map[string]bool
-	props    map[string]bool
-	where    *expr.Expr
+	e      *Engine
+	req    *pb.WatchTwinsRequest
+	filter *pb.TwinFilter
+	ids    map[string]bool
+	props  map[string]bool
+	where  *expr.Expr
 	// inside are the twins for which where holds, as the watcher knows.
 	insideMu sync.Mutex
 	inside   map[string]bool
