@@ -78,7 +78,7 @@ func TestRoutes(t *testing.T) {
 	}
 	n.route(&pb.Route{Id: "1-all", Topics: []string{"all"}})
 	n.route(&pb.Route{Id: "2-hot", Topics: []string{"hot"}, Properties: []string{"level"}, When: `value > 30 && previous < 100`, Terminate: true})
-	n.route(&pb.Route{Id: "3-aula", Topics: []string{"aula"}, When: `twin.labels.room == "aula" && twin.properties.level == value`, Properties: []string{"level"}})
+	n.route(&pb.Route{Id: "3-aula", Topics: []string{"aula"}, Labels: map[string]string{"room": "aula"}, When: `twin.labels.room == "aula" && twin.properties.level == value`, Properties: []string{"level"}})
 	n.route(&pb.Route{Id: "4-odd", Topics: []string{"last"}, Twins: []string{"b"}, Properties: []string{"level"}, When: `value.size() > 1`})
 	for i, level := range []int{20, 40, 25} {
 		n.deliver("dev/a1/state", fmt.Sprintf(`{"level":%d}`, level), 1)
