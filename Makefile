@@ -15,7 +15,7 @@ WEB_SRC    := $(shell find web -type f -not -path '*/node_modules/*' -not -path 
 SDK_SRC    := $(shell find drivers/sdk -name '*.go')
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-web e2e chaos bench lint proto proto-check clean cross
+.PHONY: help run build test test-go test-web e2e chaos soak bench lint proto proto-check clean cross
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ SEED    ?= 0
 SECONDS ?= 180
 chaos: build ## three nodes under load and harm for SECONDS=180, drawn from SEED=; prints what was done and checked
 	@POLLUX_BIN=$(CURDIR)/bin/pollux $(GO) test -count=1 -timeout 60m -run '^TestChaos$$' -v ./test/chaos -args -seed $(SEED) -seconds $(SECONDS)
+
+soak: build ## 2,000 devices at 2,000 messages a second for SECONDS=180 (an hour: 3600) while nodes and the history server die
+	@POLLUX_BIN=$(CURDIR)/bin/pollux $(GO) test -count=1 -timeout 3h -run '^TestSoak$$' -v ./test -args -soak $(SECONDS)s
 
 bench: build ## measure: ours, floor, ratio; lines to build/bench.jsonl
 	@mkdir -p build && $(GO) run ./test/bench -o build/bench.jsonl
