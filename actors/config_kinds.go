@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -58,6 +59,7 @@ var configKinds = []ConfigKind{
 				ref("twin", m.Twin)
 			}
 		}}.kind(),
+	relationKind(),
 }
 
 // kindOf gives the kind of a record.
@@ -82,6 +84,11 @@ func NameRecord(rec *pb.ConfigRecord, project string, ref func(kind, id string))
 		id = withinOrNone(project, m.Topic) + "/" + m.Name
 	case *pb.ProjectSettings:
 		id = cmp.Or(m.Project, project)
+	case *pb.Relation:
+		id = strings.Join([]string{m.From, m.Type, m.To}, " ")
+		if w, err := wholeRelation(project, m); err == nil {
+			id = w.Id
+		}
 	case interface{ GetId() string }:
 		id = withinOrNone(project, m.GetId())
 	}

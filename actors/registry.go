@@ -45,7 +45,7 @@ type Kind struct {
 	Decode func(storage.Record) (proto.Message, error)
 }
 
-// Kind gives a kind by its name: driver, model, twin, zone, system, topic, route, inbox.
+// Kind gives a kind by its name: driver, model, twin, zone, system, relation, project, topic, route, inbox.
 func (r *Registry) Kind(kind string) (Kind, bool) {
 	switch kind {
 	case "driver":
@@ -72,6 +72,10 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 			}
 			return presentModel(m), nil
 		}}, true
+	case "relation":
+		return Kind{tableRelations, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Relation{}) }}, true
+	case "project":
+		return Kind{tableProjects, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.ProjectSettings{}) }}, true
 	case "route":
 		return Kind{tableRoutes, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Route{}) }}, true
 	case "inbox":
@@ -234,8 +238,9 @@ func pageSize(size uint32) int {
 }
 
 // deleteUnused deletes a record that nobody needs. First it holds the record, so that no new use can begin; then it
-// looks; then it deletes, or lets go again.
-func (r *Registry) deleteUnused(ctx context.Context, kind string, table storage.Table, key string, used func() ([]string, error)) error {
+// looks; then it deletes, with what else goes, or lets go again. also may be nil.
+func (r *Registry) deleteUnused(ctx context.Context, kind string, table storage.Table, key string, used func() ([]string, error),
+	also func() ([]storage.Write, error)) error {
 	rec, ok, err := r.store.Get(table, key)
 	if err != nil {
 		return fmt.Errorf("delete %s %s: %w", kind, key, err)
@@ -255,12 +260,17 @@ func (r *Registry) deleteUnused(ctx context.Context, kind string, table storage.
 		err = &InUseError{What: kind + " " + key, Users: users}
 	}
 	release := storage.Write{Table: tableHolds, Key: hold}
+	txn := &storage.Txn{Guards: []storage.Guard{exists}, Writes: []storage.Write{{Table: table, Key: key}, release}}
+	if err == nil && also != nil {
+		var writes []storage.Write
+		writes, err = also()
+		txn.Writes = append(txn.Writes, writes...)
+	}
 	if err != nil {
 		_, undo := r.store.Commit(context.WithoutCancel(ctx), &storage.Txn{Writes: []storage.Write{release}})
 		return errors.Join(err, undo)
 	}
-	_, err = r.store.Commit(context.WithoutCancel(ctx), &storage.Txn{Guards: []storage.Guard{exists},
-		Writes: []storage.Write{{Table: table, Key: key}, release}})
+	_, err = r.store.Commit(context.WithoutCancel(ctx), txn)
 	return deleteError(kind, key, err)
 }
 

@@ -321,7 +321,7 @@ func (r *Registry) deleteVersion(ctx context.Context, name, version string, anyU
 			}
 		}
 		return users, nil
-	})
+	}, nil)
 	if err != nil {
 		return err
 	}

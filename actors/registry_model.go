@@ -139,7 +139,7 @@ func (r *Registry) DeleteModel(ctx context.Context, id string, revision uint64) 
 	if revision != 0 && revision != m.Revision {
 		return fmt.Errorf("delete model %s: %w", m.Id, ErrRevision)
 	}
-	return r.deleteUnused(ctx, "model", tableThings, m.Id, func() ([]string, error) { return r.users("model", m.Id) })
+	return r.deleteUnused(ctx, "model", tableThings, m.Id, func() ([]string, error) { return r.users("model", m.Id) }, nil)
 }
 
 // checkKind sees that a twin has a driver or a model, and keeps what it has.

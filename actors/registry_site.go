@@ -128,7 +128,7 @@ func (r *Registry) ListZones(req *pb.ListZonesRequest, projects func(string) boo
 	return &pb.ListZonesResponse{Zones: page, NextPageToken: next}, err
 }
 
-// DeleteZone deletes a zone that no twin, system or other zone is in.
+// DeleteZone deletes a zone that no twin, system or other zone is in, with its relations.
 func (r *Registry) DeleteZone(ctx context.Context, id string) error {
 	id, err := CanonicalID(id)
 	if err != nil {
@@ -149,6 +149,9 @@ func (r *Registry) DeleteZone(ctx context.Context, id string) error {
 			all = append(all, users...)
 		}
 		return all, nil
+	}, func() ([]storage.Write, error) {
+		_, writes, err := r.unrelate(ctx, end{"zone", id}) // while the zone is held nothing can join it
+		return writes, err
 	})
 	if err != nil {
 		return err
@@ -248,7 +251,7 @@ func (r *Registry) ListSystems(req *pb.ListSystemsRequest, projects func(string)
 	return &pb.ListSystemsResponse{Systems: page, NextPageToken: next}, err
 }
 
-// DeleteSystem deletes a system; its twins stay.
+// DeleteSystem deletes a system with its relations; its twins stay.
 func (r *Registry) DeleteSystem(ctx context.Context, id string) error {
 	id, err := CanonicalID(id)
 	if err != nil {
@@ -259,8 +262,12 @@ func (r *Registry) DeleteSystem(ctx context.Context, id string) error {
 		if err != nil {
 			return nil, err
 		}
-		txn := &storage.Txn{Guards: []storage.Guard{{Table: tableSystems, Key: id, Revision: s.Revision}},
-			Writes: append(memberWrites(s.Members, nil, id), storage.Write{Table: tableSystems, Key: id},
+		mark, unrelated, err := r.unrelate(ctx, end{"system", id})
+		if err != nil {
+			return nil, err
+		}
+		txn := &storage.Txn{Guards: []storage.Guard{{Table: tableSystems, Key: id, Revision: s.Revision}, mark},
+			Writes: append(append(memberWrites(s.Members, nil, id), unrelated...), storage.Write{Table: tableSystems, Key: id},
 				storage.Write{Table: tableSettings, Key: "system/" + id})}
 		if s.Zone != "" {
 			txn.Writes = append(txn.Writes, storage.Write{Table: tableUses, Key: useKey("zone-system", s.Zone, id)})

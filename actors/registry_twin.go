@@ -537,7 +537,7 @@ func (r *Registry) replacement(ctx context.Context, t, old *pb.Twin, at place, c
 }
 
 // DeleteTwin deletes a twin; its owner then unloads the driver and removes state and timers. revision 0: whatever it
-// is now. A gateway that others name is in use.
+// is now. A gateway that others name is in use. The twin's relations go with it.
 func (r *Registry) DeleteTwin(ctx context.Context, id string, revision uint64) error {
 	id, err := CanonicalID(id)
 	if err != nil {
@@ -551,17 +551,17 @@ func (r *Registry) DeleteTwin(ctx context.Context, id string, revision uint64) e
 		if revision != 0 && old.Revision != revision {
 			return nil, ErrRevision
 		}
-		// Read before the users are: whoever joins them later writes it, and this deletion is looked at anew.
-		mark, joined, err := r.store.Get(tableUses, joinKey(id))
+		if err := r.unused(id); err != nil {
+			return nil, err
+		}
+		// Its mark is read before the users are looked at once more: whoever joins them later writes it, and this deletion is looked at
+		// anew.
+		mark, unrelated, err := r.unrelate(ctx, end{"twin", id})
 		if err != nil {
 			return nil, err
 		}
-		users, err := r.users("twin", id)
-		if err != nil {
+		if err := r.unused(id); err != nil {
 			return nil, err
-		}
-		if len(users) > 0 {
-			return nil, &InUseError{What: "twin " + id, Users: users}
 		}
 		at, err := r.e.placeOf(id)
 		if err != nil {
@@ -573,14 +573,8 @@ func (r *Registry) DeleteTwin(ctx context.Context, id string, revision uint64) e
 			writes = append(writes, r.settleGone(at, id))
 		}
 		writes = append(writes, storage.Write{Table: tableSettings, Key: "twin/" + id})
-		if joined {
-			writes = append(writes, storage.Write{Table: tableUses, Key: joinKey(id)})
-		}
-		return &storage.Txn{
-			Guards: []storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision},
-				{Table: tableUses, Key: joinKey(id), Revision: mark.Revision}, at.guard},
-			Writes: writes,
-		}, nil
+		return &storage.Txn{Guards: []storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision}, mark, at.guard},
+			Writes: append(writes, unrelated...)}, nil
 	}, func(g *storage.GuardError) error {
 		if revision != 0 && g.Table == tableTwins {
 			return ErrRevision
@@ -592,4 +586,13 @@ func (r *Registry) DeleteTwin(ctx context.Context, id string, revision uint64) e
 	}
 	r.e.noticed(id)
 	return nil
+}
+
+// unused says who is behind a gateway, as an error.
+func (r *Registry) unused(id string) error {
+	users, err := r.users("twin", id)
+	if err == nil && len(users) > 0 {
+		err = &InUseError{What: "twin " + id, Users: users}
+	}
+	return err
 }

@@ -30,7 +30,7 @@ func TestAuthorizationOverHTTP(t *testing.T) {
 	admin := []string{"UploadDriver", "DeleteDriver", "AddFromCatalog", "CreateTwin", "UpdateTwin", "DeleteTwin", "CreateKey", "ListKeys",
 		"DeleteKey", "PutZone", "DeleteZone", "PutSystem", "DeleteSystem", "SetSettings",
 		"CreateModel", "UpdateModel", "DeleteModel", "ClaimInbox", "IgnoreInbox", "Apply", "PutProjectSettings",
-		"CreateTopic", "UpdateTopic", "DeleteTopic", "PutRoute", "DeleteRoute", "StartSystem", "StopSystem"}
+		"CreateTopic", "UpdateTopic", "DeleteTopic", "PutRoute", "DeleteRoute", "StartSystem", "StopSystem", "CreateRelation", "UpdateRelation", "DeleteRelation"}
 	// These belong to no project.
 	everywhere := []string{"UploadDriver", "DeleteDriver", "AddFromCatalog", "DrainNode", "UndrainNode", "RemoveNode", "TransferLeadership",
 		"CreateJoinToken", "ListJoinTokens", "RevokeJoinToken", "RotateGossipKey", "RotateCA", "StartRollout", "HaltRollout",
@@ -84,6 +84,10 @@ func requestFor(m protoreflect.MethodDescriptor, project string) string {
 	for i := range in.Fields().Len() {
 		f := in.Fields().Get(i)
 		switch name := f.JSONName(); {
+		case m.Parent().Name() == "RelationService" && (name == "id" || name == "path"):
+			fields[name] = project + "/nothing/feeds/nobody"
+		case name == "relation":
+			fields[name] = map[string]any{"id": project + "/nothing/feeds/nobody", "revision": 1 << 40}
 		case name == "id" && m.Parent().Name() != "KeyService":
 			fields[name] = project + "/nothing"
 		case name == "scope":

@@ -33,6 +33,10 @@ func changeOf(request, response any) (what, id string) {
 		return "model created", m.GetModel().GetId()
 	case *pb.UpdateModelResponse:
 		return "model updated", m.GetModel().GetId()
+	case *pb.CreateRelationResponse:
+		return "relation created", m.GetRelation().GetId()
+	case *pb.UpdateRelationResponse:
+		return "relation updated", m.GetRelation().GetId()
 	case *pb.PutZoneResponse:
 		return "zone put", m.GetZone().GetId()
 	case *pb.PutSystemResponse:
@@ -72,6 +76,8 @@ func changeOf(request, response any) (what, id string) {
 		return "system started", m.Id
 	case *pb.StopSystemRequest:
 		return "system stopped", m.Id
+	case *pb.DeleteRelationRequest:
+		return "relation deleted", m.Id
 	case *pb.DeleteZoneRequest:
 		return "zone deleted", m.Id
 	case *pb.DeleteSystemRequest:

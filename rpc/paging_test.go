@@ -54,7 +54,7 @@ func TestPagesFollowTheirTokens(t *testing.T) {
 		t.Errorf("second page of keys: %v, %v", next, err)
 	}
 	for _, procedure := range []string{rpcv1.TwinServiceListTwinsProcedure, rpcv1.DriverServiceListDriversProcedure,
-		rpcv1.SiteServiceListZonesProcedure, rpcv1.SiteServiceListSystemsProcedure, rpcv1.SiteServiceListInboxProcedure, rpcv1.ModelServiceListModelsProcedure,
+		rpcv1.SiteServiceListZonesProcedure, rpcv1.SiteServiceListSystemsProcedure, rpcv1.SiteServiceListInboxProcedure, rpcv1.ModelServiceListModelsProcedure, rpcv1.RelationServiceListRelationsProcedure,
 		rpcv1.KeyServiceListKeysProcedure} {
 		for _, token := range []string{"zzz", project + "/z1"} {
 			status, body := h.call(t, h.admin, procedure, fmt.Sprintf(`{"pageToken":%q}`, token))

@@ -145,6 +145,7 @@ func procedures() map[string]procedure {
 		"/" + grpcreflect.ReflectV1AlphaServiceName + "/ServerReflectionInfo": {action: ActionReflect, resource: all("api")},
 	}
 	maps.Copy(table, topicProcedures())
+	maps.Copy(table, relationProcedures())
 	return table
 }
 

@@ -111,6 +111,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	mount(rpcv1.NewModelServiceHandler(&modelService{s}, small))
 	mount(rpcv1.NewSiteServiceHandler(&siteService{s}, small))
 	mount(rpcv1.NewBulkServiceHandler(&bulkService{s}, small))
+	mount(rpcv1.NewRelationServiceHandler(&relationService{s}, small))
 	mount(rpcv1.NewSettingsServiceHandler(&settingsService{s}, small))
 	path, messages := rpcv1.NewIngestServiceHandler(&ingestService{s}, small)
 	mount(path, messages)
@@ -127,7 +128,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
 		rpcv1.KeyServiceName, rpcv1.ModelServiceName, rpcv1.SiteServiceName, rpcv1.TopicServiceName, rpcv1.BulkServiceName, rpcv1.SettingsServiceName,
-		rpcv1.IngestServiceName}
+		rpcv1.RelationServiceName, rpcv1.IngestServiceName}
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mount(grpcreflect.NewHandlerV1(reflector, small))
 	mount(grpcreflect.NewHandlerV1Alpha(reflector, small))

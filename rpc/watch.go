@@ -24,6 +24,7 @@ func (w *watchService) Watch(ctx context.Context, r *connect.Request[pb.WatchReq
 // to no project.
 var scopedKinds = map[string]Action{
 	"twin": ActionTwinRead, "model": ActionTwinRead, "zone": ActionSiteRead, "system": ActionSiteRead, "inbox": ActionSiteRead, "topic": ActionTopicRead, "route": ActionTopicRead,
+	"relation": ActionSiteRead, "project": ActionSiteRead,
 }
 
 // actionOfKind says what watching a kind is.
@@ -65,14 +66,20 @@ func (s *Server) kindFor(p *Principal, name string) (*watchedKind, error) {
 		return nil, &invalidError{path: "kind", text: fmt.Sprintf("%.50q is no kind; want one of %s", name, strings.Join(s.kindNames(), ", "))}
 	}
 	if _, scoped := scopedKinds[name]; scoped && p.Project != "" {
-		k.prefix = p.Project + "/"
+		if k.prefix = p.Project + "/"; name == "project" { // its key is the project's name
+			k.prefix = p.Project
+			k.sees = func(m proto.Message) bool {
+				s, ok := m.(*pb.ProjectSettings)
+				return ok && s.Project == p.Project
+			}
+		}
 	}
 	return k, nil
 }
 
 func (s *Server) kindNames() []string {
 	names := []string{"key"}
-	for _, name := range []string{"driver", "model", "twin", "zone", "system", "inbox", "topic", "route"} {
+	for _, name := range []string{"driver", "model", "twin", "zone", "system", "inbox", "topic", "route", "relation", "project"} {
 		if _, ok := s.o.Registry.Kind(name); ok {
 			names = append(names, name)
 		}

@@ -3,7 +3,9 @@ package rpc
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 
+	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers/wot"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
@@ -63,7 +65,30 @@ func (c *restCall) describe(t *pb.Twin) (json.RawMessage, error) {
 	if t.UpdateTime != nil {
 		thing.Modified = t.UpdateTime.AsTime()
 	}
+	thing.Links = c.links(t.Id)
 	return thing.Describe()
+}
+
+// maxLinks bounds the relations that a Thing Description names; RelationService lists all.
+const maxLinks = 200
+
+// links are a twin's relations to other twins, to whoever may see them.
+func (c *restCall) links(id string) []wot.Link {
+	if Authorize(c.p, ActionSiteRead, Resource{Project: actors.ProjectOf(id), Kind: "relation"}) != nil {
+		return nil
+	}
+	list, err := c.s.o.Registry.ListRelations(&pb.ListRelationsRequest{From: id, PageSize: maxLinks}, nil)
+	if err != nil {
+		c.s.log.Warn("relations of a thing description", "twin", id, "error", err)
+		return nil
+	}
+	var links []wot.Link
+	for _, r := range list.Relations {
+		if !strings.Contains(r.To, ":") { // places have no description
+			links = append(links, wot.Link{Rel: r.Type, Href: c.base() + "/v1/twins/" + r.To + "/td", Type: wot.DescriptionType})
+		}
+	}
+	return links
 }
 
 func (c *restCall) thingDescription() error {

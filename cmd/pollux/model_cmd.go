@@ -36,7 +36,7 @@ another door becomes properties, as the model says in terms of the prefix pollux
   pollux model get room --thing > room.json     edit it, then:
   pollux model update room --file room.json`,
 	}))
-	cmd.AddCommand(modelList(a), modelGet(a), modelCreate(a), modelUpdate(a),
+	cmd.AddCommand(modelList(a), modelGet(a), watcher(a, "model", "models"), modelCreate(a), modelUpdate(a),
 		remover(a, "rm ID", "Delete a model that no twin has", "  pollux model rm room", "model",
 			func(ctx context.Context, n *node, id string) error {
 				_, err := n.modelling.DeleteModel(ctx, req(&pb.DeleteModelRequest{Id: id}))

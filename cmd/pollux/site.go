@@ -18,7 +18,7 @@ func zoneCommand(a *app) *cobra.Command {
 		Short:   "Places in a tree: regions, buildings, levels, rooms",
 		Example: "  pollux zone put hq --kind building --title Headquarters\n  pollux zone put aula --parent hq --kind room\n  pollux zone list",
 	}))
-	cmd.AddCommand(zonePut(a), zoneGet(a), zoneList(a), settingsCommand(a, settingsOfZone),
+	cmd.AddCommand(zonePut(a), zoneGet(a), zoneList(a), watcher(a, "zone", "zones"), settingsCommand(a, settingsOfZone),
 		remover(a, "rm ID", "Remove a zone that nothing is in", "  pollux zone rm aula", "zone",
 			func(ctx context.Context, n *node, id string) error {
 				_, err := n.site.DeleteZone(ctx, req(&pb.DeleteZoneRequest{Id: id}))
@@ -119,7 +119,7 @@ func systemCommand(a *app) *cobra.Command {
 		Short:   "Twins that work together, each with a name such as Display_1",
 		Example: "  pollux system put room1 --zone aula --member Display_1=beamer --member Lights_1=lamp1\n  pollux system list",
 	}))
-	cmd.AddCommand(systemPut(a), systemGet(a), systemList(a), systemStart(a), systemStop(a), systemCall(a), settingsCommand(a, settingsOfSystem),
+	cmd.AddCommand(systemPut(a), systemGet(a), systemList(a), watcher(a, "system", "systems"), systemStart(a), systemStop(a), systemCall(a), settingsCommand(a, settingsOfSystem),
 		remover(a, "rm ID", "Remove a system; its twins stay", "  pollux system rm room1", "system",
 			func(ctx context.Context, n *node, id string) error {
 				_, err := n.site.DeleteSystem(ctx, req(&pb.DeleteSystemRequest{Id: id}))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -135,26 +136,31 @@ KIND is one of ` + strings.Join(kinds, ", ") + `. Values of twins are watched by
 		Args:      exactly("KIND"),
 		ValidArgs: kinds,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := a.dial()
-			if err != nil {
-				return err
-			}
-			stream, err := n.watch.Watch(cmd.Context(), req(&pb.WatchRequest{Kind: args[0], AfterRevision: after}))
-			if err != nil {
-				return err
-			}
-			defer stream.Close()
-			for stream.Receive() {
-				m := stream.Msg()
-				if err := a.line(m, func() { a.printRecord(m) }); err != nil {
-					return err
-				}
-			}
-			return stream.Err()
+			return a.watchRecords(cmd.Context(), args[0], after)
 		},
 	})
 	cmd.Flags().Uint64Var(&after, "after", 0, "only changes after this revision")
 	return cmd
+}
+
+// watchRecords prints the records of a kind, and then each change, until ctx ends.
+func (a *app) watchRecords(ctx context.Context, kind string, after uint64) error {
+	n, err := a.dial()
+	if err != nil {
+		return err
+	}
+	stream, err := n.watch.Watch(ctx, req(&pb.WatchRequest{Kind: kind, AfterRevision: after}))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		m := stream.Msg()
+		if err := a.line(m, func() { a.printRecord(m) }); err != nil {
+			return err
+		}
+	}
+	return stream.Err()
 }
 
 func (a *app) printRecord(m *pb.WatchResponse) {

@@ -44,8 +44,20 @@ type Thing struct {
 	Model json.RawMessage
 	// Instance is the version of what runs it; empty: unknown.
 	Instance string
+	// Links are those to other things, beside the ones of the model.
+	Links []Link
 	// Created and Modified may be zero.
 	Created, Modified time.Time
+}
+
+// Link leads from a twin to another thing.
+type Link struct {
+	// Rel is what the one is to the other.
+	Rel string
+	// Href is the other's address, such as that of its Thing Description; relative ones begin at the twin's base.
+	Href string
+	// Type is the content type of what is there; empty: unknown.
+	Type string
 }
 
 // Describe writes the Thing Description of a twin. Its forms are relative to its base. The error says what is wrong with the
@@ -69,7 +81,15 @@ func (t *Thing) Describe() (json.RawMessage, error) {
 	}
 	doc["base"] = t.Base + "/"
 	doc["securityDefinitions"], doc["security"] = securityDefinitions(), []string{security}
-	doc["links"] = append(modelLinks(doc["links"]), object{"rel": "type", "href": "tm", "type": ModelType})
+	links := append(modelLinks(doc["links"]), object{"rel": "type", "href": "tm", "type": ModelType})
+	for _, l := range t.Links {
+		link := object{"rel": l.Rel, "href": l.Href}
+		if l.Type != "" {
+			link["type"] = l.Type
+		}
+		links = append(links, link)
+	}
+	doc["links"] = links
 	if v := versionOf(doc["version"], t.Instance); v != nil {
 		doc["version"] = v
 	} else {

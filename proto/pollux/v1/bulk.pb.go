@@ -95,6 +95,7 @@ type ConfigRecord struct {
 	//	*ConfigRecord_Channel
 	//	*ConfigRecord_Route
 	//	*ConfigRecord_Project
+	//	*ConfigRecord_Relation
 	Record        isConfigRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -209,6 +210,15 @@ func (x *ConfigRecord) GetProject() *ProjectSettings {
 	return nil
 }
 
+func (x *ConfigRecord) GetRelation() *Relation {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Relation); ok {
+			return x.Relation
+		}
+	}
+	return nil
+}
+
 type isConfigRecord_Record interface {
 	isConfigRecord_Record()
 }
@@ -246,6 +256,10 @@ type ConfigRecord_Project struct {
 	Project *ProjectSettings `protobuf:"bytes,8,opt,name=project,proto3,oneof"`
 }
 
+type ConfigRecord_Relation struct {
+	Relation *Relation `protobuf:"bytes,9,opt,name=relation,proto3,oneof"`
+}
+
 func (*ConfigRecord_Zone) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Twin) isConfigRecord_Record() {}
@@ -261,6 +275,8 @@ func (*ConfigRecord_Channel) isConfigRecord_Record() {}
 func (*ConfigRecord_Route) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Project) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Relation) isConfigRecord_Record() {}
 
 type ApplyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -640,7 +656,7 @@ var File_pollux_v1_bulk_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x14pollux/v1/site.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\x8a\x03\n" +
+	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x18pollux/v1/relation.proto\x1a\x14pollux/v1/site.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\xbd\x03\n" +
 	"\fConfigRecord\x12%\n" +
 	"\x04zone\x18\x01 \x01(\v2\x0f.pollux.v1.ZoneH\x00R\x04zone\x12%\n" +
 	"\x04twin\x18\x02 \x01(\v2\x0f.pollux.v1.TwinH\x00R\x04twin\x12+\n" +
@@ -649,7 +665,8 @@ const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\x05topic\x18\x05 \x01(\v2\x10.pollux.v1.TopicH\x00R\x05topic\x128\n" +
 	"\achannel\x18\x06 \x01(\v2\x1c.pollux.v1.PutChannelRequestH\x00R\achannel\x12(\n" +
 	"\x05route\x18\a \x01(\v2\x10.pollux.v1.RouteH\x00R\x05route\x126\n" +
-	"\aproject\x18\b \x01(\v2\x1a.pollux.v1.ProjectSettingsH\x00R\aprojectB\x0f\n" +
+	"\aproject\x18\b \x01(\v2\x1a.pollux.v1.ProjectSettingsH\x00R\aproject\x121\n" +
+	"\brelation\x18\t \x01(\v2\x13.pollux.v1.RelationH\x00R\brelationB\x0f\n" +
 	"\x06record\x12\x05\xbaH\x02\b\x01\"\xbb\x01\n" +
 	"\fApplyRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12>\n" +
@@ -718,6 +735,7 @@ var file_pollux_v1_bulk_proto_goTypes = []any{
 	(*PutChannelRequest)(nil), // 13: pollux.v1.PutChannelRequest
 	(*Route)(nil),             // 14: pollux.v1.Route
 	(*ProjectSettings)(nil),   // 15: pollux.v1.ProjectSettings
+	(*Relation)(nil),          // 16: pollux.v1.Relation
 }
 var file_pollux_v1_bulk_proto_depIdxs = []int32{
 	8,  // 0: pollux.v1.ConfigRecord.zone:type_name -> pollux.v1.Zone
@@ -728,20 +746,21 @@ var file_pollux_v1_bulk_proto_depIdxs = []int32{
 	13, // 5: pollux.v1.ConfigRecord.channel:type_name -> pollux.v1.PutChannelRequest
 	14, // 6: pollux.v1.ConfigRecord.route:type_name -> pollux.v1.Route
 	15, // 7: pollux.v1.ConfigRecord.project:type_name -> pollux.v1.ProjectSettings
-	1,  // 8: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
-	4,  // 9: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
-	0,  // 10: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
-	5,  // 11: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
-	1,  // 12: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
-	2,  // 13: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
-	6,  // 14: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
-	3,  // 15: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
-	7,  // 16: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
-	15, // [15:17] is the sub-list for method output_type
-	13, // [13:15] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	16, // 8: pollux.v1.ConfigRecord.relation:type_name -> pollux.v1.Relation
+	1,  // 9: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
+	4,  // 10: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
+	0,  // 11: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
+	5,  // 12: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
+	1,  // 13: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
+	2,  // 14: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
+	6,  // 15: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
+	3,  // 16: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
+	7,  // 17: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
+	16, // [16:18] is the sub-list for method output_type
+	14, // [14:16] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_bulk_proto_init() }
@@ -751,6 +770,7 @@ func file_pollux_v1_bulk_proto_init() {
 	}
 	file_pollux_v1_ingest_proto_init()
 	file_pollux_v1_model_proto_init()
+	file_pollux_v1_relation_proto_init()
 	file_pollux_v1_site_proto_init()
 	file_pollux_v1_topic_proto_init()
 	file_pollux_v1_twin_proto_init()
@@ -763,6 +783,7 @@ func file_pollux_v1_bulk_proto_init() {
 		(*ConfigRecord_Channel)(nil),
 		(*ConfigRecord_Route)(nil),
 		(*ConfigRecord_Project)(nil),
+		(*ConfigRecord_Relation)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
