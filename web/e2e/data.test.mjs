@@ -1,4 +1,4 @@
-// The rooms of what comes in and where it goes, in the browser: Ingest, Inbox. What the page shows is compared with what the command
+// The rooms of what comes in and where it goes, in the browser: Ingest, Inbox, Topics, Routes. What the page shows is compared with what the command
 // line says of the same node.
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
@@ -111,6 +111,79 @@ test("a rule makes twins of senders to come", async () => {
   await page.getByRole("list", { name: "Rules" }).getByText("auto-{value}").waitFor();
   await h.post("default/lora/eui/a9", { temperature: 19 });
   await until("the twin is made", async () => /temperature\s+19/.test(await h.cli("twin", "get", "auto-a9").catch(() => "")));
+});
+
+test("a topic is made, and what is published comes by itself", async () => {
+  await page.keyboard.press("Escape");
+  await rail("Topics").click();
+  const form = page.getByRole("form", { name: "New topic" });
+  await form.getByRole("textbox").fill("hot");
+  await form.getByRole("button", { name: "Create" }).click();
+  const topic = region("Topic default/hot");
+  const publish = topic.getByRole("form", { name: "Publish" });
+  await publish.getByRole("textbox", { name: "Key" }).fill("a");
+  await publish.getByRole("textbox", { name: "Payload" }).fill('{"n": 1}');
+  await publish.getByRole("button", { name: "Publish" }).click();
+  await topic.getByText("Committed as message 1.").waitFor();
+  await h.cli("topic", "publish", "hot", '{"n": 2}', "--key", "a");
+  const messages = topic.getByRole("list", { name: "Messages" }).getByRole("listitem");
+  await until("both are there, the newest first", async () => /2.*"n": 2.*1.*"n": 1/s.test((await messages.allTextContents()).join("\n")));
+});
+
+test("a channel tells how far it is behind, and reads again", async () => {
+  const topic = region("Topic default/hot");
+  await topic.getByRole("tab", { name: /Channels/ }).click();
+  await topic.getByRole("form", { name: "New channel" }).getByRole("textbox").fill("billing");
+  await topic.getByRole("button", { name: "Make it" }).click();
+  const lag = async () => (await topic.getByRole("row", { name: "billing" }).getByRole("cell").allTextContents())[1];
+  await until("two messages wait", async () => (await lag()) === "2");
+  await topic.getByRole("button", { name: "What to do with billing" }).click();
+  await page.getByRole("menuitem", { name: "What comes from now on" }).click();
+  await until("none waits", async () => (await lag()) === "0");
+  await topic.getByRole("button", { name: "What to do with billing" }).click();
+  await page.getByRole("menuitem", { name: "The oldest message" }).click();
+  await until("they wait again", async () => (await lag()) === "2");
+});
+
+test("a route is drawn with what passes; a mistake in its condition is shown at its place", async () => {
+  await page.getByRole("navigation", { name: "Rooms beside Topics" }).getByRole("link", { name: "Routes" }).click();
+  await page.getByRole("button", { name: "New route" }).click();
+  const form = page.getByRole("form", { name: "Route" });
+  await form.getByRole("textbox", { name: "Name" }).fill("10-hot");
+  await form.getByRole("combobox", { name: "To topics" }).click();
+  await page.getByRole("option", { name: "default/hot" }).click();
+  await page.keyboard.press("Escape");
+  await form.getByRole("textbox", { name: "When" }).fill("name == 'temperature' && valu > 30.0");
+  await form.getByRole("button", { name: "Create" }).click();
+  await form.getByText(/^Line 1, column 26: .*valu/).waitFor();
+  const caret = await form.getByRole("textbox", { name: "When" }).evaluate((e) => e.selectionStart);
+  assert.equal(caret, 25, "the caret is at the mistake");
+  await form.getByRole("textbox", { name: "When" }).fill("name == 'temperature' && value > 30.0");
+  await form.getByRole("button", { name: "Create" }).click();
+  await form.waitFor({ state: "detached" });
+  for (const temperature of [25, 31, 32]) await h.post("default/lobby", { temperature });
+  const route = page.getByRole("listitem", { name: "Route 10-hot" });
+  await route.getByLabel("seen 3").waitFor();
+  await route.getByLabel("matched 2").waitFor();
+  assert.match(await h.cli("topic", "route", "list"), /10-hot.*3\s+2\s+0/);
+  await h.cli("topic", "create", "texts");
+  await h.cli("topic", "route", "put", "20-odd", "--to", "texts", "--property", "temperature", "--when", "value.size() > 1");
+  await h.post("default/lobby", { temperature: 18 });
+  await page.getByRole("listitem", { name: "Route 20-odd" }).getByText("1 could not be told").waitFor();
+  await picture(page, "routes");
+});
+
+test("a dead letter says why, and is published again", async () => {
+  await page.goto(`${h.url}/topics/default/texts`);
+  const topic = region("Topic default/texts");
+  await topic.getByRole("tab", { name: "Dead letters 1" }).click();
+  const letter = topic.getByRole("table", { name: "Dead letters" }).getByRole("row").nth(1);
+  await letter.getByText("route default/20-odd", { exact: true }).waitFor();
+  await letter.getByText(/overload|size/).waitFor();
+  await picture(page, "topics");
+  await topic.getByRole("button", { name: "Replay all" }).click();
+  await topic.getByText(/^1 published again/).waitFor();
+  assert.match(await h.cli("topic", "tail", "texts", "--oldest", "--no-follow"), /"value":18/);
 });
 
 test("the browser's console is silent", () => assert.deepEqual(h.complaints, []));

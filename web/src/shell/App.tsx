@@ -13,6 +13,8 @@ import { DriversRoom } from "../rooms/drivers/DriversRoom";
 import { InboxRoom } from "../rooms/ingest/InboxRoom";
 import { IngestRoom } from "../rooms/ingest/IngestRoom";
 import { ModelsRoom } from "../rooms/models/ModelsRoom";
+import { RoutesRoom } from "../rooms/topics/RoutesRoom";
+import { TopicsRoom } from "../rooms/topics/TopicsRoom";
 import { TwinRoom } from "../rooms/twin/TwinRoom";
 import { TwinsRoom } from "../rooms/twins/TwinsRoom";
 import { Guard } from "./Guard";
@@ -85,6 +87,15 @@ export function App() {
           </Route>
           <Route path="/inbox">
             <InboxRoom />
+          </Route>
+          <Route path="/topics/:project/:name">
+            {({ project, name }) => <TopicsRoom id={`${decode(project)}/${decode(name)}`} />}
+          </Route>
+          <Route path="/topics">
+            <TopicsRoom />
+          </Route>
+          <Route path="/routes">
+            <RoutesRoom />
           </Route>
           <Route path="/cluster">
             <ClusterRoom />

@@ -6,6 +6,8 @@ const keys: [string[], string][] = [
   [["g", "m"], "Models"],
   [["g", "i"], "Ingest"],
   [["g", "b"], "Inbox"],
+  [["g", "o"], "Topics"],
+  [["g", "r"], "Routes"],
   [["g", "n"], "Cluster: the nodes"],
   [["/"], "Filter the twins"],
   [["c"], "Create a twin"],

@@ -4,7 +4,7 @@ import { Link, useLocation } from "wouter";
 
 import { dropKey, signedOut } from "../api/session";
 import { Help } from "./Help";
-import { DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, SunIcon, SystemIcon, TwinsIcon } from "./icons";
+import { DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
 import { LinkBadge, LinkBanner } from "./LinkBadge";
 import { Logo } from "./Logo";
 import { useShortcuts } from "./shortcuts";
@@ -13,6 +13,7 @@ import { useShortcuts } from "./shortcuts";
 const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string[] }[] = [
   { path: "/twins", name: "Twins", icon: TwinsIcon },
   { path: "/ingest", name: "Ingest", icon: IngestIcon, also: ["/inbox"] },
+  { path: "/topics", name: "Topics", icon: TopicsIcon, also: ["/routes"] },
   { path: "/drivers", name: "Drivers", icon: DriversIcon },
   { path: "/models", name: "Models", icon: ModelsIcon },
   { path: "/cluster", name: "Cluster", icon: NodesIcon },
@@ -29,6 +30,8 @@ export function Shell({ children }: { children: ReactNode }) {
     "g n": () => go("/cluster"),
     "g i": () => go("/ingest"),
     "g b": () => go("/inbox"),
+    "g o": () => go("/topics"),
+    "g r": () => go("/routes"),
     "?": () => setHelp(true),
   });
   return (

@@ -1,0 +1,89 @@
+import { Button } from "@mantine/core";
+import { Link } from "wouter";
+
+import type { Route } from "../../gen/pollux/v1/topic_pb";
+import { split } from "../../model/id";
+import { count, number } from "../../model/value";
+import type { Rate } from "./RoutesRoom";
+import { topicPath } from "./useTopics";
+
+interface Props {
+  route: Route;
+  rate: Rate | undefined;
+  chosen: boolean;
+  onChoose: () => void;
+}
+
+/** One route, drawn: source → condition → topics, with what passed each step. */
+export function RouteLine({ route: r, rate, chosen, onChoose }: Props) {
+  const { name } = split(r.id);
+  const c = r.counts;
+  return (
+    <li className="route" aria-label={`Route ${name}`} data-chosen={chosen || undefined}>
+      <div className="route-name">
+        <b>{name}</b>
+        <Button size="compact-xs" variant="default" aria-label={`Edit ${name}`} onClick={onChoose}>
+          Edit
+        </Button>
+      </div>
+      <div className="route-steps">
+        <div className="step" data-kind="source">
+          <small>twins</small>
+          <span>{sources(r)}</span>
+          <small>{what(r)}</small>
+        </div>
+        <Arrow label="seen" n={c?.seen ?? 0n} rate={rate?.seen} />
+        <div className="step" data-kind="when">
+          <small>when</small>
+          {r.when ? <code>{r.when}</code> : <span>always</span>}
+          {c && c.failed > 0n && (
+            <small className="bad" title="The condition could not be told of these, such as a text where it wants a number. They are dead letters of the topics.">
+              {count(c.failed)} could not be told
+            </small>
+          )}
+        </div>
+        <Arrow label="matched" n={c?.matched ?? 0n} rate={rate?.matched} />
+        <div className="step" data-kind="target">
+          <small>{r.topics.length === 1 ? "topic" : "topics"}</small>
+          {r.topics.map((t) => (
+            <Link key={t} href={topicPath(t)}>
+              {split(t).name}
+            </Link>
+          ))}
+        </div>
+      </div>
+      <p className="route-after muted">{r.terminate ? "What matches stops here." : "What matches goes on to the next route, too."}</p>
+    </li>
+  );
+}
+
+function Arrow({ label, n, rate }: { label: string; n: bigint; rate: number | undefined }) {
+  return (
+    <div className="arrow" data-live={rate ? true : undefined}>
+      <b aria-label={`${label} ${n}`}>{count(n)}</b>
+      <svg viewBox="0 0 60 10" preserveAspectRatio="none" aria-hidden="true">
+        <path d="M0 5h54" vectorEffect="non-scaling-stroke" />
+        <path d="m50 1 5 4-5 4" vectorEffect="non-scaling-stroke" />
+      </svg>
+      <small>
+        {label}
+        {rate ? `, ${number(Math.round(rate * 10) / 10)}/s` : ""}
+      </small>
+    </div>
+  );
+}
+
+function sources(r: Route): string {
+  const of = r.twins.map((t) => split(t).name);
+  if (of.length > 4) of.splice(3, of.length, `${r.twins.length - 3} more`);
+  if (r.zone) of.push(`in ${split(r.zone).name}`);
+  if (r.driver) of.push(`driver ${r.driver}`);
+  if (r.model) of.push(`model ${r.model}`);
+  for (const [k, v] of Object.entries(r.labels)) of.push(`${k}=${v}`);
+  return of.length ? of.join(", ") : "all";
+}
+
+function what(r: Route): string {
+  if (r.properties.length + r.events.length === 0) return "every value and event";
+  return [...r.properties, ...r.events.map((e) => `event ${e}`)].join(", ");
+}
