@@ -129,18 +129,14 @@ func (n *Node) receive(env *cluster.Envelope, done func(cluster.Reply)) {
 	}
 }
 
-// publish sends a twin's MQTT message to the brokers of all nodes: the device may be at any of them.
+// publish sends a twin's MQTT message to whoever subscribes to it. Nodes whose brokers keep no records are sent every message.
 func (n *Node) publish(topic string, payload []byte, qos byte, retain bool) error {
-	var err error
-	if n.broker != nil {
-		err = n.broker.Publish(topic, payload, qos, retain)
-	}
-	if err != nil {
+	if err := n.broker.Publish(topic, payload, qos, retain); err != nil {
 		return err // what is wrong with it here is wrong with it everywhere
 	}
 	f := &actorv1.Frame{Topic: topic, Payload: payload, Qos: uint32(qos), Retain: retain}
 	for _, m := range n.cluster.Members() {
-		if m.ID == n.self.id || m.MQTT == mqttOff || !lives(m) {
+		if m.ID == n.self.id || m.MQTT == mqttOff || m.SharesBroker() || !lives(m) {
 			continue
 		}
 		n.cluster.SendTo(m.ID, &cluster.Envelope{Target: cluster.Target{Kind: cluster.KindNode, ID: m.ID}, Message: f, Deadline: time.Now().Add(publishWithin)},
@@ -169,16 +165,19 @@ func (n *Node) handle(env *cluster.Envelope, done func(cluster.Reply)) {
 		go n.handleLink(env, done)
 		return
 	}
-	f, ok := env.Message.(*actorv1.Frame)
-	if !ok {
-		done(cluster.Reply{Err: fmt.Errorf("message %T to a node: %w", env.Message, errors.ErrUnsupported)})
+	b := n.routing.Load()
+	if b == nil {
+		done(cluster.Reply{Err: fmt.Errorf("%s is starting: %w", n.conf.Name, cluster.ErrUnavailable)})
 		return
 	}
-	r := cluster.Reply{Message: &actorv1.Taken{}}
-	if n.broker != nil {
-		r.Err = n.broker.Publish(f.Topic, f.Payload, byte(f.Qos), f.Retain)
+	if f, ok := env.Message.(*actorv1.Frame); ok { // of a node whose broker keeps no records
+		b.Hear(f.Topic, f.Payload, byte(f.Qos), f.Retain)
+		done(cluster.Reply{Message: &actorv1.Taken{}})
+		return
 	}
-	done(r)
+	if !b.Receive(env.Message, done) {
+		done(cluster.Reply{Err: fmt.Errorf("message %T to a node: %w", env.Message, errors.ErrUnsupported)})
+	}
 }
 
 // exportPath of the peer port gives this node's history to another.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -76,12 +77,14 @@ type Node struct {
 	engine   *actors.Engine
 	cluster  *cluster.Node
 	broker   *mqtt.Broker
-	hub      *inbound.Hub
-	callers  *inbound.Acceptor // nil: no device may call in here
-	keys     *rpc.Keyring
-	server   *http.Server
-	http     net.Listener
-	tls      *tls.Config
+	// routing is the broker, for other nodes, which may come before it is there.
+	routing atomic.Pointer[mqtt.Broker]
+	hub     *inbound.Hub
+	callers *inbound.Acceptor // nil: no device may call in here
+	keys    *rpc.Keyring
+	server  *http.Server
+	http    net.Listener
+	tls     *tls.Config
 
 	failOnce sync.Once
 	failed   chan struct{}
@@ -289,15 +292,18 @@ func (n *Node) loadDriver(ctx context.Context, digest string) (drivers.Runner, e
 func (n *Node) openBroker(context.Context) error {
 	n.keys = rpc.NewKeyring(n.store, n.log, n.metrics)
 	n.closeLater("keys", func(context.Context) error { return n.keys.Close() })
-	if n.conf.MQTT == mqttOff {
-		return nil
+	// Where it listens nowhere it still brings what twins send to clients of other nodes.
+	addr := n.conf.MQTT
+	if addr == mqttOff {
+		addr = ""
 	}
-	b, err := mqtt.Open(mqtt.Options{Addr: n.conf.MQTT, TLS: n.tls, Handler: deviceDoor{n}, AllowAnonymous: n.conf.allowAnonymousMQTT(),
-		Logger: n.log, Metrics: n.metrics})
+	b, err := mqtt.Open(mqtt.Options{Addr: addr, TLS: n.tls, Handler: deviceDoor{n}, AllowAnonymous: n.conf.allowAnonymousMQTT(),
+		Store: n.store, Cluster: n.cluster, Node: n.self.id, Incarnation: n.self.incarnation, Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return fmt.Errorf("mqtt = %q: %w", n.conf.MQTT, err)
 	}
 	n.broker = b
+	n.routing.Store(b)
 	n.engine.SetPublish(n.publish)
 	n.closeLater("broker", func(context.Context) error { return b.Close() })
 	n.watchGrants(b)
@@ -401,7 +407,7 @@ func (n *Node) URL() string {
 
 // MQTTAddr is HOST:PORT of the broker, "" where there is none.
 func (n *Node) MQTTAddr() string {
-	if n.broker == nil {
+	if n.broker == nil || n.broker.Addr() == nil {
 		return ""
 	}
 	return n.broker.Addr().String()

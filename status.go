@@ -87,7 +87,7 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 
 func (n *Node) addresses() map[string]string {
 	a := map[string]string{"http": n.URL()}
-	if n.broker != nil {
+	if n.MQTTAddr() != "" {
 		a["mqtt"] = n.MQTTAddr()
 	}
 	return a

@@ -84,6 +84,12 @@ const memberV2 = 2
 // featureClasses: the node knows selector classes. No selector is used before every member does.
 const featureClasses = 1 << 0
 
+// featureBrokers: the node's broker keeps its clients in records and takes what other brokers have for them.
+const featureBrokers = 1 << 1
+
+// SharesBroker says whether the node's MQTT broker works with the others' by records. One that does not is to be sent every message.
+func (m *Member) SharesBroker() bool { return m.features&featureBrokers != 0 }
+
 func (m *Member) knowsClasses() bool { return m.features&featureClasses != 0 }
 
 // alive members are granted leases.

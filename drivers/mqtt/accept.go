@@ -34,7 +34,7 @@ func (b *Broker) accept() {
 			_ = conn.Close()
 			continue
 		}
-		go b.serve(s)
+		go b.greet(s)
 	}
 }
 
@@ -56,14 +56,41 @@ func (b *Broker) enter(s *session) string {
 	return ""
 }
 
-// serve runs one connection to its end.
-func (b *Broker) serve(s *session) {
-	defer b.wg.Done()
-	err := b.attach(s)
+// greet lets a connection in. It is then served by another goroutine, whose stack has not grown by what a login needs.
+func (b *Broker) greet(s *session) {
+	err := s.guarded(s.connect)
 	if !s.authenticated {
 		b.handshakes.Add(-1)
 	}
+	if err != nil {
+		b.farewell(s, err)
+		return
+	}
+	go func() { b.farewell(s, s.guarded(s.run)) }()
+}
+
+// guarded runs a part of a connection's life. A panic in there costs this connection only.
+func (s *session) guarded(part func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.setReason("panic")
+			s.b.stats.panics.Inc()
+			s.b.log.Error("mqtt connection panicked", "client", s.id, "remote", s.remote, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return part()
+}
+
+// farewell settles what a connection leaves.
+func (b *Broker) farewell(s *session, err error) {
+	defer b.wg.Done()
 	s.shut()
+	b.leaveInbox(s, s.inbox)
+	reason := s.finish(err)
+	if s.established.Load() {
+		s.part(err == nil)
+	}
 	b.mu.Lock()
 	delete(b.conns, s)
 	delete(b.sessions, s)
@@ -72,40 +99,13 @@ func (b *Broker) serve(s *session) {
 	}
 	close(s.gone)
 	b.mu.Unlock()
-	reason := s.finish(err)
 	b.stats.closed(reason)
 	b.log.Debug("mqtt connection closed", "client", s.id, "remote", s.remote, "reason", reason, "error", err)
 }
 
-// attach reads the first packet and gives the connection to mochi, which reads from it until it ends. A panic in there
-// costs this connection only.
-func (b *Broker) attach(s *session) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.setReason("panic")
-			b.stats.panics.Inc()
-			b.log.Error("mqtt connection panicked", "client", s.id, "remote", s.remote, "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
-	s.deadline = time.Now().Add(b.limits.ConnectTimeout)
-	if t, ok := s.conn.(*tls.Conn); ok {
-		_ = t.SetDeadline(s.deadline)
-		if err := t.Handshake(); err != nil {
-			s.setReason("tls")
-			return err
-		}
-	}
-	if err := s.readConnect(); err != nil {
-		return err
-	}
-	return b.server.EstablishConnection(listenerID, s)
-}
-
-// claim gives the client id to s once the connection that had it is gone, its will included. mochi alone would let both
-// overlap, and the end of the old one could take the new one's entry and subscriptions with it.
+// claim gives the client id to s on this node once the connection that had it is gone, its will and record included.
 func (b *Broker) claim(id string, s *session) error {
-	timeout := time.NewTimer(b.limits.ConnectTimeout)
+	timeout := time.NewTimer(b.limits.CommitTimeout)
 	defer timeout.Stop()
 	for {
 		b.mu.Lock()
@@ -127,19 +127,26 @@ func (b *Broker) claim(id string, s *session) error {
 	}
 }
 
-// reasonOf names why mochi ended a connection that did not end by our own decision.
+// tlsHandshake, where the listener has TLS.
+func (s *session) tlsHandshake() error {
+	t, ok := s.conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	_ = t.SetDeadline(s.deadline)
+	if err := t.Handshake(); err != nil {
+		s.setReason("tls")
+		return err
+	}
+	return nil
+}
+
+// reasonOf names why a connection ended that did not end by our own decision.
 func reasonOf(err error) string {
-	var code packets.Code
 	var network net.Error
 	switch {
 	case err == nil:
 		return "disconnected"
-	case errors.As(err, &code) && code == packets.ErrBadUsernameOrPassword:
-		return "not_authenticated"
-	case errors.As(err, &code) && code == packets.ErrServerBusy:
-		return "clients"
-	case errors.As(err, &code) && code.Code >= packets.ErrUnspecifiedError.Code:
-		return "protocol"
 	case errors.As(err, &network) && network.Timeout():
 		return "timeout"
 	}

@@ -33,10 +33,10 @@ func (g *Grant) maySubscribe(filter string) bool {
 
 // plainFilter strips what makes a subscription a shared one.
 func plainFilter(filter string) (string, bool) {
-	if len(filter) < 7 || !strings.EqualFold(filter[:7], "$share/") {
+	if !strings.HasPrefix(filter, sharePrefix) {
 		return filter, true
 	}
-	_, plain, ok := strings.Cut(filter[7:], "/")
+	_, plain, ok := strings.Cut(filter[len(sharePrefix):], "/")
 	return plain, ok && plain != ""
 }
 

@@ -6,11 +6,13 @@ import (
 	"net"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
 
 	"github.com/polluxhq/pollux/drivers/mqtt"
+	"github.com/polluxhq/pollux/storage/storagetest"
 	"github.com/polluxhq/pollux/test/load"
 )
 
@@ -70,7 +72,7 @@ func BenchmarkPublishQoS1(b *testing.B) {
 		publish(b, l.Addr().String())
 	})
 	b.Run("ours", func(b *testing.B) {
-		broker, err := mqtt.Open(mqtt.Options{Addr: "127.0.0.1:0", Handler: newCommitter(b), AllowAnonymous: true})
+		broker, err := mqtt.Open(mqtt.Options{Addr: "127.0.0.1:0", Store: storagetest.OpenSingle(b, "data", vfs.NewMem()), Handler: newCommitter(b), AllowAnonymous: true})
 		if err != nil {
 			b.Fatal(err)
 		}

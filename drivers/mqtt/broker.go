@@ -1,36 +1,34 @@
 // Package mqtt is the node's MQTT broker, 3.1, 3.1.1 and 5.
 //
-// mochi-mqtt keeps sessions, subscriptions, retained messages and wills. What clients publish does not pass through it:
-// this package reads it off the connection, hands it to a Handler, and acknowledges it when the Handler says that it
-// is committed. See DESIGN.md.
+// Clients may be at any node: sessions, subscriptions, queues and retained messages are records of the store, and brokers of
+// different nodes tell each other what is for whom. What clients publish goes to subscribers and to a Handler, and is
+// acknowledged when it is committed. See DESIGN.md.
 //
 // Its border: it does not know twins. It promises that nothing is acknowledged before it is committed, that
-// acknowledgements come in the order of the messages, and that no client makes it hold more than the Limits allow.
+// acknowledgements come in the order of the messages, that a session which outlives its connection outlives its node, and that
+// no client makes it hold more than the Limits allow.
 package mqtt
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/storage"
 )
 
 // ErrClosed says that the broker is closed.
 var ErrClosed = errors.New("broker closed")
-
-// listenerID names our connections towards mochi.
-const listenerID = "pollux"
 
 // Message is one publish. It belongs to the handler, payload included.
 type Message struct {
@@ -42,7 +40,7 @@ type Message struct {
 	Retain       bool
 	// Will: the broker sends it for a client that was lost.
 	Will bool
-	// Grant of the client; shared, not to be changed.
+	// Grant of the client; shared, not to be changed. Of the will of a client whose node is lost it has the key only.
 	Grant *Grant
 }
 
@@ -61,8 +59,17 @@ type Handler interface {
 
 // Options of a broker.
 type Options struct {
-	// Addr to listen on, such as 127.0.0.1:1883.
+	// Addr to listen on, such as 127.0.0.1:1883; empty: nowhere, and the broker only passes on.
 	Addr string
+	// Store keeps sessions, queues and retained messages; it outlives the broker.
+	Store *storage.Store
+	// Cluster reaches other nodes; nil: there are none. Their messages go to Receive.
+	Cluster Cluster
+	// Node is this node's id, Incarnation higher than in any earlier life of it. Empty: a broker alone.
+	Node        string
+	Incarnation uint64
+	// Topics are the durable topics; nil: topics of that form are like all others.
+	Topics Topics
 	// TLS of the listener; nil: plain TCP.
 	TLS     *tls.Config
 	Handler Handler
@@ -77,27 +84,47 @@ type Options struct {
 
 // Broker is a running broker.
 type Broker struct {
-	handler   Handler
-	anonymous bool
-	limits    Limits
-	tls       *tls.Config
-	log       *slog.Logger
-	stats     *stats
-	server    *mochi.Server
-	node      *mochi.Client // the publisher of Publish
-	listener  net.Listener
+	handler     Handler
+	anonymous   bool
+	limits      Limits
+	tls         *tls.Config
+	log         *slog.Logger
+	stats       *stats
+	listener    net.Listener // nil: none
+	store       *storage.Store
+	cluster     Cluster
+	self        string
+	incarnation uint64
+	topics      Topics
 
 	closing       atomic.Bool
-	stop          chan struct{}
+	stop          chan struct{}   // closed first
+	ctx           context.Context // ends when connections are through
+	cancel        context.CancelFunc
+	stopFollowing context.CancelFunc
 	wg            sync.WaitGroup
 	handshakes    atomic.Int64
 	pending       atomic.Int64 // bytes handed to the handler and not done
 	pendingWills  atomic.Int64
-	outbound      atomic.Int64 // bytes that wait for clients to take or to acknowledge them
+	outbound      atomic.Int64 // bytes that wait for clients to take them
 	largeBuffers  atomic.Int64 // bytes of read buffers beyond the common size
 	quiet         throttle
-	subscriptions atomic.Uint64 // changes with every subscription, so that sessions may remember who listens
-	retained      retained
+
+	generation atomic.Uint64 // changes with every subscription, so that sessions may remember who listens
+	lastKey    atomic.Int64
+	turn       atomic.Uint64 // of members of shared subscriptions
+	index      index
+	clients    clients
+	retained   retained
+	writer     writer
+	writerGone chan struct{}
+
+	audienceMu sync.Mutex
+	audiences  map[string]*audience
+
+	linksMu sync.Mutex
+	links   map[string]*link
+	heard   map[string]heard
 
 	mu       sync.Mutex
 	conns    map[*session]struct{} // every open connection
@@ -108,76 +135,89 @@ type Broker struct {
 
 // Open listens and serves until Close. Errors name the address or the limit.
 func Open(o Options) (*Broker, error) {
-	if o.Handler == nil {
+	switch {
+	case o.Handler == nil:
 		return nil, errors.New("open mqtt broker: no handler")
+	case o.Store == nil:
+		return nil, errors.New("open mqtt broker: no store")
 	}
 	limits, err := o.Limits.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("open mqtt broker: %w", err)
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+	b := newBroker(o, limits)
+	if o.Addr != "" {
+		if b.listener, err = net.Listen("tcp", o.Addr); err != nil {
+			return nil, fmt.Errorf("open mqtt broker: %w", err)
+		}
 	}
-	b := &Broker{
-		handler: o.Handler, anonymous: o.AllowAnonymous, limits: limits, tls: o.TLS, log: o.Logger, stop: make(chan struct{}),
-		conns: map[*session]struct{}{}, sessions: map[*session]struct{}{}, byID: map[string]*session{}, held: map[string]*inbox{},
+	if err := b.begin(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open mqtt broker: %w", err), b.Close())
 	}
-	b.retained.init(limits)
-	b.server = newServer(limits)
-	if err := b.server.AddHook(&hook{b: b}, nil); err != nil {
-		return nil, fmt.Errorf("open mqtt broker: %w", err)
-	}
-	b.node = b.server.NewClient(nil, mochi.LocalListener, "", true)
-	b.listener, err = net.Listen("tcp", o.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("open mqtt broker: %w", err)
-	}
-	if err := b.server.Serve(); err != nil {
-		_ = b.listener.Close()
-		return nil, fmt.Errorf("open mqtt broker: %w", err)
-	}
-	b.dropSysTopics()
-	b.stats = newStats(o.Metrics, b)
-	b.wg.Add(1)
-	go b.accept()
 	return b, nil
 }
 
-// newServer makes mochi's server with our limits, no listener, and no log of its own: it would log whole packets.
-func newServer(l Limits) *mochi.Server {
-	c := mochi.NewDefaultServerCapabilities()
-	c.MaximumClients = int64(l.Clients)
-	c.MaximumMessageExpiryInterval = 0 // or retained messages would vanish after a day
-	c.MaximumClientWritesPending = 128 // only handed on from there to the session's own queue
-	c.MaximumSessionExpiryInterval = uint32(l.SessionExpiry / time.Second)
-	c.MaximumPacketSize = uint32(l.MaxPacket) // checked by the session before mochi allocates anything
-	c.ReceiveMaximum = uint16(l.Unacked)
-	c.MaximumInflight = uint16(l.OutboundUnacked)
-	c.TopicAliasMaximum = topicAliases
-	c.Compatibilities.NoInheritedPropertiesOnAck = true
-	return mochi.New(&mochi.Options{
-		Capabilities: c, Logger: slog.New(slog.DiscardHandler),
-		ClientNetReadBufferSize:  256,     // the session reads ahead, mochi need not
-		ClientNetWriteBufferSize: 1,       // a packet per write: the session looks at each and gathers them itself
-		SysTopicResendInterval:   1 << 32, // s; reading the memory statistics stops the world
-	})
-}
-
-// dropSysTopics removes the $SYS messages that mochi retains at its start.
-func (b *Broker) dropSysTopics() {
-	for topic := range b.server.Topics.Retained.GetAll() {
-		if strings.HasPrefix(topic, mochi.SysPrefix) {
-			b.server.Topics.RetainMessage(packets.Packet{TopicName: topic})
-		}
+func newBroker(o Options, l Limits) *Broker {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Node == "" {
+		o.Node, o.Incarnation = "alone", newNumber()
+	}
+	b := &Broker{
+		handler: o.Handler, anonymous: o.AllowAnonymous, limits: l, tls: o.TLS, log: o.Logger, stop: make(chan struct{}),
+		store: o.Store, cluster: o.Cluster, self: o.Node, incarnation: o.Incarnation, topics: o.Topics, writerGone: make(chan struct{}),
+		conns: map[*session]struct{}{}, sessions: map[*session]struct{}{}, byID: map[string]*session{}, held: map[string]*inbox{},
+		audiences: map[string]*audience{}, links: map[string]*link{}, heard: map[string]heard{},
+	}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.clients.byID = map[string]*client{}
+	b.retained.wake = make(chan struct{}, 1)
+	b.writer = writer{b: b, wake: make(chan struct{}, 1)}
+	b.stats = newStats(o.Metrics, b)
+	return b
 }
 
-// Addr is the address that the broker listens on.
-func (b *Broker) Addr() net.Addr { return b.listener.Addr() }
+// begin starts the parts in their order; sessions are known before the first client comes.
+func (b *Broker) begin() error {
+	go b.writer.run()
+	b.retained.mu.Lock()
+	b.recountLocked()
+	b.retained.mu.Unlock()
+	if err := b.follow(); err != nil {
+		return err
+	}
+	b.wg.Add(2)
+	go b.sweep()
+	go b.keepRetained()
+	if b.listener != nil {
+		b.wg.Add(1)
+		go b.accept()
+	}
+	return nil
+}
 
-// Publish sends a message to the clients that subscribe to its topic; the handler does not get it. It does not block.
-// Without a subscriber the message is gone, unless retained. The payload may be used again after the call. Errors wrap
-// ErrClosed or a refusal of package drivers.
+// Addr is the address that the broker listens on; nil: nowhere.
+func (b *Broker) Addr() net.Addr {
+	if b.listener == nil {
+		return nil
+	}
+	return b.listener.Addr()
+}
+
+// deliver hands a message to the handler, or to the durable topic that it is for.
+func (b *Broker) deliver(m *Message, done func(error)) {
+	if b.topics != nil && isDurable(m.Topic) {
+		b.publishDurable(m, nil, done)
+		return
+	}
+	b.handler.Deliver(m, done)
+}
+
+// Publish sends a message to the clients that subscribe to its topic, at any node; the handler does not get it. It does not
+// block, nor wait for the commit where a subscriber has a queue or the message is retained. Without a subscriber the message
+// is gone, unless retained. The payload may be used again after the call. Errors wrap ErrClosed or a refusal of
+// package drivers.
 func (b *Broker) Publish(topic string, payload []byte, qos byte, retain bool) error {
 	switch {
 	case b.closing.Load():
@@ -190,24 +230,33 @@ func (b *Broker) Publish(topic string, payload []byte, qos byte, retain bool) er
 	if err := checkTopic(topic, b.limits); err != nil {
 		return fmt.Errorf("publish to %q: %w: %w", topic, drivers.ErrInvalid, err)
 	}
-	if retain && !b.retained.room(topic, len(payload)) {
-		return fmt.Errorf("publish to %q: %w: too many retained messages", topic, drivers.ErrRateLimited)
+	if b.topics != nil && isDurable(topic) {
+		b.publishDurable(&Message{Topic: topic, Payload: append([]byte{}, payload...), QoS: qos}, nil, func(err error) {
+			if err != nil {
+				b.stats.refused("unavailable")
+				b.quiet.log(b.log, slog.LevelWarn, "mqtt message of a twin not published", "topic", topic, "error", err)
+			}
+		})
+		return nil
 	}
-	if err := b.server.InjectPacket(b.node, publishPacket(topic, payload, qos, retain)); err != nil {
-		return fmt.Errorf("publish to %q: %w", topic, err)
+	m := newMessage(topic, append(make([]byte, 0, len(payload)), payload...), qos, retain, nil, "")
+	result := make(chan error, 1)
+	b.spread(m, b.audienceOf(topic), func(err error) {
+		result <- err
+		if err != nil {
+			b.stats.refused("unavailable")
+			b.quiet.log(b.log, slog.LevelWarn, "mqtt message of a twin not queued", "topic", topic, "error", err)
+		}
+	})
+	select {
+	case err := <-result:
+		if errors.Is(err, storage.ErrBusy) {
+			return fmt.Errorf("publish to %q: %w: %w", topic, drivers.ErrRateLimited, err)
+		}
+	default: // it is on its way
 	}
 	b.stats.nodeOut.Inc()
 	return nil
-}
-
-func publishPacket(topic string, payload []byte, qos byte, retain bool) packets.Packet {
-	pk := packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: qos, Retain: retain}, TopicName: topic, Payload: payload,
-	}
-	if qos > 0 {
-		pk.PacketID = 1 // asked for, and not used
-	}
-	return pk
 }
 
 // Client is a connected client, as operators see it.
@@ -262,7 +311,10 @@ func (b *Broker) Close() error {
 		return nil
 	}
 	close(b.stop)
-	err := b.listener.Close()
+	var err error
+	if b.listener != nil {
+		err = b.listener.Close()
+	}
 	b.mu.Lock()
 	all := make([]*session, 0, len(b.conns))
 	for s := range b.conns {
@@ -272,10 +324,12 @@ func (b *Broker) Close() error {
 	for _, s := range all {
 		s.end("", packets.ErrServerShuttingDown.Code)
 	}
-	b.wg.Wait()
-	if e := b.server.Close(); err == nil {
-		err = e
+	if b.stopFollowing != nil {
+		b.stopFollowing()
 	}
+	b.wg.Wait()
+	b.cancel()
+	<-b.writerGone
 	b.stats.close()
 	if err != nil {
 		return fmt.Errorf("close mqtt broker: %w", err)

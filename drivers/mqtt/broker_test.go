@@ -11,7 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/storagetest"
 )
 
 // desk is a handler that keeps messages and answers as it is told.
@@ -85,9 +89,16 @@ func (d *desk) take() []func(error) {
 	return dones
 }
 
+// newStore is a real store on a disk in memory.
+func newStore(t testing.TB) *storage.Store {
+	t.Helper()
+	return storagetest.OpenSingle(t, "data", vfs.NewMem(), storagetest.WithStore(func(o *storage.Options) { o.DiscardSamples = true }))
+}
+
 func start(t *testing.T, d *desk, change func(*Options)) *Broker {
 	t.Helper()
 	o := Options{Addr: "127.0.0.1:0", Handler: d, AllowAnonymous: true}
+	o.Store = newStore(t)
 	if change != nil {
 		change(&o)
 	}
@@ -426,7 +437,7 @@ func TestNotCommittedIsNotAcknowledgedAndComesAgain(t *testing.T) {
 
 func TestDoneTwiceIsCountedAndHarmless(t *testing.T) {
 	d := &desk{hold: true}
-	b, err := Open(Options{Addr: "127.0.0.1:0", Handler: d, AllowAnonymous: true})
+	b, err := Open(Options{Addr: "127.0.0.1:0", Store: newStore(t), Handler: d, AllowAnonymous: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -503,9 +514,10 @@ func TestOpenChecksItsOptions(t *testing.T) {
 	b := start(t, d, nil)
 	for want, o := range map[string]Options{
 		"no handler":             {Addr: "127.0.0.1:0"},
-		"address already in use": {Addr: b.Addr().String(), Handler: d},
-		"limit of unacked: -1":   {Addr: "127.0.0.1:0", Handler: d, Limits: Limits{Unacked: -1}},
-		"limit of write timeout": {Addr: "127.0.0.1:0", Handler: d, Limits: Limits{WriteTimeout: -time.Second}},
+		"no store":               {Addr: "127.0.0.1:0", Handler: d},
+		"address already in use": {Addr: b.Addr().String(), Handler: d, Store: b.store},
+		"limit of unacked: -1":   {Addr: "127.0.0.1:0", Handler: d, Store: b.store, Limits: Limits{Unacked: -1}},
+		"limit of write timeout": {Addr: "127.0.0.1:0", Handler: d, Store: b.store, Limits: Limits{WriteTimeout: -time.Second}},
 	} {
 		if _, err := Open(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want something with %q", err, want)

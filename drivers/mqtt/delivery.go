@@ -3,6 +3,8 @@ package mqtt
 import (
 	"log/slog"
 	"sync/atomic"
+
+	"github.com/polluxhq/pollux/storage"
 )
 
 // delivery is one message on its way to the handler and back.
@@ -60,13 +62,13 @@ func (s *session) admit(d *delivery) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.full(d.size) {
-		if !s.waiting {
+		if !s.stalled {
 			s.b.stats.held.Inc()
 		}
-		s.waiting = true
+		s.stalled = true
 		s.room.Wait()
 	}
-	s.waiting = false
+	s.stalled = false
 	if s.closing {
 		return false
 	}
@@ -119,11 +121,29 @@ func (d *delivery) done(err error) {
 	}
 }
 
-// settle answers the message and, for QoS 2, remembers that.
+// settle answers the message and, for QoS 2, remembers that: in the store, where the session has a queue.
 func (d *delivery) settle(code byte) {
+	if d.held != nil && d.s.keeps && (code < 0x80 || d.s.version < 5) {
+		d.s.b.writer.add(storage.Write{Table: TableReceived, Key: d.held.key(), Value: []byte{1}, Quiet: true}, func(err error) {
+			if err != nil {
+				d.abandon()
+				return
+			}
+			d.settled(code)
+		})
+		return
+	}
+	d.settled(code)
+}
+
+func (d *delivery) settled(code byte) {
 	if d.held != nil {
-		if again := d.held.settle(code); again != nil {
+		again, over := d.held.settle(code)
+		if again != nil {
 			again.answer(code)
+		}
+		if over {
+			d.s.b.dropInbox(d.s.id, d.held.inbox)
 		}
 	}
 	d.answer(code)
@@ -168,7 +188,7 @@ func (d *delivery) answer(code byte) {
 			s.out = appendAck(s.out, h.first, h.id, s.version, h.code)
 		}
 	}
-	if s.waiting {
+	if s.stalled {
 		s.room.Signal()
 	}
 	if s.closing {

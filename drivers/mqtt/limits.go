@@ -29,11 +29,13 @@ type Limits struct {
 	PacketTimeout time.Duration
 	// WriteTimeout: a client that takes nothing for so long is closed; 10 s.
 	WriteTimeout time.Duration
+	// CommitTimeout is how long a client waits for the store at CONNECT and SUBSCRIBE, and for the end of an earlier connection; 10 s.
+	CommitTimeout time.Duration
 	// Clients that are connected and authenticated; 20,000.
 	Clients int
 	// Handshakes are connections not yet authenticated; 1,024.
 	Handshakes int
-	// Sessions, connected or not; 50,000.
+	// Sessions of the whole cluster, connected or not; 50,000.
 	Sessions int
 	// SessionExpiry of a client that is away; 2 h.
 	SessionExpiry time.Duration
@@ -47,21 +49,23 @@ type Limits struct {
 	PendingBytes int
 	// PendingWills over all clients; 16,384. Further ones are dropped.
 	PendingWills int
-	// OutboundBytes that wait for a client to take them; 1 MiB. At it QoS 0 is dropped; for QoS 1 and 2 it is closed.
-	// So much may also wait for its acknowledgement, connected or not; further messages are dropped.
+	// Queued messages of a session that outlives its connection, and QueuedBytes of them; 1,000 and 1 MiB. Further ones are dropped.
+	Queued, QueuedBytes int
+	// OutboundBytes that wait for a client to take them; 1 MiB. At it QoS 0 is dropped; for QoS 1 and 2 that are not in a queue it
+	// is closed.
 	OutboundBytes int
-	// OutboundTotal bytes over all clients, waiting or unacknowledged; 256 MiB. Above it messages to clients are dropped.
+	// OutboundTotal bytes over all clients that wait to be taken; 256 MiB. Above it each client may have one message waiting.
 	OutboundTotal int
 	// LargeBuffers are the bytes over all connections in which packets of more than 32 KiB are gathered; 64 MiB. Above it a
 	// connection that needs more is closed.
 	LargeBuffers int
-	// OutboundUnacked messages that a client has not acknowledged; 1,024. Further ones are dropped.
+	// OutboundUnacked messages that a client has not acknowledged; 1,024. As many may wait for them; further ones are dropped.
 	OutboundUnacked int
 	// Subscriptions of a client; 256.
 	Subscriptions int
 	// TopicLevels and TopicBytes of topics and filters; 32 and 1,024: each level costs memory in the index.
 	TopicLevels, TopicBytes int
-	// Retained messages; 100,000, and RetainedBytes of them; 64 MiB.
+	// Retained messages of the whole cluster; 100,000, and RetainedBytes of them; 64 MiB.
 	Retained, RetainedBytes int
 }
 
@@ -84,6 +88,8 @@ func (l Limits) withDefaults() (Limits, error) {
 		{"pending qos 0", &l.PendingQoS0, 1024, math.MaxInt32},
 		{"pending bytes", &l.PendingBytes, 64 << 20, math.MaxInt32},
 		{"pending wills", &l.PendingWills, 16 << 10, math.MaxInt32},
+		{"queued", &l.Queued, 1000, math.MaxInt32},
+		{"queued bytes", &l.QueuedBytes, 1 << 20, math.MaxInt32},
 		{"outbound bytes", &l.OutboundBytes, 1 << 20, math.MaxInt32},
 		{"outbound total", &l.OutboundTotal, 256 << 20, math.MaxInt32},
 		{"large buffers", &l.LargeBuffers, 64 << 20, math.MaxInt32},
@@ -109,6 +115,7 @@ func (l Limits) withDefaults() (Limits, error) {
 		{"connect timeout", &l.ConnectTimeout, 5 * time.Second},
 		{"packet timeout", &l.PacketTimeout, 30 * time.Second},
 		{"write timeout", &l.WriteTimeout, 10 * time.Second},
+		{"commit timeout", &l.CommitTimeout, 10 * time.Second},
 		{"session expiry", &l.SessionExpiry, 2 * time.Hour},
 	} {
 		if *f.value == 0 {

@@ -33,7 +33,7 @@ func tool(t *testing.T, name string) string {
 	return path
 }
 
-func target(b *Broker) []string {
+func address(b *Broker) []string {
 	host, port, _ := net.SplitHostPort(b.Addr().String())
 	return []string{"-h", host, "-p", port}
 }
@@ -42,7 +42,7 @@ func pub(t *testing.T, b *Broker, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, tool(t, "mosquitto_pub"), append(target(b), args...)...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, tool(t, "mosquitto_pub"), append(address(b), args...)...).CombinedOutput()
 	return string(out), err
 }
 
@@ -53,7 +53,7 @@ func sub(t *testing.T, b *Broker, args ...string) (*exec.Cmd, func() string) {
 	t.Helper()
 	var out bytes.Buffer
 	id := "sub" + strconv.FormatUint(nextID.Add(1), 10)
-	cmd := exec.Command(tool(t, "mosquitto_sub"), append(append(target(b), "-i", id), args...)...)
+	cmd := exec.Command(tool(t, "mosquitto_sub"), append(append(address(b), "-i", id), args...)...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -62,8 +62,7 @@ func sub(t *testing.T, b *Broker, args ...string) (*exec.Cmd, func() string) {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	eventually(t, "mosquitto_sub has subscribed", func() bool {
-		cl, ok := b.server.Clients.Get(id)
-		return ok && cl.State.Subscriptions.Len() > 0 || len(ended) > 0
+		return subscribed(b, id) || len(ended) > 0
 	})
 	return cmd, func() string {
 		t.Helper()
@@ -76,6 +75,14 @@ func sub(t *testing.T, b *Broker, args ...string) (*exec.Cmd, func() string) {
 		}
 		return out.String()
 	}
+}
+
+// subscribed says whether a client has a subscription.
+func subscribed(b *Broker, id string) bool {
+	b.clients.mu.RLock()
+	defer b.clients.mu.RUnlock()
+	c := b.clients.byID[id]
+	return c != nil && len(c.subs) > 0
 }
 
 func TestStockClients(t *testing.T) {

@@ -12,6 +12,9 @@ import (
 var (
 	errMalformed = errors.New("malformed packet")
 	errTooLarge  = errors.New("packet too large")
+	errProtocol  = errors.New("not allowed by the protocol at this point")
+	// errWithWill: the client went, and wants its will published.
+	errWithWill = errors.New("disconnected with its will")
 	// errTooManyHeld: messages of QoS 2 that were answered and never released.
 	errTooManyHeld = errors.New("too many messages that are not released")
 )
@@ -103,10 +106,10 @@ func uvarint(b []byte) (n, used int) {
 	return 0, 0
 }
 
-// decodeProperties of a PUBLISH of MQTT 5. They do not point into raw: mochi makes strings of its bytes as they are.
+// decodeProperties of a PUBLISH of MQTT 5. They do not point into raw: the decoder makes strings of its bytes as they are.
 func decodeProperties(raw []byte) (props packets.Properties, err error) {
 	_, err = props.Decode(packets.Publish, bytes.NewBuffer(bytes.Clone(raw)))
-	if err != nil || len(props.SubscriptionIdentifier) > 0 || props.TopicAlias > topicAliases ||
+	if err != nil || len(props.SubscriptionIdentifier) > 0 || !wellFormed([]byte(props.ResponseTopic)) || props.TopicAlias > topicAliases ||
 		(props.TopicAliasFlag && props.TopicAlias == 0) {
 		return props, errMalformed
 	}
@@ -129,6 +132,7 @@ const (
 	firstPuback     = packets.Puback << 4
 	firstPubrec     = packets.Pubrec << 4
 	firstPubcomp    = packets.Pubcomp << 4
+	firstPubrel     = packets.Pubrel << 4
 	firstDisconnect = packets.Disconnect << 4
 )
 

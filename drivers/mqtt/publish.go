@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"net"
 
-	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
@@ -18,9 +17,10 @@ const (
 type topic struct {
 	name    string
 	refused *Refusal // nil: allowed
-	// heard says whether somebody subscribes, as of the broker's count of changes asked.
-	heard bool
-	asked uint64
+	// heard are those who subscribe, as of a generation of the subscriptions.
+	heard *audience
+	// durable: it is published to a durable topic.
+	durable bool
 }
 
 // publish works on a PUBLISH: other clients get it, then the handler. The body is valid during the call only.
@@ -29,16 +29,18 @@ func (s *session) publish(first byte, body []byte) error {
 	if err != nil {
 		return s.fail("malformed", packets.ErrMalformedPacket.Code, err)
 	}
-	var props packets.Properties
+	var props *packets.Properties
 	if p.hasProperty {
 		if len(p.properties) > s.b.limits.MaxProperties {
 			return s.fail("too_large", packets.ErrPacketTooLarge.Code, errTooLarge)
 		}
-		if props, err = decodeProperties(p.properties); err != nil {
+		decoded, err := decodeProperties(p.properties)
+		if err != nil {
 			return s.fail("malformed", packets.ErrMalformedProperties.Code, err)
 		}
+		props = &decoded
 	}
-	t, err := s.resolve(p.topic, &props)
+	t, err := s.resolve(p.topic, props)
 	if err != nil {
 		return err
 	}
@@ -53,21 +55,60 @@ func (s *session) publish(first byte, body []byte) error {
 	if p.qos == 0 {
 		if !s.admit0(d) {
 			s.b.stats.dropped0.Inc()
-			s.spread(&p, t, props)
+			if !t.durable {
+				s.b.spread(s.spreading(&p, t, props), s.audience(t), func(error) {})
+			}
 			return nil
 		}
 	} else if !s.admit(d) {
 		return net.ErrClosed
 	}
-	s.spread(&p, t, props)
-	s.b.handler.Deliver(&d.message, d.done)
+	s.pass(d, &p, t, props)
 	return nil
+}
+
+// pass gives a message to subscribers, then to the handler, or to the durable topic that it is for. It is done when all of
+// them are.
+func (s *session) pass(d *delivery, p *publish, t *topic, props *packets.Properties) {
+	if t.durable {
+		s.b.publishDurable(&d.message, props, d.done)
+		return
+	}
+	a := s.audience(t)
+	if a.empty() && !p.retain {
+		s.b.handler.Deliver(&d.message, d.done) // nobody subscribes to most topics of devices, but the node
+		return
+	}
+	m := s.spreading(p, t, props)
+	if p.qos == 0 {
+		s.b.spread(m, a, func(error) {})
+		s.b.handler.Deliver(&d.message, d.done)
+		return
+	}
+	done := joined(2, d.done)
+	s.b.spread(m, a, done)
+	s.b.handler.Deliver(&d.message, done)
+}
+
+// spreading is the message as subscribers get it, with bytes of its own.
+func (s *session) spreading(p *publish, t *topic, props *packets.Properties) *message {
+	return newMessage(t.name, append(make([]byte, 0, len(p.payload)), p.payload...), p.qos, p.retain, props, s.id)
+}
+
+// audience gives who subscribes to the topic; it asks the index when some subscription has changed.
+func (s *session) audience(t *topic) *audience {
+	if now := s.b.generation.Load(); t.heard == nil || t.heard.generation != now {
+		t.heard = s.b.gather(t.name, now)
+	}
+	return t.heard
 }
 
 // resolve finds the topic by its name or alias.
 func (s *session) resolve(name []byte, props *packets.Properties) (*topic, error) {
-	alias := props.TopicAlias
-	props.TopicAlias, props.TopicAliasFlag = 0, false
+	alias := uint16(0)
+	if props != nil {
+		alias = props.TopicAlias
+	}
 	if len(name) == 0 {
 		if t := s.aliases[alias]; alias != 0 && t != nil {
 			return t, nil
@@ -91,7 +132,7 @@ func (s *session) resolve(name []byte, props *packets.Properties) (*topic, error
 }
 
 func (s *session) remember(name string) *topic {
-	t := &topic{name: name}
+	t := &topic{name: name, durable: s.b.topics != nil && isDurable(name)}
 	if checkTopic(name, s.b.limits) != nil {
 		t.refused = ErrTopic
 	} else if !s.grant.mayPublish(name) {
@@ -120,39 +161,4 @@ func (s *session) refuse(p *publish, t *topic) error {
 	}
 	d.answer(r.Code)
 	return nil
-}
-
-// spread gives the message to subscribed clients and keeps it where it is to be retained, by way of mochi. Most topics
-// of devices have no subscriber but the node, and pay for one comparison here.
-func (s *session) spread(p *publish, t *topic, props packets.Properties) {
-	retain := p.retain
-	if retain && !s.b.retained.room(t.name, len(p.payload)) {
-		s.b.stats.refused("retained")
-		retain = false
-	}
-	if !retain && !s.b.heard(t) {
-		return
-	}
-	if s.fan == nil {
-		s.fan = s.b.server.NewClient(nil, mochi.LocalListener, s.id, true) // our id: a subscription may exclude its own
-		s.fan.Properties.ProtocolVersion = s.version
-	}
-	pk := publishPacket(t.name, p.payload, p.qos, retain)
-	pk.Properties = props
-	if err := s.b.server.InjectPacket(s.fan, pk); err != nil {
-		s.b.stats.droppedOut.Inc()
-		s.b.log.Debug("mqtt message not forwarded", "client", s.id, "topic", t.name, "error", err)
-	}
-}
-
-// heard says whether any client subscribes to the topic. Asking the index costs a microsecond and several maps, so the
-// answer is kept until some subscription changes.
-func (b *Broker) heard(t *topic) bool {
-	now := b.subscriptions.Load()
-	if t.asked != now+1 {
-		subs := b.server.Topics.Subscribers(t.name)
-		t.heard = len(subs.Subscriptions)+len(subs.Shared) > 0
-		t.asked = now + 1
-	}
-	return t.heard
 }

@@ -1,18 +1,33 @@
 package mqtt
 
 import (
+	"fmt"
 	"net"
+	"strconv"
 	"sync"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/polluxhq/pollux/storage"
 )
 
-// inbox remembers which messages of QoS 2 a client has sent and not released, so that none is delivered twice. It
-// outlives the connection where the client's session does.
+// inbox remembers which messages of QoS 2 a client has sent and not released, so that none is delivered twice. Where the session
+// outlives its connection they are in the store, too, and the inbox stays as long as one is with the handler.
 type inbox struct {
-	mu    sync.Mutex
-	owner *session
-	held  map[uint16]*held
+	prefix string // of its records
+	mu     sync.Mutex
+	held   map[uint16]*held
+	left   bool // its connection is over
+}
+
+// idle says whether nothing of it is with the handler. The caller has the lock.
+func (in *inbox) idle() bool {
+	for _, h := range in.held {
+		if !h.settled {
+			return false
+		}
+	}
+	return true
 }
 
 // held is one such message.
@@ -25,16 +40,19 @@ type held struct {
 	again *delivery
 }
 
+// key of its record.
+func (h *held) key() string { return fmt.Sprintf("%s%04x", h.inbox.prefix, h.id) }
+
 // settle says that the message is answered. One refused by MQTT 5's rules is over with that. It gives the delivery that
-// waits for the same answer, or nil.
-func (h *held) settle(code byte) *delivery {
+// waits for the same answer, or nil, and says whether the inbox is over: of a connection that is, and nothing more is with the handler.
+func (h *held) settle(code byte) (again *delivery, over bool) {
 	h.inbox.mu.Lock()
 	defer h.inbox.mu.Unlock()
 	h.settled = true
 	if code >= 0x80 && h.from.version == 5 && h.inbox.held[h.id] == h {
 		delete(h.inbox.held, h.id)
 	}
-	return h.again
+	return h.again, h.inbox.left && h.inbox.idle()
 }
 
 // forget lets the message be delivered anew.
@@ -48,11 +66,11 @@ func (h *held) forget() *delivery {
 }
 
 // publish2 works on a PUBLISH of QoS 2.
-func (s *session) publish2(p *publish, t *topic, props packets.Properties) error {
-	if s.inbox == nil {
-		s.inbox = s.b.inboxOf(s)
+func (s *session) publish2(p *publish, t *topic, props *packets.Properties) error {
+	in, err := s.received()
+	if err != nil {
+		return err
 	}
-	in := s.inbox
 	in.mu.Lock()
 	if h := in.held[p.id]; h != nil {
 		return s.again(h, p)
@@ -70,8 +88,7 @@ func (s *session) publish2(p *publish, t *topic, props packets.Properties) error
 		h.forget()
 		return net.ErrClosed
 	}
-	s.spread(p, t, props)
-	s.b.handler.Deliver(&d.message, d.done)
+	s.pass(d, p, t, props)
 	return nil
 }
 
@@ -106,51 +123,94 @@ func (s *session) pubrel(first byte, body []byte) error {
 	if err != nil || first&0x0f != 2 {
 		return s.fail("malformed", packets.ErrMalformedPacket.Code, errMalformed)
 	}
-	if s.inbox == nil {
-		s.inbox = s.b.inboxOf(s)
+	in, err := s.received()
+	if err != nil {
+		return err
 	}
-	code := packets.ErrPacketIdentifierNotFound.Code
-	s.inbox.mu.Lock()
-	if h := s.inbox.held[id]; h != nil && h.settled {
-		delete(s.inbox.held, id)
-		code = 0
+	in.mu.Lock()
+	h := in.held[id]
+	known := h != nil && h.settled
+	if known && !s.keeps {
+		delete(in.held, id)
 	}
-	s.inbox.mu.Unlock()
+	in.mu.Unlock()
+	switch {
+	case !known:
+		s.pubcomp(id, packets.ErrPacketIdentifierNotFound.Code)
+	case !s.keeps:
+		s.pubcomp(id, 0)
+	default:
+		// The client may use the id for another message as soon as it is told.
+		s.b.writer.add(storage.Write{Table: TableReceived, Key: h.key(), Quiet: true}, func(err error) {
+			if err != nil {
+				s.end("not_committed", packets.ErrServerBusy.Code)
+				return
+			}
+			h.forget()
+			s.pubcomp(id, 0)
+		})
+	}
+	return nil
+}
+
+func (s *session) pubcomp(id uint16, code byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closing {
 		s.out = appendAck(s.out, firstPubcomp, id, s.version, code)
 		s.kick()
 	}
-	return nil
 }
 
-// inboxOf gives the client's inbox, of an earlier connection where the session goes on.
-func (b *Broker) inboxOf(s *session) *inbox {
+// received gives the client's inbox, with what its session has received on earlier connections.
+func (s *session) received() (*inbox, error) {
+	if s.inbox != nil {
+		return s.inbox, nil
+	}
+	b, prefix := s.b, queuePrefix(s.id, s.birth)
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	in := b.held[s.id]
-	if in == nil {
-		in = &inbox{held: map[uint16]*held{}}
+	if in == nil || in.prefix != prefix {
+		in = &inbox{prefix: prefix, held: map[uint16]*held{}}
 		b.held[s.id] = in
 	}
+	b.mu.Unlock()
 	in.mu.Lock()
-	in.owner = s
-	in.mu.Unlock()
-	return in
+	defer in.mu.Unlock()
+	in.left = false
+	if s.keeps {
+		for rec, err := range b.store.Scan(TableReceived, prefix, "") {
+			if err != nil {
+				return nil, s.fail("store", packets.ErrServerUnavailable.Code, err)
+			}
+			id, err := strconv.ParseUint(rec.Key[len(prefix):], 16, 16)
+			if err == nil && in.held[uint16(id)] == nil {
+				in.held[uint16(id)] = &held{inbox: in, id: uint16(id), from: s, settled: true}
+			}
+		}
+	}
+	s.inbox = in
+	return in, nil
 }
 
-// forget drops the inbox of a client whose session is over. With s it does so only if no later connection has it.
-func (b *Broker) forget(id string, s *session) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	in := b.held[id]
+// leaveInbox lets go of the client's inbox when its connection is over.
+func (b *Broker) leaveInbox(s *session, in *inbox) {
 	if in == nil {
 		return
 	}
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	if s == nil || in.owner == s {
+	in.left = true
+	idle := in.idle()
+	in.mu.Unlock()
+	if idle || !s.keeps {
+		b.dropInbox(s.id, in)
+	}
+}
+
+func (b *Broker) dropInbox(id string, in *inbox) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held[id] == in {
 		delete(b.held, id)
 	}
 }

@@ -9,8 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 )
 
 const (
@@ -21,45 +22,51 @@ const (
 	lastWords = time.Second
 )
 
-// session is one connection. Towards mochi it is a net.Conn whose bytes are the packets that we leave to mochi; PUBLISH
-// and PUBREL are taken out on the way. What mochi writes is queued here together with our acknowledgements.
+// session is one connection.
 type session struct {
 	b      *Broker
 	conn   net.Conn
 	remote string
-	gone   chan struct{} // closed when nothing of the connection is left in mochi
+	gone   chan struct{} // closed when nothing of the connection is left, its record included
 
 	// Of the reading goroutine alone.
 	buf           []byte // read ahead: buf[r:w]
 	r, w          int
-	pass          []byte // the rest of the packet that mochi is reading; points into buf
 	deadline      time.Time
 	began         time.Time // of the packet that is not complete yet; zero: none
 	authenticated bool
 	topics        map[string]*topic
 	topicBytes    int
 	aliases       map[uint16]*topic
-	fan           *mochi.Client
 	inbox         *inbox
 
-	// Set once by the hook before anything is published, then constant.
-	client     *mochi.Client
+	// Set once at CONNECT, then constant.
+	client     *client
 	id, user   string
 	grant      *Grant
 	version    byte
 	keepAlive  time.Duration
 	receiveMax int
+	maxPacket  int // of what the client takes, in bytes; 0: any
 	since      time.Time
+	connection uint64
+	birth      uint64
+	// keeps: there is a queue, since the session outlives the connection, or an earlier one did.
+	keeps     bool
+	heldUntil int64 // messages queued before may have been sent on an earlier connection; milliseconds since 1970
 
-	owed        owed
-	subscribing atomic.Bool // mochi works on a SUBSCRIBE
+	// Of whoever serves the connection, one after the other: its record and the revision of that.
+	record   *actorv1.MqttSession
+	revision uint64
+	// established: the record is committed.
+	established atomic.Bool
 
 	pending0      atomic.Int32 // QoS 0 messages with the handler
 	pending0Bytes atomic.Int64
 
 	mu           sync.Mutex
 	room         sync.Cond // for the reader: unacked went down, or the session ends
-	waiting      bool
+	stalled      bool
 	head, tail   *delivery // unacknowledged messages in their order
 	unacked      int
 	unackedBytes int
@@ -69,8 +76,17 @@ type session struct {
 	closing      bool
 	finished     bool
 	reason       string
-	askedID      uint16 // the client's own id of the SUBSCRIBE or UNSUBSCRIBE that mochi works on
-	flow         *flow  // of MQTT 5's receive maximum; nil: no bound
+	noWill       bool
+
+	// Messages to the client: sent and not acknowledged, by packet id; waiting for that; keys of the queue in hand.
+	flights      map[uint16]*flight
+	lastID       uint16
+	waiting      []*outgoing
+	waitingBytes int
+	keys         map[string]struct{}
+	// live: new messages of the queue are taken as they come. behind: there are some in the store only. reading: somebody reads them.
+	live, behind, reading bool
+	readers               map[string]*reader // of durable topics, by subscription
 }
 
 func newSession(b *Broker, conn net.Conn) *session {
@@ -82,43 +98,73 @@ func newSession(b *Broker, conn net.Conn) *session {
 	return s
 }
 
-// Read gives mochi the next bytes of what is left to it, never of two packets at once. It works on everything else
-// that arrives meanwhile.
-func (s *session) Read(p []byte) (int, error) {
-	for len(s.pass) == 0 {
-		first, packet, err := s.next()
-		if err != nil {
-			return 0, err
-		}
-		taken, err := s.take(first, packet)
-		if err != nil {
-			return 0, err
-		}
-		if !taken {
-			s.pass = packet.whole
-		}
-	}
-	n := copy(p, s.pass)
-	s.pass = s.pass[n:]
-	return n, nil
-}
-
 // packet is one packet in the read buffer; valid until the next one is read.
 type packet struct{ whole, body []byte }
 
-// readConnect reads the first packet, which must be a CONNECT of moderate size, and keeps it for mochi.
-func (s *session) readConnect() error {
+// readConnect reads the first packet, which must be a CONNECT of moderate size, and gives its body.
+func (s *session) readConnect() ([]byte, error) {
 	if err := s.fill(0); err != nil {
-		return err
+		return nil, err
 	}
 	if s.buf[0] != packets.Connect<<4 {
-		return s.fail("no_connect", 0, errMalformed)
+		return nil, s.fail("no_connect", 0, errMalformed)
 	}
 	_, packet, err := s.next()
-	if err != nil {
-		return err
+	return packet.body, err
+}
+
+// run works on packets until the connection ends. nil: by a DISCONNECT.
+func (s *session) run() error {
+	for {
+		first, p, err := s.next()
+		if err != nil {
+			return err
+		}
+		if s.isClosing() {
+			return net.ErrClosed
+		}
+		if first == packets.Disconnect<<4 {
+			return s.disconnected(p.body)
+		}
+		if err := s.handle(first, p.body); err != nil {
+			return err
+		}
 	}
-	s.pass = packet.whole
+}
+
+// handle works on one packet.
+func (s *session) handle(first byte, body []byte) error {
+	switch first >> 4 {
+	case packets.Publish:
+		return s.publish(first, body)
+	case packets.Pubrel:
+		return s.pubrel(first, body)
+	case packets.Puback, packets.Pubcomp, packets.Pubrec:
+		return s.acknowledged(first>>4, body)
+	case packets.Subscribe:
+		return s.subscribe(first, body)
+	case packets.Unsubscribe:
+		return s.unsubscribe(first, body)
+	case packets.Pingreq:
+		return s.ping()
+	case packets.Connect, packets.Auth:
+		return s.fail("protocol", packets.ErrProtocolViolation.Code, errProtocol)
+	}
+	return s.fail("malformed", packets.ErrMalformedPacket.Code, errMalformed)
+}
+
+// ping answers, and looks whether something lies in the client's queue that this node was not told of.
+func (s *session) ping() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return net.ErrClosed
+	}
+	s.out = append(s.out, packets.Pingresp<<4, 0)
+	s.kick()
+	if s.keeps && len(s.flights) == 0 {
+		s.catchUpLocked()
+	}
 	return nil
 }
 
@@ -255,42 +301,6 @@ func (s *session) timeoutReason() string {
 	return "keep_alive"
 }
 
-// take works on a packet if it is ours. False: mochi's.
-func (s *session) take(first byte, p packet) (bool, error) {
-	if s.isClosing() {
-		return false, net.ErrClosed
-	}
-	switch first >> 4 {
-	case packets.Publish:
-		return true, s.publish(first, p.body)
-	case packets.Pubrel:
-		return true, s.pubrel(first, p.body)
-	case packets.Subscribe, packets.Unsubscribe:
-		return false, s.lendID(p.body)
-	case packets.Puback, packets.Pubcomp, packets.Pubrec:
-		return false, s.acknowledged(first>>4, p.body)
-	}
-	return false, nil
-}
-
-// lendID replaces the packet id of a SUBSCRIBE by one that mochi does not use towards the client: it keeps the ids of
-// both directions in one map and would refuse one that is in use in the other.
-func (s *session) lendID(body []byte) error {
-	id, err := parseID(body)
-	if err != nil {
-		return s.fail("malformed", packets.ErrMalformedPacket.Code, err)
-	}
-	free := uint16(0xffff)
-	for _, used := s.client.State.Inflight.Get(free); used; _, used = s.client.State.Inflight.Get(free) {
-		free--
-	}
-	body[0], body[1] = byte(free>>8), byte(free)
-	s.mu.Lock()
-	s.askedID = id
-	s.mu.Unlock()
-	return nil
-}
-
 // fail ends the session for a reason of ours. A client of MQTT 5 is told the code, 0: none.
 func (s *session) fail(reason string, code byte, err error) error {
 	s.end(reason, code)
@@ -301,7 +311,7 @@ func (s *session) fail(reason string, code byte, err error) error {
 func (s *session) end(reason string, code byte) {
 	s.setReason(reason)
 	s.mu.Lock()
-	if !s.closing && s.version == 5 && s.client != nil && code != 0 {
+	if !s.closing && s.version == 5 && s.established.Load() && code != 0 {
 		s.out = append(s.out, firstDisconnect, 1, code)
 	}
 	s.shutLocked()
@@ -322,14 +332,23 @@ func (s *session) isClosing() bool {
 	return s.closing
 }
 
-// finish frees what a session that mochi may still hold (for a client that comes back) does not need any more.
+// supersede ends a connection whose client has another one, by the record. That one has taken care of the will.
+func (s *session) supersede() {
+	s.mu.Lock()
+	s.noWill = true
+	s.mu.Unlock()
+	s.end("taken_over", packets.ErrSessionTakenOver.Code)
+}
+
+// finish frees what the connection had.
 func (s *session) finish(err error) (reason string) {
 	s.countBuffer(len(s.buf), 0)
-	s.buf, s.pass, s.topics, s.aliases, s.fan, s.inbox = nil, nil, nil, nil, nil, nil
+	s.buf, s.topics, s.aliases, s.inbox = nil, nil, nil, nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = true
-	s.head, s.tail, s.flow = nil, nil, nil
+	s.head, s.tail = nil, nil
+	s.freeOutboundLocked()
 	if s.reason == "" {
 		s.reason = reasonOf(err)
 	}

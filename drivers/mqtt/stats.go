@@ -7,11 +7,13 @@ import (
 	"sync/atomic"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 )
 
 // Stats is a snapshot of the broker's counters since its start.
 type Stats struct {
-	// Clients are connected, Sessions known (connected or not), Connecting not yet authenticated.
+	// Clients are connected here, Connecting not yet authenticated. Sessions and Subscriptions are the whole cluster's, connected or not.
 	Clients, Sessions, Connecting int
 	Subscriptions                 int
 	// In and Out are messages by QoS: from clients, and queued for clients.
@@ -24,8 +26,10 @@ type Stats struct {
 	Duplicates uint64
 	// Held counts how often a client was not read because too much of it was unacknowledged.
 	Held uint64
-	// DroppedQoS0 from clients, DroppedOut to clients, DroppedWills.
-	DroppedQoS0, DroppedOut, DroppedWills uint64
+	// DroppedQoS0 from clients, DroppedOut to clients, DroppedQueue for full queues, DroppedPeer to other nodes, DroppedWills.
+	DroppedQoS0, DroppedOut, DroppedQueue, DroppedPeer, DroppedWills uint64
+	// Expired before they could be sent.
+	Expired uint64
 	// Refused messages and subscriptions, TurnedAway connections, Closed connections, by reason.
 	Refused, TurnedAway, Closed map[string]uint64
 	// PendingBytes are with the handler.
@@ -46,6 +50,7 @@ type stats struct {
 	nodeOut, bytesIn, bytesOut         *counter
 	wills, duplicates, held            *counter
 	dropped0, droppedOut, droppedWills *counter
+	droppedQueue, droppedPeer, expired *counter
 	doneTwice, panics                  *counter
 	refusals, turned, ends             *labelled
 }
@@ -116,6 +121,9 @@ func newStats(set *metrics.Set, b *Broker) *stats {
 		held:         one("pollux_mqtt_held_back_total"),
 		dropped0:     one(`pollux_mqtt_dropped_total{what="qos0"}`),
 		droppedOut:   one(`pollux_mqtt_dropped_total{what="outbound"}`),
+		droppedQueue: one(`pollux_mqtt_dropped_total{what="queue"}`),
+		droppedPeer:  one(`pollux_mqtt_dropped_total{what="peer"}`),
+		expired:      one("pollux_mqtt_expired_total"),
 		droppedWills: one(`pollux_mqtt_dropped_total{what="will"}`),
 		doneTwice:    one("pollux_mqtt_done_twice_total"), panics: one("pollux_mqtt_panics_total"),
 		refusals: &labelled{set: set, name: "pollux_mqtt_refused_total"},
@@ -159,8 +167,8 @@ func (b *Broker) levels() Stats {
 	n := Stats{Clients: len(b.sessions)}
 	b.mu.Unlock()
 	n.Connecting = int(b.handshakes.Load())
-	n.Sessions = b.server.Clients.Len()
-	n.Subscriptions = int(atomic.LoadInt64(&b.server.Info.Subscriptions))
+	n.Sessions = b.clients.len()
+	n.Subscriptions = b.index.len()
 	n.PendingBytes = b.pending.Load()
 	n.Retained, n.RetainedBytes = b.retained.usage()
 	return n
@@ -175,8 +183,18 @@ func (b *Broker) Stats() Stats {
 	n.Published, n.Wills, n.Duplicates, n.Held = s.nodeOut.own.Load(), s.wills.own.Load(), s.duplicates.own.Load(), s.held.own.Load()
 	n.BytesIn, n.BytesOut = s.bytesIn.own.Load(), s.bytesOut.own.Load()
 	n.DroppedQoS0, n.DroppedWills = s.dropped0.own.Load(), s.droppedWills.own.Load()
-	n.DroppedOut = s.droppedOut.own.Load() + uint64(atomic.LoadInt64(&b.server.Info.InflightDropped))
+	n.DroppedOut, n.DroppedQueue, n.DroppedPeer = s.droppedOut.own.Load(), s.droppedQueue.own.Load(), s.droppedPeer.own.Load()
+	n.Expired = s.expired.own.Load()
 	n.Refused, n.TurnedAway, n.Closed = s.refusals.all(), s.turned.all(), s.ends.all()
 	n.DoneTwice, n.Panics = s.doneTwice.own.Load(), s.panics.own.Load()
 	return n
+}
+
+// unsent counts the live messages of a batch that did not get to its node.
+func (s *stats) unsent(m *actorv1.MqttBatch) {
+	for _, f := range m.Forwards {
+		if f.Client == "" {
+			s.droppedPeer.Inc()
+		}
+	}
 }

@@ -9,11 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/mqtt"
 	"github.com/polluxhq/pollux/drivers/peer"
 	"github.com/polluxhq/pollux/drivers/peer/peertest"
 	"github.com/polluxhq/pollux/drivers/tasmota/sim"
+	"github.com/polluxhq/pollux/storage/storagetest"
 )
 
 // These tests run the compiled driver in the real sandbox, behind the real broker, against simulated devices.
@@ -56,7 +59,7 @@ func (s *site) Deliver(m *mqtt.Message, done func(error)) {
 func openSite(t *testing.T) (*site, *mqtt.Broker) {
 	t.Helper()
 	s := &site{twins: map[string]*peertest.Twin{}}
-	b, err := mqtt.Open(mqtt.Options{Addr: "127.0.0.1:0", Handler: s, AllowAnonymous: true})
+	b, err := mqtt.Open(mqtt.Options{Addr: "127.0.0.1:0", Store: storagetest.OpenSingle(t, "data", vfs.NewMem()), Handler: s, AllowAnonymous: true})
 	if err != nil {
 		t.Fatal(err)
 	}

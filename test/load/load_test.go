@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/polluxhq/pollux/drivers/mqtt"
+	"github.com/polluxhq/pollux/storage/storagetest"
 	"github.com/polluxhq/pollux/test/load"
 )
 
@@ -53,7 +56,7 @@ func (l *ledger) Authenticate(_, user string, password []byte) (mqtt.Grant, erro
 
 func serve(t *testing.T, l *ledger, addr string) *mqtt.Broker {
 	t.Helper()
-	b, err := mqtt.Open(mqtt.Options{Addr: addr, Handler: l, AllowAnonymous: true})
+	b, err := mqtt.Open(mqtt.Options{Addr: addr, Store: storagetest.OpenSingle(t, "data", vfs.NewMem()), Handler: l, AllowAnonymous: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +179,7 @@ func wait(t *testing.T, what string, ok func() bool) {
 
 func TestRateAndCredentials(t *testing.T) {
 	l := newLedger(t)
-	b, err := mqtt.Open(mqtt.Options{Addr: "127.0.0.1:0", Handler: l})
+	b, err := mqtt.Open(mqtt.Options{Addr: "127.0.0.1:0", Store: storagetest.OpenSingle(t, "data", vfs.NewMem()), Handler: l})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,9 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/drivertest"
 	"github.com/polluxhq/pollux/drivers/mqtt"
+	"github.com/polluxhq/pollux/storage/storagetest"
 )
 
 // LoadSource loads a driver in JavaScript into a sandbox that lives as long as the test. It skips the test where the engine
@@ -110,7 +113,7 @@ func Broker(tb testing.TB, r drivers.Runner, settings string, values map[string]
 	} else {
 		b.twin.Connected()
 	}
-	node, err := mqtt.Open(mqtt.Options{Addr: "127.0.0.1:0", Handler: b, AllowAnonymous: true})
+	node, err := mqtt.Open(mqtt.Options{Addr: "127.0.0.1:0", Store: storagetest.OpenSingle(tb, "data", vfs.NewMem()), Handler: b, AllowAnonymous: true})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,0 +1,277 @@
+package mqtt
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+func nowMillis() int64 { return time.Now().UnixMilli() }
+
+// joined gives a done for n parts of one message: the first that may go well later counts most, then a refusal.
+func joined(n int, done func(error)) func(error) {
+	j := &parts{left: n, done: done}
+	return j.one
+}
+
+type parts struct {
+	mu      sync.Mutex
+	left    int
+	again   error
+	refused error
+	done    func(error)
+}
+
+func (j *parts) one(err error) {
+	j.mu.Lock()
+	if err != nil {
+		if refusalOf(err) != nil {
+			j.refused = err
+		} else {
+			j.again = err
+		}
+	}
+	j.left--
+	left, result := j.left, j.again
+	if result == nil {
+		result = j.refused
+	}
+	j.mu.Unlock()
+	if left <= 0 {
+		j.done(result)
+	}
+}
+
+// plan is what becomes of one message: what is committed first, and whom it then reaches.
+type plan struct {
+	b      *Broker
+	m      *message
+	queues []*queued
+	all    map[string]struct{} // nodes that have live subscribers
+	groups map[string][]string // node → shared subscriptions of which it picks a member
+	writes []storage.Write
+	after  []func(error)
+	once   bool // its sender does not wait for room in the store
+}
+
+// spread gives a message to all who subscribe to its topic, wherever they are, and keeps it where it is to be retained. done
+// is called when what has to be committed is, from any goroutine and also from within. It does not block but for room in the
+// store, where a client sent it.
+func (b *Broker) spread(m *message, a *audience, done func(error)) {
+	if a.empty() && !m.retain {
+		done(nil)
+		return
+	}
+	p := &plan{b: b, m: m, once: m.from == ""}
+	for _, t := range a.plain {
+		p.give(t, "")
+	}
+	for _, g := range a.groups {
+		if t := b.pick(g); t != nil {
+			p.give(t, g.name)
+		}
+	}
+	p.forward()
+	if m.retain {
+		b.retain(p)
+	}
+	p.commit(done)
+}
+
+// pick chooses the member of a shared subscription that gets the next message: in turn among those that are connected, else
+// among those that have a queue.
+func (b *Broker) pick(g *group) *target {
+	n := len(g.members)
+	at := int(b.turn.Add(1) % uint64(n))
+	var second *target
+	for i := range n {
+		t := g.members[(at+i)%n]
+		p := t.of.place.Load()
+		if p == nil {
+			continue
+		}
+		if !p.away {
+			return t
+		}
+		if second == nil && p.keeps && t.qos > 0 {
+			second = t
+		}
+	}
+	return second
+}
+
+// give has one client get the message: by its queue, by its connection here, or by its node.
+func (p *plan) give(t *target, shared string) {
+	qos := min(p.m.qos, t.qos)
+	place := t.of.place.Load()
+	if place == nil || t.noLocal && t.of.id == p.m.from {
+		return
+	}
+	s := t.of.here.Load()
+	if qos > 0 && place.keeps {
+		p.enqueue(t, place, qos)
+		return
+	}
+	switch {
+	case s != nil:
+		s.send(p.outgoing(t, qos))
+	case place.away || place.node == p.b.self:
+	case shared != "":
+		if p.groups == nil {
+			p.groups = map[string][]string{}
+		}
+		p.groups[place.node] = append(p.groups[place.node], shared)
+	default:
+		if p.all == nil {
+			p.all = map[string]struct{}{}
+		}
+		p.all[place.node] = struct{}{}
+	}
+}
+
+func (p *plan) outgoing(t *target, qos byte) *outgoing {
+	return &outgoing{m: p.m, qos: qos, retain: p.m.retain && t.asPublished, identifiers: t.identifiers}
+}
+
+// enqueue plans a write into the client's queue, where there is room.
+func (p *plan) enqueue(t *target, place *place, qos byte) {
+	if !p.b.hasRoom(t.of, place.birth, p.m.size()) {
+		p.b.stats.droppedQueue.Inc()
+		return
+	}
+	q := &queued{c: t.of, birth: place.birth, o: p.outgoing(t, qos)}
+	w, err := p.b.enqueue(q)
+	if err != nil {
+		p.b.log.Error("mqtt message cannot be encoded", "topic", p.m.topic, "error", err)
+		return
+	}
+	p.queues = append(p.queues, q)
+	p.writes = append(p.writes, w)
+}
+
+// forward sends the message to other nodes' live subscribers, once each.
+func (p *plan) forward() {
+	if p.all == nil && p.groups == nil {
+		return
+	}
+	r := p.m.record()
+	for node := range p.all {
+		p.b.linkTo(node).add(&actorv1.MqttForward{Message: r, All: true, Groups: p.groups[node]})
+		delete(p.groups, node)
+	}
+	for node, groups := range p.groups {
+		p.b.linkTo(node).add(&actorv1.MqttForward{Message: r, Groups: groups})
+	}
+}
+
+// commit writes what the plan has to, in as many transactions as it takes, then has the clients get what is in their queues.
+func (p *plan) commit(done func(error)) {
+	if len(p.writes) == 0 {
+		done(nil)
+		return
+	}
+	var txns []*storage.Txn
+	size := 0
+	for _, w := range p.writes {
+		if len(txns) == 0 || size+len(w.Value) > writesBytes {
+			txns, size = append(txns, &storage.Txn{}), 0
+		}
+		t := txns[len(txns)-1]
+		t.Writes = append(t.Writes, w)
+		size += len(w.Key) + len(w.Value) + 32
+	}
+	all := joined(len(txns), func(err error) {
+		for _, f := range p.after {
+			f(err)
+		}
+		if err == nil {
+			for _, q := range p.queues {
+				p.b.arrived(q)
+			}
+		}
+		done(err)
+	})
+	for _, t := range txns {
+		p.b.submit(t, p.once, all)
+	}
+}
+
+// writesBytes is what one transaction of a message's copies has at most, in bytes, unless one has more alone.
+const writesBytes = 128 << 10
+
+// submit offers a transaction until there is room, which holds back whose message it is, or once. done gets the result.
+func (b *Broker) submit(t *storage.Txn, once bool, done func(error)) {
+	for began := time.Now(); ; {
+		err := b.store.Submit(t, func(r storage.Result) { done(r.Err) })
+		switch {
+		case err == nil:
+			return
+		case once || !errors.Is(err, storage.ErrBusy) || b.ctx.Err() != nil || time.Since(began) > b.limits.CommitTimeout:
+			done(fmt.Errorf("queue mqtt message: %w", err))
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// local gives a message that another node's client published to the live subscribers that are connected here.
+func (b *Broker) local(f *actorv1.MqttForward) {
+	m := messageOf(f.Message)
+	a := b.audienceOf(m.topic)
+	p := &plan{b: b, m: m}
+	if f.All {
+		for _, t := range a.plain {
+			p.giveHere(t)
+		}
+	}
+	for _, name := range f.Groups {
+		for _, g := range a.groups {
+			if g.name == name {
+				p.giveOne(g)
+			}
+		}
+	}
+}
+
+// giveHere sends to a client that is connected here and has no queue for the message.
+func (p *plan) giveHere(t *target) bool {
+	s := t.of.here.Load()
+	qos := min(p.m.qos, t.qos)
+	if s == nil || qos > 0 && s.keeps || t.noLocal && t.of.id == p.m.from {
+		return false
+	}
+	s.send(p.outgoing(t, qos))
+	return true
+}
+
+// giveOne sends to one member of a shared subscription.
+func (p *plan) giveOne(g *group) {
+	n := len(g.members)
+	at := int(p.b.turn.Add(1) % uint64(n))
+	for i := range n {
+		if p.giveHere(g.members[(at+i)%n]) {
+			return
+		}
+	}
+	p.b.stats.droppedOut.Inc() // the member left while the message was on its way
+}
+
+// Hear gives a message to the clients that are connected here: of a node whose broker keeps no records, and sends each message
+// to every node.
+func (b *Broker) Hear(topic string, payload []byte, qos byte, retain bool) {
+	m := newMessage(topic, payload, min(qos, 2), retain, nil, "")
+	a := b.audienceOf(topic)
+	p := &plan{b: b, m: m}
+	for _, t := range a.plain {
+		if s := t.of.here.Load(); s != nil {
+			s.send(p.outgoing(t, min(m.qos, t.qos)))
+		}
+	}
+	for _, g := range a.groups {
+		p.giveOne(g)
+	}
+}

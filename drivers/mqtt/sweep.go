@@ -1,0 +1,149 @@
+package mqtt
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/polluxhq/pollux/cluster"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// sweepEvery is how often a node looks for sessions that something is due of.
+const sweepEvery = 500 * time.Millisecond
+
+// sweep ends sessions of lost nodes, publishes wills that are due, and removes sessions that expired.
+func (b *Broker) sweep() {
+	defer b.wg.Done()
+	b.removeOrphans()
+	t := time.NewTicker(sweepEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-b.stop:
+			return
+		case <-t.C:
+			b.sweepOnce()
+		}
+	}
+}
+
+// living gives the nodes that may have connections, with their incarnations, and their ids in order.
+func (b *Broker) living() (map[string]uint64, []string) {
+	lives, ids := map[string]uint64{b.self: b.incarnation}, []string{b.self}
+	if b.cluster != nil {
+		for _, m := range b.cluster.Members() {
+			if m.ID != b.self && (m.State == cluster.StateActive || m.State == cluster.StateDraining) {
+				lives[m.ID] = m.Incarnation
+				ids = append(ids, m.ID)
+			}
+		}
+	}
+	slices.Sort(ids)
+	return lives, ids
+}
+
+func (b *Broker) sweepOnce() {
+	lives, ids := b.living()
+	now := nowMillis()
+	var due []string
+	b.clients.mu.RLock()
+	for id, c := range b.clients.byID {
+		p := c.place.Load()
+		if ids[xxhash.Sum64String(id)%uint64(len(ids))] != b.self {
+			continue // another node looks after it
+		}
+		lost := !p.away && lives[p.node] != p.incarnation
+		if lost || p.away && (now >= p.expires || p.hasWill && now >= p.willFrom) {
+			due = append(due, id)
+		}
+	}
+	b.clients.mu.RUnlock()
+	for _, id := range due {
+		if b.closing.Load() {
+			return
+		}
+		if err := b.settle(id, lives); err != nil && !errors.Is(err, storage.ErrGuard) {
+			b.quiet.log(b.log, slog.LevelWarn, "mqtt session not settled yet", "client", id, "error", err)
+		}
+	}
+}
+
+// settle does what is due of a session that nobody is connected with.
+func (b *Broker) settle(id string, lives map[string]uint64) error {
+	r, revision, err := b.readSession(id)
+	if err != nil || r == nil {
+		return err
+	}
+	if !r.Away {
+		if lives[r.Node] == r.Incarnation {
+			return nil
+		}
+		r.Away, r.Since = true, nowMillis()
+	}
+	was := &actorv1.MqttSession{Will: r.Will, User: r.User, Key: r.Key, Connection: r.Connection}
+	p := placeOf(r)
+	over, willDue := nowMillis() >= p.expires, r.Will != nil && nowMillis() >= p.willFrom
+	if willDue {
+		r.Will = nil
+	}
+	ctx, cancel := b.background()
+	defer cancel()
+	if over {
+		_, err = b.writeSession(ctx, id, nil, revision)
+	} else {
+		_, err = b.writeSession(ctx, id, r, revision)
+	}
+	if err != nil {
+		return err
+	}
+	if willDue {
+		b.publishWill(id, was)
+	}
+	if over {
+		b.removeQueue(id, r.Birth)
+	}
+	return nil
+}
+
+// removeQueue removes what was queued for a session that is over, and the packet ids that it had received.
+func (b *Broker) removeQueue(id string, birth uint64) {
+	for _, table := range []storage.Table{TableQueue, TableReceived} {
+		for rec, err := range b.store.Scan(table, queuePrefix(id, birth), "") {
+			if err != nil {
+				return
+			}
+			b.writer.add(storage.Write{Table: table, Key: rec.Key, Quiet: true}, func(error) {})
+		}
+	}
+}
+
+// removeOrphans removes what was queued for sessions that are not there any more: of a node that ended between removing a
+// session and its queue, or of a publisher that was late.
+func (b *Broker) removeOrphans() {
+	for _, table := range []storage.Table{TableQueue, TableReceived} {
+		last, known := "", false
+		for rec, err := range b.store.Scan(table, "", "") {
+			if err != nil || b.closing.Load() {
+				return
+			}
+			id, birth, _ := strings.Cut(rec.Key, "\x00")
+			birth, _, _ = strings.Cut(birth, "\x00")
+			if prefix := id + "\x00" + birth; prefix != last {
+				r, _, err := b.readSession(id)
+				if err != nil {
+					return
+				}
+				last, known = prefix, r != nil && queuePrefix(id, r.Birth) == prefix+"\x00"
+			}
+			if !known {
+				b.writer.add(storage.Write{Table: table, Key: rec.Key, Quiet: true}, func(error) {})
+			}
+		}
+	}
+}
