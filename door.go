@@ -27,6 +27,7 @@ import (
 	"github.com/polluxhq/pollux/rpc"
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/history"
+	"github.com/polluxhq/pollux/storage/journal"
 	"github.com/polluxhq/pollux/web"
 )
 
@@ -43,7 +44,7 @@ func (n *Node) openDoor(ctx context.Context) error {
 		return err
 	}
 	handler, err := rpc.New(rpc.Options{Store: n.store, Keys: n.keys, Registry: n.engine.Registry(), Client: n.engine.Client(),
-		History: n.history, Cluster: status{n}, Peers: peersDoor{n}, Verify: n.sandbox.Verify, TestCache: n.compiledDir(), Catalog: carried{}, Kinds: clusterKinds(),
+		History: n.history, Journal: n.journal, Cluster: status{n}, Peers: peersDoor{n}, Verify: n.sandbox.Verify, TestCache: n.compiledDir(), Catalog: carried{}, Kinds: clusterKinds(),
 		Console: web.Handler(), WriteMetrics: n.writeMetrics, Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return err
@@ -116,6 +117,10 @@ func (n *Node) peerAPI() http.Handler {
 		}
 		if r.URL.Path == exportPath {
 			history.ExportHandler(n.exporter).ServeHTTP(w, r)
+			return
+		}
+		if r.URL.Path == journalPath {
+			journal.ExportHandler(n.journal).ServeHTTP(w, r)
 			return
 		}
 		n.rpc.PeerHandler().ServeHTTP(w, r)

@@ -180,8 +180,11 @@ func (n *Node) handle(env *cluster.Envelope, done func(cluster.Reply)) {
 	}
 }
 
-// exportPath of the peer port gives this node's history to another.
-const exportPath = "/history/export"
+// exportPath and journalPath of the peer port give this node's history and its journal to another.
+const (
+	exportPath  = "/history/export"
+	journalPath = "/journal/export"
+)
 
 // keepHistory fills what this node's history lacks from another voter: of the time before it came, or was away for long.
 func (n *Node) keepHistory(e *history.Embedded) {
@@ -194,13 +197,15 @@ func (n *Node) keepHistory(e *history.Embedded) {
 	})
 	go func() {
 		defer close(done)
-		e.KeepComplete(ctx, history.KeepOptions{Source: n.otherHistory})
+		e.KeepComplete(ctx, history.KeepOptions{Source: func(ctx context.Context) (io.ReadCloser, error) {
+			return n.fromVoter(ctx, exportPath, "history")
+		}})
 	}()
 }
 
-// otherHistory opens the history of the first other voter that has all of it.
-func (n *Node) otherHistory(ctx context.Context) (io.ReadCloser, error) {
-	faults := []error{errors.New("no other voter has the whole history")}
+// fromVoter opens what the first other voter that has all of it gives at path.
+func (n *Node) fromVoter(ctx context.Context, path, what string) (io.ReadCloser, error) {
+	faults := []error{errors.New("no other voter has the whole " + what)}
 	for _, s := range n.raft.Servers() {
 		if !s.Voter() || s.ID == n.self.id {
 			continue
@@ -208,7 +213,7 @@ func (n *Node) otherHistory(ctx context.Context) (io.ReadCloser, error) {
 		client, base, err := n.peers.HTTP(s.ID)
 		if err == nil {
 			var body io.ReadCloser
-			if body, err = getFromPeer(ctx, client, base+exportPath); err == nil {
+			if body, err = getFromPeer(ctx, client, base+path); err == nil {
 				return body, nil
 			}
 		}

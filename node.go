@@ -29,6 +29,7 @@ import (
 	"github.com/polluxhq/pollux/rpc"
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/history"
+	"github.com/polluxhq/pollux/storage/journal"
 )
 
 // Version of this build; the program sets it before Open.
@@ -72,6 +73,7 @@ type Node struct {
 	history  history.History
 	exporter exporter
 	feeder   feeder
+	journal  *journal.Journal
 	pusher   *history.Pusher
 	sandbox  *drivers.Sandbox
 	engine   *actors.Engine
@@ -132,7 +134,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 // open starts the parts in the order in which they stand on each other.
 func (n *Node) open(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
-		n.listen, n.listenPeers, n.openDir, n.openStore, n.openCredentials, n.openPeers, n.openGossip, n.openRaft, n.openHistory, n.openActors,
+		n.listen, n.listenPeers, n.openDir, n.openStore, n.openCredentials, n.openPeers, n.openGossip, n.openRaft, n.openHistory, n.openJournal, n.openActors,
 		n.joinCluster, n.startActors, n.keepHouse, n.openBroker, n.openDoor,
 	} {
 		if err := part(ctx); err != nil {
@@ -189,7 +191,7 @@ func (n *Node) listen(context.Context) error {
 
 func (n *Node) openStore(context.Context) error {
 	s, err := storage.Open(storage.Options{Dir: filepath.Join(n.conf.Data, "store"), Logger: n.log, Metrics: n.metrics,
-		StateCacheBytes: n.conf.StoreCache, Fatal: n.fail})
+		StateCacheBytes: n.conf.StoreCache, KeepJournal: true, Fatal: n.fail})
 	if err != nil {
 		return err
 	}
@@ -236,6 +238,27 @@ func (n *Node) openHistory(ctx context.Context) error {
 	}
 	n.pusher = history.Push(sink, history.PushOptions{Node: n.conf.Name, Interval: n.conf.MetricsInterval,
 		Gather: history.GatherNode(n.metrics), Logger: n.log, Metrics: n.metrics})
+	return nil
+}
+
+// openJournal starts what follows the log beside history.
+func (n *Node) openJournal(context.Context) error {
+	j, err := journal.Open(journal.Options{Dir: filepath.Join(n.conf.Data, "journal"), Logger: n.log, Metrics: n.metrics, Fatal: n.fail})
+	if err != nil {
+		return err
+	}
+	n.journal = j
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { j.Follow(ctx, n.store) })
+	running.Go(func() {
+		j.KeepComplete(ctx, func(ctx context.Context) (io.ReadCloser, error) { return n.fromVoter(ctx, journalPath, "journal") })
+	})
+	n.closeLater("journal", func(context.Context) error {
+		cancel()
+		running.Wait()
+		return j.Close()
+	})
 	return nil
 }
 

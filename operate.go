@@ -28,7 +28,7 @@ func (s status) Name(node string) string {
 // HistoryNodes implements rpc.Cluster.
 func (s status) HistoryNodes() []string {
 	n := s.n
-	if n.exporter.Complete() {
+	if n.exporter.Complete() && n.journal.Complete() {
 		return nil
 	}
 	var ids []string

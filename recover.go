@@ -80,7 +80,7 @@ func recoverStore(s *storage.Store, survivors []string, do bool, log *slog.Logge
 	}
 	// The log is gone, and what history had not taken from it: the last seconds. Nobody else may have them, so history is
 	// as whole as it can be.
-	if err := s.SetSampleCursor(done.Index); err != nil {
+	if err := errors.Join(s.SetSampleCursor(done.Index), s.SetJournalCursor(done.Index)); err != nil {
 		return out, fmt.Errorf("recover: history: %w", err)
 	}
 	return out, nil

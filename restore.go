@@ -28,7 +28,7 @@ func (s status) Backup(ctx context.Context, w io.Writer, history bool) (*pb.Back
 	o := backup.Options{Store: n.store, References: n.engine.Registry().Digests, Cluster: n.clusterID, Version: Version,
 		Last: []storage.Table{"twin", "start"}}
 	if history {
-		o.History = n.exporter
+		o.History, o.Journal = n.exporter, n.journal
 	}
 	sum, err := backup.Write(ctx, w, o)
 	if errors.Is(err, backup.ErrIncomplete) {

@@ -364,7 +364,7 @@ func (t *twin) remove() {
 	}
 	if s := t.save; s != nil {
 		waiting := s.waiting
-		s.waiting, s.samples = nil, nil
+		s.waiting, s.samples, s.journal = nil, nil, nil
 		for _, done := range waiting {
 			done(fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
 		}

@@ -41,6 +41,7 @@ func (t *twin) setDesired(req *pb.SetDesiredRequest, m *call) {
 		return
 	}
 	d := t.ask(state.Intern(req.Property), v, req, m.env.Principal)
+	t.journalDesired(d)
 	t.fulfil(d)
 	t.emitDesired(d)
 	revision, name, queueName := d.Revision, d.Name, req.Options.GetName()

@@ -60,6 +60,7 @@ func (t *twin) apply(eff *drivers.Effects, cfg *config) error {
 		t.e.stats.event()
 		t.emitEvent(ev)
 		t.sayEvent(ev)
+		t.journalEvent(ev)
 	}
 	if len(eff.Discovered) > 0 {
 		t.discover(eff.Discovered)
@@ -198,16 +199,22 @@ func (t *twin) setProperty(c drivers.Change, v state.Value, at int64, to way) *s
 	if c.Time <= 0 && at <= p.Time() && p.Time()-at < maxBurst {
 		at = p.Time() + 1 // history holds one sample of a series per millisecond
 	}
+	if q != p.Quality() && (p.Quality() != 0 || q != uint8(drivers.QualityGood)) {
+		t.journalQuality(c.Property, q, at)
+	}
+	told := p.Time() != 0 && p.Value.Equal(v)
 	p.Value, p.Stamp = v, state.At(at, q)
-	if to == everywhere {
+	if _, number := v.Sample(); to == everywhere && (number || !told) { // the journal needs no text twice
 		t.sampleOf(c.Property, v, at)
 	}
 	return p
 }
 
-// sampleOf keeps a value for history, where it is a number.
+// sampleOf keeps a value: in history where it is a number, else in the journal.
 func (t *twin) sampleOf(property string, v state.Value, at int64) {
-	if x, ok := v.Sample(); ok && !math.IsNaN(x) {
+	if x, ok := v.Sample(); !ok {
+		t.journal(journalValue, property, at, v.AppendJSON(nil))
+	} else if !math.IsNaN(x) {
 		t.sample(storage.Sample{Property: property, Time: at, Value: x})
 		t.soil()
 	}

@@ -74,6 +74,7 @@ func (t *twin) await(c *command) {
 func (t *twin) conclude(c *command, o pb.Outcome, output []byte, e *drivers.DriverError) {
 	t.e.stats.outcome(o)
 	t.ended(c, o, e)
+	t.journalCommand(c, o, e)
 	if c.isSet {
 		t.progress(c, o, e)
 	}

@@ -17,9 +17,12 @@ type save struct {
 	waiting []func(error)
 	// sampleBytes is the size of samples; see maxSamples.
 	sampleBytes int
-	flying      bool
-	sent        []storage.Sample
-	told        []func(error)
+	// journal and journalSent are for the journal as samples and sent are for history.
+	journal, journalSent []storage.JournalEntry
+	journalBytes         int
+	flying               bool
+	sent                 []storage.Sample
+	told                 []func(error)
 	// wake is what the wake record was before the flying transaction.
 	wake  int64
 	patch bool
@@ -61,7 +64,7 @@ func (t *twin) saves() *save {
 
 // idle: nothing is under way, waits, or is to be offered again.
 func (s *save) idle() bool {
-	return !s.flying && !s.queued && s.retryAt == 0 && len(s.samples) == 0 && len(s.waiting) == 0 && len(s.outgoing) == 0
+	return !s.flying && !s.queued && s.retryAt == 0 && len(s.samples) == 0 && len(s.journal) == 0 && len(s.waiting) == 0 && len(s.outgoing) == 0
 }
 
 // saving says whether a transaction is under way or asked for.
@@ -76,7 +79,7 @@ func (t *twin) whenSaved(done func(error)) {
 // fail answers those who wait for the transaction that flies with ran, and the others with not.
 func (s *save) fail(ran, not error) {
 	told, waiting := s.told, s.waiting
-	s.told, s.waiting, s.sent, s.samples = nil, nil, nil, nil
+	s.told, s.waiting, s.sent, s.samples, s.journal, s.journalSent = nil, nil, nil, nil, nil, nil
 	for _, done := range told {
 		done(ran)
 	}
@@ -171,6 +174,7 @@ func (t *twin) commit(exact bool) {
 		}
 		txn.Samples = []storage.TwinSamples{{Project: ProjectOf(t.en.id), Twin: NameOf(t.en.id), Model: title, Samples: s.samples}}
 	}
+	txn.Journal = s.journal
 	if !t.submit(txn) {
 		t.st.Wake = oldWake
 		return
@@ -183,6 +187,7 @@ func (t *twin) commit(exact bool) {
 	}
 	s.strays = nil
 	s.sent, s.samples, s.sampleBytes = s.samples, nil, 0
+	s.journalSent, s.journal, s.journalBytes = s.journal, nil, 0
 	s.told, s.waiting = s.waiting, nil
 	s.leaving, s.outgoing, s.outgoingBytes = s.outgoing, nil, 0
 	s.wake, s.patch, s.exact, s.count = oldWake, t.patchDirty, exact, t.counted
@@ -263,7 +268,7 @@ func (m *saved) run(t *twin) {
 			t.e.waker.note(t.en.slot, t.st.Wake)
 		}
 		told, marks := s.told, s.marks
-		s.told, s.sent, s.marks = nil, nil, nil
+		s.told, s.sent, s.journalSent, s.marks = nil, nil, nil, nil
 		if s.refusals = s.refusals[s.offered:]; len(s.refusals) > 0 {
 			t.soil()
 		}
@@ -291,10 +296,14 @@ func (m *saved) run(t *twin) {
 		s.sampleBytes += sampleSize(x)
 	}
 	s.samples = append(s.sent, s.samples...)
+	for i := range s.journalSent {
+		s.journalBytes += journalSize(&s.journalSent[i])
+	}
+	s.journal = append(s.journalSent, s.journal...)
 	s.unsend()
 	s.waiting = append(s.told, s.waiting...)
 	t.remark(s.marks)
-	s.sent, s.told, s.marks = nil, nil, nil
+	s.sent, s.journalSent, s.told, s.marks = nil, nil, nil, nil
 	s.removed, s.crowded = false, false
 	t.st.Wake = s.wake // a record too many is found when it is due
 	t.patchDirty = t.patchDirty || s.patch

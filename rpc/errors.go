@@ -18,6 +18,7 @@ import (
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/history"
+	"github.com/polluxhq/pollux/storage/journal"
 )
 
 var (
@@ -101,6 +102,8 @@ var meanings = []meaning{
 	{is: topic.ErrTooMany, code: connect.CodeResourceExhausted, reason: "too_many", hint: "close some and try again"},
 	{is: topic.ErrReaderLost, code: connect.CodeUnavailable, reason: "unavailable", hint: "subscribe again; `pollux status` shows whether nodes are missing"},
 
+	{is: journal.ErrQuery, code: connect.CodeInvalidArgument, reason: "invalid"},
+	{is: journal.ErrClosed, code: connect.CodeUnavailable, reason: "stopping", hint: "the node is stopping"},
 	{is: history.ErrQuery, code: connect.CodeInvalidArgument, reason: "invalid"},
 	{is: history.ErrUnavailable, code: connect.CodeUnavailable, reason: "history_unavailable",
 		hint: "the metrics server does not answer; samples wait in the queue"},

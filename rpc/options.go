@@ -13,6 +13,7 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/history"
+	"github.com/polluxhq/pollux/storage/journal"
 )
 
 // Options are the parts that the door leads to. Those without a mark are needed.
@@ -23,6 +24,7 @@ type Options struct {
 	Registry *actors.Registry
 	Client   *actors.Client
 	History  history.History
+	Journal  *journal.Journal
 	Cluster  Cluster
 	// Peers are optional: the other nodes of the cluster. Without them this node is alone.
 	Peers Peers
@@ -73,6 +75,8 @@ func (o *Options) check() error {
 		return errors.New("rpc: Client is missing")
 	case o.History == nil:
 		return errors.New("rpc: History is missing")
+	case o.Journal == nil:
+		return errors.New("rpc: Journal is missing")
 	case o.Cluster == nil:
 		return errors.New("rpc: Cluster is missing")
 	case o.Verify == nil:

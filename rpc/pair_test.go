@@ -30,6 +30,7 @@ import (
 	"github.com/polluxhq/pollux/rpc"
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/history"
+	"github.com/polluxhq/pollux/storage/journal"
 	"github.com/polluxhq/pollux/storage/storagetest"
 )
 
@@ -119,7 +120,7 @@ func (p *pair) open(id string, store, blobs *storage.Store, leads bool) *wing {
 	keys := rpc.NewKeyring(store, nil, nil)
 	t.Cleanup(func() { _ = keys.Close() })
 	w.server, err = rpc.New(rpc.Options{Store: store, Keys: keys, Registry: w.engine.Registry(), Client: w.engine.Client(),
-		History: past{id}, Cluster: &wingCluster{wing: w}, Peers: wingPeers{w}, Verify: box.Verify, Metrics: w.metrics})
+		History: past{id}, Journal: openJournal(t, store), Cluster: &wingCluster{wing: w}, Peers: wingPeers{w}, Verify: box.Verify, Metrics: w.metrics})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,6 +131,26 @@ func (p *pair) open(id string, store, blobs *storage.Store, leads bool) *wing {
 	w.peer.StartTLS()
 	t.Cleanup(func() { w.peer.CloseClientConnections(); w.peer.Close() })
 	return w
+}
+
+// openJournal follows the store until the test ends.
+func openJournal(t *testing.T, store *storage.Store) *journal.Journal {
+	t.Helper()
+	j, err := journal.Open(journal.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var following sync.WaitGroup
+	following.Go(func() { j.Follow(ctx, store) })
+	t.Cleanup(func() {
+		cancel()
+		following.Wait()
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return j
 }
 
 func (p *pair) wings() []*wing {

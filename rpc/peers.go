@@ -21,6 +21,7 @@ type peerClients struct {
 	twins   rpcv1.TwinServiceClient
 	cluster rpcv1.ClusterServiceClient
 	topics  rpcv1.TopicServiceClient
+	history rpcv1.HistoryServiceClient
 }
 
 func (s *Server) peer(node string) (*peerClients, error) {
@@ -30,7 +31,7 @@ func (s *Server) peer(node string) (*peerClients, error) {
 	}
 	o := connect.WithInterceptors(outgoing{})
 	return &peerClients{twins: rpcv1.NewTwinServiceClient(hc, base, o), cluster: rpcv1.NewClusterServiceClient(hc, base, o),
-		topics: rpcv1.NewTopicServiceClient(hc, base, o)}, nil
+		topics: rpcv1.NewTopicServiceClient(hc, base, o), history: rpcv1.NewHistoryServiceClient(hc, base, o)}, nil
 }
 
 // others gives the living members but this one.

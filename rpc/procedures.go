@@ -146,6 +146,7 @@ func procedures() map[string]procedure {
 	}
 	maps.Copy(table, topicProcedures())
 	maps.Copy(table, relationProcedures())
+	maps.Copy(table, historyProcedures())
 	return table
 }
 

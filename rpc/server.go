@@ -117,6 +117,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	mount(path, messages)
 	mux.Handle(rpcv1.IngestServiceIngestStreamProcedure, streamed(messages))
 	mount(rpcv1.NewTopicServiceHandler(&topicService{s}, small))
+	mount(rpcv1.NewHistoryServiceHandler(&historyService{s}, small))
 
 	drivers := newDriverService(s)
 	mount(rpcv1.NewDriverServiceHandler(drivers, small))
@@ -128,7 +129,8 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
 		rpcv1.KeyServiceName, rpcv1.ModelServiceName, rpcv1.SiteServiceName, rpcv1.TopicServiceName, rpcv1.BulkServiceName, rpcv1.SettingsServiceName,
-		rpcv1.RelationServiceName, rpcv1.IngestServiceName}
+		rpcv1.RelationServiceName, rpcv1.IngestServiceName,
+		rpcv1.HistoryServiceName}
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mount(grpcreflect.NewHandlerV1(reflector, small))
 	mount(grpcreflect.NewHandlerV1Alpha(reflector, small))

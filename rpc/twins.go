@@ -149,7 +149,9 @@ func (t *twinService) TraceTwin(ctx context.Context, r *connect.Request[pb.Trace
 
 func (t *twinService) QueryHistory(ctx context.Context, r *connect.Request[pb.QueryHistoryRequest]) (*connect.Response[pb.QueryHistoryResponse], error) {
 	if at := t.s.o.Cluster.HistoryNodes(); len(at) > 0 && !isLocal(ctx) {
-		return t.historyFrom(ctx, at, r.Msg)
+		return fromHistory(ctx, t.s, at, func(p *peerClients) (*connect.Response[pb.QueryHistoryResponse], error) {
+			return p.twins.QueryHistory(ctx, connect.NewRequest(r.Msg))
+		})
 	}
 	q, err := historyQuery(r.Msg, time.Now())
 	if err != nil {
@@ -182,27 +184,6 @@ func (t *twinService) QueryHistory(ctx context.Context, r *connect.Request[pb.Qu
 		}
 	}
 	return connect.NewResponse(out), nil
-}
-
-// historyFrom asks nodes whose history is complete, one after the other until one can be reached.
-func (t *twinService) historyFrom(ctx context.Context, nodes []string, r *pb.QueryHistoryRequest) (*connect.Response[pb.QueryHistoryResponse], error) {
-	var last error
-	for _, node := range nodes {
-		p, err := t.s.peer(node)
-		if err != nil {
-			last = err
-			continue
-		}
-		res, err := p.twins.QueryHistory(ctx, connect.NewRequest(r))
-		if err == nil {
-			return connect.NewResponse(res.Msg), nil
-		}
-		if connect.CodeOf(err) != connect.CodeUnavailable || ctx.Err() != nil {
-			return nil, err
-		}
-		last = err
-	}
-	return nil, last
 }
 
 func historyQuery(m *pb.QueryHistoryRequest, now time.Time) (history.Query, error) {

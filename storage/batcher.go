@@ -46,8 +46,10 @@ type batcher struct {
 type waiting struct {
 	buf   []byte // guards and writes, then samples
 	split int    // where the samples begin
-	done  func(Result)
-	start time.Time
+	// journal: there are journal entries behind the samples.
+	journal bool
+	done    func(Result)
+	start   time.Time
 }
 
 const (
@@ -159,8 +161,11 @@ func (w *waiting) encode(t *Txn) error {
 		return fmt.Errorf("submit: %w", err)
 	}
 	w.split = len(w.buf)
-	if len(t.Samples) > 0 {
+	if w.journal = len(t.Journal) > 0; w.journal || len(t.Samples) > 0 {
 		w.buf = appendSamples(w.buf, t.Samples)
+	}
+	if w.journal {
+		w.buf = appendJournal(w.buf, t.Journal)
 	}
 	if len(w.buf) > maxTxn {
 		return fmt.Errorf("submit: a transaction of %d bytes, %d are allowed: %w", len(w.buf), maxTxn, ErrTooLarge)
@@ -312,8 +317,9 @@ func (b *batcher) mayLeave() bool {
 func (b *batcher) encode(p *proposal, size int) {
 	txns := 0
 	chunk := []byte(nil)
-	last := -1
+	last, journal := -1, false
 	for i, w := range p.txns {
+		journal = journal || w.journal
 		txns += uvarintLen(uint64(w.split)) + w.split
 		if w.split < len(w.buf) {
 			chunk = binary.AppendUvarint(chunk, uint64(i-last-1))
@@ -326,7 +332,7 @@ func (b *batcher) encode(p *proposal, size int) {
 	for _, w := range p.txns {
 		e = appendBytes(e, w.buf[:w.split])
 	}
-	p.entry = b.pack.appendChunk(e, chunk)
+	p.entry = b.pack.appendChunk(e, chunk, journal)
 	p.start = time.Now()
 	p.deadline = p.start.Add(b.s.o.RetryFor)
 	m := b.s.m

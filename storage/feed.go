@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/hashicorp/raft"
@@ -24,7 +25,12 @@ func (s *Store) loadLocal() error {
 	if err != nil {
 		return err
 	}
+	journal, err := s.log.local(localJournalCursor)
+	if err != nil {
+		return err
+	}
 	s.cursor.Store(cursor)
+	s.journalCursor.Store(journal)
 	s.sampleStart.Store(start)
 	return nil
 }
@@ -35,19 +41,42 @@ func (s *Store) SampleCursor() uint64 { return s.cursor.Load() }
 // SetSampleCursor says that the samples of the entries up to index are where they must be, on the disk. The log is not
 // truncated behind it, and they cannot be read again. It is on the disk when the call returns. It never goes back.
 func (s *Store) SetSampleCursor(index uint64) error {
+	return s.setCursor(&s.cursor, localCursor, index)
+}
+
+func (s *Store) setCursor(cursor *atomic.Uint64, name string, index uint64) error {
 	s.cursorMu.Lock()
 	defer s.cursorMu.Unlock()
-	if index <= s.cursor.Load() {
+	if index <= cursor.Load() {
 		return nil
 	}
 	if applied := s.applied.Load(); index > applied {
-		return fmt.Errorf("set sample cursor to %d: only %d is applied", index, applied)
+		return fmt.Errorf("set %s to %d: only %d is applied", name, index, applied)
 	}
-	if err := s.log.setLocal(localCursor, index); err != nil {
+	if err := s.log.setLocal(name, index); err != nil {
 		return err
 	}
-	s.cursor.Store(index)
-	return s.forgetRefused(index)
+	cursor.Store(index)
+	return s.forgetRefused(s.read())
+}
+
+// read is the index up to which nobody will read the feeds again.
+func (s *Store) read() uint64 {
+	if !s.o.KeepJournal {
+		return s.cursor.Load()
+	}
+	if s.o.DiscardSamples {
+		return s.journalCursor.Load()
+	}
+	return min(s.cursor.Load(), s.journalCursor.Load())
+}
+
+// held says up to where the log's readers let it go.
+func (s *Store) held(to uint64) uint64 {
+	if s.o.DiscardSamples && !s.o.KeepJournal {
+		return to
+	}
+	return min(to, max(s.read(), s.sampleStart.Load()))
 }
 
 // forgetRefused removes the verdicts that no reader of samples needs any more.
@@ -71,6 +100,16 @@ func (s *Store) forgetRefused(index uint64) error {
 // It returns ErrCompacted, with the after that would do, where after is before the sample cursor, or the state came as
 // a snapshot that is newer than after. Who wants to read again after a crash sets the cursor that much later.
 func (s *Store) ReadSamples(after uint64, fn func(index uint64, samples []TwinSamples) error) (last uint64, err error) {
+	return s.readFeed(after, s.cursor.Load(), func(l *raft.Log, refused *refusedReader, u *sampleReader) error {
+		return s.entrySamples(l, refused, u, fn)
+	})
+}
+
+// feedFn is given one entry of transactions.
+type feedFn func(l *raft.Log, refused *refusedReader, u *sampleReader) error
+
+// readFeed goes through the log behind after, for the reader whose cursor is given.
+func (s *Store) readFeed(after, cursor uint64, fn feedFn) (last uint64, err error) {
 	st, err := s.acquire()
 	if err != nil {
 		return after, err
@@ -86,7 +125,7 @@ func (s *Store) ReadSamples(after uint64, fn func(index uint64, samples []TwinSa
 		return after, fmt.Errorf("read samples: %w", err)
 	}
 	// Looked at behind the iterator and the state, so that neither can have lost what it says is there.
-	if start := s.firstSample(); after+1 < start {
+	if start := s.firstSample(cursor); after+1 < start {
 		err := fmt.Errorf("read samples behind %d, they begin at %d: %w", after, start, ErrCompacted)
 		return start - 1, joinClose(err, it)
 	}
@@ -100,16 +139,16 @@ func (s *Store) ReadSamples(after uint64, fn func(index uint64, samples []TwinSa
 	return last, err
 }
 
-// firstSample is the first index whose samples this node's log can give.
-func (s *Store) firstSample() uint64 {
+// firstSample is the first index whose samples this node's log can give to the reader of the cursor.
+func (s *Store) firstSample(cursor uint64) uint64 {
 	first := s.log.first.Load()
 	if first == 0 {
 		first = s.applied.Load() + 1
 	}
-	return max(first, s.sampleStart.Load()+1, s.cursor.Load()+1)
+	return max(first, s.sampleStart.Load()+1, cursor+1)
 }
 
-func (s *Store) eachSamples(it *pebble.Iterator, state *pebble.DB, after uint64, fn func(uint64, []TwinSamples) error) (uint64, error) {
+func (s *Store) eachSamples(it *pebble.Iterator, state *pebble.DB, after uint64, fn feedFn) (uint64, error) {
 	last := after
 	var l raft.Log
 	u, ok := s.readers.Get().(*sampleReader)
@@ -132,7 +171,7 @@ func (s *Store) eachSamples(it *pebble.Iterator, state *pebble.DB, after uint64,
 			return last, fmt.Errorf("read samples: %w", err)
 		}
 		if l.Type == raft.LogCommand {
-			if err := s.entrySamples(&l, refused, u, fn); err != nil {
+			if err := fn(&l, refused, u); err != nil {
 				return last, err
 			}
 		}
@@ -157,12 +196,12 @@ func (s *Store) entrySamples(l *raft.Log, verdicts *refusedReader, u *sampleRead
 	if err != nil {
 		return fmt.Errorf("read samples of entry %d: %w", l.Index, err)
 	}
-	if len(samples) == 0 {
-		return nil
-	}
 	n := 0
 	for i := range samples {
 		n += len(samples[i].Samples)
+	}
+	if n == 0 {
+		return nil
 	}
 	s.m.samplesRead.Add(n)
 	return fn(l.Index, samples)

@@ -54,6 +54,9 @@ type Options struct {
 	// DiscardSamples says that nobody reads the samples from this node's log, so that its truncation need not wait for
 	// the sample cursor.
 	DiscardSamples bool
+	// KeepJournal says that somebody reads the journal's entries from this node's log: its truncation waits for the journal
+	// cursor too.
+	KeepJournal bool
 	// KeepSnapshots is how many snapshots stay. Default 1.
 	KeepSnapshots int
 }

@@ -20,6 +20,8 @@ import (
 const (
 	codecPlain = 0
 	codecS2    = 1
+	// codecJournal is set beside the codec where transactions have journal entries behind their samples.
+	codecJournal = 2
 
 	// compressAbove is the size in bytes from which a chunk is compressed: below it there is little that repeats.
 	compressAbove = 160
@@ -77,7 +79,7 @@ func newSampleReader() *sampleReader { return &sampleReader{names: names{}} }
 // chunk unpacks a section. It is valid until the next call.
 func (u *sampleReader) chunk(section []byte) ([]byte, error) {
 	r := reader{b: section}
-	codec, size := r.byte(), r.uvarint()
+	codec, size := r.byte()&^codecJournal, r.uvarint()
 	if r.bad || size > maxChunk {
 		return nil, errMalformed("samples")
 	}
@@ -104,27 +106,38 @@ func (u *sampleReader) chunk(section []byte) ([]byte, error) {
 // accepted decodes a section and leaves out the transactions that refused says, which is asked in rising order. The
 // samples are the caller's.
 func (u *sampleReader) accepted(section []byte, refused func(txn int) bool) ([]TwinSamples, error) {
+	var out []TwinSamples
+	journal := hasJournal(section)
+	err := u.each(section, func(txn int, body *reader) {
+		if refused(txn) {
+			return
+		}
+		out = u.txn(body, out)
+		if !journal && len(body.b) > 0 {
+			body.fail()
+		}
+	})
+	return out, err
+}
+
+// each calls fn with the part of each transaction that has one, in rising order, and looks whether it could be read.
+func (u *sampleReader) each(section []byte, fn func(txn int, body *reader)) error {
 	chunk, err := u.chunk(section)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var out []TwinSamples
 	r := reader{b: chunk}
 	for txn := 0; len(r.b) > 0; txn++ {
 		txn += int(r.uvarint() & (1<<31 - 1))
 		body := reader{b: r.bytes()}
-		if r.bad {
-			return nil, errMalformed("samples")
+		if !r.bad {
+			fn(txn, &body)
 		}
-		if refused(txn) {
-			continue
-		}
-		out = u.txn(&body, out)
-		if body.bad || len(body.b) > 0 {
-			return nil, errMalformed("samples")
+		if r.bad || body.bad {
+			return errMalformed("samples")
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // txn reads what appendSamples wrote, behind out.
@@ -163,7 +176,7 @@ func (u *sampleReader) space(n int) []Sample {
 type packer struct{ buf []byte }
 
 // appendChunk appends the sample section that holds chunk.
-func (p *packer) appendChunk(b, chunk []byte) []byte {
+func (p *packer) appendChunk(b, chunk []byte, journal bool) []byte {
 	if len(chunk) == 0 {
 		return b
 	}
@@ -173,6 +186,9 @@ func (p *packer) appendChunk(b, chunk []byte) []byte {
 		if len(p.buf) < len(chunk) {
 			codec, body = codecS2, p.buf
 		}
+	}
+	if journal {
+		codec |= codecJournal
 	}
 	b = append(b, codec)
 	b = binary.AppendUvarint(b, uint64(len(chunk)))

@@ -34,7 +34,7 @@ func TestSampleSection(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 1000} {
 		chunk, all, _ := building(n)
 		u := newSampleReader()
-		section := p.appendChunk(nil, chunk)
+		section := p.appendChunk(nil, chunk, false)
 		if n == 0 {
 			if len(section) > 0 {
 				t.Errorf("a section of %d bytes for nothing", len(section))
@@ -68,7 +68,7 @@ func BenchmarkSamplesPack(b *testing.B) {
 	p := &packer{}
 	var section []byte
 	for b.Loop() {
-		section = p.appendChunk(section[:0], chunk)
+		section = p.appendChunk(section[:0], chunk, false)
 	}
 	b.ReportMetric(float64(len(section))/float64(samples), "B/sample")
 	b.ReportMetric(float64(len(chunk))/float64(samples), "plain-B/sample")
@@ -79,7 +79,7 @@ func BenchmarkSamplesPack(b *testing.B) {
 func BenchmarkSamplesRead(b *testing.B) {
 	chunk, _, samples := building(1000)
 	p := &packer{}
-	section := p.appendChunk(nil, chunk)
+	section := p.appendChunk(nil, chunk, false)
 	u := newSampleReader()
 	for b.Loop() {
 		if _, err := u.accepted(section, func(int) bool { return false }); err != nil {

@@ -37,9 +37,10 @@ const (
 
 // Names of what only this node knows, in the log's database.
 const (
-	localCursor      = "sample-cursor"
-	localSampleStart = "sample-start"
-	localIncarnation = "incarnation"
+	localCursor        = "sample-cursor"
+	localSampleStart   = "sample-start"
+	localJournalCursor = "journal-cursor"
+	localIncarnation   = "incarnation"
 )
 
 // Store is one node's part of the replicated keyspace. All methods may be called concurrently unless they say otherwise.
@@ -64,11 +65,11 @@ type Store struct {
 	// durable is an applied index that the state's own disk is known to hold.
 	durable atomic.Uint64
 	// cursor and sampleStart: see feed.go.
-	cursor, sampleStart atomic.Uint64
-	cursorMu            sync.Mutex
-	checksums           checksums
-	wait                applyWaiters
-	versions            versions
+	cursor, sampleStart, journalCursor atomic.Uint64
+	cursorMu                           sync.Mutex
+	checksums                          checksums
+	wait                               applyWaiters
+	versions                           versions
 
 	ungauge   func()
 	closeOnce sync.Once
@@ -249,11 +250,7 @@ func (s *Store) published(before, now meta, tables map[Table]struct{}) {
 
 // truncationLimit gives the index up to which the log may be cut, and the applied one.
 func (s *Store) truncationLimit() (free, applied uint64) {
-	free = s.durable.Load()
-	if !s.o.DiscardSamples {
-		free = min(free, max(s.cursor.Load(), s.sampleStart.Load()))
-	}
-	return free, s.applied.Load()
+	return s.held(s.durable.Load()), s.applied.Load()
 }
 
 // LogStore is raft's log on this store. Wrap it in a raft.LogCache only with a small one: entries have up to 512 KiB.
@@ -314,11 +311,7 @@ func (s *Store) DurableIndex() uint64 { return s.durable.Load() }
 // LogBytes is how much of the log a snapshot would let go, in bytes: a measure for when to take one. Entries whose samples
 // are not read do not count, as they would stay.
 func (s *Store) LogBytes() int64 {
-	to := s.applied.Load()
-	if !s.o.DiscardSamples {
-		to = min(to, max(s.cursor.Load(), s.sampleStart.Load()))
-	}
-	_, free := s.log.sizes.sizes(to)
+	_, free := s.log.sizes.sizes(s.held(s.applied.Load()))
 	return free
 }
 

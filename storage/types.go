@@ -48,11 +48,27 @@ type TwinSamples struct {
 	Samples              []Sample
 }
 
+// JournalEntry is one thing that happened, for the journal. It rides in the transaction that commits it.
+type JournalEntry struct {
+	Project string
+	// Twin is its name without the project; empty: the project's.
+	Twin string
+	// Kind, such as event, value or command, and Name within it, such as the event's or the property's.
+	Kind, Name string
+	// Time is in milliseconds since 1970.
+	Time int64
+	// Sequence tells entries of one twin and time apart, the same on every node. 0 in a transaction: the place in the log.
+	Sequence uint64
+	// Data is JSON.
+	Data []byte
+}
+
 // Txn applies whole or not at all.
 type Txn struct {
 	Guards  []Guard
 	Writes  []Write
 	Samples []TwinSamples
+	Journal []JournalEntry
 }
 
 // Result of a transaction. Revision is the transaction's own; every record that it wrote has it.

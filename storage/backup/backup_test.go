@@ -20,6 +20,7 @@ import (
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/backup"
 	"github.com/polluxhq/pollux/storage/history"
+	"github.com/polluxhq/pollux/storage/journal"
 	"github.com/polluxhq/pollux/storage/storagetest"
 )
 
@@ -67,7 +68,7 @@ func openHistory(t *testing.T, s *storage.Store) (*history.Embedded, func()) {
 
 // content is what a store holds, as text.
 type content struct {
-	records, blobs, samples []string
+	records, blobs, samples, entries []string
 }
 
 func contentOf(t *testing.T, s *storage.Store, h *history.Embedded) (c content) {
@@ -120,6 +121,41 @@ func samplesOf(t *testing.T, h *history.Embedded) (out []string) {
 	return slices.Compact(out)
 }
 
+// openJournal follows a store until the test ends.
+func openJournal(t *testing.T, s *storage.Store) *journal.Journal {
+	t.Helper()
+	j, err := journal.Open(journal.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		j.Follow(ctx, s)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return j
+}
+
+func entriesOf(t *testing.T, j *journal.Journal) (out []string) {
+	t.Helper()
+	p, err := j.List(t.Context(), journal.Query{Project: "default", Limit: journal.MaxLimit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range p.Entries {
+		out = append(out, fmt.Sprintf("%s %d %d %s %s %s", e.Twin, e.Time, e.Sequence, e.Kind, e.Name, e.Data))
+	}
+	return out
+}
+
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
@@ -158,6 +194,7 @@ func fill(t *testing.T, s *storage.Store) {
 			Writes: []storage.Write{put("twin", id, strings.Repeat("t", i)), put("state", id, string(rune(i))), put("use", "kind\x00a\x00"+id, "")},
 			Samples: []storage.TwinSamples{{Project: "default", Twin: fmt.Sprintf("twin-%03d", i%9), Model: "m",
 				Samples: []storage.Sample{{Property: "v", Time: at + int64(i)*1000, Value: float64(i)}, {Property: "w", Time: at + int64(i)*1000, Value: 1}}}},
+			Journal: []storage.JournalEntry{{Project: "default", Twin: fmt.Sprintf("twin-%03d", i%9), Kind: "event", Name: "e", Time: at, Data: []byte(strings.Repeat("1", i+1))}},
 		})
 	}
 	commit(t, s, &storage.Txn{Writes: []storage.Write{put("big", "record", strings.Repeat("b", 400<<10)), put("big", "empty", "")}})
@@ -172,20 +209,23 @@ func backupOf(t *testing.T) (file []byte, want content) {
 	h, end := openHistory(t, s)
 	defer end()
 	fill(t, s)
-	eventually(t, "history is complete", func() bool { return h.Complete() && len(samplesOf(t, h)) == 600 })
+	j := openJournal(t, s)
+	eventually(t, "history is complete", func() bool { return h.Complete() && len(samplesOf(t, h)) == 600 && len(entriesOf(t, j)) == 300 })
 	var b bytes.Buffer
-	sum, err := backup.Write(t.Context(), &b, backup.Options{Store: s, References: references, History: h, Cluster: "c1", Version: "v1", Last: []storage.Table{"twin", "start"}})
+	sum, err := backup.Write(t.Context(), &b, backup.Options{Store: s, References: references, History: h, Journal: j, Cluster: "c1", Version: "v1", Last: []storage.Table{"twin", "start"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sum.Records != 906 || sum.Blobs != 3 || sum.Samples != 600 || sum.Cluster != "c1" || sum.Revision != s.Revision() || !sum.History {
+	if sum.Records != 906 || sum.Blobs != 3 || sum.Samples != 600 || sum.Entries != 300 || sum.Cluster != "c1" || sum.Revision != s.Revision() || !sum.History {
 		t.Errorf("%+v", sum)
 	}
 	if got, err := backup.Verify(t.Context(), bytes.NewReader(b.Bytes())); err != nil || got.Records != sum.Records || got.Samples != sum.Samples ||
 		got.Blobs != sum.Blobs || got.Size != uint64(b.Len()) || !got.Time.Equal(sum.Time) {
 		t.Errorf("verified: %+v, %v; written: %+v, %d bytes", got, err, sum, b.Len())
 	}
-	return b.Bytes(), contentOf(t, s, h)
+	want = contentOf(t, s, h)
+	want.entries = entriesOf(t, j)
+	return b.Bytes(), want
 }
 
 var fresh = []storage.Table{"key", "session"}
@@ -210,7 +250,7 @@ func restorable(c content) content {
 		records = append(records, fmt.Sprintf("%s %q %x", w.Table, w.Key, w.Value))
 	}
 	slices.Sort(records)
-	return content{records, c.blobs, c.samples}
+	return content{records, c.blobs, c.samples, c.entries}
 }
 
 func same(t *testing.T, got, want content) {
@@ -234,6 +274,7 @@ func TestRoundTrip(t *testing.T) {
 	follower := storagetest.Join(t, n, "n2", "store", vfs.NewMem())
 	h, end := openHistory(t, follower.Store) // history comes by the log, to every node
 	defer end()
+	j := openJournal(t, follower.Store)
 	ctx, cancel := context.WithCancel(context30(t))
 	defer cancel()
 	changes, err := n.Store.Watch(ctx, backup.TableRestore, "", 0)
@@ -248,9 +289,14 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("%+v", sum)
 	}
 	eventually(t, "the other node has the samples", func() bool { return len(samplesOf(t, h)) >= 600 })
+	eventually(t, "the other node has the journal", func() bool { return len(entriesOf(t, j)) >= 300 })
 	got := contentOf(t, n.Store, h)
+	got.entries = entriesOf(t, j)
 	want = restorable(want)
 	same(t, got, want)
+	if !slices.Equal(got.entries, want.entries) {
+		t.Errorf("%d journal entries, want %d; the first %.1s", len(got.entries), len(want.entries), got.entries)
+	}
 	// Who watches sees it begin and end.
 	var seen []bool
 	for len(seen) < 2 {
@@ -361,7 +407,7 @@ func TestDamage(t *testing.T) {
 	refuse("something behind", append(slices.Clone(file), 0), backup.ErrDamaged, "behind its end")
 	refuse("nothing", nil, backup.ErrDamaged, "it begins with")
 	refuse("something else", []byte("PK\x03\x04 this is no backup\n"), backup.ErrDamaged, "it begins with")
-	refuse("a newer one", bytes.Replace(file, []byte("pollux-backup 1\n"), []byte("pollux-backup 2\n"), 1), backup.ErrNewer, `format "2", this version reads 1`)
+	refuse("a newer one", bytes.Replace(file, []byte("pollux-backup 2\n"), []byte("pollux-backup 3\n"), 1), backup.ErrNewer, `format "3", this version reads 2`)
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for range 200 {
 		bad := slices.Clone(file)

@@ -1,5 +1,5 @@
 // Package backup writes everything that a cluster holds into one stream while it serves, and reads such a stream into an
-// empty cluster: records as of one revision, the blobs that they name, and history.
+// empty cluster: records as of one revision, the blobs that they name, history, and the journal.
 //
 // The cluster's own records (who its members are, who owns which slot, its certificates and keys) are not part of it: what
 // is restored is another cluster with the same content. The package knows tables, blobs and samples, not what they mean.
@@ -41,10 +41,12 @@ type Summary struct {
 	Version  string    `json:"version"`
 	Revision uint64    `json:"revision"`
 	Time     time.Time `json:"time"`
-	// History: it is in the backup.
+	// History, Journal: they are in the backup.
 	History bool `json:"history"`
+	Journal bool `json:"journal,omitempty"`
 
-	Records, Blobs, Samples uint64 `json:"-"`
+	// Entries are the journal's.
+	Records, Blobs, Samples, Entries uint64 `json:"-"`
 	// Size of the stream in bytes.
 	Size uint64 `json:"-"`
 }

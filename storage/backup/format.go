@@ -14,14 +14,17 @@ import (
 // A backup is a line that names its format, then frames: kind (1 byte), length and CRC-32C of kind and content (4 bytes
 // each, big-endian), content. The kinds come in this order; only the first and the last are always there.
 const (
-	magic   = "pollux-backup "
-	version = "1"
+	magic = "pollux-backup "
+	// version 2 has the journal; 1 is read too.
+	version    = "2"
+	versionOne = "1"
 
 	kindManifest = 'm' // JSON: Summary
 	kindBlob     = 'b' // digest and size, JSON: its content follows
 	kindData     = 'd' // of the blob's content
 	kindRecords  = 'r' // table, key and value of records, each with its length before it
 	kindHistory  = 'h' // of a history export
+	kindJournal  = 'j' // of a journal export
 	kindEnd      = 'e' // JSON: totals
 )
 
@@ -36,13 +39,14 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var kindNames = map[byte]string{kindManifest: "manifest", kindBlob: "blobs", kindData: "blobs", kindRecords: "records",
-	kindHistory: "history", kindEnd: "end"}
+	kindHistory: "history", kindJournal: "journal", kindEnd: "end"}
 
 // totals end a backup.
 type totals struct {
 	Records uint64 `json:"records"`
 	Blobs   uint64 `json:"blobs"`
 	Samples uint64 `json:"samples"`
+	Entries uint64 `json:"entries,omitempty"`
 	// Size of all that is before the last frame, in bytes.
 	Size uint64 `json:"size"`
 }
@@ -117,7 +121,7 @@ func newReader(r io.Reader) (*reader, error) {
 	if !ok || err != nil {
 		return nil, fmt.Errorf("%w: it begins with %.40q", ErrDamaged, line)
 	}
-	if found != version+"\n" {
+	if found != version+"\n" && found != versionOne+"\n" {
 		return nil, fmt.Errorf("%w: it has format %.20q, this version reads %s", ErrNewer, strings.TrimSpace(found), version)
 	}
 	b.next = uint64(len(line))

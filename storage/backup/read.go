@@ -10,6 +10,7 @@ import (
 
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/history"
+	"github.com/polluxhq/pollux/storage/journal"
 )
 
 // visitor gets what a backup holds, in the order of the file. What it is given is its own during the call.
@@ -17,6 +18,7 @@ type visitor interface {
 	blob(digest string, data []byte) error
 	record(table storage.Table, key string, value []byte) error
 	samples(samples []storage.TwinSamples) error
+	entry(e *storage.JournalEntry) error
 }
 
 // Verify reads a whole backup and says what it holds. It changes nothing, and reads no further than the backup's end.
@@ -27,6 +29,7 @@ type nothing struct{}
 func (nothing) blob(string, []byte) error                  { return nil }
 func (nothing) record(storage.Table, string, []byte) error { return nil }
 func (nothing) samples([]storage.TwinSamples) error        { return nil }
+func (nothing) entry(*storage.JournalEntry) error          { return nil }
 
 // walk reads a backup and gives it to v, part by part. Each part is checked before it is given; that the whole is there
 // is known at the end.
@@ -55,6 +58,9 @@ func walk(ctx context.Context, r io.Reader, v visitor) (Summary, error) {
 	if err == nil && s.History {
 		s.Samples, err = b.history(ctx, v)
 	}
+	if err == nil && s.Journal {
+		s.Entries, err = b.journal(ctx, v)
+	}
 	if err != nil {
 		return s, err
 	}
@@ -70,7 +76,7 @@ func (b *reader) end(s *Summary) error {
 	if err := json.Unmarshal(b.body, &t); err != nil {
 		return b.damaged("%v", err)
 	}
-	if want := (totals{Records: s.Records, Blobs: s.Blobs, Samples: s.Samples, Size: b.at}); t != want {
+	if want := (totals{Records: s.Records, Blobs: s.Blobs, Samples: s.Samples, Entries: s.Entries, Size: b.at}); t != want {
 		return b.damaged("it was written with %+v, here are %+v", t, want)
 	}
 	s.Size = b.next
@@ -131,26 +137,40 @@ func (b *reader) records(ctx context.Context, v visitor, n *uint64) error {
 	return b.take()
 }
 
-func (b *reader) history(ctx context.Context, v visitor) (uint64, error) {
-	if b.kind != kindHistory {
-		return 0, b.damaged("history is missing")
-	}
-	in := &section{b: b, kind: kindHistory}
-	_, n, err := history.ReadExport(in, func(samples []storage.TwinSamples) error {
-		return errors.Join(ctx.Err(), v.samples(samples))
+func (b *reader) history(ctx context.Context, v visitor) (n uint64, err error) {
+	err = b.export(kindHistory, func(r io.Reader) error {
+		_, n, err = history.ReadExport(r, func(samples []storage.TwinSamples) error {
+			return errors.Join(ctx.Err(), v.samples(samples))
+		})
+		return err
 	})
+	return n, err
+}
+
+func (b *reader) journal(ctx context.Context, v visitor) (n uint64, err error) {
+	err = b.export(kindJournal, func(r io.Reader) error {
+		_, _, n, err = journal.ReadExport(r, func(e *storage.JournalEntry) error { return errors.Join(ctx.Err(), v.entry(e)) })
+		return err
+	})
+	return n, err
+}
+
+// export reads the frames of a kind, which must be an export and nothing more.
+func (b *reader) export(kind byte, read func(io.Reader) error) error {
+	if b.kind != kind {
+		return b.damaged("%s is missing", kindNames[kind])
+	}
+	in := &section{b: b, kind: kind}
+	err := read(in)
 	if errors.Is(err, history.ErrDamaged) && !errors.Is(err, ErrDamaged) {
-		return n, b.damaged("%v", err)
+		return b.damaged("%v", err)
 	}
 	if err != nil {
-		return n, err
+		return err
 	}
-	// What an export has behind its end is nothing.
-	if more, err := io.Copy(io.Discard, in); err != nil || more > 0 {
-		if err == nil {
-			err = b.damaged("%d bytes behind the export", more)
-		}
-		return n, err
+	more, err := io.Copy(io.Discard, in)
+	if err == nil && more > 0 {
+		err = b.damaged("%d bytes behind the export", more)
 	}
-	return n, nil
+	return err
 }

@@ -167,7 +167,7 @@ func (o *RestoreOptions) apply(ctx context.Context, file io.Reader, now state) e
 	if _, err := walk(ctx, file, a); err != nil {
 		return err
 	}
-	if err := errors.Join(a.flushRecords(), a.flushSamples()); err != nil {
+	if err := errors.Join(a.flushRecords(), a.flushSamples(), a.flushEntries()); err != nil {
 		return err
 	}
 	if err := a.named(); err != nil {
@@ -205,6 +205,9 @@ type applier struct {
 
 	list    []storage.TwinSamples
 	counted int
+
+	entries      []storage.JournalEntry
+	entriesBytes int
 
 	digests               []string
 	records, samplesSoFar uint64
@@ -299,6 +302,31 @@ func (a *applier) flushSamples() error {
 	a.list, a.counted = a.list[:0], 0
 	a.tell()
 	return nil
+}
+
+// entry keeps its sequence: restored twice it is there once.
+func (a *applier) entry(e *storage.JournalEntry) error {
+	if err := errors.Join(a.flushRecords(), a.flushSamples()); err != nil {
+		return err
+	}
+	size := len(e.Twin) + len(e.Name) + len(e.Data) + 64
+	if a.entriesBytes+size > batchBytes {
+		if err := a.flushEntries(); err != nil {
+			return err
+		}
+	}
+	a.entries, a.entriesBytes = append(a.entries, *e), a.entriesBytes+size
+	return nil
+}
+
+func (a *applier) flushEntries() error {
+	if len(a.entries) == 0 {
+		return nil
+	}
+	_, err := a.o.commit(a.ctx, &storage.Txn{Journal: a.entries})
+	a.entries, a.entriesBytes = a.entries[:0], 0
+	a.tell()
+	return err
 }
 
 // named ends the announcements of the blobs: records name them now.

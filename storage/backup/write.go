@@ -11,6 +11,7 @@ import (
 
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/history"
+	"github.com/polluxhq/pollux/storage/journal"
 )
 
 // Options of Write.
@@ -20,6 +21,8 @@ type Options struct {
 	References storage.References
 	// History to be saved; nil: none. It must be complete.
 	History history.Exporter
+	// Journal to be saved; nil: none. It must be complete.
+	Journal *journal.Journal
 	// Cluster and Version are noted.
 	Cluster, Version string
 	// Last are tables whose records are restored behind all others', in this order: those on which somebody acts.
@@ -30,12 +33,12 @@ type Options struct {
 // the disk space of what is replaced stays taken. Only a whole stream is a backup: after an error w has a part, which
 // Restore refuses.
 func Write(ctx context.Context, w io.Writer, o Options) (Summary, error) {
-	if o.History != nil && !o.History.Complete() {
+	if o.History != nil && !o.History.Complete() || o.Journal != nil && !o.Journal.Complete() {
 		return Summary{}, fmt.Errorf("back up: %w", ErrIncomplete)
 	}
 	v := o.Store.View()
 	defer func() { _ = v.Close() }()
-	s := Summary{Cluster: o.Cluster, Version: o.Version, Revision: v.Revision(), Time: time.Now().UTC().Truncate(time.Millisecond), History: o.History != nil}
+	s := Summary{Cluster: o.Cluster, Version: o.Version, Revision: v.Revision(), Time: time.Now().UTC().Truncate(time.Millisecond), History: o.History != nil, Journal: o.Journal != nil}
 	out, err := newWriter(w)
 	if err == nil {
 		err = out.json(kindManifest, s)
@@ -49,8 +52,11 @@ func Write(ctx context.Context, w io.Writer, o Options) (Summary, error) {
 	if err == nil && o.History != nil {
 		s.Samples, err = writeHistory(ctx, out, o.History)
 	}
+	if err == nil && o.Journal != nil {
+		s.Entries, err = writeJournal(ctx, out, o.Journal)
+	}
 	if err == nil {
-		err = out.json(kindEnd, totals{Records: s.Records, Blobs: s.Blobs, Samples: s.Samples, Size: out.size})
+		err = out.json(kindEnd, totals{Records: s.Records, Blobs: s.Blobs, Samples: s.Samples, Entries: s.Entries, Size: out.size})
 	}
 	if err != nil {
 		return s, fmt.Errorf("back up: %w", err)
@@ -128,18 +134,44 @@ func writeRecords(ctx context.Context, out *writer, o *Options, v *storage.View)
 }
 
 // writeHistory passes an export on, and reads it on the way: so it is counted, and known to be whole.
-func writeHistory(ctx context.Context, out *writer, h history.Exporter) (uint64, error) {
+func writeHistory(ctx context.Context, out *writer, h history.Exporter) (samples uint64, err error) {
+	err = pass(ctx, out, kindHistory, func(ctx context.Context, w io.Writer) error { return h.Export(ctx, w, time.Time{}, time.Time{}) },
+		func(ctx context.Context, r io.Reader) (complete bool, err error) {
+			info, n, err := history.ReadExport(r, func([]storage.TwinSamples) error { return ctx.Err() })
+			samples = n
+			return info.Complete, err
+		})
+	if err != nil {
+		return samples, fmt.Errorf("history: %w", err)
+	}
+	return samples, nil
+}
+
+func writeJournal(ctx context.Context, out *writer, j *journal.Journal) (entries uint64, err error) {
+	err = pass(ctx, out, kindJournal, j.Export, func(ctx context.Context, r io.Reader) (complete bool, err error) {
+		complete, _, entries, err = journal.ReadExport(r, func(*storage.JournalEntry) error { return ctx.Err() })
+		return complete, err
+	})
+	if err != nil {
+		return entries, fmt.Errorf("journal: %w", err)
+	}
+	return entries, nil
+}
+
+// pass puts an export into frames of the kind while it is read.
+func pass(ctx context.Context, out *writer, kind byte, export func(context.Context, io.Writer) error,
+	read func(context.Context, io.Reader) (complete bool, err error)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pr, pw := io.Pipe()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		pw.CloseWithError(h.Export(ctx, pw, time.Time{}, time.Time{}))
+		pw.CloseWithError(export(ctx, pw))
 	}()
-	frames := &historyFrames{out: out, buf: make([]byte, 0, fullFrame)}
-	info, n, err := history.ReadExport(io.TeeReader(pr, frames), func([]storage.TwinSamples) error { return ctx.Err() })
-	if err == nil && !info.Complete {
+	frames := &exportFrames{out: out, kind: kind, buf: make([]byte, 0, fullFrame)}
+	complete, err := read(ctx, io.TeeReader(pr, frames))
+	if err == nil && !complete {
 		err = ErrIncomplete
 	}
 	if err == nil {
@@ -149,18 +181,19 @@ func writeHistory(ctx context.Context, out *writer, h history.Exporter) (uint64,
 	_ = pr.CloseWithError(errors.New("nobody reads on"))
 	<-done
 	if err != nil {
-		return n, fmt.Errorf("history: %w", err)
+		return err
 	}
-	return n, frames.flush()
+	return frames.flush()
 }
 
-// historyFrames puts what is written into frames.
-type historyFrames struct {
-	out *writer
-	buf []byte
+// exportFrames puts what is written into frames of the kind.
+type exportFrames struct {
+	out  *writer
+	kind byte
+	buf  []byte
 }
 
-func (f *historyFrames) Write(p []byte) (int, error) {
+func (f *exportFrames) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
 		k := min(len(p), cap(f.buf)-len(f.buf))
@@ -175,11 +208,11 @@ func (f *historyFrames) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (f *historyFrames) flush() error {
+func (f *exportFrames) flush() error {
 	if len(f.buf) == 0 {
 		return nil
 	}
-	err := f.out.frame(kindHistory, f.buf)
+	err := f.out.frame(f.kind, f.buf)
 	f.buf = f.buf[:0]
 	return err
 }

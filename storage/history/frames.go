@@ -130,3 +130,9 @@ func (f *frameReader) cut(err error) error {
 	}
 	return err
 }
+
+// Frames gives a writer of frames on w; its Close writes the end, and leaves w open.
+func Frames(w io.Writer) io.WriteCloser { return newFrameWriter(w) }
+
+// Unframe reads what was written through Frames. Its errors wrap ErrDamaged; io.EOF is given only behind a whole stream.
+func Unframe(r io.Reader) io.Reader { return &frameReader{r: r} }

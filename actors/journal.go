@@ -1,0 +1,84 @@
+package actors
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// Kinds of a twin's journal entries.
+const (
+	journalEvent   = "event"   // what the twin announced; the data is the event's
+	journalValue   = "value"   // a property's value that is no number; the data is the value
+	journalQuality = "quality" // a property's quality changed: {"quality": …}
+	journalDesired = "desired" // a property was asked for: {"value", "by", "revision"}
+	journalCommand = "command" // a command ended: {"outcome", "error", "tries"}
+)
+
+const (
+	// maxJournal bounds the journal entries of one transaction, and maxJournalData one entry's data, in bytes.
+	maxJournal     = 32 << 10
+	maxJournalData = maxValue
+)
+
+func journalSize(e *storage.JournalEntry) int { return len(e.Name) + len(e.Data) + 32 }
+
+// journal keeps an entry for the next checkpoint, which commits it with what it tells of. Many bring it forward; what is still
+// too much is dropped and counted.
+func (t *twin) journal(kind, name string, at int64, data []byte) {
+	s := t.saves()
+	e := storage.JournalEntry{Project: ProjectOf(t.en.id), Twin: NameOf(t.en.id), Kind: kind, Name: name, Time: at, Data: data}
+	size := journalSize(&e)
+	if len(data) > maxJournalData || s.journalBytes+size > maxJournal {
+		t.e.stats.drop(dropJournal)
+		return
+	}
+	s.journalBytes += size
+	s.journal = append(s.journal, e)
+	t.soil()
+	if s.journalBytes > maxJournal/2 {
+		t.dirtyAt = 0
+	}
+}
+
+func (t *twin) journalEvent(ev drivers.Emitted) {
+	data := []byte("null")
+	if json.Valid(ev.Data) {
+		data = ev.Data
+	}
+	t.journal(journalEvent, ev.Name, t.e.stamp(), data)
+}
+
+func (t *twin) journalQuality(property string, q uint8, at int64) {
+	word := strings.ToLower(strings.TrimPrefix(pb.Quality(q).String(), "QUALITY_"))
+	t.journalJSON(journalQuality, property, at, map[string]any{"quality": word})
+}
+
+func (t *twin) journalDesired(d *state.Desired) {
+	t.journalJSON(journalDesired, d.Name.Value(), d.Time, map[string]any{"value": json.RawMessage(d.Value.AppendJSON(nil)), "by": d.By,
+		"revision": d.Revision})
+}
+
+func (t *twin) journalCommand(c *command, o pb.Outcome, e *drivers.DriverError) {
+	data := map[string]any{"outcome": strings.ToLower(strings.TrimPrefix(o.String(), "OUTCOME_")), "tries": c.tries}
+	if e != nil {
+		data["error"] = e.Message
+	}
+	if c.isSet {
+		data["sets"] = true
+	}
+	t.journalJSON(journalCommand, c.label, t.e.stamp(), data)
+}
+
+func (t *twin) journalJSON(kind, name string, at int64, data map[string]any) {
+	text, err := json.Marshal(data)
+	if err != nil {
+		t.e.stats.drop(dropJournal)
+		return
+	}
+	t.journal(kind, name, at, text)
+}
