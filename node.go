@@ -1,6 +1,7 @@
 package pollux
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -293,6 +294,7 @@ func (n *Node) openActors(context.Context) error {
 	}
 	e, err := actors.New(actors.Options{Store: n.store, Drivers: n.loadDriver,
 		Dialers: n.dialers(), HTTP: n.httpClient, Logger: n.log, Metrics: n.metrics, Node: n.self.id,
+		SinkFiles:   cmp.Or(n.conf.SinkFiles, filepath.Join(n.conf.Data, "sinks")),
 		IdleTimeout: n.conf.PassivateAfter, StartRate: n.conf.ConnectRate,
 		QuarantineAfter: n.conf.QuarantineAfter})
 	if err != nil {

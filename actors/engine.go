@@ -11,6 +11,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/polluxhq/pollux/actors/pool"
+	"github.com/polluxhq/pollux/actors/sink"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/storage"
@@ -60,6 +61,7 @@ type Engine struct {
 	schedules schedules
 	room      room
 	streams   *topic.Host
+	sinks     *sink.Host
 	routes    *routes
 	outbox    *outbox
 	// resting: the tick has stopped until roused.
@@ -120,6 +122,8 @@ func New(o Options) (*Engine, error) {
 		Call:       func(env *cluster.Envelope, done func(cluster.Reply)) { e.cluster.Call(env, done) },
 		Owned:      func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }})
+	e.sinks = sink.New(sink.Options{Store: o.Store, Topics: e.streams, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
+		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Secret: e.secretOf, Files: o.SinkFiles, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
 	e.intake = newIntake(e)
 	e.interval.init(o.CheckpointMin, o.CheckpointMax)
 	for i := range e.shards {
@@ -176,6 +180,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.goFunc(e.starter.run)
 	e.goFunc(e.rollouts.run)
 	e.streams.Start()
+	e.sinks.Start()
 	e.goFunc(e.outbox.run)
 	e.goFunc(e.intake.ledger.run)
 	return ctx.Err()
@@ -331,6 +336,7 @@ func (e *Engine) Gained(owned []cluster.Ownership) {
 		}
 	}
 	e.outbox.gained()
+	e.sinks.Wake()
 	e.waker.gained(slots)
 	e.starter.gained(slots)
 	e.hub.gained(slots)
@@ -378,6 +384,7 @@ func (e *Engine) Close() error {
 		e.log.Warn("actors did not stop in time")
 	}
 	e.stop()
+	e.sinks.Close()
 	e.streams.Close()
 	e.hub.close()
 	e.pool.Close()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/sink"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 	"google.golang.org/protobuf/proto"
@@ -25,6 +26,7 @@ func (e *Engine) watchRecords() error {
 		{tablePlace, e.placeChanged, e.placesLost},
 		{tableReleases, e.releaseChanged, e.releasesLost},
 		{tableRoutes, e.routeChanged, e.routesLost},
+		{sink.TableSinks, func(storage.Change) { e.sinks.Wake() }, e.sinks.Wake},
 		{tableSettings, e.settingsChanged, e.layersLost},
 		{tableZones, e.zoneChanged, e.layersLost},
 		{tableSystems, e.membersChanged, e.layersLost},

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/sink"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -78,6 +79,11 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 		return Kind{tableProjects, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.ProjectSettings{}) }}, true
 	case "route":
 		return Kind{tableRoutes, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Route{}) }}, true
+	case "sink":
+		return Kind{sink.TableSinks, func(rec storage.Record) (proto.Message, error) {
+			m, err := decode(rec, &pb.Sink{})
+			return shownSink(m), err
+		}}, true
 	case "inbox":
 		return Kind{tableInbox, func(rec storage.Record) (proto.Message, error) {
 			x, err := decode(rec, &pb.InboxEntry{})

@@ -126,6 +126,7 @@ type node struct {
 	site    rpcv1.SiteServiceClient
 	topics  rpcv1.TopicServiceClient
 	history rpcv1.HistoryServiceClient
+	sinks   rpcv1.SinkServiceClient
 	ingest  rpcv1.IngestServiceClient
 	bulk    rpcv1.BulkServiceClient
 	// relations between things, and walks over them.
@@ -172,7 +173,7 @@ func (a *app) dial() (*node, error) {
 		drivers: rpcv1.NewDriverServiceClient(hc, at), twins: rpcv1.NewTwinServiceClient(hc, at),
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
 		history: rpcv1.NewHistoryServiceClient(hc, at),
-		keys:    rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
+		keys:    rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), sinks: rpcv1.NewSinkServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
 		settings: rpcv1.NewSettingsServiceClient(hc, at), modelling: rpcv1.NewModelServiceClient(hc, at), ingest: rpcv1.NewIngestServiceClient(hc, at),
 	}, nil
 }
