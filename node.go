@@ -323,7 +323,8 @@ func (n *Node) openBroker(context.Context) error {
 		addr = ""
 	}
 	b, err := mqtt.Open(mqtt.Options{Addr: addr, TLS: n.tls, Handler: deviceDoor{n}, AllowAnonymous: n.conf.allowAnonymousMQTT(),
-		Store: n.store, Cluster: n.cluster, Node: n.self.id, Incarnation: n.self.incarnation, Logger: n.log, Metrics: n.metrics})
+		Store: n.store, Cluster: n.cluster, Node: n.self.id, Incarnation: n.self.incarnation, Topics: n.engine.Client().MQTT(),
+		Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return fmt.Errorf("mqtt = %q: %w", n.conf.MQTT, err)
 	}
