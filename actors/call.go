@@ -131,7 +131,9 @@ func (r *run) run(t *twin) {
 func (r *run) succeeded(t *twin) {
 	err := r.event.dated(t, &r.effects)
 	if err == nil {
+		ends := t.onBehalf(r.command)
 		err = t.apply(&r.effects, t.cfg)
+		ends()
 	}
 	if err != nil {
 		r.refused(t, &drivers.DriverError{Code: -1, Message: "effects refused: " + err.Error()})

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/topic"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -60,6 +61,14 @@ var configKinds = []ConfigKind{
 			}
 		}}.kind(),
 	relationKind(),
+	tableKind[*pb.Schedule]{name: "schedule", table: automation.TableSchedules, output: []string{"update_by"}, whole: (*Registry).wholeSchedule,
+		refs: func(r *Registry, m *pb.Schedule, _ planned) ([]storage.Guard, []storage.Write, error) {
+			return nil, r.born(automation.KindSchedule, m.Id), nil
+		}}.kind(),
+	tableKind[*pb.Rule]{name: "rule", table: automation.TableRules, output: []string{"update_by"}, whole: (*Registry).wholeRule, after: (*Engine).rulesLost,
+		refs: func(r *Registry, m *pb.Rule, _ planned) ([]storage.Guard, []storage.Write, error) {
+			return nil, r.born(automation.KindRule, m.Id), nil
+		}}.kind(),
 }
 
 // kindOf gives the kind of a record.

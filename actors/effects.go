@@ -138,7 +138,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 		if p := t.setProperty(c, values[i], at, to); p != nil {
 			any = true
 			t.reported(p)
-			t.say(said{"property", c.Property, p.Value, before, p.Time()})
+			t.say(said{kind: "property", name: c.Property, value: p.Value, previous: before, at: p.Time()})
 			if delta != nil {
 				delta.Properties[c.Property] = p.Proto(t.live())
 			}
@@ -154,9 +154,9 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 	}
 }
 
-// before is what a property was, where routes want to know.
+// before is what a property was, where routes or rules want to know.
 func (t *twin) before(property string) (v state.Value) {
-	if t.e.routes.count.Load() > 0 {
+	if t.e.routes.count.Load() > 0 || t.e.rules.Count.Load() > 0 {
 		if p := t.st.Property(state.Intern(property)); p != nil {
 			v = p.Value
 		}

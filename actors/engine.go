@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/pool"
-	"github.com/polluxhq/pollux/actors/sink"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/storage"
@@ -36,34 +36,36 @@ type Engine struct {
 	props   *actor.Props
 	shards  [shardCount]*shard
 	// owned is the record of each slot that this node has and admits calls for.
-	owned     [cluster.SlotSpace]atomic.Pointer[cluster.Ownership]
-	pool      *pool.Pool
-	turns     pool.Turns // the actors'
-	catalog   *catalog
-	runners   *runners
-	topics    *topics
-	hub       *hub
-	tracers   *tracers
-	recorders *recorders
-	waker     *waker
-	starter   *starter
-	backlog   *backlog
-	intake    *intake
-	followers *followers
-	rollouts  *rollouts
-	sealer    *sealer
-	layers    *layers
-	registry  *Registry
-	client    *Client
-	stats     counters
-	waits     waits
-	interval  interval
-	schedules schedules
-	room      room
-	streams   *topic.Host
-	sinks     *sink.Host
-	routes    *routes
-	outbox    *outbox
+	owned      [cluster.SlotSpace]atomic.Pointer[cluster.Ownership]
+	pool       *pool.Pool
+	turns      pool.Turns // the actors'
+	catalog    *catalog
+	runners    *runners
+	topics     *topics
+	hub        *hub
+	tracers    *tracers
+	recorders  *recorders
+	waker      *waker
+	starter    *starter
+	backlog    *backlog
+	intake     *intake
+	followers  *followers
+	rollouts   *rollouts
+	sealer     *sealer
+	layers     *layers
+	registry   *Registry
+	client     *Client
+	stats      counters
+	waits      waits
+	interval   interval
+	schedules  schedules
+	room       room
+	streams    *topic.Host
+	routes     *routes
+	outbox     *outbox
+	automation *automation.Host
+	rules      *automation.Index
+	world      *world
 	// resting: the tick has stopped until roused.
 	resting atomic.Bool
 	roused  chan struct{}
@@ -118,12 +120,17 @@ func New(o Options) (*Engine, error) {
 	e.client = &Client{e: e}
 	e.routes = newRoutes(o.Store)
 	e.outbox = newOutbox(e)
+	e.rules = automation.NewIndex(o.Store)
+	e.world = &world{e: e}
+	host, err := newAutomation(e)
+	if err != nil {
+		return nil, err
+	}
+	e.automation = host
 	e.streams = topic.New(topic.Options{Store: o.Store, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics,
 		Call:       func(env *cluster.Envelope, done func(cluster.Reply)) { e.cluster.Call(env, done) },
 		Owned:      func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }})
-	e.sinks = sink.New(sink.Options{Store: o.Store, Topics: e.streams, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
-		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Secret: e.secretOf, Files: o.SinkFiles, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
 	e.intake = newIntake(e)
 	e.interval.init(o.CheckpointMin, o.CheckpointMax)
 	for i := range e.shards {
@@ -164,6 +171,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err := e.routes.load(); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
+	if err := e.rules.Load(); err != nil {
+		return fmt.Errorf("start actors: %w", err)
+	}
 	if err := e.rollouts.load(); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
@@ -180,7 +190,6 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.goFunc(e.starter.run)
 	e.goFunc(e.rollouts.run)
 	e.streams.Start()
-	e.sinks.Start()
 	e.goFunc(e.outbox.run)
 	e.goFunc(e.intake.ledger.run)
 	return ctx.Err()
@@ -223,6 +232,7 @@ func (e *Engine) ticker() {
 func (e *Engine) slowTick() {
 	e.interval.relax()
 	e.runners.sweep(time.Minute)
+	e.automation.Sweep()
 }
 
 // restful says whether nothing needs the tick.
@@ -288,7 +298,7 @@ func (e *Engine) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
 		done(cluster.Reply{Err: fmt.Errorf("%s: slot %d: %w", env.Target.ID, slot, cluster.ErrNotOwner)})
 		return
 	}
-	if env.Target.Kind != "twin" && env.Target.Kind != topic.Kind {
+	if env.Target.Kind != "twin" && env.Target.Kind != topic.Kind && !automation.IsKind(env.Target.Kind) {
 		done(cluster.Reply{Err: fmt.Errorf("kind %q: %w", env.Target.Kind, ErrNotFound)})
 		return
 	}
@@ -299,6 +309,10 @@ func (e *Engine) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
 	}
 	if env.Target.Kind == topic.Kind {
 		e.streams.Handle(env, own, done)
+		return
+	}
+	if automation.IsKind(env.Target.Kind) {
+		e.automation.Handle(env, own, done)
 		return
 	}
 	s := e.shardOf(slot)
@@ -336,7 +350,6 @@ func (e *Engine) Gained(owned []cluster.Ownership) {
 		}
 	}
 	e.outbox.gained()
-	e.sinks.Wake()
 	e.waker.gained(slots)
 	e.starter.gained(slots)
 	e.hub.gained(slots)
@@ -384,8 +397,8 @@ func (e *Engine) Close() error {
 		e.log.Warn("actors did not stop in time")
 	}
 	e.stop()
-	e.sinks.Close()
 	e.streams.Close()
+	e.automation.Close()
 	e.hub.close()
 	e.pool.Close()
 	e.wg.Wait()

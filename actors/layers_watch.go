@@ -44,12 +44,14 @@ func (e *Engine) inSystem(id string) {
 // zoneChanged: a zone may be in another one now, whose settings its twins have, too, or whose rollout.
 func (e *Engine) zoneChanged(c storage.Change) {
 	e.layers.changed()
+	e.rules.Generation.Add(1) // who is in the zone
 	e.within(c.Key)
 }
 
 // membersChanged: a system may have other members now, which have its settings.
 func (e *Engine) membersChanged(c storage.Change) {
 	e.layers.changed()
+	e.rules.Generation.Add(1)
 	e.inSystem(c.Key) // those that it had
 	s := &pb.System{}
 	if err := proto.Unmarshal(c.Value, s); err != nil {

@@ -218,6 +218,9 @@ func (o *outbox) publish(id string, all []outgoing) error {
 
 // deliver publishes messages, or makes them dead letters where that cannot be.
 func (o *outbox) deliver(ctx context.Context, req *pb.PublishRequest, why string) error {
+	if rule, ok := strings.CutPrefix(req.Topic, ruleTopic); ok && strings.Contains(rule, "/") {
+		return o.tellRule(ctx, rule, req.Messages)
+	}
 	if why == "" {
 		_, err := o.e.streams.Publish(ctx, req)
 		if err == nil {

@@ -75,6 +75,9 @@ func (t *twin) conclude(c *command, o pb.Outcome, output []byte, e *drivers.Driv
 	t.e.stats.outcome(o)
 	t.ended(c, o, e)
 	t.journalCommand(c, o, e)
+	if e != nil {
+		t.complain(c, o, e.Message)
+	}
 	if c.isSet {
 		t.progress(c, o, e)
 	}

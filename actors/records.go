@@ -6,7 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/polluxhq/pollux/actors/sink"
+	"github.com/polluxhq/pollux/actors/automation"
+	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 	"google.golang.org/protobuf/proto"
@@ -26,7 +27,9 @@ func (e *Engine) watchRecords() error {
 		{tablePlace, e.placeChanged, e.placesLost},
 		{tableReleases, e.releaseChanged, e.releasesLost},
 		{tableRoutes, e.routeChanged, e.routesLost},
-		{sink.TableSinks, func(storage.Change) { e.sinks.Wake() }, e.sinks.Wake},
+		{cluster.TableMember, e.memberChanged, func() { e.automation.NodesChanged(e.rules) }},
+		{automation.TableSchedules, e.scheduleChanged, func() {}},
+		{automation.TableRules, e.ruleChanged, e.rulesLost},
 		{tableSettings, e.settingsChanged, e.layersLost},
 		{tableZones, e.zoneChanged, e.layersLost},
 		{tableSystems, e.membersChanged, e.layersLost},

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/polluxhq/pollux/actors/sink"
+	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -46,7 +46,7 @@ type Kind struct {
 	Decode func(storage.Record) (proto.Message, error)
 }
 
-// Kind gives a kind by its name: driver, model, twin, zone, system, relation, project, topic, route, inbox.
+// Kind gives a kind by its name: driver, model, twin, zone, system, relation, project, topic, route, schedule, rule, inbox.
 func (r *Registry) Kind(kind string) (Kind, bool) {
 	switch kind {
 	case "driver":
@@ -79,11 +79,10 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 		return Kind{tableProjects, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.ProjectSettings{}) }}, true
 	case "route":
 		return Kind{tableRoutes, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Route{}) }}, true
-	case "sink":
-		return Kind{sink.TableSinks, func(rec storage.Record) (proto.Message, error) {
-			m, err := decode(rec, &pb.Sink{})
-			return shownSink(m), err
-		}}, true
+	case "schedule":
+		return Kind{automation.TableSchedules, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Schedule{}) }}, true
+	case "rule":
+		return Kind{automation.TableRules, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Rule{}) }}, true
 	case "inbox":
 		return Kind{tableInbox, func(rec storage.Record) (proto.Message, error) {
 			x, err := decode(rec, &pb.InboxEntry{})

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/actors/topic"
@@ -54,15 +55,21 @@ type said struct {
 	kind, name      string
 	value, previous state.Value
 	at              int64 // milliseconds since 1970
+	// by is on whose behalf what led to it was done, where that is known.
+	by string
 }
 
 // routing is what a twin knows of the routes that may match it, and how their conditions see it.
 type routing struct {
 	generation, revision uint64
 	routes               []*route
-	twin                 expr.Twin
-	change               expr.Change
-	in                   expr.Input
+	listened             uint64 // generation of the rules
+	rules                []automation.Listener
+	// by is on whose behalf a command runs whose effects are being taken.
+	by     string
+	twin   expr.Twin
+	change expr.Change
+	in     expr.Input
 }
 
 func newRoutes(s *storage.Store) *routes {
@@ -159,6 +166,7 @@ func (x *route) holds(in *expr.Input) (bool, error) {
 // say sends what the twin says where its routes lead: with the next transaction, which is the one that commits it.
 func (t *twin) say(s said) {
 	e := t.e
+	t.tellRules(&s)
 	if e.routes.count.Load() == 0 || t.cfg == nil {
 		return
 	}
@@ -200,11 +208,11 @@ func (t *twin) say(s said) {
 
 // outlook gives what the twin's routes and watchers evaluate their expressions with; nil where its record cannot be read.
 func (t *twin) outlook() *routing {
-	e, g := t.e, t.e.routes.generation.Load()
+	e, g, l := t.e, t.e.routes.generation.Load(), t.e.rules.Generation.Load()
 	if t.cfg == nil {
 		return nil
 	}
-	if r := t.routing; r != nil && r.generation == g && r.revision == t.cfg.revision {
+	if r := t.routing; r != nil && r.generation == g && r.listened == l && r.revision == t.cfg.revision {
 		r.in.Now = e.now()
 		return r
 	}
@@ -212,8 +220,12 @@ func (t *twin) outlook() *routing {
 	if err != nil || rec == nil {
 		return nil
 	}
-	r := &routing{generation: g, revision: t.cfg.revision, routes: e.routes.of(rec, e.catalog), twin: e.sight(rec, &t.st, t.own.Since)}
+	r := &routing{generation: g, listened: l, revision: t.cfg.revision, routes: e.routes.of(rec, e.catalog), twin: e.sight(rec, &t.st, t.own.Since)}
 	r.in = expr.Input{Now: e.now(), Twin: &r.twin, Change: &r.change}
+	r.rules = e.listeners(rec)
+	if t.routing != nil {
+		r.by = t.routing.by
+	}
 	t.routing = r
 	return r
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -176,7 +177,11 @@ func (w *waker) look(slot cluster.Slot) {
 	var when []int64
 	defer func() {
 		for i, id := range due {
-			w.e.activate(id, &woken{when[i]})
+			if automation.IsAddress(id) {
+				w.e.automation.Wake(id, when[i])
+			} else {
+				w.e.activate(id, &woken{when[i]})
+			}
 			w.pace()
 		}
 	}()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
@@ -40,6 +41,8 @@ func WireErrors() map[string]error {
 		"topic.deleting":   topic.ErrDeleting,
 		"topic.too_large":  topic.ErrTooLarge,
 		"topic.too_many":   topic.ErrTooMany,
+
+		"automation.not_found": automation.ErrNotFound,
 
 		"mqtt.unowned":        mqtt.ErrUnowned,
 		"mqtt.refused":        mqtt.ErrRefused,

@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
@@ -104,6 +105,8 @@ var meanings = []meaning{
 
 	{is: journal.ErrQuery, code: connect.CodeInvalidArgument, reason: "invalid"},
 	{is: journal.ErrClosed, code: connect.CodeUnavailable, reason: "stopping", hint: "the node is stopping"},
+	{is: automation.ErrNotFound, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux schedule list` and `pollux rule list` show what there is"},
+
 	{is: history.ErrQuery, code: connect.CodeInvalidArgument, reason: "invalid"},
 	{is: history.ErrUnavailable, code: connect.CodeUnavailable, reason: "history_unavailable",
 		hint: "the metrics server does not answer; samples wait in the queue"},

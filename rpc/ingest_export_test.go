@@ -14,8 +14,7 @@ func ReadIngest(body []byte) {
 	_ = eachJSON(body, func(value []byte) error {
 		size += len(value)
 		batchLine(value, like)
-		dataLine(value, like, "")
-		dataLine(value, like, "true")
+		dataLine(value, like)
 		return nil
 	})
 	if size > len(body) {

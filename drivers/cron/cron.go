@@ -50,12 +50,9 @@ func Parse(spec, zone string) (*Schedule, error) {
 	if len(parts) != 6 {
 		return nil, fmt.Errorf("cron %q: %d fields; there are 6: second minute hour day month weekday, or 5 without second", spec, len(parts))
 	}
-	if zone == "Local" || len(zone) > 64 {
-		return nil, fmt.Errorf("cron zone %.70q: not a zone such as Europe/Berlin", zone)
-	}
-	where, err := time.LoadLocation(zone)
+	where, err := Zone(zone)
 	if err != nil {
-		return nil, fmt.Errorf("cron zone %q: not a zone such as Europe/Berlin", zone)
+		return nil, fmt.Errorf("cron zone: %w", err)
 	}
 	s := &Schedule{zone: where}
 	for i, to := range []*uint64{&s.second, &s.minute, &s.hour, &s.day, &s.month, &s.weekday} {
@@ -137,21 +134,33 @@ func (s *Schedule) Next(t time.Time) time.Time {
 		if wall = s.nextWall(wall); wall.IsZero() {
 			return time.Time{}
 		}
-		if at := s.onClock(wall); at.After(t) {
+		if at := OnClock(wall, s.zone); at.After(t) {
 			return at.UTC()
 		}
 	}
 	return time.Time{}
 }
 
-// onClock is when the zone's clocks show wall: the first time where they do so twice, an hour off where they never do.
-func (s *Schedule) onClock(wall time.Time) time.Time {
-	at := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, s.zone)
+// OnClock is when the clocks of a zone show wall, whose own zone does not matter: the first time where they do so twice, an hour off
+// where they never do.
+func OnClock(wall time.Time, zone *time.Location) time.Time {
+	at := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, zone)
 	_, before := at.AddDate(0, 0, -1).Zone()
-	if first := wall.Add(-time.Duration(before) * time.Second).In(s.zone); first.Before(at) && first.Hour() == wall.Hour() {
+	utc := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, time.UTC)
+	if first := utc.Add(-time.Duration(before) * time.Second).In(zone); first.Before(at) && first.Hour() == wall.Hour() {
 		return first
 	}
 	return at
+}
+
+// Zone gives a zone of the IANA database; empty means UTC.
+func Zone(name string) (*time.Location, error) {
+	if name != "Local" && len(name) <= 64 {
+		if where, err := time.LoadLocation(name); err == nil {
+			return where, nil
+		}
+	}
+	return nil, fmt.Errorf("%.70q is not a zone such as Europe/Berlin", name)
 }
 
 // nextWall is Next on a clock that never jumps; t is in UTC.

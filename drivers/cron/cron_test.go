@@ -48,7 +48,7 @@ func TestRefusals(t *testing.T) {
 	for _, c := range []struct{ spec, zone, want string }{
 		{"* * *", "", "3 fields"}, {"60 * * * *", "", `minute "60": not between 0 and 59`}, {"* * 0 * *", "", "day"},
 		{"*/0 * * * *", "", "a step is 1 to 59"}, {"5-1 * * * *", "", "backwards"}, {"* * * foo *", "", `month "foo"`},
-		{"* * * * *", "Mars/Base", "not a zone"}, {"* * * * *", "Local", "not a zone"}, {"0 0 30 2 *", "", "no such day"},
+		{"* * * * *", "Mars/Base", "is not a zone"}, {"* * * * *", "Local", "is not a zone"}, {"0 0 30 2 *", "", "no such day"},
 		{"", "", "0 fields"}, {"1,, * * * *", "", `minute ""`},
 	} {
 		if _, err := cron.Parse(c.spec, c.zone); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -96,6 +96,8 @@ type ConfigRecord struct {
 	//	*ConfigRecord_Route
 	//	*ConfigRecord_Project
 	//	*ConfigRecord_Relation
+	//	*ConfigRecord_Schedule
+	//	*ConfigRecord_Rule
 	Record        isConfigRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -219,6 +221,24 @@ func (x *ConfigRecord) GetRelation() *Relation {
 	return nil
 }
 
+func (x *ConfigRecord) GetSchedule() *Schedule {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Schedule); ok {
+			return x.Schedule
+		}
+	}
+	return nil
+}
+
+func (x *ConfigRecord) GetRule() *Rule {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Rule); ok {
+			return x.Rule
+		}
+	}
+	return nil
+}
+
 type isConfigRecord_Record interface {
 	isConfigRecord_Record()
 }
@@ -260,6 +280,14 @@ type ConfigRecord_Relation struct {
 	Relation *Relation `protobuf:"bytes,9,opt,name=relation,proto3,oneof"`
 }
 
+type ConfigRecord_Schedule struct {
+	Schedule *Schedule `protobuf:"bytes,10,opt,name=schedule,proto3,oneof"`
+}
+
+type ConfigRecord_Rule struct {
+	Rule *Rule `protobuf:"bytes,11,opt,name=rule,proto3,oneof"`
+}
+
 func (*ConfigRecord_Zone) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Twin) isConfigRecord_Record() {}
@@ -277,6 +305,10 @@ func (*ConfigRecord_Route) isConfigRecord_Record() {}
 func (*ConfigRecord_Project) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Relation) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Schedule) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Rule) isConfigRecord_Record() {}
 
 type ApplyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -656,7 +688,7 @@ var File_pollux_v1_bulk_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x18pollux/v1/relation.proto\x1a\x14pollux/v1/site.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\xbd\x03\n" +
+	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1apollux/v1/automation.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x18pollux/v1/relation.proto\x1a\x14pollux/v1/site.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\x97\x04\n" +
 	"\fConfigRecord\x12%\n" +
 	"\x04zone\x18\x01 \x01(\v2\x0f.pollux.v1.ZoneH\x00R\x04zone\x12%\n" +
 	"\x04twin\x18\x02 \x01(\v2\x0f.pollux.v1.TwinH\x00R\x04twin\x12+\n" +
@@ -666,7 +698,10 @@ const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\achannel\x18\x06 \x01(\v2\x1c.pollux.v1.PutChannelRequestH\x00R\achannel\x12(\n" +
 	"\x05route\x18\a \x01(\v2\x10.pollux.v1.RouteH\x00R\x05route\x126\n" +
 	"\aproject\x18\b \x01(\v2\x1a.pollux.v1.ProjectSettingsH\x00R\aproject\x121\n" +
-	"\brelation\x18\t \x01(\v2\x13.pollux.v1.RelationH\x00R\brelationB\x0f\n" +
+	"\brelation\x18\t \x01(\v2\x13.pollux.v1.RelationH\x00R\brelation\x121\n" +
+	"\bschedule\x18\n" +
+	" \x01(\v2\x13.pollux.v1.ScheduleH\x00R\bschedule\x12%\n" +
+	"\x04rule\x18\v \x01(\v2\x0f.pollux.v1.RuleH\x00R\x04ruleB\x0f\n" +
 	"\x06record\x12\x05\xbaH\x02\b\x01\"\xbb\x01\n" +
 	"\fApplyRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12>\n" +
@@ -736,6 +771,8 @@ var file_pollux_v1_bulk_proto_goTypes = []any{
 	(*Route)(nil),             // 14: pollux.v1.Route
 	(*ProjectSettings)(nil),   // 15: pollux.v1.ProjectSettings
 	(*Relation)(nil),          // 16: pollux.v1.Relation
+	(*Schedule)(nil),          // 17: pollux.v1.Schedule
+	(*Rule)(nil),              // 18: pollux.v1.Rule
 }
 var file_pollux_v1_bulk_proto_depIdxs = []int32{
 	8,  // 0: pollux.v1.ConfigRecord.zone:type_name -> pollux.v1.Zone
@@ -747,20 +784,22 @@ var file_pollux_v1_bulk_proto_depIdxs = []int32{
 	14, // 6: pollux.v1.ConfigRecord.route:type_name -> pollux.v1.Route
 	15, // 7: pollux.v1.ConfigRecord.project:type_name -> pollux.v1.ProjectSettings
 	16, // 8: pollux.v1.ConfigRecord.relation:type_name -> pollux.v1.Relation
-	1,  // 9: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
-	4,  // 10: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
-	0,  // 11: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
-	5,  // 12: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
-	1,  // 13: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
-	2,  // 14: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
-	6,  // 15: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
-	3,  // 16: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
-	7,  // 17: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
-	16, // [16:18] is the sub-list for method output_type
-	14, // [14:16] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	17, // 9: pollux.v1.ConfigRecord.schedule:type_name -> pollux.v1.Schedule
+	18, // 10: pollux.v1.ConfigRecord.rule:type_name -> pollux.v1.Rule
+	1,  // 11: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
+	4,  // 12: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
+	0,  // 13: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
+	5,  // 14: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
+	1,  // 15: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
+	2,  // 16: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
+	6,  // 17: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
+	3,  // 18: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
+	7,  // 19: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
+	18, // [18:20] is the sub-list for method output_type
+	16, // [16:18] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_bulk_proto_init() }
@@ -768,6 +807,7 @@ func file_pollux_v1_bulk_proto_init() {
 	if File_pollux_v1_bulk_proto != nil {
 		return
 	}
+	file_pollux_v1_automation_proto_init()
 	file_pollux_v1_ingest_proto_init()
 	file_pollux_v1_model_proto_init()
 	file_pollux_v1_relation_proto_init()
@@ -784,6 +824,8 @@ func file_pollux_v1_bulk_proto_init() {
 		(*ConfigRecord_Route)(nil),
 		(*ConfigRecord_Project)(nil),
 		(*ConfigRecord_Relation)(nil),
+		(*ConfigRecord_Schedule)(nil),
+		(*ConfigRecord_Rule)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -32,8 +32,10 @@ type Zone struct {
 	Parent string `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
 	Title  string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
 	// region, building, level, room …; free.
-	Kind          string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
-	Revision      uint64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	Kind     string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	Revision uint64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Where it is, for sunrise and sunset; none: where its parent is.
+	Place         *Place `protobuf:"bytes,6,opt,name=place,proto3" json:"place,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -101,6 +103,13 @@ func (x *Zone) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *Zone) GetPlace() *Place {
+	if x != nil {
+		return x.Place
+	}
+	return nil
 }
 
 // System is an ordered set of twins that work together.
@@ -1856,13 +1865,14 @@ var File_pollux_v1_site_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_site_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/site.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/twin.proto\"t\n" +
+	"\x14pollux/v1/site.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apollux/v1/automation.proto\x1a\x14pollux/v1/twin.proto\"\x9c\x01\n" +
 	"\x04Zone\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\tR\x06parent\x12\x14\n" +
 	"\x05title\x18\x03 \x01(\tR\x05title\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\x04R\brevision\"\xcf\x01\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\x12&\n" +
+	"\x05place\x18\x06 \x01(\v2\x10.pollux.v1.PlaceR\x05place\"\xcf\x01\n" +
 	"\x06System\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
@@ -2039,70 +2049,72 @@ var file_pollux_v1_site_proto_goTypes = []any{
 	(*IgnoreInboxRequest)(nil),    // 30: pollux.v1.IgnoreInboxRequest
 	(*IgnoreInboxResponse)(nil),   // 31: pollux.v1.IgnoreInboxResponse
 	(*System_Member)(nil),         // 32: pollux.v1.System.Member
-	(*Alias)(nil),                 // 33: pollux.v1.Alias
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
-	(*structpb.Value)(nil),        // 35: google.protobuf.Value
-	(*CommandOptions)(nil),        // 36: pollux.v1.CommandOptions
-	(Outcome)(0),                  // 37: pollux.v1.Outcome
-	(*Twin)(nil),                  // 38: pollux.v1.Twin
+	(*Place)(nil),                 // 33: pollux.v1.Place
+	(*Alias)(nil),                 // 34: pollux.v1.Alias
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*structpb.Value)(nil),        // 36: google.protobuf.Value
+	(*CommandOptions)(nil),        // 37: pollux.v1.CommandOptions
+	(Outcome)(0),                  // 38: pollux.v1.Outcome
+	(*Twin)(nil),                  // 39: pollux.v1.Twin
 }
 var file_pollux_v1_site_proto_depIdxs = []int32{
-	32, // 0: pollux.v1.System.members:type_name -> pollux.v1.System.Member
-	33, // 1: pollux.v1.InboxEntry.alias:type_name -> pollux.v1.Alias
-	34, // 2: pollux.v1.InboxEntry.time:type_name -> google.protobuf.Timestamp
-	34, // 3: pollux.v1.InboxEntry.last_time:type_name -> google.protobuf.Timestamp
-	0,  // 4: pollux.v1.PutZoneRequest.zone:type_name -> pollux.v1.Zone
-	0,  // 5: pollux.v1.PutZoneResponse.zone:type_name -> pollux.v1.Zone
-	0,  // 6: pollux.v1.ListZonesResponse.zones:type_name -> pollux.v1.Zone
-	0,  // 7: pollux.v1.GetZoneResponse.zone:type_name -> pollux.v1.Zone
-	1,  // 8: pollux.v1.PutSystemRequest.system:type_name -> pollux.v1.System
-	1,  // 9: pollux.v1.PutSystemResponse.system:type_name -> pollux.v1.System
-	1,  // 10: pollux.v1.ListSystemsResponse.systems:type_name -> pollux.v1.System
-	1,  // 11: pollux.v1.GetSystemResponse.system:type_name -> pollux.v1.System
-	23, // 12: pollux.v1.StartSystemResponse.results:type_name -> pollux.v1.MemberResult
-	23, // 13: pollux.v1.StopSystemResponse.results:type_name -> pollux.v1.MemberResult
-	35, // 14: pollux.v1.InvokeSystemRequest.input:type_name -> google.protobuf.Value
-	36, // 15: pollux.v1.InvokeSystemRequest.options:type_name -> pollux.v1.CommandOptions
-	23, // 16: pollux.v1.InvokeSystemResponse.results:type_name -> pollux.v1.MemberResult
-	37, // 17: pollux.v1.MemberResult.outcome:type_name -> pollux.v1.Outcome
-	35, // 18: pollux.v1.MemberResult.output:type_name -> google.protobuf.Value
-	2,  // 19: pollux.v1.ListInboxResponse.entries:type_name -> pollux.v1.InboxEntry
-	38, // 20: pollux.v1.ClaimInboxRequest.twin:type_name -> pollux.v1.Twin
-	38, // 21: pollux.v1.ClaimInboxResponse.twin:type_name -> pollux.v1.Twin
-	2,  // 22: pollux.v1.IgnoreInboxResponse.entry:type_name -> pollux.v1.InboxEntry
-	3,  // 23: pollux.v1.SiteService.PutZone:input_type -> pollux.v1.PutZoneRequest
-	5,  // 24: pollux.v1.SiteService.ListZones:input_type -> pollux.v1.ListZonesRequest
-	7,  // 25: pollux.v1.SiteService.GetZone:input_type -> pollux.v1.GetZoneRequest
-	9,  // 26: pollux.v1.SiteService.DeleteZone:input_type -> pollux.v1.DeleteZoneRequest
-	11, // 27: pollux.v1.SiteService.PutSystem:input_type -> pollux.v1.PutSystemRequest
-	13, // 28: pollux.v1.SiteService.ListSystems:input_type -> pollux.v1.ListSystemsRequest
-	15, // 29: pollux.v1.SiteService.GetSystem:input_type -> pollux.v1.GetSystemRequest
-	17, // 30: pollux.v1.SiteService.StartSystem:input_type -> pollux.v1.StartSystemRequest
-	19, // 31: pollux.v1.SiteService.StopSystem:input_type -> pollux.v1.StopSystemRequest
-	21, // 32: pollux.v1.SiteService.InvokeSystem:input_type -> pollux.v1.InvokeSystemRequest
-	24, // 33: pollux.v1.SiteService.DeleteSystem:input_type -> pollux.v1.DeleteSystemRequest
-	26, // 34: pollux.v1.SiteService.ListInbox:input_type -> pollux.v1.ListInboxRequest
-	28, // 35: pollux.v1.SiteService.ClaimInbox:input_type -> pollux.v1.ClaimInboxRequest
-	30, // 36: pollux.v1.SiteService.IgnoreInbox:input_type -> pollux.v1.IgnoreInboxRequest
-	4,  // 37: pollux.v1.SiteService.PutZone:output_type -> pollux.v1.PutZoneResponse
-	6,  // 38: pollux.v1.SiteService.ListZones:output_type -> pollux.v1.ListZonesResponse
-	8,  // 39: pollux.v1.SiteService.GetZone:output_type -> pollux.v1.GetZoneResponse
-	10, // 40: pollux.v1.SiteService.DeleteZone:output_type -> pollux.v1.DeleteZoneResponse
-	12, // 41: pollux.v1.SiteService.PutSystem:output_type -> pollux.v1.PutSystemResponse
-	14, // 42: pollux.v1.SiteService.ListSystems:output_type -> pollux.v1.ListSystemsResponse
-	16, // 43: pollux.v1.SiteService.GetSystem:output_type -> pollux.v1.GetSystemResponse
-	18, // 44: pollux.v1.SiteService.StartSystem:output_type -> pollux.v1.StartSystemResponse
-	20, // 45: pollux.v1.SiteService.StopSystem:output_type -> pollux.v1.StopSystemResponse
-	22, // 46: pollux.v1.SiteService.InvokeSystem:output_type -> pollux.v1.InvokeSystemResponse
-	25, // 47: pollux.v1.SiteService.DeleteSystem:output_type -> pollux.v1.DeleteSystemResponse
-	27, // 48: pollux.v1.SiteService.ListInbox:output_type -> pollux.v1.ListInboxResponse
-	29, // 49: pollux.v1.SiteService.ClaimInbox:output_type -> pollux.v1.ClaimInboxResponse
-	31, // 50: pollux.v1.SiteService.IgnoreInbox:output_type -> pollux.v1.IgnoreInboxResponse
-	37, // [37:51] is the sub-list for method output_type
-	23, // [23:37] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	33, // 0: pollux.v1.Zone.place:type_name -> pollux.v1.Place
+	32, // 1: pollux.v1.System.members:type_name -> pollux.v1.System.Member
+	34, // 2: pollux.v1.InboxEntry.alias:type_name -> pollux.v1.Alias
+	35, // 3: pollux.v1.InboxEntry.time:type_name -> google.protobuf.Timestamp
+	35, // 4: pollux.v1.InboxEntry.last_time:type_name -> google.protobuf.Timestamp
+	0,  // 5: pollux.v1.PutZoneRequest.zone:type_name -> pollux.v1.Zone
+	0,  // 6: pollux.v1.PutZoneResponse.zone:type_name -> pollux.v1.Zone
+	0,  // 7: pollux.v1.ListZonesResponse.zones:type_name -> pollux.v1.Zone
+	0,  // 8: pollux.v1.GetZoneResponse.zone:type_name -> pollux.v1.Zone
+	1,  // 9: pollux.v1.PutSystemRequest.system:type_name -> pollux.v1.System
+	1,  // 10: pollux.v1.PutSystemResponse.system:type_name -> pollux.v1.System
+	1,  // 11: pollux.v1.ListSystemsResponse.systems:type_name -> pollux.v1.System
+	1,  // 12: pollux.v1.GetSystemResponse.system:type_name -> pollux.v1.System
+	23, // 13: pollux.v1.StartSystemResponse.results:type_name -> pollux.v1.MemberResult
+	23, // 14: pollux.v1.StopSystemResponse.results:type_name -> pollux.v1.MemberResult
+	36, // 15: pollux.v1.InvokeSystemRequest.input:type_name -> google.protobuf.Value
+	37, // 16: pollux.v1.InvokeSystemRequest.options:type_name -> pollux.v1.CommandOptions
+	23, // 17: pollux.v1.InvokeSystemResponse.results:type_name -> pollux.v1.MemberResult
+	38, // 18: pollux.v1.MemberResult.outcome:type_name -> pollux.v1.Outcome
+	36, // 19: pollux.v1.MemberResult.output:type_name -> google.protobuf.Value
+	2,  // 20: pollux.v1.ListInboxResponse.entries:type_name -> pollux.v1.InboxEntry
+	39, // 21: pollux.v1.ClaimInboxRequest.twin:type_name -> pollux.v1.Twin
+	39, // 22: pollux.v1.ClaimInboxResponse.twin:type_name -> pollux.v1.Twin
+	2,  // 23: pollux.v1.IgnoreInboxResponse.entry:type_name -> pollux.v1.InboxEntry
+	3,  // 24: pollux.v1.SiteService.PutZone:input_type -> pollux.v1.PutZoneRequest
+	5,  // 25: pollux.v1.SiteService.ListZones:input_type -> pollux.v1.ListZonesRequest
+	7,  // 26: pollux.v1.SiteService.GetZone:input_type -> pollux.v1.GetZoneRequest
+	9,  // 27: pollux.v1.SiteService.DeleteZone:input_type -> pollux.v1.DeleteZoneRequest
+	11, // 28: pollux.v1.SiteService.PutSystem:input_type -> pollux.v1.PutSystemRequest
+	13, // 29: pollux.v1.SiteService.ListSystems:input_type -> pollux.v1.ListSystemsRequest
+	15, // 30: pollux.v1.SiteService.GetSystem:input_type -> pollux.v1.GetSystemRequest
+	17, // 31: pollux.v1.SiteService.StartSystem:input_type -> pollux.v1.StartSystemRequest
+	19, // 32: pollux.v1.SiteService.StopSystem:input_type -> pollux.v1.StopSystemRequest
+	21, // 33: pollux.v1.SiteService.InvokeSystem:input_type -> pollux.v1.InvokeSystemRequest
+	24, // 34: pollux.v1.SiteService.DeleteSystem:input_type -> pollux.v1.DeleteSystemRequest
+	26, // 35: pollux.v1.SiteService.ListInbox:input_type -> pollux.v1.ListInboxRequest
+	28, // 36: pollux.v1.SiteService.ClaimInbox:input_type -> pollux.v1.ClaimInboxRequest
+	30, // 37: pollux.v1.SiteService.IgnoreInbox:input_type -> pollux.v1.IgnoreInboxRequest
+	4,  // 38: pollux.v1.SiteService.PutZone:output_type -> pollux.v1.PutZoneResponse
+	6,  // 39: pollux.v1.SiteService.ListZones:output_type -> pollux.v1.ListZonesResponse
+	8,  // 40: pollux.v1.SiteService.GetZone:output_type -> pollux.v1.GetZoneResponse
+	10, // 41: pollux.v1.SiteService.DeleteZone:output_type -> pollux.v1.DeleteZoneResponse
+	12, // 42: pollux.v1.SiteService.PutSystem:output_type -> pollux.v1.PutSystemResponse
+	14, // 43: pollux.v1.SiteService.ListSystems:output_type -> pollux.v1.ListSystemsResponse
+	16, // 44: pollux.v1.SiteService.GetSystem:output_type -> pollux.v1.GetSystemResponse
+	18, // 45: pollux.v1.SiteService.StartSystem:output_type -> pollux.v1.StartSystemResponse
+	20, // 46: pollux.v1.SiteService.StopSystem:output_type -> pollux.v1.StopSystemResponse
+	22, // 47: pollux.v1.SiteService.InvokeSystem:output_type -> pollux.v1.InvokeSystemResponse
+	25, // 48: pollux.v1.SiteService.DeleteSystem:output_type -> pollux.v1.DeleteSystemResponse
+	27, // 49: pollux.v1.SiteService.ListInbox:output_type -> pollux.v1.ListInboxResponse
+	29, // 50: pollux.v1.SiteService.ClaimInbox:output_type -> pollux.v1.ClaimInboxResponse
+	31, // 51: pollux.v1.SiteService.IgnoreInbox:output_type -> pollux.v1.IgnoreInboxResponse
+	38, // [38:52] is the sub-list for method output_type
+	24, // [24:38] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_site_proto_init() }
@@ -2110,6 +2122,7 @@ func file_pollux_v1_site_proto_init() {
 	if File_pollux_v1_site_proto != nil {
 		return
 	}
+	file_pollux_v1_automation_proto_init()
 	file_pollux_v1_twin_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -13,9 +13,6 @@ import { DriversRoom } from "../rooms/drivers/DriversRoom";
 import { InboxRoom } from "../rooms/ingest/InboxRoom";
 import { IngestRoom } from "../rooms/ingest/IngestRoom";
 import { ModelsRoom } from "../rooms/models/ModelsRoom";
-import { RelationsRoom } from "../rooms/site/RelationsRoom";
-import { SiteRoom } from "../rooms/site/SiteRoom";
-import { SystemsRoom } from "../rooms/site/SystemsRoom";
 import { RoutesRoom } from "../rooms/topics/RoutesRoom";
 import { TopicsRoom } from "../rooms/topics/TopicsRoom";
 import { TwinRoom } from "../rooms/twin/TwinRoom";
@@ -99,18 +96,6 @@ export function App() {
           </Route>
           <Route path="/routes">
             <RoutesRoom />
-          </Route>
-          <Route path="/site">
-            <SiteRoom />
-          </Route>
-          <Route path="/systems/:project/:name">
-            {({ project, name }) => <SystemsRoom id={`${decode(project)}/${decode(name)}`} />}
-          </Route>
-          <Route path="/systems">
-            <SystemsRoom />
-          </Route>
-          <Route path="/relations">
-            <RelationsRoom />
           </Route>
           <Route path="/cluster">
             <ClusterRoom />

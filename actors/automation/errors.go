@@ -1,0 +1,30 @@
+package automation
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrNotFound: no such schedule or rule.
+var ErrNotFound = errors.New("no such schedule or rule")
+
+// FieldError says what is wrong with a configuration, and where.
+type FieldError struct {
+	// Path is a JSON pointer, such as /calendar/times/0.
+	Path, Reason string
+}
+
+func (e *FieldError) Error() string { return e.Path + ": " + e.Reason }
+
+func wrong(path, format string, args ...any) error {
+	return &FieldError{Path: path, Reason: fmt.Sprintf(format, args...)}
+}
+
+// below puts a path before that of a FieldError.
+func below(path string, err error) error {
+	var f *FieldError
+	if errors.As(err, &f) {
+		return &FieldError{Path: path + f.Path, Reason: f.Reason}
+	}
+	return err
+}

@@ -1,0 +1,362 @@
+package automation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// maxRuns is how many runs of a unit are kept, besides those that are not at their end.
+const maxRuns = 50
+
+func runKey(address string, n uint64) string { return fmt.Sprintf("%s\x00%016x", address, n) }
+
+// leaf is an action of a run: parallel ones have the same group.
+type leaf struct {
+	action *pb.Action
+	group  int
+	step   *pb.Step
+}
+
+// flatten gives the actions in the order of a run's steps.
+func flatten(actions []*pb.Action) (all []leaf) {
+	for g, a := range actions {
+		if p := a.GetParallel(); p != nil {
+			for _, x := range p.Actions {
+				all = append(all, leaf{action: x, group: g})
+			}
+			continue
+		}
+		all = append(all, leaf{action: a, group: g})
+	}
+	return all
+}
+
+// fire adds a run to the turn: it begins when the turn is committed.
+func (u *unit) fire(t *turn, run *pb.Run) error {
+	u.rec.Run++
+	run.Number, run.State = u.rec.Run, pb.RunState_RUN_STATE_OPEN
+	if run.Time == nil {
+		run.Time = timestamppb.New(t.now)
+	}
+	for _, l := range flatten(u.logic.actions(run.Otherwise)) {
+		run.Steps = append(run.Steps, &pb.Step{Action: describe(l.action)})
+	}
+	if len(run.Steps) == 0 {
+		run.State = pb.RunState_RUN_STATE_DONE
+	}
+	value, err := proto.Marshal(run)
+	if err != nil {
+		return fmt.Errorf("run of %s: %w", u.address, err)
+	}
+	t.write(TableRuns, runKey(u.address, run.Number), value)
+	if old := run.Number - maxRuns; run.Number > maxRuns && !isOpen(u.rec.Open, old) {
+		t.write(TableRuns, runKey(u.address, old), nil)
+	}
+	u.h.firings.Inc()
+	if run.State == pb.RunState_RUN_STATE_OPEN {
+		u.rec.Open = append(u.rec.Open, run.Number)
+		t.begun = append(t.begun, run)
+	}
+	return nil
+}
+
+func isOpen(open []uint64, n uint64) bool {
+	for _, x := range open {
+		if x == n {
+			return true
+		}
+	}
+	return false
+}
+
+// begin carries a run out, in a goroutine of its own.
+func (u *unit) begin(run *pb.Run) {
+	if u.under[run.Number] {
+		return
+	}
+	u.under[run.Number] = true
+	u.running.Add(1)
+	u.h.wg.Add(1)
+	actions, priority := u.logic.actions(run.Otherwise), u.priority()
+	go func() {
+		defer u.h.wg.Done()
+		select {
+		case u.h.runs <- struct{}{}:
+			r := &runner{u: u, run: run, leaves: flatten(actions), priority: priority}
+			until, err := r.carry()
+			<-u.h.runs
+			u.ran(run.Number, until, err)
+		case <-u.ctx.Done():
+			u.ran(run.Number, 0, u.ctx.Err())
+		}
+	}()
+}
+
+func (u *unit) priority() uint32 {
+	if r, ok := u.logic.(*rule); ok && r.conf != nil {
+		return r.conf.Priority
+	}
+	return 0
+}
+
+// ran: a run is at its end, waits until a time, or was given up here (err).
+func (u *unit) ran(n uint64, until int64, err error) {
+	u.running.Add(-1)
+	if err == nil && u.post(func(t *turn) {
+		if until > 0 {
+			delete(u.under, n)
+			u.parked[n] = until
+			return
+		}
+		u.closed(t, n)
+	}) {
+		return
+	}
+	if err != nil && !u.leaving.Load() {
+		u.post(func(*turn) { u.die(err) })
+		return
+	}
+	u.mu.Lock()
+	u.start()
+	u.mu.Unlock()
+}
+
+// runner carries out one run. Its goroutine is the only one that touches it; steps of a group run beside each other, each with its own.
+type runner struct {
+	u        *unit
+	run      *pb.Run
+	leaves   []leaf
+	priority uint32
+	scope    *scope
+	stopped  string
+}
+
+// carry does the steps that are not done. until is not 0 where the run waits for longer.
+func (r *runner) carry() (until int64, err error) {
+	steps := r.run.Steps
+	if !r.sameActions() {
+		for _, s := range steps {
+			if s.State < pb.StepState_STEP_STATE_DONE {
+				s.State, s.Error = pb.StepState_STEP_STATE_LEFT_OUT, "the configuration was changed meanwhile"
+			}
+		}
+		return 0, r.save(true)
+	}
+	if r.scope, err = r.u.scopeOf(r.run); err != nil {
+		return 0, err
+	}
+	for i := range r.leaves {
+		r.leaves[i].step = steps[i]
+		if s := steps[i]; s.State == pb.StepState_STEP_STATE_FAILED && !r.leaves[i].action.GoOn {
+			r.stopped = "an action before it failed"
+		}
+	}
+	for i := 0; i < len(r.leaves); {
+		n := i + 1
+		for n < len(r.leaves) && r.leaves[n].group == r.leaves[i].group {
+			n++
+		}
+		if until, err = r.group(r.leaves[i:n], n == len(r.leaves), i); until > 0 || err != nil {
+			return until, err
+		}
+		i = n
+	}
+	return 0, r.save(true)
+}
+
+// sameActions says whether the run was decided by the actions that are configured.
+func (r *runner) sameActions() bool {
+	if len(r.leaves) != len(r.run.Steps) {
+		return false
+	}
+	for i, l := range r.leaves {
+		if describe(l.action) != r.run.Steps[i].Action {
+			return false
+		}
+	}
+	return true
+}
+
+// group does the steps of a group that are not done, side by side. number is the first one's.
+func (r *runner) group(all []leaf, last bool, number int) (until int64, err error) {
+	now := r.u.h.o.Now()
+	var todo []int
+	fresh := false
+	for i, l := range all {
+		s := l.step
+		switch {
+		case s.State >= pb.StepState_STEP_STATE_DONE:
+			continue
+		case r.stopped != "":
+			s.State, s.Error = pb.StepState_STEP_STATE_LEFT_OUT, r.stopped
+			r.u.h.left.Inc()
+			continue
+		}
+		if s.State == pb.StepState_STEP_STATE_UNSPECIFIED {
+			if d := l.action.GetWait(); d != nil {
+				s.State, s.Until = pb.StepState_STEP_STATE_WAITING, timestamppb.New(now.Add(d.AsDuration()))
+			} else {
+				s.State = pb.StepState_STEP_STATE_STARTED
+			}
+			s.Start = timestamppb.New(now)
+			fresh = true
+		} else if s.State == pb.StepState_STEP_STATE_STARTED {
+			s.Repeated = l.action.GetMqtt() != nil
+			s.Tries++
+		}
+		todo = append(todo, i)
+	}
+	if len(todo) == 0 {
+		return 0, nil
+	}
+	if r.u.leaving.Load() {
+		return 0, r.u.notOwner()
+	}
+	if fresh {
+		if err := r.save(false); err != nil {
+			return 0, err
+		}
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for _, i := range todo {
+		l := all[i]
+		if l.step.State == pb.StepState_STEP_STATE_WAITING {
+			due := l.step.Until.AsTime()
+			if left := due.Sub(r.u.h.o.Now()); left > 0 {
+				until = max(until, due.UnixMilli())
+			} else {
+				l.step.State, l.step.End = pb.StepState_STEP_STATE_DONE, timestamppb.New(r.u.h.o.Now())
+			}
+			continue
+		}
+		wg.Go(func() {
+			stop := r.step(l, number+i)
+			mu.Lock()
+			defer mu.Unlock()
+			if stop != "" && r.stopped == "" {
+				r.stopped = stop
+			}
+		})
+	}
+	wg.Wait()
+	if r.u.ctx.Err() != nil {
+		return 0, r.u.notOwner()
+	}
+	if until > 0 || !last {
+		return until, r.save(false)
+	}
+	return 0, nil
+}
+
+// step does one action, and says why what follows is left out, or "".
+func (r *runner) step(l leaf, number int) (stop string) {
+	s := l.step
+	r.u.h.steps.Inc()
+	done := func(state pb.StepState, why string) {
+		s.State, s.Error, s.End = state, why, timestamppb.New(r.u.h.o.Now())
+	}
+	if l.action.If != "" {
+		yes, err := r.u.h.programs.holds(l.action.If, r.scope)
+		if err != nil {
+			done(pb.StepState_STEP_STATE_FAILED, fmt.Sprintf("if: %v", err))
+			return r.failed(l)
+		}
+		if !yes {
+			done(pb.StepState_STEP_STATE_LEFT_OUT, "its condition does not hold")
+			return ""
+		}
+	}
+	if l.action.GetStop() {
+		done(pb.StepState_STEP_STATE_DONE, "")
+		return "the run was stopped before it"
+	}
+	tries := int(l.action.Retries)
+	if tries == 0 {
+		tries = 3
+	}
+	var res outcome
+	for wait, n := 200*time.Millisecond, 0; ; wait, n = min(2*wait, 10*time.Second), n+1 {
+		s.Tries++
+		ctx, cancel := context.WithTimeout(r.u.ctx, time.Minute)
+		res = r.act(ctx, l.action, number)
+		cancel()
+		if !res.again || n >= tries || r.u.ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-time.After(wait):
+		case <-r.u.ctx.Done():
+		}
+	}
+	switch {
+	case res.err == nil:
+		done(pb.StepState_STEP_STATE_DONE, "")
+		return ""
+	case res.unknown:
+		done(pb.StepState_STEP_STATE_UNKNOWN, res.err.Error())
+	default:
+		done(pb.StepState_STEP_STATE_FAILED, res.err.Error())
+	}
+	return r.failed(l)
+}
+
+func (r *runner) failed(l leaf) string {
+	r.u.h.failures.Inc()
+	if l.action.GoOn {
+		return ""
+	}
+	return "an action before it failed"
+}
+
+// save commits how far the run got, guarded by the slot's record.
+func (r *runner) save(end bool) error {
+	if end {
+		r.run.State = pb.RunState_RUN_STATE_DONE
+		for i, s := range r.run.Steps {
+			bad := s.State == pb.StepState_STEP_STATE_FAILED || s.State == pb.StepState_STEP_STATE_UNKNOWN
+			if bad && (i >= len(r.leaves) || !r.leaves[i].action.GoOn) {
+				r.run.State = pb.RunState_RUN_STATE_FAILED
+			}
+		}
+	}
+	value, err := proto.Marshal(r.run)
+	if err != nil {
+		return fmt.Errorf("run %d of %s: %w", r.run.Number, r.u.address, err)
+	}
+	u := r.u
+	return u.offer(&storage.Txn{Guards: []storage.Guard{{Table: storage.Table(u.own.Table), Key: u.own.Key, Equal: u.own.Value}},
+		Writes: []storage.Write{{Table: TableRuns, Key: runKey(u.address, r.run.Number), Value: value, Quiet: true}}}, func() bool { return true })
+}
+
+// runsOf reads the runs of a unit, newest first.
+func (u *unit) runsOf(most int) (all []*pb.Run) {
+	for n := u.rec.Run; n > 0 && len(all) < most && u.rec.Run-n < maxRuns; n-- {
+		rec, ok, err := u.h.o.Store.Get(TableRuns, runKey(u.address, n))
+		run := &pb.Run{}
+		if err != nil || !ok || proto.Unmarshal(rec.Value, run) != nil {
+			continue
+		}
+		run.Number = n
+		all = append(all, run)
+	}
+	return all
+}
+
+// jsonOf is a value as runs and evaluations show it.
+func jsonOf(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "null"
+	}
+	return string(b)
+}

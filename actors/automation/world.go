@@ -1,0 +1,39 @@
+package automation
+
+import (
+	"context"
+	"time"
+
+	"github.com/polluxhq/pollux/actors/expr"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// World is what rules read and actions act on. Its methods are safe for concurrent use. Reads are of this node's store and do not block
+// for long; what acts may block until ctx ends. by is on whose behalf: the names of rules that led to it, the last one first.
+type World interface {
+	// View gives a twin as committed; false: there is none.
+	View(id string) (*expr.Twin, bool)
+	// Targets gives the ids of the twins that an action is for; subject is the twin that its firing is about, or "".
+	Targets(project string, to *pb.Targets, subject string) ([]string, error)
+	// Selected gives the ids of the twins of a selection; Matches says whether one is among them.
+	Selected(project string, of *pb.Selection) ([]string, error)
+	Matches(project string, of *pb.Selection, twin string) bool
+	// Members gives the twins of a system by their names in it; SystemOf one of the systems that a twin is in, or "".
+	Members(system string) map[string]string
+	SystemOf(twin string) string
+	// Zone gives a zone, or nil.
+	Zone(id string) *pb.Zone
+	// Locate gives the place of a Sun.
+	Locate(*pb.Sun) (*pb.Place, bool)
+	// Nodes gives the states of the cluster's nodes by their names.
+	Nodes() map[string]string
+	// LastSeen asks a twin when a property had a value last, or with "" when its device said something; zero: never.
+	LastSeen(ctx context.Context, twin, property string) (time.Time, error)
+
+	Invoke(ctx context.Context, req *pb.InvokeRequest, by string) error
+	SetDesired(ctx context.Context, req *pb.SetDesiredRequest, by string) error
+	Publish(ctx context.Context, req *pb.PublishRequest) error
+	MQTT(topic string, payload []byte, qos byte, retain bool) error
+	// Verdict says what an error means: whether the same may succeed in a moment, and whether it may have been done.
+	Verdict(err error) (again, unknown bool)
+}

@@ -1,0 +1,470 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+func ruleCommand(a *app) *cobra.Command {
+	cmd := group(a.client(&cobra.Command{
+		Use:     "rule",
+		Aliases: []string{"rules"},
+		Short:   "When something holds, do something",
+		Long: `A rule is evaluated when something happens (a property changes, an event, silence, a time, a command that fails, a node that goes), looks
+whether its condition holds, and acts where it begins to, or ceases to. One rule can be for thousands of twins. "why" says what it saw.`,
+		Example: "  pollux rule put too-hot --on room1.temperature --if 'value > 28' --until 'value < 26' --for 5m --set fan1.power=on --else-set fan1.power=off\n" +
+			"  pollux rule why too-hot\n  pollux rule test too-hot --twin room1 --value temperature=31\n  pollux rule list",
+	}))
+	cmd.AddCommand(rulePut(a), ruleList(a), ruleGet(a), ruleWhy(a), ruleTest(a), rulePause(a, "pause", true), rulePause(a, "resume", false),
+		remover(a, "rm ID", "Remove a rule", "  pollux rule rm too-hot", "rule", func(ctx context.Context, n *node, id string) error {
+			_, err := n.automation.DeleteRule(ctx, req(&pb.DeleteRuleRequest{Id: id}))
+			return err
+		}))
+	return cmd
+}
+
+// ruleFlags are what can be said of a rule on the command line.
+type ruleFlags struct {
+	on, events, failed, absent []string
+	sel                        pb.Selection
+	labels                     []string
+	lasts, settle, once        time.Duration
+	repeat                     time.Duration
+	then                       actionFlags
+	elseCalls, elseSets        []string
+}
+
+func (f *ruleFlags) triggers() (all []*pb.Trigger, err error) {
+	of := func(twin string) *pb.Selection {
+		s := &pb.Selection{Zone: f.sel.Zone, System: f.sel.System, Model: f.sel.Model, Driver: f.sel.Driver, Interface: f.sel.Interface, Labels: map[string]string{}}
+		if twin != "" && twin != "*" {
+			s.Twins = []string{twin}
+		}
+		for _, l := range f.labels {
+			k, v, _ := strings.Cut(l, "=")
+			s.Labels[k] = v
+		}
+		return s
+	}
+	for _, text := range f.on {
+		twin, name, err := dotted("on", "."+strings.TrimPrefix(text, "."))
+		if strings.Contains(text, ".") {
+			twin, name, err = dotted("on", text)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, &pb.Trigger{On: &pb.Trigger_Property{Property: &pb.PropertyTrigger{Of: of(twin), Names: []string{name}}}})
+	}
+	for _, text := range f.events {
+		twin, name, err := dotted("on-event", text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, &pb.Trigger{On: &pb.Trigger_Event{Event: &pb.EventTrigger{Of: of(twin), Names: []string{name}}}})
+	}
+	for _, twin := range f.failed {
+		all = append(all, &pb.Trigger{On: &pb.Trigger_Command{Command: &pb.CommandTrigger{Of: of(twin)}}})
+	}
+	for _, text := range f.absent {
+		what, long, ok := strings.Cut(text, "=")
+		d, err := time.ParseDuration(long)
+		if !ok || err != nil {
+			return nil, usagef("--on-silence %q: want TWIN=LONG or TWIN.PROPERTY=LONG, as in meter1=10m", text)
+		}
+		twin, property, found := strings.Cut(what, ".")
+		if !found {
+			property = ""
+		}
+		all = append(all, &pb.Trigger{On: &pb.Trigger_Absent{Absent: &pb.AbsentTrigger{Of: of(twin), Property: property, Since: durationpb.New(d)}}})
+	}
+	return all, nil
+}
+
+func rulePut(a *app) *cobra.Command {
+	var f ruleFlags
+	m := &pb.Rule{}
+	cmd := &cobra.Command{
+		Use: "put ID", Aliases: []string{"create"}, Short: "Create or replace a rule", Args: exactly("ID"),
+		Long: `Creates a rule, or replaces the one of that name by what the flags say. A trigger's twin may be *: all twins that --model, --in-zone,
+--of-system, --label and --driver leave; the rule then has a state for each of them, and an action without a twin (".power=on") is for that one.
+
+` + actionHelp,
+		Example: "  pollux rule put too-hot --on room1.temperature --if 'value > 28' --until 'value < 26' --for 5m --set fan1.power=on --else-set fan1.power=off\n" +
+			"  pollux rule put low-battery --on '*.battery' --label kind=sensor --if 'value < 15' --once-per 24h --publish service\n" +
+			"  pollux rule put silent --on-silence '*=15m' --model meter --mqtt 'alerts/meters=${twin.name} is silent'",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			m.Id = args[0]
+			if m.When, err = f.triggers(); err != nil {
+				return err
+			}
+			if len(m.When) == 0 {
+				return usagef("say what has it evaluated by --on, --on-event, --on-failure or --on-silence; other triggers come in a file: pollux apply -f")
+			}
+			if m.Then, err = f.then.actions(); err != nil {
+				return err
+			}
+			other := actionFlags{calls: f.elseCalls, sets: f.elseSets}
+			if m.Otherwise, err = other.actions(); err != nil {
+				return err
+			}
+			for _, x := range []struct {
+				d  time.Duration
+				to **durationpb.Duration
+			}{{f.lasts, &m.For}, {f.settle, &m.Settle}, {f.once, &m.OncePer}, {f.repeat, &m.Repeat}} {
+				if x.d > 0 {
+					*x.to = durationpb.New(x.d)
+				}
+			}
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			made, err := n.putRule(cmd.Context(), m)
+			if err != nil {
+				return err
+			}
+			return a.show(made, func(w io.Writer) { row(w, "rule "+made.Id+" is there") })
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVar(&f.on, "on", nil, "evaluate when `TWIN.PROPERTY` changes; many times")
+	fl.StringArrayVar(&f.events, "on-event", nil, "evaluate at `TWIN.EVENT`; many times")
+	fl.StringArrayVar(&f.failed, "on-failure", nil, "evaluate when a command of `TWIN` fails; many times")
+	fl.StringArrayVar(&f.absent, "on-silence", nil, "fire when `TWIN=LONG` or TWIN.PROPERTY=LONG has been silent for so long; many times")
+	fl.StringVar(&f.sel.Zone, "in-zone", "", "only of twins in this zone, and in those within")
+	fl.StringVar(&f.sel.System, "of-system", "", "only of twins of this system")
+	fl.StringVar(&f.sel.Model, "model", "", "only of twins of this model")
+	fl.StringVar(&f.sel.Driver, "driver", "", "only of twins with this driver")
+	fl.StringArrayVar(&f.labels, "label", nil, "only of twins with `KEY=VALUE`; many times")
+	fl.StringVar(&m.If, "if", "", "the condition, an `EXPRESSION`; see docs/expressions.md")
+	fl.StringVar(&m.Until, "until", "", "what held goes on to hold until this `EXPRESSION` does")
+	fl.DurationVar(&f.lasts, "for", 0, "the condition has to hold for so `LONG`")
+	fl.DurationVar(&f.settle, "settle", 0, "evaluate when nothing has come for so `LONG`")
+	fl.DurationVar(&f.once, "once-per", 0, "fire at most once in so `LONG`, per twin")
+	fl.DurationVar(&f.repeat, "repeat", 0, "act again every so `LONG` as long as it holds")
+	fl.BoolVar(&m.Each, "each", false, "fire whenever the condition is found true, not only where it begins to hold")
+	fl.Uint32Var(&m.AtLeast, "at-least", 0, "the condition holds where it does for so `MANY` of the twins")
+	fl.BoolVar(&m.Together, "together", false, "one state for all twins")
+	fl.Uint32Var(&m.DisableAfter, "disable-after", 0, "stop after so `MANY` firings")
+	fl.StringVar(&m.Title, "title", "", "name for people")
+	f.then.add(cmd)
+	fl.StringArrayVar(&f.elseCalls, "else-call", nil, "invoke `TWIN.ACTION` where it ceases to hold; many times")
+	fl.StringArrayVar(&f.elseSets, "else-set", nil, "set `TWIN.PROPERTY=VALUE` where it ceases to hold; many times")
+	return cmd
+}
+
+// putRule makes a rule, or replaces it.
+func (n *node) putRule(ctx context.Context, m *pb.Rule) (*pb.Rule, error) {
+	res, err := n.automation.PutRule(ctx, req(&pb.PutRuleRequest{Rule: m}))
+	if connect.CodeOf(err) == connect.CodeAlreadyExists {
+		old, gone := n.automation.GetRule(ctx, req(&pb.GetRuleRequest{Id: m.Id}))
+		if gone != nil {
+			return nil, gone
+		}
+		m.Revision = old.Msg.Rule.Revision
+		res, err = n.automation.PutRule(ctx, req(&pb.PutRuleRequest{Rule: m}))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return res.Msg.Rule, nil
+}
+
+func rulePause(a *app, word string, paused bool) *cobra.Command {
+	short, done := "Have a rule rest", " rests"
+	if !paused {
+		short, done = "Have a rule that was paused, or has stopped by itself, begin anew", " is evaluated again"
+	}
+	return &cobra.Command{
+		Use: word + " ID", Short: short, Example: "  pollux rule " + word + " too-hot", Args: exactly("ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			old, err := n.automation.GetRule(cmd.Context(), req(&pb.GetRuleRequest{Id: args[0]}))
+			if err != nil {
+				return err
+			}
+			old.Msg.Rule.Paused = paused
+			made, err := n.putRule(cmd.Context(), old.Msg.Rule)
+			if err != nil {
+				return err
+			}
+			return a.show(made, func(w io.Writer) { row(w, "rule "+made.Id+done) })
+		},
+	}
+}
+
+func ruleList(a *app) *cobra.Command {
+	r := &pb.ListRulesRequest{PageSize: pageSize}
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the rules", Example: "  pollux rule list", Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			all := &pb.ListRulesResponse{}
+			for {
+				res, err := n.automation.ListRules(cmd.Context(), req(r))
+				if err != nil {
+					return err
+				}
+				all.Rules = append(all.Rules, res.Msg.Rules...)
+				if r.PageToken = res.Msg.NextPageToken; r.PageToken == "" {
+					break
+				}
+			}
+			return a.show(all, func(w io.Writer) { listRules(w, all.Rules) })
+		},
+	}
+	cmd.Flags().StringVar(&r.Project, "project", "", "only of this project")
+	return cmd
+}
+
+func listRules(w io.Writer, rules []*pb.Rule) {
+	row(w, "ID", "ON", "IF", "FOR", "THEN", "ELSE", "")
+	for _, r := range rules {
+		note := ""
+		if r.Paused {
+			note = "paused"
+		}
+		lasts := "-"
+		if d := r.For.AsDuration(); d > 0 {
+			lasts = d.String()
+		}
+		row(w, bare(r.Id), strings.Join(names(r.When, triggerText), ", "), dash(printable(r.If)), lasts, len(r.Then), len(r.Otherwise), note)
+	}
+}
+
+// triggerText says a trigger in a few words.
+func triggerText(t *pb.Trigger) string {
+	of := func(s *pb.Selection) string {
+		text := strings.Join(names(s.GetTwins(), bare), " ")
+		for _, x := range []struct{ what, name string }{{"zone", bare(s.GetZone())}, {"system", bare(s.GetSystem())}, {"model", bare(s.GetModel())}, {"driver", s.GetDriver()}} {
+			if x.name != "" {
+				text += " " + x.what + " " + x.name
+			}
+		}
+		for k, v := range s.GetLabels() {
+			text += " " + k + "=" + v
+		}
+		if text = strings.TrimSpace(text); text == "" {
+			return "*"
+		}
+		return text
+	}
+	some := func(list []string) string {
+		if len(list) == 0 {
+			return "*"
+		}
+		return strings.Join(list, "|")
+	}
+	switch x := t.On.(type) {
+	case *pb.Trigger_Property:
+		return of(x.Property.Of) + "." + some(x.Property.Names)
+	case *pb.Trigger_Event:
+		return "event " + of(x.Event.Of) + "." + some(x.Event.Names)
+	case *pb.Trigger_Absent:
+		return "silence of " + of(x.Absent.Of) + " for " + x.Absent.Since.AsDuration().String()
+	case *pb.Trigger_Schedule:
+		return timingText(x.Schedule)
+	case *pb.Trigger_Command:
+		return "failed commands of " + of(x.Command.Of)
+	case *pb.Trigger_Node:
+		return "nodes"
+	}
+	return "-"
+}
+
+func ruleGet(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "get ID", Short: "Show a rule and its state", Example: "  pollux rule get too-hot\n  pollux rule get too-hot -o yaml", Args: exactly("ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			res, err := n.automation.GetRule(cmd.Context(), req(&pb.GetRuleRequest{Id: args[0]}))
+			if err != nil {
+				return err
+			}
+			return a.show(res.Msg, func(w io.Writer) { showRule(w, res.Msg.Rule, res.Msg.State, time.Now()) })
+		},
+	}
+}
+
+func showRule(w io.Writer, m *pb.Rule, st *pb.RuleState, now time.Time) {
+	row(w, "rule", m.Id)
+	if m.Title != "" {
+		row(w, "title", printable(m.Title))
+	}
+	for _, t := range m.When {
+		row(w, "on", printable(triggerText(t)))
+	}
+	row(w, "if", dash(printable(m.If)))
+	if m.Until != "" {
+		row(w, "until", printable(m.Until))
+	}
+	if m.Paused {
+		row(w, "paused", "yes")
+	}
+	showRuleState(w, st, now)
+}
+
+func showRuleState(w io.Writer, st *pb.RuleState, now time.Time) {
+	if st == nil {
+		return
+	}
+	if st.Stopped != "" {
+		row(w, "stopped", printable(st.Stopped))
+	}
+	row(w, "holds for", st.Active)
+	if st.Pending > 0 {
+		row(w, "waits for", st.Pending)
+	}
+	row(w, "firings", st.Firings)
+	row(w, "evaluations", st.Evaluations)
+	for _, x := range []struct {
+		name string
+		n    uint64
+	}{{"left out: too soon", st.Dampened}, {"left out: window", st.Outside}, {"left out: too many", st.Storm}} {
+		if x.n > 0 {
+			row(w, x.name, x.n)
+		}
+	}
+	if st.Last != nil {
+		row(w, "fired last", timeText(st.Last, now))
+	}
+	if st.Error != "" {
+		row(w, "error", printable(st.Error))
+	}
+	row(w, "node", st.Node)
+}
+
+func ruleWhy(a *app) *cobra.Command {
+	r := &pb.WhyRuleRequest{}
+	cmd := &cobra.Command{
+		Use: "why ID", Short: "Show why a rule has fired, or has not", Args: exactly("ID"),
+		Long: `Shows what the rule says at present, its last evaluations with the values that it saw and what came of them, and its last runs with
+the outcome of each action. Evaluations are kept by the rule's node since the rule came to it.`,
+		Example: "  pollux rule why too-hot\n  pollux rule why low-battery --twin sensor17",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			r.Id = args[0]
+			res, err := n.automation.WhyRule(cmd.Context(), req(r))
+			if err != nil {
+				return err
+			}
+			return a.show(res.Msg, func(w io.Writer) { a.showWhy(w, res.Msg, time.Now()) })
+		},
+	}
+	cmd.Flags().StringVar(&r.Subject, "twin", "", "only of this twin")
+	return cmd
+}
+
+func (a *app) showWhy(w io.Writer, m *pb.WhyRuleResponse, now time.Time) {
+	showRuleState(w, m.State, now)
+	if m.Now != nil {
+		fmt.Fprintln(w)
+		row(w, "now", "of "+dash(bare(m.Now.Subject)), evaluationText(m.Now), printable(valuesText(m.Now.Values)))
+	}
+	if len(m.Evaluations) > 0 {
+		fmt.Fprintln(w)
+		row(w, "TIME", "OF", "TRIGGER", "VERDICT", "SEEN")
+		for _, e := range m.Evaluations[:min(len(m.Evaluations), 20)] {
+			row(w, timeText(e.Time, now), dash(bare(e.Subject)), printable(e.Trigger), evaluationText(e), printable(valuesText(e.Values)))
+		}
+	}
+	a.showRuns(w, m.Runs[:min(len(m.Runs), 5)], now)
+}
+
+func evaluationText(e *pb.Evaluation) string {
+	text := e.Verdict
+	if e.Run > 0 {
+		text += fmt.Sprintf(" (run %d)", e.Run)
+	}
+	if e.Error != "" {
+		text += ": " + e.Error
+	}
+	return printable(text)
+}
+
+func ruleTest(a *app) *cobra.Command {
+	r := &pb.TestRuleRequest{Values: map[string]*structpb.Value{}}
+	var values []string
+	var file string
+	cmd := &cobra.Command{
+		Use: "test [ID]", Short: "Evaluate a rule without doing anything", Args: cobra.MaximumNArgs(1),
+		Long: `Evaluates a rule, one that is stored or that of a file, for a twin with its present values, or with those that --value gives, and shows
+what it would do. Nothing is done.`,
+		Example: "  pollux rule test too-hot --twin room1 --value temperature=31\n  pollux rule test -f rule.yaml --twin room1",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 1 && file == "":
+				r.Id = args[0]
+			case len(args) == 0 && file != "":
+				in, err := os.Open(file)
+				if err != nil {
+					return err
+				}
+				defer in.Close()
+				lines, err := parseConfig(in, file, "default")
+				if err != nil {
+					return err
+				}
+				i := slices.IndexFunc(lines, func(l *planLine) bool { return l.rec.GetRule() != nil })
+				if i < 0 {
+					return usagef("-f %s: there is no rule in it", file)
+				}
+				r.Rule = lines[i].rec.GetRule()
+			default:
+				return usagef("name a rule, or give a file by -f")
+			}
+			for _, text := range values {
+				name, value, ok := strings.Cut(text, "=")
+				if !ok {
+					return usagef("--value %q: want PROPERTY=VALUE", text)
+				}
+				r.Values[name] = jsonOrText(value)
+			}
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			res, err := n.automation.TestRule(cmd.Context(), req(r))
+			if err != nil {
+				return err
+			}
+			return a.show(res.Msg, func(w io.Writer) {
+				row(w, "verdict", evaluationText(res.Msg.Evaluation))
+				row(w, "seen", printable(valuesText(res.Msg.Evaluation.Values)))
+				for _, text := range res.Msg.Actions {
+					row(w, "would", printable(text))
+				}
+			})
+		},
+	}
+	cmd.Flags().StringVar(&r.Twin, "twin", "", "the `ID` of the twin that it is evaluated for")
+	cmd.Flags().StringVar(&r.Name, "name", "", "the property or event that triggers; the first that the rule names, if not given")
+	cmd.Flags().StringArrayVar(&values, "value", nil, "`PROPERTY=VALUE` instead of the twin's own; many times")
+	cmd.Flags().StringVarP(&file, "file", "f", "", "a rule in this `FILE`")
+	return cmd
+}
