@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -60,6 +61,11 @@ func (h *house) caller(t *testing.T, id, uri string, settings map[string]any) {
 	if _, err := h.twins(h.admin).CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: id, Driver: "callin", Uri: uri, Settings: s}})); err != nil {
 		t.Fatalf("create %s: %v", id, err)
 	}
+	t.Cleanup(func() { // the port is then free for another project
+		if _, err := h.twins(h.admin).DeleteTwin(context.Background(), req(&pb.DeleteTwinRequest{Id: id})); err != nil {
+			t.Errorf("delete %s: %v", id, err)
+		}
+	})
 }
 
 func (h *house) last(t *testing.T, id, want string) {
