@@ -43,6 +43,11 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 // authentication (Grafana, Prometheus), or by cookie. Nothing behind it changes anything, so it does no harm that a
 // browser sends a password that it remembers unasked.
 func (s *Server) closed(next http.Handler) http.Handler {
+	return s.closedFor(ActionMetricsRead, func(*http.Request) Resource { return Resource{Project: Everywhere, Kind: "metrics"} }, next)
+}
+
+// closedFor serves who may do the action on what the request names.
+func (s *Server) closedFor(action Action, of func(*http.Request) Resource, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var p *Principal
 		var err error
@@ -52,7 +57,7 @@ func (s *Server) closed(next http.Handler) http.Handler {
 			p, err = s.o.Keys.principalOf(r.Method, r.Host, r.Header)
 		}
 		if err == nil {
-			err = Authorize(p, ActionMetricsRead, Resource{Project: Everywhere, Kind: "metrics"})
+			err = Authorize(p, action, of(r))
 		}
 		switch {
 		case err == nil:

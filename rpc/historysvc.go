@@ -30,6 +30,7 @@ type historyService struct{ s *Server }
 func historyProcedures() map[string]procedure {
 	return map[string]procedure{
 		rpcv1.HistoryServiceListJournalProcedure: {action: ActionTwinRead, resource: journalOf},
+		rpcv1.HistoryServiceQuerySeriesProcedure: {action: ActionTwinRead, resource: seriesOf},
 	}
 }
 

@@ -79,7 +79,10 @@ func twinRoutes() []restRoute {
 				{name: "start", text: "A time, or how long ago, such as -2h. Else an hour before the end.", schema: stringSchema},
 				{name: "end", text: "A time, or how long ago. Else now.", schema: stringSchema},
 				{name: "step", text: "One value for each step, such as 5m. Else the samples as they are stored.", schema: durationSchema},
-				{name: "aggregate", text: "How a step's samples become one value: avg (as where it is not given), min, max, sum, count, last.", schema: stringSchema},
+				{name: "aggregate", text: "How a step's samples become one value: avg (as where it is not given), min, max, sum, count, dev, first, last, delta, rate, p0 to p100.", schema: stringSchema},
+				{name: "fill", text: "What a step without samples gets: none (it is left out), null, previous, linear.", schema: stringSchema},
+				{name: "unit", text: "The values in this unit, UCUM or QUDT.", schema: stringSchema},
+				{name: "page_token", text: "The nextPageToken of the page before: raw samples go on with older ones.", schema: stringSchema},
 				{name: "limit", text: "At most so many; 10,000 where it is not given.", schema: countSchema}},
 			answers: []restAnswer{{status: 200, text: "The samples", content: messageOf(&pb.QueryHistoryResponse{})}}},
 	}

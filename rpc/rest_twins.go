@@ -319,10 +319,12 @@ func (c *restCall) settled(id, property string, asked *pb.Desired, wait *duratio
 
 func (c *restCall) history() error {
 	m := &pb.QueryHistoryRequest{Id: c.id(), Property: c.text("property"), Start: c.moment("start"), End: c.moment("end"),
-		Step: c.duration("step"), Aggregate: c.text("aggregate"), Limit: c.number("limit")}
+		Step: c.duration("step"), Aggregate: c.text("aggregate"), Limit: c.number("limit"), Fill: c.text("fill"), Unit: c.text("unit"),
+		PageToken: c.text("page_token")}
 	res, err := calls(c, rpcv1.TwinServiceQueryHistoryProcedure, m, (&twinService{c.s}).QueryHistory)
 	if err != nil {
 		return err
 	}
+	c.nextPage(res.NextPageToken)
 	return c.message(http.StatusOK, res)
 }

@@ -149,6 +149,7 @@ func (s *Server) doors() {
 	mount("POST /logout", http.HandlerFunc(s.logout))
 	mount("GET /metrics", s.closed(http.HandlerFunc(s.metrics)))
 	mount(history.Prefix, s.closed(s.o.History.Handler()))
+	mount(prometheusPath+"{project}/{path...}", s.closedFor(ActionTwinRead, projectOfPath, http.HandlerFunc(s.prometheus)))
 	mount("GET /v1/ws", s.sockets)
 	s.ingestDoors()
 	hooks := atMost(http.HandlerFunc(s.hook), maxHooks, s.refuse)

@@ -8,11 +8,9 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
-	"github.com/polluxhq/pollux/storage/history"
 )
 
 // defaultSpan is how far back a history query looks where it does not say.
@@ -145,69 +143,6 @@ func (t *twinService) TraceTwin(ctx context.Context, r *connect.Request[pb.Trace
 		return err
 	}
 	return t.s.traceAll(ctx, r.Msg.Id, out.Send)
-}
-
-func (t *twinService) QueryHistory(ctx context.Context, r *connect.Request[pb.QueryHistoryRequest]) (*connect.Response[pb.QueryHistoryResponse], error) {
-	if at := t.s.o.Cluster.HistoryNodes(); len(at) > 0 && !isLocal(ctx) {
-		return fromHistory(ctx, t.s, at, func(p *peerClients) (*connect.Response[pb.QueryHistoryResponse], error) {
-			return p.twins.QueryHistory(ctx, connect.NewRequest(r.Msg))
-		})
-	}
-	q, err := historyQuery(r.Msg, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	res, err := t.s.o.History.Query(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	prop, err := t.property(ctx, r.Msg.Id, r.Msg.Property)
-	// A twin that is gone still has a past; one that never was has none.
-	if err != nil && len(res.Points) == 0 {
-		return nil, err
-	}
-	if err == nil && len(res.Points) == 0 {
-		switch {
-		case !prop.known:
-			return nil, fmt.Errorf("twin %s has no property %q: %w", r.Msg.Id, r.Msg.Property, actors.ErrNotFound)
-		case prop.unsampled != "":
-			return nil, invalid("property", fmt.Sprintf("%q is of type %s; only numbers and booleans have history", r.Msg.Property, prop.unsampled))
-		}
-	}
-	out := &pb.QueryHistoryResponse{Samples: make([]*pb.Sample, len(res.Points)), Truncated: res.Truncated, Unit: prop.unit}
-	for i, p := range res.Points {
-		out.Samples[i] = &pb.Sample{Time: timestamppb.New(time.UnixMilli(p.Time)), Value: p.Value}
-	}
-	if r.Msg.Unit != "" {
-		if err := inUnit(out, r.Msg.Unit, r.Msg.Aggregate); err != nil {
-			return nil, err
-		}
-	}
-	return connect.NewResponse(out), nil
-}
-
-func historyQuery(m *pb.QueryHistoryRequest, now time.Time) (history.Query, error) {
-	project, name, err := splitID(m.Id)
-	if err != nil {
-		return history.Query{}, invalid("id", err.Error())
-	}
-	q := history.Query{Project: project, Twin: name, Property: m.Property, End: now, Aggregate: m.Aggregate, Limit: int(m.Limit)}
-	if m.End != nil {
-		q.End = m.End.AsTime()
-	}
-	q.Start = q.End.Add(-defaultSpan)
-	if m.Start != nil {
-		q.Start = m.Start.AsTime()
-	}
-	if m.Step != nil {
-		q.Step = m.Step.AsDuration()
-		if q.Step <= 0 {
-			return history.Query{}, invalid("step", "must be more than 0")
-		}
-	} else if q.Aggregate != "" {
-		return history.Query{}, invalid("aggregate", "needs a step")
-	}
-	return q, nil
 }
 
 // property is what history asks of a twin's property.

@@ -19,12 +19,14 @@ import (
 func historyCommand(a *app) *cobra.Command {
 	cmd := group(a.client(&cobra.Command{
 		Use:   "history",
-		Short: "The past: events, commands and values",
+		Short: "The past: events, commands and values of many twins",
 		Long: `History has the numbers that twins report; the journal has what is no number: events, commands, strings, JSON and places.
 The past of one property of one twin is drawn by ` + "`pollux twin history`" + `.`,
-		Example: "  pollux history journal --twin beamer --since 24h\n  pollux history journal --kind event --name overheated",
+		Example: "  pollux history journal --twin beamer --since 24h\n  pollux history journal --kind event --name overheated\n" +
+			"  pollux history series temperature --label floor=3 --since 24h --step 1h\n  pollux history series power --by zone --group-aggregate sum --step 15m\n" +
+			"  pollux history query 'topk(5, rate(pollux_property{property=\"energy\"}[1h]))'",
 	}))
-	cmd.AddCommand(historyJournal(a))
+	cmd.AddCommand(historyJournal(a), historySeries(a), historyQuery(a))
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,33 +16,49 @@ import (
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
-// aggregates of the samples of a step; the first is the default.
-var aggregates = []string{"avg", "min", "max", "sum", "count", "last"}
+// fills are what a step without samples can get.
+var fills = []string{"none", "null", "previous", "linear"}
+
+const aggregateHelp = "of the samples of a step: avg (default), min, max, sum, count, dev, first, last, delta, rate, p0 to p100"
+
+// aggregateName is what --aggregate may be.
+var aggregateName = regexp.MustCompile("^(|avg|min|max|sum|count|dev|first|last|delta|rate|p[0-9]{1,3}([.][0-9]{1,3})?)$")
+
+// checkSteps says what of the flags about steps does not go together.
+func checkSteps(step time.Duration, aggregate, fill string) error {
+	switch {
+	case !aggregateName.MatchString(aggregate):
+		return usagef("--aggregate %q: want avg, min, max, sum, count, dev, first, last, delta, rate, or a percentile such as p95", aggregate)
+	case aggregate != "" && step == 0:
+		return usagef("--aggregate %s: --step is missing", aggregate)
+	case fill != "" && !slices.Contains(fills, fill):
+		return usagef("--fill %q: want one of %s", fill, strings.Join(fills, ", "))
+	case fill != "" && step == 0:
+		return usagef("--fill %s: --step is missing", fill)
+	}
+	return notNegative("step", step)
+}
 
 func twinHistory(a *app) *cobra.Command {
 	var since, step time.Duration
-	var aggregate, unit string
+	var aggregate, unit, fill string
 	var limit uint32
 	cmd := &cobra.Command{
 		Use:   "history ID PROPERTY",
 		Short: "Draw a property's past as a small chart",
-		Long: `Draws the values of a numeric or boolean property. With -o json or -o yaml it prints the numbers.
+		Long: `Draws the values of a numeric or boolean property, and lists those of another one. With -o json or -o yaml it prints them.
 Without --step the samples are given as they were taken.`,
 		Example: `  pollux twin history beamer lamp_hours --since 24h
-  pollux twin history sensor1 temperature --since 1h --step 10s --aggregate max -o json
+  pollux twin history sensor1 temperature --since 1h --step 10s --aggregate p95 -o json
+  pollux twin history sensor1 temperature --since 24h --step 1h --fill linear
   pollux twin history sensor1 temperature --unit '[degF]'`,
 		Args:              exactly("ID", "PROPERTY"),
 		ValidArgsFunction: a.completeTwinAnd(func(m thing) map[string]schema { return m.Properties }),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case since <= 0:
+			if since <= 0 {
 				return usagef("--since %s: want more than 0", since)
-			case aggregate != "" && !slices.Contains(aggregates, aggregate):
-				return usagef("--aggregate %q: want one of %s", aggregate, strings.Join(aggregates, ", "))
-			case aggregate != "" && step == 0:
-				return usagef("--aggregate %s: --step is missing", aggregate)
 			}
-			if err := notNegative("step", step); err != nil {
+			if err := checkSteps(step, aggregate, fill); err != nil {
 				return err
 			}
 			n, err := a.dial()
@@ -49,7 +66,7 @@ Without --step the samples are given as they were taken.`,
 				return err
 			}
 			end := time.Now()
-			r := &pb.QueryHistoryRequest{Id: args[0], Property: args[1], Aggregate: aggregate, Limit: limit, Unit: unit,
+			r := &pb.QueryHistoryRequest{Id: args[0], Property: args[1], Aggregate: aggregate, Limit: limit, Unit: unit, Fill: fill,
 				Start: timestamppb.New(end.Add(-since)), End: timestamppb.New(end)}
 			if step > 0 {
 				r.Step = durationpb.New(step)
@@ -65,7 +82,8 @@ Without --step the samples are given as they were taken.`,
 	}
 	cmd.Flags().DurationVar(&since, "since", time.Hour, "how far back")
 	cmd.Flags().DurationVar(&step, "step", 0, "one value per so much time, instead of every sample")
-	cmd.Flags().StringVar(&aggregate, "aggregate", "", "of the samples of a step: avg (default), min, max, sum, count, last")
+	cmd.Flags().StringVar(&aggregate, "aggregate", "", aggregateHelp)
+	cmd.Flags().StringVar(&fill, "fill", "", "a step without samples: none (it is left out, default), null, previous, linear")
 	cmd.Flags().StringVar(&unit, "unit", "", "the values in this unit, UCUM or QUDT, such as [degF] or kW.h; default: the property's own")
 	cmd.Flags().Uint32Var(&limit, "limit", 0, "at most so many values, the newest (default 10000)")
 	return cmd
@@ -82,6 +100,11 @@ func drawHistory(w io.Writer, title string, r *pb.QueryHistoryResponse, start, e
 		fmt.Fprintf(w, "%s: no values between %s and %s\n", title, stamp(start), stamp(end))
 		return
 	}
+	if slices.ContainsFunc(r.Samples, func(s *pb.Sample) bool { return s.Data != nil }) {
+		listHistory(w, r)
+		return
+	}
+	r.Samples = slices.DeleteFunc(r.Samples, func(s *pb.Sample) bool { return s.None })
 	low, high, sum := math.Inf(1), math.Inf(-1), 0.0
 	for _, s := range r.Samples {
 		low, high = math.Min(low, s.Value), math.Max(high, s.Value)
@@ -119,6 +142,17 @@ func drawHistory(w io.Writer, title string, r *pb.QueryHistoryResponse, start, e
 	from, to := stamp(start), stamp(end)
 	fmt.Fprintf(w, "%*s └%s\n", width, "", strings.Repeat("─", chartWidth))
 	fmt.Fprintf(w, "%*s  %s%*s\n", width, "", from, chartWidth-len(from), to)
+}
+
+// listHistory shows values that are no numbers.
+func listHistory(w io.Writer, r *pb.QueryHistoryResponse) {
+	row(w, "TIME", "VALUE")
+	for _, s := range r.Samples {
+		row(w, s.Time.AsTime().Local().Format("2006-01-02 15:04:05.000"), jsonText(s.Data))
+	}
+	if r.Truncated {
+		fmt.Fprintln(w, "(older values are left out; see --limit and --step)")
+	}
 }
 
 func stamp(t time.Time) string { return t.Format("2006-01-02 15:04") }

@@ -79,6 +79,8 @@ func testHistory(t *testing.T, h whole) {
 	t.Run("raw", func(t *testing.T) { testRaw(t, h) })
 	t.Run("steps", func(t *testing.T) { testSteps(t, h) })
 	t.Run("limit", func(t *testing.T) { testLimit(t, h) })
+	t.Run("aggregates", func(t *testing.T) { testAggregates(t, h) })
+	t.Run("of one project", func(t *testing.T) { testOfProject(t, h) })
 	t.Run("labels", func(t *testing.T) { testLabels(t, h) })
 	t.Run("values", func(t *testing.T) { testValues(t, h) })
 	t.Run("model changed", func(t *testing.T) { testModels(t, h) })

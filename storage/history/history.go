@@ -47,6 +47,8 @@ var (
 type History interface {
 	// Query blocks until the answer is complete or ctx ends. Its errors wrap ErrQuery, ErrClosed or ErrUnavailable.
 	Query(ctx context.Context, q Query) (Result, error)
+	// Series is Query in steps of several twins at once, side by side. Errors are as Query's.
+	Series(ctx context.Context, q SeriesQuery) ([]Series, error)
 	// Handler serves everything under Prefix: the pages of vmui and the reading half of the Prometheus API. Nothing that
 	// it serves writes or deletes. Who may come here is the caller's to check.
 	Handler() http.Handler
@@ -79,7 +81,7 @@ type Query struct {
 	// Step, where not 0, asks for one point per step instead of raw samples, at End, End-Step and so on, each of the
 	// samples in the step that ends there. Steps without samples have no point. At least a millisecond.
 	Step time.Duration
-	// Aggregate says what a step's point is: avg (where empty), min, max, sum, count or last. Only with Step.
+	// Aggregate says what a step's point is: avg (where empty) or another one (see Aggregates). Only with Step.
 	Aggregate string
 	// Limit is the highest number of points, 0 for DefaultLimit, at most MaxLimit. The newest are kept.
 	Limit int
@@ -97,16 +99,6 @@ type Result struct {
 	Points []Point
 	// Truncated: the range holds more than Limit points (with Step: samples before the newest Limit steps); these are the newest.
 	Truncated bool
-}
-
-var aggregates = map[string]string{
-	// Sums over models first: a twin that changed its model within a step still has one exact value there.
-	"avg":   "sum(sum_over_time(%[1]s)) / sum(count_over_time(%[1]s))",
-	"min":   "min(min_over_time(%s))",
-	"max":   "max(max_over_time(%s))",
-	"sum":   "sum(sum_over_time(%s))",
-	"count": "sum(count_over_time(%s))",
-	"last":  "last_over_time(%s)",
 }
 
 // check fills defaults and refuses what makes no sense, naming the field.
@@ -137,8 +129,9 @@ func (q *Query) check() error {
 	if q.Step > 0 && q.Aggregate == "" {
 		q.Aggregate = "avg"
 	}
-	if _, ok := aggregates[q.Aggregate]; q.Step > 0 && !ok {
-		return fmt.Errorf("%w: aggregate %q is none of avg, min, max, sum, count, last", ErrQuery, q.Aggregate)
+	if q.Step == 0 {
+		return nil
 	}
-	return nil
+	_, err := aggregateOf(q.Aggregate)
+	return err
 }

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -187,86 +186,31 @@ func (s *querier) steps(ctx context.Context, q Query) (Result, error) {
 	n := (last-first)/step + 1
 	truncated := n > int64(q.Limit)
 	n = min(n, int64(q.Limit))
-	var parts [][]Point // newest first
-	for n > 0 {
-		m := min(n, maxSteps)
-		points, err := s.queryRange(ctx, &q, last-(m-1)*step, last, step)
-		if err != nil {
-			return Result{}, err
-		}
-		parts, n, last = append(parts, points), n-m, last-m*step
+	agg, err := aggregateOf(q.Aggregate)
+	if err != nil {
+		return Result{}, err
+	}
+	begin := last - (n-1)*step
+	all, err := s.aligned(ctx, selector(&q), agg, begin, step, int(n))
+	if err != nil {
+		return Result{}, err
 	}
 	if truncated { // there are more steps; whether there is anything in them is another question
-		q.Aggregate = "count"
-		older, err := s.queryRange(ctx, &q, last, last, last-first+step)
+		older, err := s.aligned(ctx, selector(&q), aggregate{expr: "sum(count_over_time(%s)) by (twin)"}, begin-step, begin-step-first+step, 1)
 		if err != nil {
 			return Result{}, err
 		}
 		truncated = len(older) > 0
 	}
-	slices.Reverse(parts)
-	return Result{Points: slices.Concat(parts...), Truncated: truncated}, nil
-}
-
-// queryRange evaluates the aggregate at first, first+step … last. It asks for an earlier time, of samples that are as much
-// later, so that no step is close to the server's clock.
-func (s *querier) queryRange(ctx context.Context, q *Query, first, last, step int64) ([]Point, error) {
-	window := strconv.FormatInt(step, 10) + "ms"
-	series, back := selector(q)+"["+window+"]", min(latency.Milliseconds(), first)
-	if back > 0 {
-		series += " offset -" + strconv.FormatInt(back, 10) + "ms"
-	}
-	body, err := s.fetch(ctx, request("/api/v1/query_range", url.Values{
-		"query":   {fmt.Sprintf(aggregates[q.Aggregate], series)},
-		"start":   {seconds(first - back)},
-		"end":     {seconds(last - back)},
-		"step":    {window},
-		"nocache": {"1"}, // with a cache, the server moves start and end
-	}))
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	var answer struct {
-		Data struct {
-			Result []struct {
-				Values [][2]number `json:"values"`
-			} `json:"result"`
-		} `json:"data"`
-	}
-	if err := json.NewDecoder(body).Decode(&answer); err != nil {
-		return nil, answerBroken(ctx, err)
-	}
-	// Of several series (last, in a step in which the twin's model changed), the one that goes on longest counts.
-	results := answer.Data.Result
-	slices.SortFunc(results, func(a, b struct {
-		Values [][2]number `json:"values"`
-	}) int {
-		return cmp.Compare(lastTime(a.Values), lastTime(b.Values))
-	})
-	at := map[int64]float64{}
-	for _, one := range results {
-		for _, v := range one.Values {
-			// The server's times are off by a millisecond at times: take the step that is meant.
-			k := math.Round((float64(v[0])*1000 - float64(first-back)) / float64(step))
-			if t := first + int64(k)*step; t >= first && t <= last && !math.IsNaN(float64(v[1])) {
-				at[t] = float64(v[1])
+	points := []Point{}
+	for _, values := range all { // of one twin
+		for i, v := range values {
+			if !math.IsNaN(v) {
+				points = append(points, Point{begin + int64(i)*step, v})
 			}
 		}
 	}
-	points := make([]Point, 0, len(at))
-	for t, v := range at {
-		points = append(points, Point{t, v})
-	}
-	slices.SortFunc(points, byTime)
-	return points, nil
-}
-
-func lastTime(values [][2]number) int64 {
-	if len(values) == 0 {
-		return 0
-	}
-	return int64(values[len(values)-1][0])
+	return Result{Points: points, Truncated: truncated}, nil
 }
 
 // number is a JSON number, one in quotes, or null for what is none.

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -288,11 +289,301 @@ func (x *ListJournalResponse) GetNextPageToken() string {
 	return ""
 }
 
+type QuerySeriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which twins, of one project: the filter's, the caller's or the default one.
+	Filter   *TwinFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	Property string      `protobuf:"bytes,2,opt,name=property,proto3" json:"property,omitempty"`
+	// Unset: an hour before `end`.
+	Start *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`
+	// Unset: now.
+	End  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end,proto3" json:"end,omitempty"`
+	Step *durationpb.Duration   `protobuf:"bytes,5,opt,name=step,proto3" json:"step,omitempty"`
+	// As in QueryHistory.
+	Aggregate string `protobuf:"bytes,6,opt,name=aggregate,proto3" json:"aggregate,omitempty"`
+	// As in QueryHistory; none and null are the same here.
+	Fill string `protobuf:"bytes,7,opt,name=fill,proto3" json:"fill,omitempty"`
+	// Empty: each series in the twin's own unit.
+	Unit string `protobuf:"bytes,8,opt,name=unit,proto3" json:"unit,omitempty"`
+	// One series per value of `zone`, `model`, `driver` or `label:KEY`, or of several of them; `all`: one of all. Empty: one per twin.
+	GroupBy []string `protobuf:"bytes,9,rep,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
+	// Of the values of a group's twins in a step: avg (default), min, max, sum, count.
+	GroupAggregate string `protobuf:"bytes,10,opt,name=group_aggregate,json=groupAggregate,proto3" json:"group_aggregate,omitempty"`
+	// At most so many twins, 0: 100. Groups come whole, of up to 10,000 twins.
+	PageSize      uint32 `protobuf:"varint,11,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,12,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuerySeriesRequest) Reset() {
+	*x = QuerySeriesRequest{}
+	mi := &file_pollux_v1_history_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuerySeriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuerySeriesRequest) ProtoMessage() {}
+
+func (x *QuerySeriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_history_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuerySeriesRequest.ProtoReflect.Descriptor instead.
+func (*QuerySeriesRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_history_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *QuerySeriesRequest) GetFilter() *TwinFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *QuerySeriesRequest) GetProperty() string {
+	if x != nil {
+		return x.Property
+	}
+	return ""
+}
+
+func (x *QuerySeriesRequest) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *QuerySeriesRequest) GetEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *QuerySeriesRequest) GetStep() *durationpb.Duration {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *QuerySeriesRequest) GetAggregate() string {
+	if x != nil {
+		return x.Aggregate
+	}
+	return ""
+}
+
+func (x *QuerySeriesRequest) GetFill() string {
+	if x != nil {
+		return x.Fill
+	}
+	return ""
+}
+
+func (x *QuerySeriesRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *QuerySeriesRequest) GetGroupBy() []string {
+	if x != nil {
+		return x.GroupBy
+	}
+	return nil
+}
+
+func (x *QuerySeriesRequest) GetGroupAggregate() string {
+	if x != nil {
+		return x.GroupAggregate
+	}
+	return ""
+}
+
+func (x *QuerySeriesRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *QuerySeriesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type QuerySeriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Time of the first value; the others follow by the step.
+	Start         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	Step          *durationpb.Duration   `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Series        []*HistorySeries       `protobuf:"bytes,3,rep,name=series,proto3" json:"series,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,4,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuerySeriesResponse) Reset() {
+	*x = QuerySeriesResponse{}
+	mi := &file_pollux_v1_history_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuerySeriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuerySeriesResponse) ProtoMessage() {}
+
+func (x *QuerySeriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_history_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuerySeriesResponse.ProtoReflect.Descriptor instead.
+func (*QuerySeriesResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_history_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *QuerySeriesResponse) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *QuerySeriesResponse) GetStep() *durationpb.Duration {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *QuerySeriesResponse) GetSeries() []*HistorySeries {
+	if x != nil {
+		return x.Series
+	}
+	return nil
+}
+
+func (x *QuerySeriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type HistorySeries struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `project/name`; empty of a group.
+	Twin string `protobuf:"bytes,1,opt,name=twin,proto3" json:"twin,omitempty"`
+	// Of a group: what its twins have in common.
+	Group map[string]string `protobuf:"bytes,2,rep,name=group,proto3" json:"group,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How many twins of a group have values.
+	Twins uint32 `protobuf:"varint,3,opt,name=twins,proto3" json:"twins,omitempty"`
+	Unit  string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
+	// One per step; NaN where there is none.
+	Values        []float64 `protobuf:"fixed64,5,rep,packed,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistorySeries) Reset() {
+	*x = HistorySeries{}
+	mi := &file_pollux_v1_history_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistorySeries) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistorySeries) ProtoMessage() {}
+
+func (x *HistorySeries) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_history_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistorySeries.ProtoReflect.Descriptor instead.
+func (*HistorySeries) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_history_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HistorySeries) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *HistorySeries) GetGroup() map[string]string {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *HistorySeries) GetTwins() uint32 {
+	if x != nil {
+		return x.Twins
+	}
+	return 0
+}
+
+func (x *HistorySeries) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *HistorySeries) GetValues() []float64 {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 var File_pollux_v1_history_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_history_proto_rawDesc = "" +
 	"\n" +
-	"\x17pollux/v1/history.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x01\n" +
+	"\x17pollux/v1/history.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/twin.proto\"\xdc\x01\n" +
 	"\fJournalEntry\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
 	"\x04twin\x18\x02 \x01(\tR\x04twin\x12\x12\n" +
@@ -315,9 +606,41 @@ const file_pollux_v1_history_proto_rawDesc = "" +
 	"page_token\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\"p\n" +
 	"\x13ListJournalResponse\x121\n" +
 	"\aentries\x18\x01 \x03(\v2\x17.pollux.v1.JournalEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2c\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc1\x05\n" +
+	"\x12QuerySeriesRequest\x12-\n" +
+	"\x06filter\x18\x01 \x01(\v2\x15.pollux.v1.TwinFilterR\x06filter\x12&\n" +
+	"\bproperty\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\bproperty\x120\n" +
+	"\x05start\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
+	"\x03end\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x125\n" +
+	"\x04step\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x06\xbaH\x03\xc8\x01\x01R\x04step\x12u\n" +
+	"\taggregate\x18\x06 \x01(\tBW\xbaHTrR2P^(|avg|min|max|sum|count|dev|first|last|delta|rate|p[0-9]{1,3}([.][0-9]{1,3})?)$R\taggregate\x129\n" +
+	"\x04fill\x18\a \x01(\tB%\xbaH\"r R\x00R\x04noneR\x04nullR\bpreviousR\x06linearR\x04fill\x12\x1b\n" +
+	"\x04unit\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\x04unit\x12Q\n" +
+	"\bgroup_by\x18\t \x03(\tB6\xbaH3\x92\x010\x10\x04\",r*2(^(all|zone|model|driver|label:.{1,128})$R\agroupBy\x12K\n" +
+	"\x0fgroup_aggregate\x18\n" +
+	" \x01(\tB\"\xbaH\x1fr\x1dR\x00R\x03avgR\x03minR\x03maxR\x03sumR\x05countR\x0egroupAggregate\x12%\n" +
+	"\tpage_size\x18\v \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\"\xd0\x01\n" +
+	"\x13QuerySeriesResponse\x120\n" +
+	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12-\n" +
+	"\x04step\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04step\x120\n" +
+	"\x06series\x18\x03 \x03(\v2\x18.pollux.v1.HistorySeriesR\x06series\x12&\n" +
+	"\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken\"\xda\x01\n" +
+	"\rHistorySeries\x12\x12\n" +
+	"\x04twin\x18\x01 \x01(\tR\x04twin\x129\n" +
+	"\x05group\x18\x02 \x03(\v2#.pollux.v1.HistorySeries.GroupEntryR\x05group\x12\x14\n" +
+	"\x05twins\x18\x03 \x01(\rR\x05twins\x12\x12\n" +
+	"\x04unit\x18\x04 \x01(\tR\x04unit\x12\x16\n" +
+	"\x06values\x18\x05 \x03(\x01R\x06values\x1a8\n" +
+	"\n" +
+	"GroupEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xb6\x01\n" +
 	"\x0eHistoryService\x12Q\n" +
-	"\vListJournal\x12\x1d.pollux.v1.ListJournalRequest\x1a\x1e.pollux.v1.ListJournalResponse\"\x03\x90\x02\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\vListJournal\x12\x1d.pollux.v1.ListJournalRequest\x1a\x1e.pollux.v1.ListJournalResponse\"\x03\x90\x02\x01\x12Q\n" +
+	"\vQuerySeries\x12\x1d.pollux.v1.QuerySeriesRequest\x1a\x1e.pollux.v1.QuerySeriesResponse\"\x03\x90\x02\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_history_proto_rawDescOnce sync.Once
@@ -331,27 +654,43 @@ func file_pollux_v1_history_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_history_proto_rawDescData
 }
 
-var file_pollux_v1_history_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_pollux_v1_history_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_pollux_v1_history_proto_goTypes = []any{
 	(*JournalEntry)(nil),          // 0: pollux.v1.JournalEntry
 	(*ListJournalRequest)(nil),    // 1: pollux.v1.ListJournalRequest
 	(*ListJournalResponse)(nil),   // 2: pollux.v1.ListJournalResponse
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
-	(*structpb.Value)(nil),        // 4: google.protobuf.Value
+	(*QuerySeriesRequest)(nil),    // 3: pollux.v1.QuerySeriesRequest
+	(*QuerySeriesResponse)(nil),   // 4: pollux.v1.QuerySeriesResponse
+	(*HistorySeries)(nil),         // 5: pollux.v1.HistorySeries
+	nil,                           // 6: pollux.v1.HistorySeries.GroupEntry
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*structpb.Value)(nil),        // 8: google.protobuf.Value
+	(*TwinFilter)(nil),            // 9: pollux.v1.TwinFilter
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
 }
 var file_pollux_v1_history_proto_depIdxs = []int32{
-	3, // 0: pollux.v1.JournalEntry.time:type_name -> google.protobuf.Timestamp
-	4, // 1: pollux.v1.JournalEntry.data:type_name -> google.protobuf.Value
-	3, // 2: pollux.v1.ListJournalRequest.start:type_name -> google.protobuf.Timestamp
-	3, // 3: pollux.v1.ListJournalRequest.end:type_name -> google.protobuf.Timestamp
-	0, // 4: pollux.v1.ListJournalResponse.entries:type_name -> pollux.v1.JournalEntry
-	1, // 5: pollux.v1.HistoryService.ListJournal:input_type -> pollux.v1.ListJournalRequest
-	2, // 6: pollux.v1.HistoryService.ListJournal:output_type -> pollux.v1.ListJournalResponse
-	6, // [6:7] is the sub-list for method output_type
-	5, // [5:6] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	7,  // 0: pollux.v1.JournalEntry.time:type_name -> google.protobuf.Timestamp
+	8,  // 1: pollux.v1.JournalEntry.data:type_name -> google.protobuf.Value
+	7,  // 2: pollux.v1.ListJournalRequest.start:type_name -> google.protobuf.Timestamp
+	7,  // 3: pollux.v1.ListJournalRequest.end:type_name -> google.protobuf.Timestamp
+	0,  // 4: pollux.v1.ListJournalResponse.entries:type_name -> pollux.v1.JournalEntry
+	9,  // 5: pollux.v1.QuerySeriesRequest.filter:type_name -> pollux.v1.TwinFilter
+	7,  // 6: pollux.v1.QuerySeriesRequest.start:type_name -> google.protobuf.Timestamp
+	7,  // 7: pollux.v1.QuerySeriesRequest.end:type_name -> google.protobuf.Timestamp
+	10, // 8: pollux.v1.QuerySeriesRequest.step:type_name -> google.protobuf.Duration
+	7,  // 9: pollux.v1.QuerySeriesResponse.start:type_name -> google.protobuf.Timestamp
+	10, // 10: pollux.v1.QuerySeriesResponse.step:type_name -> google.protobuf.Duration
+	5,  // 11: pollux.v1.QuerySeriesResponse.series:type_name -> pollux.v1.HistorySeries
+	6,  // 12: pollux.v1.HistorySeries.group:type_name -> pollux.v1.HistorySeries.GroupEntry
+	1,  // 13: pollux.v1.HistoryService.ListJournal:input_type -> pollux.v1.ListJournalRequest
+	3,  // 14: pollux.v1.HistoryService.QuerySeries:input_type -> pollux.v1.QuerySeriesRequest
+	2,  // 15: pollux.v1.HistoryService.ListJournal:output_type -> pollux.v1.ListJournalResponse
+	4,  // 16: pollux.v1.HistoryService.QuerySeries:output_type -> pollux.v1.QuerySeriesResponse
+	15, // [15:17] is the sub-list for method output_type
+	13, // [13:15] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_history_proto_init() }
@@ -359,13 +698,14 @@ func file_pollux_v1_history_proto_init() {
 	if File_pollux_v1_history_proto != nil {
 		return
 	}
+	file_pollux_v1_twin_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_history_proto_rawDesc), len(file_pollux_v1_history_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

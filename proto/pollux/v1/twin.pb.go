@@ -2873,12 +2873,18 @@ type QueryHistoryRequest struct {
 	End *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end,proto3" json:"end,omitempty"`
 	// Unset: the raw samples.
 	Step *durationpb.Duration `protobuf:"bytes,5,opt,name=step,proto3" json:"step,omitempty"`
-	// avg (default), min, max, sum, count, last.
+	// Of the samples of a step: avg (default), min, max, sum, count, dev, first, last, delta, rate, or a percentile, p0 to p100.
+	// Of values that are no numbers: first, last, count.
 	Aggregate string `protobuf:"bytes,6,opt,name=aggregate,proto3" json:"aggregate,omitempty"`
 	// At most so many points, 0 means 10,000.
 	Limit uint32 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Unit that the values shall be in, UCUM or QUDT; empty: the property's own.
-	Unit          string `protobuf:"bytes,8,opt,name=unit,proto3" json:"unit,omitempty"`
+	Unit string `protobuf:"bytes,8,opt,name=unit,proto3" json:"unit,omitempty"`
+	// What a step without samples gets: none (default), it is left out; null, a point without a value; previous, the value before;
+	// linear, a value on the line between its neighbours.
+	Fill string `protobuf:"bytes,9,opt,name=fill,proto3" json:"fill,omitempty"`
+	// The next_page_token of the page before: raw samples go on with older ones.
+	PageToken     string `protobuf:"bytes,10,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2969,12 +2975,29 @@ func (x *QueryHistoryRequest) GetUnit() string {
 	return ""
 }
 
+func (x *QueryHistoryRequest) GetFill() string {
+	if x != nil {
+		return x.Fill
+	}
+	return ""
+}
+
+func (x *QueryHistoryRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 type QueryHistoryResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Samples []*Sample              `protobuf:"bytes,1,rep,name=samples,proto3" json:"samples,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Oldest first.
+	Samples []*Sample `protobuf:"bytes,1,rep,name=samples,proto3" json:"samples,omitempty"`
 	// There were more samples than the limit; the newest are given.
-	Truncated     bool   `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
-	Unit          string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
+	Truncated bool   `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	Unit      string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Of raw samples, where there are older ones.
+	NextPageToken string `protobuf:"bytes,4,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3030,10 +3053,23 @@ func (x *QueryHistoryResponse) GetUnit() string {
 	return ""
 }
 
+func (x *QueryHistoryResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 type Sample struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
-	Value         float64                `protobuf:"fixed64,2,opt,name=value,proto3" json:"value,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Time  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Value float64                `protobuf:"fixed64,2,opt,name=value,proto3" json:"value,omitempty"`
+	// The value, where it is no number.
+	Data *structpb.Value `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	// There is no value: a step without samples, by fill.
+	None bool `protobuf:"varint,4,opt,name=none,proto3" json:"none,omitempty"`
+	// Of a raw sample: its quality, as far as it changed within the range.
+	Quality       Quality `protobuf:"varint,5,opt,name=quality,proto3,enum=pollux.v1.Quality" json:"quality,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3080,6 +3116,27 @@ func (x *Sample) GetValue() float64 {
 		return x.Value
 	}
 	return 0
+}
+
+func (x *Sample) GetData() *structpb.Value {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Sample) GetNone() bool {
+	if x != nil {
+		return x.None
+	}
+	return false
+}
+
+func (x *Sample) GetQuality() Quality {
+	if x != nil {
+		return x.Quality
+	}
+	return Quality_QUALITY_UNSPECIFIED
 }
 
 type TraceTwinRequest struct {
@@ -4029,23 +4086,31 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\aLogLine\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05level\x18\x02 \x01(\tR\x05level\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\xe8\x02\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xfb\x03\n" +
 	"\x13QueryHistoryRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x12#\n" +
 	"\bproperty\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bproperty\x120\n" +
 	"\x05start\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
 	"\x03end\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x12-\n" +
-	"\x04step\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04step\x12F\n" +
-	"\taggregate\x18\x06 \x01(\tB(\xbaH%r#R\x00R\x03avgR\x03minR\x03maxR\x03sumR\x05countR\x04lastR\taggregate\x12\x1f\n" +
+	"\x04step\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04step\x12u\n" +
+	"\taggregate\x18\x06 \x01(\tBW\xbaHTrR2P^(|avg|min|max|sum|count|dev|first|last|delta|rate|p[0-9]{1,3}([.][0-9]{1,3})?)$R\taggregate\x12\x1f\n" +
 	"\x05limit\x18\a \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06R\x05limit\x12\x1b\n" +
-	"\x04unit\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\x04unit\"u\n" +
+	"\x04unit\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\x04unit\x129\n" +
+	"\x04fill\x18\t \x01(\tB%\xbaH\"r R\x00R\x04noneR\x04nullR\bpreviousR\x06linearR\x04fill\x12'\n" +
+	"\n" +
+	"page_token\x18\n" +
+	" \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\"\x9d\x01\n" +
 	"\x14QueryHistoryResponse\x12+\n" +
 	"\asamples\x18\x01 \x03(\v2\x11.pollux.v1.SampleR\asamples\x12\x1c\n" +
 	"\ttruncated\x18\x02 \x01(\bR\ttruncated\x12\x12\n" +
-	"\x04unit\x18\x03 \x01(\tR\x04unit\"N\n" +
+	"\x04unit\x18\x03 \x01(\tR\x04unit\x12&\n" +
+	"\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken\"\xbc\x01\n" +
 	"\x06Sample\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value\"+\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value\x12*\n" +
+	"\x04data\x18\x03 \x01(\v2\x16.google.protobuf.ValueR\x04data\x12\x12\n" +
+	"\x04none\x18\x04 \x01(\bR\x04none\x12,\n" +
+	"\aquality\x18\x05 \x01(\x0e2\x12.pollux.v1.QualityR\aquality\"+\n" +
 	"\x10TraceTwinRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"\xb3\x02\n" +
 	"\x11TraceTwinResponse\x12.\n" +
@@ -4305,49 +4370,51 @@ var file_pollux_v1_twin_proto_depIdxs = []int32{
 	62, // 65: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
 	39, // 66: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
 	60, // 67: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	60, // 68: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
-	6,  // 69: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
-	20, // 70: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	60, // 71: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
-	48, // 72: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
-	49, // 73: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
-	50, // 74: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
-	62, // 75: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
-	12, // 76: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
-	13, // 77: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
-	12, // 78: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
-	13, // 79: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
-	16, // 80: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
-	18, // 81: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
-	21, // 82: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
-	23, // 83: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
-	25, // 84: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
-	28, // 85: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
-	30, // 86: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
-	32, // 87: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
-	37, // 88: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
-	40, // 89: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
-	46, // 90: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
-	42, // 91: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
-	44, // 92: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
-	17, // 93: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
-	19, // 94: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
-	22, // 95: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
-	24, // 96: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
-	26, // 97: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
-	29, // 98: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
-	31, // 99: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
-	33, // 100: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
-	38, // 101: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
-	41, // 102: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
-	47, // 103: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
-	43, // 104: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
-	45, // 105: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
-	93, // [93:106] is the sub-list for method output_type
-	80, // [80:93] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	61, // 68: pollux.v1.Sample.data:type_name -> google.protobuf.Value
+	1,  // 69: pollux.v1.Sample.quality:type_name -> pollux.v1.Quality
+	60, // 70: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
+	6,  // 71: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
+	20, // 72: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	60, // 73: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
+	48, // 74: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
+	49, // 75: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
+	50, // 76: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
+	62, // 77: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
+	12, // 78: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
+	13, // 79: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
+	12, // 80: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
+	13, // 81: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
+	16, // 82: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
+	18, // 83: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
+	21, // 84: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
+	23, // 85: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
+	25, // 86: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
+	28, // 87: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
+	30, // 88: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
+	32, // 89: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
+	37, // 90: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
+	40, // 91: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
+	46, // 92: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
+	42, // 93: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
+	44, // 94: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
+	17, // 95: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
+	19, // 96: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
+	22, // 97: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
+	24, // 98: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
+	26, // 99: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
+	29, // 100: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
+	31, // 101: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
+	33, // 102: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
+	38, // 103: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
+	41, // 104: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
+	47, // 105: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
+	43, // 106: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
+	45, // 107: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
+	95, // [95:108] is the sub-list for method output_type
+	82, // [82:95] is the sub-list for method input_type
+	82, // [82:82] is the sub-list for extension type_name
+	82, // [82:82] is the sub-list for extension extendee
+	0,  // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_twin_proto_init() }

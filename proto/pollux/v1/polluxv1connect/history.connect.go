@@ -36,12 +36,17 @@ const (
 	// HistoryServiceListJournalProcedure is the fully-qualified name of the HistoryService's
 	// ListJournal RPC.
 	HistoryServiceListJournalProcedure = "/pollux.v1.HistoryService/ListJournal"
+	// HistoryServiceQuerySeriesProcedure is the fully-qualified name of the HistoryService's
+	// QuerySeries RPC.
+	HistoryServiceQuerySeriesProcedure = "/pollux.v1.HistoryService/QuerySeries"
 )
 
 // HistoryServiceClient is a client for the pollux.v1.HistoryService service.
 type HistoryServiceClient interface {
 	// ListJournal gives events, values that are no numbers, commands and what else happened, in the order of time.
 	ListJournal(context.Context, *connect.Request[v1.ListJournalRequest]) (*connect.Response[v1.ListJournalResponse], error)
+	// QuerySeries gives one property of many twins in the same steps, or of groups of them.
+	QuerySeries(context.Context, *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error)
 }
 
 // NewHistoryServiceClient constructs a client for the pollux.v1.HistoryService service. By default,
@@ -62,12 +67,20 @@ func NewHistoryServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		querySeries: connect.NewClient[v1.QuerySeriesRequest, v1.QuerySeriesResponse](
+			httpClient,
+			baseURL+HistoryServiceQuerySeriesProcedure,
+			connect.WithSchema(historyServiceMethods.ByName("QuerySeries")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // historyServiceClient implements HistoryServiceClient.
 type historyServiceClient struct {
 	listJournal *connect.Client[v1.ListJournalRequest, v1.ListJournalResponse]
+	querySeries *connect.Client[v1.QuerySeriesRequest, v1.QuerySeriesResponse]
 }
 
 // ListJournal calls pollux.v1.HistoryService.ListJournal.
@@ -75,10 +88,17 @@ func (c *historyServiceClient) ListJournal(ctx context.Context, req *connect.Req
 	return c.listJournal.CallUnary(ctx, req)
 }
 
+// QuerySeries calls pollux.v1.HistoryService.QuerySeries.
+func (c *historyServiceClient) QuerySeries(ctx context.Context, req *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error) {
+	return c.querySeries.CallUnary(ctx, req)
+}
+
 // HistoryServiceHandler is an implementation of the pollux.v1.HistoryService service.
 type HistoryServiceHandler interface {
 	// ListJournal gives events, values that are no numbers, commands and what else happened, in the order of time.
 	ListJournal(context.Context, *connect.Request[v1.ListJournalRequest]) (*connect.Response[v1.ListJournalResponse], error)
+	// QuerySeries gives one property of many twins in the same steps, or of groups of them.
+	QuerySeries(context.Context, *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error)
 }
 
 // NewHistoryServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -95,10 +115,19 @@ func NewHistoryServiceHandler(svc HistoryServiceHandler, opts ...connect.Handler
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	historyServiceQuerySeriesHandler := connect.NewUnaryHandler(
+		HistoryServiceQuerySeriesProcedure,
+		svc.QuerySeries,
+		connect.WithSchema(historyServiceMethods.ByName("QuerySeries")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.HistoryService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case HistoryServiceListJournalProcedure:
 			historyServiceListJournalHandler.ServeHTTP(w, r)
+		case HistoryServiceQuerySeriesProcedure:
+			historyServiceQuerySeriesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -110,4 +139,8 @@ type UnimplementedHistoryServiceHandler struct{}
 
 func (UnimplementedHistoryServiceHandler) ListJournal(context.Context, *connect.Request[v1.ListJournalRequest]) (*connect.Response[v1.ListJournalResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.HistoryService.ListJournal is not implemented"))
+}
+
+func (UnimplementedHistoryServiceHandler) QuerySeries(context.Context, *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.HistoryService.QuerySeries is not implemented"))
 }

@@ -4,15 +4,17 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp, Value } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp, Value } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { TwinFilter } from "./twin_pb";
+import { file_pollux_v1_twin } from "./twin_pb";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pollux/v1/history.proto.
  */
 export const file_pollux_v1_history: GenFile = /*@__PURE__*/
-  fileDesc("Chdwb2xsdXgvdjEvaGlzdG9yeS5wcm90bxIJcG9sbHV4LnYxIqsBCgxKb3VybmFsRW50cnkSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEgwKBGtpbmQYAyABKAkSDAoEbmFtZRgEIAEoCRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghzZXF1ZW5jZRgGIAEoBBIkCgRkYXRhGAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlIuIBChJMaXN0Sm91cm5hbFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEg0KBWtpbmRzGAMgAygJEg0KBW5hbWVzGAQgAygJEikKBXN0YXJ0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNlbmQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDG9sZGVzdF9maXJzdBgHIAEoCBIRCglwYWdlX3NpemUYCCABKA0SEgoKcGFnZV90b2tlbhgJIAEoCSJYChNMaXN0Sm91cm5hbFJlc3BvbnNlEigKB2VudHJpZXMYASADKAsyFy5wb2xsdXgudjEuSm91cm5hbEVudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCTJjCg5IaXN0b3J5U2VydmljZRJRCgtMaXN0Sm91cm5hbBIdLnBvbGx1eC52MS5MaXN0Sm91cm5hbFJlcXVlc3QaHi5wb2xsdXgudjEuTGlzdEpvdXJuYWxSZXNwb25zZSIDkAIBQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("Chdwb2xsdXgvdjEvaGlzdG9yeS5wcm90bxIJcG9sbHV4LnYxIqsBCgxKb3VybmFsRW50cnkSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEgwKBGtpbmQYAyABKAkSDAoEbmFtZRgEIAEoCRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghzZXF1ZW5jZRgGIAEoBBIkCgRkYXRhGAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlIuIBChJMaXN0Sm91cm5hbFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEg0KBWtpbmRzGAMgAygJEg0KBW5hbWVzGAQgAygJEikKBXN0YXJ0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNlbmQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDG9sZGVzdF9maXJzdBgHIAEoCBIRCglwYWdlX3NpemUYCCABKA0SEgoKcGFnZV90b2tlbhgJIAEoCSJYChNMaXN0Sm91cm5hbFJlc3BvbnNlEigKB2VudHJpZXMYASADKAsyFy5wb2xsdXgudjEuSm91cm5hbEVudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLLAgoSUXVlcnlTZXJpZXNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyEhAKCHByb3BlcnR5GAIgASgJEikKBXN0YXJ0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNlbmQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKBHN0ZXAYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJYWdncmVnYXRlGAYgASgJEgwKBGZpbGwYByABKAkSDAoEdW5pdBgIIAEoCRIQCghncm91cF9ieRgJIAMoCRIXCg9ncm91cF9hZ2dyZWdhdGUYCiABKAkSEQoJcGFnZV9zaXplGAsgASgNEhIKCnBhZ2VfdG9rZW4YDCABKAkirAEKE1F1ZXJ5U2VyaWVzUmVzcG9uc2USKQoFc3RhcnQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKBHN0ZXAYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKAoGc2VyaWVzGAMgAygLMhgucG9sbHV4LnYxLkhpc3RvcnlTZXJpZXMSFwoPbmV4dF9wYWdlX3Rva2VuGAQgASgJIqwBCg1IaXN0b3J5U2VyaWVzEgwKBHR3aW4YASABKAkSMgoFZ3JvdXAYAiADKAsyIy5wb2xsdXgudjEuSGlzdG9yeVNlcmllcy5Hcm91cEVudHJ5Eg0KBXR3aW5zGAMgASgNEgwKBHVuaXQYBCABKAkSDgoGdmFsdWVzGAUgAygBGiwKCkdyb3VwRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ATK2AQoOSGlzdG9yeVNlcnZpY2USUQoLTGlzdEpvdXJuYWwSHS5wb2xsdXgudjEuTGlzdEpvdXJuYWxSZXF1ZXN0Gh4ucG9sbHV4LnYxLkxpc3RKb3VybmFsUmVzcG9uc2UiA5ACARJRCgtRdWVyeVNlcmllcxIdLnBvbGx1eC52MS5RdWVyeVNlcmllc1JlcXVlc3QaHi5wb2xsdXgudjEuUXVlcnlTZXJpZXNSZXNwb25zZSIDkAIBQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_pollux_v1_twin]);
 
 /**
  * JournalEntry is one thing that happened. It is committed with what it tells of, and kept once.
@@ -165,6 +167,175 @@ export const ListJournalResponseSchema: GenMessage<ListJournalResponse> = /*@__P
   messageDesc(file_pollux_v1_history, 2);
 
 /**
+ * @generated from message pollux.v1.QuerySeriesRequest
+ */
+export type QuerySeriesRequest = Message<"pollux.v1.QuerySeriesRequest"> & {
+  /**
+   * Which twins, of one project: the filter's, the caller's or the default one.
+   *
+   * @generated from field: pollux.v1.TwinFilter filter = 1;
+   */
+  filter?: TwinFilter | undefined;
+
+  /**
+   * @generated from field: string property = 2;
+   */
+  property: string;
+
+  /**
+   * Unset: an hour before `end`.
+   *
+   * @generated from field: google.protobuf.Timestamp start = 3;
+   */
+  start?: Timestamp | undefined;
+
+  /**
+   * Unset: now.
+   *
+   * @generated from field: google.protobuf.Timestamp end = 4;
+   */
+  end?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Duration step = 5;
+   */
+  step?: Duration | undefined;
+
+  /**
+   * As in QueryHistory.
+   *
+   * @generated from field: string aggregate = 6;
+   */
+  aggregate: string;
+
+  /**
+   * As in QueryHistory; none and null are the same here.
+   *
+   * @generated from field: string fill = 7;
+   */
+  fill: string;
+
+  /**
+   * Empty: each series in the twin's own unit.
+   *
+   * @generated from field: string unit = 8;
+   */
+  unit: string;
+
+  /**
+   * One series per value of `zone`, `model`, `driver` or `label:KEY`, or of several of them; `all`: one of all. Empty: one per twin.
+   *
+   * @generated from field: repeated string group_by = 9;
+   */
+  groupBy: string[];
+
+  /**
+   * Of the values of a group's twins in a step: avg (default), min, max, sum, count.
+   *
+   * @generated from field: string group_aggregate = 10;
+   */
+  groupAggregate: string;
+
+  /**
+   * At most so many twins, 0: 100. Groups come whole, of up to 10,000 twins.
+   *
+   * @generated from field: uint32 page_size = 11;
+   */
+  pageSize: number;
+
+  /**
+   * @generated from field: string page_token = 12;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message pollux.v1.QuerySeriesRequest.
+ * Use `create(QuerySeriesRequestSchema)` to create a new message.
+ */
+export const QuerySeriesRequestSchema: GenMessage<QuerySeriesRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_history, 3);
+
+/**
+ * @generated from message pollux.v1.QuerySeriesResponse
+ */
+export type QuerySeriesResponse = Message<"pollux.v1.QuerySeriesResponse"> & {
+  /**
+   * Time of the first value; the others follow by the step.
+   *
+   * @generated from field: google.protobuf.Timestamp start = 1;
+   */
+  start?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Duration step = 2;
+   */
+  step?: Duration | undefined;
+
+  /**
+   * @generated from field: repeated pollux.v1.HistorySeries series = 3;
+   */
+  series: HistorySeries[];
+
+  /**
+   * @generated from field: string next_page_token = 4;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message pollux.v1.QuerySeriesResponse.
+ * Use `create(QuerySeriesResponseSchema)` to create a new message.
+ */
+export const QuerySeriesResponseSchema: GenMessage<QuerySeriesResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_history, 4);
+
+/**
+ * @generated from message pollux.v1.HistorySeries
+ */
+export type HistorySeries = Message<"pollux.v1.HistorySeries"> & {
+  /**
+   * `project/name`; empty of a group.
+   *
+   * @generated from field: string twin = 1;
+   */
+  twin: string;
+
+  /**
+   * Of a group: what its twins have in common.
+   *
+   * @generated from field: map<string, string> group = 2;
+   */
+  group: { [key: string]: string };
+
+  /**
+   * How many twins of a group have values.
+   *
+   * @generated from field: uint32 twins = 3;
+   */
+  twins: number;
+
+  /**
+   * @generated from field: string unit = 4;
+   */
+  unit: string;
+
+  /**
+   * One per step; NaN where there is none.
+   *
+   * @generated from field: repeated double values = 5;
+   */
+  values: number[];
+};
+
+/**
+ * Describes the message pollux.v1.HistorySeries.
+ * Use `create(HistorySeriesSchema)` to create a new message.
+ */
+export const HistorySeriesSchema: GenMessage<HistorySeries> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_history, 5);
+
+/**
  * HistoryService gives the past of many twins: the journal, which has what is no number, and series of numbers side by side.
  * The past of one property of one twin is TwinService.QueryHistory.
  *
@@ -180,6 +351,16 @@ export const HistoryService: GenService<{
     methodKind: "unary";
     input: typeof ListJournalRequestSchema;
     output: typeof ListJournalResponseSchema;
+  },
+  /**
+   * QuerySeries gives one property of many twins in the same steps, or of groups of them.
+   *
+   * @generated from rpc pollux.v1.HistoryService.QuerySeries
+   */
+  querySeries: {
+    methodKind: "unary";
+    input: typeof QuerySeriesRequestSchema;
+    output: typeof QuerySeriesResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_history, 0);
