@@ -191,7 +191,7 @@ func (t *twinService) qualities(ctx context.Context, q *history.Query, samples [
 
 // textHistory gives the values of a property that is no number, out of the journal.
 func (t *twinService) textHistory(ctx context.Context, m *pb.QueryHistoryRequest, q *history.Query, kind string) (*pb.QueryHistoryResponse, error) {
-	if !slices.Contains([]string{"", "first", "last", "count"}, m.Aggregate) {
+	if q.Step > 0 && !slices.Contains([]string{"first", "last", "count"}, m.Aggregate) {
 		return nil, invalid("aggregate", fmt.Sprintf("%q is of type %s: there are first, last and count of it", m.Property, kind))
 	}
 	if m.Fill != "" && m.Fill != "none" {

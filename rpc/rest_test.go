@@ -238,7 +238,9 @@ func TestRestProblems(t *testing.T) {
 		{operator, "POST", at + "/actions/none", "", 400, "invalid_argument", "invalid", "/action"},
 		{operator, "GET", at + "/history", "", 400, "invalid_argument", "invalid", "property"},
 		{operator, "GET", at + "/history?property=level&start=yesterday", "", 400, "invalid_argument", "invalid", "query.start"},
-		{operator, "GET", at + "/history?property=label", "", 400, "invalid_argument", "invalid", "property"},
+		{operator, "GET", at + "/history?property=label&step=1m", "", 400, "invalid_argument", "invalid", "aggregate"},
+		{operator, "GET", at + "/history?property=level&fill=linear", "", 400, "invalid_argument", "invalid", "fill"},
+		{operator, "GET", at + "/history?property=level&page_token=x", "", 400, "invalid_argument", "invalid", "page_token"},
 	} {
 		name := c.method + " " + c.path + " " + c.body[:min(len(c.body), 20)]
 		a := h.rest(t, c.key, c.method, c.path, c.body)

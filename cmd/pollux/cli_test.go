@@ -274,7 +274,7 @@ func TestExitCodesAndHints(t *testing.T) {
 		{"a negative timeout", nil, []string{"twin", "set", "lamp", "level", "1", "--timeout=-2s"}, 2, "--timeout -2s"},
 		{"a negative validity", nil, []string{"twin", "set", "lamp", "level", "1", "--valid-for=-3s"}, 2, "--valid-for -3s"},
 		{"an unknown aggregate", nil, []string{"twin", "history", "lamp", "level", "--step", "1m", "--aggregate", "bad"}, 2,
-			"--aggregate \"bad\": want one of avg, min, max, sum, count, last"},
+			"--aggregate \"bad\": want avg, min, max, sum, count, dev, first, last, delta, rate, or a percentile such as p95"},
 		{"an aggregate of single samples", nil, []string{"twin", "history", "lamp", "level", "--aggregate", "max"}, 2, "--step is missing"},
 		{"an unknown kind", []string{"POLLUX_DATA=" + data}, []string{"watch", "nonsense"}, 1, "want one of " + strings.Join(kinds, ", ")},
 		{"the kinds", nil, []string{"watch", "--help"}, 0, strings.Join(kinds, ", ")},
