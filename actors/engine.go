@@ -12,6 +12,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/pool"
+	"github.com/polluxhq/pollux/actors/search"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/storage"
@@ -54,6 +55,7 @@ type Engine struct {
 	sealer     *sealer
 	layers     *layers
 	registry   *Registry
+	searcher   *search.Searcher
 	client     *Client
 	stats      counters
 	waits      waits
@@ -117,6 +119,7 @@ func New(o Options) (*Engine, error) {
 	e.sealer = newSealer(o.Store)
 	e.layers = newLayers(o.Store, e.sealer)
 	e.registry = newRegistry(e)
+	e.searcher = newSearcher(e)
 	e.client = &Client{e: e}
 	e.routes = newRoutes(o.Store)
 	e.outbox = newOutbox(e)
@@ -397,6 +400,7 @@ func (e *Engine) Close() error {
 		e.log.Warn("actors did not stop in time")
 	}
 	e.stop()
+	e.searcher.Close()
 	e.streams.Close()
 	e.automation.Close()
 	e.hub.close()

@@ -122,6 +122,8 @@ func procedures() map[string]procedure {
 		rpcv1.SiteServiceClaimInboxProcedure:  {action: ActionTwinConfigure, resource: claimed},
 		rpcv1.SiteServiceIgnoreInboxProcedure: {action: ActionSiteWrite, resource: inboxEntry(func(m *pb.IgnoreInboxRequest) string { return m.Id })},
 
+		rpcv1.SearchServiceSearchProcedure: {action: ActionTwinRead, resource: listed("entry", func(m *pb.SearchRequest) *string { return &m.Project })},
+
 		rpcv1.BulkServiceApplyProcedure:  {action: ActionTwinConfigure, resource: applied},
 		rpcv1.BulkServiceExportProcedure: {action: ActionTwinRead, resource: exported},
 

@@ -14,7 +14,7 @@ const twinPath = "/v1/twins/{project}/{name}"
 // restRoutes is the table.
 func restRoutes() []restRoute {
 	routes := append(twinRoutes(), wotRoutes()...)
-	return append(routes, walkRoute(), restRoute{method: http.MethodGet, path: "/openapi.json", id: "openapi", summary: "This description",
+	return append(routes, walkRoute(), searchRoute(), restRoute{method: http.MethodGet, path: "/openapi.json", id: "openapi", summary: "This description",
 		procedure: "/" + grpcreflect.ReflectV1ServiceName + "/ServerReflectionInfo", serve: (*restCall).openapi,
 		answers: []restAnswer{{status: 200, text: "OpenAPI 3.1", content: &restContent{schema: map[string]any{"type": "object"}}}}})
 }

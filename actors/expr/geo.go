@@ -76,15 +76,25 @@ func number(m map[string]any, names ...string) (float64, bool) {
 	return 0, false
 }
 
-// Location is where a twin is: its property location, position or gps, else its properties lat and lon (latitude, longitude), else
-// its label location.
+// Location is where a twin is: as its state says (Locate), else as its label location does.
 func (t *Twin) Location() (Point, bool) {
+	if p, ok := Locate(t.record()); ok {
+		return p, true
+	}
+	return ParsePoint(t.Config.Labels["location"])
+}
+
+// Locate reads a place out of a state: the property location, position or gps, else the properties lat and lon (latitude,
+// longitude).
+func Locate(r *state.Record) (Point, bool) {
 	var lat, lon *state.Value
-	r := t.record()
 	for i := range r.Properties {
 		p := &r.Properties[i]
 		switch p.Name.Value() {
 		case "location", "position", "gps":
+			if p.Value.Kind() != state.JSON && p.Value.Kind() != state.String {
+				continue // the position of a blind
+			}
 			if at, ok := ParsePoint(p.Value.Any()); ok {
 				return at, true
 			}
@@ -101,5 +111,5 @@ func (t *Twin) Location() (Point, bool) {
 			return p, true
 		}
 	}
-	return ParsePoint(t.Config.Labels["location"])
+	return Point{}, false
 }

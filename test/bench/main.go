@@ -42,6 +42,7 @@ var suites = [][2]string{
 	{"./drivers", "BenchmarkDriverEvent"},
 	{"./drivers", "BenchmarkManyTwins"},
 	{"./actors", "BenchmarkSwap"},
+	{"./actors/search", "BenchmarkSearch"},
 	{"./drivers", "BenchmarkUpload"},
 	{"./drivers", "BenchmarkScriptLoop"},
 	{"./drivers", "BenchmarkScriptJSON"},

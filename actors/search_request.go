@@ -1,0 +1,91 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/polluxhq/pollux/actors/expr"
+	"github.com/polluxhq/pollux/actors/search"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// The words of a search's expression.
+var entryWords = sync.OnceValues(func() (*expr.Env, error) { return expr.New(expr.ScopeTwin | expr.ScopeEntry) })
+
+// defaultHits of a page where nobody says how many.
+const defaultHits = 20
+
+// Search finds configuration in the projects that the caller may read; projects nil: all. Bad conditions are ErrInvalid.
+func (r *Registry) Search(ctx context.Context, req *pb.SearchRequest, projects func(string) bool) (*pb.SearchResponse, error) {
+	q, err := searchQuery(req, projects)
+	if err != nil {
+		return nil, err
+	}
+	found, err := r.e.searcher.Search(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	res := &pb.SearchResponse{Total: uint64(found.Total), Truncated: found.Truncated, Building: found.Building, Entries: uint64(found.Entries)}
+	for i := range found.Hits {
+		h := &found.Hits[i]
+		hit := &pb.SearchHit{Kind: h.Kind, Id: h.ID, Title: h.Title, Description: h.Detail, Model: h.Model, Driver: h.Driver, Zone: h.Zone,
+			Status: h.Status, Labels: h.Labels, Distance: h.Distance}
+		if h.At != nil {
+			hit.Place = &pb.GeoPoint{Lat: h.At.Lat, Lon: h.At.Lon}
+		}
+		res.Hits = append(res.Hits, hit)
+	}
+	for _, name := range search.FacetNames {
+		if len(found.Facets[name]) == 0 {
+			continue
+		}
+		f := &pb.Facet{Name: name}
+		for _, c := range found.Facets[name] {
+			f.Values = append(f.Values, &pb.FacetCount{Value: c.Value, Hits: uint64(c.Hits)})
+		}
+		res.Facets = append(res.Facets, f)
+	}
+	if next := q.Offset + len(found.Hits); next < found.Total && next < search.MaxHits && len(found.Hits) > 0 {
+		res.NextPageToken = strconv.Itoa(next)
+	}
+	return res, nil
+}
+
+// searchQuery checks a request.
+func searchQuery(req *pb.SearchRequest, projects func(string) bool) (*search.Query, error) {
+	where, err := condition(entryWords, "/where", req.GetWhere())
+	if err != nil {
+		return nil, err
+	}
+	q := &search.Query{Text: req.GetQuery(), Kinds: req.GetKinds(), Where: where, Projects: projects, Limit: int(req.GetPageSize()), Count: req.GetCountFacets()}
+	if q.Limit == 0 {
+		q.Limit = defaultHits
+	}
+	if p := req.GetProject(); p != "" {
+		q.Projects = func(name string) bool { return name == p && (projects == nil || projects(name)) }
+	}
+	for i, f := range req.GetFacets() {
+		if f.Name == "label" && !strings.Contains(f.Value, "=") {
+			return nil, invalid(fmt.Sprintf("/facets/%d/value", i), "%q is no label; want key=value", f.Value)
+		}
+		q.Facets = append(q.Facets, search.Facet{Name: f.Name, Value: f.Value})
+	}
+	if n := req.GetNear(); n != nil {
+		q.Near, q.Metres = &expr.Point{Lat: n.GetPlace().GetLat(), Lon: n.GetPlace().GetLon()}, n.Metres
+	}
+	for _, p := range req.GetWithin() {
+		q.Within = append(q.Within, expr.Point{Lat: p.Lat, Lon: p.Lon})
+	}
+	if len(q.Within) == 1 {
+		return nil, invalid("/within", "one corner is no area; want two of a box, or more of a polygon")
+	}
+	if token := req.GetPageToken(); token != "" {
+		if q.Offset, err = strconv.Atoi(token); err != nil || q.Offset < 0 || q.Offset >= search.MaxHits {
+			return nil, invalid("/page_token", "it is not the next_page_token of a search")
+		}
+	}
+	return q, nil
+}

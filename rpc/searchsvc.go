@@ -1,0 +1,77 @@
+package rpc
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+)
+
+// searchService finds configuration, in this node's index.
+type searchService struct{ s *Server }
+
+func (s *searchService) Search(ctx context.Context, r *connect.Request[pb.SearchRequest]) (*connect.Response[pb.SearchResponse], error) {
+	res, err := paged("search", &r.Msg.PageToken, func() (*pb.SearchResponse, error) {
+		return s.s.o.Registry.Search(ctx, r.Msg, projectsOf(principalFrom(ctx)))
+	}, func(res *pb.SearchResponse) *string { return &res.NextPageToken })
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(res), nil
+}
+
+// searchRoute is the search of the plain REST API.
+func searchRoute() restRoute {
+	params := []restParam{{name: "q", text: "Words, or words' beginnings.", schema: stringSchema},
+		{name: "kind", text: "twin, model, zone, system, driver, topic or route.", schema: stringSchema, many: true},
+		{name: "project", text: "Only of this project.", schema: stringSchema},
+		{name: "near", text: "LAT,LON,METRES: only what is within so many metres.", schema: stringSchema},
+		{name: "where", text: "Only where this expression holds (docs/expressions.md).", schema: stringSchema},
+		{name: "facets", text: "Count the facets.", schema: boolSchema}}
+	for _, name := range searchFacets {
+		params = append(params, restParam{name: name, text: "Only with this value of the facet " + name + ".", schema: stringSchema, many: true})
+	}
+	return restRoute{method: http.MethodGet, path: "/v1/search", id: "search", summary: "Find twins, models, zones, systems, drivers, topics, routes",
+		text: "The header Link names the next page, where there is one.", procedure: rpcv1.SearchServiceSearchProcedure, serve: (*restCall).search,
+		params:  append(params, pageParams("hits")...),
+		answers: []restAnswer{{status: 200, text: "What was found, the best first", content: messageOf(&pb.SearchResponse{}), headers: linkHeader}}}
+}
+
+// searchFacets can be asked for by name, besides kind and project.
+var searchFacets = []string{"model", "driver", "zone", "status", "label"}
+
+func (c *restCall) search() error {
+	req := &pb.SearchRequest{Query: c.text("q"), Kinds: c.query["kind"], Project: c.text("project"), Where: c.text("where"), PageSize: c.number("page_size"),
+		PageToken: c.text("page_token"), CountFacets: c.boolean("facets")}
+	for _, name := range searchFacets {
+		for _, v := range c.query[name] {
+			req.Facets = append(req.Facets, &pb.FacetValue{Name: name, Value: v})
+		}
+	}
+	if text := c.text("near"); text != "" {
+		parts := strings.Split(text, ",")
+		numbers := make([]float64, 3)
+		for i := range numbers {
+			var err error
+			if len(parts) != 3 {
+				c.wrong("near", "want LAT,LON,METRES")
+				break
+			}
+			if numbers[i], err = strconv.ParseFloat(strings.TrimSpace(parts[i]), 64); err != nil {
+				c.wrong("near", "want LAT,LON,METRES")
+			}
+		}
+		req.Near = &pb.Near{Place: &pb.GeoPoint{Lat: numbers[0], Lon: numbers[1]}, Metres: numbers[2]}
+	}
+	res, err := calls(c, rpcv1.SearchServiceSearchProcedure, req, (&searchService{c.s}).Search)
+	if err != nil {
+		return err
+	}
+	c.nextPage(res.NextPageToken)
+	return c.message(http.StatusOK, res)
+}
