@@ -23,8 +23,8 @@ import (
 )
 
 // bareCluster starts three processes of this test's binary: a Connect handler over bare raft and Pebble each. It gives a
-// client of the one that leads.
-func bareCluster(b *testing.B) polluxv1connect.TwinServiceClient {
+// client of the one that leads, and the processes.
+func bareCluster(b *testing.B) (leads polluxv1connect.TwinServiceClient, pids []int) {
 	b.Helper()
 	dir := b.TempDir()
 	var addrs []string
@@ -47,6 +47,7 @@ func bareCluster(b *testing.B) polluxv1connect.TwinServiceClient {
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)
 		}
+		pids = append(pids, cmd.Process.Pid)
 		b.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	}
 	leader := -1
@@ -58,7 +59,7 @@ func bareCluster(b *testing.B) polluxv1connect.TwinServiceClient {
 		}
 		return leader >= 0
 	})
-	return polluxv1connect.NewTwinServiceClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}, "http://"+addrs[3+leader])
+	return polluxv1connect.NewTwinServiceClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}, "http://"+addrs[3+leader]), pids
 }
 
 // TestBarePeer is no test: it is a process of bareCluster.

@@ -113,17 +113,41 @@ func BenchmarkSetDesiredCluster(b *testing.B) {
 		ours = append(ours, plain(n))
 	}
 	warm(b, c, ids)
-	floor := []polluxv1connect.TwinServiceClient{bareCluster(b)}
-	call := func(to []polluxv1connect.TwinServiceClient) func() float64 {
+	leader, peers := bareCluster(b)
+	var nodes []int
+	for _, n := range c.Nodes() {
+		nodes = append(nodes, n.PID())
+	}
+	call := func(what string, pids []int, to ...polluxv1connect.TwinServiceClient) func() float64 {
 		return func() float64 {
-			return perSecond(b, func(ctx context.Context, c, i int) error {
-				_, err := to[c%len(to)].SetDesired(ctx, connect.NewRequest(&pb.SetDesiredRequest{Id: ids[(c*131+i)%len(ids)], Property: "level",
-					Value: structpb.NewNumberValue(float64(i))}))
-				return err
+			return withCPU(b, what, pids, func() float64 {
+				return perSecond(b, func(ctx context.Context, c, i int) error {
+					_, err := to[c%len(to)].SetDesired(ctx, connect.NewRequest(&pb.SetDesiredRequest{Id: ids[(c*131+i)%len(ids)], Property: "level",
+						Value: structpb.NewNumberValue(float64(i))}))
+					return err
+				})
 			})
 		}
 	}
-	against(b, "SetDesired committed on 3 nodes, 64 clients", "calls/s", 0.7, call(ours), call(floor))
+	against(b, "SetDesired committed on 3 nodes, 64 clients", "calls/s", 0.7, call("ours", nodes, ours...), call("the floor's", peers, leader))
+}
+
+// withCPU logs what one call costs of processors, in the processes and in this one, the clients. That holds on a machine with
+// other work too, where calls a second do not.
+func withCPU(b *testing.B, what string, pids []int, perSecond func() float64) float64 {
+	b.Helper()
+	spent := func() (v float64) {
+		for _, p := range pids {
+			v += cpu(b, p)
+		}
+		return v
+	}
+	began, was, wasHere := time.Now(), spent(), cpu(b, os.Getpid())
+	rate := perSecond()
+	calls := rate * time.Since(began).Seconds() / 1e6
+	b.Logf("%s: %.0f calls/s, %.0f µs of processor time a call in the %d processes, %.0f in the clients", what, rate, (spent()-was)/calls, len(pids),
+		(cpu(b, os.Getpid())-wasHere)/calls)
+	return rate
 }
 
 // plain is a client like the floors' (HTTP/1.1).
