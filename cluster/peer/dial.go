@@ -3,7 +3,6 @@ package peer
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -90,6 +89,8 @@ type h2conn struct {
 	cc    *http2.ClientConn
 	conn  net.Conn
 	close func()
+	// body is put around the bodies of requests; nil: none is.
+	body func(io.ReadCloser) io.ReadCloser
 }
 
 func (p *Peers) dialH2(ctx context.Context, node string) (*h2conn, error) {
@@ -107,39 +108,10 @@ func (p *Peers) dialH2(ctx context.Context, node string) (*h2conn, error) {
 
 // Do makes it a connect.HTTPClient.
 func (c *h2conn) Do(r *http.Request) (*http.Response, error) {
-	if r.Body != nil {
-		r.Body = &wholeMessages{ReadCloser: r.Body}
+	if r.Body != nil && c.body != nil {
+		r.Body = c.body(r.Body)
 	}
 	return c.cc.RoundTrip(r)
-}
-
-// wholeMessages reads Connect's 5 bytes before a message and the message at once, where they would be two HTTP/2 frames, TLS
-// records and system calls: Connect writes them to a pipe one after the other.
-type wholeMessages struct {
-	io.ReadCloser
-	left int // of the message
-}
-
-func (w *wholeMessages) Read(b []byte) (int, error) {
-	if w.left > 0 || len(b) < 5+1 {
-		n, err := w.ReadCloser.Read(b)
-		w.left -= n
-		return n, err
-	}
-	n, err := io.ReadFull(w.ReadCloser, b[:5])
-	if err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = nil // the next Read says so
-		}
-		return n, err
-	}
-	w.left = int(b[1])<<24 | int(b[2])<<16 | int(b[3])<<8 | int(b[4])
-	if w.left == 0 {
-		return n, nil
-	}
-	m, err := w.ReadCloser.Read(b[5:min(len(b), 5+w.left)])
-	w.left -= m
-	return n + m, err
 }
 
 // HTTP gives a client for the API of another node, and the base of its URLs. Requests fail where the node cannot be

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"runtime"
 	"sync"
 	"time"
 
@@ -23,6 +22,7 @@ var errLinkOver = errors.New("link is over")
 // connects wait in its outbox.
 type link struct {
 	l     *lane
+	id    uint64 // of its stream
 	epoch time.Time
 	ctx   context.Context
 	stop  context.CancelFunc
@@ -35,27 +35,30 @@ type link struct {
 	over  error  // not nil: no more calls
 	// retired: no new calls, those that wait are still answered.
 	retired bool
-	// standing: the other side said hello.
-	standing bool
+	// standing: the other side said hello. takes: it reads results among calls.
+	standing, takes bool
+	// riders are the sessions whose results this link carries; emptied is closed when no call waits any more. See ride.go.
+	riders  []*session
+	emptied chan struct{}
 	// sweepAt is when the timer runs out, in the link's time.
 	sweepAt uint64
 	timer   *time.Timer
 
-	types typeTable // the reader's
-	batch []result  // the reader's
-	ends  []waiting // the reader's
+	types   typeTable // the reader's
+	results results   // the reader's
 }
 
 // result is one answer of a batch.
 type result struct {
 	ref     uint64
+	stream  uint64 // among calls: of the call, or 0
 	reply   cluster.Reply
 	applied []byte
 	index   uint64
 }
 
 func newLink(l *lane) *link {
-	k := &link{l: l, epoch: time.Now(), out: newOutbox(reqTypes, true), sweepAt: math.MaxUint64}
+	k := &link{l: l, id: newStreamID(), epoch: time.Now(), out: newOutbox(reqTypes, true), sweepAt: math.MaxUint64}
 	k.ctx, k.stop = context.WithCancel(l.p.ctx)
 	return k
 }
@@ -223,16 +226,21 @@ func (k *link) askIndex(deadline time.Time, done func([]byte, uint64, error)) er
 	return nil
 }
 
-// run lives as long as the link: it connects, writes what waits, and ends all calls at the end.
+// run lives as long as the link: it connects, hands out results, and ends all calls at the end. What waits is sent by feed.
 func (k *link) run() {
 	ctx := k.ctx
 	defer k.stop()
+	k.l.p.streams.Store(k.id, k)
+	defer k.l.p.streams.Delete(k.id)
 	conn, err := k.l.p.dialH2(ctx, k.l.node)
 	if err != nil {
 		k.end(err)
 		return
 	}
 	defer conn.close()
+	defer context.AfterFunc(ctx, conn.close)()
+	stands := make(chan struct{})
+	conn.body = func(hello io.ReadCloser) io.ReadCloser { return &feed{ReadCloser: hello, k: k, stands: stands, closed: make(chan struct{})} }
 	// A stream that is refused is known to be so before a call was sent: the hello of the other side comes first.
 	stream, err := k.open(ctx, conn)
 	if err != nil {
@@ -243,20 +251,12 @@ func (k *link) run() {
 	k.standing = true
 	k.mu.Unlock()
 	k.l.up(k)
-	var reader sync.WaitGroup
-	reader.Go(func() {
-		k.end(k.read(stream))
-		k.stop() // so that a writer that sleeps comes back
-		conn.close()
-	})
-	if err := k.write(ctx, stream); err != nil {
-		k.end(err)
-		conn.close()
-	} else {
-		// Retired: the other side answers what is left, then ends the stream.
-		stream.CloseRequest()
+	close(stands)
+	if err = k.read(stream); errors.Is(err, errEnded) {
+		k.linger()
 	}
-	reader.Wait()
+	k.end(err)
+	stream.CloseRequest()
 	stream.CloseResponse()
 }
 
@@ -272,7 +272,7 @@ func (k *link) open(ctx context.Context, conn *h2conn) (connect.StreamingClientC
 	timer := time.AfterFunc(p.o.DialTimeout, conn.close)
 	defer timer.Stop()
 	var g greeting
-	if err = stream.Send(&chunk{buf: appendHello(nil, reqHello, p.o.Node, p.o.Incarnation)}); err == nil || errors.Is(err, io.EOF) {
+	if err = stream.Send(&chunk{buf: appendHello(nil, reqHello, p.o.Node, p.o.Incarnation, k.id)}); err == nil || errors.Is(err, io.EOF) {
 		err = stream.Receive(&g)
 	}
 	if err != nil {
@@ -281,6 +281,9 @@ func (k *link) open(ctx context.Context, conn *h2conn) (connect.StreamingClientC
 	if g.h.node != k.l.node {
 		return nil, fmt.Errorf("node %s answers as %q: %w", k.l.node, g.h.node, ErrRefused)
 	}
+	k.mu.Lock()
+	k.takes = g.h.version >= 2
+	k.mu.Unlock()
 	return stream, nil
 }
 
@@ -303,44 +306,6 @@ func (g *greeting) consume(b []byte) error {
 		}
 		return err
 	})
-}
-
-// write sends what waits until the link is over (an error) or retired and empty (nil).
-func (k *link) write(ctx context.Context, stream connect.StreamingClientConn) error {
-	for {
-		k.mu.Lock()
-		if k.over != nil {
-			defer k.mu.Unlock()
-			return k.over
-		}
-		c := k.out.take()
-		if c == nil {
-			retired := k.retired
-			k.mu.Unlock()
-			if retired {
-				return nil
-			}
-			select {
-			case <-k.out.wake:
-				runtime.Gosched() // who can run now may have more to send
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-			continue
-		}
-		if c.last != 0 {
-			k.sent = c.last
-		}
-		putStamp(c.buf, micros(k.epoch, time.Now()))
-		k.mu.Unlock()
-		k.l.p.m.batchesOut.Inc()
-		k.l.p.m.bytesOut.Add(len(c.buf))
-		err := stream.Send(c)
-		freeChunk(c)
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // retire lets the link end once all its calls are answered; none comes any more.
@@ -370,7 +335,12 @@ func (k *link) end(why error) {
 	k.table.each(func(n uint32, _ *waiting) { left = append(left, k.table.clear(n)) })
 	sent, retired, unsent := k.sent, k.retired, len(k.out.waiting)
 	k.l.p.m.postsLost.Add(k.out.drop())
+	riders := k.riders
+	k.riders = nil
 	k.mu.Unlock()
+	if !retired || unsent > 0 || !errors.Is(why, errEnded) {
+		throw(riders)
+	}
 	k.l.ended(k, why, len(left), retired && len(left) == 0 && unsent == 0)
 	for i := range left {
 		if w := &left[i]; w.seq > sent {

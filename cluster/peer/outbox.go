@@ -25,6 +25,8 @@ type chunk struct {
 	last uint64
 	// posts are the calls in it that want no answer.
 	posts int
+	// stream of the last result in it, among calls; see carry.
+	stream uint64
 }
 
 var chunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, chunkSize+4096)} }}
@@ -62,7 +64,7 @@ func (o *outbox) tail() *chunk {
 		return o.waiting[n-1]
 	}
 	c := chunks.Get().(*chunk)
-	c.buf, c.last, c.posts = c.buf[:0], 0, 0
+	c.buf, c.last, c.posts, c.stream = c.buf[:0], 0, 0, 0
 	if o.stamped {
 		c.buf = appendStamp(c.buf)
 		o.bytes += len(c.buf)

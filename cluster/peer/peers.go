@@ -31,6 +31,8 @@ type Peers struct {
 	h2    *http2.Transport
 	http  atomic.Pointer[http2.Transport] // for requests; replaced when the identity changes
 	raft  *raftLayer
+	// streams are the links that stand or are being made, by their ids.
+	streams sync.Map
 
 	mu     sync.Mutex
 	closed bool

@@ -235,11 +235,11 @@ func TestBadBatchesOverTheWire(t *testing.T) {
 	a := c.open("a", nil)
 	var log syncBuffer
 	c.open("b", func(o *Options) { o.Logger = logTo(&log) })
-	hello := frame(appendHello(nil, reqHello, "a", 1))
+	hello := frame(appendHello(nil, reqHello, "a", 1, 0))
 	for name, c := range map[string]struct{ body, want string }{
 		"malformed":        {hello + frame([]byte{0xff, 0xff}), "malformed batch"},
 		"no hello":         {frame(appendIndexQuery(nil, 1, 0)), "hello"},
-		"hello of another": {frame(appendHello(nil, reqHello, "x", 1)), "certificate is of node a, x says hello"},
+		"hello of another": {frame(appendHello(nil, reqHello, "x", 1, 0)), "certificate is of node a, x says hello"},
 		"oversized":        {hello + frame(make([]byte, readMax+1)), "larger than configured max"},
 		"cut off":          {hello + frame(make([]byte, 100))[:50], "promised 100 bytes"},
 		"json":             {`{"hello":1}`, ""},

@@ -29,9 +29,11 @@ type session struct {
 	ending bool            // the other side calls no more
 	quiet  chan struct{}   // closed when ending and nothing runs
 	space  chan struct{}   // one is sent when replies were taken from a full outbox
-	gone   <-chan struct{} // closed when the connection is lost
+	gone   <-chan struct{} // closed when the stream is over
+	cut    func()          // ends the connection
 
 	running atomic.Int64 // calls that were taken and not answered
+	back    *lane        // whose calls answers ride with; nil: the other node does not take them there
 
 	// The reader's.
 	greeted   bool
@@ -45,6 +47,10 @@ type session struct {
 	names     map[string]string // strings that come again and again, and the last of them
 	kind      string
 	principal string
+	results   results // for of, whose stream's number is stream
+	of        *link
+	stream    uint64
+	held      *link // whose calls wait until the batch is read
 }
 
 // served is a call of another node that runs here.
@@ -62,7 +68,7 @@ func (c *serverConn) exchange(ctx context.Context, stream *connect.BidiStream[ch
 		return connect.NewError(connect.CodeUnavailable, ErrClosed)
 	}
 	defer p.running.Done()
-	s := &session{p: p, node: c.node, since: time.Now(), gone: ctx.Done(), out: newOutbox(resTypes, false), quiet: make(chan struct{}),
+	s := &session{p: p, node: c.node, since: time.Now(), gone: ctx.Done(), cut: c.close, out: newOutbox(resTypes, false), quiet: make(chan struct{}),
 		space: make(chan struct{}, 1), names: map[string]string{}}
 	conn := stream.Conn()
 	p.m.sessions.Add(1)
@@ -76,7 +82,7 @@ func (c *serverConn) exchange(ctx context.Context, stream *connect.BidiStream[ch
 	if s.peer.node != c.node {
 		return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("certificate is of node %s, %s says hello", c.node, s.peer.node))
 	}
-	if err := conn.Send(&chunk{buf: appendHello(nil, resHello, p.o.Node, p.o.Incarnation)}); err != nil {
+	if err := conn.Send(&chunk{buf: appendHello(nil, resHello, p.o.Node, p.o.Incarnation, 0)}); err != nil {
 		return err
 	}
 	for n := range lanes {

@@ -32,7 +32,7 @@ type counters struct {
 	calls, refusedCalls, expired, late, lateReplies       *metrics.Counter
 	tooLate, overloaded, unsupported, malformed, stalls   *metrics.Counter
 	batchesIn, batchesOut, bytesIn, bytesOut, links, lost *metrics.Counter
-	damaged, enrolled, postsLost                          *metrics.Counter
+	damaged, enrolled, postsLost, shared                  *metrics.Counter
 	sessions                                              atomic.Int64
 }
 
@@ -60,6 +60,7 @@ func newCounters(p *Peers, set *metrics.Set) *counters {
 		lost:         c("pollux_peer_links_lost_total"),
 		damaged:      c("pollux_peer_blobs_damaged_total"),
 		postsLost:    c("pollux_peer_posts_lost_total"),
+		shared:       c("pollux_peer_shared_results_total"),
 		enrolled:     c("pollux_peer_enrolled_total"),
 	}
 	set.GetOrCreateGauge(gaugeNames[0], func() float64 { return float64(p.Stats().InFlight) })

@@ -13,9 +13,10 @@ import (
 func (s *session) consume(b []byte) error {
 	s.p.m.batchesIn.Inc()
 	s.p.m.bytesIn.Add(len(b))
-	s.at, s.now = time.Now(), 0
+	s.at, s.now, s.stream = time.Now(), 0, 0
 	s.hold(1)
 	err := s.batch(b)
+	s.handOut()
 	s.hold(-1)
 	s.p.m.calls.Add(s.taken)
 	s.taken = 0
@@ -34,6 +35,7 @@ func (s *session) pace() {
 		return
 	}
 	s.p.m.stalls.Inc()
+	s.handOut()
 	s.hold(-1)
 	select {
 	case <-s.space:
@@ -45,8 +47,16 @@ func (s *session) pace() {
 // hold keeps answers back (1) so that those of a batch leave together, or lets them go (-1).
 func (s *session) hold(n int) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.out.hold(n)
+	s.mu.Unlock()
+	if n > 0 {
+		s.held = s.carrier()
+	}
+	if k := s.held; k != nil {
+		k.mu.Lock()
+		k.out.hold(n)
+		k.mu.Unlock()
+	}
 }
 
 func (s *session) batch(b []byte) error {
@@ -59,8 +69,7 @@ func (s *session) batch(b []byte) error {
 		var err error
 		switch field {
 		case reqHello:
-			s.greeted = true
-			s.peer, err = parseHello(data)
+			err = s.greet(data)
 		case reqNow:
 			s.now = v
 			s.lag.see(v, micros(s.since, s.at))
@@ -75,6 +84,8 @@ func (s *session) batch(b []byte) error {
 			err = s.proposal(data)
 		case reqIndexQueries:
 			err = s.indexQuery(data)
+		case reqResults:
+			err = s.ridden(data)
 		}
 		if err != nil {
 			return err
@@ -84,6 +95,18 @@ func (s *session) batch(b []byte) error {
 		}
 	}
 	return nil
+}
+
+// greet takes what the other side says first.
+func (s *session) greet(b []byte) (err error) {
+	if s.greeted {
+		return nil
+	}
+	s.greeted = true
+	if s.peer, err = parseHello(b); err == nil && s.peer.version >= 2 && s.peer.stream != 0 {
+		s.back = s.p.lane(s.node, laneCalls)
+	}
+	return err
 }
 
 // take gives room for a call.
@@ -212,6 +235,7 @@ func (s *session) proposal(b []byte) error {
 		s.answer(ref, nil, 0, fmt.Errorf("node %s takes no proposals: %w", s.p.o.Node, cluster.ErrUnavailable))
 		return nil
 	}
+	s.handOut()
 	s.hold(-1) // it may block a little; answers do not wait for it
 	defer s.hold(1)
 	s.p.o.Propose(entry, func(result []byte, err error) { s.answer(ref, result, 0, err) })

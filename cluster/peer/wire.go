@@ -14,15 +14,16 @@ import (
 // call would cost more than all the rest. TestWire holds both encodings against each other.
 
 // wireVersion of the exchange. A node that can do more says so with a higher one; the lower of both counts.
-const wireVersion = 1
+// Since 2, results may come in an ExchangeRequest.
+const wireVersion = 2
 
 // Field numbers, as in peer.proto.
 const (
-	reqHello, reqNow, reqTypes, reqCalls, reqProposals, reqIndexQueries = 1, 2, 3, 4, 5, 6
+	reqHello, reqNow, reqTypes, reqCalls, reqProposals, reqIndexQueries, reqResults = 1, 2, 3, 4, 5, 6, 7
 
 	resHello, resTypes, resResults = 1, 2, 3
 
-	helloVersion, helloNode, helloIncarnation = 1, 2, 3
+	helloVersion, helloNode, helloIncarnation, helloStream = 1, 2, 3, 4
 
 	typeNumber, typeName = 1, 2
 
@@ -32,7 +33,7 @@ const (
 
 	indexRef, indexDeadline = 1, 2
 
-	resultRef, resultType, resultMessage, resultFailure, resultApplied, resultIndex = 1, 2, 3, 4, 5, 6
+	resultRef, resultType, resultMessage, resultFailure, resultApplied, resultIndex, resultStream = 1, 2, 3, 4, 5, 6, 7
 
 	failText, failNames, failOwner, failOwnerSince, failDetailType, failDetail = 1, 2, 3, 4, 5, 6
 )
@@ -89,11 +90,12 @@ func putStamp(b []byte, now uint64) {
 	b[8] = byte(now>>49) & 0x7f
 }
 
-func appendHello(b []byte, field int, node string, incarnation uint64) []byte {
-	b = appendHead(b, field, sizeUint(wireVersion)+sizeBytes(len(node))+sizeUint(incarnation))
+func appendHello(b []byte, field int, node string, incarnation, stream uint64) []byte {
+	b = appendHead(b, field, sizeUint(wireVersion)+sizeBytes(len(node))+sizeUint(incarnation)+sizeUint(stream))
 	b = appendUint(b, helloVersion, wireVersion)
 	b = appendString(b, helloNode, node)
-	return appendUint(b, helloIncarnation, incarnation)
+	b = appendUint(b, helloIncarnation, incarnation)
+	return appendUint(b, helloStream, stream)
 }
 
 func appendType(b []byte, field int, number uint32, name string) []byte {
@@ -175,10 +177,20 @@ func (f *failure) append(b []byte) []byte {
 	return appendString(b, failDetail, f.detail)
 }
 
+// resultOf says whose result is written, and as which field of a batch.
+type resultOf struct {
+	field       int
+	ref, stream uint64
+}
+
+func (r resultOf) append(b []byte, rest int) []byte {
+	b = appendHead(b, r.field, sizeUint(r.ref)+sizeUint(r.stream)+rest)
+	return appendUint(appendUint(b, resultRef, r.ref), resultStream, r.stream)
+}
+
 // appendResult leaves the message, of size bytes, to be appended.
-func appendResult(b []byte, ref uint64, number uint32, size int) []byte {
-	b = appendHead(b, resResults, sizeUint(ref)+sizeUint(uint64(number))+sizeBytes(size))
-	b = appendUint(b, resultRef, ref)
+func appendResult(b []byte, of resultOf, number uint32, size int) []byte {
+	b = of.append(b, sizeUint(uint64(number))+sizeBytes(size))
 	b = appendUint(b, resultType, uint64(number))
 	if size > 0 {
 		b = appendHead(b, resultMessage, size)
@@ -186,15 +198,12 @@ func appendResult(b []byte, ref uint64, number uint32, size int) []byte {
 	return b
 }
 
-func appendFailed(b []byte, ref uint64, f *failure) []byte {
-	n := f.size()
-	b = appendHead(b, resResults, sizeUint(ref)+1+protowire.SizeBytes(n))
-	return f.append(appendUint(b, resultRef, ref))
+func appendFailed(b []byte, of resultOf, f *failure) []byte {
+	return f.append(of.append(b, 1+protowire.SizeBytes(f.size())))
 }
 
-func appendApplied(b []byte, ref uint64, applied []byte, index uint64) []byte {
-	b = appendHead(b, resResults, sizeUint(ref)+sizeBytes(len(applied))+sizeUint(index))
-	b = appendUint(b, resultRef, ref)
+func appendApplied(b []byte, of resultOf, applied []byte, index uint64) []byte {
+	b = of.append(b, sizeBytes(len(applied))+sizeUint(index))
 	b = appendString(b, resultApplied, applied)
 	return appendUint(b, resultIndex, index)
 }
@@ -254,6 +263,7 @@ type hello struct {
 	version     uint32
 	node        string
 	incarnation uint64
+	stream      uint64
 }
 
 func parseHello(b []byte) (h hello, err error) {
@@ -265,6 +275,8 @@ func parseHello(b []byte) (h hello, err error) {
 			h.node = string(data)
 		case helloIncarnation:
 			h.incarnation = v
+		case helloStream:
+			h.stream = v
 		}
 		return nil
 	})

@@ -51,12 +51,15 @@ func TestWire(t *testing.T) {
 		for range r.IntN(3) {
 			f.names = append(f.names, drawString(r))
 		}
-		compareWire(t, appendFailed(nil, ref, &f), &peerv1.ExchangeResponse{Results: []*peerv1.Result{{Ref: ref, Failure: &peerv1.Failure{
+		of, among := resultOf{field: resResults, ref: ref}, resultOf{field: reqResults, ref: ref, stream: deadline}
+		compareWire(t, appendFailed(nil, of, &f), &peerv1.ExchangeResponse{Results: []*peerv1.Result{{Ref: ref, Failure: &peerv1.Failure{
 			Text: f.text, Names: f.names, Owner: f.owner, OwnerSince: f.ownerSince, DetailType: f.detailType, Detail: f.detail}}}},
 			&peerv1.ExchangeResponse{})
-		compareWire(t, append(appendResult(nil, ref, number, len(message)), message...), &peerv1.ExchangeResponse{
+		compareWire(t, append(appendResult(nil, of, number, len(message)), message...), &peerv1.ExchangeResponse{
 			Results: []*peerv1.Result{{Ref: ref, Type: number, Message: []byte(message)}}}, &peerv1.ExchangeResponse{})
-		compareWire(t, appendApplied(nil, ref, []byte(message), deadline), &peerv1.ExchangeResponse{
+		compareWire(t, append(appendResult(nil, among, number, len(message)), message...), &peerv1.ExchangeRequest{
+			Results: []*peerv1.Result{{Ref: ref, Stream: deadline, Type: number, Message: []byte(message)}}}, &peerv1.ExchangeRequest{})
+		compareWire(t, appendApplied(nil, of, []byte(message), deadline), &peerv1.ExchangeResponse{
 			Results: []*peerv1.Result{{Ref: ref, Applied: []byte(message), Index: deadline}}}, &peerv1.ExchangeResponse{})
 		compareWire(t, appendProposal(nil, ref, []byte(message)), &peerv1.ExchangeRequest{
 			Proposals: []*peerv1.Proposal{{Ref: ref, Entry: []byte(message)}}}, &peerv1.ExchangeRequest{})
@@ -64,8 +67,8 @@ func TestWire(t *testing.T) {
 			IndexQueries: []*peerv1.IndexQuery{{Ref: ref, Deadline: deadline}}}, &peerv1.ExchangeRequest{})
 		compareWire(t, appendType(nil, resTypes, number, message), &peerv1.ExchangeResponse{
 			Types: []*peerv1.TypeName{{Number: number, Name: message}}}, &peerv1.ExchangeResponse{})
-		compareWire(t, appendHello(nil, reqHello, message, ref), &peerv1.ExchangeRequest{
-			Hello: &peerv1.Hello{Version: wireVersion, Node: message, Incarnation: ref}}, &peerv1.ExchangeRequest{})
+		compareWire(t, appendHello(nil, reqHello, message, ref, deadline), &peerv1.ExchangeRequest{
+			Hello: &peerv1.Hello{Version: wireVersion, Node: message, Incarnation: ref, Stream: deadline}}, &peerv1.ExchangeRequest{})
 		now := ref >> 8
 		stamp := appendStamp(nil)
 		putStamp(stamp, now)

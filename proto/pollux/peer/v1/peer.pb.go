@@ -28,9 +28,12 @@ const (
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Version of the exchange that the sender speaks; the lower one of both counts.
-	Version       uint32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
-	Incarnation   uint64 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Version     uint32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Node        string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation uint64 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// Of the node that calls, a number of this stream that no other has: by it the other node names the stream when it brings
+	// results in a stream of its own. From version 2 on; 0: results come in this stream alone.
+	Stream        uint64 `protobuf:"varint,4,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -86,6 +89,13 @@ func (x *Hello) GetIncarnation() uint64 {
 	return 0
 }
 
+func (x *Hello) GetStream() uint64 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
 // ExchangeRequest is a batch towards the node that serves.
 type ExchangeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -93,10 +103,12 @@ type ExchangeRequest struct {
 	// Microseconds since the stream began by the sender's clock, at the moment of sending. It comes before any call.
 	Now uint64 `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"`
 	// Types that are used from this batch on for the first time in this stream.
-	Types         []*TypeName   `protobuf:"bytes,3,rep,name=types,proto3" json:"types,omitempty"`
-	Calls         []*Call       `protobuf:"bytes,4,rep,name=calls,proto3" json:"calls,omitempty"`
-	Proposals     []*Proposal   `protobuf:"bytes,5,rep,name=proposals,proto3" json:"proposals,omitempty"`
-	IndexQueries  []*IndexQuery `protobuf:"bytes,6,rep,name=index_queries,json=indexQueries,proto3" json:"index_queries,omitempty"`
+	Types        []*TypeName   `protobuf:"bytes,3,rep,name=types,proto3" json:"types,omitempty"`
+	Calls        []*Call       `protobuf:"bytes,4,rep,name=calls,proto3" json:"calls,omitempty"`
+	Proposals    []*Proposal   `protobuf:"bytes,5,rep,name=proposals,proto3" json:"proposals,omitempty"`
+	IndexQueries []*IndexQuery `protobuf:"bytes,6,rep,name=index_queries,json=indexQueries,proto3" json:"index_queries,omitempty"`
+	// Results of calls that came in a stream of the node that serves here, for nodes of version 2. Their types are this stream's.
+	Results       []*Result `protobuf:"bytes,7,rep,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,6 +181,13 @@ func (x *ExchangeRequest) GetProposals() []*Proposal {
 func (x *ExchangeRequest) GetIndexQueries() []*IndexQuery {
 	if x != nil {
 		return x.IndexQueries
+	}
+	return nil
+}
+
+func (x *ExchangeRequest) GetResults() []*Result {
+	if x != nil {
+		return x.Results
 	}
 	return nil
 }
@@ -535,8 +554,10 @@ type Result struct {
 	Message []byte                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	Failure *Failure               `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
 	// What the leader's state machine answered to a proposal.
-	Applied       []byte `protobuf:"bytes,5,opt,name=applied,proto3" json:"applied,omitempty"`
-	Index         uint64 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
+	Applied []byte `protobuf:"bytes,5,opt,name=applied,proto3" json:"applied,omitempty"`
+	Index   uint64 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
+	// In an ExchangeRequest: Hello.stream of the stream in which the call came; 0: that of the result before it in the batch.
+	Stream        uint64 `protobuf:"varint,7,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -609,6 +630,13 @@ func (x *Result) GetApplied() []byte {
 func (x *Result) GetIndex() uint64 {
 	if x != nil {
 		return x.Index
+	}
+	return 0
+}
+
+func (x *Result) GetStream() uint64 {
+	if x != nil {
+		return x.Stream
 	}
 	return 0
 }
@@ -1066,18 +1094,20 @@ var File_pollux_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_pollux_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x19pollux/peer/v1/peer.proto\x12\x0epollux.peer.v1\"W\n" +
+	"\x19pollux/peer/v1/peer.proto\x12\x0epollux.peer.v1\"o\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
-	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"\xa5\x02\n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x16\n" +
+	"\x06stream\x18\x04 \x01(\x04R\x06stream\"\xd7\x02\n" +
 	"\x0fExchangeRequest\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.pollux.peer.v1.HelloR\x05hello\x12\x10\n" +
 	"\x03now\x18\x02 \x01(\x04R\x03now\x12.\n" +
 	"\x05types\x18\x03 \x03(\v2\x18.pollux.peer.v1.TypeNameR\x05types\x12*\n" +
 	"\x05calls\x18\x04 \x03(\v2\x14.pollux.peer.v1.CallR\x05calls\x126\n" +
 	"\tproposals\x18\x05 \x03(\v2\x18.pollux.peer.v1.ProposalR\tproposals\x12?\n" +
-	"\rindex_queries\x18\x06 \x03(\v2\x1a.pollux.peer.v1.IndexQueryR\findexQueries\"6\n" +
+	"\rindex_queries\x18\x06 \x03(\v2\x1a.pollux.peer.v1.IndexQueryR\findexQueries\x120\n" +
+	"\aresults\x18\a \x03(\v2\x16.pollux.peer.v1.ResultR\aresults\"6\n" +
 	"\bTypeName\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\xfc\x01\n" +
@@ -1104,14 +1134,15 @@ const file_pollux_peer_v1_peer_proto_rawDesc = "" +
 	"\x10ExchangeResponse\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.pollux.peer.v1.HelloR\x05hello\x12.\n" +
 	"\x05types\x18\x02 \x03(\v2\x18.pollux.peer.v1.TypeNameR\x05types\x120\n" +
-	"\aresults\x18\x03 \x03(\v2\x16.pollux.peer.v1.ResultR\aresults\"\xab\x01\n" +
+	"\aresults\x18\x03 \x03(\v2\x16.pollux.peer.v1.ResultR\aresults\"\xc3\x01\n" +
 	"\x06Result\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\x04R\x03ref\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\rR\x04type\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\fR\amessage\x121\n" +
 	"\afailure\x18\x04 \x01(\v2\x17.pollux.peer.v1.FailureR\afailure\x12\x18\n" +
 	"\aapplied\x18\x05 \x01(\fR\aapplied\x12\x14\n" +
-	"\x05index\x18\x06 \x01(\x04R\x05index\"\xa3\x01\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\x12\x16\n" +
+	"\x06stream\x18\a \x01(\x04R\x06stream\"\xa3\x01\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x14\n" +
 	"\x05names\x18\x02 \x03(\tR\x05names\x12\x14\n" +
@@ -1188,23 +1219,24 @@ var file_pollux_peer_v1_peer_proto_depIdxs = []int32{
 	3,  // 2: pollux.peer.v1.ExchangeRequest.calls:type_name -> pollux.peer.v1.Call
 	4,  // 3: pollux.peer.v1.ExchangeRequest.proposals:type_name -> pollux.peer.v1.Proposal
 	5,  // 4: pollux.peer.v1.ExchangeRequest.index_queries:type_name -> pollux.peer.v1.IndexQuery
-	0,  // 5: pollux.peer.v1.ExchangeResponse.hello:type_name -> pollux.peer.v1.Hello
-	2,  // 6: pollux.peer.v1.ExchangeResponse.types:type_name -> pollux.peer.v1.TypeName
-	7,  // 7: pollux.peer.v1.ExchangeResponse.results:type_name -> pollux.peer.v1.Result
-	8,  // 8: pollux.peer.v1.Result.failure:type_name -> pollux.peer.v1.Failure
-	1,  // 9: pollux.peer.v1.PeerService.Exchange:input_type -> pollux.peer.v1.ExchangeRequest
-	9,  // 10: pollux.peer.v1.PeerService.PutBlob:input_type -> pollux.peer.v1.PutBlobRequest
-	11, // 11: pollux.peer.v1.PeerService.GetBlob:input_type -> pollux.peer.v1.GetBlobRequest
-	13, // 12: pollux.peer.v1.PeerService.Enroll:input_type -> pollux.peer.v1.EnrollRequest
-	6,  // 13: pollux.peer.v1.PeerService.Exchange:output_type -> pollux.peer.v1.ExchangeResponse
-	10, // 14: pollux.peer.v1.PeerService.PutBlob:output_type -> pollux.peer.v1.PutBlobResponse
-	12, // 15: pollux.peer.v1.PeerService.GetBlob:output_type -> pollux.peer.v1.GetBlobResponse
-	14, // 16: pollux.peer.v1.PeerService.Enroll:output_type -> pollux.peer.v1.EnrollResponse
-	13, // [13:17] is the sub-list for method output_type
-	9,  // [9:13] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	7,  // 5: pollux.peer.v1.ExchangeRequest.results:type_name -> pollux.peer.v1.Result
+	0,  // 6: pollux.peer.v1.ExchangeResponse.hello:type_name -> pollux.peer.v1.Hello
+	2,  // 7: pollux.peer.v1.ExchangeResponse.types:type_name -> pollux.peer.v1.TypeName
+	7,  // 8: pollux.peer.v1.ExchangeResponse.results:type_name -> pollux.peer.v1.Result
+	8,  // 9: pollux.peer.v1.Result.failure:type_name -> pollux.peer.v1.Failure
+	1,  // 10: pollux.peer.v1.PeerService.Exchange:input_type -> pollux.peer.v1.ExchangeRequest
+	9,  // 11: pollux.peer.v1.PeerService.PutBlob:input_type -> pollux.peer.v1.PutBlobRequest
+	11, // 12: pollux.peer.v1.PeerService.GetBlob:input_type -> pollux.peer.v1.GetBlobRequest
+	13, // 13: pollux.peer.v1.PeerService.Enroll:input_type -> pollux.peer.v1.EnrollRequest
+	6,  // 14: pollux.peer.v1.PeerService.Exchange:output_type -> pollux.peer.v1.ExchangeResponse
+	10, // 15: pollux.peer.v1.PeerService.PutBlob:output_type -> pollux.peer.v1.PutBlobResponse
+	12, // 16: pollux.peer.v1.PeerService.GetBlob:output_type -> pollux.peer.v1.GetBlobResponse
+	14, // 17: pollux.peer.v1.PeerService.Enroll:output_type -> pollux.peer.v1.EnrollResponse
+	14, // [14:18] is the sub-list for method output_type
+	10, // [10:14] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_pollux_peer_v1_peer_proto_init() }
