@@ -240,7 +240,9 @@ func (k *link) run() {
 	defer conn.close()
 	defer context.AfterFunc(ctx, conn.close)()
 	stands := make(chan struct{})
-	conn.body = func(hello io.ReadCloser) io.ReadCloser { return &feed{ReadCloser: hello, k: k, stands: stands, closed: make(chan struct{})} }
+	conn.body = func(hello io.ReadCloser) io.ReadCloser {
+		return &feed{ReadCloser: hello, k: k, stands: stands, closed: make(chan struct{})}
+	}
 	// A stream that is refused is known to be so before a call was sent: the hello of the other side comes first.
 	stream, err := k.open(ctx, conn)
 	if err != nil {
