@@ -11,7 +11,7 @@ import (
 )
 
 // configs reads ConfigRecords, one per line of JSON.
-func configs(t *testing.T, lines ...string) []*pb.ConfigRecord {
+func configs(t testing.TB, lines ...string) []*pb.ConfigRecord {
 	t.Helper()
 	var all []*pb.ConfigRecord
 	for _, l := range lines {

@@ -155,6 +155,7 @@ func (f *follow) same(n *actorv1.Notice) bool {
 
 // reported tells the subscribers of a property its value.
 func (t *twin) reported(p *state.Property) {
+	t.ownChanged(p.Name.Value())
 	if t.audience == nil {
 		return
 	}
@@ -163,6 +164,22 @@ func (t *twin) reported(p *state.Property) {
 			if x.property == p.Name.Value() {
 				t.inform(r, x, p)
 			}
+		}
+	}
+}
+
+// retell tells a subscriber that computes properties the values again: it is a new life, which has heard nothing.
+func (t *twin) retell(subscriber string) {
+	if t.audience == nil {
+		return
+	}
+	r := t.audience.readers[subscriber]
+	if r == nil {
+		return
+	}
+	for _, x := range r.follows {
+		if p := t.st.Property(state.Intern(x.property)); x.system == derivedSystem && p != nil {
+			t.inform(r, x, p)
 		}
 	}
 }

@@ -87,6 +87,9 @@ func (m *call) run(t *twin) {
 		t.frame(req, m)
 	case *actorv1.Notices:
 		t.notices(req, m)
+	case *actorv1.Retell:
+		t.retell(req.Subscriber)
+		m.answer(takenReply)
 	case *actorv1.Webhook:
 		t.webhook(req, m)
 	case *pb.InvokeRequest:
@@ -115,6 +118,7 @@ func (t *twin) show(withModel bool) *pb.TwinState {
 	t.troubled(s.Status).Traffic = t.traffic()
 	s.OverQuota = t.over.proto()
 	s.Filtered = t.sieve.proto()
+	s.Derived = t.deriving.proto()
 	s.Queued = t.waitingCommands()
 	for i := range t.st.Desired {
 		if d := &t.st.Desired[i]; open(d) {

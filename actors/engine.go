@@ -68,6 +68,8 @@ type Engine struct {
 	automation *automation.Host
 	rules      *automation.Index
 	world      *world
+	// derivations are the properties that are computed of those of other twins.
+	derivations *derivations
 	// resting: the tick has stopped until roused.
 	resting atomic.Bool
 	roused  chan struct{}
@@ -123,6 +125,7 @@ func New(o Options) (*Engine, error) {
 	e.client = &Client{e: e}
 	e.routes = newRoutes(o.Store)
 	e.outbox = newOutbox(e)
+	e.derivations = newDerivations(e)
 	e.rules = automation.NewIndex(o.Store)
 	e.world = &world{e: e}
 	host, err := newAutomation(e)
@@ -194,6 +197,8 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.goFunc(e.rollouts.run)
 	e.streams.Start()
 	e.goFunc(e.outbox.run)
+	e.derivations.load()
+	e.goFunc(e.derivations.run)
 	e.goFunc(e.intake.ledger.run)
 	return ctx.Err()
 }

@@ -56,11 +56,14 @@ type followers struct {
 	bySystem map[string]map[follow]string // to the id of the twin that the name means now, or ""
 	// slots has the ids of byTwin by their slots modulo ClassSlots, which are the same whatever their class.
 	slots map[cluster.Slot]map[string]bool
+	// derived are the follows for properties that are computed, by who computes and of whom: they are no records, but follow from
+	// the configuration.
+	derived map[string]map[string][]follow
 }
 
 func newFollowers(s *storage.Store) *followers {
 	return &followers{store: s, byTwin: map[string]map[follow]bool{}, bySystem: map[string]map[follow]string{},
-		slots: map[cluster.Slot]map[string]bool{}}
+		slots: map[cluster.Slot]map[string]bool{}, derived: map[string]map[string][]follow{}}
 }
 
 // load reads all records anew. It gives the twins that had followers, or have some now.
@@ -81,11 +84,48 @@ func (f *followers) load() (touched []string, err error) {
 			f.put(x)
 		}
 	}
+	for _, sources := range f.derived {
+		for source, follows := range sources {
+			for _, x := range follows {
+				f.aim(x, source)
+			}
+		}
+	}
 	for id := range f.byTwin {
 		touched = append(touched, id)
 	}
 	slices.Sort(touched)
 	return slices.Compact(touched), nil
+}
+
+// derive replaces the follows of a twin for what it computes, by the twins that they are to. It gives the twins whose followers changed.
+func (f *followers) derive(subscriber string, now map[string][]follow) (touched []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.derived[subscriber]
+	for source, follows := range old {
+		if slices.Equal(follows, now[source]) {
+			continue
+		}
+		for _, x := range follows {
+			f.drop(x, source)
+		}
+		touched = append(touched, source)
+	}
+	for source, follows := range now {
+		if slices.Equal(follows, old[source]) {
+			continue
+		}
+		for _, x := range follows {
+			f.aim(x, source)
+		}
+		touched = append(touched, source)
+	}
+	if f.derived[subscriber] = now; len(now) == 0 {
+		delete(f.derived, subscriber)
+	}
+	slices.Sort(touched)
+	return slices.Compact(touched)
 }
 
 // put adds a follow, and gives the twin that it is to; "" where its name means none.

@@ -36,6 +36,7 @@ func (e *Engine) watchRecords() error {
 		{tableFollows, e.followChanged, e.followsLost},
 		{tableSystems, e.systemChanged, e.followsLost},
 		{tableAliases, func(c storage.Change) { e.intake.aliases.changed(c.Key) }, e.intake.aliases.lost},
+		{tableRelations, e.derivations.relationChanged, e.derivations.load},
 		{tableTopics, func(c storage.Change) { e.topics.changed(c.Key) }, e.topicsLost},
 		{tableShapes, func(c storage.Change) { e.topics.addShape(c.Key) }, func() { _ = e.topics.load() }},
 	} {
@@ -97,6 +98,7 @@ func (e *Engine) twinChanged(c storage.Change) {
 		// The twin removes its state, whether it was active or not.
 		e.activate(c.Key, &reconfigure{})
 		e.unfollowed(c.Key)
+		e.derivations.twinChanged(c, nil)
 		return
 	}
 	t := &pb.Twin{}
@@ -107,6 +109,7 @@ func (e *Engine) twinChanged(c storage.Change) {
 	id := c.Key
 	e.send(&shardTurn{id: id, turn: &reconfigure{}, activate: e.startsAlone(t) || e.followers.names(id)})
 	e.hub.recorded(t)
+	e.derivations.twinChanged(c, t)
 }
 
 // noticed has a twin look at its record at once; other nodes learn of the change by the watch.
@@ -139,6 +142,7 @@ func (e *Engine) startsAlone(t *pb.Twin) bool {
 
 // twinsLost has every active twin look at its record again.
 func (e *Engine) twinsLost() {
+	e.derivations.load()
 	e.each(func(*entry) turn { return &reconfigure{} })
 }
 
@@ -159,6 +163,7 @@ func (e *Engine) driverChanged(c storage.Change) {
 func (e *Engine) modelChanged(c storage.Change) {
 	e.catalog.changed()
 	e.each(func(*entry) turn { return &reconfigure{driver: modelRef + c.Key} })
+	e.derivations.modelChanged(c)
 }
 
 // releaseChanged: what those twins get that ask for no version is another one, for all of them or for some.

@@ -273,7 +273,7 @@ func (r *Registry) draftModel(d *draft, m *pb.Model, project string) error {
 	if err := d.name("model", project, &m.Id); err != nil {
 		return err
 	}
-	m, err := checkModel(m)
+	m, err := r.checkModel(m)
 	if err != nil {
 		return err
 	}

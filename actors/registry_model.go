@@ -13,7 +13,7 @@ import (
 )
 
 // checkModel reads a model as it shall be: its Thing Model must be one.
-func checkModel(m *pb.Model) (*pb.Model, error) {
+func (r *Registry) checkModel(m *pb.Model) (*pb.Model, error) {
 	id, err := CanonicalID(m.GetId())
 	if err != nil {
 		return nil, err
@@ -23,7 +23,7 @@ func checkModel(m *pb.Model) (*pb.Model, error) {
 	if _, err := model.Parse([]byte(m.ThingJson)); err != nil {
 		return nil, modelError(err)
 	}
-	return m, nil
+	return m, r.e.derivations.checkModel(m)
 }
 
 // modelError leads to the place in the request.
@@ -46,7 +46,7 @@ func presentModel(m *pb.Model) *pb.Model {
 
 // CreateModel commits a new model. Errors: ErrInvalid with the path, ErrExists.
 func (r *Registry) CreateModel(ctx context.Context, m *pb.Model) (*pb.Model, error) {
-	m, err := checkModel(m)
+	m, err := r.checkModel(m)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (r *Registry) ListModels(req *pb.ListModelsRequest, projects func(string) b
 // UpdateModel replaces a Thing Model; its twins go over to it, and keep what they know. m.Revision is the one that the caller
 // read, else ErrRevision.
 func (r *Registry) UpdateModel(ctx context.Context, m *pb.Model) (*pb.Model, error) {
-	m, err := checkModel(m)
+	m, err := r.checkModel(m)
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,7 @@ func (r *Registry) prepare(ctx context.Context, t, old *pb.Twin, at place, plan 
 	for _, check := range []func() error{
 		func() error { return checkLabels(t.Labels) },
 		func() error { return checkURI(t.Uri, p.spec) },
+		func() error { return r.e.derivations.check(t) },
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -261,6 +262,9 @@ func indexes(t *pb.Twin, s *spec, settings map[string]any, slot cluster.Slot) (m
 	}
 	if t.Via != "" {
 		ix[tableUses][useKey("twin", t.Via, t.Id)] = yes
+	}
+	if len(t.Derived) > 0 {
+		ix[tableUses][useKey("derived", "", t.Id)] = yes
 	}
 	for k, v := range t.Labels {
 		ix[tableUses][useKey("label", project+"\x00"+k+"\x00"+v, t.Id)] = yes

@@ -106,6 +106,8 @@ func (s *starter) run() {
 		}
 		// What a twin had to tell its subscribers when its last life ended is told by the next one.
 		begin(s.e.followers.in(slot, s.e.slotOf))
+		// What a twin computes follows from what others say now, and from nothing that an earlier life kept.
+		begin(s.e.derivations.in(slot))
 	}
 }
 

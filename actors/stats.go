@@ -82,6 +82,7 @@ type counters struct {
 	connected, faulty                     atomic.Int64
 	checkpoints, events, logLines, nCalls atomic.Uint64
 	notices                               atomic.Uint64
+	derived                               atomic.Uint64 // computations of properties
 	callTime                              atomic.Int64
 	dropped                               [drops]atomic.Uint64
 	outcomes                              [6]atomic.Uint64
@@ -167,6 +168,7 @@ func (c *counters) register(e *Engine, set *metrics.Set) {
 	gauge("pollux_checkpoint_interval_seconds", func() float64 { return float64(e.interval.get()) / 1000 })
 	gauge("pollux_checkpoints_total", func() float64 { return float64(c.checkpoints.Load()) })
 	gauge("pollux_twin_events_total", func() float64 { return float64(c.events.Load()) })
+	gauge("pollux_derived_evaluations_total", func() float64 { return float64(c.derived.Load()) })
 	gauge("pollux_notices_total", func() float64 { return float64(c.notices.Load()) })
 	gauge("pollux_frames_waiting", func() float64 { return float64(e.backlog.count.Load()) })
 	gauge("pollux_watchers", func() float64 { return float64(e.hub.watchers()) })

@@ -101,6 +101,10 @@ func (t *twin) subscribe(list []drivers.Subscription) {
 
 // notices takes what a twin that this one follows has to tell. The answer comes when the driver has heard all of it.
 func (t *twin) notices(m *actorv1.Notices, c *call) {
+	if t.sourcesTold(m) {
+		c.answer(takenReply)
+		return
+	}
 	if err := t.receivable(); err != nil {
 		t.e.stats.drop(dropFault)
 		c.refuse(fmt.Errorf("twin %s: %w", t.en.id, err))
@@ -125,6 +129,9 @@ func (t *twin) notices(m *actorv1.Notices, c *call) {
 		c.answer(takenReply)
 	}
 	for _, n := range m.Notices {
+		if n.System == derivedSystem {
+			continue
+		}
 		s := t.subscription(n.System, n.Name, n.Property)
 		if s == nil || s.Stream == m.Stream && s.Sequence >= n.Sequence {
 			continue
@@ -217,6 +224,10 @@ func (t *twin) orphans() {
 type orphaned struct{ follow follow }
 
 func (m *orphaned) run(t *twin) {
+	if m.follow.system == derivedSystem {
+		t.sourceGone(m.follow.name, m.follow.property)
+		return
+	}
 	if t.mode != modeLive || t.receivable() != nil {
 		return
 	}

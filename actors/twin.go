@@ -77,6 +77,8 @@ type twin struct {
 	over           *overuse
 	// sieve is what the filters of its model remember; nil: nothing.
 	sieve *sieve
+	// deriving is what it computes; nil: nothing.
+	deriving *deriving
 	// dirtyAt is since when written-behind values wait.
 	dirtyAt int64
 	// backoff is until when the driver is left alone after a fault.
@@ -168,7 +170,7 @@ func (t *twin) settled() bool {
 // passive says whether nobody has wanted the twin for long enough.
 func (t *twin) passive(now int64) bool {
 	idle := t.e.o.IdleTimeout.Milliseconds()
-	if _, owes := t.audience.owes(); owes || t.link != nil || !t.work.empty() || now-t.en.used.Load() < idle {
+	if _, owes := t.audience.owes(); owes || t.deriving.busy() || t.link != nil || !t.work.empty() || now-t.en.used.Load() < idle {
 		return false
 	}
 	next := t.nextTimer()
@@ -217,6 +219,7 @@ func (a *activate) run(t *twin) {
 	t.adopt()
 	t.e.hub.activated(t)
 	t.follow()
+	t.rederive()
 }
 
 // absent: there is no configuration. What a deleted twin left behind is removed.
@@ -267,6 +270,7 @@ func (t *twin) step() {
 		t.retry(now)
 		t.fireTimers(now)
 		t.goStale()
+		t.derive(now)
 		t.expire(now)
 		t.start(now)
 		t.announce(now)
@@ -325,6 +329,7 @@ func (t *twin) next(now int64) int64 {
 	if at, owes := t.audience.owes(); owes {
 		earlier(at)
 	}
+	earlier(t.deriving.next(now))
 	earlier(t.nextCheckpoint(now))
 	return at
 }

@@ -236,3 +236,13 @@ func (e *Env) number(x celast.Expr) bool {
 	}
 	return false
 }
+
+// Extend gives an environment with more options of CEL's, such as macros.
+func (e *Env) Extend(opts ...cel.EnvOption) (*Env, error) {
+	x := *e
+	var err error
+	if x.cel, err = e.cel.Extend(opts...); err != nil {
+		return nil, fmt.Errorf("words of expressions: %w", err)
+	}
+	return &x, nil
+}

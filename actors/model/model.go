@@ -43,6 +43,8 @@ type Model struct {
 	Title, Description string
 	// Staling: a property goes stale by time.
 	Staling bool
+	// Derived are the properties that are computed, by name.
+	Derived []*Property
 
 	properties map[string]*Property
 	root       *node
@@ -65,6 +67,8 @@ type Property struct {
 	Stale time.Duration
 	// Virtual: what is asked of it is what it reports.
 	Virtual bool
+	// Derived is the expression that it is computed by; empty: it is none that is.
+	Derived string
 
 	unit, from units.Unit
 	converts   bool // from is another unit than unit
@@ -106,12 +110,13 @@ type terms struct {
 	} `json:"pollux:flap"`
 	Stale   *float64 `json:"pollux:stale"`
 	Virtual bool     `json:"pollux:virtual"`
+	Derived string   `json:"pollux:derived"`
 }
 
 var (
 	thingTerms    = []string{"pollux:time", "pollux:unknown"}
 	propertyTerms = []string{"pollux:path", "pollux:unit", "pollux:unitPath", "pollux:time", "pollux:quality", "pollux:deadband",
-		"pollux:rate", "pollux:flap", "pollux:stale", "pollux:virtual"}
+		"pollux:rate", "pollux:flap", "pollux:stale", "pollux:virtual", "pollux:derived"}
 )
 
 // Parse checks a Thing Model and compiles it. Errors are *Error.
@@ -207,7 +212,7 @@ func (m *Model) add(name string, raw json.RawMessage) error {
 	if err := onlyTerms(base, raw, propertyTerms); err != nil {
 		return err
 	}
-	p := &Property{Property: m.Property(name), Deadband: -1, Virtual: x.Virtual, bounded: bounds(raw)}
+	p := &Property{Property: m.Property(name), Deadband: -1, Virtual: x.Virtual, Derived: x.Derived, bounded: bounds(raw)}
 	if x.Virtual && !p.Writable {
 		return bad(base+"/pollux:virtual", "the property is read only, so nobody can ask for a value")
 	}
@@ -233,10 +238,27 @@ func (m *Model) add(name string, raw json.RawMessage) error {
 			return err
 		}
 	}
+	m.properties[name] = p
+	if p.Derived != "" {
+		return m.derived(base, p, &x)
+	}
 	n := m.root.at(steps)
 	n.properties = append(n.properties, p)
-	m.properties[name] = p
 	m.Staling = m.Staling || p.Stale > 0
+	return nil
+}
+
+// derived checks a property that is computed: nothing of a message, and of nobody who asks, goes into it.
+func (m *Model) derived(base string, p *Property, x *terms) error {
+	switch {
+	case p.Writable:
+		return bad(base+"/pollux:derived", `what is computed cannot be asked for: the property is to be "readOnly": true`)
+	case x.Path != nil || x.From != "" || x.UnitPath != "" || x.Time != "" || x.Quality != "":
+		return bad(base+"/pollux:derived", "what is computed is in no message: pollux:path, unit, unitPath, time and quality do not go with it")
+	case x.Deadband != nil || x.Rate != nil || x.Flap != nil || x.Stale != nil:
+		return bad(base+"/pollux:derived", "pollux:deadband, rate, flap and stale are for what comes from devices")
+	}
+	m.Derived = append(m.Derived, p)
 	return nil
 }
 

@@ -30,6 +30,7 @@ another door becomes properties, as the model says in terms of the prefix pollux
   "pollux:flap": {"changes": 10, "seconds": 60}   beyond this the value is uncertain and history is spared
   "pollux:stale": 600           seconds without a value, after which it is stale
   "pollux:virtual": true        what is asked of it is what it reports
+  "pollux:derived": "EXPR"      it is computed, such as avg(zone.twins(\"room\").temperature) (docs/relations.md)
   "pollux:unknown": "refuse"    at the top of the model: paths that it does not know are refused instead of ignored`,
 		Example: `  pollux model create room --file room.json
   pollux twin create room1 --model room --alias lora/eui/70B3D5

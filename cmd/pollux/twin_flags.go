@@ -16,6 +16,7 @@ type twinFlags struct {
 	uri, zone, via          string
 	selector                string
 	settings, labels, alias []string
+	derived                 []string
 	stopped                 bool
 }
 
@@ -30,10 +31,11 @@ func (f *twinFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.zone, "zone", "", "zone that the device is in")
 	fl.StringVar(&f.via, "via", "", "gateway twin that speaks for it")
 	fl.StringVar(&f.selector, "selector", "", "nodes that the twin may live on, by their site, zone and labels, such as `'site=berlin,zone in (a,b),!gpu'`; empty: all")
+	fl.StringArrayVar(&f.derived, "derived", nil, "property that is computed, as `NAME=EXPRESSION`, such as 'total=sum(related(\"feeds\").power)'; many times (docs/relations.md)")
 	fl.BoolVar(&f.stopped, "stopped", false, "hold no connection and take no commands")
 }
 
-// apply changes what the command line names, and leaves the rest. An empty value of a label or setting removes it.
+// apply changes what the command line names, and leaves the rest. An empty value of a label, setting or derived property removes it.
 func (f *twinFlags) apply(ctx context.Context, cmd *cobra.Command, n *node, t *pb.Twin) error {
 	set := cmd.Flags().Changed
 	for _, s := range []struct {
@@ -57,6 +59,18 @@ func (f *twinFlags) apply(ctx context.Context, cmd *cobra.Command, n *node, t *p
 	for k, v := range labels {
 		if t.Labels[k] = v; v == "" {
 			delete(t.Labels, k)
+		}
+	}
+	derived, err := pairs("derived", f.derived)
+	if err != nil {
+		return err
+	}
+	if t.Derived == nil && len(derived) > 0 {
+		t.Derived = make(map[string]string)
+	}
+	for k, v := range derived {
+		if t.Derived[k] = v; v == "" {
+			delete(t.Derived, k)
 		}
 	}
 	if set("alias") {

@@ -204,6 +204,9 @@ func troubleRows(field func(name, value string), t *pb.Twin, now time.Time) {
 		sifted = append(sifted, fmt.Sprintf("%d %s", s.Filtered[k], k))
 	}
 	field("Filtered", strings.Join(sifted, ", "))
+	for _, name := range slices.Sorted(maps.Keys(s.GetDerived())) {
+		field("Derived", derivedText(name, s.Derived[name]))
+	}
 	for _, x := range s.GetSubscriptions() {
 		name := bare(x.Twin)
 		if x.System != "" {
@@ -237,6 +240,20 @@ func trafficText(t *pb.Traffic) string {
 	}
 	if t.Errors > 0 {
 		text += fmt.Sprintf("; %d errors", t.Errors)
+	}
+	return text
+}
+
+// derivedText says how the computation of a property goes.
+func derivedText(name string, d *pb.DerivedState) string {
+	text := name + " = " + d.Expression
+	switch {
+	case d.Error != "":
+		text += ": " + d.Error
+	case d.WithoutValue > 0:
+		text += fmt.Sprintf(", of %d twins, of which %d have no good value", d.Sources, d.WithoutValue)
+	case d.Sources > 0:
+		text += fmt.Sprintf(", of %d twins", d.Sources)
 	}
 	return text
 }

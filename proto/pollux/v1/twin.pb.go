@@ -422,7 +422,7 @@ func (x TraceTwinResponse_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TraceTwinResponse_Direction.Descriptor instead.
 func (TraceTwinResponse_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{34, 0}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{35, 0}
 }
 
 // Twin is the configuration of a twin, and with it its state as of the read.
@@ -461,7 +461,9 @@ type Twin struct {
 	// twin is unavailable until one does.
 	Selector string `protobuf:"bytes,17,opt,name=selector,proto3" json:"selector,omitempty"`
 	// Id of the model of a twin without a driver; a twin has a driver or a model.
-	Model         string `protobuf:"bytes,18,opt,name=model,proto3" json:"model,omitempty"`
+	Model string `protobuf:"bytes,18,opt,name=model,proto3" json:"model,omitempty"`
+	// Properties that are computed, by name: an expression over this twin and others each (docs/relations.md). A model may have more.
+	Derived       map[string]string `protobuf:"bytes,19,rep,name=derived,proto3" json:"derived,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -622,6 +624,13 @@ func (x *Twin) GetModel() string {
 	return ""
 }
 
+func (x *Twin) GetDerived() map[string]string {
+	if x != nil {
+		return x.Derived
+	}
+	return nil
+}
+
 // Alias is an outside name of a twin, unique in its project.
 type Alias struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -708,7 +717,9 @@ type TwinState struct {
 	OverQuota map[string]uint64 `protobuf:"bytes,10,rep,name=over_quota,json=overQuota,proto3" json:"over_quota,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Of a twin with a model: values that came and were not taken as they are, by why: deadband, rate, flap, late, ignored (paths
 	// that the model does not know), or the code of the refusal. Since the twin came to life where it is.
-	Filtered      map[string]uint64 `protobuf:"bytes,11,rep,name=filtered,proto3" json:"filtered,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Filtered map[string]uint64 `protobuf:"bytes,11,rep,name=filtered,proto3" json:"filtered,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// How the properties that are computed are, by name.
+	Derived       map[string]*DerivedState `protobuf:"bytes,12,rep,name=derived,proto3" json:"derived,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -820,6 +831,93 @@ func (x *TwinState) GetFiltered() map[string]uint64 {
 	return nil
 }
 
+func (x *TwinState) GetDerived() map[string]*DerivedState {
+	if x != nil {
+		return x.Derived
+	}
+	return nil
+}
+
+// DerivedState is how the computation of a property goes. The property itself is among the others.
+type DerivedState struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Expression string                 `protobuf:"bytes,1,opt,name=expression,proto3" json:"expression,omitempty"`
+	// Twins that it is computed of, and those of them that have no good value now, which are left out.
+	Sources      uint32 `protobuf:"varint,2,opt,name=sources,proto3" json:"sources,omitempty"`
+	WithoutValue uint32 `protobuf:"varint,3,opt,name=without_value,json=withoutValue,proto3" json:"without_value,omitempty"`
+	// Why it is not computed, such as that it would depend on itself.
+	Error string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	// How often it was computed since the twin came to life where it is.
+	Evaluations   uint64 `protobuf:"varint,5,opt,name=evaluations,proto3" json:"evaluations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DerivedState) Reset() {
+	*x = DerivedState{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DerivedState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DerivedState) ProtoMessage() {}
+
+func (x *DerivedState) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DerivedState.ProtoReflect.Descriptor instead.
+func (*DerivedState) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *DerivedState) GetExpression() string {
+	if x != nil {
+		return x.Expression
+	}
+	return ""
+}
+
+func (x *DerivedState) GetSources() uint32 {
+	if x != nil {
+		return x.Sources
+	}
+	return 0
+}
+
+func (x *DerivedState) GetWithoutValue() uint32 {
+	if x != nil {
+		return x.WithoutValue
+	}
+	return 0
+}
+
+func (x *DerivedState) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *DerivedState) GetEvaluations() uint64 {
+	if x != nil {
+		return x.Evaluations
+	}
+	return 0
+}
+
 // TwinSubscription is a driver's subscription to a property of another twin.
 type TwinSubscription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -833,7 +931,7 @@ type TwinSubscription struct {
 
 func (x *TwinSubscription) Reset() {
 	*x = TwinSubscription{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	mi := &file_pollux_v1_twin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +943,7 @@ func (x *TwinSubscription) String() string {
 func (*TwinSubscription) ProtoMessage() {}
 
 func (x *TwinSubscription) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	mi := &file_pollux_v1_twin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +956,7 @@ func (x *TwinSubscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinSubscription.ProtoReflect.Descriptor instead.
 func (*TwinSubscription) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{3}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TwinSubscription) GetSystem() string {
@@ -906,7 +1004,7 @@ type CommandStatus struct {
 
 func (x *CommandStatus) Reset() {
 	*x = CommandStatus{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[4]
+	mi := &file_pollux_v1_twin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1016,7 @@ func (x *CommandStatus) String() string {
 func (*CommandStatus) ProtoMessage() {}
 
 func (x *CommandStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[4]
+	mi := &file_pollux_v1_twin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1029,7 @@ func (x *CommandStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandStatus.ProtoReflect.Descriptor instead.
 func (*CommandStatus) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{4}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CommandStatus) GetId() string {
@@ -1017,7 +1115,7 @@ type Property struct {
 
 func (x *Property) Reset() {
 	*x = Property{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[5]
+	mi := &file_pollux_v1_twin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1127,7 @@ func (x *Property) String() string {
 func (*Property) ProtoMessage() {}
 
 func (x *Property) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[5]
+	mi := &file_pollux_v1_twin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1140,7 @@ func (x *Property) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Property.ProtoReflect.Descriptor instead.
 func (*Property) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{5}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Property) GetValue() *structpb.Value {
@@ -1085,7 +1183,7 @@ type Desired struct {
 
 func (x *Desired) Reset() {
 	*x = Desired{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[6]
+	mi := &file_pollux_v1_twin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1195,7 @@ func (x *Desired) String() string {
 func (*Desired) ProtoMessage() {}
 
 func (x *Desired) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[6]
+	mi := &file_pollux_v1_twin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1208,7 @@ func (x *Desired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Desired.ProtoReflect.Descriptor instead.
 func (*Desired) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{6}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Desired) GetValue() *structpb.Value {
@@ -1185,7 +1283,7 @@ type TwinStatus struct {
 
 func (x *TwinStatus) Reset() {
 	*x = TwinStatus{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[7]
+	mi := &file_pollux_v1_twin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +1295,7 @@ func (x *TwinStatus) String() string {
 func (*TwinStatus) ProtoMessage() {}
 
 func (x *TwinStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[7]
+	mi := &file_pollux_v1_twin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +1308,7 @@ func (x *TwinStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinStatus.ProtoReflect.Descriptor instead.
 func (*TwinStatus) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{7}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TwinStatus) GetConnection() Connection {
@@ -1288,7 +1386,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	mi := &file_pollux_v1_twin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1398,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	mi := &file_pollux_v1_twin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1411,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Traffic) GetReceivedBytes() uint64 {
@@ -1374,7 +1472,7 @@ type CreateTwinRequest struct {
 
 func (x *CreateTwinRequest) Reset() {
 	*x = CreateTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[9]
+	mi := &file_pollux_v1_twin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1484,7 @@ func (x *CreateTwinRequest) String() string {
 func (*CreateTwinRequest) ProtoMessage() {}
 
 func (x *CreateTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[9]
+	mi := &file_pollux_v1_twin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1497,7 @@ func (x *CreateTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTwinRequest.ProtoReflect.Descriptor instead.
 func (*CreateTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateTwinRequest) GetTwin() *Twin {
@@ -1420,7 +1518,7 @@ type CreateTwinResponse struct {
 
 func (x *CreateTwinResponse) Reset() {
 	*x = CreateTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[10]
+	mi := &file_pollux_v1_twin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1530,7 @@ func (x *CreateTwinResponse) String() string {
 func (*CreateTwinResponse) ProtoMessage() {}
 
 func (x *CreateTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[10]
+	mi := &file_pollux_v1_twin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1543,7 @@ func (x *CreateTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTwinResponse.ProtoReflect.Descriptor instead.
 func (*CreateTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateTwinResponse) GetTwin() *Twin {
@@ -1474,7 +1572,7 @@ type GetTwinRequest struct {
 
 func (x *GetTwinRequest) Reset() {
 	*x = GetTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[11]
+	mi := &file_pollux_v1_twin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1584,7 @@ func (x *GetTwinRequest) String() string {
 func (*GetTwinRequest) ProtoMessage() {}
 
 func (x *GetTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[11]
+	mi := &file_pollux_v1_twin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1597,7 @@ func (x *GetTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTwinRequest.ProtoReflect.Descriptor instead.
 func (*GetTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetTwinRequest) GetId() string {
@@ -1532,7 +1630,7 @@ type GetTwinResponse struct {
 
 func (x *GetTwinResponse) Reset() {
 	*x = GetTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[12]
+	mi := &file_pollux_v1_twin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1642,7 @@ func (x *GetTwinResponse) String() string {
 func (*GetTwinResponse) ProtoMessage() {}
 
 func (x *GetTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[12]
+	mi := &file_pollux_v1_twin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1655,7 @@ func (x *GetTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTwinResponse.ProtoReflect.Descriptor instead.
 func (*GetTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetTwinResponse) GetTwin() *Twin {
@@ -1600,7 +1698,7 @@ type TwinFilter struct {
 
 func (x *TwinFilter) Reset() {
 	*x = TwinFilter{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[13]
+	mi := &file_pollux_v1_twin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1710,7 @@ func (x *TwinFilter) String() string {
 func (*TwinFilter) ProtoMessage() {}
 
 func (x *TwinFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[13]
+	mi := &file_pollux_v1_twin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1723,7 @@ func (x *TwinFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinFilter.ProtoReflect.Descriptor instead.
 func (*TwinFilter) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TwinFilter) GetProject() string {
@@ -1727,7 +1825,7 @@ type ListTwinsRequest struct {
 
 func (x *ListTwinsRequest) Reset() {
 	*x = ListTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[14]
+	mi := &file_pollux_v1_twin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1837,7 @@ func (x *ListTwinsRequest) String() string {
 func (*ListTwinsRequest) ProtoMessage() {}
 
 func (x *ListTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[14]
+	mi := &file_pollux_v1_twin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1850,7 @@ func (x *ListTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTwinsRequest.ProtoReflect.Descriptor instead.
 func (*ListTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTwinsRequest) GetFilter() *TwinFilter {
@@ -1794,7 +1892,7 @@ type ListTwinsResponse struct {
 
 func (x *ListTwinsResponse) Reset() {
 	*x = ListTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[15]
+	mi := &file_pollux_v1_twin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1904,7 @@ func (x *ListTwinsResponse) String() string {
 func (*ListTwinsResponse) ProtoMessage() {}
 
 func (x *ListTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[15]
+	mi := &file_pollux_v1_twin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1917,7 @@ func (x *ListTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTwinsResponse.ProtoReflect.Descriptor instead.
 func (*ListTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTwinsResponse) GetTwins() []*Twin {
@@ -1846,7 +1944,7 @@ type UpdateTwinRequest struct {
 
 func (x *UpdateTwinRequest) Reset() {
 	*x = UpdateTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[16]
+	mi := &file_pollux_v1_twin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +1956,7 @@ func (x *UpdateTwinRequest) String() string {
 func (*UpdateTwinRequest) ProtoMessage() {}
 
 func (x *UpdateTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[16]
+	mi := &file_pollux_v1_twin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +1969,7 @@ func (x *UpdateTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTwinRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpdateTwinRequest) GetTwin() *Twin {
@@ -1892,7 +1990,7 @@ type UpdateTwinResponse struct {
 
 func (x *UpdateTwinResponse) Reset() {
 	*x = UpdateTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[17]
+	mi := &file_pollux_v1_twin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2002,7 @@ func (x *UpdateTwinResponse) String() string {
 func (*UpdateTwinResponse) ProtoMessage() {}
 
 func (x *UpdateTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[17]
+	mi := &file_pollux_v1_twin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2015,7 @@ func (x *UpdateTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTwinResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateTwinResponse) GetTwin() *Twin {
@@ -1945,7 +2043,7 @@ type DeleteTwinRequest struct {
 
 func (x *DeleteTwinRequest) Reset() {
 	*x = DeleteTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[18]
+	mi := &file_pollux_v1_twin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2055,7 @@ func (x *DeleteTwinRequest) String() string {
 func (*DeleteTwinRequest) ProtoMessage() {}
 
 func (x *DeleteTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[18]
+	mi := &file_pollux_v1_twin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2068,7 @@ func (x *DeleteTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTwinRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteTwinRequest) GetId() string {
@@ -1995,7 +2093,7 @@ type DeleteTwinResponse struct {
 
 func (x *DeleteTwinResponse) Reset() {
 	*x = DeleteTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[19]
+	mi := &file_pollux_v1_twin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2105,7 @@ func (x *DeleteTwinResponse) String() string {
 func (*DeleteTwinResponse) ProtoMessage() {}
 
 func (x *DeleteTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[19]
+	mi := &file_pollux_v1_twin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2118,7 @@ func (x *DeleteTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTwinResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{20}
 }
 
 // CommandOptions are the fields of the twin's command queue.
@@ -2054,7 +2152,7 @@ type CommandOptions struct {
 
 func (x *CommandOptions) Reset() {
 	*x = CommandOptions{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[20]
+	mi := &file_pollux_v1_twin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2164,7 @@ func (x *CommandOptions) String() string {
 func (*CommandOptions) ProtoMessage() {}
 
 func (x *CommandOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[20]
+	mi := &file_pollux_v1_twin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2177,7 @@ func (x *CommandOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandOptions.ProtoReflect.Descriptor instead.
 func (*CommandOptions) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CommandOptions) GetPriority() uint32 {
@@ -2166,7 +2264,7 @@ type InvokeRequest struct {
 
 func (x *InvokeRequest) Reset() {
 	*x = InvokeRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[21]
+	mi := &file_pollux_v1_twin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2276,7 @@ func (x *InvokeRequest) String() string {
 func (*InvokeRequest) ProtoMessage() {}
 
 func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[21]
+	mi := &file_pollux_v1_twin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2289,7 @@ func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeRequest.ProtoReflect.Descriptor instead.
 func (*InvokeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *InvokeRequest) GetId() string {
@@ -2241,7 +2339,7 @@ type InvokeResponse struct {
 
 func (x *InvokeResponse) Reset() {
 	*x = InvokeResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[22]
+	mi := &file_pollux_v1_twin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2253,7 +2351,7 @@ func (x *InvokeResponse) String() string {
 func (*InvokeResponse) ProtoMessage() {}
 
 func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[22]
+	mi := &file_pollux_v1_twin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2266,7 +2364,7 @@ func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeResponse.ProtoReflect.Descriptor instead.
 func (*InvokeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *InvokeResponse) GetOutput() *structpb.Value {
@@ -2304,7 +2402,7 @@ type SetDesiredRequest struct {
 
 func (x *SetDesiredRequest) Reset() {
 	*x = SetDesiredRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[23]
+	mi := &file_pollux_v1_twin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2316,7 +2414,7 @@ func (x *SetDesiredRequest) String() string {
 func (*SetDesiredRequest) ProtoMessage() {}
 
 func (x *SetDesiredRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[23]
+	mi := &file_pollux_v1_twin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2329,7 +2427,7 @@ func (x *SetDesiredRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDesiredRequest.ProtoReflect.Descriptor instead.
 func (*SetDesiredRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetDesiredRequest) GetId() string {
@@ -2376,7 +2474,7 @@ type SetDesiredResponse struct {
 
 func (x *SetDesiredResponse) Reset() {
 	*x = SetDesiredResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[24]
+	mi := &file_pollux_v1_twin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2486,7 @@ func (x *SetDesiredResponse) String() string {
 func (*SetDesiredResponse) ProtoMessage() {}
 
 func (x *SetDesiredResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[24]
+	mi := &file_pollux_v1_twin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2499,7 @@ func (x *SetDesiredResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDesiredResponse.ProtoReflect.Descriptor instead.
 func (*SetDesiredResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetDesiredResponse) GetDesired() *Desired {
@@ -2424,7 +2522,7 @@ type WatchTwinsRequest struct {
 
 func (x *WatchTwinsRequest) Reset() {
 	*x = WatchTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[25]
+	mi := &file_pollux_v1_twin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +2534,7 @@ func (x *WatchTwinsRequest) String() string {
 func (*WatchTwinsRequest) ProtoMessage() {}
 
 func (x *WatchTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[25]
+	mi := &file_pollux_v1_twin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +2547,7 @@ func (x *WatchTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTwinsRequest.ProtoReflect.Descriptor instead.
 func (*WatchTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchTwinsRequest) GetFilter() *TwinFilter {
@@ -2503,7 +2601,7 @@ type WatchTwinsResponse struct {
 
 func (x *WatchTwinsResponse) Reset() {
 	*x = WatchTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[26]
+	mi := &file_pollux_v1_twin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2515,7 +2613,7 @@ func (x *WatchTwinsResponse) String() string {
 func (*WatchTwinsResponse) ProtoMessage() {}
 
 func (x *WatchTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[26]
+	mi := &file_pollux_v1_twin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2528,7 +2626,7 @@ func (x *WatchTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTwinsResponse.ProtoReflect.Descriptor instead.
 func (*WatchTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchTwinsResponse) GetId() string {
@@ -2672,7 +2770,7 @@ type StateDelta struct {
 
 func (x *StateDelta) Reset() {
 	*x = StateDelta{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[27]
+	mi := &file_pollux_v1_twin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2782,7 @@ func (x *StateDelta) String() string {
 func (*StateDelta) ProtoMessage() {}
 
 func (x *StateDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[27]
+	mi := &file_pollux_v1_twin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2795,7 @@ func (x *StateDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateDelta.ProtoReflect.Descriptor instead.
 func (*StateDelta) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StateDelta) GetProperties() map[string]*Property {
@@ -2753,7 +2851,7 @@ type TwinEvent struct {
 
 func (x *TwinEvent) Reset() {
 	*x = TwinEvent{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[28]
+	mi := &file_pollux_v1_twin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +2863,7 @@ func (x *TwinEvent) String() string {
 func (*TwinEvent) ProtoMessage() {}
 
 func (x *TwinEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[28]
+	mi := &file_pollux_v1_twin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +2876,7 @@ func (x *TwinEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinEvent.ProtoReflect.Descriptor instead.
 func (*TwinEvent) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TwinEvent) GetName() string {
@@ -2814,7 +2912,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[29]
+	mi := &file_pollux_v1_twin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +2924,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[29]
+	mi := &file_pollux_v1_twin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +2937,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LogLine) GetTime() *timestamppb.Timestamp {
@@ -2891,7 +2989,7 @@ type QueryHistoryRequest struct {
 
 func (x *QueryHistoryRequest) Reset() {
 	*x = QueryHistoryRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[30]
+	mi := &file_pollux_v1_twin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3001,7 @@ func (x *QueryHistoryRequest) String() string {
 func (*QueryHistoryRequest) ProtoMessage() {}
 
 func (x *QueryHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[30]
+	mi := &file_pollux_v1_twin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3014,7 @@ func (x *QueryHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHistoryRequest.ProtoReflect.Descriptor instead.
 func (*QueryHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *QueryHistoryRequest) GetId() string {
@@ -3004,7 +3102,7 @@ type QueryHistoryResponse struct {
 
 func (x *QueryHistoryResponse) Reset() {
 	*x = QueryHistoryResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[31]
+	mi := &file_pollux_v1_twin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3114,7 @@ func (x *QueryHistoryResponse) String() string {
 func (*QueryHistoryResponse) ProtoMessage() {}
 
 func (x *QueryHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[31]
+	mi := &file_pollux_v1_twin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3127,7 @@ func (x *QueryHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHistoryResponse.ProtoReflect.Descriptor instead.
 func (*QueryHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *QueryHistoryResponse) GetSamples() []*Sample {
@@ -3076,7 +3174,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[32]
+	mi := &file_pollux_v1_twin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3088,7 +3186,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[32]
+	mi := &file_pollux_v1_twin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3101,7 +3199,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Sample) GetTime() *timestamppb.Timestamp {
@@ -3148,7 +3246,7 @@ type TraceTwinRequest struct {
 
 func (x *TraceTwinRequest) Reset() {
 	*x = TraceTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[33]
+	mi := &file_pollux_v1_twin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +3258,7 @@ func (x *TraceTwinRequest) String() string {
 func (*TraceTwinRequest) ProtoMessage() {}
 
 func (x *TraceTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[33]
+	mi := &file_pollux_v1_twin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +3271,7 @@ func (x *TraceTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceTwinRequest.ProtoReflect.Descriptor instead.
 func (*TraceTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TraceTwinRequest) GetId() string {
@@ -3197,7 +3295,7 @@ type TraceTwinResponse struct {
 
 func (x *TraceTwinResponse) Reset() {
 	*x = TraceTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	mi := &file_pollux_v1_twin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3209,7 +3307,7 @@ func (x *TraceTwinResponse) String() string {
 func (*TraceTwinResponse) ProtoMessage() {}
 
 func (x *TraceTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	mi := &file_pollux_v1_twin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3222,7 +3320,7 @@ func (x *TraceTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceTwinResponse.ProtoReflect.Descriptor instead.
 func (*TraceTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TraceTwinResponse) GetTime() *timestamppb.Timestamp {
@@ -3270,7 +3368,7 @@ type ReleaseTwinsRequest struct {
 
 func (x *ReleaseTwinsRequest) Reset() {
 	*x = ReleaseTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	mi := &file_pollux_v1_twin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3282,7 +3380,7 @@ func (x *ReleaseTwinsRequest) String() string {
 func (*ReleaseTwinsRequest) ProtoMessage() {}
 
 func (x *ReleaseTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	mi := &file_pollux_v1_twin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3295,7 +3393,7 @@ func (x *ReleaseTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseTwinsRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReleaseTwinsRequest) GetFilter() *TwinFilter {
@@ -3315,7 +3413,7 @@ type ReleaseTwinsResponse struct {
 
 func (x *ReleaseTwinsResponse) Reset() {
 	*x = ReleaseTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	mi := &file_pollux_v1_twin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3327,7 +3425,7 @@ func (x *ReleaseTwinsResponse) String() string {
 func (*ReleaseTwinsResponse) ProtoMessage() {}
 
 func (x *ReleaseTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	mi := &file_pollux_v1_twin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3340,7 +3438,7 @@ func (x *ReleaseTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseTwinsResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReleaseTwinsResponse) GetIds() []string {
@@ -3359,7 +3457,7 @@ type ClearCommandsRequest struct {
 
 func (x *ClearCommandsRequest) Reset() {
 	*x = ClearCommandsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	mi := &file_pollux_v1_twin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3371,7 +3469,7 @@ func (x *ClearCommandsRequest) String() string {
 func (*ClearCommandsRequest) ProtoMessage() {}
 
 func (x *ClearCommandsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	mi := &file_pollux_v1_twin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3384,7 +3482,7 @@ func (x *ClearCommandsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearCommandsRequest.ProtoReflect.Descriptor instead.
 func (*ClearCommandsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ClearCommandsRequest) GetId() string {
@@ -3404,7 +3502,7 @@ type ClearCommandsResponse struct {
 
 func (x *ClearCommandsResponse) Reset() {
 	*x = ClearCommandsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[38]
+	mi := &file_pollux_v1_twin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3416,7 +3514,7 @@ func (x *ClearCommandsResponse) String() string {
 func (*ClearCommandsResponse) ProtoMessage() {}
 
 func (x *ClearCommandsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[38]
+	mi := &file_pollux_v1_twin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3429,7 +3527,7 @@ func (x *ClearCommandsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearCommandsResponse.ProtoReflect.Descriptor instead.
 func (*ClearCommandsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ClearCommandsResponse) GetCleared() uint32 {
@@ -3448,7 +3546,7 @@ type RecordTwinRequest struct {
 
 func (x *RecordTwinRequest) Reset() {
 	*x = RecordTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[39]
+	mi := &file_pollux_v1_twin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3460,7 +3558,7 @@ func (x *RecordTwinRequest) String() string {
 func (*RecordTwinRequest) ProtoMessage() {}
 
 func (x *RecordTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[39]
+	mi := &file_pollux_v1_twin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3473,7 +3571,7 @@ func (x *RecordTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTwinRequest.ProtoReflect.Descriptor instead.
 func (*RecordTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RecordTwinRequest) GetId() string {
@@ -3500,7 +3598,7 @@ type RecordTwinResponse struct {
 
 func (x *RecordTwinResponse) Reset() {
 	*x = RecordTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[40]
+	mi := &file_pollux_v1_twin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3512,7 +3610,7 @@ func (x *RecordTwinResponse) String() string {
 func (*RecordTwinResponse) ProtoMessage() {}
 
 func (x *RecordTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[40]
+	mi := &file_pollux_v1_twin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3525,7 +3623,7 @@ func (x *RecordTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTwinResponse.ProtoReflect.Descriptor instead.
 func (*RecordTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{40}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecordTwinResponse) GetTime() *timestamppb.Timestamp {
@@ -3601,7 +3699,7 @@ type RecordedStart struct {
 
 func (x *RecordedStart) Reset() {
 	*x = RecordedStart{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[41]
+	mi := &file_pollux_v1_twin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3613,7 +3711,7 @@ func (x *RecordedStart) String() string {
 func (*RecordedStart) ProtoMessage() {}
 
 func (x *RecordedStart) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[41]
+	mi := &file_pollux_v1_twin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3626,7 +3724,7 @@ func (x *RecordedStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedStart.ProtoReflect.Descriptor instead.
 func (*RecordedStart) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{41}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RecordedStart) GetId() string {
@@ -3690,7 +3788,7 @@ type RecordedCall struct {
 
 func (x *RecordedCall) Reset() {
 	*x = RecordedCall{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[42]
+	mi := &file_pollux_v1_twin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3702,7 +3800,7 @@ func (x *RecordedCall) String() string {
 func (*RecordedCall) ProtoMessage() {}
 
 func (x *RecordedCall) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[42]
+	mi := &file_pollux_v1_twin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3715,7 +3813,7 @@ func (x *RecordedCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedCall.ProtoReflect.Descriptor instead.
 func (*RecordedCall) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{42}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RecordedCall) GetEvent() int32 {
@@ -3776,7 +3874,7 @@ type RecordedHostCall struct {
 
 func (x *RecordedHostCall) Reset() {
 	*x = RecordedHostCall{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[43]
+	mi := &file_pollux_v1_twin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3788,7 +3886,7 @@ func (x *RecordedHostCall) String() string {
 func (*RecordedHostCall) ProtoMessage() {}
 
 func (x *RecordedHostCall) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[43]
+	mi := &file_pollux_v1_twin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3801,7 +3899,7 @@ func (x *RecordedHostCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedHostCall.ProtoReflect.Descriptor instead.
 func (*RecordedHostCall) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{43}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RecordedHostCall) GetKind() string {
@@ -3843,7 +3941,7 @@ var File_pollux_v1_twin_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x05\n" +
+	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x06\n" +
 	"\x04Twin\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x10\n" +
@@ -3865,14 +3963,18 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x0edriver_version\x18\x0f \x01(\tR\rdriverVersion\x12\x1b\n" +
 	"\tupdate_by\x18\x10 \x01(\tR\bupdateBy\x12$\n" +
 	"\bselector\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\bselector\x12\x1e\n" +
-	"\x05model\x18\x12 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x05model\x1a9\n" +
+	"\x05model\x18\x12 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x05model\x12P\n" +
+	"\aderived\x18\x13 \x03(\v2\x1c.pollux.v1.Twin.DerivedEntryB\x18\xbaH\x15\x9a\x01\x12\x10 \"\ar\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\xd0\x0fR\aderived\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
+	"\fDerivedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"I\n" +
 	"\x05Alias\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\tR\x05value\"\xd3\x06\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\xe5\a\n" +
 	"\tTwinState\x12D\n" +
 	"\n" +
 	"properties\x18\x01 \x03(\v2$.pollux.v1.TwinState.PropertiesEntryR\n" +
@@ -3889,7 +3991,8 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\n" +
 	"over_quota\x18\n" +
 	" \x03(\v2#.pollux.v1.TwinState.OverQuotaEntryR\toverQuota\x12>\n" +
-	"\bfiltered\x18\v \x03(\v2\".pollux.v1.TwinState.FilteredEntryR\bfiltered\x1aR\n" +
+	"\bfiltered\x18\v \x03(\v2\".pollux.v1.TwinState.FilteredEntryR\bfiltered\x12;\n" +
+	"\aderived\x18\f \x03(\v2!.pollux.v1.TwinState.DerivedEntryR\aderived\x1aR\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
 	"\x05value\x18\x02 \x01(\v2\x13.pollux.v1.PropertyR\x05value:\x028\x01\x1aN\n" +
@@ -3901,7 +4004,18 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a;\n" +
 	"\rFilteredEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"Z\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aS\n" +
+	"\fDerivedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
+	"\x05value\x18\x02 \x01(\v2\x17.pollux.v1.DerivedStateR\x05value:\x028\x01\"\xa5\x01\n" +
+	"\fDerivedState\x12\x1e\n" +
+	"\n" +
+	"expression\x18\x01 \x01(\tR\n" +
+	"expression\x12\x18\n" +
+	"\asources\x18\x02 \x01(\rR\asources\x12#\n" +
+	"\rwithout_value\x18\x03 \x01(\rR\fwithoutValue\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x12 \n" +
+	"\vevaluations\x18\x05 \x01(\x04R\vevaluations\"Z\n" +
 	"\x10TwinSubscription\x12\x16\n" +
 	"\x06system\x18\x01 \x01(\tR\x06system\x12\x12\n" +
 	"\x04twin\x18\x02 \x01(\tR\x04twin\x12\x1a\n" +
@@ -4235,7 +4349,7 @@ func file_pollux_v1_twin_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_twin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_pollux_v1_twin_proto_goTypes = []any{
 	(CommandPhase)(0),                // 0: pollux.v1.CommandPhase
 	(Quality)(0),                     // 1: pollux.v1.Quality
@@ -4247,174 +4361,180 @@ var file_pollux_v1_twin_proto_goTypes = []any{
 	(*Twin)(nil),                     // 7: pollux.v1.Twin
 	(*Alias)(nil),                    // 8: pollux.v1.Alias
 	(*TwinState)(nil),                // 9: pollux.v1.TwinState
-	(*TwinSubscription)(nil),         // 10: pollux.v1.TwinSubscription
-	(*CommandStatus)(nil),            // 11: pollux.v1.CommandStatus
-	(*Property)(nil),                 // 12: pollux.v1.Property
-	(*Desired)(nil),                  // 13: pollux.v1.Desired
-	(*TwinStatus)(nil),               // 14: pollux.v1.TwinStatus
-	(*Traffic)(nil),                  // 15: pollux.v1.Traffic
-	(*CreateTwinRequest)(nil),        // 16: pollux.v1.CreateTwinRequest
-	(*CreateTwinResponse)(nil),       // 17: pollux.v1.CreateTwinResponse
-	(*GetTwinRequest)(nil),           // 18: pollux.v1.GetTwinRequest
-	(*GetTwinResponse)(nil),          // 19: pollux.v1.GetTwinResponse
-	(*TwinFilter)(nil),               // 20: pollux.v1.TwinFilter
-	(*ListTwinsRequest)(nil),         // 21: pollux.v1.ListTwinsRequest
-	(*ListTwinsResponse)(nil),        // 22: pollux.v1.ListTwinsResponse
-	(*UpdateTwinRequest)(nil),        // 23: pollux.v1.UpdateTwinRequest
-	(*UpdateTwinResponse)(nil),       // 24: pollux.v1.UpdateTwinResponse
-	(*DeleteTwinRequest)(nil),        // 25: pollux.v1.DeleteTwinRequest
-	(*DeleteTwinResponse)(nil),       // 26: pollux.v1.DeleteTwinResponse
-	(*CommandOptions)(nil),           // 27: pollux.v1.CommandOptions
-	(*InvokeRequest)(nil),            // 28: pollux.v1.InvokeRequest
-	(*InvokeResponse)(nil),           // 29: pollux.v1.InvokeResponse
-	(*SetDesiredRequest)(nil),        // 30: pollux.v1.SetDesiredRequest
-	(*SetDesiredResponse)(nil),       // 31: pollux.v1.SetDesiredResponse
-	(*WatchTwinsRequest)(nil),        // 32: pollux.v1.WatchTwinsRequest
-	(*WatchTwinsResponse)(nil),       // 33: pollux.v1.WatchTwinsResponse
-	(*StateDelta)(nil),               // 34: pollux.v1.StateDelta
-	(*TwinEvent)(nil),                // 35: pollux.v1.TwinEvent
-	(*LogLine)(nil),                  // 36: pollux.v1.LogLine
-	(*QueryHistoryRequest)(nil),      // 37: pollux.v1.QueryHistoryRequest
-	(*QueryHistoryResponse)(nil),     // 38: pollux.v1.QueryHistoryResponse
-	(*Sample)(nil),                   // 39: pollux.v1.Sample
-	(*TraceTwinRequest)(nil),         // 40: pollux.v1.TraceTwinRequest
-	(*TraceTwinResponse)(nil),        // 41: pollux.v1.TraceTwinResponse
-	(*ReleaseTwinsRequest)(nil),      // 42: pollux.v1.ReleaseTwinsRequest
-	(*ReleaseTwinsResponse)(nil),     // 43: pollux.v1.ReleaseTwinsResponse
-	(*ClearCommandsRequest)(nil),     // 44: pollux.v1.ClearCommandsRequest
-	(*ClearCommandsResponse)(nil),    // 45: pollux.v1.ClearCommandsResponse
-	(*RecordTwinRequest)(nil),        // 46: pollux.v1.RecordTwinRequest
-	(*RecordTwinResponse)(nil),       // 47: pollux.v1.RecordTwinResponse
-	(*RecordedStart)(nil),            // 48: pollux.v1.RecordedStart
-	(*RecordedCall)(nil),             // 49: pollux.v1.RecordedCall
-	(*RecordedHostCall)(nil),         // 50: pollux.v1.RecordedHostCall
-	nil,                              // 51: pollux.v1.Twin.LabelsEntry
-	nil,                              // 52: pollux.v1.TwinState.PropertiesEntry
-	nil,                              // 53: pollux.v1.TwinState.DesiredEntry
-	nil,                              // 54: pollux.v1.TwinState.OverQuotaEntry
-	nil,                              // 55: pollux.v1.TwinState.FilteredEntry
-	nil,                              // 56: pollux.v1.TwinFilter.LabelsEntry
-	nil,                              // 57: pollux.v1.StateDelta.PropertiesEntry
-	nil,                              // 58: pollux.v1.StateDelta.DesiredEntry
-	(*structpb.Struct)(nil),          // 59: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),    // 60: google.protobuf.Timestamp
-	(*structpb.Value)(nil),           // 61: google.protobuf.Value
-	(*durationpb.Duration)(nil),      // 62: google.protobuf.Duration
+	(*DerivedState)(nil),             // 10: pollux.v1.DerivedState
+	(*TwinSubscription)(nil),         // 11: pollux.v1.TwinSubscription
+	(*CommandStatus)(nil),            // 12: pollux.v1.CommandStatus
+	(*Property)(nil),                 // 13: pollux.v1.Property
+	(*Desired)(nil),                  // 14: pollux.v1.Desired
+	(*TwinStatus)(nil),               // 15: pollux.v1.TwinStatus
+	(*Traffic)(nil),                  // 16: pollux.v1.Traffic
+	(*CreateTwinRequest)(nil),        // 17: pollux.v1.CreateTwinRequest
+	(*CreateTwinResponse)(nil),       // 18: pollux.v1.CreateTwinResponse
+	(*GetTwinRequest)(nil),           // 19: pollux.v1.GetTwinRequest
+	(*GetTwinResponse)(nil),          // 20: pollux.v1.GetTwinResponse
+	(*TwinFilter)(nil),               // 21: pollux.v1.TwinFilter
+	(*ListTwinsRequest)(nil),         // 22: pollux.v1.ListTwinsRequest
+	(*ListTwinsResponse)(nil),        // 23: pollux.v1.ListTwinsResponse
+	(*UpdateTwinRequest)(nil),        // 24: pollux.v1.UpdateTwinRequest
+	(*UpdateTwinResponse)(nil),       // 25: pollux.v1.UpdateTwinResponse
+	(*DeleteTwinRequest)(nil),        // 26: pollux.v1.DeleteTwinRequest
+	(*DeleteTwinResponse)(nil),       // 27: pollux.v1.DeleteTwinResponse
+	(*CommandOptions)(nil),           // 28: pollux.v1.CommandOptions
+	(*InvokeRequest)(nil),            // 29: pollux.v1.InvokeRequest
+	(*InvokeResponse)(nil),           // 30: pollux.v1.InvokeResponse
+	(*SetDesiredRequest)(nil),        // 31: pollux.v1.SetDesiredRequest
+	(*SetDesiredResponse)(nil),       // 32: pollux.v1.SetDesiredResponse
+	(*WatchTwinsRequest)(nil),        // 33: pollux.v1.WatchTwinsRequest
+	(*WatchTwinsResponse)(nil),       // 34: pollux.v1.WatchTwinsResponse
+	(*StateDelta)(nil),               // 35: pollux.v1.StateDelta
+	(*TwinEvent)(nil),                // 36: pollux.v1.TwinEvent
+	(*LogLine)(nil),                  // 37: pollux.v1.LogLine
+	(*QueryHistoryRequest)(nil),      // 38: pollux.v1.QueryHistoryRequest
+	(*QueryHistoryResponse)(nil),     // 39: pollux.v1.QueryHistoryResponse
+	(*Sample)(nil),                   // 40: pollux.v1.Sample
+	(*TraceTwinRequest)(nil),         // 41: pollux.v1.TraceTwinRequest
+	(*TraceTwinResponse)(nil),        // 42: pollux.v1.TraceTwinResponse
+	(*ReleaseTwinsRequest)(nil),      // 43: pollux.v1.ReleaseTwinsRequest
+	(*ReleaseTwinsResponse)(nil),     // 44: pollux.v1.ReleaseTwinsResponse
+	(*ClearCommandsRequest)(nil),     // 45: pollux.v1.ClearCommandsRequest
+	(*ClearCommandsResponse)(nil),    // 46: pollux.v1.ClearCommandsResponse
+	(*RecordTwinRequest)(nil),        // 47: pollux.v1.RecordTwinRequest
+	(*RecordTwinResponse)(nil),       // 48: pollux.v1.RecordTwinResponse
+	(*RecordedStart)(nil),            // 49: pollux.v1.RecordedStart
+	(*RecordedCall)(nil),             // 50: pollux.v1.RecordedCall
+	(*RecordedHostCall)(nil),         // 51: pollux.v1.RecordedHostCall
+	nil,                              // 52: pollux.v1.Twin.LabelsEntry
+	nil,                              // 53: pollux.v1.Twin.DerivedEntry
+	nil,                              // 54: pollux.v1.TwinState.PropertiesEntry
+	nil,                              // 55: pollux.v1.TwinState.DesiredEntry
+	nil,                              // 56: pollux.v1.TwinState.OverQuotaEntry
+	nil,                              // 57: pollux.v1.TwinState.FilteredEntry
+	nil,                              // 58: pollux.v1.TwinState.DerivedEntry
+	nil,                              // 59: pollux.v1.TwinFilter.LabelsEntry
+	nil,                              // 60: pollux.v1.StateDelta.PropertiesEntry
+	nil,                              // 61: pollux.v1.StateDelta.DesiredEntry
+	(*structpb.Struct)(nil),          // 62: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),    // 63: google.protobuf.Timestamp
+	(*structpb.Value)(nil),           // 64: google.protobuf.Value
+	(*durationpb.Duration)(nil),      // 65: google.protobuf.Duration
 }
 var file_pollux_v1_twin_proto_depIdxs = []int32{
-	59, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
-	51, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
+	62, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
+	52, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
 	8,  // 2: pollux.v1.Twin.aliases:type_name -> pollux.v1.Alias
-	60, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
-	60, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
+	63, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
+	63, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
 	9,  // 5: pollux.v1.Twin.state:type_name -> pollux.v1.TwinState
-	52, // 6: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
-	53, // 7: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
-	14, // 8: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
-	11, // 9: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
-	10, // 10: pollux.v1.TwinState.subscriptions:type_name -> pollux.v1.TwinSubscription
-	54, // 11: pollux.v1.TwinState.over_quota:type_name -> pollux.v1.TwinState.OverQuotaEntry
-	55, // 12: pollux.v1.TwinState.filtered:type_name -> pollux.v1.TwinState.FilteredEntry
-	0,  // 13: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
-	5,  // 14: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
-	61, // 15: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
-	60, // 16: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
-	60, // 17: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
-	61, // 18: pollux.v1.Property.value:type_name -> google.protobuf.Value
-	60, // 19: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
-	1,  // 20: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
-	61, // 21: pollux.v1.Desired.value:type_name -> google.protobuf.Value
-	60, // 22: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
-	2,  // 23: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
-	3,  // 24: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
-	60, // 25: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
-	60, // 26: pollux.v1.TwinStatus.retry_time:type_name -> google.protobuf.Timestamp
-	60, // 27: pollux.v1.TwinStatus.quarantine_time:type_name -> google.protobuf.Timestamp
-	15, // 28: pollux.v1.TwinStatus.traffic:type_name -> pollux.v1.Traffic
-	7,  // 29: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,  // 30: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
-	4,  // 31: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
-	7,  // 32: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
-	56, // 33: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
-	3,  // 34: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
-	20, // 35: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	7,  // 36: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
-	7,  // 37: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,  // 38: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
-	62, // 39: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
-	62, // 40: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
-	62, // 41: pollux.v1.CommandOptions.valid_for:type_name -> google.protobuf.Duration
-	62, // 42: pollux.v1.CommandOptions.pause:type_name -> google.protobuf.Duration
-	61, // 43: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
-	27, // 44: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
-	61, // 45: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
-	5,  // 46: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
-	61, // 47: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
-	27, // 48: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
-	62, // 49: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
-	13, // 50: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
-	20, // 51: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	9,  // 52: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
-	34, // 53: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
-	35, // 54: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
-	36, // 55: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
-	57, // 56: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
-	58, // 57: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
-	14, // 58: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
-	11, // 59: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
-	61, // 60: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
-	60, // 61: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
-	60, // 62: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	60, // 63: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
-	60, // 64: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
-	62, // 65: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
-	39, // 66: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
-	60, // 67: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	61, // 68: pollux.v1.Sample.data:type_name -> google.protobuf.Value
-	1,  // 69: pollux.v1.Sample.quality:type_name -> pollux.v1.Quality
-	60, // 70: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
-	6,  // 71: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
-	20, // 72: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	60, // 73: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
-	48, // 74: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
-	49, // 75: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
-	50, // 76: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
-	62, // 77: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
-	12, // 78: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
-	13, // 79: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
-	12, // 80: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
-	13, // 81: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
-	16, // 82: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
-	18, // 83: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
-	21, // 84: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
-	23, // 85: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
-	25, // 86: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
-	28, // 87: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
-	30, // 88: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
-	32, // 89: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
-	37, // 90: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
-	40, // 91: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
-	46, // 92: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
-	42, // 93: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
-	44, // 94: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
-	17, // 95: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
-	19, // 96: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
-	22, // 97: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
-	24, // 98: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
-	26, // 99: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
-	29, // 100: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
-	31, // 101: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
-	33, // 102: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
-	38, // 103: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
-	41, // 104: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
-	47, // 105: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
-	43, // 106: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
-	45, // 107: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
-	95, // [95:108] is the sub-list for method output_type
-	82, // [82:95] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	82, // [82:82] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	53, // 6: pollux.v1.Twin.derived:type_name -> pollux.v1.Twin.DerivedEntry
+	54, // 7: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
+	55, // 8: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
+	15, // 9: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
+	12, // 10: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
+	11, // 11: pollux.v1.TwinState.subscriptions:type_name -> pollux.v1.TwinSubscription
+	56, // 12: pollux.v1.TwinState.over_quota:type_name -> pollux.v1.TwinState.OverQuotaEntry
+	57, // 13: pollux.v1.TwinState.filtered:type_name -> pollux.v1.TwinState.FilteredEntry
+	58, // 14: pollux.v1.TwinState.derived:type_name -> pollux.v1.TwinState.DerivedEntry
+	0,  // 15: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
+	5,  // 16: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
+	64, // 17: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
+	63, // 18: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
+	63, // 19: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
+	64, // 20: pollux.v1.Property.value:type_name -> google.protobuf.Value
+	63, // 21: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
+	1,  // 22: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
+	64, // 23: pollux.v1.Desired.value:type_name -> google.protobuf.Value
+	63, // 24: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
+	2,  // 25: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
+	3,  // 26: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
+	63, // 27: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
+	63, // 28: pollux.v1.TwinStatus.retry_time:type_name -> google.protobuf.Timestamp
+	63, // 29: pollux.v1.TwinStatus.quarantine_time:type_name -> google.protobuf.Timestamp
+	16, // 30: pollux.v1.TwinStatus.traffic:type_name -> pollux.v1.Traffic
+	7,  // 31: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,  // 32: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
+	4,  // 33: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
+	7,  // 34: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
+	59, // 35: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
+	3,  // 36: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
+	21, // 37: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	7,  // 38: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
+	7,  // 39: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,  // 40: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
+	65, // 41: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
+	65, // 42: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
+	65, // 43: pollux.v1.CommandOptions.valid_for:type_name -> google.protobuf.Duration
+	65, // 44: pollux.v1.CommandOptions.pause:type_name -> google.protobuf.Duration
+	64, // 45: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
+	28, // 46: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
+	64, // 47: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
+	5,  // 48: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
+	64, // 49: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
+	28, // 50: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
+	65, // 51: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
+	14, // 52: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
+	21, // 53: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	9,  // 54: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
+	35, // 55: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
+	36, // 56: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
+	37, // 57: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
+	60, // 58: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
+	61, // 59: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
+	15, // 60: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
+	12, // 61: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
+	64, // 62: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
+	63, // 63: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
+	63, // 64: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	63, // 65: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
+	63, // 66: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
+	65, // 67: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
+	40, // 68: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
+	63, // 69: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	64, // 70: pollux.v1.Sample.data:type_name -> google.protobuf.Value
+	1,  // 71: pollux.v1.Sample.quality:type_name -> pollux.v1.Quality
+	63, // 72: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
+	6,  // 73: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
+	21, // 74: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	63, // 75: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
+	49, // 76: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
+	50, // 77: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
+	51, // 78: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
+	65, // 79: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
+	13, // 80: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
+	14, // 81: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
+	10, // 82: pollux.v1.TwinState.DerivedEntry.value:type_name -> pollux.v1.DerivedState
+	13, // 83: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
+	14, // 84: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
+	17, // 85: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
+	19, // 86: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
+	22, // 87: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
+	24, // 88: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
+	26, // 89: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
+	29, // 90: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
+	31, // 91: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
+	33, // 92: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
+	38, // 93: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
+	41, // 94: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
+	47, // 95: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
+	43, // 96: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
+	45, // 97: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
+	18, // 98: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
+	20, // 99: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
+	23, // 100: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
+	25, // 101: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
+	27, // 102: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
+	30, // 103: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
+	32, // 104: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
+	34, // 105: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
+	39, // 106: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
+	42, // 107: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
+	48, // 108: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
+	44, // 109: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
+	46, // 110: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
+	98, // [98:111] is the sub-list for method output_type
+	85, // [85:98] is the sub-list for method input_type
+	85, // [85:85] is the sub-list for extension type_name
+	85, // [85:85] is the sub-list for extension extendee
+	0,  // [0:85] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_twin_proto_init() }
@@ -4422,8 +4542,8 @@ func file_pollux_v1_twin_proto_init() {
 	if File_pollux_v1_twin_proto != nil {
 		return
 	}
-	file_pollux_v1_twin_proto_msgTypes[20].OneofWrappers = []any{}
-	file_pollux_v1_twin_proto_msgTypes[26].OneofWrappers = []any{
+	file_pollux_v1_twin_proto_msgTypes[21].OneofWrappers = []any{}
+	file_pollux_v1_twin_proto_msgTypes[27].OneofWrappers = []any{
 		(*WatchTwinsResponse_State)(nil),
 		(*WatchTwinsResponse_Delta)(nil),
 		(*WatchTwinsResponse_Event)(nil),
@@ -4431,7 +4551,7 @@ func file_pollux_v1_twin_proto_init() {
 		(*WatchTwinsResponse_Deleted)(nil),
 		(*WatchTwinsResponse_Heartbeat)(nil),
 	}
-	file_pollux_v1_twin_proto_msgTypes[40].OneofWrappers = []any{
+	file_pollux_v1_twin_proto_msgTypes[41].OneofWrappers = []any{
 		(*RecordTwinResponse_Start)(nil),
 		(*RecordTwinResponse_Call)(nil),
 	}
@@ -4441,7 +4561,7 @@ func file_pollux_v1_twin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_twin_proto_rawDesc), len(file_pollux_v1_twin_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   52,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -434,6 +434,51 @@ func (x *Notices) GetNotices() []*Notice {
 	return nil
 }
 
+// Retell asks a twin to tell a subscriber of derived properties its values again: that is a new life, which has heard nothing.
+type Retell struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subscriber    string                 `protobuf:"bytes,1,opt,name=subscriber,proto3" json:"subscriber,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retell) Reset() {
+	*x = Retell{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retell) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retell) ProtoMessage() {}
+
+func (x *Retell) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retell.ProtoReflect.Descriptor instead.
+func (*Retell) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Retell) GetSubscriber() string {
+	if x != nil {
+		return x.Subscriber
+	}
+	return ""
+}
+
 // Notice is a property's new value.
 type Notice struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -455,7 +500,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[5]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +512,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[5]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +525,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{5}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Notice) GetSequence() uint64 {
@@ -550,7 +595,7 @@ type Webhook struct {
 
 func (x *Webhook) Reset() {
 	*x = Webhook{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[6]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +607,7 @@ func (x *Webhook) String() string {
 func (*Webhook) ProtoMessage() {}
 
 func (x *Webhook) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[6]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +620,7 @@ func (x *Webhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
 func (*Webhook) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{6}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Webhook) GetInput() string {
@@ -599,7 +644,7 @@ type WebhookAnswer struct {
 
 func (x *WebhookAnswer) Reset() {
 	*x = WebhookAnswer{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[7]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +656,7 @@ func (x *WebhookAnswer) String() string {
 func (*WebhookAnswer) ProtoMessage() {}
 
 func (x *WebhookAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[7]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +669,7 @@ func (x *WebhookAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookAnswer.ProtoReflect.Descriptor instead.
 func (*WebhookAnswer) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{7}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WebhookAnswer) GetOutput() string {
@@ -657,7 +702,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[8]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +714,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[8]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +727,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{8}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{9}
 }
 
 // ClearQueue rejects the commands that wait.
@@ -694,7 +739,7 @@ type ClearQueue struct {
 
 func (x *ClearQueue) Reset() {
 	*x = ClearQueue{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[9]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +751,7 @@ func (x *ClearQueue) String() string {
 func (*ClearQueue) ProtoMessage() {}
 
 func (x *ClearQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[9]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +764,7 @@ func (x *ClearQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearQueue.ProtoReflect.Descriptor instead.
 func (*ClearQueue) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{9}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{10}
 }
 
 // Cleared answers it.
@@ -732,7 +777,7 @@ type Cleared struct {
 
 func (x *Cleared) Reset() {
 	*x = Cleared{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +789,7 @@ func (x *Cleared) String() string {
 func (*Cleared) ProtoMessage() {}
 
 func (x *Cleared) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +802,7 @@ func (x *Cleared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cleared.ProtoReflect.Descriptor instead.
 func (*Cleared) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{10}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Cleared) GetCommands() uint32 {
@@ -794,7 +839,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +851,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +864,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{11}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Link) GetTwin() string {
@@ -905,7 +950,7 @@ type LinkTaken struct {
 
 func (x *LinkTaken) Reset() {
 	*x = LinkTaken{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +962,7 @@ func (x *LinkTaken) String() string {
 func (*LinkTaken) ProtoMessage() {}
 
 func (x *LinkTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +975,7 @@ func (x *LinkTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkTaken.ProtoReflect.Descriptor instead.
 func (*LinkTaken) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{12}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LinkTaken) GetNext() uint64 {
@@ -963,7 +1008,7 @@ type LinkWrite struct {
 
 func (x *LinkWrite) Reset() {
 	*x = LinkWrite{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1020,7 @@ func (x *LinkWrite) String() string {
 func (*LinkWrite) ProtoMessage() {}
 
 func (x *LinkWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1033,7 @@ func (x *LinkWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkWrite.ProtoReflect.Descriptor instead.
 func (*LinkWrite) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{13}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LinkWrite) GetTwin() string {
@@ -1066,7 +1111,11 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\aNotices\x12\x12\n" +
 	"\x04twin\x18\x01 \x01(\tR\x04twin\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\x04R\x06stream\x121\n" +
-	"\anotices\x18\x03 \x03(\v2\x17.pollux.actor.v1.NoticeR\anotices\"\xdc\x01\n" +
+	"\anotices\x18\x03 \x03(\v2\x17.pollux.actor.v1.NoticeR\anotices\"(\n" +
+	"\x06Retell\x12\x1e\n" +
+	"\n" +
+	"subscriber\x18\x01 \x01(\tR\n" +
+	"subscriber\"\xdc\x01\n" +
 	"\x06Notice\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -1121,33 +1170,34 @@ func file_pollux_actor_v1_actor_proto_rawDescGZIP() []byte {
 	return file_pollux_actor_v1_actor_proto_rawDescData
 }
 
-var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_pollux_actor_v1_actor_proto_goTypes = []any{
 	(*StateQuery)(nil),     // 0: pollux.actor.v1.StateQuery
 	(*Frame)(nil),          // 1: pollux.actor.v1.Frame
 	(*Taken)(nil),          // 2: pollux.actor.v1.Taken
 	(*CommandResult)(nil),  // 3: pollux.actor.v1.CommandResult
 	(*Notices)(nil),        // 4: pollux.actor.v1.Notices
-	(*Notice)(nil),         // 5: pollux.actor.v1.Notice
-	(*Webhook)(nil),        // 6: pollux.actor.v1.Webhook
-	(*WebhookAnswer)(nil),  // 7: pollux.actor.v1.WebhookAnswer
-	(*Release)(nil),        // 8: pollux.actor.v1.Release
-	(*ClearQueue)(nil),     // 9: pollux.actor.v1.ClearQueue
-	(*Cleared)(nil),        // 10: pollux.actor.v1.Cleared
-	(*Link)(nil),           // 11: pollux.actor.v1.Link
-	(*LinkTaken)(nil),      // 12: pollux.actor.v1.LinkTaken
-	(*LinkWrite)(nil),      // 13: pollux.actor.v1.LinkWrite
-	(*v1.Alias)(nil),       // 14: pollux.v1.Alias
-	(v1.Outcome)(0),        // 15: pollux.v1.Outcome
-	(*structpb.Value)(nil), // 16: google.protobuf.Value
-	(v1.Quality)(0),        // 17: pollux.v1.Quality
+	(*Retell)(nil),         // 5: pollux.actor.v1.Retell
+	(*Notice)(nil),         // 6: pollux.actor.v1.Notice
+	(*Webhook)(nil),        // 7: pollux.actor.v1.Webhook
+	(*WebhookAnswer)(nil),  // 8: pollux.actor.v1.WebhookAnswer
+	(*Release)(nil),        // 9: pollux.actor.v1.Release
+	(*ClearQueue)(nil),     // 10: pollux.actor.v1.ClearQueue
+	(*Cleared)(nil),        // 11: pollux.actor.v1.Cleared
+	(*Link)(nil),           // 12: pollux.actor.v1.Link
+	(*LinkTaken)(nil),      // 13: pollux.actor.v1.LinkTaken
+	(*LinkWrite)(nil),      // 14: pollux.actor.v1.LinkWrite
+	(*v1.Alias)(nil),       // 15: pollux.v1.Alias
+	(v1.Outcome)(0),        // 16: pollux.v1.Outcome
+	(*structpb.Value)(nil), // 17: google.protobuf.Value
+	(v1.Quality)(0),        // 18: pollux.v1.Quality
 }
 var file_pollux_actor_v1_actor_proto_depIdxs = []int32{
-	14, // 0: pollux.actor.v1.Frame.alias:type_name -> pollux.v1.Alias
-	15, // 1: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
-	16, // 2: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
-	5,  // 3: pollux.actor.v1.Notices.notices:type_name -> pollux.actor.v1.Notice
-	17, // 4: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
+	15, // 0: pollux.actor.v1.Frame.alias:type_name -> pollux.v1.Alias
+	16, // 1: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
+	17, // 2: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
+	6,  // 3: pollux.actor.v1.Notices.notices:type_name -> pollux.actor.v1.Notice
+	18, // 4: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
 	5,  // [5:5] is the sub-list for method output_type
 	5,  // [5:5] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
@@ -1166,7 +1216,7 @@ func file_pollux_actor_v1_actor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_actor_v1_actor_proto_rawDesc), len(file_pollux_actor_v1_actor_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,7 +12,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/twin.proto.
  */
 export const file_pollux_v1_twin: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIoEECgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlEhYKDmRyaXZlcl92ZXJzaW9uGA8gASgJEhEKCXVwZGF0ZV9ieRgQIAEoCRIQCghzZWxlY3RvchgRIAEoCRINCgVtb2RlbBgSIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjQKBUFsaWFzEg8KB25ldHdvcmsYASABKAkSCwoDa2V5GAIgASgJEg0KBXZhbHVlGAMgASgJIqwFCglUd2luU3RhdGUSOAoKcHJvcGVydGllcxgBIAMoCzIkLnBvbGx1eC52MS5Ud2luU3RhdGUuUHJvcGVydGllc0VudHJ5EjIKB2Rlc2lyZWQYAiADKAsyIS5wb2xsdXgudjEuVHdpblN0YXRlLkRlc2lyZWRFbnRyeRIlCgZzdGF0dXMYAyABKAsyFS5wb2xsdXgudjEuVHdpblN0YXR1cxIQCghyZXZpc2lvbhgEIAEoBBISCgptb2RlbF9qc29uGAUgASgJEg4KBnF1ZXVlZBgGIAEoDRIWCg5kcml2ZXJfdmVyc2lvbhgHIAEoCRIqCghjb21tYW5kcxgIIAMoCzIYLnBvbGx1eC52MS5Db21tYW5kU3RhdHVzEjIKDXN1YnNjcmlwdGlvbnMYCSADKAsyGy5wb2xsdXgudjEuVHdpblN1YnNjcmlwdGlvbhI3CgpvdmVyX3F1b3RhGAogAygLMiMucG9sbHV4LnYxLlR3aW5TdGF0ZS5PdmVyUXVvdGFFbnRyeRI0CghmaWx0ZXJlZBgLIAMoCzIiLnBvbGx1eC52MS5Ud2luU3RhdGUuRmlsdGVyZWRFbnRyeRpGCg9Qcm9wZXJ0aWVzRW50cnkSCwoDa2V5GAEgASgJEiIKBXZhbHVlGAIgASgLMhMucG9sbHV4LnYxLlByb3BlcnR5OgI4ARpCCgxEZXNpcmVkRW50cnkSCwoDa2V5GAEgASgJEiEKBXZhbHVlGAIgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQ6AjgBGjAKDk92ZXJRdW90YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEaLwoNRmlsdGVyZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBIkIKEFR3aW5TdWJzY3JpcHRpb24SDgoGc3lzdGVtGAEgASgJEgwKBHR3aW4YAiABKAkSEAoIcHJvcGVydHkYAyABKAkiowIKDUNvbW1hbmRTdGF0dXMSCgoCaWQYASABKAkSDgoGYWN0aW9uGAIgASgJEiYKBXBoYXNlGAMgASgOMhcucG9sbHV4LnYxLkNvbW1hbmRQaGFzZRIjCgdvdXRjb21lGAQgASgOMhIucG9sbHV4LnYxLk91dGNvbWUSDwoHbWVzc2FnZRgFIAEoCRIMCgRjb2RlGAYgASgFEiYKBm91dHB1dBgHIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIKCgJieRgIIAEoCRIoCgR0aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigAEKCFByb3BlcnR5EiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKB3F1YWxpdHkYAyABKA4yEi5wb2xsdXgudjEuUXVhbGl0eSLBAQoHRGVzaXJlZBIlCgV2YWx1ZRgBIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJieRgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBIlCghwcm9ncmVzcxgFIAEoDjITLnBvbGx1eC52MS5Qcm9ncmVzcxINCgVlcnJvchgGIAEoCRIRCgl3YWl0c19mb3IYByABKAkinwIKClR3aW5TdGF0dXMSKQoKY29ubmVjdGlvbhgBIAEoDjIVLnBvbGx1eC52MS5Db25uZWN0aW9uEi0KCWxhc3Rfc2VlbhgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFZmF1bHQYAyABKAkSDAoEbm9kZRgEIAEoCRIQCghmYWlsdXJlcxgFIAEoDRIuCgpyZXRyeV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCg9xdWFyYW50aW5lX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKB3RyYWZmaWMYCCABKAsyEi5wb2xsdXgudjEuVHJhZmZpYyKbAQoHVHJhZmZpYxIWCg5yZWNlaXZlZF9ieXRlcxgBIAEoBBISCgpzZW50X2J5dGVzGAIgASgEEhcKD3JlY2VpdmVkX2ZyYW1lcxgDIAEoBBITCgtzZW50X2ZyYW1lcxgEIAEoBBISCgpyZWNvbm5lY3RzGAUgASgEEg4KBmVycm9ycxgGIAEoBBISCgpsYXN0X2Vycm9yGAcgASgJIjIKEUNyZWF0ZVR3aW5SZXF1ZXN0Eh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiJFChJDcmVhdGVUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luEhAKCHdhcm5pbmdzGAIgAygJIlgKDkdldFR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJEg0KBW1vZGVsGAIgASgIEisKC2NvbnNpc3RlbmN5GAMgASgOMhYucG9sbHV4LnYxLkNvbnNpc3RlbmN5IjAKD0dldFR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4itAIKClR3aW5GaWx0ZXISDwoHcHJvamVjdBgBIAEoCRIxCgZsYWJlbHMYAiADKAsyIS5wb2xsdXgudjEuVHdpbkZpbHRlci5MYWJlbHNFbnRyeRIOCgZkcml2ZXIYAyABKAkSDAoEem9uZRgEIAEoCRIpCgpjb25uZWN0aW9uGAUgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SDgoGZmF1bHR5GAYgASgIEgwKBHRleHQYByABKAkSCwoDaWRzGAggAygJEg0KBW1vZGVsGAkgASgJEhEKCWludGVyZmFjZRgKIAEoCRIOCgZzeXN0ZW0YCyABKAkSDQoFd2hlcmUYDCABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJvChBMaXN0VHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJEg0KBXN0YXRlGAQgASgIIkwKEUxpc3RUd2luc1Jlc3BvbnNlEh4KBXR3aW5zGAEgAygLMg8ucG9sbHV4LnYxLlR3aW4SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjIKEVVwZGF0ZVR3aW5SZXF1ZXN0Eh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiJFChJVcGRhdGVUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luEhAKCHdhcm5pbmdzGAIgAygJIjEKEURlbGV0ZVR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHJldmlzaW9uGAIgASgEIhQKEkRlbGV0ZVR3aW5SZXNwb25zZSKzAgoOQ29tbWFuZE9wdGlvbnMSEAoIcHJpb3JpdHkYASABKA0SDAoEbmFtZRgCIAEoCRIUCgdyZXRyaWVzGAMgASgNSACIAQESKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHdGltZW91dBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdub193YWl0GAYgASgIEiwKCXZhbGlkX2ZvchgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgVwYXVzZRgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglub19hbnN3ZXIYCSABKAgSDQoFY2xlYXIYCiABKAhCCgoIX3JldHJpZXMilwEKDUludm9rZVJlcXVlc3QSCgoCaWQYASABKAkSDgoGYWN0aW9uGAIgASgJEiUKBWlucHV0GAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEioKB29wdGlvbnMYBCABKAsyGS5wb2xsdXgudjEuQ29tbWFuZE9wdGlvbnMSFwoPaWRlbXBvdGVuY3lfa2V5GAUgASgJInEKDkludm9rZVJlc3BvbnNlEiYKBm91dHB1dBgBIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIjCgdvdXRjb21lGAIgASgOMhIucG9sbHV4LnYxLk91dGNvbWUSEgoKY29tbWFuZF9pZBgDIAEoCSKyAQoRU2V0RGVzaXJlZFJlcXVlc3QSCgoCaWQYASABKAkSEAoIcHJvcGVydHkYAiABKAkSJQoFdmFsdWUYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKgoHb3B0aW9ucxgEIAEoCzIZLnBvbGx1eC52MS5Db21tYW5kT3B0aW9ucxIsCgl2YWxpZF9mb3IYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iOQoSU2V0RGVzaXJlZFJlc3BvbnNlEiMKB2Rlc2lyZWQYASABKAsyEi5wb2xsdXgudjEuRGVzaXJlZCJsChFXYXRjaFR3aW5zUmVxdWVzdBIlCgZmaWx0ZXIYASABKAsyFS5wb2xsdXgudjEuVHdpbkZpbHRlchISCgpwcm9wZXJ0aWVzGAIgAygJEg4KBmV2ZW50cxgDIAEoCBIMCgRsb2dzGAQgASgIIogCChJXYXRjaFR3aW5zUmVzcG9uc2USCgoCaWQYASABKAkSJQoFc3RhdGUYAiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlSAASJgoFZGVsdGEYAyABKAsyFS5wb2xsdXgudjEuU3RhdGVEZWx0YUgAEiUKBWV2ZW50GAQgASgLMhQucG9sbHV4LnYxLlR3aW5FdmVudEgAEiEKA2xvZxgFIAEoCzISLnBvbGx1eC52MS5Mb2dMaW5lSAASEQoHZGVsZXRlZBgGIAEoCEgAEhMKCWhlYXJ0YmVhdBgIIAEoCEgAEg4KBm1pc3NlZBgHIAEoBBILCgNnYXAYCSABKAlCCAoGY2hhbmdlIv0CCgpTdGF0ZURlbHRhEjkKCnByb3BlcnRpZXMYASADKAsyJS5wb2xsdXgudjEuU3RhdGVEZWx0YS5Qcm9wZXJ0aWVzRW50cnkSMwoHZGVzaXJlZBgCIAMoCzIiLnBvbGx1eC52MS5TdGF0ZURlbHRhLkRlc2lyZWRFbnRyeRIlCgZzdGF0dXMYAyABKAsyFS5wb2xsdXgudjEuVHdpblN0YXR1cxIQCghyZXZpc2lvbhgEIAEoBBIOCgZxdWV1ZWQYBSABKA0SKgoIY29tbWFuZHMYBiADKAsyGC5wb2xsdXgudjEuQ29tbWFuZFN0YXR1cxpGCg9Qcm9wZXJ0aWVzRW50cnkSCwoDa2V5GAEgASgJEiIKBXZhbHVlGAIgASgLMhMucG9sbHV4LnYxLlByb3BlcnR5OgI4ARpCCgxEZXNpcmVkRW50cnkSCwoDa2V5GAEgASgJEiEKBXZhbHVlGAIgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQ6AjgBImkKCVR3aW5FdmVudBIMCgRuYW1lGAEgASgJEiQKBGRhdGEYAiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKAoEdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiUAoHTG9nTGluZRIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVsZXZlbBgCIAEoCRIMCgR0ZXh0GAMgASgJIoICChNRdWVyeUhpc3RvcnlSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHByb3BlcnR5GAIgASgJEikKBXN0YXJ0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNlbmQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKBHN0ZXAYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJYWdncmVnYXRlGAYgASgJEg0KBWxpbWl0GAcgASgNEgwKBHVuaXQYCCABKAkSDAoEZmlsbBgJIAEoCRISCgpwYWdlX3Rva2VuGAogASgJInQKFFF1ZXJ5SGlzdG9yeVJlc3BvbnNlEiIKB3NhbXBsZXMYASADKAsyES5wb2xsdXgudjEuU2FtcGxlEhEKCXRydW5jYXRlZBgCIAEoCBIMCgR1bml0GAMgASgJEhcKD25leHRfcGFnZV90b2tlbhgEIAEoCSKaAQoGU2FtcGxlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBXZhbHVlGAIgASgBEiQKBGRhdGEYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSDAoEbm9uZRgEIAEoCBIjCgdxdWFsaXR5GAUgASgOMhIucG9sbHV4LnYxLlF1YWxpdHkiHgoQVHJhY2VUd2luUmVxdWVzdBIKCgJpZBgBIAEoCSKNAgoRVHJhY2VUd2luUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoJZGlyZWN0aW9uGAIgASgOMiYucG9sbHV4LnYxLlRyYWNlVHdpblJlc3BvbnNlLkRpcmVjdGlvbhIMCgRkYXRhGAMgASgMEg0KBXRvcGljGAQgASgJEg4KBm1pc3NlZBgFIAEoBCJmCglEaXJlY3Rpb24SGQoVRElSRUNUSU9OX1VOU1BFQ0lGSUVEEAASEgoORElSRUNUSU9OX1NFTlQQARIWChJESVJFQ1RJT05fUkVDRUlWRUQQAhISCg5ESVJFQ1RJT05fTk9URRADIjwKE1JlbGVhc2VUd2luc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXIiIwoUUmVsZWFzZVR3aW5zUmVzcG9uc2USCwoDaWRzGAEgAygJIiIKFENsZWFyQ29tbWFuZHNSZXF1ZXN0EgoKAmlkGAEgASgJIigKFUNsZWFyQ29tbWFuZHNSZXNwb25zZRIPCgdjbGVhcmVkGAEgASgNIh8KEVJlY29yZFR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJIqoBChJSZWNvcmRUd2luUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKQoFc3RhcnQYAiABKAsyGC5wb2xsdXgudjEuUmVjb3JkZWRTdGFydEgAEicKBGNhbGwYAyABKAsyFy5wb2xsdXgudjEuUmVjb3JkZWRDYWxsSAASDgoGbWlzc2VkGAQgASgEQgYKBHBhcnQidwoNUmVjb3JkZWRTdGFydBIKCgJpZBgBIAEoCRIOCgZkcml2ZXIYAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIOCgZkaWdlc3QYBCABKAkSFQoNc2V0dGluZ3NfanNvbhgFIAEoCRISCgpzdGF0ZV9qc29uGAYgASgJIqUBCgxSZWNvcmRlZENhbGwSDQoFZXZlbnQYASABKAUSDQoFaW5wdXQYAiABKAwSKQoEaG9zdBgDIAMoCzIbLnBvbGx1eC52MS5SZWNvcmRlZEhvc3RDYWxsEhQKDGVmZmVjdHNfanNvbhgEIAEoCRINCgVlcnJvchgFIAEoCRInCgR0b29rGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIl0KEFJlY29yZGVkSG9zdENhbGwSDAoEa2luZBgBIAEoCRIOCgZ0YXJnZXQYAiABKAkSDAoEZGF0YRgDIAEoDBIOCgZhbnN3ZXIYBCABKAwSDQoFZXJyb3IYBSABKAkqewoMQ29tbWFuZFBoYXNlEh0KGUNPTU1BTkRfUEhBU0VfVU5TUEVDSUZJRUQQABIYChRDT01NQU5EX1BIQVNFX1FVRVVFRBABEhkKFUNPTU1BTkRfUEhBU0VfU1RBUlRFRBACEhcKE0NPTU1BTkRfUEhBU0VfRU5ERUQQAypvCgdRdWFsaXR5EhcKE1FVQUxJVFlfVU5TUEVDSUZJRUQQABIQCgxRVUFMSVRZX0dPT0QQARIRCg1RVUFMSVRZX1NUQUxFEAISDwoLUVVBTElUWV9CQUQQAxIVChFRVUFMSVRZX1VOQ0VSVEFJThAEKpABCghQcm9ncmVzcxIYChRQUk9HUkVTU19VTlNQRUNJRklFRBAAEhIKDlBST0dSRVNTX0FTS0VEEAESEQoNUFJPR1JFU1NfU0VOVBACEhYKElBST0dSRVNTX0NPTkZJUk1FRBADEhQKEFBST0dSRVNTX0VYUElSRUQQBBIVChFQUk9HUkVTU19SRUpFQ1RFRBAFKsABCgpDb25uZWN0aW9uEhoKFkNPTk5FQ1RJT05fVU5TUEVDSUZJRUQQABITCg9DT05ORUNUSU9OX05PTkUQARIZChVDT05ORUNUSU9OX0NPTk5FQ1RJTkcQAhIYChRDT05ORUNUSU9OX0NPTk5FQ1RFRBADEhsKF0NPTk5FQ1RJT05fRElTQ09OTkVDVEVEEAQSFgoSQ09OTkVDVElPTl9TVE9QUEVEEAUSFwoTQ09OTkVDVElPTl9TTEVFUElORxAGKlgKC0NvbnNpc3RlbmN5EhsKF0NPTlNJU1RFTkNZX1VOU1BFQ0lGSUVEEAASFQoRQ09OU0lTVEVOQ1lfT1dORVIQARIVChFDT05TSVNURU5DWV9MT0NBTBACKooBCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABIQCgxPVVRDT01FX0RPTkUQARIUChBPVVRDT01FX1JFSkVDVEVEEAISFQoRT1VUQ09NRV9USU1FRF9PVVQQAxITCg9PVVRDT01FX1VOS05PV04QBBISCg5PVVRDT01FX1FVRVVFRBAFMusHCgtUd2luU2VydmljZRJJCgpDcmVhdGVUd2luEhwucG9sbHV4LnYxLkNyZWF0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLkNyZWF0ZVR3aW5SZXNwb25zZRJFCgdHZXRUd2luEhkucG9sbHV4LnYxLkdldFR3aW5SZXF1ZXN0GhoucG9sbHV4LnYxLkdldFR3aW5SZXNwb25zZSIDkAIBEksKCUxpc3RUd2lucxIbLnBvbGx1eC52MS5MaXN0VHdpbnNSZXF1ZXN0GhwucG9sbHV4LnYxLkxpc3RUd2luc1Jlc3BvbnNlIgOQAgESSQoKVXBkYXRlVHdpbhIcLnBvbGx1eC52MS5VcGRhdGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5VcGRhdGVUd2luUmVzcG9uc2USSQoKRGVsZXRlVHdpbhIcLnBvbGx1eC52MS5EZWxldGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5EZWxldGVUd2luUmVzcG9uc2USPQoGSW52b2tlEhgucG9sbHV4LnYxLkludm9rZVJlcXVlc3QaGS5wb2xsdXgudjEuSW52b2tlUmVzcG9uc2USSQoKU2V0RGVzaXJlZBIcLnBvbGx1eC52MS5TZXREZXNpcmVkUmVxdWVzdBodLnBvbGx1eC52MS5TZXREZXNpcmVkUmVzcG9uc2USSwoKV2F0Y2hUd2lucxIcLnBvbGx1eC52MS5XYXRjaFR3aW5zUmVxdWVzdBodLnBvbGx1eC52MS5XYXRjaFR3aW5zUmVzcG9uc2UwARJUCgxRdWVyeUhpc3RvcnkSHi5wb2xsdXgudjEuUXVlcnlIaXN0b3J5UmVxdWVzdBofLnBvbGx1eC52MS5RdWVyeUhpc3RvcnlSZXNwb25zZSIDkAIBEkgKCVRyYWNlVHdpbhIbLnBvbGx1eC52MS5UcmFjZVR3aW5SZXF1ZXN0GhwucG9sbHV4LnYxLlRyYWNlVHdpblJlc3BvbnNlMAESSwoKUmVjb3JkVHdpbhIcLnBvbGx1eC52MS5SZWNvcmRUd2luUmVxdWVzdBodLnBvbGx1eC52MS5SZWNvcmRUd2luUmVzcG9uc2UwARJPCgxSZWxlYXNlVHdpbnMSHi5wb2xsdXgudjEuUmVsZWFzZVR3aW5zUmVxdWVzdBofLnBvbGx1eC52MS5SZWxlYXNlVHdpbnNSZXNwb25zZRJSCg1DbGVhckNvbW1hbmRzEh8ucG9sbHV4LnYxLkNsZWFyQ29tbWFuZHNSZXF1ZXN0GiAucG9sbHV4LnYxLkNsZWFyQ29tbWFuZHNSZXNwb25zZUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIuAECgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlEhYKDmRyaXZlcl92ZXJzaW9uGA8gASgJEhEKCXVwZGF0ZV9ieRgQIAEoCRIQCghzZWxlY3RvchgRIAEoCRINCgVtb2RlbBgSIAEoCRItCgdkZXJpdmVkGBMgAygLMhwucG9sbHV4LnYxLlR3aW4uRGVyaXZlZEVudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLgoMRGVyaXZlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiNAoFQWxpYXMSDwoHbmV0d29yaxgBIAEoCRILCgNrZXkYAiABKAkSDQoFdmFsdWUYAyABKAkiqQYKCVR3aW5TdGF0ZRI4Cgpwcm9wZXJ0aWVzGAEgAygLMiQucG9sbHV4LnYxLlR3aW5TdGF0ZS5Qcm9wZXJ0aWVzRW50cnkSMgoHZGVzaXJlZBgCIAMoCzIhLnBvbGx1eC52MS5Ud2luU3RhdGUuRGVzaXJlZEVudHJ5EiUKBnN0YXR1cxgDIAEoCzIVLnBvbGx1eC52MS5Ud2luU3RhdHVzEhAKCHJldmlzaW9uGAQgASgEEhIKCm1vZGVsX2pzb24YBSABKAkSDgoGcXVldWVkGAYgASgNEhYKDmRyaXZlcl92ZXJzaW9uGAcgASgJEioKCGNvbW1hbmRzGAggAygLMhgucG9sbHV4LnYxLkNvbW1hbmRTdGF0dXMSMgoNc3Vic2NyaXB0aW9ucxgJIAMoCzIbLnBvbGx1eC52MS5Ud2luU3Vic2NyaXB0aW9uEjcKCm92ZXJfcXVvdGEYCiADKAsyIy5wb2xsdXgudjEuVHdpblN0YXRlLk92ZXJRdW90YUVudHJ5EjQKCGZpbHRlcmVkGAsgAygLMiIucG9sbHV4LnYxLlR3aW5TdGF0ZS5GaWx0ZXJlZEVudHJ5EjIKB2Rlcml2ZWQYDCADKAsyIS5wb2xsdXgudjEuVHdpblN0YXRlLkRlcml2ZWRFbnRyeRpGCg9Qcm9wZXJ0aWVzRW50cnkSCwoDa2V5GAEgASgJEiIKBXZhbHVlGAIgASgLMhMucG9sbHV4LnYxLlByb3BlcnR5OgI4ARpCCgxEZXNpcmVkRW50cnkSCwoDa2V5GAEgASgJEiEKBXZhbHVlGAIgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQ6AjgBGjAKDk92ZXJRdW90YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEaLwoNRmlsdGVyZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBGkcKDERlcml2ZWRFbnRyeRILCgNrZXkYASABKAkSJgoFdmFsdWUYAiABKAsyFy5wb2xsdXgudjEuRGVyaXZlZFN0YXRlOgI4ASJuCgxEZXJpdmVkU3RhdGUSEgoKZXhwcmVzc2lvbhgBIAEoCRIPCgdzb3VyY2VzGAIgASgNEhUKDXdpdGhvdXRfdmFsdWUYAyABKA0SDQoFZXJyb3IYBCABKAkSEwoLZXZhbHVhdGlvbnMYBSABKAQiQgoQVHdpblN1YnNjcmlwdGlvbhIOCgZzeXN0ZW0YASABKAkSDAoEdHdpbhgCIAEoCRIQCghwcm9wZXJ0eRgDIAEoCSKjAgoNQ29tbWFuZFN0YXR1cxIKCgJpZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSJgoFcGhhc2UYAyABKA4yFy5wb2xsdXgudjEuQ29tbWFuZFBoYXNlEiMKB291dGNvbWUYBCABKA4yEi5wb2xsdXgudjEuT3V0Y29tZRIPCgdtZXNzYWdlGAUgASgJEgwKBGNvZGUYBiABKAUSJgoGb3V0cHV0GAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEgoKAmJ5GAggASgJEigKBHRpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKAAQoIUHJvcGVydHkSJQoFdmFsdWUYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoHcXVhbGl0eRgDIAEoDjISLnBvbGx1eC52MS5RdWFsaXR5IsEBCgdEZXNpcmVkEiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgoKAmJ5GAMgASgJEhAKCHJldmlzaW9uGAQgASgEEiUKCHByb2dyZXNzGAUgASgOMhMucG9sbHV4LnYxLlByb2dyZXNzEg0KBWVycm9yGAYgASgJEhEKCXdhaXRzX2ZvchgHIAEoCSKfAgoKVHdpblN0YXR1cxIpCgpjb25uZWN0aW9uGAEgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SLQoJbGFzdF9zZWVuGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVmYXVsdBgDIAEoCRIMCgRub2RlGAQgASgJEhAKCGZhaWx1cmVzGAUgASgNEi4KCnJldHJ5X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD3F1YXJhbnRpbmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoHdHJhZmZpYxgIIAEoCzISLnBvbGx1eC52MS5UcmFmZmljIpsBCgdUcmFmZmljEhYKDnJlY2VpdmVkX2J5dGVzGAEgASgEEhIKCnNlbnRfYnl0ZXMYAiABKAQSFwoPcmVjZWl2ZWRfZnJhbWVzGAMgASgEEhMKC3NlbnRfZnJhbWVzGAQgASgEEhIKCnJlY29ubmVjdHMYBSABKAQSDgoGZXJyb3JzGAYgASgEEhIKCmxhc3RfZXJyb3IYByABKAkiMgoRQ3JlYXRlVHdpblJlcXVlc3QSHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIkUKEkNyZWF0ZVR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4SEAoId2FybmluZ3MYAiADKAkiWAoOR2V0VHdpblJlcXVlc3QSCgoCaWQYASABKAkSDQoFbW9kZWwYAiABKAgSKwoLY29uc2lzdGVuY3kYAyABKA4yFi5wb2xsdXgudjEuQ29uc2lzdGVuY3kiMAoPR2V0VHdpblJlc3BvbnNlEh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiK0AgoKVHdpbkZpbHRlchIPCgdwcm9qZWN0GAEgASgJEjEKBmxhYmVscxgCIAMoCzIhLnBvbGx1eC52MS5Ud2luRmlsdGVyLkxhYmVsc0VudHJ5Eg4KBmRyaXZlchgDIAEoCRIMCgR6b25lGAQgASgJEikKCmNvbm5lY3Rpb24YBSABKA4yFS5wb2xsdXgudjEuQ29ubmVjdGlvbhIOCgZmYXVsdHkYBiABKAgSDAoEdGV4dBgHIAEoCRILCgNpZHMYCCADKAkSDQoFbW9kZWwYCSABKAkSEQoJaW50ZXJmYWNlGAogASgJEg4KBnN5c3RlbRgLIAEoCRINCgV3aGVyZRgMIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIm8KEExpc3RUd2luc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSDQoFc3RhdGUYBCABKAgiTAoRTGlzdFR3aW5zUmVzcG9uc2USHgoFdHdpbnMYASADKAsyDy5wb2xsdXgudjEuVHdpbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiMgoRVXBkYXRlVHdpblJlcXVlc3QSHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIkUKElVwZGF0ZVR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4SEAoId2FybmluZ3MYAiADKAkiMQoRRGVsZXRlVHdpblJlcXVlc3QSCgoCaWQYASABKAkSEAoIcmV2aXNpb24YAiABKAQiFAoSRGVsZXRlVHdpblJlc3BvbnNlIrMCCg5Db21tYW5kT3B0aW9ucxIQCghwcmlvcml0eRgBIAEoDRIMCgRuYW1lGAIgASgJEhQKB3JldHJpZXMYAyABKA1IAIgBARIoCgVkZWxheRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIqCgd0aW1lb3V0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB25vX3dhaXQYBiABKAgSLAoJdmFsaWRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKBXBhdXNlGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCW5vX2Fuc3dlchgJIAEoCBINCgVjbGVhchgKIAEoCEIKCghfcmV0cmllcyKXAQoNSW52b2tlUmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSJQoFaW5wdXQYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKgoHb3B0aW9ucxgEIAEoCzIZLnBvbGx1eC52MS5Db21tYW5kT3B0aW9ucxIXCg9pZGVtcG90ZW5jeV9rZXkYBSABKAkicQoOSW52b2tlUmVzcG9uc2USJgoGb3V0cHV0GAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEiMKB291dGNvbWUYAiABKA4yEi5wb2xsdXgudjEuT3V0Y29tZRISCgpjb21tYW5kX2lkGAMgASgJIrIBChFTZXREZXNpcmVkUmVxdWVzdBIKCgJpZBgBIAEoCRIQCghwcm9wZXJ0eRgCIAEoCRIlCgV2YWx1ZRgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIqCgdvcHRpb25zGAQgASgLMhkucG9sbHV4LnYxLkNvbW1hbmRPcHRpb25zEiwKCXZhbGlkX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiI5ChJTZXREZXNpcmVkUmVzcG9uc2USIwoHZGVzaXJlZBgBIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkImwKEVdhdGNoVHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyEhIKCnByb3BlcnRpZXMYAiADKAkSDgoGZXZlbnRzGAMgASgIEgwKBGxvZ3MYBCABKAgiiAIKEldhdGNoVHdpbnNSZXNwb25zZRIKCgJpZBgBIAEoCRIlCgVzdGF0ZRgCIAEoCzIULnBvbGx1eC52MS5Ud2luU3RhdGVIABImCgVkZWx0YRgDIAEoCzIVLnBvbGx1eC52MS5TdGF0ZURlbHRhSAASJQoFZXZlbnQYBCABKAsyFC5wb2xsdXgudjEuVHdpbkV2ZW50SAASIQoDbG9nGAUgASgLMhIucG9sbHV4LnYxLkxvZ0xpbmVIABIRCgdkZWxldGVkGAYgASgISAASEwoJaGVhcnRiZWF0GAggASgISAASDgoGbWlzc2VkGAcgASgEEgsKA2dhcBgJIAEoCUIICgZjaGFuZ2Ui/QIKClN0YXRlRGVsdGESOQoKcHJvcGVydGllcxgBIAMoCzIlLnBvbGx1eC52MS5TdGF0ZURlbHRhLlByb3BlcnRpZXNFbnRyeRIzCgdkZXNpcmVkGAIgAygLMiIucG9sbHV4LnYxLlN0YXRlRGVsdGEuRGVzaXJlZEVudHJ5EiUKBnN0YXR1cxgDIAEoCzIVLnBvbGx1eC52MS5Ud2luU3RhdHVzEhAKCHJldmlzaW9uGAQgASgEEg4KBnF1ZXVlZBgFIAEoDRIqCghjb21tYW5kcxgGIAMoCzIYLnBvbGx1eC52MS5Db21tYW5kU3RhdHVzGkYKD1Byb3BlcnRpZXNFbnRyeRILCgNrZXkYASABKAkSIgoFdmFsdWUYAiABKAsyEy5wb2xsdXgudjEuUHJvcGVydHk6AjgBGkIKDERlc2lyZWRFbnRyeRILCgNrZXkYASABKAkSIQoFdmFsdWUYAiABKAsyEi5wb2xsdXgudjEuRGVzaXJlZDoCOAEiaQoJVHdpbkV2ZW50EgwKBG5hbWUYASABKAkSJAoEZGF0YRgCIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIoCgR0aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJQCgdMb2dMaW5lEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWxldmVsGAIgASgJEgwKBHRleHQYAyABKAkiggIKE1F1ZXJ5SGlzdG9yeVJlcXVlc3QSCgoCaWQYASABKAkSEAoIcHJvcGVydHkYAiABKAkSKQoFc3RhcnQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA2VuZBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglhZ2dyZWdhdGUYBiABKAkSDQoFbGltaXQYByABKA0SDAoEdW5pdBgIIAEoCRIMCgRmaWxsGAkgASgJEhIKCnBhZ2VfdG9rZW4YCiABKAkidAoUUXVlcnlIaXN0b3J5UmVzcG9uc2USIgoHc2FtcGxlcxgBIAMoCzIRLnBvbGx1eC52MS5TYW1wbGUSEQoJdHJ1bmNhdGVkGAIgASgIEgwKBHVuaXQYAyABKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAQgASgJIpoBCgZTYW1wbGUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFdmFsdWUYAiABKAESJAoEZGF0YRgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIMCgRub25lGAQgASgIEiMKB3F1YWxpdHkYBSABKA4yEi5wb2xsdXgudjEuUXVhbGl0eSIeChBUcmFjZVR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJIo0CChFUcmFjZVR3aW5SZXNwb25zZRIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI5CglkaXJlY3Rpb24YAiABKA4yJi5wb2xsdXgudjEuVHJhY2VUd2luUmVzcG9uc2UuRGlyZWN0aW9uEgwKBGRhdGEYAyABKAwSDQoFdG9waWMYBCABKAkSDgoGbWlzc2VkGAUgASgEImYKCURpcmVjdGlvbhIZChVESVJFQ1RJT05fVU5TUEVDSUZJRUQQABISCg5ESVJFQ1RJT05fU0VOVBABEhYKEkRJUkVDVElPTl9SRUNFSVZFRBACEhIKDkRJUkVDVElPTl9OT1RFEAMiPAoTUmVsZWFzZVR3aW5zUmVxdWVzdBIlCgZmaWx0ZXIYASABKAsyFS5wb2xsdXgudjEuVHdpbkZpbHRlciIjChRSZWxlYXNlVHdpbnNSZXNwb25zZRILCgNpZHMYASADKAkiIgoUQ2xlYXJDb21tYW5kc1JlcXVlc3QSCgoCaWQYASABKAkiKAoVQ2xlYXJDb21tYW5kc1Jlc3BvbnNlEg8KB2NsZWFyZWQYASABKA0iHwoRUmVjb3JkVHdpblJlcXVlc3QSCgoCaWQYASABKAkiqgEKElJlY29yZFR3aW5SZXNwb25zZRIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgVzdGFydBgCIAEoCzIYLnBvbGx1eC52MS5SZWNvcmRlZFN0YXJ0SAASJwoEY2FsbBgDIAEoCzIXLnBvbGx1eC52MS5SZWNvcmRlZENhbGxIABIOCgZtaXNzZWQYBCABKARCBgoEcGFydCJ3Cg1SZWNvcmRlZFN0YXJ0EgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRIPCgd2ZXJzaW9uGAMgASgJEg4KBmRpZ2VzdBgEIAEoCRIVCg1zZXR0aW5nc19qc29uGAUgASgJEhIKCnN0YXRlX2pzb24YBiABKAkipQEKDFJlY29yZGVkQ2FsbBINCgVldmVudBgBIAEoBRINCgVpbnB1dBgCIAEoDBIpCgRob3N0GAMgAygLMhsucG9sbHV4LnYxLlJlY29yZGVkSG9zdENhbGwSFAoMZWZmZWN0c19qc29uGAQgASgJEg0KBWVycm9yGAUgASgJEicKBHRvb2sYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iXQoQUmVjb3JkZWRIb3N0Q2FsbBIMCgRraW5kGAEgASgJEg4KBnRhcmdldBgCIAEoCRIMCgRkYXRhGAMgASgMEg4KBmFuc3dlchgEIAEoDBINCgVlcnJvchgFIAEoCSp7CgxDb21tYW5kUGhhc2USHQoZQ09NTUFORF9QSEFTRV9VTlNQRUNJRklFRBAAEhgKFENPTU1BTkRfUEhBU0VfUVVFVUVEEAESGQoVQ09NTUFORF9QSEFTRV9TVEFSVEVEEAISFwoTQ09NTUFORF9QSEFTRV9FTkRFRBADKm8KB1F1YWxpdHkSFwoTUVVBTElUWV9VTlNQRUNJRklFRBAAEhAKDFFVQUxJVFlfR09PRBABEhEKDVFVQUxJVFlfU1RBTEUQAhIPCgtRVUFMSVRZX0JBRBADEhUKEVFVQUxJVFlfVU5DRVJUQUlOEAQqkAEKCFByb2dyZXNzEhgKFFBST0dSRVNTX1VOU1BFQ0lGSUVEEAASEgoOUFJPR1JFU1NfQVNLRUQQARIRCg1QUk9HUkVTU19TRU5UEAISFgoSUFJPR1JFU1NfQ09ORklSTUVEEAMSFAoQUFJPR1JFU1NfRVhQSVJFRBAEEhUKEVBST0dSRVNTX1JFSkVDVEVEEAUqwAEKCkNvbm5lY3Rpb24SGgoWQ09OTkVDVElPTl9VTlNQRUNJRklFRBAAEhMKD0NPTk5FQ1RJT05fTk9ORRABEhkKFUNPTk5FQ1RJT05fQ09OTkVDVElORxACEhgKFENPTk5FQ1RJT05fQ09OTkVDVEVEEAMSGwoXQ09OTkVDVElPTl9ESVNDT05ORUNURUQQBBIWChJDT05ORUNUSU9OX1NUT1BQRUQQBRIXChNDT05ORUNUSU9OX1NMRUVQSU5HEAYqWAoLQ29uc2lzdGVuY3kSGwoXQ09OU0lTVEVOQ1lfVU5TUEVDSUZJRUQQABIVChFDT05TSVNURU5DWV9PV05FUhABEhUKEUNPTlNJU1RFTkNZX0xPQ0FMEAIqigEKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhAKDE9VVENPTUVfRE9ORRABEhQKEE9VVENPTUVfUkVKRUNURUQQAhIVChFPVVRDT01FX1RJTUVEX09VVBADEhMKD09VVENPTUVfVU5LTk9XThAEEhIKDk9VVENPTUVfUVVFVUVEEAUy6wcKC1R3aW5TZXJ2aWNlEkkKCkNyZWF0ZVR3aW4SHC5wb2xsdXgudjEuQ3JlYXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuQ3JlYXRlVHdpblJlc3BvbnNlEkUKB0dldFR3aW4SGS5wb2xsdXgudjEuR2V0VHdpblJlcXVlc3QaGi5wb2xsdXgudjEuR2V0VHdpblJlc3BvbnNlIgOQAgESSwoJTGlzdFR3aW5zEhsucG9sbHV4LnYxLkxpc3RUd2luc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdFR3aW5zUmVzcG9uc2UiA5ACARJJCgpVcGRhdGVUd2luEhwucG9sbHV4LnYxLlVwZGF0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLlVwZGF0ZVR3aW5SZXNwb25zZRJJCgpEZWxldGVUd2luEhwucG9sbHV4LnYxLkRlbGV0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLkRlbGV0ZVR3aW5SZXNwb25zZRI9CgZJbnZva2USGC5wb2xsdXgudjEuSW52b2tlUmVxdWVzdBoZLnBvbGx1eC52MS5JbnZva2VSZXNwb25zZRJJCgpTZXREZXNpcmVkEhwucG9sbHV4LnYxLlNldERlc2lyZWRSZXF1ZXN0Gh0ucG9sbHV4LnYxLlNldERlc2lyZWRSZXNwb25zZRJLCgpXYXRjaFR3aW5zEhwucG9sbHV4LnYxLldhdGNoVHdpbnNSZXF1ZXN0Gh0ucG9sbHV4LnYxLldhdGNoVHdpbnNSZXNwb25zZTABElQKDFF1ZXJ5SGlzdG9yeRIeLnBvbGx1eC52MS5RdWVyeUhpc3RvcnlSZXF1ZXN0Gh8ucG9sbHV4LnYxLlF1ZXJ5SGlzdG9yeVJlc3BvbnNlIgOQAgESSAoJVHJhY2VUd2luEhsucG9sbHV4LnYxLlRyYWNlVHdpblJlcXVlc3QaHC5wb2xsdXgudjEuVHJhY2VUd2luUmVzcG9uc2UwARJLCgpSZWNvcmRUd2luEhwucG9sbHV4LnYxLlJlY29yZFR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLlJlY29yZFR3aW5SZXNwb25zZTABEk8KDFJlbGVhc2VUd2lucxIeLnBvbGx1eC52MS5SZWxlYXNlVHdpbnNSZXF1ZXN0Gh8ucG9sbHV4LnYxLlJlbGVhc2VUd2luc1Jlc3BvbnNlElIKDUNsZWFyQ29tbWFuZHMSHy5wb2xsdXgudjEuQ2xlYXJDb21tYW5kc1JlcXVlc3QaIC5wb2xsdXgudjEuQ2xlYXJDb21tYW5kc1Jlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * Twin is the configuration of a twin, and with it its state as of the read.
@@ -139,6 +139,13 @@ export type Twin = Message<"pollux.v1.Twin"> & {
    * @generated from field: string model = 18;
    */
   model: string;
+
+  /**
+   * Properties that are computed, by name: an expression over this twin and others each (docs/relations.md). A model may have more.
+   *
+   * @generated from field: map<string, string> derived = 19;
+   */
+  derived: { [key: string]: string };
 };
 
 /**
@@ -257,6 +264,13 @@ export type TwinState = Message<"pollux.v1.TwinState"> & {
    * @generated from field: map<string, uint64> filtered = 11;
    */
   filtered: { [key: string]: bigint };
+
+  /**
+   * How the properties that are computed are, by name.
+   *
+   * @generated from field: map<string, pollux.v1.DerivedState> derived = 12;
+   */
+  derived: { [key: string]: DerivedState };
 };
 
 /**
@@ -265,6 +279,51 @@ export type TwinState = Message<"pollux.v1.TwinState"> & {
  */
 export const TwinStateSchema: GenMessage<TwinState> = /*@__PURE__*/
   messageDesc(file_pollux_v1_twin, 2);
+
+/**
+ * DerivedState is how the computation of a property goes. The property itself is among the others.
+ *
+ * @generated from message pollux.v1.DerivedState
+ */
+export type DerivedState = Message<"pollux.v1.DerivedState"> & {
+  /**
+   * @generated from field: string expression = 1;
+   */
+  expression: string;
+
+  /**
+   * Twins that it is computed of, and those of them that have no good value now, which are left out.
+   *
+   * @generated from field: uint32 sources = 2;
+   */
+  sources: number;
+
+  /**
+   * @generated from field: uint32 without_value = 3;
+   */
+  withoutValue: number;
+
+  /**
+   * Why it is not computed, such as that it would depend on itself.
+   *
+   * @generated from field: string error = 4;
+   */
+  error: string;
+
+  /**
+   * How often it was computed since the twin came to life where it is.
+   *
+   * @generated from field: uint64 evaluations = 5;
+   */
+  evaluations: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.DerivedState.
+ * Use `create(DerivedStateSchema)` to create a new message.
+ */
+export const DerivedStateSchema: GenMessage<DerivedState> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 3);
 
 /**
  * TwinSubscription is a driver's subscription to a property of another twin.
@@ -295,7 +354,7 @@ export type TwinSubscription = Message<"pollux.v1.TwinSubscription"> & {
  * Use `create(TwinSubscriptionSchema)` to create a new message.
  */
 export const TwinSubscriptionSchema: GenMessage<TwinSubscription> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 3);
+  messageDesc(file_pollux_v1_twin, 4);
 
 /**
  * CommandStatus is how far a command got that nobody waits for.
@@ -369,7 +428,7 @@ export type CommandStatus = Message<"pollux.v1.CommandStatus"> & {
  * Use `create(CommandStatusSchema)` to create a new message.
  */
 export const CommandStatusSchema: GenMessage<CommandStatus> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 4);
+  messageDesc(file_pollux_v1_twin, 5);
 
 /**
  * Property is a reported value.
@@ -400,7 +459,7 @@ export type Property = Message<"pollux.v1.Property"> & {
  * Use `create(PropertySchema)` to create a new message.
  */
 export const PropertySchema: GenMessage<Property> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 5);
+  messageDesc(file_pollux_v1_twin, 6);
 
 /**
  * Desired is what was asked of a property, by whom, and how far it got.
@@ -455,7 +514,7 @@ export type Desired = Message<"pollux.v1.Desired"> & {
  * Use `create(DesiredSchema)` to create a new message.
  */
 export const DesiredSchema: GenMessage<Desired> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 6);
+  messageDesc(file_pollux_v1_twin, 7);
 
 /**
  * @generated from message pollux.v1.TwinStatus
@@ -520,7 +579,7 @@ export type TwinStatus = Message<"pollux.v1.TwinStatus"> & {
  * Use `create(TwinStatusSchema)` to create a new message.
  */
 export const TwinStatusSchema: GenMessage<TwinStatus> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 7);
+  messageDesc(file_pollux_v1_twin, 8);
 
 /**
  * Traffic counts what a connection moved.
@@ -575,7 +634,7 @@ export type Traffic = Message<"pollux.v1.Traffic"> & {
  * Use `create(TrafficSchema)` to create a new message.
  */
 export const TrafficSchema: GenMessage<Traffic> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 8);
+  messageDesc(file_pollux_v1_twin, 9);
 
 /**
  * @generated from message pollux.v1.CreateTwinRequest
@@ -592,7 +651,7 @@ export type CreateTwinRequest = Message<"pollux.v1.CreateTwinRequest"> & {
  * Use `create(CreateTwinRequestSchema)` to create a new message.
  */
 export const CreateTwinRequestSchema: GenMessage<CreateTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 9);
+  messageDesc(file_pollux_v1_twin, 10);
 
 /**
  * @generated from message pollux.v1.CreateTwinResponse
@@ -616,7 +675,7 @@ export type CreateTwinResponse = Message<"pollux.v1.CreateTwinResponse"> & {
  * Use `create(CreateTwinResponseSchema)` to create a new message.
  */
 export const CreateTwinResponseSchema: GenMessage<CreateTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 10);
+  messageDesc(file_pollux_v1_twin, 11);
 
 /**
  * @generated from message pollux.v1.GetTwinRequest
@@ -645,7 +704,7 @@ export type GetTwinRequest = Message<"pollux.v1.GetTwinRequest"> & {
  * Use `create(GetTwinRequestSchema)` to create a new message.
  */
 export const GetTwinRequestSchema: GenMessage<GetTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 11);
+  messageDesc(file_pollux_v1_twin, 12);
 
 /**
  * @generated from message pollux.v1.GetTwinResponse
@@ -662,7 +721,7 @@ export type GetTwinResponse = Message<"pollux.v1.GetTwinResponse"> & {
  * Use `create(GetTwinResponseSchema)` to create a new message.
  */
 export const GetTwinResponseSchema: GenMessage<GetTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 12);
+  messageDesc(file_pollux_v1_twin, 13);
 
 /**
  * @generated from message pollux.v1.TwinFilter
@@ -758,7 +817,7 @@ export type TwinFilter = Message<"pollux.v1.TwinFilter"> & {
  * Use `create(TwinFilterSchema)` to create a new message.
  */
 export const TwinFilterSchema: GenMessage<TwinFilter> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 13);
+  messageDesc(file_pollux_v1_twin, 14);
 
 /**
  * @generated from message pollux.v1.ListTwinsRequest
@@ -796,7 +855,7 @@ export type ListTwinsRequest = Message<"pollux.v1.ListTwinsRequest"> & {
  * Use `create(ListTwinsRequestSchema)` to create a new message.
  */
 export const ListTwinsRequestSchema: GenMessage<ListTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 14);
+  messageDesc(file_pollux_v1_twin, 15);
 
 /**
  * @generated from message pollux.v1.ListTwinsResponse
@@ -820,7 +879,7 @@ export type ListTwinsResponse = Message<"pollux.v1.ListTwinsResponse"> & {
  * Use `create(ListTwinsResponseSchema)` to create a new message.
  */
 export const ListTwinsResponseSchema: GenMessage<ListTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 15);
+  messageDesc(file_pollux_v1_twin, 16);
 
 /**
  * @generated from message pollux.v1.UpdateTwinRequest
@@ -839,7 +898,7 @@ export type UpdateTwinRequest = Message<"pollux.v1.UpdateTwinRequest"> & {
  * Use `create(UpdateTwinRequestSchema)` to create a new message.
  */
 export const UpdateTwinRequestSchema: GenMessage<UpdateTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 16);
+  messageDesc(file_pollux_v1_twin, 17);
 
 /**
  * @generated from message pollux.v1.UpdateTwinResponse
@@ -863,7 +922,7 @@ export type UpdateTwinResponse = Message<"pollux.v1.UpdateTwinResponse"> & {
  * Use `create(UpdateTwinResponseSchema)` to create a new message.
  */
 export const UpdateTwinResponseSchema: GenMessage<UpdateTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 17);
+  messageDesc(file_pollux_v1_twin, 18);
 
 /**
  * @generated from message pollux.v1.DeleteTwinRequest
@@ -887,7 +946,7 @@ export type DeleteTwinRequest = Message<"pollux.v1.DeleteTwinRequest"> & {
  * Use `create(DeleteTwinRequestSchema)` to create a new message.
  */
 export const DeleteTwinRequestSchema: GenMessage<DeleteTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 18);
+  messageDesc(file_pollux_v1_twin, 19);
 
 /**
  * @generated from message pollux.v1.DeleteTwinResponse
@@ -900,7 +959,7 @@ export type DeleteTwinResponse = Message<"pollux.v1.DeleteTwinResponse"> & {
  * Use `create(DeleteTwinResponseSchema)` to create a new message.
  */
 export const DeleteTwinResponseSchema: GenMessage<DeleteTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 19);
+  messageDesc(file_pollux_v1_twin, 20);
 
 /**
  * CommandOptions are the fields of the twin's command queue.
@@ -986,7 +1045,7 @@ export type CommandOptions = Message<"pollux.v1.CommandOptions"> & {
  * Use `create(CommandOptionsSchema)` to create a new message.
  */
 export const CommandOptionsSchema: GenMessage<CommandOptions> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 20);
+  messageDesc(file_pollux_v1_twin, 21);
 
 /**
  * @generated from message pollux.v1.InvokeRequest
@@ -1025,7 +1084,7 @@ export type InvokeRequest = Message<"pollux.v1.InvokeRequest"> & {
  * Use `create(InvokeRequestSchema)` to create a new message.
  */
 export const InvokeRequestSchema: GenMessage<InvokeRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 21);
+  messageDesc(file_pollux_v1_twin, 22);
 
 /**
  * @generated from message pollux.v1.InvokeResponse
@@ -1054,7 +1113,7 @@ export type InvokeResponse = Message<"pollux.v1.InvokeResponse"> & {
  * Use `create(InvokeResponseSchema)` to create a new message.
  */
 export const InvokeResponseSchema: GenMessage<InvokeResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 22);
+  messageDesc(file_pollux_v1_twin, 23);
 
 /**
  * @generated from message pollux.v1.SetDesiredRequest
@@ -1093,7 +1152,7 @@ export type SetDesiredRequest = Message<"pollux.v1.SetDesiredRequest"> & {
  * Use `create(SetDesiredRequestSchema)` to create a new message.
  */
 export const SetDesiredRequestSchema: GenMessage<SetDesiredRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 23);
+  messageDesc(file_pollux_v1_twin, 24);
 
 /**
  * @generated from message pollux.v1.SetDesiredResponse
@@ -1110,7 +1169,7 @@ export type SetDesiredResponse = Message<"pollux.v1.SetDesiredResponse"> & {
  * Use `create(SetDesiredResponseSchema)` to create a new message.
  */
 export const SetDesiredResponseSchema: GenMessage<SetDesiredResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 24);
+  messageDesc(file_pollux_v1_twin, 25);
 
 /**
  * @generated from message pollux.v1.WatchTwinsRequest
@@ -1144,7 +1203,7 @@ export type WatchTwinsRequest = Message<"pollux.v1.WatchTwinsRequest"> & {
  * Use `create(WatchTwinsRequestSchema)` to create a new message.
  */
 export const WatchTwinsRequestSchema: GenMessage<WatchTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 25);
+  messageDesc(file_pollux_v1_twin, 26);
 
 /**
  * @generated from message pollux.v1.WatchTwinsResponse
@@ -1223,7 +1282,7 @@ export type WatchTwinsResponse = Message<"pollux.v1.WatchTwinsResponse"> & {
  * Use `create(WatchTwinsResponseSchema)` to create a new message.
  */
 export const WatchTwinsResponseSchema: GenMessage<WatchTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 26);
+  messageDesc(file_pollux_v1_twin, 27);
 
 /**
  * StateDelta holds only what changed.
@@ -1269,7 +1328,7 @@ export type StateDelta = Message<"pollux.v1.StateDelta"> & {
  * Use `create(StateDeltaSchema)` to create a new message.
  */
 export const StateDeltaSchema: GenMessage<StateDelta> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 27);
+  messageDesc(file_pollux_v1_twin, 28);
 
 /**
  * @generated from message pollux.v1.TwinEvent
@@ -1296,7 +1355,7 @@ export type TwinEvent = Message<"pollux.v1.TwinEvent"> & {
  * Use `create(TwinEventSchema)` to create a new message.
  */
 export const TwinEventSchema: GenMessage<TwinEvent> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 28);
+  messageDesc(file_pollux_v1_twin, 29);
 
 /**
  * @generated from message pollux.v1.LogLine
@@ -1325,7 +1384,7 @@ export type LogLine = Message<"pollux.v1.LogLine"> & {
  * Use `create(LogLineSchema)` to create a new message.
  */
 export const LogLineSchema: GenMessage<LogLine> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 29);
+  messageDesc(file_pollux_v1_twin, 30);
 
 /**
  * @generated from message pollux.v1.QueryHistoryRequest
@@ -1405,7 +1464,7 @@ export type QueryHistoryRequest = Message<"pollux.v1.QueryHistoryRequest"> & {
  * Use `create(QueryHistoryRequestSchema)` to create a new message.
  */
 export const QueryHistoryRequestSchema: GenMessage<QueryHistoryRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 30);
+  messageDesc(file_pollux_v1_twin, 31);
 
 /**
  * @generated from message pollux.v1.QueryHistoryResponse
@@ -1443,7 +1502,7 @@ export type QueryHistoryResponse = Message<"pollux.v1.QueryHistoryResponse"> & {
  * Use `create(QueryHistoryResponseSchema)` to create a new message.
  */
 export const QueryHistoryResponseSchema: GenMessage<QueryHistoryResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 31);
+  messageDesc(file_pollux_v1_twin, 32);
 
 /**
  * @generated from message pollux.v1.Sample
@@ -1486,7 +1545,7 @@ export type Sample = Message<"pollux.v1.Sample"> & {
  * Use `create(SampleSchema)` to create a new message.
  */
 export const SampleSchema: GenMessage<Sample> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 32);
+  messageDesc(file_pollux_v1_twin, 33);
 
 /**
  * @generated from message pollux.v1.TraceTwinRequest
@@ -1503,7 +1562,7 @@ export type TraceTwinRequest = Message<"pollux.v1.TraceTwinRequest"> & {
  * Use `create(TraceTwinRequestSchema)` to create a new message.
  */
 export const TraceTwinRequestSchema: GenMessage<TraceTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 33);
+  messageDesc(file_pollux_v1_twin, 34);
 
 /**
  * @generated from message pollux.v1.TraceTwinResponse
@@ -1542,7 +1601,7 @@ export type TraceTwinResponse = Message<"pollux.v1.TraceTwinResponse"> & {
  * Use `create(TraceTwinResponseSchema)` to create a new message.
  */
 export const TraceTwinResponseSchema: GenMessage<TraceTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 34);
+  messageDesc(file_pollux_v1_twin, 35);
 
 /**
  * @generated from enum pollux.v1.TraceTwinResponse.Direction
@@ -1575,7 +1634,7 @@ export enum TraceTwinResponse_Direction {
  * Describes the enum pollux.v1.TraceTwinResponse.Direction.
  */
 export const TraceTwinResponse_DirectionSchema: GenEnum<TraceTwinResponse_Direction> = /*@__PURE__*/
-  enumDesc(file_pollux_v1_twin, 34, 0);
+  enumDesc(file_pollux_v1_twin, 35, 0);
 
 /**
  * @generated from message pollux.v1.ReleaseTwinsRequest
@@ -1594,7 +1653,7 @@ export type ReleaseTwinsRequest = Message<"pollux.v1.ReleaseTwinsRequest"> & {
  * Use `create(ReleaseTwinsRequestSchema)` to create a new message.
  */
 export const ReleaseTwinsRequestSchema: GenMessage<ReleaseTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 35);
+  messageDesc(file_pollux_v1_twin, 36);
 
 /**
  * @generated from message pollux.v1.ReleaseTwinsResponse
@@ -1613,7 +1672,7 @@ export type ReleaseTwinsResponse = Message<"pollux.v1.ReleaseTwinsResponse"> & {
  * Use `create(ReleaseTwinsResponseSchema)` to create a new message.
  */
 export const ReleaseTwinsResponseSchema: GenMessage<ReleaseTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 36);
+  messageDesc(file_pollux_v1_twin, 37);
 
 /**
  * @generated from message pollux.v1.ClearCommandsRequest
@@ -1630,7 +1689,7 @@ export type ClearCommandsRequest = Message<"pollux.v1.ClearCommandsRequest"> & {
  * Use `create(ClearCommandsRequestSchema)` to create a new message.
  */
 export const ClearCommandsRequestSchema: GenMessage<ClearCommandsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 37);
+  messageDesc(file_pollux_v1_twin, 38);
 
 /**
  * @generated from message pollux.v1.ClearCommandsResponse
@@ -1649,7 +1708,7 @@ export type ClearCommandsResponse = Message<"pollux.v1.ClearCommandsResponse"> &
  * Use `create(ClearCommandsResponseSchema)` to create a new message.
  */
 export const ClearCommandsResponseSchema: GenMessage<ClearCommandsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 38);
+  messageDesc(file_pollux_v1_twin, 39);
 
 /**
  * @generated from message pollux.v1.RecordTwinRequest
@@ -1666,7 +1725,7 @@ export type RecordTwinRequest = Message<"pollux.v1.RecordTwinRequest"> & {
  * Use `create(RecordTwinRequestSchema)` to create a new message.
  */
 export const RecordTwinRequestSchema: GenMessage<RecordTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 39);
+  messageDesc(file_pollux_v1_twin, 40);
 
 /**
  * RecordTwinResponse is one part of a recording. One without a part says that from there on nothing is missed.
@@ -1711,7 +1770,7 @@ export type RecordTwinResponse = Message<"pollux.v1.RecordTwinResponse"> & {
  * Use `create(RecordTwinResponseSchema)` to create a new message.
  */
 export const RecordTwinResponseSchema: GenMessage<RecordTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 40);
+  messageDesc(file_pollux_v1_twin, 41);
 
 /**
  * RecordedStart is what a driver had before the calls that follow.
@@ -1759,7 +1818,7 @@ export type RecordedStart = Message<"pollux.v1.RecordedStart"> & {
  * Use `create(RecordedStartSchema)` to create a new message.
  */
 export const RecordedStartSchema: GenMessage<RecordedStart> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 41);
+  messageDesc(file_pollux_v1_twin, 42);
 
 /**
  * RecordedCall is one call of the driver.
@@ -1811,7 +1870,7 @@ export type RecordedCall = Message<"pollux.v1.RecordedCall"> & {
  * Use `create(RecordedCallSchema)` to create a new message.
  */
 export const RecordedCallSchema: GenMessage<RecordedCall> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 42);
+  messageDesc(file_pollux_v1_twin, 43);
 
 /**
  * RecordedHostCall is what a driver asked of the host, and the answer.
@@ -1854,7 +1913,7 @@ export type RecordedHostCall = Message<"pollux.v1.RecordedHostCall"> & {
  * Use `create(RecordedHostCallSchema)` to create a new message.
  */
 export const RecordedHostCallSchema: GenMessage<RecordedHostCall> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 43);
+  messageDesc(file_pollux_v1_twin, 44);
 
 /**
  * @generated from enum pollux.v1.CommandPhase

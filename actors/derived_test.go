@@ -1,0 +1,255 @@
+package actors_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/polluxhq/pollux/actors"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+const floorModel = `"mean":{"type":"number","readOnly":true,"pollux:derived":"avg(zone.twins(\"sensor\").t)"},"target":{"type":"number","pollux:virtual":true}`
+
+// floors makes two models, a building of two floors, and a twin for one of them.
+func floors(n *node) {
+	n.model("sensor", thing("Sensor", `"t":{"type":"number","readOnly":true}`))
+	n.model("floor", thing("Floor", floorModel))
+	for _, line := range []string{`{"zone":{"id":"hq"}}`, `{"zone":{"id":"f1","parent":"hq"}}`, `{"zone":{"id":"room","parent":"f1"}}`, `{"zone":{"id":"f2","parent":"hq"}}`,
+		`{"twin":{"id":"floor","model":"floor","zone":"f1"}}`} {
+		n.applied(line)
+	}
+}
+
+// applied applies records, which must be right.
+func (n *node) applied(lines ...string) {
+	n.t.Helper()
+	for _, line := range n.apply(&pb.ApplyRequest{Records: configs(n.t, lines...)}) {
+		if strings.HasPrefix(line, "refused") || strings.HasPrefix(line, "left") {
+			n.t.Fatal(line)
+		}
+	}
+}
+
+// derives waits for a property's value and quality, and gives how it is computed.
+func (n *node) derives(id, property, want string) *pb.DerivedState {
+	n.t.Helper()
+	var d *pb.DerivedState
+	got := ""
+	until(n.t, id+"."+property+" is "+want, func() bool {
+		st := n.state(id)
+		d, got = st.Derived[property], "nothing"
+		if p := st.Properties[property]; p != nil {
+			got = text(p.Value) + " " + strings.ToLower(strings.TrimPrefix(p.Quality.String(), "QUALITY_"))
+		}
+		return got == want
+	})
+	return d
+}
+
+func TestDerivedFromAZone(t *testing.T) {
+	n := newNode(t)
+	floors(n)
+	n.applied(`{"twin":{"id":"s1","model":"sensor","zone":"f1"}}`, `{"twin":{"id":"s2","model":"sensor","zone":"room"}}`,
+		`{"twin":{"id":"s3","model":"sensor","zone":"f2"}}`)
+	n.absorb("s1", `{"t":20}`, 0)
+	n.absorb("s3", `{"t":99}`, 0) // on another floor
+	n.derives("floor", "mean", "20 good")
+	n.absorb("s2", `{"t":22}`, 0)
+	d := n.derives("floor", "mean", "21 good")
+	if d.Sources != 2 || d.WithoutValue != 0 || d.Error != "" || !strings.Contains(d.Expression, "avg(") {
+		t.Errorf("%v", d)
+	}
+	// Nobody asks for what is computed.
+	if _, err := n.client.SetDesired(ctx(t), &pb.SetDesiredRequest{Id: "floor", Property: "mean", Value: value(t, "1")}, "me"); err == nil {
+		t.Error("a computed property can be set")
+	}
+	// Who comes, goes and moves changes the set.
+	n.applied(`{"twin":{"id":"s3","model":"sensor","zone":"room"}}`)
+	n.derives("floor", "mean", "47 good")
+	n.applied(`{"zone":{"id":"room","parent":"f2"}}`)
+	n.derives("floor", "mean", "20 good")
+	n.applied(`{"zone":{"id":"room","parent":"f1"}}`)
+	n.derives("floor", "mean", "47 good")
+	if err := n.reg.DeleteTwin(ctx(t), "s3", 0); err != nil {
+		t.Fatal(err)
+	}
+	n.derives("floor", "mean", "21 good")
+	for _, id := range []string{"s1", "s2"} {
+		if err := n.reg.DeleteTwin(ctx(t), id, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.derives("floor", "mean", "21 stale") // as it was last
+
+	// Another formula goes into force with its model.
+	n.applied(`{"twin":{"id":"s1","model":"sensor","zone":"f1"}}`)
+	n.absorb("s1", `{"t":10}`, 0)
+	n.derives("floor", "mean", "10 good")
+	m, err := n.reg.GetModel("floor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.ThingJson = strings.ReplaceAll(m.ThingJson, `avg(zone.twins(\"sensor\").t)`, `twin.properties.target - avg(zone.twins(\"sensor\").t)`)
+	if _, err := n.reg.UpdateModel(ctx(t), m); err != nil {
+		t.Fatal(err)
+	}
+	n.derives("floor", "mean", "10 stale") // there is no target yet
+	if _, err := n.client.SetDesired(ctx(t), &pb.SetDesiredRequest{Id: "floor", Property: "target", Value: value(t, "21")}, "me"); err != nil {
+		t.Fatal(err)
+	}
+	n.derives("floor", "mean", "11 good")
+}
+
+func TestDerivedFromRelationsAndSystems(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.model("sum", thing("Sum", ""))
+	for _, id := range []string{"a", "b", "c"} {
+		n.twin(`{"id":"` + id + `","driver":"probe"}`)
+	}
+	n.applied(`{"twin":{"id":"total","model":"sum","derived":{"inflow":"sum(related(\"-feeds\").level)","twice":"twin.properties.inflow * 2","n":"count(system(\"all\").twins(\"Part\"))"}}}`)
+	n.must("a", "report", `{"level":1}`)
+	n.must("b", "report", `{"level":2}`)
+	n.derives("total", "inflow", "0 good")
+	n.relate("a", "feeds", "total")
+	n.derives("total", "twice", "2 good")
+	n.relate("b", "feeds", "total")
+	n.relate("c", "heats", "total")
+	n.derives("total", "twice", "6 good")
+	n.must("b", "report", `{"level":5}`)
+	n.derives("total", "twice", "12 good")
+	if err := n.reg.DeleteRelation(ctx(t), "a/feeds/total"); err != nil {
+		t.Fatal(err)
+	}
+	n.derives("total", "inflow", "5 good")
+	n.derives("total", "n", "0 good")
+	n.system("all", "Part_1=a", "Part_2=b", "Other_1=c")
+	n.derives("total", "n", "2 good")
+
+	for text, want := range map[string]string{
+		`avg(zone.twins(\"x\"))`: "want SET.PROPERTY",
+		`twin.propertis.inflow`:      "did you mean",
+		`twin.properties.x + 1`:  "it would depend on itself: bad.x ← bad.x",
+		`sum(twins(\"loop\").y)`: "",
+	} {
+		line := n.apply(&pb.ApplyRequest{Records: configs(t, `{"twin":{"id":"bad","model":"sum","derived":{"x":"`+text+`"}}}`)})[0]
+		if want != "" && (!strings.Contains(line, "refused") || !strings.Contains(line, want)) || want == "" && strings.Contains(line, "refused") {
+			t.Errorf("%s: %s, want %q", text, line, want)
+		}
+	}
+}
+
+// A circle over several twins is refused where a twin would close it, and stopped and shown where a relation does.
+func TestDerivedInACircle(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"p","driver":"probe"}`)
+	n.model("sum", thing("Sum", ""))
+	n.applied(`{"twin":{"id":"a","model":"sum","derived":{"x":"sum(twins(\"b\").x) + sum(twins(\"p\").level)"}}}`)
+	n.must("p", "report", `{"level":1}`)
+	n.derives("a", "x", "1 good")
+	n.applied(`{"twin":{"id":"b","model":"sum","derived":{"x":"sum(related(\"adds\").x)"}}}`, `{"twin":{"id":"c","model":"sum"}}`)
+	_, err := n.reg.CreateTwin(ctx(t), &pb.Twin{Id: "d", Model: "sum", Derived: map[string]string{"x": `sum(twins("d", "a").y) + max(twins("e").x)`}})
+	if err != nil {
+		t.Error(err)
+	}
+	until(t, "what d is computed of is known", func() bool { return n.state("d").Derived["x"] != nil })
+	_, err = n.reg.CreateTwin(ctx(t), &pb.Twin{Id: "e", Model: "sum", Derived: map[string]string{"x": `max(twins("d").x)`}})
+	if !errors.Is(err, actors.ErrInvalid) || !strings.Contains(err.Error(), "e.x ← d.x ← e.x") {
+		t.Errorf("a twin that closes a circle: %v", err)
+	}
+	n.derives("b", "x", "0 good")
+	n.relate("b", "adds", "a")
+	for _, id := range []string{"a", "b"} {
+		until(t, id+" is stopped", func() bool { return strings.Contains(n.state(id).Derived["x"].GetError(), "depends on itself") })
+		n.derives(id, "x", map[string]string{"a": "1 bad", "b": n.valueOf("b", "x") + " bad"}[id])
+	}
+	if err := n.reg.DeleteRelation(ctx(t), "b/adds/a"); err != nil {
+		t.Fatal(err)
+	}
+	n.must("p", "report", `{"level":3}`)
+	n.derives("b", "x", "0 good")
+	n.derives("a", "x", "3 good")
+}
+
+func (n *node) valueOf(id, property string) string {
+	return text(n.state(id).Properties[property].Value)
+}
+
+// Of a thousand twins, written in one go, the mean is that of all of them; and after a crash that took what was written behind, it is
+// that of what was committed.
+func TestDerivedOfAThousandSurvivesACrash(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	n := open(t, fs, 1)
+	floors(n)
+	const many = 1000
+	for at := 0; at < many; at += 100 {
+		var lines []string
+		for i := at; i < at+100; i++ {
+			lines = append(lines, fmt.Sprintf(`{"twin":{"id":"s%d","model":"sensor","zone":"room"}}`, i))
+		}
+		n.applied(lines...)
+	}
+	for i := range many {
+		n.absorb(fmt.Sprintf("s%d", i), fmt.Sprintf(`{"t":%d}`, i), 0)
+	}
+	d := n.derives("floor", "mean", "499.5 good")
+	if d.Sources != many || d.WithoutValue != 0 || d.Evaluations > many {
+		t.Errorf("%v", d)
+	}
+	n.absorb("s0", `{"t":1000}`, 0)
+	n.derives("floor", "mean", "500.5 good")
+	left := fs.CrashClone(vfs.CrashCloneCfg{})
+	n.close()
+	n = open(t, left, 2)
+	n.derives("floor", "mean", "500.5 good")
+	n.absorb("s1", `{"t":1001}`, 0)
+	n.derives("floor", "mean", "501.5 good")
+}
+
+// Sources and what is computed live on two nodes, one of which dies.
+func TestDerivedAcrossNodes(t *testing.T) {
+	a, b := pairLeased(t, 0)
+	floors(a)
+	var lines []string
+	for i := range 40 {
+		lines = append(lines, fmt.Sprintf(`{"twin":{"id":"s%d","model":"sensor","zone":"room"}}`, i))
+	}
+	a.applied(lines...)
+	a.applied(`{"twin":{"id":"floor-b","model":"floor","zone":"f1"}}`, `{"twin":{"id":"floor-c","model":"floor","zone":"f1"}}`)
+	until(t, "b has the twins", func() bool { _, err := b.reg.GetTwin("floor-c"); return err == nil })
+	sum := 0.0
+	change := func(n *node, i, to int) {
+		t.Helper()
+		id := fmt.Sprintf("s%d", i)
+		owner := map[string]*node{"n1": a, "n2": b}[n.owner("default/"+id)]
+		until(t, id+" takes a message", func() bool { return owner.engine.Absorb(id, fmt.Sprintf(`{"t":%d}`, to), 0, false).Err == nil })
+	}
+	for i := range 40 {
+		change(a, i, i)
+		sum += float64(i)
+	}
+	for _, id := range []string{"floor", "floor-b", "floor-c"} {
+		a.derives(id, "mean", fmt.Sprint(sum/40)+" good")
+	}
+	b.close()
+	b = a
+	until(t, "a has all", func() bool {
+		for i := range 40 {
+			if a.owner(fmt.Sprintf("default/s%d", i)) != "n1" {
+				return false
+			}
+		}
+		return true
+	})
+	change(a, 0, 40)
+	change(a, 1, 41)
+	sum += 80
+	for _, id := range []string{"floor", "floor-b", "floor-c"} {
+		a.derives(id, "mean", fmt.Sprint(sum/40)+" good")
+	}
+}
