@@ -131,4 +131,3 @@ func (d *derivations) checkModel(m *pb.Model) error {
 	}
 	return nil
 }
-

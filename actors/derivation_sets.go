@@ -178,4 +178,3 @@ func (d *derivations) inSystems(id, system string, s *derive.Set) (ids []string,
 	}
 	return ids, nil
 }
-

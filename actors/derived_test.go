@@ -40,7 +40,11 @@ func (n *node) derives(id, property, want string) *pb.DerivedState {
 	var d *pb.DerivedState
 	got := ""
 	until(n.t, id+"."+property+" is "+want, func() bool {
-		st := n.state(id)
+		st, err := n.client.State(ctx(n.t), id, false)
+		if err != nil {
+			n.t.Logf("state of %s: %v", id, err) // it moves
+			return false
+		}
 		d, got = st.Derived[property], "nothing"
 		if p := st.Properties[property]; p != nil {
 			got = text(p.Value) + " " + strings.ToLower(strings.TrimPrefix(p.Quality.String(), "QUALITY_"))
@@ -132,7 +136,7 @@ func TestDerivedFromRelationsAndSystems(t *testing.T) {
 
 	for text, want := range map[string]string{
 		`avg(zone.twins(\"x\"))`: "want SET.PROPERTY",
-		`twin.propertis.inflow`:      "did you mean",
+		`twin.propertis.inflow`:  "did you mean",
 		`twin.properties.x + 1`:  "it would depend on itself: bad.x ← bad.x",
 		`sum(twins(\"loop\").y)`: "",
 	} {

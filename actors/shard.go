@@ -169,7 +169,8 @@ func (s *shard) handle(c actor.Context, m *call) {
 		m.refuse(fmt.Errorf("twin %s: behind a frame that waits: %w", m.env.Target.ID, cluster.ErrOverloaded))
 		return
 	}
-	if en != nil && en.full(&s.e.o) {
+	if _, told := m.env.Message.(*actorv1.Notices); en != nil && (en.full(&s.e.o) || told && int(en.tokens.Load()) > s.e.o.TwinQueue/2) {
+		// Of those that tell it something there may be thousands at once, and they come again: half of the room is for others.
 		s.e.stats.drop(dropTwinFull)
 		m.refuse(fmt.Errorf("twin %s: %w", en.id, cluster.ErrOverloaded))
 		return
