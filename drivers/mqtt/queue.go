@@ -225,7 +225,7 @@ func (s *session) resume(r *actorv1.MqttMessage, key string) bool {
 		s.pubrelLocked(o.id)
 		return true
 	}
-	o.dup = queueTime(key) < s.heldUntil
+	o.dup = o.dup || queueTime(key) <= s.heldUntil
 	s.sendLocked(o)
 	return true
 }

@@ -142,15 +142,22 @@ func (s *session) handle(first byte, body []byte) error {
 	case packets.Puback, packets.Pubcomp, packets.Pubrec:
 		return s.acknowledged(first>>4, body)
 	case packets.Subscribe:
-		return s.subscribe(first, body)
+		return s.aside(func() error { return s.subscribe(first, body) })
 	case packets.Unsubscribe:
-		return s.unsubscribe(first, body)
+		return s.aside(func() error { return s.unsubscribe(first, body) })
 	case packets.Pingreq:
 		return s.ping()
 	case packets.Connect, packets.Auth:
 		return s.fail("protocol", packets.ErrProtocolViolation.Code, errProtocol)
 	}
 	return s.fail("malformed", packets.ErrMalformedPacket.Code, errMalformed)
+}
+
+// aside waits for work that is rare and needs a deep stack, on a goroutine of its own: the connection's keeps its small one.
+func (s *session) aside(work func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- s.guarded(work) }()
+	return <-done
 }
 
 // ping answers, and looks whether something lies in the client's queue that this node was not told of.

@@ -36,6 +36,7 @@ var suites = [][2]string{
 	{"./test/bench", "BenchmarkInvoke"},
 	{"./test/bench", "BenchmarkSetDesired"},
 	{"./test/bench", "BenchmarkPublish"},
+	{"./test/bench", "BenchmarkIdleMQTT"},
 	{"./test/bench", "BenchmarkIngest"},
 	{"./test/bench", "BenchmarkTopic"},
 	{"./test/bench", "BenchmarkSwap"},
