@@ -238,6 +238,10 @@ func (s *session) attach(ctx context.Context, pk *packets.Packet) (present bool,
 			return false, &rejection{packets.ErrServerUnavailable, 3, "unavailable", err}
 		}
 		s.record, s.revision = next, now
+		if s.client = b.clients.get(s.id); s.client == nil || s.client.place.Load().connection != s.connection {
+			s.client = b.learn(s.id, next, now) // taken over in this very moment, as will show
+		}
+		s.established.Store(true) // from now on there is something to settle
 		b.inherit(s, old, resumed)
 		return resumed, nil
 	}
@@ -309,12 +313,7 @@ func (s *session) welcome(pk *packets.Packet, present bool) {
 			p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = s.record.Expiry, true
 		}
 	}
-	s.client = b.clients.get(s.id)
-	if s.client == nil { // taken over in this very moment
-		s.client = b.learn(s.id, s.record, s.revision)
-	}
 	s.answer(&ack, (*packets.Packet).ConnackEncode)
-	s.established.Store(true)
 	s.client.here.Store(s)
 	if p := s.client.place.Load(); p.connection != s.connection {
 		s.supersede()
