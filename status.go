@@ -73,6 +73,11 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 		for why, count := range b.Refused {
 			out.Refused["mqtt "+why] = count
 		}
+		for what, count := range map[string]uint64{"queue": b.DroppedQueue, "outbound": b.DroppedOut, "peer": b.DroppedPeer} {
+			if count > 0 {
+				out.Refused["mqtt dropped "+what] = count
+			}
+		}
 		for why, count := range b.TurnedAway {
 			out.Refused["mqtt turned_away "+why] = count
 		}

@@ -55,8 +55,8 @@ func sizeOf(f *actorv1.MqttForward) int {
 	return overhead + len(f.Message.GetTopic()) + len(f.Message.GetPayload()) + len(f.Key)
 }
 
-// add queues a message for the node. What is in a client's queue is safe there: beyond the bound it is left for the client's
-// next ping. Others are dropped.
+// add queues a message for the node. What is in a client's queue is safe there: beyond the bound its node finds it
+// by itself. Others are dropped.
 func (l *link) add(f *actorv1.MqttForward) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

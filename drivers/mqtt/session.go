@@ -169,10 +169,21 @@ func (s *session) ping() error {
 	}
 	s.out = append(s.out, packets.Pingresp<<4, 0)
 	s.kick()
+	s.lookLocked()
+	return nil
+}
+
+// look reads the client's queue where nothing of it is under way.
+func (s *session) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lookLocked()
+}
+
+func (s *session) lookLocked() {
 	if s.keeps && len(s.flights) == 0 {
 		s.catchUpLocked()
 	}
-	return nil
 }
 
 // next reads one packet whole.

@@ -17,18 +17,31 @@ import (
 // sweepEvery is how often a node looks for sessions that something is due of.
 const sweepEvery = 500 * time.Millisecond
 
+const (
+	// lookEach: each so many sweeps the queues of this node's clients are looked at, in case it was not told of a message.
+	lookEach = 20
+	// strayAfter is when a session counts as lost whose connection is to this node by its record, and is not there: its end could
+	// not be written. In milliseconds.
+	strayAfter = 30_000
+)
+
 // sweep ends sessions of lost nodes, publishes wills that are due, and removes sessions that expired.
 func (b *Broker) sweep() {
 	defer b.wg.Done()
 	b.removeOrphans()
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-b.stop:
 			return
 		case <-t.C:
 			b.sweepOnce()
+		}
+		if n%lookEach == 0 {
+			for _, s := range b.established() {
+				s.look()
+			}
 		}
 	}
 }
@@ -55,6 +68,14 @@ func (b *Broker) sweepOnce() {
 	b.clients.mu.RLock()
 	for id, c := range b.clients.byID {
 		p := c.place.Load()
+		if p.node == b.self && p.incarnation == b.incarnation {
+			if !p.away && c.here.Load() == nil && now-p.since > strayAfter && b.connected(id) == nil {
+				due = append(due, id)
+			}
+			if !p.away {
+				continue
+			}
+		}
 		if ids[xxhash.Sum64String(id)%uint64(len(ids))] != b.self {
 			continue // another node looks after it
 		}
@@ -81,7 +102,7 @@ func (b *Broker) settle(id string, lives map[string]uint64) error {
 		return err
 	}
 	if !r.Away {
-		if lives[r.Node] == r.Incarnation {
+		if lives[r.Node] == r.Incarnation && (r.Node != b.self || b.connected(id) != nil) {
 			return nil
 		}
 		r.Away, r.Since = true, nowMillis()
