@@ -21,9 +21,6 @@ import (
 // journalPatience is how long a reader waits for what was committed before it asked.
 const journalPatience = 2 * time.Second
 
-// defaultProject is where nothing names another one.
-const defaultProject = "default"
-
 type historyService struct{ s *Server }
 
 // historyProcedures are the lines of the table for history.
@@ -57,7 +54,7 @@ func journalOf(m any, p *Principal) (Resource, error) {
 // ofOneProject is narrowed, of exactly one project: where none is named, the caller's or the default one.
 func ofOneProject(kind string, project *string, p *Principal) (Resource, error) {
 	if *project == "" && (p == nil || p.Project == "") {
-		*project = defaultProject
+		*project = DefaultProject
 	}
 	return narrowed(kind, project, p)
 }

@@ -355,5 +355,8 @@ func (h past) Query(context.Context, history.Query) (history.Result, error) {
 	return history.Result{Points: []history.Point{{Time: 1000, Value: float64(h.node[0])}}}, nil
 }
 func (h past) Series(context.Context, history.SeriesQuery) ([]history.Series, error) { return nil, nil }
-func (h past) Handler() http.Handler                                                 { return http.NotFoundHandler() }
-func (h past) Close() error                                                          { return nil }
+func (h past) Walk(context.Context, history.WalkQuery, func(storage.TwinSamples) error) error {
+	return nil
+}
+func (h past) Handler() http.Handler { return http.NotFoundHandler() }
+func (h past) Close() error          { return nil }

@@ -151,6 +151,7 @@ func (s *Server) doors() {
 	mount("GET /metrics", s.closed(http.HandlerFunc(s.metrics)))
 	mount(history.Prefix, s.closed(s.o.History.Handler()))
 	mount(prometheusPath+"{project}/{path...}", s.closedFor(ActionTwinRead, projectOfPath, http.HandlerFunc(s.prometheus)))
+	mount(exportPath, atMost(s.closedFor(ActionTwinRead, projectOfPath, http.HandlerFunc(s.export)), maxExports, s.refuse))
 	mount("GET /v1/ws", s.sockets)
 	s.ingestDoors()
 	hooks := atMost(http.HandlerFunc(s.hook), maxHooks, s.refuse)

@@ -26,7 +26,7 @@ The past of one property of one twin is drawn by ` + "`pollux twin history`" + `
 			"  pollux history series temperature --label floor=3 --since 24h --step 1h\n  pollux history series power --by zone --group-aggregate sum --step 15m\n" +
 			"  pollux history query 'topk(5, rate(pollux_property{property=\"energy\"}[1h]))'",
 	}))
-	cmd.AddCommand(historyJournal(a), historySeries(a), historyQuery(a))
+	cmd.AddCommand(historyJournal(a), historySeries(a), historyQuery(a), historyExport(a))
 	return cmd
 }
 

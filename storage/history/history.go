@@ -49,6 +49,9 @@ type History interface {
 	Query(ctx context.Context, q Query) (Result, error)
 	// Series is Query in steps of several twins at once, side by side. Errors are as Query's.
 	Series(ctx context.Context, q SeriesQuery) ([]Series, error)
+	// Walk calls fn with the raw samples of a project that the query chooses, series by series, some thousand of one property of
+	// one twin at a time; they belong to fn during its call. It stops at fn's error and returns it. Other errors are as Query's.
+	Walk(ctx context.Context, q WalkQuery, fn func(storage.TwinSamples) error) error
 	// Handler serves everything under Prefix: the pages of vmui and the reading half of the Prometheus API. Nothing that
 	// it serves writes or deletes. Who may come here is the caller's to check.
 	Handler() http.Handler
