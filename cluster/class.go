@@ -121,8 +121,9 @@ func decodeSelector(value []byte) (string, error) {
 	return text, r.end("selector")
 }
 
-// makePools computes which members may own the slots of each class. It says whether that has changed.
-func (n *Node) makePools() (changed bool) {
+// makePools computes which members may own the slots of each class. It gives the classes of which that has changed, with the
+// hashes of their members' ids.
+func (n *Node) makePools() (changed map[Class][]uint64) {
 	c := &n.classes
 	for k := range c.byNumber {
 		if k > 0 && c.byNumber[k] == nil {
@@ -130,7 +131,10 @@ func (n *Node) makePools() (changed bool) {
 		}
 		pool := n.candidates(Class(k))
 		if !slices.Equal(pool, c.pools[k]) {
-			c.pools[k], changed = pool, true
+			if changed == nil {
+				changed = map[Class][]uint64{}
+			}
+			c.pools[k], changed[Class(k)] = pool, hashIDs(make([]uint64, 0, len(pool)), pool)
 		}
 		if k > 0 && len(pool) == 0 {
 			c.unmet[k].Store(&c.byNumber[k].text)

@@ -62,9 +62,16 @@ type Candidate struct {
 //
 // Weights as in "Weighted distributed hash tables" (Schindelhauer, Schomaker 2005): the draw is -weight/ln(u).
 func Propose(slot Slot, members []Candidate) string {
-	best, bestScore := "", math.Inf(-1)
-	for _, m := range members {
-		score := draw(slot, m)
+	var room [16]uint64
+	return propose(slot, members, hashIDs(room[:0], members))
+}
+
+// propose is Propose for who has hashed the members' ids already.
+func propose(slot Slot, members []Candidate, hashes []uint64) string {
+	best, bestScore, at := "", math.Inf(-1), mix64(uint64(slot)+1)
+	for i := range members {
+		m := &members[i]
+		score := draw(mix64(hashes[i]^at), m.Weight)
 		if score > bestScore || score == bestScore && m.ID < best {
 			best, bestScore = m.ID, score
 		}
@@ -72,11 +79,17 @@ func Propose(slot Slot, members []Candidate) string {
 	return best
 }
 
-func draw(slot Slot, m Candidate) float64 {
-	h := mix64(xxhash.Sum64String(m.ID) ^ mix64(uint64(slot)+1))
+func hashIDs(to []uint64, members []Candidate) []uint64 {
+	for i := range members {
+		to = append(to, xxhash.Sum64String(members[i].ID))
+	}
+	return to
+}
+
+func draw(h uint64, weight uint32) float64 {
 	// 53 bits give a uniform float in (0,1).
 	u := (float64(h>>11) + 0.5) / (1 << 53)
-	return -float64(max(m.Weight, 1)) / math.Log(u)
+	return -float64(max(weight, 1)) / math.Log(u)
 }
 
 // mix64 is the finalizer of MurmurHash3: every input bit reaches every output bit. Without it neighbouring slots lean

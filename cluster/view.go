@@ -114,10 +114,14 @@ func (n *Node) candidates(c Class) []Candidate {
 	return nil
 }
 
-// retarget computes every slot's target anew, where candidates have changed, and sorts all slots.
+// retarget computes the targets of the slots anew whose candidates have changed, and sorts all slots.
 func (n *Node) retarget() {
-	if n.makePools() {
-		n.eachSlot(func(s Slot) { n.targets[s] = Propose(s, n.pools[s.Class()]) })
+	if changed := n.makePools(); changed != nil {
+		n.eachSlot(func(s Slot) {
+			if c := s.Class(); changed[c] != nil {
+				n.targets[s] = propose(s, n.pools[c], changed[c])
+			}
+		})
 	}
 	n.classifyAll()
 }

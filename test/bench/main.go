@@ -58,6 +58,7 @@ var suites = [][2]string{
 	{"./test/bench", "BenchmarkInvokeRemote"},
 	{"./cluster/peer", "BenchmarkPeerOneWay"},
 	{"./cluster/peer", "BenchmarkPeerRequest"},
+	{"./cluster", "BenchmarkRetarget"},
 	{"./test/bench", "BenchmarkSetDesiredCluster"},
 	{"./test/bench", "BenchmarkNodeLoss"},
 	{"./test/bench", "BenchmarkDrain"},
