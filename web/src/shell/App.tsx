@@ -13,6 +13,7 @@ import { DriversRoom } from "../rooms/drivers/DriversRoom";
 import { InboxRoom } from "../rooms/ingest/InboxRoom";
 import { IngestRoom } from "../rooms/ingest/IngestRoom";
 import { ModelsRoom } from "../rooms/models/ModelsRoom";
+import { SearchRoom } from "../rooms/search/SearchRoom";
 import { RoutesRoom } from "../rooms/topics/RoutesRoom";
 import { TopicsRoom } from "../rooms/topics/TopicsRoom";
 import { TwinRoom } from "../rooms/twin/TwinRoom";
@@ -96,6 +97,9 @@ export function App() {
           </Route>
           <Route path="/routes">
             <RoutesRoom />
+          </Route>
+          <Route path="/search">
+            <SearchRoom />
           </Route>
           <Route path="/cluster">
             <ClusterRoom />

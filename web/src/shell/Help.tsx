@@ -1,6 +1,8 @@
 import { Kbd, Modal, Table } from "@mantine/core";
 
 const keys: [string[], string][] = [
+  [["Ctrl", "K"], "Search everything"],
+  [["g", "s"], "Search"],
   [["g", "t"], "Twins"],
   [["g", "d"], "Drivers"],
   [["g", "m"], "Models"],

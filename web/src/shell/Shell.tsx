@@ -1,16 +1,18 @@
 import { ActionIcon, Menu, Tooltip, useMantineColorScheme } from "@mantine/core";
+import { useHotkeys } from "@mantine/hooks";
 import { useState, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 
 import { dropKey, signedOut } from "../api/session";
 import { Help } from "./Help";
-import { DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
+import { DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, SearchIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
 import { LinkBadge, LinkBanner } from "./LinkBadge";
 import { Logo } from "./Logo";
 import { useShortcuts } from "./shortcuts";
 
 /** What the rail leads to; `also` are rooms that stand beside the first one as tabs. */
 const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string[] }[] = [
+  { path: "/search", name: "Search", icon: SearchIcon },
   { path: "/twins", name: "Twins", icon: TwinsIcon },
   { path: "/ingest", name: "Ingest", icon: IngestIcon, also: ["/inbox"] },
   { path: "/topics", name: "Topics", icon: TopicsIcon, also: ["/routes"] },
@@ -24,6 +26,7 @@ export function Shell({ children }: { children: ReactNode }) {
   const [path, go] = useLocation();
   const [help, setHelp] = useState(false);
   useShortcuts({
+    "g s": () => go("/search"),
     "g t": () => go("/twins"),
     "g d": () => go("/drivers"),
     "g m": () => go("/models"),
@@ -33,6 +36,10 @@ export function Shell({ children }: { children: ReactNode }) {
     "g o": () => go("/topics"),
     "g r": () => go("/routes"),
     "?": () => setHelp(true),
+  });
+  useSearchKey(() => {
+    if (path === "/search") window.dispatchEvent(new Event("pollux:search"));
+    else go("/search");
   });
   return (
     <div className="shell">
@@ -78,6 +85,11 @@ export function Shell({ children }: { children: ReactNode }) {
       <Help opened={help} onClose={() => setHelp(false)} />
     </div>
   );
+}
+
+/** Ctrl-K, or Cmd-K, leads to the search, also out of a field. */
+function useSearchKey(open: () => void) {
+  useHotkeys([["mod+K", open]], [], true);
 }
 
 /** Forgets the key; the cookie is the node's, so the node is asked to drop it. */

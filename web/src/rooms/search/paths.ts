@@ -1,0 +1,13 @@
+import { full, twinPath } from "../../model/id";
+
+const roomOf: Record<string, string> = { model: "/models", topic: "/topics", system: "/systems" };
+
+/** The console's address of what was found; none where it has no room. */
+export function hitPath(kind: string, id: string): string | undefined {
+  if (kind === "twin") return twinPath(id);
+  if (kind === "driver") return `/drivers/${encodeURIComponent(id)}`;
+  if (kind === "zone") return `/site?zone=${encodeURIComponent(id)}`;
+  if (kind === "route") return "/routes";
+  const room = roomOf[kind];
+  return room && `${room}/${full(id).split("/").map(encodeURIComponent).join("/")}`;
+}
