@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/actors/search"
 	"github.com/polluxhq/pollux/actors/topic"
@@ -43,6 +44,10 @@ func newSearcher(e *Engine) *search.Searcher {
 			source(e.store, search.KindSystem, tableSystems, systemEntry),
 			source(e.store, "topic", topic.TableTopics, func(t *pb.Topic) *search.Entry { return &search.Entry{ID: t.Id, Title: t.Title} }),
 			source(e.store, "route", tableRoutes, routeEntry),
+			source(e.store, "schedule", automation.TableSchedules, func(m *pb.Schedule) *search.Entry { return &search.Entry{ID: m.Id, Title: m.Title} }),
+			source(e.store, "rule", automation.TableRules, func(m *pb.Rule) *search.Entry {
+				return &search.Entry{ID: m.Id, Title: m.Title, Words: []string{m.If, m.Until}}
+			}),
 			source(e.store, search.KindTwin, tableTwins, twinEntry),
 		}})
 }

@@ -116,6 +116,9 @@ func journalToken(m *pb.ListJournalRequest) string {
 func journalQuery(m *pb.ListJournalRequest) (journal.Query, error) {
 	q := journal.Query{Project: m.Project, Kinds: m.Kinds, Names: m.Names, Newest: !m.OldestFirst, Limit: int(m.PageSize)}
 	_, q.Twin, _ = strings.Cut(m.Twin, "/")
+	if words := strings.Fields(strings.ToLower(m.Text)); len(words) > 0 {
+		q.Match = func(e *storage.JournalEntry) bool { return hasWords(e, words) }
+	}
 	if m.Start != nil {
 		q.Start = m.Start.AsTime().UnixMilli()
 	}
@@ -137,6 +140,17 @@ func journalQuery(m *pb.ListJournalRequest) (journal.Query, error) {
 		return q, invalid("page_token", "is not the next_page_token of such a list")
 	}
 	return q, nil
+}
+
+// hasWords says whether each of the words, in small letters, is somewhere in an entry.
+func hasWords(e *storage.JournalEntry, words []string) bool {
+	text := strings.ToLower(e.Twin + "\n" + e.Kind + "\n" + e.Name + "\n" + string(e.Data))
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			return false
+		}
+	}
+	return true
 }
 
 func journalProto(e *storage.JournalEntry) *pb.JournalEntry {

@@ -1,12 +1,15 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
@@ -16,6 +19,9 @@ import (
 type searchService struct{ s *Server }
 
 func (s *searchService) Search(ctx context.Context, r *connect.Request[pb.SearchRequest]) (*connect.Response[pb.SearchResponse], error) {
+	if slices.Contains(r.Msg.Kinds, kindEvent) {
+		return s.events(ctx, r)
+	}
 	res, err := paged("search", &r.Msg.PageToken, func() (*pb.SearchResponse, error) {
 		return s.s.o.Registry.Search(ctx, r.Msg, projectsOf(principalFrom(ctx)))
 	}, func(res *pb.SearchResponse) *string { return &res.NextPageToken })
@@ -25,10 +31,37 @@ func (s *searchService) Search(ctx context.Context, r *connect.Request[pb.Search
 	return connect.NewResponse(res), nil
 }
 
+// kindEvent is that of what the journal has.
+const kindEvent = "event"
+
+// maxEventText is how much of an event's data is shown, in bytes.
+const maxEventText = 300
+
+// events finds words in the journal of a project.
+func (s *searchService) events(ctx context.Context, r *connect.Request[pb.SearchRequest]) (*connect.Response[pb.SearchResponse], error) {
+	m := r.Msg
+	if len(m.Kinds) > 1 || len(m.Facets) > 0 || m.Near != nil || len(m.Within) > 0 || m.Where != "" {
+		return nil, invalid("kinds", "event is found by words alone, in one project: leave out the other kinds and conditions")
+	}
+	list := connect.NewRequest(&pb.ListJournalRequest{Project: cmp.Or(m.Project, "default"), Kinds: []string{kindEvent}, Text: m.Query,
+		PageSize: cmp.Or(m.PageSize, 20), PageToken: m.PageToken})
+	got, err := (&historyService{s.s}).ListJournal(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	res := &pb.SearchResponse{NextPageToken: got.Msg.NextPageToken, Total: uint64(len(got.Msg.Entries))}
+	for _, e := range got.Msg.Entries {
+		text, _ := protojson.Marshal(e.Data)
+		res.Hits = append(res.Hits, &pb.SearchHit{Kind: kindEvent, Id: e.Twin, Title: e.Name, Time: e.Time,
+			Description: strings.ToValidUTF8(string(text[:min(len(text), maxEventText)]), "")})
+	}
+	return connect.NewResponse(res), nil
+}
+
 // searchRoute is the search of the plain REST API.
 func searchRoute() restRoute {
 	params := []restParam{{name: "q", text: "Words, or words' beginnings.", schema: stringSchema},
-		{name: "kind", text: "twin, model, zone, system, driver, topic or route.", schema: stringSchema, many: true},
+		{name: "kind", text: "twin, model, zone, system, driver, topic, route, schedule, rule or, alone, event.", schema: stringSchema, many: true},
 		{name: "project", text: "Only of this project.", schema: stringSchema},
 		{name: "near", text: "LAT,LON,METRES: only what is within so many metres.", schema: stringSchema},
 		{name: "where", text: "Only where this expression holds (docs/expressions.md).", schema: stringSchema},

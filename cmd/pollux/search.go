@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,7 @@ import (
 )
 
 // searchKinds can be found.
-var searchKinds = []string{"twin", "model", "zone", "system", "driver", "topic", "route"}
+var searchKinds = []string{"twin", "model", "zone", "system", "driver", "topic", "route", "schedule", "rule", "event"}
 
 func searchCommand(a *app) *cobra.Command {
 	r := &pb.SearchRequest{}
@@ -27,11 +28,14 @@ func searchCommand(a *app) *cobra.Command {
 		Long: `Finds what has all the words in its name, title, model, driver, zone, labels or aliases, or words that begin so, the best first.
 A word that nothing begins with is taken for mistyped. Without words everything that the flags leave is found.
 
+--kind event finds words in the journal of a project, the newest first; it goes with --project and nothing else.
+
 --where is an expression over entry (entry.kind, entry.title …) and, of twins, twin (twin.properties.power …): docs/expressions.md.
 --near and --within look at where a twin says it is, or at its label location.`,
 		Example: `  pollux search epson hall
   pollux search --kind zone level
   pollux search lamp --where 'twin.properties.power == "on"' --facets
+  pollux search --kind event door forced
   pollux search --near 52.5163,13.3777,10km
   pollux search --status fault --project acme -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -99,9 +103,13 @@ func (a *app) search(cmd *cobra.Command, r *pb.SearchRequest, limit int) error {
 }
 
 func searchTable(w io.Writer, res *pb.SearchResponse) {
-	if len(res.Hits) == 0 {
+	switch {
+	case len(res.Hits) == 0:
 		fmt.Fprintln(w, "nothing found")
-	} else {
+	case res.Hits[0].Kind == "event":
+		eventTable(w, res)
+		return
+	default:
 		row(w, "KIND", "ID", "TITLE", "MODEL", "ZONE", "STATUS", "LABELS")
 	}
 	for _, h := range res.Hits {
@@ -126,6 +134,17 @@ func searchTable(w io.Writer, res *pb.SearchResponse) {
 		for _, v := range f.Values {
 			row(w, v.Value, v.Hits)
 		}
+	}
+}
+
+// eventTable shows what the journal has.
+func eventTable(w io.Writer, res *pb.SearchResponse) {
+	row(w, "TIME", "TWIN", "EVENT", "DATA")
+	for _, h := range res.Hits {
+		row(w, h.Time.AsTime().Local().Format(time.DateTime), dash(bare(h.Id)), h.Title, h.Description)
+	}
+	if res.NextPageToken != "" {
+		fmt.Fprintln(w, "\nThere may be more; see --limit.")
 	}
 }
 

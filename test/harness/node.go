@@ -381,6 +381,11 @@ func (n *Node) Topics() polluxv1connect.TopicServiceClient {
 	return polluxv1connect.NewTopicServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
 }
 
+// Search is a client of SearchService with the administrator's key.
+func (n *Node) Search() polluxv1connect.SearchServiceClient {
+	return polluxv1connect.NewSearchServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
+}
+
 // Cluster is a client of ClusterService with the administrator's key.
 func (n *Node) Cluster() polluxv1connect.ClusterServiceClient {
 	return polluxv1connect.NewClusterServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))

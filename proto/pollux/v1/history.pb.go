@@ -137,8 +137,10 @@ type ListJournalRequest struct {
 	// From the oldest to the newest, instead of from the newest back.
 	OldestFirst bool `protobuf:"varint,7,opt,name=oldest_first,json=oldestFirst,proto3" json:"oldest_first,omitempty"`
 	// 0: 100.
-	PageSize      uint32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize  uint32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only what has all these words, or beginnings or parts of them, in its twin, kind, name or data; small and capital letters are one.
+	Text          string `protobuf:"bytes,10,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -232,6 +234,13 @@ func (x *ListJournalRequest) GetPageSize() uint32 {
 func (x *ListJournalRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListJournalRequest) GetText() string {
+	if x != nil {
+		return x.Text
 	}
 	return ""
 }
@@ -591,7 +600,7 @@ const file_pollux_v1_history_proto_rawDesc = "" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12.\n" +
 	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
 	"\bsequence\x18\x06 \x01(\x04R\bsequence\x12*\n" +
-	"\x04data\x18\a \x01(\v2\x16.google.protobuf.ValueR\x04data\"\xe6\x02\n" +
+	"\x04data\x18\a \x01(\v2\x16.google.protobuf.ValueR\x04data\"\x84\x03\n" +
 	"\x12ListJournalRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
 	"\x04twin\x18\x02 \x01(\tR\x04twin\x12&\n" +
@@ -603,7 +612,9 @@ const file_pollux_v1_history_proto_rawDesc = "" +
 	"\foldest_first\x18\a \x01(\bR\voldestFirst\x12%\n" +
 	"\tpage_size\x18\b \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\"p\n" +
+	"page_token\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\x12\x1c\n" +
+	"\x04text\x18\n" +
+	" \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x04text\"p\n" +
 	"\x13ListJournalResponse\x121\n" +
 	"\aentries\x18\x01 \x03(\v2\x17.pollux.v1.JournalEntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc1\x05\n" +

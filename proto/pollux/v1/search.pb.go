@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -80,7 +81,8 @@ type SearchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Words. Empty: every entry. A word that nothing begins with is taken for mistyped.
 	Query string `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
-	// twin, model, zone, system, driver, topic, route; none: all.
+	// twin, model, zone, system, driver, topic, route, schedule, rule; none: all of these. event, alone: what the journal of a project has,
+	// the newest first, by words; other conditions are refused with it.
 	Kinds []string `protobuf:"bytes,2,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// Empty: every project that the caller may read.
 	Project string `protobuf:"bytes,3,opt,name=project,proto3" json:"project,omitempty"`
@@ -421,7 +423,9 @@ type SearchHit struct {
 	Labels []string  `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty"`
 	Place  *GeoPoint `protobuf:"bytes,10,opt,name=place,proto3" json:"place,omitempty"`
 	// Metres from near.
-	Distance      float64 `protobuf:"fixed64,11,opt,name=distance,proto3" json:"distance,omitempty"`
+	Distance float64 `protobuf:"fixed64,11,opt,name=distance,proto3" json:"distance,omitempty"`
+	// Of an event.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -533,6 +537,13 @@ func (x *SearchHit) GetDistance() float64 {
 	return 0
 }
 
+func (x *SearchHit) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 type Facet struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -641,13 +652,13 @@ var File_pollux_v1_search_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_search_proto_rawDesc = "" +
 	"\n" +
-	"\x16pollux/v1/search.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\"`\n" +
+	"\x16pollux/v1/search.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"`\n" +
 	"\bGeoPoint\x12)\n" +
 	"\x03lat\x18\x01 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0R\x03lat\x12)\n" +
-	"\x03lon\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x80f\xc0R\x03lon\"\xbc\x03\n" +
+	"\x03lon\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x80f\xc0R\x03lon\"\xd3\x03\n" +
 	"\rSearchRequest\x12\x1e\n" +
-	"\x05query\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x05query\x12S\n" +
-	"\x05kinds\x18\x02 \x03(\tB=\xbaH:\x92\x017\x10\x14\"3r1R\x04twinR\x05modelR\x04zoneR\x06systemR\x06driverR\x05topicR\x05routeR\x05kinds\x12\x18\n" +
+	"\x05query\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x05query\x12j\n" +
+	"\x05kinds\x18\x02 \x03(\tBT\xbaHQ\x92\x01N\x10\x14\"JrHR\x04twinR\x05modelR\x04zoneR\x06systemR\x06driverR\x05topicR\x05routeR\bscheduleR\x04ruleR\x05eventR\x05kinds\x12\x18\n" +
 	"\aproject\x18\x03 \x01(\tR\aproject\x127\n" +
 	"\x06facets\x18\x04 \x03(\v2\x15.pollux.v1.FacetValueB\b\xbaH\x05\x92\x01\x02\x10\x14R\x06facets\x12#\n" +
 	"\x04near\x18\x05 \x01(\v2\x0f.pollux.v1.NearR\x04near\x125\n" +
@@ -673,7 +684,7 @@ const file_pollux_v1_search_proto_rawDesc = "" +
 	"\x06facets\x18\x04 \x03(\v2\x10.pollux.v1.FacetR\x06facets\x12\x1c\n" +
 	"\ttruncated\x18\x05 \x01(\bR\ttruncated\x12\x1a\n" +
 	"\bbuilding\x18\x06 \x01(\bR\bbuilding\x12\x18\n" +
-	"\aentries\x18\a \x01(\x04R\aentries\"\xa0\x02\n" +
+	"\aentries\x18\a \x01(\x04R\aentries\"\xd0\x02\n" +
 	"\tSearchHit\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
@@ -686,7 +697,8 @@ const file_pollux_v1_search_proto_rawDesc = "" +
 	"\x06labels\x18\t \x03(\tR\x06labels\x12)\n" +
 	"\x05place\x18\n" +
 	" \x01(\v2\x13.pollux.v1.GeoPointR\x05place\x12\x1a\n" +
-	"\bdistance\x18\v \x01(\x01R\bdistance\"J\n" +
+	"\bdistance\x18\v \x01(\x01R\bdistance\x12.\n" +
+	"\x04time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"J\n" +
 	"\x05Facet\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x06values\x18\x02 \x03(\v2\x15.pollux.v1.FacetCountR\x06values\"6\n" +
@@ -711,31 +723,33 @@ func file_pollux_v1_search_proto_rawDescGZIP() []byte {
 
 var file_pollux_v1_search_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_pollux_v1_search_proto_goTypes = []any{
-	(*GeoPoint)(nil),       // 0: pollux.v1.GeoPoint
-	(*SearchRequest)(nil),  // 1: pollux.v1.SearchRequest
-	(*Near)(nil),           // 2: pollux.v1.Near
-	(*FacetValue)(nil),     // 3: pollux.v1.FacetValue
-	(*SearchResponse)(nil), // 4: pollux.v1.SearchResponse
-	(*SearchHit)(nil),      // 5: pollux.v1.SearchHit
-	(*Facet)(nil),          // 6: pollux.v1.Facet
-	(*FacetCount)(nil),     // 7: pollux.v1.FacetCount
+	(*GeoPoint)(nil),              // 0: pollux.v1.GeoPoint
+	(*SearchRequest)(nil),         // 1: pollux.v1.SearchRequest
+	(*Near)(nil),                  // 2: pollux.v1.Near
+	(*FacetValue)(nil),            // 3: pollux.v1.FacetValue
+	(*SearchResponse)(nil),        // 4: pollux.v1.SearchResponse
+	(*SearchHit)(nil),             // 5: pollux.v1.SearchHit
+	(*Facet)(nil),                 // 6: pollux.v1.Facet
+	(*FacetCount)(nil),            // 7: pollux.v1.FacetCount
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_pollux_v1_search_proto_depIdxs = []int32{
-	3, // 0: pollux.v1.SearchRequest.facets:type_name -> pollux.v1.FacetValue
-	2, // 1: pollux.v1.SearchRequest.near:type_name -> pollux.v1.Near
-	0, // 2: pollux.v1.SearchRequest.within:type_name -> pollux.v1.GeoPoint
-	0, // 3: pollux.v1.Near.place:type_name -> pollux.v1.GeoPoint
-	5, // 4: pollux.v1.SearchResponse.hits:type_name -> pollux.v1.SearchHit
-	6, // 5: pollux.v1.SearchResponse.facets:type_name -> pollux.v1.Facet
-	0, // 6: pollux.v1.SearchHit.place:type_name -> pollux.v1.GeoPoint
-	7, // 7: pollux.v1.Facet.values:type_name -> pollux.v1.FacetCount
-	1, // 8: pollux.v1.SearchService.Search:input_type -> pollux.v1.SearchRequest
-	4, // 9: pollux.v1.SearchService.Search:output_type -> pollux.v1.SearchResponse
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	3,  // 0: pollux.v1.SearchRequest.facets:type_name -> pollux.v1.FacetValue
+	2,  // 1: pollux.v1.SearchRequest.near:type_name -> pollux.v1.Near
+	0,  // 2: pollux.v1.SearchRequest.within:type_name -> pollux.v1.GeoPoint
+	0,  // 3: pollux.v1.Near.place:type_name -> pollux.v1.GeoPoint
+	5,  // 4: pollux.v1.SearchResponse.hits:type_name -> pollux.v1.SearchHit
+	6,  // 5: pollux.v1.SearchResponse.facets:type_name -> pollux.v1.Facet
+	0,  // 6: pollux.v1.SearchHit.place:type_name -> pollux.v1.GeoPoint
+	8,  // 7: pollux.v1.SearchHit.time:type_name -> google.protobuf.Timestamp
+	7,  // 8: pollux.v1.Facet.values:type_name -> pollux.v1.FacetCount
+	1,  // 9: pollux.v1.SearchService.Search:input_type -> pollux.v1.SearchRequest
+	4,  // 10: pollux.v1.SearchService.Search:output_type -> pollux.v1.SearchResponse
+	10, // [10:11] is the sub-list for method output_type
+	9,  // [9:10] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_search_proto_init() }

@@ -4,13 +4,15 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pollux/v1/search.proto.
  */
 export const file_pollux_v1_search: GenFile = /*@__PURE__*/
-  fileDesc("ChZwb2xsdXgvdjEvc2VhcmNoLnByb3RvEglwb2xsdXgudjEiJAoIR2VvUG9pbnQSCwoDbGF0GAEgASgBEgsKA2xvbhgCIAEoASL1AQoNU2VhcmNoUmVxdWVzdBINCgVxdWVyeRgBIAEoCRINCgVraW5kcxgCIAMoCRIPCgdwcm9qZWN0GAMgASgJEiUKBmZhY2V0cxgEIAMoCzIVLnBvbGx1eC52MS5GYWNldFZhbHVlEh0KBG5lYXIYBSABKAsyDy5wb2xsdXgudjEuTmVhchIjCgZ3aXRoaW4YBiADKAsyEy5wb2xsdXgudjEuR2VvUG9pbnQSDQoFd2hlcmUYByABKAkSEQoJcGFnZV9zaXplGAggASgNEhIKCnBhZ2VfdG9rZW4YCSABKAkSFAoMY291bnRfZmFjZXRzGAogASgIIjoKBE5lYXISIgoFcGxhY2UYASABKAsyEy5wb2xsdXgudjEuR2VvUG9pbnQSDgoGbWV0cmVzGAIgASgBIikKCkZhY2V0VmFsdWUSDAoEbmFtZRgBIAEoCRINCgV2YWx1ZRgCIAEoCSK0AQoOU2VhcmNoUmVzcG9uc2USIgoEaGl0cxgBIAMoCzIULnBvbGx1eC52MS5TZWFyY2hIaXQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEg0KBXRvdGFsGAMgASgEEiAKBmZhY2V0cxgEIAMoCzIQLnBvbGx1eC52MS5GYWNldBIRCgl0cnVuY2F0ZWQYBSABKAgSEAoIYnVpbGRpbmcYBiABKAgSDwoHZW50cmllcxgHIAEoBCLMAQoJU2VhcmNoSGl0EgwKBGtpbmQYASABKAkSCgoCaWQYAiABKAkSDQoFdGl0bGUYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSDQoFbW9kZWwYBSABKAkSDgoGZHJpdmVyGAYgASgJEgwKBHpvbmUYByABKAkSDgoGc3RhdHVzGAggASgJEg4KBmxhYmVscxgJIAMoCRIiCgVwbGFjZRgKIAEoCzITLnBvbGx1eC52MS5HZW9Qb2ludBIQCghkaXN0YW5jZRgLIAEoASI8CgVGYWNldBIMCgRuYW1lGAEgASgJEiUKBnZhbHVlcxgCIAMoCzIVLnBvbGx1eC52MS5GYWNldENvdW50IikKCkZhY2V0Q291bnQSDQoFdmFsdWUYASABKAkSDAoEaGl0cxgCIAEoBDJTCg1TZWFyY2hTZXJ2aWNlEkIKBlNlYXJjaBIYLnBvbGx1eC52MS5TZWFyY2hSZXF1ZXN0GhkucG9sbHV4LnYxLlNlYXJjaFJlc3BvbnNlIgOQAgFCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM");
+  fileDesc("ChZwb2xsdXgvdjEvc2VhcmNoLnByb3RvEglwb2xsdXgudjEiJAoIR2VvUG9pbnQSCwoDbGF0GAEgASgBEgsKA2xvbhgCIAEoASL1AQoNU2VhcmNoUmVxdWVzdBINCgVxdWVyeRgBIAEoCRINCgVraW5kcxgCIAMoCRIPCgdwcm9qZWN0GAMgASgJEiUKBmZhY2V0cxgEIAMoCzIVLnBvbGx1eC52MS5GYWNldFZhbHVlEh0KBG5lYXIYBSABKAsyDy5wb2xsdXgudjEuTmVhchIjCgZ3aXRoaW4YBiADKAsyEy5wb2xsdXgudjEuR2VvUG9pbnQSDQoFd2hlcmUYByABKAkSEQoJcGFnZV9zaXplGAggASgNEhIKCnBhZ2VfdG9rZW4YCSABKAkSFAoMY291bnRfZmFjZXRzGAogASgIIjoKBE5lYXISIgoFcGxhY2UYASABKAsyEy5wb2xsdXgudjEuR2VvUG9pbnQSDgoGbWV0cmVzGAIgASgBIikKCkZhY2V0VmFsdWUSDAoEbmFtZRgBIAEoCRINCgV2YWx1ZRgCIAEoCSK0AQoOU2VhcmNoUmVzcG9uc2USIgoEaGl0cxgBIAMoCzIULnBvbGx1eC52MS5TZWFyY2hIaXQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEg0KBXRvdGFsGAMgASgEEiAKBmZhY2V0cxgEIAMoCzIQLnBvbGx1eC52MS5GYWNldBIRCgl0cnVuY2F0ZWQYBSABKAgSEAoIYnVpbGRpbmcYBiABKAgSDwoHZW50cmllcxgHIAEoBCL2AQoJU2VhcmNoSGl0EgwKBGtpbmQYASABKAkSCgoCaWQYAiABKAkSDQoFdGl0bGUYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSDQoFbW9kZWwYBSABKAkSDgoGZHJpdmVyGAYgASgJEgwKBHpvbmUYByABKAkSDgoGc3RhdHVzGAggASgJEg4KBmxhYmVscxgJIAMoCRIiCgVwbGFjZRgKIAEoCzITLnBvbGx1eC52MS5HZW9Qb2ludBIQCghkaXN0YW5jZRgLIAEoARIoCgR0aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI8CgVGYWNldBIMCgRuYW1lGAEgASgJEiUKBnZhbHVlcxgCIAMoCzIVLnBvbGx1eC52MS5GYWNldENvdW50IikKCkZhY2V0Q291bnQSDQoFdmFsdWUYASABKAkSDAoEaGl0cxgCIAEoBDJTCg1TZWFyY2hTZXJ2aWNlEkIKBlNlYXJjaBIYLnBvbGx1eC52MS5TZWFyY2hSZXF1ZXN0GhkucG9sbHV4LnYxLlNlYXJjaFJlc3BvbnNlIgOQAgFCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * GeoPoint is a place on earth, in degrees (WGS 84).
@@ -50,7 +52,8 @@ export type SearchRequest = Message<"pollux.v1.SearchRequest"> & {
   query: string;
 
   /**
-   * twin, model, zone, system, driver, topic, route; none: all.
+   * twin, model, zone, system, driver, topic, route, schedule, rule; none: all of these. event, alone: what the journal of a project has,
+   * the newest first, by words; other conditions are refused with it.
    *
    * @generated from field: repeated string kinds = 2;
    */
@@ -291,6 +294,13 @@ export type SearchHit = Message<"pollux.v1.SearchHit"> & {
    * @generated from field: double distance = 11;
    */
   distance: number;
+
+  /**
+   * Of an event.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 12;
+   */
+  time?: Timestamp | undefined;
 };
 
 /**
