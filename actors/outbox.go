@@ -316,13 +316,13 @@ func (t *twin) post(to, by string, payload []byte, at int64, refused string) {
 	}
 	s.outgoing = append(s.outgoing, outgoing{t.en.slot, key, to, m, refused, value})
 	s.outgoingBytes += len(value)
-	t.soil()
+	t.changed()   // the next life's numbers begin behind this one's
 	t.dirtyAt = 0 // somebody may wait for it
 }
 
-// nextPost numbers a twin's messages: rising, also over the lives of the twin within a tenure.
+// nextPost numbers a twin's messages: rising, also over the lives of the twin within a tenure, whatever the clock does.
 func (t *twin) nextPost() uint64 {
 	s := t.saves()
-	s.posted = max(s.posted+1, uint64(t.e.now().UnixNano()))
+	s.posted = max(s.posted+1, t.st.Revision<<16)
 	return s.posted
 }

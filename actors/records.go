@@ -28,6 +28,7 @@ func (e *Engine) watchRecords() error {
 		{tableReleases, e.releaseChanged, e.releasesLost},
 		{tableRoutes, e.routeChanged, e.routesLost},
 		{cluster.TableMember, e.memberChanged, func() { e.automation.NodesChanged(e.rules) }},
+		{automation.TableAlarms, func(c storage.Change) { e.automation.Changed(automation.KindAlarm, c.Key) }, func() {}},
 		{automation.TableSchedules, e.scheduleChanged, func() {}},
 		{automation.TableRules, e.ruleChanged, e.rulesLost},
 		{tableSettings, e.settingsChanged, e.layersLost},

@@ -46,7 +46,7 @@ type Kind struct {
 	Decode func(storage.Record) (proto.Message, error)
 }
 
-// Kind gives a kind by its name: driver, model, twin, zone, system, relation, project, topic, route, schedule, rule, inbox.
+// Kind gives a kind by its name: driver, model, twin, zone, system, relation, project, topic, route, schedule, rule, alarm, inbox.
 func (r *Registry) Kind(kind string) (Kind, bool) {
 	switch kind {
 	case "driver":
@@ -81,6 +81,8 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 		return Kind{tableRoutes, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Route{}) }}, true
 	case "schedule":
 		return Kind{automation.TableSchedules, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Schedule{}) }}, true
+	case "alarm":
+		return Kind{automation.TableAlarms, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Alarm{}) }}, true
 	case "rule":
 		return Kind{automation.TableRules, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Rule{}) }}, true
 	case "inbox":

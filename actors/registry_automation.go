@@ -44,6 +44,10 @@ func completeTargets(project, path string, actions []*pb.Action) error {
 			if err := completeID(project, at+"/publish/topic", &x.Publish.Topic); err != nil {
 				return err
 			}
+		case *pb.Action_Raise:
+			if err := completeEscalations(project, at+"/raise/escalate", x.Raise.Escalate); err != nil {
+				return err
+			}
 		case *pb.Action_Parallel:
 			if err := completeTargets(project, at+"/parallel/actions", x.Parallel.Actions); err != nil {
 				return err

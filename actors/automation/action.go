@@ -40,6 +40,10 @@ func describe(a *pb.Action) string {
 		return "publish to " + x.Publish.Topic
 	case *pb.Action_Mqtt:
 		return "mqtt " + x.Mqtt.Topic
+	case *pb.Action_Raise:
+		return strings.TrimSpace("raise " + x.Raise.Alarm + " " + severityWord(x.Raise.Severity))
+	case *pb.Action_Clear:
+		return strings.TrimSpace("clear " + x.Clear.Alarm)
 	case *pb.Action_Wait:
 		return "wait " + x.Wait.AsDuration().String()
 	case *pb.Action_Stop:
@@ -122,6 +126,19 @@ func (r *runner) act(ctx context.Context, a *pb.Action, number int) outcome {
 			Time: r.run.Time, Headers: map[string]string{"pollux-by": r.u.address}}}}))
 	case *pb.Action_Mqtt:
 		return r.verdict(h.o.World.MQTT(h.programs.text(x.Mqtt.Topic, r.scope), []byte(h.programs.text(x.Mqtt.Payload, r.scope)), byte(x.Mqtt.Qos), x.Mqtt.Retain))
+	case *pb.Action_Raise:
+		text := h.programs.text(x.Raise.Text, r.scope)
+		if text == "" {
+			text = r.run.Cause
+		}
+		_, err := h.RaiseAlarm(ctx, Raise{ID: r.alarmOf(x.Raise.Alarm), Text: text, Twin: r.scope.subject, By: r.u.address, Key: r.key(number, ""),
+			Severity: x.Raise.Severity, Escalate: x.Raise.Escalate})
+		return r.verdict(err)
+	case *pb.Action_Clear:
+		if _, err := h.ClearAlarm(ctx, r.alarmOf(x.Clear.Alarm), r.u.address, ""); err != nil && !errors.Is(err, ErrNotFound) {
+			return r.verdict(err)
+		}
+		return outcome{}
 	}
 	return outcome{err: errors.New("this node does not know such an action: it is older than the cluster")}
 }

@@ -133,10 +133,34 @@ func (h *Host) checkAction(path string, a *pb.Action, subject bool) error {
 		return expression(path+"/publish/expr", x.Publish.Expr)
 	case *pb.Action_Mqtt:
 		return texts(path+"/mqtt", x.Mqtt.Topic, x.Mqtt.Payload)
-	case *pb.Action_Wait, *pb.Action_Parallel, *pb.Action_Stop:
+	case *pb.Action_Raise:
+		if err := texts(path+"/raise/text", x.Raise.Text); err != nil {
+			return err
+		}
+		return h.CheckEscalations(path+"/raise/escalate", x.Raise.Escalate, subject)
+	case *pb.Action_Clear, *pb.Action_Wait, *pb.Action_Parallel, *pb.Action_Stop:
 		return nil
 	}
-	return wrong(path, "name one of call, set, publish, mqtt, wait, parallel, stop")
+	return wrong(path, "name one of call, set, publish, mqtt, raise, clear, wait, parallel, stop")
+}
+
+// CheckEscalations says what is wrong with escalations, or nil. They are in the order of their times, and raise no alarms.
+func (h *Host) CheckEscalations(path string, all []*pb.Escalation, subject bool) error {
+	for i, e := range all {
+		at := fmt.Sprintf("%s/%d", path, i)
+		if i > 0 && e.After.AsDuration() < all[i-1].After.AsDuration() {
+			return wrong(at+"/after", "it is before the one above it")
+		}
+		for _, l := range flatten(e.Actions) {
+			if l.action.GetRaise() != nil || l.action.GetClear() != nil {
+				return wrong(at+"/actions", "an escalation raises and clears no alarms")
+			}
+		}
+		if err := h.checkActions(at+"/actions", e.Actions, subject); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h *Host) checkTargets(path string, t *pb.Targets, subject bool) error {

@@ -128,7 +128,7 @@ func Address(kind, id string) string { return kind + "/" + id }
 func Target(kind, id string) cluster.Target { return cluster.Target{Kind: kind, ID: Address(kind, id)} }
 
 // IsKind says whether actors of a kind are this package's.
-func IsKind(kind string) bool { return kind == KindSchedule || kind == KindRule }
+func IsKind(kind string) bool { return kind == KindSchedule || kind == KindRule || kind == KindAlarm }
 
 // IsAddress says whether an actor's id is the address of a unit, which no twin's id is.
 func IsAddress(id string) bool { _, _, ok := cutAddress(id); return ok }
@@ -174,11 +174,6 @@ func (h *Host) Changed(kind, id string) {
 	if h.o.Owned(SlotOf(a)) == nil {
 		return
 	}
-	h.mu.Lock()
-	if u := h.units[a]; u != nil {
-		u.stale.Store(true)
-	}
-	h.mu.Unlock()
 	h.o.Note(SlotOf(a), 0) // its first wake record came with it
 }
 

@@ -467,8 +467,8 @@ func (r *rule) keep(ev *pb.Evaluation, s Said) {
 	r.last[s.Twin] = s
 }
 
-func (r *rule) actions(otherwise bool) []*pb.Action {
-	if otherwise {
+func (r *rule) actions(run *pb.Run) []*pb.Action {
+	if run.Otherwise {
 		return r.conf.GetOtherwise()
 	}
 	return r.conf.GetThen()

@@ -47,7 +47,7 @@ func (u *unit) fire(t *turn, run *pb.Run) error {
 	if run.Time == nil {
 		run.Time = timestamppb.New(t.now)
 	}
-	for _, l := range flatten(u.logic.actions(run.Otherwise)) {
+	for _, l := range flatten(u.logic.actions(run)) {
 		run.Steps = append(run.Steps, &pb.Step{Action: describe(l.action)})
 	}
 	if len(run.Steps) == 0 {
@@ -86,7 +86,7 @@ func (u *unit) begin(run *pb.Run) {
 	u.under[run.Number] = true
 	u.running.Add(1)
 	u.h.wg.Add(1)
-	actions, priority := u.logic.actions(run.Otherwise), u.priority()
+	actions, priority := u.logic.actions(run), u.priority()
 	go func() {
 		defer u.h.wg.Done()
 		select {

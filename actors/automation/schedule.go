@@ -159,7 +159,7 @@ func (s *schedule) handle(t *turn, x item) {
 	t.answer(x, a)
 }
 
-func (s *schedule) actions(bool) []*pb.Action { return s.conf.GetActions() }
+func (s *schedule) actions(*pb.Run) []*pb.Action { return s.conf.GetActions() }
 
 // NextFirings gives when a schedule is due after a time, with jitter; at most n.
 func (h *Host) NextFirings(m *pb.Schedule, after time.Time, n int) ([]time.Time, error) {

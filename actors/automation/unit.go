@@ -44,7 +44,7 @@ type logic interface {
 	// due is when it wants the next tick, in milliseconds since 1970; 0: never.
 	due() int64
 	// actions gives those of a run, as configured now.
-	actions(otherwise bool) []*pb.Action
+	actions(run *pb.Run) []*pb.Action
 }
 
 // unit is an actor. What is not said to be shared belongs to its turns, of which there is one at a time.
@@ -66,16 +66,17 @@ type unit struct {
 	ended   chan struct{}
 	leaving atomic.Bool
 	lost    atomic.Bool
-	stale   atomic.Bool
 	running atomic.Int32 // runs under way here
 
-	rec    *actorv1.Unit
-	value  []byte // of rec as it is stored; nil: not yet
-	logic  logic
-	dead   error
-	known  bool // there is a configuration
-	under  map[uint64]bool
-	parked map[uint64]int64 // runs that wait, and until when
+	rec   *actorv1.Unit
+	value []byte // of rec as it is stored; nil: not yet
+	logic logic
+	dead  error
+	known bool // there is a configuration
+	// configured is its revision, as of when its table had version.
+	configured, version uint64
+	under               map[uint64]bool
+	parked              map[uint64]int64 // runs that wait, and until when
 }
 
 func newUnit(h *Host, kind, id string, own *cluster.Ownership) *unit {
@@ -88,6 +89,8 @@ func newUnit(h *Host, kind, id string, own *cluster.Ownership) *unit {
 		u.logic = &schedule{u: u}
 	case KindRule:
 		u.logic = newRule(u)
+	case KindAlarm:
+		u.logic = &alarm{u: u}
 	}
 	return u
 }
@@ -251,11 +254,20 @@ func (u *unit) prepare(t *turn) error {
 			}
 		}
 	}
-	if !first && !u.stale.Swap(false) && u.known {
+	// What this node has applied counts, told of or not: a message may come of what was configured a moment ago.
+	version := u.h.o.Store.Version(storage.Table(u.kind))
+	if !first && u.version == version {
 		return nil
 	}
-	known, err := u.logic.configure(t)
-	u.known = known
+	rec, ok, err := u.h.o.Store.Get(storage.Table(u.kind), u.id)
+	if err != nil {
+		return err
+	}
+	if u.version = version; ok && u.known && rec.Revision == u.configured {
+		return nil
+	}
+	u.configured = rec.Revision
+	u.known, err = u.logic.configure(t)
 	return err
 }
 

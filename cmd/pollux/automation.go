@@ -21,9 +21,11 @@ import (
 type actionFlags struct {
 	calls, sets, publish, mqtt []string
 	input                      string
+	raise, severity, raiseText string
+	clears                     []string
 }
 
-const actionHelp = `What it does is given by --call, --set, --publish and --mqtt, each as often as you like; calls come first, then values, then messages.
+const actionHelp = `What it does is given by --call, --set, --publish, --mqtt and --raise, each as often as you like; calls come first, then values, then messages.
 Everything else (waits, conditions, parallel actions, all twins of a zone …) is in a file for "pollux apply -f", as "-o yaml" of get shows it.`
 
 func (f *actionFlags) add(cmd *cobra.Command) {
@@ -31,6 +33,9 @@ func (f *actionFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.input, "input", "", "`JSON` that --call gives the action")
 	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set `TWIN.PROPERTY=VALUE`; many times")
 	cmd.Flags().StringArrayVar(&f.publish, "publish", nil, "publish to this durable `TOPIC`; many times")
+	cmd.Flags().StringVar(&f.raise, "raise", "", "raise an alarm of this `NAME`, to which the twin's is added; a rule clears it where it ceases to hold")
+	cmd.Flags().StringVar(&f.severity, "severity", "", "of --raise: info, `warning`, error or critical")
+	cmd.Flags().StringVar(&f.raiseText, "alarm-text", "", "of --raise; may have ${EXPRESSION} in it")
 	cmd.Flags().StringArrayVar(&f.mqtt, "mqtt", nil, "publish `TOPIC=TEXT` to MQTT; many times")
 }
 
@@ -94,6 +99,16 @@ func (f *actionFlags) actions() (all []*pb.Action, err error) {
 			return nil, usagef("--mqtt %q: want TOPIC=TEXT", text)
 		}
 		all = append(all, &pb.Action{Do: &pb.Action_Mqtt{Mqtt: &pb.MqttAction{Topic: topic, Payload: payload}}})
+	}
+	if f.raise != "" {
+		severity, err := severityOf(f.severity)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, &pb.Action{Do: &pb.Action_Raise{Raise: &pb.RaiseAction{Alarm: f.raise, Severity: severity, Text: f.raiseText}}})
+	}
+	for _, name := range f.clears {
+		all = append(all, &pb.Action{Do: &pb.Action_Clear{Clear: &pb.ClearAction{Alarm: name}}})
 	}
 	return all, nil
 }

@@ -117,6 +117,9 @@ func rulePut(a *app) *cobra.Command {
 				return err
 			}
 			other := actionFlags{calls: f.elseCalls, sets: f.elseSets}
+			if f.then.raise != "" {
+				other.clears = []string{f.then.raise}
+			}
 			if m.Otherwise, err = other.actions(); err != nil {
 				return err
 			}

@@ -131,7 +131,7 @@ func schedulePut(a *app) *cobra.Command {
 				return err
 			}
 			if len(m.Actions) == 0 {
-				return usagef("say what it does by --call, --set, --publish or --mqtt")
+				return usagef("say what it does by --call, --set, --publish, --mqtt or --raise")
 			}
 			if when.jitter > 0 {
 				m.Jitter = durationpb.New(when.jitter)

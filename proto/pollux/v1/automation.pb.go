@@ -194,6 +194,62 @@ func (RunState) EnumDescriptor() ([]byte, []int) {
 	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{2}
 }
 
+type AlarmSeverity int32
+
+const (
+	// A warning.
+	AlarmSeverity_ALARM_SEVERITY_UNSPECIFIED AlarmSeverity = 0
+	AlarmSeverity_ALARM_SEVERITY_INFO        AlarmSeverity = 1
+	AlarmSeverity_ALARM_SEVERITY_WARNING     AlarmSeverity = 2
+	AlarmSeverity_ALARM_SEVERITY_ERROR       AlarmSeverity = 3
+	AlarmSeverity_ALARM_SEVERITY_CRITICAL    AlarmSeverity = 4
+)
+
+// Enum value maps for AlarmSeverity.
+var (
+	AlarmSeverity_name = map[int32]string{
+		0: "ALARM_SEVERITY_UNSPECIFIED",
+		1: "ALARM_SEVERITY_INFO",
+		2: "ALARM_SEVERITY_WARNING",
+		3: "ALARM_SEVERITY_ERROR",
+		4: "ALARM_SEVERITY_CRITICAL",
+	}
+	AlarmSeverity_value = map[string]int32{
+		"ALARM_SEVERITY_UNSPECIFIED": 0,
+		"ALARM_SEVERITY_INFO":        1,
+		"ALARM_SEVERITY_WARNING":     2,
+		"ALARM_SEVERITY_ERROR":       3,
+		"ALARM_SEVERITY_CRITICAL":    4,
+	}
+)
+
+func (x AlarmSeverity) Enum() *AlarmSeverity {
+	p := new(AlarmSeverity)
+	*p = x
+	return p
+}
+
+func (x AlarmSeverity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AlarmSeverity) Descriptor() protoreflect.EnumDescriptor {
+	return file_pollux_v1_automation_proto_enumTypes[3].Descriptor()
+}
+
+func (AlarmSeverity) Type() protoreflect.EnumType {
+	return &file_pollux_v1_automation_proto_enumTypes[3]
+}
+
+func (x AlarmSeverity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AlarmSeverity.Descriptor instead.
+func (AlarmSeverity) EnumDescriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{3}
+}
+
 // Timing says when something is due.
 type Timing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -910,6 +966,8 @@ type Action struct {
 	//	*Action_Set
 	//	*Action_Publish
 	//	*Action_Mqtt
+	//	*Action_Raise
+	//	*Action_Clear
 	//	*Action_Wait
 	//	*Action_Parallel
 	//	*Action_Stop
@@ -997,6 +1055,24 @@ func (x *Action) GetMqtt() *MqttAction {
 	return nil
 }
 
+func (x *Action) GetRaise() *RaiseAction {
+	if x != nil {
+		if x, ok := x.Do.(*Action_Raise); ok {
+			return x.Raise
+		}
+	}
+	return nil
+}
+
+func (x *Action) GetClear() *ClearAction {
+	if x != nil {
+		if x, ok := x.Do.(*Action_Clear); ok {
+			return x.Clear
+		}
+	}
+	return nil
+}
+
 func (x *Action) GetWait() *durationpb.Duration {
 	if x != nil {
 		if x, ok := x.Do.(*Action_Wait); ok {
@@ -1065,6 +1141,14 @@ type Action_Mqtt struct {
 	Mqtt *MqttAction `protobuf:"bytes,4,opt,name=mqtt,proto3,oneof"`
 }
 
+type Action_Raise struct {
+	Raise *RaiseAction `protobuf:"bytes,5,opt,name=raise,proto3,oneof"`
+}
+
+type Action_Clear struct {
+	Clear *ClearAction `protobuf:"bytes,6,opt,name=clear,proto3,oneof"`
+}
+
 type Action_Wait struct {
 	// Wait so long before what follows; 30 days at most.
 	Wait *durationpb.Duration `protobuf:"bytes,8,opt,name=wait,proto3,oneof"`
@@ -1087,6 +1171,10 @@ func (*Action_Set) isAction_Do() {}
 func (*Action_Publish) isAction_Do() {}
 
 func (*Action_Mqtt) isAction_Do() {}
+
+func (*Action_Raise) isAction_Do() {}
+
+func (*Action_Clear) isAction_Do() {}
 
 func (*Action_Wait) isAction_Do() {}
 
@@ -1656,7 +1744,9 @@ type Run struct {
 	// Which actions: then or otherwise.
 	Otherwise bool `protobuf:"varint,9,opt,name=otherwise,proto3" json:"otherwise,omitempty"`
 	// Rules whose actions led to this one.
-	Chain         []string `protobuf:"bytes,10,rep,name=chain,proto3" json:"chain,omitempty"`
+	Chain []string `protobuf:"bytes,10,rep,name=chain,proto3" json:"chain,omitempty"`
+	// Of an alarm: which of its escalations.
+	Part          uint32 `protobuf:"varint,11,opt,name=part,proto3" json:"part,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1759,6 +1849,13 @@ func (x *Run) GetChain() []string {
 		return x.Chain
 	}
 	return nil
+}
+
+func (x *Run) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
 }
 
 type PutScheduleRequest struct {
@@ -3873,6 +3970,1201 @@ func (x *TestRuleResponse) GetActions() []string {
 	return nil
 }
 
+// Alarm is something that somebody should look at.
+//
+// Its reason is there (active) or not; somebody has acknowledged it or not. It needs attention as long as it is active, or not acknowledged.
+type Alarm struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `project/name`.
+	Id              string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Text            string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Severity        AlarmSeverity          `protobuf:"varint,3,opt,name=severity,proto3,enum=pollux.v1.AlarmSeverity" json:"severity,omitempty"`
+	Active          bool                   `protobuf:"varint,4,opt,name=active,proto3" json:"active,omitempty"`
+	Acknowledged    bool                   `protobuf:"varint,5,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	AcknowledgedBy  string                 `protobuf:"bytes,6,opt,name=acknowledged_by,json=acknowledgedBy,proto3" json:"acknowledged_by,omitempty"`
+	AcknowledgeTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=acknowledge_time,json=acknowledgeTime,proto3" json:"acknowledge_time,omitempty"`
+	AssignedTo      string                 `protobuf:"bytes,8,opt,name=assigned_to,json=assignedTo,proto3" json:"assigned_to,omitempty"`
+	// Until then it does not escalate, and is not among those that need attention.
+	ShelvedUntil *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=shelved_until,json=shelvedUntil,proto3" json:"shelved_until,omitempty"`
+	RaiseTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=raise_time,json=raiseTime,proto3" json:"raise_time,omitempty"`
+	ClearTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=clear_time,json=clearTime,proto3" json:"clear_time,omitempty"`
+	// How many times its reason came, and how many times somebody said so.
+	Raised uint64 `protobuf:"varint,12,opt,name=raised,proto3" json:"raised,omitempty"`
+	Told   uint64 `protobuf:"varint,13,opt,name=told,proto3" json:"told,omitempty"`
+	// The twin that it is about, and its zone.
+	Twin string `protobuf:"bytes,14,opt,name=twin,proto3" json:"twin,omitempty"`
+	Zone string `protobuf:"bytes,15,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Who raised it: a rule, a schedule or a user.
+	By string `protobuf:"bytes,16,opt,name=by,proto3" json:"by,omitempty"`
+	// What is done when it is not acknowledged for so long, in this order.
+	Escalate []*Escalation `protobuf:"bytes,17,rep,name=escalate,proto3" json:"escalate,omitempty"`
+	// The last 20 changes, newest first.
+	Changes  []*AlarmChange `protobuf:"bytes,18,rep,name=changes,proto3" json:"changes,omitempty"`
+	Revision uint64         `protobuf:"varint,19,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The alarm of the gateway of its twin, as long as that is active: this one then does not escalate. Output only.
+	SuppressedBy string `protobuf:"bytes,20,opt,name=suppressed_by,json=suppressedBy,proto3" json:"suppressed_by,omitempty"`
+	// By what the last one who told it is known.
+	Key           string `protobuf:"bytes,21,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Alarm) Reset() {
+	*x = Alarm{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Alarm) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Alarm) ProtoMessage() {}
+
+func (x *Alarm) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
+func (*Alarm) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Alarm) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Alarm) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Alarm) GetSeverity() AlarmSeverity {
+	if x != nil {
+		return x.Severity
+	}
+	return AlarmSeverity_ALARM_SEVERITY_UNSPECIFIED
+}
+
+func (x *Alarm) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *Alarm) GetAcknowledged() bool {
+	if x != nil {
+		return x.Acknowledged
+	}
+	return false
+}
+
+func (x *Alarm) GetAcknowledgedBy() string {
+	if x != nil {
+		return x.AcknowledgedBy
+	}
+	return ""
+}
+
+func (x *Alarm) GetAcknowledgeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcknowledgeTime
+	}
+	return nil
+}
+
+func (x *Alarm) GetAssignedTo() string {
+	if x != nil {
+		return x.AssignedTo
+	}
+	return ""
+}
+
+func (x *Alarm) GetShelvedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ShelvedUntil
+	}
+	return nil
+}
+
+func (x *Alarm) GetRaiseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RaiseTime
+	}
+	return nil
+}
+
+func (x *Alarm) GetClearTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClearTime
+	}
+	return nil
+}
+
+func (x *Alarm) GetRaised() uint64 {
+	if x != nil {
+		return x.Raised
+	}
+	return 0
+}
+
+func (x *Alarm) GetTold() uint64 {
+	if x != nil {
+		return x.Told
+	}
+	return 0
+}
+
+func (x *Alarm) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *Alarm) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *Alarm) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Alarm) GetEscalate() []*Escalation {
+	if x != nil {
+		return x.Escalate
+	}
+	return nil
+}
+
+func (x *Alarm) GetChanges() []*AlarmChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *Alarm) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Alarm) GetSuppressedBy() string {
+	if x != nil {
+		return x.SuppressedBy
+	}
+	return ""
+}
+
+func (x *Alarm) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type Escalation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         *durationpb.Duration   `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	Actions       []*Action              `protobuf:"bytes,2,rep,name=actions,proto3" json:"actions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Escalation) Reset() {
+	*x = Escalation{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Escalation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Escalation) ProtoMessage() {}
+
+func (x *Escalation) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Escalation.ProtoReflect.Descriptor instead.
+func (*Escalation) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *Escalation) GetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Escalation) GetActions() []*Action {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+type AlarmChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Time  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// raised, acknowledged, assigned, shelved, unshelved, cleared.
+	What          string `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	By            string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Note          string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlarmChange) Reset() {
+	*x = AlarmChange{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlarmChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlarmChange) ProtoMessage() {}
+
+func (x *AlarmChange) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlarmChange.ProtoReflect.Descriptor instead.
+func (*AlarmChange) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *AlarmChange) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *AlarmChange) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *AlarmChange) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *AlarmChange) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+// RaiseAction raises an alarm about the twin that the firing is about.
+type RaiseAction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, to which the twin's is added; empty: the rule's or schedule's.
+	Alarm    string        `protobuf:"bytes,1,opt,name=alarm,proto3" json:"alarm,omitempty"`
+	Severity AlarmSeverity `protobuf:"varint,2,opt,name=severity,proto3,enum=pollux.v1.AlarmSeverity" json:"severity,omitempty"`
+	Text     string        `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// An `after` of 0 is done when it is raised.
+	Escalate      []*Escalation `protobuf:"bytes,4,rep,name=escalate,proto3" json:"escalate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseAction) Reset() {
+	*x = RaiseAction{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseAction) ProtoMessage() {}
+
+func (x *RaiseAction) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseAction.ProtoReflect.Descriptor instead.
+func (*RaiseAction) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *RaiseAction) GetAlarm() string {
+	if x != nil {
+		return x.Alarm
+	}
+	return ""
+}
+
+func (x *RaiseAction) GetSeverity() AlarmSeverity {
+	if x != nil {
+		return x.Severity
+	}
+	return AlarmSeverity_ALARM_SEVERITY_UNSPECIFIED
+}
+
+func (x *RaiseAction) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *RaiseAction) GetEscalate() []*Escalation {
+	if x != nil {
+		return x.Escalate
+	}
+	return nil
+}
+
+// ClearAction clears the alarm that RaiseAction of the same name raised: its reason is gone.
+type ClearAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Alarm         string                 `protobuf:"bytes,1,opt,name=alarm,proto3" json:"alarm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClearAction) Reset() {
+	*x = ClearAction{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClearAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClearAction) ProtoMessage() {}
+
+func (x *ClearAction) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClearAction.ProtoReflect.Descriptor instead.
+func (*ClearAction) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ClearAction) GetAlarm() string {
+	if x != nil {
+		return x.Alarm
+	}
+	return ""
+}
+
+type RaiseAlarmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Severity      AlarmSeverity          `protobuf:"varint,2,opt,name=severity,proto3,enum=pollux.v1.AlarmSeverity" json:"severity,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Twin          string                 `protobuf:"bytes,4,opt,name=twin,proto3" json:"twin,omitempty"`
+	Escalate      []*Escalation          `protobuf:"bytes,5,rep,name=escalate,proto3" json:"escalate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseAlarmRequest) Reset() {
+	*x = RaiseAlarmRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseAlarmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseAlarmRequest) ProtoMessage() {}
+
+func (x *RaiseAlarmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseAlarmRequest.ProtoReflect.Descriptor instead.
+func (*RaiseAlarmRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *RaiseAlarmRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RaiseAlarmRequest) GetSeverity() AlarmSeverity {
+	if x != nil {
+		return x.Severity
+	}
+	return AlarmSeverity_ALARM_SEVERITY_UNSPECIFIED
+}
+
+func (x *RaiseAlarmRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *RaiseAlarmRequest) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *RaiseAlarmRequest) GetEscalate() []*Escalation {
+	if x != nil {
+		return x.Escalate
+	}
+	return nil
+}
+
+type RaiseAlarmResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Alarm         *Alarm                 `protobuf:"bytes,1,opt,name=alarm,proto3" json:"alarm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseAlarmResponse) Reset() {
+	*x = RaiseAlarmResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseAlarmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseAlarmResponse) ProtoMessage() {}
+
+func (x *RaiseAlarmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseAlarmResponse.ProtoReflect.Descriptor instead.
+func (*RaiseAlarmResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *RaiseAlarmResponse) GetAlarm() *Alarm {
+	if x != nil {
+		return x.Alarm
+	}
+	return nil
+}
+
+type GetAlarmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAlarmRequest) Reset() {
+	*x = GetAlarmRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAlarmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAlarmRequest) ProtoMessage() {}
+
+func (x *GetAlarmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAlarmRequest.ProtoReflect.Descriptor instead.
+func (*GetAlarmRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *GetAlarmRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetAlarmResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Alarm *Alarm                 `protobuf:"bytes,1,opt,name=alarm,proto3" json:"alarm,omitempty"`
+	// Runs of escalations, newest first.
+	Runs          []*Run `protobuf:"bytes,2,rep,name=runs,proto3" json:"runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAlarmResponse) Reset() {
+	*x = GetAlarmResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAlarmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAlarmResponse) ProtoMessage() {}
+
+func (x *GetAlarmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAlarmResponse.ProtoReflect.Descriptor instead.
+func (*GetAlarmResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *GetAlarmResponse) GetAlarm() *Alarm {
+	if x != nil {
+		return x.Alarm
+	}
+	return nil
+}
+
+func (x *GetAlarmResponse) GetRuns() []*Run {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+type ListAlarmsRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Project string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	// Also those that need no attention: cleared and acknowledged, shelved, suppressed.
+	All  bool   `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	Twin string `protobuf:"bytes,3,opt,name=twin,proto3" json:"twin,omitempty"`
+	// Of twins in this zone, and in those within.
+	Zone string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	// At least so severe.
+	Severity      AlarmSeverity `protobuf:"varint,5,opt,name=severity,proto3,enum=pollux.v1.AlarmSeverity" json:"severity,omitempty"`
+	PageSize      uint32        `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string        `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAlarmsRequest) Reset() {
+	*x = ListAlarmsRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAlarmsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAlarmsRequest) ProtoMessage() {}
+
+func (x *ListAlarmsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAlarmsRequest.ProtoReflect.Descriptor instead.
+func (*ListAlarmsRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *ListAlarmsRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ListAlarmsRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *ListAlarmsRequest) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *ListAlarmsRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ListAlarmsRequest) GetSeverity() AlarmSeverity {
+	if x != nil {
+		return x.Severity
+	}
+	return AlarmSeverity_ALARM_SEVERITY_UNSPECIFIED
+}
+
+func (x *ListAlarmsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAlarmsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListAlarmsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Alarms        []*Alarm               `protobuf:"bytes,1,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAlarmsResponse) Reset() {
+	*x = ListAlarmsResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAlarmsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAlarmsResponse) ProtoMessage() {}
+
+func (x *ListAlarmsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAlarmsResponse.ProtoReflect.Descriptor instead.
+func (*ListAlarmsResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *ListAlarmsResponse) GetAlarms() []*Alarm {
+	if x != nil {
+		return x.Alarms
+	}
+	return nil
+}
+
+func (x *ListAlarmsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type ChangeAlarmRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Types that are valid to be assigned to Change:
+	//
+	//	*ChangeAlarmRequest_Acknowledge
+	//	*ChangeAlarmRequest_Assign
+	//	*ChangeAlarmRequest_Shelve
+	//	*ChangeAlarmRequest_Clear
+	Change        isChangeAlarmRequest_Change `protobuf_oneof:"change"`
+	Note          string                      `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeAlarmRequest) Reset() {
+	*x = ChangeAlarmRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeAlarmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeAlarmRequest) ProtoMessage() {}
+
+func (x *ChangeAlarmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeAlarmRequest.ProtoReflect.Descriptor instead.
+func (*ChangeAlarmRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *ChangeAlarmRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ChangeAlarmRequest) GetChange() isChangeAlarmRequest_Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+func (x *ChangeAlarmRequest) GetAcknowledge() bool {
+	if x != nil {
+		if x, ok := x.Change.(*ChangeAlarmRequest_Acknowledge); ok {
+			return x.Acknowledge
+		}
+	}
+	return false
+}
+
+func (x *ChangeAlarmRequest) GetAssign() string {
+	if x != nil {
+		if x, ok := x.Change.(*ChangeAlarmRequest_Assign); ok {
+			return x.Assign
+		}
+	}
+	return ""
+}
+
+func (x *ChangeAlarmRequest) GetShelve() *durationpb.Duration {
+	if x != nil {
+		if x, ok := x.Change.(*ChangeAlarmRequest_Shelve); ok {
+			return x.Shelve
+		}
+	}
+	return nil
+}
+
+func (x *ChangeAlarmRequest) GetClear() bool {
+	if x != nil {
+		if x, ok := x.Change.(*ChangeAlarmRequest_Clear); ok {
+			return x.Clear
+		}
+	}
+	return false
+}
+
+func (x *ChangeAlarmRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+type isChangeAlarmRequest_Change interface {
+	isChangeAlarmRequest_Change()
+}
+
+type ChangeAlarmRequest_Acknowledge struct {
+	Acknowledge bool `protobuf:"varint,2,opt,name=acknowledge,proto3,oneof"`
+}
+
+type ChangeAlarmRequest_Assign struct {
+	// To whom; empty: to nobody.
+	Assign string `protobuf:"bytes,3,opt,name=assign,proto3,oneof"`
+}
+
+type ChangeAlarmRequest_Shelve struct {
+	// For so long; 0 unshelves it.
+	Shelve *durationpb.Duration `protobuf:"bytes,4,opt,name=shelve,proto3,oneof"`
+}
+
+type ChangeAlarmRequest_Clear struct {
+	Clear bool `protobuf:"varint,5,opt,name=clear,proto3,oneof"`
+}
+
+func (*ChangeAlarmRequest_Acknowledge) isChangeAlarmRequest_Change() {}
+
+func (*ChangeAlarmRequest_Assign) isChangeAlarmRequest_Change() {}
+
+func (*ChangeAlarmRequest_Shelve) isChangeAlarmRequest_Change() {}
+
+func (*ChangeAlarmRequest_Clear) isChangeAlarmRequest_Change() {}
+
+type ChangeAlarmResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Alarm         *Alarm                 `protobuf:"bytes,1,opt,name=alarm,proto3" json:"alarm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeAlarmResponse) Reset() {
+	*x = ChangeAlarmResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeAlarmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeAlarmResponse) ProtoMessage() {}
+
+func (x *ChangeAlarmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeAlarmResponse.ProtoReflect.Descriptor instead.
+func (*ChangeAlarmResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *ChangeAlarmResponse) GetAlarm() *Alarm {
+	if x != nil {
+		return x.Alarm
+	}
+	return nil
+}
+
+type DeleteAlarmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteAlarmRequest) Reset() {
+	*x = DeleteAlarmRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteAlarmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteAlarmRequest) ProtoMessage() {}
+
+func (x *DeleteAlarmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteAlarmRequest.ProtoReflect.Descriptor instead.
+func (*DeleteAlarmRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *DeleteAlarmRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type DeleteAlarmResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteAlarmResponse) Reset() {
+	*x = DeleteAlarmResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteAlarmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteAlarmResponse) ProtoMessage() {}
+
+func (x *DeleteAlarmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteAlarmResponse.ProtoReflect.Descriptor instead.
+func (*DeleteAlarmResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{63}
+}
+
+type CountAlarmsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountAlarmsRequest) Reset() {
+	*x = CountAlarmsRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountAlarmsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountAlarmsRequest) ProtoMessage() {}
+
+func (x *CountAlarmsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountAlarmsRequest.ProtoReflect.Descriptor instead.
+func (*CountAlarmsRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *CountAlarmsRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+type CountAlarmsResponse struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Active         uint32                 `protobuf:"varint,1,opt,name=active,proto3" json:"active,omitempty"`
+	Unacknowledged uint32                 `protobuf:"varint,2,opt,name=unacknowledged,proto3" json:"unacknowledged,omitempty"`
+	// By severity: info, warning, error, critical.
+	BySeverity map[string]uint32 `protobuf:"bytes,3,rep,name=by_severity,json=bySeverity,proto3" json:"by_severity,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	ByZone     map[string]uint32 `protobuf:"bytes,4,rep,name=by_zone,json=byZone,proto3" json:"by_zone,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// The 1,000 twins with most of them.
+	ByTwin        map[string]uint32 `protobuf:"bytes,5,rep,name=by_twin,json=byTwin,proto3" json:"by_twin,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountAlarmsResponse) Reset() {
+	*x = CountAlarmsResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountAlarmsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountAlarmsResponse) ProtoMessage() {}
+
+func (x *CountAlarmsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountAlarmsResponse.ProtoReflect.Descriptor instead.
+func (*CountAlarmsResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *CountAlarmsResponse) GetActive() uint32 {
+	if x != nil {
+		return x.Active
+	}
+	return 0
+}
+
+func (x *CountAlarmsResponse) GetUnacknowledged() uint32 {
+	if x != nil {
+		return x.Unacknowledged
+	}
+	return 0
+}
+
+func (x *CountAlarmsResponse) GetBySeverity() map[string]uint32 {
+	if x != nil {
+		return x.BySeverity
+	}
+	return nil
+}
+
+func (x *CountAlarmsResponse) GetByZone() map[string]uint32 {
+	if x != nil {
+		return x.ByZone
+	}
+	return nil
+}
+
+func (x *CountAlarmsResponse) GetByTwin() map[string]uint32 {
+	if x != nil {
+		return x.ByTwin
+	}
+	return nil
+}
+
 var File_pollux_v1_automation_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_automation_proto_rawDesc = "" +
@@ -3933,12 +5225,14 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\afirings\x18\x03 \x01(\x04R\afirings\x12\x16\n" +
 	"\x06missed\x18\x04 \x01(\x04R\x06missed\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\tR\x04node\x12\x14\n" +
-	"\x05fault\x18\x06 \x01(\tR\x05fault\"\xaf\x03\n" +
+	"\x05fault\x18\x06 \x01(\tR\x05fault\"\x8f\x04\n" +
 	"\x06Action\x12+\n" +
 	"\x04call\x18\x01 \x01(\v2\x15.pollux.v1.CallActionH\x00R\x04call\x12(\n" +
 	"\x03set\x18\x02 \x01(\v2\x14.pollux.v1.SetActionH\x00R\x03set\x124\n" +
 	"\apublish\x18\x03 \x01(\v2\x18.pollux.v1.PublishActionH\x00R\apublish\x12+\n" +
-	"\x04mqtt\x18\x04 \x01(\v2\x15.pollux.v1.MqttActionH\x00R\x04mqtt\x12@\n" +
+	"\x04mqtt\x18\x04 \x01(\v2\x15.pollux.v1.MqttActionH\x00R\x04mqtt\x12.\n" +
+	"\x05raise\x18\x05 \x01(\v2\x16.pollux.v1.RaiseActionH\x00R\x05raise\x12.\n" +
+	"\x05clear\x18\x06 \x01(\v2\x16.pollux.v1.ClearActionH\x00R\x05clear\x12@\n" +
 	"\x04wait\x18\b \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\x9a\x9e\x012\x00H\x00R\x04wait\x124\n" +
 	"\bparallel\x18\t \x01(\v2\x16.pollux.v1.ActionGroupH\x00R\bparallel\x12\x14\n" +
 	"\x04stop\x18\n" +
@@ -4000,7 +5294,7 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x05start\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
 	"\x03end\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x120\n" +
 	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1a\n" +
-	"\brepeated\x18\b \x01(\bR\brepeated\"\xa0\x03\n" +
+	"\brepeated\x18\b \x01(\bR\brepeated\"\xb4\x03\n" +
 	"\x03Run\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12,\n" +
@@ -4012,7 +5306,8 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x05state\x18\b \x01(\x0e2\x13.pollux.v1.RunStateR\x05state\x12\x1c\n" +
 	"\totherwise\x18\t \x01(\bR\totherwise\x12\x14\n" +
 	"\x05chain\x18\n" +
-	" \x03(\tR\x05chain\x1a9\n" +
+	" \x03(\tR\x05chain\x12\x12\n" +
+	"\x04part\x18\v \x01(\rR\x04part\x1a9\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"M\n" +
@@ -4177,7 +5472,112 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\n" +
 	"evaluation\x18\x01 \x01(\v2\x15.pollux.v1.EvaluationR\n" +
 	"evaluation\x12\x18\n" +
-	"\aactions\x18\x02 \x03(\tR\aactions*R\n" +
+	"\aactions\x18\x02 \x03(\tR\aactions\"\x95\x06\n" +
+	"\x05Alarm\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
+	"\x04text\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x04text\x12>\n" +
+	"\bseverity\x18\x03 \x01(\x0e2\x18.pollux.v1.AlarmSeverityB\b\xbaH\x05\x82\x01\x02\x10\x01R\bseverity\x12\x16\n" +
+	"\x06active\x18\x04 \x01(\bR\x06active\x12\"\n" +
+	"\facknowledged\x18\x05 \x01(\bR\facknowledged\x12'\n" +
+	"\x0facknowledged_by\x18\x06 \x01(\tR\x0eacknowledgedBy\x12E\n" +
+	"\x10acknowledge_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0facknowledgeTime\x12\x1f\n" +
+	"\vassigned_to\x18\b \x01(\tR\n" +
+	"assignedTo\x12?\n" +
+	"\rshelved_until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\fshelvedUntil\x129\n" +
+	"\n" +
+	"raise_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\traiseTime\x129\n" +
+	"\n" +
+	"clear_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tclearTime\x12\x16\n" +
+	"\x06raised\x18\f \x01(\x04R\x06raised\x12\x12\n" +
+	"\x04told\x18\r \x01(\x04R\x04told\x12\x12\n" +
+	"\x04twin\x18\x0e \x01(\tR\x04twin\x12\x12\n" +
+	"\x04zone\x18\x0f \x01(\tR\x04zone\x12\x0e\n" +
+	"\x02by\x18\x10 \x01(\tR\x02by\x121\n" +
+	"\bescalate\x18\x11 \x03(\v2\x15.pollux.v1.EscalationR\bescalate\x120\n" +
+	"\achanges\x18\x12 \x03(\v2\x16.pollux.v1.AlarmChangeR\achanges\x12\x1a\n" +
+	"\brevision\x18\x13 \x01(\x04R\brevision\x12#\n" +
+	"\rsuppressed_by\x18\x14 \x01(\tR\fsuppressedBy\x12\x10\n" +
+	"\x03key\x18\x15 \x01(\tR\x03key\"\x87\x01\n" +
+	"\n" +
+	"Escalation\x12@\n" +
+	"\x05after\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\x9a\x9e\x012\x00R\x05after\x127\n" +
+	"\aactions\x18\x02 \x03(\v2\x11.pollux.v1.ActionB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10\x14R\aactions\"u\n" +
+	"\vAlarmChange\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x12\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\"\xe2\x01\n" +
+	"\vRaiseAction\x128\n" +
+	"\x05alarm\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x18<2\x19^([a-z0-9][a-z0-9._-]*)?$R\x05alarm\x12>\n" +
+	"\bseverity\x18\x02 \x01(\x0e2\x18.pollux.v1.AlarmSeverityB\b\xbaH\x05\x82\x01\x02\x10\x01R\bseverity\x12\x1c\n" +
+	"\x04text\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x04text\x12;\n" +
+	"\bescalate\x18\x04 \x03(\v2\x15.pollux.v1.EscalationB\b\xbaH\x05\x92\x01\x02\x10\n" +
+	"R\bescalate\"G\n" +
+	"\vClearAction\x128\n" +
+	"\x05alarm\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x18<2\x19^([a-z0-9][a-z0-9._-]*)?$R\x05alarm\"\xe8\x01\n" +
+	"\x11RaiseAlarmRequest\x12\x1a\n" +
+	"\x02id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\x12>\n" +
+	"\bseverity\x18\x02 \x01(\x0e2\x18.pollux.v1.AlarmSeverityB\b\xbaH\x05\x82\x01\x02\x10\x01R\bseverity\x12\x1c\n" +
+	"\x04text\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x04text\x12\x1c\n" +
+	"\x04twin\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04twin\x12;\n" +
+	"\bescalate\x18\x05 \x03(\v2\x15.pollux.v1.EscalationB\b\xbaH\x05\x92\x01\x02\x10\n" +
+	"R\bescalate\"<\n" +
+	"\x12RaiseAlarmResponse\x12&\n" +
+	"\x05alarm\x18\x01 \x01(\v2\x10.pollux.v1.AlarmR\x05alarm\"-\n" +
+	"\x0fGetAlarmRequest\x12\x1a\n" +
+	"\x02id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\"^\n" +
+	"\x10GetAlarmResponse\x12&\n" +
+	"\x05alarm\x18\x01 \x01(\v2\x10.pollux.v1.AlarmR\x05alarm\x12\"\n" +
+	"\x04runs\x18\x02 \x03(\v2\x0e.pollux.v1.RunR\x04runs\"\x8b\x02\n" +
+	"\x11ListAlarmsRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\x12\x1c\n" +
+	"\x04twin\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04twin\x12\x1c\n" +
+	"\x04zone\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04zone\x12>\n" +
+	"\bseverity\x18\x05 \x01(\x0e2\x18.pollux.v1.AlarmSeverityB\b\xbaH\x05\x82\x01\x02\x10\x01R\bseverity\x12%\n" +
+	"\tpage_size\x18\x06 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\"f\n" +
+	"\x12ListAlarmsResponse\x12(\n" +
+	"\x06alarms\x18\x01 \x03(\v2\x10.pollux.v1.AlarmR\x06alarms\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x85\x02\n" +
+	"\x12ChangeAlarmRequest\x12\x1a\n" +
+	"\x02id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\x12\"\n" +
+	"\vacknowledge\x18\x02 \x01(\bH\x00R\vacknowledge\x12\"\n" +
+	"\x06assign\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01H\x00R\x06assign\x12D\n" +
+	"\x06shelve\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xe7\x84\x0f2\x00H\x00R\x06shelve\x12\x16\n" +
+	"\x05clear\x18\x05 \x01(\bH\x00R\x05clear\x12\x1c\n" +
+	"\x04note\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x04noteB\x0f\n" +
+	"\x06change\x12\x05\xbaH\x02\b\x01\"=\n" +
+	"\x13ChangeAlarmResponse\x12&\n" +
+	"\x05alarm\x18\x01 \x01(\v2\x10.pollux.v1.AlarmR\x05alarm\"0\n" +
+	"\x12DeleteAlarmRequest\x12\x1a\n" +
+	"\x02id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\"\x15\n" +
+	"\x13DeleteAlarmResponse\".\n" +
+	"\x12CountAlarmsRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\"\xe5\x03\n" +
+	"\x13CountAlarmsResponse\x12\x16\n" +
+	"\x06active\x18\x01 \x01(\rR\x06active\x12&\n" +
+	"\x0eunacknowledged\x18\x02 \x01(\rR\x0eunacknowledged\x12O\n" +
+	"\vby_severity\x18\x03 \x03(\v2..pollux.v1.CountAlarmsResponse.BySeverityEntryR\n" +
+	"bySeverity\x12C\n" +
+	"\aby_zone\x18\x04 \x03(\v2*.pollux.v1.CountAlarmsResponse.ByZoneEntryR\x06byZone\x12C\n" +
+	"\aby_twin\x18\x05 \x03(\v2*.pollux.v1.CountAlarmsResponse.ByTwinEntryR\x06byTwin\x1a=\n" +
+	"\x0fBySeverityEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +
+	"\vByZoneEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +
+	"\vByTwinEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01*R\n" +
 	"\x06Missed\x12\x16\n" +
 	"\x12MISSED_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vMISSED_SKIP\x10\x01\x12\x0f\n" +
@@ -4196,7 +5596,14 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eRUN_STATE_OPEN\x10\x01\x12\x12\n" +
 	"\x0eRUN_STATE_DONE\x10\x02\x12\x14\n" +
-	"\x10RUN_STATE_FAILED\x10\x032\xf0\x06\n" +
+	"\x10RUN_STATE_FAILED\x10\x03*\x9b\x01\n" +
+	"\rAlarmSeverity\x12\x1e\n" +
+	"\x1aALARM_SEVERITY_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13ALARM_SEVERITY_INFO\x10\x01\x12\x1a\n" +
+	"\x16ALARM_SEVERITY_WARNING\x10\x02\x12\x18\n" +
+	"\x14ALARM_SEVERITY_ERROR\x10\x03\x12\x1b\n" +
+	"\x17ALARM_SEVERITY_CRITICAL\x10\x042\xc4\n" +
+	"\n" +
 	"\x11AutomationService\x12L\n" +
 	"\vPutSchedule\x12\x1d.pollux.v1.PutScheduleRequest\x1a\x1e.pollux.v1.PutScheduleResponse\x12Q\n" +
 	"\vGetSchedule\x12\x1d.pollux.v1.GetScheduleRequest\x1a\x1e.pollux.v1.GetScheduleResponse\"\x03\x90\x02\x01\x12W\n" +
@@ -4209,7 +5616,15 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\n" +
 	"DeleteRule\x12\x1c.pollux.v1.DeleteRuleRequest\x1a\x1d.pollux.v1.DeleteRuleResponse\x12E\n" +
 	"\aWhyRule\x12\x19.pollux.v1.WhyRuleRequest\x1a\x1a.pollux.v1.WhyRuleResponse\"\x03\x90\x02\x01\x12H\n" +
-	"\bTestRule\x12\x1a.pollux.v1.TestRuleRequest\x1a\x1b.pollux.v1.TestRuleResponse\"\x03\x90\x02\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\bTestRule\x12\x1a.pollux.v1.TestRuleRequest\x1a\x1b.pollux.v1.TestRuleResponse\"\x03\x90\x02\x01\x12I\n" +
+	"\n" +
+	"RaiseAlarm\x12\x1c.pollux.v1.RaiseAlarmRequest\x1a\x1d.pollux.v1.RaiseAlarmResponse\x12H\n" +
+	"\bGetAlarm\x12\x1a.pollux.v1.GetAlarmRequest\x1a\x1b.pollux.v1.GetAlarmResponse\"\x03\x90\x02\x01\x12N\n" +
+	"\n" +
+	"ListAlarms\x12\x1c.pollux.v1.ListAlarmsRequest\x1a\x1d.pollux.v1.ListAlarmsResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\vChangeAlarm\x12\x1d.pollux.v1.ChangeAlarmRequest\x1a\x1e.pollux.v1.ChangeAlarmResponse\x12L\n" +
+	"\vDeleteAlarm\x12\x1d.pollux.v1.DeleteAlarmRequest\x1a\x1e.pollux.v1.DeleteAlarmResponse\x12Q\n" +
+	"\vCountAlarms\x12\x1d.pollux.v1.CountAlarmsRequest\x1a\x1e.pollux.v1.CountAlarmsResponse\"\x03\x90\x02\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_automation_proto_rawDescOnce sync.Once
@@ -4223,182 +5638,241 @@ func file_pollux_v1_automation_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_automation_proto_rawDescData
 }
 
-var file_pollux_v1_automation_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_pollux_v1_automation_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
 var file_pollux_v1_automation_proto_goTypes = []any{
 	(Missed)(0),                     // 0: pollux.v1.Missed
 	(StepState)(0),                  // 1: pollux.v1.StepState
 	(RunState)(0),                   // 2: pollux.v1.RunState
-	(*Timing)(nil),                  // 3: pollux.v1.Timing
-	(*Every)(nil),                   // 4: pollux.v1.Every
-	(*Calendar)(nil),                // 5: pollux.v1.Calendar
-	(*Sun)(nil),                     // 6: pollux.v1.Sun
-	(*Place)(nil),                   // 7: pollux.v1.Place
-	(*Window)(nil),                  // 8: pollux.v1.Window
-	(*Schedule)(nil),                // 9: pollux.v1.Schedule
-	(*ScheduleState)(nil),           // 10: pollux.v1.ScheduleState
-	(*Action)(nil),                  // 11: pollux.v1.Action
-	(*ActionGroup)(nil),             // 12: pollux.v1.ActionGroup
-	(*Targets)(nil),                 // 13: pollux.v1.Targets
-	(*CallAction)(nil),              // 14: pollux.v1.CallAction
-	(*SetAction)(nil),               // 15: pollux.v1.SetAction
-	(*PublishAction)(nil),           // 16: pollux.v1.PublishAction
-	(*MqttAction)(nil),              // 17: pollux.v1.MqttAction
-	(*Step)(nil),                    // 18: pollux.v1.Step
-	(*Run)(nil),                     // 19: pollux.v1.Run
-	(*PutScheduleRequest)(nil),      // 20: pollux.v1.PutScheduleRequest
-	(*PutScheduleResponse)(nil),     // 21: pollux.v1.PutScheduleResponse
-	(*GetScheduleRequest)(nil),      // 22: pollux.v1.GetScheduleRequest
-	(*GetScheduleResponse)(nil),     // 23: pollux.v1.GetScheduleResponse
-	(*ListSchedulesRequest)(nil),    // 24: pollux.v1.ListSchedulesRequest
-	(*ListSchedulesResponse)(nil),   // 25: pollux.v1.ListSchedulesResponse
-	(*DeleteScheduleRequest)(nil),   // 26: pollux.v1.DeleteScheduleRequest
-	(*DeleteScheduleResponse)(nil),  // 27: pollux.v1.DeleteScheduleResponse
-	(*CancelSchedulesRequest)(nil),  // 28: pollux.v1.CancelSchedulesRequest
-	(*CancelSchedulesResponse)(nil), // 29: pollux.v1.CancelSchedulesResponse
-	(*Selection)(nil),               // 30: pollux.v1.Selection
-	(*Trigger)(nil),                 // 31: pollux.v1.Trigger
-	(*PropertyTrigger)(nil),         // 32: pollux.v1.PropertyTrigger
-	(*EventTrigger)(nil),            // 33: pollux.v1.EventTrigger
-	(*AbsentTrigger)(nil),           // 34: pollux.v1.AbsentTrigger
-	(*CommandTrigger)(nil),          // 35: pollux.v1.CommandTrigger
-	(*NodeTrigger)(nil),             // 36: pollux.v1.NodeTrigger
-	(*Rule)(nil),                    // 37: pollux.v1.Rule
-	(*RuleState)(nil),               // 38: pollux.v1.RuleState
-	(*Evaluation)(nil),              // 39: pollux.v1.Evaluation
-	(*PutRuleRequest)(nil),          // 40: pollux.v1.PutRuleRequest
-	(*PutRuleResponse)(nil),         // 41: pollux.v1.PutRuleResponse
-	(*GetRuleRequest)(nil),          // 42: pollux.v1.GetRuleRequest
-	(*GetRuleResponse)(nil),         // 43: pollux.v1.GetRuleResponse
-	(*ListRulesRequest)(nil),        // 44: pollux.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),       // 45: pollux.v1.ListRulesResponse
-	(*DeleteRuleRequest)(nil),       // 46: pollux.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),      // 47: pollux.v1.DeleteRuleResponse
-	(*WhyRuleRequest)(nil),          // 48: pollux.v1.WhyRuleRequest
-	(*WhyRuleResponse)(nil),         // 49: pollux.v1.WhyRuleResponse
-	(*TestRuleRequest)(nil),         // 50: pollux.v1.TestRuleRequest
-	(*TestRuleResponse)(nil),        // 51: pollux.v1.TestRuleResponse
-	nil,                             // 52: pollux.v1.Targets.LabelsEntry
-	nil,                             // 53: pollux.v1.Run.ValuesEntry
-	nil,                             // 54: pollux.v1.Selection.LabelsEntry
-	nil,                             // 55: pollux.v1.Evaluation.ValuesEntry
-	nil,                             // 56: pollux.v1.TestRuleRequest.ValuesEntry
-	(*timestamppb.Timestamp)(nil),   // 57: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 58: google.protobuf.Duration
-	(*structpb.Value)(nil),          // 59: google.protobuf.Value
+	(AlarmSeverity)(0),              // 3: pollux.v1.AlarmSeverity
+	(*Timing)(nil),                  // 4: pollux.v1.Timing
+	(*Every)(nil),                   // 5: pollux.v1.Every
+	(*Calendar)(nil),                // 6: pollux.v1.Calendar
+	(*Sun)(nil),                     // 7: pollux.v1.Sun
+	(*Place)(nil),                   // 8: pollux.v1.Place
+	(*Window)(nil),                  // 9: pollux.v1.Window
+	(*Schedule)(nil),                // 10: pollux.v1.Schedule
+	(*ScheduleState)(nil),           // 11: pollux.v1.ScheduleState
+	(*Action)(nil),                  // 12: pollux.v1.Action
+	(*ActionGroup)(nil),             // 13: pollux.v1.ActionGroup
+	(*Targets)(nil),                 // 14: pollux.v1.Targets
+	(*CallAction)(nil),              // 15: pollux.v1.CallAction
+	(*SetAction)(nil),               // 16: pollux.v1.SetAction
+	(*PublishAction)(nil),           // 17: pollux.v1.PublishAction
+	(*MqttAction)(nil),              // 18: pollux.v1.MqttAction
+	(*Step)(nil),                    // 19: pollux.v1.Step
+	(*Run)(nil),                     // 20: pollux.v1.Run
+	(*PutScheduleRequest)(nil),      // 21: pollux.v1.PutScheduleRequest
+	(*PutScheduleResponse)(nil),     // 22: pollux.v1.PutScheduleResponse
+	(*GetScheduleRequest)(nil),      // 23: pollux.v1.GetScheduleRequest
+	(*GetScheduleResponse)(nil),     // 24: pollux.v1.GetScheduleResponse
+	(*ListSchedulesRequest)(nil),    // 25: pollux.v1.ListSchedulesRequest
+	(*ListSchedulesResponse)(nil),   // 26: pollux.v1.ListSchedulesResponse
+	(*DeleteScheduleRequest)(nil),   // 27: pollux.v1.DeleteScheduleRequest
+	(*DeleteScheduleResponse)(nil),  // 28: pollux.v1.DeleteScheduleResponse
+	(*CancelSchedulesRequest)(nil),  // 29: pollux.v1.CancelSchedulesRequest
+	(*CancelSchedulesResponse)(nil), // 30: pollux.v1.CancelSchedulesResponse
+	(*Selection)(nil),               // 31: pollux.v1.Selection
+	(*Trigger)(nil),                 // 32: pollux.v1.Trigger
+	(*PropertyTrigger)(nil),         // 33: pollux.v1.PropertyTrigger
+	(*EventTrigger)(nil),            // 34: pollux.v1.EventTrigger
+	(*AbsentTrigger)(nil),           // 35: pollux.v1.AbsentTrigger
+	(*CommandTrigger)(nil),          // 36: pollux.v1.CommandTrigger
+	(*NodeTrigger)(nil),             // 37: pollux.v1.NodeTrigger
+	(*Rule)(nil),                    // 38: pollux.v1.Rule
+	(*RuleState)(nil),               // 39: pollux.v1.RuleState
+	(*Evaluation)(nil),              // 40: pollux.v1.Evaluation
+	(*PutRuleRequest)(nil),          // 41: pollux.v1.PutRuleRequest
+	(*PutRuleResponse)(nil),         // 42: pollux.v1.PutRuleResponse
+	(*GetRuleRequest)(nil),          // 43: pollux.v1.GetRuleRequest
+	(*GetRuleResponse)(nil),         // 44: pollux.v1.GetRuleResponse
+	(*ListRulesRequest)(nil),        // 45: pollux.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),       // 46: pollux.v1.ListRulesResponse
+	(*DeleteRuleRequest)(nil),       // 47: pollux.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),      // 48: pollux.v1.DeleteRuleResponse
+	(*WhyRuleRequest)(nil),          // 49: pollux.v1.WhyRuleRequest
+	(*WhyRuleResponse)(nil),         // 50: pollux.v1.WhyRuleResponse
+	(*TestRuleRequest)(nil),         // 51: pollux.v1.TestRuleRequest
+	(*TestRuleResponse)(nil),        // 52: pollux.v1.TestRuleResponse
+	(*Alarm)(nil),                   // 53: pollux.v1.Alarm
+	(*Escalation)(nil),              // 54: pollux.v1.Escalation
+	(*AlarmChange)(nil),             // 55: pollux.v1.AlarmChange
+	(*RaiseAction)(nil),             // 56: pollux.v1.RaiseAction
+	(*ClearAction)(nil),             // 57: pollux.v1.ClearAction
+	(*RaiseAlarmRequest)(nil),       // 58: pollux.v1.RaiseAlarmRequest
+	(*RaiseAlarmResponse)(nil),      // 59: pollux.v1.RaiseAlarmResponse
+	(*GetAlarmRequest)(nil),         // 60: pollux.v1.GetAlarmRequest
+	(*GetAlarmResponse)(nil),        // 61: pollux.v1.GetAlarmResponse
+	(*ListAlarmsRequest)(nil),       // 62: pollux.v1.ListAlarmsRequest
+	(*ListAlarmsResponse)(nil),      // 63: pollux.v1.ListAlarmsResponse
+	(*ChangeAlarmRequest)(nil),      // 64: pollux.v1.ChangeAlarmRequest
+	(*ChangeAlarmResponse)(nil),     // 65: pollux.v1.ChangeAlarmResponse
+	(*DeleteAlarmRequest)(nil),      // 66: pollux.v1.DeleteAlarmRequest
+	(*DeleteAlarmResponse)(nil),     // 67: pollux.v1.DeleteAlarmResponse
+	(*CountAlarmsRequest)(nil),      // 68: pollux.v1.CountAlarmsRequest
+	(*CountAlarmsResponse)(nil),     // 69: pollux.v1.CountAlarmsResponse
+	nil,                             // 70: pollux.v1.Targets.LabelsEntry
+	nil,                             // 71: pollux.v1.Run.ValuesEntry
+	nil,                             // 72: pollux.v1.Selection.LabelsEntry
+	nil,                             // 73: pollux.v1.Evaluation.ValuesEntry
+	nil,                             // 74: pollux.v1.TestRuleRequest.ValuesEntry
+	nil,                             // 75: pollux.v1.CountAlarmsResponse.BySeverityEntry
+	nil,                             // 76: pollux.v1.CountAlarmsResponse.ByZoneEntry
+	nil,                             // 77: pollux.v1.CountAlarmsResponse.ByTwinEntry
+	(*timestamppb.Timestamp)(nil),   // 78: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 79: google.protobuf.Duration
+	(*structpb.Value)(nil),          // 80: google.protobuf.Value
 }
 var file_pollux_v1_automation_proto_depIdxs = []int32{
-	57, // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
-	4,  // 1: pollux.v1.Timing.every:type_name -> pollux.v1.Every
-	5,  // 2: pollux.v1.Timing.calendar:type_name -> pollux.v1.Calendar
-	6,  // 3: pollux.v1.Timing.sun:type_name -> pollux.v1.Sun
-	58, // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
-	57, // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
-	58, // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
-	7,  // 7: pollux.v1.Sun.place:type_name -> pollux.v1.Place
-	57, // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
-	57, // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
-	3,  // 10: pollux.v1.Schedule.timing:type_name -> pollux.v1.Timing
-	8,  // 11: pollux.v1.Schedule.windows:type_name -> pollux.v1.Window
-	58, // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
-	0,  // 13: pollux.v1.Schedule.missed:type_name -> pollux.v1.Missed
-	11, // 14: pollux.v1.Schedule.actions:type_name -> pollux.v1.Action
-	57, // 15: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
-	57, // 16: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
-	14, // 17: pollux.v1.Action.call:type_name -> pollux.v1.CallAction
-	15, // 18: pollux.v1.Action.set:type_name -> pollux.v1.SetAction
-	16, // 19: pollux.v1.Action.publish:type_name -> pollux.v1.PublishAction
-	17, // 20: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
-	58, // 21: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
-	12, // 22: pollux.v1.Action.parallel:type_name -> pollux.v1.ActionGroup
-	11, // 23: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
-	52, // 24: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
-	13, // 25: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
-	59, // 26: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
-	58, // 27: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
-	13, // 28: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
-	59, // 29: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
-	59, // 30: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
-	1,  // 31: pollux.v1.Step.state:type_name -> pollux.v1.StepState
-	57, // 32: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
-	57, // 33: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
-	57, // 34: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
-	57, // 35: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
-	57, // 36: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
-	53, // 37: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
-	18, // 38: pollux.v1.Run.steps:type_name -> pollux.v1.Step
-	2,  // 39: pollux.v1.Run.state:type_name -> pollux.v1.RunState
-	9,  // 40: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
-	9,  // 41: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
-	9,  // 42: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
-	10, // 43: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
-	57, // 44: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
-	19, // 45: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
-	9,  // 46: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
-	57, // 47: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
-	54, // 48: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
-	32, // 49: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
-	33, // 50: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
-	34, // 51: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
-	3,  // 52: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
-	35, // 53: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
-	36, // 54: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
-	30, // 55: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
-	30, // 56: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
-	30, // 57: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
-	58, // 58: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
-	30, // 59: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
-	31, // 60: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
-	58, // 61: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
-	11, // 62: pollux.v1.Rule.then:type_name -> pollux.v1.Action
-	11, // 63: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
-	58, // 64: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
-	58, // 65: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
-	58, // 66: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
-	8,  // 67: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
-	57, // 68: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
-	57, // 69: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
-	55, // 70: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
-	37, // 71: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
-	37, // 72: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
-	37, // 73: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
-	38, // 74: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
-	37, // 75: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
-	38, // 76: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
-	39, // 77: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
-	19, // 78: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
-	39, // 79: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
-	37, // 80: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
-	56, // 81: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
-	39, // 82: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
-	59, // 83: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
-	20, // 84: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
-	22, // 85: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
-	24, // 86: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
-	26, // 87: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
-	28, // 88: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
-	40, // 89: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
-	42, // 90: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
-	44, // 91: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
-	46, // 92: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
-	48, // 93: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
-	50, // 94: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
-	21, // 95: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
-	23, // 96: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
-	25, // 97: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
-	27, // 98: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
-	29, // 99: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
-	41, // 100: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
-	43, // 101: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
-	45, // 102: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
-	47, // 103: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
-	49, // 104: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
-	51, // 105: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
-	95, // [95:106] is the sub-list for method output_type
-	84, // [84:95] is the sub-list for method input_type
-	84, // [84:84] is the sub-list for extension type_name
-	84, // [84:84] is the sub-list for extension extendee
-	0,  // [0:84] is the sub-list for field type_name
+	78,  // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
+	5,   // 1: pollux.v1.Timing.every:type_name -> pollux.v1.Every
+	6,   // 2: pollux.v1.Timing.calendar:type_name -> pollux.v1.Calendar
+	7,   // 3: pollux.v1.Timing.sun:type_name -> pollux.v1.Sun
+	79,  // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
+	78,  // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
+	79,  // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
+	8,   // 7: pollux.v1.Sun.place:type_name -> pollux.v1.Place
+	78,  // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
+	78,  // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
+	4,   // 10: pollux.v1.Schedule.timing:type_name -> pollux.v1.Timing
+	9,   // 11: pollux.v1.Schedule.windows:type_name -> pollux.v1.Window
+	79,  // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
+	0,   // 13: pollux.v1.Schedule.missed:type_name -> pollux.v1.Missed
+	12,  // 14: pollux.v1.Schedule.actions:type_name -> pollux.v1.Action
+	78,  // 15: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
+	78,  // 16: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
+	15,  // 17: pollux.v1.Action.call:type_name -> pollux.v1.CallAction
+	16,  // 18: pollux.v1.Action.set:type_name -> pollux.v1.SetAction
+	17,  // 19: pollux.v1.Action.publish:type_name -> pollux.v1.PublishAction
+	18,  // 20: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
+	56,  // 21: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
+	57,  // 22: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
+	79,  // 23: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
+	13,  // 24: pollux.v1.Action.parallel:type_name -> pollux.v1.ActionGroup
+	12,  // 25: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
+	70,  // 26: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
+	14,  // 27: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
+	80,  // 28: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
+	79,  // 29: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
+	14,  // 30: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
+	80,  // 31: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
+	80,  // 32: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
+	1,   // 33: pollux.v1.Step.state:type_name -> pollux.v1.StepState
+	78,  // 34: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
+	78,  // 35: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
+	78,  // 36: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
+	78,  // 37: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
+	78,  // 38: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
+	71,  // 39: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
+	19,  // 40: pollux.v1.Run.steps:type_name -> pollux.v1.Step
+	2,   // 41: pollux.v1.Run.state:type_name -> pollux.v1.RunState
+	10,  // 42: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
+	10,  // 43: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
+	10,  // 44: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
+	11,  // 45: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
+	78,  // 46: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
+	20,  // 47: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
+	10,  // 48: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
+	78,  // 49: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
+	72,  // 50: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
+	33,  // 51: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
+	34,  // 52: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
+	35,  // 53: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
+	4,   // 54: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
+	36,  // 55: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
+	37,  // 56: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
+	31,  // 57: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
+	31,  // 58: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
+	31,  // 59: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
+	79,  // 60: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
+	31,  // 61: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
+	32,  // 62: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
+	79,  // 63: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
+	12,  // 64: pollux.v1.Rule.then:type_name -> pollux.v1.Action
+	12,  // 65: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
+	79,  // 66: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
+	79,  // 67: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
+	79,  // 68: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
+	9,   // 69: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
+	78,  // 70: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
+	78,  // 71: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
+	73,  // 72: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
+	38,  // 73: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
+	38,  // 74: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
+	38,  // 75: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
+	39,  // 76: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
+	38,  // 77: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
+	39,  // 78: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
+	40,  // 79: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
+	20,  // 80: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
+	40,  // 81: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
+	38,  // 82: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
+	74,  // 83: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
+	40,  // 84: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
+	3,   // 85: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
+	78,  // 86: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
+	78,  // 87: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
+	78,  // 88: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
+	78,  // 89: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
+	54,  // 90: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
+	55,  // 91: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
+	79,  // 92: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
+	12,  // 93: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
+	78,  // 94: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
+	3,   // 95: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
+	54,  // 96: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
+	3,   // 97: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	54,  // 98: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
+	53,  // 99: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	53,  // 100: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	20,  // 101: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
+	3,   // 102: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	53,  // 103: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
+	79,  // 104: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
+	53,  // 105: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	75,  // 106: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
+	76,  // 107: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
+	77,  // 108: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
+	80,  // 109: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
+	21,  // 110: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
+	23,  // 111: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
+	25,  // 112: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
+	27,  // 113: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
+	29,  // 114: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
+	41,  // 115: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
+	43,  // 116: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
+	45,  // 117: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
+	47,  // 118: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
+	49,  // 119: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
+	51,  // 120: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
+	58,  // 121: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
+	60,  // 122: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
+	62,  // 123: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
+	64,  // 124: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
+	66,  // 125: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
+	68,  // 126: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
+	22,  // 127: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
+	24,  // 128: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
+	26,  // 129: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
+	28,  // 130: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
+	30,  // 131: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
+	42,  // 132: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
+	44,  // 133: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
+	46,  // 134: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
+	48,  // 135: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
+	50,  // 136: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
+	52,  // 137: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
+	59,  // 138: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
+	61,  // 139: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
+	63,  // 140: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
+	65,  // 141: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
+	67,  // 142: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
+	69,  // 143: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
+	127, // [127:144] is the sub-list for method output_type
+	110, // [110:127] is the sub-list for method input_type
+	110, // [110:110] is the sub-list for extension type_name
+	110, // [110:110] is the sub-list for extension extendee
+	0,   // [0:110] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_automation_proto_init() }
@@ -4418,6 +5892,8 @@ func file_pollux_v1_automation_proto_init() {
 		(*Action_Set)(nil),
 		(*Action_Publish)(nil),
 		(*Action_Mqtt)(nil),
+		(*Action_Raise)(nil),
+		(*Action_Clear)(nil),
 		(*Action_Wait)(nil),
 		(*Action_Parallel)(nil),
 		(*Action_Stop)(nil),
@@ -4430,13 +5906,19 @@ func file_pollux_v1_automation_proto_init() {
 		(*Trigger_Command)(nil),
 		(*Trigger_Node)(nil),
 	}
+	file_pollux_v1_automation_proto_msgTypes[60].OneofWrappers = []any{
+		(*ChangeAlarmRequest_Acknowledge)(nil),
+		(*ChangeAlarmRequest_Assign)(nil),
+		(*ChangeAlarmRequest_Shelve)(nil),
+		(*ChangeAlarmRequest_Clear)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_automation_proto_rawDesc), len(file_pollux_v1_automation_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   54,
+			NumEnums:      4,
+			NumMessages:   74,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -49,7 +49,10 @@ type Unit struct {
 	// When it was last changed; a record is never written twice with one content.
 	Commits uint64 `protobuf:"varint,15,opt,name=commits,proto3" json:"commits,omitempty"`
 	// States of the cluster's nodes by their names, as a rule with such a trigger has seen them.
-	Nodes         map[string]string `protobuf:"bytes,16,rep,name=nodes,proto3" json:"nodes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Nodes map[string]string `protobuf:"bytes,16,rep,name=nodes,proto3" json:"nodes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Of an alarm: which coming of its reason escalates, and how far that got.
+	Raised        uint64 `protobuf:"varint,17,opt,name=raised,proto3" json:"raised,omitempty"`
+	Escalated     uint32 `protobuf:"varint,18,opt,name=escalated,proto3" json:"escalated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -194,6 +197,20 @@ func (x *Unit) GetNodes() map[string]string {
 		return x.Nodes
 	}
 	return nil
+}
+
+func (x *Unit) GetRaised() uint64 {
+	if x != nil {
+		return x.Raised
+	}
+	return 0
+}
+
+func (x *Unit) GetEscalated() uint32 {
+	if x != nil {
+		return x.Escalated
+	}
+	return 0
 }
 
 // Instance is a rule's state for a subject.
@@ -575,7 +592,7 @@ var File_pollux_actor_v1_automation_proto protoreflect.FileDescriptor
 
 const file_pollux_actor_v1_automation_proto_rawDesc = "" +
 	"\n" +
-	" pollux/actor/v1/automation.proto\x12\x0fpollux.actor.v1\x1a\x1apollux/v1/automation.proto\"\xe0\x03\n" +
+	" pollux/actor/v1/automation.proto\x12\x0fpollux.actor.v1\x1a\x1apollux/v1/automation.proto\"\x96\x04\n" +
 	"\x04Unit\x12\x12\n" +
 	"\x04wake\x18\x01 \x01(\x03R\x04wake\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x12\n" +
@@ -593,7 +610,9 @@ const file_pollux_actor_v1_automation_proto_rawDesc = "" +
 	"\astopped\x18\r \x01(\tR\astopped\x12\x14\n" +
 	"\x05error\x18\x0e \x01(\tR\x05error\x12\x18\n" +
 	"\acommits\x18\x0f \x01(\x04R\acommits\x126\n" +
-	"\x05nodes\x18\x10 \x03(\v2 .pollux.actor.v1.Unit.NodesEntryR\x05nodes\x1a8\n" +
+	"\x05nodes\x18\x10 \x03(\v2 .pollux.actor.v1.Unit.NodesEntryR\x05nodes\x12\x16\n" +
+	"\x06raised\x18\x11 \x01(\x04R\x06raised\x12\x1c\n" +
+	"\tescalated\x18\x12 \x01(\rR\tescalated\x1a8\n" +
 	"\n" +
 	"NodesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

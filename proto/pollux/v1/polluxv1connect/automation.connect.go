@@ -66,6 +66,24 @@ const (
 	// AutomationServiceTestRuleProcedure is the fully-qualified name of the AutomationService's
 	// TestRule RPC.
 	AutomationServiceTestRuleProcedure = "/pollux.v1.AutomationService/TestRule"
+	// AutomationServiceRaiseAlarmProcedure is the fully-qualified name of the AutomationService's
+	// RaiseAlarm RPC.
+	AutomationServiceRaiseAlarmProcedure = "/pollux.v1.AutomationService/RaiseAlarm"
+	// AutomationServiceGetAlarmProcedure is the fully-qualified name of the AutomationService's
+	// GetAlarm RPC.
+	AutomationServiceGetAlarmProcedure = "/pollux.v1.AutomationService/GetAlarm"
+	// AutomationServiceListAlarmsProcedure is the fully-qualified name of the AutomationService's
+	// ListAlarms RPC.
+	AutomationServiceListAlarmsProcedure = "/pollux.v1.AutomationService/ListAlarms"
+	// AutomationServiceChangeAlarmProcedure is the fully-qualified name of the AutomationService's
+	// ChangeAlarm RPC.
+	AutomationServiceChangeAlarmProcedure = "/pollux.v1.AutomationService/ChangeAlarm"
+	// AutomationServiceDeleteAlarmProcedure is the fully-qualified name of the AutomationService's
+	// DeleteAlarm RPC.
+	AutomationServiceDeleteAlarmProcedure = "/pollux.v1.AutomationService/DeleteAlarm"
+	// AutomationServiceCountAlarmsProcedure is the fully-qualified name of the AutomationService's
+	// CountAlarms RPC.
+	AutomationServiceCountAlarmsProcedure = "/pollux.v1.AutomationService/CountAlarms"
 )
 
 // AutomationServiceClient is a client for the pollux.v1.AutomationService service.
@@ -87,6 +105,17 @@ type AutomationServiceClient interface {
 	WhyRule(context.Context, *connect.Request[v1.WhyRuleRequest]) (*connect.Response[v1.WhyRuleResponse], error)
 	// TestRule evaluates a rule, stored or given, with the present values or with others. Nothing is done.
 	TestRule(context.Context, *connect.Request[v1.TestRuleRequest]) (*connect.Response[v1.TestRuleResponse], error)
+	// RaiseAlarm raises an alarm, or says again that its reason is there.
+	RaiseAlarm(context.Context, *connect.Request[v1.RaiseAlarmRequest]) (*connect.Response[v1.RaiseAlarmResponse], error)
+	// GetAlarm gives an alarm with the runs of its escalations.
+	GetAlarm(context.Context, *connect.Request[v1.GetAlarmRequest]) (*connect.Response[v1.GetAlarmResponse], error)
+	ListAlarms(context.Context, *connect.Request[v1.ListAlarmsRequest]) (*connect.Response[v1.ListAlarmsResponse], error)
+	// ChangeAlarm acknowledges, assigns, shelves, unshelves or clears an alarm.
+	ChangeAlarm(context.Context, *connect.Request[v1.ChangeAlarmRequest]) (*connect.Response[v1.ChangeAlarmResponse], error)
+	// DeleteAlarm forgets an alarm and its past.
+	DeleteAlarm(context.Context, *connect.Request[v1.DeleteAlarmRequest]) (*connect.Response[v1.DeleteAlarmResponse], error)
+	// CountAlarms counts the alarms of a project whose reason is there, in all, by severity, by zone and by twin.
+	CountAlarms(context.Context, *connect.Request[v1.CountAlarmsRequest]) (*connect.Response[v1.CountAlarmsResponse], error)
 }
 
 // NewAutomationServiceClient constructs a client for the pollux.v1.AutomationService service. By
@@ -172,6 +201,45 @@ func NewAutomationServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		raiseAlarm: connect.NewClient[v1.RaiseAlarmRequest, v1.RaiseAlarmResponse](
+			httpClient,
+			baseURL+AutomationServiceRaiseAlarmProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("RaiseAlarm")),
+			connect.WithClientOptions(opts...),
+		),
+		getAlarm: connect.NewClient[v1.GetAlarmRequest, v1.GetAlarmResponse](
+			httpClient,
+			baseURL+AutomationServiceGetAlarmProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("GetAlarm")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listAlarms: connect.NewClient[v1.ListAlarmsRequest, v1.ListAlarmsResponse](
+			httpClient,
+			baseURL+AutomationServiceListAlarmsProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("ListAlarms")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		changeAlarm: connect.NewClient[v1.ChangeAlarmRequest, v1.ChangeAlarmResponse](
+			httpClient,
+			baseURL+AutomationServiceChangeAlarmProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("ChangeAlarm")),
+			connect.WithClientOptions(opts...),
+		),
+		deleteAlarm: connect.NewClient[v1.DeleteAlarmRequest, v1.DeleteAlarmResponse](
+			httpClient,
+			baseURL+AutomationServiceDeleteAlarmProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("DeleteAlarm")),
+			connect.WithClientOptions(opts...),
+		),
+		countAlarms: connect.NewClient[v1.CountAlarmsRequest, v1.CountAlarmsResponse](
+			httpClient,
+			baseURL+AutomationServiceCountAlarmsProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("CountAlarms")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -188,6 +256,12 @@ type automationServiceClient struct {
 	deleteRule      *connect.Client[v1.DeleteRuleRequest, v1.DeleteRuleResponse]
 	whyRule         *connect.Client[v1.WhyRuleRequest, v1.WhyRuleResponse]
 	testRule        *connect.Client[v1.TestRuleRequest, v1.TestRuleResponse]
+	raiseAlarm      *connect.Client[v1.RaiseAlarmRequest, v1.RaiseAlarmResponse]
+	getAlarm        *connect.Client[v1.GetAlarmRequest, v1.GetAlarmResponse]
+	listAlarms      *connect.Client[v1.ListAlarmsRequest, v1.ListAlarmsResponse]
+	changeAlarm     *connect.Client[v1.ChangeAlarmRequest, v1.ChangeAlarmResponse]
+	deleteAlarm     *connect.Client[v1.DeleteAlarmRequest, v1.DeleteAlarmResponse]
+	countAlarms     *connect.Client[v1.CountAlarmsRequest, v1.CountAlarmsResponse]
 }
 
 // PutSchedule calls pollux.v1.AutomationService.PutSchedule.
@@ -245,6 +319,36 @@ func (c *automationServiceClient) TestRule(ctx context.Context, req *connect.Req
 	return c.testRule.CallUnary(ctx, req)
 }
 
+// RaiseAlarm calls pollux.v1.AutomationService.RaiseAlarm.
+func (c *automationServiceClient) RaiseAlarm(ctx context.Context, req *connect.Request[v1.RaiseAlarmRequest]) (*connect.Response[v1.RaiseAlarmResponse], error) {
+	return c.raiseAlarm.CallUnary(ctx, req)
+}
+
+// GetAlarm calls pollux.v1.AutomationService.GetAlarm.
+func (c *automationServiceClient) GetAlarm(ctx context.Context, req *connect.Request[v1.GetAlarmRequest]) (*connect.Response[v1.GetAlarmResponse], error) {
+	return c.getAlarm.CallUnary(ctx, req)
+}
+
+// ListAlarms calls pollux.v1.AutomationService.ListAlarms.
+func (c *automationServiceClient) ListAlarms(ctx context.Context, req *connect.Request[v1.ListAlarmsRequest]) (*connect.Response[v1.ListAlarmsResponse], error) {
+	return c.listAlarms.CallUnary(ctx, req)
+}
+
+// ChangeAlarm calls pollux.v1.AutomationService.ChangeAlarm.
+func (c *automationServiceClient) ChangeAlarm(ctx context.Context, req *connect.Request[v1.ChangeAlarmRequest]) (*connect.Response[v1.ChangeAlarmResponse], error) {
+	return c.changeAlarm.CallUnary(ctx, req)
+}
+
+// DeleteAlarm calls pollux.v1.AutomationService.DeleteAlarm.
+func (c *automationServiceClient) DeleteAlarm(ctx context.Context, req *connect.Request[v1.DeleteAlarmRequest]) (*connect.Response[v1.DeleteAlarmResponse], error) {
+	return c.deleteAlarm.CallUnary(ctx, req)
+}
+
+// CountAlarms calls pollux.v1.AutomationService.CountAlarms.
+func (c *automationServiceClient) CountAlarms(ctx context.Context, req *connect.Request[v1.CountAlarmsRequest]) (*connect.Response[v1.CountAlarmsResponse], error) {
+	return c.countAlarms.CallUnary(ctx, req)
+}
+
 // AutomationServiceHandler is an implementation of the pollux.v1.AutomationService service.
 type AutomationServiceHandler interface {
 	// PutSchedule makes a schedule (revision 0), or replaces the one of the revision given.
@@ -264,6 +368,17 @@ type AutomationServiceHandler interface {
 	WhyRule(context.Context, *connect.Request[v1.WhyRuleRequest]) (*connect.Response[v1.WhyRuleResponse], error)
 	// TestRule evaluates a rule, stored or given, with the present values or with others. Nothing is done.
 	TestRule(context.Context, *connect.Request[v1.TestRuleRequest]) (*connect.Response[v1.TestRuleResponse], error)
+	// RaiseAlarm raises an alarm, or says again that its reason is there.
+	RaiseAlarm(context.Context, *connect.Request[v1.RaiseAlarmRequest]) (*connect.Response[v1.RaiseAlarmResponse], error)
+	// GetAlarm gives an alarm with the runs of its escalations.
+	GetAlarm(context.Context, *connect.Request[v1.GetAlarmRequest]) (*connect.Response[v1.GetAlarmResponse], error)
+	ListAlarms(context.Context, *connect.Request[v1.ListAlarmsRequest]) (*connect.Response[v1.ListAlarmsResponse], error)
+	// ChangeAlarm acknowledges, assigns, shelves, unshelves or clears an alarm.
+	ChangeAlarm(context.Context, *connect.Request[v1.ChangeAlarmRequest]) (*connect.Response[v1.ChangeAlarmResponse], error)
+	// DeleteAlarm forgets an alarm and its past.
+	DeleteAlarm(context.Context, *connect.Request[v1.DeleteAlarmRequest]) (*connect.Response[v1.DeleteAlarmResponse], error)
+	// CountAlarms counts the alarms of a project whose reason is there, in all, by severity, by zone and by twin.
+	CountAlarms(context.Context, *connect.Request[v1.CountAlarmsRequest]) (*connect.Response[v1.CountAlarmsResponse], error)
 }
 
 // NewAutomationServiceHandler builds an HTTP handler from the service implementation. It returns
@@ -345,6 +460,45 @@ func NewAutomationServiceHandler(svc AutomationServiceHandler, opts ...connect.H
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	automationServiceRaiseAlarmHandler := connect.NewUnaryHandler(
+		AutomationServiceRaiseAlarmProcedure,
+		svc.RaiseAlarm,
+		connect.WithSchema(automationServiceMethods.ByName("RaiseAlarm")),
+		connect.WithHandlerOptions(opts...),
+	)
+	automationServiceGetAlarmHandler := connect.NewUnaryHandler(
+		AutomationServiceGetAlarmProcedure,
+		svc.GetAlarm,
+		connect.WithSchema(automationServiceMethods.ByName("GetAlarm")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	automationServiceListAlarmsHandler := connect.NewUnaryHandler(
+		AutomationServiceListAlarmsProcedure,
+		svc.ListAlarms,
+		connect.WithSchema(automationServiceMethods.ByName("ListAlarms")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	automationServiceChangeAlarmHandler := connect.NewUnaryHandler(
+		AutomationServiceChangeAlarmProcedure,
+		svc.ChangeAlarm,
+		connect.WithSchema(automationServiceMethods.ByName("ChangeAlarm")),
+		connect.WithHandlerOptions(opts...),
+	)
+	automationServiceDeleteAlarmHandler := connect.NewUnaryHandler(
+		AutomationServiceDeleteAlarmProcedure,
+		svc.DeleteAlarm,
+		connect.WithSchema(automationServiceMethods.ByName("DeleteAlarm")),
+		connect.WithHandlerOptions(opts...),
+	)
+	automationServiceCountAlarmsHandler := connect.NewUnaryHandler(
+		AutomationServiceCountAlarmsProcedure,
+		svc.CountAlarms,
+		connect.WithSchema(automationServiceMethods.ByName("CountAlarms")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.AutomationService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AutomationServicePutScheduleProcedure:
@@ -369,6 +523,18 @@ func NewAutomationServiceHandler(svc AutomationServiceHandler, opts ...connect.H
 			automationServiceWhyRuleHandler.ServeHTTP(w, r)
 		case AutomationServiceTestRuleProcedure:
 			automationServiceTestRuleHandler.ServeHTTP(w, r)
+		case AutomationServiceRaiseAlarmProcedure:
+			automationServiceRaiseAlarmHandler.ServeHTTP(w, r)
+		case AutomationServiceGetAlarmProcedure:
+			automationServiceGetAlarmHandler.ServeHTTP(w, r)
+		case AutomationServiceListAlarmsProcedure:
+			automationServiceListAlarmsHandler.ServeHTTP(w, r)
+		case AutomationServiceChangeAlarmProcedure:
+			automationServiceChangeAlarmHandler.ServeHTTP(w, r)
+		case AutomationServiceDeleteAlarmProcedure:
+			automationServiceDeleteAlarmHandler.ServeHTTP(w, r)
+		case AutomationServiceCountAlarmsProcedure:
+			automationServiceCountAlarmsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -420,4 +586,28 @@ func (UnimplementedAutomationServiceHandler) WhyRule(context.Context, *connect.R
 
 func (UnimplementedAutomationServiceHandler) TestRule(context.Context, *connect.Request[v1.TestRuleRequest]) (*connect.Response[v1.TestRuleResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.TestRule is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) RaiseAlarm(context.Context, *connect.Request[v1.RaiseAlarmRequest]) (*connect.Response[v1.RaiseAlarmResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.RaiseAlarm is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) GetAlarm(context.Context, *connect.Request[v1.GetAlarmRequest]) (*connect.Response[v1.GetAlarmResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.GetAlarm is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) ListAlarms(context.Context, *connect.Request[v1.ListAlarmsRequest]) (*connect.Response[v1.ListAlarmsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.ListAlarms is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) ChangeAlarm(context.Context, *connect.Request[v1.ChangeAlarmRequest]) (*connect.Response[v1.ChangeAlarmResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.ChangeAlarm is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) DeleteAlarm(context.Context, *connect.Request[v1.DeleteAlarmRequest]) (*connect.Response[v1.DeleteAlarmResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.DeleteAlarm is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) CountAlarms(context.Context, *connect.Request[v1.CountAlarmsRequest]) (*connect.Response[v1.CountAlarmsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.CountAlarms is not implemented"))
 }

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/automation.proto.
  */
 export const file_pollux_v1_automation: GenFile = /*@__PURE__*/
-  fileDesc("Chpwb2xsdXgvdjEvYXV0b21hdGlvbi5wcm90bxIJcG9sbHV4LnYxIsMBCgZUaW1pbmcSKAoCYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAASIQoFZXZlcnkYAiABKAsyEC5wb2xsdXgudjEuRXZlcnlIABIOCgRjcm9uGAMgASgJSAASJwoIY2FsZW5kYXIYBCABKAsyEy5wb2xsdXgudjEuQ2FsZW5kYXJIABIdCgNzdW4YBSABKAsyDi5wb2xsdXgudjEuU3VuSAASDAoEem9uZRgGIAEoCUIGCgR3aGVuIlwKBUV2ZXJ5EikKBnBlcmlvZBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgRmcm9tGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJoCghDYWxlbmRhchINCgV0aW1lcxgBIAMoCRIQCgh3ZWVrZGF5cxgCIAMoCRIMCgRkYXlzGAMgAygREg4KBm1vbnRocxgEIAMoDRINCgVkYXRlcxgFIAMoCRIOCgZleGNlcHQYBiADKAkigAEKA1N1bhILCgNzZXQYASABKAgSKQoGb2Zmc2V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEh8KBXBsYWNlGAMgASgLMhAucG9sbHV4LnYxLlBsYWNlEg8KB3R3aW5faWQYBCABKAkSDwoHem9uZV9pZBgFIAEoCSIsCgVQbGFjZRIQCghsYXRpdHVkZRgBIAEoARIRCglsb25naXR1ZGUYAiABKAEikwEKBldpbmRvdxIMCgRmcm9tGAEgASgJEgoKAnRvGAIgASgJEhAKCHdlZWtkYXlzGAMgAygJEi4KCm5vdF9iZWZvcmUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCW5vdF9hZnRlchgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAikwIKCFNjaGVkdWxlEgoKAmlkGAEgASgJEg0KBXRpdGxlGAIgASgJEiEKBnRpbWluZxgDIAEoCzIRLnBvbGx1eC52MS5UaW1pbmcSIgoHd2luZG93cxgEIAMoCzIRLnBvbGx1eC52MS5XaW5kb3cSKQoGaml0dGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiEKBm1pc3NlZBgGIAEoDjIRLnBvbGx1eC52MS5NaXNzZWQSIgoHYWN0aW9ucxgHIAMoCzIRLnBvbGx1eC52MS5BY3Rpb24SDgoGcGF1c2VkGAggASgIEhAKCHJldmlzaW9uGAkgASgEEhEKCXVwZGF0ZV9ieRgKIAEoCSKhAQoNU2NoZWR1bGVTdGF0ZRIoCgRuZXh0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIoCgRsYXN0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdmaXJpbmdzGAMgASgEEg4KBm1pc3NlZBgEIAEoBBIMCgRub2RlGAUgASgJEg0KBWZhdWx0GAYgASgJIsECCgZBY3Rpb24SJQoEY2FsbBgBIAEoCzIVLnBvbGx1eC52MS5DYWxsQWN0aW9uSAASIwoDc2V0GAIgASgLMhQucG9sbHV4LnYxLlNldEFjdGlvbkgAEisKB3B1Ymxpc2gYAyABKAsyGC5wb2xsdXgudjEuUHVibGlzaEFjdGlvbkgAEiUKBG1xdHQYBCABKAsyFS5wb2xsdXgudjEuTXF0dEFjdGlvbkgAEikKBHdhaXQYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25IABIqCghwYXJhbGxlbBgJIAEoCzIWLnBvbGx1eC52MS5BY3Rpb25Hcm91cEgAEg4KBHN0b3AYCiABKAhIABIKCgJpZhgLIAEoCRIPCgdyZXRyaWVzGAwgASgNEg0KBWdvX29uGA0gASgIQgQKAmRvIjEKC0FjdGlvbkdyb3VwEiIKB2FjdGlvbnMYASADKAsyES5wb2xsdXgudjEuQWN0aW9uIsQBCgdUYXJnZXRzEgwKBHR3aW4YASABKAkSDgoGc3lzdGVtGAIgASgJEgwKBG5hbWUYAyABKAkSDAoEem9uZRgEIAEoCRIRCglpbnRlcmZhY2UYBSABKAkSDQoFbW9kZWwYBiABKAkSLgoGbGFiZWxzGAcgAygLMh4ucG9sbHV4LnYxLlRhcmdldHMuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASK1AQoKQ2FsbEFjdGlvbhIeCgJ0bxgBIAEoCzISLnBvbGx1eC52MS5UYXJnZXRzEg4KBmFjdGlvbhgCIAEoCRIlCgVpbnB1dBgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRISCgppbnB1dF9leHByGAQgASgJEioKB3RpbWVvdXQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEAoIcHJpb3JpdHkYBiABKA0ihAEKCVNldEFjdGlvbhIeCgJ0bxgBIAEoCzISLnBvbGx1eC52MS5UYXJnZXRzEhAKCHByb3BlcnR5GAIgASgJEiUKBXZhbHVlGAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEgwKBGV4cHIYBCABKAkSEAoIcHJpb3JpdHkYBSABKA0iYgoNUHVibGlzaEFjdGlvbhINCgV0b3BpYxgBIAEoCRILCgNrZXkYAiABKAkSJwoHcGF5bG9hZBgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIMCgRleHByGAQgASgJIkkKCk1xdHRBY3Rpb24SDQoFdG9waWMYASABKAkSDwoHcGF5bG9hZBgCIAEoCRILCgNxb3MYAyABKA0SDgoGcmV0YWluGAQgASgIIuoBCgRTdGVwEg4KBmFjdGlvbhgBIAEoCRIjCgVzdGF0ZRgCIAEoDjIULnBvbGx1eC52MS5TdGVwU3RhdGUSDQoFdHJpZXMYAyABKA0SDQoFZXJyb3IYBCABKAkSKQoFc3RhcnQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA2VuZBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKQoFdW50aWwYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHJlcGVhdGVkGAggASgIIskCCgNSdW4SDgoGbnVtYmVyGAEgASgEEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA2R1ZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHc3ViamVjdBgEIAEoCRINCgVjYXVzZRgFIAEoCRIqCgZ2YWx1ZXMYBiADKAsyGi5wb2xsdXgudjEuUnVuLlZhbHVlc0VudHJ5Eh4KBXN0ZXBzGAcgAygLMg8ucG9sbHV4LnYxLlN0ZXASIgoFc3RhdGUYCCABKA4yEy5wb2xsdXgudjEuUnVuU3RhdGUSEQoJb3RoZXJ3aXNlGAkgASgIEg0KBWNoYWluGAogAygJGi0KC1ZhbHVlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiOwoSUHV0U2NoZWR1bGVSZXF1ZXN0EiUKCHNjaGVkdWxlGAEgASgLMhMucG9sbHV4LnYxLlNjaGVkdWxlIjwKE1B1dFNjaGVkdWxlUmVzcG9uc2USJQoIc2NoZWR1bGUYASABKAsyEy5wb2xsdXgudjEuU2NoZWR1bGUiLgoSR2V0U2NoZWR1bGVSZXF1ZXN0EgoKAmlkGAEgASgJEgwKBG5leHQYAiABKA0irQEKE0dldFNjaGVkdWxlUmVzcG9uc2USJQoIc2NoZWR1bGUYASABKAsyEy5wb2xsdXgudjEuU2NoZWR1bGUSJwoFc3RhdGUYAiABKAsyGC5wb2xsdXgudjEuU2NoZWR1bGVTdGF0ZRIoCgRuZXh0GAMgAygLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIcCgRydW5zGAQgAygLMg4ucG9sbHV4LnYxLlJ1biJcChRMaXN0U2NoZWR1bGVzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEgwKBHR3aW4YAiABKAkSEQoJcGFnZV9zaXplGAMgASgNEhIKCnBhZ2VfdG9rZW4YBCABKAkiggEKFUxpc3RTY2hlZHVsZXNSZXNwb25zZRImCglzY2hlZHVsZXMYASADKAsyEy5wb2xsdXgudjEuU2NoZWR1bGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEigKBG5leHQYAyADKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiMKFURlbGV0ZVNjaGVkdWxlUmVxdWVzdBIKCgJpZBgBIAEoCSIYChZEZWxldGVTY2hlZHVsZVJlc3BvbnNlIiYKFkNhbmNlbFNjaGVkdWxlc1JlcXVlc3QSDAoEdHdpbhgBIAEoCSImChdDYW5jZWxTY2hlZHVsZXNSZXNwb25zZRILCgNpZHMYASADKAkiywEKCVNlbGVjdGlvbhINCgV0d2lucxgBIAMoCRIMCgR6b25lGAIgASgJEg4KBnN5c3RlbRgDIAEoCRIwCgZsYWJlbHMYBCADKAsyIC5wb2xsdXgudjEuU2VsZWN0aW9uLkxhYmVsc0VudHJ5Eg0KBW1vZGVsGAUgASgJEg4KBmRyaXZlchgGIAEoCRIRCglpbnRlcmZhY2UYByABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKSAgoHVHJpZ2dlchIuCghwcm9wZXJ0eRgBIAEoCzIaLnBvbGx1eC52MS5Qcm9wZXJ0eVRyaWdnZXJIABIoCgVldmVudBgCIAEoCzIXLnBvbGx1eC52MS5FdmVudFRyaWdnZXJIABIqCgZhYnNlbnQYAyABKAsyGC5wb2xsdXgudjEuQWJzZW50VHJpZ2dlckgAEiUKCHNjaGVkdWxlGAQgASgLMhEucG9sbHV4LnYxLlRpbWluZ0gAEiwKB2NvbW1hbmQYBSABKAsyGS5wb2xsdXgudjEuQ29tbWFuZFRyaWdnZXJIABImCgRub2RlGAYgASgLMhYucG9sbHV4LnYxLk5vZGVUcmlnZ2VySABCBAoCb24iQgoPUHJvcGVydHlUcmlnZ2VyEiAKAm9mGAEgASgLMhQucG9sbHV4LnYxLlNlbGVjdGlvbhINCgVuYW1lcxgCIAMoCSI/CgxFdmVudFRyaWdnZXISIAoCb2YYASABKAsyFC5wb2xsdXgudjEuU2VsZWN0aW9uEg0KBW5hbWVzGAIgAygJIm0KDUFic2VudFRyaWdnZXISIAoCb2YYASABKAsyFC5wb2xsdXgudjEuU2VsZWN0aW9uEhAKCHByb3BlcnR5GAIgASgJEigKBXNpbmNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkEKDkNvbW1hbmRUcmlnZ2VyEiAKAm9mGAEgASgLMhQucG9sbHV4LnYxLlNlbGVjdGlvbhINCgVuYW1lcxgCIAMoCSINCgtOb2RlVHJpZ2dlciKhBAoEUnVsZRIKCgJpZBgBIAEoCRINCgV0aXRsZRgCIAEoCRIgCgR3aGVuGAMgAygLMhIucG9sbHV4LnYxLlRyaWdnZXISCgoCaWYYBCABKAkSDQoFdW50aWwYBSABKAkSJgoDZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEh8KBHRoZW4YByADKAsyES5wb2xsdXgudjEuQWN0aW9uEiQKCW90aGVyd2lzZRgIIAMoCzIRLnBvbGx1eC52MS5BY3Rpb24SKQoGcmVwZWF0GAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGVhY2gYCiABKAgSKQoGc2V0dGxlGAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCG9uY2VfcGVyGAwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhAKCGF0X2xlYXN0GA0gASgNEhAKCHRvZ2V0aGVyGA4gASgIEiIKB3dpbmRvd3MYDyADKAsyES5wb2xsdXgudjEuV2luZG93EgwKBHpvbmUYECABKAkSEAoIcHJpb3JpdHkYESABKA0SFQoNZGlzYWJsZV9hZnRlchgSIAEoDRINCgVsaW1pdBgTIAEoDRIOCgZwYXVzZWQYFCABKAgSEAoIcmV2aXNpb24YFSABKAQSEQoJdXBkYXRlX2J5GBYgASgJItwBCglSdWxlU3RhdGUSDgoGYWN0aXZlGAEgASgNEg8KB3BlbmRpbmcYAiABKA0SDwoHZmlyaW5ncxgDIAEoBBITCgtldmFsdWF0aW9ucxgEIAEoBBIQCghkYW1wZW5lZBgFIAEoBBIPCgdvdXRzaWRlGAYgASgEEg0KBXN0b3JtGAcgASgEEigKBGxhc3QYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3N0b3BwZWQYCSABKAkSDQoFZXJyb3IYCiABKAkSDAoEbm9kZRgLIAEoCSL2AQoKRXZhbHVhdGlvbhIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdzdWJqZWN0GAIgASgJEg8KB3RyaWdnZXIYAyABKAkSMQoGdmFsdWVzGAQgAygLMiEucG9sbHV4LnYxLkV2YWx1YXRpb24uVmFsdWVzRW50cnkSDQoFaG9sZHMYBSABKAgSDwoHdmVyZGljdBgGIAEoCRINCgVlcnJvchgHIAEoCRILCgNydW4YCCABKAQaLQoLVmFsdWVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIvCg5QdXRSdWxlUmVxdWVzdBIdCgRydWxlGAEgASgLMg8ucG9sbHV4LnYxLlJ1bGUiMAoPUHV0UnVsZVJlc3BvbnNlEh0KBHJ1bGUYASABKAsyDy5wb2xsdXgudjEuUnVsZSIcCg5HZXRSdWxlUmVxdWVzdBIKCgJpZBgBIAEoCSJVCg9HZXRSdWxlUmVzcG9uc2USHQoEcnVsZRgBIAEoCzIPLnBvbGx1eC52MS5SdWxlEiMKBXN0YXRlGAIgASgLMhQucG9sbHV4LnYxLlJ1bGVTdGF0ZSJKChBMaXN0UnVsZXNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiTAoRTGlzdFJ1bGVzUmVzcG9uc2USHgoFcnVsZXMYASADKAsyDy5wb2xsdXgudjEuUnVsZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiHwoRRGVsZXRlUnVsZVJlcXVlc3QSCgoCaWQYASABKAkiFAoSRGVsZXRlUnVsZVJlc3BvbnNlIi0KDldoeVJ1bGVSZXF1ZXN0EgoKAmlkGAEgASgJEg8KB3N1YmplY3QYAiABKAkipAEKD1doeVJ1bGVSZXNwb25zZRIjCgVzdGF0ZRgBIAEoCzIULnBvbGx1eC52MS5SdWxlU3RhdGUSKgoLZXZhbHVhdGlvbnMYAiADKAsyFS5wb2xsdXgudjEuRXZhbHVhdGlvbhIcCgRydW5zGAMgAygLMg4ucG9sbHV4LnYxLlJ1bhIiCgNub3cYBCABKAsyFS5wb2xsdXgudjEuRXZhbHVhdGlvbiLXAQoPVGVzdFJ1bGVSZXF1ZXN0EgoKAmlkGAEgASgJEh0KBHJ1bGUYAiABKAsyDy5wb2xsdXgudjEuUnVsZRIMCgR0d2luGAMgASgJEjYKBnZhbHVlcxgEIAMoCzImLnBvbGx1eC52MS5UZXN0UnVsZVJlcXVlc3QuVmFsdWVzRW50cnkSDAoEbmFtZRgFIAEoCRpFCgtWYWx1ZXNFbnRyeRILCgNrZXkYASABKAkSJQoFdmFsdWUYAiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWU6AjgBIk4KEFRlc3RSdWxlUmVzcG9uc2USKQoKZXZhbHVhdGlvbhgBIAEoCzIVLnBvbGx1eC52MS5FdmFsdWF0aW9uEg8KB2FjdGlvbnMYAiADKAkqUgoGTWlzc2VkEhYKEk1JU1NFRF9VTlNQRUNJRklFRBAAEg8KC01JU1NFRF9TS0lQEAESDwoLTUlTU0VEX09OQ0UQAhIOCgpNSVNTRURfQUxMEAMqtAEKCVN0ZXBTdGF0ZRIaChZTVEVQX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSU1RFUF9TVEFURV9XQUlUSU5HEAESFgoSU1RFUF9TVEFURV9TVEFSVEVEEAISEwoPU1RFUF9TVEFURV9ET05FEAMSFQoRU1RFUF9TVEFURV9GQUlMRUQQBBIXChNTVEVQX1NUQVRFX0xFRlRfT1VUEAUSFgoSU1RFUF9TVEFURV9VTktOT1dOEAYqYwoIUnVuU3RhdGUSGQoVUlVOX1NUQVRFX1VOU1BFQ0lGSUVEEAASEgoOUlVOX1NUQVRFX09QRU4QARISCg5SVU5fU1RBVEVfRE9ORRACEhQKEFJVTl9TVEFURV9GQUlMRUQQAzLwBgoRQXV0b21hdGlvblNlcnZpY2USTAoLUHV0U2NoZWR1bGUSHS5wb2xsdXgudjEuUHV0U2NoZWR1bGVSZXF1ZXN0Gh4ucG9sbHV4LnYxLlB1dFNjaGVkdWxlUmVzcG9uc2USUQoLR2V0U2NoZWR1bGUSHS5wb2xsdXgudjEuR2V0U2NoZWR1bGVSZXF1ZXN0Gh4ucG9sbHV4LnYxLkdldFNjaGVkdWxlUmVzcG9uc2UiA5ACARJXCg1MaXN0U2NoZWR1bGVzEh8ucG9sbHV4LnYxLkxpc3RTY2hlZHVsZXNSZXF1ZXN0GiAucG9sbHV4LnYxLkxpc3RTY2hlZHVsZXNSZXNwb25zZSIDkAIBElUKDkRlbGV0ZVNjaGVkdWxlEiAucG9sbHV4LnYxLkRlbGV0ZVNjaGVkdWxlUmVxdWVzdBohLnBvbGx1eC52MS5EZWxldGVTY2hlZHVsZVJlc3BvbnNlElgKD0NhbmNlbFNjaGVkdWxlcxIhLnBvbGx1eC52MS5DYW5jZWxTY2hlZHVsZXNSZXF1ZXN0GiIucG9sbHV4LnYxLkNhbmNlbFNjaGVkdWxlc1Jlc3BvbnNlEkAKB1B1dFJ1bGUSGS5wb2xsdXgudjEuUHV0UnVsZVJlcXVlc3QaGi5wb2xsdXgudjEuUHV0UnVsZVJlc3BvbnNlEkUKB0dldFJ1bGUSGS5wb2xsdXgudjEuR2V0UnVsZVJlcXVlc3QaGi5wb2xsdXgudjEuR2V0UnVsZVJlc3BvbnNlIgOQAgESSwoJTGlzdFJ1bGVzEhsucG9sbHV4LnYxLkxpc3RSdWxlc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdFJ1bGVzUmVzcG9uc2UiA5ACARJJCgpEZWxldGVSdWxlEhwucG9sbHV4LnYxLkRlbGV0ZVJ1bGVSZXF1ZXN0Gh0ucG9sbHV4LnYxLkRlbGV0ZVJ1bGVSZXNwb25zZRJFCgdXaHlSdWxlEhkucG9sbHV4LnYxLldoeVJ1bGVSZXF1ZXN0GhoucG9sbHV4LnYxLldoeVJ1bGVSZXNwb25zZSIDkAIBEkgKCFRlc3RSdWxlEhoucG9sbHV4LnYxLlRlc3RSdWxlUmVxdWVzdBobLnBvbGx1eC52MS5UZXN0UnVsZVJlc3BvbnNlIgOQAgFCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("Chpwb2xsdXgvdjEvYXV0b21hdGlvbi5wcm90bxIJcG9sbHV4LnYxIsMBCgZUaW1pbmcSKAoCYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAASIQoFZXZlcnkYAiABKAsyEC5wb2xsdXgudjEuRXZlcnlIABIOCgRjcm9uGAMgASgJSAASJwoIY2FsZW5kYXIYBCABKAsyEy5wb2xsdXgudjEuQ2FsZW5kYXJIABIdCgNzdW4YBSABKAsyDi5wb2xsdXgudjEuU3VuSAASDAoEem9uZRgGIAEoCUIGCgR3aGVuIlwKBUV2ZXJ5EikKBnBlcmlvZBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgRmcm9tGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJoCghDYWxlbmRhchINCgV0aW1lcxgBIAMoCRIQCgh3ZWVrZGF5cxgCIAMoCRIMCgRkYXlzGAMgAygREg4KBm1vbnRocxgEIAMoDRINCgVkYXRlcxgFIAMoCRIOCgZleGNlcHQYBiADKAkigAEKA1N1bhILCgNzZXQYASABKAgSKQoGb2Zmc2V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEh8KBXBsYWNlGAMgASgLMhAucG9sbHV4LnYxLlBsYWNlEg8KB3R3aW5faWQYBCABKAkSDwoHem9uZV9pZBgFIAEoCSIsCgVQbGFjZRIQCghsYXRpdHVkZRgBIAEoARIRCglsb25naXR1ZGUYAiABKAEikwEKBldpbmRvdxIMCgRmcm9tGAEgASgJEgoKAnRvGAIgASgJEhAKCHdlZWtkYXlzGAMgAygJEi4KCm5vdF9iZWZvcmUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCW5vdF9hZnRlchgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAikwIKCFNjaGVkdWxlEgoKAmlkGAEgASgJEg0KBXRpdGxlGAIgASgJEiEKBnRpbWluZxgDIAEoCzIRLnBvbGx1eC52MS5UaW1pbmcSIgoHd2luZG93cxgEIAMoCzIRLnBvbGx1eC52MS5XaW5kb3cSKQoGaml0dGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiEKBm1pc3NlZBgGIAEoDjIRLnBvbGx1eC52MS5NaXNzZWQSIgoHYWN0aW9ucxgHIAMoCzIRLnBvbGx1eC52MS5BY3Rpb24SDgoGcGF1c2VkGAggASgIEhAKCHJldmlzaW9uGAkgASgEEhEKCXVwZGF0ZV9ieRgKIAEoCSKhAQoNU2NoZWR1bGVTdGF0ZRIoCgRuZXh0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIoCgRsYXN0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdmaXJpbmdzGAMgASgEEg4KBm1pc3NlZBgEIAEoBBIMCgRub2RlGAUgASgJEg0KBWZhdWx0GAYgASgJIpMDCgZBY3Rpb24SJQoEY2FsbBgBIAEoCzIVLnBvbGx1eC52MS5DYWxsQWN0aW9uSAASIwoDc2V0GAIgASgLMhQucG9sbHV4LnYxLlNldEFjdGlvbkgAEisKB3B1Ymxpc2gYAyABKAsyGC5wb2xsdXgudjEuUHVibGlzaEFjdGlvbkgAEiUKBG1xdHQYBCABKAsyFS5wb2xsdXgudjEuTXF0dEFjdGlvbkgAEicKBXJhaXNlGAUgASgLMhYucG9sbHV4LnYxLlJhaXNlQWN0aW9uSAASJwoFY2xlYXIYBiABKAsyFi5wb2xsdXgudjEuQ2xlYXJBY3Rpb25IABIpCgR3YWl0GAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSAASKgoIcGFyYWxsZWwYCSABKAsyFi5wb2xsdXgudjEuQWN0aW9uR3JvdXBIABIOCgRzdG9wGAogASgISAASCgoCaWYYCyABKAkSDwoHcmV0cmllcxgMIAEoDRINCgVnb19vbhgNIAEoCEIECgJkbyIxCgtBY3Rpb25Hcm91cBIiCgdhY3Rpb25zGAEgAygLMhEucG9sbHV4LnYxLkFjdGlvbiLEAQoHVGFyZ2V0cxIMCgR0d2luGAEgASgJEg4KBnN5c3RlbRgCIAEoCRIMCgRuYW1lGAMgASgJEgwKBHpvbmUYBCABKAkSEQoJaW50ZXJmYWNlGAUgASgJEg0KBW1vZGVsGAYgASgJEi4KBmxhYmVscxgHIAMoCzIeLnBvbGx1eC52MS5UYXJnZXRzLkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEitQEKCkNhbGxBY3Rpb24SHgoCdG8YASABKAsyEi5wb2xsdXgudjEuVGFyZ2V0cxIOCgZhY3Rpb24YAiABKAkSJQoFaW5wdXQYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSEgoKaW5wdXRfZXhwchgEIAEoCRIqCgd0aW1lb3V0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhAKCHByaW9yaXR5GAYgASgNIoQBCglTZXRBY3Rpb24SHgoCdG8YASABKAsyEi5wb2xsdXgudjEuVGFyZ2V0cxIQCghwcm9wZXJ0eRgCIAEoCRIlCgV2YWx1ZRgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIMCgRleHByGAQgASgJEhAKCHByaW9yaXR5GAUgASgNImIKDVB1Ymxpc2hBY3Rpb24SDQoFdG9waWMYASABKAkSCwoDa2V5GAIgASgJEicKB3BheWxvYWQYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSDAoEZXhwchgEIAEoCSJJCgpNcXR0QWN0aW9uEg0KBXRvcGljGAEgASgJEg8KB3BheWxvYWQYAiABKAkSCwoDcW9zGAMgASgNEg4KBnJldGFpbhgEIAEoCCLqAQoEU3RlcBIOCgZhY3Rpb24YASABKAkSIwoFc3RhdGUYAiABKA4yFC5wb2xsdXgudjEuU3RlcFN0YXRlEg0KBXRyaWVzGAMgASgNEg0KBWVycm9yGAQgASgJEikKBXN0YXJ0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNlbmQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBXVudGlsGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghyZXBlYXRlZBgIIAEoCCLXAgoDUnVuEg4KBm51bWJlchgBIAEoBBIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNkdWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3N1YmplY3QYBCABKAkSDQoFY2F1c2UYBSABKAkSKgoGdmFsdWVzGAYgAygLMhoucG9sbHV4LnYxLlJ1bi5WYWx1ZXNFbnRyeRIeCgVzdGVwcxgHIAMoCzIPLnBvbGx1eC52MS5TdGVwEiIKBXN0YXRlGAggASgOMhMucG9sbHV4LnYxLlJ1blN0YXRlEhEKCW90aGVyd2lzZRgJIAEoCBINCgVjaGFpbhgKIAMoCRIMCgRwYXJ0GAsgASgNGi0KC1ZhbHVlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiOwoSUHV0U2NoZWR1bGVSZXF1ZXN0EiUKCHNjaGVkdWxlGAEgASgLMhMucG9sbHV4LnYxLlNjaGVkdWxlIjwKE1B1dFNjaGVkdWxlUmVzcG9uc2USJQoIc2NoZWR1bGUYASABKAsyEy5wb2xsdXgudjEuU2NoZWR1bGUiLgoSR2V0U2NoZWR1bGVSZXF1ZXN0EgoKAmlkGAEgASgJEgwKBG5leHQYAiABKA0irQEKE0dldFNjaGVkdWxlUmVzcG9uc2USJQoIc2NoZWR1bGUYASABKAsyEy5wb2xsdXgudjEuU2NoZWR1bGUSJwoFc3RhdGUYAiABKAsyGC5wb2xsdXgudjEuU2NoZWR1bGVTdGF0ZRIoCgRuZXh0GAMgAygLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIcCgRydW5zGAQgAygLMg4ucG9sbHV4LnYxLlJ1biJcChRMaXN0U2NoZWR1bGVzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEgwKBHR3aW4YAiABKAkSEQoJcGFnZV9zaXplGAMgASgNEhIKCnBhZ2VfdG9rZW4YBCABKAkiggEKFUxpc3RTY2hlZHVsZXNSZXNwb25zZRImCglzY2hlZHVsZXMYASADKAsyEy5wb2xsdXgudjEuU2NoZWR1bGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEigKBG5leHQYAyADKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiMKFURlbGV0ZVNjaGVkdWxlUmVxdWVzdBIKCgJpZBgBIAEoCSIYChZEZWxldGVTY2hlZHVsZVJlc3BvbnNlIiYKFkNhbmNlbFNjaGVkdWxlc1JlcXVlc3QSDAoEdHdpbhgBIAEoCSImChdDYW5jZWxTY2hlZHVsZXNSZXNwb25zZRILCgNpZHMYASADKAkiywEKCVNlbGVjdGlvbhINCgV0d2lucxgBIAMoCRIMCgR6b25lGAIgASgJEg4KBnN5c3RlbRgDIAEoCRIwCgZsYWJlbHMYBCADKAsyIC5wb2xsdXgudjEuU2VsZWN0aW9uLkxhYmVsc0VudHJ5Eg0KBW1vZGVsGAUgASgJEg4KBmRyaXZlchgGIAEoCRIRCglpbnRlcmZhY2UYByABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKSAgoHVHJpZ2dlchIuCghwcm9wZXJ0eRgBIAEoCzIaLnBvbGx1eC52MS5Qcm9wZXJ0eVRyaWdnZXJIABIoCgVldmVudBgCIAEoCzIXLnBvbGx1eC52MS5FdmVudFRyaWdnZXJIABIqCgZhYnNlbnQYAyABKAsyGC5wb2xsdXgudjEuQWJzZW50VHJpZ2dlckgAEiUKCHNjaGVkdWxlGAQgASgLMhEucG9sbHV4LnYxLlRpbWluZ0gAEiwKB2NvbW1hbmQYBSABKAsyGS5wb2xsdXgudjEuQ29tbWFuZFRyaWdnZXJIABImCgRub2RlGAYgASgLMhYucG9sbHV4LnYxLk5vZGVUcmlnZ2VySABCBAoCb24iQgoPUHJvcGVydHlUcmlnZ2VyEiAKAm9mGAEgASgLMhQucG9sbHV4LnYxLlNlbGVjdGlvbhINCgVuYW1lcxgCIAMoCSI/CgxFdmVudFRyaWdnZXISIAoCb2YYASABKAsyFC5wb2xsdXgudjEuU2VsZWN0aW9uEg0KBW5hbWVzGAIgAygJIm0KDUFic2VudFRyaWdnZXISIAoCb2YYASABKAsyFC5wb2xsdXgudjEuU2VsZWN0aW9uEhAKCHByb3BlcnR5GAIgASgJEigKBXNpbmNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkEKDkNvbW1hbmRUcmlnZ2VyEiAKAm9mGAEgASgLMhQucG9sbHV4LnYxLlNlbGVjdGlvbhINCgVuYW1lcxgCIAMoCSINCgtOb2RlVHJpZ2dlciKhBAoEUnVsZRIKCgJpZBgBIAEoCRINCgV0aXRsZRgCIAEoCRIgCgR3aGVuGAMgAygLMhIucG9sbHV4LnYxLlRyaWdnZXISCgoCaWYYBCABKAkSDQoFdW50aWwYBSABKAkSJgoDZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEh8KBHRoZW4YByADKAsyES5wb2xsdXgudjEuQWN0aW9uEiQKCW90aGVyd2lzZRgIIAMoCzIRLnBvbGx1eC52MS5BY3Rpb24SKQoGcmVwZWF0GAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGVhY2gYCiABKAgSKQoGc2V0dGxlGAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCG9uY2VfcGVyGAwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhAKCGF0X2xlYXN0GA0gASgNEhAKCHRvZ2V0aGVyGA4gASgIEiIKB3dpbmRvd3MYDyADKAsyES5wb2xsdXgudjEuV2luZG93EgwKBHpvbmUYECABKAkSEAoIcHJpb3JpdHkYESABKA0SFQoNZGlzYWJsZV9hZnRlchgSIAEoDRINCgVsaW1pdBgTIAEoDRIOCgZwYXVzZWQYFCABKAgSEAoIcmV2aXNpb24YFSABKAQSEQoJdXBkYXRlX2J5GBYgASgJItwBCglSdWxlU3RhdGUSDgoGYWN0aXZlGAEgASgNEg8KB3BlbmRpbmcYAiABKA0SDwoHZmlyaW5ncxgDIAEoBBITCgtldmFsdWF0aW9ucxgEIAEoBBIQCghkYW1wZW5lZBgFIAEoBBIPCgdvdXRzaWRlGAYgASgEEg0KBXN0b3JtGAcgASgEEigKBGxhc3QYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3N0b3BwZWQYCSABKAkSDQoFZXJyb3IYCiABKAkSDAoEbm9kZRgLIAEoCSL2AQoKRXZhbHVhdGlvbhIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdzdWJqZWN0GAIgASgJEg8KB3RyaWdnZXIYAyABKAkSMQoGdmFsdWVzGAQgAygLMiEucG9sbHV4LnYxLkV2YWx1YXRpb24uVmFsdWVzRW50cnkSDQoFaG9sZHMYBSABKAgSDwoHdmVyZGljdBgGIAEoCRINCgVlcnJvchgHIAEoCRILCgNydW4YCCABKAQaLQoLVmFsdWVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIvCg5QdXRSdWxlUmVxdWVzdBIdCgRydWxlGAEgASgLMg8ucG9sbHV4LnYxLlJ1bGUiMAoPUHV0UnVsZVJlc3BvbnNlEh0KBHJ1bGUYASABKAsyDy5wb2xsdXgudjEuUnVsZSIcCg5HZXRSdWxlUmVxdWVzdBIKCgJpZBgBIAEoCSJVCg9HZXRSdWxlUmVzcG9uc2USHQoEcnVsZRgBIAEoCzIPLnBvbGx1eC52MS5SdWxlEiMKBXN0YXRlGAIgASgLMhQucG9sbHV4LnYxLlJ1bGVTdGF0ZSJKChBMaXN0UnVsZXNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiTAoRTGlzdFJ1bGVzUmVzcG9uc2USHgoFcnVsZXMYASADKAsyDy5wb2xsdXgudjEuUnVsZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiHwoRRGVsZXRlUnVsZVJlcXVlc3QSCgoCaWQYASABKAkiFAoSRGVsZXRlUnVsZVJlc3BvbnNlIi0KDldoeVJ1bGVSZXF1ZXN0EgoKAmlkGAEgASgJEg8KB3N1YmplY3QYAiABKAkipAEKD1doeVJ1bGVSZXNwb25zZRIjCgVzdGF0ZRgBIAEoCzIULnBvbGx1eC52MS5SdWxlU3RhdGUSKgoLZXZhbHVhdGlvbnMYAiADKAsyFS5wb2xsdXgudjEuRXZhbHVhdGlvbhIcCgRydW5zGAMgAygLMg4ucG9sbHV4LnYxLlJ1bhIiCgNub3cYBCABKAsyFS5wb2xsdXgudjEuRXZhbHVhdGlvbiLXAQoPVGVzdFJ1bGVSZXF1ZXN0EgoKAmlkGAEgASgJEh0KBHJ1bGUYAiABKAsyDy5wb2xsdXgudjEuUnVsZRIMCgR0d2luGAMgASgJEjYKBnZhbHVlcxgEIAMoCzImLnBvbGx1eC52MS5UZXN0UnVsZVJlcXVlc3QuVmFsdWVzRW50cnkSDAoEbmFtZRgFIAEoCRpFCgtWYWx1ZXNFbnRyeRILCgNrZXkYASABKAkSJQoFdmFsdWUYAiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWU6AjgBIk4KEFRlc3RSdWxlUmVzcG9uc2USKQoKZXZhbHVhdGlvbhgBIAEoCzIVLnBvbGx1eC52MS5FdmFsdWF0aW9uEg8KB2FjdGlvbnMYAiADKAkiuAQKBUFsYXJtEgoKAmlkGAEgASgJEgwKBHRleHQYAiABKAkSKgoIc2V2ZXJpdHkYAyABKA4yGC5wb2xsdXgudjEuQWxhcm1TZXZlcml0eRIOCgZhY3RpdmUYBCABKAgSFAoMYWNrbm93bGVkZ2VkGAUgASgIEhcKD2Fja25vd2xlZGdlZF9ieRgGIAEoCRI0ChBhY2tub3dsZWRnZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgthc3NpZ25lZF90bxgIIAEoCRIxCg1zaGVsdmVkX3VudGlsGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpyYWlzZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpjbGVhcl90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZyYWlzZWQYDCABKAQSDAoEdG9sZBgNIAEoBBIMCgR0d2luGA4gASgJEgwKBHpvbmUYDyABKAkSCgoCYnkYECABKAkSJwoIZXNjYWxhdGUYESADKAsyFS5wb2xsdXgudjEuRXNjYWxhdGlvbhInCgdjaGFuZ2VzGBIgAygLMhYucG9sbHV4LnYxLkFsYXJtQ2hhbmdlEhAKCHJldmlzaW9uGBMgASgEEhUKDXN1cHByZXNzZWRfYnkYFCABKAkSCwoDa2V5GBUgASgJIloKCkVzY2FsYXRpb24SKAoFYWZ0ZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIgoHYWN0aW9ucxgCIAMoCzIRLnBvbGx1eC52MS5BY3Rpb24iXwoLQWxhcm1DaGFuZ2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEd2hhdBgCIAEoCRIKCgJieRgDIAEoCRIMCgRub3RlGAQgASgJIn8KC1JhaXNlQWN0aW9uEg0KBWFsYXJtGAEgASgJEioKCHNldmVyaXR5GAIgASgOMhgucG9sbHV4LnYxLkFsYXJtU2V2ZXJpdHkSDAoEdGV4dBgDIAEoCRInCghlc2NhbGF0ZRgEIAMoCzIVLnBvbGx1eC52MS5Fc2NhbGF0aW9uIhwKC0NsZWFyQWN0aW9uEg0KBWFsYXJtGAEgASgJIpABChFSYWlzZUFsYXJtUmVxdWVzdBIKCgJpZBgBIAEoCRIqCghzZXZlcml0eRgCIAEoDjIYLnBvbGx1eC52MS5BbGFybVNldmVyaXR5EgwKBHRleHQYAyABKAkSDAoEdHdpbhgEIAEoCRInCghlc2NhbGF0ZRgFIAMoCzIVLnBvbGx1eC52MS5Fc2NhbGF0aW9uIjUKElJhaXNlQWxhcm1SZXNwb25zZRIfCgVhbGFybRgBIAEoCzIQLnBvbGx1eC52MS5BbGFybSIdCg9HZXRBbGFybVJlcXVlc3QSCgoCaWQYASABKAkiUQoQR2V0QWxhcm1SZXNwb25zZRIfCgVhbGFybRgBIAEoCzIQLnBvbGx1eC52MS5BbGFybRIcCgRydW5zGAIgAygLMg4ucG9sbHV4LnYxLlJ1biKgAQoRTGlzdEFsYXJtc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRILCgNhbGwYAiABKAgSDAoEdHdpbhgDIAEoCRIMCgR6b25lGAQgASgJEioKCHNldmVyaXR5GAUgASgOMhgucG9sbHV4LnYxLkFsYXJtU2V2ZXJpdHkSEQoJcGFnZV9zaXplGAYgASgNEhIKCnBhZ2VfdG9rZW4YByABKAkiTwoSTGlzdEFsYXJtc1Jlc3BvbnNlEiAKBmFsYXJtcxgBIAMoCzIQLnBvbGx1eC52MS5BbGFybRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkinwEKEkNoYW5nZUFsYXJtUmVxdWVzdBIKCgJpZBgBIAEoCRIVCgthY2tub3dsZWRnZRgCIAEoCEgAEhAKBmFzc2lnbhgDIAEoCUgAEisKBnNoZWx2ZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkgAEg8KBWNsZWFyGAUgASgISAASDAoEbm90ZRgGIAEoCUIICgZjaGFuZ2UiNgoTQ2hhbmdlQWxhcm1SZXNwb25zZRIfCgVhbGFybRgBIAEoCzIQLnBvbGx1eC52MS5BbGFybSIgChJEZWxldGVBbGFybVJlcXVlc3QSCgoCaWQYASABKAkiFQoTRGVsZXRlQWxhcm1SZXNwb25zZSIlChJDb3VudEFsYXJtc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSKNAwoTQ291bnRBbGFybXNSZXNwb25zZRIOCgZhY3RpdmUYASABKA0SFgoOdW5hY2tub3dsZWRnZWQYAiABKA0SQwoLYnlfc2V2ZXJpdHkYAyADKAsyLi5wb2xsdXgudjEuQ291bnRBbGFybXNSZXNwb25zZS5CeVNldmVyaXR5RW50cnkSOwoHYnlfem9uZRgEIAMoCzIqLnBvbGx1eC52MS5Db3VudEFsYXJtc1Jlc3BvbnNlLkJ5Wm9uZUVudHJ5EjsKB2J5X3R3aW4YBSADKAsyKi5wb2xsdXgudjEuQ291bnRBbGFybXNSZXNwb25zZS5CeVR3aW5FbnRyeRoxCg9CeVNldmVyaXR5RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4ARotCgtCeVpvbmVFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBGi0KC0J5VHdpbkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAEqUgoGTWlzc2VkEhYKEk1JU1NFRF9VTlNQRUNJRklFRBAAEg8KC01JU1NFRF9TS0lQEAESDwoLTUlTU0VEX09OQ0UQAhIOCgpNSVNTRURfQUxMEAMqtAEKCVN0ZXBTdGF0ZRIaChZTVEVQX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSU1RFUF9TVEFURV9XQUlUSU5HEAESFgoSU1RFUF9TVEFURV9TVEFSVEVEEAISEwoPU1RFUF9TVEFURV9ET05FEAMSFQoRU1RFUF9TVEFURV9GQUlMRUQQBBIXChNTVEVQX1NUQVRFX0xFRlRfT1VUEAUSFgoSU1RFUF9TVEFURV9VTktOT1dOEAYqYwoIUnVuU3RhdGUSGQoVUlVOX1NUQVRFX1VOU1BFQ0lGSUVEEAASEgoOUlVOX1NUQVRFX09QRU4QARISCg5SVU5fU1RBVEVfRE9ORRACEhQKEFJVTl9TVEFURV9GQUlMRUQQAyqbAQoNQWxhcm1TZXZlcml0eRIeChpBTEFSTV9TRVZFUklUWV9VTlNQRUNJRklFRBAAEhcKE0FMQVJNX1NFVkVSSVRZX0lORk8QARIaChZBTEFSTV9TRVZFUklUWV9XQVJOSU5HEAISGAoUQUxBUk1fU0VWRVJJVFlfRVJST1IQAxIbChdBTEFSTV9TRVZFUklUWV9DUklUSUNBTBAEMsQKChFBdXRvbWF0aW9uU2VydmljZRJMCgtQdXRTY2hlZHVsZRIdLnBvbGx1eC52MS5QdXRTY2hlZHVsZVJlcXVlc3QaHi5wb2xsdXgudjEuUHV0U2NoZWR1bGVSZXNwb25zZRJRCgtHZXRTY2hlZHVsZRIdLnBvbGx1eC52MS5HZXRTY2hlZHVsZVJlcXVlc3QaHi5wb2xsdXgudjEuR2V0U2NoZWR1bGVSZXNwb25zZSIDkAIBElcKDUxpc3RTY2hlZHVsZXMSHy5wb2xsdXgudjEuTGlzdFNjaGVkdWxlc1JlcXVlc3QaIC5wb2xsdXgudjEuTGlzdFNjaGVkdWxlc1Jlc3BvbnNlIgOQAgESVQoORGVsZXRlU2NoZWR1bGUSIC5wb2xsdXgudjEuRGVsZXRlU2NoZWR1bGVSZXF1ZXN0GiEucG9sbHV4LnYxLkRlbGV0ZVNjaGVkdWxlUmVzcG9uc2USWAoPQ2FuY2VsU2NoZWR1bGVzEiEucG9sbHV4LnYxLkNhbmNlbFNjaGVkdWxlc1JlcXVlc3QaIi5wb2xsdXgudjEuQ2FuY2VsU2NoZWR1bGVzUmVzcG9uc2USQAoHUHV0UnVsZRIZLnBvbGx1eC52MS5QdXRSdWxlUmVxdWVzdBoaLnBvbGx1eC52MS5QdXRSdWxlUmVzcG9uc2USRQoHR2V0UnVsZRIZLnBvbGx1eC52MS5HZXRSdWxlUmVxdWVzdBoaLnBvbGx1eC52MS5HZXRSdWxlUmVzcG9uc2UiA5ACARJLCglMaXN0UnVsZXMSGy5wb2xsdXgudjEuTGlzdFJ1bGVzUmVxdWVzdBocLnBvbGx1eC52MS5MaXN0UnVsZXNSZXNwb25zZSIDkAIBEkkKCkRlbGV0ZVJ1bGUSHC5wb2xsdXgudjEuRGVsZXRlUnVsZVJlcXVlc3QaHS5wb2xsdXgudjEuRGVsZXRlUnVsZVJlc3BvbnNlEkUKB1doeVJ1bGUSGS5wb2xsdXgudjEuV2h5UnVsZVJlcXVlc3QaGi5wb2xsdXgudjEuV2h5UnVsZVJlc3BvbnNlIgOQAgESSAoIVGVzdFJ1bGUSGi5wb2xsdXgudjEuVGVzdFJ1bGVSZXF1ZXN0GhsucG9sbHV4LnYxLlRlc3RSdWxlUmVzcG9uc2UiA5ACARJJCgpSYWlzZUFsYXJtEhwucG9sbHV4LnYxLlJhaXNlQWxhcm1SZXF1ZXN0Gh0ucG9sbHV4LnYxLlJhaXNlQWxhcm1SZXNwb25zZRJICghHZXRBbGFybRIaLnBvbGx1eC52MS5HZXRBbGFybVJlcXVlc3QaGy5wb2xsdXgudjEuR2V0QWxhcm1SZXNwb25zZSIDkAIBEk4KCkxpc3RBbGFybXMSHC5wb2xsdXgudjEuTGlzdEFsYXJtc1JlcXVlc3QaHS5wb2xsdXgudjEuTGlzdEFsYXJtc1Jlc3BvbnNlIgOQAgESTAoLQ2hhbmdlQWxhcm0SHS5wb2xsdXgudjEuQ2hhbmdlQWxhcm1SZXF1ZXN0Gh4ucG9sbHV4LnYxLkNoYW5nZUFsYXJtUmVzcG9uc2USTAoLRGVsZXRlQWxhcm0SHS5wb2xsdXgudjEuRGVsZXRlQWxhcm1SZXF1ZXN0Gh4ucG9sbHV4LnYxLkRlbGV0ZUFsYXJtUmVzcG9uc2USUQoLQ291bnRBbGFybXMSHS5wb2xsdXgudjEuQ291bnRBbGFybXNSZXF1ZXN0Gh4ucG9sbHV4LnYxLkNvdW50QWxhcm1zUmVzcG9uc2UiA5ACAUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * Timing says when something is due.
@@ -423,6 +423,18 @@ export type Action = Message<"pollux.v1.Action"> & {
     case: "mqtt";
   } | {
     /**
+     * @generated from field: pollux.v1.RaiseAction raise = 5;
+     */
+    value: RaiseAction;
+    case: "raise";
+  } | {
+    /**
+     * @generated from field: pollux.v1.ClearAction clear = 6;
+     */
+    value: ClearAction;
+    case: "clear";
+  } | {
+    /**
      * Wait so long before what follows; 30 days at most.
      *
      * @generated from field: google.protobuf.Duration wait = 8;
@@ -826,6 +838,13 @@ export type Run = Message<"pollux.v1.Run"> & {
    * @generated from field: repeated string chain = 10;
    */
   chain: string[];
+
+  /**
+   * Of an alarm: which of its escalations.
+   *
+   * @generated from field: uint32 part = 11;
+   */
+  part: number;
 };
 
 /**
@@ -1871,6 +1890,588 @@ export const TestRuleResponseSchema: GenMessage<TestRuleResponse> = /*@__PURE__*
   messageDesc(file_pollux_v1_automation, 48);
 
 /**
+ * Alarm is something that somebody should look at.
+ *
+ * Its reason is there (active) or not; somebody has acknowledged it or not. It needs attention as long as it is active, or not acknowledged.
+ *
+ * @generated from message pollux.v1.Alarm
+ */
+export type Alarm = Message<"pollux.v1.Alarm"> & {
+  /**
+   * `project/name`.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string text = 2;
+   */
+  text: string;
+
+  /**
+   * @generated from field: pollux.v1.AlarmSeverity severity = 3;
+   */
+  severity: AlarmSeverity;
+
+  /**
+   * @generated from field: bool active = 4;
+   */
+  active: boolean;
+
+  /**
+   * @generated from field: bool acknowledged = 5;
+   */
+  acknowledged: boolean;
+
+  /**
+   * @generated from field: string acknowledged_by = 6;
+   */
+  acknowledgedBy: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp acknowledge_time = 7;
+   */
+  acknowledgeTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: string assigned_to = 8;
+   */
+  assignedTo: string;
+
+  /**
+   * Until then it does not escalate, and is not among those that need attention.
+   *
+   * @generated from field: google.protobuf.Timestamp shelved_until = 9;
+   */
+  shelvedUntil?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp raise_time = 10;
+   */
+  raiseTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp clear_time = 11;
+   */
+  clearTime?: Timestamp | undefined;
+
+  /**
+   * How many times its reason came, and how many times somebody said so.
+   *
+   * @generated from field: uint64 raised = 12;
+   */
+  raised: bigint;
+
+  /**
+   * @generated from field: uint64 told = 13;
+   */
+  told: bigint;
+
+  /**
+   * The twin that it is about, and its zone.
+   *
+   * @generated from field: string twin = 14;
+   */
+  twin: string;
+
+  /**
+   * @generated from field: string zone = 15;
+   */
+  zone: string;
+
+  /**
+   * Who raised it: a rule, a schedule or a user.
+   *
+   * @generated from field: string by = 16;
+   */
+  by: string;
+
+  /**
+   * What is done when it is not acknowledged for so long, in this order.
+   *
+   * @generated from field: repeated pollux.v1.Escalation escalate = 17;
+   */
+  escalate: Escalation[];
+
+  /**
+   * The last 20 changes, newest first.
+   *
+   * @generated from field: repeated pollux.v1.AlarmChange changes = 18;
+   */
+  changes: AlarmChange[];
+
+  /**
+   * @generated from field: uint64 revision = 19;
+   */
+  revision: bigint;
+
+  /**
+   * The alarm of the gateway of its twin, as long as that is active: this one then does not escalate. Output only.
+   *
+   * @generated from field: string suppressed_by = 20;
+   */
+  suppressedBy: string;
+
+  /**
+   * By what the last one who told it is known.
+   *
+   * @generated from field: string key = 21;
+   */
+  key: string;
+};
+
+/**
+ * Describes the message pollux.v1.Alarm.
+ * Use `create(AlarmSchema)` to create a new message.
+ */
+export const AlarmSchema: GenMessage<Alarm> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 49);
+
+/**
+ * @generated from message pollux.v1.Escalation
+ */
+export type Escalation = Message<"pollux.v1.Escalation"> & {
+  /**
+   * @generated from field: google.protobuf.Duration after = 1;
+   */
+  after?: Duration | undefined;
+
+  /**
+   * @generated from field: repeated pollux.v1.Action actions = 2;
+   */
+  actions: Action[];
+};
+
+/**
+ * Describes the message pollux.v1.Escalation.
+ * Use `create(EscalationSchema)` to create a new message.
+ */
+export const EscalationSchema: GenMessage<Escalation> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 50);
+
+/**
+ * @generated from message pollux.v1.AlarmChange
+ */
+export type AlarmChange = Message<"pollux.v1.AlarmChange"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp time = 1;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * raised, acknowledged, assigned, shelved, unshelved, cleared.
+   *
+   * @generated from field: string what = 2;
+   */
+  what: string;
+
+  /**
+   * @generated from field: string by = 3;
+   */
+  by: string;
+
+  /**
+   * @generated from field: string note = 4;
+   */
+  note: string;
+};
+
+/**
+ * Describes the message pollux.v1.AlarmChange.
+ * Use `create(AlarmChangeSchema)` to create a new message.
+ */
+export const AlarmChangeSchema: GenMessage<AlarmChange> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 51);
+
+/**
+ * RaiseAction raises an alarm about the twin that the firing is about.
+ *
+ * @generated from message pollux.v1.RaiseAction
+ */
+export type RaiseAction = Message<"pollux.v1.RaiseAction"> & {
+  /**
+   * Its name, to which the twin's is added; empty: the rule's or schedule's.
+   *
+   * @generated from field: string alarm = 1;
+   */
+  alarm: string;
+
+  /**
+   * @generated from field: pollux.v1.AlarmSeverity severity = 2;
+   */
+  severity: AlarmSeverity;
+
+  /**
+   * @generated from field: string text = 3;
+   */
+  text: string;
+
+  /**
+   * An `after` of 0 is done when it is raised.
+   *
+   * @generated from field: repeated pollux.v1.Escalation escalate = 4;
+   */
+  escalate: Escalation[];
+};
+
+/**
+ * Describes the message pollux.v1.RaiseAction.
+ * Use `create(RaiseActionSchema)` to create a new message.
+ */
+export const RaiseActionSchema: GenMessage<RaiseAction> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 52);
+
+/**
+ * ClearAction clears the alarm that RaiseAction of the same name raised: its reason is gone.
+ *
+ * @generated from message pollux.v1.ClearAction
+ */
+export type ClearAction = Message<"pollux.v1.ClearAction"> & {
+  /**
+   * @generated from field: string alarm = 1;
+   */
+  alarm: string;
+};
+
+/**
+ * Describes the message pollux.v1.ClearAction.
+ * Use `create(ClearActionSchema)` to create a new message.
+ */
+export const ClearActionSchema: GenMessage<ClearAction> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 53);
+
+/**
+ * @generated from message pollux.v1.RaiseAlarmRequest
+ */
+export type RaiseAlarmRequest = Message<"pollux.v1.RaiseAlarmRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: pollux.v1.AlarmSeverity severity = 2;
+   */
+  severity: AlarmSeverity;
+
+  /**
+   * @generated from field: string text = 3;
+   */
+  text: string;
+
+  /**
+   * @generated from field: string twin = 4;
+   */
+  twin: string;
+
+  /**
+   * @generated from field: repeated pollux.v1.Escalation escalate = 5;
+   */
+  escalate: Escalation[];
+};
+
+/**
+ * Describes the message pollux.v1.RaiseAlarmRequest.
+ * Use `create(RaiseAlarmRequestSchema)` to create a new message.
+ */
+export const RaiseAlarmRequestSchema: GenMessage<RaiseAlarmRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 54);
+
+/**
+ * @generated from message pollux.v1.RaiseAlarmResponse
+ */
+export type RaiseAlarmResponse = Message<"pollux.v1.RaiseAlarmResponse"> & {
+  /**
+   * @generated from field: pollux.v1.Alarm alarm = 1;
+   */
+  alarm?: Alarm | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.RaiseAlarmResponse.
+ * Use `create(RaiseAlarmResponseSchema)` to create a new message.
+ */
+export const RaiseAlarmResponseSchema: GenMessage<RaiseAlarmResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 55);
+
+/**
+ * @generated from message pollux.v1.GetAlarmRequest
+ */
+export type GetAlarmRequest = Message<"pollux.v1.GetAlarmRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pollux.v1.GetAlarmRequest.
+ * Use `create(GetAlarmRequestSchema)` to create a new message.
+ */
+export const GetAlarmRequestSchema: GenMessage<GetAlarmRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 56);
+
+/**
+ * @generated from message pollux.v1.GetAlarmResponse
+ */
+export type GetAlarmResponse = Message<"pollux.v1.GetAlarmResponse"> & {
+  /**
+   * @generated from field: pollux.v1.Alarm alarm = 1;
+   */
+  alarm?: Alarm | undefined;
+
+  /**
+   * Runs of escalations, newest first.
+   *
+   * @generated from field: repeated pollux.v1.Run runs = 2;
+   */
+  runs: Run[];
+};
+
+/**
+ * Describes the message pollux.v1.GetAlarmResponse.
+ * Use `create(GetAlarmResponseSchema)` to create a new message.
+ */
+export const GetAlarmResponseSchema: GenMessage<GetAlarmResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 57);
+
+/**
+ * @generated from message pollux.v1.ListAlarmsRequest
+ */
+export type ListAlarmsRequest = Message<"pollux.v1.ListAlarmsRequest"> & {
+  /**
+   * @generated from field: string project = 1;
+   */
+  project: string;
+
+  /**
+   * Also those that need no attention: cleared and acknowledged, shelved, suppressed.
+   *
+   * @generated from field: bool all = 2;
+   */
+  all: boolean;
+
+  /**
+   * @generated from field: string twin = 3;
+   */
+  twin: string;
+
+  /**
+   * Of twins in this zone, and in those within.
+   *
+   * @generated from field: string zone = 4;
+   */
+  zone: string;
+
+  /**
+   * At least so severe.
+   *
+   * @generated from field: pollux.v1.AlarmSeverity severity = 5;
+   */
+  severity: AlarmSeverity;
+
+  /**
+   * @generated from field: uint32 page_size = 6;
+   */
+  pageSize: number;
+
+  /**
+   * @generated from field: string page_token = 7;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message pollux.v1.ListAlarmsRequest.
+ * Use `create(ListAlarmsRequestSchema)` to create a new message.
+ */
+export const ListAlarmsRequestSchema: GenMessage<ListAlarmsRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 58);
+
+/**
+ * @generated from message pollux.v1.ListAlarmsResponse
+ */
+export type ListAlarmsResponse = Message<"pollux.v1.ListAlarmsResponse"> & {
+  /**
+   * @generated from field: repeated pollux.v1.Alarm alarms = 1;
+   */
+  alarms: Alarm[];
+
+  /**
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message pollux.v1.ListAlarmsResponse.
+ * Use `create(ListAlarmsResponseSchema)` to create a new message.
+ */
+export const ListAlarmsResponseSchema: GenMessage<ListAlarmsResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 59);
+
+/**
+ * @generated from message pollux.v1.ChangeAlarmRequest
+ */
+export type ChangeAlarmRequest = Message<"pollux.v1.ChangeAlarmRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from oneof pollux.v1.ChangeAlarmRequest.change
+   */
+  change: {
+    /**
+     * @generated from field: bool acknowledge = 2;
+     */
+    value: boolean;
+    case: "acknowledge";
+  } | {
+    /**
+     * To whom; empty: to nobody.
+     *
+     * @generated from field: string assign = 3;
+     */
+    value: string;
+    case: "assign";
+  } | {
+    /**
+     * For so long; 0 unshelves it.
+     *
+     * @generated from field: google.protobuf.Duration shelve = 4;
+     */
+    value: Duration;
+    case: "shelve";
+  } | {
+    /**
+     * @generated from field: bool clear = 5;
+     */
+    value: boolean;
+    case: "clear";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * @generated from field: string note = 6;
+   */
+  note: string;
+};
+
+/**
+ * Describes the message pollux.v1.ChangeAlarmRequest.
+ * Use `create(ChangeAlarmRequestSchema)` to create a new message.
+ */
+export const ChangeAlarmRequestSchema: GenMessage<ChangeAlarmRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 60);
+
+/**
+ * @generated from message pollux.v1.ChangeAlarmResponse
+ */
+export type ChangeAlarmResponse = Message<"pollux.v1.ChangeAlarmResponse"> & {
+  /**
+   * @generated from field: pollux.v1.Alarm alarm = 1;
+   */
+  alarm?: Alarm | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.ChangeAlarmResponse.
+ * Use `create(ChangeAlarmResponseSchema)` to create a new message.
+ */
+export const ChangeAlarmResponseSchema: GenMessage<ChangeAlarmResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 61);
+
+/**
+ * @generated from message pollux.v1.DeleteAlarmRequest
+ */
+export type DeleteAlarmRequest = Message<"pollux.v1.DeleteAlarmRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pollux.v1.DeleteAlarmRequest.
+ * Use `create(DeleteAlarmRequestSchema)` to create a new message.
+ */
+export const DeleteAlarmRequestSchema: GenMessage<DeleteAlarmRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 62);
+
+/**
+ * @generated from message pollux.v1.DeleteAlarmResponse
+ */
+export type DeleteAlarmResponse = Message<"pollux.v1.DeleteAlarmResponse"> & {
+};
+
+/**
+ * Describes the message pollux.v1.DeleteAlarmResponse.
+ * Use `create(DeleteAlarmResponseSchema)` to create a new message.
+ */
+export const DeleteAlarmResponseSchema: GenMessage<DeleteAlarmResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 63);
+
+/**
+ * @generated from message pollux.v1.CountAlarmsRequest
+ */
+export type CountAlarmsRequest = Message<"pollux.v1.CountAlarmsRequest"> & {
+  /**
+   * @generated from field: string project = 1;
+   */
+  project: string;
+};
+
+/**
+ * Describes the message pollux.v1.CountAlarmsRequest.
+ * Use `create(CountAlarmsRequestSchema)` to create a new message.
+ */
+export const CountAlarmsRequestSchema: GenMessage<CountAlarmsRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 64);
+
+/**
+ * @generated from message pollux.v1.CountAlarmsResponse
+ */
+export type CountAlarmsResponse = Message<"pollux.v1.CountAlarmsResponse"> & {
+  /**
+   * @generated from field: uint32 active = 1;
+   */
+  active: number;
+
+  /**
+   * @generated from field: uint32 unacknowledged = 2;
+   */
+  unacknowledged: number;
+
+  /**
+   * By severity: info, warning, error, critical.
+   *
+   * @generated from field: map<string, uint32> by_severity = 3;
+   */
+  bySeverity: { [key: string]: number };
+
+  /**
+   * @generated from field: map<string, uint32> by_zone = 4;
+   */
+  byZone: { [key: string]: number };
+
+  /**
+   * The 1,000 twins with most of them.
+   *
+   * @generated from field: map<string, uint32> by_twin = 5;
+   */
+  byTwin: { [key: string]: number };
+};
+
+/**
+ * Describes the message pollux.v1.CountAlarmsResponse.
+ * Use `create(CountAlarmsResponseSchema)` to create a new message.
+ */
+export const CountAlarmsResponseSchema: GenMessage<CountAlarmsResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_automation, 65);
+
+/**
  * Missed is what becomes of firings for which nobody was there in time.
  *
  * @generated from enum pollux.v1.Missed
@@ -1987,7 +2588,45 @@ export const RunStateSchema: GenEnum<RunState> = /*@__PURE__*/
   enumDesc(file_pollux_v1_automation, 2);
 
 /**
- * AutomationService keeps what acts by itself: schedules and rules. Any node serves any of them.
+ * @generated from enum pollux.v1.AlarmSeverity
+ */
+export enum AlarmSeverity {
+  /**
+   * A warning.
+   *
+   * @generated from enum value: ALARM_SEVERITY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: ALARM_SEVERITY_INFO = 1;
+   */
+  INFO = 1,
+
+  /**
+   * @generated from enum value: ALARM_SEVERITY_WARNING = 2;
+   */
+  WARNING = 2,
+
+  /**
+   * @generated from enum value: ALARM_SEVERITY_ERROR = 3;
+   */
+  ERROR = 3,
+
+  /**
+   * @generated from enum value: ALARM_SEVERITY_CRITICAL = 4;
+   */
+  CRITICAL = 4,
+}
+
+/**
+ * Describes the enum pollux.v1.AlarmSeverity.
+ */
+export const AlarmSeveritySchema: GenEnum<AlarmSeverity> = /*@__PURE__*/
+  enumDesc(file_pollux_v1_automation, 3);
+
+/**
+ * AutomationService keeps what acts by itself: schedules, rules and alarms. Any node serves any of them.
  *
  * @generated from service pollux.v1.AutomationService
  */
@@ -2091,6 +2730,64 @@ export const AutomationService: GenService<{
     methodKind: "unary";
     input: typeof TestRuleRequestSchema;
     output: typeof TestRuleResponseSchema;
+  },
+  /**
+   * RaiseAlarm raises an alarm, or says again that its reason is there.
+   *
+   * @generated from rpc pollux.v1.AutomationService.RaiseAlarm
+   */
+  raiseAlarm: {
+    methodKind: "unary";
+    input: typeof RaiseAlarmRequestSchema;
+    output: typeof RaiseAlarmResponseSchema;
+  },
+  /**
+   * GetAlarm gives an alarm with the runs of its escalations.
+   *
+   * @generated from rpc pollux.v1.AutomationService.GetAlarm
+   */
+  getAlarm: {
+    methodKind: "unary";
+    input: typeof GetAlarmRequestSchema;
+    output: typeof GetAlarmResponseSchema;
+  },
+  /**
+   * @generated from rpc pollux.v1.AutomationService.ListAlarms
+   */
+  listAlarms: {
+    methodKind: "unary";
+    input: typeof ListAlarmsRequestSchema;
+    output: typeof ListAlarmsResponseSchema;
+  },
+  /**
+   * ChangeAlarm acknowledges, assigns, shelves, unshelves or clears an alarm.
+   *
+   * @generated from rpc pollux.v1.AutomationService.ChangeAlarm
+   */
+  changeAlarm: {
+    methodKind: "unary";
+    input: typeof ChangeAlarmRequestSchema;
+    output: typeof ChangeAlarmResponseSchema;
+  },
+  /**
+   * DeleteAlarm forgets an alarm and its past.
+   *
+   * @generated from rpc pollux.v1.AutomationService.DeleteAlarm
+   */
+  deleteAlarm: {
+    methodKind: "unary";
+    input: typeof DeleteAlarmRequestSchema;
+    output: typeof DeleteAlarmResponseSchema;
+  },
+  /**
+   * CountAlarms counts the alarms of a project whose reason is there, in all, by severity, by zone and by twin.
+   *
+   * @generated from rpc pollux.v1.AutomationService.CountAlarms
+   */
+  countAlarms: {
+    methodKind: "unary";
+    input: typeof CountAlarmsRequestSchema;
+    output: typeof CountAlarmsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_automation, 0);
