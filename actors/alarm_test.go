@@ -109,7 +109,9 @@ func TestAlarmOfARule(t *testing.T) {
 	if err := n.reg.DeleteAlarm(ctx(t), "hot.a"); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "nothing is left of it", func() bool { return n.records("unit", "alarm/default/hot.a") == 0 && n.records("run", "alarm/default/hot.a") == 0 })
+	until(t, "nothing is left of it", func() bool {
+		return n.records("unit", "alarm/default/hot.a") == 0 && n.records("run", "alarm/default/hot.a") == 0
+	})
 }
 
 // A gateway's alarm silences those of the twins behind it, as long as it is active.
