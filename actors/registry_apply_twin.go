@@ -75,9 +75,11 @@ func (r *Registry) draftNewTwin(ctx context.Context, d *draft, t *pb.Twin, class
 			return err
 		}
 	}
-	if _, known, err := r.store.Get(tableThings, t.Model); err == nil && !known && plan.has("model", t.Model) {
-		d.outcome(false) // as far as can be said without its model
-		return d.compare(nil, t, ofTwinOnly...)
+	if plan.has("model", t.Model) {
+		if _, known, err := r.store.Get(tableThings, t.Model); err == nil && !known {
+			d.outcome(false) // as far as can be said without its model
+			return d.compare(nil, t, ofTwinOnly...)
+		}
 	}
 	now := timestamppb.Now()
 	t.CreateTime, t.UpdateTime = now, now

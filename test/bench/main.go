@@ -39,6 +39,7 @@ var suites = [][2]string{
 	{"./test/bench", "BenchmarkIdleMQTT"},
 	{"./test/bench", "BenchmarkIngest"},
 	{"./test/bench", "BenchmarkTopic"},
+	{"./test/bench", "BenchmarkImport"},
 	{"./test/bench", "BenchmarkSwap"},
 	{"./drivers", "BenchmarkDriverEvent"},
 	{"./drivers", "BenchmarkManyTwins"},
