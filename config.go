@@ -79,6 +79,8 @@ type Config struct {
 	DriverCompiler []string
 	// StoreCache is the store's block cache, in bytes.
 	StoreCache int64
+	// SinkFiles is the directory in which sinks keep files; empty: Data/sinks.
+	SinkFiles string
 	// PassivateAfter is how long a twin without connection stays in memory unused.
 	PassivateAfter time.Duration
 	// ConnectRate is how many twins may open their connection per second at start.
@@ -201,6 +203,7 @@ func Settings() []Setting {
 		span("metrics.interval", "how often the node's own metrics are recorded", func(c *Config) *time.Duration { return &c.MetricsInterval }),
 		size("driver.memory", "memory of all driver instances", func(c *Config) *int64 { return &c.GuestMemory }),
 		size("store.cache", "block cache of the store", func(c *Config) *int64 { return &c.StoreCache }),
+		text("sinks.files", "DIR", "directory of the files of sinks; sinks below the node's data where it is not given", func(c *Config) *string { return &c.SinkFiles }),
 		span("twin.passivate-after", "how long an unused twin without connection stays in memory", func(c *Config) *time.Duration { return &c.PassivateAfter }),
 		number("twin.connect-rate", "connections opened per second at start", func(c *Config) *int { return &c.ConnectRate }),
 		number("twin.quarantine-after", "failures in a row of a twin's driver after which it is tried only once an hour", func(c *Config) *int { return &c.QuarantineAfter }),

@@ -1,6 +1,7 @@
 package pollux
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -293,6 +294,7 @@ func (n *Node) openActors(context.Context) error {
 	}
 	e, err := actors.New(actors.Options{Store: n.store, Drivers: n.loadDriver,
 		Dialers: n.dialers(), HTTP: n.httpClient, Logger: n.log, Metrics: n.metrics, Node: n.self.id,
+		SinkFiles:   cmp.Or(n.conf.SinkFiles, filepath.Join(n.conf.Data, "sinks")),
 		IdleTimeout: n.conf.PassivateAfter, StartRate: n.conf.ConnectRate,
 		QuarantineAfter: n.conf.QuarantineAfter})
 	if err != nil {
@@ -321,7 +323,8 @@ func (n *Node) openBroker(context.Context) error {
 		addr = ""
 	}
 	b, err := mqtt.Open(mqtt.Options{Addr: addr, TLS: n.tls, Handler: deviceDoor{n}, AllowAnonymous: n.conf.allowAnonymousMQTT(),
-		Store: n.store, Cluster: n.cluster, Node: n.self.id, Incarnation: n.self.incarnation, Logger: n.log, Metrics: n.metrics})
+		Store: n.store, Cluster: n.cluster, Node: n.self.id, Incarnation: n.self.incarnation, Topics: n.engine.Client().MQTT(),
+		Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return fmt.Errorf("mqtt = %q: %w", n.conf.MQTT, err)
 	}

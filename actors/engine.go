@@ -13,6 +13,7 @@ import (
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/actors/search"
+	"github.com/polluxhq/pollux/actors/sink"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/storage"
@@ -63,6 +64,7 @@ type Engine struct {
 	schedules  schedules
 	room       room
 	streams    *topic.Host
+	sinks      *sink.Host
 	routes     *routes
 	outbox     *outbox
 	automation *automation.Host
@@ -137,6 +139,8 @@ func New(o Options) (*Engine, error) {
 		Call:       func(env *cluster.Envelope, done func(cluster.Reply)) { e.cluster.Call(env, done) },
 		Owned:      func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }})
+	e.sinks = sink.New(sink.Options{Store: o.Store, Topics: e.streams, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
+		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Secret: e.secretOf, Files: o.SinkFiles, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
 	e.intake = newIntake(e)
 	e.interval.init(o.CheckpointMin, o.CheckpointMax)
 	for i := range e.shards {
@@ -196,6 +200,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.goFunc(e.starter.run)
 	e.goFunc(e.rollouts.run)
 	e.streams.Start()
+	e.sinks.Start()
 	e.goFunc(e.outbox.run)
 	e.derivations.load()
 	e.goFunc(e.derivations.run)
@@ -358,6 +363,7 @@ func (e *Engine) Gained(owned []cluster.Ownership) {
 		}
 	}
 	e.outbox.gained()
+	e.sinks.Wake()
 	e.waker.gained(slots)
 	e.starter.gained(slots)
 	e.hub.gained(slots)
@@ -406,6 +412,7 @@ func (e *Engine) Close() error {
 	}
 	e.stop()
 	e.searcher.Close()
+	e.sinks.Close()
 	e.streams.Close()
 	e.automation.Close()
 	e.hub.close()

@@ -61,6 +61,8 @@ type Options struct {
 	Metrics *metrics.Set
 	// Node is this node's id, shown in the twins' status.
 	Node string
+	// SinkFiles is the directory in which sinks keep files; empty: they cannot here.
+	SinkFiles string
 
 	// IdleTimeout after which a twin that nobody needs is passivated: 5 minutes.
 	IdleTimeout time.Duration

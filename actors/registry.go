@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/actors/automation"
+	"github.com/polluxhq/pollux/actors/sink"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -79,6 +80,11 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 		return Kind{tableProjects, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.ProjectSettings{}) }}, true
 	case "route":
 		return Kind{tableRoutes, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Route{}) }}, true
+	case "sink":
+		return Kind{sink.TableSinks, func(rec storage.Record) (proto.Message, error) {
+			m, err := decode(rec, &pb.Sink{})
+			return shownSink(m), err
+		}}, true
 	case "schedule":
 		return Kind{automation.TableSchedules, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Schedule{}) }}, true
 	case "alarm":

@@ -60,6 +60,8 @@ type ingestCall struct {
 	like     actors.Ingest // what all of its messages have in common
 	atomic   bool
 	accepted bool
+	// envelope says what an object with "data" is: yes, no, or (empty) what it looks like.
+	envelope string
 	key      string
 	lines    []intakeLine
 }
@@ -91,6 +93,9 @@ func (s *Server) ingestCall(r *http.Request, door string) (*ingestCall, error) {
 		return nil, invalid("query.ack", "want committed or accepted")
 	}
 	c.atomic, c.like.Historical = q.Get("atomic") == "true", q.Get("historical") == "true"
+	if c.envelope = q.Get("envelope"); c.envelope != "" && c.envelope != "true" && c.envelope != "false" {
+		return nil, invalid("query.envelope", "want true or false")
+	}
 	if t := q.Get("time"); t != "" {
 		if c.like.Time, err = parseTime(t); err != nil {
 			return nil, invalid("query.time", err.Error())
@@ -207,7 +212,7 @@ func (c *ingestCall) oneSender(r *http.Request, body []byte) error {
 		m.Payload, m.JSON = body, false
 		return c.add(intakeLine{m: &m})
 	}
-	err := eachJSON(body, func(value []byte) error { return c.add(dataLine(value, &c.like)) })
+	err := eachJSON(body, func(value []byte) error { return c.add(dataLine(value, &c.like, c.envelope)) })
 	if err == nil && len(c.lines) == 0 {
 		err = errors.New("it holds no message")
 	}

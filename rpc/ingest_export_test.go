@@ -14,7 +14,8 @@ func ReadIngest(body []byte) {
 	_ = eachJSON(body, func(value []byte) error {
 		size += len(value)
 		batchLine(value, like)
-		dataLine(value, like)
+		dataLine(value, like, "")
+		dataLine(value, like, "true")
 		return nil
 	})
 	if size > len(body) {

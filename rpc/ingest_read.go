@@ -173,36 +173,50 @@ func (w *wireMessage) quick(value []byte) bool {
 }
 
 // dataLine reads a message whose sender the path names. An object that has "data", and beside it nothing but "time", "id" and
-// "historical", says more than its data; any other value is the data itself.
-func dataLine(value []byte, like *actors.Ingest) intakeLine {
+// "historical", says more than its data; any other value is the data itself. Where envelope is true every message has to be such
+// an object, and where it is false none is one.
+func dataLine(value []byte, like *actors.Ingest, envelope string) intakeLine {
 	m := *like
 	m.Payload = value
 	l := intakeLine{m: &m}
-	if !bytes.Contains(value, []byte(`"data"`)) || len(value) > actors.MaxPayload {
+	if envelope == "false" || envelope == "" && !bytes.Contains(value, []byte(`"data"`)) || len(value) > actors.MaxPayload {
 		return l // checked where all messages are
 	}
 	if l.code, l.reason = actors.CheckJSON(value); l.code != "" {
 		return l
 	}
-	var keys map[string]json.RawMessage
 	m.JSON = false
-	if json.Unmarshal(value, &keys) != nil || keys["data"] == nil {
+	if envelope == "" && !wrapped(value) {
 		return l
-	}
-	for k := range keys {
-		switch k {
-		case "data", "time", "id", "historical":
-		default:
-			return l
-		}
 	}
 	var w wireMessage
-	if err := json.Unmarshal(value, &w); err != nil {
-		l.bad("%v", err)
-		return l
+	switch err := w.read(value); {
+	case err != nil:
+		l.bad(`want {"data": …, "time", "id", "historical"}: %v`, err)
+	case w.Data == nil:
+		l.bad(`"data" is missing`)
+	case w.Twin != "" || w.Alias != nil:
+		l.bad(`the path names the sender: neither "twin" nor "alias" may be here`)
+	default:
+		w.into(&l)
 	}
-	w.into(&l)
 	return l
+}
+
+// wrapped says whether a value looks like a message that says more than its data. It is valid JSON.
+func wrapped(value []byte) bool {
+	data, others := false, false
+	wire.Value(value).Members(func(key []byte, _ wire.Value) bool {
+		switch string(key) {
+		case "data":
+			data = true
+		case "time", "id", "historical":
+		default:
+			others = true
+		}
+		return !others
+	})
+	return data && !others
 }
 
 // into completes a message by what it says of itself.

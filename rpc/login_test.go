@@ -237,7 +237,7 @@ func TestDeviceKeyOpensTheBroker(t *testing.T) {
 		}
 		return c, tok.Error()
 	}
-	for user, password := range map[string]string{project + "/a": secret + "x", project + "/b": secret, "a": secret, project + "/a ": secret, "x": viewer} {
+	for user, password := range map[string]string{project + "/a": secret + "x", project + "/b": secret, "a": secret, project + "/a ": secret, "x": viewer + "x"} {
 		if c, err := connectAs(user, password); err == nil {
 			leave(c)
 			t.Errorf("user %q was let in", user)
@@ -246,6 +246,15 @@ func TestDeviceKeyOpensTheBroker(t *testing.T) {
 	status, err := rpcv1.NewClusterServiceClient(h.http(h.admin), h.url).GetStatus(t.Context(), req(&pb.GetStatusRequest{}))
 	if err != nil || status.Msg.Refused["mqtt turned_away credentials"] < 5 {
 		t.Errorf("status counts of 5 clients turned away: %v, %v", status, err)
+	}
+	// A viewer may look at durable topics, and do nothing else.
+	eyes, err := connectAs("x", viewer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leave(eyes)
+	if tok := eyes.Subscribe("echo/#", 1, nil); !tok.WaitTimeout(patience) || tok.(*mqtt.SubscribeToken).Result()["echo/#"] != 0x80 {
+		t.Errorf("a viewer hears devices: %v, %v", tok.(*mqtt.SubscribeToken).Result(), tok.Error())
 	}
 	c, err := connectAs(project+"/a", secret)
 	if err != nil {

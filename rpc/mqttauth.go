@@ -10,7 +10,7 @@ import (
 )
 
 // Device checks an MQTT login and says what it may use: a device's key as password of the user that is its twin's id
-// gives that twin's topics; an administrator's key gives all, under any user name. The error wraps ErrUnauthenticated
+// gives that twin's topics; any other key, under any user name, what its role may do over MQTT (keyGrant). The error wraps ErrUnauthenticated
 // where the credentials are wrong. It reads the local store and does not block for long.
 func (k *Keyring) Device(registry *actors.Registry, user string, password []byte) (mqtt.Grant, error) {
 	if len(password) > maxToken {
@@ -20,12 +20,10 @@ func (k *Keyring) Device(registry *actors.Registry, user string, password []byte
 	if err != nil {
 		return mqtt.Grant{}, err
 	}
-	switch {
-	case p.Role == RoleAdmin && p.Project == "":
-		return mqtt.Grant{Admin: true, Key: p.ID}, nil
-	case p.Role != RoleDevice:
-		return mqtt.Grant{}, fmt.Errorf("%w: key %q is no device's: make one with `pollux key create --device TWIN`", ErrForbidden, p.Name)
-	case canonicalID(user) != p.Device:
+	if p.Role != RoleDevice {
+		return keyGrant(p), nil
+	}
+	if canonicalID(user) != p.Device {
 		return mqtt.Grant{}, fmt.Errorf("%w: the key belongs to the device of another user name", ErrUnauthenticated)
 	}
 	grant := mqtt.Grant{Project: p.Project, Twin: p.Device, Key: p.ID}
@@ -53,8 +51,9 @@ func (k *Keyring) Stands(registry *actors.Registry, g *mqtt.Grant) bool {
 		return true
 	case p == nil, !p.expires.IsZero() && !k.now().Before(p.expires):
 		return false
-	case g.Admin:
-		return p.Role == RoleAdmin && p.Project == ""
+	case g.Twin == "":
+		now := keyGrant(p)
+		return p.Role != RoleDevice && g.Admin == now.Admin && g.Project == now.Project && slices.Equal(g.Topics, now.Topics) && slices.Equal(g.Read, now.Read)
 	case p.Role != RoleDevice || p.Device != g.Twin || p.Project != g.Project:
 		return false
 	}
@@ -63,4 +62,23 @@ func (k *Keyring) Stands(registry *actors.Registry, g *mqtt.Grant) bool {
 		return !errors.Is(err, actors.ErrNotFound)
 	}
 	return slices.Equal(publish, g.Publish) && slices.Equal(subscribe, g.Subscribe)
+}
+
+// keyGrant is what a key that is no device's may do over MQTT. Operators send messages of devices, read and write durable topics, and
+// hear what devices say; viewers look at durable topics. A key of one project has what begins with its name.
+func keyGrant(p *Principal) mqtt.Grant {
+	g := mqtt.Grant{Project: p.Project, Key: p.ID}
+	switch {
+	case p.Role == RoleAdmin && p.Project == "":
+		g.Admin = true
+	case p.Role >= RoleOperator && p.Project == "":
+		g.Topics = []string{"#"}
+	case p.Role >= RoleOperator:
+		g.Topics = []string{p.Project + "/#", "topics/" + p.Project + "/#"}
+	case p.Role == RoleViewer && p.Project == "":
+		g.Read = []string{"topics/#"}
+	case p.Role == RoleViewer:
+		g.Read = []string{"topics/" + p.Project + "/#"}
+	}
+	return g
 }

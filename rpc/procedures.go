@@ -149,6 +149,7 @@ func procedures() map[string]procedure {
 	maps.Copy(table, topicProcedures())
 	maps.Copy(table, relationProcedures())
 	maps.Copy(table, historyProcedures())
+	maps.Copy(table, sinkProcedures())
 	maps.Copy(table, automationProcedures())
 	maps.Copy(table, alarmProcedures())
 	return table

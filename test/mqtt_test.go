@@ -302,3 +302,83 @@ func TestMQTTOverNodes(t *testing.T) {
 		t.Errorf("the will of a client that came back within its delay was published")
 	}
 }
+
+// TestMQTTReadsDurableTopics has clients of MQTT 5 and stock clients publish to a durable topic and read it: those of a channel
+// share its messages, what one of them did not acknowledge goes to another, and rights are the keys'.
+func TestMQTTReadsDurableTopics(t *testing.T) {
+	n := harness.Start(t, harness.Options{})
+	n.Must("topic", "create", "orders")
+	n.Must("topic", "channel", "put", "orders", "billing", "--ack", "hand")
+	m := newMQTTClients(t)
+	const orders = "topics/default/orders/"
+	// One that takes messages and acknowledges none.
+	m.must("connect", "hoarder", map[string]any{"url": "mqtt://" + n.MQTT, "hold": true,
+		"options": map[string]any{"username": "admin", "password": n.Key}})
+	m.subscribe("hoarder", 1, "$share/billing/topics/default/orders/#")
+	m.connect(n, "pub", nil)
+	const messages = 20
+	var want []string
+	for i := range messages {
+		payload := fmt.Sprint("order ", i)
+		want = append(want, payload)
+		m.must("publish", "pub", map[string]any{"topic": orders + fmt.Sprint("key", i), "payload": payload,
+			"options": map[string]any{"qos": 1, "properties": map[string]any{"contentType": "text/plain", "userProperties": map[string]any{"id": payload, "origin": "test"}}}})
+	}
+	// A repetition by its id is stored once.
+	m.must("publish", "pub", map[string]any{"topic": orders + "key0", "payload": "order 0",
+		"options": map[string]any{"qos": 1, "properties": map[string]any{"userProperties": map[string]any{"id": "order 0"}}}})
+	harness.Until(t, 30*time.Second, "the hoarder has some", func() bool { return len(m.messages("hoarder", orders)) > 0 })
+	m.must("cut", "hoarder", nil)
+	m.connect(n, "worker1", stays(true))
+	m.subscribe("worker1", 1, "$share/billing/topics/default/orders/#")
+	m.connect(n, "worker2", nil)
+	m.subscribe("worker2", 1, "$share/billing/topics/default/orders/#")
+	worked := func() []string {
+		all := append(m.messages("worker1", orders), m.messages("worker2", orders)...)
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	slices.Sort(want)
+	harness.Until(t, time.Minute, "what the hoarder did not acknowledge is done by others", func() bool { return slices.Equal(worked(), want) })
+	harness.Until(t, 30*time.Second, "the channel has nothing left", func() bool {
+		out := n.Must("topic", "get", "orders", "-o", "json")
+		return strings.Contains(out, `"in_flight"`) == false && !strings.Contains(out, `"lag"`)
+	})
+	// A session that goes on reads on, without subscribing again.
+	m.must("end", "worker2", nil)
+	m.must("end", "worker1", nil)
+	if out, err := stockClient(t, n, "mosquitto_pub", "-q", "1", "-t", orders+"late", "-m", "order late"); err != nil {
+		t.Fatalf("mosquitto_pub: %v: %s", err, out)
+	}
+	if !m.connect(n, "worker1", stays(false)).SessionPresent {
+		t.Error("no session")
+	}
+	harness.Until(t, 30*time.Second, "the late order", func() bool { return slices.Contains(m.messages("worker1", orders+"late"), "order late") })
+	if out := n.Must("topic", "tail", "orders", "--oldest", "--no-follow"); strings.Count(out, "order") != messages+1 {
+		t.Errorf("the topic has %s", out)
+	}
+
+	// What is not there, and what keys may not.
+	for _, bad := range []string{"$share/billing/topics/default/none/#", "topics/default/+/#", "topics/default/orders", "$share/billing/topics/#"} {
+		if l, err := m.try("subscribe", "pub", map[string]any{"filters": []string{bad}, "options": map[string]any{"qos": 1}}); err == nil {
+			t.Errorf("subscribed to %s: %+v", bad, l)
+		}
+	}
+	if _, err := m.try("publish", "pub", map[string]any{"topic": "topics/default/none/x", "payload": "x", "options": map[string]any{"qos": 1}}); err == nil {
+		t.Error("published to a topic that is not there")
+	}
+	var viewer struct{ Secret string }
+	if err := json.Unmarshal([]byte(n.Must("key", "create", "--role", "viewer", "--project", "default", "--name", "eyes", "-o", "json")), &viewer); err != nil {
+		t.Fatal(err)
+	}
+	m.must("connect", "eyes", map[string]any{"url": "mqtt://" + n.MQTT, "options": map[string]any{"username": "eyes", "password": viewer.Secret}})
+	m.subscribe("eyes", 1, "topics/default/orders/#")
+	if l, err := m.try("subscribe", "eyes", map[string]any{"filters": []string{"$share/billing/topics/default/orders/#"}, "options": map[string]any{"qos": 1}}); err == nil {
+		t.Errorf("a viewer reads in a channel: %+v", l)
+	}
+	if _, err := m.try("publish", "eyes", map[string]any{"topic": orders + "x", "payload": "x", "options": map[string]any{"qos": 1}}); err == nil {
+		t.Error("a viewer publishes")
+	}
+	m.must("publish", "pub", map[string]any{"topic": orders + "seen", "payload": "seen by all", "options": map[string]any{"qos": 2}})
+	m.gets("eyes", orders, "seen by all")
+}

@@ -310,3 +310,22 @@ func (s *subscription) keep(holds []uint64) {
 	}
 	s.holds = kept
 }
+
+// Page is a part of a topic, as read without a channel.
+type Page struct {
+	Messages []*pb.TopicMessage
+	// Offset is where reading goes on, and Next the offset of the topic's next message at this time.
+	Offset, Next uint64
+	// Missed messages were removed by the topic's limits before they could be read.
+	Missed uint64
+}
+
+// Read gives some messages from an offset on (0: from start), and waits for the first of them at most so long. While the topic moves
+// it tries again. Messages that a replay means for one channel are among them (HeaderOnly).
+func (h *Host) Read(ctx context.Context, id string, at uint64, start *pb.TopicPosition, wait time.Duration) (Page, error) {
+	a, err := h.tailOnce(ctx, &pb.SubscribeRequest{Topic: id, Start: start}, at, wait)
+	if err != nil {
+		return Page{}, err
+	}
+	return Page{Messages: a.Messages, Offset: a.Offset, Next: a.Next, Missed: a.Missed}, nil
+}

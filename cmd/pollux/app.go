@@ -125,11 +125,12 @@ type node struct {
 	keys       rpcv1.KeyServiceClient
 	site       rpcv1.SiteServiceClient
 	topics     rpcv1.TopicServiceClient
-	automation rpcv1.AutomationServiceClient
 	history    rpcv1.HistoryServiceClient
+	sinks      rpcv1.SinkServiceClient
 	ingest     rpcv1.IngestServiceClient
 	bulk       rpcv1.BulkServiceClient
 	search     rpcv1.SearchServiceClient
+	automation rpcv1.AutomationServiceClient
 	// relations between things, and walks over them.
 	relations rpcv1.RelationServiceClient
 	// modelling keeps the models of twins without a driver.
@@ -175,7 +176,7 @@ func (a *app) dial() (*node, error) {
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
 		automation: rpcv1.NewAutomationServiceClient(hc, at),
 		history:    rpcv1.NewHistoryServiceClient(hc, at),
-		keys:       rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
+		keys:       rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), sinks: rpcv1.NewSinkServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
 		settings: rpcv1.NewSettingsServiceClient(hc, at), modelling: rpcv1.NewModelServiceClient(hc, at), ingest: rpcv1.NewIngestServiceClient(hc, at), search: rpcv1.NewSearchServiceClient(hc, at),
 	}, nil
 }

@@ -14,10 +14,22 @@ type Grant struct {
 	Project, Twin string
 	// Topics may be published and subscribed to.
 	Topics []string
-	// Publish and Subscribe extend Topics in one direction.
-	Publish, Subscribe []string
+	// Publish and Subscribe extend Topics in one direction. Read may be subscribed to by oneself only, not as a part of a shared
+	// subscription, which takes messages from others.
+	Publish, Subscribe, Read []string
 	// Key names the credentials, for who asks Disconnect to end what was opened with them. The broker does not use it.
 	Key string
+}
+
+// owner is whose session a client has: the device's, that of a project's keys, or the user's.
+func (g *Grant) owner(user string) string {
+	switch {
+	case g.Twin != "":
+		return "twin " + g.Twin
+	case g.Project != "":
+		return "project " + g.Project
+	}
+	return user
 }
 
 // mayPublish says whether the grant has the topic.
@@ -27,8 +39,8 @@ func (g *Grant) mayPublish(topic string) bool {
 
 // maySubscribe says whether the grant has every topic that the filter matches.
 func (g *Grant) maySubscribe(filter string) bool {
-	filter, ok := plainFilter(filter)
-	return ok && (g.Admin || coveredByAny(g.Topics, filter) || coveredByAny(g.Subscribe, filter))
+	plain, ok := plainFilter(filter)
+	return ok && (g.Admin || coveredByAny(g.Topics, plain) || coveredByAny(g.Subscribe, plain) || plain == filter && coveredByAny(g.Read, plain))
 }
 
 // plainFilter strips what makes a subscription a shared one.

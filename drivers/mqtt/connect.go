@@ -131,7 +131,7 @@ func (s *session) enter(pk *packets.Packet) error {
 	if pk.Properties.ReceiveMaximum > 0 {
 		s.receiveMax = int(pk.Properties.ReceiveMaximum)
 	}
-	if old, _, err := b.readSession(id); err != nil || old != nil && !grant.Admin && old.User != s.user {
+	if old, _, err := b.readSession(id); err != nil || old != nil && !grant.Admin && old.User != grant.owner(s.user) {
 		return s.foreign(err)
 	}
 	if err := b.claim(id, s); err != nil {
@@ -217,7 +217,7 @@ func (s *session) attach(ctx context.Context, pk *packets.Packet) (present bool,
 		switch {
 		case err != nil:
 			return false, err
-		case old != nil && !s.grant.Admin && old.User != s.user:
+		case old != nil && !s.grant.Admin && old.User != s.grant.owner(s.user):
 			return false, s.foreign(nil)
 		case old == nil && b.clients.len() >= b.limits.Sessions:
 			return false, busy("sessions", errors.New("too many sessions"))
@@ -228,7 +228,7 @@ func (s *session) attach(ctx context.Context, pk *packets.Packet) (present bool,
 				continue // its node has settled what it was: the record is another one
 			}
 		}
-		resumed := old != nil && !pk.Connect.Clean && (old.Expiry > 0 && (!old.Away || expiresAt(old) > time.Now().UnixMilli()))
+		resumed := old != nil && !pk.Connect.Clean && old.Expiry > 0 && (!old.Away || expiresAt(old) > nowMillis()) && s.mayResume(old)
 		next := s.newRecord(pk, old, resumed)
 		now, err := b.writeSession(ctx, s.id, next, revision)
 		if errors.Is(err, storage.ErrGuard) && ctx.Err() == nil {
@@ -247,6 +247,16 @@ func (s *session) attach(ctx context.Context, pk *packets.Packet) (present bool,
 	}
 }
 
+// mayResume says whether the client may still have what the session subscribed to, and so what is queued for it.
+func (s *session) mayResume(r *actorv1.MqttSession) bool {
+	for _, sub := range r.Subscriptions {
+		if !s.grant.maySubscribe(sub.Filter) {
+			return false
+		}
+	}
+	return true
+}
+
 func expiresAt(r *actorv1.MqttSession) int64 { return r.Since + int64(r.Expiry)*1000 }
 
 // newRecord gives the session's record with this connection.
@@ -254,7 +264,7 @@ func (s *session) newRecord(pk *packets.Packet, old *actorv1.MqttSession, resume
 	b := s.b
 	s.connection, s.birth = newNumber(), newNumber()
 	r := &actorv1.MqttSession{Node: b.self, Incarnation: b.incarnation, Connection: s.connection, Since: s.since.UnixMilli(),
-		Expiry: s.expiryOf(pk), User: s.user, Version: uint32(s.version), Will: willOf(pk, s.id), Key: s.grant.Key}
+		Expiry: s.expiryOf(pk), User: s.grant.owner(s.user), Version: uint32(s.version), Will: willOf(pk, s.id), Key: s.grant.Key}
 	s.keeps = r.Expiry > 0
 	if resumed {
 		s.birth, s.keeps = old.Birth, true
@@ -262,11 +272,7 @@ func (s *session) newRecord(pk *packets.Packet, old *actorv1.MqttSession, resume
 		if old.Away {
 			s.heldUntil = old.Since
 		}
-		for _, sub := range old.Subscriptions {
-			if s.grant.maySubscribe(sub.Filter) { // rights may be others by now
-				r.Subscriptions = append(r.Subscriptions, sub)
-			}
-		}
+		r.Subscriptions = old.Subscriptions
 	}
 	r.Birth, r.Keeps = s.birth, s.keeps
 	return r

@@ -12,7 +12,8 @@ const ops = {
       const c = mqtt.connect(url, {
         clientId: client, protocolVersion: 5, reconnectPeriod: 0, connectTimeout: 20000, ...options,
         ...(options?.will && { will: { ...options.will, payload: Buffer.from(options.will.payload) } }),
-        ...(hold && { customHandleAcks: () => {} }),
+        // It takes one message, and neither acknowledges it nor looks at others.
+        ...(hold && { customHandleAcks: (topic, payload) => tell({ client, event: 'message', topic, payload: payload.toString() }) }),
       })
       clients.set(client, c)
       c.on('message', (topic, payload, { qos, retain, dup, properties }) =>

@@ -179,11 +179,74 @@ test("a dead letter says why, and is published again", async () => {
   await topic.getByRole("tab", { name: "Dead letters 1" }).click();
   const letter = topic.getByRole("table", { name: "Dead letters" }).getByRole("row").nth(1);
   await letter.getByText("route default/20-odd", { exact: true }).waitFor();
-  await letter.getByText(/overload|size/).waitFor();
+  await letter.getByText(/^route default\/20-odd: ./).waitFor();
   await picture(page, "topics");
   await topic.getByRole("button", { name: "Replay all" }).click();
   await topic.getByText(/^1 published again/).waitFor();
   assert.match(await h.cli("topic", "tail", "texts", "--oldest", "--no-follow"), /"value":18/);
+});
+
+test("zones are made as a tree, and one with something in it stays", async () => {
+  await rail("Site").click();
+  await page.getByRole("button", { name: "New zone" }).click();
+  let form = page.getByRole("form", { name: "New zone" });
+  await form.getByRole("textbox", { name: "Id" }).fill("hq");
+  await form.getByRole("textbox", { name: "Title" }).fill("Headquarters");
+  await form.getByRole("button", { name: "Create" }).click();
+  await region("Zone default/hq").getByRole("button", { name: "Add a zone in it" }).click();
+  form = page.getByRole("form", { name: "New zone" });
+  await form.getByRole("textbox", { name: "Id" }).fill("default/cellar");
+  await form.getByRole("button", { name: "Create" }).click();
+  const leaf = page.getByRole("tree", { name: "Zones" }).getByRole("treeitem", { name: "cellar" });
+  await leaf.waitFor();
+  assert.equal(await leaf.getAttribute("aria-level"), "2");
+  await page.getByRole("tree", { name: "Zones" }).getByRole("button", { name: /^Headquarters/ }).click();
+  const zone = region("Zone default/hq");
+  await zone.getByRole("button", { name: "Delete" }).click();
+  await dialog().getByRole("button", { name: "Delete zone" }).click();
+  await dialog().getByRole("alert").waitFor();
+  await dialog().getByRole("button", { name: "Keep it" }).click();
+  assert.match(await h.cli("zone", "list"), /cellar/);
+  await picture(page, "site");
+});
+
+test("a system is stopped as one", async () => {
+  await page.getByRole("link", { name: "Systems" }).click();
+  await page.getByRole("button", { name: "New system" }).click();
+  const form = page.getByRole("form", { name: "New system" });
+  await form.getByRole("textbox", { name: "Id" }).fill("hall");
+  for (const [i, twin] of ["lobby", "sensor-1"].entries()) {
+    await form.getByRole("button", { name: "Add a member" }).click();
+    await form.getByLabel(`Name of member ${i + 1}`).fill(`Sensor_${i + 1}`);
+    await form.getByLabel(`Twin of member ${i + 1}`).fill(`default/${twin}`);
+  }
+  await form.getByRole("button", { name: "Create" }).click();
+  const system = region("System default/hall");
+  await system.getByRole("button", { name: "Stop all" }).click();
+  await system.getByRole("row", { name: "Sensor_2" }).getByText("stopped", { exact: true }).waitFor();
+  assert.equal(JSON.parse(await h.cli("twin", "get", "sensor-1", "-o", "json")).stopped, true);
+  await system.getByRole("button", { name: "Start all" }).click();
+  await system.getByRole("row", { name: "Sensor_2" }).getByText("started", { exact: true }).waitFor();
+});
+
+test("a relation is made, and walked along", async () => {
+  await page.getByRole("link", { name: "Relations" }).click();
+  const form = page.getByRole("form", { name: "New relation" });
+  await form.getByRole("textbox", { name: "From" }).fill("sensor-1");
+  await form.getByRole("combobox", { name: "Type" }).fill("heats");
+  await form.getByRole("textbox", { name: "To" }).fill("nothing");
+  await form.getByRole("button", { name: "Relate" }).click();
+  await form.getByRole("alert").getByText(/nothing/).waitFor();
+  await form.getByRole("textbox", { name: "To" }).fill("lobby");
+  await form.getByRole("button", { name: "Relate" }).click();
+  await page.getByRole("row", { name: "default/sensor-1/heats/lobby" }).waitFor();
+  assert.match(await h.cli("relation", "list"), /heats/);
+  const walk = region("Walk");
+  await walk.getByRole("button", { name: "Go" }).click();
+  for (const step of [/^Great hall/, /^sensor-1/, "heats →", /^lobby/]) await walk.getByRole("button", { name: step }).click();
+  await walk.getByRole("link", { name: "Open default/lobby" }).waitFor();
+  await walk.getByRole("button", { name: "← heats" }).waitFor();
+  await picture(page, "relations");
 });
 
 test("the browser's console is silent", () => assert.deepEqual(h.complaints, []));

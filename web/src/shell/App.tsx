@@ -14,6 +14,9 @@ import { InboxRoom } from "../rooms/ingest/InboxRoom";
 import { IngestRoom } from "../rooms/ingest/IngestRoom";
 import { ModelsRoom } from "../rooms/models/ModelsRoom";
 import { SearchRoom } from "../rooms/search/SearchRoom";
+import { RelationsRoom } from "../rooms/site/RelationsRoom";
+import { SiteRoom } from "../rooms/site/SiteRoom";
+import { SystemsRoom } from "../rooms/site/SystemsRoom";
 import { RoutesRoom } from "../rooms/topics/RoutesRoom";
 import { TopicsRoom } from "../rooms/topics/TopicsRoom";
 import { TwinRoom } from "../rooms/twin/TwinRoom";
@@ -100,6 +103,18 @@ export function App() {
           </Route>
           <Route path="/search">
             <SearchRoom />
+          </Route>
+          <Route path="/site">
+            <SiteRoom />
+          </Route>
+          <Route path="/systems/:project/:name">
+            {({ project, name }) => <SystemsRoom id={`${decode(project)}/${decode(name)}`} />}
+          </Route>
+          <Route path="/systems">
+            <SystemsRoom />
+          </Route>
+          <Route path="/relations">
+            <RelationsRoom />
           </Route>
           <Route path="/cluster">
             <ClusterRoom />

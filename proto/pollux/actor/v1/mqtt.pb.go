@@ -37,7 +37,8 @@ type MqttSession struct {
 	Since int64 `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
 	Away  bool  `protobuf:"varint,6,opt,name=away,proto3" json:"away,omitempty"`
 	// How long it stays without a connection, in seconds; 0: it ends with the connection.
-	Expiry  uint32 `protobuf:"varint,7,opt,name=expiry,proto3" json:"expiry,omitempty"`
+	Expiry uint32 `protobuf:"varint,7,opt,name=expiry,proto3" json:"expiry,omitempty"`
+	// Whose it is: "twin ID", "project NAME", or a user's name.
 	User    string `protobuf:"bytes,8,opt,name=user,proto3" json:"user,omitempty"`
 	Version uint32 `protobuf:"varint,9,opt,name=version,proto3" json:"version,omitempty"`
 	// Not set: none, or it is published.

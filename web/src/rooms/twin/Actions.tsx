@@ -13,7 +13,7 @@ import { check } from "../../schema/check";
 import { SchemaForm } from "../../schema/Form";
 import { initial, type Problems } from "../../schema/types";
 import { Commands } from "./Commands";
-import { outcomes } from "./outcomes";
+import { outcomes } from "../../model/outcomes";
 
 interface Props {
   id: string;

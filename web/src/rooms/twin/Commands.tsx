@@ -1,7 +1,7 @@
 import { CommandPhase, type CommandStatus } from "../../gen/pollux/v1/twin_pb";
 import { useNow } from "../../live/now";
 import { ago, dateTime, millis, plain, show } from "../../model/value";
-import { outcomes } from "./outcomes";
+import { outcomes } from "../../model/outcomes";
 
 const phases: Record<CommandPhase, string> = {
   [CommandPhase.UNSPECIFIED]: "queued",

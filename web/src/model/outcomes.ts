@@ -1,4 +1,4 @@
-import { Outcome } from "../../gen/pollux/v1/twin_pb";
+import { Outcome } from "../gen/pollux/v1/twin_pb";
 
 /** What became of a command, in a word. */
 export const outcomes: Record<Outcome, string> = {

@@ -1,0 +1,182 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/polluxhq/pollux/actors/sink"
+	"github.com/polluxhq/pollux/actors/topic"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// maxSinks of a project. Each has a goroutine, and a batch in memory.
+const maxSinks = 50
+
+// CreateSink creates a sink. Its topic must be there.
+func (r *Registry) CreateSink(ctx context.Context, m *pb.Sink) (*pb.Sink, error) {
+	return r.putSink(ctx, m, nil)
+}
+
+// UpdateSink replaces a sink of the revision given. A secret that is not given stays, as long as the sink goes to the same host.
+func (r *Registry) UpdateSink(ctx context.Context, m *pb.Sink) (*pb.Sink, error) {
+	id, err := CanonicalID(m.GetId())
+	if err != nil {
+		return nil, err
+	}
+	old, err := get(r.store, sink.TableSinks, id, &pb.Sink{})
+	if err != nil {
+		return nil, err
+	}
+	if m.Revision == 0 {
+		return nil, invalid("/sink/revision", "is missing: read the sink first")
+	}
+	return r.putSink(ctx, m, old)
+}
+
+func (r *Registry) putSink(ctx context.Context, m, old *pb.Sink) (*pb.Sink, error) {
+	id, err := CanonicalID(m.GetId())
+	if err != nil {
+		return nil, err
+	}
+	m = proto.Clone(m).(*pb.Sink)
+	m.Id, m.State, m.HasSecret = id, nil, false
+	if old == nil {
+		m.Revision = 0
+	}
+	if err := r.checkSink(m); err != nil {
+		return nil, err
+	}
+	switch {
+	case m.Secret != "":
+		if m.Secret, err = r.e.sealer.seal(ctx, "sink/"+id+"/secret", m.Secret); err != nil {
+			return nil, err
+		}
+	case old != nil && old.Secret != "":
+		if !sink.SameHost(old.Url, m.Url) {
+			return nil, invalid("/sink/secret", "is not sent to another host than it was given for: give it again")
+		}
+		m.Secret = old.Secret
+	}
+	m, err = put(ctx, r, "sink", sink.TableSinks, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
+	if err != nil {
+		return nil, err
+	}
+	return shownSink(m), nil
+}
+
+func (r *Registry) checkSink(m *pb.Sink) error {
+	project := ProjectOf(m.Id)
+	if !strings.Contains(m.Topic, "/") {
+		m.Topic = project + "/" + m.Topic
+	}
+	t, err := CanonicalID(m.Topic)
+	if err != nil {
+		return invalid("/sink/topic", "%q is no id", m.Topic)
+	}
+	if ProjectOf(t) != project {
+		return invalid("/sink/topic", "%s is in another project", t)
+	}
+	m.Topic = t
+	if _, ok, err := r.store.Get(topic.TableTopics, t); err != nil || !ok {
+		return invalid("/sink/topic", "there is no topic %s", t)
+	}
+	var bad *sink.InvalidError
+	if err := sink.Check(m.Url); errors.As(err, &bad) {
+		return invalid("/sink/url", "%s", bad.Reason)
+	} else if err != nil {
+		return err
+	}
+	if n, err := r.store.Count(sink.TableSinks, project+"/"); err == nil && m.Revision == 0 && n >= maxSinks {
+		return invalid("/sink/id", "project %s has %d sinks, which are as many as may be", project, n)
+	}
+	return nil
+}
+
+// shownSink is a sink without its secret.
+func shownSink(m *pb.Sink) *pb.Sink {
+	m.HasSecret = m.Secret != ""
+	m.Secret = ""
+	return m
+}
+
+// Sink gives a sink with how far it is.
+func (r *Registry) Sink(ctx context.Context, id string) (*pb.Sink, error) {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return nil, err
+	}
+	m, err := get(r.store, sink.TableSinks, id, &pb.Sink{})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.stateOfSink(m); err != nil {
+		return nil, err
+	}
+	if s, err := r.e.streams.State(ctx, m.Topic); err == nil && m.State.Position > 0 {
+		m.State.Lag = s.NextOffset - min(s.NextOffset, m.State.Position)
+	}
+	return shownSink(m), nil
+}
+
+func (r *Registry) stateOfSink(m *pb.Sink) error {
+	m.State = &pb.SinkState{}
+	rec, ok, err := r.store.Get(sink.TableCursors, m.Id)
+	if err == nil && ok {
+		err = proto.Unmarshal(rec.Value, m.State)
+	}
+	if err != nil {
+		return fmt.Errorf("state of sink %s: %w", m.Id, err)
+	}
+	return nil
+}
+
+// ListSinks gives a page of sinks by id, with how far they are, but for what their topics have beyond.
+func (r *Registry) ListSinks(req *pb.ListSinksRequest, projects func(string) bool) (*pb.ListSinksResponse, error) {
+	page, next, err := list(r.store, sink.TableSinks, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
+		func() *pb.Sink { return &pb.Sink{} })
+	for _, m := range page {
+		if err == nil {
+			err = r.stateOfSink(m)
+		}
+		shownSink(m)
+	}
+	return &pb.ListSinksResponse{Sinks: page, NextPageToken: next}, err
+}
+
+// DeleteSink deletes a sink and its position. What it has delivered stays where it is.
+func (r *Registry) DeleteSink(ctx context.Context, id string) error {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return err
+	}
+	old, err := get(r.store, sink.TableSinks, id, &pb.Sink{})
+	if err != nil {
+		return err
+	}
+	if _, err := r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: sink.TableSinks, Key: id, Revision: old.Revision}},
+		Writes: []storage.Write{{Table: sink.TableSinks, Key: id}, {Table: sink.TableCursors, Key: id, Quiet: true}}}); err != nil {
+		return fmt.Errorf("delete sink %s: %w", id, err)
+	}
+	return nil
+}
+
+// secretOf opens a sink's secret.
+func (e *Engine) secretOf(m *pb.Sink) (string, error) {
+	if m.Secret == "" {
+		return "", nil
+	}
+	v, err := e.sealer.open("sink/"+m.Id+"/secret", m.Secret)
+	if err != nil {
+		return "", err
+	}
+	text, ok := v.(string)
+	if !ok {
+		return "", fmt.Errorf("secret of sink %s: %w", m.Id, errSealed)
+	}
+	return text, nil
+}

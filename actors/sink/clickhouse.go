@@ -1,0 +1,105 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+var clickHouseTable = regexp.MustCompile(`^/([A-Za-z_][A-Za-z0-9_]{0,63})/([A-Za-z_][A-Za-z0-9_]{0,63})$`)
+
+func checkClickHouse(u *place) error {
+	if err := checkHost(u); err != nil {
+		return err
+	}
+	if !clickHouseTable.MatchString(u.Path) {
+		return wrong("want clickhouse://HOST:8123/DATABASE/TABLE")
+	}
+	return nil
+}
+
+// clickHouse inserts batches over ClickHouse's HTTP interface. Where there is no table it makes one, whose engine folds what came twice
+// (same topic and offset) into one.
+type clickHouse struct {
+	http         *http.Client
+	url          string
+	table        string
+	user, secret string
+}
+
+// clickHouseRow is a message as a row.
+type clickHouseRow struct {
+	Topic   string   `json:"topic"`
+	Offset  uint64   `json:"offset"`
+	Time    int64    `json:"time"`
+	Millis  int64    `json:"time_ms"`
+	Key     string   `json:"key"`
+	ID      string   `json:"id"`
+	Twin    string   `json:"twin"`
+	Kind    string   `json:"kind"`
+	Name    string   `json:"name"`
+	Number  *float64 `json:"number"`
+	Payload string   `json:"payload"`
+}
+
+const clickHouseColumns = "topic String, offset UInt64, time DateTime, time_ms Int64, key String, id String, twin String, kind String, " +
+	"name String, number Nullable(Float64), payload String"
+
+func openClickHouse(ctx context.Context, u *place, _ *Options, _ string) (Target, error) {
+	names := clickHouseTable.FindStringSubmatch(u.Path)
+	c := &clickHouse{http: &http.Client{Transport: transport()}, url: "http://" + u.Host + "/", table: names[1] + "." + names[2],
+		user: u.Query().Get("user"), secret: u.secret}
+	if u.Scheme == "clickhouses" {
+		c.url = strings.Replace(c.url, "http:", "https:", 1)
+	}
+	err := c.run(ctx, "CREATE TABLE IF NOT EXISTS "+c.table+" ("+clickHouseColumns+
+		") ENGINE = ReplacingMergeTree PARTITION BY toYYYYMM(time) ORDER BY (topic, twin, name, time, offset)", nil)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *clickHouse) Deliver(ctx context.Context, b *Batch) error {
+	var body bytes.Buffer
+	e := json.NewEncoder(&body)
+	for _, m := range b.Messages {
+		s, at := saidOf(m), timeOf(m)
+		row := clickHouseRow{Topic: b.Topic, Offset: m.Offset, Time: at.Unix(), Millis: at.UnixMilli(), Key: m.Key, ID: m.Id, Twin: s.twin, Kind: s.kind,
+			Name: s.name, Payload: string(m.Payload)}
+		if x, ok := s.number(); ok {
+			row.Number = &x
+		}
+		if err := e.Encode(row); err != nil {
+			return fmt.Errorf("clickhouse: %w: %w", ErrRefused, err)
+		}
+	}
+	return c.run(ctx, "INSERT INTO "+c.table+" FORMAT JSONEachRow", &body)
+}
+
+// run makes a request; the query goes in the URL and the rows in the body.
+func (c *clickHouse) run(ctx context.Context, query string, body *bytes.Buffer) error {
+	if body == nil {
+		body = &bytes.Buffer{}
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"?query="+url.QueryEscape(query), body)
+	if err != nil {
+		return err
+	}
+	if c.user != "" {
+		r.Header.Set("X-ClickHouse-User", c.user)
+		r.Header.Set("X-ClickHouse-Key", c.secret)
+	}
+	if err := answerOf(c.http.Do(r)); err != nil {
+		return fmt.Errorf("clickhouse: %w", err)
+	}
+	return nil
+}
+
+func (c *clickHouse) Close() { c.http.CloseIdleConnections() }

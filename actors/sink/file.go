@@ -1,0 +1,68 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+var filePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+
+func checkFile(u *place) error {
+	if u.Host != "" || !filePattern.MatchString(u.Opaque) {
+		return wrong("want file:NAME, a name of a-z, 0-9, dots and dashes: the directory is the node's, and the project's in it")
+	}
+	return nil
+}
+
+// files keeps objects in a directory.
+type files struct{ dir string }
+
+func openFile(_ context.Context, u *place, o *Options, id string) (Target, error) {
+	if o.Files == "" {
+		return nil, errors.New("this node has no directory for files of sinks")
+	}
+	project, _, _ := strings.Cut(id, "/")
+	return &lake{&files{filepath.Join(o.Files, project, u.Opaque)}}, nil
+}
+
+// put writes a file beside its place, has it synced, and renames it.
+func (f *files) put(_ context.Context, name string, body []byte, _ string) (err error) {
+	path := filepath.Join(f.dir, filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return err
+	}
+	t, err := os.CreateTemp(filepath.Dir(path), ".part-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(t.Name())
+			err = fmt.Errorf("write %s: %w", path, err)
+		}
+	}()
+	_, err = t.Write(body)
+	err = errors.Join(err, t.Sync(), t.Chmod(0o640), t.Close())
+	if err != nil {
+		return err
+	}
+	if err = os.Rename(t.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (f *files) close() {}

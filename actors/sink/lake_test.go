@@ -1,0 +1,155 @@
+package sink_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/parquet-go/parquet-go"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// lakeRow are the columns that the tests read, by a schema of their own.
+type lakeRow struct {
+	Offset int64     `parquet:"offset"`
+	Time   time.Time `parquet:"time,timestamp(millisecond)"`
+	Key    string    `parquet:"key"`
+	Twin   *string   `parquet:"twin,optional"`
+	Name   *string   `parquet:"name,optional"`
+	Number *float64  `parquet:"number,optional"`
+}
+
+// checkLake reads all files that manifests name, and says whether each of n messages is in one of them, and in no other file.
+func checkLake(t *testing.T, names []string, n int, read func(name string) []byte) {
+	t.Helper()
+	data, named := map[string]bool{}, map[string]bool{}
+	offsets := map[int64]int{}
+	for _, name := range names {
+		if strings.HasSuffix(name, ".parquet") {
+			data[name] = true
+			continue
+		}
+		var m struct {
+			Messages int
+			Files    []struct {
+				Path        string
+				Rows, Bytes int
+			}
+		}
+		if err := json.Unmarshal(read(name), &m); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, f := range m.Files {
+			named[f.Path] = true
+			body := read(f.Path)
+			rows, err := parquet.Read[lakeRow](bytes.NewReader(body), int64(len(body)))
+			if err != nil || len(rows) != f.Rows || len(body) != f.Bytes {
+				t.Fatalf("%s: %d rows in %d bytes, %v; the manifest says %d in %d", f.Path, len(rows), len(body), err, f.Rows, f.Bytes)
+			}
+			for _, x := range rows {
+				offsets[x.Offset]++
+				if !strings.Contains(f.Path, "project=default/day="+x.Time.UTC().Format("2006-01-02")+"/") {
+					t.Errorf("%s has a message of %v", f.Path, x.Time)
+				}
+				if x.Twin == nil || *x.Twin != x.Key || x.Name == nil || *x.Name != "temperature" || x.Number == nil || *x.Number != float64(x.Offset-1) {
+					t.Errorf("a row is wrong: %+v", x)
+				}
+			}
+		}
+	}
+	if !maps.Equal(data, named) {
+		t.Errorf("there are %v, and the manifests name %v", slices.Sorted(maps.Keys(data)), slices.Sorted(maps.Keys(named)))
+	}
+	for at, times := range offsets {
+		if times != 1 {
+			t.Errorf("message %d is in %d files", at, times)
+		}
+	}
+	if len(offsets) != n {
+		t.Errorf("%d messages are in files, want %d", len(offsets), n)
+	}
+}
+
+// days publishes n messages of two days.
+func (r *rig) days(from, n int) {
+	for i := range n {
+		m := changed((from+i)%10, strconv.Itoa(from+i))
+		m.Time = timestamppb.New(time.Date(2026, 1, 30+i%2, 23, 59, 59, 0, time.UTC))
+		r.publish(m)
+	}
+}
+
+// TestFiles: Parquet files of two days, over a change of owners, with each message in one file that a manifest names.
+func TestFiles(t *testing.T) {
+	r := newRig(t)
+	r.give(r.host("n1"))
+	r.sink(&pb.Sink{Id: "default/lake", Url: "file:lake", BatchMessages: 20, BatchWait: durationpb.New(50 * time.Millisecond)})
+	r.days(0, 50)
+	r.give(r.host("n2"))
+	r.days(50, 50)
+	r.until("default/lake", "100 are in files", func(s *pb.SinkState) bool { return s.Delivered >= 100 && s.Position == 101 })
+	dir := filepath.Join(r.files, "default", "lake")
+	checkLake(t, tree(t, dir), 100, func(name string) []byte {
+		body, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
+	})
+}
+
+// TestS3: the same in an S3 server, read back by a client of its own.
+func TestS3(t *testing.T) {
+	r := newRig(t)
+	server := httptest.NewServer(gofakes3.New(s3mem.New()).Server())
+	defer server.Close()
+	endpoint := strings.TrimPrefix(server.URL, "http://")
+	c, err := minio.New(endpoint, &minio.Options{Creds: credentials.NewStaticV4("key", "secret", "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.give(r.host("n1"))
+	r.sink(&pb.Sink{Id: "default/lake", Url: "s3://bucket/pre/fix?endpoint=" + endpoint + "&access_key=key&tls=false&region=us-east-1", Secret: "secret",
+		BatchMessages: 20, BatchWait: durationpb.New(50 * time.Millisecond)})
+	r.days(0, 60)
+	r.until("default/lake", "it says that there is no bucket", func(s *pb.SinkState) bool { return strings.Contains(s.Error, "bucket does not exist") })
+	if err := c.MakeBucket(t.Context(), "bucket", minio.MakeBucketOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.until("default/lake", "60 are stored", func(s *pb.SinkState) bool { return s.Position == 61 && s.Error == "" })
+	var names []string
+	for o := range c.ListObjects(t.Context(), "bucket", minio.ListObjectsOptions{Prefix: "pre/fix/", Recursive: true}) {
+		if o.Err != nil {
+			t.Fatal(o.Err)
+		}
+		names = append(names, strings.TrimPrefix(o.Key, "pre/fix/"))
+	}
+	checkLake(t, names, 60, func(name string) []byte {
+		o, err := c.GetObject(t.Context(), "bucket", "pre/fix/"+name, minio.GetObjectOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.Close()
+		body, err := io.ReadAll(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
+	})
+}

@@ -1,0 +1,294 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/polluxhq/pollux/actors/topic"
+	"github.com/polluxhq/pollux/cluster"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// run is the life of one sink on this node, under one ownership of its slot and one revision of its record.
+type run struct {
+	h      *Host
+	m      *pb.Sink
+	own    *cluster.Ownership
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	at     *pb.SinkState
+	most   int
+	wait   time.Duration
+	target Target
+}
+
+// errMoved: the sink is somebody else's by now, or another one.
+var errMoved = errors.New("its record or its slot is another one now")
+
+func (r *run) run() {
+	defer r.h.wg.Done()
+	err := r.work()
+	if r.target != nil {
+		r.target.Close()
+	}
+	r.h.gone(r, err)
+}
+
+func (r *run) work() error {
+	r.at = &pb.SinkState{}
+	rec, ok, err := r.h.o.Store.Get(TableCursors, r.m.Id)
+	if err != nil {
+		return fmt.Errorf("read position: %w", err)
+	}
+	if ok {
+		if err := proto.Unmarshal(rec.Value, r.at); err != nil {
+			return fmt.Errorf("read position: %w", err)
+		}
+	}
+	r.at.Node = r.h.o.Node
+	if err := r.open(); err != nil {
+		return err
+	}
+	if err := r.begin(); err != nil {
+		return err
+	}
+	for {
+		b, next, missed, err := r.gather()
+		if err != nil {
+			return err
+		}
+		if err := r.bring(b); err != nil {
+			return err
+		}
+		r.at.Position = next
+		r.at.Missed += missed
+		r.h.missed.Add(int(missed))
+		if err := r.commit(); err != nil {
+			return err
+		}
+	}
+}
+
+// open makes the target ready; while that cannot be it tries again.
+func (r *run) open() error {
+	u, k, err := read(r.m.Url)
+	if err != nil {
+		return err
+	}
+	r.most, r.wait = 500, time.Second
+	if k.bulk {
+		r.most, r.wait = 50_000, time.Minute
+	}
+	if r.m.BatchMessages > 0 {
+		r.most = int(r.m.BatchMessages)
+	}
+	if r.m.BatchWait != nil {
+		r.wait = r.m.BatchWait.AsDuration()
+	}
+	return r.insist(func(ctx context.Context) error {
+		if u.secret, err = r.h.o.Secret(r.m); err != nil {
+			return err
+		}
+		r.target, err = k.open(ctx, u, &r.h.o, r.m.Id)
+		return err
+	})
+}
+
+// begin commits where a new sink begins, so that what is published from now on counts.
+func (r *run) begin() error {
+	if r.at.Position > 0 {
+		return nil
+	}
+	start := &pb.TopicPosition{At: &pb.TopicPosition_Newest{Newest: true}}
+	if r.m.Oldest {
+		start = &pb.TopicPosition{At: &pb.TopicPosition_Oldest{Oldest: true}}
+	}
+	return r.insist(func(ctx context.Context) error {
+		// A page that is not used: it tells where reading begins.
+		p, err := r.h.o.Topics.Read(ctx, r.m.Topic, 0, start, 0)
+		if err != nil {
+			return err
+		}
+		r.at.Position = p.Offset
+		if len(p.Messages) > 0 {
+			r.at.Position = p.Messages[0].Offset
+		}
+		return r.commit()
+	})
+}
+
+// gather waits for a message, and takes those that come within the sink's wait, up to its bounds. next is the offset behind them.
+func (r *run) gather() (b *Batch, next, missed uint64, err error) {
+	b = &Batch{Sink: r.m.Id, Topic: r.m.Topic}
+	next = r.at.Position
+	size := 0
+	var full time.Time
+	for {
+		wait := 5 * time.Second
+		if !full.IsZero() {
+			wait = min(wait, time.Until(full))
+		}
+		if wait <= 0 || len(b.Messages) >= r.most || size >= batchBytes {
+			return b, next, missed, nil
+		}
+		var p topic.Page
+		err := r.insist(func(ctx context.Context) error {
+			p, err = r.h.o.Topics.Read(ctx, r.m.Topic, next, nil, wait)
+			return err
+		})
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		missed += p.Missed
+		for _, m := range p.Messages {
+			if len(b.Messages) >= r.most || size >= batchBytes {
+				return b, m.Offset, missed, nil
+			}
+			if m.Headers[topic.HeaderOnly] != "" {
+				continue // a replay for a channel: it was here before
+			}
+			b.Messages = append(b.Messages, m)
+			size += len(m.Payload) + len(m.Key) + 64
+		}
+		next = p.Offset
+		if full.IsZero() && len(b.Messages) > 0 {
+			full = time.Now().Add(r.wait)
+		}
+		if len(b.Messages) == 0 && next != r.at.Position {
+			return b, next, missed, nil // only what was missed or skipped
+		}
+	}
+}
+
+// bring delivers a batch. What the target refuses for good becomes dead letters, one by one where it is several.
+func (r *run) bring(b *Batch) error {
+	if len(b.Messages) == 0 {
+		return nil
+	}
+	err := r.insist(func(ctx context.Context) error { return r.target.Deliver(ctx, b) })
+	switch {
+	case err == nil:
+		r.at.Delivered += uint64(len(b.Messages))
+		r.at.Batches++
+		r.at.DeliveredTime = timestamppb.Now()
+		r.h.delivered.Add(len(b.Messages))
+		return nil
+	case !errors.Is(err, ErrRefused):
+		return err
+	}
+	if len(b.Messages) > 1 {
+		for _, m := range b.Messages {
+			if err := r.bring(&Batch{Sink: b.Sink, Topic: b.Topic, Messages: []*pb.TopicMessage{m}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	why := fmt.Sprintf("sink %s: %v", r.m.Id, err)
+	if err := r.insist(func(ctx context.Context) error {
+		return r.h.o.Topics.Bury(ctx, r.m.Topic, b.Messages[0], why)
+	}); err != nil {
+		return err
+	}
+	r.at.Refused++
+	r.h.refused.Inc()
+	return nil
+}
+
+// insist tries until it succeeds, is refused for good, or the run ends. What failed shows in the sink's state.
+func (r *run) insist(try func(ctx context.Context) error) error {
+	for pause := retryMin; ; pause = min(2*pause, retryMax) {
+		err := r.try(try)
+		switch {
+		case r.ctx.Err() != nil:
+			return r.ctx.Err()
+		case err == nil && r.at.Failures > 0:
+			r.at.Error, r.at.ErrorTime, r.at.Failures = "", nil, 0
+			if err := r.write(); errors.Is(err, errMoved) {
+				return err
+			}
+			return nil
+		case err == nil, errors.Is(err, ErrRefused), errors.Is(err, errMoved):
+			return err
+		}
+		r.h.failures.Inc()
+		if err := r.failed(err); err != nil {
+			return err
+		}
+		select {
+		case <-r.ctx.Done():
+			return r.ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (r *run) try(try func(ctx context.Context) error) error {
+	if !r.h.o.LeaseValid() {
+		return fmt.Errorf("no lease: %w", cluster.ErrUnavailable)
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, deliverTimeout)
+	defer cancel()
+	return try(ctx)
+}
+
+// failed commits why a try failed. Where not even that can be, it shows with the next one.
+func (r *run) failed(err error) error {
+	text := err.Error()
+	if len(text) > 500 {
+		text = text[:500]
+	}
+	r.at.Failures++
+	if r.at.Error == "" {
+		r.at.ErrorTime = timestamppb.Now()
+		r.h.o.Logger.Warn("sink waits for its target", "sink", r.m.Id, "err", err)
+	}
+	r.at.Error = text
+	if err := r.write(); errors.Is(err, errMoved) {
+		return err
+	}
+	return nil
+}
+
+// commit writes the position: what is before it is delivered.
+func (r *run) commit() error {
+	r.at.Error, r.at.ErrorTime, r.at.Failures = "", nil, 0
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		err := r.write()
+		if err == nil || errors.Is(err, errMoved) || r.ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-r.ctx.Done():
+			return r.ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// write commits the state, if the slot and the record are still those of this run.
+func (r *run) write() error {
+	value, err := proto.Marshal(r.at)
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+	defer cancel()
+	_, err = r.h.o.Store.Commit(ctx, &storage.Txn{
+		Guards: []storage.Guard{{Table: storage.Table(r.own.Table), Key: r.own.Key, Equal: r.own.Value},
+			{Table: TableSinks, Key: r.m.Id, Revision: r.m.Revision}},
+		Writes: []storage.Write{{Table: TableCursors, Key: r.m.Id, Value: value, Quiet: true}},
+	})
+	if errors.Is(err, storage.ErrGuard) {
+		return fmt.Errorf("%w: %w", errMoved, err)
+	}
+	return err
+}

@@ -1,0 +1,197 @@
+package sink_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/polluxhq/pollux/actors/sink"
+	"github.com/polluxhq/pollux/actors/topic"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// hook is a server that webhooks go to.
+type hook struct {
+	mu     sync.Mutex
+	broken bool
+	faults []string
+	values map[string][]float64 // by key, as they came
+	posts  int
+}
+
+func (h *hook) fault(text string) { h.faults = append(h.faults, text) }
+
+func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.posts++
+	mac := hmac.New(sha256.New, []byte("sesame"))
+	mac.Write(body)
+	if r.Header.Get("Pollux-Signature") != "sha256="+hex.EncodeToString(mac.Sum(nil)) {
+		h.fault("a wrong signature")
+	}
+	if err != nil || h.broken {
+		http.Error(w, "out of order", http.StatusServiceUnavailable)
+		return
+	}
+	var all []struct {
+		Offset  uint64
+		Key     string
+		Payload json.RawMessage
+	}
+	if err := json.Unmarshal(body, &all); err != nil {
+		h.fault(err.Error())
+	}
+	if strings.Contains(string(body), "poison") {
+		http.Error(w, "no poison", http.StatusUnprocessableEntity)
+		return
+	}
+	for _, m := range all {
+		var p struct{ Value float64 }
+		if err := json.Unmarshal(m.Payload, &p); err != nil {
+			h.fault(err.Error())
+		}
+		h.values[m.Key] = append(h.values[m.Key], p.Value)
+	}
+}
+
+func (h *hook) fail(broken bool) {
+	h.mu.Lock()
+	h.broken = broken
+	h.mu.Unlock()
+}
+
+// TestWebhook: a server that is away for a while, refuses one message for good, and a sink that moves meanwhile. All else arrives, each key in
+// its order, and the refused message is a dead letter.
+func TestWebhook(t *testing.T) {
+	r := newRig(t)
+	a, b := r.host("n1"), r.host("n2")
+	h := &hook{values: map[string][]float64{}, broken: true}
+	server := httptest.NewServer(h)
+	defer server.Close()
+	r.give(a)
+	r.sink(&pb.Sink{Id: "default/hook", Url: server.URL + "/in", Secret: "sesame", BatchWait: durationpb.New(20 * time.Millisecond)})
+	r.rounds(0, 200)
+	r.until("default/hook", "the failure shows", func(s *pb.SinkState) bool {
+		return strings.Contains(s.Error, "status 503: out of order") && s.Failures > 0 && s.Node == "n1"
+	})
+	h.fail(false)
+	r.until("default/hook", "200 are delivered", func(s *pb.SinkState) bool { return s.Delivered == 200 && s.Error == "" })
+	r.publish(&pb.TopicMessage{Key: "default/t0", Payload: []byte("poison")})
+	r.rounds(200, 100)
+	r.give(b)
+	r.rounds(300, 100)
+	r.until("default/hook", "all are delivered by the other node", func(s *pb.SinkState) bool {
+		return s.Position == 402 && s.Refused == 1 && s.Node == "n2"
+	})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, values := range h.values {
+		last := -1.0
+		seen := map[float64]bool{}
+		for _, v := range values {
+			if !seen[v] && v < last {
+				t.Errorf("%s: %v is new, and comes after %v", key, v, last)
+			}
+			seen[v], last = true, max(last, v)
+		}
+		if len(seen) != 40 {
+			t.Errorf("%s has %d values, want 40", key, len(seen))
+		}
+	}
+	if len(h.values) != 10 || len(h.faults) > 0 {
+		t.Errorf("%d keys; faults %q", len(h.values), h.faults)
+	}
+	p, err := r.topics.Read(t.Context(), topic.DeadOf(changes), 0, &pb.TopicPosition{At: &pb.TopicPosition_Oldest{Oldest: true}}, 0)
+	if err != nil || len(p.Messages) != 1 || string(p.Messages[0].Payload) != "poison" ||
+		!strings.Contains(p.Messages[0].Headers[topic.HeaderReason], "sink default/hook: refused by the target: status 422: no poison") {
+		t.Errorf("dead letters: %v, %v", p.Messages, err)
+	}
+}
+
+// TestMissed: while the target is away the topic's limits cost messages, which are counted; publishing goes on as ever.
+func TestMissed(t *testing.T) {
+	r := newRig(t)
+	r.create(&pb.Topic{Id: changes, MaxMessages: 50})
+	h := &hook{values: map[string][]float64{}, broken: true}
+	server := httptest.NewServer(h)
+	defer server.Close()
+	r.give(r.host("n1"))
+	r.sink(&pb.Sink{Id: "default/hook", Url: server.URL, Secret: "sesame", BatchMessages: 1})
+	r.rounds(0, 1)
+	r.until("default/hook", "the failure shows", func(s *pb.SinkState) bool { return s.Error != "" })
+	for i := range 4 {
+		r.rounds(1+i*100, 100)
+	}
+	h.fail(false)
+	r.until("default/hook", "it is at the end", func(s *pb.SinkState) bool { return s.Position == 402 })
+	if s := r.state("default/hook"); s.Missed == 0 || s.Missed+s.Delivered != 401 {
+		t.Errorf("missed %d, delivered %d; want 401 together, and some missed", s.Missed, s.Delivered)
+	}
+}
+
+// TestPausedAndChanged: a paused sink does nothing; changed, it goes on where it stood.
+func TestPausedAndChanged(t *testing.T) {
+	r := newRig(t)
+	h := &hook{values: map[string][]float64{}}
+	server := httptest.NewServer(h)
+	defer server.Close()
+	r.give(r.host("n1"))
+	m := &pb.Sink{Id: "default/hook", Url: server.URL, Secret: "sesame", BatchWait: durationpb.New(10 * time.Millisecond)}
+	r.sink(m)
+	r.rounds(0, 10)
+	r.until("default/hook", "10 are delivered", func(s *pb.SinkState) bool { return s.Delivered == 10 })
+	m.Paused = true
+	r.sink(m)
+	m.Paused, m.Url = false, server.URL+"/other"
+	r.rounds(10, 10)
+	r.sink(m)
+	r.until("default/hook", "20 are delivered", func(s *pb.SinkState) bool { return s.Delivered == 20 && s.Position == 21 })
+}
+
+func TestCheck(t *testing.T) {
+	for url, want := range map[string]string{
+		"ftp://a":                                  "the scheme \"ftp\" is none of a sink's",
+		"https://":                                 "names no host",
+		"https://u:p@host/":                        "a password does not belong in the URL",
+		"file:../up":                               "want file:NAME",
+		"file:///etc":                              "want file:NAME",
+		"file:lake?x=1":                            "file has no parameter",
+		"s3:///x":                                  "want s3://BUCKET",
+		"s3://b?tls=no":                            "tls is true or false",
+		"s3://b?secret=x":                          "s3 has no parameter",
+		"kafka://host/topic":                       "is no HOST:PORT",
+		"kafka://host:1/":                          "is no topic of Kafka",
+		"kafka://host:1/t?sasl=gssapi":             "sasl is plain",
+		"mqtt://host/a/#":                          "",
+		"mqtt://host/a/+":                          "has a wildcard",
+		"mqtt://host?qos=3":                        "qos is 0, 1 or 2",
+		"clickhouse://host/table":                  "want clickhouse://",
+		"clickhouse://host/db/t;drop":              "want clickhouse://",
+		"clickhouse://host:8123/db/t?user=x":       "",
+		"kafka://a:1,b:2/t?sasl=plain&user=u":      "",
+		"s3://b/p?endpoint=127.0.0.1:1&tls=false":  "",
+		"https://example.com/in?anything=is-their": "",
+		"file:lake":                                "",
+		"mqtts://host:8883/prefix?user=u&qos=2":    "",
+	} {
+		err := sink.Check(url)
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s: %v", url, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, want %s", url, err, want)
+		}
+	}
+}

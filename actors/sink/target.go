@@ -1,0 +1,149 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// Target is where a sink's messages go. One goroutine uses it.
+type Target interface {
+	// Deliver brings a batch, and returns when the other system has it for good. Where it fails the same batch comes again, or a
+	// longer one that begins with the same message. An error that wraps ErrRefused is final.
+	Deliver(ctx context.Context, b *Batch) error
+	// Close gives back what the target holds. It may wait for a second.
+	Close()
+}
+
+// ErrRefused: the target will not take the batch, whenever it is tried.
+var ErrRefused = errors.New("refused by the target")
+
+// Batch is some messages of a topic in their order. It is not empty.
+type Batch struct {
+	// Sink and Topic are ids.
+	Sink, Topic string
+	Messages    []*pb.TopicMessage
+}
+
+// first and last give the offsets of a batch.
+func (b *Batch) first() uint64 { return b.Messages[0].Offset }
+func (b *Batch) last() uint64  { return b.Messages[len(b.Messages)-1].Offset }
+
+// project of the sink.
+func (b *Batch) project() string {
+	project, _, _ := strings.Cut(b.Sink, "/")
+	return project
+}
+
+// InvalidError says what is wrong with a sink's URL.
+type InvalidError struct{ Reason string }
+
+func (e *InvalidError) Error() string { return e.Reason }
+
+func wrong(format string, args ...any) error { return &InvalidError{fmt.Sprintf(format, args...)} }
+
+// place is a URL of a sink, read.
+type place struct {
+	*url.URL
+	secret string
+}
+
+// kind is what can be done with the URLs of a scheme.
+type kind struct {
+	// params that the URL may have.
+	params []string
+	// check says what is wrong with it.
+	check func(u *place) error
+	open  func(ctx context.Context, u *place, o *Options, id string) (Target, error)
+	// bulk targets are given large batches.
+	bulk bool
+}
+
+func kinds() map[string]kind {
+	hook := kind{check: checkHost, open: openWebhook}
+	mqtt := kind{params: []string{"user", "qos"}, check: checkMQTT, open: openMQTT}
+	house := kind{params: []string{"user"}, check: checkClickHouse, open: openClickHouse}
+	return map[string]kind{
+		"http": hook, "https": hook,
+		"file":  {check: checkFile, open: openFile, bulk: true},
+		"s3":    {params: []string{"endpoint", "region", "access_key", "tls"}, check: checkS3, open: openS3, bulk: true},
+		"kafka": {params: []string{"user", "sasl", "tls"}, check: checkKafka, open: openKafka},
+		"mqtt":  mqtt, "mqtts": mqtt,
+		"clickhouse": house, "clickhouses": house,
+	}
+}
+
+// Check says what is wrong with a sink's URL: an *InvalidError, or nil.
+func Check(text string) error {
+	_, _, err := read(text)
+	return err
+}
+
+// SameHost says whether two URLs go to the same place, as far as a secret is concerned.
+func SameHost(a, b string) bool {
+	x, err := url.Parse(a)
+	if err != nil {
+		return false
+	}
+	y, err := url.Parse(b)
+	return err == nil && x.Scheme == y.Scheme && x.Host == y.Host && x.Query().Get("endpoint") == y.Query().Get("endpoint")
+}
+
+func read(text string) (*place, kind, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, kind{}, wrong("%.200q is no URL", text)
+	}
+	k, ok := kinds()[u.Scheme]
+	if !ok {
+		return nil, k, wrong("the scheme %q is none of a sink's: want https, file, s3, kafka, mqtt or clickhouse", u.Scheme)
+	}
+	p := &place{URL: u}
+	if _, has := u.User.Password(); has {
+		return nil, k, wrong("a password does not belong in the URL: give it as the secret")
+	}
+	if k.params != nil || u.Scheme == "file" {
+		for name := range u.Query() {
+			if !slices.Contains(k.params, name) {
+				return nil, k, wrong("%s has no parameter %q; it may have: %s", u.Scheme, name, strings.Join(k.params, ", "))
+			}
+		}
+	}
+	return p, k, k.check(p)
+}
+
+func checkHost(u *place) error {
+	if u.Hostname() == "" {
+		return wrong("the URL names no host")
+	}
+	return nil
+}
+
+// yes reads a parameter that is true or false.
+func (u *place) yes(name string, otherwise bool) (bool, error) {
+	switch u.Query().Get(name) {
+	case "":
+		return otherwise, nil
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, wrong("%s is true or false", name)
+}
+
+const (
+	// deliverTimeout bounds one try.
+	deliverTimeout = 2 * time.Minute
+	// retryMin and retryMax are the wait after a try that failed; it doubles.
+	retryMin = 500 * time.Millisecond
+	retryMax = time.Minute
+	// batchBytes is what a batch has at most, in bytes of payload, unless one message has more alone.
+	batchBytes = 16 << 20
+)

@@ -1,0 +1,248 @@
+import "./site.css";
+
+import { ActionIcon, Autocomplete, Button, Loader, Table, TextInput, Tooltip } from "@mantine/core";
+import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState, type FormEvent } from "react";
+import { Link } from "wouter";
+
+import { relations } from "../../api/client";
+import { useWord } from "../../frame/address";
+import { Ask } from "../../frame/Ask";
+import { RoomHead, Trouble } from "../../frame/Room";
+import { Try } from "../../frame/Try";
+import type { Relation } from "../../gen/pollux/v1/relation_pb";
+import { split, twinPath } from "../../model/id";
+import { TrashIcon } from "../../shell/icons";
+import { siteTabs, systemPath } from "./tabs";
+
+/** Typed links between twins, zones and systems; and walks along them. */
+export function RelationsRoom() {
+  const queries = useQueryClient();
+  const [of, setOf] = useWord("of");
+  const [type, setType] = useWord("type");
+  const [going, setGoing] = useState<Relation>();
+  const query = useInfiniteQuery({
+    queryKey: ["relations", of, type],
+    queryFn: ({ pageParam, signal }) => relations.listRelations({ of, type, pageSize: 100, pageToken: pageParam }, { signal }),
+    initialPageParam: "",
+    getNextPageParam: (last) => last.nextPageToken || undefined,
+    refetchInterval: 5000,
+    placeholderData: keepPreviousData,
+  });
+  const all = query.data?.pages.flatMap((p) => p.relations) ?? [];
+  const again = () => Promise.all(["relations", "walk"].map((k) => queries.invalidateQueries({ queryKey: [k] })));
+  const types = [...new Set(all.map((r) => r.type))].sort();
+  return (
+    <>
+      <RoomHead title="Relations" tabs={siteTabs} note="what one thing is to another" error={query.error} />
+      <Walk />
+      <NewRelation types={types} onMade={again} />
+      <section className="panel" aria-label="Relations">
+        <h2>
+          There are
+          <span className="panel-tools">
+            <TextInput aria-label="Of" placeholder="of default/pump, zone:default/hq …" value={of} onChange={(e) => setOf(e.currentTarget.value.trim())} w={210} />
+            <Autocomplete aria-label="Type" placeholder="every type" data={types} value={type} onChange={setType} w={140} />
+          </span>
+        </h2>
+        {query.isPending && <Loader size="sm" m="md" aria-label="Loading" />}
+        {!query.isPending && !query.error && all.length === 0 && (
+          <div className="empty">
+            <b>{of || type ? "No relation of that kind." : "No relation yet."}</b>
+            <span>A pump feeds a boiler, a meter measures a floor: the words are yours.</span>
+            <Try
+              lines={[
+                { what: "Make one", line: "pollux relation create pump feeds boiler --title 'Main loop'" },
+                { what: "Walk along it", line: "pollux walk default/pump/@feeds" },
+              ]}
+            />
+          </div>
+        )}
+        {all.length > 0 && (
+          <div className="scroll-x">
+            <Table verticalSpacing={5} aria-label="Relations">
+              <Table.Tbody>
+                {all.map((r) => (
+                  <Table.Tr key={r.id} aria-label={r.id}>
+                    <Table.Td>
+                      <Thing end={r.from} />
+                    </Table.Td>
+                    <Table.Td className="relation-arrow">
+                      <b>{r.type}</b> →
+                    </Table.Td>
+                    <Table.Td>
+                      <Thing end={r.to} />
+                    </Table.Td>
+                    <Table.Td>
+                      {r.title} {r.attributes && Object.keys(r.attributes).length > 0 && <code>{JSON.stringify(r.attributes)}</code>}
+                    </Table.Td>
+                    <Table.Td className="num">
+                      <Tooltip label="Delete">
+                        <ActionIcon variant="subtle" color="gray" aria-label={`Delete ${r.id}`} onClick={() => setGoing(r)}>
+                          <TrashIcon />
+                        </ActionIcon>
+                      </Tooltip>
+                    </Table.Td>
+                  </Table.Tr>
+                ))}
+              </Table.Tbody>
+            </Table>
+          </div>
+        )}
+        {query.hasNextPage && (
+          <div className="toolbar">
+            <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
+              More
+            </Button>
+          </div>
+        )}
+      </section>
+      <Ask opened={going !== undefined} onClose={() => setGoing(undefined)} title="Delete relation" verb="Delete relation" run={() => relations.deleteRelation({ id: going?.id ?? "" })} onDone={again}>
+        {going?.from} <b>{going?.type}</b> {going?.to}: both stay, the link goes.
+      </Ask>
+    </>
+  );
+}
+
+/** A link to what is at an end: a twin, `zone:ID` or `system:ID`. */
+function Thing({ end }: { end: string }) {
+  const [, kind, id = end] = /^(zone|system):(.*)$/.exec(end) ?? [];
+  const href = kind === "zone" ? `/site?zone=${encodeURIComponent(id)}` : kind === "system" ? systemPath(id) : twinPath(id);
+  return (
+    <>
+      {kind && <span className="muted">{kind} </span>}
+      <Link href={href}>{id}</Link>
+    </>
+  );
+}
+
+function NewRelation({ types, onMade }: { types: string[]; onMade: () => unknown }) {
+  const [from, setFrom] = useState("");
+  const [type, setType] = useState("");
+  const [to, setTo] = useState("");
+  const [title, setTitle] = useState("");
+  const make = useMutation({
+    mutationFn: () => relations.createRelation({ relation: { from, type, to, title } }),
+    onSuccess: () => {
+      setTo("");
+      setTitle("");
+      return onMade();
+    },
+  });
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    make.mutate();
+  };
+  return (
+    <section className="panel" aria-label="New relation">
+      <h2>Relate two things</h2>
+      <form className="stack pad" onSubmit={submit} aria-label="New relation">
+        <div className="fields">
+          <TextInput label="From" description="a twin, zone:ID or system:ID" placeholder="pump" value={from} onChange={(e) => setFrom(e.currentTarget.value.trim())} />
+          <Autocomplete label="Type" description="what it is to the other" placeholder="feeds" data={types} value={type} onChange={setType} />
+          <TextInput label="To" description="a twin, zone:ID or system:ID" placeholder="boiler" value={to} onChange={(e) => setTo(e.currentTarget.value.trim())} />
+          <TextInput label="Title" description="for people" value={title} onChange={(e) => setTitle(e.currentTarget.value)} />
+        </div>
+        <Trouble error={make.error} />
+        <div className="actions">
+          <Button type="submit" loading={make.isPending} disabled={!from || !type || !to}>
+            Relate
+          </Button>
+        </div>
+      </form>
+    </section>
+  );
+}
+
+/** A walk, a word after the other: each thing that is found leads on. */
+function Walk() {
+  const [path, setPath] = useWord("walk");
+  const [text, setText] = useState(path || "default");
+  const [seen, setSeen] = useState(path);
+  if (seen !== path) {
+    setSeen(path);
+    setText(path || "default");
+  }
+  const query = useQuery({
+    queryKey: ["walk", path],
+    queryFn: ({ signal }) => relations.walk({ path, pageSize: 100 }, { signal }),
+    enabled: path !== "",
+  });
+  const to = (word: string) => setPath(`${path}/${word}`);
+  const w = query.data;
+  const none = w && w.zones.length + w.systems.length + w.twins.length + w.typesFrom.length + w.typesTo.length === 0;
+  return (
+    <section className="panel" aria-label="Walk">
+      <h2>Walk</h2>
+      <div className="pad stack">
+        <form
+          className="walk-line"
+          aria-label="Walk"
+          onSubmit={(e) => {
+            e.preventDefault();
+            setPath(text.trim());
+          }}
+        >
+          <TextInput aria-label="Path" placeholder="default/hq/cellar/pump/@feeds" value={text} onChange={(e) => setText(e.currentTarget.value)} />
+          <Button type="submit" variant="default" loading={query.isFetching && query.isPending}>
+            Go
+          </Button>
+        </form>
+        <Trouble error={query.error} />
+        {path === "" && <p className="muted">A project, then zones and twins by their names; @feeds goes along relations of that type, @-feeds against them.</p>}
+        {w && (
+          <ul className="walk-found" aria-label="Found">
+            {path.includes("/") && (
+              <li>
+                <button type="button" onClick={() => setPath(path.slice(0, path.lastIndexOf("/")))}>
+                  ← back
+                </button>
+              </li>
+            )}
+            {w.zones.map((z) => (
+              <li key={z.id}>
+                <button type="button" onClick={() => to(split(z.id).name)}>
+                  {z.title || split(z.id).name} <span className="muted">{z.kind || "zone"}</span>
+                </button>
+              </li>
+            ))}
+            {w.systems.map((s) => (
+              <li key={s.id}>
+                <button type="button" onClick={() => to(`system:${split(s.id).name}`)}>
+                  {s.title || split(s.id).name} <span className="muted">system</span>
+                </button>
+              </li>
+            ))}
+            {w.twins.map((t) => (
+              <li key={t.id}>
+                <button type="button" onClick={() => to(split(t.id).name)}>
+                  {split(t.id).name} <span className="muted">twin</span>
+                </button>
+              </li>
+            ))}
+            {w.typesFrom.map((t) => (
+              <li key={`@${t}`}>
+                <button type="button" data-kind="step" onClick={() => to(`@${t}`)}>
+                  {t} →
+                </button>
+              </li>
+            ))}
+            {w.typesTo.map((t) => (
+              <li key={`@-${t}`}>
+                <button type="button" data-kind="step" onClick={() => to(`@-${t}`)}>
+                  ← {t}
+                </button>
+              </li>
+            ))}
+            {none && <li className="muted">Nothing further.</li>}
+          </ul>
+        )}
+        {w?.twin && (
+          <p>
+            <Link href={twinPath(w.twin.id)}>Open {w.twin.id}</Link>
+          </p>
+        )}
+      </div>
+    </section>
+  );
+}
