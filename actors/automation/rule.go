@@ -731,6 +731,9 @@ func (r *rule) why(t *turn, subject string) (all []*pb.Evaluation, now *pb.Evalu
 	if subject == "" && len(all) > 0 {
 		s, known = r.last[all[0].Subject]
 	}
+	if runs := r.u.runsOf(1); !known && subject == "" && len(runs) > 0 {
+		subject = runs[0].Subject // nothing was evaluated since the rule came here
+	}
 	if !known {
 		s = Said{Twin: subject, Kind: SaidProperty, Name: firstName(r.conf), Time: t.ms}
 	}

@@ -46,6 +46,7 @@ func remover(a *app, use, short, example, kind string, remove func(context.Conte
 
 func zonePut(a *app) *cobra.Command {
 	var z pb.Zone
+	var place string
 	cmd := &cobra.Command{
 		Use: "put ID", Aliases: []string{"create", "update"},
 		Short:   "Create or change a zone",
@@ -57,6 +58,11 @@ func zonePut(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if place != "" {
+				if z.Place, err = parsePlace(place); err != nil {
+					return err
+				}
+			}
 			put := func(z *pb.Zone) (*pb.Zone, error) {
 				res, err := n.site.PutZone(cmd.Context(), req(&pb.PutZoneRequest{Zone: z}))
 				if err != nil {
@@ -64,14 +70,17 @@ func zonePut(a *app) *cobra.Command {
 				}
 				return res.Msg.Zone, nil
 			}
-			made, err := put(&pb.Zone{Id: args[0], Parent: z.Parent, Title: z.Title, Kind: z.Kind, Revision: z.Revision})
+			made, err := put(&pb.Zone{Id: args[0], Parent: z.Parent, Title: z.Title, Kind: z.Kind, Place: z.Place, Revision: z.Revision})
 			if z.Revision == 0 && connect.CodeOf(err) == connect.CodeAlreadyExists {
 				var old *pb.Zone
 				if old, err = n.zone(cmd.Context(), args[0]); err == nil {
 					keep(cmd, "parent", &z.Parent, old.Parent)
 					keep(cmd, "title", &z.Title, old.Title)
 					keep(cmd, "kind", &z.Kind, old.Kind)
-					made, err = put(&pb.Zone{Id: args[0], Parent: z.Parent, Title: z.Title, Kind: z.Kind, Revision: old.Revision})
+					if place == "" {
+						z.Place = old.Place
+					}
+					made, err = put(&pb.Zone{Id: args[0], Parent: z.Parent, Title: z.Title, Kind: z.Kind, Place: z.Place, Revision: old.Revision})
 				}
 			}
 			if err != nil {
@@ -82,6 +91,7 @@ func zonePut(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&z.Parent, "parent", "", "zone that it is part of")
 	cmd.Flags().StringVar(&z.Title, "title", "", "name for people")
+	cmd.Flags().StringVar(&place, "place", "", "where it is, for sunrise and sunset: `LATITUDE,LONGITUDE`")
 	cmd.Flags().StringVar(&z.Kind, "kind", "", "region, building, level, room, or a word of your own")
 	cmd.Flags().Uint64Var(&z.Revision, "revision", 0, "only if it is still at this revision")
 	return cmd
