@@ -119,6 +119,7 @@ func TestApplySession(t *testing.T) {
 			out = fmt.Sprintf("(%d lines)\n%s", len(lines)-1, strings.Join(lines[len(lines)-6:], ""))
 		}
 		text := fmt.Sprintf("$ pollux %s\n%s%s[%d]\n\n", strings.Join(line, " "), out, r.err, r.code)
+		text = strings.ReplaceAll(text, strings.Join(kindNames(), ", "), "KINDS")
 		log.WriteString(still(strings.ReplaceAll(text, dir+"/", "")))
 	}
 	golden(t, "apply", log.Bytes())
