@@ -1,0 +1,99 @@
+package rpc_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+)
+
+// TestSearch: everybody finds what he may read, by Connect and by REST, and bad questions say what is wrong with them.
+func TestSearch(t *testing.T) {
+	h := openHouse(t)
+	one, two := fresh("find"), fresh("find")
+	for _, p := range []string{one, two} {
+		if _, err := rpcv1.NewSiteServiceClient(h.http(h.admin), h.url).PutZone(t.Context(), req(&pb.PutZoneRequest{Zone: &pb.Zone{Id: p + "/attic", Title: "Roof of " + p}})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, limited := h.newKey(t, &pb.Key{Role: "viewer", Project: one, Name: "finder"})
+	find := func(key string, r *pb.SearchRequest) (*pb.SearchResponse, error) {
+		res, err := rpcv1.NewSearchServiceClient(h.http(key), h.url).Search(t.Context(), req(r))
+		if err != nil {
+			return nil, err
+		}
+		return res.Msg, nil
+	}
+	ids := func(key string, r *pb.SearchRequest) string {
+		t.Helper()
+		res, err := find(key, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, x := range res.Hits {
+			all = append(all, x.Id)
+		}
+		return strings.Join(all, " ")
+	}
+	q := func() *pb.SearchRequest { return &pb.SearchRequest{Query: "attic find", Kinds: []string{"zone"}, PageSize: 1} }
+	for end := time.Now().Add(30 * time.Second); ids(h.admin, &pb.SearchRequest{Query: "roof " + one}) == "" || ids(h.admin, &pb.SearchRequest{Query: "roof " + two}) == ""; {
+		if time.Now().After(end) {
+			t.Fatal("the zones are not found")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if got := ids(limited, &pb.SearchRequest{Query: "attic"}); got != one+"/attic" {
+		t.Errorf("a key of one project finds %s", got)
+	}
+	if _, err := find(limited, &pb.SearchRequest{Query: "attic", Project: two}); connect.CodeOf(err) != connect.CodePermissionDenied {
+		t.Errorf("another project: %v", err)
+	}
+	// Page by page.
+	seen := map[string]bool{}
+	for r := q(); ; {
+		res, err := find(h.admin, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range res.Hits {
+			seen[x.Id] = true
+		}
+		if r.PageToken = res.NextPageToken; r.PageToken == "" {
+			break
+		}
+	}
+	if !seen[one+"/attic"] || !seen[two+"/attic"] {
+		t.Errorf("pages had %v", seen)
+	}
+	for what, r := range map[string]*pb.SearchRequest{
+		"did you mean name": {Where: "entry.nmae == 1"},
+		"no label":          {Facets: []*pb.FacetValue{{Name: "label", Value: "room"}}},
+		"one corner":        {Within: []*pb.GeoPoint{{Lat: 1, Lon: 2}}},
+		"page_token":        {PageToken: "zzz"},
+		"90":                {Near: &pb.Near{Place: &pb.GeoPoint{Lat: 91}, Metres: 1}},
+		"words alone":       {Kinds: []string{"event", "twin"}},
+	} {
+		if _, err := find(h.admin, r); connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), what) {
+			t.Errorf("want an error with %q: %v", what, err)
+		}
+	}
+	if got := ids(h.admin, &pb.SearchRequest{Kinds: []string{"event"}, Project: one, Query: "nothing happened"}); got != "" {
+		t.Errorf("events %s", got)
+	}
+	path := "/v1/search?" + url.Values{"q": {"roof " + one}, "kind": {"zone"}, "facets": {"true"}, "where": {`entry.name == "attic"`}}.Encode()
+	status, body, _ := h.get(t, path, limited)
+	if want := fmt.Sprintf(`"id":"%s/attic"`, one); status != http.StatusOK || !strings.Contains(strings.ReplaceAll(body, " ", ""), want) || !strings.Contains(body, `"facets"`) {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body, _ := h.get(t, "/v1/search?near=1,2", h.admin); status != http.StatusBadRequest || !strings.Contains(body, "LAT,LON,METRES") {
+		t.Errorf("%d %s", status, body)
+	}
+}
