@@ -75,6 +75,9 @@ func TestSearchOnEachNode(t *testing.T) {
 	victim.Run()
 	same("ballroom", "", "twin default/lamp-1, twin default/lamp-2, zone default/hall")
 	same("great", "", "")
+	if out := victim.Must("search", "lamp", "-o", "json"); !strings.Contains(out, `"total": "2"`) {
+		t.Errorf("pollux search -o json: %s", out)
+	}
 	out := victim.Must("search", "lmap", "--kind", "twin", "--facets")
 	for _, want := range []string{"lamp-1", "lamp-2", "ZONE", "default/hall", "room=aula"} {
 		if !strings.Contains(out, want) {

@@ -22,7 +22,7 @@ func searchCommand(a *app) *cobra.Command {
 	var within, labels []string
 	var limit int
 	one := map[string]*string{}
-	cmd := &cobra.Command{
+	cmd := a.client(&cobra.Command{
 		Use:   "search [WORD…]",
 		Short: "Find twins, models, zones, systems, drivers, topics and routes",
 		Long: `Finds what has all the words in its name, title, model, driver, zone, labels or aliases, or words that begin so, the best first.
@@ -57,7 +57,7 @@ A word that nothing begins with is taken for mistyped. Without words everything 
 			}
 			return a.search(cmd, r, limit)
 		},
-	}
+	})
 	fl := cmd.Flags()
 	fl.StringSliceVar(&r.Kinds, "kind", nil, "only these `KINDS`: "+strings.Join(searchKinds, ", "))
 	fl.StringVar(&r.Project, "project", "", "only of this project")
