@@ -43,7 +43,9 @@ func TestSearch(t *testing.T) {
 		}
 		return strings.Join(all, " ")
 	}
-	q := func() *pb.SearchRequest { return &pb.SearchRequest{Query: "attic find", Kinds: []string{"zone"}, PageSize: 1} }
+	q := func() *pb.SearchRequest {
+		return &pb.SearchRequest{Query: "attic find", Kinds: []string{"zone"}, PageSize: 1}
+	}
 	for end := time.Now().Add(30 * time.Second); ids(h.admin, &pb.SearchRequest{Query: "roof " + one}) == "" || ids(h.admin, &pb.SearchRequest{Query: "roof " + two}) == ""; {
 		if time.Now().After(end) {
 			t.Fatal("the zones are not found")
