@@ -14,8 +14,10 @@ import (
 	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/actors/search"
 	"github.com/polluxhq/pollux/actors/sink"
+	"github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
 
@@ -72,6 +74,7 @@ type Engine struct {
 	world      *world
 	// derivations are the properties that are computed of those of other twins.
 	derivations *derivations
+	sources     *source.Host
 	// resting: the tick has stopped until roused.
 	resting atomic.Bool
 	roused  chan struct{}
@@ -140,8 +143,10 @@ func New(o Options) (*Engine, error) {
 		Owned:      func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }})
 	e.sinks = sink.New(sink.Options{Store: o.Store, Topics: e.streams, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
-		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Secret: e.secretOf, Files: o.SinkFiles, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
+		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Secret: func(m *pb.Sink) (string, error) { return e.secretAt("sink/"+m.Id+"/secret", m.Secret) }, Files: o.SinkFiles, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
 	e.intake = newIntake(e)
+	e.sources = source.New(source.Options{Store: o.Store, Ingest: e.fetched, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
+		Secret: func(m *pb.Source) (string, error) { return e.secretAt("source/"+m.Id+"/secret", m.Secret) }, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
 	e.interval.init(o.CheckpointMin, o.CheckpointMax)
 	for i := range e.shards {
 		s, err := newShard(e, i)
@@ -201,6 +206,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.goFunc(e.rollouts.run)
 	e.streams.Start()
 	e.sinks.Start()
+	e.sources.Start()
 	e.goFunc(e.outbox.run)
 	e.derivations.load()
 	e.goFunc(e.derivations.run)
@@ -364,6 +370,7 @@ func (e *Engine) Gained(owned []cluster.Ownership) {
 	}
 	e.outbox.gained()
 	e.sinks.Wake()
+	e.sources.Wake()
 	e.waker.gained(slots)
 	e.starter.gained(slots)
 	e.hub.gained(slots)
@@ -412,6 +419,7 @@ func (e *Engine) Close() error {
 	}
 	e.stop()
 	e.searcher.Close()
+	e.sources.Close()
 	e.sinks.Close()
 	e.streams.Close()
 	e.automation.Close()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/sink"
+	"github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -80,6 +81,11 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 		return Kind{tableProjects, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.ProjectSettings{}) }}, true
 	case "route":
 		return Kind{tableRoutes, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Route{}) }}, true
+	case "source":
+		return Kind{source.TableSources, func(rec storage.Record) (proto.Message, error) {
+			m, err := decode(rec, &pb.Source{})
+			return shownSource(m), err
+		}}, true
 	case "sink":
 		return Kind{sink.TableSinks, func(rec storage.Record) (proto.Message, error) {
 			m, err := decode(rec, &pb.Sink{})

@@ -165,18 +165,18 @@ func (r *Registry) DeleteSink(ctx context.Context, id string) error {
 	return nil
 }
 
-// secretOf opens a sink's secret.
-func (e *Engine) secretOf(m *pb.Sink) (string, error) {
-	if m.Secret == "" {
+// secretAt opens what is sealed at a place; nothing is nothing.
+func (e *Engine) secretAt(place, sealed string) (string, error) {
+	if sealed == "" {
 		return "", nil
 	}
-	v, err := e.sealer.open("sink/"+m.Id+"/secret", m.Secret)
+	v, err := e.sealer.open(place, sealed)
 	if err != nil {
 		return "", err
 	}
 	text, ok := v.(string)
 	if !ok {
-		return "", fmt.Errorf("secret of sink %s: %w", m.Id, errSealed)
+		return "", fmt.Errorf("secret %s: %w", place, errSealed)
 	}
 	return text, nil
 }

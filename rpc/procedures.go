@@ -152,6 +152,7 @@ func procedures() map[string]procedure {
 	maps.Copy(table, sinkProcedures())
 	maps.Copy(table, automationProcedures())
 	maps.Copy(table, alarmProcedures())
+	maps.Copy(table, sourceProcedures())
 	return table
 }
 

@@ -2,80 +2,46 @@ package sink
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/polluxhq/pollux/actors/kafka"
 )
 
-var kafkaTopic = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
-
 func checkKafka(u *place) error {
-	for _, b := range strings.Split(u.Host, ",") {
-		if _, _, err := net.SplitHostPort(b); err != nil {
-			return wrong("want kafka://HOST:PORT,HOST:PORT/TOPIC: %q is no HOST:PORT", b)
-		}
+	if err := kafka.Check(u.URL); err != nil {
+		return wrong("%v", err)
 	}
-	if !kafkaTopic.MatchString(strings.TrimPrefix(u.Path, "/")) {
-		return wrong("want kafka://HOST:PORT/TOPIC: %q is no topic of Kafka", u.Path)
-	}
-	_, err := kafkaOptions(u)
-	return err
+	return nil
 }
 
-// kafkaOptions are those of the connection.
-func kafkaOptions(u *place) ([]kgo.Opt, error) {
-	o := []kgo.Opt{kgo.SeedBrokers(strings.Split(u.Host, ",")...), kgo.ClientID("pollux")}
-	secure, err := u.yes("tls", false)
-	if err != nil {
-		return nil, err
-	}
-	if secure {
-		o = append(o, kgo.DialTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12}))
-	}
-	user := u.Query().Get("user")
-	switch u.Query().Get("sasl") {
-	case "":
-		if user != "" {
-			return nil, wrong("user without sasl: want plain, scram-sha-256 or scram-sha-512")
-		}
-	case "plain":
-		o = append(o, kgo.SASL(plain.Auth{User: user, Pass: u.secret}.AsMechanism()))
-	case "scram-sha-256":
-		o = append(o, kgo.SASL(scram.Auth{User: user, Pass: u.secret}.AsSha256Mechanism()))
-	case "scram-sha-512":
-		o = append(o, kgo.SASL(scram.Auth{User: user, Pass: u.secret}.AsSha512Mechanism()))
-	default:
-		return nil, wrong("sasl is plain, scram-sha-256 or scram-sha-512")
-	}
-	return o, nil
-}
-
-// kafka produces each message as a record with its key, headers and time. The producer is idempotent and waits for all replicas in sync;
+// producer makes each message a record with its key, headers and time. It is idempotent and waits for all replicas in sync;
 // records of one key go to one partition, in their order.
-type kafka struct{ c *kgo.Client }
+type producer struct{ c *kgo.Client }
 
-func openKafka(_ context.Context, u *place, _ *Options, _ string) (Target, error) {
-	o, err := kafkaOptions(u)
+func openKafka(ctx context.Context, u *place, _ *Options, _ string) (Target, error) {
+	o, err := kafka.Options(u.URL, u.secret)
 	if err != nil {
 		return nil, err
 	}
-	c, err := kgo.NewClient(append(o, kgo.DefaultProduceTopic(strings.TrimPrefix(u.Path, "/")), kgo.RequiredAcks(kgo.AllISRAcks()))...)
+	c, err := kgo.NewClient(append(o, kgo.DefaultProduceTopic(kafka.Topic(u.URL)), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(kafka.Timeout))...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka %s: %w", u.Host, err)
 	}
-	return &kafka{c}, nil
+	ctx, cancel := context.WithTimeout(ctx, kafka.Timeout)
+	defer cancel()
+	if err := c.Ping(ctx); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	return &producer{c}, nil
 }
 
-func (k *kafka) Deliver(ctx context.Context, b *Batch) error {
+func (p *producer) Deliver(ctx context.Context, b *Batch) error {
 	records := make([]*kgo.Record, len(b.Messages))
 	for i, m := range b.Messages {
 		r := &kgo.Record{Value: m.Payload, Timestamp: timeOf(m)}
@@ -89,7 +55,7 @@ func (k *kafka) Deliver(ctx context.Context, b *Batch) error {
 			kgo.RecordHeader{Key: "pollux-offset", Value: strconv.AppendUint(nil, m.Offset, 10)})
 		records[i] = r
 	}
-	err := k.c.ProduceSync(ctx, records...).FirstErr()
+	err := p.c.ProduceSync(ctx, records...).FirstErr()
 	switch {
 	case err == nil:
 		return nil
@@ -99,4 +65,4 @@ func (k *kafka) Deliver(ctx context.Context, b *Batch) error {
 	return fmt.Errorf("kafka: %w", err)
 }
 
-func (k *kafka) Close() { k.c.CloseAllowingRebalance() }
+func (p *producer) Close() { p.c.CloseAllowingRebalance() }

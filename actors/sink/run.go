@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/polluxhq/pollux/actors/perslot"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -17,29 +18,15 @@ import (
 
 // run is the life of one sink on this node, under one ownership of its slot and one revision of its record.
 type run struct {
-	h      *Host
-	m      *pb.Sink
-	own    *cluster.Ownership
-	ctx    context.Context
-	cancel context.CancelFunc
-	ended  chan struct{}
+	h    *Host
+	m    *pb.Sink
+	life *perslot.Run
+	ctx  context.Context
 
 	at     *pb.SinkState
 	most   int
 	wait   time.Duration
 	target Target
-}
-
-// errMoved: the sink is somebody else's by now, or another one.
-var errMoved = errors.New("its record or its slot is another one now")
-
-func (r *run) run() {
-	defer r.h.wg.Done()
-	err := r.work()
-	if r.target != nil {
-		r.target.Close()
-	}
-	r.h.gone(r, err)
 }
 
 func (r *run) work() error {
@@ -212,11 +199,11 @@ func (r *run) insist(try func(ctx context.Context) error) error {
 			return r.ctx.Err()
 		case err == nil && r.at.Failures > 0:
 			r.at.Error, r.at.ErrorTime, r.at.Failures = "", nil, 0
-			if err := r.write(); errors.Is(err, errMoved) {
+			if err := r.write(); errors.Is(err, perslot.ErrMoved) {
 				return err
 			}
 			return nil
-		case err == nil, errors.Is(err, ErrRefused), errors.Is(err, errMoved):
+		case err == nil, errors.Is(err, ErrRefused), errors.Is(err, perslot.ErrMoved):
 			return err
 		}
 		r.h.failures.Inc()
@@ -252,7 +239,7 @@ func (r *run) failed(err error) error {
 		r.h.o.Logger.Warn("sink waits for its target", "sink", r.m.Id, "err", err)
 	}
 	r.at.Error = text
-	if err := r.write(); errors.Is(err, errMoved) {
+	if err := r.write(); errors.Is(err, perslot.ErrMoved) {
 		return err
 	}
 	return nil
@@ -263,7 +250,7 @@ func (r *run) commit() error {
 	r.at.Error, r.at.ErrorTime, r.at.Failures = "", nil, 0
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := r.write()
-		if err == nil || errors.Is(err, errMoved) || r.ctx.Err() != nil {
+		if err == nil || errors.Is(err, perslot.ErrMoved) || r.ctx.Err() != nil {
 			return err
 		}
 		select {
@@ -282,13 +269,11 @@ func (r *run) write() error {
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
 	defer cancel()
-	_, err = r.h.o.Store.Commit(ctx, &storage.Txn{
-		Guards: []storage.Guard{{Table: storage.Table(r.own.Table), Key: r.own.Key, Equal: r.own.Value},
-			{Table: TableSinks, Key: r.m.Id, Revision: r.m.Revision}},
+	_, err = r.h.o.Store.Commit(ctx, &storage.Txn{Guards: r.life.Guards(),
 		Writes: []storage.Write{{Table: TableCursors, Key: r.m.Id, Value: value, Quiet: true}},
 	})
 	if errors.Is(err, storage.ErrGuard) {
-		return fmt.Errorf("%w: %w", errMoved, err)
+		return fmt.Errorf("%w: %w", perslot.ErrMoved, err)
 	}
 	return err
 }

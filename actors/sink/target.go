@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/kafka"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -73,7 +74,7 @@ func kinds() map[string]kind {
 		"http": hook, "https": hook,
 		"file":  {check: checkFile, open: openFile, bulk: true},
 		"s3":    {params: []string{"endpoint", "region", "access_key", "tls"}, check: checkS3, open: openS3, bulk: true},
-		"kafka": {params: []string{"user", "sasl", "tls"}, check: checkKafka, open: openKafka},
+		"kafka": {params: kafka.Params, check: checkKafka, open: openKafka},
 		"mqtt":  mqtt, "mqtts": mqtt,
 		"clickhouse": house, "clickhouses": house,
 	}

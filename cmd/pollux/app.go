@@ -127,6 +127,7 @@ type node struct {
 	topics     rpcv1.TopicServiceClient
 	history    rpcv1.HistoryServiceClient
 	sinks      rpcv1.SinkServiceClient
+	sources    rpcv1.SourceServiceClient
 	ingest     rpcv1.IngestServiceClient
 	bulk       rpcv1.BulkServiceClient
 	search     rpcv1.SearchServiceClient
@@ -176,7 +177,7 @@ func (a *app) dial() (*node, error) {
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
 		automation: rpcv1.NewAutomationServiceClient(hc, at),
 		history:    rpcv1.NewHistoryServiceClient(hc, at),
-		keys:       rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), sinks: rpcv1.NewSinkServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
+		keys:       rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), sinks: rpcv1.NewSinkServiceClient(hc, at), sources: rpcv1.NewSourceServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
 		settings: rpcv1.NewSettingsServiceClient(hc, at), modelling: rpcv1.NewModelServiceClient(hc, at), ingest: rpcv1.NewIngestServiceClient(hc, at), search: rpcv1.NewSearchServiceClient(hc, at),
 	}, nil
 }

@@ -75,16 +75,22 @@ func (f *sinkFlags) into(cmd *cobra.Command, m *pb.Sink) error {
 	if !set("secret-file") {
 		return nil
 	}
-	read := func() ([]byte, error) { return os.ReadFile(f.secretFile) }
-	if f.secretFile == "-" {
+	secret, err := readSecret(cmd, f.secretFile)
+	m.Secret = secret
+	return err
+}
+
+// readSecret from a file, or the input.
+func readSecret(cmd *cobra.Command, file string) (string, error) {
+	read := func() ([]byte, error) { return os.ReadFile(file) }
+	if file == "-" {
 		read = func() ([]byte, error) { return io.ReadAll(cmd.InOrStdin()) }
 	}
 	text, err := read()
 	if err != nil {
-		return fmt.Errorf("read secret: %w", err)
+		return "", fmt.Errorf("read secret: %w", err)
 	}
-	m.Secret = strings.TrimRight(string(text), "\r\n")
-	return nil
+	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
 func sinkCreate(a *app) *cobra.Command {

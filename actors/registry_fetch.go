@@ -1,0 +1,139 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/polluxhq/pollux/actors/sink"
+	"github.com/polluxhq/pollux/actors/source"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// maxSources of a project. Each has a goroutine and connections.
+const maxSources = 50
+
+// CreateSource creates a source.
+func (r *Registry) CreateSource(ctx context.Context, m *pb.Source) (*pb.Source, error) {
+	return r.putSource(ctx, m, nil)
+}
+
+// UpdateSource replaces a source of the revision given. A secret that is not given stays, as long as the source reads from the same hosts.
+func (r *Registry) UpdateSource(ctx context.Context, m *pb.Source) (*pb.Source, error) {
+	id, err := CanonicalID(m.GetId())
+	if err != nil {
+		return nil, err
+	}
+	old, err := get(r.store, source.TableSources, id, &pb.Source{})
+	if err != nil {
+		return nil, err
+	}
+	if m.Revision == 0 {
+		return nil, invalid("/source/revision", "is missing: read the source first")
+	}
+	return r.putSource(ctx, m, old)
+}
+
+func (r *Registry) putSource(ctx context.Context, m, old *pb.Source) (*pb.Source, error) {
+	id, err := CanonicalID(m.GetId())
+	if err != nil {
+		return nil, err
+	}
+	m = proto.Clone(m).(*pb.Source)
+	m.Id, m.State, m.HasSecret = id, nil, false
+	if old == nil {
+		m.Revision = 0
+	}
+	if err := source.Check(m.Url); err != nil {
+		return nil, invalid("/source/url", "%s", err)
+	}
+	if n, err := r.store.Count(source.TableSources, ProjectOf(id)+"/"); err == nil && old == nil && n >= maxSources {
+		return nil, invalid("/source/id", "project %s has %d sources, which are as many as may be", ProjectOf(id), n)
+	}
+	switch {
+	case m.Secret != "":
+		if m.Secret, err = r.e.sealer.seal(ctx, "source/"+id+"/secret", m.Secret); err != nil {
+			return nil, err
+		}
+	case old != nil && old.Secret != "":
+		if !sink.SameHost(old.Url, m.Url) {
+			return nil, invalid("/source/secret", "is not sent to another host than it was given for: give it again")
+		}
+		m.Secret = old.Secret
+	}
+	m, err = put(ctx, r, "source", source.TableSources, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
+	if err != nil {
+		return nil, err
+	}
+	return shownSource(m), nil
+}
+
+// shownSource is a source without its secret.
+func shownSource(m *pb.Source) *pb.Source {
+	m.HasSecret = m.Secret != ""
+	m.Secret = ""
+	return m
+}
+
+// Source gives a source with how it does.
+func (r *Registry) Source(id string) (*pb.Source, error) {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return nil, err
+	}
+	m, err := get(r.store, source.TableSources, id, &pb.Source{})
+	if err != nil {
+		return nil, err
+	}
+	return shownSource(m), r.stateOfSource(m)
+}
+
+func (r *Registry) stateOfSource(m *pb.Source) error {
+	m.State = &pb.SourceState{}
+	rec, ok, err := r.store.Get(source.TableStates, m.Id)
+	if err == nil && ok {
+		err = proto.Unmarshal(rec.Value, m.State)
+	}
+	if err != nil {
+		return fmt.Errorf("state of source %s: %w", m.Id, err)
+	}
+	return nil
+}
+
+// ListSources gives a page of sources by id, with how they do.
+func (r *Registry) ListSources(req *pb.ListSourcesRequest, projects func(string) bool) (*pb.ListSourcesResponse, error) {
+	page, next, err := list(r.store, source.TableSources, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
+		func() *pb.Source { return &pb.Source{} })
+	for _, m := range page {
+		if err == nil {
+			err = r.stateOfSource(m)
+		}
+		shownSource(m)
+	}
+	return &pb.ListSourcesResponse{Sources: page, NextPageToken: next}, err
+}
+
+// DeleteSource deletes a source. Its group's position stays in Kafka.
+func (r *Registry) DeleteSource(ctx context.Context, id string) error {
+	id, err := CanonicalID(id)
+	if err != nil {
+		return err
+	}
+	old, err := get(r.store, source.TableSources, id, &pb.Source{})
+	if err != nil {
+		return err
+	}
+	if _, err := r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: source.TableSources, Key: id, Revision: old.Revision}},
+		Writes: []storage.Write{{Table: source.TableSources, Key: id}, {Table: source.TableStates, Key: id, Quiet: true}}}); err != nil {
+		return fmt.Errorf("delete source %s: %w", id, err)
+	}
+	return nil
+}
+
+// fetched takes in what a source read.
+func (e *Engine) fetched(m *source.Message, done func(error)) {
+	e.Ingest(&Ingest{Door: "kafka", Project: m.Project, Twin: m.Twin, Alias: m.Alias, Payload: m.Payload, Time: m.Time, ID: m.ID, Commit: true},
+		func(r IngestResult) { done(r.Err) })
+}

@@ -1,0 +1,335 @@
+// Package source fetches messages of devices from other systems: today from Kafka. A source is an actor of its slot's owner
+// (package perslot). The other system is told that a record was read when Pollux has committed what became of it.
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/polluxhq/pollux/actors/kafka"
+	"github.com/polluxhq/pollux/actors/perslot"
+	"github.com/polluxhq/pollux/cluster"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+const (
+	// TableSources: id → pb.Source, what was configured.
+	TableSources storage.Table = "source"
+	// TableStates: id → pb.SourceState, how it does.
+	TableStates storage.Table = "sourceat"
+)
+
+const (
+	// maxPoll records are on their way in at a time.
+	maxPoll = 500
+	// tellEvery is how often a source that does well writes its state.
+	tellEvery = 2 * time.Second
+	retryMin  = 500 * time.Millisecond
+	retryMax  = 30 * time.Second
+)
+
+// Message is a record on its way in.
+type Message struct {
+	Project string
+	// Twin is its name in the project, or else Alias is the sender's.
+	Twin    string
+	Alias   *pb.Alias
+	Payload []byte
+	// Time in milliseconds since 1970.
+	Time int64
+	// ID by which it is known when it comes again.
+	ID string
+}
+
+// Options of a Host.
+type Options struct {
+	Store *storage.Store
+	// Ingest takes a message in. It does not block; done is called once, when what became of the message is committed, with an error
+	// where it has to be tried again.
+	Ingest func(m *Message, done func(error))
+	// Owned gives the record of a slot that this node owns, or nil.
+	Owned func(cluster.Slot) *cluster.Ownership
+	// Secret opens a source's secret.
+	Secret  func(m *pb.Source) (string, error)
+	Node    string
+	Logger  *slog.Logger
+	Metrics *metrics.Set
+}
+
+// Host runs the sources of the slots that this node owns. Safe for concurrent use.
+type Host struct {
+	*perslot.Host
+	o Options
+
+	read, failures *metrics.Counter
+}
+
+// New makes a host. Close it.
+func New(o Options) *Host {
+	h := &Host{o: o, read: o.Metrics.GetOrCreateCounter("pollux_source_read_total"), failures: o.Metrics.GetOrCreateCounter("pollux_source_failures_total")}
+	h.Host = perslot.New(perslot.Options{Store: o.Store, Kind: "source", Table: TableSources, Owned: o.Owned, Logger: o.Logger, Run: h.run,
+		Wanted: func(rec storage.Record) (bool, error) {
+			m := &pb.Source{}
+			err := proto.Unmarshal(rec.Value, m)
+			return !m.Paused, err
+		}})
+	return h
+}
+
+// Check says what is wrong with a source's URL, or nil.
+func Check(text string) error {
+	_, err := read(text)
+	return err
+}
+
+func read(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%.200q is no URL", text)
+	}
+	return u, kafka.Check(u, "group", "network", "key")
+}
+
+// run is the life of a source: under one ownership of its slot and one revision of its record.
+type run struct {
+	h    *Host
+	m    *pb.Source
+	life *perslot.Run
+	u    *url.URL
+	c    *kgo.Client
+
+	state *pb.SourceState
+	told  time.Time
+	news  bool // records were read since
+}
+
+func (h *Host) run(life *perslot.Run) error {
+	r := &run{h: h, m: &pb.Source{}, life: life, state: &pb.SourceState{}}
+	if err := proto.Unmarshal(life.Record.Value, r.m); err != nil {
+		return fmt.Errorf("source %s: %w", life.Record.Key, err)
+	}
+	r.m.Id = life.Record.Key
+	rec, ok, err := h.o.Store.Get(TableStates, r.m.Id)
+	if err == nil && ok {
+		err = proto.Unmarshal(rec.Value, r.state)
+	}
+	if err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	r.state.Node = h.o.Node
+	if r.u, err = read(r.m.Url); err != nil {
+		return err
+	}
+	defer func() {
+		if r.c != nil {
+			r.c.CloseAllowingRebalance()
+		}
+	}()
+	for pause := retryMin; ; pause = min(2*pause, retryMax) {
+		began := time.Now()
+		err := r.consume()
+		if life.Ctx.Err() != nil || errors.Is(err, perslot.ErrMoved) {
+			return err
+		}
+		h.failures.Inc()
+		if err := r.failed(err); err != nil {
+			return err
+		}
+		if time.Since(began) > time.Minute {
+			pause = retryMin // it did well for a while
+		}
+		select {
+		case <-life.Ctx.Done():
+			return life.Ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// param of the URL, or what it is without one.
+func (r *run) param(name, otherwise string) string {
+	if v := r.u.Query().Get(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// open makes the client a member of the group. A group that has no position begins with the oldest record.
+func (r *run) open() error {
+	secret, err := r.h.o.Secret(r.m)
+	if err != nil {
+		return err
+	}
+	o, err := kafka.Options(r.u, secret)
+	if err != nil {
+		return err
+	}
+	r.c, err = kgo.NewClient(append(o, kgo.ConsumerGroup(r.param("group", "pollux-"+strings.ReplaceAll(r.m.Id, "/", "-"))), kgo.ConsumeTopics(kafka.Topic(r.u)),
+		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
+	if err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(r.life.Ctx, kafka.Timeout)
+	defer cancel()
+	if err := r.c.Ping(ctx); err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	return nil
+}
+
+// consume reads until something fails.
+func (r *run) consume() error {
+	if r.c != nil {
+		r.c.CloseAllowingRebalance()
+		r.c = nil
+	}
+	if err := r.open(); err != nil {
+		return err
+	}
+	for {
+		ctx, cancel := context.WithTimeout(r.life.Ctx, tellEvery)
+		f := r.c.PollRecords(ctx, maxPoll)
+		cancel()
+		if err := r.life.Ctx.Err(); err != nil {
+			return err
+		}
+		for _, e := range f.Errors() {
+			if !errors.Is(e.Err, context.DeadlineExceeded) { // nothing came
+				return fmt.Errorf("kafka: %s/%d: %w", e.Topic, e.Partition, e.Err)
+			}
+		}
+		records := f.Records()
+		if len(records) > 0 {
+			if err := r.take(records); err != nil {
+				return err
+			}
+		}
+		r.c.AllowRebalance()
+		if err := r.well(len(records)); err != nil {
+			return err
+		}
+	}
+}
+
+// take brings records in, and tells Kafka that they were read when all of them are committed.
+func (r *run) take(records []*kgo.Record) error {
+	left := records
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		var err error
+		if left, err = r.ingest(left); len(left) == 0 {
+			break
+		}
+		if err := r.failed(err); err != nil {
+			return err
+		}
+		select {
+		case <-r.life.Ctx.Done():
+			return r.life.Ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.life.Ctx, kafka.Timeout)
+	defer cancel()
+	if err := r.c.CommitRecords(ctx, records...); err != nil {
+		return fmt.Errorf("kafka: commit offsets: %w", err) // they come again, and are known by their ids
+	}
+	return nil
+}
+
+// ingest takes records in at once, in their order, and gives those that have to be tried again, with the first reason.
+func (r *run) ingest(records []*kgo.Record) (left []*kgo.Record, err error) {
+	errs := make([]error, len(records))
+	var all sync.WaitGroup
+	all.Add(len(records))
+	for i, x := range records {
+		r.h.o.Ingest(r.message(x), func(err error) {
+			errs[i] = err
+			all.Done()
+		})
+	}
+	all.Wait()
+	for i, e := range errs {
+		if e != nil {
+			left = append(left, records[i])
+			if err == nil {
+				err = e
+			}
+		}
+	}
+	return left, err
+}
+
+func (r *run) message(x *kgo.Record) *Message {
+	project, _, _ := strings.Cut(r.m.Id, "/")
+	m := &Message{Project: project, Payload: x.Value, Time: x.Timestamp.UnixMilli(), ID: fmt.Sprintf("%s/%d/%d", x.Topic, x.Partition, x.Offset)}
+	for _, h := range x.Headers {
+		if h.Key == "twin" {
+			m.Twin = string(h.Value)
+		}
+	}
+	if m.Twin == "" {
+		m.Alias = &pb.Alias{Network: r.param("network", "kafka"), Key: r.param("key", x.Topic), Value: string(x.Key)}
+	}
+	return m
+}
+
+// well notes that records were read.
+func (r *run) well(n int) error {
+	r.h.read.Add(n)
+	r.state.Read += uint64(n)
+	if n > 0 {
+		r.state.ReadTime = timestamppb.Now()
+	}
+	mended := r.state.Failures > 0
+	r.state.Error, r.state.ErrorTime, r.state.Failures = "", nil, 0
+	r.news = r.news || n > 0
+	if !mended && (!r.news || time.Since(r.told) < tellEvery) {
+		return nil
+	}
+	return r.write()
+}
+
+// failed notes why something failed.
+func (r *run) failed(err error) error {
+	if r.state.Error == "" {
+		r.state.ErrorTime = timestamppb.Now()
+		r.h.o.Logger.Warn("source waits", "source", r.m.Id, "err", err)
+	}
+	r.state.Failures++
+	r.state.Error = err.Error()
+	if len(r.state.Error) > 500 {
+		r.state.Error = r.state.Error[:500]
+	}
+	return r.write()
+}
+
+// write commits the state, if the slot and the record are still those of this run. What cannot be written now is with the next one.
+func (r *run) write() error {
+	value, err := proto.Marshal(r.state)
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(r.life.Ctx, 10*time.Second)
+	defer cancel()
+	_, err = r.h.o.Store.Commit(ctx, &storage.Txn{Guards: r.life.Guards(),
+		Writes: []storage.Write{{Table: TableStates, Key: r.m.Id, Value: value, Quiet: true}}})
+	if errors.Is(err, storage.ErrGuard) {
+		return fmt.Errorf("%w: %w", perslot.ErrMoved, err)
+	}
+	if err == nil {
+		r.told, r.news = time.Now(), false
+	}
+	return nil
+}
