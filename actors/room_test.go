@@ -40,7 +40,7 @@ func writtenBehind(o *actors.Options) {
 // A store that has room for few at a time gets every twin's last values all the same, and is not asked in vain.
 func TestDrainThroughALittleRoom(t *testing.T) {
 	t.Parallel()
-	n := openOn(t, vfs.NewMem(), 1, func(o *storage.Options) { o.MaxInFlightBytes = 1 << 10 }, writtenBehind)
+	n := openOn(t, vfs.NewMem(), 1, func(o *storage.Options) { o.MaxInFlightBytes = 2 << 10 }, writtenBehind)
 	const twins = 300
 	n.soil(twins)
 	before := n.engine.Stats()
