@@ -14,7 +14,7 @@ import (
 	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/actors/search"
 	"github.com/polluxhq/pollux/actors/sink"
-	"github.com/polluxhq/pollux/actors/source"
+	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -74,7 +74,7 @@ type Engine struct {
 	world      *world
 	// derivations are the properties that are computed of those of other twins.
 	derivations *derivations
-	sources     *source.Host
+	sources     *inflow.Host
 	// resting: the tick has stopped until roused.
 	resting atomic.Bool
 	roused  chan struct{}
@@ -145,7 +145,7 @@ func New(o Options) (*Engine, error) {
 	e.sinks = sink.New(sink.Options{Store: o.Store, Topics: e.streams, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Secret: func(m *pb.Sink) (string, error) { return e.secretAt("sink/"+m.Id+"/secret", m.Secret) }, Files: o.SinkFiles, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
 	e.intake = newIntake(e)
-	e.sources = source.New(source.Options{Store: o.Store, Ingest: e.fetched, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
+	e.sources = inflow.New(inflow.Options{Store: o.Store, Ingest: e.fetched, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		Secret: func(m *pb.Source) (string, error) { return e.secretAt("source/"+m.Id+"/secret", m.Secret) }, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
 	e.interval.init(o.CheckpointMin, o.CheckpointMax)
 	for i := range e.shards {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/sink"
-	"github.com/polluxhq/pollux/actors/source"
+	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -29,7 +29,7 @@ func (e *Engine) watchRecords() error {
 		{tablePlace, e.placeChanged, e.placesLost},
 		{tableReleases, e.releaseChanged, e.releasesLost},
 		{tableRoutes, e.routeChanged, e.routesLost},
-		{source.TableSources, func(storage.Change) { e.sources.Wake() }, e.sources.Wake},
+		{inflow.TableSources, func(storage.Change) { e.sources.Wake() }, e.sources.Wake},
 		{sink.TableSinks, func(storage.Change) { e.sinks.Wake() }, e.sinks.Wake},
 		{cluster.TableMember, e.memberChanged, func() { e.automation.NodesChanged(e.rules) }},
 		{automation.TableAlarms, func(c storage.Change) { e.automation.Changed(automation.KindAlarm, c.Key) }, func() {}},

@@ -10,7 +10,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/sink"
-	"github.com/polluxhq/pollux/actors/source"
+	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -82,7 +82,7 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 	case "route":
 		return Kind{tableRoutes, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Route{}) }}, true
 	case "source":
-		return Kind{source.TableSources, func(rec storage.Record) (proto.Message, error) {
+		return Kind{inflow.TableSources, func(rec storage.Record) (proto.Message, error) {
 			m, err := decode(rec, &pb.Source{})
 			return shownSource(m), err
 		}}, true

@@ -7,13 +7,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/polluxhq/pollux/actors/sink"
-	"github.com/polluxhq/pollux/actors/source"
+	inflow "github.com/polluxhq/pollux/actors/source"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
 
-// maxSources of a project. Each has a goroutine and connections.
-const maxSources = 50
+// maxInflows of a project. Each has a goroutine and connections.
+const maxInflows = 50
 
 // CreateSource creates a source.
 func (r *Registry) CreateSource(ctx context.Context, m *pb.Source) (*pb.Source, error) {
@@ -26,7 +26,7 @@ func (r *Registry) UpdateSource(ctx context.Context, m *pb.Source) (*pb.Source, 
 	if err != nil {
 		return nil, err
 	}
-	old, err := get(r.store, source.TableSources, id, &pb.Source{})
+	old, err := get(r.store, inflow.TableSources, id, &pb.Source{})
 	if err != nil {
 		return nil, err
 	}
@@ -46,10 +46,10 @@ func (r *Registry) putSource(ctx context.Context, m, old *pb.Source) (*pb.Source
 	if old == nil {
 		m.Revision = 0
 	}
-	if err := source.Check(m.Url); err != nil {
+	if err := inflow.Check(m.Url); err != nil {
 		return nil, invalid("/source/url", "%s", err)
 	}
-	if n, err := r.store.Count(source.TableSources, ProjectOf(id)+"/"); err == nil && old == nil && n >= maxSources {
+	if n, err := r.store.Count(inflow.TableSources, ProjectOf(id)+"/"); err == nil && old == nil && n >= maxInflows {
 		return nil, invalid("/source/id", "project %s has %d sources, which are as many as may be", ProjectOf(id), n)
 	}
 	switch {
@@ -63,7 +63,7 @@ func (r *Registry) putSource(ctx context.Context, m, old *pb.Source) (*pb.Source
 		}
 		m.Secret = old.Secret
 	}
-	m, err = put(ctx, r, "source", source.TableSources, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
+	m, err = put(ctx, r, "source", inflow.TableSources, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (r *Registry) Source(id string) (*pb.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := get(r.store, source.TableSources, id, &pb.Source{})
+	m, err := get(r.store, inflow.TableSources, id, &pb.Source{})
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (r *Registry) Source(id string) (*pb.Source, error) {
 
 func (r *Registry) stateOfSource(m *pb.Source) error {
 	m.State = &pb.SourceState{}
-	rec, ok, err := r.store.Get(source.TableStates, m.Id)
+	rec, ok, err := r.store.Get(inflow.TableStates, m.Id)
 	if err == nil && ok {
 		err = proto.Unmarshal(rec.Value, m.State)
 	}
@@ -104,7 +104,7 @@ func (r *Registry) stateOfSource(m *pb.Source) error {
 
 // ListSources gives a page of sources by id, with how they do.
 func (r *Registry) ListSources(req *pb.ListSourcesRequest, projects func(string) bool) (*pb.ListSourcesResponse, error) {
-	page, next, err := list(r.store, source.TableSources, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
+	page, next, err := list(r.store, inflow.TableSources, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
 		func() *pb.Source { return &pb.Source{} })
 	for _, m := range page {
 		if err == nil {
@@ -121,19 +121,19 @@ func (r *Registry) DeleteSource(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	old, err := get(r.store, source.TableSources, id, &pb.Source{})
+	old, err := get(r.store, inflow.TableSources, id, &pb.Source{})
 	if err != nil {
 		return err
 	}
-	if _, err := r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: source.TableSources, Key: id, Revision: old.Revision}},
-		Writes: []storage.Write{{Table: source.TableSources, Key: id}, {Table: source.TableStates, Key: id, Quiet: true}}}); err != nil {
+	if _, err := r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: inflow.TableSources, Key: id, Revision: old.Revision}},
+		Writes: []storage.Write{{Table: inflow.TableSources, Key: id}, {Table: inflow.TableStates, Key: id, Quiet: true}}}); err != nil {
 		return fmt.Errorf("delete source %s: %w", id, err)
 	}
 	return nil
 }
 
 // fetched takes in what a source read.
-func (e *Engine) fetched(m *source.Message, done func(error)) {
+func (e *Engine) fetched(m *inflow.Message, done func(error)) {
 	e.Ingest(&Ingest{Door: "kafka", Project: m.Project, Twin: m.Twin, Alias: m.Alias, Payload: m.Payload, Time: m.Time, ID: m.ID, Commit: true},
 		func(r IngestResult) { done(r.Err) })
 }
