@@ -13,12 +13,14 @@ export default defineConfig({
     chunkSizeWarningLimit: 900,
     reportCompressedSize: false,
     assetsInlineLimit: 0,
-    // Ours changes more often than what it stands on; the code editor is fetched by those who write.
+    // Ours changes more often than what it stands on; the code editor is fetched by those who write, what
+    // reads files by those who import.
     rolldownOptions: {
       output: {
         codeSplitting: {
           groups: [
             { name: "editor", test: /node_modules\/(@codemirror|@lezer|@marijn|crelt|style-mod|w3c-keyname)\//, priority: 2 },
+          { name: "files", test: /node_modules\/(yaml|papaparse)\//, priority: 2 },
             { name: "libraries", test: /node_modules/, priority: 1 },
           ],
         },

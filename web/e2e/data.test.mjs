@@ -1,4 +1,5 @@
-// The rooms of what comes in and where it goes, in the browser: Ingest, Inbox, Topics, Routes. What the page shows is compared with what the command
+// The rooms of what comes in and where it goes, in the browser: Ingest, Inbox, Import,
+// Topics, Routes; and of what there is: Zones, Systems, Relations. What the page shows is compared with what the command
 // line says of the same node.
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
@@ -247,6 +248,35 @@ test("a relation is made, and walked along", async () => {
   await walk.getByRole("link", { name: "Open default/lobby" }).waitFor();
   await walk.getByRole("button", { name: "← heats" }).waitFor();
   await picture(page, "relations");
+});
+
+test("a file is tried before it is applied, and a project is kept as one", async () => {
+  await rail("Ingest").click();
+  await page.getByRole("link", { name: "Import" }).click();
+  const csv = "id,model,zone,labels.floor\nm1,room,aula,1\nm2,room,nowhere,1\nm3,room\nlobby,room,aula,0\n";
+  await page.getByLabel("CSV or YAML file").setInputFiles({ name: "lamps.csv", mimeType: "text/csv", buffer: Buffer.from(csv) });
+  const report = page.getByRole("table", { name: "Report" });
+  await report.getByRole("row", { name: "default/m1" }).getByText("would be created").waitFor();
+  await report.getByText("2 cells, and 4 columns are named").waitFor();
+  await report.getByRole("row", { name: "default/m2" }).getByText(/nowhere/).waitFor();
+  assert.match(await report.getByRole("row", { name: "default/lobby" }).getByRole("list").textContent(), /zone: – → "default\/aula"/);
+  await page.getByText("dry run: nothing was changed").waitFor();
+  assert.doesNotMatch(await h.cli("twin", "list"), /m1/, "a dry run changes nothing");
+  await picture(page, "import");
+  await page.getByRole("button", { name: "Apply" }).click();
+  await page.getByText("applied", { exact: true }).waitFor();
+  await report.getByRole("row", { name: "default/m1" }).getByText("created", { exact: true }).waitFor();
+  assert.match(await h.cli("twin", "list"), /m1/);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Export default" }).click()]);
+  assert.equal(download.suggestedFilename(), "default.yaml");
+  const file = join(h.dir, "default.yaml");
+  await download.saveAs(file);
+  assert.match(await h.cli("apply", "-f", file, "--dry-run"), /unchanged/);
+  assert.doesNotMatch(await h.cli("apply", "-f", file, "--dry-run"), /^[+~!]/m, "what was exported is what there is");
+  await page.getByLabel("CSV or YAML file").setInputFiles(file);
+  await page.getByText("dry run: nothing was changed").waitFor();
+  await page.getByText("Wrong 0").waitFor();
+  await page.getByText("New 0").waitFor();
 });
 
 test("the browser's console is silent", () => assert.deepEqual(h.complaints, []));

@@ -1,5 +1,5 @@
 import { Center, Loader } from "@mantine/core";
-import { useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 import { Redirect, Route, Switch, useLocation } from "wouter";
 
 import { cluster } from "../api/client";
@@ -24,6 +24,9 @@ import { TwinsRoom } from "../rooms/twins/TwinsRoom";
 import { Guard } from "./Guard";
 import { Shell } from "./Shell";
 import { SignIn } from "./SignIn";
+
+/** Fetched by those who open it, with what reads YAML and CSV. */
+const ImportRoom = lazy(() => import("../rooms/import/ImportRoom").then((m) => ({ default: m.ImportRoom })));
 
 /** Asks the node once who we are; every later refusal comes through the transport. */
 function useFirstCall() {
@@ -91,6 +94,11 @@ export function App() {
           </Route>
           <Route path="/inbox">
             <InboxRoom />
+          </Route>
+          <Route path="/import">
+            <Suspense fallback={<Loader size="sm" m="md" aria-label="Loading" />}>
+              <ImportRoom />
+            </Suspense>
           </Route>
           <Route path="/topics/:project/:name">
             {({ project, name }) => <TopicsRoom id={`${decode(project)}/${decode(name)}`} />}

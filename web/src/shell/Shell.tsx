@@ -15,7 +15,7 @@ const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string
   { path: "/search", name: "Search", icon: SearchIcon },
   { path: "/twins", name: "Twins", icon: TwinsIcon },
   { path: "/site", name: "Site", icon: SiteIcon, also: ["/systems", "/relations"] },
-  { path: "/ingest", name: "Ingest", icon: IngestIcon, also: ["/inbox"] },
+  { path: "/ingest", name: "Ingest", icon: IngestIcon, also: ["/inbox", "/import"] },
   { path: "/topics", name: "Topics", icon: TopicsIcon, also: ["/routes"] },
   { path: "/drivers", name: "Drivers", icon: DriversIcon },
   { path: "/models", name: "Models", icon: ModelsIcon },

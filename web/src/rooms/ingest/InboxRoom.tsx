@@ -14,7 +14,7 @@ import { split } from "../../model/id";
 import { ago, bytes, count, dateTime, millis } from "../../model/value";
 import { asText } from "../../model/wire";
 import { Claim } from "./Claim";
-import { ingestTabs } from "./tabs";
+import { ingestTabs } from "../../frame/ingestTabs";
 import { Unknown } from "./Unknown";
 
 /** Who sent something, or was found, and is no twin yet. */

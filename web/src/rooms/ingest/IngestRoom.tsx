@@ -12,7 +12,7 @@ import { Doors, Equation } from "./Doors";
 import { kept, type Look } from "./rates";
 import { Refusals } from "./Refusals";
 import { Send } from "./Send";
-import { ingestTabs } from "./tabs";
+import { ingestTabs } from "../../frame/ingestTabs";
 
 /** What comes in: how much by which door, what became of it, and what was refused and why. */
 export function IngestRoom() {

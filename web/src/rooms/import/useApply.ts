@@ -1,0 +1,72 @@
+import { useCallback, useRef, useState } from "react";
+
+import { bulk } from "../../api/client";
+import { ApplyOutcome, type ApplyResult } from "../../gen/pollux/v1/bulk_pb";
+import { groups, type Plan, type PlanLine } from "./plan";
+
+/** What became, or would become, of a record. */
+export interface Done {
+  line: PlanLine;
+  result: ApplyResult;
+}
+
+export interface Run {
+  dry: boolean;
+  running: boolean;
+  total: number;
+  done: Done[];
+  /** Why it ended before its end. */
+  error?: unknown;
+  /** It was left by a person, or ended at the first group with something wrong. */
+  stopped?: boolean;
+}
+
+/** Brings a plan to the node, group by group; a dry run commits nothing. */
+export function useApply(onEnd: () => unknown) {
+  const [run, setRun] = useState<Run>();
+  const ended = useRef<AbortController>(undefined);
+  const start = useCallback(
+    async (plan: Plan, project: string, dry: boolean) => {
+      ended.current?.abort();
+      const own = new AbortController();
+      ended.current = own;
+      const state: Run = { dry, running: true, total: plan.lines.length, done: [] };
+      const tell = (part: Partial<Run>) => {
+        if (ended.current === own) setRun(Object.assign(state, part) && { ...state });
+      };
+      tell({});
+      const made = new Set<string>();
+      try {
+        for (const group of groups(plan.lines)) {
+          const planned = [...new Set(group.flatMap((l) => l.refs).filter((r) => made.has(r)))];
+          const request = { project, dryRun: dry, each: plan.each, planned, records: group.map((l) => l.record) };
+          const { results } = await bulk.apply(request, { signal: own.signal });
+          results.forEach((result, i) => {
+            if (dry && result.outcome === ApplyOutcome.CREATED) made.add(`${result.kind}/${result.id}`);
+            const line = group[i];
+            if (line) state.done.push({ line, result });
+          });
+          const refused = results.some((r) => r.outcome === ApplyOutcome.REFUSED);
+          tell({ done: [...state.done] });
+          if (refused && !dry && !plan.each) {
+            tell({ stopped: true });
+            break;
+          }
+        }
+      } catch (error) {
+        if (own.signal.aborted) tell({ stopped: true });
+        else tell({ error });
+      }
+      tell({ running: false });
+      if (!dry) await onEnd();
+    },
+    [onEnd],
+  );
+  const stop = useCallback(() => ended.current?.abort(), []);
+  const clear = useCallback(() => {
+    ended.current?.abort();
+    ended.current = undefined;
+    setRun(undefined);
+  }, []);
+  return { run, start, stop, clear };
+}
