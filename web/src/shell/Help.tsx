@@ -6,7 +6,7 @@ const keys: [string[], string][] = [
   [["g", "t"], "Twins"],
   [["g", "d"], "Drivers"],
   [["g", "m"], "Models"],
-  [["g", "s"], "Site: zones, systems, relations"],
+  [["g", "z"], "Site: zones, systems, relations"],
   [["g", "i"], "Ingest"],
   [["g", "b"], "Inbox"],
   [["g", "o"], "Topics"],

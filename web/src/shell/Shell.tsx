@@ -34,7 +34,7 @@ export function Shell({ children }: { children: ReactNode }) {
     "g n": () => go("/cluster"),
     "g i": () => go("/ingest"),
     "g b": () => go("/inbox"),
-    "g s": () => go("/site"),
+    "g z": () => go("/site"),
     "g o": () => go("/topics"),
     "g r": () => go("/routes"),
     "?": () => setHelp(true),

@@ -33,7 +33,7 @@ export interface Plan {
 }
 
 /** The kinds in the order in which they are applied: what is named comes before who names it. */
-const kinds = ["model", "zone", "project", "topic", "channel", "route", "twin", "system", "relation"] as const;
+const kinds = ["model", "zone", "project", "topic", "channel", "route", "twin", "system", "relation", "schedule", "rule"] as const;
 export type Kind = (typeof kinds)[number];
 
 /** What a CSV file's lines can be. */
