@@ -136,7 +136,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 func (n *Node) open(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
 		n.listen, n.listenPeers, n.openDir, n.openStore, n.openCredentials, n.openPeers, n.openGossip, n.openRaft, n.openHistory, n.openJournal, n.openActors,
-		n.joinCluster, n.startActors, n.keepHouse, n.openBroker, n.openDoor,
+		n.joinCluster, n.startActors, n.curate, n.keepHouse, n.openBroker, n.openDoor,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -259,6 +259,25 @@ func (n *Node) openJournal(context.Context) error {
 		cancel()
 		running.Wait()
 		return j.Close()
+	})
+	return nil
+}
+
+// curate deletes what the projects' rules let go from this node's journal.
+func (n *Node) curate(context.Context) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.journal.Curate(ctx, journal.CurateEvery, func(project string) (journal.Rules, error) {
+			s, err := n.engine.Registry().ProjectSettings(project)
+			return rpc.JournalRules(s.GetJournalRetention(), n.conf.MetricsRetention), err
+		})
+	}()
+	n.closeLater("curator", func(context.Context) error {
+		cancel()
+		<-done
+		return nil
 	})
 	return nil
 }

@@ -67,6 +67,19 @@ func (r *Registry) wholeProjectSettings(s *pb.ProjectSettings, p planned) (*pb.P
 	if s.UnknownSenders == pb.UnknownSenders_UNKNOWN_SENDERS_PROVISION && len(s.Rules) == 0 {
 		return nil, invalid("/settings/rules", "twins can be made by rules only: at least one is needed")
 	}
+	seen := map[[2]string]bool{}
+	for i, rule := range s.JournalRetention {
+		path, key := fmt.Sprintf("/settings/journalRetention/%d", i), [2]string{rule.Kind, rule.Name}
+		switch {
+		case rule.Name != "" && rule.Kind == "":
+			return nil, invalid(path+"/kind", "is missing: a name is of a kind")
+		case rule.MaxAge.AsDuration() <= 0:
+			return nil, invalid(path+"/maxAge", "must be more than 0")
+		case seen[key]:
+			return nil, invalid(path, "there is another rule for kind %q and name %q", rule.Kind, rule.Name)
+		}
+		seen[key] = true
+	}
 	return s, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"google.golang.org/protobuf/proto"
@@ -25,7 +26,9 @@ type Options struct {
 	Client   *actors.Client
 	History  history.History
 	Journal  *journal.Journal
-	Cluster  Cluster
+	// Retention is how long history is kept; the journal is kept no longer. 0: 400 days.
+	Retention time.Duration
+	Cluster   Cluster
 	// Peers are optional: the other nodes of the cluster. Without them this node is alone.
 	Peers Peers
 	// Verify checks an uploaded file and reads its manifest. It may take seconds; it must be safe for concurrent use.
@@ -87,6 +90,9 @@ func (o *Options) check() error {
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
+	}
+	if o.Retention == 0 {
+		o.Retention = 400 * 24 * time.Hour
 	}
 	if o.Peers == nil {
 		o.Peers = alone{}

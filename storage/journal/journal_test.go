@@ -347,3 +347,34 @@ func TestOlder(t *testing.T) {
 		}
 	}
 }
+
+// TestCurate: the closest rule counts, nothing outlives the default, and a preview says what goes.
+func TestCurate(t *testing.T) {
+	s := storagetest.OpenSingle(t, "store", vfs.NewMem(), keeping()...)
+	j := open(t, t.TempDir(), nil)
+	follow(t, j, s)
+	now := time.Now()
+	old := func(kind, name string, age time.Duration) storage.JournalEntry {
+		return storage.JournalEntry{Project: "default", Twin: "a", Kind: kind, Name: name, Time: now.Add(-age).UnixMilli()}
+	}
+	commit(t, s, old("event", "door", 3*time.Hour), old("event", "other", 3*time.Hour), old("event", "door", 30*time.Hour), old("value", "v", 3*time.Hour),
+		old("value", "v", 5*time.Minute), old("command", "c", 90*time.Hour), old("command", "c", 110*time.Hour))
+	j.CatchUp(t.Context(), 30*time.Second)
+	rules := journal.Rules{Default: 100 * time.Hour, List: []journal.Rule{{Kind: "event", MaxAge: 2 * time.Hour}, {Kind: "event", Name: "door", MaxAge: 24 * time.Hour},
+		{Kind: "value", MaxAge: time.Hour}, {Kind: "command", MaxAge: 1000 * time.Hour}}}
+	would, kinds, err := j.Expired(t.Context(), "default", rules, now, false)
+	if err != nil || would.Entries != 4 || kinds["event"] != 2 || kinds["value"] != 1 || kinds["command"] != 1 {
+		t.Fatalf("would delete %+v %v: %v", would, kinds, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var curating sync.WaitGroup
+	curating.Go(func() { j.Curate(ctx, 10*time.Millisecond, func(string) (journal.Rules, error) { return rules, nil }) })
+	until(t, "the old entries are gone", func() bool {
+		return len(list(t, j, journal.Query{Project: "default", Limit: 100})) == 3
+	})
+	cancel()
+	curating.Wait()
+	if got := texts(list(t, j, journal.Query{Project: "default", Twin: "a", Limit: 100})); len(got) != 3 {
+		t.Errorf("left: %v", got)
+	}
+}

@@ -588,11 +588,170 @@ func (x *HistorySeries) GetValues() []float64 {
 	return nil
 }
 
+type PreviewRetentionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: the caller's, or the default one.
+	Project string `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	// Rules to try.
+	Rules []*RetentionRule `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
+	// The rules that hold, instead.
+	Current       bool `protobuf:"varint,3,opt,name=current,proto3" json:"current,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewRetentionRequest) Reset() {
+	*x = PreviewRetentionRequest{}
+	mi := &file_pollux_v1_history_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewRetentionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewRetentionRequest) ProtoMessage() {}
+
+func (x *PreviewRetentionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_history_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewRetentionRequest.ProtoReflect.Descriptor instead.
+func (*PreviewRetentionRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_history_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PreviewRetentionRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *PreviewRetentionRequest) GetRules() []*RetentionRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *PreviewRetentionRequest) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+type PreviewRetentionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Entries that would go, what they take before compression, and of which time they are.
+	Entries uint64                 `protobuf:"varint,1,opt,name=entries,proto3" json:"entries,omitempty"`
+	Bytes   uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Oldest  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	Newest  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=newest,proto3" json:"newest,omitempty"`
+	// Entries by kind.
+	Kinds map[string]uint64 `protobuf:"bytes,5,rep,name=kinds,proto3" json:"kinds,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// What the project's journal takes on the disk of the node that answers, about.
+	UsedBytes uint64 `protobuf:"varint,6,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"`
+	// How long what no rule fits is kept.
+	DefaultMaxAge *durationpb.Duration `protobuf:"bytes,7,opt,name=default_max_age,json=defaultMaxAge,proto3" json:"default_max_age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewRetentionResponse) Reset() {
+	*x = PreviewRetentionResponse{}
+	mi := &file_pollux_v1_history_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewRetentionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewRetentionResponse) ProtoMessage() {}
+
+func (x *PreviewRetentionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_history_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewRetentionResponse.ProtoReflect.Descriptor instead.
+func (*PreviewRetentionResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_history_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PreviewRetentionResponse) GetEntries() uint64 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *PreviewRetentionResponse) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PreviewRetentionResponse) GetOldest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Oldest
+	}
+	return nil
+}
+
+func (x *PreviewRetentionResponse) GetNewest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Newest
+	}
+	return nil
+}
+
+func (x *PreviewRetentionResponse) GetKinds() map[string]uint64 {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *PreviewRetentionResponse) GetUsedBytes() uint64 {
+	if x != nil {
+		return x.UsedBytes
+	}
+	return 0
+}
+
+func (x *PreviewRetentionResponse) GetDefaultMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.DefaultMaxAge
+	}
+	return nil
+}
+
 var File_pollux_v1_history_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_history_proto_rawDesc = "" +
 	"\n" +
-	"\x17pollux/v1/history.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/twin.proto\"\xdc\x01\n" +
+	"\x17pollux/v1/history.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16pollux/v1/ingest.proto\x1a\x14pollux/v1/twin.proto\"\xdc\x01\n" +
 	"\fJournalEntry\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
 	"\x04twin\x18\x02 \x01(\tR\x04twin\x12\x12\n" +
@@ -648,10 +807,28 @@ const file_pollux_v1_history_proto_rawDesc = "" +
 	"\n" +
 	"GroupEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xb6\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x01\n" +
+	"\x17PreviewRetentionRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x128\n" +
+	"\x05rules\x18\x02 \x03(\v2\x18.pollux.v1.RetentionRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x12\x18\n" +
+	"\acurrent\x18\x03 \x01(\bR\acurrent\"\x94\x03\n" +
+	"\x18PreviewRetentionResponse\x12\x18\n" +
+	"\aentries\x18\x01 \x01(\x04R\aentries\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x122\n" +
+	"\x06oldest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06oldest\x122\n" +
+	"\x06newest\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06newest\x12D\n" +
+	"\x05kinds\x18\x05 \x03(\v2..pollux.v1.PreviewRetentionResponse.KindsEntryR\x05kinds\x12\x1d\n" +
+	"\n" +
+	"used_bytes\x18\x06 \x01(\x04R\tusedBytes\x12A\n" +
+	"\x0fdefault_max_age\x18\a \x01(\v2\x19.google.protobuf.DurationR\rdefaultMaxAge\x1a8\n" +
+	"\n" +
+	"KindsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x012\x98\x02\n" +
 	"\x0eHistoryService\x12Q\n" +
 	"\vListJournal\x12\x1d.pollux.v1.ListJournalRequest\x1a\x1e.pollux.v1.ListJournalResponse\"\x03\x90\x02\x01\x12Q\n" +
-	"\vQuerySeries\x12\x1d.pollux.v1.QuerySeriesRequest\x1a\x1e.pollux.v1.QuerySeriesResponse\"\x03\x90\x02\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\vQuerySeries\x12\x1d.pollux.v1.QuerySeriesRequest\x1a\x1e.pollux.v1.QuerySeriesResponse\"\x03\x90\x02\x01\x12`\n" +
+	"\x10PreviewRetention\x12\".pollux.v1.PreviewRetentionRequest\x1a#.pollux.v1.PreviewRetentionResponse\"\x03\x90\x02\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_history_proto_rawDescOnce sync.Once
@@ -665,43 +842,54 @@ func file_pollux_v1_history_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_history_proto_rawDescData
 }
 
-var file_pollux_v1_history_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_pollux_v1_history_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_pollux_v1_history_proto_goTypes = []any{
-	(*JournalEntry)(nil),          // 0: pollux.v1.JournalEntry
-	(*ListJournalRequest)(nil),    // 1: pollux.v1.ListJournalRequest
-	(*ListJournalResponse)(nil),   // 2: pollux.v1.ListJournalResponse
-	(*QuerySeriesRequest)(nil),    // 3: pollux.v1.QuerySeriesRequest
-	(*QuerySeriesResponse)(nil),   // 4: pollux.v1.QuerySeriesResponse
-	(*HistorySeries)(nil),         // 5: pollux.v1.HistorySeries
-	nil,                           // 6: pollux.v1.HistorySeries.GroupEntry
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*structpb.Value)(nil),        // 8: google.protobuf.Value
-	(*TwinFilter)(nil),            // 9: pollux.v1.TwinFilter
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*JournalEntry)(nil),             // 0: pollux.v1.JournalEntry
+	(*ListJournalRequest)(nil),       // 1: pollux.v1.ListJournalRequest
+	(*ListJournalResponse)(nil),      // 2: pollux.v1.ListJournalResponse
+	(*QuerySeriesRequest)(nil),       // 3: pollux.v1.QuerySeriesRequest
+	(*QuerySeriesResponse)(nil),      // 4: pollux.v1.QuerySeriesResponse
+	(*HistorySeries)(nil),            // 5: pollux.v1.HistorySeries
+	(*PreviewRetentionRequest)(nil),  // 6: pollux.v1.PreviewRetentionRequest
+	(*PreviewRetentionResponse)(nil), // 7: pollux.v1.PreviewRetentionResponse
+	nil,                              // 8: pollux.v1.HistorySeries.GroupEntry
+	nil,                              // 9: pollux.v1.PreviewRetentionResponse.KindsEntry
+	(*timestamppb.Timestamp)(nil),    // 10: google.protobuf.Timestamp
+	(*structpb.Value)(nil),           // 11: google.protobuf.Value
+	(*TwinFilter)(nil),               // 12: pollux.v1.TwinFilter
+	(*durationpb.Duration)(nil),      // 13: google.protobuf.Duration
+	(*RetentionRule)(nil),            // 14: pollux.v1.RetentionRule
 }
 var file_pollux_v1_history_proto_depIdxs = []int32{
-	7,  // 0: pollux.v1.JournalEntry.time:type_name -> google.protobuf.Timestamp
-	8,  // 1: pollux.v1.JournalEntry.data:type_name -> google.protobuf.Value
-	7,  // 2: pollux.v1.ListJournalRequest.start:type_name -> google.protobuf.Timestamp
-	7,  // 3: pollux.v1.ListJournalRequest.end:type_name -> google.protobuf.Timestamp
+	10, // 0: pollux.v1.JournalEntry.time:type_name -> google.protobuf.Timestamp
+	11, // 1: pollux.v1.JournalEntry.data:type_name -> google.protobuf.Value
+	10, // 2: pollux.v1.ListJournalRequest.start:type_name -> google.protobuf.Timestamp
+	10, // 3: pollux.v1.ListJournalRequest.end:type_name -> google.protobuf.Timestamp
 	0,  // 4: pollux.v1.ListJournalResponse.entries:type_name -> pollux.v1.JournalEntry
-	9,  // 5: pollux.v1.QuerySeriesRequest.filter:type_name -> pollux.v1.TwinFilter
-	7,  // 6: pollux.v1.QuerySeriesRequest.start:type_name -> google.protobuf.Timestamp
-	7,  // 7: pollux.v1.QuerySeriesRequest.end:type_name -> google.protobuf.Timestamp
-	10, // 8: pollux.v1.QuerySeriesRequest.step:type_name -> google.protobuf.Duration
-	7,  // 9: pollux.v1.QuerySeriesResponse.start:type_name -> google.protobuf.Timestamp
-	10, // 10: pollux.v1.QuerySeriesResponse.step:type_name -> google.protobuf.Duration
+	12, // 5: pollux.v1.QuerySeriesRequest.filter:type_name -> pollux.v1.TwinFilter
+	10, // 6: pollux.v1.QuerySeriesRequest.start:type_name -> google.protobuf.Timestamp
+	10, // 7: pollux.v1.QuerySeriesRequest.end:type_name -> google.protobuf.Timestamp
+	13, // 8: pollux.v1.QuerySeriesRequest.step:type_name -> google.protobuf.Duration
+	10, // 9: pollux.v1.QuerySeriesResponse.start:type_name -> google.protobuf.Timestamp
+	13, // 10: pollux.v1.QuerySeriesResponse.step:type_name -> google.protobuf.Duration
 	5,  // 11: pollux.v1.QuerySeriesResponse.series:type_name -> pollux.v1.HistorySeries
-	6,  // 12: pollux.v1.HistorySeries.group:type_name -> pollux.v1.HistorySeries.GroupEntry
-	1,  // 13: pollux.v1.HistoryService.ListJournal:input_type -> pollux.v1.ListJournalRequest
-	3,  // 14: pollux.v1.HistoryService.QuerySeries:input_type -> pollux.v1.QuerySeriesRequest
-	2,  // 15: pollux.v1.HistoryService.ListJournal:output_type -> pollux.v1.ListJournalResponse
-	4,  // 16: pollux.v1.HistoryService.QuerySeries:output_type -> pollux.v1.QuerySeriesResponse
-	15, // [15:17] is the sub-list for method output_type
-	13, // [13:15] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	8,  // 12: pollux.v1.HistorySeries.group:type_name -> pollux.v1.HistorySeries.GroupEntry
+	14, // 13: pollux.v1.PreviewRetentionRequest.rules:type_name -> pollux.v1.RetentionRule
+	10, // 14: pollux.v1.PreviewRetentionResponse.oldest:type_name -> google.protobuf.Timestamp
+	10, // 15: pollux.v1.PreviewRetentionResponse.newest:type_name -> google.protobuf.Timestamp
+	9,  // 16: pollux.v1.PreviewRetentionResponse.kinds:type_name -> pollux.v1.PreviewRetentionResponse.KindsEntry
+	13, // 17: pollux.v1.PreviewRetentionResponse.default_max_age:type_name -> google.protobuf.Duration
+	1,  // 18: pollux.v1.HistoryService.ListJournal:input_type -> pollux.v1.ListJournalRequest
+	3,  // 19: pollux.v1.HistoryService.QuerySeries:input_type -> pollux.v1.QuerySeriesRequest
+	6,  // 20: pollux.v1.HistoryService.PreviewRetention:input_type -> pollux.v1.PreviewRetentionRequest
+	2,  // 21: pollux.v1.HistoryService.ListJournal:output_type -> pollux.v1.ListJournalResponse
+	4,  // 22: pollux.v1.HistoryService.QuerySeries:output_type -> pollux.v1.QuerySeriesResponse
+	7,  // 23: pollux.v1.HistoryService.PreviewRetention:output_type -> pollux.v1.PreviewRetentionResponse
+	21, // [21:24] is the sub-list for method output_type
+	18, // [18:21] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_history_proto_init() }
@@ -709,6 +897,7 @@ func file_pollux_v1_history_proto_init() {
 	if File_pollux_v1_history_proto != nil {
 		return
 	}
+	file_pollux_v1_ingest_proto_init()
 	file_pollux_v1_twin_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -716,7 +905,7 @@ func file_pollux_v1_history_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_history_proto_rawDesc), len(file_pollux_v1_history_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

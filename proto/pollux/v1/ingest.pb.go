@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1133,8 +1134,11 @@ type ProjectSettings struct {
 	UnknownSenders UnknownSenders         `protobuf:"varint,2,opt,name=unknown_senders,json=unknownSenders,proto3,enum=pollux.v1.UnknownSenders" json:"unknown_senders,omitempty"`
 	Rules          []*ProvisionRule       `protobuf:"bytes,3,rep,name=rules,proto3" json:"rules,omitempty"`
 	Revision       uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How long the project's journal is kept. Of several rules that fit an entry the closest counts: kind and name, kind, neither.
+	// What no rule fits is kept as long as history is (metrics-retention); nothing is kept longer.
+	JournalRetention []*RetentionRule `protobuf:"bytes,5,rep,name=journal_retention,json=journalRetention,proto3" json:"journal_retention,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ProjectSettings) Reset() {
@@ -1195,6 +1199,76 @@ func (x *ProjectSettings) GetRevision() uint64 {
 	return 0
 }
 
+func (x *ProjectSettings) GetJournalRetention() []*RetentionRule {
+	if x != nil {
+		return x.JournalRetention
+	}
+	return nil
+}
+
+// RetentionRule says how long journal entries are kept.
+type RetentionRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of this kind; empty: of all.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Of this name: of the event, the property, the command; empty: of all. Only with a kind.
+	Name          string               `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	MaxAge        *durationpb.Duration `protobuf:"bytes,3,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetentionRule) Reset() {
+	*x = RetentionRule{}
+	mi := &file_pollux_v1_ingest_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetentionRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetentionRule) ProtoMessage() {}
+
+func (x *RetentionRule) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_ingest_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetentionRule.ProtoReflect.Descriptor instead.
+func (*RetentionRule) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RetentionRule) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RetentionRule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RetentionRule) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
 type GetProjectSettingsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
@@ -1204,7 +1278,7 @@ type GetProjectSettingsRequest struct {
 
 func (x *GetProjectSettingsRequest) Reset() {
 	*x = GetProjectSettingsRequest{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[14]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1290,7 @@ func (x *GetProjectSettingsRequest) String() string {
 func (*GetProjectSettingsRequest) ProtoMessage() {}
 
 func (x *GetProjectSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[14]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1303,7 @@ func (x *GetProjectSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProjectSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetProjectSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetProjectSettingsRequest) GetProject() string {
@@ -1248,7 +1322,7 @@ type GetProjectSettingsResponse struct {
 
 func (x *GetProjectSettingsResponse) Reset() {
 	*x = GetProjectSettingsResponse{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1334,7 @@ func (x *GetProjectSettingsResponse) String() string {
 func (*GetProjectSettingsResponse) ProtoMessage() {}
 
 func (x *GetProjectSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1347,7 @@ func (x *GetProjectSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProjectSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetProjectSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetProjectSettingsResponse) GetSettings() *ProjectSettings {
@@ -1292,7 +1366,7 @@ type PutProjectSettingsRequest struct {
 
 func (x *PutProjectSettingsRequest) Reset() {
 	*x = PutProjectSettingsRequest{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1378,7 @@ func (x *PutProjectSettingsRequest) String() string {
 func (*PutProjectSettingsRequest) ProtoMessage() {}
 
 func (x *PutProjectSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1391,7 @@ func (x *PutProjectSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProjectSettingsRequest.ProtoReflect.Descriptor instead.
 func (*PutProjectSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PutProjectSettingsRequest) GetSettings() *ProjectSettings {
@@ -1336,7 +1410,7 @@ type PutProjectSettingsResponse struct {
 
 func (x *PutProjectSettingsResponse) Reset() {
 	*x = PutProjectSettingsResponse{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1422,7 @@ func (x *PutProjectSettingsResponse) String() string {
 func (*PutProjectSettingsResponse) ProtoMessage() {}
 
 func (x *PutProjectSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1435,7 @@ func (x *PutProjectSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProjectSettingsResponse.ProtoReflect.Descriptor instead.
 func (*PutProjectSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PutProjectSettingsResponse) GetSettings() *ProjectSettings {
@@ -1375,7 +1449,7 @@ var File_pollux_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_ingest_proto_rawDesc = "" +
 	"\n" +
-	"\x16pollux/v1/ingest.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/twin.proto\"\xd9\x01\n" +
+	"\x16pollux/v1/ingest.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/twin.proto\"\xd9\x01\n" +
 	"\rIngestMessage\x12\x1c\n" +
 	"\x04twin\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04twin\x12&\n" +
 	"\x05alias\x18\x02 \x01(\v2\x10.pollux.v1.AliasR\x05alias\x12\x18\n" +
@@ -1457,12 +1531,17 @@ const file_pollux_v1_ingest_proto_rawDesc = "" +
 	"\x06labels\x18\b \x03(\v2$.pollux.v1.ProvisionRule.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd8\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa9\x02\n" +
 	"\x0fProjectSettings\x12!\n" +
 	"\aproject\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aproject\x12L\n" +
 	"\x0funknown_senders\x18\x02 \x01(\x0e2\x19.pollux.v1.UnknownSendersB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0eunknownSenders\x128\n" +
 	"\x05rules\x18\x03 \x03(\v2\x18.pollux.v1.ProvisionRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\">\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x12O\n" +
+	"\x11journal_retention\x18\x05 \x03(\v2\x18.pollux.v1.RetentionRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x10journalRetention\"\x95\x01\n" +
+	"\rRetentionRule\x12\x1b\n" +
+	"\x04kind\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04kind\x12\x1c\n" +
+	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x04name\x12I\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x15\xbaH\x12\xc8\x01\x01\xaa\x01\f\"\x06\b\x80\xbc\xe0\xdf\v2\x02\b<R\x06maxAge\">\n" +
 	"\x19GetProjectSettingsRequest\x12!\n" +
 	"\aproject\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\aproject\"T\n" +
 	"\x1aGetProjectSettingsResponse\x126\n" +
@@ -1504,7 +1583,7 @@ func file_pollux_v1_ingest_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_pollux_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_pollux_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_pollux_v1_ingest_proto_goTypes = []any{
 	(IngestOutcome)(0),                 // 0: pollux.v1.IngestOutcome
 	(UnknownSenders)(0),                // 1: pollux.v1.UnknownSenders
@@ -1522,49 +1601,53 @@ var file_pollux_v1_ingest_proto_goTypes = []any{
 	(*ListRefusalsResponse)(nil),       // 13: pollux.v1.ListRefusalsResponse
 	(*ProvisionRule)(nil),              // 14: pollux.v1.ProvisionRule
 	(*ProjectSettings)(nil),            // 15: pollux.v1.ProjectSettings
-	(*GetProjectSettingsRequest)(nil),  // 16: pollux.v1.GetProjectSettingsRequest
-	(*GetProjectSettingsResponse)(nil), // 17: pollux.v1.GetProjectSettingsResponse
-	(*PutProjectSettingsRequest)(nil),  // 18: pollux.v1.PutProjectSettingsRequest
-	(*PutProjectSettingsResponse)(nil), // 19: pollux.v1.PutProjectSettingsResponse
-	nil,                                // 20: pollux.v1.ProvisionRule.LabelsEntry
-	(*Alias)(nil),                      // 21: pollux.v1.Alias
-	(*timestamppb.Timestamp)(nil),      // 22: google.protobuf.Timestamp
+	(*RetentionRule)(nil),              // 16: pollux.v1.RetentionRule
+	(*GetProjectSettingsRequest)(nil),  // 17: pollux.v1.GetProjectSettingsRequest
+	(*GetProjectSettingsResponse)(nil), // 18: pollux.v1.GetProjectSettingsResponse
+	(*PutProjectSettingsRequest)(nil),  // 19: pollux.v1.PutProjectSettingsRequest
+	(*PutProjectSettingsResponse)(nil), // 20: pollux.v1.PutProjectSettingsResponse
+	nil,                                // 21: pollux.v1.ProvisionRule.LabelsEntry
+	(*Alias)(nil),                      // 22: pollux.v1.Alias
+	(*timestamppb.Timestamp)(nil),      // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 24: google.protobuf.Duration
 }
 var file_pollux_v1_ingest_proto_depIdxs = []int32{
-	21, // 0: pollux.v1.IngestMessage.alias:type_name -> pollux.v1.Alias
-	22, // 1: pollux.v1.IngestMessage.time:type_name -> google.protobuf.Timestamp
+	22, // 0: pollux.v1.IngestMessage.alias:type_name -> pollux.v1.Alias
+	23, // 1: pollux.v1.IngestMessage.time:type_name -> google.protobuf.Timestamp
 	2,  // 2: pollux.v1.IngestRequest.messages:type_name -> pollux.v1.IngestMessage
 	0,  // 3: pollux.v1.IngestResult.outcome:type_name -> pollux.v1.IngestOutcome
 	4,  // 4: pollux.v1.IngestResponse.results:type_name -> pollux.v1.IngestResult
 	3,  // 5: pollux.v1.IngestStreamRequest.request:type_name -> pollux.v1.IngestRequest
 	5,  // 6: pollux.v1.IngestStreamResponse.sums:type_name -> pollux.v1.IngestResponse
 	8,  // 7: pollux.v1.GetIngestStatusResponse.counts:type_name -> pollux.v1.IngestCount
-	22, // 8: pollux.v1.Refusal.time:type_name -> google.protobuf.Timestamp
-	21, // 9: pollux.v1.Refusal.alias:type_name -> pollux.v1.Alias
+	23, // 8: pollux.v1.Refusal.time:type_name -> google.protobuf.Timestamp
+	22, // 9: pollux.v1.Refusal.alias:type_name -> pollux.v1.Alias
 	11, // 10: pollux.v1.ListRefusalsResponse.refusals:type_name -> pollux.v1.Refusal
-	20, // 11: pollux.v1.ProvisionRule.labels:type_name -> pollux.v1.ProvisionRule.LabelsEntry
+	21, // 11: pollux.v1.ProvisionRule.labels:type_name -> pollux.v1.ProvisionRule.LabelsEntry
 	1,  // 12: pollux.v1.ProjectSettings.unknown_senders:type_name -> pollux.v1.UnknownSenders
 	14, // 13: pollux.v1.ProjectSettings.rules:type_name -> pollux.v1.ProvisionRule
-	15, // 14: pollux.v1.GetProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
-	15, // 15: pollux.v1.PutProjectSettingsRequest.settings:type_name -> pollux.v1.ProjectSettings
-	15, // 16: pollux.v1.PutProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
-	3,  // 17: pollux.v1.IngestService.Ingest:input_type -> pollux.v1.IngestRequest
-	6,  // 18: pollux.v1.IngestService.IngestStream:input_type -> pollux.v1.IngestStreamRequest
-	9,  // 19: pollux.v1.IngestService.GetIngestStatus:input_type -> pollux.v1.GetIngestStatusRequest
-	12, // 20: pollux.v1.IngestService.ListRefusals:input_type -> pollux.v1.ListRefusalsRequest
-	16, // 21: pollux.v1.IngestService.GetProjectSettings:input_type -> pollux.v1.GetProjectSettingsRequest
-	18, // 22: pollux.v1.IngestService.PutProjectSettings:input_type -> pollux.v1.PutProjectSettingsRequest
-	5,  // 23: pollux.v1.IngestService.Ingest:output_type -> pollux.v1.IngestResponse
-	7,  // 24: pollux.v1.IngestService.IngestStream:output_type -> pollux.v1.IngestStreamResponse
-	10, // 25: pollux.v1.IngestService.GetIngestStatus:output_type -> pollux.v1.GetIngestStatusResponse
-	13, // 26: pollux.v1.IngestService.ListRefusals:output_type -> pollux.v1.ListRefusalsResponse
-	17, // 27: pollux.v1.IngestService.GetProjectSettings:output_type -> pollux.v1.GetProjectSettingsResponse
-	19, // 28: pollux.v1.IngestService.PutProjectSettings:output_type -> pollux.v1.PutProjectSettingsResponse
-	23, // [23:29] is the sub-list for method output_type
-	17, // [17:23] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	16, // 14: pollux.v1.ProjectSettings.journal_retention:type_name -> pollux.v1.RetentionRule
+	24, // 15: pollux.v1.RetentionRule.max_age:type_name -> google.protobuf.Duration
+	15, // 16: pollux.v1.GetProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
+	15, // 17: pollux.v1.PutProjectSettingsRequest.settings:type_name -> pollux.v1.ProjectSettings
+	15, // 18: pollux.v1.PutProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
+	3,  // 19: pollux.v1.IngestService.Ingest:input_type -> pollux.v1.IngestRequest
+	6,  // 20: pollux.v1.IngestService.IngestStream:input_type -> pollux.v1.IngestStreamRequest
+	9,  // 21: pollux.v1.IngestService.GetIngestStatus:input_type -> pollux.v1.GetIngestStatusRequest
+	12, // 22: pollux.v1.IngestService.ListRefusals:input_type -> pollux.v1.ListRefusalsRequest
+	17, // 23: pollux.v1.IngestService.GetProjectSettings:input_type -> pollux.v1.GetProjectSettingsRequest
+	19, // 24: pollux.v1.IngestService.PutProjectSettings:input_type -> pollux.v1.PutProjectSettingsRequest
+	5,  // 25: pollux.v1.IngestService.Ingest:output_type -> pollux.v1.IngestResponse
+	7,  // 26: pollux.v1.IngestService.IngestStream:output_type -> pollux.v1.IngestStreamResponse
+	10, // 27: pollux.v1.IngestService.GetIngestStatus:output_type -> pollux.v1.GetIngestStatusResponse
+	13, // 28: pollux.v1.IngestService.ListRefusals:output_type -> pollux.v1.ListRefusalsResponse
+	18, // 29: pollux.v1.IngestService.GetProjectSettings:output_type -> pollux.v1.GetProjectSettingsResponse
+	20, // 30: pollux.v1.IngestService.PutProjectSettings:output_type -> pollux.v1.PutProjectSettingsResponse
+	25, // [25:31] is the sub-list for method output_type
+	19, // [19:25] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_ingest_proto_init() }
@@ -1579,7 +1662,7 @@ func file_pollux_v1_ingest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_ingest_proto_rawDesc), len(file_pollux_v1_ingest_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

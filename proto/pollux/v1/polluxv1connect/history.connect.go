@@ -39,6 +39,9 @@ const (
 	// HistoryServiceQuerySeriesProcedure is the fully-qualified name of the HistoryService's
 	// QuerySeries RPC.
 	HistoryServiceQuerySeriesProcedure = "/pollux.v1.HistoryService/QuerySeries"
+	// HistoryServicePreviewRetentionProcedure is the fully-qualified name of the HistoryService's
+	// PreviewRetention RPC.
+	HistoryServicePreviewRetentionProcedure = "/pollux.v1.HistoryService/PreviewRetention"
 )
 
 // HistoryServiceClient is a client for the pollux.v1.HistoryService service.
@@ -47,6 +50,9 @@ type HistoryServiceClient interface {
 	ListJournal(context.Context, *connect.Request[v1.ListJournalRequest]) (*connect.Response[v1.ListJournalResponse], error)
 	// QuerySeries gives one property of many twins in the same steps, or of groups of them.
 	QuerySeries(context.Context, *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error)
+	// PreviewRetention counts what rules would delete from the journal now. It deletes nothing. The rules that hold are in the
+	// project's settings (IngestService).
+	PreviewRetention(context.Context, *connect.Request[v1.PreviewRetentionRequest]) (*connect.Response[v1.PreviewRetentionResponse], error)
 }
 
 // NewHistoryServiceClient constructs a client for the pollux.v1.HistoryService service. By default,
@@ -74,13 +80,21 @@ func NewHistoryServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		previewRetention: connect.NewClient[v1.PreviewRetentionRequest, v1.PreviewRetentionResponse](
+			httpClient,
+			baseURL+HistoryServicePreviewRetentionProcedure,
+			connect.WithSchema(historyServiceMethods.ByName("PreviewRetention")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // historyServiceClient implements HistoryServiceClient.
 type historyServiceClient struct {
-	listJournal *connect.Client[v1.ListJournalRequest, v1.ListJournalResponse]
-	querySeries *connect.Client[v1.QuerySeriesRequest, v1.QuerySeriesResponse]
+	listJournal      *connect.Client[v1.ListJournalRequest, v1.ListJournalResponse]
+	querySeries      *connect.Client[v1.QuerySeriesRequest, v1.QuerySeriesResponse]
+	previewRetention *connect.Client[v1.PreviewRetentionRequest, v1.PreviewRetentionResponse]
 }
 
 // ListJournal calls pollux.v1.HistoryService.ListJournal.
@@ -93,12 +107,20 @@ func (c *historyServiceClient) QuerySeries(ctx context.Context, req *connect.Req
 	return c.querySeries.CallUnary(ctx, req)
 }
 
+// PreviewRetention calls pollux.v1.HistoryService.PreviewRetention.
+func (c *historyServiceClient) PreviewRetention(ctx context.Context, req *connect.Request[v1.PreviewRetentionRequest]) (*connect.Response[v1.PreviewRetentionResponse], error) {
+	return c.previewRetention.CallUnary(ctx, req)
+}
+
 // HistoryServiceHandler is an implementation of the pollux.v1.HistoryService service.
 type HistoryServiceHandler interface {
 	// ListJournal gives events, values that are no numbers, commands and what else happened, in the order of time.
 	ListJournal(context.Context, *connect.Request[v1.ListJournalRequest]) (*connect.Response[v1.ListJournalResponse], error)
 	// QuerySeries gives one property of many twins in the same steps, or of groups of them.
 	QuerySeries(context.Context, *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error)
+	// PreviewRetention counts what rules would delete from the journal now. It deletes nothing. The rules that hold are in the
+	// project's settings (IngestService).
+	PreviewRetention(context.Context, *connect.Request[v1.PreviewRetentionRequest]) (*connect.Response[v1.PreviewRetentionResponse], error)
 }
 
 // NewHistoryServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -122,12 +144,21 @@ func NewHistoryServiceHandler(svc HistoryServiceHandler, opts ...connect.Handler
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	historyServicePreviewRetentionHandler := connect.NewUnaryHandler(
+		HistoryServicePreviewRetentionProcedure,
+		svc.PreviewRetention,
+		connect.WithSchema(historyServiceMethods.ByName("PreviewRetention")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.HistoryService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case HistoryServiceListJournalProcedure:
 			historyServiceListJournalHandler.ServeHTTP(w, r)
 		case HistoryServiceQuerySeriesProcedure:
 			historyServiceQuerySeriesHandler.ServeHTTP(w, r)
+		case HistoryServicePreviewRetentionProcedure:
+			historyServicePreviewRetentionHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -143,4 +174,8 @@ func (UnimplementedHistoryServiceHandler) ListJournal(context.Context, *connect.
 
 func (UnimplementedHistoryServiceHandler) QuerySeries(context.Context, *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.HistoryService.QuerySeries is not implemented"))
+}
+
+func (UnimplementedHistoryServiceHandler) PreviewRetention(context.Context, *connect.Request[v1.PreviewRetentionRequest]) (*connect.Response[v1.PreviewRetentionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.HistoryService.PreviewRetention is not implemented"))
 }

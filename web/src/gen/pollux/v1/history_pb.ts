@@ -6,6 +6,8 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, Timestamp, Value } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { RetentionRule } from "./ingest_pb";
+import { file_pollux_v1_ingest } from "./ingest_pb";
 import type { TwinFilter } from "./twin_pb";
 import { file_pollux_v1_twin } from "./twin_pb";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/history.proto.
  */
 export const file_pollux_v1_history: GenFile = /*@__PURE__*/
-  fileDesc("Chdwb2xsdXgvdjEvaGlzdG9yeS5wcm90bxIJcG9sbHV4LnYxIqsBCgxKb3VybmFsRW50cnkSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEgwKBGtpbmQYAyABKAkSDAoEbmFtZRgEIAEoCRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghzZXF1ZW5jZRgGIAEoBBIkCgRkYXRhGAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlIvABChJMaXN0Sm91cm5hbFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEg0KBWtpbmRzGAMgAygJEg0KBW5hbWVzGAQgAygJEikKBXN0YXJ0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNlbmQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDG9sZGVzdF9maXJzdBgHIAEoCBIRCglwYWdlX3NpemUYCCABKA0SEgoKcGFnZV90b2tlbhgJIAEoCRIMCgR0ZXh0GAogASgJIlgKE0xpc3RKb3VybmFsUmVzcG9uc2USKAoHZW50cmllcxgBIAMoCzIXLnBvbGx1eC52MS5Kb3VybmFsRW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIssCChJRdWVyeVNlcmllc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEAoIcHJvcGVydHkYAiABKAkSKQoFc3RhcnQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA2VuZBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglhZ2dyZWdhdGUYBiABKAkSDAoEZmlsbBgHIAEoCRIMCgR1bml0GAggASgJEhAKCGdyb3VwX2J5GAkgAygJEhcKD2dyb3VwX2FnZ3JlZ2F0ZRgKIAEoCRIRCglwYWdlX3NpemUYCyABKA0SEgoKcGFnZV90b2tlbhgMIAEoCSKsAQoTUXVlcnlTZXJpZXNSZXNwb25zZRIpCgVzdGFydBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgZzZXJpZXMYAyADKAsyGC5wb2xsdXgudjEuSGlzdG9yeVNlcmllcxIXCg9uZXh0X3BhZ2VfdG9rZW4YBCABKAkirAEKDUhpc3RvcnlTZXJpZXMSDAoEdHdpbhgBIAEoCRIyCgVncm91cBgCIAMoCzIjLnBvbGx1eC52MS5IaXN0b3J5U2VyaWVzLkdyb3VwRW50cnkSDQoFdHdpbnMYAyABKA0SDAoEdW5pdBgEIAEoCRIOCgZ2YWx1ZXMYBSADKAEaLAoKR3JvdXBFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBMrYBCg5IaXN0b3J5U2VydmljZRJRCgtMaXN0Sm91cm5hbBIdLnBvbGx1eC52MS5MaXN0Sm91cm5hbFJlcXVlc3QaHi5wb2xsdXgudjEuTGlzdEpvdXJuYWxSZXNwb25zZSIDkAIBElEKC1F1ZXJ5U2VyaWVzEh0ucG9sbHV4LnYxLlF1ZXJ5U2VyaWVzUmVxdWVzdBoeLnBvbGx1eC52MS5RdWVyeVNlcmllc1Jlc3BvbnNlIgOQAgFCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_pollux_v1_twin]);
+  fileDesc("Chdwb2xsdXgvdjEvaGlzdG9yeS5wcm90bxIJcG9sbHV4LnYxIqsBCgxKb3VybmFsRW50cnkSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEgwKBGtpbmQYAyABKAkSDAoEbmFtZRgEIAEoCRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghzZXF1ZW5jZRgGIAEoBBIkCgRkYXRhGAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlIvABChJMaXN0Sm91cm5hbFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEg0KBWtpbmRzGAMgAygJEg0KBW5hbWVzGAQgAygJEikKBXN0YXJ0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNlbmQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDG9sZGVzdF9maXJzdBgHIAEoCBIRCglwYWdlX3NpemUYCCABKA0SEgoKcGFnZV90b2tlbhgJIAEoCRIMCgR0ZXh0GAogASgJIlgKE0xpc3RKb3VybmFsUmVzcG9uc2USKAoHZW50cmllcxgBIAMoCzIXLnBvbGx1eC52MS5Kb3VybmFsRW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIssCChJRdWVyeVNlcmllc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEAoIcHJvcGVydHkYAiABKAkSKQoFc3RhcnQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA2VuZBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglhZ2dyZWdhdGUYBiABKAkSDAoEZmlsbBgHIAEoCRIMCgR1bml0GAggASgJEhAKCGdyb3VwX2J5GAkgAygJEhcKD2dyb3VwX2FnZ3JlZ2F0ZRgKIAEoCRIRCglwYWdlX3NpemUYCyABKA0SEgoKcGFnZV90b2tlbhgMIAEoCSKsAQoTUXVlcnlTZXJpZXNSZXNwb25zZRIpCgVzdGFydBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgZzZXJpZXMYAyADKAsyGC5wb2xsdXgudjEuSGlzdG9yeVNlcmllcxIXCg9uZXh0X3BhZ2VfdG9rZW4YBCABKAkirAEKDUhpc3RvcnlTZXJpZXMSDAoEdHdpbhgBIAEoCRIyCgVncm91cBgCIAMoCzIjLnBvbGx1eC52MS5IaXN0b3J5U2VyaWVzLkdyb3VwRW50cnkSDQoFdHdpbnMYAyABKA0SDAoEdW5pdBgEIAEoCRIOCgZ2YWx1ZXMYBSADKAEaLAoKR3JvdXBFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImQKF1ByZXZpZXdSZXRlbnRpb25SZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSJwoFcnVsZXMYAiADKAsyGC5wb2xsdXgudjEuUmV0ZW50aW9uUnVsZRIPCgdjdXJyZW50GAMgASgIIscCChhQcmV2aWV3UmV0ZW50aW9uUmVzcG9uc2USDwoHZW50cmllcxgBIAEoBBINCgVieXRlcxgCIAEoBBIqCgZvbGRlc3QYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEioKBm5ld2VzdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASPQoFa2luZHMYBSADKAsyLi5wb2xsdXgudjEuUHJldmlld1JldGVudGlvblJlc3BvbnNlLktpbmRzRW50cnkSEgoKdXNlZF9ieXRlcxgGIAEoBBIyCg9kZWZhdWx0X21heF9hZ2UYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24aLAoKS2luZHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBMpgCCg5IaXN0b3J5U2VydmljZRJRCgtMaXN0Sm91cm5hbBIdLnBvbGx1eC52MS5MaXN0Sm91cm5hbFJlcXVlc3QaHi5wb2xsdXgudjEuTGlzdEpvdXJuYWxSZXNwb25zZSIDkAIBElEKC1F1ZXJ5U2VyaWVzEh0ucG9sbHV4LnYxLlF1ZXJ5U2VyaWVzUmVxdWVzdBoeLnBvbGx1eC52MS5RdWVyeVNlcmllc1Jlc3BvbnNlIgOQAgESYAoQUHJldmlld1JldGVudGlvbhIiLnBvbGx1eC52MS5QcmV2aWV3UmV0ZW50aW9uUmVxdWVzdBojLnBvbGx1eC52MS5QcmV2aWV3UmV0ZW50aW9uUmVzcG9uc2UiA5ACAUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_pollux_v1_ingest, file_pollux_v1_twin]);
 
 /**
  * JournalEntry is one thing that happened. It is committed with what it tells of, and kept once.
@@ -343,6 +345,94 @@ export const HistorySeriesSchema: GenMessage<HistorySeries> = /*@__PURE__*/
   messageDesc(file_pollux_v1_history, 5);
 
 /**
+ * @generated from message pollux.v1.PreviewRetentionRequest
+ */
+export type PreviewRetentionRequest = Message<"pollux.v1.PreviewRetentionRequest"> & {
+  /**
+   * Empty: the caller's, or the default one.
+   *
+   * @generated from field: string project = 1;
+   */
+  project: string;
+
+  /**
+   * Rules to try.
+   *
+   * @generated from field: repeated pollux.v1.RetentionRule rules = 2;
+   */
+  rules: RetentionRule[];
+
+  /**
+   * The rules that hold, instead.
+   *
+   * @generated from field: bool current = 3;
+   */
+  current: boolean;
+};
+
+/**
+ * Describes the message pollux.v1.PreviewRetentionRequest.
+ * Use `create(PreviewRetentionRequestSchema)` to create a new message.
+ */
+export const PreviewRetentionRequestSchema: GenMessage<PreviewRetentionRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_history, 6);
+
+/**
+ * @generated from message pollux.v1.PreviewRetentionResponse
+ */
+export type PreviewRetentionResponse = Message<"pollux.v1.PreviewRetentionResponse"> & {
+  /**
+   * Entries that would go, what they take before compression, and of which time they are.
+   *
+   * @generated from field: uint64 entries = 1;
+   */
+  entries: bigint;
+
+  /**
+   * @generated from field: uint64 bytes = 2;
+   */
+  bytes: bigint;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp oldest = 3;
+   */
+  oldest?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp newest = 4;
+   */
+  newest?: Timestamp | undefined;
+
+  /**
+   * Entries by kind.
+   *
+   * @generated from field: map<string, uint64> kinds = 5;
+   */
+  kinds: { [key: string]: bigint };
+
+  /**
+   * What the project's journal takes on the disk of the node that answers, about.
+   *
+   * @generated from field: uint64 used_bytes = 6;
+   */
+  usedBytes: bigint;
+
+  /**
+   * How long what no rule fits is kept.
+   *
+   * @generated from field: google.protobuf.Duration default_max_age = 7;
+   */
+  defaultMaxAge?: Duration | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.PreviewRetentionResponse.
+ * Use `create(PreviewRetentionResponseSchema)` to create a new message.
+ */
+export const PreviewRetentionResponseSchema: GenMessage<PreviewRetentionResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_history, 7);
+
+/**
  * HistoryService gives the past of many twins: the journal, which has what is no number, and series of numbers side by side.
  * The past of one property of one twin is TwinService.QueryHistory.
  *
@@ -368,6 +458,17 @@ export const HistoryService: GenService<{
     methodKind: "unary";
     input: typeof QuerySeriesRequestSchema;
     output: typeof QuerySeriesResponseSchema;
+  },
+  /**
+   * PreviewRetention counts what rules would delete from the journal now. It deletes nothing. The rules that hold are in the
+   * project's settings (IngestService).
+   *
+   * @generated from rpc pollux.v1.HistoryService.PreviewRetention
+   */
+  previewRetention: {
+    methodKind: "unary";
+    input: typeof PreviewRetentionRequestSchema;
+    output: typeof PreviewRetentionResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_history, 0);
