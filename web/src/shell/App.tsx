@@ -10,6 +10,7 @@ import { backoff } from "../api/stream";
 import { ClusterRoom } from "../rooms/cluster/ClusterRoom";
 import { EditorRoom, NewDriver } from "../rooms/drivers/editor/EditorRoom";
 import { DriversRoom } from "../rooms/drivers/DriversRoom";
+import { HistoryRoom } from "../rooms/history/HistoryRoom";
 import { InboxRoom } from "../rooms/ingest/InboxRoom";
 import { IngestRoom } from "../rooms/ingest/IngestRoom";
 import { ModelsRoom } from "../rooms/models/ModelsRoom";
@@ -94,6 +95,9 @@ export function App() {
           </Route>
           <Route path="/inbox">
             <InboxRoom />
+          </Route>
+          <Route path="/history">
+            <HistoryRoom />
           </Route>
           <Route path="/import">
             <Suspense fallback={<Loader size="sm" m="md" aria-label="Loading" />}>

@@ -6,6 +6,7 @@ const keys: [string[], string][] = [
   [["g", "t"], "Twins"],
   [["g", "d"], "Drivers"],
   [["g", "m"], "Models"],
+  [["g", "h"], "History"],
   [["g", "z"], "Site: zones, systems, relations"],
   [["g", "i"], "Ingest"],
   [["g", "b"], "Inbox"],

@@ -5,7 +5,7 @@ import { Link, useLocation } from "wouter";
 
 import { dropKey, signedOut } from "../api/session";
 import { Help } from "./Help";
-import { DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, SearchIcon, SiteIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
+import { ChartIcon, DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, SearchIcon, SiteIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
 import { LinkBadge, LinkBanner } from "./LinkBadge";
 import { Logo } from "./Logo";
 import { useShortcuts } from "./shortcuts";
@@ -14,6 +14,7 @@ import { useShortcuts } from "./shortcuts";
 const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string[] }[] = [
   { path: "/search", name: "Search", icon: SearchIcon },
   { path: "/twins", name: "Twins", icon: TwinsIcon },
+  { path: "/history", name: "History", icon: ChartIcon },
   { path: "/site", name: "Site", icon: SiteIcon, also: ["/systems", "/relations"] },
   { path: "/ingest", name: "Ingest", icon: IngestIcon, also: ["/inbox", "/import"] },
   { path: "/topics", name: "Topics", icon: TopicsIcon, also: ["/routes"] },
@@ -34,6 +35,7 @@ export function Shell({ children }: { children: ReactNode }) {
     "g n": () => go("/cluster"),
     "g i": () => go("/ingest"),
     "g b": () => go("/inbox"),
+    "g h": () => go("/history"),
     "g z": () => go("/site"),
     "g o": () => go("/topics"),
     "g r": () => go("/routes"),

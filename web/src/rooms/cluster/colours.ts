@@ -1,14 +1,6 @@
-export type Scheme = "light" | "dark";
+import { palettes, type Scheme } from "../../chart/palette";
 
-/**
- * A node's colour in the map, the same in its box and in the legend. Chosen so that any two of a scheme, and each from its
- * ground, keep apart for people who see no red, no green or no blue; the test computes that. The ninth node shares the
- * first one's colour: the legend's button and the pointer tell them apart.
- */
-export const palettes: Record<Scheme, readonly string[]> = {
-  light: ["#0072b2", "#e69f00", "#a3195b", "#51c8f7", "#5d2209", "#b7ab80", "#17278c", "#8a6805"],
-  dark: ["#3f9fe0", "#f0a83a", "#c04f7d", "#acf8fd", "#e4f1c3", "#876502", "#5a58e0", "#b8a963"],
-};
+export { palettes, type Scheme };
 
 /** Behind the map: of slots that nobody has. */
 export const grounds: Record<Scheme, string> = { light: "#ffffff", dark: "#131a28" };

@@ -1,10 +1,10 @@
 import { ActionIcon, Autocomplete, Button, TextInput } from "@mantine/core";
-import { useDebouncedValue } from "@mantine/hooks";
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useMutation } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 
-import { sites, twins } from "../../api/client";
+import { sites } from "../../api/client";
 import { Trouble } from "../../frame/Room";
+import { TwinInput } from "../../frame/TwinInput";
 import type { System } from "../../gen/pollux/v1/site_pb";
 import { useZones } from "../../model/catalog";
 import { full, split } from "../../model/id";
@@ -68,23 +68,4 @@ export function SystemForm({ system, onSaved, onCancel }: Props) {
       </div>
     </form>
   );
-}
-
-interface TwinInputProps {
-  label: string;
-  project: string;
-  value: string;
-  onChange: (value: string) => void;
-  visible?: boolean;
-}
-
-/** A twin's id, with those offered whose id has what is typed in it. */
-export function TwinInput({ label, project, value, onChange, visible }: TwinInputProps) {
-  const [text] = useDebouncedValue(split(value).name, 200);
-  const { data } = useQuery({
-    queryKey: ["twins", "offered", project, text],
-    queryFn: async ({ signal }) => (await twins.listTwins({ filter: { project, text }, pageSize: 20 }, { signal })).twins.map((t) => t.id),
-    staleTime: 10_000,
-  });
-  return <Autocomplete label={visible ? label : undefined} aria-label={label} placeholder={`${project}/…`} data={data ?? []} filter={({ options }) => options} value={value} onChange={onChange} />;
 }
