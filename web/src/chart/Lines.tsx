@@ -15,6 +15,8 @@ export interface LineData {
   values: (number | null)[];
   /** Drawn thin and broken: what is compared with. */
   before?: boolean;
+  /** There are older values that were not read. */
+  cut?: boolean;
   /** Index of its colour. */
   colour: number;
 }

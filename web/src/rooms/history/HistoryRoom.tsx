@@ -15,7 +15,7 @@ import { Journal } from "./Journal";
 import { csv, format, parse } from "./series";
 import { compares, useLines, type Ask } from "./useLines";
 
-const aggregates = ["avg", "min", "max", "sum", "count", "last"];
+const aggregates = ["avg", "min", "max", "sum", "count", "dev", "p50", "p95", "first", "last", "delta", "rate"];
 const steps = [0, 5, 10, 60, 300, 900, 3600, 86_400];
 const windows = [...ranges, { label: "30 d", seconds: 30 * 86_400 }];
 
@@ -121,6 +121,7 @@ export function HistoryRoom() {
             </div>
             <Lines lines={lines} from={from / 1000} to={to / 1000} gaps={(gaps || "across") as Gaps} label="History" onSelect={(a, b) => setMarked({ from: Math.floor(a * 1000), to: Math.ceil(b * 1000) })} />
             {!pending && lines.every((l) => l.times.length === 0) && <p className="muted pad">No value in this time.</p>}
+            {lines.some((l) => l.cut) && <p className="muted pad">More values than fit: of some lines the newest only. A step or a shorter time shows the whole.</p>}
           </section>
           <Journal twins={[...new Set(list.map((s) => s.twin))]} from={from} to={to} />
         </>

@@ -73,7 +73,7 @@ async function read(s: SeriesId, colour: number, from: number, to: number, shift
     },
     { signal },
   );
-  const line: LineData = { label: `${s.twin} ${s.property}${shift ? ", before" : ""}`, unit: answer.unit, colour, before: shift > 0, times: [], values: [] };
+  const line: LineData = { label: `${s.twin} ${s.property}${shift ? ", before" : ""}`, unit: answer.unit, colour, before: shift > 0, cut: answer.truncated, times: [], values: [] };
   let last = 0;
   for (const x of answer.samples) {
     const time = ((millis(x.time) ?? 0) + shift) / 1000;
