@@ -23,7 +23,7 @@ var openLine = regexp.MustCompile(`(?m)^open (http://\S+/login\?code=\S+)$`)
 // TestDemo is `make run`: a house with simulated devices, on the next free port, behind a login link.
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	busy, err := net.Listen("tcp", harness.FreeAddr(t))
 	if err != nil {
 		t.Fatal(err)
 	}

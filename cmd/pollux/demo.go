@@ -148,6 +148,7 @@ func (d *demoSite) run(ctx context.Context, node demoNode) error {
 		{"twins", func() (string, error) { return d.createTwins(ctx, devices) }},
 		{"devices", func() (string, error) { return devices.startTasmota(ctx, node.mqtt) }},
 		{"meters", func() (string, error) { return d.startMeters(ctx, devices, node) }},
+		{"automation", func() (string, error) { return d.automate(ctx, node) }},
 		{"connected", func() (string, error) { return d.waitConnected(ctx) }},
 	}
 	for _, s := range stages {
