@@ -1,6 +1,7 @@
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
 
+import { AutomationService } from "../gen/pollux/v1/automation_pb";
 import { BulkService } from "../gen/pollux/v1/bulk_pb";
 import { ClusterService, WatchService } from "../gen/pollux/v1/cluster_pb";
 import { DriverService } from "../gen/pollux/v1/driver_pb";
@@ -52,4 +53,5 @@ export const topics = createClient(TopicService, transport);
 export const bulk = createClient(BulkService, transport);
 export const search = createClient(SearchService, transport);
 export const relations = createClient(RelationService, transport);
+export const automation = createClient(AutomationService, transport);
 export const history = createClient(HistoryService, transport);

@@ -26,7 +26,8 @@ import { Guard } from "./Guard";
 import { Shell } from "./Shell";
 import { SignIn } from "./SignIn";
 
-/** Fetched by those who open it, with what reads YAML and CSV. */
+/** Fetched by those who open them, with what reads YAML and CSV. */
+const AutomationRooms = lazy(() => import("../rooms/automation/AutomationRooms").then((m) => ({ default: m.AutomationRooms })));
 const ImportRoom = lazy(() => import("../rooms/import/ImportRoom").then((m) => ({ default: m.ImportRoom })));
 
 /** Asks the node once who we are; every later refusal comes through the transport. */
@@ -113,6 +114,13 @@ export function App() {
           <Route path="/routes">
             <RoutesRoom />
           </Route>
+          {(["rules", "schedules", "alarms"] as const).map((room) => (
+            <Route key={room} path={`/${room}`}>
+              <Suspense fallback={<Loader size="sm" m="md" aria-label="Loading" />}>
+                <AutomationRooms room={room} />
+              </Suspense>
+            </Route>
+          ))}
           <Route path="/search">
             <SearchRoom />
           </Route>

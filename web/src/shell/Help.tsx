@@ -12,6 +12,8 @@ const keys: [string[], string][] = [
   [["g", "b"], "Inbox"],
   [["g", "o"], "Topics"],
   [["g", "r"], "Routes"],
+  [["g", "u"], "Rules and schedules"],
+  [["g", "a"], "Alarms"],
   [["g", "n"], "Cluster: the nodes"],
   [["/"], "Filter the twins"],
   [["c"], "Create a twin"],

@@ -5,7 +5,7 @@ import { Link, useLocation } from "wouter";
 
 import { dropKey, signedOut } from "../api/session";
 import { Help } from "./Help";
-import { ChartIcon, DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, SearchIcon, SiteIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
+import { ChartIcon, DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, RulesIcon, SearchIcon, SiteIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
 import { LinkBadge, LinkBanner } from "./LinkBadge";
 import { Logo } from "./Logo";
 import { useShortcuts } from "./shortcuts";
@@ -18,6 +18,7 @@ const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string
   { path: "/site", name: "Site", icon: SiteIcon, also: ["/systems", "/relations"] },
   { path: "/ingest", name: "Ingest", icon: IngestIcon, also: ["/inbox", "/import"] },
   { path: "/topics", name: "Topics", icon: TopicsIcon, also: ["/routes"] },
+  { path: "/rules", name: "Rules", icon: RulesIcon, also: ["/schedules", "/alarms"] },
   { path: "/drivers", name: "Drivers", icon: DriversIcon },
   { path: "/models", name: "Models", icon: ModelsIcon },
   { path: "/cluster", name: "Cluster", icon: NodesIcon },
@@ -39,6 +40,8 @@ export function Shell({ children }: { children: ReactNode }) {
     "g z": () => go("/site"),
     "g o": () => go("/topics"),
     "g r": () => go("/routes"),
+    "g u": () => go("/rules"),
+    "g a": () => go("/alarms"),
     "?": () => setHelp(true),
   });
   useSearchKey(() => {

@@ -52,6 +52,12 @@ export const SearchIcon = icon(
     <path d="m12.5 12.5 4 4" />
   </>,
 );
+export const RulesIcon = icon(
+  <>
+    <circle cx="10" cy="11" r="6.5" />
+    <path d="M10 7.5V11l2.5 1.5M3 4.5 5.5 2.5M17 4.5l-2.5-2" />
+  </>,
+);
 export const PlusIcon = icon(<path d="M10 4v12M4 10h12" />);
 export const SunIcon = icon(
   <>

@@ -1,0 +1,118 @@
+// Rules, schedules and alarms in the browser: a rule is written, fires and says why; its alarm is acknowledged; it rests; a
+// schedule says when it is due. What the page did is compared with what the command line says of the same node.
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before } from "node:test";
+
+import { picture, story } from "./browser.mjs";
+import { house } from "./house.mjs";
+
+let h, page;
+
+const test = story(() => ({ page, complaints: h?.complaints, output: h?.node.output() }));
+
+const model = {
+  "@context": ["https://www.w3.org/2022/wot/td/v1.1", { pollux: "https://pollux.dev/ns#" }],
+  "@type": "tm:ThingModel",
+  title: "Room sensor",
+  properties: { temperature: { type: "number", unit: "Cel", readOnly: true } },
+};
+
+before(async () => {
+  h = await house();
+  page = h.page;
+  await writeFile(join(h.dir, "room.json"), JSON.stringify(model));
+  await h.cli("model", "create", "room", "--file", join(h.dir, "room.json"));
+  await h.cli("twin", "create", "lobby", "--model", "room");
+});
+
+after(() => h?.close());
+
+const region = (name) => page.getByRole("region", { name, exact: true });
+const text = () => page.getByRole("textbox", { name: "YAML or JSON" });
+const json = async (...words) => JSON.parse(await h.cli(...words, "-o", "json"));
+
+const rule = (condition) => `id: default/too-hot
+when: [{property: {of: {twins: [lobby]}, names: [temperature]}}]
+if: ${condition}
+until: value < 26.0
+then: [{raise: {severity: ALARM_SEVERITY_ERROR, text: "it is \${value} degrees"}}]
+otherwise: [{clear: {}}]
+`;
+
+test("a rule is written as text; the node says what is wrong with it", async () => {
+  await page.getByRole("navigation", { name: "Rooms", exact: true }).getByRole("link", { name: "Rules", exact: true }).click();
+  await page.getByRole("button", { name: "New rule" }).click();
+  await text().fill(rule("valu > 28.0"));
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("alert").filter({ hasText: "valu" }).waitFor();
+  await text().fill(rule("value > 28.0"));
+  await page.getByRole("button", { name: "Create" }).click();
+  await region("Rule default/too-hot").waitFor();
+  assert.match(await h.cli("rule", "list"), /too-hot/);
+});
+
+test("it says why it did not act, and why it did", async () => {
+  const evaluations = region("Rule default/too-hot").getByRole("table", { name: "Evaluations" });
+  await h.post("default/lobby", { temperature: 21 });
+  await evaluations.getByRole("row").filter({ hasText: "value = 21" }).getByText("does not hold").waitFor();
+  await h.post("default/lobby", { temperature: 31 });
+  await evaluations.getByRole("row").filter({ hasText: "value = 31" }).getByText(/^fired/).waitFor();
+  await region("Rule default/too-hot").getByRole("table", { name: "Runs" }).getByText("done", { exact: true }).first().waitFor();
+  await picture(page, "rules");
+});
+
+test("its alarm comes by itself, and is shelved, acknowledged and cleared", async () => {
+  await page.getByRole("navigation", { name: "Rooms beside Rules" }).getByRole("link", { name: "Alarms" }).click();
+  await page.getByRole("button", { name: /it is 31/ }).click();
+  const alarm = region("Alarm default/too-hot.lobby");
+  await alarm.getByRole("button", { name: "Shelve" }).click();
+  await page.getByRole("menuitem", { name: "For an hour" }).click();
+  await alarm.getByRole("button", { name: "Take from the shelf" }).click();
+  await alarm.getByRole("button", { name: "Shelve" }).waitFor();
+  await alarm.getByRole("textbox", { name: "Note" }).fill("the window was open");
+  await alarm.getByRole("button", { name: "Acknowledge" }).click();
+  await alarm.getByRole("table", { name: "Changes" }).getByText("the window was open").waitFor();
+  assert.equal((await json("alarm", "get", "too-hot.lobby")).alarm.acknowledged, true);
+  await picture(page, "alarms");
+  await alarm.getByRole("button", { name: "Clear" }).click();
+  await region("Alarms").getByText("Nothing needs attention.").waitFor();
+  await h.cli("alarm", "raise", "leak", "water in the cellar", "--severity", "critical");
+  await region("Alarms").getByRole("button", { name: /water in the cellar/ }).waitFor();
+});
+
+test("a rule rests, and is changed by somebody else meanwhile", async () => {
+  await page.goto(`${h.url}/rules?rule=default/too-hot`);
+  const detail = region("Rule default/too-hot");
+  await detail.getByRole("button", { name: "Disable" }).click();
+  await detail.getByRole("button", { name: "Enable" }).waitFor();
+  assert.match(await h.cli("rule", "get", "too-hot"), /paused\s+yes/);
+  await detail.getByRole("button", { name: "Edit" }).click();
+  await text().waitFor();
+  await h.cli("rule", "resume", "too-hot");
+  await detail.getByRole("button", { name: "Disable" }).waitFor();
+  await detail.getByRole("button", { name: "Save" }).click();
+  await detail.getByRole("alert").waitFor();
+  assert.doesNotMatch(await h.cli("rule", "get", "too-hot"), /paused\s+yes/);
+  await detail.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete rule" }).click();
+  await region("Rules").getByText("None yet.").waitFor();
+  assert.doesNotMatch(await h.cli("rule", "list"), /too-hot/);
+});
+
+test("a schedule says when it is due next", async () => {
+  await page.getByRole("navigation", { name: "Rooms beside Rules" }).getByRole("link", { name: "Schedules" }).click();
+  await page.getByRole("button", { name: "New schedule" }).click();
+  await text().fill('{"id": "default/new-year", "timing": {"cron": "0 12 1 1 *", "zone": "UTC"}, "actions": [{"mqtt": {"topic": "year", "payload": "new"}}]}');
+  await page.getByRole("button", { name: "Create" }).click();
+  const schedule = region("Schedule default/new-year");
+  const next = schedule.getByRole("list", { name: "Next" }).getByRole("listitem");
+  await next.nth(9).waitFor();
+  assert.equal(new Set((await next.allTextContents()).map((t) => /^0?1 Jan (\d{4})/.exec(t)?.[1])).size, 10, "ten years");
+  await schedule.getByRole("button", { name: "Disable" }).click();
+  await schedule.getByText("paused", { exact: true }).waitFor();
+  assert.match(await h.cli("schedule", "get", "new-year", "-o", "json"), /"paused":\s*true/);
+});
+
+test("the browser's console is silent", () => assert.deepEqual(h.complaints, []));

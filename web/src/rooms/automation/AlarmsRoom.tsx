@@ -1,0 +1,163 @@
+import { Button, Checkbox, Loader, Menu, Table, TextInput } from "@mantine/core";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { Link } from "wouter";
+
+import { automation } from "../../api/client";
+import { useWord } from "../../frame/address";
+import { RoomHead, Trouble } from "../../frame/Room";
+import { Try } from "../../frame/Try";
+import { AlarmSeverity, type Alarm, type ChangeAlarmRequest } from "../../gen/pollux/v1/automation_pb";
+import { split, twinPath } from "../../model/id";
+import { count, dateTime, millis } from "../../model/value";
+import { Facts } from "./Facts";
+import { Item } from "./Item";
+import { Runs } from "./Runs";
+import { automationTabs, useAlarms } from "./useAutomation";
+
+const shelves = [
+  { label: "For an hour", seconds: 3600 },
+  { label: "For 8 hours", seconds: 8 * 3600 },
+  { label: "For a day", seconds: 86_400 },
+  { label: "For a week", seconds: 7 * 86_400 },
+];
+
+/** Alarms: what somebody should look at, and what was done about it. */
+export function AlarmsRoom() {
+  const [id, choose] = useWord("alarm");
+  const [every, setEvery] = useWord("all");
+  const { data, isPending, error } = useAlarms(every !== "");
+  const list = data ?? [];
+  return (
+    <>
+      <RoomHead title="Alarms" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "alarm" : "alarms"}`} error={error}>
+        <Checkbox label="Also shelved, suppressed and over" checked={every !== ""} onChange={(e) => setEvery(e.currentTarget.checked ? "yes" : "")} />
+      </RoomHead>
+      <div className="split">
+        <div className="split-list">
+          <section className="panel" aria-label="Alarms">
+            <h2>There are</h2>
+            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
+            {data && list.length === 0 && <p className="muted pad">Nothing needs attention.</p>}
+            <ul className="list bounded">
+              {list.map((a) => (
+                <Item key={a.id} id={a.id} title={a.text} note={stateOf(a)} pill={severity(a)} bad={a.active && a.severity >= AlarmSeverity.ERROR} chosen={a.id === id} onChoose={() => choose(a.id)} />
+              ))}
+            </ul>
+          </section>
+        </div>
+        <div className="split-detail">
+          {id ? (
+            <AlarmDetail key={id} id={id} />
+          ) : (
+            <div className="empty">
+              <b>An alarm is what somebody should look at.</b>
+              <span>Rules raise and clear them; it needs attention until it is both cleared and acknowledged.</span>
+              <Try lines={[{ what: "Raise one by hand", line: "pollux alarm raise leak 'water in the cellar' --severity critical" }]} />
+            </div>
+          )}
+        </div>
+      </div>
+    </>
+  );
+}
+
+function AlarmDetail({ id }: { id: string }) {
+  const client = useQueryClient();
+  const [note, setNote] = useState("");
+  const { data, error } = useQuery({ queryKey: ["alarm", "one", id], queryFn: ({ signal }) => automation.getAlarm({ id }, { signal }), refetchInterval: 10_000 });
+  const change = useMutation({
+    mutationFn: (what: ChangeAlarmRequest["change"]) => automation.changeAlarm({ id, change: what, note }),
+    onSuccess: () => setNote(""),
+    onSettled: () => client.invalidateQueries({ queryKey: ["alarm"] }),
+  });
+  const a = data?.alarm;
+  if (!a) return <Trouble error={error} />;
+  return (
+    <section className="panel" aria-label={`Alarm ${id}`}>
+      <div className="detail-head">
+        <div>
+          <h2>
+            {a.text || split(id).name} <code>{id}</code>
+          </h2>
+          <Facts
+            list={[
+              ["State", stateOf(a)],
+              ["Severity", severity(a)],
+              ["Since", dateTime(millis(a.raiseTime))],
+              ["Came", count(a.raised)],
+              ["Said", count(a.told)],
+              ["About", a.twin ? <Link href={twinPath(a.twin)}>{a.twin}</Link> : "–"],
+              ["Raised by", a.by || "–"],
+              ["For", a.assignedTo || "nobody"],
+            ]}
+          />
+        </div>
+      </div>
+      <Trouble error={error ?? change.error} inside />
+      <div className="toolbar">
+        <TextInput aria-label="Note" placeholder="note" value={note} onChange={(e) => setNote(e.currentTarget.value)} />
+        <Button disabled={a.acknowledged} onClick={() => change.mutate({ case: "acknowledge", value: true })}>
+          Acknowledge
+        </Button>
+        {shelved(a) ? (
+          <Button variant="default" onClick={() => change.mutate({ case: "shelve", value: { $typeName: "google.protobuf.Duration", seconds: 0n, nanos: 0 } })}>
+            Take from the shelf
+          </Button>
+        ) : (
+          <Menu shadow="md">
+            <Menu.Target>
+              <Button variant="default">Shelve</Button>
+            </Menu.Target>
+            <Menu.Dropdown>
+              {shelves.map((s) => (
+                <Menu.Item key={s.seconds} onClick={() => change.mutate({ case: "shelve", value: { $typeName: "google.protobuf.Duration", seconds: BigInt(s.seconds), nanos: 0 } })}>
+                  {s.label}
+                </Menu.Item>
+              ))}
+            </Menu.Dropdown>
+          </Menu>
+        )}
+        <Button variant="default" disabled={!a.active} onClick={() => change.mutate({ case: "clear", value: true })}>
+          Clear
+        </Button>
+      </div>
+      <h3 className="automation-head">What happened</h3>
+      <div className="scroll-x">
+        <Table verticalSpacing={4} aria-label="Changes">
+          <Table.Tbody>
+            {[...a.changes].sort((x, y) => (millis(y.time) ?? 0) - (millis(x.time) ?? 0)).map((c, i) => (
+              <Table.Tr key={i}>
+                <Table.Td className="nowrap">{dateTime(millis(c.time))}</Table.Td>
+                <Table.Td>{c.what}</Table.Td>
+                <Table.Td>{c.by}</Table.Td>
+                <Table.Td>{c.note}</Table.Td>
+              </Table.Tr>
+            ))}
+          </Table.Tbody>
+        </Table>
+      </div>
+      {data.runs.length > 0 && (
+        <>
+          <h3 className="automation-head">Escalation</h3>
+          <Runs runs={data.runs} />
+        </>
+      )}
+    </section>
+  );
+}
+
+function shelved(a: Alarm): boolean {
+  return (millis(a.shelvedUntil) ?? 0) > Date.now();
+}
+
+function stateOf(a: Alarm): string {
+  const words = [a.active ? "active" : "cleared", a.acknowledged ? "acknowledged" : "not acknowledged"];
+  if (shelved(a)) words.push(`shelved until ${dateTime(millis(a.shelvedUntil))}`);
+  if (a.suppressedBy) words.push(`suppressed by ${a.suppressedBy}`);
+  return words.join(", ");
+}
+
+function severity(a: Alarm): string {
+  return AlarmSeverity[a.severity].toLowerCase();
+}

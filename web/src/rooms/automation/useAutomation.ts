@@ -1,0 +1,95 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect } from "react";
+
+import { automation, cluster, records } from "../../api/client";
+import { keepStream } from "../../api/stream";
+import type { RoomTab } from "../../frame/Room";
+import type { Alarm, Rule } from "../../gen/pollux/v1/automation_pb";
+import { all } from "../../model/catalog";
+
+/** The rooms of what happens by itself. */
+export const automationTabs: RoomTab[] = [
+  { name: "Rules", path: "/rules" },
+  { name: "Schedules", path: "/schedules" },
+  { name: "Alarms", path: "/alarms" },
+];
+
+export type Kind = "rule" | "schedule" | "alarm";
+
+/** Reads everything of a kind again when one of its records is made, changed or deleted, by whomever. */
+function useChanges(kind: Kind) {
+  const client = useQueryClient();
+  useEffect(() => {
+    let after = 0n;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const reload = () => {
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        void client.invalidateQueries({ queryKey: [kind] });
+      }, 200);
+    };
+    const stop = keepStream({
+      name: "records",
+      quiet: true,
+      open: async function* (signal) {
+        // What there is comes by the list; the stream starts at the newest revision.
+        if (after === 0n) after = (await cluster.getStatus({}, { signal })).revision;
+        yield* records.watch({ kind, afterRevision: after }, { signal });
+      },
+      message: (change) => {
+        if (change.revision > after) after = change.revision;
+        if (!change.synced) reload();
+      },
+      start: (again) => {
+        if (!again) return;
+        // Anything may have happened while the stream was gone.
+        after = 0n;
+        reload();
+      },
+    });
+    return () => {
+      stop();
+      clearTimeout(timer);
+    };
+  }, [client, kind]);
+}
+
+export function useRules() {
+  useChanges("rule");
+  return useQuery({
+    queryKey: ["rule", "all"],
+    queryFn: ({ signal }) =>
+      all<Rule>(async (pageToken) => {
+        const page = await automation.listRules({ pageSize: 1000, pageToken }, { signal });
+        return { items: page.rules, next: page.nextPageToken };
+      }),
+  });
+}
+
+/** Schedules, each with when it is due next; that passes without a record's change, so it is asked for again. */
+export function useSchedules() {
+  useChanges("schedule");
+  return useQuery({
+    queryKey: ["schedule", "all"],
+    queryFn: ({ signal }) =>
+      all(async (pageToken) => {
+        const page = await automation.listSchedules({ pageSize: 1000, pageToken }, { signal });
+        return { items: page.schedules.map((schedule, i) => ({ schedule, next: page.next[i] })), next: page.nextPageToken };
+      }),
+    refetchInterval: 10_000,
+  });
+}
+
+/** Alarms that need attention; with `every` also those that are shelved, suppressed, or over. Shelving ends by time. */
+export function useAlarms(every: boolean) {
+  useChanges("alarm");
+  return useQuery({
+    queryKey: ["alarm", "all", every],
+    queryFn: ({ signal }) =>
+      all<Alarm>(async (pageToken) => {
+        const page = await automation.listAlarms({ all: every, pageSize: 1000, pageToken }, { signal });
+        return { items: page.alarms, next: page.nextPageToken };
+      }),
+    refetchInterval: 10_000,
+  });
+}
