@@ -33,7 +33,7 @@ func (t *twin) journal(kind, name string, at int64, data []byte) {
 	s := t.saves()
 	e := storage.JournalEntry{Project: ProjectOf(t.en.id), Twin: NameOf(t.en.id), Kind: kind, Name: name, Time: at, Data: data}
 	size := journalSize(&e)
-	if len(data) > maxJournalData || s.journalBytes+size > maxJournal {
+	if !t.e.cluster.JournalRead() || len(data) > maxJournalData || s.journalBytes+size > maxJournal {
 		t.e.stats.drop(dropJournal)
 		return
 	}

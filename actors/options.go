@@ -28,6 +28,8 @@ type Cluster interface {
 	Class(ctx context.Context, s cluster.Selector) (cluster.Class, error)
 	// Unmet gives the selector of a slot's class where no member satisfies it, else "".
 	Unmet(s cluster.Slot) string
+	// JournalRead says whether all members read the journal's entries in the log. Cheap.
+	JournalRead() bool
 	// LeaseValid says whether this node may act now. Cheap.
 	LeaseValid() bool
 }

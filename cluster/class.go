@@ -40,6 +40,8 @@ func DecodeClass(value []byte) (Class, error) {
 type classes struct {
 	// classed is true from the first class on: before it every actor is in the class "".
 	classed atomic.Bool
+	// journals: the programs of all members that are alive read the journal in the log.
+	journals atomic.Bool
 	// places are those of actors that were asked for lately.
 	places atomic.Pointer[places]
 	// unmet is the selector of a class that no member satisfies; nil: one does.

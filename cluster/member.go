@@ -87,6 +87,9 @@ const featureClasses = 1 << 0
 // featureBrokers: the node's broker keeps its clients in records and takes what other brokers have for them.
 const featureBrokers = 1 << 1
 
+// featureJournal: the node's program reads entries of the journal in the log. None is written before all do.
+const featureJournal = 1 << 2
+
 // SharesBroker says whether the node's MQTT broker works with the others' by records. One that does not is to be sent every message.
 func (m *Member) SharesBroker() bool { return m.features&featureBrokers != 0 }
 

@@ -172,7 +172,7 @@ func newNode(o Options) *Node {
 	n.park.bySlot = map[Slot][]*call{}
 	n.recent.began = map[Slot]time.Time{}
 	n.shifts = map[Slot]map[string][]byte{}
-	n.o.Self.features = featureClasses | featureBrokers
+	n.o.Self.features = featureClasses | featureBrokers | featureJournal
 	for kind := range n.flips {
 		n.flips[kind].batch = flipBounds[kind].slots
 	}

@@ -64,17 +64,24 @@ func (n *Node) observeMembers(changes []Record) {
 	}
 	n.ids = n.ids[:0]
 	n.others = 0
+	journals := true
 	for id, m := range n.members {
 		n.ids = append(n.ids, id)
+		journals = journals && (!m.alive() || m.features&featureJournal != 0)
 		if id != n.id && m.State != StateLeft {
 			n.others++
 		}
 	}
 	slices.Sort(n.ids)
+	n.journals.Store(journals)
 	if n.membersSynced {
 		n.retarget()
 	}
 }
+
+// JournalRead says whether the programs of all members that are alive read the journal's entries in the log: during an upgrade
+// some do not, and would stop at the first one. Cheap.
+func (n *Node) JournalRead() bool { return n.journals.Load() }
 
 // dropVanished forgets members that a new listing did not have.
 func (n *Node) dropVanished() {
