@@ -25,122 +25,86 @@ type outcome struct {
 // maxTargets bounds the twins of one action.
 const maxTargets = 1000
 
-// describe says an action in a few words. A run knows its actions by them.
-func describe(a *pb.Action) string {
-	switch x := a.Do.(type) {
-	case *pb.Action_Call:
-		return "call " + x.Call.Action + targetText(x.Call.To)
-	case *pb.Action_Set:
-		what := x.Set.Expr
-		if what == "" {
-			what = valueText(x.Set.Value)
-		}
-		return "set " + x.Set.Property + " = " + what + targetText(x.Set.To)
-	case *pb.Action_Publish:
-		return "publish to " + x.Publish.Topic
-	case *pb.Action_Mqtt:
-		return "mqtt " + x.Mqtt.Topic
-	case *pb.Action_Raise:
-		return strings.TrimSpace("raise " + x.Raise.Alarm + " " + severityWord(x.Raise.Severity))
-	case *pb.Action_Clear:
-		return strings.TrimSpace("clear " + x.Clear.Alarm)
-	case *pb.Action_Wait:
-		return "wait " + x.Wait.AsDuration().String()
-	case *pb.Action_Stop:
-		return "stop"
-	}
-	return "nothing"
-}
-
-func targetText(t *pb.Targets) string {
-	var all []string
-	add := func(what, name string) {
-		if name != "" {
-			all = append(all, strings.TrimSpace(what+" "+name))
-		}
-	}
-	add("", t.GetTwin())
-	switch {
-	case t.GetSystem() != "" && t.GetName() != "":
-		add("", t.Name+" of "+t.System)
-	default:
-		add("all of", t.GetSystem())
-	}
-	add("zone", t.GetZone())
-	add("interface", t.GetInterface())
-	add("model", t.GetModel())
-	if len(t.GetLabels()) > 0 {
-		add("labels", jsonOf(t.Labels))
-	}
-	if len(all) == 0 {
-		return ""
-	}
-	return " on " + strings.Join(all, ", ")
-}
-
-func valueText(v *structpb.Value) string {
-	x, err := state.FromProto(v)
-	if err != nil {
-		return "null"
-	}
-	return string(x.AppendJSON(nil))
-}
-
-// act tries an action. number is its step's.
+// act tries an action. number is its step's. A new kind of action has a method here, one in describe, one in checkAction.
 func (r *runner) act(ctx context.Context, a *pb.Action, number int) outcome {
-	h, project := r.u.h, r.scope.project
 	switch x := a.Do.(type) {
 	case *pb.Action_Call:
-		input := x.Call.Input
-		if x.Call.InputExpr != "" {
-			v, err := h.programs.value(x.Call.InputExpr, r.scope)
-			if err != nil {
-				return outcome{err: fmt.Errorf("input: %w", err)}
-			}
-			input = v.Proto()
-		}
-		return r.each(ctx, x.Call.To, func(id string) error {
-			return h.o.World.Invoke(ctx, &pb.InvokeRequest{Id: id, Action: x.Call.Action, Input: input, IdempotencyKey: r.key(number, id),
-				Options: &pb.CommandOptions{Timeout: x.Call.Timeout, Priority: r.prior(x.Call.Priority)}}, r.by())
-		})
+		return r.call(ctx, x.Call, number)
 	case *pb.Action_Set:
-		v := x.Set.Value
-		if x.Set.Expr != "" {
-			got, err := h.programs.value(x.Set.Expr, r.scope)
-			if err != nil {
-				return outcome{err: fmt.Errorf("value: %w", err)}
-			}
-			v = got.Proto()
-		}
-		return r.each(ctx, x.Set.To, func(id string) error {
-			return h.o.World.SetDesired(ctx, &pb.SetDesiredRequest{Id: id, Property: x.Set.Property, Value: v,
-				Options: &pb.CommandOptions{Priority: r.prior(x.Set.Priority)}}, r.by())
-		})
+		return r.set(ctx, x.Set)
 	case *pb.Action_Publish:
-		payload, err := r.payload(x.Publish.Payload, x.Publish.Expr)
-		if err != nil {
-			return outcome{err: err}
-		}
-		return r.verdict(h.o.World.Publish(ctx, &pb.PublishRequest{Topic: inProject(project, x.Publish.Topic), Messages: []*pb.TopicMessage{{
-			Key: h.programs.text(x.Publish.Key, r.scope), Payload: payload, ContentType: "application/json", Id: r.key(number, ""),
-			Time: r.run.Time, Headers: map[string]string{"pollux-by": r.u.address}}}}))
+		return r.publish(ctx, x.Publish, number)
 	case *pb.Action_Mqtt:
-		return r.verdict(h.o.World.MQTT(h.programs.text(x.Mqtt.Topic, r.scope), []byte(h.programs.text(x.Mqtt.Payload, r.scope)), byte(x.Mqtt.Qos), x.Mqtt.Retain))
+		return r.mqtt(x.Mqtt)
 	case *pb.Action_Raise:
-		text := h.programs.text(x.Raise.Text, r.scope)
-		if text == "" {
-			text = r.run.Cause
-		}
-		_, err := h.RaiseAlarm(ctx, Raise{ID: r.alarmOf(x.Raise.Alarm), Text: text, Twin: r.scope.subject, By: r.u.address, Key: r.key(number, ""),
-			Severity: x.Raise.Severity, Escalate: x.Raise.Escalate})
-		return r.verdict(err)
+		return r.raise(ctx, x.Raise, number)
 	case *pb.Action_Clear:
-		if _, err := h.ClearAlarm(ctx, r.alarmOf(x.Clear.Alarm), r.u.address, ""); err != nil && !errors.Is(err, ErrNotFound) {
-			return r.verdict(err)
-		}
-		return outcome{}
+		return r.clear(ctx, x.Clear)
 	}
 	return outcome{err: errors.New("this node does not know such an action: it is older than the cluster")}
+}
+
+func (r *runner) call(ctx context.Context, x *pb.CallAction, number int) outcome {
+	h, input := r.u.h, x.Input
+	if x.InputExpr != "" {
+		v, err := h.programs.value(x.InputExpr, r.scope)
+		if err != nil {
+			return outcome{err: fmt.Errorf("input: %w", err)}
+		}
+		input = v.Proto()
+	}
+	return r.each(ctx, x.To, func(id string) error {
+		return h.o.World.Invoke(ctx, &pb.InvokeRequest{Id: id, Action: x.Action, Input: input, IdempotencyKey: r.key(number, id),
+			Options: &pb.CommandOptions{Timeout: x.Timeout, Priority: r.prior(x.Priority)}}, r.by())
+	})
+}
+
+func (r *runner) set(ctx context.Context, x *pb.SetAction) outcome {
+	h, v := r.u.h, x.Value
+	if x.Expr != "" {
+		got, err := h.programs.value(x.Expr, r.scope)
+		if err != nil {
+			return outcome{err: fmt.Errorf("value: %w", err)}
+		}
+		v = got.Proto()
+	}
+	return r.each(ctx, x.To, func(id string) error {
+		return h.o.World.SetDesired(ctx, &pb.SetDesiredRequest{Id: id, Property: x.Property, Value: v,
+			Options: &pb.CommandOptions{Priority: r.prior(x.Priority)}}, r.by())
+	})
+}
+
+func (r *runner) publish(ctx context.Context, x *pb.PublishAction, number int) outcome {
+	h := r.u.h
+	payload, err := r.payload(x.Payload, x.Expr)
+	if err != nil {
+		return outcome{err: err}
+	}
+	return r.verdict(h.o.World.Publish(ctx, &pb.PublishRequest{Topic: inProject(r.scope.project, x.Topic), Messages: []*pb.TopicMessage{{
+		Key: h.programs.text(x.Key, r.scope), Payload: payload, ContentType: "application/json", Id: r.key(number, ""),
+		Time: r.run.Time, Headers: map[string]string{"pollux-by": r.by()}}}}))
+}
+
+func (r *runner) mqtt(x *pb.MqttAction) outcome {
+	p := r.u.h.programs
+	return r.verdict(r.u.h.o.World.MQTT(p.text(x.Topic, r.scope), []byte(p.text(x.Payload, r.scope)), byte(x.Qos), x.Retain))
+}
+
+func (r *runner) raise(ctx context.Context, x *pb.RaiseAction, number int) outcome {
+	text := r.u.h.programs.text(x.Text, r.scope)
+	if text == "" {
+		text = r.run.Cause
+	}
+	_, err := r.u.h.RaiseAlarm(ctx, Raise{ID: r.alarmOf(x.Alarm), Text: text, Twin: r.scope.subject, By: r.u.address, Key: r.key(number, ""),
+		Severity: x.Severity, Escalate: x.Escalate})
+	return r.verdict(err)
+}
+
+func (r *runner) clear(ctx context.Context, x *pb.ClearAction) outcome {
+	if _, err := r.u.h.ClearAlarm(ctx, r.alarmOf(x.Alarm), r.u.address, ""); err != nil && !errors.Is(err, ErrNotFound) {
+		return r.verdict(err)
+	}
+	return outcome{}
 }
 
 // key is by what a target knows that a step was done before.
@@ -224,38 +188,6 @@ func (r *runner) verdict(err error) outcome {
 	}
 	again, unknown := r.u.h.o.World.Verdict(err)
 	return outcome{err, again, unknown}
-}
-
-// scopeOf is what the expressions of a run may read: what it was decided by, and all else as it is now.
-func (u *unit) scopeOf(run *pb.Run) (*scope, error) {
-	project, name, _ := strings.Cut(u.id, "/")
-	s := &scope{world: u.h.o.World, project: project, name: name, subject: run.Subject, now: u.h.o.Now(), due: run.Time.AsTime()}
-	if run.Due != nil {
-		s.due = run.Due.AsTime()
-	}
-	if run.Subject != "" {
-		if v, ok := u.h.o.World.View(run.Subject); ok {
-			s.twin = v
-		}
-	}
-	var err error
-	text := func(name string, to *string) {
-		if v := run.Values[name]; v != "" && err == nil {
-			err = json.Unmarshal([]byte(v), to)
-		}
-	}
-	text("kind", &s.change.Kind)
-	text("name", &s.change.Name)
-	for name, to := range map[string]*state.Value{"value": &s.change.Value, "previous": &s.change.Previous} {
-		if v := run.Values[name]; v != "" && err == nil {
-			*to, err = state.ParseValue([]byte(v))
-		}
-	}
-	s.change.Time = run.Time.AsTime().UnixMilli()
-	if err != nil {
-		return nil, fmt.Errorf("values of run %d of %s: %w", run.Number, u.address, err)
-	}
-	return s, nil
 }
 
 func inProject(project, id string) string {

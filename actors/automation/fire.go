@@ -1,0 +1,83 @@
+package automation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// fire has the actions run, unless something speaks against it. It says whether the subject's state changed.
+func (r *rule) fire(t *turn, ev *pb.Evaluation, sc *scope, s Said, subject string, otherwise bool) bool {
+	m := r.instance(subject)
+	say := func(text string) { ev.Verdict = strings.TrimSuffix(ev.Verdict+"; "+text, "; ") }
+	if ev.Verdict == "" {
+		say = func(text string) { ev.Verdict = text }
+	}
+	if chain := chainOf(s.By); slices.Contains(chain, r.u.address) {
+		way := append([]string{r.u.address}, chain[:slices.Index(chain, r.u.address)+1]...)
+		slices.Reverse(way)
+		r.u.rec.Stopped, t.dirty = "it leads to itself: "+strings.Join(way, " → "), true
+		say(r.u.rec.Stopped)
+		r.u.h.o.Logger.Warn("a rule has stopped", "rule", r.u.id, "why", r.u.rec.Stopped)
+		return true
+	}
+	if d := r.conf.OncePer.AsDuration().Milliseconds(); d > 0 && !otherwise && m.Fired > 0 && t.ms-m.Fired < d && t.ms >= m.Fired {
+		r.u.rec.Dampened++
+		say(fmt.Sprintf("left out: it fired %s ago", time.Duration((t.ms-m.Fired)*int64(time.Millisecond)).Round(time.Millisecond)))
+		return true
+	}
+	if !r.mayFire(t.ms) {
+		r.u.rec.Storm++
+		r.u.h.left.Inc()
+		say(fmt.Sprintf("left out: it fired %d times within a minute", len(r.fires)))
+		return true
+	}
+	run := &pb.Run{Subject: s.Twin, Cause: ev.Trigger, Values: maps.Clone(ev.Values), Otherwise: otherwise, Chain: chainOf(s.By)}
+	if s.Kind == SaidProperty {
+		run.Cause = s.Name + " = " + string(orNull(s.Now))
+	}
+	if err := r.u.fire(t, run); err != nil {
+		ev.Error = err.Error()
+		return true
+	}
+	r.u.rec.Firings++
+	m.Fired, ev.Run = t.ms, run.Number
+	say("fired")
+	if n := r.conf.DisableAfter; n > 0 && !otherwise && r.u.rec.Firings >= uint64(n) {
+		r.u.rec.Stopped = fmt.Sprintf("it has fired %d times, as often as it may", n)
+	}
+	return true
+}
+
+// mayFire counts the firings of the last minute.
+func (r *rule) mayFire(now int64) bool {
+	limit := int(r.conf.Limit)
+	if limit == 0 {
+		limit = defaultLimit
+	}
+	i := 0
+	for i < len(r.fires) && (r.fires[i] <= now-60_000 || r.fires[i] > now) {
+		i++
+	}
+	r.fires = r.fires[i:]
+	if len(r.fires) >= limit {
+		return false
+	}
+	r.fires = append(r.fires, now)
+	return true
+}
+
+// chainOf gives the rules that are named in `by`.
+func chainOf(by string) []string {
+	var all []string
+	for _, x := range strings.Split(by, " < ") {
+		if IsAddress(x) && len(all) < 16 {
+			all = append(all, x)
+		}
+	}
+	return all
+}

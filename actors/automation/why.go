@@ -1,0 +1,115 @@
+package automation
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/polluxhq/pollux/actors/state"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// keep remembers an evaluation.
+func (r *rule) keep(ev *pb.Evaluation, s Said) {
+	if len(r.ring) >= maxEvaluations {
+		r.ring = slices.Delete(r.ring, 0, 1)
+	}
+	r.ring = append(r.ring, ev)
+	if len(r.last) > 10_000 {
+		clear(r.last)
+	}
+	r.last[s.Twin] = s
+}
+
+// describe says what the rule knows of itself.
+func (r *rule) describe(t *turn, q *actorv1.UnitQuery) *actorv1.UnitAnswer {
+	rec := r.u.rec
+	st := &pb.RuleState{Firings: rec.Firings, Evaluations: rec.Evaluations, Dampened: rec.Dampened, Outside: rec.Outside, Storm: rec.Storm,
+		Stopped: rec.Stopped, Error: rec.Error, Node: r.u.h.o.Node}
+	if st.Error == "" {
+		st.Error = r.fault
+	}
+	var fired int64
+	for _, m := range r.instances {
+		if m.Active {
+			st.Active++
+		}
+		if m.Until > 0 || m.Settle > 0 {
+			st.Pending++
+		}
+		fired = max(fired, m.Fired)
+	}
+	st.Last = stampOf(fired)
+	a := &actorv1.UnitAnswer{Rule: st}
+	if q.Why {
+		a.Evaluations, a.Now = r.why(t, q.Subject)
+	}
+	if q.Runs {
+		for _, run := range r.u.runsOf(maxRuns) {
+			if (q.Subject == "" || run.Subject == q.Subject) && len(a.Runs) < 20 {
+				a.Runs = append(a.Runs, run)
+			}
+		}
+	}
+	return a
+}
+
+// why gives the last evaluations, and what the condition says now.
+func (r *rule) why(t *turn, subject string) (all []*pb.Evaluation, now *pb.Evaluation) {
+	for _, ev := range slices.Backward(r.ring) {
+		if subject == "" || ev.Subject == subject {
+			all = append(all, ev)
+		}
+	}
+	s, known := r.last[subject]
+	if subject == "" && len(all) > 0 {
+		s, known = r.last[all[0].Subject]
+	}
+	if runs := r.u.runsOf(1); !known && subject == "" && len(runs) > 0 {
+		subject = runs[0].Subject // nothing was evaluated since the rule came here
+	}
+	if !known {
+		s = Said{Twin: subject, Kind: SaidProperty, Name: firstName(r.conf), Time: t.ms}
+	}
+	now = examine(r.u.h.programs, r.conf, r.scope(t.now, s), s, t.now)
+	if why := r.off(); why != "" {
+		now.Verdict = why
+	} else if !r.closedUntil(t.now).IsZero() {
+		now.Verdict = "outside of its windows"
+	}
+	return all, now
+}
+
+// examine evaluates a rule's condition for what was said, and does nothing.
+func examine(p *programs, conf *pb.Rule, sc *scope, s Said, now time.Time) *pb.Evaluation {
+	ev := &pb.Evaluation{Time: stampOf(now.UnixMilli()), Subject: s.Twin, Trigger: strings.TrimSpace(s.Kind + " " + s.Name), Values: map[string]string{}}
+	sc.read = ev.Values
+	if s.Kind == SaidProperty && len(s.Now) == 0 && sc.twin != nil && sc.twin.State != nil {
+		if x := sc.twin.State.Property(state.Intern(s.Name)); x != nil {
+			sc.change.Value = x.Value
+		}
+	}
+	ev.Values["value"], ev.Values["previous"] = string(sc.change.Value.AppendJSON(nil)), string(sc.change.Previous.AppendJSON(nil))
+	ev.Holds = true
+	if conf.If != "" {
+		holds, err := p.holds(conf.If, sc)
+		if ev.Holds = holds; err != nil {
+			ev.Error = err.Error()
+		}
+	}
+	if ev.Verdict = "holds"; !ev.Holds {
+		ev.Verdict = "does not hold"
+	}
+	return ev
+}
+
+// firstName is the property or event that a rule names first.
+func firstName(conf *pb.Rule) string {
+	for _, x := range conf.When {
+		if _, _, names := triggerOf(x); len(names) > 0 {
+			return names[0]
+		}
+	}
+	return ""
+}
