@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type ledger struct {
 	mu    sync.Mutex
 	kept  map[string][]string // payloads by topic, in the order of delivery
 	queue chan func()
+	hold  func() // is told of messages instead, which stay unacknowledged; nil: none do
 }
 
 func newLedger(t *testing.T) *ledger {
@@ -39,6 +41,10 @@ func newLedger(t *testing.T) *ledger {
 }
 
 func (l *ledger) Deliver(m *mqtt.Message, done func(error)) {
+	if l.hold != nil {
+		l.hold()
+		return
+	}
 	l.queue <- func() {
 		l.mu.Lock()
 		l.kept[m.Topic] = append(l.kept[m.Topic], string(m.Payload))
@@ -253,4 +259,34 @@ func TestJournalIsWritten(t *testing.T) {
 	if err != nil || int(n) != out.Len() || strings.Count(out.String(), "\n") != 4 || !strings.Contains(out.String(), "1 2 1.5 ") {
 		t.Fatalf("%v, %d bytes: %s", err, n, out.String())
 	}
+}
+
+// TestWhatIsUnderWayAtTheEndIsBroughtHome: a broker that is away when the run's time is over is waited for.
+func TestWhatIsUnderWayAtTheEndIsBroughtHome(t *testing.T) {
+	silent := newLedger(t)
+	var got atomic.Int64
+	silent.hold = func() { got.Add(1) }
+	b := serve(t, silent, "127.0.0.1:0")
+	addr := b.Addr().String()
+	ctx, cancel := context.WithCancel(t.Context())
+	var j load.Journal
+	ended := make(chan load.Report, 1)
+	go func() {
+		r, err := load.Run(ctx, load.Options{Addr: addr, Devices: 4, Connections: 1, Window: 8, QoS: 1, Journal: &j, Drain: time.Minute})
+		if err != nil {
+			t.Error(err)
+		}
+		ended <- r
+	}()
+	wait(t, "a window of messages", func() bool { return got.Load() == 8 })
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	l := newLedger(t)
+	serve(t, l, addr)
+	if r := <-ended; r.Unacked != 0 || r.Acked != 8 || r.Resent == 0 {
+		t.Fatalf("%+v", r)
+	}
+	check(t, l, &j)
 }

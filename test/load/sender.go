@@ -57,14 +57,17 @@ func newSender(o *Options, connection int) *sender {
 	return s
 }
 
-// run connects again and again until all is sent or the context ends.
+// run connects again and again until all is sent or the context ends, and then for as long as Drain while something is under way.
 func (s *sender) run(ctx context.Context) {
+	draining, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.o.Drain, cancel) })()
 	delay := 10 * time.Millisecond
-	for ctx.Err() == nil {
+	for ctx.Err() == nil || s.open() > 0 && draining.Err() == nil {
 		if s.o.Gate != nil {
 			s.o.Gate(ctx, s.connection)
 		}
-		conn, err := dial(ctx, s.o, s.connection)
+		conn, err := dial(draining, s.o, s.connection)
 		if err == nil {
 			delay = 10 * time.Millisecond
 			s.report.Connects++
@@ -76,12 +79,10 @@ func (s *sender) run(ctx context.Context) {
 			}
 			s.report.Losses++
 		}
-		if ctx.Err() == nil {
-			s.report.LastLoss = err
-			s.o.Logger.Debug("load connection lost", "connection", s.connection, "error", err)
-		}
+		s.report.LastLoss = err
+		s.o.Logger.Debug("load connection lost", "connection", s.connection, "error", err)
 		select {
-		case <-ctx.Done():
+		case <-draining.Done():
 		case <-time.After(delay):
 		}
 		delay = min(2*delay, 500*time.Millisecond)
