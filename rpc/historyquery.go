@@ -116,14 +116,23 @@ func (t *twinService) numberHistory(ctx context.Context, m *pb.QueryHistoryReque
 		out.Samples = filled(points, q, m.Fill)
 		return out, nil
 	}
-	out.Samples = make([]*pb.Sample, len(points))
-	for i, p := range points {
-		out.Samples[i] = &pb.Sample{Time: timestamppb.New(time.UnixMilli(p.Time)), Value: p.Value}
-	}
+	out.Samples = samplesOf(len(points), func(i int) history.Point { return points[i] })
 	if q.Step == 0 && len(points) > 0 {
 		err = t.qualities(ctx, q, out.Samples)
 	}
 	return out, err
+}
+
+// samplesOf makes n samples. They and their times are each one piece of memory: a chart has thousands of them.
+func samplesOf(n int, point func(i int) history.Point) []*pb.Sample {
+	out, samples, times := make([]*pb.Sample, n), make([]pb.Sample, n), make([]timestamppb.Timestamp, n)
+	for i := range out {
+		p := point(i)
+		times[i].Seconds, times[i].Nanos = p.Time/1000, int32(p.Time%1000)*1e6
+		samples[i].Time, samples[i].Value = &times[i], p.Value
+		out[i] = &samples[i]
+	}
+	return out
 }
 
 // filled gives a sample for each step of the range.
@@ -141,9 +150,8 @@ func filled(points []history.Point, q *history.Query, fill string) []*pb.Sample 
 		}
 	}
 	fillGaps(values, fill)
-	out := make([]*pb.Sample, n)
+	out := samplesOf(int(n), func(i int) history.Point { return history.Point{Time: begin + int64(i)*step, Value: values[i]} })
 	for i, v := range values {
-		out[i] = &pb.Sample{Time: timestamppb.New(time.UnixMilli(begin + int64(i)*step)), Value: v}
 		if math.IsNaN(v) {
 			out[i].Value, out[i].None = 0, true
 		}

@@ -20,6 +20,8 @@ var Aggregates = [...]string{"avg", "min", "max", "sum", "count", "dev", "first"
 type aggregate struct {
 	// expr in MetricsQL, of the samples of a step.
 	expr string
+	// plain, where not empty, is the same of a twin with one series, and cheaper.
+	plain string
 	// change: it is what first and last of the steps differ by; perSecond: and that over the time.
 	change, perSecond bool
 }
@@ -28,7 +30,7 @@ func aggregateOf(name string) (aggregate, error) {
 	switch name {
 	case "", "avg":
 		// Sums over models first: a twin that changed its model within a step still has one exact value there.
-		return aggregate{expr: "sum(sum_over_time(%[1]s)) by (twin) / sum(count_over_time(%[1]s)) by (twin)"}, nil
+		return aggregate{expr: "sum(sum_over_time(%[1]s)) by (twin) / sum(count_over_time(%[1]s)) by (twin)", plain: "avg_over_time(%s)"}, nil
 	case "min", "max":
 		return aggregate{expr: name + "(" + name + "_over_time(%s)) by (twin)"}, nil
 	case "sum", "count":
@@ -50,15 +52,22 @@ func aggregateOf(name string) (aggregate, error) {
 
 // aligned gives, by twin, one value for each of n steps that end at begin, begin+step and so on; NaN where there is none.
 func (s *querier) aligned(ctx context.Context, match string, a aggregate, begin, step int64, n int) (map[string][]float64, error) {
+	if a.plain != "" {
+		all, several, err := s.matrix(ctx, a.plain, match, begin, step, n)
+		if err != nil || !several {
+			return all, err
+		}
+	}
 	if !a.change {
-		return s.matrix(ctx, a.expr, match, begin, step, n)
+		all, _, err := s.matrix(ctx, a.expr, match, begin, step, n)
+		return all, err
 	}
 	// One step more: what was before the first.
-	first, err := s.matrix(ctx, "first_over_time(%s)", match, begin-step, step, n+1)
+	first, _, err := s.matrix(ctx, "first_over_time(%s)", match, begin-step, step, n+1)
 	if err != nil {
 		return nil, err
 	}
-	last, err := s.matrix(ctx, "last_over_time(%s)", match, begin-step, step, n+1)
+	last, _, err := s.matrix(ctx, "last_over_time(%s)", match, begin-step, step, n+1)
 	if err != nil {
 		return nil, err
 	}

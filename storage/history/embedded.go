@@ -118,6 +118,7 @@ type Embedded struct {
 	drops drops
 	stats insertStats
 	query querier
+	evals chan struct{} // a place for each evaluation that runs
 
 	// gate keeps calls out once closed, and Close waiting for those inside: a closed storage blocks callers for ever.
 	gate    sync.RWMutex
@@ -175,10 +176,10 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Embedded{o: o, drops: newDrops(o.Metrics), stats: newInsertStats(o.Metrics), marks: marks{settle: o.Settle}, whole: whole,
+	e := &Embedded{o: o, drops: newDrops(o.Metrics), stats: newInsertStats(o.Metrics), marks: marks{settle: o.Settle}, whole: whole, evals: make(chan struct{}, querySlots),
 		backfilled: o.Metrics.GetOrCreateCounter("pollux_history_backfilled_samples_total")}
 	o.Metrics.GetOrCreateGauge("pollux_history_complete", e.completeGauge)
-	e.query = querier{fetch: e.fetch}
+	e.query = querier{fetch: e.fetch, eval: e.eval}
 	e.closing, e.end = context.WithCancel(context.Background())
 	process.embedded = true
 	return e, nil

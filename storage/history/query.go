@@ -34,6 +34,8 @@ const (
 type querier struct {
 	// fetch answers a request, whose path begins with /api/v1, by a stream that the caller closes.
 	fetch func(ctx context.Context, r *http.Request) (io.ReadCloser, error)
+	// eval, where not nil, evaluates an expression at first, first+step … last without a request.
+	eval func(ctx context.Context, expr string, first, last, step int64, fn eachSeries) error
 }
 
 // run answers a checked query.

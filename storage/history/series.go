@@ -93,24 +93,21 @@ func twinsSelector(project, property string, twins []string) string {
 	return Metric + `{project=` + quote(project) + `,property=` + quote(property) + `,twin=~` + quote(strings.Join(quoted, "|")) + `}`
 }
 
-// matrix evaluates expr, in which %s is the samples of a step, at n times from begin on, and gives the values by twin. It asks for
-// an earlier time, of samples that are as much later, so that no step is close to the server's clock.
-func (s *querier) matrix(ctx context.Context, expr, match string, begin, step int64, n int) (map[string][]float64, error) {
+// matrix evaluates expr, in which %s is the samples of a step, at n times from begin on, and gives the values by twin; several says
+// that a twin had more than one series.
+func (s *querier) matrix(ctx context.Context, expr, match string, begin, step int64, n int) (all map[string][]float64, several bool, err error) {
 	type found struct {
 		values []float64
 		last   int
 	}
-	all := map[string]found{}
+	twins := map[string]found{}
 	for at := 0; at < n; at += maxSteps {
 		m := min(maxSteps, n-at)
 		first := begin + int64(at)*step
-		err := s.queryRange(ctx, expr, match, first, first+int64(m-1)*step, step, func(metric []byte, values func(func(at int64, v float64)) error) error {
-			var labels struct {
-				Twin string `json:"twin"`
-			}
-			if err := json.Unmarshal(metric, &labels); err != nil {
-				return err
-			}
+		seen := map[string]bool{}
+		err := s.queryRange(ctx, expr, match, first, first+int64(m-1)*step, step, func(twin string, values func(func(at int64, v float64)) error) error {
+			several = several || seen[twin]
+			seen[twin] = true
 			one := make([]float64, m)
 			for i := range one {
 				one[i] = math.NaN()
@@ -126,7 +123,11 @@ func (s *querier) matrix(ctx context.Context, expr, match string, begin, step in
 			if err != nil || last < 0 {
 				return err
 			}
-			f, ok := all[labels.Twin]
+			f, ok := twins[twin]
+			if !ok && m == n {
+				twins[twin] = found{one, last}
+				return nil
+			}
 			if !ok {
 				f.values, f.last = make([]float64, n), -1
 				for i := range f.values {
@@ -140,25 +141,31 @@ func (s *querier) matrix(ctx context.Context, expr, match string, begin, step in
 				}
 			}
 			f.last = max(f.last, at+last)
-			all[labels.Twin] = f
+			twins[twin] = f
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	out := make(map[string][]float64, len(all))
-	for twin, f := range all {
-		out[twin] = f.values
+	all = make(map[string][]float64, len(twins))
+	for twin, f := range twins {
+		all[twin] = f.values
 	}
-	return out, nil
+	return all, several, nil
 }
 
-// queryRange evaluates the expression at first, first+step … last, and calls fn with each series: its labels as JSON, and what
-// walks over its points.
-func (s *querier) queryRange(ctx context.Context, expr, match string, first, last, step int64, fn func(metric []byte, values func(func(at int64, v float64)) error) error) error {
+// eachSeries is called with each series of an answer: its twin, and what walks over its points.
+type eachSeries func(twin string, values func(func(at int64, v float64)) error) error
+
+// queryRange evaluates the expression at first, first+step … last. A server elsewhere is asked for an earlier time, of samples that
+// are as much later, so that no step is close to its clock.
+func (s *querier) queryRange(ctx context.Context, expr, match string, first, last, step int64, fn eachSeries) error {
 	window := strconv.FormatInt(step, 10) + "ms"
 	back := min(latency.Milliseconds(), max(0, first))
+	if s.eval != nil {
+		back = 0
+	}
 	series := match + "[" + window + "]"
 	if back > 0 {
 		series += " offset -" + strconv.FormatInt(back, 10) + "ms"
@@ -167,6 +174,9 @@ func (s *querier) queryRange(ctx context.Context, expr, match string, first, las
 		expr = strings.ReplaceAll(expr, "%[1]s", series)
 	} else {
 		expr = strings.Replace(expr, "%s", series, 1)
+	}
+	if s.eval != nil {
+		return s.eval(ctx, expr, first, last, step, fn)
 	}
 	body, err := s.fetch(ctx, request("/api/v1/query_range", url.Values{
 		"query":   {expr},
@@ -179,7 +189,16 @@ func (s *querier) queryRange(ctx context.Context, expr, match string, first, las
 		return err
 	}
 	defer body.Close()
-	if err := newMatrixReader(body, back).read(fn); err != nil {
+	err = newMatrixReader(body, back).read(func(metric []byte, values func(func(at int64, v float64)) error) error {
+		var labels struct {
+			Twin string `json:"twin"`
+		}
+		if err := json.Unmarshal(metric, &labels); err != nil {
+			return err
+		}
+		return fn(labels.Twin, values)
+	})
+	if err != nil {
 		return answerBroken(ctx, err)
 	}
 	return nil

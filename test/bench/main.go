@@ -39,6 +39,8 @@ var suites = [][2]string{
 	{"./test/bench", "BenchmarkIdleMQTT"},
 	{"./test/bench", "BenchmarkIngest"},
 	{"./test/bench", "BenchmarkTopic"},
+	{"./test/bench", "BenchmarkQueryHistory"},
+	{"./storage/journal", "BenchmarkFilter"},
 	{"./test/bench", "BenchmarkImport"},
 	{"./test/bench", "BenchmarkSwap"},
 	{"./drivers", "BenchmarkDriverEvent"},
