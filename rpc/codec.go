@@ -10,6 +10,8 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
 const (
@@ -44,6 +46,9 @@ func (c *binaryCodec) Marshal(m any) ([]byte, error) { return c.MarshalAppend(ni
 
 // MarshalAppend lets connect use buffers again.
 func (c *binaryCodec) MarshalAppend(dst []byte, m any) ([]byte, error) {
+	if h, ok := m.(*pb.QueryHistoryResponse); ok {
+		return appendHistory(dst, h)
+	}
 	p, err := asProto(m)
 	if err != nil {
 		return nil, err

@@ -38,7 +38,7 @@ func BenchmarkQueryHistory(b *testing.B) {
 	n := openNode(b)
 	end := time.Now().Truncate(chartStep)
 	fillDay(b, n, end)
-	c := &charts{b: b, n: n, end: end, start: end.Add(-24*time.Hour + chartStep), key: adminKey(b, n),
+	c := &charts{b: b, n: n, end: end, start: end.Add(-24*time.Hour + chartStep), key: adminKey(b, n), client: n.HTTPClient(),
 		history: polluxv1connect.NewHistoryServiceClient(n.HTTPClient(), n.URL(), keyed(b, n))}
 	for deadline := time.Now().Add(time.Minute); c.ofAll() < chartTwins*1440; time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -87,6 +87,7 @@ type charts struct {
 	start, end time.Time
 	history    polluxv1connect.HistoryServiceClient
 	key        string
+	client     *http.Client
 }
 
 func (c *charts) series() *pb.QuerySeriesRequest {
@@ -137,7 +138,7 @@ func (c *charts) post(path, kind string, body []byte) []byte {
 	r.Header.Set("Content-Type", kind)
 	r.Header.Set("Authorization", "Bearer "+c.key)
 	r.Header.Set("Accept-Encoding", "identity")
-	res, err := c.n.HTTPClient().Do(r)
+	res, err := c.client.Do(r)
 	if err != nil {
 		c.b.Fatal(err)
 	}
