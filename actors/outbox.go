@@ -216,7 +216,7 @@ func (o *outbox) publish(id string, all []outgoing) error {
 	return nil
 }
 
-// deliver publishes messages, or makes them dead letters where that cannot be.
+// deliver publishes messages, or makes them dead letters of their routes where that cannot be.
 func (o *outbox) deliver(ctx context.Context, req *pb.PublishRequest, why string) error {
 	if rule, ok := strings.CutPrefix(req.Topic, ruleTopic); ok && strings.Contains(rule, "/") {
 		return o.tellRule(ctx, rule, req.Messages)
@@ -226,13 +226,17 @@ func (o *outbox) deliver(ctx context.Context, req *pb.PublishRequest, why string
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, topic.ErrNotFound) && !errors.Is(err, topic.ErrDeleting) && !errors.Is(err, topic.ErrTooLarge) {
+		if !unpublishable(err) {
 			return err
 		}
 		why = err.Error()
 	}
 	for _, m := range req.Messages {
-		if err := o.e.streams.Bury(ctx, req.Topic, m, why); err != nil {
+		list := topic.DeadOf(req.Topic)
+		if by := m.Headers[topic.HeaderRoute]; by != "" {
+			list = topic.DeadOfRoute(by)
+		}
+		if err := o.e.streams.BuryIn(ctx, list, req.Topic, m, why); err != nil {
 			return err
 		}
 	}
@@ -308,7 +312,7 @@ func (t *twin) post(to, by string, payload []byte, at int64, refused string) {
 	}
 	key := fmt.Sprintf("%s%s\x00%016x%016x", slotKey(t.en.slot), t.en.id, t.own.Since, t.nextPost())
 	m := &pb.TopicMessage{Key: t.en.id, Payload: payload, ContentType: "application/json", Id: strings.ReplaceAll(key[len("0000/"):], "\x00", "/"),
-		Time: timestamppb.New(time.UnixMilli(at)), Headers: map[string]string{"pollux-route": by}}
+		Time: timestamppb.New(time.UnixMilli(at)), Headers: map[string]string{topic.HeaderRoute: by}}
 	value, err := proto.Marshal(&actorv1.Outgoing{Topic: to, Message: m, Refused: refused})
 	if err != nil {
 		t.e.log.Error("message of a twin", "twin", t.en.id, "err", err)

@@ -25,8 +25,11 @@ func (r *Registry) PutTopic(ctx context.Context, t *pb.Topic) (*pb.Topic, error)
 	})
 }
 
-// wholeTopic refuses a topic that is being deleted.
+// wholeTopic refuses a topic that is being deleted, and one whose dead letters would be a route's.
 func (r *Registry) wholeTopic(t *pb.Topic, _ planned) (*pb.Topic, error) {
+	if topic.Reserved(t.Id) {
+		return nil, invalid("/topic/id", "%s: names that begin with route. are for the dead letters of routes", NameOf(t.Id))
+	}
 	if old, err := get(r.store, topic.TableTopics, t.Id, &pb.Topic{}); err == nil && old.Deleting {
 		return nil, topic.ErrDeleting
 	}

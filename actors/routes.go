@@ -23,8 +23,12 @@ import (
 // tableRoutes: id → pb.Route.
 const tableRoutes storage.Table = "route"
 
-// maxRoutes of a project.
-const maxRoutes = 200
+const (
+	// maxRoutes of a project.
+	maxRoutes = 200
+	// maxRouteName leaves room for the name of the list of dead letters.
+	maxRouteName = 100
+)
 
 // routes are the records of all routes, ready to be matched. Safe for concurrent use.
 type routes struct {
@@ -39,7 +43,7 @@ type routes struct {
 }
 
 // route is a record with its condition compiled. One whose condition cannot be compiled any more has broken, and gives what it would
-// pass on to the dead letters.
+// pass on to its dead letters.
 type route struct {
 	*pb.Route
 	when   *expr.Expr
@@ -195,7 +199,7 @@ func (t *twin) say(s said) {
 		}
 		refused := ""
 		if err != nil {
-			refused = fmt.Sprintf("route %s: %v", x.Id, err)
+			refused = err.Error()
 		}
 		for _, to := range x.Topics {
 			t.post(to, x.Id, payload, s.at, refused)
@@ -274,6 +278,9 @@ func (r *Registry) PutRoute(ctx context.Context, m *pb.Route) (*pb.Route, error)
 // wholeRoute checks a route, and completes the ids in it.
 func (r *Registry) wholeRoute(m *pb.Route, p planned) (*pb.Route, error) {
 	m.Counts = nil
+	if len(NameOf(m.Id)) > maxRouteName {
+		return nil, invalid("/route/id", "%s is longer than %d", NameOf(m.Id), maxRouteName)
+	}
 	if _, err := compileRoute(m.When); err != nil {
 		return nil, err
 	}
@@ -319,13 +326,16 @@ func (r *Registry) checkRoute(m *pb.Route, p planned) error {
 	return nil
 }
 
-// ListRoutes gives a page of routes by id, with what passed them on this node.
-func (r *Registry) ListRoutes(req *pb.ListRoutesRequest, projects func(string) bool) (*pb.ListRoutesResponse, error) {
+// ListRoutes gives a page of routes by id, with what passed them on this node, and where all is set with the dead letters that they have.
+func (r *Registry) ListRoutes(ctx context.Context, req *pb.ListRoutesRequest, all bool, projects func(string) bool) (*pb.ListRoutesResponse, error) {
 	page, next, err := list(r.store, tableRoutes, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
 		func() *pb.Route { return &pb.Route{} })
 	for _, m := range page {
 		c := r.e.routes.countsOf(m.Id)
 		m.Counts = &pb.RouteCounts{Seen: c.seen.Load(), Matched: c.matched.Load(), Failed: c.failed.Load(), Nodes: 1}
+		if all {
+			r.countDead(ctx, m)
+		}
 	}
 	return &pb.ListRoutesResponse{Routes: page, NextPageToken: next}, err
 }

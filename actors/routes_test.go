@@ -92,20 +92,21 @@ func TestRoutes(t *testing.T) {
 	want("default/hot", "map[default/a:[40] default/b:[41]]")
 	want("default/aula", "map[default/a:[20 25]]") // 40 went no further than hot
 	want("default/last", "map[]")
-	want("default/last.dead", "map[default/b:[20 27]]")
-	if x := n.inTopic("default/last.dead")[0]; x.headers[topic.HeaderReason] == "" || x.headers["pollux-route"] != "default/4-odd" {
+	const dead = "default/route.4-odd.dead"
+	want(dead, "map[default/b:[20 27]]")
+	if x := n.inTopic(dead)[0]; x.headers[topic.HeaderReason] == "" || x.headers[topic.HeaderRoute] != "default/4-odd" || x.headers[topic.HeaderTopic] != "default/last" {
 		t.Errorf("dead letter %+v", x)
 	}
-	list, err := n.reg.ListRoutes(&pb.ListRoutesRequest{Project: "default"}, func(string) bool { return true })
+	list, err := n.reg.ListRoutes(ctx(t), &pb.ListRoutesRequest{Project: "default"}, true, func(string) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}
 	counts := map[string]string{}
 	for _, r := range list.Routes {
-		counts[r.Id] = fmt.Sprint(r.Counts.Seen, r.Counts.Matched, r.Counts.Failed)
+		counts[r.Id] = fmt.Sprintln(r.Counts.Seen, r.Counts.Matched, r.Counts.Failed, r.Counts.Dead, r.Counts.DeadLetters)
 	}
 	// The routes behind 2-hot see what it let pass: 40 and 41 went no further.
-	for id, want := range map[string]string{"default/2-hot": "6 2 0", "default/3-aula": "2 2 0", "default/4-odd": "2 0 2"} {
+	for id, want := range map[string]string{"default/2-hot": "6 2 0 0 \n", "default/3-aula": "2 2 0 0 \n", "default/4-odd": "2 0 2 2 " + dead + "\n"} {
 		if counts[id] != want {
 			t.Errorf("route %s saw, matched and failed %s, want %s", id, counts[id], want)
 		}
@@ -122,6 +123,72 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("route %v: %v", bad, err)
 		}
 	}
+}
+
+// TestRouteReplay: dead letters of a route go through it again as it is then: told, passed over, or dead letters again.
+func TestRouteReplay(t *testing.T) {
+	n := newNode(t)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"},"labels":{"room":"aula"}}`)
+	n.stream("default/to")
+	odd := &pb.Route{Id: "odd", Topics: []string{"to"}, Properties: []string{"level"}, When: "value.size() > 1"}
+	n.route(odd)
+	for _, level := range []int{20, 30, 40} {
+		n.deliver("dev/a1/state", fmt.Sprintf(`{"level":%d}`, level), 1)
+	}
+	const dead = "default/route.odd.dead"
+	want := func(id, levels string) {
+		t.Helper()
+		until(t, fmt.Sprintf("%s has %s", id, levels), func() bool { return fmt.Sprint(n.levels(id)["default/a"]) == levels })
+	}
+	replay := func(limit int, want string) {
+		t.Helper()
+		r, err := n.reg.ReplayRoute(ctx(t), "odd", limit)
+		if got := fmt.Sprint(r.GetPublished(), r.GetPassedOver(), r.GetFailed()); err != nil || got != want {
+			t.Fatalf("published, passed over, failed: %s, %v; want %s", got, err, want)
+		}
+	}
+	want(dead, "[20 30 40]")
+	replay(1, "0 0 1") // the condition is as it was
+	want(dead, "[30 40 20]")
+	odd.When, odd.Revision = `value > 25.0 && twin.labels.room == "aula"`, n.revision("odd")
+	n.route(odd)
+	replay(0, "2 1 0")
+	want(dead, "[]")
+	want("default/to", "[30 40]")
+	replay(0, "0 0 0")
+	// What has no topic to go to is a dead letter, too, and goes when there is one.
+	if err := n.reg.DeleteTopic(ctx(t), "to"); err != nil {
+		t.Fatal(err)
+	}
+	n.deliver("dev/a1/state", `{"level":50}`, 1)
+	want(dead, "[50]")
+	replay(0, "0 0 1")
+	n.stream("default/to")
+	replay(0, "1 0 0")
+	want("default/to", "[50]")
+	if _, err := n.reg.ReplayRoute(ctx(t), "none", 0); !errors.Is(err, actors.ErrNotFound) {
+		t.Errorf("a route that is not there: %v", err)
+	}
+	if _, err := n.reg.PutTopic(ctx(t), &pb.Topic{Id: "route.odd"}); !errors.Is(err, actors.ErrInvalid) {
+		t.Errorf("a topic whose dead letters are the route's: %v", err)
+	}
+}
+
+// revision of a route.
+func (n *node) revision(route string) uint64 {
+	n.t.Helper()
+	list, err := n.reg.ListRoutes(ctx(n.t), &pb.ListRoutesRequest{Project: "default"}, false, func(string) bool { return true })
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, r := range list.Routes {
+		if r.Id == "default/"+route {
+			return r.Revision
+		}
+	}
+	n.t.Fatalf("there is no route %s", route)
+	return 0
 }
 
 // TestRoutesAfterCrash: what was committed with a change reaches its topic in the next life.

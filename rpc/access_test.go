@@ -39,7 +39,7 @@ func TestAuthorizationOverHTTP(t *testing.T) {
 		"Rollback", "Scan"}
 	admin = append(admin, everywhere...)
 	operator := []string{"Invoke", "RaiseAlarm", "ChangeAlarm", "InvokeSystem", "SetDesired", "TraceTwin", "ReleaseTwins", "ClearCommands", "Ingest", "Publish", "Ack",
-		"PutChannel", "DeleteChannel", "SeekChannel", "ReplayDeadLetters"}
+		"PutChannel", "DeleteChannel", "SeekChannel", "ReplayDeadLetters", "ReplayRoute"}
 	protoregistry.GlobalFiles.RangeFilesByPackage("pollux.v1", func(f protoreflect.FileDescriptor) bool {
 		for i := range f.Services().Len() {
 			s := f.Services().Get(i)

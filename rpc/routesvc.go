@@ -21,7 +21,7 @@ func (s *topicService) PutRoute(ctx context.Context, r *connect.Request[pb.PutRo
 func (s *topicService) ListRoutes(ctx context.Context, r *connect.Request[pb.ListRoutesRequest]) (*connect.Response[pb.ListRoutesResponse], error) {
 	asked := proto.Clone(r.Msg).(*pb.ListRoutesRequest) // with the token as it came
 	res, err := paged("route", &r.Msg.PageToken, func() (*pb.ListRoutesResponse, error) {
-		return s.s.o.Registry.ListRoutes(r.Msg, projectsOf(principalFrom(ctx)))
+		return s.s.o.Registry.ListRoutes(ctx, r.Msg, !isLocal(ctx), projectsOf(principalFrom(ctx)))
 	}, func(res *pb.ListRoutesResponse) *string { return &res.NextPageToken })
 	if err != nil {
 		return nil, err
@@ -63,6 +63,15 @@ func (s *topicService) DeleteRoute(ctx context.Context, r *connect.Request[pb.De
 		return nil, err
 	}
 	return connect.NewResponse(&pb.DeleteRouteResponse{}), nil
+}
+
+// ReplayRoute takes dead letters of a route through it again.
+func (s *topicService) ReplayRoute(ctx context.Context, r *connect.Request[pb.ReplayRouteRequest]) (*connect.Response[pb.ReplayRouteResponse], error) {
+	res, err := s.s.o.Registry.ReplayRoute(ctx, r.Msg.Id, int(r.Msg.Limit))
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(res), nil
 }
 
 func routeConfig(m any, _ *Principal) (Resource, error) {

@@ -156,6 +156,7 @@ func topicProcedures() map[string]procedure {
 		rpcv1.TopicServicePutRouteProcedure:          {action: ActionTopicWrite, resource: routeConfig},
 		rpcv1.TopicServiceListRoutesProcedure:        {action: ActionTopicRead, resource: listed("route", func(m *pb.ListRoutesRequest) *string { return &m.Project })},
 		rpcv1.TopicServiceDeleteRouteProcedure:       {action: ActionTopicWrite, resource: one("route", func(m *pb.DeleteRouteRequest) *string { return &m.Id })},
+		rpcv1.TopicServiceReplayRouteProcedure:       {action: ActionTopicUse, resource: one("route", func(m *pb.ReplayRouteRequest) *string { return &m.Id })},
 		rpcv1.TopicServicePublishProcedure:           {action: ActionTopicUse, resource: ofTopic(func(m *pb.PublishRequest) *string { return &m.Topic })},
 		rpcv1.TopicServiceSubscribeProcedure:         {actionOf: subscribeAction, resource: ofTopic(func(m *pb.SubscribeRequest) *string { return &m.Topic })},
 		rpcv1.TopicServiceAckProcedure:               {action: ActionTopicUse, resource: ofTopic(func(m *pb.AckRequest) *string { return &m.Topic })},

@@ -25,6 +25,21 @@ const deadSuffix = ".dead"
 // DeadOf gives the topic of a topic's dead letters.
 func DeadOf(id string) string { return id + deadSuffix }
 
+// routePrefix begins the names of the topics that are routes' lists of dead letters.
+const routePrefix = "route."
+
+// DeadOfRoute gives the topic of a route's dead letters: PROJECT/route.NAME.dead.
+func DeadOfRoute(id string) string {
+	project, name, _ := strings.Cut(id, "/")
+	return DeadOf(project + "/" + routePrefix + name)
+}
+
+// Reserved says whether a topic of this name would have the dead letters of a route as its own.
+func Reserved(id string) bool {
+	_, name, _ := strings.Cut(id, "/")
+	return strings.HasPrefix(name, routePrefix) && !isDead(name)
+}
+
 func isDead(id string) bool { return strings.HasSuffix(id, deadSuffix) }
 
 const (
@@ -101,14 +116,19 @@ func (h *Host) bury(id string, m *pb.TopicMessage, done func(error)) {
 
 // Bury makes a message that cannot be published a dead letter of the topic, and returns when that is committed.
 func (h *Host) Bury(ctx context.Context, id string, m *pb.TopicMessage, why string) error {
+	return h.BuryIn(ctx, DeadOf(id), id, m, why)
+}
+
+// BuryIn makes a message that cannot be published to a topic a dead letter in the list given, and returns when that is committed.
+func (h *Host) BuryIn(ctx context.Context, list, id string, m *pb.TopicMessage, why string) error {
 	letter := proto.Clone(m).(*pb.TopicMessage)
 	if letter.Headers == nil {
 		letter.Headers = map[string]string{}
 	}
-	letter.Headers[HeaderTopic], letter.Headers[HeaderReason] = id, why
+	letter.Headers[HeaderTopic], letter.Headers[HeaderReason] = id, cut(why)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		done := make(chan error, 1)
-		h.bury(DeadOf(id), letter, func(err error) { done <- err })
+		h.bury(list, letter, func(err error) { done <- err })
 		select {
 		case err := <-done:
 			if err == nil || !again(err) && !errors.Is(err, ErrNotFound) && !errors.Is(err, cluster.ErrOverloaded) {
@@ -187,8 +207,18 @@ func (h *Host) Ack(ctx context.Context, m *pb.AckRequest) (*pb.AckResponse, erro
 
 // ReplayDead publishes the dead letters of a topic to it again, each for the channel that gave it up, and removes them.
 func (h *Host) ReplayDead(ctx context.Context, id string, limit int) (replayed int, err error) {
-	dead := DeadOf(id)
-	state, err := h.State(ctx, dead)
+	return h.Replay(ctx, DeadOf(id), limit, func(m *pb.TopicMessage) error {
+		delete(m.Headers, HeaderTopic)
+		_, err := h.Publish(ctx, &pb.PublishRequest{Topic: id, Messages: []*pb.TopicMessage{m}})
+		return err
+	})
+}
+
+// Replay takes the oldest letters of a list of dead letters, at most limit (0: all that are there now), gives each to take as the message
+// that it was, with an id by which its repetition is known, and removes it. It ends with the first error of take. A list that is not
+// there is empty.
+func (h *Host) Replay(ctx context.Context, list string, limit int, take func(*pb.TopicMessage) error) (replayed int, err error) {
+	state, err := h.State(ctx, list)
 	if errors.Is(err, ErrNotFound) {
 		return 0, nil
 	}
@@ -199,7 +229,7 @@ func (h *Host) ReplayDead(ctx context.Context, id string, limit int) (replayed i
 		limit = int(state.Messages)
 	}
 	for at := state.FirstOffset; replayed < limit && at < state.NextOffset; {
-		page, err := ask[*actorv1.TopicTailAnswer](ctx, h, dead, &actorv1.TopicTail{Offset: at, Room: uint32(min(100, limit-replayed))})
+		page, err := ask[*actorv1.TopicTailAnswer](ctx, h, list, &actorv1.TopicTail{Offset: at, Room: uint32(min(100, limit-replayed))})
 		if err != nil {
 			return replayed, err
 		}
@@ -207,10 +237,10 @@ func (h *Host) ReplayDead(ctx context.Context, id string, limit int) (replayed i
 			if m.Offset >= state.NextOffset {
 				break
 			}
-			if _, err := h.Publish(ctx, &pb.PublishRequest{Topic: id, Messages: []*pb.TopicMessage{revived(dead, m)}}); err != nil {
+			if err := take(revived(list, m)); err != nil {
 				return replayed, err
 			}
-			if _, err := h.call(ctx, dead, &actorv1.TopicCut{Before: m.Offset + 1}); err != nil {
+			if _, err := h.call(ctx, list, &actorv1.TopicCut{Before: m.Offset + 1}); err != nil {
 				return replayed, err
 			}
 			replayed++
@@ -223,7 +253,7 @@ func (h *Host) ReplayDead(ctx context.Context, id string, limit int) (replayed i
 	return replayed, nil
 }
 
-// revived is the message that a dead letter was.
+// revived is the message that a dead letter was; its HeaderTopic says where it should have gone.
 func revived(dead string, letter *pb.TopicMessage) *pb.TopicMessage {
 	m := &pb.TopicMessage{Key: letter.Key, Payload: letter.Payload, ContentType: letter.ContentType, Time: letter.Time,
 		Id: fmt.Sprintf("replay:%s/%d", dead, letter.Offset), Headers: map[string]string{}}
@@ -233,7 +263,7 @@ func revived(dead string, letter *pb.TopicMessage) *pb.TopicMessage {
 	if only := m.Headers[HeaderChannel]; only != "" {
 		m.Headers[HeaderOnly] = only
 	}
-	for _, k := range []string{HeaderTopic, HeaderChannel, HeaderOffset, HeaderAttempts, HeaderReason} {
+	for _, k := range []string{HeaderChannel, HeaderOffset, HeaderAttempts, HeaderReason} {
 		delete(m.Headers, k)
 	}
 	return m

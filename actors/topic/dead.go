@@ -2,6 +2,7 @@ package topic
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -16,9 +17,16 @@ const (
 	HeaderOffset   = "pollux-offset"
 	HeaderAttempts = "pollux-attempts"
 	HeaderReason   = "pollux-reason"
+	// HeaderRoute names the route that sent a message.
+	HeaderRoute = "pollux-route"
 	// HeaderOnly: the message is for this channel alone; the others skip it.
 	HeaderOnly = "pollux-only-channel"
 )
+
+// maxReason bounds the header that says why, in bytes.
+const maxReason = 1000
+
+func cut(why string) string { return strings.ToValidUTF8(why[:min(len(why), maxReason)], "") }
 
 // bury publishes a message that a channel gives up to the dead letters, and settles it when that is committed.
 func (t *topic) bury(c *channel, offset uint64, attempts uint32, why string) {
@@ -36,7 +44,7 @@ func (t *topic) bury(c *channel, offset uint64, attempts uint32, why string) {
 	delete(letter.Headers, HeaderOnly)
 	letter.Headers[HeaderTopic], letter.Headers[HeaderChannel] = t.id, c.name
 	letter.Headers[HeaderOffset], letter.Headers[HeaderAttempts] = fmt.Sprint(offset), fmt.Sprint(attempts)
-	letter.Headers[HeaderReason] = why
+	letter.Headers[HeaderReason] = cut(why)
 	t.h.bury(DeadOf(t.id), letter, func(err error) {
 		t.post(func() {
 			if t.dead != nil || t.channels[c.name] != c {

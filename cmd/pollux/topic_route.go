@@ -19,11 +19,11 @@ func topicRoute(a *app) *cobra.Command {
 		Use: "route", Aliases: []string{"routes"}, Short: "What twins say, and the topics where it goes",
 		Long: `A route brings changes of properties and events of twins to topics, in the transaction that commits the change and in the
 twin's order. Each message has the twin's id as its key, and as its payload JSON with twin, kind, name, value and time. What cannot
-be published, and what a condition cannot be told of, is in TOPIC.dead with the reason.`,
+be published, and what a condition cannot be told of, is a dead letter of the route, with the reason: see pollux topic route dead.`,
 		Example: "  pollux topic route put all-changes --to changes\n  pollux topic route put too-hot --to alarms --property temperature --when 'value > 30'\n" +
-			"  pollux topic route list",
+			"  pollux topic route list\n  pollux topic route dead too-hot\n  pollux topic route replay too-hot",
 	})
-	cmd.AddCommand(routePut(a), routeList(a), remover(a, "rm ID", "Remove a route", "  pollux topic route rm too-hot", "route",
+	cmd.AddCommand(routePut(a), routeList(a), routeDead(a), routeReplay(a), remover(a, "rm ID", "Remove a route", "  pollux topic route rm too-hot", "route",
 		func(ctx context.Context, n *node, id string) error {
 			_, err := n.topics.DeleteRoute(ctx, req(&pb.DeleteRouteRequest{Id: id}))
 			return err
@@ -123,14 +123,14 @@ func (n *node) routes(ctx context.Context, project string) ([]*pb.Route, error) 
 }
 
 func listRoutes(w io.Writer, routes []*pb.Route) {
-	row(w, "ID", "OF", "WHAT", "WHEN", "TO", "SEEN", "MATCHED", "FAILED")
+	row(w, "ID", "OF", "WHAT", "WHEN", "TO", "SEEN", "MATCHED", "FAILED", "DEAD")
 	for _, r := range routes {
 		to := strings.Join(names(r.Topics, bare), " ")
 		if r.Terminate {
 			to += ", and no further"
 		}
 		c := r.GetCounts()
-		row(w, bare(r.Id), routeOf(r), routeWhat(r), dash(r.When), to, fmt.Sprint(c.GetSeen()), fmt.Sprint(c.GetMatched()), fmt.Sprint(c.GetFailed()))
+		row(w, bare(r.Id), routeOf(r), routeWhat(r), dash(r.When), to, fmt.Sprint(c.GetSeen()), fmt.Sprint(c.GetMatched()), fmt.Sprint(c.GetFailed()), fmt.Sprint(c.GetDead()))
 	}
 }
 

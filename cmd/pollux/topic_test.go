@@ -38,7 +38,11 @@ func TestRouteTable(t *testing.T) {
 		listRoutes(w, []*pb.Route{{Id: "default/all", Topics: []string{"default/changes", "hotel/x\x1b"}},
 			{Id: "hotel/10-hot", Topics: []string{"hotel/alarms"}, Twins: []string{"hotel/oven"}, Labels: map[string]string{"floor": "1", "area": "kitchen"},
 				Properties: []string{"temperature"}, Events: []string{"alarm"}, When: "value > 30.0", Terminate: true,
-				Counts: &pb.RouteCounts{Seen: 1200, Matched: 7, Failed: 1}}})
+				Counts: &pb.RouteCounts{Seen: 1200, Matched: 7, Failed: 1, Dead: 1}}})
+	}))
+	golden(t, "topic_route_dead", table(func(w io.Writer) {
+		(&app{zone: time.UTC}).listLetters(w, []*pb.TopicMessage{{Key: "hotel/oven", Time: before(0), Payload: []byte("{\"value\":\"hot\"}\x1b[2J"),
+			Headers: map[string]string{"pollux-topic": "hotel/alarms", "pollux-reason": "1:7: no such overload"}}})
 	}))
 }
 

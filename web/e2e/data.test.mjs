@@ -171,20 +171,37 @@ test("a route is drawn with what passes; a mistake in its condition is shown at 
   await h.cli("topic", "route", "put", "20-odd", "--to", "texts", "--property", "temperature", "--when", "value.size() > 1");
   await h.post("default/lobby", { temperature: 18 });
   await page.getByRole("listitem", { name: "Route 20-odd" }).getByText("1 could not be told").waitFor();
-  await picture(page, "routes");
 });
 
-test("a dead letter says why, and is published again", async () => {
+test("a route's dead letter says why, and goes through the mended route", async () => {
+  const route = page.getByRole("listitem", { name: "Route 20-odd" });
+  await route.getByRole("button", { name: "1 dead letter" }).click();
+  const letter = route.getByRole("table", { name: "Dead letters" }).getByRole("row").nth(1);
+  await letter.getByText("route default/20-odd", { exact: true }).waitFor();
+  await letter.getByText(/do not go together/).waitFor();
+  assert.match(await h.cli("topic", "route", "dead", "20-odd"), /lobby\s+texts\s+the values that it got do not go together.*"value":18/);
+  await picture(page, "routes");
+  await route.getByRole("button", { name: "Replay all" }).click();
+  await route.getByText(/^0 published, 0 passed over, 1 failed again/).waitFor();
+  await h.cli("topic", "route", "put", "20-odd", "--to", "texts", "--property", "temperature", "--when", "value > 1.0");
+  await route.getByRole("button", { name: "Replay all" }).click();
+  await route.getByText(/^1 published, 0 passed over, 0 failed again/).waitFor();
+  assert.match(await h.cli("topic", "tail", "texts", "--oldest", "--no-follow"), /"value":18/);
+});
+
+test("what a reader gives up says why, and is published again", async () => {
+  await h.cli("topic", "channel", "put", "texts", "strict", "--oldest", "--attempts", "1", "--timeout", "1s");
+  const reader = h.cli("topic", "tail", "texts", "--channel", "strict", "--no-ack").catch(() => {}); // it ends with its channel
   await page.goto(`${h.url}/topics/default/texts`);
   const topic = region("Topic default/texts");
   await topic.getByRole("tab", { name: "Dead letters 1" }).click();
   const letter = topic.getByRole("table", { name: "Dead letters" }).getByRole("row").nth(1);
-  await letter.getByText("route default/20-odd", { exact: true }).waitFor();
-  await letter.getByText(/^route default\/20-odd: ./).waitFor();
+  await letter.getByText("channel strict, after 1 attempt", { exact: true }).waitFor();
   await picture(page, "topics");
   await topic.getByRole("button", { name: "Replay all" }).click();
   await topic.getByText(/^1 published again/).waitFor();
-  assert.match(await h.cli("topic", "tail", "texts", "--oldest", "--no-follow"), /"value":18/);
+  await h.cli("topic", "channel", "rm", "texts", "strict");
+  await reader;
 });
 
 test("zones are made as a tree, and one with something in it stays", async () => {

@@ -755,7 +755,7 @@ func (x *Channel) GetOldest() *durationpb.Duration {
 
 // Route brings what twins say to a topic: each change of a property, and each event, that it matches becomes a message, in the
 // transaction that commits the change, and so in the twin's order. The message's key is the twin's id, its payload JSON:
-// {"twin", "kind": "property" or "event", "name", "value", "time"}. What cannot be published is a dead letter of the topic.
+// {"twin", "kind": "property" or "event", "name", "value", "time"}. What cannot be told or published is a dead letter of the route.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// `project/name`. The routes of a project are tried in the order of their names.
@@ -911,11 +911,15 @@ type RouteCounts struct {
 	Seen uint64 `protobuf:"varint,1,opt,name=seen,proto3" json:"seen,omitempty"`
 	// Those for which the condition held. Each became a message to every topic of the route.
 	Matched uint64 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
-	// Those for which the condition could not be told; they are dead letters of the topics.
+	// Those for which the condition could not be told; they are among the dead letters.
 	Failed uint64 `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"`
 	// How many nodes these are of, and how many did not answer.
-	Nodes         uint32 `protobuf:"varint,4,opt,name=nodes,proto3" json:"nodes,omitempty"`
-	Silent        uint32 `protobuf:"varint,5,opt,name=silent,proto3" json:"silent,omitempty"`
+	Nodes  uint32 `protobuf:"varint,4,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	Silent uint32 `protobuf:"varint,5,opt,name=silent,proto3" json:"silent,omitempty"`
+	// Dead letters that the route has now, and the topic that is their list: what could not be told or published, with the reason in the
+	// header pollux-reason, and in pollux-topic where to. None yet: the topic is not there.
+	Dead          uint64 `protobuf:"varint,6,opt,name=dead,proto3" json:"dead,omitempty"`
+	DeadLetters   string `protobuf:"bytes,7,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -983,6 +987,20 @@ func (x *RouteCounts) GetSilent() uint32 {
 		return x.Silent
 	}
 	return 0
+}
+
+func (x *RouteCounts) GetDead() uint64 {
+	if x != nil {
+		return x.Dead
+	}
+	return 0
+}
+
+func (x *RouteCounts) GetDeadLetters() string {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return ""
 }
 
 type PutRouteRequest struct {
@@ -1267,6 +1285,120 @@ func (*DeleteRouteResponse) Descriptor() ([]byte, []int) {
 	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{13}
 }
 
+type ReplayRouteRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// At most so many; 0: all that are there now.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayRouteRequest) Reset() {
+	*x = ReplayRouteRequest{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayRouteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayRouteRequest) ProtoMessage() {}
+
+func (x *ReplayRouteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayRouteRequest.ProtoReflect.Descriptor instead.
+func (*ReplayRouteRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReplayRouteRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReplayRouteRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ReplayRouteResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Published; let go, as the condition does not hold; dead letters again.
+	Published     uint32 `protobuf:"varint,1,opt,name=published,proto3" json:"published,omitempty"`
+	PassedOver    uint32 `protobuf:"varint,2,opt,name=passed_over,json=passedOver,proto3" json:"passed_over,omitempty"`
+	Failed        uint32 `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayRouteResponse) Reset() {
+	*x = ReplayRouteResponse{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayRouteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayRouteResponse) ProtoMessage() {}
+
+func (x *ReplayRouteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayRouteResponse.ProtoReflect.Descriptor instead.
+func (*ReplayRouteResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReplayRouteResponse) GetPublished() uint32 {
+	if x != nil {
+		return x.Published
+	}
+	return 0
+}
+
+func (x *ReplayRouteResponse) GetPassedOver() uint32 {
+	if x != nil {
+		return x.PassedOver
+	}
+	return 0
+}
+
+func (x *ReplayRouteResponse) GetFailed() uint32 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
 type CreateTopicRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Topic         *Topic                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
@@ -1276,7 +1408,7 @@ type CreateTopicRequest struct {
 
 func (x *CreateTopicRequest) Reset() {
 	*x = CreateTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[14]
+	mi := &file_pollux_v1_topic_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1420,7 @@ func (x *CreateTopicRequest) String() string {
 func (*CreateTopicRequest) ProtoMessage() {}
 
 func (x *CreateTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[14]
+	mi := &file_pollux_v1_topic_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1433,7 @@ func (x *CreateTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicRequest.ProtoReflect.Descriptor instead.
 func (*CreateTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateTopicRequest) GetTopic() *Topic {
@@ -1320,7 +1452,7 @@ type CreateTopicResponse struct {
 
 func (x *CreateTopicResponse) Reset() {
 	*x = CreateTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[15]
+	mi := &file_pollux_v1_topic_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1464,7 @@ func (x *CreateTopicResponse) String() string {
 func (*CreateTopicResponse) ProtoMessage() {}
 
 func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[15]
+	mi := &file_pollux_v1_topic_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1477,7 @@ func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicResponse.ProtoReflect.Descriptor instead.
 func (*CreateTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateTopicResponse) GetTopic() *Topic {
@@ -1364,7 +1496,7 @@ type GetTopicRequest struct {
 
 func (x *GetTopicRequest) Reset() {
 	*x = GetTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[16]
+	mi := &file_pollux_v1_topic_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1508,7 @@ func (x *GetTopicRequest) String() string {
 func (*GetTopicRequest) ProtoMessage() {}
 
 func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[16]
+	mi := &file_pollux_v1_topic_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1521,7 @@ func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicRequest.ProtoReflect.Descriptor instead.
 func (*GetTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetTopicRequest) GetId() string {
@@ -1408,7 +1540,7 @@ type GetTopicResponse struct {
 
 func (x *GetTopicResponse) Reset() {
 	*x = GetTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[17]
+	mi := &file_pollux_v1_topic_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1552,7 @@ func (x *GetTopicResponse) String() string {
 func (*GetTopicResponse) ProtoMessage() {}
 
 func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[17]
+	mi := &file_pollux_v1_topic_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1565,7 @@ func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicResponse.ProtoReflect.Descriptor instead.
 func (*GetTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetTopicResponse) GetTopic() *Topic {
@@ -1455,7 +1587,7 @@ type ListTopicsRequest struct {
 
 func (x *ListTopicsRequest) Reset() {
 	*x = ListTopicsRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[18]
+	mi := &file_pollux_v1_topic_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1599,7 @@ func (x *ListTopicsRequest) String() string {
 func (*ListTopicsRequest) ProtoMessage() {}
 
 func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[18]
+	mi := &file_pollux_v1_topic_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1612,7 @@ func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsRequest.ProtoReflect.Descriptor instead.
 func (*ListTopicsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListTopicsRequest) GetProject() string {
@@ -1515,7 +1647,7 @@ type ListTopicsResponse struct {
 
 func (x *ListTopicsResponse) Reset() {
 	*x = ListTopicsResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[19]
+	mi := &file_pollux_v1_topic_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1659,7 @@ func (x *ListTopicsResponse) String() string {
 func (*ListTopicsResponse) ProtoMessage() {}
 
 func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[19]
+	mi := &file_pollux_v1_topic_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1672,7 @@ func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsResponse.ProtoReflect.Descriptor instead.
 func (*ListTopicsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListTopicsResponse) GetTopics() []*Topic {
@@ -1566,7 +1698,7 @@ type UpdateTopicRequest struct {
 
 func (x *UpdateTopicRequest) Reset() {
 	*x = UpdateTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[20]
+	mi := &file_pollux_v1_topic_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1710,7 @@ func (x *UpdateTopicRequest) String() string {
 func (*UpdateTopicRequest) ProtoMessage() {}
 
 func (x *UpdateTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[20]
+	mi := &file_pollux_v1_topic_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1723,7 @@ func (x *UpdateTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTopicRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UpdateTopicRequest) GetTopic() *Topic {
@@ -1610,7 +1742,7 @@ type UpdateTopicResponse struct {
 
 func (x *UpdateTopicResponse) Reset() {
 	*x = UpdateTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[21]
+	mi := &file_pollux_v1_topic_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1754,7 @@ func (x *UpdateTopicResponse) String() string {
 func (*UpdateTopicResponse) ProtoMessage() {}
 
 func (x *UpdateTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[21]
+	mi := &file_pollux_v1_topic_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1767,7 @@ func (x *UpdateTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTopicResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UpdateTopicResponse) GetTopic() *Topic {
@@ -1654,7 +1786,7 @@ type DeleteTopicRequest struct {
 
 func (x *DeleteTopicRequest) Reset() {
 	*x = DeleteTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[22]
+	mi := &file_pollux_v1_topic_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1798,7 @@ func (x *DeleteTopicRequest) String() string {
 func (*DeleteTopicRequest) ProtoMessage() {}
 
 func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[22]
+	mi := &file_pollux_v1_topic_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1811,7 @@ func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteTopicRequest) GetId() string {
@@ -1697,7 +1829,7 @@ type DeleteTopicResponse struct {
 
 func (x *DeleteTopicResponse) Reset() {
 	*x = DeleteTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[23]
+	mi := &file_pollux_v1_topic_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1841,7 @@ func (x *DeleteTopicResponse) String() string {
 func (*DeleteTopicResponse) ProtoMessage() {}
 
 func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[23]
+	mi := &file_pollux_v1_topic_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +1854,7 @@ func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{25}
 }
 
 type PublishRequest struct {
@@ -1736,7 +1868,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[24]
+	mi := &file_pollux_v1_topic_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1880,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[24]
+	mi := &file_pollux_v1_topic_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1893,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PublishRequest) GetTopic() string {
@@ -1790,7 +1922,7 @@ type PublishResponse struct {
 
 func (x *PublishResponse) Reset() {
 	*x = PublishResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[25]
+	mi := &file_pollux_v1_topic_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +1934,7 @@ func (x *PublishResponse) String() string {
 func (*PublishResponse) ProtoMessage() {}
 
 func (x *PublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[25]
+	mi := &file_pollux_v1_topic_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +1947,7 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PublishResponse) GetOffsets() []uint64 {
@@ -1851,7 +1983,7 @@ type SubscribeRequest struct {
 
 func (x *SubscribeRequest) Reset() {
 	*x = SubscribeRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[26]
+	mi := &file_pollux_v1_topic_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +1995,7 @@ func (x *SubscribeRequest) String() string {
 func (*SubscribeRequest) ProtoMessage() {}
 
 func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[26]
+	mi := &file_pollux_v1_topic_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +2008,7 @@ func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SubscribeRequest) GetTopic() string {
@@ -1932,7 +2064,7 @@ type SubscribeResponse struct {
 
 func (x *SubscribeResponse) Reset() {
 	*x = SubscribeResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[27]
+	mi := &file_pollux_v1_topic_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1944,7 +2076,7 @@ func (x *SubscribeResponse) String() string {
 func (*SubscribeResponse) ProtoMessage() {}
 
 func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[27]
+	mi := &file_pollux_v1_topic_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1957,7 +2089,7 @@ func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeResponse.ProtoReflect.Descriptor instead.
 func (*SubscribeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SubscribeResponse) GetReader() string {
@@ -1985,7 +2117,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[28]
+	mi := &file_pollux_v1_topic_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2129,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[28]
+	mi := &file_pollux_v1_topic_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2142,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Delivery) GetMessage() *TopicMessage {
@@ -2044,7 +2176,7 @@ type AckRequest struct {
 
 func (x *AckRequest) Reset() {
 	*x = AckRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[29]
+	mi := &file_pollux_v1_topic_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2188,7 @@ func (x *AckRequest) String() string {
 func (*AckRequest) ProtoMessage() {}
 
 func (x *AckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[29]
+	mi := &file_pollux_v1_topic_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2201,7 @@ func (x *AckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRequest.ProtoReflect.Descriptor instead.
 func (*AckRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AckRequest) GetTopic() string {
@@ -2125,7 +2257,7 @@ type AckResponse struct {
 
 func (x *AckResponse) Reset() {
 	*x = AckResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[30]
+	mi := &file_pollux_v1_topic_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2269,7 @@ func (x *AckResponse) String() string {
 func (*AckResponse) ProtoMessage() {}
 
 func (x *AckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[30]
+	mi := &file_pollux_v1_topic_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2282,7 @@ func (x *AckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckResponse.ProtoReflect.Descriptor instead.
 func (*AckResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AckResponse) GetSettled() uint32 {
@@ -2180,7 +2312,7 @@ type PutChannelRequest struct {
 
 func (x *PutChannelRequest) Reset() {
 	*x = PutChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[31]
+	mi := &file_pollux_v1_topic_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +2324,7 @@ func (x *PutChannelRequest) String() string {
 func (*PutChannelRequest) ProtoMessage() {}
 
 func (x *PutChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[31]
+	mi := &file_pollux_v1_topic_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +2337,7 @@ func (x *PutChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChannelRequest.ProtoReflect.Descriptor instead.
 func (*PutChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutChannelRequest) GetTopic() string {
@@ -2245,7 +2377,7 @@ type PutChannelResponse struct {
 
 func (x *PutChannelResponse) Reset() {
 	*x = PutChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[32]
+	mi := &file_pollux_v1_topic_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2257,7 +2389,7 @@ func (x *PutChannelResponse) String() string {
 func (*PutChannelResponse) ProtoMessage() {}
 
 func (x *PutChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[32]
+	mi := &file_pollux_v1_topic_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2270,7 +2402,7 @@ func (x *PutChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChannelResponse.ProtoReflect.Descriptor instead.
 func (*PutChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutChannelResponse) GetChannel() *Channel {
@@ -2292,7 +2424,7 @@ type ListChannelsRequest struct {
 
 func (x *ListChannelsRequest) Reset() {
 	*x = ListChannelsRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[33]
+	mi := &file_pollux_v1_topic_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2304,7 +2436,7 @@ func (x *ListChannelsRequest) String() string {
 func (*ListChannelsRequest) ProtoMessage() {}
 
 func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[33]
+	mi := &file_pollux_v1_topic_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2317,7 +2449,7 @@ func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsRequest.ProtoReflect.Descriptor instead.
 func (*ListChannelsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListChannelsRequest) GetTopic() string {
@@ -2352,7 +2484,7 @@ type ListChannelsResponse struct {
 
 func (x *ListChannelsResponse) Reset() {
 	*x = ListChannelsResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[34]
+	mi := &file_pollux_v1_topic_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2364,7 +2496,7 @@ func (x *ListChannelsResponse) String() string {
 func (*ListChannelsResponse) ProtoMessage() {}
 
 func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[34]
+	mi := &file_pollux_v1_topic_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2377,7 +2509,7 @@ func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsResponse.ProtoReflect.Descriptor instead.
 func (*ListChannelsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListChannelsResponse) GetChannels() []*Channel {
@@ -2404,7 +2536,7 @@ type DeleteChannelRequest struct {
 
 func (x *DeleteChannelRequest) Reset() {
 	*x = DeleteChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[35]
+	mi := &file_pollux_v1_topic_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2548,7 @@ func (x *DeleteChannelRequest) String() string {
 func (*DeleteChannelRequest) ProtoMessage() {}
 
 func (x *DeleteChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[35]
+	mi := &file_pollux_v1_topic_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +2561,7 @@ func (x *DeleteChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteChannelRequest.ProtoReflect.Descriptor instead.
 func (*DeleteChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DeleteChannelRequest) GetTopic() string {
@@ -2454,7 +2586,7 @@ type DeleteChannelResponse struct {
 
 func (x *DeleteChannelResponse) Reset() {
 	*x = DeleteChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[36]
+	mi := &file_pollux_v1_topic_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2466,7 +2598,7 @@ func (x *DeleteChannelResponse) String() string {
 func (*DeleteChannelResponse) ProtoMessage() {}
 
 func (x *DeleteChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[36]
+	mi := &file_pollux_v1_topic_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2479,7 +2611,7 @@ func (x *DeleteChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteChannelResponse.ProtoReflect.Descriptor instead.
 func (*DeleteChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{38}
 }
 
 type SeekChannelRequest struct {
@@ -2493,7 +2625,7 @@ type SeekChannelRequest struct {
 
 func (x *SeekChannelRequest) Reset() {
 	*x = SeekChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[37]
+	mi := &file_pollux_v1_topic_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2637,7 @@ func (x *SeekChannelRequest) String() string {
 func (*SeekChannelRequest) ProtoMessage() {}
 
 func (x *SeekChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[37]
+	mi := &file_pollux_v1_topic_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2650,7 @@ func (x *SeekChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekChannelRequest.ProtoReflect.Descriptor instead.
 func (*SeekChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SeekChannelRequest) GetTopic() string {
@@ -2551,7 +2683,7 @@ type SeekChannelResponse struct {
 
 func (x *SeekChannelResponse) Reset() {
 	*x = SeekChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[38]
+	mi := &file_pollux_v1_topic_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +2695,7 @@ func (x *SeekChannelResponse) String() string {
 func (*SeekChannelResponse) ProtoMessage() {}
 
 func (x *SeekChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[38]
+	mi := &file_pollux_v1_topic_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +2708,7 @@ func (x *SeekChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekChannelResponse.ProtoReflect.Descriptor instead.
 func (*SeekChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SeekChannelResponse) GetChannel() *Channel {
@@ -2597,7 +2729,7 @@ type ReplayDeadLettersRequest struct {
 
 func (x *ReplayDeadLettersRequest) Reset() {
 	*x = ReplayDeadLettersRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[39]
+	mi := &file_pollux_v1_topic_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2609,7 +2741,7 @@ func (x *ReplayDeadLettersRequest) String() string {
 func (*ReplayDeadLettersRequest) ProtoMessage() {}
 
 func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[39]
+	mi := &file_pollux_v1_topic_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2622,7 +2754,7 @@ func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReplayDeadLettersRequest) GetTopic() string {
@@ -2648,7 +2780,7 @@ type ReplayDeadLettersResponse struct {
 
 func (x *ReplayDeadLettersResponse) Reset() {
 	*x = ReplayDeadLettersResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[40]
+	mi := &file_pollux_v1_topic_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2660,7 +2792,7 @@ func (x *ReplayDeadLettersResponse) String() string {
 func (*ReplayDeadLettersResponse) ProtoMessage() {}
 
 func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[40]
+	mi := &file_pollux_v1_topic_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2673,7 +2805,7 @@ func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{40}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReplayDeadLettersResponse) GetReplayed() uint32 {
@@ -2775,13 +2907,15 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\x06counts\x18\r \x01(\v2\x16.pollux.v1.RouteCountsR\x06counts\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x81\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb8\x01\n" +
 	"\vRouteCounts\x12\x12\n" +
 	"\x04seen\x18\x01 \x01(\x04R\x04seen\x12\x18\n" +
 	"\amatched\x18\x02 \x01(\x04R\amatched\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\x04R\x06failed\x12\x14\n" +
 	"\x05nodes\x18\x04 \x01(\rR\x05nodes\x12\x16\n" +
-	"\x06silent\x18\x05 \x01(\rR\x06silent\"A\n" +
+	"\x06silent\x18\x05 \x01(\rR\x06silent\x12\x12\n" +
+	"\x04dead\x18\x06 \x01(\x04R\x04dead\x12!\n" +
+	"\fdead_letters\x18\a \x01(\tR\vdeadLetters\"A\n" +
 	"\x0fPutRouteRequest\x12.\n" +
 	"\x05route\x18\x01 \x01(\v2\x10.pollux.v1.RouteB\x06\xbaH\x03\xc8\x01\x01R\x05route\":\n" +
 	"\x10PutRouteResponse\x12&\n" +
@@ -2796,7 +2930,15 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n" +
 	"\x12DeleteRouteRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"\x15\n" +
-	"\x13DeleteRouteResponse\"D\n" +
+	"\x13DeleteRouteResponse\"C\n" +
+	"\x12ReplayRouteRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"l\n" +
+	"\x13ReplayRouteResponse\x12\x1c\n" +
+	"\tpublished\x18\x01 \x01(\rR\tpublished\x12\x1f\n" +
+	"\vpassed_over\x18\x02 \x01(\rR\n" +
+	"passedOver\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\rR\x06failed\"D\n" +
 	"\x12CreateTopicRequest\x12.\n" +
 	"\x05topic\x18\x01 \x01(\v2\x10.pollux.v1.TopicB\x06\xbaH\x03\xc8\x01\x01R\x05topic\"=\n" +
 	"\x13CreateTopicResponse\x12&\n" +
@@ -2887,7 +3029,8 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\x14ACK_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ACK_MODE_ON_RECEIPT\x10\x01\x12\x1d\n" +
 	"\x19ACK_MODE_AFTER_PROCESSING\x10\x02\x12\x14\n" +
-	"\x10ACK_MODE_BY_HAND\x10\x032\xda\t\n" +
+	"\x10ACK_MODE_BY_HAND\x10\x032\xa8\n" +
+	"\n" +
 	"\fTopicService\x12L\n" +
 	"\vCreateTopic\x12\x1d.pollux.v1.CreateTopicRequest\x1a\x1e.pollux.v1.CreateTopicResponse\x12H\n" +
 	"\bGetTopic\x12\x1a.pollux.v1.GetTopicRequest\x1a\x1b.pollux.v1.GetTopicResponse\"\x03\x90\x02\x01\x12N\n" +
@@ -2907,7 +3050,8 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\bPutRoute\x12\x1a.pollux.v1.PutRouteRequest\x1a\x1b.pollux.v1.PutRouteResponse\x12N\n" +
 	"\n" +
 	"ListRoutes\x12\x1c.pollux.v1.ListRoutesRequest\x1a\x1d.pollux.v1.ListRoutesResponse\"\x03\x90\x02\x01\x12L\n" +
-	"\vDeleteRoute\x12\x1d.pollux.v1.DeleteRouteRequest\x1a\x1e.pollux.v1.DeleteRouteResponseB5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\vDeleteRoute\x12\x1d.pollux.v1.DeleteRouteRequest\x1a\x1e.pollux.v1.DeleteRouteResponse\x12L\n" +
+	"\vReplayRoute\x12\x1d.pollux.v1.ReplayRouteRequest\x1a\x1e.pollux.v1.ReplayRouteResponseB5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_topic_proto_rawDescOnce sync.Once
@@ -2922,7 +3066,7 @@ func file_pollux_v1_topic_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_topic_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pollux_v1_topic_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_pollux_v1_topic_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_pollux_v1_topic_proto_goTypes = []any{
 	(AckMode)(0),                      // 0: pollux.v1.AckMode
 	(*Topic)(nil),                     // 1: pollux.v1.Topic
@@ -2939,52 +3083,54 @@ var file_pollux_v1_topic_proto_goTypes = []any{
 	(*ListRoutesResponse)(nil),        // 12: pollux.v1.ListRoutesResponse
 	(*DeleteRouteRequest)(nil),        // 13: pollux.v1.DeleteRouteRequest
 	(*DeleteRouteResponse)(nil),       // 14: pollux.v1.DeleteRouteResponse
-	(*CreateTopicRequest)(nil),        // 15: pollux.v1.CreateTopicRequest
-	(*CreateTopicResponse)(nil),       // 16: pollux.v1.CreateTopicResponse
-	(*GetTopicRequest)(nil),           // 17: pollux.v1.GetTopicRequest
-	(*GetTopicResponse)(nil),          // 18: pollux.v1.GetTopicResponse
-	(*ListTopicsRequest)(nil),         // 19: pollux.v1.ListTopicsRequest
-	(*ListTopicsResponse)(nil),        // 20: pollux.v1.ListTopicsResponse
-	(*UpdateTopicRequest)(nil),        // 21: pollux.v1.UpdateTopicRequest
-	(*UpdateTopicResponse)(nil),       // 22: pollux.v1.UpdateTopicResponse
-	(*DeleteTopicRequest)(nil),        // 23: pollux.v1.DeleteTopicRequest
-	(*DeleteTopicResponse)(nil),       // 24: pollux.v1.DeleteTopicResponse
-	(*PublishRequest)(nil),            // 25: pollux.v1.PublishRequest
-	(*PublishResponse)(nil),           // 26: pollux.v1.PublishResponse
-	(*SubscribeRequest)(nil),          // 27: pollux.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),         // 28: pollux.v1.SubscribeResponse
-	(*Delivery)(nil),                  // 29: pollux.v1.Delivery
-	(*AckRequest)(nil),                // 30: pollux.v1.AckRequest
-	(*AckResponse)(nil),               // 31: pollux.v1.AckResponse
-	(*PutChannelRequest)(nil),         // 32: pollux.v1.PutChannelRequest
-	(*PutChannelResponse)(nil),        // 33: pollux.v1.PutChannelResponse
-	(*ListChannelsRequest)(nil),       // 34: pollux.v1.ListChannelsRequest
-	(*ListChannelsResponse)(nil),      // 35: pollux.v1.ListChannelsResponse
-	(*DeleteChannelRequest)(nil),      // 36: pollux.v1.DeleteChannelRequest
-	(*DeleteChannelResponse)(nil),     // 37: pollux.v1.DeleteChannelResponse
-	(*SeekChannelRequest)(nil),        // 38: pollux.v1.SeekChannelRequest
-	(*SeekChannelResponse)(nil),       // 39: pollux.v1.SeekChannelResponse
-	(*ReplayDeadLettersRequest)(nil),  // 40: pollux.v1.ReplayDeadLettersRequest
-	(*ReplayDeadLettersResponse)(nil), // 41: pollux.v1.ReplayDeadLettersResponse
-	nil,                               // 42: pollux.v1.TopicMessage.HeadersEntry
-	nil,                               // 43: pollux.v1.Route.LabelsEntry
-	(*durationpb.Duration)(nil),       // 44: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),     // 45: google.protobuf.Timestamp
+	(*ReplayRouteRequest)(nil),        // 15: pollux.v1.ReplayRouteRequest
+	(*ReplayRouteResponse)(nil),       // 16: pollux.v1.ReplayRouteResponse
+	(*CreateTopicRequest)(nil),        // 17: pollux.v1.CreateTopicRequest
+	(*CreateTopicResponse)(nil),       // 18: pollux.v1.CreateTopicResponse
+	(*GetTopicRequest)(nil),           // 19: pollux.v1.GetTopicRequest
+	(*GetTopicResponse)(nil),          // 20: pollux.v1.GetTopicResponse
+	(*ListTopicsRequest)(nil),         // 21: pollux.v1.ListTopicsRequest
+	(*ListTopicsResponse)(nil),        // 22: pollux.v1.ListTopicsResponse
+	(*UpdateTopicRequest)(nil),        // 23: pollux.v1.UpdateTopicRequest
+	(*UpdateTopicResponse)(nil),       // 24: pollux.v1.UpdateTopicResponse
+	(*DeleteTopicRequest)(nil),        // 25: pollux.v1.DeleteTopicRequest
+	(*DeleteTopicResponse)(nil),       // 26: pollux.v1.DeleteTopicResponse
+	(*PublishRequest)(nil),            // 27: pollux.v1.PublishRequest
+	(*PublishResponse)(nil),           // 28: pollux.v1.PublishResponse
+	(*SubscribeRequest)(nil),          // 29: pollux.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),         // 30: pollux.v1.SubscribeResponse
+	(*Delivery)(nil),                  // 31: pollux.v1.Delivery
+	(*AckRequest)(nil),                // 32: pollux.v1.AckRequest
+	(*AckResponse)(nil),               // 33: pollux.v1.AckResponse
+	(*PutChannelRequest)(nil),         // 34: pollux.v1.PutChannelRequest
+	(*PutChannelResponse)(nil),        // 35: pollux.v1.PutChannelResponse
+	(*ListChannelsRequest)(nil),       // 36: pollux.v1.ListChannelsRequest
+	(*ListChannelsResponse)(nil),      // 37: pollux.v1.ListChannelsResponse
+	(*DeleteChannelRequest)(nil),      // 38: pollux.v1.DeleteChannelRequest
+	(*DeleteChannelResponse)(nil),     // 39: pollux.v1.DeleteChannelResponse
+	(*SeekChannelRequest)(nil),        // 40: pollux.v1.SeekChannelRequest
+	(*SeekChannelResponse)(nil),       // 41: pollux.v1.SeekChannelResponse
+	(*ReplayDeadLettersRequest)(nil),  // 42: pollux.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil), // 43: pollux.v1.ReplayDeadLettersResponse
+	nil,                               // 44: pollux.v1.TopicMessage.HeadersEntry
+	nil,                               // 45: pollux.v1.Route.LabelsEntry
+	(*durationpb.Duration)(nil),       // 46: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),     // 47: google.protobuf.Timestamp
 }
 var file_pollux_v1_topic_proto_depIdxs = []int32{
-	44, // 0: pollux.v1.Topic.max_age:type_name -> google.protobuf.Duration
+	46, // 0: pollux.v1.Topic.max_age:type_name -> google.protobuf.Duration
 	2,  // 1: pollux.v1.Topic.state:type_name -> pollux.v1.TopicState
-	42, // 2: pollux.v1.TopicMessage.headers:type_name -> pollux.v1.TopicMessage.HeadersEntry
-	45, // 3: pollux.v1.TopicMessage.time:type_name -> google.protobuf.Timestamp
-	45, // 4: pollux.v1.TopicMessage.publish_time:type_name -> google.protobuf.Timestamp
-	45, // 5: pollux.v1.TopicPosition.time:type_name -> google.protobuf.Timestamp
+	44, // 2: pollux.v1.TopicMessage.headers:type_name -> pollux.v1.TopicMessage.HeadersEntry
+	47, // 3: pollux.v1.TopicMessage.time:type_name -> google.protobuf.Timestamp
+	47, // 4: pollux.v1.TopicMessage.publish_time:type_name -> google.protobuf.Timestamp
+	47, // 5: pollux.v1.TopicPosition.time:type_name -> google.protobuf.Timestamp
 	0,  // 6: pollux.v1.ChannelSettings.ack_mode:type_name -> pollux.v1.AckMode
-	44, // 7: pollux.v1.ChannelSettings.ack_timeout:type_name -> google.protobuf.Duration
-	44, // 8: pollux.v1.ChannelSettings.backoff_min:type_name -> google.protobuf.Duration
-	44, // 9: pollux.v1.ChannelSettings.backoff_max:type_name -> google.protobuf.Duration
+	46, // 7: pollux.v1.ChannelSettings.ack_timeout:type_name -> google.protobuf.Duration
+	46, // 8: pollux.v1.ChannelSettings.backoff_min:type_name -> google.protobuf.Duration
+	46, // 9: pollux.v1.ChannelSettings.backoff_max:type_name -> google.protobuf.Duration
 	5,  // 10: pollux.v1.Channel.settings:type_name -> pollux.v1.ChannelSettings
-	44, // 11: pollux.v1.Channel.oldest:type_name -> google.protobuf.Duration
-	43, // 12: pollux.v1.Route.labels:type_name -> pollux.v1.Route.LabelsEntry
+	46, // 11: pollux.v1.Channel.oldest:type_name -> google.protobuf.Duration
+	45, // 12: pollux.v1.Route.labels:type_name -> pollux.v1.Route.LabelsEntry
 	8,  // 13: pollux.v1.Route.counts:type_name -> pollux.v1.RouteCounts
 	7,  // 14: pollux.v1.PutRouteRequest.route:type_name -> pollux.v1.Route
 	7,  // 15: pollux.v1.PutRouteResponse.route:type_name -> pollux.v1.Route
@@ -2998,7 +3144,7 @@ var file_pollux_v1_topic_proto_depIdxs = []int32{
 	3,  // 23: pollux.v1.PublishRequest.messages:type_name -> pollux.v1.TopicMessage
 	4,  // 24: pollux.v1.SubscribeRequest.start:type_name -> pollux.v1.TopicPosition
 	5,  // 25: pollux.v1.SubscribeRequest.settings:type_name -> pollux.v1.ChannelSettings
-	29, // 26: pollux.v1.SubscribeResponse.messages:type_name -> pollux.v1.Delivery
+	31, // 26: pollux.v1.SubscribeResponse.messages:type_name -> pollux.v1.Delivery
 	3,  // 27: pollux.v1.Delivery.message:type_name -> pollux.v1.TopicMessage
 	5,  // 28: pollux.v1.PutChannelRequest.settings:type_name -> pollux.v1.ChannelSettings
 	4,  // 29: pollux.v1.PutChannelRequest.start:type_name -> pollux.v1.TopicPosition
@@ -3006,40 +3152,42 @@ var file_pollux_v1_topic_proto_depIdxs = []int32{
 	6,  // 31: pollux.v1.ListChannelsResponse.channels:type_name -> pollux.v1.Channel
 	4,  // 32: pollux.v1.SeekChannelRequest.to:type_name -> pollux.v1.TopicPosition
 	6,  // 33: pollux.v1.SeekChannelResponse.channel:type_name -> pollux.v1.Channel
-	15, // 34: pollux.v1.TopicService.CreateTopic:input_type -> pollux.v1.CreateTopicRequest
-	17, // 35: pollux.v1.TopicService.GetTopic:input_type -> pollux.v1.GetTopicRequest
-	19, // 36: pollux.v1.TopicService.ListTopics:input_type -> pollux.v1.ListTopicsRequest
-	21, // 37: pollux.v1.TopicService.UpdateTopic:input_type -> pollux.v1.UpdateTopicRequest
-	23, // 38: pollux.v1.TopicService.DeleteTopic:input_type -> pollux.v1.DeleteTopicRequest
-	25, // 39: pollux.v1.TopicService.Publish:input_type -> pollux.v1.PublishRequest
-	27, // 40: pollux.v1.TopicService.Subscribe:input_type -> pollux.v1.SubscribeRequest
-	30, // 41: pollux.v1.TopicService.Ack:input_type -> pollux.v1.AckRequest
-	32, // 42: pollux.v1.TopicService.PutChannel:input_type -> pollux.v1.PutChannelRequest
-	34, // 43: pollux.v1.TopicService.ListChannels:input_type -> pollux.v1.ListChannelsRequest
-	36, // 44: pollux.v1.TopicService.DeleteChannel:input_type -> pollux.v1.DeleteChannelRequest
-	38, // 45: pollux.v1.TopicService.SeekChannel:input_type -> pollux.v1.SeekChannelRequest
-	40, // 46: pollux.v1.TopicService.ReplayDeadLetters:input_type -> pollux.v1.ReplayDeadLettersRequest
+	17, // 34: pollux.v1.TopicService.CreateTopic:input_type -> pollux.v1.CreateTopicRequest
+	19, // 35: pollux.v1.TopicService.GetTopic:input_type -> pollux.v1.GetTopicRequest
+	21, // 36: pollux.v1.TopicService.ListTopics:input_type -> pollux.v1.ListTopicsRequest
+	23, // 37: pollux.v1.TopicService.UpdateTopic:input_type -> pollux.v1.UpdateTopicRequest
+	25, // 38: pollux.v1.TopicService.DeleteTopic:input_type -> pollux.v1.DeleteTopicRequest
+	27, // 39: pollux.v1.TopicService.Publish:input_type -> pollux.v1.PublishRequest
+	29, // 40: pollux.v1.TopicService.Subscribe:input_type -> pollux.v1.SubscribeRequest
+	32, // 41: pollux.v1.TopicService.Ack:input_type -> pollux.v1.AckRequest
+	34, // 42: pollux.v1.TopicService.PutChannel:input_type -> pollux.v1.PutChannelRequest
+	36, // 43: pollux.v1.TopicService.ListChannels:input_type -> pollux.v1.ListChannelsRequest
+	38, // 44: pollux.v1.TopicService.DeleteChannel:input_type -> pollux.v1.DeleteChannelRequest
+	40, // 45: pollux.v1.TopicService.SeekChannel:input_type -> pollux.v1.SeekChannelRequest
+	42, // 46: pollux.v1.TopicService.ReplayDeadLetters:input_type -> pollux.v1.ReplayDeadLettersRequest
 	9,  // 47: pollux.v1.TopicService.PutRoute:input_type -> pollux.v1.PutRouteRequest
 	11, // 48: pollux.v1.TopicService.ListRoutes:input_type -> pollux.v1.ListRoutesRequest
 	13, // 49: pollux.v1.TopicService.DeleteRoute:input_type -> pollux.v1.DeleteRouteRequest
-	16, // 50: pollux.v1.TopicService.CreateTopic:output_type -> pollux.v1.CreateTopicResponse
-	18, // 51: pollux.v1.TopicService.GetTopic:output_type -> pollux.v1.GetTopicResponse
-	20, // 52: pollux.v1.TopicService.ListTopics:output_type -> pollux.v1.ListTopicsResponse
-	22, // 53: pollux.v1.TopicService.UpdateTopic:output_type -> pollux.v1.UpdateTopicResponse
-	24, // 54: pollux.v1.TopicService.DeleteTopic:output_type -> pollux.v1.DeleteTopicResponse
-	26, // 55: pollux.v1.TopicService.Publish:output_type -> pollux.v1.PublishResponse
-	28, // 56: pollux.v1.TopicService.Subscribe:output_type -> pollux.v1.SubscribeResponse
-	31, // 57: pollux.v1.TopicService.Ack:output_type -> pollux.v1.AckResponse
-	33, // 58: pollux.v1.TopicService.PutChannel:output_type -> pollux.v1.PutChannelResponse
-	35, // 59: pollux.v1.TopicService.ListChannels:output_type -> pollux.v1.ListChannelsResponse
-	37, // 60: pollux.v1.TopicService.DeleteChannel:output_type -> pollux.v1.DeleteChannelResponse
-	39, // 61: pollux.v1.TopicService.SeekChannel:output_type -> pollux.v1.SeekChannelResponse
-	41, // 62: pollux.v1.TopicService.ReplayDeadLetters:output_type -> pollux.v1.ReplayDeadLettersResponse
-	10, // 63: pollux.v1.TopicService.PutRoute:output_type -> pollux.v1.PutRouteResponse
-	12, // 64: pollux.v1.TopicService.ListRoutes:output_type -> pollux.v1.ListRoutesResponse
-	14, // 65: pollux.v1.TopicService.DeleteRoute:output_type -> pollux.v1.DeleteRouteResponse
-	50, // [50:66] is the sub-list for method output_type
-	34, // [34:50] is the sub-list for method input_type
+	15, // 50: pollux.v1.TopicService.ReplayRoute:input_type -> pollux.v1.ReplayRouteRequest
+	18, // 51: pollux.v1.TopicService.CreateTopic:output_type -> pollux.v1.CreateTopicResponse
+	20, // 52: pollux.v1.TopicService.GetTopic:output_type -> pollux.v1.GetTopicResponse
+	22, // 53: pollux.v1.TopicService.ListTopics:output_type -> pollux.v1.ListTopicsResponse
+	24, // 54: pollux.v1.TopicService.UpdateTopic:output_type -> pollux.v1.UpdateTopicResponse
+	26, // 55: pollux.v1.TopicService.DeleteTopic:output_type -> pollux.v1.DeleteTopicResponse
+	28, // 56: pollux.v1.TopicService.Publish:output_type -> pollux.v1.PublishResponse
+	30, // 57: pollux.v1.TopicService.Subscribe:output_type -> pollux.v1.SubscribeResponse
+	33, // 58: pollux.v1.TopicService.Ack:output_type -> pollux.v1.AckResponse
+	35, // 59: pollux.v1.TopicService.PutChannel:output_type -> pollux.v1.PutChannelResponse
+	37, // 60: pollux.v1.TopicService.ListChannels:output_type -> pollux.v1.ListChannelsResponse
+	39, // 61: pollux.v1.TopicService.DeleteChannel:output_type -> pollux.v1.DeleteChannelResponse
+	41, // 62: pollux.v1.TopicService.SeekChannel:output_type -> pollux.v1.SeekChannelResponse
+	43, // 63: pollux.v1.TopicService.ReplayDeadLetters:output_type -> pollux.v1.ReplayDeadLettersResponse
+	10, // 64: pollux.v1.TopicService.PutRoute:output_type -> pollux.v1.PutRouteResponse
+	12, // 65: pollux.v1.TopicService.ListRoutes:output_type -> pollux.v1.ListRoutesResponse
+	14, // 66: pollux.v1.TopicService.DeleteRoute:output_type -> pollux.v1.DeleteRouteResponse
+	16, // 67: pollux.v1.TopicService.ReplayRoute:output_type -> pollux.v1.ReplayRouteResponse
+	51, // [51:68] is the sub-list for method output_type
+	34, // [34:51] is the sub-list for method input_type
 	34, // [34:34] is the sub-list for extension type_name
 	34, // [34:34] is the sub-list for extension extendee
 	0,  // [0:34] is the sub-list for field type_name
@@ -3062,7 +3210,7 @@ func file_pollux_v1_topic_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_topic_proto_rawDesc), len(file_pollux_v1_topic_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -73,6 +73,9 @@ const (
 	// TopicServiceDeleteRouteProcedure is the fully-qualified name of the TopicService's DeleteRoute
 	// RPC.
 	TopicServiceDeleteRouteProcedure = "/pollux.v1.TopicService/DeleteRoute"
+	// TopicServiceReplayRouteProcedure is the fully-qualified name of the TopicService's ReplayRoute
+	// RPC.
+	TopicServiceReplayRouteProcedure = "/pollux.v1.TopicService/ReplayRoute"
 )
 
 // TopicServiceClient is a client for the pollux.v1.TopicService service.
@@ -103,6 +106,9 @@ type TopicServiceClient interface {
 	PutRoute(context.Context, *connect.Request[v1.PutRouteRequest]) (*connect.Response[v1.PutRouteResponse], error)
 	ListRoutes(context.Context, *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error)
 	DeleteRoute(context.Context, *connect.Request[v1.DeleteRouteRequest]) (*connect.Response[v1.DeleteRouteResponse], error)
+	// ReplayRoute takes the dead letters of a route through it again, as it is now: where its condition holds they are published, where it
+	// does not they go, and what fails again is a dead letter again. The condition sees the twin as it is now, and no previous value.
+	ReplayRoute(context.Context, *connect.Request[v1.ReplayRouteRequest]) (*connect.Response[v1.ReplayRouteResponse], error)
 }
 
 // NewTopicServiceClient constructs a client for the pollux.v1.TopicService service. By default, it
@@ -216,6 +222,12 @@ func NewTopicServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(topicServiceMethods.ByName("DeleteRoute")),
 			connect.WithClientOptions(opts...),
 		),
+		replayRoute: connect.NewClient[v1.ReplayRouteRequest, v1.ReplayRouteResponse](
+			httpClient,
+			baseURL+TopicServiceReplayRouteProcedure,
+			connect.WithSchema(topicServiceMethods.ByName("ReplayRoute")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -237,6 +249,7 @@ type topicServiceClient struct {
 	putRoute          *connect.Client[v1.PutRouteRequest, v1.PutRouteResponse]
 	listRoutes        *connect.Client[v1.ListRoutesRequest, v1.ListRoutesResponse]
 	deleteRoute       *connect.Client[v1.DeleteRouteRequest, v1.DeleteRouteResponse]
+	replayRoute       *connect.Client[v1.ReplayRouteRequest, v1.ReplayRouteResponse]
 }
 
 // CreateTopic calls pollux.v1.TopicService.CreateTopic.
@@ -319,6 +332,11 @@ func (c *topicServiceClient) DeleteRoute(ctx context.Context, req *connect.Reque
 	return c.deleteRoute.CallUnary(ctx, req)
 }
 
+// ReplayRoute calls pollux.v1.TopicService.ReplayRoute.
+func (c *topicServiceClient) ReplayRoute(ctx context.Context, req *connect.Request[v1.ReplayRouteRequest]) (*connect.Response[v1.ReplayRouteResponse], error) {
+	return c.replayRoute.CallUnary(ctx, req)
+}
+
 // TopicServiceHandler is an implementation of the pollux.v1.TopicService service.
 type TopicServiceHandler interface {
 	CreateTopic(context.Context, *connect.Request[v1.CreateTopicRequest]) (*connect.Response[v1.CreateTopicResponse], error)
@@ -347,6 +365,9 @@ type TopicServiceHandler interface {
 	PutRoute(context.Context, *connect.Request[v1.PutRouteRequest]) (*connect.Response[v1.PutRouteResponse], error)
 	ListRoutes(context.Context, *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error)
 	DeleteRoute(context.Context, *connect.Request[v1.DeleteRouteRequest]) (*connect.Response[v1.DeleteRouteResponse], error)
+	// ReplayRoute takes the dead letters of a route through it again, as it is now: where its condition holds they are published, where it
+	// does not they go, and what fails again is a dead letter again. The condition sees the twin as it is now, and no previous value.
+	ReplayRoute(context.Context, *connect.Request[v1.ReplayRouteRequest]) (*connect.Response[v1.ReplayRouteResponse], error)
 }
 
 // NewTopicServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -456,6 +477,12 @@ func NewTopicServiceHandler(svc TopicServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(topicServiceMethods.ByName("DeleteRoute")),
 		connect.WithHandlerOptions(opts...),
 	)
+	topicServiceReplayRouteHandler := connect.NewUnaryHandler(
+		TopicServiceReplayRouteProcedure,
+		svc.ReplayRoute,
+		connect.WithSchema(topicServiceMethods.ByName("ReplayRoute")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.TopicService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case TopicServiceCreateTopicProcedure:
@@ -490,6 +517,8 @@ func NewTopicServiceHandler(svc TopicServiceHandler, opts ...connect.HandlerOpti
 			topicServiceListRoutesHandler.ServeHTTP(w, r)
 		case TopicServiceDeleteRouteProcedure:
 			topicServiceDeleteRouteHandler.ServeHTTP(w, r)
+		case TopicServiceReplayRouteProcedure:
+			topicServiceReplayRouteHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -561,4 +590,8 @@ func (UnimplementedTopicServiceHandler) ListRoutes(context.Context, *connect.Req
 
 func (UnimplementedTopicServiceHandler) DeleteRoute(context.Context, *connect.Request[v1.DeleteRouteRequest]) (*connect.Response[v1.DeleteRouteResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TopicService.DeleteRoute is not implemented"))
+}
+
+func (UnimplementedTopicServiceHandler) ReplayRoute(context.Context, *connect.Request[v1.ReplayRouteRequest]) (*connect.Response[v1.ReplayRouteResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TopicService.ReplayRoute is not implemented"))
 }

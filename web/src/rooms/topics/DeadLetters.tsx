@@ -6,30 +6,39 @@ import { Trouble } from "../../frame/Room";
 import type { TopicMessage } from "../../gen/pollux/v1/topic_pb";
 import { count as counted, dateTime, millis } from "../../model/value";
 import { asText } from "../../model/wire";
-import { deadEnd } from "./useTopics";
 
 /** How many are listed; replay takes all of them. */
 const most = 200;
 
-/** What channels gave up and what routes could not publish, with the reason; and to try it again. */
-export function DeadLetters({ id, count }: { id: string; count: bigint }) {
+interface Props {
+  /** The topic that holds them. */
+  list: string;
+  count: bigint;
+  /** What is said where there are none. */
+  none: string;
+  /** Tries so many of them again (0: all), and says what became of them. */
+  again: (limit: number) => Promise<string>;
+}
+
+/** What channels gave up, or a route could not tell or publish, with the reason; and to try it again. */
+export function DeadLetters({ list: topic, count, none, again }: Props) {
   const queries = useQueryClient();
   const query = useQuery({
-    queryKey: ["dead letters", id, String(count)],
-    queryFn: ({ signal }) => read(id + deadEnd, signal),
+    queryKey: ["dead letters", topic, String(count)],
+    queryFn: ({ signal }) => read(topic, signal),
     enabled: count > 0n,
   });
   const replay = useMutation({
-    mutationFn: (limit: number) => topics.replayDeadLetters({ topic: id, limit }),
-    onSettled: () => Promise.all(["topic", "topics", "dead letters", "channels"].map((k) => queries.invalidateQueries({ queryKey: [k] }))),
+    mutationFn: again,
+    onSettled: () => Promise.all(["topic", "topics", "dead letters", "channels", "routes"].map((k) => queries.invalidateQueries({ queryKey: [k] }))),
   });
   const list = count > 0n ? (query.data ?? []) : [];
   return (
     <>
       <div className="toolbar">
         <span className="muted" role="status">
-          {replay.data ? `${counted(replay.data.replayed)} published again. ` : ""}
-          {count === 0n ? "No dead letters: what readers give up, or a route cannot publish, lands here with the reason." : `${counted(count)} wait, the oldest first.`}
+          {replay.data ? `${replay.data}. ` : ""}
+          {count === 0n ? none : `${counted(count)} wait, the oldest first.`}
         </span>
         {count > 0n && (
           <span className="head-end head-actions">

@@ -1,9 +1,12 @@
 import { Button } from "@mantine/core";
+import { useState } from "react";
 import { Link } from "wouter";
 
+import { topics } from "../../api/client";
 import type { Route } from "../../gen/pollux/v1/topic_pb";
 import { split } from "../../model/id";
 import { count, number } from "../../model/value";
+import { DeadLetters } from "./DeadLetters";
 import type { Rate } from "./RoutesRoom";
 import { topicPath } from "./useTopics";
 
@@ -17,7 +20,9 @@ interface Props {
 /** One route, drawn: source → condition → topics, with what passed each step. */
 export function RouteLine({ route: r, rate, chosen, onChoose }: Props) {
   const { name } = split(r.id);
+  const [open, setOpen] = useState(false);
   const c = r.counts;
+  const dead = c?.dead ?? 0n;
   return (
     <li className="route" aria-label={`Route ${name}`} data-chosen={chosen || undefined}>
       <div className="route-name">
@@ -37,7 +42,7 @@ export function RouteLine({ route: r, rate, chosen, onChoose }: Props) {
           <small>when</small>
           {r.when ? <code>{r.when}</code> : <span>always</span>}
           {c && c.failed > 0n && (
-            <small className="bad" title="The condition could not be told of these, such as a text where it wants a number. They are dead letters of the topics.">
+            <small className="bad" title="The condition could not be told of these, such as a text where it wants a number. They are dead letters of the route.">
               {count(c.failed)} could not be told
             </small>
           )}
@@ -52,7 +57,25 @@ export function RouteLine({ route: r, rate, chosen, onChoose }: Props) {
           ))}
         </div>
       </div>
-      <p className="route-after muted">{r.terminate ? "What matches stops here." : "What matches goes on to the next route, too."}</p>
+      <p className="route-after muted">
+        {r.terminate ? "What matches stops here." : "What matches goes on to the next route, too."}
+        {(dead > 0n || open) && (
+          <Button size="compact-xs" variant="default" ml="sm" aria-expanded={open} onClick={() => setOpen(!open)}>
+            {dead === 1n ? "1 dead letter" : `${count(dead)} dead letters`}
+          </Button>
+        )}
+      </p>
+      {open && (
+        <DeadLetters
+          list={c?.deadLetters ?? ""}
+          count={dead}
+          none="No dead letters: what the condition cannot be told of, or no topic takes, lands here with the reason."
+          again={async (limit) => {
+            const done = await topics.replayRoute({ id: r.id, limit });
+            return `${count(done.published)} published, ${count(done.passedOver)} passed over, ${count(done.failed)} failed again`;
+          }}
+        />
+      )}
     </li>
   );
 }

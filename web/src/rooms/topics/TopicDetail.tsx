@@ -70,7 +70,12 @@ export function TopicDetail({ topic, hasDead }: { topic: Topic; hasDead: boolean
           <Channels id={id} />
         </Tabs.Panel>
         <Tabs.Panel value="dead">
-          <DeadLetters id={id} count={dead} />
+          <DeadLetters
+            list={id + deadEnd}
+            count={dead}
+            none="No dead letters: what readers give up lands here with the reason."
+            again={async (limit) => `${count((await topics.replayDeadLetters({ topic: id, limit })).replayed)} published again`}
+          />
         </Tabs.Panel>
         <Tabs.Panel value="limits">
           <Limits key={String(topic.revision)} topic={topic} />

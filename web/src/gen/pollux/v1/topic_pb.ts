@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/topic.proto.
  */
 export const file_pollux_v1_topic: GenFile = /*@__PURE__*/
-  fileDesc("ChVwb2xsdXgvdjEvdG9waWMucHJvdG8SCXBvbGx1eC52MSLBAQoFVG9waWMSCgoCaWQYASABKAkSDQoFdGl0bGUYAiABKAkSKgoHbWF4X2FnZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxtYXhfbWVzc2FnZXMYBCABKAQSEQoJbWF4X2J5dGVzGAUgASgEEhAKCHJldmlzaW9uGAYgASgEEiQKBXN0YXRlGAcgASgLMhUucG9sbHV4LnYxLlRvcGljU3RhdGUSEAoIZGVsZXRpbmcYCCABKAginQEKClRvcGljU3RhdGUSFAoMZmlyc3Rfb2Zmc2V0GAEgASgEEhMKC25leHRfb2Zmc2V0GAIgASgEEhAKCG1lc3NhZ2VzGAMgASgEEg0KBWJ5dGVzGAQgASgEEg8KB3RyaW1tZWQYBSABKAQSEgoKZHVwbGljYXRlcxgGIAEoBBIMCgRub2RlGAcgASgJEhAKCGNoYW5uZWxzGAggASgNIqECCgxUb3BpY01lc3NhZ2USCwoDa2V5GAEgASgJEg8KB3BheWxvYWQYAiABKAwSFAoMY29udGVudF90eXBlGAMgASgJEjUKB2hlYWRlcnMYBCADKAsyJC5wb2xsdXgudjEuVG9waWNNZXNzYWdlLkhlYWRlcnNFbnRyeRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJpZBgGIAEoCRIOCgZvZmZzZXQYByABKAQSMAoMcHVibGlzaF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ3Cg1Ub3BpY1Bvc2l0aW9uEhAKBm9mZnNldBgBIAEoBEgAEioKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAASEAoGb2xkZXN0GAMgASgISAASEAoGbmV3ZXN0GAQgASgISABCBAoCYXQi9AEKD0NoYW5uZWxTZXR0aW5ncxIkCghhY2tfbW9kZRgBIAEoDjISLnBvbGx1eC52MS5BY2tNb2RlEi4KC2Fja190aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDG1heF9hdHRlbXB0cxgDIAEoDRIuCgtiYWNrb2ZmX21pbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgtiYWNrb2ZmX21heBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1tYXhfaW5fZmxpZ2h0GAYgASgNIpwCCgdDaGFubmVsEg0KBXRvcGljGAEgASgJEgwKBG5hbWUYAiABKAkSLAoIc2V0dGluZ3MYAyABKAsyGi5wb2xsdXgudjEuQ2hhbm5lbFNldHRpbmdzEhAKCHBvc2l0aW9uGAQgASgEEgsKA2xhZxgFIAEoBBIRCglpbl9mbGlnaHQYBiABKA0SDwoHd2FpdGluZxgHIAEoDRIUCgxhY2tub3dsZWRnZWQYCCABKAQSEwoLcmVkZWxpdmVyZWQYCSABKAQSDAoEZGVhZBgKIAEoBBIOCgZtaXNzZWQYCyABKAQSDwoHcmVhZGVycxgMIAEoDRIpCgZvbGRlc3QYDSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iuwIKBVJvdXRlEgoKAmlkGAEgASgJEg4KBnRvcGljcxgCIAMoCRINCgV0d2lucxgDIAMoCRIMCgR6b25lGAQgASgJEiwKBmxhYmVscxgFIAMoCzIcLnBvbGx1eC52MS5Sb3V0ZS5MYWJlbHNFbnRyeRIOCgZkcml2ZXIYBiABKAkSDQoFbW9kZWwYByABKAkSEgoKcHJvcGVydGllcxgIIAMoCRIOCgZldmVudHMYCSADKAkSDAoEd2hlbhgKIAEoCRIRCgl0ZXJtaW5hdGUYCyABKAgSEAoIcmV2aXNpb24YDCABKAQSJgoGY291bnRzGA0gASgLMhYucG9sbHV4LnYxLlJvdXRlQ291bnRzGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiWwoLUm91dGVDb3VudHMSDAoEc2VlbhgBIAEoBBIPCgdtYXRjaGVkGAIgASgEEg4KBmZhaWxlZBgDIAEoBBINCgVub2RlcxgEIAEoDRIOCgZzaWxlbnQYBSABKA0iMgoPUHV0Um91dGVSZXF1ZXN0Eh8KBXJvdXRlGAEgASgLMhAucG9sbHV4LnYxLlJvdXRlIjMKEFB1dFJvdXRlUmVzcG9uc2USHwoFcm91dGUYASABKAsyEC5wb2xsdXgudjEuUm91dGUiSwoRTGlzdFJvdXRlc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJPChJMaXN0Um91dGVzUmVzcG9uc2USIAoGcm91dGVzGAEgAygLMhAucG9sbHV4LnYxLlJvdXRlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIgChJEZWxldGVSb3V0ZVJlcXVlc3QSCgoCaWQYASABKAkiFQoTRGVsZXRlUm91dGVSZXNwb25zZSI1ChJDcmVhdGVUb3BpY1JlcXVlc3QSHwoFdG9waWMYASABKAsyEC5wb2xsdXgudjEuVG9waWMiNgoTQ3JlYXRlVG9waWNSZXNwb25zZRIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyIdCg9HZXRUb3BpY1JlcXVlc3QSCgoCaWQYASABKAkiMwoQR2V0VG9waWNSZXNwb25zZRIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyJLChFMaXN0VG9waWNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIk8KEkxpc3RUb3BpY3NSZXNwb25zZRIgCgZ0b3BpY3MYASADKAsyEC5wb2xsdXgudjEuVG9waWMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjUKElVwZGF0ZVRvcGljUmVxdWVzdBIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyI2ChNVcGRhdGVUb3BpY1Jlc3BvbnNlEh8KBXRvcGljGAEgASgLMhAucG9sbHV4LnYxLlRvcGljIiAKEkRlbGV0ZVRvcGljUmVxdWVzdBIKCgJpZBgBIAEoCSIVChNEZWxldGVUb3BpY1Jlc3BvbnNlIkoKDlB1Ymxpc2hSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEikKCG1lc3NhZ2VzGAIgAygLMhcucG9sbHV4LnYxLlRvcGljTWVzc2FnZSI2Cg9QdWJsaXNoUmVzcG9uc2USDwoHb2Zmc2V0cxgBIAMoBBISCgpkdXBsaWNhdGVzGAIgASgNIrMBChBTdWJzY3JpYmVSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEg8KB2NoYW5uZWwYAiABKAkSJwoFc3RhcnQYAyABKAsyGC5wb2xsdXgudjEuVG9waWNQb3NpdGlvbhIsCghzZXR0aW5ncxgEIAEoCzIaLnBvbGx1eC52MS5DaGFubmVsU2V0dGluZ3MSFQoNbWF4X2luX2ZsaWdodBgFIAEoDRIRCgl1bnRpbF9lbmQYBiABKAgiSgoRU3Vic2NyaWJlUmVzcG9uc2USDgoGcmVhZGVyGAEgASgJEiUKCG1lc3NhZ2VzGAIgAygLMhMucG9sbHV4LnYxLkRlbGl2ZXJ5IkUKCERlbGl2ZXJ5EigKB21lc3NhZ2UYASABKAsyFy5wb2xsdXgudjEuVG9waWNNZXNzYWdlEg8KB2F0dGVtcHQYAiABKA0ibQoKQWNrUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIPCgdjaGFubmVsGAIgASgJEg4KBnJlYWRlchgDIAEoCRIPCgdvZmZzZXRzGAQgAygEEg4KBmZhaWxlZBgFIAMoBBIOCgZyZWFzb24YBiABKAkiLQoLQWNrUmVzcG9uc2USDwoHc2V0dGxlZBgBIAEoDRINCgVzdGFsZRgCIAEoDSKHAQoRUHV0Q2hhbm5lbFJlcXVlc3QSDQoFdG9waWMYASABKAkSDAoEbmFtZRgCIAEoCRIsCghzZXR0aW5ncxgDIAEoCzIaLnBvbGx1eC52MS5DaGFubmVsU2V0dGluZ3MSJwoFc3RhcnQYBCABKAsyGC5wb2xsdXgudjEuVG9waWNQb3NpdGlvbiI5ChJQdXRDaGFubmVsUmVzcG9uc2USIwoHY2hhbm5lbBgBIAEoCzISLnBvbGx1eC52MS5DaGFubmVsIksKE0xpc3RDaGFubmVsc1JlcXVlc3QSDQoFdG9waWMYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiVQoUTGlzdENoYW5uZWxzUmVzcG9uc2USJAoIY2hhbm5lbHMYASADKAsyEi5wb2xsdXgudjEuQ2hhbm5lbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiMwoURGVsZXRlQ2hhbm5lbFJlcXVlc3QSDQoFdG9waWMYASABKAkSDAoEbmFtZRgCIAEoCSIXChVEZWxldGVDaGFubmVsUmVzcG9uc2UiVwoSU2Vla0NoYW5uZWxSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEgwKBG5hbWUYAiABKAkSJAoCdG8YAyABKAsyGC5wb2xsdXgudjEuVG9waWNQb3NpdGlvbiI6ChNTZWVrQ2hhbm5lbFJlc3BvbnNlEiMKB2NoYW5uZWwYASABKAsyEi5wb2xsdXgudjEuQ2hhbm5lbCI4ChhSZXBsYXlEZWFkTGV0dGVyc1JlcXVlc3QSDQoFdG9waWMYASABKAkSDQoFbGltaXQYAiABKA0iLQoZUmVwbGF5RGVhZExldHRlcnNSZXNwb25zZRIQCghyZXBsYXllZBgBIAEoDSpxCgdBY2tNb2RlEhgKFEFDS19NT0RFX1VOU1BFQ0lGSUVEEAASFwoTQUNLX01PREVfT05fUkVDRUlQVBABEh0KGUFDS19NT0RFX0FGVEVSX1BST0NFU1NJTkcQAhIUChBBQ0tfTU9ERV9CWV9IQU5EEAMy2gkKDFRvcGljU2VydmljZRJMCgtDcmVhdGVUb3BpYxIdLnBvbGx1eC52MS5DcmVhdGVUb3BpY1JlcXVlc3QaHi5wb2xsdXgudjEuQ3JlYXRlVG9waWNSZXNwb25zZRJICghHZXRUb3BpYxIaLnBvbGx1eC52MS5HZXRUb3BpY1JlcXVlc3QaGy5wb2xsdXgudjEuR2V0VG9waWNSZXNwb25zZSIDkAIBEk4KCkxpc3RUb3BpY3MSHC5wb2xsdXgudjEuTGlzdFRvcGljc1JlcXVlc3QaHS5wb2xsdXgudjEuTGlzdFRvcGljc1Jlc3BvbnNlIgOQAgESTAoLVXBkYXRlVG9waWMSHS5wb2xsdXgudjEuVXBkYXRlVG9waWNSZXF1ZXN0Gh4ucG9sbHV4LnYxLlVwZGF0ZVRvcGljUmVzcG9uc2USTAoLRGVsZXRlVG9waWMSHS5wb2xsdXgudjEuRGVsZXRlVG9waWNSZXF1ZXN0Gh4ucG9sbHV4LnYxLkRlbGV0ZVRvcGljUmVzcG9uc2USQAoHUHVibGlzaBIZLnBvbGx1eC52MS5QdWJsaXNoUmVxdWVzdBoaLnBvbGx1eC52MS5QdWJsaXNoUmVzcG9uc2USSAoJU3Vic2NyaWJlEhsucG9sbHV4LnYxLlN1YnNjcmliZVJlcXVlc3QaHC5wb2xsdXgudjEuU3Vic2NyaWJlUmVzcG9uc2UwARI0CgNBY2sSFS5wb2xsdXgudjEuQWNrUmVxdWVzdBoWLnBvbGx1eC52MS5BY2tSZXNwb25zZRJJCgpQdXRDaGFubmVsEhwucG9sbHV4LnYxLlB1dENoYW5uZWxSZXF1ZXN0Gh0ucG9sbHV4LnYxLlB1dENoYW5uZWxSZXNwb25zZRJUCgxMaXN0Q2hhbm5lbHMSHi5wb2xsdXgudjEuTGlzdENoYW5uZWxzUmVxdWVzdBofLnBvbGx1eC52MS5MaXN0Q2hhbm5lbHNSZXNwb25zZSIDkAIBElIKDURlbGV0ZUNoYW5uZWwSHy5wb2xsdXgudjEuRGVsZXRlQ2hhbm5lbFJlcXVlc3QaIC5wb2xsdXgudjEuRGVsZXRlQ2hhbm5lbFJlc3BvbnNlEkwKC1NlZWtDaGFubmVsEh0ucG9sbHV4LnYxLlNlZWtDaGFubmVsUmVxdWVzdBoeLnBvbGx1eC52MS5TZWVrQ2hhbm5lbFJlc3BvbnNlEl4KEVJlcGxheURlYWRMZXR0ZXJzEiMucG9sbHV4LnYxLlJlcGxheURlYWRMZXR0ZXJzUmVxdWVzdBokLnBvbGx1eC52MS5SZXBsYXlEZWFkTGV0dGVyc1Jlc3BvbnNlEkMKCFB1dFJvdXRlEhoucG9sbHV4LnYxLlB1dFJvdXRlUmVxdWVzdBobLnBvbGx1eC52MS5QdXRSb3V0ZVJlc3BvbnNlEk4KCkxpc3RSb3V0ZXMSHC5wb2xsdXgudjEuTGlzdFJvdXRlc1JlcXVlc3QaHS5wb2xsdXgudjEuTGlzdFJvdXRlc1Jlc3BvbnNlIgOQAgESTAoLRGVsZXRlUm91dGUSHS5wb2xsdXgudjEuRGVsZXRlUm91dGVSZXF1ZXN0Gh4ucG9sbHV4LnYxLkRlbGV0ZVJvdXRlUmVzcG9uc2VCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChVwb2xsdXgvdjEvdG9waWMucHJvdG8SCXBvbGx1eC52MSLBAQoFVG9waWMSCgoCaWQYASABKAkSDQoFdGl0bGUYAiABKAkSKgoHbWF4X2FnZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxtYXhfbWVzc2FnZXMYBCABKAQSEQoJbWF4X2J5dGVzGAUgASgEEhAKCHJldmlzaW9uGAYgASgEEiQKBXN0YXRlGAcgASgLMhUucG9sbHV4LnYxLlRvcGljU3RhdGUSEAoIZGVsZXRpbmcYCCABKAginQEKClRvcGljU3RhdGUSFAoMZmlyc3Rfb2Zmc2V0GAEgASgEEhMKC25leHRfb2Zmc2V0GAIgASgEEhAKCG1lc3NhZ2VzGAMgASgEEg0KBWJ5dGVzGAQgASgEEg8KB3RyaW1tZWQYBSABKAQSEgoKZHVwbGljYXRlcxgGIAEoBBIMCgRub2RlGAcgASgJEhAKCGNoYW5uZWxzGAggASgNIqECCgxUb3BpY01lc3NhZ2USCwoDa2V5GAEgASgJEg8KB3BheWxvYWQYAiABKAwSFAoMY29udGVudF90eXBlGAMgASgJEjUKB2hlYWRlcnMYBCADKAsyJC5wb2xsdXgudjEuVG9waWNNZXNzYWdlLkhlYWRlcnNFbnRyeRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJpZBgGIAEoCRIOCgZvZmZzZXQYByABKAQSMAoMcHVibGlzaF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ3Cg1Ub3BpY1Bvc2l0aW9uEhAKBm9mZnNldBgBIAEoBEgAEioKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAASEAoGb2xkZXN0GAMgASgISAASEAoGbmV3ZXN0GAQgASgISABCBAoCYXQi9AEKD0NoYW5uZWxTZXR0aW5ncxIkCghhY2tfbW9kZRgBIAEoDjISLnBvbGx1eC52MS5BY2tNb2RlEi4KC2Fja190aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDG1heF9hdHRlbXB0cxgDIAEoDRIuCgtiYWNrb2ZmX21pbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgtiYWNrb2ZmX21heBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1tYXhfaW5fZmxpZ2h0GAYgASgNIpwCCgdDaGFubmVsEg0KBXRvcGljGAEgASgJEgwKBG5hbWUYAiABKAkSLAoIc2V0dGluZ3MYAyABKAsyGi5wb2xsdXgudjEuQ2hhbm5lbFNldHRpbmdzEhAKCHBvc2l0aW9uGAQgASgEEgsKA2xhZxgFIAEoBBIRCglpbl9mbGlnaHQYBiABKA0SDwoHd2FpdGluZxgHIAEoDRIUCgxhY2tub3dsZWRnZWQYCCABKAQSEwoLcmVkZWxpdmVyZWQYCSABKAQSDAoEZGVhZBgKIAEoBBIOCgZtaXNzZWQYCyABKAQSDwoHcmVhZGVycxgMIAEoDRIpCgZvbGRlc3QYDSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iuwIKBVJvdXRlEgoKAmlkGAEgASgJEg4KBnRvcGljcxgCIAMoCRINCgV0d2lucxgDIAMoCRIMCgR6b25lGAQgASgJEiwKBmxhYmVscxgFIAMoCzIcLnBvbGx1eC52MS5Sb3V0ZS5MYWJlbHNFbnRyeRIOCgZkcml2ZXIYBiABKAkSDQoFbW9kZWwYByABKAkSEgoKcHJvcGVydGllcxgIIAMoCRIOCgZldmVudHMYCSADKAkSDAoEd2hlbhgKIAEoCRIRCgl0ZXJtaW5hdGUYCyABKAgSEAoIcmV2aXNpb24YDCABKAQSJgoGY291bnRzGA0gASgLMhYucG9sbHV4LnYxLlJvdXRlQ291bnRzGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEifwoLUm91dGVDb3VudHMSDAoEc2VlbhgBIAEoBBIPCgdtYXRjaGVkGAIgASgEEg4KBmZhaWxlZBgDIAEoBBINCgVub2RlcxgEIAEoDRIOCgZzaWxlbnQYBSABKA0SDAoEZGVhZBgGIAEoBBIUCgxkZWFkX2xldHRlcnMYByABKAkiMgoPUHV0Um91dGVSZXF1ZXN0Eh8KBXJvdXRlGAEgASgLMhAucG9sbHV4LnYxLlJvdXRlIjMKEFB1dFJvdXRlUmVzcG9uc2USHwoFcm91dGUYASABKAsyEC5wb2xsdXgudjEuUm91dGUiSwoRTGlzdFJvdXRlc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJPChJMaXN0Um91dGVzUmVzcG9uc2USIAoGcm91dGVzGAEgAygLMhAucG9sbHV4LnYxLlJvdXRlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIgChJEZWxldGVSb3V0ZVJlcXVlc3QSCgoCaWQYASABKAkiFQoTRGVsZXRlUm91dGVSZXNwb25zZSIvChJSZXBsYXlSb3V0ZVJlcXVlc3QSCgoCaWQYASABKAkSDQoFbGltaXQYAiABKA0iTQoTUmVwbGF5Um91dGVSZXNwb25zZRIRCglwdWJsaXNoZWQYASABKA0SEwoLcGFzc2VkX292ZXIYAiABKA0SDgoGZmFpbGVkGAMgASgNIjUKEkNyZWF0ZVRvcGljUmVxdWVzdBIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyI2ChNDcmVhdGVUb3BpY1Jlc3BvbnNlEh8KBXRvcGljGAEgASgLMhAucG9sbHV4LnYxLlRvcGljIh0KD0dldFRvcGljUmVxdWVzdBIKCgJpZBgBIAEoCSIzChBHZXRUb3BpY1Jlc3BvbnNlEh8KBXRvcGljGAEgASgLMhAucG9sbHV4LnYxLlRvcGljIksKEUxpc3RUb3BpY3NSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiTwoSTGlzdFRvcGljc1Jlc3BvbnNlEiAKBnRvcGljcxgBIAMoCzIQLnBvbGx1eC52MS5Ub3BpYxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiNQoSVXBkYXRlVG9waWNSZXF1ZXN0Eh8KBXRvcGljGAEgASgLMhAucG9sbHV4LnYxLlRvcGljIjYKE1VwZGF0ZVRvcGljUmVzcG9uc2USHwoFdG9waWMYASABKAsyEC5wb2xsdXgudjEuVG9waWMiIAoSRGVsZXRlVG9waWNSZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVRvcGljUmVzcG9uc2UiSgoOUHVibGlzaFJlcXVlc3QSDQoFdG9waWMYASABKAkSKQoIbWVzc2FnZXMYAiADKAsyFy5wb2xsdXgudjEuVG9waWNNZXNzYWdlIjYKD1B1Ymxpc2hSZXNwb25zZRIPCgdvZmZzZXRzGAEgAygEEhIKCmR1cGxpY2F0ZXMYAiABKA0iswEKEFN1YnNjcmliZVJlcXVlc3QSDQoFdG9waWMYASABKAkSDwoHY2hhbm5lbBgCIAEoCRInCgVzdGFydBgDIAEoCzIYLnBvbGx1eC52MS5Ub3BpY1Bvc2l0aW9uEiwKCHNldHRpbmdzGAQgASgLMhoucG9sbHV4LnYxLkNoYW5uZWxTZXR0aW5ncxIVCg1tYXhfaW5fZmxpZ2h0GAUgASgNEhEKCXVudGlsX2VuZBgGIAEoCCJKChFTdWJzY3JpYmVSZXNwb25zZRIOCgZyZWFkZXIYASABKAkSJQoIbWVzc2FnZXMYAiADKAsyEy5wb2xsdXgudjEuRGVsaXZlcnkiRQoIRGVsaXZlcnkSKAoHbWVzc2FnZRgBIAEoCzIXLnBvbGx1eC52MS5Ub3BpY01lc3NhZ2USDwoHYXR0ZW1wdBgCIAEoDSJtCgpBY2tSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEg8KB2NoYW5uZWwYAiABKAkSDgoGcmVhZGVyGAMgASgJEg8KB29mZnNldHMYBCADKAQSDgoGZmFpbGVkGAUgAygEEg4KBnJlYXNvbhgGIAEoCSItCgtBY2tSZXNwb25zZRIPCgdzZXR0bGVkGAEgASgNEg0KBXN0YWxlGAIgASgNIocBChFQdXRDaGFubmVsUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIMCgRuYW1lGAIgASgJEiwKCHNldHRpbmdzGAMgASgLMhoucG9sbHV4LnYxLkNoYW5uZWxTZXR0aW5ncxInCgVzdGFydBgEIAEoCzIYLnBvbGx1eC52MS5Ub3BpY1Bvc2l0aW9uIjkKElB1dENoYW5uZWxSZXNwb25zZRIjCgdjaGFubmVsGAEgASgLMhIucG9sbHV4LnYxLkNoYW5uZWwiSwoTTGlzdENoYW5uZWxzUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJVChRMaXN0Q2hhbm5lbHNSZXNwb25zZRIkCghjaGFubmVscxgBIAMoCzISLnBvbGx1eC52MS5DaGFubmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIzChREZWxldGVDaGFubmVsUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIMCgRuYW1lGAIgASgJIhcKFURlbGV0ZUNoYW5uZWxSZXNwb25zZSJXChJTZWVrQ2hhbm5lbFJlcXVlc3QSDQoFdG9waWMYASABKAkSDAoEbmFtZRgCIAEoCRIkCgJ0bxgDIAEoCzIYLnBvbGx1eC52MS5Ub3BpY1Bvc2l0aW9uIjoKE1NlZWtDaGFubmVsUmVzcG9uc2USIwoHY2hhbm5lbBgBIAEoCzISLnBvbGx1eC52MS5DaGFubmVsIjgKGFJlcGxheURlYWRMZXR0ZXJzUmVxdWVzdBINCgV0b3BpYxgBIAEoCRINCgVsaW1pdBgCIAEoDSItChlSZXBsYXlEZWFkTGV0dGVyc1Jlc3BvbnNlEhAKCHJlcGxheWVkGAEgASgNKnEKB0Fja01vZGUSGAoUQUNLX01PREVfVU5TUEVDSUZJRUQQABIXChNBQ0tfTU9ERV9PTl9SRUNFSVBUEAESHQoZQUNLX01PREVfQUZURVJfUFJPQ0VTU0lORxACEhQKEEFDS19NT0RFX0JZX0hBTkQQAzKoCgoMVG9waWNTZXJ2aWNlEkwKC0NyZWF0ZVRvcGljEh0ucG9sbHV4LnYxLkNyZWF0ZVRvcGljUmVxdWVzdBoeLnBvbGx1eC52MS5DcmVhdGVUb3BpY1Jlc3BvbnNlEkgKCEdldFRvcGljEhoucG9sbHV4LnYxLkdldFRvcGljUmVxdWVzdBobLnBvbGx1eC52MS5HZXRUb3BpY1Jlc3BvbnNlIgOQAgESTgoKTGlzdFRvcGljcxIcLnBvbGx1eC52MS5MaXN0VG9waWNzUmVxdWVzdBodLnBvbGx1eC52MS5MaXN0VG9waWNzUmVzcG9uc2UiA5ACARJMCgtVcGRhdGVUb3BpYxIdLnBvbGx1eC52MS5VcGRhdGVUb3BpY1JlcXVlc3QaHi5wb2xsdXgudjEuVXBkYXRlVG9waWNSZXNwb25zZRJMCgtEZWxldGVUb3BpYxIdLnBvbGx1eC52MS5EZWxldGVUb3BpY1JlcXVlc3QaHi5wb2xsdXgudjEuRGVsZXRlVG9waWNSZXNwb25zZRJACgdQdWJsaXNoEhkucG9sbHV4LnYxLlB1Ymxpc2hSZXF1ZXN0GhoucG9sbHV4LnYxLlB1Ymxpc2hSZXNwb25zZRJICglTdWJzY3JpYmUSGy5wb2xsdXgudjEuU3Vic2NyaWJlUmVxdWVzdBocLnBvbGx1eC52MS5TdWJzY3JpYmVSZXNwb25zZTABEjQKA0FjaxIVLnBvbGx1eC52MS5BY2tSZXF1ZXN0GhYucG9sbHV4LnYxLkFja1Jlc3BvbnNlEkkKClB1dENoYW5uZWwSHC5wb2xsdXgudjEuUHV0Q2hhbm5lbFJlcXVlc3QaHS5wb2xsdXgudjEuUHV0Q2hhbm5lbFJlc3BvbnNlElQKDExpc3RDaGFubmVscxIeLnBvbGx1eC52MS5MaXN0Q2hhbm5lbHNSZXF1ZXN0Gh8ucG9sbHV4LnYxLkxpc3RDaGFubmVsc1Jlc3BvbnNlIgOQAgESUgoNRGVsZXRlQ2hhbm5lbBIfLnBvbGx1eC52MS5EZWxldGVDaGFubmVsUmVxdWVzdBogLnBvbGx1eC52MS5EZWxldGVDaGFubmVsUmVzcG9uc2USTAoLU2Vla0NoYW5uZWwSHS5wb2xsdXgudjEuU2Vla0NoYW5uZWxSZXF1ZXN0Gh4ucG9sbHV4LnYxLlNlZWtDaGFubmVsUmVzcG9uc2USXgoRUmVwbGF5RGVhZExldHRlcnMSIy5wb2xsdXgudjEuUmVwbGF5RGVhZExldHRlcnNSZXF1ZXN0GiQucG9sbHV4LnYxLlJlcGxheURlYWRMZXR0ZXJzUmVzcG9uc2USQwoIUHV0Um91dGUSGi5wb2xsdXgudjEuUHV0Um91dGVSZXF1ZXN0GhsucG9sbHV4LnYxLlB1dFJvdXRlUmVzcG9uc2USTgoKTGlzdFJvdXRlcxIcLnBvbGx1eC52MS5MaXN0Um91dGVzUmVxdWVzdBodLnBvbGx1eC52MS5MaXN0Um91dGVzUmVzcG9uc2UiA5ACARJMCgtEZWxldGVSb3V0ZRIdLnBvbGx1eC52MS5EZWxldGVSb3V0ZVJlcXVlc3QaHi5wb2xsdXgudjEuRGVsZXRlUm91dGVSZXNwb25zZRJMCgtSZXBsYXlSb3V0ZRIdLnBvbGx1eC52MS5SZXBsYXlSb3V0ZVJlcXVlc3QaHi5wb2xsdXgudjEuUmVwbGF5Um91dGVSZXNwb25zZUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Topic is a durable stream of messages.
@@ -403,7 +403,7 @@ export const ChannelSchema: GenMessage<Channel> = /*@__PURE__*/
 /**
  * Route brings what twins say to a topic: each change of a property, and each event, that it matches becomes a message, in the
  * transaction that commits the change, and so in the twin's order. The message's key is the twin's id, its payload JSON:
- * {"twin", "kind": "property" or "event", "name", "value", "time"}. What cannot be published is a dead letter of the topic.
+ * {"twin", "kind": "property" or "event", "name", "value", "time"}. What cannot be told or published is a dead letter of the route.
  *
  * @generated from message pollux.v1.Route
  */
@@ -518,7 +518,7 @@ export type RouteCounts = Message<"pollux.v1.RouteCounts"> & {
   matched: bigint;
 
   /**
-   * Those for which the condition could not be told; they are dead letters of the topics.
+   * Those for which the condition could not be told; they are among the dead letters.
    *
    * @generated from field: uint64 failed = 3;
    */
@@ -535,6 +535,19 @@ export type RouteCounts = Message<"pollux.v1.RouteCounts"> & {
    * @generated from field: uint32 silent = 5;
    */
   silent: number;
+
+  /**
+   * Dead letters that the route has now, and the topic that is their list: what could not be told or published, with the reason in the
+   * header pollux-reason, and in pollux-topic where to. None yet: the topic is not there.
+   *
+   * @generated from field: uint64 dead = 6;
+   */
+  dead: bigint;
+
+  /**
+   * @generated from field: string dead_letters = 7;
+   */
+  deadLetters: string;
 };
 
 /**
@@ -662,6 +675,59 @@ export const DeleteRouteResponseSchema: GenMessage<DeleteRouteResponse> = /*@__P
   messageDesc(file_pollux_v1_topic, 13);
 
 /**
+ * @generated from message pollux.v1.ReplayRouteRequest
+ */
+export type ReplayRouteRequest = Message<"pollux.v1.ReplayRouteRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * At most so many; 0: all that are there now.
+   *
+   * @generated from field: uint32 limit = 2;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message pollux.v1.ReplayRouteRequest.
+ * Use `create(ReplayRouteRequestSchema)` to create a new message.
+ */
+export const ReplayRouteRequestSchema: GenMessage<ReplayRouteRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_topic, 14);
+
+/**
+ * @generated from message pollux.v1.ReplayRouteResponse
+ */
+export type ReplayRouteResponse = Message<"pollux.v1.ReplayRouteResponse"> & {
+  /**
+   * Published; let go, as the condition does not hold; dead letters again.
+   *
+   * @generated from field: uint32 published = 1;
+   */
+  published: number;
+
+  /**
+   * @generated from field: uint32 passed_over = 2;
+   */
+  passedOver: number;
+
+  /**
+   * @generated from field: uint32 failed = 3;
+   */
+  failed: number;
+};
+
+/**
+ * Describes the message pollux.v1.ReplayRouteResponse.
+ * Use `create(ReplayRouteResponseSchema)` to create a new message.
+ */
+export const ReplayRouteResponseSchema: GenMessage<ReplayRouteResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_topic, 15);
+
+/**
  * @generated from message pollux.v1.CreateTopicRequest
  */
 export type CreateTopicRequest = Message<"pollux.v1.CreateTopicRequest"> & {
@@ -676,7 +742,7 @@ export type CreateTopicRequest = Message<"pollux.v1.CreateTopicRequest"> & {
  * Use `create(CreateTopicRequestSchema)` to create a new message.
  */
 export const CreateTopicRequestSchema: GenMessage<CreateTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 14);
+  messageDesc(file_pollux_v1_topic, 16);
 
 /**
  * @generated from message pollux.v1.CreateTopicResponse
@@ -693,7 +759,7 @@ export type CreateTopicResponse = Message<"pollux.v1.CreateTopicResponse"> & {
  * Use `create(CreateTopicResponseSchema)` to create a new message.
  */
 export const CreateTopicResponseSchema: GenMessage<CreateTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 15);
+  messageDesc(file_pollux_v1_topic, 17);
 
 /**
  * @generated from message pollux.v1.GetTopicRequest
@@ -710,7 +776,7 @@ export type GetTopicRequest = Message<"pollux.v1.GetTopicRequest"> & {
  * Use `create(GetTopicRequestSchema)` to create a new message.
  */
 export const GetTopicRequestSchema: GenMessage<GetTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 16);
+  messageDesc(file_pollux_v1_topic, 18);
 
 /**
  * @generated from message pollux.v1.GetTopicResponse
@@ -727,7 +793,7 @@ export type GetTopicResponse = Message<"pollux.v1.GetTopicResponse"> & {
  * Use `create(GetTopicResponseSchema)` to create a new message.
  */
 export const GetTopicResponseSchema: GenMessage<GetTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 17);
+  messageDesc(file_pollux_v1_topic, 19);
 
 /**
  * @generated from message pollux.v1.ListTopicsRequest
@@ -756,7 +822,7 @@ export type ListTopicsRequest = Message<"pollux.v1.ListTopicsRequest"> & {
  * Use `create(ListTopicsRequestSchema)` to create a new message.
  */
 export const ListTopicsRequestSchema: GenMessage<ListTopicsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 18);
+  messageDesc(file_pollux_v1_topic, 20);
 
 /**
  * @generated from message pollux.v1.ListTopicsResponse
@@ -780,7 +846,7 @@ export type ListTopicsResponse = Message<"pollux.v1.ListTopicsResponse"> & {
  * Use `create(ListTopicsResponseSchema)` to create a new message.
  */
 export const ListTopicsResponseSchema: GenMessage<ListTopicsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 19);
+  messageDesc(file_pollux_v1_topic, 21);
 
 /**
  * @generated from message pollux.v1.UpdateTopicRequest
@@ -797,7 +863,7 @@ export type UpdateTopicRequest = Message<"pollux.v1.UpdateTopicRequest"> & {
  * Use `create(UpdateTopicRequestSchema)` to create a new message.
  */
 export const UpdateTopicRequestSchema: GenMessage<UpdateTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 20);
+  messageDesc(file_pollux_v1_topic, 22);
 
 /**
  * @generated from message pollux.v1.UpdateTopicResponse
@@ -814,7 +880,7 @@ export type UpdateTopicResponse = Message<"pollux.v1.UpdateTopicResponse"> & {
  * Use `create(UpdateTopicResponseSchema)` to create a new message.
  */
 export const UpdateTopicResponseSchema: GenMessage<UpdateTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 21);
+  messageDesc(file_pollux_v1_topic, 23);
 
 /**
  * @generated from message pollux.v1.DeleteTopicRequest
@@ -831,7 +897,7 @@ export type DeleteTopicRequest = Message<"pollux.v1.DeleteTopicRequest"> & {
  * Use `create(DeleteTopicRequestSchema)` to create a new message.
  */
 export const DeleteTopicRequestSchema: GenMessage<DeleteTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 22);
+  messageDesc(file_pollux_v1_topic, 24);
 
 /**
  * @generated from message pollux.v1.DeleteTopicResponse
@@ -844,7 +910,7 @@ export type DeleteTopicResponse = Message<"pollux.v1.DeleteTopicResponse"> & {
  * Use `create(DeleteTopicResponseSchema)` to create a new message.
  */
 export const DeleteTopicResponseSchema: GenMessage<DeleteTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 23);
+  messageDesc(file_pollux_v1_topic, 25);
 
 /**
  * @generated from message pollux.v1.PublishRequest
@@ -868,7 +934,7 @@ export type PublishRequest = Message<"pollux.v1.PublishRequest"> & {
  * Use `create(PublishRequestSchema)` to create a new message.
  */
 export const PublishRequestSchema: GenMessage<PublishRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 24);
+  messageDesc(file_pollux_v1_topic, 26);
 
 /**
  * @generated from message pollux.v1.PublishResponse
@@ -894,7 +960,7 @@ export type PublishResponse = Message<"pollux.v1.PublishResponse"> & {
  * Use `create(PublishResponseSchema)` to create a new message.
  */
 export const PublishResponseSchema: GenMessage<PublishResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 25);
+  messageDesc(file_pollux_v1_topic, 27);
 
 /**
  * @generated from message pollux.v1.SubscribeRequest
@@ -946,7 +1012,7 @@ export type SubscribeRequest = Message<"pollux.v1.SubscribeRequest"> & {
  * Use `create(SubscribeRequestSchema)` to create a new message.
  */
 export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 26);
+  messageDesc(file_pollux_v1_topic, 28);
 
 /**
  * @generated from message pollux.v1.SubscribeResponse
@@ -970,7 +1036,7 @@ export type SubscribeResponse = Message<"pollux.v1.SubscribeResponse"> & {
  * Use `create(SubscribeResponseSchema)` to create a new message.
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 27);
+  messageDesc(file_pollux_v1_topic, 29);
 
 /**
  * @generated from message pollux.v1.Delivery
@@ -994,7 +1060,7 @@ export type Delivery = Message<"pollux.v1.Delivery"> & {
  * Use `create(DeliverySchema)` to create a new message.
  */
 export const DeliverySchema: GenMessage<Delivery> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 28);
+  messageDesc(file_pollux_v1_topic, 30);
 
 /**
  * @generated from message pollux.v1.AckRequest
@@ -1042,7 +1108,7 @@ export type AckRequest = Message<"pollux.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 29);
+  messageDesc(file_pollux_v1_topic, 31);
 
 /**
  * @generated from message pollux.v1.AckResponse
@@ -1066,7 +1132,7 @@ export type AckResponse = Message<"pollux.v1.AckResponse"> & {
  * Use `create(AckResponseSchema)` to create a new message.
  */
 export const AckResponseSchema: GenMessage<AckResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 30);
+  messageDesc(file_pollux_v1_topic, 32);
 
 /**
  * @generated from message pollux.v1.PutChannelRequest
@@ -1100,7 +1166,7 @@ export type PutChannelRequest = Message<"pollux.v1.PutChannelRequest"> & {
  * Use `create(PutChannelRequestSchema)` to create a new message.
  */
 export const PutChannelRequestSchema: GenMessage<PutChannelRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 31);
+  messageDesc(file_pollux_v1_topic, 33);
 
 /**
  * @generated from message pollux.v1.PutChannelResponse
@@ -1117,7 +1183,7 @@ export type PutChannelResponse = Message<"pollux.v1.PutChannelResponse"> & {
  * Use `create(PutChannelResponseSchema)` to create a new message.
  */
 export const PutChannelResponseSchema: GenMessage<PutChannelResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 32);
+  messageDesc(file_pollux_v1_topic, 34);
 
 /**
  * @generated from message pollux.v1.ListChannelsRequest
@@ -1146,7 +1212,7 @@ export type ListChannelsRequest = Message<"pollux.v1.ListChannelsRequest"> & {
  * Use `create(ListChannelsRequestSchema)` to create a new message.
  */
 export const ListChannelsRequestSchema: GenMessage<ListChannelsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 33);
+  messageDesc(file_pollux_v1_topic, 35);
 
 /**
  * @generated from message pollux.v1.ListChannelsResponse
@@ -1170,7 +1236,7 @@ export type ListChannelsResponse = Message<"pollux.v1.ListChannelsResponse"> & {
  * Use `create(ListChannelsResponseSchema)` to create a new message.
  */
 export const ListChannelsResponseSchema: GenMessage<ListChannelsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 34);
+  messageDesc(file_pollux_v1_topic, 36);
 
 /**
  * @generated from message pollux.v1.DeleteChannelRequest
@@ -1192,7 +1258,7 @@ export type DeleteChannelRequest = Message<"pollux.v1.DeleteChannelRequest"> & {
  * Use `create(DeleteChannelRequestSchema)` to create a new message.
  */
 export const DeleteChannelRequestSchema: GenMessage<DeleteChannelRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 35);
+  messageDesc(file_pollux_v1_topic, 37);
 
 /**
  * @generated from message pollux.v1.DeleteChannelResponse
@@ -1205,7 +1271,7 @@ export type DeleteChannelResponse = Message<"pollux.v1.DeleteChannelResponse"> &
  * Use `create(DeleteChannelResponseSchema)` to create a new message.
  */
 export const DeleteChannelResponseSchema: GenMessage<DeleteChannelResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 36);
+  messageDesc(file_pollux_v1_topic, 38);
 
 /**
  * @generated from message pollux.v1.SeekChannelRequest
@@ -1232,7 +1298,7 @@ export type SeekChannelRequest = Message<"pollux.v1.SeekChannelRequest"> & {
  * Use `create(SeekChannelRequestSchema)` to create a new message.
  */
 export const SeekChannelRequestSchema: GenMessage<SeekChannelRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 37);
+  messageDesc(file_pollux_v1_topic, 39);
 
 /**
  * @generated from message pollux.v1.SeekChannelResponse
@@ -1249,7 +1315,7 @@ export type SeekChannelResponse = Message<"pollux.v1.SeekChannelResponse"> & {
  * Use `create(SeekChannelResponseSchema)` to create a new message.
  */
 export const SeekChannelResponseSchema: GenMessage<SeekChannelResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 38);
+  messageDesc(file_pollux_v1_topic, 40);
 
 /**
  * @generated from message pollux.v1.ReplayDeadLettersRequest
@@ -1273,7 +1339,7 @@ export type ReplayDeadLettersRequest = Message<"pollux.v1.ReplayDeadLettersReque
  * Use `create(ReplayDeadLettersRequestSchema)` to create a new message.
  */
 export const ReplayDeadLettersRequestSchema: GenMessage<ReplayDeadLettersRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 39);
+  messageDesc(file_pollux_v1_topic, 41);
 
 /**
  * @generated from message pollux.v1.ReplayDeadLettersResponse
@@ -1290,7 +1356,7 @@ export type ReplayDeadLettersResponse = Message<"pollux.v1.ReplayDeadLettersResp
  * Use `create(ReplayDeadLettersResponseSchema)` to create a new message.
  */
 export const ReplayDeadLettersResponseSchema: GenMessage<ReplayDeadLettersResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 40);
+  messageDesc(file_pollux_v1_topic, 42);
 
 /**
  * When a message counts as read.
@@ -1484,6 +1550,17 @@ export const TopicService: GenService<{
     methodKind: "unary";
     input: typeof DeleteRouteRequestSchema;
     output: typeof DeleteRouteResponseSchema;
+  },
+  /**
+   * ReplayRoute takes the dead letters of a route through it again, as it is now: where its condition holds they are published, where it
+   * does not they go, and what fails again is a dead letter again. The condition sees the twin as it is now, and no previous value.
+   *
+   * @generated from rpc pollux.v1.TopicService.ReplayRoute
+   */
+  replayRoute: {
+    methodKind: "unary";
+    input: typeof ReplayRouteRequestSchema;
+    output: typeof ReplayRouteResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_topic, 0);
