@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
@@ -97,6 +98,15 @@ func (e *Engine) ahead(id string, err error) bool {
 	}
 	_, ok, err := e.store.Get(tableTwins, id)
 	return err == nil && ok
+}
+
+// Stored gives a twin's state as last committed; false: there is none. The caller must not change it.
+func (c *Client) Stored(id string) (*state.Record, bool) {
+	v, ok := c.e.world.View(id)
+	if !ok {
+		return nil, false
+	}
+	return v.State, true
 }
 
 // Topics gives the durable topics, wherever they live.

@@ -35,6 +35,7 @@ type Engine struct {
 	store   *storage.Store
 	cluster Cluster
 	publish atomic.Pointer[Publish]
+	past    atomic.Pointer[automation.Past]
 	log     *slog.Logger
 	system  *actor.ActorSystem
 	props   *actor.Props
@@ -164,6 +165,9 @@ func (e *Engine) SetCluster(c Cluster) { e.cluster = c }
 
 // SetPublish tells the engine how to send MQTT messages. It may be called at any time.
 func (e *Engine) SetPublish(p Publish) { e.publish.Store(&p) }
+
+// SetPast says who answers what rules ask of the history.
+func (c *Client) SetPast(p automation.Past) { c.e.past.Store(&p) }
 
 // Registry gives the configuration records.
 func (e *Engine) Registry() *Registry { return e.registry }

@@ -2,6 +2,8 @@ package actors
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -136,6 +138,10 @@ func (r *Registry) wholeRule(m *pb.Rule, _ planned) (*pb.Rule, error) {
 			err = completeSelection(project, path+"/absent/of", x.Absent.Of)
 		case *pb.Trigger_Command:
 			err = completeSelection(project, path+"/command/of", x.Command.Of)
+		case *pb.Trigger_Webhook:
+			err = sealWebhook(path+"/webhook", x.Webhook)
+		case *pb.Trigger_Topic:
+			err = completeID(project, path+"/topic/topic", &x.Topic.Topic)
 		case *pb.Trigger_Schedule:
 			err = completeTiming(project, path+"/schedule", x.Schedule)
 		}
@@ -150,6 +156,22 @@ func (r *Registry) wholeRule(m *pb.Rule, _ planned) (*pb.Rule, error) {
 		return nil, err
 	}
 	return m, at(r.e.automation.CheckRule(m))
+}
+
+// minSecret is how many characters the secret of a webhook has at least.
+const minSecret = 16
+
+// sealWebhook keeps the hash of a secret instead of the secret.
+func sealWebhook(path string, w *pb.WebhookTrigger) error {
+	if w.Secret == "" {
+		return nil
+	}
+	if len(w.Secret) < minSecret {
+		return invalid(path+"/secret", "it has %d characters; %d are the least", len(w.Secret), minSecret)
+	}
+	sum := sha256.Sum256([]byte(w.Secret))
+	w.Secret, w.SecretSha256 = "", hex.EncodeToString(sum[:])
+	return nil
 }
 
 func (r *Registry) room(kind string, table storage.Table, id string, revision uint64) error {

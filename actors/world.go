@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/polluxhq/pollux/actors/automation"
+	"github.com/polluxhq/pollux/actors/derive"
 	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -22,6 +25,8 @@ type world struct {
 	mu      sync.Mutex
 	version uint64
 	systems map[string]string // by their twins: the first one by its id
+
+	pasts automation.Pasts
 }
 
 // View implements automation.World.
@@ -239,6 +244,26 @@ func (w *world) Locate(s *pb.Sun) (*pb.Place, bool) {
 		zone = z.Parent
 	}
 	return nil, false
+}
+
+// Sources implements automation.World.
+func (w *world) Sources(of *pb.Twin, set *derive.Set) ([]string, error) {
+	return w.e.derivations.members(of, &derived{}, set, maxSources)
+}
+
+// Past implements automation.World.
+func (w *world) Past(ctx context.Context, twin, property, aggregate string, span time.Duration, at time.Time) (float64, bool, error) {
+	p := w.e.past.Load()
+	if p == nil {
+		return 0, false, fmt.Errorf("history of %s: this node has none: %w", twin, cluster.ErrUnavailable)
+	}
+	return w.pasts.Ask(ctx, *p, twin, property, aggregate, span, at)
+}
+
+// Read implements automation.World.
+func (w *world) Read(ctx context.Context, id string, at uint64, since time.Time, wait time.Duration) ([]*pb.TopicMessage, uint64, error) {
+	page, err := w.e.streams.Read(ctx, id, at, &pb.TopicPosition{At: &pb.TopicPosition_Time{Time: timestamppb.New(since)}}, wait)
+	return page.Messages, page.Offset, err
 }
 
 // Nodes implements automation.World.

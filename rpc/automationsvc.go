@@ -146,13 +146,7 @@ func (a *automationService) WhyRule(ctx context.Context, r *connect.Request[pb.W
 }
 
 func (a *automationService) TestRule(_ context.Context, r *connect.Request[pb.TestRuleRequest]) (*connect.Response[pb.TestRuleResponse], error) {
-	m := r.Msg.Rule
-	var err error
-	if m != nil {
-		m, err = a.s.o.Registry.CheckRule(m)
-	} else {
-		m, err = a.s.o.Registry.Rule(r.Msg.Id)
-	}
+	m, err := a.meant(r.Msg.Id, r.Msg.Rule)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +197,10 @@ func automationProcedures() map[string]procedure {
 			}
 			return r, err
 		}},
-		rpcv1.AutomationServiceTestRuleProcedure: {action: ActionTwinRead, resource: testedRule},
+		rpcv1.AutomationServiceTestRuleProcedure:          {action: ActionTwinRead, resource: testedRule},
+		rpcv1.AutomationServiceDryRunRuleProcedure:        {action: ActionTwinRead, resource: rehearsedRule},
+		rpcv1.AutomationServiceListRuleTemplatesProcedure: {action: ActionTwinRead, resource: own("rule")},
+		rpcv1.AutomationServiceFillRuleTemplateProcedure:  {action: ActionTwinRead, resource: filledRule},
 	}
 }
 

@@ -22,6 +22,7 @@ type peerClients struct {
 	cluster rpcv1.ClusterServiceClient
 	topics  rpcv1.TopicServiceClient
 	history rpcv1.HistoryServiceClient
+	rules   rpcv1.AutomationServiceClient
 }
 
 func (s *Server) peer(node string) (*peerClients, error) {
@@ -31,7 +32,8 @@ func (s *Server) peer(node string) (*peerClients, error) {
 	}
 	o := connect.WithInterceptors(outgoing{})
 	return &peerClients{twins: rpcv1.NewTwinServiceClient(hc, base, o), cluster: rpcv1.NewClusterServiceClient(hc, base, o),
-		topics: rpcv1.NewTopicServiceClient(hc, base, o), history: rpcv1.NewHistoryServiceClient(hc, base, o)}, nil
+		topics: rpcv1.NewTopicServiceClient(hc, base, o), history: rpcv1.NewHistoryServiceClient(hc, base, o),
+		rules: rpcv1.NewAutomationServiceClient(hc, base, o)}, nil
 }
 
 // others gives the living members but this one.

@@ -64,6 +64,7 @@ func New(o Options) (*Server, error) {
 	fromPeers.peer = true
 	s.services(s.peers, &fromPeers)
 	s.doors()
+	o.Client.SetPast(s.past)
 	s.direct = make(map[string]http.Handler, len(table))
 	for procedure := range table {
 		s.direct[procedure], _ = s.mux.Handler(&http.Request{Method: http.MethodPost, URL: &url.URL{Path: procedure}})
@@ -157,6 +158,7 @@ func (s *Server) doors() {
 	mount("GET /v1/ws", s.sockets)
 	s.ingestDoors()
 	hooks := atMost(http.HandlerFunc(s.hook), maxHooks, s.refuse)
+	mount(ruleHookPath, atMost(http.HandlerFunc(s.ruleHook), maxHooks, s.refuse))
 	mount(hooksPath, hooks)
 	mount(hooksPath+"/{rest...}", hooks)
 	mount("/hooks/", http.NotFoundHandler())

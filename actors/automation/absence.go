@@ -63,7 +63,7 @@ func (r *rule) absence(t *turn, a *pb.AbsentTrigger, id string, since int64) int
 	if t.ms-from < since {
 		return from + since
 	}
-	r.inquire(id, a.Property, since)
+	r.inquire(t, id, a.Property, since)
 	return t.ms + min(max(since/4, 1000), 10_000)
 }
 
@@ -81,7 +81,12 @@ func seenOf(v *expr.Twin, property string) int64 {
 }
 
 // inquire asks the twin itself: what is committed may lag behind.
-func (r *rule) inquire(id, property string, since int64) {
+func (r *rule) inquire(t *turn, id, property string, since int64) {
+	if r.replay {
+		at, err := r.u.h.o.World.LastSeen(r.u.ctx, id, property)
+		r.told(t, id, property, since, at, err)
+		return
+	}
 	if r.asking[id] || len(r.asking) >= 64 {
 		return
 	}
@@ -97,14 +102,21 @@ func (r *rule) inquire(id, property string, since int64) {
 		u.running.Add(-1)
 		u.post(func(t *turn) {
 			delete(r.asking, id)
-			seen := max(at.UnixMilli(), r.u.rec.Last)
-			m := r.instance(id)
-			if err != nil || u.leaving.Load() || r.off() != "" || m.Absent || t.ms-seen < since {
-				return
+			if !u.leaving.Load() {
+				r.told(t, id, property, since, at, err)
 			}
-			m.Absent, m.Heard = true, max(at.UnixMilli(), 0)
-			r.put(t, id)
-			r.evaluate(t, Said{Twin: id, Kind: saidAbsent, Name: property, Now: json.RawMessage("true"), Time: t.ms})
 		})
 	}()
+}
+
+// told: a twin has said when it spoke last.
+func (r *rule) told(t *turn, id, property string, since int64, at time.Time, err error) {
+	seen := max(at.UnixMilli(), r.u.rec.Last)
+	m := r.instance(id)
+	if err != nil || r.off() != "" || m.Absent || t.ms-seen < since {
+		return
+	}
+	m.Absent, m.Heard = true, max(at.UnixMilli(), 0)
+	r.put(t, id)
+	r.evaluate(t, Said{Twin: id, Kind: saidAbsent, Name: property, Now: json.RawMessage("true"), Time: t.ms})
 }

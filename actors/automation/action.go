@@ -22,6 +22,9 @@ type outcome struct {
 	again, unknown bool
 }
 
+// headerBy names in a topic's message on whose behalf it was published: a rule, and those that led to it.
+const headerBy = "pollux-by"
+
 // maxTargets bounds the twins of one action.
 const maxTargets = 1000
 
@@ -82,7 +85,7 @@ func (r *runner) publish(ctx context.Context, x *pb.PublishAction, number int) o
 	}
 	return r.verdict(h.o.World.Publish(ctx, &pb.PublishRequest{Topic: inProject(r.scope.project, x.Topic), Messages: []*pb.TopicMessage{{
 		Key: h.programs.text(x.Key, r.scope), Payload: payload, ContentType: "application/json", Id: r.key(number, ""),
-		Time: r.run.Time, Headers: map[string]string{"pollux-by": r.by()}}}}))
+		Time: r.run.Time, Headers: map[string]string{headerBy: r.by()}}}}))
 }
 
 func (r *runner) mqtt(x *pb.MqttAction) outcome {

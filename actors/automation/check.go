@@ -49,6 +49,9 @@ func (h *Host) CheckRule(m *pb.Rule) error {
 				return below(path+"/schedule", err)
 			}
 		}
+		if w := t.GetWebhook(); w != nil && len(w.SecretSha256) != 64 {
+			return wrong(path+"/webhook/secret", "give one of 16 characters at least: whoever knows it may post")
+		}
 		if a := t.GetAbsent(); a != nil && a.Since.AsDuration() < time.Second {
 			return wrong(path+"/absent/since", "it is below 1s")
 		}

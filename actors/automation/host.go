@@ -98,15 +98,20 @@ func New(o Options) (*Host, error) {
 	}
 	h := &Host{o: o, units: map[string]*unit{}, runs: make(chan struct{}, maxRunning), programs: p}
 	h.ctx, h.stop = context.WithCancel(context.Background())
-	count := func(name string) *metrics.Counter { return o.Metrics.GetOrCreateCounter("pollux_automation_" + name) }
-	h.firings, h.evaluations, h.steps = count("firings_total"), count("evaluations_total"), count("steps_total")
-	h.failures, h.left = count("failed_steps_total"), count("left_out_total")
+	h.count()
 	o.Metrics.GetOrCreateGauge("pollux_automation_active", func() float64 {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return float64(len(h.units))
 	})
 	return h, nil
+}
+
+// count makes the host's counters.
+func (h *Host) count() {
+	count := func(name string) *metrics.Counter { return h.o.Metrics.GetOrCreateCounter("pollux_automation_" + name) }
+	h.firings, h.evaluations, h.steps = count("firings_total"), count("evaluations_total"), count("steps_total")
+	h.failures, h.left = count("failed_steps_total"), count("left_out_total")
 }
 
 // Close stops everything without effect. Release the slots before.

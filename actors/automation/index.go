@@ -18,6 +18,9 @@ const (
 	SaidEvent    = "event"
 	// SaidFailure: a command has failed.
 	SaidFailure = "command"
+	// SaidWebhook: somebody posted to the rule. SaidTopic: a message came to a topic that it reads.
+	SaidWebhook = "webhook"
+	SaidTopic   = "topic"
 	saidNode    = "node"
 	saidAbsent  = "absent"
 	saidTime    = "schedule"

@@ -7,6 +7,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 
+	"github.com/polluxhq/pollux/actors/derive"
 	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/actors/state"
 )
@@ -19,29 +20,51 @@ type programs struct {
 	env *expr.Env
 
 	mu       sync.Mutex
-	compiled map[string]*expr.Expr
+	compiled map[string]*program
 }
+
+// program is a compiled expression with the aggregates that it reads.
+type program struct {
+	*expr.Expr
+	aggregates []derive.Aggregate
+	past       bool // it asks the history
+}
+
+// pastWord is what history(…) reads; nobody can write it.
+const pastWord = "@past"
 
 func newPrograms() (*programs, error) {
 	anything := cel.MapType(cel.StringType, cel.DynType)
-	env, err := expr.New(expr.ScopeTwin|expr.ScopeChange, expr.Word{Name: "twins", Type: anything}, expr.Word{Name: "system", Type: anything},
+	words := append(derive.Words(), expr.Word{Name: "twins", Type: anything}, expr.Word{Name: "system", Type: anything},
 		expr.Word{Name: "zone", Type: anything}, expr.Word{Name: "rule", Type: cel.StringType}, expr.Word{Name: "due", Type: cel.TimestampType},
-		expr.Word{Name: "count", Type: cel.DoubleType})
+		expr.Word{Name: "count", Type: cel.DoubleType}, expr.Word{Name: pastWord, Type: cel.DynType})
+	env, err := expr.New(expr.ScopeTwin|expr.ScopeChange, words...)
 	if err != nil {
 		return nil, err
 	}
-	return &programs{env: env, compiled: map[string]*expr.Expr{}}, nil
+	return &programs{env: env, compiled: map[string]*program{}}, nil
+}
+
+// read compiles a text.
+func (p *programs) read(compile func(*expr.Env) (*expr.Expr, error)) (*program, error) {
+	x := &program{}
+	env, err := p.env.Extend(cel.Macros(append(derive.Macros(&x.aggregates), pastMacro(&x.past))...))
+	if err != nil {
+		return nil, err
+	}
+	x.Expr, err = compile(env)
+	return x, err
 }
 
 // compile gives a compiled expression. Its errors say where in the text.
-func (p *programs) compile(source string) (*expr.Expr, error) {
+func (p *programs) compile(source string) (*program, error) {
 	p.mu.Lock()
 	x := p.compiled[source]
 	p.mu.Unlock()
 	if x != nil {
 		return x, nil
 	}
-	x, err := p.env.Compile(source)
+	x, err := p.read(func(env *expr.Env) (*expr.Expr, error) { return env.Compile(source) })
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +82,7 @@ func (p *programs) condition(source string) error {
 	if source == "" {
 		return nil
 	}
-	_, err := p.env.Condition(source)
+	_, err := p.read(func(env *expr.Env) (*expr.Expr, error) { return env.Condition(source) })
 	return err
 }
 
@@ -69,7 +92,10 @@ func (p *programs) holds(source string, s *scope) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	in := s.input(x)
+	in, err := s.input(x)
+	if err != nil {
+		return false, err
+	}
 	return x.Holds(in)
 }
 
@@ -79,7 +105,11 @@ func (p *programs) value(source string, s *scope) (state.Value, error) {
 	if err != nil {
 		return state.Value{}, err
 	}
-	return x.Eval(s.input(x))
+	in, err := s.input(x)
+	if err != nil {
+		return state.Value{}, err
+	}
+	return x.Eval(in)
 }
 
 // pieces takes a text apart: what is between `${` and `}` is an expression.
@@ -122,7 +152,7 @@ func pieces(text string) (parts []string, err error) {
 func (p *programs) template(text string) error {
 	parts, err := pieces(text)
 	for i := 1; i < len(parts) && err == nil; i += 2 {
-		if _, err = p.env.Compile(parts[i]); err != nil {
+		if _, err = p.compile(parts[i]); err != nil {
 			err = fmt.Errorf("${%s}: %w", parts[i], err)
 		}
 	}

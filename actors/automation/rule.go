@@ -45,15 +45,19 @@ type rule struct {
 	loaded    bool
 	ring      []*pb.Evaluation // oldest first
 	fires     []int64          // of the last minute
+	ears      map[string]bool  // topics that are read
+	timed     map[string]bool  // subjects with something that is due by time
 	asking    map[string]bool  // twins that are asked when they spoke last
 	last      map[string]Said  // the newest by subject, for why
 	fault     string
+	// replay: the rule lives through what was recorded; nothing runs beside its turns.
+	replay bool
 	// looked is when absent twins were looked for, absentDue when to do so next.
 	absentDue int64
 }
 
 func newRule(u *unit) *rule {
-	return &rule{u: u, instances: map[string]*actorv1.Instance{}, asking: map[string]bool{}, last: map[string]Said{}}
+	return &rule{u: u, instances: map[string]*actorv1.Instance{}, asking: map[string]bool{}, ears: map[string]bool{}, timed: map[string]bool{}, last: map[string]Said{}}
 }
 
 func (r *rule) configure(t *turn) (bool, error) {
@@ -68,6 +72,20 @@ func (r *rule) configure(t *turn) (bool, error) {
 	if err := r.load(); err != nil {
 		return false, err
 	}
+	r.arrange()
+	if r.u.rec.Revision != rec.Revision {
+		r.u.rec.Revision, r.u.rec.Stopped, r.u.rec.Error, t.dirty = rec.Revision, "", "", true
+		r.u.rec.Last = t.ms
+		r.planNext(t, t.now)
+		r.fires = nil
+	}
+	r.absentDue = t.ms
+	r.forgetTopics(t)
+	return true, nil
+}
+
+// arrange makes its windows and plans of a rule's configuration.
+func (r *rule) arrange() {
 	r.fault, r.plans = "", nil
 	zone, err := cron.Zone(r.conf.Zone)
 	if err == nil {
@@ -83,14 +101,6 @@ func (r *rule) configure(t *turn) (bool, error) {
 	if err != nil {
 		r.fault = err.Error()
 	}
-	if r.u.rec.Revision != rec.Revision {
-		r.u.rec.Revision, r.u.rec.Stopped, r.u.rec.Error, t.dirty = rec.Revision, "", "", true
-		r.u.rec.Last = t.ms
-		r.planNext(t, t.now)
-		r.fires = nil
-	}
-	r.absentDue = t.ms
-	return true, nil
 }
 
 func (r *rule) load() error {
@@ -107,6 +117,7 @@ func (r *rule) load() error {
 			return fmt.Errorf("instance %q: %w", rec.Key, err)
 		}
 		r.instances[rec.Key[len(prefix):]] = m
+		r.mind(rec.Key[len(prefix):])
 	}
 	r.loaded = true
 	return nil
@@ -122,8 +133,18 @@ func (r *rule) instance(subject string) *actorv1.Instance {
 	return m
 }
 
+// mind notes whether something of a subject is due by time: of ten thousand few are.
+func (r *rule) mind(subject string) {
+	if m := r.instances[subject]; m != nil && (m.Settle > 0 || m.Until > 0 || m.Repeat > 0) {
+		r.timed[subject] = true
+	} else {
+		delete(r.timed, subject)
+	}
+}
+
 // put has a subject's state written.
 func (r *rule) put(t *turn, subject string) {
+	r.mind(subject)
 	value, err := proto.Marshal(r.instances[subject])
 	if err != nil {
 		r.u.h.o.Logger.Error("rule", "id", r.u.id, "err", err)
@@ -181,8 +202,13 @@ func (r *rule) hear(t *turn, n *actorv1.UnitNotice) {
 		}
 		m.Seen = n.Id
 	}
+	r.consider(t, s, n.Payload)
+}
+
+// consider looks at what was said, or when it has been quiet for a while; payload is what was said, encoded.
+func (r *rule) consider(t *turn, s Said, payload []byte) {
 	if d := r.conf.Settle.AsDuration(); d > 0 {
-		m.Settle, m.Pending = t.ms+d.Milliseconds(), n.Payload
+		r.instance(s.Twin).Settle, r.instance(s.Twin).Pending = t.ms+d.Milliseconds(), payload
 		r.put(t, s.Twin)
 		return
 	}

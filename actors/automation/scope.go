@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/derive"
 	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/actors/state"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -27,10 +28,16 @@ type scope struct {
 }
 
 // input has the words that the expression has.
-func (s *scope) input(x *expr.Expr) *expr.Input {
+func (s *scope) input(x *program) (*expr.Input, error) {
 	u := x.Uses()
 	in := &expr.Input{Now: s.now, Twin: s.twin, Change: &s.change}
-	vars := map[string]any{}
+	vars, err := s.aggregates(x.aggregates)
+	if err != nil {
+		return nil, err
+	}
+	if x.past {
+		vars[pastWord] = newLazy(s.past)
+	}
 	if u.Word("twins") {
 		vars["twins"] = newLazy(s.twinByName)
 	}
@@ -61,7 +68,50 @@ func (s *scope) input(x *expr.Expr) *expr.Input {
 		in.Vars = vars
 	}
 	s.note(u)
-	return in
+	return in, nil
+}
+
+// aggregates computes those that an expression reads, of what is committed.
+func (s *scope) aggregates(all []derive.Aggregate) (map[string]any, error) {
+	if len(all) == 0 {
+		return map[string]any{}, nil
+	}
+	var config *pb.Twin
+	if s.twin != nil {
+		config = s.twin.Config
+	}
+	if config == nil {
+		config = &pb.Twin{Id: s.project + "/"}
+	}
+	vars, err := derive.Vars(all, func(set *derive.Set) ([]string, error) { return s.world.Sources(config, set) },
+		func(id, property string) (derive.Reading, bool) {
+			v, ok := s.world.View(id)
+			if !ok || v.State == nil {
+				return derive.Reading{}, false
+			}
+			p := v.State.Property(state.Intern(property))
+			if p == nil {
+				return derive.Reading{}, false
+			}
+			return derive.Reading{Value: p.Value, Good: p.Quality() == uint8(pb.Quality_QUALITY_GOOD)}, true
+		})
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		v, ok := vars[derive.Word(i)]
+		if !ok {
+			return nil, fmt.Errorf("%s: %w: no twin of it has a good value", &all[i], expr.ErrMissing)
+		}
+		if s.read != nil {
+			if x, is := v.(state.Value); is {
+				s.read[all[i].String()] = string(x.AppendJSON(nil))
+			} else {
+				s.read[all[i].String()] = jsonOf(v)
+			}
+		}
+	}
+	return vars, nil
 }
 
 // note keeps the values that an expression reads of its twin.

@@ -32,10 +32,11 @@ func (r *rule) due() int64 {
 			at = due
 		}
 	}
-	for _, m := range r.instances {
-		earlier(m.Settle)
-		earlier(m.Until)
-		earlier(m.Repeat)
+	for subject := range r.timed {
+		m := r.instances[subject]
+		earlier(m.GetSettle())
+		earlier(m.GetUntil())
+		earlier(m.GetRepeat())
 	}
 	if r.has(func(t *pb.Trigger) bool { return t.GetAbsent() != nil }) {
 		earlier(r.absentDue)
@@ -51,7 +52,7 @@ func (r *rule) tick(t *turn) {
 	if r.off() != "" {
 		return
 	}
-	for _, subject := range slices.Sorted(maps.Keys(r.instances)) {
+	for _, subject := range slices.Sorted(maps.Keys(r.timed)) {
 		if m := r.instances[subject]; m != nil {
 			r.tickOne(t, subject, m)
 		}
@@ -63,6 +64,9 @@ func (r *rule) tick(t *turn) {
 	}
 	r.lookForAbsent(t)
 	r.lookAtNodes(t)
+	if !r.replay {
+		r.listen(t)
+	}
 }
 
 // lookAtNodes tells what has changed of the cluster's nodes since the rule looked last.

@@ -149,6 +149,12 @@ func (u *unit) wake(t *turn) int64 {
 		return 0
 	}
 	at := u.logic.due()
+	if r, ok := u.logic.(*rule); ok && r.off() == "" && r.listens() && (at == 0 || at > t.ms) {
+		// Whoever gains the slot wakes it at once. A record that is overdue already says that.
+		if at = u.rec.Wake; at == 0 || at > t.ms {
+			at = t.ms
+		}
+	}
 	for _, n := range u.rec.Open {
 		due := t.ms
 		if until, ok := u.parked[n]; ok {

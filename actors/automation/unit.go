@@ -51,6 +51,9 @@ type unit struct {
 	// ctx ends with the unit's effect.
 	ctx  context.Context
 	stop context.CancelFunc
+	// hearing ends when the unit begins to leave, or is to hear something else.
+	hearing context.Context
+	deafen  context.CancelFunc
 
 	// Shared.
 	mu      sync.Mutex
@@ -61,7 +64,8 @@ type unit struct {
 	ended   chan struct{}
 	leaving atomic.Bool
 	lost    atomic.Bool
-	running atomic.Int32 // runs under way here
+	running atomic.Int32 // runs under way here, and topics that are read
+	earLock sync.Mutex   // of hearing and deafen
 
 	rec   *actorv1.Unit
 	value []byte // of rec as it is stored; nil: not yet
@@ -79,6 +83,7 @@ func newUnit(h *Host, kind, id string, own *cluster.Ownership) *unit {
 		parked: map[uint64]int64{}}
 	u.slot = SlotOf(u.address)
 	u.ctx, u.stop = context.WithCancel(h.ctx)
+	u.hearing, u.deafen = context.WithCancel(u.ctx)
 	switch kind {
 	case KindSchedule:
 		u.logic = &schedule{u: u}
@@ -120,12 +125,33 @@ func (u *unit) start() {
 // end has the unit stop; lost: at once, without effect.
 func (u *unit) end(lost bool) {
 	u.leaving.Store(true)
+	u.earLock.Lock()
+	u.deafen()
+	u.earLock.Unlock()
 	if lost {
 		u.lost.Store(true)
 		u.stop()
 	} else {
 		time.AfterFunc(releaseWithin, u.stop)
 	}
+	u.mu.Lock()
+	u.start()
+	u.mu.Unlock()
+}
+
+// deaf ends what the unit hears; what it hears next it hears anew.
+func (u *unit) deaf() {
+	u.earLock.Lock()
+	defer u.earLock.Unlock()
+	u.deafen()
+	if !u.leaving.Load() {
+		u.hearing, u.deafen = context.WithCancel(u.ctx)
+	}
+}
+
+// left: something that ran beside the turns is at its end.
+func (u *unit) left() {
+	u.running.Add(-1)
 	u.mu.Lock()
 	u.start()
 	u.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/derive"
 	"github.com/polluxhq/pollux/actors/expr"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -25,6 +26,13 @@ type World interface {
 	Zone(id string) *pb.Zone
 	// Locate gives the place of a Sun.
 	Locate(*pb.Sun) (*pb.Place, bool)
+	// Sources gives the twins of a set as a twin means it (of a rule without one: with an id that has no name); a set too large is an error.
+	Sources(of *pb.Twin, set *derive.Set) ([]string, error)
+	// Past asks the history; see Past. It blocks until ctx ends.
+	Past(ctx context.Context, twin, property, aggregate string, span time.Duration, at time.Time) (v float64, ok bool, err error)
+	// Read gives messages of a topic from an offset on (0: those published at since or later), and waits for the first of them at most so long.
+	// next is where to go on.
+	Read(ctx context.Context, topic string, at uint64, since time.Time, wait time.Duration) (messages []*pb.TopicMessage, next uint64, err error)
 	// Nodes gives the states of the cluster's nodes by their names.
 	Nodes() map[string]string
 	// LastSeen asks a twin when a property had a value last, or with "" when its device said something; zero: never.

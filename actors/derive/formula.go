@@ -65,13 +65,37 @@ type Formula struct {
 // slot is the word that stands for an aggregate's value; nobody can write it.
 func slot(i int) string { return fmt.Sprintf("@agg%d", i) }
 
-var environment = sync.OnceValues(func() (*expr.Env, error) {
-	var words []expr.Word
+// Words are those that stand for the values of a text's aggregates, in their order. Nobody can write them.
+func Words() (all []expr.Word) {
 	for i := range MaxAggregates {
-		words = append(words, expr.Word{Name: slot(i), Type: cel.DynType})
+		all = append(all, expr.Word{Name: slot(i), Type: cel.DynType})
 	}
-	return expr.New(expr.ScopeTwin, words...)
-})
+	return all
+}
+
+// Macros have an environment that has Words read aggregates: those of a text that is compiled with them are added to found.
+func Macros(found *[]Aggregate) (macros []cel.Macro) {
+	for _, name := range Functions {
+		macros = append(macros, cel.GlobalMacro(name, 1, func(mef cel.MacroExprFactory, _ celast.Expr, args []celast.Expr) (celast.Expr, *common.Error) {
+			a, where, why := aggregate(name, args[0])
+			if why == "" && len(*found) == MaxAggregates {
+				why = fmt.Sprintf("more than %d aggregates", MaxAggregates)
+			}
+			if why != "" {
+				return nil, mef.NewError(where.ID(), why)
+			}
+			i := slices.IndexFunc(*found, func(b Aggregate) bool { return a.same(&b) })
+			if i < 0 {
+				i = len(*found)
+				*found = append(*found, a)
+			}
+			return mef.NewIdent(slot(i)), nil
+		}))
+	}
+	return macros
+}
+
+var environment = sync.OnceValues(func() (*expr.Env, error) { return expr.New(expr.ScopeTwin, Words()...) })
 
 // Compile reads a formula. Errors are *expr.Error: they say where in the text.
 func Compile(text string) (*Formula, error) {
@@ -80,25 +104,7 @@ func Compile(text string) (*Formula, error) {
 		return nil, err
 	}
 	f := &Formula{}
-	var macros []cel.Macro
-	for _, name := range Functions {
-		macros = append(macros, cel.GlobalMacro(name, 1, func(mef cel.MacroExprFactory, _ celast.Expr, args []celast.Expr) (celast.Expr, *common.Error) {
-			a, where, why := aggregate(name, args[0])
-			if why == "" && len(f.Aggregates) == MaxAggregates {
-				why = fmt.Sprintf("more than %d aggregates", MaxAggregates)
-			}
-			if why != "" {
-				return nil, mef.NewError(where.ID(), why)
-			}
-			i := slices.IndexFunc(f.Aggregates, func(b Aggregate) bool { return a.same(&b) })
-			if i < 0 {
-				i = len(f.Aggregates)
-				f.Aggregates = append(f.Aggregates, a)
-			}
-			return mef.NewIdent(slot(i)), nil
-		}))
-	}
-	if env, err = env.Extend(cel.Macros(macros...)); err != nil {
+	if env, err = env.Extend(cel.Macros(Macros(&f.Aggregates)...)); err != nil {
 		return nil, err
 	}
 	if f.Expr, err = env.Compile(text); err != nil {
@@ -202,6 +208,21 @@ func text(x celast.Expr) (string, bool) {
 	}
 	s, ok := x.AsLiteral().(types.String)
 	return string(s), ok
+}
+
+// String is the aggregate as it is written.
+func (a *Aggregate) String() string {
+	text := a.Set.String()
+	switch {
+	case a.Property == "":
+	case strings.ContainsFunc(a.Property, func(r rune) bool {
+		return r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	}):
+		text += fmt.Sprintf("[%q]", a.Property)
+	default:
+		text += "." + a.Property
+	}
+	return a.Function + "(" + text + ")"
 }
 
 // String is the set as it is written.

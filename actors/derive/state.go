@@ -2,6 +2,7 @@ package derive
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -218,6 +219,27 @@ func (s *State) Eval(in *expr.Input) (state.Value, error) {
 	defer func() { in.Vars = before }()
 	return s.Formula.Eval(in)
 }
+
+// Vars computes the values of aggregates from scratch, by the words that stand for them; one that has no value is not among them. members gives the
+// twins of a set, read what one says of a property: false where it said nothing.
+func Vars(all []Aggregate, members func(*Set) ([]string, error), read func(id, property string) (Reading, bool)) (map[string]any, error) {
+	vars := make(map[string]any, len(all))
+	s := NewState(&Formula{Aggregates: all})
+	for i := range all {
+		ids, err := members(&all[i].Set)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", &all[i], err)
+		}
+		s.Become(i, ids, read)
+		if v, ok := s.sets[i].value(); ok {
+			vars[slot(i)] = v
+		}
+	}
+	return vars, nil
+}
+
+// Word is the one that stands for the i-th aggregate of a text.
+func Word(i int) string { return slot(i) }
 
 // Sources counts the twins, and those of them that have no good value. A twin in two sets counts twice.
 func (s *State) Sources() (all, without int) {

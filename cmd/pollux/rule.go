@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +25,8 @@ whether its condition holds, and acts where it begins to, or ceases to. One rule
 		Example: "  pollux rule put too-hot --on room1.temperature --if 'value > 28' --until 'value < 26' --for 5m --set fan1.power=on --else-set fan1.power=off\n" +
 			"  pollux rule why too-hot\n  pollux rule test too-hot --twin room1 --value temperature=31\n  pollux rule list",
 	}))
-	cmd.AddCommand(rulePut(a), ruleList(a), ruleGet(a), ruleWhy(a), ruleTest(a), rulePause(a, "pause", true), rulePause(a, "resume", false),
+	cmd.AddCommand(rulePut(a), ruleCreate(a), ruleTemplates(a), ruleList(a), ruleGet(a), ruleWhy(a), ruleTest(a), ruleDryRun(a),
+		rulePause(a, "pause", true), rulePause(a, "resume", false),
 		remover(a, "rm ID", "Remove a rule", "  pollux rule rm too-hot", "rule", func(ctx context.Context, n *node, id string) error {
 			_, err := n.automation.DeleteRule(ctx, req(&pb.DeleteRuleRequest{Id: id}))
 			return err
@@ -38,6 +37,8 @@ whether its condition holds, and acts where it begins to, or ceases to. One rule
 // ruleFlags are what can be said of a rule on the command line.
 type ruleFlags struct {
 	on, events, failed, absent []string
+	topics                     []string
+	webhook                    string
 	sel                        pb.Selection
 	labels                     []string
 	lasts, settle, once        time.Duration
@@ -90,6 +91,12 @@ func (f *ruleFlags) triggers() (all []*pb.Trigger, err error) {
 		}
 		all = append(all, &pb.Trigger{On: &pb.Trigger_Absent{Absent: &pb.AbsentTrigger{Of: of(twin), Property: property, Since: durationpb.New(d)}}})
 	}
+	for _, topic := range f.topics {
+		all = append(all, &pb.Trigger{On: &pb.Trigger_Topic{Topic: &pb.TopicTrigger{Topic: topic}}})
+	}
+	if f.webhook != "" {
+		all = append(all, &pb.Trigger{On: &pb.Trigger_Webhook{Webhook: &pb.WebhookTrigger{Secret: f.webhook}}})
+	}
 	return all, nil
 }
 
@@ -97,7 +104,7 @@ func rulePut(a *app) *cobra.Command {
 	var f ruleFlags
 	m := &pb.Rule{}
 	cmd := &cobra.Command{
-		Use: "put ID", Aliases: []string{"create"}, Short: "Create or replace a rule", Args: exactly("ID"),
+		Use: "put ID", Short: "Create or replace a rule", Args: exactly("ID"),
 		Long: `Creates a rule, or replaces the one of that name by what the flags say. A trigger's twin may be *: all twins that --model, --in-zone,
 --of-system, --label and --driver leave; the rule then has a state for each of them, and an action without a twin (".power=on") is for that one.
 
@@ -111,7 +118,7 @@ func rulePut(a *app) *cobra.Command {
 				return err
 			}
 			if len(m.When) == 0 {
-				return usagef("say what has it evaluated by --on, --on-event, --on-failure or --on-silence; other triggers come in a file: pollux apply -f")
+				return usagef("say what has it evaluated by --on, --on-event, --on-failure, --on-silence, --on-topic or --on-webhook; other triggers come in a file: pollux apply -f")
 			}
 			if m.Then, err = f.then.actions(); err != nil {
 				return err
@@ -147,6 +154,8 @@ func rulePut(a *app) *cobra.Command {
 	fl.StringArrayVar(&f.events, "on-event", nil, "evaluate at `TWIN.EVENT`; many times")
 	fl.StringArrayVar(&f.failed, "on-failure", nil, "evaluate when a command of `TWIN` fails; many times")
 	fl.StringArrayVar(&f.absent, "on-silence", nil, "fire when `TWIN=LONG` or TWIN.PROPERTY=LONG has been silent for so long; many times")
+	fl.StringArrayVar(&f.topics, "on-topic", nil, "evaluate at each message of the durable `TOPIC`; many times")
+	fl.StringVar(&f.webhook, "on-webhook", "", "evaluate when somebody posts to /hooks/PROJECT/@rule/ID with this `SECRET`, of 16 characters at least")
 	fl.StringVar(&f.sel.Zone, "in-zone", "", "only of twins in this zone, and in those within")
 	fl.StringVar(&f.sel.System, "of-system", "", "only of twins of this system")
 	fl.StringVar(&f.sel.Model, "model", "", "only of twins of this model")
@@ -290,6 +299,10 @@ func triggerText(t *pb.Trigger) string {
 		return "failed commands of " + of(x.Command.Of)
 	case *pb.Trigger_Node:
 		return "nodes"
+	case *pb.Trigger_Webhook:
+		return "webhook"
+	case *pb.Trigger_Topic:
+		return "topic " + bare(x.Topic.Topic)
 	}
 	return "-"
 }
@@ -424,20 +437,11 @@ what it would do. Nothing is done.`,
 			case len(args) == 1 && file == "":
 				r.Id = args[0]
 			case len(args) == 0 && file != "":
-				in, err := os.Open(file)
+				m, err := ruleOfFile(file)
 				if err != nil {
 					return err
 				}
-				defer in.Close()
-				lines, err := parseConfig(in, file, "default")
-				if err != nil {
-					return err
-				}
-				i := slices.IndexFunc(lines, func(l *planLine) bool { return l.rec.GetRule() != nil })
-				if i < 0 {
-					return usagef("-f %s: there is no rule in it", file)
-				}
-				r.Rule = lines[i].rec.GetRule()
+				r.Rule = m
 			default:
 				return usagef("name a rule, or give a file by -f")
 			}

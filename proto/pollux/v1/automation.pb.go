@@ -2471,6 +2471,8 @@ type Trigger struct {
 	//	*Trigger_Schedule
 	//	*Trigger_Command
 	//	*Trigger_Node
+	//	*Trigger_Webhook
+	//	*Trigger_Topic
 	On            isTrigger_On `protobuf_oneof:"on"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2567,6 +2569,24 @@ func (x *Trigger) GetNode() *NodeTrigger {
 	return nil
 }
 
+func (x *Trigger) GetWebhook() *WebhookTrigger {
+	if x != nil {
+		if x, ok := x.On.(*Trigger_Webhook); ok {
+			return x.Webhook
+		}
+	}
+	return nil
+}
+
+func (x *Trigger) GetTopic() *TopicTrigger {
+	if x != nil {
+		if x, ok := x.On.(*Trigger_Topic); ok {
+			return x.Topic
+		}
+	}
+	return nil
+}
+
 type isTrigger_On interface {
 	isTrigger_On()
 }
@@ -2595,6 +2615,14 @@ type Trigger_Node struct {
 	Node *NodeTrigger `protobuf:"bytes,6,opt,name=node,proto3,oneof"`
 }
 
+type Trigger_Webhook struct {
+	Webhook *WebhookTrigger `protobuf:"bytes,7,opt,name=webhook,proto3,oneof"`
+}
+
+type Trigger_Topic struct {
+	Topic *TopicTrigger `protobuf:"bytes,8,opt,name=topic,proto3,oneof"`
+}
+
 func (*Trigger_Property) isTrigger_On() {}
 
 func (*Trigger_Event) isTrigger_On() {}
@@ -2606,6 +2634,10 @@ func (*Trigger_Schedule) isTrigger_On() {}
 func (*Trigger_Command) isTrigger_On() {}
 
 func (*Trigger_Node) isTrigger_On() {}
+
+func (*Trigger_Webhook) isTrigger_On() {}
+
+func (*Trigger_Topic) isTrigger_On() {}
 
 // PropertyTrigger: a property has a new value.
 type PropertyTrigger struct {
@@ -2870,6 +2902,108 @@ func (*NodeTrigger) Descriptor() ([]byte, []int) {
 	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{33}
 }
 
+// WebhookTrigger: somebody posted to /hooks/PROJECT/@rule/NAME with the secret, as bearer token or `?token=`. In the condition `value` is the body: JSON, or
+// a text.
+type WebhookTrigger struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Input only: it is not kept, but its hash is.
+	Secret string `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	// SHA-256 of the secret, in hexadecimal digits.
+	SecretSha256  string `protobuf:"bytes,2,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookTrigger) Reset() {
+	*x = WebhookTrigger{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookTrigger) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookTrigger) ProtoMessage() {}
+
+func (x *WebhookTrigger) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookTrigger.ProtoReflect.Descriptor instead.
+func (*WebhookTrigger) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *WebhookTrigger) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *WebhookTrigger) GetSecretSha256() string {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return ""
+}
+
+// TopicTrigger: a message came to a durable topic. Each one is looked at once, in the topic's order. In the condition `value` is its payload (JSON, or
+// a text), and `name` its key.
+type TopicTrigger struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TopicTrigger) Reset() {
+	*x = TopicTrigger{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopicTrigger) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopicTrigger) ProtoMessage() {}
+
+func (x *TopicTrigger) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopicTrigger.ProtoReflect.Descriptor instead.
+func (*TopicTrigger) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *TopicTrigger) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
 // Rule does something when something holds.
 //
 // Triggers have it evaluated: for the twin that the trigger is of (a rule of many twins has a state for each), or, with `together`, for all
@@ -2919,7 +3053,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	mi := &file_pollux_v1_automation_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2931,7 +3065,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	mi := &file_pollux_v1_automation_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2944,7 +3078,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Rule) GetId() string {
@@ -3126,7 +3260,7 @@ type RuleState struct {
 
 func (x *RuleState) Reset() {
 	*x = RuleState{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	mi := &file_pollux_v1_automation_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3138,7 +3272,7 @@ func (x *RuleState) String() string {
 func (*RuleState) ProtoMessage() {}
 
 func (x *RuleState) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	mi := &file_pollux_v1_automation_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3151,7 +3285,7 @@ func (x *RuleState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleState.ProtoReflect.Descriptor instead.
 func (*RuleState) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RuleState) GetActive() uint32 {
@@ -3253,7 +3387,7 @@ type Evaluation struct {
 
 func (x *Evaluation) Reset() {
 	*x = Evaluation{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[36]
+	mi := &file_pollux_v1_automation_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3265,7 +3399,7 @@ func (x *Evaluation) String() string {
 func (*Evaluation) ProtoMessage() {}
 
 func (x *Evaluation) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[36]
+	mi := &file_pollux_v1_automation_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3278,7 +3412,7 @@ func (x *Evaluation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evaluation.ProtoReflect.Descriptor instead.
 func (*Evaluation) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Evaluation) GetTime() *timestamppb.Timestamp {
@@ -3346,7 +3480,7 @@ type PutRuleRequest struct {
 
 func (x *PutRuleRequest) Reset() {
 	*x = PutRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[37]
+	mi := &file_pollux_v1_automation_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3358,7 +3492,7 @@ func (x *PutRuleRequest) String() string {
 func (*PutRuleRequest) ProtoMessage() {}
 
 func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[37]
+	mi := &file_pollux_v1_automation_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3371,7 +3505,7 @@ func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleRequest.ProtoReflect.Descriptor instead.
 func (*PutRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PutRuleRequest) GetRule() *Rule {
@@ -3390,7 +3524,7 @@ type PutRuleResponse struct {
 
 func (x *PutRuleResponse) Reset() {
 	*x = PutRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[38]
+	mi := &file_pollux_v1_automation_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3402,7 +3536,7 @@ func (x *PutRuleResponse) String() string {
 func (*PutRuleResponse) ProtoMessage() {}
 
 func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[38]
+	mi := &file_pollux_v1_automation_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3415,7 +3549,7 @@ func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleResponse.ProtoReflect.Descriptor instead.
 func (*PutRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutRuleResponse) GetRule() *Rule {
@@ -3434,7 +3568,7 @@ type GetRuleRequest struct {
 
 func (x *GetRuleRequest) Reset() {
 	*x = GetRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[39]
+	mi := &file_pollux_v1_automation_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3446,7 +3580,7 @@ func (x *GetRuleRequest) String() string {
 func (*GetRuleRequest) ProtoMessage() {}
 
 func (x *GetRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[39]
+	mi := &file_pollux_v1_automation_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3459,7 +3593,7 @@ func (x *GetRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRuleRequest.ProtoReflect.Descriptor instead.
 func (*GetRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetRuleRequest) GetId() string {
@@ -3479,7 +3613,7 @@ type GetRuleResponse struct {
 
 func (x *GetRuleResponse) Reset() {
 	*x = GetRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[40]
+	mi := &file_pollux_v1_automation_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3491,7 +3625,7 @@ func (x *GetRuleResponse) String() string {
 func (*GetRuleResponse) ProtoMessage() {}
 
 func (x *GetRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[40]
+	mi := &file_pollux_v1_automation_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3504,7 +3638,7 @@ func (x *GetRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRuleResponse.ProtoReflect.Descriptor instead.
 func (*GetRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{40}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetRuleResponse) GetRule() *Rule {
@@ -3532,7 +3666,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[41]
+	mi := &file_pollux_v1_automation_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3544,7 +3678,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[41]
+	mi := &file_pollux_v1_automation_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3557,7 +3691,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{41}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListRulesRequest) GetProject() string {
@@ -3591,7 +3725,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[42]
+	mi := &file_pollux_v1_automation_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3603,7 +3737,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[42]
+	mi := &file_pollux_v1_automation_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3616,7 +3750,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{42}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -3642,7 +3776,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[43]
+	mi := &file_pollux_v1_automation_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3654,7 +3788,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[43]
+	mi := &file_pollux_v1_automation_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3667,7 +3801,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{43}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DeleteRuleRequest) GetId() string {
@@ -3685,7 +3819,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[44]
+	mi := &file_pollux_v1_automation_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3697,7 +3831,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[44]
+	mi := &file_pollux_v1_automation_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3710,7 +3844,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{44}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{46}
 }
 
 type WhyRuleRequest struct {
@@ -3724,7 +3858,7 @@ type WhyRuleRequest struct {
 
 func (x *WhyRuleRequest) Reset() {
 	*x = WhyRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[45]
+	mi := &file_pollux_v1_automation_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3736,7 +3870,7 @@ func (x *WhyRuleRequest) String() string {
 func (*WhyRuleRequest) ProtoMessage() {}
 
 func (x *WhyRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[45]
+	mi := &file_pollux_v1_automation_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3749,7 +3883,7 @@ func (x *WhyRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRuleRequest.ProtoReflect.Descriptor instead.
 func (*WhyRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{45}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *WhyRuleRequest) GetId() string {
@@ -3781,7 +3915,7 @@ type WhyRuleResponse struct {
 
 func (x *WhyRuleResponse) Reset() {
 	*x = WhyRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[46]
+	mi := &file_pollux_v1_automation_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3793,7 +3927,7 @@ func (x *WhyRuleResponse) String() string {
 func (*WhyRuleResponse) ProtoMessage() {}
 
 func (x *WhyRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[46]
+	mi := &file_pollux_v1_automation_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3806,7 +3940,7 @@ func (x *WhyRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRuleResponse.ProtoReflect.Descriptor instead.
 func (*WhyRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{46}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *WhyRuleResponse) GetState() *RuleState {
@@ -3854,7 +3988,7 @@ type TestRuleRequest struct {
 
 func (x *TestRuleRequest) Reset() {
 	*x = TestRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[47]
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3866,7 +4000,7 @@ func (x *TestRuleRequest) String() string {
 func (*TestRuleRequest) ProtoMessage() {}
 
 func (x *TestRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[47]
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3879,7 +4013,7 @@ func (x *TestRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRuleRequest.ProtoReflect.Descriptor instead.
 func (*TestRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{47}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *TestRuleRequest) GetId() string {
@@ -3928,7 +4062,7 @@ type TestRuleResponse struct {
 
 func (x *TestRuleResponse) Reset() {
 	*x = TestRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[48]
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3940,7 +4074,7 @@ func (x *TestRuleResponse) String() string {
 func (*TestRuleResponse) ProtoMessage() {}
 
 func (x *TestRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[48]
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3953,7 +4087,7 @@ func (x *TestRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRuleResponse.ProtoReflect.Descriptor instead.
 func (*TestRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{48}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *TestRuleResponse) GetEvaluation() *Evaluation {
@@ -3966,6 +4100,609 @@ func (x *TestRuleResponse) GetEvaluation() *Evaluation {
 func (x *TestRuleResponse) GetActions() []string {
 	if x != nil {
 		return x.Actions
+	}
+	return nil
+}
+
+type DryRunRuleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A stored rule, or one that is not.
+	Id   string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Rule *Rule  `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Unset: 24 h before the end.
+	Start *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`
+	// Unset: now.
+	End *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end,proto3" json:"end,omitempty"`
+	// How many firings are given; 0: 1,000. All are counted.
+	Limit         uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DryRunRuleRequest) Reset() {
+	*x = DryRunRuleRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DryRunRuleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DryRunRuleRequest) ProtoMessage() {}
+
+func (x *DryRunRuleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DryRunRuleRequest.ProtoReflect.Descriptor instead.
+func (*DryRunRuleRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *DryRunRuleRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DryRunRuleRequest) GetRule() *Rule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *DryRunRuleRequest) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *DryRunRuleRequest) GetEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *DryRunRuleRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type DryRunRuleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Oldest first. What an action would have done has its texts as they would have been.
+	Firings []*DryFiring `protobuf:"bytes,1,rep,name=firings,proto3" json:"firings,omitempty"`
+	// What it would have become, with all firings counted.
+	State *RuleState `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Twins whose past was looked at, and how much was recorded of them.
+	Twins   uint32                 `protobuf:"varint,3,opt,name=twins,proto3" json:"twins,omitempty"`
+	Records uint64                 `protobuf:"varint,4,opt,name=records,proto3" json:"records,omitempty"`
+	Start   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start,proto3" json:"start,omitempty"`
+	End     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=end,proto3" json:"end,omitempty"`
+	// What of the rule the record has nothing of.
+	Notes         []string `protobuf:"bytes,7,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DryRunRuleResponse) Reset() {
+	*x = DryRunRuleResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DryRunRuleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DryRunRuleResponse) ProtoMessage() {}
+
+func (x *DryRunRuleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DryRunRuleResponse.ProtoReflect.Descriptor instead.
+func (*DryRunRuleResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *DryRunRuleResponse) GetFirings() []*DryFiring {
+	if x != nil {
+		return x.Firings
+	}
+	return nil
+}
+
+func (x *DryRunRuleResponse) GetState() *RuleState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *DryRunRuleResponse) GetTwins() uint32 {
+	if x != nil {
+		return x.Twins
+	}
+	return 0
+}
+
+func (x *DryRunRuleResponse) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *DryRunRuleResponse) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *DryRunRuleResponse) GetEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *DryRunRuleResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+type DryFiring struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Time    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Subject string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	Cause   string                 `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
+	// Values that were seen: JSON by name.
+	Values        map[string]string `protobuf:"bytes,4,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Otherwise     bool              `protobuf:"varint,5,opt,name=otherwise,proto3" json:"otherwise,omitempty"`
+	Actions       []string          `protobuf:"bytes,6,rep,name=actions,proto3" json:"actions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DryFiring) Reset() {
+	*x = DryFiring{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DryFiring) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DryFiring) ProtoMessage() {}
+
+func (x *DryFiring) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DryFiring.ProtoReflect.Descriptor instead.
+func (*DryFiring) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *DryFiring) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *DryFiring) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *DryFiring) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *DryFiring) GetValues() map[string]string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *DryFiring) GetOtherwise() bool {
+	if x != nil {
+		return x.Otherwise
+	}
+	return false
+}
+
+func (x *DryFiring) GetActions() []string {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+// RuleTemplate is a rule with places to fill in.
+type RuleTemplate struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Title      string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	About      string                 `protobuf:"bytes,3,opt,name=about,proto3" json:"about,omitempty"`
+	Parameters []*TemplateParameter   `protobuf:"bytes,4,rep,name=parameters,proto3" json:"parameters,omitempty"`
+	// YAML; `@{NAME}` is where a parameter's value comes.
+	Rule          string `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleTemplate) Reset() {
+	*x = RuleTemplate{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleTemplate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleTemplate) ProtoMessage() {}
+
+func (x *RuleTemplate) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleTemplate.ProtoReflect.Descriptor instead.
+func (*RuleTemplate) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *RuleTemplate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RuleTemplate) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *RuleTemplate) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *RuleTemplate) GetParameters() []*TemplateParameter {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *RuleTemplate) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+type TemplateParameter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	About string                 `protobuf:"bytes,2,opt,name=about,proto3" json:"about,omitempty"`
+	// text, number or duration.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// What it is where nothing is said.
+	Default string `protobuf:"bytes,4,opt,name=default,proto3" json:"default,omitempty"`
+	// Something has to be said.
+	Required      bool `protobuf:"varint,5,opt,name=required,proto3" json:"required,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TemplateParameter) Reset() {
+	*x = TemplateParameter{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TemplateParameter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TemplateParameter) ProtoMessage() {}
+
+func (x *TemplateParameter) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TemplateParameter.ProtoReflect.Descriptor instead.
+func (*TemplateParameter) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *TemplateParameter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TemplateParameter) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *TemplateParameter) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *TemplateParameter) GetDefault() string {
+	if x != nil {
+		return x.Default
+	}
+	return ""
+}
+
+func (x *TemplateParameter) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+type ListRuleTemplatesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRuleTemplatesRequest) Reset() {
+	*x = ListRuleTemplatesRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRuleTemplatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRuleTemplatesRequest) ProtoMessage() {}
+
+func (x *ListRuleTemplatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRuleTemplatesRequest.ProtoReflect.Descriptor instead.
+func (*ListRuleTemplatesRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{56}
+}
+
+type ListRuleTemplatesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Templates     []*RuleTemplate        `protobuf:"bytes,1,rep,name=templates,proto3" json:"templates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRuleTemplatesResponse) Reset() {
+	*x = ListRuleTemplatesResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRuleTemplatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRuleTemplatesResponse) ProtoMessage() {}
+
+func (x *ListRuleTemplatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRuleTemplatesResponse.ProtoReflect.Descriptor instead.
+func (*ListRuleTemplatesResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ListRuleTemplatesResponse) GetTemplates() []*RuleTemplate {
+	if x != nil {
+		return x.Templates
+	}
+	return nil
+}
+
+type FillRuleTemplateRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Template string                 `protobuf:"bytes,1,opt,name=template,proto3" json:"template,omitempty"`
+	// Of the rule: `project/name`; empty: the template's name.
+	Id            string            `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Values        map[string]string `protobuf:"bytes,3,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillRuleTemplateRequest) Reset() {
+	*x = FillRuleTemplateRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillRuleTemplateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillRuleTemplateRequest) ProtoMessage() {}
+
+func (x *FillRuleTemplateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillRuleTemplateRequest.ProtoReflect.Descriptor instead.
+func (*FillRuleTemplateRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *FillRuleTemplateRequest) GetTemplate() string {
+	if x != nil {
+		return x.Template
+	}
+	return ""
+}
+
+func (x *FillRuleTemplateRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *FillRuleTemplateRequest) GetValues() map[string]string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+type FillRuleTemplateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          *Rule                  `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillRuleTemplateResponse) Reset() {
+	*x = FillRuleTemplateResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillRuleTemplateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillRuleTemplateResponse) ProtoMessage() {}
+
+func (x *FillRuleTemplateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillRuleTemplateResponse.ProtoReflect.Descriptor instead.
+func (*FillRuleTemplateResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *FillRuleTemplateResponse) GetRule() *Rule {
+	if x != nil {
+		return x.Rule
 	}
 	return nil
 }
@@ -4011,7 +4748,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4023,7 +4760,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4036,7 +4773,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{49}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Alarm) GetId() string {
@@ -4196,7 +4933,7 @@ type Escalation struct {
 
 func (x *Escalation) Reset() {
 	*x = Escalation{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4208,7 +4945,7 @@ func (x *Escalation) String() string {
 func (*Escalation) ProtoMessage() {}
 
 func (x *Escalation) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4221,7 +4958,7 @@ func (x *Escalation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Escalation.ProtoReflect.Descriptor instead.
 func (*Escalation) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{50}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Escalation) GetAfter() *durationpb.Duration {
@@ -4251,7 +4988,7 @@ type AlarmChange struct {
 
 func (x *AlarmChange) Reset() {
 	*x = AlarmChange{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4263,7 +5000,7 @@ func (x *AlarmChange) String() string {
 func (*AlarmChange) ProtoMessage() {}
 
 func (x *AlarmChange) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4276,7 +5013,7 @@ func (x *AlarmChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmChange.ProtoReflect.Descriptor instead.
 func (*AlarmChange) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{51}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AlarmChange) GetTime() *timestamppb.Timestamp {
@@ -4322,7 +5059,7 @@ type RaiseAction struct {
 
 func (x *RaiseAction) Reset() {
 	*x = RaiseAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4334,7 +5071,7 @@ func (x *RaiseAction) String() string {
 func (*RaiseAction) ProtoMessage() {}
 
 func (x *RaiseAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4347,7 +5084,7 @@ func (x *RaiseAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAction.ProtoReflect.Descriptor instead.
 func (*RaiseAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{52}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RaiseAction) GetAlarm() string {
@@ -4388,7 +5125,7 @@ type ClearAction struct {
 
 func (x *ClearAction) Reset() {
 	*x = ClearAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4400,7 +5137,7 @@ func (x *ClearAction) String() string {
 func (*ClearAction) ProtoMessage() {}
 
 func (x *ClearAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4413,7 +5150,7 @@ func (x *ClearAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearAction.ProtoReflect.Descriptor instead.
 func (*ClearAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{53}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ClearAction) GetAlarm() string {
@@ -4436,7 +5173,7 @@ type RaiseAlarmRequest struct {
 
 func (x *RaiseAlarmRequest) Reset() {
 	*x = RaiseAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4448,7 +5185,7 @@ func (x *RaiseAlarmRequest) String() string {
 func (*RaiseAlarmRequest) ProtoMessage() {}
 
 func (x *RaiseAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4461,7 +5198,7 @@ func (x *RaiseAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAlarmRequest.ProtoReflect.Descriptor instead.
 func (*RaiseAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{54}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *RaiseAlarmRequest) GetId() string {
@@ -4508,7 +5245,7 @@ type RaiseAlarmResponse struct {
 
 func (x *RaiseAlarmResponse) Reset() {
 	*x = RaiseAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	mi := &file_pollux_v1_automation_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4520,7 +5257,7 @@ func (x *RaiseAlarmResponse) String() string {
 func (*RaiseAlarmResponse) ProtoMessage() {}
 
 func (x *RaiseAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	mi := &file_pollux_v1_automation_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4533,7 +5270,7 @@ func (x *RaiseAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAlarmResponse.ProtoReflect.Descriptor instead.
 func (*RaiseAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{55}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *RaiseAlarmResponse) GetAlarm() *Alarm {
@@ -4552,7 +5289,7 @@ type GetAlarmRequest struct {
 
 func (x *GetAlarmRequest) Reset() {
 	*x = GetAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	mi := &file_pollux_v1_automation_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4564,7 +5301,7 @@ func (x *GetAlarmRequest) String() string {
 func (*GetAlarmRequest) ProtoMessage() {}
 
 func (x *GetAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	mi := &file_pollux_v1_automation_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4577,7 +5314,7 @@ func (x *GetAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmRequest.ProtoReflect.Descriptor instead.
 func (*GetAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{56}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *GetAlarmRequest) GetId() string {
@@ -4598,7 +5335,7 @@ type GetAlarmResponse struct {
 
 func (x *GetAlarmResponse) Reset() {
 	*x = GetAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	mi := &file_pollux_v1_automation_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4610,7 +5347,7 @@ func (x *GetAlarmResponse) String() string {
 func (*GetAlarmResponse) ProtoMessage() {}
 
 func (x *GetAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	mi := &file_pollux_v1_automation_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4623,7 +5360,7 @@ func (x *GetAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmResponse.ProtoReflect.Descriptor instead.
 func (*GetAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{57}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GetAlarmResponse) GetAlarm() *Alarm {
@@ -4658,7 +5395,7 @@ type ListAlarmsRequest struct {
 
 func (x *ListAlarmsRequest) Reset() {
 	*x = ListAlarmsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	mi := &file_pollux_v1_automation_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4670,7 +5407,7 @@ func (x *ListAlarmsRequest) String() string {
 func (*ListAlarmsRequest) ProtoMessage() {}
 
 func (x *ListAlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	mi := &file_pollux_v1_automation_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4683,7 +5420,7 @@ func (x *ListAlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmsRequest.ProtoReflect.Descriptor instead.
 func (*ListAlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{58}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ListAlarmsRequest) GetProject() string {
@@ -4745,7 +5482,7 @@ type ListAlarmsResponse struct {
 
 func (x *ListAlarmsResponse) Reset() {
 	*x = ListAlarmsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	mi := &file_pollux_v1_automation_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4757,7 +5494,7 @@ func (x *ListAlarmsResponse) String() string {
 func (*ListAlarmsResponse) ProtoMessage() {}
 
 func (x *ListAlarmsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	mi := &file_pollux_v1_automation_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4770,7 +5507,7 @@ func (x *ListAlarmsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmsResponse.ProtoReflect.Descriptor instead.
 func (*ListAlarmsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{59}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListAlarmsResponse) GetAlarms() []*Alarm {
@@ -4804,7 +5541,7 @@ type ChangeAlarmRequest struct {
 
 func (x *ChangeAlarmRequest) Reset() {
 	*x = ChangeAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	mi := &file_pollux_v1_automation_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4816,7 +5553,7 @@ func (x *ChangeAlarmRequest) String() string {
 func (*ChangeAlarmRequest) ProtoMessage() {}
 
 func (x *ChangeAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	mi := &file_pollux_v1_automation_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4829,7 +5566,7 @@ func (x *ChangeAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeAlarmRequest.ProtoReflect.Descriptor instead.
 func (*ChangeAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{60}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ChangeAlarmRequest) GetId() string {
@@ -4928,7 +5665,7 @@ type ChangeAlarmResponse struct {
 
 func (x *ChangeAlarmResponse) Reset() {
 	*x = ChangeAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	mi := &file_pollux_v1_automation_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4940,7 +5677,7 @@ func (x *ChangeAlarmResponse) String() string {
 func (*ChangeAlarmResponse) ProtoMessage() {}
 
 func (x *ChangeAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	mi := &file_pollux_v1_automation_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4953,7 +5690,7 @@ func (x *ChangeAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeAlarmResponse.ProtoReflect.Descriptor instead.
 func (*ChangeAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{61}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ChangeAlarmResponse) GetAlarm() *Alarm {
@@ -4972,7 +5709,7 @@ type DeleteAlarmRequest struct {
 
 func (x *DeleteAlarmRequest) Reset() {
 	*x = DeleteAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	mi := &file_pollux_v1_automation_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4984,7 +5721,7 @@ func (x *DeleteAlarmRequest) String() string {
 func (*DeleteAlarmRequest) ProtoMessage() {}
 
 func (x *DeleteAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	mi := &file_pollux_v1_automation_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4997,7 +5734,7 @@ func (x *DeleteAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlarmRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{62}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *DeleteAlarmRequest) GetId() string {
@@ -5015,7 +5752,7 @@ type DeleteAlarmResponse struct {
 
 func (x *DeleteAlarmResponse) Reset() {
 	*x = DeleteAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	mi := &file_pollux_v1_automation_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5027,7 +5764,7 @@ func (x *DeleteAlarmResponse) String() string {
 func (*DeleteAlarmResponse) ProtoMessage() {}
 
 func (x *DeleteAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	mi := &file_pollux_v1_automation_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5040,7 +5777,7 @@ func (x *DeleteAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlarmResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{63}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{74}
 }
 
 type CountAlarmsRequest struct {
@@ -5052,7 +5789,7 @@ type CountAlarmsRequest struct {
 
 func (x *CountAlarmsRequest) Reset() {
 	*x = CountAlarmsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	mi := &file_pollux_v1_automation_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5064,7 +5801,7 @@ func (x *CountAlarmsRequest) String() string {
 func (*CountAlarmsRequest) ProtoMessage() {}
 
 func (x *CountAlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	mi := &file_pollux_v1_automation_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5077,7 +5814,7 @@ func (x *CountAlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountAlarmsRequest.ProtoReflect.Descriptor instead.
 func (*CountAlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{64}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *CountAlarmsRequest) GetProject() string {
@@ -5102,7 +5839,7 @@ type CountAlarmsResponse struct {
 
 func (x *CountAlarmsResponse) Reset() {
 	*x = CountAlarmsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	mi := &file_pollux_v1_automation_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5114,7 +5851,7 @@ func (x *CountAlarmsResponse) String() string {
 func (*CountAlarmsResponse) ProtoMessage() {}
 
 func (x *CountAlarmsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	mi := &file_pollux_v1_automation_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5127,7 +5864,7 @@ func (x *CountAlarmsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountAlarmsResponse.ProtoReflect.Descriptor instead.
 func (*CountAlarmsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{65}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *CountAlarmsResponse) GetActive() uint32 {
@@ -5353,14 +6090,16 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\tinterface\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\tinterface\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcb\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb3\x03\n" +
 	"\aTrigger\x128\n" +
 	"\bproperty\x18\x01 \x01(\v2\x1a.pollux.v1.PropertyTriggerH\x00R\bproperty\x12/\n" +
 	"\x05event\x18\x02 \x01(\v2\x17.pollux.v1.EventTriggerH\x00R\x05event\x122\n" +
 	"\x06absent\x18\x03 \x01(\v2\x18.pollux.v1.AbsentTriggerH\x00R\x06absent\x12/\n" +
 	"\bschedule\x18\x04 \x01(\v2\x11.pollux.v1.TimingH\x00R\bschedule\x125\n" +
 	"\acommand\x18\x05 \x01(\v2\x19.pollux.v1.CommandTriggerH\x00R\acommand\x12,\n" +
-	"\x04node\x18\x06 \x01(\v2\x16.pollux.v1.NodeTriggerH\x00R\x04nodeB\v\n" +
+	"\x04node\x18\x06 \x01(\v2\x16.pollux.v1.NodeTriggerH\x00R\x04node\x125\n" +
+	"\awebhook\x18\a \x01(\v2\x19.pollux.v1.WebhookTriggerH\x00R\awebhook\x12/\n" +
+	"\x05topic\x18\b \x01(\v2\x17.pollux.v1.TopicTriggerH\x00R\x05topicB\v\n" +
 	"\x02on\x12\x05\xbaH\x02\b\x01\"W\n" +
 	"\x0fPropertyTrigger\x12$\n" +
 	"\x02of\x18\x01 \x01(\v2\x14.pollux.v1.SelectionR\x02of\x12\x1e\n" +
@@ -5375,7 +6114,13 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x0eCommandTrigger\x12$\n" +
 	"\x02of\x18\x01 \x01(\v2\x14.pollux.v1.SelectionR\x02of\x12\x1e\n" +
 	"\x05names\x18\x02 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\x05names\"\r\n" +
-	"\vNodeTrigger\"\x82\a\n" +
+	"\vNodeTrigger\"q\n" +
+	"\x0eWebhookTrigger\x12 \n" +
+	"\x06secret\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06secret\x12=\n" +
+	"\rsecret_sha256\x18\x02 \x01(\tB\x18\xbaH\x15r\x132\x11^([0-9a-f]{64})?$R\fsecretSha256\"0\n" +
+	"\fTopicTrigger\x12 \n" +
+	"\x05topic\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x05topic\"\x82\a\n" +
 	"\x04Rule\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\x122\n" +
@@ -5472,7 +6217,57 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\n" +
 	"evaluation\x18\x01 \x01(\v2\x15.pollux.v1.EvaluationR\n" +
 	"evaluation\x12\x18\n" +
-	"\aactions\x18\x02 \x03(\tR\aactions\"\x95\x06\n" +
+	"\aactions\x18\x02 \x03(\tR\aactions\"\xd2\x01\n" +
+	"\x11DryRunRuleRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x02id\x12#\n" +
+	"\x04rule\x18\x02 \x01(\v2\x0f.pollux.v1.RuleR\x04rule\x120\n" +
+	"\x05start\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
+	"\x03end\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x12\x1e\n" +
+	"\x05limit\x18\x05 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\x05limit\"\x96\x02\n" +
+	"\x12DryRunRuleResponse\x12.\n" +
+	"\afirings\x18\x01 \x03(\v2\x14.pollux.v1.DryFiringR\afirings\x12*\n" +
+	"\x05state\x18\x02 \x01(\v2\x14.pollux.v1.RuleStateR\x05state\x12\x14\n" +
+	"\x05twins\x18\x03 \x01(\rR\x05twins\x12\x18\n" +
+	"\arecords\x18\x04 \x01(\x04R\arecords\x120\n" +
+	"\x05start\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
+	"\x03end\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x12\x14\n" +
+	"\x05notes\x18\a \x03(\tR\x05notes\"\x98\x02\n" +
+	"\tDryFiring\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x14\n" +
+	"\x05cause\x18\x03 \x01(\tR\x05cause\x128\n" +
+	"\x06values\x18\x04 \x03(\v2 .pollux.v1.DryFiring.ValuesEntryR\x06values\x12\x1c\n" +
+	"\totherwise\x18\x05 \x01(\bR\totherwise\x12\x18\n" +
+	"\aactions\x18\x06 \x03(\tR\aactions\x1a9\n" +
+	"\vValuesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa0\x01\n" +
+	"\fRuleTemplate\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12\x14\n" +
+	"\x05about\x18\x03 \x01(\tR\x05about\x12<\n" +
+	"\n" +
+	"parameters\x18\x04 \x03(\v2\x1c.pollux.v1.TemplateParameterR\n" +
+	"parameters\x12\x12\n" +
+	"\x04rule\x18\x05 \x01(\tR\x04rule\"\x87\x01\n" +
+	"\x11TemplateParameter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05about\x18\x02 \x01(\tR\x05about\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x18\n" +
+	"\adefault\x18\x04 \x01(\tR\adefault\x12\x1a\n" +
+	"\brequired\x18\x05 \x01(\bR\brequired\"\x1a\n" +
+	"\x18ListRuleTemplatesRequest\"R\n" +
+	"\x19ListRuleTemplatesResponse\x125\n" +
+	"\ttemplates\x18\x01 \x03(\v2\x17.pollux.v1.RuleTemplateR\ttemplates\"\xe7\x01\n" +
+	"\x17FillRuleTemplateRequest\x12%\n" +
+	"\btemplate\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\btemplate\x12\x18\n" +
+	"\x02id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x02id\x12P\n" +
+	"\x06values\x18\x03 \x03(\v2..pollux.v1.FillRuleTemplateRequest.ValuesEntryB\b\xbaH\x05\x9a\x01\x02\x102R\x06values\x1a9\n" +
+	"\vValuesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"?\n" +
+	"\x18FillRuleTemplateResponse\x12#\n" +
+	"\x04rule\x18\x01 \x01(\v2\x0f.pollux.v1.RuleR\x04rule\"\x95\x06\n" +
 	"\x05Alarm\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\x04text\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x04text\x12>\n" +
@@ -5602,8 +6397,7 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x13ALARM_SEVERITY_INFO\x10\x01\x12\x1a\n" +
 	"\x16ALARM_SEVERITY_WARNING\x10\x02\x12\x18\n" +
 	"\x14ALARM_SEVERITY_ERROR\x10\x03\x12\x1b\n" +
-	"\x17ALARM_SEVERITY_CRITICAL\x10\x042\xc4\n" +
-	"\n" +
+	"\x17ALARM_SEVERITY_CRITICAL\x10\x042\xdb\f\n" +
 	"\x11AutomationService\x12L\n" +
 	"\vPutSchedule\x12\x1d.pollux.v1.PutScheduleRequest\x1a\x1e.pollux.v1.PutScheduleResponse\x12Q\n" +
 	"\vGetSchedule\x12\x1d.pollux.v1.GetScheduleRequest\x1a\x1e.pollux.v1.GetScheduleResponse\"\x03\x90\x02\x01\x12W\n" +
@@ -5616,7 +6410,11 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\n" +
 	"DeleteRule\x12\x1c.pollux.v1.DeleteRuleRequest\x1a\x1d.pollux.v1.DeleteRuleResponse\x12E\n" +
 	"\aWhyRule\x12\x19.pollux.v1.WhyRuleRequest\x1a\x1a.pollux.v1.WhyRuleResponse\"\x03\x90\x02\x01\x12H\n" +
-	"\bTestRule\x12\x1a.pollux.v1.TestRuleRequest\x1a\x1b.pollux.v1.TestRuleResponse\"\x03\x90\x02\x01\x12I\n" +
+	"\bTestRule\x12\x1a.pollux.v1.TestRuleRequest\x1a\x1b.pollux.v1.TestRuleResponse\"\x03\x90\x02\x01\x12N\n" +
+	"\n" +
+	"DryRunRule\x12\x1c.pollux.v1.DryRunRuleRequest\x1a\x1d.pollux.v1.DryRunRuleResponse\"\x03\x90\x02\x01\x12c\n" +
+	"\x11ListRuleTemplates\x12#.pollux.v1.ListRuleTemplatesRequest\x1a$.pollux.v1.ListRuleTemplatesResponse\"\x03\x90\x02\x01\x12`\n" +
+	"\x10FillRuleTemplate\x12\".pollux.v1.FillRuleTemplateRequest\x1a#.pollux.v1.FillRuleTemplateResponse\"\x03\x90\x02\x01\x12I\n" +
 	"\n" +
 	"RaiseAlarm\x12\x1c.pollux.v1.RaiseAlarmRequest\x1a\x1d.pollux.v1.RaiseAlarmResponse\x12H\n" +
 	"\bGetAlarm\x12\x1a.pollux.v1.GetAlarmRequest\x1a\x1b.pollux.v1.GetAlarmResponse\"\x03\x90\x02\x01\x12N\n" +
@@ -5639,240 +6437,274 @@ func file_pollux_v1_automation_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_automation_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
+var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
 var file_pollux_v1_automation_proto_goTypes = []any{
-	(Missed)(0),                     // 0: pollux.v1.Missed
-	(StepState)(0),                  // 1: pollux.v1.StepState
-	(RunState)(0),                   // 2: pollux.v1.RunState
-	(AlarmSeverity)(0),              // 3: pollux.v1.AlarmSeverity
-	(*Timing)(nil),                  // 4: pollux.v1.Timing
-	(*Every)(nil),                   // 5: pollux.v1.Every
-	(*Calendar)(nil),                // 6: pollux.v1.Calendar
-	(*Sun)(nil),                     // 7: pollux.v1.Sun
-	(*Place)(nil),                   // 8: pollux.v1.Place
-	(*Window)(nil),                  // 9: pollux.v1.Window
-	(*Schedule)(nil),                // 10: pollux.v1.Schedule
-	(*ScheduleState)(nil),           // 11: pollux.v1.ScheduleState
-	(*Action)(nil),                  // 12: pollux.v1.Action
-	(*ActionGroup)(nil),             // 13: pollux.v1.ActionGroup
-	(*Targets)(nil),                 // 14: pollux.v1.Targets
-	(*CallAction)(nil),              // 15: pollux.v1.CallAction
-	(*SetAction)(nil),               // 16: pollux.v1.SetAction
-	(*PublishAction)(nil),           // 17: pollux.v1.PublishAction
-	(*MqttAction)(nil),              // 18: pollux.v1.MqttAction
-	(*Step)(nil),                    // 19: pollux.v1.Step
-	(*Run)(nil),                     // 20: pollux.v1.Run
-	(*PutScheduleRequest)(nil),      // 21: pollux.v1.PutScheduleRequest
-	(*PutScheduleResponse)(nil),     // 22: pollux.v1.PutScheduleResponse
-	(*GetScheduleRequest)(nil),      // 23: pollux.v1.GetScheduleRequest
-	(*GetScheduleResponse)(nil),     // 24: pollux.v1.GetScheduleResponse
-	(*ListSchedulesRequest)(nil),    // 25: pollux.v1.ListSchedulesRequest
-	(*ListSchedulesResponse)(nil),   // 26: pollux.v1.ListSchedulesResponse
-	(*DeleteScheduleRequest)(nil),   // 27: pollux.v1.DeleteScheduleRequest
-	(*DeleteScheduleResponse)(nil),  // 28: pollux.v1.DeleteScheduleResponse
-	(*CancelSchedulesRequest)(nil),  // 29: pollux.v1.CancelSchedulesRequest
-	(*CancelSchedulesResponse)(nil), // 30: pollux.v1.CancelSchedulesResponse
-	(*Selection)(nil),               // 31: pollux.v1.Selection
-	(*Trigger)(nil),                 // 32: pollux.v1.Trigger
-	(*PropertyTrigger)(nil),         // 33: pollux.v1.PropertyTrigger
-	(*EventTrigger)(nil),            // 34: pollux.v1.EventTrigger
-	(*AbsentTrigger)(nil),           // 35: pollux.v1.AbsentTrigger
-	(*CommandTrigger)(nil),          // 36: pollux.v1.CommandTrigger
-	(*NodeTrigger)(nil),             // 37: pollux.v1.NodeTrigger
-	(*Rule)(nil),                    // 38: pollux.v1.Rule
-	(*RuleState)(nil),               // 39: pollux.v1.RuleState
-	(*Evaluation)(nil),              // 40: pollux.v1.Evaluation
-	(*PutRuleRequest)(nil),          // 41: pollux.v1.PutRuleRequest
-	(*PutRuleResponse)(nil),         // 42: pollux.v1.PutRuleResponse
-	(*GetRuleRequest)(nil),          // 43: pollux.v1.GetRuleRequest
-	(*GetRuleResponse)(nil),         // 44: pollux.v1.GetRuleResponse
-	(*ListRulesRequest)(nil),        // 45: pollux.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),       // 46: pollux.v1.ListRulesResponse
-	(*DeleteRuleRequest)(nil),       // 47: pollux.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),      // 48: pollux.v1.DeleteRuleResponse
-	(*WhyRuleRequest)(nil),          // 49: pollux.v1.WhyRuleRequest
-	(*WhyRuleResponse)(nil),         // 50: pollux.v1.WhyRuleResponse
-	(*TestRuleRequest)(nil),         // 51: pollux.v1.TestRuleRequest
-	(*TestRuleResponse)(nil),        // 52: pollux.v1.TestRuleResponse
-	(*Alarm)(nil),                   // 53: pollux.v1.Alarm
-	(*Escalation)(nil),              // 54: pollux.v1.Escalation
-	(*AlarmChange)(nil),             // 55: pollux.v1.AlarmChange
-	(*RaiseAction)(nil),             // 56: pollux.v1.RaiseAction
-	(*ClearAction)(nil),             // 57: pollux.v1.ClearAction
-	(*RaiseAlarmRequest)(nil),       // 58: pollux.v1.RaiseAlarmRequest
-	(*RaiseAlarmResponse)(nil),      // 59: pollux.v1.RaiseAlarmResponse
-	(*GetAlarmRequest)(nil),         // 60: pollux.v1.GetAlarmRequest
-	(*GetAlarmResponse)(nil),        // 61: pollux.v1.GetAlarmResponse
-	(*ListAlarmsRequest)(nil),       // 62: pollux.v1.ListAlarmsRequest
-	(*ListAlarmsResponse)(nil),      // 63: pollux.v1.ListAlarmsResponse
-	(*ChangeAlarmRequest)(nil),      // 64: pollux.v1.ChangeAlarmRequest
-	(*ChangeAlarmResponse)(nil),     // 65: pollux.v1.ChangeAlarmResponse
-	(*DeleteAlarmRequest)(nil),      // 66: pollux.v1.DeleteAlarmRequest
-	(*DeleteAlarmResponse)(nil),     // 67: pollux.v1.DeleteAlarmResponse
-	(*CountAlarmsRequest)(nil),      // 68: pollux.v1.CountAlarmsRequest
-	(*CountAlarmsResponse)(nil),     // 69: pollux.v1.CountAlarmsResponse
-	nil,                             // 70: pollux.v1.Targets.LabelsEntry
-	nil,                             // 71: pollux.v1.Run.ValuesEntry
-	nil,                             // 72: pollux.v1.Selection.LabelsEntry
-	nil,                             // 73: pollux.v1.Evaluation.ValuesEntry
-	nil,                             // 74: pollux.v1.TestRuleRequest.ValuesEntry
-	nil,                             // 75: pollux.v1.CountAlarmsResponse.BySeverityEntry
-	nil,                             // 76: pollux.v1.CountAlarmsResponse.ByZoneEntry
-	nil,                             // 77: pollux.v1.CountAlarmsResponse.ByTwinEntry
-	(*timestamppb.Timestamp)(nil),   // 78: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 79: google.protobuf.Duration
-	(*structpb.Value)(nil),          // 80: google.protobuf.Value
+	(Missed)(0),                       // 0: pollux.v1.Missed
+	(StepState)(0),                    // 1: pollux.v1.StepState
+	(RunState)(0),                     // 2: pollux.v1.RunState
+	(AlarmSeverity)(0),                // 3: pollux.v1.AlarmSeverity
+	(*Timing)(nil),                    // 4: pollux.v1.Timing
+	(*Every)(nil),                     // 5: pollux.v1.Every
+	(*Calendar)(nil),                  // 6: pollux.v1.Calendar
+	(*Sun)(nil),                       // 7: pollux.v1.Sun
+	(*Place)(nil),                     // 8: pollux.v1.Place
+	(*Window)(nil),                    // 9: pollux.v1.Window
+	(*Schedule)(nil),                  // 10: pollux.v1.Schedule
+	(*ScheduleState)(nil),             // 11: pollux.v1.ScheduleState
+	(*Action)(nil),                    // 12: pollux.v1.Action
+	(*ActionGroup)(nil),               // 13: pollux.v1.ActionGroup
+	(*Targets)(nil),                   // 14: pollux.v1.Targets
+	(*CallAction)(nil),                // 15: pollux.v1.CallAction
+	(*SetAction)(nil),                 // 16: pollux.v1.SetAction
+	(*PublishAction)(nil),             // 17: pollux.v1.PublishAction
+	(*MqttAction)(nil),                // 18: pollux.v1.MqttAction
+	(*Step)(nil),                      // 19: pollux.v1.Step
+	(*Run)(nil),                       // 20: pollux.v1.Run
+	(*PutScheduleRequest)(nil),        // 21: pollux.v1.PutScheduleRequest
+	(*PutScheduleResponse)(nil),       // 22: pollux.v1.PutScheduleResponse
+	(*GetScheduleRequest)(nil),        // 23: pollux.v1.GetScheduleRequest
+	(*GetScheduleResponse)(nil),       // 24: pollux.v1.GetScheduleResponse
+	(*ListSchedulesRequest)(nil),      // 25: pollux.v1.ListSchedulesRequest
+	(*ListSchedulesResponse)(nil),     // 26: pollux.v1.ListSchedulesResponse
+	(*DeleteScheduleRequest)(nil),     // 27: pollux.v1.DeleteScheduleRequest
+	(*DeleteScheduleResponse)(nil),    // 28: pollux.v1.DeleteScheduleResponse
+	(*CancelSchedulesRequest)(nil),    // 29: pollux.v1.CancelSchedulesRequest
+	(*CancelSchedulesResponse)(nil),   // 30: pollux.v1.CancelSchedulesResponse
+	(*Selection)(nil),                 // 31: pollux.v1.Selection
+	(*Trigger)(nil),                   // 32: pollux.v1.Trigger
+	(*PropertyTrigger)(nil),           // 33: pollux.v1.PropertyTrigger
+	(*EventTrigger)(nil),              // 34: pollux.v1.EventTrigger
+	(*AbsentTrigger)(nil),             // 35: pollux.v1.AbsentTrigger
+	(*CommandTrigger)(nil),            // 36: pollux.v1.CommandTrigger
+	(*NodeTrigger)(nil),               // 37: pollux.v1.NodeTrigger
+	(*WebhookTrigger)(nil),            // 38: pollux.v1.WebhookTrigger
+	(*TopicTrigger)(nil),              // 39: pollux.v1.TopicTrigger
+	(*Rule)(nil),                      // 40: pollux.v1.Rule
+	(*RuleState)(nil),                 // 41: pollux.v1.RuleState
+	(*Evaluation)(nil),                // 42: pollux.v1.Evaluation
+	(*PutRuleRequest)(nil),            // 43: pollux.v1.PutRuleRequest
+	(*PutRuleResponse)(nil),           // 44: pollux.v1.PutRuleResponse
+	(*GetRuleRequest)(nil),            // 45: pollux.v1.GetRuleRequest
+	(*GetRuleResponse)(nil),           // 46: pollux.v1.GetRuleResponse
+	(*ListRulesRequest)(nil),          // 47: pollux.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),         // 48: pollux.v1.ListRulesResponse
+	(*DeleteRuleRequest)(nil),         // 49: pollux.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),        // 50: pollux.v1.DeleteRuleResponse
+	(*WhyRuleRequest)(nil),            // 51: pollux.v1.WhyRuleRequest
+	(*WhyRuleResponse)(nil),           // 52: pollux.v1.WhyRuleResponse
+	(*TestRuleRequest)(nil),           // 53: pollux.v1.TestRuleRequest
+	(*TestRuleResponse)(nil),          // 54: pollux.v1.TestRuleResponse
+	(*DryRunRuleRequest)(nil),         // 55: pollux.v1.DryRunRuleRequest
+	(*DryRunRuleResponse)(nil),        // 56: pollux.v1.DryRunRuleResponse
+	(*DryFiring)(nil),                 // 57: pollux.v1.DryFiring
+	(*RuleTemplate)(nil),              // 58: pollux.v1.RuleTemplate
+	(*TemplateParameter)(nil),         // 59: pollux.v1.TemplateParameter
+	(*ListRuleTemplatesRequest)(nil),  // 60: pollux.v1.ListRuleTemplatesRequest
+	(*ListRuleTemplatesResponse)(nil), // 61: pollux.v1.ListRuleTemplatesResponse
+	(*FillRuleTemplateRequest)(nil),   // 62: pollux.v1.FillRuleTemplateRequest
+	(*FillRuleTemplateResponse)(nil),  // 63: pollux.v1.FillRuleTemplateResponse
+	(*Alarm)(nil),                     // 64: pollux.v1.Alarm
+	(*Escalation)(nil),                // 65: pollux.v1.Escalation
+	(*AlarmChange)(nil),               // 66: pollux.v1.AlarmChange
+	(*RaiseAction)(nil),               // 67: pollux.v1.RaiseAction
+	(*ClearAction)(nil),               // 68: pollux.v1.ClearAction
+	(*RaiseAlarmRequest)(nil),         // 69: pollux.v1.RaiseAlarmRequest
+	(*RaiseAlarmResponse)(nil),        // 70: pollux.v1.RaiseAlarmResponse
+	(*GetAlarmRequest)(nil),           // 71: pollux.v1.GetAlarmRequest
+	(*GetAlarmResponse)(nil),          // 72: pollux.v1.GetAlarmResponse
+	(*ListAlarmsRequest)(nil),         // 73: pollux.v1.ListAlarmsRequest
+	(*ListAlarmsResponse)(nil),        // 74: pollux.v1.ListAlarmsResponse
+	(*ChangeAlarmRequest)(nil),        // 75: pollux.v1.ChangeAlarmRequest
+	(*ChangeAlarmResponse)(nil),       // 76: pollux.v1.ChangeAlarmResponse
+	(*DeleteAlarmRequest)(nil),        // 77: pollux.v1.DeleteAlarmRequest
+	(*DeleteAlarmResponse)(nil),       // 78: pollux.v1.DeleteAlarmResponse
+	(*CountAlarmsRequest)(nil),        // 79: pollux.v1.CountAlarmsRequest
+	(*CountAlarmsResponse)(nil),       // 80: pollux.v1.CountAlarmsResponse
+	nil,                               // 81: pollux.v1.Targets.LabelsEntry
+	nil,                               // 82: pollux.v1.Run.ValuesEntry
+	nil,                               // 83: pollux.v1.Selection.LabelsEntry
+	nil,                               // 84: pollux.v1.Evaluation.ValuesEntry
+	nil,                               // 85: pollux.v1.TestRuleRequest.ValuesEntry
+	nil,                               // 86: pollux.v1.DryFiring.ValuesEntry
+	nil,                               // 87: pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	nil,                               // 88: pollux.v1.CountAlarmsResponse.BySeverityEntry
+	nil,                               // 89: pollux.v1.CountAlarmsResponse.ByZoneEntry
+	nil,                               // 90: pollux.v1.CountAlarmsResponse.ByTwinEntry
+	(*timestamppb.Timestamp)(nil),     // 91: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 92: google.protobuf.Duration
+	(*structpb.Value)(nil),            // 93: google.protobuf.Value
 }
 var file_pollux_v1_automation_proto_depIdxs = []int32{
-	78,  // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
+	91,  // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
 	5,   // 1: pollux.v1.Timing.every:type_name -> pollux.v1.Every
 	6,   // 2: pollux.v1.Timing.calendar:type_name -> pollux.v1.Calendar
 	7,   // 3: pollux.v1.Timing.sun:type_name -> pollux.v1.Sun
-	79,  // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
-	78,  // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
-	79,  // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
+	92,  // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
+	91,  // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
+	92,  // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
 	8,   // 7: pollux.v1.Sun.place:type_name -> pollux.v1.Place
-	78,  // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
-	78,  // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
+	91,  // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
+	91,  // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
 	4,   // 10: pollux.v1.Schedule.timing:type_name -> pollux.v1.Timing
 	9,   // 11: pollux.v1.Schedule.windows:type_name -> pollux.v1.Window
-	79,  // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
+	92,  // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
 	0,   // 13: pollux.v1.Schedule.missed:type_name -> pollux.v1.Missed
 	12,  // 14: pollux.v1.Schedule.actions:type_name -> pollux.v1.Action
-	78,  // 15: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
-	78,  // 16: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
+	91,  // 15: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
+	91,  // 16: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
 	15,  // 17: pollux.v1.Action.call:type_name -> pollux.v1.CallAction
 	16,  // 18: pollux.v1.Action.set:type_name -> pollux.v1.SetAction
 	17,  // 19: pollux.v1.Action.publish:type_name -> pollux.v1.PublishAction
 	18,  // 20: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
-	56,  // 21: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
-	57,  // 22: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
-	79,  // 23: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
+	67,  // 21: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
+	68,  // 22: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
+	92,  // 23: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
 	13,  // 24: pollux.v1.Action.parallel:type_name -> pollux.v1.ActionGroup
 	12,  // 25: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
-	70,  // 26: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
+	81,  // 26: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
 	14,  // 27: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
-	80,  // 28: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
-	79,  // 29: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
+	93,  // 28: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
+	92,  // 29: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
 	14,  // 30: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
-	80,  // 31: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
-	80,  // 32: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
+	93,  // 31: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
+	93,  // 32: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
 	1,   // 33: pollux.v1.Step.state:type_name -> pollux.v1.StepState
-	78,  // 34: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
-	78,  // 35: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
-	78,  // 36: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
-	78,  // 37: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
-	78,  // 38: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
-	71,  // 39: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
+	91,  // 34: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
+	91,  // 35: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
+	91,  // 36: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
+	91,  // 37: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
+	91,  // 38: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
+	82,  // 39: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
 	19,  // 40: pollux.v1.Run.steps:type_name -> pollux.v1.Step
 	2,   // 41: pollux.v1.Run.state:type_name -> pollux.v1.RunState
 	10,  // 42: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
 	10,  // 43: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
 	10,  // 44: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
 	11,  // 45: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
-	78,  // 46: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
+	91,  // 46: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
 	20,  // 47: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
 	10,  // 48: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
-	78,  // 49: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
-	72,  // 50: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
+	91,  // 49: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
+	83,  // 50: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
 	33,  // 51: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
 	34,  // 52: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
 	35,  // 53: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
 	4,   // 54: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
 	36,  // 55: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
 	37,  // 56: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
-	31,  // 57: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
-	31,  // 58: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
-	31,  // 59: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
-	79,  // 60: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
-	31,  // 61: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
-	32,  // 62: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
-	79,  // 63: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
-	12,  // 64: pollux.v1.Rule.then:type_name -> pollux.v1.Action
-	12,  // 65: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
-	79,  // 66: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
-	79,  // 67: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
-	79,  // 68: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
-	9,   // 69: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
-	78,  // 70: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
-	78,  // 71: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
-	73,  // 72: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
-	38,  // 73: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
-	38,  // 74: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
-	38,  // 75: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
-	39,  // 76: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
-	38,  // 77: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
-	39,  // 78: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
-	40,  // 79: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
-	20,  // 80: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
-	40,  // 81: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
-	38,  // 82: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
-	74,  // 83: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
-	40,  // 84: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
-	3,   // 85: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
-	78,  // 86: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
-	78,  // 87: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
-	78,  // 88: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
-	78,  // 89: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
-	54,  // 90: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
-	55,  // 91: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
-	79,  // 92: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
-	12,  // 93: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
-	78,  // 94: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
-	3,   // 95: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
-	54,  // 96: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
-	3,   // 97: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	54,  // 98: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
-	53,  // 99: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	53,  // 100: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	20,  // 101: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
-	3,   // 102: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	53,  // 103: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
-	79,  // 104: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
-	53,  // 105: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	75,  // 106: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
-	76,  // 107: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
-	77,  // 108: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
-	80,  // 109: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
-	21,  // 110: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
-	23,  // 111: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
-	25,  // 112: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
-	27,  // 113: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
-	29,  // 114: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
-	41,  // 115: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
-	43,  // 116: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
-	45,  // 117: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
-	47,  // 118: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
-	49,  // 119: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
-	51,  // 120: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
-	58,  // 121: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
-	60,  // 122: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
-	62,  // 123: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
-	64,  // 124: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
-	66,  // 125: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
-	68,  // 126: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
-	22,  // 127: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
-	24,  // 128: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
-	26,  // 129: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
-	28,  // 130: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
-	30,  // 131: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
-	42,  // 132: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
-	44,  // 133: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
-	46,  // 134: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
-	48,  // 135: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
-	50,  // 136: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
-	52,  // 137: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
-	59,  // 138: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
-	61,  // 139: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
-	63,  // 140: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
-	65,  // 141: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
-	67,  // 142: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
-	69,  // 143: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
-	127, // [127:144] is the sub-list for method output_type
-	110, // [110:127] is the sub-list for method input_type
-	110, // [110:110] is the sub-list for extension type_name
-	110, // [110:110] is the sub-list for extension extendee
-	0,   // [0:110] is the sub-list for field type_name
+	38,  // 57: pollux.v1.Trigger.webhook:type_name -> pollux.v1.WebhookTrigger
+	39,  // 58: pollux.v1.Trigger.topic:type_name -> pollux.v1.TopicTrigger
+	31,  // 59: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
+	31,  // 60: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
+	31,  // 61: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
+	92,  // 62: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
+	31,  // 63: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
+	32,  // 64: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
+	92,  // 65: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
+	12,  // 66: pollux.v1.Rule.then:type_name -> pollux.v1.Action
+	12,  // 67: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
+	92,  // 68: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
+	92,  // 69: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
+	92,  // 70: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
+	9,   // 71: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
+	91,  // 72: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
+	91,  // 73: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
+	84,  // 74: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
+	40,  // 75: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
+	40,  // 76: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
+	40,  // 77: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
+	41,  // 78: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
+	40,  // 79: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
+	41,  // 80: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
+	42,  // 81: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
+	20,  // 82: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
+	42,  // 83: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
+	40,  // 84: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
+	85,  // 85: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
+	42,  // 86: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
+	40,  // 87: pollux.v1.DryRunRuleRequest.rule:type_name -> pollux.v1.Rule
+	91,  // 88: pollux.v1.DryRunRuleRequest.start:type_name -> google.protobuf.Timestamp
+	91,  // 89: pollux.v1.DryRunRuleRequest.end:type_name -> google.protobuf.Timestamp
+	57,  // 90: pollux.v1.DryRunRuleResponse.firings:type_name -> pollux.v1.DryFiring
+	41,  // 91: pollux.v1.DryRunRuleResponse.state:type_name -> pollux.v1.RuleState
+	91,  // 92: pollux.v1.DryRunRuleResponse.start:type_name -> google.protobuf.Timestamp
+	91,  // 93: pollux.v1.DryRunRuleResponse.end:type_name -> google.protobuf.Timestamp
+	91,  // 94: pollux.v1.DryFiring.time:type_name -> google.protobuf.Timestamp
+	86,  // 95: pollux.v1.DryFiring.values:type_name -> pollux.v1.DryFiring.ValuesEntry
+	59,  // 96: pollux.v1.RuleTemplate.parameters:type_name -> pollux.v1.TemplateParameter
+	58,  // 97: pollux.v1.ListRuleTemplatesResponse.templates:type_name -> pollux.v1.RuleTemplate
+	87,  // 98: pollux.v1.FillRuleTemplateRequest.values:type_name -> pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	40,  // 99: pollux.v1.FillRuleTemplateResponse.rule:type_name -> pollux.v1.Rule
+	3,   // 100: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
+	91,  // 101: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
+	91,  // 102: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
+	91,  // 103: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
+	91,  // 104: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
+	65,  // 105: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
+	66,  // 106: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
+	92,  // 107: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
+	12,  // 108: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
+	91,  // 109: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
+	3,   // 110: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
+	65,  // 111: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
+	3,   // 112: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	65,  // 113: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
+	64,  // 114: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	64,  // 115: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	20,  // 116: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
+	3,   // 117: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	64,  // 118: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
+	92,  // 119: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
+	64,  // 120: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	88,  // 121: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
+	89,  // 122: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
+	90,  // 123: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
+	93,  // 124: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
+	21,  // 125: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
+	23,  // 126: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
+	25,  // 127: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
+	27,  // 128: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
+	29,  // 129: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
+	43,  // 130: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
+	45,  // 131: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
+	47,  // 132: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
+	49,  // 133: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
+	51,  // 134: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
+	53,  // 135: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
+	55,  // 136: pollux.v1.AutomationService.DryRunRule:input_type -> pollux.v1.DryRunRuleRequest
+	60,  // 137: pollux.v1.AutomationService.ListRuleTemplates:input_type -> pollux.v1.ListRuleTemplatesRequest
+	62,  // 138: pollux.v1.AutomationService.FillRuleTemplate:input_type -> pollux.v1.FillRuleTemplateRequest
+	69,  // 139: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
+	71,  // 140: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
+	73,  // 141: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
+	75,  // 142: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
+	77,  // 143: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
+	79,  // 144: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
+	22,  // 145: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
+	24,  // 146: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
+	26,  // 147: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
+	28,  // 148: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
+	30,  // 149: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
+	44,  // 150: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
+	46,  // 151: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
+	48,  // 152: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
+	50,  // 153: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
+	52,  // 154: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
+	54,  // 155: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
+	56,  // 156: pollux.v1.AutomationService.DryRunRule:output_type -> pollux.v1.DryRunRuleResponse
+	61,  // 157: pollux.v1.AutomationService.ListRuleTemplates:output_type -> pollux.v1.ListRuleTemplatesResponse
+	63,  // 158: pollux.v1.AutomationService.FillRuleTemplate:output_type -> pollux.v1.FillRuleTemplateResponse
+	70,  // 159: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
+	72,  // 160: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
+	74,  // 161: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
+	76,  // 162: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
+	78,  // 163: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
+	80,  // 164: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
+	145, // [145:165] is the sub-list for method output_type
+	125, // [125:145] is the sub-list for method input_type
+	125, // [125:125] is the sub-list for extension type_name
+	125, // [125:125] is the sub-list for extension extendee
+	0,   // [0:125] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_automation_proto_init() }
@@ -5905,8 +6737,10 @@ func file_pollux_v1_automation_proto_init() {
 		(*Trigger_Schedule)(nil),
 		(*Trigger_Command)(nil),
 		(*Trigger_Node)(nil),
+		(*Trigger_Webhook)(nil),
+		(*Trigger_Topic)(nil),
 	}
-	file_pollux_v1_automation_proto_msgTypes[60].OneofWrappers = []any{
+	file_pollux_v1_automation_proto_msgTypes[71].OneofWrappers = []any{
 		(*ChangeAlarmRequest_Acknowledge)(nil),
 		(*ChangeAlarmRequest_Assign)(nil),
 		(*ChangeAlarmRequest_Shelve)(nil),
@@ -5918,7 +6752,7 @@ func file_pollux_v1_automation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_automation_proto_rawDesc), len(file_pollux_v1_automation_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   74,
+			NumMessages:   87,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -51,8 +51,10 @@ type Unit struct {
 	// States of the cluster's nodes by their names, as a rule with such a trigger has seen them.
 	Nodes map[string]string `protobuf:"bytes,16,rep,name=nodes,proto3" json:"nodes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Of an alarm: which coming of its reason escalates, and how far that got.
-	Raised        uint64 `protobuf:"varint,17,opt,name=raised,proto3" json:"raised,omitempty"`
-	Escalated     uint32 `protobuf:"varint,18,opt,name=escalated,proto3" json:"escalated,omitempty"`
+	Raised    uint64 `protobuf:"varint,17,opt,name=raised,proto3" json:"raised,omitempty"`
+	Escalated uint32 `protobuf:"varint,18,opt,name=escalated,proto3" json:"escalated,omitempty"`
+	// Of a rule: up to where it has read its topics.
+	Read          map[string]uint64 `protobuf:"bytes,19,rep,name=read,proto3" json:"read,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -211,6 +213,13 @@ func (x *Unit) GetEscalated() uint32 {
 		return x.Escalated
 	}
 	return 0
+}
+
+func (x *Unit) GetRead() map[string]uint64 {
+	if x != nil {
+		return x.Read
+	}
+	return nil
 }
 
 // Instance is a rule's state for a subject.
@@ -592,7 +601,7 @@ var File_pollux_actor_v1_automation_proto protoreflect.FileDescriptor
 
 const file_pollux_actor_v1_automation_proto_rawDesc = "" +
 	"\n" +
-	" pollux/actor/v1/automation.proto\x12\x0fpollux.actor.v1\x1a\x1apollux/v1/automation.proto\"\x96\x04\n" +
+	" pollux/actor/v1/automation.proto\x12\x0fpollux.actor.v1\x1a\x1apollux/v1/automation.proto\"\x84\x05\n" +
 	"\x04Unit\x12\x12\n" +
 	"\x04wake\x18\x01 \x01(\x03R\x04wake\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x12\n" +
@@ -612,11 +621,15 @@ const file_pollux_actor_v1_automation_proto_rawDesc = "" +
 	"\acommits\x18\x0f \x01(\x04R\acommits\x126\n" +
 	"\x05nodes\x18\x10 \x03(\v2 .pollux.actor.v1.Unit.NodesEntryR\x05nodes\x12\x16\n" +
 	"\x06raised\x18\x11 \x01(\x04R\x06raised\x12\x1c\n" +
-	"\tescalated\x18\x12 \x01(\rR\tescalated\x1a8\n" +
+	"\tescalated\x18\x12 \x01(\rR\tescalated\x123\n" +
+	"\x04read\x18\x13 \x03(\v2\x1f.pollux.actor.v1.Unit.ReadEntryR\x04read\x1a8\n" +
 	"\n" +
 	"NodesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x86\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
+	"\tReadEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x86\x02\n" +
 	"\bInstance\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\bR\x06active\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\x03R\x05since\x12\x14\n" +
@@ -661,7 +674,7 @@ func file_pollux_actor_v1_automation_proto_rawDescGZIP() []byte {
 	return file_pollux_actor_v1_automation_proto_rawDescData
 }
 
-var file_pollux_actor_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_pollux_actor_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_pollux_actor_v1_automation_proto_goTypes = []any{
 	(*Unit)(nil),             // 0: pollux.actor.v1.Unit
 	(*Instance)(nil),         // 1: pollux.actor.v1.Instance
@@ -670,24 +683,26 @@ var file_pollux_actor_v1_automation_proto_goTypes = []any{
 	(*UnitNotices)(nil),      // 4: pollux.actor.v1.UnitNotices
 	(*UnitNotice)(nil),       // 5: pollux.actor.v1.UnitNotice
 	nil,                      // 6: pollux.actor.v1.Unit.NodesEntry
-	(*v1.ScheduleState)(nil), // 7: pollux.v1.ScheduleState
-	(*v1.RuleState)(nil),     // 8: pollux.v1.RuleState
-	(*v1.Run)(nil),           // 9: pollux.v1.Run
-	(*v1.Evaluation)(nil),    // 10: pollux.v1.Evaluation
+	nil,                      // 7: pollux.actor.v1.Unit.ReadEntry
+	(*v1.ScheduleState)(nil), // 8: pollux.v1.ScheduleState
+	(*v1.RuleState)(nil),     // 9: pollux.v1.RuleState
+	(*v1.Run)(nil),           // 10: pollux.v1.Run
+	(*v1.Evaluation)(nil),    // 11: pollux.v1.Evaluation
 }
 var file_pollux_actor_v1_automation_proto_depIdxs = []int32{
 	6,  // 0: pollux.actor.v1.Unit.nodes:type_name -> pollux.actor.v1.Unit.NodesEntry
-	7,  // 1: pollux.actor.v1.UnitAnswer.schedule:type_name -> pollux.v1.ScheduleState
-	8,  // 2: pollux.actor.v1.UnitAnswer.rule:type_name -> pollux.v1.RuleState
-	9,  // 3: pollux.actor.v1.UnitAnswer.runs:type_name -> pollux.v1.Run
-	10, // 4: pollux.actor.v1.UnitAnswer.evaluations:type_name -> pollux.v1.Evaluation
-	10, // 5: pollux.actor.v1.UnitAnswer.now:type_name -> pollux.v1.Evaluation
-	5,  // 6: pollux.actor.v1.UnitNotices.notices:type_name -> pollux.actor.v1.UnitNotice
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	7,  // 1: pollux.actor.v1.Unit.read:type_name -> pollux.actor.v1.Unit.ReadEntry
+	8,  // 2: pollux.actor.v1.UnitAnswer.schedule:type_name -> pollux.v1.ScheduleState
+	9,  // 3: pollux.actor.v1.UnitAnswer.rule:type_name -> pollux.v1.RuleState
+	10, // 4: pollux.actor.v1.UnitAnswer.runs:type_name -> pollux.v1.Run
+	11, // 5: pollux.actor.v1.UnitAnswer.evaluations:type_name -> pollux.v1.Evaluation
+	11, // 6: pollux.actor.v1.UnitAnswer.now:type_name -> pollux.v1.Evaluation
+	5,  // 7: pollux.actor.v1.UnitNotices.notices:type_name -> pollux.actor.v1.UnitNotice
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_pollux_actor_v1_automation_proto_init() }
@@ -701,7 +716,7 @@ func file_pollux_actor_v1_automation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_actor_v1_automation_proto_rawDesc), len(file_pollux_actor_v1_automation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

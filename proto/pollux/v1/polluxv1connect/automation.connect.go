@@ -66,6 +66,15 @@ const (
 	// AutomationServiceTestRuleProcedure is the fully-qualified name of the AutomationService's
 	// TestRule RPC.
 	AutomationServiceTestRuleProcedure = "/pollux.v1.AutomationService/TestRule"
+	// AutomationServiceDryRunRuleProcedure is the fully-qualified name of the AutomationService's
+	// DryRunRule RPC.
+	AutomationServiceDryRunRuleProcedure = "/pollux.v1.AutomationService/DryRunRule"
+	// AutomationServiceListRuleTemplatesProcedure is the fully-qualified name of the
+	// AutomationService's ListRuleTemplates RPC.
+	AutomationServiceListRuleTemplatesProcedure = "/pollux.v1.AutomationService/ListRuleTemplates"
+	// AutomationServiceFillRuleTemplateProcedure is the fully-qualified name of the AutomationService's
+	// FillRuleTemplate RPC.
+	AutomationServiceFillRuleTemplateProcedure = "/pollux.v1.AutomationService/FillRuleTemplate"
 	// AutomationServiceRaiseAlarmProcedure is the fully-qualified name of the AutomationService's
 	// RaiseAlarm RPC.
 	AutomationServiceRaiseAlarmProcedure = "/pollux.v1.AutomationService/RaiseAlarm"
@@ -105,6 +114,13 @@ type AutomationServiceClient interface {
 	WhyRule(context.Context, *connect.Request[v1.WhyRuleRequest]) (*connect.Response[v1.WhyRuleResponse], error)
 	// TestRule evaluates a rule, stored or given, with the present values or with others. Nothing is done.
 	TestRule(context.Context, *connect.Request[v1.TestRuleRequest]) (*connect.Response[v1.TestRuleResponse], error)
+	// DryRunRule has a rule, stored or given, live through what was recorded, on a clock of its own, and gives the firings that it would have made. Nothing
+	// is done.
+	DryRunRule(context.Context, *connect.Request[v1.DryRunRuleRequest]) (*connect.Response[v1.DryRunRuleResponse], error)
+	// ListRuleTemplates gives the rules that come with Pollux, to be made by filling in their parameters.
+	ListRuleTemplates(context.Context, *connect.Request[v1.ListRuleTemplatesRequest]) (*connect.Response[v1.ListRuleTemplatesResponse], error)
+	// FillRuleTemplate gives the rule that a template makes of parameters, checked. PutRule makes it.
+	FillRuleTemplate(context.Context, *connect.Request[v1.FillRuleTemplateRequest]) (*connect.Response[v1.FillRuleTemplateResponse], error)
 	// RaiseAlarm raises an alarm, or says again that its reason is there.
 	RaiseAlarm(context.Context, *connect.Request[v1.RaiseAlarmRequest]) (*connect.Response[v1.RaiseAlarmResponse], error)
 	// GetAlarm gives an alarm with the runs of its escalations.
@@ -201,6 +217,27 @@ func NewAutomationServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		dryRunRule: connect.NewClient[v1.DryRunRuleRequest, v1.DryRunRuleResponse](
+			httpClient,
+			baseURL+AutomationServiceDryRunRuleProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("DryRunRule")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listRuleTemplates: connect.NewClient[v1.ListRuleTemplatesRequest, v1.ListRuleTemplatesResponse](
+			httpClient,
+			baseURL+AutomationServiceListRuleTemplatesProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("ListRuleTemplates")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		fillRuleTemplate: connect.NewClient[v1.FillRuleTemplateRequest, v1.FillRuleTemplateResponse](
+			httpClient,
+			baseURL+AutomationServiceFillRuleTemplateProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("FillRuleTemplate")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		raiseAlarm: connect.NewClient[v1.RaiseAlarmRequest, v1.RaiseAlarmResponse](
 			httpClient,
 			baseURL+AutomationServiceRaiseAlarmProcedure,
@@ -245,23 +282,26 @@ func NewAutomationServiceClient(httpClient connect.HTTPClient, baseURL string, o
 
 // automationServiceClient implements AutomationServiceClient.
 type automationServiceClient struct {
-	putSchedule     *connect.Client[v1.PutScheduleRequest, v1.PutScheduleResponse]
-	getSchedule     *connect.Client[v1.GetScheduleRequest, v1.GetScheduleResponse]
-	listSchedules   *connect.Client[v1.ListSchedulesRequest, v1.ListSchedulesResponse]
-	deleteSchedule  *connect.Client[v1.DeleteScheduleRequest, v1.DeleteScheduleResponse]
-	cancelSchedules *connect.Client[v1.CancelSchedulesRequest, v1.CancelSchedulesResponse]
-	putRule         *connect.Client[v1.PutRuleRequest, v1.PutRuleResponse]
-	getRule         *connect.Client[v1.GetRuleRequest, v1.GetRuleResponse]
-	listRules       *connect.Client[v1.ListRulesRequest, v1.ListRulesResponse]
-	deleteRule      *connect.Client[v1.DeleteRuleRequest, v1.DeleteRuleResponse]
-	whyRule         *connect.Client[v1.WhyRuleRequest, v1.WhyRuleResponse]
-	testRule        *connect.Client[v1.TestRuleRequest, v1.TestRuleResponse]
-	raiseAlarm      *connect.Client[v1.RaiseAlarmRequest, v1.RaiseAlarmResponse]
-	getAlarm        *connect.Client[v1.GetAlarmRequest, v1.GetAlarmResponse]
-	listAlarms      *connect.Client[v1.ListAlarmsRequest, v1.ListAlarmsResponse]
-	changeAlarm     *connect.Client[v1.ChangeAlarmRequest, v1.ChangeAlarmResponse]
-	deleteAlarm     *connect.Client[v1.DeleteAlarmRequest, v1.DeleteAlarmResponse]
-	countAlarms     *connect.Client[v1.CountAlarmsRequest, v1.CountAlarmsResponse]
+	putSchedule       *connect.Client[v1.PutScheduleRequest, v1.PutScheduleResponse]
+	getSchedule       *connect.Client[v1.GetScheduleRequest, v1.GetScheduleResponse]
+	listSchedules     *connect.Client[v1.ListSchedulesRequest, v1.ListSchedulesResponse]
+	deleteSchedule    *connect.Client[v1.DeleteScheduleRequest, v1.DeleteScheduleResponse]
+	cancelSchedules   *connect.Client[v1.CancelSchedulesRequest, v1.CancelSchedulesResponse]
+	putRule           *connect.Client[v1.PutRuleRequest, v1.PutRuleResponse]
+	getRule           *connect.Client[v1.GetRuleRequest, v1.GetRuleResponse]
+	listRules         *connect.Client[v1.ListRulesRequest, v1.ListRulesResponse]
+	deleteRule        *connect.Client[v1.DeleteRuleRequest, v1.DeleteRuleResponse]
+	whyRule           *connect.Client[v1.WhyRuleRequest, v1.WhyRuleResponse]
+	testRule          *connect.Client[v1.TestRuleRequest, v1.TestRuleResponse]
+	dryRunRule        *connect.Client[v1.DryRunRuleRequest, v1.DryRunRuleResponse]
+	listRuleTemplates *connect.Client[v1.ListRuleTemplatesRequest, v1.ListRuleTemplatesResponse]
+	fillRuleTemplate  *connect.Client[v1.FillRuleTemplateRequest, v1.FillRuleTemplateResponse]
+	raiseAlarm        *connect.Client[v1.RaiseAlarmRequest, v1.RaiseAlarmResponse]
+	getAlarm          *connect.Client[v1.GetAlarmRequest, v1.GetAlarmResponse]
+	listAlarms        *connect.Client[v1.ListAlarmsRequest, v1.ListAlarmsResponse]
+	changeAlarm       *connect.Client[v1.ChangeAlarmRequest, v1.ChangeAlarmResponse]
+	deleteAlarm       *connect.Client[v1.DeleteAlarmRequest, v1.DeleteAlarmResponse]
+	countAlarms       *connect.Client[v1.CountAlarmsRequest, v1.CountAlarmsResponse]
 }
 
 // PutSchedule calls pollux.v1.AutomationService.PutSchedule.
@@ -319,6 +359,21 @@ func (c *automationServiceClient) TestRule(ctx context.Context, req *connect.Req
 	return c.testRule.CallUnary(ctx, req)
 }
 
+// DryRunRule calls pollux.v1.AutomationService.DryRunRule.
+func (c *automationServiceClient) DryRunRule(ctx context.Context, req *connect.Request[v1.DryRunRuleRequest]) (*connect.Response[v1.DryRunRuleResponse], error) {
+	return c.dryRunRule.CallUnary(ctx, req)
+}
+
+// ListRuleTemplates calls pollux.v1.AutomationService.ListRuleTemplates.
+func (c *automationServiceClient) ListRuleTemplates(ctx context.Context, req *connect.Request[v1.ListRuleTemplatesRequest]) (*connect.Response[v1.ListRuleTemplatesResponse], error) {
+	return c.listRuleTemplates.CallUnary(ctx, req)
+}
+
+// FillRuleTemplate calls pollux.v1.AutomationService.FillRuleTemplate.
+func (c *automationServiceClient) FillRuleTemplate(ctx context.Context, req *connect.Request[v1.FillRuleTemplateRequest]) (*connect.Response[v1.FillRuleTemplateResponse], error) {
+	return c.fillRuleTemplate.CallUnary(ctx, req)
+}
+
 // RaiseAlarm calls pollux.v1.AutomationService.RaiseAlarm.
 func (c *automationServiceClient) RaiseAlarm(ctx context.Context, req *connect.Request[v1.RaiseAlarmRequest]) (*connect.Response[v1.RaiseAlarmResponse], error) {
 	return c.raiseAlarm.CallUnary(ctx, req)
@@ -368,6 +423,13 @@ type AutomationServiceHandler interface {
 	WhyRule(context.Context, *connect.Request[v1.WhyRuleRequest]) (*connect.Response[v1.WhyRuleResponse], error)
 	// TestRule evaluates a rule, stored or given, with the present values or with others. Nothing is done.
 	TestRule(context.Context, *connect.Request[v1.TestRuleRequest]) (*connect.Response[v1.TestRuleResponse], error)
+	// DryRunRule has a rule, stored or given, live through what was recorded, on a clock of its own, and gives the firings that it would have made. Nothing
+	// is done.
+	DryRunRule(context.Context, *connect.Request[v1.DryRunRuleRequest]) (*connect.Response[v1.DryRunRuleResponse], error)
+	// ListRuleTemplates gives the rules that come with Pollux, to be made by filling in their parameters.
+	ListRuleTemplates(context.Context, *connect.Request[v1.ListRuleTemplatesRequest]) (*connect.Response[v1.ListRuleTemplatesResponse], error)
+	// FillRuleTemplate gives the rule that a template makes of parameters, checked. PutRule makes it.
+	FillRuleTemplate(context.Context, *connect.Request[v1.FillRuleTemplateRequest]) (*connect.Response[v1.FillRuleTemplateResponse], error)
 	// RaiseAlarm raises an alarm, or says again that its reason is there.
 	RaiseAlarm(context.Context, *connect.Request[v1.RaiseAlarmRequest]) (*connect.Response[v1.RaiseAlarmResponse], error)
 	// GetAlarm gives an alarm with the runs of its escalations.
@@ -460,6 +522,27 @@ func NewAutomationServiceHandler(svc AutomationServiceHandler, opts ...connect.H
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	automationServiceDryRunRuleHandler := connect.NewUnaryHandler(
+		AutomationServiceDryRunRuleProcedure,
+		svc.DryRunRule,
+		connect.WithSchema(automationServiceMethods.ByName("DryRunRule")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	automationServiceListRuleTemplatesHandler := connect.NewUnaryHandler(
+		AutomationServiceListRuleTemplatesProcedure,
+		svc.ListRuleTemplates,
+		connect.WithSchema(automationServiceMethods.ByName("ListRuleTemplates")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	automationServiceFillRuleTemplateHandler := connect.NewUnaryHandler(
+		AutomationServiceFillRuleTemplateProcedure,
+		svc.FillRuleTemplate,
+		connect.WithSchema(automationServiceMethods.ByName("FillRuleTemplate")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	automationServiceRaiseAlarmHandler := connect.NewUnaryHandler(
 		AutomationServiceRaiseAlarmProcedure,
 		svc.RaiseAlarm,
@@ -523,6 +606,12 @@ func NewAutomationServiceHandler(svc AutomationServiceHandler, opts ...connect.H
 			automationServiceWhyRuleHandler.ServeHTTP(w, r)
 		case AutomationServiceTestRuleProcedure:
 			automationServiceTestRuleHandler.ServeHTTP(w, r)
+		case AutomationServiceDryRunRuleProcedure:
+			automationServiceDryRunRuleHandler.ServeHTTP(w, r)
+		case AutomationServiceListRuleTemplatesProcedure:
+			automationServiceListRuleTemplatesHandler.ServeHTTP(w, r)
+		case AutomationServiceFillRuleTemplateProcedure:
+			automationServiceFillRuleTemplateHandler.ServeHTTP(w, r)
 		case AutomationServiceRaiseAlarmProcedure:
 			automationServiceRaiseAlarmHandler.ServeHTTP(w, r)
 		case AutomationServiceGetAlarmProcedure:
@@ -586,6 +675,18 @@ func (UnimplementedAutomationServiceHandler) WhyRule(context.Context, *connect.R
 
 func (UnimplementedAutomationServiceHandler) TestRule(context.Context, *connect.Request[v1.TestRuleRequest]) (*connect.Response[v1.TestRuleResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.TestRule is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) DryRunRule(context.Context, *connect.Request[v1.DryRunRuleRequest]) (*connect.Response[v1.DryRunRuleResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.DryRunRule is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) ListRuleTemplates(context.Context, *connect.Request[v1.ListRuleTemplatesRequest]) (*connect.Response[v1.ListRuleTemplatesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.ListRuleTemplates is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) FillRuleTemplate(context.Context, *connect.Request[v1.FillRuleTemplateRequest]) (*connect.Response[v1.FillRuleTemplateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.FillRuleTemplate is not implemented"))
 }
 
 func (UnimplementedAutomationServiceHandler) RaiseAlarm(context.Context, *connect.Request[v1.RaiseAlarmRequest]) (*connect.Response[v1.RaiseAlarmResponse], error) {
