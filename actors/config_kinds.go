@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/polluxhq/pollux/actors/automation"
+	"github.com/polluxhq/pollux/actors/notify"
 	"github.com/polluxhq/pollux/actors/topic"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -44,7 +45,7 @@ var configKinds = []ConfigKind{
 			}
 		}}.kind(),
 	tableKind[*pb.Topic]{name: "topic", table: topic.TableTopics, output: []string{"state", "deleting"}, whole: (*Registry).wholeTopic,
-		leave: func(t *pb.Topic) bool { return t.Deleting }}.kind(),
+		leave: func(t *pb.Topic) bool { return t.Deleting || notify.IsOutbox(t.Id) }}.kind(),
 	channelKind(),
 	tableKind[*pb.Route]{name: "route", table: tableRoutes, whole: (*Registry).wholeRoute, after: (*Engine).routesLost,
 		names: func(x *pb.Route, ref func(kind, id string)) {
@@ -61,11 +62,15 @@ var configKinds = []ConfigKind{
 			}
 		}}.kind(),
 	relationKind(),
+	tableKind[*pb.Notifier]{name: "notifier", table: notify.TableNotifiers, output: []string{"state", "has_secret"}, whole: (*Registry).wholeNotifier,
+		refs: (*Registry).notifierRefs, export: exportNotifiers}.kind(),
 	tableKind[*pb.Schedule]{name: "schedule", table: automation.TableSchedules, output: []string{"update_by"}, whole: (*Registry).wholeSchedule,
+		names: func(m *pb.Schedule, ref func(kind, id string)) { refNotifiers(ref, m.Actions) },
 		refs: func(r *Registry, m *pb.Schedule, _ planned) ([]storage.Guard, []storage.Write, error) {
 			return nil, r.born(automation.KindSchedule, m.Id), nil
 		}}.kind(),
 	tableKind[*pb.Rule]{name: "rule", table: automation.TableRules, output: []string{"update_by"}, whole: (*Registry).wholeRule, after: (*Engine).rulesLost,
+		names: func(m *pb.Rule, ref func(kind, id string)) { refNotifiers(ref, m.Then, m.Otherwise) },
 		refs: func(r *Registry, m *pb.Rule, _ planned) ([]storage.Guard, []storage.Write, error) {
 			return nil, r.born(automation.KindRule, m.Id), nil
 		}}.kind(),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/polluxhq/pollux/actors/automation"
+	"github.com/polluxhq/pollux/actors/notify"
 	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/actors/search"
 	"github.com/polluxhq/pollux/actors/sink"
@@ -68,6 +69,7 @@ type Engine struct {
 	room       room
 	streams    *topic.Host
 	sinks      *sink.Host
+	notifiers  *notify.Host
 	routes     *routes
 	outbox     *outbox
 	automation *automation.Host
@@ -145,6 +147,9 @@ func New(o Options) (*Engine, error) {
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }})
 	e.sinks = sink.New(sink.Options{Store: o.Store, Topics: e.streams, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Secret: func(m *pb.Sink) (string, error) { return e.secretAt("sink/"+m.Id+"/secret", m.Secret) }, Files: o.SinkFiles, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
+	if e.notifiers, err = newNotifiers(e); err != nil {
+		return nil, err
+	}
 	e.intake = newIntake(e)
 	e.sources = inflow.New(inflow.Options{Store: o.Store, Ingest: e.fetched, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		Secret: func(m *pb.Source) (string, error) { return e.secretAt("source/"+m.Id+"/secret", m.Secret) }, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
@@ -210,6 +215,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.goFunc(e.rollouts.run)
 	e.streams.Start()
 	e.sinks.Start()
+	e.notifiers.Start()
 	e.sources.Start()
 	e.goFunc(e.outbox.run)
 	e.derivations.load()
@@ -374,6 +380,7 @@ func (e *Engine) Gained(owned []cluster.Ownership) {
 	}
 	e.outbox.gained()
 	e.sinks.Wake()
+	e.notifiers.Wake()
 	e.sources.Wake()
 	e.waker.gained(slots)
 	e.starter.gained(slots)
@@ -425,6 +432,7 @@ func (e *Engine) Close() error {
 	e.searcher.Close()
 	e.sources.Close()
 	e.sinks.Close()
+	e.notifiers.Close()
 	e.streams.Close()
 	e.automation.Close()
 	e.hub.close()

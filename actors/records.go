@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/actors/automation"
+	"github.com/polluxhq/pollux/actors/notify"
 	"github.com/polluxhq/pollux/actors/sink"
 	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/cluster"
@@ -30,6 +31,7 @@ func (e *Engine) watchRecords() error {
 		{tableReleases, e.releaseChanged, e.releasesLost},
 		{tableRoutes, e.routeChanged, e.routesLost},
 		{inflow.TableSources, func(storage.Change) { e.sources.Wake() }, e.sources.Wake},
+		{notify.TableNotifiers, func(storage.Change) { e.notifiers.Wake() }, e.notifiers.Wake},
 		{sink.TableSinks, func(storage.Change) { e.sinks.Wake() }, e.sinks.Wake},
 		{cluster.TableMember, e.memberChanged, func() { e.automation.NodesChanged(e.rules) }},
 		{automation.TableAlarms, func(c storage.Change) { e.automation.Changed(automation.KindAlarm, c.Key) }, func() {}},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/actors/automation"
+	"github.com/polluxhq/pollux/actors/notify"
 	"github.com/polluxhq/pollux/actors/sink"
 	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/actors/topic"
@@ -85,6 +86,11 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 		return Kind{inflow.TableSources, func(rec storage.Record) (proto.Message, error) {
 			m, err := decode(rec, &pb.Source{})
 			return shownSource(m), err
+		}}, true
+	case "notifier":
+		return Kind{notify.TableNotifiers, func(rec storage.Record) (proto.Message, error) {
+			m, err := decode(rec, &pb.Notifier{})
+			return shownNotifier(m), err
 		}}, true
 	case "sink":
 		return Kind{sink.TableSinks, func(rec storage.Record) (proto.Message, error) {

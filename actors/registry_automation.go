@@ -112,7 +112,7 @@ func completeTiming(project, path string, t *pb.Timing) error {
 }
 
 // wholeSchedule completes and checks a schedule whose id is complete.
-func (r *Registry) wholeSchedule(m *pb.Schedule, _ planned) (*pb.Schedule, error) {
+func (r *Registry) wholeSchedule(m *pb.Schedule, p planned) (*pb.Schedule, error) {
 	project := ProjectOf(m.Id)
 	if err := completeTiming(project, "/schedule/timing", m.Timing); err != nil {
 		return nil, err
@@ -120,11 +120,14 @@ func (r *Registry) wholeSchedule(m *pb.Schedule, _ planned) (*pb.Schedule, error
 	if err := completeTargets(project, "/schedule/actions", m.Actions); err != nil {
 		return nil, err
 	}
+	if err := notifiersOf("/schedule/actions", m.Actions, r.notifierThere(project, p)); err != nil {
+		return nil, err
+	}
 	return m, at(r.e.automation.CheckSchedule(m, r.e.now()))
 }
 
 // wholeRule completes and checks a rule whose id is complete.
-func (r *Registry) wholeRule(m *pb.Rule, _ planned) (*pb.Rule, error) {
+func (r *Registry) wholeRule(m *pb.Rule, p planned) (*pb.Rule, error) {
 	project := ProjectOf(m.Id)
 	for i, t := range m.When {
 		path := fmt.Sprintf("/rule/when/%d", i)
@@ -153,6 +156,12 @@ func (r *Registry) wholeRule(m *pb.Rule, _ planned) (*pb.Rule, error) {
 		return nil, err
 	}
 	if err := completeTargets(project, "/rule/otherwise", m.Otherwise); err != nil {
+		return nil, err
+	}
+	if err := notifiersOf("/rule/then", m.Then, r.notifierThere(project, p)); err != nil {
+		return nil, err
+	}
+	if err := notifiersOf("/rule/otherwise", m.Otherwise, r.notifierThere(project, p)); err != nil {
 		return nil, err
 	}
 	return m, at(r.e.automation.CheckRule(m))

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/polluxhq/pollux/actors/notify"
 	"github.com/polluxhq/pollux/actors/topic"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -33,6 +35,9 @@ func (r *Registry) wholeTopic(t *pb.Topic, _ planned) (*pb.Topic, error) {
 	if old, err := get(r.store, topic.TableTopics, t.Id, &pb.Topic{}); err == nil && old.Deleting {
 		return nil, topic.ErrDeleting
 	}
+	if notify.IsOutbox(t.Id) {
+		return nil, invalid("/topic/id", "what ends in .outbox is the outbox of a notifier: change that")
+	}
 	return t, nil
 }
 
@@ -59,6 +64,15 @@ func (r *Registry) DeleteTopic(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	if name, ok := strings.CutSuffix(id, notify.OutboxOf("")); ok {
+		if _, there, err := r.store.Get(notify.TableNotifiers, name); err != nil || there {
+			return errors.Join(invalid("/id", "it is the outbox of notifier %s: delete that", name), err)
+		}
+	}
+	return r.deleteTopic(ctx, id)
+}
+
+func (r *Registry) deleteTopic(ctx context.Context, id string) error {
 	t, err := get(r.store, topic.TableTopics, id, &pb.Topic{})
 	if err != nil {
 		return err

@@ -78,7 +78,7 @@ func (e *Engine) letGo(slots []cluster.Slot, lost, bounded bool, done func()) {
 	e.starter.lost(slots)
 	e.tracers.moved(slots, e.slotOf)
 	e.recorders.moved(slots, e.slotOf)
-	group.left.Add(4) // the parts of the topics, of the sinks, of the sources, and of schedules and rules
+	group.left.Add(5) // the parts of the topics, of the sinks, of the sources, of the notifiers, and of schedules and rules
 	if bounded {
 		for stage, after := range []time.Duration{releaseRunning, releaseCommits, releaseActors} {
 			group.timers[stage] = time.AfterFunc(after, func() {
@@ -102,6 +102,7 @@ func (e *Engine) letGo(slots []cluster.Slot, lost, bounded bool, done func()) {
 	mine := func(s cluster.Slot) bool { return chosen[s] }
 	e.streams.Release(mine, lost, group.shardDone)
 	e.sinks.Release(mine, group.shardDone)
+	e.notifiers.Release(mine, group.shardDone)
 	e.automation.Release(mine, lost, group.shardDone)
 	e.sources.Release(mine, group.shardDone)
 }

@@ -32,13 +32,13 @@ func TestAuthorizationOverHTTP(t *testing.T) {
 		"CreateModel", "UpdateModel", "DeleteModel", "ClaimInbox", "IgnoreInbox", "Apply", "PutProjectSettings",
 		"CreateTopic", "UpdateTopic", "DeleteTopic", "PutRoute", "DeleteRoute", "StartSystem", "StopSystem", "CreateRelation", "UpdateRelation", "DeleteRelation",
 		"PutSchedule", "DeleteSchedule", "CancelSchedules", "PutRule", "DeleteRule", "DeleteAlarm",
-		"CreateSink", "UpdateSink", "DeleteSink", "CreateSource", "UpdateSource", "DeleteSource"}
+		"CreateSink", "UpdateSink", "DeleteSink", "CreateNotifier", "UpdateNotifier", "DeleteNotifier", "CreateSource", "UpdateSource", "DeleteSource"}
 	// These belong to no project.
 	everywhere := []string{"UploadDriver", "DeleteDriver", "AddFromCatalog", "DrainNode", "UndrainNode", "RemoveNode", "TransferLeadership",
 		"CreateJoinToken", "ListJoinTokens", "RevokeJoinToken", "RotateGossipKey", "RotateCA", "StartRollout", "HaltRollout",
 		"Rollback", "Scan"}
 	admin = append(admin, everywhere...)
-	operator := []string{"Invoke", "RaiseAlarm", "ChangeAlarm", "InvokeSystem", "SetDesired", "TraceTwin", "ReleaseTwins", "ClearCommands", "Ingest", "Publish", "Ack",
+	operator := []string{"TestNotifier", "Notify", "Invoke", "RaiseAlarm", "ChangeAlarm", "InvokeSystem", "SetDesired", "TraceTwin", "ReleaseTwins", "ClearCommands", "Ingest", "Publish", "Ack",
 		"PutChannel", "DeleteChannel", "SeekChannel", "ReplayDeadLetters", "ReplayRoute"}
 	protoregistry.GlobalFiles.RangeFilesByPackage("pollux.v1", func(f protoreflect.FileDescriptor) bool {
 		for i := range f.Services().Len() {

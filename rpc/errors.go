@@ -13,6 +13,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/actors/automation"
+	"github.com/polluxhq/pollux/actors/notify"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
@@ -106,6 +107,8 @@ var meanings = []meaning{
 	{is: journal.ErrQuery, code: connect.CodeInvalidArgument, reason: "invalid"},
 	{is: journal.ErrClosed, code: connect.CodeUnavailable, reason: "stopping", hint: "the node is stopping"},
 	{is: automation.ErrNotFound, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux schedule list` and `pollux rule list` show what there is"},
+
+	{is: notify.ErrNotFound, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux notifier list` shows what there is"},
 
 	{is: history.ErrQuery, code: connect.CodeInvalidArgument, reason: "invalid"},
 	{is: history.ErrUnavailable, code: connect.CodeUnavailable, reason: "history_unavailable",

@@ -150,6 +150,7 @@ func procedures() map[string]procedure {
 	maps.Copy(table, relationProcedures())
 	maps.Copy(table, historyProcedures())
 	maps.Copy(table, sinkProcedures())
+	maps.Copy(table, notifierProcedures())
 	maps.Copy(table, automationProcedures())
 	maps.Copy(table, alarmProcedures())
 	maps.Copy(table, sourceProcedures())

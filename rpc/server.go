@@ -121,6 +121,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	mount(rpcv1.NewSearchServiceHandler(&searchService{s}, small))
 	mount(rpcv1.NewHistoryServiceHandler(&historyService{s}, small))
 	mount(rpcv1.NewSinkServiceHandler(&sinkService{s}, small))
+	mount(rpcv1.NewNotifierServiceHandler(&notifierService{s}, small))
 	mount(rpcv1.NewAutomationServiceHandler(&automationService{s}, small))
 	mount(rpcv1.NewSourceServiceHandler(&sourceService{s}, small))
 
@@ -134,7 +135,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
 		rpcv1.KeyServiceName, rpcv1.ModelServiceName, rpcv1.SiteServiceName, rpcv1.TopicServiceName, rpcv1.BulkServiceName, rpcv1.SettingsServiceName,
-		rpcv1.RelationServiceName, rpcv1.SinkServiceName, rpcv1.SourceServiceName, rpcv1.IngestServiceName,
+		rpcv1.RelationServiceName, rpcv1.SinkServiceName, rpcv1.NotifierServiceName, rpcv1.SourceServiceName, rpcv1.IngestServiceName,
 		rpcv1.SearchServiceName, rpcv1.HistoryServiceName, rpcv1.AutomationServiceName}
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mount(grpcreflect.NewHandlerV1(reflector, small))

@@ -23,7 +23,7 @@ func (w *watchService) Watch(ctx context.Context, r *connect.Request[pb.WatchReq
 // scopedKinds begin their keys with the project; what they hold is read by the named action. Every other kind belongs
 // to no project.
 var scopedKinds = map[string]Action{
-	"twin": ActionTwinRead, "model": ActionTwinRead, "zone": ActionSiteRead, "system": ActionSiteRead, "inbox": ActionSiteRead, "topic": ActionTopicRead, "route": ActionTopicRead, "sink": ActionTopicRead, "source": ActionTopicRead,
+	"twin": ActionTwinRead, "model": ActionTwinRead, "zone": ActionSiteRead, "system": ActionSiteRead, "inbox": ActionSiteRead, "topic": ActionTopicRead, "route": ActionTopicRead, "sink": ActionTopicRead, "notifier": ActionTopicRead, "source": ActionTopicRead,
 	"relation": ActionSiteRead, "project": ActionSiteRead, "schedule": ActionTwinRead, "rule": ActionTwinRead, "alarm": ActionTwinRead,
 }
 
@@ -79,7 +79,7 @@ func (s *Server) kindFor(p *Principal, name string) (*watchedKind, error) {
 
 func (s *Server) kindNames() []string {
 	names := []string{"key"}
-	for _, name := range []string{"driver", "model", "twin", "zone", "system", "inbox", "topic", "route", "relation", "project", "schedule", "rule", "alarm", "sink", "source"} {
+	for _, name := range []string{"driver", "model", "twin", "zone", "system", "inbox", "topic", "route", "relation", "project", "schedule", "rule", "alarm", "sink", "source", "notifier"} {
 		if _, ok := s.o.Registry.Kind(name); ok {
 			names = append(names, name)
 		}

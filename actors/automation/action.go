@@ -43,6 +43,8 @@ func (r *runner) act(ctx context.Context, a *pb.Action, number int) outcome {
 		return r.raise(ctx, x.Raise, number)
 	case *pb.Action_Clear:
 		return r.clear(ctx, x.Clear)
+	case *pb.Action_Notify:
+		return r.verdict(r.u.h.o.World.Notify(ctx, r.notification(x.Notify, number)))
 	}
 	return outcome{err: errors.New("this node does not know such an action: it is older than the cluster")}
 }

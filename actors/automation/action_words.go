@@ -26,6 +26,8 @@ func describe(a *pb.Action) string {
 		return "mqtt " + x.Mqtt.Topic
 	case *pb.Action_Raise:
 		return strings.TrimSpace("raise " + x.Raise.Alarm + " " + severityWord(x.Raise.Severity))
+	case *pb.Action_Notify:
+		return "notify " + x.Notify.Notifier
 	case *pb.Action_Clear:
 		return strings.TrimSpace("clear " + x.Clear.Alarm)
 	case *pb.Action_Wait:

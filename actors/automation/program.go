@@ -112,45 +112,9 @@ func (p *programs) value(source string, s *scope) (state.Value, error) {
 	return x.Eval(in)
 }
 
-// pieces takes a text apart: what is between `${` and `}` is an expression.
-func pieces(text string) (parts []string, err error) {
-	for {
-		before, rest, found := strings.Cut(text, "${")
-		parts = append(parts, before)
-		if !found {
-			return parts, nil
-		}
-		end, depth := -1, 1
-		quote := byte(0)
-		for i := 0; i < len(rest) && end < 0; i++ {
-			switch c := rest[i]; {
-			case quote != 0 && c == '\\':
-				i++
-			case quote != 0:
-				if c == quote {
-					quote = 0
-				}
-			case c == '"' || c == '\'':
-				quote = c
-			case c == '{':
-				depth++
-			case c == '}':
-				if depth--; depth == 0 {
-					end = i
-				}
-			}
-		}
-		if end < 0 {
-			return nil, fmt.Errorf("${%s: it has no end", rest)
-		}
-		parts = append(parts, rest[:end])
-		text = rest[end+1:]
-	}
-}
-
 // template says what is wrong with a text that may have expressions in it, or nil.
 func (p *programs) template(text string) error {
-	parts, err := pieces(text)
+	parts, err := expr.Pieces(text)
 	for i := 1; i < len(parts) && err == nil; i += 2 {
 		if _, err = p.compile(parts[i]); err != nil {
 			err = fmt.Errorf("${%s}: %w", parts[i], err)
@@ -164,7 +128,7 @@ func (p *programs) text(text string, s *scope) string {
 	if !strings.Contains(text, "${") {
 		return text
 	}
-	parts, err := pieces(text)
+	parts, err := expr.Pieces(text)
 	if err != nil {
 		return text
 	}

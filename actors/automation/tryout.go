@@ -73,6 +73,8 @@ func (h *Host) wouldDo(a *pb.Action, sc *scope) string {
 	case *pb.Action_Mqtt:
 		more = " " + h.programs.text(x.Mqtt.Payload, sc)
 		x.Mqtt.Topic = h.programs.text(x.Mqtt.Topic, sc)
+	case *pb.Action_Notify:
+		more = strings.TrimRight(": "+h.programs.text(x.Notify.Subject, sc)+" "+h.programs.text(x.Notify.Body, sc), ": ")
 	}
 	text := describe(a) + more
 	if a.If != "" {

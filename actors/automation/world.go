@@ -41,6 +41,8 @@ type World interface {
 	Invoke(ctx context.Context, req *pb.InvokeRequest, by string) error
 	SetDesired(ctx context.Context, req *pb.SetDesiredRequest, by string) error
 	Publish(ctx context.Context, req *pb.PublishRequest) error
+	// Notify commits a message into the outbox of its notifier; one of the same id is there once.
+	Notify(ctx context.Context, m *pb.Notification) error
 	MQTT(topic string, payload []byte, qos byte, retain bool) error
 	// Verdict says what an error means: whether the same may succeed in a moment, and whether it may have been done.
 	Verdict(err error) (again, unknown bool)

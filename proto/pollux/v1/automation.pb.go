@@ -80,6 +80,56 @@ func (Missed) EnumDescriptor() ([]byte, []int) {
 	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{0}
 }
 
+type TableFormat int32
+
+const (
+	// CSV, of RFC 4180.
+	TableFormat_TABLE_FORMAT_UNSPECIFIED TableFormat = 0
+	TableFormat_TABLE_FORMAT_CSV         TableFormat = 1
+	TableFormat_TABLE_FORMAT_HTML        TableFormat = 2
+)
+
+// Enum value maps for TableFormat.
+var (
+	TableFormat_name = map[int32]string{
+		0: "TABLE_FORMAT_UNSPECIFIED",
+		1: "TABLE_FORMAT_CSV",
+		2: "TABLE_FORMAT_HTML",
+	}
+	TableFormat_value = map[string]int32{
+		"TABLE_FORMAT_UNSPECIFIED": 0,
+		"TABLE_FORMAT_CSV":         1,
+		"TABLE_FORMAT_HTML":        2,
+	}
+)
+
+func (x TableFormat) Enum() *TableFormat {
+	p := new(TableFormat)
+	*p = x
+	return p
+}
+
+func (x TableFormat) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TableFormat) Descriptor() protoreflect.EnumDescriptor {
+	return file_pollux_v1_automation_proto_enumTypes[1].Descriptor()
+}
+
+func (TableFormat) Type() protoreflect.EnumType {
+	return &file_pollux_v1_automation_proto_enumTypes[1]
+}
+
+func (x TableFormat) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TableFormat.Descriptor instead.
+func (TableFormat) EnumDescriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{1}
+}
+
 type StepState int32
 
 const (
@@ -126,11 +176,11 @@ func (x StepState) String() string {
 }
 
 func (StepState) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_automation_proto_enumTypes[1].Descriptor()
+	return file_pollux_v1_automation_proto_enumTypes[2].Descriptor()
 }
 
 func (StepState) Type() protoreflect.EnumType {
-	return &file_pollux_v1_automation_proto_enumTypes[1]
+	return &file_pollux_v1_automation_proto_enumTypes[2]
 }
 
 func (x StepState) Number() protoreflect.EnumNumber {
@@ -139,7 +189,7 @@ func (x StepState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StepState.Descriptor instead.
 func (StepState) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{1}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{2}
 }
 
 type RunState int32
@@ -178,11 +228,11 @@ func (x RunState) String() string {
 }
 
 func (RunState) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_automation_proto_enumTypes[2].Descriptor()
+	return file_pollux_v1_automation_proto_enumTypes[3].Descriptor()
 }
 
 func (RunState) Type() protoreflect.EnumType {
-	return &file_pollux_v1_automation_proto_enumTypes[2]
+	return &file_pollux_v1_automation_proto_enumTypes[3]
 }
 
 func (x RunState) Number() protoreflect.EnumNumber {
@@ -191,7 +241,7 @@ func (x RunState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RunState.Descriptor instead.
 func (RunState) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{2}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{3}
 }
 
 type AlarmSeverity int32
@@ -234,11 +284,11 @@ func (x AlarmSeverity) String() string {
 }
 
 func (AlarmSeverity) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_automation_proto_enumTypes[3].Descriptor()
+	return file_pollux_v1_automation_proto_enumTypes[4].Descriptor()
 }
 
 func (AlarmSeverity) Type() protoreflect.EnumType {
-	return &file_pollux_v1_automation_proto_enumTypes[3]
+	return &file_pollux_v1_automation_proto_enumTypes[4]
 }
 
 func (x AlarmSeverity) Number() protoreflect.EnumNumber {
@@ -247,7 +297,7 @@ func (x AlarmSeverity) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AlarmSeverity.Descriptor instead.
 func (AlarmSeverity) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{3}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{4}
 }
 
 // Timing says when something is due.
@@ -968,6 +1018,7 @@ type Action struct {
 	//	*Action_Mqtt
 	//	*Action_Raise
 	//	*Action_Clear
+	//	*Action_Notify
 	//	*Action_Wait
 	//	*Action_Parallel
 	//	*Action_Stop
@@ -1073,6 +1124,15 @@ func (x *Action) GetClear() *ClearAction {
 	return nil
 }
 
+func (x *Action) GetNotify() *NotifyAction {
+	if x != nil {
+		if x, ok := x.Do.(*Action_Notify); ok {
+			return x.Notify
+		}
+	}
+	return nil
+}
+
 func (x *Action) GetWait() *durationpb.Duration {
 	if x != nil {
 		if x, ok := x.Do.(*Action_Wait); ok {
@@ -1149,6 +1209,10 @@ type Action_Clear struct {
 	Clear *ClearAction `protobuf:"bytes,6,opt,name=clear,proto3,oneof"`
 }
 
+type Action_Notify struct {
+	Notify *NotifyAction `protobuf:"bytes,7,opt,name=notify,proto3,oneof"`
+}
+
 type Action_Wait struct {
 	// Wait so long before what follows; 30 days at most.
 	Wait *durationpb.Duration `protobuf:"bytes,8,opt,name=wait,proto3,oneof"`
@@ -1175,6 +1239,8 @@ func (*Action_Mqtt) isAction_Do() {}
 func (*Action_Raise) isAction_Do() {}
 
 func (*Action_Clear) isAction_Do() {}
+
+func (*Action_Notify) isAction_Do() {}
 
 func (*Action_Wait) isAction_Do() {}
 
@@ -1622,6 +1688,284 @@ func (x *MqttAction) GetRetain() bool {
 	return false
 }
 
+// NotifyAction has a notifier tell somebody. It is done when the message is in the notifier's outbox, by the key of the step.
+type NotifyAction struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Notifier string                 `protobuf:"bytes,1,opt,name=notifier,proto3" json:"notifier,omitempty"`
+	// Empty: what fired, and why.
+	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	Body    string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	// Addresses, numbers or chats, instead of those that the notifier names.
+	To []string `protobuf:"bytes,4,rep,name=to,proto3" json:"to,omitempty"`
+	// Quiet hours do not hold it back.
+	Urgent        bool          `protobuf:"varint,5,opt,name=urgent,proto3" json:"urgent,omitempty"`
+	Attachments   []*Attachment `protobuf:"bytes,6,rep,name=attachments,proto3" json:"attachments,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotifyAction) Reset() {
+	*x = NotifyAction{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotifyAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotifyAction) ProtoMessage() {}
+
+func (x *NotifyAction) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotifyAction.ProtoReflect.Descriptor instead.
+func (*NotifyAction) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *NotifyAction) GetNotifier() string {
+	if x != nil {
+		return x.Notifier
+	}
+	return ""
+}
+
+func (x *NotifyAction) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *NotifyAction) GetBody() string {
+	if x != nil {
+		return x.Body
+	}
+	return ""
+}
+
+func (x *NotifyAction) GetTo() []string {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *NotifyAction) GetUrgent() bool {
+	if x != nil {
+		return x.Urgent
+	}
+	return false
+}
+
+func (x *NotifyAction) GetAttachments() []*Attachment {
+	if x != nil {
+		return x.Attachments
+	}
+	return nil
+}
+
+// Attachment goes with a notification, where its kind can carry one: mail does.
+type Attachment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the file; texts in `${…}` as elsewhere.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Types that are valid to be assigned to Content:
+	//
+	//	*Attachment_Text
+	//	*Attachment_History
+	Content       isAttachment_Content `protobuf_oneof:"content"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attachment) Reset() {
+	*x = Attachment{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attachment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attachment) ProtoMessage() {}
+
+func (x *Attachment) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
+func (*Attachment) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Attachment) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Attachment) GetContent() isAttachment_Content {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *Attachment) GetText() string {
+	if x != nil {
+		if x, ok := x.Content.(*Attachment_Text); ok {
+			return x.Text
+		}
+	}
+	return ""
+}
+
+func (x *Attachment) GetHistory() *HistoryTable {
+	if x != nil {
+		if x, ok := x.Content.(*Attachment_History); ok {
+			return x.History
+		}
+	}
+	return nil
+}
+
+type isAttachment_Content interface {
+	isAttachment_Content()
+}
+
+type Attachment_Text struct {
+	Text string `protobuf:"bytes,2,opt,name=text,proto3,oneof"`
+}
+
+type Attachment_History struct {
+	History *HistoryTable `protobuf:"bytes,3,opt,name=history,proto3,oneof"`
+}
+
+func (*Attachment_Text) isAttachment_Content() {}
+
+func (*Attachment_History) isAttachment_Content() {}
+
+// HistoryTable is what properties were before the firing: a row for each time, a column for each property of a twin.
+type HistoryTable struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nothing set: the twin that it is about, or else all twins of the project.
+	Of         *Selection `protobuf:"bytes,1,opt,name=of,proto3" json:"of,omitempty"`
+	Properties []string   `protobuf:"bytes,2,rep,name=properties,proto3" json:"properties,omitempty"`
+	// How far back; none: a day.
+	Since *durationpb.Duration `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// A row for each so long; none: an hour.
+	Step *durationpb.Duration `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	// avg, min, max, sum, count, first or last of each step; empty: avg.
+	Aggregate string      `protobuf:"bytes,5,opt,name=aggregate,proto3" json:"aggregate,omitempty"`
+	Format    TableFormat `protobuf:"varint,6,opt,name=format,proto3,enum=pollux.v1.TableFormat" json:"format,omitempty"`
+	// IANA zone of the times; empty: UTC.
+	Zone          string `protobuf:"bytes,7,opt,name=zone,proto3" json:"zone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryTable) Reset() {
+	*x = HistoryTable{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryTable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryTable) ProtoMessage() {}
+
+func (x *HistoryTable) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryTable.ProtoReflect.Descriptor instead.
+func (*HistoryTable) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *HistoryTable) GetOf() *Selection {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *HistoryTable) GetProperties() []string {
+	if x != nil {
+		return x.Properties
+	}
+	return nil
+}
+
+func (x *HistoryTable) GetSince() *durationpb.Duration {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *HistoryTable) GetStep() *durationpb.Duration {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *HistoryTable) GetAggregate() string {
+	if x != nil {
+		return x.Aggregate
+	}
+	return ""
+}
+
+func (x *HistoryTable) GetFormat() TableFormat {
+	if x != nil {
+		return x.Format
+	}
+	return TableFormat_TABLE_FORMAT_UNSPECIFIED
+}
+
+func (x *HistoryTable) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
 // Step is an action of a run.
 type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1642,7 +1986,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[15]
+	mi := &file_pollux_v1_automation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1998,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[15]
+	mi := &file_pollux_v1_automation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +2011,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Step) GetAction() string {
@@ -1753,7 +2097,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[16]
+	mi := &file_pollux_v1_automation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +2109,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[16]
+	mi := &file_pollux_v1_automation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +2122,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Run) GetNumber() uint64 {
@@ -1867,7 +2211,7 @@ type PutScheduleRequest struct {
 
 func (x *PutScheduleRequest) Reset() {
 	*x = PutScheduleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[17]
+	mi := &file_pollux_v1_automation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +2223,7 @@ func (x *PutScheduleRequest) String() string {
 func (*PutScheduleRequest) ProtoMessage() {}
 
 func (x *PutScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[17]
+	mi := &file_pollux_v1_automation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +2236,7 @@ func (x *PutScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutScheduleRequest.ProtoReflect.Descriptor instead.
 func (*PutScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PutScheduleRequest) GetSchedule() *Schedule {
@@ -1911,7 +2255,7 @@ type PutScheduleResponse struct {
 
 func (x *PutScheduleResponse) Reset() {
 	*x = PutScheduleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[18]
+	mi := &file_pollux_v1_automation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2267,7 @@ func (x *PutScheduleResponse) String() string {
 func (*PutScheduleResponse) ProtoMessage() {}
 
 func (x *PutScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[18]
+	mi := &file_pollux_v1_automation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2280,7 @@ func (x *PutScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutScheduleResponse.ProtoReflect.Descriptor instead.
 func (*PutScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutScheduleResponse) GetSchedule() *Schedule {
@@ -1957,7 +2301,7 @@ type GetScheduleRequest struct {
 
 func (x *GetScheduleRequest) Reset() {
 	*x = GetScheduleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[19]
+	mi := &file_pollux_v1_automation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2313,7 @@ func (x *GetScheduleRequest) String() string {
 func (*GetScheduleRequest) ProtoMessage() {}
 
 func (x *GetScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[19]
+	mi := &file_pollux_v1_automation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2326,7 @@ func (x *GetScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetScheduleRequest.ProtoReflect.Descriptor instead.
 func (*GetScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetScheduleRequest) GetId() string {
@@ -2012,7 +2356,7 @@ type GetScheduleResponse struct {
 
 func (x *GetScheduleResponse) Reset() {
 	*x = GetScheduleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[20]
+	mi := &file_pollux_v1_automation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +2368,7 @@ func (x *GetScheduleResponse) String() string {
 func (*GetScheduleResponse) ProtoMessage() {}
 
 func (x *GetScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[20]
+	mi := &file_pollux_v1_automation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +2381,7 @@ func (x *GetScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetScheduleResponse.ProtoReflect.Descriptor instead.
 func (*GetScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetScheduleResponse) GetSchedule() *Schedule {
@@ -2081,7 +2425,7 @@ type ListSchedulesRequest struct {
 
 func (x *ListSchedulesRequest) Reset() {
 	*x = ListSchedulesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[21]
+	mi := &file_pollux_v1_automation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2093,7 +2437,7 @@ func (x *ListSchedulesRequest) String() string {
 func (*ListSchedulesRequest) ProtoMessage() {}
 
 func (x *ListSchedulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[21]
+	mi := &file_pollux_v1_automation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2106,7 +2450,7 @@ func (x *ListSchedulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchedulesRequest.ProtoReflect.Descriptor instead.
 func (*ListSchedulesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListSchedulesRequest) GetProject() string {
@@ -2149,7 +2493,7 @@ type ListSchedulesResponse struct {
 
 func (x *ListSchedulesResponse) Reset() {
 	*x = ListSchedulesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[22]
+	mi := &file_pollux_v1_automation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +2505,7 @@ func (x *ListSchedulesResponse) String() string {
 func (*ListSchedulesResponse) ProtoMessage() {}
 
 func (x *ListSchedulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[22]
+	mi := &file_pollux_v1_automation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +2518,7 @@ func (x *ListSchedulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchedulesResponse.ProtoReflect.Descriptor instead.
 func (*ListSchedulesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListSchedulesResponse) GetSchedules() []*Schedule {
@@ -2207,7 +2551,7 @@ type DeleteScheduleRequest struct {
 
 func (x *DeleteScheduleRequest) Reset() {
 	*x = DeleteScheduleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[23]
+	mi := &file_pollux_v1_automation_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2563,7 @@ func (x *DeleteScheduleRequest) String() string {
 func (*DeleteScheduleRequest) ProtoMessage() {}
 
 func (x *DeleteScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[23]
+	mi := &file_pollux_v1_automation_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2576,7 @@ func (x *DeleteScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteScheduleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteScheduleRequest) GetId() string {
@@ -2250,7 +2594,7 @@ type DeleteScheduleResponse struct {
 
 func (x *DeleteScheduleResponse) Reset() {
 	*x = DeleteScheduleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[24]
+	mi := &file_pollux_v1_automation_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2606,7 @@ func (x *DeleteScheduleResponse) String() string {
 func (*DeleteScheduleResponse) ProtoMessage() {}
 
 func (x *DeleteScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[24]
+	mi := &file_pollux_v1_automation_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2619,7 @@ func (x *DeleteScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteScheduleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{27}
 }
 
 type CancelSchedulesRequest struct {
@@ -2287,7 +2631,7 @@ type CancelSchedulesRequest struct {
 
 func (x *CancelSchedulesRequest) Reset() {
 	*x = CancelSchedulesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[25]
+	mi := &file_pollux_v1_automation_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2299,7 +2643,7 @@ func (x *CancelSchedulesRequest) String() string {
 func (*CancelSchedulesRequest) ProtoMessage() {}
 
 func (x *CancelSchedulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[25]
+	mi := &file_pollux_v1_automation_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2312,7 +2656,7 @@ func (x *CancelSchedulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSchedulesRequest.ProtoReflect.Descriptor instead.
 func (*CancelSchedulesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CancelSchedulesRequest) GetTwin() string {
@@ -2331,7 +2675,7 @@ type CancelSchedulesResponse struct {
 
 func (x *CancelSchedulesResponse) Reset() {
 	*x = CancelSchedulesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[26]
+	mi := &file_pollux_v1_automation_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2687,7 @@ func (x *CancelSchedulesResponse) String() string {
 func (*CancelSchedulesResponse) ProtoMessage() {}
 
 func (x *CancelSchedulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[26]
+	mi := &file_pollux_v1_automation_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2700,7 @@ func (x *CancelSchedulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSchedulesResponse.ProtoReflect.Descriptor instead.
 func (*CancelSchedulesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CancelSchedulesResponse) GetIds() []string {
@@ -2383,7 +2727,7 @@ type Selection struct {
 
 func (x *Selection) Reset() {
 	*x = Selection{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[27]
+	mi := &file_pollux_v1_automation_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2739,7 @@ func (x *Selection) String() string {
 func (*Selection) ProtoMessage() {}
 
 func (x *Selection) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[27]
+	mi := &file_pollux_v1_automation_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +2752,7 @@ func (x *Selection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selection.ProtoReflect.Descriptor instead.
 func (*Selection) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Selection) GetTwins() []string {
@@ -2480,7 +2824,7 @@ type Trigger struct {
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[28]
+	mi := &file_pollux_v1_automation_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2492,7 +2836,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[28]
+	mi := &file_pollux_v1_automation_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2505,7 +2849,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Trigger) GetOn() isTrigger_On {
@@ -2652,7 +2996,7 @@ type PropertyTrigger struct {
 
 func (x *PropertyTrigger) Reset() {
 	*x = PropertyTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[29]
+	mi := &file_pollux_v1_automation_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2664,7 +3008,7 @@ func (x *PropertyTrigger) String() string {
 func (*PropertyTrigger) ProtoMessage() {}
 
 func (x *PropertyTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[29]
+	mi := &file_pollux_v1_automation_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2677,7 +3021,7 @@ func (x *PropertyTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PropertyTrigger.ProtoReflect.Descriptor instead.
 func (*PropertyTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PropertyTrigger) GetOf() *Selection {
@@ -2706,7 +3050,7 @@ type EventTrigger struct {
 
 func (x *EventTrigger) Reset() {
 	*x = EventTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[30]
+	mi := &file_pollux_v1_automation_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +3062,7 @@ func (x *EventTrigger) String() string {
 func (*EventTrigger) ProtoMessage() {}
 
 func (x *EventTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[30]
+	mi := &file_pollux_v1_automation_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +3075,7 @@ func (x *EventTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventTrigger.ProtoReflect.Descriptor instead.
 func (*EventTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EventTrigger) GetOf() *Selection {
@@ -2761,7 +3105,7 @@ type AbsentTrigger struct {
 
 func (x *AbsentTrigger) Reset() {
 	*x = AbsentTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[31]
+	mi := &file_pollux_v1_automation_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +3117,7 @@ func (x *AbsentTrigger) String() string {
 func (*AbsentTrigger) ProtoMessage() {}
 
 func (x *AbsentTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[31]
+	mi := &file_pollux_v1_automation_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +3130,7 @@ func (x *AbsentTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbsentTrigger.ProtoReflect.Descriptor instead.
 func (*AbsentTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AbsentTrigger) GetOf() *Selection {
@@ -2822,7 +3166,7 @@ type CommandTrigger struct {
 
 func (x *CommandTrigger) Reset() {
 	*x = CommandTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[32]
+	mi := &file_pollux_v1_automation_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +3178,7 @@ func (x *CommandTrigger) String() string {
 func (*CommandTrigger) ProtoMessage() {}
 
 func (x *CommandTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[32]
+	mi := &file_pollux_v1_automation_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +3191,7 @@ func (x *CommandTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandTrigger.ProtoReflect.Descriptor instead.
 func (*CommandTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CommandTrigger) GetOf() *Selection {
@@ -2874,7 +3218,7 @@ type NodeTrigger struct {
 
 func (x *NodeTrigger) Reset() {
 	*x = NodeTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[33]
+	mi := &file_pollux_v1_automation_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2886,7 +3230,7 @@ func (x *NodeTrigger) String() string {
 func (*NodeTrigger) ProtoMessage() {}
 
 func (x *NodeTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[33]
+	mi := &file_pollux_v1_automation_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2899,7 +3243,7 @@ func (x *NodeTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeTrigger.ProtoReflect.Descriptor instead.
 func (*NodeTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{36}
 }
 
 // WebhookTrigger: somebody posted to /hooks/PROJECT/@rule/NAME with the secret, as bearer token or `?token=`. In the condition `value` is the body: JSON, or
@@ -2916,7 +3260,7 @@ type WebhookTrigger struct {
 
 func (x *WebhookTrigger) Reset() {
 	*x = WebhookTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	mi := &file_pollux_v1_automation_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2928,7 +3272,7 @@ func (x *WebhookTrigger) String() string {
 func (*WebhookTrigger) ProtoMessage() {}
 
 func (x *WebhookTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	mi := &file_pollux_v1_automation_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2941,7 +3285,7 @@ func (x *WebhookTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookTrigger.ProtoReflect.Descriptor instead.
 func (*WebhookTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WebhookTrigger) GetSecret() string {
@@ -2969,7 +3313,7 @@ type TopicTrigger struct {
 
 func (x *TopicTrigger) Reset() {
 	*x = TopicTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	mi := &file_pollux_v1_automation_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3325,7 @@ func (x *TopicTrigger) String() string {
 func (*TopicTrigger) ProtoMessage() {}
 
 func (x *TopicTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	mi := &file_pollux_v1_automation_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3338,7 @@ func (x *TopicTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopicTrigger.ProtoReflect.Descriptor instead.
 func (*TopicTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TopicTrigger) GetTopic() string {
@@ -3053,7 +3397,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[36]
+	mi := &file_pollux_v1_automation_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3065,7 +3409,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[36]
+	mi := &file_pollux_v1_automation_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3078,7 +3422,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Rule) GetId() string {
@@ -3260,7 +3604,7 @@ type RuleState struct {
 
 func (x *RuleState) Reset() {
 	*x = RuleState{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[37]
+	mi := &file_pollux_v1_automation_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3272,7 +3616,7 @@ func (x *RuleState) String() string {
 func (*RuleState) ProtoMessage() {}
 
 func (x *RuleState) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[37]
+	mi := &file_pollux_v1_automation_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3285,7 +3629,7 @@ func (x *RuleState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleState.ProtoReflect.Descriptor instead.
 func (*RuleState) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RuleState) GetActive() uint32 {
@@ -3387,7 +3731,7 @@ type Evaluation struct {
 
 func (x *Evaluation) Reset() {
 	*x = Evaluation{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[38]
+	mi := &file_pollux_v1_automation_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3399,7 +3743,7 @@ func (x *Evaluation) String() string {
 func (*Evaluation) ProtoMessage() {}
 
 func (x *Evaluation) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[38]
+	mi := &file_pollux_v1_automation_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3412,7 +3756,7 @@ func (x *Evaluation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evaluation.ProtoReflect.Descriptor instead.
 func (*Evaluation) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Evaluation) GetTime() *timestamppb.Timestamp {
@@ -3480,7 +3824,7 @@ type PutRuleRequest struct {
 
 func (x *PutRuleRequest) Reset() {
 	*x = PutRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[39]
+	mi := &file_pollux_v1_automation_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3492,7 +3836,7 @@ func (x *PutRuleRequest) String() string {
 func (*PutRuleRequest) ProtoMessage() {}
 
 func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[39]
+	mi := &file_pollux_v1_automation_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3505,7 +3849,7 @@ func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleRequest.ProtoReflect.Descriptor instead.
 func (*PutRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PutRuleRequest) GetRule() *Rule {
@@ -3524,7 +3868,7 @@ type PutRuleResponse struct {
 
 func (x *PutRuleResponse) Reset() {
 	*x = PutRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[40]
+	mi := &file_pollux_v1_automation_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +3880,7 @@ func (x *PutRuleResponse) String() string {
 func (*PutRuleResponse) ProtoMessage() {}
 
 func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[40]
+	mi := &file_pollux_v1_automation_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +3893,7 @@ func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleResponse.ProtoReflect.Descriptor instead.
 func (*PutRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{40}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PutRuleResponse) GetRule() *Rule {
@@ -3568,7 +3912,7 @@ type GetRuleRequest struct {
 
 func (x *GetRuleRequest) Reset() {
 	*x = GetRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[41]
+	mi := &file_pollux_v1_automation_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3580,7 +3924,7 @@ func (x *GetRuleRequest) String() string {
 func (*GetRuleRequest) ProtoMessage() {}
 
 func (x *GetRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[41]
+	mi := &file_pollux_v1_automation_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3593,7 +3937,7 @@ func (x *GetRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRuleRequest.ProtoReflect.Descriptor instead.
 func (*GetRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{41}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetRuleRequest) GetId() string {
@@ -3613,7 +3957,7 @@ type GetRuleResponse struct {
 
 func (x *GetRuleResponse) Reset() {
 	*x = GetRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[42]
+	mi := &file_pollux_v1_automation_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3625,7 +3969,7 @@ func (x *GetRuleResponse) String() string {
 func (*GetRuleResponse) ProtoMessage() {}
 
 func (x *GetRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[42]
+	mi := &file_pollux_v1_automation_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3638,7 +3982,7 @@ func (x *GetRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRuleResponse.ProtoReflect.Descriptor instead.
 func (*GetRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{42}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetRuleResponse) GetRule() *Rule {
@@ -3666,7 +4010,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[43]
+	mi := &file_pollux_v1_automation_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3678,7 +4022,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[43]
+	mi := &file_pollux_v1_automation_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3691,7 +4035,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{43}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListRulesRequest) GetProject() string {
@@ -3725,7 +4069,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[44]
+	mi := &file_pollux_v1_automation_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3737,7 +4081,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[44]
+	mi := &file_pollux_v1_automation_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3750,7 +4094,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{44}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -3776,7 +4120,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[45]
+	mi := &file_pollux_v1_automation_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3788,7 +4132,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[45]
+	mi := &file_pollux_v1_automation_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3801,7 +4145,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{45}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DeleteRuleRequest) GetId() string {
@@ -3819,7 +4163,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[46]
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3831,7 +4175,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[46]
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3844,7 +4188,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{46}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{49}
 }
 
 type WhyRuleRequest struct {
@@ -3858,7 +4202,7 @@ type WhyRuleRequest struct {
 
 func (x *WhyRuleRequest) Reset() {
 	*x = WhyRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[47]
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3870,7 +4214,7 @@ func (x *WhyRuleRequest) String() string {
 func (*WhyRuleRequest) ProtoMessage() {}
 
 func (x *WhyRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[47]
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3883,7 +4227,7 @@ func (x *WhyRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRuleRequest.ProtoReflect.Descriptor instead.
 func (*WhyRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{47}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *WhyRuleRequest) GetId() string {
@@ -3915,7 +4259,7 @@ type WhyRuleResponse struct {
 
 func (x *WhyRuleResponse) Reset() {
 	*x = WhyRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[48]
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3927,7 +4271,7 @@ func (x *WhyRuleResponse) String() string {
 func (*WhyRuleResponse) ProtoMessage() {}
 
 func (x *WhyRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[48]
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3940,7 +4284,7 @@ func (x *WhyRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRuleResponse.ProtoReflect.Descriptor instead.
 func (*WhyRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{48}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WhyRuleResponse) GetState() *RuleState {
@@ -3988,7 +4332,7 @@ type TestRuleRequest struct {
 
 func (x *TestRuleRequest) Reset() {
 	*x = TestRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4000,7 +4344,7 @@ func (x *TestRuleRequest) String() string {
 func (*TestRuleRequest) ProtoMessage() {}
 
 func (x *TestRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4013,7 +4357,7 @@ func (x *TestRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRuleRequest.ProtoReflect.Descriptor instead.
 func (*TestRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{49}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *TestRuleRequest) GetId() string {
@@ -4062,7 +4406,7 @@ type TestRuleResponse struct {
 
 func (x *TestRuleResponse) Reset() {
 	*x = TestRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4074,7 +4418,7 @@ func (x *TestRuleResponse) String() string {
 func (*TestRuleResponse) ProtoMessage() {}
 
 func (x *TestRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4087,7 +4431,7 @@ func (x *TestRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRuleResponse.ProtoReflect.Descriptor instead.
 func (*TestRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{50}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *TestRuleResponse) GetEvaluation() *Evaluation {
@@ -4121,7 +4465,7 @@ type DryRunRuleRequest struct {
 
 func (x *DryRunRuleRequest) Reset() {
 	*x = DryRunRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4133,7 +4477,7 @@ func (x *DryRunRuleRequest) String() string {
 func (*DryRunRuleRequest) ProtoMessage() {}
 
 func (x *DryRunRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4146,7 +4490,7 @@ func (x *DryRunRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryRunRuleRequest.ProtoReflect.Descriptor instead.
 func (*DryRunRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{51}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DryRunRuleRequest) GetId() string {
@@ -4203,7 +4547,7 @@ type DryRunRuleResponse struct {
 
 func (x *DryRunRuleResponse) Reset() {
 	*x = DryRunRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4215,7 +4559,7 @@ func (x *DryRunRuleResponse) String() string {
 func (*DryRunRuleResponse) ProtoMessage() {}
 
 func (x *DryRunRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4228,7 +4572,7 @@ func (x *DryRunRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryRunRuleResponse.ProtoReflect.Descriptor instead.
 func (*DryRunRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{52}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DryRunRuleResponse) GetFirings() []*DryFiring {
@@ -4295,7 +4639,7 @@ type DryFiring struct {
 
 func (x *DryFiring) Reset() {
 	*x = DryFiring{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4307,7 +4651,7 @@ func (x *DryFiring) String() string {
 func (*DryFiring) ProtoMessage() {}
 
 func (x *DryFiring) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4320,7 +4664,7 @@ func (x *DryFiring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryFiring.ProtoReflect.Descriptor instead.
 func (*DryFiring) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{53}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DryFiring) GetTime() *timestamppb.Timestamp {
@@ -4380,7 +4724,7 @@ type RuleTemplate struct {
 
 func (x *RuleTemplate) Reset() {
 	*x = RuleTemplate{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4392,7 +4736,7 @@ func (x *RuleTemplate) String() string {
 func (*RuleTemplate) ProtoMessage() {}
 
 func (x *RuleTemplate) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4405,7 +4749,7 @@ func (x *RuleTemplate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleTemplate.ProtoReflect.Descriptor instead.
 func (*RuleTemplate) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{54}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RuleTemplate) GetName() string {
@@ -4459,7 +4803,7 @@ type TemplateParameter struct {
 
 func (x *TemplateParameter) Reset() {
 	*x = TemplateParameter{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4471,7 +4815,7 @@ func (x *TemplateParameter) String() string {
 func (*TemplateParameter) ProtoMessage() {}
 
 func (x *TemplateParameter) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4484,7 +4828,7 @@ func (x *TemplateParameter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TemplateParameter.ProtoReflect.Descriptor instead.
 func (*TemplateParameter) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{55}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *TemplateParameter) GetName() string {
@@ -4530,7 +4874,7 @@ type ListRuleTemplatesRequest struct {
 
 func (x *ListRuleTemplatesRequest) Reset() {
 	*x = ListRuleTemplatesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4542,7 +4886,7 @@ func (x *ListRuleTemplatesRequest) String() string {
 func (*ListRuleTemplatesRequest) ProtoMessage() {}
 
 func (x *ListRuleTemplatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4555,7 +4899,7 @@ func (x *ListRuleTemplatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRuleTemplatesRequest.ProtoReflect.Descriptor instead.
 func (*ListRuleTemplatesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{56}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{59}
 }
 
 type ListRuleTemplatesResponse struct {
@@ -4567,7 +4911,7 @@ type ListRuleTemplatesResponse struct {
 
 func (x *ListRuleTemplatesResponse) Reset() {
 	*x = ListRuleTemplatesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4579,7 +4923,7 @@ func (x *ListRuleTemplatesResponse) String() string {
 func (*ListRuleTemplatesResponse) ProtoMessage() {}
 
 func (x *ListRuleTemplatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4592,7 +4936,7 @@ func (x *ListRuleTemplatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRuleTemplatesResponse.ProtoReflect.Descriptor instead.
 func (*ListRuleTemplatesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{57}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListRuleTemplatesResponse) GetTemplates() []*RuleTemplate {
@@ -4614,7 +4958,7 @@ type FillRuleTemplateRequest struct {
 
 func (x *FillRuleTemplateRequest) Reset() {
 	*x = FillRuleTemplateRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4626,7 +4970,7 @@ func (x *FillRuleTemplateRequest) String() string {
 func (*FillRuleTemplateRequest) ProtoMessage() {}
 
 func (x *FillRuleTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4639,7 +4983,7 @@ func (x *FillRuleTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRuleTemplateRequest.ProtoReflect.Descriptor instead.
 func (*FillRuleTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{58}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *FillRuleTemplateRequest) GetTemplate() string {
@@ -4672,7 +5016,7 @@ type FillRuleTemplateResponse struct {
 
 func (x *FillRuleTemplateResponse) Reset() {
 	*x = FillRuleTemplateResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4684,7 +5028,7 @@ func (x *FillRuleTemplateResponse) String() string {
 func (*FillRuleTemplateResponse) ProtoMessage() {}
 
 func (x *FillRuleTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4697,7 +5041,7 @@ func (x *FillRuleTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRuleTemplateResponse.ProtoReflect.Descriptor instead.
 func (*FillRuleTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{59}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *FillRuleTemplateResponse) GetRule() *Rule {
@@ -4748,7 +5092,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4760,7 +5104,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4773,7 +5117,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{60}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Alarm) GetId() string {
@@ -4933,7 +5277,7 @@ type Escalation struct {
 
 func (x *Escalation) Reset() {
 	*x = Escalation{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4945,7 +5289,7 @@ func (x *Escalation) String() string {
 func (*Escalation) ProtoMessage() {}
 
 func (x *Escalation) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4958,7 +5302,7 @@ func (x *Escalation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Escalation.ProtoReflect.Descriptor instead.
 func (*Escalation) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{61}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Escalation) GetAfter() *durationpb.Duration {
@@ -4988,7 +5332,7 @@ type AlarmChange struct {
 
 func (x *AlarmChange) Reset() {
 	*x = AlarmChange{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5000,7 +5344,7 @@ func (x *AlarmChange) String() string {
 func (*AlarmChange) ProtoMessage() {}
 
 func (x *AlarmChange) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5013,7 +5357,7 @@ func (x *AlarmChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmChange.ProtoReflect.Descriptor instead.
 func (*AlarmChange) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{62}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *AlarmChange) GetTime() *timestamppb.Timestamp {
@@ -5059,7 +5403,7 @@ type RaiseAction struct {
 
 func (x *RaiseAction) Reset() {
 	*x = RaiseAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	mi := &file_pollux_v1_automation_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5071,7 +5415,7 @@ func (x *RaiseAction) String() string {
 func (*RaiseAction) ProtoMessage() {}
 
 func (x *RaiseAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	mi := &file_pollux_v1_automation_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5084,7 +5428,7 @@ func (x *RaiseAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAction.ProtoReflect.Descriptor instead.
 func (*RaiseAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{63}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *RaiseAction) GetAlarm() string {
@@ -5125,7 +5469,7 @@ type ClearAction struct {
 
 func (x *ClearAction) Reset() {
 	*x = ClearAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	mi := &file_pollux_v1_automation_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5137,7 +5481,7 @@ func (x *ClearAction) String() string {
 func (*ClearAction) ProtoMessage() {}
 
 func (x *ClearAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	mi := &file_pollux_v1_automation_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5150,7 +5494,7 @@ func (x *ClearAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearAction.ProtoReflect.Descriptor instead.
 func (*ClearAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{64}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ClearAction) GetAlarm() string {
@@ -5173,7 +5517,7 @@ type RaiseAlarmRequest struct {
 
 func (x *RaiseAlarmRequest) Reset() {
 	*x = RaiseAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	mi := &file_pollux_v1_automation_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5185,7 +5529,7 @@ func (x *RaiseAlarmRequest) String() string {
 func (*RaiseAlarmRequest) ProtoMessage() {}
 
 func (x *RaiseAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	mi := &file_pollux_v1_automation_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5198,7 +5542,7 @@ func (x *RaiseAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAlarmRequest.ProtoReflect.Descriptor instead.
 func (*RaiseAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{65}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RaiseAlarmRequest) GetId() string {
@@ -5245,7 +5589,7 @@ type RaiseAlarmResponse struct {
 
 func (x *RaiseAlarmResponse) Reset() {
 	*x = RaiseAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[66]
+	mi := &file_pollux_v1_automation_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5257,7 +5601,7 @@ func (x *RaiseAlarmResponse) String() string {
 func (*RaiseAlarmResponse) ProtoMessage() {}
 
 func (x *RaiseAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[66]
+	mi := &file_pollux_v1_automation_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5270,7 +5614,7 @@ func (x *RaiseAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAlarmResponse.ProtoReflect.Descriptor instead.
 func (*RaiseAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{66}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RaiseAlarmResponse) GetAlarm() *Alarm {
@@ -5289,7 +5633,7 @@ type GetAlarmRequest struct {
 
 func (x *GetAlarmRequest) Reset() {
 	*x = GetAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[67]
+	mi := &file_pollux_v1_automation_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5301,7 +5645,7 @@ func (x *GetAlarmRequest) String() string {
 func (*GetAlarmRequest) ProtoMessage() {}
 
 func (x *GetAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[67]
+	mi := &file_pollux_v1_automation_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5314,7 +5658,7 @@ func (x *GetAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmRequest.ProtoReflect.Descriptor instead.
 func (*GetAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{67}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GetAlarmRequest) GetId() string {
@@ -5335,7 +5679,7 @@ type GetAlarmResponse struct {
 
 func (x *GetAlarmResponse) Reset() {
 	*x = GetAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[68]
+	mi := &file_pollux_v1_automation_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5347,7 +5691,7 @@ func (x *GetAlarmResponse) String() string {
 func (*GetAlarmResponse) ProtoMessage() {}
 
 func (x *GetAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[68]
+	mi := &file_pollux_v1_automation_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5360,7 +5704,7 @@ func (x *GetAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmResponse.ProtoReflect.Descriptor instead.
 func (*GetAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{68}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GetAlarmResponse) GetAlarm() *Alarm {
@@ -5395,7 +5739,7 @@ type ListAlarmsRequest struct {
 
 func (x *ListAlarmsRequest) Reset() {
 	*x = ListAlarmsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[69]
+	mi := &file_pollux_v1_automation_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5407,7 +5751,7 @@ func (x *ListAlarmsRequest) String() string {
 func (*ListAlarmsRequest) ProtoMessage() {}
 
 func (x *ListAlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[69]
+	mi := &file_pollux_v1_automation_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5420,7 +5764,7 @@ func (x *ListAlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmsRequest.ProtoReflect.Descriptor instead.
 func (*ListAlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{69}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ListAlarmsRequest) GetProject() string {
@@ -5482,7 +5826,7 @@ type ListAlarmsResponse struct {
 
 func (x *ListAlarmsResponse) Reset() {
 	*x = ListAlarmsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[70]
+	mi := &file_pollux_v1_automation_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5494,7 +5838,7 @@ func (x *ListAlarmsResponse) String() string {
 func (*ListAlarmsResponse) ProtoMessage() {}
 
 func (x *ListAlarmsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[70]
+	mi := &file_pollux_v1_automation_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5507,7 +5851,7 @@ func (x *ListAlarmsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmsResponse.ProtoReflect.Descriptor instead.
 func (*ListAlarmsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{70}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ListAlarmsResponse) GetAlarms() []*Alarm {
@@ -5541,7 +5885,7 @@ type ChangeAlarmRequest struct {
 
 func (x *ChangeAlarmRequest) Reset() {
 	*x = ChangeAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[71]
+	mi := &file_pollux_v1_automation_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5553,7 +5897,7 @@ func (x *ChangeAlarmRequest) String() string {
 func (*ChangeAlarmRequest) ProtoMessage() {}
 
 func (x *ChangeAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[71]
+	mi := &file_pollux_v1_automation_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5566,7 +5910,7 @@ func (x *ChangeAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeAlarmRequest.ProtoReflect.Descriptor instead.
 func (*ChangeAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{71}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ChangeAlarmRequest) GetId() string {
@@ -5665,7 +6009,7 @@ type ChangeAlarmResponse struct {
 
 func (x *ChangeAlarmResponse) Reset() {
 	*x = ChangeAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[72]
+	mi := &file_pollux_v1_automation_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5677,7 +6021,7 @@ func (x *ChangeAlarmResponse) String() string {
 func (*ChangeAlarmResponse) ProtoMessage() {}
 
 func (x *ChangeAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[72]
+	mi := &file_pollux_v1_automation_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5690,7 +6034,7 @@ func (x *ChangeAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeAlarmResponse.ProtoReflect.Descriptor instead.
 func (*ChangeAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{72}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ChangeAlarmResponse) GetAlarm() *Alarm {
@@ -5709,7 +6053,7 @@ type DeleteAlarmRequest struct {
 
 func (x *DeleteAlarmRequest) Reset() {
 	*x = DeleteAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[73]
+	mi := &file_pollux_v1_automation_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5721,7 +6065,7 @@ func (x *DeleteAlarmRequest) String() string {
 func (*DeleteAlarmRequest) ProtoMessage() {}
 
 func (x *DeleteAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[73]
+	mi := &file_pollux_v1_automation_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5734,7 +6078,7 @@ func (x *DeleteAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlarmRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{73}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *DeleteAlarmRequest) GetId() string {
@@ -5752,7 +6096,7 @@ type DeleteAlarmResponse struct {
 
 func (x *DeleteAlarmResponse) Reset() {
 	*x = DeleteAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[74]
+	mi := &file_pollux_v1_automation_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5764,7 +6108,7 @@ func (x *DeleteAlarmResponse) String() string {
 func (*DeleteAlarmResponse) ProtoMessage() {}
 
 func (x *DeleteAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[74]
+	mi := &file_pollux_v1_automation_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5777,7 +6121,7 @@ func (x *DeleteAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlarmResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{74}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{77}
 }
 
 type CountAlarmsRequest struct {
@@ -5789,7 +6133,7 @@ type CountAlarmsRequest struct {
 
 func (x *CountAlarmsRequest) Reset() {
 	*x = CountAlarmsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[75]
+	mi := &file_pollux_v1_automation_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5801,7 +6145,7 @@ func (x *CountAlarmsRequest) String() string {
 func (*CountAlarmsRequest) ProtoMessage() {}
 
 func (x *CountAlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[75]
+	mi := &file_pollux_v1_automation_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5814,7 +6158,7 @@ func (x *CountAlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountAlarmsRequest.ProtoReflect.Descriptor instead.
 func (*CountAlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{75}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *CountAlarmsRequest) GetProject() string {
@@ -5839,7 +6183,7 @@ type CountAlarmsResponse struct {
 
 func (x *CountAlarmsResponse) Reset() {
 	*x = CountAlarmsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[76]
+	mi := &file_pollux_v1_automation_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5851,7 +6195,7 @@ func (x *CountAlarmsResponse) String() string {
 func (*CountAlarmsResponse) ProtoMessage() {}
 
 func (x *CountAlarmsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[76]
+	mi := &file_pollux_v1_automation_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5864,7 +6208,7 @@ func (x *CountAlarmsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountAlarmsResponse.ProtoReflect.Descriptor instead.
 func (*CountAlarmsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{76}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *CountAlarmsResponse) GetActive() uint32 {
@@ -5962,14 +6306,15 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\afirings\x18\x03 \x01(\x04R\afirings\x12\x16\n" +
 	"\x06missed\x18\x04 \x01(\x04R\x06missed\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\tR\x04node\x12\x14\n" +
-	"\x05fault\x18\x06 \x01(\tR\x05fault\"\x8f\x04\n" +
+	"\x05fault\x18\x06 \x01(\tR\x05fault\"\xc2\x04\n" +
 	"\x06Action\x12+\n" +
 	"\x04call\x18\x01 \x01(\v2\x15.pollux.v1.CallActionH\x00R\x04call\x12(\n" +
 	"\x03set\x18\x02 \x01(\v2\x14.pollux.v1.SetActionH\x00R\x03set\x124\n" +
 	"\apublish\x18\x03 \x01(\v2\x18.pollux.v1.PublishActionH\x00R\apublish\x12+\n" +
 	"\x04mqtt\x18\x04 \x01(\v2\x15.pollux.v1.MqttActionH\x00R\x04mqtt\x12.\n" +
 	"\x05raise\x18\x05 \x01(\v2\x16.pollux.v1.RaiseActionH\x00R\x05raise\x12.\n" +
-	"\x05clear\x18\x06 \x01(\v2\x16.pollux.v1.ClearActionH\x00R\x05clear\x12@\n" +
+	"\x05clear\x18\x06 \x01(\v2\x16.pollux.v1.ClearActionH\x00R\x05clear\x121\n" +
+	"\x06notify\x18\a \x01(\v2\x17.pollux.v1.NotifyActionH\x00R\x06notify\x12@\n" +
 	"\x04wait\x18\b \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\x9a\x9e\x012\x00H\x00R\x04wait\x124\n" +
 	"\bparallel\x18\t \x01(\v2\x16.pollux.v1.ActionGroupH\x00R\bparallel\x12\x14\n" +
 	"\x04stop\x18\n" +
@@ -6022,7 +6367,34 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x05topic\x12#\n" +
 	"\apayload\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\apayload\x12\x19\n" +
 	"\x03qos\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x18\x02R\x03qos\x12\x16\n" +
-	"\x06retain\x18\x04 \x01(\bR\x06retain\"\xa4\x02\n" +
+	"\x06retain\x18\x04 \x01(\bR\x06retain\"\xf7\x01\n" +
+	"\fNotifyAction\x12&\n" +
+	"\bnotifier\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\bnotifier\x12\"\n" +
+	"\asubject\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\asubject\x12\x1d\n" +
+	"\x04body\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01R\x04body\x12!\n" +
+	"\x02to\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x102\"\ar\x05\x10\x01\x18\xc0\x02R\x02to\x12\x16\n" +
+	"\x06urgent\x18\x05 \x01(\bR\x06urgent\x12A\n" +
+	"\vattachments\x18\x06 \x03(\v2\x15.pollux.v1.AttachmentB\b\xbaH\x05\x92\x01\x02\x10\n" +
+	"R\vattachments\"\x94\x01\n" +
+	"\n" +
+	"Attachment\x12\x1e\n" +
+	"\x04name\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12\x1f\n" +
+	"\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04H\x00R\x04text\x123\n" +
+	"\ahistory\x18\x03 \x01(\v2\x17.pollux.v1.HistoryTableH\x00R\ahistoryB\x10\n" +
+	"\acontent\x12\x05\xbaH\x02\b\x01\"\xe4\x02\n" +
+	"\fHistoryTable\x12$\n" +
+	"\x02of\x18\x01 \x01(\v2\x14.pollux.v1.SelectionR\x02of\x12*\n" +
+	"\n" +
+	"properties\x18\x02 \x03(\tB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x102R\n" +
+	"properties\x12B\n" +
+	"\x05since\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\x8a\x8a\x0f2\x02\b\x01R\x05since\x12@\n" +
+	"\x04step\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\x8a\x8a\x0f2\x02\b\x01R\x04step\x12%\n" +
+	"\taggregate\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18\x14R\taggregate\x128\n" +
+	"\x06format\x18\x06 \x01(\x0e2\x16.pollux.v1.TableFormatB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06format\x12\x1b\n" +
+	"\x04zone\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\x04zone\"\xa4\x02\n" +
 	"\x04Step\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.pollux.v1.StepStateR\x05state\x12\x14\n" +
@@ -6378,7 +6750,11 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\vMISSED_SKIP\x10\x01\x12\x0f\n" +
 	"\vMISSED_ONCE\x10\x02\x12\x0e\n" +
 	"\n" +
-	"MISSED_ALL\x10\x03*\xb4\x01\n" +
+	"MISSED_ALL\x10\x03*X\n" +
+	"\vTableFormat\x12\x1c\n" +
+	"\x18TABLE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10TABLE_FORMAT_CSV\x10\x01\x12\x15\n" +
+	"\x11TABLE_FORMAT_HTML\x10\x02*\xb4\x01\n" +
 	"\tStepState\x12\x1a\n" +
 	"\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12STEP_STATE_WAITING\x10\x01\x12\x16\n" +
@@ -6436,275 +6812,286 @@ func file_pollux_v1_automation_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_automation_proto_rawDescData
 }
 
-var file_pollux_v1_automation_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
+var file_pollux_v1_automation_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
 var file_pollux_v1_automation_proto_goTypes = []any{
 	(Missed)(0),                       // 0: pollux.v1.Missed
-	(StepState)(0),                    // 1: pollux.v1.StepState
-	(RunState)(0),                     // 2: pollux.v1.RunState
-	(AlarmSeverity)(0),                // 3: pollux.v1.AlarmSeverity
-	(*Timing)(nil),                    // 4: pollux.v1.Timing
-	(*Every)(nil),                     // 5: pollux.v1.Every
-	(*Calendar)(nil),                  // 6: pollux.v1.Calendar
-	(*Sun)(nil),                       // 7: pollux.v1.Sun
-	(*Place)(nil),                     // 8: pollux.v1.Place
-	(*Window)(nil),                    // 9: pollux.v1.Window
-	(*Schedule)(nil),                  // 10: pollux.v1.Schedule
-	(*ScheduleState)(nil),             // 11: pollux.v1.ScheduleState
-	(*Action)(nil),                    // 12: pollux.v1.Action
-	(*ActionGroup)(nil),               // 13: pollux.v1.ActionGroup
-	(*Targets)(nil),                   // 14: pollux.v1.Targets
-	(*CallAction)(nil),                // 15: pollux.v1.CallAction
-	(*SetAction)(nil),                 // 16: pollux.v1.SetAction
-	(*PublishAction)(nil),             // 17: pollux.v1.PublishAction
-	(*MqttAction)(nil),                // 18: pollux.v1.MqttAction
-	(*Step)(nil),                      // 19: pollux.v1.Step
-	(*Run)(nil),                       // 20: pollux.v1.Run
-	(*PutScheduleRequest)(nil),        // 21: pollux.v1.PutScheduleRequest
-	(*PutScheduleResponse)(nil),       // 22: pollux.v1.PutScheduleResponse
-	(*GetScheduleRequest)(nil),        // 23: pollux.v1.GetScheduleRequest
-	(*GetScheduleResponse)(nil),       // 24: pollux.v1.GetScheduleResponse
-	(*ListSchedulesRequest)(nil),      // 25: pollux.v1.ListSchedulesRequest
-	(*ListSchedulesResponse)(nil),     // 26: pollux.v1.ListSchedulesResponse
-	(*DeleteScheduleRequest)(nil),     // 27: pollux.v1.DeleteScheduleRequest
-	(*DeleteScheduleResponse)(nil),    // 28: pollux.v1.DeleteScheduleResponse
-	(*CancelSchedulesRequest)(nil),    // 29: pollux.v1.CancelSchedulesRequest
-	(*CancelSchedulesResponse)(nil),   // 30: pollux.v1.CancelSchedulesResponse
-	(*Selection)(nil),                 // 31: pollux.v1.Selection
-	(*Trigger)(nil),                   // 32: pollux.v1.Trigger
-	(*PropertyTrigger)(nil),           // 33: pollux.v1.PropertyTrigger
-	(*EventTrigger)(nil),              // 34: pollux.v1.EventTrigger
-	(*AbsentTrigger)(nil),             // 35: pollux.v1.AbsentTrigger
-	(*CommandTrigger)(nil),            // 36: pollux.v1.CommandTrigger
-	(*NodeTrigger)(nil),               // 37: pollux.v1.NodeTrigger
-	(*WebhookTrigger)(nil),            // 38: pollux.v1.WebhookTrigger
-	(*TopicTrigger)(nil),              // 39: pollux.v1.TopicTrigger
-	(*Rule)(nil),                      // 40: pollux.v1.Rule
-	(*RuleState)(nil),                 // 41: pollux.v1.RuleState
-	(*Evaluation)(nil),                // 42: pollux.v1.Evaluation
-	(*PutRuleRequest)(nil),            // 43: pollux.v1.PutRuleRequest
-	(*PutRuleResponse)(nil),           // 44: pollux.v1.PutRuleResponse
-	(*GetRuleRequest)(nil),            // 45: pollux.v1.GetRuleRequest
-	(*GetRuleResponse)(nil),           // 46: pollux.v1.GetRuleResponse
-	(*ListRulesRequest)(nil),          // 47: pollux.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),         // 48: pollux.v1.ListRulesResponse
-	(*DeleteRuleRequest)(nil),         // 49: pollux.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),        // 50: pollux.v1.DeleteRuleResponse
-	(*WhyRuleRequest)(nil),            // 51: pollux.v1.WhyRuleRequest
-	(*WhyRuleResponse)(nil),           // 52: pollux.v1.WhyRuleResponse
-	(*TestRuleRequest)(nil),           // 53: pollux.v1.TestRuleRequest
-	(*TestRuleResponse)(nil),          // 54: pollux.v1.TestRuleResponse
-	(*DryRunRuleRequest)(nil),         // 55: pollux.v1.DryRunRuleRequest
-	(*DryRunRuleResponse)(nil),        // 56: pollux.v1.DryRunRuleResponse
-	(*DryFiring)(nil),                 // 57: pollux.v1.DryFiring
-	(*RuleTemplate)(nil),              // 58: pollux.v1.RuleTemplate
-	(*TemplateParameter)(nil),         // 59: pollux.v1.TemplateParameter
-	(*ListRuleTemplatesRequest)(nil),  // 60: pollux.v1.ListRuleTemplatesRequest
-	(*ListRuleTemplatesResponse)(nil), // 61: pollux.v1.ListRuleTemplatesResponse
-	(*FillRuleTemplateRequest)(nil),   // 62: pollux.v1.FillRuleTemplateRequest
-	(*FillRuleTemplateResponse)(nil),  // 63: pollux.v1.FillRuleTemplateResponse
-	(*Alarm)(nil),                     // 64: pollux.v1.Alarm
-	(*Escalation)(nil),                // 65: pollux.v1.Escalation
-	(*AlarmChange)(nil),               // 66: pollux.v1.AlarmChange
-	(*RaiseAction)(nil),               // 67: pollux.v1.RaiseAction
-	(*ClearAction)(nil),               // 68: pollux.v1.ClearAction
-	(*RaiseAlarmRequest)(nil),         // 69: pollux.v1.RaiseAlarmRequest
-	(*RaiseAlarmResponse)(nil),        // 70: pollux.v1.RaiseAlarmResponse
-	(*GetAlarmRequest)(nil),           // 71: pollux.v1.GetAlarmRequest
-	(*GetAlarmResponse)(nil),          // 72: pollux.v1.GetAlarmResponse
-	(*ListAlarmsRequest)(nil),         // 73: pollux.v1.ListAlarmsRequest
-	(*ListAlarmsResponse)(nil),        // 74: pollux.v1.ListAlarmsResponse
-	(*ChangeAlarmRequest)(nil),        // 75: pollux.v1.ChangeAlarmRequest
-	(*ChangeAlarmResponse)(nil),       // 76: pollux.v1.ChangeAlarmResponse
-	(*DeleteAlarmRequest)(nil),        // 77: pollux.v1.DeleteAlarmRequest
-	(*DeleteAlarmResponse)(nil),       // 78: pollux.v1.DeleteAlarmResponse
-	(*CountAlarmsRequest)(nil),        // 79: pollux.v1.CountAlarmsRequest
-	(*CountAlarmsResponse)(nil),       // 80: pollux.v1.CountAlarmsResponse
-	nil,                               // 81: pollux.v1.Targets.LabelsEntry
-	nil,                               // 82: pollux.v1.Run.ValuesEntry
-	nil,                               // 83: pollux.v1.Selection.LabelsEntry
-	nil,                               // 84: pollux.v1.Evaluation.ValuesEntry
-	nil,                               // 85: pollux.v1.TestRuleRequest.ValuesEntry
-	nil,                               // 86: pollux.v1.DryFiring.ValuesEntry
-	nil,                               // 87: pollux.v1.FillRuleTemplateRequest.ValuesEntry
-	nil,                               // 88: pollux.v1.CountAlarmsResponse.BySeverityEntry
-	nil,                               // 89: pollux.v1.CountAlarmsResponse.ByZoneEntry
-	nil,                               // 90: pollux.v1.CountAlarmsResponse.ByTwinEntry
-	(*timestamppb.Timestamp)(nil),     // 91: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 92: google.protobuf.Duration
-	(*structpb.Value)(nil),            // 93: google.protobuf.Value
+	(TableFormat)(0),                  // 1: pollux.v1.TableFormat
+	(StepState)(0),                    // 2: pollux.v1.StepState
+	(RunState)(0),                     // 3: pollux.v1.RunState
+	(AlarmSeverity)(0),                // 4: pollux.v1.AlarmSeverity
+	(*Timing)(nil),                    // 5: pollux.v1.Timing
+	(*Every)(nil),                     // 6: pollux.v1.Every
+	(*Calendar)(nil),                  // 7: pollux.v1.Calendar
+	(*Sun)(nil),                       // 8: pollux.v1.Sun
+	(*Place)(nil),                     // 9: pollux.v1.Place
+	(*Window)(nil),                    // 10: pollux.v1.Window
+	(*Schedule)(nil),                  // 11: pollux.v1.Schedule
+	(*ScheduleState)(nil),             // 12: pollux.v1.ScheduleState
+	(*Action)(nil),                    // 13: pollux.v1.Action
+	(*ActionGroup)(nil),               // 14: pollux.v1.ActionGroup
+	(*Targets)(nil),                   // 15: pollux.v1.Targets
+	(*CallAction)(nil),                // 16: pollux.v1.CallAction
+	(*SetAction)(nil),                 // 17: pollux.v1.SetAction
+	(*PublishAction)(nil),             // 18: pollux.v1.PublishAction
+	(*MqttAction)(nil),                // 19: pollux.v1.MqttAction
+	(*NotifyAction)(nil),              // 20: pollux.v1.NotifyAction
+	(*Attachment)(nil),                // 21: pollux.v1.Attachment
+	(*HistoryTable)(nil),              // 22: pollux.v1.HistoryTable
+	(*Step)(nil),                      // 23: pollux.v1.Step
+	(*Run)(nil),                       // 24: pollux.v1.Run
+	(*PutScheduleRequest)(nil),        // 25: pollux.v1.PutScheduleRequest
+	(*PutScheduleResponse)(nil),       // 26: pollux.v1.PutScheduleResponse
+	(*GetScheduleRequest)(nil),        // 27: pollux.v1.GetScheduleRequest
+	(*GetScheduleResponse)(nil),       // 28: pollux.v1.GetScheduleResponse
+	(*ListSchedulesRequest)(nil),      // 29: pollux.v1.ListSchedulesRequest
+	(*ListSchedulesResponse)(nil),     // 30: pollux.v1.ListSchedulesResponse
+	(*DeleteScheduleRequest)(nil),     // 31: pollux.v1.DeleteScheduleRequest
+	(*DeleteScheduleResponse)(nil),    // 32: pollux.v1.DeleteScheduleResponse
+	(*CancelSchedulesRequest)(nil),    // 33: pollux.v1.CancelSchedulesRequest
+	(*CancelSchedulesResponse)(nil),   // 34: pollux.v1.CancelSchedulesResponse
+	(*Selection)(nil),                 // 35: pollux.v1.Selection
+	(*Trigger)(nil),                   // 36: pollux.v1.Trigger
+	(*PropertyTrigger)(nil),           // 37: pollux.v1.PropertyTrigger
+	(*EventTrigger)(nil),              // 38: pollux.v1.EventTrigger
+	(*AbsentTrigger)(nil),             // 39: pollux.v1.AbsentTrigger
+	(*CommandTrigger)(nil),            // 40: pollux.v1.CommandTrigger
+	(*NodeTrigger)(nil),               // 41: pollux.v1.NodeTrigger
+	(*WebhookTrigger)(nil),            // 42: pollux.v1.WebhookTrigger
+	(*TopicTrigger)(nil),              // 43: pollux.v1.TopicTrigger
+	(*Rule)(nil),                      // 44: pollux.v1.Rule
+	(*RuleState)(nil),                 // 45: pollux.v1.RuleState
+	(*Evaluation)(nil),                // 46: pollux.v1.Evaluation
+	(*PutRuleRequest)(nil),            // 47: pollux.v1.PutRuleRequest
+	(*PutRuleResponse)(nil),           // 48: pollux.v1.PutRuleResponse
+	(*GetRuleRequest)(nil),            // 49: pollux.v1.GetRuleRequest
+	(*GetRuleResponse)(nil),           // 50: pollux.v1.GetRuleResponse
+	(*ListRulesRequest)(nil),          // 51: pollux.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),         // 52: pollux.v1.ListRulesResponse
+	(*DeleteRuleRequest)(nil),         // 53: pollux.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),        // 54: pollux.v1.DeleteRuleResponse
+	(*WhyRuleRequest)(nil),            // 55: pollux.v1.WhyRuleRequest
+	(*WhyRuleResponse)(nil),           // 56: pollux.v1.WhyRuleResponse
+	(*TestRuleRequest)(nil),           // 57: pollux.v1.TestRuleRequest
+	(*TestRuleResponse)(nil),          // 58: pollux.v1.TestRuleResponse
+	(*DryRunRuleRequest)(nil),         // 59: pollux.v1.DryRunRuleRequest
+	(*DryRunRuleResponse)(nil),        // 60: pollux.v1.DryRunRuleResponse
+	(*DryFiring)(nil),                 // 61: pollux.v1.DryFiring
+	(*RuleTemplate)(nil),              // 62: pollux.v1.RuleTemplate
+	(*TemplateParameter)(nil),         // 63: pollux.v1.TemplateParameter
+	(*ListRuleTemplatesRequest)(nil),  // 64: pollux.v1.ListRuleTemplatesRequest
+	(*ListRuleTemplatesResponse)(nil), // 65: pollux.v1.ListRuleTemplatesResponse
+	(*FillRuleTemplateRequest)(nil),   // 66: pollux.v1.FillRuleTemplateRequest
+	(*FillRuleTemplateResponse)(nil),  // 67: pollux.v1.FillRuleTemplateResponse
+	(*Alarm)(nil),                     // 68: pollux.v1.Alarm
+	(*Escalation)(nil),                // 69: pollux.v1.Escalation
+	(*AlarmChange)(nil),               // 70: pollux.v1.AlarmChange
+	(*RaiseAction)(nil),               // 71: pollux.v1.RaiseAction
+	(*ClearAction)(nil),               // 72: pollux.v1.ClearAction
+	(*RaiseAlarmRequest)(nil),         // 73: pollux.v1.RaiseAlarmRequest
+	(*RaiseAlarmResponse)(nil),        // 74: pollux.v1.RaiseAlarmResponse
+	(*GetAlarmRequest)(nil),           // 75: pollux.v1.GetAlarmRequest
+	(*GetAlarmResponse)(nil),          // 76: pollux.v1.GetAlarmResponse
+	(*ListAlarmsRequest)(nil),         // 77: pollux.v1.ListAlarmsRequest
+	(*ListAlarmsResponse)(nil),        // 78: pollux.v1.ListAlarmsResponse
+	(*ChangeAlarmRequest)(nil),        // 79: pollux.v1.ChangeAlarmRequest
+	(*ChangeAlarmResponse)(nil),       // 80: pollux.v1.ChangeAlarmResponse
+	(*DeleteAlarmRequest)(nil),        // 81: pollux.v1.DeleteAlarmRequest
+	(*DeleteAlarmResponse)(nil),       // 82: pollux.v1.DeleteAlarmResponse
+	(*CountAlarmsRequest)(nil),        // 83: pollux.v1.CountAlarmsRequest
+	(*CountAlarmsResponse)(nil),       // 84: pollux.v1.CountAlarmsResponse
+	nil,                               // 85: pollux.v1.Targets.LabelsEntry
+	nil,                               // 86: pollux.v1.Run.ValuesEntry
+	nil,                               // 87: pollux.v1.Selection.LabelsEntry
+	nil,                               // 88: pollux.v1.Evaluation.ValuesEntry
+	nil,                               // 89: pollux.v1.TestRuleRequest.ValuesEntry
+	nil,                               // 90: pollux.v1.DryFiring.ValuesEntry
+	nil,                               // 91: pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	nil,                               // 92: pollux.v1.CountAlarmsResponse.BySeverityEntry
+	nil,                               // 93: pollux.v1.CountAlarmsResponse.ByZoneEntry
+	nil,                               // 94: pollux.v1.CountAlarmsResponse.ByTwinEntry
+	(*timestamppb.Timestamp)(nil),     // 95: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 96: google.protobuf.Duration
+	(*structpb.Value)(nil),            // 97: google.protobuf.Value
 }
 var file_pollux_v1_automation_proto_depIdxs = []int32{
-	91,  // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
-	5,   // 1: pollux.v1.Timing.every:type_name -> pollux.v1.Every
-	6,   // 2: pollux.v1.Timing.calendar:type_name -> pollux.v1.Calendar
-	7,   // 3: pollux.v1.Timing.sun:type_name -> pollux.v1.Sun
-	92,  // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
-	91,  // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
-	92,  // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
-	8,   // 7: pollux.v1.Sun.place:type_name -> pollux.v1.Place
-	91,  // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
-	91,  // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
-	4,   // 10: pollux.v1.Schedule.timing:type_name -> pollux.v1.Timing
-	9,   // 11: pollux.v1.Schedule.windows:type_name -> pollux.v1.Window
-	92,  // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
+	95,  // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
+	6,   // 1: pollux.v1.Timing.every:type_name -> pollux.v1.Every
+	7,   // 2: pollux.v1.Timing.calendar:type_name -> pollux.v1.Calendar
+	8,   // 3: pollux.v1.Timing.sun:type_name -> pollux.v1.Sun
+	96,  // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
+	95,  // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
+	96,  // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
+	9,   // 7: pollux.v1.Sun.place:type_name -> pollux.v1.Place
+	95,  // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
+	95,  // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
+	5,   // 10: pollux.v1.Schedule.timing:type_name -> pollux.v1.Timing
+	10,  // 11: pollux.v1.Schedule.windows:type_name -> pollux.v1.Window
+	96,  // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
 	0,   // 13: pollux.v1.Schedule.missed:type_name -> pollux.v1.Missed
-	12,  // 14: pollux.v1.Schedule.actions:type_name -> pollux.v1.Action
-	91,  // 15: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
-	91,  // 16: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
-	15,  // 17: pollux.v1.Action.call:type_name -> pollux.v1.CallAction
-	16,  // 18: pollux.v1.Action.set:type_name -> pollux.v1.SetAction
-	17,  // 19: pollux.v1.Action.publish:type_name -> pollux.v1.PublishAction
-	18,  // 20: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
-	67,  // 21: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
-	68,  // 22: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
-	92,  // 23: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
-	13,  // 24: pollux.v1.Action.parallel:type_name -> pollux.v1.ActionGroup
-	12,  // 25: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
-	81,  // 26: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
-	14,  // 27: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
-	93,  // 28: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
-	92,  // 29: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
-	14,  // 30: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
-	93,  // 31: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
-	93,  // 32: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
-	1,   // 33: pollux.v1.Step.state:type_name -> pollux.v1.StepState
-	91,  // 34: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
-	91,  // 35: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
-	91,  // 36: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
-	91,  // 37: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
-	91,  // 38: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
-	82,  // 39: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
-	19,  // 40: pollux.v1.Run.steps:type_name -> pollux.v1.Step
-	2,   // 41: pollux.v1.Run.state:type_name -> pollux.v1.RunState
-	10,  // 42: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
-	10,  // 43: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
-	10,  // 44: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
-	11,  // 45: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
-	91,  // 46: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
-	20,  // 47: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
-	10,  // 48: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
-	91,  // 49: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
-	83,  // 50: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
-	33,  // 51: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
-	34,  // 52: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
-	35,  // 53: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
-	4,   // 54: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
-	36,  // 55: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
-	37,  // 56: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
-	38,  // 57: pollux.v1.Trigger.webhook:type_name -> pollux.v1.WebhookTrigger
-	39,  // 58: pollux.v1.Trigger.topic:type_name -> pollux.v1.TopicTrigger
-	31,  // 59: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
-	31,  // 60: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
-	31,  // 61: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
-	92,  // 62: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
-	31,  // 63: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
-	32,  // 64: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
-	92,  // 65: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
-	12,  // 66: pollux.v1.Rule.then:type_name -> pollux.v1.Action
-	12,  // 67: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
-	92,  // 68: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
-	92,  // 69: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
-	92,  // 70: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
-	9,   // 71: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
-	91,  // 72: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
-	91,  // 73: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
-	84,  // 74: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
-	40,  // 75: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
-	40,  // 76: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
-	40,  // 77: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
-	41,  // 78: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
-	40,  // 79: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
-	41,  // 80: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
-	42,  // 81: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
-	20,  // 82: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
-	42,  // 83: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
-	40,  // 84: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
-	85,  // 85: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
-	42,  // 86: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
-	40,  // 87: pollux.v1.DryRunRuleRequest.rule:type_name -> pollux.v1.Rule
-	91,  // 88: pollux.v1.DryRunRuleRequest.start:type_name -> google.protobuf.Timestamp
-	91,  // 89: pollux.v1.DryRunRuleRequest.end:type_name -> google.protobuf.Timestamp
-	57,  // 90: pollux.v1.DryRunRuleResponse.firings:type_name -> pollux.v1.DryFiring
-	41,  // 91: pollux.v1.DryRunRuleResponse.state:type_name -> pollux.v1.RuleState
-	91,  // 92: pollux.v1.DryRunRuleResponse.start:type_name -> google.protobuf.Timestamp
-	91,  // 93: pollux.v1.DryRunRuleResponse.end:type_name -> google.protobuf.Timestamp
-	91,  // 94: pollux.v1.DryFiring.time:type_name -> google.protobuf.Timestamp
-	86,  // 95: pollux.v1.DryFiring.values:type_name -> pollux.v1.DryFiring.ValuesEntry
-	59,  // 96: pollux.v1.RuleTemplate.parameters:type_name -> pollux.v1.TemplateParameter
-	58,  // 97: pollux.v1.ListRuleTemplatesResponse.templates:type_name -> pollux.v1.RuleTemplate
-	87,  // 98: pollux.v1.FillRuleTemplateRequest.values:type_name -> pollux.v1.FillRuleTemplateRequest.ValuesEntry
-	40,  // 99: pollux.v1.FillRuleTemplateResponse.rule:type_name -> pollux.v1.Rule
-	3,   // 100: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
-	91,  // 101: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
-	91,  // 102: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
-	91,  // 103: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
-	91,  // 104: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
-	65,  // 105: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
-	66,  // 106: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
-	92,  // 107: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
-	12,  // 108: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
-	91,  // 109: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
-	3,   // 110: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
-	65,  // 111: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
-	3,   // 112: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	65,  // 113: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
-	64,  // 114: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	64,  // 115: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	20,  // 116: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
-	3,   // 117: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	64,  // 118: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
-	92,  // 119: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
-	64,  // 120: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	88,  // 121: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
-	89,  // 122: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
-	90,  // 123: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
-	93,  // 124: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
-	21,  // 125: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
-	23,  // 126: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
-	25,  // 127: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
-	27,  // 128: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
-	29,  // 129: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
-	43,  // 130: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
-	45,  // 131: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
-	47,  // 132: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
-	49,  // 133: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
-	51,  // 134: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
-	53,  // 135: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
-	55,  // 136: pollux.v1.AutomationService.DryRunRule:input_type -> pollux.v1.DryRunRuleRequest
-	60,  // 137: pollux.v1.AutomationService.ListRuleTemplates:input_type -> pollux.v1.ListRuleTemplatesRequest
-	62,  // 138: pollux.v1.AutomationService.FillRuleTemplate:input_type -> pollux.v1.FillRuleTemplateRequest
-	69,  // 139: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
-	71,  // 140: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
-	73,  // 141: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
-	75,  // 142: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
-	77,  // 143: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
-	79,  // 144: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
-	22,  // 145: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
-	24,  // 146: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
-	26,  // 147: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
-	28,  // 148: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
-	30,  // 149: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
-	44,  // 150: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
-	46,  // 151: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
-	48,  // 152: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
-	50,  // 153: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
-	52,  // 154: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
-	54,  // 155: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
-	56,  // 156: pollux.v1.AutomationService.DryRunRule:output_type -> pollux.v1.DryRunRuleResponse
-	61,  // 157: pollux.v1.AutomationService.ListRuleTemplates:output_type -> pollux.v1.ListRuleTemplatesResponse
-	63,  // 158: pollux.v1.AutomationService.FillRuleTemplate:output_type -> pollux.v1.FillRuleTemplateResponse
-	70,  // 159: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
-	72,  // 160: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
-	74,  // 161: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
-	76,  // 162: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
-	78,  // 163: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
-	80,  // 164: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
-	145, // [145:165] is the sub-list for method output_type
-	125, // [125:145] is the sub-list for method input_type
-	125, // [125:125] is the sub-list for extension type_name
-	125, // [125:125] is the sub-list for extension extendee
-	0,   // [0:125] is the sub-list for field type_name
+	13,  // 14: pollux.v1.Schedule.actions:type_name -> pollux.v1.Action
+	95,  // 15: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
+	95,  // 16: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
+	16,  // 17: pollux.v1.Action.call:type_name -> pollux.v1.CallAction
+	17,  // 18: pollux.v1.Action.set:type_name -> pollux.v1.SetAction
+	18,  // 19: pollux.v1.Action.publish:type_name -> pollux.v1.PublishAction
+	19,  // 20: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
+	71,  // 21: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
+	72,  // 22: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
+	20,  // 23: pollux.v1.Action.notify:type_name -> pollux.v1.NotifyAction
+	96,  // 24: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
+	14,  // 25: pollux.v1.Action.parallel:type_name -> pollux.v1.ActionGroup
+	13,  // 26: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
+	85,  // 27: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
+	15,  // 28: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
+	97,  // 29: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
+	96,  // 30: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
+	15,  // 31: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
+	97,  // 32: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
+	97,  // 33: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
+	21,  // 34: pollux.v1.NotifyAction.attachments:type_name -> pollux.v1.Attachment
+	22,  // 35: pollux.v1.Attachment.history:type_name -> pollux.v1.HistoryTable
+	35,  // 36: pollux.v1.HistoryTable.of:type_name -> pollux.v1.Selection
+	96,  // 37: pollux.v1.HistoryTable.since:type_name -> google.protobuf.Duration
+	96,  // 38: pollux.v1.HistoryTable.step:type_name -> google.protobuf.Duration
+	1,   // 39: pollux.v1.HistoryTable.format:type_name -> pollux.v1.TableFormat
+	2,   // 40: pollux.v1.Step.state:type_name -> pollux.v1.StepState
+	95,  // 41: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
+	95,  // 42: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
+	95,  // 43: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
+	95,  // 44: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
+	95,  // 45: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
+	86,  // 46: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
+	23,  // 47: pollux.v1.Run.steps:type_name -> pollux.v1.Step
+	3,   // 48: pollux.v1.Run.state:type_name -> pollux.v1.RunState
+	11,  // 49: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
+	11,  // 50: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
+	11,  // 51: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
+	12,  // 52: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
+	95,  // 53: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
+	24,  // 54: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
+	11,  // 55: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
+	95,  // 56: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
+	87,  // 57: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
+	37,  // 58: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
+	38,  // 59: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
+	39,  // 60: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
+	5,   // 61: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
+	40,  // 62: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
+	41,  // 63: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
+	42,  // 64: pollux.v1.Trigger.webhook:type_name -> pollux.v1.WebhookTrigger
+	43,  // 65: pollux.v1.Trigger.topic:type_name -> pollux.v1.TopicTrigger
+	35,  // 66: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
+	35,  // 67: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
+	35,  // 68: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
+	96,  // 69: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
+	35,  // 70: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
+	36,  // 71: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
+	96,  // 72: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
+	13,  // 73: pollux.v1.Rule.then:type_name -> pollux.v1.Action
+	13,  // 74: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
+	96,  // 75: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
+	96,  // 76: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
+	96,  // 77: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
+	10,  // 78: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
+	95,  // 79: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
+	95,  // 80: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
+	88,  // 81: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
+	44,  // 82: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
+	44,  // 83: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
+	44,  // 84: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
+	45,  // 85: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
+	44,  // 86: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
+	45,  // 87: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
+	46,  // 88: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
+	24,  // 89: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
+	46,  // 90: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
+	44,  // 91: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
+	89,  // 92: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
+	46,  // 93: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
+	44,  // 94: pollux.v1.DryRunRuleRequest.rule:type_name -> pollux.v1.Rule
+	95,  // 95: pollux.v1.DryRunRuleRequest.start:type_name -> google.protobuf.Timestamp
+	95,  // 96: pollux.v1.DryRunRuleRequest.end:type_name -> google.protobuf.Timestamp
+	61,  // 97: pollux.v1.DryRunRuleResponse.firings:type_name -> pollux.v1.DryFiring
+	45,  // 98: pollux.v1.DryRunRuleResponse.state:type_name -> pollux.v1.RuleState
+	95,  // 99: pollux.v1.DryRunRuleResponse.start:type_name -> google.protobuf.Timestamp
+	95,  // 100: pollux.v1.DryRunRuleResponse.end:type_name -> google.protobuf.Timestamp
+	95,  // 101: pollux.v1.DryFiring.time:type_name -> google.protobuf.Timestamp
+	90,  // 102: pollux.v1.DryFiring.values:type_name -> pollux.v1.DryFiring.ValuesEntry
+	63,  // 103: pollux.v1.RuleTemplate.parameters:type_name -> pollux.v1.TemplateParameter
+	62,  // 104: pollux.v1.ListRuleTemplatesResponse.templates:type_name -> pollux.v1.RuleTemplate
+	91,  // 105: pollux.v1.FillRuleTemplateRequest.values:type_name -> pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	44,  // 106: pollux.v1.FillRuleTemplateResponse.rule:type_name -> pollux.v1.Rule
+	4,   // 107: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
+	95,  // 108: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
+	95,  // 109: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
+	95,  // 110: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
+	95,  // 111: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
+	69,  // 112: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
+	70,  // 113: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
+	96,  // 114: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
+	13,  // 115: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
+	95,  // 116: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
+	4,   // 117: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
+	69,  // 118: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
+	4,   // 119: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	69,  // 120: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
+	68,  // 121: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	68,  // 122: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	24,  // 123: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
+	4,   // 124: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	68,  // 125: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
+	96,  // 126: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
+	68,  // 127: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	92,  // 128: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
+	93,  // 129: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
+	94,  // 130: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
+	97,  // 131: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
+	25,  // 132: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
+	27,  // 133: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
+	29,  // 134: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
+	31,  // 135: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
+	33,  // 136: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
+	47,  // 137: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
+	49,  // 138: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
+	51,  // 139: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
+	53,  // 140: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
+	55,  // 141: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
+	57,  // 142: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
+	59,  // 143: pollux.v1.AutomationService.DryRunRule:input_type -> pollux.v1.DryRunRuleRequest
+	64,  // 144: pollux.v1.AutomationService.ListRuleTemplates:input_type -> pollux.v1.ListRuleTemplatesRequest
+	66,  // 145: pollux.v1.AutomationService.FillRuleTemplate:input_type -> pollux.v1.FillRuleTemplateRequest
+	73,  // 146: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
+	75,  // 147: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
+	77,  // 148: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
+	79,  // 149: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
+	81,  // 150: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
+	83,  // 151: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
+	26,  // 152: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
+	28,  // 153: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
+	30,  // 154: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
+	32,  // 155: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
+	34,  // 156: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
+	48,  // 157: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
+	50,  // 158: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
+	52,  // 159: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
+	54,  // 160: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
+	56,  // 161: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
+	58,  // 162: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
+	60,  // 163: pollux.v1.AutomationService.DryRunRule:output_type -> pollux.v1.DryRunRuleResponse
+	65,  // 164: pollux.v1.AutomationService.ListRuleTemplates:output_type -> pollux.v1.ListRuleTemplatesResponse
+	67,  // 165: pollux.v1.AutomationService.FillRuleTemplate:output_type -> pollux.v1.FillRuleTemplateResponse
+	74,  // 166: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
+	76,  // 167: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
+	78,  // 168: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
+	80,  // 169: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
+	82,  // 170: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
+	84,  // 171: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
+	152, // [152:172] is the sub-list for method output_type
+	132, // [132:152] is the sub-list for method input_type
+	132, // [132:132] is the sub-list for extension type_name
+	132, // [132:132] is the sub-list for extension extendee
+	0,   // [0:132] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_automation_proto_init() }
@@ -6726,11 +7113,16 @@ func file_pollux_v1_automation_proto_init() {
 		(*Action_Mqtt)(nil),
 		(*Action_Raise)(nil),
 		(*Action_Clear)(nil),
+		(*Action_Notify)(nil),
 		(*Action_Wait)(nil),
 		(*Action_Parallel)(nil),
 		(*Action_Stop)(nil),
 	}
-	file_pollux_v1_automation_proto_msgTypes[28].OneofWrappers = []any{
+	file_pollux_v1_automation_proto_msgTypes[16].OneofWrappers = []any{
+		(*Attachment_Text)(nil),
+		(*Attachment_History)(nil),
+	}
+	file_pollux_v1_automation_proto_msgTypes[31].OneofWrappers = []any{
 		(*Trigger_Property)(nil),
 		(*Trigger_Event)(nil),
 		(*Trigger_Absent)(nil),
@@ -6740,7 +7132,7 @@ func file_pollux_v1_automation_proto_init() {
 		(*Trigger_Webhook)(nil),
 		(*Trigger_Topic)(nil),
 	}
-	file_pollux_v1_automation_proto_msgTypes[71].OneofWrappers = []any{
+	file_pollux_v1_automation_proto_msgTypes[74].OneofWrappers = []any{
 		(*ChangeAlarmRequest_Acknowledge)(nil),
 		(*ChangeAlarmRequest_Assign)(nil),
 		(*ChangeAlarmRequest_Shelve)(nil),
@@ -6751,8 +7143,8 @@ func file_pollux_v1_automation_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_automation_proto_rawDesc), len(file_pollux_v1_automation_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   87,
+			NumEnums:      5,
+			NumMessages:   90,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

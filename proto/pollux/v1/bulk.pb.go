@@ -98,6 +98,7 @@ type ConfigRecord struct {
 	//	*ConfigRecord_Relation
 	//	*ConfigRecord_Schedule
 	//	*ConfigRecord_Rule
+	//	*ConfigRecord_Notifier
 	Record        isConfigRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -239,6 +240,15 @@ func (x *ConfigRecord) GetRule() *Rule {
 	return nil
 }
 
+func (x *ConfigRecord) GetNotifier() *Notifier {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Notifier); ok {
+			return x.Notifier
+		}
+	}
+	return nil
+}
+
 type isConfigRecord_Record interface {
 	isConfigRecord_Record()
 }
@@ -288,6 +298,10 @@ type ConfigRecord_Rule struct {
 	Rule *Rule `protobuf:"bytes,11,opt,name=rule,proto3,oneof"`
 }
 
+type ConfigRecord_Notifier struct {
+	Notifier *Notifier `protobuf:"bytes,12,opt,name=notifier,proto3,oneof"`
+}
+
 func (*ConfigRecord_Zone) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Twin) isConfigRecord_Record() {}
@@ -309,6 +323,8 @@ func (*ConfigRecord_Relation) isConfigRecord_Record() {}
 func (*ConfigRecord_Schedule) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Rule) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Notifier) isConfigRecord_Record() {}
 
 type ApplyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -688,7 +704,7 @@ var File_pollux_v1_bulk_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1apollux/v1/automation.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x18pollux/v1/relation.proto\x1a\x14pollux/v1/site.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\x97\x04\n" +
+	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1apollux/v1/automation.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x16pollux/v1/notify.proto\x1a\x18pollux/v1/relation.proto\x1a\x14pollux/v1/site.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\xca\x04\n" +
 	"\fConfigRecord\x12%\n" +
 	"\x04zone\x18\x01 \x01(\v2\x0f.pollux.v1.ZoneH\x00R\x04zone\x12%\n" +
 	"\x04twin\x18\x02 \x01(\v2\x0f.pollux.v1.TwinH\x00R\x04twin\x12+\n" +
@@ -701,7 +717,8 @@ const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\brelation\x18\t \x01(\v2\x13.pollux.v1.RelationH\x00R\brelation\x121\n" +
 	"\bschedule\x18\n" +
 	" \x01(\v2\x13.pollux.v1.ScheduleH\x00R\bschedule\x12%\n" +
-	"\x04rule\x18\v \x01(\v2\x0f.pollux.v1.RuleH\x00R\x04ruleB\x0f\n" +
+	"\x04rule\x18\v \x01(\v2\x0f.pollux.v1.RuleH\x00R\x04rule\x121\n" +
+	"\bnotifier\x18\f \x01(\v2\x13.pollux.v1.NotifierH\x00R\bnotifierB\x0f\n" +
 	"\x06record\x12\x05\xbaH\x02\b\x01\"\xbb\x01\n" +
 	"\fApplyRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12>\n" +
@@ -773,6 +790,7 @@ var file_pollux_v1_bulk_proto_goTypes = []any{
 	(*Relation)(nil),          // 16: pollux.v1.Relation
 	(*Schedule)(nil),          // 17: pollux.v1.Schedule
 	(*Rule)(nil),              // 18: pollux.v1.Rule
+	(*Notifier)(nil),          // 19: pollux.v1.Notifier
 }
 var file_pollux_v1_bulk_proto_depIdxs = []int32{
 	8,  // 0: pollux.v1.ConfigRecord.zone:type_name -> pollux.v1.Zone
@@ -786,20 +804,21 @@ var file_pollux_v1_bulk_proto_depIdxs = []int32{
 	16, // 8: pollux.v1.ConfigRecord.relation:type_name -> pollux.v1.Relation
 	17, // 9: pollux.v1.ConfigRecord.schedule:type_name -> pollux.v1.Schedule
 	18, // 10: pollux.v1.ConfigRecord.rule:type_name -> pollux.v1.Rule
-	1,  // 11: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
-	4,  // 12: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
-	0,  // 13: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
-	5,  // 14: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
-	1,  // 15: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
-	2,  // 16: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
-	6,  // 17: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
-	3,  // 18: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
-	7,  // 19: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
-	18, // [18:20] is the sub-list for method output_type
-	16, // [16:18] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	19, // 11: pollux.v1.ConfigRecord.notifier:type_name -> pollux.v1.Notifier
+	1,  // 12: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
+	4,  // 13: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
+	0,  // 14: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
+	5,  // 15: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
+	1,  // 16: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
+	2,  // 17: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
+	6,  // 18: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
+	3,  // 19: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
+	7,  // 20: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
+	19, // [19:21] is the sub-list for method output_type
+	17, // [17:19] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_bulk_proto_init() }
@@ -810,6 +829,7 @@ func file_pollux_v1_bulk_proto_init() {
 	file_pollux_v1_automation_proto_init()
 	file_pollux_v1_ingest_proto_init()
 	file_pollux_v1_model_proto_init()
+	file_pollux_v1_notify_proto_init()
 	file_pollux_v1_relation_proto_init()
 	file_pollux_v1_site_proto_init()
 	file_pollux_v1_topic_proto_init()
@@ -826,6 +846,7 @@ func file_pollux_v1_bulk_proto_init() {
 		(*ConfigRecord_Relation)(nil),
 		(*ConfigRecord_Schedule)(nil),
 		(*ConfigRecord_Rule)(nil),
+		(*ConfigRecord_Notifier)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
