@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,6 +86,55 @@ func TestCallsAreKnownAfterAMove(t *testing.T) {
 	}
 	if d := b.state("a").Desired["level"]; d.Revision != 1 {
 		t.Errorf("level was asked %d times", d.Revision)
+	}
+}
+
+// A command whose start is committed and that waits for its turn, here for another try, goes on at the twin's next owner: nobody
+// may take it for one that was begun there and never ended.
+func TestStartedCommandsGoOnAfterAMove(t *testing.T) {
+	a, b := pair(t)
+	var tries [2]atomic.Int32
+	var ready atomic.Bool
+	d := newDevice(t, func(line string) string {
+		switch line {
+		case "nowait":
+			tries[0].Add(1)
+		case "keyed":
+			tries[1].Add(1)
+		}
+		if ready.Load() {
+			return "1"
+		}
+		return "0"
+	})
+	a.driver("wire", "1.0.0", tcpTransport)
+	for _, id := range []string{"a", "k"} {
+		a.twin(fmt.Sprintf(`{"id":%q,"driver":"wire","uri":%q}`, id, d.uri()))
+		b.seen(id)
+	}
+	kept := a.queue("a", "flaky", `{"text":"nowait","times":1}`, &pb.CommandOptions{Retries: proto.Uint32(100)})
+	keyed := make(chan error, 1)
+	go func() {
+		r, err := b.client.Invoke(ctx(t), &pb.InvokeRequest{Id: "k", Action: "flaky", Input: value(t, `{"text":"keyed","times":1}`), IdempotencyKey: "once",
+			Options: &pb.CommandOptions{Retries: proto.Uint32(100)}}, "tester")
+		if err == nil && r.Outcome != pb.Outcome_OUTCOME_DONE {
+			err = fmt.Errorf("it is %v", r)
+		}
+		keyed <- err
+	}()
+	// Behind the fourth try it waits for most of a second.
+	until(t, "both were tried", func() bool { return tries[0].Load() >= 4 && tries[1].Load() >= 4 })
+	for _, id := range []string{"default/a", "default/k"} {
+		owner, _ := on(id, a, b)
+		a.drain(owner.o.Self.ID)
+		a.undrain(owner.o.Self.ID)
+	}
+	ready.Store(true)
+	if c := b.ended("a", kept); c.Outcome != pb.Outcome_OUTCOME_DONE {
+		t.Errorf("the command that nobody waits for: %v", c)
+	}
+	if err := <-keyed; err != nil {
+		t.Errorf("the command with a key: %v", err)
 	}
 }
 

@@ -244,7 +244,8 @@ func (t *twin) revive(k *state.Command) *command {
 	return c
 }
 
-// postpone leaves a command that has not begun to the twin's next owner.
+// postpone leaves a command to the twin's next owner: one that has not begun, or that is to be tried again. What the record says of
+// a beginning is taken back.
 func (t *twin) postpone(c *command) {
 	err := t.elsewhere()
 	if !c.started {

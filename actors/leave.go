@@ -43,7 +43,11 @@ func (t *twin) depart() {
 		if c := w.pending; c != nil && w.call == nil && t.spec != nil && t.spec.ownBroker(t.cfg.uri) {
 			t.takeAlong(c)
 		}
-		w.dropCommands(t, t.elsewhere(), false)
+		commands := w.commands
+		w.commands = nil
+		for _, c := range commands {
+			t.postpone(c)
+		}
 		if len(w.recent) > 0 {
 			t.touched = true
 		}
