@@ -100,7 +100,7 @@ func TestWindow(t *testing.T) {
 		t.Errorf("behind the window: %+v", r)
 	}
 	// What the window knows is in the state: it is the same after a restart.
-	if err := s.machine.load(s.state.db); err != nil {
+	if err := errors.Join(s.state.settle(), s.machine.load(s.state.db)); err != nil {
 		t.Fatal(err)
 	}
 	if r := apply(t, s, 202, pack(t, "n1", 2, 5, one("e", "5"))); r.status != resultApplied || r.index != 25 {

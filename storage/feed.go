@@ -81,7 +81,7 @@ func (s *Store) held(to uint64) uint64 {
 
 // forgetRefused removes the verdicts that no reader of samples needs any more.
 func (s *Store) forgetRefused(index uint64) error {
-	st, err := s.acquire()
+	st, err := s.acquireBehind()
 	if err != nil {
 		return err
 	}
@@ -110,12 +110,12 @@ type feedFn func(l *raft.Log, refused *refusedReader, u *sampleReader) error
 
 // readFeed goes through the log behind after, for the reader whose cursor is given.
 func (s *Store) readFeed(after, cursor uint64, fn feedFn) (last uint64, err error) {
-	st, err := s.acquire()
+	st, err := s.acquireBehind()
 	if err != nil {
 		return after, err
 	}
 	defer st.release()
-	// The state first: it is never ahead of the log, and the applied index never ahead of the state.
+	// The state first: it is never ahead of the log, and the applied index never ahead of its verdicts, which wait for nothing.
 	applied := s.applied.Load()
 	if applied <= after {
 		return after, nil

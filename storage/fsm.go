@@ -30,6 +30,7 @@ type machine struct {
 	key     []byte
 	buf     []byte
 	refused []refusal
+	noted   bool // the batch has a verdict on samples
 	hash    xxhash.Digest
 }
 
@@ -102,7 +103,7 @@ func (m *machine) applyAll(logs []*raft.Log, out []any) error {
 
 // applySome applies the entries in one batch.
 func (m *machine) applySome(logs []*raft.Log, out []any) error {
-	st, err := m.s.acquire()
+	st, err := m.s.acquireBehind()
 	if err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ func (m *machine) applySome(logs []*raft.Log, out []any) error {
 	start := time.Now()
 	defer func() { m.s.m.apply.UpdateDuration(start) }()
 	m.guards.turn()
-	if err := m.prepare(st.db, logs); err != nil {
+	if err := m.prepare(st, logs); err != nil {
 		return err
 	}
 	if m.batch == nil {
@@ -140,12 +141,14 @@ func (m *machine) applySome(logs []*raft.Log, out []any) error {
 		m.batch.Reset()
 		return nil
 	}
-	return m.commit(before)
+	return m.commit(st, before)
 }
 
-// commit writes the batch and makes it known.
-func (m *machine) commit(before meta) error {
-	if floor, end := m.changes.trim(); end != nil {
+// commit has the batch written and makes it known.
+func (m *machine) commit(st *stateDB, before meta) error {
+	start := time.Now()
+	floor, end := m.changes.trim()
+	if end != nil {
 		m.meta.floor = floor
 		if err := m.batch.DeleteRange([]byte{keyChange}, end, nil); err != nil {
 			return fmt.Errorf("trim the change log: %w", err)
@@ -157,10 +160,18 @@ func (m *machine) commit(before meta) error {
 	if err := op.Finish(); err != nil {
 		return fmt.Errorf("apply: %w", err)
 	}
-	// In memory alone until a flush: the log has it, and what is lost is applied again from there.
-	start := time.Now()
-	if err := m.batch.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("apply: %w", err)
+	take := st.gather
+	if end != nil {
+		take = st.commit // a range goes with all that is in it
+	}
+	if err := take(m.batch); err != nil {
+		return err
+	}
+	if m.noted { // those who read the feeds look into the database as it is
+		m.noted = false
+		if err := st.settle(); err != nil {
+			return err
+		}
 	}
 	m.s.m.write.UpdateDuration(start)
 	m.batch.Reset()
@@ -170,7 +181,7 @@ func (m *machine) commit(before meta) error {
 }
 
 // prepare decodes the entries and loads the records that their guards name.
-func (m *machine) prepare(db *pebble.DB, logs []*raft.Log) error {
+func (m *machine) prepare(st *stateDB, logs []*raft.Log) error {
 	m.entries, m.asked = m.entries[:0], m.asked[:0]
 	for _, l := range logs {
 		m.asked = append(m.asked, len(m.guards.asked))
@@ -188,7 +199,7 @@ func (m *machine) prepare(db *pebble.DB, logs []*raft.Log) error {
 					if t.bad {
 						break
 					}
-					if err := m.guards.ask(db, &g); err != nil {
+					if err := m.guards.ask(st, &g); err != nil {
 						return fmt.Errorf("apply entry %d: %w", l.Index, err)
 					}
 				}
@@ -274,6 +285,7 @@ func (m *machine) noteRefused(index uint64, answer []byte) error {
 	var k [9]byte
 	k[0] = keyRefused
 	binary.BigEndian.PutUint64(k[1:], index)
+	m.noted = true
 	return m.set(k[:], answer)
 }
 

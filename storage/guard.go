@@ -53,7 +53,7 @@ func (c *guardCache) turn() {
 
 // ask loads the record that the batch's next guard names, unless it is held already. It may only be called before the
 // batch's first write.
-func (c *guardCache) ask(db *pebble.DB, g *wireGuard) error {
+func (c *guardCache) ask(st *stateDB, g *wireGuard) error {
 	want := g.kind == guardEqual
 	// Neighbours often have the same fence.
 	if c.last != nil && sameRecord(c.key, g) && (c.last.hasValue || !want) {
@@ -63,7 +63,7 @@ func (c *guardCache) ask(db *pebble.DB, g *wireGuard) error {
 	c.key = appendDataKey(c.key[:0], g.table, g.key)
 	held := c.records[string(c.key)]
 	if held == nil || (want && !held.hasValue) {
-		fresh, err := c.load(db, g, want)
+		fresh, err := c.load(st, g, want)
 		if err != nil {
 			return err
 		}
@@ -87,8 +87,11 @@ func sameRecord(key []byte, g *wireGuard) bool {
 	return len(key) == 2+n+len(g.key) && string(key[1:1+n]) == string(g.table) && string(key[2+n:]) == string(g.key) && key[1+n] == 0
 }
 
-func (c *guardCache) load(db *pebble.DB, g *wireGuard, want bool) (*guarded, error) {
-	v, closer, err := db.Get(c.key)
+func (c *guardCache) load(st *stateDB, g *wireGuard, want bool) (*guarded, error) {
+	if err := st.settle(); err != nil {
+		return nil, err
+	}
+	v, closer, err := st.db.Get(c.key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return &guarded{hasValue: true}, nil
 	}

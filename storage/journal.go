@@ -34,9 +34,10 @@ func appendJournal(b []byte, all []JournalEntry) []byte {
 
 func hasJournal(section []byte) bool { return len(section) > 0 && section[0]&codecJournal != 0 }
 
-// journal decodes the accepted entries of a section, as accepted does its samples. The entries are the caller's.
+// journal decodes the accepted entries of a section, as accepted does its samples. They are valid until the next call.
 func (u *sampleReader) journal(index uint64, section []byte, refused func(txn int) bool) ([]JournalEntry, error) {
-	var out []JournalEntry
+	out := u.entries[:0]
+	defer func() { u.entries = out }()
 	n := uint64(0) // counts those of refused transactions too: the same on every node
 	err := u.each(section, func(txn int, body *reader) {
 		passSamples(body)
@@ -57,7 +58,7 @@ func (u *sampleReader) journal(index uint64, section []byte, refused func(txn in
 			if e.Sequence == 0 {
 				e.Sequence = index<<sequenceBits | n
 			}
-			e.Data = append([]byte(nil), data...)
+			e.Data = data[:len(data):len(data)]
 			out = append(out, e)
 		}
 		if len(body.b) > 0 {
@@ -89,7 +90,7 @@ func (s *Store) SetJournalCursor(index uint64) error {
 	return s.setCursor(&s.journalCursor, localJournalCursor, index)
 }
 
-// ReadJournal is ReadSamples for journal entries; Options.KeepJournal must be set. Entries of the log without any are passed
+// ReadJournal is ReadSamples for journal entries, which are valid until fn returns; Options.KeepJournal must be set. Entries of the log without any are passed
 // over. The cursor is that of the journal.
 func (s *Store) ReadJournal(after uint64, fn func(index uint64, entries []JournalEntry) error) (last uint64, err error) {
 	return s.readFeed(after, s.journalCursor.Load(), func(l *raft.Log, verdicts *refusedReader, u *sampleReader) error {
@@ -111,6 +112,7 @@ func (s *Store) ReadJournal(after uint64, fn func(index uint64, entries []Journa
 		if len(entries) == 0 {
 			return nil
 		}
+		defer clear(entries) // they are the reader's, and what they point to is the log's
 		return fn(l.Index, entries)
 	})
 }

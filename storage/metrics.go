@@ -93,7 +93,7 @@ func (s *Store) gauges() func() {
 }
 
 func (s *Store) diskBytes(log bool) float64 {
-	st, err := s.acquire()
+	st, err := s.acquireBehind()
 	if err != nil {
 		return 0
 	}

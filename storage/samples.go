@@ -72,6 +72,8 @@ type sampleReader struct {
 	names names
 	buf   []byte
 	slab  []Sample
+	// entries and their data are those of the last call of journal.
+	entries []JournalEntry
 }
 
 func newSampleReader() *sampleReader { return &sampleReader{names: names{}} }

@@ -284,6 +284,9 @@ func (p *stateSnapshot) Persist(sink raft.SnapshotSink) error {
 	}
 	defer st.release()
 	applied := p.s.applied.Load()
+	if err := st.settle(); err != nil {
+		return err
+	}
 	// Only what is flushed survives here, and is in the checkpoint.
 	if err := st.db.Flush(); err != nil {
 		return diskError("flush the state", err)

@@ -18,6 +18,8 @@ type stateDB struct {
 	fs   vfs.FS
 	dir  string
 	refs atomic.Int64
+	// gathering is what db does not have yet.
+	gathering gathering
 	// retired: another one has taken the place, the directory goes with the last reader.
 	retired atomic.Bool
 	closed  chan struct{}
@@ -79,8 +81,21 @@ func readMeta(r pebble.Reader) (meta, error) {
 	return m, errors.Join(err, closer.Close())
 }
 
-// acquire gives the current state's database; release it.
+// acquire gives the current state's database, with everything in it that is applied; release it.
 func (s *Store) acquire() (*stateDB, error) {
+	st, err := s.acquireBehind()
+	if err != nil {
+		return nil, err
+	}
+	if err := st.settle(); err != nil {
+		st.release()
+		return nil, err
+	}
+	return st, nil
+}
+
+// acquireBehind is acquire for who does not mind that the database is behind what is applied.
+func (s *Store) acquireBehind() (*stateDB, error) {
 	s.stateMu.RLock()
 	defer s.stateMu.RUnlock()
 	if s.state == nil {

@@ -349,7 +349,7 @@ func (s *Store) closeParts() error {
 	}
 	if st != nil {
 		if s.fatal.err() == nil {
-			errs = append(errs, st.db.Flush())
+			errs = append(errs, st.settle(), st.db.Flush())
 		}
 		st.release()
 		<-st.closed

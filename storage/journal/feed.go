@@ -9,12 +9,13 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/ordered"
 )
 
 // Source is the committed log as the journal reads it. The store implements it.
 type Source interface {
 	// ReadJournal calls fn for every log entry after the given one that has accepted journal entries, in order, and returns
-	// the last one that it has looked at. Where the log does not reach back to after, it returns storage.ErrCompacted and the
+	// the last one that it has looked at. The entries are valid until fn returns. Where the log does not reach back to after, it returns storage.ErrCompacted and the
 	// after that would do.
 	ReadJournal(after uint64, fn func(index uint64, entries []storage.JournalEntry) error) (last uint64, err error)
 	// WaitApplied blocks until a log entry above after is applied, or ctx ends.
@@ -31,8 +32,11 @@ type Source interface {
 const (
 	// feedBatch is how many bytes of entries are committed at once.
 	feedBatch = 1 << 20
-	// linger turns many small log entries into one batch.
-	linger = 100 * time.Millisecond
+	// linger turns many small log entries into one batch, whose keys go to the database in their order. Who reads does not wait for
+	// it (CatchUp).
+	linger = time.Second
+	// A feed that failed is tried again after twice backOffMin, doubling to backOffMax.
+	backOffMin = 50 * time.Millisecond
 	// cursorInterval is how often the journal is synced and the log let go.
 	cursorInterval = 5 * time.Second
 	backOffMax     = 5 * time.Second
@@ -68,6 +72,7 @@ func (j *Journal) Follow(ctx context.Context, source Source) {
 			j.feedErrors.Inc()
 			if !failing {
 				j.o.Logger.Warn("the journal is not fed, the log keeps its entries", "error", err, "lag_entries", j.Lag())
+				pause = backOffMin
 			}
 			failing, pause = true, min(2*pause, backOffMax)
 		}
@@ -93,6 +98,7 @@ type follower struct {
 	j      *Journal
 	source Source
 	begun  bool
+	writes ordered.Writes
 }
 
 // begin compares what is here with what the store says has been here.
@@ -129,6 +135,7 @@ func (f *follower) read(ctx context.Context) error {
 	defer j.leave()
 	b := j.db.NewBatch()
 	defer func() { _ = b.Close() }()
+	f.writes.Reset() // of a read that failed
 	n := 0
 	flush := func(index uint64) error {
 		if index <= j.fed.Load() {
@@ -138,7 +145,7 @@ func (f *follower) read(ctx context.Context) error {
 			j.reached(index) // there is nothing to repeat; written with the next entries
 			return nil
 		}
-		if err := errors.Join(setNumber(b, "fed", index), b.Commit(pebble.NoSync)); err != nil {
+		if err := errors.Join(f.writes.Into(b), setNumber(b, "fed", index), b.Commit(pebble.NoSync)); err != nil {
 			return fmt.Errorf("write journal: %w", err)
 		}
 		j.reached(index)
@@ -149,11 +156,9 @@ func (f *follower) read(ctx context.Context) error {
 	}
 	last, err := f.source.ReadJournal(j.fed.Load(), func(index uint64, entries []storage.JournalEntry) error {
 		for i := range entries {
-			if err := set(b, &entries[i]); err != nil {
-				return err
-			}
+			set(&f.writes, &entries[i])
 		}
-		if n += len(entries); b.Len() < feedBatch {
+		if n += len(entries); f.writes.Len() < feedBatch {
 			return nil
 		}
 		if ctx.Err() != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/ordered"
 )
 
 var (
@@ -166,19 +167,24 @@ func cutString(b []byte) (s, rest []byte, ok bool) {
 	return b[k : k+int(n)], b[k+int(n):], true
 }
 
-// set puts an entry into a batch: the same entry twice is once.
-func set(b *pebble.Batch, e *storage.JournalEntry) error {
+// set adds an entry to what is written: the same entry twice is once.
+func set(w *ordered.Writes, e *storage.JournalEntry) {
 	at := Position{e.Time, e.Sequence}
-	names := appendString(appendString(nil, e.Kind), e.Name)
-	whole := append(names, e.Data...)
-	short := append([]byte{0}, names...)
-	if len(e.Data) <= inline {
-		short = append([]byte{1}, whole...)
-	}
-	if err := b.Set(append(appendPosition(timePrefix(nil, e.Project), at), e.Twin...), short, nil); err != nil {
-		return err
-	}
-	return b.Set(appendPosition(entryPrefix(nil, e.Project, e.Twin), at), whole, nil)
+	w.Set(func(b []byte) ([]byte, int) {
+		begun := len(b)
+		b = append(appendPosition(timePrefix(b, e.Project), at), e.Twin...)
+		key := len(b) - begun
+		if len(e.Data) > inline {
+			return appendString(appendString(append(b, 0), e.Kind), e.Name), key
+		}
+		return append(appendString(appendString(append(b, 1), e.Kind), e.Name), e.Data...), key
+	})
+	w.Set(func(b []byte) ([]byte, int) {
+		begun := len(b)
+		b = appendPosition(entryPrefix(b, e.Project, e.Twin), at)
+		key := len(b) - begun
+		return append(appendString(appendString(b, e.Kind), e.Name), e.Data...), key
+	})
 }
 
 func (j *Journal) number(name string) (uint64, error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/history"
+	"github.com/polluxhq/pollux/storage/ordered"
 )
 
 // wholeness knows whether this journal has all that was committed. What the node's own log cannot give any more is missing
@@ -258,13 +259,20 @@ func (j *Journal) Backfill(ctx context.Context, source func(context.Context) (io
 	defer j.leave()
 	b := j.db.NewBatch()
 	defer func() { _ = b.Close() }()
-	complete, through, n, err := ReadExport(r, func(e *storage.JournalEntry) error {
-		if err := set(b, e); err != nil || b.Len() < feedBatch {
+	var writes ordered.Writes
+	write := func() error {
+		defer b.Reset()
+		if err := writes.Into(b); err != nil {
 			return err
 		}
-		err := b.Commit(pebble.NoSync)
-		b.Reset()
-		return errors.Join(err, ctx.Err())
+		return b.Commit(pebble.NoSync)
+	}
+	complete, through, n, err := ReadExport(r, func(e *storage.JournalEntry) error {
+		set(&writes, e)
+		if writes.Len() < feedBatch {
+			return nil
+		}
+		return errors.Join(write(), ctx.Err())
 	})
 	switch {
 	case err != nil:
@@ -272,7 +280,7 @@ func (j *Journal) Backfill(ctx context.Context, source func(context.Context) (io
 	case !complete || through < need:
 		return fmt.Errorf("backfill journal: %w: the other node has up to entry %d, %d is needed", ErrIncomplete, through, need)
 	}
-	if err := b.Commit(pebble.NoSync); err != nil {
+	if err := write(); err != nil {
 		return fmt.Errorf("backfill journal: %w", err)
 	}
 	j.backfilled.Add(int(n))
