@@ -31,7 +31,7 @@ func (e *Engine) scheduleChanged(c storage.Change) {
 }
 
 func (e *Engine) ruleChanged(c storage.Change) {
-	e.rulesLost()
+	e.ruleRead(c.Key)
 	e.automation.Changed(automation.KindRule, c.Key)
 }
 
@@ -42,6 +42,13 @@ func (e *Engine) memberChanged(storage.Change) { e.automation.NodesChanged(e.rul
 func (e *Engine) rulesLost() {
 	if err := e.rules.Load(); err != nil {
 		e.log.Error("rules", "err", err)
+	}
+}
+
+// ruleRead reads one rule anew.
+func (e *Engine) ruleRead(id string) {
+	if err := e.rules.Changed(id); err != nil {
+		e.log.Error("rules", "rule", id, "err", err)
 	}
 }
 
@@ -146,6 +153,5 @@ func (e *Engine) listeners(t *pb.Twin) []automation.Listener {
 	if e.rules.Count.Load() == 0 {
 		return nil
 	}
-	project := ProjectOf(t.Id)
-	return e.rules.Of(project, func(of *pb.Selection) bool { return e.world.matches(project, of, t) })
+	return e.rules.Of(t.Id, func(of *pb.Selection) bool { return e.world.matches(ProjectOf(t.Id), of, t) })
 }

@@ -231,7 +231,7 @@ func (r *Registry) PutRule(ctx context.Context, m *pb.Rule) (*pb.Rule, error) {
 		return nil, r.born(automation.KindRule, id), nil
 	})
 	if err == nil {
-		r.e.rulesLost()
+		r.e.ruleRead(m.Id)
 	}
 	return m, err
 }
@@ -288,8 +288,11 @@ func (r *Registry) DeleteSchedule(ctx context.Context, id string) error {
 
 // DeleteRule deletes a rule. A firing that is under way stops at its next step.
 func (r *Registry) DeleteRule(ctx context.Context, id string) error {
-	defer r.e.rulesLost()
-	return r.deleteUnit(ctx, automation.KindRule, automation.TableRules, id)
+	err := r.deleteUnit(ctx, automation.KindRule, automation.TableRules, id)
+	if full, bad := CanonicalID(id); bad == nil {
+		r.e.ruleRead(full)
+	}
+	return err
 }
 
 func (r *Registry) deleteUnit(ctx context.Context, kind string, table storage.Table, id string) error {

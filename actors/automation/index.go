@@ -1,6 +1,8 @@
 package automation
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -33,36 +35,119 @@ type Index struct {
 	Generation atomic.Uint64
 	Count      atomic.Int64
 
-	mu        sync.Mutex
-	byProject map[string][]*pb.Rule // sorted by id
+	mu    sync.Mutex
+	rules map[string]*pb.Rule
+	// named are the rules that name each of their twins, by these; open are the others, by their projects. So ten thousand rules for a twin each
+	// cost each of these twins one look.
+	named, open map[string]map[string]*pb.Rule
 }
 
 // NewIndex makes an index; Load it.
 func NewIndex(s *storage.Store) *Index {
-	return &Index{store: s, byProject: map[string][]*pb.Rule{}}
+	x := &Index{store: s}
+	x.clear()
+	return x
 }
 
-// Load reads all rules. They are few, and read anew whenever one changes.
+func (x *Index) clear() {
+	x.rules, x.named, x.open = map[string]*pb.Rule{}, map[string]map[string]*pb.Rule{}, map[string]map[string]*pb.Rule{}
+}
+
+// Load reads all rules.
 func (x *Index) Load() error {
-	all, n := map[string][]*pb.Rule{}, 0
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.clear()
 	for rec, err := range x.store.Scan(TableRules, "", "") {
 		if err != nil {
 			return err
 		}
-		m := &pb.Rule{}
-		if err := proto.Unmarshal(rec.Value, m); err != nil {
+		if err := x.put(rec.Key, rec.Value); err != nil {
 			return err
 		}
-		project, _, _ := strings.Cut(rec.Key, "/")
-		all[project] = append(all[project], m)
-		n++
 	}
-	x.mu.Lock()
-	x.byProject = all
-	x.mu.Unlock()
-	x.Count.Store(int64(n))
-	x.Generation.Add(1)
+	x.changed()
 	return nil
+}
+
+// Changed reads one rule anew, which may have been removed.
+func (x *Index) Changed(id string) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	rec, ok, err := x.store.Get(TableRules, id)
+	if err != nil {
+		return err
+	}
+	x.drop(id)
+	if ok {
+		err = x.put(id, rec.Value)
+	}
+	x.changed()
+	return err
+}
+
+func (x *Index) changed() {
+	x.Count.Store(int64(len(x.rules)))
+	x.Generation.Add(1)
+}
+
+func (x *Index) put(id string, value []byte) error {
+	m := &pb.Rule{}
+	if err := proto.Unmarshal(value, m); err != nil {
+		return fmt.Errorf("record of rule %s: %w", id, err)
+	}
+	x.rules[id] = m
+	twins, all := namedBy(m)
+	if !all {
+		project, _, _ := strings.Cut(id, "/")
+		add(x.open, project, m)
+		return nil
+	}
+	for _, twin := range twins {
+		add(x.named, twin, m)
+	}
+	return nil
+}
+
+func (x *Index) drop(id string) {
+	m := x.rules[id]
+	if m == nil {
+		return
+	}
+	delete(x.rules, id)
+	twins, _ := namedBy(m)
+	for _, twin := range twins {
+		remove(x.named, twin, id)
+	}
+	project, _, _ := strings.Cut(id, "/")
+	remove(x.open, project, id)
+}
+
+func add(to map[string]map[string]*pb.Rule, key string, m *pb.Rule) {
+	if to[key] == nil {
+		to[key] = map[string]*pb.Rule{}
+	}
+	to[key][m.Id] = m
+}
+
+func remove(from map[string]map[string]*pb.Rule, key, id string) {
+	if delete(from[key], id); len(from[key]) == 0 {
+		delete(from, key)
+	}
+}
+
+// namedBy gives the twins that a rule's triggers name; all: there are no others that it wants to hear of.
+func namedBy(m *pb.Rule) (twins []string, all bool) {
+	all = true
+	for _, t := range m.When {
+		kind, of, _ := triggerOf(t)
+		if kind == "" {
+			continue
+		}
+		all = all && len(of.GetTwins()) > 0
+		twins = append(twins, of.GetTwins()...)
+	}
+	return twins, all
 }
 
 // Listener is a rule that wants to hear of some of what a twin says.
@@ -87,11 +172,13 @@ func (l *Listener) Wants(kind, name string) bool {
 	return false
 }
 
-// Of gives the rules that want to hear of a twin. matches says whether it is among the twins of a selection.
-func (x *Index) Of(project string, matches func(*pb.Selection) bool) (all []Listener) {
+// Of gives the rules that want to hear of a twin, by their ids. matches says whether it is among the twins of a selection.
+func (x *Index) Of(twin string, matches func(*pb.Selection) bool) (all []Listener) {
+	project, _, _ := strings.Cut(twin, "/")
 	x.mu.Lock()
-	rules := x.byProject[project]
+	rules := slices.AppendSeq(slices.Collect(maps.Values(x.named[twin])), maps.Values(x.open[project]))
 	x.mu.Unlock()
+	slices.SortFunc(rules, func(a, b *pb.Rule) int { return strings.Compare(a.Id, b.Id) })
 	for _, r := range rules {
 		if r.Paused {
 			continue
@@ -114,11 +201,9 @@ func (x *Index) Of(project string, matches func(*pb.Selection) bool) (all []List
 func (x *Index) withNodes() (ids []string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, rules := range x.byProject {
-		for _, r := range rules {
-			if slices.ContainsFunc(r.When, func(t *pb.Trigger) bool { return t.GetNode() != nil }) && !r.Paused {
-				ids = append(ids, r.Id)
-			}
+	for id, r := range x.rules {
+		if slices.ContainsFunc(r.When, func(t *pb.Trigger) bool { return t.GetNode() != nil }) && !r.Paused {
+			ids = append(ids, id)
 		}
 	}
 	return ids
