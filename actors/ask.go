@@ -14,6 +14,7 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
 )
 
 // caller is on whose behalf a call is made.
@@ -52,7 +53,11 @@ func (h *host) Call(_ context.Context, req drivers.TwinCall) (drivers.TwinAnswer
 
 // called is the id of the twin that a call names. The error is for the driver.
 func (h *host) called(req drivers.TwinCall) (string, error) {
-	project := ProjectOf(h.en.id)
+	return calledTwin(h.e.store, ProjectOf(h.en.id), h.cfg.system, req)
+}
+
+// calledTwin is the id of the twin that a call names, in a project. bound is the system that `.` stands for.
+func calledTwin(store *storage.Store, project, bound string, req drivers.TwinCall) (string, error) {
 	own := func(name string) (string, error) {
 		id, err := CanonicalID(within(project, name))
 		if err == nil && ProjectOf(id) != project {
@@ -63,11 +68,26 @@ func (h *host) called(req drivers.TwinCall) (string, error) {
 	if req.System == "" {
 		return own(req.Twin)
 	}
-	system, err := own(req.System)
+	named, err := systemNamed(req.System, bound)
 	if err != nil {
 		return "", err
 	}
-	return memberOf(h.e.store, system, req.Twin)
+	system, err := own(named)
+	if err != nil {
+		return "", err
+	}
+	return memberOf(store, system, req.Twin)
+}
+
+// systemNamed gives the system that a driver names: `.` is the one that its twin is bound to.
+func systemNamed(name, bound string) (string, error) {
+	switch {
+	case name != ".":
+		return name, nil
+	case bound == "":
+		return "", fmt.Errorf("the twin is bound to no system: %w", ErrNotFound)
+	}
+	return bound, nil
 }
 
 // ask makes the call, and gives its output.

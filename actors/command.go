@@ -92,6 +92,8 @@ func (m *call) run(t *twin) {
 		m.answer(takenReply)
 	case *actorv1.Webhook:
 		t.webhook(req, m)
+	case *actorv1.Told:
+		t.told(req, m)
 	case *pb.InvokeRequest:
 		t.invoke(req, m)
 	case *pb.SetDesiredRequest:

@@ -20,8 +20,10 @@ type config struct {
 	given    []byte // settings as given, JSON, with those of others that the twin has
 	broken   error  // why they cannot be had
 	// zone and systems are where it has settings from.
-	zone     string // interned
-	systems  []string
+	zone    string // interned
+	systems []string
+	// system is what `.` stands for.
+	system   string
 	settings []byte // with defaults; nil until the driver's schema was applied
 	secrets  []string
 	publish  []string      // MQTT filters that the driver may publish to
@@ -59,7 +61,7 @@ func (e *Engine) readConfig(id string) (*config, error) {
 	if err != nil {
 		ref = r.Driver // resolving it tells what is wrong
 	}
-	c := &config{revision: r.Revision, driver: unique.Make(ref).Value(), uri: r.Uri, given: noSettings, stopped: r.Stopped}
+	c := &config{revision: r.Revision, driver: unique.Make(ref).Value(), uri: r.Uri, given: noSettings, stopped: r.Stopped, system: r.System}
 	if r.Zone != "" {
 		c.zone = unique.Make(r.Zone).Value()
 	}
@@ -290,6 +292,9 @@ func (m *reconfigure) run(t *twin) {
 func (t *twin) reload(old *config, s *spec) {
 	oldSpec := t.spec
 	t.spec = s
+	if old.system != t.cfg.system {
+		t.unbind(old.system)
+	}
 	if t.st.Fault != "" && t.faultFrom == 0 {
 		t.fault("", 0)
 	}
@@ -299,7 +304,7 @@ func (t *twin) reload(old *config, s *spec) {
 		t.loaded = false
 		t.forgive()
 		t.obtain()
-	} else if !bytes.Equal(old.settings, t.cfg.settings) {
+	} else if !bytes.Equal(old.settings, t.cfg.settings) || old.system != t.cfg.system {
 		t.forgive()
 		t.working().push(event{kind: drivers.EventLoad, input: []byte(`{"reason":"settings"}`)})
 	}

@@ -72,6 +72,7 @@ type Engine struct {
 	notifiers  *notify.Host
 	routes     *routes
 	outbox     *outbox
+	logics     *logics
 	automation *automation.Host
 	rules      *automation.Index
 	world      *world
@@ -133,6 +134,7 @@ func New(o Options) (*Engine, error) {
 	e.client = &Client{e: e}
 	e.routes = newRoutes(o.Store)
 	e.outbox = newOutbox(e)
+	e.logics = newLogics(e)
 	e.derivations = newDerivations(e)
 	e.rules = automation.NewIndex(o.Store)
 	e.world = &world{e: e}

@@ -18,8 +18,9 @@ var errDisconnected = fmt.Errorf("device: %w", drivers.ErrDisconnected)
 
 // host is what a running call reaches. It belongs to one call, and is used from its goroutine.
 type host struct {
-	e    *Engine
-	en   *entry
+	e  *Engine
+	en *entry
+	// own is nil in a run of a logic, which belongs to no slot.
 	own  *cluster.Ownership
 	spec *spec
 	link *link
@@ -42,7 +43,7 @@ const maxLines = 64
 
 // allowed says whether the device may be written to, right now.
 func (h *host) allowed() error {
-	if h.e.owned[h.en.slot].Load() != h.own {
+	if h.own != nil && h.e.owned[h.en.slot].Load() != h.own {
 		return fmt.Errorf("twin %s: %w", h.en.id, cluster.ErrNotOwner)
 	}
 	if !h.e.cluster.LeaseValid() {
@@ -182,6 +183,17 @@ var _ drivers.Clock = (*callContext)(nil)
 func (c *callContext) begin(e *Engine, limit time.Duration) {
 	c.e, c.parent, c.base, c.budget = e, e.calls, time.Now(), e.o.ComputeTimeout
 	c.deadline = e.now().Add(limit)
+}
+
+// reset begins the time of another call in the same context.
+func (c *callContext) reset(e *Engine, limit time.Duration) {
+	c.mu.Lock()
+	c.computing, c.seen, c.spent = false, 0, 0
+	c.mu.Unlock()
+	c.cancelled.Store(false)
+	c.expired.Store(false)
+	c.late.Store(false)
+	c.begin(e, limit)
 }
 
 // tooLong ends a call that computed for longer than it may. It counts as context.Canceled.

@@ -52,13 +52,14 @@ type outbox struct {
 	wake chan struct{}
 
 	mu     sync.Mutex
-	queue  []outgoing // in the order in which they were committed
+	queue  []outgoing       // in the order in which they were committed
+	lanes  map[string]*lane // by route: messages that its logic is to see first
 	known  map[string]struct{}
 	rescan bool
 }
 
 func newOutbox(e *Engine) *outbox {
-	return &outbox{e: e, wake: make(chan struct{}, 1), known: map[string]struct{}{}}
+	return &outbox{e: e, wake: make(chan struct{}, 1), known: map[string]struct{}{}, lanes: map[string]*lane{}}
 }
 
 // gained has the records of slots that came be read before anything else leaves.
@@ -83,10 +84,15 @@ func (o *outbox) add(all []outgoing) {
 }
 
 func (o *outbox) take(x outgoing) {
-	if _, ok := o.known[x.key]; !ok {
-		o.known[x.key] = struct{}{}
-		o.queue = append(o.queue, x)
+	if _, ok := o.known[x.key]; ok {
+		return
 	}
+	o.known[x.key] = struct{}{}
+	if route, ok := strings.CutPrefix(x.topic, runTopic); ok && x.why == "" && strings.Contains(route, "/") {
+		o.enter(route, x)
+		return
+	}
+	o.queue = append(o.queue, x)
 }
 
 func (o *outbox) length() int {
@@ -157,10 +163,16 @@ func (o *outbox) scan() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, x := range all {
+		if strings.HasPrefix(x.topic, runTopic) && !o.there(x.key) {
+			continue // it was judged since it was read
+		}
 		o.take(x)
 	}
 	// What was there before is older than what was committed since: a twin's keys rise.
 	slices.SortStableFunc(o.queue, func(a, b outgoing) int { return strings.Compare(a.key, b.key) })
+	for _, l := range o.lanes {
+		l.sort()
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/polluxhq/pollux/actors/sink"
 	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 	"google.golang.org/protobuf/proto"
@@ -105,6 +107,7 @@ func (e *Engine) twinChanged(c storage.Change) {
 		// The twin removes its state, whether it was active or not.
 		e.activate(c.Key, &reconfigure{})
 		e.unfollowed(c.Key)
+		e.logics.forget(c.Key)
 		e.derivations.twinChanged(c, nil)
 		return
 	}
@@ -139,12 +142,7 @@ func (e *Engine) startsAlone(t *pb.Twin) bool {
 	if s.via(t.Uri) != nil {
 		return false
 	}
-	for _, c := range s.manifest.Capabilities {
-		if c == "schedule" {
-			return true
-		}
-	}
-	return false
+	return s.manifest.Kind == drivers.KindLogic || slices.Contains(s.manifest.Capabilities, "schedule")
 }
 
 // twinsLost has every active twin look at its record again.

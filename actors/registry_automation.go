@@ -46,6 +46,10 @@ func completeTargets(project, path string, actions []*pb.Action) error {
 			if err := completeID(project, at+"/publish/topic", &x.Publish.Topic); err != nil {
 				return err
 			}
+		case *pb.Action_Logic:
+			if err := completeID(project, at+"/logic/logic", &x.Logic.Logic); err != nil {
+				return err
+			}
 		case *pb.Action_Raise:
 			if err := completeEscalations(project, at+"/raise/escalate", x.Raise.Escalate); err != nil {
 				return err

@@ -224,6 +224,11 @@ func (r *Registry) checkPlace(p *prepared, plan planned) error {
 			return err
 		}
 	}
+	if t.System != "" {
+		if t.System, err = needs("system", tableSystems, "/system", t.System); err != nil {
+			return err
+		}
+	}
 	if t.Via != "" {
 		if t.Via, err = needs("twin", tableTwins, "/via", t.Via); err != nil {
 			return err

@@ -38,7 +38,8 @@ type routes struct {
 	count      atomic.Int64
 
 	mu        sync.Mutex
-	byProject map[string][]*route     // sorted by id
+	byProject map[string][]*route // sorted by id
+	byID      map[string]*route
 	counts    map[string]*routeCounts // by id; a route that is changed goes on with its counts
 }
 
@@ -49,10 +50,21 @@ type route struct {
 	when   *expr.Expr
 	broken error
 	counts *routeCounts
+	// to is where its messages go first: its topics, or the lane of its logic.
+	to []string
 }
 
-// routeCounts is what passed a route's steps on this node since it started: seen, and of these matched and failed.
-type routeCounts struct{ seen, matched, failed atomic.Uint64 }
+// routeCounts is what passed a route's steps on this node since it started: seen, and of these matched and failed; then what its logic
+// said.
+type routeCounts struct {
+	seen, matched, failed                atomic.Uint64
+	passed, replaced, stopped, runFailed atomic.Uint64
+}
+
+func (c *routeCounts) proto() *pb.RouteCounts {
+	return &pb.RouteCounts{Seen: c.seen.Load(), Matched: c.matched.Load(), Failed: c.failed.Load(), Nodes: 1,
+		Passed: c.passed.Load(), Replaced: c.replaced.Load(), Stopped: c.stopped.Load(), RunFailed: c.runFailed.Load()}
+}
 
 // said is what a twin says: a property's new value, or an event.
 type said struct {
@@ -88,7 +100,7 @@ func compileRoute(when string) (*expr.Expr, error) {
 
 // load reads all routes.
 func (r *routes) load() error {
-	all, n := map[string][]*route{}, 0
+	all, byID, n := map[string][]*route{}, map[string]*route{}, 0
 	counts := map[string]*routeCounts{}
 	for rec, err := range r.store.Scan(tableRoutes, "", "") {
 		if err != nil {
@@ -101,15 +113,26 @@ func (r *routes) load() error {
 		when, broken := compileRoute(m.When)
 		project := ProjectOf(rec.Key)
 		counts[rec.Key] = r.countsOf(rec.Key)
-		all[project] = append(all[project], &route{m, when, broken, counts[rec.Key]})
+		x := &route{Route: m, when: when, broken: broken, counts: counts[rec.Key], to: m.Topics}
+		if m.Run != "" {
+			x.to = []string{runTopic + m.Id}
+		}
+		all[project], byID[rec.Key] = append(all[project], x), x
 		n++
 	}
 	r.mu.Lock()
-	r.byProject, r.counts = all, counts
+	r.byProject, r.byID, r.counts = all, byID, counts
 	r.mu.Unlock()
 	r.count.Store(int64(n))
 	r.generation.Add(1)
 	return nil
+}
+
+// get gives a route by its id, or nil.
+func (r *routes) get(id string) *route {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.byID[id]
 }
 
 // countsOf gives the counts that a route goes on with, or new ones.
@@ -200,8 +223,12 @@ func (t *twin) say(s said) {
 		refused := ""
 		if err != nil {
 			refused = err.Error()
+		} else if x.Run != "" {
+			if refused = e.outbox.crowded(x); refused != "" {
+				x.counts.runFailed.Add(1)
+			}
 		}
-		for _, to := range x.Topics {
+		for _, to := range x.to {
 			t.post(to, x.Id, payload, s.at, refused)
 		}
 		if err == nil && x.Terminate {
@@ -315,6 +342,17 @@ func (r *Registry) checkRoute(m *pb.Route, p planned) error {
 			return err
 		}
 	}
+	if len(m.Topics) == 0 && m.Run == "" {
+		return invalid("/route/topics", "name one at least, or a logic by run")
+	}
+	if m.Run != "" {
+		if err := complete("/route/run", &m.Run); err != nil {
+			return err
+		}
+		if _, ok, err := r.store.Get(tableTwins, m.Run); err != nil || !ok && !p.has("twin", m.Run) {
+			return invalid("/route/run", "there is no logic %s", m.Run)
+		}
+	}
 	if m.Zone != "" {
 		if err := complete("/route/zone", &m.Zone); err != nil {
 			return err
@@ -331,8 +369,7 @@ func (r *Registry) ListRoutes(ctx context.Context, req *pb.ListRoutesRequest, al
 	page, next, err := list(r.store, tableRoutes, req.GetProject(), req.GetPageToken(), req.GetPageSize(), projects,
 		func() *pb.Route { return &pb.Route{} })
 	for _, m := range page {
-		c := r.e.routes.countsOf(m.Id)
-		m.Counts = &pb.RouteCounts{Seen: c.seen.Load(), Matched: c.matched.Load(), Failed: c.failed.Load(), Nodes: 1}
+		m.Counts = r.e.routes.countsOf(m.Id).proto()
 		if all {
 			r.countDead(ctx, m)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/polluxhq/pollux/actors/expr"
@@ -58,6 +59,14 @@ func (r *Registry) replayLetter(ctx context.Context, x *route, list string, m *p
 	case err == nil && !yes:
 		out.PassedOver++
 		return nil
+	case err == nil && strings.HasPrefix(to, runTopic):
+		if err = r.rejudge(ctx, x, m); err == nil {
+			out.Published++
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
 	case err == nil:
 		if _, err = r.e.streams.Publish(ctx, &pb.PublishRequest{Topic: to, Messages: []*pb.TopicMessage{m}}); err == nil {
 			out.Published++

@@ -37,6 +37,10 @@ func (t *twin) checkSubscriptions(list []drivers.Subscription) ([]drivers.Subscr
 			return nil, fmt.Errorf("subscribe to %q: a zero byte", s.Property)
 		}
 		named, what := &s.Twin, "twin"
+		var err error
+		if s.System, err = systemNamed(s.System, t.cfg.system); err != nil {
+			return nil, fmt.Errorf("subscribe to %s of %s: %w", s.Property, s.Twin, err)
+		}
 		if s.System != "" {
 			s.System = within(project, s.System)
 			named, what = &s.System, "system"
@@ -97,6 +101,20 @@ func (t *twin) subscribe(list []drivers.Subscription) {
 		t.changed()
 		t.whenSaved(func(error) {})
 	}
+}
+
+// unbind ends the subscriptions within a system that the twin was bound to: its driver asks for those of the new one.
+func (t *twin) unbind(system string) {
+	if t.st.More == nil || system == "" {
+		return
+	}
+	var all []drivers.Subscription
+	for _, s := range t.st.More.Subscriptions {
+		if s.System == system {
+			all = append(all, drivers.Subscription{Twin: s.Name, System: s.System, Property: s.Property, Cancel: true})
+		}
+	}
+	t.subscribe(all)
 }
 
 // notices takes what a twin that this one follows has to tell. The answer comes when the driver has heard all of it.

@@ -2,6 +2,9 @@ package drivers
 
 import "encoding/json"
 
+// KindLogic is the kind of a file that speaks to no device: it reacts to twins, topics, timers and messages, and commands twins.
+const KindLogic = "logic"
+
 // Manifest describes a driver. It is JSON in the WASM custom section `driver.manifest`.
 type Manifest struct {
 	// Contract is "twin1".
@@ -9,7 +12,9 @@ type Manifest struct {
 	// Name is [a-z0-9][a-z0-9_-]{0,63}.
 	Name string `json:"name"`
 	// Version is a semantic version, without v.
-	Version     string `json:"version"`
+	Version string `json:"version"`
+	// Kind is empty for a driver of devices, or KindLogic.
+	Kind        string `json:"kind,omitempty"`
 	Title       string `json:"title,omitempty"`
 	Description string `json:"description,omitempty"`
 	// MemoryMB caps the guest's memory, 1 to 256; 0 means 32.
@@ -25,6 +30,9 @@ type Manifest struct {
 	HTTP *HTTPReach `json:"http,omitempty"`
 	// Scan says how the driver finds devices in a network; nil: it does not.
 	Scan *ScanOptions `json:"scan,omitempty"`
+	// Topics are durable topics of the project that each twin of a logic reads; {SETTING} stands for a setting, and one that is empty
+	// for no topic.
+	Topics []string `json:"topics,omitempty"`
 	// Interfaces are the standard interfaces that the model implements, such as Powerable (see package interfaces).
 	Interfaces []string `json:"interfaces,omitempty"`
 	// Model is a W3C Thing Model 1.1: properties, actions, events.

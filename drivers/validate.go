@@ -90,6 +90,9 @@ func parseManifest(text []byte) (*Manifest, *Model, error) {
 	if err := m.checkScan(); err != nil {
 		return nil, nil, err
 	}
+	if err := m.checkLogic(model); err != nil {
+		return nil, nil, err
+	}
 	m.normalise()
 	return m, model, nil
 }

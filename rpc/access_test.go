@@ -31,7 +31,7 @@ func TestAuthorizationOverHTTP(t *testing.T) {
 		"DeleteKey", "PutZone", "DeleteZone", "PutSystem", "DeleteSystem", "SetSettings",
 		"CreateModel", "UpdateModel", "DeleteModel", "ClaimInbox", "IgnoreInbox", "Apply", "PutProjectSettings",
 		"CreateTopic", "UpdateTopic", "DeleteTopic", "PutRoute", "DeleteRoute", "StartSystem", "StopSystem", "CreateRelation", "UpdateRelation", "DeleteRelation",
-		"PutSchedule", "DeleteSchedule", "CancelSchedules", "PutRule", "DeleteRule", "DeleteAlarm",
+		"PutSchedule", "DeleteSchedule", "TryLogic", "CancelSchedules", "PutRule", "DeleteRule", "DeleteAlarm",
 		"CreateSink", "UpdateSink", "DeleteSink", "CreateNotifier", "UpdateNotifier", "DeleteNotifier", "CreateSource", "UpdateSource", "DeleteSource"}
 	// These belong to no project.
 	everywhere := []string{"UploadDriver", "DeleteDriver", "AddFromCatalog", "DrainNode", "UndrainNode", "RemoveNode", "TransferLeadership",
@@ -39,7 +39,7 @@ func TestAuthorizationOverHTTP(t *testing.T) {
 		"Rollback", "Scan"}
 	admin = append(admin, everywhere...)
 	operator := []string{"TestNotifier", "Notify", "Invoke", "RaiseAlarm", "ChangeAlarm", "InvokeSystem", "SetDesired", "TraceTwin", "ReleaseTwins", "ClearCommands", "Ingest", "Publish", "Ack",
-		"PutChannel", "DeleteChannel", "SeekChannel", "ReplayDeadLetters", "ReplayRoute"}
+		"PutChannel", "DeleteChannel", "RunLogic", "SeekChannel", "ReplayDeadLetters", "ReplayRoute"}
 	protoregistry.GlobalFiles.RangeFilesByPackage("pollux.v1", func(f protoreflect.FileDescriptor) bool {
 		for i := range f.Services().Len() {
 			s := f.Services().Get(i)

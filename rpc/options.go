@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -33,6 +34,8 @@ type Options struct {
 	Peers Peers
 	// Verify checks an uploaded file and reads its manifest. It may take seconds; it must be safe for concurrent use.
 	Verify func(file []byte) (*drivers.Manifest, error)
+	// Load is optional: it loads a file, for TryLogic. The runner is closed by this package.
+	Load func(ctx context.Context, file []byte) (drivers.Runner, error)
 	// TestCache is optional: the directory of compiled drivers, for TestDriver.
 	TestCache string
 	// Catalog is optional: the drivers that the binary carries.

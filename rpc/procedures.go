@@ -154,6 +154,7 @@ func procedures() map[string]procedure {
 	maps.Copy(table, automationProcedures())
 	maps.Copy(table, alarmProcedures())
 	maps.Copy(table, sourceProcedures())
+	maps.Copy(table, logicProcedures())
 	return table
 }
 

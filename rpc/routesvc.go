@@ -49,6 +49,10 @@ func (s *topicService) countElsewhere(ctx context.Context, asked *pb.ListRoutesR
 			if c := a.value[m.Id]; a.err == nil && c != nil {
 				m.Counts.Seen += c.Seen
 				m.Counts.Matched += c.Matched
+				m.Counts.Passed += c.Passed
+				m.Counts.Replaced += c.Replaced
+				m.Counts.Stopped += c.Stopped
+				m.Counts.RunFailed += c.RunFailed
 				m.Counts.Failed += c.Failed
 				m.Counts.Nodes++
 			} else {

@@ -18,6 +18,8 @@ import (
 // outcome of one try of an action.
 type outcome struct {
 	err error
+	// stop: what follows is left out.
+	stop bool
 	// again: the same may succeed in a moment. unknown: it may have been done.
 	again, unknown bool
 }
@@ -43,6 +45,8 @@ func (r *runner) act(ctx context.Context, a *pb.Action, number int) outcome {
 		return r.raise(ctx, x.Raise, number)
 	case *pb.Action_Clear:
 		return r.clear(ctx, x.Clear)
+	case *pb.Action_Logic:
+		return r.runLogic(ctx, x.Logic)
 	case *pb.Action_Notify:
 		return r.verdict(r.u.h.o.World.Notify(ctx, r.notification(x.Notify, number)))
 	}
@@ -176,7 +180,7 @@ func (r *runner) each(ctx context.Context, to *pb.Targets, do func(id string) er
 		}
 		if res := r.verdict(do(id)); res.err != nil {
 			if failed++; failed == 1 || res.unknown {
-				worst = outcome{fmt.Errorf("%s: %w", id, res.err), res.again, res.unknown}
+				worst = outcome{err: fmt.Errorf("%s: %w", id, res.err), again: res.again, unknown: res.unknown}
 			}
 			worst.again = worst.again || res.again
 		}
@@ -192,7 +196,7 @@ func (r *runner) verdict(err error) outcome {
 		return outcome{}
 	}
 	again, unknown := r.u.h.o.World.Verdict(err)
-	return outcome{err, again, unknown}
+	return outcome{err: err, again: again, unknown: unknown}
 }
 
 func inProject(project, id string) string {

@@ -34,6 +34,8 @@ func describe(a *pb.Action) string {
 		return "wait " + x.Wait.AsDuration().String()
 	case *pb.Action_Stop:
 		return "stop"
+	case *pb.Action_Logic:
+		return "run logic " + x.Logic.Logic
 	}
 	return "nothing"
 }

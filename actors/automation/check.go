@@ -141,12 +141,14 @@ func (h *Host) checkAction(path string, a *pb.Action, subject bool) error {
 			return err
 		}
 		return h.CheckEscalations(path+"/raise/escalate", x.Raise.Escalate, subject)
+	case *pb.Action_Logic:
+		return expression(path+"/logic/expr", x.Logic.Expr)
 	case *pb.Action_Notify:
 		return h.checkNotify(path+"/notify", x.Notify)
 	case *pb.Action_Clear, *pb.Action_Wait, *pb.Action_Parallel, *pb.Action_Stop:
 		return nil
 	}
-	return wrong(path, "name one of call, set, publish, mqtt, raise, clear, notify, wait, parallel, stop")
+	return wrong(path, "name one of call, set, publish, mqtt, raise, clear, notify, logic, wait, parallel, stop")
 }
 
 // CheckEscalations says what is wrong with escalations, or nil. They are in the order of their times, and raise no alarms.

@@ -301,6 +301,9 @@ func (r *runner) step(l leaf, number int) (stop string) {
 	switch {
 	case res.err == nil:
 		done(pb.StepState_STEP_STATE_DONE, "")
+		if res.stop {
+			return l.action.GetLogic().GetLogic() + " stopped it"
+		}
 		return ""
 	case res.unknown:
 		done(pb.StepState_STEP_STATE_UNKNOWN, res.err.Error())

@@ -6,6 +6,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors/derive"
 	"github.com/polluxhq/pollux/actors/expr"
+	"github.com/polluxhq/pollux/actors/state"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -44,6 +45,8 @@ type World interface {
 	// Notify commits a message into the outbox of its notifier; one of the same id is there once.
 	Notify(ctx context.Context, m *pb.Notification) error
 	MQTT(topic string, payload []byte, qos byte, retain bool) error
+	// RunLogic gives a message to the run of a logic, and says whether that stopped it. twin is the one that the message is about, or "".
+	RunLogic(ctx context.Context, project, logic, twin string, message state.Value, by string) (stop bool, err error)
 	// Verdict says what an error means: whether the same may succeed in a moment, and whether it may have been done.
 	Verdict(err error) (again, unknown bool)
 }

@@ -125,6 +125,53 @@ interface Declaration<S, Memory> {
   unload?(twin: Twin<SettingsOf<S>, Memory>): unknown;
 }
 
+/** What a logic declares: no device, but a `run`, topics, and calls and subscriptions without asking for them. */
+interface LogicDeclaration<S, Memory> extends Omit<Declaration<S, Memory>,
+  'transport' | 'transports' | 'frames' | 'connected' | 'disconnected' | 'received' | 'message' | 'answers' | 'scan'> {
+  /**
+   * A message on its way through a route, or of a rule: nothing, or `context.pass()`, lets it go on, `context.replace(message)` changes
+   * it, `context.stop()` ends its way. It runs wherever the message is, beside the logic's other events.
+   */
+  run?(message: any, context: RunContext<SettingsOf<S>>): Verdict | void | Promise<Verdict | void>;
+  /** By names of topics, in which {SETTING} stands for a setting: each of their messages, in their order. */
+  topics?: { [name: string]: (twin: Twin<SettingsOf<S>, Memory>, message: TopicMessage) => unknown };
+}
+
+interface TopicMessage {
+  topic: string;
+  /** Its number in the topic, which rises. */
+  offset: number;
+  id?: string;
+  key?: string;
+  headers?: { [name: string]: string };
+  /** Milliseconds since 1970. */
+  time: number;
+  /** Where the payload is JSON; else text, or bytes. */
+  value?: any;
+  text?: string;
+  bytes?: Uint8Array;
+}
+
+interface Verdict { readonly verdict: unique symbol }
+
+/** The context of a run. It reports, announces and sets no timers; it may call other twins and `fetch`. */
+interface RunContext<Settings = any> extends Pick<Twin<Settings>, 'settings' | 'state' | 'fetch' | 'other' | 'member' | 'log'> {
+  /** Id of the twin that the message is about, or "". */
+  readonly twin: string;
+  /** Who gives it: route/ID, rule/ID, schedule/ID, or who asked for it. */
+  readonly by: string;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  /** What run remembers of that twin, 16 KiB of JSON, and for the whole logic. */
+  memory: { twin: any; script: any };
+  pass(): Verdict;
+  stop(): Verdict;
+  replace(message: unknown): Verdict;
+}
+
+/** Declares a logic. What it returns is the file's default export. */
+declare function logic<const S = {}, Memory = any>(declaration: LogicDeclaration<S, Memory>): Readonly<{ name: string; version: string }>;
+
 /** Defaults of commands in the twin's queue; the caller's options win. */
 interface Queue { priority?: number; name?: string; retries?: number; timeout_ms?: number; pause_ms?: number; no_answer?: boolean; clear?: boolean }
 
@@ -187,6 +234,8 @@ interface Twin<Settings = any, Memory = any> {
   fetch(url: string, options?: { method?: string; headers?: { [name: string]: string }; body?: unknown; timeout?: Span }): Promise<HttpResponse>;
   /** Another twin of the project; with a system's id by the name that it has there. */
   other(name: string, system?: string): OtherTwin;
+  /** Of a logic: the twin that has this name in the system that the logic is bound to. */
+  member(name: string): OtherTwin;
 
   /** Begins TLS in the session. */
   startTLS(): void;

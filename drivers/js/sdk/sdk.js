@@ -135,7 +135,7 @@
   // What a call comes to.
 
   const EVENTS = ['', 'load', 'connected', 'disconnected', 'received', 'command', 'timer', 'unload', 'migrate', 'subscription', 'webhook',
-    'answer', 'scan'];
+    'answer', 'scan', 'run', 'message'];
 
   // frame calls take(frame, topic); there is a topic where the driver hears messages.
   const frame = (take) => {
@@ -174,6 +174,29 @@
     return answer;
   };
 
+  // A logic's run says what becomes of a message: nothing lets it pass.
+  class Verdict {
+    constructor(output) { this.output = output; }
+  }
+  const STOP = new Verdict({ stop: true }), PASS = new Verdict(undefined);
+  const run = ({ message, context }) => {
+    if (!spec.judge) throw new Refusal('the logic has no run');
+    Twin.runs(current, context ?? {});
+    return spec.judge(message, current);
+  };
+  const verdict = (value) => {
+    if (value === undefined) return undefined;
+    if (value instanceof Verdict) return value.output;
+    throw new TypeError(`run returned ${show(value).slice(0, 80)}: return context.pass(), context.replace(message) or context.stop()`);
+  };
+  const topic = (message) => {
+    if (message.body_base64 !== undefined) message.bytes = Uint8Array.fromBase64(message.body_base64);
+    const name = text(message.topic).replace(/^.*\//, '');
+    const filled = (key) => key.replace(/\{([^{}]*)\}/g, (_, setting) => current.settings[setting] ?? '');
+    const [, hear] = Object.entries(spec.topics).find(([key]) => filled(key) === name) ?? [];
+    return hear?.(current, message);
+  };
+
   const text = (v) => (typeof v === 'string' ? v : '');
   const inputOf = () => {
     const text = native(INPUT, undefined, TEXT);
@@ -190,6 +213,7 @@
     if (event === 4) return frame(received);
     if (event === 11) return frame(answered);
     if (!(event in EVENTS)) return undefined; // of a later version of the contract
+    if (event >= 13 && declares !== 'logic') return undefined; // for logic
     const input = inputOf();
     switch (event) {
       case 1: return spec.load?.(current, text(input.reason));
@@ -202,6 +226,8 @@
       case 9: return spec.changed?.(current, input);
       case 10: return webhook({ path: '', query: {}, headers: {}, ...input, method: text(input.method) });
       case 12: return spec.scan?.(Twin.scans(current), input.options ?? {}, input.timeout);
+      case 13: return run(input);
+      case 14: return topic(input);
     }
     return undefined;
   };
@@ -240,7 +266,10 @@
       if (value !== WAIT && ofCommand) Twin.decided(current); // a timer between leaves the command open
       Twin.save(current);
       if (value === WAIT) return -1;
-      if (value !== undefined && (ofCommand || current.event === 'webhook')) {
+      if (current.event === 'run') {
+        const said = verdict(value);
+        if (said !== undefined) native(OUTPUT, stringify(said));
+      } else if (value !== undefined && (ofCommand || current.event === 'webhook')) {
         const text = stringify(value);
         if (text !== undefined) native(OUTPUT, text);
       }
@@ -287,7 +316,7 @@
     decode(bytes = new Uint8Array(0)) { return native(DECODE, isBytes(bytes) ? bytes : new Uint8Array(bytes.buffer ?? bytes)); }
   }
   Object.assign(globalThis, {
-    driver, mdns, Refusal, CapabilityError, TwinError, TextEncoder, TextDecoder,
+    driver, logic, mdns, Refusal, CapabilityError, TwinError, TextEncoder, TextDecoder,
     console: { log: levelled('info'), info: levelled('info'), debug: levelled('debug'), warn: levelled('warn'), error: levelled('error') },
     setTimeout: elsewhere('setTimeout', timerHint), setInterval: elsewhere('setInterval', timerHint),
     fetch: elsewhere('fetch', 'a request belongs to a twin: twin.fetch(url)'),

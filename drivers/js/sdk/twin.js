@@ -135,6 +135,20 @@
     other(name, system) {
       return new Other(name, system, (what, op, payload, want) => this.#native(what, op, payload, want));
     }
+    /** Of a logic: what has a name in the system that it is bound to. */
+    member(name) { return this.other(name, '.'); }
+    pass() { return PASS; }
+    stop() { return STOP; }
+    replace(message) {
+      if (message === undefined || typeof message === 'function') throw new TypeError(`replace: ${show(message)} is no message`);
+      return new Verdict({ replace: message });
+    }
+    /** For the SDK: the twin is the context of a run. */
+    static runs(twin, { twin: id, by, time }) {
+      twin.twin = id ?? '';
+      twin.by = by ?? '';
+      twin.time = time ?? Date.now();
+    }
     startTLS() { this.#do('starttls'); }
     reconnect() { this.#do('close'); }
     sleep() { this.#do('sleep'); }

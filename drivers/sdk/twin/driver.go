@@ -21,6 +21,8 @@ const (
 	EventWebhook      = 10
 	EventAnswer       = 11
 	EventScan         = 12
+	EventRun          = 13
+	EventMessage      = 14
 )
 
 // None is the input or output of a command that has none.
@@ -39,6 +41,8 @@ type Driver[S, M any] struct {
 	subscribed   func(*Twin[S, M], Change) error
 	webhook      func(*Twin[S, M], *Webhook) (WebhookAnswer, error)
 	scan         func(*Twin[S, M], time.Duration, wire.Value) error
+	run          func(*Twin[S, M], wire.Value, Context) (Verdict, error)
+	message      func(*Twin[S, M], *Message) error
 	timers       named[func(*Twin[S, M], wire.Value) error]
 	commands     named[handler[S, M]]
 	properties   named[handler[S, M]]
@@ -230,8 +234,8 @@ func (d *Driver[S, M]) dispatch(t *Twin[S, M], event int32, input, out []byte) (
 		}
 		return out, nil
 	}
-	if event < EventLoad || event > EventScan {
-		return out, nil // of a later version
+	if event < EventLoad || event > EventMessage || event == EventRun && d.run == nil || event == EventMessage && d.message == nil {
+		return out, nil // of a later version, or for logic
 	}
 	doc, err := wire.Parse(input)
 	if err != nil {
@@ -254,7 +258,7 @@ func (d *Driver[S, M]) dispatch(t *Twin[S, M], event int32, input, out []byte) (
 			reason, _ := doc.Get("error").Text()
 			return out, d.disconnected(t, reason)
 		}
-	case EventSubscription, EventWebhook, EventScan:
+	case EventSubscription, EventWebhook, EventScan, EventRun, EventMessage:
 		return d.dispatchOutside(t, event, doc, out)
 	case EventMigrate:
 		if d.migrate != nil {

@@ -1022,6 +1022,7 @@ type Action struct {
 	//	*Action_Wait
 	//	*Action_Parallel
 	//	*Action_Stop
+	//	*Action_Logic
 	Do isAction_Do `protobuf_oneof:"do"`
 	// CEL: it is left out where this does not hold.
 	If string `protobuf:"bytes,11,opt,name=if,proto3" json:"if,omitempty"`
@@ -1160,6 +1161,15 @@ func (x *Action) GetStop() bool {
 	return false
 }
 
+func (x *Action) GetLogic() *RunLogicAction {
+	if x != nil {
+		if x, ok := x.Do.(*Action_Logic); ok {
+			return x.Logic
+		}
+	}
+	return nil
+}
+
 func (x *Action) GetIf() string {
 	if x != nil {
 		return x.If
@@ -1228,6 +1238,10 @@ type Action_Stop struct {
 	Stop bool `protobuf:"varint,10,opt,name=stop,proto3,oneof"`
 }
 
+type Action_Logic struct {
+	Logic *RunLogicAction `protobuf:"bytes,14,opt,name=logic,proto3,oneof"`
+}
+
 func (*Action_Call) isAction_Do() {}
 
 func (*Action_Set) isAction_Do() {}
@@ -1247,6 +1261,8 @@ func (*Action_Wait) isAction_Do() {}
 func (*Action_Parallel) isAction_Do() {}
 
 func (*Action_Stop) isAction_Do() {}
+
+func (*Action_Logic) isAction_Do() {}
 
 type ActionGroup struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1619,6 +1635,70 @@ func (x *PublishAction) GetExpr() string {
 	return ""
 }
 
+// RunLogicAction gives a message to the `run` of a logic (docs/logic.md). Where that says stop, what follows is left out.
+type RunLogicAction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the logic.
+	Logic string `protobuf:"bytes,1,opt,name=logic,proto3" json:"logic,omitempty"`
+	// Neither of these: what the firing is about, as PublishAction publishes it.
+	Message *structpb.Value `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// CEL, instead of message.
+	Expr          string `protobuf:"bytes,3,opt,name=expr,proto3" json:"expr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunLogicAction) Reset() {
+	*x = RunLogicAction{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunLogicAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunLogicAction) ProtoMessage() {}
+
+func (x *RunLogicAction) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunLogicAction.ProtoReflect.Descriptor instead.
+func (*RunLogicAction) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RunLogicAction) GetLogic() string {
+	if x != nil {
+		return x.Logic
+	}
+	return ""
+}
+
+func (x *RunLogicAction) GetMessage() *structpb.Value {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *RunLogicAction) GetExpr() string {
+	if x != nil {
+		return x.Expr
+	}
+	return ""
+}
+
 // MqttAction publishes to MQTT.
 type MqttAction struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1632,7 +1712,7 @@ type MqttAction struct {
 
 func (x *MqttAction) Reset() {
 	*x = MqttAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[14]
+	mi := &file_pollux_v1_automation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1724,7 @@ func (x *MqttAction) String() string {
 func (*MqttAction) ProtoMessage() {}
 
 func (x *MqttAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[14]
+	mi := &file_pollux_v1_automation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1737,7 @@ func (x *MqttAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MqttAction.ProtoReflect.Descriptor instead.
 func (*MqttAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MqttAction) GetTopic() string {
@@ -1706,7 +1786,7 @@ type NotifyAction struct {
 
 func (x *NotifyAction) Reset() {
 	*x = NotifyAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[15]
+	mi := &file_pollux_v1_automation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1798,7 @@ func (x *NotifyAction) String() string {
 func (*NotifyAction) ProtoMessage() {}
 
 func (x *NotifyAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[15]
+	mi := &file_pollux_v1_automation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1811,7 @@ func (x *NotifyAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyAction.ProtoReflect.Descriptor instead.
 func (*NotifyAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NotifyAction) GetNotifier() string {
@@ -1792,7 +1872,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[16]
+	mi := &file_pollux_v1_automation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1804,7 +1884,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[16]
+	mi := &file_pollux_v1_automation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1817,7 +1897,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Attachment) GetName() string {
@@ -1889,7 +1969,7 @@ type HistoryTable struct {
 
 func (x *HistoryTable) Reset() {
 	*x = HistoryTable{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[17]
+	mi := &file_pollux_v1_automation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +1981,7 @@ func (x *HistoryTable) String() string {
 func (*HistoryTable) ProtoMessage() {}
 
 func (x *HistoryTable) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[17]
+	mi := &file_pollux_v1_automation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +1994,7 @@ func (x *HistoryTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryTable.ProtoReflect.Descriptor instead.
 func (*HistoryTable) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HistoryTable) GetOf() *Selection {
@@ -1986,7 +2066,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[18]
+	mi := &file_pollux_v1_automation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2078,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[18]
+	mi := &file_pollux_v1_automation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2091,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Step) GetAction() string {
@@ -2097,7 +2177,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[19]
+	mi := &file_pollux_v1_automation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2189,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[19]
+	mi := &file_pollux_v1_automation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2202,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Run) GetNumber() uint64 {
@@ -2211,7 +2291,7 @@ type PutScheduleRequest struct {
 
 func (x *PutScheduleRequest) Reset() {
 	*x = PutScheduleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[20]
+	mi := &file_pollux_v1_automation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2223,7 +2303,7 @@ func (x *PutScheduleRequest) String() string {
 func (*PutScheduleRequest) ProtoMessage() {}
 
 func (x *PutScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[20]
+	mi := &file_pollux_v1_automation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2236,7 +2316,7 @@ func (x *PutScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutScheduleRequest.ProtoReflect.Descriptor instead.
 func (*PutScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutScheduleRequest) GetSchedule() *Schedule {
@@ -2255,7 +2335,7 @@ type PutScheduleResponse struct {
 
 func (x *PutScheduleResponse) Reset() {
 	*x = PutScheduleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[21]
+	mi := &file_pollux_v1_automation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2267,7 +2347,7 @@ func (x *PutScheduleResponse) String() string {
 func (*PutScheduleResponse) ProtoMessage() {}
 
 func (x *PutScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[21]
+	mi := &file_pollux_v1_automation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2280,7 +2360,7 @@ func (x *PutScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutScheduleResponse.ProtoReflect.Descriptor instead.
 func (*PutScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PutScheduleResponse) GetSchedule() *Schedule {
@@ -2301,7 +2381,7 @@ type GetScheduleRequest struct {
 
 func (x *GetScheduleRequest) Reset() {
 	*x = GetScheduleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[22]
+	mi := &file_pollux_v1_automation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2313,7 +2393,7 @@ func (x *GetScheduleRequest) String() string {
 func (*GetScheduleRequest) ProtoMessage() {}
 
 func (x *GetScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[22]
+	mi := &file_pollux_v1_automation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2326,7 +2406,7 @@ func (x *GetScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetScheduleRequest.ProtoReflect.Descriptor instead.
 func (*GetScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetScheduleRequest) GetId() string {
@@ -2356,7 +2436,7 @@ type GetScheduleResponse struct {
 
 func (x *GetScheduleResponse) Reset() {
 	*x = GetScheduleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[23]
+	mi := &file_pollux_v1_automation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2448,7 @@ func (x *GetScheduleResponse) String() string {
 func (*GetScheduleResponse) ProtoMessage() {}
 
 func (x *GetScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[23]
+	mi := &file_pollux_v1_automation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2461,7 @@ func (x *GetScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetScheduleResponse.ProtoReflect.Descriptor instead.
 func (*GetScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetScheduleResponse) GetSchedule() *Schedule {
@@ -2425,7 +2505,7 @@ type ListSchedulesRequest struct {
 
 func (x *ListSchedulesRequest) Reset() {
 	*x = ListSchedulesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[24]
+	mi := &file_pollux_v1_automation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2517,7 @@ func (x *ListSchedulesRequest) String() string {
 func (*ListSchedulesRequest) ProtoMessage() {}
 
 func (x *ListSchedulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[24]
+	mi := &file_pollux_v1_automation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2530,7 @@ func (x *ListSchedulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchedulesRequest.ProtoReflect.Descriptor instead.
 func (*ListSchedulesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListSchedulesRequest) GetProject() string {
@@ -2493,7 +2573,7 @@ type ListSchedulesResponse struct {
 
 func (x *ListSchedulesResponse) Reset() {
 	*x = ListSchedulesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[25]
+	mi := &file_pollux_v1_automation_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2585,7 @@ func (x *ListSchedulesResponse) String() string {
 func (*ListSchedulesResponse) ProtoMessage() {}
 
 func (x *ListSchedulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[25]
+	mi := &file_pollux_v1_automation_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2598,7 @@ func (x *ListSchedulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchedulesResponse.ProtoReflect.Descriptor instead.
 func (*ListSchedulesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListSchedulesResponse) GetSchedules() []*Schedule {
@@ -2551,7 +2631,7 @@ type DeleteScheduleRequest struct {
 
 func (x *DeleteScheduleRequest) Reset() {
 	*x = DeleteScheduleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[26]
+	mi := &file_pollux_v1_automation_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +2643,7 @@ func (x *DeleteScheduleRequest) String() string {
 func (*DeleteScheduleRequest) ProtoMessage() {}
 
 func (x *DeleteScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[26]
+	mi := &file_pollux_v1_automation_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +2656,7 @@ func (x *DeleteScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteScheduleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteScheduleRequest) GetId() string {
@@ -2594,7 +2674,7 @@ type DeleteScheduleResponse struct {
 
 func (x *DeleteScheduleResponse) Reset() {
 	*x = DeleteScheduleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[27]
+	mi := &file_pollux_v1_automation_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2606,7 +2686,7 @@ func (x *DeleteScheduleResponse) String() string {
 func (*DeleteScheduleResponse) ProtoMessage() {}
 
 func (x *DeleteScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[27]
+	mi := &file_pollux_v1_automation_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2619,7 +2699,7 @@ func (x *DeleteScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteScheduleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{28}
 }
 
 type CancelSchedulesRequest struct {
@@ -2631,7 +2711,7 @@ type CancelSchedulesRequest struct {
 
 func (x *CancelSchedulesRequest) Reset() {
 	*x = CancelSchedulesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[28]
+	mi := &file_pollux_v1_automation_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2723,7 @@ func (x *CancelSchedulesRequest) String() string {
 func (*CancelSchedulesRequest) ProtoMessage() {}
 
 func (x *CancelSchedulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[28]
+	mi := &file_pollux_v1_automation_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2736,7 @@ func (x *CancelSchedulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSchedulesRequest.ProtoReflect.Descriptor instead.
 func (*CancelSchedulesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CancelSchedulesRequest) GetTwin() string {
@@ -2675,7 +2755,7 @@ type CancelSchedulesResponse struct {
 
 func (x *CancelSchedulesResponse) Reset() {
 	*x = CancelSchedulesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[29]
+	mi := &file_pollux_v1_automation_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2687,7 +2767,7 @@ func (x *CancelSchedulesResponse) String() string {
 func (*CancelSchedulesResponse) ProtoMessage() {}
 
 func (x *CancelSchedulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[29]
+	mi := &file_pollux_v1_automation_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2700,7 +2780,7 @@ func (x *CancelSchedulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSchedulesResponse.ProtoReflect.Descriptor instead.
 func (*CancelSchedulesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CancelSchedulesResponse) GetIds() []string {
@@ -2727,7 +2807,7 @@ type Selection struct {
 
 func (x *Selection) Reset() {
 	*x = Selection{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[30]
+	mi := &file_pollux_v1_automation_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +2819,7 @@ func (x *Selection) String() string {
 func (*Selection) ProtoMessage() {}
 
 func (x *Selection) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[30]
+	mi := &file_pollux_v1_automation_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +2832,7 @@ func (x *Selection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selection.ProtoReflect.Descriptor instead.
 func (*Selection) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Selection) GetTwins() []string {
@@ -2824,7 +2904,7 @@ type Trigger struct {
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[31]
+	mi := &file_pollux_v1_automation_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2836,7 +2916,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[31]
+	mi := &file_pollux_v1_automation_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2849,7 +2929,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Trigger) GetOn() isTrigger_On {
@@ -2996,7 +3076,7 @@ type PropertyTrigger struct {
 
 func (x *PropertyTrigger) Reset() {
 	*x = PropertyTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[32]
+	mi := &file_pollux_v1_automation_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3008,7 +3088,7 @@ func (x *PropertyTrigger) String() string {
 func (*PropertyTrigger) ProtoMessage() {}
 
 func (x *PropertyTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[32]
+	mi := &file_pollux_v1_automation_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3021,7 +3101,7 @@ func (x *PropertyTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PropertyTrigger.ProtoReflect.Descriptor instead.
 func (*PropertyTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PropertyTrigger) GetOf() *Selection {
@@ -3050,7 +3130,7 @@ type EventTrigger struct {
 
 func (x *EventTrigger) Reset() {
 	*x = EventTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[33]
+	mi := &file_pollux_v1_automation_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3142,7 @@ func (x *EventTrigger) String() string {
 func (*EventTrigger) ProtoMessage() {}
 
 func (x *EventTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[33]
+	mi := &file_pollux_v1_automation_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3155,7 @@ func (x *EventTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventTrigger.ProtoReflect.Descriptor instead.
 func (*EventTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EventTrigger) GetOf() *Selection {
@@ -3105,7 +3185,7 @@ type AbsentTrigger struct {
 
 func (x *AbsentTrigger) Reset() {
 	*x = AbsentTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	mi := &file_pollux_v1_automation_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3117,7 +3197,7 @@ func (x *AbsentTrigger) String() string {
 func (*AbsentTrigger) ProtoMessage() {}
 
 func (x *AbsentTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	mi := &file_pollux_v1_automation_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3130,7 +3210,7 @@ func (x *AbsentTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbsentTrigger.ProtoReflect.Descriptor instead.
 func (*AbsentTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AbsentTrigger) GetOf() *Selection {
@@ -3166,7 +3246,7 @@ type CommandTrigger struct {
 
 func (x *CommandTrigger) Reset() {
 	*x = CommandTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	mi := &file_pollux_v1_automation_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3178,7 +3258,7 @@ func (x *CommandTrigger) String() string {
 func (*CommandTrigger) ProtoMessage() {}
 
 func (x *CommandTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	mi := &file_pollux_v1_automation_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3191,7 +3271,7 @@ func (x *CommandTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandTrigger.ProtoReflect.Descriptor instead.
 func (*CommandTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CommandTrigger) GetOf() *Selection {
@@ -3218,7 +3298,7 @@ type NodeTrigger struct {
 
 func (x *NodeTrigger) Reset() {
 	*x = NodeTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[36]
+	mi := &file_pollux_v1_automation_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3230,7 +3310,7 @@ func (x *NodeTrigger) String() string {
 func (*NodeTrigger) ProtoMessage() {}
 
 func (x *NodeTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[36]
+	mi := &file_pollux_v1_automation_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3243,7 +3323,7 @@ func (x *NodeTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeTrigger.ProtoReflect.Descriptor instead.
 func (*NodeTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{37}
 }
 
 // WebhookTrigger: somebody posted to /hooks/PROJECT/@rule/NAME with the secret, as bearer token or `?token=`. In the condition `value` is the body: JSON, or
@@ -3260,7 +3340,7 @@ type WebhookTrigger struct {
 
 func (x *WebhookTrigger) Reset() {
 	*x = WebhookTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[37]
+	mi := &file_pollux_v1_automation_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3272,7 +3352,7 @@ func (x *WebhookTrigger) String() string {
 func (*WebhookTrigger) ProtoMessage() {}
 
 func (x *WebhookTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[37]
+	mi := &file_pollux_v1_automation_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3285,7 +3365,7 @@ func (x *WebhookTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookTrigger.ProtoReflect.Descriptor instead.
 func (*WebhookTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WebhookTrigger) GetSecret() string {
@@ -3313,7 +3393,7 @@ type TopicTrigger struct {
 
 func (x *TopicTrigger) Reset() {
 	*x = TopicTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[38]
+	mi := &file_pollux_v1_automation_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3325,7 +3405,7 @@ func (x *TopicTrigger) String() string {
 func (*TopicTrigger) ProtoMessage() {}
 
 func (x *TopicTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[38]
+	mi := &file_pollux_v1_automation_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3338,7 +3418,7 @@ func (x *TopicTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopicTrigger.ProtoReflect.Descriptor instead.
 func (*TopicTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TopicTrigger) GetTopic() string {
@@ -3397,7 +3477,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[39]
+	mi := &file_pollux_v1_automation_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3409,7 +3489,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[39]
+	mi := &file_pollux_v1_automation_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3422,7 +3502,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Rule) GetId() string {
@@ -3604,7 +3684,7 @@ type RuleState struct {
 
 func (x *RuleState) Reset() {
 	*x = RuleState{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[40]
+	mi := &file_pollux_v1_automation_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3616,7 +3696,7 @@ func (x *RuleState) String() string {
 func (*RuleState) ProtoMessage() {}
 
 func (x *RuleState) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[40]
+	mi := &file_pollux_v1_automation_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3629,7 +3709,7 @@ func (x *RuleState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleState.ProtoReflect.Descriptor instead.
 func (*RuleState) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{40}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RuleState) GetActive() uint32 {
@@ -3731,7 +3811,7 @@ type Evaluation struct {
 
 func (x *Evaluation) Reset() {
 	*x = Evaluation{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[41]
+	mi := &file_pollux_v1_automation_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3743,7 +3823,7 @@ func (x *Evaluation) String() string {
 func (*Evaluation) ProtoMessage() {}
 
 func (x *Evaluation) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[41]
+	mi := &file_pollux_v1_automation_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3756,7 +3836,7 @@ func (x *Evaluation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evaluation.ProtoReflect.Descriptor instead.
 func (*Evaluation) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{41}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Evaluation) GetTime() *timestamppb.Timestamp {
@@ -3824,7 +3904,7 @@ type PutRuleRequest struct {
 
 func (x *PutRuleRequest) Reset() {
 	*x = PutRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[42]
+	mi := &file_pollux_v1_automation_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3836,7 +3916,7 @@ func (x *PutRuleRequest) String() string {
 func (*PutRuleRequest) ProtoMessage() {}
 
 func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[42]
+	mi := &file_pollux_v1_automation_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3849,7 +3929,7 @@ func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleRequest.ProtoReflect.Descriptor instead.
 func (*PutRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{42}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PutRuleRequest) GetRule() *Rule {
@@ -3868,7 +3948,7 @@ type PutRuleResponse struct {
 
 func (x *PutRuleResponse) Reset() {
 	*x = PutRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[43]
+	mi := &file_pollux_v1_automation_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3880,7 +3960,7 @@ func (x *PutRuleResponse) String() string {
 func (*PutRuleResponse) ProtoMessage() {}
 
 func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[43]
+	mi := &file_pollux_v1_automation_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3893,7 +3973,7 @@ func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleResponse.ProtoReflect.Descriptor instead.
 func (*PutRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{43}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PutRuleResponse) GetRule() *Rule {
@@ -3912,7 +3992,7 @@ type GetRuleRequest struct {
 
 func (x *GetRuleRequest) Reset() {
 	*x = GetRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[44]
+	mi := &file_pollux_v1_automation_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3924,7 +4004,7 @@ func (x *GetRuleRequest) String() string {
 func (*GetRuleRequest) ProtoMessage() {}
 
 func (x *GetRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[44]
+	mi := &file_pollux_v1_automation_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3937,7 +4017,7 @@ func (x *GetRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRuleRequest.ProtoReflect.Descriptor instead.
 func (*GetRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{44}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetRuleRequest) GetId() string {
@@ -3957,7 +4037,7 @@ type GetRuleResponse struct {
 
 func (x *GetRuleResponse) Reset() {
 	*x = GetRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[45]
+	mi := &file_pollux_v1_automation_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3969,7 +4049,7 @@ func (x *GetRuleResponse) String() string {
 func (*GetRuleResponse) ProtoMessage() {}
 
 func (x *GetRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[45]
+	mi := &file_pollux_v1_automation_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3982,7 +4062,7 @@ func (x *GetRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRuleResponse.ProtoReflect.Descriptor instead.
 func (*GetRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{45}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetRuleResponse) GetRule() *Rule {
@@ -4010,7 +4090,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[46]
+	mi := &file_pollux_v1_automation_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4022,7 +4102,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[46]
+	mi := &file_pollux_v1_automation_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4035,7 +4115,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{46}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListRulesRequest) GetProject() string {
@@ -4069,7 +4149,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[47]
+	mi := &file_pollux_v1_automation_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4081,7 +4161,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[47]
+	mi := &file_pollux_v1_automation_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4094,7 +4174,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{47}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -4120,7 +4200,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[48]
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4132,7 +4212,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[48]
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4145,7 +4225,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{48}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DeleteRuleRequest) GetId() string {
@@ -4163,7 +4243,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4175,7 +4255,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4188,7 +4268,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{49}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{50}
 }
 
 type WhyRuleRequest struct {
@@ -4202,7 +4282,7 @@ type WhyRuleRequest struct {
 
 func (x *WhyRuleRequest) Reset() {
 	*x = WhyRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4214,7 +4294,7 @@ func (x *WhyRuleRequest) String() string {
 func (*WhyRuleRequest) ProtoMessage() {}
 
 func (x *WhyRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4227,7 +4307,7 @@ func (x *WhyRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRuleRequest.ProtoReflect.Descriptor instead.
 func (*WhyRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{50}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WhyRuleRequest) GetId() string {
@@ -4259,7 +4339,7 @@ type WhyRuleResponse struct {
 
 func (x *WhyRuleResponse) Reset() {
 	*x = WhyRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4271,7 +4351,7 @@ func (x *WhyRuleResponse) String() string {
 func (*WhyRuleResponse) ProtoMessage() {}
 
 func (x *WhyRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4284,7 +4364,7 @@ func (x *WhyRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRuleResponse.ProtoReflect.Descriptor instead.
 func (*WhyRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{51}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *WhyRuleResponse) GetState() *RuleState {
@@ -4332,7 +4412,7 @@ type TestRuleRequest struct {
 
 func (x *TestRuleRequest) Reset() {
 	*x = TestRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4344,7 +4424,7 @@ func (x *TestRuleRequest) String() string {
 func (*TestRuleRequest) ProtoMessage() {}
 
 func (x *TestRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4357,7 +4437,7 @@ func (x *TestRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRuleRequest.ProtoReflect.Descriptor instead.
 func (*TestRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{52}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *TestRuleRequest) GetId() string {
@@ -4406,7 +4486,7 @@ type TestRuleResponse struct {
 
 func (x *TestRuleResponse) Reset() {
 	*x = TestRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4418,7 +4498,7 @@ func (x *TestRuleResponse) String() string {
 func (*TestRuleResponse) ProtoMessage() {}
 
 func (x *TestRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4431,7 +4511,7 @@ func (x *TestRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRuleResponse.ProtoReflect.Descriptor instead.
 func (*TestRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{53}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *TestRuleResponse) GetEvaluation() *Evaluation {
@@ -4465,7 +4545,7 @@ type DryRunRuleRequest struct {
 
 func (x *DryRunRuleRequest) Reset() {
 	*x = DryRunRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4477,7 +4557,7 @@ func (x *DryRunRuleRequest) String() string {
 func (*DryRunRuleRequest) ProtoMessage() {}
 
 func (x *DryRunRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4490,7 +4570,7 @@ func (x *DryRunRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryRunRuleRequest.ProtoReflect.Descriptor instead.
 func (*DryRunRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{54}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DryRunRuleRequest) GetId() string {
@@ -4547,7 +4627,7 @@ type DryRunRuleResponse struct {
 
 func (x *DryRunRuleResponse) Reset() {
 	*x = DryRunRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4559,7 +4639,7 @@ func (x *DryRunRuleResponse) String() string {
 func (*DryRunRuleResponse) ProtoMessage() {}
 
 func (x *DryRunRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4572,7 +4652,7 @@ func (x *DryRunRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryRunRuleResponse.ProtoReflect.Descriptor instead.
 func (*DryRunRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{55}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DryRunRuleResponse) GetFirings() []*DryFiring {
@@ -4639,7 +4719,7 @@ type DryFiring struct {
 
 func (x *DryFiring) Reset() {
 	*x = DryFiring{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4651,7 +4731,7 @@ func (x *DryFiring) String() string {
 func (*DryFiring) ProtoMessage() {}
 
 func (x *DryFiring) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4664,7 +4744,7 @@ func (x *DryFiring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryFiring.ProtoReflect.Descriptor instead.
 func (*DryFiring) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{56}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DryFiring) GetTime() *timestamppb.Timestamp {
@@ -4724,7 +4804,7 @@ type RuleTemplate struct {
 
 func (x *RuleTemplate) Reset() {
 	*x = RuleTemplate{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4736,7 +4816,7 @@ func (x *RuleTemplate) String() string {
 func (*RuleTemplate) ProtoMessage() {}
 
 func (x *RuleTemplate) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4749,7 +4829,7 @@ func (x *RuleTemplate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleTemplate.ProtoReflect.Descriptor instead.
 func (*RuleTemplate) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{57}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RuleTemplate) GetName() string {
@@ -4803,7 +4883,7 @@ type TemplateParameter struct {
 
 func (x *TemplateParameter) Reset() {
 	*x = TemplateParameter{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4815,7 +4895,7 @@ func (x *TemplateParameter) String() string {
 func (*TemplateParameter) ProtoMessage() {}
 
 func (x *TemplateParameter) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4828,7 +4908,7 @@ func (x *TemplateParameter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TemplateParameter.ProtoReflect.Descriptor instead.
 func (*TemplateParameter) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{58}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *TemplateParameter) GetName() string {
@@ -4874,7 +4954,7 @@ type ListRuleTemplatesRequest struct {
 
 func (x *ListRuleTemplatesRequest) Reset() {
 	*x = ListRuleTemplatesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4886,7 +4966,7 @@ func (x *ListRuleTemplatesRequest) String() string {
 func (*ListRuleTemplatesRequest) ProtoMessage() {}
 
 func (x *ListRuleTemplatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4899,7 +4979,7 @@ func (x *ListRuleTemplatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRuleTemplatesRequest.ProtoReflect.Descriptor instead.
 func (*ListRuleTemplatesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{59}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{60}
 }
 
 type ListRuleTemplatesResponse struct {
@@ -4911,7 +4991,7 @@ type ListRuleTemplatesResponse struct {
 
 func (x *ListRuleTemplatesResponse) Reset() {
 	*x = ListRuleTemplatesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4923,7 +5003,7 @@ func (x *ListRuleTemplatesResponse) String() string {
 func (*ListRuleTemplatesResponse) ProtoMessage() {}
 
 func (x *ListRuleTemplatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4936,7 +5016,7 @@ func (x *ListRuleTemplatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRuleTemplatesResponse.ProtoReflect.Descriptor instead.
 func (*ListRuleTemplatesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{60}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListRuleTemplatesResponse) GetTemplates() []*RuleTemplate {
@@ -4958,7 +5038,7 @@ type FillRuleTemplateRequest struct {
 
 func (x *FillRuleTemplateRequest) Reset() {
 	*x = FillRuleTemplateRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4970,7 +5050,7 @@ func (x *FillRuleTemplateRequest) String() string {
 func (*FillRuleTemplateRequest) ProtoMessage() {}
 
 func (x *FillRuleTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4983,7 +5063,7 @@ func (x *FillRuleTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRuleTemplateRequest.ProtoReflect.Descriptor instead.
 func (*FillRuleTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{61}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *FillRuleTemplateRequest) GetTemplate() string {
@@ -5016,7 +5096,7 @@ type FillRuleTemplateResponse struct {
 
 func (x *FillRuleTemplateResponse) Reset() {
 	*x = FillRuleTemplateResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5028,7 +5108,7 @@ func (x *FillRuleTemplateResponse) String() string {
 func (*FillRuleTemplateResponse) ProtoMessage() {}
 
 func (x *FillRuleTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5041,7 +5121,7 @@ func (x *FillRuleTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRuleTemplateResponse.ProtoReflect.Descriptor instead.
 func (*FillRuleTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{62}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *FillRuleTemplateResponse) GetRule() *Rule {
@@ -5092,7 +5172,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5104,7 +5184,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5117,7 +5197,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{63}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Alarm) GetId() string {
@@ -5277,7 +5357,7 @@ type Escalation struct {
 
 func (x *Escalation) Reset() {
 	*x = Escalation{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5289,7 +5369,7 @@ func (x *Escalation) String() string {
 func (*Escalation) ProtoMessage() {}
 
 func (x *Escalation) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5302,7 +5382,7 @@ func (x *Escalation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Escalation.ProtoReflect.Descriptor instead.
 func (*Escalation) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{64}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Escalation) GetAfter() *durationpb.Duration {
@@ -5332,7 +5412,7 @@ type AlarmChange struct {
 
 func (x *AlarmChange) Reset() {
 	*x = AlarmChange{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	mi := &file_pollux_v1_automation_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5344,7 +5424,7 @@ func (x *AlarmChange) String() string {
 func (*AlarmChange) ProtoMessage() {}
 
 func (x *AlarmChange) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	mi := &file_pollux_v1_automation_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5357,7 +5437,7 @@ func (x *AlarmChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmChange.ProtoReflect.Descriptor instead.
 func (*AlarmChange) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{65}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *AlarmChange) GetTime() *timestamppb.Timestamp {
@@ -5403,7 +5483,7 @@ type RaiseAction struct {
 
 func (x *RaiseAction) Reset() {
 	*x = RaiseAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[66]
+	mi := &file_pollux_v1_automation_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5415,7 +5495,7 @@ func (x *RaiseAction) String() string {
 func (*RaiseAction) ProtoMessage() {}
 
 func (x *RaiseAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[66]
+	mi := &file_pollux_v1_automation_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5428,7 +5508,7 @@ func (x *RaiseAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAction.ProtoReflect.Descriptor instead.
 func (*RaiseAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{66}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RaiseAction) GetAlarm() string {
@@ -5469,7 +5549,7 @@ type ClearAction struct {
 
 func (x *ClearAction) Reset() {
 	*x = ClearAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[67]
+	mi := &file_pollux_v1_automation_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5481,7 +5561,7 @@ func (x *ClearAction) String() string {
 func (*ClearAction) ProtoMessage() {}
 
 func (x *ClearAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[67]
+	mi := &file_pollux_v1_automation_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5494,7 +5574,7 @@ func (x *ClearAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearAction.ProtoReflect.Descriptor instead.
 func (*ClearAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{67}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ClearAction) GetAlarm() string {
@@ -5517,7 +5597,7 @@ type RaiseAlarmRequest struct {
 
 func (x *RaiseAlarmRequest) Reset() {
 	*x = RaiseAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[68]
+	mi := &file_pollux_v1_automation_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5529,7 +5609,7 @@ func (x *RaiseAlarmRequest) String() string {
 func (*RaiseAlarmRequest) ProtoMessage() {}
 
 func (x *RaiseAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[68]
+	mi := &file_pollux_v1_automation_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5542,7 +5622,7 @@ func (x *RaiseAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAlarmRequest.ProtoReflect.Descriptor instead.
 func (*RaiseAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{68}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RaiseAlarmRequest) GetId() string {
@@ -5589,7 +5669,7 @@ type RaiseAlarmResponse struct {
 
 func (x *RaiseAlarmResponse) Reset() {
 	*x = RaiseAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[69]
+	mi := &file_pollux_v1_automation_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5601,7 +5681,7 @@ func (x *RaiseAlarmResponse) String() string {
 func (*RaiseAlarmResponse) ProtoMessage() {}
 
 func (x *RaiseAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[69]
+	mi := &file_pollux_v1_automation_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5614,7 +5694,7 @@ func (x *RaiseAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAlarmResponse.ProtoReflect.Descriptor instead.
 func (*RaiseAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{69}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RaiseAlarmResponse) GetAlarm() *Alarm {
@@ -5633,7 +5713,7 @@ type GetAlarmRequest struct {
 
 func (x *GetAlarmRequest) Reset() {
 	*x = GetAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[70]
+	mi := &file_pollux_v1_automation_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5645,7 +5725,7 @@ func (x *GetAlarmRequest) String() string {
 func (*GetAlarmRequest) ProtoMessage() {}
 
 func (x *GetAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[70]
+	mi := &file_pollux_v1_automation_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5658,7 +5738,7 @@ func (x *GetAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmRequest.ProtoReflect.Descriptor instead.
 func (*GetAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{70}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GetAlarmRequest) GetId() string {
@@ -5679,7 +5759,7 @@ type GetAlarmResponse struct {
 
 func (x *GetAlarmResponse) Reset() {
 	*x = GetAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[71]
+	mi := &file_pollux_v1_automation_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5691,7 +5771,7 @@ func (x *GetAlarmResponse) String() string {
 func (*GetAlarmResponse) ProtoMessage() {}
 
 func (x *GetAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[71]
+	mi := &file_pollux_v1_automation_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5704,7 +5784,7 @@ func (x *GetAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmResponse.ProtoReflect.Descriptor instead.
 func (*GetAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{71}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *GetAlarmResponse) GetAlarm() *Alarm {
@@ -5739,7 +5819,7 @@ type ListAlarmsRequest struct {
 
 func (x *ListAlarmsRequest) Reset() {
 	*x = ListAlarmsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[72]
+	mi := &file_pollux_v1_automation_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5751,7 +5831,7 @@ func (x *ListAlarmsRequest) String() string {
 func (*ListAlarmsRequest) ProtoMessage() {}
 
 func (x *ListAlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[72]
+	mi := &file_pollux_v1_automation_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5764,7 +5844,7 @@ func (x *ListAlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmsRequest.ProtoReflect.Descriptor instead.
 func (*ListAlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{72}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ListAlarmsRequest) GetProject() string {
@@ -5826,7 +5906,7 @@ type ListAlarmsResponse struct {
 
 func (x *ListAlarmsResponse) Reset() {
 	*x = ListAlarmsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[73]
+	mi := &file_pollux_v1_automation_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5838,7 +5918,7 @@ func (x *ListAlarmsResponse) String() string {
 func (*ListAlarmsResponse) ProtoMessage() {}
 
 func (x *ListAlarmsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[73]
+	mi := &file_pollux_v1_automation_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5851,7 +5931,7 @@ func (x *ListAlarmsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmsResponse.ProtoReflect.Descriptor instead.
 func (*ListAlarmsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{73}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListAlarmsResponse) GetAlarms() []*Alarm {
@@ -5885,7 +5965,7 @@ type ChangeAlarmRequest struct {
 
 func (x *ChangeAlarmRequest) Reset() {
 	*x = ChangeAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[74]
+	mi := &file_pollux_v1_automation_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5897,7 +5977,7 @@ func (x *ChangeAlarmRequest) String() string {
 func (*ChangeAlarmRequest) ProtoMessage() {}
 
 func (x *ChangeAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[74]
+	mi := &file_pollux_v1_automation_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5910,7 +5990,7 @@ func (x *ChangeAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeAlarmRequest.ProtoReflect.Descriptor instead.
 func (*ChangeAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{74}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ChangeAlarmRequest) GetId() string {
@@ -6009,7 +6089,7 @@ type ChangeAlarmResponse struct {
 
 func (x *ChangeAlarmResponse) Reset() {
 	*x = ChangeAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[75]
+	mi := &file_pollux_v1_automation_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6021,7 +6101,7 @@ func (x *ChangeAlarmResponse) String() string {
 func (*ChangeAlarmResponse) ProtoMessage() {}
 
 func (x *ChangeAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[75]
+	mi := &file_pollux_v1_automation_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6034,7 +6114,7 @@ func (x *ChangeAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeAlarmResponse.ProtoReflect.Descriptor instead.
 func (*ChangeAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{75}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ChangeAlarmResponse) GetAlarm() *Alarm {
@@ -6053,7 +6133,7 @@ type DeleteAlarmRequest struct {
 
 func (x *DeleteAlarmRequest) Reset() {
 	*x = DeleteAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[76]
+	mi := &file_pollux_v1_automation_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6065,7 +6145,7 @@ func (x *DeleteAlarmRequest) String() string {
 func (*DeleteAlarmRequest) ProtoMessage() {}
 
 func (x *DeleteAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[76]
+	mi := &file_pollux_v1_automation_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6078,7 +6158,7 @@ func (x *DeleteAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlarmRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{76}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *DeleteAlarmRequest) GetId() string {
@@ -6096,7 +6176,7 @@ type DeleteAlarmResponse struct {
 
 func (x *DeleteAlarmResponse) Reset() {
 	*x = DeleteAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[77]
+	mi := &file_pollux_v1_automation_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6108,7 +6188,7 @@ func (x *DeleteAlarmResponse) String() string {
 func (*DeleteAlarmResponse) ProtoMessage() {}
 
 func (x *DeleteAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[77]
+	mi := &file_pollux_v1_automation_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6121,7 +6201,7 @@ func (x *DeleteAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlarmResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{77}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{78}
 }
 
 type CountAlarmsRequest struct {
@@ -6133,7 +6213,7 @@ type CountAlarmsRequest struct {
 
 func (x *CountAlarmsRequest) Reset() {
 	*x = CountAlarmsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[78]
+	mi := &file_pollux_v1_automation_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6145,7 +6225,7 @@ func (x *CountAlarmsRequest) String() string {
 func (*CountAlarmsRequest) ProtoMessage() {}
 
 func (x *CountAlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[78]
+	mi := &file_pollux_v1_automation_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6158,7 +6238,7 @@ func (x *CountAlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountAlarmsRequest.ProtoReflect.Descriptor instead.
 func (*CountAlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{78}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *CountAlarmsRequest) GetProject() string {
@@ -6183,7 +6263,7 @@ type CountAlarmsResponse struct {
 
 func (x *CountAlarmsResponse) Reset() {
 	*x = CountAlarmsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[79]
+	mi := &file_pollux_v1_automation_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6195,7 +6275,7 @@ func (x *CountAlarmsResponse) String() string {
 func (*CountAlarmsResponse) ProtoMessage() {}
 
 func (x *CountAlarmsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[79]
+	mi := &file_pollux_v1_automation_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6208,7 +6288,7 @@ func (x *CountAlarmsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountAlarmsResponse.ProtoReflect.Descriptor instead.
 func (*CountAlarmsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{79}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *CountAlarmsResponse) GetActive() uint32 {
@@ -6306,7 +6386,7 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\afirings\x18\x03 \x01(\x04R\afirings\x12\x16\n" +
 	"\x06missed\x18\x04 \x01(\x04R\x06missed\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\tR\x04node\x12\x14\n" +
-	"\x05fault\x18\x06 \x01(\tR\x05fault\"\xc2\x04\n" +
+	"\x05fault\x18\x06 \x01(\tR\x05fault\"\xf5\x04\n" +
 	"\x06Action\x12+\n" +
 	"\x04call\x18\x01 \x01(\v2\x15.pollux.v1.CallActionH\x00R\x04call\x12(\n" +
 	"\x03set\x18\x02 \x01(\v2\x14.pollux.v1.SetActionH\x00R\x03set\x124\n" +
@@ -6318,7 +6398,8 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x04wait\x18\b \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\x9a\x9e\x012\x00H\x00R\x04wait\x124\n" +
 	"\bparallel\x18\t \x01(\v2\x16.pollux.v1.ActionGroupH\x00R\bparallel\x12\x14\n" +
 	"\x04stop\x18\n" +
-	" \x01(\bH\x00R\x04stop\x12\x18\n" +
+	" \x01(\bH\x00R\x04stop\x121\n" +
+	"\x05logic\x18\x0e \x01(\v2\x19.pollux.v1.RunLogicActionH\x00R\x05logic\x12\x18\n" +
 	"\x02if\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x02if\x12!\n" +
 	"\aretries\x18\f \x01(\rB\a\xbaH\x04*\x02\x18dR\aretries\x12\x13\n" +
 	"\x05go_on\x18\r \x01(\bR\x04goOnB\v\n" +
@@ -6360,7 +6441,12 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x05topic\x12\x1a\n" +
 	"\x03key\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x03key\x120\n" +
 	"\apayload\x18\x03 \x01(\v2\x16.google.protobuf.ValueR\apayload\x12\x1c\n" +
-	"\x04expr\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x04expr\"\x86\x01\n" +
+	"\x04expr\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x04expr\"\x82\x01\n" +
+	"\x0eRunLogicAction\x12 \n" +
+	"\x05logic\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x05logic\x120\n" +
+	"\amessage\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\amessage\x12\x1c\n" +
+	"\x04expr\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x04expr\"\x86\x01\n" +
 	"\n" +
 	"MqttAction\x12 \n" +
 	"\x05topic\x18\x01 \x01(\tB\n" +
@@ -6813,7 +6899,7 @@ func file_pollux_v1_automation_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_automation_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
+var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
 var file_pollux_v1_automation_proto_goTypes = []any{
 	(Missed)(0),                       // 0: pollux.v1.Missed
 	(TableFormat)(0),                  // 1: pollux.v1.TableFormat
@@ -6834,264 +6920,267 @@ var file_pollux_v1_automation_proto_goTypes = []any{
 	(*CallAction)(nil),                // 16: pollux.v1.CallAction
 	(*SetAction)(nil),                 // 17: pollux.v1.SetAction
 	(*PublishAction)(nil),             // 18: pollux.v1.PublishAction
-	(*MqttAction)(nil),                // 19: pollux.v1.MqttAction
-	(*NotifyAction)(nil),              // 20: pollux.v1.NotifyAction
-	(*Attachment)(nil),                // 21: pollux.v1.Attachment
-	(*HistoryTable)(nil),              // 22: pollux.v1.HistoryTable
-	(*Step)(nil),                      // 23: pollux.v1.Step
-	(*Run)(nil),                       // 24: pollux.v1.Run
-	(*PutScheduleRequest)(nil),        // 25: pollux.v1.PutScheduleRequest
-	(*PutScheduleResponse)(nil),       // 26: pollux.v1.PutScheduleResponse
-	(*GetScheduleRequest)(nil),        // 27: pollux.v1.GetScheduleRequest
-	(*GetScheduleResponse)(nil),       // 28: pollux.v1.GetScheduleResponse
-	(*ListSchedulesRequest)(nil),      // 29: pollux.v1.ListSchedulesRequest
-	(*ListSchedulesResponse)(nil),     // 30: pollux.v1.ListSchedulesResponse
-	(*DeleteScheduleRequest)(nil),     // 31: pollux.v1.DeleteScheduleRequest
-	(*DeleteScheduleResponse)(nil),    // 32: pollux.v1.DeleteScheduleResponse
-	(*CancelSchedulesRequest)(nil),    // 33: pollux.v1.CancelSchedulesRequest
-	(*CancelSchedulesResponse)(nil),   // 34: pollux.v1.CancelSchedulesResponse
-	(*Selection)(nil),                 // 35: pollux.v1.Selection
-	(*Trigger)(nil),                   // 36: pollux.v1.Trigger
-	(*PropertyTrigger)(nil),           // 37: pollux.v1.PropertyTrigger
-	(*EventTrigger)(nil),              // 38: pollux.v1.EventTrigger
-	(*AbsentTrigger)(nil),             // 39: pollux.v1.AbsentTrigger
-	(*CommandTrigger)(nil),            // 40: pollux.v1.CommandTrigger
-	(*NodeTrigger)(nil),               // 41: pollux.v1.NodeTrigger
-	(*WebhookTrigger)(nil),            // 42: pollux.v1.WebhookTrigger
-	(*TopicTrigger)(nil),              // 43: pollux.v1.TopicTrigger
-	(*Rule)(nil),                      // 44: pollux.v1.Rule
-	(*RuleState)(nil),                 // 45: pollux.v1.RuleState
-	(*Evaluation)(nil),                // 46: pollux.v1.Evaluation
-	(*PutRuleRequest)(nil),            // 47: pollux.v1.PutRuleRequest
-	(*PutRuleResponse)(nil),           // 48: pollux.v1.PutRuleResponse
-	(*GetRuleRequest)(nil),            // 49: pollux.v1.GetRuleRequest
-	(*GetRuleResponse)(nil),           // 50: pollux.v1.GetRuleResponse
-	(*ListRulesRequest)(nil),          // 51: pollux.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),         // 52: pollux.v1.ListRulesResponse
-	(*DeleteRuleRequest)(nil),         // 53: pollux.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),        // 54: pollux.v1.DeleteRuleResponse
-	(*WhyRuleRequest)(nil),            // 55: pollux.v1.WhyRuleRequest
-	(*WhyRuleResponse)(nil),           // 56: pollux.v1.WhyRuleResponse
-	(*TestRuleRequest)(nil),           // 57: pollux.v1.TestRuleRequest
-	(*TestRuleResponse)(nil),          // 58: pollux.v1.TestRuleResponse
-	(*DryRunRuleRequest)(nil),         // 59: pollux.v1.DryRunRuleRequest
-	(*DryRunRuleResponse)(nil),        // 60: pollux.v1.DryRunRuleResponse
-	(*DryFiring)(nil),                 // 61: pollux.v1.DryFiring
-	(*RuleTemplate)(nil),              // 62: pollux.v1.RuleTemplate
-	(*TemplateParameter)(nil),         // 63: pollux.v1.TemplateParameter
-	(*ListRuleTemplatesRequest)(nil),  // 64: pollux.v1.ListRuleTemplatesRequest
-	(*ListRuleTemplatesResponse)(nil), // 65: pollux.v1.ListRuleTemplatesResponse
-	(*FillRuleTemplateRequest)(nil),   // 66: pollux.v1.FillRuleTemplateRequest
-	(*FillRuleTemplateResponse)(nil),  // 67: pollux.v1.FillRuleTemplateResponse
-	(*Alarm)(nil),                     // 68: pollux.v1.Alarm
-	(*Escalation)(nil),                // 69: pollux.v1.Escalation
-	(*AlarmChange)(nil),               // 70: pollux.v1.AlarmChange
-	(*RaiseAction)(nil),               // 71: pollux.v1.RaiseAction
-	(*ClearAction)(nil),               // 72: pollux.v1.ClearAction
-	(*RaiseAlarmRequest)(nil),         // 73: pollux.v1.RaiseAlarmRequest
-	(*RaiseAlarmResponse)(nil),        // 74: pollux.v1.RaiseAlarmResponse
-	(*GetAlarmRequest)(nil),           // 75: pollux.v1.GetAlarmRequest
-	(*GetAlarmResponse)(nil),          // 76: pollux.v1.GetAlarmResponse
-	(*ListAlarmsRequest)(nil),         // 77: pollux.v1.ListAlarmsRequest
-	(*ListAlarmsResponse)(nil),        // 78: pollux.v1.ListAlarmsResponse
-	(*ChangeAlarmRequest)(nil),        // 79: pollux.v1.ChangeAlarmRequest
-	(*ChangeAlarmResponse)(nil),       // 80: pollux.v1.ChangeAlarmResponse
-	(*DeleteAlarmRequest)(nil),        // 81: pollux.v1.DeleteAlarmRequest
-	(*DeleteAlarmResponse)(nil),       // 82: pollux.v1.DeleteAlarmResponse
-	(*CountAlarmsRequest)(nil),        // 83: pollux.v1.CountAlarmsRequest
-	(*CountAlarmsResponse)(nil),       // 84: pollux.v1.CountAlarmsResponse
-	nil,                               // 85: pollux.v1.Targets.LabelsEntry
-	nil,                               // 86: pollux.v1.Run.ValuesEntry
-	nil,                               // 87: pollux.v1.Selection.LabelsEntry
-	nil,                               // 88: pollux.v1.Evaluation.ValuesEntry
-	nil,                               // 89: pollux.v1.TestRuleRequest.ValuesEntry
-	nil,                               // 90: pollux.v1.DryFiring.ValuesEntry
-	nil,                               // 91: pollux.v1.FillRuleTemplateRequest.ValuesEntry
-	nil,                               // 92: pollux.v1.CountAlarmsResponse.BySeverityEntry
-	nil,                               // 93: pollux.v1.CountAlarmsResponse.ByZoneEntry
-	nil,                               // 94: pollux.v1.CountAlarmsResponse.ByTwinEntry
-	(*timestamppb.Timestamp)(nil),     // 95: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 96: google.protobuf.Duration
-	(*structpb.Value)(nil),            // 97: google.protobuf.Value
+	(*RunLogicAction)(nil),            // 19: pollux.v1.RunLogicAction
+	(*MqttAction)(nil),                // 20: pollux.v1.MqttAction
+	(*NotifyAction)(nil),              // 21: pollux.v1.NotifyAction
+	(*Attachment)(nil),                // 22: pollux.v1.Attachment
+	(*HistoryTable)(nil),              // 23: pollux.v1.HistoryTable
+	(*Step)(nil),                      // 24: pollux.v1.Step
+	(*Run)(nil),                       // 25: pollux.v1.Run
+	(*PutScheduleRequest)(nil),        // 26: pollux.v1.PutScheduleRequest
+	(*PutScheduleResponse)(nil),       // 27: pollux.v1.PutScheduleResponse
+	(*GetScheduleRequest)(nil),        // 28: pollux.v1.GetScheduleRequest
+	(*GetScheduleResponse)(nil),       // 29: pollux.v1.GetScheduleResponse
+	(*ListSchedulesRequest)(nil),      // 30: pollux.v1.ListSchedulesRequest
+	(*ListSchedulesResponse)(nil),     // 31: pollux.v1.ListSchedulesResponse
+	(*DeleteScheduleRequest)(nil),     // 32: pollux.v1.DeleteScheduleRequest
+	(*DeleteScheduleResponse)(nil),    // 33: pollux.v1.DeleteScheduleResponse
+	(*CancelSchedulesRequest)(nil),    // 34: pollux.v1.CancelSchedulesRequest
+	(*CancelSchedulesResponse)(nil),   // 35: pollux.v1.CancelSchedulesResponse
+	(*Selection)(nil),                 // 36: pollux.v1.Selection
+	(*Trigger)(nil),                   // 37: pollux.v1.Trigger
+	(*PropertyTrigger)(nil),           // 38: pollux.v1.PropertyTrigger
+	(*EventTrigger)(nil),              // 39: pollux.v1.EventTrigger
+	(*AbsentTrigger)(nil),             // 40: pollux.v1.AbsentTrigger
+	(*CommandTrigger)(nil),            // 41: pollux.v1.CommandTrigger
+	(*NodeTrigger)(nil),               // 42: pollux.v1.NodeTrigger
+	(*WebhookTrigger)(nil),            // 43: pollux.v1.WebhookTrigger
+	(*TopicTrigger)(nil),              // 44: pollux.v1.TopicTrigger
+	(*Rule)(nil),                      // 45: pollux.v1.Rule
+	(*RuleState)(nil),                 // 46: pollux.v1.RuleState
+	(*Evaluation)(nil),                // 47: pollux.v1.Evaluation
+	(*PutRuleRequest)(nil),            // 48: pollux.v1.PutRuleRequest
+	(*PutRuleResponse)(nil),           // 49: pollux.v1.PutRuleResponse
+	(*GetRuleRequest)(nil),            // 50: pollux.v1.GetRuleRequest
+	(*GetRuleResponse)(nil),           // 51: pollux.v1.GetRuleResponse
+	(*ListRulesRequest)(nil),          // 52: pollux.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),         // 53: pollux.v1.ListRulesResponse
+	(*DeleteRuleRequest)(nil),         // 54: pollux.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),        // 55: pollux.v1.DeleteRuleResponse
+	(*WhyRuleRequest)(nil),            // 56: pollux.v1.WhyRuleRequest
+	(*WhyRuleResponse)(nil),           // 57: pollux.v1.WhyRuleResponse
+	(*TestRuleRequest)(nil),           // 58: pollux.v1.TestRuleRequest
+	(*TestRuleResponse)(nil),          // 59: pollux.v1.TestRuleResponse
+	(*DryRunRuleRequest)(nil),         // 60: pollux.v1.DryRunRuleRequest
+	(*DryRunRuleResponse)(nil),        // 61: pollux.v1.DryRunRuleResponse
+	(*DryFiring)(nil),                 // 62: pollux.v1.DryFiring
+	(*RuleTemplate)(nil),              // 63: pollux.v1.RuleTemplate
+	(*TemplateParameter)(nil),         // 64: pollux.v1.TemplateParameter
+	(*ListRuleTemplatesRequest)(nil),  // 65: pollux.v1.ListRuleTemplatesRequest
+	(*ListRuleTemplatesResponse)(nil), // 66: pollux.v1.ListRuleTemplatesResponse
+	(*FillRuleTemplateRequest)(nil),   // 67: pollux.v1.FillRuleTemplateRequest
+	(*FillRuleTemplateResponse)(nil),  // 68: pollux.v1.FillRuleTemplateResponse
+	(*Alarm)(nil),                     // 69: pollux.v1.Alarm
+	(*Escalation)(nil),                // 70: pollux.v1.Escalation
+	(*AlarmChange)(nil),               // 71: pollux.v1.AlarmChange
+	(*RaiseAction)(nil),               // 72: pollux.v1.RaiseAction
+	(*ClearAction)(nil),               // 73: pollux.v1.ClearAction
+	(*RaiseAlarmRequest)(nil),         // 74: pollux.v1.RaiseAlarmRequest
+	(*RaiseAlarmResponse)(nil),        // 75: pollux.v1.RaiseAlarmResponse
+	(*GetAlarmRequest)(nil),           // 76: pollux.v1.GetAlarmRequest
+	(*GetAlarmResponse)(nil),          // 77: pollux.v1.GetAlarmResponse
+	(*ListAlarmsRequest)(nil),         // 78: pollux.v1.ListAlarmsRequest
+	(*ListAlarmsResponse)(nil),        // 79: pollux.v1.ListAlarmsResponse
+	(*ChangeAlarmRequest)(nil),        // 80: pollux.v1.ChangeAlarmRequest
+	(*ChangeAlarmResponse)(nil),       // 81: pollux.v1.ChangeAlarmResponse
+	(*DeleteAlarmRequest)(nil),        // 82: pollux.v1.DeleteAlarmRequest
+	(*DeleteAlarmResponse)(nil),       // 83: pollux.v1.DeleteAlarmResponse
+	(*CountAlarmsRequest)(nil),        // 84: pollux.v1.CountAlarmsRequest
+	(*CountAlarmsResponse)(nil),       // 85: pollux.v1.CountAlarmsResponse
+	nil,                               // 86: pollux.v1.Targets.LabelsEntry
+	nil,                               // 87: pollux.v1.Run.ValuesEntry
+	nil,                               // 88: pollux.v1.Selection.LabelsEntry
+	nil,                               // 89: pollux.v1.Evaluation.ValuesEntry
+	nil,                               // 90: pollux.v1.TestRuleRequest.ValuesEntry
+	nil,                               // 91: pollux.v1.DryFiring.ValuesEntry
+	nil,                               // 92: pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	nil,                               // 93: pollux.v1.CountAlarmsResponse.BySeverityEntry
+	nil,                               // 94: pollux.v1.CountAlarmsResponse.ByZoneEntry
+	nil,                               // 95: pollux.v1.CountAlarmsResponse.ByTwinEntry
+	(*timestamppb.Timestamp)(nil),     // 96: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 97: google.protobuf.Duration
+	(*structpb.Value)(nil),            // 98: google.protobuf.Value
 }
 var file_pollux_v1_automation_proto_depIdxs = []int32{
-	95,  // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
+	96,  // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
 	6,   // 1: pollux.v1.Timing.every:type_name -> pollux.v1.Every
 	7,   // 2: pollux.v1.Timing.calendar:type_name -> pollux.v1.Calendar
 	8,   // 3: pollux.v1.Timing.sun:type_name -> pollux.v1.Sun
-	96,  // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
-	95,  // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
-	96,  // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
+	97,  // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
+	96,  // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
+	97,  // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
 	9,   // 7: pollux.v1.Sun.place:type_name -> pollux.v1.Place
-	95,  // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
-	95,  // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
+	96,  // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
+	96,  // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
 	5,   // 10: pollux.v1.Schedule.timing:type_name -> pollux.v1.Timing
 	10,  // 11: pollux.v1.Schedule.windows:type_name -> pollux.v1.Window
-	96,  // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
+	97,  // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
 	0,   // 13: pollux.v1.Schedule.missed:type_name -> pollux.v1.Missed
 	13,  // 14: pollux.v1.Schedule.actions:type_name -> pollux.v1.Action
-	95,  // 15: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
-	95,  // 16: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
+	96,  // 15: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
+	96,  // 16: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
 	16,  // 17: pollux.v1.Action.call:type_name -> pollux.v1.CallAction
 	17,  // 18: pollux.v1.Action.set:type_name -> pollux.v1.SetAction
 	18,  // 19: pollux.v1.Action.publish:type_name -> pollux.v1.PublishAction
-	19,  // 20: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
-	71,  // 21: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
-	72,  // 22: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
-	20,  // 23: pollux.v1.Action.notify:type_name -> pollux.v1.NotifyAction
-	96,  // 24: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
+	20,  // 20: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
+	72,  // 21: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
+	73,  // 22: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
+	21,  // 23: pollux.v1.Action.notify:type_name -> pollux.v1.NotifyAction
+	97,  // 24: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
 	14,  // 25: pollux.v1.Action.parallel:type_name -> pollux.v1.ActionGroup
-	13,  // 26: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
-	85,  // 27: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
-	15,  // 28: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
-	97,  // 29: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
-	96,  // 30: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
-	15,  // 31: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
-	97,  // 32: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
-	97,  // 33: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
-	21,  // 34: pollux.v1.NotifyAction.attachments:type_name -> pollux.v1.Attachment
-	22,  // 35: pollux.v1.Attachment.history:type_name -> pollux.v1.HistoryTable
-	35,  // 36: pollux.v1.HistoryTable.of:type_name -> pollux.v1.Selection
-	96,  // 37: pollux.v1.HistoryTable.since:type_name -> google.protobuf.Duration
-	96,  // 38: pollux.v1.HistoryTable.step:type_name -> google.protobuf.Duration
-	1,   // 39: pollux.v1.HistoryTable.format:type_name -> pollux.v1.TableFormat
-	2,   // 40: pollux.v1.Step.state:type_name -> pollux.v1.StepState
-	95,  // 41: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
-	95,  // 42: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
-	95,  // 43: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
-	95,  // 44: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
-	95,  // 45: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
-	86,  // 46: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
-	23,  // 47: pollux.v1.Run.steps:type_name -> pollux.v1.Step
-	3,   // 48: pollux.v1.Run.state:type_name -> pollux.v1.RunState
-	11,  // 49: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
-	11,  // 50: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
-	11,  // 51: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
-	12,  // 52: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
-	95,  // 53: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
-	24,  // 54: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
-	11,  // 55: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
-	95,  // 56: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
-	87,  // 57: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
-	37,  // 58: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
-	38,  // 59: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
-	39,  // 60: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
-	5,   // 61: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
-	40,  // 62: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
-	41,  // 63: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
-	42,  // 64: pollux.v1.Trigger.webhook:type_name -> pollux.v1.WebhookTrigger
-	43,  // 65: pollux.v1.Trigger.topic:type_name -> pollux.v1.TopicTrigger
-	35,  // 66: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
-	35,  // 67: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
-	35,  // 68: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
-	96,  // 69: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
-	35,  // 70: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
-	36,  // 71: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
-	96,  // 72: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
-	13,  // 73: pollux.v1.Rule.then:type_name -> pollux.v1.Action
-	13,  // 74: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
-	96,  // 75: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
-	96,  // 76: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
-	96,  // 77: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
-	10,  // 78: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
-	95,  // 79: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
-	95,  // 80: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
-	88,  // 81: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
-	44,  // 82: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
-	44,  // 83: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
-	44,  // 84: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
-	45,  // 85: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
-	44,  // 86: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
-	45,  // 87: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
-	46,  // 88: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
-	24,  // 89: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
-	46,  // 90: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
-	44,  // 91: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
-	89,  // 92: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
-	46,  // 93: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
-	44,  // 94: pollux.v1.DryRunRuleRequest.rule:type_name -> pollux.v1.Rule
-	95,  // 95: pollux.v1.DryRunRuleRequest.start:type_name -> google.protobuf.Timestamp
-	95,  // 96: pollux.v1.DryRunRuleRequest.end:type_name -> google.protobuf.Timestamp
-	61,  // 97: pollux.v1.DryRunRuleResponse.firings:type_name -> pollux.v1.DryFiring
-	45,  // 98: pollux.v1.DryRunRuleResponse.state:type_name -> pollux.v1.RuleState
-	95,  // 99: pollux.v1.DryRunRuleResponse.start:type_name -> google.protobuf.Timestamp
-	95,  // 100: pollux.v1.DryRunRuleResponse.end:type_name -> google.protobuf.Timestamp
-	95,  // 101: pollux.v1.DryFiring.time:type_name -> google.protobuf.Timestamp
-	90,  // 102: pollux.v1.DryFiring.values:type_name -> pollux.v1.DryFiring.ValuesEntry
-	63,  // 103: pollux.v1.RuleTemplate.parameters:type_name -> pollux.v1.TemplateParameter
-	62,  // 104: pollux.v1.ListRuleTemplatesResponse.templates:type_name -> pollux.v1.RuleTemplate
-	91,  // 105: pollux.v1.FillRuleTemplateRequest.values:type_name -> pollux.v1.FillRuleTemplateRequest.ValuesEntry
-	44,  // 106: pollux.v1.FillRuleTemplateResponse.rule:type_name -> pollux.v1.Rule
-	4,   // 107: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
-	95,  // 108: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
-	95,  // 109: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
-	95,  // 110: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
-	95,  // 111: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
-	69,  // 112: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
-	70,  // 113: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
-	96,  // 114: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
-	13,  // 115: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
-	95,  // 116: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
-	4,   // 117: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
-	69,  // 118: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
-	4,   // 119: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	69,  // 120: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
-	68,  // 121: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	68,  // 122: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	24,  // 123: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
-	4,   // 124: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	68,  // 125: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
-	96,  // 126: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
-	68,  // 127: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	92,  // 128: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
-	93,  // 129: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
-	94,  // 130: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
-	97,  // 131: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
-	25,  // 132: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
-	27,  // 133: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
-	29,  // 134: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
-	31,  // 135: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
-	33,  // 136: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
-	47,  // 137: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
-	49,  // 138: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
-	51,  // 139: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
-	53,  // 140: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
-	55,  // 141: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
-	57,  // 142: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
-	59,  // 143: pollux.v1.AutomationService.DryRunRule:input_type -> pollux.v1.DryRunRuleRequest
-	64,  // 144: pollux.v1.AutomationService.ListRuleTemplates:input_type -> pollux.v1.ListRuleTemplatesRequest
-	66,  // 145: pollux.v1.AutomationService.FillRuleTemplate:input_type -> pollux.v1.FillRuleTemplateRequest
-	73,  // 146: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
-	75,  // 147: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
-	77,  // 148: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
-	79,  // 149: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
-	81,  // 150: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
-	83,  // 151: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
-	26,  // 152: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
-	28,  // 153: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
-	30,  // 154: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
-	32,  // 155: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
-	34,  // 156: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
-	48,  // 157: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
-	50,  // 158: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
-	52,  // 159: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
-	54,  // 160: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
-	56,  // 161: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
-	58,  // 162: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
-	60,  // 163: pollux.v1.AutomationService.DryRunRule:output_type -> pollux.v1.DryRunRuleResponse
-	65,  // 164: pollux.v1.AutomationService.ListRuleTemplates:output_type -> pollux.v1.ListRuleTemplatesResponse
-	67,  // 165: pollux.v1.AutomationService.FillRuleTemplate:output_type -> pollux.v1.FillRuleTemplateResponse
-	74,  // 166: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
-	76,  // 167: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
-	78,  // 168: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
-	80,  // 169: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
-	82,  // 170: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
-	84,  // 171: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
-	152, // [152:172] is the sub-list for method output_type
-	132, // [132:152] is the sub-list for method input_type
-	132, // [132:132] is the sub-list for extension type_name
-	132, // [132:132] is the sub-list for extension extendee
-	0,   // [0:132] is the sub-list for field type_name
+	19,  // 26: pollux.v1.Action.logic:type_name -> pollux.v1.RunLogicAction
+	13,  // 27: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
+	86,  // 28: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
+	15,  // 29: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
+	98,  // 30: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
+	97,  // 31: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
+	15,  // 32: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
+	98,  // 33: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
+	98,  // 34: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
+	98,  // 35: pollux.v1.RunLogicAction.message:type_name -> google.protobuf.Value
+	22,  // 36: pollux.v1.NotifyAction.attachments:type_name -> pollux.v1.Attachment
+	23,  // 37: pollux.v1.Attachment.history:type_name -> pollux.v1.HistoryTable
+	36,  // 38: pollux.v1.HistoryTable.of:type_name -> pollux.v1.Selection
+	97,  // 39: pollux.v1.HistoryTable.since:type_name -> google.protobuf.Duration
+	97,  // 40: pollux.v1.HistoryTable.step:type_name -> google.protobuf.Duration
+	1,   // 41: pollux.v1.HistoryTable.format:type_name -> pollux.v1.TableFormat
+	2,   // 42: pollux.v1.Step.state:type_name -> pollux.v1.StepState
+	96,  // 43: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
+	96,  // 44: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
+	96,  // 45: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
+	96,  // 46: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
+	96,  // 47: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
+	87,  // 48: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
+	24,  // 49: pollux.v1.Run.steps:type_name -> pollux.v1.Step
+	3,   // 50: pollux.v1.Run.state:type_name -> pollux.v1.RunState
+	11,  // 51: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
+	11,  // 52: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
+	11,  // 53: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
+	12,  // 54: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
+	96,  // 55: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
+	25,  // 56: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
+	11,  // 57: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
+	96,  // 58: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
+	88,  // 59: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
+	38,  // 60: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
+	39,  // 61: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
+	40,  // 62: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
+	5,   // 63: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
+	41,  // 64: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
+	42,  // 65: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
+	43,  // 66: pollux.v1.Trigger.webhook:type_name -> pollux.v1.WebhookTrigger
+	44,  // 67: pollux.v1.Trigger.topic:type_name -> pollux.v1.TopicTrigger
+	36,  // 68: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
+	36,  // 69: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
+	36,  // 70: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
+	97,  // 71: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
+	36,  // 72: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
+	37,  // 73: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
+	97,  // 74: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
+	13,  // 75: pollux.v1.Rule.then:type_name -> pollux.v1.Action
+	13,  // 76: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
+	97,  // 77: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
+	97,  // 78: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
+	97,  // 79: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
+	10,  // 80: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
+	96,  // 81: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
+	96,  // 82: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
+	89,  // 83: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
+	45,  // 84: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
+	45,  // 85: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
+	45,  // 86: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
+	46,  // 87: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
+	45,  // 88: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
+	46,  // 89: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
+	47,  // 90: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
+	25,  // 91: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
+	47,  // 92: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
+	45,  // 93: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
+	90,  // 94: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
+	47,  // 95: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
+	45,  // 96: pollux.v1.DryRunRuleRequest.rule:type_name -> pollux.v1.Rule
+	96,  // 97: pollux.v1.DryRunRuleRequest.start:type_name -> google.protobuf.Timestamp
+	96,  // 98: pollux.v1.DryRunRuleRequest.end:type_name -> google.protobuf.Timestamp
+	62,  // 99: pollux.v1.DryRunRuleResponse.firings:type_name -> pollux.v1.DryFiring
+	46,  // 100: pollux.v1.DryRunRuleResponse.state:type_name -> pollux.v1.RuleState
+	96,  // 101: pollux.v1.DryRunRuleResponse.start:type_name -> google.protobuf.Timestamp
+	96,  // 102: pollux.v1.DryRunRuleResponse.end:type_name -> google.protobuf.Timestamp
+	96,  // 103: pollux.v1.DryFiring.time:type_name -> google.protobuf.Timestamp
+	91,  // 104: pollux.v1.DryFiring.values:type_name -> pollux.v1.DryFiring.ValuesEntry
+	64,  // 105: pollux.v1.RuleTemplate.parameters:type_name -> pollux.v1.TemplateParameter
+	63,  // 106: pollux.v1.ListRuleTemplatesResponse.templates:type_name -> pollux.v1.RuleTemplate
+	92,  // 107: pollux.v1.FillRuleTemplateRequest.values:type_name -> pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	45,  // 108: pollux.v1.FillRuleTemplateResponse.rule:type_name -> pollux.v1.Rule
+	4,   // 109: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
+	96,  // 110: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
+	96,  // 111: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
+	96,  // 112: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
+	96,  // 113: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
+	70,  // 114: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
+	71,  // 115: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
+	97,  // 116: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
+	13,  // 117: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
+	96,  // 118: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
+	4,   // 119: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
+	70,  // 120: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
+	4,   // 121: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	70,  // 122: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
+	69,  // 123: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	69,  // 124: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	25,  // 125: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
+	4,   // 126: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	69,  // 127: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
+	97,  // 128: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
+	69,  // 129: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	93,  // 130: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
+	94,  // 131: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
+	95,  // 132: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
+	98,  // 133: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
+	26,  // 134: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
+	28,  // 135: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
+	30,  // 136: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
+	32,  // 137: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
+	34,  // 138: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
+	48,  // 139: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
+	50,  // 140: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
+	52,  // 141: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
+	54,  // 142: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
+	56,  // 143: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
+	58,  // 144: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
+	60,  // 145: pollux.v1.AutomationService.DryRunRule:input_type -> pollux.v1.DryRunRuleRequest
+	65,  // 146: pollux.v1.AutomationService.ListRuleTemplates:input_type -> pollux.v1.ListRuleTemplatesRequest
+	67,  // 147: pollux.v1.AutomationService.FillRuleTemplate:input_type -> pollux.v1.FillRuleTemplateRequest
+	74,  // 148: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
+	76,  // 149: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
+	78,  // 150: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
+	80,  // 151: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
+	82,  // 152: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
+	84,  // 153: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
+	27,  // 154: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
+	29,  // 155: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
+	31,  // 156: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
+	33,  // 157: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
+	35,  // 158: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
+	49,  // 159: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
+	51,  // 160: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
+	53,  // 161: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
+	55,  // 162: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
+	57,  // 163: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
+	59,  // 164: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
+	61,  // 165: pollux.v1.AutomationService.DryRunRule:output_type -> pollux.v1.DryRunRuleResponse
+	66,  // 166: pollux.v1.AutomationService.ListRuleTemplates:output_type -> pollux.v1.ListRuleTemplatesResponse
+	68,  // 167: pollux.v1.AutomationService.FillRuleTemplate:output_type -> pollux.v1.FillRuleTemplateResponse
+	75,  // 168: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
+	77,  // 169: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
+	79,  // 170: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
+	81,  // 171: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
+	83,  // 172: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
+	85,  // 173: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
+	154, // [154:174] is the sub-list for method output_type
+	134, // [134:154] is the sub-list for method input_type
+	134, // [134:134] is the sub-list for extension type_name
+	134, // [134:134] is the sub-list for extension extendee
+	0,   // [0:134] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_automation_proto_init() }
@@ -7117,12 +7206,13 @@ func file_pollux_v1_automation_proto_init() {
 		(*Action_Wait)(nil),
 		(*Action_Parallel)(nil),
 		(*Action_Stop)(nil),
+		(*Action_Logic)(nil),
 	}
-	file_pollux_v1_automation_proto_msgTypes[16].OneofWrappers = []any{
+	file_pollux_v1_automation_proto_msgTypes[17].OneofWrappers = []any{
 		(*Attachment_Text)(nil),
 		(*Attachment_History)(nil),
 	}
-	file_pollux_v1_automation_proto_msgTypes[31].OneofWrappers = []any{
+	file_pollux_v1_automation_proto_msgTypes[32].OneofWrappers = []any{
 		(*Trigger_Property)(nil),
 		(*Trigger_Event)(nil),
 		(*Trigger_Absent)(nil),
@@ -7132,7 +7222,7 @@ func file_pollux_v1_automation_proto_init() {
 		(*Trigger_Webhook)(nil),
 		(*Trigger_Topic)(nil),
 	}
-	file_pollux_v1_automation_proto_msgTypes[74].OneofWrappers = []any{
+	file_pollux_v1_automation_proto_msgTypes[75].OneofWrappers = []any{
 		(*ChangeAlarmRequest_Acknowledge)(nil),
 		(*ChangeAlarmRequest_Assign)(nil),
 		(*ChangeAlarmRequest_Shelve)(nil),
@@ -7144,7 +7234,7 @@ func file_pollux_v1_automation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_automation_proto_rawDesc), len(file_pollux_v1_automation_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   90,
+			NumMessages:   91,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

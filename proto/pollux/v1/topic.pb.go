@@ -760,7 +760,7 @@ type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// `project/name`. The routes of a project are tried in the order of their names.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Where to; a topic of the same project. More than one: to all of them.
+	// Where to; a topic of the same project. More than one: to all of them. Without `run` there is one at least.
 	Topics []string `protobuf:"bytes,2,rep,name=topics,proto3" json:"topics,omitempty"`
 	// Of the twins of the project only these; all conditions hold together.
 	Twins  []string          `protobuf:"bytes,3,rep,name=twins,proto3" json:"twins,omitempty"`
@@ -778,7 +778,9 @@ type Route struct {
 	Terminate bool   `protobuf:"varint,11,opt,name=terminate,proto3" json:"terminate,omitempty"`
 	Revision  uint64 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
 	// What passed since the nodes started; output only, of ListRoutes.
-	Counts        *RouteCounts `protobuf:"bytes,13,opt,name=counts,proto3" json:"counts,omitempty"`
+	Counts *RouteCounts `protobuf:"bytes,13,opt,name=counts,proto3" json:"counts,omitempty"`
+	// Id of a logic whose `run` each message passes before it goes to the topics: it lets it pass, replaces it, or stops it (docs/logic.md).
+	Run           string `protobuf:"bytes,14,opt,name=run,proto3" json:"run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -904,6 +906,13 @@ func (x *Route) GetCounts() *RouteCounts {
 	return nil
 }
 
+func (x *Route) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
 // RouteCounts is what passed a route's steps, on all nodes that answered, since each of them started.
 type RouteCounts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -918,8 +927,13 @@ type RouteCounts struct {
 	Silent uint32 `protobuf:"varint,5,opt,name=silent,proto3" json:"silent,omitempty"`
 	// Dead letters that the route has now, and the topic that is their list: what could not be told or published, with the reason in the
 	// header pollux-reason, and in pollux-topic where to. None yet: the topic is not there.
-	Dead          uint64 `protobuf:"varint,6,opt,name=dead,proto3" json:"dead,omitempty"`
-	DeadLetters   string `protobuf:"bytes,7,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
+	Dead        uint64 `protobuf:"varint,6,opt,name=dead,proto3" json:"dead,omitempty"`
+	DeadLetters string `protobuf:"bytes,7,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
+	// What the logic of the route said: how many passed, were replaced, were stopped; and how many it failed at, which are dead letters.
+	Passed        uint64 `protobuf:"varint,8,opt,name=passed,proto3" json:"passed,omitempty"`
+	Replaced      uint64 `protobuf:"varint,9,opt,name=replaced,proto3" json:"replaced,omitempty"`
+	Stopped       uint64 `protobuf:"varint,10,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	RunFailed     uint64 `protobuf:"varint,11,opt,name=run_failed,json=runFailed,proto3" json:"run_failed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1001,6 +1015,34 @@ func (x *RouteCounts) GetDeadLetters() string {
 		return x.DeadLetters
 	}
 	return ""
+}
+
+func (x *RouteCounts) GetPassed() uint64 {
+	if x != nil {
+		return x.Passed
+	}
+	return 0
+}
+
+func (x *RouteCounts) GetReplaced() uint64 {
+	if x != nil {
+		return x.Replaced
+	}
+	return 0
+}
+
+func (x *RouteCounts) GetStopped() uint64 {
+	if x != nil {
+		return x.Stopped
+	}
+	return 0
+}
+
+func (x *RouteCounts) GetRunFailed() uint64 {
+	if x != nil {
+		return x.RunFailed
+	}
+	return 0
 }
 
 type PutRouteRequest struct {
@@ -2886,11 +2928,10 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	" \x01(\x04R\x04dead\x12\x16\n" +
 	"\x06missed\x18\v \x01(\x04R\x06missed\x12\x18\n" +
 	"\areaders\x18\f \x01(\rR\areaders\x121\n" +
-	"\x06oldest\x18\r \x01(\v2\x19.google.protobuf.DurationR\x06oldest\"\xed\x03\n" +
+	"\x06oldest\x18\r \x01(\v2\x19.google.protobuf.DurationR\x06oldest\"\x87\x04\n" +
 	"\x05Route\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
-	"\x06topics\x18\x02 \x03(\tB\n" +
-	"\xbaH\a\x92\x01\x04\b\x01\x10\bR\x06topics\x12\x1f\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
+	"\x06topics\x18\x02 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10\bR\x06topics\x12\x1f\n" +
 	"\x05twins\x18\x03 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05twins\x12\x12\n" +
 	"\x04zone\x18\x04 \x01(\tR\x04zone\x12>\n" +
 	"\x06labels\x18\x05 \x03(\v2\x1c.pollux.v1.Route.LabelsEntryB\b\xbaH\x05\x9a\x01\x02\x10\x10R\x06labels\x12\x16\n" +
@@ -2904,10 +2945,11 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	" \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x04when\x12\x1c\n" +
 	"\tterminate\x18\v \x01(\bR\tterminate\x12\x1a\n" +
 	"\brevision\x18\f \x01(\x04R\brevision\x12.\n" +
-	"\x06counts\x18\r \x01(\v2\x16.pollux.v1.RouteCountsR\x06counts\x1a9\n" +
+	"\x06counts\x18\r \x01(\v2\x16.pollux.v1.RouteCountsR\x06counts\x12\x1a\n" +
+	"\x03run\x18\x0e \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x03run\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb8\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa5\x02\n" +
 	"\vRouteCounts\x12\x12\n" +
 	"\x04seen\x18\x01 \x01(\x04R\x04seen\x12\x18\n" +
 	"\amatched\x18\x02 \x01(\x04R\amatched\x12\x16\n" +
@@ -2915,7 +2957,13 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\x05nodes\x18\x04 \x01(\rR\x05nodes\x12\x16\n" +
 	"\x06silent\x18\x05 \x01(\rR\x06silent\x12\x12\n" +
 	"\x04dead\x18\x06 \x01(\x04R\x04dead\x12!\n" +
-	"\fdead_letters\x18\a \x01(\tR\vdeadLetters\"A\n" +
+	"\fdead_letters\x18\a \x01(\tR\vdeadLetters\x12\x16\n" +
+	"\x06passed\x18\b \x01(\x04R\x06passed\x12\x1a\n" +
+	"\breplaced\x18\t \x01(\x04R\breplaced\x12\x18\n" +
+	"\astopped\x18\n" +
+	" \x01(\x04R\astopped\x12\x1d\n" +
+	"\n" +
+	"run_failed\x18\v \x01(\x04R\trunFailed\"A\n" +
 	"\x0fPutRouteRequest\x12.\n" +
 	"\x05route\x18\x01 \x01(\v2\x10.pollux.v1.RouteB\x06\xbaH\x03\xc8\x01\x01R\x05route\":\n" +
 	"\x10PutRouteResponse\x12&\n" +

@@ -463,7 +463,9 @@ type Twin struct {
 	// Id of the model of a twin without a driver; a twin has a driver or a model.
 	Model string `protobuf:"bytes,18,opt,name=model,proto3" json:"model,omitempty"`
 	// Properties that are computed, by name: an expression over this twin and others each (docs/relations.md). A model may have more.
-	Derived       map[string]string `protobuf:"bytes,19,rep,name=derived,proto3" json:"derived,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Derived map[string]string `protobuf:"bytes,19,rep,name=derived,proto3" json:"derived,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Id of the system that a logic is bound to: in its calls and subscriptions `.` stands for it. Empty: the whole project.
+	System        string `protobuf:"bytes,20,opt,name=system,proto3" json:"system,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -629,6 +631,13 @@ func (x *Twin) GetDerived() map[string]string {
 		return x.Derived
 	}
 	return nil
+}
+
+func (x *Twin) GetSystem() string {
+	if x != nil {
+		return x.System
+	}
+	return ""
 }
 
 // Alias is an outside name of a twin, unique in its project.
@@ -3941,7 +3950,7 @@ var File_pollux_v1_twin_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x06\n" +
+	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x06\n" +
 	"\x04Twin\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x10\n" +
@@ -3964,7 +3973,8 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\tupdate_by\x18\x10 \x01(\tR\bupdateBy\x12$\n" +
 	"\bselector\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\bselector\x12\x1e\n" +
 	"\x05model\x18\x12 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x05model\x12P\n" +
-	"\aderived\x18\x13 \x03(\v2\x1c.pollux.v1.Twin.DerivedEntryB\x18\xbaH\x15\x9a\x01\x12\x10 \"\ar\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\xd0\x0fR\aderived\x1a9\n" +
+	"\aderived\x18\x13 \x03(\v2\x1c.pollux.v1.Twin.DerivedEntryB\x18\xbaH\x15\x9a\x01\x12\x10 \"\ar\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\xd0\x0fR\aderived\x12 \n" +
+	"\x06system\x18\x14 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x06system\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +

@@ -693,6 +693,51 @@ func (x *WebhookAnswer) GetMessage() string {
 	return ""
 }
 
+// Told brings lines that a logic's run logged to the log of its twin.
+type Told struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lines         []*v1.LogLine          `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Told) Reset() {
+	*x = Told{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Told) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Told) ProtoMessage() {}
+
+func (x *Told) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Told.ProtoReflect.Descriptor instead.
+func (*Told) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Told) GetLines() []*v1.LogLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
 // Release takes a twin out of quarantine.
 type Release struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -702,7 +747,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[9]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -714,7 +759,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[9]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -727,7 +772,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{9}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{10}
 }
 
 // ClearQueue rejects the commands that wait.
@@ -739,7 +784,7 @@ type ClearQueue struct {
 
 func (x *ClearQueue) Reset() {
 	*x = ClearQueue{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +796,7 @@ func (x *ClearQueue) String() string {
 func (*ClearQueue) ProtoMessage() {}
 
 func (x *ClearQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +809,7 @@ func (x *ClearQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearQueue.ProtoReflect.Descriptor instead.
 func (*ClearQueue) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{10}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{11}
 }
 
 // Cleared answers it.
@@ -777,7 +822,7 @@ type Cleared struct {
 
 func (x *Cleared) Reset() {
 	*x = Cleared{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +834,7 @@ func (x *Cleared) String() string {
 func (*Cleared) ProtoMessage() {}
 
 func (x *Cleared) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +847,7 @@ func (x *Cleared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cleared.ProtoReflect.Descriptor instead.
 func (*Cleared) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{11}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Cleared) GetCommands() uint32 {
@@ -839,7 +884,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +896,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +909,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{12}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Link) GetTwin() string {
@@ -950,7 +995,7 @@ type LinkTaken struct {
 
 func (x *LinkTaken) Reset() {
 	*x = LinkTaken{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1007,7 @@ func (x *LinkTaken) String() string {
 func (*LinkTaken) ProtoMessage() {}
 
 func (x *LinkTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1020,7 @@ func (x *LinkTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkTaken.ProtoReflect.Descriptor instead.
 func (*LinkTaken) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{13}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LinkTaken) GetNext() uint64 {
@@ -1008,7 +1053,7 @@ type LinkWrite struct {
 
 func (x *LinkWrite) Reset() {
 	*x = LinkWrite{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[14]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1065,7 @@ func (x *LinkWrite) String() string {
 func (*LinkWrite) ProtoMessage() {}
 
 func (x *LinkWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[14]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1078,7 @@ func (x *LinkWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkWrite.ProtoReflect.Descriptor instead.
 func (*LinkWrite) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{14}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LinkWrite) GetTwin() string {
@@ -1130,7 +1175,9 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\rWebhookAnswer\x12\x16\n" +
 	"\x06output\x18\x01 \x01(\tR\x06output\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\t\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"0\n" +
+	"\x04Told\x12(\n" +
+	"\x05lines\x18\x01 \x03(\v2\x12.pollux.v1.LogLineR\x05lines\"\t\n" +
 	"\aRelease\"\f\n" +
 	"\n" +
 	"ClearQueue\"%\n" +
@@ -1170,7 +1217,7 @@ func file_pollux_actor_v1_actor_proto_rawDescGZIP() []byte {
 	return file_pollux_actor_v1_actor_proto_rawDescData
 }
 
-var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_pollux_actor_v1_actor_proto_goTypes = []any{
 	(*StateQuery)(nil),     // 0: pollux.actor.v1.StateQuery
 	(*Frame)(nil),          // 1: pollux.actor.v1.Frame
@@ -1181,28 +1228,31 @@ var file_pollux_actor_v1_actor_proto_goTypes = []any{
 	(*Notice)(nil),         // 6: pollux.actor.v1.Notice
 	(*Webhook)(nil),        // 7: pollux.actor.v1.Webhook
 	(*WebhookAnswer)(nil),  // 8: pollux.actor.v1.WebhookAnswer
-	(*Release)(nil),        // 9: pollux.actor.v1.Release
-	(*ClearQueue)(nil),     // 10: pollux.actor.v1.ClearQueue
-	(*Cleared)(nil),        // 11: pollux.actor.v1.Cleared
-	(*Link)(nil),           // 12: pollux.actor.v1.Link
-	(*LinkTaken)(nil),      // 13: pollux.actor.v1.LinkTaken
-	(*LinkWrite)(nil),      // 14: pollux.actor.v1.LinkWrite
-	(*v1.Alias)(nil),       // 15: pollux.v1.Alias
-	(v1.Outcome)(0),        // 16: pollux.v1.Outcome
-	(*structpb.Value)(nil), // 17: google.protobuf.Value
-	(v1.Quality)(0),        // 18: pollux.v1.Quality
+	(*Told)(nil),           // 9: pollux.actor.v1.Told
+	(*Release)(nil),        // 10: pollux.actor.v1.Release
+	(*ClearQueue)(nil),     // 11: pollux.actor.v1.ClearQueue
+	(*Cleared)(nil),        // 12: pollux.actor.v1.Cleared
+	(*Link)(nil),           // 13: pollux.actor.v1.Link
+	(*LinkTaken)(nil),      // 14: pollux.actor.v1.LinkTaken
+	(*LinkWrite)(nil),      // 15: pollux.actor.v1.LinkWrite
+	(*v1.Alias)(nil),       // 16: pollux.v1.Alias
+	(v1.Outcome)(0),        // 17: pollux.v1.Outcome
+	(*structpb.Value)(nil), // 18: google.protobuf.Value
+	(v1.Quality)(0),        // 19: pollux.v1.Quality
+	(*v1.LogLine)(nil),     // 20: pollux.v1.LogLine
 }
 var file_pollux_actor_v1_actor_proto_depIdxs = []int32{
-	15, // 0: pollux.actor.v1.Frame.alias:type_name -> pollux.v1.Alias
-	16, // 1: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
-	17, // 2: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
+	16, // 0: pollux.actor.v1.Frame.alias:type_name -> pollux.v1.Alias
+	17, // 1: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
+	18, // 2: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
 	6,  // 3: pollux.actor.v1.Notices.notices:type_name -> pollux.actor.v1.Notice
-	18, // 4: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
-	5,  // [5:5] is the sub-list for method output_type
-	5,  // [5:5] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	19, // 4: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
+	20, // 5: pollux.actor.v1.Told.lines:type_name -> pollux.v1.LogLine
+	6,  // [6:6] is the sub-list for method output_type
+	6,  // [6:6] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_pollux_actor_v1_actor_proto_init() }
@@ -1216,7 +1266,7 @@ func file_pollux_actor_v1_actor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_actor_v1_actor_proto_rawDesc), len(file_pollux_actor_v1_actor_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

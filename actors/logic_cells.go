@@ -1,0 +1,160 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/polluxhq/pollux/drivers/sdk/wire"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// tableLogicStates: twin's id (empty: the whole logic), zero, logic's id, zero, when the logic was made → what the logic's run keeps of
+// it, JSON.
+const tableLogicStates storage.Table = "logicstate"
+
+// maxCell bounds what a run keeps of one twin, and of the whole logic.
+const maxCell = 16 << 10
+
+// cells are what a batch of messages reads and changes of what runs keep: one for each twin, and one for the logic itself. They belong
+// to the batch. What they change is committed if nobody else changed the same meanwhile.
+type cells struct {
+	e       *Engine
+	logic   string
+	created int64
+	by      map[string]*cell
+	// properties of the logic's twin as committed, JSON, once somebody asked.
+	properties []byte
+	buffer     []byte
+}
+
+// cell is what is kept of one twin.
+type cell struct {
+	was, now []byte // JSON
+	revision uint64
+}
+
+var emptyCell = []byte("{}")
+
+func cellKey(twin, logic string, created int64) string {
+	return fmt.Sprintf("%s\x00%s\x00%x", twin, logic, created)
+}
+
+// of gives the cell of a twin, read once.
+func (c *cells) of(twin string) *cell {
+	if x := c.by[twin]; x != nil {
+		return x
+	}
+	x := &cell{was: emptyCell}
+	if rec, ok, err := c.e.store.Get(tableLogicStates, cellKey(twin, c.logic, c.created)); err == nil && ok {
+		x.was, x.revision = rec.Value, rec.Revision
+	}
+	x.now = x.was
+	if c.by == nil {
+		c.by = map[string]*cell{}
+	}
+	c.by[twin] = x
+	return x
+}
+
+// json is the state that a run sees: {"memory":{"twin":…,"script":…},"properties":…}. It is good until it is asked for again.
+func (c *cells) json(twin string) []byte {
+	b := append(c.buffer[:0], `{"memory":{"twin":`...)
+	if twin == "" {
+		b = append(b, emptyCell...)
+	} else {
+		b = append(b, c.of(twin).now...)
+	}
+	b = append(append(b, `,"script":`...), c.of("").now...)
+	if c.properties == nil {
+		st, _ := c.e.stored(c.logic)
+		memory := len("null")
+		if st.Memory != "" {
+			memory = len(st.Memory)
+		}
+		c.properties = st.AppendJSON(nil)[len(`{"memory":`)+memory:]
+	}
+	b = append(append(b, '}'), c.properties...)
+	c.buffer = b
+	return b
+}
+
+// keep takes what a run wants remembered: {"twin":…,"script":…}; nil changes nothing.
+func (c *cells) keep(twin string, memory []byte) error {
+	if memory == nil {
+		return nil
+	}
+	doc := wire.Value(memory)
+	if doc.Kind() != wire.Object {
+		return errors.New(`what a run remembers is {"twin":…,"script":…}`)
+	}
+	of, whole := doc.Get("twin"), doc.Get("script")
+	switch {
+	case len(of) > maxCell || len(whole) > maxCell:
+		return fmt.Errorf("it remembers %d bytes, %d are allowed of each twin", max(len(of), len(whole)), maxCell)
+	case twin == "" && of.Exists() && string(of) != string(emptyCell):
+		return errors.New("the message is about no twin of which something could be remembered")
+	}
+	if twin != "" {
+		c.of(twin).set(of)
+	}
+	c.of("").set(whole)
+	return nil
+}
+
+func (x *cell) set(v wire.Value) {
+	if !v.Exists() {
+		v = emptyCell
+	}
+	x.now = v
+}
+
+// txn adds what changed to a transaction; nil for nil where nothing did.
+func (c *cells) txn(t *storage.Txn) *storage.Txn {
+	for _, twin := range slices.Sorted(maps.Keys(c.by)) {
+		x := c.by[twin]
+		if string(x.now) == string(x.was) {
+			continue
+		}
+		if t == nil {
+			t = &storage.Txn{}
+		}
+		key, value := cellKey(twin, c.logic, c.created), x.now
+		if string(value) == string(emptyCell) {
+			value = nil
+		}
+		t.Guards = append(t.Guards, storage.Guard{Table: tableLogicStates, Key: key, Revision: x.revision})
+		t.Writes = append(t.Writes, storage.Write{Table: tableLogicStates, Key: key, Value: value, Quiet: true})
+	}
+	return t
+}
+
+func isGuard(err error) bool { return errors.Is(err, storage.ErrGuard) }
+
+// forgetCells removes what runs keep of a twin, and what the logic of that id keeps.
+func forgetCells(e *Engine, id string) {
+	var keys []string
+	for rec, err := range e.store.Scan(tableLogicStates, "", "") {
+		if err != nil {
+			e.log.Warn("forget what logic kept", "twin", id, "err", err)
+			return
+		}
+		twin, rest, _ := strings.Cut(rec.Key, "\x00")
+		logic, _, _ := strings.Cut(rest, "\x00")
+		if twin == id || logic == id {
+			keys = append(keys, rec.Key)
+		}
+	}
+	for batch := range slices.Chunk(keys, 500) {
+		txn := &storage.Txn{}
+		for _, key := range batch {
+			txn.Writes = append(txn.Writes, storage.Write{Table: tableLogicStates, Key: key, Quiet: true})
+		}
+		if _, err := e.store.Commit(e.ctx, txn); err != nil {
+			e.log.Warn("forget what logic kept", "twin", id, "err", err)
+			return
+		}
+	}
+}

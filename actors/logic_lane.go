@@ -1,0 +1,232 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// runTopic begins the place in the outbox of what a route's logic is to see before it goes to the route's topics.
+const runTopic = "run/"
+
+const (
+	// maxLane bounds the messages that wait for one route's logic on a node; more are dead letters at once.
+	maxLane = 5_000
+	// laneBatch is how many a logic is given before what it said is committed.
+	laneBatch = 200
+)
+
+// lane are the messages that wait for a route's logic. It has a goroutine while there are any. Where the logic is slow, its own
+// messages wait, and nobody else's.
+type lane struct {
+	queue   []outgoing
+	running bool
+}
+
+// sort puts what was read from the store before what was committed since. The order within a twin is its keys'.
+func (l *lane) sort() {
+	slices.SortStableFunc(l.queue, func(a, b outgoing) int { return strings.Compare(a.key, b.key) })
+}
+
+// crowded says why a message cannot wait for a route's logic, or "".
+func (o *outbox) crowded(x *route) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if l := o.lanes[x.Id]; l == nil || len(l.queue) < maxLane {
+		return ""
+	}
+	return fmt.Sprintf("route %s: %d messages wait for the logic %s, which is too slow", x.Id, maxLane, x.Run)
+}
+
+// enter puts a message into the lane of its route. The caller holds o.mu.
+func (o *outbox) enter(route string, x outgoing) {
+	l := o.lanes[route]
+	if l == nil {
+		l = &lane{}
+		o.lanes[route] = l
+	}
+	l.queue = append(l.queue, x)
+	if !l.running {
+		l.running = true
+		o.e.goFunc(func() { o.drive(route, l) })
+	}
+}
+
+// drive gives a lane's messages to the logic until none is left.
+func (o *outbox) drive(route string, l *lane) {
+	for o.e.ctx.Err() == nil {
+		o.mu.Lock()
+		batch := slices.Clone(l.queue[:min(len(l.queue), laneBatch)])
+		if len(batch) == 0 {
+			l.running = false
+			delete(o.lanes, route)
+			o.mu.Unlock()
+			return
+		}
+		o.mu.Unlock()
+		done, next, err := o.judge(route, batch)
+		if err != nil {
+			if o.e.ctx.Err() == nil {
+				o.e.log.Warn("messages wait for a logic", "route", route, "err", err)
+				o.e.pause(time.Second)
+			}
+			if errors.Is(err, storage.ErrUnknown) {
+				o.reread(l)
+			}
+			continue
+		}
+		o.mu.Lock()
+		l.queue = slices.Delete(l.queue, 0, done)
+		for _, x := range batch[:done] {
+			delete(o.known, x.key)
+		}
+		o.mu.Unlock()
+		o.add(next)
+	}
+}
+
+// judge gives a batch to the route's logic, and commits what came of it in one transaction: the messages leave the lane, what the logic
+// keeps is kept, and what goes on is in the outbox for the route's topics. done are the messages that are settled.
+func (o *outbox) judge(id string, batch []outgoing) (done int, next []outgoing, err error) {
+	x := o.e.routes.get(id)
+	txn := &storage.Txn{}
+	slots := map[string]bool{}
+	mine := batch[:0:0]
+	for n, m := range batch {
+		own := o.e.owned[m.slot].Load()
+		if own == nil { // its next owner reads it
+			if n == 0 {
+				return 1, nil, nil
+			}
+			break
+		}
+		if !slots[own.Key] {
+			slots[own.Key] = true
+			txn.Guards = append(txn.Guards, storage.Guard{Table: storage.Table(own.Table), Key: own.Key, Equal: own.Value})
+		}
+		mine = append(mine, m)
+	}
+	all := make([]*judged, len(mine))
+	for i, m := range mine {
+		all[i] = &judged{message: m.m.Payload, twin: m.m.Key, by: "route/" + id, at: m.m.Time.AsTime().UnixMilli()}
+	}
+	done = len(mine)
+	if x != nil && x.Run != "" {
+		var kept *cells
+		if kept, done, err = o.e.logics.judge(o.e.ctx, x.Run, all); err != nil {
+			return 0, nil, err
+		}
+		kept.txn(txn)
+	}
+	for i, m := range mine[:done] {
+		txn.Writes = append(txn.Writes, storage.Write{Table: tableOutbox, Key: m.key, Quiet: true})
+		if x == nil {
+			continue // the route was deleted meanwhile
+		}
+		to := x.Topics
+		if all[i].err != nil {
+			to = x.to[:1] // a dead letter of the route
+		}
+		for n, to := range to {
+			if y, ok := all[i].onward(m, to, n); ok {
+				next = append(next, y)
+				txn.Writes = append(txn.Writes, storage.Write{Table: tableOutbox, Key: y.key, Value: y.value, Quiet: true})
+			}
+		}
+	}
+	if _, err := o.e.store.Commit(o.e.ctx, txn); err != nil {
+		return 0, nil, fmt.Errorf("route %s: %w", id, err)
+	}
+	if x != nil {
+		x.counts.judged(all[:done])
+	}
+	return done, next, nil
+}
+
+// judged counts what a logic said.
+func (c *routeCounts) judged(all []*judged) {
+	for _, m := range all {
+		switch {
+		case m.err != nil:
+			c.runFailed.Add(1)
+		case m.verdict == pb.Verdict_VERDICT_REPLACE:
+			c.replaced.Add(1)
+		case m.verdict == pb.Verdict_VERDICT_STOP:
+			c.stopped.Add(1)
+		default:
+			c.passed.Add(1)
+		}
+	}
+}
+
+// onward is the message as it goes to a topic, the nth of the route: as it is, replaced, or with why it is a dead letter.
+func (m *judged) onward(x outgoing, to string, n int) (outgoing, bool) {
+	if m.err == nil && m.verdict == pb.Verdict_VERDICT_STOP {
+		return outgoing{}, false
+	}
+	y := outgoing{slot: x.slot, key: fmt.Sprintf("%s/%d", x.key, n), topic: to, m: x.m}
+	if m.err != nil {
+		y.why = m.err.Error()
+	} else if m.verdict == pb.Verdict_VERDICT_REPLACE {
+		y.m = proto.Clone(x.m).(*pb.TopicMessage)
+		y.m.Payload = m.out
+	}
+	value, err := proto.Marshal(&actorv1.Outgoing{Topic: to, Message: y.m, Refused: y.why})
+	if err != nil {
+		return outgoing{}, false // it came from there
+	}
+	y.value = value
+	return y, true
+}
+
+// there says whether a record of the outbox is there.
+func (o *outbox) there(key string) bool {
+	_, ok, err := o.e.store.Get(tableOutbox, key)
+	return err != nil || ok
+}
+
+// reread looks which of a lane's messages are there still, where it is not known whether a transaction was applied.
+func (o *outbox) reread(l *lane) {
+	o.mu.Lock()
+	batch := slices.Clone(l.queue[:min(len(l.queue), laneBatch)])
+	o.mu.Unlock()
+	gone := map[string]bool{}
+	for _, x := range batch {
+		if !o.there(x.key) {
+			gone[x.key] = true
+		}
+	}
+	o.mu.Lock()
+	l.queue = slices.DeleteFunc(l.queue, func(x outgoing) bool { return gone[x.key] })
+	for key := range gone {
+		delete(o.known, key)
+	}
+	o.mu.Unlock()
+	o.gained() // what goes on is in the store
+}
+
+// rejudge gives a dead letter of a route to its logic again, and publishes what goes on. The error is why it is dead once more.
+func (r *Registry) rejudge(ctx context.Context, x *route, m *pb.TopicMessage) error {
+	j := &judged{message: m.Payload, twin: m.Key, by: "route/" + x.Id, at: m.Time.AsTime().UnixMilli()}
+	if x.Run != "" {
+		if err := r.e.RunLogic(ctx, x.Run, j); err != nil || j.verdict == pb.Verdict_VERDICT_STOP {
+			return err
+		}
+		m.Payload = j.out
+	}
+	for _, to := range x.Topics {
+		if _, err := r.e.streams.Publish(ctx, &pb.PublishRequest{Topic: to, Messages: []*pb.TopicMessage{m}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
