@@ -10,6 +10,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/polluxhq/pollux/actors/model"
 	"github.com/polluxhq/pollux/drivers/mqtt"
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
@@ -22,12 +23,14 @@ const (
 	MaxPayload = 64 << 10
 	// maxJSONDepth of nested arrays and objects.
 	maxJSONDepth = 32
-	// maxAhead in milliseconds is how far a device's clock may be ahead of ours.
+	// maxAhead in milliseconds is how far a device's clock may be ahead of ours, where its project says nothing else.
 	maxAhead = 10 * 60 * 1000
-	// maxAge in milliseconds of a message that is to change the current state. Older ones are for history only.
+	// maxAge in milliseconds of a message that is to change the current state, likewise. Older ones are for history only.
 	maxAge = 30 * 24 * 3600 * 1000
-	// oldest time of a historical message: 2000-01-01.
-	oldest = 946_684_800_000
+	// maxHistoryAge in milliseconds of any value, likewise: thirteen months, which is what history keeps.
+	maxHistoryAge = 13 * 31 * 24 * 3600 * 1000
+	// timely is how far in milliseconds a message's time may be from ours that is right in any project.
+	timely = 1000
 )
 
 // Codes of refusals.
@@ -91,6 +94,7 @@ type intake struct {
 	aliases *aliases
 	ledger  *ledger
 	makers  *makers
+	times   messageTimes
 
 	mu     sync.Mutex
 	flying map[doorKey]*atomic.Int64
@@ -121,7 +125,7 @@ func (in *intake) begins(project, door string) *atomic.Int64 {
 // Check says why a message is refused before it goes anywhere: code and reason, or "" where it is not. It reads the local
 // store only, and counts nothing.
 func (e *Engine) Check(m *Ingest) (code, reason string) {
-	if code, reason = m.check(e.stamp()); code != "" || m.Twin == "" {
+	if code, reason = e.check(m); code != "" || m.Twin == "" {
 		return code, reason
 	}
 	if _, ok, err := e.store.Get(tableTwins, m.Project+"/"+m.Twin); err == nil && !ok {
@@ -130,16 +134,42 @@ func (e *Engine) Check(m *Ingest) (code, reason string) {
 	return "", ""
 }
 
-func (m *Ingest) check(now int64) (code, reason string) {
+// check says why a message is refused by what it says itself.
+func (e *Engine) check(m *Ingest) (code, reason string) {
+	if now := e.stamp(); m.Time != 0 && (m.Time > now+timely || m.Time < now-timely) {
+		if code, reason = m.checkTime(now, e.messageTimes(m.Project)); code != "" {
+			return code, reason
+		}
+	}
+	return m.check()
+}
+
+// checkTime holds a message's time against how old it may be, and how far ahead.
+func (m *Ingest) checkTime(now int64, x model.Times) (code, reason string) {
+	switch {
+	case m.Time > now+x.Ahead:
+		return CodeTimeFuture, fmt.Sprintf("its time is %s, %s ahead of ours", when(m.Time), time.Duration(m.Time-now)*time.Millisecond)
+	case m.Time < now-x.History:
+		return CodeTimeAncient, fmt.Sprintf("its time is %s; what is older than %s is not taken", when(m.Time), days(x.History))
+	case !m.Historical && m.Time < now-x.Age:
+		return CodeTimeAncient, fmt.Sprintf("its time is %s; what is older than %s has to be sent as historical", when(m.Time), days(x.Age))
+	}
+	return "", ""
+}
+
+// days is a span as people say it.
+func days(ms int64) string {
+	d := time.Duration(ms) * time.Millisecond
+	if day := 24 * time.Hour; d >= day && d%day == 0 {
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return d.String()
+}
+
+func (m *Ingest) check() (code, reason string) {
 	switch {
 	case len(m.Payload) > MaxPayload:
 		return CodeTooLarge, fmt.Sprintf("%d bytes, %d are allowed", len(m.Payload), MaxPayload)
-	case m.Time > now+maxAhead:
-		return CodeTimeFuture, fmt.Sprintf("its time is %s, %s ahead of ours", when(m.Time), time.Duration(m.Time-now)*time.Millisecond)
-	case m.Historical && m.Time != 0 && m.Time < oldest:
-		return CodeTimeAncient, fmt.Sprintf("its time is %s; history begins in 2000", when(m.Time))
-	case !m.Historical && m.Time != 0 && m.Time < now-maxAge:
-		return CodeTimeAncient, fmt.Sprintf("its time is %s; what is older than 30 days has to be sent as historical", when(m.Time))
 	case m.Twin == "":
 		if a := m.Alias; a.GetNetwork() == "" || a.GetKey() == "" || a.GetValue() == "" || len(a.Network)+len(a.Key)+len(a.Value) > 512 {
 			return CodeMalformed, "an alias has network, key and value, of at most 512 bytes together"
@@ -179,7 +209,7 @@ func (e *Engine) Ingest(m *Ingest, done func(IngestResult)) {
 		flying.Add(-1)
 		done(r)
 	}
-	if code, reason := m.check(e.stamp()); code != "" {
+	if code, reason := e.check(m); code != "" {
 		e.refuse(m, m.twinID(), code, reason, ends)
 		return
 	}

@@ -103,7 +103,7 @@ func (r *Registry) countLedgers(sums counts, prefix string) error {
 	return nil
 }
 
-// The counters of twins, as they are found by reading all of their states.
+// The counters of twins, as they are found in their states.
 const (
 	countedStored    = "stored"
 	countedRefused   = "refused"
@@ -111,30 +111,7 @@ const (
 )
 
 func (r *Registry) countTwins(sums counts, prefix string) error {
-	found, err := r.count("ingest "+prefix, func() (map[string]uint64, error) {
-		found := map[string]uint64{}
-		for rec, err := range r.store.Scan(tableStates, prefix, "") {
-			if err != nil {
-				return nil, fmt.Errorf("read states: %w", err)
-			}
-			st, err := state.Decode(rec.Value)
-			if err != nil {
-				return nil, fmt.Errorf("state of %s: %w", rec.Key, err)
-			}
-			if st.Ingested == nil {
-				continue
-			}
-			project := ProjectOf(rec.Key)
-			for i := range st.Ingested.Doors {
-				d := &st.Ingested.Doors[i]
-				key := project + "/" + d.Name.Value() + "/"
-				found[key+countedStored] += d.Stored
-				found[key+countedRefused] += d.Refused
-				found[key+countedDuplicate] += d.Duplicate
-			}
-		}
-		return found, nil
-	})
+	found, err := r.count("ingest "+prefix, func() (map[string]uint64, error) { return r.readCounts(prefix) })
 	if err != nil {
 		return err
 	}
@@ -153,24 +130,74 @@ func (r *Registry) countTwins(sums counts, prefix string) error {
 	return nil
 }
 
+// readCounts adds the counters in the states. Of each it reads nothing else, so that a hundred thousand take some hundredths of a second.
+func (r *Registry) readCounts(prefix string) (map[string]uint64, error) {
+	type sum struct {
+		door                       []byte
+		stored, refused, duplicate uint64
+	}
+	var project string
+	var doors []sum // of the project: states are ordered by it
+	found := map[string]uint64{}
+	settle := func() {
+		for _, d := range doors {
+			key := project + "/" + string(d.door) + "/"
+			found[key+countedStored], found[key+countedRefused], found[key+countedDuplicate] = d.stored, d.refused, d.duplicate
+		}
+		doors = nil
+	}
+	each := func(name []byte, stored, refused, duplicate uint64) {
+		i := slices.IndexFunc(doors, func(d sum) bool { return string(d.door) == string(name) })
+		if i < 0 {
+			i = len(doors)
+			doors = append(doors, sum{door: slices.Clone(name)})
+		}
+		d := &doors[i]
+		d.stored, d.refused, d.duplicate = d.stored+stored, d.refused+refused, d.duplicate+duplicate
+	}
+	for rec, err := range r.store.Scan(tableStates, prefix, "") {
+		if err != nil {
+			return nil, fmt.Errorf("read states: %w", err)
+		}
+		if p := ProjectOf(rec.Key); p != project {
+			settle()
+			project = p
+		}
+		if err := state.DecodeDoors(rec.Value, each); err != nil {
+			return nil, fmt.Errorf("state of %s: %w", rec.Key, err)
+		}
+	}
+	settle()
+	return found, nil
+}
+
+// countLists counts the entries of inboxes and the lines of refusals.
 func (r *Registry) countLists(out *pb.GetIngestStatusResponse, prefix string, projects func(string) bool) error {
 	for rec, err := range r.store.Scan(tableInbox, prefix, "") {
 		if err != nil {
 			return fmt.Errorf("read inbox: %w", err)
 		}
+		if projects != nil && !projects(ProjectOf(rec.Key)) {
+			continue
+		}
 		x := &pb.InboxEntry{}
 		if err := proto.Unmarshal(rec.Value, x); err != nil {
 			return fmt.Errorf("inbox %s: %w", rec.Key, err)
 		}
-		if !x.Ignored && (projects == nil || projects(ProjectOf(rec.Key))) {
+		if !x.Ignored {
 			out.InboxEntries++
 		}
+	}
+	if projects == nil || prefix != "" && projects(ProjectOf(prefix)) {
+		n, err := r.store.Count(tableRefusals, prefix)
+		out.Refusals = uint64(n)
+		return err
 	}
 	for rec, err := range r.store.Scan(tableRefusals, prefix, "") {
 		if err != nil {
 			return fmt.Errorf("read refusals: %w", err)
 		}
-		if projects == nil || projects(ProjectOf(rec.Key)) {
+		if projects(ProjectOf(rec.Key)) {
 			out.Refusals++
 		}
 	}

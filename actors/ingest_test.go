@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers/mqtt"
@@ -298,5 +299,53 @@ func TestRefusalOfADriverIsCommitted(t *testing.T) {
 	}
 	if c := n.counts("mqtt"); c.Refused != 1 || c.Received != 1 {
 		t.Errorf("counted %v", c)
+	}
+}
+
+// TestMessageTimes: how old a message may be, and how far ahead, is its project's to say; for the present, and for history.
+func TestMessageTimes(t *testing.T) {
+	n := newNode(t)
+	n.model("sensor", thing("Sensor", `"temperature":{"type":"number"}`))
+	n.twin(`{"id":"a","model":"sensor"}`)
+	const day = 24 * time.Hour
+	send := func(age time.Duration, historical bool) string {
+		t.Helper()
+		r := n.ingest(&actors.Ingest{Twin: "a", Payload: []byte(`{"temperature":20}`), Time: time.Now().Add(-age).UnixMilli(), Historical: historical})
+		if r.Outcome == pb.IngestOutcome_INGEST_OUTCOME_STORED {
+			return "stored"
+		}
+		return r.Code + ": " + r.Reason[strings.LastIndex(r.Reason, "; ")+2:]
+	}
+	for _, c := range []struct {
+		settings *pb.ProjectSettings
+		want     map[string]string // by age, h for historical
+	}{
+		{&pb.ProjectSettings{}, map[string]string{"1h": "stored", "768h": "time_ancient: what is older than 30 days has to be sent as historical", "768h h": "stored",
+			"9700h h": "time_ancient: what is older than 403 days is not taken", "-5m": "stored", "-15m": "time_future"}},
+		{&pb.ProjectSettings{MaxAge: durationpb.New(90 * time.Minute), MaxAhead: durationpb.New(2 * time.Minute), MaxHistoryAge: durationpb.New(1000 * day)},
+			map[string]string{"1h": "stored", "2h": "time_ancient: what is older than 1h30m0s has to be sent as historical", "2h h": "stored", "9700h h": "stored",
+				"24001h h": "time_ancient: what is older than 1000 days is not taken", "-1m": "stored", "-5m": "time_future"}},
+	} {
+		old, err := n.reg.ProjectSettings("default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.settings.Project, c.settings.Revision = "default", old.Revision
+		if _, err := n.reg.PutProjectSettings(ctx(t), c.settings); err != nil {
+			t.Fatal(err)
+		}
+		for what, want := range c.want {
+			text, historical := strings.CutSuffix(what, " h")
+			age, err := time.ParseDuration(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := send(age, historical); !strings.HasPrefix(got, want) {
+				t.Errorf("%s old with %v: %s, want %s", what, c.settings, got, want)
+			}
+		}
+	}
+	if _, err := n.reg.PutProjectSettings(ctx(t), &pb.ProjectSettings{Project: "other", MaxAge: durationpb.New(2000 * day)}); !errors.Is(err, actors.ErrInvalid) {
+		t.Errorf("older for the present than for history: %v", err)
 	}
 }

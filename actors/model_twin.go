@@ -40,7 +40,7 @@ type absorbed struct {
 // none; 0: now. A historical one goes to history alone. What it changes is in the next transaction. Only for bare twins.
 func (t *twin) absorb(payload []byte, at int64, historical bool) absorbed {
 	now := t.stamp()
-	m := t.spec.thing.Read(payload, at, now)
+	m := t.spec.thing.Read(payload, at, now, t.e.messageTimes(ProjectOf(t.en.id)))
 	out := absorbed{taken: len(m.Readings), ignored: m.Ignored, refused: m.Refused, beyond: m.Beyond}
 	if err := t.fits(m.Readings); err != nil {
 		out.taken, out.refused = 0, append(out.refused, model.Refusal{Code: "too_large", Reason: err.Error()})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -67,6 +69,12 @@ func (r *Registry) wholeProjectSettings(s *pb.ProjectSettings, p planned) (*pb.P
 	if s.UnknownSenders == pb.UnknownSenders_UNKNOWN_SENDERS_PROVISION && len(s.Rules) == 0 {
 		return nil, invalid("/settings/rules", "twins can be made by rules only: at least one is needed")
 	}
+	if age, history := timesOf(s).Age, timesOf(s).History; age > history {
+		return nil, invalid("/settings/maxAge", "%s is more than history takes, %s: give maxHistoryAge, too", days(age), days(history))
+	}
+	if err := checkPush(s.PubsubPush); err != nil {
+		return nil, err
+	}
 	seen := map[[2]string]bool{}
 	for i, rule := range s.JournalRetention {
 		path, key := fmt.Sprintf("/settings/journalRetention/%d", i), [2]string{rule.Kind, rule.Name}
@@ -81,6 +89,22 @@ func (r *Registry) wholeProjectSettings(s *pb.ProjectSettings, p planned) (*pb.P
 		seen[key] = true
 	}
 	return s, nil
+}
+
+// checkPush checks where the keys are of those who push.
+func checkPush(p *pb.PubSubPush) error {
+	if p.GetKeysUrl() == "" {
+		return nil
+	}
+	u, err := url.Parse(p.KeysUrl)
+	if err != nil || u.Host == "" {
+		return invalid("/settings/pubsubPush/keysUrl", "%q is no URL", p.KeysUrl)
+	}
+	ip := net.ParseIP(u.Hostname())
+	if u.Scheme != "https" && (u.Scheme != "http" || u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())) {
+		return invalid("/settings/pubsubPush/keysUrl", "%q: want https, or http on loopback: who gives the keys decides who may push", p.KeysUrl)
+	}
+	return nil
 }
 
 func (r *Registry) checkRule(project string, rule *pb.ProvisionRule, path string, p planned) error {

@@ -72,7 +72,12 @@ func (s *Server) ingestCall(r *http.Request, door string) (*ingestCall, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &ingestCall{s: s, p: p, like: actors.Ingest{Door: door, Project: r.PathValue("project"), JSON: true}}
+	return s.ingestCallBy(p, r, door)
+}
+
+// ingestCallBy is a request of somebody who is known.
+func (s *Server) ingestCallBy(p *Principal, r *http.Request, door string) (c *ingestCall, err error) {
+	c = &ingestCall{s: s, p: p, like: actors.Ingest{Door: door, Project: r.PathValue("project"), JSON: true}}
 	if !validProject(c.like.Project) {
 		return nil, invalid("project", fmt.Sprintf("%.80q is no project's name", c.like.Project))
 	}

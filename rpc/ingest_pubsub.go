@@ -24,14 +24,14 @@ type pubsubPush struct {
 
 // ingestPubSub takes one pushed message. The attribute `twin` names the twin; else the alias is (query.network or pubsub,
 // query.attribute or deviceId, value of that attribute). Whatever has been decided for good is acknowledged, a refusal too
-// once it is listed: Pub/Sub would bring it again for ever. The key may be the query's `token`, as Pub/Sub sends no header of
-// ours.
+// once it is listed: Pub/Sub would bring it again for ever. Who it is proves Google's token, where the project names who may push, or
+// a key: as the query's `token`, since Pub/Sub sends no header of ours.
 func (s *Server) ingestPubSub(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Query().Get("token") != "" {
-		r.Header.Del("Authorization") // Google's own proof of who it is, which is not asked for here
-		r.Header.Set("Authorization", "Bearer "+takeToken(r))
+	p, err := s.pushPrincipal(r)
+	var c *ingestCall
+	if err == nil {
+		c, err = s.ingestCallBy(p, r, "pubsub")
 	}
-	c, err := s.ingestCall(r, "pubsub")
 	var body []byte
 	if err == nil {
 		body, err = c.body(r)

@@ -33,6 +33,7 @@ type Server struct {
 	peers   *http.ServeMux
 	log     *slog.Logger
 	sockets *sockets
+	pushers pushers
 
 	refused refusals
 	bodies  *room

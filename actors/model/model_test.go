@@ -11,6 +11,9 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 )
 
+// usual bounds of times.
+var usual = Times{Ahead: 10 * time.Minute.Milliseconds(), Age: 30 * 24 * time.Hour.Milliseconds(), History: 13 * 31 * 24 * time.Hour.Milliseconds()}
+
 // thing makes a Thing Model's text of its properties and of more members.
 func thing(properties, more string) []byte {
 	return []byte(`{"@context":["https://www.w3.org/2022/wot/td/v1.1",{"pollux":"https://pollux.dev/ns#"}],"@type":"tm:ThingModel","title":"Room",
@@ -85,7 +88,7 @@ func TestRead(t *testing.T) {
 		{`{"a.b":"` + strings.Repeat("[", 100) + `\"["}`, `a.b="` + strings.Repeat("[", 100) + `\"["`},
 	} {
 		m := parse(t, room, "")
-		got := m.Read([]byte(c.payload), 0, now)
+		got := m.Read([]byte(c.payload), 0, now, usual)
 		if sortedWords(got.text()) != sortedWords(c.want) {
 			t.Errorf("%.100s is read as %s, want %s", c.payload, got.text(), c.want)
 		}
@@ -115,7 +118,7 @@ func TestTimeOfTheMessage(t *testing.T) {
 		{`{"ts":"x","a":1}`, 0, "wrong_type:"}, {`{"a":1}`, now + time.Hour.Milliseconds(), "time_future:a"},
 		{`{"a":1}`, now - 500*24*time.Hour.Milliseconds(), "time_ancient:a"},
 	} {
-		got := m.Read([]byte(c.payload), c.sent, now)
+		got := m.Read([]byte(c.payload), c.sent, now, usual)
 		if got.text() != c.want {
 			t.Errorf("%s is read as %s, want %s", c.payload, got.text(), c.want)
 		}
@@ -124,14 +127,14 @@ func TestTimeOfTheMessage(t *testing.T) {
 
 func TestUnknownPathsAreRefusedWhereTheModelSaysSo(t *testing.T) {
 	m := parse(t, `"a":{"type":"number"}`, `,"pollux:unknown":"refuse"`)
-	if got := m.Read([]byte(`{"a":1,"b":2}`), 0, now).text(); got != "a=1 unknown_path:" {
+	if got := m.Read([]byte(`{"a":1,"b":2}`), 0, now, usual).text(); got != "a=1 unknown_path:" {
 		t.Error(got)
 	}
 	var many strings.Builder
 	for i := range 50 {
 		fmt.Fprintf(&many, `"x%d":1,`, i)
 	}
-	got := m.Read([]byte(`{`+many.String()+`"a":1}`), 0, now)
+	got := m.Read([]byte(`{`+many.String()+`"a":1}`), 0, now, usual)
 	if len(got.Refused) != maxRefusals || got.Beyond != 50-maxRefusals || len(got.Readings) != 1 {
 		t.Errorf("%d refusals, %d beyond, %d readings", len(got.Refused), got.Beyond, len(got.Readings))
 	}
@@ -139,10 +142,10 @@ func TestUnknownPathsAreRefusedWhereTheModelSaysSo(t *testing.T) {
 
 func TestWholeMessage(t *testing.T) {
 	m := parse(t, `"level":{"type":"number","pollux:path":"$"}`, "")
-	if got := m.Read([]byte(` 12.5 `), 0, now).text(); got != "level=12.5" {
+	if got := m.Read([]byte(` 12.5 `), 0, now, usual).text(); got != "level=12.5" {
 		t.Error(got)
 	}
-	if got := m.Read([]byte(`{"x":1}`), 0, now).text(); got != "wrong_type:level" {
+	if got := m.Read([]byte(`{"x":1}`), 0, now, usual).text(); got != "wrong_type:level" {
 		t.Error(got)
 	}
 }
@@ -208,11 +211,11 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"data":{"temp":1e400},"pos":{"a":[{}]}}`))
 	m := parse(f, room, `,"pollux:time":"ts"`)
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		for _, r := range m.Read(payload, 0, now).Readings {
+		for _, r := range m.Read(payload, 0, now, usual).Readings {
 			if x, ok := r.Value.Sample(); ok && (math.IsNaN(x) || math.IsInf(x, 0)) {
 				t.Errorf("%s reads as %v", payload, x)
 			}
-			if r.Time > now+ahead.Milliseconds() {
+			if r.Time > now+usual.Ahead {
 				t.Errorf("%s reads a time ahead of now: %d", payload, r.Time)
 			}
 		}
@@ -235,7 +238,7 @@ func BenchmarkRead(b *testing.B) {
 	payload := []byte(`{"data":{"temp":68.5,"rh":40.25},"gases":[{"v":417}],"door":true}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if got := m.Read(payload, now, now); len(got.Readings) != 4 {
+		if got := m.Read(payload, now, now, usual); len(got.Readings) != 4 {
 			b.Fatal(got.text())
 		}
 	}

@@ -29,11 +29,15 @@ const (
 	maxDepth = 32
 	// maxRefusals bounds the refusals that are told of one message; the others are counted.
 	maxRefusals = 16
-	// ahead is how far a device's clock may be before ours, as clocks of devices are.
-	ahead = 10 * time.Minute
-	// ancient is the age beyond which history keeps nothing: 13 months.
-	ancient = 13 * 31 * 24 * time.Hour
 )
+
+// Times bound the times of messages and of the values in them, in milliseconds.
+type Times struct {
+	// Ahead is how far a device's clock may be before ours, as clocks of devices are.
+	Ahead int64
+	// Age of a message that is to change the present, and History of any value.
+	Age, History int64
+}
 
 // Refusal says why a value, or with an empty Property a message or a place in it, was not taken.
 type Refusal struct {
@@ -71,6 +75,8 @@ type reader struct {
 	out   *Message
 	slots []wire.Value
 	found []found
+	// bounds of the times in it.
+	bounds Times
 }
 
 // found is a property's place in the message.
@@ -80,15 +86,15 @@ type found struct {
 }
 
 // Read takes a message, JSON, apart. sent is its time as its sender or its door gave it, now the node's, in milliseconds since
-// 1970; sent may be 0. A wrong value is refused alone. Nothing of the result refers to payload.
-func (m *Model) Read(payload []byte, sent, now int64) Message {
+// 1970; sent may be 0. A wrong value is refused alone, and one whose time is out of bounds. Nothing of the result refers to payload.
+func (m *Model) Read(payload []byte, sent, now int64, bounds Times) Message {
 	var out Message
 	v, err := wire.Parse(payload)
 	if err != nil {
 		out.refuse(Malformed, "", "the message is no JSON")
 		return out
 	}
-	r := reader{m: m, out: &out, found: make([]found, 0, len(m.properties))}
+	r := reader{m: m, out: &out, bounds: bounds, found: make([]found, 0, len(m.properties))}
 	if m.slots > 0 {
 		r.slots = make([]wire.Value, m.slots+1)
 	}
@@ -200,11 +206,11 @@ func (r *reader) read(f *found, whole, now int64) {
 		}
 	}
 	switch {
-	case at > now+ahead.Milliseconds():
+	case at > now+r.bounds.Ahead:
 		r.out.refuse(TimeFuture, p.Name, "its time %s is in the future", stamp(at))
 		return
-	case at != 0 && at < now-ancient.Milliseconds():
-		r.out.refuse(TimeAncient, p.Name, "its time %s is older than what history keeps", stamp(at))
+	case at != 0 && at < now-r.bounds.History:
+		r.out.refuse(TimeAncient, p.Name, "its time %s is older than what history takes", stamp(at))
 		return
 	}
 	value, ok := r.value(p, f.raw)

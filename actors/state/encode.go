@@ -312,6 +312,91 @@ func DecodeStatus(b []byte) (Record, error) {
 	return r, d.err
 }
 
+// DecodeDoors reads only what a record counts of messages, and calls each with every door; name is valid during the call. It allocates
+// nothing, and passes over all else unseen.
+func DecodeDoors(b []byte, each func(name []byte, stored, refused, duplicate uint64)) error {
+	if len(b) > 0 && b[0] == format {
+		return nil
+	}
+	d := decoder{b: b}
+	if d.byte() != formatMore {
+		return fmt.Errorf("format: %w", ErrFormat)
+	}
+	d.passOverHead()
+	for n := d.byte(); n > 0 && d.err == nil; n-- {
+		tag, section := d.uint(), d.bytes()
+		if tag != tagIngested {
+			continue
+		}
+		s := decoder{b: section}
+		for k := s.uint(); k > 0 && s.err == nil; k-- {
+			name, stored, refused, duplicate := s.bytes(), s.uint(), s.uint(), s.uint()
+			if s.err == nil {
+				each(name, stored, refused, duplicate)
+			}
+		}
+		return s.err
+	}
+	return d.err
+}
+
+// passOverHead goes on to the sections of a record, from behind its first byte.
+func (d *decoder) passOverHead() {
+	times := func(one func()) {
+		for n := d.uint(); n > 0 && d.err == nil; n-- {
+			one()
+		}
+	}
+	d.byte()
+	d.uint()
+	d.bytes()
+	d.uint()
+	d.int()
+	d.bytes()
+	d.bytes()
+	d.int()
+	times(func() { d.bytes(); d.passOver(); d.int(); d.byte() })
+	times(func() {
+		d.bytes()
+		d.passOver()
+		d.int()
+		d.bytes()
+		d.uint()
+		d.byte()
+		d.byte()
+		d.bytes()
+		d.int()
+		d.int()
+		d.int()
+		d.int()
+	})
+	times(func() { d.bytes(); d.int(); d.int(); d.bytes() })
+	times(func() {
+		d.bytes()
+		d.int()
+		d.byte()
+		d.byte()
+		d.int()
+		d.bytes()
+		d.bytes()
+	})
+}
+
+// passOver goes on behind a value.
+func (d *decoder) passOver() {
+	switch Kind(d.byte()) {
+	case Number:
+		if len(d.b) < 8 {
+			d.fail()
+			return
+		}
+		d.b = d.b[8:]
+	case String, JSON:
+		d.bytes()
+	default:
+	}
+}
+
 type decoder struct {
 	b      []byte
 	err    error
@@ -364,13 +449,16 @@ func (d *decoder) int() int64 {
 	return v
 }
 
-func (d *decoder) text() string {
+func (d *decoder) text() string { return string(d.bytes()) }
+
+// bytes are a text where it lies.
+func (d *decoder) bytes() []byte {
 	n := d.uint()
 	if n > uint64(len(d.b)) {
 		d.fail()
-		return ""
+		return nil
 	}
-	s := string(d.b[:n])
+	s := d.b[:n]
 	d.b = d.b[n:]
 	return s
 }

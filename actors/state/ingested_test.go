@@ -34,3 +34,35 @@ func TestIngestedGoesIntoTheRecord(t *testing.T) {
 		}
 	}
 }
+
+// TestDecodeDoors: the counters are found behind all else that a record may hold, without reading it, and the same as by reading it.
+func TestDecodeDoors(t *testing.T) {
+	r := sample()
+	r.Ingested = &Ingested{IDs: []uint64{1, 2}}
+	r.Ingested.Door("http").Stored = 12
+	*r.Ingested.Door("mqtt") = Door{Name: Intern("mqtt"), Stored: 1 << 40, Refused: 3, Duplicate: 1}
+	b := r.Append(nil)
+	var got []Door
+	each := func(name []byte, stored, refused, duplicate uint64) {
+		got = append(got, Door{Intern(string(name)), stored, refused, duplicate})
+	}
+	if err := DecodeDoors(b, each); err != nil || !reflect.DeepEqual(got, r.Ingested.Doors) {
+		t.Fatalf("%+v, %v; want %+v", got, err, r.Ingested.Doors)
+	}
+	sum := uint64(0)
+	if n := testing.AllocsPerRun(100, func() { _ = DecodeDoors(b, func(_ []byte, stored, _, _ uint64) { sum += stored }) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	got = nil
+	r.Ingested = nil
+	for _, x := range []*Record{{Revision: 1}, r} {
+		if err := DecodeDoors(x.Append(nil), each); err != nil || len(got) > 0 {
+			t.Errorf("a record that counts nothing: %v, %v", got, err)
+		}
+	}
+	for n := range b[:len(b)/2] {
+		if err := DecodeDoors(b[:n], func([]byte, uint64, uint64, uint64) {}); err == nil {
+			t.Fatalf("a record cut to %d of %d bytes was read", n, len(b))
+		}
+	}
+}

@@ -27,7 +27,7 @@ by the API. Each is stored, is in its project's inbox because nobody knows its s
   pollux ingest refusals --twin lobby
   pollux ingest unknown provision --rule "network=lora* model=sensor name={value}"`,
 	}))
-	cmd.AddCommand(ingestStatus(a), ingestRefusals(a), ingestUnknown(a), ingestSend(a))
+	cmd.AddCommand(ingestStatus(a), ingestRefusals(a), ingestUnknown(a), ingestTimes(a), ingestPubSub(a), ingestSend(a))
 	return cmd
 }
 

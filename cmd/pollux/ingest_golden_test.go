@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -24,6 +26,13 @@ func TestIngestTables(t *testing.T) {
 	golden(t, "ingest_unknown", table(func(w io.Writer) {
 		unknownTable(w, &pb.ProjectSettings{Project: "default", UnknownSenders: pb.UnknownSenders_UNKNOWN_SENDERS_PROVISION,
 			Rules: []*pb.ProvisionRule{{Network: "lora*", Model: "sensor", Zone: "default/aula", Name: "s-{value}"}, {Driver: "echo@1.0.0"}}})
+	}))
+	golden(t, "ingest_settings", table(func(w io.Writer) {
+		timesTable(w, &pb.ProjectSettings{Project: "default"})
+		timesTable(w, &pb.ProjectSettings{Project: "hotel", MaxAge: durationpb.New(90 * time.Minute), MaxHistoryAge: durationpb.New(87600 * time.Hour),
+			MaxAhead: durationpb.New(90 * time.Second)})
+		pushTable(w, &pb.ProjectSettings{Project: "default"})
+		pushTable(w, &pb.ProjectSettings{Project: "hotel", PubsubPush: &pb.PubSubPush{Audience: "https://twins.example/push", Senders: []string{"a@b.example", "c@d.example"}}})
 	}))
 	golden(t, "inbox_list", table(func(w io.Writer) {
 		inboxTable(w, []*pb.InboxEntry{

@@ -1137,8 +1137,16 @@ type ProjectSettings struct {
 	// How long the project's journal is kept. Of several rules that fit an entry the closest counts: kind and name, kind, neither.
 	// What no rule fits is kept as long as history is (metrics-retention); nothing is kept longer.
 	JournalRetention []*RetentionRule `protobuf:"bytes,5,rep,name=journal_retention,json=journalRetention,proto3" json:"journal_retention,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// How old a message may be that is to change the present; what is older has to be sent as historical. None: 30 days.
+	MaxAge *durationpb.Duration `protobuf:"bytes,6,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	// How far a message's time may be ahead of the node's. None: 10 minutes.
+	MaxAhead *durationpb.Duration `protobuf:"bytes,7,opt,name=max_ahead,json=maxAhead,proto3" json:"max_ahead,omitempty"`
+	// Who may push from Google Pub/Sub without a key of ours; none: nobody.
+	PubsubPush *PubSubPush `protobuf:"bytes,8,opt,name=pubsub_push,json=pubsubPush,proto3" json:"pubsub_push,omitempty"`
+	// How old a value may be at all, for history: by its message's time or its own. None: 13 months.
+	MaxHistoryAge *durationpb.Duration `protobuf:"bytes,9,opt,name=max_history_age,json=maxHistoryAge,proto3" json:"max_history_age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProjectSettings) Reset() {
@@ -1206,6 +1214,108 @@ func (x *ProjectSettings) GetJournalRetention() []*RetentionRule {
 	return nil
 }
 
+func (x *ProjectSettings) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
+func (x *ProjectSettings) GetMaxAhead() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAhead
+	}
+	return nil
+}
+
+func (x *ProjectSettings) GetPubsubPush() *PubSubPush {
+	if x != nil {
+		return x.PubsubPush
+	}
+	return nil
+}
+
+func (x *ProjectSettings) GetMaxHistoryAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxHistoryAge
+	}
+	return nil
+}
+
+// PubSubPush says which proof of Google's a push subscription has to bring: an OIDC token
+// (https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions), signed by RS256.
+type PubSubPush struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the subscription says it (--push-auth-token-audience); the push endpoint's URL where it says none.
+	Audience string `protobuf:"bytes,1,opt,name=audience,proto3" json:"audience,omitempty"`
+	// Email addresses of the service accounts that may push (--push-auth-service-account).
+	Senders []string `protobuf:"bytes,2,rep,name=senders,proto3" json:"senders,omitempty"`
+	// Where the issuer's keys are, as a JSON Web Key Set: https, or http on loopback; empty: Google's.
+	KeysUrl string `protobuf:"bytes,3,opt,name=keys_url,json=keysUrl,proto3" json:"keys_url,omitempty"`
+	// Who issues the tokens; empty: https://accounts.google.com.
+	Issuer        string `protobuf:"bytes,4,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PubSubPush) Reset() {
+	*x = PubSubPush{}
+	mi := &file_pollux_v1_ingest_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PubSubPush) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PubSubPush) ProtoMessage() {}
+
+func (x *PubSubPush) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_ingest_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PubSubPush.ProtoReflect.Descriptor instead.
+func (*PubSubPush) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PubSubPush) GetAudience() string {
+	if x != nil {
+		return x.Audience
+	}
+	return ""
+}
+
+func (x *PubSubPush) GetSenders() []string {
+	if x != nil {
+		return x.Senders
+	}
+	return nil
+}
+
+func (x *PubSubPush) GetKeysUrl() string {
+	if x != nil {
+		return x.KeysUrl
+	}
+	return ""
+}
+
+func (x *PubSubPush) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
 // RetentionRule says how long journal entries are kept.
 type RetentionRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1220,7 +1330,7 @@ type RetentionRule struct {
 
 func (x *RetentionRule) Reset() {
 	*x = RetentionRule{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[14]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1342,7 @@ func (x *RetentionRule) String() string {
 func (*RetentionRule) ProtoMessage() {}
 
 func (x *RetentionRule) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[14]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1355,7 @@ func (x *RetentionRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionRule.ProtoReflect.Descriptor instead.
 func (*RetentionRule) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RetentionRule) GetKind() string {
@@ -1278,7 +1388,7 @@ type GetProjectSettingsRequest struct {
 
 func (x *GetProjectSettingsRequest) Reset() {
 	*x = GetProjectSettingsRequest{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1400,7 @@ func (x *GetProjectSettingsRequest) String() string {
 func (*GetProjectSettingsRequest) ProtoMessage() {}
 
 func (x *GetProjectSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1413,7 @@ func (x *GetProjectSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProjectSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetProjectSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetProjectSettingsRequest) GetProject() string {
@@ -1322,7 +1432,7 @@ type GetProjectSettingsResponse struct {
 
 func (x *GetProjectSettingsResponse) Reset() {
 	*x = GetProjectSettingsResponse{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1444,7 @@ func (x *GetProjectSettingsResponse) String() string {
 func (*GetProjectSettingsResponse) ProtoMessage() {}
 
 func (x *GetProjectSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1457,7 @@ func (x *GetProjectSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProjectSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetProjectSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetProjectSettingsResponse) GetSettings() *ProjectSettings {
@@ -1366,7 +1476,7 @@ type PutProjectSettingsRequest struct {
 
 func (x *PutProjectSettingsRequest) Reset() {
 	*x = PutProjectSettingsRequest{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1488,7 @@ func (x *PutProjectSettingsRequest) String() string {
 func (*PutProjectSettingsRequest) ProtoMessage() {}
 
 func (x *PutProjectSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1501,7 @@ func (x *PutProjectSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProjectSettingsRequest.ProtoReflect.Descriptor instead.
 func (*PutProjectSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PutProjectSettingsRequest) GetSettings() *ProjectSettings {
@@ -1410,7 +1520,7 @@ type PutProjectSettingsResponse struct {
 
 func (x *PutProjectSettingsResponse) Reset() {
 	*x = PutProjectSettingsResponse{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[18]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1532,7 @@ func (x *PutProjectSettingsResponse) String() string {
 func (*PutProjectSettingsResponse) ProtoMessage() {}
 
 func (x *PutProjectSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[18]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1545,7 @@ func (x *PutProjectSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProjectSettingsResponse.ProtoReflect.Descriptor instead.
 func (*PutProjectSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PutProjectSettingsResponse) GetSettings() *ProjectSettings {
@@ -1531,13 +1641,25 @@ const file_pollux_v1_ingest_proto_rawDesc = "" +
 	"\x06labels\x18\b \x03(\v2$.pollux.v1.ProvisionRule.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa9\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcb\x04\n" +
 	"\x0fProjectSettings\x12!\n" +
 	"\aproject\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aproject\x12L\n" +
 	"\x0funknown_senders\x18\x02 \x01(\x0e2\x19.pollux.v1.UnknownSendersB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0eunknownSenders\x128\n" +
 	"\x05rules\x18\x03 \x03(\v2\x18.pollux.v1.ProvisionRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12O\n" +
-	"\x11journal_retention\x18\x05 \x03(\v2\x18.pollux.v1.RetentionRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x10journalRetention\"\x95\x01\n" +
+	"\x11journal_retention\x18\x05 \x03(\v2\x18.pollux.v1.RetentionRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x10journalRetention\x12F\n" +
+	"\amax_age\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x06\b\x80\xbc\xe0\xdf\v2\x02\b<R\x06maxAge\x12I\n" +
+	"\tmax_ahead\x18\a \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b\x01R\bmaxAhead\x126\n" +
+	"\vpubsub_push\x18\b \x01(\v2\x15.pollux.v1.PubSubPushR\n" +
+	"pubsubPush\x12U\n" +
+	"\x0fmax_history_age\x18\t \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x06\b\x80\xbc\xe0\xdf\v2\x02\b<R\rmaxHistoryAge\"\xaa\x01\n" +
+	"\n" +
+	"PubSubPush\x12&\n" +
+	"\baudience\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\baudience\x12-\n" +
+	"\asenders\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\x14\"\ar\x05\x10\x03\x18\xfe\x01R\asenders\x12#\n" +
+	"\bkeys_url\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\akeysUrl\x12 \n" +
+	"\x06issuer\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x06issuer\"\x95\x01\n" +
 	"\rRetentionRule\x12\x1b\n" +
 	"\x04kind\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04kind\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x04name\x12I\n" +
@@ -1583,7 +1705,7 @@ func file_pollux_v1_ingest_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_pollux_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_pollux_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_pollux_v1_ingest_proto_goTypes = []any{
 	(IngestOutcome)(0),                 // 0: pollux.v1.IngestOutcome
 	(UnknownSenders)(0),                // 1: pollux.v1.UnknownSenders
@@ -1601,53 +1723,58 @@ var file_pollux_v1_ingest_proto_goTypes = []any{
 	(*ListRefusalsResponse)(nil),       // 13: pollux.v1.ListRefusalsResponse
 	(*ProvisionRule)(nil),              // 14: pollux.v1.ProvisionRule
 	(*ProjectSettings)(nil),            // 15: pollux.v1.ProjectSettings
-	(*RetentionRule)(nil),              // 16: pollux.v1.RetentionRule
-	(*GetProjectSettingsRequest)(nil),  // 17: pollux.v1.GetProjectSettingsRequest
-	(*GetProjectSettingsResponse)(nil), // 18: pollux.v1.GetProjectSettingsResponse
-	(*PutProjectSettingsRequest)(nil),  // 19: pollux.v1.PutProjectSettingsRequest
-	(*PutProjectSettingsResponse)(nil), // 20: pollux.v1.PutProjectSettingsResponse
-	nil,                                // 21: pollux.v1.ProvisionRule.LabelsEntry
-	(*Alias)(nil),                      // 22: pollux.v1.Alias
-	(*timestamppb.Timestamp)(nil),      // 23: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 24: google.protobuf.Duration
+	(*PubSubPush)(nil),                 // 16: pollux.v1.PubSubPush
+	(*RetentionRule)(nil),              // 17: pollux.v1.RetentionRule
+	(*GetProjectSettingsRequest)(nil),  // 18: pollux.v1.GetProjectSettingsRequest
+	(*GetProjectSettingsResponse)(nil), // 19: pollux.v1.GetProjectSettingsResponse
+	(*PutProjectSettingsRequest)(nil),  // 20: pollux.v1.PutProjectSettingsRequest
+	(*PutProjectSettingsResponse)(nil), // 21: pollux.v1.PutProjectSettingsResponse
+	nil,                                // 22: pollux.v1.ProvisionRule.LabelsEntry
+	(*Alias)(nil),                      // 23: pollux.v1.Alias
+	(*timestamppb.Timestamp)(nil),      // 24: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 25: google.protobuf.Duration
 }
 var file_pollux_v1_ingest_proto_depIdxs = []int32{
-	22, // 0: pollux.v1.IngestMessage.alias:type_name -> pollux.v1.Alias
-	23, // 1: pollux.v1.IngestMessage.time:type_name -> google.protobuf.Timestamp
+	23, // 0: pollux.v1.IngestMessage.alias:type_name -> pollux.v1.Alias
+	24, // 1: pollux.v1.IngestMessage.time:type_name -> google.protobuf.Timestamp
 	2,  // 2: pollux.v1.IngestRequest.messages:type_name -> pollux.v1.IngestMessage
 	0,  // 3: pollux.v1.IngestResult.outcome:type_name -> pollux.v1.IngestOutcome
 	4,  // 4: pollux.v1.IngestResponse.results:type_name -> pollux.v1.IngestResult
 	3,  // 5: pollux.v1.IngestStreamRequest.request:type_name -> pollux.v1.IngestRequest
 	5,  // 6: pollux.v1.IngestStreamResponse.sums:type_name -> pollux.v1.IngestResponse
 	8,  // 7: pollux.v1.GetIngestStatusResponse.counts:type_name -> pollux.v1.IngestCount
-	23, // 8: pollux.v1.Refusal.time:type_name -> google.protobuf.Timestamp
-	22, // 9: pollux.v1.Refusal.alias:type_name -> pollux.v1.Alias
+	24, // 8: pollux.v1.Refusal.time:type_name -> google.protobuf.Timestamp
+	23, // 9: pollux.v1.Refusal.alias:type_name -> pollux.v1.Alias
 	11, // 10: pollux.v1.ListRefusalsResponse.refusals:type_name -> pollux.v1.Refusal
-	21, // 11: pollux.v1.ProvisionRule.labels:type_name -> pollux.v1.ProvisionRule.LabelsEntry
+	22, // 11: pollux.v1.ProvisionRule.labels:type_name -> pollux.v1.ProvisionRule.LabelsEntry
 	1,  // 12: pollux.v1.ProjectSettings.unknown_senders:type_name -> pollux.v1.UnknownSenders
 	14, // 13: pollux.v1.ProjectSettings.rules:type_name -> pollux.v1.ProvisionRule
-	16, // 14: pollux.v1.ProjectSettings.journal_retention:type_name -> pollux.v1.RetentionRule
-	24, // 15: pollux.v1.RetentionRule.max_age:type_name -> google.protobuf.Duration
-	15, // 16: pollux.v1.GetProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
-	15, // 17: pollux.v1.PutProjectSettingsRequest.settings:type_name -> pollux.v1.ProjectSettings
-	15, // 18: pollux.v1.PutProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
-	3,  // 19: pollux.v1.IngestService.Ingest:input_type -> pollux.v1.IngestRequest
-	6,  // 20: pollux.v1.IngestService.IngestStream:input_type -> pollux.v1.IngestStreamRequest
-	9,  // 21: pollux.v1.IngestService.GetIngestStatus:input_type -> pollux.v1.GetIngestStatusRequest
-	12, // 22: pollux.v1.IngestService.ListRefusals:input_type -> pollux.v1.ListRefusalsRequest
-	17, // 23: pollux.v1.IngestService.GetProjectSettings:input_type -> pollux.v1.GetProjectSettingsRequest
-	19, // 24: pollux.v1.IngestService.PutProjectSettings:input_type -> pollux.v1.PutProjectSettingsRequest
-	5,  // 25: pollux.v1.IngestService.Ingest:output_type -> pollux.v1.IngestResponse
-	7,  // 26: pollux.v1.IngestService.IngestStream:output_type -> pollux.v1.IngestStreamResponse
-	10, // 27: pollux.v1.IngestService.GetIngestStatus:output_type -> pollux.v1.GetIngestStatusResponse
-	13, // 28: pollux.v1.IngestService.ListRefusals:output_type -> pollux.v1.ListRefusalsResponse
-	18, // 29: pollux.v1.IngestService.GetProjectSettings:output_type -> pollux.v1.GetProjectSettingsResponse
-	20, // 30: pollux.v1.IngestService.PutProjectSettings:output_type -> pollux.v1.PutProjectSettingsResponse
-	25, // [25:31] is the sub-list for method output_type
-	19, // [19:25] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	17, // 14: pollux.v1.ProjectSettings.journal_retention:type_name -> pollux.v1.RetentionRule
+	25, // 15: pollux.v1.ProjectSettings.max_age:type_name -> google.protobuf.Duration
+	25, // 16: pollux.v1.ProjectSettings.max_ahead:type_name -> google.protobuf.Duration
+	16, // 17: pollux.v1.ProjectSettings.pubsub_push:type_name -> pollux.v1.PubSubPush
+	25, // 18: pollux.v1.ProjectSettings.max_history_age:type_name -> google.protobuf.Duration
+	25, // 19: pollux.v1.RetentionRule.max_age:type_name -> google.protobuf.Duration
+	15, // 20: pollux.v1.GetProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
+	15, // 21: pollux.v1.PutProjectSettingsRequest.settings:type_name -> pollux.v1.ProjectSettings
+	15, // 22: pollux.v1.PutProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
+	3,  // 23: pollux.v1.IngestService.Ingest:input_type -> pollux.v1.IngestRequest
+	6,  // 24: pollux.v1.IngestService.IngestStream:input_type -> pollux.v1.IngestStreamRequest
+	9,  // 25: pollux.v1.IngestService.GetIngestStatus:input_type -> pollux.v1.GetIngestStatusRequest
+	12, // 26: pollux.v1.IngestService.ListRefusals:input_type -> pollux.v1.ListRefusalsRequest
+	18, // 27: pollux.v1.IngestService.GetProjectSettings:input_type -> pollux.v1.GetProjectSettingsRequest
+	20, // 28: pollux.v1.IngestService.PutProjectSettings:input_type -> pollux.v1.PutProjectSettingsRequest
+	5,  // 29: pollux.v1.IngestService.Ingest:output_type -> pollux.v1.IngestResponse
+	7,  // 30: pollux.v1.IngestService.IngestStream:output_type -> pollux.v1.IngestStreamResponse
+	10, // 31: pollux.v1.IngestService.GetIngestStatus:output_type -> pollux.v1.GetIngestStatusResponse
+	13, // 32: pollux.v1.IngestService.ListRefusals:output_type -> pollux.v1.ListRefusalsResponse
+	19, // 33: pollux.v1.IngestService.GetProjectSettings:output_type -> pollux.v1.GetProjectSettingsResponse
+	21, // 34: pollux.v1.IngestService.PutProjectSettings:output_type -> pollux.v1.PutProjectSettingsResponse
+	29, // [29:35] is the sub-list for method output_type
+	23, // [23:29] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_ingest_proto_init() }
@@ -1662,7 +1789,7 @@ func file_pollux_v1_ingest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_ingest_proto_rawDesc), len(file_pollux_v1_ingest_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

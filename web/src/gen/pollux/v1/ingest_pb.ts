@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/ingest.proto.
  */
 export const file_pollux_v1_ingest: GenFile = /*@__PURE__*/
-  fileDesc("ChZwb2xsdXgvdjEvaW5nZXN0LnByb3RvEglwb2xsdXgudjEimQEKDUluZ2VzdE1lc3NhZ2USDAoEdHdpbhgBIAEoCRIfCgVhbGlhcxgCIAEoCzIQLnBvbGx1eC52MS5BbGlhcxIPCgdwYXlsb2FkGAMgASgMEigKBHRpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmhpc3RvcmljYWwYBSABKAgSCgoCaWQYBiABKAkibgoNSW5nZXN0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEioKCG1lc3NhZ2VzGAIgAygLMhgucG9sbHV4LnYxLkluZ2VzdE1lc3NhZ2USEAoIYWNjZXB0ZWQYAyABKAgSDgoGYXRvbWljGAQgASgIImYKDEluZ2VzdFJlc3VsdBINCgVpbmRleBgBIAEoDRIpCgdvdXRjb21lGAIgASgOMhgucG9sbHV4LnYxLkluZ2VzdE91dGNvbWUSDAoEY29kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkijAEKDkluZ2VzdFJlc3BvbnNlEg4KBnN0b3JlZBgBIAEoBBIPCgdyZWZ1c2VkGAIgASgEEg0KBWluYm94GAMgASgEEhEKCWR1cGxpY2F0ZRgEIAEoBBINCgVyZXRyeRgFIAEoBBIoCgdyZXN1bHRzGAYgAygLMhcucG9sbHV4LnYxLkluZ2VzdFJlc3VsdCJAChNJbmdlc3RTdHJlYW1SZXF1ZXN0EikKB3JlcXVlc3QYASABKAsyGC5wb2xsdXgudjEuSW5nZXN0UmVxdWVzdCI/ChRJbmdlc3RTdHJlYW1SZXNwb25zZRInCgRzdW1zGAEgASgLMhkucG9sbHV4LnYxLkluZ2VzdFJlc3BvbnNlIpQBCgtJbmdlc3RDb3VudBIPCgdwcm9qZWN0GAEgASgJEgwKBGRvb3IYAiABKAkSEAoIcmVjZWl2ZWQYAyABKAQSDgoGc3RvcmVkGAQgASgEEg8KB3JlZnVzZWQYBSABKAQSDQoFaW5ib3gYBiABKAQSEQoJZHVwbGljYXRlGAcgASgEEhEKCWluX2ZsaWdodBgIIAEoBCIpChZHZXRJbmdlc3RTdGF0dXNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkiagoXR2V0SW5nZXN0U3RhdHVzUmVzcG9uc2USJgoGY291bnRzGAEgAygLMhYucG9sbHV4LnYxLkluZ2VzdENvdW50EhUKDWluYm94X2VudHJpZXMYAiABKAQSEAoIcmVmdXNhbHMYAyABKAQi3wEKB1JlZnVzYWwSCgoCaWQYASABKAkSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZG9vchgDIAEoCRIMCgR0d2luGAQgASgJEh8KBWFsaWFzGAUgASgLMhAucG9sbHV4LnYxLkFsaWFzEgwKBGNvZGUYBiABKAkSDgoGcmVhc29uGAcgASgJEg8KB3BheWxvYWQYCCABKAwSDAoEc2l6ZRgJIAEoDRISCgptZXNzYWdlX2lkGAogASgJEhAKCHJldmlzaW9uGAsgASgEIncKE0xpc3RSZWZ1c2Fsc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCRIMCgRjb2RlGAQgASgJEgwKBHR3aW4YBSABKAkSDAoEZG9vchgGIAEoCSJVChRMaXN0UmVmdXNhbHNSZXNwb25zZRIkCghyZWZ1c2FscxgBIAMoCzISLnBvbGx1eC52MS5SZWZ1c2FsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLcAQoNUHJvdmlzaW9uUnVsZRIPCgduZXR3b3JrGAEgASgJEgsKA2tleRgCIAEoCRINCgV2YWx1ZRgDIAEoCRIOCgZkcml2ZXIYBCABKAkSDQoFbW9kZWwYBSABKAkSDAoEem9uZRgGIAEoCRIMCgRuYW1lGAcgASgJEjQKBmxhYmVscxgIIAMoCzIkLnBvbGx1eC52MS5Qcm92aXNpb25SdWxlLkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEixgEKD1Byb2plY3RTZXR0aW5ncxIPCgdwcm9qZWN0GAEgASgJEjIKD3Vua25vd25fc2VuZGVycxgCIAEoDjIZLnBvbGx1eC52MS5Vbmtub3duU2VuZGVycxInCgVydWxlcxgDIAMoCzIYLnBvbGx1eC52MS5Qcm92aXNpb25SdWxlEhAKCHJldmlzaW9uGAQgASgEEjMKEWpvdXJuYWxfcmV0ZW50aW9uGAUgAygLMhgucG9sbHV4LnYxLlJldGVudGlvblJ1bGUiVwoNUmV0ZW50aW9uUnVsZRIMCgRraW5kGAEgASgJEgwKBG5hbWUYAiABKAkSKgoHbWF4X2FnZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIsChlHZXRQcm9qZWN0U2V0dGluZ3NSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkiSgoaR2V0UHJvamVjdFNldHRpbmdzUmVzcG9uc2USLAoIc2V0dGluZ3MYASABKAsyGi5wb2xsdXgudjEuUHJvamVjdFNldHRpbmdzIkkKGVB1dFByb2plY3RTZXR0aW5nc1JlcXVlc3QSLAoIc2V0dGluZ3MYASABKAsyGi5wb2xsdXgudjEuUHJvamVjdFNldHRpbmdzIkoKGlB1dFByb2plY3RTZXR0aW5nc1Jlc3BvbnNlEiwKCHNldHRpbmdzGAEgASgLMhoucG9sbHV4LnYxLlByb2plY3RTZXR0aW5ncyq4AQoNSW5nZXN0T3V0Y29tZRIeChpJTkdFU1RfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhkKFUlOR0VTVF9PVVRDT01FX1NUT1JFRBABEhoKFklOR0VTVF9PVVRDT01FX1JFRlVTRUQQAhIYChRJTkdFU1RfT1VUQ09NRV9JTkJPWBADEhwKGElOR0VTVF9PVVRDT01FX0RVUExJQ0FURRAEEhgKFElOR0VTVF9PVVRDT01FX1JFVFJZEAUqhwEKDlVua25vd25TZW5kZXJzEh8KG1VOS05PV05fU0VOREVSU19VTlNQRUNJRklFRBAAEhkKFVVOS05PV05fU0VOREVSU19JTkJPWBABEhoKFlVOS05PV05fU0VOREVSU19SRUZVU0UQAhIdChlVTktOT1dOX1NFTkRFUlNfUFJPVklTSU9OEAMyoQQKDUluZ2VzdFNlcnZpY2USPQoGSW5nZXN0EhgucG9sbHV4LnYxLkluZ2VzdFJlcXVlc3QaGS5wb2xsdXgudjEuSW5nZXN0UmVzcG9uc2USUQoMSW5nZXN0U3RyZWFtEh4ucG9sbHV4LnYxLkluZ2VzdFN0cmVhbVJlcXVlc3QaHy5wb2xsdXgudjEuSW5nZXN0U3RyZWFtUmVzcG9uc2UoARJdCg9HZXRJbmdlc3RTdGF0dXMSIS5wb2xsdXgudjEuR2V0SW5nZXN0U3RhdHVzUmVxdWVzdBoiLnBvbGx1eC52MS5HZXRJbmdlc3RTdGF0dXNSZXNwb25zZSIDkAIBElQKDExpc3RSZWZ1c2FscxIeLnBvbGx1eC52MS5MaXN0UmVmdXNhbHNSZXF1ZXN0Gh8ucG9sbHV4LnYxLkxpc3RSZWZ1c2Fsc1Jlc3BvbnNlIgOQAgESZgoSR2V0UHJvamVjdFNldHRpbmdzEiQucG9sbHV4LnYxLkdldFByb2plY3RTZXR0aW5nc1JlcXVlc3QaJS5wb2xsdXgudjEuR2V0UHJvamVjdFNldHRpbmdzUmVzcG9uc2UiA5ACARJhChJQdXRQcm9qZWN0U2V0dGluZ3MSJC5wb2xsdXgudjEuUHV0UHJvamVjdFNldHRpbmdzUmVxdWVzdBolLnBvbGx1eC52MS5QdXRQcm9qZWN0U2V0dGluZ3NSZXNwb25zZUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pollux_v1_twin]);
+  fileDesc("ChZwb2xsdXgvdjEvaW5nZXN0LnByb3RvEglwb2xsdXgudjEimQEKDUluZ2VzdE1lc3NhZ2USDAoEdHdpbhgBIAEoCRIfCgVhbGlhcxgCIAEoCzIQLnBvbGx1eC52MS5BbGlhcxIPCgdwYXlsb2FkGAMgASgMEigKBHRpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmhpc3RvcmljYWwYBSABKAgSCgoCaWQYBiABKAkibgoNSW5nZXN0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEioKCG1lc3NhZ2VzGAIgAygLMhgucG9sbHV4LnYxLkluZ2VzdE1lc3NhZ2USEAoIYWNjZXB0ZWQYAyABKAgSDgoGYXRvbWljGAQgASgIImYKDEluZ2VzdFJlc3VsdBINCgVpbmRleBgBIAEoDRIpCgdvdXRjb21lGAIgASgOMhgucG9sbHV4LnYxLkluZ2VzdE91dGNvbWUSDAoEY29kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkijAEKDkluZ2VzdFJlc3BvbnNlEg4KBnN0b3JlZBgBIAEoBBIPCgdyZWZ1c2VkGAIgASgEEg0KBWluYm94GAMgASgEEhEKCWR1cGxpY2F0ZRgEIAEoBBINCgVyZXRyeRgFIAEoBBIoCgdyZXN1bHRzGAYgAygLMhcucG9sbHV4LnYxLkluZ2VzdFJlc3VsdCJAChNJbmdlc3RTdHJlYW1SZXF1ZXN0EikKB3JlcXVlc3QYASABKAsyGC5wb2xsdXgudjEuSW5nZXN0UmVxdWVzdCI/ChRJbmdlc3RTdHJlYW1SZXNwb25zZRInCgRzdW1zGAEgASgLMhkucG9sbHV4LnYxLkluZ2VzdFJlc3BvbnNlIpQBCgtJbmdlc3RDb3VudBIPCgdwcm9qZWN0GAEgASgJEgwKBGRvb3IYAiABKAkSEAoIcmVjZWl2ZWQYAyABKAQSDgoGc3RvcmVkGAQgASgEEg8KB3JlZnVzZWQYBSABKAQSDQoFaW5ib3gYBiABKAQSEQoJZHVwbGljYXRlGAcgASgEEhEKCWluX2ZsaWdodBgIIAEoBCIpChZHZXRJbmdlc3RTdGF0dXNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkiagoXR2V0SW5nZXN0U3RhdHVzUmVzcG9uc2USJgoGY291bnRzGAEgAygLMhYucG9sbHV4LnYxLkluZ2VzdENvdW50EhUKDWluYm94X2VudHJpZXMYAiABKAQSEAoIcmVmdXNhbHMYAyABKAQi3wEKB1JlZnVzYWwSCgoCaWQYASABKAkSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZG9vchgDIAEoCRIMCgR0d2luGAQgASgJEh8KBWFsaWFzGAUgASgLMhAucG9sbHV4LnYxLkFsaWFzEgwKBGNvZGUYBiABKAkSDgoGcmVhc29uGAcgASgJEg8KB3BheWxvYWQYCCABKAwSDAoEc2l6ZRgJIAEoDRISCgptZXNzYWdlX2lkGAogASgJEhAKCHJldmlzaW9uGAsgASgEIncKE0xpc3RSZWZ1c2Fsc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCRIMCgRjb2RlGAQgASgJEgwKBHR3aW4YBSABKAkSDAoEZG9vchgGIAEoCSJVChRMaXN0UmVmdXNhbHNSZXNwb25zZRIkCghyZWZ1c2FscxgBIAMoCzISLnBvbGx1eC52MS5SZWZ1c2FsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLcAQoNUHJvdmlzaW9uUnVsZRIPCgduZXR3b3JrGAEgASgJEgsKA2tleRgCIAEoCRINCgV2YWx1ZRgDIAEoCRIOCgZkcml2ZXIYBCABKAkSDQoFbW9kZWwYBSABKAkSDAoEem9uZRgGIAEoCRIMCgRuYW1lGAcgASgJEjQKBmxhYmVscxgIIAMoCzIkLnBvbGx1eC52MS5Qcm92aXNpb25SdWxlLkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEigAMKD1Byb2plY3RTZXR0aW5ncxIPCgdwcm9qZWN0GAEgASgJEjIKD3Vua25vd25fc2VuZGVycxgCIAEoDjIZLnBvbGx1eC52MS5Vbmtub3duU2VuZGVycxInCgVydWxlcxgDIAMoCzIYLnBvbGx1eC52MS5Qcm92aXNpb25SdWxlEhAKCHJldmlzaW9uGAQgASgEEjMKEWpvdXJuYWxfcmV0ZW50aW9uGAUgAygLMhgucG9sbHV4LnYxLlJldGVudGlvblJ1bGUSKgoHbWF4X2FnZRgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIsCgltYXhfYWhlYWQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoLcHVic3ViX3B1c2gYCCABKAsyFS5wb2xsdXgudjEuUHViU3ViUHVzaBIyCg9tYXhfaGlzdG9yeV9hZ2UYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iUQoKUHViU3ViUHVzaBIQCghhdWRpZW5jZRgBIAEoCRIPCgdzZW5kZXJzGAIgAygJEhAKCGtleXNfdXJsGAMgASgJEg4KBmlzc3VlchgEIAEoCSJXCg1SZXRlbnRpb25SdWxlEgwKBGtpbmQYASABKAkSDAoEbmFtZRgCIAEoCRIqCgdtYXhfYWdlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIiwKGUdldFByb2plY3RTZXR0aW5nc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSJKChpHZXRQcm9qZWN0U2V0dGluZ3NSZXNwb25zZRIsCghzZXR0aW5ncxgBIAEoCzIaLnBvbGx1eC52MS5Qcm9qZWN0U2V0dGluZ3MiSQoZUHV0UHJvamVjdFNldHRpbmdzUmVxdWVzdBIsCghzZXR0aW5ncxgBIAEoCzIaLnBvbGx1eC52MS5Qcm9qZWN0U2V0dGluZ3MiSgoaUHV0UHJvamVjdFNldHRpbmdzUmVzcG9uc2USLAoIc2V0dGluZ3MYASABKAsyGi5wb2xsdXgudjEuUHJvamVjdFNldHRpbmdzKrgBCg1Jbmdlc3RPdXRjb21lEh4KGklOR0VTVF9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGQoVSU5HRVNUX09VVENPTUVfU1RPUkVEEAESGgoWSU5HRVNUX09VVENPTUVfUkVGVVNFRBACEhgKFElOR0VTVF9PVVRDT01FX0lOQk9YEAMSHAoYSU5HRVNUX09VVENPTUVfRFVQTElDQVRFEAQSGAoUSU5HRVNUX09VVENPTUVfUkVUUlkQBSqHAQoOVW5rbm93blNlbmRlcnMSHwobVU5LTk9XTl9TRU5ERVJTX1VOU1BFQ0lGSUVEEAASGQoVVU5LTk9XTl9TRU5ERVJTX0lOQk9YEAESGgoWVU5LTk9XTl9TRU5ERVJTX1JFRlVTRRACEh0KGVVOS05PV05fU0VOREVSU19QUk9WSVNJT04QAzKhBAoNSW5nZXN0U2VydmljZRI9CgZJbmdlc3QSGC5wb2xsdXgudjEuSW5nZXN0UmVxdWVzdBoZLnBvbGx1eC52MS5Jbmdlc3RSZXNwb25zZRJRCgxJbmdlc3RTdHJlYW0SHi5wb2xsdXgudjEuSW5nZXN0U3RyZWFtUmVxdWVzdBofLnBvbGx1eC52MS5Jbmdlc3RTdHJlYW1SZXNwb25zZSgBEl0KD0dldEluZ2VzdFN0YXR1cxIhLnBvbGx1eC52MS5HZXRJbmdlc3RTdGF0dXNSZXF1ZXN0GiIucG9sbHV4LnYxLkdldEluZ2VzdFN0YXR1c1Jlc3BvbnNlIgOQAgESVAoMTGlzdFJlZnVzYWxzEh4ucG9sbHV4LnYxLkxpc3RSZWZ1c2Fsc1JlcXVlc3QaHy5wb2xsdXgudjEuTGlzdFJlZnVzYWxzUmVzcG9uc2UiA5ACARJmChJHZXRQcm9qZWN0U2V0dGluZ3MSJC5wb2xsdXgudjEuR2V0UHJvamVjdFNldHRpbmdzUmVxdWVzdBolLnBvbGx1eC52MS5HZXRQcm9qZWN0U2V0dGluZ3NSZXNwb25zZSIDkAIBEmEKElB1dFByb2plY3RTZXR0aW5ncxIkLnBvbGx1eC52MS5QdXRQcm9qZWN0U2V0dGluZ3NSZXF1ZXN0GiUucG9sbHV4LnYxLlB1dFByb2plY3RTZXR0aW5nc1Jlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pollux_v1_twin]);
 
 /**
  * IngestMessage is one message of a device.
@@ -567,6 +567,34 @@ export type ProjectSettings = Message<"pollux.v1.ProjectSettings"> & {
    * @generated from field: repeated pollux.v1.RetentionRule journal_retention = 5;
    */
   journalRetention: RetentionRule[];
+
+  /**
+   * How old a message may be that is to change the present; what is older has to be sent as historical. None: 30 days.
+   *
+   * @generated from field: google.protobuf.Duration max_age = 6;
+   */
+  maxAge?: Duration | undefined;
+
+  /**
+   * How far a message's time may be ahead of the node's. None: 10 minutes.
+   *
+   * @generated from field: google.protobuf.Duration max_ahead = 7;
+   */
+  maxAhead?: Duration | undefined;
+
+  /**
+   * Who may push from Google Pub/Sub without a key of ours; none: nobody.
+   *
+   * @generated from field: pollux.v1.PubSubPush pubsub_push = 8;
+   */
+  pubsubPush?: PubSubPush | undefined;
+
+  /**
+   * How old a value may be at all, for history: by its message's time or its own. None: 13 months.
+   *
+   * @generated from field: google.protobuf.Duration max_history_age = 9;
+   */
+  maxHistoryAge?: Duration | undefined;
 };
 
 /**
@@ -575,6 +603,49 @@ export type ProjectSettings = Message<"pollux.v1.ProjectSettings"> & {
  */
 export const ProjectSettingsSchema: GenMessage<ProjectSettings> = /*@__PURE__*/
   messageDesc(file_pollux_v1_ingest, 13);
+
+/**
+ * PubSubPush says which proof of Google's a push subscription has to bring: an OIDC token
+ * (https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions), signed by RS256.
+ *
+ * @generated from message pollux.v1.PubSubPush
+ */
+export type PubSubPush = Message<"pollux.v1.PubSubPush"> & {
+  /**
+   * As the subscription says it (--push-auth-token-audience); the push endpoint's URL where it says none.
+   *
+   * @generated from field: string audience = 1;
+   */
+  audience: string;
+
+  /**
+   * Email addresses of the service accounts that may push (--push-auth-service-account).
+   *
+   * @generated from field: repeated string senders = 2;
+   */
+  senders: string[];
+
+  /**
+   * Where the issuer's keys are, as a JSON Web Key Set: https, or http on loopback; empty: Google's.
+   *
+   * @generated from field: string keys_url = 3;
+   */
+  keysUrl: string;
+
+  /**
+   * Who issues the tokens; empty: https://accounts.google.com.
+   *
+   * @generated from field: string issuer = 4;
+   */
+  issuer: string;
+};
+
+/**
+ * Describes the message pollux.v1.PubSubPush.
+ * Use `create(PubSubPushSchema)` to create a new message.
+ */
+export const PubSubPushSchema: GenMessage<PubSubPush> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_ingest, 14);
 
 /**
  * RetentionRule says how long journal entries are kept.
@@ -607,7 +678,7 @@ export type RetentionRule = Message<"pollux.v1.RetentionRule"> & {
  * Use `create(RetentionRuleSchema)` to create a new message.
  */
 export const RetentionRuleSchema: GenMessage<RetentionRule> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_ingest, 14);
+  messageDesc(file_pollux_v1_ingest, 15);
 
 /**
  * @generated from message pollux.v1.GetProjectSettingsRequest
@@ -624,7 +695,7 @@ export type GetProjectSettingsRequest = Message<"pollux.v1.GetProjectSettingsReq
  * Use `create(GetProjectSettingsRequestSchema)` to create a new message.
  */
 export const GetProjectSettingsRequestSchema: GenMessage<GetProjectSettingsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_ingest, 15);
+  messageDesc(file_pollux_v1_ingest, 16);
 
 /**
  * @generated from message pollux.v1.GetProjectSettingsResponse
@@ -641,7 +712,7 @@ export type GetProjectSettingsResponse = Message<"pollux.v1.GetProjectSettingsRe
  * Use `create(GetProjectSettingsResponseSchema)` to create a new message.
  */
 export const GetProjectSettingsResponseSchema: GenMessage<GetProjectSettingsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_ingest, 16);
+  messageDesc(file_pollux_v1_ingest, 17);
 
 /**
  * @generated from message pollux.v1.PutProjectSettingsRequest
@@ -658,7 +729,7 @@ export type PutProjectSettingsRequest = Message<"pollux.v1.PutProjectSettingsReq
  * Use `create(PutProjectSettingsRequestSchema)` to create a new message.
  */
 export const PutProjectSettingsRequestSchema: GenMessage<PutProjectSettingsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_ingest, 17);
+  messageDesc(file_pollux_v1_ingest, 18);
 
 /**
  * @generated from message pollux.v1.PutProjectSettingsResponse
@@ -675,7 +746,7 @@ export type PutProjectSettingsResponse = Message<"pollux.v1.PutProjectSettingsRe
  * Use `create(PutProjectSettingsResponseSchema)` to create a new message.
  */
 export const PutProjectSettingsResponseSchema: GenMessage<PutProjectSettingsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_ingest, 18);
+  messageDesc(file_pollux_v1_ingest, 19);
 
 /**
  * IngestOutcome is what became of a message.
