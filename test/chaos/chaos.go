@@ -40,7 +40,7 @@ func Each(t *testing.T) {
 
 func newRun(t *testing.T, seed uint64) *run {
 	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3, Links: true})
-	l := Start(t, c, Options{Create: true})
+	l := Start(t, c, Options{Create: true, Units: 1000})
 	return &run{cluster: c, load: l, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), began: time.Now()}
 }
 

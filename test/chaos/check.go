@@ -46,6 +46,9 @@ func (l *Load) Check() []journal.Verdict {
 	if l.o.Publishers > 0 {
 		all = append(all, l.checkReported(), l.checkHistory())
 	}
+	if l.firings != nil {
+		all = append(all, l.firings.check())
+	}
 	if l.o.Create {
 		all = append(all, l.checkCreated(created))
 	}

@@ -34,6 +34,8 @@ type Options struct {
 	PublishRate float64
 	// Pause of a client between two calls; 0 means 30 ms.
 	Pause time.Duration
+	// Units is how many schedules and rules there are, half and half; 0: none.
+	Units int
 	// Create a twin now and then.
 	Create bool
 	// Answer is how long a line device takes to answer; 0 means 5 ms.
@@ -88,6 +90,7 @@ type Load struct {
 	sent      []atomic.Uint64 // by publisher
 	report    load.Report
 	loadErr   error
+	firings   *firings
 }
 
 const project = "default/"
@@ -106,6 +109,11 @@ func Start(t testing.TB, c *harness.Cluster, o Options) *Load {
 		cancel: cancel, sets: make([]journal.Rising, o.Setters), sent: make([]atomic.Uint64, o.Publishers)}
 	t.Cleanup(l.Stop)
 	l.make()
+	if o.Units > 0 {
+		l.firings = &firings{l: l, units: o.Units}
+		l.firings.make()
+		l.clients.Go(func() { l.firings.change(ctx) })
+	}
 	for i := range o.Lines {
 		l.clients.Go(func() { l.command(ctx, line(i)) })
 	}

@@ -381,6 +381,11 @@ func (n *Node) Topics() polluxv1connect.TopicServiceClient {
 	return polluxv1connect.NewTopicServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
 }
 
+// Automation is a client of AutomationService with the administrator's key.
+func (n *Node) Automation() polluxv1connect.AutomationServiceClient {
+	return polluxv1connect.NewAutomationServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
+}
+
 // Search is a client of SearchService with the administrator's key.
 func (n *Node) Search() polluxv1connect.SearchServiceClient {
 	return polluxv1connect.NewSearchServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
