@@ -12,6 +12,9 @@ import (
 
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/notify"
+	"github.com/polluxhq/pollux/actors/simulation"
+	"github.com/polluxhq/pollux/actors/sink"
+	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/actors/topic"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -74,6 +77,17 @@ var configKinds = []ConfigKind{
 		refs: func(r *Registry, m *pb.Rule, _ planned) ([]storage.Guard, []storage.Write, error) {
 			return nil, r.born(automation.KindRule, m.Id), nil
 		}}.kind(),
+	tableKind[*pb.Sink]{name: "sink", table: sink.TableSinks, output: []string{"has_secret", "state"}, whole: (*Registry).wholeSink,
+		names: func(m *pb.Sink, ref func(kind, id string)) { ref("topic", m.Topic) },
+		secret: func(ctx context.Context, r *Registry, m, old *pb.Sink) error {
+			return r.keepSecret(ctx, "sink", m, &m.Secret, old)
+		}}.kind(),
+	tableKind[*pb.Source]{name: "source", table: inflow.TableSources, output: []string{"has_secret", "state"}, whole: (*Registry).wholeSource,
+		secret: func(ctx context.Context, r *Registry, m, old *pb.Source) error {
+			return r.keepSecret(ctx, "source", m, &m.Secret, old)
+		}}.kind(),
+	tableKind[*pb.Simulation]{name: "simulation", table: simulation.TableSimulations, output: []string{"begin_time", "state"}, whole: (*Registry).wholeSimulation,
+		refs: (*Registry).simulationRefs, names: func(m *pb.Simulation, ref func(kind, id string)) { ref("model", m.Model) }}.kind(),
 }
 
 // kindOf gives the kind of a record.
@@ -150,6 +164,8 @@ type tableKind[M revised] struct {
 	leave func(M) bool
 	// after is called when the record is committed.
 	after func(*Engine)
+	// secret is the record's secret; nil: it has none. It is sealed, and exported as "***", which keeps what is there.
+	secret func(ctx context.Context, r *Registry, m, old M) error
 	// export replaces the way records are exported: by their ids.
 	export func(r *Registry, project string, yield func([]*pb.ConfigRecord) error) error
 }
@@ -177,7 +193,7 @@ func (k tableKind[M]) idField() string {
 	return "id"
 }
 
-func (k tableKind[M]) draft(_ context.Context, r *Registry, d *draft, rec *pb.ConfigRecord, a applying) error {
+func (k tableKind[M]) draft(ctx context.Context, r *Registry, d *draft, rec *pb.ConfigRecord, a applying) error {
 	_, given := inRecord(rec)
 	m := proto.Clone(given).(M)
 	x := m.ProtoReflect()
@@ -197,10 +213,20 @@ func (k tableKind[M]) draft(_ context.Context, r *Registry, d *draft, rec *pb.Co
 		return err
 	}
 	revision := old.GetRevision()
+	if k.secret != nil {
+		if err := k.secret(ctx, r, m, old); err != nil {
+			return err
+		}
+	}
 	x = m.ProtoReflect()
 	x.Set(x.Descriptor().Fields().ByName("revision"), protoUint64(revision))
 	if err := d.compare(old, m, append(slices.Clone(k.output), k.idField())...); err != nil {
 		return err
+	}
+	for _, c := range d.result.Changes {
+		if k.secret != nil && c.Field == secretField {
+			c.Old, c.New = masked(c.Old), masked(c.New)
+		}
 	}
 	if d.outcome(revision != 0) {
 		d.result.Revision = revision
@@ -238,6 +264,9 @@ func (k tableKind[M]) exportAll(r *Registry, project string, yield func([]*pb.Co
 			return nil
 		}
 		cleared(m, append(slices.Clone(k.output), "revision"))
+		if k.secret != nil {
+			maskSecret(m)
+		}
 		return recordOf(k.name, m)
 	}
 	if !k.one {

@@ -73,6 +73,40 @@ func TestApplyMessages(t *testing.T) {
 	}
 }
 
+// Sinks, sources and simulations are configuration; secrets are sealed, never shown, and kept where a document does not know them.
+func TestApplyWaysInAndOut(t *testing.T) {
+	n := newNode(t)
+	n.sensors()
+	const sink = `{"sink":{"id":"out","topic":"changes","url":"s3://lake/x?endpoint=127.0.0.1:1&access_key=k&tls=false","secret":"hush","paused":true}}`
+	const source = `{"source":{"id":"in","url":"kafka://127.0.0.1:1/readings","paused":true}}`
+	const sim = `{"simulation":{"id":"day","scenario":"twins: [a]\nvalues: {level: {keys: {0s: 1}}}","model":"sensor","paused":true}}`
+	sameLines(t, "no topic", n.apply(&pb.ApplyRequest{Records: configs(t, sink)}), "refused sink default/out /sink/topic")
+	sameLines(t, "planned", n.apply(&pb.ApplyRequest{DryRun: true, Planned: []string{"topic/default/changes"}, Records: configs(t, sink)}), "created sink default/out")
+	for _, line := range []string{`{"topic":{"id":"changes"}}`, sink, source, sim} {
+		sameLines(t, line, n.apply(&pb.ApplyRequest{Records: configs(t, line)}), "created ")
+		sameLines(t, line, n.apply(&pb.ApplyRequest{Records: configs(t, line)}), "unchanged ")
+	}
+	sameLines(t, "a secret", n.apply(&pb.ApplyRequest{Records: configs(t, strings.Replace(sink, "hush", "hush hush", 1))}), `changed sink default/out secret:"***"->"***"`)
+	sameLines(t, "another host", n.apply(&pb.ApplyRequest{Records: configs(t, strings.NewReplacer("hush", "***", "127.0.0.1:1", "evil:1").Replace(sink))}),
+		"refused sink default/out /sink/secret")
+	sameLines(t, "no secret", n.apply(&pb.ApplyRequest{Records: configs(t, strings.Replace(source, `"paused"`, `"secret":"***","paused"`, 1))}),
+		"refused source default/in /source/secret")
+	all := n.exported("default")
+	found := 0
+	for _, line := range all {
+		if strings.Contains(line, "hush") || strings.Contains(line, "sealed") || strings.Contains(line, "beginTime") {
+			t.Error(line)
+		}
+		if strings.Contains(line, `"***"`) {
+			found++
+		}
+		sameLines(t, line, n.apply(&pb.ApplyRequest{Records: configs(t, line)}), "unchanged ")
+	}
+	if len(all) != 5 || found != 1 {
+		t.Errorf("exported %q", all)
+	}
+}
+
 // Every field of a ConfigRecord has its kind, and every kind its field: one alone would be refused by all.
 func TestConfigKinds(t *testing.T) {
 	fields := (&pb.ConfigRecord{}).ProtoReflect().Descriptor().Fields()

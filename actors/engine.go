@@ -14,6 +14,7 @@ import (
 	"github.com/polluxhq/pollux/actors/notify"
 	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/actors/search"
+	"github.com/polluxhq/pollux/actors/simulation"
 	"github.com/polluxhq/pollux/actors/sink"
 	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/actors/topic"
@@ -79,6 +80,7 @@ type Engine struct {
 	// derivations are the properties that are computed of those of other twins.
 	derivations *derivations
 	sources     *inflow.Host
+	simulations *simulation.Host
 	// resting: the tick has stopped until roused.
 	resting atomic.Bool
 	roused  chan struct{}
@@ -155,6 +157,8 @@ func New(o Options) (*Engine, error) {
 	e.intake = newIntake(e)
 	e.sources = inflow.New(inflow.Options{Store: o.Store, Ingest: e.fetched, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		Secret: func(m *pb.Source) (string, error) { return e.secretAt("source/"+m.Id+"/secret", m.Secret) }, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
+	e.simulations = simulation.New(simulation.Options{Store: o.Store, Ingest: e.simulated, Make: e.simulatedTwin,
+		Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() }, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
 	e.interval.init(o.CheckpointMin, o.CheckpointMax)
 	for i := range e.shards {
 		s, err := newShard(e, i)
@@ -219,6 +223,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.sinks.Start()
 	e.notifiers.Start()
 	e.sources.Start()
+	e.simulations.Start()
 	e.goFunc(e.outbox.run)
 	e.derivations.load()
 	e.goFunc(e.derivations.run)
@@ -384,6 +389,7 @@ func (e *Engine) Gained(owned []cluster.Ownership) {
 	e.sinks.Wake()
 	e.notifiers.Wake()
 	e.sources.Wake()
+	e.simulations.Wake()
 	e.waker.gained(slots)
 	e.starter.gained(slots)
 	e.hub.gained(slots)
@@ -432,6 +438,7 @@ func (e *Engine) Close() error {
 	}
 	e.stop()
 	e.searcher.Close()
+	e.simulations.Close()
 	e.sources.Close()
 	e.sinks.Close()
 	e.notifiers.Close()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/notify"
+	"github.com/polluxhq/pollux/actors/simulation"
 	"github.com/polluxhq/pollux/actors/sink"
 	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/cluster"
@@ -34,6 +35,7 @@ func (e *Engine) watchRecords() error {
 		{tableRoutes, e.routeChanged, e.routesLost},
 		{inflow.TableSources, func(storage.Change) { e.sources.Wake() }, e.sources.Wake},
 		{notify.TableNotifiers, func(storage.Change) { e.notifiers.Wake() }, e.notifiers.Wake},
+		{simulation.TableSimulations, func(storage.Change) { e.simulations.Wake() }, e.simulations.Wake},
 		{sink.TableSinks, func(storage.Change) { e.sinks.Wake() }, e.sinks.Wake},
 		{cluster.TableMember, e.memberChanged, func() { e.automation.NodesChanged(e.rules) }},
 		{automation.TableAlarms, func(c storage.Change) { e.automation.Changed(automation.KindAlarm, c.Key) }, func() {}},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/notify"
+	"github.com/polluxhq/pollux/actors/simulation"
 	"github.com/polluxhq/pollux/actors/sink"
 	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/actors/topic"
@@ -49,7 +50,7 @@ type Kind struct {
 	Decode func(storage.Record) (proto.Message, error)
 }
 
-// Kind gives a kind by its name: driver, model, twin, zone, system, relation, project, topic, route, schedule, rule, alarm, inbox.
+// Kind gives a kind by its name: driver, model, twin, zone, system, relation, project, topic, route, schedule, rule, alarm, source, sink, simulation, inbox.
 func (r *Registry) Kind(kind string) (Kind, bool) {
 	switch kind {
 	case "driver":
@@ -97,6 +98,8 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 			m, err := decode(rec, &pb.Sink{})
 			return shownSink(m), err
 		}}, true
+	case "simulation":
+		return Kind{simulation.TableSimulations, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Simulation{}) }}, true
 	case "schedule":
 		return Kind{automation.TableSchedules, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Schedule{}) }}, true
 	case "alarm":

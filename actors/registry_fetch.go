@@ -6,7 +6,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/polluxhq/pollux/actors/sink"
 	inflow "github.com/polluxhq/pollux/actors/source"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -17,7 +16,7 @@ const maxInflows = 50
 
 // CreateSource creates a source.
 func (r *Registry) CreateSource(ctx context.Context, m *pb.Source) (*pb.Source, error) {
-	return r.putSource(ctx, m, nil)
+	return r.putSource(ctx, m, &pb.Source{})
 }
 
 // UpdateSource replaces a source of the revision given. A secret that is not given stays, as long as the source reads from the same hosts.
@@ -43,31 +42,34 @@ func (r *Registry) putSource(ctx context.Context, m, old *pb.Source) (*pb.Source
 	}
 	m = proto.Clone(m).(*pb.Source)
 	m.Id, m.State, m.HasSecret = id, nil, false
-	if old == nil {
+	if old.Id == "" {
 		m.Revision = 0
 	}
-	if err := inflow.Check(m.Url); err != nil {
-		return nil, invalid("/source/url", "%s", err)
+	if m, err = r.wholeSource(m, nil); err != nil {
+		return nil, err
 	}
-	if n, err := r.store.Count(inflow.TableSources, ProjectOf(id)+"/"); err == nil && old == nil && n >= maxInflows {
-		return nil, invalid("/source/id", "project %s has %d sources, which are as many as may be", ProjectOf(id), n)
-	}
-	switch {
-	case m.Secret != "":
-		if m.Secret, err = r.e.sealer.seal(ctx, "source/"+id+"/secret", m.Secret); err != nil {
-			return nil, err
-		}
-	case old != nil && old.Secret != "":
-		if !sink.SameHost(old.Url, m.Url) {
-			return nil, invalid("/source/secret", "is not sent to another host than it was given for: give it again")
-		}
-		m.Secret = old.Secret
+	if err := r.keepSecret(ctx, "source", m, &m.Secret, old); err != nil {
+		return nil, err
 	}
 	m, err = put(ctx, r, "source", inflow.TableSources, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
 	if err != nil {
 		return nil, err
 	}
 	return shownSource(m), nil
+}
+
+// wholeSource checks a source.
+func (r *Registry) wholeSource(m *pb.Source, _ planned) (*pb.Source, error) {
+	if err := inflow.Check(m.Url); err != nil {
+		return nil, invalid("/source/url", "%s", err)
+	}
+	if _, there, err := r.store.Get(inflow.TableSources, m.Id); err != nil || there {
+		return m, err
+	}
+	if n, err := r.store.Count(inflow.TableSources, ProjectOf(m.Id)+"/"); err == nil && n >= maxInflows {
+		return nil, invalid("/source/id", "project %s has %d sources, which are as many as may be", ProjectOf(m.Id), n)
+	}
+	return m, nil
 }
 
 // shownSource is a source without its secret.

@@ -19,7 +19,7 @@ const maxSinks = 50
 
 // CreateSink creates a sink. Its topic must be there.
 func (r *Registry) CreateSink(ctx context.Context, m *pb.Sink) (*pb.Sink, error) {
-	return r.putSink(ctx, m, nil)
+	return r.putSink(ctx, m, &pb.Sink{})
 }
 
 // UpdateSink replaces a sink of the revision given. A secret that is not given stays, as long as the sink goes to the same host.
@@ -45,22 +45,14 @@ func (r *Registry) putSink(ctx context.Context, m, old *pb.Sink) (*pb.Sink, erro
 	}
 	m = proto.Clone(m).(*pb.Sink)
 	m.Id, m.State, m.HasSecret = id, nil, false
-	if old == nil {
+	if old.Id == "" {
 		m.Revision = 0
 	}
-	if err := r.checkSink(m); err != nil {
+	if m, err = r.wholeSink(m, nil); err != nil {
 		return nil, err
 	}
-	switch {
-	case m.Secret != "":
-		if m.Secret, err = r.e.sealer.seal(ctx, "sink/"+id+"/secret", m.Secret); err != nil {
-			return nil, err
-		}
-	case old != nil && old.Secret != "":
-		if !sink.SameHost(old.Url, m.Url) {
-			return nil, invalid("/sink/secret", "is not sent to another host than it was given for: give it again")
-		}
-		m.Secret = old.Secret
+	if err := r.keepSecret(ctx, "sink", m, &m.Secret, old); err != nil {
+		return nil, err
 	}
 	m, err = put(ctx, r, "sink", sink.TableSinks, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
 	if err != nil {
@@ -69,32 +61,36 @@ func (r *Registry) putSink(ctx context.Context, m, old *pb.Sink) (*pb.Sink, erro
 	return shownSink(m), nil
 }
 
-func (r *Registry) checkSink(m *pb.Sink) error {
+// wholeSink checks a sink, and completes the ids in it.
+func (r *Registry) wholeSink(m *pb.Sink, p planned) (*pb.Sink, error) {
 	project := ProjectOf(m.Id)
 	if !strings.Contains(m.Topic, "/") {
 		m.Topic = project + "/" + m.Topic
 	}
 	t, err := CanonicalID(m.Topic)
 	if err != nil {
-		return invalid("/sink/topic", "%q is no id", m.Topic)
+		return nil, invalid("/sink/topic", "%q is no id", m.Topic)
 	}
 	if ProjectOf(t) != project {
-		return invalid("/sink/topic", "%s is in another project", t)
+		return nil, invalid("/sink/topic", "%s is in another project", t)
 	}
 	m.Topic = t
-	if _, ok, err := r.store.Get(topic.TableTopics, t); err != nil || !ok {
-		return invalid("/sink/topic", "there is no topic %s", t)
+	if _, ok, err := r.store.Get(topic.TableTopics, t); err != nil || !ok && !p.has("topic", t) {
+		return nil, invalid("/sink/topic", "there is no topic %s", t)
 	}
 	var bad *sink.InvalidError
 	if err := sink.Check(m.Url); errors.As(err, &bad) {
-		return invalid("/sink/url", "%s", bad.Reason)
+		return nil, invalid("/sink/url", "%s", bad.Reason)
 	} else if err != nil {
-		return err
+		return nil, err
 	}
-	if n, err := r.store.Count(sink.TableSinks, project+"/"); err == nil && m.Revision == 0 && n >= maxSinks {
-		return invalid("/sink/id", "project %s has %d sinks, which are as many as may be", project, n)
+	if _, there, err := r.store.Get(sink.TableSinks, m.Id); err != nil || there {
+		return m, err
 	}
-	return nil
+	if n, err := r.store.Count(sink.TableSinks, project+"/"); err == nil && n >= maxSinks {
+		return nil, invalid("/sink/id", "project %s has %d sinks, which are as many as may be", project, n)
+	}
+	return m, nil
 }
 
 // shownSink is a sink without its secret.

@@ -12,7 +12,11 @@ import (
 
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/expr"
+	"github.com/polluxhq/pollux/actors/notify"
 	"github.com/polluxhq/pollux/actors/search"
+	"github.com/polluxhq/pollux/actors/simulation"
+	"github.com/polluxhq/pollux/actors/sink"
+	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/actors/topic"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -48,6 +52,24 @@ func newSearcher(e *Engine) *search.Searcher {
 			source(e.store, "rule", automation.TableRules, func(m *pb.Rule) *search.Entry {
 				return &search.Entry{ID: m.Id, Title: m.Title, Words: []string{m.If, m.Until}}
 			}),
+			source(e.store, "alarm", automation.TableAlarms, func(m *pb.Alarm) *search.Entry {
+				return &search.Entry{ID: m.Id, Title: m.Text, Zone: m.Zone, Words: []string{m.Twin, m.By, m.AssignedTo}}
+			}),
+			source(e.store, "relation", tableRelations, func(m *pb.Relation) *search.Entry {
+				return &search.Entry{ID: m.Id, Title: m.Title, Words: []string{m.From, m.Type, m.To}}
+			}),
+			source(e.store, "sink", sink.TableSinks, func(m *pb.Sink) *search.Entry {
+				return &search.Entry{ID: m.Id, Title: m.Title, Words: append(hostOf(m.Url), m.Topic)}
+			}),
+			source(e.store, "source", inflow.TableSources, func(m *pb.Source) *search.Entry {
+				return &search.Entry{ID: m.Id, Title: m.Title, Words: hostOf(m.Url)}
+			}),
+			source(e.store, "notifier", notify.TableNotifiers, func(m *pb.Notifier) *search.Entry {
+				return &search.Entry{ID: m.Id, Title: m.Title}
+			}),
+			source(e.store, "simulation", simulation.TableSimulations, func(m *pb.Simulation) *search.Entry {
+				return &search.Entry{ID: m.Id, Title: m.Title, Model: m.Model}
+			}),
 			source(e.store, search.KindTwin, tableTwins, twinEntry),
 		}})
 }
@@ -70,12 +92,19 @@ func source[M interface {
 	}}
 }
 
+// hostOf gives the scheme and the host of a URL, without what may be a password.
+func hostOf(text string) []string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil
+	}
+	return []string{u.Scheme, u.Hostname()}
+}
+
 func twinEntry(t *pb.Twin) *search.Entry {
 	driver, _, _ := strings.Cut(t.Driver, "@")
 	e := &search.Entry{ID: t.Id, Driver: driver, Model: t.Model, Zone: t.Zone, Labels: t.Labels, Stopped: t.Stopped, Words: []string{t.Via}}
-	if u, err := url.Parse(t.Uri); err == nil {
-		e.Words = append(e.Words, u.Hostname()) // without what may be a password
-	}
+	e.Words = append(e.Words, hostOf(t.Uri)...)
 	for _, a := range t.Aliases {
 		e.Words = append(e.Words, a.Key, a.Value)
 	}

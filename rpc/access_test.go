@@ -33,6 +33,7 @@ func TestAuthorizationOverHTTP(t *testing.T) {
 		"CreateTopic", "UpdateTopic", "DeleteTopic", "PutRoute", "DeleteRoute", "StartSystem", "StopSystem", "CreateRelation", "UpdateRelation", "DeleteRelation",
 		"PutSchedule", "DeleteSchedule", "TryLogic", "CancelSchedules", "PutRule", "DeleteRule", "DeleteAlarm",
 		"CreateSink", "UpdateSink", "DeleteSink", "CreateNotifier", "UpdateNotifier", "DeleteNotifier", "CreateSource", "UpdateSource", "DeleteSource"}
+	admin = append(admin, "CreateSimulation", "UpdateSimulation", "DeleteSimulation", "SteerSimulations")
 	// These belong to no project.
 	everywhere := []string{"UploadDriver", "DeleteDriver", "AddFromCatalog", "DrainNode", "UndrainNode", "RemoveNode", "TransferLeadership",
 		"CreateJoinToken", "ListJoinTokens", "RevokeJoinToken", "RotateGossipKey", "RotateCA", "StartRollout", "HaltRollout",

@@ -155,6 +155,7 @@ func procedures() map[string]procedure {
 	maps.Copy(table, alarmProcedures())
 	maps.Copy(table, sourceProcedures())
 	maps.Copy(table, logicProcedures())
+	maps.Copy(table, simulationProcedures())
 	return table
 }
 

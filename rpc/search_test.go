@@ -58,6 +58,30 @@ func TestSearch(t *testing.T) {
 	if _, err := find(limited, &pb.SearchRequest{Query: "attic", Project: two}); connect.CodeOf(err) != connect.CodePermissionDenied {
 		t.Errorf("another project: %v", err)
 	}
+	// Ways in and out, what is simulated and what is linked.
+	for what, err := range map[string]error{
+		"source": second(rpcv1.NewSourceServiceClient(h.http(h.admin), h.url).CreateSource(t.Context(), req(&pb.CreateSourceRequest{
+			Source: &pb.Source{Id: one + "/in", Url: "kafka://orchard.example:1/readings", Paused: true}}))),
+		"simulation": second(rpcv1.NewSimulationServiceClient(h.http(h.admin), h.url).CreateSimulation(t.Context(), req(&pb.CreateSimulationRequest{
+			Simulation: &pb.Simulation{Id: one + "/day", Title: "Orchard", Paused: true, Scenario: "twins: [a]\nvalues: {x: {keys: {0s: 1}}}"}}))),
+		"zone": second(rpcv1.NewSiteServiceClient(h.http(h.admin), h.url).PutZone(t.Context(), req(&pb.PutZoneRequest{Zone: &pb.Zone{Id: one + "/cellar"}}))),
+		"relation": second(rpcv1.NewRelationServiceClient(h.http(h.admin), h.url).CreateRelation(t.Context(), req(&pb.CreateRelationRequest{
+			Relation: &pb.Relation{From: "zone:" + one + "/attic", Type: "orchard", To: "zone:" + one + "/cellar"}}))),
+		"alarm": second(rpcv1.NewAutomationServiceClient(h.http(h.admin), h.url).RaiseAlarm(t.Context(), req(&pb.RaiseAlarmRequest{
+			Id: one + "/frost", Text: "Frost in the orchard", Severity: pb.AlarmSeverity_ALARM_SEVERITY_WARNING}))),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for _, kind := range []string{"source", "simulation", "relation", "alarm"} {
+		for end := time.Now().Add(30 * time.Second); ids(h.admin, &pb.SearchRequest{Query: "orchard", Project: one, Kinds: []string{kind}}) == ""; {
+			if time.Now().After(end) {
+				t.Fatalf("no %s is found", kind)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
 	// Page by page.
 	seen := map[string]bool{}
 	for r := q(); ; {
@@ -99,3 +123,6 @@ func TestSearch(t *testing.T) {
 		t.Errorf("%d %s", status, body)
 	}
 }
+
+// second is the error of an answer.
+func second[M any](_ M, err error) error { return err }

@@ -151,6 +151,8 @@ type property struct {
 	known bool
 	// unsampled names the type of values that have no history; "" where they may have one.
 	unsampled string
+	// truth: its values are true and false, which are 1 and 0 in the history.
+	truth bool
 }
 
 // property looks a property up in the twin's model as refined. Where the state cannot be had, the property counts as
@@ -180,7 +182,7 @@ func (t *twinService) property(ctx context.Context, id, name string) (property, 
 	if _, reported := state.Properties[name]; reported {
 		known = true
 	}
-	out := property{unit: p.Unit, known: known}
+	out := property{unit: p.Unit, known: known, truth: p.Type == "boolean"}
 	if kind, one := p.Type.(string); one && (kind == "string" || kind == "object" || kind == "array" || kind == "null") {
 		out.unsampled = kind
 	}

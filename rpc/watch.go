@@ -24,7 +24,8 @@ func (w *watchService) Watch(ctx context.Context, r *connect.Request[pb.WatchReq
 // to no project.
 var scopedKinds = map[string]Action{
 	"twin": ActionTwinRead, "model": ActionTwinRead, "zone": ActionSiteRead, "system": ActionSiteRead, "inbox": ActionSiteRead, "topic": ActionTopicRead, "route": ActionTopicRead, "sink": ActionTopicRead, "notifier": ActionTopicRead, "source": ActionTopicRead,
-	"relation": ActionSiteRead, "project": ActionSiteRead, "schedule": ActionTwinRead, "rule": ActionTwinRead, "alarm": ActionTwinRead,
+	"simulation": ActionTwinRead,
+	"relation":   ActionSiteRead, "project": ActionSiteRead, "schedule": ActionTwinRead, "rule": ActionTwinRead, "alarm": ActionTwinRead,
 }
 
 // actionOfKind says what watching a kind is.
@@ -78,7 +79,7 @@ func (s *Server) kindFor(p *Principal, name string) (*watchedKind, error) {
 }
 
 func (s *Server) kindNames() []string {
-	names := []string{"key"}
+	names := []string{"key", "simulation"}
 	for _, name := range []string{"driver", "model", "twin", "zone", "system", "inbox", "topic", "route", "relation", "project", "schedule", "rule", "alarm", "sink", "source", "notifier"} {
 		if _, ok := s.o.Registry.Kind(name); ok {
 			names = append(names, name)

@@ -106,6 +106,46 @@ func TestScenarioFeedsTwins(t *testing.T) {
 	if out := n.Must("twin", "get", "hotel/copy"); !strings.Contains(out, "60") {
 		t.Errorf("the replay: %s", out)
 	}
+
+	// The cluster plays both too: the scenario with its file, and what the node reads out of the history itself.
+	n.Must("sim", "create", "hotel/office", filepath.Join(dir, "office.yaml"), "--model", "room", "--paused")
+	n.Must("sim", "speed", "hotel/office", "max")
+	n.Must("sim", "start", "hotel/office")
+	if err := os.WriteFile(replay, []byte("twins: [twin-of-copy]\nevery: 10s\nrepeat: false\nrecord: {twin: room-2, properties: [humidity, occupied], start: "+
+		from.Format(time.RFC3339)+", end: "+from.Add(201*time.Second).Format(time.RFC3339)+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.Must("sim", "create", "hotel/replay", replay, "--model", "room", "--speed", "max")
+	harness.Until(t, 30*time.Second, "the simulations", func() bool {
+		var all struct {
+			Simulations []struct {
+				ID    string
+				State struct {
+					Ended           bool
+					Stored, Refused string
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte(n.Must("sim", "list", "--project", "hotel", "-o", "json")), &all); err != nil || len(all.Simulations) != 2 {
+			t.Fatalf("%v %+v", err, all)
+		}
+		office, replayed := all.Simulations[0].State, all.Simulations[1].State
+		if office.Refused != "" || replayed.Refused != "" {
+			t.Fatalf("%+v", all)
+		}
+		return len(office.Stored) > 2 && replayed.Ended && replayed.Stored == "21" // office goes on
+	})
+	n.Must("sim", "pause", "--all", "--project", "hotel")
+	r, err = n.Twins().GetTwin(t.Context(), connect.NewRequest(&pb.GetTwinRequest{Id: "hotel/twin-of-copy"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if props := r.Msg.Twin.State.Properties; props["humidity"].GetValue().GetNumberValue() != 60 || !props["occupied"].GetValue().GetBoolValue() {
+		t.Errorf("replayed: %v", props)
+	}
+	if out := n.Must("ingest", "status", "--project", "hotel"); !strings.Contains(out, "simulation") {
+		t.Errorf("no door: %s", out)
+	}
 }
 
 // While it runs a scenario is paused, sped up, begun again and ended by lines of standard input.

@@ -49,8 +49,12 @@ type Run struct {
 
 // Guards prove that the slot and the record are still the run's.
 func (r *Run) Guards() []storage.Guard {
-	return []storage.Guard{{Table: storage.Table(r.own.Table), Key: r.own.Key, Equal: r.own.Value},
-		{Table: r.table, Key: r.Record.Key, Revision: r.Record.Revision}}
+	return []storage.Guard{r.Owner(), {Table: r.table, Key: r.Record.Key, Revision: r.Record.Revision}}
+}
+
+// Owner is the guard on the slot alone, for what a run writes when its record has changed.
+func (r *Run) Owner() storage.Guard {
+	return storage.Guard{Table: storage.Table(r.own.Table), Key: r.own.Key, Equal: r.own.Value}
 }
 
 // Host runs the records of the slots that this node owns. Safe for concurrent use.

@@ -116,22 +116,24 @@ type node struct {
 	// url is that of the node that answered last, or else the first one given.
 	url func() string
 	// http sends to the node, and at is the address that its clients use: for the plain REST API.
-	http       *http.Client
-	at         string
-	drivers    rpcv1.DriverServiceClient
-	twins      rpcv1.TwinServiceClient
-	cluster    rpcv1.ClusterServiceClient
-	watch      rpcv1.WatchServiceClient
-	keys       rpcv1.KeyServiceClient
-	site       rpcv1.SiteServiceClient
-	topics     rpcv1.TopicServiceClient
-	history    rpcv1.HistoryServiceClient
-	sinks      rpcv1.SinkServiceClient
-	sources    rpcv1.SourceServiceClient
-	ingest     rpcv1.IngestServiceClient
-	bulk       rpcv1.BulkServiceClient
-	search     rpcv1.SearchServiceClient
-	automation rpcv1.AutomationServiceClient
+	http    *http.Client
+	at      string
+	drivers rpcv1.DriverServiceClient
+	twins   rpcv1.TwinServiceClient
+	cluster rpcv1.ClusterServiceClient
+	watch   rpcv1.WatchServiceClient
+	keys    rpcv1.KeyServiceClient
+	site    rpcv1.SiteServiceClient
+	topics  rpcv1.TopicServiceClient
+	history rpcv1.HistoryServiceClient
+	sinks   rpcv1.SinkServiceClient
+	sources rpcv1.SourceServiceClient
+	// simulations are scenarios that the cluster plays.
+	simulations rpcv1.SimulationServiceClient
+	ingest      rpcv1.IngestServiceClient
+	bulk        rpcv1.BulkServiceClient
+	search      rpcv1.SearchServiceClient
+	automation  rpcv1.AutomationServiceClient
 	// relations between things, and walks over them.
 	relations rpcv1.RelationServiceClient
 	// modelling keeps the models of twins without a driver.
@@ -177,7 +179,7 @@ func (a *app) dial() (*node, error) {
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
 		automation: rpcv1.NewAutomationServiceClient(hc, at),
 		history:    rpcv1.NewHistoryServiceClient(hc, at),
-		keys:       rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), sinks: rpcv1.NewSinkServiceClient(hc, at), sources: rpcv1.NewSourceServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
+		keys:       rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), sinks: rpcv1.NewSinkServiceClient(hc, at), sources: rpcv1.NewSourceServiceClient(hc, at), simulations: rpcv1.NewSimulationServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
 		settings: rpcv1.NewSettingsServiceClient(hc, at), modelling: rpcv1.NewModelServiceClient(hc, at), ingest: rpcv1.NewIngestServiceClient(hc, at), search: rpcv1.NewSearchServiceClient(hc, at),
 	}, nil
 }

@@ -19,14 +19,18 @@ import (
 func simCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sim",
-		Short: "Simulate devices that speak their real protocols",
-		Long: `Simulates devices on real connections, many at once, with faults to order. They share no code with the drivers.
+		Short: "Simulate devices: scenarios for twins, or devices that speak their real protocols",
+		Long: `Simulates devices. A simulation is a scenario that the cluster plays to twins, as their devices would: "pollux sim create" gives it one,
+and list, start, pause, reset and speed steer it. "pollux sim scenario" plays the same file from this machine.
+
+The other commands simulate devices on real connections, many at once, with faults to order. They share no code with the drivers.
 
 Faults are a list such as latency=200ms,jitter=50ms,silence=0.1,garbage=0.01,refuse=0.5,drop=0.01: times, and shares of answers
 (silence, garbage, drop) or of connections (refuse).`,
 	}
 	cmd.AddCommand(simPJLink(), simTasmota(), simScenario(a))
 	cmd.AddCommand(simLibrary()...)
+	cmd.AddCommand(simulationCommands(a)...)
 	return group(cmd)
 }
 

@@ -97,6 +97,9 @@ func (a *app) newScenario(ctx context.Context, path string, f *scenarioFlags) (*
 		return nil, fmt.Errorf("read the scenario: %w", err)
 	}
 	s, err := scenario.Parse(text)
+	if err == nil && s.Project == "" {
+		s.Project = "default"
+	}
 	if err == nil && f.count > 0 {
 		if s.Pattern == "" {
 			return nil, usagef("--count: %s has no name with {n}", path)
@@ -111,7 +114,7 @@ func (a *app) newScenario(ctx context.Context, path string, f *scenarioFlags) (*
 		return nil, err
 	}
 	if f.from != "" {
-		if r.from, err = parseAgo(f.from, time.Now()); err != nil {
+		if r.from, err = scenario.Ago(f.from, time.Now()); err != nil {
 			return nil, usagef("--from: %v", err)
 		}
 	}
@@ -139,25 +142,13 @@ func parseSpeed(text string) (float64, error) {
 	return x, nil
 }
 
-// parseAgo reads a time by RFC 3339, or how long ago.
-func parseAgo(text string, now time.Time) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
-		return t, nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d > 0 {
-		return time.Time{}, fmt.Errorf("%q: want a time such as 2026-01-31T08:00:00Z, or how long ago, such as -24h", text)
-	}
-	return now.Add(d), nil
-}
-
 // scenarioRun plays one scenario.
 type scenarioRun struct {
 	a      *app
 	n      *node
 	s      *scenario.Scenario
 	player *scenario.Player
-	clock  *scenario.Clock
+	course *scenario.Course
 	// id makes the messages' ids its own, so that what is sent again is known.
 	id     string
 	speed  float64
@@ -166,8 +157,6 @@ type scenarioRun struct {
 	paused bool
 	// laps counts the resets: the ids of a lap are its own.
 	laps int
-	// at is the scenario's time of the step that comes next.
-	at   time.Duration
 	sums scenarioSums
 	// reasons that were shown.
 	reasons map[string]bool
@@ -209,15 +198,8 @@ func (r *scenarioRun) recorded(ctx context.Context, dir string) error {
 
 // history reads the values of the record out of a twin's history.
 func (r *scenarioRun) history(ctx context.Context) (map[string][]scenario.Key, error) {
-	rec, now := r.s.Record, time.Now()
-	start, end := now.Add(-time.Hour), now
-	var err error
-	if rec.Start != "" {
-		start, err = parseAgo(rec.Start, now)
-	}
-	if err == nil && rec.End != "" {
-		end, err = parseAgo(rec.End, now)
-	}
+	rec := r.s.Record
+	start, end, err := rec.Span(time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}

@@ -36,9 +36,9 @@ func (r *scenarioRun) run(ctx context.Context) error {
 		}
 	}
 	r.player = scenario.NewPlayer(r.s)
-	r.clock = scenario.NewClock(max(r.speed, 1))
+	r.course = scenario.NewCourse(r.s, 0, r.speed)
 	if !r.paused {
-		r.clock.Start(time.Now())
+		r.course.Start(time.Now())
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -70,21 +70,16 @@ var errQuit = errors.New("quit")
 const statusEvery = 5 * time.Second
 
 func (r *scenarioRun) play(ctx context.Context, lines <-chan string, shown *time.Time) error {
-	for step := 0; ; {
-		at := time.Duration(step) * r.s.Every
-		if !r.s.Repeat && at > r.s.Length {
-			return nil
-		}
-		r.at = at
-		again, err := r.wait(ctx, at, lines)
+	for !r.course.Over() {
+		again, err := r.wait(ctx, lines)
 		if err != nil {
 			return err
 		}
 		if again {
-			step = 0
 			continue
 		}
-		if err := r.send(ctx, step, at); err != nil {
+		at := r.course.At()
+		if err := r.send(ctx, r.course.Step(), at); err != nil {
 			return err
 		}
 		r.sums.At = at.String()
@@ -92,27 +87,18 @@ func (r *scenarioRun) play(ctx context.Context, lines <-chan string, shown *time
 			*shown = time.Now()
 			r.show()
 		}
-		step++
-		if behind := int((r.clock.At(time.Now()) - time.Duration(step)*r.s.Every) / r.s.Every); r.speed != asFast && behind > 0 {
-			r.sums.Skipped += uint64(behind) * uint64(len(r.s.Twins))
-			step += behind
-		}
+		r.sums.Skipped += uint64(r.course.Took(time.Now())) * uint64(len(r.s.Twins))
 	}
+	return nil
 }
 
-// wait returns when the clock has come to a time; again: it was reset meanwhile.
-func (r *scenarioRun) wait(ctx context.Context, at time.Duration, lines <-chan string) (again bool, err error) {
+// wait returns when the next step is due; again: it was reset meanwhile.
+func (r *scenarioRun) wait(ctx context.Context, lines <-chan string) (again bool, err error) {
 	for {
-		now := time.Now()
-		due := r.clock.Running() && (r.speed == asFast || r.clock.At(now) >= at)
 		var timer <-chan time.Time
-		switch {
-		case due:
-			done := make(chan time.Time)
-			close(done)
-			timer = done
-		case r.clock.Running():
-			timer = time.After(r.clock.Until(now, at) + time.Millisecond)
+		wait := r.course.Wait(time.Now())
+		if r.course.Running() {
+			timer = time.After(max(wait, 0))
 		}
 		select {
 		case <-ctx.Done():
@@ -122,7 +108,7 @@ func (r *scenarioRun) wait(ctx context.Context, at time.Duration, lines <-chan s
 				return again, err
 			}
 		case <-timer:
-			if due {
+			if wait <= 0 {
 				return false, nil
 			}
 		}
@@ -136,11 +122,11 @@ func (r *scenarioRun) command(line string) (again bool, err error) {
 	switch word {
 	case "":
 	case "pause":
-		r.clock.Pause(now)
+		r.course.Pause(now)
 	case "start":
-		r.clock.Start(now)
+		r.course.Start(now)
 	case "reset":
-		r.clock.Reset(now)
+		r.course.Reset(now)
 		r.player.Reset()
 		r.laps++
 		return true, nil
@@ -150,11 +136,7 @@ func (r *scenarioRun) command(line string) (again bool, err error) {
 			r.a.errorf("%v\n", err)
 			return false, nil
 		}
-		if r.speed == asFast {
-			r.clock.Seek(now, r.at) // which it did not keep up with
-		}
-		r.speed = speed
-		r.clock.SetSpeed(now, max(speed, 1e-6))
+		r.course.SetSpeed(now, speed)
 	case "status":
 		r.show()
 	case "quit":

@@ -19,6 +19,8 @@ type Player struct {
 
 // twin is what a player remembers of a twin.
 type twin struct {
+	number int
+	pcg    *rand.PCG
 	rng    *rand.Rand
 	values []heldValue
 }
@@ -43,7 +45,8 @@ func (p *Player) Reset() {
 	p.twins = make([]twin, len(p.s.Twins))
 	for i := range p.twins {
 		t := &p.twins[i]
-		t.rng = rand.New(rand.NewPCG(p.s.Seed, uint64(i)+1)) //nolint:gosec // the same noise each time is the point
+		t.number, t.pcg = i, rand.NewPCG(p.s.Seed, uint64(i)+1)
+		t.rng = rand.New(t.pcg) //nolint:gosec // the same noise each time is the point
 		t.values = make([]heldValue, len(p.names))
 		for j, name := range p.names {
 			v := p.s.Values[name]
@@ -56,9 +59,11 @@ func (p *Player) Reset() {
 func (p *Player) Steps() int { return int(p.s.Length/p.s.Every) + 1 }
 
 // Message is what a twin reports at a time since the scenario's begin, JSON; nil where it has nothing to say. The time may go past the
-// scenario's length where it repeats. For the same messages each time, twins are asked for the same times in the same order.
+// scenario's length where it repeats. Noise is a function of the seed, the twin and the time, so that a player that begins in the middle gives what
+// one from the begin would; only faults that began before are not known to it.
 func (p *Player) Message(twin int, at time.Duration) ([]byte, error) {
 	t, in := &p.twins[twin], p.within(at)
+	t.pcg.Seed(p.s.Seed, mixed(uint64(t.number)<<48^uint64(at))) //nolint:gosec // a pattern of bits
 	out := map[string]any{}
 	for i, name := range p.names {
 		if x, ok := t.report(p.s.Values[name], &t.values[i], at, in); ok {
@@ -69,6 +74,14 @@ func (p *Player) Message(twin int, at time.Duration) ([]byte, error) {
 		return nil, nil
 	}
 	return json.Marshal(out)
+}
+
+// mixed spreads what is in a few bits over all of them (splitmix64's last step).
+func mixed(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 // within gives the time since the last begin.

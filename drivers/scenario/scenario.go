@@ -32,7 +32,7 @@ const (
 
 // Scenario is a file of `pollux sim scenario`, checked.
 type Scenario struct {
-	// Project of the twins.
+	// Project of the twins; empty: the file names none.
 	Project string
 	// Pattern is the name that Twins were made of, with {n} in it; empty: the file lists them.
 	Pattern string
@@ -62,6 +62,37 @@ type Record struct {
 	End   string `yaml:"end"`
 	// Step is a duration; 0: the samples as they are stored.
 	Step Duration `yaml:"step"`
+}
+
+// Span is the time of the record in a twin's history, as of now.
+func (r *Record) Span(now time.Time) (start, end time.Time, err error) {
+	start, end = now.Add(-time.Hour), now
+	if r.Start != "" {
+		if start, err = Ago(r.Start, now); err != nil {
+			return start, end, fmt.Errorf("start: %w", err)
+		}
+	}
+	if r.End != "" {
+		if end, err = Ago(r.End, now); err != nil {
+			return start, end, fmt.Errorf("end: %w", err)
+		}
+	}
+	if !start.Before(end) {
+		err = errors.New("end: is not after start")
+	}
+	return start, end, err
+}
+
+// Ago reads a time by RFC 3339, or how long ago, such as -24h.
+func Ago(text string, now time.Time) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		return t, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d > 0 {
+		return time.Time{}, fmt.Errorf("%q: want a time such as 2026-01-31T08:00:00Z, or how long ago, such as -24h", text)
+	}
+	return now.Add(d), nil
 }
 
 // Value is what one property does.
@@ -177,9 +208,6 @@ func Parse(text []byte) (*Scenario, error) {
 	}
 	s := &Scenario{Project: f.Project, Every: time.Duration(f.Every), Length: time.Duration(f.Length), Repeat: f.Repeat == nil || *f.Repeat,
 		Seed: f.Seed, Values: map[string]*Value{}, Record: f.Record}
-	if s.Project == "" {
-		s.Project = "default"
-	}
 	if s.Every == 0 {
 		s.Every = 10 * time.Second
 	}

@@ -111,6 +111,10 @@ func TestNoiseIsSeeded(t *testing.T) {
 	if reflect.DeepEqual(run(scenario.NewPlayer(parse(t, fmt.Sprintf(text, 2))), 0), first) {
 		t.Error("another seed gives the same values")
 	}
+	late := scenario.NewPlayer(parse(t, fmt.Sprintf(text, 1)))
+	if got := message(t, late, 0, 250*time.Second)["x"]; got != first[250] {
+		t.Errorf("a player that begins in the middle gives %v, and not %v", got, first[250])
+	}
 	mean := func(all []float64) (m float64) {
 		for _, x := range all {
 			m += x / float64(len(all))
@@ -295,6 +299,37 @@ func TestClock(t *testing.T) {
 	at(21*time.Second, time.Second)
 	if !c.Running() {
 		t.Error("a reset stopped it")
+	}
+}
+
+// A course keeps to its clock, leaves out what it is late for, and can begin in the middle.
+func TestCourse(t *testing.T) {
+	s := parse(t, "twins: [a]\nevery: 10s\nlength: 60s\nrepeat: false\nvalues: {x: {keys: {0s: 1}}}")
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	after := func(d time.Duration) time.Time { return now.Add(d) }
+	c := scenario.NewCourse(s, 2, 10) // before 20 s
+	c.Start(now)
+	if c.Wait(now) != 0 || c.At() != 20*time.Second || c.Took(now) != 0 || c.At() != 30*time.Second {
+		t.Errorf("begins at %s", c.At())
+	}
+	if w := c.Wait(after(400 * time.Millisecond)); w < 600*time.Millisecond || w > 602*time.Millisecond {
+		t.Errorf("waits %s", w)
+	}
+	if n := c.Took(after(2500 * time.Millisecond)); n != 0 || c.At() != 40*time.Second { // the clock is at 45 s
+		t.Errorf("left out %d, at %s", n, c.At())
+	}
+	if n := c.Took(after(time.Hour)); n != 2 || !c.Over() { // those of 50 s and 60 s
+		t.Errorf("left out %d, at %s", n, c.At())
+	}
+	c.Reset(after(time.Hour))
+	c.SetSpeed(after(time.Hour), 0)
+	for range 7 {
+		if c.Over() || c.Wait(after(time.Hour)) != 0 || c.Took(after(time.Hour)) != 0 {
+			t.Errorf("at %s as fast as may be", c.At())
+		}
+	}
+	if !c.Over() {
+		t.Errorf("not over at %s", c.At())
 	}
 }
 

@@ -99,6 +99,9 @@ type ConfigRecord struct {
 	//	*ConfigRecord_Schedule
 	//	*ConfigRecord_Rule
 	//	*ConfigRecord_Notifier
+	//	*ConfigRecord_Sink
+	//	*ConfigRecord_Source
+	//	*ConfigRecord_Simulation
 	Record        isConfigRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -249,6 +252,33 @@ func (x *ConfigRecord) GetNotifier() *Notifier {
 	return nil
 }
 
+func (x *ConfigRecord) GetSink() *Sink {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Sink); ok {
+			return x.Sink
+		}
+	}
+	return nil
+}
+
+func (x *ConfigRecord) GetSource() *Source {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Source); ok {
+			return x.Source
+		}
+	}
+	return nil
+}
+
+func (x *ConfigRecord) GetSimulation() *Simulation {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Simulation); ok {
+			return x.Simulation
+		}
+	}
+	return nil
+}
+
 type isConfigRecord_Record interface {
 	isConfigRecord_Record()
 }
@@ -302,6 +332,18 @@ type ConfigRecord_Notifier struct {
 	Notifier *Notifier `protobuf:"bytes,12,opt,name=notifier,proto3,oneof"`
 }
 
+type ConfigRecord_Sink struct {
+	Sink *Sink `protobuf:"bytes,17,opt,name=sink,proto3,oneof"`
+}
+
+type ConfigRecord_Source struct {
+	Source *Source `protobuf:"bytes,18,opt,name=source,proto3,oneof"`
+}
+
+type ConfigRecord_Simulation struct {
+	Simulation *Simulation `protobuf:"bytes,19,opt,name=simulation,proto3,oneof"`
+}
+
 func (*ConfigRecord_Zone) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Twin) isConfigRecord_Record() {}
@@ -325,6 +367,12 @@ func (*ConfigRecord_Schedule) isConfigRecord_Record() {}
 func (*ConfigRecord_Rule) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Notifier) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Sink) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Source) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Simulation) isConfigRecord_Record() {}
 
 type ApplyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -704,7 +752,7 @@ var File_pollux_v1_bulk_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1apollux/v1/automation.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x16pollux/v1/notify.proto\x1a\x18pollux/v1/relation.proto\x1a\x14pollux/v1/site.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\xca\x04\n" +
+	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1apollux/v1/automation.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x16pollux/v1/notify.proto\x1a\x18pollux/v1/relation.proto\x1a\x1apollux/v1/simulation.proto\x1a\x14pollux/v1/sink.proto\x1a\x14pollux/v1/site.proto\x1a\x16pollux/v1/source.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\xd7\x05\n" +
 	"\fConfigRecord\x12%\n" +
 	"\x04zone\x18\x01 \x01(\v2\x0f.pollux.v1.ZoneH\x00R\x04zone\x12%\n" +
 	"\x04twin\x18\x02 \x01(\v2\x0f.pollux.v1.TwinH\x00R\x04twin\x12+\n" +
@@ -718,7 +766,12 @@ const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\bschedule\x18\n" +
 	" \x01(\v2\x13.pollux.v1.ScheduleH\x00R\bschedule\x12%\n" +
 	"\x04rule\x18\v \x01(\v2\x0f.pollux.v1.RuleH\x00R\x04rule\x121\n" +
-	"\bnotifier\x18\f \x01(\v2\x13.pollux.v1.NotifierH\x00R\bnotifierB\x0f\n" +
+	"\bnotifier\x18\f \x01(\v2\x13.pollux.v1.NotifierH\x00R\bnotifier\x12%\n" +
+	"\x04sink\x18\x11 \x01(\v2\x0f.pollux.v1.SinkH\x00R\x04sink\x12+\n" +
+	"\x06source\x18\x12 \x01(\v2\x11.pollux.v1.SourceH\x00R\x06source\x127\n" +
+	"\n" +
+	"simulation\x18\x13 \x01(\v2\x15.pollux.v1.SimulationH\x00R\n" +
+	"simulationB\x0f\n" +
 	"\x06record\x12\x05\xbaH\x02\b\x01\"\xbb\x01\n" +
 	"\fApplyRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12>\n" +
@@ -791,6 +844,9 @@ var file_pollux_v1_bulk_proto_goTypes = []any{
 	(*Schedule)(nil),          // 17: pollux.v1.Schedule
 	(*Rule)(nil),              // 18: pollux.v1.Rule
 	(*Notifier)(nil),          // 19: pollux.v1.Notifier
+	(*Sink)(nil),              // 20: pollux.v1.Sink
+	(*Source)(nil),            // 21: pollux.v1.Source
+	(*Simulation)(nil),        // 22: pollux.v1.Simulation
 }
 var file_pollux_v1_bulk_proto_depIdxs = []int32{
 	8,  // 0: pollux.v1.ConfigRecord.zone:type_name -> pollux.v1.Zone
@@ -805,20 +861,23 @@ var file_pollux_v1_bulk_proto_depIdxs = []int32{
 	17, // 9: pollux.v1.ConfigRecord.schedule:type_name -> pollux.v1.Schedule
 	18, // 10: pollux.v1.ConfigRecord.rule:type_name -> pollux.v1.Rule
 	19, // 11: pollux.v1.ConfigRecord.notifier:type_name -> pollux.v1.Notifier
-	1,  // 12: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
-	4,  // 13: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
-	0,  // 14: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
-	5,  // 15: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
-	1,  // 16: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
-	2,  // 17: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
-	6,  // 18: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
-	3,  // 19: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
-	7,  // 20: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
-	19, // [19:21] is the sub-list for method output_type
-	17, // [17:19] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	20, // 12: pollux.v1.ConfigRecord.sink:type_name -> pollux.v1.Sink
+	21, // 13: pollux.v1.ConfigRecord.source:type_name -> pollux.v1.Source
+	22, // 14: pollux.v1.ConfigRecord.simulation:type_name -> pollux.v1.Simulation
+	1,  // 15: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
+	4,  // 16: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
+	0,  // 17: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
+	5,  // 18: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
+	1,  // 19: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
+	2,  // 20: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
+	6,  // 21: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
+	3,  // 22: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
+	7,  // 23: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
+	22, // [22:24] is the sub-list for method output_type
+	20, // [20:22] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_bulk_proto_init() }
@@ -831,7 +890,10 @@ func file_pollux_v1_bulk_proto_init() {
 	file_pollux_v1_model_proto_init()
 	file_pollux_v1_notify_proto_init()
 	file_pollux_v1_relation_proto_init()
+	file_pollux_v1_simulation_proto_init()
+	file_pollux_v1_sink_proto_init()
 	file_pollux_v1_site_proto_init()
+	file_pollux_v1_source_proto_init()
 	file_pollux_v1_topic_proto_init()
 	file_pollux_v1_twin_proto_init()
 	file_pollux_v1_bulk_proto_msgTypes[0].OneofWrappers = []any{
@@ -847,6 +909,9 @@ func file_pollux_v1_bulk_proto_init() {
 		(*ConfigRecord_Schedule)(nil),
 		(*ConfigRecord_Rule)(nil),
 		(*ConfigRecord_Notifier)(nil),
+		(*ConfigRecord_Sink)(nil),
+		(*ConfigRecord_Source)(nil),
+		(*ConfigRecord_Simulation)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

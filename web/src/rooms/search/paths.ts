@@ -8,7 +8,9 @@ export function hitPath(kind: string, id: string): string | undefined {
   if (kind === "driver") return `/drivers/${encodeURIComponent(id)}`;
   if (kind === "zone") return `/site?zone=${encodeURIComponent(id)}`;
   if (kind === "route") return "/routes";
-  if (kind === "rule" || kind === "schedule") return `/${kind}s?${kind}=${encodeURIComponent(full(id))}`;
+  if (kind === "relation") return "/relations";
+  if (kind === "sink" || kind === "source" || kind === "simulation") return `/${kind}s?${kind}=${encodeURIComponent(full(id))}`;
+  if (kind === "rule" || kind === "schedule" || kind === "alarm") return `/${kind}s?${kind}=${encodeURIComponent(full(id))}`;
   const room = roomOf[kind];
   return room && `${room}/${full(id).split("/").map(encodeURIComponent).join("/")}`;
 }

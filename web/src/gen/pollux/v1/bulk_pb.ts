@@ -14,8 +14,14 @@ import type { Notifier } from "./notify_pb";
 import { file_pollux_v1_notify } from "./notify_pb";
 import type { Relation } from "./relation_pb";
 import { file_pollux_v1_relation } from "./relation_pb";
+import type { Simulation } from "./simulation_pb";
+import { file_pollux_v1_simulation } from "./simulation_pb";
+import type { Sink } from "./sink_pb";
+import { file_pollux_v1_sink } from "./sink_pb";
 import type { System, Zone } from "./site_pb";
 import { file_pollux_v1_site } from "./site_pb";
+import type { Source } from "./source_pb";
+import { file_pollux_v1_source } from "./source_pb";
 import type { PutChannelRequest, Route, Topic } from "./topic_pb";
 import { file_pollux_v1_topic } from "./topic_pb";
 import type { Twin } from "./twin_pb";
@@ -26,7 +32,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/bulk.proto.
  */
 export const file_pollux_v1_bulk: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvYnVsay5wcm90bxIJcG9sbHV4LnYxIuQDCgxDb25maWdSZWNvcmQSHwoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lSAASHwoEdHdpbhgCIAEoCzIPLnBvbGx1eC52MS5Ud2luSAASIwoGc3lzdGVtGAMgASgLMhEucG9sbHV4LnYxLlN5c3RlbUgAEiEKBW1vZGVsGAQgASgLMhAucG9sbHV4LnYxLk1vZGVsSAASIQoFdG9waWMYBSABKAsyEC5wb2xsdXgudjEuVG9waWNIABIvCgdjaGFubmVsGAYgASgLMhwucG9sbHV4LnYxLlB1dENoYW5uZWxSZXF1ZXN0SAASIQoFcm91dGUYByABKAsyEC5wb2xsdXgudjEuUm91dGVIABItCgdwcm9qZWN0GAggASgLMhoucG9sbHV4LnYxLlByb2plY3RTZXR0aW5nc0gAEicKCHJlbGF0aW9uGAkgASgLMhMucG9sbHV4LnYxLlJlbGF0aW9uSAASJwoIc2NoZWR1bGUYCiABKAsyEy5wb2xsdXgudjEuU2NoZWR1bGVIABIfCgRydWxlGAsgASgLMg8ucG9sbHV4LnYxLlJ1bGVIABInCghub3RpZmllchgMIAEoCzITLnBvbGx1eC52MS5Ob3RpZmllckgAQggKBnJlY29yZCJ5CgxBcHBseVJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIoCgdyZWNvcmRzGAIgAygLMhcucG9sbHV4LnYxLkNvbmZpZ1JlY29yZBIPCgdkcnlfcnVuGAMgASgIEgwKBGVhY2gYBCABKAgSDwoHcGxhbm5lZBgFIAMoCSI4Cg1BcHBseVJlc3BvbnNlEicKB3Jlc3VsdHMYASADKAsyFi5wb2xsdXgudjEuQXBwbHlSZXN1bHQiqQEKC0FwcGx5UmVzdWx0EgwKBGtpbmQYASABKAkSCgoCaWQYAiABKAkSKAoHb3V0Y29tZRgDIAEoDjIXLnBvbGx1eC52MS5BcHBseU91dGNvbWUSDQoFZXJyb3IYBCABKAkSDAoEcGF0aBgFIAEoCRInCgdjaGFuZ2VzGAYgAygLMhYucG9sbHV4LnYxLkZpZWxkQ2hhbmdlEhAKCHJldmlzaW9uGAcgASgEIjYKC0ZpZWxkQ2hhbmdlEg0KBWZpZWxkGAEgASgJEgsKA29sZBgCIAEoCRILCgNuZXcYAyABKAkiIAoNRXhwb3J0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJIjoKDkV4cG9ydFJlc3BvbnNlEigKB3JlY29yZHMYASADKAsyFy5wb2xsdXgudjEuQ29uZmlnUmVjb3JkKrMBCgxBcHBseU91dGNvbWUSHQoZQVBQTFlfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhkKFUFQUExZX09VVENPTUVfQ1JFQVRFRBABEhkKFUFQUExZX09VVENPTUVfQ0hBTkdFRBACEhsKF0FQUExZX09VVENPTUVfVU5DSEFOR0VEEAMSGQoVQVBQTFlfT1VUQ09NRV9SRUZVU0VEEAQSFgoSQVBQTFlfT1VUQ09NRV9MRUZUEAUyigEKC0J1bGtTZXJ2aWNlEjoKBUFwcGx5EhcucG9sbHV4LnYxLkFwcGx5UmVxdWVzdBoYLnBvbGx1eC52MS5BcHBseVJlc3BvbnNlEj8KBkV4cG9ydBIYLnBvbGx1eC52MS5FeHBvcnRSZXF1ZXN0GhkucG9sbHV4LnYxLkV4cG9ydFJlc3BvbnNlMAFCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_pollux_v1_automation, file_pollux_v1_ingest, file_pollux_v1_model, file_pollux_v1_notify, file_pollux_v1_relation, file_pollux_v1_site, file_pollux_v1_topic, file_pollux_v1_twin]);
+  fileDesc("ChRwb2xsdXgvdjEvYnVsay5wcm90bxIJcG9sbHV4LnYxItcECgxDb25maWdSZWNvcmQSHwoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lSAASHwoEdHdpbhgCIAEoCzIPLnBvbGx1eC52MS5Ud2luSAASIwoGc3lzdGVtGAMgASgLMhEucG9sbHV4LnYxLlN5c3RlbUgAEiEKBW1vZGVsGAQgASgLMhAucG9sbHV4LnYxLk1vZGVsSAASIQoFdG9waWMYBSABKAsyEC5wb2xsdXgudjEuVG9waWNIABIvCgdjaGFubmVsGAYgASgLMhwucG9sbHV4LnYxLlB1dENoYW5uZWxSZXF1ZXN0SAASIQoFcm91dGUYByABKAsyEC5wb2xsdXgudjEuUm91dGVIABItCgdwcm9qZWN0GAggASgLMhoucG9sbHV4LnYxLlByb2plY3RTZXR0aW5nc0gAEicKCHJlbGF0aW9uGAkgASgLMhMucG9sbHV4LnYxLlJlbGF0aW9uSAASJwoIc2NoZWR1bGUYCiABKAsyEy5wb2xsdXgudjEuU2NoZWR1bGVIABIfCgRydWxlGAsgASgLMg8ucG9sbHV4LnYxLlJ1bGVIABInCghub3RpZmllchgMIAEoCzITLnBvbGx1eC52MS5Ob3RpZmllckgAEh8KBHNpbmsYESABKAsyDy5wb2xsdXgudjEuU2lua0gAEiMKBnNvdXJjZRgSIAEoCzIRLnBvbGx1eC52MS5Tb3VyY2VIABIrCgpzaW11bGF0aW9uGBMgASgLMhUucG9sbHV4LnYxLlNpbXVsYXRpb25IAEIICgZyZWNvcmQieQoMQXBwbHlSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSKAoHcmVjb3JkcxgCIAMoCzIXLnBvbGx1eC52MS5Db25maWdSZWNvcmQSDwoHZHJ5X3J1bhgDIAEoCBIMCgRlYWNoGAQgASgIEg8KB3BsYW5uZWQYBSADKAkiOAoNQXBwbHlSZXNwb25zZRInCgdyZXN1bHRzGAEgAygLMhYucG9sbHV4LnYxLkFwcGx5UmVzdWx0IqkBCgtBcHBseVJlc3VsdBIMCgRraW5kGAEgASgJEgoKAmlkGAIgASgJEigKB291dGNvbWUYAyABKA4yFy5wb2xsdXgudjEuQXBwbHlPdXRjb21lEg0KBWVycm9yGAQgASgJEgwKBHBhdGgYBSABKAkSJwoHY2hhbmdlcxgGIAMoCzIWLnBvbGx1eC52MS5GaWVsZENoYW5nZRIQCghyZXZpc2lvbhgHIAEoBCI2CgtGaWVsZENoYW5nZRINCgVmaWVsZBgBIAEoCRILCgNvbGQYAiABKAkSCwoDbmV3GAMgASgJIiAKDUV4cG9ydFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSI6Cg5FeHBvcnRSZXNwb25zZRIoCgdyZWNvcmRzGAEgAygLMhcucG9sbHV4LnYxLkNvbmZpZ1JlY29yZCqzAQoMQXBwbHlPdXRjb21lEh0KGUFQUExZX09VVENPTUVfVU5TUEVDSUZJRUQQABIZChVBUFBMWV9PVVRDT01FX0NSRUFURUQQARIZChVBUFBMWV9PVVRDT01FX0NIQU5HRUQQAhIbChdBUFBMWV9PVVRDT01FX1VOQ0hBTkdFRBADEhkKFUFQUExZX09VVENPTUVfUkVGVVNFRBAEEhYKEkFQUExZX09VVENPTUVfTEVGVBAFMooBCgtCdWxrU2VydmljZRI6CgVBcHBseRIXLnBvbGx1eC52MS5BcHBseVJlcXVlc3QaGC5wb2xsdXgudjEuQXBwbHlSZXNwb25zZRI/CgZFeHBvcnQSGC5wb2xsdXgudjEuRXhwb3J0UmVxdWVzdBoZLnBvbGx1eC52MS5FeHBvcnRSZXNwb25zZTABQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_pollux_v1_automation, file_pollux_v1_ingest, file_pollux_v1_model, file_pollux_v1_notify, file_pollux_v1_relation, file_pollux_v1_simulation, file_pollux_v1_sink, file_pollux_v1_site, file_pollux_v1_source, file_pollux_v1_topic, file_pollux_v1_twin]);
 
 /**
  * ConfigRecord is a record as it shall be. What is output only is not looked at, the revision neither.
@@ -111,6 +117,24 @@ export type ConfigRecord = Message<"pollux.v1.ConfigRecord"> & {
      */
     value: Notifier;
     case: "notifier";
+  } | {
+    /**
+     * @generated from field: pollux.v1.Sink sink = 17;
+     */
+    value: Sink;
+    case: "sink";
+  } | {
+    /**
+     * @generated from field: pollux.v1.Source source = 18;
+     */
+    value: Source;
+    case: "source";
+  } | {
+    /**
+     * @generated from field: pollux.v1.Simulation simulation = 19;
+     */
+    value: Simulation;
+    case: "simulation";
   } | { case: undefined; value?: undefined };
 };
 

@@ -1,0 +1,184 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/polluxhq/pollux/drivers/scenario"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+const (
+	// maxBatch messages are on their way at a time.
+	maxBatch = 500
+	// makers of twins work side by side.
+	makers = 8
+	// tellEvery is how often a simulation that runs writes where it is.
+	tellEvery = time.Second
+)
+
+// play makes the twins that are missing, and steps until the scenario or the life is over.
+func (r *run) play() (err error) {
+	if r.s, err = Read(r.m); err != nil {
+		return err
+	}
+	speed := 1.0
+	if r.m.Speed != nil {
+		speed = *r.m.Speed
+	}
+	r.player = scenario.NewPlayer(r.s)
+	r.course = scenario.NewCourse(r.s, int(r.state.Steps), speed) //nolint:gosec // it was one
+	r.state.Length, r.state.Twins, r.state.Ended = durationpb.New(r.s.Length), uint32(len(r.s.Twins)), false
+	if r.m.Model != "" {
+		if err := r.makeTwins(); err != nil {
+			return err
+		}
+	}
+	r.course.Start(time.Now())
+	for !r.course.Over() {
+		if err := r.wait(); err != nil {
+			return err
+		}
+		if err := r.step(); err != nil {
+			return err
+		}
+		if time.Since(r.told) < tellEvery {
+			continue
+		}
+		if err := r.write(r.life.Ctx); err != nil {
+			return err
+		}
+	}
+	r.state.Ended = true
+	return nil
+}
+
+// wait returns when the next step is due.
+func (r *run) wait() error {
+	for wait := r.course.Wait(time.Now()); ; wait = r.course.Wait(time.Now()) {
+		if wait <= 0 {
+			return r.life.Ctx.Err()
+		}
+		if wait > tellEvery && time.Since(r.told) >= tellEvery {
+			if err := r.write(r.life.Ctx); err != nil { // what was done is shown before a long rest
+				return err
+			}
+		}
+		select {
+		case <-r.life.Ctx.Done():
+			return r.life.Ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// step makes the messages of one step and brings them in.
+func (r *run) step() error {
+	at := r.course.At()
+	id := fmt.Sprintf("%s/%d/%d", r.m.Id, r.m.BeginTime.AsTime().UnixNano(), r.course.Step())
+	var batch []*Message
+	for i, name := range r.s.Twins {
+		text, err := r.player.Message(i, at)
+		if err != nil {
+			return fmt.Errorf("make the message of %s: %w", name, err)
+		}
+		if text != nil {
+			m := &Message{Project: r.s.Project, Twin: name, Payload: text, ID: id}
+			if r.m.From != nil {
+				m.Time, m.Historical = r.m.From.AsTime().Add(at).UnixMilli(), true
+			}
+			batch = append(batch, m)
+		}
+		if len(batch) == maxBatch || len(batch) > 0 && i == len(r.s.Twins)-1 {
+			if err := r.send(batch); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+	}
+	now := time.Now()
+	r.state.Skipped += uint64(r.course.Took(now)) * uint64(len(r.s.Twins)) //nolint:gosec // never below 0
+	r.state.Steps, r.state.At, r.state.Time = uint64(r.course.Step()), durationpb.New(at), timestamppb.New(now)
+	return nil
+}
+
+// send brings messages in, those that were not taken again and again, until each has its result.
+func (r *run) send(batch []*Message) error {
+	r.state.Sent += uint64(len(batch))
+	r.h.sent.Add(len(batch))
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+		if batch = r.ingest(batch); len(batch) == 0 {
+			return nil
+		}
+		r.state.Retried += uint64(len(batch))
+		select {
+		case <-r.life.Ctx.Done():
+			r.state.Sent -= uint64(len(batch)) // they come again with their step
+			return r.life.Ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// ingest brings messages in at once, and gives those that have to be tried again.
+func (r *run) ingest(batch []*Message) (left []*Message) {
+	results := make([]Result, len(batch))
+	var all sync.WaitGroup
+	all.Add(len(batch))
+	for i, m := range batch {
+		r.h.o.Ingest(m, func(x Result) {
+			results[i] = x
+			all.Done()
+		})
+	}
+	all.Wait()
+	for i, x := range results {
+		switch x.Outcome {
+		case pb.IngestOutcome_INGEST_OUTCOME_STORED:
+			r.state.Stored++
+		case pb.IngestOutcome_INGEST_OUTCOME_REFUSED:
+			r.state.Refused++
+			r.state.Error = batch[i].Twin + ": " + x.Reason
+		case pb.IngestOutcome_INGEST_OUTCOME_INBOX:
+			r.state.Inbox++
+		case pb.IngestOutcome_INGEST_OUTCOME_DUPLICATE:
+			r.state.Duplicate++
+		default:
+			left = append(left, batch[i])
+		}
+	}
+	return left
+}
+
+// makeTwins makes those that are missing, some side by side.
+func (r *run) makeTwins() error {
+	ctx, cancel := context.WithCancelCause(r.life.Ctx)
+	defer cancel(nil)
+	names := make(chan string)
+	var all sync.WaitGroup
+	for range makers {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			for name := range names {
+				if err := r.h.o.Make(ctx, r.s.Project+"/"+name, r.m.Model); err != nil {
+					cancel(fmt.Errorf("make twin %s: %w", name, err))
+				}
+			}
+		}()
+	}
+	for _, name := range r.s.Twins {
+		select {
+		case names <- name:
+		case <-ctx.Done():
+		}
+	}
+	close(names)
+	all.Wait()
+	return context.Cause(ctx)
+}
