@@ -18,6 +18,7 @@ var Aggregates = [...]string{"avg", "min", "max", "sum", "count", "dev", "first"
 
 // aggregate is how one is computed.
 type aggregate struct {
+	name string
 	// expr in MetricsQL, of the samples of a step.
 	expr string
 	// plain, where not empty, is the same of a twin with one series, and cheaper.
@@ -27,6 +28,15 @@ type aggregate struct {
 }
 
 func aggregateOf(name string) (aggregate, error) {
+	a, err := aggregateBy(name)
+	a.name = name
+	return a, err
+}
+
+// countExpr counts samples.
+const countExpr = "sum(count_over_time(%s)) by (twin)"
+
+func aggregateBy(name string) (aggregate, error) {
 	switch name {
 	case "", "avg":
 		// Sums over models first: a twin that changed its model within a step still has one exact value there.
@@ -71,6 +81,11 @@ func (s *querier) aligned(ctx context.Context, match string, a aggregate, begin,
 	if err != nil {
 		return nil, err
 	}
+	return a.changes(first, last, step, n), nil
+}
+
+// changes of n steps, of the first and the last values of these and of one step before them.
+func (a *aggregate) changes(first, last map[string][]float64, step int64, n int) map[string][]float64 {
 	out := make(map[string][]float64, len(last))
 	for twin, ends := range last {
 		begins := first[twin]
@@ -92,5 +107,5 @@ func (s *querier) aligned(ctx context.Context, match string, a aggregate, begin,
 		}
 		out[twin] = values
 	}
-	return out, nil
+	return out
 }

@@ -211,6 +211,7 @@ func (e *Embedded) fill(ctx context.Context, r io.Reader, need uint64) error {
 		}
 		e.backfilled.Add(len(samples[0].Samples))
 	}
+	e.rolled.forget()
 	return e.persist()
 }
 
@@ -239,6 +240,11 @@ func (e *Embedded) persist() error {
 		return err
 	}
 	defer e.leave()
+	return e.sync()
+}
+
+// sync is persist for who has entered.
+func (e *Embedded) sync() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "/snapshot/create", nil)

@@ -125,6 +125,10 @@ type Embedded struct {
 	closed  bool
 	running sync.WaitGroup // requests of queries that were left before their end
 
+	// moving is held by queries, and by who writes series anew (rewrite.go).
+	moving sync.RWMutex
+	rolled rolledProjects
+
 	mu   sync.Mutex // guards rows: one batch at a time
 	rows rows
 
@@ -179,9 +183,16 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 	e := &Embedded{o: o, drops: newDrops(o.Metrics), stats: newInsertStats(o.Metrics), marks: marks{settle: o.Settle}, whole: whole, evals: make(chan struct{}, querySlots),
 		backfilled: o.Metrics.GetOrCreateCounter("pollux_history_backfilled_samples_total")}
 	o.Metrics.GetOrCreateGauge("pollux_history_complete", e.completeGauge)
-	e.query = querier{fetch: e.fetch, eval: e.eval}
+	e.query = querier{fetch: e.fetch, eval: e.eval, hasRolled: e.hasRolled}
 	e.closing, e.end = context.WithCancel(context.Background())
 	process.embedded = true
+	if _, err := e.finishRewriting(); err != nil {
+		// The samples are in the file; the next start tries again.
+		process.mu.Unlock()
+		err = errors.Join(fmt.Errorf("open history: finish what retention began: %w", err), e.Close())
+		process.mu.Lock()
+		return nil, err
+	}
 	return e, nil
 }
 
@@ -327,6 +338,8 @@ func (e *Embedded) Query(ctx context.Context, q Query) (Result, error) {
 		return Result{}, err
 	}
 	defer e.leave()
+	e.moving.RLock()
+	defer e.moving.RUnlock()
 	e.freshen()
 	return e.query.run(ctx, q)
 }
@@ -339,6 +352,8 @@ func (e *Embedded) Handler() http.Handler {
 			return
 		}
 		defer e.leave()
+		e.moving.RLock()
+		defer e.moving.RUnlock()
 		if strings.HasPrefix(r.URL.Path, "/api/v1/") {
 			e.freshen()
 		}

@@ -59,6 +59,8 @@ func (e *Embedded) Export(ctx context.Context, w io.Writer, start, end time.Time
 		return err
 	}
 	defer e.leave()
+	e.moving.RLock()
+	defer e.moving.RUnlock()
 	ctx, cancel := e.lasting(ctx)
 	defer cancel()
 	info := exportRange(start, end, e.o.Retention)

@@ -36,6 +36,8 @@ type querier struct {
 	fetch func(ctx context.Context, r *http.Request) (io.ReadCloser, error)
 	// eval, where not nil, evaluates an expression at first, first+step … last without a request.
 	eval func(ctx context.Context, expr string, first, last, step int64, fn eachSeries) error
+	// hasRolled, where not nil, says whether a project may have aggregates of samples that went.
+	hasRolled func(project string) bool
 }
 
 // run answers a checked query.
@@ -46,10 +48,21 @@ func (s *querier) run(ctx context.Context, q Query) (Result, error) {
 	return s.raw(ctx, q)
 }
 
-// selector of the series of one property; several, where the twin's model changed.
-func selector(q *Query) string {
-	return Metric + `{project=` + quote(q.Project) + `,twin=` + quote(q.Twin) + `,property=` + quote(q.Property) + `}`
+// chosen are series of one property; several of a twin, where its model changed. twin is the filter's operator and value.
+type chosen struct{ project, property, twin string }
+
+func (c chosen) match() string { return c.of("=" + quote(c.property)) }
+
+// rolled selects the aggregates of a kind, whatever their steps.
+func (c chosen) rolled(kind int) string {
+	return c.of("=~" + quote(pattern([]string{c.property})+"/[^/]+/"+rolledNames[kind]))
 }
+
+func (c chosen) of(property string) string {
+	return Metric + `{project=` + quote(c.project) + `,twin` + c.twin + `,property` + property + `}`
+}
+
+func (q *Query) chosen() chosen { return chosen{q.Project, q.Property, "=" + quote(q.Twin)} }
 
 // quote writes a label's value as MetricsQL reads it.
 func quote(s string) string {
@@ -63,7 +76,7 @@ func (s *querier) raw(ctx context.Context, q Query) (Result, error) {
 	n := 0
 	for window := firstWindow.Milliseconds(); last >= first && n <= q.Limit; window *= 2 {
 		from := max(first, last-window+1)
-		points, err := s.export(ctx, selector(&q), from, last, q.Limit+1-n)
+		points, err := s.export(ctx, q.chosen().match(), from, last, q.Limit+1-n)
 		if err != nil {
 			return Result{}, err
 		}
@@ -193,12 +206,12 @@ func (s *querier) steps(ctx context.Context, q Query) (Result, error) {
 		return Result{}, err
 	}
 	begin := last - (n-1)*step
-	all, err := s.aligned(ctx, selector(&q), agg, begin, step, int(n))
+	all, err := s.inSteps(ctx, q.chosen(), agg, begin, step, int(n))
 	if err != nil {
 		return Result{}, err
 	}
 	if truncated { // there are more steps; whether there is anything in them is another question
-		older, err := s.aligned(ctx, selector(&q), aggregate{expr: "sum(count_over_time(%s)) by (twin)"}, begin-step, begin-step-first+step, 1)
+		older, err := s.inSteps(ctx, q.chosen(), aggregate{name: "count", expr: countExpr}, begin-step, begin-step-first+step, 1)
 		if err != nil {
 			return Result{}, err
 		}

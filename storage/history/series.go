@@ -10,7 +10,6 @@ import (
 	"io"
 	"math"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,7 +71,7 @@ func (s *querier) series(ctx context.Context, q SeriesQuery) ([]Series, error) {
 	begin := q.End.UnixMilli() - int64(q.Steps-1)*step
 	var out []Series
 	for twins := range slices.Chunk(q.Twins, max(1, chunkPoints/q.Steps)) {
-		all, err := s.aligned(ctx, twinsSelector(q.Project, q.Property, twins), a, begin, step, q.Steps)
+		all, err := s.inSteps(ctx, chosen{q.Project, q.Property, "=~" + quote(pattern(twins))}, a, begin, step, q.Steps)
 		if err != nil {
 			return nil, err
 		}
@@ -83,14 +82,6 @@ func (s *querier) series(ctx context.Context, q SeriesQuery) ([]Series, error) {
 		}
 	}
 	return out, nil
-}
-
-func twinsSelector(project, property string, twins []string) string {
-	quoted := make([]string, len(twins))
-	for i, t := range twins {
-		quoted[i] = regexp.QuoteMeta(t)
-	}
-	return Metric + `{project=` + quote(project) + `,property=` + quote(property) + `,twin=~` + quote(strings.Join(quoted, "|")) + `}`
 }
 
 // matrix evaluates expr, in which %s is the samples of a step, at n times from begin on, and gives the values by twin; several says
@@ -359,6 +350,8 @@ func (e *Embedded) Series(ctx context.Context, q SeriesQuery) ([]Series, error) 
 		return nil, err
 	}
 	defer e.leave()
+	e.moving.RLock()
+	defer e.moving.RUnlock()
 	e.freshen()
 	return e.query.series(ctx, q)
 }

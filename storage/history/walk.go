@@ -24,6 +24,8 @@ type WalkQuery struct {
 	Twins, Properties []string
 	// Start and End bound the time of samples, both included.
 	Start, End time.Time
+
+	model *string // where not nil, only of this model
 }
 
 func (q *WalkQuery) check() error {
@@ -43,17 +45,26 @@ func oneOf(label string, values []string) string {
 	if len(values) == 0 {
 		return ""
 	}
+	return "," + label + "=~" + quote(pattern(values))
+}
+
+// pattern is a regular expression for any of the values.
+func pattern(values []string) string {
 	quoted := make([]string, len(values))
 	for i, v := range values {
 		quoted[i] = regexp.QuoteMeta(v)
 	}
-	return "," + label + "=~" + quote(strings.Join(quoted, "|"))
+	return strings.Join(quoted, "|")
 }
 
 func (s *querier) walk(ctx context.Context, q WalkQuery, fn func(storage.TwinSamples) error) error {
 	first, last := max(0, q.Start.UnixMilli()), q.End.UnixMilli()
+	match := Metric + "{project=" + quote(q.Project) + oneOf("twin", q.Twins) + oneOf("property", q.Properties)
+	if q.model != nil {
+		match += ",model=" + quote(*q.model)
+	}
 	body, err := s.fetch(ctx, request("/api/v1/export", url.Values{
-		"match[]": {Metric + "{project=" + quote(q.Project) + oneOf("twin", q.Twins) + oneOf("property", q.Properties) + "}"},
+		"match[]": {match + "}"},
 		// A millisecond more on each side: the server's parser of times rounds.
 		"start":             {seconds(max(0, first-1))},
 		"end":               {seconds(last + 1)},
@@ -110,6 +121,8 @@ func (e *Embedded) Walk(ctx context.Context, q WalkQuery, fn func(storage.TwinSa
 		return err
 	}
 	defer e.leave()
+	e.moving.RLock()
+	defer e.moving.RUnlock()
 	ctx, cancel := e.lasting(ctx)
 	defer cancel()
 	e.freshen()

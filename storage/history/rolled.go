@@ -1,0 +1,135 @@
+package history
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	vm "github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
+)
+
+// rolledProjects remembers which projects have aggregates of samples that went; for the others queries need not ask.
+type rolledProjects struct {
+	mu    sync.Mutex
+	known map[string]bool
+}
+
+func (r *rolledProjects) add(project string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known == nil {
+		r.known = map[string]bool{}
+	}
+	r.known[project] = true
+}
+
+// forget what is known, as samples came from elsewhere.
+func (r *rolledProjects) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known = nil
+}
+
+func (e *Embedded) hasRolled(project string) bool {
+	e.rolled.mu.Lock()
+	has, ok := e.rolled.known[project]
+	e.rolled.mu.Unlock()
+	if ok {
+		return has
+	}
+	of := append(filters("project", project), vm.TagFilter{Key: []byte("property"), Value: []byte(".+/[0-9]+(ms|s|m|h|d)/count"), IsRegexp: true})
+	found, err := e.labels("project", of, time.Now().UnixMilli())
+	if err != nil {
+		return true // asking costs time and does no harm
+	}
+	e.rolled.mu.Lock()
+	defer e.rolled.mu.Unlock()
+	if e.rolled.known == nil {
+		e.rolled.known = map[string]bool{}
+	}
+	e.rolled.known[project] = e.rolled.known[project] || len(found) > 0
+	return e.rolled.known[project]
+}
+
+// inSteps is aligned of the raw samples and of the aggregates of those that went. A sample is in one of the two.
+func (s *querier) inSteps(ctx context.Context, c chosen, a aggregate, begin, step int64, n int) (map[string][]float64, error) {
+	raw, err := s.aligned(ctx, c.match(), a, begin, step, n)
+	if err != nil || s.hasRolled == nil || !s.hasRolled(c.project) {
+		return raw, err
+	}
+	rolled := func(kind int, expr string, begin int64, n int) (map[string][]float64, error) {
+		all, _, err := s.matrix(ctx, expr, c.rolled(kind), begin, step, n)
+		return all, err
+	}
+	const adds = "sum(sum_over_time(%s)) by (twin)"
+	switch a.name {
+	case "count", "sum":
+		old, err := rolled(map[string]int{"count": rolledCount, "sum": rolledSum}[a.name], adds, begin, n)
+		return joined(raw, old, func(a, b float64) float64 { return a + b }), err
+	case "min":
+		old, err := rolled(rolledMin, a.expr, begin, n)
+		return joined(raw, old, math.Min), err
+	case "max":
+		old, err := rolled(rolledMax, a.expr, begin, n)
+		return joined(raw, old, math.Max), err
+	case "first":
+		old, err := rolled(rolledFirst, a.expr, begin, n)
+		return joined(raw, old, func(_, old float64) float64 { return old }), err
+	case "last":
+		old, err := rolled(rolledLast, a.expr, begin, n)
+		return joined(raw, old, func(raw, _ float64) float64 { return raw }), err
+	case "", "avg":
+		return s.joinedAverage(ctx, c, raw, begin, step, n)
+	case "delta", "rate":
+		first, err := s.inSteps(ctx, c, aggregate{name: "first", expr: "first_over_time(%s)"}, begin-step, step, n+1)
+		if err != nil {
+			return nil, err
+		}
+		last, err := s.inSteps(ctx, c, aggregate{name: "last", expr: "last_over_time(%s)"}, begin-step, step, n+1)
+		return a.changes(first, last, step, n), err
+	}
+	return raw, nil // standard deviation and percentiles are of raw samples only
+}
+
+func (s *querier) joinedAverage(ctx context.Context, c chosen, raw map[string][]float64, begin, step int64, n int) (map[string][]float64, error) {
+	old, _, err := s.matrix(ctx, "sum(sum_over_time(%s)) by (twin)", c.rolled(rolledCount), begin, step, n)
+	if err != nil || len(old) == 0 {
+		return raw, err
+	}
+	sums, err := s.inSteps(ctx, c, aggregate{name: "sum", expr: "sum(sum_over_time(%s)) by (twin)"}, begin, step, n)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := s.inSteps(ctx, c, aggregate{name: "count", expr: countExpr}, begin, step, n)
+	if err != nil {
+		return nil, err
+	}
+	for twin, values := range sums {
+		for i := range values {
+			values[i] /= counts[twin][i]
+		}
+	}
+	return sums, nil
+}
+
+// joined puts the values of each twin together; those that only one of the two has are its own.
+func joined(raw, old map[string][]float64, both func(raw, old float64) float64) map[string][]float64 {
+	for twin, values := range old {
+		have, ok := raw[twin]
+		if !ok {
+			raw[twin] = values
+			continue
+		}
+		for i, v := range values {
+			switch {
+			case math.IsNaN(v):
+			case math.IsNaN(have[i]):
+				have[i] = v
+			default:
+				have[i] = both(have[i], v)
+			}
+		}
+	}
+	return raw
+}

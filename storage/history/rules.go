@@ -1,0 +1,147 @@
+package history
+
+import (
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// SampleRule says how long the samples of some properties are kept.
+type SampleRule struct {
+	// Model is the label of the series, Property the property's name; empty: all.
+	Model, Property string
+	// MaxAge of the samples; at least MinSampleAge.
+	MaxAge time.Duration
+	// Step, where not 0, makes aggregates of the samples that go, one of each step. At most MaxAge, at least MinStep.
+	Step time.Duration
+	// StepMaxAge of the aggregates, above MaxAge; 0: as long as the history keeps anything.
+	StepMaxAge time.Duration
+}
+
+const (
+	// MinSampleAge is the shortest that samples may be kept by a rule: what is fed again after a crash is a minute old.
+	MinSampleAge = time.Hour
+	// MinStep is the shortest step of aggregates.
+	MinStep = time.Second
+)
+
+// SampleRules of a project. The closest that fits a series counts: model and property, property, model, neither.
+type SampleRules []SampleRule
+
+// of gives the rule of a series; nil where none fits.
+func (r SampleRules) of(model, property string) (best *SampleRule) {
+	closest := -1
+	for i := range r {
+		x := &r[i]
+		if x.Model != "" && x.Model != model || x.Property != "" && x.Property != property {
+			continue
+		}
+		fit := 0
+		if x.Property != "" {
+			fit += 2
+		}
+		if x.Model != "" {
+			fit++
+		}
+		if fit > closest {
+			best, closest = x, fit
+		}
+	}
+	return best
+}
+
+// ageOf is how long a series is kept by the rules, and the step of what is made of it then, 0 for none; ok is false where no rule is
+// for it.
+func (r SampleRules) ageOf(model, property string) (age, step time.Duration, ok bool) {
+	base, _, rolled := rolledProperty(property)
+	rule := r.of(model, base)
+	switch {
+	case rule == nil:
+		return 0, 0, false
+	case !rolled:
+		return rule.MaxAge, rule.Step, true
+	case rule.Step == 0:
+		return rule.MaxAge, 0, true
+	}
+	return rule.StepMaxAge, 0, rule.StepMaxAge > 0
+}
+
+// Aggregates of samples that went are series too, of a property of their own: NAME/STEP/KIND, such as temperature/5m/max. Each
+// sample of one is of the raw samples of one step, and has the time of the last of them. So two parts of a step, as where a sample
+// came late, are two samples, and whoever adds them up has all of it.
+const (
+	rolledCount = iota
+	rolledSum
+	rolledMin
+	rolledMax
+	rolledFirst
+	rolledLast
+	rolledKinds
+)
+
+var rolledNames = [rolledKinds]string{"count", "sum", "min", "max", "first", "last"}
+
+var rolledPattern = regexp.MustCompile(`^(.+)/([0-9]+(?:ms|s|m|h|d))/(count|sum|min|max|first|last)$`)
+
+// rolledProperty splits the property of aggregates.
+func rolledProperty(property string) (base, kind string, ok bool) {
+	m := rolledPattern.FindStringSubmatch(property)
+	if m == nil {
+		return property, "", false
+	}
+	return m[1], m[3], true
+}
+
+func rolledName(property string, step time.Duration, kind int) string {
+	return property + "/" + stepText(step) + "/" + rolledNames[kind]
+}
+
+// stepText writes a span in its largest whole unit.
+func stepText(d time.Duration) string {
+	for _, u := range []struct {
+		of   time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+		if d >= u.of && d%u.of == 0 {
+			return strconv.FormatInt(int64(d/u.of), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
+}
+
+// roller makes aggregates of the samples of one series, given in the order of time.
+type roller struct {
+	step   int64
+	have   bool
+	end    int64 // of the step that is gathered
+	at     int64
+	values [rolledKinds]float64
+}
+
+// add takes a sample, and gives what is whole to emit: the property, the time and the value of each of the kinds.
+func (r *roller) add(at int64, v float64, emit func(kind int, at int64, v float64)) {
+	// Steps end at whole multiples, so that each node makes the same of the same samples. As in queries their end is theirs.
+	if r.have && at > r.end {
+		r.flush(emit)
+	}
+	if !r.have {
+		r.have, r.end = true, at+(r.step-at%r.step)%r.step
+		r.values = [rolledKinds]float64{rolledMin: v, rolledMax: v, rolledFirst: v}
+	}
+	r.at = at
+	r.values[rolledCount]++
+	r.values[rolledSum] += v
+	r.values[rolledMin] = min(r.values[rolledMin], v)
+	r.values[rolledMax] = max(r.values[rolledMax], v)
+	r.values[rolledLast] = v
+}
+
+func (r *roller) flush(emit func(kind int, at int64, v float64)) {
+	if !r.have {
+		return
+	}
+	for kind, v := range r.values {
+		emit(kind, r.at, v)
+	}
+	r.have = false
+}
