@@ -44,7 +44,7 @@ func (n *Node) openDoor(ctx context.Context) error {
 		return err
 	}
 	handler, err := rpc.New(rpc.Options{Store: n.store, Keys: n.keys, Registry: n.engine.Registry(), Client: n.engine.Client(),
-		History: n.history, Journal: n.journal, Retention: n.conf.MetricsRetention, Cluster: status{n}, Peers: peersDoor{n}, Verify: n.sandbox.Verify, Load: n.sandbox.Load, TestCache: n.compiledDir(), Catalog: carried{}, Kinds: clusterKinds(),
+		History: n.history, Journal: n.journal, Retention: n.conf.MetricsRetention, Samples: n.samples(), Curation: n.curator.Curation, Cluster: status{n}, Peers: peersDoor{n}, Verify: n.sandbox.Verify, Load: n.sandbox.Load, TestCache: n.compiledDir(), Catalog: carried{}, Kinds: clusterKinds(),
 		Console: web.Handler(), WriteMetrics: n.writeMetrics, Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return err

@@ -75,6 +75,7 @@ type Node struct {
 	exporter exporter
 	feeder   feeder
 	journal  *journal.Journal
+	curator  *curator
 	pusher   *history.Pusher
 	sandbox  *drivers.Sandbox
 	engine   *actors.Engine
@@ -259,25 +260,6 @@ func (n *Node) openJournal(context.Context) error {
 		cancel()
 		running.Wait()
 		return j.Close()
-	})
-	return nil
-}
-
-// curate deletes what the projects' rules let go from this node's journal.
-func (n *Node) curate(context.Context) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		n.journal.Curate(ctx, journal.CurateEvery, func(project string) (journal.Rules, error) {
-			s, err := n.engine.Registry().ProjectSettings(project)
-			return rpc.JournalRules(s.GetJournalRetention(), n.conf.MetricsRetention), err
-		})
-	}()
-	n.closeLater("curator", func(context.Context) error {
-		cancel()
-		<-done
-		return nil
 	})
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"time"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -88,7 +89,29 @@ func (r *Registry) wholeProjectSettings(s *pb.ProjectSettings, p planned) (*pb.P
 		}
 		seen[key] = true
 	}
-	return s, nil
+	return s, checkSampleRetention(s)
+}
+
+func checkSampleRetention(s *pb.ProjectSettings) error {
+	seen := map[[2]string]bool{}
+	for i, rule := range s.SampleRetention {
+		path, key := fmt.Sprintf("/settings/sampleRetention/%d", i), [2]string{rule.Model, rule.Property}
+		age, step, longer := rule.MaxAge.AsDuration(), rule.Downsample.AsDuration(), rule.DownsampleMaxAge.AsDuration()
+		switch {
+		case age < time.Hour:
+			return invalid(path+"/maxAge", "must be an hour or more")
+		case seen[key]:
+			return invalid(path, "there is another rule for model %q and property %q", rule.Model, rule.Property)
+		case rule.Downsample != nil && (step < time.Second || step > age || step%time.Second != 0):
+			return invalid(path+"/downsample", "must be whole seconds, and at most maxAge")
+		case rule.Downsample == nil && rule.DownsampleMaxAge != nil:
+			return invalid(path+"/downsample", "is missing: downsampleMaxAge is of what it makes")
+		case rule.DownsampleMaxAge != nil && longer <= age:
+			return invalid(path+"/downsampleMaxAge", "must be more than maxAge")
+		}
+		seen[key] = true
+	}
+	return nil
 }
 
 // checkPush checks where the keys are of those who push.

@@ -394,6 +394,9 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 
 // creation makes the transaction of a new twin.
 func (r *Registry) creation(ctx context.Context, t *pb.Twin, at place, plan planned) (*pb.Twin, *storage.Txn, error) {
+	if err := r.checkTwinQuota(ProjectOf(t.Id), plan); err != nil {
+		return nil, nil, err
+	}
 	p, err := r.prepare(ctx, t, nil, at, plan)
 	if err != nil {
 		return nil, nil, err

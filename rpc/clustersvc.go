@@ -62,6 +62,9 @@ func (c *clusterService) GetStatus(ctx context.Context, _ *connect.Request[pb.Ge
 		res.LeaderName = c.s.o.Cluster.Name(res.Leader)
 	}
 	survive(res, nodes, silent)
+	if res.QuotaWarnings, err = c.s.o.Registry.QuotaWarnings(projectsOf(principalFrom(ctx))); err != nil {
+		return nil, err
+	}
 	return connect.NewResponse(res), nil
 }
 

@@ -67,6 +67,7 @@ var meanings = []meaning{
 		hint: "use a key with a higher role or another project: `pollux key list`, `pollux key create --role ROLE`"},
 	{is: errNoSuchKey, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux key list` shows the ids"},
 	{is: errTooMany, code: connect.CodeResourceExhausted, reason: "too_many", hint: "close some and try again"},
+	{is: actors.ErrQuota, code: connect.CodeResourceExhausted, reason: "quota", hint: "delete some, or let an administrator raise the quota: `pollux retention quota`"},
 	{is: errStopping, code: connect.CodeUnavailable, reason: "stopping"},
 	{is: errLoginUsed, code: connect.CodeUnauthenticated, reason: "login_used", hint: "get a new link with `pollux login`"},
 

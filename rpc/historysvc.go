@@ -26,9 +26,10 @@ type historyService struct{ s *Server }
 // historyProcedures are the lines of the table for history.
 func historyProcedures() map[string]procedure {
 	return map[string]procedure{
-		rpcv1.HistoryServiceListJournalProcedure:      {action: ActionTwinRead, resource: journalOf},
-		rpcv1.HistoryServiceQuerySeriesProcedure:      {action: ActionTwinRead, resource: seriesOf},
-		rpcv1.HistoryServicePreviewRetentionProcedure: {action: ActionSiteRead, resource: ofRetention},
+		rpcv1.HistoryServiceListJournalProcedure:        {action: ActionTwinRead, resource: journalOf},
+		rpcv1.HistoryServiceQuerySeriesProcedure:        {action: ActionTwinRead, resource: seriesOf},
+		rpcv1.HistoryServicePreviewRetentionProcedure:   {action: ActionSiteRead, resource: ofRetention},
+		rpcv1.HistoryServiceGetRetentionStatusProcedure: {action: ActionSiteRead, resource: ofRetention},
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/history"
 	"github.com/polluxhq/pollux/storage/journal"
@@ -29,7 +30,11 @@ type Options struct {
 	Journal  *journal.Journal
 	// Retention is how long history is kept; the journal is kept no longer. 0: 400 days.
 	Retention time.Duration
-	Cluster   Cluster
+	// Samples are optional: the history in this process, where it is not elsewhere.
+	Samples Samples
+	// Curation is optional: how far this node is with deleting what a project's rules let go; nil where it has not begun.
+	Curation func(project string) *pb.Curation
+	Cluster  Cluster
 	// Peers are optional: the other nodes of the cluster. Without them this node is alone.
 	Peers Peers
 	// Verify checks an uploaded file and reads its manifest. It may take seconds; it must be safe for concurrent use.

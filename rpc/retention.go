@@ -8,9 +8,19 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage/history"
 	"github.com/polluxhq/pollux/storage/journal"
 )
+
+// Samples is the history in the node's own process.
+type Samples interface {
+	// Expired counts what rules would let go now. It may take as long as the project has series.
+	Expired(ctx context.Context, project string, rules history.SampleRules, now time.Time) (history.Curation, error)
+	// SeriesToday counts the project's series that have samples of today.
+	SeriesToday(project string) (uint64, error)
+}
 
 // JournalRules are a project's rules as the journal takes them.
 func JournalRules(list []*pb.RetentionRule, longest time.Duration) journal.Rules {
@@ -21,35 +31,99 @@ func JournalRules(list []*pb.RetentionRule, longest time.Duration) journal.Rules
 	return out
 }
 
-func (h *historyService) PreviewRetention(ctx context.Context, r *connect.Request[pb.PreviewRetentionRequest]) (*connect.Response[pb.PreviewRetentionResponse], error) {
-	list := r.Msg.Rules
-	if r.Msg.Current {
-		settings, err := h.s.o.Registry.ProjectSettings(r.Msg.Project)
+// SampleRules are a project's rules as history takes them.
+func SampleRules(r *actors.Registry, project string, list []*pb.SampleRetention) (rules history.SampleRules) {
+	for _, x := range list {
+		rules = append(rules, history.SampleRule{Model: r.SeriesModel(project, x.Model), Property: x.Property, MaxAge: x.MaxAge.AsDuration(),
+			Step: x.Downsample.AsDuration(), StepMaxAge: x.DownsampleMaxAge.AsDuration()})
+	}
+	return rules
+}
+
+// Uses says what a project takes, of each resource that a quota may be of. Without samples the series are not among them.
+func Uses(r *actors.Registry, j *journal.Journal, samples Samples, s *pb.ProjectSettings) (uses []*pb.QuotaUse, err error) {
+	limits := actors.QuotaLimits(s.GetQuotas())
+	for _, of := range []struct {
+		resource string
+		count    func(string) (uint64, error)
+	}{
+		{actors.QuotaTwins, r.ProjectTwins}, {actors.QuotaJournalBytes, j.Usage}, {actors.QuotaTopicBytes, r.ProjectTopicBytes},
+		{actors.QuotaSeries, func(p string) (uint64, error) { return samples.SeriesToday(p) }},
+	} {
+		if of.resource == actors.QuotaSeries && samples == nil {
+			continue
+		}
+		n, err := of.count(s.Project)
 		if err != nil {
 			return nil, err
 		}
-		list = settings.JournalRetention
+		uses = append(uses, &pb.QuotaUse{Resource: of.resource, Used: n, Limit: limits[of.resource]})
 	}
-	h.s.o.Journal.CatchUp(ctx, journalPatience)
-	c, kinds, err := h.s.o.Journal.Expired(ctx, r.Msg.Project, JournalRules(list, h.s.o.Retention), time.Now(), false)
+	return uses, nil
+}
+
+func (h *historyService) PreviewRetention(ctx context.Context, r *connect.Request[pb.PreviewRetentionRequest]) (*connect.Response[pb.PreviewRetentionResponse], error) {
+	o := &h.s.o
+	list, samples := r.Msg.Rules, r.Msg.SampleRules
+	if r.Msg.Current {
+		settings, err := o.Registry.ProjectSettings(r.Msg.Project)
+		if err != nil {
+			return nil, err
+		}
+		list, samples = settings.JournalRetention, settings.SampleRetention
+	}
+	o.Journal.CatchUp(ctx, journalPatience)
+	c, kinds, err := o.Journal.Expired(ctx, r.Msg.Project, JournalRules(list, o.Retention), time.Now(), false)
 	if err != nil {
 		return nil, err
 	}
-	out := &pb.PreviewRetentionResponse{Entries: c.Entries, Bytes: c.Bytes, Kinds: kinds, DefaultMaxAge: durationpb.New(h.s.o.Retention)}
+	out := &pb.PreviewRetentionResponse{Entries: c.Entries, Bytes: c.Bytes, Kinds: kinds, DefaultMaxAge: durationpb.New(o.Retention), Elsewhere: o.Samples == nil}
 	if c.Entries > 0 {
 		out.Oldest, out.Newest = timestamppb.New(time.UnixMilli(c.Oldest)), timestamppb.New(time.UnixMilli(c.Newest))
 	}
-	if out.UsedBytes, err = h.s.o.Journal.Usage(r.Msg.Project); err != nil {
+	if out.UsedBytes, err = o.Journal.Usage(r.Msg.Project); err != nil {
 		return nil, err
+	}
+	if o.Samples != nil {
+		would, err := o.Samples.Expired(ctx, r.Msg.Project, SampleRules(o.Registry, r.Msg.Project, samples), time.Now())
+		if err != nil {
+			return nil, err
+		}
+		out.Samples, out.Series, out.Properties = would.Samples, would.Series, would.Properties
 	}
 	return connect.NewResponse(out), nil
 }
 
-// ofRetention: the project whose journal it is.
-func ofRetention(m any, p *Principal) (Resource, error) {
-	msg, ok := m.(*pb.PreviewRetentionRequest)
-	if !ok {
-		return Resource{}, errWrongMessage
+func (h *historyService) GetRetentionStatus(ctx context.Context, r *connect.Request[pb.GetRetentionStatusRequest]) (*connect.Response[pb.GetRetentionStatusResponse], error) {
+	settings, err := h.s.o.Registry.ProjectSettings(r.Msg.Project)
+	if err != nil {
+		return nil, err
 	}
-	return ofOneProject("project", &msg.Project, p)
+	settings.Project = r.Msg.Project
+	out := &pb.GetRetentionStatusResponse{Rules: settings.JournalRetention, SampleRules: settings.SampleRetention}
+	if r.Msg.Preview {
+		res, err := h.PreviewRetention(ctx, connect.NewRequest(&pb.PreviewRetentionRequest{Project: r.Msg.Project, Current: true}))
+		if err != nil {
+			return nil, err
+		}
+		out.Preview = res.Msg
+	}
+	if out.Uses, err = Uses(h.s.o.Registry, h.s.o.Journal, h.s.o.Samples, settings); err != nil {
+		return nil, err
+	}
+	if h.s.o.Curation != nil {
+		out.Curation = h.s.o.Curation(r.Msg.Project)
+	}
+	return connect.NewResponse(out), nil
+}
+
+// ofRetention: the project whose past it is.
+func ofRetention(m any, p *Principal) (Resource, error) {
+	switch msg := m.(type) {
+	case *pb.PreviewRetentionRequest:
+		return ofOneProject("project", &msg.Project, p)
+	case *pb.GetRetentionStatusRequest:
+		return ofOneProject("project", &msg.Project, p)
+	}
+	return Resource{}, errWrongMessage
 }

@@ -180,7 +180,7 @@ func (t *topic) dirty() bool {
 
 // excess says whether there are messages beyond the topic's limits.
 func (t *topic) excess() bool {
-	return t.conf != nil && t.tail.First < t.tail.Next && (t.tail.First < t.cut || t.tail.Bytes > orDefault(t.conf.MaxBytes, defaultBytes) ||
+	return t.conf != nil && t.tail.First < t.tail.Next && (t.tail.First < t.cut || t.tail.Bytes > t.maxBytes() ||
 		t.tail.Next-t.tail.First > orDefault(t.conf.MaxMessages, defaultMessages))
 }
 

@@ -28,6 +28,15 @@ func orDefault(n, d uint64) uint64 {
 	return n
 }
 
+// maxBytes is what the messages may take, by the topic's limit and by its project's.
+func (t *topic) maxBytes() uint64 {
+	size := orDefault(t.conf.MaxBytes, defaultBytes)
+	if t.h.o.Share != nil {
+		size = min(size, t.h.o.Share(t.id, t.tail.Bytes))
+	}
+	return size
+}
+
 // tooOld says whether a stored message is older than the topic's limit.
 func tooOld(conf *pb.Topic, value []byte, now time.Time) bool {
 	m := &pb.TopicMessage{}
@@ -39,7 +48,7 @@ func (t *topic) buildTrim(f *flight, now time.Time) error {
 	if t.conf == nil {
 		return nil
 	}
-	limit, size := orDefault(t.conf.MaxMessages, defaultMessages), orDefault(t.conf.MaxBytes, defaultBytes)
+	limit, size := orDefault(t.conf.MaxMessages, defaultMessages), t.maxBytes()
 	oldest := now.Add(-ageOf(t.conf)).UnixMilli()
 	need := func(first uint64, at int64) bool {
 		return first < t.tail.Next && (t.conf.Deleting || first < t.cut || f.tail.Next-first > limit || f.tail.Bytes > size || at < oldest)

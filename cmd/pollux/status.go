@@ -58,6 +58,9 @@ func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now 
 	for _, selector := range slices.Sorted(maps.Keys(s.UnmetSelectors)) {
 		row(w, "Unavailable", unmetText(selector, s.UnmetSelectors[selector]))
 	}
+	for _, text := range s.QuotaWarnings {
+		row(w, "Quota", printable(text))
+	}
 	row(w, "Drivers", s.Drivers)
 	row(w, "Revision", s.Revision)
 	row(w, "Checkpoint every", time.Duration(s.CheckpointIntervalMs)*time.Millisecond)

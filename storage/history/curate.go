@@ -49,15 +49,16 @@ type curated struct {
 // Expired counts, by property, what the rules would let go now, at most what is older than they say; nothing is deleted. It looks at
 // each series of the project that has samples so old.
 func (e *Embedded) Expired(ctx context.Context, project string, rules SampleRules, now time.Time) (Curation, error) {
-	return e.curation(ctx, project, rules, now, false)
+	return e.curation(ctx, project, rules, now, false, nil)
 }
 
 // Curate lets go what is older than the rules of a project say, by writing series anew: VictoriaMetrics deletes whole series only. It
 // does so where a quarter more than a rule's age has come together (at least 10 minutes, at most a week), so that a sample is written
 // a few times in its life and not each time. It blocks for as long as that takes, with pauses; what is done when ctx ends stays done.
-// Series are handled in small groups, for which inserts and queries wait. After a crash the group is finished by the next start.
-func (e *Embedded) Curate(ctx context.Context, project string, rules SampleRules, now time.Time) (Curation, error) {
-	return e.curation(ctx, project, rules, now, true)
+// Series are handled in small groups, for which inserts and queries wait. After a crash the group is finished by the next start. progress,
+// where not nil, is told with each property what was done by then.
+func (e *Embedded) Curate(ctx context.Context, project string, rules SampleRules, now time.Time, progress func(property string, c Curation)) (Curation, error) {
+	return e.curation(ctx, project, rules, now, true, progress)
 }
 
 // kindOfSeries are the series of a project of one property and one model.
@@ -65,7 +66,7 @@ type kindOfSeries struct{ project, model, property string }
 
 func (k kindOfSeries) key() string { return k.model + "\x00" + k.property }
 
-func (e *Embedded) curation(ctx context.Context, project string, rules SampleRules, now time.Time, do bool) (c Curation, err error) {
+func (e *Embedded) curation(ctx context.Context, project string, rules SampleRules, now time.Time, do bool, progress func(string, Curation)) (c Curation, err error) {
 	if err := e.enter(); err != nil {
 		return c, err
 	}
@@ -97,6 +98,9 @@ func (e *Embedded) curation(ctx context.Context, project string, rules SampleRul
 		before := state.Cutoffs[project][k.key()]
 		if slack := min(max(age/4, minSlack), maxSlack); do && cutoff-before < slack.Milliseconds() && cutoff >= before {
 			continue
+		}
+		if progress != nil {
+			progress(k.property, c)
 		}
 		went := c.Samples
 		if err := e.curateKind(ctx, k, cutoff, step, do, &c); err != nil {

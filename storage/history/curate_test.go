@@ -115,7 +115,7 @@ func TestCurate(t *testing.T) {
 	if n := raws(t, e, "house", "a", "heat"); n != each {
 		t.Errorf("asking left %d samples of %d", n, each)
 	}
-	did, err := e.Curate(t.Context(), "house", rules, now)
+	did, err := e.Curate(t.Context(), "house", rules, now, nil)
 	if err != nil || did.Samples != would.Samples || did.Rolled != went+3 || did.Kept != uint64(3*(stays-1)+3*3*180) {
 		t.Errorf("it did %+v, would %+v: %v", did, would, err)
 	}
@@ -134,7 +134,7 @@ func TestCurate(t *testing.T) {
 		t.Errorf("another project has %d samples of %d", n, each)
 	}
 	// Twice is as once; what comes late joins the aggregates, and the newest samples go on in their series.
-	if again, err := e.Curate(t.Context(), "house", rules, now.Add(time.Minute)); err != nil || again.Seen != 0 {
+	if again, err := e.Curate(t.Context(), "house", rules, now.Add(time.Minute), nil); err != nil || again.Seen != 0 {
 		t.Errorf("soon again: %+v %v", again, err)
 	}
 	late := storage.Sample{Property: "heat", Time: start.Add(90*time.Minute + time.Second).UnixMilli(), Value: 1000}
@@ -145,7 +145,7 @@ func TestCurate(t *testing.T) {
 		if values[1] != 1000 || values[2] == 1000 {
 			t.Errorf("with a late sample: %v", values)
 		}
-		if _, err := e.Curate(t.Context(), "house", rules, now.Add(time.Hour)); err != nil {
+		if _, err := e.Curate(t.Context(), "house", rules, now.Add(time.Hour), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -158,7 +158,7 @@ func TestCurate(t *testing.T) {
 	}
 	// Aggregates go by an age of their own, and all of it survives a restart.
 	rules[0].StepMaxAge = 6 * time.Hour
-	if did, err := e.Curate(t.Context(), "house", rules, now.Add(2*time.Hour)); err != nil || did.Properties["heat/5m/count"] == 0 {
+	if did, err := e.Curate(t.Context(), "house", rules, now.Add(2*time.Hour), nil); err != nil || did.Properties["heat/5m/count"] == 0 {
 		t.Errorf("aggregates: %+v %v", did, err)
 	}
 	want := chartsOf(t, e, "house", "heat", start)

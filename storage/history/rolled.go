@@ -2,10 +2,12 @@ package history
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"sync"
 	"time"
 
+	"github.com/VictoriaMetrics/VictoriaMetrics/app/vmstorage"
 	vm "github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
 )
 
@@ -50,6 +52,29 @@ func (e *Embedded) hasRolled(project string) bool {
 	}
 	e.rolled.known[project] = e.rolled.known[project] || len(found) > 0
 	return e.rolled.known[project]
+}
+
+// SeriesToday counts the series of a project that have samples of this day, in UTC.
+func (e *Embedded) SeriesToday(project string) (n uint64, err error) {
+	if err := e.enter(); err != nil {
+		return 0, err
+	}
+	defer e.leave()
+	e.freshen()
+	now := time.Now().UnixMilli()
+	q := vm.NewSearchQuery(now-now%(24*time.Hour).Milliseconds(), now, [][]vm.TagFilter{filters("project", project)}, maxSeries)
+	if gerr := guarded("count series", func() {
+		var s *vm.TSDBStatus
+		if s, err = vmstorage.VMSelectAPI.TSDBStatus(nil, q, "", 1, uint64(time.Now().Add(time.Minute).Unix())); err == nil {
+			n = s.TotalSeries
+		}
+	}); gerr != nil {
+		err = gerr
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count series: %w", err)
+	}
+	return n, nil
 }
 
 // inSteps is aligned of the raw samples and of the aggregates of those that went. A sample is in one of the two.

@@ -63,38 +63,3 @@ func (j *Journal) Expired(ctx context.Context, project string, rules Rules, now 
 	})
 	return c, kinds, err
 }
-
-// CurateEvery is how often a node deletes what its rules let go.
-const CurateEvery = 10 * time.Minute
-
-// Curate deletes what the rules let go, soon and then every so often, until ctx ends. Each node does so with its own journal: a
-// deletion needs no agreement, since it follows from the committed rules and the entry's time.
-func (j *Journal) Curate(ctx context.Context, every time.Duration, rules func(project string) (Rules, error)) {
-	for sleep(ctx, min(every, time.Minute)); ctx.Err() == nil; sleep(ctx, every) {
-		if err := j.curate(ctx, rules); err != nil && ctx.Err() == nil {
-			j.o.Metrics.GetOrCreateCounter("pollux_journal_curate_errors_total").Inc()
-			j.o.Logger.Warn("journal is not curated", "error", err)
-		}
-	}
-}
-
-func (j *Journal) curate(ctx context.Context, rules func(project string) (Rules, error)) error {
-	projects, err := j.Projects()
-	if err != nil {
-		return err
-	}
-	for _, project := range projects {
-		r, err := rules(project)
-		if err != nil {
-			return err
-		}
-		c, _, err := j.Expired(ctx, project, r, time.Now(), true)
-		if err != nil {
-			return err
-		}
-		if c.Entries > 0 {
-			j.o.Logger.Info("old journal entries are deleted", "project", project, "entries", c.Entries, "bytes", c.Bytes)
-		}
-	}
-	return nil
-}

@@ -366,14 +366,9 @@ func TestCurate(t *testing.T) {
 	if err != nil || would.Entries != 4 || kinds["event"] != 2 || kinds["value"] != 1 || kinds["command"] != 1 {
 		t.Fatalf("would delete %+v %v: %v", would, kinds, err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var curating sync.WaitGroup
-	curating.Go(func() { j.Curate(ctx, 10*time.Millisecond, func(string) (journal.Rules, error) { return rules, nil }) })
-	until(t, "the old entries are gone", func() bool {
-		return len(list(t, j, journal.Query{Project: "default", Limit: 100})) == 3
-	})
-	cancel()
-	curating.Wait()
+	if did, _, err := j.Expired(t.Context(), "default", rules, now, true); err != nil || did != would {
+		t.Errorf("deleted %+v, would %+v: %v", did, would, err)
+	}
 	if got := texts(list(t, j, journal.Query{Project: "default", Twin: "a", Limit: 100})); len(got) != 3 {
 		t.Errorf("left: %v", got)
 	}

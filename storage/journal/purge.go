@@ -126,7 +126,7 @@ func (j *Journal) Usage(project string) (uint64, error) {
 	}
 	defer j.leave()
 	var all uint64
-	for _, prefix := range [][]byte{timePrefix(nil, project), append(append([]byte{spaceEntries}, project...), 0)} {
+	for _, prefix := range projectPrefixes(project) {
 		end := slices.Clone(prefix)
 		end[len(end)-1] = 1
 		n, err := j.db.EstimateDiskUsage(prefix, end)

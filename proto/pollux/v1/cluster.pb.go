@@ -108,8 +108,10 @@ type GetStatusResponse struct {
 	UnmetSelectors map[string]uint32 `protobuf:"bytes,28,rep,name=unmet_selectors,json=unmetSelectors,proto3" json:"unmet_selectors,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Twins whose driver went on failing; see TwinService.ReleaseTwins.
 	QuarantinedTwins uint64 `protobuf:"varint,29,opt,name=quarantined_twins,json=quarantinedTwins,proto3" json:"quarantined_twins,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Quotas of projects that are nearly or wholly used up.
+	QuotaWarnings []string `protobuf:"bytes,30,rep,name=quota_warnings,json=quotaWarnings,proto3" json:"quota_warnings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -343,6 +345,13 @@ func (x *GetStatusResponse) GetQuarantinedTwins() uint64 {
 		return x.QuarantinedTwins
 	}
 	return 0
+}
+
+func (x *GetStatusResponse) GetQuotaWarnings() []string {
+	if x != nil {
+		return x.QuotaWarnings
+	}
+	return nil
 }
 
 type Node struct {
@@ -3280,7 +3289,7 @@ var File_pollux_v1_cluster_proto protoreflect.FileDescriptor
 const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"\x17pollux/v1/cluster.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\x9a\n" +
+	"\x10GetStatusRequest\"\xc1\n" +
 	"\n" +
 	"\x11GetStatusResponse\x12\x1d\n" +
 	"\n" +
@@ -3317,7 +3326,8 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"leaderName\x12\x1b\n" +
 	"\tnode_name\x18\x1b \x01(\tR\bnodeName\x12Y\n" +
 	"\x0funmet_selectors\x18\x1c \x03(\v20.pollux.v1.GetStatusResponse.UnmetSelectorsEntryR\x0eunmetSelectors\x12+\n" +
-	"\x11quarantined_twins\x18\x1d \x01(\x04R\x10quarantinedTwins\x1a<\n" +
+	"\x11quarantined_twins\x18\x1d \x01(\x04R\x10quarantinedTwins\x12%\n" +
+	"\x0equota_warnings\x18\x1e \x03(\tR\rquotaWarnings\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +

@@ -595,7 +595,9 @@ type PreviewRetentionRequest struct {
 	// Rules to try.
 	Rules []*RetentionRule `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
 	// The rules that hold, instead.
-	Current       bool `protobuf:"varint,3,opt,name=current,proto3" json:"current,omitempty"`
+	Current bool `protobuf:"varint,3,opt,name=current,proto3" json:"current,omitempty"`
+	// Rules of samples to try.
+	SampleRules   []*SampleRetention `protobuf:"bytes,4,rep,name=sample_rules,json=sampleRules,proto3" json:"sample_rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -651,6 +653,13 @@ func (x *PreviewRetentionRequest) GetCurrent() bool {
 	return false
 }
 
+func (x *PreviewRetentionRequest) GetSampleRules() []*SampleRetention {
+	if x != nil {
+		return x.SampleRules
+	}
+	return nil
+}
+
 type PreviewRetentionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Entries that would go, what they take before compression, and of which time they are.
@@ -664,6 +673,13 @@ type PreviewRetentionResponse struct {
 	UsedBytes uint64 `protobuf:"varint,6,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"`
 	// How long what no rule fits is kept.
 	DefaultMaxAge *durationpb.Duration `protobuf:"bytes,7,opt,name=default_max_age,json=defaultMaxAge,proto3" json:"default_max_age,omitempty"`
+	// Samples that would go, by property; those that are older than their rule says.
+	Samples    uint64            `protobuf:"varint,8,opt,name=samples,proto3" json:"samples,omitempty"`
+	Properties map[string]uint64 `protobuf:"bytes,9,rep,name=properties,proto3" json:"properties,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Series that have such samples.
+	Series uint64 `protobuf:"varint,10,opt,name=series,proto3" json:"series,omitempty"`
+	// The samples are in a VictoriaMetrics elsewhere, which keeps them as it is set up: rules of samples do nothing.
+	Elsewhere     bool `protobuf:"varint,11,opt,name=elsewhere,proto3" json:"elsewhere,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -747,6 +763,342 @@ func (x *PreviewRetentionResponse) GetDefaultMaxAge() *durationpb.Duration {
 	return nil
 }
 
+func (x *PreviewRetentionResponse) GetSamples() uint64 {
+	if x != nil {
+		return x.Samples
+	}
+	return 0
+}
+
+func (x *PreviewRetentionResponse) GetProperties() map[string]uint64 {
+	if x != nil {
+		return x.Properties
+	}
+	return nil
+}
+
+func (x *PreviewRetentionResponse) GetSeries() uint64 {
+	if x != nil {
+		return x.Series
+	}
+	return 0
+}
+
+func (x *PreviewRetentionResponse) GetElsewhere() bool {
+	if x != nil {
+		return x.Elsewhere
+	}
+	return false
+}
+
+type GetRetentionStatusRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: the caller's, or the default one.
+	Project string `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	// Count what the rules would delete now, too.
+	Preview       bool `protobuf:"varint,2,opt,name=preview,proto3" json:"preview,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRetentionStatusRequest) Reset() {
+	*x = GetRetentionStatusRequest{}
+	mi := &file_pollux_v1_history_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRetentionStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRetentionStatusRequest) ProtoMessage() {}
+
+func (x *GetRetentionStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_history_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRetentionStatusRequest.ProtoReflect.Descriptor instead.
+func (*GetRetentionStatusRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_history_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GetRetentionStatusRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *GetRetentionStatusRequest) GetPreview() bool {
+	if x != nil {
+		return x.Preview
+	}
+	return false
+}
+
+type GetRetentionStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the project takes, of each kind that has a quota or can be measured.
+	Uses     []*QuotaUse `protobuf:"bytes,1,rep,name=uses,proto3" json:"uses,omitempty"`
+	Curation *Curation   `protobuf:"bytes,2,opt,name=curation,proto3" json:"curation,omitempty"`
+	// The rules that hold.
+	Rules       []*RetentionRule   `protobuf:"bytes,3,rep,name=rules,proto3" json:"rules,omitempty"`
+	SampleRules []*SampleRetention `protobuf:"bytes,4,rep,name=sample_rules,json=sampleRules,proto3" json:"sample_rules,omitempty"`
+	// What they would delete now, where it was asked for.
+	Preview       *PreviewRetentionResponse `protobuf:"bytes,5,opt,name=preview,proto3" json:"preview,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRetentionStatusResponse) Reset() {
+	*x = GetRetentionStatusResponse{}
+	mi := &file_pollux_v1_history_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRetentionStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRetentionStatusResponse) ProtoMessage() {}
+
+func (x *GetRetentionStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_history_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRetentionStatusResponse.ProtoReflect.Descriptor instead.
+func (*GetRetentionStatusResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_history_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetRetentionStatusResponse) GetUses() []*QuotaUse {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
+}
+
+func (x *GetRetentionStatusResponse) GetCuration() *Curation {
+	if x != nil {
+		return x.Curation
+	}
+	return nil
+}
+
+func (x *GetRetentionStatusResponse) GetRules() []*RetentionRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *GetRetentionStatusResponse) GetSampleRules() []*SampleRetention {
+	if x != nil {
+		return x.SampleRules
+	}
+	return nil
+}
+
+func (x *GetRetentionStatusResponse) GetPreview() *PreviewRetentionResponse {
+	if x != nil {
+		return x.Preview
+	}
+	return nil
+}
+
+// QuotaUse is what a project takes of something.
+type QuotaUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// twins, series, journal_bytes or topic_bytes.
+	Resource string `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	Used     uint64 `protobuf:"varint,2,opt,name=used,proto3" json:"used,omitempty"`
+	// 0: no bound.
+	Limit         uint64 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuotaUse) Reset() {
+	*x = QuotaUse{}
+	mi := &file_pollux_v1_history_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuotaUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuotaUse) ProtoMessage() {}
+
+func (x *QuotaUse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_history_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuotaUse.ProtoReflect.Descriptor instead.
+func (*QuotaUse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_history_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *QuotaUse) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
+}
+
+func (x *QuotaUse) GetUsed() uint64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *QuotaUse) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// Curation is how far a node is with deleting what a project's rules let go.
+type Curation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Now at this property, or at the journal; empty where nothing runs.
+	Running string `protobuf:"bytes,2,opt,name=running,proto3" json:"running,omitempty"`
+	// Of this run, or the last one.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	EndTime   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	Entries   uint64                 `protobuf:"varint,5,opt,name=entries,proto3" json:"entries,omitempty"`
+	Samples   uint64                 `protobuf:"varint,6,opt,name=samples,proto3" json:"samples,omitempty"`
+	Rolled    uint64                 `protobuf:"varint,7,opt,name=rolled,proto3" json:"rolled,omitempty"`
+	Series    uint64                 `protobuf:"varint,8,opt,name=series,proto3" json:"series,omitempty"`
+	// Of the last run, where it failed. It is tried again.
+	Error         string `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Curation) Reset() {
+	*x = Curation{}
+	mi := &file_pollux_v1_history_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Curation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Curation) ProtoMessage() {}
+
+func (x *Curation) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_history_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Curation.ProtoReflect.Descriptor instead.
+func (*Curation) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_history_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Curation) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Curation) GetRunning() string {
+	if x != nil {
+		return x.Running
+	}
+	return ""
+}
+
+func (x *Curation) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Curation) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Curation) GetEntries() uint64 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *Curation) GetSamples() uint64 {
+	if x != nil {
+		return x.Samples
+	}
+	return 0
+}
+
+func (x *Curation) GetRolled() uint64 {
+	if x != nil {
+		return x.Rolled
+	}
+	return 0
+}
+
+func (x *Curation) GetSeries() uint64 {
+	if x != nil {
+		return x.Series
+	}
+	return 0
+}
+
+func (x *Curation) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_pollux_v1_history_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_history_proto_rawDesc = "" +
@@ -807,11 +1159,12 @@ const file_pollux_v1_history_proto_rawDesc = "" +
 	"\n" +
 	"GroupEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd0\x01\n" +
 	"\x17PreviewRetentionRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x128\n" +
 	"\x05rules\x18\x02 \x03(\v2\x18.pollux.v1.RetentionRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x12\x18\n" +
-	"\acurrent\x18\x03 \x01(\bR\acurrent\"\x94\x03\n" +
+	"\acurrent\x18\x03 \x01(\bR\acurrent\x12G\n" +
+	"\fsample_rules\x18\x04 \x03(\v2\x1a.pollux.v1.SampleRetentionB\b\xbaH\x05\x92\x01\x02\x10dR\vsampleRules\"\xf8\x04\n" +
 	"\x18PreviewRetentionResponse\x12\x18\n" +
 	"\aentries\x18\x01 \x01(\x04R\aentries\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x122\n" +
@@ -820,15 +1173,50 @@ const file_pollux_v1_history_proto_rawDesc = "" +
 	"\x05kinds\x18\x05 \x03(\v2..pollux.v1.PreviewRetentionResponse.KindsEntryR\x05kinds\x12\x1d\n" +
 	"\n" +
 	"used_bytes\x18\x06 \x01(\x04R\tusedBytes\x12A\n" +
-	"\x0fdefault_max_age\x18\a \x01(\v2\x19.google.protobuf.DurationR\rdefaultMaxAge\x1a8\n" +
+	"\x0fdefault_max_age\x18\a \x01(\v2\x19.google.protobuf.DurationR\rdefaultMaxAge\x12\x18\n" +
+	"\asamples\x18\b \x01(\x04R\asamples\x12S\n" +
+	"\n" +
+	"properties\x18\t \x03(\v23.pollux.v1.PreviewRetentionResponse.PropertiesEntryR\n" +
+	"properties\x12\x16\n" +
+	"\x06series\x18\n" +
+	" \x01(\x04R\x06series\x12\x1c\n" +
+	"\telsewhere\x18\v \x01(\bR\telsewhere\x1a8\n" +
 	"\n" +
 	"KindsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x012\x98\x02\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a=\n" +
+	"\x0fPropertiesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"O\n" +
+	"\x19GetRetentionStatusRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x18\n" +
+	"\apreview\x18\x02 \x01(\bR\apreview\"\xa4\x02\n" +
+	"\x1aGetRetentionStatusResponse\x12'\n" +
+	"\x04uses\x18\x01 \x03(\v2\x13.pollux.v1.QuotaUseR\x04uses\x12/\n" +
+	"\bcuration\x18\x02 \x01(\v2\x13.pollux.v1.CurationR\bcuration\x12.\n" +
+	"\x05rules\x18\x03 \x03(\v2\x18.pollux.v1.RetentionRuleR\x05rules\x12=\n" +
+	"\fsample_rules\x18\x04 \x03(\v2\x1a.pollux.v1.SampleRetentionR\vsampleRules\x12=\n" +
+	"\apreview\x18\x05 \x01(\v2#.pollux.v1.PreviewRetentionResponseR\apreview\"P\n" +
+	"\bQuotaUse\x12\x1a\n" +
+	"\bresource\x18\x01 \x01(\tR\bresource\x12\x12\n" +
+	"\x04used\x18\x02 \x01(\x04R\x04used\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x04R\x05limit\"\xa4\x02\n" +
+	"\bCuration\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\arunning\x18\x02 \x01(\tR\arunning\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x18\n" +
+	"\aentries\x18\x05 \x01(\x04R\aentries\x12\x18\n" +
+	"\asamples\x18\x06 \x01(\x04R\asamples\x12\x16\n" +
+	"\x06rolled\x18\a \x01(\x04R\x06rolled\x12\x16\n" +
+	"\x06series\x18\b \x01(\x04R\x06series\x12\x14\n" +
+	"\x05error\x18\t \x01(\tR\x05error2\x80\x03\n" +
 	"\x0eHistoryService\x12Q\n" +
 	"\vListJournal\x12\x1d.pollux.v1.ListJournalRequest\x1a\x1e.pollux.v1.ListJournalResponse\"\x03\x90\x02\x01\x12Q\n" +
 	"\vQuerySeries\x12\x1d.pollux.v1.QuerySeriesRequest\x1a\x1e.pollux.v1.QuerySeriesResponse\"\x03\x90\x02\x01\x12`\n" +
-	"\x10PreviewRetention\x12\".pollux.v1.PreviewRetentionRequest\x1a#.pollux.v1.PreviewRetentionResponse\"\x03\x90\x02\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\x10PreviewRetention\x12\".pollux.v1.PreviewRetentionRequest\x1a#.pollux.v1.PreviewRetentionResponse\"\x03\x90\x02\x01\x12f\n" +
+	"\x12GetRetentionStatus\x12$.pollux.v1.GetRetentionStatusRequest\x1a%.pollux.v1.GetRetentionStatusResponse\"\x03\x90\x02\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_history_proto_rawDescOnce sync.Once
@@ -842,54 +1230,71 @@ func file_pollux_v1_history_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_history_proto_rawDescData
 }
 
-var file_pollux_v1_history_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_pollux_v1_history_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_pollux_v1_history_proto_goTypes = []any{
-	(*JournalEntry)(nil),             // 0: pollux.v1.JournalEntry
-	(*ListJournalRequest)(nil),       // 1: pollux.v1.ListJournalRequest
-	(*ListJournalResponse)(nil),      // 2: pollux.v1.ListJournalResponse
-	(*QuerySeriesRequest)(nil),       // 3: pollux.v1.QuerySeriesRequest
-	(*QuerySeriesResponse)(nil),      // 4: pollux.v1.QuerySeriesResponse
-	(*HistorySeries)(nil),            // 5: pollux.v1.HistorySeries
-	(*PreviewRetentionRequest)(nil),  // 6: pollux.v1.PreviewRetentionRequest
-	(*PreviewRetentionResponse)(nil), // 7: pollux.v1.PreviewRetentionResponse
-	nil,                              // 8: pollux.v1.HistorySeries.GroupEntry
-	nil,                              // 9: pollux.v1.PreviewRetentionResponse.KindsEntry
-	(*timestamppb.Timestamp)(nil),    // 10: google.protobuf.Timestamp
-	(*structpb.Value)(nil),           // 11: google.protobuf.Value
-	(*TwinFilter)(nil),               // 12: pollux.v1.TwinFilter
-	(*durationpb.Duration)(nil),      // 13: google.protobuf.Duration
-	(*RetentionRule)(nil),            // 14: pollux.v1.RetentionRule
+	(*JournalEntry)(nil),               // 0: pollux.v1.JournalEntry
+	(*ListJournalRequest)(nil),         // 1: pollux.v1.ListJournalRequest
+	(*ListJournalResponse)(nil),        // 2: pollux.v1.ListJournalResponse
+	(*QuerySeriesRequest)(nil),         // 3: pollux.v1.QuerySeriesRequest
+	(*QuerySeriesResponse)(nil),        // 4: pollux.v1.QuerySeriesResponse
+	(*HistorySeries)(nil),              // 5: pollux.v1.HistorySeries
+	(*PreviewRetentionRequest)(nil),    // 6: pollux.v1.PreviewRetentionRequest
+	(*PreviewRetentionResponse)(nil),   // 7: pollux.v1.PreviewRetentionResponse
+	(*GetRetentionStatusRequest)(nil),  // 8: pollux.v1.GetRetentionStatusRequest
+	(*GetRetentionStatusResponse)(nil), // 9: pollux.v1.GetRetentionStatusResponse
+	(*QuotaUse)(nil),                   // 10: pollux.v1.QuotaUse
+	(*Curation)(nil),                   // 11: pollux.v1.Curation
+	nil,                                // 12: pollux.v1.HistorySeries.GroupEntry
+	nil,                                // 13: pollux.v1.PreviewRetentionResponse.KindsEntry
+	nil,                                // 14: pollux.v1.PreviewRetentionResponse.PropertiesEntry
+	(*timestamppb.Timestamp)(nil),      // 15: google.protobuf.Timestamp
+	(*structpb.Value)(nil),             // 16: google.protobuf.Value
+	(*TwinFilter)(nil),                 // 17: pollux.v1.TwinFilter
+	(*durationpb.Duration)(nil),        // 18: google.protobuf.Duration
+	(*RetentionRule)(nil),              // 19: pollux.v1.RetentionRule
+	(*SampleRetention)(nil),            // 20: pollux.v1.SampleRetention
 }
 var file_pollux_v1_history_proto_depIdxs = []int32{
-	10, // 0: pollux.v1.JournalEntry.time:type_name -> google.protobuf.Timestamp
-	11, // 1: pollux.v1.JournalEntry.data:type_name -> google.protobuf.Value
-	10, // 2: pollux.v1.ListJournalRequest.start:type_name -> google.protobuf.Timestamp
-	10, // 3: pollux.v1.ListJournalRequest.end:type_name -> google.protobuf.Timestamp
+	15, // 0: pollux.v1.JournalEntry.time:type_name -> google.protobuf.Timestamp
+	16, // 1: pollux.v1.JournalEntry.data:type_name -> google.protobuf.Value
+	15, // 2: pollux.v1.ListJournalRequest.start:type_name -> google.protobuf.Timestamp
+	15, // 3: pollux.v1.ListJournalRequest.end:type_name -> google.protobuf.Timestamp
 	0,  // 4: pollux.v1.ListJournalResponse.entries:type_name -> pollux.v1.JournalEntry
-	12, // 5: pollux.v1.QuerySeriesRequest.filter:type_name -> pollux.v1.TwinFilter
-	10, // 6: pollux.v1.QuerySeriesRequest.start:type_name -> google.protobuf.Timestamp
-	10, // 7: pollux.v1.QuerySeriesRequest.end:type_name -> google.protobuf.Timestamp
-	13, // 8: pollux.v1.QuerySeriesRequest.step:type_name -> google.protobuf.Duration
-	10, // 9: pollux.v1.QuerySeriesResponse.start:type_name -> google.protobuf.Timestamp
-	13, // 10: pollux.v1.QuerySeriesResponse.step:type_name -> google.protobuf.Duration
+	17, // 5: pollux.v1.QuerySeriesRequest.filter:type_name -> pollux.v1.TwinFilter
+	15, // 6: pollux.v1.QuerySeriesRequest.start:type_name -> google.protobuf.Timestamp
+	15, // 7: pollux.v1.QuerySeriesRequest.end:type_name -> google.protobuf.Timestamp
+	18, // 8: pollux.v1.QuerySeriesRequest.step:type_name -> google.protobuf.Duration
+	15, // 9: pollux.v1.QuerySeriesResponse.start:type_name -> google.protobuf.Timestamp
+	18, // 10: pollux.v1.QuerySeriesResponse.step:type_name -> google.protobuf.Duration
 	5,  // 11: pollux.v1.QuerySeriesResponse.series:type_name -> pollux.v1.HistorySeries
-	8,  // 12: pollux.v1.HistorySeries.group:type_name -> pollux.v1.HistorySeries.GroupEntry
-	14, // 13: pollux.v1.PreviewRetentionRequest.rules:type_name -> pollux.v1.RetentionRule
-	10, // 14: pollux.v1.PreviewRetentionResponse.oldest:type_name -> google.protobuf.Timestamp
-	10, // 15: pollux.v1.PreviewRetentionResponse.newest:type_name -> google.protobuf.Timestamp
-	9,  // 16: pollux.v1.PreviewRetentionResponse.kinds:type_name -> pollux.v1.PreviewRetentionResponse.KindsEntry
-	13, // 17: pollux.v1.PreviewRetentionResponse.default_max_age:type_name -> google.protobuf.Duration
-	1,  // 18: pollux.v1.HistoryService.ListJournal:input_type -> pollux.v1.ListJournalRequest
-	3,  // 19: pollux.v1.HistoryService.QuerySeries:input_type -> pollux.v1.QuerySeriesRequest
-	6,  // 20: pollux.v1.HistoryService.PreviewRetention:input_type -> pollux.v1.PreviewRetentionRequest
-	2,  // 21: pollux.v1.HistoryService.ListJournal:output_type -> pollux.v1.ListJournalResponse
-	4,  // 22: pollux.v1.HistoryService.QuerySeries:output_type -> pollux.v1.QuerySeriesResponse
-	7,  // 23: pollux.v1.HistoryService.PreviewRetention:output_type -> pollux.v1.PreviewRetentionResponse
-	21, // [21:24] is the sub-list for method output_type
-	18, // [18:21] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	12, // 12: pollux.v1.HistorySeries.group:type_name -> pollux.v1.HistorySeries.GroupEntry
+	19, // 13: pollux.v1.PreviewRetentionRequest.rules:type_name -> pollux.v1.RetentionRule
+	20, // 14: pollux.v1.PreviewRetentionRequest.sample_rules:type_name -> pollux.v1.SampleRetention
+	15, // 15: pollux.v1.PreviewRetentionResponse.oldest:type_name -> google.protobuf.Timestamp
+	15, // 16: pollux.v1.PreviewRetentionResponse.newest:type_name -> google.protobuf.Timestamp
+	13, // 17: pollux.v1.PreviewRetentionResponse.kinds:type_name -> pollux.v1.PreviewRetentionResponse.KindsEntry
+	18, // 18: pollux.v1.PreviewRetentionResponse.default_max_age:type_name -> google.protobuf.Duration
+	14, // 19: pollux.v1.PreviewRetentionResponse.properties:type_name -> pollux.v1.PreviewRetentionResponse.PropertiesEntry
+	10, // 20: pollux.v1.GetRetentionStatusResponse.uses:type_name -> pollux.v1.QuotaUse
+	11, // 21: pollux.v1.GetRetentionStatusResponse.curation:type_name -> pollux.v1.Curation
+	19, // 22: pollux.v1.GetRetentionStatusResponse.rules:type_name -> pollux.v1.RetentionRule
+	20, // 23: pollux.v1.GetRetentionStatusResponse.sample_rules:type_name -> pollux.v1.SampleRetention
+	7,  // 24: pollux.v1.GetRetentionStatusResponse.preview:type_name -> pollux.v1.PreviewRetentionResponse
+	15, // 25: pollux.v1.Curation.start_time:type_name -> google.protobuf.Timestamp
+	15, // 26: pollux.v1.Curation.end_time:type_name -> google.protobuf.Timestamp
+	1,  // 27: pollux.v1.HistoryService.ListJournal:input_type -> pollux.v1.ListJournalRequest
+	3,  // 28: pollux.v1.HistoryService.QuerySeries:input_type -> pollux.v1.QuerySeriesRequest
+	6,  // 29: pollux.v1.HistoryService.PreviewRetention:input_type -> pollux.v1.PreviewRetentionRequest
+	8,  // 30: pollux.v1.HistoryService.GetRetentionStatus:input_type -> pollux.v1.GetRetentionStatusRequest
+	2,  // 31: pollux.v1.HistoryService.ListJournal:output_type -> pollux.v1.ListJournalResponse
+	4,  // 32: pollux.v1.HistoryService.QuerySeries:output_type -> pollux.v1.QuerySeriesResponse
+	7,  // 33: pollux.v1.HistoryService.PreviewRetention:output_type -> pollux.v1.PreviewRetentionResponse
+	9,  // 34: pollux.v1.HistoryService.GetRetentionStatus:output_type -> pollux.v1.GetRetentionStatusResponse
+	31, // [31:35] is the sub-list for method output_type
+	27, // [27:31] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_history_proto_init() }
@@ -905,7 +1310,7 @@ func file_pollux_v1_history_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_history_proto_rawDesc), len(file_pollux_v1_history_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

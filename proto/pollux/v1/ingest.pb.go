@@ -1145,8 +1145,12 @@ type ProjectSettings struct {
 	PubsubPush *PubSubPush `protobuf:"bytes,8,opt,name=pubsub_push,json=pubsubPush,proto3" json:"pubsub_push,omitempty"`
 	// How old a value may be at all, for history: by its message's time or its own. None: 13 months.
 	MaxHistoryAge *durationpb.Duration `protobuf:"bytes,9,opt,name=max_history_age,json=maxHistoryAge,proto3" json:"max_history_age,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// How long samples are kept. Of several rules that fit a series the closest counts: model and property, property, model, neither.
+	// What no rule fits is kept as long as history is. Only for the VictoriaMetrics in the process.
+	SampleRetention []*SampleRetention `protobuf:"bytes,15,rep,name=sample_retention,json=sampleRetention,proto3" json:"sample_retention,omitempty"`
+	Quotas          *ProjectQuotas     `protobuf:"bytes,16,opt,name=quotas,proto3" json:"quotas,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ProjectSettings) Reset() {
@@ -1242,6 +1246,20 @@ func (x *ProjectSettings) GetMaxHistoryAge() *durationpb.Duration {
 	return nil
 }
 
+func (x *ProjectSettings) GetSampleRetention() []*SampleRetention {
+	if x != nil {
+		return x.SampleRetention
+	}
+	return nil
+}
+
+func (x *ProjectSettings) GetQuotas() *ProjectQuotas {
+	if x != nil {
+		return x.Quotas
+	}
+	return nil
+}
+
 // PubSubPush says which proof of Google's a push subscription has to bring: an OIDC token
 // (https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions), signed by RS256.
 type PubSubPush struct {
@@ -1316,6 +1334,162 @@ func (x *PubSubPush) GetIssuer() string {
 	return ""
 }
 
+// SampleRetention says how long samples of properties are kept, and what is made of them when they go.
+type SampleRetention struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of twins of this model: its id, or the title that is the label of its series; empty: of all.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Of this property; empty: of all.
+	Property string `protobuf:"bytes,2,opt,name=property,proto3" json:"property,omitempty"`
+	// At least so long, and at most a quarter longer.
+	MaxAge *durationpb.Duration `protobuf:"bytes,3,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	// Aggregates of steps so long are made of what goes: count, sum, minimum, maximum, first and last. Not set: none.
+	Downsample *durationpb.Duration `protobuf:"bytes,4,opt,name=downsample,proto3" json:"downsample,omitempty"`
+	// How long these are kept; not set: as long as history is.
+	DownsampleMaxAge *durationpb.Duration `protobuf:"bytes,5,opt,name=downsample_max_age,json=downsampleMaxAge,proto3" json:"downsample_max_age,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *SampleRetention) Reset() {
+	*x = SampleRetention{}
+	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SampleRetention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SampleRetention) ProtoMessage() {}
+
+func (x *SampleRetention) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SampleRetention.ProtoReflect.Descriptor instead.
+func (*SampleRetention) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SampleRetention) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *SampleRetention) GetProperty() string {
+	if x != nil {
+		return x.Property
+	}
+	return ""
+}
+
+func (x *SampleRetention) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
+func (x *SampleRetention) GetDownsample() *durationpb.Duration {
+	if x != nil {
+		return x.Downsample
+	}
+	return nil
+}
+
+func (x *SampleRetention) GetDownsampleMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.DownsampleMaxAge
+	}
+	return nil
+}
+
+// ProjectQuotas bound what a project takes; 0: no bound. At 80 % of one, and when it is reached, an alarm is raised and the journal has an
+// entry of kind quota.
+type ProjectQuotas struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Twins: no more can be made.
+	Twins uint64 `protobuf:"varint,1,opt,name=twins,proto3" json:"twins,omitempty"`
+	// Series of history with samples of today: it is told of, and nothing is refused, as no sample is dropped for it.
+	Series uint64 `protobuf:"varint,2,opt,name=series,proto3" json:"series,omitempty"`
+	// Bytes of the journal on a node's disk: the oldest entries go, whatever the rules say.
+	JournalBytes uint64 `protobuf:"varint,3,opt,name=journal_bytes,json=journalBytes,proto3" json:"journal_bytes,omitempty"`
+	// Bytes of the messages in the project's topics: the oldest go, of each topic its part.
+	TopicBytes    uint64 `protobuf:"varint,4,opt,name=topic_bytes,json=topicBytes,proto3" json:"topic_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProjectQuotas) Reset() {
+	*x = ProjectQuotas{}
+	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProjectQuotas) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProjectQuotas) ProtoMessage() {}
+
+func (x *ProjectQuotas) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProjectQuotas.ProtoReflect.Descriptor instead.
+func (*ProjectQuotas) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ProjectQuotas) GetTwins() uint64 {
+	if x != nil {
+		return x.Twins
+	}
+	return 0
+}
+
+func (x *ProjectQuotas) GetSeries() uint64 {
+	if x != nil {
+		return x.Series
+	}
+	return 0
+}
+
+func (x *ProjectQuotas) GetJournalBytes() uint64 {
+	if x != nil {
+		return x.JournalBytes
+	}
+	return 0
+}
+
+func (x *ProjectQuotas) GetTopicBytes() uint64 {
+	if x != nil {
+		return x.TopicBytes
+	}
+	return 0
+}
+
 // RetentionRule says how long journal entries are kept.
 type RetentionRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1330,7 +1504,7 @@ type RetentionRule struct {
 
 func (x *RetentionRule) Reset() {
 	*x = RetentionRule{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1516,7 @@ func (x *RetentionRule) String() string {
 func (*RetentionRule) ProtoMessage() {}
 
 func (x *RetentionRule) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[15]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1529,7 @@ func (x *RetentionRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionRule.ProtoReflect.Descriptor instead.
 func (*RetentionRule) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RetentionRule) GetKind() string {
@@ -1388,7 +1562,7 @@ type GetProjectSettingsRequest struct {
 
 func (x *GetProjectSettingsRequest) Reset() {
 	*x = GetProjectSettingsRequest{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1574,7 @@ func (x *GetProjectSettingsRequest) String() string {
 func (*GetProjectSettingsRequest) ProtoMessage() {}
 
 func (x *GetProjectSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[16]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1587,7 @@ func (x *GetProjectSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProjectSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetProjectSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetProjectSettingsRequest) GetProject() string {
@@ -1432,7 +1606,7 @@ type GetProjectSettingsResponse struct {
 
 func (x *GetProjectSettingsResponse) Reset() {
 	*x = GetProjectSettingsResponse{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1618,7 @@ func (x *GetProjectSettingsResponse) String() string {
 func (*GetProjectSettingsResponse) ProtoMessage() {}
 
 func (x *GetProjectSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[17]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1631,7 @@ func (x *GetProjectSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProjectSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetProjectSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetProjectSettingsResponse) GetSettings() *ProjectSettings {
@@ -1476,7 +1650,7 @@ type PutProjectSettingsRequest struct {
 
 func (x *PutProjectSettingsRequest) Reset() {
 	*x = PutProjectSettingsRequest{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[18]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1662,7 @@ func (x *PutProjectSettingsRequest) String() string {
 func (*PutProjectSettingsRequest) ProtoMessage() {}
 
 func (x *PutProjectSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[18]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1675,7 @@ func (x *PutProjectSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProjectSettingsRequest.ProtoReflect.Descriptor instead.
 func (*PutProjectSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PutProjectSettingsRequest) GetSettings() *ProjectSettings {
@@ -1520,7 +1694,7 @@ type PutProjectSettingsResponse struct {
 
 func (x *PutProjectSettingsResponse) Reset() {
 	*x = PutProjectSettingsResponse{}
-	mi := &file_pollux_v1_ingest_proto_msgTypes[19]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1706,7 @@ func (x *PutProjectSettingsResponse) String() string {
 func (*PutProjectSettingsResponse) ProtoMessage() {}
 
 func (x *PutProjectSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_ingest_proto_msgTypes[19]
+	mi := &file_pollux_v1_ingest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1719,7 @@ func (x *PutProjectSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProjectSettingsResponse.ProtoReflect.Descriptor instead.
 func (*PutProjectSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_ingest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutProjectSettingsResponse) GetSettings() *ProjectSettings {
@@ -1641,7 +1815,7 @@ const file_pollux_v1_ingest_proto_rawDesc = "" +
 	"\x06labels\x18\b \x03(\v2$.pollux.v1.ProvisionRule.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcb\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xce\x05\n" +
 	"\x0fProjectSettings\x12!\n" +
 	"\aproject\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aproject\x12L\n" +
 	"\x0funknown_senders\x18\x02 \x01(\x0e2\x19.pollux.v1.UnknownSendersB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0eunknownSenders\x128\n" +
@@ -1652,14 +1826,30 @@ const file_pollux_v1_ingest_proto_rawDesc = "" +
 	"\tmax_ahead\x18\a \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b\x01R\bmaxAhead\x126\n" +
 	"\vpubsub_push\x18\b \x01(\v2\x15.pollux.v1.PubSubPushR\n" +
 	"pubsubPush\x12U\n" +
-	"\x0fmax_history_age\x18\t \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x06\b\x80\xbc\xe0\xdf\v2\x02\b<R\rmaxHistoryAge\"\xaa\x01\n" +
+	"\x0fmax_history_age\x18\t \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x06\b\x80\xbc\xe0\xdf\v2\x02\b<R\rmaxHistoryAge\x12O\n" +
+	"\x10sample_retention\x18\x0f \x03(\v2\x1a.pollux.v1.SampleRetentionB\b\xbaH\x05\x92\x01\x02\x10dR\x0fsampleRetention\x120\n" +
+	"\x06quotas\x18\x10 \x01(\v2\x18.pollux.v1.ProjectQuotasR\x06quotas\"\xaa\x01\n" +
 	"\n" +
 	"PubSubPush\x12&\n" +
 	"\baudience\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\baudience\x12-\n" +
 	"\asenders\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\x14\"\ar\x05\x10\x03\x18\xfe\x01R\asenders\x12#\n" +
 	"\bkeys_url\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\akeysUrl\x12 \n" +
-	"\x06issuer\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x06issuer\"\x95\x01\n" +
+	"\x06issuer\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x06issuer\"\xcf\x02\n" +
+	"\x0fSampleRetention\x12\x1e\n" +
+	"\x05model\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x05model\x12$\n" +
+	"\bproperty\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\bproperty\x12J\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x16\xbaH\x13\xc8\x01\x01\xaa\x01\r\"\x06\b\x80\xbc\xe0\xdf\v2\x03\b\x90\x1cR\x06maxAge\x12L\n" +
+	"\n" +
+	"downsample\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xbd\xa3\x012\x02\b\x01R\n" +
+	"downsample\x12\\\n" +
+	"\x12downsample_max_age\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x06\b\x80\xbc\xe0\xdf\v2\x03\b\x90\x1cR\x10downsampleMaxAge\"\x83\x01\n" +
+	"\rProjectQuotas\x12\x14\n" +
+	"\x05twins\x18\x01 \x01(\x04R\x05twins\x12\x16\n" +
+	"\x06series\x18\x02 \x01(\x04R\x06series\x12#\n" +
+	"\rjournal_bytes\x18\x03 \x01(\x04R\fjournalBytes\x12\x1f\n" +
+	"\vtopic_bytes\x18\x04 \x01(\x04R\n" +
+	"topicBytes\"\x95\x01\n" +
 	"\rRetentionRule\x12\x1b\n" +
 	"\x04kind\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04kind\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x04name\x12I\n" +
@@ -1705,7 +1895,7 @@ func file_pollux_v1_ingest_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_pollux_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_pollux_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_pollux_v1_ingest_proto_goTypes = []any{
 	(IngestOutcome)(0),                 // 0: pollux.v1.IngestOutcome
 	(UnknownSenders)(0),                // 1: pollux.v1.UnknownSenders
@@ -1724,57 +1914,64 @@ var file_pollux_v1_ingest_proto_goTypes = []any{
 	(*ProvisionRule)(nil),              // 14: pollux.v1.ProvisionRule
 	(*ProjectSettings)(nil),            // 15: pollux.v1.ProjectSettings
 	(*PubSubPush)(nil),                 // 16: pollux.v1.PubSubPush
-	(*RetentionRule)(nil),              // 17: pollux.v1.RetentionRule
-	(*GetProjectSettingsRequest)(nil),  // 18: pollux.v1.GetProjectSettingsRequest
-	(*GetProjectSettingsResponse)(nil), // 19: pollux.v1.GetProjectSettingsResponse
-	(*PutProjectSettingsRequest)(nil),  // 20: pollux.v1.PutProjectSettingsRequest
-	(*PutProjectSettingsResponse)(nil), // 21: pollux.v1.PutProjectSettingsResponse
-	nil,                                // 22: pollux.v1.ProvisionRule.LabelsEntry
-	(*Alias)(nil),                      // 23: pollux.v1.Alias
-	(*timestamppb.Timestamp)(nil),      // 24: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 25: google.protobuf.Duration
+	(*SampleRetention)(nil),            // 17: pollux.v1.SampleRetention
+	(*ProjectQuotas)(nil),              // 18: pollux.v1.ProjectQuotas
+	(*RetentionRule)(nil),              // 19: pollux.v1.RetentionRule
+	(*GetProjectSettingsRequest)(nil),  // 20: pollux.v1.GetProjectSettingsRequest
+	(*GetProjectSettingsResponse)(nil), // 21: pollux.v1.GetProjectSettingsResponse
+	(*PutProjectSettingsRequest)(nil),  // 22: pollux.v1.PutProjectSettingsRequest
+	(*PutProjectSettingsResponse)(nil), // 23: pollux.v1.PutProjectSettingsResponse
+	nil,                                // 24: pollux.v1.ProvisionRule.LabelsEntry
+	(*Alias)(nil),                      // 25: pollux.v1.Alias
+	(*timestamppb.Timestamp)(nil),      // 26: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 27: google.protobuf.Duration
 }
 var file_pollux_v1_ingest_proto_depIdxs = []int32{
-	23, // 0: pollux.v1.IngestMessage.alias:type_name -> pollux.v1.Alias
-	24, // 1: pollux.v1.IngestMessage.time:type_name -> google.protobuf.Timestamp
+	25, // 0: pollux.v1.IngestMessage.alias:type_name -> pollux.v1.Alias
+	26, // 1: pollux.v1.IngestMessage.time:type_name -> google.protobuf.Timestamp
 	2,  // 2: pollux.v1.IngestRequest.messages:type_name -> pollux.v1.IngestMessage
 	0,  // 3: pollux.v1.IngestResult.outcome:type_name -> pollux.v1.IngestOutcome
 	4,  // 4: pollux.v1.IngestResponse.results:type_name -> pollux.v1.IngestResult
 	3,  // 5: pollux.v1.IngestStreamRequest.request:type_name -> pollux.v1.IngestRequest
 	5,  // 6: pollux.v1.IngestStreamResponse.sums:type_name -> pollux.v1.IngestResponse
 	8,  // 7: pollux.v1.GetIngestStatusResponse.counts:type_name -> pollux.v1.IngestCount
-	24, // 8: pollux.v1.Refusal.time:type_name -> google.protobuf.Timestamp
-	23, // 9: pollux.v1.Refusal.alias:type_name -> pollux.v1.Alias
+	26, // 8: pollux.v1.Refusal.time:type_name -> google.protobuf.Timestamp
+	25, // 9: pollux.v1.Refusal.alias:type_name -> pollux.v1.Alias
 	11, // 10: pollux.v1.ListRefusalsResponse.refusals:type_name -> pollux.v1.Refusal
-	22, // 11: pollux.v1.ProvisionRule.labels:type_name -> pollux.v1.ProvisionRule.LabelsEntry
+	24, // 11: pollux.v1.ProvisionRule.labels:type_name -> pollux.v1.ProvisionRule.LabelsEntry
 	1,  // 12: pollux.v1.ProjectSettings.unknown_senders:type_name -> pollux.v1.UnknownSenders
 	14, // 13: pollux.v1.ProjectSettings.rules:type_name -> pollux.v1.ProvisionRule
-	17, // 14: pollux.v1.ProjectSettings.journal_retention:type_name -> pollux.v1.RetentionRule
-	25, // 15: pollux.v1.ProjectSettings.max_age:type_name -> google.protobuf.Duration
-	25, // 16: pollux.v1.ProjectSettings.max_ahead:type_name -> google.protobuf.Duration
+	19, // 14: pollux.v1.ProjectSettings.journal_retention:type_name -> pollux.v1.RetentionRule
+	27, // 15: pollux.v1.ProjectSettings.max_age:type_name -> google.protobuf.Duration
+	27, // 16: pollux.v1.ProjectSettings.max_ahead:type_name -> google.protobuf.Duration
 	16, // 17: pollux.v1.ProjectSettings.pubsub_push:type_name -> pollux.v1.PubSubPush
-	25, // 18: pollux.v1.ProjectSettings.max_history_age:type_name -> google.protobuf.Duration
-	25, // 19: pollux.v1.RetentionRule.max_age:type_name -> google.protobuf.Duration
-	15, // 20: pollux.v1.GetProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
-	15, // 21: pollux.v1.PutProjectSettingsRequest.settings:type_name -> pollux.v1.ProjectSettings
-	15, // 22: pollux.v1.PutProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
-	3,  // 23: pollux.v1.IngestService.Ingest:input_type -> pollux.v1.IngestRequest
-	6,  // 24: pollux.v1.IngestService.IngestStream:input_type -> pollux.v1.IngestStreamRequest
-	9,  // 25: pollux.v1.IngestService.GetIngestStatus:input_type -> pollux.v1.GetIngestStatusRequest
-	12, // 26: pollux.v1.IngestService.ListRefusals:input_type -> pollux.v1.ListRefusalsRequest
-	18, // 27: pollux.v1.IngestService.GetProjectSettings:input_type -> pollux.v1.GetProjectSettingsRequest
-	20, // 28: pollux.v1.IngestService.PutProjectSettings:input_type -> pollux.v1.PutProjectSettingsRequest
-	5,  // 29: pollux.v1.IngestService.Ingest:output_type -> pollux.v1.IngestResponse
-	7,  // 30: pollux.v1.IngestService.IngestStream:output_type -> pollux.v1.IngestStreamResponse
-	10, // 31: pollux.v1.IngestService.GetIngestStatus:output_type -> pollux.v1.GetIngestStatusResponse
-	13, // 32: pollux.v1.IngestService.ListRefusals:output_type -> pollux.v1.ListRefusalsResponse
-	19, // 33: pollux.v1.IngestService.GetProjectSettings:output_type -> pollux.v1.GetProjectSettingsResponse
-	21, // 34: pollux.v1.IngestService.PutProjectSettings:output_type -> pollux.v1.PutProjectSettingsResponse
-	29, // [29:35] is the sub-list for method output_type
-	23, // [23:29] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	27, // 18: pollux.v1.ProjectSettings.max_history_age:type_name -> google.protobuf.Duration
+	17, // 19: pollux.v1.ProjectSettings.sample_retention:type_name -> pollux.v1.SampleRetention
+	18, // 20: pollux.v1.ProjectSettings.quotas:type_name -> pollux.v1.ProjectQuotas
+	27, // 21: pollux.v1.SampleRetention.max_age:type_name -> google.protobuf.Duration
+	27, // 22: pollux.v1.SampleRetention.downsample:type_name -> google.protobuf.Duration
+	27, // 23: pollux.v1.SampleRetention.downsample_max_age:type_name -> google.protobuf.Duration
+	27, // 24: pollux.v1.RetentionRule.max_age:type_name -> google.protobuf.Duration
+	15, // 25: pollux.v1.GetProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
+	15, // 26: pollux.v1.PutProjectSettingsRequest.settings:type_name -> pollux.v1.ProjectSettings
+	15, // 27: pollux.v1.PutProjectSettingsResponse.settings:type_name -> pollux.v1.ProjectSettings
+	3,  // 28: pollux.v1.IngestService.Ingest:input_type -> pollux.v1.IngestRequest
+	6,  // 29: pollux.v1.IngestService.IngestStream:input_type -> pollux.v1.IngestStreamRequest
+	9,  // 30: pollux.v1.IngestService.GetIngestStatus:input_type -> pollux.v1.GetIngestStatusRequest
+	12, // 31: pollux.v1.IngestService.ListRefusals:input_type -> pollux.v1.ListRefusalsRequest
+	20, // 32: pollux.v1.IngestService.GetProjectSettings:input_type -> pollux.v1.GetProjectSettingsRequest
+	22, // 33: pollux.v1.IngestService.PutProjectSettings:input_type -> pollux.v1.PutProjectSettingsRequest
+	5,  // 34: pollux.v1.IngestService.Ingest:output_type -> pollux.v1.IngestResponse
+	7,  // 35: pollux.v1.IngestService.IngestStream:output_type -> pollux.v1.IngestStreamResponse
+	10, // 36: pollux.v1.IngestService.GetIngestStatus:output_type -> pollux.v1.GetIngestStatusResponse
+	13, // 37: pollux.v1.IngestService.ListRefusals:output_type -> pollux.v1.ListRefusalsResponse
+	21, // 38: pollux.v1.IngestService.GetProjectSettings:output_type -> pollux.v1.GetProjectSettingsResponse
+	23, // 39: pollux.v1.IngestService.PutProjectSettings:output_type -> pollux.v1.PutProjectSettingsResponse
+	34, // [34:40] is the sub-list for method output_type
+	28, // [28:34] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_ingest_proto_init() }
@@ -1789,7 +1986,7 @@ func file_pollux_v1_ingest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_ingest_proto_rawDesc), len(file_pollux_v1_ingest_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

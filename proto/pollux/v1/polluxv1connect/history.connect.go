@@ -42,6 +42,9 @@ const (
 	// HistoryServicePreviewRetentionProcedure is the fully-qualified name of the HistoryService's
 	// PreviewRetention RPC.
 	HistoryServicePreviewRetentionProcedure = "/pollux.v1.HistoryService/PreviewRetention"
+	// HistoryServiceGetRetentionStatusProcedure is the fully-qualified name of the HistoryService's
+	// GetRetentionStatus RPC.
+	HistoryServiceGetRetentionStatusProcedure = "/pollux.v1.HistoryService/GetRetentionStatus"
 )
 
 // HistoryServiceClient is a client for the pollux.v1.HistoryService service.
@@ -50,9 +53,11 @@ type HistoryServiceClient interface {
 	ListJournal(context.Context, *connect.Request[v1.ListJournalRequest]) (*connect.Response[v1.ListJournalResponse], error)
 	// QuerySeries gives one property of many twins in the same steps, or of groups of them.
 	QuerySeries(context.Context, *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error)
-	// PreviewRetention counts what rules would delete from the journal now. It deletes nothing. The rules that hold are in the
+	// PreviewRetention counts what rules would delete from the journal and of the samples now. It deletes nothing. The rules that hold are in the
 	// project's settings (IngestService).
 	PreviewRetention(context.Context, *connect.Request[v1.PreviewRetentionRequest]) (*connect.Response[v1.PreviewRetentionResponse], error)
+	// GetRetentionStatus says what a project takes, against its quotas, and how far the node that answers is with deleting.
+	GetRetentionStatus(context.Context, *connect.Request[v1.GetRetentionStatusRequest]) (*connect.Response[v1.GetRetentionStatusResponse], error)
 }
 
 // NewHistoryServiceClient constructs a client for the pollux.v1.HistoryService service. By default,
@@ -87,14 +92,22 @@ func NewHistoryServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		getRetentionStatus: connect.NewClient[v1.GetRetentionStatusRequest, v1.GetRetentionStatusResponse](
+			httpClient,
+			baseURL+HistoryServiceGetRetentionStatusProcedure,
+			connect.WithSchema(historyServiceMethods.ByName("GetRetentionStatus")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // historyServiceClient implements HistoryServiceClient.
 type historyServiceClient struct {
-	listJournal      *connect.Client[v1.ListJournalRequest, v1.ListJournalResponse]
-	querySeries      *connect.Client[v1.QuerySeriesRequest, v1.QuerySeriesResponse]
-	previewRetention *connect.Client[v1.PreviewRetentionRequest, v1.PreviewRetentionResponse]
+	listJournal        *connect.Client[v1.ListJournalRequest, v1.ListJournalResponse]
+	querySeries        *connect.Client[v1.QuerySeriesRequest, v1.QuerySeriesResponse]
+	previewRetention   *connect.Client[v1.PreviewRetentionRequest, v1.PreviewRetentionResponse]
+	getRetentionStatus *connect.Client[v1.GetRetentionStatusRequest, v1.GetRetentionStatusResponse]
 }
 
 // ListJournal calls pollux.v1.HistoryService.ListJournal.
@@ -112,15 +125,22 @@ func (c *historyServiceClient) PreviewRetention(ctx context.Context, req *connec
 	return c.previewRetention.CallUnary(ctx, req)
 }
 
+// GetRetentionStatus calls pollux.v1.HistoryService.GetRetentionStatus.
+func (c *historyServiceClient) GetRetentionStatus(ctx context.Context, req *connect.Request[v1.GetRetentionStatusRequest]) (*connect.Response[v1.GetRetentionStatusResponse], error) {
+	return c.getRetentionStatus.CallUnary(ctx, req)
+}
+
 // HistoryServiceHandler is an implementation of the pollux.v1.HistoryService service.
 type HistoryServiceHandler interface {
 	// ListJournal gives events, values that are no numbers, commands and what else happened, in the order of time.
 	ListJournal(context.Context, *connect.Request[v1.ListJournalRequest]) (*connect.Response[v1.ListJournalResponse], error)
 	// QuerySeries gives one property of many twins in the same steps, or of groups of them.
 	QuerySeries(context.Context, *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error)
-	// PreviewRetention counts what rules would delete from the journal now. It deletes nothing. The rules that hold are in the
+	// PreviewRetention counts what rules would delete from the journal and of the samples now. It deletes nothing. The rules that hold are in the
 	// project's settings (IngestService).
 	PreviewRetention(context.Context, *connect.Request[v1.PreviewRetentionRequest]) (*connect.Response[v1.PreviewRetentionResponse], error)
+	// GetRetentionStatus says what a project takes, against its quotas, and how far the node that answers is with deleting.
+	GetRetentionStatus(context.Context, *connect.Request[v1.GetRetentionStatusRequest]) (*connect.Response[v1.GetRetentionStatusResponse], error)
 }
 
 // NewHistoryServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -151,6 +171,13 @@ func NewHistoryServiceHandler(svc HistoryServiceHandler, opts ...connect.Handler
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	historyServiceGetRetentionStatusHandler := connect.NewUnaryHandler(
+		HistoryServiceGetRetentionStatusProcedure,
+		svc.GetRetentionStatus,
+		connect.WithSchema(historyServiceMethods.ByName("GetRetentionStatus")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.HistoryService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case HistoryServiceListJournalProcedure:
@@ -159,6 +186,8 @@ func NewHistoryServiceHandler(svc HistoryServiceHandler, opts ...connect.Handler
 			historyServiceQuerySeriesHandler.ServeHTTP(w, r)
 		case HistoryServicePreviewRetentionProcedure:
 			historyServicePreviewRetentionHandler.ServeHTTP(w, r)
+		case HistoryServiceGetRetentionStatusProcedure:
+			historyServiceGetRetentionStatusHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -178,4 +207,8 @@ func (UnimplementedHistoryServiceHandler) QuerySeries(context.Context, *connect.
 
 func (UnimplementedHistoryServiceHandler) PreviewRetention(context.Context, *connect.Request[v1.PreviewRetentionRequest]) (*connect.Response[v1.PreviewRetentionResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.HistoryService.PreviewRetention is not implemented"))
+}
+
+func (UnimplementedHistoryServiceHandler) GetRetentionStatus(context.Context, *connect.Request[v1.GetRetentionStatusRequest]) (*connect.Response[v1.GetRetentionStatusResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.HistoryService.GetRetentionStatus is not implemented"))
 }

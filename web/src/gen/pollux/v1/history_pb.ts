@@ -6,7 +6,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, Timestamp, Value } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { RetentionRule } from "./ingest_pb";
+import type { RetentionRule, SampleRetention } from "./ingest_pb";
 import { file_pollux_v1_ingest } from "./ingest_pb";
 import type { TwinFilter } from "./twin_pb";
 import { file_pollux_v1_twin } from "./twin_pb";
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/history.proto.
  */
 export const file_pollux_v1_history: GenFile = /*@__PURE__*/
-  fileDesc("Chdwb2xsdXgvdjEvaGlzdG9yeS5wcm90bxIJcG9sbHV4LnYxIqsBCgxKb3VybmFsRW50cnkSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEgwKBGtpbmQYAyABKAkSDAoEbmFtZRgEIAEoCRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghzZXF1ZW5jZRgGIAEoBBIkCgRkYXRhGAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlIvABChJMaXN0Sm91cm5hbFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEg0KBWtpbmRzGAMgAygJEg0KBW5hbWVzGAQgAygJEikKBXN0YXJ0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNlbmQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDG9sZGVzdF9maXJzdBgHIAEoCBIRCglwYWdlX3NpemUYCCABKA0SEgoKcGFnZV90b2tlbhgJIAEoCRIMCgR0ZXh0GAogASgJIlgKE0xpc3RKb3VybmFsUmVzcG9uc2USKAoHZW50cmllcxgBIAMoCzIXLnBvbGx1eC52MS5Kb3VybmFsRW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIssCChJRdWVyeVNlcmllc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEAoIcHJvcGVydHkYAiABKAkSKQoFc3RhcnQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA2VuZBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglhZ2dyZWdhdGUYBiABKAkSDAoEZmlsbBgHIAEoCRIMCgR1bml0GAggASgJEhAKCGdyb3VwX2J5GAkgAygJEhcKD2dyb3VwX2FnZ3JlZ2F0ZRgKIAEoCRIRCglwYWdlX3NpemUYCyABKA0SEgoKcGFnZV90b2tlbhgMIAEoCSKsAQoTUXVlcnlTZXJpZXNSZXNwb25zZRIpCgVzdGFydBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgZzZXJpZXMYAyADKAsyGC5wb2xsdXgudjEuSGlzdG9yeVNlcmllcxIXCg9uZXh0X3BhZ2VfdG9rZW4YBCABKAkirAEKDUhpc3RvcnlTZXJpZXMSDAoEdHdpbhgBIAEoCRIyCgVncm91cBgCIAMoCzIjLnBvbGx1eC52MS5IaXN0b3J5U2VyaWVzLkdyb3VwRW50cnkSDQoFdHdpbnMYAyABKA0SDAoEdW5pdBgEIAEoCRIOCgZ2YWx1ZXMYBSADKAEaLAoKR3JvdXBFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImQKF1ByZXZpZXdSZXRlbnRpb25SZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSJwoFcnVsZXMYAiADKAsyGC5wb2xsdXgudjEuUmV0ZW50aW9uUnVsZRIPCgdjdXJyZW50GAMgASgIIscCChhQcmV2aWV3UmV0ZW50aW9uUmVzcG9uc2USDwoHZW50cmllcxgBIAEoBBINCgVieXRlcxgCIAEoBBIqCgZvbGRlc3QYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEioKBm5ld2VzdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASPQoFa2luZHMYBSADKAsyLi5wb2xsdXgudjEuUHJldmlld1JldGVudGlvblJlc3BvbnNlLktpbmRzRW50cnkSEgoKdXNlZF9ieXRlcxgGIAEoBBIyCg9kZWZhdWx0X21heF9hZ2UYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24aLAoKS2luZHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBMpgCCg5IaXN0b3J5U2VydmljZRJRCgtMaXN0Sm91cm5hbBIdLnBvbGx1eC52MS5MaXN0Sm91cm5hbFJlcXVlc3QaHi5wb2xsdXgudjEuTGlzdEpvdXJuYWxSZXNwb25zZSIDkAIBElEKC1F1ZXJ5U2VyaWVzEh0ucG9sbHV4LnYxLlF1ZXJ5U2VyaWVzUmVxdWVzdBoeLnBvbGx1eC52MS5RdWVyeVNlcmllc1Jlc3BvbnNlIgOQAgESYAoQUHJldmlld1JldGVudGlvbhIiLnBvbGx1eC52MS5QcmV2aWV3UmV0ZW50aW9uUmVxdWVzdBojLnBvbGx1eC52MS5QcmV2aWV3UmV0ZW50aW9uUmVzcG9uc2UiA5ACAUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_pollux_v1_ingest, file_pollux_v1_twin]);
+  fileDesc("Chdwb2xsdXgvdjEvaGlzdG9yeS5wcm90bxIJcG9sbHV4LnYxIqsBCgxKb3VybmFsRW50cnkSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEgwKBGtpbmQYAyABKAkSDAoEbmFtZRgEIAEoCRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghzZXF1ZW5jZRgGIAEoBBIkCgRkYXRhGAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlIvABChJMaXN0Sm91cm5hbFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIMCgR0d2luGAIgASgJEg0KBWtpbmRzGAMgAygJEg0KBW5hbWVzGAQgAygJEikKBXN0YXJ0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNlbmQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDG9sZGVzdF9maXJzdBgHIAEoCBIRCglwYWdlX3NpemUYCCABKA0SEgoKcGFnZV90b2tlbhgJIAEoCRIMCgR0ZXh0GAogASgJIlgKE0xpc3RKb3VybmFsUmVzcG9uc2USKAoHZW50cmllcxgBIAMoCzIXLnBvbGx1eC52MS5Kb3VybmFsRW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIssCChJRdWVyeVNlcmllc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEAoIcHJvcGVydHkYAiABKAkSKQoFc3RhcnQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA2VuZBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglhZ2dyZWdhdGUYBiABKAkSDAoEZmlsbBgHIAEoCRIMCgR1bml0GAggASgJEhAKCGdyb3VwX2J5GAkgAygJEhcKD2dyb3VwX2FnZ3JlZ2F0ZRgKIAEoCRIRCglwYWdlX3NpemUYCyABKA0SEgoKcGFnZV90b2tlbhgMIAEoCSKsAQoTUXVlcnlTZXJpZXNSZXNwb25zZRIpCgVzdGFydBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoEc3RlcBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgZzZXJpZXMYAyADKAsyGC5wb2xsdXgudjEuSGlzdG9yeVNlcmllcxIXCg9uZXh0X3BhZ2VfdG9rZW4YBCABKAkirAEKDUhpc3RvcnlTZXJpZXMSDAoEdHdpbhgBIAEoCRIyCgVncm91cBgCIAMoCzIjLnBvbGx1eC52MS5IaXN0b3J5U2VyaWVzLkdyb3VwRW50cnkSDQoFdHdpbnMYAyABKA0SDAoEdW5pdBgEIAEoCRIOCgZ2YWx1ZXMYBSADKAEaLAoKR3JvdXBFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpYBChdQcmV2aWV3UmV0ZW50aW9uUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEicKBXJ1bGVzGAIgAygLMhgucG9sbHV4LnYxLlJldGVudGlvblJ1bGUSDwoHY3VycmVudBgDIAEoCBIwCgxzYW1wbGVfcnVsZXMYBCADKAsyGi5wb2xsdXgudjEuU2FtcGxlUmV0ZW50aW9uIvcDChhQcmV2aWV3UmV0ZW50aW9uUmVzcG9uc2USDwoHZW50cmllcxgBIAEoBBINCgVieXRlcxgCIAEoBBIqCgZvbGRlc3QYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEioKBm5ld2VzdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASPQoFa2luZHMYBSADKAsyLi5wb2xsdXgudjEuUHJldmlld1JldGVudGlvblJlc3BvbnNlLktpbmRzRW50cnkSEgoKdXNlZF9ieXRlcxgGIAEoBBIyCg9kZWZhdWx0X21heF9hZ2UYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHc2FtcGxlcxgIIAEoBBJHCgpwcm9wZXJ0aWVzGAkgAygLMjMucG9sbHV4LnYxLlByZXZpZXdSZXRlbnRpb25SZXNwb25zZS5Qcm9wZXJ0aWVzRW50cnkSDgoGc2VyaWVzGAogASgEEhEKCWVsc2V3aGVyZRgLIAEoCBosCgpLaW5kc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEaMQoPUHJvcGVydGllc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiPQoZR2V0UmV0ZW50aW9uU3RhdHVzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEg8KB3ByZXZpZXcYAiABKAgi9wEKGkdldFJldGVudGlvblN0YXR1c1Jlc3BvbnNlEiEKBHVzZXMYASADKAsyEy5wb2xsdXgudjEuUXVvdGFVc2USJQoIY3VyYXRpb24YAiABKAsyEy5wb2xsdXgudjEuQ3VyYXRpb24SJwoFcnVsZXMYAyADKAsyGC5wb2xsdXgudjEuUmV0ZW50aW9uUnVsZRIwCgxzYW1wbGVfcnVsZXMYBCADKAsyGi5wb2xsdXgudjEuU2FtcGxlUmV0ZW50aW9uEjQKB3ByZXZpZXcYBSABKAsyIy5wb2xsdXgudjEuUHJldmlld1JldGVudGlvblJlc3BvbnNlIjkKCFF1b3RhVXNlEhAKCHJlc291cmNlGAEgASgJEgwKBHVzZWQYAiABKAQSDQoFbGltaXQYAyABKAQi2AEKCEN1cmF0aW9uEgwKBG5vZGUYASABKAkSDwoHcnVubmluZxgCIAEoCRIuCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHZW50cmllcxgFIAEoBBIPCgdzYW1wbGVzGAYgASgEEg4KBnJvbGxlZBgHIAEoBBIOCgZzZXJpZXMYCCABKAQSDQoFZXJyb3IYCSABKAkygAMKDkhpc3RvcnlTZXJ2aWNlElEKC0xpc3RKb3VybmFsEh0ucG9sbHV4LnYxLkxpc3RKb3VybmFsUmVxdWVzdBoeLnBvbGx1eC52MS5MaXN0Sm91cm5hbFJlc3BvbnNlIgOQAgESUQoLUXVlcnlTZXJpZXMSHS5wb2xsdXgudjEuUXVlcnlTZXJpZXNSZXF1ZXN0Gh4ucG9sbHV4LnYxLlF1ZXJ5U2VyaWVzUmVzcG9uc2UiA5ACARJgChBQcmV2aWV3UmV0ZW50aW9uEiIucG9sbHV4LnYxLlByZXZpZXdSZXRlbnRpb25SZXF1ZXN0GiMucG9sbHV4LnYxLlByZXZpZXdSZXRlbnRpb25SZXNwb25zZSIDkAIBEmYKEkdldFJldGVudGlvblN0YXR1cxIkLnBvbGx1eC52MS5HZXRSZXRlbnRpb25TdGF0dXNSZXF1ZXN0GiUucG9sbHV4LnYxLkdldFJldGVudGlvblN0YXR1c1Jlc3BvbnNlIgOQAgFCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_pollux_v1_ingest, file_pollux_v1_twin]);
 
 /**
  * JournalEntry is one thing that happened. It is committed with what it tells of, and kept once.
@@ -368,6 +368,13 @@ export type PreviewRetentionRequest = Message<"pollux.v1.PreviewRetentionRequest
    * @generated from field: bool current = 3;
    */
   current: boolean;
+
+  /**
+   * Rules of samples to try.
+   *
+   * @generated from field: repeated pollux.v1.SampleRetention sample_rules = 4;
+   */
+  sampleRules: SampleRetention[];
 };
 
 /**
@@ -423,6 +430,32 @@ export type PreviewRetentionResponse = Message<"pollux.v1.PreviewRetentionRespon
    * @generated from field: google.protobuf.Duration default_max_age = 7;
    */
   defaultMaxAge?: Duration | undefined;
+
+  /**
+   * Samples that would go, by property; those that are older than their rule says.
+   *
+   * @generated from field: uint64 samples = 8;
+   */
+  samples: bigint;
+
+  /**
+   * @generated from field: map<string, uint64> properties = 9;
+   */
+  properties: { [key: string]: bigint };
+
+  /**
+   * Series that have such samples.
+   *
+   * @generated from field: uint64 series = 10;
+   */
+  series: bigint;
+
+  /**
+   * The samples are in a VictoriaMetrics elsewhere, which keeps them as it is set up: rules of samples do nothing.
+   *
+   * @generated from field: bool elsewhere = 11;
+   */
+  elsewhere: boolean;
 };
 
 /**
@@ -431,6 +464,173 @@ export type PreviewRetentionResponse = Message<"pollux.v1.PreviewRetentionRespon
  */
 export const PreviewRetentionResponseSchema: GenMessage<PreviewRetentionResponse> = /*@__PURE__*/
   messageDesc(file_pollux_v1_history, 7);
+
+/**
+ * @generated from message pollux.v1.GetRetentionStatusRequest
+ */
+export type GetRetentionStatusRequest = Message<"pollux.v1.GetRetentionStatusRequest"> & {
+  /**
+   * Empty: the caller's, or the default one.
+   *
+   * @generated from field: string project = 1;
+   */
+  project: string;
+
+  /**
+   * Count what the rules would delete now, too.
+   *
+   * @generated from field: bool preview = 2;
+   */
+  preview: boolean;
+};
+
+/**
+ * Describes the message pollux.v1.GetRetentionStatusRequest.
+ * Use `create(GetRetentionStatusRequestSchema)` to create a new message.
+ */
+export const GetRetentionStatusRequestSchema: GenMessage<GetRetentionStatusRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_history, 8);
+
+/**
+ * @generated from message pollux.v1.GetRetentionStatusResponse
+ */
+export type GetRetentionStatusResponse = Message<"pollux.v1.GetRetentionStatusResponse"> & {
+  /**
+   * What the project takes, of each kind that has a quota or can be measured.
+   *
+   * @generated from field: repeated pollux.v1.QuotaUse uses = 1;
+   */
+  uses: QuotaUse[];
+
+  /**
+   * @generated from field: pollux.v1.Curation curation = 2;
+   */
+  curation?: Curation | undefined;
+
+  /**
+   * The rules that hold.
+   *
+   * @generated from field: repeated pollux.v1.RetentionRule rules = 3;
+   */
+  rules: RetentionRule[];
+
+  /**
+   * @generated from field: repeated pollux.v1.SampleRetention sample_rules = 4;
+   */
+  sampleRules: SampleRetention[];
+
+  /**
+   * What they would delete now, where it was asked for.
+   *
+   * @generated from field: pollux.v1.PreviewRetentionResponse preview = 5;
+   */
+  preview?: PreviewRetentionResponse | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.GetRetentionStatusResponse.
+ * Use `create(GetRetentionStatusResponseSchema)` to create a new message.
+ */
+export const GetRetentionStatusResponseSchema: GenMessage<GetRetentionStatusResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_history, 9);
+
+/**
+ * QuotaUse is what a project takes of something.
+ *
+ * @generated from message pollux.v1.QuotaUse
+ */
+export type QuotaUse = Message<"pollux.v1.QuotaUse"> & {
+  /**
+   * twins, series, journal_bytes or topic_bytes.
+   *
+   * @generated from field: string resource = 1;
+   */
+  resource: string;
+
+  /**
+   * @generated from field: uint64 used = 2;
+   */
+  used: bigint;
+
+  /**
+   * 0: no bound.
+   *
+   * @generated from field: uint64 limit = 3;
+   */
+  limit: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.QuotaUse.
+ * Use `create(QuotaUseSchema)` to create a new message.
+ */
+export const QuotaUseSchema: GenMessage<QuotaUse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_history, 10);
+
+/**
+ * Curation is how far a node is with deleting what a project's rules let go.
+ *
+ * @generated from message pollux.v1.Curation
+ */
+export type Curation = Message<"pollux.v1.Curation"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * Now at this property, or at the journal; empty where nothing runs.
+   *
+   * @generated from field: string running = 2;
+   */
+  running: string;
+
+  /**
+   * Of this run, or the last one.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 3;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp end_time = 4;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: uint64 entries = 5;
+   */
+  entries: bigint;
+
+  /**
+   * @generated from field: uint64 samples = 6;
+   */
+  samples: bigint;
+
+  /**
+   * @generated from field: uint64 rolled = 7;
+   */
+  rolled: bigint;
+
+  /**
+   * @generated from field: uint64 series = 8;
+   */
+  series: bigint;
+
+  /**
+   * Of the last run, where it failed. It is tried again.
+   *
+   * @generated from field: string error = 9;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message pollux.v1.Curation.
+ * Use `create(CurationSchema)` to create a new message.
+ */
+export const CurationSchema: GenMessage<Curation> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_history, 11);
 
 /**
  * HistoryService gives the past of many twins: the journal, which has what is no number, and series of numbers side by side.
@@ -460,7 +660,7 @@ export const HistoryService: GenService<{
     output: typeof QuerySeriesResponseSchema;
   },
   /**
-   * PreviewRetention counts what rules would delete from the journal now. It deletes nothing. The rules that hold are in the
+   * PreviewRetention counts what rules would delete from the journal and of the samples now. It deletes nothing. The rules that hold are in the
    * project's settings (IngestService).
    *
    * @generated from rpc pollux.v1.HistoryService.PreviewRetention
@@ -469,6 +669,16 @@ export const HistoryService: GenService<{
     methodKind: "unary";
     input: typeof PreviewRetentionRequestSchema;
     output: typeof PreviewRetentionResponseSchema;
+  },
+  /**
+   * GetRetentionStatus says what a project takes, against its quotas, and how far the node that answers is with deleting.
+   *
+   * @generated from rpc pollux.v1.HistoryService.GetRetentionStatus
+   */
+  getRetentionStatus: {
+    methodKind: "unary";
+    input: typeof GetRetentionStatusRequestSchema;
+    output: typeof GetRetentionStatusResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pollux_v1_history, 0);

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/ingest.proto.
  */
 export const file_pollux_v1_ingest: GenFile = /*@__PURE__*/
-  fileDesc("ChZwb2xsdXgvdjEvaW5nZXN0LnByb3RvEglwb2xsdXgudjEimQEKDUluZ2VzdE1lc3NhZ2USDAoEdHdpbhgBIAEoCRIfCgVhbGlhcxgCIAEoCzIQLnBvbGx1eC52MS5BbGlhcxIPCgdwYXlsb2FkGAMgASgMEigKBHRpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmhpc3RvcmljYWwYBSABKAgSCgoCaWQYBiABKAkibgoNSW5nZXN0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEioKCG1lc3NhZ2VzGAIgAygLMhgucG9sbHV4LnYxLkluZ2VzdE1lc3NhZ2USEAoIYWNjZXB0ZWQYAyABKAgSDgoGYXRvbWljGAQgASgIImYKDEluZ2VzdFJlc3VsdBINCgVpbmRleBgBIAEoDRIpCgdvdXRjb21lGAIgASgOMhgucG9sbHV4LnYxLkluZ2VzdE91dGNvbWUSDAoEY29kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkijAEKDkluZ2VzdFJlc3BvbnNlEg4KBnN0b3JlZBgBIAEoBBIPCgdyZWZ1c2VkGAIgASgEEg0KBWluYm94GAMgASgEEhEKCWR1cGxpY2F0ZRgEIAEoBBINCgVyZXRyeRgFIAEoBBIoCgdyZXN1bHRzGAYgAygLMhcucG9sbHV4LnYxLkluZ2VzdFJlc3VsdCJAChNJbmdlc3RTdHJlYW1SZXF1ZXN0EikKB3JlcXVlc3QYASABKAsyGC5wb2xsdXgudjEuSW5nZXN0UmVxdWVzdCI/ChRJbmdlc3RTdHJlYW1SZXNwb25zZRInCgRzdW1zGAEgASgLMhkucG9sbHV4LnYxLkluZ2VzdFJlc3BvbnNlIpQBCgtJbmdlc3RDb3VudBIPCgdwcm9qZWN0GAEgASgJEgwKBGRvb3IYAiABKAkSEAoIcmVjZWl2ZWQYAyABKAQSDgoGc3RvcmVkGAQgASgEEg8KB3JlZnVzZWQYBSABKAQSDQoFaW5ib3gYBiABKAQSEQoJZHVwbGljYXRlGAcgASgEEhEKCWluX2ZsaWdodBgIIAEoBCIpChZHZXRJbmdlc3RTdGF0dXNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkiagoXR2V0SW5nZXN0U3RhdHVzUmVzcG9uc2USJgoGY291bnRzGAEgAygLMhYucG9sbHV4LnYxLkluZ2VzdENvdW50EhUKDWluYm94X2VudHJpZXMYAiABKAQSEAoIcmVmdXNhbHMYAyABKAQi3wEKB1JlZnVzYWwSCgoCaWQYASABKAkSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZG9vchgDIAEoCRIMCgR0d2luGAQgASgJEh8KBWFsaWFzGAUgASgLMhAucG9sbHV4LnYxLkFsaWFzEgwKBGNvZGUYBiABKAkSDgoGcmVhc29uGAcgASgJEg8KB3BheWxvYWQYCCABKAwSDAoEc2l6ZRgJIAEoDRISCgptZXNzYWdlX2lkGAogASgJEhAKCHJldmlzaW9uGAsgASgEIncKE0xpc3RSZWZ1c2Fsc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCRIMCgRjb2RlGAQgASgJEgwKBHR3aW4YBSABKAkSDAoEZG9vchgGIAEoCSJVChRMaXN0UmVmdXNhbHNSZXNwb25zZRIkCghyZWZ1c2FscxgBIAMoCzISLnBvbGx1eC52MS5SZWZ1c2FsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLcAQoNUHJvdmlzaW9uUnVsZRIPCgduZXR3b3JrGAEgASgJEgsKA2tleRgCIAEoCRINCgV2YWx1ZRgDIAEoCRIOCgZkcml2ZXIYBCABKAkSDQoFbW9kZWwYBSABKAkSDAoEem9uZRgGIAEoCRIMCgRuYW1lGAcgASgJEjQKBmxhYmVscxgIIAMoCzIkLnBvbGx1eC52MS5Qcm92aXNpb25SdWxlLkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEigAMKD1Byb2plY3RTZXR0aW5ncxIPCgdwcm9qZWN0GAEgASgJEjIKD3Vua25vd25fc2VuZGVycxgCIAEoDjIZLnBvbGx1eC52MS5Vbmtub3duU2VuZGVycxInCgVydWxlcxgDIAMoCzIYLnBvbGx1eC52MS5Qcm92aXNpb25SdWxlEhAKCHJldmlzaW9uGAQgASgEEjMKEWpvdXJuYWxfcmV0ZW50aW9uGAUgAygLMhgucG9sbHV4LnYxLlJldGVudGlvblJ1bGUSKgoHbWF4X2FnZRgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIsCgltYXhfYWhlYWQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoLcHVic3ViX3B1c2gYCCABKAsyFS5wb2xsdXgudjEuUHViU3ViUHVzaBIyCg9tYXhfaGlzdG9yeV9hZ2UYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iUQoKUHViU3ViUHVzaBIQCghhdWRpZW5jZRgBIAEoCRIPCgdzZW5kZXJzGAIgAygJEhAKCGtleXNfdXJsGAMgASgJEg4KBmlzc3VlchgEIAEoCSJXCg1SZXRlbnRpb25SdWxlEgwKBGtpbmQYASABKAkSDAoEbmFtZRgCIAEoCRIqCgdtYXhfYWdlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIiwKGUdldFByb2plY3RTZXR0aW5nc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSJKChpHZXRQcm9qZWN0U2V0dGluZ3NSZXNwb25zZRIsCghzZXR0aW5ncxgBIAEoCzIaLnBvbGx1eC52MS5Qcm9qZWN0U2V0dGluZ3MiSQoZUHV0UHJvamVjdFNldHRpbmdzUmVxdWVzdBIsCghzZXR0aW5ncxgBIAEoCzIaLnBvbGx1eC52MS5Qcm9qZWN0U2V0dGluZ3MiSgoaUHV0UHJvamVjdFNldHRpbmdzUmVzcG9uc2USLAoIc2V0dGluZ3MYASABKAsyGi5wb2xsdXgudjEuUHJvamVjdFNldHRpbmdzKrgBCg1Jbmdlc3RPdXRjb21lEh4KGklOR0VTVF9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGQoVSU5HRVNUX09VVENPTUVfU1RPUkVEEAESGgoWSU5HRVNUX09VVENPTUVfUkVGVVNFRBACEhgKFElOR0VTVF9PVVRDT01FX0lOQk9YEAMSHAoYSU5HRVNUX09VVENPTUVfRFVQTElDQVRFEAQSGAoUSU5HRVNUX09VVENPTUVfUkVUUlkQBSqHAQoOVW5rbm93blNlbmRlcnMSHwobVU5LTk9XTl9TRU5ERVJTX1VOU1BFQ0lGSUVEEAASGQoVVU5LTk9XTl9TRU5ERVJTX0lOQk9YEAESGgoWVU5LTk9XTl9TRU5ERVJTX1JFRlVTRRACEh0KGVVOS05PV05fU0VOREVSU19QUk9WSVNJT04QAzKhBAoNSW5nZXN0U2VydmljZRI9CgZJbmdlc3QSGC5wb2xsdXgudjEuSW5nZXN0UmVxdWVzdBoZLnBvbGx1eC52MS5Jbmdlc3RSZXNwb25zZRJRCgxJbmdlc3RTdHJlYW0SHi5wb2xsdXgudjEuSW5nZXN0U3RyZWFtUmVxdWVzdBofLnBvbGx1eC52MS5Jbmdlc3RTdHJlYW1SZXNwb25zZSgBEl0KD0dldEluZ2VzdFN0YXR1cxIhLnBvbGx1eC52MS5HZXRJbmdlc3RTdGF0dXNSZXF1ZXN0GiIucG9sbHV4LnYxLkdldEluZ2VzdFN0YXR1c1Jlc3BvbnNlIgOQAgESVAoMTGlzdFJlZnVzYWxzEh4ucG9sbHV4LnYxLkxpc3RSZWZ1c2Fsc1JlcXVlc3QaHy5wb2xsdXgudjEuTGlzdFJlZnVzYWxzUmVzcG9uc2UiA5ACARJmChJHZXRQcm9qZWN0U2V0dGluZ3MSJC5wb2xsdXgudjEuR2V0UHJvamVjdFNldHRpbmdzUmVxdWVzdBolLnBvbGx1eC52MS5HZXRQcm9qZWN0U2V0dGluZ3NSZXNwb25zZSIDkAIBEmEKElB1dFByb2plY3RTZXR0aW5ncxIkLnBvbGx1eC52MS5QdXRQcm9qZWN0U2V0dGluZ3NSZXF1ZXN0GiUucG9sbHV4LnYxLlB1dFByb2plY3RTZXR0aW5nc1Jlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pollux_v1_twin]);
+  fileDesc("ChZwb2xsdXgvdjEvaW5nZXN0LnByb3RvEglwb2xsdXgudjEimQEKDUluZ2VzdE1lc3NhZ2USDAoEdHdpbhgBIAEoCRIfCgVhbGlhcxgCIAEoCzIQLnBvbGx1eC52MS5BbGlhcxIPCgdwYXlsb2FkGAMgASgMEigKBHRpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmhpc3RvcmljYWwYBSABKAgSCgoCaWQYBiABKAkibgoNSW5nZXN0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEioKCG1lc3NhZ2VzGAIgAygLMhgucG9sbHV4LnYxLkluZ2VzdE1lc3NhZ2USEAoIYWNjZXB0ZWQYAyABKAgSDgoGYXRvbWljGAQgASgIImYKDEluZ2VzdFJlc3VsdBINCgVpbmRleBgBIAEoDRIpCgdvdXRjb21lGAIgASgOMhgucG9sbHV4LnYxLkluZ2VzdE91dGNvbWUSDAoEY29kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkijAEKDkluZ2VzdFJlc3BvbnNlEg4KBnN0b3JlZBgBIAEoBBIPCgdyZWZ1c2VkGAIgASgEEg0KBWluYm94GAMgASgEEhEKCWR1cGxpY2F0ZRgEIAEoBBINCgVyZXRyeRgFIAEoBBIoCgdyZXN1bHRzGAYgAygLMhcucG9sbHV4LnYxLkluZ2VzdFJlc3VsdCJAChNJbmdlc3RTdHJlYW1SZXF1ZXN0EikKB3JlcXVlc3QYASABKAsyGC5wb2xsdXgudjEuSW5nZXN0UmVxdWVzdCI/ChRJbmdlc3RTdHJlYW1SZXNwb25zZRInCgRzdW1zGAEgASgLMhkucG9sbHV4LnYxLkluZ2VzdFJlc3BvbnNlIpQBCgtJbmdlc3RDb3VudBIPCgdwcm9qZWN0GAEgASgJEgwKBGRvb3IYAiABKAkSEAoIcmVjZWl2ZWQYAyABKAQSDgoGc3RvcmVkGAQgASgEEg8KB3JlZnVzZWQYBSABKAQSDQoFaW5ib3gYBiABKAQSEQoJZHVwbGljYXRlGAcgASgEEhEKCWluX2ZsaWdodBgIIAEoBCIpChZHZXRJbmdlc3RTdGF0dXNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkiagoXR2V0SW5nZXN0U3RhdHVzUmVzcG9uc2USJgoGY291bnRzGAEgAygLMhYucG9sbHV4LnYxLkluZ2VzdENvdW50EhUKDWluYm94X2VudHJpZXMYAiABKAQSEAoIcmVmdXNhbHMYAyABKAQi3wEKB1JlZnVzYWwSCgoCaWQYASABKAkSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZG9vchgDIAEoCRIMCgR0d2luGAQgASgJEh8KBWFsaWFzGAUgASgLMhAucG9sbHV4LnYxLkFsaWFzEgwKBGNvZGUYBiABKAkSDgoGcmVhc29uGAcgASgJEg8KB3BheWxvYWQYCCABKAwSDAoEc2l6ZRgJIAEoDRISCgptZXNzYWdlX2lkGAogASgJEhAKCHJldmlzaW9uGAsgASgEIncKE0xpc3RSZWZ1c2Fsc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCRIMCgRjb2RlGAQgASgJEgwKBHR3aW4YBSABKAkSDAoEZG9vchgGIAEoCSJVChRMaXN0UmVmdXNhbHNSZXNwb25zZRIkCghyZWZ1c2FscxgBIAMoCzISLnBvbGx1eC52MS5SZWZ1c2FsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLcAQoNUHJvdmlzaW9uUnVsZRIPCgduZXR3b3JrGAEgASgJEgsKA2tleRgCIAEoCRINCgV2YWx1ZRgDIAEoCRIOCgZkcml2ZXIYBCABKAkSDQoFbW9kZWwYBSABKAkSDAoEem9uZRgGIAEoCRIMCgRuYW1lGAcgASgJEjQKBmxhYmVscxgIIAMoCzIkLnBvbGx1eC52MS5Qcm92aXNpb25SdWxlLkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi4AMKD1Byb2plY3RTZXR0aW5ncxIPCgdwcm9qZWN0GAEgASgJEjIKD3Vua25vd25fc2VuZGVycxgCIAEoDjIZLnBvbGx1eC52MS5Vbmtub3duU2VuZGVycxInCgVydWxlcxgDIAMoCzIYLnBvbGx1eC52MS5Qcm92aXNpb25SdWxlEhAKCHJldmlzaW9uGAQgASgEEjMKEWpvdXJuYWxfcmV0ZW50aW9uGAUgAygLMhgucG9sbHV4LnYxLlJldGVudGlvblJ1bGUSKgoHbWF4X2FnZRgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIsCgltYXhfYWhlYWQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoLcHVic3ViX3B1c2gYCCABKAsyFS5wb2xsdXgudjEuUHViU3ViUHVzaBIyCg9tYXhfaGlzdG9yeV9hZ2UYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNAoQc2FtcGxlX3JldGVudGlvbhgPIAMoCzIaLnBvbGx1eC52MS5TYW1wbGVSZXRlbnRpb24SKAoGcXVvdGFzGBAgASgLMhgucG9sbHV4LnYxLlByb2plY3RRdW90YXMiUQoKUHViU3ViUHVzaBIQCghhdWRpZW5jZRgBIAEoCRIPCgdzZW5kZXJzGAIgAygJEhAKCGtleXNfdXJsGAMgASgJEg4KBmlzc3VlchgEIAEoCSLEAQoPU2FtcGxlUmV0ZW50aW9uEg0KBW1vZGVsGAEgASgJEhAKCHByb3BlcnR5GAIgASgJEioKB21heF9hZ2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKZG93bnNhbXBsZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI1ChJkb3duc2FtcGxlX21heF9hZ2UYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iWgoNUHJvamVjdFF1b3RhcxINCgV0d2lucxgBIAEoBBIOCgZzZXJpZXMYAiABKAQSFQoNam91cm5hbF9ieXRlcxgDIAEoBBITCgt0b3BpY19ieXRlcxgEIAEoBCJXCg1SZXRlbnRpb25SdWxlEgwKBGtpbmQYASABKAkSDAoEbmFtZRgCIAEoCRIqCgdtYXhfYWdlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIiwKGUdldFByb2plY3RTZXR0aW5nc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSJKChpHZXRQcm9qZWN0U2V0dGluZ3NSZXNwb25zZRIsCghzZXR0aW5ncxgBIAEoCzIaLnBvbGx1eC52MS5Qcm9qZWN0U2V0dGluZ3MiSQoZUHV0UHJvamVjdFNldHRpbmdzUmVxdWVzdBIsCghzZXR0aW5ncxgBIAEoCzIaLnBvbGx1eC52MS5Qcm9qZWN0U2V0dGluZ3MiSgoaUHV0UHJvamVjdFNldHRpbmdzUmVzcG9uc2USLAoIc2V0dGluZ3MYASABKAsyGi5wb2xsdXgudjEuUHJvamVjdFNldHRpbmdzKrgBCg1Jbmdlc3RPdXRjb21lEh4KGklOR0VTVF9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGQoVSU5HRVNUX09VVENPTUVfU1RPUkVEEAESGgoWSU5HRVNUX09VVENPTUVfUkVGVVNFRBACEhgKFElOR0VTVF9PVVRDT01FX0lOQk9YEAMSHAoYSU5HRVNUX09VVENPTUVfRFVQTElDQVRFEAQSGAoUSU5HRVNUX09VVENPTUVfUkVUUlkQBSqHAQoOVW5rbm93blNlbmRlcnMSHwobVU5LTk9XTl9TRU5ERVJTX1VOU1BFQ0lGSUVEEAASGQoVVU5LTk9XTl9TRU5ERVJTX0lOQk9YEAESGgoWVU5LTk9XTl9TRU5ERVJTX1JFRlVTRRACEh0KGVVOS05PV05fU0VOREVSU19QUk9WSVNJT04QAzKhBAoNSW5nZXN0U2VydmljZRI9CgZJbmdlc3QSGC5wb2xsdXgudjEuSW5nZXN0UmVxdWVzdBoZLnBvbGx1eC52MS5Jbmdlc3RSZXNwb25zZRJRCgxJbmdlc3RTdHJlYW0SHi5wb2xsdXgudjEuSW5nZXN0U3RyZWFtUmVxdWVzdBofLnBvbGx1eC52MS5Jbmdlc3RTdHJlYW1SZXNwb25zZSgBEl0KD0dldEluZ2VzdFN0YXR1cxIhLnBvbGx1eC52MS5HZXRJbmdlc3RTdGF0dXNSZXF1ZXN0GiIucG9sbHV4LnYxLkdldEluZ2VzdFN0YXR1c1Jlc3BvbnNlIgOQAgESVAoMTGlzdFJlZnVzYWxzEh4ucG9sbHV4LnYxLkxpc3RSZWZ1c2Fsc1JlcXVlc3QaHy5wb2xsdXgudjEuTGlzdFJlZnVzYWxzUmVzcG9uc2UiA5ACARJmChJHZXRQcm9qZWN0U2V0dGluZ3MSJC5wb2xsdXgudjEuR2V0UHJvamVjdFNldHRpbmdzUmVxdWVzdBolLnBvbGx1eC52MS5HZXRQcm9qZWN0U2V0dGluZ3NSZXNwb25zZSIDkAIBEmEKElB1dFByb2plY3RTZXR0aW5ncxIkLnBvbGx1eC52MS5QdXRQcm9qZWN0U2V0dGluZ3NSZXF1ZXN0GiUucG9sbHV4LnYxLlB1dFByb2plY3RTZXR0aW5nc1Jlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pollux_v1_twin]);
 
 /**
  * IngestMessage is one message of a device.
@@ -595,6 +595,19 @@ export type ProjectSettings = Message<"pollux.v1.ProjectSettings"> & {
    * @generated from field: google.protobuf.Duration max_history_age = 9;
    */
   maxHistoryAge?: Duration | undefined;
+
+  /**
+   * How long samples are kept. Of several rules that fit a series the closest counts: model and property, property, model, neither.
+   * What no rule fits is kept as long as history is. Only for the VictoriaMetrics in the process.
+   *
+   * @generated from field: repeated pollux.v1.SampleRetention sample_retention = 15;
+   */
+  sampleRetention: SampleRetention[];
+
+  /**
+   * @generated from field: pollux.v1.ProjectQuotas quotas = 16;
+   */
+  quotas?: ProjectQuotas | undefined;
 };
 
 /**
@@ -648,6 +661,98 @@ export const PubSubPushSchema: GenMessage<PubSubPush> = /*@__PURE__*/
   messageDesc(file_pollux_v1_ingest, 14);
 
 /**
+ * SampleRetention says how long samples of properties are kept, and what is made of them when they go.
+ *
+ * @generated from message pollux.v1.SampleRetention
+ */
+export type SampleRetention = Message<"pollux.v1.SampleRetention"> & {
+  /**
+   * Of twins of this model: its id, or the title that is the label of its series; empty: of all.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * Of this property; empty: of all.
+   *
+   * @generated from field: string property = 2;
+   */
+  property: string;
+
+  /**
+   * At least so long, and at most a quarter longer.
+   *
+   * @generated from field: google.protobuf.Duration max_age = 3;
+   */
+  maxAge?: Duration | undefined;
+
+  /**
+   * Aggregates of steps so long are made of what goes: count, sum, minimum, maximum, first and last. Not set: none.
+   *
+   * @generated from field: google.protobuf.Duration downsample = 4;
+   */
+  downsample?: Duration | undefined;
+
+  /**
+   * How long these are kept; not set: as long as history is.
+   *
+   * @generated from field: google.protobuf.Duration downsample_max_age = 5;
+   */
+  downsampleMaxAge?: Duration | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.SampleRetention.
+ * Use `create(SampleRetentionSchema)` to create a new message.
+ */
+export const SampleRetentionSchema: GenMessage<SampleRetention> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_ingest, 15);
+
+/**
+ * ProjectQuotas bound what a project takes; 0: no bound. At 80 % of one, and when it is reached, an alarm is raised and the journal has an
+ * entry of kind quota.
+ *
+ * @generated from message pollux.v1.ProjectQuotas
+ */
+export type ProjectQuotas = Message<"pollux.v1.ProjectQuotas"> & {
+  /**
+   * Twins: no more can be made.
+   *
+   * @generated from field: uint64 twins = 1;
+   */
+  twins: bigint;
+
+  /**
+   * Series of history with samples of today: it is told of, and nothing is refused, as no sample is dropped for it.
+   *
+   * @generated from field: uint64 series = 2;
+   */
+  series: bigint;
+
+  /**
+   * Bytes of the journal on a node's disk: the oldest entries go, whatever the rules say.
+   *
+   * @generated from field: uint64 journal_bytes = 3;
+   */
+  journalBytes: bigint;
+
+  /**
+   * Bytes of the messages in the project's topics: the oldest go, of each topic its part.
+   *
+   * @generated from field: uint64 topic_bytes = 4;
+   */
+  topicBytes: bigint;
+};
+
+/**
+ * Describes the message pollux.v1.ProjectQuotas.
+ * Use `create(ProjectQuotasSchema)` to create a new message.
+ */
+export const ProjectQuotasSchema: GenMessage<ProjectQuotas> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_ingest, 16);
+
+/**
  * RetentionRule says how long journal entries are kept.
  *
  * @generated from message pollux.v1.RetentionRule
@@ -678,7 +783,7 @@ export type RetentionRule = Message<"pollux.v1.RetentionRule"> & {
  * Use `create(RetentionRuleSchema)` to create a new message.
  */
 export const RetentionRuleSchema: GenMessage<RetentionRule> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_ingest, 15);
+  messageDesc(file_pollux_v1_ingest, 17);
 
 /**
  * @generated from message pollux.v1.GetProjectSettingsRequest
@@ -695,7 +800,7 @@ export type GetProjectSettingsRequest = Message<"pollux.v1.GetProjectSettingsReq
  * Use `create(GetProjectSettingsRequestSchema)` to create a new message.
  */
 export const GetProjectSettingsRequestSchema: GenMessage<GetProjectSettingsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_ingest, 16);
+  messageDesc(file_pollux_v1_ingest, 18);
 
 /**
  * @generated from message pollux.v1.GetProjectSettingsResponse
@@ -712,7 +817,7 @@ export type GetProjectSettingsResponse = Message<"pollux.v1.GetProjectSettingsRe
  * Use `create(GetProjectSettingsResponseSchema)` to create a new message.
  */
 export const GetProjectSettingsResponseSchema: GenMessage<GetProjectSettingsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_ingest, 17);
+  messageDesc(file_pollux_v1_ingest, 19);
 
 /**
  * @generated from message pollux.v1.PutProjectSettingsRequest
@@ -729,7 +834,7 @@ export type PutProjectSettingsRequest = Message<"pollux.v1.PutProjectSettingsReq
  * Use `create(PutProjectSettingsRequestSchema)` to create a new message.
  */
 export const PutProjectSettingsRequestSchema: GenMessage<PutProjectSettingsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_ingest, 18);
+  messageDesc(file_pollux_v1_ingest, 20);
 
 /**
  * @generated from message pollux.v1.PutProjectSettingsResponse
@@ -746,7 +851,7 @@ export type PutProjectSettingsResponse = Message<"pollux.v1.PutProjectSettingsRe
  * Use `create(PutProjectSettingsResponseSchema)` to create a new message.
  */
 export const PutProjectSettingsResponseSchema: GenMessage<PutProjectSettingsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_ingest, 19);
+  messageDesc(file_pollux_v1_ingest, 21);
 
 /**
  * IngestOutcome is what became of a message.

@@ -1,0 +1,215 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/polluxhq/pollux/actors/automation"
+	"github.com/polluxhq/pollux/actors/topic"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// What a project's quotas are of; see pb.ProjectQuotas.
+const (
+	QuotaTwins        = "twins"
+	QuotaSeries       = "series"
+	QuotaJournalBytes = "journal_bytes"
+	QuotaTopicBytes   = "topic_bytes"
+)
+
+// ErrQuota: the project has as many as its quota allows.
+var ErrQuota = errors.New("the project's quota is used up")
+
+const (
+	// quotaWarn is the part of a quota, in per cent, at which an alarm is raised, and quotaCalm the one below which it is cleared.
+	quotaWarn = 80
+	quotaCalm = 75
+)
+
+// QuotaLimits are a project's quotas by resource; those that it has not are not there.
+func QuotaLimits(q *pb.ProjectQuotas) map[string]uint64 {
+	all := map[string]uint64{QuotaTwins: q.GetTwins(), QuotaSeries: q.GetSeries(), QuotaJournalBytes: q.GetJournalBytes(), QuotaTopicBytes: q.GetTopicBytes()}
+	for resource, limit := range all {
+		if limit == 0 {
+			delete(all, resource)
+		}
+	}
+	return all
+}
+
+// ProjectTwins counts the twins of a project; with very many the figure may be some seconds old.
+func (r *Registry) ProjectTwins(project string) (uint64, error) {
+	c, err := r.count("twins of "+project, func() (map[string]uint64, error) {
+		n, err := r.store.Count(tableTwins, project+"/")
+		return map[string]uint64{"": uint64(n)}, err
+	})
+	return c[""], err
+}
+
+// ProjectTopicBytes adds up what a project's topics hold.
+func (r *Registry) ProjectTopicBytes(project string) (uint64, error) {
+	c, err := r.count("topics of "+project, func() (map[string]uint64, error) {
+		var sum uint64
+		for rec, err := range r.store.Scan(topic.TableTails, project+"/", "") {
+			if err != nil {
+				return nil, fmt.Errorf("read topics: %w", err)
+			}
+			tail := &actorv1.TopicRecord{}
+			if err := proto.Unmarshal(rec.Value, tail); err != nil {
+				return nil, fmt.Errorf("topic %s: %w", rec.Key, err)
+			}
+			sum += tail.Bytes
+		}
+		return map[string]uint64{"": sum}, nil
+	})
+	return c[""], err
+}
+
+// checkTwinQuota says whether a project may have one more twin, beside those that a plan makes. Those that are made at the same moment
+// do not see each other.
+func (r *Registry) checkTwinQuota(project string, plan planned) error {
+	s, err := r.projectSettings(project)
+	if err != nil || s.GetQuotas().GetTwins() == 0 {
+		return err
+	}
+	n, err := r.ProjectTwins(project)
+	if err != nil {
+		return err
+	}
+	for key := range plan {
+		if id, ok := strings.CutPrefix(key, "twin/"); ok && ProjectOf(id) == project {
+			if _, there, err := r.store.Get(tableTwins, id); err == nil && !there {
+				n++
+			}
+		}
+	}
+	if len(plan) > 0 && n > 0 {
+		n-- // the one that is asked for is in the plan
+	}
+	if n >= s.Quotas.Twins {
+		return fmt.Errorf("project %s has %d twins of %d: %w", project, n, s.Quotas.Twins, ErrQuota)
+	}
+	return nil
+}
+
+// topicShare is how many bytes a topic may hold for the project's quota: where all together hold more, each has its part of it.
+func (r *Registry) topicShare(id string, own uint64) uint64 {
+	s, err := r.projectSettings(ProjectOf(id))
+	limit := s.GetQuotas().GetTopicBytes()
+	if err != nil || limit == 0 {
+		return ^uint64(0)
+	}
+	all, err := r.ProjectTopicBytes(ProjectOf(id))
+	if err != nil || all <= limit {
+		return ^uint64(0)
+	}
+	return uint64(float64(own) * float64(limit) / float64(all))
+}
+
+// Settled calls fn with the settings of each project that has some.
+func (r *Registry) Settled(fn func(*pb.ProjectSettings) error) error {
+	for rec, err := range r.store.Scan(tableProjects, "", "") {
+		if err != nil {
+			return fmt.Errorf("read settings of projects: %w", err)
+		}
+		s, err := decode(rec, &pb.ProjectSettings{})
+		if err != nil {
+			return err
+		}
+		s.Project = rec.Key
+		if err := fn(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TellQuota raises the alarm PROJECT/quota-RESOURCE at 80 % of a quota, a graver one when it is reached, and clears it below 75 %.
+// The journal has an entry of kind quota each time. Where all is as it was it does nothing. One node does so at a time.
+func (r *Registry) TellQuota(ctx context.Context, project, resource string, used, limit uint64) error {
+	id := project + "/quota-" + strings.ReplaceAll(resource, "_", "-")
+	alarm, err := get(r.store, automation.TableAlarms, id, &pb.Alarm{})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	severity, said := pb.AlarmSeverity_ALARM_SEVERITY_UNSPECIFIED, "cleared"
+	switch part := float64(used) / float64(max(1, limit)) * 100; {
+	case limit > 0 && part >= 100:
+		severity, said = pb.AlarmSeverity_ALARM_SEVERITY_ERROR, "reached"
+	case limit > 0 && part >= quotaWarn:
+		severity, said = pb.AlarmSeverity_ALARM_SEVERITY_WARNING, "warning"
+	case limit > 0 && part >= quotaCalm && alarm.GetActive():
+		return nil
+	}
+	text := fmt.Sprintf("the project takes %s of its quota of %s", QuotaText(resource, used), QuotaText(resource, limit))
+	switch {
+	case said == "cleared" && !alarm.GetActive(), alarm.GetActive() && alarm.Severity == severity:
+		return nil
+	case said == "cleared":
+		_, err = r.e.automation.ClearAlarm(ctx, id, "quota", text)
+	default:
+		_, err = r.e.automation.RaiseAlarm(ctx, automation.Raise{ID: id, Text: text, By: "quota", Severity: severity})
+	}
+	if err != nil {
+		return fmt.Errorf("alarm %s: %w", id, err)
+	}
+	if !r.e.cluster.JournalRead() {
+		return nil
+	}
+	data, err := json.Marshal(map[string]any{"state": said, "used": used, "limit": limit})
+	if err != nil {
+		return err
+	}
+	_, err = r.store.Commit(ctx, &storage.Txn{Journal: []storage.JournalEntry{{Project: project, Kind: "quota", Name: resource, Time: r.e.nowMS(), Data: data}}})
+	return err
+}
+
+// QuotaText writes a number of a resource, bytes in a unit for eyes.
+func QuotaText(resource string, n uint64) string {
+	if !strings.HasSuffix(resource, "_bytes") {
+		return fmt.Sprintf("%d %s", n, resource)
+	}
+	what := strings.TrimSuffix(resource, "_bytes")
+	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
+		if n < 10<<10 || unit == "GiB" {
+			return fmt.Sprintf("%d %s of %s", n, unit, what)
+		}
+		n >>= 10
+	}
+	return ""
+}
+
+// QuotaWarnings are the texts of the quotas' alarms whose reason is there, of the projects that the caller may see.
+func (r *Registry) QuotaWarnings(projects func(string) bool) (texts []string, err error) {
+	err = r.Settled(func(s *pb.ProjectSettings) error {
+		if projects != nil && !projects(s.Project) {
+			return nil
+		}
+		for resource := range QuotaLimits(s.Quotas) {
+			m, err := get(r.store, automation.TableAlarms, s.Project+"/quota-"+strings.ReplaceAll(resource, "_", "-"), &pb.Alarm{})
+			if err == nil && m.Active {
+				texts = append(texts, s.Project+": "+m.Text)
+			}
+		}
+		return nil
+	})
+	return texts, err
+}
+
+// SeriesModel gives the label that the series of a model's twins have: the title of the model of that id, or what was given.
+func (r *Registry) SeriesModel(project, name string) string {
+	if name == "" {
+		return ""
+	}
+	if spec, err := r.e.catalog.resolveModel(modelRef + within(project, name)); err == nil && spec.title != "" {
+		return spec.title
+	}
+	return name
+}

@@ -1,0 +1,171 @@
+package pollux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/rpc"
+	"github.com/polluxhq/pollux/storage/history"
+)
+
+const (
+	// curateEvery is how often a node deletes what the projects' rules let go, and curateFirst how long after its start for the first time.
+	curateEvery = 10 * time.Minute
+	curateFirst = time.Minute
+	// quotasEvery is how often the leader looks at the projects' quotas.
+	quotasEvery = 5 * time.Second
+)
+
+// curator deletes what the projects' rules let go, from this node's journal and history. Each node does so with its own: what goes follows
+// from committed rules and the entry's or the sample's time, so there is nothing to agree on.
+type curator struct {
+	n *Node
+
+	mu   sync.Mutex
+	runs map[string]*pb.Curation // by project
+}
+
+// curate starts the curator.
+func (n *Node) curate(context.Context) error {
+	c := &curator{n: n, runs: map[string]*pb.Curation{}}
+	n.curator = c
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for rest(ctx, curateFirst); ctx.Err() == nil; rest(ctx, curateEvery) {
+			c.run(ctx)
+		}
+	})
+	running.Go(func() {
+		for rest(ctx, quotasEvery); ctx.Err() == nil; rest(ctx, quotasEvery) {
+			if err := c.quotas(ctx); err != nil && ctx.Err() == nil {
+				n.log.Warn("quotas of projects are not looked at", "error", err)
+			}
+		}
+	})
+	n.closeLater("curator", func(context.Context) error {
+		cancel()
+		running.Wait()
+		return nil
+	})
+	return nil
+}
+
+func rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// run curates all projects once.
+func (c *curator) run(ctx context.Context) {
+	names, err := c.n.journal.Projects()
+	projects := map[string]*pb.ProjectSettings{}
+	for _, name := range names {
+		projects[name] = &pb.ProjectSettings{Project: name}
+	}
+	err = errors.Join(err, c.n.engine.Registry().Settled(func(s *pb.ProjectSettings) error {
+		projects[s.Project] = s
+		return nil
+	}))
+	if err != nil {
+		c.n.log.Warn("retention: projects cannot be listed", "error", err)
+		return
+	}
+	for _, s := range projects {
+		if ctx.Err() == nil {
+			c.project(ctx, s)
+		}
+	}
+}
+
+func (c *curator) project(ctx context.Context, s *pb.ProjectSettings) {
+	run := &pb.Curation{Node: c.n.conf.Name, StartTime: timestamppb.Now(), Running: "journal"}
+	c.set(s.Project, run)
+	err := c.journal(ctx, s, run)
+	if e, ok := c.n.history.(*history.Embedded); ok && err == nil && len(s.SampleRetention) > 0 && e.Complete() {
+		var did history.Curation
+		did, err = e.Curate(ctx, s.Project, rpc.SampleRules(c.n.engine.Registry(), s.Project, s.SampleRetention), time.Now(), func(property string, now history.Curation) {
+			run.Running, run.Samples, run.Rolled, run.Series = property, now.Samples, now.Rolled, now.Series
+			c.set(s.Project, run)
+		})
+		run.Samples, run.Rolled, run.Series = did.Samples, did.Rolled, did.Series
+	}
+	run.Running, run.EndTime = "", timestamppb.Now()
+	if err != nil && ctx.Err() == nil {
+		run.Error = err.Error()
+		c.n.metrics.GetOrCreateCounter("pollux_curate_errors_total").Inc()
+		c.n.log.Warn("a project's past is not curated; it is tried again", "project", s.Project, "error", err)
+	}
+	if run.Entries+run.Samples > 0 {
+		c.n.log.Info("what is older than a project's rules is deleted", "project", s.Project, "journal_entries", run.Entries, "samples", run.Samples,
+			"of_them_in_aggregates", run.Rolled, "series", run.Series)
+	}
+	c.set(s.Project, run)
+}
+
+// journal lets go what the rules of the journal say, and then what is above its quota.
+func (c *curator) journal(ctx context.Context, s *pb.ProjectSettings, run *pb.Curation) error {
+	went, _, err := c.n.journal.Expired(ctx, s.Project, rpc.JournalRules(s.JournalRetention, c.n.conf.MetricsRetention), time.Now(), true)
+	run.Entries = went.Entries
+	if err != nil {
+		return err
+	}
+	if most := s.GetQuotas().GetJournalBytes(); most > 0 {
+		went, err = c.n.journal.Shrink(ctx, s.Project, most)
+		run.Entries += went.Entries
+	}
+	return err
+}
+
+func (c *curator) set(project string, run *pb.Curation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.runs[project] = proto.Clone(run).(*pb.Curation)
+}
+
+// Curation says how far the node is with a project; nil where it has not begun.
+func (c *curator) Curation(project string) *pb.Curation {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.runs[project]
+}
+
+// quotas tells of those that are nearly used up, where this node leads.
+func (c *curator) quotas(ctx context.Context) error {
+	if !c.n.raft.IsLeader() {
+		return nil
+	}
+	registry := c.n.engine.Registry()
+	return registry.Settled(func(s *pb.ProjectSettings) error {
+		if s.Quotas == nil {
+			return nil
+		}
+		uses, err := rpc.Uses(registry, c.n.journal, c.n.samples(), s)
+		if err != nil {
+			return err
+		}
+		for _, u := range uses {
+			if err := registry.TellQuota(ctx, s.Project, u.Resource, u.Used, u.Limit); err != nil {
+				return fmt.Errorf("tell of the quota of %s: %w", u.Resource, err)
+			}
+		}
+		return nil
+	})
+}
+
+// samples is the history in this process; nil where it is elsewhere.
+func (n *Node) samples() rpc.Samples {
+	if e, ok := n.history.(*history.Embedded); ok {
+		return e
+	}
+	return nil
+}
