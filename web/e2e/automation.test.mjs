@@ -5,6 +5,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before } from "node:test";
 
+import { parse } from "yaml";
+
 import { picture, story } from "./browser.mjs";
 import { house } from "./house.mjs";
 
@@ -16,7 +18,7 @@ const model = {
   "@context": ["https://www.w3.org/2022/wot/td/v1.1", { pollux: "https://pollux.dev/ns#" }],
   "@type": "tm:ThingModel",
   title: "Room sensor",
-  properties: { temperature: { type: "number", unit: "Cel", readOnly: true } },
+  properties: { temperature: { type: "number", unit: "Cel", readOnly: true }, fan: { type: "boolean", "pollux:virtual": true } },
 };
 
 before(async () => {
@@ -44,6 +46,7 @@ otherwise: [{clear: {}}]
 test("a rule is written as text; the node says what is wrong with it", async () => {
   await page.getByRole("navigation", { name: "Rooms", exact: true }).getByRole("link", { name: "Rules", exact: true }).click();
   await page.getByRole("button", { name: "New rule" }).click();
+  await page.getByText("Text", { exact: true }).click();
   await text().fill(rule("valu > 28.0"));
   await page.getByRole("button", { name: "Create" }).click();
   await page.getByRole("alert").filter({ hasText: "valu" }).waitFor();
@@ -99,6 +102,71 @@ test("a rule rests, and is changed by somebody else meanwhile", async () => {
   await page.getByRole("dialog").getByRole("button", { name: "Delete rule" }).click();
   await region("Rules").getByText("None yet.").waitFor();
   assert.doesNotMatch(await h.cli("rule", "list"), /too-hot/);
+});
+
+test("a rule is built by mouse, is the same as text and on the command line, and fires", async () => {
+  await page.getByRole("button", { name: "New rule" }).click();
+  const form = page.getByRole("form", { name: "New rule" });
+  await form.getByRole("textbox", { name: "Name" }).fill("cool");
+  await form.getByRole("combobox", { name: "When twin" }).fill("default/lobby");
+  await form.getByRole("textbox", { name: "has a new value of" }).fill("temperature");
+  await form.getByRole("textbox", { name: "If" }).fill("value > 25.0");
+  const then = form.getByRole("group", { name: "Then 1" });
+  await then.getByRole("combobox", { name: "Of twin" }).fill("default/lobby");
+  await then.getByRole("textbox", { name: "Property" }).fill("fan");
+  await then.getByRole("textbox", { name: "Value" }).fill("true");
+  await picture(page, "rule-form");
+  await page.getByText("Text", { exact: true }).click();
+  assert.match(await text().inputValue(), /property: fan\n\s+value: true/);
+  await page.getByText("Form", { exact: true }).click();
+  await form.getByRole("button", { name: "Create" }).click();
+  const detail = region("Rule default/cool");
+  await detail.waitFor();
+  const shown = parse(await detail.getByLabel("Text", { exact: true }).textContent());
+  const { revision, updateBy, ...stored } = parse(await h.cli("rule", "get", "cool", "-o", "yaml")).rule;
+  assert.deepEqual(shown, stored);
+  assert.deepEqual([stored.if, stored.then], ["value > 25.0", [{ set: { to: { twin: "default/lobby" }, property: "fan", value: true } }]]);
+  await h.post("default/lobby", { temperature: 26 });
+  await detail.getByRole("table", { name: "Runs" }).getByText("done", { exact: true }).first().waitFor();
+  assert.equal((await json("twin", "get", "lobby")).state.properties.fan.value, true);
+});
+
+test("the test bench says what it would do, and a dry run when it would have", async () => {
+  const detail = region("Rule default/cool");
+  const bench = detail.getByRole("form", { name: "Test" });
+  await bench.getByRole("textbox", { name: "Value" }).fill("20");
+  await bench.getByRole("button", { name: "Test" }).click();
+  await bench.getByRole("status").getByText("does not hold").waitFor();
+  await bench.getByRole("textbox", { name: "Value" }).fill("30");
+  await bench.getByRole("button", { name: "Test" }).click();
+  await bench.getByRole("status").getByText("would set fan = true").waitFor();
+  const dry = detail.getByRole("form", { name: "Dry run" });
+  const firings = dry.getByRole("table", { name: "Firings" });
+  // What was said a moment ago is in the history some seconds later.
+  for (let i = 0; i < 30 && (await firings.count()) === 0; i++) {
+    await dry.getByRole("button", { name: "Dry run" }).click();
+    await dry.getByText("Would have fired").waitFor();
+    await new Promise((done) => setTimeout(done, 500));
+  }
+  await firings.getByText("set fan = true").first().waitFor();
+  await picture(page, "rule-dry-run");
+});
+
+test("a rule is made of a template", async () => {
+  await page.getByRole("button", { name: "New rule" }).click();
+  await page.getByText("Template", { exact: true }).click();
+  const form = page.getByRole("form", { name: "Template" });
+  await form.getByRole("combobox", { name: "Template" }).click();
+  await page.getByRole("option", { name: "Frost" }).click();
+  await form.getByRole("textbox", { name: "below", exact: true }).fill("cold");
+  await form.getByRole("button", { name: "Fill in" }).click();
+  await form.getByRole("alert").filter({ hasText: "no number" }).waitFor();
+  await form.getByRole("textbox", { name: "below", exact: true }).fill("3");
+  await form.getByRole("textbox", { name: "twin", exact: true }).fill("lobby");
+  await form.getByRole("button", { name: "Fill in" }).click();
+  await page.getByRole("button", { name: "Create" }).click();
+  await region("Rule default/frost").waitFor();
+  assert.match(await h.cli("rule", "get", "frost"), /value < 3\.0/);
 });
 
 test("a schedule says when it is due next", async () => {

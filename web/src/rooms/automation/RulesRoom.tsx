@@ -9,25 +9,13 @@ import { Try } from "../../frame/Try";
 import type { Evaluation, Rule } from "../../gen/pollux/v1/automation_pb";
 import { full, split } from "../../model/id";
 import { count, dateTime, millis } from "../../model/value";
+import { DryRun, TestBench } from "./Bench";
 import { Facts } from "./Facts";
 import { Item } from "./Item";
+import { RuleEditor } from "./RuleEditor";
 import { Runs } from "./Runs";
 import { readRule, write } from "./text";
-import { TextEditor } from "./TextEditor";
 import { automationTabs, useRules } from "./useAutomation";
-
-const blank = `id: default/too-hot
-when:
-  - property:
-      of: {twins: [room1]}
-      names: [temperature]
-if: value > 28.0
-until: value < 26.0
-then:
-  - raise: {severity: ALARM_SEVERITY_WARNING, text: "\${twin.name} has \${value}"}
-otherwise:
-  - clear: {}
-`;
 
 async function put(text: string, revision: bigint): Promise<string> {
   const rule = readRule(text, revision);
@@ -63,7 +51,7 @@ export function RulesRoom() {
           {id === "new" ? (
             <section className="panel" aria-label="New rule">
               <h2>New rule</h2>
-              <TextEditor kind="rule" id="" text={blank} save={(text) => put(text, 0n)} remove={() => Promise.resolve()} onClose={choose} />
+              <RuleEditor id="" text="" save={(text) => put(text, 0n)} onClose={choose} />
             </section>
           ) : chosen ? (
             <RuleDetail key={chosen.id} rule={chosen} onChoose={choose} />
@@ -123,12 +111,10 @@ function RuleDetail({ rule, onChoose }: { rule: Rule; onChoose: (id: string) => 
       <Trouble error={why.error ?? pause.error ?? (s?.stopped && `It has stopped: ${s.stopped}`)} inside />
       <Trouble error={s?.error} inside />
       {editing && (
-        <TextEditor
-          kind="rule"
+        <RuleEditor
           id={rule.id}
           text={write(editing)}
           save={(text) => put(text, editing.revision)}
-          remove={() => automation.deleteRule({ id: rule.id })}
           onClose={(id) => {
             setEditing(undefined);
             onChoose(id);
@@ -142,6 +128,9 @@ function RuleDetail({ rule, onChoose }: { rule: Rule; onChoose: (id: string) => 
           <Evaluations list={why.data.evaluations} />
           <h3 className="automation-head">What it did</h3>
           <Runs runs={why.data.runs} />
+          <h3 className="automation-head">Try it</h3>
+          <TestBench rule={rule} />
+          <DryRun rule={rule} />
         </>
       )}
     </section>
