@@ -2,6 +2,7 @@ package actors
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 
 	"github.com/polluxhq/pollux/actors/state"
@@ -55,30 +56,25 @@ func (t *twin) journalEvent(ev drivers.Emitted) {
 
 func (t *twin) journalQuality(property string, q uint8, at int64) {
 	word := strings.ToLower(strings.TrimPrefix(pb.Quality(q).String(), "QUALITY_"))
-	t.journalJSON(journalQuality, property, at, map[string]any{"quality": word})
+	t.journal(journalQuality, property, at, append(state.AppendString([]byte(`{"quality":`), word), '}'))
 }
 
 func (t *twin) journalDesired(d *state.Desired) {
-	t.journalJSON(journalDesired, d.Name.Value(), d.Time, map[string]any{"value": json.RawMessage(d.Value.AppendJSON(nil)), "by": d.By,
-		"revision": d.Revision})
+	b := state.AppendString(append(make([]byte, 0, 96), `{"by":`...), d.By)
+	b = strconv.AppendUint(append(b, `,"revision":`...), d.Revision, 10)
+	b = d.Value.AppendJSON(append(b, `,"value":`...))
+	t.journal(journalDesired, d.Name.Value(), d.Time, append(b, '}'))
 }
 
 func (t *twin) journalCommand(c *command, o pb.Outcome, e *drivers.DriverError) {
-	data := map[string]any{"outcome": strings.ToLower(strings.TrimPrefix(o.String(), "OUTCOME_")), "tries": c.tries}
+	b := append(make([]byte, 0, 96), '{')
 	if e != nil {
-		data["error"] = e.Message
+		b = append(state.AppendString(append(b, `"error":`...), e.Message), ',')
 	}
+	b = append(append(append(b, `"outcome":"`...), strings.ToLower(strings.TrimPrefix(o.String(), "OUTCOME_"))...), '"')
 	if c.isSet {
-		data["sets"] = true
+		b = append(b, `,"sets":true`...)
 	}
-	t.journalJSON(journalCommand, c.label, t.e.stamp(), data)
-}
-
-func (t *twin) journalJSON(kind, name string, at int64, data map[string]any) {
-	text, err := json.Marshal(data)
-	if err != nil {
-		t.e.stats.drop(dropJournal)
-		return
-	}
-	t.journal(kind, name, at, text)
+	b = strconv.AppendInt(append(b, `,"tries":`...), int64(c.tries), 10)
+	t.journal(journalCommand, c.label, t.e.stamp(), append(b, '}'))
 }

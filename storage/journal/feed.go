@@ -9,7 +9,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/polluxhq/pollux/storage"
-	"github.com/polluxhq/pollux/storage/ordered"
 )
 
 // Source is the committed log as the journal reads it. The store implements it.
@@ -47,7 +46,8 @@ const (
 func (j *Journal) Follow(ctx context.Context, source Source) {
 	j.o.Metrics.GetOrCreateGauge("pollux_journal_lag_entries", func() float64 { return float64(j.Lag()) })
 	defer j.o.Metrics.UnregisterMetric("pollux_journal_lag_entries")
-	f := &follower{j: j, source: source}
+	f := &follower{j: j, source: source, writes: j.newWrites()}
+	defer f.writes.close()
 	failing, pause := false, linger
 	for moved := time.Now(); ctx.Err() == nil; j.linger(ctx, pause) {
 		err := f.begin()
@@ -98,7 +98,7 @@ type follower struct {
 	j      *Journal
 	source Source
 	begun  bool
-	writes ordered.Writes
+	writes *writes
 }
 
 // begin compares what is here with what the store says has been here.
@@ -133,9 +133,8 @@ func (f *follower) read(ctx context.Context) error {
 		return err
 	}
 	defer j.leave()
-	b := j.db.NewBatch()
-	defer func() { _ = b.Close() }()
-	f.writes.Reset() // of a read that failed
+	w := f.writes
+	w.reset() // of a read that failed
 	n := 0
 	flush := func(index uint64) error {
 		if index <= j.fed.Load() {
@@ -145,20 +144,19 @@ func (f *follower) read(ctx context.Context) error {
 			j.reached(index) // there is nothing to repeat; written with the next entries
 			return nil
 		}
-		if err := errors.Join(f.writes.Into(b), setNumber(b, "fed", index), b.Commit(pebble.NoSync)); err != nil {
+		if err := w.commit(index); err != nil {
 			return fmt.Errorf("write journal: %w", err)
 		}
 		j.reached(index)
 		j.entries.Add(n)
 		n = 0
-		b.Reset()
 		return nil
 	}
 	last, err := f.source.ReadJournal(j.fed.Load(), func(index uint64, entries []storage.JournalEntry) error {
 		for i := range entries {
-			set(&f.writes, &entries[i])
+			w.set(&entries[i])
 		}
-		if n += len(entries); f.writes.Len() < feedBatch {
+		if n += len(entries); w.len() < feedBatch {
 			return nil
 		}
 		if ctx.Err() != nil {

@@ -167,10 +167,44 @@ func cutString(b []byte) (s, rest []byte, ok bool) {
 	return b[k : k+int(n)], b[k+int(n):], true
 }
 
-// set adds an entry to what is written: the same entry twice is once.
-func set(w *ordered.Writes, e *storage.JournalEntry) {
+// writes are entries on their way to the database. Those by time come in about the order that they are to have.
+type writes struct {
+	byTwin, byTime ordered.Writes
+	batch          *pebble.Batch
+}
+
+// newWrites gives empty ones; close them.
+func (j *Journal) newWrites() *writes {
+	return &writes{batch: j.db.NewBatch(pebble.WithMaxRetainedSizeBytes(2 * feedBatch))}
+}
+
+func (w *writes) len() int { return w.byTwin.Len() + w.byTime.Len() }
+
+// commit writes everything, and up to where the log is fed now, and begins anew; fed 0: this is not from the log.
+func (w *writes) commit(fed uint64) error {
+	defer w.batch.Reset()
+	err := errors.Join(w.byTwin.Into(w.batch), w.byTime.Into(w.batch))
+	if err == nil && fed > 0 {
+		err = setNumber(w.batch, "fed", fed)
+	}
+	if err != nil {
+		return err
+	}
+	return w.batch.Commit(pebble.NoSync)
+}
+
+// reset forgets what is not committed.
+func (w *writes) reset() {
+	w.byTwin.Reset()
+	w.byTime.Reset()
+}
+
+func (w *writes) close() { _ = w.batch.Close() }
+
+// set adds an entry: the same entry twice is once.
+func (w *writes) set(e *storage.JournalEntry) {
 	at := Position{e.Time, e.Sequence}
-	w.Set(func(b []byte) ([]byte, int) {
+	w.byTime.Set(func(b []byte) ([]byte, int) {
 		begun := len(b)
 		b = append(appendPosition(timePrefix(b, e.Project), at), e.Twin...)
 		key := len(b) - begun
@@ -179,7 +213,7 @@ func set(w *ordered.Writes, e *storage.JournalEntry) {
 		}
 		return append(appendString(appendString(append(b, 1), e.Kind), e.Name), e.Data...), key
 	})
-	w.Set(func(b []byte) ([]byte, int) {
+	w.byTwin.Set(func(b []byte) ([]byte, int) {
 		begun := len(b)
 		b = appendPosition(entryPrefix(b, e.Project, e.Twin), at)
 		key := len(b) - begun

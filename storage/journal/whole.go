@@ -15,7 +15,6 @@ import (
 
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/history"
-	"github.com/polluxhq/pollux/storage/ordered"
 )
 
 // wholeness knows whether this journal has all that was committed. What the node's own log cannot give any more is missing
@@ -257,22 +256,14 @@ func (j *Journal) Backfill(ctx context.Context, source func(context.Context) (io
 		return err
 	}
 	defer j.leave()
-	b := j.db.NewBatch()
-	defer func() { _ = b.Close() }()
-	var writes ordered.Writes
-	write := func() error {
-		defer b.Reset()
-		if err := writes.Into(b); err != nil {
-			return err
-		}
-		return b.Commit(pebble.NoSync)
-	}
+	w := j.newWrites()
+	defer w.close()
 	complete, through, n, err := ReadExport(r, func(e *storage.JournalEntry) error {
-		set(&writes, e)
-		if writes.Len() < feedBatch {
+		w.set(e)
+		if w.len() < feedBatch {
 			return nil
 		}
-		return errors.Join(write(), ctx.Err())
+		return errors.Join(w.commit(0), ctx.Err())
 	})
 	switch {
 	case err != nil:
@@ -280,7 +271,7 @@ func (j *Journal) Backfill(ctx context.Context, source func(context.Context) (io
 	case !complete || through < need:
 		return fmt.Errorf("backfill journal: %w: the other node has up to entry %d, %d is needed", ErrIncomplete, through, need)
 	}
-	if err := write(); err != nil {
+	if err := w.commit(0); err != nil {
 		return fmt.Errorf("backfill journal: %w", err)
 	}
 	j.backfilled.Add(int(n))
