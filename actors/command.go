@@ -121,6 +121,7 @@ func (t *twin) show(withModel bool) *pb.TwinState {
 	s.OverQuota = t.over.proto()
 	s.Filtered = t.sieve.proto()
 	s.Derived = t.deriving.proto()
+	s.Detectors = t.detected()
 	s.Queued = t.waitingCommands()
 	for i := range t.st.Desired {
 		if d := &t.st.Desired[i]; open(d) {

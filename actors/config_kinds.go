@@ -88,6 +88,14 @@ var configKinds = []ConfigKind{
 		}}.kind(),
 	tableKind[*pb.Simulation]{name: "simulation", table: simulation.TableSimulations, output: []string{"begin_time", "state"}, whole: (*Registry).wholeSimulation,
 		refs: (*Registry).simulationRefs, names: func(m *pb.Simulation, ref func(kind, id string)) { ref("model", m.Model) }}.kind(),
+	tableKind[*pb.Detector]{name: "detector", table: tableDetectors, whole: (*Registry).wholeDetector, after: (*Engine).detectorsLost,
+		names: func(m *pb.Detector, ref func(kind, id string)) {
+			for _, id := range m.GetOf().GetTwins() {
+				ref("twin", id)
+			}
+			ref("zone", m.GetOf().GetZone())
+			ref("system", m.GetOf().GetSystem())
+		}}.kind(),
 }
 
 // kindOf gives the kind of a record.

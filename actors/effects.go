@@ -121,6 +121,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 	t.makeRoom(changes)
 	now := t.stamp()
 	any := false
+	var judged verdicts
 	for i, c := range changes {
 		at := c.Time
 		if at <= 0 || at > now+24*3600*1000 {
@@ -135,6 +136,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 			continue
 		}
 		before := t.before(c.Property)
+		t.observed(&judged, &c, values[i], at)
 		if p := t.setProperty(c, values[i], at, to); p != nil {
 			any = true
 			t.reported(p)
@@ -144,14 +146,14 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 			}
 		}
 	}
-	if !any {
-		return
+	if any {
+		t.changed()
+		t.confirm(changes, delta)
+		if delta != nil {
+			t.emitDelta(delta)
+		}
 	}
-	t.changed()
-	t.confirm(changes, delta)
-	if delta != nil {
-		t.emitDelta(delta)
-	}
+	t.takeVerdicts(&judged)
 }
 
 // before is what a property was, where routes or rules want to know.

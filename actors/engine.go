@@ -81,6 +81,8 @@ type Engine struct {
 	derivations *derivations
 	sources     *inflow.Host
 	simulations *simulation.Host
+	// detectors judge readings.
+	detectors *detectors
 	// resting: the tick has stopped until roused.
 	resting atomic.Bool
 	roused  chan struct{}
@@ -138,6 +140,7 @@ func New(o Options) (*Engine, error) {
 	e.outbox = newOutbox(e)
 	e.logics = newLogics(e)
 	e.derivations = newDerivations(e)
+	e.detectors = newDetectors(e)
 	e.rules = automation.NewIndex(o.Store)
 	e.world = &world{e: e}
 	host, err := newAutomation(e)
@@ -201,6 +204,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err := e.routes.load(); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
+	if err := e.detectors.load(); err != nil {
+		return fmt.Errorf("start actors: %w", err)
+	}
 	if err := e.rules.Load(); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
@@ -227,6 +233,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.goFunc(e.outbox.run)
 	e.derivations.load()
 	e.goFunc(e.derivations.run)
+	e.goFunc(e.detectors.run)
 	e.goFunc(e.intake.ledger.run)
 	return ctx.Err()
 }

@@ -41,6 +41,7 @@ func (e *Engine) watchRecords() error {
 		{automation.TableAlarms, func(c storage.Change) { e.automation.Changed(automation.KindAlarm, c.Key) }, func() {}},
 		{automation.TableSchedules, e.scheduleChanged, func() {}},
 		{automation.TableRules, e.ruleChanged, e.rulesLost},
+		{tableDetectors, e.detectors.changed, e.detectors.lost},
 		{tableSettings, e.settingsChanged, e.layersLost},
 		{tableZones, e.zoneChanged, e.layersLost},
 		{tableSystems, e.membersChanged, e.layersLost},

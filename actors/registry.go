@@ -106,6 +106,8 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 		return Kind{automation.TableAlarms, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Alarm{}) }}, true
 	case "rule":
 		return Kind{automation.TableRules, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Rule{}) }}, true
+	case "detector":
+		return Kind{tableDetectors, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Detector{}) }}, true
 	case "inbox":
 		return Kind{tableInbox, func(rec storage.Record) (proto.Message, error) {
 			x, err := decode(rec, &pb.InboxEntry{})

@@ -165,7 +165,7 @@ func (t *twin) commit(exact bool) {
 	if t.patchDirty {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableModels, Key: t.en.id, Value: t.patch, Quiet: true})
 	}
-	txn.Writes = s.outgoingWrites(s.refusalWrites(t.markWrites(txn.Writes)))
+	txn.Writes = t.trainingWrites(s.outgoingWrites(s.refusalWrites(t.markWrites(txn.Writes))))
 	txn.Writes[0] = storage.Write{Table: tableStates, Key: t.en.id, Value: t.st.Append(make([]byte, 0, 512)), Quiet: true}
 	if len(s.samples) > 0 {
 		title := ""
@@ -177,6 +177,7 @@ func (t *twin) commit(exact bool) {
 	txn.Journal = s.journal
 	if !t.submit(txn) {
 		t.st.Wake = oldWake
+		t.trainingSaved(false)
 		return
 	}
 	if t.spec != nil {
@@ -193,6 +194,7 @@ func (t *twin) commit(exact bool) {
 	s.wake, s.patch, s.exact, s.count = oldWake, t.patchDirty, exact, t.counted
 	s.marks, t.marks = t.marks, nil
 	t.dirty, t.touched, t.patchDirty = false, false, false
+	t.trainingSent()
 	if exact {
 		t.wakeExact = false
 	}
@@ -260,6 +262,7 @@ func (m *saved) run(t *twin) {
 	if t.mode == modeDead {
 		return
 	}
+	t.trainingSaved(m.err == nil)
 	switch {
 	case m.err == nil:
 		s.tries, s.retryAt = 0, 0
@@ -340,7 +343,7 @@ func (t *twin) commitRemoval() {
 	if t.st.Wake != 0 {
 		txn.Writes = append(txn.Writes, del(tableWakes, wakeKey(t.en.slot, t.en.id, t.st.Wake)))
 	}
-	txn.Writes = t.saves().refusalWrites(append(txn.Writes, t.inheritance()...))
+	txn.Writes = t.saves().refusalWrites(t.trainingGone(append(txn.Writes, t.inheritance()...)))
 	if t.en.slot.Class() != 0 {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableShift, Key: cluster.ShiftKey(t.en.slot, t.en.id)})
 	}

@@ -91,7 +91,7 @@ func (t *twin) setTimers(timers []drivers.Timer) {
 	}
 }
 
-// nextTimer is when the next timer fires, a desired value expires or a property goes stale, in milliseconds since 1970; 0: never.
+// nextTimer is when the next timer fires, a desired value expires, a property goes stale or is missing, in milliseconds since 1970; 0: never.
 func (t *twin) nextTimer() int64 {
 	at := int64(math.MaxInt64)
 	for i := range t.st.Timers {
@@ -103,6 +103,9 @@ func (t *twin) nextTimer() int64 {
 		}
 	}
 	if due := t.nextStale(); due > 0 {
+		at = min(at, due)
+	}
+	if due := t.nextSilence(); due > 0 {
 		at = min(at, due)
 	}
 	if at == math.MaxInt64 {

@@ -79,6 +79,8 @@ type twin struct {
 	sieve *sieve
 	// deriving is what it computes; nil: nothing.
 	deriving *deriving
+	// detecting is what judges its readings; nil: nothing.
+	detecting *detecting
 	// dirtyAt is since when written-behind values wait.
 	dirtyAt int64
 	// backoff is until when the driver is left alone after a fault.
@@ -220,6 +222,7 @@ func (a *activate) run(t *twin) {
 	t.e.hub.activated(t)
 	t.follow()
 	t.rederive()
+	t.detectors()
 }
 
 // absent: there is no configuration. What a deleted twin left behind is removed.
@@ -270,6 +273,7 @@ func (t *twin) step() {
 		t.retry(now)
 		t.fireTimers(now)
 		t.goStale()
+		t.elapse()
 		t.derive(now)
 		t.expire(now)
 		t.start(now)

@@ -210,9 +210,9 @@ type model interface {
 type Series struct {
 	settings Settings
 	model    model
-	// Seen counts its readings.
-	seen uint64
-	last Verdict
+	seen     uint64
+	at       int64
+	last     Verdict
 }
 
 // New begins a series. The settings must be complete, and their kind one of Kinds.
@@ -243,6 +243,7 @@ func (x *Series) Observe(at int64, value float64) Verdict {
 		return x.last
 	}
 	x.seen++
+	x.at = at
 	x.last = x.model.observe(at, value)
 	return x.last
 }
@@ -255,6 +256,9 @@ func (x *Series) Elapse(now int64) Verdict {
 	x.last = x.model.elapse(now)
 	return x.last
 }
+
+// At is the time of the last reading in milliseconds since 1970, 0 before the first.
+func (x *Series) At() int64 { return x.at }
 
 // Seen is how many readings it has learned from.
 func (x *Series) Seen() uint64 { return x.seen }

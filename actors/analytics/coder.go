@@ -95,6 +95,7 @@ func (x *Series) head(c *coder) {
 	seen := int64(x.seen)
 	c.int(&seen)
 	x.seen = uint64(seen)
+	c.int(&x.at)
 	v := &x.last
 	c.bool(&v.Ready)
 	c.bool(&v.Anomaly)

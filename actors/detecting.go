@@ -1,0 +1,439 @@
+package actors
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/polluxhq/pollux/actors/analytics"
+	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/drivers"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// A twin's detectors judge its readings in the turn that takes them. What they say are properties of the twin, and what they have
+// learned is written with its checkpoints, so score, training and reading are committed together.
+
+const (
+	// maxLongParts is how many of the larger parts of training go in one transaction; what is beyond goes with the next.
+	maxLongParts = 4
+	// maxGrace in milliseconds: a life that begins gives readings this time to come, before it calls missing what a node that was
+	// away could not hear.
+	maxGrace = 60_000
+)
+
+// detecting is what judges a twin.
+type detecting struct {
+	key    uint64 // see detectors.key
+	judges []*judge
+	// orphans are records of training that nobody needs any more; the first of them fly.
+	orphans []string
+	flying  int
+	// telling: what detectors say is being taken, which none of them judges.
+	telling bool
+}
+
+// judge is one detector on the twin.
+type judge struct {
+	*detector
+	series *analytics.Series // nil: it does not judge
+	error  string
+	// born is when this life began to listen, in milliseconds since 1970.
+	born int64
+	// dirty: it has learned what is not written; written is how often the long part had changed when it was.
+	dirty   bool
+	written uint32
+	flying  bool
+	bytes   int
+}
+
+// redetect: detectors have changed.
+type redetect struct{}
+
+func (*redetect) run(t *twin) {
+	if t.mode == modeLive && t.cfg != nil {
+		t.redetect(true)
+	}
+}
+
+// detectors gives what judges the twin now, or nil.
+func (t *twin) detectors() *detecting {
+	if t.cfg == nil || t.detecting == nil && t.e.detectors.count.Load() == 0 {
+		return nil
+	}
+	if t.detecting == nil || t.detecting.key != t.e.detectors.key(t.cfg) {
+		t.redetect(false)
+	}
+	return t.detecting
+}
+
+// redetect takes over what detectors the twin has. What goes on with the same settings keeps what it has learned. Where its project has
+// no detectors, it looks for training of earlier ones only if it must.
+func (t *twin) redetect(must bool) {
+	x := t.e.detectors
+	key := x.key(t.cfg) // before the records are read: what changes meanwhile is looked at again
+	all := x.of(ProjectOf(t.en.id))
+	if len(all) == 0 && t.detecting == nil && !must {
+		t.detecting = &detecting{key: key}
+		return
+	}
+	rec, err := t.e.readTwin(t.en.id)
+	if err != nil || rec == nil {
+		return
+	}
+	old := t.detecting
+	d := &detecting{key: key}
+	if old != nil {
+		d.orphans, d.flying, d.telling = old.orphans, old.flying, old.telling
+	}
+	training := t.training()
+	for _, c := range all {
+		if !t.e.world.matches(ProjectOf(t.en.id), c.Of, rec) {
+			continue
+		}
+		d.judges = append(d.judges, t.judgeOf(c, d, old.find(c.Id), training))
+		delete(training, NameOf(c.Id))
+	}
+	t.detecting = d
+	for name, rows := range training {
+		if key := trainingKey(t.en.id, name); !slices.Contains(d.orphans, key) {
+			d.orphans = append(d.orphans, key, key+"\x00")
+		}
+		output, _, _ := bytes.Cut(rows[0], []byte{0})
+		t.spoilOutputs(string(output))
+		t.soil()
+	}
+	if len(d.judges) == 0 && len(d.orphans) == 0 && x.count.Load() == 0 {
+		t.detecting = nil
+	}
+	for _, j := range d.judges { // its name is somebody's again
+		d.orphans = slices.DeleteFunc(d.orphans, func(key string) bool { _, name := splitTraining(key); return name == NameOf(j.Id) && d.flying == 0 })
+	}
+}
+
+// training reads what the twin has learned: by the detector's name, what changes often and what rarely does.
+func (t *twin) training() map[string][2][]byte {
+	all := map[string][2][]byte{}
+	for rec, err := range t.e.store.Scan(tableTraining, t.en.id+"\x00", "") {
+		if err != nil {
+			t.e.log.Error("training", "twin", t.en.id, "err", err)
+			break
+		}
+		_, name := splitTraining(rec.Key)
+		rows := all[name]
+		if strings.HasSuffix(rec.Key, "\x00") {
+			rows[1] = rec.Value
+		} else {
+			rows[0] = rec.Value
+		}
+		all[name] = rows
+	}
+	return all
+}
+
+func trainingKey(twin, name string) string { return twin + "\x00" + name }
+
+// judgeOf begins a detector's work on the twin.
+func (t *twin) judgeOf(c *detector, d *detecting, old *judge, training map[string][2][]byte) *judge {
+	j := &judge{detector: c, born: t.stamp()}
+	rows := training[NameOf(c.Id)]
+	was, short, _ := bytes.Cut(rows[0], []byte{0})
+	long := rows[1]
+	if old != nil && old.series != nil {
+		// What is in memory is newer than what is written.
+		was, short, long = []byte(old.output), old.series.Append(nil), old.series.AppendLong(nil)
+		j.born = old.born
+	}
+	if len(was) > 0 && string(was) != c.output {
+		t.spoilOutputs(string(was))
+	}
+	if j.error = t.objection(c, d); j.error != "" || c.Paused {
+		t.spoilOutputs(c.output)
+		return j
+	}
+	if len(short) > 0 {
+		s, err := analytics.Restore(c.settings, short, long)
+		if err != nil && !errors.Is(err, analytics.ErrFormat) {
+			t.e.log.Error("training", "twin", t.en.id, "detector", c.Id, "err", err)
+		}
+		j.series = s
+	}
+	if j.series == nil {
+		j.series = analytics.New(c.settings)
+	}
+	j.dirty = old != nil && (old.dirty || old.flying) || string(was) != c.output && len(was) > 0
+	j.written = j.series.Changes()
+	if j.dirty {
+		j.written-- // the long part too
+	}
+	return j
+}
+
+// objection says why a detector cannot judge the twin, or nothing.
+func (t *twin) objection(c *detector, d *detecting) string {
+	if c.broken != nil {
+		return c.broken.Error()
+	}
+	if len(d.judges) >= maxJudges {
+		return fmt.Sprintf("a twin has %d detectors at most", maxJudges)
+	}
+	for _, o := range d.judges {
+		if o.series != nil && o.output == c.output {
+			return fmt.Sprintf("detector %s writes %s_… here: give one of them another output", o.Id, c.output)
+		}
+	}
+	for _, name := range c.names {
+		if t.hasOwn(name) {
+			return fmt.Sprintf("the twin has a property %s of its own: give another output", name)
+		}
+	}
+	fresh := 0
+	for _, name := range c.names {
+		if t.st.Property(state.Intern(name)) == nil {
+			fresh++
+		}
+	}
+	if len(t.st.Properties)+fresh > maxProperties {
+		return fmt.Sprintf("the twin would have more than %d properties", maxProperties)
+	}
+	return ""
+}
+
+// hasOwn says whether the twin's model, or a formula, has a property of this name.
+func (t *twin) hasOwn(name string) bool {
+	if t.deriving.find(name) != nil {
+		return true
+	}
+	if t.spec == nil {
+		return false
+	}
+	if t.spec.bare() {
+		return t.spec.thing.Of(name) != nil
+	}
+	return t.model != nil && t.model.Property(name) != nil
+}
+
+func (d *detecting) find(id string) *judge {
+	if d == nil {
+		return nil
+	}
+	for _, j := range d.judges {
+		if j.Id == id {
+			return j
+		}
+	}
+	return nil
+}
+
+// spoilOutputs marks what a detector has said as no longer so.
+func (t *twin) spoilOutputs(output string) {
+	if output == "" {
+		return
+	}
+	for _, k := range []analytics.Kind{analytics.Statistics, analytics.EWMA} { // all outputs there are
+		for _, o := range k.Outputs() {
+			t.spoil(output+"_"+string(o), drivers.QualityStale)
+		}
+	}
+}
+
+// verdicts are the properties that detectors say at once.
+type verdicts struct {
+	changes []drivers.Change
+	values  []state.Value
+}
+
+func (x *verdicts) add(j *judge, v *analytics.Verdict, at int64) {
+	if !v.Ready {
+		return
+	}
+	for i, o := range j.settings.Kind.Outputs() {
+		value := state.BoolValue(v.Anomaly)
+		if o != analytics.OutputAnomaly {
+			value = state.NumberValue(v.Number(o))
+		}
+		x.changes = append(x.changes, drivers.Change{Property: j.names[i], Time: at})
+		x.values = append(x.values, value)
+	}
+}
+
+// observed has the detectors of a property judge a reading, and adds what they say.
+func (t *twin) observed(x *verdicts, c *drivers.Change, v state.Value, at int64) {
+	if c.Quality != 0 && c.Quality != drivers.QualityGood {
+		return
+	}
+	d := t.detectors()
+	if d == nil || d.telling || len(d.judges) == 0 {
+		return
+	}
+	number, ok := v.Sample()
+	if !ok {
+		return
+	}
+	for _, j := range d.judges {
+		if j.series == nil || j.Property != c.Property {
+			continue
+		}
+		verdict := j.series.Observe(at, number)
+		j.dirty, t.touched = true, true
+		x.add(j, &verdict, at)
+	}
+}
+
+// takeVerdicts takes what detectors say.
+func (t *twin) takeVerdicts(x *verdicts) {
+	if len(x.changes) == 0 {
+		return
+	}
+	t.detecting.telling = true
+	t.report(x.changes, x.values, nil)
+	if t.detecting != nil {
+		t.detecting.telling = false
+	}
+}
+
+// nextSilence is when the next detector judges that nothing came, in milliseconds since 1970; 0: never.
+func (t *twin) nextSilence() (next int64) {
+	if t.detecting == nil || t.cfg == nil || t.cfg.stopped {
+		return 0
+	}
+	for _, j := range t.detecting.judges {
+		if at := j.due(); at > 0 && (next == 0 || at < next) {
+			next = at
+		}
+	}
+	return next
+}
+
+func (j *judge) due() int64 {
+	if j.series == nil {
+		return 0
+	}
+	at := j.series.Due()
+	if at == 0 {
+		return 0
+	}
+	return max(at, j.born+min(at-j.series.At(), maxGrace))
+}
+
+// elapse has detectors judge that nothing came.
+func (t *twin) elapse() {
+	if t.detecting == nil || t.cfg.stopped {
+		return
+	}
+	now := t.stamp()
+	var x verdicts
+	for _, j := range t.detecting.judges {
+		if at := j.due(); at == 0 || at > now {
+			continue
+		}
+		verdict := j.series.Elapse(now)
+		j.dirty = true
+		t.soil()
+		x.add(j, &verdict, now)
+	}
+	t.takeVerdicts(&x)
+}
+
+// trainingWrites adds what detectors have learned to a transaction.
+func (t *twin) trainingWrites(writes []storage.Write) []storage.Write {
+	d := t.detecting
+	if d == nil {
+		return writes
+	}
+	for _, key := range d.orphans {
+		writes = append(writes, storage.Write{Table: tableTraining, Key: key, Quiet: true})
+	}
+	long := 0
+	for _, j := range d.judges {
+		if !j.dirty || j.series == nil {
+			continue
+		}
+		key := trainingKey(t.en.id, NameOf(j.Id))
+		short := j.series.Append(append([]byte(j.output), 0))
+		if j.series.Changes() != j.written {
+			if long == maxLongParts {
+				continue // both parts go together, with the next transaction
+			}
+			long++
+			rows := j.series.AppendLong(nil)
+			writes = append(writes, storage.Write{Table: tableTraining, Key: key + "\x00", Value: rows, Quiet: true})
+			j.bytes = len(rows)
+		}
+		writes = append(writes, storage.Write{Table: tableTraining, Key: key, Value: short, Quiet: true})
+		j.flying = true
+	}
+	return writes
+}
+
+// trainingSent notes that the transaction is on its way.
+func (t *twin) trainingSent() {
+	if t.detecting == nil {
+		return
+	}
+	t.detecting.flying = len(t.detecting.orphans)
+	for _, j := range t.detecting.judges {
+		if j.flying {
+			j.dirty, j.written = false, j.series.Changes()
+		} else if j.dirty {
+			t.touched = true
+		}
+	}
+}
+
+// trainingSaved notes what became of it.
+func (t *twin) trainingSaved(ok bool) {
+	d := t.detecting
+	if d == nil {
+		return
+	}
+	if ok {
+		d.orphans = d.orphans[min(d.flying, len(d.orphans)):]
+	}
+	d.flying = 0
+	for _, j := range d.judges {
+		if j.flying && !ok {
+			j.dirty, j.written = true, j.series.Changes()-1 // it may not be there
+		}
+		j.flying = false
+	}
+}
+
+// trainingGone are the writes that remove all that a deleted twin has learned.
+func (t *twin) trainingGone(writes []storage.Write) []storage.Write {
+	for name := range t.training() {
+		key := trainingKey(t.en.id, name)
+		writes = append(writes, storage.Write{Table: tableTraining, Key: key, Quiet: true}, storage.Write{Table: tableTraining, Key: key + "\x00", Quiet: true})
+	}
+	return writes
+}
+
+// detected shows how the detectors do.
+func (t *twin) detected() map[string]*pb.DetectorState {
+	d := t.detectors()
+	if d == nil || len(d.judges) == 0 {
+		return nil
+	}
+	all := make(map[string]*pb.DetectorState, len(d.judges))
+	for _, j := range d.judges {
+		s := &pb.DetectorState{Output: j.output, Error: j.error}
+		if j.series != nil {
+			v := j.series.Last()
+			s.Ready, s.Anomaly, s.Readings = v.Ready, v.Anomaly, j.series.Seen()
+			s.Score, s.Expected = v.Number(analytics.OutputScore), v.Number(analytics.OutputExpected)
+			s.Bytes = uint32(len(j.series.Append(nil)) + len(j.series.AppendLong(nil)))
+			if at := j.due(); at > 0 {
+				s.Due = timestamppb.New(msTime(at))
+			}
+		} else if j.Paused && s.Error == "" {
+			s.Error = "it is paused"
+		}
+		all[j.Id] = s
+	}
+	return all
+}

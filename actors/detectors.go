@@ -1,0 +1,250 @@
+package actors
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/polluxhq/pollux/actors/analytics"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+const (
+	// tableDetectors: id → pb.Detector.
+	tableDetectors storage.Table = "detector"
+	// tableTraining: twin, zero, detector's name → output, zero, what changes with each reading; and with a zero behind it → what
+	// rarely changes.
+	tableTraining storage.Table = "training"
+
+	// maxDetectors of a project, and maxJudges of a twin.
+	maxDetectors = 1000
+	maxJudges    = 16
+	// sweepPause gathers changes of detectors; settlePause is how long a node that starts leaves twins of detectors that are gone.
+	sweepPause  = 50 * time.Millisecond
+	settlePause = 10 * time.Second
+	// sweepRate is how many twins a second are woken because of a change.
+	sweepRate = 2000
+)
+
+// detector is a record, ready to judge.
+type detector struct {
+	*pb.Detector
+	settings analytics.Settings
+	output   string
+	names    []string // of its properties, as the outputs of its kind
+	broken   error
+}
+
+// detectors are the records of all detectors. Safe for concurrent use.
+type detectors struct {
+	e *Engine
+	// generation rises with each change; without detectors a reading costs an atomic load.
+	generation atomic.Uint64
+	count      atomic.Int64
+	wake       chan struct{}
+
+	mu        sync.Mutex
+	byProject map[string][]*detector // sorted by id
+	dirty     map[string]bool        // ids that have changed since the last sweep
+}
+
+func newDetectors(e *Engine) *detectors {
+	return &detectors{e: e, wake: make(chan struct{}, 1), byProject: map[string][]*detector{}, dirty: map[string]bool{}}
+}
+
+// compileDetector makes a detector ready. What is wrong with it is an *analytics.FieldError.
+func compileDetector(m *pb.Detector) (*detector, error) {
+	d := &detector{Detector: m, output: m.Output}
+	s := analytics.Settings{Kind: analytics.Kind(m.Kind), Threshold: m.Threshold, Window: m.Window.AsDuration(), Readings: int(m.Readings), Tolerance: m.Tolerance}
+	if m.TimeZone != "" {
+		zone, err := time.LoadLocation(m.TimeZone)
+		if err != nil || m.TimeZone == "Local" {
+			return d, &analytics.FieldError{Field: "time_zone", Reason: fmt.Sprintf("%q is none of the IANA's, such as Europe/Berlin", m.TimeZone)}
+		}
+		s.Zone = zone
+	}
+	s, err := s.Complete()
+	if err != nil {
+		return d, err
+	}
+	d.settings = s
+	if d.output == "" {
+		d.output = wordOf(m.Property) + "_" + s.Kind.String()
+	}
+	for _, o := range s.Kind.Outputs() {
+		d.names = append(d.names, d.output+"_"+string(o))
+	}
+	if n := len(d.output) + len("_expected"); n > 128 {
+		return d, &analytics.FieldError{Field: "output", Reason: fmt.Sprintf("its properties would have names of %d bytes, 128 are allowed; give a shorter one", n)}
+	}
+	if slices.Contains(d.names, m.Property) {
+		return d, &analytics.FieldError{Field: "output", Reason: fmt.Sprintf("it would write %s, which it reads", m.Property)}
+	}
+	return d, nil
+}
+
+// wordOf makes a property's name the beginning of one that expressions can say without brackets.
+func wordOf(property string) string {
+	word := strings.Map(func(r rune) rune {
+		if r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
+			return r
+		}
+		return '_'
+	}, property)
+	if word[0] >= '0' && word[0] <= '9' {
+		return "_" + word
+	}
+	return word
+}
+
+// load reads all detectors. They are few, and read anew whenever one changes.
+func (x *detectors) load() error {
+	all, n := map[string][]*detector{}, 0
+	for rec, err := range x.e.store.Scan(tableDetectors, "", "") {
+		if err != nil {
+			return fmt.Errorf("read detectors: %w", err)
+		}
+		m, err := decode(rec, &pb.Detector{})
+		if err != nil {
+			return err
+		}
+		d, err := compileDetector(m)
+		d.broken = err
+		all[ProjectOf(rec.Key)] = append(all[ProjectOf(rec.Key)], d)
+		n++
+	}
+	x.mu.Lock()
+	x.byProject = all
+	x.mu.Unlock()
+	x.count.Store(int64(n))
+	x.generation.Add(1)
+	return nil
+}
+
+// lost reads all anew, and has all twins that it may concern look.
+func (x *detectors) lost() {
+	if err := x.load(); err != nil {
+		x.e.log.Error("detectors", "err", err)
+	}
+	x.mark("")
+}
+
+func (x *detectors) changed(c storage.Change) {
+	if err := x.load(); err != nil {
+		x.e.log.Error("detectors", "err", err)
+	}
+	x.mark(c.Key)
+}
+
+func (x *detectors) mark(id string) {
+	x.mu.Lock()
+	x.dirty[id] = true
+	x.mu.Unlock()
+	signal(x.wake)
+}
+
+// of gives a project's detectors.
+func (x *detectors) of(project string) []*detector {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.byProject[project]
+}
+
+// key changes with whatever decides which detectors a twin has: each part only ever rises.
+func (x *detectors) key(c *config) uint64 {
+	return x.generation.Load() + c.revision + x.e.store.Version(tableZones) + x.e.store.Version(tableSystems)
+}
+
+// run wakes twins for which a change matters although nothing is read: those that have learned for a detector that is gone, and those
+// whose silence is to be judged.
+func (x *detectors) run() {
+	settled := time.After(settlePause) // what a node that died had yet to look at
+	for {
+		select {
+		case <-x.e.ctx.Done():
+			return
+		case <-settled:
+		case <-x.wake:
+		}
+		if !x.e.pause(sweepPause) {
+			return
+		}
+		x.mu.Lock()
+		dirty := x.dirty
+		x.dirty = map[string]bool{}
+		x.mu.Unlock()
+		if !x.sweepTraining() {
+			return
+		}
+		for id := range dirty {
+			if id != "" && !x.sweepTwins(id) {
+				return
+			}
+		}
+	}
+}
+
+// sweepTraining wakes the twins of this node with training that is nobody's any more, or of a detector that is paused. It says whether
+// the engine lives.
+func (x *detectors) sweepTraining() bool {
+	last, n := "", 0
+	for rec, err := range x.e.store.Scan(tableTraining, "", "") {
+		if err != nil {
+			x.e.log.Error("training", "err", err)
+			break
+		}
+		twin, name := splitTraining(rec.Key)
+		if twin == last || x.e.owned[x.e.slotOf(twin)].Load() == nil {
+			continue
+		}
+		all := x.of(ProjectOf(twin))
+		if i := slices.IndexFunc(all, func(d *detector) bool { return NameOf(d.Id) == name }); i >= 0 && !all[i].Paused {
+			continue
+		}
+		last = twin
+		x.e.activate(twin, &redetect{})
+		if n++; n%(sweepRate/10) == 0 && !x.e.pause(100*time.Millisecond) {
+			return false
+		}
+	}
+	return x.e.ctx.Err() == nil
+}
+
+// sweepTwins wakes the twins of this node that a detector of silence is for. It says whether the engine lives.
+func (x *detectors) sweepTwins(id string) bool {
+	project := ProjectOf(id)
+	all := x.of(project)
+	i := slices.IndexFunc(all, func(d *detector) bool { return d.Id == id })
+	if i < 0 || all[i].settings.Kind != analytics.Missing || all[i].Paused {
+		return x.e.ctx.Err() == nil
+	}
+	n := 0
+	for rec, err := range x.e.store.Scan(tableTwins, project+"/", "") {
+		if err != nil {
+			x.e.log.Error("detectors", "err", err)
+			break
+		}
+		if x.e.owned[x.e.slotOf(rec.Key)].Load() == nil {
+			continue
+		}
+		t, err := decodeTwin(rec)
+		if err != nil || !x.e.world.matches(project, all[i].Of, t) {
+			continue
+		}
+		x.e.activate(rec.Key, &redetect{})
+		if n++; n%(sweepRate/10) == 0 && !x.e.pause(100*time.Millisecond) {
+			return false
+		}
+	}
+	return x.e.ctx.Err() == nil
+}
+
+// splitTraining gives the twin and the detector's name of a record of training.
+func splitTraining(key string) (twin, name string) {
+	twin, name, _ = strings.Cut(key, "\x00")
+	return twin, strings.TrimSuffix(name, "\x00")
+}
