@@ -109,7 +109,7 @@ func TestDetectorJudges(t *testing.T) {
 
 	// Paused, it says nothing; deleted, nothing is left but its last words.
 	m.Paused = true
-	if m, err = n.reg.UpdateDetector(ctx(t), m); err != nil {
+	if _, err = n.reg.UpdateDetector(ctx(t), m); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "what it said is stale", func() bool {

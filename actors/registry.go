@@ -50,7 +50,7 @@ type Kind struct {
 	Decode func(storage.Record) (proto.Message, error)
 }
 
-// Kind gives a kind by its name: driver, model, twin, zone, system, relation, project, topic, route, schedule, rule, alarm, source, sink, simulation, inbox.
+// Kind gives a kind by its name: driver, model, twin, zone, system, relation, project, topic, route, schedule, rule, detector, alarm, source, sink, simulation, inbox.
 func (r *Registry) Kind(kind string) (Kind, bool) {
 	switch kind {
 	case "driver":

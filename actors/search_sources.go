@@ -69,6 +69,7 @@ func newSearcher(e *Engine) *search.Searcher {
 			}),
 			source(e.store, "simulation", simulation.TableSimulations, func(m *pb.Simulation) *search.Entry {
 				return &search.Entry{ID: m.Id, Title: m.Title, Model: m.Model}
+			}),
 			source(e.store, "detector", tableDetectors, func(m *pb.Detector) *search.Entry {
 				return &search.Entry{ID: m.Id, Title: m.Title, Words: []string{m.Property}}
 			}),

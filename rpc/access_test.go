@@ -32,6 +32,7 @@ func TestAuthorizationOverHTTP(t *testing.T) {
 		"CreateModel", "UpdateModel", "DeleteModel", "ClaimInbox", "IgnoreInbox", "Apply", "PutProjectSettings",
 		"CreateTopic", "UpdateTopic", "DeleteTopic", "PutRoute", "DeleteRoute", "StartSystem", "StopSystem", "CreateRelation", "UpdateRelation", "DeleteRelation",
 		"PutSchedule", "DeleteSchedule", "TryLogic", "CancelSchedules", "PutRule", "DeleteRule", "DeleteAlarm",
+		"CreateDetector", "UpdateDetector", "DeleteDetector",
 		"CreateSink", "UpdateSink", "DeleteSink", "CreateNotifier", "UpdateNotifier", "DeleteNotifier", "CreateSource", "UpdateSource", "DeleteSource"}
 	admin = append(admin, "CreateSimulation", "UpdateSimulation", "DeleteSimulation", "SteerSimulations")
 	// These belong to no project.
@@ -89,6 +90,8 @@ func requestFor(m protoreflect.MethodDescriptor, project string) string {
 		switch name := f.JSONName(); {
 		case m.Parent().Name() == "RelationService" && (name == "id" || name == "path"):
 			fields[name] = project + "/nothing/feeds/nobody"
+		case m.Parent().Name() == "AnalyticsService" && name == "twin":
+			fields[name] = project + "/nothing"
 		case name == "relation":
 			fields[name] = map[string]any{"id": project + "/nothing/feeds/nobody", "revision": 1 << 40}
 		case name == "id" && m.Parent().Name() != "KeyService":

@@ -18,11 +18,12 @@ const peerPatience = 2 * time.Second
 
 // peerClients speak to another node on behalf of the context's principal.
 type peerClients struct {
-	twins   rpcv1.TwinServiceClient
-	cluster rpcv1.ClusterServiceClient
-	topics  rpcv1.TopicServiceClient
-	history rpcv1.HistoryServiceClient
-	rules   rpcv1.AutomationServiceClient
+	twins     rpcv1.TwinServiceClient
+	cluster   rpcv1.ClusterServiceClient
+	topics    rpcv1.TopicServiceClient
+	history   rpcv1.HistoryServiceClient
+	analytics rpcv1.AnalyticsServiceClient
+	rules     rpcv1.AutomationServiceClient
 }
 
 func (s *Server) peer(node string) (*peerClients, error) {
@@ -31,7 +32,8 @@ func (s *Server) peer(node string) (*peerClients, error) {
 		return nil, fmt.Errorf("call node %s: %w", s.o.Cluster.Name(node), err)
 	}
 	o := connect.WithInterceptors(outgoing{})
-	return &peerClients{twins: rpcv1.NewTwinServiceClient(hc, base, o), cluster: rpcv1.NewClusterServiceClient(hc, base, o),
+	return &peerClients{analytics: rpcv1.NewAnalyticsServiceClient(hc, base, o),
+		twins: rpcv1.NewTwinServiceClient(hc, base, o), cluster: rpcv1.NewClusterServiceClient(hc, base, o),
 		topics: rpcv1.NewTopicServiceClient(hc, base, o), history: rpcv1.NewHistoryServiceClient(hc, base, o),
 		rules: rpcv1.NewAutomationServiceClient(hc, base, o)}, nil
 }

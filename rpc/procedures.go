@@ -156,6 +156,7 @@ func procedures() map[string]procedure {
 	maps.Copy(table, sourceProcedures())
 	maps.Copy(table, logicProcedures())
 	maps.Copy(table, simulationProcedures())
+	maps.Copy(table, analyticsProcedures())
 	return table
 }
 

@@ -61,7 +61,7 @@ func (s *searchService) events(ctx context.Context, r *connect.Request[pb.Search
 // searchRoute is the search of the plain REST API.
 func searchRoute() restRoute {
 	params := []restParam{{name: "q", text: "Words, or words' beginnings.", schema: stringSchema},
-		{name: "kind", text: "twin, model, zone, system, driver, topic, route, schedule, rule or, alone, event.", schema: stringSchema, many: true},
+		{name: "kind", text: "twin, model, zone, system, driver, topic, route, schedule, rule, detector or, alone, event.", schema: stringSchema, many: true},
 		{name: "project", text: "Only of this project.", schema: stringSchema},
 		{name: "near", text: "LAT,LON,METRES: only what is within so many metres.", schema: stringSchema},
 		{name: "where", text: "Only where this expression holds (docs/expressions.md).", schema: stringSchema},

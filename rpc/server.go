@@ -125,6 +125,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	mount(rpcv1.NewNotifierServiceHandler(&notifierService{s}, small))
 	mount(rpcv1.NewAutomationServiceHandler(&automationService{s}, small))
 	mount(rpcv1.NewSourceServiceHandler(&sourceService{s}, small))
+	mount(rpcv1.NewAnalyticsServiceHandler(&analyticsService{s}, small))
 	mount(rpcv1.NewLogicServiceHandler(&logicService{s}, small))
 	mount(rpcv1.NewSimulationServiceHandler(&simulationService{s}, small))
 
@@ -140,7 +141,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 		rpcv1.KeyServiceName, rpcv1.ModelServiceName, rpcv1.SiteServiceName, rpcv1.TopicServiceName, rpcv1.BulkServiceName, rpcv1.SettingsServiceName,
 		rpcv1.RelationServiceName, rpcv1.SinkServiceName, rpcv1.NotifierServiceName, rpcv1.SourceServiceName, rpcv1.IngestServiceName,
 		rpcv1.SimulationServiceName,
-		rpcv1.SearchServiceName, rpcv1.HistoryServiceName, rpcv1.AutomationServiceName, rpcv1.LogicServiceName}
+		rpcv1.SearchServiceName, rpcv1.HistoryServiceName, rpcv1.AutomationServiceName, rpcv1.AnalyticsServiceName, rpcv1.LogicServiceName}
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mount(grpcreflect.NewHandlerV1(reflector, small))
 	mount(grpcreflect.NewHandlerV1Alpha(reflector, small))

@@ -26,6 +26,7 @@ var scopedKinds = map[string]Action{
 	"twin": ActionTwinRead, "model": ActionTwinRead, "zone": ActionSiteRead, "system": ActionSiteRead, "inbox": ActionSiteRead, "topic": ActionTopicRead, "route": ActionTopicRead, "sink": ActionTopicRead, "notifier": ActionTopicRead, "source": ActionTopicRead,
 	"simulation": ActionTwinRead,
 	"relation":   ActionSiteRead, "project": ActionSiteRead, "schedule": ActionTwinRead, "rule": ActionTwinRead, "alarm": ActionTwinRead,
+	"detector": ActionTwinRead,
 }
 
 // actionOfKind says what watching a kind is.
@@ -80,7 +81,7 @@ func (s *Server) kindFor(p *Principal, name string) (*watchedKind, error) {
 
 func (s *Server) kindNames() []string {
 	names := []string{"key", "simulation"}
-	for _, name := range []string{"driver", "model", "twin", "zone", "system", "inbox", "topic", "route", "relation", "project", "schedule", "rule", "alarm", "sink", "source", "notifier"} {
+	for _, name := range []string{"driver", "model", "twin", "zone", "system", "inbox", "topic", "route", "relation", "project", "schedule", "rule", "alarm", "sink", "source", "notifier", "detector"} {
 		if _, ok := s.o.Registry.Kind(name); ok {
 			names = append(names, name)
 		}

@@ -177,9 +177,9 @@ func (a *app) dial() (*node, error) {
 		url: all.url, http: hc, at: strings.TrimRight(at, "/"),
 		drivers: rpcv1.NewDriverServiceClient(hc, at), twins: rpcv1.NewTwinServiceClient(hc, at),
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
-		automation: rpcv1.NewAutomationServiceClient(hc, at),
-		history:    rpcv1.NewHistoryServiceClient(hc, at),
-		keys:       rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), sinks: rpcv1.NewSinkServiceClient(hc, at), sources: rpcv1.NewSourceServiceClient(hc, at), simulations: rpcv1.NewSimulationServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
+		automation: rpcv1.NewAutomationServiceClient(hc, at), analytics: rpcv1.NewAnalyticsServiceClient(hc, at),
+		history: rpcv1.NewHistoryServiceClient(hc, at),
+		keys:    rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), sinks: rpcv1.NewSinkServiceClient(hc, at), sources: rpcv1.NewSourceServiceClient(hc, at), simulations: rpcv1.NewSimulationServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
 		settings: rpcv1.NewSettingsServiceClient(hc, at), modelling: rpcv1.NewModelServiceClient(hc, at), ingest: rpcv1.NewIngestServiceClient(hc, at), search: rpcv1.NewSearchServiceClient(hc, at),
 	}, nil
 }

@@ -102,6 +102,7 @@ type ConfigRecord struct {
 	//	*ConfigRecord_Sink
 	//	*ConfigRecord_Source
 	//	*ConfigRecord_Simulation
+	//	*ConfigRecord_Detector
 	Record        isConfigRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -279,6 +280,15 @@ func (x *ConfigRecord) GetSimulation() *Simulation {
 	return nil
 }
 
+func (x *ConfigRecord) GetDetector() *Detector {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_Detector); ok {
+			return x.Detector
+		}
+	}
+	return nil
+}
+
 type isConfigRecord_Record interface {
 	isConfigRecord_Record()
 }
@@ -344,6 +354,10 @@ type ConfigRecord_Simulation struct {
 	Simulation *Simulation `protobuf:"bytes,19,opt,name=simulation,proto3,oneof"`
 }
 
+type ConfigRecord_Detector struct {
+	Detector *Detector `protobuf:"bytes,14,opt,name=detector,proto3,oneof"`
+}
+
 func (*ConfigRecord_Zone) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Twin) isConfigRecord_Record() {}
@@ -373,6 +387,8 @@ func (*ConfigRecord_Sink) isConfigRecord_Record() {}
 func (*ConfigRecord_Source) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Simulation) isConfigRecord_Record() {}
+
+func (*ConfigRecord_Detector) isConfigRecord_Record() {}
 
 type ApplyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -752,7 +768,7 @@ var File_pollux_v1_bulk_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1apollux/v1/automation.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x16pollux/v1/notify.proto\x1a\x18pollux/v1/relation.proto\x1a\x1apollux/v1/simulation.proto\x1a\x14pollux/v1/sink.proto\x1a\x14pollux/v1/site.proto\x1a\x16pollux/v1/source.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\xd7\x05\n" +
+	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19pollux/v1/analytics.proto\x1a\x1apollux/v1/automation.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x16pollux/v1/notify.proto\x1a\x18pollux/v1/relation.proto\x1a\x1apollux/v1/simulation.proto\x1a\x14pollux/v1/sink.proto\x1a\x14pollux/v1/site.proto\x1a\x16pollux/v1/source.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\x8a\x06\n" +
 	"\fConfigRecord\x12%\n" +
 	"\x04zone\x18\x01 \x01(\v2\x0f.pollux.v1.ZoneH\x00R\x04zone\x12%\n" +
 	"\x04twin\x18\x02 \x01(\v2\x0f.pollux.v1.TwinH\x00R\x04twin\x12+\n" +
@@ -771,7 +787,8 @@ const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\x06source\x18\x12 \x01(\v2\x11.pollux.v1.SourceH\x00R\x06source\x127\n" +
 	"\n" +
 	"simulation\x18\x13 \x01(\v2\x15.pollux.v1.SimulationH\x00R\n" +
-	"simulationB\x0f\n" +
+	"simulation\x121\n" +
+	"\bdetector\x18\x0e \x01(\v2\x13.pollux.v1.DetectorH\x00R\bdetectorB\x0f\n" +
 	"\x06record\x12\x05\xbaH\x02\b\x01\"\xbb\x01\n" +
 	"\fApplyRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12>\n" +
@@ -847,6 +864,7 @@ var file_pollux_v1_bulk_proto_goTypes = []any{
 	(*Sink)(nil),              // 20: pollux.v1.Sink
 	(*Source)(nil),            // 21: pollux.v1.Source
 	(*Simulation)(nil),        // 22: pollux.v1.Simulation
+	(*Detector)(nil),          // 23: pollux.v1.Detector
 }
 var file_pollux_v1_bulk_proto_depIdxs = []int32{
 	8,  // 0: pollux.v1.ConfigRecord.zone:type_name -> pollux.v1.Zone
@@ -864,20 +882,21 @@ var file_pollux_v1_bulk_proto_depIdxs = []int32{
 	20, // 12: pollux.v1.ConfigRecord.sink:type_name -> pollux.v1.Sink
 	21, // 13: pollux.v1.ConfigRecord.source:type_name -> pollux.v1.Source
 	22, // 14: pollux.v1.ConfigRecord.simulation:type_name -> pollux.v1.Simulation
-	1,  // 15: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
-	4,  // 16: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
-	0,  // 17: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
-	5,  // 18: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
-	1,  // 19: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
-	2,  // 20: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
-	6,  // 21: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
-	3,  // 22: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
-	7,  // 23: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
-	22, // [22:24] is the sub-list for method output_type
-	20, // [20:22] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	23, // 15: pollux.v1.ConfigRecord.detector:type_name -> pollux.v1.Detector
+	1,  // 16: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
+	4,  // 17: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
+	0,  // 18: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
+	5,  // 19: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
+	1,  // 20: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
+	2,  // 21: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
+	6,  // 22: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
+	3,  // 23: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
+	7,  // 24: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
+	23, // [23:25] is the sub-list for method output_type
+	21, // [21:23] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_bulk_proto_init() }
@@ -885,6 +904,7 @@ func file_pollux_v1_bulk_proto_init() {
 	if File_pollux_v1_bulk_proto != nil {
 		return
 	}
+	file_pollux_v1_analytics_proto_init()
 	file_pollux_v1_automation_proto_init()
 	file_pollux_v1_ingest_proto_init()
 	file_pollux_v1_model_proto_init()
@@ -912,6 +932,7 @@ func file_pollux_v1_bulk_proto_init() {
 		(*ConfigRecord_Sink)(nil),
 		(*ConfigRecord_Source)(nil),
 		(*ConfigRecord_Simulation)(nil),
+		(*ConfigRecord_Detector)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

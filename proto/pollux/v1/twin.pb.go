@@ -728,7 +728,9 @@ type TwinState struct {
 	// that the model does not know), or the code of the refusal. Since the twin came to life where it is.
 	Filtered map[string]uint64 `protobuf:"bytes,11,rep,name=filtered,proto3" json:"filtered,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// How the properties that are computed are, by name.
-	Derived       map[string]*DerivedState `protobuf:"bytes,12,rep,name=derived,proto3" json:"derived,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Derived map[string]*DerivedState `protobuf:"bytes,12,rep,name=derived,proto3" json:"derived,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How the detectors that judge its properties are, by id.
+	Detectors     map[string]*DetectorState `protobuf:"bytes,20,rep,name=detectors,proto3" json:"detectors,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -843,6 +845,13 @@ func (x *TwinState) GetFiltered() map[string]uint64 {
 func (x *TwinState) GetDerived() map[string]*DerivedState {
 	if x != nil {
 		return x.Derived
+	}
+	return nil
+}
+
+func (x *TwinState) GetDetectors() map[string]*DetectorState {
+	if x != nil {
+		return x.Detectors
 	}
 	return nil
 }
@@ -3950,7 +3959,7 @@ var File_pollux_v1_twin_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x06\n" +
+	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pollux/v1/analytics.proto\"\xf2\x06\n" +
 	"\x04Twin\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x10\n" +
@@ -3984,7 +3993,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x05Alias\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\tR\x05value\"\xe5\a\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\x80\t\n" +
 	"\tTwinState\x12D\n" +
 	"\n" +
 	"properties\x18\x01 \x03(\v2$.pollux.v1.TwinState.PropertiesEntryR\n" +
@@ -4002,7 +4011,8 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"over_quota\x18\n" +
 	" \x03(\v2#.pollux.v1.TwinState.OverQuotaEntryR\toverQuota\x12>\n" +
 	"\bfiltered\x18\v \x03(\v2\".pollux.v1.TwinState.FilteredEntryR\bfiltered\x12;\n" +
-	"\aderived\x18\f \x03(\v2!.pollux.v1.TwinState.DerivedEntryR\aderived\x1aR\n" +
+	"\aderived\x18\f \x03(\v2!.pollux.v1.TwinState.DerivedEntryR\aderived\x12A\n" +
+	"\tdetectors\x18\x14 \x03(\v2#.pollux.v1.TwinState.DetectorsEntryR\tdetectors\x1aR\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
 	"\x05value\x18\x02 \x01(\v2\x13.pollux.v1.PropertyR\x05value:\x028\x01\x1aN\n" +
@@ -4017,7 +4027,10 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aS\n" +
 	"\fDerivedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
-	"\x05value\x18\x02 \x01(\v2\x17.pollux.v1.DerivedStateR\x05value:\x028\x01\"\xa5\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x17.pollux.v1.DerivedStateR\x05value:\x028\x01\x1aV\n" +
+	"\x0eDetectorsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.pollux.v1.DetectorStateR\x05value:\x028\x01\"\xa5\x01\n" +
 	"\fDerivedState\x12\x1e\n" +
 	"\n" +
 	"expression\x18\x01 \x01(\tR\n" +
@@ -4359,7 +4372,7 @@ func file_pollux_v1_twin_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_twin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_pollux_v1_twin_proto_goTypes = []any{
 	(CommandPhase)(0),                // 0: pollux.v1.CommandPhase
 	(Quality)(0),                     // 1: pollux.v1.Quality
@@ -4420,131 +4433,135 @@ var file_pollux_v1_twin_proto_goTypes = []any{
 	nil,                              // 56: pollux.v1.TwinState.OverQuotaEntry
 	nil,                              // 57: pollux.v1.TwinState.FilteredEntry
 	nil,                              // 58: pollux.v1.TwinState.DerivedEntry
-	nil,                              // 59: pollux.v1.TwinFilter.LabelsEntry
-	nil,                              // 60: pollux.v1.StateDelta.PropertiesEntry
-	nil,                              // 61: pollux.v1.StateDelta.DesiredEntry
-	(*structpb.Struct)(nil),          // 62: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),    // 63: google.protobuf.Timestamp
-	(*structpb.Value)(nil),           // 64: google.protobuf.Value
-	(*durationpb.Duration)(nil),      // 65: google.protobuf.Duration
+	nil,                              // 59: pollux.v1.TwinState.DetectorsEntry
+	nil,                              // 60: pollux.v1.TwinFilter.LabelsEntry
+	nil,                              // 61: pollux.v1.StateDelta.PropertiesEntry
+	nil,                              // 62: pollux.v1.StateDelta.DesiredEntry
+	(*structpb.Struct)(nil),          // 63: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),    // 64: google.protobuf.Timestamp
+	(*structpb.Value)(nil),           // 65: google.protobuf.Value
+	(*durationpb.Duration)(nil),      // 66: google.protobuf.Duration
+	(*DetectorState)(nil),            // 67: pollux.v1.DetectorState
 }
 var file_pollux_v1_twin_proto_depIdxs = []int32{
-	62, // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
-	52, // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
-	8,  // 2: pollux.v1.Twin.aliases:type_name -> pollux.v1.Alias
-	63, // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
-	63, // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
-	9,  // 5: pollux.v1.Twin.state:type_name -> pollux.v1.TwinState
-	53, // 6: pollux.v1.Twin.derived:type_name -> pollux.v1.Twin.DerivedEntry
-	54, // 7: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
-	55, // 8: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
-	15, // 9: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
-	12, // 10: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
-	11, // 11: pollux.v1.TwinState.subscriptions:type_name -> pollux.v1.TwinSubscription
-	56, // 12: pollux.v1.TwinState.over_quota:type_name -> pollux.v1.TwinState.OverQuotaEntry
-	57, // 13: pollux.v1.TwinState.filtered:type_name -> pollux.v1.TwinState.FilteredEntry
-	58, // 14: pollux.v1.TwinState.derived:type_name -> pollux.v1.TwinState.DerivedEntry
-	0,  // 15: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
-	5,  // 16: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
-	64, // 17: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
-	63, // 18: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
-	63, // 19: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
-	64, // 20: pollux.v1.Property.value:type_name -> google.protobuf.Value
-	63, // 21: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
-	1,  // 22: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
-	64, // 23: pollux.v1.Desired.value:type_name -> google.protobuf.Value
-	63, // 24: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
-	2,  // 25: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
-	3,  // 26: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
-	63, // 27: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
-	63, // 28: pollux.v1.TwinStatus.retry_time:type_name -> google.protobuf.Timestamp
-	63, // 29: pollux.v1.TwinStatus.quarantine_time:type_name -> google.protobuf.Timestamp
-	16, // 30: pollux.v1.TwinStatus.traffic:type_name -> pollux.v1.Traffic
-	7,  // 31: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,  // 32: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
-	4,  // 33: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
-	7,  // 34: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
-	59, // 35: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
-	3,  // 36: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
-	21, // 37: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	7,  // 38: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
-	7,  // 39: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,  // 40: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
-	65, // 41: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
-	65, // 42: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
-	65, // 43: pollux.v1.CommandOptions.valid_for:type_name -> google.protobuf.Duration
-	65, // 44: pollux.v1.CommandOptions.pause:type_name -> google.protobuf.Duration
-	64, // 45: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
-	28, // 46: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
-	64, // 47: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
-	5,  // 48: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
-	64, // 49: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
-	28, // 50: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
-	65, // 51: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
-	14, // 52: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
-	21, // 53: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	9,  // 54: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
-	35, // 55: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
-	36, // 56: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
-	37, // 57: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
-	60, // 58: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
-	61, // 59: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
-	15, // 60: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
-	12, // 61: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
-	64, // 62: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
-	63, // 63: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
-	63, // 64: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	63, // 65: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
-	63, // 66: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
-	65, // 67: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
-	40, // 68: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
-	63, // 69: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	64, // 70: pollux.v1.Sample.data:type_name -> google.protobuf.Value
-	1,  // 71: pollux.v1.Sample.quality:type_name -> pollux.v1.Quality
-	63, // 72: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
-	6,  // 73: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
-	21, // 74: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	63, // 75: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
-	49, // 76: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
-	50, // 77: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
-	51, // 78: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
-	65, // 79: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
-	13, // 80: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
-	14, // 81: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
-	10, // 82: pollux.v1.TwinState.DerivedEntry.value:type_name -> pollux.v1.DerivedState
-	13, // 83: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
-	14, // 84: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
-	17, // 85: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
-	19, // 86: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
-	22, // 87: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
-	24, // 88: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
-	26, // 89: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
-	29, // 90: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
-	31, // 91: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
-	33, // 92: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
-	38, // 93: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
-	41, // 94: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
-	47, // 95: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
-	43, // 96: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
-	45, // 97: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
-	18, // 98: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
-	20, // 99: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
-	23, // 100: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
-	25, // 101: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
-	27, // 102: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
-	30, // 103: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
-	32, // 104: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
-	34, // 105: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
-	39, // 106: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
-	42, // 107: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
-	48, // 108: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
-	44, // 109: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
-	46, // 110: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
-	98, // [98:111] is the sub-list for method output_type
-	85, // [85:98] is the sub-list for method input_type
-	85, // [85:85] is the sub-list for extension type_name
-	85, // [85:85] is the sub-list for extension extendee
-	0,  // [0:85] is the sub-list for field type_name
+	63,  // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
+	52,  // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
+	8,   // 2: pollux.v1.Twin.aliases:type_name -> pollux.v1.Alias
+	64,  // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
+	64,  // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
+	9,   // 5: pollux.v1.Twin.state:type_name -> pollux.v1.TwinState
+	53,  // 6: pollux.v1.Twin.derived:type_name -> pollux.v1.Twin.DerivedEntry
+	54,  // 7: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
+	55,  // 8: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
+	15,  // 9: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
+	12,  // 10: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
+	11,  // 11: pollux.v1.TwinState.subscriptions:type_name -> pollux.v1.TwinSubscription
+	56,  // 12: pollux.v1.TwinState.over_quota:type_name -> pollux.v1.TwinState.OverQuotaEntry
+	57,  // 13: pollux.v1.TwinState.filtered:type_name -> pollux.v1.TwinState.FilteredEntry
+	58,  // 14: pollux.v1.TwinState.derived:type_name -> pollux.v1.TwinState.DerivedEntry
+	59,  // 15: pollux.v1.TwinState.detectors:type_name -> pollux.v1.TwinState.DetectorsEntry
+	0,   // 16: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
+	5,   // 17: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
+	65,  // 18: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
+	64,  // 19: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
+	64,  // 20: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
+	65,  // 21: pollux.v1.Property.value:type_name -> google.protobuf.Value
+	64,  // 22: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
+	1,   // 23: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
+	65,  // 24: pollux.v1.Desired.value:type_name -> google.protobuf.Value
+	64,  // 25: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
+	2,   // 26: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
+	3,   // 27: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
+	64,  // 28: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
+	64,  // 29: pollux.v1.TwinStatus.retry_time:type_name -> google.protobuf.Timestamp
+	64,  // 30: pollux.v1.TwinStatus.quarantine_time:type_name -> google.protobuf.Timestamp
+	16,  // 31: pollux.v1.TwinStatus.traffic:type_name -> pollux.v1.Traffic
+	7,   // 32: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,   // 33: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
+	4,   // 34: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
+	7,   // 35: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
+	60,  // 36: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
+	3,   // 37: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
+	21,  // 38: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	7,   // 39: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
+	7,   // 40: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,   // 41: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
+	66,  // 42: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
+	66,  // 43: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
+	66,  // 44: pollux.v1.CommandOptions.valid_for:type_name -> google.protobuf.Duration
+	66,  // 45: pollux.v1.CommandOptions.pause:type_name -> google.protobuf.Duration
+	65,  // 46: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
+	28,  // 47: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
+	65,  // 48: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
+	5,   // 49: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
+	65,  // 50: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
+	28,  // 51: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
+	66,  // 52: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
+	14,  // 53: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
+	21,  // 54: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	9,   // 55: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
+	35,  // 56: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
+	36,  // 57: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
+	37,  // 58: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
+	61,  // 59: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
+	62,  // 60: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
+	15,  // 61: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
+	12,  // 62: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
+	65,  // 63: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
+	64,  // 64: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
+	64,  // 65: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	64,  // 66: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
+	64,  // 67: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
+	66,  // 68: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
+	40,  // 69: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
+	64,  // 70: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	65,  // 71: pollux.v1.Sample.data:type_name -> google.protobuf.Value
+	1,   // 72: pollux.v1.Sample.quality:type_name -> pollux.v1.Quality
+	64,  // 73: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
+	6,   // 74: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
+	21,  // 75: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	64,  // 76: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
+	49,  // 77: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
+	50,  // 78: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
+	51,  // 79: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
+	66,  // 80: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
+	13,  // 81: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
+	14,  // 82: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
+	10,  // 83: pollux.v1.TwinState.DerivedEntry.value:type_name -> pollux.v1.DerivedState
+	67,  // 84: pollux.v1.TwinState.DetectorsEntry.value:type_name -> pollux.v1.DetectorState
+	13,  // 85: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
+	14,  // 86: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
+	17,  // 87: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
+	19,  // 88: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
+	22,  // 89: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
+	24,  // 90: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
+	26,  // 91: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
+	29,  // 92: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
+	31,  // 93: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
+	33,  // 94: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
+	38,  // 95: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
+	41,  // 96: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
+	47,  // 97: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
+	43,  // 98: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
+	45,  // 99: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
+	18,  // 100: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
+	20,  // 101: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
+	23,  // 102: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
+	25,  // 103: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
+	27,  // 104: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
+	30,  // 105: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
+	32,  // 106: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
+	34,  // 107: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
+	39,  // 108: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
+	42,  // 109: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
+	48,  // 110: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
+	44,  // 111: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
+	46,  // 112: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
+	100, // [100:113] is the sub-list for method output_type
+	87,  // [87:100] is the sub-list for method input_type
+	87,  // [87:87] is the sub-list for extension type_name
+	87,  // [87:87] is the sub-list for extension extendee
+	0,   // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_twin_proto_init() }
@@ -4552,6 +4569,7 @@ func file_pollux_v1_twin_proto_init() {
 	if File_pollux_v1_twin_proto != nil {
 		return
 	}
+	file_pollux_v1_analytics_proto_init()
 	file_pollux_v1_twin_proto_msgTypes[21].OneofWrappers = []any{}
 	file_pollux_v1_twin_proto_msgTypes[27].OneofWrappers = []any{
 		(*WatchTwinsResponse_State)(nil),
@@ -4571,7 +4589,7 @@ func file_pollux_v1_twin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_twin_proto_rawDesc), len(file_pollux_v1_twin_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   55,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
