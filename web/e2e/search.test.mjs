@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 
-import { story } from "./browser.mjs";
+import { picture, story } from "./browser.mjs";
 import { house } from "./house.mjs";
 import { until } from "./node.mjs";
 
@@ -39,6 +39,7 @@ test("what is typed is found, by name and by the model's title", async () => {
   await shows("default/north");
   await box.fill("hall");
   await shows("default/hall default/north");
+  await picture(h.page, "search");
 });
 
 test("facets and expressions narrow it, and the address keeps them", async () => {

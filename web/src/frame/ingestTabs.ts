@@ -6,5 +6,6 @@ export function ingestTabs(inbox?: bigint): RoomTab[] {
     { name: "Messages", path: "/ingest" },
     { name: "Inbox", path: "/inbox", count: Number(inbox ?? 0n) },
     { name: "Import", path: "/import" },
+    { name: "Simulator", path: "/simulations" },
   ];
 }

@@ -29,6 +29,8 @@ import { SignIn } from "./SignIn";
 /** Fetched by those who open them, with what reads YAML and CSV. */
 const AutomationRooms = lazy(() => import("../rooms/automation/AutomationRooms").then((m) => ({ default: m.AutomationRooms })));
 const ImportRoom = lazy(() => import("../rooms/import/ImportRoom").then((m) => ({ default: m.ImportRoom })));
+const FlowRooms = lazy(() => import("../rooms/flows/FlowRooms").then((m) => ({ default: m.FlowRooms })));
+const SimulatorRoom = lazy(() => import("../rooms/simulator/SimulatorRoom").then((m) => ({ default: m.SimulatorRoom })));
 
 /** Asks the node once who we are; every later refusal comes through the transport. */
 function useFirstCall() {
@@ -121,6 +123,18 @@ export function App() {
               </Suspense>
             </Route>
           ))}
+          {(["sinks", "sources"] as const).map((room) => (
+            <Route key={room} path={`/${room}`}>
+              <Suspense fallback={<Loader size="sm" m="md" aria-label="Loading" />}>
+                <FlowRooms room={room} />
+              </Suspense>
+            </Route>
+          ))}
+          <Route path="/simulations">
+            <Suspense fallback={<Loader size="sm" m="md" aria-label="Loading" />}>
+              <SimulatorRoom />
+            </Suspense>
+          </Route>
           <Route path="/search">
             <SearchRoom />
           </Route>

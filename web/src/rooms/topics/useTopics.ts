@@ -13,6 +13,8 @@ export const deadEnd = ".dead";
 export const topicTabs: RoomTab[] = [
   { name: "Topics", path: "/topics" },
   { name: "Routes", path: "/routes" },
+  { name: "Sinks", path: "/sinks" },
+  { name: "Sources", path: "/sources" },
 ];
 
 /** The records of all topics, dead letters among them. */
