@@ -134,6 +134,7 @@ type node struct {
 	bulk        rpcv1.BulkServiceClient
 	search      rpcv1.SearchServiceClient
 	automation  rpcv1.AutomationServiceClient
+	analytics   rpcv1.AnalyticsServiceClient
 	// relations between things, and walks over them.
 	relations rpcv1.RelationServiceClient
 	// modelling keeps the models of twins without a driver.
