@@ -43,6 +43,6 @@ func (d *demoSite) automate(ctx context.Context, node demoNode) (string, error) 
 	if err != nil && !kept(err) {
 		return "", fmt.Errorf("sink lake: %w", err)
 	}
-	return fmt.Sprintf("%d rules, %d schedule, a notifier, %d relations, power and temperature of the house derived, a topic with a Parquet sink",
+	return fmt.Sprintf("%d rules, %d schedule, a notifier, a detector, %d relations, power and temperature of the house derived, a topic with a Parquet sink",
 		count["rule"], count["schedule"], count["relation"]), nil
 }
