@@ -71,6 +71,7 @@ type Engine struct {
 	streams    *topic.Host
 	sinks      *sink.Host
 	notifiers  *notify.Host
+	series     atomic.Pointer[Series]
 	routes     *routes
 	outbox     *outbox
 	logics     *logics

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/notify"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
@@ -24,7 +25,14 @@ func newNotifiers(e *Engine) (*notify.Host, error) {
 	return notify.New(notify.Options{Store: e.store, Topics: e.streams, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		LeaseValid: func() bool { return e.cluster.LeaseValid() },
 		Secret:     func(m *pb.Notifier) (string, error) { return e.secretAt(notifierSecret(m.Id), m.Secret) },
-		Publish:    e.world.MQTT, Now: e.now, Node: e.o.Node, Logger: e.o.Logger, Metrics: e.o.Metrics})
+		Selected:   e.world.Selected,
+		Series: func(ctx context.Context, q *pb.QuerySeriesRequest) (*pb.QuerySeriesResponse, error) {
+			if f := e.series.Load(); f != nil {
+				return (*f)(ctx, q)
+			}
+			return nil, fmt.Errorf("this node has no history yet: %w", cluster.ErrUnavailable)
+		},
+		Publish: e.world.MQTT, Now: e.now, Node: e.o.Node, Logger: e.o.Logger, Metrics: e.o.Metrics})
 }
 
 // Notify implements automation.World, and is the way for all else that tells somebody: the message is in the outbox of its notifier
@@ -47,6 +55,11 @@ func (r *Registry) wholeNotifier(m *pb.Notifier, _ planned) (*pb.Notifier, error
 		return nil, err
 	}
 	m.State, m.HasSecret = nil, false
+	for i, a := range m.Attachments {
+		if err := wholeTable(ProjectOf(m.Id), fmt.Sprintf("/notifier/attachments/%d/history", i), a.GetHistory()); err != nil {
+			return nil, err
+		}
+	}
 	given := m.Secret != "" && m.Secret != secretMask
 	if err := at(r.e.notifiers.Check(m, given || old.GetSecret() != "")); err != nil {
 		return nil, err
@@ -218,6 +231,11 @@ func (r *Registry) Notify(ctx context.Context, m *pb.Notification, by string) (o
 	if err := completeID(ProjectOf(conf.Id), "/notification/twin", &m.Twin); err != nil {
 		return 0, err
 	}
+	for i, a := range m.Attachments {
+		if err := wholeTable(ProjectOf(conf.Id), fmt.Sprintf("/notification/attachments/%d/history", i), a.GetHistory()); err != nil {
+			return 0, err
+		}
+	}
 	offset, err = r.e.notifiers.Send(ctx, m)
 	if errors.Is(err, notify.ErrNotFound) {
 		err = fmt.Errorf("%w: %w", ErrNotFound, err)
@@ -275,13 +293,28 @@ func (r *Registry) notifierThere(project string, p planned) func(path string, a 
 			return errors.Join(invalid(path+"/notifier", "there is no notifier %s", a.Notifier), err)
 		}
 		for i, x := range a.Attachments {
-			if err := completeSelection(project, fmt.Sprintf("%s/attachments/%d/history/of", path, i), x.GetHistory().GetOf()); err != nil {
+			if err := wholeTable(project, fmt.Sprintf("%s/attachments/%d/history", path, i), x.GetHistory()); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 }
+
+// wholeTable completes and checks a table of history.
+func wholeTable(project, path string, t *pb.HistoryTable) error {
+	var f *automation.FieldError
+	if err := notify.CheckTable(t); errors.As(err, &f) {
+		return invalid(path+f.Path, "%s", f.Reason)
+	}
+	return completeSelection(project, path+"/of", t.GetOf())
+}
+
+// Series answers what tables of history ask. It blocks until ctx ends.
+type Series func(ctx context.Context, q *pb.QuerySeriesRequest) (*pb.QuerySeriesResponse, error)
+
+// SetSeries says who answers what attachments ask of the history.
+func (c *Client) SetSeries(f Series) { c.e.series.Store(&f) }
 
 // refNotifiers calls ref with the notifiers that actions name.
 func refNotifiers(ref func(kind, id string), all ...[]*pb.Action) {

@@ -72,6 +72,16 @@ func (s *notifierService) ListNotifications(ctx context.Context, r *connect.Requ
 	})
 }
 
+// series answers what attachments ask of the history, on this node's own behalf.
+func (s *Server) series(ctx context.Context, m *pb.QuerySeriesRequest) (*pb.QuerySeriesResponse, error) {
+	ctx = context.WithValue(ctx, principalKey{}, &Principal{ID: s.o.Peers.Self(), Name: "node", Role: RoleViewer})
+	res, err := (&historyService{s}).QuerySeries(ctx, connect.NewRequest(m))
+	if err != nil {
+		return nil, err
+	}
+	return res.Msg, nil
+}
+
 // notifierProcedures are the lines of the table for notifiers: to configure them is an admin's work, as for sinks; to tell somebody by
 // one is an operator's.
 func notifierProcedures() map[string]procedure {

@@ -96,7 +96,7 @@ func (s *schedule) tick(t *turn) {
 			due = due[1:]
 			s.u.rec.Missed++
 		}
-		after := time.UnixMilli(s.u.rec.Next)
+		after := time.UnixMilli(s.u.rec.Next).Add(time.Millisecond - 1) // it is known to the millisecond
 		if n > maxCounted {
 			after = t.now.Add(-lateAfter)
 		}

@@ -32,8 +32,8 @@ func (h *Host) Check(m *pb.Notifier, secret bool) error {
 		}
 		return wrong("/notifier"+strings.Replace(f.Path, "/windows", "/quiet", 1), "%s", f.Reason)
 	}
-	if len(m.Attachments) > 0 && m.GetMail() == nil && m.GetWebhook() == nil {
-		return wrong("/notifier/attachments", "only mail and webhooks carry them")
+	if len(m.Attachments) > 0 && !carries(m) {
+		return wrong("/notifier/attachments", "only mail and signed webhooks carry them")
 	}
 	switch k := m.Kind.(type) {
 	case *pb.Notifier_Mail:

@@ -41,6 +41,9 @@ type Options struct {
 	Secret func(m *pb.Notifier) (string, error)
 	// Publish sends an MQTT message by the cluster's broker.
 	Publish func(topic string, payload []byte, qos byte, retain bool) error
+	// Selected gives the ids of the twins of a selection, and Series what they were: for tables of history. Series blocks until ctx ends.
+	Selected func(project string, of *pb.Selection) ([]string, error)
+	Series   func(ctx context.Context, q *pb.QuerySeriesRequest) (*pb.QuerySeriesResponse, error)
 	// Now is the present, by which quiet hours and limits go.
 	Now func() time.Time
 	// Node is this node's id.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -205,6 +206,23 @@ func (m *received) parts(t *testing.T) map[string]string {
 		}
 		all[p.FileName()] = string(text)
 	}
+}
+
+// decoded are the parts of a mail as they were before they were encoded for the way.
+func (m *received) decoded(t *testing.T) map[string]string {
+	t.Helper()
+	all := m.parts(t)
+	for name, text := range all {
+		if name == "" {
+			continue
+		}
+		raw, err := base64.StdEncoding.DecodeString(strings.NewReplacer("\r", "", "\n", "").Replace(text))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		all[name] = string(raw)
+	}
+	return all
 }
 
 // Mail goes by STARTTLS with a password. While the server is away it waits, goes out in its order when it is back, and not twice.

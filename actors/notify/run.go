@@ -272,7 +272,15 @@ func (r *run) wait(until time.Time, why string) error {
 	if err := r.shows(until, why); err != nil {
 		return err
 	}
-	return r.sleep(until.Sub(r.h.o.Now()))
+	for {
+		left := until.Sub(r.h.o.Now())
+		if left <= 0 {
+			return nil
+		}
+		if err := r.sleep(min(left, time.Second)); err != nil { // the clock may jump meanwhile
+			return err
+		}
+	}
 }
 
 func (r *run) shows(until time.Time, why string) error {

@@ -60,6 +60,7 @@ type file struct {
 
 // way is how a notifier's messages leave.
 type way struct {
+	h        *Host
 	m        *pb.Notifier
 	secret   string
 	texts    texts
@@ -71,7 +72,7 @@ type way struct {
 
 // open makes the way of a notifier.
 func (h *Host) open(m *pb.Notifier) (*way, error) {
-	w := &way{m: m, texts: texts{}}
+	w := &way{h: h, m: m, texts: texts{}}
 	if err := h.compile(m, w.texts); err != nil {
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func (w *way) send(ctx context.Context, n *pb.Notification, to string, out *pb.N
 	}
 	x.subject = strings.Join(strings.Fields(x.subject), " ") // one line: it becomes a header
 	var err error
-	if x.files, err = w.files(n, x.fill); err != nil {
+	if x.files, err = w.files(ctx, n, x.fill); err != nil {
 		return err
 	}
 	receipt, err := w.provider.deliver(ctx, x)
@@ -158,14 +159,37 @@ func (w *way) send(ctx context.Context, n *pb.Notification, to string, out *pb.N
 }
 
 // files makes the attachments, the notifier's first.
-func (w *way) files(n *pb.Notification, fill func(string) string) (all []file, err error) {
+func (w *way) files(ctx context.Context, n *pb.Notification, fill func(string) string) (all []file, err error) {
+	if !carries(w.m) {
+		return nil, nil // there is no place for them
+	}
+	add := func(a *pb.Attachment, name, text string) error {
+		f := file{name: name, kind: "text/plain; charset=utf-8", data: []byte(text)}
+		if t := a.GetHistory(); t != nil {
+			if f.data, f.kind, err = w.h.table(ctx, n, t); err != nil {
+				return fmt.Errorf("attachment %s: %w", name, err)
+			}
+		}
+		all = append(all, f)
+		return nil
+	}
 	for _, a := range w.m.Attachments {
-		all = append(all, file{name: fill(a.Name), kind: "text/plain; charset=utf-8", data: []byte(fill(a.GetText()))})
+		if err := add(a, fill(a.Name), fill(a.GetText())); err != nil {
+			return nil, err
+		}
 	}
 	for _, a := range n.Attachments {
-		all = append(all, file{name: a.Name, kind: "text/plain; charset=utf-8", data: []byte(a.GetText())})
+		if err := add(a, a.Name, a.GetText()); err != nil {
+			return nil, err
+		}
 	}
 	return all, nil
+}
+
+// carries says whether attachments have a place where messages of the notifier go.
+func carries(m *pb.Notifier) bool {
+	hook := m.GetWebhook()
+	return m.GetMail() != nil || hook != nil && hook.Preset == pb.WebhookPreset_WEBHOOK_PRESET_UNSPECIFIED
 }
 
 // through sets the state of a message that all of its recipients have.

@@ -22,10 +22,11 @@ type actionFlags struct {
 	calls, sets, publish, mqtt []string
 	input                      string
 	raise, severity, raiseText string
-	clears                     []string
+	clears, notify             []string
+	notifyText                 string
 }
 
-const actionHelp = `What it does is given by --call, --set, --publish, --mqtt and --raise, each as often as you like; calls come first, then values, then messages.
+const actionHelp = `What it does is given by --call, --set, --publish, --mqtt, --notify and --raise, each as often as you like; calls come first, then values, then messages.
 Everything else (waits, conditions, parallel actions, all twins of a zone …) is in a file for "pollux apply -f", as "-o yaml" of get shows it.`
 
 func (f *actionFlags) add(cmd *cobra.Command) {
@@ -36,6 +37,8 @@ func (f *actionFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.raise, "raise", "", "raise an alarm of this `NAME`, to which the twin's is added; a rule clears it where it ceases to hold")
 	cmd.Flags().StringVar(&f.severity, "severity", "", "of --raise: info, `warning`, error or critical")
 	cmd.Flags().StringVar(&f.raiseText, "alarm-text", "", "of --raise; may have ${EXPRESSION} in it")
+	cmd.Flags().StringArrayVar(&f.notify, "notify", nil, "tell somebody by this `NOTIFIER`; many times")
+	cmd.Flags().StringVar(&f.notifyText, "notify-text", "", "of --notify: its subject; may have ${EXPRESSION} in it")
 	cmd.Flags().StringArrayVar(&f.mqtt, "mqtt", nil, "publish `TOPIC=TEXT` to MQTT; many times")
 }
 
@@ -99,6 +102,9 @@ func (f *actionFlags) actions() (all []*pb.Action, err error) {
 			return nil, usagef("--mqtt %q: want TOPIC=TEXT", text)
 		}
 		all = append(all, &pb.Action{Do: &pb.Action_Mqtt{Mqtt: &pb.MqttAction{Topic: topic, Payload: payload}}})
+	}
+	for _, id := range f.notify {
+		all = append(all, &pb.Action{Do: &pb.Action_Notify{Notify: &pb.NotifyAction{Notifier: id, Subject: f.notifyText}}})
 	}
 	if f.raise != "" {
 		severity, err := severityOf(f.severity)

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -25,7 +24,7 @@ wherever its node is; what was missed while no node was there is made up for onc
 		Example: "  pollux schedule put lights-out --daily 22:30 --zone Europe/Berlin --call lamp1.off\n" +
 			"  pollux schedule put dusk --sunset --offset -20m --place 52.52,13.41 --set lamp1.power=on\n  pollux schedule next dusk\n  pollux schedule list",
 	}))
-	cmd.AddCommand(schedulePut(a), scheduleList(a), scheduleGet(a), scheduleNext(a), scheduleCancel(a),
+	cmd.AddCommand(schedulePut(a), scheduleReport(a), scheduleList(a), scheduleGet(a), scheduleNext(a), scheduleCancel(a),
 		remover(a, "rm ID", "Remove a schedule", "  pollux schedule rm lights-out", "schedule", func(ctx context.Context, n *node, id string) error {
 			_, err := n.automation.DeleteSchedule(ctx, req(&pb.DeleteScheduleRequest{Id: id}))
 			return err
@@ -131,7 +130,7 @@ func schedulePut(a *app) *cobra.Command {
 				return err
 			}
 			if len(m.Actions) == 0 {
-				return usagef("say what it does by --call, --set, --publish, --mqtt or --raise")
+				return usagef("say what it does by --call, --set, --publish, --mqtt, --notify or --raise")
 			}
 			if when.jitter > 0 {
 				m.Jitter = durationpb.New(when.jitter)
@@ -141,23 +140,7 @@ func schedulePut(a *app) *cobra.Command {
 				return usagef("--missed %q: want skip, once or all", missed)
 			}
 			m.Missed = pb.Missed(v)
-			n, err := a.dial()
-			if err != nil {
-				return err
-			}
-			res, err := n.automation.PutSchedule(cmd.Context(), req(&pb.PutScheduleRequest{Schedule: m}))
-			if connect.CodeOf(err) == connect.CodeAlreadyExists {
-				old, gone := n.automation.GetSchedule(cmd.Context(), req(&pb.GetScheduleRequest{Id: m.Id}))
-				if gone != nil {
-					return gone
-				}
-				m.Revision = old.Msg.Schedule.Revision
-				res, err = n.automation.PutSchedule(cmd.Context(), req(&pb.PutScheduleRequest{Schedule: m}))
-			}
-			if err != nil {
-				return err
-			}
-			return a.show(res.Msg.Schedule, func(w io.Writer) { row(w, "schedule "+res.Msg.Schedule.Id+" is there") })
+			return a.putSchedule(cmd, m)
 		},
 	}
 	when.add(cmd)
