@@ -59,7 +59,7 @@ time when the report was due, also where it is sent later.`,
 	when.add(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&notice.Notifier, "notifier", "", "`NOTIFIER` that sends it")
-	fl.StringSliceVar(&notice.To, "to", nil, "`RECIPIENTS` instead of the notifier's own")
+	fl.StringSliceVar(&notice.To, "mail-to", nil, "`RECIPIENTS` instead of the notifier's own")
 	fl.StringVar(&notice.Subject, "subject", "", "of the mail")
 	fl.StringVar(&notice.Body, "body", "", "of the mail")
 	fl.StringSliceVar(&table.Properties, "property", nil, "these `PROPERTIES`")

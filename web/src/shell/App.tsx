@@ -116,7 +116,7 @@ export function App() {
           <Route path="/routes">
             <RoutesRoom />
           </Route>
-          {(["rules", "schedules", "alarms"] as const).map((room) => (
+          {(["rules", "schedules", "alarms", "notifiers"] as const).map((room) => (
             <Route key={room} path={`/${room}`}>
               <Suspense fallback={<Loader size="sm" m="md" aria-label="Loading" />}>
                 <AutomationRooms room={room} />

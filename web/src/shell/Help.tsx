@@ -14,6 +14,7 @@ const keys: [string[], string][] = [
   [["g", "r"], "Routes"],
   [["g", "u"], "Rules and schedules"],
   [["g", "a"], "Alarms"],
+  [["g", "y"], "Notifiers"],
   [["g", "n"], "Cluster: the nodes"],
   [["/"], "Filter the twins"],
   [["c"], "Create a twin"],

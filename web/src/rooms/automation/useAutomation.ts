@@ -12,12 +12,13 @@ export const automationTabs: RoomTab[] = [
   { name: "Rules", path: "/rules" },
   { name: "Schedules", path: "/schedules" },
   { name: "Alarms", path: "/alarms" },
+  { name: "Notifiers", path: "/notifiers" },
 ];
 
-export type Kind = "rule" | "schedule" | "alarm";
+export type Kind = "rule" | "schedule" | "alarm" | "notifier";
 
 /** Reads everything of a kind again when one of its records is made, changed or deleted, by whomever. */
-function useChanges(kind: Kind) {
+export function useChanges(kind: Kind) {
   const client = useQueryClient();
   useEffect(() => {
     let after = 0n;
