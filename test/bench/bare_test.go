@@ -24,7 +24,7 @@ import (
 
 // bareCluster starts three processes of this test's binary: a Connect handler over bare raft and Pebble each. It gives a
 // client of the one that leads, and the processes.
-func bareCluster(b *testing.B) (leads polluxv1connect.TwinServiceClient, pids []int) {
+func bareCluster(b *testing.B) (leads polluxv1connect.TwinServiceClient, url string, pids []int) {
 	b.Helper()
 	dir := b.TempDir()
 	var addrs []string
@@ -59,7 +59,8 @@ func bareCluster(b *testing.B) (leads polluxv1connect.TwinServiceClient, pids []
 		}
 		return leader >= 0
 	})
-	return polluxv1connect.NewTwinServiceClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}, "http://"+addrs[3+leader]), pids
+	url = "http://" + addrs[3+leader]
+	return polluxv1connect.NewTwinServiceClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}, url), url, pids
 }
 
 // TestBarePeer is no test: it is a process of bareCluster.
@@ -110,6 +111,7 @@ func TestBarePeer(t *testing.T) {
 		}
 	}()
 	mux := http.NewServeMux()
+	mux.Handle("POST "+bareIngest, bareIngestDoor(func(body []byte) error { return r.Apply(body, 10*time.Second).Error() }))
 	mux.Handle(polluxv1connect.NewTwinServiceHandler(bare{apply: func(entry []byte) error { return r.Apply(entry, 10*time.Second).Error() }}))
 	t.Fatal(http.ListenAndServe(addrs[3+at], mux))
 }

@@ -113,7 +113,7 @@ func BenchmarkSetDesiredCluster(b *testing.B) {
 		ours = append(ours, plain(n))
 	}
 	warm(b, c, ids)
-	leader, peers := bareCluster(b)
+	leader, _, peers := bareCluster(b)
 	var nodes []int
 	for _, n := range c.Nodes() {
 		nodes = append(nodes, n.PID())

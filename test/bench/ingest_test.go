@@ -18,6 +18,7 @@ import (
 	"github.com/polluxhq/pollux"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+	"github.com/polluxhq/pollux/test/harness"
 )
 
 const (
@@ -38,48 +39,78 @@ func BenchmarkIngest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	createSensors(b, n)
-	floor := bareRaft(b)
+	createSensors(b, n, ingestTwins)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
-	bare := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	bare := &http.Server{Handler: bareIngestDoor(bareRaft(b))}
+	go bare.Serve(l) //nolint:errcheck // it ends with the benchmark
+	b.Cleanup(func() { bare.Close() })
+	against(b, "HTTP batch ingest of 100 messages, committed, 64 clients", "messages/s", 0.5,
+		batches(b, strings.TrimSpace(string(key)), n.URL()+"/v1/ingest/default"), batches(b, "", "http://"+l.Addr().String()+bareIngest))
+}
+
+// BenchmarkIngestCluster: the same on three nodes, which the clients are spread over, against a handler on the leader of three bare peers;
+// each is a process of its own.
+func BenchmarkIngestCluster(b *testing.B) {
+	c := harness.StartCluster(b, harness.ClusterOptions{Nodes: 3, Args: []string{"--log-level", "warn"}})
+	first := c.Node(0)
+	models := polluxv1connect.NewModelServiceClient(&http.Client{}, first.URL, connect.WithInterceptors(harness.Bearer(first.Key)))
+	if _, err := models.CreateModel(b.Context(), connect.NewRequest(&pb.CreateModelRequest{Model: &pb.Model{Id: "default/sensor", ThingJson: sensorModel}})); err != nil {
+		b.Fatal(err)
+	}
+	createModelTwins(b, polluxv1connect.NewBulkServiceClient(&http.Client{}, first.URL, connect.WithInterceptors(harness.Bearer(first.Key))), ingestTwins)
+	_, leader, peers := bareCluster(b)
+	var urls []string
+	var nodes []int
+	for _, n := range c.Nodes() {
+		urls, nodes = append(urls, n.URL+"/v1/ingest/default"), append(nodes, n.PID())
+	}
+	ours, floor := batches(b, first.Key, urls...), batches(b, "", leader+bareIngest)
+	against(b, "HTTP batch ingest of 100 messages, committed on 3 nodes, 64 clients", "messages/s", 0.5,
+		func() float64 { return withCPU(b, "ours", nodes, ours) }, func() float64 { return withCPU(b, "the floor's", peers, floor) })
+}
+
+// bareIngest is the path of the floor's door.
+const bareIngest = "/bare"
+
+// bareIngestDoor does one bare raft Apply of a body, and answers when that is done.
+func bareIngestDoor(apply func([]byte) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
-			err = floor(body)
+			err = apply(body)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
-	})}
-	go bare.Serve(l) //nolint:errcheck // it ends with the benchmark
-	b.Cleanup(func() { bare.Close() })
+	})
+}
+
+// batches has the clients send batches to the URLs, one after the other each, and gives the messages a second.
+func batches(b *testing.B, key string, urls ...string) func() float64 {
 	hc := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	var serial atomic.Uint64
-	send := func(url string) func() float64 {
-		return func() float64 {
-			return ingestBatch * perSecond(b, func(ctx context.Context, _, _ int) error {
-				r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(ingestBody(serial.Add(1))))
-				if err != nil {
-					return err
-				}
-				r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(key)))
-				res, err := hc.Do(r)
-				if err != nil {
-					return err
-				}
-				defer res.Body.Close()
-				text, err := io.ReadAll(res.Body)
-				if err == nil && (res.StatusCode != http.StatusOK || len(text) > 0 && !bytes.Contains(text, []byte(`"stored":100,`))) {
-					err = fmt.Errorf("status %d: %.300s", res.StatusCode, text)
-				}
+	return func() float64 {
+		return ingestBatch * perSecond(b, func(ctx context.Context, client, _ int) error {
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, urls[client%len(urls)], bytes.NewReader(ingestBody(serial.Add(1))))
+			if err != nil {
 				return err
-			})
-		}
+			}
+			r.Header.Set("Authorization", "Bearer "+key)
+			res, err := hc.Do(r)
+			if err != nil {
+				return err
+			}
+			defer res.Body.Close()
+			text, err := io.ReadAll(res.Body)
+			if err == nil && (res.StatusCode != http.StatusOK || len(text) > 0 && !bytes.Contains(text, []byte(`"stored":100,`))) {
+				err = fmt.Errorf("status %d: %.300s", res.StatusCode, text)
+			}
+			return err
+		})
 	}
-	against(b, "HTTP batch ingest of 100 messages, committed, 64 clients", "messages/s", 0.5,
-		send(n.URL()+"/v1/ingest/default"), send("http://"+l.Addr().String()))
 }
 
 // ingestBody is a batch for twins in a row, with values that are new.
@@ -97,19 +128,36 @@ func ingestBody(serial uint64) []byte {
 	return body.Bytes()
 }
 
-func createSensors(b *testing.B, n *pollux.Node) {
+const sensorModel = `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"Sensor","properties":{
+	"temperature":{"type":"number","readOnly":true},"humidity":{"type":"number","readOnly":true}}}`
+
+func createSensors(b *testing.B, n *pollux.Node, count int) {
 	b.Helper()
 	models := polluxv1connect.NewModelServiceClient(n.HTTPClient(), n.URL(), keyed(b, n))
-	thing := `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"Sensor","properties":{
-		"temperature":{"type":"number","readOnly":true},"humidity":{"type":"number","readOnly":true}}}`
-	if _, err := models.CreateModel(b.Context(), connect.NewRequest(&pb.CreateModelRequest{Model: &pb.Model{Id: "default/sensor", ThingJson: thing}})); err != nil {
+	if _, err := models.CreateModel(b.Context(), connect.NewRequest(&pb.CreateModelRequest{Model: &pb.Model{Id: "default/sensor", ThingJson: sensorModel}})); err != nil {
 		b.Fatal(err)
 	}
-	twins := twinsOf(b, n)
-	for i := range ingestTwins {
-		t := &pb.Twin{Id: fmt.Sprintf("default/sensor-%d", i), Model: "default/sensor"}
-		if _, err := twins.CreateTwin(b.Context(), connect.NewRequest(&pb.CreateTwinRequest{Twin: t})); err != nil {
+	createModelTwins(b, polluxv1connect.NewBulkServiceClient(n.HTTPClient(), n.URL(), keyed(b, n)), count)
+}
+
+// createModelTwins makes so many sensors, each with the alias mqtt/id/NUMBER.
+func createModelTwins(b *testing.B, bulk polluxv1connect.BulkServiceClient, count int) {
+	b.Helper()
+	const group = 200
+	for at := 0; at < count; at += group {
+		r := &pb.ApplyRequest{Each: true}
+		for i := at; i < min(count, at+group); i++ {
+			r.Records = append(r.Records, &pb.ConfigRecord{Record: &pb.ConfigRecord_Twin{Twin: &pb.Twin{Id: fmt.Sprintf("sensor-%d", i), Model: "sensor",
+				Aliases: []*pb.Alias{{Network: "mqtt", Key: "id", Value: fmt.Sprint(i)}}}}})
+		}
+		res, err := bulk.Apply(b.Context(), connect.NewRequest(r))
+		if err != nil {
 			b.Fatal(err)
+		}
+		for _, x := range res.Msg.Results {
+			if x.Outcome != pb.ApplyOutcome_APPLY_OUTCOME_CREATED {
+				b.Fatalf("%v", x)
+			}
 		}
 	}
 }
