@@ -83,7 +83,7 @@ func (t *twin) checkEffects(eff *drivers.Effects, values []state.Value) error {
 		}
 		values[i] = v
 		grown += v.Size() + len(c.Property)
-		if t.st.Property(state.Intern(c.Property)) == nil {
+		if t.st.Named(c.Property) == nil {
 			fresh++
 		}
 	}
@@ -159,7 +159,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 // before is what a property was, where routes or rules want to know.
 func (t *twin) before(property string) (v state.Value) {
 	if t.e.routes.count.Load() > 0 || t.e.rules.Count.Load() > 0 {
-		if p := t.st.Property(state.Intern(property)); p != nil {
+		if p := t.st.Named(property); p != nil {
 			v = p.Value
 		}
 	}
@@ -170,7 +170,7 @@ func (t *twin) before(property string) (v state.Value) {
 func (t *twin) makeRoom(changes []drivers.Change) {
 	fresh := 0
 	for _, c := range changes {
-		if t.st.Property(state.Intern(c.Property)) == nil {
+		if t.st.Named(c.Property) == nil {
 			fresh++
 		}
 	}
@@ -188,10 +188,9 @@ func (t *twin) setProperty(c drivers.Change, v state.Value, at int64, to way) *s
 	if q == 0 {
 		q = uint8(drivers.QualityGood)
 	}
-	name := state.Intern(c.Property)
-	p := t.st.Property(name)
+	p := t.st.Named(c.Property)
 	if p == nil {
-		t.st.Properties = append(t.st.Properties, state.Property{Name: name})
+		t.st.Properties = append(t.st.Properties, state.Property{Name: state.Intern(c.Property)})
 		p = &t.st.Properties[len(t.st.Properties)-1]
 	} else if p.Value.Equal(v) && p.Quality() == q && at/60_000 == p.Time()/60_000 {
 		p.Stamp = state.At(max(p.Time(), at), q)

@@ -104,7 +104,7 @@ func (t *twin) fits(readings []model.Reading) error {
 			return fmt.Errorf("property %s: a value of %d bytes, %d are allowed", r.Property.Name, r.Value.Size(), maxValue)
 		}
 		grown += r.Value.Size() + len(r.Property.Name)
-		if t.st.Property(state.Intern(r.Property.Name)) == nil {
+		if t.st.Named(r.Property.Name) == nil {
 			fresh++
 		}
 	}
@@ -169,7 +169,7 @@ func (t *twin) sift(r *model.Reading, now int64) way {
 	if at == 0 {
 		at = now
 	}
-	p, name := t.st.Property(state.Intern(r.Property.Name)), state.Intern(r.Property.Name)
+	p := t.st.Named(r.Property.Name)
 	if p != nil && r.Time != 0 && r.Time < p.Time() {
 		t.filtered(filterLate, 1)
 		return toHistory
@@ -180,7 +180,7 @@ func (t *twin) sift(r *model.Reading, now int64) way {
 		t.touched = true
 		return nowhere
 	}
-	if t.flaps(r, p, name, at) {
+	if t.flaps(r, p, at) {
 		t.filtered(filterFlap, 1)
 		r.Quality = drivers.Quality(pb.Quality_QUALITY_UNCERTAIN)
 		return toState
@@ -189,7 +189,7 @@ func (t *twin) sift(r *model.Reading, now int64) way {
 	if spacing == 0 {
 		return everywhere
 	}
-	s := t.sieved()
+	s, name := t.sieved(), state.Intern(r.Property.Name)
 	last, known := s.sampled[name]
 	if !known && p != nil {
 		last, known = p.Time(), true // of an earlier life
@@ -217,12 +217,12 @@ func (t *twin) within(r *model.Reading, p *state.Property) bool {
 
 // flaps counts the changes of a property in its window, and says whether they are too many. It has come to rest when they are half
 // as many.
-func (t *twin) flaps(r *model.Reading, p *state.Property, name state.Name, at int64) bool {
+func (t *twin) flaps(r *model.Reading, p *state.Property, at int64) bool {
 	limit := r.Property.FlapChanges
 	if limit == 0 || p == nil {
 		return false
 	}
-	s := t.sieved()
+	s, name := t.sieved(), state.Intern(r.Property.Name)
 	if s.flips == nil {
 		s.flips = map[state.Name][]int64{}
 	}

@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
@@ -139,6 +140,29 @@ func (t *twin) checkpoint(now int64) {
 	}
 }
 
+// checkpointTxn is what a checkpoint is put together in. The store encodes a transaction before Submit returns, so the next one can be
+// put together in the same place.
+type checkpointTxn struct {
+	txn   storage.Txn
+	state []byte
+}
+
+var checkpoints = sync.Pool{New: func() any { return &checkpointTxn{} }}
+
+// maxKeptState in bytes is what a place may hold while it waits for the next checkpoint.
+const maxKeptState = 16 << 10
+
+func (x *checkpointTxn) free() {
+	clear(x.txn.Guards)
+	clear(x.txn.Writes)
+	clear(x.txn.Samples)
+	x.txn.Guards, x.txn.Writes, x.txn.Samples, x.txn.Journal = x.txn.Guards[:0], x.txn.Writes[:0], x.txn.Samples[:0], nil
+	if x.state = x.state[:0]; cap(x.state) > maxKeptState {
+		x.state = nil
+	}
+	checkpoints.Put(x)
+}
+
 // commit sends the state to the store.
 func (t *twin) commit(exact bool) {
 	s := t.saves()
@@ -146,10 +170,11 @@ func (t *twin) commit(exact bool) {
 		t.packCalls()
 	}
 	oldWake := t.st.Wake
-	txn := &storage.Txn{
-		Guards: []storage.Guard{{Table: storage.Table(t.own.Table), Key: t.own.Key, Equal: t.own.Value}},
-		Writes: make([]storage.Write, 1, 4),
-	}
+	x := checkpoints.Get().(*checkpointTxn)
+	defer x.free()
+	txn := &x.txn
+	txn.Guards = append(txn.Guards, storage.Guard{Table: storage.Table(t.own.Table), Key: t.own.Key, Equal: t.own.Value})
+	txn.Writes = append(txn.Writes, storage.Write{})
 	if t.wakeWrong(exact) {
 		t.st.Wake = t.wake(exact)
 		if oldWake != 0 {
@@ -166,13 +191,14 @@ func (t *twin) commit(exact bool) {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableModels, Key: t.en.id, Value: t.patch, Quiet: true})
 	}
 	txn.Writes = t.trainingWrites(s.outgoingWrites(s.refusalWrites(t.markWrites(txn.Writes))))
-	txn.Writes[0] = storage.Write{Table: tableStates, Key: t.en.id, Value: t.st.Append(make([]byte, 0, 512)), Quiet: true}
+	x.state = t.st.Append(x.state)
+	txn.Writes[0] = storage.Write{Table: tableStates, Key: t.en.id, Value: x.state, Quiet: true}
 	if len(s.samples) > 0 {
 		title := ""
 		if t.spec != nil {
 			title = t.modelName()
 		}
-		txn.Samples = []storage.TwinSamples{{Project: ProjectOf(t.en.id), Twin: NameOf(t.en.id), Model: title, Samples: s.samples}}
+		txn.Samples = append(txn.Samples, storage.TwinSamples{Project: ProjectOf(t.en.id), Twin: NameOf(t.en.id), Model: title, Samples: s.samples})
 	}
 	txn.Journal = s.journal
 	if !t.submit(txn) {

@@ -8,6 +8,9 @@ import (
 // maxIDs is how many ids of messages a twin remembers, to know those that are sent again. Each is 8 bytes of its record.
 const maxIDs = 256
 
+// maxDoor bounds the name of a door, in bytes; the longest is connect.
+const maxDoor = 16
+
 // Ingested counts the messages that a twin was sent, and knows the last ids among them. Being part of the record, it is
 // committed with what the messages changed, so it is right after any crash. The zero Ingested counts nothing.
 type Ingested struct {
@@ -50,11 +53,7 @@ func (g *Ingested) size() int {
 	if g == nil {
 		return 0
 	}
-	n := 8*len(g.IDs) + 8
-	for i := range g.Doors {
-		n += 40 + len(g.Doors[i].Name.Value())
-	}
-	return n
+	return 8*len(g.IDs) + 8 + (40+maxDoor)*len(g.Doors)
 }
 
 // append appends the section, its tag and length included.

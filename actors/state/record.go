@@ -238,6 +238,22 @@ func (r *Record) Size() int {
 	return n
 }
 
+// fewProperties are found sooner by their texts than by the one copy of the name.
+const fewProperties = 16
+
+// Named finds a property by its name, or nil.
+func (r *Record) Named(name string) *Property {
+	if len(r.Properties) > fewProperties {
+		return r.Property(Intern(name))
+	}
+	for i := range r.Properties {
+		if r.Properties[i].Name.Value() == name {
+			return &r.Properties[i]
+		}
+	}
+	return nil
+}
+
 // FindDesired finds what is asked of a property, or nil.
 func (r *Record) FindDesired(n Name) *Desired {
 	for i := range r.Desired {
