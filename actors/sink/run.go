@@ -12,6 +12,7 @@ import (
 	"github.com/polluxhq/pollux/actors/perslot"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -23,7 +24,10 @@ type run struct {
 	life *perslot.Run
 	ctx  context.Context
 
-	at     *pb.SinkState
+	at *pb.SinkState
+	// read is the offset behind what was read; told, that the topic removes what was not.
+	read   uint64
+	told   bool
 	most   int
 	wait   time.Duration
 	target Target
@@ -40,7 +44,7 @@ func (r *run) work() error {
 			return fmt.Errorf("read position: %w", err)
 		}
 	}
-	r.at.Node = r.h.o.Node
+	r.at.Node, r.read = r.h.o.Node, r.at.Position
 	if err := r.open(); err != nil {
 		return err
 	}
@@ -52,6 +56,7 @@ func (r *run) work() error {
 		if err != nil {
 			return err
 		}
+		r.read = next
 		if err := r.bring(b); err != nil {
 			return err
 		}
@@ -238,6 +243,13 @@ func (r *run) failed(err error) error {
 		r.at.ErrorTime = timestamppb.Now()
 		r.h.o.Logger.Warn("sink waits for its target", "sink", r.m.Id, "err", err)
 	}
+	if n := r.removed(); n > 0 {
+		text = fmt.Sprintf("%s (meanwhile the topic's limits have removed %d messages that were not delivered)", text, n)
+		if !r.told {
+			r.told = true
+			r.h.o.Logger.Warn("sink loses messages: its target is away for longer than the topic keeps them", "sink", r.m.Id, "removed", n)
+		}
+	}
 	r.at.Error = text
 	if err := r.write(); errors.Is(err, perslot.ErrMoved) {
 		return err
@@ -245,9 +257,19 @@ func (r *run) failed(err error) error {
 	return nil
 }
 
+// removed is how many messages the topic's limits have removed that the sink has not read. They are counted as missed when it goes on.
+func (r *run) removed() uint64 {
+	rec, ok, err := r.h.o.Store.Get(topic.TableTails, r.m.Topic)
+	tail := &actorv1.TopicRecord{}
+	if err != nil || !ok || proto.Unmarshal(rec.Value, tail) != nil || r.read == 0 || tail.First <= r.read {
+		return 0
+	}
+	return tail.First - r.read
+}
+
 // commit writes the position: what is before it is delivered.
 func (r *run) commit() error {
-	r.at.Error, r.at.ErrorTime, r.at.Failures = "", nil, 0
+	r.at.Error, r.at.ErrorTime, r.at.Failures, r.told = "", nil, 0, false
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := r.write()
 		if err == nil || errors.Is(err, perslot.ErrMoved) || r.ctx.Err() != nil {

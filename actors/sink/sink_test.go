@@ -5,9 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -134,10 +137,47 @@ func TestMissed(t *testing.T) {
 	for i := range 4 {
 		r.rounds(1+i*100, 100)
 	}
+	r.until("default/hook", "it says what it loses", func(s *pb.SinkState) bool { return strings.Contains(s.Error, "have removed 3") && s.Missed == 0 })
 	h.fail(false)
 	r.until("default/hook", "it is at the end", func(s *pb.SinkState) bool { return s.Position == 402 })
 	if s := r.state("default/hook"); s.Missed == 0 || s.Missed+s.Delivered != 401 {
 		t.Errorf("missed %d, delivered %d; want 401 together, and some missed", s.Missed, s.Delivered)
+	}
+}
+
+// TestDeadTargets: targets of each kind that are away hold back neither those who publish nor another sink, and say what is wrong.
+func TestDeadTargets(t *testing.T) {
+	r := newRig(t)
+	r.create(&pb.Topic{Id: changes, MaxMessages: 200})
+	h := &hook{values: map[string][]float64{}}
+	server := httptest.NewServer(h)
+	defer server.Close()
+	if err := os.MkdirAll(filepath.Join(r.files, "default"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(r.files, "default", "taken"), nil, 0o600); err != nil { // a file where the directory should be
+		t.Fatal(err)
+	}
+	port := freePort(t)
+	dead := map[string]string{"hook": "http://127.0.0.1:%d/", "s3": "s3://lake?endpoint=127.0.0.1:%d&region=r&access_key=k&tls=false", "kafka": "kafka://127.0.0.1:%d/t",
+		"mqtt": "mqtt://127.0.0.1:%d/t", "clickhouse": "clickhouse://127.0.0.1:%d/d/t", "mongodb": "mongodb://127.0.0.1:%d/d/t", "file": "file:taken"}
+	r.give(r.host("n1"))
+	for name, url := range dead {
+		if strings.Contains(url, "%d") {
+			url = fmt.Sprintf(url, port)
+		}
+		r.sink(&pb.Sink{Id: "default/" + name, Url: url, Secret: "sesame", BatchMessages: 10, BatchWait: durationpb.New(10 * time.Millisecond)})
+	}
+	r.sink(&pb.Sink{Id: "default/alive", Url: server.URL, Secret: "sesame", BatchWait: durationpb.New(10 * time.Millisecond)})
+	for i := range 10 {
+		r.rounds(i*50, 50)
+		r.until("default/alive", "it has all so far", func(s *pb.SinkState) bool { return s.Delivered == uint64(i+1)*50 })
+	}
+	for name := range dead {
+		r.until("default/"+name, "it says what is wrong", func(s *pb.SinkState) bool { return s.Error != "" && s.Failures > 0 && s.Delivered == 0 })
+	}
+	if s := r.state("default/alive"); s.Missed != 0 || s.Error != "" {
+		t.Errorf("the one that is there: %v", s)
 	}
 }
 
@@ -178,6 +218,10 @@ func TestCheck(t *testing.T) {
 		"mqtt://host/a/+":                          "has a wildcard",
 		"mqtt://host?qos=3":                        "qos is 0, 1 or 2",
 		"clickhouse://host/table":                  "want clickhouse://",
+		"mongodb://host/db":                        "want mongodb://",
+		"mongodb://host/db/$c":                     "want mongodb://",
+		"mongodb://a:1,b:2/db/c.d?replica_set=r":   "",
+		"mongodb+srv://host/db/c?tls=maybe":        "tls is true or false",
 		"clickhouse://host/db/t;drop":              "want clickhouse://",
 		"clickhouse://host:8123/db/t?user=x":       "",
 		"kafka://a:1,b:2/t?sasl=plain&user=u":      "",

@@ -69,6 +69,7 @@ type kind struct {
 func kinds() map[string]kind {
 	hook := kind{check: checkHost, open: openWebhook}
 	mqtt := kind{params: []string{"user", "qos"}, check: checkMQTT, open: openMQTT}
+	mongo := kind{params: []string{"user", "auth_source", "mechanism", "replica_set", "tls"}, check: checkMongo, open: openMongo}
 	house := kind{params: []string{"user"}, check: checkClickHouse, open: openClickHouse}
 	return map[string]kind{
 		"http": hook, "https": hook,
@@ -77,6 +78,7 @@ func kinds() map[string]kind {
 		"kafka": {params: kafka.Params, check: checkKafka, open: openKafka},
 		"mqtt":  mqtt, "mqtts": mqtt,
 		"clickhouse": house, "clickhouses": house,
+		"mongodb": mongo, "mongodb+srv": mongo,
 	}
 }
 
@@ -103,7 +105,7 @@ func read(text string) (*place, kind, error) {
 	}
 	k, ok := kinds()[u.Scheme]
 	if !ok {
-		return nil, k, wrong("the scheme %q is none of a sink's: want https, file, s3, kafka, mqtt or clickhouse", u.Scheme)
+		return nil, k, wrong("the scheme %q is none of a sink's: want https, file, s3, kafka, mqtt, clickhouse or mongodb", u.Scheme)
 	}
 	p := &place{URL: u}
 	if _, has := u.User.Password(); has {

@@ -27,7 +27,8 @@ Where to (--to):
   s3://BUCKET/PREFIX?endpoint=HOST:PORT&access_key=KEY  the same in S3-compatible storage
   kafka://HOST:PORT,HOST:PORT/TOPIC                     records with key and headers
   mqtt://HOST:PORT/PREFIX                               each message to PREFIX/KEY
-  clickhouse://HOST:8123/DATABASE/TABLE?user=NAME       rows of a table, which is made if need be`,
+  clickhouse://HOST:8123/DATABASE/TABLE?user=NAME       rows of a table, which is made if need be
+  mongodb://HOST:27017/DATABASE/COLLECTION?user=NAME    documents`,
 		Example: "  pollux topic create changes\n  pollux topic route put all --to changes\n  pollux sink create lake --topic changes --to file:lake\n  pollux sink list",
 	}))
 	cmd.AddCommand(sinkCreate(a), sinkUpdate(a), sinkList(a), sinkGet(a), sinkPause(a, "pause", true), sinkPause(a, "resume", false),

@@ -104,4 +104,23 @@ test("the address keeps the view, in another unit, too", async () => {
   await page.getByRole("list", { name: "Series" }).getByText(/kPa/).first().waitFor();
 });
 
+
+test("Retention says what is taken, what the rules are, and what a rule would delete", async () => {
+  await h.cli("retention", "set", "event=30d", "samples/temperature=12h,5m:365d");
+  await h.cli("retention", "quota", "twins=2");
+  await page.getByRole("link", { name: "Retention", exact: true }).click();
+  const rules = page.getByRole("region", { name: "Rules" });
+  await rules.getByRole("row", { name: "samples temperature 12 h one of 5 min for 365 d" }).waitFor();
+  await rules.getByText(/Would go now: \d+ samples of 2 series \(temperature \d+\)\./).waitFor();
+  const takes = page.getByRole("region", { name: "What the project takes" });
+  await takes.getByRole("row", { name: /Twins 2 2/ }).waitFor();
+  await takes.getByRole("progressbar", { name: "Twins: 100 % of the quota" }).waitFor();
+  const asking = page.getByRole("region", { name: "Ask first" });
+  await asking.getByRole("textbox", { name: "Days" }).fill("1");
+  await asking.getByRole("textbox", { name: "Name" }).fill("temperature");
+  await asking.getByRole("button", { name: "Ask" }).click();
+  await asking.getByText(/Would go now: 9\d samples of 2 series/).waitFor();
+  await until("status tells of the quota", async () => (await h.cli("status")).includes("default: the project takes 2 twins of its quota of 2 twins"), 30);
+});
+
 test("the browser's console is silent", () => assert.deepEqual(h.complaints, []));

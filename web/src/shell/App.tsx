@@ -11,6 +11,7 @@ import { ClusterRoom } from "../rooms/cluster/ClusterRoom";
 import { EditorRoom, NewDriver } from "../rooms/drivers/editor/EditorRoom";
 import { DriversRoom } from "../rooms/drivers/DriversRoom";
 import { HistoryRoom } from "../rooms/history/HistoryRoom";
+import { RetentionRoom } from "../rooms/history/RetentionRoom";
 import { InboxRoom } from "../rooms/ingest/InboxRoom";
 import { IngestRoom } from "../rooms/ingest/IngestRoom";
 import { ModelsRoom } from "../rooms/models/ModelsRoom";
@@ -101,6 +102,9 @@ export function App() {
           </Route>
           <Route path="/history">
             <HistoryRoom />
+          </Route>
+          <Route path="/retention">
+            <RetentionRoom />
           </Route>
           <Route path="/import">
             <Suspense fallback={<Loader size="sm" m="md" aria-label="Loading" />}>

@@ -14,7 +14,7 @@ import { useShortcuts } from "./shortcuts";
 const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string[] }[] = [
   { path: "/search", name: "Search", icon: SearchIcon },
   { path: "/twins", name: "Twins", icon: TwinsIcon },
-  { path: "/history", name: "History", icon: ChartIcon },
+  { path: "/history", name: "History", icon: ChartIcon, also: ["/retention"] },
   { path: "/site", name: "Site", icon: SiteIcon, also: ["/systems", "/relations"] },
   { path: "/ingest", name: "Ingest", icon: IngestIcon, also: ["/inbox", "/import", "/simulations"] },
   { path: "/topics", name: "Topics", icon: TopicsIcon, also: ["/routes", "/sinks", "/sources"] },

@@ -13,6 +13,7 @@ import { CloseIcon } from "../../shell/icons";
 import { Add } from "./Add";
 import { Journal } from "./Journal";
 import { csv, format, parse } from "./series";
+import { historyTabs } from "./tabs";
 import { compares, useLines, type Ask } from "./useLines";
 
 const aggregates = ["avg", "min", "max", "sum", "count", "dev", "p50", "p95", "first", "last", "delta", "rate"];
@@ -36,7 +37,7 @@ export function HistoryRoom() {
   const { lines, from, to, errors, pending } = useLines(ask);
   return (
     <>
-      <RoomHead title="History" note={list.length > 0 && `${dateTime(from)} to ${dateTime(to)}`}>
+      <RoomHead title="History" tabs={historyTabs} note={list.length > 0 && `${dateTime(from)} to ${dateTime(to)}`}>
         {list.length > 0 && (
           <>
             <Button variant="default" disabled={lines.length === 0} onClick={() => save("history.csv", "text/csv", csv(lines))}>

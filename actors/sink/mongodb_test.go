@@ -1,0 +1,133 @@
+package sink_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/polluxhq/pollux/drivers/drivertest"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// ferretMain runs FerretDB as a library; its own command is not whole in its module.
+const ferretMain = `package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/FerretDB/FerretDB/ferretdb"
+)
+
+func main() {
+	f, err := ferretdb.New(&ferretdb.Config{Listener: ferretdb.ListenerConfig{TCP: os.Args[1]}, Handler: "sqlite", SQLiteURL: "file:" + os.Args[2] + "/"})
+	if err == nil {
+		err = f.Run(context.Background())
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+`
+
+// buildFerret builds FerretDB, a server of MongoDB's protocol over SQLite, from a module of its own: it has a hundred modules that the
+// program has not.
+func buildFerret(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "ferretdb")
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join("../../test/peers/ferretdb", name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(ferretMain), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", program, ".")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		drivertest.Missing(t, "FerretDB cannot be built: %v: %.1000s", err, out)
+	}
+	return program
+}
+
+func startFerret(t *testing.T, program string, port int) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := exec.Command(program, fmt.Sprintf("127.0.0.1:%d", port), t.TempDir())
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("ferretdb: %.3000s", out.String())
+		}
+	})
+}
+
+// TestMongoDB: documents in a collection of a real server, which was away at first; what comes twice takes its own place.
+func TestMongoDB(t *testing.T) {
+	r := newRig(t)
+	program, port := buildFerret(t), freePort(t)
+	r.give(r.host("n1"))
+	r.sink(&pb.Sink{Id: "default/docs", Url: fmt.Sprintf("mongodb://127.0.0.1:%d/iot/changes", port), BatchWait: durationpb.New(50 * time.Millisecond)})
+	r.rounds(0, 50)
+	r.until("default/docs", "the failure shows", func(s *pb.SinkState) bool { return strings.Contains(s.Error, "mongodb") })
+	startFerret(t, program, port)
+	r.until("default/docs", "50 are there", func(s *pb.SinkState) bool { return s.Position == 51 })
+	client, err := mongo.Connect(options.Client().ApplyURI(fmt.Sprintf("mongodb://127.0.0.1:%d/", port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Disconnect(t.Context()) })
+	into := client.Database("iot").Collection("changes")
+	// One that was delivered and not noted, as before a crash, comes again.
+	if _, err := into.InsertOne(t.Context(), bson.D{{Key: "_id", Value: fmt.Sprintf("%s/%016d", changes, 51)}, {Key: "key", Value: "old"}}); err != nil {
+		t.Fatal(err)
+	}
+	r.give(r.host("n2"))
+	r.rounds(50, 50)
+	r.publish(changed(3, `true`), &pb.TopicMessage{Payload: []byte("no JSON")}, &pb.TopicMessage{Payload: []byte(`{"a":[1,{"b":"x"}]}`)})
+	r.until("default/docs", "103 are there", func(s *pb.SinkState) bool { return s.Position == 104 })
+	for _, c := range []struct {
+		filter bson.D
+		want   int64
+	}{
+		{bson.D{}, 103}, {bson.D{{Key: "name", Value: "temperature"}}, 101}, {bson.D{{Key: "twin", Value: "default/t7"}}, 10}, {bson.D{{Key: "number", Value: 77.0}}, 1},
+		{bson.D{{Key: "key", Value: "old"}}, 0}, {bson.D{{Key: "payload", Value: []byte("no JSON")}}, 1}, {bson.D{{Key: "value.name", Value: "temperature"}}, 101},
+		{bson.D{{Key: "topic", Value: changes}, {Key: "offset", Value: int64(51)}, {Key: "kind", Value: "property"}}, 1},
+	} {
+		if n, err := into.CountDocuments(t.Context(), c.filter); err != nil || n != c.want {
+			t.Errorf("%v: %d documents, want %d: %v", c.filter, n, c.want, err)
+		}
+	}
+	var doc struct {
+		Time  time.Time `bson:"time"`
+		Value struct {
+			Value float64 `bson:"value"`
+		} `bson:"value"`
+	}
+	if err := into.FindOne(t.Context(), bson.D{{Key: "number", Value: 7.0}}).Decode(&doc); err != nil || doc.Value.Value != 7 || time.Since(doc.Time) > time.Hour {
+		t.Errorf("%+v: %v", doc, err)
+	}
+}

@@ -1,0 +1,169 @@
+import "./history.css";
+
+import { Button, Loader, NumberInput, Progress, SegmentedControl, TextInput } from "@mantine/core";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { history } from "../../api/client";
+import { useWord } from "../../frame/address";
+import { RoomHead, Trouble } from "../../frame/Room";
+import { Try } from "../../frame/Try";
+import type { Curation, PreviewRetentionResponse, QuotaUse } from "../../gen/pollux/v1/history_pb";
+import type { RetentionRule, SampleRetention } from "../../gen/pollux/v1/ingest_pb";
+import { dateTime } from "../../model/value";
+import { historyTabs } from "./tabs";
+import { amount, counts, span, used } from "./retention";
+
+/** How long a project's past is kept, what the project takes against its quotas, and what rules would delete. */
+export function RetentionRoom() {
+  const [word, setWord] = useWord("project");
+  const project = word || "default";
+  const { data, error, isPending } = useQuery({
+    queryKey: ["retention", project],
+    queryFn: ({ signal }) => history.getRetentionStatus({ project, preview: true }, { signal }),
+    refetchInterval: 5000,
+  });
+  return (
+    <>
+      <RoomHead title="Retention" tabs={historyTabs} error={error}>
+        <TextInput aria-label="Project" value={project} onChange={(e) => setWord(e.currentTarget.value === "default" ? "" : e.currentTarget.value)} />
+      </RoomHead>
+      {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
+      {data && (
+        <>
+          <section className="panel" aria-label="What the project takes">
+            <h2>What the project takes</h2>
+            <Uses uses={data.uses} />
+          </section>
+          <section className="panel" aria-label="Rules">
+            <h2>How long the past is kept</h2>
+            <Rules rules={data.rules} samples={data.sampleRules} preview={data.preview} />
+            {data.curation && <p className="muted pad">{curationText(data.curation)}</p>}
+            {data.preview && <Preview preview={data.preview} />}
+            <Try
+              lines={[
+                { what: "Events for a month, samples of power for a week, then one of five minutes for a year", line: "pollux retention set event=30d samples/power=7d,5m:365d" },
+                { what: "At most a thousand twins, and 1 GiB of journal", line: "pollux retention quota twins=1000 journal=1GiB" },
+              ]}
+            />
+          </section>
+          <Asking project={project} />
+        </>
+      )}
+    </>
+  );
+}
+
+const names: Record<string, string> = { twins: "Twins", series: "Series today", journal_bytes: "Journal", topic_bytes: "Topics" };
+
+function Uses({ uses }: { uses: QuotaUse[] }) {
+  return (
+    <table className="plain">
+      <thead>
+        <tr>
+          <th>What</th>
+          <th>Takes</th>
+          <th>Quota</th>
+          <th aria-label="Part used" />
+        </tr>
+      </thead>
+      <tbody>
+        {uses.map((u) => (
+          <tr key={u.resource}>
+            <td>{names[u.resource] ?? u.resource}</td>
+            <td>{amount(u.resource, u.used)}</td>
+            <td>{u.limit ? amount(u.resource, u.limit) : "none"}</td>
+            <td>{u.limit > 0n && <Progress aria-label={`${names[u.resource]}: ${used(u)} % of the quota`} value={Math.min(100, used(u))} color={used(u) >= 100 ? "red" : used(u) >= 80 ? "yellow" : undefined} w={160} />}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Rules({ rules, samples, preview }: { rules: RetentionRule[]; samples: SampleRetention[]; preview?: PreviewRetentionResponse }) {
+  return (
+    <table className="plain">
+      <thead>
+        <tr>
+          <th>Of</th>
+          <th>Name</th>
+          <th>Kept for</th>
+          <th>Then</th>
+        </tr>
+      </thead>
+      <tbody>
+        {rules.map((r) => (
+          <tr key={`${r.kind}/${r.name}`}>
+            <td>{r.kind || "all of the journal"}</td>
+            <td>{r.name || "all"}</td>
+            <td>{span(r.maxAge)}</td>
+            <td />
+          </tr>
+        ))}
+        {samples.map((r) => (
+          <tr key={`samples ${r.model}/${r.property}`}>
+            <td>samples{r.model && ` of ${r.model}`}</td>
+            <td>{r.property || "all"}</td>
+            <td>{preview?.elsewhere ? "as the other VictoriaMetrics keeps them" : span(r.maxAge)}</td>
+            <td>{r.downsample && `one of ${span(r.downsample)}${r.downsampleMaxAge ? ` for ${span(r.downsampleMaxAge)}` : ""}`}</td>
+          </tr>
+        ))}
+        <tr>
+          <td>all else</td>
+          <td />
+          <td>{span(preview?.defaultMaxAge)}</td>
+          <td />
+        </tr>
+      </tbody>
+    </table>
+  );
+}
+
+function Preview({ preview }: { preview: PreviewRetentionResponse }) {
+  const entries = preview.entries > 0n && `${preview.entries} journal entries (${counts(preview.kinds)})`;
+  const samples = preview.samples > 0n && `${preview.samples} samples of ${preview.series} series (${counts(preview.properties)})`;
+  return <p className="pad">{entries || samples ? `Would go now: ${[entries, samples].filter(Boolean).join(" and ")}.` : "Nothing would go now."}</p>;
+}
+
+function curationText(c: Curation): string {
+  const did = `${c.entries} journal entries and ${c.samples} samples deleted`;
+  if (c.running) return `Node ${c.node} is deleting, now ${c.running}: ${did}.`;
+  if (c.error) return `Node ${c.node} failed and will try again: ${c.error}`;
+  return `Node ${c.node} was done ${c.endTime ? dateTime(timestampMs(c.endTime)) : ""}: ${did}.`;
+}
+
+/** What a rule would delete, before it is one. */
+function Asking({ project }: { project: string }) {
+  const [of, setOf] = useState("samples");
+  const [name, setName] = useState("");
+  const [days, setDays] = useState<number | string>(30);
+  const { mutate, data, error, isPending } = useMutation({
+    mutationFn: () => {
+      const maxAge = { seconds: BigInt(Math.round(Number(days) * 86_400)), nanos: 0 };
+      return of === "samples" ? history.previewRetention({ project, sampleRules: [{ property: name, maxAge }] }) : history.previewRetention({ project, rules: [{ kind: name, maxAge }] });
+    },
+  });
+  return (
+    <section className="panel" aria-label="Ask first">
+      <h2>What would a rule delete?</h2>
+      <form
+        className="toolbar"
+        onSubmit={(e) => {
+          e.preventDefault();
+          mutate();
+        }}
+      >
+        <SegmentedControl aria-label="Of what" data={[{ value: "samples", label: "Samples" }, { value: "journal", label: "Journal" }]} value={of} onChange={setOf} />
+        <TextInput aria-label="Name" placeholder={of === "samples" ? "Property; empty: all" : "Kind, such as event; empty: all"} value={name} onChange={(e) => setName(e.currentTarget.value)} />
+        <NumberInput aria-label="Days" min={0.05} max={36_500} suffix=" days" value={days} onChange={setDays} />
+        <Button type="submit" variant="default" loading={isPending} disabled={!(Number(days) > 0)}>
+          Ask
+        </Button>
+      </form>
+      <Trouble error={error} inside />
+      {data && <Preview preview={data} />}
+    </section>
+  );
+}
