@@ -26,7 +26,7 @@ function useNotifiers() {
         const page = await notifiers.listNotifiers({ pageSize: 1000, pageToken }, { signal });
         return { items: page.notifiers, next: page.nextPageToken };
       }),
-    refetchInterval: 5000,
+    refetchInterval: 2000,
   });
 }
 
