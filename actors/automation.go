@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/polluxhq/pollux/actors/automation"
+	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/cluster"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
@@ -70,6 +71,11 @@ func (t *twin) tellRules(s *said) {
 		if !l.Wants(s.kind, s.name) {
 			continue
 		}
+		r.change = expr.Change{Kind: s.kind, Name: s.name, Value: s.value, Previous: s.previous, Time: s.at}
+		spare, told := l.Spare(&r.in)
+		if spare {
+			continue
+		}
 		if payload == nil {
 			m := automation.Said{Twin: t.en.id, Kind: s.kind, Name: s.name, Now: s.value.AppendJSON(nil), Was: s.previous.AppendJSON(nil), Time: s.at,
 				By: t.causeOf(s)}
@@ -79,7 +85,10 @@ func (t *twin) tellRules(s *said) {
 				return
 			}
 		}
-		t.post(ruleTopic+l.Rule, "", payload, s.at, "")
+		posted := len(t.saves().outgoing)
+		if t.post(ruleTopic+l.Rule, "", payload, s.at, ""); len(t.saves().outgoing) > posted {
+			told()
+		}
 	}
 }
 
@@ -153,5 +162,5 @@ func (e *Engine) listeners(t *pb.Twin) []automation.Listener {
 	if e.rules.Count.Load() == 0 {
 		return nil
 	}
-	return e.rules.Of(t.Id, func(of *pb.Selection) bool { return e.world.matches(ProjectOf(t.Id), of, t) })
+	return e.automation.Listeners(e.rules, t.Id, func(of *pb.Selection) bool { return e.world.matches(ProjectOf(t.Id), of, t) })
 }

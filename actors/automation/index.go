@@ -153,8 +153,9 @@ func namedBy(m *pb.Rule) (twins []string, all bool) {
 // Listener is a rule that wants to hear of some of what a twin says.
 type Listener struct {
 	// Rule is its id.
-	Rule string
-	says []saying
+	Rule   string
+	says   []saying
+	screen *screen
 }
 
 type saying struct {
@@ -172,8 +173,8 @@ func (l *Listener) Wants(kind, name string) bool {
 	return false
 }
 
-// Of gives the rules that want to hear of a twin, by their ids. matches says whether it is among the twins of a selection.
-func (x *Index) Of(twin string, matches func(*pb.Selection) bool) (all []Listener) {
+// Listeners gives the rules that want to hear of a twin, by their ids. matches says whether it is among the twins of a selection.
+func (h *Host) Listeners(x *Index, twin string, matches func(*pb.Selection) bool) (all []Listener) {
 	project, _, _ := strings.Cut(twin, "/")
 	x.mu.Lock()
 	rules := slices.AppendSeq(slices.Collect(maps.Values(x.named[twin])), maps.Values(x.open[project]))
@@ -191,6 +192,7 @@ func (x *Index) Of(twin string, matches func(*pb.Selection) bool) (all []Listene
 			}
 		}
 		if len(l.says) > 0 {
+			l.screen = h.programs.screen(r)
 			all = append(all, l)
 		}
 	}

@@ -69,6 +69,9 @@ func (r *rule) why(t *turn, subject string) (all []*pb.Evaluation, now *pb.Evalu
 	if runs := r.u.runsOf(1); !known && subject == "" && len(runs) > 0 {
 		subject = runs[0].Subject // nothing was evaluated since the rule came here
 	}
+	if s.Kind == SaidProperty {
+		s.Now = nil // as it is now: the twin does not tell of what changes nothing
+	}
 	if !known {
 		s = Said{Twin: subject, Kind: SaidProperty, Name: firstName(r.conf), Time: t.ms}
 	}
