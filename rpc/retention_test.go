@@ -224,3 +224,45 @@ func TestRetention(t *testing.T) {
 		return nil
 	})
 }
+
+// TestTopicQuota: where a project's topics hold more than its quota, the oldest messages go, of each topic its part.
+func TestTopicQuota(t *testing.T) {
+	h, p := openHouse(t), fresh("topicquota")
+	topics, api := topicsOf(h, h.admin), rpcv1.NewHistoryServiceClient(h.http(h.admin), h.url)
+	if _, err := rpcv1.NewIngestServiceClient(h.http(h.admin), h.url).PutProjectSettings(t.Context(), req(&pb.PutProjectSettingsRequest{
+		Settings: &pb.ProjectSettings{Project: p, Quotas: &pb.ProjectQuotas{TopicBytes: 100_000}}})); err != nil {
+		t.Fatal(err)
+	}
+	for name, n := range map[string]int{"large": 300, "small": 60} {
+		if _, err := topics.CreateTopic(t.Context(), req(&pb.CreateTopicRequest{Topic: &pb.Topic{Id: p + "/" + name}})); err != nil {
+			t.Fatal(err)
+		}
+		for range n / 10 {
+			m := &pb.PublishRequest{Topic: p + "/" + name}
+			for range 10 {
+				m.Messages = append(m.Messages, &pb.TopicMessage{Payload: make([]byte, 1000)})
+			}
+			if _, err := topics.Publish(t.Context(), req(m)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	until(t, "the topics keep to the quota", func() error {
+		res, err := api.GetRetentionStatus(t.Context(), req(&pb.GetRetentionStatusRequest{Project: p}))
+		if err != nil {
+			return err
+		}
+		for _, u := range res.Msg.Uses {
+			if u.Resource == "topic_bytes" && (u.Used > 100_000 || u.Used < 50_000) {
+				return fmt.Errorf("they take %d bytes", u.Used)
+			}
+		}
+		return nil
+	})
+	for _, name := range []string{"large", "small"} {
+		res, err := topics.GetTopic(t.Context(), req(&pb.GetTopicRequest{Id: p + "/" + name}))
+		if err != nil || res.Msg.Topic.State.GetMessages() < 5 || name == "large" && res.Msg.Topic.State.GetTrimmed() == 0 {
+			t.Errorf("%s: %v %v", name, res, err)
+		}
+	}
+}
