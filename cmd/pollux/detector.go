@@ -85,7 +85,7 @@ func (f *detectorFlags) add(cmd *cobra.Command) {
 	fl.Uint32Var(&f.m.Readings, "readings", 0, "how many ewma remembers (12), and shift learns a level from (100)")
 	fl.Float64Var(&f.m.Tolerance, "tolerance", 0, "by how much readings may differ and are still the same")
 	fl.StringVar(&f.m.TimeZone, "time-zone", "", "of seasonal: whose hours count, such as Europe/Berlin (UTC)")
-	fl.StringVar(&f.m.Output, "output", "", "beginning of the names of its properties (PROPERTY_KIND)")
+	fl.StringVar(&f.m.Output, "prefix", "", "beginning of the names of its properties (PROPERTY_KIND)")
 }
 
 func (f *detectorFlags) addSelection(cmd *cobra.Command) {
@@ -104,7 +104,7 @@ func (f *detectorFlags) into(cmd *cobra.Command, m *pb.Detector) error {
 	set := cmd.Flags().Changed
 	for name, do := range map[string]func(){"title": func() { m.Title = f.m.Title }, "property": func() { m.Property = f.m.Property },
 		"threshold": func() { m.Threshold = f.m.Threshold }, "readings": func() { m.Readings = f.m.Readings }, "tolerance": func() { m.Tolerance = f.m.Tolerance },
-		"time-zone": func() { m.TimeZone = f.m.TimeZone }, "output": func() { m.Output = f.m.Output },
+		"time-zone": func() { m.TimeZone = f.m.TimeZone }, "prefix": func() { m.Output = f.m.Output },
 		"window": func() { m.Window = nil }} {
 		if set(name) {
 			do()

@@ -1,6 +1,7 @@
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
 
+import { AnalyticsService } from "../gen/pollux/v1/analytics_pb";
 import { AutomationService } from "../gen/pollux/v1/automation_pb";
 import { BulkService } from "../gen/pollux/v1/bulk_pb";
 import { ClusterService, WatchService } from "../gen/pollux/v1/cluster_pb";
@@ -58,6 +59,7 @@ export const bulk = createClient(BulkService, transport);
 export const search = createClient(SearchService, transport);
 export const relations = createClient(RelationService, transport);
 export const notifiers = createClient(NotifierService, transport);
+export const analytics = createClient(AnalyticsService, transport);
 export const automation = createClient(AutomationService, transport);
 export const simulations = createClient(SimulationService, transport);
 export const sinks = createClient(SinkService, transport);

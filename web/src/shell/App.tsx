@@ -28,6 +28,7 @@ import { Shell } from "./Shell";
 import { SignIn } from "./SignIn";
 
 /** Fetched by those who open them, with what reads YAML and CSV. */
+const AnalyticsRoom = lazy(() => import("../rooms/analytics/AnalyticsRoom").then((m) => ({ default: m.AnalyticsRoom })));
 const AutomationRooms = lazy(() => import("../rooms/automation/AutomationRooms").then((m) => ({ default: m.AutomationRooms })));
 const ImportRoom = lazy(() => import("../rooms/import/ImportRoom").then((m) => ({ default: m.ImportRoom })));
 const FlowRooms = lazy(() => import("../rooms/flows/FlowRooms").then((m) => ({ default: m.FlowRooms })));
@@ -134,6 +135,11 @@ export function App() {
               </Suspense>
             </Route>
           ))}
+          <Route path="/analytics">
+            <Suspense fallback={<Loader size="sm" m="md" aria-label="Loading" />}>
+              <AnalyticsRoom />
+            </Suspense>
+          </Route>
           <Route path="/simulations">
             <Suspense fallback={<Loader size="sm" m="md" aria-label="Loading" />}>
               <SimulatorRoom />

@@ -18,7 +18,7 @@ const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string
   { path: "/site", name: "Site", icon: SiteIcon, also: ["/systems", "/relations"] },
   { path: "/ingest", name: "Ingest", icon: IngestIcon, also: ["/inbox", "/import", "/simulations"] },
   { path: "/topics", name: "Topics", icon: TopicsIcon, also: ["/routes", "/sinks", "/sources"] },
-  { path: "/rules", name: "Rules", icon: RulesIcon, also: ["/schedules", "/alarms", "/notifiers"] },
+  { path: "/rules", name: "Rules", icon: RulesIcon, also: ["/schedules", "/alarms", "/analytics", "/notifiers"] },
   { path: "/drivers", name: "Drivers", icon: DriversIcon },
   { path: "/models", name: "Models", icon: ModelsIcon },
   { path: "/cluster", name: "Cluster", icon: NodesIcon },

@@ -12,10 +12,11 @@ export const automationTabs: RoomTab[] = [
   { name: "Rules", path: "/rules" },
   { name: "Schedules", path: "/schedules" },
   { name: "Alarms", path: "/alarms" },
+  { name: "Analytics", path: "/analytics" },
   { name: "Notifiers", path: "/notifiers" },
 ];
 
-export type Kind = "rule" | "schedule" | "alarm" | "notifier";
+export type Kind = "rule" | "schedule" | "alarm" | "detector" | "notifier";
 
 /** Reads everything of a kind again when one of its records is made, changed or deleted, by whomever. */
 export function useChanges(kind: Kind) {

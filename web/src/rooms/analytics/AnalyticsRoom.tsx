@@ -1,0 +1,128 @@
+import "../automation/automation.css";
+
+import { Button, Loader } from "@mantine/core";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { analytics } from "../../api/client";
+import { useWord } from "../../frame/address";
+import { RoomHead, Trouble } from "../../frame/Room";
+import { Try } from "../../frame/Try";
+import type { Detector } from "../../gen/pollux/v1/analytics_pb";
+import { all } from "../../model/catalog";
+import { split } from "../../model/id";
+import { Facts } from "../automation/Facts";
+import { Item } from "../automation/Item";
+import { automationTabs, useChanges } from "../automation/useAutomation";
+import { DetectorForm } from "./DetectorForm";
+import { kindOf, outputOf, whose } from "./kinds";
+import { projectOf, Trial } from "./Trial";
+
+function useDetectors() {
+  useChanges("detector");
+  return useQuery({
+    queryKey: ["detector", "all"],
+    queryFn: ({ signal }) =>
+      all<Detector>(async (pageToken) => {
+        const page = await analytics.listDetectors({ pageSize: 1000, pageToken }, { signal });
+        return { items: page.detectors, next: page.nextPageToken };
+      }),
+  });
+}
+
+/** Analytics: what judges the readings of twins as they come. */
+export function AnalyticsRoom() {
+  const [id, choose] = useWord("detector");
+  const { data, isPending, error } = useDetectors();
+  const list = data ?? [];
+  const chosen = list.find((d) => d.id === id);
+  return (
+    <>
+      <RoomHead title="Analytics" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "detector" : "detectors"}`} error={error}>
+        <Button onClick={() => choose("new")}>New detector</Button>
+      </RoomHead>
+      <div className="split">
+        <div className="split-list">
+          <section className="panel" aria-label="Detectors">
+            <h2>There are</h2>
+            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
+            {data && list.length === 0 && <p className="muted pad">None yet.</p>}
+            <ul className="list bounded">
+              {list.map((d) => (
+                <Item key={d.id} id={d.id} title={d.title} note={`${kindOf(d.kind).name} of ${d.property}`} pill={d.paused ? "paused" : undefined} chosen={d.id === id} onChoose={() => choose(d.id)} />
+              ))}
+            </ul>
+          </section>
+        </div>
+        <div className="split-detail">
+          {id === "new" ? (
+            <section className="panel" aria-label="New detector">
+              <h2>New detector</h2>
+              <DetectorForm onClose={choose} />
+            </section>
+          ) : chosen ? (
+            <Detail key={chosen.id} detector={chosen} onChoose={choose} />
+          ) : (
+            <div className="empty">
+              {id && data ? <b>There is no detector {id}.</b> : <b>A detector judges readings as they come.</b>}
+              <span>Spikes, drifts, the wrong hour, sensors that are stuck or silent. What it says are properties of the twin.</span>
+              <Try lines={[{ what: "Spikes of all rooms", line: "pollux detector create spikes --property temperature --kind ewma --model room" }]} />
+            </div>
+          )}
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Detail({ detector, onChoose }: { detector: Detector; onChoose: (id: string) => void }) {
+  const client = useQueryClient();
+  const [editing, edit] = useState(false);
+  const pause = useMutation({
+    mutationFn: () => analytics.updateDetector({ detector: { ...detector, paused: !detector.paused } }),
+    onSettled: () => client.invalidateQueries({ queryKey: ["detector"] }),
+  });
+  const kind = kindOf(detector.kind);
+  return (
+    <section className="panel" aria-label={`Detector ${detector.id}`}>
+      <div className="detail-head">
+        <div>
+          <h2>
+            {detector.title || split(detector.id).name} <code>{detector.id}</code>
+          </h2>
+          <Facts
+            list={[
+              ["Kind", kind.name],
+              ["Property", detector.property],
+              ["Of", whose(detector)],
+              ["Writes", `${outputOf(detector)}_…`],
+              ["Threshold", kind.threshold ? detector.threshold || kind.threshold : "–"],
+              ["State", detector.paused ? "paused" : "on"],
+            ]}
+          />
+        </div>
+        <span className="head-actions">
+          <Button variant="default" loading={pause.isPending} onClick={() => pause.mutate()}>
+            {detector.paused ? "Enable" : "Disable"}
+          </Button>
+          <Button variant="default" onClick={() => edit(!editing)}>
+            Edit
+          </Button>
+        </span>
+      </div>
+      <Trouble error={pause.error} inside />
+      {editing ? (
+        <DetectorForm
+          key={String(detector.revision)}
+          detector={detector}
+          onClose={(id) => {
+            edit(false);
+            onChoose(id);
+          }}
+        />
+      ) : (
+        <Trial detector={detector} project={projectOf(detector.id)} />
+      )}
+    </section>
+  );
+}
