@@ -50,7 +50,7 @@ export function Trial({ detector, project }: { detector: Detector; project: stri
         </Button>
       </div>
       <Trouble error={run.error} inside />
-      {run.data && <Outcome tried={run.data} detector={detector} />}
+      {run.data && <Outcome key={run.data.to} tried={run.data} detector={detector} />}
     </section>
   );
 }
