@@ -66,7 +66,9 @@ var configKinds = []ConfigKind{
 		}}.kind(),
 	relationKind(),
 	tableKind[*pb.Notifier]{name: "notifier", table: notify.TableNotifiers, output: []string{"state", "has_secret"}, whole: (*Registry).wholeNotifier,
-		refs: (*Registry).notifierRefs, export: exportNotifiers}.kind(),
+		refs: (*Registry).notifierRefs, secret: func(ctx context.Context, r *Registry, m, old *pb.Notifier) error {
+			return r.keepNotifierSecret(ctx, m, old)
+		}}.kind(),
 	tableKind[*pb.Schedule]{name: "schedule", table: automation.TableSchedules, output: []string{"update_by"}, whole: (*Registry).wholeSchedule,
 		names: func(m *pb.Schedule, ref func(kind, id string)) { refNotifiers(ref, m.Actions) },
 		refs: func(r *Registry, m *pb.Schedule, _ planned) ([]storage.Guard, []storage.Write, error) {
@@ -80,11 +82,11 @@ var configKinds = []ConfigKind{
 	tableKind[*pb.Sink]{name: "sink", table: sink.TableSinks, output: []string{"has_secret", "state"}, whole: (*Registry).wholeSink,
 		names: func(m *pb.Sink, ref func(kind, id string)) { ref("topic", m.Topic) },
 		secret: func(ctx context.Context, r *Registry, m, old *pb.Sink) error {
-			return r.keepSecret(ctx, "sink", m, &m.Secret, old)
+			return r.keepSecret(ctx, "sink", m, &m.Secret, old, sink.SameHost(old.GetUrl(), m.GetUrl()))
 		}}.kind(),
 	tableKind[*pb.Source]{name: "source", table: inflow.TableSources, output: []string{"has_secret", "state"}, whole: (*Registry).wholeSource,
 		secret: func(ctx context.Context, r *Registry, m, old *pb.Source) error {
-			return r.keepSecret(ctx, "source", m, &m.Secret, old)
+			return r.keepSecret(ctx, "source", m, &m.Secret, old, sink.SameHost(old.GetUrl(), m.GetUrl()))
 		}}.kind(),
 	tableKind[*pb.Simulation]{name: "simulation", table: simulation.TableSimulations, output: []string{"begin_time", "state"}, whole: (*Registry).wholeSimulation,
 		refs: (*Registry).simulationRefs, names: func(m *pb.Simulation, ref func(kind, id string)) { ref("model", m.Model) }}.kind(),

@@ -118,3 +118,21 @@ func TestNotificationsSurviveACrash(t *testing.T) {
 		t.Errorf("told %v, by %d keys", order, len(seen))
 	}
 }
+
+// Notifiers are configuration: their secrets are sealed, never shown, and kept where a document does not know them; rules come behind them.
+func TestApplyNotifiers(t *testing.T) {
+	n := newNode(t)
+	n.sensors("a")
+	const chat = `{"notifier":{"id":"desk","webhook":{"url":"http://127.0.0.1:1/in"},"secret":"hush","paused":true}}`
+	const rule = `{"rule":{"id":"r","when":[{"property":{"names":["level"]}}],"then":[{"notify":{"notifier":"desk"}}]}}`
+	sameLines(t, "no notifier", n.apply(&pb.ApplyRequest{Records: configs(t, rule)}), "refused rule default/r /rule/then/0/notify/notifier")
+	for _, line := range []string{chat, rule} {
+		n.apply(&pb.ApplyRequest{Records: configs(t, line)})
+		if again := n.apply(&pb.ApplyRequest{Records: configs(t, line)}); len(again) != 1 || !strings.HasPrefix(again[0], "unchanged") {
+			t.Errorf("%s again: %v", line, again)
+		}
+	}
+	sameLines(t, "a secret", n.apply(&pb.ApplyRequest{Records: configs(t, strings.Replace(chat, "hush", "hush hush", 1))}), `changed notifier default/desk secret:"***"->"***"`)
+	sameLines(t, "another host", n.apply(&pb.ApplyRequest{Records: configs(t, strings.NewReplacer("hush", "***", "127.0.0.1:1", "evil:1").Replace(chat))}),
+		"refused notifier default/desk /notifier/secret")
+}

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/polluxhq/pollux/actors/sink"
 	inflow "github.com/polluxhq/pollux/actors/source"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -48,7 +49,7 @@ func (r *Registry) putSource(ctx context.Context, m, old *pb.Source) (*pb.Source
 	if m, err = r.wholeSource(m, nil); err != nil {
 		return nil, err
 	}
-	if err := r.keepSecret(ctx, "source", m, &m.Secret, old); err != nil {
+	if err := r.keepSecret(ctx, "source", m, &m.Secret, old, sink.SameHost(old.GetUrl(), m.GetUrl())); err != nil {
 		return nil, err
 	}
 	m, err = put(ctx, r, "source", inflow.TableSources, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })

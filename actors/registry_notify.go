@@ -47,8 +47,7 @@ func (w *world) Notify(ctx context.Context, m *pb.Notification) error {
 
 func notifierSecret(id string) string { return "notifier/" + id + "/secret" }
 
-// wholeNotifier completes and checks a notifier whose id is complete. A secret that is not given, or reads "***", stays; a given one is
-// sealed, unless it is what the notifier has.
+// wholeNotifier completes and checks a notifier whose id is complete. Its secret may be one that is kept.
 func (r *Registry) wholeNotifier(m *pb.Notifier, _ planned) (*pb.Notifier, error) {
 	old, err := get(r.store, notify.TableNotifiers, m.Id, &pb.Notifier{})
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -60,30 +59,12 @@ func (r *Registry) wholeNotifier(m *pb.Notifier, _ planned) (*pb.Notifier, error
 			return nil, err
 		}
 	}
-	given := m.Secret != "" && m.Secret != secretMask
-	if err := at(r.e.notifiers.Check(m, given || old.GetSecret() != "")); err != nil {
-		return nil, err
-	}
-	if isSealed(m.Secret) {
-		return nil, invalid("/notifier/secret", "a value may not begin with %q", sealedPrefix)
-	}
-	if !given {
-		if old.GetSecret() != "" && notify.Place(old) != notify.Place(m) {
-			return nil, invalid("/notifier/secret", "is not sent to another place than it was given for: give it again")
-		}
-		m.Secret = old.GetSecret()
-		return m, nil
-	}
-	if old.GetSecret() != "" {
-		if was, err := r.e.secretAt(notifierSecret(m.Id), old.Secret); err == nil && was == m.Secret {
-			m.Secret = old.Secret
-			return m, nil
-		}
-	}
-	ctx, cancel := context.WithTimeout(r.e.ctx, 10*time.Second)
-	defer cancel()
-	m.Secret, err = r.e.sealer.seal(ctx, notifierSecret(m.Id), m.Secret)
-	return m, err
+	return m, at(r.e.notifiers.Check(m, m.Secret != "" || old.GetSecret() != ""))
+}
+
+// keepNotifierSecret seals a notifier's secret, or keeps the one that it has, as long as it goes to the same place.
+func (r *Registry) keepNotifierSecret(ctx context.Context, m, old *pb.Notifier) error {
+	return r.keepSecret(ctx, "notifier", m, &m.Secret, old, notify.Place(old) == notify.Place(m))
 }
 
 // notifierRefs writes the notifier's outbox with it.
@@ -104,17 +85,6 @@ func (r *Registry) notifierRefs(m *pb.Notifier, _ planned) ([]storage.Guard, []s
 		[]storage.Write{{Table: topic.TableTopics, Key: want.Id, Value: value}}, err
 }
 
-// exportNotifiers gives the notifiers with their secrets masked: that keeps what a notifier has when it is applied.
-func exportNotifiers(r *Registry, project string, yield func([]*pb.ConfigRecord) error) error {
-	return exportEach(r, notify.TableNotifiers, project, func() *pb.Notifier { return &pb.Notifier{} }, func(m *pb.Notifier) *pb.ConfigRecord {
-		if m.Secret != "" {
-			m.Secret = secretMask
-		}
-		cleared(m, []string{"state", "has_secret", "revision"})
-		return recordOf("notifier", m)
-	}, yield)
-}
-
 // PutNotifier makes a notifier (revision 0) with its outbox, or replaces the one of the revision given.
 func (r *Registry) PutNotifier(ctx context.Context, m *pb.Notifier) (*pb.Notifier, error) {
 	id, err := CanonicalID(m.GetId())
@@ -123,7 +93,14 @@ func (r *Registry) PutNotifier(ctx context.Context, m *pb.Notifier) (*pb.Notifie
 	}
 	m = proto.Clone(m).(*pb.Notifier)
 	m.Id = id
+	old, err := get(r.store, notify.TableNotifiers, id, &pb.Notifier{})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
 	if m, err = r.wholeNotifier(m, nil); err != nil {
+		return nil, err
+	}
+	if err := r.keepNotifierSecret(ctx, m, old); err != nil {
 		return nil, err
 	}
 	m, err = put(ctx, r, "notifier", notify.TableNotifiers, id, m, func() ([]storage.Guard, []storage.Write, error) { return r.notifierRefs(m, nil) })

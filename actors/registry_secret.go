@@ -6,23 +6,20 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-
-	"github.com/polluxhq/pollux/actors/sink"
 )
 
 // secretField is the field of a record's one secret.
 const secretField = "secret"
 
-// reaching is a record with a secret for the host that its URL names.
+// reaching is a record with a secret for another system.
 type reaching interface {
 	GetId() string
-	GetUrl() string
 	GetSecret() string
 }
 
 // keepSecret seals the secret of a record, or keeps the sealed one of the record as it was, where none is given, or "***", or the same. A secret is
-// not sent to another host than it was given for.
-func (r *Registry) keepSecret(ctx context.Context, kind string, m reaching, secret *string, old reaching) (err error) {
+// not sent to another host than it was given for: there says that it is the same one.
+func (r *Registry) keepSecret(ctx context.Context, kind string, m reaching, secret *string, old reaching, there bool) (err error) {
 	place := kind + "/" + m.GetId() + "/" + secretField
 	switch given, was := *secret, old.GetSecret(); {
 	case isSealed(given):
@@ -35,7 +32,7 @@ func (r *Registry) keepSecret(ctx context.Context, kind string, m reaching, secr
 		if *secret, err = r.e.sealer.seal(ctx, place, given); err != nil {
 			return fmt.Errorf("%s %s: %w", kind, m.GetId(), err)
 		}
-	case was != "" && !sink.SameHost(old.GetUrl(), m.GetUrl()):
+	case was != "" && !there:
 		return invalid("/"+kind+"/secret", "is not sent to another host than it was given for: give it again")
 	case was == "" && given != "":
 		return invalid("/"+kind+"/secret", "is \"***\", and there is none to keep: give it")

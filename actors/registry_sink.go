@@ -51,7 +51,7 @@ func (r *Registry) putSink(ctx context.Context, m, old *pb.Sink) (*pb.Sink, erro
 	if m, err = r.wholeSink(m, nil); err != nil {
 		return nil, err
 	}
-	if err := r.keepSecret(ctx, "sink", m, &m.Secret, old); err != nil {
+	if err := r.keepSecret(ctx, "sink", m, &m.Secret, old, sink.SameHost(old.GetUrl(), m.GetUrl())); err != nil {
 		return nil, err
 	}
 	m, err = put(ctx, r, "sink", sink.TableSinks, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })

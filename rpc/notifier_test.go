@@ -98,7 +98,7 @@ func TestNotifierService(t *testing.T) {
 	next := got.Msg.Notifier
 	next.GetWebhook().Url = "https://elsewhere.example/in"
 	if _, err := notifiers.UpdateNotifier(t.Context(), req(&pb.UpdateNotifierRequest{Notifier: next})); connect.CodeOf(err) != connect.CodeInvalidArgument ||
-		!strings.Contains(err.Error(), "not sent to another place") {
+		!strings.Contains(err.Error(), "not sent to another host") {
 		t.Errorf("another host for the same secret: %v", err)
 	}
 	next.GetWebhook().Url = server.URL + "/v2"
