@@ -224,10 +224,9 @@ func (r *Registry) checkPlace(p *prepared, plan planned) error {
 			return err
 		}
 	}
-	if t.System != "" {
-		if t.System, err = needs("system", tableSystems, "/system", t.System); err != nil {
-			return err
-		}
+	// The system may come later, and names this twin perhaps.
+	if err := completeID(ProjectOf(t.Id), "/system", &t.System); err != nil {
+		return err
 	}
 	if t.Via != "" {
 		if t.Via, err = needs("twin", tableTwins, "/via", t.Via); err != nil {

@@ -137,6 +137,7 @@ type node struct {
 	analytics   rpcv1.AnalyticsServiceClient
 	// notifiers tell people.
 	notifiers rpcv1.NotifierServiceClient
+	logics    rpcv1.LogicServiceClient
 	// relations between things, and walks over them.
 	relations rpcv1.RelationServiceClient
 	// modelling keeps the models of twins without a driver.
@@ -181,7 +182,7 @@ func (a *app) dial() (*node, error) {
 		drivers: rpcv1.NewDriverServiceClient(hc, at), twins: rpcv1.NewTwinServiceClient(hc, at),
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
 		automation: rpcv1.NewAutomationServiceClient(hc, at), analytics: rpcv1.NewAnalyticsServiceClient(hc, at),
-		history: rpcv1.NewHistoryServiceClient(hc, at), notifiers: rpcv1.NewNotifierServiceClient(hc, at),
+		history: rpcv1.NewHistoryServiceClient(hc, at), notifiers: rpcv1.NewNotifierServiceClient(hc, at), logics: rpcv1.NewLogicServiceClient(hc, at),
 		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), sinks: rpcv1.NewSinkServiceClient(hc, at), sources: rpcv1.NewSourceServiceClient(hc, at), simulations: rpcv1.NewSimulationServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
 		settings: rpcv1.NewSettingsServiceClient(hc, at), modelling: rpcv1.NewModelServiceClient(hc, at), ingest: rpcv1.NewIngestServiceClient(hc, at), search: rpcv1.NewSearchServiceClient(hc, at),
 	}, nil

@@ -42,6 +42,7 @@ type thing struct {
 
 // manifest is the part of a driver's manifest that the command line reads.
 type manifest struct {
+	Kind     string `json:"kind"`
 	Model    thing  `json:"model"`
 	Settings schema `json:"settings"`
 }

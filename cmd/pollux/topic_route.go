@@ -83,7 +83,8 @@ their names. --when is an expression over twin, kind (property or event), name, 
 	cmd.Flags().StringArrayVar(&r.Events, "event", nil, "only the event of this `NAME`; many times")
 	cmd.Flags().StringVar(&r.When, "when", "", "only where this CEL `EXPRESSION` holds")
 	cmd.Flags().BoolVar(&r.Terminate, "terminate", false, "what it matches goes to no later route")
-	_ = cmd.MarkFlagRequired("to")
+	cmd.Flags().StringVar(&r.Run, "run", "", "through the run of this `LOGIC` first (docs/logic.md)")
+	cmd.MarkFlagsOneRequired("to", "run")
 	return cmd
 }
 

@@ -14,6 +14,7 @@ import (
 type twinFlags struct {
 	driver, model           string
 	uri, zone, via          string
+	system                  string
 	selector                string
 	settings, labels, alias []string
 	derived                 []string
@@ -30,6 +31,7 @@ func (f *twinFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.alias, "alias", nil, "outside name as `NETWORK/KEY/VALUE`; many times")
 	fl.StringVar(&f.zone, "zone", "", "zone that the device is in")
 	fl.StringVar(&f.via, "via", "", "gateway twin that speaks for it")
+	fl.StringVar(&f.system, "system", "", "system that a logic is bound to")
 	fl.StringVar(&f.selector, "selector", "", "nodes that the twin may live on, by their site, zone and labels, such as `'site=berlin,zone in (a,b),!gpu'`; empty: all")
 	fl.StringArrayVar(&f.derived, "derived", nil, "property that is computed, as `NAME=EXPRESSION`, such as 'total=sum(related(\"feeds\").power)'; many times (docs/relations.md)")
 	fl.BoolVar(&f.stopped, "stopped", false, "hold no connection and take no commands")
@@ -41,7 +43,7 @@ func (f *twinFlags) apply(ctx context.Context, cmd *cobra.Command, n *node, t *p
 	for _, s := range []struct {
 		flag     string
 		from, to *string
-	}{{"driver", &f.driver, &t.Driver}, {"model", &f.model, &t.Model}, {"uri", &f.uri, &t.Uri}, {"zone", &f.zone, &t.Zone}, {"via", &f.via, &t.Via}, {"selector", &f.selector, &t.Selector}} {
+	}{{"driver", &f.driver, &t.Driver}, {"model", &f.model, &t.Model}, {"uri", &f.uri, &t.Uri}, {"zone", &f.zone, &t.Zone}, {"via", &f.via, &t.Via}, {"system", &f.system, &t.System}, {"selector", &f.selector, &t.Selector}} {
 		if set(s.flag) {
 			*s.to = *s.from
 		}
