@@ -17,7 +17,7 @@ import (
 
 // tryEvents are the events that a logic can be tried with, by name.
 var tryEvents = map[string]drivers.Event{"": drivers.EventRun, "run": drivers.EventRun, "load": drivers.EventLoad,
-	"subscription": drivers.EventSubscription, "timer": drivers.EventTimer, "webhook": drivers.EventWebhook, "message": drivers.EventMessage,
+	"subscription": drivers.EventSubscription, "timer": drivers.EventTimer, "webhook": drivers.EventWebhook,
 	"command": drivers.EventCommand}
 
 // maxTryWait bounds what a try waits for.
@@ -81,7 +81,7 @@ func (h *trial) Log(level, text string) {
 func (r *Registry) TryLogic(ctx context.Context, run drivers.Runner, req *pb.TryLogicRequest) (*pb.TryLogicResponse, error) {
 	kind, ok := tryEvents[req.Event]
 	if !ok {
-		return nil, invalid("/event", "%q is none of run, load, subscription, timer, webhook, message, command", req.Event)
+		return nil, invalid("/event", "%q is none of run, load, subscription, timer, webhook, command", req.Event)
 	}
 	h := &trial{e: r.e, project: req.Project, out: &pb.TryLogicResponse{}}
 	if h.project == "" {

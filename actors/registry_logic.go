@@ -37,9 +37,6 @@ func (r *Registry) ListLogics(req *pb.ListLogicsRequest, projects func(string) b
 			continue
 		}
 		m := &pb.Logic{Id: t.Id, Title: s.title, Driver: s.name, Version: s.version, System: t.System, Stopped: t.Stopped, Routes: routes[t.Id]}
-		if full, err := r.e.fullSettings(t, s); err == nil {
-			m.Topics, _ = s.manifest.ResolveTopics(full)
-		}
 		st, _ := r.e.stored(t.Id)
 		m.Fault = st.Fault
 		_, err = r.DriverSource(s.name, s.version)

@@ -138,22 +138,6 @@ type RunContext struct {
 	Time int64 `json:"time"`
 }
 
-// MessageInput is the input of EventMessage. A payload that is JSON is in Value, other text in Text, and what is no text in
-// BodyBase64.
-type MessageInput struct {
-	Topic string `json:"topic"`
-	// Offset is its number in the topic, which rises.
-	Offset  uint64            `json:"offset"`
-	ID      string            `json:"id,omitempty"`
-	Key     string            `json:"key,omitempty"`
-	Headers map[string]string `json:"headers,omitempty"`
-	// Time in milliseconds since 1970.
-	Time       int64           `json:"time"`
-	Value      json.RawMessage `json:"value,omitempty"`
-	Text       string          `json:"text,omitempty"`
-	BodyBase64 []byte          `json:"body_base64,omitempty"`
-}
-
 // ScanInput is the input of EventScan.
 type ScanInput struct {
 	// Timeout in milliseconds: the call ends then.

@@ -30,9 +30,6 @@ type Manifest struct {
 	HTTP *HTTPReach `json:"http,omitempty"`
 	// Scan says how the driver finds devices in a network; nil: it does not.
 	Scan *ScanOptions `json:"scan,omitempty"`
-	// Topics are durable topics of the project that each twin of a logic reads; {SETTING} stands for a setting, and one that is empty
-	// for no topic.
-	Topics []string `json:"topics,omitempty"`
 	// Interfaces are the standard interfaces that the model implements, such as Powerable (see package interfaces).
 	Interfaces []string `json:"interfaces,omitempty"`
 	// Model is a W3C Thing Model 1.1: properties, actions, events.

@@ -31,8 +31,6 @@ const (
 	EventScan    Event = 12 // find devices on the network; input: {"timeout":ms,"options":…}; answered by discover
 	// EventRun gives a message to a logic, outside of its twin's turn: RunInput. The output is a RunOutput.
 	EventRun Event = 13
-	// EventMessage is a message of a topic that a logic reads: MessageInput.
-	EventMessage Event = 14
 )
 
 // Quality of a reported value.

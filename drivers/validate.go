@@ -90,7 +90,7 @@ func parseManifest(text []byte) (*Manifest, *Model, error) {
 	if err := m.checkScan(); err != nil {
 		return nil, nil, err
 	}
-	if err := m.checkLogic(model); err != nil {
+	if err := m.checkLogic(); err != nil {
 		return nil, nil, err
 	}
 	m.normalise()

@@ -18,7 +18,7 @@ import (
 func logicCommand(a *app) *cobra.Command {
 	cmd := group(a.client(&cobra.Command{
 		Use: "logic", Aliases: []string{"logics"}, Short: "Your own code between twins: one file of JavaScript, or a module",
-		Long: `A logic reacts to properties of twins, timers, topics, webhooks and commands, and commands twins. It is a twin without a device: what
+		Long: `A logic reacts to properties of twins, timers, webhooks and commands, and commands twins. It is a twin without a device: what
 pollux twin and pollux driver do, they do for it, too (get, history, rollout, record). Its run is given messages on their way through a route
 (pollux topic route put --run) or by a rule, and lets them pass, replaces them or stops them. See docs/logic.md.`,
 		Example: "  pollux logic push room.js --system aula\n  pollux logic list\n  pollux logic logs room\n" +
@@ -157,10 +157,9 @@ func logicList(a *app) *cobra.Command {
 				}
 			}
 			return a.show(all, func(w io.Writer) {
-				row(w, "ID", "VERSION", "SYSTEM", "TOPICS", "ROUTES", "STATUS")
+				row(w, "ID", "VERSION", "SYSTEM", "ROUTES", "STATUS")
 				for _, m := range all.Logics {
-					row(w, bare(m.Id), m.Driver+"@"+m.Version, dash(bare(m.System)), dash(strings.Join(m.Topics, " ")),
-						dash(strings.Join(names(m.Routes, bare), " ")), logicStatus(m))
+					row(w, bare(m.Id), m.Driver+"@"+m.Version, dash(bare(m.System)), dash(strings.Join(names(m.Routes, bare), " ")), logicStatus(m))
 				}
 			})
 		},
@@ -311,7 +310,7 @@ requests and notifications are listed. Looks at other twins are answered by what
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&r.Event, "event", "run", "run, load, subscription, timer, webhook, message or command")
+	cmd.Flags().StringVar(&r.Event, "event", "run", "run, load, subscription, timer, webhook or command")
 	cmd.Flags().StringVar(&message, "message", "", "the message of a run, or the event's input (drivers/ABI.md), `JSON`")
 	cmd.Flags().StringVar(&r.Twin, "twin", "", "of a run: the `TWIN` that the message is about")
 	cmd.Flags().StringVar(&memory, "memory", "", "what it remembers before, `JSON`")

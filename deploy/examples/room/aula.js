@@ -12,7 +12,10 @@ export default logic({
     dark: { type: 'number', default: 200 },
     bright: { type: 'number', default: 400 },
   },
-  properties: { open: 'boolean', occupied: 'boolean', lux: 'number', light: 'boolean', projector: 'boolean' },
+  properties: {
+    open: { type: 'boolean', async set(twin, open) { twin.report({ open }); await decide(twin); } }, // by hand
+    occupied: 'boolean', lux: 'number', light: 'boolean', projector: 'boolean',
+  },
 
   load(twin) {
     twin.member('Motion_1').subscribe('occupancy');

@@ -2,7 +2,7 @@
   const FIELDS = ['name', 'version', 'title', 'description', 'memory_mb', 'capabilities', 'transport', 'transports', 'interfaces',
     'http', 'properties', 'actions', 'events', 'settings', 'frames', 'timers', 'answers', ...HANDLERS];
   const LOGIC_FIELDS = ['name', 'version', 'title', 'description', 'memory_mb', 'capabilities', 'interfaces', 'http', 'properties', 'actions',
-    'events', 'settings', 'timers', 'topics', 'run', 'load', 'unload', 'migrate', 'changed', 'webhook', 'set'];
+    'events', 'settings', 'timers', 'run', 'load', 'unload', 'migrate', 'changed', 'webhook', 'set'];
   const SCHEMA_WORDS = ['$ref', 'oneOf', 'anyOf', 'allOf', 'enum', 'const', 'not'];
 
   class DeclarationError extends Error {}
@@ -55,7 +55,7 @@
   // driver takes what a file declares; the result is what the file exports.
   const driver = (d) => declare(d, FIELDS, undefined);
 
-  // logic is driver for what has no device: with a run, topics, and calls and subscriptions without asking for them.
+  // logic is driver for what has no device: with a run, and calls and subscriptions without asking for them.
   const logic = (d) => {
     declares = 'logic';
     return declare(d, LOGIC_FIELDS, 'logic');
@@ -68,8 +68,7 @@
     for (const name of HANDLERS) if (d[name] !== undefined && name !== 'scan') functionOf(name, d[name]);
     for (const name of ['name', 'version']) if (typeof d[name] !== 'string') wrong(name, 'is missing: a text');
     if (![undefined, 'text', 'bytes'].includes(d.frames)) wrong('frames', `${show(d.frames)} is not "text" or "bytes"`);
-    const run = {}, set = {}, timers = {}, answers = {}, topics = {};
-    for (const [name, fn] of Object.entries(mapOf('topics', d.topics))) topics[name] = functionOf(`topics.${name}`, fn);
+    const run = {}, set = {}, timers = {}, answers = {};
     if (d.run !== undefined) functionOf('run', d.run);
     for (const [name, fn] of Object.entries(mapOf('timers', d.timers))) timers[name] = functionOf(`timers.${name}`, fn);
     for (const [name, fn] of Object.entries(mapOf('answers', d.answers))) answers[name] = functionOf(`answers.${name}`, fn);
@@ -82,12 +81,11 @@
     const transports = d.transports ?? (d.transport ? [d.transport] : []);
     if (!Array.isArray(transports)) wrong('transports', 'is to be a list');
     declared = Object.freeze({ name: d.name, version: d.version });
-    spec = { run, set, timers, answers, topics, bytes: d.frames === 'bytes', judge: d.run?.bind(d) };
+    spec = { run, set, timers, answers, bytes: d.frames === 'bytes', judge: d.run?.bind(d) };
     for (const name of HANDLERS) if (typeof d[name] === 'function') spec[name === 'set' ? 'setOther' : name] = d[name].bind(d);
     manifest = {
       contract: 'twin1', kind, name: d.name, version: d.version, title: d.title, description: d.description, memory_mb: d.memory_mb,
       capabilities: capabilitiesOf(kind ? { ...d, capabilities: ['call', 'subscribe', ...(d.capabilities ?? [])] } : d, transports), transports: transports.length ? plain('transports', transports) : undefined,
-      topics: Object.keys(topics).length ? Object.keys(topics) : undefined,
       interfaces: d.interfaces, http: d.http, scan: scanOf(d.scan), model, settings: settingsOf(d.settings),
     };
     return declared;

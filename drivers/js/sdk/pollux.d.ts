@@ -125,7 +125,7 @@ interface Declaration<S, Memory> {
   unload?(twin: Twin<SettingsOf<S>, Memory>): unknown;
 }
 
-/** What a logic declares: no device, but a `run`, topics, and calls and subscriptions without asking for them. */
+/** What a logic declares: no device, but a `run`, and calls and subscriptions without asking for them. */
 interface LogicDeclaration<S, Memory> extends Omit<Declaration<S, Memory>,
   'transport' | 'transports' | 'frames' | 'connected' | 'disconnected' | 'received' | 'message' | 'answers' | 'scan'> {
   /**
@@ -133,23 +133,6 @@ interface LogicDeclaration<S, Memory> extends Omit<Declaration<S, Memory>,
    * it, `context.stop()` ends its way. It runs wherever the message is, beside the logic's other events.
    */
   run?(message: any, context: RunContext<SettingsOf<S>>): Verdict | void | Promise<Verdict | void>;
-  /** By names of topics, in which {SETTING} stands for a setting: each of their messages, in their order. */
-  topics?: { [name: string]: (twin: Twin<SettingsOf<S>, Memory>, message: TopicMessage) => unknown };
-}
-
-interface TopicMessage {
-  topic: string;
-  /** Its number in the topic, which rises. */
-  offset: number;
-  id?: string;
-  key?: string;
-  headers?: { [name: string]: string };
-  /** Milliseconds since 1970. */
-  time: number;
-  /** Where the payload is JSON; else text, or bytes. */
-  value?: any;
-  text?: string;
-  bytes?: Uint8Array;
 }
 
 interface Verdict { readonly verdict: unique symbol }

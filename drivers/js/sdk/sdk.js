@@ -135,7 +135,7 @@
   // What a call comes to.
 
   const EVENTS = ['', 'load', 'connected', 'disconnected', 'received', 'command', 'timer', 'unload', 'migrate', 'subscription', 'webhook',
-    'answer', 'scan', 'run', 'message'];
+    'answer', 'scan', 'run'];
 
   // frame calls take(frame, topic); there is a topic where the driver hears messages.
   const frame = (take) => {
@@ -189,13 +189,6 @@
     if (value instanceof Verdict) return value.output;
     throw new TypeError(`run returned ${show(value).slice(0, 80)}: return context.pass(), context.replace(message) or context.stop()`);
   };
-  const topic = (message) => {
-    if (message.body_base64 !== undefined) message.bytes = Uint8Array.fromBase64(message.body_base64);
-    const name = text(message.topic).replace(/^.*\//, '');
-    const filled = (key) => key.replace(/\{([^{}]*)\}/g, (_, setting) => current.settings[setting] ?? '');
-    const [, hear] = Object.entries(spec.topics).find(([key]) => filled(key) === name) ?? [];
-    return hear?.(current, message);
-  };
 
   const text = (v) => (typeof v === 'string' ? v : '');
   const inputOf = () => {
@@ -213,7 +206,7 @@
     if (event === 4) return frame(received);
     if (event === 11) return frame(answered);
     if (!(event in EVENTS)) return undefined; // of a later version of the contract
-    if (event >= 13 && declares !== 'logic') return undefined; // for logic
+    if (event === 13 && declares !== 'logic') return undefined; // for logic
     const input = inputOf();
     switch (event) {
       case 1: return spec.load?.(current, text(input.reason));
@@ -227,7 +220,6 @@
       case 10: return webhook({ path: '', query: {}, headers: {}, ...input, method: text(input.method) });
       case 12: return spec.scan?.(Twin.scans(current), input.options ?? {}, input.timeout);
       case 13: return run(input);
-      case 14: return topic(input);
     }
     return undefined;
   };

@@ -22,7 +22,6 @@ const (
 	EventAnswer       = 11
 	EventScan         = 12
 	EventRun          = 13
-	EventMessage      = 14
 )
 
 // None is the input or output of a command that has none.
@@ -42,7 +41,6 @@ type Driver[S, M any] struct {
 	webhook      func(*Twin[S, M], *Webhook) (WebhookAnswer, error)
 	scan         func(*Twin[S, M], time.Duration, wire.Value) error
 	run          func(*Twin[S, M], wire.Value, Context) (Verdict, error)
-	message      func(*Twin[S, M], *Message) error
 	timers       named[func(*Twin[S, M], wire.Value) error]
 	commands     named[handler[S, M]]
 	properties   named[handler[S, M]]
@@ -234,7 +232,7 @@ func (d *Driver[S, M]) dispatch(t *Twin[S, M], event int32, input, out []byte) (
 		}
 		return out, nil
 	}
-	if event < EventLoad || event > EventMessage || event == EventRun && d.run == nil || event == EventMessage && d.message == nil {
+	if event < EventLoad || event > EventRun || event == EventRun && d.run == nil {
 		return out, nil // of a later version, or for logic
 	}
 	doc, err := wire.Parse(input)
@@ -258,7 +256,7 @@ func (d *Driver[S, M]) dispatch(t *Twin[S, M], event int32, input, out []byte) (
 			reason, _ := doc.Get("error").Text()
 			return out, d.disconnected(t, reason)
 		}
-	case EventSubscription, EventWebhook, EventScan, EventRun, EventMessage:
+	case EventSubscription, EventWebhook, EventScan, EventRun:
 		return d.dispatchOutside(t, event, doc, out)
 	case EventMigrate:
 		if d.migrate != nil {

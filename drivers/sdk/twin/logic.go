@@ -28,30 +28,12 @@ type Context struct {
 	Time int64 `json:"time"`
 }
 
-// Message of a topic that the logic reads.
-type Message struct {
-	Topic   string            `json:"topic"`
-	Offset  uint64            `json:"offset"`
-	ID      string            `json:"id"`
-	Key     string            `json:"key"`
-	Headers map[string]string `json:"headers"`
-	// Time in milliseconds since 1970.
-	Time int64 `json:"time"`
-	// Value where the payload is JSON, else Text, or BodyBase64 where it is no text.
-	Value      wire.Value `json:"value"`
-	Text       string     `json:"text"`
-	BodyBase64 string     `json:"body_base64"`
-}
-
 // OnRun is called with a message on its way through a route, or of a rule, and says whether it goes on. It runs beside the logic's other
 // events, wherever the message is: what it remembers there is {"twin":…,"script":…}, for the twin that the message is about and for the
 // logic, and its reports, events and timers are refused.
 func (d *Driver[S, M]) OnRun(fn func(t *Twin[S, M], message wire.Value, context Context) (Verdict, error)) {
 	d.run = fn
 }
-
-// OnTopic is called with each message of the topics that the manifest names, in their order.
-func (d *Driver[S, M]) OnTopic(fn func(t *Twin[S, M], message *Message) error) { d.message = fn }
 
 func (d *Driver[S, M]) dispatchRun(t *Twin[S, M], doc wire.Value, out []byte) ([]byte, error) {
 	var c Context

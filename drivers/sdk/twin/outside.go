@@ -247,12 +247,6 @@ func (d *Driver[S, M]) dispatchOutside(t *Twin[S, M], event int32, doc wire.Valu
 		return out, d.scan(t, time.Duration(ms)*time.Millisecond, doc.Get("options"))
 	case event == EventRun && d.run != nil:
 		return d.dispatchRun(t, doc, out)
-	case event == EventMessage && d.message != nil:
-		var m Message
-		if err := doc.Decode(&m); err != nil {
-			return out, &Error{Code: codeInput, Message: "message" + err.Error()}
-		}
-		return out, d.message(t, &m)
 	}
 	return out, nil
 }

@@ -87,15 +87,13 @@ type Logic struct {
 	Version string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
 	// Id of the system that it is bound to; empty: the project.
 	System string `protobuf:"bytes,5,opt,name=system,proto3" json:"system,omitempty"`
-	// Topics that it reads.
-	Topics []string `protobuf:"bytes,6,rep,name=topics,proto3" json:"topics,omitempty"`
 	// Routes whose messages it is given.
-	Routes []string `protobuf:"bytes,7,rep,name=routes,proto3" json:"routes,omitempty"`
+	Routes []string `protobuf:"bytes,6,rep,name=routes,proto3" json:"routes,omitempty"`
 	// Why it cannot work, or what went wrong last.
-	Fault   string `protobuf:"bytes,8,opt,name=fault,proto3" json:"fault,omitempty"`
-	Stopped bool   `protobuf:"varint,9,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	Fault   string `protobuf:"bytes,7,opt,name=fault,proto3" json:"fault,omitempty"`
+	Stopped bool   `protobuf:"varint,8,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	// It is a file of JavaScript, which can be read and edited.
-	Source        bool `protobuf:"varint,10,opt,name=source,proto3" json:"source,omitempty"`
+	Source        bool `protobuf:"varint,9,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -163,13 +161,6 @@ func (x *Logic) GetSystem() string {
 		return x.System
 	}
 	return ""
-}
-
-func (x *Logic) GetTopics() []string {
-	if x != nil {
-		return x.Topics
-	}
-	return nil
 }
 
 func (x *Logic) GetRoutes() []string {
@@ -434,7 +425,7 @@ type TryLogicRequest struct {
 	Id       string           `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	Project  string           `protobuf:"bytes,3,opt,name=project,proto3" json:"project,omitempty"`
 	Settings *structpb.Struct `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`
-	// What it is given: run (by default), load, subscription, timer, webhook, message, command.
+	// What it is given: run (by default), load, subscription, timer, webhook, command.
 	Event string `protobuf:"bytes,5,opt,name=event,proto3" json:"event,omitempty"`
 	// The message of a run; else the event's input (drivers/ABI.md).
 	Message *structpb.Value `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
@@ -656,19 +647,17 @@ var File_pollux_v1_logic_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_logic_proto_rawDesc = "" +
 	"\n" +
-	"\x15pollux/v1/logic.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14pollux/v1/twin.proto\"\xef\x01\n" +
+	"\x15pollux/v1/logic.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14pollux/v1/twin.proto\"\xd7\x01\n" +
 	"\x05Logic\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n" +
 	"\x06driver\x18\x03 \x01(\tR\x06driver\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x16\n" +
 	"\x06system\x18\x05 \x01(\tR\x06system\x12\x16\n" +
-	"\x06topics\x18\x06 \x03(\tR\x06topics\x12\x16\n" +
-	"\x06routes\x18\a \x03(\tR\x06routes\x12\x14\n" +
-	"\x05fault\x18\b \x01(\tR\x05fault\x12\x18\n" +
-	"\astopped\x18\t \x01(\bR\astopped\x12\x16\n" +
-	"\x06source\x18\n" +
-	" \x01(\bR\x06source\"}\n" +
+	"\x06routes\x18\x06 \x03(\tR\x06routes\x12\x14\n" +
+	"\x05fault\x18\a \x01(\tR\x05fault\x12\x18\n" +
+	"\astopped\x18\b \x01(\bR\astopped\x12\x16\n" +
+	"\x06source\x18\t \x01(\bR\x06source\"}\n" +
 	"\x11ListLogicsRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +

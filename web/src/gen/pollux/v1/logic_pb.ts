@@ -14,7 +14,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/logic.proto.
  */
 export const file_pollux_v1_logic: GenFile = /*@__PURE__*/
-  fileDesc("ChVwb2xsdXgvdjEvbG9naWMucHJvdG8SCXBvbGx1eC52MSKjAQoFTG9naWMSCgoCaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGZHJpdmVyGAMgASgJEg8KB3ZlcnNpb24YBCABKAkSDgoGc3lzdGVtGAUgASgJEg4KBnRvcGljcxgGIAMoCRIOCgZyb3V0ZXMYByADKAkSDQoFZmF1bHQYCCABKAkSDwoHc3RvcHBlZBgJIAEoCBIOCgZzb3VyY2UYCiABKAgiSwoRTGlzdExvZ2ljc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJPChJMaXN0TG9naWNzUmVzcG9uc2USIAoGbG9naWNzGAEgAygLMhAucG9sbHV4LnYxLkxvZ2ljEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJUCg9SdW5Mb2dpY1JlcXVlc3QSCgoCaWQYASABKAkSJwoHbWVzc2FnZRgCIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIMCgR0d2luGAMgASgJImAKEFJ1bkxvZ2ljUmVzcG9uc2USIwoHdmVyZGljdBgBIAEoDjISLnBvbGx1eC52MS5WZXJkaWN0EicKB21lc3NhZ2UYAiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUiggIKD1RyeUxvZ2ljUmVxdWVzdBIMCgRmaWxlGAEgASgMEgoKAmlkGAIgASgJEg8KB3Byb2plY3QYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Eg0KBWV2ZW50GAUgASgJEicKB21lc3NhZ2UYBiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSDAoEdHdpbhgHIAEoCRImCgZtZW1vcnkYCCABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKwoKcHJvcGVydGllcxgJIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QijwIKEFRyeUxvZ2ljUmVzcG9uc2USDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEiMKB3ZlcmRpY3QYAyABKA4yEi5wb2xsdXgudjEuVmVyZGljdBInCgdtZXNzYWdlGAQgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEiYKBm91dHB1dBgFIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRINCgVkZWVkcxgGIAMoCRIgCgRsb2dzGAcgAygLMhIucG9sbHV4LnYxLkxvZ0xpbmUSJgoGbWVtb3J5GAggASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEg0KBWVycm9yGAkgASgJKlsKB1ZlcmRpY3QSFwoTVkVSRElDVF9VTlNQRUNJRklFRBAAEhAKDFZFUkRJQ1RfUEFTUxABEhMKD1ZFUkRJQ1RfUkVQTEFDRRACEhAKDFZFUkRJQ1RfU1RPUBADMugBCgxMb2dpY1NlcnZpY2USTgoKTGlzdExvZ2ljcxIcLnBvbGx1eC52MS5MaXN0TG9naWNzUmVxdWVzdBodLnBvbGx1eC52MS5MaXN0TG9naWNzUmVzcG9uc2UiA5ACARJDCghSdW5Mb2dpYxIaLnBvbGx1eC52MS5SdW5Mb2dpY1JlcXVlc3QaGy5wb2xsdXgudjEuUnVuTG9naWNSZXNwb25zZRJDCghUcnlMb2dpYxIaLnBvbGx1eC52MS5UcnlMb2dpY1JlcXVlc3QaGy5wb2xsdXgudjEuVHJ5TG9naWNSZXNwb25zZUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_struct, file_pollux_v1_twin]);
+  fileDesc("ChVwb2xsdXgvdjEvbG9naWMucHJvdG8SCXBvbGx1eC52MSKTAQoFTG9naWMSCgoCaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGZHJpdmVyGAMgASgJEg8KB3ZlcnNpb24YBCABKAkSDgoGc3lzdGVtGAUgASgJEg4KBnJvdXRlcxgGIAMoCRINCgVmYXVsdBgHIAEoCRIPCgdzdG9wcGVkGAggASgIEg4KBnNvdXJjZRgJIAEoCCJLChFMaXN0TG9naWNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIk8KEkxpc3RMb2dpY3NSZXNwb25zZRIgCgZsb2dpY3MYASADKAsyEC5wb2xsdXgudjEuTG9naWMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlQKD1J1bkxvZ2ljUmVxdWVzdBIKCgJpZBgBIAEoCRInCgdtZXNzYWdlGAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEgwKBHR3aW4YAyABKAkiYAoQUnVuTG9naWNSZXNwb25zZRIjCgd2ZXJkaWN0GAEgASgOMhIucG9sbHV4LnYxLlZlcmRpY3QSJwoHbWVzc2FnZRgCIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZSKCAgoPVHJ5TG9naWNSZXF1ZXN0EgwKBGZpbGUYASABKAwSCgoCaWQYAiABKAkSDwoHcHJvamVjdBgDIAEoCRIpCghzZXR0aW5ncxgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSDQoFZXZlbnQYBSABKAkSJwoHbWVzc2FnZRgGIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIMCgR0d2luGAcgASgJEiYKBm1lbW9yeRgIIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIrCgpwcm9wZXJ0aWVzGAkgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCKPAgoQVHJ5TG9naWNSZXNwb25zZRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSIwoHdmVyZGljdBgDIAEoDjISLnBvbGx1eC52MS5WZXJkaWN0EicKB21lc3NhZ2UYBCABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSJgoGb3V0cHV0GAUgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEg0KBWRlZWRzGAYgAygJEiAKBGxvZ3MYByADKAsyEi5wb2xsdXgudjEuTG9nTGluZRImCgZtZW1vcnkYCCABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSDQoFZXJyb3IYCSABKAkqWwoHVmVyZGljdBIXChNWRVJESUNUX1VOU1BFQ0lGSUVEEAASEAoMVkVSRElDVF9QQVNTEAESEwoPVkVSRElDVF9SRVBMQUNFEAISEAoMVkVSRElDVF9TVE9QEAMy6AEKDExvZ2ljU2VydmljZRJOCgpMaXN0TG9naWNzEhwucG9sbHV4LnYxLkxpc3RMb2dpY3NSZXF1ZXN0Gh0ucG9sbHV4LnYxLkxpc3RMb2dpY3NSZXNwb25zZSIDkAIBEkMKCFJ1bkxvZ2ljEhoucG9sbHV4LnYxLlJ1bkxvZ2ljUmVxdWVzdBobLnBvbGx1eC52MS5SdW5Mb2dpY1Jlc3BvbnNlEkMKCFRyeUxvZ2ljEhoucG9sbHV4LnYxLlRyeUxvZ2ljUmVxdWVzdBobLnBvbGx1eC52MS5UcnlMb2dpY1Jlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_struct, file_pollux_v1_twin]);
 
 /**
  * Logic is a twin of the kind logic, in short.
@@ -54,35 +54,28 @@ export type Logic = Message<"pollux.v1.Logic"> & {
   system: string;
 
   /**
-   * Topics that it reads.
-   *
-   * @generated from field: repeated string topics = 6;
-   */
-  topics: string[];
-
-  /**
    * Routes whose messages it is given.
    *
-   * @generated from field: repeated string routes = 7;
+   * @generated from field: repeated string routes = 6;
    */
   routes: string[];
 
   /**
    * Why it cannot work, or what went wrong last.
    *
-   * @generated from field: string fault = 8;
+   * @generated from field: string fault = 7;
    */
   fault: string;
 
   /**
-   * @generated from field: bool stopped = 9;
+   * @generated from field: bool stopped = 8;
    */
   stopped: boolean;
 
   /**
    * It is a file of JavaScript, which can be read and edited.
    *
-   * @generated from field: bool source = 10;
+   * @generated from field: bool source = 9;
    */
   source: boolean;
 };
@@ -225,7 +218,7 @@ export type TryLogicRequest = Message<"pollux.v1.TryLogicRequest"> & {
   settings?: JsonObject | undefined;
 
   /**
-   * What it is given: run (by default), load, subscription, timer, webhook, message, command.
+   * What it is given: run (by default), load, subscription, timer, webhook, command.
    *
    * @generated from field: string event = 5;
    */
