@@ -20,7 +20,7 @@ func (r *Registry) ListLogics(req *pb.ListLogicsRequest, projects func(string) b
 		if err != nil {
 			return nil, err
 		}
-		if rec.Key == req.GetPageToken() || !projects(ProjectOf(rec.Key)) {
+		if rec.Key == req.GetPageToken() || projects != nil && !projects(ProjectOf(rec.Key)) {
 			continue
 		}
 		if len(out.Logics) == limit || seen == maxScan {
