@@ -98,6 +98,8 @@ func (r *Registry) Kind(kind string) (Kind, bool) {
 			m, err := decode(rec, &pb.Sink{})
 			return shownSink(m), err
 		}}, true
+	case "alias":
+		return Kind{tableAliases, func(rec storage.Record) (proto.Message, error) { return decodeAlias(rec), nil }}, true
 	case "simulation":
 		return Kind{simulation.TableSimulations, func(rec storage.Record) (proto.Message, error) { return decode(rec, &pb.Simulation{}) }}, true
 	case "schedule":

@@ -34,7 +34,8 @@ func TestAuthorizationOverHTTP(t *testing.T) {
 		"PutSchedule", "DeleteSchedule", "TryLogic", "CancelSchedules", "PutRule", "DeleteRule", "DeleteAlarm",
 		"CreateDetector", "UpdateDetector", "DeleteDetector",
 		"CreateSink", "UpdateSink", "DeleteSink", "CreateNotifier", "UpdateNotifier", "DeleteNotifier", "CreateSource", "UpdateSource", "DeleteSource"}
-	admin = append(admin, "CreateSimulation", "UpdateSimulation", "DeleteSimulation", "SteerSimulations")
+	admin = append(admin, "CreateSimulation", "UpdateSimulation", "DeleteSimulation", "SteerSimulations",
+		"CreateProject", "DeleteProject", "CreateAlias", "UpdateAlias", "DeleteAlias")
 	// These belong to no project.
 	everywhere := []string{"UploadDriver", "DeleteDriver", "AddFromCatalog", "DrainNode", "UndrainNode", "RemoveNode", "TransferLeadership",
 		"CreateJoinToken", "ListJoinTokens", "RevokeJoinToken", "RotateGossipKey", "RotateCA", "StartRollout", "HaltRollout",

@@ -156,6 +156,8 @@ func procedures() map[string]procedure {
 	maps.Copy(table, sourceProcedures())
 	maps.Copy(table, logicProcedures())
 	maps.Copy(table, simulationProcedures())
+	maps.Copy(table, projectProcedures())
+	maps.Copy(table, aliasProcedures())
 	maps.Copy(table, analyticsProcedures())
 	return table
 }

@@ -2,10 +2,12 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -15,6 +17,25 @@ func (s *topicService) PutRoute(ctx context.Context, r *connect.Request[pb.PutRo
 		return nil, err
 	}
 	return connect.NewResponse(&pb.PutRouteResponse{Route: m}), nil
+}
+
+// GetRoute gives a route as the list does.
+func (s *topicService) GetRoute(ctx context.Context, r *connect.Request[pb.GetRouteRequest]) (*connect.Response[pb.GetRouteResponse], error) {
+	list := &pb.ListRoutesRequest{Project: actors.ProjectOf(r.Msg.Id), PageSize: 1000}
+	for {
+		res, err := s.ListRoutes(ctx, connect.NewRequest(proto.Clone(list).(*pb.ListRoutesRequest)))
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range res.Msg.Routes {
+			if m.Id == r.Msg.Id {
+				return connect.NewResponse(&pb.GetRouteResponse{Route: m}), nil
+			}
+		}
+		if list.PageToken = res.Msg.NextPageToken; list.PageToken == "" {
+			return nil, fmt.Errorf("route %s: %w", r.Msg.Id, actors.ErrNotFound)
+		}
+	}
 }
 
 // ListRoutes gives routes with what passed them on all nodes: each twin counts where it lives.

@@ -129,6 +129,8 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	mount(rpcv1.NewAnalyticsServiceHandler(&analyticsService{s}, small))
 	mount(rpcv1.NewLogicServiceHandler(&logicService{s}, small))
 	mount(rpcv1.NewSimulationServiceHandler(&simulationService{s}, small))
+	mount(rpcv1.NewProjectServiceHandler(&projectService{s}, small))
+	mount(rpcv1.NewAliasServiceHandler(&aliasService{s}, small))
 
 	drivers := newDriverService(s)
 	mount(rpcv1.NewDriverServiceHandler(drivers, small))
@@ -141,7 +143,7 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	names := []string{rpcv1.DriverServiceName, rpcv1.TwinServiceName, rpcv1.ClusterServiceName, rpcv1.WatchServiceName,
 		rpcv1.KeyServiceName, rpcv1.ModelServiceName, rpcv1.SiteServiceName, rpcv1.TopicServiceName, rpcv1.BulkServiceName, rpcv1.SettingsServiceName,
 		rpcv1.RelationServiceName, rpcv1.SinkServiceName, rpcv1.NotifierServiceName, rpcv1.SourceServiceName, rpcv1.IngestServiceName,
-		rpcv1.SimulationServiceName,
+		rpcv1.SimulationServiceName, rpcv1.ProjectServiceName, rpcv1.AliasServiceName,
 		rpcv1.SearchServiceName, rpcv1.HistoryServiceName, rpcv1.AutomationServiceName, rpcv1.AnalyticsServiceName, rpcv1.LogicServiceName}
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mount(grpcreflect.NewHandlerV1(reflector, small))

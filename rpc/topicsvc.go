@@ -154,6 +154,7 @@ func topicProcedures() map[string]procedure {
 			return &m.Project
 		})},
 		rpcv1.TopicServicePutRouteProcedure:          {action: ActionTopicWrite, resource: routeConfig},
+		rpcv1.TopicServiceGetRouteProcedure:          {action: ActionTopicRead, resource: one("route", func(m *pb.GetRouteRequest) *string { return &m.Id })},
 		rpcv1.TopicServiceListRoutesProcedure:        {action: ActionTopicRead, resource: listed("route", func(m *pb.ListRoutesRequest) *string { return &m.Project })},
 		rpcv1.TopicServiceDeleteRouteProcedure:       {action: ActionTopicWrite, resource: one("route", func(m *pb.DeleteRouteRequest) *string { return &m.Id })},
 		rpcv1.TopicServiceReplayRouteProcedure:       {action: ActionTopicUse, resource: one("route", func(m *pb.ReplayRouteRequest) *string { return &m.Id })},

@@ -24,8 +24,8 @@ func (w *watchService) Watch(ctx context.Context, r *connect.Request[pb.WatchReq
 // to no project.
 var scopedKinds = map[string]Action{
 	"twin": ActionTwinRead, "model": ActionTwinRead, "zone": ActionSiteRead, "system": ActionSiteRead, "inbox": ActionSiteRead, "topic": ActionTopicRead, "route": ActionTopicRead, "sink": ActionTopicRead, "notifier": ActionTopicRead, "source": ActionTopicRead,
-	"simulation": ActionTwinRead,
-	"relation":   ActionSiteRead, "project": ActionSiteRead, "schedule": ActionTwinRead, "rule": ActionTwinRead, "alarm": ActionTwinRead,
+	"simulation": ActionTwinRead, "alias": ActionTwinRead,
+	"relation": ActionSiteRead, "project": ActionSiteRead, "schedule": ActionTwinRead, "rule": ActionTwinRead, "alarm": ActionTwinRead,
 	"detector": ActionTwinRead,
 }
 
@@ -80,7 +80,7 @@ func (s *Server) kindFor(p *Principal, name string) (*watchedKind, error) {
 }
 
 func (s *Server) kindNames() []string {
-	names := []string{"key", "simulation"}
+	names := []string{"key", "simulation", "alias"}
 	for _, name := range []string{"driver", "model", "twin", "zone", "system", "inbox", "topic", "route", "relation", "project", "schedule", "rule", "alarm", "sink", "source", "notifier", "detector"} {
 		if _, ok := s.o.Registry.Kind(name); ok {
 			names = append(names, name)

@@ -126,7 +126,7 @@ func nodesText(s *pb.GetStatusResponse) string {
 }
 
 // kinds that a node lets watch.
-var kinds = []string{"alarm", "detector", "driver", "inbox", "key", "model", "node", "notifier", "project", "relation", "route", "rule", "schedule", "simulation", "sink", "slot", "source", "system", "topic", "twin", "zone"}
+var kinds = []string{"alarm", "alias", "detector", "driver", "inbox", "key", "model", "node", "notifier", "project", "relation", "route", "rule", "schedule", "simulation", "sink", "slot", "source", "system", "topic", "twin", "zone"}
 
 func watchCommand(a *app) *cobra.Command {
 	var after uint64

@@ -1133,6 +1133,95 @@ func (x *PutRouteResponse) GetRoute() *Route {
 	return nil
 }
 
+type GetRouteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRouteRequest) Reset() {
+	*x = GetRouteRequest{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRouteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRouteRequest) ProtoMessage() {}
+
+func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRouteRequest.ProtoReflect.Descriptor instead.
+func (*GetRouteRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetRouteRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetRouteResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With its counts.
+	Route         *Route `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRouteResponse) Reset() {
+	*x = GetRouteResponse{}
+	mi := &file_pollux_v1_topic_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRouteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRouteResponse) ProtoMessage() {}
+
+func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_topic_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRouteResponse.ProtoReflect.Descriptor instead.
+func (*GetRouteResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GetRouteResponse) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
 type ListRoutesRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Project  string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
@@ -1145,7 +1234,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[10]
+	mi := &file_pollux_v1_topic_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1246,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[10]
+	mi := &file_pollux_v1_topic_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1259,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListRoutesRequest) GetProject() string {
@@ -1205,7 +1294,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[11]
+	mi := &file_pollux_v1_topic_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1306,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[11]
+	mi := &file_pollux_v1_topic_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1319,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*Route {
@@ -1256,7 +1345,7 @@ type DeleteRouteRequest struct {
 
 func (x *DeleteRouteRequest) Reset() {
 	*x = DeleteRouteRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[12]
+	mi := &file_pollux_v1_topic_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1357,7 @@ func (x *DeleteRouteRequest) String() string {
 func (*DeleteRouteRequest) ProtoMessage() {}
 
 func (x *DeleteRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[12]
+	mi := &file_pollux_v1_topic_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1370,7 @@ func (x *DeleteRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRouteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRouteRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteRouteRequest) GetId() string {
@@ -1299,7 +1388,7 @@ type DeleteRouteResponse struct {
 
 func (x *DeleteRouteResponse) Reset() {
 	*x = DeleteRouteResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[13]
+	mi := &file_pollux_v1_topic_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1400,7 @@ func (x *DeleteRouteResponse) String() string {
 func (*DeleteRouteResponse) ProtoMessage() {}
 
 func (x *DeleteRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[13]
+	mi := &file_pollux_v1_topic_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1413,7 @@ func (x *DeleteRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRouteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRouteResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{15}
 }
 
 type ReplayRouteRequest struct {
@@ -1338,7 +1427,7 @@ type ReplayRouteRequest struct {
 
 func (x *ReplayRouteRequest) Reset() {
 	*x = ReplayRouteRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[14]
+	mi := &file_pollux_v1_topic_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1439,7 @@ func (x *ReplayRouteRequest) String() string {
 func (*ReplayRouteRequest) ProtoMessage() {}
 
 func (x *ReplayRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[14]
+	mi := &file_pollux_v1_topic_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1452,7 @@ func (x *ReplayRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRouteRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRouteRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReplayRouteRequest) GetId() string {
@@ -1392,7 +1481,7 @@ type ReplayRouteResponse struct {
 
 func (x *ReplayRouteResponse) Reset() {
 	*x = ReplayRouteResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[15]
+	mi := &file_pollux_v1_topic_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1493,7 @@ func (x *ReplayRouteResponse) String() string {
 func (*ReplayRouteResponse) ProtoMessage() {}
 
 func (x *ReplayRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[15]
+	mi := &file_pollux_v1_topic_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1506,7 @@ func (x *ReplayRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRouteResponse.ProtoReflect.Descriptor instead.
 func (*ReplayRouteResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReplayRouteResponse) GetPublished() uint32 {
@@ -1450,7 +1539,7 @@ type CreateTopicRequest struct {
 
 func (x *CreateTopicRequest) Reset() {
 	*x = CreateTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[16]
+	mi := &file_pollux_v1_topic_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1551,7 @@ func (x *CreateTopicRequest) String() string {
 func (*CreateTopicRequest) ProtoMessage() {}
 
 func (x *CreateTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[16]
+	mi := &file_pollux_v1_topic_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1564,7 @@ func (x *CreateTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicRequest.ProtoReflect.Descriptor instead.
 func (*CreateTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateTopicRequest) GetTopic() *Topic {
@@ -1494,7 +1583,7 @@ type CreateTopicResponse struct {
 
 func (x *CreateTopicResponse) Reset() {
 	*x = CreateTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[17]
+	mi := &file_pollux_v1_topic_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1595,7 @@ func (x *CreateTopicResponse) String() string {
 func (*CreateTopicResponse) ProtoMessage() {}
 
 func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[17]
+	mi := &file_pollux_v1_topic_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1608,7 @@ func (x *CreateTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopicResponse.ProtoReflect.Descriptor instead.
 func (*CreateTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateTopicResponse) GetTopic() *Topic {
@@ -1538,7 +1627,7 @@ type GetTopicRequest struct {
 
 func (x *GetTopicRequest) Reset() {
 	*x = GetTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[18]
+	mi := &file_pollux_v1_topic_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1639,7 @@ func (x *GetTopicRequest) String() string {
 func (*GetTopicRequest) ProtoMessage() {}
 
 func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[18]
+	mi := &file_pollux_v1_topic_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1652,7 @@ func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicRequest.ProtoReflect.Descriptor instead.
 func (*GetTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetTopicRequest) GetId() string {
@@ -1582,7 +1671,7 @@ type GetTopicResponse struct {
 
 func (x *GetTopicResponse) Reset() {
 	*x = GetTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[19]
+	mi := &file_pollux_v1_topic_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1683,7 @@ func (x *GetTopicResponse) String() string {
 func (*GetTopicResponse) ProtoMessage() {}
 
 func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[19]
+	mi := &file_pollux_v1_topic_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1696,7 @@ func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicResponse.ProtoReflect.Descriptor instead.
 func (*GetTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetTopicResponse) GetTopic() *Topic {
@@ -1629,7 +1718,7 @@ type ListTopicsRequest struct {
 
 func (x *ListTopicsRequest) Reset() {
 	*x = ListTopicsRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[20]
+	mi := &file_pollux_v1_topic_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +1730,7 @@ func (x *ListTopicsRequest) String() string {
 func (*ListTopicsRequest) ProtoMessage() {}
 
 func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[20]
+	mi := &file_pollux_v1_topic_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +1743,7 @@ func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsRequest.ProtoReflect.Descriptor instead.
 func (*ListTopicsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListTopicsRequest) GetProject() string {
@@ -1689,7 +1778,7 @@ type ListTopicsResponse struct {
 
 func (x *ListTopicsResponse) Reset() {
 	*x = ListTopicsResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[21]
+	mi := &file_pollux_v1_topic_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +1790,7 @@ func (x *ListTopicsResponse) String() string {
 func (*ListTopicsResponse) ProtoMessage() {}
 
 func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[21]
+	mi := &file_pollux_v1_topic_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +1803,7 @@ func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsResponse.ProtoReflect.Descriptor instead.
 func (*ListTopicsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListTopicsResponse) GetTopics() []*Topic {
@@ -1740,7 +1829,7 @@ type UpdateTopicRequest struct {
 
 func (x *UpdateTopicRequest) Reset() {
 	*x = UpdateTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[22]
+	mi := &file_pollux_v1_topic_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1841,7 @@ func (x *UpdateTopicRequest) String() string {
 func (*UpdateTopicRequest) ProtoMessage() {}
 
 func (x *UpdateTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[22]
+	mi := &file_pollux_v1_topic_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1854,7 @@ func (x *UpdateTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTopicRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UpdateTopicRequest) GetTopic() *Topic {
@@ -1784,7 +1873,7 @@ type UpdateTopicResponse struct {
 
 func (x *UpdateTopicResponse) Reset() {
 	*x = UpdateTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[23]
+	mi := &file_pollux_v1_topic_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +1885,7 @@ func (x *UpdateTopicResponse) String() string {
 func (*UpdateTopicResponse) ProtoMessage() {}
 
 func (x *UpdateTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[23]
+	mi := &file_pollux_v1_topic_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +1898,7 @@ func (x *UpdateTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTopicResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateTopicResponse) GetTopic() *Topic {
@@ -1828,7 +1917,7 @@ type DeleteTopicRequest struct {
 
 func (x *DeleteTopicRequest) Reset() {
 	*x = DeleteTopicRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[24]
+	mi := &file_pollux_v1_topic_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1929,7 @@ func (x *DeleteTopicRequest) String() string {
 func (*DeleteTopicRequest) ProtoMessage() {}
 
 func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[24]
+	mi := &file_pollux_v1_topic_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1942,7 @@ func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTopicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteTopicRequest) GetId() string {
@@ -1871,7 +1960,7 @@ type DeleteTopicResponse struct {
 
 func (x *DeleteTopicResponse) Reset() {
 	*x = DeleteTopicResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[25]
+	mi := &file_pollux_v1_topic_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +1972,7 @@ func (x *DeleteTopicResponse) String() string {
 func (*DeleteTopicResponse) ProtoMessage() {}
 
 func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[25]
+	mi := &file_pollux_v1_topic_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +1985,7 @@ func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTopicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{27}
 }
 
 type PublishRequest struct {
@@ -1910,7 +1999,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[26]
+	mi := &file_pollux_v1_topic_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +2011,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[26]
+	mi := &file_pollux_v1_topic_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +2024,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PublishRequest) GetTopic() string {
@@ -1964,7 +2053,7 @@ type PublishResponse struct {
 
 func (x *PublishResponse) Reset() {
 	*x = PublishResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[27]
+	mi := &file_pollux_v1_topic_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2065,7 @@ func (x *PublishResponse) String() string {
 func (*PublishResponse) ProtoMessage() {}
 
 func (x *PublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[27]
+	mi := &file_pollux_v1_topic_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2078,7 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PublishResponse) GetOffsets() []uint64 {
@@ -2025,7 +2114,7 @@ type SubscribeRequest struct {
 
 func (x *SubscribeRequest) Reset() {
 	*x = SubscribeRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[28]
+	mi := &file_pollux_v1_topic_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2126,7 @@ func (x *SubscribeRequest) String() string {
 func (*SubscribeRequest) ProtoMessage() {}
 
 func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[28]
+	mi := &file_pollux_v1_topic_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2139,7 @@ func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SubscribeRequest) GetTopic() string {
@@ -2106,7 +2195,7 @@ type SubscribeResponse struct {
 
 func (x *SubscribeResponse) Reset() {
 	*x = SubscribeResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[29]
+	mi := &file_pollux_v1_topic_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2118,7 +2207,7 @@ func (x *SubscribeResponse) String() string {
 func (*SubscribeResponse) ProtoMessage() {}
 
 func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[29]
+	mi := &file_pollux_v1_topic_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2131,7 +2220,7 @@ func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeResponse.ProtoReflect.Descriptor instead.
 func (*SubscribeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SubscribeResponse) GetReader() string {
@@ -2159,7 +2248,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[30]
+	mi := &file_pollux_v1_topic_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2260,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[30]
+	mi := &file_pollux_v1_topic_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2273,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Delivery) GetMessage() *TopicMessage {
@@ -2218,7 +2307,7 @@ type AckRequest struct {
 
 func (x *AckRequest) Reset() {
 	*x = AckRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[31]
+	mi := &file_pollux_v1_topic_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2230,7 +2319,7 @@ func (x *AckRequest) String() string {
 func (*AckRequest) ProtoMessage() {}
 
 func (x *AckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[31]
+	mi := &file_pollux_v1_topic_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,7 +2332,7 @@ func (x *AckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRequest.ProtoReflect.Descriptor instead.
 func (*AckRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AckRequest) GetTopic() string {
@@ -2299,7 +2388,7 @@ type AckResponse struct {
 
 func (x *AckResponse) Reset() {
 	*x = AckResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[32]
+	mi := &file_pollux_v1_topic_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2400,7 @@ func (x *AckResponse) String() string {
 func (*AckResponse) ProtoMessage() {}
 
 func (x *AckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[32]
+	mi := &file_pollux_v1_topic_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2413,7 @@ func (x *AckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckResponse.ProtoReflect.Descriptor instead.
 func (*AckResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AckResponse) GetSettled() uint32 {
@@ -2354,7 +2443,7 @@ type PutChannelRequest struct {
 
 func (x *PutChannelRequest) Reset() {
 	*x = PutChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[33]
+	mi := &file_pollux_v1_topic_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2455,7 @@ func (x *PutChannelRequest) String() string {
 func (*PutChannelRequest) ProtoMessage() {}
 
 func (x *PutChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[33]
+	mi := &file_pollux_v1_topic_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2468,7 @@ func (x *PutChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChannelRequest.ProtoReflect.Descriptor instead.
 func (*PutChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutChannelRequest) GetTopic() string {
@@ -2419,7 +2508,7 @@ type PutChannelResponse struct {
 
 func (x *PutChannelResponse) Reset() {
 	*x = PutChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[34]
+	mi := &file_pollux_v1_topic_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2431,7 +2520,7 @@ func (x *PutChannelResponse) String() string {
 func (*PutChannelResponse) ProtoMessage() {}
 
 func (x *PutChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[34]
+	mi := &file_pollux_v1_topic_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2444,7 +2533,7 @@ func (x *PutChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChannelResponse.ProtoReflect.Descriptor instead.
 func (*PutChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutChannelResponse) GetChannel() *Channel {
@@ -2466,7 +2555,7 @@ type ListChannelsRequest struct {
 
 func (x *ListChannelsRequest) Reset() {
 	*x = ListChannelsRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[35]
+	mi := &file_pollux_v1_topic_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2567,7 @@ func (x *ListChannelsRequest) String() string {
 func (*ListChannelsRequest) ProtoMessage() {}
 
 func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[35]
+	mi := &file_pollux_v1_topic_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2580,7 @@ func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsRequest.ProtoReflect.Descriptor instead.
 func (*ListChannelsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListChannelsRequest) GetTopic() string {
@@ -2526,7 +2615,7 @@ type ListChannelsResponse struct {
 
 func (x *ListChannelsResponse) Reset() {
 	*x = ListChannelsResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[36]
+	mi := &file_pollux_v1_topic_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2538,7 +2627,7 @@ func (x *ListChannelsResponse) String() string {
 func (*ListChannelsResponse) ProtoMessage() {}
 
 func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[36]
+	mi := &file_pollux_v1_topic_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2551,7 +2640,7 @@ func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsResponse.ProtoReflect.Descriptor instead.
 func (*ListChannelsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListChannelsResponse) GetChannels() []*Channel {
@@ -2578,7 +2667,7 @@ type DeleteChannelRequest struct {
 
 func (x *DeleteChannelRequest) Reset() {
 	*x = DeleteChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[37]
+	mi := &file_pollux_v1_topic_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +2679,7 @@ func (x *DeleteChannelRequest) String() string {
 func (*DeleteChannelRequest) ProtoMessage() {}
 
 func (x *DeleteChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[37]
+	mi := &file_pollux_v1_topic_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2692,7 @@ func (x *DeleteChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteChannelRequest.ProtoReflect.Descriptor instead.
 func (*DeleteChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeleteChannelRequest) GetTopic() string {
@@ -2628,7 +2717,7 @@ type DeleteChannelResponse struct {
 
 func (x *DeleteChannelResponse) Reset() {
 	*x = DeleteChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[38]
+	mi := &file_pollux_v1_topic_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +2729,7 @@ func (x *DeleteChannelResponse) String() string {
 func (*DeleteChannelResponse) ProtoMessage() {}
 
 func (x *DeleteChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[38]
+	mi := &file_pollux_v1_topic_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +2742,7 @@ func (x *DeleteChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteChannelResponse.ProtoReflect.Descriptor instead.
 func (*DeleteChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{40}
 }
 
 type SeekChannelRequest struct {
@@ -2667,7 +2756,7 @@ type SeekChannelRequest struct {
 
 func (x *SeekChannelRequest) Reset() {
 	*x = SeekChannelRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[39]
+	mi := &file_pollux_v1_topic_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +2768,7 @@ func (x *SeekChannelRequest) String() string {
 func (*SeekChannelRequest) ProtoMessage() {}
 
 func (x *SeekChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[39]
+	mi := &file_pollux_v1_topic_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +2781,7 @@ func (x *SeekChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekChannelRequest.ProtoReflect.Descriptor instead.
 func (*SeekChannelRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SeekChannelRequest) GetTopic() string {
@@ -2725,7 +2814,7 @@ type SeekChannelResponse struct {
 
 func (x *SeekChannelResponse) Reset() {
 	*x = SeekChannelResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[40]
+	mi := &file_pollux_v1_topic_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2737,7 +2826,7 @@ func (x *SeekChannelResponse) String() string {
 func (*SeekChannelResponse) ProtoMessage() {}
 
 func (x *SeekChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[40]
+	mi := &file_pollux_v1_topic_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2750,7 +2839,7 @@ func (x *SeekChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekChannelResponse.ProtoReflect.Descriptor instead.
 func (*SeekChannelResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{40}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SeekChannelResponse) GetChannel() *Channel {
@@ -2771,7 +2860,7 @@ type ReplayDeadLettersRequest struct {
 
 func (x *ReplayDeadLettersRequest) Reset() {
 	*x = ReplayDeadLettersRequest{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[41]
+	mi := &file_pollux_v1_topic_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2783,7 +2872,7 @@ func (x *ReplayDeadLettersRequest) String() string {
 func (*ReplayDeadLettersRequest) ProtoMessage() {}
 
 func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[41]
+	mi := &file_pollux_v1_topic_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2796,7 +2885,7 @@ func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{41}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReplayDeadLettersRequest) GetTopic() string {
@@ -2822,7 +2911,7 @@ type ReplayDeadLettersResponse struct {
 
 func (x *ReplayDeadLettersResponse) Reset() {
 	*x = ReplayDeadLettersResponse{}
-	mi := &file_pollux_v1_topic_proto_msgTypes[42]
+	mi := &file_pollux_v1_topic_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +2923,7 @@ func (x *ReplayDeadLettersResponse) String() string {
 func (*ReplayDeadLettersResponse) ProtoMessage() {}
 
 func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_topic_proto_msgTypes[42]
+	mi := &file_pollux_v1_topic_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +2936,7 @@ func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{42}
+	return file_pollux_v1_topic_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReplayDeadLettersResponse) GetReplayed() uint32 {
@@ -2967,6 +3056,10 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\x0fPutRouteRequest\x12.\n" +
 	"\x05route\x18\x01 \x01(\v2\x10.pollux.v1.RouteB\x06\xbaH\x03\xc8\x01\x01R\x05route\":\n" +
 	"\x10PutRouteResponse\x12&\n" +
+	"\x05route\x18\x01 \x01(\v2\x10.pollux.v1.RouteR\x05route\"*\n" +
+	"\x0fGetRouteRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\":\n" +
+	"\x10GetRouteResponse\x12&\n" +
 	"\x05route\x18\x01 \x01(\v2\x10.pollux.v1.RouteR\x05route\"s\n" +
 	"\x11ListRoutesRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12%\n" +
@@ -3077,7 +3170,7 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\x14ACK_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ACK_MODE_ON_RECEIPT\x10\x01\x12\x1d\n" +
 	"\x19ACK_MODE_AFTER_PROCESSING\x10\x02\x12\x14\n" +
-	"\x10ACK_MODE_BY_HAND\x10\x032\xa8\n" +
+	"\x10ACK_MODE_BY_HAND\x10\x032\xf2\n" +
 	"\n" +
 	"\fTopicService\x12L\n" +
 	"\vCreateTopic\x12\x1d.pollux.v1.CreateTopicRequest\x1a\x1e.pollux.v1.CreateTopicResponse\x12H\n" +
@@ -3095,7 +3188,8 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\rDeleteChannel\x12\x1f.pollux.v1.DeleteChannelRequest\x1a .pollux.v1.DeleteChannelResponse\x12L\n" +
 	"\vSeekChannel\x12\x1d.pollux.v1.SeekChannelRequest\x1a\x1e.pollux.v1.SeekChannelResponse\x12^\n" +
 	"\x11ReplayDeadLetters\x12#.pollux.v1.ReplayDeadLettersRequest\x1a$.pollux.v1.ReplayDeadLettersResponse\x12C\n" +
-	"\bPutRoute\x12\x1a.pollux.v1.PutRouteRequest\x1a\x1b.pollux.v1.PutRouteResponse\x12N\n" +
+	"\bPutRoute\x12\x1a.pollux.v1.PutRouteRequest\x1a\x1b.pollux.v1.PutRouteResponse\x12H\n" +
+	"\bGetRoute\x12\x1a.pollux.v1.GetRouteRequest\x1a\x1b.pollux.v1.GetRouteResponse\"\x03\x90\x02\x01\x12N\n" +
 	"\n" +
 	"ListRoutes\x12\x1c.pollux.v1.ListRoutesRequest\x1a\x1d.pollux.v1.ListRoutesResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\vDeleteRoute\x12\x1d.pollux.v1.DeleteRouteRequest\x1a\x1e.pollux.v1.DeleteRouteResponse\x12L\n" +
@@ -3114,7 +3208,7 @@ func file_pollux_v1_topic_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_topic_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pollux_v1_topic_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_pollux_v1_topic_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_pollux_v1_topic_proto_goTypes = []any{
 	(AckMode)(0),                      // 0: pollux.v1.AckMode
 	(*Topic)(nil),                     // 1: pollux.v1.Topic
@@ -3127,118 +3221,123 @@ var file_pollux_v1_topic_proto_goTypes = []any{
 	(*RouteCounts)(nil),               // 8: pollux.v1.RouteCounts
 	(*PutRouteRequest)(nil),           // 9: pollux.v1.PutRouteRequest
 	(*PutRouteResponse)(nil),          // 10: pollux.v1.PutRouteResponse
-	(*ListRoutesRequest)(nil),         // 11: pollux.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),        // 12: pollux.v1.ListRoutesResponse
-	(*DeleteRouteRequest)(nil),        // 13: pollux.v1.DeleteRouteRequest
-	(*DeleteRouteResponse)(nil),       // 14: pollux.v1.DeleteRouteResponse
-	(*ReplayRouteRequest)(nil),        // 15: pollux.v1.ReplayRouteRequest
-	(*ReplayRouteResponse)(nil),       // 16: pollux.v1.ReplayRouteResponse
-	(*CreateTopicRequest)(nil),        // 17: pollux.v1.CreateTopicRequest
-	(*CreateTopicResponse)(nil),       // 18: pollux.v1.CreateTopicResponse
-	(*GetTopicRequest)(nil),           // 19: pollux.v1.GetTopicRequest
-	(*GetTopicResponse)(nil),          // 20: pollux.v1.GetTopicResponse
-	(*ListTopicsRequest)(nil),         // 21: pollux.v1.ListTopicsRequest
-	(*ListTopicsResponse)(nil),        // 22: pollux.v1.ListTopicsResponse
-	(*UpdateTopicRequest)(nil),        // 23: pollux.v1.UpdateTopicRequest
-	(*UpdateTopicResponse)(nil),       // 24: pollux.v1.UpdateTopicResponse
-	(*DeleteTopicRequest)(nil),        // 25: pollux.v1.DeleteTopicRequest
-	(*DeleteTopicResponse)(nil),       // 26: pollux.v1.DeleteTopicResponse
-	(*PublishRequest)(nil),            // 27: pollux.v1.PublishRequest
-	(*PublishResponse)(nil),           // 28: pollux.v1.PublishResponse
-	(*SubscribeRequest)(nil),          // 29: pollux.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),         // 30: pollux.v1.SubscribeResponse
-	(*Delivery)(nil),                  // 31: pollux.v1.Delivery
-	(*AckRequest)(nil),                // 32: pollux.v1.AckRequest
-	(*AckResponse)(nil),               // 33: pollux.v1.AckResponse
-	(*PutChannelRequest)(nil),         // 34: pollux.v1.PutChannelRequest
-	(*PutChannelResponse)(nil),        // 35: pollux.v1.PutChannelResponse
-	(*ListChannelsRequest)(nil),       // 36: pollux.v1.ListChannelsRequest
-	(*ListChannelsResponse)(nil),      // 37: pollux.v1.ListChannelsResponse
-	(*DeleteChannelRequest)(nil),      // 38: pollux.v1.DeleteChannelRequest
-	(*DeleteChannelResponse)(nil),     // 39: pollux.v1.DeleteChannelResponse
-	(*SeekChannelRequest)(nil),        // 40: pollux.v1.SeekChannelRequest
-	(*SeekChannelResponse)(nil),       // 41: pollux.v1.SeekChannelResponse
-	(*ReplayDeadLettersRequest)(nil),  // 42: pollux.v1.ReplayDeadLettersRequest
-	(*ReplayDeadLettersResponse)(nil), // 43: pollux.v1.ReplayDeadLettersResponse
-	nil,                               // 44: pollux.v1.TopicMessage.HeadersEntry
-	nil,                               // 45: pollux.v1.Route.LabelsEntry
-	(*durationpb.Duration)(nil),       // 46: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),     // 47: google.protobuf.Timestamp
+	(*GetRouteRequest)(nil),           // 11: pollux.v1.GetRouteRequest
+	(*GetRouteResponse)(nil),          // 12: pollux.v1.GetRouteResponse
+	(*ListRoutesRequest)(nil),         // 13: pollux.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),        // 14: pollux.v1.ListRoutesResponse
+	(*DeleteRouteRequest)(nil),        // 15: pollux.v1.DeleteRouteRequest
+	(*DeleteRouteResponse)(nil),       // 16: pollux.v1.DeleteRouteResponse
+	(*ReplayRouteRequest)(nil),        // 17: pollux.v1.ReplayRouteRequest
+	(*ReplayRouteResponse)(nil),       // 18: pollux.v1.ReplayRouteResponse
+	(*CreateTopicRequest)(nil),        // 19: pollux.v1.CreateTopicRequest
+	(*CreateTopicResponse)(nil),       // 20: pollux.v1.CreateTopicResponse
+	(*GetTopicRequest)(nil),           // 21: pollux.v1.GetTopicRequest
+	(*GetTopicResponse)(nil),          // 22: pollux.v1.GetTopicResponse
+	(*ListTopicsRequest)(nil),         // 23: pollux.v1.ListTopicsRequest
+	(*ListTopicsResponse)(nil),        // 24: pollux.v1.ListTopicsResponse
+	(*UpdateTopicRequest)(nil),        // 25: pollux.v1.UpdateTopicRequest
+	(*UpdateTopicResponse)(nil),       // 26: pollux.v1.UpdateTopicResponse
+	(*DeleteTopicRequest)(nil),        // 27: pollux.v1.DeleteTopicRequest
+	(*DeleteTopicResponse)(nil),       // 28: pollux.v1.DeleteTopicResponse
+	(*PublishRequest)(nil),            // 29: pollux.v1.PublishRequest
+	(*PublishResponse)(nil),           // 30: pollux.v1.PublishResponse
+	(*SubscribeRequest)(nil),          // 31: pollux.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),         // 32: pollux.v1.SubscribeResponse
+	(*Delivery)(nil),                  // 33: pollux.v1.Delivery
+	(*AckRequest)(nil),                // 34: pollux.v1.AckRequest
+	(*AckResponse)(nil),               // 35: pollux.v1.AckResponse
+	(*PutChannelRequest)(nil),         // 36: pollux.v1.PutChannelRequest
+	(*PutChannelResponse)(nil),        // 37: pollux.v1.PutChannelResponse
+	(*ListChannelsRequest)(nil),       // 38: pollux.v1.ListChannelsRequest
+	(*ListChannelsResponse)(nil),      // 39: pollux.v1.ListChannelsResponse
+	(*DeleteChannelRequest)(nil),      // 40: pollux.v1.DeleteChannelRequest
+	(*DeleteChannelResponse)(nil),     // 41: pollux.v1.DeleteChannelResponse
+	(*SeekChannelRequest)(nil),        // 42: pollux.v1.SeekChannelRequest
+	(*SeekChannelResponse)(nil),       // 43: pollux.v1.SeekChannelResponse
+	(*ReplayDeadLettersRequest)(nil),  // 44: pollux.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil), // 45: pollux.v1.ReplayDeadLettersResponse
+	nil,                               // 46: pollux.v1.TopicMessage.HeadersEntry
+	nil,                               // 47: pollux.v1.Route.LabelsEntry
+	(*durationpb.Duration)(nil),       // 48: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),     // 49: google.protobuf.Timestamp
 }
 var file_pollux_v1_topic_proto_depIdxs = []int32{
-	46, // 0: pollux.v1.Topic.max_age:type_name -> google.protobuf.Duration
+	48, // 0: pollux.v1.Topic.max_age:type_name -> google.protobuf.Duration
 	2,  // 1: pollux.v1.Topic.state:type_name -> pollux.v1.TopicState
-	44, // 2: pollux.v1.TopicMessage.headers:type_name -> pollux.v1.TopicMessage.HeadersEntry
-	47, // 3: pollux.v1.TopicMessage.time:type_name -> google.protobuf.Timestamp
-	47, // 4: pollux.v1.TopicMessage.publish_time:type_name -> google.protobuf.Timestamp
-	47, // 5: pollux.v1.TopicPosition.time:type_name -> google.protobuf.Timestamp
+	46, // 2: pollux.v1.TopicMessage.headers:type_name -> pollux.v1.TopicMessage.HeadersEntry
+	49, // 3: pollux.v1.TopicMessage.time:type_name -> google.protobuf.Timestamp
+	49, // 4: pollux.v1.TopicMessage.publish_time:type_name -> google.protobuf.Timestamp
+	49, // 5: pollux.v1.TopicPosition.time:type_name -> google.protobuf.Timestamp
 	0,  // 6: pollux.v1.ChannelSettings.ack_mode:type_name -> pollux.v1.AckMode
-	46, // 7: pollux.v1.ChannelSettings.ack_timeout:type_name -> google.protobuf.Duration
-	46, // 8: pollux.v1.ChannelSettings.backoff_min:type_name -> google.protobuf.Duration
-	46, // 9: pollux.v1.ChannelSettings.backoff_max:type_name -> google.protobuf.Duration
+	48, // 7: pollux.v1.ChannelSettings.ack_timeout:type_name -> google.protobuf.Duration
+	48, // 8: pollux.v1.ChannelSettings.backoff_min:type_name -> google.protobuf.Duration
+	48, // 9: pollux.v1.ChannelSettings.backoff_max:type_name -> google.protobuf.Duration
 	5,  // 10: pollux.v1.Channel.settings:type_name -> pollux.v1.ChannelSettings
-	46, // 11: pollux.v1.Channel.oldest:type_name -> google.protobuf.Duration
-	45, // 12: pollux.v1.Route.labels:type_name -> pollux.v1.Route.LabelsEntry
+	48, // 11: pollux.v1.Channel.oldest:type_name -> google.protobuf.Duration
+	47, // 12: pollux.v1.Route.labels:type_name -> pollux.v1.Route.LabelsEntry
 	8,  // 13: pollux.v1.Route.counts:type_name -> pollux.v1.RouteCounts
 	7,  // 14: pollux.v1.PutRouteRequest.route:type_name -> pollux.v1.Route
 	7,  // 15: pollux.v1.PutRouteResponse.route:type_name -> pollux.v1.Route
-	7,  // 16: pollux.v1.ListRoutesResponse.routes:type_name -> pollux.v1.Route
-	1,  // 17: pollux.v1.CreateTopicRequest.topic:type_name -> pollux.v1.Topic
-	1,  // 18: pollux.v1.CreateTopicResponse.topic:type_name -> pollux.v1.Topic
-	1,  // 19: pollux.v1.GetTopicResponse.topic:type_name -> pollux.v1.Topic
-	1,  // 20: pollux.v1.ListTopicsResponse.topics:type_name -> pollux.v1.Topic
-	1,  // 21: pollux.v1.UpdateTopicRequest.topic:type_name -> pollux.v1.Topic
-	1,  // 22: pollux.v1.UpdateTopicResponse.topic:type_name -> pollux.v1.Topic
-	3,  // 23: pollux.v1.PublishRequest.messages:type_name -> pollux.v1.TopicMessage
-	4,  // 24: pollux.v1.SubscribeRequest.start:type_name -> pollux.v1.TopicPosition
-	5,  // 25: pollux.v1.SubscribeRequest.settings:type_name -> pollux.v1.ChannelSettings
-	31, // 26: pollux.v1.SubscribeResponse.messages:type_name -> pollux.v1.Delivery
-	3,  // 27: pollux.v1.Delivery.message:type_name -> pollux.v1.TopicMessage
-	5,  // 28: pollux.v1.PutChannelRequest.settings:type_name -> pollux.v1.ChannelSettings
-	4,  // 29: pollux.v1.PutChannelRequest.start:type_name -> pollux.v1.TopicPosition
-	6,  // 30: pollux.v1.PutChannelResponse.channel:type_name -> pollux.v1.Channel
-	6,  // 31: pollux.v1.ListChannelsResponse.channels:type_name -> pollux.v1.Channel
-	4,  // 32: pollux.v1.SeekChannelRequest.to:type_name -> pollux.v1.TopicPosition
-	6,  // 33: pollux.v1.SeekChannelResponse.channel:type_name -> pollux.v1.Channel
-	17, // 34: pollux.v1.TopicService.CreateTopic:input_type -> pollux.v1.CreateTopicRequest
-	19, // 35: pollux.v1.TopicService.GetTopic:input_type -> pollux.v1.GetTopicRequest
-	21, // 36: pollux.v1.TopicService.ListTopics:input_type -> pollux.v1.ListTopicsRequest
-	23, // 37: pollux.v1.TopicService.UpdateTopic:input_type -> pollux.v1.UpdateTopicRequest
-	25, // 38: pollux.v1.TopicService.DeleteTopic:input_type -> pollux.v1.DeleteTopicRequest
-	27, // 39: pollux.v1.TopicService.Publish:input_type -> pollux.v1.PublishRequest
-	29, // 40: pollux.v1.TopicService.Subscribe:input_type -> pollux.v1.SubscribeRequest
-	32, // 41: pollux.v1.TopicService.Ack:input_type -> pollux.v1.AckRequest
-	34, // 42: pollux.v1.TopicService.PutChannel:input_type -> pollux.v1.PutChannelRequest
-	36, // 43: pollux.v1.TopicService.ListChannels:input_type -> pollux.v1.ListChannelsRequest
-	38, // 44: pollux.v1.TopicService.DeleteChannel:input_type -> pollux.v1.DeleteChannelRequest
-	40, // 45: pollux.v1.TopicService.SeekChannel:input_type -> pollux.v1.SeekChannelRequest
-	42, // 46: pollux.v1.TopicService.ReplayDeadLetters:input_type -> pollux.v1.ReplayDeadLettersRequest
-	9,  // 47: pollux.v1.TopicService.PutRoute:input_type -> pollux.v1.PutRouteRequest
-	11, // 48: pollux.v1.TopicService.ListRoutes:input_type -> pollux.v1.ListRoutesRequest
-	13, // 49: pollux.v1.TopicService.DeleteRoute:input_type -> pollux.v1.DeleteRouteRequest
-	15, // 50: pollux.v1.TopicService.ReplayRoute:input_type -> pollux.v1.ReplayRouteRequest
-	18, // 51: pollux.v1.TopicService.CreateTopic:output_type -> pollux.v1.CreateTopicResponse
-	20, // 52: pollux.v1.TopicService.GetTopic:output_type -> pollux.v1.GetTopicResponse
-	22, // 53: pollux.v1.TopicService.ListTopics:output_type -> pollux.v1.ListTopicsResponse
-	24, // 54: pollux.v1.TopicService.UpdateTopic:output_type -> pollux.v1.UpdateTopicResponse
-	26, // 55: pollux.v1.TopicService.DeleteTopic:output_type -> pollux.v1.DeleteTopicResponse
-	28, // 56: pollux.v1.TopicService.Publish:output_type -> pollux.v1.PublishResponse
-	30, // 57: pollux.v1.TopicService.Subscribe:output_type -> pollux.v1.SubscribeResponse
-	33, // 58: pollux.v1.TopicService.Ack:output_type -> pollux.v1.AckResponse
-	35, // 59: pollux.v1.TopicService.PutChannel:output_type -> pollux.v1.PutChannelResponse
-	37, // 60: pollux.v1.TopicService.ListChannels:output_type -> pollux.v1.ListChannelsResponse
-	39, // 61: pollux.v1.TopicService.DeleteChannel:output_type -> pollux.v1.DeleteChannelResponse
-	41, // 62: pollux.v1.TopicService.SeekChannel:output_type -> pollux.v1.SeekChannelResponse
-	43, // 63: pollux.v1.TopicService.ReplayDeadLetters:output_type -> pollux.v1.ReplayDeadLettersResponse
-	10, // 64: pollux.v1.TopicService.PutRoute:output_type -> pollux.v1.PutRouteResponse
-	12, // 65: pollux.v1.TopicService.ListRoutes:output_type -> pollux.v1.ListRoutesResponse
-	14, // 66: pollux.v1.TopicService.DeleteRoute:output_type -> pollux.v1.DeleteRouteResponse
-	16, // 67: pollux.v1.TopicService.ReplayRoute:output_type -> pollux.v1.ReplayRouteResponse
-	51, // [51:68] is the sub-list for method output_type
-	34, // [34:51] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	7,  // 16: pollux.v1.GetRouteResponse.route:type_name -> pollux.v1.Route
+	7,  // 17: pollux.v1.ListRoutesResponse.routes:type_name -> pollux.v1.Route
+	1,  // 18: pollux.v1.CreateTopicRequest.topic:type_name -> pollux.v1.Topic
+	1,  // 19: pollux.v1.CreateTopicResponse.topic:type_name -> pollux.v1.Topic
+	1,  // 20: pollux.v1.GetTopicResponse.topic:type_name -> pollux.v1.Topic
+	1,  // 21: pollux.v1.ListTopicsResponse.topics:type_name -> pollux.v1.Topic
+	1,  // 22: pollux.v1.UpdateTopicRequest.topic:type_name -> pollux.v1.Topic
+	1,  // 23: pollux.v1.UpdateTopicResponse.topic:type_name -> pollux.v1.Topic
+	3,  // 24: pollux.v1.PublishRequest.messages:type_name -> pollux.v1.TopicMessage
+	4,  // 25: pollux.v1.SubscribeRequest.start:type_name -> pollux.v1.TopicPosition
+	5,  // 26: pollux.v1.SubscribeRequest.settings:type_name -> pollux.v1.ChannelSettings
+	33, // 27: pollux.v1.SubscribeResponse.messages:type_name -> pollux.v1.Delivery
+	3,  // 28: pollux.v1.Delivery.message:type_name -> pollux.v1.TopicMessage
+	5,  // 29: pollux.v1.PutChannelRequest.settings:type_name -> pollux.v1.ChannelSettings
+	4,  // 30: pollux.v1.PutChannelRequest.start:type_name -> pollux.v1.TopicPosition
+	6,  // 31: pollux.v1.PutChannelResponse.channel:type_name -> pollux.v1.Channel
+	6,  // 32: pollux.v1.ListChannelsResponse.channels:type_name -> pollux.v1.Channel
+	4,  // 33: pollux.v1.SeekChannelRequest.to:type_name -> pollux.v1.TopicPosition
+	6,  // 34: pollux.v1.SeekChannelResponse.channel:type_name -> pollux.v1.Channel
+	19, // 35: pollux.v1.TopicService.CreateTopic:input_type -> pollux.v1.CreateTopicRequest
+	21, // 36: pollux.v1.TopicService.GetTopic:input_type -> pollux.v1.GetTopicRequest
+	23, // 37: pollux.v1.TopicService.ListTopics:input_type -> pollux.v1.ListTopicsRequest
+	25, // 38: pollux.v1.TopicService.UpdateTopic:input_type -> pollux.v1.UpdateTopicRequest
+	27, // 39: pollux.v1.TopicService.DeleteTopic:input_type -> pollux.v1.DeleteTopicRequest
+	29, // 40: pollux.v1.TopicService.Publish:input_type -> pollux.v1.PublishRequest
+	31, // 41: pollux.v1.TopicService.Subscribe:input_type -> pollux.v1.SubscribeRequest
+	34, // 42: pollux.v1.TopicService.Ack:input_type -> pollux.v1.AckRequest
+	36, // 43: pollux.v1.TopicService.PutChannel:input_type -> pollux.v1.PutChannelRequest
+	38, // 44: pollux.v1.TopicService.ListChannels:input_type -> pollux.v1.ListChannelsRequest
+	40, // 45: pollux.v1.TopicService.DeleteChannel:input_type -> pollux.v1.DeleteChannelRequest
+	42, // 46: pollux.v1.TopicService.SeekChannel:input_type -> pollux.v1.SeekChannelRequest
+	44, // 47: pollux.v1.TopicService.ReplayDeadLetters:input_type -> pollux.v1.ReplayDeadLettersRequest
+	9,  // 48: pollux.v1.TopicService.PutRoute:input_type -> pollux.v1.PutRouteRequest
+	11, // 49: pollux.v1.TopicService.GetRoute:input_type -> pollux.v1.GetRouteRequest
+	13, // 50: pollux.v1.TopicService.ListRoutes:input_type -> pollux.v1.ListRoutesRequest
+	15, // 51: pollux.v1.TopicService.DeleteRoute:input_type -> pollux.v1.DeleteRouteRequest
+	17, // 52: pollux.v1.TopicService.ReplayRoute:input_type -> pollux.v1.ReplayRouteRequest
+	20, // 53: pollux.v1.TopicService.CreateTopic:output_type -> pollux.v1.CreateTopicResponse
+	22, // 54: pollux.v1.TopicService.GetTopic:output_type -> pollux.v1.GetTopicResponse
+	24, // 55: pollux.v1.TopicService.ListTopics:output_type -> pollux.v1.ListTopicsResponse
+	26, // 56: pollux.v1.TopicService.UpdateTopic:output_type -> pollux.v1.UpdateTopicResponse
+	28, // 57: pollux.v1.TopicService.DeleteTopic:output_type -> pollux.v1.DeleteTopicResponse
+	30, // 58: pollux.v1.TopicService.Publish:output_type -> pollux.v1.PublishResponse
+	32, // 59: pollux.v1.TopicService.Subscribe:output_type -> pollux.v1.SubscribeResponse
+	35, // 60: pollux.v1.TopicService.Ack:output_type -> pollux.v1.AckResponse
+	37, // 61: pollux.v1.TopicService.PutChannel:output_type -> pollux.v1.PutChannelResponse
+	39, // 62: pollux.v1.TopicService.ListChannels:output_type -> pollux.v1.ListChannelsResponse
+	41, // 63: pollux.v1.TopicService.DeleteChannel:output_type -> pollux.v1.DeleteChannelResponse
+	43, // 64: pollux.v1.TopicService.SeekChannel:output_type -> pollux.v1.SeekChannelResponse
+	45, // 65: pollux.v1.TopicService.ReplayDeadLetters:output_type -> pollux.v1.ReplayDeadLettersResponse
+	10, // 66: pollux.v1.TopicService.PutRoute:output_type -> pollux.v1.PutRouteResponse
+	12, // 67: pollux.v1.TopicService.GetRoute:output_type -> pollux.v1.GetRouteResponse
+	14, // 68: pollux.v1.TopicService.ListRoutes:output_type -> pollux.v1.ListRoutesResponse
+	16, // 69: pollux.v1.TopicService.DeleteRoute:output_type -> pollux.v1.DeleteRouteResponse
+	18, // 70: pollux.v1.TopicService.ReplayRoute:output_type -> pollux.v1.ReplayRouteResponse
+	53, // [53:71] is the sub-list for method output_type
+	35, // [35:53] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_topic_proto_init() }
@@ -3258,7 +3357,7 @@ func file_pollux_v1_topic_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_topic_proto_rawDesc), len(file_pollux_v1_topic_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   45,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -68,6 +68,8 @@ const (
 	TopicServiceReplayDeadLettersProcedure = "/pollux.v1.TopicService/ReplayDeadLetters"
 	// TopicServicePutRouteProcedure is the fully-qualified name of the TopicService's PutRoute RPC.
 	TopicServicePutRouteProcedure = "/pollux.v1.TopicService/PutRoute"
+	// TopicServiceGetRouteProcedure is the fully-qualified name of the TopicService's GetRoute RPC.
+	TopicServiceGetRouteProcedure = "/pollux.v1.TopicService/GetRoute"
 	// TopicServiceListRoutesProcedure is the fully-qualified name of the TopicService's ListRoutes RPC.
 	TopicServiceListRoutesProcedure = "/pollux.v1.TopicService/ListRoutes"
 	// TopicServiceDeleteRouteProcedure is the fully-qualified name of the TopicService's DeleteRoute
@@ -104,6 +106,7 @@ type TopicServiceClient interface {
 	ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error)
 	// PutRoute makes a route (revision 0), or replaces the one of the revision given.
 	PutRoute(context.Context, *connect.Request[v1.PutRouteRequest]) (*connect.Response[v1.PutRouteResponse], error)
+	GetRoute(context.Context, *connect.Request[v1.GetRouteRequest]) (*connect.Response[v1.GetRouteResponse], error)
 	ListRoutes(context.Context, *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error)
 	DeleteRoute(context.Context, *connect.Request[v1.DeleteRouteRequest]) (*connect.Response[v1.DeleteRouteResponse], error)
 	// ReplayRoute takes the dead letters of a route through it again, as it is now: where its condition holds they are published, where it
@@ -209,6 +212,13 @@ func NewTopicServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(topicServiceMethods.ByName("PutRoute")),
 			connect.WithClientOptions(opts...),
 		),
+		getRoute: connect.NewClient[v1.GetRouteRequest, v1.GetRouteResponse](
+			httpClient,
+			baseURL+TopicServiceGetRouteProcedure,
+			connect.WithSchema(topicServiceMethods.ByName("GetRoute")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		listRoutes: connect.NewClient[v1.ListRoutesRequest, v1.ListRoutesResponse](
 			httpClient,
 			baseURL+TopicServiceListRoutesProcedure,
@@ -247,6 +257,7 @@ type topicServiceClient struct {
 	seekChannel       *connect.Client[v1.SeekChannelRequest, v1.SeekChannelResponse]
 	replayDeadLetters *connect.Client[v1.ReplayDeadLettersRequest, v1.ReplayDeadLettersResponse]
 	putRoute          *connect.Client[v1.PutRouteRequest, v1.PutRouteResponse]
+	getRoute          *connect.Client[v1.GetRouteRequest, v1.GetRouteResponse]
 	listRoutes        *connect.Client[v1.ListRoutesRequest, v1.ListRoutesResponse]
 	deleteRoute       *connect.Client[v1.DeleteRouteRequest, v1.DeleteRouteResponse]
 	replayRoute       *connect.Client[v1.ReplayRouteRequest, v1.ReplayRouteResponse]
@@ -322,6 +333,11 @@ func (c *topicServiceClient) PutRoute(ctx context.Context, req *connect.Request[
 	return c.putRoute.CallUnary(ctx, req)
 }
 
+// GetRoute calls pollux.v1.TopicService.GetRoute.
+func (c *topicServiceClient) GetRoute(ctx context.Context, req *connect.Request[v1.GetRouteRequest]) (*connect.Response[v1.GetRouteResponse], error) {
+	return c.getRoute.CallUnary(ctx, req)
+}
+
 // ListRoutes calls pollux.v1.TopicService.ListRoutes.
 func (c *topicServiceClient) ListRoutes(ctx context.Context, req *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error) {
 	return c.listRoutes.CallUnary(ctx, req)
@@ -363,6 +379,7 @@ type TopicServiceHandler interface {
 	ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error)
 	// PutRoute makes a route (revision 0), or replaces the one of the revision given.
 	PutRoute(context.Context, *connect.Request[v1.PutRouteRequest]) (*connect.Response[v1.PutRouteResponse], error)
+	GetRoute(context.Context, *connect.Request[v1.GetRouteRequest]) (*connect.Response[v1.GetRouteResponse], error)
 	ListRoutes(context.Context, *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error)
 	DeleteRoute(context.Context, *connect.Request[v1.DeleteRouteRequest]) (*connect.Response[v1.DeleteRouteResponse], error)
 	// ReplayRoute takes the dead letters of a route through it again, as it is now: where its condition holds they are published, where it
@@ -464,6 +481,13 @@ func NewTopicServiceHandler(svc TopicServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(topicServiceMethods.ByName("PutRoute")),
 		connect.WithHandlerOptions(opts...),
 	)
+	topicServiceGetRouteHandler := connect.NewUnaryHandler(
+		TopicServiceGetRouteProcedure,
+		svc.GetRoute,
+		connect.WithSchema(topicServiceMethods.ByName("GetRoute")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	topicServiceListRoutesHandler := connect.NewUnaryHandler(
 		TopicServiceListRoutesProcedure,
 		svc.ListRoutes,
@@ -513,6 +537,8 @@ func NewTopicServiceHandler(svc TopicServiceHandler, opts ...connect.HandlerOpti
 			topicServiceReplayDeadLettersHandler.ServeHTTP(w, r)
 		case TopicServicePutRouteProcedure:
 			topicServicePutRouteHandler.ServeHTTP(w, r)
+		case TopicServiceGetRouteProcedure:
+			topicServiceGetRouteHandler.ServeHTTP(w, r)
 		case TopicServiceListRoutesProcedure:
 			topicServiceListRoutesHandler.ServeHTTP(w, r)
 		case TopicServiceDeleteRouteProcedure:
@@ -582,6 +608,10 @@ func (UnimplementedTopicServiceHandler) ReplayDeadLetters(context.Context, *conn
 
 func (UnimplementedTopicServiceHandler) PutRoute(context.Context, *connect.Request[v1.PutRouteRequest]) (*connect.Response[v1.PutRouteResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TopicService.PutRoute is not implemented"))
+}
+
+func (UnimplementedTopicServiceHandler) GetRoute(context.Context, *connect.Request[v1.GetRouteRequest]) (*connect.Response[v1.GetRouteResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.TopicService.GetRoute is not implemented"))
 }
 
 func (UnimplementedTopicServiceHandler) ListRoutes(context.Context, *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error) {

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/topic.proto.
  */
 export const file_pollux_v1_topic: GenFile = /*@__PURE__*/
-  fileDesc("ChVwb2xsdXgvdjEvdG9waWMucHJvdG8SCXBvbGx1eC52MSLBAQoFVG9waWMSCgoCaWQYASABKAkSDQoFdGl0bGUYAiABKAkSKgoHbWF4X2FnZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxtYXhfbWVzc2FnZXMYBCABKAQSEQoJbWF4X2J5dGVzGAUgASgEEhAKCHJldmlzaW9uGAYgASgEEiQKBXN0YXRlGAcgASgLMhUucG9sbHV4LnYxLlRvcGljU3RhdGUSEAoIZGVsZXRpbmcYCCABKAginQEKClRvcGljU3RhdGUSFAoMZmlyc3Rfb2Zmc2V0GAEgASgEEhMKC25leHRfb2Zmc2V0GAIgASgEEhAKCG1lc3NhZ2VzGAMgASgEEg0KBWJ5dGVzGAQgASgEEg8KB3RyaW1tZWQYBSABKAQSEgoKZHVwbGljYXRlcxgGIAEoBBIMCgRub2RlGAcgASgJEhAKCGNoYW5uZWxzGAggASgNIqECCgxUb3BpY01lc3NhZ2USCwoDa2V5GAEgASgJEg8KB3BheWxvYWQYAiABKAwSFAoMY29udGVudF90eXBlGAMgASgJEjUKB2hlYWRlcnMYBCADKAsyJC5wb2xsdXgudjEuVG9waWNNZXNzYWdlLkhlYWRlcnNFbnRyeRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJpZBgGIAEoCRIOCgZvZmZzZXQYByABKAQSMAoMcHVibGlzaF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ3Cg1Ub3BpY1Bvc2l0aW9uEhAKBm9mZnNldBgBIAEoBEgAEioKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAASEAoGb2xkZXN0GAMgASgISAASEAoGbmV3ZXN0GAQgASgISABCBAoCYXQi9AEKD0NoYW5uZWxTZXR0aW5ncxIkCghhY2tfbW9kZRgBIAEoDjISLnBvbGx1eC52MS5BY2tNb2RlEi4KC2Fja190aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDG1heF9hdHRlbXB0cxgDIAEoDRIuCgtiYWNrb2ZmX21pbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgtiYWNrb2ZmX21heBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1tYXhfaW5fZmxpZ2h0GAYgASgNIpwCCgdDaGFubmVsEg0KBXRvcGljGAEgASgJEgwKBG5hbWUYAiABKAkSLAoIc2V0dGluZ3MYAyABKAsyGi5wb2xsdXgudjEuQ2hhbm5lbFNldHRpbmdzEhAKCHBvc2l0aW9uGAQgASgEEgsKA2xhZxgFIAEoBBIRCglpbl9mbGlnaHQYBiABKA0SDwoHd2FpdGluZxgHIAEoDRIUCgxhY2tub3dsZWRnZWQYCCABKAQSEwoLcmVkZWxpdmVyZWQYCSABKAQSDAoEZGVhZBgKIAEoBBIOCgZtaXNzZWQYCyABKAQSDwoHcmVhZGVycxgMIAEoDRIpCgZvbGRlc3QYDSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iyAIKBVJvdXRlEgoKAmlkGAEgASgJEg4KBnRvcGljcxgCIAMoCRINCgV0d2lucxgDIAMoCRIMCgR6b25lGAQgASgJEiwKBmxhYmVscxgFIAMoCzIcLnBvbGx1eC52MS5Sb3V0ZS5MYWJlbHNFbnRyeRIOCgZkcml2ZXIYBiABKAkSDQoFbW9kZWwYByABKAkSEgoKcHJvcGVydGllcxgIIAMoCRIOCgZldmVudHMYCSADKAkSDAoEd2hlbhgKIAEoCRIRCgl0ZXJtaW5hdGUYCyABKAgSEAoIcmV2aXNpb24YDCABKAQSJgoGY291bnRzGA0gASgLMhYucG9sbHV4LnYxLlJvdXRlQ291bnRzEgsKA3J1bhgOIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIsYBCgtSb3V0ZUNvdW50cxIMCgRzZWVuGAEgASgEEg8KB21hdGNoZWQYAiABKAQSDgoGZmFpbGVkGAMgASgEEg0KBW5vZGVzGAQgASgNEg4KBnNpbGVudBgFIAEoDRIMCgRkZWFkGAYgASgEEhQKDGRlYWRfbGV0dGVycxgHIAEoCRIOCgZwYXNzZWQYCCABKAQSEAoIcmVwbGFjZWQYCSABKAQSDwoHc3RvcHBlZBgKIAEoBBISCgpydW5fZmFpbGVkGAsgASgEIjIKD1B1dFJvdXRlUmVxdWVzdBIfCgVyb3V0ZRgBIAEoCzIQLnBvbGx1eC52MS5Sb3V0ZSIzChBQdXRSb3V0ZVJlc3BvbnNlEh8KBXJvdXRlGAEgASgLMhAucG9sbHV4LnYxLlJvdXRlIksKEUxpc3RSb3V0ZXNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiTwoSTGlzdFJvdXRlc1Jlc3BvbnNlEiAKBnJvdXRlcxgBIAMoCzIQLnBvbGx1eC52MS5Sb3V0ZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIAoSRGVsZXRlUm91dGVSZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVJvdXRlUmVzcG9uc2UiLwoSUmVwbGF5Um91dGVSZXF1ZXN0EgoKAmlkGAEgASgJEg0KBWxpbWl0GAIgASgNIk0KE1JlcGxheVJvdXRlUmVzcG9uc2USEQoJcHVibGlzaGVkGAEgASgNEhMKC3Bhc3NlZF9vdmVyGAIgASgNEg4KBmZhaWxlZBgDIAEoDSI1ChJDcmVhdGVUb3BpY1JlcXVlc3QSHwoFdG9waWMYASABKAsyEC5wb2xsdXgudjEuVG9waWMiNgoTQ3JlYXRlVG9waWNSZXNwb25zZRIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyIdCg9HZXRUb3BpY1JlcXVlc3QSCgoCaWQYASABKAkiMwoQR2V0VG9waWNSZXNwb25zZRIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyJLChFMaXN0VG9waWNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIk8KEkxpc3RUb3BpY3NSZXNwb25zZRIgCgZ0b3BpY3MYASADKAsyEC5wb2xsdXgudjEuVG9waWMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjUKElVwZGF0ZVRvcGljUmVxdWVzdBIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyI2ChNVcGRhdGVUb3BpY1Jlc3BvbnNlEh8KBXRvcGljGAEgASgLMhAucG9sbHV4LnYxLlRvcGljIiAKEkRlbGV0ZVRvcGljUmVxdWVzdBIKCgJpZBgBIAEoCSIVChNEZWxldGVUb3BpY1Jlc3BvbnNlIkoKDlB1Ymxpc2hSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEikKCG1lc3NhZ2VzGAIgAygLMhcucG9sbHV4LnYxLlRvcGljTWVzc2FnZSI2Cg9QdWJsaXNoUmVzcG9uc2USDwoHb2Zmc2V0cxgBIAMoBBISCgpkdXBsaWNhdGVzGAIgASgNIrMBChBTdWJzY3JpYmVSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEg8KB2NoYW5uZWwYAiABKAkSJwoFc3RhcnQYAyABKAsyGC5wb2xsdXgudjEuVG9waWNQb3NpdGlvbhIsCghzZXR0aW5ncxgEIAEoCzIaLnBvbGx1eC52MS5DaGFubmVsU2V0dGluZ3MSFQoNbWF4X2luX2ZsaWdodBgFIAEoDRIRCgl1bnRpbF9lbmQYBiABKAgiSgoRU3Vic2NyaWJlUmVzcG9uc2USDgoGcmVhZGVyGAEgASgJEiUKCG1lc3NhZ2VzGAIgAygLMhMucG9sbHV4LnYxLkRlbGl2ZXJ5IkUKCERlbGl2ZXJ5EigKB21lc3NhZ2UYASABKAsyFy5wb2xsdXgudjEuVG9waWNNZXNzYWdlEg8KB2F0dGVtcHQYAiABKA0ibQoKQWNrUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIPCgdjaGFubmVsGAIgASgJEg4KBnJlYWRlchgDIAEoCRIPCgdvZmZzZXRzGAQgAygEEg4KBmZhaWxlZBgFIAMoBBIOCgZyZWFzb24YBiABKAkiLQoLQWNrUmVzcG9uc2USDwoHc2V0dGxlZBgBIAEoDRINCgVzdGFsZRgCIAEoDSKHAQoRUHV0Q2hhbm5lbFJlcXVlc3QSDQoFdG9waWMYASABKAkSDAoEbmFtZRgCIAEoCRIsCghzZXR0aW5ncxgDIAEoCzIaLnBvbGx1eC52MS5DaGFubmVsU2V0dGluZ3MSJwoFc3RhcnQYBCABKAsyGC5wb2xsdXgudjEuVG9waWNQb3NpdGlvbiI5ChJQdXRDaGFubmVsUmVzcG9uc2USIwoHY2hhbm5lbBgBIAEoCzISLnBvbGx1eC52MS5DaGFubmVsIksKE0xpc3RDaGFubmVsc1JlcXVlc3QSDQoFdG9waWMYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiVQoUTGlzdENoYW5uZWxzUmVzcG9uc2USJAoIY2hhbm5lbHMYASADKAsyEi5wb2xsdXgudjEuQ2hhbm5lbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiMwoURGVsZXRlQ2hhbm5lbFJlcXVlc3QSDQoFdG9waWMYASABKAkSDAoEbmFtZRgCIAEoCSIXChVEZWxldGVDaGFubmVsUmVzcG9uc2UiVwoSU2Vla0NoYW5uZWxSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEgwKBG5hbWUYAiABKAkSJAoCdG8YAyABKAsyGC5wb2xsdXgudjEuVG9waWNQb3NpdGlvbiI6ChNTZWVrQ2hhbm5lbFJlc3BvbnNlEiMKB2NoYW5uZWwYASABKAsyEi5wb2xsdXgudjEuQ2hhbm5lbCI4ChhSZXBsYXlEZWFkTGV0dGVyc1JlcXVlc3QSDQoFdG9waWMYASABKAkSDQoFbGltaXQYAiABKA0iLQoZUmVwbGF5RGVhZExldHRlcnNSZXNwb25zZRIQCghyZXBsYXllZBgBIAEoDSpxCgdBY2tNb2RlEhgKFEFDS19NT0RFX1VOU1BFQ0lGSUVEEAASFwoTQUNLX01PREVfT05fUkVDRUlQVBABEh0KGUFDS19NT0RFX0FGVEVSX1BST0NFU1NJTkcQAhIUChBBQ0tfTU9ERV9CWV9IQU5EEAMyqAoKDFRvcGljU2VydmljZRJMCgtDcmVhdGVUb3BpYxIdLnBvbGx1eC52MS5DcmVhdGVUb3BpY1JlcXVlc3QaHi5wb2xsdXgudjEuQ3JlYXRlVG9waWNSZXNwb25zZRJICghHZXRUb3BpYxIaLnBvbGx1eC52MS5HZXRUb3BpY1JlcXVlc3QaGy5wb2xsdXgudjEuR2V0VG9waWNSZXNwb25zZSIDkAIBEk4KCkxpc3RUb3BpY3MSHC5wb2xsdXgudjEuTGlzdFRvcGljc1JlcXVlc3QaHS5wb2xsdXgudjEuTGlzdFRvcGljc1Jlc3BvbnNlIgOQAgESTAoLVXBkYXRlVG9waWMSHS5wb2xsdXgudjEuVXBkYXRlVG9waWNSZXF1ZXN0Gh4ucG9sbHV4LnYxLlVwZGF0ZVRvcGljUmVzcG9uc2USTAoLRGVsZXRlVG9waWMSHS5wb2xsdXgudjEuRGVsZXRlVG9waWNSZXF1ZXN0Gh4ucG9sbHV4LnYxLkRlbGV0ZVRvcGljUmVzcG9uc2USQAoHUHVibGlzaBIZLnBvbGx1eC52MS5QdWJsaXNoUmVxdWVzdBoaLnBvbGx1eC52MS5QdWJsaXNoUmVzcG9uc2USSAoJU3Vic2NyaWJlEhsucG9sbHV4LnYxLlN1YnNjcmliZVJlcXVlc3QaHC5wb2xsdXgudjEuU3Vic2NyaWJlUmVzcG9uc2UwARI0CgNBY2sSFS5wb2xsdXgudjEuQWNrUmVxdWVzdBoWLnBvbGx1eC52MS5BY2tSZXNwb25zZRJJCgpQdXRDaGFubmVsEhwucG9sbHV4LnYxLlB1dENoYW5uZWxSZXF1ZXN0Gh0ucG9sbHV4LnYxLlB1dENoYW5uZWxSZXNwb25zZRJUCgxMaXN0Q2hhbm5lbHMSHi5wb2xsdXgudjEuTGlzdENoYW5uZWxzUmVxdWVzdBofLnBvbGx1eC52MS5MaXN0Q2hhbm5lbHNSZXNwb25zZSIDkAIBElIKDURlbGV0ZUNoYW5uZWwSHy5wb2xsdXgudjEuRGVsZXRlQ2hhbm5lbFJlcXVlc3QaIC5wb2xsdXgudjEuRGVsZXRlQ2hhbm5lbFJlc3BvbnNlEkwKC1NlZWtDaGFubmVsEh0ucG9sbHV4LnYxLlNlZWtDaGFubmVsUmVxdWVzdBoeLnBvbGx1eC52MS5TZWVrQ2hhbm5lbFJlc3BvbnNlEl4KEVJlcGxheURlYWRMZXR0ZXJzEiMucG9sbHV4LnYxLlJlcGxheURlYWRMZXR0ZXJzUmVxdWVzdBokLnBvbGx1eC52MS5SZXBsYXlEZWFkTGV0dGVyc1Jlc3BvbnNlEkMKCFB1dFJvdXRlEhoucG9sbHV4LnYxLlB1dFJvdXRlUmVxdWVzdBobLnBvbGx1eC52MS5QdXRSb3V0ZVJlc3BvbnNlEk4KCkxpc3RSb3V0ZXMSHC5wb2xsdXgudjEuTGlzdFJvdXRlc1JlcXVlc3QaHS5wb2xsdXgudjEuTGlzdFJvdXRlc1Jlc3BvbnNlIgOQAgESTAoLRGVsZXRlUm91dGUSHS5wb2xsdXgudjEuRGVsZXRlUm91dGVSZXF1ZXN0Gh4ucG9sbHV4LnYxLkRlbGV0ZVJvdXRlUmVzcG9uc2USTAoLUmVwbGF5Um91dGUSHS5wb2xsdXgudjEuUmVwbGF5Um91dGVSZXF1ZXN0Gh4ucG9sbHV4LnYxLlJlcGxheVJvdXRlUmVzcG9uc2VCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChVwb2xsdXgvdjEvdG9waWMucHJvdG8SCXBvbGx1eC52MSLBAQoFVG9waWMSCgoCaWQYASABKAkSDQoFdGl0bGUYAiABKAkSKgoHbWF4X2FnZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxtYXhfbWVzc2FnZXMYBCABKAQSEQoJbWF4X2J5dGVzGAUgASgEEhAKCHJldmlzaW9uGAYgASgEEiQKBXN0YXRlGAcgASgLMhUucG9sbHV4LnYxLlRvcGljU3RhdGUSEAoIZGVsZXRpbmcYCCABKAginQEKClRvcGljU3RhdGUSFAoMZmlyc3Rfb2Zmc2V0GAEgASgEEhMKC25leHRfb2Zmc2V0GAIgASgEEhAKCG1lc3NhZ2VzGAMgASgEEg0KBWJ5dGVzGAQgASgEEg8KB3RyaW1tZWQYBSABKAQSEgoKZHVwbGljYXRlcxgGIAEoBBIMCgRub2RlGAcgASgJEhAKCGNoYW5uZWxzGAggASgNIqECCgxUb3BpY01lc3NhZ2USCwoDa2V5GAEgASgJEg8KB3BheWxvYWQYAiABKAwSFAoMY29udGVudF90eXBlGAMgASgJEjUKB2hlYWRlcnMYBCADKAsyJC5wb2xsdXgudjEuVG9waWNNZXNzYWdlLkhlYWRlcnNFbnRyeRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJpZBgGIAEoCRIOCgZvZmZzZXQYByABKAQSMAoMcHVibGlzaF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ3Cg1Ub3BpY1Bvc2l0aW9uEhAKBm9mZnNldBgBIAEoBEgAEioKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAASEAoGb2xkZXN0GAMgASgISAASEAoGbmV3ZXN0GAQgASgISABCBAoCYXQi9AEKD0NoYW5uZWxTZXR0aW5ncxIkCghhY2tfbW9kZRgBIAEoDjISLnBvbGx1eC52MS5BY2tNb2RlEi4KC2Fja190aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDG1heF9hdHRlbXB0cxgDIAEoDRIuCgtiYWNrb2ZmX21pbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgtiYWNrb2ZmX21heBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1tYXhfaW5fZmxpZ2h0GAYgASgNIpwCCgdDaGFubmVsEg0KBXRvcGljGAEgASgJEgwKBG5hbWUYAiABKAkSLAoIc2V0dGluZ3MYAyABKAsyGi5wb2xsdXgudjEuQ2hhbm5lbFNldHRpbmdzEhAKCHBvc2l0aW9uGAQgASgEEgsKA2xhZxgFIAEoBBIRCglpbl9mbGlnaHQYBiABKA0SDwoHd2FpdGluZxgHIAEoDRIUCgxhY2tub3dsZWRnZWQYCCABKAQSEwoLcmVkZWxpdmVyZWQYCSABKAQSDAoEZGVhZBgKIAEoBBIOCgZtaXNzZWQYCyABKAQSDwoHcmVhZGVycxgMIAEoDRIpCgZvbGRlc3QYDSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iyAIKBVJvdXRlEgoKAmlkGAEgASgJEg4KBnRvcGljcxgCIAMoCRINCgV0d2lucxgDIAMoCRIMCgR6b25lGAQgASgJEiwKBmxhYmVscxgFIAMoCzIcLnBvbGx1eC52MS5Sb3V0ZS5MYWJlbHNFbnRyeRIOCgZkcml2ZXIYBiABKAkSDQoFbW9kZWwYByABKAkSEgoKcHJvcGVydGllcxgIIAMoCRIOCgZldmVudHMYCSADKAkSDAoEd2hlbhgKIAEoCRIRCgl0ZXJtaW5hdGUYCyABKAgSEAoIcmV2aXNpb24YDCABKAQSJgoGY291bnRzGA0gASgLMhYucG9sbHV4LnYxLlJvdXRlQ291bnRzEgsKA3J1bhgOIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIsYBCgtSb3V0ZUNvdW50cxIMCgRzZWVuGAEgASgEEg8KB21hdGNoZWQYAiABKAQSDgoGZmFpbGVkGAMgASgEEg0KBW5vZGVzGAQgASgNEg4KBnNpbGVudBgFIAEoDRIMCgRkZWFkGAYgASgEEhQKDGRlYWRfbGV0dGVycxgHIAEoCRIOCgZwYXNzZWQYCCABKAQSEAoIcmVwbGFjZWQYCSABKAQSDwoHc3RvcHBlZBgKIAEoBBISCgpydW5fZmFpbGVkGAsgASgEIjIKD1B1dFJvdXRlUmVxdWVzdBIfCgVyb3V0ZRgBIAEoCzIQLnBvbGx1eC52MS5Sb3V0ZSIzChBQdXRSb3V0ZVJlc3BvbnNlEh8KBXJvdXRlGAEgASgLMhAucG9sbHV4LnYxLlJvdXRlIh0KD0dldFJvdXRlUmVxdWVzdBIKCgJpZBgBIAEoCSIzChBHZXRSb3V0ZVJlc3BvbnNlEh8KBXJvdXRlGAEgASgLMhAucG9sbHV4LnYxLlJvdXRlIksKEUxpc3RSb3V0ZXNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiTwoSTGlzdFJvdXRlc1Jlc3BvbnNlEiAKBnJvdXRlcxgBIAMoCzIQLnBvbGx1eC52MS5Sb3V0ZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIAoSRGVsZXRlUm91dGVSZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVJvdXRlUmVzcG9uc2UiLwoSUmVwbGF5Um91dGVSZXF1ZXN0EgoKAmlkGAEgASgJEg0KBWxpbWl0GAIgASgNIk0KE1JlcGxheVJvdXRlUmVzcG9uc2USEQoJcHVibGlzaGVkGAEgASgNEhMKC3Bhc3NlZF9vdmVyGAIgASgNEg4KBmZhaWxlZBgDIAEoDSI1ChJDcmVhdGVUb3BpY1JlcXVlc3QSHwoFdG9waWMYASABKAsyEC5wb2xsdXgudjEuVG9waWMiNgoTQ3JlYXRlVG9waWNSZXNwb25zZRIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyIdCg9HZXRUb3BpY1JlcXVlc3QSCgoCaWQYASABKAkiMwoQR2V0VG9waWNSZXNwb25zZRIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyJLChFMaXN0VG9waWNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIk8KEkxpc3RUb3BpY3NSZXNwb25zZRIgCgZ0b3BpY3MYASADKAsyEC5wb2xsdXgudjEuVG9waWMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjUKElVwZGF0ZVRvcGljUmVxdWVzdBIfCgV0b3BpYxgBIAEoCzIQLnBvbGx1eC52MS5Ub3BpYyI2ChNVcGRhdGVUb3BpY1Jlc3BvbnNlEh8KBXRvcGljGAEgASgLMhAucG9sbHV4LnYxLlRvcGljIiAKEkRlbGV0ZVRvcGljUmVxdWVzdBIKCgJpZBgBIAEoCSIVChNEZWxldGVUb3BpY1Jlc3BvbnNlIkoKDlB1Ymxpc2hSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEikKCG1lc3NhZ2VzGAIgAygLMhcucG9sbHV4LnYxLlRvcGljTWVzc2FnZSI2Cg9QdWJsaXNoUmVzcG9uc2USDwoHb2Zmc2V0cxgBIAMoBBISCgpkdXBsaWNhdGVzGAIgASgNIrMBChBTdWJzY3JpYmVSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEg8KB2NoYW5uZWwYAiABKAkSJwoFc3RhcnQYAyABKAsyGC5wb2xsdXgudjEuVG9waWNQb3NpdGlvbhIsCghzZXR0aW5ncxgEIAEoCzIaLnBvbGx1eC52MS5DaGFubmVsU2V0dGluZ3MSFQoNbWF4X2luX2ZsaWdodBgFIAEoDRIRCgl1bnRpbF9lbmQYBiABKAgiSgoRU3Vic2NyaWJlUmVzcG9uc2USDgoGcmVhZGVyGAEgASgJEiUKCG1lc3NhZ2VzGAIgAygLMhMucG9sbHV4LnYxLkRlbGl2ZXJ5IkUKCERlbGl2ZXJ5EigKB21lc3NhZ2UYASABKAsyFy5wb2xsdXgudjEuVG9waWNNZXNzYWdlEg8KB2F0dGVtcHQYAiABKA0ibQoKQWNrUmVxdWVzdBINCgV0b3BpYxgBIAEoCRIPCgdjaGFubmVsGAIgASgJEg4KBnJlYWRlchgDIAEoCRIPCgdvZmZzZXRzGAQgAygEEg4KBmZhaWxlZBgFIAMoBBIOCgZyZWFzb24YBiABKAkiLQoLQWNrUmVzcG9uc2USDwoHc2V0dGxlZBgBIAEoDRINCgVzdGFsZRgCIAEoDSKHAQoRUHV0Q2hhbm5lbFJlcXVlc3QSDQoFdG9waWMYASABKAkSDAoEbmFtZRgCIAEoCRIsCghzZXR0aW5ncxgDIAEoCzIaLnBvbGx1eC52MS5DaGFubmVsU2V0dGluZ3MSJwoFc3RhcnQYBCABKAsyGC5wb2xsdXgudjEuVG9waWNQb3NpdGlvbiI5ChJQdXRDaGFubmVsUmVzcG9uc2USIwoHY2hhbm5lbBgBIAEoCzISLnBvbGx1eC52MS5DaGFubmVsIksKE0xpc3RDaGFubmVsc1JlcXVlc3QSDQoFdG9waWMYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkiVQoUTGlzdENoYW5uZWxzUmVzcG9uc2USJAoIY2hhbm5lbHMYASADKAsyEi5wb2xsdXgudjEuQ2hhbm5lbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiMwoURGVsZXRlQ2hhbm5lbFJlcXVlc3QSDQoFdG9waWMYASABKAkSDAoEbmFtZRgCIAEoCSIXChVEZWxldGVDaGFubmVsUmVzcG9uc2UiVwoSU2Vla0NoYW5uZWxSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEgwKBG5hbWUYAiABKAkSJAoCdG8YAyABKAsyGC5wb2xsdXgudjEuVG9waWNQb3NpdGlvbiI6ChNTZWVrQ2hhbm5lbFJlc3BvbnNlEiMKB2NoYW5uZWwYASABKAsyEi5wb2xsdXgudjEuQ2hhbm5lbCI4ChhSZXBsYXlEZWFkTGV0dGVyc1JlcXVlc3QSDQoFdG9waWMYASABKAkSDQoFbGltaXQYAiABKA0iLQoZUmVwbGF5RGVhZExldHRlcnNSZXNwb25zZRIQCghyZXBsYXllZBgBIAEoDSpxCgdBY2tNb2RlEhgKFEFDS19NT0RFX1VOU1BFQ0lGSUVEEAASFwoTQUNLX01PREVfT05fUkVDRUlQVBABEh0KGUFDS19NT0RFX0FGVEVSX1BST0NFU1NJTkcQAhIUChBBQ0tfTU9ERV9CWV9IQU5EEAMy8goKDFRvcGljU2VydmljZRJMCgtDcmVhdGVUb3BpYxIdLnBvbGx1eC52MS5DcmVhdGVUb3BpY1JlcXVlc3QaHi5wb2xsdXgudjEuQ3JlYXRlVG9waWNSZXNwb25zZRJICghHZXRUb3BpYxIaLnBvbGx1eC52MS5HZXRUb3BpY1JlcXVlc3QaGy5wb2xsdXgudjEuR2V0VG9waWNSZXNwb25zZSIDkAIBEk4KCkxpc3RUb3BpY3MSHC5wb2xsdXgudjEuTGlzdFRvcGljc1JlcXVlc3QaHS5wb2xsdXgudjEuTGlzdFRvcGljc1Jlc3BvbnNlIgOQAgESTAoLVXBkYXRlVG9waWMSHS5wb2xsdXgudjEuVXBkYXRlVG9waWNSZXF1ZXN0Gh4ucG9sbHV4LnYxLlVwZGF0ZVRvcGljUmVzcG9uc2USTAoLRGVsZXRlVG9waWMSHS5wb2xsdXgudjEuRGVsZXRlVG9waWNSZXF1ZXN0Gh4ucG9sbHV4LnYxLkRlbGV0ZVRvcGljUmVzcG9uc2USQAoHUHVibGlzaBIZLnBvbGx1eC52MS5QdWJsaXNoUmVxdWVzdBoaLnBvbGx1eC52MS5QdWJsaXNoUmVzcG9uc2USSAoJU3Vic2NyaWJlEhsucG9sbHV4LnYxLlN1YnNjcmliZVJlcXVlc3QaHC5wb2xsdXgudjEuU3Vic2NyaWJlUmVzcG9uc2UwARI0CgNBY2sSFS5wb2xsdXgudjEuQWNrUmVxdWVzdBoWLnBvbGx1eC52MS5BY2tSZXNwb25zZRJJCgpQdXRDaGFubmVsEhwucG9sbHV4LnYxLlB1dENoYW5uZWxSZXF1ZXN0Gh0ucG9sbHV4LnYxLlB1dENoYW5uZWxSZXNwb25zZRJUCgxMaXN0Q2hhbm5lbHMSHi5wb2xsdXgudjEuTGlzdENoYW5uZWxzUmVxdWVzdBofLnBvbGx1eC52MS5MaXN0Q2hhbm5lbHNSZXNwb25zZSIDkAIBElIKDURlbGV0ZUNoYW5uZWwSHy5wb2xsdXgudjEuRGVsZXRlQ2hhbm5lbFJlcXVlc3QaIC5wb2xsdXgudjEuRGVsZXRlQ2hhbm5lbFJlc3BvbnNlEkwKC1NlZWtDaGFubmVsEh0ucG9sbHV4LnYxLlNlZWtDaGFubmVsUmVxdWVzdBoeLnBvbGx1eC52MS5TZWVrQ2hhbm5lbFJlc3BvbnNlEl4KEVJlcGxheURlYWRMZXR0ZXJzEiMucG9sbHV4LnYxLlJlcGxheURlYWRMZXR0ZXJzUmVxdWVzdBokLnBvbGx1eC52MS5SZXBsYXlEZWFkTGV0dGVyc1Jlc3BvbnNlEkMKCFB1dFJvdXRlEhoucG9sbHV4LnYxLlB1dFJvdXRlUmVxdWVzdBobLnBvbGx1eC52MS5QdXRSb3V0ZVJlc3BvbnNlEkgKCEdldFJvdXRlEhoucG9sbHV4LnYxLkdldFJvdXRlUmVxdWVzdBobLnBvbGx1eC52MS5HZXRSb3V0ZVJlc3BvbnNlIgOQAgESTgoKTGlzdFJvdXRlcxIcLnBvbGx1eC52MS5MaXN0Um91dGVzUmVxdWVzdBodLnBvbGx1eC52MS5MaXN0Um91dGVzUmVzcG9uc2UiA5ACARJMCgtEZWxldGVSb3V0ZRIdLnBvbGx1eC52MS5EZWxldGVSb3V0ZVJlcXVlc3QaHi5wb2xsdXgudjEuRGVsZXRlUm91dGVSZXNwb25zZRJMCgtSZXBsYXlSb3V0ZRIdLnBvbGx1eC52MS5SZXBsYXlSb3V0ZVJlcXVlc3QaHi5wb2xsdXgudjEuUmVwbGF5Um91dGVSZXNwb25zZUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Topic is a durable stream of messages.
@@ -621,6 +621,42 @@ export const PutRouteResponseSchema: GenMessage<PutRouteResponse> = /*@__PURE__*
   messageDesc(file_pollux_v1_topic, 9);
 
 /**
+ * @generated from message pollux.v1.GetRouteRequest
+ */
+export type GetRouteRequest = Message<"pollux.v1.GetRouteRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message pollux.v1.GetRouteRequest.
+ * Use `create(GetRouteRequestSchema)` to create a new message.
+ */
+export const GetRouteRequestSchema: GenMessage<GetRouteRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_topic, 10);
+
+/**
+ * @generated from message pollux.v1.GetRouteResponse
+ */
+export type GetRouteResponse = Message<"pollux.v1.GetRouteResponse"> & {
+  /**
+   * With its counts.
+   *
+   * @generated from field: pollux.v1.Route route = 1;
+   */
+  route?: Route | undefined;
+};
+
+/**
+ * Describes the message pollux.v1.GetRouteResponse.
+ * Use `create(GetRouteResponseSchema)` to create a new message.
+ */
+export const GetRouteResponseSchema: GenMessage<GetRouteResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_topic, 11);
+
+/**
  * @generated from message pollux.v1.ListRoutesRequest
  */
 export type ListRoutesRequest = Message<"pollux.v1.ListRoutesRequest"> & {
@@ -647,7 +683,7 @@ export type ListRoutesRequest = Message<"pollux.v1.ListRoutesRequest"> & {
  * Use `create(ListRoutesRequestSchema)` to create a new message.
  */
 export const ListRoutesRequestSchema: GenMessage<ListRoutesRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 10);
+  messageDesc(file_pollux_v1_topic, 12);
 
 /**
  * @generated from message pollux.v1.ListRoutesResponse
@@ -671,7 +707,7 @@ export type ListRoutesResponse = Message<"pollux.v1.ListRoutesResponse"> & {
  * Use `create(ListRoutesResponseSchema)` to create a new message.
  */
 export const ListRoutesResponseSchema: GenMessage<ListRoutesResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 11);
+  messageDesc(file_pollux_v1_topic, 13);
 
 /**
  * @generated from message pollux.v1.DeleteRouteRequest
@@ -688,7 +724,7 @@ export type DeleteRouteRequest = Message<"pollux.v1.DeleteRouteRequest"> & {
  * Use `create(DeleteRouteRequestSchema)` to create a new message.
  */
 export const DeleteRouteRequestSchema: GenMessage<DeleteRouteRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 12);
+  messageDesc(file_pollux_v1_topic, 14);
 
 /**
  * @generated from message pollux.v1.DeleteRouteResponse
@@ -701,7 +737,7 @@ export type DeleteRouteResponse = Message<"pollux.v1.DeleteRouteResponse"> & {
  * Use `create(DeleteRouteResponseSchema)` to create a new message.
  */
 export const DeleteRouteResponseSchema: GenMessage<DeleteRouteResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 13);
+  messageDesc(file_pollux_v1_topic, 15);
 
 /**
  * @generated from message pollux.v1.ReplayRouteRequest
@@ -725,7 +761,7 @@ export type ReplayRouteRequest = Message<"pollux.v1.ReplayRouteRequest"> & {
  * Use `create(ReplayRouteRequestSchema)` to create a new message.
  */
 export const ReplayRouteRequestSchema: GenMessage<ReplayRouteRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 14);
+  messageDesc(file_pollux_v1_topic, 16);
 
 /**
  * @generated from message pollux.v1.ReplayRouteResponse
@@ -754,7 +790,7 @@ export type ReplayRouteResponse = Message<"pollux.v1.ReplayRouteResponse"> & {
  * Use `create(ReplayRouteResponseSchema)` to create a new message.
  */
 export const ReplayRouteResponseSchema: GenMessage<ReplayRouteResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 15);
+  messageDesc(file_pollux_v1_topic, 17);
 
 /**
  * @generated from message pollux.v1.CreateTopicRequest
@@ -771,7 +807,7 @@ export type CreateTopicRequest = Message<"pollux.v1.CreateTopicRequest"> & {
  * Use `create(CreateTopicRequestSchema)` to create a new message.
  */
 export const CreateTopicRequestSchema: GenMessage<CreateTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 16);
+  messageDesc(file_pollux_v1_topic, 18);
 
 /**
  * @generated from message pollux.v1.CreateTopicResponse
@@ -788,7 +824,7 @@ export type CreateTopicResponse = Message<"pollux.v1.CreateTopicResponse"> & {
  * Use `create(CreateTopicResponseSchema)` to create a new message.
  */
 export const CreateTopicResponseSchema: GenMessage<CreateTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 17);
+  messageDesc(file_pollux_v1_topic, 19);
 
 /**
  * @generated from message pollux.v1.GetTopicRequest
@@ -805,7 +841,7 @@ export type GetTopicRequest = Message<"pollux.v1.GetTopicRequest"> & {
  * Use `create(GetTopicRequestSchema)` to create a new message.
  */
 export const GetTopicRequestSchema: GenMessage<GetTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 18);
+  messageDesc(file_pollux_v1_topic, 20);
 
 /**
  * @generated from message pollux.v1.GetTopicResponse
@@ -822,7 +858,7 @@ export type GetTopicResponse = Message<"pollux.v1.GetTopicResponse"> & {
  * Use `create(GetTopicResponseSchema)` to create a new message.
  */
 export const GetTopicResponseSchema: GenMessage<GetTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 19);
+  messageDesc(file_pollux_v1_topic, 21);
 
 /**
  * @generated from message pollux.v1.ListTopicsRequest
@@ -851,7 +887,7 @@ export type ListTopicsRequest = Message<"pollux.v1.ListTopicsRequest"> & {
  * Use `create(ListTopicsRequestSchema)` to create a new message.
  */
 export const ListTopicsRequestSchema: GenMessage<ListTopicsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 20);
+  messageDesc(file_pollux_v1_topic, 22);
 
 /**
  * @generated from message pollux.v1.ListTopicsResponse
@@ -875,7 +911,7 @@ export type ListTopicsResponse = Message<"pollux.v1.ListTopicsResponse"> & {
  * Use `create(ListTopicsResponseSchema)` to create a new message.
  */
 export const ListTopicsResponseSchema: GenMessage<ListTopicsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 21);
+  messageDesc(file_pollux_v1_topic, 23);
 
 /**
  * @generated from message pollux.v1.UpdateTopicRequest
@@ -892,7 +928,7 @@ export type UpdateTopicRequest = Message<"pollux.v1.UpdateTopicRequest"> & {
  * Use `create(UpdateTopicRequestSchema)` to create a new message.
  */
 export const UpdateTopicRequestSchema: GenMessage<UpdateTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 22);
+  messageDesc(file_pollux_v1_topic, 24);
 
 /**
  * @generated from message pollux.v1.UpdateTopicResponse
@@ -909,7 +945,7 @@ export type UpdateTopicResponse = Message<"pollux.v1.UpdateTopicResponse"> & {
  * Use `create(UpdateTopicResponseSchema)` to create a new message.
  */
 export const UpdateTopicResponseSchema: GenMessage<UpdateTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 23);
+  messageDesc(file_pollux_v1_topic, 25);
 
 /**
  * @generated from message pollux.v1.DeleteTopicRequest
@@ -926,7 +962,7 @@ export type DeleteTopicRequest = Message<"pollux.v1.DeleteTopicRequest"> & {
  * Use `create(DeleteTopicRequestSchema)` to create a new message.
  */
 export const DeleteTopicRequestSchema: GenMessage<DeleteTopicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 24);
+  messageDesc(file_pollux_v1_topic, 26);
 
 /**
  * @generated from message pollux.v1.DeleteTopicResponse
@@ -939,7 +975,7 @@ export type DeleteTopicResponse = Message<"pollux.v1.DeleteTopicResponse"> & {
  * Use `create(DeleteTopicResponseSchema)` to create a new message.
  */
 export const DeleteTopicResponseSchema: GenMessage<DeleteTopicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 25);
+  messageDesc(file_pollux_v1_topic, 27);
 
 /**
  * @generated from message pollux.v1.PublishRequest
@@ -963,7 +999,7 @@ export type PublishRequest = Message<"pollux.v1.PublishRequest"> & {
  * Use `create(PublishRequestSchema)` to create a new message.
  */
 export const PublishRequestSchema: GenMessage<PublishRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 26);
+  messageDesc(file_pollux_v1_topic, 28);
 
 /**
  * @generated from message pollux.v1.PublishResponse
@@ -989,7 +1025,7 @@ export type PublishResponse = Message<"pollux.v1.PublishResponse"> & {
  * Use `create(PublishResponseSchema)` to create a new message.
  */
 export const PublishResponseSchema: GenMessage<PublishResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 27);
+  messageDesc(file_pollux_v1_topic, 29);
 
 /**
  * @generated from message pollux.v1.SubscribeRequest
@@ -1041,7 +1077,7 @@ export type SubscribeRequest = Message<"pollux.v1.SubscribeRequest"> & {
  * Use `create(SubscribeRequestSchema)` to create a new message.
  */
 export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 28);
+  messageDesc(file_pollux_v1_topic, 30);
 
 /**
  * @generated from message pollux.v1.SubscribeResponse
@@ -1065,7 +1101,7 @@ export type SubscribeResponse = Message<"pollux.v1.SubscribeResponse"> & {
  * Use `create(SubscribeResponseSchema)` to create a new message.
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 29);
+  messageDesc(file_pollux_v1_topic, 31);
 
 /**
  * @generated from message pollux.v1.Delivery
@@ -1089,7 +1125,7 @@ export type Delivery = Message<"pollux.v1.Delivery"> & {
  * Use `create(DeliverySchema)` to create a new message.
  */
 export const DeliverySchema: GenMessage<Delivery> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 30);
+  messageDesc(file_pollux_v1_topic, 32);
 
 /**
  * @generated from message pollux.v1.AckRequest
@@ -1137,7 +1173,7 @@ export type AckRequest = Message<"pollux.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 31);
+  messageDesc(file_pollux_v1_topic, 33);
 
 /**
  * @generated from message pollux.v1.AckResponse
@@ -1161,7 +1197,7 @@ export type AckResponse = Message<"pollux.v1.AckResponse"> & {
  * Use `create(AckResponseSchema)` to create a new message.
  */
 export const AckResponseSchema: GenMessage<AckResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 32);
+  messageDesc(file_pollux_v1_topic, 34);
 
 /**
  * @generated from message pollux.v1.PutChannelRequest
@@ -1195,7 +1231,7 @@ export type PutChannelRequest = Message<"pollux.v1.PutChannelRequest"> & {
  * Use `create(PutChannelRequestSchema)` to create a new message.
  */
 export const PutChannelRequestSchema: GenMessage<PutChannelRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 33);
+  messageDesc(file_pollux_v1_topic, 35);
 
 /**
  * @generated from message pollux.v1.PutChannelResponse
@@ -1212,7 +1248,7 @@ export type PutChannelResponse = Message<"pollux.v1.PutChannelResponse"> & {
  * Use `create(PutChannelResponseSchema)` to create a new message.
  */
 export const PutChannelResponseSchema: GenMessage<PutChannelResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 34);
+  messageDesc(file_pollux_v1_topic, 36);
 
 /**
  * @generated from message pollux.v1.ListChannelsRequest
@@ -1241,7 +1277,7 @@ export type ListChannelsRequest = Message<"pollux.v1.ListChannelsRequest"> & {
  * Use `create(ListChannelsRequestSchema)` to create a new message.
  */
 export const ListChannelsRequestSchema: GenMessage<ListChannelsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 35);
+  messageDesc(file_pollux_v1_topic, 37);
 
 /**
  * @generated from message pollux.v1.ListChannelsResponse
@@ -1265,7 +1301,7 @@ export type ListChannelsResponse = Message<"pollux.v1.ListChannelsResponse"> & {
  * Use `create(ListChannelsResponseSchema)` to create a new message.
  */
 export const ListChannelsResponseSchema: GenMessage<ListChannelsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 36);
+  messageDesc(file_pollux_v1_topic, 38);
 
 /**
  * @generated from message pollux.v1.DeleteChannelRequest
@@ -1287,7 +1323,7 @@ export type DeleteChannelRequest = Message<"pollux.v1.DeleteChannelRequest"> & {
  * Use `create(DeleteChannelRequestSchema)` to create a new message.
  */
 export const DeleteChannelRequestSchema: GenMessage<DeleteChannelRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 37);
+  messageDesc(file_pollux_v1_topic, 39);
 
 /**
  * @generated from message pollux.v1.DeleteChannelResponse
@@ -1300,7 +1336,7 @@ export type DeleteChannelResponse = Message<"pollux.v1.DeleteChannelResponse"> &
  * Use `create(DeleteChannelResponseSchema)` to create a new message.
  */
 export const DeleteChannelResponseSchema: GenMessage<DeleteChannelResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 38);
+  messageDesc(file_pollux_v1_topic, 40);
 
 /**
  * @generated from message pollux.v1.SeekChannelRequest
@@ -1327,7 +1363,7 @@ export type SeekChannelRequest = Message<"pollux.v1.SeekChannelRequest"> & {
  * Use `create(SeekChannelRequestSchema)` to create a new message.
  */
 export const SeekChannelRequestSchema: GenMessage<SeekChannelRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 39);
+  messageDesc(file_pollux_v1_topic, 41);
 
 /**
  * @generated from message pollux.v1.SeekChannelResponse
@@ -1344,7 +1380,7 @@ export type SeekChannelResponse = Message<"pollux.v1.SeekChannelResponse"> & {
  * Use `create(SeekChannelResponseSchema)` to create a new message.
  */
 export const SeekChannelResponseSchema: GenMessage<SeekChannelResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 40);
+  messageDesc(file_pollux_v1_topic, 42);
 
 /**
  * @generated from message pollux.v1.ReplayDeadLettersRequest
@@ -1368,7 +1404,7 @@ export type ReplayDeadLettersRequest = Message<"pollux.v1.ReplayDeadLettersReque
  * Use `create(ReplayDeadLettersRequestSchema)` to create a new message.
  */
 export const ReplayDeadLettersRequestSchema: GenMessage<ReplayDeadLettersRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 41);
+  messageDesc(file_pollux_v1_topic, 43);
 
 /**
  * @generated from message pollux.v1.ReplayDeadLettersResponse
@@ -1385,7 +1421,7 @@ export type ReplayDeadLettersResponse = Message<"pollux.v1.ReplayDeadLettersResp
  * Use `create(ReplayDeadLettersResponseSchema)` to create a new message.
  */
 export const ReplayDeadLettersResponseSchema: GenMessage<ReplayDeadLettersResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_topic, 42);
+  messageDesc(file_pollux_v1_topic, 44);
 
 /**
  * When a message counts as read.
@@ -1563,6 +1599,14 @@ export const TopicService: GenService<{
     methodKind: "unary";
     input: typeof PutRouteRequestSchema;
     output: typeof PutRouteResponseSchema;
+  },
+  /**
+   * @generated from rpc pollux.v1.TopicService.GetRoute
+   */
+  getRoute: {
+    methodKind: "unary";
+    input: typeof GetRouteRequestSchema;
+    output: typeof GetRouteResponseSchema;
   },
   /**
    * @generated from rpc pollux.v1.TopicService.ListRoutes

@@ -1,0 +1,137 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+)
+
+// CreateAlias gives a twin an alias. Errors: ErrExists where some twin has it.
+func (r *Registry) CreateAlias(ctx context.Context, project string, m *pb.NamedAlias) (*pb.NamedAlias, error) {
+	if old, err := r.Alias(project, m.Alias); err == nil {
+		return nil, fmt.Errorf("alias %s: twin %s has it: %w", aliasText(m.Alias), old.Twin, ErrExists)
+	} else if !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if m.Twin == "" {
+		return nil, invalid("/named/twin", "is missing")
+	}
+	if err := r.changeAliases(ctx, project, m.Twin, func(all []*pb.Alias) []*pb.Alias { return append(all, m.Alias) }); err != nil {
+		return nil, err
+	}
+	return r.Alias(project, m.Alias)
+}
+
+// Alias gives the twin of an alias.
+func (r *Registry) Alias(project string, a *pb.Alias) (*pb.NamedAlias, error) {
+	rec, ok, err := r.store.Get(tableAliases, aliasKey(project, a.Network, a.Key, a.Value))
+	if err != nil {
+		return nil, fmt.Errorf("read alias: %w", err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("alias %s: %w", aliasText(a), ErrNotFound)
+	}
+	return decodeAlias(rec), nil
+}
+
+// ListAliases gives a page of aliases, by project, network, key and value.
+func (r *Registry) ListAliases(req *pb.ListAliasesRequest, projects func(string) bool) (*pb.ListAliasesResponse, error) {
+	out, prefix, last := &pb.ListAliasesResponse{}, "", ""
+	if req.GetProject() != "" {
+		prefix = req.Project + "/"
+	}
+	if req.GetNetwork() != "" {
+		if prefix == "" {
+			return nil, invalid("/project", "is missing: a network is one of a project")
+		}
+		prefix += escape(req.Network) + "/"
+	}
+	for rec, err := range r.store.Scan(tableAliases, prefix, req.GetPageToken()) {
+		if err != nil {
+			return nil, fmt.Errorf("list aliases: %w", err)
+		}
+		m := decodeAlias(rec)
+		if projects != nil && !projects(m.Project) {
+			continue
+		}
+		if len(out.Aliases) == pageSize(req.GetPageSize()) {
+			out.NextPageToken = last
+			break
+		}
+		out.Aliases, last = append(out.Aliases, m), rec.Key
+	}
+	return out, nil
+}
+
+// UpdateAlias takes an alias from its twin and gives it to another one. Where that fails the first one has it again.
+func (r *Registry) UpdateAlias(ctx context.Context, project string, m *pb.NamedAlias) (*pb.NamedAlias, error) {
+	old, err := r.Alias(project, m.Alias)
+	if err != nil {
+		return nil, err
+	}
+	if old.Twin == within(project, m.Twin) {
+		return old, nil
+	}
+	if _, err := r.GetTwin(within(project, m.Twin)); err != nil {
+		return nil, err
+	}
+	if err := r.DeleteAlias(ctx, project, m.Alias); err != nil {
+		return nil, err
+	}
+	made, err := r.CreateAlias(ctx, project, m)
+	if err != nil {
+		_, back := r.CreateAlias(ctx, project, old)
+		return nil, errors.Join(err, back)
+	}
+	return made, nil
+}
+
+// DeleteAlias takes an alias from its twin.
+func (r *Registry) DeleteAlias(ctx context.Context, project string, a *pb.Alias) error {
+	old, err := r.Alias(project, a)
+	if err != nil {
+		return err
+	}
+	return r.changeAliases(ctx, project, old.Twin, func(all []*pb.Alias) []*pb.Alias {
+		return slices.DeleteFunc(all, func(x *pb.Alias) bool { return proto.Equal(x, a) })
+	})
+}
+
+// changeAliases changes those of a twin, and tries again where somebody else changes the twin.
+func (r *Registry) changeAliases(ctx context.Context, project, twin string, change func([]*pb.Alias) []*pb.Alias) error {
+	for try := 1; ; try++ {
+		t, err := r.GetTwin(within(project, twin))
+		if err != nil {
+			return err
+		}
+		if ProjectOf(t.Id) != project {
+			return invalid("/named/twin", "%s is in another project than %s", t.Id, project)
+		}
+		t.Aliases = change(t.Aliases)
+		if _, err := r.UpdateTwin(ctx, t); !errors.Is(err, ErrRevision) || try == attempts {
+			return err
+		}
+	}
+}
+
+// decodeAlias reads a line of the index.
+func decodeAlias(rec storage.Record) *pb.NamedAlias {
+	parts := strings.SplitN(rec.Key, "/", 4)
+	parts = append(parts, "", "", "")
+	return &pb.NamedAlias{Project: parts[0], Alias: &pb.Alias{Network: unescape(parts[1]), Key: unescape(parts[2]), Value: unescape(parts[3])},
+		Twin: string(rec.Value), Revision: rec.Revision}
+}
+
+// unescape takes back what escape does.
+func unescape(s string) string {
+	return strings.NewReplacer("%2F", "/", "%00", "\x00", "%25", "%").Replace(s)
+}
+
+func aliasText(a *pb.Alias) string { return a.GetNetwork() + "/" + a.GetKey() + "/" + a.GetValue() }
