@@ -116,18 +116,20 @@ type node struct {
 	// url is that of the node that answered last, or else the first one given.
 	url func() string
 	// http sends to the node, and at is the address that its clients use: for the plain REST API.
-	http    *http.Client
-	at      string
-	drivers rpcv1.DriverServiceClient
-	twins   rpcv1.TwinServiceClient
-	cluster rpcv1.ClusterServiceClient
-	watch   rpcv1.WatchServiceClient
-	keys    rpcv1.KeyServiceClient
-	site    rpcv1.SiteServiceClient
-	topics  rpcv1.TopicServiceClient
-	history rpcv1.HistoryServiceClient
-	sinks   rpcv1.SinkServiceClient
-	sources rpcv1.SourceServiceClient
+	http     *http.Client
+	at       string
+	drivers  rpcv1.DriverServiceClient
+	twins    rpcv1.TwinServiceClient
+	cluster  rpcv1.ClusterServiceClient
+	watch    rpcv1.WatchServiceClient
+	keys     rpcv1.KeyServiceClient
+	site     rpcv1.SiteServiceClient
+	topics   rpcv1.TopicServiceClient
+	history  rpcv1.HistoryServiceClient
+	sinks    rpcv1.SinkServiceClient
+	sources  rpcv1.SourceServiceClient
+	projects rpcv1.ProjectServiceClient
+	aliases  rpcv1.AliasServiceClient
 	// simulations are scenarios that the cluster plays.
 	simulations rpcv1.SimulationServiceClient
 	ingest      rpcv1.IngestServiceClient
@@ -183,7 +185,7 @@ func (a *app) dial() (*node, error) {
 		cluster: rpcv1.NewClusterServiceClient(hc, at), watch: rpcv1.NewWatchServiceClient(hc, at),
 		automation: rpcv1.NewAutomationServiceClient(hc, at), analytics: rpcv1.NewAnalyticsServiceClient(hc, at),
 		history: rpcv1.NewHistoryServiceClient(hc, at), notifiers: rpcv1.NewNotifierServiceClient(hc, at), logics: rpcv1.NewLogicServiceClient(hc, at),
-		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), sinks: rpcv1.NewSinkServiceClient(hc, at), sources: rpcv1.NewSourceServiceClient(hc, at), simulations: rpcv1.NewSimulationServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
+		keys: rpcv1.NewKeyServiceClient(hc, at), site: rpcv1.NewSiteServiceClient(hc, at), topics: rpcv1.NewTopicServiceClient(hc, at), sinks: rpcv1.NewSinkServiceClient(hc, at), sources: rpcv1.NewSourceServiceClient(hc, at), simulations: rpcv1.NewSimulationServiceClient(hc, at), projects: rpcv1.NewProjectServiceClient(hc, at), aliases: rpcv1.NewAliasServiceClient(hc, at), bulk: rpcv1.NewBulkServiceClient(hc, at), relations: rpcv1.NewRelationServiceClient(hc, at),
 		settings: rpcv1.NewSettingsServiceClient(hc, at), modelling: rpcv1.NewModelServiceClient(hc, at), ingest: rpcv1.NewIngestServiceClient(hc, at), search: rpcv1.NewSearchServiceClient(hc, at),
 	}, nil
 }

@@ -23,7 +23,7 @@ named by its alias, NETWORK/KEY/VALUE. What shall happen to unknown senders is c
   pollux inbox claim lora/eui/70b3d5 sensor7 --model sensor
   pollux inbox ignore lora/eui/70b3d6`,
 	}))
-	cmd.AddCommand(inboxList(a), inboxClaim(a), inboxIgnore(a))
+	cmd.AddCommand(inboxList(a), watcher(a, "inbox", "entries"), inboxClaim(a), inboxIgnore(a))
 	return cmd
 }
 

@@ -42,7 +42,7 @@ func addCommands(a *app, root *cobra.Command) {
 		commands []*cobra.Command
 	}{
 		{"On this machine:", []*cobra.Command{serveCommand(a), simCommand(a), configCommand(a), versionCommand(a)}},
-		{"Devices and places:", []*cobra.Command{twinCommand(a), driverCommand(a), modelCommand(a), inboxCommand(a), ingestCommand(a), zoneCommand(a), systemCommand(a), relationCommand(a), walkCommand(a), topicCommand(a), sinkCommand(a), sourceCommand(a), searchCommand(a), scheduleCommand(a), ruleCommand(a), logicCommand(a), alarmCommand(a), notifierCommand(a), detectorCommand(a), historyCommand(a), retentionCommand(a),
+		{"Devices and places:", []*cobra.Command{twinCommand(a), driverCommand(a), modelCommand(a), inboxCommand(a), ingestCommand(a), zoneCommand(a), systemCommand(a), relationCommand(a), walkCommand(a), projectCommand(a), aliasCommand(a), topicCommand(a), sinkCommand(a), sourceCommand(a), searchCommand(a), scheduleCommand(a), ruleCommand(a), logicCommand(a), alarmCommand(a), notifierCommand(a), detectorCommand(a), historyCommand(a), retentionCommand(a),
 			applyCommand(a), exportCommand(a), importCommand(a)}},
 		{"The cluster and who may use it:", []*cobra.Command{statusCommand(a), clusterCommand(a), watchCommand(a), keyCommand(a), loginCommand(a),
 			backupCommand(a), restoreCommand(a)}},

@@ -124,7 +124,7 @@ func aliasCommand(a *app) *cobra.Command {
 	cmd := group(a.client(&cobra.Command{
 		Use: "alias", Aliases: []string{"aliases"}, Short: "Outside names of twins, by which messages find them",
 		Long: `An alias is a network, a key and a value, such as lora/deveui/a84041. Messages of that sender go to its twin. One alias is of one twin of a project;
-a twin has up to 20.`,
+a twin has up to 32.`,
 		Example: "  pollux alias create lora/deveui/a84041 meter-1\n  pollux alias list --network lora",
 	}))
 	var project string

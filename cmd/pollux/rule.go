@@ -25,7 +25,7 @@ whether its condition holds, and acts where it begins to, or ceases to. One rule
 		Example: "  pollux rule put too-hot --on room1.temperature --if 'value > 28' --until 'value < 26' --for 5m --set fan1.power=on --else-set fan1.power=off\n" +
 			"  pollux rule why too-hot\n  pollux rule test too-hot --twin room1 --value temperature=31\n  pollux rule list",
 	}))
-	cmd.AddCommand(rulePut(a), ruleCreate(a), ruleTemplates(a), ruleList(a), ruleGet(a), ruleWhy(a), ruleTest(a), ruleDryRun(a),
+	cmd.AddCommand(rulePut(a), watcher(a, "rule", "rules"), ruleCreate(a), ruleTemplates(a), ruleList(a), ruleGet(a), ruleWhy(a), ruleTest(a), ruleDryRun(a),
 		rulePause(a, "pause", true), rulePause(a, "resume", false),
 		remover(a, "rm ID", "Remove a rule", "  pollux rule rm too-hot", "rule", func(ctx context.Context, n *node, id string) error {
 			_, err := n.automation.DeleteRule(ctx, req(&pb.DeleteRuleRequest{Id: id}))

@@ -24,7 +24,7 @@ wherever its node is; what was missed while no node was there is made up for onc
 		Example: "  pollux schedule put lights-out --daily 22:30 --zone Europe/Berlin --call lamp1.off\n" +
 			"  pollux schedule put dusk --sunset --offset -20m --place 52.52,13.41 --set lamp1.power=on\n  pollux schedule next dusk\n  pollux schedule list",
 	}))
-	cmd.AddCommand(schedulePut(a), scheduleReport(a), scheduleList(a), scheduleGet(a), scheduleNext(a), scheduleCancel(a),
+	cmd.AddCommand(schedulePut(a), watcher(a, "schedule", "schedules"), scheduleReport(a), scheduleList(a), scheduleGet(a), scheduleNext(a), scheduleCancel(a),
 		remover(a, "rm ID", "Remove a schedule", "  pollux schedule rm lights-out", "schedule", func(ctx context.Context, n *node, id string) error {
 			_, err := n.automation.DeleteSchedule(ctx, req(&pb.DeleteScheduleRequest{Id: id}))
 			return err

@@ -31,7 +31,7 @@ Where to (--to):
   mongodb://HOST:27017/DATABASE/COLLECTION?user=NAME    documents`,
 		Example: "  pollux topic create changes\n  pollux topic route put all --to changes\n  pollux sink create lake --topic changes --to file:lake\n  pollux sink list",
 	}))
-	cmd.AddCommand(sinkCreate(a), sinkUpdate(a), sinkList(a), sinkGet(a), sinkPause(a, "pause", true), sinkPause(a, "resume", false),
+	cmd.AddCommand(sinkCreate(a), watcher(a, "sink", "sinks"), sinkUpdate(a), sinkList(a), sinkGet(a), sinkPause(a, "pause", true), sinkPause(a, "resume", false),
 		remover(a, "rm ID", "Remove a sink and its position", "  pollux sink rm lake", "sink",
 			func(ctx context.Context, n *node, id string) error {
 				_, err := n.sinks.DeleteSink(ctx, req(&pb.DeleteSinkRequest{Id: id}))

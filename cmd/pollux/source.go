@@ -21,7 +21,7 @@ The header "twin" of a record names its twin. Else the record's key is the value
 URL says otherwise.`,
 		Example: "  pollux source create plant --from 'kafka://kafka-1:9092/readings?network=plant&key=serial'\n  pollux source list",
 	}))
-	cmd.AddCommand(sourceCreate(a), sourceUpdate(a), sourceList(a), sourcePause(a, "pause", true), sourcePause(a, "resume", false),
+	cmd.AddCommand(sourceCreate(a), watcher(a, "source", "sources"), sourceGet(a), sourceUpdate(a), sourceList(a), sourcePause(a, "pause", true), sourcePause(a, "resume", false),
 		remover(a, "rm ID", "Remove a source; its group's position stays in Kafka", "  pollux source rm plant", "source",
 			func(ctx context.Context, n *node, id string) error {
 				_, err := n.sources.DeleteSource(ctx, req(&pb.DeleteSourceRequest{Id: id}))
@@ -172,4 +172,30 @@ func sourceStatus(m *pb.Source) string {
 		return fmt.Sprintf("failing since %s: %s", s.ErrorTime.AsTime().Local().Format(time.DateTime), s.Error)
 	}
 	return "running"
+}
+
+func sourceGet(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "get ID", Short: "Show a source and how it does", Args: exactly("ID"), Example: "  pollux source get plant\n  pollux source get plant -o json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			res, err := n.sources.GetSource(cmd.Context(), req(&pb.GetSourceRequest{Id: args[0]}))
+			if err != nil {
+				return err
+			}
+			m := res.Msg.Source
+			return a.show(m, func(w io.Writer) {
+				row(w, "source", m.Id)
+				row(w, "title", dash(m.Title))
+				row(w, "from", m.Url)
+				row(w, "secret", map[bool]string{true: "sealed", false: "–"}[m.HasSecret])
+				row(w, "read", m.GetState().GetRead())
+				row(w, "node", dash(m.GetState().GetNode()))
+				row(w, "status", sourceStatus(m))
+			})
+		},
+	}
 }

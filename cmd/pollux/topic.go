@@ -26,7 +26,7 @@ What a channel gives up is in the topic NAME.dead.`,
 		Example: "  pollux topic create orders --max-age 24h\n  pollux topic publish orders '{\"room\":12}' --key room12\n  pollux topic tail orders --oldest\n" +
 			"  pollux topic tail orders --channel billing",
 	}))
-	cmd.AddCommand(topicCreate(a), topicUpdate(a), topicList(a), topicGet(a), topicPublish(a), topicTail(a), topicSeek(a), topicReplay(a), topicChannel(a), topicRoute(a),
+	cmd.AddCommand(topicCreate(a), watcher(a, "topic", "topics"), topicUpdate(a), topicList(a), topicGet(a), topicPublish(a), topicTail(a), topicSeek(a), topicReplay(a), topicChannel(a), topicRoute(a),
 		remover(a, "rm ID", "Remove a topic with its messages and channels", "  pollux topic rm orders", "topic",
 			func(ctx context.Context, n *node, id string) error {
 				_, err := n.topics.DeleteTopic(ctx, req(&pb.DeleteTopicRequest{Id: id}))

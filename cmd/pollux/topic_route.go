@@ -23,7 +23,9 @@ be published, and what a condition cannot be told of, is a dead letter of the ro
 		Example: "  pollux topic route put all-changes --to changes\n  pollux topic route put too-hot --to alarms --property temperature --when 'value > 30'\n" +
 			"  pollux topic route list\n  pollux topic route dead too-hot\n  pollux topic route replay too-hot",
 	})
-	cmd.AddCommand(routePut(a), routeList(a), routeDead(a), routeReplay(a), remover(a, "rm ID", "Remove a route", "  pollux topic route rm too-hot", "route",
+	watch := watcher(a, "route", "routes")
+	watch.Example = "  pollux topic route watch"
+	cmd.AddCommand(routePut(a), routeGet(a), watch, routeList(a), routeDead(a), routeReplay(a), remover(a, "rm ID", "Remove a route", "  pollux topic route rm too-hot", "route",
 		func(ctx context.Context, n *node, id string) error {
 			_, err := n.topics.DeleteRoute(ctx, req(&pb.DeleteRouteRequest{Id: id}))
 			return err
@@ -161,4 +163,21 @@ func routeWhat(r *pb.Route) string {
 		return "all properties and events"
 	}
 	return strings.Join(append(slices.Clone(r.Properties), names(r.Events, func(e string) string { return "event " + e })...), " ")
+}
+
+func routeGet(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "get ID", Short: "Show a route and what passed it", Args: exactly("ID"), Example: "  pollux topic route get too-hot\n  pollux topic route get too-hot -o yaml",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			res, err := n.topics.GetRoute(cmd.Context(), req(&pb.GetRouteRequest{Id: args[0]}))
+			if err != nil {
+				return err
+			}
+			return a.show(res.Msg.Route, func(w io.Writer) { listRoutes(w, []*pb.Route{res.Msg.Route}) })
+		},
+	}
 }
