@@ -125,34 +125,51 @@ func (r *run) send(batch []*Message) error {
 	}
 }
 
-// ingest brings messages in at once, and gives those that have to be tried again.
+// ingest brings messages in at once, and gives those that have to be tried again: also those that have no result when the run is ended,
+// since an engine that closes may give none.
 func (r *run) ingest(batch []*Message) (left []*Message) {
-	results := make([]Result, len(batch))
-	var all sync.WaitGroup
-	all.Add(len(batch))
-	for i, m := range batch {
-		r.h.o.Ingest(m, func(x Result) {
-			results[i] = x
-			all.Done()
-		})
+	type answer struct {
+		at int
+		Result
 	}
-	all.Wait()
-	for i, x := range results {
-		switch x.Outcome {
-		case pb.IngestOutcome_INGEST_OUTCOME_STORED:
-			r.state.Stored++
-		case pb.IngestOutcome_INGEST_OUTCOME_REFUSED:
-			r.state.Refused++
-			r.state.Error = batch[i].Twin + ": " + x.Reason
-		case pb.IngestOutcome_INGEST_OUTCOME_INBOX:
-			r.state.Inbox++
-		case pb.IngestOutcome_INGEST_OUTCOME_DUPLICATE:
-			r.state.Duplicate++
-		default:
-			left = append(left, batch[i])
+	answers := make(chan answer, len(batch))
+	for i, m := range batch {
+		r.h.o.Ingest(m, func(x Result) { answers <- answer{i, x} })
+	}
+	settled := make([]bool, len(batch))
+	for range batch {
+		select {
+		case a := <-answers:
+			settled[a.at] = r.count(batch[a.at], a.Result)
+			continue
+		case <-r.life.Ctx.Done():
+		}
+		break
+	}
+	for i, m := range batch {
+		if !settled[i] {
+			left = append(left, m)
 		}
 	}
 	return left
+}
+
+// count adds a message's result to the state; false: it has to be tried again.
+func (r *run) count(m *Message, x Result) bool {
+	switch x.Outcome {
+	case pb.IngestOutcome_INGEST_OUTCOME_STORED:
+		r.state.Stored++
+	case pb.IngestOutcome_INGEST_OUTCOME_REFUSED:
+		r.state.Refused++
+		r.state.Error = m.Twin + ": " + x.Reason
+	case pb.IngestOutcome_INGEST_OUTCOME_INBOX:
+		r.state.Inbox++
+	case pb.IngestOutcome_INGEST_OUTCOME_DUPLICATE:
+		r.state.Duplicate++
+	default:
+		return false
+	}
+	return true
 }
 
 // makeTwins makes those that are missing, some side by side.
