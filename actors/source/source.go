@@ -3,13 +3,13 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -231,6 +231,9 @@ func (r *run) take(records []*kgo.Record) error {
 		if left, err = r.ingest(left); len(left) == 0 {
 			break
 		}
+		if r.life.Ctx.Err() != nil {
+			return r.life.Ctx.Err()
+		}
 		if err := r.failed(err); err != nil {
 			return err
 		}
@@ -248,24 +251,32 @@ func (r *run) take(records []*kgo.Record) error {
 	return nil
 }
 
-// ingest takes records in at once, in their order, and gives those that have to be tried again, with the first reason.
+// ingest takes records in at once, in their order, and gives those that have to be tried again, with the first reason: also those that
+// have no result when the run is ended, since an engine that closes may give none.
 func (r *run) ingest(records []*kgo.Record) (left []*kgo.Record, err error) {
-	errs := make([]error, len(records))
-	var all sync.WaitGroup
-	all.Add(len(records))
-	for i, x := range records {
-		r.h.o.Ingest(r.message(x), func(err error) {
-			errs[i] = err
-			all.Done()
-		})
+	type answer struct {
+		at  int
+		err error
 	}
-	all.Wait()
-	for i, e := range errs {
-		if e != nil {
-			left = append(left, records[i])
-			if err == nil {
-				err = e
-			}
+	answers := make(chan answer, len(records))
+	for i, x := range records {
+		r.h.o.Ingest(r.message(x), func(err error) { answers <- answer{i, err} })
+	}
+	taken := make([]bool, len(records))
+	for range records {
+		select {
+		case a := <-answers:
+			taken[a.at] = a.err == nil
+			err = cmp.Or(err, a.err)
+			continue
+		case <-r.life.Ctx.Done():
+			err = r.life.Ctx.Err()
+		}
+		break
+	}
+	for i, x := range records {
+		if !taken[i] {
+			left = append(left, x)
 		}
 	}
 	return left, err
