@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,6 +37,15 @@ var theNode struct {
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
+	}
+	if os.Getenv("TZ") != "UTC" { // tables are compared to the letter
+		_ = os.Setenv("TZ", "UTC")
+		self, err := os.Executable()
+		if err == nil {
+			err = syscall.Exec(self, os.Args, os.Environ())
+		}
+		fmt.Fprintln(os.Stderr, "run again in UTC:", err)
+		os.Exit(1)
 	}
 	code := m.Run()
 	if theNode.node != nil {

@@ -12,15 +12,7 @@ import (
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
-// inUTC has times shown as they are there.
-func inUTC(t *testing.T) {
-	here := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = here })
-}
-
 func TestHistoryTables(t *testing.T) {
-	inUTC(t)
 	golden(t, "history_journal", table(func(w io.Writer) {
 		journalTable(w, []*pb.JournalEntry{
 			{Project: "default", Twin: "default/beamer", Kind: "event", Name: "overheated", Time: before(time.Minute), Sequence: 7,
@@ -39,7 +31,6 @@ func TestHistoryTables(t *testing.T) {
 }
 
 func TestRetentionTables(t *testing.T) {
-	inUTC(t)
 	days := func(n int) *durationpb.Duration { return durationpb.New(time.Duration(n) * 24 * time.Hour) }
 	status := &pb.GetRetentionStatusResponse{
 		Rules: []*pb.RetentionRule{{Kind: "event", Name: "door", MaxAge: days(7)}, {MaxAge: days(900)}},
