@@ -154,6 +154,7 @@ func (s *session) catchUp() {
 	defer s.b.wg.Done()
 	for {
 		s.mu.Lock()
+		s.letGoLocked()
 		if s.closing || len(s.flights) >= s.window() {
 			s.reading, s.live = false, true // behind: goes on when the client has acknowledged something
 			s.mu.Unlock()
@@ -163,6 +164,7 @@ func (s *session) catchUp() {
 		s.mu.Unlock()
 		whole, err := s.readQueue()
 		s.mu.Lock()
+		s.letGoLocked()
 		if err != nil {
 			s.b.log.Error("queue of an mqtt client cannot be read", "client", s.id, "error", err)
 		}
@@ -174,6 +176,14 @@ func (s *session) catchUp() {
 		}
 		s.mu.Unlock()
 	}
+}
+
+// letGoLocked forgets keys of messages that left the queue while it was being read.
+func (s *session) letGoLocked() {
+	for _, key := range s.left {
+		delete(s.keys, key)
+	}
+	s.left = nil
 }
 
 // readQueue goes through the queue once. Not whole: it stopped where there is no room.
@@ -262,12 +272,16 @@ func (s *session) rewrite(o *outgoing, r *actorv1.MqttMessage, then func()) {
 }
 
 // forgetLocked removes an acknowledged message from the client's queue. Its key is known until that is committed, so that it
-// is not read again.
+// is not read again; and while the queue is being read, to the end of that: the reader sees the queue as it was when it began.
 func (s *session) forgetLocked(key string) {
 	c := s.client
 	s.b.writer.add(storage.Write{Table: TableQueue, Key: key, Quiet: true}, func(error) {
 		s.mu.Lock()
-		delete(s.keys, key)
+		if s.reading {
+			s.left = append(s.left, key)
+		} else {
+			delete(s.keys, key)
+		}
 		s.mu.Unlock()
 		c.depthMu.Lock()
 		c.messages = max(0, c.messages-1)

@@ -84,6 +84,7 @@ type session struct {
 	waiting      []*outgoing
 	waitingBytes int
 	keys         map[string]struct{}
+	left         []string // of keys: left the queue while it was being read
 	// live: new messages of the queue are taken as they come. behind: there are some in the store only. reading: somebody reads them.
 	live, behind, reading bool
 	readers               map[string]*reader // of durable topics, by subscription
