@@ -72,6 +72,7 @@ func TestRuleOnATopic(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.rule(`{"id":"order","when":[{"topic":{"topic":"orders"}}],"if":"value.n > 1","then":[{"set":{"to":{"twin":"out"},"property":"scene","expr":"name + ' ' + string(value.n)"}}]}`)
+	n.evaluated("order", 0) // it reads from now on
 	publish := func(payload string) {
 		t.Helper()
 		if _, err := n.client.Topics().Publish(ctx(t), &pb.PublishRequest{Topic: "default/orders", Messages: []*pb.TopicMessage{{Key: "k", Payload: []byte(payload)}}}); err != nil {

@@ -37,14 +37,14 @@ func TestMinority(t *testing.T) {
 	l := chaos.Start(t, c, chaos.Options{})
 	lone := c.Follower()
 	twin := ""
-	for device, node := range l.Devices.Writers() {
-		if node == lone.Name && strings.HasPrefix(device, "line-") {
-			twin = device
+	harness.Until(t, time.Minute, lone.Name+" has a line device", func() bool {
+		for device, node := range l.Devices.Writers() {
+			if node == lone.Name && strings.HasPrefix(device, "line-") {
+				twin = device
+			}
 		}
-	}
-	if twin == "" {
-		t.Fatalf("%s has no line device: %v", lone.Name, l.Devices.Writers())
-	}
+		return twin != ""
+	})
 	cut := time.Now()
 	c.Net.Isolate(lone.Name)
 	time.Sleep(time.Until(cut.Add(lease)))
