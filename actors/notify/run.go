@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -179,7 +180,7 @@ func (r *run) retryMax() time.Duration {
 func (r *run) try(n *pb.Notification, m *pb.TopicMessage, out *pb.NotificationOutcome) (again time.Duration, err error) {
 	all, refused := r.way.recipients(n)
 	for _, to := range all {
-		if has(out.Reached, to) {
+		if slices.Contains(out.Reached, to) {
 			continue
 		}
 		out.Tries++
@@ -212,15 +213,6 @@ func (r *run) try(n *pb.Notification, m *pb.TopicMessage, out *pb.NotificationOu
 		}
 	}
 	return 0, r.end(m, out, refused)
-}
-
-func has(all []string, x string) bool {
-	for _, y := range all {
-		if x == y {
-			return true
-		}
-	}
-	return false
 }
 
 // failed commits why a try failed; the same may succeed later.

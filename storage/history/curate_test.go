@@ -219,3 +219,48 @@ func TestCurateIsFinishedAfterACrash(t *testing.T) {
 		})
 	}
 }
+
+// What failed in the middle is done again before anything is inserted, which would go with the series otherwise.
+func TestCurateIsFinishedBeforeAnythingIsInserted(t *testing.T) {
+	takeTurn(t)
+	dir := t.TempDir()
+	e := openEmbedded(t, Options{Dir: dir})
+	start, _ := day(t, e, "house")
+	now := time.Now()
+	time.Sleep(flushPause)
+	had := raws(t, e, "house", "a", "heat")
+	k := kindOfSeries{"house", "Room", "heat"}
+	w := rewriting{Project: "house", Model: "Room", Property: "heat", Twins: []string{"a"}}
+	if err := e.writeRewriting(t.Context(), &w, k.match(w.Twins), start.UnixMilli()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, rewriteFile)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, whole[:len(whole)-9], 0o600); err != nil { // the disk gives less than it was given
+		t.Fatal(err)
+	}
+	e.unfinished = true
+	late := []storage.TwinSamples{{Project: "house", Twin: "a", Model: "Room", Samples: []storage.Sample{{Property: "heat", Time: now.UnixMilli() - 7000, Value: 21}}}}
+	for range 2 {
+		if err := e.Insert(t.Context(), 1, late); err == nil {
+			t.Fatal("it was inserted among series that are half written")
+		}
+	}
+	rules := SampleRules{{MaxAge: time.Hour}}
+	if _, err := e.Curate(t.Context(), "house", rules, now, nil); err == nil {
+		t.Error("the next group took the file's place")
+	}
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Insert(t.Context(), 1, late); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(flushPause)
+	if n := raws(t, e, "house", "a", "heat"); n != had+1 {
+		t.Errorf("%v samples, want %v", n, had+1)
+	}
+}

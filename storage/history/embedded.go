@@ -127,6 +127,8 @@ type Embedded struct {
 
 	// moving is held by queries, and by who writes series anew (rewrite.go).
 	moving sync.RWMutex
+	// unfinished: series were being written anew, and that failed; under mu.
+	unfinished bool
 	rolled rolledProjects
 
 	mu   sync.Mutex // guards rows: one batch at a time
@@ -272,6 +274,9 @@ func (e *Embedded) Insert(_ context.Context, index uint64, samples []storage.Twi
 func (e *Embedded) insert(samples []storage.TwinSamples) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := e.finishLeft(); err != nil {
+		return err
+	}
 	e.rows.reset()
 	b := boundsAt(time.Now(), e.o.Retention)
 	for i := range samples {
@@ -288,6 +293,9 @@ func (e *Embedded) InsertMetrics(_ context.Context, text, node string, at time.T
 	defer e.leave()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := e.finishLeft(); err != nil {
+		return err
+	}
 	e.rows.reset()
 	parseMetrics(text, func(name string, labels func(add func(name, value string)), v float64) {
 		e.rows.label("", name)

@@ -41,6 +41,9 @@ func (e *Embedded) rewrite(ctx context.Context, k kindOfSeries, twins []string, 
 	defer e.moving.Unlock()
 	e.mu.Lock() // until all is on the disk: what came meanwhile would be deleted if the next start had to do this again
 	defer e.mu.Unlock()
+	if err := e.finishLeft(); err != nil {
+		return err
+	}
 	vmstorage.DebugFlush()
 	w := rewriting{Project: k.project, Model: k.model, Property: k.property, Twins: twins}
 	if step > 0 {
@@ -56,10 +59,25 @@ func (e *Embedded) rewrite(ctx context.Context, k kindOfSeries, twins []string, 
 	if err := e.writeRewriting(ctx, &w, k.match(twins), cutoff); err != nil {
 		return fmt.Errorf("write what stays: %w", err)
 	}
-	// From here on it is finished, now or by the next start.
+	// From here on it is finished: now, by who inserts next, or by the next start.
+	e.unfinished = true
 	n, err := e.finishRewriting()
+	e.unfinished = err != nil
 	c.Kept += n
 	return err
+}
+
+// finishLeft does again what failed in the middle of writing series anew. Until it succeeds nothing is inserted: it would be deleted with
+// those series, and the file of another group would take this one's place. mu must be held.
+func (e *Embedded) finishLeft() error {
+	if !e.unfinished {
+		return nil
+	}
+	if _, err := e.finishRewriting(); err != nil {
+		return fmt.Errorf("series are half written anew: %w", err)
+	}
+	e.unfinished = false
+	return nil
 }
 
 // still waits until no query runs, and keeps others out. It does not stand in line: a long query would then hold all that come after.
