@@ -129,7 +129,7 @@ type Embedded struct {
 	moving sync.RWMutex
 	// unfinished: series were being written anew, and that failed; under mu.
 	unfinished bool
-	rolled rolledProjects
+	rolled     rolledProjects
 
 	mu   sync.Mutex // guards rows: one batch at a time
 	rows rows
