@@ -152,7 +152,7 @@ func New(o Options) (*Engine, error) {
 	e.streams = topic.New(topic.Options{Store: o.Store, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics,
 		Call:       func(env *cluster.Envelope, done func(cluster.Reply)) { e.cluster.Call(env, done) },
 		Owned:      func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
-		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Share: func(id string, own uint64) uint64 { return e.registry.topicShare(id, own) }})
+		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Share: func(id string) uint64 { return e.registry.topicShare(id) }})
 	e.sinks = sink.New(sink.Options{Store: o.Store, Topics: e.streams, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Secret: func(m *pb.Sink) (string, error) { return e.secretAt("sink/"+m.Id+"/secret", m.Secret) }, Files: o.SinkFiles, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
 	if e.notifiers, err = newNotifiers(e); err != nil {

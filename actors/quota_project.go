@@ -55,8 +55,14 @@ func (r *Registry) ProjectTwins(project string) (uint64, error) {
 
 // ProjectTopicBytes adds up what a project's topics hold.
 func (r *Registry) ProjectTopicBytes(project string) (uint64, error) {
-	c, err := r.count("topics of "+project, func() (map[string]uint64, error) {
-		var sum uint64
+	c, err := r.topicBytes(project)
+	return c[""], err
+}
+
+// topicBytes is how much each of a project's topics holds, and under "" how much all do, at one moment, which may be some past.
+func (r *Registry) topicBytes(project string) (map[string]uint64, error) {
+	return r.count("topics of "+project, func() (map[string]uint64, error) {
+		c := map[string]uint64{}
 		for rec, err := range r.store.Scan(topic.TableTails, project+"/", "") {
 			if err != nil {
 				return nil, fmt.Errorf("read topics: %w", err)
@@ -65,11 +71,11 @@ func (r *Registry) ProjectTopicBytes(project string) (uint64, error) {
 			if err := proto.Unmarshal(rec.Value, tail); err != nil {
 				return nil, fmt.Errorf("topic %s: %w", rec.Key, err)
 			}
-			sum += tail.Bytes
+			c[rec.Key] = tail.Bytes
+			c[""] += tail.Bytes
 		}
-		return map[string]uint64{"": sum}, nil
+		return c, nil
 	})
-	return c[""], err
 }
 
 // checkTwinQuota says whether a project may have one more twin, beside those that a plan makes. Those that are made at the same moment
@@ -99,18 +105,23 @@ func (r *Registry) checkTwinQuota(project string, plan planned) error {
 	return nil
 }
 
-// topicShare is how many bytes a topic may hold for the project's quota: where all together hold more, each has its part of it.
-func (r *Registry) topicShare(id string, own uint64) uint64 {
+// topicShare is how many bytes a topic may hold for the project's quota: where all together hold more, each has its part of it. The part is
+// of what was counted at one moment, so that to trim twice by the same count trims once.
+func (r *Registry) topicShare(id string) uint64 {
 	s, err := r.projectSettings(ProjectOf(id))
 	limit := s.GetQuotas().GetTopicBytes()
 	if err != nil || limit == 0 {
 		return ^uint64(0)
 	}
-	all, err := r.ProjectTopicBytes(ProjectOf(id))
-	if err != nil || all <= limit {
+	held, err := r.topicBytes(ProjectOf(id))
+	if err != nil || held[""] <= limit {
 		return ^uint64(0)
 	}
-	return uint64(float64(own) * float64(limit) / float64(all))
+	own, counted := held[id]
+	if !counted {
+		return ^uint64(0)
+	}
+	return uint64(float64(own) * float64(limit) / float64(held[""]))
 }
 
 // Settled calls fn with the settings of each project that has some.

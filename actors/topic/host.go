@@ -65,8 +65,8 @@ type Options struct {
 	Owned func(cluster.Slot) *cluster.Ownership
 	// LeaseValid says whether this node may act now.
 	LeaseValid func() bool
-	// Share is optional: how many bytes a topic may hold beside its own limits, of which it holds own now. Cheap.
-	Share func(id string, own uint64) uint64
+	// Share is optional: how many bytes a topic may hold beside its own limits. Cheap.
+	Share func(id string) uint64
 	// Node is this node's id.
 	Node    string
 	Logger  *slog.Logger

@@ -32,7 +32,7 @@ func orDefault(n, d uint64) uint64 {
 func (t *topic) maxBytes() uint64 {
 	size := orDefault(t.conf.MaxBytes, defaultBytes)
 	if t.h.o.Share != nil {
-		size = min(size, t.h.o.Share(t.id, t.tail.Bytes))
+		size = min(size, t.h.o.Share(t.id))
 	}
 	return size
 }
