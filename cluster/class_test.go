@@ -89,7 +89,7 @@ func callTo(t *testing.T, n *Node, id string) error {
 	select {
 	case r := <-reply:
 		return r.Err
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("no answer")
 		return nil
 	}

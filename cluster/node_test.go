@@ -273,13 +273,13 @@ func TestSupersededIncarnationLosesItsLease(t *testing.T) {
 	}
 	select {
 	case <-told:
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("never told")
 	}
 	if old.LeaseValid() {
 		t.Error("it still has a lease")
 	}
-	for end := time.Now().Add(20 * time.Second); h.count() > 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); h.count() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it still has %d slots", h.count())
 		}
@@ -297,7 +297,7 @@ func TestLeaseEndsWithoutGrants(t *testing.T) {
 		n.Call(&Envelope{Target: Target{"twin", "default/lamp1"}}, func(r Reply) { reply <- r })
 		return (<-reply).Err
 	}
-	for end := time.Now().Add(10 * time.Second); call() != nil; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); call() != nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the twin's slot is not this node's: %v", call())
 		}
@@ -315,7 +315,7 @@ func TestLeaseEndsWithoutGrants(t *testing.T) {
 		t.Errorf("it ran, or was not counted: %v", n.Refused())
 	}
 	s.break_(nil)
-	for end := time.Now().Add(20 * time.Second); !n.LeaseValid(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !n.LeaseValid(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no new grant")
 		}
@@ -423,7 +423,7 @@ func TestNewerMembersAreLeftAlone(t *testing.T) {
 	}
 	for range 5 {
 		clock.advance(2 * time.Second) // its silence
-		for end := time.Now().Add(20 * time.Second); n.LeaseLeft() < 3*time.Second && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); n.LeaseLeft() < 3*time.Second && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		}
 		time.Sleep(2 * pollEvery)
 	}

@@ -88,7 +88,7 @@ func TestRaftCloseAnswersEveryProposal(t *testing.T) {
 			if err != nil {
 				failed = append(failed, err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("a proposal was never answered")
 		}
 	}

@@ -250,7 +250,7 @@ func TestScriptLoops(t *testing.T) {
 			var log string
 			var err error
 			// A busy machine may leave the engine no time between its question and the end.
-			for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && !strings.Contains(log, c.in); {
+			for end := time.Now().Add(30 * time.Second); time.Now().Before(end) && !strings.Contains(log, c.in); {
 				h := &scriptHost{}
 				began := time.Now()
 				_, err = r.Handle(lazyDeadline{t.Context(), began.Add(300 * time.Millisecond)}, command(c.action, "null"), h)

@@ -71,7 +71,7 @@ func (h *house) caller(t *testing.T, id, uri string, settings map[string]any) {
 func (h *house) last(t *testing.T, id, want string) {
 	t.Helper()
 	var got string
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		res, err := h.twins(h.admin).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: id}))
 		if err != nil {
 			t.Fatal(err)
@@ -139,7 +139,7 @@ func TestADeviceCallsInOverTCP(t *testing.T) {
 	id := fresh("callin") + "/a"
 	h.caller(t, id, fmt.Sprintf("tcp-in://:%d?from=127.0.0.1", h.inbound), nil)
 	var device net.Conn
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		var err error
 		if device, err = net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", h.inbound)); err == nil {
 			break

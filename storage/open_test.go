@@ -232,7 +232,7 @@ func TestUnknownEntryStopsTheStore(t *testing.T) {
 		if !errors.As(err, &unknown) || !errors.Is(n.Store.Err(), err) {
 			t.Errorf("fatal: %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("nobody was told")
 	}
 	if _, err := n.Store.Commit(ctxFor(t), &storage.Txn{Writes: []storage.Write{put("t", "k", "w")}}); err == nil {
@@ -295,7 +295,7 @@ func TestFullDisk(t *testing.T) {
 				if !strings.Contains(err.Error(), "the disk is full") || !errors.Is(err, syscall.ENOSPC) {
 					t.Errorf("fatal: %v", err)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatal("nobody was told")
 			}
 			closed := make(chan error, 1)
@@ -305,7 +305,7 @@ func TestFullDisk(t *testing.T) {
 				if !errors.Is(err, syscall.ENOSPC) {
 					t.Errorf("close: %v", err)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatal("close hangs")
 			}
 			left := base.CrashClone(vfs.CrashCloneCfg{})

@@ -125,7 +125,7 @@ func TestSlowWatchEndsAndBlocksNobody(t *testing.T) {
 	for i := range 400 {
 		mustCommit(t, s, put("t", fmt.Sprint(i), "v"))
 	}
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(30 * time.Second)
 	for n := 0; ; n++ {
 		select {
 		case _, ok := <-slow:

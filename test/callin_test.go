@@ -46,7 +46,7 @@ func TestADeviceStaysConnectedWhenItsTwinMoves(t *testing.T) {
 	a.Must("twin", "create", "dev", "--driver", "caller", "--uri", "tcp-in://:"+port+"?from=127.0.0.1", "--selector", "zone=c")
 	lives(t, c, "dev", third)
 	var device net.Conn
-	harness.Until(t, 20*time.Second, "the door to listen", func() bool {
+	harness.Until(t, 30*time.Second, "the door to listen", func() bool {
 		device, err = net.Dial("tcp", at)
 		return err == nil
 	})
@@ -122,7 +122,7 @@ func TestNothingIsLostWhileATwinMoves(t *testing.T) {
 	a.Must("twin", "create", "dev", "--driver", "counter", "--uri", "tcp-in://:"+port+"?from=127.0.0.1", "--selector", "zone=a")
 	lives(t, c, "dev", a)
 	var device net.Conn
-	harness.Until(t, 20*time.Second, "the door to listen", func() bool {
+	harness.Until(t, 30*time.Second, "the door to listen", func() bool {
 		device, err = net.Dial("tcp", at)
 		return err == nil
 	})

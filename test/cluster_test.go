@@ -91,7 +91,7 @@ func TestMinority(t *testing.T) {
 	}
 	c.Net.Heal()
 	c.Settle(time.Minute)
-	harness.Until(t, 10*time.Second, lone.Name+" takes calls again", func() bool {
+	harness.Until(t, 30*time.Second, lone.Name+" takes calls again", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err := lone.Twins().Invoke(ctx, connect.NewRequest(&pb.InvokeRequest{Id: twin, Action: "ping"}))
@@ -151,7 +151,7 @@ func TestNodesThatMayNotJoin(t *testing.T) {
 			}
 			if tt.there != "" {
 				there := regexp.MustCompile(tt.there)
-				harness.Until(t, 5*time.Second, "a member says why too", func() bool {
+				harness.Until(t, 30*time.Second, "a member says why too", func() bool {
 					for _, m := range c.Nodes() {
 						if there.MatchString(errorLines(m.Log())) {
 							return true

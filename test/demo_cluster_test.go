@@ -53,7 +53,7 @@ func TestDemoOnThreeNodes(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	harness.Until(t, 10*time.Second, "it says that the node has gone", func() bool { return strings.Contains(out.String(), nodes[2][1]+" has gone") })
+	harness.Until(t, 30*time.Second, "it says that the node has gone", func() bool { return strings.Contains(out.String(), nodes[2][1]+" has gone") })
 	harness.Until(t, time.Minute, "the node is back", func() bool { return strings.Contains(out.String(), nodes[2][1]+" is back, with pid") })
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -86,19 +86,19 @@ func TestDeviceKey(t *testing.T) {
 	state := func(twin string) any {
 		return at(curl(t, n, "TwinService/GetTwin", `{"id":"`+twin+`"}`), "twin", "state")
 	}
-	harness.Until(t, 20*time.Second, "the device is connected and known", func() bool {
+	harness.Until(t, 30*time.Second, "the device is connected and known", func() bool {
 		s := state("lamp1")
 		return at(s, "status", "connection") == "CONNECTION_CONNECTED" && at(s, "properties", "power1") != nil &&
 			at(s, "properties", "mac") != nil // of the answer to a command
 	})
 	for _, on := range []string{"true", "false"} {
 		n.Must("twin", "set", "lamp1", "power1", on)
-		harness.Until(t, 10*time.Second, "the command arrives", func() bool {
+		harness.Until(t, 30*time.Second, "the command arrives", func() bool {
 			return strconv.FormatBool(at(state("lamp1"), "properties", "power1", "value") == true) == on
 		})
 	}
 	n.Must("twin", "call", "lamp1", "toggle") // without input: nothing of it is required
-	harness.Until(t, 10*time.Second, "toggled", func() bool { return at(state("lamp1"), "properties", "power1", "value") == true })
+	harness.Until(t, 30*time.Second, "toggled", func() bool { return at(state("lamp1"), "properties", "power1", "value") == true })
 
 	// It announces itself where all devices do: refused and counted, and its connection stays.
 	if counter(t, n, notAuthorized) == 0 {
@@ -139,9 +139,9 @@ func TestDeviceBeforeItsTwin(t *testing.T) {
 	n.Must("driver", "add", "tasmota")
 	_, secret := deviceKey(t, n, "lamp1")
 	background(t, harness.Binary(t), "sim", "tasmota", "--kind", "plug", "--broker", n.MQTT, "--user", "lamp1", "--password", secret, "--topic", "lamp1")
-	harness.Until(t, 20*time.Second, "turned away", func() bool { return counter(t, n, `pollux_mqtt_turned_away_total{reason="credentials"}`) > 0 })
+	harness.Until(t, 30*time.Second, "turned away", func() bool { return counter(t, n, `pollux_mqtt_turned_away_total{reason="credentials"}`) > 0 })
 	n.Must("twin", "create", "lamp1", "--driver", "tasmota", "--setting", "topic=lamp1")
-	harness.Until(t, 20*time.Second, "let in", func() bool {
+	harness.Until(t, 30*time.Second, "let in", func() bool {
 		s := at(curl(t, n, "TwinService/GetTwin", `{"id":"lamp1"}`), "twin", "state")
 		return at(s, "status", "connection") == "CONNECTION_CONNECTED" && at(s, "properties", "power1") != nil
 	})
@@ -159,12 +159,12 @@ func TestRevokedKey(t *testing.T) {
 		return background(t, "mosquitto_sub", mosquitto(n, "lamp1", password, "-t", "cmnd/lamp1/#")...)
 	}
 	ended, keptEnded := listen(secret), listen(other)
-	harness.Until(t, 10*time.Second, "both have subscribed", func() bool { return counter(t, n, "pollux_mqtt_subscriptions") == 2 })
+	harness.Until(t, 30*time.Second, "both have subscribed", func() bool { return counter(t, n, "pollux_mqtt_subscriptions") == 2 })
 	n.Must("key", "rm", id)
 	// mosquitto_sub tries again, and ends where its password is refused.
 	select {
 	case <-ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the connection of the revoked key goes on")
 	}
 	if n := counter(t, n, `pollux_mqtt_closed_total{reason="administrative"}`); n != 1 {

@@ -22,7 +22,7 @@ func TestNodesComeBackElsewhere(t *testing.T) {
 	says(t, c, "t")
 	c.Node(1).Kill()
 	c.Node(2).Kill()
-	harness.Until(t, 10*time.Second, "the lease of the last one is over", func() bool {
+	harness.Until(t, 30*time.Second, "the lease of the last one is over", func() bool {
 		_, err := a.Command(t.Context(), "twin", "call", "t", "say", `{"text":"x"}`)
 		return err != nil
 	})
@@ -61,8 +61,8 @@ func TestDeviceAwayFromItsTwin(t *testing.T) {
 	status := func(want pb.Connection) func() bool {
 		return func() bool { return stateOf(t, c.Node(2), "plug").GetStatus().GetConnection() == want }
 	}
-	harness.Until(t, 20*time.Second, "the device to be connected", status(pb.Connection_CONNECTION_CONNECTED))
-	harness.Until(t, 20*time.Second, "the device to tell what it has", func() bool { return stateOf(t, a, "plug").Properties["power1"] != nil })
+	harness.Until(t, 30*time.Second, "the device to be connected", status(pb.Connection_CONNECTION_CONNECTED))
+	harness.Until(t, 30*time.Second, "the device to tell what it has", func() bool { return stateOf(t, a, "plug").Properties["power1"] != nil })
 	for _, on := range []string{"true", "false"} {
 		c.Node(2).Must("twin", "set", "plug", "power1", on) // waits until the device has confirmed it
 	}

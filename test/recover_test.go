@@ -63,7 +63,7 @@ func TestRecoverFromOne(t *testing.T) {
 		t.Error("a node that was given up was let in")
 	}
 	for _, lost := range []*harness.Node{lost, c.Node(1)} {
-		harness.Until(t, 20*time.Second, lost.Name+" can be removed", func() bool {
+		harness.Until(t, 30*time.Second, lost.Name+" can be removed", func() bool {
 			_, err := n.Command(t.Context(), "cluster", "remove", lost.Name)
 			return err == nil
 		})

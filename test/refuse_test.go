@@ -147,7 +147,7 @@ func TestStop(t *testing.T) {
 	call := callSilentDevice(t, n)
 	ended, code := n.Wait()
 	n.Signal(syscall.SIGTERM)
-	harness.Until(t, 20*time.Second, "the first signal is taken", func() bool { return strings.Contains(n.Log(), "msg=stopping") })
+	harness.Until(t, 30*time.Second, "the first signal is taken", func() bool { return strings.Contains(n.Log(), "msg=stopping") })
 	select {
 	case <-ended:
 		t.Fatalf("one signal did not wait for the call: exit %d\n%s", code(), n.Log())
@@ -157,7 +157,7 @@ func TestStop(t *testing.T) {
 	n.Signal(syscall.SIGTERM)
 	select {
 	case <-ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("two signals do not stop it")
 	}
 	if took := time.Since(second); code() != 1 || !strings.Contains(n.Log(), "stopped at once by a second signal") {

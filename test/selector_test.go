@@ -173,7 +173,7 @@ func says(t *testing.T, c *harness.Cluster, id string) {
 func lives(t *testing.T, c *harness.Cluster, id string, on ...*harness.Node) {
 	t.Helper()
 	for _, n := range c.Running() {
-		harness.Until(t, 10*time.Second, "twin "+id+" to live where it may, as "+n.Name+" sees it", func() bool {
+		harness.Until(t, 30*time.Second, "twin "+id+" to live where it may, as "+n.Name+" sees it", func() bool {
 			r, err := n.Cluster().GetPlacement(t.Context(), connect.NewRequest(&pb.GetPlacementRequest{Id: id}))
 			if err != nil {
 				t.Fatal(err)
@@ -188,7 +188,7 @@ func lives(t *testing.T, c *harness.Cluster, id string, on ...*harness.Node) {
 func nobody(t *testing.T, n *harness.Node, id, selector string) {
 	t.Helper()
 	out := ""
-	harness.Until(t, 20*time.Second, "twin "+id+" to be unavailable", func() bool {
+	harness.Until(t, 30*time.Second, "twin "+id+" to be unavailable", func() bool {
 		var err error
 		out, err = n.Command(t.Context(), "twin", "call", id, "say", `{"text":"hello"}`)
 		return err != nil && strings.Contains(out, "unavailable: no node satisfies "+selector)

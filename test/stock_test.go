@@ -75,7 +75,7 @@ func TestStockClients(t *testing.T) {
 	publish("tele/lamp/SENSOR", `{"Time":"2026-01-01T00:00:00","AM2301":{"Temperature":21.4,"Humidity":48.1},"TempUnit":"C"}`)
 
 	state := func() any { return at(curl(t, n, "TwinService/GetTwin", `{"id":"lamp"}`), "twin", "state") }
-	harness.Until(t, 10*time.Second, "the twin knows what mosquitto said", func() bool {
+	harness.Until(t, 30*time.Second, "the twin knows what mosquitto said", func() bool {
 		s := state()
 		return at(s, "status", "connection") == "CONNECTION_CONNECTED" && at(s, "properties", "power1", "value") == false &&
 			at(s, "properties", "am2301_temperature", "value") == 21.4
@@ -94,7 +94,7 @@ func TestStockClients(t *testing.T) {
 		}
 	}
 	publish("stat/lamp/RESULT", `{"POWER1":"ON"}`)
-	harness.Until(t, 10*time.Second, "the device's answer confirms what was asked", func() bool {
+	harness.Until(t, 30*time.Second, "the device's answer confirms what was asked", func() bool {
 		return at(state(), "desired", "power1", "progress") == "PROGRESS_CONFIRMED"
 	})
 }
@@ -111,7 +111,7 @@ func TestHistoryAsGrafanaAsks(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_pub: %v: %s", err, out)
 	}
-	harness.Until(t, 20*time.Second, "the sample is in VictoriaMetrics", func() bool {
+	harness.Until(t, 30*time.Second, "the sample is in VictoriaMetrics", func() bool {
 		r, err := n.Get("/victoria/api/v1/query?query=pollux_property%7Btwin%3D%22meter%22%2Cproperty%3D%22voltage%22%7D")
 		if err != nil {
 			return false

@@ -44,7 +44,7 @@ func TestCompilerLetsOthersRunFirst(t *testing.T) {
 		}
 		return len(stats) > 0
 	}
-	for end := time.Now().Add(20 * time.Second); !lowered(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !lowered(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the compiler has the priority of the calls")
 		}

@@ -228,7 +228,7 @@ func TestWhoKeepsBeingStoppedLeavesPlaces(t *testing.T) {
 			}
 		})
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for live := 0; live < 2; live, _ = p.Live() {
 		if time.Now().After(deadline) {
 			t.Fatal("the loops do not begin")
@@ -470,7 +470,7 @@ func TestIdleInstancesAreClosed(t *testing.T) {
 	if _, err := call(t.Context(), p, "a", 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for live := 1; live > 0; live, _ = p.Live() {
 		if time.Now().After(deadline) {
 			t.Fatal("the idle instance stays")

@@ -122,7 +122,7 @@ func ask(t testing.TB, p *Peers, node string, env *cluster.Envelope) cluster.Rep
 	select {
 	case r := <-answers:
 		return r
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("no answer, not even an error")
 		return cluster.Reply{}
 	}
@@ -131,7 +131,7 @@ func ask(t testing.TB, p *Peers, node string, env *cluster.Envelope) cluster.Rep
 // eventually polls until ok.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: not within 15 s", what)
 		}
@@ -143,7 +143,7 @@ func noLeaks(t *testing.T) {
 	t.Helper()
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {
-		for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); runtime.NumGoroutine() > before; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				buf := make([]byte, 1<<20)
 				t.Fatalf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
@@ -297,7 +297,7 @@ func TestPostArrives(t *testing.T) {
 			if s != fmt.Sprint(i) {
 				t.Fatalf("%s came as number %d: out of order", s, i)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("%d of 1000 came", i)
 		}
 	}

@@ -283,7 +283,7 @@ func TestCloseEndsRequests(t *testing.T) {
 			if err == nil {
 				t.Error("it ended as if all had been said")
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Errorf("%s closed, the request goes on", side)
 		}
 		res.Body.Close()

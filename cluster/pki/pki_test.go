@@ -314,7 +314,7 @@ func TestKeepFresh(t *testing.T) {
 				return ca.Sign(csr, "a", "c1", NodeTTL)
 			}})
 	}()
-	for end := time.Now().Add(10 * time.Second); time.Until(i.Expires()) < NodeTTL/2; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Until(i.Expires()) < NodeTTL/2; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("not renewed")
 		}

@@ -292,7 +292,7 @@ func TestBounds(t *testing.T) {
 		if err == nil {
 			t.Error("an answer after Close")
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("Close leaves a request waiting")
 	}
 }

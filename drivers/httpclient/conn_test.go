@@ -33,7 +33,7 @@ func TestConnectedIsWhatAnswers(t *testing.T) {
 	})
 	listen := func(addr string) (net.Listener, *http.Server) {
 		var l net.Listener
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 			var err error
 			if l, err = net.Listen("tcp", addr); err == nil {
 				break

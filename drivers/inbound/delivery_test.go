@@ -50,7 +50,7 @@ func (s *slow) frames() []string {
 // await waits until the twin has taken so many frames, and holds them against those wanted, which are numbers.
 func (s *slow) await(t *testing.T, want ...int) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); len(s.frames()) < len(want); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); len(s.frames()) < len(want); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("taken: %q, want %v", s.frames(), want)
 		}
@@ -163,7 +163,7 @@ func TestTheDeviceHangsUpMeanwhile(t *testing.T) {
 	second.Await(t, "the end", func(e []string) bool {
 		return len(e) == 2 && e[0] == "connected" && e[1] == "disconnected: closed by the device"
 	})
-	for deadline := time.Now().Add(20 * time.Second); nodes.doors["n2"].Links() > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); nodes.doors["n2"].Links() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the link does not end, though all is handled")
 		}

@@ -171,7 +171,7 @@ func (c *caller) Received() []byte {
 	select {
 	case b := <-c.in:
 		return b
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		c.t.Fatal("the device received nothing")
 		return nil
 	}

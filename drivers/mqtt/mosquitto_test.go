@@ -68,7 +68,7 @@ func sub(t *testing.T, b *Broker, args ...string) (*exec.Cmd, func() string) {
 		t.Helper()
 		select {
 		case <-ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(30 * time.Second):
 			_ = cmd.Process.Kill()
 			<-ended
 			t.Fatalf("mosquitto_sub does not end; it printed %q", out.String())

@@ -207,7 +207,7 @@ func testDigestIsMasked(t *testing.T, r drivers.Runner) {
 		if first != "***%1POWR ?\r" {
 			t.Errorf("the first command shows as %q", first)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("nothing was sent")
 	}
 }

@@ -111,7 +111,7 @@ func (l *line) Received() []byte {
 	select {
 	case b := <-l.in:
 		return b
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		l.t.Fatal("the device received nothing")
 		return nil
 	}

@@ -87,7 +87,7 @@ func (p *peer) Received() []byte {
 	select {
 	case b := <-p.in:
 		return b
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		p.t.Fatal("the device received nothing")
 		return nil
 	}
@@ -111,7 +111,7 @@ func opened(o transport.Options) (drivers.Conn, error) {
 	if u := o.Binding.Transport.UDP; u != nil && u.WithPeer {
 		greeting = "\x00" + greeting
 	}
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if c.Send(context.Background(), []byte(greeting)) == nil || c.(*transport.Conn).Stats().Errors > 0 {
 			break
 		}
@@ -161,7 +161,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	stranger.mu.Unlock()
 	stranger.Send([]byte("I am the device"))
 	dropped := transport.Dropped(set, "udp", "sender")
-	for deadline := time.Now().Add(10 * time.Second); dropped.Get() == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); dropped.Get() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the stranger's datagram was not dropped")
 		}
@@ -254,7 +254,7 @@ func join(t *testing.T, uri string, u *drivers.UDPOptions) (drivers.Conn, *contr
 func say(t *testing.T, c drivers.Conn, frame string) {
 	t.Helper()
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if err = c.Send(t.Context(), []byte(frame)); err == nil {
 			return
 		}

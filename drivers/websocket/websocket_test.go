@@ -50,7 +50,7 @@ func (p *peer) URI() string {
 
 func (p *peer) Up() {
 	var l net.Listener
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		var err error
 		if l, err = net.Listen("tcp", p.addr); err == nil {
 			break
@@ -118,7 +118,7 @@ func (p *peer) Received() []byte {
 	select {
 	case b := <-p.in:
 		return b
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		p.t.Fatal("the device received nothing")
 		return nil
 	}

@@ -98,7 +98,7 @@ func testExport(t *testing.T, h whole, x Exporter) {
 		t.Fatal(err)
 	}
 	want := flat(entries...)
-	eventually(t, 20*time.Second, "the export has all", func() bool {
+	eventually(t, 30*time.Second, "the export has all", func() bool {
 		if f, ok := h.(flusher); ok {
 			f.flush()
 		}
@@ -143,7 +143,7 @@ func TestBackfill(t *testing.T) {
 	}
 	feed := func(e *Embedded, s Source) *Feeder {
 		f := Feed(ctx, s, e, FeedOptions{Linger: time.Millisecond, CursorInterval: time.Hour, Logger: testLogger(t), Metrics: metrics.NewSet()})
-		eventually(t, 20*time.Second, "all is fed", func() bool { return f.Lag() == 0 })
+		eventually(t, 30*time.Second, "all is fed", func() bool { return f.Lag() == 0 })
 		return f
 	}
 	// The node that has all.
@@ -153,7 +153,7 @@ func TestBackfill(t *testing.T) {
 	}
 	early := exported(t, a) // which says that it is not complete
 	f := feed(a, j)
-	eventually(t, 10*time.Second, "it is complete", a.Complete)
+	eventually(t, 30*time.Second, "it is complete", a.Complete)
 	good := exported(t, a)
 	if info, got, err := readAll(good); err != nil || !slices.Equal(got, flat(entries...)) || info.Through != 200 || !info.Complete {
 		t.Fatalf("%+v: %d samples of %d, %v", info, len(got), len(flat(entries...)), err)
@@ -233,7 +233,7 @@ func TestBackfill(t *testing.T) {
 			return from(good, nil)(ctx)
 		}})
 	}()
-	eventually(t, 20*time.Second, "it is complete", b.Complete)
+	eventually(t, 30*time.Second, "it is complete", b.Complete)
 	if _, got, err := readAll(exported(t, b)); err != nil {
 		t.Error(err)
 	} else if got = slices.Compact(got); !slices.Equal(got, flat(entries...)) {
@@ -247,7 +247,7 @@ func TestBackfill(t *testing.T) {
 	if err := b.lost(190); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "it is complete again", b.Complete)
+	eventually(t, 30*time.Second, "it is complete again", b.Complete)
 	stop()
 	<-kept
 	f.Close()
@@ -355,7 +355,7 @@ func TestExportHandler(t *testing.T) {
 		b, err := io.ReadAll(resp.Body)
 		return b, resp.StatusCode, err
 	}
-	eventually(t, 10*time.Second, "it is complete", e.Complete)
+	eventually(t, 30*time.Second, "it is complete", e.Complete)
 	if err := e.lost(5); err != nil {
 		t.Fatal(err)
 	}
@@ -411,7 +411,7 @@ func TestSnapshotLeavesAGap(t *testing.T) {
 	f := Feed(t.Context(), follower.Store, sink, quick)
 	defer f.Close()
 	commit(30, 40)
-	eventually(t, 20*time.Second, "all is fed", func() bool {
+	eventually(t, 30*time.Second, "all is fed", func() bool {
 		return follower.Store.AppliedIndex() >= leader.Store.AppliedIndex() && f.Lag() == 0
 	})
 	var want []float64

@@ -53,7 +53,7 @@ func insert(t *testing.T, h whole, samples []storage.TwinSamples) {
 	last := samples[len(samples)-1]
 	s := last.Samples[len(last.Samples)-1]
 	at := time.UnixMilli(s.Time)
-	eventually(t, 20*time.Second, "inserted sample shows", func() bool {
+	eventually(t, 30*time.Second, "inserted sample shows", func() bool {
 		if f, ok := h.(flusher); ok {
 			f.flush()
 		}

@@ -144,7 +144,7 @@ func TestEmbeddedReopen(t *testing.T) {
 	q := Query{Project: "default", Twin: "t", Property: "p", Start: at, End: at.Add(time.Hour)}
 	for i := range 3 {
 		e := openEmbedded(t, Options{Dir: dir})
-		eventually(t, 10*time.Second, "samples of before", func() bool { return len(query(t, e, q).Points) == i })
+		eventually(t, 30*time.Second, "samples of before", func() bool { return len(query(t, e, q).Points) == i })
 		s := storage.Sample{Property: "p", Time: at.UnixMilli() + int64(i), Value: 1}
 		if err := e.Insert(t.Context(), uint64(i+1), one("default", "t", "m", s)); err != nil {
 			t.Fatal(err)

@@ -83,7 +83,7 @@ func TestFeedOrderAndBatches(t *testing.T) {
 	o.Batch = 10
 	f := Feed(t.Context(), j, l, o)
 	defer f.Close()
-	eventually(t, 10*time.Second, "all is fed", func() bool { return f.Lag() == 0 })
+	eventually(t, 30*time.Second, "all is fed", func() bool { return f.Lag() == 0 })
 	if got := l.got(); !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}
@@ -94,7 +94,7 @@ func TestFeedOrderAndBatches(t *testing.T) {
 	if err := j.append(valued(1000)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "what comes later", func() bool { return f.Lag() == 0 && len(l.got()) == len(want)+1 })
+	eventually(t, 30*time.Second, "what comes later", func() bool { return f.Lag() == 0 && len(l.got()) == len(want)+1 })
 }
 
 func TestFeedCursor(t *testing.T) {
@@ -106,18 +106,18 @@ func TestFeedCursor(t *testing.T) {
 	if err := j.append(nil, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "cursor at 3", func() bool { return f.Cursor() == 3 && j.SampleCursor() == 3 })
+	eventually(t, 30*time.Second, "cursor at 3", func() bool { return f.Cursor() == 3 && j.SampleCursor() == 3 })
 	if err := j.append(valued(1), nil, valued(2), nil); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "all is fed", func() bool { return f.Fed() == 7 })
+	eventually(t, 30*time.Second, "all is fed", func() bool { return f.Fed() == 7 })
 	if err := f.SyncCursor(); err != nil || f.Cursor() != 3 {
 		t.Errorf("cursor %d before anything is durable, %v", f.Cursor(), err)
 	}
 	l.set(nil, 4)
-	eventually(t, 10*time.Second, "cursor at 4", func() bool { return f.Cursor() == 4 })
+	eventually(t, 30*time.Second, "cursor at 4", func() bool { return f.Cursor() == 4 })
 	l.set(nil, 6)
-	eventually(t, 10*time.Second, "cursor at the end", func() bool { return f.Cursor() == 7 && j.SampleCursor() == 7 })
+	eventually(t, 30*time.Second, "cursor at the end", func() bool { return f.Cursor() == 7 && j.SampleCursor() == 7 })
 	f.Close()
 	if !slices.IsSorted(j.sets) {
 		t.Errorf("the cursor went back: %v", j.sets)
@@ -129,7 +129,7 @@ func TestFeedCursor(t *testing.T) {
 	next := &ledger{}
 	g := Feed(t.Context(), j, next, quick)
 	defer g.Close()
-	eventually(t, 10*time.Second, "the next feeder", func() bool { return g.Lag() == 0 })
+	eventually(t, 30*time.Second, "the next feeder", func() bool { return g.Lag() == 0 })
 	if got := next.got(); !slices.Equal(got, []float64{3}) {
 		t.Errorf("next feeder inserts %v", got)
 	}
@@ -147,14 +147,14 @@ func TestFeedFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	fails := set.GetOrCreateCounter("pollux_history_feed_errors_total")
-	eventually(t, 10*time.Second, "two failures", func() bool { return fails.Get() >= 2 })
+	eventually(t, 30*time.Second, "two failures", func() bool { return fails.Get() >= 2 })
 	var text strings.Builder
 	set.WritePrometheus(&text)
 	if f.Lag() != 3 || f.Fed() != 0 || !strings.Contains(text.String(), "pollux_history_lag_entries 3\n") {
 		t.Errorf("lag %d, fed %d, metrics:\n%s", f.Lag(), f.Fed(), text.String())
 	}
 	l.set(nil, 0)
-	eventually(t, 10*time.Second, "all is fed", func() bool { return f.Lag() == 0 })
+	eventually(t, 30*time.Second, "all is fed", func() bool { return f.Lag() == 0 })
 	if got := l.got(); !slices.Equal(got, []float64{1, 2, 3}) {
 		t.Errorf("got %v", got)
 	}
@@ -183,7 +183,7 @@ func TestFeedGap(t *testing.T) {
 	o.Metrics = metrics.NewSet()
 	f := Feed(t.Context(), &truncated{j, 3}, l, o)
 	defer f.Close()
-	eventually(t, 10*time.Second, "all is fed", func() bool { return f.Lag() == 0 })
+	eventually(t, 30*time.Second, "all is fed", func() bool { return f.Lag() == 0 })
 	if got := l.got(); !slices.Equal(got, []float64{3, 4}) {
 		t.Errorf("got %v", got)
 	}

@@ -102,7 +102,7 @@ func TestKillEmbeddedEager(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "the cursor moves", func() bool { return readCursor(dir) > 100 })
+	eventually(t, 30*time.Second, "the cursor moves", func() bool { return readCursor(dir) > 100 })
 	stop(cmd, syscall.SIGKILL)
 	if lost, all := recover9(t, dir); lost == 0 {
 		t.Errorf("none of %d samples is missing: the check cannot fail", all)
@@ -120,7 +120,7 @@ func recover9(t *testing.T, dir string) (lost, all int) {
 	e := openEmbedded(t, Options{Dir: filepath.Join(dir, "vm")})
 	f := Feed(t.Context(), j, e, FeedOptions{Logger: testLogger(t)})
 	defer f.Close()
-	eventually(t, 20*time.Second, "caught up", func() bool { return f.Lag() == 0 })
+	eventually(t, 30*time.Second, "caught up", func() bool { return f.Lag() == 0 })
 	time.Sleep(flushPause) // the longest that an insert stays unseen
 	lost, twice, all := missing(t, e, j)
 	if twice > 0 {
@@ -145,7 +145,7 @@ func TestKillRemote(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := readCursor(dir)
-		eventually(t, 20*time.Second, fmt.Sprintf("round %d: the cursor moves", round), func() bool { return readCursor(dir) > before+300 })
+		eventually(t, 30*time.Second, fmt.Sprintf("round %d: the cursor moves", round), func() bool { return readCursor(dir) > before+300 })
 		stop(cmd, syscall.SIGKILL)
 	}
 	j, err := openJournal(filepath.Join(dir, "journal"))

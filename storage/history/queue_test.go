@@ -53,7 +53,7 @@ func TestQueueDurable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, 5*time.Second, "all is on disk", func() bool { return q.durable() == 30 })
+	eventually(t, 30*time.Second, "all is on disk", func() bool { return q.durable() == 30 })
 	if err := q.add([]byte("y"), 40); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestQueueKilled(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "the queue is filled", func() bool { _, err := os.Stat(filepath.Join(dir, "filled")); return err == nil })
+	eventually(t, 30*time.Second, "the queue is filled", func() bool { _, err := os.Stat(filepath.Join(dir, "filled")); return err == nil })
 	stop(cmd, syscall.SIGKILL)
 	// Bytes that never counted, as a crash between data and state leaves them.
 	file, _ := chunk(filepath.Join(dir, queueName), 0)

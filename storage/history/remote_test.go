@@ -193,7 +193,7 @@ func testOutage(t *testing.T, s *server, sig syscall.Signal, away time.Duration)
 		}
 	}()
 	sent := set.GetOrCreateCounter("pollux_history_sent_blocks_total")
-	eventually(t, 20*time.Second, "blocks are sent", func() bool { return sent.Get() > 50 })
+	eventually(t, 30*time.Second, "blocks are sent", func() bool { return sent.Get() > 50 })
 	s.stop(sig)
 	gone := time.Now()
 	eventually(t, away+10*time.Second, "the outage is noticed and lasts", func() bool { return time.Since(gone) > away && r.sender.outage.Load() })
@@ -215,7 +215,7 @@ func testOutage(t *testing.T, s *server, sig syscall.Signal, away time.Duration)
 	n := sent.Get()
 	eventually(t, 30*time.Second, "blocks are sent again", func() bool { return sent.Get() > n+20 })
 	cancel()
-	eventually(t, 5*time.Second, "the load ends", func() bool { return !loading.Load() })
+	eventually(t, 30*time.Second, "the load ends", func() bool { return !loading.Load() })
 	compareRemote(t, r, f, j)
 }
 
@@ -279,7 +279,7 @@ func TestRemoteRequests(t *testing.T) {
 			if got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Errorf("no request, want %s", want)
 		}
 	}
@@ -292,7 +292,7 @@ func TestRemoteRequests(t *testing.T) {
 	refuse.Store(http.StatusBadRequest)
 	add()
 	refused := set.GetOrCreateCounter("pollux_history_refused_blocks_total")
-	eventually(t, 10*time.Second, "a refusal is counted", func() bool { return refused.Get() == 1 })
+	eventually(t, 30*time.Second, "a refusal is counted", func() bool { return refused.Get() == 1 })
 	add()
 	expect(`/base/api/v1/write u:p cookie=""`)
 	// The caller's credentials stay here.
@@ -319,7 +319,7 @@ func TestRemoteQueueKept(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, 10*time.Second, "a try fails", func() bool { return r.sender.outage.Load() })
+		eventually(t, 30*time.Second, "a try fails", func() bool { return r.sender.outage.Load() })
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -330,7 +330,7 @@ func TestRemoteQueueKept(t *testing.T) {
 	s.start()
 	r := openRemote(t, s, RemoteOptions{Dir: dir})
 	q := Query{Project: "default", Twin: "t", Property: "p", Start: at, End: at.Add(time.Second)}
-	eventually(t, 20*time.Second, "all shows", func() bool {
+	eventually(t, 30*time.Second, "all shows", func() bool {
 		r.flush()
 		return len(query(t, r, q).Points) >= 12
 	})

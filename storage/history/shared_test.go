@@ -74,16 +74,16 @@ func TestShared(t *testing.T) {
 		t.Errorf("nobody pushes: %+v", p)
 	}
 	who.Store(1)
-	eventually(t, 20*time.Second, "the first node's samples arrive", func() bool { return arrived(r1) == count })
+	eventually(t, 30*time.Second, "the first node's samples arrive", func() bool { return arrived(r1) == count })
 	last := commit(10)
-	eventually(t, 20*time.Second, "the position is committed, and both logs may go", func() bool {
+	eventually(t, 30*time.Second, "the position is committed, and both logs may go", func() bool {
 		return committed(t, follower.Store).Sent >= last && leader.Store.SampleCursor() >= last && follower.Store.SampleCursor() >= last
 	})
 
 	// The server is away. The first node queues, and dies with its queue.
 	server.stop(syscall.SIGTERM)
 	last = commit(100)
-	eventually(t, 20*time.Second, "the queue has them", func() bool { return committed(t, leader.Store).Queued >= last })
+	eventually(t, 30*time.Second, "the queue has them", func() bool { return committed(t, leader.Store).Queued >= last })
 	if p := committed(t, leader.Store); p.Sent >= last || p.Node != "n1" || follower.Store.SampleCursor() >= last {
 		t.Errorf("the server is away: %+v, the other log is read up to %d of %d", p, follower.Store.SampleCursor(), last)
 	}
@@ -128,7 +128,7 @@ func TestSharedLongOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := n.Store.AppliedIndex()
-	eventually(t, 20*time.Second, "the log may go", func() bool { return n.Store.SampleCursor() >= last })
+	eventually(t, 30*time.Second, "the log may go", func() bool { return n.Store.SampleCursor() >= last })
 	if p := committed(t, n.Store); p.Sent >= last {
 		t.Errorf("%+v, and the server is away", p)
 	}

@@ -39,7 +39,7 @@ func TestFeedStore(t *testing.T) {
 				t.Fatal(k, err)
 			}
 		}
-		eventually(t, 20*time.Second, "all is fed", func() bool { return f.Lag() == 0 })
+		eventually(t, 30*time.Second, "all is fed", func() bool { return f.Lag() == 0 })
 		time.Sleep(flushPause) // the longest that an insert stays unseen
 		sum := 0
 		for twin := range 3 {

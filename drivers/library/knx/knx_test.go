@@ -75,7 +75,7 @@ func knxd(t *testing.T) (addr string, tool func(args ...string), lines <-chan st
 		}
 		t.Fatalf("knxtool %v: %v: %s", args, err, out)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		if c, err := net.Dial("unix", socket); err == nil {
 			_ = c.Close()
 			break

@@ -132,7 +132,7 @@ func testTraps(t *testing.T, tw *peertest.Twin, port int) {
 		if err != nil {
 			t.Fatalf("%s: %v: %s", program, err, out)
 		}
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(30 * time.Second)
 		for len(tw.Events()) == before && time.Now().Before(deadline) {
 			time.Sleep(5 * time.Millisecond)
 		}
@@ -174,7 +174,7 @@ func TestAgainstTheSimulator(t *testing.T) {
 	if err := s.Trap(fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); len(tw.Events()) == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); len(tw.Events()) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the trap was not heard")
 		}

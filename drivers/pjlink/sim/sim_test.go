@@ -75,7 +75,7 @@ func (c *client) ask(line, want string) {
 
 func (c *client) until(line, want string) {
 	c.t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		c.say(line)
 		got, err := c.r.ReadString('\r')
 		if err != nil {
@@ -212,7 +212,7 @@ func TestLampHoursGrow(t *testing.T) {
 	p := s.Projectors()[0]
 	before := p.LampHours()
 	p.Press(true)
-	for deadline := time.Now().Add(5 * time.Second); p.LampHours() < before+3; {
+	for deadline := time.Now().Add(30 * time.Second); p.LampHours() < before+3; {
 		if time.Now().After(deadline) {
 			t.Fatal("the counter stands")
 		}

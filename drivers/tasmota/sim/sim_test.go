@@ -100,7 +100,7 @@ func (e *ear) say(topic, payload string) {
 // hear waits for a message that came after the given number of messages.
 func (e *ear) hear(after int, topic, part string) paho.Message {
 	e.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		e.mu.Lock()
 		for _, m := range e.m[min(after, len(e.m)):] {
 			if m.Topic() == topic && strings.Contains(string(m.Payload()), part) {
@@ -181,7 +181,7 @@ func TestPresence(t *testing.T) {
 	e := listen(t, addr, "")
 	s := start(t, Options{Broker: addr, Topic: "desk", Retry: 50 * time.Millisecond})
 	e.hear(0, "tele/desk/LWT", "Online")
-	for deadline := time.Now().Add(5 * time.Second); !s.Device("desk").Connected() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); !s.Device("desk").Connected() && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	n := e.count()
@@ -200,7 +200,7 @@ func TestPresence(t *testing.T) {
 		if x != "Onlinetrue" {
 			t.Error(x)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("presence is not retained")
 	}
 }

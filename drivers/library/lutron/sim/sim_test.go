@@ -46,7 +46,7 @@ func until(t *testing.T, s *sim.Sim, event, text string) {
 
 func eventually(t *testing.T, what string, check func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !check(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !check(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("never came: " + what)
 		}
