@@ -30,6 +30,7 @@ type peer struct {
 	mu     sync.Mutex
 	here   *sync.Cond
 	server *http.Server
+	away   bool
 	conns  []*gorilla.Conn
 }
 
@@ -65,7 +66,7 @@ func (p *peer) Up() {
 	}
 	s := &http.Server{Handler: http.HandlerFunc(p.serve)}
 	p.mu.Lock()
-	p.server = s
+	p.server, p.away = s, false
 	p.mu.Unlock()
 	go s.Serve(l)
 }
@@ -80,6 +81,11 @@ func (p *peer) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.mu.Lock()
+	if p.away { // it went while this one came
+		p.mu.Unlock()
+		c.Close()
+		return
+	}
 	p.conns = append(p.conns, c)
 	p.here.Broadcast()
 	p.mu.Unlock()
@@ -136,6 +142,7 @@ func (p *peer) Drop() {
 func (p *peer) Down() {
 	p.mu.Lock()
 	s := p.server
+	p.away = true
 	p.mu.Unlock()
 	s.Close()
 	p.Drop()

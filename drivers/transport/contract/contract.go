@@ -19,7 +19,7 @@ import (
 )
 
 // wait is how long anything may take.
-const wait = 15 * time.Second
+const wait = 30 * time.Second
 
 // Peer is a device in a test. Its methods fail the test themselves.
 type Peer interface {
