@@ -26,7 +26,9 @@ const (
 	// and its calls rest strikesRest times as long as they compute. That concerns only calls longer than a turn.
 	strikesHeavy = 2
 	strikesRest  = 3
-	strikesMost  = 8
+	// longestTurn is what counts of a turn at most: the system may have run something else meanwhile.
+	longestTurn = 10 * time.Millisecond
+	strikesMost = 8
 	// strikeHalves is the time after which half of the strikes are forgotten.
 	strikeHalves = 10 * time.Second
 	// recountTurns: the memory of a call that computes for long is counted so often.
@@ -81,15 +83,15 @@ func (in *Instance) refill(reason uint32) int64 {
 func (in *Instance) endTurn(took time.Duration) (now time.Time) {
 	m := &in.meter
 	in.leaveLane()
-	rest := 0
+	rest := time.Duration(0)
 	switch {
 	case m.strikes >= strikesHeavy:
-		rest = strikesRest
+		rest = strikesRest * min(took, longestTurn)
 	case m.used > restAfter:
-		rest = 1
+		rest = min(took, 2*sliceTime)
 	}
 	if rest > 0 {
-		in.pause(time.Duration(rest) * min(took, 2*sliceTime))
+		in.pause(rest)
 	} else {
 		runtime.Gosched()
 	}
@@ -103,6 +105,15 @@ func (in *Instance) endTurn(took time.Duration) (now time.Time) {
 	in.look(now)
 	m.turn = now
 	return now
+}
+
+// atone is for a call that crashed: where its driver keeps crashing, it rests for its last turn as it would have for each
+// before. What crashes within one turn would never rest otherwise, and a recursion has the engine allocate and copy its
+// stack anew, tens of megabytes, in a few milliseconds.
+func (in *Instance) atone() {
+	if m := &in.meter; m.strikes >= strikesHeavy && !m.start.IsZero() {
+		in.pause(strikesRest * min(time.Since(m.turn), longestTurn))
+	}
 }
 
 // pause waits, at most until the call has to end.

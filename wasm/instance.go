@@ -184,12 +184,15 @@ func (in *Instance) begin(ctx context.Context) error {
 
 // finish says what came of a call.
 func (in *Instance) finish(err error) error {
-	in.parent = nil
 	in.leaveLane()
+	if err != nil {
+		in.broken = true
+		in.atone()
+	}
+	in.parent = nil
 	if err == nil {
 		return nil
 	}
-	in.broken = true
 	stats := in.pool.module.runtime.stats
 	switch {
 	case in.meter.stopped != nil:

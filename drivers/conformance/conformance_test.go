@@ -79,18 +79,20 @@ func TestBundledDriversConform(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			var file []byte
 			switch p.Lang {
 			case project.Rust:
-				conforms(t, drivertest.Rust(t, dir))
+				file = drivertest.Rust(t, dir)
 			case project.Go:
-				conforms(t, drivertest.Build(t, dir))
+				file = drivertest.Build(t, dir)
 			default:
 				drivertest.NeedEngine(t)
-				file, err := p.Build(t.Context())
-				if err != nil {
+				if file, err = p.Build(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				conforms(t, file)
+			}
+			if r := conforms(t, file); r.Driver != filepath.Base(dir) {
+				t.Errorf("the file in %s is of driver %s", dir, r.Driver)
 			}
 		})
 	}

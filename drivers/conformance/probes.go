@@ -3,7 +3,6 @@ package conformance
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -172,51 +171,6 @@ func (p *prober) garbageInput() (Outcome, string) {
 		}
 	}
 	return Passed, fmt.Sprintf("%d inputs", n)
-}
-
-// frames are 400 things that no device should send, always the same.
-func frames() []string {
-	r := rand.New(rand.NewPCG(1, 2))
-	seeds := []string{"", "\x00", "\r\n", "OK", "{}", `{"POWER":"ON"}`, "a/b\x00{}", "stat/x/RESULT\x00{\"POWER\":1}", "%1POWR=1",
-		"1=2 3=4", "-1", "1e999", "NaN", "\xff\xfb\x01", "HTTP/1.1 200 OK\r\n\r\n", "\x00\x01\x00\x00\x00\x06\x01\x03\x02\x00\x01",
-		"\x06\x10\x02\x06\x00\x08\x01\x00", "\x30\x82\xff\xff\x02\x01", strings.Repeat("(", 300), "{\"a\":" + strings.Repeat("[", 100)}
-	out := append([]string(nil), seeds...)
-	for len(out) < 400 {
-		b := []byte(seeds[r.IntN(len(seeds))])
-		for range r.IntN(8) {
-			switch at := r.IntN(len(b) + 1); r.IntN(3) {
-			case 0:
-				b = append(b[:at], append([]byte{byte(r.IntN(256))}, b[at:]...)...)
-			case 1:
-				b = b[:at]
-			default:
-				b = append(b, seeds[r.IntN(len(seeds))]...)
-			}
-		}
-		out = append(out, string(b))
-	}
-	return out
-}
-
-func (p *prober) garbageFrames() (Outcome, string) {
-	t := p.twin()
-	t.call(drivers.EventLoad, `{"reason":"start"}`)
-	t.call(drivers.EventConnected, `{}`)
-	inputs, _ := commands(p.model)
-	all := frames()
-	for i, frame := range all {
-		event := drivers.EventReceived
-		if i%2 == 1 {
-			event = drivers.EventAnswer
-			if len(inputs) > 0 {
-				t.call(drivers.EventCommand, inputs[i/2%len(inputs)])
-			}
-		}
-		if r := t.call(event, frame); r.crash != "" {
-			return Failed, fmt.Sprintf("event %d with the frame %.80q: %s", event, frame, r.crash)
-		}
-	}
-	return Passed, fmt.Sprintf("%d frames", len(all))
 }
 
 func (p *prober) largeFrames() (Outcome, string) {

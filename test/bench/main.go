@@ -54,6 +54,8 @@ var suites = [][2]string{
 	{"./test/bench", "BenchmarkRulesByTemplate"},
 	{"./actors/search", "BenchmarkSearch"},
 	{"./drivers", "BenchmarkUpload"},
+	{"./drivers", "BenchmarkAttacks"},
+	{"./test/bench", "BenchmarkHostile"},
 	{"./drivers", "BenchmarkScriptLoop"},
 	{"./drivers", "BenchmarkScriptJSON"},
 	{"./drivers", "BenchmarkScriptFresh"},

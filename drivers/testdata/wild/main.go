@@ -12,6 +12,9 @@ type Twin = twin.Twin[twin.None, twin.None]
 
 var hoard [][]byte
 
+// kept is in the instance's memory, where a driver must not keep anything.
+var kept = make([]string, 0, 16)
+
 func newDriver() *twin.Driver[twin.None, twin.None] {
 	d := twin.New[twin.None, twin.None]()
 	twin.Command(d, "spin", func(*Twin, twin.None) (int, error) {
@@ -49,6 +52,13 @@ func newDriver() *twin.Driver[twin.None, twin.None] {
 			t.Log("info", "flood")
 		}
 		return refused, nil
+	})
+	twin.Command(d, "keep", func(_ *Twin, text string) ([]string, error) {
+		if len(kept) == cap(kept) {
+			kept = kept[:0]
+		}
+		kept = append(kept, text)
+		return kept, nil
 	})
 	twin.Command(d, "hello", func(*Twin, twin.None) (string, error) { return "hello", nil })
 	return d
