@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -50,7 +51,7 @@ func parseSpec(d *pb.Driver) (*spec, error) {
 	if err := json.Unmarshal(s.manifest.Model, &thing); err != nil {
 		return nil, fmt.Errorf("driver %s %s: model: %w", d.Name, d.Version, err)
 	}
-	s.title = thing.Title
+	s.title = cmp.Or(thing.Title, s.manifest.Title)
 	for _, t := range s.manifest.Transports {
 		for _, text := range t.TraceSecrets {
 			re, err := regexp.Compile(text)

@@ -58,15 +58,16 @@ func (r *Registry) Scan(ctx context.Context, req *pb.ScanRequest) (*pb.ScanRespo
 	if err != nil {
 		settings = noSettings // some settings are needed; a scan has none
 	}
-	res, err := scan.Run(ctx, scan.Options{Runner: run.Runner, Scan: s.manifest.Scan, Network: network, Timeout: req.Timeout.AsDuration(),
+	res, err := scan.Run(ctx, scan.Options{Runner: run.Runner, Scan: s.manifest.Scan, Port: uint16(req.Port), Network: network, Timeout: req.Timeout.AsDuration(),
 		Input: json.RawMessage(req.OptionsJson), Tenant: project, Settings: settings})
 	if err != nil {
 		return nil, err
 	}
 	out := &pb.ScanResponse{Sent: uint32(res.Sent), Answers: uint32(res.Answers), Notes: res.Notes}
 	told := 0
+	known := addresses{r: r, project: project}
 	for _, d := range res.Found {
-		entry, note := r.found(ctx, project, s.name, d)
+		entry, note := r.found(ctx, project, s.name, d, &known)
 		out.Found = append(out.Found, entry)
 		if note == "" {
 			continue
@@ -102,7 +103,7 @@ func (r *Registry) runner(ctx context.Context, digest string) (*runner, error) {
 }
 
 // found puts a device into the inbox, unless it is a twin already. The note says why it is not there.
-func (r *Registry) found(ctx context.Context, project, driver string, d drivers.Discovery) (entry *pb.InboxEntry, note string) {
+func (r *Registry) found(ctx context.Context, project, driver string, d drivers.Discovery, known *addresses) (entry *pb.InboxEntry, note string) {
 	if d.Driver == "" {
 		d.Driver = driver
 	}
@@ -116,11 +117,14 @@ func (r *Registry) found(ctx context.Context, project, driver string, d drivers.
 	if len(d.Network)+len(d.Key)+len(d.Value) > 512 || len(d.Settings) > maxTimerData {
 		return entry, label + ": too long for the inbox"
 	}
-	if rec, known, err := r.store.Get(tableAliases, key); err == nil && known {
+	if rec, taken, err := r.store.Get(tableAliases, key); err == nil && taken {
 		return entry, label + " is the twin " + string(rec.Value) + " already"
 	}
 	if r.claimed(entry) {
 		return entry, label + " has a twin already"
+	}
+	if id := known.twin(entry); id != "" {
+		return entry, label + " is the twin " + id + " already"
 	}
 	old, listed, err := r.store.Get(tableInbox, key)
 	switch {

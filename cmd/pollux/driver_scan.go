@@ -19,6 +19,7 @@ import (
 func driverScan(a *app) *cobra.Command {
 	var project, network, options string
 	var timeout time.Duration
+	var port uint16
 	cmd := &cobra.Command{
 		Use:   "scan NAME[@VERSION] --network CIDR",
 		Short: "Look for a driver's devices in a network",
@@ -30,15 +31,17 @@ after --timeout.`,
   pollux driver scan pjlink --network 10.0.0.0/24               projectors of class 2, which take up to ten seconds
   pollux driver scan esphome --network 10.0.0.0/24              by multicast DNS, as shelly
   pollux driver scan http-json --network 10.0.0.0/24            by SSDP
-  pollux driver scan modbus --network 10.0.0.9 --options '{"units": 16}'
-  pollux twin create NAME --driver DRIVER --uri ADDRESS       makes a twin of what was found`,
+  pollux driver scan modbus --network 10.0.0.9 --options '{"units": [1, 2]}'
+  pollux driver scan modbus --network 10.0.0.9 --port 1502      where they do not listen at the usual port
+  pollux inbox list                                             what was found and is no twin yet
+  pollux inbox claim NETWORK/KEY/VALUE NAME                     makes a twin of it`,
 		Args: exactly("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case network == "":
 				return usagef("--network: which network is to be looked through, such as 10.0.0.0/24")
 			case options != "" && !json.Valid([]byte(options)):
-				return usagef("--options %q: want JSON, such as '{\"units\": 16}'", options)
+				return usagef("--options %q: want JSON, such as '{\"units\": [1, 2]}'", options)
 			case timeout < 0 || timeout > time.Minute:
 				return usagef("--timeout %s: a minute is the most", timeout)
 			}
@@ -46,7 +49,7 @@ after --timeout.`,
 			if err != nil {
 				return err
 			}
-			ask := &pb.ScanRequest{Driver: args[0], Project: project, Network: network, OptionsJson: options}
+			ask := &pb.ScanRequest{Driver: args[0], Project: project, Network: network, OptionsJson: options, Port: uint32(port)}
 			if timeout > 0 {
 				ask.Timeout = durationpb.New(timeout)
 			}
@@ -60,6 +63,7 @@ after --timeout.`,
 	f := cmd.Flags()
 	f.StringVar(&network, "network", "", "network to look through, such as 10.0.0.0/24, or one address; 1,024 addresses at most")
 	f.DurationVar(&timeout, "timeout", 0, "how long answers are waited for; default: as the driver says")
+	f.Uint16Var(&port, "port", 0, "port at which the devices listen; default: the driver's")
 	f.StringVar(&options, "options", "", "the scan's options as the driver knows them, JSON")
 	f.StringVar(&project, "project", "", "project whose inbox gets what is found; default: default")
 	return cmd

@@ -30,6 +30,8 @@ type Options struct {
 	Runner  drivers.Runner
 	Scan    *drivers.ScanOptions
 	Network netip.Prefix
+	// Port at which the devices listen, in place of the manifest's; 0: the manifest's.
+	Port uint16
 	// Timeout in place of the manifest's.
 	Timeout time.Duration
 	// Input is what was given to the scan, JSON; nil: nothing.
@@ -101,6 +103,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		timeout = defaultTimeout
 	}
 	timeout = min(timeout, maxTimeout)
+	if o.Port != 0 {
+		how := *o.Scan
+		how.Port = int(o.Port)
+		o.Scan = &how
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	r := &run{o: o, answers: make(chan answer, waiting), seen: map[string]bool{}}

@@ -123,6 +123,14 @@ func TestUDP(t *testing.T) {
 	if err != nil || len(res.Found) != 1 || res.Found[0].Value != "two" {
 		t.Fatalf("got %+v, %v", res, err)
 	}
+	// Elsewhere than at the manifest's port; and one address is asked itself, also where the others are asked by a group.
+	for _, how := range []*drivers.ScanOptions{{Over: "udp", Port: 9}, {Over: "udp", Port: 9, Group: "224.0.0.252"}} {
+		res, err = scan.Run(t.Context(), scan.Options{Runner: asks("\x00who"), Scan: how, Port: uint16(port), Network: network(t, "127.0.0.2"),
+			Timeout: 300 * time.Millisecond})
+		if err != nil || len(res.Found) != 1 || res.Found[0].Value != "two" || how.Port != 9 {
+			t.Fatalf("%+v: got %+v, %v", how, res, err)
+		}
+	}
 }
 
 // A group is asked, and heard where its port is the scan's, too, beside another on this machine who hears it there. What the node

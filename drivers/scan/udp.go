@@ -30,7 +30,8 @@ type datagrams struct {
 	own  map[netip.Addr]bool
 	port uint16
 	all  netip.AddrPort // whom a frame without an address goes to
-	// toAll sends to the group, from this node's address in the network.
+	// toAll sends to the group, from this node's address in the network; where the network is one address, to that too,
+	// because a group ends at the next router.
 	toAll func(payload []byte) error
 	wait  sync.WaitGroup
 
@@ -63,6 +64,9 @@ func newUDP(ctx context.Context, r *run) (*datagrams, error) {
 	if to.IsMulticast() {
 		if err := d.multicast(to, iface, own); err != nil {
 			r.note("multicast: " + err.Error())
+		}
+		if network.IsSingleIP() {
+			d.askOne(netip.AddrPortFrom(network.Addr(), d.all.Port()))
 		}
 	}
 	d.wait.Go(d.read)
@@ -149,6 +153,18 @@ func (d *datagrams) multicast(group netip.Addr, iface *net.Interface, own netip.
 		errs = append(errs, join(iface, at))
 	}
 	return errors.Join(errs...)
+}
+
+// askOne has one device asked itself, beside the group. Whichever of the two cannot be sent is of no matter where the other can.
+func (d *datagrams) askOne(at netip.AddrPort) {
+	toGroup := d.toAll
+	d.toAll = func(payload []byte) error {
+		_, err := d.conn.WriteToUDPAddrPort(payload, at)
+		if groupErr := toGroup(payload); err != nil {
+			return errors.Join(err, groupErr)
+		}
+		return nil
+	}
 }
 
 // lastOf gives a network's broadcast address, or the one address that it has.

@@ -2185,7 +2185,9 @@ type ScanRequest struct {
 	// How long answers are waited for; 0 means what the driver says. A minute is the most.
 	Timeout *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Options of the driver's scan, JSON; empty means none.
-	OptionsJson   string `protobuf:"bytes,5,opt,name=options_json,json=optionsJson,proto3" json:"options_json,omitempty"`
+	OptionsJson string `protobuf:"bytes,5,opt,name=options_json,json=optionsJson,proto3" json:"options_json,omitempty"`
+	// Port at which the devices listen, in place of the driver's; 0 means the driver's.
+	Port          uint32 `protobuf:"varint,6,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2253,6 +2255,13 @@ func (x *ScanRequest) GetOptionsJson() string {
 		return x.OptionsJson
 	}
 	return ""
+}
+
+func (x *ScanRequest) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
 }
 
 type ScanResponse struct {
@@ -2870,14 +2879,15 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\x05Tally\x12)\n" +
 	"\x03now\x18\x01 \x01(\v2\x17.pollux.v1.RolloutTallyR\x03now\x12/\n" +
 	"\x06before\x18\x02 \x01(\v2\x17.pollux.v1.RolloutTallyR\x06before\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x04R\brevision\"\xe1\x01\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\"\x80\x02\n" +
 	"\vScanRequest\x12\"\n" +
 	"\x06driver\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x06driver\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12#\n" +
 	"\anetwork\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\anetwork\x12A\n" +
 	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<2\x00R\atimeout\x12,\n" +
-	"\foptions_json\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01R\voptionsJson\"\x7f\n" +
+	"\foptions_json\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01R\voptionsJson\x12\x1d\n" +
+	"\x04port\x18\x06 \x01(\rB\t\xbaH\x06*\x04\x18\xff\xff\x03R\x04port\"\x7f\n" +
 	"\fScanResponse\x12+\n" +
 	"\x05found\x18\x01 \x03(\v2\x15.pollux.v1.InboxEntryR\x05found\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\rR\x04sent\x12\x18\n" +

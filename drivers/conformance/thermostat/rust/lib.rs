@@ -307,5 +307,5 @@ pub fn temperature(text: &str) -> Option<(Option<f64>, Quality)> {
 
 pub fn neighbour(t: &mut Twin, serial: &str) -> Result {
     let name = format!("TH-1 {}", serial);
-    t.discover(&Discovery { network: "th1", key: "serial", value: serial, name: &name, driver: "thermostat", settings: "" })
+    t.discover(&Discovery { network: "th1", key: "serial", value: serial, name: &name, driver: "thermostat", ..Discovery::default() })
 }

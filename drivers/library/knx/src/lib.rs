@@ -435,8 +435,8 @@ fn scanned(t: &mut Twin, frame: &[u8]) -> Result {
     if let Some((at, name, _serial)) = found {
         // A gateway behind another network names an address that cannot be reached: the one that answered can.
         let peer = std::str::from_utf8(&frame[..zero]).unwrap_or(&at);
-        let value = format!("udp://{}", peer);
-        return t.discover(&Discovery { network: "knx", key: "address", value: &value, name: &name, driver: "knx", settings: "" });
+        let uri = format!("udp://{}", peer);
+        return t.discover(&Discovery { network: "knx", key: "address", value: &uri, name: &name, driver: "knx", uri: &uri, settings: "" });
     }
     Ok(())
 }

@@ -275,7 +275,8 @@ fn take(t: &mut Twin, registers: &[Register], b: &Block, a: &Answer) {
 /// A device that answered a scan.
 fn found(t: &mut Twin, peer: &str, unit: u8) -> Result {
     let settings = format!("{{\"unit\":{}}}", unit);
-    let value = format!("tcp://{}#{}", peer, unit);
+    let uri = format!("tcp://{}", peer);
+    let value = format!("{}#{}", uri, unit);
     let name = format!("Modbus unit {} at {}", unit, peer);
-    t.discover(&Discovery { network: "modbus", key: "address", value: &value, name: &name, driver: "modbus", settings: &settings })
+    t.discover(&Discovery { network: "modbus", key: "address", value: &value, name: &name, driver: "modbus", uri: &uri, settings: &settings })
 }

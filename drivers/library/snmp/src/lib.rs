@@ -377,8 +377,8 @@ fn found(t: &mut Twin, peer: &str, m: &Message) -> Result {
     let text = |i: usize| m.binds.get(i).and_then(|b| b.1.value().as_str().map(String::from)).unwrap_or_default();
     let name = if text(0).is_empty() { text(1) } else { text(0) };
     let name: String = name.chars().take(100).collect();
-    let value = format!("udp://{}", peer);
-    t.discover(&Discovery { network: "snmp", key: "address", value: &value, name: &name, driver: "snmp", settings: "" })
+    let uri = format!("udp://{}", peer);
+    t.discover(&Discovery { network: "snmp", key: "address", value: &uri, name: &name, driver: "snmp", uri: &uri, settings: "" })
 }
 
 /// Error statuses, RFC 3416, chapter 3.

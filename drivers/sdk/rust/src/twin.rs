@@ -41,6 +41,8 @@ pub struct Discovery<'a> {
     pub name: &'a str,
     /// The driver that fits it, if known.
     pub driver: &'a str,
+    /// The address that a twin of it would have, such as udp://10.0.0.7.
+    pub uri: &'a str,
     /// Settings of its twin, JSON; empty: none.
     pub settings: &'a str,
 }
@@ -231,7 +233,7 @@ impl<D: Driver> Twin<D> {
     /// Reports a device.
     pub fn discover(&mut self, d: &Discovery) -> Result {
         let mut b = format!("{{\"network\":{},\"key\":{},\"value\":{}", d.network.json(), d.key.json(), d.value.json());
-        for (name, v) in [("name", d.name), ("driver", d.driver)] {
+        for (name, v) in [("name", d.name), ("driver", d.driver), ("uri", d.uri)] {
             if !v.is_empty() {
                 b.push_str(&format!(",\"{}\":{}", name, v.json()));
             }
