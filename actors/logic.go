@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/polluxhq/pollux/actors/pool"
@@ -45,6 +46,8 @@ type logic struct {
 	failures int
 	until    int64 // by nowMS: it is left alone until then
 	why      string
+
+	passed, replaced, stopped, failed atomic.Uint64 // what its run said here
 }
 
 // judged is a message that a run is given, and what it says of it.
@@ -159,6 +162,20 @@ func (x *logic) resting(now int64) error {
 	return fmt.Errorf("logic %s: it is left alone for %s: %s: %w", x.id, (time.Duration(x.until-now) * time.Millisecond).Round(time.Second), x.why, ErrFault)
 }
 
+// said counts what the run said of a message.
+func (x *logic) said(m *judged) {
+	switch {
+	case m.err != nil:
+		x.failed.Add(1)
+	case m.verdict == pb.Verdict_VERDICT_REPLACE:
+		x.replaced.Add(1)
+	case m.verdict == pb.Verdict_VERDICT_STOP:
+		x.stopped.Add(1)
+	default:
+		x.passed.Add(1)
+	}
+}
+
 // crashed has a logic left alone, ever longer.
 func (x *logic) crashed(e *Engine, why string) {
 	x.mu.Lock()
@@ -239,6 +256,7 @@ func (j *runs) Run() {
 		if m.err = j.logic.resting(j.e.nowMS()); m.err == nil {
 			m.err = j.one(m)
 		}
+		j.logic.said(m)
 	}
 	j.e.stats.called(time.Since(began))
 }
@@ -261,7 +279,7 @@ func (j *runs) one(m *judged) error {
 		}
 	}
 	if err != nil {
-		return j.failed(err)
+		return j.failure(err)
 	}
 	j.logic.recovered()
 	if err := m.read(&eff); err != nil {
@@ -283,8 +301,8 @@ func (j *runs) handle(c drivers.Call) (eff drivers.Effects, err error) {
 	return j.run.Handle(&j.host.ctx, c, &j.host)
 }
 
-// failed tells a refusal, which is the message's, from a crash, after which the logic is left alone.
-func (j *runs) failed(err error) error {
+// failure tells a refusal, which is the message's, from a crash, after which the logic is left alone.
+func (j *runs) failure(err error) error {
 	var refusal *drivers.DriverError
 	ctx := &j.host.ctx
 	why := j.cfg.veil(err.Error())

@@ -77,11 +77,12 @@ func (h *trial) Log(level, text string) {
 	h.out.Logs = append(h.out.Logs, &pb.LogLine{Time: state.Timestamp(h.e.stamp()), Level: level, Text: clip(text, 1024)})
 }
 
-// TryLogic gives an event to a logic, run or that of the request, and tells what it would do. It blocks until ctx ends at most.
+// TryLogic gives an event to a logic, run or that of the request, and tells what it would do. Where a logic is named, it has that one's
+// settings but for its secrets, its system, and what that one remembers. It blocks until ctx ends at most.
 func (r *Registry) TryLogic(ctx context.Context, run drivers.Runner, req *pb.TryLogicRequest) (*pb.TryLogicResponse, error) {
 	kind, ok := tryEvents[req.Event]
 	if !ok {
-		return nil, invalid("/event", "%q is none of run, load, subscription, timer, webhook, command", req.Event)
+		return nil, invalid("/event", "%q is none of run, load, subscription, timer, webhook, topic, command", req.Event)
 	}
 	h := &trial{e: r.e, project: req.Project, out: &pb.TryLogicResponse{}}
 	if h.project == "" {
@@ -91,24 +92,30 @@ func (r *Registry) TryLogic(ctx context.Context, run drivers.Runner, req *pb.Try
 	if err != nil {
 		return nil, invalid("/settings", "%v", err)
 	}
-	if run == nil {
-		id, err := CanonicalID(within(h.project, req.Id))
+	seen := trySeen(kind, req)
+	if req.Id != "" {
+		x, cfg, s, err := r.logicOf(h.project, req.Id)
 		if err != nil {
 			return nil, err
 		}
-		_, cfg, s, err := r.e.logics.of(id)
-		if err != nil {
-			return nil, err
+		if run == nil {
+			own, err := r.runner(ctx, s.digest)
+			if err != nil {
+				return nil, err
+			}
+			defer r.e.runners.release(own)
+			run = own.Runner
 		}
-		own, err := r.runner(ctx, s.digest)
-		if err != nil {
-			return nil, err
-		}
-		defer r.e.runners.release(own)
-		run, h.system = own.Runner, cfg.system
+		h.system = cfg.system
 		if req.Settings == nil {
-			settings = cfg.settings
+			settings = withoutSecrets(s.model, cfg.settings)
 		}
+		if req.Memory == nil && req.Properties == nil {
+			seen = r.seenBy(kind, x, req)
+		}
+	}
+	if run == nil {
+		return nil, invalid("/id", "neither a file nor a logic is given")
 	}
 	m := run.Manifest()
 	if m.Kind != drivers.KindLogic {
@@ -124,7 +131,6 @@ func (r *Registry) TryLogic(ctx context.Context, run drivers.Runner, req *pb.Try
 	if err != nil {
 		return nil, err
 	}
-	seen := trySeen(kind, req)
 	h.ctx.begin(r.e, maxTryWait)
 	eff, err := run.Handle(&h.ctx, drivers.Call{Event: kind, Tenant: h.project, Input: input, Settings: settings,
 		State: func() []byte { return seen }, Clock: &h.ctx}, h)
@@ -133,6 +139,39 @@ func (r *Registry) TryLogic(ctx context.Context, run drivers.Runner, req *pb.Try
 		return h.out, nil
 	}
 	return h.out, h.effects(kind, of, &eff)
+}
+
+// logicOf reads a logic by its name in a project.
+func (r *Registry) logicOf(project, name string) (*logic, *config, *spec, error) {
+	id, err := CanonicalID(within(project, name))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return r.e.logics.of(id)
+}
+
+// seenBy is the state as a logic would see it now.
+func (r *Registry) seenBy(kind drivers.Event, x *logic, req *pb.TryLogicRequest) []byte {
+	if kind != drivers.EventRun {
+		st, _ := r.e.stored(x.id)
+		return st.AppendJSON(nil)
+	}
+	c := &cells{e: r.e, logic: x.id, created: x.created}
+	return c.json(req.Twin)
+}
+
+// withoutSecrets gives settings with "***" in the place of secrets: who tries code does not see them by it.
+func withoutSecrets(m *drivers.Model, settings []byte) []byte {
+	var all map[string]any
+	if json.Unmarshal(settings, &all) != nil {
+		return noSettings
+	}
+	maskSecrets(m, all)
+	b, err := json.Marshal(all)
+	if err != nil {
+		return noSettings
+	}
+	return b
 }
 
 func orEmpty(s *structpb.Struct) *structpb.Struct {

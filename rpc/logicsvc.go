@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
@@ -18,14 +20,45 @@ type logicService struct{ s *Server }
 // tryTimeout bounds the loading of a file that is tried.
 const tryTimeout = 30 * time.Second
 
+// ListLogics gives logics with what they did on all nodes: a run counts where it is called.
 func (l *logicService) ListLogics(ctx context.Context, r *connect.Request[pb.ListLogicsRequest]) (*connect.Response[pb.ListLogicsResponse], error) {
+	asked := proto.Clone(r.Msg).(*pb.ListLogicsRequest) // with the token as it came
 	res, err := paged("logic", &r.Msg.PageToken, func() (*pb.ListLogicsResponse, error) {
 		return l.s.o.Registry.ListLogics(r.Msg, projectsOf(principalFrom(ctx)))
 	}, func(res *pb.ListLogicsResponse) *string { return &res.NextPageToken })
 	if err != nil {
 		return nil, err
 	}
+	if len(res.Logics) > 0 && !isLocal(ctx) {
+		l.countElsewhere(ctx, asked, res.Logics)
+	}
 	return connect.NewResponse(res), nil
+}
+
+// countElsewhere adds what the other nodes counted.
+func (l *logicService) countElsewhere(ctx context.Context, asked *pb.ListLogicsRequest, all []*pb.Logic) {
+	for _, a := range ask(ctx, l.s, l.s.others(), func(ctx context.Context, p *peerClients) (map[string]*pb.Logic, error) {
+		res, err := p.logics.ListLogics(ctx, connect.NewRequest(asked))
+		if err != nil {
+			return nil, err
+		}
+		theirs := map[string]*pb.Logic{}
+		for _, m := range res.Msg.Logics {
+			theirs[m.Id] = m
+		}
+		return theirs, nil
+	}) {
+		for _, m := range all {
+			if x := a.value[m.Id]; a.err == nil && x != nil {
+				actors.AddLogicCounts(m.Counts, x.Counts)
+				if m.Fault == "" {
+					m.Fault = x.Fault // that its run is left alone there
+				}
+			} else {
+				m.Counts.Silent++
+			}
+		}
+	}
 }
 
 func (l *logicService) RunLogic(ctx context.Context, r *connect.Request[pb.RunLogicRequest]) (*connect.Response[pb.RunLogicResponse], error) {

@@ -24,6 +24,7 @@ type peerClients struct {
 	history   rpcv1.HistoryServiceClient
 	analytics rpcv1.AnalyticsServiceClient
 	rules     rpcv1.AutomationServiceClient
+	logics    rpcv1.LogicServiceClient
 }
 
 func (s *Server) peer(node string) (*peerClients, error) {
@@ -35,7 +36,7 @@ func (s *Server) peer(node string) (*peerClients, error) {
 	return &peerClients{analytics: rpcv1.NewAnalyticsServiceClient(hc, base, o),
 		twins: rpcv1.NewTwinServiceClient(hc, base, o), cluster: rpcv1.NewClusterServiceClient(hc, base, o),
 		topics: rpcv1.NewTopicServiceClient(hc, base, o), history: rpcv1.NewHistoryServiceClient(hc, base, o),
-		rules: rpcv1.NewAutomationServiceClient(hc, base, o)}, nil
+		rules: rpcv1.NewAutomationServiceClient(hc, base, o), logics: rpcv1.NewLogicServiceClient(hc, base, o)}, nil
 }
 
 // others gives the living members but this one.

@@ -157,9 +157,10 @@ func logicList(a *app) *cobra.Command {
 				}
 			}
 			return a.show(all, func(w io.Writer) {
-				row(w, "ID", "VERSION", "SYSTEM", "ROUTES", "STATUS")
+				row(w, "ID", "VERSION", "SYSTEM", "ROUTES", "CALLS", "CRASHES", "STATUS")
 				for _, m := range all.Logics {
-					row(w, bare(m.Id), m.Driver+"@"+m.Version, dash(bare(m.System)), dash(strings.Join(names(m.Routes, bare), " ")), logicStatus(m))
+					row(w, bare(m.Id), m.Driver+"@"+m.Version, dash(bare(m.System)), dash(strings.Join(names(m.Routes, bare), " ")),
+						m.Counts.GetCalls(), m.Counts.GetCrashes(), logicStatus(m))
 				}
 			})
 		},

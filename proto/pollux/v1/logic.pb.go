@@ -93,7 +93,9 @@ type Logic struct {
 	Fault   string `protobuf:"bytes,7,opt,name=fault,proto3" json:"fault,omitempty"`
 	Stopped bool   `protobuf:"varint,8,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	// It is a file of JavaScript, which can be read and edited.
-	Source        bool `protobuf:"varint,9,opt,name=source,proto3" json:"source,omitempty"`
+	Source bool `protobuf:"varint,9,opt,name=source,proto3" json:"source,omitempty"`
+	// What it did since the nodes started; output only.
+	Counts        *LogicCounts `protobuf:"bytes,10,opt,name=counts,proto3" json:"counts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -191,6 +193,141 @@ func (x *Logic) GetSource() bool {
 	return false
 }
 
+func (x *Logic) GetCounts() *LogicCounts {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+// LogicCounts is what a logic did on all nodes that answered, since each of them started.
+type LogicCounts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What its run said of messages: of routes, of rules and of RunLogic; and how many it failed at.
+	Passed   uint64 `protobuf:"varint,1,opt,name=passed,proto3" json:"passed,omitempty"`
+	Replaced uint64 `protobuf:"varint,2,opt,name=replaced,proto3" json:"replaced,omitempty"`
+	Stopped  uint64 `protobuf:"varint,3,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	Failed   uint64 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// What the twins of its version did in all: calls of every kind, crashes, commands and those that failed, and the last failure.
+	Calls          uint64 `protobuf:"varint,5,opt,name=calls,proto3" json:"calls,omitempty"`
+	Crashes        uint64 `protobuf:"varint,6,opt,name=crashes,proto3" json:"crashes,omitempty"`
+	Commands       uint64 `protobuf:"varint,7,opt,name=commands,proto3" json:"commands,omitempty"`
+	CommandsFailed uint64 `protobuf:"varint,8,opt,name=commands_failed,json=commandsFailed,proto3" json:"commands_failed,omitempty"`
+	Last           string `protobuf:"bytes,9,opt,name=last,proto3" json:"last,omitempty"`
+	// How many nodes these are of, and how many did not answer.
+	Nodes         uint32 `protobuf:"varint,10,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	Silent        uint32 `protobuf:"varint,11,opt,name=silent,proto3" json:"silent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogicCounts) Reset() {
+	*x = LogicCounts{}
+	mi := &file_pollux_v1_logic_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogicCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogicCounts) ProtoMessage() {}
+
+func (x *LogicCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_logic_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogicCounts.ProtoReflect.Descriptor instead.
+func (*LogicCounts) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *LogicCounts) GetPassed() uint64 {
+	if x != nil {
+		return x.Passed
+	}
+	return 0
+}
+
+func (x *LogicCounts) GetReplaced() uint64 {
+	if x != nil {
+		return x.Replaced
+	}
+	return 0
+}
+
+func (x *LogicCounts) GetStopped() uint64 {
+	if x != nil {
+		return x.Stopped
+	}
+	return 0
+}
+
+func (x *LogicCounts) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *LogicCounts) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *LogicCounts) GetCrashes() uint64 {
+	if x != nil {
+		return x.Crashes
+	}
+	return 0
+}
+
+func (x *LogicCounts) GetCommands() uint64 {
+	if x != nil {
+		return x.Commands
+	}
+	return 0
+}
+
+func (x *LogicCounts) GetCommandsFailed() uint64 {
+	if x != nil {
+		return x.CommandsFailed
+	}
+	return 0
+}
+
+func (x *LogicCounts) GetLast() string {
+	if x != nil {
+		return x.Last
+	}
+	return ""
+}
+
+func (x *LogicCounts) GetNodes() uint32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *LogicCounts) GetSilent() uint32 {
+	if x != nil {
+		return x.Silent
+	}
+	return 0
+}
+
 type ListLogicsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
@@ -202,7 +339,7 @@ type ListLogicsRequest struct {
 
 func (x *ListLogicsRequest) Reset() {
 	*x = ListLogicsRequest{}
-	mi := &file_pollux_v1_logic_proto_msgTypes[1]
+	mi := &file_pollux_v1_logic_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -214,7 +351,7 @@ func (x *ListLogicsRequest) String() string {
 func (*ListLogicsRequest) ProtoMessage() {}
 
 func (x *ListLogicsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_logic_proto_msgTypes[1]
+	mi := &file_pollux_v1_logic_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -227,7 +364,7 @@ func (x *ListLogicsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLogicsRequest.ProtoReflect.Descriptor instead.
 func (*ListLogicsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{1}
+	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ListLogicsRequest) GetProject() string {
@@ -261,7 +398,7 @@ type ListLogicsResponse struct {
 
 func (x *ListLogicsResponse) Reset() {
 	*x = ListLogicsResponse{}
-	mi := &file_pollux_v1_logic_proto_msgTypes[2]
+	mi := &file_pollux_v1_logic_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +410,7 @@ func (x *ListLogicsResponse) String() string {
 func (*ListLogicsResponse) ProtoMessage() {}
 
 func (x *ListLogicsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_logic_proto_msgTypes[2]
+	mi := &file_pollux_v1_logic_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +423,7 @@ func (x *ListLogicsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLogicsResponse.ProtoReflect.Descriptor instead.
 func (*ListLogicsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{2}
+	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ListLogicsResponse) GetLogics() []*Logic {
@@ -316,7 +453,7 @@ type RunLogicRequest struct {
 
 func (x *RunLogicRequest) Reset() {
 	*x = RunLogicRequest{}
-	mi := &file_pollux_v1_logic_proto_msgTypes[3]
+	mi := &file_pollux_v1_logic_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +465,7 @@ func (x *RunLogicRequest) String() string {
 func (*RunLogicRequest) ProtoMessage() {}
 
 func (x *RunLogicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_logic_proto_msgTypes[3]
+	mi := &file_pollux_v1_logic_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +478,7 @@ func (x *RunLogicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunLogicRequest.ProtoReflect.Descriptor instead.
 func (*RunLogicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{3}
+	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RunLogicRequest) GetId() string {
@@ -376,7 +513,7 @@ type RunLogicResponse struct {
 
 func (x *RunLogicResponse) Reset() {
 	*x = RunLogicResponse{}
-	mi := &file_pollux_v1_logic_proto_msgTypes[4]
+	mi := &file_pollux_v1_logic_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +525,7 @@ func (x *RunLogicResponse) String() string {
 func (*RunLogicResponse) ProtoMessage() {}
 
 func (x *RunLogicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_logic_proto_msgTypes[4]
+	mi := &file_pollux_v1_logic_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +538,7 @@ func (x *RunLogicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunLogicResponse.ProtoReflect.Descriptor instead.
 func (*RunLogicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{4}
+	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RunLogicResponse) GetVerdict() Verdict {
@@ -420,18 +557,19 @@ func (x *RunLogicResponse) GetMessage() *structpb.Value {
 
 type TryLogicRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A file of JavaScript; or, instead, the id of a logic.
-	File     []byte           `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	// A file of JavaScript; none: the version that the logic `id` has.
+	File []byte `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	// A logic in whose place it is tried: with its system, its settings but for secrets, and what it remembers, where the request has none.
 	Id       string           `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	Project  string           `protobuf:"bytes,3,opt,name=project,proto3" json:"project,omitempty"`
 	Settings *structpb.Struct `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`
-	// What it is given: run (by default), load, subscription, timer, webhook, command.
+	// What it is given: run (by default), load, subscription, timer, webhook, topic, command.
 	Event string `protobuf:"bytes,5,opt,name=event,proto3" json:"event,omitempty"`
 	// The message of a run; else the event's input (drivers/ABI.md).
 	Message *structpb.Value `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
 	// Of a run: the twin that the message is about.
 	Twin string `protobuf:"bytes,7,opt,name=twin,proto3" json:"twin,omitempty"`
-	// What it remembers, and its properties, before.
+	// What it remembers, and its properties, before; neither: those of the logic `id`, where that is given.
 	Memory        *structpb.Value  `protobuf:"bytes,8,opt,name=memory,proto3" json:"memory,omitempty"`
 	Properties    *structpb.Struct `protobuf:"bytes,9,opt,name=properties,proto3" json:"properties,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -440,7 +578,7 @@ type TryLogicRequest struct {
 
 func (x *TryLogicRequest) Reset() {
 	*x = TryLogicRequest{}
-	mi := &file_pollux_v1_logic_proto_msgTypes[5]
+	mi := &file_pollux_v1_logic_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +590,7 @@ func (x *TryLogicRequest) String() string {
 func (*TryLogicRequest) ProtoMessage() {}
 
 func (x *TryLogicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_logic_proto_msgTypes[5]
+	mi := &file_pollux_v1_logic_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +603,7 @@ func (x *TryLogicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryLogicRequest.ProtoReflect.Descriptor instead.
 func (*TryLogicRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{5}
+	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TryLogicRequest) GetFile() []byte {
@@ -552,7 +690,7 @@ type TryLogicResponse struct {
 
 func (x *TryLogicResponse) Reset() {
 	*x = TryLogicResponse{}
-	mi := &file_pollux_v1_logic_proto_msgTypes[6]
+	mi := &file_pollux_v1_logic_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +702,7 @@ func (x *TryLogicResponse) String() string {
 func (*TryLogicResponse) ProtoMessage() {}
 
 func (x *TryLogicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_logic_proto_msgTypes[6]
+	mi := &file_pollux_v1_logic_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +715,7 @@ func (x *TryLogicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryLogicResponse.ProtoReflect.Descriptor instead.
 func (*TryLogicResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{6}
+	return file_pollux_v1_logic_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TryLogicResponse) GetName() string {
@@ -647,7 +785,7 @@ var File_pollux_v1_logic_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_logic_proto_rawDesc = "" +
 	"\n" +
-	"\x15pollux/v1/logic.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14pollux/v1/twin.proto\"\xd7\x01\n" +
+	"\x15pollux/v1/logic.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14pollux/v1/twin.proto\"\x87\x02\n" +
 	"\x05Logic\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n" +
@@ -657,7 +795,22 @@ const file_pollux_v1_logic_proto_rawDesc = "" +
 	"\x06routes\x18\x06 \x03(\tR\x06routes\x12\x14\n" +
 	"\x05fault\x18\a \x01(\tR\x05fault\x12\x18\n" +
 	"\astopped\x18\b \x01(\bR\astopped\x12\x16\n" +
-	"\x06source\x18\t \x01(\bR\x06source\"}\n" +
+	"\x06source\x18\t \x01(\bR\x06source\x12.\n" +
+	"\x06counts\x18\n" +
+	" \x01(\v2\x16.pollux.v1.LogicCountsR\x06counts\"\xaa\x02\n" +
+	"\vLogicCounts\x12\x16\n" +
+	"\x06passed\x18\x01 \x01(\x04R\x06passed\x12\x1a\n" +
+	"\breplaced\x18\x02 \x01(\x04R\breplaced\x12\x18\n" +
+	"\astopped\x18\x03 \x01(\x04R\astopped\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x04R\x06failed\x12\x14\n" +
+	"\x05calls\x18\x05 \x01(\x04R\x05calls\x12\x18\n" +
+	"\acrashes\x18\x06 \x01(\x04R\acrashes\x12\x1a\n" +
+	"\bcommands\x18\a \x01(\x04R\bcommands\x12'\n" +
+	"\x0fcommands_failed\x18\b \x01(\x04R\x0ecommandsFailed\x12\x12\n" +
+	"\x04last\x18\t \x01(\tR\x04last\x12\x14\n" +
+	"\x05nodes\x18\n" +
+	" \x01(\rR\x05nodes\x12\x16\n" +
+	"\x06silent\x18\v \x01(\rR\x06silent\"}\n" +
 	"\x11ListLogicsRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
@@ -720,45 +873,47 @@ func file_pollux_v1_logic_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_logic_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pollux_v1_logic_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_pollux_v1_logic_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_pollux_v1_logic_proto_goTypes = []any{
 	(Verdict)(0),               // 0: pollux.v1.Verdict
 	(*Logic)(nil),              // 1: pollux.v1.Logic
-	(*ListLogicsRequest)(nil),  // 2: pollux.v1.ListLogicsRequest
-	(*ListLogicsResponse)(nil), // 3: pollux.v1.ListLogicsResponse
-	(*RunLogicRequest)(nil),    // 4: pollux.v1.RunLogicRequest
-	(*RunLogicResponse)(nil),   // 5: pollux.v1.RunLogicResponse
-	(*TryLogicRequest)(nil),    // 6: pollux.v1.TryLogicRequest
-	(*TryLogicResponse)(nil),   // 7: pollux.v1.TryLogicResponse
-	(*structpb.Value)(nil),     // 8: google.protobuf.Value
-	(*structpb.Struct)(nil),    // 9: google.protobuf.Struct
-	(*LogLine)(nil),            // 10: pollux.v1.LogLine
+	(*LogicCounts)(nil),        // 2: pollux.v1.LogicCounts
+	(*ListLogicsRequest)(nil),  // 3: pollux.v1.ListLogicsRequest
+	(*ListLogicsResponse)(nil), // 4: pollux.v1.ListLogicsResponse
+	(*RunLogicRequest)(nil),    // 5: pollux.v1.RunLogicRequest
+	(*RunLogicResponse)(nil),   // 6: pollux.v1.RunLogicResponse
+	(*TryLogicRequest)(nil),    // 7: pollux.v1.TryLogicRequest
+	(*TryLogicResponse)(nil),   // 8: pollux.v1.TryLogicResponse
+	(*structpb.Value)(nil),     // 9: google.protobuf.Value
+	(*structpb.Struct)(nil),    // 10: google.protobuf.Struct
+	(*LogLine)(nil),            // 11: pollux.v1.LogLine
 }
 var file_pollux_v1_logic_proto_depIdxs = []int32{
-	1,  // 0: pollux.v1.ListLogicsResponse.logics:type_name -> pollux.v1.Logic
-	8,  // 1: pollux.v1.RunLogicRequest.message:type_name -> google.protobuf.Value
-	0,  // 2: pollux.v1.RunLogicResponse.verdict:type_name -> pollux.v1.Verdict
-	8,  // 3: pollux.v1.RunLogicResponse.message:type_name -> google.protobuf.Value
-	9,  // 4: pollux.v1.TryLogicRequest.settings:type_name -> google.protobuf.Struct
-	8,  // 5: pollux.v1.TryLogicRequest.message:type_name -> google.protobuf.Value
-	8,  // 6: pollux.v1.TryLogicRequest.memory:type_name -> google.protobuf.Value
-	9,  // 7: pollux.v1.TryLogicRequest.properties:type_name -> google.protobuf.Struct
-	0,  // 8: pollux.v1.TryLogicResponse.verdict:type_name -> pollux.v1.Verdict
-	8,  // 9: pollux.v1.TryLogicResponse.message:type_name -> google.protobuf.Value
-	8,  // 10: pollux.v1.TryLogicResponse.output:type_name -> google.protobuf.Value
-	10, // 11: pollux.v1.TryLogicResponse.logs:type_name -> pollux.v1.LogLine
-	8,  // 12: pollux.v1.TryLogicResponse.memory:type_name -> google.protobuf.Value
-	2,  // 13: pollux.v1.LogicService.ListLogics:input_type -> pollux.v1.ListLogicsRequest
-	4,  // 14: pollux.v1.LogicService.RunLogic:input_type -> pollux.v1.RunLogicRequest
-	6,  // 15: pollux.v1.LogicService.TryLogic:input_type -> pollux.v1.TryLogicRequest
-	3,  // 16: pollux.v1.LogicService.ListLogics:output_type -> pollux.v1.ListLogicsResponse
-	5,  // 17: pollux.v1.LogicService.RunLogic:output_type -> pollux.v1.RunLogicResponse
-	7,  // 18: pollux.v1.LogicService.TryLogic:output_type -> pollux.v1.TryLogicResponse
-	16, // [16:19] is the sub-list for method output_type
-	13, // [13:16] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	2,  // 0: pollux.v1.Logic.counts:type_name -> pollux.v1.LogicCounts
+	1,  // 1: pollux.v1.ListLogicsResponse.logics:type_name -> pollux.v1.Logic
+	9,  // 2: pollux.v1.RunLogicRequest.message:type_name -> google.protobuf.Value
+	0,  // 3: pollux.v1.RunLogicResponse.verdict:type_name -> pollux.v1.Verdict
+	9,  // 4: pollux.v1.RunLogicResponse.message:type_name -> google.protobuf.Value
+	10, // 5: pollux.v1.TryLogicRequest.settings:type_name -> google.protobuf.Struct
+	9,  // 6: pollux.v1.TryLogicRequest.message:type_name -> google.protobuf.Value
+	9,  // 7: pollux.v1.TryLogicRequest.memory:type_name -> google.protobuf.Value
+	10, // 8: pollux.v1.TryLogicRequest.properties:type_name -> google.protobuf.Struct
+	0,  // 9: pollux.v1.TryLogicResponse.verdict:type_name -> pollux.v1.Verdict
+	9,  // 10: pollux.v1.TryLogicResponse.message:type_name -> google.protobuf.Value
+	9,  // 11: pollux.v1.TryLogicResponse.output:type_name -> google.protobuf.Value
+	11, // 12: pollux.v1.TryLogicResponse.logs:type_name -> pollux.v1.LogLine
+	9,  // 13: pollux.v1.TryLogicResponse.memory:type_name -> google.protobuf.Value
+	3,  // 14: pollux.v1.LogicService.ListLogics:input_type -> pollux.v1.ListLogicsRequest
+	5,  // 15: pollux.v1.LogicService.RunLogic:input_type -> pollux.v1.RunLogicRequest
+	7,  // 16: pollux.v1.LogicService.TryLogic:input_type -> pollux.v1.TryLogicRequest
+	4,  // 17: pollux.v1.LogicService.ListLogics:output_type -> pollux.v1.ListLogicsResponse
+	6,  // 18: pollux.v1.LogicService.RunLogic:output_type -> pollux.v1.RunLogicResponse
+	8,  // 19: pollux.v1.LogicService.TryLogic:output_type -> pollux.v1.TryLogicResponse
+	17, // [17:20] is the sub-list for method output_type
+	14, // [14:17] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_logic_proto_init() }
@@ -773,7 +928,7 @@ func file_pollux_v1_logic_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_logic_proto_rawDesc), len(file_pollux_v1_logic_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

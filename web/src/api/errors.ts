@@ -40,6 +40,11 @@ export function placeOf(error: unknown, fields: readonly string[] = []): string 
   return fields.includes(bare.slice(1)) ? `#${bare.slice(1)}` : bare;
 }
 
+/** Whether there is no such thing. */
+export function isNotFound(error: unknown): boolean {
+  return ConnectError.from(error).code === Code.NotFound;
+}
+
 /** Whether the request failed on its way, so that nobody answered it. */
 export function unanswered(error: unknown): boolean {
   return unreachable(ConnectError.from(error).rawMessage);

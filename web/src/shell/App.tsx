@@ -32,6 +32,7 @@ const AnalyticsRoom = lazy(() => import("../rooms/analytics/AnalyticsRoom").then
 const AutomationRooms = lazy(() => import("../rooms/automation/AutomationRooms").then((m) => ({ default: m.AutomationRooms })));
 const ImportRoom = lazy(() => import("../rooms/import/ImportRoom").then((m) => ({ default: m.ImportRoom })));
 const FlowRooms = lazy(() => import("../rooms/flows/FlowRooms").then((m) => ({ default: m.FlowRooms })));
+const LogicRoom = lazy(() => import("../rooms/logic/LogicRoom").then((m) => ({ default: m.LogicRoom })));
 const SimulatorRoom = lazy(() => import("../rooms/simulator/SimulatorRoom").then((m) => ({ default: m.SimulatorRoom })));
 
 /** Asks the node once who we are; every later refusal comes through the transport. */
@@ -138,6 +139,11 @@ export function App() {
           <Route path="/analytics">
             <Suspense fallback={<Loader size="sm" m="md" aria-label="Loading" />}>
               <AnalyticsRoom />
+            </Suspense>
+          </Route>
+          <Route path="/logic">
+            <Suspense fallback={<Loader size="sm" m="md" aria-label="Loading" />}>
+              <LogicRoom />
             </Suspense>
           </Route>
           <Route path="/simulations">

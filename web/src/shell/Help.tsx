@@ -15,6 +15,7 @@ const keys: [string[], string][] = [
   [["g", "u"], "Rules and schedules"],
   [["g", "a"], "Alarms"],
   [["g", "y"], "Notifiers"],
+  [["g", "l"], "Logic"],
   [["g", "n"], "Cluster: the nodes"],
   [["/"], "Filter the twins"],
   [["c"], "Create a twin"],

@@ -5,7 +5,7 @@ import { Link, useLocation } from "wouter";
 
 import { dropKey, signedOut } from "../api/session";
 import { Help } from "./Help";
-import { ChartIcon, DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, ModelsIcon, MoonIcon, NodesIcon, RulesIcon, SearchIcon, SiteIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
+import { ChartIcon, DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, LogicIcon, ModelsIcon, MoonIcon, NodesIcon, RulesIcon, SearchIcon, SiteIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
 import { LinkBadge, LinkBanner } from "./LinkBadge";
 import { Logo } from "./Logo";
 import { useShortcuts } from "./shortcuts";
@@ -19,6 +19,7 @@ const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string
   { path: "/ingest", name: "Ingest", icon: IngestIcon, also: ["/inbox", "/import", "/simulations"] },
   { path: "/topics", name: "Topics", icon: TopicsIcon, also: ["/routes", "/sinks", "/sources"] },
   { path: "/rules", name: "Rules", icon: RulesIcon, also: ["/schedules", "/alarms", "/analytics", "/notifiers"] },
+  { path: "/logic", name: "Logic", icon: LogicIcon },
   { path: "/drivers", name: "Drivers", icon: DriversIcon },
   { path: "/models", name: "Models", icon: ModelsIcon },
   { path: "/cluster", name: "Cluster", icon: NodesIcon },
@@ -43,6 +44,7 @@ export function Shell({ children }: { children: ReactNode }) {
     "g u": () => go("/rules"),
     "g a": () => go("/alarms"),
     "g y": () => go("/notifiers"),
+    "g l": () => go("/logic"),
     "?": () => setHelp(true),
   });
   useSearchKey(() => {

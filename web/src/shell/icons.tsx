@@ -46,6 +46,7 @@ export const NodesIcon = icon(
     <path d="M9 6.3 5.5 12.7M11 6.3l3.5 6.4M6.5 14.5h7" />
   </>,
 );
+export const LogicIcon = icon(<path d="M8 3.5c-2.5 0-3 1-3 3v1.5c0 1.3-.5 2-2 2 1.5 0 2 .7 2 2v1.5c0 2 .5 3 3 3M12 3.5c2.5 0 3 1 3 3v1.5c0 1.3.5 2 2 2-1.5 0-2 .7-2 2v1.5c0 2-.5 3-3 3" />);
 export const SearchIcon = icon(
   <>
     <circle cx="8.5" cy="8.5" r="5" />

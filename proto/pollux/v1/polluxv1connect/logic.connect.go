@@ -43,7 +43,7 @@ const (
 
 // LogicServiceClient is a client for the pollux.v1.LogicService service.
 type LogicServiceClient interface {
-	// ListLogics gives the twins whose driver is of the kind logic.
+	// ListLogics gives the twins whose driver is of the kind logic, with what they did on all nodes.
 	ListLogics(context.Context, *connect.Request[v1.ListLogicsRequest]) (*connect.Response[v1.ListLogicsResponse], error)
 	// RunLogic gives a message to the `run` of a logic, as a route does. What it keeps is kept, what it calls is called.
 	RunLogic(context.Context, *connect.Request[v1.RunLogicRequest]) (*connect.Response[v1.RunLogicResponse], error)
@@ -109,7 +109,7 @@ func (c *logicServiceClient) TryLogic(ctx context.Context, req *connect.Request[
 
 // LogicServiceHandler is an implementation of the pollux.v1.LogicService service.
 type LogicServiceHandler interface {
-	// ListLogics gives the twins whose driver is of the kind logic.
+	// ListLogics gives the twins whose driver is of the kind logic, with what they did on all nodes.
 	ListLogics(context.Context, *connect.Request[v1.ListLogicsRequest]) (*connect.Response[v1.ListLogicsResponse], error)
 	// RunLogic gives a message to the `run` of a logic, as a route does. What it keeps is kept, what it calls is called.
 	RunLogic(context.Context, *connect.Request[v1.RunLogicRequest]) (*connect.Response[v1.RunLogicResponse], error)

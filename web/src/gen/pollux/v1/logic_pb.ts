@@ -14,7 +14,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/logic.proto.
  */
 export const file_pollux_v1_logic: GenFile = /*@__PURE__*/
-  fileDesc("ChVwb2xsdXgvdjEvbG9naWMucHJvdG8SCXBvbGx1eC52MSKTAQoFTG9naWMSCgoCaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGZHJpdmVyGAMgASgJEg8KB3ZlcnNpb24YBCABKAkSDgoGc3lzdGVtGAUgASgJEg4KBnJvdXRlcxgGIAMoCRINCgVmYXVsdBgHIAEoCRIPCgdzdG9wcGVkGAggASgIEg4KBnNvdXJjZRgJIAEoCCJLChFMaXN0TG9naWNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIk8KEkxpc3RMb2dpY3NSZXNwb25zZRIgCgZsb2dpY3MYASADKAsyEC5wb2xsdXgudjEuTG9naWMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlQKD1J1bkxvZ2ljUmVxdWVzdBIKCgJpZBgBIAEoCRInCgdtZXNzYWdlGAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEgwKBHR3aW4YAyABKAkiYAoQUnVuTG9naWNSZXNwb25zZRIjCgd2ZXJkaWN0GAEgASgOMhIucG9sbHV4LnYxLlZlcmRpY3QSJwoHbWVzc2FnZRgCIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZSKCAgoPVHJ5TG9naWNSZXF1ZXN0EgwKBGZpbGUYASABKAwSCgoCaWQYAiABKAkSDwoHcHJvamVjdBgDIAEoCRIpCghzZXR0aW5ncxgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSDQoFZXZlbnQYBSABKAkSJwoHbWVzc2FnZRgGIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIMCgR0d2luGAcgASgJEiYKBm1lbW9yeRgIIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIrCgpwcm9wZXJ0aWVzGAkgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCKPAgoQVHJ5TG9naWNSZXNwb25zZRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSIwoHdmVyZGljdBgDIAEoDjISLnBvbGx1eC52MS5WZXJkaWN0EicKB21lc3NhZ2UYBCABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSJgoGb3V0cHV0GAUgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEg0KBWRlZWRzGAYgAygJEiAKBGxvZ3MYByADKAsyEi5wb2xsdXgudjEuTG9nTGluZRImCgZtZW1vcnkYCCABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSDQoFZXJyb3IYCSABKAkqWwoHVmVyZGljdBIXChNWRVJESUNUX1VOU1BFQ0lGSUVEEAASEAoMVkVSRElDVF9QQVNTEAESEwoPVkVSRElDVF9SRVBMQUNFEAISEAoMVkVSRElDVF9TVE9QEAMy6AEKDExvZ2ljU2VydmljZRJOCgpMaXN0TG9naWNzEhwucG9sbHV4LnYxLkxpc3RMb2dpY3NSZXF1ZXN0Gh0ucG9sbHV4LnYxLkxpc3RMb2dpY3NSZXNwb25zZSIDkAIBEkMKCFJ1bkxvZ2ljEhoucG9sbHV4LnYxLlJ1bkxvZ2ljUmVxdWVzdBobLnBvbGx1eC52MS5SdW5Mb2dpY1Jlc3BvbnNlEkMKCFRyeUxvZ2ljEhoucG9sbHV4LnYxLlRyeUxvZ2ljUmVxdWVzdBobLnBvbGx1eC52MS5UcnlMb2dpY1Jlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_struct, file_pollux_v1_twin]);
+  fileDesc("ChVwb2xsdXgvdjEvbG9naWMucHJvdG8SCXBvbGx1eC52MSK7AQoFTG9naWMSCgoCaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGZHJpdmVyGAMgASgJEg8KB3ZlcnNpb24YBCABKAkSDgoGc3lzdGVtGAUgASgJEg4KBnJvdXRlcxgGIAMoCRINCgVmYXVsdBgHIAEoCRIPCgdzdG9wcGVkGAggASgIEg4KBnNvdXJjZRgJIAEoCBImCgZjb3VudHMYCiABKAsyFi5wb2xsdXgudjEuTG9naWNDb3VudHMiyAEKC0xvZ2ljQ291bnRzEg4KBnBhc3NlZBgBIAEoBBIQCghyZXBsYWNlZBgCIAEoBBIPCgdzdG9wcGVkGAMgASgEEg4KBmZhaWxlZBgEIAEoBBINCgVjYWxscxgFIAEoBBIPCgdjcmFzaGVzGAYgASgEEhAKCGNvbW1hbmRzGAcgASgEEhcKD2NvbW1hbmRzX2ZhaWxlZBgIIAEoBBIMCgRsYXN0GAkgASgJEg0KBW5vZGVzGAogASgNEg4KBnNpbGVudBgLIAEoDSJLChFMaXN0TG9naWNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIk8KEkxpc3RMb2dpY3NSZXNwb25zZRIgCgZsb2dpY3MYASADKAsyEC5wb2xsdXgudjEuTG9naWMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlQKD1J1bkxvZ2ljUmVxdWVzdBIKCgJpZBgBIAEoCRInCgdtZXNzYWdlGAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEgwKBHR3aW4YAyABKAkiYAoQUnVuTG9naWNSZXNwb25zZRIjCgd2ZXJkaWN0GAEgASgOMhIucG9sbHV4LnYxLlZlcmRpY3QSJwoHbWVzc2FnZRgCIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZSKCAgoPVHJ5TG9naWNSZXF1ZXN0EgwKBGZpbGUYASABKAwSCgoCaWQYAiABKAkSDwoHcHJvamVjdBgDIAEoCRIpCghzZXR0aW5ncxgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSDQoFZXZlbnQYBSABKAkSJwoHbWVzc2FnZRgGIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIMCgR0d2luGAcgASgJEiYKBm1lbW9yeRgIIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIrCgpwcm9wZXJ0aWVzGAkgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCKPAgoQVHJ5TG9naWNSZXNwb25zZRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSIwoHdmVyZGljdBgDIAEoDjISLnBvbGx1eC52MS5WZXJkaWN0EicKB21lc3NhZ2UYBCABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSJgoGb3V0cHV0GAUgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEg0KBWRlZWRzGAYgAygJEiAKBGxvZ3MYByADKAsyEi5wb2xsdXgudjEuTG9nTGluZRImCgZtZW1vcnkYCCABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSDQoFZXJyb3IYCSABKAkqWwoHVmVyZGljdBIXChNWRVJESUNUX1VOU1BFQ0lGSUVEEAASEAoMVkVSRElDVF9QQVNTEAESEwoPVkVSRElDVF9SRVBMQUNFEAISEAoMVkVSRElDVF9TVE9QEAMy6AEKDExvZ2ljU2VydmljZRJOCgpMaXN0TG9naWNzEhwucG9sbHV4LnYxLkxpc3RMb2dpY3NSZXF1ZXN0Gh0ucG9sbHV4LnYxLkxpc3RMb2dpY3NSZXNwb25zZSIDkAIBEkMKCFJ1bkxvZ2ljEhoucG9sbHV4LnYxLlJ1bkxvZ2ljUmVxdWVzdBobLnBvbGx1eC52MS5SdW5Mb2dpY1Jlc3BvbnNlEkMKCFRyeUxvZ2ljEhoucG9sbHV4LnYxLlRyeUxvZ2ljUmVxdWVzdBobLnBvbGx1eC52MS5UcnlMb2dpY1Jlc3BvbnNlQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_struct, file_pollux_v1_twin]);
 
 /**
  * Logic is a twin of the kind logic, in short.
@@ -78,6 +78,13 @@ export type Logic = Message<"pollux.v1.Logic"> & {
    * @generated from field: bool source = 9;
    */
   source: boolean;
+
+  /**
+   * What it did since the nodes started; output only.
+   *
+   * @generated from field: pollux.v1.LogicCounts counts = 10;
+   */
+  counts?: LogicCounts | undefined;
 };
 
 /**
@@ -86,6 +93,81 @@ export type Logic = Message<"pollux.v1.Logic"> & {
  */
 export const LogicSchema: GenMessage<Logic> = /*@__PURE__*/
   messageDesc(file_pollux_v1_logic, 0);
+
+/**
+ * LogicCounts is what a logic did on all nodes that answered, since each of them started.
+ *
+ * @generated from message pollux.v1.LogicCounts
+ */
+export type LogicCounts = Message<"pollux.v1.LogicCounts"> & {
+  /**
+   * What its run said of messages: of routes, of rules and of RunLogic; and how many it failed at.
+   *
+   * @generated from field: uint64 passed = 1;
+   */
+  passed: bigint;
+
+  /**
+   * @generated from field: uint64 replaced = 2;
+   */
+  replaced: bigint;
+
+  /**
+   * @generated from field: uint64 stopped = 3;
+   */
+  stopped: bigint;
+
+  /**
+   * @generated from field: uint64 failed = 4;
+   */
+  failed: bigint;
+
+  /**
+   * What the twins of its version did in all: calls of every kind, crashes, commands and those that failed, and the last failure.
+   *
+   * @generated from field: uint64 calls = 5;
+   */
+  calls: bigint;
+
+  /**
+   * @generated from field: uint64 crashes = 6;
+   */
+  crashes: bigint;
+
+  /**
+   * @generated from field: uint64 commands = 7;
+   */
+  commands: bigint;
+
+  /**
+   * @generated from field: uint64 commands_failed = 8;
+   */
+  commandsFailed: bigint;
+
+  /**
+   * @generated from field: string last = 9;
+   */
+  last: string;
+
+  /**
+   * How many nodes these are of, and how many did not answer.
+   *
+   * @generated from field: uint32 nodes = 10;
+   */
+  nodes: number;
+
+  /**
+   * @generated from field: uint32 silent = 11;
+   */
+  silent: number;
+};
+
+/**
+ * Describes the message pollux.v1.LogicCounts.
+ * Use `create(LogicCountsSchema)` to create a new message.
+ */
+export const LogicCountsSchema: GenMessage<LogicCounts> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_logic, 1);
 
 /**
  * @generated from message pollux.v1.ListLogicsRequest
@@ -112,7 +194,7 @@ export type ListLogicsRequest = Message<"pollux.v1.ListLogicsRequest"> & {
  * Use `create(ListLogicsRequestSchema)` to create a new message.
  */
 export const ListLogicsRequestSchema: GenMessage<ListLogicsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_logic, 1);
+  messageDesc(file_pollux_v1_logic, 2);
 
 /**
  * @generated from message pollux.v1.ListLogicsResponse
@@ -134,7 +216,7 @@ export type ListLogicsResponse = Message<"pollux.v1.ListLogicsResponse"> & {
  * Use `create(ListLogicsResponseSchema)` to create a new message.
  */
 export const ListLogicsResponseSchema: GenMessage<ListLogicsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_logic, 2);
+  messageDesc(file_pollux_v1_logic, 3);
 
 /**
  * @generated from message pollux.v1.RunLogicRequest
@@ -165,7 +247,7 @@ export type RunLogicRequest = Message<"pollux.v1.RunLogicRequest"> & {
  * Use `create(RunLogicRequestSchema)` to create a new message.
  */
 export const RunLogicRequestSchema: GenMessage<RunLogicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_logic, 3);
+  messageDesc(file_pollux_v1_logic, 4);
 
 /**
  * @generated from message pollux.v1.RunLogicResponse
@@ -189,20 +271,22 @@ export type RunLogicResponse = Message<"pollux.v1.RunLogicResponse"> & {
  * Use `create(RunLogicResponseSchema)` to create a new message.
  */
 export const RunLogicResponseSchema: GenMessage<RunLogicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_logic, 4);
+  messageDesc(file_pollux_v1_logic, 5);
 
 /**
  * @generated from message pollux.v1.TryLogicRequest
  */
 export type TryLogicRequest = Message<"pollux.v1.TryLogicRequest"> & {
   /**
-   * A file of JavaScript; or, instead, the id of a logic.
+   * A file of JavaScript; none: the version that the logic `id` has.
    *
    * @generated from field: bytes file = 1;
    */
   file: Uint8Array;
 
   /**
+   * A logic in whose place it is tried: with its system, its settings but for secrets, and what it remembers, where the request has none.
+   *
    * @generated from field: string id = 2;
    */
   id: string;
@@ -218,7 +302,7 @@ export type TryLogicRequest = Message<"pollux.v1.TryLogicRequest"> & {
   settings?: JsonObject | undefined;
 
   /**
-   * What it is given: run (by default), load, subscription, timer, webhook, command.
+   * What it is given: run (by default), load, subscription, timer, webhook, topic, command.
    *
    * @generated from field: string event = 5;
    */
@@ -239,7 +323,7 @@ export type TryLogicRequest = Message<"pollux.v1.TryLogicRequest"> & {
   twin: string;
 
   /**
-   * What it remembers, and its properties, before.
+   * What it remembers, and its properties, before; neither: those of the logic `id`, where that is given.
    *
    * @generated from field: google.protobuf.Value memory = 8;
    */
@@ -256,7 +340,7 @@ export type TryLogicRequest = Message<"pollux.v1.TryLogicRequest"> & {
  * Use `create(TryLogicRequestSchema)` to create a new message.
  */
 export const TryLogicRequestSchema: GenMessage<TryLogicRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_logic, 5);
+  messageDesc(file_pollux_v1_logic, 6);
 
 /**
  * @generated from message pollux.v1.TryLogicResponse
@@ -321,7 +405,7 @@ export type TryLogicResponse = Message<"pollux.v1.TryLogicResponse"> & {
  * Use `create(TryLogicResponseSchema)` to create a new message.
  */
 export const TryLogicResponseSchema: GenMessage<TryLogicResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_logic, 6);
+  messageDesc(file_pollux_v1_logic, 7);
 
 /**
  * Verdict is what a `run` says of a message.
@@ -364,7 +448,7 @@ export const VerdictSchema: GenEnum<Verdict> = /*@__PURE__*/
  */
 export const LogicService: GenService<{
   /**
-   * ListLogics gives the twins whose driver is of the kind logic.
+   * ListLogics gives the twins whose driver is of the kind logic, with what they did on all nodes.
    *
    * @generated from rpc pollux.v1.LogicService.ListLogics
    */

@@ -9,12 +9,12 @@ import { Link, useLocation } from "wouter";
 import { drivers } from "../../../api/client";
 import { explain } from "../../../api/errors";
 import { keep, kept, same, type Draft } from "./draft";
-import { nameOf, placeIn, raise, versionOf, type Place } from "./place";
+import { nameOf, placeIn, raise, versionOf, type Place } from "../../../code/place";
 import { Results } from "./Results";
 import { begin } from "./template";
 import { useRun } from "./useRun";
 
-const CodePane = lazy(() => import("./CodePane"));
+const CodePane = lazy(() => import("../../../code/CodePane"));
 
 /** A driver in JavaScript: its source and its tests, run on the node against a played device, and deployed. */
 export function EditorRoom({ name, version }: { name: string; version: string }) {

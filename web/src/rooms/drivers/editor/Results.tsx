@@ -1,5 +1,5 @@
 import type { TestDriverResponse } from "../../../gen/pollux/v1/driver_pb";
-import type { Place } from "./place";
+import type { Place } from "../../../code/place";
 import type { Run } from "./useRun";
 
 /** What came of a run; a failed step leads to its line. */
