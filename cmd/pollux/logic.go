@@ -259,9 +259,11 @@ func logicTry(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "try FILE|ID", Short: "Give an event to a logic and see what it would do", Args: exactly("FILE|ID"),
 		Long: `Gives an event to a file of JavaScript that is not deployed, or to a logic that is, and prints what it would do. Nothing is done: calls,
-requests and notifications are listed. Looks at other twins are answered by what they have now.`,
+requests and notifications are listed. Looks at other twins are answered by what they have now. With --in the file is tried in the place of a
+logic that is there: with its system, its settings but for secrets, and what it remembers.`,
 		Example: "  pollux logic try filter.js --message '{\"value\":31}' --twin meter1\n" +
-			"  pollux logic try room.js --event subscription --message '{\"name\":\"Motion_1\",\"property\":\"occupancy\",\"value\":true}' --memory '{\"since\":0}'",
+			"  pollux logic try room.js --event subscription --message '{\"name\":\"Motion_1\",\"property\":\"occupancy\",\"value\":true}' --memory '{\"since\":0}'\n" +
+			"  pollux logic try filter.js --in filter --message '{\"value\":31}' --twin meter1",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if message != "" {
 				if r.Message, err = parseValue(message, schema{}); err != nil {
@@ -277,6 +279,8 @@ requests and notifications are listed. Looks at other twins are answered by what
 				if r.File, err = readFile(args[0], rpc.MaxUpload); err != nil {
 					return err
 				}
+			} else if r.Id != "" {
+				return fmt.Errorf("--in is for a file: %s is a logic that is there, and has its own place", args[0])
 			} else {
 				r.Id = args[0]
 			}
@@ -314,6 +318,7 @@ requests and notifications are listed. Looks at other twins are answered by what
 	cmd.Flags().StringVar(&r.Event, "event", "run", "run, load, subscription, timer, webhook or command")
 	cmd.Flags().StringVar(&message, "message", "", "the message of a run, or the event's input (drivers/ABI.md), `JSON`")
 	cmd.Flags().StringVar(&r.Twin, "twin", "", "of a run: the `TWIN` that the message is about")
+	cmd.Flags().StringVar(&r.Id, "in", "", "of a file: in the place of the logic `ID`, with its system, settings and memory")
 	cmd.Flags().StringVar(&memory, "memory", "", "what it remembers before, `JSON`")
 	cmd.Flags().StringArrayVar(&settings, "setting", nil, "setting as `NAME=VALUE`; many times")
 	return cmd
