@@ -69,12 +69,12 @@ var configKinds = []ConfigKind{
 		refs: (*Registry).notifierRefs, secret: func(ctx context.Context, r *Registry, m, old *pb.Notifier) error {
 			return r.keepNotifierSecret(ctx, m, old)
 		}}.kind(),
-	tableKind[*pb.Schedule]{name: "schedule", table: automation.TableSchedules, output: []string{"update_by"}, whole: (*Registry).wholeSchedule,
+	tableKind[*pb.Schedule]{name: "schedule", table: automation.TableSchedules, output: []string{"update_by", "update_time"}, whole: (*Registry).wholeSchedule,
 		names: func(m *pb.Schedule, ref func(kind, id string)) { refNotifiers(ref, m.Actions) },
 		refs: func(r *Registry, m *pb.Schedule, _ planned) ([]storage.Guard, []storage.Write, error) {
 			return nil, r.born(automation.KindSchedule, m.Id), nil
 		}}.kind(),
-	tableKind[*pb.Rule]{name: "rule", table: automation.TableRules, output: []string{"update_by"}, whole: (*Registry).wholeRule, after: (*Engine).rulesLost,
+	tableKind[*pb.Rule]{name: "rule", table: automation.TableRules, output: []string{"update_by", "update_time"}, whole: (*Registry).wholeRule, after: (*Engine).rulesLost,
 		names: func(m *pb.Rule, ref func(kind, id string)) { refNotifiers(ref, m.Then, m.Otherwise) },
 		refs: func(r *Registry, m *pb.Rule, _ planned) ([]storage.Guard, []storage.Write, error) {
 			return nil, r.born(automation.KindRule, m.Id), nil

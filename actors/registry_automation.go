@@ -127,6 +127,7 @@ func (r *Registry) wholeSchedule(m *pb.Schedule, p planned) (*pb.Schedule, error
 	if err := notifiersOf("/schedule/actions", m.Actions, r.notifierThere(project, p)); err != nil {
 		return nil, err
 	}
+	m.UpdateTime = r.e.timestamp()
 	return m, at(r.e.automation.CheckSchedule(m, r.e.now()))
 }
 
@@ -168,6 +169,7 @@ func (r *Registry) wholeRule(m *pb.Rule, p planned) (*pb.Rule, error) {
 	if err := notifiersOf("/rule/otherwise", m.Otherwise, r.notifierThere(project, p)); err != nil {
 		return nil, err
 	}
+	m.UpdateTime = r.e.timestamp()
 	return m, at(r.e.automation.CheckRule(m))
 }
 

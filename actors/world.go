@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/derive"
@@ -261,8 +260,8 @@ func (w *world) Past(ctx context.Context, twin, property, aggregate string, span
 }
 
 // Read implements automation.World.
-func (w *world) Read(ctx context.Context, id string, at uint64, since time.Time, wait time.Duration) ([]*pb.TopicMessage, uint64, error) {
-	page, err := w.e.streams.Read(ctx, id, at, &pb.TopicPosition{At: &pb.TopicPosition_Time{Time: timestamppb.New(since)}}, wait)
+func (w *world) Read(ctx context.Context, id string, at, after uint64, wait time.Duration) ([]*pb.TopicMessage, uint64, error) {
+	page, err := w.e.streams.ReadAfter(ctx, id, at, after, wait)
 	return page.Messages, page.Offset, err
 }
 
@@ -330,17 +329,18 @@ func (w *world) MQTT(topic string, payload []byte, qos byte, retain bool) error 
 }
 
 // Verdict implements automation.World.
-func (w *world) Verdict(err error) (again, unknown bool) {
+func (w *world) Verdict(err error) automation.Verdict {
 	var failed *CommandError
 	switch {
 	case errors.As(err, &failed):
 		// A call of unknown outcome is made again with its key: the twin says what became of it, or that it cannot tell.
-		unknown = failed.Outcome == pb.Outcome_OUTCOME_UNKNOWN
-		return unknown || failed.Retryable && failed.Outcome == pb.Outcome_OUTCOME_REJECTED, unknown
+		refused := failed.Outcome == pb.Outcome_OUTCOME_REJECTED
+		return automation.Verdict{Unknown: failed.Outcome == pb.Outcome_OUTCOME_UNKNOWN, Refused: refused, Busy: refused && failed.Retryable,
+			Silent: failed.Outcome == pb.Outcome_OUTCOME_TIMED_OUT}
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrInvalid), errors.Is(err, ErrStopped), errors.Is(err, cluster.ErrCycle):
-		return false, false
+		return automation.Verdict{}
 	case errors.Is(err, cluster.ErrUnknown), errors.Is(err, context.DeadlineExceeded):
-		return true, true // its key, or its nature, lets it happen once
+		return automation.Verdict{Unknown: true} // its key, or its nature, lets it happen once
 	}
-	return true, false
+	return automation.Verdict{Busy: true}
 }

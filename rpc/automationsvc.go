@@ -121,6 +121,9 @@ func (a *automationService) ListRules(ctx context.Context, r *connect.Request[pb
 	if err != nil {
 		return nil, err
 	}
+	for _, m := range res.Rules {
+		res.States = append(res.States, a.host().Committed(m.Id))
+	}
 	return connect.NewResponse(res), nil
 }
 

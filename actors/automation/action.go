@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +21,7 @@ type outcome struct {
 	err error
 	// stop: what follows is left out.
 	stop bool
-	// again: the same may succeed in a moment. unknown: it may have been done.
-	again, unknown bool
+	Verdict
 }
 
 // headerBy names in a topic's message on whose behalf it was published: a rule, and those that led to it.
@@ -30,13 +30,13 @@ const headerBy = "pollux-by"
 // maxTargets bounds the twins of one action.
 const maxTargets = 1000
 
-// act tries an action. number is its step's. A new kind of action has a method here, one in describe, one in checkAction.
-func (r *runner) act(ctx context.Context, a *pb.Action, number int) outcome {
-	switch x := a.Do.(type) {
+// act tries an action. number is its step's. It changes what the step says of several targets. A new kind of action has a method here, one in describe, one in checkAction.
+func (r *runner) act(ctx context.Context, l leaf, number int) outcome {
+	switch x := l.action.Do.(type) {
 	case *pb.Action_Call:
-		return r.call(ctx, x.Call, number)
+		return r.call(ctx, x.Call, l.step, number)
 	case *pb.Action_Set:
-		return r.set(ctx, x.Set)
+		return r.set(ctx, x.Set, l.step)
 	case *pb.Action_Publish:
 		return r.publish(ctx, x.Publish, number)
 	case *pb.Action_Mqtt:
@@ -53,7 +53,7 @@ func (r *runner) act(ctx context.Context, a *pb.Action, number int) outcome {
 	return outcome{err: errors.New("this node does not know such an action: it is older than the cluster")}
 }
 
-func (r *runner) call(ctx context.Context, x *pb.CallAction, number int) outcome {
+func (r *runner) call(ctx context.Context, x *pb.CallAction, s *pb.Step, number int) outcome {
 	h, input := r.u.h, x.Input
 	if x.InputExpr != "" {
 		v, err := h.programs.value(x.InputExpr, r.scope)
@@ -62,13 +62,18 @@ func (r *runner) call(ctx context.Context, x *pb.CallAction, number int) outcome
 		}
 		input = v.Proto()
 	}
-	return r.each(ctx, x.To, func(id string) error {
-		return h.o.World.Invoke(ctx, &pb.InvokeRequest{Id: id, Action: x.Action, Input: input, IdempotencyKey: r.key(number, id),
+	return r.each(ctx, x.To, s, func(id string) error {
+		key := r.key(number, id)
+		if n := s.Refused[id]; n > 0 {
+			// It was not done; by the same key the twin would only say so again.
+			key = shortKey(fmt.Sprintf("%s~%d", key, n))
+		}
+		return h.o.World.Invoke(ctx, &pb.InvokeRequest{Id: id, Action: x.Action, Input: input, IdempotencyKey: key,
 			Options: &pb.CommandOptions{Timeout: x.Timeout, Priority: r.prior(x.Priority)}}, r.by())
 	})
 }
 
-func (r *runner) set(ctx context.Context, x *pb.SetAction) outcome {
+func (r *runner) set(ctx context.Context, x *pb.SetAction, s *pb.Step) outcome {
 	h, v := r.u.h, x.Value
 	if x.Expr != "" {
 		got, err := h.programs.value(x.Expr, r.scope)
@@ -77,7 +82,7 @@ func (r *runner) set(ctx context.Context, x *pb.SetAction) outcome {
 		}
 		v = got.Proto()
 	}
-	return r.each(ctx, x.To, func(id string) error {
+	return r.each(ctx, x.To, s, func(id string) error {
 		return h.o.World.SetDesired(ctx, &pb.SetDesiredRequest{Id: id, Property: x.Property, Value: v,
 			Options: &pb.CommandOptions{Priority: r.prior(x.Priority)}}, r.by())
 	})
@@ -122,11 +127,15 @@ func (r *runner) key(step int, target string) string {
 	if target != "" {
 		key += "@" + target
 	}
-	if len(key) > 128 {
-		// Names are up to 128 bytes each: the end tells the step and the twin.
-		key = fmt.Sprintf("%016x", hash64(key)) + key[len(key)-112:]
+	return shortKey(key)
+}
+
+// shortKey has a key fit. Names are up to 128 bytes each: the end tells the step and the twin.
+func shortKey(key string) string {
+	if len(key) <= 128 {
+		return key
 	}
-	return key
+	return fmt.Sprintf("%016x", hash64(key)) + key[len(key)-112:]
 }
 
 // by is on whose behalf the run acts: this rule, and those that led to it.
@@ -160,8 +169,8 @@ func (r *runner) payload(v *structpb.Value, source string) ([]byte, error) {
 	return json.Marshal(m)
 }
 
-// each does something to all targets, one after the other. It has failed where it failed for one.
-func (r *runner) each(ctx context.Context, to *pb.Targets, do func(id string) error) outcome {
+// each does something to all targets that do not have it yet, one after the other. It has failed where it failed for one.
+func (r *runner) each(ctx context.Context, to *pb.Targets, s *pb.Step, do func(id string) error) outcome {
 	ids, err := r.u.h.o.World.Targets(r.scope.project, to, r.scope.subject)
 	if err != nil {
 		return outcome{err: err}
@@ -176,13 +185,27 @@ func (r *runner) each(ctx context.Context, to *pb.Targets, do func(id string) er
 	failed := 0
 	for _, id := range ids {
 		if ctx.Err() != nil {
-			return outcome{err: ctx.Err(), again: true}
+			return outcome{err: ctx.Err(), Verdict: worst.or(Verdict{Busy: true})}
 		}
-		if res := r.verdict(do(id)); res.err != nil {
-			if failed++; failed == 1 || res.unknown {
-				worst = outcome{err: fmt.Errorf("%s: %w", id, res.err), again: res.again, unknown: res.unknown}
+		if slices.Contains(s.Reached, id) {
+			continue
+		}
+		res := r.verdict(do(id))
+		if res.err == nil {
+			if len(ids) > 1 {
+				s.Reached = append(s.Reached, id)
 			}
-			worst.again = worst.again || res.again
+			continue
+		}
+		if failed++; failed == 1 || res.Unknown {
+			worst.err = fmt.Errorf("%s: %w", id, res.err)
+		}
+		worst.Verdict = worst.or(res.Verdict)
+		if res.Refused || res.Silent {
+			if s.Refused == nil {
+				s.Refused = map[string]uint32{}
+			}
+			s.Refused[id]++
 		}
 	}
 	if failed > 1 {
@@ -195,8 +218,7 @@ func (r *runner) verdict(err error) outcome {
 	if err == nil {
 		return outcome{}
 	}
-	again, unknown := r.u.h.o.World.Verdict(err)
-	return outcome{err: err, again: again, unknown: unknown}
+	return outcome{err: err, Verdict: r.u.h.o.World.Verdict(err)}
 }
 
 func inProject(project, id string) string {

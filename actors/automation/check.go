@@ -115,6 +115,9 @@ func (h *Host) checkAction(path string, a *pb.Action, subject bool) error {
 		}
 		return nil
 	}
+	if p := a.Retry; p.GetMaximum() != nil && p.GetMaximum().AsDuration() < p.GetInitial().AsDuration() {
+		return wrong(path+"/retry/maximum", "it is below initial, %s", p.GetInitial().AsDuration())
+	}
 	switch x := a.Do.(type) {
 	case *pb.Action_Call:
 		if err := h.checkTargets(path+"/call/to", x.Call.To, subject); err != nil {

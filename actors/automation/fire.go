@@ -31,9 +31,8 @@ func (r *rule) fire(t *turn, ev *pb.Evaluation, sc *scope, s Said, subject strin
 		return true
 	}
 	if !r.mayFire(t.ms) {
-		r.u.rec.Storm++
-		r.u.h.left.Inc()
 		say(fmt.Sprintf("left out: it fired %d times within a minute", len(r.fires)))
+		r.storm(t)
 		return true
 	}
 	run := &pb.Run{Subject: s.Twin, Cause: ev.Trigger, Values: maps.Clone(ev.Values), Otherwise: otherwise, Chain: chainOf(s.By)}
@@ -53,12 +52,16 @@ func (r *rule) fire(t *turn, ev *pb.Evaluation, sc *scope, s Said, subject strin
 	return true
 }
 
+func (r *rule) limit() int {
+	if r.conf.Limit == 0 {
+		return defaultLimit
+	}
+	return int(r.conf.Limit)
+}
+
 // mayFire counts the firings of the last minute.
 func (r *rule) mayFire(now int64) bool {
-	limit := int(r.conf.Limit)
-	if limit == 0 {
-		limit = defaultLimit
-	}
+	limit := r.limit()
 	i := 0
 	for i < len(r.fires) && (r.fires[i] <= now-60_000 || r.fires[i] > now) {
 		i++

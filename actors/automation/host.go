@@ -87,7 +87,7 @@ type Host struct {
 
 	programs *programs
 
-	firings, evaluations, steps, failures, left *metrics.Counter
+	firings, evaluations, steps, failures, left, storms *metrics.Counter
 }
 
 // New makes a host. Close it.
@@ -112,6 +112,7 @@ func (h *Host) count() {
 	count := func(name string) *metrics.Counter { return h.o.Metrics.GetOrCreateCounter("pollux_automation_" + name) }
 	h.firings, h.evaluations, h.steps = count("firings_total"), count("evaluations_total"), count("steps_total")
 	h.failures, h.left = count("failed_steps_total"), count("left_out_total")
+	h.storms = count("storms_total")
 }
 
 // Close stops everything without effect. Release the slots before.

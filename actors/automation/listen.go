@@ -24,7 +24,8 @@ func (r *rule) listen(t *turn) {
 			continue
 		}
 		r.ears[topic] = true
-		at, since, u := r.u.rec.Read[topic], time.UnixMilli(max(r.u.rec.Last, 0)), r.u
+		// What was published since the rule was put counts, however late the rule began.
+		at, after, u := r.u.rec.Read[topic], r.u.configured, r.u
 		ctx := u.hearing
 		u.running.Add(1)
 		u.h.wg.Add(1)
@@ -32,7 +33,11 @@ func (r *rule) listen(t *turn) {
 			defer u.h.wg.Done()
 			defer u.left()
 			for wait := time.Second; ctx.Err() == nil; {
-				messages, next, err := u.h.o.World.Read(ctx, topic, at, since, listenWait)
+				patience := listenWait
+				if at == 0 {
+					patience = 0 // where it begins is written down before anything else
+				}
+				messages, next, err := u.h.o.World.Read(ctx, topic, at, after, patience)
 				if err != nil && ctx.Err() == nil {
 					u.post(func(*turn) { r.u.rec.Error = "topic " + topic + ": " + err.Error() })
 					select {

@@ -75,8 +75,9 @@ func (r *rule) configure(t *turn) (bool, error) {
 	r.arrange()
 	if r.u.rec.Revision != rec.Revision {
 		r.u.rec.Revision, r.u.rec.Stopped, r.u.rec.Error, t.dirty = rec.Revision, "", "", true
-		r.u.rec.Last = t.ms
-		r.planNext(t, t.now)
+		from := t.since(r.conf.UpdateTime, r.u.rec.Planned)
+		r.u.rec.Last = from.UnixMilli()
+		r.planNext(t, from)
 		r.fires = nil
 	}
 	r.absentDue = t.ms
@@ -216,6 +217,9 @@ func (r *rule) consider(t *turn, s Said, payload []byte) {
 }
 
 func (r *rule) actions(run *pb.Run) []*pb.Action {
+	if run.Part > 0 {
+		return r.reporting(run.Part)
+	}
 	if run.Otherwise {
 		return r.conf.GetOtherwise()
 	}

@@ -145,7 +145,7 @@ func (r *runner) carry() (until int64, err error) {
 	steps := r.run.Steps
 	if !r.sameActions() {
 		for _, s := range steps {
-			if s.State < pb.StepState_STEP_STATE_DONE {
+			if isOpenStep(s) {
 				s.State, s.Error = pb.StepState_STEP_STATE_LEFT_OUT, "the configuration was changed meanwhile"
 			}
 		}
@@ -156,14 +156,14 @@ func (r *runner) carry() (until int64, err error) {
 	}
 	for i := range r.leaves {
 		r.leaves[i].step = steps[i]
-		if s := steps[i]; s.State == pb.StepState_STEP_STATE_FAILED && !r.leaves[i].action.GoOn {
-			r.stopped = "an action before it failed"
-		}
 	}
 	for i := 0; i < len(r.leaves); {
 		n := i + 1
 		for n < len(r.leaves) && r.leaves[n].group == r.leaves[i].group {
 			n++
+		}
+		if i > 0 && r.stopped == "" {
+			r.stopped = r.stops(r.leaves[:i])
 		}
 		if until, err = r.group(r.leaves[i:n], n == len(r.leaves), i); until > 0 || err != nil {
 			return until, err
@@ -186,6 +186,60 @@ func (r *runner) sameActions() bool {
 	return true
 }
 
+// stops says why what is behind some steps is left out, or "".
+func (r *runner) stops(before []leaf) string {
+	for _, l := range before {
+		switch s := l.step; s.State {
+		case pb.StepState_STEP_STATE_FAILED, pb.StepState_STEP_STATE_UNKNOWN:
+			if !l.action.GoOn {
+				return "an action before it failed"
+			}
+		case pb.StepState_STEP_STATE_DONE:
+			if l.action.GetStop() {
+				return "the run was stopped before it"
+			}
+			if s.Error != "" {
+				return l.action.GetLogic().GetLogic() + " " + stoppedIt
+			}
+		}
+	}
+	return ""
+}
+
+// stoppedIt is what the step of a logic says that had the run stop.
+const stoppedIt = "stopped it"
+
+func isOpenStep(s *pb.Step) bool {
+	return s.State < pb.StepState_STEP_STATE_DONE || s.State == pb.StepState_STEP_STATE_RETRYING
+}
+
+// ready makes a step that is open one to be done, or to wait for; fresh: it is to be committed first.
+func (r *runner) ready(l leaf, now time.Time) (fresh bool) {
+	s := l.step
+	switch s.State {
+	case pb.StepState_STEP_STATE_UNSPECIFIED:
+		s.Start = timestamppb.New(now)
+		if d := l.action.GetWait(); d != nil {
+			s.State, s.Until = pb.StepState_STEP_STATE_WAITING, timestamppb.New(now.Add(d.AsDuration()))
+			return true
+		}
+	case pb.StepState_STEP_STATE_STARTED:
+		s.Repeated = s.Repeated || l.action.GetMqtt() != nil
+		s.Tries++
+		return false
+	case pb.StepState_STEP_STATE_RETRYING:
+		if s.Until.AsTime().After(now) {
+			return false
+		}
+		s.Until = nil
+	default:
+		return false
+	}
+	s.State = pb.StepState_STEP_STATE_STARTED
+	s.Tries++
+	return true
+}
+
 // group does the steps of a group that are not done, side by side. number is the first one's.
 func (r *runner) group(all []leaf, last bool, number int) (until int64, err error) {
 	now := r.u.h.o.Now()
@@ -194,25 +248,14 @@ func (r *runner) group(all []leaf, last bool, number int) (until int64, err erro
 	for i, l := range all {
 		s := l.step
 		switch {
-		case s.State >= pb.StepState_STEP_STATE_DONE:
+		case !isOpenStep(s):
 			continue
 		case r.stopped != "":
 			s.State, s.Error = pb.StepState_STEP_STATE_LEFT_OUT, r.stopped
 			r.u.h.left.Inc()
 			continue
 		}
-		if s.State == pb.StepState_STEP_STATE_UNSPECIFIED {
-			if d := l.action.GetWait(); d != nil {
-				s.State, s.Until = pb.StepState_STEP_STATE_WAITING, timestamppb.New(now.Add(d.AsDuration()))
-			} else {
-				s.State = pb.StepState_STEP_STATE_STARTED
-			}
-			s.Start = timestamppb.New(now)
-			fresh = true
-		} else if s.State == pb.StepState_STEP_STATE_STARTED {
-			s.Repeated = l.action.GetMqtt() != nil
-			s.Tries++
-		}
+		fresh = r.ready(l, now) || fresh
 		todo = append(todo, i)
 	}
 	if len(todo) == 0 {
@@ -227,30 +270,23 @@ func (r *runner) group(all []leaf, last bool, number int) (until int64, err erro
 		}
 	}
 	var wg sync.WaitGroup
-	var mu sync.Mutex
 	for _, i := range todo {
 		l := all[i]
-		if l.step.State == pb.StepState_STEP_STATE_WAITING {
-			due := l.step.Until.AsTime()
-			if left := due.Sub(r.u.h.o.Now()); left > 0 {
-				until = max(until, due.UnixMilli())
-			} else {
-				l.step.State, l.step.End = pb.StepState_STEP_STATE_DONE, timestamppb.New(r.u.h.o.Now())
-			}
-			continue
+		switch s := l.step; {
+		case s.State == pb.StepState_STEP_STATE_STARTED:
+			wg.Go(func() { r.step(l, number+i) })
+		case s.State == pb.StepState_STEP_STATE_WAITING && !s.Until.AsTime().After(r.u.h.o.Now()):
+			s.State, s.End = pb.StepState_STEP_STATE_DONE, timestamppb.New(r.u.h.o.Now())
 		}
-		wg.Go(func() {
-			stop := r.step(l, number+i)
-			mu.Lock()
-			defer mu.Unlock()
-			if stop != "" && r.stopped == "" {
-				r.stopped = stop
-			}
-		})
 	}
 	wg.Wait()
 	if r.u.ctx.Err() != nil {
 		return 0, r.u.notOwner()
+	}
+	for _, l := range all {
+		if s := l.step; isOpenStep(s) && s.Until != nil && (until == 0 || s.Until.AsTime().UnixMilli() < until) {
+			until = max(s.Until.AsTime().UnixMilli(), 1)
+		}
 	}
 	if until > 0 || !last {
 		return until, r.save(false)
@@ -258,67 +294,49 @@ func (r *runner) group(all []leaf, last bool, number int) (until int64, err erro
 	return 0, nil
 }
 
-// step does one action, and says why what follows is left out, or "".
-func (r *runner) step(l leaf, number int) (stop string) {
+// step tries one action.
+func (r *runner) step(l leaf, number int) {
 	s := l.step
 	r.u.h.steps.Inc()
 	done := func(state pb.StepState, why string) {
 		s.State, s.Error, s.End = state, why, timestamppb.New(r.u.h.o.Now())
+		s.Until, s.Reached, s.Refused = nil, nil, nil
+		if state == pb.StepState_STEP_STATE_FAILED || state == pb.StepState_STEP_STATE_UNKNOWN {
+			r.u.h.failures.Inc()
+		}
 	}
 	if l.action.If != "" {
 		yes, err := r.u.h.programs.holds(l.action.If, r.scope)
 		if err != nil {
 			done(pb.StepState_STEP_STATE_FAILED, fmt.Sprintf("if: %v", err))
-			return r.failed(l)
+			return
 		}
 		if !yes {
 			done(pb.StepState_STEP_STATE_LEFT_OUT, "its condition does not hold")
-			return ""
+			return
 		}
 	}
 	if l.action.GetStop() {
 		done(pb.StepState_STEP_STATE_DONE, "")
-		return "the run was stopped before it"
+		return
 	}
-	tries := int(l.action.Retries)
-	if tries == 0 {
-		tries = 3
-	}
-	var res outcome
-	for wait, n := 200*time.Millisecond, 0; ; wait, n = min(2*wait, 10*time.Second), n+1 {
-		s.Tries++
-		ctx, cancel := context.WithTimeout(r.u.ctx, time.Minute)
-		res = r.act(ctx, l.action, number)
-		cancel()
-		if !res.again || n >= tries || r.u.ctx.Err() != nil {
-			break
-		}
-		select {
-		case <-time.After(wait):
-		case <-r.u.ctx.Done():
-		}
-	}
+	ctx, cancel := context.WithTimeout(r.u.ctx, time.Minute)
+	res := r.act(ctx, l, number)
+	cancel()
 	switch {
+	case res.err == nil && res.stop:
+		done(pb.StepState_STEP_STATE_DONE, stoppedIt)
 	case res.err == nil:
 		done(pb.StepState_STEP_STATE_DONE, "")
-		if res.stop {
-			return l.action.GetLogic().GetLogic() + " stopped it"
-		}
-		return ""
-	case res.unknown:
+	case retries(l.action.Retry, res.Verdict) && s.Tries < attempts(l.action.Retry):
+		s.State, s.Error = pb.StepState_STEP_STATE_RETRYING, res.err.Error()
+		s.Until = timestamppb.New(r.u.h.o.Now().Add(backOff(l.action.Retry, s.Tries)))
+		s.Repeated = s.Repeated || res.Silent
+	case res.Unknown:
 		done(pb.StepState_STEP_STATE_UNKNOWN, res.err.Error())
 	default:
 		done(pb.StepState_STEP_STATE_FAILED, res.err.Error())
 	}
-	return r.failed(l)
-}
-
-func (r *runner) failed(l leaf) string {
-	r.u.h.failures.Inc()
-	if l.action.GoOn {
-		return ""
-	}
-	return "an action before it failed"
 }
 
 // save commits how far the run got, guarded by the slot's record.

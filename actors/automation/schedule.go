@@ -45,7 +45,7 @@ func (s *schedule) configure(t *turn) (bool, error) {
 	}
 	if s.u.rec.Revision != rec.Revision {
 		s.u.rec.Revision, t.dirty = rec.Revision, true
-		s.plans(t, t.now)
+		s.plans(t, t.since(s.conf.UpdateTime, s.u.rec.Last))
 	}
 	return true, nil
 }
@@ -59,7 +59,7 @@ func (s *schedule) plans(t *turn, after time.Time) {
 		}
 	}
 	if next != s.u.rec.Next {
-		s.u.rec.Next, t.dirty = next, true
+		s.u.rec.Next, s.u.rec.Planned, t.dirty = next, t.ms, true
 	}
 }
 

@@ -18,7 +18,7 @@ func (r *rule) planNext(t *turn, after time.Time) {
 		}
 	}
 	if next != r.u.rec.Next {
-		r.u.rec.Next, t.dirty = next, true
+		r.u.rec.Next, r.u.rec.Planned, t.dirty = next, t.ms, true
 	}
 }
 
@@ -37,6 +37,9 @@ func (r *rule) due() int64 {
 		earlier(m.GetSettle())
 		earlier(m.GetUntil())
 		earlier(m.GetRepeat())
+	}
+	if r.u.rec.Storming > 0 {
+		earlier(r.u.rec.Stormed + stormOver)
 	}
 	if r.has(func(t *pb.Trigger) bool { return t.GetAbsent() != nil }) {
 		earlier(r.absentDue)
@@ -62,6 +65,7 @@ func (r *rule) tick(t *turn) {
 		r.planNext(t, t.now)
 		r.evaluate(t, Said{Kind: saidTime, Time: due}) // what was missed counts once
 	}
+	r.calm(t)
 	r.lookForAbsent(t)
 	r.lookAtNodes(t)
 	if !r.replay {

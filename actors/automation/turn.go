@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/cluster"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
@@ -27,6 +28,21 @@ type turn struct {
 func (t *turn) write(table storage.Table, key string, value []byte) {
 	t.w = append(t.w, storage.Write{Table: table, Key: key, Value: value, Quiet: true})
 	t.dirty = true
+}
+
+// since is from when a configuration counts that was put at a time, seen: up to when all that was due is done. A unit may begin long after it was
+// put, if its node died meanwhile.
+func (t *turn) since(put *timestamppb.Timestamp, seen int64) time.Time {
+	if put == nil || put.AsTime().After(t.now) {
+		return t.now
+	}
+	if at := time.UnixMilli(seen); at.After(put.AsTime()) {
+		if at.After(t.now) {
+			return t.now
+		}
+		return at
+	}
+	return put.AsTime()
 }
 
 // answer answers a call once all that the turn changes is committed.

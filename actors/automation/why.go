@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/polluxhq/pollux/actors/state"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -22,11 +24,22 @@ func (r *rule) keep(ev *pb.Evaluation, s Said) {
 	r.last[s.Twin] = s
 }
 
+// Committed gives what is committed of a rule's state, without what is counted of its twins. It is read here, wherever the rule lives.
+func (h *Host) Committed(id string) *pb.RuleState {
+	rec, ok, err := h.o.Store.Get(TableUnits, Address(KindRule, id))
+	m := &actorv1.Unit{}
+	if err != nil || !ok || proto.Unmarshal(rec.Value, m) != nil {
+		return &pb.RuleState{}
+	}
+	return &pb.RuleState{Firings: m.Firings, Evaluations: m.Evaluations, Dampened: m.Dampened, Outside: m.Outside, Storm: m.Storm, Stopped: m.Stopped,
+		Error: m.Error, Storming: stampOf(m.Storming)}
+}
+
 // describe says what the rule knows of itself.
 func (r *rule) describe(t *turn, q *actorv1.UnitQuery) *actorv1.UnitAnswer {
 	rec := r.u.rec
 	st := &pb.RuleState{Firings: rec.Firings, Evaluations: rec.Evaluations, Dampened: rec.Dampened, Outside: rec.Outside, Storm: rec.Storm,
-		Stopped: rec.Stopped, Error: rec.Error, Node: r.u.h.o.Node}
+		Stopped: rec.Stopped, Error: rec.Error, Node: r.u.h.o.Node, Storming: stampOf(rec.Storming)}
 	if st.Error == "" {
 		st.Error = r.fault
 	}

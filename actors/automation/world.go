@@ -31,9 +31,9 @@ type World interface {
 	Sources(of *pb.Twin, set *derive.Set) ([]string, error)
 	// Past asks the history; see Past. It blocks until ctx ends.
 	Past(ctx context.Context, twin, property, aggregate string, span time.Duration, at time.Time) (v float64, ok bool, err error)
-	// Read gives messages of a topic from an offset on (0: those published at since or later), and waits for the first of them at most so long.
-	// next is where to go on.
-	Read(ctx context.Context, topic string, at uint64, since time.Time, wait time.Duration) (messages []*pb.TopicMessage, next uint64, err error)
+	// Read gives messages of a topic from an offset on (0: those committed after a revision of the store), and waits for the first of them at most so
+	// long. next is where to go on.
+	Read(ctx context.Context, topic string, at, after uint64, wait time.Duration) (messages []*pb.TopicMessage, next uint64, err error)
 	// Nodes gives the states of the cluster's nodes by their names.
 	Nodes() map[string]string
 	// LastSeen asks a twin when a property had a value last, or with "" when its device said something; zero: never.
@@ -47,6 +47,6 @@ type World interface {
 	MQTT(topic string, payload []byte, qos byte, retain bool) error
 	// RunLogic gives a message to the run of a logic, and says whether that stopped it. twin is the one that the message is about, or "".
 	RunLogic(ctx context.Context, project, logic, twin string, message state.Value, by string) (stop bool, err error)
-	// Verdict says what an error means: whether the same may succeed in a moment, and whether it may have been done.
-	Verdict(err error) (again, unknown bool)
+	// Verdict says what an error means.
+	Verdict(err error) Verdict
 }

@@ -83,6 +83,22 @@ func (t *topic) offsetAt(at time.Time) (uint64, error) {
 	return t.tail.First + uint64(n), failed
 }
 
+// begin is where a reader without a channel begins.
+func (t *topic) begin(m *actorv1.TopicTail) (uint64, error) {
+	if m.After == 0 {
+		return t.resolve(m.Start)
+	}
+	var failed error
+	n := sort.Search(int(t.tail.Next-t.tail.First), func(i int) bool {
+		rec, ok, err := t.h.o.Store.Get(TableMessages, messageKey(t.id, t.tail.First+uint64(i)))
+		if err != nil {
+			failed = err
+		}
+		return err != nil || !ok || rec.Revision > m.After
+	})
+	return t.tail.First + uint64(n), failed
+}
+
 // channel gives a channel, made if need be.
 func (t *topic) channel(name string, set *pb.ChannelSettings, start *pb.TopicPosition) (*channel, error) {
 	if c := t.channels[name]; c != nil {
@@ -393,7 +409,7 @@ func (t *topic) follow(r *request, m *actorv1.TopicTail) error {
 	x := &tailing{r: r, offset: m.Offset, room: min(maxGive, max(1, int(m.Room))),
 		until: time.Now().Add(min(maxWait, time.Duration(m.Wait)*time.Millisecond))}
 	if x.offset == 0 {
-		at, err := t.resolve(m.Start)
+		at, err := t.begin(m)
 		if err != nil {
 			return err
 		}

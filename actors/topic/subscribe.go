@@ -44,7 +44,7 @@ func (h *Host) tail(ctx context.Context, req *pb.SubscribeRequest, send func(*pb
 		if !started {
 			wait = 0 // to learn where it begins
 		}
-		answer, err := h.tailOnce(ctx, req, at, wait)
+		answer, err := h.tailOnce(ctx, req.Topic, &actorv1.TopicTail{Offset: at, Start: req.Start}, wait)
 		if err != nil {
 			return err
 		}
@@ -74,11 +74,12 @@ func (h *Host) tail(ctx context.Context, req *pb.SubscribeRequest, send func(*pb
 }
 
 // tailOnce asks for the next messages; while the topic moves it comes again.
-func (h *Host) tailOnce(ctx context.Context, req *pb.SubscribeRequest, at uint64, wait time.Duration) (*actorv1.TopicTailAnswer, error) {
+func (h *Host) tailOnce(ctx context.Context, id string, m *actorv1.TopicTail, wait time.Duration) (*actorv1.TopicTailAnswer, error) {
 	began := time.Now()
+	m.Room, m.Wait = maxGive, uint32(wait.Milliseconds())
 	for {
 		asking, cancel := context.WithTimeout(ctx, 30*time.Second)
-		answer, err := ask[*actorv1.TopicTailAnswer](asking, h, req.Topic, &actorv1.TopicTail{Offset: at, Start: req.Start, Room: maxGive, Wait: uint32(wait.Milliseconds())})
+		answer, err := ask[*actorv1.TopicTailAnswer](asking, h, id, m)
 		cancel()
 		if err == nil || !again(err) || time.Since(began) > time.Minute || ctx.Err() != nil {
 			return answer, err
@@ -323,7 +324,16 @@ type Page struct {
 // Read gives some messages from an offset on (0: from start), and waits for the first of them at most so long. While the topic moves
 // it tries again. Messages that a replay means for one channel are among them (HeaderOnly).
 func (h *Host) Read(ctx context.Context, id string, at uint64, start *pb.TopicPosition, wait time.Duration) (Page, error) {
-	a, err := h.tailOnce(ctx, &pb.SubscribeRequest{Topic: id, Start: start}, at, wait)
+	return h.page(ctx, id, &actorv1.TopicTail{Offset: at, Start: start}, wait)
+}
+
+// ReadAfter is Read that begins with what was committed after a revision of the store.
+func (h *Host) ReadAfter(ctx context.Context, id string, at, revision uint64, wait time.Duration) (Page, error) {
+	return h.page(ctx, id, &actorv1.TopicTail{Offset: at, After: revision}, wait)
+}
+
+func (h *Host) page(ctx context.Context, id string, m *actorv1.TopicTail, wait time.Duration) (Page, error) {
+	a, err := h.tailOnce(ctx, id, m, wait)
 	if err != nil {
 		return Page{}, err
 	}

@@ -139,7 +139,7 @@ func stepText(s *pb.Step) string {
 	if s.Tries > 1 {
 		text += fmt.Sprintf(" after %d tries", s.Tries)
 	}
-	if s.State == pb.StepState_STEP_STATE_WAITING && s.Until != nil {
+	if s.Until != nil && (s.State == pb.StepState_STEP_STATE_WAITING || s.State == pb.StepState_STEP_STATE_RETRYING) {
 		text += " until " + s.Until.AsTime().Local().Format(time.TimeOnly)
 	}
 	if s.Repeated {

@@ -170,6 +170,8 @@ func rulePut(a *app) *cobra.Command {
 	fl.BoolVar(&m.Each, "each", false, "fire whenever the condition is found true, not only where it begins to hold")
 	fl.Uint32Var(&m.AtLeast, "at-least", 0, "the condition holds where it does for so `MANY` of the twins")
 	fl.BoolVar(&m.Together, "together", false, "one state for all twins")
+	fl.Uint32Var(&m.Limit, "limit", 0, "leave out what would fire more than so `OFTEN` a minute, and raise an alarm (default 600)")
+	fl.BoolVar(&m.StopOnStorm, "stop-on-storm", false, "stop where it would fire more often than --limit")
 	fl.Uint32Var(&m.DisableAfter, "disable-after", 0, "stop after so `MANY` firings")
 	fl.StringVar(&m.Title, "title", "", "name for people")
 	f.then.add(cmd)
@@ -236,22 +238,26 @@ func ruleList(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				all.Rules = append(all.Rules, res.Msg.Rules...)
+				all.Rules, all.States = append(all.Rules, res.Msg.Rules...), append(all.States, res.Msg.States...)
 				if r.PageToken = res.Msg.NextPageToken; r.PageToken == "" {
 					break
 				}
 			}
-			return a.show(all, func(w io.Writer) { listRules(w, all.Rules) })
+			return a.show(all, func(w io.Writer) { listRules(w, all.Rules, all.States) })
 		},
 	}
 	cmd.Flags().StringVar(&r.Project, "project", "", "only of this project")
 	return cmd
 }
 
-func listRules(w io.Writer, rules []*pb.Rule) {
-	row(w, "ID", "ON", "IF", "FOR", "THEN", "ELSE", "")
-	for _, r := range rules {
-		note := ""
+func listRules(w io.Writer, rules []*pb.Rule, states []*pb.RuleState) {
+	row(w, "ID", "ON", "IF", "FOR", "THEN", "ELSE", "FIRED", "")
+	for i, r := range rules {
+		note, fired := "", uint64(0)
+		if i < len(states) {
+			fired = states[i].Firings
+			note = ruleNote(states[i])
+		}
 		if r.Paused {
 			note = "paused"
 		}
@@ -259,8 +265,19 @@ func listRules(w io.Writer, rules []*pb.Rule) {
 		if d := r.For.AsDuration(); d > 0 {
 			lasts = d.String()
 		}
-		row(w, bare(r.Id), strings.Join(names(r.When, triggerText), ", "), dash(printable(r.If)), lasts, len(r.Then), len(r.Otherwise), note)
+		row(w, bare(r.Id), strings.Join(names(r.When, triggerText), ", "), dash(printable(r.If)), lasts, len(r.Then), len(r.Otherwise), fired, note)
 	}
+}
+
+// ruleNote says what somebody should look at of a rule.
+func ruleNote(st *pb.RuleState) string {
+	switch {
+	case st.Stopped != "":
+		return "stopped: " + printable(st.Stopped)
+	case st.Storming != nil:
+		return fmt.Sprintf("action storm: %d firings left out", st.Storm)
+	}
+	return ""
 }
 
 // triggerText says a trigger in a few words.
@@ -348,6 +365,9 @@ func showRuleState(w io.Writer, st *pb.RuleState, now time.Time) {
 	}
 	if st.Stopped != "" {
 		row(w, "stopped", printable(st.Stopped))
+	}
+	if st.Storming != nil {
+		row(w, "action storm", "since "+timeText(st.Storming, now))
 	}
 	row(w, "holds for", st.Active)
 	if st.Pending > 0 {

@@ -55,7 +55,7 @@ func (f *firings) offset(i int) time.Time {
 }
 
 func publishes(expr string) []*pb.Action {
-	return []*pb.Action{{Do: &pb.Action_Publish{Publish: &pb.PublishAction{Topic: firedTopic, Expr: expr}}, Retries: 50}}
+	return []*pb.Action{{Do: &pb.Action_Publish{Publish: &pb.PublishAction{Topic: firedTopic, Expr: expr}}, Retry: &pb.Retry{Attempts: 50}}}
 }
 
 // make makes the twins, the topic, the rules and the schedules.

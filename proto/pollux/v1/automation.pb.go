@@ -80,6 +80,69 @@ func (Missed) EnumDescriptor() ([]byte, []int) {
 	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{0}
 }
 
+type RetryOn int32
+
+const (
+	RetryOn_RETRY_ON_UNSPECIFIED RetryOn = 0
+	// It did not begin: nobody was there, or had room, or the device was busy.
+	RetryOn_RETRY_ON_BUSY RetryOn = 1
+	// Nobody knows whether it was done. It is asked for again by its key, which its target runs once.
+	RetryOn_RETRY_ON_UNKNOWN RetryOn = 2
+	// The device refused it: it was not done.
+	RetryOn_RETRY_ON_REFUSED RetryOn = 3
+	// The device did not answer in time. It may have done it, and does it again.
+	RetryOn_RETRY_ON_TIMEOUT RetryOn = 4
+	// Whatever it was.
+	RetryOn_RETRY_ON_ANY RetryOn = 5
+)
+
+// Enum value maps for RetryOn.
+var (
+	RetryOn_name = map[int32]string{
+		0: "RETRY_ON_UNSPECIFIED",
+		1: "RETRY_ON_BUSY",
+		2: "RETRY_ON_UNKNOWN",
+		3: "RETRY_ON_REFUSED",
+		4: "RETRY_ON_TIMEOUT",
+		5: "RETRY_ON_ANY",
+	}
+	RetryOn_value = map[string]int32{
+		"RETRY_ON_UNSPECIFIED": 0,
+		"RETRY_ON_BUSY":        1,
+		"RETRY_ON_UNKNOWN":     2,
+		"RETRY_ON_REFUSED":     3,
+		"RETRY_ON_TIMEOUT":     4,
+		"RETRY_ON_ANY":         5,
+	}
+)
+
+func (x RetryOn) Enum() *RetryOn {
+	p := new(RetryOn)
+	*p = x
+	return p
+}
+
+func (x RetryOn) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RetryOn) Descriptor() protoreflect.EnumDescriptor {
+	return file_pollux_v1_automation_proto_enumTypes[1].Descriptor()
+}
+
+func (RetryOn) Type() protoreflect.EnumType {
+	return &file_pollux_v1_automation_proto_enumTypes[1]
+}
+
+func (x RetryOn) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RetryOn.Descriptor instead.
+func (RetryOn) EnumDescriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{1}
+}
+
 type TableFormat int32
 
 const (
@@ -114,11 +177,11 @@ func (x TableFormat) String() string {
 }
 
 func (TableFormat) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_automation_proto_enumTypes[1].Descriptor()
+	return file_pollux_v1_automation_proto_enumTypes[2].Descriptor()
 }
 
 func (TableFormat) Type() protoreflect.EnumType {
-	return &file_pollux_v1_automation_proto_enumTypes[1]
+	return &file_pollux_v1_automation_proto_enumTypes[2]
 }
 
 func (x TableFormat) Number() protoreflect.EnumNumber {
@@ -127,7 +190,7 @@ func (x TableFormat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TableFormat.Descriptor instead.
 func (TableFormat) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{1}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{2}
 }
 
 type StepState int32
@@ -141,6 +204,8 @@ const (
 	StepState_STEP_STATE_LEFT_OUT    StepState = 5
 	// It was begun by a node that went; it was tried again, and the target could not tell whether it did it before.
 	StepState_STEP_STATE_UNKNOWN StepState = 6
+	// It failed, and is tried again at until.
+	StepState_STEP_STATE_RETRYING StepState = 7
 )
 
 // Enum value maps for StepState.
@@ -153,6 +218,7 @@ var (
 		4: "STEP_STATE_FAILED",
 		5: "STEP_STATE_LEFT_OUT",
 		6: "STEP_STATE_UNKNOWN",
+		7: "STEP_STATE_RETRYING",
 	}
 	StepState_value = map[string]int32{
 		"STEP_STATE_UNSPECIFIED": 0,
@@ -162,6 +228,7 @@ var (
 		"STEP_STATE_FAILED":      4,
 		"STEP_STATE_LEFT_OUT":    5,
 		"STEP_STATE_UNKNOWN":     6,
+		"STEP_STATE_RETRYING":    7,
 	}
 )
 
@@ -176,11 +243,11 @@ func (x StepState) String() string {
 }
 
 func (StepState) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_automation_proto_enumTypes[2].Descriptor()
+	return file_pollux_v1_automation_proto_enumTypes[3].Descriptor()
 }
 
 func (StepState) Type() protoreflect.EnumType {
-	return &file_pollux_v1_automation_proto_enumTypes[2]
+	return &file_pollux_v1_automation_proto_enumTypes[3]
 }
 
 func (x StepState) Number() protoreflect.EnumNumber {
@@ -189,7 +256,7 @@ func (x StepState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StepState.Descriptor instead.
 func (StepState) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{2}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{3}
 }
 
 type RunState int32
@@ -228,11 +295,11 @@ func (x RunState) String() string {
 }
 
 func (RunState) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_automation_proto_enumTypes[3].Descriptor()
+	return file_pollux_v1_automation_proto_enumTypes[4].Descriptor()
 }
 
 func (RunState) Type() protoreflect.EnumType {
-	return &file_pollux_v1_automation_proto_enumTypes[3]
+	return &file_pollux_v1_automation_proto_enumTypes[4]
 }
 
 func (x RunState) Number() protoreflect.EnumNumber {
@@ -241,7 +308,7 @@ func (x RunState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RunState.Descriptor instead.
 func (RunState) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{3}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{4}
 }
 
 type AlarmSeverity int32
@@ -284,11 +351,11 @@ func (x AlarmSeverity) String() string {
 }
 
 func (AlarmSeverity) Descriptor() protoreflect.EnumDescriptor {
-	return file_pollux_v1_automation_proto_enumTypes[4].Descriptor()
+	return file_pollux_v1_automation_proto_enumTypes[5].Descriptor()
 }
 
 func (AlarmSeverity) Type() protoreflect.EnumType {
-	return &file_pollux_v1_automation_proto_enumTypes[4]
+	return &file_pollux_v1_automation_proto_enumTypes[5]
 }
 
 func (x AlarmSeverity) Number() protoreflect.EnumNumber {
@@ -297,7 +364,7 @@ func (x AlarmSeverity) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AlarmSeverity.Descriptor instead.
 func (AlarmSeverity) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{4}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{5}
 }
 
 // Timing says when something is due.
@@ -813,8 +880,9 @@ type Schedule struct {
 	Actions  []*Action `protobuf:"bytes,7,rep,name=actions,proto3" json:"actions,omitempty"`
 	Paused   bool      `protobuf:"varint,8,opt,name=paused,proto3" json:"paused,omitempty"`
 	Revision uint64    `protobuf:"varint,9,opt,name=revision,proto3" json:"revision,omitempty"`
-	// Who changed it last; output only.
-	UpdateBy      string `protobuf:"bytes,10,opt,name=update_by,json=updateBy,proto3" json:"update_by,omitempty"`
+	// Who changed it last, and when; output only.
+	UpdateBy      string                 `protobuf:"bytes,10,opt,name=update_by,json=updateBy,proto3" json:"update_by,omitempty"`
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -917,6 +985,13 @@ func (x *Schedule) GetUpdateBy() string {
 		return x.UpdateBy
 	}
 	return ""
+}
+
+func (x *Schedule) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
 }
 
 // ScheduleState is what became of a schedule.
@@ -1026,8 +1101,8 @@ type Action struct {
 	Do isAction_Do `protobuf_oneof:"do"`
 	// CEL: it is left out where this does not hold.
 	If string `protobuf:"bytes,11,opt,name=if,proto3" json:"if,omitempty"`
-	// Tries after the first, where it can be tried again; 0: 3.
-	Retries uint32 `protobuf:"varint,12,opt,name=retries,proto3" json:"retries,omitempty"`
+	// How it is tried again where it fails.
+	Retry *Retry `protobuf:"bytes,15,opt,name=retry,proto3" json:"retry,omitempty"`
 	// What follows is done though this fails.
 	GoOn          bool `protobuf:"varint,13,opt,name=go_on,json=goOn,proto3" json:"go_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1177,11 +1252,11 @@ func (x *Action) GetIf() string {
 	return ""
 }
 
-func (x *Action) GetRetries() uint32 {
+func (x *Action) GetRetry() *Retry {
 	if x != nil {
-		return x.Retries
+		return x.Retry
 	}
-	return 0
+	return nil
 }
 
 func (x *Action) GetGoOn() bool {
@@ -1264,6 +1339,78 @@ func (*Action_Stop) isAction_Do() {}
 
 func (*Action_Logic) isAction_Do() {}
 
+// Retry is how an action is tried again. What is left of it survives the node: the next try is a time in the step.
+type Retry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tries in all; 0: 4, 1: never again.
+	Attempts uint32 `protobuf:"varint,1,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// Before the second try, doubled with each one up to maximum. None: 200 ms, and 10 s, or initial where that is more.
+	Initial *durationpb.Duration `protobuf:"bytes,2,opt,name=initial,proto3" json:"initial,omitempty"`
+	Maximum *durationpb.Duration `protobuf:"bytes,3,opt,name=maximum,proto3" json:"maximum,omitempty"`
+	// After which failures; none: RETRY_ON_BUSY and RETRY_ON_UNKNOWN.
+	On            []RetryOn `protobuf:"varint,4,rep,packed,name=on,proto3,enum=pollux.v1.RetryOn" json:"on,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retry) Reset() {
+	*x = Retry{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retry) ProtoMessage() {}
+
+func (x *Retry) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retry.ProtoReflect.Descriptor instead.
+func (*Retry) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Retry) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Retry) GetInitial() *durationpb.Duration {
+	if x != nil {
+		return x.Initial
+	}
+	return nil
+}
+
+func (x *Retry) GetMaximum() *durationpb.Duration {
+	if x != nil {
+		return x.Maximum
+	}
+	return nil
+}
+
+func (x *Retry) GetOn() []RetryOn {
+	if x != nil {
+		return x.On
+	}
+	return nil
+}
+
 type ActionGroup struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Actions       []*Action              `protobuf:"bytes,1,rep,name=actions,proto3" json:"actions,omitempty"`
@@ -1273,7 +1420,7 @@ type ActionGroup struct {
 
 func (x *ActionGroup) Reset() {
 	*x = ActionGroup{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[9]
+	mi := &file_pollux_v1_automation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1432,7 @@ func (x *ActionGroup) String() string {
 func (*ActionGroup) ProtoMessage() {}
 
 func (x *ActionGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[9]
+	mi := &file_pollux_v1_automation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1445,7 @@ func (x *ActionGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActionGroup.ProtoReflect.Descriptor instead.
 func (*ActionGroup) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ActionGroup) GetActions() []*Action {
@@ -1326,7 +1473,7 @@ type Targets struct {
 
 func (x *Targets) Reset() {
 	*x = Targets{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[10]
+	mi := &file_pollux_v1_automation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1485,7 @@ func (x *Targets) String() string {
 func (*Targets) ProtoMessage() {}
 
 func (x *Targets) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[10]
+	mi := &file_pollux_v1_automation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1498,7 @@ func (x *Targets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Targets.ProtoReflect.Descriptor instead.
 func (*Targets) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Targets) GetTwin() string {
@@ -1419,7 +1566,7 @@ type CallAction struct {
 
 func (x *CallAction) Reset() {
 	*x = CallAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[11]
+	mi := &file_pollux_v1_automation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1578,7 @@ func (x *CallAction) String() string {
 func (*CallAction) ProtoMessage() {}
 
 func (x *CallAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[11]
+	mi := &file_pollux_v1_automation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1591,7 @@ func (x *CallAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallAction.ProtoReflect.Descriptor instead.
 func (*CallAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CallAction) GetTo() *Targets {
@@ -1503,7 +1650,7 @@ type SetAction struct {
 
 func (x *SetAction) Reset() {
 	*x = SetAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[12]
+	mi := &file_pollux_v1_automation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1662,7 @@ func (x *SetAction) String() string {
 func (*SetAction) ProtoMessage() {}
 
 func (x *SetAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[12]
+	mi := &file_pollux_v1_automation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1675,7 @@ func (x *SetAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAction.ProtoReflect.Descriptor instead.
 func (*SetAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SetAction) GetTo() *Targets {
@@ -1579,7 +1726,7 @@ type PublishAction struct {
 
 func (x *PublishAction) Reset() {
 	*x = PublishAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[13]
+	mi := &file_pollux_v1_automation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1738,7 @@ func (x *PublishAction) String() string {
 func (*PublishAction) ProtoMessage() {}
 
 func (x *PublishAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[13]
+	mi := &file_pollux_v1_automation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1751,7 @@ func (x *PublishAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishAction.ProtoReflect.Descriptor instead.
 func (*PublishAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PublishAction) GetTopic() string {
@@ -1650,7 +1797,7 @@ type RunLogicAction struct {
 
 func (x *RunLogicAction) Reset() {
 	*x = RunLogicAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[14]
+	mi := &file_pollux_v1_automation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1809,7 @@ func (x *RunLogicAction) String() string {
 func (*RunLogicAction) ProtoMessage() {}
 
 func (x *RunLogicAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[14]
+	mi := &file_pollux_v1_automation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1822,7 @@ func (x *RunLogicAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunLogicAction.ProtoReflect.Descriptor instead.
 func (*RunLogicAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RunLogicAction) GetLogic() string {
@@ -1712,7 +1859,7 @@ type MqttAction struct {
 
 func (x *MqttAction) Reset() {
 	*x = MqttAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[15]
+	mi := &file_pollux_v1_automation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1871,7 @@ func (x *MqttAction) String() string {
 func (*MqttAction) ProtoMessage() {}
 
 func (x *MqttAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[15]
+	mi := &file_pollux_v1_automation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1884,7 @@ func (x *MqttAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MqttAction.ProtoReflect.Descriptor instead.
 func (*MqttAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MqttAction) GetTopic() string {
@@ -1786,7 +1933,7 @@ type NotifyAction struct {
 
 func (x *NotifyAction) Reset() {
 	*x = NotifyAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[16]
+	mi := &file_pollux_v1_automation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1945,7 @@ func (x *NotifyAction) String() string {
 func (*NotifyAction) ProtoMessage() {}
 
 func (x *NotifyAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[16]
+	mi := &file_pollux_v1_automation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1958,7 @@ func (x *NotifyAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyAction.ProtoReflect.Descriptor instead.
 func (*NotifyAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NotifyAction) GetNotifier() string {
@@ -1872,7 +2019,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[17]
+	mi := &file_pollux_v1_automation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1884,7 +2031,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[17]
+	mi := &file_pollux_v1_automation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1897,7 +2044,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Attachment) GetName() string {
@@ -1969,7 +2116,7 @@ type HistoryTable struct {
 
 func (x *HistoryTable) Reset() {
 	*x = HistoryTable{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[18]
+	mi := &file_pollux_v1_automation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2128,7 @@ func (x *HistoryTable) String() string {
 func (*HistoryTable) ProtoMessage() {}
 
 func (x *HistoryTable) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[18]
+	mi := &file_pollux_v1_automation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2141,7 @@ func (x *HistoryTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryTable.ProtoReflect.Descriptor instead.
 func (*HistoryTable) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HistoryTable) GetOf() *Selection {
@@ -2056,17 +2203,20 @@ type Step struct {
 	Error  string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
 	Start  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start,proto3" json:"start,omitempty"`
 	End    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=end,proto3" json:"end,omitempty"`
-	// Of a wait.
+	// Of a wait, and of what is tried again.
 	Until *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
 	// It may have been done more than once: it was begun, its node went, and its target cannot tell repetitions.
-	Repeated      bool `protobuf:"varint,8,opt,name=repeated,proto3" json:"repeated,omitempty"`
+	Repeated bool `protobuf:"varint,8,opt,name=repeated,proto3" json:"repeated,omitempty"`
+	// Where some of several targets have it and others do not: those that have it, and how often each of the others refused it.
+	Reached       []string          `protobuf:"bytes,9,rep,name=reached,proto3" json:"reached,omitempty"`
+	Refused       map[string]uint32 `protobuf:"bytes,10,rep,name=refused,proto3" json:"refused,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[19]
+	mi := &file_pollux_v1_automation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2228,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[19]
+	mi := &file_pollux_v1_automation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2241,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Step) GetAction() string {
@@ -2150,6 +2300,20 @@ func (x *Step) GetRepeated() bool {
 	return false
 }
 
+func (x *Step) GetReached() []string {
+	if x != nil {
+		return x.Reached
+	}
+	return nil
+}
+
+func (x *Step) GetRefused() map[string]uint32 {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
 // Run is a firing with what it did.
 type Run struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -2177,7 +2341,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[20]
+	mi := &file_pollux_v1_automation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +2353,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[20]
+	mi := &file_pollux_v1_automation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +2366,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Run) GetNumber() uint64 {
@@ -2291,7 +2455,7 @@ type PutScheduleRequest struct {
 
 func (x *PutScheduleRequest) Reset() {
 	*x = PutScheduleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[21]
+	mi := &file_pollux_v1_automation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2467,7 @@ func (x *PutScheduleRequest) String() string {
 func (*PutScheduleRequest) ProtoMessage() {}
 
 func (x *PutScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[21]
+	mi := &file_pollux_v1_automation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2480,7 @@ func (x *PutScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutScheduleRequest.ProtoReflect.Descriptor instead.
 func (*PutScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PutScheduleRequest) GetSchedule() *Schedule {
@@ -2335,7 +2499,7 @@ type PutScheduleResponse struct {
 
 func (x *PutScheduleResponse) Reset() {
 	*x = PutScheduleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[22]
+	mi := &file_pollux_v1_automation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2347,7 +2511,7 @@ func (x *PutScheduleResponse) String() string {
 func (*PutScheduleResponse) ProtoMessage() {}
 
 func (x *PutScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[22]
+	mi := &file_pollux_v1_automation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2360,7 +2524,7 @@ func (x *PutScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutScheduleResponse.ProtoReflect.Descriptor instead.
 func (*PutScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutScheduleResponse) GetSchedule() *Schedule {
@@ -2381,7 +2545,7 @@ type GetScheduleRequest struct {
 
 func (x *GetScheduleRequest) Reset() {
 	*x = GetScheduleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[23]
+	mi := &file_pollux_v1_automation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2393,7 +2557,7 @@ func (x *GetScheduleRequest) String() string {
 func (*GetScheduleRequest) ProtoMessage() {}
 
 func (x *GetScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[23]
+	mi := &file_pollux_v1_automation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2406,7 +2570,7 @@ func (x *GetScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetScheduleRequest.ProtoReflect.Descriptor instead.
 func (*GetScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetScheduleRequest) GetId() string {
@@ -2436,7 +2600,7 @@ type GetScheduleResponse struct {
 
 func (x *GetScheduleResponse) Reset() {
 	*x = GetScheduleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[24]
+	mi := &file_pollux_v1_automation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2448,7 +2612,7 @@ func (x *GetScheduleResponse) String() string {
 func (*GetScheduleResponse) ProtoMessage() {}
 
 func (x *GetScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[24]
+	mi := &file_pollux_v1_automation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2461,7 +2625,7 @@ func (x *GetScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetScheduleResponse.ProtoReflect.Descriptor instead.
 func (*GetScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetScheduleResponse) GetSchedule() *Schedule {
@@ -2505,7 +2669,7 @@ type ListSchedulesRequest struct {
 
 func (x *ListSchedulesRequest) Reset() {
 	*x = ListSchedulesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[25]
+	mi := &file_pollux_v1_automation_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2681,7 @@ func (x *ListSchedulesRequest) String() string {
 func (*ListSchedulesRequest) ProtoMessage() {}
 
 func (x *ListSchedulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[25]
+	mi := &file_pollux_v1_automation_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2694,7 @@ func (x *ListSchedulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchedulesRequest.ProtoReflect.Descriptor instead.
 func (*ListSchedulesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListSchedulesRequest) GetProject() string {
@@ -2573,7 +2737,7 @@ type ListSchedulesResponse struct {
 
 func (x *ListSchedulesResponse) Reset() {
 	*x = ListSchedulesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[26]
+	mi := &file_pollux_v1_automation_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2585,7 +2749,7 @@ func (x *ListSchedulesResponse) String() string {
 func (*ListSchedulesResponse) ProtoMessage() {}
 
 func (x *ListSchedulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[26]
+	mi := &file_pollux_v1_automation_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2598,7 +2762,7 @@ func (x *ListSchedulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSchedulesResponse.ProtoReflect.Descriptor instead.
 func (*ListSchedulesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListSchedulesResponse) GetSchedules() []*Schedule {
@@ -2631,7 +2795,7 @@ type DeleteScheduleRequest struct {
 
 func (x *DeleteScheduleRequest) Reset() {
 	*x = DeleteScheduleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[27]
+	mi := &file_pollux_v1_automation_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2807,7 @@ func (x *DeleteScheduleRequest) String() string {
 func (*DeleteScheduleRequest) ProtoMessage() {}
 
 func (x *DeleteScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[27]
+	mi := &file_pollux_v1_automation_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2820,7 @@ func (x *DeleteScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteScheduleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteScheduleRequest) GetId() string {
@@ -2674,7 +2838,7 @@ type DeleteScheduleResponse struct {
 
 func (x *DeleteScheduleResponse) Reset() {
 	*x = DeleteScheduleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[28]
+	mi := &file_pollux_v1_automation_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2850,7 @@ func (x *DeleteScheduleResponse) String() string {
 func (*DeleteScheduleResponse) ProtoMessage() {}
 
 func (x *DeleteScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[28]
+	mi := &file_pollux_v1_automation_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2863,7 @@ func (x *DeleteScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteScheduleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{29}
 }
 
 type CancelSchedulesRequest struct {
@@ -2711,7 +2875,7 @@ type CancelSchedulesRequest struct {
 
 func (x *CancelSchedulesRequest) Reset() {
 	*x = CancelSchedulesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[29]
+	mi := &file_pollux_v1_automation_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2723,7 +2887,7 @@ func (x *CancelSchedulesRequest) String() string {
 func (*CancelSchedulesRequest) ProtoMessage() {}
 
 func (x *CancelSchedulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[29]
+	mi := &file_pollux_v1_automation_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2736,7 +2900,7 @@ func (x *CancelSchedulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSchedulesRequest.ProtoReflect.Descriptor instead.
 func (*CancelSchedulesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CancelSchedulesRequest) GetTwin() string {
@@ -2755,7 +2919,7 @@ type CancelSchedulesResponse struct {
 
 func (x *CancelSchedulesResponse) Reset() {
 	*x = CancelSchedulesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[30]
+	mi := &file_pollux_v1_automation_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2767,7 +2931,7 @@ func (x *CancelSchedulesResponse) String() string {
 func (*CancelSchedulesResponse) ProtoMessage() {}
 
 func (x *CancelSchedulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[30]
+	mi := &file_pollux_v1_automation_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2780,7 +2944,7 @@ func (x *CancelSchedulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSchedulesResponse.ProtoReflect.Descriptor instead.
 func (*CancelSchedulesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CancelSchedulesResponse) GetIds() []string {
@@ -2807,7 +2971,7 @@ type Selection struct {
 
 func (x *Selection) Reset() {
 	*x = Selection{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[31]
+	mi := &file_pollux_v1_automation_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2819,7 +2983,7 @@ func (x *Selection) String() string {
 func (*Selection) ProtoMessage() {}
 
 func (x *Selection) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[31]
+	mi := &file_pollux_v1_automation_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2832,7 +2996,7 @@ func (x *Selection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selection.ProtoReflect.Descriptor instead.
 func (*Selection) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Selection) GetTwins() []string {
@@ -2904,7 +3068,7 @@ type Trigger struct {
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[32]
+	mi := &file_pollux_v1_automation_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2916,7 +3080,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[32]
+	mi := &file_pollux_v1_automation_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2929,7 +3093,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Trigger) GetOn() isTrigger_On {
@@ -3076,7 +3240,7 @@ type PropertyTrigger struct {
 
 func (x *PropertyTrigger) Reset() {
 	*x = PropertyTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[33]
+	mi := &file_pollux_v1_automation_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3088,7 +3252,7 @@ func (x *PropertyTrigger) String() string {
 func (*PropertyTrigger) ProtoMessage() {}
 
 func (x *PropertyTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[33]
+	mi := &file_pollux_v1_automation_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3101,7 +3265,7 @@ func (x *PropertyTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PropertyTrigger.ProtoReflect.Descriptor instead.
 func (*PropertyTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PropertyTrigger) GetOf() *Selection {
@@ -3130,7 +3294,7 @@ type EventTrigger struct {
 
 func (x *EventTrigger) Reset() {
 	*x = EventTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	mi := &file_pollux_v1_automation_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3142,7 +3306,7 @@ func (x *EventTrigger) String() string {
 func (*EventTrigger) ProtoMessage() {}
 
 func (x *EventTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	mi := &file_pollux_v1_automation_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3155,7 +3319,7 @@ func (x *EventTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventTrigger.ProtoReflect.Descriptor instead.
 func (*EventTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *EventTrigger) GetOf() *Selection {
@@ -3185,7 +3349,7 @@ type AbsentTrigger struct {
 
 func (x *AbsentTrigger) Reset() {
 	*x = AbsentTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	mi := &file_pollux_v1_automation_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3197,7 +3361,7 @@ func (x *AbsentTrigger) String() string {
 func (*AbsentTrigger) ProtoMessage() {}
 
 func (x *AbsentTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	mi := &file_pollux_v1_automation_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3210,7 +3374,7 @@ func (x *AbsentTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbsentTrigger.ProtoReflect.Descriptor instead.
 func (*AbsentTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AbsentTrigger) GetOf() *Selection {
@@ -3246,7 +3410,7 @@ type CommandTrigger struct {
 
 func (x *CommandTrigger) Reset() {
 	*x = CommandTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[36]
+	mi := &file_pollux_v1_automation_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3422,7 @@ func (x *CommandTrigger) String() string {
 func (*CommandTrigger) ProtoMessage() {}
 
 func (x *CommandTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[36]
+	mi := &file_pollux_v1_automation_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3435,7 @@ func (x *CommandTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandTrigger.ProtoReflect.Descriptor instead.
 func (*CommandTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CommandTrigger) GetOf() *Selection {
@@ -3298,7 +3462,7 @@ type NodeTrigger struct {
 
 func (x *NodeTrigger) Reset() {
 	*x = NodeTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[37]
+	mi := &file_pollux_v1_automation_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3310,7 +3474,7 @@ func (x *NodeTrigger) String() string {
 func (*NodeTrigger) ProtoMessage() {}
 
 func (x *NodeTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[37]
+	mi := &file_pollux_v1_automation_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3323,7 +3487,7 @@ func (x *NodeTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeTrigger.ProtoReflect.Descriptor instead.
 func (*NodeTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{38}
 }
 
 // WebhookTrigger: somebody posted to /hooks/PROJECT/@rule/NAME with the secret, as bearer token or `?token=`. In the condition `value` is the body: JSON, or
@@ -3340,7 +3504,7 @@ type WebhookTrigger struct {
 
 func (x *WebhookTrigger) Reset() {
 	*x = WebhookTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[38]
+	mi := &file_pollux_v1_automation_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3352,7 +3516,7 @@ func (x *WebhookTrigger) String() string {
 func (*WebhookTrigger) ProtoMessage() {}
 
 func (x *WebhookTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[38]
+	mi := &file_pollux_v1_automation_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3365,7 +3529,7 @@ func (x *WebhookTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookTrigger.ProtoReflect.Descriptor instead.
 func (*WebhookTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WebhookTrigger) GetSecret() string {
@@ -3393,7 +3557,7 @@ type TopicTrigger struct {
 
 func (x *TopicTrigger) Reset() {
 	*x = TopicTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[39]
+	mi := &file_pollux_v1_automation_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3405,7 +3569,7 @@ func (x *TopicTrigger) String() string {
 func (*TopicTrigger) ProtoMessage() {}
 
 func (x *TopicTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[39]
+	mi := &file_pollux_v1_automation_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3418,7 +3582,7 @@ func (x *TopicTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopicTrigger.ProtoReflect.Descriptor instead.
 func (*TopicTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TopicTrigger) GetTopic() string {
@@ -3465,19 +3629,23 @@ type Rule struct {
 	Priority uint32 `protobuf:"varint,17,opt,name=priority,proto3" json:"priority,omitempty"`
 	// Pause it after so many firings; 0: never.
 	DisableAfter uint32 `protobuf:"varint,18,opt,name=disable_after,json=disableAfter,proto3" json:"disable_after,omitempty"`
-	// Firings per minute, of all its twins; more are left out and counted. 0: 600.
+	// Firings per minute, of all its twins; more are an action storm: they are left out and counted, and alarm `storm.NAME` is raised until a minute has
+	// passed without. 0: 600.
 	Limit    uint32 `protobuf:"varint,19,opt,name=limit,proto3" json:"limit,omitempty"`
 	Paused   bool   `protobuf:"varint,20,opt,name=paused,proto3" json:"paused,omitempty"`
 	Revision uint64 `protobuf:"varint,21,opt,name=revision,proto3" json:"revision,omitempty"`
-	// Who changed it last; output only.
-	UpdateBy      string `protobuf:"bytes,22,opt,name=update_by,json=updateBy,proto3" json:"update_by,omitempty"`
+	// Who changed it last, and when; output only.
+	UpdateBy   string                 `protobuf:"bytes,22,opt,name=update_by,json=updateBy,proto3" json:"update_by,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Stop it at an action storm: where it would fire more often than limit. It begins anew when it is changed or resumed.
+	StopOnStorm   bool `protobuf:"varint,24,opt,name=stop_on_storm,json=stopOnStorm,proto3" json:"stop_on_storm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[40]
+	mi := &file_pollux_v1_automation_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3489,7 +3657,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[40]
+	mi := &file_pollux_v1_automation_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3502,7 +3670,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{40}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Rule) GetId() string {
@@ -3659,6 +3827,20 @@ func (x *Rule) GetUpdateBy() string {
 	return ""
 }
 
+func (x *Rule) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *Rule) GetStopOnStorm() bool {
+	if x != nil {
+		return x.StopOnStorm
+	}
+	return false
+}
+
 // RuleState is what became of a rule.
 type RuleState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3673,7 +3855,9 @@ type RuleState struct {
 	Outside  uint64                 `protobuf:"varint,6,opt,name=outside,proto3" json:"outside,omitempty"`
 	Storm    uint64                 `protobuf:"varint,7,opt,name=storm,proto3" json:"storm,omitempty"`
 	Last     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=last,proto3" json:"last,omitempty"`
-	// Why it has stopped by itself: a loop, or disable_after. Changing the rule has it begin anew.
+	// Since when it would fire more often than it may; unset: it does not.
+	Storming *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=storming,proto3" json:"storming,omitempty"`
+	// Why it has stopped by itself: a loop, disable_after, or stop_on_storm. Changing the rule has it begin anew.
 	Stopped string `protobuf:"bytes,9,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	// Last error of its condition.
 	Error         string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
@@ -3684,7 +3868,7 @@ type RuleState struct {
 
 func (x *RuleState) Reset() {
 	*x = RuleState{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[41]
+	mi := &file_pollux_v1_automation_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3696,7 +3880,7 @@ func (x *RuleState) String() string {
 func (*RuleState) ProtoMessage() {}
 
 func (x *RuleState) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[41]
+	mi := &file_pollux_v1_automation_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3709,7 +3893,7 @@ func (x *RuleState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleState.ProtoReflect.Descriptor instead.
 func (*RuleState) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{41}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RuleState) GetActive() uint32 {
@@ -3768,6 +3952,13 @@ func (x *RuleState) GetLast() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *RuleState) GetStorming() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Storming
+	}
+	return nil
+}
+
 func (x *RuleState) GetStopped() string {
 	if x != nil {
 		return x.Stopped
@@ -3811,7 +4002,7 @@ type Evaluation struct {
 
 func (x *Evaluation) Reset() {
 	*x = Evaluation{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[42]
+	mi := &file_pollux_v1_automation_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3823,7 +4014,7 @@ func (x *Evaluation) String() string {
 func (*Evaluation) ProtoMessage() {}
 
 func (x *Evaluation) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[42]
+	mi := &file_pollux_v1_automation_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3836,7 +4027,7 @@ func (x *Evaluation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evaluation.ProtoReflect.Descriptor instead.
 func (*Evaluation) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{42}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Evaluation) GetTime() *timestamppb.Timestamp {
@@ -3904,7 +4095,7 @@ type PutRuleRequest struct {
 
 func (x *PutRuleRequest) Reset() {
 	*x = PutRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[43]
+	mi := &file_pollux_v1_automation_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3916,7 +4107,7 @@ func (x *PutRuleRequest) String() string {
 func (*PutRuleRequest) ProtoMessage() {}
 
 func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[43]
+	mi := &file_pollux_v1_automation_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3929,7 +4120,7 @@ func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleRequest.ProtoReflect.Descriptor instead.
 func (*PutRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{43}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PutRuleRequest) GetRule() *Rule {
@@ -3948,7 +4139,7 @@ type PutRuleResponse struct {
 
 func (x *PutRuleResponse) Reset() {
 	*x = PutRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[44]
+	mi := &file_pollux_v1_automation_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3960,7 +4151,7 @@ func (x *PutRuleResponse) String() string {
 func (*PutRuleResponse) ProtoMessage() {}
 
 func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[44]
+	mi := &file_pollux_v1_automation_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3973,7 +4164,7 @@ func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleResponse.ProtoReflect.Descriptor instead.
 func (*PutRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{44}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PutRuleResponse) GetRule() *Rule {
@@ -3992,7 +4183,7 @@ type GetRuleRequest struct {
 
 func (x *GetRuleRequest) Reset() {
 	*x = GetRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[45]
+	mi := &file_pollux_v1_automation_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4004,7 +4195,7 @@ func (x *GetRuleRequest) String() string {
 func (*GetRuleRequest) ProtoMessage() {}
 
 func (x *GetRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[45]
+	mi := &file_pollux_v1_automation_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4017,7 +4208,7 @@ func (x *GetRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRuleRequest.ProtoReflect.Descriptor instead.
 func (*GetRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{45}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetRuleRequest) GetId() string {
@@ -4037,7 +4228,7 @@ type GetRuleResponse struct {
 
 func (x *GetRuleResponse) Reset() {
 	*x = GetRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[46]
+	mi := &file_pollux_v1_automation_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4049,7 +4240,7 @@ func (x *GetRuleResponse) String() string {
 func (*GetRuleResponse) ProtoMessage() {}
 
 func (x *GetRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[46]
+	mi := &file_pollux_v1_automation_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4062,7 +4253,7 @@ func (x *GetRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRuleResponse.ProtoReflect.Descriptor instead.
 func (*GetRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{46}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetRuleResponse) GetRule() *Rule {
@@ -4090,7 +4281,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[47]
+	mi := &file_pollux_v1_automation_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4102,7 +4293,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[47]
+	mi := &file_pollux_v1_automation_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4115,7 +4306,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{47}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListRulesRequest) GetProject() string {
@@ -4143,13 +4334,15 @@ type ListRulesResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rules         []*Rule                `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// What is committed of each of the rules, in their order, without what is counted of its twins.
+	States        []*RuleState `protobuf:"bytes,3,rep,name=states,proto3" json:"states,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[48]
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4161,7 +4354,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[48]
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4174,7 +4367,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{48}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -4191,6 +4384,13 @@ func (x *ListRulesResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListRulesResponse) GetStates() []*RuleState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
 type DeleteRuleRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -4200,7 +4400,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4212,7 +4412,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4225,7 +4425,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{49}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DeleteRuleRequest) GetId() string {
@@ -4243,7 +4443,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4255,7 +4455,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4268,7 +4468,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{50}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{51}
 }
 
 type WhyRuleRequest struct {
@@ -4282,7 +4482,7 @@ type WhyRuleRequest struct {
 
 func (x *WhyRuleRequest) Reset() {
 	*x = WhyRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4294,7 +4494,7 @@ func (x *WhyRuleRequest) String() string {
 func (*WhyRuleRequest) ProtoMessage() {}
 
 func (x *WhyRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4307,7 +4507,7 @@ func (x *WhyRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRuleRequest.ProtoReflect.Descriptor instead.
 func (*WhyRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{51}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *WhyRuleRequest) GetId() string {
@@ -4339,7 +4539,7 @@ type WhyRuleResponse struct {
 
 func (x *WhyRuleResponse) Reset() {
 	*x = WhyRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4351,7 +4551,7 @@ func (x *WhyRuleResponse) String() string {
 func (*WhyRuleResponse) ProtoMessage() {}
 
 func (x *WhyRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4364,7 +4564,7 @@ func (x *WhyRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRuleResponse.ProtoReflect.Descriptor instead.
 func (*WhyRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{52}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WhyRuleResponse) GetState() *RuleState {
@@ -4412,7 +4612,7 @@ type TestRuleRequest struct {
 
 func (x *TestRuleRequest) Reset() {
 	*x = TestRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4424,7 +4624,7 @@ func (x *TestRuleRequest) String() string {
 func (*TestRuleRequest) ProtoMessage() {}
 
 func (x *TestRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4437,7 +4637,7 @@ func (x *TestRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRuleRequest.ProtoReflect.Descriptor instead.
 func (*TestRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{53}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *TestRuleRequest) GetId() string {
@@ -4486,7 +4686,7 @@ type TestRuleResponse struct {
 
 func (x *TestRuleResponse) Reset() {
 	*x = TestRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4498,7 +4698,7 @@ func (x *TestRuleResponse) String() string {
 func (*TestRuleResponse) ProtoMessage() {}
 
 func (x *TestRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4511,7 +4711,7 @@ func (x *TestRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRuleResponse.ProtoReflect.Descriptor instead.
 func (*TestRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{54}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *TestRuleResponse) GetEvaluation() *Evaluation {
@@ -4545,7 +4745,7 @@ type DryRunRuleRequest struct {
 
 func (x *DryRunRuleRequest) Reset() {
 	*x = DryRunRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4557,7 +4757,7 @@ func (x *DryRunRuleRequest) String() string {
 func (*DryRunRuleRequest) ProtoMessage() {}
 
 func (x *DryRunRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4570,7 +4770,7 @@ func (x *DryRunRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryRunRuleRequest.ProtoReflect.Descriptor instead.
 func (*DryRunRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{55}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DryRunRuleRequest) GetId() string {
@@ -4627,7 +4827,7 @@ type DryRunRuleResponse struct {
 
 func (x *DryRunRuleResponse) Reset() {
 	*x = DryRunRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4639,7 +4839,7 @@ func (x *DryRunRuleResponse) String() string {
 func (*DryRunRuleResponse) ProtoMessage() {}
 
 func (x *DryRunRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4652,7 +4852,7 @@ func (x *DryRunRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryRunRuleResponse.ProtoReflect.Descriptor instead.
 func (*DryRunRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{56}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DryRunRuleResponse) GetFirings() []*DryFiring {
@@ -4719,7 +4919,7 @@ type DryFiring struct {
 
 func (x *DryFiring) Reset() {
 	*x = DryFiring{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4731,7 +4931,7 @@ func (x *DryFiring) String() string {
 func (*DryFiring) ProtoMessage() {}
 
 func (x *DryFiring) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4744,7 +4944,7 @@ func (x *DryFiring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryFiring.ProtoReflect.Descriptor instead.
 func (*DryFiring) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{57}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DryFiring) GetTime() *timestamppb.Timestamp {
@@ -4804,7 +5004,7 @@ type RuleTemplate struct {
 
 func (x *RuleTemplate) Reset() {
 	*x = RuleTemplate{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4816,7 +5016,7 @@ func (x *RuleTemplate) String() string {
 func (*RuleTemplate) ProtoMessage() {}
 
 func (x *RuleTemplate) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4829,7 +5029,7 @@ func (x *RuleTemplate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleTemplate.ProtoReflect.Descriptor instead.
 func (*RuleTemplate) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{58}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RuleTemplate) GetName() string {
@@ -4883,7 +5083,7 @@ type TemplateParameter struct {
 
 func (x *TemplateParameter) Reset() {
 	*x = TemplateParameter{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4895,7 +5095,7 @@ func (x *TemplateParameter) String() string {
 func (*TemplateParameter) ProtoMessage() {}
 
 func (x *TemplateParameter) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4908,7 +5108,7 @@ func (x *TemplateParameter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TemplateParameter.ProtoReflect.Descriptor instead.
 func (*TemplateParameter) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{59}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *TemplateParameter) GetName() string {
@@ -4954,7 +5154,7 @@ type ListRuleTemplatesRequest struct {
 
 func (x *ListRuleTemplatesRequest) Reset() {
 	*x = ListRuleTemplatesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4966,7 +5166,7 @@ func (x *ListRuleTemplatesRequest) String() string {
 func (*ListRuleTemplatesRequest) ProtoMessage() {}
 
 func (x *ListRuleTemplatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4979,7 +5179,7 @@ func (x *ListRuleTemplatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRuleTemplatesRequest.ProtoReflect.Descriptor instead.
 func (*ListRuleTemplatesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{60}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{61}
 }
 
 type ListRuleTemplatesResponse struct {
@@ -4991,7 +5191,7 @@ type ListRuleTemplatesResponse struct {
 
 func (x *ListRuleTemplatesResponse) Reset() {
 	*x = ListRuleTemplatesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5003,7 +5203,7 @@ func (x *ListRuleTemplatesResponse) String() string {
 func (*ListRuleTemplatesResponse) ProtoMessage() {}
 
 func (x *ListRuleTemplatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5016,7 +5216,7 @@ func (x *ListRuleTemplatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRuleTemplatesResponse.ProtoReflect.Descriptor instead.
 func (*ListRuleTemplatesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{61}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListRuleTemplatesResponse) GetTemplates() []*RuleTemplate {
@@ -5038,7 +5238,7 @@ type FillRuleTemplateRequest struct {
 
 func (x *FillRuleTemplateRequest) Reset() {
 	*x = FillRuleTemplateRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5050,7 +5250,7 @@ func (x *FillRuleTemplateRequest) String() string {
 func (*FillRuleTemplateRequest) ProtoMessage() {}
 
 func (x *FillRuleTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5063,7 +5263,7 @@ func (x *FillRuleTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRuleTemplateRequest.ProtoReflect.Descriptor instead.
 func (*FillRuleTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{62}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *FillRuleTemplateRequest) GetTemplate() string {
@@ -5096,7 +5296,7 @@ type FillRuleTemplateResponse struct {
 
 func (x *FillRuleTemplateResponse) Reset() {
 	*x = FillRuleTemplateResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5108,7 +5308,7 @@ func (x *FillRuleTemplateResponse) String() string {
 func (*FillRuleTemplateResponse) ProtoMessage() {}
 
 func (x *FillRuleTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5121,7 +5321,7 @@ func (x *FillRuleTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRuleTemplateResponse.ProtoReflect.Descriptor instead.
 func (*FillRuleTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{63}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *FillRuleTemplateResponse) GetRule() *Rule {
@@ -5172,7 +5372,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5184,7 +5384,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5197,7 +5397,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{64}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Alarm) GetId() string {
@@ -5357,7 +5557,7 @@ type Escalation struct {
 
 func (x *Escalation) Reset() {
 	*x = Escalation{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	mi := &file_pollux_v1_automation_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5369,7 +5569,7 @@ func (x *Escalation) String() string {
 func (*Escalation) ProtoMessage() {}
 
 func (x *Escalation) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	mi := &file_pollux_v1_automation_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5382,7 +5582,7 @@ func (x *Escalation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Escalation.ProtoReflect.Descriptor instead.
 func (*Escalation) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{65}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Escalation) GetAfter() *durationpb.Duration {
@@ -5412,7 +5612,7 @@ type AlarmChange struct {
 
 func (x *AlarmChange) Reset() {
 	*x = AlarmChange{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[66]
+	mi := &file_pollux_v1_automation_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5424,7 +5624,7 @@ func (x *AlarmChange) String() string {
 func (*AlarmChange) ProtoMessage() {}
 
 func (x *AlarmChange) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[66]
+	mi := &file_pollux_v1_automation_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5437,7 +5637,7 @@ func (x *AlarmChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmChange.ProtoReflect.Descriptor instead.
 func (*AlarmChange) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{66}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *AlarmChange) GetTime() *timestamppb.Timestamp {
@@ -5483,7 +5683,7 @@ type RaiseAction struct {
 
 func (x *RaiseAction) Reset() {
 	*x = RaiseAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[67]
+	mi := &file_pollux_v1_automation_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5495,7 +5695,7 @@ func (x *RaiseAction) String() string {
 func (*RaiseAction) ProtoMessage() {}
 
 func (x *RaiseAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[67]
+	mi := &file_pollux_v1_automation_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5508,7 +5708,7 @@ func (x *RaiseAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAction.ProtoReflect.Descriptor instead.
 func (*RaiseAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{67}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RaiseAction) GetAlarm() string {
@@ -5549,7 +5749,7 @@ type ClearAction struct {
 
 func (x *ClearAction) Reset() {
 	*x = ClearAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[68]
+	mi := &file_pollux_v1_automation_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5561,7 +5761,7 @@ func (x *ClearAction) String() string {
 func (*ClearAction) ProtoMessage() {}
 
 func (x *ClearAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[68]
+	mi := &file_pollux_v1_automation_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5574,7 +5774,7 @@ func (x *ClearAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearAction.ProtoReflect.Descriptor instead.
 func (*ClearAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{68}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ClearAction) GetAlarm() string {
@@ -5597,7 +5797,7 @@ type RaiseAlarmRequest struct {
 
 func (x *RaiseAlarmRequest) Reset() {
 	*x = RaiseAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[69]
+	mi := &file_pollux_v1_automation_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5609,7 +5809,7 @@ func (x *RaiseAlarmRequest) String() string {
 func (*RaiseAlarmRequest) ProtoMessage() {}
 
 func (x *RaiseAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[69]
+	mi := &file_pollux_v1_automation_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5622,7 +5822,7 @@ func (x *RaiseAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAlarmRequest.ProtoReflect.Descriptor instead.
 func (*RaiseAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{69}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RaiseAlarmRequest) GetId() string {
@@ -5669,7 +5869,7 @@ type RaiseAlarmResponse struct {
 
 func (x *RaiseAlarmResponse) Reset() {
 	*x = RaiseAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[70]
+	mi := &file_pollux_v1_automation_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5681,7 +5881,7 @@ func (x *RaiseAlarmResponse) String() string {
 func (*RaiseAlarmResponse) ProtoMessage() {}
 
 func (x *RaiseAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[70]
+	mi := &file_pollux_v1_automation_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5694,7 +5894,7 @@ func (x *RaiseAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAlarmResponse.ProtoReflect.Descriptor instead.
 func (*RaiseAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{70}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RaiseAlarmResponse) GetAlarm() *Alarm {
@@ -5713,7 +5913,7 @@ type GetAlarmRequest struct {
 
 func (x *GetAlarmRequest) Reset() {
 	*x = GetAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[71]
+	mi := &file_pollux_v1_automation_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5725,7 +5925,7 @@ func (x *GetAlarmRequest) String() string {
 func (*GetAlarmRequest) ProtoMessage() {}
 
 func (x *GetAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[71]
+	mi := &file_pollux_v1_automation_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5738,7 +5938,7 @@ func (x *GetAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmRequest.ProtoReflect.Descriptor instead.
 func (*GetAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{71}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *GetAlarmRequest) GetId() string {
@@ -5759,7 +5959,7 @@ type GetAlarmResponse struct {
 
 func (x *GetAlarmResponse) Reset() {
 	*x = GetAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[72]
+	mi := &file_pollux_v1_automation_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5771,7 +5971,7 @@ func (x *GetAlarmResponse) String() string {
 func (*GetAlarmResponse) ProtoMessage() {}
 
 func (x *GetAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[72]
+	mi := &file_pollux_v1_automation_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5784,7 +5984,7 @@ func (x *GetAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmResponse.ProtoReflect.Descriptor instead.
 func (*GetAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{72}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GetAlarmResponse) GetAlarm() *Alarm {
@@ -5819,7 +6019,7 @@ type ListAlarmsRequest struct {
 
 func (x *ListAlarmsRequest) Reset() {
 	*x = ListAlarmsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[73]
+	mi := &file_pollux_v1_automation_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5831,7 +6031,7 @@ func (x *ListAlarmsRequest) String() string {
 func (*ListAlarmsRequest) ProtoMessage() {}
 
 func (x *ListAlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[73]
+	mi := &file_pollux_v1_automation_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5844,7 +6044,7 @@ func (x *ListAlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmsRequest.ProtoReflect.Descriptor instead.
 func (*ListAlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{73}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListAlarmsRequest) GetProject() string {
@@ -5906,7 +6106,7 @@ type ListAlarmsResponse struct {
 
 func (x *ListAlarmsResponse) Reset() {
 	*x = ListAlarmsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[74]
+	mi := &file_pollux_v1_automation_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5918,7 +6118,7 @@ func (x *ListAlarmsResponse) String() string {
 func (*ListAlarmsResponse) ProtoMessage() {}
 
 func (x *ListAlarmsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[74]
+	mi := &file_pollux_v1_automation_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5931,7 +6131,7 @@ func (x *ListAlarmsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmsResponse.ProtoReflect.Descriptor instead.
 func (*ListAlarmsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{74}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ListAlarmsResponse) GetAlarms() []*Alarm {
@@ -5965,7 +6165,7 @@ type ChangeAlarmRequest struct {
 
 func (x *ChangeAlarmRequest) Reset() {
 	*x = ChangeAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[75]
+	mi := &file_pollux_v1_automation_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5977,7 +6177,7 @@ func (x *ChangeAlarmRequest) String() string {
 func (*ChangeAlarmRequest) ProtoMessage() {}
 
 func (x *ChangeAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[75]
+	mi := &file_pollux_v1_automation_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5990,7 +6190,7 @@ func (x *ChangeAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeAlarmRequest.ProtoReflect.Descriptor instead.
 func (*ChangeAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{75}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ChangeAlarmRequest) GetId() string {
@@ -6089,7 +6289,7 @@ type ChangeAlarmResponse struct {
 
 func (x *ChangeAlarmResponse) Reset() {
 	*x = ChangeAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[76]
+	mi := &file_pollux_v1_automation_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6101,7 +6301,7 @@ func (x *ChangeAlarmResponse) String() string {
 func (*ChangeAlarmResponse) ProtoMessage() {}
 
 func (x *ChangeAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[76]
+	mi := &file_pollux_v1_automation_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6114,7 +6314,7 @@ func (x *ChangeAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeAlarmResponse.ProtoReflect.Descriptor instead.
 func (*ChangeAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{76}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ChangeAlarmResponse) GetAlarm() *Alarm {
@@ -6133,7 +6333,7 @@ type DeleteAlarmRequest struct {
 
 func (x *DeleteAlarmRequest) Reset() {
 	*x = DeleteAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[77]
+	mi := &file_pollux_v1_automation_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6145,7 +6345,7 @@ func (x *DeleteAlarmRequest) String() string {
 func (*DeleteAlarmRequest) ProtoMessage() {}
 
 func (x *DeleteAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[77]
+	mi := &file_pollux_v1_automation_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6158,7 +6358,7 @@ func (x *DeleteAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlarmRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{77}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *DeleteAlarmRequest) GetId() string {
@@ -6176,7 +6376,7 @@ type DeleteAlarmResponse struct {
 
 func (x *DeleteAlarmResponse) Reset() {
 	*x = DeleteAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[78]
+	mi := &file_pollux_v1_automation_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6188,7 +6388,7 @@ func (x *DeleteAlarmResponse) String() string {
 func (*DeleteAlarmResponse) ProtoMessage() {}
 
 func (x *DeleteAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[78]
+	mi := &file_pollux_v1_automation_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6201,7 +6401,7 @@ func (x *DeleteAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlarmResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{78}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{79}
 }
 
 type CountAlarmsRequest struct {
@@ -6213,7 +6413,7 @@ type CountAlarmsRequest struct {
 
 func (x *CountAlarmsRequest) Reset() {
 	*x = CountAlarmsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[79]
+	mi := &file_pollux_v1_automation_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6225,7 +6425,7 @@ func (x *CountAlarmsRequest) String() string {
 func (*CountAlarmsRequest) ProtoMessage() {}
 
 func (x *CountAlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[79]
+	mi := &file_pollux_v1_automation_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6238,7 +6438,7 @@ func (x *CountAlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountAlarmsRequest.ProtoReflect.Descriptor instead.
 func (*CountAlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{79}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *CountAlarmsRequest) GetProject() string {
@@ -6263,7 +6463,7 @@ type CountAlarmsResponse struct {
 
 func (x *CountAlarmsResponse) Reset() {
 	*x = CountAlarmsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[80]
+	mi := &file_pollux_v1_automation_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6275,7 +6475,7 @@ func (x *CountAlarmsResponse) String() string {
 func (*CountAlarmsResponse) ProtoMessage() {}
 
 func (x *CountAlarmsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[80]
+	mi := &file_pollux_v1_automation_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6288,7 +6488,7 @@ func (x *CountAlarmsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountAlarmsResponse.ProtoReflect.Descriptor instead.
 func (*CountAlarmsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{80}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *CountAlarmsResponse) GetActive() uint32 {
@@ -6366,7 +6566,7 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\bweekdays\x18\x03 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10\aR\bweekdays\x129\n" +
 	"\n" +
 	"not_before\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
-	"\tnot_after\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"\xa6\x03\n" +
+	"\tnot_after\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"\xe3\x03\n" +
 	"\bSchedule\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\x121\n" +
@@ -6379,14 +6579,16 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x06paused\x18\b \x01(\bR\x06paused\x12\x1a\n" +
 	"\brevision\x18\t \x01(\x04R\brevision\x12\x1b\n" +
 	"\tupdate_by\x18\n" +
-	" \x01(\tR\bupdateBy\"\xcb\x01\n" +
+	" \x01(\tR\bupdateBy\x12;\n" +
+	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\"\xcb\x01\n" +
 	"\rScheduleState\x12.\n" +
 	"\x04next\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04next\x12.\n" +
 	"\x04last\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x12\x18\n" +
 	"\afirings\x18\x03 \x01(\x04R\afirings\x12\x16\n" +
 	"\x06missed\x18\x04 \x01(\x04R\x06missed\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\tR\x04node\x12\x14\n" +
-	"\x05fault\x18\x06 \x01(\tR\x05fault\"\xf5\x04\n" +
+	"\x05fault\x18\x06 \x01(\tR\x05fault\"\x80\x05\n" +
 	"\x06Action\x12+\n" +
 	"\x04call\x18\x01 \x01(\v2\x15.pollux.v1.CallActionH\x00R\x04call\x12(\n" +
 	"\x03set\x18\x02 \x01(\v2\x14.pollux.v1.SetActionH\x00R\x03set\x124\n" +
@@ -6400,10 +6602,15 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x04stop\x18\n" +
 	" \x01(\bH\x00R\x04stop\x121\n" +
 	"\x05logic\x18\x0e \x01(\v2\x19.pollux.v1.RunLogicActionH\x00R\x05logic\x12\x18\n" +
-	"\x02if\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x02if\x12!\n" +
-	"\aretries\x18\f \x01(\rB\a\xbaH\x04*\x02\x18dR\aretries\x12\x13\n" +
+	"\x02if\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x02if\x12&\n" +
+	"\x05retry\x18\x0f \x01(\v2\x10.pollux.v1.RetryR\x05retry\x12\x13\n" +
 	"\x05go_on\x18\r \x01(\bR\x04goOnB\v\n" +
-	"\x02do\x12\x05\xbaH\x02\b\x01\"F\n" +
+	"\x02do\x12\x05\xbaH\x02\b\x01J\x04\b\f\x10\r\"\xee\x01\n" +
+	"\x05Retry\x12$\n" +
+	"\battempts\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\battempts\x12C\n" +
+	"\ainitial\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00R\ainitial\x12C\n" +
+	"\amaximum\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00R\amaximum\x125\n" +
+	"\x02on\x18\x04 \x03(\x0e2\x12.pollux.v1.RetryOnB\x11\xbaH\x0e\x92\x01\v\x10\b\"\a\x82\x01\x04\x10\x01 \x00R\x02on\"F\n" +
 	"\vActionGroup\x127\n" +
 	"\aactions\x18\x01 \x03(\v2\x11.pollux.v1.ActionB\n" +
 	"\xbaH\a\x92\x01\x04\b\x01\x10\x14R\aactions\"\xca\x02\n" +
@@ -6480,7 +6687,7 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x04step\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\x8a\x8a\x0f2\x02\b\x01R\x04step\x12%\n" +
 	"\taggregate\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18\x14R\taggregate\x128\n" +
 	"\x06format\x18\x06 \x01(\x0e2\x16.pollux.v1.TableFormatB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06format\x12\x1b\n" +
-	"\x04zone\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\x04zone\"\xa4\x02\n" +
+	"\x04zone\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\x04zone\"\xb2\x03\n" +
 	"\x04Step\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.pollux.v1.StepStateR\x05state\x12\x14\n" +
@@ -6489,7 +6696,13 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x05start\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
 	"\x03end\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x120\n" +
 	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1a\n" +
-	"\brepeated\x18\b \x01(\bR\brepeated\"\xb4\x03\n" +
+	"\brepeated\x18\b \x01(\bR\brepeated\x12\x18\n" +
+	"\areached\x18\t \x03(\tR\areached\x126\n" +
+	"\arefused\x18\n" +
+	" \x03(\v2\x1c.pollux.v1.Step.RefusedEntryR\arefused\x1a:\n" +
+	"\fRefusedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xb4\x03\n" +
 	"\x03Run\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12,\n" +
@@ -6578,7 +6791,7 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\rsecret_sha256\x18\x02 \x01(\tB\x18\xbaH\x15r\x132\x11^([0-9a-f]{64})?$R\fsecretSha256\"0\n" +
 	"\fTopicTrigger\x12 \n" +
 	"\x05topic\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x05topic\"\x82\a\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x05topic\"\xe3\a\n" +
 	"\x04Rule\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\x122\n" +
@@ -6604,7 +6817,10 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x05limit\x18\x13 \x01(\rB\t\xbaH\x06*\x04\x18\xe0\xd4\x03R\x05limit\x12\x16\n" +
 	"\x06paused\x18\x14 \x01(\bR\x06paused\x12\x1a\n" +
 	"\brevision\x18\x15 \x01(\x04R\brevision\x12\x1b\n" +
-	"\tupdate_by\x18\x16 \x01(\tR\bupdateBy\"\xb9\x02\n" +
+	"\tupdate_by\x18\x16 \x01(\tR\bupdateBy\x12;\n" +
+	"\vupdate_time\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\x12\"\n" +
+	"\rstop_on_storm\x18\x18 \x01(\bR\vstopOnStorm\"\xf1\x02\n" +
 	"\tRuleState\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\rR\x06active\x12\x18\n" +
 	"\apending\x18\x02 \x01(\rR\apending\x12\x18\n" +
@@ -6613,7 +6829,8 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\bdampened\x18\x05 \x01(\x04R\bdampened\x12\x18\n" +
 	"\aoutside\x18\x06 \x01(\x04R\aoutside\x12\x14\n" +
 	"\x05storm\x18\a \x01(\x04R\x05storm\x12.\n" +
-	"\x04last\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x12\x18\n" +
+	"\x04last\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x126\n" +
+	"\bstorming\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\bstorming\x12\x18\n" +
 	"\astopped\x18\t \x01(\tR\astopped\x12\x14\n" +
 	"\x05error\x18\n" +
 	" \x01(\tR\x05error\x12\x12\n" +
@@ -6645,10 +6862,11 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\"b\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\"\x90\x01\n" +
 	"\x11ListRulesResponse\x12%\n" +
 	"\x05rules\x18\x01 \x03(\v2\x0f.pollux.v1.RuleR\x05rules\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"/\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12,\n" +
+	"\x06states\x18\x03 \x03(\v2\x14.pollux.v1.RuleStateR\x06states\"/\n" +
 	"\x11DeleteRuleRequest\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\"\x14\n" +
@@ -6836,11 +7054,18 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\vMISSED_SKIP\x10\x01\x12\x0f\n" +
 	"\vMISSED_ONCE\x10\x02\x12\x0e\n" +
 	"\n" +
-	"MISSED_ALL\x10\x03*X\n" +
+	"MISSED_ALL\x10\x03*\x8a\x01\n" +
+	"\aRetryOn\x12\x18\n" +
+	"\x14RETRY_ON_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rRETRY_ON_BUSY\x10\x01\x12\x14\n" +
+	"\x10RETRY_ON_UNKNOWN\x10\x02\x12\x14\n" +
+	"\x10RETRY_ON_REFUSED\x10\x03\x12\x14\n" +
+	"\x10RETRY_ON_TIMEOUT\x10\x04\x12\x10\n" +
+	"\fRETRY_ON_ANY\x10\x05*X\n" +
 	"\vTableFormat\x12\x1c\n" +
 	"\x18TABLE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10TABLE_FORMAT_CSV\x10\x01\x12\x15\n" +
-	"\x11TABLE_FORMAT_HTML\x10\x02*\xb4\x01\n" +
+	"\x11TABLE_FORMAT_HTML\x10\x02*\xcd\x01\n" +
 	"\tStepState\x12\x1a\n" +
 	"\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12STEP_STATE_WAITING\x10\x01\x12\x16\n" +
@@ -6848,7 +7073,8 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x0fSTEP_STATE_DONE\x10\x03\x12\x15\n" +
 	"\x11STEP_STATE_FAILED\x10\x04\x12\x17\n" +
 	"\x13STEP_STATE_LEFT_OUT\x10\x05\x12\x16\n" +
-	"\x12STEP_STATE_UNKNOWN\x10\x06*c\n" +
+	"\x12STEP_STATE_UNKNOWN\x10\x06\x12\x17\n" +
+	"\x13STEP_STATE_RETRYING\x10\a*c\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eRUN_STATE_OPEN\x10\x01\x12\x12\n" +
@@ -6898,289 +7124,301 @@ func file_pollux_v1_automation_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_automation_proto_rawDescData
 }
 
-var file_pollux_v1_automation_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
+var file_pollux_v1_automation_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
 var file_pollux_v1_automation_proto_goTypes = []any{
 	(Missed)(0),                       // 0: pollux.v1.Missed
-	(TableFormat)(0),                  // 1: pollux.v1.TableFormat
-	(StepState)(0),                    // 2: pollux.v1.StepState
-	(RunState)(0),                     // 3: pollux.v1.RunState
-	(AlarmSeverity)(0),                // 4: pollux.v1.AlarmSeverity
-	(*Timing)(nil),                    // 5: pollux.v1.Timing
-	(*Every)(nil),                     // 6: pollux.v1.Every
-	(*Calendar)(nil),                  // 7: pollux.v1.Calendar
-	(*Sun)(nil),                       // 8: pollux.v1.Sun
-	(*Place)(nil),                     // 9: pollux.v1.Place
-	(*Window)(nil),                    // 10: pollux.v1.Window
-	(*Schedule)(nil),                  // 11: pollux.v1.Schedule
-	(*ScheduleState)(nil),             // 12: pollux.v1.ScheduleState
-	(*Action)(nil),                    // 13: pollux.v1.Action
-	(*ActionGroup)(nil),               // 14: pollux.v1.ActionGroup
-	(*Targets)(nil),                   // 15: pollux.v1.Targets
-	(*CallAction)(nil),                // 16: pollux.v1.CallAction
-	(*SetAction)(nil),                 // 17: pollux.v1.SetAction
-	(*PublishAction)(nil),             // 18: pollux.v1.PublishAction
-	(*RunLogicAction)(nil),            // 19: pollux.v1.RunLogicAction
-	(*MqttAction)(nil),                // 20: pollux.v1.MqttAction
-	(*NotifyAction)(nil),              // 21: pollux.v1.NotifyAction
-	(*Attachment)(nil),                // 22: pollux.v1.Attachment
-	(*HistoryTable)(nil),              // 23: pollux.v1.HistoryTable
-	(*Step)(nil),                      // 24: pollux.v1.Step
-	(*Run)(nil),                       // 25: pollux.v1.Run
-	(*PutScheduleRequest)(nil),        // 26: pollux.v1.PutScheduleRequest
-	(*PutScheduleResponse)(nil),       // 27: pollux.v1.PutScheduleResponse
-	(*GetScheduleRequest)(nil),        // 28: pollux.v1.GetScheduleRequest
-	(*GetScheduleResponse)(nil),       // 29: pollux.v1.GetScheduleResponse
-	(*ListSchedulesRequest)(nil),      // 30: pollux.v1.ListSchedulesRequest
-	(*ListSchedulesResponse)(nil),     // 31: pollux.v1.ListSchedulesResponse
-	(*DeleteScheduleRequest)(nil),     // 32: pollux.v1.DeleteScheduleRequest
-	(*DeleteScheduleResponse)(nil),    // 33: pollux.v1.DeleteScheduleResponse
-	(*CancelSchedulesRequest)(nil),    // 34: pollux.v1.CancelSchedulesRequest
-	(*CancelSchedulesResponse)(nil),   // 35: pollux.v1.CancelSchedulesResponse
-	(*Selection)(nil),                 // 36: pollux.v1.Selection
-	(*Trigger)(nil),                   // 37: pollux.v1.Trigger
-	(*PropertyTrigger)(nil),           // 38: pollux.v1.PropertyTrigger
-	(*EventTrigger)(nil),              // 39: pollux.v1.EventTrigger
-	(*AbsentTrigger)(nil),             // 40: pollux.v1.AbsentTrigger
-	(*CommandTrigger)(nil),            // 41: pollux.v1.CommandTrigger
-	(*NodeTrigger)(nil),               // 42: pollux.v1.NodeTrigger
-	(*WebhookTrigger)(nil),            // 43: pollux.v1.WebhookTrigger
-	(*TopicTrigger)(nil),              // 44: pollux.v1.TopicTrigger
-	(*Rule)(nil),                      // 45: pollux.v1.Rule
-	(*RuleState)(nil),                 // 46: pollux.v1.RuleState
-	(*Evaluation)(nil),                // 47: pollux.v1.Evaluation
-	(*PutRuleRequest)(nil),            // 48: pollux.v1.PutRuleRequest
-	(*PutRuleResponse)(nil),           // 49: pollux.v1.PutRuleResponse
-	(*GetRuleRequest)(nil),            // 50: pollux.v1.GetRuleRequest
-	(*GetRuleResponse)(nil),           // 51: pollux.v1.GetRuleResponse
-	(*ListRulesRequest)(nil),          // 52: pollux.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),         // 53: pollux.v1.ListRulesResponse
-	(*DeleteRuleRequest)(nil),         // 54: pollux.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),        // 55: pollux.v1.DeleteRuleResponse
-	(*WhyRuleRequest)(nil),            // 56: pollux.v1.WhyRuleRequest
-	(*WhyRuleResponse)(nil),           // 57: pollux.v1.WhyRuleResponse
-	(*TestRuleRequest)(nil),           // 58: pollux.v1.TestRuleRequest
-	(*TestRuleResponse)(nil),          // 59: pollux.v1.TestRuleResponse
-	(*DryRunRuleRequest)(nil),         // 60: pollux.v1.DryRunRuleRequest
-	(*DryRunRuleResponse)(nil),        // 61: pollux.v1.DryRunRuleResponse
-	(*DryFiring)(nil),                 // 62: pollux.v1.DryFiring
-	(*RuleTemplate)(nil),              // 63: pollux.v1.RuleTemplate
-	(*TemplateParameter)(nil),         // 64: pollux.v1.TemplateParameter
-	(*ListRuleTemplatesRequest)(nil),  // 65: pollux.v1.ListRuleTemplatesRequest
-	(*ListRuleTemplatesResponse)(nil), // 66: pollux.v1.ListRuleTemplatesResponse
-	(*FillRuleTemplateRequest)(nil),   // 67: pollux.v1.FillRuleTemplateRequest
-	(*FillRuleTemplateResponse)(nil),  // 68: pollux.v1.FillRuleTemplateResponse
-	(*Alarm)(nil),                     // 69: pollux.v1.Alarm
-	(*Escalation)(nil),                // 70: pollux.v1.Escalation
-	(*AlarmChange)(nil),               // 71: pollux.v1.AlarmChange
-	(*RaiseAction)(nil),               // 72: pollux.v1.RaiseAction
-	(*ClearAction)(nil),               // 73: pollux.v1.ClearAction
-	(*RaiseAlarmRequest)(nil),         // 74: pollux.v1.RaiseAlarmRequest
-	(*RaiseAlarmResponse)(nil),        // 75: pollux.v1.RaiseAlarmResponse
-	(*GetAlarmRequest)(nil),           // 76: pollux.v1.GetAlarmRequest
-	(*GetAlarmResponse)(nil),          // 77: pollux.v1.GetAlarmResponse
-	(*ListAlarmsRequest)(nil),         // 78: pollux.v1.ListAlarmsRequest
-	(*ListAlarmsResponse)(nil),        // 79: pollux.v1.ListAlarmsResponse
-	(*ChangeAlarmRequest)(nil),        // 80: pollux.v1.ChangeAlarmRequest
-	(*ChangeAlarmResponse)(nil),       // 81: pollux.v1.ChangeAlarmResponse
-	(*DeleteAlarmRequest)(nil),        // 82: pollux.v1.DeleteAlarmRequest
-	(*DeleteAlarmResponse)(nil),       // 83: pollux.v1.DeleteAlarmResponse
-	(*CountAlarmsRequest)(nil),        // 84: pollux.v1.CountAlarmsRequest
-	(*CountAlarmsResponse)(nil),       // 85: pollux.v1.CountAlarmsResponse
-	nil,                               // 86: pollux.v1.Targets.LabelsEntry
-	nil,                               // 87: pollux.v1.Run.ValuesEntry
-	nil,                               // 88: pollux.v1.Selection.LabelsEntry
-	nil,                               // 89: pollux.v1.Evaluation.ValuesEntry
-	nil,                               // 90: pollux.v1.TestRuleRequest.ValuesEntry
-	nil,                               // 91: pollux.v1.DryFiring.ValuesEntry
-	nil,                               // 92: pollux.v1.FillRuleTemplateRequest.ValuesEntry
-	nil,                               // 93: pollux.v1.CountAlarmsResponse.BySeverityEntry
-	nil,                               // 94: pollux.v1.CountAlarmsResponse.ByZoneEntry
-	nil,                               // 95: pollux.v1.CountAlarmsResponse.ByTwinEntry
-	(*timestamppb.Timestamp)(nil),     // 96: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 97: google.protobuf.Duration
-	(*structpb.Value)(nil),            // 98: google.protobuf.Value
+	(RetryOn)(0),                      // 1: pollux.v1.RetryOn
+	(TableFormat)(0),                  // 2: pollux.v1.TableFormat
+	(StepState)(0),                    // 3: pollux.v1.StepState
+	(RunState)(0),                     // 4: pollux.v1.RunState
+	(AlarmSeverity)(0),                // 5: pollux.v1.AlarmSeverity
+	(*Timing)(nil),                    // 6: pollux.v1.Timing
+	(*Every)(nil),                     // 7: pollux.v1.Every
+	(*Calendar)(nil),                  // 8: pollux.v1.Calendar
+	(*Sun)(nil),                       // 9: pollux.v1.Sun
+	(*Place)(nil),                     // 10: pollux.v1.Place
+	(*Window)(nil),                    // 11: pollux.v1.Window
+	(*Schedule)(nil),                  // 12: pollux.v1.Schedule
+	(*ScheduleState)(nil),             // 13: pollux.v1.ScheduleState
+	(*Action)(nil),                    // 14: pollux.v1.Action
+	(*Retry)(nil),                     // 15: pollux.v1.Retry
+	(*ActionGroup)(nil),               // 16: pollux.v1.ActionGroup
+	(*Targets)(nil),                   // 17: pollux.v1.Targets
+	(*CallAction)(nil),                // 18: pollux.v1.CallAction
+	(*SetAction)(nil),                 // 19: pollux.v1.SetAction
+	(*PublishAction)(nil),             // 20: pollux.v1.PublishAction
+	(*RunLogicAction)(nil),            // 21: pollux.v1.RunLogicAction
+	(*MqttAction)(nil),                // 22: pollux.v1.MqttAction
+	(*NotifyAction)(nil),              // 23: pollux.v1.NotifyAction
+	(*Attachment)(nil),                // 24: pollux.v1.Attachment
+	(*HistoryTable)(nil),              // 25: pollux.v1.HistoryTable
+	(*Step)(nil),                      // 26: pollux.v1.Step
+	(*Run)(nil),                       // 27: pollux.v1.Run
+	(*PutScheduleRequest)(nil),        // 28: pollux.v1.PutScheduleRequest
+	(*PutScheduleResponse)(nil),       // 29: pollux.v1.PutScheduleResponse
+	(*GetScheduleRequest)(nil),        // 30: pollux.v1.GetScheduleRequest
+	(*GetScheduleResponse)(nil),       // 31: pollux.v1.GetScheduleResponse
+	(*ListSchedulesRequest)(nil),      // 32: pollux.v1.ListSchedulesRequest
+	(*ListSchedulesResponse)(nil),     // 33: pollux.v1.ListSchedulesResponse
+	(*DeleteScheduleRequest)(nil),     // 34: pollux.v1.DeleteScheduleRequest
+	(*DeleteScheduleResponse)(nil),    // 35: pollux.v1.DeleteScheduleResponse
+	(*CancelSchedulesRequest)(nil),    // 36: pollux.v1.CancelSchedulesRequest
+	(*CancelSchedulesResponse)(nil),   // 37: pollux.v1.CancelSchedulesResponse
+	(*Selection)(nil),                 // 38: pollux.v1.Selection
+	(*Trigger)(nil),                   // 39: pollux.v1.Trigger
+	(*PropertyTrigger)(nil),           // 40: pollux.v1.PropertyTrigger
+	(*EventTrigger)(nil),              // 41: pollux.v1.EventTrigger
+	(*AbsentTrigger)(nil),             // 42: pollux.v1.AbsentTrigger
+	(*CommandTrigger)(nil),            // 43: pollux.v1.CommandTrigger
+	(*NodeTrigger)(nil),               // 44: pollux.v1.NodeTrigger
+	(*WebhookTrigger)(nil),            // 45: pollux.v1.WebhookTrigger
+	(*TopicTrigger)(nil),              // 46: pollux.v1.TopicTrigger
+	(*Rule)(nil),                      // 47: pollux.v1.Rule
+	(*RuleState)(nil),                 // 48: pollux.v1.RuleState
+	(*Evaluation)(nil),                // 49: pollux.v1.Evaluation
+	(*PutRuleRequest)(nil),            // 50: pollux.v1.PutRuleRequest
+	(*PutRuleResponse)(nil),           // 51: pollux.v1.PutRuleResponse
+	(*GetRuleRequest)(nil),            // 52: pollux.v1.GetRuleRequest
+	(*GetRuleResponse)(nil),           // 53: pollux.v1.GetRuleResponse
+	(*ListRulesRequest)(nil),          // 54: pollux.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),         // 55: pollux.v1.ListRulesResponse
+	(*DeleteRuleRequest)(nil),         // 56: pollux.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),        // 57: pollux.v1.DeleteRuleResponse
+	(*WhyRuleRequest)(nil),            // 58: pollux.v1.WhyRuleRequest
+	(*WhyRuleResponse)(nil),           // 59: pollux.v1.WhyRuleResponse
+	(*TestRuleRequest)(nil),           // 60: pollux.v1.TestRuleRequest
+	(*TestRuleResponse)(nil),          // 61: pollux.v1.TestRuleResponse
+	(*DryRunRuleRequest)(nil),         // 62: pollux.v1.DryRunRuleRequest
+	(*DryRunRuleResponse)(nil),        // 63: pollux.v1.DryRunRuleResponse
+	(*DryFiring)(nil),                 // 64: pollux.v1.DryFiring
+	(*RuleTemplate)(nil),              // 65: pollux.v1.RuleTemplate
+	(*TemplateParameter)(nil),         // 66: pollux.v1.TemplateParameter
+	(*ListRuleTemplatesRequest)(nil),  // 67: pollux.v1.ListRuleTemplatesRequest
+	(*ListRuleTemplatesResponse)(nil), // 68: pollux.v1.ListRuleTemplatesResponse
+	(*FillRuleTemplateRequest)(nil),   // 69: pollux.v1.FillRuleTemplateRequest
+	(*FillRuleTemplateResponse)(nil),  // 70: pollux.v1.FillRuleTemplateResponse
+	(*Alarm)(nil),                     // 71: pollux.v1.Alarm
+	(*Escalation)(nil),                // 72: pollux.v1.Escalation
+	(*AlarmChange)(nil),               // 73: pollux.v1.AlarmChange
+	(*RaiseAction)(nil),               // 74: pollux.v1.RaiseAction
+	(*ClearAction)(nil),               // 75: pollux.v1.ClearAction
+	(*RaiseAlarmRequest)(nil),         // 76: pollux.v1.RaiseAlarmRequest
+	(*RaiseAlarmResponse)(nil),        // 77: pollux.v1.RaiseAlarmResponse
+	(*GetAlarmRequest)(nil),           // 78: pollux.v1.GetAlarmRequest
+	(*GetAlarmResponse)(nil),          // 79: pollux.v1.GetAlarmResponse
+	(*ListAlarmsRequest)(nil),         // 80: pollux.v1.ListAlarmsRequest
+	(*ListAlarmsResponse)(nil),        // 81: pollux.v1.ListAlarmsResponse
+	(*ChangeAlarmRequest)(nil),        // 82: pollux.v1.ChangeAlarmRequest
+	(*ChangeAlarmResponse)(nil),       // 83: pollux.v1.ChangeAlarmResponse
+	(*DeleteAlarmRequest)(nil),        // 84: pollux.v1.DeleteAlarmRequest
+	(*DeleteAlarmResponse)(nil),       // 85: pollux.v1.DeleteAlarmResponse
+	(*CountAlarmsRequest)(nil),        // 86: pollux.v1.CountAlarmsRequest
+	(*CountAlarmsResponse)(nil),       // 87: pollux.v1.CountAlarmsResponse
+	nil,                               // 88: pollux.v1.Targets.LabelsEntry
+	nil,                               // 89: pollux.v1.Step.RefusedEntry
+	nil,                               // 90: pollux.v1.Run.ValuesEntry
+	nil,                               // 91: pollux.v1.Selection.LabelsEntry
+	nil,                               // 92: pollux.v1.Evaluation.ValuesEntry
+	nil,                               // 93: pollux.v1.TestRuleRequest.ValuesEntry
+	nil,                               // 94: pollux.v1.DryFiring.ValuesEntry
+	nil,                               // 95: pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	nil,                               // 96: pollux.v1.CountAlarmsResponse.BySeverityEntry
+	nil,                               // 97: pollux.v1.CountAlarmsResponse.ByZoneEntry
+	nil,                               // 98: pollux.v1.CountAlarmsResponse.ByTwinEntry
+	(*timestamppb.Timestamp)(nil),     // 99: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 100: google.protobuf.Duration
+	(*structpb.Value)(nil),            // 101: google.protobuf.Value
 }
 var file_pollux_v1_automation_proto_depIdxs = []int32{
-	96,  // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
-	6,   // 1: pollux.v1.Timing.every:type_name -> pollux.v1.Every
-	7,   // 2: pollux.v1.Timing.calendar:type_name -> pollux.v1.Calendar
-	8,   // 3: pollux.v1.Timing.sun:type_name -> pollux.v1.Sun
-	97,  // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
-	96,  // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
-	97,  // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
-	9,   // 7: pollux.v1.Sun.place:type_name -> pollux.v1.Place
-	96,  // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
-	96,  // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
-	5,   // 10: pollux.v1.Schedule.timing:type_name -> pollux.v1.Timing
-	10,  // 11: pollux.v1.Schedule.windows:type_name -> pollux.v1.Window
-	97,  // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
+	99,  // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
+	7,   // 1: pollux.v1.Timing.every:type_name -> pollux.v1.Every
+	8,   // 2: pollux.v1.Timing.calendar:type_name -> pollux.v1.Calendar
+	9,   // 3: pollux.v1.Timing.sun:type_name -> pollux.v1.Sun
+	100, // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
+	99,  // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
+	100, // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
+	10,  // 7: pollux.v1.Sun.place:type_name -> pollux.v1.Place
+	99,  // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
+	99,  // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
+	6,   // 10: pollux.v1.Schedule.timing:type_name -> pollux.v1.Timing
+	11,  // 11: pollux.v1.Schedule.windows:type_name -> pollux.v1.Window
+	100, // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
 	0,   // 13: pollux.v1.Schedule.missed:type_name -> pollux.v1.Missed
-	13,  // 14: pollux.v1.Schedule.actions:type_name -> pollux.v1.Action
-	96,  // 15: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
-	96,  // 16: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
-	16,  // 17: pollux.v1.Action.call:type_name -> pollux.v1.CallAction
-	17,  // 18: pollux.v1.Action.set:type_name -> pollux.v1.SetAction
-	18,  // 19: pollux.v1.Action.publish:type_name -> pollux.v1.PublishAction
-	20,  // 20: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
-	72,  // 21: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
-	73,  // 22: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
-	21,  // 23: pollux.v1.Action.notify:type_name -> pollux.v1.NotifyAction
-	97,  // 24: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
-	14,  // 25: pollux.v1.Action.parallel:type_name -> pollux.v1.ActionGroup
-	19,  // 26: pollux.v1.Action.logic:type_name -> pollux.v1.RunLogicAction
-	13,  // 27: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
-	86,  // 28: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
-	15,  // 29: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
-	98,  // 30: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
-	97,  // 31: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
-	15,  // 32: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
-	98,  // 33: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
-	98,  // 34: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
-	98,  // 35: pollux.v1.RunLogicAction.message:type_name -> google.protobuf.Value
-	22,  // 36: pollux.v1.NotifyAction.attachments:type_name -> pollux.v1.Attachment
-	23,  // 37: pollux.v1.Attachment.history:type_name -> pollux.v1.HistoryTable
-	36,  // 38: pollux.v1.HistoryTable.of:type_name -> pollux.v1.Selection
-	97,  // 39: pollux.v1.HistoryTable.since:type_name -> google.protobuf.Duration
-	97,  // 40: pollux.v1.HistoryTable.step:type_name -> google.protobuf.Duration
-	1,   // 41: pollux.v1.HistoryTable.format:type_name -> pollux.v1.TableFormat
-	2,   // 42: pollux.v1.Step.state:type_name -> pollux.v1.StepState
-	96,  // 43: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
-	96,  // 44: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
-	96,  // 45: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
-	96,  // 46: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
-	96,  // 47: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
-	87,  // 48: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
-	24,  // 49: pollux.v1.Run.steps:type_name -> pollux.v1.Step
-	3,   // 50: pollux.v1.Run.state:type_name -> pollux.v1.RunState
-	11,  // 51: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
-	11,  // 52: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
-	11,  // 53: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
-	12,  // 54: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
-	96,  // 55: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
-	25,  // 56: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
-	11,  // 57: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
-	96,  // 58: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
-	88,  // 59: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
-	38,  // 60: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
-	39,  // 61: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
-	40,  // 62: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
-	5,   // 63: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
-	41,  // 64: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
-	42,  // 65: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
-	43,  // 66: pollux.v1.Trigger.webhook:type_name -> pollux.v1.WebhookTrigger
-	44,  // 67: pollux.v1.Trigger.topic:type_name -> pollux.v1.TopicTrigger
-	36,  // 68: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
-	36,  // 69: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
-	36,  // 70: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
-	97,  // 71: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
-	36,  // 72: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
-	37,  // 73: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
-	97,  // 74: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
-	13,  // 75: pollux.v1.Rule.then:type_name -> pollux.v1.Action
-	13,  // 76: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
-	97,  // 77: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
-	97,  // 78: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
-	97,  // 79: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
-	10,  // 80: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
-	96,  // 81: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
-	96,  // 82: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
-	89,  // 83: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
-	45,  // 84: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
-	45,  // 85: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
-	45,  // 86: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
-	46,  // 87: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
-	45,  // 88: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
-	46,  // 89: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
-	47,  // 90: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
-	25,  // 91: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
-	47,  // 92: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
-	45,  // 93: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
-	90,  // 94: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
-	47,  // 95: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
-	45,  // 96: pollux.v1.DryRunRuleRequest.rule:type_name -> pollux.v1.Rule
-	96,  // 97: pollux.v1.DryRunRuleRequest.start:type_name -> google.protobuf.Timestamp
-	96,  // 98: pollux.v1.DryRunRuleRequest.end:type_name -> google.protobuf.Timestamp
-	62,  // 99: pollux.v1.DryRunRuleResponse.firings:type_name -> pollux.v1.DryFiring
-	46,  // 100: pollux.v1.DryRunRuleResponse.state:type_name -> pollux.v1.RuleState
-	96,  // 101: pollux.v1.DryRunRuleResponse.start:type_name -> google.protobuf.Timestamp
-	96,  // 102: pollux.v1.DryRunRuleResponse.end:type_name -> google.protobuf.Timestamp
-	96,  // 103: pollux.v1.DryFiring.time:type_name -> google.protobuf.Timestamp
-	91,  // 104: pollux.v1.DryFiring.values:type_name -> pollux.v1.DryFiring.ValuesEntry
-	64,  // 105: pollux.v1.RuleTemplate.parameters:type_name -> pollux.v1.TemplateParameter
-	63,  // 106: pollux.v1.ListRuleTemplatesResponse.templates:type_name -> pollux.v1.RuleTemplate
-	92,  // 107: pollux.v1.FillRuleTemplateRequest.values:type_name -> pollux.v1.FillRuleTemplateRequest.ValuesEntry
-	45,  // 108: pollux.v1.FillRuleTemplateResponse.rule:type_name -> pollux.v1.Rule
-	4,   // 109: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
-	96,  // 110: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
-	96,  // 111: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
-	96,  // 112: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
-	96,  // 113: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
-	70,  // 114: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
-	71,  // 115: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
-	97,  // 116: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
-	13,  // 117: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
-	96,  // 118: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
-	4,   // 119: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
-	70,  // 120: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
-	4,   // 121: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	70,  // 122: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
-	69,  // 123: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	69,  // 124: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	25,  // 125: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
-	4,   // 126: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	69,  // 127: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
-	97,  // 128: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
-	69,  // 129: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	93,  // 130: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
-	94,  // 131: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
-	95,  // 132: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
-	98,  // 133: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
-	26,  // 134: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
-	28,  // 135: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
-	30,  // 136: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
-	32,  // 137: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
-	34,  // 138: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
-	48,  // 139: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
-	50,  // 140: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
-	52,  // 141: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
-	54,  // 142: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
-	56,  // 143: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
-	58,  // 144: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
-	60,  // 145: pollux.v1.AutomationService.DryRunRule:input_type -> pollux.v1.DryRunRuleRequest
-	65,  // 146: pollux.v1.AutomationService.ListRuleTemplates:input_type -> pollux.v1.ListRuleTemplatesRequest
-	67,  // 147: pollux.v1.AutomationService.FillRuleTemplate:input_type -> pollux.v1.FillRuleTemplateRequest
-	74,  // 148: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
-	76,  // 149: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
-	78,  // 150: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
-	80,  // 151: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
-	82,  // 152: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
-	84,  // 153: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
-	27,  // 154: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
-	29,  // 155: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
-	31,  // 156: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
-	33,  // 157: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
-	35,  // 158: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
-	49,  // 159: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
-	51,  // 160: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
-	53,  // 161: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
-	55,  // 162: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
-	57,  // 163: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
-	59,  // 164: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
-	61,  // 165: pollux.v1.AutomationService.DryRunRule:output_type -> pollux.v1.DryRunRuleResponse
-	66,  // 166: pollux.v1.AutomationService.ListRuleTemplates:output_type -> pollux.v1.ListRuleTemplatesResponse
-	68,  // 167: pollux.v1.AutomationService.FillRuleTemplate:output_type -> pollux.v1.FillRuleTemplateResponse
-	75,  // 168: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
-	77,  // 169: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
-	79,  // 170: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
-	81,  // 171: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
-	83,  // 172: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
-	85,  // 173: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
-	154, // [154:174] is the sub-list for method output_type
-	134, // [134:154] is the sub-list for method input_type
-	134, // [134:134] is the sub-list for extension type_name
-	134, // [134:134] is the sub-list for extension extendee
-	0,   // [0:134] is the sub-list for field type_name
+	14,  // 14: pollux.v1.Schedule.actions:type_name -> pollux.v1.Action
+	99,  // 15: pollux.v1.Schedule.update_time:type_name -> google.protobuf.Timestamp
+	99,  // 16: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
+	99,  // 17: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
+	18,  // 18: pollux.v1.Action.call:type_name -> pollux.v1.CallAction
+	19,  // 19: pollux.v1.Action.set:type_name -> pollux.v1.SetAction
+	20,  // 20: pollux.v1.Action.publish:type_name -> pollux.v1.PublishAction
+	22,  // 21: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
+	74,  // 22: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
+	75,  // 23: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
+	23,  // 24: pollux.v1.Action.notify:type_name -> pollux.v1.NotifyAction
+	100, // 25: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
+	16,  // 26: pollux.v1.Action.parallel:type_name -> pollux.v1.ActionGroup
+	21,  // 27: pollux.v1.Action.logic:type_name -> pollux.v1.RunLogicAction
+	15,  // 28: pollux.v1.Action.retry:type_name -> pollux.v1.Retry
+	100, // 29: pollux.v1.Retry.initial:type_name -> google.protobuf.Duration
+	100, // 30: pollux.v1.Retry.maximum:type_name -> google.protobuf.Duration
+	1,   // 31: pollux.v1.Retry.on:type_name -> pollux.v1.RetryOn
+	14,  // 32: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
+	88,  // 33: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
+	17,  // 34: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
+	101, // 35: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
+	100, // 36: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
+	17,  // 37: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
+	101, // 38: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
+	101, // 39: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
+	101, // 40: pollux.v1.RunLogicAction.message:type_name -> google.protobuf.Value
+	24,  // 41: pollux.v1.NotifyAction.attachments:type_name -> pollux.v1.Attachment
+	25,  // 42: pollux.v1.Attachment.history:type_name -> pollux.v1.HistoryTable
+	38,  // 43: pollux.v1.HistoryTable.of:type_name -> pollux.v1.Selection
+	100, // 44: pollux.v1.HistoryTable.since:type_name -> google.protobuf.Duration
+	100, // 45: pollux.v1.HistoryTable.step:type_name -> google.protobuf.Duration
+	2,   // 46: pollux.v1.HistoryTable.format:type_name -> pollux.v1.TableFormat
+	3,   // 47: pollux.v1.Step.state:type_name -> pollux.v1.StepState
+	99,  // 48: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
+	99,  // 49: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
+	99,  // 50: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
+	89,  // 51: pollux.v1.Step.refused:type_name -> pollux.v1.Step.RefusedEntry
+	99,  // 52: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
+	99,  // 53: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
+	90,  // 54: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
+	26,  // 55: pollux.v1.Run.steps:type_name -> pollux.v1.Step
+	4,   // 56: pollux.v1.Run.state:type_name -> pollux.v1.RunState
+	12,  // 57: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
+	12,  // 58: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
+	12,  // 59: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
+	13,  // 60: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
+	99,  // 61: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
+	27,  // 62: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
+	12,  // 63: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
+	99,  // 64: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
+	91,  // 65: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
+	40,  // 66: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
+	41,  // 67: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
+	42,  // 68: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
+	6,   // 69: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
+	43,  // 70: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
+	44,  // 71: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
+	45,  // 72: pollux.v1.Trigger.webhook:type_name -> pollux.v1.WebhookTrigger
+	46,  // 73: pollux.v1.Trigger.topic:type_name -> pollux.v1.TopicTrigger
+	38,  // 74: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
+	38,  // 75: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
+	38,  // 76: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
+	100, // 77: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
+	38,  // 78: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
+	39,  // 79: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
+	100, // 80: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
+	14,  // 81: pollux.v1.Rule.then:type_name -> pollux.v1.Action
+	14,  // 82: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
+	100, // 83: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
+	100, // 84: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
+	100, // 85: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
+	11,  // 86: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
+	99,  // 87: pollux.v1.Rule.update_time:type_name -> google.protobuf.Timestamp
+	99,  // 88: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
+	99,  // 89: pollux.v1.RuleState.storming:type_name -> google.protobuf.Timestamp
+	99,  // 90: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
+	92,  // 91: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
+	47,  // 92: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
+	47,  // 93: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
+	47,  // 94: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
+	48,  // 95: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
+	47,  // 96: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
+	48,  // 97: pollux.v1.ListRulesResponse.states:type_name -> pollux.v1.RuleState
+	48,  // 98: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
+	49,  // 99: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
+	27,  // 100: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
+	49,  // 101: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
+	47,  // 102: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
+	93,  // 103: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
+	49,  // 104: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
+	47,  // 105: pollux.v1.DryRunRuleRequest.rule:type_name -> pollux.v1.Rule
+	99,  // 106: pollux.v1.DryRunRuleRequest.start:type_name -> google.protobuf.Timestamp
+	99,  // 107: pollux.v1.DryRunRuleRequest.end:type_name -> google.protobuf.Timestamp
+	64,  // 108: pollux.v1.DryRunRuleResponse.firings:type_name -> pollux.v1.DryFiring
+	48,  // 109: pollux.v1.DryRunRuleResponse.state:type_name -> pollux.v1.RuleState
+	99,  // 110: pollux.v1.DryRunRuleResponse.start:type_name -> google.protobuf.Timestamp
+	99,  // 111: pollux.v1.DryRunRuleResponse.end:type_name -> google.protobuf.Timestamp
+	99,  // 112: pollux.v1.DryFiring.time:type_name -> google.protobuf.Timestamp
+	94,  // 113: pollux.v1.DryFiring.values:type_name -> pollux.v1.DryFiring.ValuesEntry
+	66,  // 114: pollux.v1.RuleTemplate.parameters:type_name -> pollux.v1.TemplateParameter
+	65,  // 115: pollux.v1.ListRuleTemplatesResponse.templates:type_name -> pollux.v1.RuleTemplate
+	95,  // 116: pollux.v1.FillRuleTemplateRequest.values:type_name -> pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	47,  // 117: pollux.v1.FillRuleTemplateResponse.rule:type_name -> pollux.v1.Rule
+	5,   // 118: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
+	99,  // 119: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
+	99,  // 120: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
+	99,  // 121: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
+	99,  // 122: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
+	72,  // 123: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
+	73,  // 124: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
+	100, // 125: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
+	14,  // 126: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
+	99,  // 127: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
+	5,   // 128: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
+	72,  // 129: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
+	5,   // 130: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	72,  // 131: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
+	71,  // 132: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	71,  // 133: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	27,  // 134: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
+	5,   // 135: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	71,  // 136: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
+	100, // 137: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
+	71,  // 138: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	96,  // 139: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
+	97,  // 140: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
+	98,  // 141: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
+	101, // 142: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
+	28,  // 143: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
+	30,  // 144: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
+	32,  // 145: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
+	34,  // 146: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
+	36,  // 147: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
+	50,  // 148: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
+	52,  // 149: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
+	54,  // 150: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
+	56,  // 151: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
+	58,  // 152: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
+	60,  // 153: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
+	62,  // 154: pollux.v1.AutomationService.DryRunRule:input_type -> pollux.v1.DryRunRuleRequest
+	67,  // 155: pollux.v1.AutomationService.ListRuleTemplates:input_type -> pollux.v1.ListRuleTemplatesRequest
+	69,  // 156: pollux.v1.AutomationService.FillRuleTemplate:input_type -> pollux.v1.FillRuleTemplateRequest
+	76,  // 157: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
+	78,  // 158: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
+	80,  // 159: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
+	82,  // 160: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
+	84,  // 161: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
+	86,  // 162: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
+	29,  // 163: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
+	31,  // 164: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
+	33,  // 165: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
+	35,  // 166: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
+	37,  // 167: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
+	51,  // 168: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
+	53,  // 169: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
+	55,  // 170: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
+	57,  // 171: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
+	59,  // 172: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
+	61,  // 173: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
+	63,  // 174: pollux.v1.AutomationService.DryRunRule:output_type -> pollux.v1.DryRunRuleResponse
+	68,  // 175: pollux.v1.AutomationService.ListRuleTemplates:output_type -> pollux.v1.ListRuleTemplatesResponse
+	70,  // 176: pollux.v1.AutomationService.FillRuleTemplate:output_type -> pollux.v1.FillRuleTemplateResponse
+	77,  // 177: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
+	79,  // 178: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
+	81,  // 179: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
+	83,  // 180: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
+	85,  // 181: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
+	87,  // 182: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
+	163, // [163:183] is the sub-list for method output_type
+	143, // [143:163] is the sub-list for method input_type
+	143, // [143:143] is the sub-list for extension type_name
+	143, // [143:143] is the sub-list for extension extendee
+	0,   // [0:143] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_automation_proto_init() }
@@ -7208,11 +7446,11 @@ func file_pollux_v1_automation_proto_init() {
 		(*Action_Stop)(nil),
 		(*Action_Logic)(nil),
 	}
-	file_pollux_v1_automation_proto_msgTypes[17].OneofWrappers = []any{
+	file_pollux_v1_automation_proto_msgTypes[18].OneofWrappers = []any{
 		(*Attachment_Text)(nil),
 		(*Attachment_History)(nil),
 	}
-	file_pollux_v1_automation_proto_msgTypes[32].OneofWrappers = []any{
+	file_pollux_v1_automation_proto_msgTypes[33].OneofWrappers = []any{
 		(*Trigger_Property)(nil),
 		(*Trigger_Event)(nil),
 		(*Trigger_Absent)(nil),
@@ -7222,7 +7460,7 @@ func file_pollux_v1_automation_proto_init() {
 		(*Trigger_Webhook)(nil),
 		(*Trigger_Topic)(nil),
 	}
-	file_pollux_v1_automation_proto_msgTypes[75].OneofWrappers = []any{
+	file_pollux_v1_automation_proto_msgTypes[76].OneofWrappers = []any{
 		(*ChangeAlarmRequest_Acknowledge)(nil),
 		(*ChangeAlarmRequest_Assign)(nil),
 		(*ChangeAlarmRequest_Shelve)(nil),
@@ -7233,8 +7471,8 @@ func file_pollux_v1_automation_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_automation_proto_rawDesc), len(file_pollux_v1_automation_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   91,
+			NumEnums:      6,
+			NumMessages:   93,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -54,7 +54,19 @@ type Unit struct {
 	Raised    uint64 `protobuf:"varint,17,opt,name=raised,proto3" json:"raised,omitempty"`
 	Escalated uint32 `protobuf:"varint,18,opt,name=escalated,proto3" json:"escalated,omitempty"`
 	// Of a rule: up to where it has read its topics.
-	Read          map[string]uint64 `protobuf:"bytes,19,rep,name=read,proto3" json:"read,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Read map[string]uint64 `protobuf:"bytes,19,rep,name=read,proto3" json:"read,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// When next was worked out: a clock that says less went back since.
+	Planned int64 `protobuf:"varint,20,opt,name=planned,proto3" json:"planned,omitempty"`
+	// Of a rule: since when firings are left out because there are too many, and when that was last.
+	Storming int64 `protobuf:"varint,21,opt,name=storming,proto3" json:"storming,omitempty"`
+	Stormed  int64 `protobuf:"varint,22,opt,name=stormed,proto3" json:"stormed,omitempty"`
+	// Which clock the times of this record are of, and how far it had been set, in milliseconds: what waits for so long is moved with it.
+	Clock   uint64 `protobuf:"varint,23,opt,name=clock,proto3" json:"clock,omitempty"`
+	Stepped int64  `protobuf:"varint,24,opt,name=stepped,proto3" json:"stepped,omitempty"`
+	// Of a rule: up to where its clock went before it was set back. What a twin said by then it said before.
+	SteppedFrom int64 `protobuf:"varint,25,opt,name=stepped_from,json=steppedFrom,proto3" json:"stepped_from,omitempty"`
+	// Of an alarm: how far its clock was set since it was raised.
+	Shifted       int64 `protobuf:"varint,26,opt,name=shifted,proto3" json:"shifted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +232,55 @@ func (x *Unit) GetRead() map[string]uint64 {
 		return x.Read
 	}
 	return nil
+}
+
+func (x *Unit) GetPlanned() int64 {
+	if x != nil {
+		return x.Planned
+	}
+	return 0
+}
+
+func (x *Unit) GetStorming() int64 {
+	if x != nil {
+		return x.Storming
+	}
+	return 0
+}
+
+func (x *Unit) GetStormed() int64 {
+	if x != nil {
+		return x.Stormed
+	}
+	return 0
+}
+
+func (x *Unit) GetClock() uint64 {
+	if x != nil {
+		return x.Clock
+	}
+	return 0
+}
+
+func (x *Unit) GetStepped() int64 {
+	if x != nil {
+		return x.Stepped
+	}
+	return 0
+}
+
+func (x *Unit) GetSteppedFrom() int64 {
+	if x != nil {
+		return x.SteppedFrom
+	}
+	return 0
+}
+
+func (x *Unit) GetShifted() int64 {
+	if x != nil {
+		return x.Shifted
+	}
+	return 0
 }
 
 // Instance is a rule's state for a subject.
@@ -601,7 +662,7 @@ var File_pollux_actor_v1_automation_proto protoreflect.FileDescriptor
 
 const file_pollux_actor_v1_automation_proto_rawDesc = "" +
 	"\n" +
-	" pollux/actor/v1/automation.proto\x12\x0fpollux.actor.v1\x1a\x1apollux/v1/automation.proto\"\x84\x05\n" +
+	" pollux/actor/v1/automation.proto\x12\x0fpollux.actor.v1\x1a\x1apollux/v1/automation.proto\"\xc1\x06\n" +
 	"\x04Unit\x12\x12\n" +
 	"\x04wake\x18\x01 \x01(\x03R\x04wake\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x12\n" +
@@ -622,7 +683,14 @@ const file_pollux_actor_v1_automation_proto_rawDesc = "" +
 	"\x05nodes\x18\x10 \x03(\v2 .pollux.actor.v1.Unit.NodesEntryR\x05nodes\x12\x16\n" +
 	"\x06raised\x18\x11 \x01(\x04R\x06raised\x12\x1c\n" +
 	"\tescalated\x18\x12 \x01(\rR\tescalated\x123\n" +
-	"\x04read\x18\x13 \x03(\v2\x1f.pollux.actor.v1.Unit.ReadEntryR\x04read\x1a8\n" +
+	"\x04read\x18\x13 \x03(\v2\x1f.pollux.actor.v1.Unit.ReadEntryR\x04read\x12\x18\n" +
+	"\aplanned\x18\x14 \x01(\x03R\aplanned\x12\x1a\n" +
+	"\bstorming\x18\x15 \x01(\x03R\bstorming\x12\x18\n" +
+	"\astormed\x18\x16 \x01(\x03R\astormed\x12\x14\n" +
+	"\x05clock\x18\x17 \x01(\x04R\x05clock\x12\x18\n" +
+	"\astepped\x18\x18 \x01(\x03R\astepped\x12!\n" +
+	"\fstepped_from\x18\x19 \x01(\x03R\vsteppedFrom\x12\x18\n" +
+	"\ashifted\x18\x1a \x01(\x03R\ashifted\x1a8\n" +
 	"\n" +
 	"NodesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

@@ -290,10 +290,12 @@ func (x *TopicLeave) GetReader() string {
 type TopicTail struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 0: begin at start.
-	Offset        uint64            `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
-	Start         *v1.TopicPosition `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
-	Room          uint32            `protobuf:"varint,3,opt,name=room,proto3" json:"room,omitempty"`
-	Wait          uint32            `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`
+	Offset uint64            `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
+	Start  *v1.TopicPosition `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
+	Room   uint32            `protobuf:"varint,3,opt,name=room,proto3" json:"room,omitempty"`
+	Wait   uint32            `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`
+	// Instead of start: behind what was committed by this revision.
+	After         uint64 `protobuf:"varint,5,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -352,6 +354,13 @@ func (x *TopicTail) GetRoom() uint32 {
 func (x *TopicTail) GetWait() uint32 {
 	if x != nil {
 		return x.Wait
+	}
+	return 0
+}
+
+func (x *TopicTail) GetAfter() uint64 {
+	if x != nil {
+		return x.After
 	}
 	return 0
 }
@@ -931,12 +940,13 @@ const file_pollux_actor_v1_topic_proto_rawDesc = "" +
 	"\n" +
 	"TopicLeave\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x16\n" +
-	"\x06reader\x18\x02 \x01(\tR\x06reader\"{\n" +
+	"\x06reader\x18\x02 \x01(\tR\x06reader\"\x91\x01\n" +
 	"\tTopicTail\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12.\n" +
 	"\x05start\x18\x02 \x01(\v2\x18.pollux.v1.TopicPositionR\x05start\x12\x12\n" +
 	"\x04room\x18\x03 \x01(\rR\x04room\x12\x12\n" +
-	"\x04wait\x18\x04 \x01(\rR\x04wait\"\x8a\x01\n" +
+	"\x04wait\x18\x04 \x01(\rR\x04wait\x12\x14\n" +
+	"\x05after\x18\x05 \x01(\x04R\x05after\"\x8a\x01\n" +
 	"\x0fTopicTailAnswer\x123\n" +
 	"\bmessages\x18\x01 \x03(\v2\x17.pollux.v1.TopicMessageR\bmessages\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +

@@ -109,6 +109,9 @@ function RuleDetail({ rule, onChoose }: { rule: Rule; onChoose: (id: string) => 
         </span>
       </div>
       <Trouble error={why.error ?? pause.error ?? (s?.stopped && `It has stopped: ${s.stopped}`)} inside />
+      {s?.storming && !s.stopped && (
+        <Trouble error={`Action storm since ${dateTime(millis(s.storming))}: ${count(s.storm)} firings were left out, more than ${rule.limit || 600} a minute.`} inside />
+      )}
       <Trouble error={s?.error} inside />
       {editing && (
         <RuleEditor

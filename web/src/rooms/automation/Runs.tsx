@@ -11,6 +11,7 @@ const words: Record<StepState, string> = {
   [StepState.FAILED]: "failed",
   [StepState.LEFT_OUT]: "left out",
   [StepState.UNKNOWN]: "unknown",
+  [StepState.RETRYING]: "is tried again",
 };
 
 /** What was done, the newest first: each action with its outcome. */
@@ -30,6 +31,8 @@ export function Runs({ runs }: { runs: Run[] }) {
                 {run.steps.map((step, i) => (
                   <div key={i}>
                     {step.action}: <span className={step.state === StepState.FAILED || step.state === StepState.UNKNOWN ? "bad" : "muted"}>{words[step.state]}</span>
+                    {step.tries > 1 && <span className="muted">, {step.tries} tries</span>}
+                    {step.until && <span className="muted"> at {dateTime(millis(step.until))}</span>}
                     {step.repeated && <span className="muted">, perhaps twice</span>}
                     {step.error && <span className="bad"> {step.error}</span>}
                   </div>

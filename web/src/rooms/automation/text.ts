@@ -4,7 +4,7 @@ import { parse, stringify } from "yaml";
 import { RuleSchema, ScheduleSchema, type Rule, type Schedule } from "../../gen/pollux/v1/automation_pb";
 
 /** What the node keeps itself and no file has. */
-const kept = ["revision", "update_by"];
+const kept = ["revision", "update_by", "update_time"];
 
 /** A rule or a schedule as YAML, with the names that files have. */
 export function write(record: Rule | Schedule): string {
@@ -25,6 +25,6 @@ function inside(text: string, kind: string): JsonValue {
   const value = parse(text) as JsonValue;
   if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error(`the text is no ${kind}: it has no fields`);
   const json = (kind in value ? value[kind] : value) as JsonObject;
-  for (const name of [...kept, "updateBy"]) delete json[name];
+  for (const name of [...kept, "updateBy", "updateTime"]) delete json[name];
   return json;
 }
