@@ -60,6 +60,8 @@ test("a page without a key asks for one, and says when it is wrong", async () =>
   const key = (await readFile(join(dir, "data", "admin.key"), "utf8")).trim();
   await form.getByLabel("API key").first().fill(key);
   await form.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  await page.getByRole("region", { name: "Begin" }).getByRole("link", { name: "Create a twin" }).click();
   await page.getByRole("heading", { name: "Twins" }).waitFor();
   await page.getByText("No twins yet.").waitFor();
 });
@@ -329,6 +331,7 @@ test("a login link signs a tab in without a key, once", async () => {
   const { path } = await answer.json();
   const tab = await browser.newPage();
   await tab.goto(url + path);
+  await tab.getByRole("link", { name: "Twins", exact: true }).filter({ hasText: "connected" }).click();
   await tab.getByRole("row").filter({ hasText: "lecture-hall-1" }).getByText("Connected").waitFor();
   assert.equal((await tab.goto(url + path)).status(), 401, "the link is spent");
   await tab.goto(url);

@@ -111,7 +111,7 @@ test("the connection tells what it moved, and what the driver follows", async ()
   const form = page.getByRole("form", { name: "Sign in" });
   await form.getByLabel("API key").first().fill(key);
   await form.getByRole("button", { name: "Sign in" }).click();
-  await page.getByRole("heading", { name: "Twins" }).waitFor();
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
   await page.goto(`${url}/twins/default/desk`);
   await page.getByText("Connected", { exact: true }).waitFor();
   await row("power").getByRole("switch", { name: "Set power" }).click({ force: true });

@@ -15,6 +15,7 @@ import { RetentionRoom } from "../rooms/history/RetentionRoom";
 import { InboxRoom } from "../rooms/ingest/InboxRoom";
 import { IngestRoom } from "../rooms/ingest/IngestRoom";
 import { ModelsRoom } from "../rooms/models/ModelsRoom";
+import { OverviewRoom } from "../rooms/overview/OverviewRoom";
 import { SearchRoom } from "../rooms/search/SearchRoom";
 import { RelationsRoom } from "../rooms/site/RelationsRoom";
 import { SiteRoom } from "../rooms/site/SiteRoom";
@@ -173,8 +174,11 @@ export function App() {
           <Route path="/nodes">
             <Redirect to="/cluster" replace />
           </Route>
+          <Route path="/overview">
+            <OverviewRoom />
+          </Route>
           <Route>
-            <Redirect to="/twins" replace />
+            <Redirect to="/overview" replace />
           </Route>
         </Switch>
       </Guard>

@@ -2,6 +2,7 @@ import { Kbd, Modal, Table } from "@mantine/core";
 
 const keys: [string[], string][] = [
   [["Ctrl", "K"], "Search everything"],
+  [["g", "v"], "Overview"],
   [["g", "s"], "Search"],
   [["g", "t"], "Twins"],
   [["g", "d"], "Drivers"],

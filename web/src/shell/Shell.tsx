@@ -5,13 +5,14 @@ import { Link, useLocation } from "wouter";
 
 import { dropKey, signedOut } from "../api/session";
 import { Help } from "./Help";
-import { ChartIcon, DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, LogicIcon, ModelsIcon, MoonIcon, NodesIcon, RulesIcon, SearchIcon, SiteIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
+import { ChartIcon, DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, LogicIcon, ModelsIcon, MoonIcon, NodesIcon, OverviewIcon, RulesIcon, SearchIcon, SiteIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
 import { LinkBadge, LinkBanner } from "./LinkBadge";
 import { Logo } from "./Logo";
 import { useShortcuts } from "./shortcuts";
 
 /** What the rail leads to; `also` are rooms that stand beside the first one as tabs. */
 const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string[] }[] = [
+  { path: "/overview", name: "Overview", icon: OverviewIcon },
   { path: "/search", name: "Search", icon: SearchIcon },
   { path: "/twins", name: "Twins", icon: TwinsIcon },
   { path: "/history", name: "History", icon: ChartIcon, also: ["/retention"] },
@@ -30,6 +31,7 @@ export function Shell({ children }: { children: ReactNode }) {
   const [path, go] = useLocation();
   const [help, setHelp] = useState(false);
   useShortcuts({
+    "g v": () => go("/overview"),
     "g s": () => go("/search"),
     "g t": () => go("/twins"),
     "g d": () => go("/drivers"),
@@ -57,7 +59,7 @@ export function Shell({ children }: { children: ReactNode }) {
         Skip to the room
       </a>
       <nav className="rail" aria-label="Rooms">
-        <Link href="/twins" className="rail-logo" aria-label="Pollux">
+        <Link href="/overview" className="rail-logo" aria-label="Pollux">
           <Logo />
         </Link>
         {rooms.map((room) => (

@@ -26,6 +26,13 @@ export const TwinsIcon = icon(
     <path d="M14.5 2c.3 2.6 1 3.3 3.5 3.6-2.5.3-3.2 1-3.5 3.6-.3-2.6-1-3.3-3.5-3.6 2.5-.3 3.2-1 3.5-3.6Z" />
   </>,
 );
+export const OverviewIcon = icon(
+  <>
+    <path d="M3 13.5a7 7 0 0 1 14 0" />
+    <path d="m10 13.5 3.2-4" />
+    <path d="M3 16.5h14" />
+  </>,
+);
 export const DriversIcon = icon(
   <>
     <rect x="3.5" y="3.5" width="13" height="13" rx="2" />

@@ -1,24 +1,21 @@
 import "./ingest.css";
 
 import { Button, Loader, Select } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { ingest } from "../../api/client";
 import { useWord } from "../../frame/address";
 import { RoomHead } from "../../frame/Room";
-import type { IngestCount } from "../../gen/pollux/v1/ingest_pb";
 import { Doors, Equation } from "./Doors";
-import { kept, type Look } from "./rates";
 import { Refusals } from "./Refusals";
 import { Send } from "./Send";
 import { ingestTabs } from "../../frame/ingestTabs";
+import { useIngest } from "./useIngest";
 
 /** What comes in: how much by which door, what became of it, and what was refused and why. */
 export function IngestRoom() {
   const [project, setProject] = useWord("project");
   const [sending, setSending] = useState(false);
-  const { data, error, isPending, looks } = useStatus();
+  const { data, error, isPending, looks } = useIngest();
   const all = data?.counts ?? [];
   const projects = [...new Set(all.map((c) => c.project))].sort();
   const counts = project ? all.filter((c) => c.project === project) : all;
@@ -56,19 +53,4 @@ export function IngestRoom() {
       <Refusals project={project} />
     </>
   );
-}
-
-/** The counters, each 2 s, and the looks at them that the rates are made of. */
-function useStatus() {
-  const [looks, setLooks] = useState<Look[]>([]);
-  const query = useQuery({
-    queryKey: ["ingest status"],
-    queryFn: ({ signal }) => ingest.getIngestStatus({}, { signal }),
-    refetchInterval: 2000,
-  });
-  const time = query.dataUpdatedAt;
-  if (query.data && time !== looks.at(-1)?.time) {
-    setLooks((before) => [...before, { time, counts: query.data.counts as IngestCount[] }].slice(-kept));
-  }
-  return { ...query, looks };
 }

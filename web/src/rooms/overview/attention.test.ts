@@ -1,0 +1,25 @@
+import { expect, test } from "vitest";
+
+import { needs } from "./attention";
+
+const calm = { faultyTwins: 0n, quarantinedTwins: 0n, nodes: 3, nodesAlive: 3, silent: [], unmetSelectors: {}, quotaWarnings: [], voters: 3, votersAlive: 3, quorum: 2 };
+
+test("nothing is said where all is well", () => {
+  expect(needs(calm, 0n)).toEqual([]);
+});
+
+test("what is graver comes first", () => {
+  const list = needs({ ...calm, faultyTwins: 2n, nodesAlive: 2, votersAlive: 2, quotaWarnings: ["demo: 81 % of 10 twins"], unmetSelectors: { "site=b": 1 } }, 1n);
+  expect(list.map((n) => n.text)).toEqual([
+    "1 node does not answer",
+    "2 twins have a fault",
+    "1 twin has no node to live on: none satisfies site=b",
+    "demo: 81 % of 10 twins",
+    "1 sender that nobody knows waits in the inbox",
+  ]);
+  expect(list.map((n) => n.path)).toEqual(["/cluster", "/twins?status=faulty", "/cluster", "/retention", "/inbox"]);
+});
+
+test("without a quorum nothing is committed", () => {
+  expect(needs({ ...calm, nodesAlive: 1, votersAlive: 1 }, 0)).toHaveLength(2);
+});
