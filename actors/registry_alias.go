@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,22 +44,21 @@ func (r *Registry) Alias(project string, a *pb.Alias) (*pb.NamedAlias, error) {
 
 // ListAliases gives a page of aliases, by project, network, key and value.
 func (r *Registry) ListAliases(req *pb.ListAliasesRequest, projects func(string) bool) (*pb.ListAliasesResponse, error) {
-	out, prefix, last := &pb.ListAliasesResponse{}, "", ""
-	if req.GetProject() != "" {
-		prefix = req.Project + "/"
+	prefix, err := aliasPrefix(req)
+	if err != nil {
+		return nil, err
 	}
-	if req.GetNetwork() != "" {
-		if prefix == "" {
-			return nil, invalid("/project", "is missing: a network is one of a project")
-		}
-		prefix += escape(req.Network) + "/"
+	twin, text := "", strings.ToLower(req.GetText())
+	if req.GetTwin() != "" {
+		twin = within(cmp.Or(req.GetProject(), "default"), req.Twin)
 	}
+	out, last := &pb.ListAliasesResponse{}, ""
 	for rec, err := range r.store.Scan(tableAliases, prefix, req.GetPageToken()) {
 		if err != nil {
 			return nil, fmt.Errorf("list aliases: %w", err)
 		}
 		m := decodeAlias(rec)
-		if projects != nil && !projects(m.Project) {
+		if projects != nil && !projects(m.Project) || twin != "" && m.Twin != twin || text != "" && !strings.Contains(strings.ToLower(aliasText(m.Alias)+"\n"+m.Twin), text) {
 			continue
 		}
 		if len(out.Aliases) == pageSize(req.GetPageSize()) {
@@ -68,6 +68,22 @@ func (r *Registry) ListAliases(req *pb.ListAliasesRequest, projects func(string)
 		out.Aliases, last = append(out.Aliases, m), rec.Key
 	}
 	return out, nil
+}
+
+// aliasPrefix is how the keys of the aliases begin that are asked for.
+func aliasPrefix(req *pb.ListAliasesRequest) (string, error) {
+	prefix := ""
+	for _, part := range []struct{ name, value, inside string }{{"project", req.GetProject(), "network"}, {"network", req.GetNetwork(), "key"}, {"key", req.GetKey(), ""}} {
+		if part.value != "" {
+			prefix += escape(part.value) + "/"
+			continue
+		}
+		if part.inside == "network" && req.GetNetwork()+req.GetKey() != "" || part.inside == "key" && req.GetKey() != "" {
+			return "", invalid("/"+part.name, "is missing: a %s is one of a %s", part.inside, part.name)
+		}
+		break
+	}
+	return prefix, nil
 }
 
 // UpdateAlias takes an alias from its twin and gives it to another one. Where that fails the first one has it again.

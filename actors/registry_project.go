@@ -24,7 +24,7 @@ var projectTables = []struct {
 	{"twin", tableTwins}, {"model", tableThings}, {"zone", tableZones}, {"system", tableSystems}, {"relation", tableRelations},
 	{"topic", topic.TableTopics}, {"route", tableRoutes}, {"sink", sink.TableSinks}, {"source", inflow.TableSources},
 	{"simulation", simulation.TableSimulations}, {"schedule", automation.TableSchedules}, {"rule", automation.TableRules},
-	{"alarm", automation.TableAlarms}, {"notifier", notify.TableNotifiers}, {"inbox", tableInbox},
+	{"alarm", automation.TableAlarms}, {"detector", tableDetectors}, {"notifier", notify.TableNotifiers}, {"inbox", tableInbox},
 }
 
 // CreateProject makes a project with settings. Errors: ErrExists where it has some.

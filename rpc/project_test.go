@@ -82,6 +82,23 @@ func TestProjectsAndAliases(t *testing.T) {
 	if got, err := aliases.ListAliases(t.Context(), req(&pb.ListAliasesRequest{Project: one, Network: "lora"})); err != nil || len(got.Msg.Aliases) != 1 || got.Msg.Aliases[0].Twin != one+"/b" {
 		t.Errorf("%v, %v", got, err)
 	}
+	for _, c := range []struct {
+		r    *pb.ListAliasesRequest
+		want int
+	}{
+		{&pb.ListAliasesRequest{Project: one, Network: "lora", Key: "dev/eui"}, 1}, {&pb.ListAliasesRequest{Project: one, Network: "lora", Key: "dev"}, 0},
+		{&pb.ListAliasesRequest{Project: one, Twin: "b"}, 1}, {&pb.ListAliasesRequest{Project: one, Twin: "a"}, 0}, {&pb.ListAliasesRequest{Twin: one + "/b"}, 1},
+		{&pb.ListAliasesRequest{Text: "EUI/50%/7", Project: one}, 1}, {&pb.ListAliasesRequest{Text: one + "/b"}, 1}, {&pb.ListAliasesRequest{Text: "eui/8", Project: one}, 0},
+	} {
+		if got, err := aliases.ListAliases(t.Context(), req(c.r)); err != nil || len(got.Msg.Aliases) != c.want {
+			t.Errorf("%v: %v, %v, want %d", c.r, got, err, c.want)
+		}
+	}
+	for _, r := range []*pb.ListAliasesRequest{{Network: "lora"}, {Project: one, Key: "eui"}} {
+		if _, err := aliases.ListAliases(t.Context(), req(r)); connect.CodeOf(err) != connect.CodeInvalidArgument {
+			t.Errorf("%v: %v", r, err)
+		}
+	}
 	if _, err := projects.DeleteProject(t.Context(), req(&pb.DeleteProjectRequest{Project: one})); connect.CodeOf(err) != connect.CodeFailedPrecondition || !strings.Contains(err.Error(), "twin (2)") {
 		t.Errorf("a project with twins: %v", err)
 	}

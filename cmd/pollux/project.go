@@ -10,17 +10,19 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
 func projectCommand(a *app) *cobra.Command {
 	cmd := group(a.client(&cobra.Command{
 		Use: "project", Aliases: []string{"projects"}, Short: "Projects, and what there is in them",
-		Long: `A project is there when it has settings or any record; its name begins the ids of all that is in it. What it does with messages is set by
-"pollux ingest unknown" and "pollux ingest times", how long it keeps its journal by "pollux retention", all of it as a file by "pollux apply".`,
-		Example: "  pollux project list\n  pollux project create hotel\n  pollux project get hotel",
+		Long: `A project is there when it has settings or any record; its name begins the ids of all that is in it. Its settings say what it does with messages
+(also: pollux ingest unknown, pollux ingest times), how long it keeps its past, and what it may take (also: pollux retention). "pollux apply" takes
+all of it as a file.`,
+		Example: "  pollux project list\n  pollux project create hotel\n  pollux project update hotel --unknown refuse --quota twins=1000\n  pollux project get hotel",
 	}))
-	cmd.AddCommand(projectCreate(a), projectGet(a), projectList(a), watcher(a, "project", "settings of projects"),
+	cmd.AddCommand(projectCreate(a), projectGet(a), projectList(a), projectUpdate(a), watcher(a, "project", "settings of projects"),
 		&cobra.Command{
 			Use: "rm NAME", Aliases: []string{"remove", "delete"}, Short: "Remove a project that nothing is in", Example: "  pollux project rm hotel", Args: exactly("NAME"),
 			RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,13 +69,22 @@ func projectGet(a *app) *cobra.Command {
 				return err
 			}
 			p := res.Msg.Project
-			return a.show(p, func(w io.Writer) {
-				row(w, "project", p.Name)
-				row(w, "unknown senders", unknownText(p))
-				row(w, "records", dash(recordsText(p)))
-			})
+			return a.show(p, func(w io.Writer) { describeProject(w, p) })
 		},
 	}
+}
+
+func describeProject(w io.Writer, p *pb.Project) {
+	row(w, "project", p.Name)
+	row(w, "unknown senders", unknownText(p))
+	row(w, "records", dash(recordsText(p)))
+	row(w, "retention rules", len(p.Settings.GetJournalRetention())+len(p.Settings.GetSampleRetention()))
+	limits := actors.QuotaLimits(p.Settings.GetQuotas())
+	var quotas []string
+	for _, resource := range slices.Sorted(maps.Keys(limits)) {
+		quotas = append(quotas, quotaNames[resource]+" "+quotaText(resource, limits[resource]))
+	}
+	row(w, "quotas", dash(strings.Join(quotas, ", ")))
 }
 
 func unknownText(p *pb.Project) string {
@@ -200,7 +211,8 @@ func aliasOf(a *app, project *string) *cobra.Command {
 func aliasList(a *app) *cobra.Command {
 	r := &pb.ListAliasesRequest{PageSize: pageSize}
 	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List the aliases of a project", Args: exactly(), Example: "  pollux alias list\n  pollux alias list --network lora --project hotel",
+		Use: "list", Aliases: []string{"ls"}, Short: "List the aliases of a project, or find some", Args: exactly(),
+		Example: "  pollux alias list\n  pollux alias list --network lora --project hotel\n  pollux alias list --twin meter-1\n  pollux alias list --text a8404",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := a.dial()
 			if err != nil {
@@ -222,6 +234,9 @@ func aliasList(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&r.Network, "network", "", "only of this network")
+	cmd.Flags().StringVar(&r.Key, "with-key", "", "only of this key of the network")
+	cmd.Flags().StringVar(&r.Twin, "twin", "", "only of this twin")
+	cmd.Flags().StringVar(&r.Text, "text", "", "only those that have this in them, or in their twin's id")
 	return cmd
 }
 

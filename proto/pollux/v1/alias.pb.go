@@ -292,7 +292,13 @@ type ListAliasesRequest struct {
 	Network  string `protobuf:"bytes,2,opt,name=network,proto3" json:"network,omitempty"`
 	PageSize uint32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the page before, as it came; empty for the first page.
-	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only of this key of the network, which wants a network.
+	Key string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	// Only of this twin, `project/name` or a name in the project.
+	Twin string `protobuf:"bytes,6,opt,name=twin,proto3" json:"twin,omitempty"`
+	// Only those that have this in them, or in their twin's id, whatever the case of letters.
+	Text          string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +357,27 @@ func (x *ListAliasesRequest) GetPageSize() uint32 {
 func (x *ListAliasesRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListAliasesRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ListAliasesRequest) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *ListAliasesRequest) GetText() string {
+	if x != nil {
+		return x.Text
 	}
 	return ""
 }
@@ -614,13 +641,16 @@ const file_pollux_v1_alias_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12.\n" +
 	"\x05alias\x18\x02 \x01(\v2\x10.pollux.v1.AliasB\x06\xbaH\x03\xc8\x01\x01R\x05alias\"?\n" +
 	"\x10GetAliasResponse\x12+\n" +
-	"\x05named\x18\x01 \x01(\v2\x15.pollux.v1.NamedAliasR\x05named\"\x98\x01\n" +
+	"\x05named\x18\x01 \x01(\v2\x15.pollux.v1.NamedAliasR\x05named\"\xf0\x01\n" +
 	"\x12ListAliasesRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\"\n" +
 	"\anetwork\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\anetwork\x12%\n" +
 	"\tpage_size\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"n\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x1a\n" +
+	"\x03key\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x03key\x12\x1c\n" +
+	"\x04twin\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04twin\x12\x1c\n" +
+	"\x04text\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x04text\"n\n" +
 	"\x13ListAliasesResponse\x12/\n" +
 	"\aaliases\x18\x01 \x03(\v2\x15.pollux.v1.NamedAliasR\aaliases\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"c\n" +

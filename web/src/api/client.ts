@@ -1,6 +1,7 @@
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
 
+import { AliasService } from "../gen/pollux/v1/alias_pb";
 import { AnalyticsService } from "../gen/pollux/v1/analytics_pb";
 import { AutomationService } from "../gen/pollux/v1/automation_pb";
 import { BulkService } from "../gen/pollux/v1/bulk_pb";
@@ -11,6 +12,7 @@ import { IngestService } from "../gen/pollux/v1/ingest_pb";
 import { LogicService } from "../gen/pollux/v1/logic_pb";
 import { ModelService } from "../gen/pollux/v1/model_pb";
 import { NotifierService } from "../gen/pollux/v1/notify_pb";
+import { ProjectService } from "../gen/pollux/v1/project_pb";
 import { SearchService } from "../gen/pollux/v1/search_pb";
 import { RelationService } from "../gen/pollux/v1/relation_pb";
 import { SettingsService } from "../gen/pollux/v1/settings_pb";
@@ -54,6 +56,8 @@ export const cluster = createClient(ClusterService, transport);
 export const settings = createClient(SettingsService, transport);
 export const sites = createClient(SiteService, transport);
 export const records = createClient(WatchService, transport);
+export const projects = createClient(ProjectService, transport);
+export const aliases = createClient(AliasService, transport);
 export const ingest = createClient(IngestService, transport);
 export const topics = createClient(TopicService, transport);
 export const bulk = createClient(BulkService, transport);

@@ -16,6 +16,8 @@ import { InboxRoom } from "../rooms/ingest/InboxRoom";
 import { IngestRoom } from "../rooms/ingest/IngestRoom";
 import { ModelsRoom } from "../rooms/models/ModelsRoom";
 import { OverviewRoom } from "../rooms/overview/OverviewRoom";
+import { AliasesRoom } from "../rooms/projects/AliasesRoom";
+import { ProjectsRoom } from "../rooms/projects/ProjectsRoom";
 import { SearchRoom } from "../rooms/search/SearchRoom";
 import { RelationsRoom } from "../rooms/site/RelationsRoom";
 import { SiteRoom } from "../rooms/site/SiteRoom";
@@ -166,6 +168,12 @@ export function App() {
           </Route>
           <Route path="/relations">
             <RelationsRoom />
+          </Route>
+          <Route path="/projects">
+            <ProjectsRoom />
+          </Route>
+          <Route path="/aliases">
+            <AliasesRoom />
           </Route>
           <Route path="/cluster">
             <ClusterRoom />

@@ -17,6 +17,8 @@ const keys: [string[], string][] = [
   [["g", "a"], "Alarms"],
   [["g", "y"], "Notifiers"],
   [["g", "l"], "Logic"],
+  [["g", "p"], "Projects"],
+  [["g", "e"], "Aliases"],
   [["g", "n"], "Cluster: the nodes"],
   [["/"], "Filter the twins"],
   [["c"], "Create a twin"],

@@ -5,7 +5,7 @@ import { Link, useLocation } from "wouter";
 
 import { dropKey, signedOut } from "../api/session";
 import { Help } from "./Help";
-import { ChartIcon, DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, LogicIcon, ModelsIcon, MoonIcon, NodesIcon, OverviewIcon, RulesIcon, SearchIcon, SiteIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
+import { ChartIcon, DriversIcon, ExitIcon, IngestIcon, KeyboardIcon, LogicIcon, ModelsIcon, MoonIcon, NodesIcon, OverviewIcon, ProjectsIcon, RulesIcon, SearchIcon, SiteIcon, SunIcon, SystemIcon, TopicsIcon, TwinsIcon } from "./icons";
 import { LinkBadge, LinkBanner } from "./LinkBadge";
 import { Logo } from "./Logo";
 import { useShortcuts } from "./shortcuts";
@@ -23,6 +23,7 @@ const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string
   { path: "/logic", name: "Logic", icon: LogicIcon },
   { path: "/drivers", name: "Drivers", icon: DriversIcon },
   { path: "/models", name: "Models", icon: ModelsIcon },
+  { path: "/projects", name: "Projects", icon: ProjectsIcon, also: ["/aliases"] },
   { path: "/cluster", name: "Cluster", icon: NodesIcon },
 ];
 
@@ -45,6 +46,8 @@ export function Shell({ children }: { children: ReactNode }) {
     "g r": () => go("/routes"),
     "g u": () => go("/rules"),
     "g a": () => go("/alarms"),
+    "g p": () => go("/projects"),
+    "g e": () => go("/aliases"),
     "g y": () => go("/notifiers"),
     "g l": () => go("/logic"),
     "?": () => setHelp(true),

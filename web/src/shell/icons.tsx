@@ -102,4 +102,5 @@ export const SiteIcon = icon(
     <path d="M6.5 8v.01M6.5 11v.01M6.5 14v.01M13 12v.01M13 14.5v.01" />
   </>,
 );
+export const ProjectsIcon = icon(<path d="M2.5 6A1.5 1.5 0 0 1 4 4.5h3.5l2 2H16A1.5 1.5 0 0 1 17.5 8v6.5A1.5 1.5 0 0 1 16 16H4a1.5 1.5 0 0 1-1.5-1.5Z" />);
 export const CloseIcon = icon(<path d="m5 5 10 10M15 5 5 15" />);

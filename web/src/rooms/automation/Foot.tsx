@@ -3,7 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { Ask } from "../../frame/Ask";
-import type { Kind } from "./useAutomation";
+import type { Kind } from "../../live/changes";
 
 interface Props {
   kind: Kind;

@@ -17,7 +17,7 @@ export function Item({ id, title, note, pill, bad, chosen, onChoose }: Props) {
       <button type="button" className="list-item" aria-current={chosen ? "true" : undefined} onClick={onChoose}>
         <span>
           <b>{title || split(id).name}</b>
-          <code>{id}</code>
+          {id !== title && <code>{id}</code>}
         </span>
         {note && <span className="muted">{note}</span>}
         {pill && <span className={bad ? "pill pill-bad" : "pill"}>{pill}</span>}

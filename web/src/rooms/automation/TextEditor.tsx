@@ -5,7 +5,7 @@ import { useState, type FormEvent } from "react";
 import { explain } from "../../api/errors";
 import { Trouble } from "../../frame/Room";
 import { Foot } from "./Foot";
-import type { Kind } from "./useAutomation";
+import type { Kind } from "../../live/changes";
 
 interface Props {
   kind: Kind;

@@ -1,10 +1,9 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect } from "react";
+import { useQuery } from "@tanstack/react-query";
 
-import { automation, cluster, records } from "../../api/client";
-import { keepStream } from "../../api/stream";
+import { automation } from "../../api/client";
 import type { RoomTab } from "../../frame/Room";
 import type { Alarm, Rule } from "../../gen/pollux/v1/automation_pb";
+import { useChanges } from "../../live/changes";
 import { all } from "../../model/catalog";
 
 /** The rooms of what happens by itself. */
@@ -15,46 +14,6 @@ export const automationTabs: RoomTab[] = [
   { name: "Analytics", path: "/analytics" },
   { name: "Notifiers", path: "/notifiers" },
 ];
-
-export type Kind = "rule" | "schedule" | "alarm" | "detector" | "notifier";
-
-/** Reads everything of a kind again when one of its records is made, changed or deleted, by whomever. */
-export function useChanges(kind: Kind) {
-  const client = useQueryClient();
-  useEffect(() => {
-    let after = 0n;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const reload = () => {
-      timer ??= setTimeout(() => {
-        timer = undefined;
-        void client.invalidateQueries({ queryKey: [kind] });
-      }, 200);
-    };
-    const stop = keepStream({
-      name: "records",
-      quiet: true,
-      open: async function* (signal) {
-        // What there is comes by the list; the stream starts at the newest revision.
-        if (after === 0n) after = (await cluster.getStatus({}, { signal })).revision;
-        yield* records.watch({ kind, afterRevision: after }, { signal });
-      },
-      message: (change) => {
-        if (change.revision > after) after = change.revision;
-        if (!change.synced) reload();
-      },
-      start: (again) => {
-        if (!again) return;
-        // Anything may have happened while the stream was gone.
-        after = 0n;
-        reload();
-      },
-    });
-    return () => {
-      stop();
-      clearTimeout(timer);
-    };
-  }, [client, kind]);
-}
 
 export function useRules() {
   useChanges("rule");

@@ -1,6 +1,6 @@
 import "./history.css";
 
-import { Button, Loader, NumberInput, Progress, SegmentedControl, TextInput } from "@mantine/core";
+import { Button, Loader, NumberInput, SegmentedControl, Table, TextInput } from "@mantine/core";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
@@ -9,11 +9,12 @@ import { history } from "../../api/client";
 import { useWord } from "../../frame/address";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
-import type { Curation, PreviewRetentionResponse, QuotaUse } from "../../gen/pollux/v1/history_pb";
+import { Uses } from "../../frame/Uses";
+import type { Curation, PreviewRetentionResponse } from "../../gen/pollux/v1/history_pb";
 import type { RetentionRule, SampleRetention } from "../../gen/pollux/v1/ingest_pb";
+import { counts, span } from "../../model/retention";
 import { dateTime } from "../../model/value";
 import { historyTabs } from "./tabs";
-import { amount, counts, span, used } from "./retention";
 
 /** How long a project's past is kept, what the project takes against its quotas, and what rules would delete. */
 export function RetentionRoom() {
@@ -55,69 +56,42 @@ export function RetentionRoom() {
   );
 }
 
-const names: Record<string, string> = { twins: "Twins", series: "Series today", journal_bytes: "Journal", topic_bytes: "Topics" };
-
-function Uses({ uses }: { uses: QuotaUse[] }) {
-  return (
-    <table className="plain">
-      <thead>
-        <tr>
-          <th>What</th>
-          <th>Takes</th>
-          <th>Quota</th>
-          <th aria-label="Part used" />
-        </tr>
-      </thead>
-      <tbody>
-        {uses.map((u) => (
-          <tr key={u.resource}>
-            <td>{names[u.resource] ?? u.resource}</td>
-            <td>{amount(u.resource, u.used)}</td>
-            <td>{u.limit ? amount(u.resource, u.limit) : "none"}</td>
-            <td>{u.limit > 0n && <Progress aria-label={`${names[u.resource]}: ${used(u)} % of the quota`} value={Math.min(100, used(u))} color={used(u) >= 100 ? "red" : used(u) >= 80 ? "yellow" : undefined} w={160} />}</td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
-}
-
 function Rules({ rules, samples, preview }: { rules: RetentionRule[]; samples: SampleRetention[]; preview?: PreviewRetentionResponse }) {
   return (
-    <table className="plain">
-      <thead>
-        <tr>
-          <th>Of</th>
-          <th>Name</th>
-          <th>Kept for</th>
-          <th>Then</th>
-        </tr>
-      </thead>
-      <tbody>
+    <Table>
+      <Table.Thead>
+        <Table.Tr>
+          <Table.Th>Of</Table.Th>
+          <Table.Th>Name</Table.Th>
+          <Table.Th>Kept for</Table.Th>
+          <Table.Th>Then</Table.Th>
+        </Table.Tr>
+      </Table.Thead>
+      <Table.Tbody>
         {rules.map((r) => (
-          <tr key={`${r.kind}/${r.name}`}>
-            <td>{r.kind || "all of the journal"}</td>
-            <td>{r.name || "all"}</td>
-            <td>{span(r.maxAge)}</td>
-            <td />
-          </tr>
+          <Table.Tr key={`${r.kind}/${r.name}`}>
+            <Table.Td>{r.kind || "all of the journal"}</Table.Td>
+            <Table.Td>{r.name || "all"}</Table.Td>
+            <Table.Td>{span(r.maxAge)}</Table.Td>
+            <Table.Td />
+          </Table.Tr>
         ))}
         {samples.map((r) => (
-          <tr key={`samples ${r.model}/${r.property}`}>
-            <td>samples{r.model && ` of ${r.model}`}</td>
-            <td>{r.property || "all"}</td>
-            <td>{preview?.elsewhere ? "as the other VictoriaMetrics keeps them" : span(r.maxAge)}</td>
-            <td>{r.downsample && `one of ${span(r.downsample)}${r.downsampleMaxAge ? ` for ${span(r.downsampleMaxAge)}` : ""}`}</td>
-          </tr>
+          <Table.Tr key={`samples ${r.model}/${r.property}`}>
+            <Table.Td>samples{r.model && ` of ${r.model}`}</Table.Td>
+            <Table.Td>{r.property || "all"}</Table.Td>
+            <Table.Td>{preview?.elsewhere ? "as the other VictoriaMetrics keeps them" : span(r.maxAge)}</Table.Td>
+            <Table.Td>{r.downsample && `one of ${span(r.downsample)}${r.downsampleMaxAge ? ` for ${span(r.downsampleMaxAge)}` : ""}`}</Table.Td>
+          </Table.Tr>
         ))}
-        <tr>
-          <td>all else</td>
-          <td />
-          <td>{span(preview?.defaultMaxAge)}</td>
-          <td />
-        </tr>
-      </tbody>
-    </table>
+        <Table.Tr>
+          <Table.Td>all else</Table.Td>
+          <Table.Td />
+          <Table.Td>{span(preview?.defaultMaxAge)}</Table.Td>
+          <Table.Td />
+        </Table.Tr>
+      </Table.Tbody>
+    </Table>
   );
 }
 

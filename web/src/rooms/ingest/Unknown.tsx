@@ -5,7 +5,7 @@ import { useState, type FormEvent } from "react";
 
 import { ingest } from "../../api/client";
 import { Trouble } from "../../frame/Room";
-import { UnknownSenders, type ProjectSettings, type ProvisionRule, type ProvisionRuleSchema } from "../../gen/pollux/v1/ingest_pb";
+import { UnknownSenders, type ProvisionRule, type ProvisionRuleSchema } from "../../gen/pollux/v1/ingest_pb";
 import type { InboxEntry } from "../../gen/pollux/v1/site_pb";
 import { useZones } from "../../model/catalog";
 import { split } from "../../model/id";
@@ -26,7 +26,7 @@ export function Unknown({ project, from }: { project: string; from?: InboxEntry 
   const settings = query.data?.settings;
   const save = useMutation({
     mutationFn: (change: { unknownSenders?: UnknownSenders; rules?: MessageInitShape<typeof ProvisionRuleSchema>[] }) =>
-      ingest.putProjectSettings({ settings: { ...plainOf(settings, project), ...change } }),
+      ingest.putProjectSettings({ settings: { ...settings, $typeName: undefined, project, ...change } }),
     onSuccess: () => setAdding(false),
     onSettled: () => queries.invalidateQueries({ queryKey: ["project settings", project] }),
   });
@@ -65,11 +65,6 @@ export function Unknown({ project, from }: { project: string; from?: InboxEntry 
       <Trouble error={save.error} inside />
     </section>
   );
-}
-
-/** The settings as they were read, to be sent back with a change. */
-function plainOf(s: ProjectSettings | undefined, project: string) {
-  return { project, unknownSenders: s?.unknownSenders || UnknownSenders.INBOX, rules: s?.rules ?? [], revision: s?.revision ?? 0n };
 }
 
 function Sentence({ rule: r }: { rule: ProvisionRule }) {

@@ -1,13 +1,14 @@
 import type { Duration } from "@bufbuild/protobuf/wkt";
 
-import type { QuotaUse } from "../../gen/pollux/v1/history_pb";
+import type { QuotaUse } from "../gen/pollux/v1/history_pb";
+import { bytes, count } from "./value";
 
 /** Per cent of its quota that something takes. */
 export const used = (u: QuotaUse) => (u.limit > 0n ? Math.floor((Number(u.used) / Number(u.limit)) * 100) : 0);
 
 /** A number of something, bytes in a unit for eyes. */
 export function amount(resource: string, n: bigint): string {
-  return resource.endsWith("_bytes") ? `${(Number(n) / (1 << 20)).toFixed(1)} MiB` : String(n);
+  return resource.endsWith("_bytes") ? bytes(n) : count(n);
 }
 
 /** A span in its largest whole unit. */

@@ -1,0 +1,45 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect } from "react";
+
+import { cluster, records } from "../api/client";
+import { keepStream } from "../api/stream";
+
+export type Kind = "rule" | "schedule" | "alarm" | "detector" | "notifier" | "project" | "alias";
+
+/** Reads everything of a kind again when one of its records is made, changed or deleted, by whomever. */
+export function useChanges(kind: Kind) {
+  const client = useQueryClient();
+  useEffect(() => {
+    let after = 0n;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const reload = () => {
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        void client.invalidateQueries({ queryKey: [kind] });
+      }, 200);
+    };
+    const stop = keepStream({
+      name: "records",
+      quiet: true,
+      open: async function* (signal) {
+        // What there is comes by the list; the stream starts at the newest revision.
+        if (after === 0n) after = (await cluster.getStatus({}, { signal })).revision;
+        yield* records.watch({ kind, afterRevision: after }, { signal });
+      },
+      message: (change) => {
+        if (change.revision > after) after = change.revision;
+        if (!change.synced) reload();
+      },
+      start: (again) => {
+        if (!again) return;
+        // Anything may have happened while the stream was gone.
+        after = 0n;
+        reload();
+      },
+    });
+    return () => {
+      stop();
+      clearTimeout(timer);
+    };
+  }, [client, kind]);
+}

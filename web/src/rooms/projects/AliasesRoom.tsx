@@ -1,0 +1,126 @@
+import "./projects.css";
+
+import { Autocomplete, Button, Loader, TextInput } from "@mantine/core";
+import { useDebouncedValue } from "@mantine/hooks";
+import { keepPreviousData, useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { aliases } from "../../api/client";
+import { useWord } from "../../frame/address";
+import { RoomHead } from "../../frame/Room";
+import { quote, Try } from "../../frame/Try";
+import { TwinInput } from "../../frame/TwinInput";
+import type { NamedAlias } from "../../gen/pollux/v1/alias_pb";
+import { useChanges } from "../../live/changes";
+import { count } from "../../model/value";
+import { Item } from "../automation/Item";
+import { AliasDetail, NewAlias } from "./AliasDetail";
+import { idOf } from "./alias";
+import { projectTabs, useProjects } from "./tabs";
+
+/** The outside names of twins, by which messages find them: found, given, moved, taken. */
+export function AliasesRoom() {
+  const queries = useQueryClient();
+  const [id, choose] = useWord("alias");
+  const [making, setMaking] = useState(false);
+  const find = useFind();
+  const { list, query } = useAliases(find);
+  const chosen = list.find((m) => idOf(m) === id);
+  const again = () => queries.invalidateQueries({ queryKey: ["alias"] });
+  const done = async (next: string) => {
+    setMaking(false);
+    await again();
+    choose(next);
+  };
+  const narrowed = find.project || find.network || find.twin || find.text;
+  return (
+    <>
+      <RoomHead title="Aliases" tabs={projectTabs} note={query.data && `${count(list.length)}${query.hasNextPage ? " and more" : ""} ${narrowed ? "found" : "there"}`} error={query.error}>
+        <Button onClick={() => setMaking(true)}>New alias</Button>
+      </RoomHead>
+      <p className="room-lead">An alias is what a device calls itself outside: a network, a key and a value. Messages of that sender go to its twin.</p>
+      <div className="split">
+        <div className="split-list">
+          <section className="panel" aria-label="Aliases">
+            <h2>There are</h2>
+            <Filters find={find} />
+            {query.isPending && <Loader size="sm" m="md" aria-label="Loading" />}
+            {query.data && list.length === 0 && <p className="muted pad">{narrowed ? "None is called so." : "None yet."}</p>}
+            <ul className="list bounded">
+              {list.map((m) => (
+                <Item key={idOf(m)} id={`${m.alias?.network}/${m.alias?.key}`} title={m.alias?.value ?? ""} note={m.twin} chosen={idOf(m) === id} onChoose={() => choose(idOf(m))} />
+              ))}
+            </ul>
+            {query.hasNextPage && (
+              <div className="toolbar">
+                <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
+                  More
+                </Button>
+                <span className="muted">{count(list.length)} shown</span>
+              </div>
+            )}
+          </section>
+        </div>
+        <div className="split-detail">
+          {making && <NewAlias project={find.project || "default"} onClose={(made) => void (made ? done(made) : setMaking(false))} />}
+          {chosen ? <AliasDetail key={`${id} ${chosen.revision}`} named={chosen} onMoved={again} onGone={() => done("")} /> : !making && <Nobody asked={id} find={find} />}
+        </div>
+      </div>
+    </>
+  );
+}
+
+type Find = ReturnType<typeof useFind>;
+
+/** What the list is narrowed to; it lives in the address. */
+function useFind() {
+  const [project, setProject] = useWord("project");
+  const [network, setNetwork] = useWord("network");
+  const [twin, setTwin] = useWord("twin");
+  const [text, setText] = useWord("text");
+  return { project, setProject, network, setNetwork, twin, setTwin, text, setText };
+}
+
+function useAliases(find: Find) {
+  useChanges("alias");
+  const { project, network, twin, text } = find;
+  const [asked] = useDebouncedValue({ project, network, twin, text }, 150);
+  const query = useInfiniteQuery({
+    queryKey: ["alias", asked],
+    queryFn: ({ pageParam, signal }) => aliases.listAliases({ ...asked, project: asked.project || (asked.network || asked.twin ? "default" : ""), pageSize: 100, pageToken: pageParam }, { signal }),
+    initialPageParam: "",
+    getNextPageParam: (last) => last.nextPageToken || undefined,
+    placeholderData: keepPreviousData,
+  });
+  const list: NamedAlias[] = query.data?.pages.flatMap((p) => p.aliases) ?? [];
+  return { list, query };
+}
+
+function Filters({ find: f }: { find: Find }) {
+  const { data } = useProjects();
+  return (
+    <div className="alias-filter">
+      <TextInput aria-label="Find an alias" placeholder="Find an alias" value={f.text} onChange={(e) => f.setText(e.currentTarget.value)} />
+      <Autocomplete aria-label="Project" placeholder="Every project" data={(data ?? []).map((p) => p.name)} value={f.project} onChange={f.setProject} />
+      <TextInput aria-label="Network" placeholder="Every network" value={f.network} onChange={(e) => f.setNetwork(e.currentTarget.value)} />
+      <TwinInput label="Of twin" project={f.project} value={f.twin} onChange={f.setTwin} />
+    </div>
+  );
+}
+
+function Nobody({ asked, find }: { asked: string; find: Find }) {
+  const project = find.project && ` --project ${quote(find.project)}`;
+  return (
+    <div className="empty">
+      <b>{asked ? "There is no such alias in the list." : "Devices do not know the ids of their twins."}</b>
+      <span>They say who they are in the words of their network. One alias is of one twin of a project; a twin has up to 32.</span>
+      <Try
+        lines={[
+          { what: "Messages of a LoRa device go to meter-1", line: `pollux alias create lora/deveui/a84041 meter-1${project}` },
+          { what: "Find some", line: `pollux alias list --text ${find.text ? quote(find.text) : "a8404"}${project}` },
+          { what: "Many at once, of a CSV file with the columns id and aliases", line: "pollux import twins senders.csv --dry-run" },
+        ]}
+      />
+    </div>
+  );
+}
