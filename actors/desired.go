@@ -42,8 +42,9 @@ func (t *twin) setDesired(req *pb.SetDesiredRequest, m *call) {
 	}
 	d := t.ask(state.Intern(req.Property), v, req, m.env.Principal)
 	t.journalDesired(d)
-	t.fulfil(d)
-	t.emitDesired(d)
+	if t.fulfil(d); open(d) { // else it was told with the value that confirms it
+		t.emitDesired(d)
+	}
 	revision, name, queueName := d.Revision, d.Name, req.Options.GetName()
 	asked := d.Proto()
 	id := m.env.ID

@@ -115,7 +115,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 		return
 	}
 	var delta *pb.StateDelta
-	if len(t.watchers) > 0 {
+	if len(t.watchers()) > 0 {
 		delta = &pb.StateDelta{Properties: make(map[string]*pb.Property, len(changes))}
 	}
 	t.makeRoom(changes)

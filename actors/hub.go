@@ -6,9 +6,7 @@ import (
 	"sync"
 
 	"github.com/polluxhq/pollux/actors/expr"
-	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/cluster"
-	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -133,7 +131,10 @@ func (h *hub) reconfigured(t *twin) {
 	if err != nil || rec == nil {
 		return
 	}
-	t.watchers = slices.DeleteFunc(t.watchers, func(s *Subscription) bool { return !s.matches(rec, h.e) })
+	if t.watched != nil {
+		t.speak()
+		t.watched.by = slices.DeleteFunc(t.watched.by, func(s *Subscription) bool { return !s.matches(rec, h.e) })
+	}
 	for _, s := range h.candidates(t.en.id) {
 		if s.matches(rec, h.e) {
 			t.attach(s)
@@ -141,14 +142,16 @@ func (h *hub) reconfigured(t *twin) {
 	}
 }
 
-func (h *hub) passivated(t *twin) { t.watchers = nil }
+func (h *hub) passivated(t *twin) { t.watched = nil }
 
 func (h *hub) deleted(t *twin) {
-	for _, s := range t.watchers {
+	t.speak()
+	m := deletedMessage(t.en.id)
+	for _, s := range t.watchers() {
 		s.pass(t.en.id, nil)
-		s.push(t.en.id, &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Deleted{Deleted: true}}, pushWhole)
+		s.push(t.en.id, m, pushWhole)
 	}
-	t.watchers = nil
+	t.watched = nil
 }
 
 // recorded: a twin's record was written. Watchers that want it get its state, whether it is active or not.
@@ -183,7 +186,7 @@ func (s *shard) first(m *shardFirst) {
 	case err != nil || own == nil:
 		return
 	case rec == nil:
-		m.sub.push(m.id, &pb.WatchTwinsResponse{Id: m.id, Change: &pb.WatchTwinsResponse_Deleted{Deleted: true}}, pushWhole)
+		m.sub.push(m.id, deletedMessage(m.id), pushWhole)
 		return
 	case !m.sub.matches(rec, s.e):
 		return
@@ -196,180 +199,6 @@ func (s *shard) first(m *shardFirst) {
 		}
 	}
 	m.sub.whole(m.id, st.Proto(s.e.o.Node, own.Since))
-}
-
-// attach brings a watcher to an active twin.
-type attach struct{ sub *Subscription }
-
-func (m *attach) run(t *twin) {
-	switch t.mode {
-	case modeLive, modeLeaving:
-	case modeAbsent, modeDeleting:
-		m.sub.push(t.en.id, &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Deleted{Deleted: true}}, pushWhole)
-		return
-	default:
-		return
-	}
-	if slices.Contains(t.watchers, m.sub) {
-		if m.sub.lacks(t.en.id) {
-			m.sub.whole(t.en.id, t.show(false))
-		}
-		return
-	}
-	rec, err := t.e.readTwin(t.en.id)
-	if err == nil && rec != nil && m.sub.matches(rec, t.e) {
-		t.attach(m.sub)
-	}
-}
-
-// attach adds a watcher, which gets the whole state before anything else.
-func (t *twin) attach(s *Subscription) {
-	if slices.Contains(t.watchers, s) {
-		return
-	}
-	if len(t.watchers) == 0 {
-		t.toldQueued, t.toldSeen = t.waitingCommands(), t.st.LastSeen
-	}
-	t.watchers = append(t.watchers, s)
-	if t.pass(s) != outside {
-		s.whole(t.en.id, t.show(false))
-	}
-	if s.req.Logs {
-		t.logs.each(func(l *pb.LogLine) {
-			s.push(t.en.id, &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Log{Log: l}}, pushChange)
-		})
-	}
-}
-
-// tell gives each watcher what build makes for it, and forgets those that have ended.
-func (t *twin) tell(build func(s *Subscription) *pb.WatchTwinsResponse) {
-	kept := t.watchers[:0]
-	for _, s := range t.watchers {
-		if s.ended() {
-			continue
-		}
-		kept = append(kept, s)
-		if m := build(s); m != nil {
-			s.push(t.en.id, m, pushChange)
-		}
-	}
-	clear(t.watchers[len(kept):])
-	t.watchers = kept
-}
-
-func (t *twin) emitDelta(d *pb.StateDelta) {
-	if len(t.watchers) == 0 {
-		return
-	}
-	moved := d.Status != nil
-	if !moved && t.unseen() {
-		d.Status = t.status()
-	}
-	if d.Status != nil {
-		t.toldSeen = t.st.LastSeen
-	}
-	queued := t.toldQueued != t.waitingCommands()
-	t.toldQueued = t.waitingCommands()
-	d.Revision, d.Queued = t.st.Revision, t.toldQueued
-	all := &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Delta{Delta: d}}
-	t.tell(func(s *Subscription) *pb.WatchTwinsResponse {
-		if !moved && !s.wants(pb.Connection(t.st.Connection), t.st.Fault != "") {
-			return nil
-		}
-		switch t.pass(s) {
-		case outside:
-			return nil
-		case comes:
-			s.whole(t.en.id, t.show(false))
-			return nil
-		}
-		return s.narrow(all, d, queued)
-	})
-}
-
-// waitingCommands is the length of the command queue.
-func (t *twin) waitingCommands() uint32 {
-	if t.work == nil {
-		return 0
-	}
-	return uint32(len(t.work.commands))
-}
-
-// emitQueue tells where only the length of the queue changed, or the device spoke and had nothing new to say.
-func (t *twin) emitQueue() {
-	if len(t.watchers) == 0 {
-		return
-	}
-	if t.toldQueued != t.waitingCommands() || t.unseen() && t.work.idle() {
-		t.emitDelta(&pb.StateDelta{})
-	}
-}
-
-// seenEvery is how often watchers are told that the device spoke, in milliseconds.
-const seenEvery = 1000
-
-// unseen says whether watchers have to be told that the device spoke.
-func (t *twin) unseen() bool { return t.st.LastSeen-t.toldSeen >= seenEvery }
-
-func (t *twin) status() *pb.TwinStatus {
-	return t.troubled(&pb.TwinStatus{Connection: pb.Connection(t.st.Connection), LastSeen: state.Timestamp(t.st.LastSeen), Fault: t.st.Fault,
-		Node: t.e.o.Node})
-}
-
-func (t *twin) emitStatus() {
-	if len(t.watchers) == 0 {
-		return
-	}
-	t.emitDelta(&pb.StateDelta{Status: t.status()})
-}
-
-func (t *twin) emitDesired(d *state.Desired) {
-	if len(t.watchers) == 0 {
-		return
-	}
-	t.emitDelta(&pb.StateDelta{Desired: map[string]*pb.Desired{d.Name.Value(): t.desired(d)}})
-}
-
-// emitWhole gives every watcher the whole state.
-func (t *twin) emitWhole() {
-	t.toldQueued, t.toldSeen = t.waitingCommands(), t.st.LastSeen
-	st := t.show(false)
-	for _, s := range t.watchers {
-		if t.pass(s) != outside {
-			s.whole(t.en.id, st)
-		}
-	}
-}
-
-func (t *twin) emitEvent(v drivers.Emitted) {
-	if len(t.watchers) == 0 {
-		return
-	}
-	data := state.Value{}
-	if len(v.Data) > 0 {
-		data, _ = state.ParseValue(v.Data) // null where the driver gave no JSON
-	}
-	m := &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Event{
-		Event: &pb.TwinEvent{Name: v.Name, Data: data.Proto(), Time: state.Timestamp(t.stamp())}}}
-	t.tell(func(s *Subscription) *pb.WatchTwinsResponse {
-		if !s.req.Events || !s.has(t.en.id) {
-			return nil
-		}
-		return m
-	})
-}
-
-func (t *twin) emitLog(l *pb.LogLine) {
-	if len(t.watchers) == 0 {
-		return
-	}
-	m := &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Log{Log: l}}
-	t.tell(func(s *Subscription) *pb.WatchTwinsResponse {
-		if !s.req.Logs || !s.has(t.en.id) {
-			return nil
-		}
-		return m
-	})
 }
 
 func containsFold(s, part string) bool {

@@ -291,7 +291,7 @@ func (t *twin) takeAlong(c *command) {
 }
 
 func (t *twin) emitCommand(k *state.Command) {
-	if len(t.watchers) > 0 && !k.Waited {
+	if len(t.watchers()) > 0 && !k.Waited {
 		t.emitDelta(&pb.StateDelta{Commands: []*pb.CommandStatus{k.Proto()}})
 	}
 }

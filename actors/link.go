@@ -417,7 +417,7 @@ func (t *twin) down(why string) {
 	if was == pb.Connection_CONNECTION_CONNECTED {
 		in := append([]byte(`{"error":`), quote(why)...)
 		t.working().push(event{kind: drivers.EventDisconnected, input: append(in, '}')})
-		if len(t.watchers) > 0 {
+		if len(t.watchers()) > 0 {
 			t.emitWhole() // every value is stale now
 		}
 	}

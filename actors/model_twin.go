@@ -298,7 +298,7 @@ func (t *twin) goStale() {
 		return
 	}
 	t.changed()
-	if len(t.watchers) > 0 {
+	if len(t.watchers()) > 0 {
 		t.emitDelta(delta)
 	}
 }

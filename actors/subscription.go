@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -46,15 +47,20 @@ type Subscription struct {
 	closed   atomic.Bool
 	stop     chan struct{}
 
+	// view names the properties that are wanted; "" is all.
+	view string
+
 	mu     sync.Mutex
-	queue  []*pb.WatchTwinsResponse // a ring
+	queue  []*Told // a ring
 	head   int
 	n      int
 	gaps   map[string]*gap
 	err    error
-	notify chan struct{} // something is in the queue
+	notify chan struct{} // there is something to take
 	space  chan struct{} // the queue is at most half full
-	beat   time.Time
+	// beat gives notice when the next heartbeat is due, at beatAt; nil: the first is.
+	beat   *time.Timer
+	beatAt time.Time
 	// arrived are slots that this node gained and whose twins the watcher has yet to be given; walking: it is being done.
 	arrived map[cluster.Slot]bool
 	walking bool
@@ -95,6 +101,7 @@ func newSubscription(e *Engine, req *pb.WatchTwinsRequest, projects func(string)
 		for _, p := range req.Properties {
 			s.props[p] = true
 		}
+		s.view = strings.Join(slices.Sorted(maps.Keys(s.props)), "\x00")
 	}
 	return s, nil
 }
@@ -144,8 +151,8 @@ func (s *Subscription) wants(c pb.Connection, faulty bool) bool {
 }
 
 // narrow leaves out the properties that the watcher does not want; nil: nothing is left. queued: the length of the queue is
-// news. Messages are shared between watchers.
-func (s *Subscription) narrow(all *pb.WatchTwinsResponse, d *pb.StateDelta, queued bool) *pb.WatchTwinsResponse {
+// news.
+func (s *Subscription) narrow(all *Told, d *pb.StateDelta, queued bool) *Told {
 	if s.props == nil {
 		return all
 	}
@@ -155,7 +162,7 @@ func (s *Subscription) narrow(all *pb.WatchTwinsResponse, d *pb.StateDelta, queu
 	if told && len(mine.Properties) == 0 && len(mine.Desired) == 0 && mine.Status == nil && !queued {
 		return nil
 	}
-	return &pb.WatchTwinsResponse{Id: all.Id, Change: &pb.WatchTwinsResponse_Delta{Delta: mine}}
+	return &Told{WatchTwinsResponse: &pb.WatchTwinsResponse{Id: all.Id, Change: &pb.WatchTwinsResponse_Delta{Delta: mine}}}
 }
 
 func pick[V any](from map[string]V, names map[string]bool) map[string]V {
@@ -173,18 +180,26 @@ func pick[V any](from map[string]V, names map[string]bool) map[string]V {
 
 // whole pushes a whole state.
 func (s *Subscription) whole(id string, st *pb.TwinState) {
-	if !s.wants(st.GetStatus().GetConnection(), st.GetStatus().GetFault() != "") {
-		return
+	if s.wantsState(st) {
+		s.push(id, s.state(id, st), pushWhole)
 	}
+}
+
+func (s *Subscription) wantsState(st *pb.TwinState) bool {
+	return s.wants(st.GetStatus().GetConnection(), st.GetStatus().GetFault() != "")
+}
+
+// state is a whole state with the properties that the watcher wants.
+func (s *Subscription) state(id string, st *pb.TwinState) *Told {
 	if s.props != nil {
 		st = &pb.TwinState{Properties: pick(st.Properties, s.props), Desired: pick(st.Desired, s.props), Status: st.Status,
 			Revision: st.Revision, Queued: st.Queued, DriverVersion: st.DriverVersion, Commands: st.Commands}
 	}
-	s.push(id, &pb.WatchTwinsResponse{Id: id, Change: &pb.WatchTwinsResponse_State{State: st}}, pushWhole)
+	return &Told{WatchTwinsResponse: &pb.WatchTwinsResponse{Id: id, Change: &pb.WatchTwinsResponse_State{State: st}}}
 }
 
 // push queues a message, or notes that it was missed. It does not block.
-func (s *Subscription) push(id string, m *pb.WatchTwinsResponse, kind pushKind) {
+func (s *Subscription) push(id string, m *Told, kind pushKind) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Load() {
@@ -212,14 +227,14 @@ func (s *Subscription) push(id string, m *pb.WatchTwinsResponse, kind pushKind) 
 	}
 	if g != nil {
 		delete(s.gaps, id)
-		m = &pb.WatchTwinsResponse{Id: m.Id, Change: m.Change, Missed: g.missed}
+		m = &Told{WatchTwinsResponse: &pb.WatchTwinsResponse{Id: m.Id, Change: m.Change, Missed: g.missed}}
 	}
 	s.put(m)
 }
 
-func (s *Subscription) put(m *pb.WatchTwinsResponse) {
+func (s *Subscription) put(m *Told) {
 	if s.n == len(s.queue) {
-		bigger := make([]*pb.WatchTwinsResponse, max(16, 2*len(s.queue)))
+		bigger := make([]*Told, max(16, 2*len(s.queue)))
 		for i := range s.n {
 			bigger[i] = s.queue[(s.head+i)%len(s.queue)]
 		}
@@ -244,73 +259,83 @@ func (s *Subscription) lacks(id string) bool {
 	return s.gaps[id] != nil
 }
 
-// take gives the next message, or nil, and has the gaps filled once there is room.
-func (s *Subscription) take() (*pb.WatchTwinsResponse, error) {
+// Poll gives the next message, or nil where there is none now: a heartbeat when the watch stands and each 10 s that are quiet, a twin's
+// whole state, or a change. What it gives is shared between watchers. It does not block; one goroutine at a time may call it.
+func (s *Subscription) Poll() (*Told, error) {
+	m, repair, err := s.take()
+	for _, id := range repair {
+		s.e.hub.first(s, id, nil)
+	}
+	return m, err
+}
+
+// Ready gets something when Poll, which gave nothing, may give something again.
+func (s *Subscription) Ready() <-chan struct{} { return s.notify }
+
+// take gives the next message, or nil, and the twins whose gaps are to be filled, now that there is room.
+func (s *Subscription) take() (m *Told, repair []string, err error) {
 	s.mu.Lock()
-	var m *pb.WatchTwinsResponse
+	defer s.mu.Unlock()
+	if s.beat == nil && s.err == nil {
+		s.beatAt = time.Now().Add(heartbeat)
+		s.beat = time.AfterFunc(heartbeat, func() { signal(s.notify) })
+		return beatMessage, nil, nil
+	}
 	if s.n > 0 {
 		m = s.queue[s.head]
 		s.queue[s.head] = nil
 		s.head = (s.head + 1) % len(s.queue)
 		s.n--
 	}
-	var repair []string
-	if half := s.e.o.WatchQueue / 2; s.n <= half {
-		signal(s.space)
-		for id, g := range s.gaps {
-			if len(repair) > half/2 {
-				break
-			}
-			if !g.asked {
-				g.asked = true
-				repair = append(repair, id)
-			}
-		}
-	}
-	err := s.err
-	s.mu.Unlock()
-	for _, id := range repair {
-		s.e.hub.first(s, id, nil)
-	}
+	repair = s.repairs()
 	if m != nil {
-		err = nil
+		return m, repair, nil
 	}
-	return m, err
+	if s.err != nil {
+		return nil, repair, s.err
+	}
+	if now := time.Now(); !now.Before(s.beatAt) {
+		s.beatAt = now.Add(heartbeat)
+		s.beat.Reset(heartbeat)
+		return beatMessage, repair, nil
+	}
+	return nil, repair, nil
 }
 
-// Next waits for the next message: a heartbeat when the watch stands and each 10 s, a twin's whole state, or a change.
-// Messages are shared between watchers and must not be changed. One goroutine at a time may call it.
-func (s *Subscription) Next(ctx context.Context) (*pb.WatchTwinsResponse, error) {
-	for {
-		if s.beat.IsZero() {
-			s.beat = time.Now()
-			return beatMessage, nil
+// repairs are the twins of which something was missed and nothing is on its way yet, if there is room for them.
+func (s *Subscription) repairs() (ids []string) {
+	half := s.e.o.WatchQueue / 2
+	if s.n > half {
+		return nil
+	}
+	signal(s.space)
+	for id, g := range s.gaps {
+		if len(ids) > half/2 {
+			break
 		}
-		m, err := s.take()
-		if m != nil || err != nil {
+		if !g.asked {
+			g.asked = true
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// Next waits for the next message, as Poll gives it. One goroutine at a time may call it.
+func (s *Subscription) Next(ctx context.Context) (*Told, error) {
+	for {
+		if m, err := s.Poll(); m != nil || err != nil {
 			return m, err
 		}
-		wait := time.NewTimer(time.Until(s.beat.Add(heartbeat)))
 		select {
 		case <-s.notify:
-		case <-wait.C:
-			s.beat = time.Now()
-			return beatMessage, nil
 		case <-ctx.Done():
-			wait.Stop()
 			return nil, ctx.Err()
-		case <-s.stop:
-			wait.Stop()
-			if m, err := s.take(); m != nil || err != nil {
-				return m, err
-			}
-			return nil, ErrClosed
 		}
-		wait.Stop()
 	}
 }
 
-var beatMessage = &pb.WatchTwinsResponse{Change: &pb.WatchTwinsResponse_Heartbeat{Heartbeat: true}}
+var beatMessage = &Told{WatchTwinsResponse: &pb.WatchTwinsResponse{Change: &pb.WatchTwinsResponse_Heartbeat{Heartbeat: true}}}
 
 // Close ends the watch. It may be called more than once.
 func (s *Subscription) Close() { s.end(ErrClosed) }
@@ -327,7 +352,11 @@ func (s *Subscription) fail(err error) {
 		return
 	}
 	s.err = err
+	if s.beat != nil {
+		s.beat.Stop()
+	}
 	close(s.stop)
+	signal(s.notify)
 	s.e.goFunc(func() { s.e.hub.remove(s) }) // the hub's lock is never taken under this one
 }
 

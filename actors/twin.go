@@ -56,17 +56,13 @@ type twin struct {
 	failures   uint8
 	late       uint8 // frames in a row that were not handled in time
 	hurried    bool  // it leaves, and what ran was cancelled
-	// toldQueued is the length of the queue that watchers know, toldSeen when they think that the device spoke last.
-	toldQueued uint32
-	toldSeen   int64
-
-	work *work
-	save *save
-	link *link
+	work       *work
+	save       *save
+	link       *link
 	// moved counts what went by the node's broker or by webhook; nil: nothing yet.
 	moved    *moved
 	logs     *logRing
-	watchers []*Subscription
+	watched  *watched // nil: by nobody
 	audience *audience
 	// routing is what it knows of the routes that may match it; nil: nothing yet.
 	routing *routing
@@ -134,6 +130,7 @@ func (t *twin) turn(m turn) {
 	}()
 	m.run(t)
 	t.step()
+	t.speak()
 }
 
 // measure tells the shard how much waits here.

@@ -27,7 +27,7 @@ func (n *node) watch(req *pb.WatchTwinsRequest) *actors.Subscription {
 }
 
 // next gives the next message that is no heartbeat.
-func next(t *testing.T, s *actors.Subscription) *pb.WatchTwinsResponse {
+func next(t *testing.T, s *actors.Subscription) *actors.Told {
 	t.Helper()
 	for {
 		m, err := s.Next(ctx(t))

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -46,8 +47,12 @@ func (c *binaryCodec) Marshal(m any) ([]byte, error) { return c.MarshalAppend(ni
 
 // MarshalAppend lets connect use buffers again.
 func (c *binaryCodec) MarshalAppend(dst []byte, m any) ([]byte, error) {
-	if h, ok := m.(*pb.QueryHistoryResponse); ok {
-		return appendHistory(dst, h)
+	switch x := m.(type) {
+	case *pb.QueryHistoryResponse:
+		return appendHistory(dst, x)
+	case *actors.Told:
+		b, err := x.Binary()
+		return append(dst, b...), err
 	}
 	p, err := asProto(m)
 	if err != nil {
@@ -91,6 +96,10 @@ func (c *jsonCodec) Marshal(m any) ([]byte, error) { return c.MarshalAppend(nil,
 
 // MarshalAppend lets connect use buffers again.
 func (c *jsonCodec) MarshalAppend(dst []byte, m any) ([]byte, error) {
+	if x, ok := m.(*actors.Told); ok {
+		b, err := x.JSON()
+		return append(dst, b...), err
+	}
 	p, err := asProto(m)
 	if err != nil {
 		return nil, err

@@ -31,35 +31,42 @@ const (
 // watchAll merges the watches of all nodes: each gives the twins that it has. A node that is lost is told by a gap, and its
 // twins come again from where they live then; nodes that join are added. It returns nil never.
 //
-// One reader, one writer: every message waits in the hands of the one who has it, so a slow client is felt on every node,
-// where the watch is bounded.
-func (s *Server) watchAll(ctx context.Context, p *Principal, r *pb.WatchTwinsRequest, send func(*pb.WatchTwinsResponse) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	w := &fanWatch{s: s, r: r, out: make(chan *pb.WatchTwinsResponse), running: make(map[string]context.CancelFunc)}
+// One writer, which reads this node's own watch; every message of another node waits in the hands of the one who has it. So a slow
+// client is felt on every node, where the watch is bounded.
+func (s *Server) watchAll(ctx context.Context, p *Principal, r *pb.WatchTwinsRequest, send func(*actors.Told) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	w := &fanWatch{s: s, r: r, out: make(chan *actors.Told), running: make(map[string]context.CancelFunc)}
 	defer w.wg.Wait()
-	defer cancel(context.Canceled)
+	defer cancel()
 	sub, err := s.o.Client.Watch(ctx, r, projectsOf(p))
 	if err != nil {
 		return err
 	}
 	defer sub.Close()
 	self := s.o.Peers.Self()
-	w.wg.Go(func() {
-		cancel(w.take(ctx, self, func() (*pb.WatchTwinsResponse, error) { return sub.Next(ctx) }))
-	})
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
+	changed, leave := s.members.follow()
+	defer leave()
 	w.look(ctx)
 	for {
-		select {
-		case m := <-w.out:
+		m, err := sub.Poll()
+		switch {
+		case err != nil:
+			return err
+		case m == nil:
+		case m.Id != "" && !w.owns(ctx, self, m):
+			s.lateChanges.Inc()
+		default:
 			if err := send(m); err != nil {
 				return err
 			}
-		case <-look.C:
-			w.look(ctx)
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		}
+		if m, err = w.wait(ctx, m != nil, sub.Ready(), changed); err != nil {
+			return err
+		}
+		if m != nil {
+			if err := send(m); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -68,10 +75,37 @@ func (s *Server) watchAll(ctx context.Context, p *Principal, r *pb.WatchTwinsReq
 type fanWatch struct {
 	s   *Server
 	r   *pb.WatchTwinsRequest
-	out chan *pb.WatchTwinsResponse
+	out chan *actors.Told
 	wg  sync.WaitGroup
 	// running watches of other nodes; touched by the reader's goroutine alone.
 	running map[string]context.CancelFunc
+}
+
+// wait gives the next message of another node, or nil where this node's own watch may have one; it does not wait where that is so
+// already. Members that come and go are seen to.
+func (w *fanWatch) wait(ctx context.Context, more bool, ready, changed <-chan struct{}) (*actors.Told, error) {
+	if more {
+		select {
+		case m := <-w.out:
+			return m, nil
+		case <-changed:
+			w.look(ctx)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		default:
+		}
+		return nil, nil
+	}
+	select {
+	case m := <-w.out:
+		return m, nil
+	case <-ready:
+	case <-changed:
+		w.look(ctx)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	return nil, nil
 }
 
 // look starts a watch of each node that came, and ends those of nodes that went.
@@ -128,7 +162,7 @@ func (w *fanWatch) gap(ctx context.Context, node string, gone bool, err error) {
 	}
 	w.s.log.Debug("watch lost a node", "node", node, "gone", gone, "error", err)
 	w.s.lostWatches.Inc()
-	m := &pb.WatchTwinsResponse{Change: &pb.WatchTwinsResponse_Heartbeat{Heartbeat: true}, Gap: text}
+	m := &actors.Told{WatchTwinsResponse: &pb.WatchTwinsResponse{Change: &pb.WatchTwinsResponse_Heartbeat{Heartbeat: true}, Gap: text}}
 	select {
 	case w.out <- m:
 	case <-ctx.Done():
@@ -150,30 +184,12 @@ func (w *fanWatch) stream(ctx context.Context, node string) (stood bool, err err
 		return false, err
 	}
 	defer func() { _ = in.Close() }()
-	err = w.take(ctx, node, func() (*pb.WatchTwinsResponse, error) {
-		for in.Receive() {
-			silent.Reset(heartbeatFrom)
-			stood = true
-			if m := in.Msg(); m.Id != "" || m.Gap != "" {
-				return m, nil
-			}
-		}
-		if err := in.Err(); err != nil {
-			return nil, err
-		}
-		return nil, errEnded
-	})
-	return stood, err
-}
-
-var errEnded = errors.New("the node ended the watch")
-
-// take passes on what next gives, but for what is not its node's word any more.
-func (w *fanWatch) take(ctx context.Context, node string, next func() (*pb.WatchTwinsResponse, error)) error {
-	for {
-		m, err := next()
-		if err != nil {
-			return err
+	for in.Receive() {
+		silent.Reset(heartbeatFrom)
+		stood = true
+		m := &actors.Told{WatchTwinsResponse: in.Msg()}
+		if m.Id == "" && m.Gap == "" {
+			continue
 		}
 		if m.Id != "" && !w.owns(ctx, node, m) {
 			w.s.lateChanges.Inc()
@@ -182,15 +198,21 @@ func (w *fanWatch) take(ctx context.Context, node string, next func() (*pb.Watch
 		select {
 		case w.out <- m:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return stood, context.Cause(ctx)
 		}
 	}
+	if err := in.Err(); err != nil {
+		return stood, err
+	}
+	return stood, errEnded
 }
+
+var errEnded = errors.New("the node ended the watch")
 
 // owns says whether the node may still speak for the twin. What a former owner says late must not follow what the new one
 // said: the new owner's first word is the whole state, with all that came before it. That first word may be ahead of the
 // table of slots here, and then waits for it.
-func (w *fanWatch) owns(ctx context.Context, node string, m *pb.WatchTwinsResponse) bool {
+func (w *fanWatch) owns(ctx context.Context, node string, m *actors.Told) bool {
 	is := func() bool {
 		owner := w.s.o.Peers.Owner(m.Id)
 		return owner == node || owner == ""

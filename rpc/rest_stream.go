@@ -129,7 +129,7 @@ func (c *restCall) streamed(e *eventStream, m *pb.WatchTwinsRequest, each func(*
 		}
 	}
 	heartbeats := 0
-	err = c.s.watchTwins(ctx, c.p, m, func(m *pb.WatchTwinsResponse) error { return c.step(e, m, &heartbeats, each) })
+	err = c.s.watchTwins(ctx, c.p, m, func(m *actors.Told) error { return c.step(e, m.WatchTwinsResponse, &heartbeats, each) })
 	if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
 		err = cause
 	}

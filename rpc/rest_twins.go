@@ -287,7 +287,7 @@ func (c *restCall) settled(id, property string, asked *pb.Desired, wait *duratio
 	ctx, cancel := context.WithTimeout(c.ctx, wait.AsDuration())
 	defer cancel()
 	last := asked
-	err := c.s.watchTwins(ctx, c.p, m, func(m *pb.WatchTwinsResponse) error {
+	err := c.s.watchTwins(ctx, c.p, m, func(m *actors.Told) error {
 		d := m.GetState().GetDesired()[property]
 		if m.GetDelta() != nil {
 			d = m.GetDelta().Desired[property]

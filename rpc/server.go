@@ -33,6 +33,7 @@ type Server struct {
 	peers   *http.ServeMux
 	log     *slog.Logger
 	sockets *sockets
+	members members
 	pushers pushers
 
 	refused refusals
@@ -59,6 +60,7 @@ func New(o Options) (*Server, error) {
 		lostWatches: o.Metrics.GetOrCreateCounter(`pollux_rpc_watch_nodes_lost_total`),
 		lateChanges: o.Metrics.GetOrCreateCounter(`pollux_rpc_watch_late_changes_total`),
 	}
+	s.members.s = s
 	s.sockets = newSockets(s)
 	s.services(s.mux, s.guard)
 	fromPeers := *s.guard

@@ -114,11 +114,12 @@ func (t *twinService) SetDesired(ctx context.Context, r *connect.Request[pb.SetD
 }
 
 func (t *twinService) WatchTwins(ctx context.Context, r *connect.Request[pb.WatchTwinsRequest], out *connect.ServerStream[pb.WatchTwinsResponse]) error {
-	return t.s.watchTwins(ctx, principalFrom(ctx), r.Msg, out.Send)
+	conn := out.Conn() // what is sent is encoded once for all streams
+	return t.s.watchTwins(ctx, principalFrom(ctx), r.Msg, func(m *actors.Told) error { return conn.Send(m) })
 }
 
 // watchTwins gives what the watch gives until ctx ends or send fails. It returns nil never.
-func (s *Server) watchTwins(ctx context.Context, p *Principal, r *pb.WatchTwinsRequest, send func(*pb.WatchTwinsResponse) error) error {
+func (s *Server) watchTwins(ctx context.Context, p *Principal, r *pb.WatchTwinsRequest, send func(*actors.Told) error) error {
 	if !isLocal(ctx) && s.o.Peers != Peers(alone{}) {
 		return s.watchAll(ctx, p, r, send)
 	}

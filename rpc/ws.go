@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 )
@@ -231,7 +232,7 @@ func (c *socket) subscribe(ctx context.Context, r *socketRequest) error {
 		w := &pb.WatchTwinsRequest{}
 		procedure, m = rpcv1.TwinServiceWatchTwinsProcedure, w
 		serve = func(ctx context.Context) error {
-			return c.s.watchTwins(ctx, c.p, w, sender[*pb.WatchTwinsResponse](ctx, c, r.ID))
+			return c.s.watchTwins(ctx, c.p, w, func(m *actors.Told) error { return c.tell(ctx, r.ID, m.JSON) })
 		}
 	case "Subscribe":
 		w := &pb.SubscribeRequest{}
@@ -314,12 +315,17 @@ func (c *socket) end(ctx context.Context, id string, err error) {
 // is felt where the watch is bounded, and no queue is needed here.
 func sender[M proto.Message](ctx context.Context, c *socket, id string) func(M) error {
 	return func(m M) error {
-		text, err := protojson.Marshal(m)
-		if err != nil {
-			return fmt.Errorf("encode: %w", err)
-		}
-		return c.write(ctx, &socketMessage{Op: "message", ID: id, Message: text})
+		return c.tell(ctx, id, func() ([]byte, error) { return protojson.Marshal(m) })
 	}
+}
+
+// tell writes a message of a subscription.
+func (c *socket) tell(ctx context.Context, id string, encode func() ([]byte, error)) error {
+	text, err := encode()
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	return c.write(ctx, &socketMessage{Op: "message", ID: id, Message: text})
 }
 
 // write gives the client a time to take the message. One that does not loses the connection.
