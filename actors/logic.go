@@ -23,6 +23,8 @@ const (
 	maxRunBytes = 32 << 10
 	// maxRunTime ends a batch of messages, between two of them: what they keep is committed then.
 	maxRunTime = 100 * time.Millisecond
+	// messageBytes are what a message has besides its payload, about, with its key in the transaction.
+	messageBytes = 400
 	// maxRunLines bounds the lines that a batch gives to the logic's log.
 	maxRunLines = 128
 )
@@ -56,6 +58,7 @@ type judged struct {
 	twin    string
 	by      string
 	at      int64 // milliseconds since 1970
+	copies  int   // that go on
 
 	verdict pb.Verdict
 	// out is the message as it goes on: its own, or another.
@@ -114,7 +117,7 @@ func (l *logics) of(id string) (*logic, *config, *spec, error) {
 	return x, cfg, s, nil
 }
 
-// judge gives messages to a logic's run, one after the other, and says how many of them it came to: as many as fit into maxRunTime. It
+// judge gives messages to a logic's run, one after the other, and says how many of them it came to: as many as fit into maxRunTime and laneBytes. It
 // blocks meanwhile. An error is none of the logic's: the same may go well in a moment.
 func (l *logics) judge(ctx context.Context, id string, all []*judged) (*cells, int, error) {
 	kept := &cells{e: l.e}
@@ -220,6 +223,7 @@ type runs struct {
 	cfg   *config
 	spec  *spec
 	run   drivers.Runner
+	row   *drivers.Row // of calls to run, where it serves some
 	all   []*judged
 	cells *cells
 	host  runHost
@@ -250,13 +254,19 @@ func (j *runs) Ticket() *pool.Ticket { return &j.host.ticket }
 func (j *runs) Run() {
 	defer close(j.done)
 	began := time.Now()
-	for j.n < len(j.all) && (j.n == 0 || time.Since(began) < maxRunTime) {
+	if x, ok := j.run.(drivers.Rower); ok {
+		j.row = x.Row()
+		defer j.row.Release()
+	}
+	for bytes := 0; j.n < len(j.all) && (j.n == 0 || bytes < laneBytes && time.Since(began) < maxRunTime); {
 		m := j.all[j.n]
 		j.n++
 		if m.err = j.logic.resting(j.e.nowMS()); m.err == nil {
 			m.err = j.one(m)
 		}
 		j.logic.said(m)
+		bytes += m.copies*(max(len(m.out), len(m.message))+messageBytes) + j.cells.kept
+		j.cells.kept = 0
 	}
 	j.e.stats.called(time.Since(began))
 }
@@ -298,6 +308,9 @@ func (j *runs) handle(c drivers.Call) (eff drivers.Effects, err error) {
 			err = fmt.Errorf("call logic: panic: %v", p)
 		}
 	}()
+	if j.row != nil {
+		return j.row.Handle(&j.host.ctx, c, &j.host)
+	}
 	return j.run.Handle(&j.host.ctx, c, &j.host)
 }
 

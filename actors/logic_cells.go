@@ -28,6 +28,8 @@ type cells struct {
 	// properties of the logic's twin as committed, JSON, once somebody asked.
 	properties []byte
 	buffer     []byte
+	// kept are the bytes of what was kept since its reader looked.
+	kept int
 }
 
 // cell is what is kept of one twin.
@@ -86,6 +88,7 @@ func (c *cells) keep(twin string, memory []byte) error {
 	if memory == nil {
 		return nil
 	}
+	c.kept += len(memory)
 	doc := wire.Value(memory)
 	if doc.Kind() != wire.Object {
 		return errors.New(`what a run remembers is {"twin":…,"script":…}`)

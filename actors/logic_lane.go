@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,9 @@ const (
 	maxLane = 5_000
 	// laneBatch is how many a logic is given before what it said is committed.
 	laneBatch = 200
+	// laneBytes bounds what a batch writes, between two messages: the largest message, for eight topics and with what is kept of it, fits into
+	// the transaction besides.
+	laneBytes = 112 << 10
 )
 
 // lane are the messages that wait for a route's logic. It has a goroutine while there are any. Where the logic is slow, its own
@@ -115,9 +119,13 @@ func (o *outbox) judge(id string, batch []outgoing) (done int, next []outgoing, 
 		}
 		mine = append(mine, m)
 	}
+	by, copies := "route/"+id, 1
+	if x != nil {
+		copies = max(1, len(x.Topics))
+	}
 	all := make([]*judged, len(mine))
 	for i, m := range mine {
-		all[i] = &judged{message: m.m.Payload, twin: m.m.Key, by: "route/" + id, at: m.m.Time.AsTime().UnixMilli()}
+		all[i] = &judged{message: m.m.Payload, twin: m.m.Key, by: by, at: m.m.Time.AsTime().UnixMilli(), copies: copies}
 	}
 	done = len(mine)
 	if x != nil && x.Run != "" {
@@ -173,12 +181,11 @@ func (m *judged) onward(x outgoing, to string, n int) (outgoing, bool) {
 	if m.err == nil && m.verdict == pb.Verdict_VERDICT_STOP {
 		return outgoing{}, false
 	}
-	y := outgoing{slot: x.slot, key: fmt.Sprintf("%s/%d", x.key, n), topic: to, m: x.m}
+	y := outgoing{slot: x.slot, key: x.key + "/" + strconv.Itoa(n), topic: to, m: x.m}
 	if m.err != nil {
 		y.why = m.err.Error()
 	} else if m.verdict == pb.Verdict_VERDICT_REPLACE {
-		y.m = proto.Clone(x.m).(*pb.TopicMessage)
-		y.m.Payload = m.out
+		y.m = withPayload(x.m, m.out)
 	}
 	value, err := proto.Marshal(&actorv1.Outgoing{Topic: to, Message: y.m, Refused: y.why})
 	if err != nil {
@@ -186,6 +193,12 @@ func (m *judged) onward(x outgoing, to string, n int) (outgoing, bool) {
 	}
 	y.value = value
 	return y, true
+}
+
+// withPayload is a message with another payload. It shares the rest, which nobody changes.
+func withPayload(m *pb.TopicMessage, payload []byte) *pb.TopicMessage {
+	return &pb.TopicMessage{Key: m.Key, Payload: payload, ContentType: m.ContentType, Headers: m.Headers, Time: m.Time, Id: m.Id,
+		Offset: m.Offset, PublishTime: m.PublishTime}
 }
 
 // there says whether a record of the outbox is there.

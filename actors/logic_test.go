@@ -129,3 +129,22 @@ func TestRunInRoute(t *testing.T) {
 		t.Errorf("the log is %s", got)
 	}
 }
+
+// TestRunOfLargeMessages: what a batch writes fits into one transaction, however large its messages are.
+func TestRunOfLargeMessages(t *testing.T) {
+	n := newNode(t)
+	n.logic("bench.js")
+	n.twin(`{"id":"bench","driver":"bench-run"}`)
+	n.stream("default/out")
+	n.route(&pb.Route{Id: "r", Topics: []string{"out"}, Run: "bench", Properties: []string{"level"}})
+	var payloads [][]byte
+	for i := range 100 {
+		payloads = append(payloads, fmt.Appendf(nil, `{"value":%d,"text":%q}`, i, strings.Repeat("x", 20<<10)))
+	}
+	if _, err := n.engine.Judge("default/r", payloads); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := n.counts3("default/r"), "passed 0 replaced 100 stopped 0 failed 0"; got != want {
+		t.Errorf("the route counts %q, want %q", got, want)
+	}
+}

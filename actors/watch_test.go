@@ -7,6 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -384,5 +388,56 @@ func TestWatchSeen(t *testing.T) {
 	}
 	if took := int(time.Since(began).Seconds()); told < 1 || told > took+1 {
 		t.Errorf("told %d times in %d s, of %d messages", told, took, sent)
+	}
+}
+
+// A turn's changes are one message, which those who watch the same share, with what it is on the wire.
+func TestWatchersShareMessages(t *testing.T) {
+	n := newNode(t)
+	n.sensors("a")
+	level, echo := []string{"level"}, []string{"echo", "level"}
+	var subs []*actors.Subscription
+	for _, props := range [][]string{nil, nil, level, level, echo, {"level", "echo"}} {
+		subs = append(subs, n.watch(&pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Ids: []string{"a"}}, Properties: props}))
+		next(t, subs[len(subs)-1])
+	}
+	if _, err := n.client.SetDesired(ctx(t), &pb.SetDesiredRequest{Id: "a", Property: "echo", Value: structpb.NewNumberValue(7)}, "tester"); err != nil {
+		t.Fatal(err)
+	}
+	n.absorb("a", `{"level":3}`, 0)
+	told := func(s *actors.Subscription, property string) *actors.Told {
+		for {
+			if m := next(t, s); m.GetDelta().GetProperties()[property] != nil {
+				return m
+			}
+		}
+	}
+	for i := 0; i < len(subs); i += 2 {
+		one, other := subs[i], subs[i+1]
+		if i != 2 {
+			m := told(one, "echo")
+			if d := m.GetDelta(); d.Desired["echo"].GetProgress() != pb.Progress_PROGRESS_CONFIRMED {
+				t.Errorf("the value came without what was asked: %v", d)
+			}
+			if told(other, "echo") != m {
+				t.Errorf("watchers %d and %d were given two messages", i, i+1)
+			}
+		}
+		m := told(one, "level")
+		if told(other, "level") != m {
+			t.Errorf("watchers %d and %d were given two messages", i, i+1)
+		}
+		for range 2 {
+			wire, err := m.Binary()
+			back := &pb.WatchTwinsResponse{}
+			if err != nil || proto.Unmarshal(wire, back) != nil || !proto.Equal(back, m.WatchTwinsResponse) {
+				t.Errorf("its binary form is %v, %v, want %v", back, err, m)
+			}
+			text, err := m.JSON()
+			back = &pb.WatchTwinsResponse{}
+			if err != nil || protojson.Unmarshal(text, back) != nil || !proto.Equal(back, m.WatchTwinsResponse) {
+				t.Errorf("its JSON is %s, %v, want %v", text, err, m)
+			}
+		}
 	}
 }

@@ -163,6 +163,11 @@ func (in *Instance) callEntry(ctx context.Context, entry int) error {
 	return in.finish(err)
 }
 
+// Sound says whether the instance may serve another call before it is released.
+func (in *Instance) Sound() bool {
+	return !in.broken && !in.mod.IsClosed() && !in.outgrown() && in.calls < in.pool.options.RecycleCalls
+}
+
 // run is callEntry for anything else that runs guest code.
 func (in *Instance) run(ctx context.Context, fn func() error) error {
 	if err := in.begin(ctx); err != nil {

@@ -223,8 +223,7 @@ func (p *Pool) Release(in *Instance) {
 	slot, few := in.slot, in.few
 	in.slot, in.few = false, false
 	r := p.module.runtime
-	keep := !in.broken && !in.mod.IsClosed() && !in.outgrown() && in.calls < p.options.RecycleCalls &&
-		r.memory.used.Load() <= r.memory.limit
+	keep := in.Sound() && r.memory.used.Load() <= r.memory.limit
 	if keep && (in.meter.used > 0 || in.calls%recountCalls == 1) {
 		keep = in.recount()
 		p.typical.Store((3*p.typical.Load() + in.memory.charged) / 4)
