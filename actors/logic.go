@@ -121,13 +121,15 @@ func (l *logics) of(id string) (*logic, *config, *spec, error) {
 // blocks meanwhile. An error is none of the logic's: the same may go well in a moment.
 func (l *logics) judge(ctx context.Context, id string, all []*judged) (*cells, int, error) {
 	kept := &cells{e: l.e}
+	x, cfg, s, err := l.of(id)
 	fail := func(err error) (*cells, int, error) {
 		for _, m := range all {
-			m.err = err
+			if m.err = err; x != nil {
+				x.said(m)
+			}
 		}
 		return kept, len(all), nil
 	}
-	x, cfg, s, err := l.of(id)
 	if err != nil {
 		return fail(err)
 	}
@@ -152,6 +154,9 @@ func (l *logics) judge(ctx context.Context, id string, all []*judged) (*cells, i
 	}
 	<-j.done
 	l.tell(id, j.host.told)
+	if j.n == 0 {
+		return nil, 0, ErrClosed
+	}
 	return kept, j.n, nil
 }
 
@@ -263,6 +268,10 @@ func (j *runs) Run() {
 		j.n++
 		if m.err = j.logic.resting(j.e.nowMS()); m.err == nil {
 			m.err = j.one(m)
+		}
+		if errors.Is(m.err, ErrClosed) { // that says nothing of the message
+			j.n--
+			break
 		}
 		j.logic.said(m)
 		bytes += m.copies*(max(len(m.out), len(m.message))+messageBytes) + j.cells.kept

@@ -41,6 +41,15 @@ func (l *lane) sort() {
 	slices.SortStableFunc(l.queue, func(a, b outgoing) int { return strings.Compare(a.key, b.key) })
 }
 
+// drop takes messages out; older ones may stand before them by now.
+func (l *lane) drop(done []outgoing) {
+	gone := make(map[string]bool, len(done))
+	for _, x := range done {
+		gone[x.key] = true
+	}
+	l.queue = slices.DeleteFunc(l.queue, func(x outgoing) bool { return gone[x.key] })
+}
+
 // crowded says why a message cannot wait for a route's logic, or "".
 func (o *outbox) crowded(x *route) string {
 	o.mu.Lock()
@@ -68,6 +77,7 @@ func (o *outbox) enter(route string, x outgoing) {
 // drive gives a lane's messages to the logic until none is left.
 func (o *outbox) drive(route string, l *lane) {
 	for o.e.ctx.Err() == nil {
+		o.whole() // what a twin said in an earlier life comes before what it says now
 		o.mu.Lock()
 		batch := slices.Clone(l.queue[:min(len(l.queue), laneBatch)])
 		if len(batch) == 0 {
@@ -89,7 +99,7 @@ func (o *outbox) drive(route string, l *lane) {
 			continue
 		}
 		o.mu.Lock()
-		l.queue = slices.Delete(l.queue, 0, done)
+		l.drop(batch[:done])
 		for _, x := range batch[:done] {
 			delete(o.known, x.key)
 		}

@@ -56,6 +56,8 @@ type outbox struct {
 	lanes  map[string]*lane // by route: messages that its logic is to see first
 	known  map[string]struct{}
 	rescan bool
+	// unread, where not nil, is closed once the records of slots that came are read: before that nothing of theirs leaves.
+	unread chan struct{}
 }
 
 func newOutbox(e *Engine) *outbox {
@@ -66,6 +68,9 @@ func newOutbox(e *Engine) *outbox {
 func (o *outbox) gained() {
 	o.mu.Lock()
 	o.rescan = true
+	if o.unread == nil {
+		o.unread = make(chan struct{})
+	}
 	o.mu.Unlock()
 	signal(o.wake)
 }
@@ -127,6 +132,7 @@ func (o *outbox) look() error {
 				o.gained()
 				return err
 			}
+			o.scanned()
 		}
 		o.mu.Lock()
 		batch := slices.Clone(o.queue[:min(len(o.queue), 2000)])
@@ -136,6 +142,32 @@ func (o *outbox) look() error {
 		}
 		if err := o.send(batch); err != nil {
 			return err
+		}
+	}
+}
+
+// scanned lets go who waits for the records, where no slot has come since.
+func (o *outbox) scanned() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.rescan && o.unread != nil {
+		close(o.unread)
+		o.unread = nil
+	}
+}
+
+// whole waits until the records of slots that came are read, or the engine ends.
+func (o *outbox) whole() {
+	for o.e.ctx.Err() == nil {
+		o.mu.Lock()
+		unread := o.unread
+		o.mu.Unlock()
+		if unread == nil {
+			return
+		}
+		select {
+		case <-unread:
+		case <-o.e.ctx.Done():
 		}
 	}
 }
