@@ -30,6 +30,41 @@ func (e *Engine) now() time.Time {
 // all waiting run on it.
 func (e *Engine) nowMS() int64 { return e.baseMS + e.now().Sub(e.base).Milliseconds() }
 
+// Steady is a Clock that may be set: Elapsed is the time that passes whatever Now is set to. Any other Clock is never set.
+type Steady interface{ Elapsed() time.Duration }
+
+// minStep is by how much the wall clock has to be off at once to have been set, in milliseconds; less is corrected gradually.
+const minStep = 1000
+
+// steps are by how much the wall clock was set.
+type steps struct {
+	mu  sync.Mutex
+	off int64 // of the wall clock from the steady one, at the last look
+	sum int64
+}
+
+// stepped is by how many milliseconds the wall clock was set since the start, in all.
+func (e *Engine) stepped() int64 {
+	now := e.now()
+	passed := now.Sub(e.base)
+	if e.o.Clock != nil {
+		passed = time.Duration(now.UnixMilli()-e.baseMS) * time.Millisecond
+		if c, ok := e.o.Clock.(Steady); ok {
+			passed = c.Elapsed()
+		}
+	}
+	s := &e.steps
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	off := now.UnixMilli() - e.baseMS - passed.Milliseconds()
+	d := off - s.off
+	if s.off = off; d >= minStep || d <= -minStep {
+		s.sum += d
+		e.log.Warn("the clock was set", "by", time.Duration(d)*time.Millisecond)
+	}
+	return s.sum
+}
+
 // both are nowMS and stamp of one look at the clock.
 func (e *Engine) both() (tick, wall int64) {
 	now := e.now()

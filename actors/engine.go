@@ -97,6 +97,7 @@ type Engine struct {
 	wg     sync.WaitGroup
 	base   time.Time
 	baseMS int64
+	steps  steps
 	state  atomic.Int32 // 0 new, 1 started, 2 closed
 }
 

@@ -28,6 +28,8 @@ type waker struct {
 	// gap are slots without records, as of when news was gapNews. It belongs to run.
 	gap     stretch
 	gapNews uint64
+	// stepped is how far the clock had been set at the last look. It belongs to run.
+	stepped int64
 	// begun counts the twins that were woken, since the last pause at paused.
 	begun  int
 	paused time.Time
@@ -122,6 +124,7 @@ func (w *waker) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		w.lookAtClock()
 		slot, wait := w.due()
 		if wait == 0 {
 			w.look(slot)
@@ -136,6 +139,37 @@ func (w *waker) run() {
 			return
 		case <-timer.C:
 		case <-w.wake:
+		}
+	}
+}
+
+// lookAtClock has what waits for an elapsed time look at the clock, if that was set.
+func (w *waker) lookAtClock() {
+	set := w.e.stepped()
+	d := set - w.stepped
+	if d == 0 {
+		return
+	}
+	w.stepped = set
+	w.e.automation.ClockSet()
+	if d > 0 {
+		return // what is due too early sees that when it is woken
+	}
+	now := w.e.stamp()
+	for rec, err := range w.e.store.Scan(tableWakes, "", "") {
+		if err != nil {
+			w.e.log.Error("read wake records", "err", err)
+			return
+		}
+		at, id, ok := parseWake(rec.Key)
+		// What a schedule did at times that come again it does not do again, unless it is due often: then it is due soon after the old time.
+		if !ok || at <= now || !automation.IsAddress(id) || !automation.Waits(id) && at > now-2*d {
+			continue
+		}
+		w.e.automation.Wake(id, at)
+		w.pace()
+		if w.e.ctx.Err() != nil {
+			return
 		}
 	}
 }

@@ -52,14 +52,14 @@ func (r *rule) absence(t *turn, a *pb.AbsentTrigger, id string, since int64) int
 	seen := seenOf(v, a.Property)
 	m := r.instances[id]
 	if m.GetAbsent() {
-		if seen > m.Heard && t.ms-seen < since {
+		if (seen > m.Heard || seen != m.Heard && m.Heard > t.ms) && t.ms-seen < since {
 			m.Absent, m.Heard = false, 0
 			r.put(t, id)
 			r.evaluate(t, Said{Twin: id, Kind: saidAbsent, Name: a.Property, Now: json.RawMessage("false"), Time: t.ms})
 		}
 		return t.ms + min(max(since/4, 1000), 10_000)
 	}
-	from := max(seen, r.u.rec.Last) // before the rule there was nobody to wait
+	from := r.heardAt(t, seen)
 	if t.ms-from < since {
 		return from + since
 	}
@@ -111,7 +111,7 @@ func (r *rule) inquire(t *turn, id, property string, since int64) {
 
 // told: a twin has said when it spoke last.
 func (r *rule) told(t *turn, id, property string, since int64, at time.Time, err error) {
-	seen := max(at.UnixMilli(), r.u.rec.Last)
+	seen := r.heardAt(t, at.UnixMilli())
 	m := r.instance(id)
 	if err != nil || r.off() != "" || m.Absent || t.ms-seen < since {
 		return

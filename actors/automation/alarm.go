@@ -214,7 +214,7 @@ func (a *alarm) configure(t *turn) (bool, error) {
 	}
 	a.conf.Id = a.u.id
 	if a.u.rec.Raised != a.conf.Raised {
-		a.u.rec.Raised, a.u.rec.Escalated, t.dirty = a.conf.Raised, 0, true
+		a.u.rec.Raised, a.u.rec.Escalated, a.u.rec.Shifted, t.dirty = a.conf.Raised, 0, 0, true
 	}
 	return true, nil
 }
@@ -225,7 +225,7 @@ func (a *alarm) next() int64 {
 	if !a.conf.Active || a.conf.Acknowledged || n >= len(a.conf.Escalate) {
 		return 0
 	}
-	due := a.conf.RaiseTime.AsTime().Add(a.conf.Escalate[n].After.AsDuration()).UnixMilli()
+	due := a.conf.RaiseTime.AsTime().Add(a.conf.Escalate[n].After.AsDuration()).UnixMilli() + a.u.rec.Shifted
 	if a.conf.ShelvedUntil != nil {
 		due = max(due, a.conf.ShelvedUntil.AsTime().UnixMilli())
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mrand "math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -65,8 +66,9 @@ type Options struct {
 	Note      func(slot cluster.Slot, due int64)
 	WakeKey   func(slot cluster.Slot, address string, due int64) string
 	WakeTable storage.Table
-	// Now is the present.
-	Now func() time.Time
+	// Now is the present. Stepped is by how many milliseconds its clock was set since the node started, beside the time that passed.
+	Now     func() time.Time
+	Stepped func() int64
 	// Node is this node's id.
 	Node    string
 	Logger  *slog.Logger
@@ -84,6 +86,7 @@ type Host struct {
 	closed bool
 	wg     sync.WaitGroup
 	runs   chan struct{} // a token for each that is under way
+	clock  uint64        // tells this node's clock, as it runs since the start, from all others
 
 	programs *programs
 
@@ -96,7 +99,7 @@ func New(o Options) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{o: o, units: map[string]*unit{}, runs: make(chan struct{}, maxRunning), programs: p}
+	h := &Host{o: o, units: map[string]*unit{}, runs: make(chan struct{}, maxRunning), programs: p, clock: mrand.Uint64()}
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.count()
 	o.Metrics.GetOrCreateGauge("pollux_automation_active", func() float64 {

@@ -127,7 +127,7 @@ type event struct {
 
 // stage makes the rule, alone on a host of its own.
 func (p *replay) stage(h *Host) (*rule, error) {
-	own := &Host{o: Options{World: p, Now: func() time.Time { return p.now }, Node: h.o.Node, Logger: h.o.Logger, Metrics: metrics.NewSet()}, programs: h.programs,
+	own := &Host{o: Options{World: p, Now: func() time.Time { return p.now }, Stepped: func() int64 { return 0 }, Node: h.o.Node, Logger: h.o.Logger, Metrics: metrics.NewSet()}, programs: h.programs,
 		units: map[string]*unit{}}
 	own.count()
 	u := &unit{h: own, address: Address(KindRule, p.x.Rule.Id), kind: KindRule, id: p.x.Rule.Id, rec: &actorv1.Unit{}, known: true, ctx: p.ctx,

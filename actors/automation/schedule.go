@@ -86,8 +86,8 @@ func (s *schedule) tick(t *turn) {
 		s.plans(t, t.now)
 		return
 	}
-	if e := s.conf.Timing.GetEvery(); e != nil && s.u.rec.Next > t.ms+e.Period.AsDuration().Milliseconds() && (e.From == nil || e.From.AsTime().Before(t.now)) {
-		s.plans(t, t.now) // the clock was ahead when it was worked out
+	if s.ahead(t) {
+		s.plans(t, t.now)
 	}
 	var due []int64
 	for n := 0; s.u.rec.Next > 0 && s.at(s.u.rec.Next) <= t.ms; n++ {

@@ -71,6 +71,7 @@ func (u *unit) turn(batch []item) {
 		fail(fmt.Errorf("%s: %w: %w", u.address, cluster.ErrUnavailable, err))
 		return
 	}
+	u.follow(t)
 	for _, x := range batch {
 		switch {
 		case x.fn != nil:

@@ -36,6 +36,8 @@ type logic interface {
 	handle(t *turn, x item)
 	// tick does what is due.
 	tick(t *turn)
+	// stepped: the clock was set by so many milliseconds.
+	stepped(t *turn, d int64)
 	// due is when it wants the next tick, in milliseconds since 1970; 0: never.
 	due() int64
 	// actions gives those of a run, as configured now.
