@@ -15,7 +15,7 @@ WEB_SRC    := $(shell find web -type f -not -path '*/node_modules/*' -not -path 
 SDK_SRC    := $(shell find drivers/sdk -name '*.go')
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-web e2e chaos soak bench lint proto proto-check clean cross
+.PHONY: help run build test test-go test-web e2e chaos soak bench conformance lint proto proto-check clean cross
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ soak: build ## 2,000 devices at 2,000 messages a second for SECONDS=180 (an hour
 
 bench: build ## measure: ours, floor, ratio; lines to build/bench.jsonl
 	@mkdir -p build && $(GO) run ./test/bench -o build/bench.jsonl
+
+conformance: build ## hold the SDKs and all bundled drivers to the contract; writes docs/conformance.md
+	@POLLUX_PEERS=all $(GO) test -count=1 -run '^TestEveryDriverConforms$$' ./drivers/conformance -update
 
 lint: ## vet, staticcheck, formatting, proto and console
 	@echo "checking formatting"

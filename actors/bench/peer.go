@@ -350,7 +350,7 @@ func (p *peer) hear(topic string, data []byte) (then func()) {
 // answer says what a rule has for an answer; \1 to \9 in it stand for the groups of what it answers.
 func (p *peer) answer(with []script.Message, groups [][]byte) {
 	for _, m := range with {
-		m.Data = expand(m.Data, groups)
+		m.Data = script.Expand(m.Data, groups)
 		if m.Topic != "" {
 			p.bring(m)
 			continue
@@ -359,22 +359,6 @@ func (p *peer) answer(with []script.Message, groups [][]byte) {
 		_ = p.feed(m.Data) // who is not connected any more does not hear it
 		p.mu.Unlock()
 	}
-}
-
-func expand(data []byte, groups [][]byte) []byte {
-	if len(groups) < 2 {
-		return data
-	}
-	var out []byte
-	for i := 0; i < len(data); i++ {
-		if data[i] == '\\' && i+1 < len(data) && data[i+1] >= '1' && data[i+1] <= '9' && int(data[i+1]-'0') < len(groups) {
-			out = append(out, groups[data[i+1]-'0']...)
-			i++
-			continue
-		}
-		out = append(out, data[i])
-	}
-	return out
 }
 
 // Close implements drivers.Conn.

@@ -12,6 +12,7 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/conformance"
 	"github.com/polluxhq/pollux/drivers/project"
+	"github.com/polluxhq/pollux/drivers/script"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/rpc"
 )
@@ -76,7 +77,11 @@ func (a *app) pushable(ctx context.Context, path string, noTest bool) ([]byte, e
 	} else if err := a.quietly().testDriver(ctx, p, file, &testFlags{shuffle: true}); err != nil {
 		return nil, err
 	}
-	return file, conforms(ctx, file)
+	tests, err := p.Tests()
+	if err != nil {
+		return nil, err
+	}
+	return file, conforms(ctx, file, tests)
 }
 
 // quietly is the app with its output on the other stream, so that what a command prints stays what it is for.
@@ -87,12 +92,12 @@ func (a *app) quietly() *app {
 }
 
 // conforms runs the probes of the contract.
-func conforms(ctx context.Context, file []byte) error {
+func conforms(ctx context.Context, file []byte, tests []*script.File) error {
 	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: verifyCache(), Compiler: driverCompiler()})
 	if err != nil {
 		return err
 	}
-	report, err := conformance.Run(ctx, box, file)
+	report, err := conformance.Run(ctx, box, file, tests...)
 	if err := errors.Join(err, box.Close()); err != nil {
 		return err
 	}

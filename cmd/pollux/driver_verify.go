@@ -28,14 +28,15 @@ func driverVerify(a *app) *cobra.Command {
 then some thousand calls in the sandbox: events and commands that it cannot know, broken input, frames that no device
 should send, refusals, deadlines, fresh instances. It needs no device and no node.
 
-Of a project's directory the driver is built first.
+Of a project's directory the driver is built first. What the device says in the tests beside it (NAME.test.yaml) is played to the
+driver, too, and what it reports is held against its model; whether the tests pass is told by ` + "`pollux driver test`" + `.
 
 A probe is passed, warned (allowed, but look at it), skipped (it does not apply), or failed. The exit code is 1 where one failed.
-The contract is in drivers/ABI.md; tests of what the driver itself should do are run by ` + "`pollux driver test`.",
+The contract is in drivers/ABI.md.`,
 		Example: "  pollux driver verify build/my-driver.wasm\n  pollux driver verify my-driver.js -o json\n  pollux driver verify .",
 		Args:    exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, err := verifiable(cmd.Context(), args[0])
+			file, tests, err := verifiable(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -46,7 +47,7 @@ The contract is in drivers/ABI.md; tests of what the driver itself should do are
 			defer func() { _ = box.Close() }()
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
-			report, err := conformance.Run(ctx, box, file)
+			report, err := conformance.Run(ctx, box, file, tests...)
 			if errors.Is(err, context.Canceled) {
 				return errors.New("interrupted")
 			}
@@ -65,23 +66,28 @@ The contract is in drivers/ABI.md; tests of what the driver itself should do are
 	}
 }
 
-// verifiable reads a driver's file, or builds the project of a directory.
-func verifiable(ctx context.Context, path string) ([]byte, error) {
+// verifiable reads a driver's file, or builds the project of a directory. The tests are those that lie beside it.
+func verifiable(ctx context.Context, path string) (file []byte, tests []*script.File, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() {
-		p, err := project.Find(path)
-		if err != nil {
-			return nil, err
-		}
-		return p.Build(ctx)
+		return nil, nil, err
 	}
 	if strings.HasSuffix(path, ".json") || strings.HasSuffix(path, script.Suffix) {
-		return nil, fmt.Errorf("%s is no driver, but belongs to one: pollux driver verify %s builds the project and verifies it", path, filepath.Dir(path))
+		return nil, nil, fmt.Errorf("%s is no driver, but belongs to one: pollux driver verify %s builds the project and verifies it", path, filepath.Dir(path))
 	}
-	return readFile(path, rpc.MaxUpload)
+	p, notFound := project.Find(path)
+	switch {
+	case info.IsDir() && notFound != nil:
+		return nil, nil, notFound
+	case info.IsDir():
+		file, err = p.Build(ctx)
+	default:
+		file, err = readFile(path, rpc.MaxUpload)
+	}
+	if err == nil && notFound == nil {
+		tests, err = p.Tests()
+	}
+	return file, tests, err
 }
 
 // verifyCache keeps compiled code between two runs; empty: nowhere.

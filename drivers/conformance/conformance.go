@@ -10,14 +10,16 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/script"
 	"github.com/polluxhq/pollux/wasm"
 )
 
 // CallLimit is the deadline of each call that a probe makes. A node gives a call less to compute.
 const CallLimit = time.Second
 
-// Run probes a file on a sandbox. It takes a second or a few, and returns an error only where ctx ended.
-func Run(ctx context.Context, box *drivers.Sandbox, file []byte) (*Report, error) {
+// Run probes a file on a sandbox. It takes a second or a few, and returns an error only where ctx ended. What the device says in
+// the driver's scripts, if they are given, is played to it: so more than refusals is seen.
+func Run(ctx context.Context, box *drivers.Sandbox, file []byte, scripts ...*script.File) (*Report, error) {
 	sum := sha256.Sum256(file)
 	r := &Report{Contract: drivers.Contract, Bytes: len(file), Digest: hex.EncodeToString(sum[:])}
 	runner := r.load(ctx, box, file)
@@ -30,6 +32,7 @@ func Run(ctx context.Context, box *drivers.Sandbox, file []byte) (*Report, error
 		r.add("settings", "the settings' schema takes some settings", time.Now(), Failed, err.Error())
 		return r, ctx.Err()
 	}
+	p.scripts = scripts
 	for _, probe := range probes {
 		if ctx.Err() != nil {
 			return r, ctx.Err()

@@ -12,6 +12,7 @@ import (
 	"github.com/polluxhq/pollux/drivers/conformance"
 	"github.com/polluxhq/pollux/drivers/drivertest"
 	"github.com/polluxhq/pollux/drivers/project"
+	"github.com/polluxhq/pollux/drivers/script"
 	"github.com/polluxhq/pollux/wasm/wasmtest"
 )
 
@@ -25,10 +26,10 @@ func sandbox(t *testing.T) *drivers.Sandbox {
 	return box
 }
 
-// conforms runs the probes, and shows the report.
-func conforms(t *testing.T, file []byte) *conformance.Report {
+// conforms runs the probes, with what the scripts say, and shows the report.
+func conforms(t *testing.T, file []byte, scripts ...*script.File) *conformance.Report {
 	t.Helper()
-	r, err := conformance.Run(t.Context(), sandbox(t), file)
+	r, err := conformance.Run(t.Context(), sandbox(t), file, scripts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,27 +45,21 @@ func conforms(t *testing.T, file []byte) *conformance.Report {
 	return r
 }
 
-func TestGoExampleConforms(t *testing.T) {
-	conforms(t, drivertest.BuildWith(t, "thermostat/go", "thermostat/driver.json"))
+// subject is a driver that is held to the contract.
+type subject struct {
+	what, lang, dir string
+	build           func(t *testing.T) []byte
 }
 
-func TestRustExampleConforms(t *testing.T) { conforms(t, drivertest.Rust(t, "thermostat/rust")) }
-
-// The driver of a page, made without an SDK.
-func TestCDriverConforms(t *testing.T) {
-	manifest, err := os.ReadFile("../sdk/c/driver.json")
-	if err != nil {
-		t.Fatal(err)
+// subjects are the example of each SDK, the driver without one, and every driver that pollux carries.
+func subjects(t *testing.T) []subject {
+	t.Helper()
+	all := []subject{
+		{"SDK", "JavaScript", "thermostat/js", func(t *testing.T) []byte { return source(t, "thermostat/js/thermostat.js") }},
+		{"SDK", "Go", "thermostat/go", func(t *testing.T) []byte { return drivertest.BuildWith(t, "thermostat/go", "thermostat/driver.json") }},
+		{"SDK", "Rust", "thermostat/rust", func(t *testing.T) []byte { return drivertest.Rust(t, "thermostat/rust") }},
+		{"no SDK", "C", "../sdk/c", buildC},
 	}
-	file, err := drivers.AppendManifest(wasmtest.C(t, "../sdk/c/lamp.c"), manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conforms(t, file)
-}
-
-// Every driver that pollux carries conforms: whatever a device sends, none of them crashes.
-func TestBundledDriversConform(t *testing.T) {
 	dirs, err := filepath.Glob("../library/*")
 	if err != nil || len(dirs) < 3 {
 		t.Fatal(dirs, err)
@@ -73,28 +68,71 @@ func TestBundledDriversConform(t *testing.T) {
 		if filepath.Ext(dir) == ".go" {
 			continue // the library's own tests
 		}
-		t.Run(filepath.Base(dir), func(t *testing.T) {
-			t.Parallel() // a third of the time it waits for deadlines
-			p, err := project.Find(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var file []byte
-			switch p.Lang {
-			case project.Rust:
-				file = drivertest.Rust(t, dir)
-			case project.Go:
-				file = drivertest.Build(t, dir)
-			default:
-				drivertest.NeedEngine(t)
-				if file, err = p.Build(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if r := conforms(t, file); r.Driver != filepath.Base(dir) {
-				t.Errorf("the file in %s is of driver %s", dir, r.Driver)
-			}
-		})
+		p, err := project.Find(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := subject{what: "bundled", lang: map[project.Lang]string{project.Go: "Go", project.Rust: "Rust", project.JavaScript: "JavaScript"}[p.Lang], dir: dir}
+		switch p.Lang {
+		case project.Rust:
+			s.build = func(t *testing.T) []byte { return drivertest.Rust(t, dir) }
+		case project.Go:
+			s.build = func(t *testing.T) []byte { return drivertest.Build(t, dir) }
+		default:
+			s.build = func(t *testing.T) []byte { return source(t, p.File) }
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func source(t *testing.T, path string) []byte {
+	drivertest.NeedEngine(t)
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// buildC builds the driver of a page, made without an SDK.
+func buildC(t *testing.T) []byte {
+	manifest, err := os.ReadFile("../sdk/c/driver.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := drivers.AppendManifest(wasmtest.C(t, "../sdk/c/lamp.c"), manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// scriptsOf opens the scripts that lie beside a driver, or one directory up.
+func scriptsOf(t *testing.T, dir string) []*script.File {
+	t.Helper()
+	files, err := (&project.Project{Dir: dir}).Tests()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// Every SDK's example and every driver that pollux carries conforms: whatever a device sends, none of them crashes. What came of it is
+// docs/conformance.md, which -update writes anew (make conformance).
+func TestEveryDriverConforms(t *testing.T) {
+	all := subjects(t)
+	reports := make([]*conformance.Report, len(all))
+	t.Run("drivers", func(t *testing.T) {
+		for i, s := range all {
+			t.Run(filepath.Base(s.dir), func(t *testing.T) {
+				t.Parallel() // a third of the time it waits for deadlines
+				reports[i] = conforms(t, s.build(t), scriptsOf(t, s.dir)...)
+			})
+		}
+	})
+	if !t.Failed() {
+		checkPage(t, all, reports)
 	}
 }
 
@@ -144,11 +182,24 @@ func TestWrongDriversFail(t *testing.T) {
 	}
 }
 
-func TestJavaScriptExampleConforms(t *testing.T) {
-	drivertest.NeedEngine(t)
-	file, err := os.ReadFile("thermostat/js/thermostat.js")
+// A driver that is right as long as nobody answers, and reports what is not in its model where the device of its tests does.
+func TestReportsOfTheScriptsAreHeldAgainstTheModel(t *testing.T) {
+	manifest, err := os.ReadFile("../sdk/c/driver.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	conforms(t, file)
+	file, err := drivers.AppendManifest(wasmtest.C(t, "../sdk/c/lamp.c"), []byte(strings.ReplaceAll(string(manifest), `"boolean"`, `"string"`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, scripts := range [][]*script.File{nil, scriptsOf(t, "../sdk/c")} {
+		r, err := conformance.Run(t.Context(), sandbox(t), file, scripts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(r.Probes, func(p conformance.Probe) bool { return p.Name == "model" })
+		if p := r.Probes[i]; (p.Outcome == conformance.Failed) != (scripts != nil) || scripts != nil && !strings.Contains(p.Detail, "lamp.test.yaml:") {
+			t.Errorf("with %d scripts: %+v", len(scripts), p)
+		}
+	}
 }

@@ -97,7 +97,7 @@ func (m *mutator) length(b []byte) {
 // garbageFrames has a twin that is at work hear what no device should say: what is strange to all, and mutations of what this
 // driver's device says.
 func (p *prober) garbageFrames() (Outcome, string) {
-	var own []string
+	own := p.seeds()
 	m := newMutator(append(append([]string(nil), own...), strange...), fuzzSeed)
 	hear := p.listener()
 	for n := range len(m.seeds) + mutations {

@@ -87,31 +87,61 @@ func (p *prober) life() (Outcome, string) {
 func (p *prober) inModel() (Outcome, string) {
 	t := p.twin()
 	what, results := t.life()
-	seen := 0
+	seen, tests := 0, 0
 	for i, r := range results {
-		for _, c := range r.effects.Changes {
-			property := t.model.Property(c.Property)
-			if property == nil {
-				return Failed, fmt.Sprintf("%s reports %q, which is no property of the model", what[i], c.Property)
-			}
-			if string(c.Value) != "null" && !property.Fits(c.Value) {
-				return Failed, fmt.Sprintf("%s reports %s as %.40s, which is no %s", what[i], c.Property, c.Value, property.Type)
-			}
-			seen++
+		n, wrong := t.fits(what[i], r)
+		if wrong != "" {
+			return Failed, wrong
 		}
-		for _, e := range r.effects.Events {
-			if t.model.Event(e.Name) == nil {
-				return Failed, fmt.Sprintf("%s emits %q, which is no event of the model", what[i], e.Name)
+		seen += n
+	}
+	for _, f := range p.scripts {
+		for i := range f.Tests {
+			n, wrong := p.rehearse(f, &f.Tests[i])
+			if wrong != "" {
+				return Failed, wrong
 			}
-			seen++
-		}
-		if r.effects.Describe != nil {
-			if _, err := p.model.Patch(r.effects.Describe); err != nil {
-				return Failed, fmt.Sprintf("%s describes what is no model: %v", what[i], err)
-			}
+			seen += n
+			tests++
 		}
 	}
+	p.report.Reports, p.report.Rehearsed = seen, tests
+	switch {
+	case tests > 0:
+		return Passed, fmt.Sprintf("%d reports and events; %d tests of its scripts played", seen, tests)
+	case seen == 0:
+		return Passed, "nothing was reported: a device that answers is in the driver's own tests, which were not given"
+	}
 	return Passed, fmt.Sprintf("%d reports and events", seen)
+}
+
+// fits says what of a call's result is not in the twin's model, and counts what is.
+func (t *twin) fits(what string, r result) (seen int, wrong string) {
+	for _, c := range r.effects.Changes {
+		property := t.model.Property(c.Property)
+		if property == nil && string(c.Value) == "null" && t.before.Property(c.Property) != nil {
+			continue // it is no more, as the same call describes
+		}
+		if property == nil {
+			return seen, fmt.Sprintf("%s reports %q, which is no property of the model", what, c.Property)
+		}
+		if string(c.Value) != "null" && !property.Fits(c.Value) {
+			return seen, fmt.Sprintf("%s reports %s as %.40s, which is no %s", what, c.Property, c.Value, property.Type)
+		}
+		seen++
+	}
+	for _, e := range r.effects.Events {
+		if t.model.Event(e.Name) == nil {
+			return seen, fmt.Sprintf("%s emits %q, which is no event of the model", what, e.Name)
+		}
+		seen++
+	}
+	if r.effects.Describe != nil {
+		if _, err := t.p.model.Patch(r.effects.Describe); err != nil {
+			return seen, fmt.Sprintf("%s describes what is no model: %v", what, err)
+		}
+	}
+	return seen, ""
 }
 
 func (p *prober) unknownEvents() (Outcome, string) {

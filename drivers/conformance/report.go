@@ -34,6 +34,9 @@ type Report struct {
 	Digest   string  `json:"sha256"`
 	Conforms bool    `json:"conforms"`
 	Probes   []Probe `json:"probes"`
+	// Reports and events that were held against the model, and how many tests of the driver's scripts were played for that.
+	Reports   int `json:"reports"`
+	Rehearsed int `json:"rehearsed"`
 	// Calls of the driver that were made, and the longest of them.
 	Calls     int     `json:"calls"`
 	LongestMS float64 `json:"longest_ms"`

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/script"
 	"github.com/polluxhq/pollux/wasm"
 )
 
@@ -25,6 +26,9 @@ type prober struct {
 	tenants int
 	// hung: a call did not end within CallLimit. No other is made after that: each would take as long.
 	hung bool
+	// scripts of the driver, and heard: what their devices said, as the driver got it.
+	scripts []*script.File
+	heard   map[string]bool
 }
 
 func newProber(ctx context.Context, box *drivers.Sandbox, runner drivers.Runner, r *Report) (*prober, error) {
@@ -36,7 +40,7 @@ func newProber(ctx context.Context, box *drivers.Sandbox, runner drivers.Runner,
 	if err != nil {
 		return nil, err
 	}
-	return &prober{ctx: ctx, box: box, runner: runner, model: model, sample: settings, report: r}, nil
+	return &prober{ctx: ctx, box: box, runner: runner, model: model, sample: settings, report: r, heard: map[string]bool{}}, nil
 }
 
 // twin is a twin as its driver sees it. With fresh, each call gets an instance that has served no call before.
@@ -45,17 +49,19 @@ type twin struct {
 	tenant     string
 	fresh      bool
 	model      *drivers.Model
+	before     *drivers.Model // as it was when the last call began
 	properties map[string]json.RawMessage
 	memory     json.RawMessage
 	timers     map[string]drivers.Timer
 	listens    []drivers.Subscription
+	settings   []byte
 	host       *host
 }
 
 func (p *prober) twin() *twin {
 	p.tenants++
 	return &twin{p: p, tenant: fmt.Sprintf("probe%d", p.tenants), model: p.model, properties: map[string]json.RawMessage{},
-		timers: map[string]drivers.Timer{}, host: &host{}}
+		timers: map[string]drivers.Timer{}, settings: p.sample, host: &host{}}
 }
 
 // result of a call. Crash is a trap, a wrong return value or a missed deadline, in words; empty: none.
@@ -103,7 +109,7 @@ func (t *twin) callFor(event drivers.Event, input string, limit time.Duration) r
 	t.host.heard = nil
 	began := time.Now()
 	effects, err := p.runner.Handle(ctx, drivers.Call{Event: event, Tenant: t.tenant, Input: []byte(input), State: t.state,
-		Settings: p.sample}, t.host)
+		Settings: t.settings}, t.host)
 	p.calls++
 	p.longest = max(p.longest, time.Since(began))
 	r := result{effects: effects, heard: t.host.heard}
@@ -137,6 +143,7 @@ func (t *twin) state() []byte {
 }
 
 func (t *twin) keep(e *drivers.Effects) {
+	t.before = t.model
 	for _, c := range e.Changes {
 		t.properties[c.Property] = c.Value
 	}
@@ -155,7 +162,7 @@ func (t *twin) keep(e *drivers.Effects) {
 		}
 	}
 	if e.Describe != nil {
-		if m, err := t.p.model.Patch(e.Describe); err == nil {
+		if m, err := t.model.Patch(e.Describe); err == nil {
 			t.model = m
 		}
 	}
@@ -168,6 +175,8 @@ type host struct {
 	refuse error
 	// stuck: what waits for the outside waits until the call's deadline.
 	stuck bool
+	// played is the device of a script, which does answer; nil: none.
+	played *rehearsal
 }
 
 func (h *host) note(ctx context.Context, format string, args ...any) error {
@@ -182,6 +191,9 @@ func (h *host) note(ctx context.Context, format string, args ...any) error {
 }
 
 func (h *host) Send(ctx context.Context, frame []byte) error {
+	if h.played != nil {
+		h.played.sent("", frame)
+	}
 	return h.note(ctx, "send %q", frame)
 }
 
@@ -189,10 +201,16 @@ func (h *host) Request(ctx context.Context, frame []byte, _ time.Duration) ([]by
 	if err := h.note(ctx, "request %q", frame); err != nil {
 		return nil, err
 	}
+	if h.played != nil {
+		return h.played.request(frame)
+	}
 	return nil, drivers.ErrTimeout
 }
 
 func (h *host) Publish(ctx context.Context, topic string, payload []byte, qos byte, retain bool) error {
+	if h.played != nil {
+		h.played.sent(topic, payload)
+	}
 	return h.note(ctx, "publish %q %q %d %t", topic, payload, qos, retain)
 }
 
@@ -200,12 +218,18 @@ func (h *host) HTTP(ctx context.Context, r drivers.HTTPRequest) (drivers.HTTPRes
 	if err := h.note(ctx, "http %s %q %v %q", r.Method, r.URL, r.Headers, r.Body); err != nil {
 		return drivers.HTTPResponse{}, err
 	}
+	if h.played != nil {
+		return h.played.http(r)
+	}
 	return drivers.HTTPResponse{Status: 503}, nil
 }
 
 func (h *host) Call(ctx context.Context, c drivers.TwinCall) (drivers.TwinAnswer, error) {
 	if err := h.note(ctx, "call %+v", c); err != nil {
 		return drivers.TwinAnswer{}, err
+	}
+	if h.played != nil {
+		return h.played.called(c), nil
 	}
 	return drivers.TwinAnswer{Error: &drivers.TwinError{Code: drivers.CallNotFound, Message: "there is no such twin"}}, nil
 }

@@ -123,5 +123,22 @@ func (p *Project) Scripts() ([]string, error) {
 	return nil, nil
 }
 
+// Tests opens the scripts. The error names the file and the line.
+func (p *Project) Tests() ([]*script.File, error) {
+	paths, err := p.Scripts()
+	if err != nil {
+		return nil, err
+	}
+	var files []*script.File
+	for _, path := range paths {
+		f, err := script.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
 // ErrNoScripts says that a project has no tests.
 var ErrNoScripts = errors.New("no tests")

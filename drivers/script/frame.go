@@ -178,3 +178,20 @@ func (p *parser) frame(n node) Frame {
 
 // JSONFrame expects that JSON.
 func JSONFrame(v any) Frame { return Frame{JSON: v, kind: "json"} }
+
+// Expand puts what the groups of a match hold where the answer has \1 to \9. It may return data itself.
+func Expand(data []byte, groups [][]byte) []byte {
+	if len(groups) < 2 {
+		return data
+	}
+	var out []byte
+	for i := 0; i < len(data); i++ {
+		if data[i] == '\\' && i+1 < len(data) && data[i+1] >= '1' && data[i+1] <= '9' && int(data[i+1]-'0') < len(groups) {
+			out = append(out, groups[data[i+1]-'0']...)
+			i++
+			continue
+		}
+		out = append(out, data[i])
+	}
+	return out
+}
