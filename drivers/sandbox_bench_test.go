@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,19 +46,20 @@ func BenchmarkManyTwins(b *testing.B) {
 }
 
 // BenchmarkUpload is what an upload of a Go driver of 3 MB costs, from the file to the answer of its first call, on a node
-// that has not seen it.
+// that has not seen it. As on a node, a child process compiles. Nothing of it runs beside something else, so that on a quiet
+// machine it takes as long as the processor time, which is told beside it.
 func BenchmarkUpload(b *testing.B) {
-	const uploads = 3
-	s := newSandbox(b, drivers.SandboxOptions{CacheDir: b.TempDir()})
+	const uploads = 5
+	s := newSandbox(b, drivers.SandboxOptions{CacheDir: b.TempDir(), Compiler: drivertest.Compiler(b)})
 	file := drivertest.Echo(b)
-	best := time.Hour
+	best, least := time.Hour, time.Hour
 	for n := range uploads {
 		// Another version: its code differs by a constant that the driver's data carries.
 		version := bytes.Replace(file, []byte("no action"), fmt.Appendf(nil, "no acti%02d", n), 1)
 		if n > 0 && bytes.Equal(version, file) {
 			b.Fatal("the versions are the same")
 		}
-		began := time.Now()
+		began, worked := time.Now(), processorTime()
 		if _, err := s.Verify(version); err != nil {
 			b.Fatal(err)
 		}
@@ -68,11 +70,23 @@ func BenchmarkUpload(b *testing.B) {
 		if _, err := r.Handle(b.Context(), command("say", `{"text":"world"}`), &host{}); err != nil {
 			b.Fatal(err)
 		}
-		best = min(best, time.Since(began))
+		best, least = min(best, time.Since(began)), min(least, processorTime()-worked)
 		_ = r.Close()
 	}
-	bench(b, map[string]any{"name": fmt.Sprintf("upload to first call: Go driver of %.1f MB", float64(len(file))/(1<<20)), "unit": "s",
+	bench(b, map[string]any{"name": fmt.Sprintf("upload to first call: Go driver of %.1f MB, %.2f s of a processor", float64(len(file))/(1<<20),
+		least.Seconds()), "unit": "s",
 		"ours": best.Seconds(), "goal": "at most 1.5 s", "met": best <= 1500*time.Millisecond})
+}
+
+// processorTime is that of this process and of its children that have ended.
+func processorTime() (all time.Duration) {
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if syscall.Getrusage(who, &u) == nil {
+			all += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+	}
+	return all
 }
 
 const loopScript = `export default driver({

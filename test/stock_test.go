@@ -85,7 +85,7 @@ func TestStockClients(t *testing.T) {
 	if got := at(answer, "desired", "progress"); got != "PROGRESS_ASKED" && got != "PROGRESS_SENT" {
 		t.Errorf("SetDesired answered %v", answer)
 	}
-	wait := time.After(10 * time.Second)
+	wait := time.After(30 * time.Second)
 	for heard := ""; !strings.HasPrefix(strings.ToLower(heard), "cmnd/lamp/power"); {
 		select {
 		case heard = <-told:

@@ -76,7 +76,7 @@ func (s *stage) schema(name string) string {
 
 func TestRealMessages(t *testing.T) {
 	s := newStage(t)
-	// As facts/devices tell them, and as firmware 13 writes them.
+	// As firmware 13 writes them.
 	s.hears("tele/desk/STATE", `{"Time":"2026-01-01T00:00:00","UptimeSec":611,"Heap":24,"POWER":"OFF","Dimmer":2,"HSBColor":"25,100,2","Color":"0502000000","CT":153,"Wifi":{"AP":1,"RSSI":44,"Signal":-78}}`)
 	s.has(map[string]string{
 		"power1": "false", "dimmer": "2", "hsb": `"25,100,2"`, "color": `"#050200"`, "ct": "153", "uptime_s": "611",

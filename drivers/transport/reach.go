@@ -24,13 +24,15 @@ type Reach struct {
 
 var (
 	limitedBroadcast = netip.MustParseAddr("255.255.255.255")
-	// special are the networks that are neither public nor what netip calls private.
-	special = prefixes("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24",
-		"203.0.113.0/24", "240.0.0.0/4", "::/96", "100::/64", "2001:db8::/32", "fec0::/10")
+	// unicast is all of IPv6 that is given out as public addresses; of the rest, only what embeds IPv4 leads there.
+	unicast = netip.MustParsePrefix("2000::/3")
+	// special are the networks of IPv4, and of unicast, that are neither public nor what netip calls private: those that
+	// IANA's registries of special-purpose addresses do not call globally reachable, and all of 2001::/23, in which only
+	// services of the network itself are (Teredo's addresses among them, which hold others).
+	special = prefixes("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24",
+		"203.0.113.0/24", "240.0.0.0/4", "2001::/23", "2001:db8::/32", "3fff::/20")
 	// embedding are the networks whose addresses hold an IPv4 address, with the byte at which it begins.
-	embedding = map[netip.Prefix]int{
-		netip.MustParsePrefix("64:ff9b::/96"): 12, netip.MustParsePrefix("64:ff9b:1::/48"): 12, netip.MustParsePrefix("2002::/16"): 2,
-	}
+	embedding = map[netip.Prefix]int{netip.MustParsePrefix("64:ff9b::/96"): 12, netip.MustParsePrefix("2002::/16"): 2}
 )
 
 func prefixes(texts ...string) (all []netip.Prefix) {
@@ -58,7 +60,7 @@ func Public(ip netip.Addr) bool {
 			return Public(netip.AddrFrom4([4]byte(b[at : at+4])))
 		}
 	}
-	return true
+	return ip.Is4() || unicast.Contains(ip)
 }
 
 // kindOf names what is not public, for messages.
