@@ -106,10 +106,15 @@ func (h *host) Publish(_ context.Context, topic string, payload []byte, qos byte
 	if !ok || strings.ContainsAny(topic, "+#\x00") {
 		return fmt.Errorf("publish to %q: not among the twin's topics: %w", topic, drivers.ErrDenied)
 	}
-	if h.link != nil {
-		if to, ok := h.link.conn.(publisher); ok {
-			return h.publishOut(to, topic, payload, qos, retain)
+	if h.cfg.binding.Dials(h.cfg.uri) { // another's broker; never this node's in its place
+		if h.link == nil {
+			return errDisconnected
 		}
+		to, ok := h.link.conn.(publisher)
+		if !ok {
+			return fmt.Errorf("publish to %q: the twin's connection is to no broker: %w", topic, drivers.ErrDenied)
+		}
+		return h.publishOut(to, topic, payload, qos, retain)
 	}
 	p := h.e.publish.Load()
 	if p == nil {

@@ -30,7 +30,7 @@ export default driver({
       type: 'object', title: 'Events', default: {}, maxProperties: 20, description: 'Topics whose messages are announced as the event `message`, by name.',
       propertyNames: { pattern: '^[a-z][a-z0-9_]{0,63}$' }, additionalProperties: { type: 'string', maxLength: 128 },
     },
-    read: { type: 'array', title: 'Said when the node starts', default: [], maxItems: 16, items: { type: 'object', required: ['topic', 'payload'], additionalProperties: false, properties: { topic: { type: 'string', minLength: 1, maxLength: 128, pattern: '^[^+#]+$' }, payload: { type: 'string', maxLength: 4096 } } } },
+    read: { type: 'array', title: 'Said when the twin wakes', default: [], maxItems: 16, items: { type: 'object', required: ['topic', 'payload'], additionalProperties: false, properties: { topic: { type: 'string', minLength: 1, maxLength: 128, pattern: '^[^+#]+$' }, payload: { type: 'string', maxLength: 4096 } } } },
   },
 
   actions: {
@@ -48,8 +48,10 @@ export default driver({
       properties[name] = { type: v.type ?? 'number', title: v.title ?? name, ...(v.unit ? { unit: v.unit } : {}), ...(v.write ? {} : { readOnly: true }) };
     }
     twin.describe({ properties });
-    for (const { topic, payload } of twin.settings.read) twin.publish(`${twin.settings.topic}/${topic}`, payload, { qos: 1 });
+    ask(twin);
   },
+  connected(twin) { if (!twin.memory.asked) ask(twin); },
+  disconnected(twin) { twin.memory.asked = false; },
 
   message(twin, topic, payload) {
     const { topic: base, values, events } = twin.settings;
@@ -77,6 +79,17 @@ export default driver({
 });
 
 // fits says whether a topic is meant by a filter, in which + stands for one level.
+// ask says what has the device tell its state. At another broker than the node's own that can wait for the connection.
+function ask(twin) {
+  try {
+    for (const { topic, payload } of twin.settings.read) twin.publish(`${twin.settings.topic}/${topic}`, payload, { qos: 1 });
+    twin.memory.asked = true;
+  } catch (error) {
+    if (!(error instanceof CapabilityError)) throw error;
+    twin.memory.asked = false;
+  }
+}
+
 function fits(filter, topic) {
   const [want, have] = [filter.split('/'), topic.split('/')];
   return want.length === have.length && want.every((level, i) => level === '+' || level === have[i]);
