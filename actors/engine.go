@@ -367,7 +367,7 @@ func (e *Engine) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
 		done(cluster.Reply{Err: fmt.Errorf("%s: shard: %w", env.Target.ID, cluster.ErrOverloaded)})
 		return
 	}
-	e.system.Root.Send(s.pid, &call{env: env, done: done, slot: slot})
+	s.post(letter{call: &call{env: env, done: done, slot: slot}})
 }
 
 // Gained says that this node now owns the slots. What was gained before, and not lost, goes on.

@@ -241,7 +241,7 @@ func (t *twin) submit(txn *storage.Txn) bool {
 	en.tokens.Add(1)
 	err := t.e.store.Submit(txn, func(r storage.Result) {
 		en.shard.e.room.settled()
-		en.send(&saved{r.Err, r.Revision})
+		en.shard.post(letter{en: en, turn: &saved{r.Err, r.Revision}})
 	})
 	if err == nil {
 		s.flying, s.crowded, s.tries, s.retryAt = true, false, 0, 0

@@ -3,6 +3,7 @@ package actors
 import (
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -23,6 +24,10 @@ type entry struct {
 	slot   cluster.Slot
 	pid    *actor.PID
 	tokens atomic.Int32
+	// mailed are the messages that are in its mailbox or have their turn out of it. mu is held for a turn: the shard takes turns, too.
+	mailed atomic.Int32
+	mu     sync.Mutex
+	twin   *twin
 	// used is when somebody last wanted it, by nowMS.
 	used atomic.Int64
 	// load and bytes are what waits inside of the actor, as of its last turn.
@@ -36,6 +41,9 @@ type entry struct {
 	// link and high are the sender and number of the newest frame that was let in. They belong to the shard.
 	link, high uint64
 }
+
+// stop has the shard stop the actor, unless something is on its way to it by then.
+func (en *entry) stop() { en.shard.e.system.Root.Send(en.shard.pid, &shardIdle{en}) }
 
 // full says whether the actor may not be given more.
 func (en *entry) full(o *Options) bool {
@@ -64,14 +72,19 @@ type refusable interface {
 }
 
 // send passes a message to the actor. The caller holds a token, which goes with it.
-func (en *entry) send(m turn) { en.shard.e.system.Root.Send(en.pid, m) }
+func (en *entry) send(m turn) {
+	en.mailed.Add(1)
+	en.shard.e.system.Root.Send(en.pid, m)
+}
 
 // shard runs the actors of some slots. It is an actor, too: what follows runs in its turns.
 type shard struct {
 	e     *Engine
 	pid   *actor.PID
 	wheel *wheel.Wheel[*entry]
-	queue atomic.Int32 // calls that wait in the shard's mailbox
+	queue atomic.Int32 // calls in the tray
+
+	tray tray
 
 	entries  map[string]*entry
 	byPID    map[string]*entry
@@ -128,9 +141,8 @@ func newShard(e *Engine, n int) (*shard, error) {
 
 func (s *shard) receive(c actor.Context) {
 	switch m := c.Message().(type) {
-	case *call:
-		s.queue.Add(-1)
-		s.handle(c, m)
+	case *collect:
+		s.empty(c)
 	case *shardDue:
 		s.due(m)
 	case *shardIdle:
@@ -175,7 +187,11 @@ func (s *shard) handle(c actor.Context, m *call) {
 		m.refuse(fmt.Errorf("twin %s: %w", en.id, cluster.ErrOverloaded))
 		return
 	}
-	s.forward(c, m.env.Target.ID, m.slot, m, true)
+	if en = s.actor(c, m.env.Target.ID, m.slot, m); en != nil {
+		en.used.Store(s.tray.tick)
+		en.tokens.Add(1)
+		s.take(en, m, frame)
+	}
 	if frame {
 		s.entries[m.env.Target.ID].letIn(f)
 	}
@@ -183,13 +199,25 @@ func (s *shard) handle(c actor.Context, m *call) {
 
 // forward passes a message to an actor, activated if need be. used says that somebody wants the actor.
 func (s *shard) forward(c actor.Context, id string, slot cluster.Slot, m turn, used bool) {
+	en := s.actor(c, id, slot, m)
+	if en == nil {
+		return
+	}
+	if used {
+		en.used.Store(s.e.nowMS())
+	}
+	s.pass(en, m)
+}
+
+// actor gives the actor that a message is for, activated if need be. nil: the message is parked for its next life, or was refused.
+func (s *shard) actor(c actor.Context, id string, slot cluster.Slot, m turn) *entry {
 	en := s.entries[id]
 	if en == nil {
 		if s.e.owned[slot].Load() == nil {
 			if r, ok := m.(refusable); ok {
 				r.refuse(fmt.Errorf("%s: slot %d: %w", id, slot, cluster.ErrNotOwner))
 			}
-			return
+			return nil
 		}
 		en = &entry{id: id, shard: s, slot: slot}
 		en.Value = en
@@ -199,12 +227,9 @@ func (s *shard) forward(c actor.Context, id string, slot cluster.Slot, m turn, u
 	}
 	if en.stopping || en.leaving {
 		en.parked = append(en.parked, m)
-		return
+		return nil
 	}
-	if used {
-		en.used.Store(s.e.nowMS())
-	}
-	s.pass(en, m)
+	return en
 }
 
 func (s *shard) pass(en *entry, m turn) {

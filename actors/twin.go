@@ -110,27 +110,45 @@ func (t *twin) Receive(c actor.Context) {
 	}
 	if a, first := m.(*activate); first {
 		t.en, t.e = a.en, a.en.shard.e
+		t.en.twin = t
 	}
+	en := t.en
+	en.mu.Lock()
 	t.tick, t.wall = t.e.both()
-	t.turn(m)
-	t.measure()
-	t.en.tokens.Add(-1)
-	if t.wantsStop() {
-		t.e.system.Root.Send(t.en.shard.pid, &shardIdle{t.en})
+	t.act(m)
+	t.afterwards()
+	stop := t.wantsStop()
+	en.mailed.Add(-1)
+	en.mu.Unlock()
+	en.tokens.Add(-1)
+	if stop {
+		en.stop()
 	}
 }
 
-// turn runs one message. A panic ends the twin's life without effect; the next message gives it a new one, from what
+// act runs one message. A panic ends the twin's life without effect; the next message gives it a new one, from what
 // was committed. Whatever the turn had in hand, everybody who waits gets an answer.
-func (t *twin) turn(m turn) {
-	defer func() {
-		if r := recover(); r != nil {
-			t.fall(r)
-		}
-	}()
+func (t *twin) act(m turn) {
+	defer t.survive()
 	m.run(t)
+}
+
+// afterwards is the end of a turn, of one message or several. It survives a panic as act does.
+func (t *twin) afterwards() {
+	t.stepping()
+	t.measure()
+}
+
+func (t *twin) stepping() {
+	defer t.survive()
 	t.step()
 	t.speak()
+}
+
+func (t *twin) survive() {
+	if r := recover(); r != nil {
+		t.fall(r)
+	}
 }
 
 // measure tells the shard how much waits here.
