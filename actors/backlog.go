@@ -47,10 +47,13 @@ type backlog struct {
 	seq   atomic.Uint64
 	calls atomic.Uint64
 	count atomic.Int32 // frames that wait
-	parts [backlogParts]struct {
-		mu    sync.Mutex
-		lines map[string]*line
-	}
+	parts [backlogParts]backlogPart
+}
+
+// backlogPart holds the lines of some twins.
+type backlogPart struct {
+	sync.Mutex
+	lines map[string]*line
 }
 
 // line holds the frames of one twin that have no answer yet, in their order.
@@ -65,12 +68,22 @@ type late struct {
 	id      string
 	frame   *actorv1.Frame
 	env     cluster.Envelope // of the frame on offer
-	done    func(*actorv1.Taken, error)
+	done    taker
 	since   time.Time // when it began to wait
 	waits   bool
 	waited  bool
 	unknown uint8
 }
+
+// taker hears once what became of a frame: what the twin said, or an error where it did not take the frame.
+type taker interface {
+	taken(r *actorv1.Taken, err error)
+}
+
+// takerFunc is a function as a taker.
+type takerFunc func(*actorv1.Taken, error)
+
+func (f takerFunc) taken(r *actorv1.Taken, err error) { f(r, err) }
 
 // lines are used again: most frames are alone in theirs.
 var lines = sync.Pool{New: func() any { return &line{} }}
@@ -83,43 +96,45 @@ func newBacklog(e *Engine) *backlog {
 	return b
 }
 
-// lock gives the lines among which a twin's is, and what ends the use of them.
-func (b *backlog) lock(id string) (lines map[string]*line, unlock func()) {
-	p := &b.parts[maphash.String(b.seed, id)%backlogParts]
-	p.mu.Lock()
-	return p.lines, p.mu.Unlock
+// part has the lines among which a twin's is.
+func (b *backlog) part(id string) *backlogPart {
+	return &b.parts[maphash.String(b.seed, id)%backlogParts]
 }
 
 func (l *late) size() int { return len(l.frame.Topic) + len(l.frame.Payload) }
 
-// deliver brings a frame to a twin; it is the backlog's from now on. done is called once: with what the twin said, or with an
-// error where it did not take the frame.
+// deliver brings a frame to a twin; it is the backlog's from now on. done is called once.
 func (b *backlog) deliver(id string, f *actorv1.Frame, done func(*actorv1.Taken, error)) {
-	l := &late{id: id, done: done}
-	all, unlock := b.lock(id)
-	q := all[id]
+	b.bring(&late{id: id, frame: f, done: takerFunc(done)})
+}
+
+// bring is deliver of what its sender has put together.
+func (b *backlog) bring(l *late) {
+	f := l.frame
+	p := b.part(l.id)
+	p.Lock()
+	q := p.lines[l.id]
 	if q == nil {
 		q = lines.Get().(*line)
-		all[id] = q
+		p.lines[l.id] = q
 	}
-	l.frame = f
 	f.Link, f.Sequence = b.link, b.seq.Add(1)
 	if q.waiting > 0 {
 		fits := b.wait(q, l)
 		if fits {
 			q.frames = append(q.frames, l)
 		}
-		unlock()
+		p.Unlock()
 		if !fits {
 			b.refuse(l)
 		}
 		return
 	}
 	if n := len(q.frames); n > 0 {
-		l.frame.Previous = q.frames[n-1].frame.Sequence
+		f.Previous = q.frames[n-1].frame.Sequence
 	}
 	q.frames = append(q.frames, l)
-	unlock()
+	p.Unlock()
 	b.offer(l)
 }
 
@@ -190,19 +205,20 @@ func (b *backlog) unwait(q *line, l *late) {
 
 func (b *backlog) refuse(l *late) {
 	b.e.stats.drop(dropBacklog)
-	l.done(nil, fmt.Errorf("twin %s: %w", l.id, cluster.ErrOverloaded))
+	l.done.taken(nil, fmt.Errorf("twin %s: %w", l.id, cluster.ErrOverloaded))
 }
 
 // again takes a frame back that was not taken.
 func (b *backlog) again(l *late) {
-	all, unlock := b.lock(l.id)
-	q := all[l.id]
+	p := b.part(l.id)
+	p.Lock()
+	q := p.lines[l.id]
 	q.back = true
 	fits := b.wait(q, l)
 	if !fits {
-		b.remove(all, q, l)
+		b.remove(p.lines, q, l)
 	}
-	unlock()
+	p.Unlock()
 	if !fits {
 		b.refuse(l)
 	}
@@ -210,19 +226,20 @@ func (b *backlog) again(l *late) {
 
 // answered: a frame was taken, or refused for good. Those that wait behind it follow at once.
 func (b *backlog) answered(l *late, reply proto.Message, err error) {
-	all, unlock := b.lock(l.id)
-	q := all[l.id]
+	p := b.part(l.id)
+	p.Lock()
+	q := p.lines[l.id]
 	var offers []*late
-	if b.remove(all, q, l) && q.waiting > 0 {
+	if b.remove(p.lines, q, l) && q.waiting > 0 {
 		atMost := lineWindow
 		if q.back {
 			atMost = 1 // for want of room: one more, now that one is answered
 		}
 		offers = b.next(q, atMost)
 	}
-	unlock()
+	p.Unlock()
 	taken, _ := reply.(*actorv1.Taken)
-	l.done(taken, err)
+	l.done.taken(taken, err)
 	for _, l := range offers {
 		b.offer(l)
 	}
@@ -275,7 +292,7 @@ func (b *backlog) retry() {
 	var offers, refused []*late
 	for i := range b.parts {
 		p := &b.parts[i]
-		p.mu.Lock()
+		p.Lock()
 		for _, q := range p.lines {
 			q.back = false
 			if q.waiting == 0 {
@@ -292,7 +309,7 @@ func (b *backlog) retry() {
 				offers = append(offers, b.next(q, lineWindow)...)
 			}
 		}
-		p.mu.Unlock()
+		p.Unlock()
 	}
 	for _, l := range refused {
 		b.refuse(l)

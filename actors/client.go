@@ -210,6 +210,9 @@ func (c *Client) Trace(ctx context.Context, id string) (*TraceStream, error) {
 // Ingest takes a message in; see Engine.Ingest.
 func (c *Client) Ingest(m *Ingest, done func(IngestResult)) { c.e.Ingest(m, done) }
 
+// IngestAll is Ingest of several messages; those that are nil are left out. done is called once for each, with its number.
+func (c *Client) IngestAll(all []*Ingest, done func(int, IngestResult)) { c.e.IngestAll(all, done) }
+
 // RefuseIngest lists a message that its door refuses; see Engine.Refuse.
 func (c *Client) RefuseIngest(m *Ingest, code, reason string, done func(IngestResult)) {
 	c.e.Refuse(m, code, reason, done)

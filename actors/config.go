@@ -370,8 +370,8 @@ func (t *twin) remove() {
 	if s := t.save; s != nil {
 		waiting := s.waiting
 		s.waiting, s.samples, s.journal = nil, nil, nil
-		for _, done := range waiting {
-			done(fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
+		for i := range waiting {
+			waiting[i].tell(fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
 		}
 	}
 	if t.ready && t.loaded && t.backoff == 0 {

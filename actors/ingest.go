@@ -201,23 +201,69 @@ func isName(s string, most int, dots bool) bool {
 
 func when(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
+// intaking is a message on its way in. It is all that the way needs, in one piece.
+type intaking struct {
+	late
+	first  actorv1.Frame
+	e      *Engine
+	m      *Ingest
+	flying *atomic.Int64 // nil: it is not counted
+	// one, or each with the message's number, hears its result.
+	one    func(IngestResult)
+	each   func(int, IngestResult)
+	number int
+}
+
+// end tells the sender.
+func (x *intaking) end(r IngestResult) {
+	if x.flying != nil {
+		x.flying.Add(-1)
+	}
+	if x.each != nil {
+		x.each(x.number, r)
+		return
+	}
+	x.one(r)
+}
+
 // Ingest takes a message in. It never blocks; done is called exactly once, from any goroutine, or before Ingest returns.
 // The order of the messages of one twin is kept.
 func (e *Engine) Ingest(m *Ingest, done func(IngestResult)) {
-	flying := e.intake.begins(m.Project, m.Door)
-	ends := func(r IngestResult) {
-		flying.Add(-1)
-		done(r)
+	e.ingest(&intaking{m: m, one: done})
+}
+
+// intakings are put together so many at a time.
+const intakings = 64
+
+// IngestAll is Ingest of several messages; those that are nil are left out. done is called once for each, with its number.
+func (e *Engine) IngestAll(all []*Ingest, done func(int, IngestResult)) {
+	var space []intaking
+	for i, m := range all {
+		if m == nil {
+			continue
+		}
+		if len(space) == 0 {
+			space = make([]intaking, min(intakings, len(all)-i))
+		}
+		x := &space[0]
+		space = space[1:]
+		x.m, x.each, x.number = m, done, i
+		e.ingest(x)
 	}
+}
+
+func (e *Engine) ingest(x *intaking) {
+	m := x.m
+	x.flying = e.intake.begins(m.Project, m.Door)
 	if code, reason := e.check(m); code != "" {
-		e.refuse(m, m.twinID(), code, reason, ends)
+		e.refuse(m, m.twinID(), code, reason, x.end)
 		return
 	}
 	if m.Twin != "" {
-		e.ingestTo(m, m.twinID(), ends)
+		e.ingestTo(x, m.twinID())
 		return
 	}
-	e.ingestFrom(m, ends)
+	e.ingestBy(x)
 }
 
 // Refuse counts and lists a message that its door could not read, under the project that it was for. done is called when
@@ -238,53 +284,62 @@ func (m *Ingest) twinID() string {
 	return m.Project + "/" + m.Twin
 }
 
-// ingestFrom finds the twin of an alias.
+// ingestFrom finds the twin of an alias, for a message that is counted already.
 func (e *Engine) ingestFrom(m *Ingest, done func(IngestResult)) {
+	e.ingestBy(&intaking{m: m, one: done})
+}
+
+// ingestBy finds the twin of an alias.
+func (e *Engine) ingestBy(x *intaking) {
+	m := x.m
 	key := aliasKey(m.Project, m.Alias.Network, m.Alias.Key, m.Alias.Value)
 	id, err := e.intake.aliases.twin(key)
 	switch {
 	case err != nil:
-		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})
+		x.end(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})
 	case id != "":
-		e.ingestTo(m, id, done)
+		e.ingestTo(x, id)
 	case m.Device != "":
-		e.refuse(m, m.Device, CodeForbidden, "the key belongs to twin "+m.Device+", which has not this alias", done)
+		e.refuse(m, m.Device, CodeForbidden, "the key belongs to twin "+m.Device+", which has not this alias", x.end)
 	default:
-		e.unknown(m, key, done)
+		e.unknown(m, key, x.end)
 	}
 }
 
 // ingestTo brings a message to its twin.
-func (e *Engine) ingestTo(m *Ingest, id string, done func(IngestResult)) {
+func (e *Engine) ingestTo(x *intaking, id string) {
+	m := x.m
 	if m.Device != "" && m.Device != id {
-		e.refuse(m, m.Device, CodeForbidden, "the key belongs to twin "+m.Device+", and the message is for "+id, done)
+		e.refuse(m, m.Device, CodeForbidden, "the key belongs to twin "+m.Device+", and the message is for "+id, x.end)
 		return
 	}
-	f := &actorv1.Frame{Topic: m.topic(), Payload: m.Payload, Door: m.Door, Time: m.Time, Historical: m.Historical, Id: m.ID,
-		Alias: m.Alias, Retain: m.Retain, Will: m.Will}
+	f := &x.first
+	f.Topic, f.Payload, f.Door, f.Time, f.Historical, f.Id = m.topic(id), m.Payload, m.Door, m.Time, m.Historical, m.ID
+	f.Alias, f.Retain, f.Will = m.Alias, m.Retain, m.Will
 	if m.Commit {
 		f.Qos = 1
 	}
-	e.backlog.deliver(id, f, func(r *actorv1.Taken, err error) { e.ingested(m, id, r, err, done) })
+	x.e, x.id, x.frame, x.done = e, id, f, x
+	e.backlog.bring(&x.late)
 }
 
-// ingested tells what a twin said to a message.
-func (e *Engine) ingested(m *Ingest, id string, r *actorv1.Taken, err error, done func(IngestResult)) {
+// taken tells what a twin said to a message.
+func (x *intaking) taken(r *actorv1.Taken, err error) {
 	switch {
 	case err != nil && errors.Is(err, mqtt.ErrRefused):
 		code, reason := refusalCode(err)
 		if code == CodeUnknownTwin {
-			reason = "there is no twin " + id
+			reason = "there is no twin " + x.id
 		}
-		e.refuse(m, id, code, reason, done)
+		x.e.refuse(x.m, x.id, code, reason, x.end)
 	case err != nil:
-		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})
+		x.end(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})
 	case r.GetDuplicate():
-		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_DUPLICATE})
+		x.end(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_DUPLICATE})
 	case r.GetCode() != "":
-		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_REFUSED, Code: r.Code, Reason: r.Reason})
+		x.end(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_REFUSED, Code: r.Code, Reason: r.Reason})
 	default:
-		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_STORED})
+		x.end(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_STORED})
 	}
 }
 
@@ -301,12 +356,13 @@ func (e *Engine) refuse(m *Ingest, twin, code, reason string, done func(IngestRe
 	}})
 }
 
-func (m *Ingest) topic() string {
+// topic is what a driver is told; twin is the id of the message's.
+func (m *Ingest) topic(twin string) string {
 	switch {
 	case m.Topic != "":
 		return m.Topic
 	case m.Twin != "":
-		return m.Project + "/" + m.Twin
+		return twin
 	}
 	return m.Project + "/" + m.Alias.Network + "/" + m.Alias.Key + "/" + m.Alias.Value
 }

@@ -121,13 +121,8 @@ func (t *twin) answerFrame(f *actorv1.Frame, m *call, r *actorv1.Taken) {
 		return
 	}
 	t.soil()
-	t.whenSaved(func(err error) {
-		if err != nil {
-			m.refuse(err)
-			return
-		}
-		m.answer(reply)
-	})
+	s := t.saves()
+	s.waiting = append(s.waiting, saveWaiter{call: m, reply: reply})
 }
 
 // listRefusal has the next transaction write a line.

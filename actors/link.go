@@ -445,18 +445,18 @@ func (t *twin) frame(f *actorv1.Frame, m *call) {
 	if t.repeatedFrame(f, m) {
 		return
 	}
-	taken := func(err error) { t.took(f, m, err) }
 	if err := t.receivable(); err != nil {
 		t.e.stats.drop(dropFault)
-		taken(err)
+		t.took(f, m, err)
 		return
 	}
 	t.seen()
 	t.movedBy().received(len(f.Topic) + len(f.Payload))
 	if t.spec.bare() {
-		taken(t.understand(f))
+		t.took(f, m, t.understand(f))
 		return
 	}
+	taken := func(err error) { t.took(f, m, err) }
 	if w := t.cfg.will; w != nil && f.Topic == w.Topic {
 		t.presence(string(f.Payload))
 		v := event{done: taken}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/polluxhq/pollux/actors/model"
@@ -36,24 +37,43 @@ type absorbed struct {
 	beyond  int
 }
 
+// intakeRoom is what a message needs while it is taken.
+type intakeRoom struct {
+	message model.Message
+	changes []drivers.Change
+	values  []state.Value
+	ways    []way
+}
+
+var intakeRooms = sync.Pool{New: func() any { return &intakeRoom{} }}
+
+func (x *intakeRoom) free() {
+	x.message.Clear()
+	clear(x.changes)
+	clear(x.values)
+	x.changes, x.values, x.ways = x.changes[:0], x.values[:0], x.ways[:0]
+	if cap(x.changes) <= maxProperties {
+		intakeRooms.Put(x)
+	}
+}
+
 // absorb takes a message of the device's, JSON. at is its source's time in milliseconds since 1970 where the message itself has
 // none; 0: now. A historical one goes to history alone. What it changes is in the next transaction. Only for bare twins.
 func (t *twin) absorb(payload []byte, at int64, historical bool) absorbed {
 	now := t.stamp()
-	m := t.spec.thing.Read(payload, at, now, t.e.messageTimes(ProjectOf(t.en.id)))
+	x := intakeRooms.Get().(*intakeRoom)
+	defer x.free()
+	m := &x.message
+	t.spec.thing.ReadInto(m, payload, at, now, t.e.messageTimes(ProjectOf(t.en.id)))
 	out := absorbed{taken: len(m.Readings), ignored: m.Ignored, refused: m.Refused, beyond: m.Beyond}
 	if err := t.fits(m.Readings); err != nil {
 		out.taken, out.refused = 0, append(out.refused, model.Refusal{Code: "too_large", Reason: err.Error()})
-		m.Readings = nil
+		m.Readings = m.Readings[:0]
 	}
 	t.filtered(filterIgnored, out.ignored)
 	for _, r := range out.refused {
 		t.filtered(r.Code, 1)
 	}
-	if len(m.Readings) == 0 {
-		return out
-	}
-	changes, values, ways := make([]drivers.Change, 0, len(m.Readings)), make([]state.Value, 0, len(m.Readings)), make([]way, 0, len(m.Readings))
 	for i := range m.Readings {
 		r := &m.Readings[i]
 		w := toHistory
@@ -63,10 +83,10 @@ func (t *twin) absorb(payload []byte, at int64, historical bool) absorbed {
 		if w == nowhere {
 			continue
 		}
-		changes = append(changes, drivers.Change{Property: r.Property.Name, Time: r.Time, Quality: r.Quality})
-		values, ways = append(values, r.Value), append(ways, w)
+		x.changes = append(x.changes, drivers.Change{Property: r.Property.Name, Time: r.Time, Quality: r.Quality})
+		x.values, x.ways = append(x.values, r.Value), append(x.ways, w)
 	}
-	t.report(changes, values, ways)
+	t.report(x.changes, x.values, x.ways)
 	return out
 }
 

@@ -13,9 +13,13 @@ import (
 
 // save is what a twin has under way to the store: one transaction at a time, so that their order is the twin's.
 type save struct {
+	en *entry
+	// result is that of the transaction that flew last; settled brings it to the twin.
+	result  saved
+	settled func(storage.Result)
 	// samples and waiting belong to the next transaction; the others to the one that flies.
 	samples []storage.Sample
-	waiting []func(error)
+	waiting []saveWaiter
 	// sampleBytes is the size of samples; see maxSamples.
 	sampleBytes int
 	// journal and journalSent are for the journal as samples and sent are for history.
@@ -23,7 +27,7 @@ type save struct {
 	journalBytes         int
 	flying               bool
 	sent                 []storage.Sample
-	told                 []func(error)
+	told                 []saveWaiter
 	// wake is what the wake record was before the flying transaction.
 	wake  int64
 	patch bool
@@ -50,17 +54,70 @@ type save struct {
 	removed bool
 }
 
+// saveWaiter waits for a transaction: a call with its answer, or a function.
+type saveWaiter struct {
+	call  *call
+	reply cluster.Reply
+	done  func(error)
+}
+
+// tell says that all is committed, or why it will never be.
+func (w *saveWaiter) tell(err error) {
+	switch {
+	case w.call == nil:
+		w.done(err)
+	case err != nil:
+		w.call.refuse(err)
+	default:
+		w.call.answer(w.reply)
+	}
+}
+
 // saved is the result of a transaction.
 type saved struct {
 	err      error
 	revision uint64
 }
 
+// idleSaves are used again: a twin has one while it has something to save.
+var idleSaves = sync.Pool{New: func() any {
+	s := &save{}
+	s.settled = s.settle
+	return s
+}}
+
 func (t *twin) saves() *save {
 	if t.save == nil {
-		t.save = &save{}
+		t.save = idleSaves.Get().(*save)
+		t.save.en = t.en
 	}
 	return t.save
+}
+
+// free gives a save back that is idle.
+func (s *save) free() {
+	*s = save{settled: s.settled, samples: s.samples[:0], waiting: s.waiting[:0]}
+	idleSaves.Put(s)
+}
+
+// reuse keeps the places of what was saved for what comes next.
+func (s *save) reuse(sent []storage.Sample, told []saveWaiter) {
+	const few = 32
+	if s.samples == nil && cap(sent) <= few {
+		s.samples = sent[:0]
+	}
+	if s.waiting == nil && cap(told) <= few {
+		clear(told)
+		s.waiting = told[:0]
+	}
+}
+
+// settle brings the result of a transaction to the twin.
+func (s *save) settle(r storage.Result) {
+	s.result = saved{r.Err, r.Revision}
+	sh := s.en.shard
+	sh.e.room.settled()
+	sh.post(letter{en: s.en, turn: &s.result})
 }
 
 // idle: nothing is under way, waits, or is to be offered again.
@@ -74,18 +131,18 @@ func (t *twin) saving() bool { return t.save != nil && (t.save.flying || len(t.s
 // whenSaved has done called when all that the twin knows now is committed, or with the reason why it never will be.
 func (t *twin) whenSaved(done func(error)) {
 	s := t.saves()
-	s.waiting = append(s.waiting, done)
+	s.waiting = append(s.waiting, saveWaiter{done: done})
 }
 
 // fail answers those who wait for the transaction that flies with ran, and the others with not.
 func (s *save) fail(ran, not error) {
 	told, waiting := s.told, s.waiting
 	s.told, s.waiting, s.sent, s.samples, s.journal, s.journalSent = nil, nil, nil, nil, nil, nil
-	for _, done := range told {
-		done(ran)
+	for i := range told {
+		told[i].tell(ran)
 	}
-	for _, done := range waiting {
-		done(not)
+	for i := range waiting {
+		waiting[i].tell(not)
 	}
 }
 
@@ -239,10 +296,7 @@ func (t *twin) submit(txn *storage.Txn) bool {
 	s := t.saves()
 	en := t.en
 	en.tokens.Add(1)
-	err := t.e.store.Submit(txn, func(r storage.Result) {
-		en.shard.e.room.settled()
-		en.shard.post(letter{en: en, turn: &saved{r.Err, r.Revision}})
-	})
+	err := t.e.store.Submit(txn, s.settled)
 	if err == nil {
 		s.flying, s.crowded, s.tries, s.retryAt = true, false, 0, 0
 		t.e.stats.checkpoints.Add(1)
@@ -296,7 +350,7 @@ func (m *saved) run(t *twin) {
 		if t.st.Wake != s.wake && t.st.Wake > t.stamp() { // what is due is done already, or this node will not do it
 			t.e.waker.note(t.en.slot, t.st.Wake)
 		}
-		told, marks := s.told, s.marks
+		told, sent, marks := s.told, s.sent, s.marks
 		s.told, s.sent, s.journalSent, s.marks = nil, nil, nil, nil
 		if s.refusals = s.refusals[s.offered:]; len(s.refusals) > 0 {
 			t.soil()
@@ -308,9 +362,10 @@ func (m *saved) run(t *twin) {
 		if t.mode == modeDeleting && s.removed {
 			t.gone()
 		}
-		for _, done := range told {
-			done(nil)
+		for i := range told {
+			told[i].tell(nil)
 		}
+		s.reuse(sent, told)
 		return
 	case errors.Is(m.err, storage.ErrGuard):
 		// The slot is somebody else's: nothing of this had an effect, and nothing more will.

@@ -317,8 +317,9 @@ func (t *twin) tidy() {
 		t.work.pausedUntil <= t.nowMS() {
 		t.work = nil
 	}
-	if t.save != nil && t.save.idle() && !t.save.removed {
+	if s := t.save; s != nil && s.idle() && !s.removed {
 		t.save = nil
+		s.free()
 	}
 }
 

@@ -392,21 +392,22 @@ func (s *Server) takeIn(ctx context.Context, lines []intakeLine, whole bool) (*p
 			close(finished)
 		}
 	}
+	done := func(i int, r actors.IngestResult) {
+		results[i] = r
+		one()
+	}
+	messages := make([]*actors.Ingest, len(lines))
 	for i := range lines {
-		l := &lines[i]
-		done := func(r actors.IngestResult) {
-			results[i] = r
-			one()
-		}
-		switch {
+		switch l := &lines[i]; {
 		case l.code != "":
-			s.o.Client.RefuseIngest(l.m, l.code, l.reason, done)
+			s.o.Client.RefuseIngest(l.m, l.code, l.reason, func(r actors.IngestResult) { done(i, r) })
 		case spoiled:
-			done(actors.IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: errSpoiled})
+			done(i, actors.IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: errSpoiled})
 		default:
-			s.o.Client.Ingest(l.m, done)
+			messages[i] = l.m
 		}
 	}
+	s.o.Client.IngestAll(messages, done)
 	one()
 	select {
 	case <-finished:

@@ -59,6 +59,22 @@ type Message struct {
 	Refused  []Refusal
 	// Ignored counts what the model has no place for, Beyond the refusals that are not in Refused.
 	Ignored, Beyond int
+	// found and slots are places to work in.
+	found []found
+	slots []wire.Value
+}
+
+// Clear makes a message ready to be read into again.
+func (m *Message) Clear() {
+	clear(m.Readings)
+	clear(m.found)
+	clear(m.slots)
+	*m = Message{Readings: m.Readings[:0], found: m.found[:0], slots: m.slots[:0]}
+}
+
+// only is what is left of a message that is refused whole.
+func (m *Message) only(r Refusal, ignored int) {
+	m.Readings, m.Refused, m.Ignored, m.Beyond = m.Readings[:0], []Refusal{r}, ignored, 0
 }
 
 func (m *Message) refuse(code, property, format string, args ...any) {
@@ -89,31 +105,39 @@ type found struct {
 // 1970; sent may be 0. A wrong value is refused alone, and one whose time is out of bounds. Nothing of the result refers to payload.
 func (m *Model) Read(payload []byte, sent, now int64, bounds Times) Message {
 	var out Message
+	m.ReadInto(&out, payload, sent, now, bounds)
+	return out
+}
+
+// ReadInto is Read into a message that is new or was cleared.
+func (m *Model) ReadInto(out *Message, payload []byte, sent, now int64, bounds Times) {
 	v, err := wire.Parse(payload)
 	if err != nil {
 		out.refuse(Malformed, "", "the message is no JSON")
-		return out
+		return
 	}
-	r := reader{m: m, out: &out, bounds: bounds, found: make([]found, 0, len(m.properties))}
 	if m.slots > 0 {
-		r.slots = make([]wire.Value, m.slots+1)
+		out.slots = append(out.slots, make([]wire.Value, m.slots+1)...)
 	}
-	if !r.walk(m.root, v, 0) {
-		return Message{Refused: []Refusal{{TooDeep, "", fmt.Sprintf("the message is nested deeper than %d", maxDepth)}}}
+	r := reader{m: m, out: out, bounds: bounds, found: out.found, slots: out.slots}
+	deep := !r.walk(m.root, v, 0)
+	out.found = r.found
+	if deep {
+		out.only(Refusal{TooDeep, "", fmt.Sprintf("the message is nested deeper than %d", maxDepth)}, 0)
+		return
 	}
 	whole := sent
 	if m.time > 0 && len(r.slots[m.time]) > 0 {
 		at, err := timeOf(r.slots[m.time])
 		if err != nil {
-			return Message{Refused: []Refusal{{WrongType, "", "the message's time: " + err.Error()}}, Ignored: out.Ignored}
+			out.only(Refusal{WrongType, "", "the message's time: " + err.Error()}, out.Ignored)
+			return
 		}
 		whole = at
 	}
-	out.Readings = make([]Reading, 0, len(r.found))
 	for i := range r.found {
 		r.read(&r.found[i], whole, now)
 	}
-	return out
 }
 
 // walk goes through a message and the model's places together; false: it is too deep.

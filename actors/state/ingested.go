@@ -58,7 +58,11 @@ func (g *Ingested) size() int {
 
 // append appends the section, its tag and length included.
 func (g *Ingested) append(b []byte) []byte {
-	s := make([]byte, 0, g.size())
+	var few [128]byte
+	s := few[:0]
+	if n := g.size(); n > len(few) {
+		s = make([]byte, 0, n)
+	}
 	s = binary.AppendUvarint(s, uint64(len(g.Doors)))
 	for i := range g.Doors {
 		d := &g.Doors[i]
