@@ -162,7 +162,11 @@ func (n *Node) closeDoor(ctx context.Context) error {
 // deviceDoor is what the broker asks: twins take messages, keys let devices in.
 type deviceDoor struct{ n *Node }
 
+var _ mqtt.Refuser = deviceDoor{}
+
 func (d deviceDoor) Deliver(m *mqtt.Message, done func(error)) { d.n.engine.Deliver(m, done) }
+
+func (d deviceDoor) Refused(m *mqtt.Message, why *mqtt.Refusal) { d.n.engine.Refused(m, why) }
 
 func (d deviceDoor) Authenticate(client, user string, password []byte) (mqtt.Grant, error) {
 	return d.n.keys.Device(d.n.engine.Registry(), user, password)

@@ -47,11 +47,37 @@ func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
 // other things that MQTT is used for. nil: it is none.
 func (e *Engine) spelled(m *mqtt.Message) *Ingest {
 	parts := strings.SplitN(m.Topic, "/", 5)
-	if len(parts) < 4 || !namePattern.MatchString(parts[0]) || parts[1] == "" || parts[2] == "" || parts[3] == "" || !e.registry.hasProject(parts[0]) {
+	if len(parts) < 4 || !isName(parts[0], 64, false) || parts[1] == "" || parts[2] == "" || parts[3] == "" {
+		return nil
+	}
+	id, err := e.intake.aliases.twin(aliasKey(parts[0], parts[1], parts[2], parts[3]))
+	if (err != nil || id == "") && !e.registry.hasProject(parts[0]) { // which is read from the store
 		return nil
 	}
 	return &Ingest{Door: "mqtt", Project: parts[0], Alias: &pb.Alias{Network: parts[1], Key: parts[2], Value: parts[3]}, Topic: m.Topic,
 		Payload: m.Payload, Commit: m.QoS > 0, Retain: m.Retain, Will: m.Will}
+}
+
+// Refused lists a message that the broker refuses by itself, in the project of its sender: nobody else is to learn of it.
+func (e *Engine) Refused(m *mqtt.Message, why *mqtt.Refusal) {
+	g := m.Grant
+	if g == nil || g.Project == "" {
+		return // an administrator's, or a stranger's: the broker counts it
+	}
+	in := &Ingest{Door: "mqtt", Project: g.Project, Payload: m.Payload}
+	if g.Twin != "" {
+		in.Twin = NameOf(g.Twin)
+	}
+	code, reason := CodeForbidden, fmt.Sprintf("topic %.140q: %s", m.Topic, why.Text)
+	switch project, _, _ := strings.Cut(m.Topic, "/"); {
+	case why == mqtt.ErrTooLarge:
+		code, reason = CodeTooLarge, why.Text
+	case why == mqtt.ErrTopic:
+		code = CodeMalformed
+	case project != g.Project && e.registry.hasProject(project):
+		code = CodeForeignProject
+	}
+	e.Refuse(in, code, reason, func(IngestResult) {})
 }
 
 // mqttError is what the broker is told of a result. What was refused is acknowledged, as that is committed.

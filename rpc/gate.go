@@ -33,6 +33,8 @@ type guard struct {
 	counters  *callCounters
 	refused   *refusals
 	log       *slog.Logger
+	// denied hears of a message of the API that its sender may not send.
+	denied func(p *Principal, action Action, r Resource, m any)
 }
 
 // gate is a connect.RequestGateFunc: it turns strangers away before a byte of their body is read.
@@ -92,6 +94,9 @@ func (g *guard) admit(ctx context.Context, procedure string, m any) error {
 			action = proc.actionOf(m)
 		}
 		if err := Authorize(p, action, r); err != nil {
+			if g.denied != nil {
+				g.denied(p, action, r, m)
+			}
 			return err
 		}
 		if rights[action].commits && !proc.reads {

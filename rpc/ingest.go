@@ -125,12 +125,18 @@ func (c *ingestCall) authorize() error {
 		c.like.Device = c.p.Device
 		return nil
 	}
-	if c.p.Project != "" && c.p.Project != c.like.Project && c.p.mayIngest() {
-		m := &actors.Ingest{Door: c.like.Door, Project: c.p.Project}
-		c.s.o.Client.RefuseIngest(m, actors.CodeForeignProject, fmt.Sprintf("key %s of project %s may not send to project %s", c.p.Name, c.p.Project, c.like.Project),
-			func(actors.IngestResult) {})
-	}
+	c.s.foreign(c.p, &actors.Ingest{Door: c.like.Door}, c.like.Project)
 	return err
+}
+
+// foreign lists a message that is for another project than its sender's, in the sender's.
+func (s *Server) foreign(p *Principal, m *actors.Ingest, project string) {
+	if p.Project == "" || p.Project == project || !p.mayIngest() {
+		return
+	}
+	m.Project = p.Project
+	s.o.Client.RefuseIngest(m, actors.CodeForeignProject, fmt.Sprintf("key %s of project %s may not send to project %s", p.Name, p.Project, project),
+		func(actors.IngestResult) {})
 }
 
 // ingestPrincipal also takes a key as the password of HTTP's basic authentication, and as InfluxDB's clients send it.

@@ -103,6 +103,20 @@ func (s *ingestService) PutProjectSettings(ctx context.Context, r *connect.Reque
 	return connect.NewResponse(&pb.PutProjectSettingsResponse{Settings: settings}), nil
 }
 
+// deniedIngest lists each message of a request that is for another project than its sender's.
+func (s *Server) deniedIngest(p *Principal, action Action, r Resource, m any) {
+	if action != ActionIngest {
+		return
+	}
+	req, _ := m.(*pb.IngestRequest)
+	if stream, ok := m.(*pb.IngestStreamRequest); ok {
+		req = stream.GetRequest()
+	}
+	for _, x := range req.GetMessages() {
+		s.foreign(p, &actors.Ingest{Door: "connect", Payload: x.GetPayload(), ID: x.GetId()}, r.Project)
+	}
+}
+
 // ingested: messages to a project; a request without one is for the caller's, or the project default.
 func ingested(m any, p *Principal) (Resource, error) {
 	var project *string

@@ -61,6 +61,7 @@ func New(o Options) (*Server, error) {
 		lateChanges: o.Metrics.GetOrCreateCounter(`pollux_rpc_watch_late_changes_total`),
 	}
 	s.members.s = s
+	s.guard.denied = s.deniedIngest
 	s.sockets = newSockets(s)
 	s.services(s.mux, s.guard)
 	fromPeers := *s.guard

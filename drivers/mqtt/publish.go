@@ -152,6 +152,9 @@ func (s *session) refuse(p *publish, t *topic) error {
 	r := t.refused
 	s.b.stats.refused(r.Label)
 	s.b.quiet.log(s.b.log, slog.LevelInfo, "mqtt message refused", "client", s.id, "topic", t.name, "reason", r.Label)
+	if h, ok := s.b.handler.(Refuser); ok {
+		h.Refused(&newDelivery(s, p, t).message, r)
+	}
 	if p.qos == 0 {
 		return nil
 	}

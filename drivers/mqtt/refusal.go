@@ -25,6 +25,8 @@ var (
 	ErrNotAuthorized = &Refusal{Code: 0x87, Label: "not_authorized", Text: "not authorized for this topic"}
 	// ErrTopic: the topic is malformed, too long or too deep.
 	ErrTopic = &Refusal{Code: 0x90, Label: "topic", Text: "topic not allowed here"}
+	// ErrTooLarge: the packet is longer than MaxPacket. Its sender is disconnected.
+	ErrTooLarge = &Refusal{Code: 0x95, Label: "too_large", Text: "the packet is larger than the broker takes"}
 	// ErrQuota: a limit is reached that does not go away by waiting.
 	ErrQuota = &Refusal{Code: 0x97, Label: "quota", Text: "quota exceeded"}
 	// ErrInvalid: the payload is not what the topic takes.

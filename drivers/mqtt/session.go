@@ -196,6 +196,9 @@ func (s *session) next() (first byte, p packet, err error) {
 		}
 		if ok {
 			if h.end > s.largest(h.kind()) {
+				if r, ok := s.b.handler.(Refuser); ok && h.kind() == packets.Publish && s.established.Load() {
+					r.Refused(&Message{Client: s.id, User: s.user, Grant: s.grant}, ErrTooLarge)
+				}
 				return 0, p, s.fail("too_large", packets.ErrPacketTooLarge.Code, errTooLarge)
 			}
 			if h.end <= s.w-s.r {
