@@ -33,6 +33,9 @@ func (h *host) Call(_ context.Context, req drivers.TwinCall) (drivers.TwinAnswer
 	if err := h.allowed(); err != nil {
 		return drivers.TwinAnswer{}, err
 	}
+	if req.Notify != nil {
+		return h.notify(req)
+	}
 	id, err := h.called(req)
 	if err != nil {
 		return answerOf(nil, err), nil
@@ -49,6 +52,48 @@ func (h *host) Call(_ context.Context, req drivers.TwinCall) (drivers.TwinAnswer
 	defer cancel()
 	h.wrote.Store(true) // what the other twin did cannot be taken back
 	return answerOf(h.ask(ctx, id, req)), nil
+}
+
+// notify puts a logic's message into the outbox of a notifier of its project. What becomes of it there is the notifier's.
+func (h *host) notify(req drivers.TwinCall) (drivers.TwinAnswer, error) {
+	m, err := noticeOf(h.spec, h.en.id, req)
+	if err != nil {
+		return answerOf(nil, err), nil
+	}
+	ctx, unblock := h.block()
+	defer unblock()
+	ctx, cancel := h.e.withDeadline(ctx, h.e.now().Add(req.Timeout))
+	defer cancel()
+	h.wrote.Store(true) // it cannot be taken back
+	_, err = h.e.notifiers.Send(ctx, m)
+	return answerOf(nil, err), nil
+}
+
+// noticeOf makes the message of a logic. A driver has none: it speaks for a device.
+func noticeOf(s *spec, id string, req drivers.TwinCall) (*pb.Notification, error) {
+	if s.manifest.Kind != drivers.KindLogic {
+		return nil, fmt.Errorf("notify: %s is no logic: %w", s.name, drivers.ErrDenied)
+	}
+	n := drivers.Notice{}
+	if err := json.Unmarshal(req.Notify, &n); err != nil {
+		return nil, invalid("/notify", "%v", err)
+	}
+	to, err := CanonicalID(within(ProjectOf(id), req.Twin))
+	switch {
+	case err != nil:
+		return nil, err
+	case ProjectOf(to) != ProjectOf(id):
+		return nil, fmt.Errorf("notifier %s is in another project: %w", to, drivers.ErrDenied)
+	case n.Subject == "" && n.Body == "":
+		return nil, invalid("/notify", "it has neither a subject nor a body")
+	case len(n.Subject) > 900 || len(n.Body) > 64<<10 || len(n.To) > 50 || len(n.ID) > 100:
+		return nil, invalid("/notify", "it is too long: 900 bytes of subject, 64 KiB of body, 50 to tell, 100 bytes of id")
+	}
+	m := &pb.Notification{Notifier: to, Subject: n.Subject, Body: n.Body, To: n.To, Urgent: n.Urgent, By: principalOf(id), Twin: id}
+	if n.ID != "" {
+		m.Id = id + "/" + n.ID // of this logic alone
+	}
+	return m, nil
 }
 
 // called is the id of the twin that a call names. The error is for the driver.

@@ -54,6 +54,9 @@ func (r *Registry) Hook(id string) (*Callers, error) {
 	if t == nil {
 		return nil, fmt.Errorf("twin %s: %w", id, ErrNotFound)
 	}
+	if c, is, err := r.hookOfLogic(t); is || err != nil {
+		return c, err
+	}
 	tr, address, err := r.e.inbound(t)
 	if err != nil {
 		return nil, err
@@ -69,6 +72,27 @@ func (r *Registry) Hook(id string) (*Callers, error) {
 		return nil, fmt.Errorf("twin %s: %w", id, err)
 	}
 	return c, nil
+}
+
+// hookToken is the setting of a logic with the token that callers bring.
+const hookToken = "token"
+
+// hookOfLogic gives the callers of a logic, and whether the twin is one: who has the token that its setting names. A logic without that
+// setting has no webhook, and one that was given no token is called by nobody.
+func (r *Registry) hookOfLogic(t *pb.Twin) (*Callers, bool, error) {
+	s, err := r.e.catalog.forTwin(t)
+	if err != nil || s.manifest.Kind != drivers.KindLogic {
+		return nil, false, err
+	}
+	full, err := r.e.fullSettings(t, s)
+	if err != nil {
+		return nil, true, err
+	}
+	token, _ := full[hookToken].(string)
+	if token == "" {
+		return nil, true, fmt.Errorf("logic %s has no webhook, or no token for it: %w", t.Id, ErrNotFound)
+	}
+	return &Callers{Token: token}, true, nil
 }
 
 // Inbound gives the twins whose devices call in by TCP or UDP, as the records on this node say. The error tells of those

@@ -39,6 +39,10 @@ func (h *trial) deed(format string, args ...any) {
 
 // Call implements drivers.Host.
 func (h *trial) Call(_ context.Context, req drivers.TwinCall) (drivers.TwinAnswer, error) {
+	if req.Notify != nil {
+		h.deed("notify %s %s", within(h.project, req.Twin), clip(string(req.Notify), 500))
+		return drivers.TwinAnswer{}, nil
+	}
 	id, err := calledTwin(h.e.store, h.project, h.system, req)
 	switch {
 	case err != nil:

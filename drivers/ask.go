@@ -214,6 +214,11 @@ func twinCall(b []byte) (TwinCall, bool) {
 	if c.Get, _ = doc.Get("get").Bool(); c.Get {
 		asked++
 	}
+	if v := doc.Get("notify"); v != nil {
+		asked++
+		c.Notify = json.RawMessage(v)
+		ok = ok && v.Kind() == wire.Object && c.System == ""
+	}
 	return c, ok && asked == 1
 }
 

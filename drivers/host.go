@@ -35,8 +35,8 @@ type HTTPClient interface {
 	Close() error
 }
 
-// TwinCall is a driver's question to another twin: an action, a desired value of a property, or a look at its state.
-// Exactly one of Action, Property and Get is set.
+// TwinCall is a driver's question to another twin: an action, a desired value of a property, or a look at its state; or, of a logic, a
+// message for a notifier. Exactly one of Action, Property, Get and Notify is set.
 type TwinCall struct {
 	// Twin is an id or a name of the own project; with System, a name within that system such as Display_1.
 	Twin, System string
@@ -48,8 +48,22 @@ type TwinCall struct {
 	Value    json.RawMessage
 	// Get asks for {"properties":{NAME:VALUE…},"connected":BOOL}.
 	Get bool
+	// Notify is a message for the notifier that Twin names: a Notice, JSON.
+	Notify json.RawMessage
 	// Timeout, more than 0.
 	Timeout time.Duration
+}
+
+// Notice is what a logic tells by a notifier.
+type Notice struct {
+	// ID names the message: the same again is sent once. None: each is another.
+	ID      string `json:"id,omitempty"`
+	Subject string `json:"subject"`
+	Body    string `json:"body,omitempty"`
+	// To is whom to tell, instead of those that the notifier has.
+	To []string `json:"to,omitempty"`
+	// Urgent goes out in quiet hours, too.
+	Urgent bool `json:"urgent,omitempty"`
 }
 
 // TwinAnswer is the output, or why there is none.

@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/test/harness"
@@ -39,6 +41,7 @@ func TestDemo(t *testing.T) {
 	}
 	twins := demoHouse(t, n)
 	signIn(t, n, link)
+	demoLogic(t, n)
 
 	if err := n.Stop(); err != nil {
 		t.Fatalf("%v\n%s", err, n.Log())
@@ -84,6 +87,29 @@ func demoHouse(t *testing.T, n *harness.Node) map[string]uint64 {
 		return len(r.Msg.Twins) == demoTwins
 	})
 	return house
+}
+
+// demoLogic switches a projector on, and waits until the demo's logic has seen it and the sign in the foyer is on.
+func demoLogic(t *testing.T, n *harness.Node) {
+	t.Helper()
+	logics, err := n.Logics().ListLogics(t.Context(), connect.NewRequest(&pb.ListLogicsRequest{Project: "demo"}))
+	if err != nil || !slices.ContainsFunc(logics.Msg.Logics, func(m *pb.Logic) bool { return m.Id == "demo/welcome" && m.Fault == "" }) {
+		t.Fatalf("the logics of the demo: %v, %v", logics, err)
+	}
+	if _, err := n.Twins().SetDesired(t.Context(), connect.NewRequest(&pb.SetDesiredRequest{Id: "demo/studio-projector", Property: "power",
+		Value: structpb.NewBoolValue(true)})); err != nil {
+		t.Fatal(err)
+	}
+	property := func(twin, name string) any {
+		r, err := n.Twins().GetTwin(t.Context(), connect.NewRequest(&pb.GetTwinRequest{Id: twin}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Msg.Twin.State.GetProperties()[name].GetValue().AsInterface()
+	}
+	harness.Until(t, time.Minute, "the sign in the foyer is on", func() bool {
+		return property("demo/foyer-sign", "on") == true && property("demo/welcome", "rooms_in_use") != 0.0
+	})
 }
 
 // signIn opens the link on this machine: it gives a cookie, once, and the cookie opens the metrics too.

@@ -16,11 +16,17 @@ import (
 //go:embed demo_house.yaml
 var demoHouse string
 
+//go:embed demo_welcome.js
+var demoWelcome []byte
+
 // automate gives the house what it does by itself, and a sink for what its meters say.
 func (d *demoSite) automate(ctx context.Context, node demoNode) (string, error) {
 	lines, err := parseConfig(strings.NewReader(demoHouse), "demo_house.yaml", demoProject)
 	if err != nil {
 		return "", err
+	}
+	if _, err := d.drivers.UploadDriver(ctx, connect.NewRequest(&pb.UploadDriverRequest{File: demoWelcome})); err != nil && !kept(err) {
+		return "", fmt.Errorf("logic welcome: %w", err)
 	}
 	bulk := polluxv1connect.NewBulkServiceClient(node.client, d.url)
 	count := map[string]int{}
@@ -43,6 +49,6 @@ func (d *demoSite) automate(ctx context.Context, node demoNode) (string, error) 
 	if err != nil && !kept(err) {
 		return "", fmt.Errorf("sink lake: %w", err)
 	}
-	return fmt.Sprintf("%d rules, %d schedule, a notifier, a detector, %d relations, power and temperature of the house derived, a topic with a Parquet sink",
+	return fmt.Sprintf("%d rules, %d schedule, a logic, a notifier, a detector, %d relations, power and temperature of the house derived, a topic with a Parquet sink",
 		count["rule"], count["schedule"], count["relation"]), nil
 }

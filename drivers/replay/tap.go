@@ -103,6 +103,8 @@ func callTarget(c drivers.TwinCall) string {
 		return who + "." + c.Action
 	case c.Property != "":
 		return who + ".set " + c.Property
+	case c.Notify != nil:
+		return "notify " + who
 	}
 	return who + ".get"
 }
@@ -110,6 +112,9 @@ func callTarget(c drivers.TwinCall) string {
 func callData(c drivers.TwinCall) []byte {
 	if c.Property != "" {
 		return c.Value
+	}
+	if c.Notify != nil {
+		return c.Notify
 	}
 	return c.Input
 }

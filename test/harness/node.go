@@ -376,6 +376,11 @@ func (n *Node) Site() polluxv1connect.SiteServiceClient {
 	return polluxv1connect.NewSiteServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
 }
 
+// Logics is a client of LogicService with the administrator's key.
+func (n *Node) Logics() polluxv1connect.LogicServiceClient {
+	return polluxv1connect.NewLogicServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
+}
+
 // Topics is a client of TopicService with the administrator's key.
 func (n *Node) Topics() polluxv1connect.TopicServiceClient {
 	return polluxv1connect.NewTopicServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))

@@ -58,7 +58,10 @@
   // logic is driver for what has no device: with a run, and calls and subscriptions without asking for them.
   const logic = (d) => {
     declares = 'logic';
-    return declare(d, LOGIC_FIELDS, 'logic');
+    // Who posts to a logic brings the token that this setting has.
+    const webhook = isObject(d) && d.webhook !== undefined && !(isObject(d.settings) && (d.settings.token ?? d.settings.properties?.token));
+    if (webhook && isObject(d.settings) && isObject(d.settings.properties)) wrong('settings', 'has no token, which who posts to the webhook has to bring');
+    return declare(webhook ? { ...d, settings: { ...d.settings, token: { type: 'string', writeOnly: true, optional: true, title: 'Token of the webhook' } } } : d, LOGIC_FIELDS, 'logic');
   };
 
   const declare = (d, fields, kind) => {

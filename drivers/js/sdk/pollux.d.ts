@@ -138,7 +138,7 @@ interface LogicDeclaration<S, Memory> extends Omit<Declaration<S, Memory>,
 interface Verdict { readonly verdict: unique symbol }
 
 /** The context of a run. It reports, announces and sets no timers; it may call other twins and `fetch`. */
-interface RunContext<Settings = any> extends Pick<Twin<Settings>, 'settings' | 'state' | 'fetch' | 'other' | 'member' | 'log'> {
+interface RunContext<Settings = any> extends Pick<Twin<Settings>, 'settings' | 'state' | 'fetch' | 'other' | 'member' | 'notify' | 'log'> {
   /** Id of the twin that the message is about, or "". */
   readonly twin: string;
   /** Who gives it: route/ID, rule/ID, schedule/ID, or who asked for it. */
@@ -217,6 +217,8 @@ interface Twin<Settings = any, Memory = any> {
   fetch(url: string, options?: { method?: string; headers?: { [name: string]: string }; body?: unknown; timeout?: Span }): Promise<HttpResponse>;
   /** Another twin of the project; with a system's id by the name that it has there. */
   other(name: string, system?: string): OtherTwin;
+  /** Of a logic: tells somebody by a notifier of the project. A message of the same id goes out once. */
+  notify(notifier: string, message: string | { subject?: string; body?: string; to?: string[]; urgent?: boolean; id?: string }): Promise<void>;
   /** Of a logic: the twin that has this name in the system that the logic is bound to. */
   member(name: string): OtherTwin;
 

@@ -135,6 +135,12 @@
     other(name, system) {
       return new Other(name, system, (what, op, payload, want) => this.#native(what, op, payload, want));
     }
+    /** Of a logic: tells somebody by a notifier of the project. */
+    async notify(notifier, message) {
+      const notify = isObject(message) ? message : { subject: String(message) };
+      const answer = parse(this.#native(`notify ${notifier}`, CALL, stringify({ twin: notifier, notify }), TEXT));
+      if (answer.error) throw new TwinError(notifier, answer.error);
+    }
     /** Of a logic: what has a name in the system that it is bound to. */
     member(name) { return this.other(name, '.'); }
     pass() { return PASS; }

@@ -90,6 +90,28 @@ func (t *Twin[S, M]) Call(whom Other, action string, input any, timeout time.Dur
 	return t.ask(b, timeout)
 }
 
+// Notice is what a logic tells by a notifier. A message of the same ID goes out once.
+type Notice struct {
+	ID      string   `json:"id,omitempty"`
+	Subject string   `json:"subject,omitempty"`
+	Body    string   `json:"body,omitempty"`
+	To      []string `json:"to,omitempty"`
+	Urgent  bool     `json:"urgent,omitempty"`
+}
+
+// Notify tells somebody by a notifier of the project. It is for logic, and returns when the message is in the notifier's outbox.
+func (t *Twin[S, M]) Notify(notifier string, n Notice, timeout time.Duration) error {
+	b, err := t.whom(Other{Twin: notifier})
+	if err != nil {
+		return err
+	}
+	if b, err = wire.Append(append(b, `,"notify":`...), n); err != nil {
+		return err
+	}
+	_, err = t.ask(b, timeout)
+	return err
+}
+
 // SetOther asks another twin for a value of a property. It returns when the other twin took it, which may be before its
 // device did.
 func (t *Twin[S, M]) SetOther(whom Other, property string, value any, timeout time.Duration) error {
