@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -49,7 +50,7 @@ func (u *unit) settle(t *turn) {
 		u.h.o.Note(u.slot, max(until, t.ms+1))
 	}
 	for _, run := range t.begun {
-		u.begin(run)
+		u.begin(run, slices.Contains(t.started, run.Number))
 	}
 }
 

@@ -47,11 +47,16 @@ func (u *unit) fire(t *turn, run *pb.Run) error {
 	if run.Time == nil {
 		run.Time = timestamppb.New(t.now)
 	}
-	for _, l := range flatten(u.logic.actions(run)) {
-		run.Steps = append(run.Steps, &pb.Step{Action: describe(l.action)})
+	leaves := flatten(u.logic.actions(run))
+	for i := range leaves {
+		leaves[i].step = &pb.Step{Action: describe(leaves[i].action)}
+		run.Steps = append(run.Steps, leaves[i].step)
 	}
 	if len(run.Steps) == 0 {
 		run.State = pb.RunState_RUN_STATE_DONE
+	} else if len(u.h.runs) < cap(u.h.runs)/2 {
+		t.started = append(t.started, run.Number)
+		startFirst(leaves, t.now)
 	}
 	value, err := proto.Marshal(run)
 	if err != nil {
@@ -69,6 +74,16 @@ func (u *unit) fire(t *turn, run *pb.Run) error {
 	return nil
 }
 
+// startFirst starts the first steps of a run with the transaction that decides it: that saves the commit before them. Where runs wait for others
+// it is left to them, so that a run that dies with its node before it began does not say that it had.
+func startFirst(leaves []leaf, now time.Time) {
+	for _, l := range leaves {
+		if l.group == leaves[0].group {
+			l.ready(now)
+		}
+	}
+}
+
 func isOpen(open []uint64, n uint64) bool {
 	for _, x := range open {
 		if x == n {
@@ -79,7 +94,7 @@ func isOpen(open []uint64, n uint64) bool {
 }
 
 // begin carries a run out, in a goroutine of its own.
-func (u *unit) begin(run *pb.Run) {
+func (u *unit) begin(run *pb.Run, started bool) {
 	if u.under[run.Number] {
 		return
 	}
@@ -91,7 +106,7 @@ func (u *unit) begin(run *pb.Run) {
 		defer u.h.wg.Done()
 		select {
 		case u.h.runs <- struct{}{}:
-			r := &runner{u: u, run: run, leaves: flatten(actions), priority: priority}
+			r := &runner{u: u, run: run, leaves: flatten(actions), priority: priority, started: started}
 			until, err := r.carry()
 			<-u.h.runs
 			u.ran(run.Number, until, err)
@@ -138,6 +153,8 @@ type runner struct {
 	priority uint32
 	scope    *scope
 	stopped  string
+	// started: the first steps are, by what decided the run.
+	started bool
 }
 
 // carry does the steps that are not done. until is not 0 where the run waits for longer.
@@ -214,7 +231,7 @@ func isOpenStep(s *pb.Step) bool {
 }
 
 // ready makes a step that is open one to be done, or to wait for; fresh: it is to be committed first.
-func (r *runner) ready(l leaf, now time.Time) (fresh bool) {
+func (l leaf) ready(now time.Time) (fresh bool) {
 	s := l.step
 	switch s.State {
 	case pb.StepState_STEP_STATE_UNSPECIFIED:
@@ -255,9 +272,12 @@ func (r *runner) group(all []leaf, last bool, number int) (until int64, err erro
 			r.u.h.left.Inc()
 			continue
 		}
-		fresh = r.ready(l, now) || fresh
+		if !r.started {
+			fresh = l.ready(now) || fresh
+		}
 		todo = append(todo, i)
 	}
+	r.started = false
 	if len(todo) == 0 {
 		return 0, nil
 	}

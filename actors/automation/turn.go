@@ -23,6 +23,8 @@ type turn struct {
 	w     []storage.Write
 	after []func(err error)
 	begun []*pb.Run
+	// started are those of them whose first steps are.
+	started []uint64
 }
 
 func (t *turn) write(table storage.Table, key string, value []byte) {

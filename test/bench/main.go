@@ -48,6 +48,7 @@ var suites = [][2]string{
 	{"./drivers", "BenchmarkManyTwins"},
 	{"./actors", "BenchmarkSwap"},
 	{"./actors", "BenchmarkWatchers"},
+	{"./actors", "BenchmarkRunInRoute"},
 	{"./actors/wheel", "BenchmarkPendingTimers"},
 	{"./test/bench", "BenchmarkWatchStreams"},
 	{"./test/bench", "BenchmarkRuleLatency"},
