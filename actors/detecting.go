@@ -50,6 +50,9 @@ type judge struct {
 	written uint32
 	flying  bool
 	bytes   int
+	// asked: the past is asked for by this; since are the readings that came meanwhile.
+	asked *primed
+	since []Reading
 }
 
 // redetect: detectors have changed.
@@ -164,7 +167,11 @@ func (t *twin) judgeOf(c *detector, d *detecting, old *judge, training map[strin
 		j.series = s
 	}
 	if j.series == nil {
-		j.series = analytics.New(c.settings)
+		if j.series = analytics.New(c.settings); j.series != nil {
+			t.prime(j)
+		}
+	} else if old != nil {
+		j.asked, j.since = old.asked, old.since
 	}
 	j.dirty = old != nil && (old.dirty || old.flying) || string(was) != c.output && len(was) > 0
 	j.written = j.series.Changes()
@@ -280,6 +287,11 @@ func (t *twin) observed(x *verdicts, c *drivers.Change, v state.Value, at int64)
 			continue
 		}
 		verdict := j.series.Observe(at, number)
+		if j.asked != nil {
+			if j.since = append(j.since, Reading{at, number}); len(j.since) > 1000 {
+				j.asked, j.since = nil, nil // it has learned enough by itself
+			}
+		}
 		j.dirty, t.touched = true, true
 		x.add(j, &verdict, at)
 	}

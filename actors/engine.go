@@ -38,10 +38,13 @@ type Engine struct {
 	cluster Cluster
 	publish atomic.Pointer[Publish]
 	past    atomic.Pointer[automation.Past]
-	log     *slog.Logger
-	system  *actor.ActorSystem
-	props   *actor.Props
-	shards  [shardCount]*shard
+	// readings answers what detectors ask of the past, for primer.
+	readings atomic.Pointer[Readings]
+	primer   *primer
+	log      *slog.Logger
+	system   *actor.ActorSystem
+	props    *actor.Props
+	shards   [shardCount]*shard
 	// owned is the record of each slot that this node has and admits calls for.
 	owned      [cluster.SlotSpace]atomic.Pointer[cluster.Ownership]
 	pool       *pool.Pool
@@ -142,7 +145,7 @@ func New(o Options) (*Engine, error) {
 	e.outbox = newOutbox(e)
 	e.logics = newLogics(e)
 	e.derivations = newDerivations(e)
-	e.detectors = newDetectors(e)
+	e.detectors, e.primer = newDetectors(e), newPrimer(e)
 	e.rules = automation.NewIndex(o.Store)
 	e.world = &world{e: e}
 	host, err := newAutomation(e)
@@ -236,6 +239,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.derivations.load()
 	e.goFunc(e.derivations.run)
 	e.goFunc(e.detectors.run)
+	for range primeWorkers {
+		e.goFunc(e.primer.run)
+	}
 	e.goFunc(e.intake.ledger.run)
 	return ctx.Err()
 }

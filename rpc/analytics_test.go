@@ -78,9 +78,15 @@ func TestDetectorsOverTheAPI(t *testing.T) {
 	if _, err := h.ingests().Ingest(t.Context(), req(&pb.IngestRequest{Project: p, Messages: []*pb.IngestMessage{{Twin: "dome", Payload: []byte(`{"t":20}`)}}})); err != nil {
 		t.Fatal(err)
 	}
-	state, err := detectors.GetDetectorState(t.Context(), req(&pb.GetDetectorStateRequest{Id: "spikes", Twin: p + "/dome"}))
-	if err != nil || state.Msg.State.Readings != 1 || state.Msg.State.Output != "t_ewma" || state.Msg.State.Ready {
-		t.Errorf("%v, %v", state, err)
+	// It has learned from what is recorded, and from the reading that came meanwhile.
+	for until := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		state, err := detectors.GetDetectorState(t.Context(), req(&pb.GetDetectorStateRequest{Id: "spikes", Twin: p + "/dome"}))
+		if err == nil && state.Msg.State.Readings == many+1 && state.Msg.State.Output == "t_ewma" && state.Msg.State.Ready {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%v, %v", state, err)
+		}
 	}
 	list, err := detectors.ListDetectors(t.Context(), req(&pb.ListDetectorsRequest{Project: p}))
 	if err != nil || len(list.Msg.Detectors) != 1 || list.Msg.Detectors[0].Of.GetModel() != "sensor" || list.Msg.Detectors[0].Revision != made.Msg.Detector.Revision {

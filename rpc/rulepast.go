@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/state"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
@@ -50,6 +51,31 @@ func (s *Server) past(ctx context.Context, twin, property, aggregate string, spa
 		return 0, false, err
 	}
 	return res.Msg.Samples[len(res.Msg.Samples)-1].Value, true, nil
+}
+
+// readings answers what detectors that begin ask of the history, as past does.
+func (s *Server) readings(ctx context.Context, twin, property string, start, end time.Time, most int) (all []actors.Reading, err error) {
+	project, name, _ := strings.Cut(twin, "/")
+	nodes := s.o.Cluster.HistoryNodes()
+	if len(nodes) == 0 {
+		res, err := s.o.History.Query(ctx, history.Query{Project: project, Twin: name, Property: property, Start: start, End: end, Limit: most})
+		for _, p := range res.Points {
+			all = append(all, actors.Reading{Time: p.Time, Value: p.Value})
+		}
+		return all, err
+	}
+	ctx = context.WithValue(ctx, principalKey{}, &Principal{ID: s.o.Peers.Self(), Name: "node", Role: RoleViewer})
+	res, err := fromHistory(ctx, s, nodes, func(p *peerClients) (*connect.Response[pb.QueryHistoryResponse], error) {
+		return p.twins.QueryHistory(ctx, connect.NewRequest(&pb.QueryHistoryRequest{Id: twin, Property: property, Start: timestamppb.New(start),
+			End: timestamppb.New(end), Limit: uint32(most)}))
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range res.Msg.Samples {
+		all = append(all, actors.Reading{Time: p.Time.AsTime().UnixMilli(), Value: p.Value})
+	}
+	return all, nil
 }
 
 func (a *automationService) DryRunRule(ctx context.Context, r *connect.Request[pb.DryRunRuleRequest]) (*connect.Response[pb.DryRunRuleResponse], error) {

@@ -70,6 +70,7 @@ func New(o Options) (*Server, error) {
 	s.doors()
 	o.Client.SetPast(s.past)
 	o.Client.SetSeries(s.series)
+	o.Client.SetReadings(s.readings)
 	s.direct = make(map[string]http.Handler, len(table))
 	for procedure := range table {
 		s.direct[procedure], _ = s.mux.Handler(&http.Request{Method: http.MethodPost, URL: &url.URL{Path: procedure}})
