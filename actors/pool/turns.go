@@ -1,30 +1,61 @@
 package pool
 
-import "sync"
+import (
+	"runtime"
+	"sync"
+	"time"
+)
 
-// maxTurns is how many actors have their turn at a time. Turns do not wait for each other, so that more would only be more
-// stacks to grow and more switches between them.
-const maxTurns = 32
+const (
+	// maxTurns is how many actors have their turn at a time where turns take long. More would only be more stacks to grow and more
+	// switches between them.
+	maxTurns = 32
+	// longTurn is how long nobody may have begun a turn, while some wait, until one more goroutine takes them.
+	longTurn = 5 * time.Millisecond
+)
 
-// Turns runs actors' turns on a bounded set of goroutines, in the order in which they were asked for. While there is more to do a
+// Turns runs actors' turns on a bounded set of goroutines, in the order in which they were asked for: one for each processor, and
+// up to maxTurns where turns take long, as those that read from a slow disk. While there is more to do a
 // goroutine goes on with the next, so that nobody is woken for it. A turn must not wait for another one. The zero value is ready.
 type Turns struct {
 	mu      sync.Mutex
 	queue   []func() // from head on
 	head    int
 	running int
+	procs   int // GOMAXPROCS when the first turn was asked for
 	idle    []chan func()
 	over    bool
+
+	watch   *time.Timer // runs relieve; nil: nothing has waited yet
+	watched bool        // it is set
+	taken   uint64      // turns out of the queue
+	seen    uint64      // taken when relieve last looked
 }
 
 // Schedule has fn run; it does not block. Schedule and Throughput make Turns a dispatcher of protoactor.
 func (r *Turns) Schedule(fn func()) {
 	r.mu.Lock()
-	if r.running == maxTurns {
-		r.queue = append(r.queue, fn)
-		r.mu.Unlock()
+	if r.procs == 0 {
+		r.procs = min(runtime.GOMAXPROCS(0), maxTurns)
+	}
+	if r.running < r.procs {
+		r.begin(fn)
 		return
 	}
+	r.queue = append(r.queue, fn)
+	if !r.watched {
+		r.watched, r.seen = true, r.taken
+		if r.watch == nil {
+			r.watch = time.AfterFunc(longTurn, r.relieve)
+		} else {
+			r.watch.Reset(longTurn)
+		}
+	}
+	r.mu.Unlock()
+}
+
+// begin has one more goroutine run fn first. The caller has the lock, which is given back.
+func (r *Turns) begin(fn func()) {
 	r.running++
 	if n := len(r.idle); n > 0 {
 		c := r.idle[n-1]
@@ -35,6 +66,24 @@ func (r *Turns) Schedule(fn func()) {
 	}
 	r.mu.Unlock()
 	go r.run(fn)
+}
+
+// relieve has one more goroutine take turns where none was taken for a while, and looks again as long as some wait.
+func (r *Turns) relieve() {
+	r.mu.Lock()
+	if r.head == len(r.queue) {
+		r.watched = false
+		r.mu.Unlock()
+		return
+	}
+	r.watch.Reset(longTurn)
+	stuck := r.taken == r.seen && r.running < maxTurns
+	r.seen = r.taken
+	if !stuck {
+		r.mu.Unlock()
+		return
+	}
+	r.begin(r.next())
 }
 
 // Throughput is how many messages an actor handles before it yields.
@@ -65,6 +114,7 @@ func (r *Turns) next() func() {
 	if r.head == len(r.queue) {
 		return nil
 	}
+	r.taken++
 	fn := r.queue[r.head]
 	r.queue[r.head] = nil
 	if r.head++; r.head == len(r.queue) {
