@@ -115,7 +115,7 @@ func (b *batcher) submit(t *Txn, patient bool, done func(Result)) error {
 	w.done = done
 	size := len(w.buf)
 	b.mu.Lock()
-	err := b.admit(size, patient)
+	err, leaves := b.admit(size, patient), false
 	if err == nil {
 		if len(b.queue) == 0 {
 			b.now = time.Now()
@@ -124,11 +124,15 @@ func (b *batcher) submit(t *Txn, patient bool, done func(Result)) error {
 		b.queue = append(b.queue, w)
 		b.queued += size
 		b.bytes += size
+		leaves = b.mayLeave()
 	}
 	b.mu.Unlock()
 	if err != nil {
 		w.free()
 		return err
+	}
+	if !leaves { // an entry that is settled wakes run
+		return nil
 	}
 	select {
 	case b.kick <- struct{}{}:
