@@ -46,7 +46,9 @@ type Options struct {
 
 const (
 	// memTable in bytes: entries come in bursts, and what is in memory is in Pebble's log too.
-	memTable = 8 << 20
+	memTable = 16 << 20
+	// levelZero is how many flushes are compacted together: entries are read seldom, and each compaction of few rewrites what lies below.
+	levelZero = 8
 	// defaultCache in bytes.
 	defaultCache = 8 << 20
 )
@@ -96,7 +98,7 @@ func Open(o Options) (*Journal, error) {
 	defer cache.Unref()
 	l := &logger{o: &o}
 	db, err := pebble.Open(o.Dir, &pebble.Options{FS: o.FS, Cache: cache, FormatMajorVersion: pebble.FormatNewest, Logger: l, EventListener: l.listener(),
-		MemTableSize: memTable, MaxOpenFiles: 128})
+		MemTableSize: memTable, L0CompactionThreshold: levelZero, L0StopWritesThreshold: 3 * levelZero, MaxOpenFiles: 128})
 	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", o.Dir, err)
 	}
