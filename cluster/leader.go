@@ -9,10 +9,18 @@ type leader struct {
 	// leadSince is from when it may count the silence of others: its first answer of the log as leader. 0: not yet.
 	leadSeen, leadSince time.Duration
 	noted               map[string]*noted
+	leases              leases
 	// judging are the members whose record is being changed.
 	judging map[string]bool
 	// progress is, for each member with slots to hand over, when that began or it last handed one over.
 	progress map[string]time.Duration
+}
+
+// leases are those that poll has read, while the table had one version. They are poll's alone.
+type leases struct {
+	read    bool
+	version uint64
+	all     []Record
 }
 
 // noted is a member's lease record as last read, and since when it has been so by this node's clock.
@@ -36,7 +44,7 @@ func (n *Node) silence() time.Duration {
 	return n.o.Duration*11/10 + 200*time.Millisecond
 }
 
-// poll reads the leases, without mu, and looks at them.
+// poll reads the leases, without mu, where they have changed, and looks at them. A read would have the store write out what it gathers.
 func (n *Node) poll() {
 	n.mu.Lock()
 	stopped := n.stopped
@@ -44,7 +52,7 @@ func (n *Node) poll() {
 	if stopped {
 		return
 	}
-	leases, err := n.o.Records.Scan(tableLease)
+	leases, err := n.readLeases()
 	leads := n.o.Leader()
 	n.do(func() {
 		next := pollEvery
@@ -54,6 +62,16 @@ func (n *Node) poll() {
 		}
 		n.o.Clock.AfterFunc(next, n.poll)
 	})
+}
+
+func (n *Node) readLeases() ([]Record, error) {
+	version := n.o.Records.Version(tableLease) // before it is read
+	if n.leases.read && n.leases.version == version {
+		return n.leases.all, nil
+	}
+	all, err := n.o.Records.Scan(tableLease)
+	n.leases = leases{err == nil, version, all}
+	return all, err
 }
 
 // note remembers which counts have changed, from after they were read.
