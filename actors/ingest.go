@@ -183,7 +183,7 @@ func (m *Ingest) check() (code, reason string) {
 	return "", ""
 }
 
-// isName is what idPattern says of a part of an id, without the price of an expression: it is asked for each message.
+// isName says whether s is a part of an id, without the price of an expression: it is asked for each message and call.
 func isName(s string, most int, dots bool) bool {
 	if len(s) == 0 || len(s) > most {
 		return false

@@ -51,7 +51,7 @@ func parseEnd(project, text string) (end, error) {
 		return end{}, fmt.Errorf("%q: want a twin's id, zone:ID or system:ID", text)
 	}
 	id = within(project, id)
-	if !idPattern.MatchString(id) {
+	if !isID(id) {
 		return end{}, fmt.Errorf("%q is no id", text)
 	}
 	return end{kind, id}, nil

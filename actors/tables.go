@@ -50,20 +50,23 @@ const (
 	tableQuarantine storage.Table = "quarantine"
 )
 
-var (
-	idPattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}/[a-z0-9][a-z0-9._-]{0,127}$`)
-	namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
-)
+var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 
 // CanonicalID completes a bare name by the project `default` and checks the form.
 func CanonicalID(id string) (string, error) {
 	if !strings.Contains(id, "/") {
 		id = "default/" + id
 	}
-	if !idPattern.MatchString(id) {
+	if !isID(id) {
 		return "", invalid("/id", "%q is not `project/name` of a-z, 0-9, '.', '_', '-'", id)
 	}
 	return id, nil
+}
+
+// isID says whether id is `project/name`.
+func isID(id string) bool {
+	project, name, ok := strings.Cut(id, "/")
+	return ok && isName(project, 64, false) && isName(name, 128, true)
 }
 
 // ProjectOf gives the project of an id.
