@@ -15,6 +15,8 @@ const (
 	mutations = 2000
 	// fuzzSeed is what the mutations are drawn from, so that a frame that crashes a driver comes again.
 	fuzzSeed = 1
+	// settingsMost bounds the twins that hear them, each with other settings.
+	settingsMost = 4
 	// mutatedMost is the longest that a mutated frame gets, in bytes; largeFrames has longer ones.
 	mutatedMost = 4 << 10
 )
@@ -115,18 +117,40 @@ func (p *prober) garbageFrames() (Outcome, string) {
 		len(own), len(strange), mutations, fuzzSeed)
 }
 
-// listener gives what has a twin hear the nth frame: by turns as what comes by itself and as the answer of a command.
+// listener gives what has a twin hear the nth frame: by turns as what comes by itself and as the answer of a command. There
+// is a twin for each settings of the driver's tests, since what a driver takes for its own goes by them.
 func (p *prober) listener() func(n int, frame string) (crash string) {
-	t := p.twin()
-	t.call(drivers.EventLoad, `{"reason":"start"}`)
-	t.call(drivers.EventConnected, `{}`)
+	var twins []*twin
+	for _, settings := range p.fuzzedSettings() {
+		t := p.twin()
+		t.settings = settings
+		t.call(drivers.EventLoad, `{"reason":"start"}`)
+		t.call(drivers.EventConnected, `{}`)
+		twins = append(twins, t)
+	}
 	inputs, _ := commands(p.model)
 	return func(n int, frame string) string {
-		event := drivers.EventReceived
+		t, event := twins[n/2%len(twins)], drivers.EventReceived
 		if n%2 == 1 && len(inputs) > 0 {
 			event = drivers.EventAnswer
 			t.call(drivers.EventCommand, inputs[n/2%len(inputs)])
 		}
 		return t.call(event, frame).crash
 	}
+}
+
+// fuzzedSettings are those of the driver's tests, each once, or where it has none the probes' own.
+func (p *prober) fuzzedSettings() (all [][]byte) {
+	seen := map[string]bool{}
+	for _, file := range p.scripts {
+		for _, test := range file.Tests {
+			if s := p.settingsFor(test.Settings); !seen[string(s)] && len(all) < settingsMost {
+				seen[string(s)], all = true, append(all, s)
+			}
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, p.sample)
+	}
+	return all
 }
