@@ -54,6 +54,18 @@ func (n *node) payloads(id string) (all []string) {
 	return all
 }
 
+// finds waits until a search has one hit, a logic, or none.
+func (n *node) finds(id string, r *pb.SearchRequest) {
+	n.t.Helper()
+	until(n.t, fmt.Sprintf("%v finds %q", r, id), func() bool {
+		res, err := n.reg.Search(ctx(n.t), r, nil)
+		if err != nil || res.Building {
+			return false
+		}
+		return id == "" && len(res.Hits) == 0 || len(res.Hits) == 1 && res.Hits[0].Id == id && res.Hits[0].Kind == "logic"
+	})
+}
+
 // level gives a sensor's twin a value by message.
 func (n *node) level(id string, v int) {
 	n.t.Helper()
@@ -81,6 +93,9 @@ func TestRunInRoute(t *testing.T) {
 	n.logic("filter.js")
 	n.twin(`{"id":"desk","driver":"filter"}`)
 	n.sensors("a", "b")
+	n.finds("default/desk", &pb.SearchRequest{Query: "desk", Kinds: []string{"logic"}})
+	n.finds("default/desk", &pb.SearchRequest{Query: "desk", Kinds: []string{"twin"}})
+	n.finds("", &pb.SearchRequest{Query: "default", Kinds: []string{"logic"}, Facets: []*pb.FacetValue{{Name: "kind", Value: "twin"}}})
 	n.stream("default/out")
 	n.route(&pb.Route{Id: "r", Topics: []string{"out"}, Run: "desk", Properties: []string{"level"}})
 	for _, v := range []int{2, 3, 200, 5} {

@@ -18,6 +18,7 @@ import (
 	"github.com/polluxhq/pollux/actors/sink"
 	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/actors/topic"
+	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -73,7 +74,7 @@ func newSearcher(e *Engine) *search.Searcher {
 			source(e.store, "detector", tableDetectors, func(m *pb.Detector) *search.Entry {
 				return &search.Entry{ID: m.Id, Title: m.Title, Words: []string{m.Property}}
 			}),
-			source(e.store, search.KindTwin, tableTwins, twinEntry),
+			source(e.store, search.KindTwin, tableTwins, e.twinEntry),
 		}})
 }
 
@@ -102,6 +103,18 @@ func hostOf(text string) []string {
 		return nil
 	}
 	return []string{u.Scheme, u.Hostname()}
+}
+
+// twinEntry is that of a twin; one with code of the user's is a logic, too.
+func (e *Engine) twinEntry(t *pb.Twin) *search.Entry {
+	entry := twinEntry(t)
+	if t.Driver == "" {
+		return entry
+	}
+	if s, err := e.catalog.forTwin(t); err == nil && s.manifest.Kind == drivers.KindLogic {
+		entry.As = search.KindLogic
+	}
+	return entry
 }
 
 func twinEntry(t *pb.Twin) *search.Entry {

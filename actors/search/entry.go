@@ -12,6 +12,8 @@ import (
 type Entry struct {
 	// ID is `project/name`, or a name where the kind belongs to no project. It must not be changed.
 	ID, Title, Detail string
+	// As is the kind that it is shown as and found by beside its source's; empty: that alone.
+	As string
 	// Names are further texts that count as much as the id and the title; Words are others to be found by.
 	Names, Words []string
 	// Model, Driver and Zone are ids; their titles are found, too, and stay right when they change.
@@ -47,4 +49,6 @@ const (
 	KindDriver = "driver"
 	KindZone   = "zone"
 	KindSystem = "system"
+	// KindLogic are twins whose driver is code without a device.
+	KindLogic = "logic"
 )

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -33,10 +34,10 @@ type term struct {
 // doc is an entry in the index. It does not change, but for what the device says.
 type doc struct {
 	num                    uint32
-	name                   uint8 // where the id's name begins
-	kind                   string
+	name                   uint8  // where the id's name begins
+	kind, as               string // of its source, and as what it is shown
 	id, title, detail      string
-	sort                   uint32 // the kind, interned
+	sort                   uint32 // as, interned
 	project, model, driver uint32
 	zone                   uint32
 	labels                 []uint32
@@ -59,7 +60,8 @@ func keyOf(kind, id string) string { return kind + "/" + id }
 
 // put adds an entry, or takes the place of the one that is there, at once: there is no moment without it.
 func (x *index) put(kind string, e *Entry, titles func(kind, id string) string) {
-	d := &doc{kind: kind, sort: x.text.of(kind), name: uint8(strings.IndexByte(e.ID, '/') + 1), id: e.ID, title: e.Title, detail: e.Detail, stopped: e.Stopped, project: x.text.of(projectOf(e.ID)),
+	as := cmp.Or(e.As, kind)
+	d := &doc{kind: kind, as: as, sort: x.text.of(as), name: uint8(strings.IndexByte(e.ID, '/') + 1), id: e.ID, title: e.Title, detail: e.Detail, stopped: e.Stopped, project: x.text.of(projectOf(e.ID)),
 		driver: x.text.of(e.Driver), zone: x.text.of(e.Zone)}
 	model := e.Model
 	if model == "" && e.Driver != "" {

@@ -14,7 +14,7 @@ import (
 type Query struct {
 	// Text are words; the entry has all of them, or words that begin so. Empty: every entry.
 	Text string
-	// Kinds, none: all.
+	// Kinds, none: all. What is shown as another kind is found by both.
 	Kinds []string
 	// Facets that the entry has: project, model, driver, zone, status, and label as key=value.
 	Facets []Facet
@@ -187,7 +187,7 @@ func (x *index) mistyped(word string) []*term {
 // bonus is for entries whose name is what was asked for.
 func (d *doc) bonus(whole string) uint32 {
 	var b uint32
-	if d.kind != KindTwin {
+	if d.as != KindTwin {
 		b = otherKinds
 	}
 	for _, name := range [...]string{d.id[d.name:], d.title} {
@@ -206,7 +206,7 @@ func (d *doc) bonus(whole string) uint32 {
 func (x *index) filter(q *Query) func(*doc) bool {
 	var checks []func(*doc) bool
 	if len(q.Kinds) > 0 {
-		checks = append(checks, func(d *doc) bool { return slices.Contains(q.Kinds, d.kind) })
+		checks = append(checks, func(d *doc) bool { return slices.Contains(q.Kinds, d.as) || slices.Contains(q.Kinds, d.kind) })
 	}
 	for _, f := range q.Facets {
 		value, ok := x.text.known(f.Value)

@@ -239,7 +239,7 @@ func (l *live) hit(f found, q *Query) Hit {
 		}
 	}
 	t := &l.x.text
-	h := Hit{Kind: f.kind, ID: f.id, Title: f.title, Detail: f.detail, Model: t.at(f.model), Driver: t.at(f.driver), Zone: t.at(f.zone),
+	h := Hit{Kind: f.as, ID: f.id, Title: f.title, Detail: f.detail, Model: t.at(f.model), Driver: t.at(f.driver), Zone: t.at(f.zone),
 		Status: t.at(f.status.Load()), Score: f.score}
 	for _, label := range f.labels {
 		h.Labels = append(h.Labels, t.at(label))
@@ -289,7 +289,7 @@ func (s *Searcher) where(ctx context.Context, l *live, q *Query, all []found) (k
 // entry is a doc as expressions see it.
 func (l *live) entry(d *doc) *expr.Entry {
 	t := &l.x.text
-	e := &expr.Entry{Kind: d.kind, ID: d.id, Title: d.title, Text: d.detail, Zone: t.at(d.zone), Model: t.at(d.model), Driver: t.at(d.driver),
+	e := &expr.Entry{Kind: d.as, ID: d.id, Title: d.title, Text: d.detail, Zone: t.at(d.zone), Model: t.at(d.model), Driver: t.at(d.driver),
 		Status: t.at(d.status.Load())}
 	if len(d.labels) > 0 {
 		e.Labels = map[string]string{}

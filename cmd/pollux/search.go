@@ -14,7 +14,7 @@ import (
 )
 
 // searchKinds can be found.
-var searchKinds = []string{"twin", "model", "zone", "system", "driver", "topic", "route", "schedule", "rule", "detector", "alarm", "relation", "sink", "source", "simulation", "notifier", "event"}
+var searchKinds = []string{"twin", "logic", "model", "zone", "system", "driver", "topic", "route", "schedule", "rule", "detector", "alarm", "relation", "sink", "source", "simulation", "notifier", "event"}
 
 func searchCommand(a *app) *cobra.Command {
 	r := &pb.SearchRequest{}

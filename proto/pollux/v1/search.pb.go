@@ -81,7 +81,7 @@ type SearchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Words. Empty: every entry. A word that nothing begins with is taken for mistyped.
 	Query string `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
-	// twin, model, zone, system, driver, topic, route, schedule, rule, detector, alarm, relation, sink, source, simulation, notifier; none: all of these. event, alone: what
+	// twin, logic (twins with code of the user's, which are twins, too), model, zone, system, driver, topic, route, schedule, rule, detector, alarm, relation, sink, source, simulation, notifier; none: all of these. event, alone: what
 	// the journal of a project has, the newest first, by words; other conditions are refused with it.
 	Kinds []string `protobuf:"bytes,2,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// Empty: every project that the caller may read.
@@ -655,10 +655,10 @@ const file_pollux_v1_search_proto_rawDesc = "" +
 	"\x16pollux/v1/search.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"`\n" +
 	"\bGeoPoint\x12)\n" +
 	"\x03lat\x18\x01 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0R\x03lat\x12)\n" +
-	"\x03lon\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x80f\xc0R\x03lon\"\x98\x04\n" +
+	"\x03lon\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80f@)\x00\x00\x00\x00\x00\x80f\xc0R\x03lon\"\x9f\x04\n" +
 	"\rSearchRequest\x12\x1e\n" +
-	"\x05query\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x05query\x12\xae\x01\n" +
-	"\x05kinds\x18\x02 \x03(\tB\x97\x01\xbaH\x93\x01\x92\x01\x8f\x01\x10\x14\"\x8a\x01r\x87\x01R\x04twinR\x05modelR\x04zoneR\x06systemR\x06driverR\x05topicR\x05routeR\bscheduleR\x04ruleR\bdetectorR\x05alarmR\brelationR\x04sinkR\x06sourceR\n" +
+	"\x05query\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x05query\x12\xb5\x01\n" +
+	"\x05kinds\x18\x02 \x03(\tB\x9e\x01\xbaH\x9a\x01\x92\x01\x96\x01\x10\x14\"\x91\x01r\x8e\x01R\x04twinR\x05logicR\x05modelR\x04zoneR\x06systemR\x06driverR\x05topicR\x05routeR\bscheduleR\x04ruleR\bdetectorR\x05alarmR\brelationR\x04sinkR\x06sourceR\n" +
 	"simulationR\bnotifierR\x05eventR\x05kinds\x12\x18\n" +
 	"\aproject\x18\x03 \x01(\tR\aproject\x127\n" +
 	"\x06facets\x18\x04 \x03(\v2\x15.pollux.v1.FacetValueB\b\xbaH\x05\x92\x01\x02\x10\x14R\x06facets\x12#\n" +

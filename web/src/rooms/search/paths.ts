@@ -7,7 +7,9 @@ export function hitPath(kind: string, id: string): string | undefined {
   if (kind === "twin") return twinPath(id);
   if (kind === "driver") return `/drivers/${encodeURIComponent(id)}`;
   if (kind === "zone") return `/site?zone=${encodeURIComponent(id)}`;
-  if (kind === "route") return "/routes";
+  if (kind === "route" || kind === "notifier") return `/${kind}s?${kind}=${encodeURIComponent(full(id))}`;
+  if (kind === "logic") return `/logic?logic=${encodeURIComponent(full(id))}`;
+  if (kind === "detector") return `/analytics?detector=${encodeURIComponent(full(id))}`;
   if (kind === "relation") return "/relations";
   if (kind === "sink" || kind === "source" || kind === "simulation") return `/${kind}s?${kind}=${encodeURIComponent(full(id))}`;
   if (kind === "rule" || kind === "schedule" || kind === "alarm") return `/${kind}s?${kind}=${encodeURIComponent(full(id))}`;

@@ -52,7 +52,7 @@ export type SearchRequest = Message<"pollux.v1.SearchRequest"> & {
   query: string;
 
   /**
-   * twin, model, zone, system, driver, topic, route, schedule, rule, detector, alarm, relation, sink, source, simulation, notifier; none: all of these. event, alone: what
+   * twin, logic (twins with code of the user's, which are twins, too), model, zone, system, driver, topic, route, schedule, rule, detector, alarm, relation, sink, source, simulation, notifier; none: all of these. event, alone: what
    * the journal of a project has, the newest first, by words; other conditions are refused with it.
    *
    * @generated from field: repeated string kinds = 2;
