@@ -262,7 +262,7 @@ func TestTryLogic(t *testing.T) {
 		{"a change", said(file, &pb.TryLogicRequest{Event: "subscription", Message: value(t, `{"name":"a","property":"level","value":3}`)}),
 			`unspecified | would set default/a scene = "bright"; POST https://api.example.com/ring {"value":3}; report busy = true; announce rang 3; timer idle after 10s | remembers {"rings":1} | log level level 204 undefined`},
 		{"a load", said(file, &pb.TryLogicRequest{Event: "load", Message: value(t, `{"reason":"start"}`)}), `unspecified | would subscribe to level of a`},
-		{"an event that there is not", said(file, &pb.TryLogicRequest{Event: "frame"}), "/event: \"frame\" is none of run, load, subscription, timer, webhook, topic, command"},
+		{"an event that there is not", said(file, &pb.TryLogicRequest{Event: "frame"}), "/event: \"frame\" is none of run, load, subscription, timer, webhook, command"},
 		{"nothing", said("", &pb.TryLogicRequest{}), "/id: neither a file nor a logic is given"},
 		{"what is no logic", said("", &pb.TryLogicRequest{Id: "a"}), "default/a is no logic"},
 	} {

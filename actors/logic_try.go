@@ -86,7 +86,7 @@ func (h *trial) Log(level, text string) {
 func (r *Registry) TryLogic(ctx context.Context, run drivers.Runner, req *pb.TryLogicRequest) (*pb.TryLogicResponse, error) {
 	kind, ok := tryEvents[req.Event]
 	if !ok {
-		return nil, invalid("/event", "%q is none of run, load, subscription, timer, webhook, topic, command", req.Event)
+		return nil, invalid("/event", "%q is none of run, load, subscription, timer, webhook, command", req.Event)
 	}
 	h := &trial{e: r.e, project: req.Project, out: &pb.TryLogicResponse{}}
 	if h.project == "" {

@@ -563,7 +563,7 @@ type TryLogicRequest struct {
 	Id       string           `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	Project  string           `protobuf:"bytes,3,opt,name=project,proto3" json:"project,omitempty"`
 	Settings *structpb.Struct `protobuf:"bytes,4,opt,name=settings,proto3" json:"settings,omitempty"`
-	// What it is given: run (by default), load, subscription, timer, webhook, topic, command.
+	// What it is given: run (by default), load, subscription, timer, webhook, command.
 	Event string `protobuf:"bytes,5,opt,name=event,proto3" json:"event,omitempty"`
 	// The message of a run; else the event's input (drivers/ABI.md).
 	Message *structpb.Value `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`

@@ -302,7 +302,7 @@ export type TryLogicRequest = Message<"pollux.v1.TryLogicRequest"> & {
   settings?: JsonObject | undefined;
 
   /**
-   * What it is given: run (by default), load, subscription, timer, webhook, topic, command.
+   * What it is given: run (by default), load, subscription, timer, webhook, command.
    *
    * @generated from field: string event = 5;
    */
