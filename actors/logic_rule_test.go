@@ -39,7 +39,7 @@ func TestLogicInARule(t *testing.T) {
 	n.twin(`{"id":"gate","driver":"gate"}`)
 	n.sensors("a")
 	n.rule(`{"id":"r","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}}],"if":"value > 0","each":true,
-		"then":[{"logic":{"logic":"gate","expr":"value"},"retries":1},{"mqtt":{"topic":"said","payload":"${value}"}}]}`)
+		"then":[{"logic":{"logic":"gate","expr":"value"},"retry":{"attempts":1}},{"mqtt":{"topic":"said","payload":"${value}"}}]}`)
 	for i, level := range []int{5, 12, 7, 20} {
 		n.absorb("a", fmt.Sprintf(`{"level":%d}`, level), 0)
 		until(t, fmt.Sprintf("value %d has had its run", level), func() bool {
@@ -62,7 +62,7 @@ func TestLogicInARule(t *testing.T) {
 		n.engine.Tick()
 		return strings.Contains(fmt.Sprint(n.unit(automation.KindRule, "r").Runs), "logic default/gate refused it: unlucky")
 	})
-	n.rule(`{"id":"none","when":[{"property":{"of":{"twins":["a"]},"names":["other"]}}],"if":"value > 0","then":[{"logic":{"logic":"a","expr":"value"},"retries":1}]}`)
+	n.rule(`{"id":"none","when":[{"property":{"of":{"twins":["a"]},"names":["other"]}}],"if":"value > 0","then":[{"logic":{"logic":"a","expr":"value"},"retry":{"attempts":1}}]}`)
 	n.absorb("a", `{"other":1}`, 0)
 	until(t, "the rule's run says that it is no logic", func() bool {
 		n.engine.Tick()
