@@ -2,18 +2,23 @@ package test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/polluxhq/pollux/drivers/drivertest"
 	"github.com/polluxhq/pollux/drivers/project"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/test/harness"
 )
 
@@ -102,10 +107,14 @@ func TestDriverFromNewToLiveTwin(t *testing.T) {
 				drivertest.NeedRust(t)
 			}
 			dir := filepath.Join(t.TempDir(), "kettle")
+			began := time.Now()
 			n.Must("driver", "new", "kettle", "--lang", string(lang), "--dir", dir)
 			if out := n.Must("driver", "test", dir); !strings.Contains(out, "6 passed") {
 				t.Errorf("the project as it is made: %q", out)
 			}
+			made := time.Since(began)
+			ownRunner(t, lang, dir)
+			began = time.Now()
 			for _, from := range []string{"kettle.test.yaml", string(lang)} {
 				overwrite(t, filepath.Join("testdata", "newcomer", from), dir)
 			}
@@ -113,8 +122,29 @@ func TestDriverFromNewToLiveTwin(t *testing.T) {
 				t.Errorf("driver push says %q", out)
 			}
 			boils(t, n)
+			t.Logf("%s: new and its test %s; test, push and a twin that boiled %s", lang, made.Round(100*time.Millisecond), time.Since(began).Round(100*time.Millisecond))
 			n.Must("driver", "rm", "kettle")
 		})
+	}
+}
+
+// ownRunner runs the project's test by the runner of its language.
+func ownRunner(t *testing.T, lang project.Lang, dir string) {
+	t.Helper()
+	args := map[project.Lang][]string{project.JavaScript: {"npm", "test"}, project.Go: {"go", "test", "./..."}, project.Rust: {"cargo", "test", "--offline"}}[lang]
+	if _, err := exec.LookPath(args[0]); err != nil {
+		if os.Getenv("POLLUX_PEERS") == "all" {
+			t.Errorf("%s is not installed: the project's own test is not run", args[0])
+			return
+		}
+		t.Logf("%s is not installed: the project's own test is not run", args[0])
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "POLLUX_BIN="+harness.Binary(t), "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 }
 
@@ -155,6 +185,30 @@ func boils(t *testing.T, n *harness.Node) {
 	n.Must("twin", "set", "kitchen", "target", "100")
 	until(t, "the kettle heats", func() bool { return device.heatsTo() == "100" })
 	until(t, "the kettle has agreed", shows("PROGRESS_CONFIRMED"))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	events, err := n.Twins().WatchTwins(ctx, connect.NewRequest(&pb.WatchTwinsRequest{Filter: &pb.TwinFilter{Ids: []string{"kitchen"}}, Events: true}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	boiled := make(chan struct{})
+	go func() {
+		defer close(boiled)
+		for events.Receive() {
+			if events.Msg().GetEvent().GetName() == "boiled" {
+				return
+			}
+		}
+	}()
+	until(t, "the twin tells that the water boils", func() bool {
+		device.say("BOILED") // it goes on to: the watcher may have begun after the first
+		select {
+		case <-boiled:
+			return events.Err() == nil
+		case <-time.After(200 * time.Millisecond):
+			return false
+		}
+	})
 	n.Must("twin", "rm", "kitchen")
 }
 
