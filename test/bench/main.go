@@ -50,6 +50,7 @@ var suites = [][2]string{
 	{"./actors", "BenchmarkWatchers"},
 	{"./actors", "BenchmarkRunInRoute"},
 	{"./actors/wheel", "BenchmarkPendingTimers"},
+	{"./actors", "BenchmarkDurableTimers"},
 	{"./test/bench", "BenchmarkWatchStreams"},
 	{"./test/bench", "BenchmarkRuleLatency"},
 	{"./test/bench", "BenchmarkRulesByTemplate"},

@@ -11,6 +11,7 @@ import { full, split } from "../../model/id";
 import { count, dateTime, millis } from "../../model/value";
 import { Facts } from "./Facts";
 import { Item } from "./Item";
+import { ReportForm } from "./ReportForm";
 import { Runs } from "./Runs";
 import { readSchedule, write } from "./text";
 import { TextEditor } from "./TextEditor";
@@ -42,6 +43,9 @@ export function SchedulesRoom() {
   return (
     <>
       <RoomHead title="Schedules" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "schedule" : "schedules"}`} error={error}>
+        <Button variant="default" onClick={() => choose("report")}>
+          New report
+        </Button>
         <Button onClick={() => choose("new")}>New schedule</Button>
       </RoomHead>
       <div className="split">
@@ -62,6 +66,11 @@ export function SchedulesRoom() {
             <section className="panel" aria-label="New schedule">
               <h2>New schedule</h2>
               <TextEditor kind="schedule" id="" text={blank} save={(text) => put(text, 0n)} remove={() => Promise.resolve()} onClose={choose} />
+            </section>
+          ) : id === "report" ? (
+            <section className="panel" aria-label="New report">
+              <h2>New report</h2>
+              <ReportForm onClose={choose} />
             </section>
           ) : chosen ? (
             <ScheduleDetail key={chosen.id} schedule={chosen} onChoose={choose} />
