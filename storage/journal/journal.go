@@ -47,7 +47,7 @@ type Options struct {
 const (
 	// memTable in bytes: entries come in bursts, and what is in memory is in Pebble's log too.
 	memTable = 16 << 20
-	// levelZero is how many flushes are compacted together: entries are read seldom, and each compaction of few rewrites what lies below.
+	// levelZero is twice the number of flushes that are compacted together: entries are read seldom, and a compaction rewrites what lies below.
 	levelZero = 8
 	// defaultCache in bytes.
 	defaultCache = 8 << 20
