@@ -103,7 +103,7 @@ func requestFor(m protoreflect.MethodDescriptor, project string) string {
 			fields[name] = project
 		case name == "filter":
 			fields[name] = map[string]any{"project": project}
-		case name == "key":
+		case name == "key" && f.Message() != nil:
 			fields[name] = map[string]any{"project": project, "role": "nonsense"}
 		case f.Kind() == protoreflect.MessageKind && (name == "twin" || name == "zone" || name == "system"):
 			fields[name] = map[string]any{"id": project + "/nothing", "revision": 1 << 40}
