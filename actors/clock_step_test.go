@@ -65,7 +65,7 @@ func TestClockIsSet(t *testing.T) {
 				n.engine.Tick()
 				late := n.unit(automation.KindRule, "late")
 				return n.unit(automation.KindRule, "held").Rule.Pending == 1 && len(late.Runs) == 1 && late.Runs[0].Steps[0].State == pb.StepState_STEP_STATE_WAITING &&
-					n.alarm("told.a").GetActive() && n.unit(automation.KindRule, "silent").Rule.Node != ""
+					n.alarm("told.a").GetActive() && n.records("unit", "alarm/default/told.a") == 1 && n.unit(automation.KindRule, "silent").Rule.Node != ""
 			})
 			count := func() (all [4]int) {
 				n.mu.Lock()
@@ -96,7 +96,10 @@ func TestClockIsSet(t *testing.T) {
 				t.Errorf("after 590 s this was done: %v", got)
 			}
 			c.pass(t, 20*time.Second, n)
-			until(t, "all is done", func() bool { n.engine.Tick(); return count() == [4]int{1, 1, 1, 1} })
+			until(t, "all is done", func() bool {
+				looked()
+				return count() == [4]int{1, 1, 1, 1}
+			})
 			n.absorb("b", `{"level":3}`, 0)
 			until(t, "it speaks again", func() bool {
 				c.pass(t, 10*time.Second, n)

@@ -107,11 +107,12 @@ func (u *unit) begin(run *pb.Run, started bool) {
 		select {
 		case u.h.runs <- struct{}{}:
 			r := &runner{u: u, run: run, leaves: flatten(actions), priority: priority, started: started}
+			set := u.h.o.Stepped()
 			until, err := r.carry()
 			<-u.h.runs
-			u.ran(run.Number, until, err)
+			u.ran(run.Number, until, set, err)
 		case <-u.ctx.Done():
-			u.ran(run.Number, 0, u.ctx.Err())
+			u.ran(run.Number, 0, 0, u.ctx.Err())
 		}
 	}()
 }
@@ -123,13 +124,16 @@ func (u *unit) priority() uint32 {
 	return 0
 }
 
-// ran: a run is at its end, waits until a time, or was given up here (err).
-func (u *unit) ran(n uint64, until int64, err error) {
+// ran: a run is at its end, waits until a time of the clock as it had been set by then, or was given up here (err).
+func (u *unit) ran(n uint64, until, set int64, err error) {
 	u.running.Add(-1)
 	if err == nil && u.post(func(t *turn) {
 		if until > 0 {
 			delete(u.under, n)
 			u.parked[n] = until
+			if d := u.rec.Stepped - set; d != 0 { // the clock was set while it ran
+				u.moveRun(t, n, d)
+			}
 			return
 		}
 		u.closed(t, n)
