@@ -133,7 +133,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 15 s", what)
+			t.Fatalf("%s: not within 30 s", what)
 		}
 	}
 }
