@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -244,20 +245,21 @@ func TestMissingIsFound(t *testing.T) {
 		c.to(t, at, n)
 		moved := 0
 		return func() {
-			if moved++; moved < 600 {
-				c.to(t, c.Now().Add(50*time.Millisecond).Format(time.RFC3339Nano), n)
+			if moved++; moved < 20*60 {
+				c.to(t, c.Now().Add(time.Second).Format(time.RFC3339Nano), n)
 			}
 			n.engine.Tick()
 		}
 	}
+	a := cluster.Target{Kind: "twin", ID: "default/a"}
 	more := tick("2026-03-01T12:30:00Z")
-	until(t, "a is not in memory", func() bool { more(); return n.engine.Stats().Active == 0 })
+	until(t, "a is not in memory", func() bool { more(); return !n.engine.Active(a) })
 	more = tick("2026-03-01T13:02:00Z")
-	until(t, "a is woken", func() bool { more(); return n.engine.Stats().Active == 1 })
+	until(t, "a is woken", func() bool { more(); return n.engine.Active(a) })
 	n.judged("a", "silent", "its life began by now", func(s *pb.DetectorState) bool {
 		return s.GetDue() != nil && !s.Due.AsTime().After(c.Now().Add(time.Minute))
 	})
-	more = tick("2026-03-01T13:04:00Z") // the life that began at 13:02 has listened for long enough
+	more = tick("2026-03-01T13:30:00Z") // the life that began then has listened for long enough
 	var p *pb.Property
 	until(t, "a is missing", func() bool {
 		more()
