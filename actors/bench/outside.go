@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -153,13 +154,14 @@ func sameURL(want, got string) bool {
 	return want == u.String()
 }
 
-// firstOf gives the first question that nobody answered, or an earlier one that was answered and fits.
+// firstOf gives the first question that nobody answered, or an earlier one that was answered and fits. Those before it stay: what is asked of
+// several at once comes in any order.
 func firstOf[Q, A any](o *outside, list *[]*asked[Q, A], fits func(*Q) bool) (q *asked[Q, A], ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i, a := range *list {
 		if fits(&a.question) {
-			*list = (*list)[i+1:]
+			*list = slices.Delete(*list, i, i+1)
 			return a, true
 		}
 		if !a.answered {

@@ -123,7 +123,7 @@ test("a rule is built by mouse, is the same as text and on the command line, and
   const detail = region("Rule default/cool");
   await detail.waitFor();
   const shown = parse(await detail.getByLabel("Text", { exact: true }).textContent());
-  const { revision, updateBy, ...stored } = parse(await h.cli("rule", "get", "cool", "-o", "yaml")).rule;
+  const { revision, updateBy, updateTime, ...stored } = parse(await h.cli("rule", "get", "cool", "-o", "yaml")).rule;
   assert.deepEqual(shown, stored);
   assert.deepEqual([stored.if, stored.then], ["value > 25.0", [{ set: { to: { twin: "default/lobby" }, property: "fan", value: true } }]]);
   await h.post("default/lobby", { temperature: 26 });
