@@ -13,14 +13,13 @@ const all = readdirSync(here).filter((f) => f.endsWith(".test.mjs")).sort().map(
 /** failing runs the files one after the other and gives those in which something failed, with the names of what did. */
 async function failing(files) {
   const failed = new Map();
-  const stream = run({ files, concurrency: 1, timeout: 600_000 });
-  stream.on("test:fail", ({ name, file }) => {
-    const key = file ?? files.find((f) => name.endsWith(f)) ?? files[0];
-    failed.set(key, [...(failed.get(key) ?? []), name]);
-  });
-  const text = stream.compose(new spec());
-  text.pipe(process.stdout);
-  await new Promise((done, fail) => text.on("end", done).on("error", fail));
+  for (const file of files) {
+    const stream = run({ files: [file], timeout: 600_000 });
+    stream.on("test:fail", ({ name }) => failed.set(file, [...(failed.get(file) ?? []), name]));
+    const text = stream.compose(new spec());
+    text.pipe(process.stdout);
+    await new Promise((done, fail) => text.on("end", done).on("error", fail));
+  }
   return failed;
 }
 
