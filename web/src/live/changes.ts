@@ -4,10 +4,13 @@ import { useEffect } from "react";
 import { cluster, records } from "../api/client";
 import { keepStream } from "../api/stream";
 
-export type Kind = "rule" | "schedule" | "alarm" | "detector" | "notifier" | "project" | "alias";
+export type Kind = "rule" | "schedule" | "alarm" | "detector" | "notifier" | "project" | "alias" | "twin";
 
-/** Reads everything of a kind again when one of its records is made, changed or deleted, by whomever. */
-export function useChanges(kind: Kind) {
+/**
+ * Reads everything of a kind again when one of its records is made, changed or deleted, by whomever: the queries whose keys begin with a
+ * word of `stale`, words apart by spaces, at most once per `every` milliseconds.
+ */
+export function useChanges(kind: Kind, stale: string = kind, every = 200) {
   const client = useQueryClient();
   useEffect(() => {
     let after = 0n;
@@ -15,8 +18,8 @@ export function useChanges(kind: Kind) {
     const reload = () => {
       timer ??= setTimeout(() => {
         timer = undefined;
-        void client.invalidateQueries({ queryKey: [kind] });
-      }, 200);
+        for (const word of stale.split(" ")) void client.invalidateQueries({ queryKey: [word] });
+      }, every);
     };
     const stop = keepStream({
       name: "records",
@@ -41,5 +44,5 @@ export function useChanges(kind: Kind) {
       stop();
       clearTimeout(timer);
     };
-  }, [client, kind]);
+  }, [client, kind, stale, every]);
 }

@@ -1,13 +1,12 @@
-import { Select, Table } from "@mantine/core";
+import { Select } from "@mantine/core";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { useState } from "react";
-import { Link } from "wouter";
 
 import { history } from "../../api/client";
 import { Trouble } from "../../frame/Room";
-import { twinPath } from "../../model/id";
-import { dateTime, millis, plain, show } from "../../model/value";
+import { dateTime, millis } from "../../model/value";
+import { JournalTable } from "./JournalTable";
 
 /** How many entries of each twin are asked for. */
 const most = 100;
@@ -39,25 +38,7 @@ export function Journal({ twins, from, to }: { twins: string[]; from: number; to
       <Trouble error={error} inside />
       {data && entries.length === 0 && <p className="muted pad">Nothing in this time: no event, no text, no command.</p>}
       {entries.length > 0 && (
-        <div className="scroll-x">
-          <Table verticalSpacing={4} aria-label="Journal">
-            <Table.Tbody>
-              {entries.map((e) => (
-                <Table.Tr key={`${e.twin} ${e.sequence} ${e.kind} ${e.name}`}>
-                  <Table.Td className="nowrap">{dateTime(millis(e.time))}</Table.Td>
-                  <Table.Td>{e.twin && <Link href={twinPath(e.twin)}>{e.twin}</Link>}</Table.Td>
-                  <Table.Td>
-                    <span className="tag">{e.kind}</span>
-                    <b>{e.name}</b>
-                  </Table.Td>
-                  <Table.Td>
-                    <code className="journal-data">{show(plain(e.data))}</code>
-                  </Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </div>
+        <JournalTable entries={entries} label="Journal" time={dateTime} />
       )}
       {data?.more && <p className="muted pad">The newest of them; a shorter time shows the others.</p>}
     </section>

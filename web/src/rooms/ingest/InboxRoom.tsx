@@ -5,6 +5,7 @@ import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tansta
 import { useState } from "react";
 
 import { ingest, sites } from "../../api/client";
+import { More } from "../../frame/More";
 import { useWord } from "../../frame/address";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
@@ -53,14 +54,7 @@ export function InboxRoom() {
                 </li>
               ))}
             </ul>
-            {query.hasNextPage && (
-              <div className="toolbar">
-                <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
-                  More
-                </Button>
-                <span className="muted">{count(all.length)} shown</span>
-              </div>
-            )}
+            <More query={query}>{count(all.length)} shown</More>
           </section>
         </div>
         <div className="split-detail">

@@ -1,9 +1,10 @@
-import { Button, Loader, Select, Table, TextInput } from "@mantine/core";
+import { Loader, Select, Table, TextInput } from "@mantine/core";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Fragment, useState } from "react";
 import { Link } from "wouter";
 
 import { ingest } from "../../api/client";
+import { More } from "../../frame/More";
 import { useWord } from "../../frame/address";
 import { Trouble } from "../../frame/Room";
 import type { Refusal } from "../../gen/pollux/v1/ingest_pb";
@@ -82,14 +83,7 @@ export function Refusals({ project }: { project: string }) {
           </Table>
         </div>
       )}
-      {query.hasNextPage && (
-        <div className="toolbar">
-          <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
-            Older ones
-          </Button>
-          <span className="muted">{count(all.length)} shown; the last 10,000 of a project are kept</span>
-        </div>
-      )}
+      <More query={query} label="Older ones">{count(all.length)} shown; the last 10,000 of a project are kept</More>
     </section>
   );
 }

@@ -1,19 +1,18 @@
 import "./overview.css";
 
-import { Table } from "@mantine/core";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { Link } from "wouter";
 
 import { automation, cluster, history } from "../../api/client";
 import { Spark } from "../../chart/Spark";
-import { RoomHead } from "../../frame/Room";
+import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { AlarmSeverity } from "../../gen/pollux/v1/automation_pb";
 import { useNow } from "../../live/now";
-import { twinPath } from "../../model/id";
-import { ago, count, millis, number, plain, show } from "../../model/value";
+import { ago, count, millis, number } from "../../model/value";
 import { useAlarms, useRules, useSchedules } from "../automation/useAutomation";
+import { JournalTable } from "../history/JournalTable";
 import { rateNow, rates, sum } from "../ingest/rates";
 import { useIngest } from "../ingest/useIngest";
 import { needs } from "./attention";
@@ -170,28 +169,10 @@ function Lately() {
   return (
     <section className="panel overview-wide" aria-label="Lately">
       <h2>Lately</h2>
-      {error !== null && <p className="muted pad">The journal does not answer.</p>}
+      <Trouble error={error} inside />
       {data && entries.length === 0 && <p className="muted pad">Nothing happened yet: no event, no text, no command.</p>}
       {entries.length > 0 && (
-        <div className="scroll-x">
-          <Table verticalSpacing={4} aria-label="Lately">
-            <Table.Tbody>
-              {entries.map((e) => (
-                <Table.Tr key={`${e.twin} ${e.sequence} ${e.kind} ${e.name}`}>
-                  <Table.Td className="nowrap muted">{ago(millis(e.time), now)}</Table.Td>
-                  <Table.Td>{e.twin && <Link href={twinPath(e.twin)}>{e.twin}</Link>}</Table.Td>
-                  <Table.Td>
-                    <span className="tag">{e.kind}</span>
-                    <b>{e.name}</b>
-                  </Table.Td>
-                  <Table.Td>
-                    <code className="overview-data">{show(plain(e.data))}</code>
-                  </Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </div>
+        <JournalTable entries={entries} label="Lately" time={(ms) => ago(ms, now)} />
       )}
     </section>
   );

@@ -6,6 +6,7 @@ import { keepPreviousData, useInfiniteQuery, useQueryClient } from "@tanstack/re
 import { useState } from "react";
 
 import { aliases } from "../../api/client";
+import { More } from "../../frame/More";
 import { useWord } from "../../frame/address";
 import { RoomHead } from "../../frame/Room";
 import { quote, Try } from "../../frame/Try";
@@ -51,14 +52,7 @@ export function AliasesRoom() {
                 <Item key={idOf(m)} id={`${m.alias?.network}/${m.alias?.key}`} title={m.alias?.value ?? ""} note={m.twin} chosen={idOf(m) === id} onChoose={() => choose(idOf(m))} />
               ))}
             </ul>
-            {query.hasNextPage && (
-              <div className="toolbar">
-                <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
-                  More
-                </Button>
-                <span className="muted">{count(list.length)} shown</span>
-              </div>
-            )}
+            <More query={query}>{count(list.length)} shown</More>
           </section>
         </div>
         <div className="split-detail">

@@ -1,12 +1,13 @@
 import "./search.css";
 
-import { Button, Checkbox, TextInput } from "@mantine/core";
+import { Checkbox, TextInput } from "@mantine/core";
 import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 import { useEffect, useRef } from "react";
 import { Link, useSearchParams } from "wouter";
 
 import { search } from "../../api/client";
 import { Cel } from "../../frame/Cel";
+import { More } from "../../frame/More";
 import { useWord } from "../../frame/address";
 import { explain } from "../../api/errors";
 import { RoomHead } from "../../frame/Room";
@@ -62,14 +63,7 @@ export function SearchRoom() {
               </li>
             ))}
           </ul>
-          {query.hasNextPage && (
-            <div className="toolbar">
-              <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
-                More
-              </Button>
-              <span className="muted">{count(hits.length)} shown</span>
-            </div>
-          )}
+          <More query={query}>{count(hits.length)} shown</More>
         </section>
       </div>
     </>

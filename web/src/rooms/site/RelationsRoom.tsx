@@ -8,6 +8,7 @@ import { Link } from "wouter";
 import { relations } from "../../api/client";
 import { useWord } from "../../frame/address";
 import { Ask } from "../../frame/Ask";
+import { More } from "../../frame/More";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Relation } from "../../gen/pollux/v1/relation_pb";
@@ -89,13 +90,7 @@ export function RelationsRoom() {
             </Table>
           </div>
         )}
-        {query.hasNextPage && (
-          <div className="toolbar">
-            <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
-              More
-            </Button>
-          </div>
-        )}
+        <More query={query} />
       </section>
       <Ask opened={going !== undefined} onClose={() => setGoing(undefined)} title="Delete relation" verb="Delete relation" run={() => relations.deleteRelation({ id: going?.id ?? "" })} onDone={again}>
         {going?.from} <b>{going?.type}</b> {going?.to}: both stay, the link goes.

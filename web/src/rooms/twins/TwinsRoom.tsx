@@ -6,6 +6,7 @@ import { useRef, useState } from "react";
 
 import { cluster } from "../../api/client";
 import { explain } from "../../api/errors";
+import { useChanges } from "../../live/changes";
 import { LiveStates } from "../../live/store";
 import { count } from "../../model/value";
 import { PlusIcon } from "../../shell/icons";
@@ -14,14 +15,14 @@ import { CreateTwin } from "./CreateTwin";
 import { isEmpty, useFilter, type Status } from "./filter";
 import { FilterBar } from "./FilterBar";
 import { TwinTable } from "./TwinTable";
-import { useTwinChanges, useTwins } from "./useTwins";
+import { useTwins } from "./useTwins";
 
 /** The first room: every twin, live. */
 export function TwinsRoom() {
   const [filter, change] = useFilter();
   const [states] = useState(() => new LiveStates());
   const { list, hasNextPage, fetchNextPage, isFetchingNextPage, isPending, error } = useTwins(filter, states);
-  useTwinChanges();
+  useChanges("twin", "twins status", 800);
   const [creating, setCreating] = useState(false);
   const search = useRef<HTMLInputElement>(null);
   useShortcuts({ "/": () => search.current?.focus(), c: () => setCreating(true) });

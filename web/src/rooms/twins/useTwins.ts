@@ -1,7 +1,7 @@
-import { keepPreviousData, useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 import { useEffect, useMemo } from "react";
 
-import { cluster, records, twins } from "../../api/client";
+import { twins } from "../../api/client";
 import { keepStream } from "../../api/stream";
 import type { Twin } from "../../gen/pollux/v1/twin_pb";
 import { LiveStates } from "../../live/store";
@@ -29,45 +29,6 @@ export function useTwins(filter: Filter, states: LiveStates) {
   });
   const list = useMemo<Twin[]>(() => query.data?.pages.flatMap((page) => page.twins) ?? [], [query.data]);
   return { ...query, list };
-}
-
-/** Loads the list again when a twin is created, changed or deleted, by whomever. */
-export function useTwinChanges() {
-  const client = useQueryClient();
-  useEffect(() => {
-    let after = 0n;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const reload = () => {
-      timer ??= setTimeout(() => {
-        timer = undefined;
-        void client.invalidateQueries({ queryKey: ["twins"] });
-        void client.invalidateQueries({ queryKey: ["status"] });
-      }, 800);
-    };
-    const stop = keepStream({
-      name: "records",
-      quiet: true,
-      open: async function* (signal) {
-        // What there is comes by the list; the stream starts at the newest revision.
-        if (after === 0n) after = (await cluster.getStatus({}, { signal })).revision;
-        yield* records.watch({ kind: "twin", afterRevision: after }, { signal });
-      },
-      message: (change) => {
-        if (change.revision > after) after = change.revision;
-        if (!change.synced) reload();
-      },
-      start: (again) => {
-        if (!again) return;
-        // Anything may have happened while the stream was gone.
-        after = 0n;
-        reload();
-      },
-    });
-    return () => {
-      stop();
-      clearTimeout(timer);
-    };
-  }, [client]);
 }
 
 /** Watches the twins between two rows, one stream for all of them; the stream changes when the block does. */
