@@ -14,6 +14,9 @@ import (
 // ErrNoDiskFaults says why this machine cannot have a node's disk fail.
 var ErrNoDiskFaults = errors.New("faults of the disk need strace and the right to trace a process")
 
+// letGo is how long a tracer gets to let go of its process when it is asked to, before it is killed.
+const letGo = 3 * time.Second
+
 // SlowDisk delays each sync of the node's files until stop is called, once or more.
 func (n *Node) SlowDisk(delay time.Duration) (stop func(), err error) {
 	return n.injectSync(fmt.Sprintf("delay_enter=%d", delay.Microseconds()))
@@ -38,8 +41,13 @@ func (n *Node) injectSync(how string) (stop func(), err error) {
 	ended := make(chan struct{})
 	go func() { cmd.Wait(); close(ended) }()
 	stop = sync.OnceFunc(func() {
-		cmd.Process.Signal(syscall.SIGINT) // it lets go of the process and ends
-		<-ended
+		cmd.Process.Signal(syscall.SIGINT)
+		select {
+		case <-ended:
+		case <-time.After(letGo): // it waits for a thread that is gone or does not stop; the kernel lets go of what a dead one traced
+			cmd.Process.Kill()
+			<-ended
+		}
 	})
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		select {

@@ -253,7 +253,13 @@ func TestDiskFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	Until(t, 10*time.Second, "syncs fail", func() bool { return strings.Contains(said(), "input/output error") })
+	syscall.Kill(traced(n.PID()), syscall.SIGSTOP) // a tracer that does not hear
 	stop()
+	if by := traced(n.PID()); by != 0 {
+		t.Errorf("the process is still traced, by %d", by)
+	}
+	before := said()
+	Until(t, 10*time.Second, "syncs are well again", func() bool { return strings.Contains(strings.TrimPrefix(said(), before), "<nil>") })
 }
 
 func TestOutcomeOf(t *testing.T) {
