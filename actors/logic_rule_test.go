@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -14,7 +13,6 @@ import (
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/drivers/drivertest"
-	"github.com/polluxhq/pollux/drivers/mqtt"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -171,24 +169,7 @@ func TestLogicMoves(t *testing.T) {
 		a.twin(fmt.Sprintf(`{"id":"t%02d","driver":"bus","settings":{"topic":"t%02d"}}`, i, i))
 	}
 	until(t, "b has the twins", func() bool { _, err := b.reg.GetTwin("t07"); return err == nil })
-	var wg sync.WaitGroup
-	for i := range twins {
-		wg.Go(func() {
-			for k := 1; k <= last; k++ {
-				done := make(chan error, 1)
-				a.engine.Deliver(&mqtt.Message{Topic: fmt.Sprintf("dev/t%02d/state", i), QoS: 1, Payload: fmt.Appendf(nil, `{"level":%d}`, k)}, func(err error) { done <- err })
-				if err := <-done; err != nil {
-					t.Errorf("frame %d of %d: %v", k, i, err)
-					return
-				}
-			}
-		})
-	}
-	a.drain("n2")
-	a.undrain("n2")
-	a.drain("n1")
-	a.undrain("n1")
-	wg.Wait()
+	a.numberedWhileMoving(twins, last)
 	b.numbered("all", "default/all", twins, last)
 }
 

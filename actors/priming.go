@@ -15,7 +15,7 @@ const (
 	// primeSpan is how far back the past is read, and primeReadings how much of it: the newest.
 	primeSpan     = 28 * 24 * time.Hour
 	primeReadings = 10_000
-	// primeWorkers ask the history side by side, primeLine is how many detectors wait for that; more begin without a past.
+	// primeWorkers ask the history side by side, primeLine is how many detectors wait for that; more begin without a past, and are counted.
 	primeWorkers = 2
 	primeLine    = 20_000
 	primeWithin  = 30 * time.Second
@@ -62,6 +62,7 @@ func (p *primer) ask(m *primed) {
 	now := p.e.now()
 	all, err := (*ask)(ctx, m.twin, m.property, now.Add(-primeSpan), now, primeReadings)
 	if err != nil {
+		p.e.stats.drop(dropPriming)
 		p.e.log.Warn("the past of a detector: it begins without", "detector", m.detector, "twin", m.twin, "err", err)
 		return
 	}
@@ -86,7 +87,8 @@ func (t *twin) prime(j *judge) {
 	case t.e.primer.line <- m:
 		j.asked = m
 	default:
-		t.e.log.Warn("the past of a detector: too many wait, it begins without", "detector", j.Id, "twin", t.en.id)
+		t.e.stats.drop(dropPriming) // a line for each of a hundred thousand would say no more
+		t.e.log.Debug("the past of a detector: too many wait, it begins without", "detector", j.Id, "twin", t.en.id)
 	}
 }
 

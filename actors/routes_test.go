@@ -247,23 +247,29 @@ func TestRoutesMove(t *testing.T) {
 		a.twin(fmt.Sprintf(`{"id":"t%02d","driver":"bus","settings":{"topic":"t%02d"}}`, i, i))
 	}
 	until(t, "b has the twins", func() bool { _, err := b.reg.GetTwin("t11"); return err == nil })
+	a.numberedWhileMoving(twins, last)
+	b.rising("default/all", twins, last)
+}
+
+// numberedWhileMoving has as many twins of the driver bus told the numbers up to last, each in order, while their slots go to and fro.
+func (n *node) numberedWhileMoving(twins, last int) {
+	n.t.Helper()
 	var wg sync.WaitGroup
 	for i := range twins {
 		wg.Go(func() {
 			for k := 1; k <= last; k++ {
 				done := make(chan error, 1)
-				a.engine.Deliver(&mqtt.Message{Topic: fmt.Sprintf("dev/t%02d/state", i), QoS: 1, Payload: fmt.Appendf(nil, `{"level":%d}`, k)}, func(err error) { done <- err })
+				n.engine.Deliver(&mqtt.Message{Topic: fmt.Sprintf("dev/t%02d/state", i), QoS: 1, Payload: fmt.Appendf(nil, `{"level":%d}`, k)}, func(err error) { done <- err })
 				if err := <-done; err != nil {
-					t.Errorf("frame %d of %d: %v", k, i, err)
+					n.t.Errorf("frame %d of %d: %v", k, i, err)
 					return
 				}
 			}
 		})
 	}
-	a.drain("n2")
-	a.undrain("n2")
-	a.drain("n1")
-	a.undrain("n1")
+	n.drain("n2")
+	n.undrain("n2")
+	n.drain("n1")
+	n.undrain("n1")
 	wg.Wait()
-	b.rising("default/all", twins, last)
 }

@@ -114,7 +114,7 @@ type heapWatch struct {
 
 func (w *heapWatch) Write(b []byte) (int, error) {
 	if w.read += len(b); w.read >= w.next {
-		w.next = w.read + max(w.read/2, 2<<20)
+		w.next = w.read + max(w.read/2, 256<<10)
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)

@@ -190,7 +190,7 @@ func wait(t *testing.T, c <-chan struct{}, what string) {
 	select {
 	case <-c:
 	case <-time.After(30 * time.Second):
-		t.Fatalf("%s: not within 10 s", what)
+		t.Fatalf("%s: not within 30 s", what)
 	}
 }
 

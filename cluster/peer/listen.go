@@ -202,6 +202,9 @@ func (c *serverConn) handler(refused error) http.Handler {
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Set(HeaderPeer, c.node)
 			c.p.o.API.ServeHTTP(w, r)
+			if c.p.closing() {
+				panic(http.ErrAbortHandler) // it may have been cut short: it must not look as if all had been said
+			}
 		})
 	}
 	return mux
