@@ -71,6 +71,9 @@ type Config struct {
 	MetricsDisk int64
 	// MetricsInterval is how often the node's own metrics are written to history.
 	MetricsInterval time.Duration
+	// RetentionInterval is how often a node deletes what the projects' rules let go; the first time a minute after its start, or after
+	// this where it is less.
+	RetentionInterval time.Duration
 
 	// GuestMemory bounds the memory of all drivers' instances, in bytes.
 	GuestMemory int64
@@ -97,27 +100,28 @@ func DefaultConfig() Config {
 		name = "node"
 	}
 	return Config{
-		Data:             DefaultData(),
-		Name:             name,
-		AvailabilityZone: "default",
-		HTTP:             "127.0.0.1:8080",
-		MQTT:             "127.0.0.1:1883",
-		Inbound:          inboundOff,
-		Gossip:           "127.0.0.1:7946",
-		Peer:             "127.0.0.1:7947",
-		BootstrapExpect:  1,
-		StableAfter:      10 * time.Second,
-		Weight:           1,
-		LogFormat:        "text",
-		MetricsRetention: 395 * 24 * time.Hour, // thirteen months: a year, and the same month of the year before
-		MetricsMemory:    256 << 20,
-		MetricsDisk:      4 << 30,
-		MetricsInterval:  10 * time.Second,
-		GuestMemory:      1 << 30,
-		StoreCache:       64 << 20,
-		PassivateAfter:   2 * time.Minute,
-		ConnectRate:      200,
-		QuarantineAfter:  8,
+		Data:              DefaultData(),
+		Name:              name,
+		AvailabilityZone:  "default",
+		HTTP:              "127.0.0.1:8080",
+		MQTT:              "127.0.0.1:1883",
+		Inbound:           inboundOff,
+		Gossip:            "127.0.0.1:7946",
+		Peer:              "127.0.0.1:7947",
+		BootstrapExpect:   1,
+		StableAfter:       10 * time.Second,
+		Weight:            1,
+		LogFormat:         "text",
+		MetricsRetention:  395 * 24 * time.Hour, // thirteen months: a year, and the same month of the year before
+		MetricsMemory:     256 << 20,
+		MetricsDisk:       4 << 30,
+		MetricsInterval:   10 * time.Second,
+		RetentionInterval: 10 * time.Minute,
+		GuestMemory:       1 << 30,
+		StoreCache:        64 << 20,
+		PassivateAfter:    2 * time.Minute,
+		ConnectRate:       200,
+		QuarantineAfter:   8,
 	}
 }
 
@@ -201,6 +205,7 @@ func Settings() []Setting {
 		size("metrics.memory", "memory of VictoriaMetrics' caches (its memory.allowedBytes)", func(c *Config) *int64 { return &c.MetricsMemory }),
 		size("metrics.disk", "what may wait on disk for an external VictoriaMetrics", func(c *Config) *int64 { return &c.MetricsDisk }),
 		span("metrics.interval", "how often the node's own metrics are recorded", func(c *Config) *time.Duration { return &c.MetricsInterval }),
+		span("retention.interval", "how often a node deletes what the projects' retention rules let go", func(c *Config) *time.Duration { return &c.RetentionInterval }),
 		size("driver.memory", "memory of all driver instances", func(c *Config) *int64 { return &c.GuestMemory }),
 		size("store.cache", "block cache of the store", func(c *Config) *int64 { return &c.StoreCache }),
 		text("sinks.files", "DIR", "directory of the files of sinks; sinks below the node's data where it is not given", func(c *Config) *string { return &c.SinkFiles }),
@@ -390,6 +395,8 @@ func (c *Config) Check() error {
 		return bad("metrics.disk", formatSize(c.MetricsDisk), "want at least 64MiB")
 	case c.MetricsInterval < time.Second:
 		return bad("metrics.interval", formatSpan(c.MetricsInterval), "want at least 1s")
+	case c.RetentionInterval < time.Second:
+		return bad("retention.interval", formatSpan(c.RetentionInterval), "want at least 1s")
 	case c.GuestMemory < 64<<20:
 		return bad("driver.memory", formatSize(c.GuestMemory), "want at least 64MiB")
 	case c.StoreCache < 1<<20:

@@ -16,8 +16,7 @@ import (
 )
 
 const (
-	// curateEvery is how often a node deletes what the projects' rules let go, and curateFirst how long after its start for the first time.
-	curateEvery = 10 * time.Minute
+	// curateFirst is how long after its start a node deletes for the first time what the projects' rules let go: others go first.
 	curateFirst = time.Minute
 	// quotasEvery is how often the leader looks at the projects' quotas.
 	quotasEvery = 5 * time.Second
@@ -39,7 +38,8 @@ func (n *Node) curate(context.Context) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		for rest(ctx, curateFirst); ctx.Err() == nil; rest(ctx, curateEvery) {
+		every := n.conf.RetentionInterval
+		for rest(ctx, min(every, curateFirst)); ctx.Err() == nil; rest(ctx, every) {
 			c.run(ctx)
 		}
 	})

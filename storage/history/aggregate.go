@@ -11,7 +11,8 @@ import (
 // Aggregates are the names of what a step's point can be, beside the percentiles p0 to p100, such as p95 and p99.9.
 //
 // dev is the standard deviation. delta is the change from the last value before the step to the last one in it; in the first
-// step of a range that has values and none before them, from its first. rate is delta per second. first, last, dev and the
+// step of a range that has values and none before them, from its first. rate is delta per second. Percentiles other than p0 and p100
+// are refused where samples of the range went and left aggregates. first, last, dev and the
 // percentiles are of the series that goes on longest where a twin changed its model within a step; the others are exact over
 // both.
 var Aggregates = [...]string{"avg", "min", "max", "sum", "count", "dev", "first", "last", "delta", "rate"}

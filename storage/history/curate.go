@@ -81,6 +81,7 @@ func (e *Embedded) curation(ctx context.Context, project string, rules SampleRul
 	if err != nil {
 		return c, err
 	}
+	e.freshen()
 	kinds, err := e.kindsOf(project, now)
 	if err != nil {
 		return c, err

@@ -70,7 +70,7 @@ func day(t *testing.T, e *Embedded, project string) (start time.Time, each int) 
 func chartsOf(t *testing.T, e *Embedded, project, property string, start time.Time) map[string][]Series {
 	t.Helper()
 	out := map[string][]Series{}
-	for _, a := range []string{"avg", "min", "max", "sum", "count", "first", "last", "delta", "rate"} {
+	for _, a := range []string{"avg", "min", "max", "sum", "count", "first", "last", "delta", "rate", "dev", "p0", "p100"} {
 		s, err := e.Series(t.Context(), SeriesQuery{Project: project, Property: property, Twins: []string{"a", "b", "c.d"}, End: start.Add(7 * time.Hour), Step: time.Hour, Steps: 7, Aggregate: a})
 		if err != nil {
 			t.Fatal(err)
@@ -84,7 +84,9 @@ func sameCharts(t *testing.T, what string, got, want map[string][]Series) {
 	t.Helper()
 	for a := range want {
 		if !slices.EqualFunc(got[a], want[a], func(x, y Series) bool {
-			return x.Twin == y.Twin && slices.EqualFunc(x.Values, y.Values, func(a, b float64) bool { return math.Abs(a-b) < 1e-6 || math.IsNaN(a) && math.IsNaN(b) })
+			return x.Twin == y.Twin && slices.EqualFunc(x.Values, y.Values, func(a, b float64) bool {
+				return math.Abs(a-b) < 1e-6*max(1, math.Abs(b)) || math.IsNaN(a) && math.IsNaN(b)
+			})
 		}) {
 			t.Errorf("%s: %s is\n%v, was\n%v", what, a, got[a], want[a])
 		}

@@ -53,9 +53,13 @@ type chosen struct{ project, property, twin string }
 
 func (c chosen) match() string { return c.of("=" + quote(c.property)) }
 
-// rolled selects the aggregates of a kind, whatever their steps.
-func (c chosen) rolled(kind int) string {
-	return c.of("=~" + quote(pattern([]string{c.property})+"/[^/]+/"+rolledNames[kind]))
+// rolled selects the aggregates of some kinds, whatever their steps.
+func (c chosen) rolled(kinds ...int) string {
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = rolledNames[k]
+	}
+	return c.of("=~" + quote(pattern([]string{c.property})+"/[^/]+/("+strings.Join(names, "|")+")"))
 }
 
 func (c chosen) of(property string) string {

@@ -106,6 +106,8 @@ func (s *querier) inSteps(ctx context.Context, c chosen, a aggregate, begin, ste
 		return joined(raw, old, func(raw, _ float64) float64 { return raw }), err
 	case "", "avg":
 		return s.joinedAverage(ctx, c, raw, begin, step, n)
+	case "dev":
+		return s.joinedDeviation(ctx, c, raw, begin, step, n)
 	case "delta", "rate":
 		first, err := s.inSteps(ctx, c, aggregate{name: "first", expr: "first_over_time(%s)"}, begin-step, step, n+1)
 		if err != nil {
@@ -114,7 +116,7 @@ func (s *querier) inSteps(ctx context.Context, c chosen, a aggregate, begin, ste
 		last, err := s.inSteps(ctx, c, aggregate{name: "last", expr: "last_over_time(%s)"}, begin-step, step, n+1)
 		return a.changes(first, last, step, n), err
 	}
-	return raw, nil // standard deviation and percentiles are of raw samples only
+	return s.percentile(ctx, c, a, raw, begin, step, n)
 }
 
 func (s *querier) joinedAverage(ctx context.Context, c chosen, raw map[string][]float64, begin, step int64, n int) (map[string][]float64, error) {

@@ -67,7 +67,7 @@ func (r SampleRules) ageOf(model, property string) (age, step time.Duration, ok 
 }
 
 // Aggregates of samples that went are series too, of a property of their own: NAME/STEP/KIND, such as temperature/5m/max. Each
-// sample of one is of the raw samples of one step, and has the time of the last of them. So two parts of a step, as where a sample
+// sample of one is of the raw samples of one step, and has the time of the last of them, that of a first the time of the first. So two parts of a step, as where a sample
 // came late, are two samples, and whoever adds them up has all of it.
 const (
 	rolledCount = iota
@@ -76,12 +76,13 @@ const (
 	rolledMax
 	rolledFirst
 	rolledLast
+	rolledDev
 	rolledKinds
 )
 
-var rolledNames = [rolledKinds]string{"count", "sum", "min", "max", "first", "last"}
+var rolledNames = [rolledKinds]string{"count", "sum", "min", "max", "first", "last", "dev"}
 
-var rolledPattern = regexp.MustCompile(`^(.+)/([0-9]+(?:ms|s|m|h|d))/(count|sum|min|max|first|last)$`)
+var rolledPattern = regexp.MustCompile(`^(.+)/([0-9]+(?:ms|s|m|h|d))/(count|sum|min|max|first|last|dev)$`)
 
 // rolledProperty splits the property of aggregates.
 func rolledProperty(property string) (base, kind string, ok bool) {
@@ -114,8 +115,10 @@ type roller struct {
 	step   int64
 	have   bool
 	end    int64 // of the step that is gathered
-	at     int64
+	first  int64 // time of its first sample
+	at     int64 // and of its last
 	values [rolledKinds]float64
+	spread moments
 }
 
 // add takes a sample, and gives what is whole to emit: the property, the time and the value of each of the kinds.
@@ -125,8 +128,8 @@ func (r *roller) add(at int64, v float64, emit func(kind int, at int64, v float6
 		r.flush(emit)
 	}
 	if !r.have {
-		r.have, r.end = true, at+(r.step-at%r.step)%r.step
-		r.values = [rolledKinds]float64{rolledMin: v, rolledMax: v, rolledFirst: v}
+		r.have, r.first, r.end = true, at, at+(r.step-at%r.step)%r.step
+		r.values, r.spread = [rolledKinds]float64{rolledMin: v, rolledMax: v, rolledFirst: v}, moments{}
 	}
 	r.at = at
 	r.values[rolledCount]++
@@ -134,14 +137,20 @@ func (r *roller) add(at int64, v float64, emit func(kind int, at int64, v float6
 	r.values[rolledMin] = min(r.values[rolledMin], v)
 	r.values[rolledMax] = max(r.values[rolledMax], v)
 	r.values[rolledLast] = v
+	r.spread.join(1, v, 0)
 }
 
 func (r *roller) flush(emit func(kind int, at int64, v float64)) {
 	if !r.have {
 		return
 	}
+	r.values[rolledDev] = r.spread.dev()
 	for kind, v := range r.values {
-		emit(kind, r.at, v)
+		at := r.at
+		if kind == rolledFirst {
+			at = r.first // of two parts of a step the one counts that began earlier
+		}
+		emit(kind, at, v)
 	}
 	r.have = false
 }

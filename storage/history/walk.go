@@ -63,8 +63,13 @@ func (s *querier) walk(ctx context.Context, q WalkQuery, fn func(storage.TwinSam
 	if q.model != nil {
 		match += ",model=" + quote(*q.model)
 	}
+	return s.walkMatch(ctx, match+"}", first, last, fn)
+}
+
+// walkMatch is walk over the series that a selector chooses, from first to last, both included.
+func (s *querier) walkMatch(ctx context.Context, match string, first, last int64, fn func(storage.TwinSamples) error) error {
 	body, err := s.fetch(ctx, request("/api/v1/export", url.Values{
-		"match[]": {match + "}"},
+		"match[]": {match},
 		// A millisecond more on each side: the server's parser of times rounds.
 		"start":             {seconds(max(0, first-1))},
 		"end":               {seconds(last + 1)},

@@ -396,6 +396,11 @@ func (n *Node) Search() polluxv1connect.SearchServiceClient {
 	return polluxv1connect.NewSearchServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
 }
 
+// History is a client of HistoryService with the administrator's key.
+func (n *Node) History() polluxv1connect.HistoryServiceClient {
+	return polluxv1connect.NewHistoryServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
+}
+
 // Cluster is a client of ClusterService with the administrator's key.
 func (n *Node) Cluster() polluxv1connect.ClusterServiceClient {
 	return polluxv1connect.NewClusterServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
