@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -191,5 +192,29 @@ func (s *soak) checkTopic(acked map[string][]float64) {
 			break
 		}
 	}
+	if len(v.Violations) > 0 {
+		s.explainTopic()
+	}
 	s.print(v)
+}
+
+// explainTopic says where messages may be that the topic's reader was not given: on their way to the topic, in it, or dropped.
+func (s *soak) explainTopic() {
+	for _, n := range s.c.Running() {
+		if res, err := n.Topics().GetTopic(s.t.Context(), connect.NewRequest(&pb.GetTopicRequest{Id: soakTopic})); err == nil {
+			s.t.Logf("%s says of the topic: %v", n.Name, res.Msg.Topic.State)
+		}
+		if res, err := n.Topics().ListChannels(s.t.Context(), connect.NewRequest(&pb.ListChannelsRequest{Topic: soakTopic})); err == nil {
+			s.t.Logf("%s says of its readers: %v", n.Name, res.Msg.Channels)
+		}
+		if res, err := n.Get("/metrics"); err == nil {
+			text, _ := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			for line := range strings.Lines(string(text)) {
+				if strings.Contains(line, "drop") && !strings.HasSuffix(line, " 0\n") || strings.Contains(line, "outbox") {
+					s.t.Logf("%s: %s", n.Name, strings.TrimSpace(line))
+				}
+			}
+		}
+	}
 }
