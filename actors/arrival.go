@@ -61,7 +61,11 @@ func (e *Engine) toInbox(m *Ingest, key string, done func(IngestResult)) {
 		switch {
 		case errors.Is(err, errKnownNow):
 			e.intake.aliases.changed(key)
-			e.ingestFrom(m, done)
+			late := *m
+			if late.Time == 0 {
+				late.Time = a.at // messages that came after it may have reached the twin already
+			}
+			e.ingestFrom(&late, done)
 		case err != nil:
 			done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})
 		case p.refusal != nil:

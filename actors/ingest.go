@@ -298,7 +298,9 @@ func (e *Engine) ingestBy(x *intaking) {
 	case err != nil:
 		x.end(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})
 	case id != "":
-		e.ingestTo(x, id)
+		if !e.intake.makers.behind(m, key, x.end) {
+			e.ingestTo(x, id)
+		}
 	case m.Device != "":
 		e.refuse(m, m.Device, CodeForbidden, "the key belongs to twin "+m.Device+", which has not this alias", x.end)
 	default:

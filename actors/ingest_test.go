@@ -211,12 +211,13 @@ func TestProjectChoosesWhatBecomesOfUnknownSenders(t *testing.T) {
 	put(&pb.ProjectSettings{UnknownSenders: pb.UnknownSenders_UNKNOWN_SENDERS_PROVISION, Rules: []*pb.ProvisionRule{
 		{Value: "no*such", Driver: "bus"}, {Network: "lo*", Key: "eui", Driver: "bus", Name: "{network}-{value}", Labels: map[string]string{"made": "rule"}}}})
 	// Many at once make one twin, and keep their order.
-	got := make(chan actors.IngestResult, 20)
-	for i := range 20 {
+	const many = 500
+	got := make(chan actors.IngestResult, many)
+	for i := range many {
 		n.engine.Ingest(&actors.Ingest{Door: "http", Project: "default", Alias: sender("AB 1"), Payload: fmt.Appendf(nil, `{"level":%d}`, i), Commit: true},
 			func(r actors.IngestResult) { got <- r })
 	}
-	for range 20 {
+	for range many {
 		if r := <-got; r.Outcome != stored {
 			t.Fatalf("with a rule: %v", r)
 		}
@@ -225,7 +226,7 @@ func TestProjectChoosesWhatBecomesOfUnknownSenders(t *testing.T) {
 	if err != nil || tw.Labels["made"] != "rule" {
 		t.Fatalf("made %v, %v", tw, err)
 	}
-	n.wait("lora-ab-1", "level", "19")
+	n.wait("lora-ab-1", "level", fmt.Sprint(many-1))
 	// A name that is taken.
 	n.twin(`{"id":"lora-x","driver":"bus"}`)
 	if r := n.ingest(&actors.Ingest{Alias: sender("x"), Payload: []byte(`{"level":1}`)}); r.Outcome != stored {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/polluxhq/pollux/cluster"
@@ -24,14 +25,14 @@ const (
 )
 
 // makers make twins of unknown senders where a rule of their project says so. Messages wait for their twin meanwhile, in
-// their order.
+// their order: a sender is in making until the last that waited has gone to its twin.
 type makers struct {
-	e    *Engine
-	slot chan struct{}
+	e     *Engine
+	slot  chan struct{}
+	waits atomic.Int64 // messages that wait; it changes under mu
 
 	mu     sync.Mutex
 	making map[string][]*wanted
-	waits  int
 	failed map[string]time.Time
 }
 
@@ -53,18 +54,44 @@ func (k *makers) provide(m *Ingest, key string, rule *pb.ProvisionRule, done fun
 		k.e.toInbox(m, key, done)
 		return
 	}
-	if k.waits >= maxMakingWaits {
-		k.mu.Unlock()
-		done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: fmt.Errorf("twins are being made: %w", cluster.ErrOverloaded)})
-		return
-	}
 	_, begun := k.making[key]
-	k.making[key] = append(k.making[key], &wanted{m, done})
-	k.waits++
+	taken := k.wait(m, key, done)
 	k.mu.Unlock()
-	if !begun {
+	switch {
+	case !taken:
+		done(tooManyWait())
+	case !begun:
 		k.e.goFunc(func() { k.work(m, key, rule) })
 	}
+}
+
+// behind has a message wait behind those of its sender that wait. It says false where none do.
+func (k *makers) behind(m *Ingest, key string, done func(IngestResult)) bool {
+	if k.waits.Load() == 0 {
+		return false
+	}
+	k.mu.Lock()
+	_, begun := k.making[key]
+	taken := begun && k.wait(m, key, done)
+	k.mu.Unlock()
+	if begun && !taken {
+		done(tooManyWait())
+	}
+	return begun
+}
+
+// wait adds a message to those that wait, if there are not too many.
+func (k *makers) wait(m *Ingest, key string, done func(IngestResult)) bool {
+	if k.waits.Load() >= maxMakingWaits {
+		return false
+	}
+	k.making[key] = append(k.making[key], &wanted{m, done})
+	k.waits.Add(1)
+	return true
+}
+
+func tooManyWait() IngestResult {
+	return IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: fmt.Errorf("twins are being made: %w", cluster.ErrOverloaded)}
 }
 
 // work makes one twin, and lets the messages go on that wait for it.
@@ -73,23 +100,47 @@ func (k *makers) work(m *Ingest, key string, rule *pb.ProvisionRule) {
 	if err != nil {
 		k.e.log.Warn("no twin made for an unknown sender: it is in the inbox", "sender", key, "err", err)
 	}
-	k.mu.Lock()
-	all := k.making[key]
-	delete(k.making, key)
-	k.waits -= len(all)
 	if err != nil {
+		k.mu.Lock()
 		if len(k.failed) >= maxFailed {
 			clear(k.failed)
 		}
 		k.failed[key] = time.Now()
+		k.mu.Unlock()
 	}
-	k.mu.Unlock()
-	for _, w := range all {
-		if err != nil {
-			k.e.toInbox(w.m, key, w.done)
-		} else {
-			k.e.ingestFrom(w.m, w.done)
+	for {
+		k.mu.Lock()
+		all := k.making[key]
+		if len(all) == 0 {
+			delete(k.making, key)
+			k.mu.Unlock()
+			return
 		}
+		k.making[key] = nil // those that come now still go behind these
+		k.mu.Unlock()
+		for _, w := range all {
+			if err != nil {
+				k.e.toInbox(w.m, key, w.done)
+			} else {
+				k.bring(w, key)
+			}
+		}
+		k.mu.Lock()
+		k.waits.Add(-int64(len(all)))
+		k.mu.Unlock()
+	}
+}
+
+// bring hands a message to the twin that was made.
+func (k *makers) bring(w *wanted, key string) {
+	id, err := k.e.intake.aliases.twin(key)
+	switch {
+	case err != nil:
+		w.done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})
+	case id == "":
+		k.e.toInbox(w.m, key, w.done) // the twin is gone again
+	default:
+		k.e.ingestTo(&intaking{m: w.m, one: w.done}, id)
 	}
 }
 
