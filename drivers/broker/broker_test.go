@@ -122,7 +122,7 @@ var topics = drivers.TransportOptions{Scheme: "mqtt", Subscribe: []string{"dev/o
 
 func TestContract(t *testing.T) {
 	contract.Run(t, contract.Transport{
-		Open: broker.Open, Options: topics, Messages: true, NewPeer: func(t *testing.T) contract.Peer { return newPeer(t) },
+		Open: broker.Open, Options: topics, Is: []contract.Kind{contract.Messages}, NewPeer: func(t *testing.T) contract.Peer { return newPeer(t) },
 		Encode: func(f []byte) []byte { return append([]byte("dev/in\x00"), f...) },
 		Decode: func(f []byte) []byte { return []byte(strings.TrimPrefix(string(f), "dev/out\x00")) },
 	})

@@ -187,7 +187,8 @@ func (c *Client) allow(text string) (*url.URL, *side, error) {
 	return u, s, nil
 }
 
-// Do implements drivers.HTTPClient.
+// Do implements drivers.HTTPClient. transport.ErrNotConnected says that the host was not reached, transport.ErrClosed that the
+// client was closed, before the request or during it.
 func (c *Client) Do(ctx context.Context, request drivers.HTTPRequest) (drivers.HTTPResponse, error) {
 	u, s, err := c.allow(request.URL)
 	if err != nil {
@@ -209,9 +210,20 @@ func (c *Client) Do(ctx context.Context, request drivers.HTTPRequest) (drivers.H
 		c.watch.answered(u, &res, err)
 	}
 	if err != nil {
-		return res, fmt.Errorf("http: %s %s: %w", request.Method, u.Redacted(), plain(err))
+		if c.ctx.Err() != nil {
+			err = transport.ErrClosed
+		}
+		return res, fmt.Errorf("http: %s %s: %w", request.Method, u.Redacted(), unreached(plain(err)))
 	}
 	return res, nil
+}
+
+// unreached marks what did not come to the host at all.
+func unreached(err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") {
+		return fmt.Errorf("%w: %w", transport.ErrNotConnected, err)
+	}
+	return err
 }
 
 // plain takes the URL off an error, which is said already.

@@ -201,7 +201,7 @@ func (c *caller) Up() {
 func TestContract(t *testing.T) {
 	nodes := newCluster(t, "n1")
 	contract.Run(t, contract.Transport{
-		Open: nodes.hubs["n1"].Open, Options: drivers.TransportOptions{Scheme: "tcp-in", Tokenizer: lines}, CallsIn: true, NoNames: true,
+		Open: nodes.hubs["n1"].Open, Options: drivers.TransportOptions{Scheme: "tcp-in", Tokenizer: lines}, Is: []contract.Kind{contract.Inbound, contract.Nameless},
 		NewPeer: func(t *testing.T) contract.Peer {
 			port := freePort(t, "tcp")
 			if err := nodes.doors["n1"].Set([]inbound.Twin{twin("default/device", port, "127.0.0.1/32")}); len(err) > 0 {

@@ -128,7 +128,7 @@ func (l *line) Drop() { l.Down(); l.Up() }
 
 func TestContract(t *testing.T) {
 	contract.Run(t, contract.Transport{
-		Open: serial.Open, NoNames: true,
+		Open: serial.Open, Is: []contract.Kind{contract.Nameless},
 		Options: drivers.TransportOptions{Scheme: "serial", Tokenizer: &drivers.Tokenizer{Delimiter: "\n", MaxFrame: 1000},
 			Serial: &drivers.SerialOptions{Baud: "115200"}},
 		NewPeer: func(t *testing.T) contract.Peer { return newLine(t) },

@@ -3,18 +3,11 @@ package tcp_test
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
@@ -26,68 +19,6 @@ import (
 	"github.com/polluxhq/pollux/drivers/transport/contract"
 )
 
-// authority signs certificates.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  string
-}
-
-func newAuthority(t *testing.T) *authority {
-	a := &authority{t: t}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.key = key
-	a.cert, _ = x509.ParseCertificate(der)
-	a.pem = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	return a
-}
-
-// sign gives a certificate and its key, PEM.
-func (a *authority) sign(name string) (cert, key string) {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &k.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
-}
-
-func (a *authority) server(clients bool) *tls.Config {
-	cert, key := a.sign("device.example")
-	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	conf := &tls.Config{Certificates: []tls.Certificate{pair}}
-	if clients {
-		conf.ClientCAs = x509.NewCertPool()
-		conf.ClientCAs.AddCert(a.cert)
-		conf.ClientAuth = tls.RequireAndVerifyClientCert
-	}
-	return conf
-}
-
 func wrap(conf *tls.Config) func(net.Conn) (net.Conn, error) {
 	return func(c net.Conn) (net.Conn, error) {
 		s := tls.Server(c, conf)
@@ -96,19 +27,19 @@ func wrap(conf *tls.Config) func(net.Conn) (net.Conn, error) {
 }
 
 func TestContractTLS(t *testing.T) {
-	a := newAuthority(t)
-	cert, key := a.sign("pollux")
-	conf := a.server(true)
+	a := contract.NewAuthority(t)
+	cert, key := a.Sign("pollux")
+	conf := a.Server(true)
 	contract.Run(t, contract.Transport{
 		Open:    tcp.Open,
-		Options: drivers.TransportOptions{Scheme: "tls", Tokenizer: lines, TLS: &drivers.TLSOptions{CA: a.pem, Certificate: cert, Key: key}},
+		Options: drivers.TransportOptions{Scheme: "tls", Tokenizer: lines, TLS: &drivers.TLSOptions{CA: a.PEM, Certificate: cert, Key: key}},
 		NewPeer: func(t *testing.T) contract.Peer { return contract.NewStreamPeer(t, "tls", wrap(conf)) },
 	})
 }
 
 func TestWhoIsTrusted(t *testing.T) {
-	a, other := newAuthority(t), newAuthority(t)
-	conf := a.server(false)
+	a, other := contract.NewAuthority(t), contract.NewAuthority(t)
+	conf := a.Server(false)
 	peer := contract.NewStreamPeer(t, "tls", wrap(conf))
 	print := fmt.Sprintf("%x", sha256.Sum256(conf.Certificates[0].Certificate[0]))
 	for name, c := range map[string]struct {
@@ -116,15 +47,15 @@ func TestWhoIsTrusted(t *testing.T) {
 		want    string // of the failure; "": connected
 	}{
 		"nobody by default":     {nil, "unknown authority"},
-		"the authority":         {&drivers.TLSOptions{CA: a.pem}, ""},
-		"another authority":     {&drivers.TLSOptions{CA: other.pem}, "unknown authority"},
-		"the wrong name":        {&drivers.TLSOptions{CA: a.pem, ServerName: "elsewhere.example"}, "not elsewhere.example"},
-		"the right name":        {&drivers.TLSOptions{CA: a.pem, ServerName: "device.example"}, ""},
+		"the authority":         {&drivers.TLSOptions{CA: a.PEM}, ""},
+		"another authority":     {&drivers.TLSOptions{CA: other.PEM}, "unknown authority"},
+		"the wrong name":        {&drivers.TLSOptions{CA: a.PEM, ServerName: "elsewhere.example"}, "not elsewhere.example"},
+		"the right name":        {&drivers.TLSOptions{CA: a.PEM, ServerName: "device.example"}, ""},
 		"a fingerprint":         {&drivers.TLSOptions{Fingerprint: strings.ToUpper(print)}, ""},
 		"another fingerprint":   {&drivers.TLSOptions{Fingerprint: strings.Repeat("00:", 31) + "00"}, "not the one that is pinned"},
 		"anybody where told so": {&drivers.TLSOptions{Insecure: "true"}, ""},
 		"not anybody where not": {&drivers.TLSOptions{Insecure: "false"}, "unknown authority"},
-		"a newer version only":  {&drivers.TLSOptions{CA: a.pem, MinVersion: "1.3"}, ""},
+		"a newer version only":  {&drivers.TLSOptions{CA: a.PEM, MinVersion: "1.3"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sink := &contract.Recorder{}
@@ -157,8 +88,8 @@ func TestWhoIsTrusted(t *testing.T) {
 // A device that begins TLS in mid-session, as SMTP and IMAP do. What somebody put behind its consent in the clear is
 // not taken for something that was said under TLS.
 func TestStartTLS(t *testing.T) {
-	a := newAuthority(t)
-	conf := a.server(false)
+	a := contract.NewAuthority(t)
+	conf := a.Server(false)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +121,7 @@ func TestStartTLS(t *testing.T) {
 	}()
 	sink := newSteps()
 	conn, err := tcp.Open(transport.Options{Sink: sink, Binding: drivers.Binding{URI: "tcp://" + l.Addr().String(),
-		Transport: drivers.TransportOptions{Scheme: "tcp", Tokenizer: lines, TLS: &drivers.TLSOptions{CA: a.pem}}}})
+		Transport: drivers.TransportOptions{Scheme: "tcp", Tokenizer: lines, TLS: &drivers.TLSOptions{CA: a.PEM}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,11 +164,11 @@ func TestStartTLS(t *testing.T) {
 
 // TLS may also begin while the reader waits for the device, and not without the manifest's leave.
 func TestStartTLSWhileReading(t *testing.T) {
-	a := newAuthority(t)
-	conf := a.server(false)
+	a := contract.NewAuthority(t)
+	conf := a.Server(false)
 	begin := make(chan struct{})
 	peer := contract.NewStreamPeer(t, "tcp", func(c net.Conn) (net.Conn, error) { <-begin; return tls.Server(c, conf), nil })
-	for _, o := range []*drivers.TLSOptions{nil, {CA: a.pem}} {
+	for _, o := range []*drivers.TLSOptions{nil, {CA: a.PEM}} {
 		sink := &contract.Recorder{}
 		conn, err := tcp.Open(transport.Options{Sink: sink, Binding: drivers.Binding{URI: peer.URI(),
 			Transport: drivers.TransportOptions{Scheme: "tcp", Tokenizer: lines, TLS: o}}})

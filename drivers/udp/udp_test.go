@@ -123,7 +123,7 @@ func TestContract(t *testing.T) {
 	for name, u := range map[string]*drivers.UDPOptions{"plain": nil, "with peers": {WithPeer: true}} {
 		t.Run(name, func(t *testing.T) {
 			tr := contract.Transport{
-				Open: opened, Options: drivers.TransportOptions{Scheme: "udp", UDP: u}, Messages: true, NoLoss: true, NoHoldBack: true,
+				Open: opened, Options: drivers.TransportOptions{Scheme: "udp", UDP: u}, Is: []contract.Kind{contract.Messages, contract.Datagrams},
 				NewPeer: func(t *testing.T) contract.Peer { return newPeer(t, "127.0.0.1:0") },
 			}
 			if u != nil {

@@ -152,7 +152,7 @@ var login = &drivers.HTTPOptions{Auth: "basic", User: "ann", Password: "x", Head
 
 func TestContract(t *testing.T) {
 	contract.Run(t, contract.Transport{
-		Open: websocket.Open, Messages: true, Options: drivers.TransportOptions{Scheme: "ws", HTTP: login},
+		Open: websocket.Open, Is: []contract.Kind{contract.Messages}, Options: drivers.TransportOptions{Scheme: "ws", HTTP: login},
 		NewPeer: func(t *testing.T) contract.Peer { return newPeer(t, nil) },
 	})
 }
@@ -165,7 +165,7 @@ func TestContractTLS(t *testing.T) {
 	conf.NextProtos = nil
 	trust := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: conf.Certificates[0].Certificate[0]}))
 	contract.Run(t, contract.Transport{
-		Open: websocket.Open, Messages: true,
+		Open: websocket.Open, Is: []contract.Kind{contract.Messages},
 		// httptest's certificate is one for example.com and 127.0.0.1.
 		Options: drivers.TransportOptions{Scheme: "wss", HTTP: login, TLS: &drivers.TLSOptions{CA: trust, ServerName: "example.com"}},
 		NewPeer: func(t *testing.T) contract.Peer { return newPeer(t, conf) },
