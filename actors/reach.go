@@ -184,8 +184,20 @@ func (h *host) publishOut(to publisher, topic string, payload []byte, qos byte, 
 	return to.Publish(ctx, topic, payload, qos, retain)
 }
 
-// moved counts what a twin without a connection of its own hears and sends. A nil one counts nothing.
-type moved struct{ bytesIn, bytesOut, framesIn, framesOut atomic.Uint64 }
+// moved counts what a twin without a connection of its own hears and sends. A nil one counts nothing. Safe for concurrent use.
+type moved struct {
+	bytesIn, bytesOut, framesIn, framesOut, errs atomic.Uint64
+	last                                         atomic.Pointer[string] // what went wrong
+}
+
+// failed notes what was not taken, or not answered.
+func (m *moved) failed(err error) {
+	if m != nil {
+		text := err.Error()
+		m.last.Store(&text)
+		m.errs.Add(1)
+	}
+}
 
 func (m *moved) received(n int) {
 	if m != nil {
@@ -213,7 +225,12 @@ func (t *twin) movedBy() *moved {
 func (t *twin) traffic() *pb.Traffic {
 	if t.link == nil {
 		if m := t.moved; m != nil {
-			return &pb.Traffic{ReceivedBytes: m.bytesIn.Load(), SentBytes: m.bytesOut.Load(), ReceivedFrames: m.framesIn.Load(), SentFrames: m.framesOut.Load()}
+			tr := &pb.Traffic{ReceivedBytes: m.bytesIn.Load(), SentBytes: m.bytesOut.Load(), ReceivedFrames: m.framesIn.Load(),
+				SentFrames: m.framesOut.Load(), Errors: m.errs.Load()}
+			if text := m.last.Load(); text != nil {
+				tr.LastError = *text
+			}
+			return tr
 		}
 		return nil
 	}

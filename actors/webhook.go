@@ -51,19 +51,25 @@ func (c *Client) Webhook(ctx context.Context, id string, in drivers.WebhookInput
 	return out, nil
 }
 
+// webhookTopic marks webhooks in a trace.
+const webhookTopic = "webhook"
+
 // webhook queues the event of an HTTP request, whose answer is the driver's output.
 func (t *twin) webhook(req *actorv1.Webhook, m *call) {
+	id, moved, tracers := t.en.id, t.movedBy(), t.e.tracers
+	tracers.received(id, webhookTopic, []byte(req.Input))
 	err := t.receivable()
 	if err == nil && t.backoff > t.nowMS() {
 		err = ErrFault
 	}
 	if err != nil {
 		t.e.stats.drop(dropFault)
-		m.refuse(fmt.Errorf("twin %s: %w", t.en.id, err))
+		moved.failed(err)
+		m.refuse(fmt.Errorf("twin %s: %w", id, err))
 		return
 	}
 	t.seen()
-	t.movedBy().received(len(req.Input))
+	moved.received(len(req.Input))
 	if v := t.spec.via(t.cfg.uri); v != nil && v.Scheme == drivers.SchemeWebhook && !t.sleeping() &&
 		pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED {
 		t.up() // it speaks, so it is there
@@ -74,10 +80,14 @@ func (t *twin) webhook(req *actorv1.Webhook, m *call) {
 			a.Output = string(output)
 			if refusal != nil {
 				a.Code, a.Message = refusal.Code, refusal.Message
+				moved.failed(refusal)
 			}
+			moved.sent(len(output))
+			tracers.sent(id, webhookTopic, output)
 		},
 		done: func(err error) {
 			if err != nil {
+				moved.failed(err)
 				m.refuse(webhookError(err))
 				return
 			}

@@ -5,6 +5,7 @@ package httpclient
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -58,6 +59,7 @@ type watcher interface {
 // side is how a group of hosts is asked.
 type side struct {
 	options drivers.HTTPOptions
+	tls     *tls.Config // for probes; the pool changes its own
 	pool    *http.Transport
 	trip    http.RoundTripper // the pool, with credentials
 	jar     http.CookieJar
@@ -108,6 +110,7 @@ func (c *Client) newSide(o transport.Options, h *drivers.HTTPOptions, t *drivers
 	if err != nil {
 		return nil, err
 	}
+	s.tls = conf.Clone()
 	s.pool = &http.Transport{
 		MaxIdleConnsPerHost: maxIdle, MaxConnsPerHost: maxConns, MaxIdleConns: maxConns, IdleConnTimeout: idleTime,
 		MaxResponseHeaderBytes: maxHeaderBytes, TLSClientConfig: conf, TLSHandshakeTimeout: 5 * time.Second, ForceAttemptHTTP2: true,

@@ -106,7 +106,7 @@ func (c *Conn) look(ctx context.Context) error {
 	}
 	defer conn.Close()
 	if base.Scheme == "https" {
-		conf := c.client.own.pool.TLSClientConfig.Clone()
+		conf := c.client.own.tls.Clone()
 		if conf.ServerName == "" {
 			conf.ServerName = base.Hostname()
 		}

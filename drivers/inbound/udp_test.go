@@ -10,6 +10,7 @@ import (
 
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/inbound"
+	"github.com/polluxhq/pollux/drivers/transport"
 	"github.com/polluxhq/pollux/drivers/transport/contract"
 )
 
@@ -72,14 +73,15 @@ func (d *teller) Drop() {}
 func (d *teller) Down() { d.device.Close() }
 
 func TestContractUDP(t *testing.T) {
-	nodes := newCluster(t, "n1")
 	for name, peers := range map[string]bool{"plain": false, "with peers": true} {
 		t.Run(name, func(t *testing.T) {
 			o := drivers.TransportOptions{Scheme: "udp-in", UDP: &drivers.UDPOptions{WithPeer: peers}}
+			var nodes *cluster // of each device: what is left of the one before has the same twin
 			tr := contract.Transport{
-				Open: nodes.hubs["n1"].Open, Options: o,
+				Open: func(o transport.Options) (drivers.Conn, error) { return nodes.hubs["n1"].Open(o) }, Options: o,
 				Is: []contract.Kind{contract.Messages, contract.Datagrams, contract.Inbound, contract.Nameless},
 				NewPeer: func(t *testing.T) contract.Peer {
+					nodes = newCluster(t, "n1")
 					port := freePort(t, "udp")
 					if err := nodes.doors["n1"].Set([]inbound.Twin{{ID: "default/device", Scheme: "udp-in", Port: port,
 						From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Options: o}}); len(err) > 0 {

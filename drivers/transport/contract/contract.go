@@ -101,11 +101,13 @@ var clauses = []clause{
 	{"close joins", closeJoins, []Kind{Routed}},
 	{"close while away", closeWhileAway, nil},
 	{"reset dials again", reset, []Kind{Datagrams, Routed}},
-	{"a slow sink is waited for", slowSink, []Kind{Datagrams}},
+	{"a slow sink is waited for", slowSink, []Kind{Datagrams, Routed}},
 	{"too long frames", tooLong, []Kind{Messages, Inbound}},
 	{"counters and trace", countersAndTrace, nil},
+	{"metrics are as the counters", metricsAsCounters, []Kind{Routed}},
 	{"names that lead inside are refused", namesInside, []Kind{Nameless}},
-	{"bad options are refused", badOptions, nil},
+	{"a wrong address is refused", wrongAddress, nil},
+	{"bad options are refused", badOptions, []Kind{Routed}},
 }
 
 // Run runs the clauses that apply to a transport.
@@ -495,6 +497,15 @@ func countersAndTrace(t *testing.T, tr Transport) {
 	if !s.Connected || s.BytesOut < 9 || s.BytesIn < 6 || time.Since(s.LastSeen) > time.Minute {
 		t.Fatalf("stats: %+v", s)
 	}
+}
+
+func metricsAsCounters(t *testing.T, tr Transport) {
+	b := tr.open(t, nil)
+	b.connected(1)
+	b.send("question\n")
+	b.received("question\n")
+	b.peer.Send([]byte("answer\n"))
+	b.awaitFrames("answer\n")
 	eventually(t, "metrics are as the statistics", func() bool { // a driver that polls sends more meanwhile
 		o, i, s := b.metric("sent_bytes_total"), b.metric("received_bytes_total"), statsOf(b.conn)
 		return o == float64(s.BytesOut) && i == float64(s.BytesIn) && b.metric("connections") == 1
@@ -536,15 +547,22 @@ func namesInside(t *testing.T, tr Transport) {
 	allowed.Await(t, "the connection", func(e []string) bool { return count(e, "connected") >= 1 })
 }
 
+func wrongAddress(t *testing.T, tr Transport) {
+	refused(t, tr, map[string]func(*transport.Options){"scheme": func(o *transport.Options) { o.Binding.URI = "pigeon://x:1" }})
+}
+
 func badOptions(t *testing.T, tr Transport) {
+	refused(t, tr, map[string]func(*transport.Options){
+		"no sink":         func(o *transport.Options) { o.Sink = nil },
+		"idle_timeout_ms": func(o *transport.Options) { o.Binding.Transport.IdleTimeoutMS = -1 },
+	})
+}
+
+// refused holds against a transport what it must not open, by a word of what it says.
+func refused(t *testing.T, tr Transport, changes map[string]func(*transport.Options)) {
+	t.Helper()
 	peer := tr.NewPeer(t)
-	for want, change := range map[string]func(*transport.Options){
-		"no sink": func(o *transport.Options) { o.Sink = nil },
-		"scheme":  func(o *transport.Options) { o.Binding.URI = "pigeon://x:1" },
-		"idle_timeout_ms": func(o *transport.Options) {
-			o.Binding.Transport.IdleTimeoutMS = -1
-		},
-	} {
+	for want, change := range changes {
 		o := tr.options(peer.URI(), &Recorder{})
 		change(&o)
 		c, err := tr.Open(o)
