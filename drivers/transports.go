@@ -131,7 +131,7 @@ type UDPOptions struct {
 	Interface string `json:"interface,omitempty"`
 	// TTL of multicast datagrams, 1 to 255; 0 means 1: they stay in their network.
 	TTL int `json:"ttl,omitempty"`
-	// Broadcast allows that the twin's address is a broadcast address.
+	// Broadcast allows that the twin's address, or a peer's, is a broadcast address.
 	Broadcast bool `json:"broadcast,omitempty"`
 	// Peers (T) are networks such as 10.0.0.0/24 whose datagrams are heard besides those of the twin's address, and to
 	// which the driver may send.

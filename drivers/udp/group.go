@@ -2,12 +2,14 @@ package udp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -29,7 +31,9 @@ func (s *session) join(o *drivers.UDPOptions) error {
 	if port == 0 {
 		port = int(s.device.Port())
 	}
-	lc := net.ListenConfig{Control: ShareAddress}
+	lc := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
+		return errors.Join(ShareAddress(network, address, c), s.limit(network, address, c))
+	}}
 	pc, err := lc.ListenPacket(context.Background(), s.network(), fmt.Sprintf(":%d", port))
 	if err != nil {
 		return err

@@ -15,3 +15,10 @@ func ShareAddress(_, _ string, c syscall.RawConn) error {
 	err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 	return errors.Join(err, failed)
 }
+
+// noBroadcast has the system refuse to send broadcasts by the socket, which Go's sockets may.
+func noBroadcast(_, _ string, c syscall.RawConn) error {
+	var failed error
+	err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 0) })
+	return errors.Join(err, failed)
+}

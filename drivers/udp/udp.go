@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"github.com/VictoriaMetrics/metrics"
 
@@ -49,14 +50,14 @@ func Open(o transport.Options) (drivers.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &session{device: netip.AddrPortFrom(ips[0], uint16(a.Port)), peers: peers, withPeer: opts.WithPeer,
+		s := &session{mayBroadcast: opts.Broadcast, device: netip.AddrPortFrom(ips[0], uint16(a.Port)), peers: peers, withPeer: opts.WithPeer,
 			anybody: (opts.Broadcast || ips[0].IsMulticast()) && len(peers) == 0, buf: make([]byte, maxDatagram+1),
 			tooLong: transport.Dropped(o.Metrics, t.Scheme, "size"), strangers: transport.Dropped(o.Metrics, t.Scheme, "sender")}
 		if ips[0].IsMulticast() {
 			s.grouped, s.echoes.seed = true, maphash.MakeSeed()
 			return s, s.join(opts)
 		}
-		return s, s.listen(opts.LocalPort)
+		return s, s.listen(opts)
 	}
 	c, err := transport.Open(o, transport.Kind{Name: a.HostPort(), Dial: dial})
 	if err != nil {
@@ -73,6 +74,8 @@ type session struct {
 	withPeer bool
 	// anybody in reach of the group or the broadcast may answer.
 	anybody bool
+	// mayBroadcast: the binding allows it.
+	mayBroadcast bool
 	// receive reads a datagram, of a group those to others are left out.
 	receive func(buf []byte) (n int, from netip.AddrPort, ours bool, err error)
 	buf     []byte
@@ -92,17 +95,29 @@ func (s *session) network() string {
 	return "udp6"
 }
 
-func (s *session) listen(port int) error {
-	conn, err := net.ListenUDP(s.network(), &net.UDPAddr{Port: port})
+// listen opens the socket. Unless the binding allows it, the system sends no broadcasts from there: only the system knows which
+// addresses of its networks are such.
+func (s *session) listen(o *drivers.UDPOptions) error {
+	lc := net.ListenConfig{Control: s.limit}
+	pc, err := lc.ListenPacket(context.Background(), s.network(), fmt.Sprintf(":%d", o.LocalPort))
 	if err != nil {
 		return err
 	}
+	conn := pc.(*net.UDPConn)
 	s.conn = conn
 	s.receive = func(buf []byte) (int, netip.AddrPort, bool, error) {
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
 		return n, from, true, err
 	}
 	return nil
+}
+
+// limit sets a socket up, before it is bound.
+func (s *session) limit(network, address string, c syscall.RawConn) error {
+	if s.mayBroadcast {
+		return nil
+	}
+	return noBroadcast(network, address, c)
 }
 
 // hears says whether a datagram's sender is the device or a peer.
@@ -164,6 +179,9 @@ func (s *session) Send(ctx context.Context, frame []byte) (int, error) {
 		s.echoes.add(frame)
 	}
 	n, err := s.conn.WriteToUDPAddrPort(frame, to)
+	if errors.Is(err, syscall.EACCES) && !s.mayBroadcast {
+		return 0, fmt.Errorf("%s is a broadcast address, which the driver's transport does not allow (udp/broadcast): %w", to.Addr(), drivers.ErrDenied)
+	}
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		err = fmt.Errorf("%w (%w)", err, transport.ErrKept) // the socket is as good as before
 	}

@@ -218,6 +218,9 @@ func TestMulticast(t *testing.T) {
 	a, heardA := join(t, in("239.77.0.1"), o)
 	b, heardB := join(t, in("239.77.0.1"), o)
 	other, heardOther := join(t, in("239.77.0.2"), o)
+	for _, c := range []drivers.Conn{a, b, other} {
+		awaitSocket(t, c)
+	}
 	say(t, a, "\x00to all")
 	say(t, other, "\x00to others")
 	for _, s := range []*contract.Recorder{heardA, heardB, heardOther} {
@@ -248,6 +251,18 @@ func join(t *testing.T, uri string, u *drivers.UDPOptions) (drivers.Conn, *contr
 	}
 	t.Cleanup(func() { c.Close() })
 	return c, sink
+}
+
+// awaitSocket waits until a twin of a group hears it.
+func awaitSocket(t *testing.T, c drivers.Conn) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if err = c.Send(t.Context(), []byte("no frame, for want of a zero byte")); errors.Is(err, drivers.ErrInvalid) {
+			return // the socket's word, not that of the want of one
+		}
+	}
+	t.Fatal(err)
 }
 
 // say sends, as soon as there is a socket.
