@@ -15,7 +15,7 @@ func TestMD5(t *testing.T) {
 			t.Fatalf("%d bytes: %x, want %x", n, md5Sum(b), md5.Sum(b))
 		}
 	}
-	// The example of the PJLink specification.
+	// The example of "PJLink Specifications", version 2.00, page 45.
 	if got := digest("498e4a67", "JBMIAProjectorLink"); got != "5d8409bc1c3fa39749434aa3a5c38682" {
 		t.Fatal(got)
 	}

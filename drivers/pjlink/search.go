@@ -10,7 +10,7 @@ import (
 )
 
 // search asks everybody who is a projector of class 2; those of class 1 do not answer. The answers come within ten seconds, to the
-// port 4352 of whoever asked (PJLink Specifications Version 2.10, class 2, section 3.2).
+// port 4352 of whoever asked (PJLink Specifications version 2.00, class 2, section 3.2: the search and its answer on page 11).
 func search(t *Twin, _ time.Duration, options wire.Value) error {
 	t.Memory().Searching = true
 	to, _ := options.Get("address").Text()
