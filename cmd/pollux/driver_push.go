@@ -97,7 +97,7 @@ func conforms(ctx context.Context, file []byte, tests []*script.File) error {
 	if err != nil {
 		return err
 	}
-	report, err := conformance.Run(ctx, box, file, tests...)
+	report, err := conformance.Run(ctx, box, file, conformance.Options{Scripts: tests})
 	if err := errors.Join(err, box.Close()); err != nil {
 		return err
 	}

@@ -21,7 +21,8 @@ import (
 )
 
 func driverVerify(a *app) *cobra.Command {
-	return &cobra.Command{
+	var seed uint64
+	cmd := &cobra.Command{
 		Use:   "verify FILE|DIR",
 		Short: "Check a driver against the contract, without a node",
 		Long: `Runs a driver file, a .wasm or a .js, through what the contract demands of every driver: its structure and manifest, and
@@ -31,9 +32,12 @@ should send, refusals, deadlines, fresh instances. It needs no device and no nod
 Of a project's directory the driver is built first. What the device says in the tests beside it (NAME.test.yaml) is played to the
 driver, too, and what it reports is held against its model; whether the tests pass is told by ` + "`pollux driver test`" + `.
 
+Frames that no device should send are drawn by chance: the report has their --seed, with which the same ones come again, and another
+one draws others.
+
 A probe is passed, warned (allowed, but look at it), skipped (it does not apply), or failed. The exit code is 1 where one failed.
 The contract is in drivers/ABI.md.`,
-		Example: "  pollux driver verify build/my-driver.wasm\n  pollux driver verify my-driver.js -o json\n  pollux driver verify .",
+		Example: "  pollux driver verify build/my-driver.wasm\n  pollux driver verify my-driver.js -o json\n  pollux driver verify .\n  pollux driver verify . --seed 20260105",
 		Args:    exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, tests, err := verifiable(cmd.Context(), args[0])
@@ -47,7 +51,7 @@ The contract is in drivers/ABI.md.`,
 			defer func() { _ = box.Close() }()
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
-			report, err := conformance.Run(ctx, box, file, tests...)
+			report, err := conformance.Run(ctx, box, file, conformance.Options{Scripts: tests, Seed: seed})
 			if errors.Is(err, context.Canceled) {
 				return errors.New("interrupted")
 			}
@@ -64,6 +68,8 @@ The contract is in drivers/ABI.md.`,
 			return nil
 		},
 	}
+	cmd.Flags().Uint64Var(&seed, "seed", conformance.DefaultSeed, "what the frames that no device should send are drawn from; 0 is the default")
+	return cmd
 }
 
 // verifiable reads a driver's file, or builds the project of a directory. The tests are those that lie beside it.
@@ -118,9 +124,9 @@ func (a *app) showReport(r *conformance.Report) error {
 	if !r.Conforms {
 		verdict = "does not conform to"
 	}
-	a.printf("\n%s %s %s: %d passed, %d warned, %d skipped, %d failed; %d calls, the longest %.1f ms; %s, sha256 %.12s\n",
+	a.printf("\n%s %s %s: %d passed, %d warned, %d skipped, %d failed; %d calls, the longest %.1f ms; seed %d; %s, sha256 %.12s\n",
 		strings.TrimSpace(dash(r.Driver)+" "+r.Version), verdict, r.Contract, r.Count(conformance.Passed), r.Count(conformance.Warned),
-		r.Count(conformance.Skipped), r.Count(conformance.Failed), r.Calls, r.LongestMS, bytesText(uint64(r.Bytes)), r.Digest)
+		r.Count(conformance.Skipped), r.Count(conformance.Failed), r.Calls, r.LongestMS, r.Seed, bytesText(uint64(r.Bytes)), r.Digest)
 	return nil
 }
 

@@ -30,8 +30,11 @@ func TestVerifyReportsAndItsExitCode(t *testing.T) {
 	}
 	r := cli(ctx, nil, "driver", "verify", good, "-o", "json")
 	var report conformance.Report
-	if err := json.Unmarshal([]byte(r.out), &report); err != nil || !report.Conforms || report.Driver != "line" || report.Calls < 1000 {
+	if err := json.Unmarshal([]byte(r.out), &report); err != nil || !report.Conforms || report.Driver != "line" || report.Calls < 1000 || report.Seed != conformance.DefaultSeed {
 		t.Errorf("exit code %d, %v: %+v", r.code, err, report)
+	}
+	if r := cli(ctx, nil, "driver", "verify", good, "--seed", "20260105"); r.code != 0 || !strings.Contains(r.out, "; seed 20260105; ") {
+		t.Errorf("with a seed: exit code %d:\n%s%s", r.code, r.out, r.err)
 	}
 	if r := cli(ctx, nil, "driver", "verify", bad); r.code != 1 || !strings.Contains(r.out, "module") || !strings.Contains(r.err, "does not conform to twin1") {
 		t.Errorf("a broken file: exit code %d:\n%s%s", r.code, r.out, r.err)

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,11 +18,21 @@ import (
 // CallLimit is the deadline of each call that a probe makes. A node gives a call less to compute.
 const CallLimit = time.Second
 
-// Run probes a file on a sandbox. It takes a second or a few, and returns an error only where ctx ended. What the device says in
-// the driver's scripts, if they are given, is played to it: so more than refusals is seen.
-func Run(ctx context.Context, box *drivers.Sandbox, file []byte, scripts ...*script.File) (*Report, error) {
+// DefaultSeed is drawn from where Options has no other.
+const DefaultSeed = 1
+
+// Options of a run. The zero value plays no scripts and draws from DefaultSeed.
+type Options struct {
+	// Scripts of the driver: what the device says in them is played to it, so more than refusals is seen.
+	Scripts []*script.File
+	// Seed is what everything is drawn from that goes by chance: the same seed, the same calls. 0: DefaultSeed.
+	Seed uint64
+}
+
+// Run probes a file on a sandbox. It takes a second or a few, and returns an error only where ctx ended.
+func Run(ctx context.Context, box *drivers.Sandbox, file []byte, o Options) (*Report, error) {
 	sum := sha256.Sum256(file)
-	r := &Report{Contract: drivers.Contract, Bytes: len(file), Digest: hex.EncodeToString(sum[:])}
+	r := &Report{Contract: drivers.Contract, Bytes: len(file), Digest: hex.EncodeToString(sum[:]), Seed: cmp.Or(o.Seed, DefaultSeed)}
 	runner := r.load(ctx, box, file)
 	if runner == nil {
 		return r, ctx.Err()
@@ -32,7 +43,7 @@ func Run(ctx context.Context, box *drivers.Sandbox, file []byte, scripts ...*scr
 		r.add("settings", "the settings' schema takes some settings", time.Now(), Failed, err.Error())
 		return r, ctx.Err()
 	}
-	p.scripts = scripts
+	p.scripts = o.Scripts
 	for _, probe := range probes {
 		if ctx.Err() != nil {
 			return r, ctx.Err()

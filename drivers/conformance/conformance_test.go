@@ -29,7 +29,7 @@ func sandbox(t *testing.T) *drivers.Sandbox {
 // conforms runs the probes, with what the scripts say, and shows the report.
 func conforms(t *testing.T, file []byte, scripts ...*script.File) *conformance.Report {
 	t.Helper()
-	r, err := conformance.Run(t.Context(), sandbox(t), file, scripts...)
+	r, err := conformance.Run(t.Context(), sandbox(t), file, conformance.Options{Scripts: scripts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestWrongDriversFail(t *testing.T) {
 		{"never ends", "life", "deadline", wild(wasmtest.Code(0x03, 0x40, 0x0c, 0, 0x0b, wasmtest.Const(0))...)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, err := conformance.Run(t.Context(), sandbox(t), c.file)
+			r, err := conformance.Run(t.Context(), sandbox(t), c.file, conformance.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +193,7 @@ func TestReportsOfTheScriptsAreHeldAgainstTheModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, scripts := range [][]*script.File{nil, scriptsOf(t, "../sdk/c")} {
-		r, err := conformance.Run(t.Context(), sandbox(t), file, scripts...)
+		r, err := conformance.Run(t.Context(), sandbox(t), file, conformance.Options{Scripts: scripts})
 		if err != nil {
 			t.Fatal(err)
 		}

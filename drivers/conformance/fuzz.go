@@ -13,8 +13,6 @@ import (
 const (
 	// mutations of frames that each driver hears: some tenths of a second of calls.
 	mutations = 2000
-	// fuzzSeed is what the mutations are drawn from, so that a frame that crashes a driver comes again.
-	fuzzSeed = 1
 	// settingsMost bounds the twins that hear them, each with other settings.
 	settingsMost = 4
 	// mutatedMost is the longest that a mutated frame gets, in bytes; largeFrames has longer ones.
@@ -100,7 +98,7 @@ func (m *mutator) length(b []byte) {
 // driver's device says.
 func (p *prober) garbageFrames() (Outcome, string) {
 	own := p.seeds()
-	m := newMutator(append(append([]string(nil), own...), strange...), fuzzSeed)
+	m := newMutator(append(append([]string(nil), own...), strange...), p.report.Seed)
 	hear := p.listener()
 	for n := range len(m.seeds) + mutations {
 		frame := ""
@@ -110,11 +108,11 @@ func (p *prober) garbageFrames() (Outcome, string) {
 			frame = m.next()
 		}
 		if crash := hear(n, frame); crash != "" {
-			return Failed, fmt.Sprintf("frame %d of seed %d, %.200q: %s", n, fuzzSeed, frame, crash)
+			return Failed, fmt.Sprintf("frame %d of seed %d, %.200q: %s", n, p.report.Seed, frame, crash)
 		}
 	}
 	return Passed, fmt.Sprintf("%d frames: %d of its device and %d others, and %d mutations of them, seed %d", len(m.seeds)+mutations,
-		len(own), len(strange), mutations, fuzzSeed)
+		len(own), len(strange), mutations, p.report.Seed)
 }
 
 // listener gives what has a twin hear the nth frame: by turns as what comes by itself and as the answer of a command. There

@@ -27,13 +27,15 @@ type Probe struct {
 
 // Report of a file. It conforms when nothing failed.
 type Report struct {
-	Driver   string  `json:"driver,omitempty"`
-	Version  string  `json:"version,omitempty"`
-	Contract string  `json:"contract"`
-	Bytes    int     `json:"bytes"`
-	Digest   string  `json:"sha256"`
-	Conforms bool    `json:"conforms"`
-	Probes   []Probe `json:"probes"`
+	Driver   string `json:"driver,omitempty"`
+	Version  string `json:"version,omitempty"`
+	Contract string `json:"contract"`
+	Bytes    int    `json:"bytes"`
+	Digest   string `json:"sha256"`
+	Conforms bool   `json:"conforms"`
+	// Seed of the mutated frames: with it the same frames come again.
+	Seed   uint64  `json:"seed"`
+	Probes []Probe `json:"probes"`
 	// Reports and events that were held against the model, and how many tests of the driver's scripts were played for that.
 	Reports   int `json:"reports"`
 	Rehearsed int `json:"rehearsed"`

@@ -58,7 +58,7 @@ func TestNewProjectInRust(t *testing.T) {
 		return file
 	}
 	box := sandbox(t)
-	report, err := conformance.Run(t.Context(), box, build())
+	report, err := conformance.Run(t.Context(), box, build(), conformance.Options{})
 	if err != nil || !report.Conforms {
 		t.Fatalf("%+v, %v", report, err)
 	}

@@ -114,7 +114,7 @@ func TestConforms(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = box.Close() })
-	r, err := conformance.Run(t.Context(), box, drivertest.Build(t, ".."))
+	r, err := conformance.Run(t.Context(), box, drivertest.Build(t, ".."), conformance.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
