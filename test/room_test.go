@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/drivers/drivertest"
+	room "github.com/polluxhq/pollux/drivers/library/room/sim"
 	pjlink "github.com/polluxhq/pollux/drivers/pjlink/sim"
 	tasmota "github.com/polluxhq/pollux/drivers/tasmota/sim"
 	"github.com/polluxhq/pollux/test/harness"
@@ -81,4 +82,55 @@ func roomLive(t *testing.T, way string) {
 	shows("it is bright: the lamps are off", pjlink.On, false)
 	n.Must(append(open, "false")...)
 	shows("it is closed: all is off", pjlink.Off, false)
+}
+
+// TestTheRoomOfTheLibrary: driver room, with a System of simulated devices behind it, each of which speaks its own protocol, as its page has it.
+func TestTheRoomOfTheLibrary(t *testing.T) {
+	t.Parallel()
+	drivertest.NeedEngine(t)
+	n := harness.Start(t, harness.Options{})
+	s, err := room.New(room.Options{Projector: "127.0.0.1:0", Switcher: "127.0.0.1:0", Lights: "127.0.0.1:0", WarmUp: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, driver := range []string{"pjlink", "extron", "lutron", "room"} {
+		n.Must("driver", "add", driver)
+	}
+	projector, switcher, lights := s.Addrs()
+	text, err := os.ReadFile(filepath.Join("..", "drivers", "library", "room", "hall.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hall := filepath.Join(t.TempDir(), "hall.yaml")
+	text = []byte(strings.NewReplacer("127.0.0.1:4352", projector, "127.0.0.1:2323", switcher, "127.0.0.1:2324", lights).Replace(string(text)))
+	if err := os.WriteFile(hall, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.Must("apply", "-f", hall)
+	knows(t, n, "hall-projector", "power", false)
+	knows(t, n, "hall-switcher", "output_1", "1")
+	knows(t, n, "hall-lights", "hall_on", false)
+	n.Must("twin", "create", "hall", "--driver", "room", "--setting", "system=hall", "--setting", "switcher=Switcher_1", "--setting", "sound=Switcher_1",
+		"--setting", `lights=["Light_1"]`, "--setting", `sources={"laptop":{"display":"digital1","switcher":"3"}}`)
+	shows := func(what string, power pjlink.Power, lit bool) {
+		t.Helper()
+		harness.Until(t, 30*time.Second, what, func() bool {
+			return s.Beamer.Projectors()[0].Power() == power && (s.Lamps.Level(room.Zone) > 0) == lit
+		})
+	}
+	n.Must("twin", "call", "hall", "start", `{"source":"laptop"}`)
+	shows("the projector and the lights are on", pjlink.On, true)
+	harness.Until(t, 30*time.Second, "the switcher has the laptop on the screen", func() bool { return s.Matrix.Tie(1) == 3 })
+	knows(t, n, "hall-projector", "input", "digital1")
+	n.Must("twin", "call", "hall", "stop")
+	shows("the projector and the lights are off", pjlink.Off, false)
 }

@@ -13,7 +13,10 @@ import (
 	httpjson "github.com/polluxhq/pollux/drivers/library/http-json/sim"
 	lorawan "github.com/polluxhq/pollux/drivers/library/lorawan/sim"
 	lutron "github.com/polluxhq/pollux/drivers/library/lutron/sim"
+	mqttjson "github.com/polluxhq/pollux/drivers/library/mqtt-json/sim"
 	mysensors "github.com/polluxhq/pollux/drivers/library/mysensors/sim"
+	nodemonitor "github.com/polluxhq/pollux/drivers/library/node-monitor/sim"
+	room "github.com/polluxhq/pollux/drivers/library/room/sim"
 	shelly "github.com/polluxhq/pollux/drivers/library/shelly/sim"
 	visca "github.com/polluxhq/pollux/drivers/library/visca/sim"
 	zigbee2mqtt "github.com/polluxhq/pollux/drivers/library/zigbee2mqtt/sim"
@@ -48,7 +51,62 @@ func simOne(name, short, example string, flags func(*cobra.Command), start func(
 
 // simLibrary are the simulators of the library's drivers.
 func simLibrary() []*cobra.Command {
-	return append([]*cobra.Command{simExtron(), simVISCA(), simHTTPJSON(), simShelly(), simZigbee2MQTT(), simLoRaWAN(), simLutron(), simMySensors(), simESPHome()}, simField()...)
+	return append([]*cobra.Command{simExtron(), simVISCA(), simHTTPJSON(), simShelly(), simZigbee2MQTT(), simLoRaWAN(), simLutron(), simMySensors(), simESPHome(),
+		simMQTTJSON(), simNodeMonitor(), simRoom()}, simField()...)
+}
+
+func simMQTTJSON() *cobra.Command {
+	var o mqttjson.Options
+	return simOne("mqtt-json", "Simulate a pump that says its state in JSON and plain texts (MQTT)", `  pollux sim mqtt-json
+  pollux sim mqtt-json --broker 127.0.0.1:1883 --topic plant/pump2 --user pump2 --password plx_… --period 2s`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Broker, "broker", "127.0.0.1:1883", "`ADDR` of the MQTT broker")
+		cmd.Flags().StringVar(&o.Topic, "topic", "plant/pump1", "topic below which the pump speaks")
+		cmd.Flags().StringVar(&o.User, "user", "", "MQTT user")
+		cmd.Flags().StringVar(&o.Password, "password", "", "MQTT password")
+		cmd.Flags().DurationVar(&o.Period, "period", 10*time.Second, "time between two messages of its state")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := mqttjson.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, o.Topic, nil
+	})
+}
+
+func simNodeMonitor() *cobra.Command {
+	var o nodemonitor.Options
+	return simOne("node-monitor", "Simulate the figures of a node (HTTP, Prometheus' text format)", `  pollux sim node-monitor
+  pollux sim node-monitor --listen 127.0.0.1:8089 --token secret --processor 1.9`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8089", "`ADDR` to listen at")
+		cmd.Flags().StringVar(&o.Token, "token", "", "bearer token that requests must carry")
+		cmd.Flags().Float64Var(&o.Processor, "processor", 0.4, "how many processors the node is busy with")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := nodemonitor.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		return s.Run, s.Addr(), nil
+	})
+}
+
+func simRoom() *cobra.Command {
+	var o room.Options
+	return simOne("room", "Simulate what is in a meeting room: a projector (PJLink), a switcher with sound (Extron SIS) and lights (Lutron)", `  pollux sim room
+  pollux sim room --projector 127.0.0.1:4353 --switcher 127.0.0.1:2333 --lights 127.0.0.1:2334`, func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&o.Projector, "projector", "127.0.0.1:4352", "`ADDR` of the projector")
+		cmd.Flags().StringVar(&o.Switcher, "switcher", "127.0.0.1:2323", "`ADDR` of the switcher")
+		cmd.Flags().StringVar(&o.Lights, "lights", "127.0.0.1:2324", "`ADDR` of the lights")
+	}, func(faults peer.Faults, log io.Writer, seed uint64) (func(context.Context) error, string, error) {
+		o.Faults, o.Log, o.Seed = faults, log, seed
+		s, err := room.New(o)
+		if err != nil {
+			return nil, "", err
+		}
+		projector, switcher, lights := s.Addrs()
+		return s.Run, fmt.Sprintf("projector=%s switcher=%s lights=%s", projector, switcher, lights), nil
+	})
 }
 
 func simMySensors() *cobra.Command {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/polluxhq/pollux/drivers/catalog"
 )
 
 // until waits for a condition.
@@ -50,6 +52,44 @@ func TestSimWaitsForItsBroker(t *testing.T) {
 	cancel()
 	if c := <-code; c != exitOK {
 		t.Errorf("ended with %d: %s", c, errs.String())
+	}
+}
+
+// TestEveryDriverHasASimulator: there is one for each driver that pollux carries, it says when it is ready, and it ends when it is told to.
+func TestEveryDriverHasASimulator(t *testing.T) {
+	all := catalog.Names()
+	if len(all) < 10 {
+		t.Fatal(all)
+	}
+	args := map[string][]string{
+		"lorawan": {"--to", "http://127.0.0.1:1/hooks/default/desk"}, "shelly": {"--broker", "127.0.0.1:1"}, "zigbee2mqtt": {"--broker", "127.0.0.1:1"},
+		"mqtt-json": {"--broker", "127.0.0.1:1"}, "room": {"--projector", "127.0.0.1:0", "--switcher", "127.0.0.1:0", "--lights", "127.0.0.1:0"},
+	}
+	for _, name := range all {
+		switch name {
+		case "mysensors-node": // its nodes are the gateway's
+			continue
+		case "tasmota": // TestSimWaitsForItsBroker
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			how, ok := args[name]
+			if !ok {
+				how = []string{"--listen", "127.0.0.1:0"}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var out, errs lines
+			code := make(chan int, 1)
+			go func() { code <- runTo(ctx, &out, &errs, nil, append([]string{"sim", name}, how...)...) }()
+			ready := func() bool { return strings.HasPrefix(out.String(), "ready "+name+"=") }
+			until(t, "ready", func() bool { return ready() || len(code) > 0 })
+			cancel()
+			if c := <-code; c != exitOK || !ready() {
+				t.Errorf("ended with %d: %s%s", c, out.String(), errs.String())
+			}
+		})
 	}
 }
 

@@ -8,14 +8,24 @@ import (
 	"testing"
 )
 
-func TestEachDriverHasItsPageAndScript(t *testing.T) {
+func TestEachDriverHasItsPageScriptAndSimulator(t *testing.T) {
 	all, err := os.ReadDir(".")
 	if err != nil || len(all) < 10 {
 		t.Fatal(all, err)
 	}
+	dirs := []string{filepath.Join("..", "pjlink"), filepath.Join("..", "tasmota")}
 	for _, dir := range all {
-		for _, file := range []string{"README.md", dir.Name() + ".test.yaml"} {
-			if _, err := os.Stat(filepath.Join(dir.Name(), file)); dir.IsDir() && err != nil {
+		if dir.IsDir() {
+			dirs = append(dirs, dir.Name())
+		}
+	}
+	for _, dir := range dirs {
+		needs := []string{"README.md", filepath.Base(dir) + ".test.yaml", filepath.Join("sim", "sim.go")}
+		if dir == "mysensors-node" { // its nodes are the simulated gateway's
+			needs[2] = filepath.Join("..", "mysensors", needs[2])
+		}
+		for _, file := range needs {
+			if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
 				t.Error(err)
 			}
 		}

@@ -422,6 +422,14 @@ func (t *Twin) Events() []drivers.Emitted {
 	return slices.Clone(t.events)
 }
 
+// UntilEvent waits for an event of that name whose data, JSON, has the text in it.
+func (t *Twin) UntilEvent(name, text string) {
+	t.tb.Helper()
+	t.Until("event "+name+" with "+text, func(map[string]json.RawMessage, bool) bool {
+		return slices.ContainsFunc(t.events, func(e drivers.Emitted) bool { return e.Name == name && strings.Contains(string(e.Data), text) })
+	})
+}
+
 // UntilFound waits for the discovery of a device by its alias's value.
 func (t *Twin) UntilFound(value string) drivers.Discovery {
 	t.tb.Helper()
