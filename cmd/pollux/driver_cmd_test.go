@@ -19,7 +19,7 @@ import (
 func TestDriverHelp(t *testing.T) {
 	cmd := root(&app{out: io.Discard, err: io.Discard, getenv: func(string) string { return "" }})
 	var b strings.Builder
-	for _, name := range []string{"new", "test", "build", "pack", "push", "dev", "versions", "rollout", "rollback", "logs"} {
+	for _, name := range []string{"new", "test", "build", "pack", "verify", "push", "dev", "versions", "rollout", "rollback", "logs"} {
 		c, _, err := cmd.Find([]string{"driver", name})
 		if err != nil {
 			t.Fatal(err)
