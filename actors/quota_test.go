@@ -93,20 +93,22 @@ func (n *node) logs(id string) string {
 	defer w.Close()
 	var b strings.Builder
 	for seen := false; ; {
-		m, err := w.Next(ctx(n.t))
+		m, err := w.Poll()
+		if m == nil && err == nil {
+			if seen {
+				return b.String()
+			}
+			m, err = w.Next(ctx(n.t))
+		}
 		if err != nil {
 			n.t.Fatal(err)
 		}
 		switch {
 		case m.GetState() != nil:
 			seen = true
+			n.state(id) // by now the twin has told the lines as well: it tells them with its state
 		case m.GetLog() != nil:
 			fmt.Fprintln(&b, m.GetLog().Level, m.GetLog().Text)
-			if strings.Contains(m.GetLog().Text, "over quota") {
-				return b.String()
-			}
-		case m.GetHeartbeat() && seen:
-			return b.String()
 		}
 	}
 }
