@@ -14,6 +14,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/polluxhq/pollux/actors/perslot"
 	"github.com/polluxhq/pollux/cluster"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -221,23 +222,7 @@ func (h *Host) Release(mine func(cluster.Slot) bool, lost bool, done func()) {
 		}
 	}
 	h.mu.Unlock()
-	if len(ends) == 0 {
-		done()
-		return
-	}
-	go func() {
-		late := time.After(8 * time.Second)
-		for _, c := range ends {
-			select {
-			case <-c:
-			case <-late:
-				h.o.Logger.Warn("units did not stop in time")
-				done()
-				return
-			}
-		}
-		done()
-	}()
+	perslot.WhenEnded(ends, h.o.Logger, "units", done)
 }
 
 // forget takes a unit out that has ended.

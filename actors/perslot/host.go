@@ -181,21 +181,25 @@ func (h *Host) Release(mine func(cluster.Slot) bool, done func()) {
 		}
 	}
 	h.mu.Unlock()
+	WhenEnded(ends, h.o.Logger, h.o.Kind, done)
+}
+
+// WhenEnded calls done when every one of ends is closed, or after 8 s, and says then what did not stop. It does not block.
+func WhenEnded(ends []chan struct{}, log *slog.Logger, what string, done func()) {
 	if len(ends) == 0 {
 		done()
 		return
 	}
 	go func() {
+		defer done()
 		late := time.After(8 * time.Second)
 		for _, c := range ends {
 			select {
 			case <-c:
 			case <-late:
-				h.o.Logger.Warn("did not stop in time", "kind", h.o.Kind)
-				done()
+				log.Warn("did not stop in time", "kind", what)
 				return
 			}
 		}
-		done()
 	}()
 }

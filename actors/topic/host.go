@@ -11,6 +11,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/polluxhq/pollux/actors/perslot"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -210,23 +211,7 @@ func (h *Host) Release(mine func(cluster.Slot) bool, lost bool, done func()) {
 		}
 	}
 	h.mu.Unlock()
-	if len(ends) == 0 {
-		done()
-		return
-	}
-	go func() {
-		late := time.After(8 * time.Second)
-		for _, c := range ends {
-			select {
-			case <-c:
-			case <-late:
-				h.o.Logger.Warn("topics did not stop in time")
-				done()
-				return
-			}
-		}
-		done()
-	}()
+	perslot.WhenEnded(ends, h.o.Logger, "topics", done)
 }
 
 // sweep activates topics of this node whose oldest message is too old.
