@@ -18,10 +18,11 @@ import (
 // newAutomation makes the host of schedules and rules.
 func newAutomation(e *Engine) (*automation.Host, error) {
 	return automation.New(automation.Options{Store: e.store, World: e.world, Node: e.o.Node, Logger: e.log, Metrics: e.o.Metrics, Now: e.now, Stepped: e.stepped,
-		Call:       func(env *cluster.Envelope, done func(cluster.Reply)) { e.cluster.Call(env, done) },
-		Owned:      func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
-		LeaseValid: func() bool { return e.cluster.LeaseValid() },
-		Note:       e.waker.note, WakeKey: wakeKey, WakeTable: tableWakes})
+		Call:        func(env *cluster.Envelope, done func(cluster.Reply)) { e.cluster.Call(env, done) },
+		Owned:       func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
+		LeaseValid:  func() bool { return e.cluster.LeaseValid() },
+		JournalRead: func() bool { return e.cluster.JournalRead() },
+		Note:        e.waker.note, WakeKey: wakeKey, WakeTable: tableWakes})
 }
 
 // Automation gives the schedules and rules, wherever they live.

@@ -153,6 +153,7 @@ func procedures() map[string]procedure {
 	maps.Copy(table, notifierProcedures())
 	maps.Copy(table, automationProcedures())
 	maps.Copy(table, alarmProcedures())
+	maps.Copy(table, pastProcedures())
 	maps.Copy(table, sourceProcedures())
 	maps.Copy(table, logicProcedures())
 	maps.Copy(table, simulationProcedures())

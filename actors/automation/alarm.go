@@ -137,7 +137,8 @@ func (h *Host) changeAlarm(ctx context.Context, id string, create bool, change f
 				return nil, errors.Join(fmt.Errorf("alarm %s: %w", id, ErrTooManyAlarms), err)
 			}
 		}
-		yes, err := change(m, timestamppb.New(h.o.Now()))
+		now := timestamppb.New(h.o.Now())
+		yes, err := change(m, now)
 		if err != nil || !yes {
 			m.Revision = rec.Revision
 			return m, err
@@ -147,7 +148,7 @@ func (h *Host) changeAlarm(ctx context.Context, id string, create bool, change f
 			return nil, err
 		}
 		revision, err := h.o.Store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: TableAlarms, Key: id, Revision: rec.Revision}},
-			Writes: []storage.Write{{Table: TableAlarms, Key: id, Value: value}, h.Born(KindAlarm, id)}})
+			Writes: []storage.Write{{Table: TableAlarms, Key: id, Value: value}, h.Born(KindAlarm, id)}, Journal: h.told(m, now)})
 		if err == nil {
 			m.Revision = revision
 			return m, nil

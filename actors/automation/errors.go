@@ -8,6 +8,9 @@ import (
 // ErrNotFound: no such schedule or rule.
 var ErrNotFound = errors.New("no such schedule or rule")
 
+// errNoSun: a schedule by the sun is never due.
+var errNoSun = errors.New("the place is not known, or the sun does not rise or set there this year")
+
 // FieldError says what is wrong with a configuration, and where.
 type FieldError struct {
 	// Path is a JSON pointer, such as /calendar/times/0.

@@ -70,6 +70,8 @@ type Options struct {
 	// Now is the present. Stepped is by how many milliseconds its clock was set since the node started, beside the time that passed.
 	Now     func() time.Time
 	Stepped func() int64
+	// JournalRead says whether all members read the journal's entries in the log; nil: nobody does. Cheap.
+	JournalRead func() bool
 	// Node is this node's id.
 	Node    string
 	Logger  *slog.Logger

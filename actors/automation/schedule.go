@@ -151,7 +151,7 @@ func (s *schedule) handle(t *turn, x item) {
 	if s.u.rec.Next > 0 {
 		a.Schedule.Next = timestamppb.New(time.UnixMilli(s.at(s.u.rec.Next)))
 	} else if s.fault == "" && s.conf.Timing.GetSun() != nil && !s.conf.Paused {
-		a.Schedule.Fault = "the place is not known, or the sun does not rise or set there this year"
+		a.Schedule.Fault = errNoSun.Error()
 	}
 	if q.Runs {
 		a.Runs = s.u.runsOf(20)

@@ -24,7 +24,7 @@ as long as that is active.`,
 		Example: "  pollux alarm list\n  pollux alarm ack too-hot.room1 --note 'the window was open'\n  pollux alarm shelve too-hot.room1 --for 8h\n" +
 			"  pollux rule put too-hot --on '*.temperature' --if 'value > 30' --raise too-hot --severity error",
 	}))
-	cmd.AddCommand(alarmList(a), watcher(a, "alarm", "alarms"), alarmGet(a), alarmRaise(a), alarmCount(a),
+	cmd.AddCommand(alarmList(a), watcher(a, "alarm", "alarms"), alarmGet(a), alarmRaise(a), alarmCount(a), alarmHistory(a), alarmStats(a),
 		alarmChange(a, "ack", "Acknowledge an alarm", "  pollux alarm ack too-hot.room1 --note 'on my way'", func(*cobra.Command, *pb.ChangeAlarmRequest) func() error { return nil },
 			func(r *pb.ChangeAlarmRequest) { r.Change = &pb.ChangeAlarmRequest_Acknowledge{Acknowledge: true} }),
 		alarmChange(a, "clear", "Say that an alarm's reason is gone", "  pollux alarm clear too-hot.room1", func(*cobra.Command, *pb.ChangeAlarmRequest) func() error { return nil },

@@ -24,7 +24,8 @@ wherever its node is; what was missed while no node was there is made up for onc
 		Example: "  pollux schedule put lights-out --daily 22:30 --zone Europe/Berlin --call lamp1.off\n" +
 			"  pollux schedule put dusk --sunset --offset -20m --place 52.52,13.41 --set lamp1.power=on\n  pollux schedule next dusk\n  pollux schedule list",
 	}))
-	cmd.AddCommand(schedulePut(a), watcher(a, "schedule", "schedules"), scheduleReport(a), scheduleList(a), scheduleGet(a), scheduleNext(a), scheduleCancel(a),
+	cmd.AddCommand(schedulePut(a), watcher(a, "schedule", "schedules"), scheduleReport(a), scheduleList(a), scheduleGet(a), scheduleNext(a), scheduleCalendar(a), scheduleCancel(a),
+		schedulePause(a, "pause", true), schedulePause(a, "resume", false),
 		remover(a, "rm ID", "Remove a schedule", "  pollux schedule rm lights-out", "schedule", func(ctx context.Context, n *node, id string) error {
 			_, err := n.automation.DeleteSchedule(ctx, req(&pb.DeleteScheduleRequest{Id: id}))
 			return err
@@ -329,6 +330,32 @@ func scheduleCancel(a *app) *cobra.Command {
 					row(w, "no schedule acts on "+args[0])
 				}
 			})
+		},
+	}
+}
+
+func schedulePause(a *app, word string, paused bool) *cobra.Command {
+	short, done := "Have a schedule rest", " rests"
+	if !paused {
+		short, done = "Have a schedule that was paused go on", " is on"
+	}
+	return &cobra.Command{
+		Use: word + " ID", Short: short, Example: "  pollux schedule " + word + " lights-out", Args: exactly("ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			old, err := n.automation.GetSchedule(cmd.Context(), req(&pb.GetScheduleRequest{Id: args[0], Next: 1}))
+			if err != nil {
+				return err
+			}
+			old.Msg.Schedule.Paused = paused
+			made, err := n.automation.PutSchedule(cmd.Context(), req(&pb.PutScheduleRequest{Schedule: old.Msg.Schedule}))
+			if err != nil {
+				return err
+			}
+			return a.show(made.Msg.Schedule, func(w io.Writer) { row(w, "schedule "+made.Msg.Schedule.Id+done) })
 		},
 	}
 }

@@ -39,6 +39,8 @@ type Query struct {
 	Project string
 	// Twin is a name without the project; empty: all of the project.
 	Twin string
+	// Own: only what is of no twin, which is found without a look at the twins' entries. Twin is empty then.
+	Own bool
 	// Kinds and Names, where not empty, hold an entry's.
 	Kinds, Names []string
 	// Start and End bound the time, both included, in milliseconds since 1970. End 0: no bound.
@@ -72,6 +74,8 @@ func (q *Query) check() error {
 		return fmt.Errorf("%w: project is empty", ErrQuery)
 	case q.Limit < 0 || q.Limit > MaxLimit:
 		return fmt.Errorf("%w: limit %d is not in 1..%d", ErrQuery, q.Limit, MaxLimit)
+	case q.Own && q.Twin != "":
+		return fmt.Errorf("%w: twin %s in a list of what is of no twin", ErrQuery, q.Twin)
 	case q.End < q.Start:
 		return fmt.Errorf("%w: end is before start", ErrQuery)
 	}
@@ -111,7 +115,7 @@ func (j *Journal) List(ctx context.Context, q Query) (Page, error) {
 // scan calls fn with each entry of the range, nil for those of another kind or name, until it returns false.
 func (j *Journal) scan(ctx context.Context, q *Query, fn func(at Position, e *storage.JournalEntry) bool) (err error) {
 	prefix := timePrefix(nil, q.Project)
-	if q.Twin != "" {
+	if q.Twin != "" || q.Own {
 		prefix = entryPrefix(nil, q.Project, q.Twin)
 	}
 	low := appendPosition(slices.Clone(prefix), Position{q.Start, 0})
@@ -160,7 +164,8 @@ func (j *Journal) entry(q *Query, it *pebble.Iterator, prefix int) (Position, *s
 	if err != nil {
 		return at, nil, fmt.Errorf("read journal: %w", err)
 	}
-	whole := q.Twin != ""
+	ofProject := q.Twin == "" && !q.Own
+	whole := !ofProject
 	if !whole && len(v) > 0 {
 		whole, v = v[0] == 1, v[1:]
 	}
@@ -173,7 +178,7 @@ func (j *Journal) entry(q *Query, it *pebble.Iterator, prefix int) (Position, *s
 		return at, nil, nil
 	}
 	e := &storage.JournalEntry{Project: q.Project, Twin: q.Twin, Kind: string(kind), Name: string(name), Time: at.Time, Sequence: at.Sequence}
-	if q.Twin == "" {
+	if ofProject {
 		e.Twin = string(key[16:])
 	}
 	if !whole { // the data is with the twin

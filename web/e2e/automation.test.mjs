@@ -81,8 +81,18 @@ test("its alarm comes by itself, and is shelved, acknowledged and cleared", asyn
   await picture(page, "alarms");
   await alarm.getByRole("button", { name: "Clear" }).click();
   await region("Alarms").getByText("Nothing needs attention.").waitFor();
-  await h.cli("alarm", "raise", "leak", "water in the cellar", "--severity", "critical");
+  await page.getByRole("button", { name: "Raise alarm" }).click();
+  const form = page.getByRole("form", { name: "Raise an alarm" });
+  await form.getByLabel("Name").fill("leak");
+  await form.getByLabel("Text").fill("water in the cellar");
+  await form.getByLabel("Severity").selectOption("critical");
+  await form.getByRole("button", { name: "Raise" }).click();
   await region("Alarms").getByRole("button", { name: /water in the cellar/ }).waitFor();
+  const leak = region("Alarm default/leak");
+  await leak.getByRole("textbox", { name: "Assign to" }).fill("kim");
+  await leak.getByRole("button", { name: "Assign" }).click();
+  await leak.getByRole("table", { name: "Changes" }).getByText("to kim").waitFor();
+  assert.equal((await json("alarm", "get", "leak")).alarm.assignedTo, "kim");
 });
 
 test("a rule rests, and is changed by somebody else meanwhile", async () => {
@@ -181,6 +191,68 @@ test("a schedule says when it is due next", async () => {
   await schedule.getByRole("button", { name: "Disable" }).click();
   await schedule.getByText("paused", { exact: true }).waitFor();
   assert.match(await h.cli("schedule", "get", "new-year", "-o", "json"), /"paused":\s*true/);
+});
+
+test("the timeline has when alarms were active, and the statistics how long it took", async () => {
+  for (let i = 0; i < 2; i++) {
+    await h.cli("alarm", "raise", "flood", "water in the lift", "--severity", "error", "--twin", "lobby");
+    await h.cli("alarm", "ack", "flood");
+    await h.cli("alarm", "clear", "flood");
+  }
+  await page.goto(`${h.url}/alarms`);
+  await page.getByRole("radiogroup", { name: "View" }).getByText("Timeline", { exact: true }).click();
+  const lanes = region("Timeline").getByRole("list", { name: "Lanes" });
+  const flood = lanes.getByRole("listitem").filter({ has: page.getByRole("link", { name: "flood", exact: true }) });
+  await flood.getByRole("img", { name: /^error, raised .*acknowledged after .*cleared after/ }).nth(1).waitFor();
+  await lanes.getByRole("img", { name: /critical.* active, water in the cellar/ }).waitFor();
+  await picture(page, "alarms-timeline");
+  await page.getByRole("radiogroup", { name: "View" }).getByText("Statistics", { exact: true }).click();
+  const row = region("Statistics").getByRole("table", { name: "By alarm" }).getByRole("row").filter({ hasText: "flood" });
+  await row.waitFor();
+  assert.deepEqual((await row.getByRole("cell").allTextContents()).slice(0, 3).map((x) => x.trim()), ["default/flood", "2", "0"]);
+  const stats = (await json("alarm", "stats", "--by", "twin")).groups.find((g) => g.group === "default/lobby");
+  await region("Statistics").getByLabel("By", { exact: true }).selectOption("twin");
+  const lobby = region("Statistics").getByRole("table", { name: "By twin" }).getByRole("row").filter({ hasText: "default/lobby" });
+  await lobby.waitFor();
+  assert.equal((await lobby.getByRole("cell").nth(1).textContent()).trim(), String(stats.raised));
+  await picture(page, "alarms-statistics");
+  await page.goto(`${h.url}/alarms?alarm=default/flood&all=yes`);
+  await region("Alarm default/flood").getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete alarm" }).click();
+  await region("Alarm default/flood").waitFor({ state: "detached" });
+  assert.doesNotMatch(await h.cli("alarm", "list", "--all"), /flood/);
+  assert.match(await h.cli("alarm", "history"), /flood/);
+});
+
+test("a calendar has what is due, what exceptions leave out, and the night when clocks are set", async () => {
+  // The last Sunday of next year's March, when clocks are set, and the week after it.
+  const day = (n) => new Date(Date.UTC(new Date().getFullYear() + 1, 2, n)).toISOString().slice(0, 10);
+  const sunday = 31 - new Date(`${day(31)}T12:00:00Z`).getUTCDay();
+  await h.cli("schedule", "put", "night-air", "--daily", "02:30", "--except", `${day(sunday - 2)}..${day(sunday - 1)}`, "--zone", "Europe/Berlin", "--mqtt", "air=on");
+  await h.cli("schedule", "put", "poll", "--every", "10m", "--mqtt", "poll=now");
+  await h.cli("schedule", "put", "weekly", "--daily", "08:00,17:30", "--weekdays", "mon,fri", "--zone", "Europe/Berlin", "--mqtt", "week=on");
+  await page.goto(`${h.url}/schedules?view=month&day=${day(15)}&in=Europe/Berlin`);
+  const month = region("Calendar").getByRole("table", { name: "Month" });
+  await month.getByRole("button", { name: /^02:30 night-air, .*left out/ }).nth(1).waitFor();
+  await month.getByRole("button", { name: /^03:30 night-air, .*the clocks skip 02:30/ }).waitFor();
+  await month.getByText("clocks +1 h").waitFor();
+  await month.getByRole("button", { name: /^00:00 poll ×12\+/ }).first().waitFor();
+  await picture(page, "schedules-month");
+  await month.getByRole("button", { name: `Week of ${day(sunday)}` }).click();
+  const week = region("Calendar").getByRole("table", { name: "Week" });
+  await week.getByRole("button", { name: /^02:30 night-air, .*left out/ }).nth(1).waitFor();
+  await week.getByRole("button", { name: /^17:30 weekly/ }).nth(1).waitFor();
+  await picture(page, "schedules-week");
+  await week.getByRole("button", { name: /^08:00 weekly/ }).first().click();
+  await region("Schedule default/weekly").getByRole("list", { name: "Next" }).waitFor();
+  await region("Calendar").getByRole("button", { name: "After" }).click();
+  await week.getByRole("button", { name: /night-air/ }).nth(6).waitFor();
+});
+
+test("a calendar has what was done", async () => {
+  await h.cli("schedule", "put", "now", "--at", new Date(Date.now() + 2000).toISOString(), "--mqtt", "now=on");
+  await page.goto(`${h.url}/schedules?view=week`);
+  await region("Calendar").getByRole("button", { name: /now, default\/now, done/ }).waitFor({ timeout: 60_000 });
 });
 
 test("the browser's console is silent", () => assert.deepEqual(h.complaints, []));

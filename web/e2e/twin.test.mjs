@@ -44,7 +44,10 @@ const drivers = {
   });`,
   finder: `export default driver({
     name: 'finder', version: '1.0.0', transport: { scheme: 'udp' },
-    scan: { over: 'udp', port: 9, run(twin) { twin.send('127.0.0.1:BELL\\u0000WHO'); } },
+    scan: {
+      over: 'udp', port: 9, options: { type: 'object', properties: { word: { type: 'string', title: 'Word', maxLength: 5 } }, additionalProperties: false },
+      run(twin, options) { twin.send('127.0.0.1\\u0000' + (options.word || 'NOBODY')); },
+    },
     received(twin, frame) {
       const [from, name] = frame.split('\\u0000');
       twin.discover({ network: 'bells', key: 'name', value: name, name: 'Bell ' + name, driver: 'finder', uri: 'udp://' + from });
@@ -214,6 +217,11 @@ test("a driver finds devices in a network, and the inbox has them", async () => 
   await page.getByRole("tab", { name: "Find devices" }).click();
   const form = page.getByRole("form", { name: "Find devices" });
   await form.getByLabel("Network").fill("127.0.0.1/32");
+  await form.getByLabel("Port").fill(String(bell.address().port));
+  await form.getByLabel("Word").fill("WHO IS THERE");
+  await form.getByRole("button", { name: "Find devices" }).click();
+  await form.getByText("takes 5 characters at most").waitFor();
+  await form.getByLabel("Word").fill("WHO");
   await form.getByRole("button", { name: "Find devices" }).click();
   const found = page.getByRole("table", { name: "Found" }).getByRole("row").filter({ hasText: "Bell hall" });
   await found.waitFor({ timeout: 60_000 });

@@ -367,6 +367,127 @@ func (AlarmSeverity) EnumDescriptor() ([]byte, []int) {
 	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{5}
 }
 
+type FiringState int32
+
+const (
+	FiringState_FIRING_STATE_UNSPECIFIED FiringState = 0
+	// It is to come.
+	FiringState_FIRING_STATE_PLANNED FiringState = 1
+	// It would be due, but for the schedule's exceptions.
+	FiringState_FIRING_STATE_LEFT_OUT FiringState = 2
+	// It was, and what it does goes on, is done, or failed. The last 50 of a schedule are known.
+	FiringState_FIRING_STATE_OPEN   FiringState = 3
+	FiringState_FIRING_STATE_DONE   FiringState = 4
+	FiringState_FIRING_STATE_FAILED FiringState = 5
+)
+
+// Enum value maps for FiringState.
+var (
+	FiringState_name = map[int32]string{
+		0: "FIRING_STATE_UNSPECIFIED",
+		1: "FIRING_STATE_PLANNED",
+		2: "FIRING_STATE_LEFT_OUT",
+		3: "FIRING_STATE_OPEN",
+		4: "FIRING_STATE_DONE",
+		5: "FIRING_STATE_FAILED",
+	}
+	FiringState_value = map[string]int32{
+		"FIRING_STATE_UNSPECIFIED": 0,
+		"FIRING_STATE_PLANNED":     1,
+		"FIRING_STATE_LEFT_OUT":    2,
+		"FIRING_STATE_OPEN":        3,
+		"FIRING_STATE_DONE":        4,
+		"FIRING_STATE_FAILED":      5,
+	}
+)
+
+func (x FiringState) Enum() *FiringState {
+	p := new(FiringState)
+	*p = x
+	return p
+}
+
+func (x FiringState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FiringState) Descriptor() protoreflect.EnumDescriptor {
+	return file_pollux_v1_automation_proto_enumTypes[6].Descriptor()
+}
+
+func (FiringState) Type() protoreflect.EnumType {
+	return &file_pollux_v1_automation_proto_enumTypes[6]
+}
+
+func (x FiringState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FiringState.Descriptor instead.
+func (FiringState) EnumDescriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{6}
+}
+
+type AlarmGroup int32
+
+const (
+	// No groups.
+	AlarmGroup_ALARM_GROUP_UNSPECIFIED AlarmGroup = 0
+	AlarmGroup_ALARM_GROUP_ALARM       AlarmGroup = 1
+	AlarmGroup_ALARM_GROUP_TWIN        AlarmGroup = 2
+	AlarmGroup_ALARM_GROUP_ZONE        AlarmGroup = 3
+	// Who raised them: rules, schedules, users.
+	AlarmGroup_ALARM_GROUP_BY       AlarmGroup = 4
+	AlarmGroup_ALARM_GROUP_SEVERITY AlarmGroup = 5
+)
+
+// Enum value maps for AlarmGroup.
+var (
+	AlarmGroup_name = map[int32]string{
+		0: "ALARM_GROUP_UNSPECIFIED",
+		1: "ALARM_GROUP_ALARM",
+		2: "ALARM_GROUP_TWIN",
+		3: "ALARM_GROUP_ZONE",
+		4: "ALARM_GROUP_BY",
+		5: "ALARM_GROUP_SEVERITY",
+	}
+	AlarmGroup_value = map[string]int32{
+		"ALARM_GROUP_UNSPECIFIED": 0,
+		"ALARM_GROUP_ALARM":       1,
+		"ALARM_GROUP_TWIN":        2,
+		"ALARM_GROUP_ZONE":        3,
+		"ALARM_GROUP_BY":          4,
+		"ALARM_GROUP_SEVERITY":    5,
+	}
+)
+
+func (x AlarmGroup) Enum() *AlarmGroup {
+	p := new(AlarmGroup)
+	*p = x
+	return p
+}
+
+func (x AlarmGroup) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AlarmGroup) Descriptor() protoreflect.EnumDescriptor {
+	return file_pollux_v1_automation_proto_enumTypes[7].Descriptor()
+}
+
+func (AlarmGroup) Type() protoreflect.EnumType {
+	return &file_pollux_v1_automation_proto_enumTypes[7]
+}
+
+func (x AlarmGroup) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AlarmGroup.Descriptor instead.
+func (AlarmGroup) EnumDescriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{7}
+}
+
 // Timing says when something is due.
 type Timing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -6526,6 +6647,1060 @@ func (x *CountAlarmsResponse) GetByTwin() map[string]uint32 {
 	return nil
 }
 
+type ListFiringsRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Project string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Start   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
+	// Excluded; 62 days after start at most.
+	End *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end,proto3" json:"end,omitempty"`
+	// IANA zone of the days that per_day is about, and one of those whose clock changes are given; empty: UTC.
+	Zone string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	// How many times of a day are given of each schedule; 0: 12.
+	PerDay uint32 `protobuf:"varint,5,opt,name=per_day,json=perDay,proto3" json:"per_day,omitempty"`
+	// Only of this schedule.
+	Schedule string `protobuf:"bytes,6,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// A page ends with the schedule that fills it, so it may be longer than this; 0: 1,000.
+	PageSize      uint32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFiringsRequest) Reset() {
+	*x = ListFiringsRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFiringsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFiringsRequest) ProtoMessage() {}
+
+func (x *ListFiringsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFiringsRequest.ProtoReflect.Descriptor instead.
+func (*ListFiringsRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *ListFiringsRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ListFiringsRequest) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *ListFiringsRequest) GetEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *ListFiringsRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ListFiringsRequest) GetPerDay() uint32 {
+	if x != nil {
+		return x.PerDay
+	}
+	return 0
+}
+
+func (x *ListFiringsRequest) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *ListFiringsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListFiringsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListFiringsResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Firings []*Firing              `protobuf:"bytes,1,rep,name=firings,proto3" json:"firings,omitempty"`
+	// Of the zones of this page's schedules, and of the one that was asked for.
+	ClockChanges []*ClockChange `protobuf:"bytes,2,rep,name=clock_changes,json=clockChanges,proto3" json:"clock_changes,omitempty"`
+	// Schedules of this page that cannot fire, with why: by id.
+	Faults        map[string]string `protobuf:"bytes,3,rep,name=faults,proto3" json:"faults,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	NextPageToken string            `protobuf:"bytes,4,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFiringsResponse) Reset() {
+	*x = ListFiringsResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFiringsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFiringsResponse) ProtoMessage() {}
+
+func (x *ListFiringsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFiringsResponse.ProtoReflect.Descriptor instead.
+func (*ListFiringsResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *ListFiringsResponse) GetFirings() []*Firing {
+	if x != nil {
+		return x.Firings
+	}
+	return nil
+}
+
+func (x *ListFiringsResponse) GetClockChanges() []*ClockChange {
+	if x != nil {
+		return x.ClockChanges
+	}
+	return nil
+}
+
+func (x *ListFiringsResponse) GetFaults() map[string]string {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+func (x *ListFiringsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Firing is a time of a schedule in a calendar.
+type Firing struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Schedule string                 `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Title    string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	Time     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	State    FiringState            `protobuf:"varint,4,opt,name=state,proto3,enum=pollux.v1.FiringState" json:"state,omitempty"`
+	// Zone of the schedule; empty: UTC.
+	Zone string `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Why it is left out, what a change of the clocks makes of it, or what failed.
+	Note string `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"`
+	// Clocks change near it: its time is skipped, or comes twice.
+	Shifted bool `protobuf:"varint,7,opt,name=shifted,proto3" json:"shifted,omitempty"`
+	// More follow on that day.
+	More          bool `protobuf:"varint,8,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Firing) Reset() {
+	*x = Firing{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Firing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Firing) ProtoMessage() {}
+
+func (x *Firing) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Firing.ProtoReflect.Descriptor instead.
+func (*Firing) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *Firing) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *Firing) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Firing) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Firing) GetState() FiringState {
+	if x != nil {
+		return x.State
+	}
+	return FiringState_FIRING_STATE_UNSPECIFIED
+}
+
+func (x *Firing) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *Firing) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *Firing) GetShifted() bool {
+	if x != nil {
+		return x.Shifted
+	}
+	return false
+}
+
+func (x *Firing) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// ClockChange is when the clocks of a zone are set.
+type ClockChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Zone  string                 `protobuf:"bytes,1,opt,name=zone,proto3" json:"zone,omitempty"`
+	Time  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// By how much: an hour ahead in spring.
+	By            *durationpb.Duration `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockChange) Reset() {
+	*x = ClockChange{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockChange) ProtoMessage() {}
+
+func (x *ClockChange) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockChange.ProtoReflect.Descriptor instead.
+func (*ClockChange) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *ClockChange) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ClockChange) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *ClockChange) GetBy() *durationpb.Duration {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+// AlarmSpell is a time when an alarm was active.
+type AlarmSpell struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `project/name`.
+	Alarm string `protobuf:"bytes,1,opt,name=alarm,proto3" json:"alarm,omitempty"`
+	// Its how manieth.
+	Number   uint64        `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Severity AlarmSeverity `protobuf:"varint,3,opt,name=severity,proto3,enum=pollux.v1.AlarmSeverity" json:"severity,omitempty"`
+	Text     string        `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	Twin     string        `protobuf:"bytes,5,opt,name=twin,proto3" json:"twin,omitempty"`
+	Zone     string        `protobuf:"bytes,6,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Who raised it: a rule, a schedule or a user.
+	By              string                 `protobuf:"bytes,7,opt,name=by,proto3" json:"by,omitempty"`
+	RaiseTime       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=raise_time,json=raiseTime,proto3" json:"raise_time,omitempty"`
+	AcknowledgeTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=acknowledge_time,json=acknowledgeTime,proto3" json:"acknowledge_time,omitempty"`
+	AcknowledgedBy  string                 `protobuf:"bytes,10,opt,name=acknowledged_by,json=acknowledgedBy,proto3" json:"acknowledged_by,omitempty"`
+	// Unset: it is active.
+	ClearTime     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=clear_time,json=clearTime,proto3" json:"clear_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlarmSpell) Reset() {
+	*x = AlarmSpell{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlarmSpell) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlarmSpell) ProtoMessage() {}
+
+func (x *AlarmSpell) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlarmSpell.ProtoReflect.Descriptor instead.
+func (*AlarmSpell) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *AlarmSpell) GetAlarm() string {
+	if x != nil {
+		return x.Alarm
+	}
+	return ""
+}
+
+func (x *AlarmSpell) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *AlarmSpell) GetSeverity() AlarmSeverity {
+	if x != nil {
+		return x.Severity
+	}
+	return AlarmSeverity_ALARM_SEVERITY_UNSPECIFIED
+}
+
+func (x *AlarmSpell) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *AlarmSpell) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *AlarmSpell) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *AlarmSpell) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *AlarmSpell) GetRaiseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RaiseTime
+	}
+	return nil
+}
+
+func (x *AlarmSpell) GetAcknowledgeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcknowledgeTime
+	}
+	return nil
+}
+
+func (x *AlarmSpell) GetAcknowledgedBy() string {
+	if x != nil {
+		return x.AcknowledgedBy
+	}
+	return ""
+}
+
+func (x *AlarmSpell) GetClearTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClearTime
+	}
+	return nil
+}
+
+// AlarmFilter says which alarms are meant; all that is set holds together.
+type AlarmFilter struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Project string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Alarm   string                 `protobuf:"bytes,2,opt,name=alarm,proto3" json:"alarm,omitempty"`
+	Twin    string                 `protobuf:"bytes,3,opt,name=twin,proto3" json:"twin,omitempty"`
+	// Of twins in this zone, and in those within.
+	Zone string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Who raised it, such as `rule/default/too-hot`; a name alone is a rule's.
+	By string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	// At least so severe.
+	Severity AlarmSeverity `protobuf:"varint,6,opt,name=severity,proto3,enum=pollux.v1.AlarmSeverity" json:"severity,omitempty"`
+	// Unset: 30 days before the end.
+	Start *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start,proto3" json:"start,omitempty"`
+	// Unset: now.
+	End           *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlarmFilter) Reset() {
+	*x = AlarmFilter{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlarmFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlarmFilter) ProtoMessage() {}
+
+func (x *AlarmFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlarmFilter.ProtoReflect.Descriptor instead.
+func (*AlarmFilter) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *AlarmFilter) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *AlarmFilter) GetAlarm() string {
+	if x != nil {
+		return x.Alarm
+	}
+	return ""
+}
+
+func (x *AlarmFilter) GetTwin() string {
+	if x != nil {
+		return x.Twin
+	}
+	return ""
+}
+
+func (x *AlarmFilter) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *AlarmFilter) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *AlarmFilter) GetSeverity() AlarmSeverity {
+	if x != nil {
+		return x.Severity
+	}
+	return AlarmSeverity_ALARM_SEVERITY_UNSPECIFIED
+}
+
+func (x *AlarmFilter) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *AlarmFilter) GetEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+type ListAlarmSpellsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Filter        *AlarmFilter           `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	PageSize      uint32                 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAlarmSpellsRequest) Reset() {
+	*x = ListAlarmSpellsRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAlarmSpellsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAlarmSpellsRequest) ProtoMessage() {}
+
+func (x *ListAlarmSpellsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAlarmSpellsRequest.ProtoReflect.Descriptor instead.
+func (*ListAlarmSpellsRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *ListAlarmSpellsRequest) GetFilter() *AlarmFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *ListAlarmSpellsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAlarmSpellsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListAlarmSpellsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spells        []*AlarmSpell          `protobuf:"bytes,1,rep,name=spells,proto3" json:"spells,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// What is given is whole from then on; before the start where nothing is missing.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAlarmSpellsResponse) Reset() {
+	*x = ListAlarmSpellsResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAlarmSpellsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAlarmSpellsResponse) ProtoMessage() {}
+
+func (x *ListAlarmSpellsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAlarmSpellsResponse.ProtoReflect.Descriptor instead.
+func (*ListAlarmSpellsResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{89}
+}
+
+func (x *ListAlarmSpellsResponse) GetSpells() []*AlarmSpell {
+	if x != nil {
+		return x.Spells
+	}
+	return nil
+}
+
+func (x *ListAlarmSpellsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListAlarmSpellsResponse) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type GetAlarmStatisticsRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Filter *AlarmFilter           `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	Group  AlarmGroup             `protobuf:"varint,2,opt,name=group,proto3,enum=pollux.v1.AlarmGroup" json:"group,omitempty"`
+	// Width of a bar; unset: a day. There are 400 bars at most.
+	Step *durationpb.Duration `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	// IANA zone in which a bar of a day or longer begins at midnight; empty: UTC.
+	Zone string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Of the groups.
+	PageSize      uint32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAlarmStatisticsRequest) Reset() {
+	*x = GetAlarmStatisticsRequest{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAlarmStatisticsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAlarmStatisticsRequest) ProtoMessage() {}
+
+func (x *GetAlarmStatisticsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAlarmStatisticsRequest.ProtoReflect.Descriptor instead.
+func (*GetAlarmStatisticsRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *GetAlarmStatisticsRequest) GetFilter() *AlarmFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *GetAlarmStatisticsRequest) GetGroup() AlarmGroup {
+	if x != nil {
+		return x.Group
+	}
+	return AlarmGroup_ALARM_GROUP_UNSPECIFIED
+}
+
+func (x *GetAlarmStatisticsRequest) GetStep() *durationpb.Duration {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *GetAlarmStatisticsRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *GetAlarmStatisticsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetAlarmStatisticsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type GetAlarmStatisticsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Total *AlarmFigures          `protobuf:"bytes,1,opt,name=total,proto3" json:"total,omitempty"`
+	// Those that came most often first.
+	Groups        []*AlarmFigures        `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Bars          []*AlarmBar            `protobuf:"bytes,4,rep,name=bars,proto3" json:"bars,omitempty"`
+	Start         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start,proto3" json:"start,omitempty"`
+	End           *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=end,proto3" json:"end,omitempty"`
+	// As in ListAlarmSpellsResponse.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAlarmStatisticsResponse) Reset() {
+	*x = GetAlarmStatisticsResponse{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAlarmStatisticsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAlarmStatisticsResponse) ProtoMessage() {}
+
+func (x *GetAlarmStatisticsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAlarmStatisticsResponse.ProtoReflect.Descriptor instead.
+func (*GetAlarmStatisticsResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *GetAlarmStatisticsResponse) GetTotal() *AlarmFigures {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+func (x *GetAlarmStatisticsResponse) GetGroups() []*AlarmFigures {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *GetAlarmStatisticsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *GetAlarmStatisticsResponse) GetBars() []*AlarmBar {
+	if x != nil {
+		return x.Bars
+	}
+	return nil
+}
+
+func (x *GetAlarmStatisticsResponse) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *GetAlarmStatisticsResponse) GetEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *GetAlarmStatisticsResponse) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+// AlarmFigures measure the spells of a group.
+type AlarmFigures struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An alarm, twin, zone, who raised them, or a severity; empty: those that have none.
+	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// Raised, acknowledged and cleared within the span.
+	Raised       uint64 `protobuf:"varint,2,opt,name=raised,proto3" json:"raised,omitempty"`
+	Acknowledged uint64 `protobuf:"varint,3,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	Cleared      uint64 `protobuf:"varint,4,opt,name=cleared,proto3" json:"cleared,omitempty"`
+	// Active at the end of the span, and those of them that nobody has acknowledged by then.
+	Open           uint64 `protobuf:"varint,5,opt,name=open,proto3" json:"open,omitempty"`
+	Unacknowledged uint64 `protobuf:"varint,6,opt,name=unacknowledged,proto3" json:"unacknowledged,omitempty"`
+	// From raised to acknowledged and to cleared, of what was within the span; unset: nothing was.
+	MeanAcknowledge *durationpb.Duration `protobuf:"bytes,7,opt,name=mean_acknowledge,json=meanAcknowledge,proto3" json:"mean_acknowledge,omitempty"`
+	MeanClear       *durationpb.Duration `protobuf:"bytes,8,opt,name=mean_clear,json=meanClear,proto3" json:"mean_clear,omitempty"`
+	// The longest of all that were active within the span, up to its end.
+	Longest       *durationpb.Duration `protobuf:"bytes,9,opt,name=longest,proto3" json:"longest,omitempty"`
+	LongestSpell  *AlarmSpell          `protobuf:"bytes,10,opt,name=longest_spell,json=longestSpell,proto3" json:"longest_spell,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlarmFigures) Reset() {
+	*x = AlarmFigures{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlarmFigures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlarmFigures) ProtoMessage() {}
+
+func (x *AlarmFigures) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlarmFigures.ProtoReflect.Descriptor instead.
+func (*AlarmFigures) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *AlarmFigures) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *AlarmFigures) GetRaised() uint64 {
+	if x != nil {
+		return x.Raised
+	}
+	return 0
+}
+
+func (x *AlarmFigures) GetAcknowledged() uint64 {
+	if x != nil {
+		return x.Acknowledged
+	}
+	return 0
+}
+
+func (x *AlarmFigures) GetCleared() uint64 {
+	if x != nil {
+		return x.Cleared
+	}
+	return 0
+}
+
+func (x *AlarmFigures) GetOpen() uint64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *AlarmFigures) GetUnacknowledged() uint64 {
+	if x != nil {
+		return x.Unacknowledged
+	}
+	return 0
+}
+
+func (x *AlarmFigures) GetMeanAcknowledge() *durationpb.Duration {
+	if x != nil {
+		return x.MeanAcknowledge
+	}
+	return nil
+}
+
+func (x *AlarmFigures) GetMeanClear() *durationpb.Duration {
+	if x != nil {
+		return x.MeanClear
+	}
+	return nil
+}
+
+func (x *AlarmFigures) GetLongest() *durationpb.Duration {
+	if x != nil {
+		return x.Longest
+	}
+	return nil
+}
+
+func (x *AlarmFigures) GetLongestSpell() *AlarmSpell {
+	if x != nil {
+		return x.LongestSpell
+	}
+	return nil
+}
+
+type AlarmBar struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Start *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	// Raised from then until the next bar, by severity: info, warning, error, critical.
+	Raised        map[string]uint64 `protobuf:"bytes,2,rep,name=raised,proto3" json:"raised,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlarmBar) Reset() {
+	*x = AlarmBar{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlarmBar) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlarmBar) ProtoMessage() {}
+
+func (x *AlarmBar) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlarmBar.ProtoReflect.Descriptor instead.
+func (*AlarmBar) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *AlarmBar) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *AlarmBar) GetRaised() map[string]uint64 {
+	if x != nil {
+		return x.Raised
+	}
+	return nil
+}
+
 var File_pollux_v1_automation_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_automation_proto_rawDesc = "" +
@@ -7048,7 +8223,107 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +
 	"\vByTwinEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01*R\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xd3\x02\n" +
+	"\x12ListFiringsRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x128\n" +
+	"\x05start\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05start\x124\n" +
+	"\x03end\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x03end\x12\x1b\n" +
+	"\x04zone\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04zone\x12 \n" +
+	"\aper_day\x18\x05 \x01(\rB\a\xbaH\x04*\x02\x18dR\x06perDay\x12$\n" +
+	"\bschedule\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\bschedule\x12%\n" +
+	"\tpage_size\x18\a \x01(\rB\b\xbaH\x05*\x03\x18\x88'R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\"\xa6\x02\n" +
+	"\x13ListFiringsResponse\x12+\n" +
+	"\afirings\x18\x01 \x03(\v2\x11.pollux.v1.FiringR\afirings\x12;\n" +
+	"\rclock_changes\x18\x02 \x03(\v2\x16.pollux.v1.ClockChangeR\fclockChanges\x12B\n" +
+	"\x06faults\x18\x03 \x03(\v2*.pollux.v1.ListFiringsResponse.FaultsEntryR\x06faults\x12&\n" +
+	"\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken\x1a9\n" +
+	"\vFaultsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xee\x01\n" +
+	"\x06Firing\x12\x1a\n" +
+	"\bschedule\x18\x01 \x01(\tR\bschedule\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12,\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x16.pollux.v1.FiringStateR\x05state\x12\x12\n" +
+	"\x04zone\x18\x05 \x01(\tR\x04zone\x12\x12\n" +
+	"\x04note\x18\x06 \x01(\tR\x04note\x12\x18\n" +
+	"\ashifted\x18\a \x01(\bR\ashifted\x12\x12\n" +
+	"\x04more\x18\b \x01(\bR\x04more\"|\n" +
+	"\vClockChange\x12\x12\n" +
+	"\x04zone\x18\x01 \x01(\tR\x04zone\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
+	"\x02by\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x02by\"\xa2\x03\n" +
+	"\n" +
+	"AlarmSpell\x12\x14\n" +
+	"\x05alarm\x18\x01 \x01(\tR\x05alarm\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x124\n" +
+	"\bseverity\x18\x03 \x01(\x0e2\x18.pollux.v1.AlarmSeverityR\bseverity\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\x12\x12\n" +
+	"\x04twin\x18\x05 \x01(\tR\x04twin\x12\x12\n" +
+	"\x04zone\x18\x06 \x01(\tR\x04zone\x12\x0e\n" +
+	"\x02by\x18\a \x01(\tR\x02by\x129\n" +
+	"\n" +
+	"raise_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\traiseTime\x12E\n" +
+	"\x10acknowledge_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x0facknowledgeTime\x12'\n" +
+	"\x0facknowledged_by\x18\n" +
+	" \x01(\tR\x0eacknowledgedBy\x129\n" +
+	"\n" +
+	"clear_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tclearTime\"\xbd\x02\n" +
+	"\vAlarmFilter\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1e\n" +
+	"\x05alarm\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x05alarm\x12\x1c\n" +
+	"\x04twin\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04twin\x12\x1c\n" +
+	"\x04zone\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04zone\x12\x18\n" +
+	"\x02by\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x02by\x12>\n" +
+	"\bseverity\x18\x06 \x01(\x0e2\x18.pollux.v1.AlarmSeverityB\b\xbaH\x05\x82\x01\x02\x10\x01R\bseverity\x120\n" +
+	"\x05start\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
+	"\x03end\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x03end\"\x98\x01\n" +
+	"\x16ListAlarmSpellsRequest\x12.\n" +
+	"\x06filter\x18\x01 \x01(\v2\x16.pollux.v1.AlarmFilterR\x06filter\x12%\n" +
+	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\"\xa2\x01\n" +
+	"\x17ListAlarmSpellsResponse\x12-\n" +
+	"\x06spells\x18\x01 \x03(\v2\x15.pollux.v1.AlarmSpellR\x06spells\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xb1\x02\n" +
+	"\x19GetAlarmStatisticsRequest\x12.\n" +
+	"\x06filter\x18\x01 \x01(\v2\x16.pollux.v1.AlarmFilterR\x06filter\x125\n" +
+	"\x05group\x18\x02 \x01(\x0e2\x15.pollux.v1.AlarmGroupB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05group\x12@\n" +
+	"\x04step\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b<R\x04step\x12\x1b\n" +
+	"\x04zone\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04zone\x12%\n" +
+	"\tpage_size\x18\x05 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\"\xdf\x02\n" +
+	"\x1aGetAlarmStatisticsResponse\x12-\n" +
+	"\x05total\x18\x01 \x01(\v2\x17.pollux.v1.AlarmFiguresR\x05total\x12/\n" +
+	"\x06groups\x18\x02 \x03(\v2\x17.pollux.v1.AlarmFiguresR\x06groups\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\x12'\n" +
+	"\x04bars\x18\x04 \x03(\v2\x13.pollux.v1.AlarmBarR\x04bars\x120\n" +
+	"\x05start\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
+	"\x03end\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x120\n" +
+	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xa7\x03\n" +
+	"\fAlarmFigures\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
+	"\x06raised\x18\x02 \x01(\x04R\x06raised\x12\"\n" +
+	"\facknowledged\x18\x03 \x01(\x04R\facknowledged\x12\x18\n" +
+	"\acleared\x18\x04 \x01(\x04R\acleared\x12\x12\n" +
+	"\x04open\x18\x05 \x01(\x04R\x04open\x12&\n" +
+	"\x0eunacknowledged\x18\x06 \x01(\x04R\x0eunacknowledged\x12D\n" +
+	"\x10mean_acknowledge\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0fmeanAcknowledge\x128\n" +
+	"\n" +
+	"mean_clear\x18\b \x01(\v2\x19.google.protobuf.DurationR\tmeanClear\x123\n" +
+	"\alongest\x18\t \x01(\v2\x19.google.protobuf.DurationR\alongest\x12:\n" +
+	"\rlongest_spell\x18\n" +
+	" \x01(\v2\x15.pollux.v1.AlarmSpellR\flongestSpell\"\xb0\x01\n" +
+	"\bAlarmBar\x120\n" +
+	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x127\n" +
+	"\x06raised\x18\x02 \x03(\v2\x1f.pollux.v1.AlarmBar.RaisedEntryR\x06raised\x1a9\n" +
+	"\vRaisedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01*R\n" +
 	"\x06Missed\x12\x16\n" +
 	"\x12MISSED_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vMISSED_SKIP\x10\x01\x12\x0f\n" +
@@ -7085,12 +8360,28 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x13ALARM_SEVERITY_INFO\x10\x01\x12\x1a\n" +
 	"\x16ALARM_SEVERITY_WARNING\x10\x02\x12\x18\n" +
 	"\x14ALARM_SEVERITY_ERROR\x10\x03\x12\x1b\n" +
-	"\x17ALARM_SEVERITY_CRITICAL\x10\x042\xdb\f\n" +
+	"\x17ALARM_SEVERITY_CRITICAL\x10\x04*\xa7\x01\n" +
+	"\vFiringState\x12\x1c\n" +
+	"\x18FIRING_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14FIRING_STATE_PLANNED\x10\x01\x12\x19\n" +
+	"\x15FIRING_STATE_LEFT_OUT\x10\x02\x12\x15\n" +
+	"\x11FIRING_STATE_OPEN\x10\x03\x12\x15\n" +
+	"\x11FIRING_STATE_DONE\x10\x04\x12\x17\n" +
+	"\x13FIRING_STATE_FAILED\x10\x05*\x9a\x01\n" +
+	"\n" +
+	"AlarmGroup\x12\x1b\n" +
+	"\x17ALARM_GROUP_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11ALARM_GROUP_ALARM\x10\x01\x12\x14\n" +
+	"\x10ALARM_GROUP_TWIN\x10\x02\x12\x14\n" +
+	"\x10ALARM_GROUP_ZONE\x10\x03\x12\x12\n" +
+	"\x0eALARM_GROUP_BY\x10\x04\x12\x18\n" +
+	"\x14ALARM_GROUP_SEVERITY\x10\x052\xf5\x0e\n" +
 	"\x11AutomationService\x12L\n" +
 	"\vPutSchedule\x12\x1d.pollux.v1.PutScheduleRequest\x1a\x1e.pollux.v1.PutScheduleResponse\x12Q\n" +
 	"\vGetSchedule\x12\x1d.pollux.v1.GetScheduleRequest\x1a\x1e.pollux.v1.GetScheduleResponse\"\x03\x90\x02\x01\x12W\n" +
 	"\rListSchedules\x12\x1f.pollux.v1.ListSchedulesRequest\x1a .pollux.v1.ListSchedulesResponse\"\x03\x90\x02\x01\x12U\n" +
-	"\x0eDeleteSchedule\x12 .pollux.v1.DeleteScheduleRequest\x1a!.pollux.v1.DeleteScheduleResponse\x12X\n" +
+	"\x0eDeleteSchedule\x12 .pollux.v1.DeleteScheduleRequest\x1a!.pollux.v1.DeleteScheduleResponse\x12Q\n" +
+	"\vListFirings\x12\x1d.pollux.v1.ListFiringsRequest\x1a\x1e.pollux.v1.ListFiringsResponse\"\x03\x90\x02\x01\x12X\n" +
 	"\x0fCancelSchedules\x12!.pollux.v1.CancelSchedulesRequest\x1a\".pollux.v1.CancelSchedulesResponse\x12@\n" +
 	"\aPutRule\x12\x19.pollux.v1.PutRuleRequest\x1a\x1a.pollux.v1.PutRuleResponse\x12E\n" +
 	"\aGetRule\x12\x19.pollux.v1.GetRuleRequest\x1a\x1a.pollux.v1.GetRuleResponse\"\x03\x90\x02\x01\x12K\n" +
@@ -7110,7 +8401,9 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"ListAlarms\x12\x1c.pollux.v1.ListAlarmsRequest\x1a\x1d.pollux.v1.ListAlarmsResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\vChangeAlarm\x12\x1d.pollux.v1.ChangeAlarmRequest\x1a\x1e.pollux.v1.ChangeAlarmResponse\x12L\n" +
 	"\vDeleteAlarm\x12\x1d.pollux.v1.DeleteAlarmRequest\x1a\x1e.pollux.v1.DeleteAlarmResponse\x12Q\n" +
-	"\vCountAlarms\x12\x1d.pollux.v1.CountAlarmsRequest\x1a\x1e.pollux.v1.CountAlarmsResponse\"\x03\x90\x02\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
+	"\vCountAlarms\x12\x1d.pollux.v1.CountAlarmsRequest\x1a\x1e.pollux.v1.CountAlarmsResponse\"\x03\x90\x02\x01\x12]\n" +
+	"\x0fListAlarmSpells\x12!.pollux.v1.ListAlarmSpellsRequest\x1a\".pollux.v1.ListAlarmSpellsResponse\"\x03\x90\x02\x01\x12f\n" +
+	"\x12GetAlarmStatistics\x12$.pollux.v1.GetAlarmStatisticsRequest\x1a%.pollux.v1.GetAlarmStatisticsResponse\"\x03\x90\x02\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
 	file_pollux_v1_automation_proto_rawDescOnce sync.Once
@@ -7124,301 +8417,357 @@ func file_pollux_v1_automation_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_automation_proto_rawDescData
 }
 
-var file_pollux_v1_automation_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
+var file_pollux_v1_automation_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 107)
 var file_pollux_v1_automation_proto_goTypes = []any{
-	(Missed)(0),                       // 0: pollux.v1.Missed
-	(RetryOn)(0),                      // 1: pollux.v1.RetryOn
-	(TableFormat)(0),                  // 2: pollux.v1.TableFormat
-	(StepState)(0),                    // 3: pollux.v1.StepState
-	(RunState)(0),                     // 4: pollux.v1.RunState
-	(AlarmSeverity)(0),                // 5: pollux.v1.AlarmSeverity
-	(*Timing)(nil),                    // 6: pollux.v1.Timing
-	(*Every)(nil),                     // 7: pollux.v1.Every
-	(*Calendar)(nil),                  // 8: pollux.v1.Calendar
-	(*Sun)(nil),                       // 9: pollux.v1.Sun
-	(*Place)(nil),                     // 10: pollux.v1.Place
-	(*Window)(nil),                    // 11: pollux.v1.Window
-	(*Schedule)(nil),                  // 12: pollux.v1.Schedule
-	(*ScheduleState)(nil),             // 13: pollux.v1.ScheduleState
-	(*Action)(nil),                    // 14: pollux.v1.Action
-	(*Retry)(nil),                     // 15: pollux.v1.Retry
-	(*ActionGroup)(nil),               // 16: pollux.v1.ActionGroup
-	(*Targets)(nil),                   // 17: pollux.v1.Targets
-	(*CallAction)(nil),                // 18: pollux.v1.CallAction
-	(*SetAction)(nil),                 // 19: pollux.v1.SetAction
-	(*PublishAction)(nil),             // 20: pollux.v1.PublishAction
-	(*RunLogicAction)(nil),            // 21: pollux.v1.RunLogicAction
-	(*MqttAction)(nil),                // 22: pollux.v1.MqttAction
-	(*NotifyAction)(nil),              // 23: pollux.v1.NotifyAction
-	(*Attachment)(nil),                // 24: pollux.v1.Attachment
-	(*HistoryTable)(nil),              // 25: pollux.v1.HistoryTable
-	(*Step)(nil),                      // 26: pollux.v1.Step
-	(*Run)(nil),                       // 27: pollux.v1.Run
-	(*PutScheduleRequest)(nil),        // 28: pollux.v1.PutScheduleRequest
-	(*PutScheduleResponse)(nil),       // 29: pollux.v1.PutScheduleResponse
-	(*GetScheduleRequest)(nil),        // 30: pollux.v1.GetScheduleRequest
-	(*GetScheduleResponse)(nil),       // 31: pollux.v1.GetScheduleResponse
-	(*ListSchedulesRequest)(nil),      // 32: pollux.v1.ListSchedulesRequest
-	(*ListSchedulesResponse)(nil),     // 33: pollux.v1.ListSchedulesResponse
-	(*DeleteScheduleRequest)(nil),     // 34: pollux.v1.DeleteScheduleRequest
-	(*DeleteScheduleResponse)(nil),    // 35: pollux.v1.DeleteScheduleResponse
-	(*CancelSchedulesRequest)(nil),    // 36: pollux.v1.CancelSchedulesRequest
-	(*CancelSchedulesResponse)(nil),   // 37: pollux.v1.CancelSchedulesResponse
-	(*Selection)(nil),                 // 38: pollux.v1.Selection
-	(*Trigger)(nil),                   // 39: pollux.v1.Trigger
-	(*PropertyTrigger)(nil),           // 40: pollux.v1.PropertyTrigger
-	(*EventTrigger)(nil),              // 41: pollux.v1.EventTrigger
-	(*AbsentTrigger)(nil),             // 42: pollux.v1.AbsentTrigger
-	(*CommandTrigger)(nil),            // 43: pollux.v1.CommandTrigger
-	(*NodeTrigger)(nil),               // 44: pollux.v1.NodeTrigger
-	(*WebhookTrigger)(nil),            // 45: pollux.v1.WebhookTrigger
-	(*TopicTrigger)(nil),              // 46: pollux.v1.TopicTrigger
-	(*Rule)(nil),                      // 47: pollux.v1.Rule
-	(*RuleState)(nil),                 // 48: pollux.v1.RuleState
-	(*Evaluation)(nil),                // 49: pollux.v1.Evaluation
-	(*PutRuleRequest)(nil),            // 50: pollux.v1.PutRuleRequest
-	(*PutRuleResponse)(nil),           // 51: pollux.v1.PutRuleResponse
-	(*GetRuleRequest)(nil),            // 52: pollux.v1.GetRuleRequest
-	(*GetRuleResponse)(nil),           // 53: pollux.v1.GetRuleResponse
-	(*ListRulesRequest)(nil),          // 54: pollux.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),         // 55: pollux.v1.ListRulesResponse
-	(*DeleteRuleRequest)(nil),         // 56: pollux.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),        // 57: pollux.v1.DeleteRuleResponse
-	(*WhyRuleRequest)(nil),            // 58: pollux.v1.WhyRuleRequest
-	(*WhyRuleResponse)(nil),           // 59: pollux.v1.WhyRuleResponse
-	(*TestRuleRequest)(nil),           // 60: pollux.v1.TestRuleRequest
-	(*TestRuleResponse)(nil),          // 61: pollux.v1.TestRuleResponse
-	(*DryRunRuleRequest)(nil),         // 62: pollux.v1.DryRunRuleRequest
-	(*DryRunRuleResponse)(nil),        // 63: pollux.v1.DryRunRuleResponse
-	(*DryFiring)(nil),                 // 64: pollux.v1.DryFiring
-	(*RuleTemplate)(nil),              // 65: pollux.v1.RuleTemplate
-	(*TemplateParameter)(nil),         // 66: pollux.v1.TemplateParameter
-	(*ListRuleTemplatesRequest)(nil),  // 67: pollux.v1.ListRuleTemplatesRequest
-	(*ListRuleTemplatesResponse)(nil), // 68: pollux.v1.ListRuleTemplatesResponse
-	(*FillRuleTemplateRequest)(nil),   // 69: pollux.v1.FillRuleTemplateRequest
-	(*FillRuleTemplateResponse)(nil),  // 70: pollux.v1.FillRuleTemplateResponse
-	(*Alarm)(nil),                     // 71: pollux.v1.Alarm
-	(*Escalation)(nil),                // 72: pollux.v1.Escalation
-	(*AlarmChange)(nil),               // 73: pollux.v1.AlarmChange
-	(*RaiseAction)(nil),               // 74: pollux.v1.RaiseAction
-	(*ClearAction)(nil),               // 75: pollux.v1.ClearAction
-	(*RaiseAlarmRequest)(nil),         // 76: pollux.v1.RaiseAlarmRequest
-	(*RaiseAlarmResponse)(nil),        // 77: pollux.v1.RaiseAlarmResponse
-	(*GetAlarmRequest)(nil),           // 78: pollux.v1.GetAlarmRequest
-	(*GetAlarmResponse)(nil),          // 79: pollux.v1.GetAlarmResponse
-	(*ListAlarmsRequest)(nil),         // 80: pollux.v1.ListAlarmsRequest
-	(*ListAlarmsResponse)(nil),        // 81: pollux.v1.ListAlarmsResponse
-	(*ChangeAlarmRequest)(nil),        // 82: pollux.v1.ChangeAlarmRequest
-	(*ChangeAlarmResponse)(nil),       // 83: pollux.v1.ChangeAlarmResponse
-	(*DeleteAlarmRequest)(nil),        // 84: pollux.v1.DeleteAlarmRequest
-	(*DeleteAlarmResponse)(nil),       // 85: pollux.v1.DeleteAlarmResponse
-	(*CountAlarmsRequest)(nil),        // 86: pollux.v1.CountAlarmsRequest
-	(*CountAlarmsResponse)(nil),       // 87: pollux.v1.CountAlarmsResponse
-	nil,                               // 88: pollux.v1.Targets.LabelsEntry
-	nil,                               // 89: pollux.v1.Step.RefusedEntry
-	nil,                               // 90: pollux.v1.Run.ValuesEntry
-	nil,                               // 91: pollux.v1.Selection.LabelsEntry
-	nil,                               // 92: pollux.v1.Evaluation.ValuesEntry
-	nil,                               // 93: pollux.v1.TestRuleRequest.ValuesEntry
-	nil,                               // 94: pollux.v1.DryFiring.ValuesEntry
-	nil,                               // 95: pollux.v1.FillRuleTemplateRequest.ValuesEntry
-	nil,                               // 96: pollux.v1.CountAlarmsResponse.BySeverityEntry
-	nil,                               // 97: pollux.v1.CountAlarmsResponse.ByZoneEntry
-	nil,                               // 98: pollux.v1.CountAlarmsResponse.ByTwinEntry
-	(*timestamppb.Timestamp)(nil),     // 99: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 100: google.protobuf.Duration
-	(*structpb.Value)(nil),            // 101: google.protobuf.Value
+	(Missed)(0),                        // 0: pollux.v1.Missed
+	(RetryOn)(0),                       // 1: pollux.v1.RetryOn
+	(TableFormat)(0),                   // 2: pollux.v1.TableFormat
+	(StepState)(0),                     // 3: pollux.v1.StepState
+	(RunState)(0),                      // 4: pollux.v1.RunState
+	(AlarmSeverity)(0),                 // 5: pollux.v1.AlarmSeverity
+	(FiringState)(0),                   // 6: pollux.v1.FiringState
+	(AlarmGroup)(0),                    // 7: pollux.v1.AlarmGroup
+	(*Timing)(nil),                     // 8: pollux.v1.Timing
+	(*Every)(nil),                      // 9: pollux.v1.Every
+	(*Calendar)(nil),                   // 10: pollux.v1.Calendar
+	(*Sun)(nil),                        // 11: pollux.v1.Sun
+	(*Place)(nil),                      // 12: pollux.v1.Place
+	(*Window)(nil),                     // 13: pollux.v1.Window
+	(*Schedule)(nil),                   // 14: pollux.v1.Schedule
+	(*ScheduleState)(nil),              // 15: pollux.v1.ScheduleState
+	(*Action)(nil),                     // 16: pollux.v1.Action
+	(*Retry)(nil),                      // 17: pollux.v1.Retry
+	(*ActionGroup)(nil),                // 18: pollux.v1.ActionGroup
+	(*Targets)(nil),                    // 19: pollux.v1.Targets
+	(*CallAction)(nil),                 // 20: pollux.v1.CallAction
+	(*SetAction)(nil),                  // 21: pollux.v1.SetAction
+	(*PublishAction)(nil),              // 22: pollux.v1.PublishAction
+	(*RunLogicAction)(nil),             // 23: pollux.v1.RunLogicAction
+	(*MqttAction)(nil),                 // 24: pollux.v1.MqttAction
+	(*NotifyAction)(nil),               // 25: pollux.v1.NotifyAction
+	(*Attachment)(nil),                 // 26: pollux.v1.Attachment
+	(*HistoryTable)(nil),               // 27: pollux.v1.HistoryTable
+	(*Step)(nil),                       // 28: pollux.v1.Step
+	(*Run)(nil),                        // 29: pollux.v1.Run
+	(*PutScheduleRequest)(nil),         // 30: pollux.v1.PutScheduleRequest
+	(*PutScheduleResponse)(nil),        // 31: pollux.v1.PutScheduleResponse
+	(*GetScheduleRequest)(nil),         // 32: pollux.v1.GetScheduleRequest
+	(*GetScheduleResponse)(nil),        // 33: pollux.v1.GetScheduleResponse
+	(*ListSchedulesRequest)(nil),       // 34: pollux.v1.ListSchedulesRequest
+	(*ListSchedulesResponse)(nil),      // 35: pollux.v1.ListSchedulesResponse
+	(*DeleteScheduleRequest)(nil),      // 36: pollux.v1.DeleteScheduleRequest
+	(*DeleteScheduleResponse)(nil),     // 37: pollux.v1.DeleteScheduleResponse
+	(*CancelSchedulesRequest)(nil),     // 38: pollux.v1.CancelSchedulesRequest
+	(*CancelSchedulesResponse)(nil),    // 39: pollux.v1.CancelSchedulesResponse
+	(*Selection)(nil),                  // 40: pollux.v1.Selection
+	(*Trigger)(nil),                    // 41: pollux.v1.Trigger
+	(*PropertyTrigger)(nil),            // 42: pollux.v1.PropertyTrigger
+	(*EventTrigger)(nil),               // 43: pollux.v1.EventTrigger
+	(*AbsentTrigger)(nil),              // 44: pollux.v1.AbsentTrigger
+	(*CommandTrigger)(nil),             // 45: pollux.v1.CommandTrigger
+	(*NodeTrigger)(nil),                // 46: pollux.v1.NodeTrigger
+	(*WebhookTrigger)(nil),             // 47: pollux.v1.WebhookTrigger
+	(*TopicTrigger)(nil),               // 48: pollux.v1.TopicTrigger
+	(*Rule)(nil),                       // 49: pollux.v1.Rule
+	(*RuleState)(nil),                  // 50: pollux.v1.RuleState
+	(*Evaluation)(nil),                 // 51: pollux.v1.Evaluation
+	(*PutRuleRequest)(nil),             // 52: pollux.v1.PutRuleRequest
+	(*PutRuleResponse)(nil),            // 53: pollux.v1.PutRuleResponse
+	(*GetRuleRequest)(nil),             // 54: pollux.v1.GetRuleRequest
+	(*GetRuleResponse)(nil),            // 55: pollux.v1.GetRuleResponse
+	(*ListRulesRequest)(nil),           // 56: pollux.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),          // 57: pollux.v1.ListRulesResponse
+	(*DeleteRuleRequest)(nil),          // 58: pollux.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),         // 59: pollux.v1.DeleteRuleResponse
+	(*WhyRuleRequest)(nil),             // 60: pollux.v1.WhyRuleRequest
+	(*WhyRuleResponse)(nil),            // 61: pollux.v1.WhyRuleResponse
+	(*TestRuleRequest)(nil),            // 62: pollux.v1.TestRuleRequest
+	(*TestRuleResponse)(nil),           // 63: pollux.v1.TestRuleResponse
+	(*DryRunRuleRequest)(nil),          // 64: pollux.v1.DryRunRuleRequest
+	(*DryRunRuleResponse)(nil),         // 65: pollux.v1.DryRunRuleResponse
+	(*DryFiring)(nil),                  // 66: pollux.v1.DryFiring
+	(*RuleTemplate)(nil),               // 67: pollux.v1.RuleTemplate
+	(*TemplateParameter)(nil),          // 68: pollux.v1.TemplateParameter
+	(*ListRuleTemplatesRequest)(nil),   // 69: pollux.v1.ListRuleTemplatesRequest
+	(*ListRuleTemplatesResponse)(nil),  // 70: pollux.v1.ListRuleTemplatesResponse
+	(*FillRuleTemplateRequest)(nil),    // 71: pollux.v1.FillRuleTemplateRequest
+	(*FillRuleTemplateResponse)(nil),   // 72: pollux.v1.FillRuleTemplateResponse
+	(*Alarm)(nil),                      // 73: pollux.v1.Alarm
+	(*Escalation)(nil),                 // 74: pollux.v1.Escalation
+	(*AlarmChange)(nil),                // 75: pollux.v1.AlarmChange
+	(*RaiseAction)(nil),                // 76: pollux.v1.RaiseAction
+	(*ClearAction)(nil),                // 77: pollux.v1.ClearAction
+	(*RaiseAlarmRequest)(nil),          // 78: pollux.v1.RaiseAlarmRequest
+	(*RaiseAlarmResponse)(nil),         // 79: pollux.v1.RaiseAlarmResponse
+	(*GetAlarmRequest)(nil),            // 80: pollux.v1.GetAlarmRequest
+	(*GetAlarmResponse)(nil),           // 81: pollux.v1.GetAlarmResponse
+	(*ListAlarmsRequest)(nil),          // 82: pollux.v1.ListAlarmsRequest
+	(*ListAlarmsResponse)(nil),         // 83: pollux.v1.ListAlarmsResponse
+	(*ChangeAlarmRequest)(nil),         // 84: pollux.v1.ChangeAlarmRequest
+	(*ChangeAlarmResponse)(nil),        // 85: pollux.v1.ChangeAlarmResponse
+	(*DeleteAlarmRequest)(nil),         // 86: pollux.v1.DeleteAlarmRequest
+	(*DeleteAlarmResponse)(nil),        // 87: pollux.v1.DeleteAlarmResponse
+	(*CountAlarmsRequest)(nil),         // 88: pollux.v1.CountAlarmsRequest
+	(*CountAlarmsResponse)(nil),        // 89: pollux.v1.CountAlarmsResponse
+	(*ListFiringsRequest)(nil),         // 90: pollux.v1.ListFiringsRequest
+	(*ListFiringsResponse)(nil),        // 91: pollux.v1.ListFiringsResponse
+	(*Firing)(nil),                     // 92: pollux.v1.Firing
+	(*ClockChange)(nil),                // 93: pollux.v1.ClockChange
+	(*AlarmSpell)(nil),                 // 94: pollux.v1.AlarmSpell
+	(*AlarmFilter)(nil),                // 95: pollux.v1.AlarmFilter
+	(*ListAlarmSpellsRequest)(nil),     // 96: pollux.v1.ListAlarmSpellsRequest
+	(*ListAlarmSpellsResponse)(nil),    // 97: pollux.v1.ListAlarmSpellsResponse
+	(*GetAlarmStatisticsRequest)(nil),  // 98: pollux.v1.GetAlarmStatisticsRequest
+	(*GetAlarmStatisticsResponse)(nil), // 99: pollux.v1.GetAlarmStatisticsResponse
+	(*AlarmFigures)(nil),               // 100: pollux.v1.AlarmFigures
+	(*AlarmBar)(nil),                   // 101: pollux.v1.AlarmBar
+	nil,                                // 102: pollux.v1.Targets.LabelsEntry
+	nil,                                // 103: pollux.v1.Step.RefusedEntry
+	nil,                                // 104: pollux.v1.Run.ValuesEntry
+	nil,                                // 105: pollux.v1.Selection.LabelsEntry
+	nil,                                // 106: pollux.v1.Evaluation.ValuesEntry
+	nil,                                // 107: pollux.v1.TestRuleRequest.ValuesEntry
+	nil,                                // 108: pollux.v1.DryFiring.ValuesEntry
+	nil,                                // 109: pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	nil,                                // 110: pollux.v1.CountAlarmsResponse.BySeverityEntry
+	nil,                                // 111: pollux.v1.CountAlarmsResponse.ByZoneEntry
+	nil,                                // 112: pollux.v1.CountAlarmsResponse.ByTwinEntry
+	nil,                                // 113: pollux.v1.ListFiringsResponse.FaultsEntry
+	nil,                                // 114: pollux.v1.AlarmBar.RaisedEntry
+	(*timestamppb.Timestamp)(nil),      // 115: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 116: google.protobuf.Duration
+	(*structpb.Value)(nil),             // 117: google.protobuf.Value
 }
 var file_pollux_v1_automation_proto_depIdxs = []int32{
-	99,  // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
-	7,   // 1: pollux.v1.Timing.every:type_name -> pollux.v1.Every
-	8,   // 2: pollux.v1.Timing.calendar:type_name -> pollux.v1.Calendar
-	9,   // 3: pollux.v1.Timing.sun:type_name -> pollux.v1.Sun
-	100, // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
-	99,  // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
-	100, // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
-	10,  // 7: pollux.v1.Sun.place:type_name -> pollux.v1.Place
-	99,  // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
-	99,  // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
-	6,   // 10: pollux.v1.Schedule.timing:type_name -> pollux.v1.Timing
-	11,  // 11: pollux.v1.Schedule.windows:type_name -> pollux.v1.Window
-	100, // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
+	115, // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
+	9,   // 1: pollux.v1.Timing.every:type_name -> pollux.v1.Every
+	10,  // 2: pollux.v1.Timing.calendar:type_name -> pollux.v1.Calendar
+	11,  // 3: pollux.v1.Timing.sun:type_name -> pollux.v1.Sun
+	116, // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
+	115, // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
+	116, // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
+	12,  // 7: pollux.v1.Sun.place:type_name -> pollux.v1.Place
+	115, // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
+	115, // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
+	8,   // 10: pollux.v1.Schedule.timing:type_name -> pollux.v1.Timing
+	13,  // 11: pollux.v1.Schedule.windows:type_name -> pollux.v1.Window
+	116, // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
 	0,   // 13: pollux.v1.Schedule.missed:type_name -> pollux.v1.Missed
-	14,  // 14: pollux.v1.Schedule.actions:type_name -> pollux.v1.Action
-	99,  // 15: pollux.v1.Schedule.update_time:type_name -> google.protobuf.Timestamp
-	99,  // 16: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
-	99,  // 17: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
-	18,  // 18: pollux.v1.Action.call:type_name -> pollux.v1.CallAction
-	19,  // 19: pollux.v1.Action.set:type_name -> pollux.v1.SetAction
-	20,  // 20: pollux.v1.Action.publish:type_name -> pollux.v1.PublishAction
-	22,  // 21: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
-	74,  // 22: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
-	75,  // 23: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
-	23,  // 24: pollux.v1.Action.notify:type_name -> pollux.v1.NotifyAction
-	100, // 25: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
-	16,  // 26: pollux.v1.Action.parallel:type_name -> pollux.v1.ActionGroup
-	21,  // 27: pollux.v1.Action.logic:type_name -> pollux.v1.RunLogicAction
-	15,  // 28: pollux.v1.Action.retry:type_name -> pollux.v1.Retry
-	100, // 29: pollux.v1.Retry.initial:type_name -> google.protobuf.Duration
-	100, // 30: pollux.v1.Retry.maximum:type_name -> google.protobuf.Duration
+	16,  // 14: pollux.v1.Schedule.actions:type_name -> pollux.v1.Action
+	115, // 15: pollux.v1.Schedule.update_time:type_name -> google.protobuf.Timestamp
+	115, // 16: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
+	115, // 17: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
+	20,  // 18: pollux.v1.Action.call:type_name -> pollux.v1.CallAction
+	21,  // 19: pollux.v1.Action.set:type_name -> pollux.v1.SetAction
+	22,  // 20: pollux.v1.Action.publish:type_name -> pollux.v1.PublishAction
+	24,  // 21: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
+	76,  // 22: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
+	77,  // 23: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
+	25,  // 24: pollux.v1.Action.notify:type_name -> pollux.v1.NotifyAction
+	116, // 25: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
+	18,  // 26: pollux.v1.Action.parallel:type_name -> pollux.v1.ActionGroup
+	23,  // 27: pollux.v1.Action.logic:type_name -> pollux.v1.RunLogicAction
+	17,  // 28: pollux.v1.Action.retry:type_name -> pollux.v1.Retry
+	116, // 29: pollux.v1.Retry.initial:type_name -> google.protobuf.Duration
+	116, // 30: pollux.v1.Retry.maximum:type_name -> google.protobuf.Duration
 	1,   // 31: pollux.v1.Retry.on:type_name -> pollux.v1.RetryOn
-	14,  // 32: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
-	88,  // 33: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
-	17,  // 34: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
-	101, // 35: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
-	100, // 36: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
-	17,  // 37: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
-	101, // 38: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
-	101, // 39: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
-	101, // 40: pollux.v1.RunLogicAction.message:type_name -> google.protobuf.Value
-	24,  // 41: pollux.v1.NotifyAction.attachments:type_name -> pollux.v1.Attachment
-	25,  // 42: pollux.v1.Attachment.history:type_name -> pollux.v1.HistoryTable
-	38,  // 43: pollux.v1.HistoryTable.of:type_name -> pollux.v1.Selection
-	100, // 44: pollux.v1.HistoryTable.since:type_name -> google.protobuf.Duration
-	100, // 45: pollux.v1.HistoryTable.step:type_name -> google.protobuf.Duration
+	16,  // 32: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
+	102, // 33: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
+	19,  // 34: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
+	117, // 35: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
+	116, // 36: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
+	19,  // 37: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
+	117, // 38: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
+	117, // 39: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
+	117, // 40: pollux.v1.RunLogicAction.message:type_name -> google.protobuf.Value
+	26,  // 41: pollux.v1.NotifyAction.attachments:type_name -> pollux.v1.Attachment
+	27,  // 42: pollux.v1.Attachment.history:type_name -> pollux.v1.HistoryTable
+	40,  // 43: pollux.v1.HistoryTable.of:type_name -> pollux.v1.Selection
+	116, // 44: pollux.v1.HistoryTable.since:type_name -> google.protobuf.Duration
+	116, // 45: pollux.v1.HistoryTable.step:type_name -> google.protobuf.Duration
 	2,   // 46: pollux.v1.HistoryTable.format:type_name -> pollux.v1.TableFormat
 	3,   // 47: pollux.v1.Step.state:type_name -> pollux.v1.StepState
-	99,  // 48: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
-	99,  // 49: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
-	99,  // 50: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
-	89,  // 51: pollux.v1.Step.refused:type_name -> pollux.v1.Step.RefusedEntry
-	99,  // 52: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
-	99,  // 53: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
-	90,  // 54: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
-	26,  // 55: pollux.v1.Run.steps:type_name -> pollux.v1.Step
+	115, // 48: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
+	115, // 49: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
+	115, // 50: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
+	103, // 51: pollux.v1.Step.refused:type_name -> pollux.v1.Step.RefusedEntry
+	115, // 52: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
+	115, // 53: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
+	104, // 54: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
+	28,  // 55: pollux.v1.Run.steps:type_name -> pollux.v1.Step
 	4,   // 56: pollux.v1.Run.state:type_name -> pollux.v1.RunState
-	12,  // 57: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
-	12,  // 58: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
-	12,  // 59: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
-	13,  // 60: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
-	99,  // 61: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
-	27,  // 62: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
-	12,  // 63: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
-	99,  // 64: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
-	91,  // 65: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
-	40,  // 66: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
-	41,  // 67: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
-	42,  // 68: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
-	6,   // 69: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
-	43,  // 70: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
-	44,  // 71: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
-	45,  // 72: pollux.v1.Trigger.webhook:type_name -> pollux.v1.WebhookTrigger
-	46,  // 73: pollux.v1.Trigger.topic:type_name -> pollux.v1.TopicTrigger
-	38,  // 74: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
-	38,  // 75: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
-	38,  // 76: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
-	100, // 77: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
-	38,  // 78: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
-	39,  // 79: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
-	100, // 80: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
-	14,  // 81: pollux.v1.Rule.then:type_name -> pollux.v1.Action
-	14,  // 82: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
-	100, // 83: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
-	100, // 84: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
-	100, // 85: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
-	11,  // 86: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
-	99,  // 87: pollux.v1.Rule.update_time:type_name -> google.protobuf.Timestamp
-	99,  // 88: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
-	99,  // 89: pollux.v1.RuleState.storming:type_name -> google.protobuf.Timestamp
-	99,  // 90: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
-	92,  // 91: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
-	47,  // 92: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
-	47,  // 93: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
-	47,  // 94: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
-	48,  // 95: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
-	47,  // 96: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
-	48,  // 97: pollux.v1.ListRulesResponse.states:type_name -> pollux.v1.RuleState
-	48,  // 98: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
-	49,  // 99: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
-	27,  // 100: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
-	49,  // 101: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
-	47,  // 102: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
-	93,  // 103: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
-	49,  // 104: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
-	47,  // 105: pollux.v1.DryRunRuleRequest.rule:type_name -> pollux.v1.Rule
-	99,  // 106: pollux.v1.DryRunRuleRequest.start:type_name -> google.protobuf.Timestamp
-	99,  // 107: pollux.v1.DryRunRuleRequest.end:type_name -> google.protobuf.Timestamp
-	64,  // 108: pollux.v1.DryRunRuleResponse.firings:type_name -> pollux.v1.DryFiring
-	48,  // 109: pollux.v1.DryRunRuleResponse.state:type_name -> pollux.v1.RuleState
-	99,  // 110: pollux.v1.DryRunRuleResponse.start:type_name -> google.protobuf.Timestamp
-	99,  // 111: pollux.v1.DryRunRuleResponse.end:type_name -> google.protobuf.Timestamp
-	99,  // 112: pollux.v1.DryFiring.time:type_name -> google.protobuf.Timestamp
-	94,  // 113: pollux.v1.DryFiring.values:type_name -> pollux.v1.DryFiring.ValuesEntry
-	66,  // 114: pollux.v1.RuleTemplate.parameters:type_name -> pollux.v1.TemplateParameter
-	65,  // 115: pollux.v1.ListRuleTemplatesResponse.templates:type_name -> pollux.v1.RuleTemplate
-	95,  // 116: pollux.v1.FillRuleTemplateRequest.values:type_name -> pollux.v1.FillRuleTemplateRequest.ValuesEntry
-	47,  // 117: pollux.v1.FillRuleTemplateResponse.rule:type_name -> pollux.v1.Rule
+	14,  // 57: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
+	14,  // 58: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
+	14,  // 59: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
+	15,  // 60: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
+	115, // 61: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
+	29,  // 62: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
+	14,  // 63: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
+	115, // 64: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
+	105, // 65: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
+	42,  // 66: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
+	43,  // 67: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
+	44,  // 68: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
+	8,   // 69: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
+	45,  // 70: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
+	46,  // 71: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
+	47,  // 72: pollux.v1.Trigger.webhook:type_name -> pollux.v1.WebhookTrigger
+	48,  // 73: pollux.v1.Trigger.topic:type_name -> pollux.v1.TopicTrigger
+	40,  // 74: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
+	40,  // 75: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
+	40,  // 76: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
+	116, // 77: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
+	40,  // 78: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
+	41,  // 79: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
+	116, // 80: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
+	16,  // 81: pollux.v1.Rule.then:type_name -> pollux.v1.Action
+	16,  // 82: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
+	116, // 83: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
+	116, // 84: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
+	116, // 85: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
+	13,  // 86: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
+	115, // 87: pollux.v1.Rule.update_time:type_name -> google.protobuf.Timestamp
+	115, // 88: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
+	115, // 89: pollux.v1.RuleState.storming:type_name -> google.protobuf.Timestamp
+	115, // 90: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
+	106, // 91: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
+	49,  // 92: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
+	49,  // 93: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
+	49,  // 94: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
+	50,  // 95: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
+	49,  // 96: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
+	50,  // 97: pollux.v1.ListRulesResponse.states:type_name -> pollux.v1.RuleState
+	50,  // 98: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
+	51,  // 99: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
+	29,  // 100: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
+	51,  // 101: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
+	49,  // 102: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
+	107, // 103: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
+	51,  // 104: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
+	49,  // 105: pollux.v1.DryRunRuleRequest.rule:type_name -> pollux.v1.Rule
+	115, // 106: pollux.v1.DryRunRuleRequest.start:type_name -> google.protobuf.Timestamp
+	115, // 107: pollux.v1.DryRunRuleRequest.end:type_name -> google.protobuf.Timestamp
+	66,  // 108: pollux.v1.DryRunRuleResponse.firings:type_name -> pollux.v1.DryFiring
+	50,  // 109: pollux.v1.DryRunRuleResponse.state:type_name -> pollux.v1.RuleState
+	115, // 110: pollux.v1.DryRunRuleResponse.start:type_name -> google.protobuf.Timestamp
+	115, // 111: pollux.v1.DryRunRuleResponse.end:type_name -> google.protobuf.Timestamp
+	115, // 112: pollux.v1.DryFiring.time:type_name -> google.protobuf.Timestamp
+	108, // 113: pollux.v1.DryFiring.values:type_name -> pollux.v1.DryFiring.ValuesEntry
+	68,  // 114: pollux.v1.RuleTemplate.parameters:type_name -> pollux.v1.TemplateParameter
+	67,  // 115: pollux.v1.ListRuleTemplatesResponse.templates:type_name -> pollux.v1.RuleTemplate
+	109, // 116: pollux.v1.FillRuleTemplateRequest.values:type_name -> pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	49,  // 117: pollux.v1.FillRuleTemplateResponse.rule:type_name -> pollux.v1.Rule
 	5,   // 118: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
-	99,  // 119: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
-	99,  // 120: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
-	99,  // 121: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
-	99,  // 122: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
-	72,  // 123: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
-	73,  // 124: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
-	100, // 125: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
-	14,  // 126: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
-	99,  // 127: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
+	115, // 119: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
+	115, // 120: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
+	115, // 121: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
+	115, // 122: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
+	74,  // 123: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
+	75,  // 124: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
+	116, // 125: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
+	16,  // 126: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
+	115, // 127: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
 	5,   // 128: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
-	72,  // 129: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
+	74,  // 129: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
 	5,   // 130: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	72,  // 131: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
-	71,  // 132: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	71,  // 133: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	27,  // 134: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
+	74,  // 131: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
+	73,  // 132: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	73,  // 133: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	29,  // 134: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
 	5,   // 135: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	71,  // 136: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
-	100, // 137: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
-	71,  // 138: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	96,  // 139: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
-	97,  // 140: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
-	98,  // 141: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
-	101, // 142: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
-	28,  // 143: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
-	30,  // 144: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
-	32,  // 145: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
-	34,  // 146: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
-	36,  // 147: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
-	50,  // 148: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
-	52,  // 149: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
-	54,  // 150: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
-	56,  // 151: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
-	58,  // 152: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
-	60,  // 153: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
-	62,  // 154: pollux.v1.AutomationService.DryRunRule:input_type -> pollux.v1.DryRunRuleRequest
-	67,  // 155: pollux.v1.AutomationService.ListRuleTemplates:input_type -> pollux.v1.ListRuleTemplatesRequest
-	69,  // 156: pollux.v1.AutomationService.FillRuleTemplate:input_type -> pollux.v1.FillRuleTemplateRequest
-	76,  // 157: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
-	78,  // 158: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
-	80,  // 159: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
-	82,  // 160: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
-	84,  // 161: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
-	86,  // 162: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
-	29,  // 163: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
-	31,  // 164: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
-	33,  // 165: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
-	35,  // 166: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
-	37,  // 167: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
-	51,  // 168: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
-	53,  // 169: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
-	55,  // 170: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
-	57,  // 171: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
-	59,  // 172: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
-	61,  // 173: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
-	63,  // 174: pollux.v1.AutomationService.DryRunRule:output_type -> pollux.v1.DryRunRuleResponse
-	68,  // 175: pollux.v1.AutomationService.ListRuleTemplates:output_type -> pollux.v1.ListRuleTemplatesResponse
-	70,  // 176: pollux.v1.AutomationService.FillRuleTemplate:output_type -> pollux.v1.FillRuleTemplateResponse
-	77,  // 177: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
-	79,  // 178: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
-	81,  // 179: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
-	83,  // 180: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
-	85,  // 181: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
-	87,  // 182: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
-	163, // [163:183] is the sub-list for method output_type
-	143, // [143:163] is the sub-list for method input_type
-	143, // [143:143] is the sub-list for extension type_name
-	143, // [143:143] is the sub-list for extension extendee
-	0,   // [0:143] is the sub-list for field type_name
+	73,  // 136: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
+	116, // 137: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
+	73,  // 138: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	110, // 139: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
+	111, // 140: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
+	112, // 141: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
+	115, // 142: pollux.v1.ListFiringsRequest.start:type_name -> google.protobuf.Timestamp
+	115, // 143: pollux.v1.ListFiringsRequest.end:type_name -> google.protobuf.Timestamp
+	92,  // 144: pollux.v1.ListFiringsResponse.firings:type_name -> pollux.v1.Firing
+	93,  // 145: pollux.v1.ListFiringsResponse.clock_changes:type_name -> pollux.v1.ClockChange
+	113, // 146: pollux.v1.ListFiringsResponse.faults:type_name -> pollux.v1.ListFiringsResponse.FaultsEntry
+	115, // 147: pollux.v1.Firing.time:type_name -> google.protobuf.Timestamp
+	6,   // 148: pollux.v1.Firing.state:type_name -> pollux.v1.FiringState
+	115, // 149: pollux.v1.ClockChange.time:type_name -> google.protobuf.Timestamp
+	116, // 150: pollux.v1.ClockChange.by:type_name -> google.protobuf.Duration
+	5,   // 151: pollux.v1.AlarmSpell.severity:type_name -> pollux.v1.AlarmSeverity
+	115, // 152: pollux.v1.AlarmSpell.raise_time:type_name -> google.protobuf.Timestamp
+	115, // 153: pollux.v1.AlarmSpell.acknowledge_time:type_name -> google.protobuf.Timestamp
+	115, // 154: pollux.v1.AlarmSpell.clear_time:type_name -> google.protobuf.Timestamp
+	5,   // 155: pollux.v1.AlarmFilter.severity:type_name -> pollux.v1.AlarmSeverity
+	115, // 156: pollux.v1.AlarmFilter.start:type_name -> google.protobuf.Timestamp
+	115, // 157: pollux.v1.AlarmFilter.end:type_name -> google.protobuf.Timestamp
+	95,  // 158: pollux.v1.ListAlarmSpellsRequest.filter:type_name -> pollux.v1.AlarmFilter
+	94,  // 159: pollux.v1.ListAlarmSpellsResponse.spells:type_name -> pollux.v1.AlarmSpell
+	115, // 160: pollux.v1.ListAlarmSpellsResponse.since:type_name -> google.protobuf.Timestamp
+	95,  // 161: pollux.v1.GetAlarmStatisticsRequest.filter:type_name -> pollux.v1.AlarmFilter
+	7,   // 162: pollux.v1.GetAlarmStatisticsRequest.group:type_name -> pollux.v1.AlarmGroup
+	116, // 163: pollux.v1.GetAlarmStatisticsRequest.step:type_name -> google.protobuf.Duration
+	100, // 164: pollux.v1.GetAlarmStatisticsResponse.total:type_name -> pollux.v1.AlarmFigures
+	100, // 165: pollux.v1.GetAlarmStatisticsResponse.groups:type_name -> pollux.v1.AlarmFigures
+	101, // 166: pollux.v1.GetAlarmStatisticsResponse.bars:type_name -> pollux.v1.AlarmBar
+	115, // 167: pollux.v1.GetAlarmStatisticsResponse.start:type_name -> google.protobuf.Timestamp
+	115, // 168: pollux.v1.GetAlarmStatisticsResponse.end:type_name -> google.protobuf.Timestamp
+	115, // 169: pollux.v1.GetAlarmStatisticsResponse.since:type_name -> google.protobuf.Timestamp
+	116, // 170: pollux.v1.AlarmFigures.mean_acknowledge:type_name -> google.protobuf.Duration
+	116, // 171: pollux.v1.AlarmFigures.mean_clear:type_name -> google.protobuf.Duration
+	116, // 172: pollux.v1.AlarmFigures.longest:type_name -> google.protobuf.Duration
+	94,  // 173: pollux.v1.AlarmFigures.longest_spell:type_name -> pollux.v1.AlarmSpell
+	115, // 174: pollux.v1.AlarmBar.start:type_name -> google.protobuf.Timestamp
+	114, // 175: pollux.v1.AlarmBar.raised:type_name -> pollux.v1.AlarmBar.RaisedEntry
+	117, // 176: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
+	30,  // 177: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
+	32,  // 178: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
+	34,  // 179: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
+	36,  // 180: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
+	90,  // 181: pollux.v1.AutomationService.ListFirings:input_type -> pollux.v1.ListFiringsRequest
+	38,  // 182: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
+	52,  // 183: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
+	54,  // 184: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
+	56,  // 185: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
+	58,  // 186: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
+	60,  // 187: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
+	62,  // 188: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
+	64,  // 189: pollux.v1.AutomationService.DryRunRule:input_type -> pollux.v1.DryRunRuleRequest
+	69,  // 190: pollux.v1.AutomationService.ListRuleTemplates:input_type -> pollux.v1.ListRuleTemplatesRequest
+	71,  // 191: pollux.v1.AutomationService.FillRuleTemplate:input_type -> pollux.v1.FillRuleTemplateRequest
+	78,  // 192: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
+	80,  // 193: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
+	82,  // 194: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
+	84,  // 195: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
+	86,  // 196: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
+	88,  // 197: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
+	96,  // 198: pollux.v1.AutomationService.ListAlarmSpells:input_type -> pollux.v1.ListAlarmSpellsRequest
+	98,  // 199: pollux.v1.AutomationService.GetAlarmStatistics:input_type -> pollux.v1.GetAlarmStatisticsRequest
+	31,  // 200: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
+	33,  // 201: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
+	35,  // 202: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
+	37,  // 203: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
+	91,  // 204: pollux.v1.AutomationService.ListFirings:output_type -> pollux.v1.ListFiringsResponse
+	39,  // 205: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
+	53,  // 206: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
+	55,  // 207: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
+	57,  // 208: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
+	59,  // 209: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
+	61,  // 210: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
+	63,  // 211: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
+	65,  // 212: pollux.v1.AutomationService.DryRunRule:output_type -> pollux.v1.DryRunRuleResponse
+	70,  // 213: pollux.v1.AutomationService.ListRuleTemplates:output_type -> pollux.v1.ListRuleTemplatesResponse
+	72,  // 214: pollux.v1.AutomationService.FillRuleTemplate:output_type -> pollux.v1.FillRuleTemplateResponse
+	79,  // 215: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
+	81,  // 216: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
+	83,  // 217: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
+	85,  // 218: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
+	87,  // 219: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
+	89,  // 220: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
+	97,  // 221: pollux.v1.AutomationService.ListAlarmSpells:output_type -> pollux.v1.ListAlarmSpellsResponse
+	99,  // 222: pollux.v1.AutomationService.GetAlarmStatistics:output_type -> pollux.v1.GetAlarmStatisticsResponse
+	200, // [200:223] is the sub-list for method output_type
+	177, // [177:200] is the sub-list for method input_type
+	177, // [177:177] is the sub-list for extension type_name
+	177, // [177:177] is the sub-list for extension extendee
+	0,   // [0:177] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_automation_proto_init() }
@@ -7471,8 +8820,8 @@ func file_pollux_v1_automation_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_automation_proto_rawDesc), len(file_pollux_v1_automation_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   93,
+			NumEnums:      8,
+			NumMessages:   107,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

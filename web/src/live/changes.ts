@@ -4,7 +4,24 @@ import { useEffect } from "react";
 import { cluster, records } from "../api/client";
 import { keepStream } from "../api/stream";
 
-export type Kind = "rule" | "schedule" | "alarm" | "detector" | "notifier" | "project" | "alias" | "twin";
+export type Kind =
+  | "rule"
+  | "schedule"
+  | "alarm"
+  | "detector"
+  | "notifier"
+  | "project"
+  | "alias"
+  | "twin"
+  | "model"
+  | "zone"
+  | "system"
+  | "relation"
+  | "topic"
+  | "route"
+  | "sink"
+  | "source"
+  | "simulation";
 
 /**
  * Reads everything of a kind again when one of its records is made, changed or deleted, by whomever: the queries whose keys begin with a

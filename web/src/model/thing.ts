@@ -61,7 +61,7 @@ export interface Manifest {
   settings?: Schema;
   model?: ThingModel;
   /** How the driver finds devices in a network, where it can. */
-  scan?: { over?: string; port?: number };
+  scan?: { over?: string; port?: number; timeout_ms?: number; options?: Schema };
   memory_mb?: number;
   capabilities?: string[];
 }

@@ -45,6 +45,9 @@ const (
 	// AutomationServiceDeleteScheduleProcedure is the fully-qualified name of the AutomationService's
 	// DeleteSchedule RPC.
 	AutomationServiceDeleteScheduleProcedure = "/pollux.v1.AutomationService/DeleteSchedule"
+	// AutomationServiceListFiringsProcedure is the fully-qualified name of the AutomationService's
+	// ListFirings RPC.
+	AutomationServiceListFiringsProcedure = "/pollux.v1.AutomationService/ListFirings"
 	// AutomationServiceCancelSchedulesProcedure is the fully-qualified name of the AutomationService's
 	// CancelSchedules RPC.
 	AutomationServiceCancelSchedulesProcedure = "/pollux.v1.AutomationService/CancelSchedules"
@@ -93,6 +96,12 @@ const (
 	// AutomationServiceCountAlarmsProcedure is the fully-qualified name of the AutomationService's
 	// CountAlarms RPC.
 	AutomationServiceCountAlarmsProcedure = "/pollux.v1.AutomationService/CountAlarms"
+	// AutomationServiceListAlarmSpellsProcedure is the fully-qualified name of the AutomationService's
+	// ListAlarmSpells RPC.
+	AutomationServiceListAlarmSpellsProcedure = "/pollux.v1.AutomationService/ListAlarmSpells"
+	// AutomationServiceGetAlarmStatisticsProcedure is the fully-qualified name of the
+	// AutomationService's GetAlarmStatistics RPC.
+	AutomationServiceGetAlarmStatisticsProcedure = "/pollux.v1.AutomationService/GetAlarmStatistics"
 )
 
 // AutomationServiceClient is a client for the pollux.v1.AutomationService service.
@@ -103,6 +112,9 @@ type AutomationServiceClient interface {
 	GetSchedule(context.Context, *connect.Request[v1.GetScheduleRequest]) (*connect.Response[v1.GetScheduleResponse], error)
 	ListSchedules(context.Context, *connect.Request[v1.ListSchedulesRequest]) (*connect.Response[v1.ListSchedulesResponse], error)
 	DeleteSchedule(context.Context, *connect.Request[v1.DeleteScheduleRequest]) (*connect.Response[v1.DeleteScheduleResponse], error)
+	// ListFirings gives what a calendar shows: when the schedules of a project are due between two times, what was done before now, which days their
+	// exceptions leave out, and where clocks change. By schedule, then by time.
+	ListFirings(context.Context, *connect.Request[v1.ListFiringsRequest]) (*connect.Response[v1.ListFiringsResponse], error)
 	// CancelSchedules deletes all schedules of a project that act on a twin.
 	CancelSchedules(context.Context, *connect.Request[v1.CancelSchedulesRequest]) (*connect.Response[v1.CancelSchedulesResponse], error)
 	// PutRule makes a rule (revision 0), or replaces the one of the revision given.
@@ -132,6 +144,11 @@ type AutomationServiceClient interface {
 	DeleteAlarm(context.Context, *connect.Request[v1.DeleteAlarmRequest]) (*connect.Response[v1.DeleteAlarmResponse], error)
 	// CountAlarms counts the alarms of a project whose reason is there, in all, by severity, by zone and by twin.
 	CountAlarms(context.Context, *connect.Request[v1.CountAlarmsRequest]) (*connect.Response[v1.CountAlarmsResponse], error)
+	// ListAlarmSpells gives the times when alarms were active within a span, those that were raised last first. They are read from the journal, and are known
+	// for as long as it is kept.
+	ListAlarmSpells(context.Context, *connect.Request[v1.ListAlarmSpellsRequest]) (*connect.Response[v1.ListAlarmSpellsResponse], error)
+	// GetAlarmStatistics counts and measures those spells, in all, by group, and over time.
+	GetAlarmStatistics(context.Context, *connect.Request[v1.GetAlarmStatisticsRequest]) (*connect.Response[v1.GetAlarmStatisticsResponse], error)
 }
 
 // NewAutomationServiceClient constructs a client for the pollux.v1.AutomationService service. By
@@ -169,6 +186,13 @@ func NewAutomationServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			httpClient,
 			baseURL+AutomationServiceDeleteScheduleProcedure,
 			connect.WithSchema(automationServiceMethods.ByName("DeleteSchedule")),
+			connect.WithClientOptions(opts...),
+		),
+		listFirings: connect.NewClient[v1.ListFiringsRequest, v1.ListFiringsResponse](
+			httpClient,
+			baseURL+AutomationServiceListFiringsProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("ListFirings")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		cancelSchedules: connect.NewClient[v1.CancelSchedulesRequest, v1.CancelSchedulesResponse](
@@ -277,31 +301,48 @@ func NewAutomationServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		listAlarmSpells: connect.NewClient[v1.ListAlarmSpellsRequest, v1.ListAlarmSpellsResponse](
+			httpClient,
+			baseURL+AutomationServiceListAlarmSpellsProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("ListAlarmSpells")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getAlarmStatistics: connect.NewClient[v1.GetAlarmStatisticsRequest, v1.GetAlarmStatisticsResponse](
+			httpClient,
+			baseURL+AutomationServiceGetAlarmStatisticsProcedure,
+			connect.WithSchema(automationServiceMethods.ByName("GetAlarmStatistics")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // automationServiceClient implements AutomationServiceClient.
 type automationServiceClient struct {
-	putSchedule       *connect.Client[v1.PutScheduleRequest, v1.PutScheduleResponse]
-	getSchedule       *connect.Client[v1.GetScheduleRequest, v1.GetScheduleResponse]
-	listSchedules     *connect.Client[v1.ListSchedulesRequest, v1.ListSchedulesResponse]
-	deleteSchedule    *connect.Client[v1.DeleteScheduleRequest, v1.DeleteScheduleResponse]
-	cancelSchedules   *connect.Client[v1.CancelSchedulesRequest, v1.CancelSchedulesResponse]
-	putRule           *connect.Client[v1.PutRuleRequest, v1.PutRuleResponse]
-	getRule           *connect.Client[v1.GetRuleRequest, v1.GetRuleResponse]
-	listRules         *connect.Client[v1.ListRulesRequest, v1.ListRulesResponse]
-	deleteRule        *connect.Client[v1.DeleteRuleRequest, v1.DeleteRuleResponse]
-	whyRule           *connect.Client[v1.WhyRuleRequest, v1.WhyRuleResponse]
-	testRule          *connect.Client[v1.TestRuleRequest, v1.TestRuleResponse]
-	dryRunRule        *connect.Client[v1.DryRunRuleRequest, v1.DryRunRuleResponse]
-	listRuleTemplates *connect.Client[v1.ListRuleTemplatesRequest, v1.ListRuleTemplatesResponse]
-	fillRuleTemplate  *connect.Client[v1.FillRuleTemplateRequest, v1.FillRuleTemplateResponse]
-	raiseAlarm        *connect.Client[v1.RaiseAlarmRequest, v1.RaiseAlarmResponse]
-	getAlarm          *connect.Client[v1.GetAlarmRequest, v1.GetAlarmResponse]
-	listAlarms        *connect.Client[v1.ListAlarmsRequest, v1.ListAlarmsResponse]
-	changeAlarm       *connect.Client[v1.ChangeAlarmRequest, v1.ChangeAlarmResponse]
-	deleteAlarm       *connect.Client[v1.DeleteAlarmRequest, v1.DeleteAlarmResponse]
-	countAlarms       *connect.Client[v1.CountAlarmsRequest, v1.CountAlarmsResponse]
+	putSchedule        *connect.Client[v1.PutScheduleRequest, v1.PutScheduleResponse]
+	getSchedule        *connect.Client[v1.GetScheduleRequest, v1.GetScheduleResponse]
+	listSchedules      *connect.Client[v1.ListSchedulesRequest, v1.ListSchedulesResponse]
+	deleteSchedule     *connect.Client[v1.DeleteScheduleRequest, v1.DeleteScheduleResponse]
+	listFirings        *connect.Client[v1.ListFiringsRequest, v1.ListFiringsResponse]
+	cancelSchedules    *connect.Client[v1.CancelSchedulesRequest, v1.CancelSchedulesResponse]
+	putRule            *connect.Client[v1.PutRuleRequest, v1.PutRuleResponse]
+	getRule            *connect.Client[v1.GetRuleRequest, v1.GetRuleResponse]
+	listRules          *connect.Client[v1.ListRulesRequest, v1.ListRulesResponse]
+	deleteRule         *connect.Client[v1.DeleteRuleRequest, v1.DeleteRuleResponse]
+	whyRule            *connect.Client[v1.WhyRuleRequest, v1.WhyRuleResponse]
+	testRule           *connect.Client[v1.TestRuleRequest, v1.TestRuleResponse]
+	dryRunRule         *connect.Client[v1.DryRunRuleRequest, v1.DryRunRuleResponse]
+	listRuleTemplates  *connect.Client[v1.ListRuleTemplatesRequest, v1.ListRuleTemplatesResponse]
+	fillRuleTemplate   *connect.Client[v1.FillRuleTemplateRequest, v1.FillRuleTemplateResponse]
+	raiseAlarm         *connect.Client[v1.RaiseAlarmRequest, v1.RaiseAlarmResponse]
+	getAlarm           *connect.Client[v1.GetAlarmRequest, v1.GetAlarmResponse]
+	listAlarms         *connect.Client[v1.ListAlarmsRequest, v1.ListAlarmsResponse]
+	changeAlarm        *connect.Client[v1.ChangeAlarmRequest, v1.ChangeAlarmResponse]
+	deleteAlarm        *connect.Client[v1.DeleteAlarmRequest, v1.DeleteAlarmResponse]
+	countAlarms        *connect.Client[v1.CountAlarmsRequest, v1.CountAlarmsResponse]
+	listAlarmSpells    *connect.Client[v1.ListAlarmSpellsRequest, v1.ListAlarmSpellsResponse]
+	getAlarmStatistics *connect.Client[v1.GetAlarmStatisticsRequest, v1.GetAlarmStatisticsResponse]
 }
 
 // PutSchedule calls pollux.v1.AutomationService.PutSchedule.
@@ -322,6 +363,11 @@ func (c *automationServiceClient) ListSchedules(ctx context.Context, req *connec
 // DeleteSchedule calls pollux.v1.AutomationService.DeleteSchedule.
 func (c *automationServiceClient) DeleteSchedule(ctx context.Context, req *connect.Request[v1.DeleteScheduleRequest]) (*connect.Response[v1.DeleteScheduleResponse], error) {
 	return c.deleteSchedule.CallUnary(ctx, req)
+}
+
+// ListFirings calls pollux.v1.AutomationService.ListFirings.
+func (c *automationServiceClient) ListFirings(ctx context.Context, req *connect.Request[v1.ListFiringsRequest]) (*connect.Response[v1.ListFiringsResponse], error) {
+	return c.listFirings.CallUnary(ctx, req)
 }
 
 // CancelSchedules calls pollux.v1.AutomationService.CancelSchedules.
@@ -404,6 +450,16 @@ func (c *automationServiceClient) CountAlarms(ctx context.Context, req *connect.
 	return c.countAlarms.CallUnary(ctx, req)
 }
 
+// ListAlarmSpells calls pollux.v1.AutomationService.ListAlarmSpells.
+func (c *automationServiceClient) ListAlarmSpells(ctx context.Context, req *connect.Request[v1.ListAlarmSpellsRequest]) (*connect.Response[v1.ListAlarmSpellsResponse], error) {
+	return c.listAlarmSpells.CallUnary(ctx, req)
+}
+
+// GetAlarmStatistics calls pollux.v1.AutomationService.GetAlarmStatistics.
+func (c *automationServiceClient) GetAlarmStatistics(ctx context.Context, req *connect.Request[v1.GetAlarmStatisticsRequest]) (*connect.Response[v1.GetAlarmStatisticsResponse], error) {
+	return c.getAlarmStatistics.CallUnary(ctx, req)
+}
+
 // AutomationServiceHandler is an implementation of the pollux.v1.AutomationService service.
 type AutomationServiceHandler interface {
 	// PutSchedule makes a schedule (revision 0), or replaces the one of the revision given.
@@ -412,6 +468,9 @@ type AutomationServiceHandler interface {
 	GetSchedule(context.Context, *connect.Request[v1.GetScheduleRequest]) (*connect.Response[v1.GetScheduleResponse], error)
 	ListSchedules(context.Context, *connect.Request[v1.ListSchedulesRequest]) (*connect.Response[v1.ListSchedulesResponse], error)
 	DeleteSchedule(context.Context, *connect.Request[v1.DeleteScheduleRequest]) (*connect.Response[v1.DeleteScheduleResponse], error)
+	// ListFirings gives what a calendar shows: when the schedules of a project are due between two times, what was done before now, which days their
+	// exceptions leave out, and where clocks change. By schedule, then by time.
+	ListFirings(context.Context, *connect.Request[v1.ListFiringsRequest]) (*connect.Response[v1.ListFiringsResponse], error)
 	// CancelSchedules deletes all schedules of a project that act on a twin.
 	CancelSchedules(context.Context, *connect.Request[v1.CancelSchedulesRequest]) (*connect.Response[v1.CancelSchedulesResponse], error)
 	// PutRule makes a rule (revision 0), or replaces the one of the revision given.
@@ -441,6 +500,11 @@ type AutomationServiceHandler interface {
 	DeleteAlarm(context.Context, *connect.Request[v1.DeleteAlarmRequest]) (*connect.Response[v1.DeleteAlarmResponse], error)
 	// CountAlarms counts the alarms of a project whose reason is there, in all, by severity, by zone and by twin.
 	CountAlarms(context.Context, *connect.Request[v1.CountAlarmsRequest]) (*connect.Response[v1.CountAlarmsResponse], error)
+	// ListAlarmSpells gives the times when alarms were active within a span, those that were raised last first. They are read from the journal, and are known
+	// for as long as it is kept.
+	ListAlarmSpells(context.Context, *connect.Request[v1.ListAlarmSpellsRequest]) (*connect.Response[v1.ListAlarmSpellsResponse], error)
+	// GetAlarmStatistics counts and measures those spells, in all, by group, and over time.
+	GetAlarmStatistics(context.Context, *connect.Request[v1.GetAlarmStatisticsRequest]) (*connect.Response[v1.GetAlarmStatisticsResponse], error)
 }
 
 // NewAutomationServiceHandler builds an HTTP handler from the service implementation. It returns
@@ -474,6 +538,13 @@ func NewAutomationServiceHandler(svc AutomationServiceHandler, opts ...connect.H
 		AutomationServiceDeleteScheduleProcedure,
 		svc.DeleteSchedule,
 		connect.WithSchema(automationServiceMethods.ByName("DeleteSchedule")),
+		connect.WithHandlerOptions(opts...),
+	)
+	automationServiceListFiringsHandler := connect.NewUnaryHandler(
+		AutomationServiceListFiringsProcedure,
+		svc.ListFirings,
+		connect.WithSchema(automationServiceMethods.ByName("ListFirings")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	automationServiceCancelSchedulesHandler := connect.NewUnaryHandler(
@@ -582,6 +653,20 @@ func NewAutomationServiceHandler(svc AutomationServiceHandler, opts ...connect.H
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	automationServiceListAlarmSpellsHandler := connect.NewUnaryHandler(
+		AutomationServiceListAlarmSpellsProcedure,
+		svc.ListAlarmSpells,
+		connect.WithSchema(automationServiceMethods.ByName("ListAlarmSpells")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	automationServiceGetAlarmStatisticsHandler := connect.NewUnaryHandler(
+		AutomationServiceGetAlarmStatisticsProcedure,
+		svc.GetAlarmStatistics,
+		connect.WithSchema(automationServiceMethods.ByName("GetAlarmStatistics")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pollux.v1.AutomationService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AutomationServicePutScheduleProcedure:
@@ -592,6 +677,8 @@ func NewAutomationServiceHandler(svc AutomationServiceHandler, opts ...connect.H
 			automationServiceListSchedulesHandler.ServeHTTP(w, r)
 		case AutomationServiceDeleteScheduleProcedure:
 			automationServiceDeleteScheduleHandler.ServeHTTP(w, r)
+		case AutomationServiceListFiringsProcedure:
+			automationServiceListFiringsHandler.ServeHTTP(w, r)
 		case AutomationServiceCancelSchedulesProcedure:
 			automationServiceCancelSchedulesHandler.ServeHTTP(w, r)
 		case AutomationServicePutRuleProcedure:
@@ -624,6 +711,10 @@ func NewAutomationServiceHandler(svc AutomationServiceHandler, opts ...connect.H
 			automationServiceDeleteAlarmHandler.ServeHTTP(w, r)
 		case AutomationServiceCountAlarmsProcedure:
 			automationServiceCountAlarmsHandler.ServeHTTP(w, r)
+		case AutomationServiceListAlarmSpellsProcedure:
+			automationServiceListAlarmSpellsHandler.ServeHTTP(w, r)
+		case AutomationServiceGetAlarmStatisticsProcedure:
+			automationServiceGetAlarmStatisticsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -647,6 +738,10 @@ func (UnimplementedAutomationServiceHandler) ListSchedules(context.Context, *con
 
 func (UnimplementedAutomationServiceHandler) DeleteSchedule(context.Context, *connect.Request[v1.DeleteScheduleRequest]) (*connect.Response[v1.DeleteScheduleResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.DeleteSchedule is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) ListFirings(context.Context, *connect.Request[v1.ListFiringsRequest]) (*connect.Response[v1.ListFiringsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.ListFirings is not implemented"))
 }
 
 func (UnimplementedAutomationServiceHandler) CancelSchedules(context.Context, *connect.Request[v1.CancelSchedulesRequest]) (*connect.Response[v1.CancelSchedulesResponse], error) {
@@ -711,4 +806,12 @@ func (UnimplementedAutomationServiceHandler) DeleteAlarm(context.Context, *conne
 
 func (UnimplementedAutomationServiceHandler) CountAlarms(context.Context, *connect.Request[v1.CountAlarmsRequest]) (*connect.Response[v1.CountAlarmsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.CountAlarms is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) ListAlarmSpells(context.Context, *connect.Request[v1.ListAlarmSpellsRequest]) (*connect.Response[v1.ListAlarmSpellsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.ListAlarmSpells is not implemented"))
+}
+
+func (UnimplementedAutomationServiceHandler) GetAlarmStatistics(context.Context, *connect.Request[v1.GetAlarmStatisticsRequest]) (*connect.Response[v1.GetAlarmStatisticsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.AutomationService.GetAlarmStatistics is not implemented"))
 }

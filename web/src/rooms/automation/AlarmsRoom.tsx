@@ -1,17 +1,21 @@
-import { Button, Checkbox, Loader, Menu, Table, TextInput } from "@mantine/core";
+import { Button, Checkbox, Loader, Menu, SegmentedControl, Table, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
 
 import { automation } from "../../api/client";
 import { useWord } from "../../frame/address";
+import { Ask } from "../../frame/Ask";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { AlarmSeverity, type Alarm, type ChangeAlarmRequest } from "../../gen/pollux/v1/automation_pb";
 import { split, twinPath } from "../../model/id";
 import { count, dateTime, millis } from "../../model/value";
+import { AlarmStatistics } from "./AlarmStatistics";
+import { AlarmTimeline } from "./AlarmTimeline";
 import { Facts } from "./Facts";
 import { Item } from "./Item";
+import { RaiseAlarm } from "./RaiseAlarm";
 import { Runs } from "./Runs";
 import { automationTabs, useAlarms } from "./useAutomation";
 
@@ -26,49 +30,80 @@ const shelves = [
 export function AlarmsRoom() {
   const [id, choose] = useWord("alarm");
   const [every, setEvery] = useWord("all");
+  const [show, setShow] = useWord("show");
+  const [raising, setRaising] = useState(false);
   const { data, isPending, error } = useAlarms(every !== "");
   const list = data ?? [];
   return (
     <>
       <RoomHead title="Alarms" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "alarm" : "alarms"}`} error={error}>
-        <Checkbox label="Also shelved, suppressed and over" checked={every !== ""} onChange={(e) => setEvery(e.currentTarget.checked ? "yes" : "")} />
+        {!show && <Checkbox label="Also shelved, suppressed and over" checked={every !== ""} onChange={(e) => setEvery(e.currentTarget.checked ? "yes" : "")} />}
+        <SegmentedControl
+          size="xs"
+          aria-label="View"
+          value={show || "list"}
+          onChange={(v) => setShow(v === "list" ? "" : v)}
+          data={[
+            { value: "list", label: "List" },
+            { value: "timeline", label: "Timeline" },
+            { value: "statistics", label: "Statistics" },
+          ]}
+        />
+        <Button onClick={() => setRaising(true)}>Raise alarm</Button>
       </RoomHead>
-      <div className="split">
-        <div className="split-list">
-          <section className="panel" aria-label="Alarms">
-            <h2>There are</h2>
-            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-            {data && list.length === 0 && <p className="muted pad">Nothing needs attention.</p>}
-            <ul className="list bounded">
-              {list.map((a) => (
-                <Item key={a.id} id={a.id} title={a.text} note={stateOf(a)} pill={severity(a)} bad={a.active && a.severity >= AlarmSeverity.ERROR} chosen={a.id === id} onChoose={() => choose(a.id)} />
-              ))}
-            </ul>
-          </section>
+      {raising && (
+        <RaiseAlarm
+          onClose={(made) => {
+            setRaising(false);
+            if (made) choose(made);
+          }}
+        />
+      )}
+      {show === "timeline" && <AlarmTimeline />}
+      {show === "statistics" && <AlarmStatistics />}
+      {!show && (
+        <div className="split">
+          <div className="split-list">
+            <section className="panel" aria-label="Alarms">
+              <h2>There are</h2>
+              {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
+              {data && list.length === 0 && <p className="muted pad">Nothing needs attention.</p>}
+              <ul className="list bounded">
+                {list.map((a) => (
+                  <Item key={a.id} id={a.id} title={a.text} note={stateOf(a)} pill={severity(a)} bad={a.active && a.severity >= AlarmSeverity.ERROR} chosen={a.id === id} onChoose={() => choose(a.id)} />
+                ))}
+              </ul>
+            </section>
+          </div>
+          <div className="split-detail">
+            {id ? (
+              <AlarmDetail key={id} id={id} onGone={() => choose("")} />
+            ) : (
+              <div className="empty">
+                <b>An alarm is what somebody should look at.</b>
+                <span>Rules raise and clear them; it needs attention until it is both cleared and acknowledged.</span>
+                <Try lines={[{ what: "Raise one by hand", line: "pollux alarm raise leak 'water in the cellar' --severity critical" }]} />
+              </div>
+            )}
+          </div>
         </div>
-        <div className="split-detail">
-          {id ? (
-            <AlarmDetail key={id} id={id} />
-          ) : (
-            <div className="empty">
-              <b>An alarm is what somebody should look at.</b>
-              <span>Rules raise and clear them; it needs attention until it is both cleared and acknowledged.</span>
-              <Try lines={[{ what: "Raise one by hand", line: "pollux alarm raise leak 'water in the cellar' --severity critical" }]} />
-            </div>
-          )}
-        </div>
-      </div>
+      )}
     </>
   );
 }
 
-function AlarmDetail({ id }: { id: string }) {
+function AlarmDetail({ id, onGone }: { id: string; onGone: () => void }) {
   const client = useQueryClient();
   const [note, setNote] = useState("");
+  const [to, setTo] = useState<string>();
+  const [going, setGoing] = useState(false);
   const { data, error } = useQuery({ queryKey: ["alarm", "one", id], queryFn: ({ signal }) => automation.getAlarm({ id }, { signal }), refetchInterval: 10_000 });
   const change = useMutation({
     mutationFn: (what: ChangeAlarmRequest["change"]) => automation.changeAlarm({ id, change: what, note }),
-    onSuccess: () => setNote(""),
+    onSuccess: () => {
+      setNote("");
+      setTo(undefined);
+    },
     onSettled: () => client.invalidateQueries({ queryKey: ["alarm"] }),
   });
   const a = data?.alarm;
@@ -121,7 +156,27 @@ function AlarmDetail({ id }: { id: string }) {
         <Button variant="default" disabled={!a.active} onClick={() => change.mutate({ case: "clear", value: true })}>
           Clear
         </Button>
+        <TextInput aria-label="Assign to" placeholder="nobody" w={110} value={to ?? a.assignedTo} onChange={(e) => setTo(e.currentTarget.value)} />
+        <Button variant="default" disabled={to === undefined || to.trim() === a.assignedTo} onClick={() => change.mutate({ case: "assign", value: (to ?? "").trim() })}>
+          Assign
+        </Button>
+        <Button variant="default" ml="auto" onClick={() => setGoing(true)}>
+          Delete
+        </Button>
       </div>
+      <Ask
+        opened={going}
+        onClose={() => setGoing(false)}
+        title="Delete alarm"
+        verb="Delete alarm"
+        run={() => automation.deleteAlarm({ id })}
+        onDone={async () => {
+          onGone();
+          await client.invalidateQueries({ queryKey: ["alarm", "all"] });
+        }}
+      >
+        <b>{id}</b> is gone; the timeline and the statistics keep when it was active. It comes back where its rule raises it again.
+      </Ask>
       <h3 className="automation-head">What happened</h3>
       <div className="scroll-x">
         <Table verticalSpacing={4} aria-label="Changes">

@@ -1,6 +1,6 @@
-import { Button, Loader } from "@mantine/core";
+import { Button, Loader, SegmentedControl } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { useEffect, useRef, useState, type ReactNode } from "react";
 
 import { automation } from "../../api/client";
 import { useWord } from "../../frame/address";
@@ -9,6 +9,7 @@ import { Try } from "../../frame/Try";
 import type { Schedule } from "../../gen/pollux/v1/automation_pb";
 import { full, split } from "../../model/id";
 import { count, dateTime, millis } from "../../model/value";
+import { Calendar } from "./Calendar";
 import { Facts } from "./Facts";
 import { Item } from "./Item";
 import { ReportForm } from "./ReportForm";
@@ -37,53 +38,108 @@ async function put(text: string, revision: bigint): Promise<string> {
 /** Schedules: when each is due next, and what it did. */
 export function SchedulesRoom() {
   const [id, choose] = useWord("schedule");
+  const [view, setView] = useWord("view");
   const { data, isPending, error } = useSchedules();
   const list = data ?? [];
   const chosen = list.find((s) => s.schedule.id === id)?.schedule;
+  const calendar = view === "month" || view === "week";
   return (
     <>
       <RoomHead title="Schedules" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "schedule" : "schedules"}`} error={error}>
+        <SegmentedControl
+          size="xs"
+          aria-label="View"
+          value={calendar ? "calendar" : "list"}
+          onChange={(v) => setView(v === "calendar" ? "month" : "")}
+          data={[
+            { value: "list", label: "List" },
+            { value: "calendar", label: "Calendar" },
+          ]}
+        />
         <Button variant="default" onClick={() => choose("report")}>
           New report
         </Button>
         <Button onClick={() => choose("new")}>New schedule</Button>
       </RoomHead>
-      <div className="split">
-        <div className="split-list">
-          <section className="panel" aria-label="Schedules">
-            <h2>There are</h2>
-            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-            {data && list.length === 0 && <p className="muted pad">None yet.</p>}
-            <ul className="list bounded">
-              {list.map(({ schedule: s, next }) => (
-                <Item key={s.id} id={s.id} title={s.title} note={s.paused ? undefined : soon(millis(next))} pill={s.paused ? "paused" : undefined} chosen={s.id === id} onChoose={() => choose(s.id)} />
-              ))}
-            </ul>
-          </section>
-        </div>
-        <div className="split-detail">
-          {id === "new" ? (
-            <section className="panel" aria-label="New schedule">
-              <h2>New schedule</h2>
-              <TextEditor kind="schedule" id="" text={blank} save={(text) => put(text, 0n)} remove={() => Promise.resolve()} onClose={choose} />
-            </section>
-          ) : id === "report" ? (
-            <section className="panel" aria-label="New report">
-              <h2>New report</h2>
-              <ReportForm onClose={choose} />
-            </section>
-          ) : chosen ? (
-            <ScheduleDetail key={chosen.id} schedule={chosen} onChoose={choose} />
-          ) : (
-            <div className="empty">
-              {id && data ? <b>There is no schedule {id}.</b> : <b>A schedule does something at times.</b>}
-              <span>Once, every so often, by cron, by the calendar, or by the sun.</span>
-              <Try lines={[{ what: "Each evening", line: "pollux schedule put lights-out --daily 22:30 --zone Europe/Berlin --set lamp1.power=off" }]} />
-            </div>
+      {calendar ? (
+        <>
+          <Calendar
+            view={view}
+            setView={setView}
+            zones={[...new Set(list.map((x) => x.schedule.timing?.zone || "UTC"))].sort()}
+            projects={[...new Set(list.map((x) => split(x.schedule.id).project))].sort()}
+            chosen={id}
+            onChoose={choose}
+          />
+          {id && (
+            <Seen key={id}>
+              <Chosen id={id} chosen={chosen} known={data !== undefined} onChoose={choose} />
+            </Seen>
           )}
+        </>
+      ) : (
+        <div className="split">
+          <div className="split-list">
+            <section className="panel" aria-label="Schedules">
+              <h2>There are</h2>
+              {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
+              {data && list.length === 0 && <p className="muted pad">None yet.</p>}
+              <ul className="list bounded">
+                {list.map(({ schedule: s, next }) => (
+                  <Item key={s.id} id={s.id} title={s.title} note={s.paused ? undefined : soon(millis(next))} pill={s.paused ? "paused" : undefined} chosen={s.id === id} onChoose={() => choose(s.id)} />
+                ))}
+              </ul>
+            </section>
+          </div>
+          <div className="split-detail">
+            <Chosen id={id} chosen={chosen} known={data !== undefined} onChoose={choose} />
+          </div>
         </div>
-      </div>
+      )}
     </>
+  );
+}
+
+/** What is chosen below a calendar comes into sight. */
+function Seen({ children }: { children: ReactNode }) {
+  const at = useRef<HTMLDivElement>(null);
+  useEffect(() => at.current?.scrollIntoView({ block: "nearest" }), []);
+  return <div ref={at}>{children}</div>;
+}
+
+interface ChosenProps {
+  id: string;
+  chosen: Schedule | undefined;
+  /** The schedules are known. */
+  known: boolean;
+  onChoose: (id: string) => void;
+}
+
+/** The schedule that is chosen, or a form for a new one. */
+function Chosen({ id, chosen, known, onChoose }: ChosenProps) {
+  if (id === "new") {
+    return (
+      <section className="panel" aria-label="New schedule">
+        <h2>New schedule</h2>
+        <TextEditor kind="schedule" id="" text={blank} save={(text) => put(text, 0n)} remove={() => Promise.resolve()} onClose={onChoose} />
+      </section>
+    );
+  }
+  if (id === "report") {
+    return (
+      <section className="panel" aria-label="New report">
+        <h2>New report</h2>
+        <ReportForm onClose={onChoose} />
+      </section>
+    );
+  }
+  if (chosen) return <ScheduleDetail key={chosen.id} schedule={chosen} onChoose={onChoose} />;
+  return (
+    <div className="empty">
+      {id && known ? <b>There is no schedule {id}.</b> : <b>A schedule does something at times.</b>}
+      <span>Once, every so often, by cron, by the calendar, or by the sun.</span>
+      <Try lines={[{ what: "Each evening", line: "pollux schedule put lights-out --daily 22:30 --zone Europe/Berlin --set lamp1.power=off" }]} />
+    </div>
   );
 }
 

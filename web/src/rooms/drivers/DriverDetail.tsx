@@ -24,7 +24,7 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
   const [creating, setCreating] = useState(false);
   const [deleting, setDeleting] = useState<Driver>();
   const shown = driver.versions.find((v) => v.version === version) ?? driver.newest;
-  const scans = parseManifest(shown.manifestJson)?.scan !== undefined;
+  const scan = parseManifest(shown.manifestJson)?.scan;
   return (
     <section className="panel" aria-label={`Driver ${driver.name}`}>
       <div className="detail-head">
@@ -93,7 +93,7 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
         <Tabs.List>
           <Tabs.Tab value="model">What it does</Tabs.Tab>
           <Tabs.Tab value="twins">Used by</Tabs.Tab>
-          {scans && <Tabs.Tab value="find">Find devices</Tabs.Tab>}
+          {scan && <Tabs.Tab value="find">Find devices</Tabs.Tab>}
           <Tabs.Tab value="settings">Settings</Tabs.Tab>
           <Tabs.Tab value="rollout">Rollout</Tabs.Tab>
           <Tabs.Tab value="manifest">Manifest</Tabs.Tab>
@@ -104,9 +104,11 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
         <Tabs.Panel value="twins">
           <Users name={driver.name} />
         </Tabs.Panel>
-        <Tabs.Panel value="find">
-          <Scan driver={`${shown.name}@${shown.version}`} />
-        </Tabs.Panel>
+        {scan && (
+          <Tabs.Panel value="find">
+            <Scan key={shown.digest} driver={`${shown.name}@${shown.version}`} scan={scan} />
+          </Tabs.Panel>
+        )}
         <Tabs.Panel value="settings">
           <p className="muted pad">What all its twins have, of whichever version, unless their zone, their system or they themselves say otherwise.</p>
           <ScopeSettings scope={{ kind: "driver", id: driver.name }} schema={parseManifest(driver.newest.manifestJson)?.settings} />

@@ -3,6 +3,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { sinks, sources } from "../../api/client";
 import type { Sink } from "../../gen/pollux/v1/sink_pb";
 import type { Source } from "../../gen/pollux/v1/source_pb";
+import { useChanges } from "../../live/changes";
 import { all } from "../../model/catalog";
 import { full } from "../../model/id";
 import { count, dateTime, millis } from "../../model/value";
@@ -41,6 +42,7 @@ function shownSink(m: Sink): Shown {
 
 /** Sinks: ways out, how far they are, what they dropped and why they wait. */
 function SinksRoom() {
+  useChanges("sink", "sinks");
   const client = useQueryClient();
   const topics = useTopics();
   const { data, error } = useQuery({
@@ -97,6 +99,7 @@ function shownSource(m: Source): Shown {
 
 /** Sources: doors at which Pollux fetches messages itself. */
 function SourcesRoom() {
+  useChanges("source", "sources");
   const client = useQueryClient();
   const { data, error } = useQuery({
     queryKey: ["sources"],

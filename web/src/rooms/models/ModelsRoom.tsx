@@ -7,12 +7,14 @@ import { models } from "../../api/client";
 import { explain } from "../../api/errors";
 import { create } from "@bufbuild/protobuf";
 import { ModelSchema } from "../../gen/pollux/v1/model_pb";
+import { useChanges } from "../../live/changes";
 import { blank } from "../../model/thingmodel";
 import { count } from "../../model/value";
 import { ModelEditor } from "./ModelEditor";
 
 /** The models of twins without a driver. */
 export function ModelsRoom({ id }: { id?: string }) {
+  useChanges("model", "models");
   const client = useQueryClient();
   const [, go] = useLocation();
   const [name, setName] = useState("");

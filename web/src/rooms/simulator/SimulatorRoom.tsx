@@ -11,6 +11,7 @@ import { ingestTabs } from "../../frame/ingestTabs";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Simulation } from "../../gen/pollux/v1/simulation_pb";
+import { useChanges } from "../../live/changes";
 import { all } from "../../model/catalog";
 import { split } from "../../model/id";
 import { count, dateTime, millis, span } from "../../model/value";
@@ -20,6 +21,7 @@ import { SimulationForm } from "./SimulationForm";
 
 /** Simulations: scenarios that the cluster plays to twins, as their devices would. */
 export function SimulatorRoom() {
+  useChanges("simulation", "simulations");
   const client = useQueryClient();
   const [id, choose] = useWord("simulation");
   const { data, isPending, error } = useQuery({

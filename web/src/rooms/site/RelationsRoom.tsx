@@ -1,6 +1,7 @@
 import "./site.css";
 
-import { ActionIcon, Autocomplete, Button, Loader, Table, TextInput, Tooltip } from "@mantine/core";
+import type { JsonObject } from "@bufbuild/protobuf";
+import { ActionIcon, Autocomplete, Button, JsonInput, Loader, Modal, Table, TextInput, Tooltip, UnstyledButton } from "@mantine/core";
 import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import { Link } from "wouter";
@@ -12,16 +13,19 @@ import { More } from "../../frame/More";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Relation } from "../../gen/pollux/v1/relation_pb";
+import { useChanges } from "../../live/changes";
 import { split, twinPath } from "../../model/id";
 import { TrashIcon } from "../../shell/icons";
 import { siteTabs, systemPath } from "./tabs";
 
 /** Typed links between twins, zones and systems; and walks along them. */
 export function RelationsRoom() {
+  useChanges("relation", "relations walk");
   const queries = useQueryClient();
   const [of, setOf] = useWord("of");
   const [type, setType] = useWord("type");
   const [going, setGoing] = useState<Relation>();
+  const [changing, setChanging] = useState<Relation>();
   const query = useInfiniteQuery({
     queryKey: ["relations", of, type],
     queryFn: ({ pageParam, signal }) => relations.listRelations({ of, type, pageSize: 100, pageToken: pageParam }, { signal }),
@@ -77,7 +81,10 @@ export function RelationsRoom() {
                     <Table.Td>
                       {r.title} {r.attributes && Object.keys(r.attributes).length > 0 && <code>{JSON.stringify(r.attributes)}</code>}
                     </Table.Td>
-                    <Table.Td className="num">
+                    <Table.Td className="num nowrap">
+                      <UnstyledButton className="more" aria-label={`Edit ${r.id}`} onClick={() => setChanging(r)}>
+                        Edit
+                      </UnstyledButton>
                       <Tooltip label="Delete">
                         <ActionIcon variant="subtle" color="gray" aria-label={`Delete ${r.id}`} onClick={() => setGoing(r)}>
                           <TrashIcon />
@@ -92,6 +99,7 @@ export function RelationsRoom() {
         )}
         <More query={query} />
       </section>
+      {changing && <Change key={changing.id} relation={changing} onClose={() => setChanging(undefined)} onDone={again} />}
       <Ask opened={going !== undefined} onClose={() => setGoing(undefined)} title="Delete relation" verb="Delete relation" run={() => relations.deleteRelation({ id: going?.id ?? "" })} onDone={again}>
         {going?.from} <b>{going?.type}</b> {going?.to}: both stay, the link goes.
       </Ask>
@@ -109,6 +117,58 @@ function Thing({ end }: { end: string }) {
       <Link href={href}>{id}</Link>
     </>
   );
+}
+
+/** What may be changed of a relation: its ends and its type are what it is. */
+function Change({ relation: r, onClose, onDone }: { relation: Relation; onClose: () => void; onDone: () => unknown }) {
+  const [title, setTitle] = useState(r.title);
+  const [attributes, setAttributes] = useState(() => JSON.stringify(r.attributes ?? {}, null, 2));
+  const save = useMutation({
+    mutationFn: () => relations.updateRelation({ relation: { ...r, title, attributes: object(attributes) } }),
+    onSuccess: () => {
+      onClose();
+      return onDone();
+    },
+  });
+  return (
+    <Modal opened onClose={onClose} title="Change relation" closeButtonProps={{ "aria-label": "Close" }}>
+      <form
+        className="stack"
+        aria-label="Change relation"
+        onSubmit={(e) => {
+          e.preventDefault();
+          save.mutate();
+        }}
+      >
+        <p>
+          {r.from} <b>{r.type}</b> {r.to}
+        </p>
+        <TextInput label="Title" description="for people" value={title} onChange={(e) => setTitle(e.currentTarget.value)} data-autofocus />
+        <JsonInput label="Attributes" description="a JSON object" autosize minRows={3} value={attributes} onChange={setAttributes} />
+        <Trouble error={save.error} />
+        <div className="actions">
+          <Button variant="default" onClick={onClose}>
+            Cancel
+          </Button>
+          <Button type="submit" loading={save.isPending}>
+            Save
+          </Button>
+        </div>
+      </form>
+    </Modal>
+  );
+}
+
+/** Reads a JSON object that somebody wrote. */
+function object(text: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text || "{}");
+  } catch (error) {
+    throw new Error(`The attributes are no JSON: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Error("The attributes are no JSON object, such as {\"length\": 12}.");
+  return value as JsonObject;
 }
 
 function NewRelation({ types, onMade }: { types: string[]; onMade: () => unknown }) {

@@ -7,6 +7,7 @@ import { useRef, useState, type KeyboardEvent } from "react";
 import { useWord } from "../../frame/address";
 import { RoomHead } from "../../frame/Room";
 import { Try } from "../../frame/Try";
+import { useChanges } from "../../live/changes";
 import { useZones } from "../../model/catalog";
 import { split } from "../../model/id";
 import { SearchIcon } from "../../shell/icons";
@@ -16,6 +17,7 @@ import { ZoneDetail, ZoneForm } from "./ZoneDetail";
 
 /** The zones, as a tree; what is in each, and what it is called. */
 export function SiteRoom() {
+  useChanges("zone", "zones");
   const [chosenId, choose] = useWord("zone");
   const queries = useQueryClient();
   const { data, isPending, error } = useZones();

@@ -9,12 +9,14 @@ import { Link, useLocation } from "wouter";
 import { RoomHead } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { SystemSchema } from "../../gen/pollux/v1/site_pb";
+import { useChanges } from "../../live/changes";
 import { SystemDetail } from "./SystemDetail";
 import { SystemForm } from "./SystemForm";
 import { siteTabs, systemPath, useSystems } from "./tabs";
 
 /** Twins that work together: started, stopped and called as one. */
 export function SystemsRoom({ id }: { id?: string }) {
+  useChanges("system", "systems");
   const queries = useQueryClient();
   const [, go] = useLocation();
   const [making, setMaking] = useState(false);

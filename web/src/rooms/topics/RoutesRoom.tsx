@@ -9,6 +9,7 @@ import { useWord } from "../../frame/address";
 import { RoomHead } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Route } from "../../gen/pollux/v1/topic_pb";
+import { useChanges } from "../../live/changes";
 import { all } from "../../model/catalog";
 import { split } from "../../model/id";
 import { RouteEditor } from "./RouteEditor";
@@ -17,6 +18,7 @@ import { topicTabs } from "./useTopics";
 
 /** Where what twins say goes: each route drawn from its source over its condition to its topics, with what passes. */
 export function RoutesRoom() {
+  useChanges("route", "routes");
   const [chosenId, choose] = useWord("route");
   const { data, isPending, error, dataUpdatedAt } = useQuery({
     queryKey: ["routes"],

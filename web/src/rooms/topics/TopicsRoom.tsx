@@ -9,6 +9,7 @@ import { topics } from "../../api/client";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Topic } from "../../gen/pollux/v1/topic_pb";
+import { useChanges } from "../../live/changes";
 import { full } from "../../model/id";
 import { count } from "../../model/value";
 import { TopicDetail } from "./TopicDetail";
@@ -19,6 +20,7 @@ const told = 40;
 
 /** Topics: what they hold, who reads them and how far, and what nobody could process. */
 export function TopicsRoom({ id }: { id?: string }) {
+  useChanges("topic", "topics topic");
   const { data, isPending, error } = useTopics();
   const all = data ?? [];
   const alive = all.filter((t) => !t.id.endsWith(deadEnd));
