@@ -64,6 +64,22 @@ test("a detector is tried on history before it is made", async () => {
   await page.getByRole("region", { name: "Detector default/spikes" }).getByText("temperature_ewma_…").waitFor();
 });
 
+test("history is asked by MetricsQL, and the answer is drawn", async () => {
+  await page.goto(`${h.url}/analytics?show=metricsql`);
+  const form = page.getByRole("form", { name: "MetricsQL" });
+  await form.getByLabel("Question").fill("no such(");
+  await form.getByRole("button", { name: "Ask" }).click();
+  await form.getByRole("alert").waitFor();
+  await form.getByLabel("Example").selectOption({ label: "How far from its mean, in deviations" });
+  assert.match(await form.getByLabel("Question").inputValue(), /^zscore_over_time/);
+  await form.getByText("7 d", { exact: true }).click();
+  await form.getByRole("button", { name: "Ask" }).click();
+  await page.getByRole("list", { name: "Series" }).getByText("lab temperature").waitFor();
+  await page.getByRole("img", { name: "Answer" }).waitFor();
+  await picture(page, "metricsql");
+  await page.goto(`${h.url}/analytics?detector=default/spikes`);
+});
+
 test("what comes is judged, and the command line says the same", async () => {
   assert.equal((await h.post("default/lab", { temperature: 21 })).stored, 1);
   // It learns from what is recorded, beside the readings that come.

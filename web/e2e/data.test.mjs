@@ -259,6 +259,16 @@ test("a relation is made, and walked along", async () => {
   await form.getByRole("button", { name: "Relate" }).click();
   await page.getByRole("row", { name: "default/sensor-1/heats/lobby" }).waitFor();
   assert.match(await h.cli("relation", "list"), /heats/);
+  await page.getByRole("button", { name: /^Edit .*heats/ }).first().click();
+  const change = page.getByRole("form", { name: "Change relation" });
+  await change.getByLabel("Title").fill("Main loop");
+  await change.getByLabel("Attributes").fill('{"length": 12');
+  await change.getByRole("button", { name: "Save" }).click();
+  await change.getByRole("alert").filter({ hasText: "no JSON" }).waitFor();
+  await change.getByLabel("Attributes").fill('{"length": 12}');
+  await change.getByRole("button", { name: "Save" }).click();
+  await change.waitFor({ state: "detached" });
+  await page.getByRole("table", { name: "Relations" }).getByText("Main loop").waitFor();
   const walk = region("Walk");
   await walk.getByRole("button", { name: "Go" }).click();
   for (const step of [/^Great hall/, /^sensor-1/, "heats →", /^lobby/]) await walk.getByRole("button", { name: step }).click();

@@ -1,6 +1,6 @@
 import "../automation/automation.css";
 
-import { Button, Loader } from "@mantine/core";
+import { Button, Loader, SegmentedControl } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
@@ -17,6 +17,7 @@ import { useChanges } from "../../live/changes";
 import { automationTabs } from "../automation/useAutomation";
 import { DetectorForm } from "./DetectorForm";
 import { kindOf, outputOf, whose } from "./kinds";
+import { MetricsQL } from "./MetricsQL";
 import { projectOf, Trial } from "./Trial";
 
 function useDetectors() {
@@ -34,44 +35,59 @@ function useDetectors() {
 /** Analytics: what judges the readings of twins as they come. */
 export function AnalyticsRoom() {
   const [id, choose] = useWord("detector");
+  const [show, setShow] = useWord("show");
   const { data, isPending, error } = useDetectors();
   const list = data ?? [];
   const chosen = list.find((d) => d.id === id);
   return (
     <>
       <RoomHead title="Analytics" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "detector" : "detectors"}`} error={error}>
-        <Button onClick={() => choose("new")}>New detector</Button>
+        <SegmentedControl
+          size="xs"
+          aria-label="View"
+          value={show === "metricsql" ? show : "detectors"}
+          onChange={(v) => setShow(v === "detectors" ? "" : v)}
+          data={[
+            { value: "detectors", label: "Detectors" },
+            { value: "metricsql", label: "MetricsQL" },
+          ]}
+        />
+        {show !== "metricsql" && <Button onClick={() => choose("new")}>New detector</Button>}
       </RoomHead>
-      <div className="split">
-        <div className="split-list">
-          <section className="panel" aria-label="Detectors">
-            <h2>There are</h2>
-            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-            {data && list.length === 0 && <p className="muted pad">None yet.</p>}
-            <ul className="list bounded">
-              {list.map((d) => (
-                <Item key={d.id} id={d.id} title={d.title} note={`${kindOf(d.kind).name} of ${d.property}`} pill={d.paused ? "paused" : undefined} chosen={d.id === id} onChoose={() => choose(d.id)} />
-              ))}
-            </ul>
-          </section>
-        </div>
-        <div className="split-detail">
-          {id === "new" ? (
-            <section className="panel" aria-label="New detector">
-              <h2>New detector</h2>
-              <DetectorForm onClose={choose} />
+      {show === "metricsql" ? (
+        <MetricsQL />
+      ) : (
+        <div className="split">
+          <div className="split-list">
+            <section className="panel" aria-label="Detectors">
+              <h2>There are</h2>
+              {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
+              {data && list.length === 0 && <p className="muted pad">None yet.</p>}
+              <ul className="list bounded">
+                {list.map((d) => (
+                  <Item key={d.id} id={d.id} title={d.title} note={`${kindOf(d.kind).name} of ${d.property}`} pill={d.paused ? "paused" : undefined} chosen={d.id === id} onChoose={() => choose(d.id)} />
+                ))}
+              </ul>
             </section>
-          ) : chosen ? (
-            <Detail key={chosen.id} detector={chosen} onChoose={choose} />
-          ) : (
-            <div className="empty">
-              {id && data ? <b>There is no detector {id}.</b> : <b>A detector judges readings as they come.</b>}
-              <span>Spikes, drifts, the wrong hour, sensors that are stuck or silent. What it says are properties of the twin.</span>
-              <Try lines={[{ what: "Spikes of all rooms", line: "pollux detector create spikes --property temperature --kind ewma --model room" }]} />
-            </div>
-          )}
+          </div>
+          <div className="split-detail">
+            {id === "new" ? (
+              <section className="panel" aria-label="New detector">
+                <h2>New detector</h2>
+                <DetectorForm onClose={choose} />
+              </section>
+            ) : chosen ? (
+              <Detail key={chosen.id} detector={chosen} onChoose={choose} />
+            ) : (
+              <div className="empty">
+                {id && data ? <b>There is no detector {id}.</b> : <b>A detector judges readings as they come.</b>}
+                <span>Spikes, drifts, the wrong hour, sensors that are stuck or silent. What it says are properties of the twin.</span>
+                <Try lines={[{ what: "Spikes of all rooms", line: "pollux detector create spikes --property temperature --kind ewma --model room" }]} />
+              </div>
+            )}
+          </div>
         </div>
-      </div>
+      )}
     </>
   );
 }

@@ -1,6 +1,7 @@
 import { Button, Loader, NativeSelect, SegmentedControl } from "@mantine/core";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
+import { useSearchParams } from "wouter";
 
 import { automation } from "../../api/client";
 import { useWord } from "../../frame/address";
@@ -66,6 +67,7 @@ export function Calendar({ view, setView, zones, projects, chosen, onChoose }: P
   const [inZone, setZone] = useWord("in");
   const [project, setProject] = useWord("project");
   const [word, setDay] = useWord("day");
+  const [, setWords] = useSearchParams();
   const zone = inZone || own;
   const clock = useMemo(() => clockOf(zone), [zone]);
   const today = clock(useNow()).day;
@@ -81,10 +83,16 @@ export function Calendar({ view, setView, zones, projects, chosen, onChoose }: P
     (ms) => clock(ms).time,
     (ms) => (view === "month" ? clock(ms).day : `${clock(ms).day} ${clock(ms).hour}`),
   );
-  const open = (d: Day) => {
-    setDay(d);
-    setView("week");
-  };
+  // Both words at once: a word that is set does not know of another one that was set a moment ago.
+  const open = (d: Day) =>
+    setWords(
+      (before) => {
+        before.set("day", d);
+        before.set("view", "week");
+        return before;
+      },
+      { replace: true },
+    );
   const common = { days, today, cells, changed, chosen, onChoose };
   return (
     <section className="panel" aria-label="Calendar">
