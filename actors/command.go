@@ -94,6 +94,8 @@ func (m *call) run(t *twin) {
 		t.webhook(req, m)
 	case *actorv1.Told:
 		t.told(req, m)
+	case *actorv1.Judged:
+		t.judged(req, m)
 	case *pb.InvokeRequest:
 		t.invoke(req, m)
 	case *pb.SetDesiredRequest:

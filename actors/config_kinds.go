@@ -66,7 +66,8 @@ var configKinds = []ConfigKind{
 		}}.kind(),
 	relationKind(),
 	tableKind[*pb.Notifier]{name: "notifier", table: notify.TableNotifiers, output: []string{"state", "has_secret"}, whole: (*Registry).wholeNotifier,
-		refs: (*Registry).notifierRefs, secret: func(ctx context.Context, r *Registry, m, old *pb.Notifier) error {
+		names: func(m *pb.Notifier, ref func(kind, id string)) { ref("twin", m.GetLogic().GetLogic()) },
+		refs:  (*Registry).notifierRefs, secret: func(ctx context.Context, r *Registry, m, old *pb.Notifier) error {
 			return r.keepNotifierSecret(ctx, m, old)
 		}}.kind(),
 	tableKind[*pb.Schedule]{name: "schedule", table: automation.TableSchedules, output: []string{"update_by", "update_time"}, whole: (*Registry).wholeSchedule,
@@ -95,6 +96,7 @@ var configKinds = []ConfigKind{
 			for _, id := range m.GetOf().GetTwins() {
 				ref("twin", id)
 			}
+			ref("twin", m.Logic)
 			ref("zone", m.GetOf().GetZone())
 			ref("system", m.GetOf().GetSystem())
 		}}.kind(),

@@ -33,6 +33,9 @@ func twinKind() ConfigKind {
 			ref("zone", t.Zone)
 			ref("twin", t.Via)
 			ref("model", t.Model)
+			for _, x := range t.Reads {
+				ref("topic", x.GetTopic())
+			}
 		},
 		draft: func(ctx context.Context, r *Registry, d *draft, rec *pb.ConfigRecord, a applying) error {
 			return r.draftTwin(ctx, d, rec.GetTwin(), a)

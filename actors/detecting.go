@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -53,7 +54,15 @@ type judge struct {
 	// asked: the past is asked for by this; since are the readings that came meanwhile.
 	asked *primed
 	since []Reading
+	// asks: a logic judges. It said last, and as many; wrote: the record of training says so.
+	asks  bool
+	last  analytics.Verdict
+	seen  uint64
+	wrote bool
 }
+
+// works says whether it judges.
+func (j *judge) works() bool { return j.series != nil || j.asks }
 
 // redetect: detectors have changed.
 type redetect struct{}
@@ -147,6 +156,9 @@ func (t *twin) judgeOf(c *detector, d *detecting, old *judge, training map[strin
 	rows := training[NameOf(c.Id)]
 	was, short, _ := bytes.Cut(rows[0], []byte{0})
 	long := rows[1]
+	if old != nil && old.asks && old.wrote {
+		was = []byte(old.output)
+	}
 	if old != nil && old.series != nil {
 		// What is in memory is newer than what is written.
 		was, short, long = []byte(old.output), old.series.Append(nil), old.series.AppendLong(nil)
@@ -157,6 +169,14 @@ func (t *twin) judgeOf(c *detector, d *detecting, old *judge, training map[strin
 	}
 	if j.error = t.objection(c, d); j.error != "" || c.Paused {
 		t.spoilOutputs(c.output)
+		return j
+	}
+	if c.settings.Kind == analytics.Module {
+		j.asks, j.wrote = true, len(was) > 0
+		if old != nil {
+			j.last, j.seen, j.wrote = old.last, old.seen, old.wrote
+		}
+		j.dirty = j.wrote && (string(was) != c.output || old != nil && (old.dirty || old.flying))
 		return j
 	}
 	if len(short) > 0 {
@@ -190,7 +210,7 @@ func (t *twin) objection(c *detector, d *detecting) string {
 		return fmt.Sprintf("a twin has %d detectors at most", maxJudges)
 	}
 	for _, o := range d.judges {
-		if o.series != nil && o.output == c.output {
+		if o.works() && o.output == c.output {
 			return fmt.Sprintf("detector %s writes %s_… here: give one of them another output", o.Id, c.output)
 		}
 	}
@@ -260,6 +280,9 @@ func (x *verdicts) add(j *judge, v *analytics.Verdict, at int64) {
 		return
 	}
 	for i, o := range j.settings.Kind.Outputs() {
+		if o == analytics.OutputExpected && math.IsNaN(v.Expected) {
+			continue // it does not say
+		}
 		value := state.BoolValue(v.Anomaly)
 		if o != analytics.OutputAnomaly {
 			value = state.NumberValue(v.Number(o))
@@ -283,6 +306,10 @@ func (t *twin) observed(x *verdicts, c *drivers.Change, v state.Value, at int64)
 		return
 	}
 	for _, j := range d.judges {
+		if j.asks && j.Property == c.Property {
+			t.askLogic(j, at, number)
+			continue
+		}
 		if j.series == nil || j.Property != c.Property {
 			continue
 		}
@@ -363,10 +390,15 @@ func (t *twin) trainingWrites(writes []storage.Write) []storage.Write {
 	}
 	long := 0
 	for _, j := range d.judges {
-		if !j.dirty || j.series == nil {
+		if !j.dirty || !j.works() {
 			continue
 		}
 		key := trainingKey(t.en.id, NameOf(j.Id))
+		if j.asks {
+			writes = append(writes, storage.Write{Table: tableTraining, Key: key, Value: append([]byte(j.output), 0), Quiet: true})
+			j.flying = true
+			continue
+		}
 		short := j.series.Append(append([]byte(j.output), 0))
 		if j.series.Changes() != j.written {
 			if long == maxLongParts {
@@ -390,7 +422,9 @@ func (t *twin) trainingSent() {
 	}
 	t.detecting.flying = len(t.detecting.orphans)
 	for _, j := range t.detecting.judges {
-		if j.flying {
+		if j.flying && j.asks {
+			j.dirty = false
+		} else if j.flying {
 			j.dirty, j.written = false, j.series.Changes()
 		} else if j.dirty {
 			t.touched = true
@@ -410,7 +444,10 @@ func (t *twin) trainingSaved(ok bool) {
 	d.flying = 0
 	for _, j := range d.judges {
 		if j.flying && !ok {
-			j.dirty, j.written = true, j.series.Changes()-1 // it may not be there
+			j.dirty = true // it may not be there
+			if j.series != nil {
+				j.written = j.series.Changes() - 1
+			}
 		}
 		j.flying = false
 	}
@@ -434,7 +471,13 @@ func (t *twin) detected() map[string]*pb.DetectorState {
 	all := make(map[string]*pb.DetectorState, len(d.judges))
 	for _, j := range d.judges {
 		s := &pb.DetectorState{Output: j.output, Error: j.error}
-		if j.series != nil {
+		if j.asks {
+			s.Ready, s.Anomaly, s.Readings, s.Score = j.last.Ready, j.last.Anomaly, j.seen, j.last.Number(analytics.OutputScore)
+			if !math.IsNaN(j.last.Expected) {
+				s.Expected = j.last.Number(analytics.OutputExpected)
+			}
+			s.Error = t.e.logics.troubled(j.Logic)
+		} else if j.series != nil {
 			v := j.series.Last()
 			s.Ready, s.Anomaly, s.Readings = v.Ready, v.Anomaly, j.series.Seen()
 			s.Score, s.Expected = v.Number(analytics.OutputScore), v.Number(analytics.OutputExpected)

@@ -72,8 +72,17 @@ func compileDetector(m *pb.Detector) (*detector, error) {
 		return d, err
 	}
 	d.settings = s
+	switch module := s.Kind == analytics.Module; {
+	case module && m.Logic == "":
+		return d, &analytics.FieldError{Field: "logic", Reason: "is missing: whose run judges?"}
+	case !module && m.Logic != "":
+		return d, &analytics.FieldError{Field: "logic", Reason: "is of kind module: " + s.Kind.String() + " judges by itself"}
+	}
 	if d.output == "" {
 		d.output = wordOf(m.Property) + "_" + s.Kind.String()
+		if s.Kind == analytics.Module {
+			d.output = wordOf(m.Property) + "_" + wordOf(NameOf(m.Logic))
+		}
 	}
 	for _, o := range s.Kind.Outputs() {
 		d.names = append(d.names, d.output+"_"+string(o))
@@ -180,6 +189,7 @@ func (x *detectors) run() {
 		if !x.sweepTraining() {
 			return
 		}
+		x.sweepCells()
 		for id := range dirty {
 			if id != "" && !x.sweepTwins(id) {
 				return

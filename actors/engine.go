@@ -12,6 +12,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/notify"
+	"github.com/polluxhq/pollux/actors/perslot"
 	"github.com/polluxhq/pollux/actors/pool"
 	"github.com/polluxhq/pollux/actors/search"
 	"github.com/polluxhq/pollux/actors/simulation"
@@ -74,6 +75,7 @@ type Engine struct {
 	streams    *topic.Host
 	sinks      *sink.Host
 	notifiers  *notify.Host
+	readers    *perslot.Host
 	series     atomic.Pointer[Series]
 	routes     *routes
 	outbox     *outbox
@@ -159,6 +161,7 @@ func New(o Options) (*Engine, error) {
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Share: func(id string) uint64 { return e.registry.topicShare(id) }})
 	e.sinks = sink.New(sink.Options{Store: o.Store, Topics: e.streams, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Secret: func(m *pb.Sink) (string, error) { return e.secretAt("sink/"+m.Id+"/secret", m.Secret) }, Files: o.SinkFiles, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
+	e.readers = newReaders(e)
 	if e.notifiers, err = newNotifiers(e); err != nil {
 		return nil, err
 	}
@@ -233,6 +236,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.streams.Start()
 	e.sinks.Start()
 	e.notifiers.Start()
+	e.readers.Start()
 	e.sources.Start()
 	e.simulations.Start()
 	e.goFunc(e.outbox.run)
@@ -403,6 +407,7 @@ func (e *Engine) Gained(owned []cluster.Ownership) {
 	e.outbox.gained()
 	e.sinks.Wake()
 	e.notifiers.Wake()
+	e.readers.Wake()
 	e.sources.Wake()
 	e.simulations.Wake()
 	e.waker.gained(slots)
@@ -457,6 +462,7 @@ func (e *Engine) Close() error {
 	e.sources.Close()
 	e.sinks.Close()
 	e.notifiers.Close()
+	e.readers.Close()
 	e.streams.Close()
 	e.automation.Close()
 	e.hub.close()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,6 +18,7 @@ import (
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
 )
 
 const (
@@ -27,6 +30,8 @@ const (
 	messageBytes = 400
 	// maxRunLines bounds the lines that a batch gives to the logic's log.
 	maxRunLines = 128
+	// fileLook is how long a message waits for a logic's file between two looks.
+	fileLook = 250 * time.Millisecond
 )
 
 // logics are the logics whose run was called on this node: twins of the kind logic, whose run is called wherever a message is. Their
@@ -35,6 +40,8 @@ type logics struct {
 	e  *Engine
 	mu sync.Mutex
 	by map[string]*logic
+	// deaf says by logic and topic why a logic does not read a topic that this node reads for it.
+	deaf map[string]map[string]string
 }
 
 // logic is one of them: its configuration as it was read last, and how it behaves here.
@@ -48,6 +55,8 @@ type logic struct {
 	failures int
 	until    int64 // by nowMS: it is left alone until then
 	why      string
+	missing  int64  // by nowMS: since when its file is awaited here; 0: it is here
+	last     string // what its run failed at last here, since it has this version
 
 	passed, replaced, stopped, failed atomic.Uint64 // what its run said here
 }
@@ -59,6 +68,10 @@ type judged struct {
 	by      string
 	at      int64 // milliseconds since 1970
 	copies  int   // that go on
+	// id tells a repetition; key, headers and attempt are a topic's. All may be missing.
+	id, key string
+	headers map[string]string
+	attempt uint32
 
 	verdict pb.Verdict
 	// out is the message as it goes on: its own, or another.
@@ -67,7 +80,18 @@ type judged struct {
 	err error
 }
 
-func newLogics(e *Engine) *logics { return &logics{e: e, by: map[string]*logic{}} }
+// notReadyError says that a logic cannot be asked now, whatever the message.
+type notReadyError struct{ err error }
+
+func (e *notReadyError) Error() string { return e.err.Error() }
+func (e *notReadyError) Unwrap() error { return e.err }
+
+// errAwaited: the file of a logic has not arrived at this node yet.
+var errAwaited = errors.New("its file has not arrived here yet")
+
+func newLogics(e *Engine) *logics {
+	return &logics{e: e, by: map[string]*logic{}, deaf: map[string]map[string]string{}}
+}
 
 // of reads a logic's configuration. The errors are sentences about the logic.
 func (l *logics) of(id string) (*logic, *config, *spec, error) {
@@ -111,15 +135,15 @@ func (l *logics) of(id string) (*logic, *config, *spec, error) {
 	}
 	l.e.outfit(id, cfg, x.cfg)
 	if x.spec != s {
-		x.failures, x.until, x.why = 0, 0, "" // another version is another chance
+		x.failures, x.until, x.why, x.missing, x.last = 0, 0, "", 0, "" // another version is another chance
 	}
 	x.cfg, x.spec = cfg, s
 	return x, cfg, s, nil
 }
 
-// judge gives messages to a logic's run, one after the other, and says how many of them it came to: as many as fit into maxRunTime and laneBytes. It
-// blocks meanwhile. An error is none of the logic's: the same may go well in a moment.
-func (l *logics) judge(ctx context.Context, id string, all []*judged) (*cells, int, error) {
+// judge gives messages to a logic's run, on behalf of scope, one after the other, and says how many of them it came to: as many as fit into maxRunTime and laneBytes. It
+// blocks meanwhile. An error is none of the logic's: the same may go well in a moment. Messages whose error is a notReadyError were not given to it.
+func (l *logics) judge(ctx context.Context, id, scope string, all []*judged) (*cells, int, error) {
 	kept := &cells{e: l.e}
 	x, cfg, s, err := l.of(id)
 	fail := func(err error) (*cells, int, error) {
@@ -131,20 +155,21 @@ func (l *logics) judge(ctx context.Context, id string, all []*judged) (*cells, i
 		return kept, len(all), nil
 	}
 	if err != nil {
-		return fail(err)
+		return fail(&notReadyError{err})
 	}
-	kept.logic, kept.created = id, x.created
+	kept.logic, kept.created, kept.scope = id, x.created, scope
 	if err := x.resting(l.e.nowMS()); err != nil {
-		return fail(err)
+		return fail(&notReadyError{err})
 	}
 	run, err := l.e.registry.runner(ctx, s.digest)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, 0, err
-		}
-		return fail(fmt.Errorf("logic %s: %w", id, err))
+	switch {
+	case err != nil && (ctx.Err() != nil || x.awaits(l.e, err)):
+		return nil, 0, fmt.Errorf("logic %s: %w", id, err)
+	case err != nil:
+		return fail(&notReadyError{fmt.Errorf("logic %s: %w", id, err)})
 	}
 	defer l.e.runners.release(run)
+	x.arrived()
 	j := &runs{e: l.e, logic: x, cfg: cfg, spec: s, run: run.Runner, all: all, cells: kept, done: make(chan struct{})}
 	h := &j.host.host
 	h.e, h.en, h.spec, h.cfg = l.e, &entry{id: id}, s, cfg // no chain: its own twin does not wait for a run, and may be called
@@ -170,11 +195,37 @@ func (x *logic) resting(now int64) error {
 	return fmt.Errorf("logic %s: it is left alone for %s: %s: %w", x.id, (time.Duration(x.until-now) * time.Millisecond).Round(time.Second), x.why, ErrFault)
 }
 
+// awaits says whether a logic's messages wait because its file is not here: for Options.FileWait, then they fail.
+func (x *logic) awaits(e *Engine, err error) bool {
+	if !errors.Is(err, storage.ErrNoSuchBlob) {
+		return false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now := e.nowMS()
+	if x.missing == 0 {
+		x.missing = now
+	}
+	return now-x.missing < e.o.FileWait.Milliseconds()
+}
+
+func (x *logic) arrived() {
+	x.mu.Lock()
+	x.missing = 0
+	x.mu.Unlock()
+}
+
 // said counts what the run said of a message.
 func (x *logic) said(m *judged) {
+	if _, not := errors.AsType[*notReadyError](m.err); not {
+		return
+	}
 	switch {
 	case m.err != nil:
 		x.failed.Add(1)
+		x.mu.Lock()
+		x.last = clip(m.err.Error(), 300)
+		x.mu.Unlock()
 	case m.verdict == pb.Verdict_VERDICT_REPLACE:
 		x.replaced.Add(1)
 	case m.verdict == pb.Verdict_VERDICT_STOP:
@@ -266,7 +317,9 @@ func (j *runs) Run() {
 	for bytes := 0; j.n < len(j.all) && (j.n == 0 || bytes < laneBytes && time.Since(began) < maxRunTime); {
 		m := j.all[j.n]
 		j.n++
-		if m.err = j.logic.resting(j.e.nowMS()); m.err == nil {
+		if err := j.logic.resting(j.e.nowMS()); err != nil {
+			m.err = &notReadyError{err}
+		} else {
 			m.err = j.one(m)
 		}
 		if errors.Is(m.err, ErrClosed) { // that says nothing of the message
@@ -330,7 +383,8 @@ func (j *runs) failure(err error) error {
 	why := j.cfg.veil(err.Error())
 	switch {
 	case errors.As(err, &refusal) && !ctx.late.Load():
-		return fmt.Errorf("logic %s refused it: %s", j.logic.id, j.cfg.veil(refusal.Message))
+		return fmt.Errorf("logic %s refused it: %w", j.logic.id, &drivers.DriverError{Code: refusal.Code, Message: j.cfg.veil(refusal.Message),
+			Retryable: refusal.Retryable, After: refusal.After})
 	case j.e.calls.Err() != nil:
 		return fmt.Errorf("logic %s: %w", j.logic.id, ErrClosed)
 	case refusal != nil, errors.Is(err, context.DeadlineExceeded) && !ctx.over():
@@ -363,7 +417,22 @@ func appendRun(b []byte, m *judged) []byte {
 	}
 	b = wire.AppendString(append(b, `"by":`...), m.by)
 	b = strconv.AppendInt(append(b, `,"time":`...), m.at, 10)
-	return append(b, '}', '}')
+	if m.id != "" {
+		b = wire.AppendString(append(b, `,"id":`...), m.id)
+	}
+	if m.attempt == 0 {
+		return append(b, '}', '}')
+	}
+	b = wire.AppendString(append(b, `,"key":`...), m.key)
+	b = strconv.AppendUint(append(b, `,"attempt":`...), uint64(m.attempt), 10)
+	b = append(b, `,"headers":{`...)
+	for i, name := range slices.Sorted(maps.Keys(m.headers)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = wire.AppendString(append(wire.AppendString(b, name), ':'), m.headers[name])
+	}
+	return append(b, '}', '}', '}')
 }
 
 // read takes what a run said.
@@ -396,21 +465,37 @@ func (m *judged) read(eff *drivers.Effects) error {
 func (l *logics) forget(id string) {
 	l.mu.Lock()
 	delete(l.by, id)
+	delete(l.deaf, id)
 	l.mu.Unlock()
 	if l.e.owned[l.e.slotOf(id)].Load() == nil {
 		return
 	}
-	l.e.goFunc(func() { forgetCells(l.e, id) })
+	l.e.goFunc(func() {
+		forgetCells(l.e, id)
+		if err := l.e.pruneSettled(l.e.ctx, id, nil); err != nil {
+			l.e.log.Warn("forget what logic settled", "twin", id, "err", err)
+		}
+	})
 }
 
-// RunLogic gives one message to a logic's run and commits what it keeps. It blocks until that is done.
+// RunLogic gives one message to a logic's run and commits what it keeps. It blocks until that is done; while the logic's file is on its way
+// here, for Options.FileWait at most.
 func (e *Engine) RunLogic(ctx context.Context, id string, m *judged) error {
 	id, err := CanonicalID(id)
 	if err != nil {
 		return err
 	}
 	for try := 0; ; try++ {
-		kept, _, err := e.logics.judge(ctx, id, []*judged{m})
+		kept, _, err := e.logics.judge(ctx, id, "", []*judged{m})
+		if errors.Is(err, storage.ErrNoSuchBlob) {
+			select {
+			case <-time.After(fileLook):
+				try--
+				continue
+			case <-ctx.Done():
+				return fmt.Errorf("logic %s: %w: %w", id, errAwaited, ctx.Err())
+			}
+		}
 		if err != nil {
 			return err
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/polluxhq/pollux/storage"
 )
 
-// tableLogicStates: twin's id (empty: the whole logic), zero, logic's id, zero, when the logic was made → what the logic's run keeps of
-// it, JSON.
+// tableLogicStates: twin's id (empty: the whole logic), zero, logic's id, zero, when the logic was made, and where it keeps it for somebody
+// alone a zero and that → what the logic's run keeps of it, JSON.
 const tableLogicStates storage.Table = "logicstate"
 
 // maxCell bounds what a run keeps of one twin, and of the whole logic.
@@ -24,6 +24,7 @@ type cells struct {
 	e       *Engine
 	logic   string
 	created int64
+	scope   string // for whom alone it is what is kept of twins
 	by      map[string]*cell
 	// properties of the logic's twin as committed, JSON, once somebody asked.
 	properties []byte
@@ -40,8 +41,12 @@ type cell struct {
 
 var emptyCell = []byte("{}")
 
-func cellKey(twin, logic string, created int64) string {
-	return fmt.Sprintf("%s\x00%s\x00%x", twin, logic, created)
+func (c *cells) key(twin string) string {
+	key := fmt.Sprintf("%s\x00%s\x00%x", twin, c.logic, c.created)
+	if twin != "" && c.scope != "" {
+		key += "\x00" + c.scope
+	}
+	return key
 }
 
 // of gives the cell of a twin, read once.
@@ -50,7 +55,7 @@ func (c *cells) of(twin string) *cell {
 		return x
 	}
 	x := &cell{was: emptyCell}
-	if rec, ok, err := c.e.store.Get(tableLogicStates, cellKey(twin, c.logic, c.created)); err == nil && ok {
+	if rec, ok, err := c.e.store.Get(tableLogicStates, c.key(twin)); err == nil && ok {
 		x.was, x.revision = rec.Value, rec.Revision
 	}
 	x.now = x.was
@@ -124,7 +129,7 @@ func (c *cells) txn(t *storage.Txn) *storage.Txn {
 		if t == nil {
 			t = &storage.Txn{}
 		}
-		key, value := cellKey(twin, c.logic, c.created), x.now
+		key, value := c.key(twin), x.now
 		if string(value) == string(emptyCell) {
 			value = nil
 		}

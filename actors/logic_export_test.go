@@ -26,7 +26,7 @@ func (e *Engine) Judge(route string, payloads [][]byte) (time.Duration, error) {
 	}
 	began := time.Now()
 	for len(all) > 0 {
-		done, next, err := e.outbox.judge(route, all[:min(len(all), laneBatch)])
+		done, next, err := e.outbox.judge(runTopic+route, all[:min(len(all), laneBatch)])
 		if err != nil || len(next) != done {
 			return 0, fmt.Errorf("%d of %d went on: %w", len(next), done, err)
 		}

@@ -20,7 +20,7 @@ import (
 const runTopic = "run/"
 
 const (
-	// maxLane bounds the messages that wait for one route's logic on a node; more are dead letters at once.
+	// maxLane bounds the messages that wait in a lane on a node; more of a route are dead letters at once, readings are dropped.
 	maxLane = 5_000
 	// laneBatch is how many a logic is given before what it said is committed.
 	laneBatch = 200
@@ -29,7 +29,7 @@ const (
 	laneBytes = 112 << 10
 )
 
-// lane are the messages that wait for a route's logic. It has a goroutine while there are any. Where the logic is slow, its own
+// lane are the messages that wait for a logic on behalf of a route or a detector. It has a goroutine while there are any. Where the logic is slow, its own
 // messages wait, and nobody else's.
 type lane struct {
 	queue   []outgoing
@@ -50,49 +50,61 @@ func (l *lane) drop(done []outgoing) {
 	l.queue = slices.DeleteFunc(l.queue, func(x outgoing) bool { return gone[x.key] })
 }
 
-// crowded says why a message cannot wait for a route's logic, or "".
-func (o *outbox) crowded(x *route) string {
+// crowded says why a message cannot wait in a lane, or "".
+func (o *outbox) crowded(place, logic string) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if l := o.lanes[x.Id]; l == nil || len(l.queue) < maxLane {
+	if l := o.lanes[place]; l == nil || len(l.queue) < maxLane {
 		return ""
 	}
-	return fmt.Sprintf("route %s: %d messages wait for the logic %s, which is too slow", x.Id, maxLane, x.Run)
+	return fmt.Sprintf("%d messages wait for the logic %s, which is too slow", maxLane, logic)
 }
 
-// enter puts a message into the lane of its route. The caller holds o.mu.
-func (o *outbox) enter(route string, x outgoing) {
-	l := o.lanes[route]
+// inLane says whether a place of the outbox is a lane.
+func inLane(place string) bool {
+	for _, prefix := range []string{runTopic, judgeTopic} {
+		if id, ok := strings.CutPrefix(place, prefix); ok && strings.Contains(id, "/") {
+			return true
+		}
+	}
+	return false
+}
+
+// enter puts a message into its lane. The caller holds o.mu.
+func (o *outbox) enter(x outgoing) {
+	l := o.lanes[x.topic]
 	if l == nil {
 		l = &lane{}
-		o.lanes[route] = l
+		o.lanes[x.topic] = l
 	}
 	l.queue = append(l.queue, x)
 	if !l.running {
 		l.running = true
-		o.e.goFunc(func() { o.drive(route, l) })
+		o.e.goFunc(func() { o.drive(x.topic, l) })
 	}
 }
 
 // drive gives a lane's messages to the logic until none is left.
-func (o *outbox) drive(route string, l *lane) {
+func (o *outbox) drive(place string, l *lane) {
+	told := time.Time{}
 	for o.e.ctx.Err() == nil {
 		o.whole() // what a twin said in an earlier life comes before what it says now
 		o.mu.Lock()
 		batch := slices.Clone(l.queue[:min(len(l.queue), laneBatch)])
 		if len(batch) == 0 {
 			l.running = false
-			delete(o.lanes, route)
+			delete(o.lanes, place)
 			o.mu.Unlock()
 			return
 		}
 		o.mu.Unlock()
-		done, next, err := o.judge(route, batch)
+		done, next, err := o.judge(place, batch)
 		if err != nil {
-			if o.e.ctx.Err() == nil {
-				o.e.log.Warn("messages wait for a logic", "route", route, "err", err)
-				o.e.pause(time.Second)
+			if time.Since(told) > complaintsEvery && o.e.ctx.Err() == nil {
+				told = time.Now()
+				o.e.log.Warn("messages wait for a logic", "for", place, "err", err)
 			}
+			o.e.pause(fileLook)
 			if errors.Is(err, storage.ErrUnknown) {
 				o.reread(l)
 			}
@@ -108,10 +120,47 @@ func (o *outbox) drive(route string, l *lane) {
 	}
 }
 
-// judge gives a batch to the route's logic, and commits what came of it in one transaction: the messages leave the lane, what the logic
-// keeps is kept, and what goes on is in the outbox for the route's topics. done are the messages that are settled.
-func (o *outbox) judge(id string, batch []outgoing) (done int, next []outgoing, err error) {
-	x := o.e.routes.get(id)
+// asker is who asks a logic by a lane, and what comes of its verdicts.
+type asker struct {
+	logic, by string
+	// scope, where not empty, is for whom alone the logic keeps what it does of a twin.
+	scope string
+	// copies go on of a message.
+	copies int
+	// next gives what goes on, and where.
+	next func(m outgoing, j *judged) []outgoing
+	// count notes what became of messages.
+	count func(all []*judged)
+}
+
+// askedBy gives who asks by a lane; nil where nobody does any more.
+func (o *outbox) askedBy(place string) *asker {
+	if id, ok := strings.CutPrefix(place, judgeTopic); ok {
+		return o.e.detectors.asked(id)
+	}
+	x := o.e.routes.get(strings.TrimPrefix(place, runTopic))
+	if x == nil {
+		return nil
+	}
+	return &asker{logic: x.Run, by: "route/" + x.Id, copies: max(1, len(x.Topics)), count: x.counts.judged,
+		next: func(m outgoing, j *judged) (next []outgoing) {
+			to := x.Topics
+			if j.err != nil {
+				to = x.to[:1] // a dead letter of the route
+			}
+			for n, to := range to {
+				if y, ok := j.onward(m, to, n); ok {
+					next = append(next, y)
+				}
+			}
+			return next
+		}}
+}
+
+// judge gives a batch to the logic of a lane, and commits what came of it in one transaction: the messages leave the lane, what the logic
+// keeps is kept, and what goes on is in the outbox for where it goes. done are the messages that are settled.
+func (o *outbox) judge(place string, batch []outgoing) (done int, next []outgoing, err error) {
+	x := o.askedBy(place)
 	txn := &storage.Txn{}
 	slots := map[string]bool{}
 	mine := batch[:0:0]
@@ -129,18 +178,17 @@ func (o *outbox) judge(id string, batch []outgoing) (done int, next []outgoing, 
 		}
 		mine = append(mine, m)
 	}
-	by, copies := "route/"+id, 1
-	if x != nil {
-		copies = max(1, len(x.Topics))
-	}
 	all := make([]*judged, len(mine))
 	for i, m := range mine {
-		all[i] = &judged{message: m.m.Payload, twin: m.m.Key, by: by, at: m.m.Time.AsTime().UnixMilli(), copies: copies}
+		all[i] = &judged{message: m.m.Payload, twin: m.m.Key, at: m.m.Time.AsTime().UnixMilli(), id: m.m.Id}
+		if x != nil {
+			all[i].by, all[i].copies = x.by, x.copies
+		}
 	}
 	done = len(mine)
-	if x != nil && x.Run != "" {
+	if x != nil && x.logic != "" {
 		var kept *cells
-		if kept, done, err = o.e.logics.judge(o.e.ctx, x.Run, all); err != nil {
+		if kept, done, err = o.e.logics.judge(o.e.ctx, x.logic, x.scope, all); err != nil {
 			return 0, nil, err
 		}
 		kept.txn(txn)
@@ -148,24 +196,18 @@ func (o *outbox) judge(id string, batch []outgoing) (done int, next []outgoing, 
 	for i, m := range mine[:done] {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableOutbox, Key: m.key, Quiet: true})
 		if x == nil {
-			continue // the route was deleted meanwhile
+			continue // it was deleted meanwhile
 		}
-		to := x.Topics
-		if all[i].err != nil {
-			to = x.to[:1] // a dead letter of the route
-		}
-		for n, to := range to {
-			if y, ok := all[i].onward(m, to, n); ok {
-				next = append(next, y)
-				txn.Writes = append(txn.Writes, storage.Write{Table: tableOutbox, Key: y.key, Value: y.value, Quiet: true})
-			}
+		for _, y := range x.next(m, all[i]) {
+			next = append(next, y)
+			txn.Writes = append(txn.Writes, storage.Write{Table: tableOutbox, Key: y.key, Value: y.value, Quiet: true})
 		}
 	}
 	if _, err := o.e.store.Commit(o.e.ctx, txn); err != nil {
-		return 0, nil, fmt.Errorf("route %s: %w", id, err)
+		return 0, nil, fmt.Errorf("commit what a logic said: %w", err)
 	}
 	if x != nil {
-		x.counts.judged(all[:done])
+		x.count(all[:done])
 	}
 	return done, next, nil
 }
@@ -239,7 +281,7 @@ func (o *outbox) reread(l *lane) {
 
 // rejudge gives a dead letter of a route to its logic again, and publishes what goes on. The error is why it is dead once more.
 func (r *Registry) rejudge(ctx context.Context, x *route, m *pb.TopicMessage) error {
-	j := &judged{message: m.Payload, twin: m.Key, by: "route/" + x.Id, at: m.Time.AsTime().UnixMilli()}
+	j := &judged{message: m.Payload, twin: m.Key, by: "route/" + x.Id, at: m.Time.AsTime().UnixMilli(), id: m.Id}
 	if x.Run != "" {
 		if err := r.e.RunLogic(ctx, x.Run, j); err != nil || j.verdict == pb.Verdict_VERDICT_STOP {
 			return err

@@ -92,6 +92,8 @@ type Options struct {
 	ShardQueue int
 	// OfflineValidity is how long a named command waits for its device where its caller sets no deadline: 1 minute.
 	OfflineValidity time.Duration
+	// FileWait is how long messages wait for a logic whose file has not arrived at this node: 5 min. Those of topics wait longer.
+	FileWait time.Duration
 	// BackoffMin and BackoffMax bound the wait after a driver trapped or overran: 1 s doubling to 5 minutes.
 	BackoffMin, BackoffMax time.Duration
 	// QuarantineAfter is after how many failures in a row a twin's driver is left alone for QuarantineRetry: 8 and an hour.
@@ -136,6 +138,7 @@ func (o *Options) check() error {
 	def(&o.ShardQueue, 65536)
 	def(&o.OfflineValidity, time.Minute)
 	def(&o.BackoffMin, time.Second)
+	def(&o.FileWait, 5*time.Minute)
 	def(&o.BackoffMax, max(5*time.Minute, o.BackoffMin))
 	def(&o.QuarantineAfter, 8)
 	def(&o.QuarantineRetry, time.Hour)

@@ -53,7 +53,7 @@ type outbox struct {
 
 	mu     sync.Mutex
 	queue  []outgoing       // in the order in which they were committed
-	lanes  map[string]*lane // by route: messages that its logic is to see first
+	lanes  map[string]*lane // by place: messages that a logic is to see first
 	known  map[string]struct{}
 	rescan bool
 	// unread, where not nil, is closed once the records of slots that came are read: before that nothing of theirs leaves.
@@ -93,8 +93,8 @@ func (o *outbox) take(x outgoing) {
 		return
 	}
 	o.known[x.key] = struct{}{}
-	if route, ok := strings.CutPrefix(x.topic, runTopic); ok && x.why == "" && strings.Contains(route, "/") {
-		o.enter(route, x)
+	if x.why == "" && inLane(x.topic) {
+		o.enter(x)
 		return
 	}
 	o.queue = append(o.queue, x)
@@ -195,7 +195,7 @@ func (o *outbox) scan() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, x := range all {
-		if strings.HasPrefix(x.topic, runTopic) && !o.there(x.key) {
+		if inLane(x.topic) && !o.there(x.key) {
 			continue // it was judged since it was read
 		}
 		o.take(x)
@@ -264,6 +264,9 @@ func (o *outbox) publish(id string, all []outgoing) error {
 func (o *outbox) deliver(ctx context.Context, req *pb.PublishRequest, why string) error {
 	if rule, ok := strings.CutPrefix(req.Topic, ruleTopic); ok && strings.Contains(rule, "/") {
 		return o.tellRule(ctx, rule, req.Messages)
+	}
+	if detector, ok := strings.CutPrefix(req.Topic, verdictTopic); ok && strings.Contains(detector, "/") {
+		return o.tellVerdicts(ctx, detector, req.Messages)
 	}
 	if why == "" {
 		_, err := o.e.streams.Publish(ctx, req)

@@ -35,6 +35,7 @@ func (e *Engine) watchRecords() error {
 		{tableRoutes, e.routeChanged, e.routesLost},
 		{inflow.TableSources, func(storage.Change) { e.sources.Wake() }, e.sources.Wake},
 		{notify.TableNotifiers, func(storage.Change) { e.notifiers.Wake() }, e.notifiers.Wake},
+		{tableReadings, func(storage.Change) { e.readers.Wake() }, e.readers.Wake},
 		{simulation.TableSimulations, func(storage.Change) { e.simulations.Wake() }, e.simulations.Wake},
 		{sink.TableSinks, func(storage.Change) { e.sinks.Wake() }, e.sinks.Wake},
 		{cluster.TableMember, e.memberChanged, func() { e.automation.NodesChanged(e.rules) }},

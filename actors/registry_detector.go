@@ -61,12 +61,17 @@ func (r *Registry) CheckDetector(m *pb.Detector) (*pb.Detector, error) {
 }
 
 // wholeDetector completes and checks a detector whose id is complete.
-func (r *Registry) wholeDetector(m *pb.Detector, _ planned) (*pb.Detector, error) {
+func (r *Registry) wholeDetector(m *pb.Detector, p planned) (*pb.Detector, error) {
 	if err := completeSelection(ProjectOf(m.Id), "/detector/of", m.Of); err != nil {
 		return nil, err
 	}
 	if m.Property == "" {
 		return nil, invalid("/detector/property", "is missing: which property is to be judged?")
+	}
+	if m.Logic != "" {
+		if err := r.logicThere(ProjectOf(m.Id), "/detector/logic", &m.Logic, p); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := compileDetector(m); err != nil {
 		return nil, detectorError(err)

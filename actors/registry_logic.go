@@ -1,21 +1,33 @@
 package actors
 
 import (
+	"errors"
+	"fmt"
+	"regexp"
 	"slices"
 
+	"github.com/polluxhq/pollux/actors/notify"
+	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
+// channelPattern is how channels of topics are called.
+var channelPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+
 // ListLogics gives a page of the twins whose driver is of the kind logic, by id.
 func (r *Registry) ListLogics(req *pb.ListLogicsRequest, projects func(string) bool) (*pb.ListLogicsResponse, error) {
 	out := &pb.ListLogicsResponse{}
-	routes := r.e.routes.byLogic()
-	limit, seen, last := pageSize(req.GetPageSize()), 0, ""
 	prefix := ""
 	if req.Project != "" {
 		prefix = req.Project + "/"
 	}
+	routes, detectors := r.e.routes.byLogic(), r.e.detectors.byLogic()
+	notifiers, err := r.notifiersByLogic(prefix)
+	if err != nil {
+		return nil, err
+	}
+	limit, seen, last := pageSize(req.GetPageSize()), 0, ""
 	for rec, err := range r.store.Scan(tableTwins, prefix, req.GetPageToken()) {
 		if err != nil {
 			return nil, err
@@ -36,10 +48,14 @@ func (r *Registry) ListLogics(req *pb.ListLogicsRequest, projects func(string) b
 		if err != nil || s.manifest.Kind != drivers.KindLogic {
 			continue
 		}
-		m := &pb.Logic{Id: t.Id, Title: s.title, Driver: s.name, Version: s.version, System: t.System, Stopped: t.Stopped, Routes: routes[t.Id]}
+		m := &pb.Logic{Id: t.Id, Title: s.title, Driver: s.name, Version: s.version, System: t.System, Stopped: t.Stopped, Routes: routes[t.Id],
+			Reads: t.Reads, Notifiers: notifiers[t.Id], Detectors: detectors[t.Id]}
 		st, _ := r.e.stored(t.Id)
 		if m.Fault = st.Fault; m.Fault == "" {
 			m.Fault = r.e.logics.resting(t.Id)
+		}
+		if m.Fault == "" {
+			m.Fault = r.e.logics.deafTo(t.Id)
 		}
 		_, err = r.DriverSource(s.name, s.version)
 		m.Source = err == nil
@@ -47,6 +63,57 @@ func (r *Registry) ListLogics(req *pb.ListLogicsRequest, projects func(string) b
 		out.Logics = append(out.Logics, m)
 	}
 	return out, nil
+}
+
+// logicThere completes the id of a logic, and says what is wrong with it at path.
+func (r *Registry) logicThere(project, path string, id *string, p planned) error {
+	if err := completeID(project, path, id); err != nil {
+		return err
+	}
+	t, err := r.e.readTwin(*id)
+	switch {
+	case err != nil:
+		return err
+	case t == nil && p.has("twin", *id):
+		return nil
+	case t == nil:
+		return invalid(path, "there is no logic %s", *id)
+	}
+	if s, err := r.e.catalog.forTwin(t); err == nil && s.manifest.Kind != drivers.KindLogic {
+		return invalid(path, "%s is no logic: it is a twin of %s", *id, s.name)
+	}
+	return nil
+}
+
+// checkReads completes the topics that a logic reads, and says what is wrong with them.
+func (r *Registry) checkReads(t *pb.Twin, s *spec, plan planned) error {
+	if len(t.Reads) > 0 && s.manifest.Kind != drivers.KindLogic {
+		return invalid("/reads", "only a logic reads topics: %s is not of that kind", s.name)
+	}
+	seen := map[string]bool{}
+	for i, x := range t.Reads {
+		path := fmt.Sprintf("/reads/%d", i)
+		if x.GetTopic() == "" {
+			return invalid(path+"/topic", "is missing")
+		}
+		if err := completeID(ProjectOf(t.Id), path+"/topic", &x.Topic); err != nil {
+			return err
+		}
+		if _, ok, err := r.store.Get(topic.TableTopics, x.Topic); err != nil || !ok && !plan.has("topic", x.Topic) {
+			return errors.Join(err, invalid(path+"/topic", "there is no topic %s", x.Topic))
+		}
+		if x.Channel == "" {
+			x.Channel = NameOf(t.Id)
+		}
+		if !channelPattern.MatchString(x.Channel) {
+			return invalid(path+"/channel", "%q is no name of a channel: [a-z0-9][a-z0-9._-]{0,63}", x.Channel)
+		}
+		if seen[x.Topic] {
+			return invalid(path+"/topic", "%s is there twice", x.Topic)
+		}
+		seen[x.Topic] = true
+	}
+	return nil
 }
 
 // resting says why this node leaves the run of a logic alone now, or "".
@@ -90,6 +157,39 @@ func AddLogicCounts(a, b *pb.LogicCounts) {
 	if b.Last != "" {
 		a.Last = b.Last
 	}
+}
+
+// notifiersByLogic gives the notifiers that each logic is asked by.
+func (r *Registry) notifiersByLogic(prefix string) (map[string][]string, error) {
+	out := map[string][]string{}
+	for rec, err := range r.store.Scan(notify.TableNotifiers, prefix, "") {
+		if err != nil {
+			return nil, fmt.Errorf("read notifiers: %w", err)
+		}
+		m, err := decode(rec, &pb.Notifier{})
+		if err != nil {
+			return nil, err
+		}
+		if x := m.GetLogic(); x != nil {
+			out[x.Logic] = append(out[x.Logic], rec.Key)
+		}
+	}
+	return out, nil
+}
+
+// byLogic gives the detectors that each logic judges for.
+func (x *detectors) byLogic() map[string][]string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	out := map[string][]string{}
+	for _, all := range x.byProject {
+		for _, d := range all {
+			if d.Logic != "" {
+				out[d.Logic] = append(out[d.Logic], d.Id)
+			}
+		}
+	}
+	return out
 }
 
 // byLogic gives the routes that each logic is in.

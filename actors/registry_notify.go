@@ -13,6 +13,7 @@ import (
 	"github.com/polluxhq/pollux/actors/notify"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -32,7 +33,17 @@ func newNotifiers(e *Engine) (*notify.Host, error) {
 			}
 			return nil, fmt.Errorf("this node has no history yet: %w", cluster.ErrUnavailable)
 		},
-		Publish: e.world.MQTT, Now: e.now, Node: e.o.Node, Logger: e.o.Logger, Metrics: e.o.Metrics})
+		Ask: e.askToTell, Publish: e.world.MQTT, Now: e.now, Node: e.o.Node, Logger: e.o.Logger, Metrics: e.o.Metrics})
+}
+
+// askToTell gives a notifier's message to the run of its logic.
+func (e *Engine) askToTell(ctx context.Context, a *notify.Asked) (notify.Answered, error) {
+	m := &judged{message: a.Message, twin: a.Twin, by: a.By, at: a.Time.UnixMilli(), id: a.ID}
+	err := e.RunLogic(ctx, a.Logic, m)
+	if refusal, ok := errors.AsType[*drivers.DriverError](err); ok {
+		return notify.Answered{Refusal: err.Error(), Again: refusal.Retryable, After: refusal.After}, nil
+	}
+	return notify.Answered{Stop: m.verdict == pb.Verdict_VERDICT_STOP, Output: m.out}, err
 }
 
 // Notify implements automation.World, and is the way for all else that tells somebody: the message is in the outbox of its notifier
@@ -48,12 +59,17 @@ func (w *world) Notify(ctx context.Context, m *pb.Notification) error {
 func notifierSecret(id string) string { return "notifier/" + id + "/secret" }
 
 // wholeNotifier completes and checks a notifier whose id is complete. Its secret may be one that is kept.
-func (r *Registry) wholeNotifier(m *pb.Notifier, _ planned) (*pb.Notifier, error) {
+func (r *Registry) wholeNotifier(m *pb.Notifier, p planned) (*pb.Notifier, error) {
 	old, err := get(r.store, notify.TableNotifiers, m.Id, &pb.Notifier{})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
 	m.State, m.HasSecret = nil, false
+	if x := m.GetLogic(); x != nil {
+		if err := r.logicThere(ProjectOf(m.Id), "/notifier/logic/logic", &x.Logic, p); err != nil {
+			return nil, err
+		}
+	}
 	for i, a := range m.Attachments {
 		if err := wholeTable(ProjectOf(m.Id), fmt.Sprintf("/notifier/attachments/%d/history", i), a.GetHistory()); err != nil {
 			return nil, err

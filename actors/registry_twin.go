@@ -84,6 +84,7 @@ func (r *Registry) prepare(ctx context.Context, t, old *pb.Twin, at place, plan 
 		func() error { return checkLabels(t.Labels) },
 		func() error { return checkURI(t.Uri, p.spec) },
 		func() error { return r.e.derivations.check(t) },
+		func() error { return r.checkReads(t, p.spec, plan) },
 	} {
 		if err := check(); err != nil {
 			return nil, err

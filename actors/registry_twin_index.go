@@ -1,15 +1,20 @@
 package actors
 
 import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
 
 // indexes are the records by which a twin is found.
 func indexes(t *pb.Twin, s *spec, settings map[string]any, slot cluster.Slot) (map[storage.Table]map[string][]byte, error) {
-	ix := map[storage.Table]map[string][]byte{tableUses: {}, tableAliases: {}, tableStart: {}, tableTopics: {}, tableShapes: {}}
+	ix := map[storage.Table]map[string][]byte{tableUses: {}, tableAliases: {}, tableStart: {}, tableTopics: {}, tableShapes: {}, tableReadings: {}}
 	yes := []byte{1}
 	project := ProjectOf(t.Id)
 	if t.Model != "" {
@@ -38,6 +43,13 @@ func indexes(t *pb.Twin, s *spec, settings map[string]any, slot cluster.Slot) (m
 	}
 	if s.dials(t.Uri) && !t.Stopped {
 		ix[tableStart][slotIDKey(slot, t.Id)] = yes
+	}
+	if len(t.Reads) > 0 && !t.Stopped {
+		value, err := proto.MarshalOptions{Deterministic: true}.Marshal(&actorv1.Readings{Reads: t.Reads})
+		if err != nil {
+			return nil, fmt.Errorf("topics of %s: %w", t.Id, err)
+		}
+		ix[tableReadings][t.Id] = value
 	}
 	if tr := s.via(t.Uri); tr != nil && (tr.Scheme == drivers.SchemeTCPIn || tr.Scheme == drivers.SchemeUDPIn) {
 		ix[tableUses][useKey("inbound", "", t.Id)] = yes

@@ -78,7 +78,7 @@ func (e *Engine) letGo(slots []cluster.Slot, lost, bounded bool, done func()) {
 	e.starter.lost(slots)
 	e.tracers.moved(slots, e.slotOf)
 	e.recorders.moved(slots, e.slotOf)
-	group.left.Add(6) // the parts of the topics, of the sinks, of the sources, of the notifiers, of the simulations, and of schedules and rules
+	group.left.Add(7) // the parts of the topics, of the sinks, of the sources, of the notifiers, of the readers, of the simulations, and of schedules and rules
 	if bounded {
 		for stage, after := range []time.Duration{releaseRunning, releaseCommits, releaseActors} {
 			group.timers[stage] = time.AfterFunc(after, func() {
@@ -103,6 +103,7 @@ func (e *Engine) letGo(slots []cluster.Slot, lost, bounded bool, done func()) {
 	e.streams.Release(mine, lost, group.shardDone)
 	e.sinks.Release(mine, group.shardDone)
 	e.notifiers.Release(mine, group.shardDone)
+	e.readers.Release(mine, group.shardDone)
 	e.automation.Release(mine, lost, group.shardDone)
 	e.sources.Release(mine, group.shardDone)
 	e.simulations.Release(mine, group.shardDone)

@@ -224,7 +224,8 @@ func (t *twin) say(s said) {
 		if err != nil {
 			refused = err.Error()
 		} else if x.Run != "" {
-			if refused = e.outbox.crowded(x); refused != "" {
+			if refused = e.outbox.crowded(x.to[0], x.Run); refused != "" {
+				refused = "route " + x.Id + ": " + refused
 				x.counts.runFailed.Add(1)
 			}
 		}
@@ -346,11 +347,8 @@ func (r *Registry) checkRoute(m *pb.Route, p planned) error {
 		return invalid("/route/topics", "name one at least, or a logic by run")
 	}
 	if m.Run != "" {
-		if err := complete("/route/run", &m.Run); err != nil {
+		if err := r.logicThere(project, "/route/run", &m.Run, p); err != nil {
 			return err
-		}
-		if _, ok, err := r.store.Get(tableTwins, m.Run); err != nil || !ok && !p.has("twin", m.Run) {
-			return invalid("/route/run", "there is no logic %s", m.Run)
 		}
 	}
 	if m.Zone != "" {

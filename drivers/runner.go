@@ -51,6 +51,9 @@ type Rower interface {
 // Row implements Rower.
 func (r *runner) Row() *Row { return &Row{r: r, most: rowTime} }
 
+// maxAfter bounds how far off a driver may put the next try.
+const maxAfter = 24 * time.Hour
+
 // rowTime is for how long a row has one instance: then those that wait for one have their turn.
 const rowTime = time.Millisecond
 
@@ -180,6 +183,9 @@ func driverError(code int32, output []byte) *DriverError {
 		e.Message = text
 	}
 	e.Retryable, _ = doc.Get("retryable").Bool()
+	if ms, ok := doc.Get("after").Int(); ok && ms > 0 && ms <= maxAfter.Milliseconds() {
+		e.After = time.Duration(ms) * time.Millisecond
+	}
 	return e
 }
 

@@ -161,6 +161,8 @@ type DriverError struct {
 	Code      int32  `json:"code"`
 	Message   string `json:"message"`
 	Retryable bool   `json:"retryable"`
+	// After is when trying again makes sense, where the driver says so.
+	After time.Duration `json:"-"`
 }
 
 func (e *DriverError) Error() string { return e.Message }

@@ -28,7 +28,7 @@ const (
 	Stuck Kind = 5
 	// Missing finds readings that do not come any more.
 	Missing Kind = 6
-	// Module is judged by code of others; this package only carries it.
+	// Module is judged by a logic, elsewhere; this package only knows its settings.
 	Module Kind = 7
 )
 
@@ -154,7 +154,7 @@ func (k Kind) Outputs() []Output {
 	switch k {
 	case Statistics:
 		return []Output{OutputMean, OutputSD, OutputMin, OutputMax, OutputRate}
-	case EWMA, Seasonal, Shift:
+	case EWMA, Seasonal, Shift, Module:
 		return []Output{OutputScore, OutputAnomaly, OutputExpected}
 	}
 	return []Output{OutputScore, OutputAnomaly}

@@ -33,7 +33,7 @@ func (h *Host) Check(m *pb.Notifier, secret bool) error {
 		return wrong("/notifier"+strings.Replace(f.Path, "/windows", "/quiet", 1), "%s", f.Reason)
 	}
 	if len(m.Attachments) > 0 && !carries(m) {
-		return wrong("/notifier/attachments", "only mail and signed webhooks carry them")
+		return wrong("/notifier/attachments", "only mail, signed webhooks and logic carry them")
 	}
 	switch k := m.Kind.(type) {
 	case *pb.Notifier_Mail:
@@ -49,8 +49,13 @@ func (h *Host) Check(m *pb.Notifier, secret bool) error {
 		return nil
 	case *pb.Notifier_Log:
 		return nil
+	case *pb.Notifier_Logic:
+		if m.Secret != "" {
+			return wrong("/notifier/secret", "is nothing that a logic gets: what it needs are its own settings")
+		}
+		return nil
 	}
-	return wrong("/notifier", "name one of mail, sms, webhook, mqtt, log")
+	return wrong("/notifier", "name one of mail, sms, webhook, mqtt, log, logic")
 }
 
 func checkMail(m *pb.MailNotifier, secret bool) error {
@@ -178,6 +183,8 @@ func Place(m *pb.Notifier) string {
 		return host(k.Sms.GetForm().GetUrl(), "")
 	case *pb.Notifier_Webhook:
 		return host(k.Webhook.Url, k.Webhook.Preset.String())
+	case *pb.Notifier_Logic:
+		return "logic " + k.Logic.Logic
 	}
 	return ""
 }

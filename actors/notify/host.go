@@ -44,6 +44,8 @@ type Options struct {
 	// Selected gives the ids of the twins of a selection, and Series what they were: for tables of history. Series blocks until ctx ends.
 	Selected func(project string, of *pb.Selection) ([]string, error)
 	Series   func(ctx context.Context, q *pb.QuerySeriesRequest) (*pb.QuerySeriesResponse, error)
+	// Ask gives a message to the run of a logic, and blocks until it has answered. An error says that it could not be asked, or crashed.
+	Ask func(ctx context.Context, a *Asked) (Answered, error)
 	// Now is the present, by which quiet hours and limits go.
 	Now func() time.Time
 	// Node is this node's id.

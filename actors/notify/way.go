@@ -98,6 +98,9 @@ func (h *Host) open(m *pb.Notifier) (*way, error) {
 		w.provider, err = newHook(k.Webhook, w.secret)
 	case *pb.Notifier_Mqtt:
 		w.provider = &mqttWay{conf: k.Mqtt, publish: h.o.Publish}
+	case *pb.Notifier_Logic:
+		w.each, w.keyed, w.to = len(k.Logic.To) > 0, k.Logic.Keyed, k.Logic.To
+		w.provider = &logicWay{conf: k.Logic, id: m.Id, ask: h.o.Ask}
 	case *pb.Notifier_Log:
 		w.provider = &logWay{log: h.o.Logger, id: m.Id}
 	default:
@@ -189,7 +192,7 @@ func (w *way) files(ctx context.Context, n *pb.Notification, fill func(string) s
 // carries says whether attachments have a place where messages of the notifier go.
 func carries(m *pb.Notifier) bool {
 	hook := m.GetWebhook()
-	return m.GetMail() != nil || hook != nil && hook.Preset == pb.WebhookPreset_WEBHOOK_PRESET_UNSPECIFIED
+	return m.GetMail() != nil || m.GetLogic() != nil || hook != nil && hook.Preset == pb.WebhookPreset_WEBHOOK_PRESET_UNSPECIFIED
 }
 
 // through sets the state of a message that all of its recipients have.

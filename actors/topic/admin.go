@@ -10,7 +10,7 @@ func (t *topic) putChannel(r *request, m *pb.PutChannelRequest) error {
 	c := t.channels[m.Name]
 	if c == nil {
 		var err error
-		if c, err = t.channel(m.Name, m.Settings, m.Start); err != nil {
+		if c, err = t.channel(m.Name, m.Settings, m.Start, 0); err != nil {
 			return err
 		}
 	} else {

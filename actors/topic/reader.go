@@ -83,10 +83,10 @@ func (t *topic) offsetAt(at time.Time) (uint64, error) {
 	return t.tail.First + uint64(n), failed
 }
 
-// begin is where a reader without a channel begins.
-func (t *topic) begin(m *actorv1.TopicTail) (uint64, error) {
-	if m.After == 0 {
-		return t.resolve(m.Start)
+// begin is where a reader begins: at start, or behind what was committed by a revision.
+func (t *topic) begin(start *pb.TopicPosition, after uint64) (uint64, error) {
+	if after == 0 {
+		return t.resolve(start)
 	}
 	var failed error
 	n := sort.Search(int(t.tail.Next-t.tail.First), func(i int) bool {
@@ -94,20 +94,20 @@ func (t *topic) begin(m *actorv1.TopicTail) (uint64, error) {
 		if err != nil {
 			failed = err
 		}
-		return err != nil || !ok || rec.Revision > m.After
+		return err != nil || !ok || rec.Revision > after
 	})
 	return t.tail.First + uint64(n), failed
 }
 
 // channel gives a channel, made if need be.
-func (t *topic) channel(name string, set *pb.ChannelSettings, start *pb.TopicPosition) (*channel, error) {
+func (t *topic) channel(name string, set *pb.ChannelSettings, start *pb.TopicPosition, after uint64) (*channel, error) {
 	if c := t.channels[name]; c != nil {
 		return c, nil
 	}
 	if len(t.channels) >= maxChannels {
 		return nil, fmt.Errorf("%w channels: %d", ErrTooMany, maxChannels)
 	}
-	at, err := t.resolve(start)
+	at, err := t.begin(start, after)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (x *reader) newer(m *actorv1.TopicRead) bool {
 
 // resume takes what a reader says that it holds, and answers with what it does hold.
 func (t *topic) resume(r *request, m *actorv1.TopicRead, now time.Time) error {
-	c, err := t.channel(m.Channel, m.Settings, m.Start)
+	c, err := t.channel(m.Channel, m.Settings, m.Start, m.After)
 	if err != nil {
 		return err
 	}
@@ -409,7 +409,7 @@ func (t *topic) follow(r *request, m *actorv1.TopicTail) error {
 	x := &tailing{r: r, offset: m.Offset, room: min(maxGive, max(1, int(m.Room))),
 		until: time.Now().Add(min(maxWait, time.Duration(m.Wait)*time.Millisecond))}
 	if x.offset == 0 {
-		at, err := t.begin(m)
+		at, err := t.begin(m.Start, m.After)
 		if err != nil {
 			return err
 		}

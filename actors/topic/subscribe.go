@@ -20,7 +20,12 @@ func (h *Host) Subscribe(ctx context.Context, req *pb.SubscribeRequest, send fun
 	if req.Channel == "" {
 		return h.tail(ctx, req, send)
 	}
-	s := &subscription{h: h, req: req, reader: h.o.Node + "-" + newName(), room: int(req.MaxInFlight), holds: map[uint64]struct{}{}}
+	return h.SubscribeAfter(ctx, req, 0, send)
+}
+
+// SubscribeAfter reads a channel as Subscribe does; one that there is not yet begins with what was committed after a revision of the store.
+func (h *Host) SubscribeAfter(ctx context.Context, req *pb.SubscribeRequest, revision uint64, send func(*pb.SubscribeResponse) error) error {
+	s := &subscription{h: h, req: req, after: revision, reader: h.o.Node + "-" + newName(), room: int(req.MaxInFlight), holds: map[uint64]struct{}{}}
 	if s.room == 0 {
 		s.room = defaultRoom
 	}
@@ -95,6 +100,7 @@ func (h *Host) tailOnce(ctx context.Context, id string, m *actorv1.TopicTail, wa
 type subscription struct {
 	h      *Host
 	req    *pb.SubscribeRequest
+	after  uint64
 	reader string
 	room   int
 
@@ -245,7 +251,7 @@ func (s *subscription) poll(ctx context.Context, out chan<- *pb.SubscribeRespons
 func (s *subscription) ask(ctx context.Context, number, room int, answers chan<- polled) {
 	s.mu.Lock()
 	m := &actorv1.TopicRead{Channel: s.req.Channel, Reader: s.reader, Life: s.life, Room: uint32(room), Wait: uint32(readerWait.Milliseconds()),
-		Settings: s.req.Settings, Start: s.req.Start, Number: uint64(number)}
+		Settings: s.req.Settings, Start: s.req.Start, After: s.after, Number: uint64(number)}
 	if s.resume || len(s.holds) > 2*s.room+maxGive {
 		m.Resume = true
 		for at := range s.holds {

@@ -20,7 +20,8 @@ func logicCommand(a *app) *cobra.Command {
 		Use: "logic", Aliases: []string{"logics"}, Short: "Your own code between twins: one file of JavaScript, or a module",
 		Long: `A logic reacts to properties of twins, timers, webhooks and commands, and commands twins. It is a twin without a device: what
 pollux twin and pollux driver do, they do for it, too (get, history, rollout, record). Its run is given messages on their way through a route
-(pollux topic route put --run) or by a rule, and lets them pass, replaces them or stops them. See docs/logic.md.`,
+(pollux topic route put --run), by a rule, of topics (--topic), of notifiers and detectors, and lets them pass, replaces them or stops them.
+See docs/logic.md.`,
 		Example: "  pollux logic push room.js --system aula\n  pollux logic list\n  pollux logic logs room\n" +
 			"  pollux logic try filter.js --message '{\"value\":31}'\n  pollux logic run filter --message '{\"value\":31}' --twin meter1",
 	}))
@@ -35,7 +36,7 @@ pollux twin and pollux driver do, they do for it, too (get, history, rollout, re
 
 func logicPush(a *app) *cobra.Command {
 	var as, system string
-	var settings []string
+	var settings, topics []string
 	var stage, noTest bool
 	cmd := &cobra.Command{
 		Use: "push FILE|DIR", Short: "Install a version of a logic, and make its twin", Args: exactly("FILE|DIR"),
@@ -43,6 +44,7 @@ func logicPush(a *app) *cobra.Command {
 is there, one is made. The same bytes again change nothing; another file of the same version is refused: raise the version.`,
 		Example: `  pollux logic push room.js --system aula
   pollux logic push filter.js --as filter-north --setting limit=30
+  pollux logic push orders.js --topic orders --topic returns=shop    its run gets their messages, of returns by the channel shop
   pollux logic push ./counter --stage       its twins go over to it by pollux driver rollout`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := a.pushable(cmd.Context(), args[0], noTest)
@@ -64,7 +66,7 @@ is there, one is made. The same bytes again change nothing; another file of the 
 			if as == "" {
 				as = d.Name
 			}
-			t, made, err := n.logicTwin(cmd, as, d.Name, system, settings)
+			t, made, err := n.logicTwin(cmd, as, d.Name, system, settings, topics)
 			if err != nil {
 				return err
 			}
@@ -78,7 +80,7 @@ is there, one is made. The same bytes again change nothing; another file of the 
 					row(w, fmt.Sprintf("no twin goes over to it by itself: pollux driver rollout %s@%s", d.Name, d.Version))
 				}
 				if made {
-					row(w, "logic "+t.Id+" is there"+boundText(t.System))
+					row(w, "logic "+t.Id+" is there"+boundText(t.System)+readsText(t.Reads))
 				}
 			})
 		},
@@ -86,6 +88,7 @@ is there, one is made. The same bytes again change nothing; another file of the 
 	cmd.Flags().StringVar(&as, "as", "", "`ID` of its twin, where that is not the file's name")
 	cmd.Flags().StringVar(&system, "system", "", "bind it to the `SYSTEM`")
 	cmd.Flags().StringArrayVar(&settings, "setting", nil, "setting as `NAME=VALUE`; many times")
+	cmd.Flags().StringArrayVar(&topics, "topic", nil, "its run gets the messages of `TOPIC[=CHANNEL]`, by a channel of its name where none is said; many times, '' for none")
 	cmd.Flags().BoolVar(&stage, "stage", false, "no twin goes over to it by itself")
 	cmd.Flags().BoolVar(&noTest, "no-test", false, "of a project: neither test nor verify it here")
 	return cmd
@@ -98,12 +101,35 @@ func boundText(system string) string {
 	return ", bound to " + bare(system)
 }
 
+func readsText(all []*pb.TopicReading) string {
+	if len(all) == 0 {
+		return ""
+	}
+	return ", reads " + readsList(all)
+}
+
+func readsList(all []*pb.TopicReading) string {
+	return strings.Join(names(all, func(x *pb.TopicReading) string { return bare(x.Topic) + "=" + x.Channel }), " ")
+}
+
+// topicReadings reads TOPIC[=CHANNEL] of flags.
+func topicReadings(topics []string) (all []*pb.TopicReading) {
+	for _, text := range topics {
+		if text == "" {
+			continue
+		}
+		topic, channel, _ := strings.Cut(text, "=")
+		all = append(all, &pb.TopicReading{Topic: topic, Channel: channel})
+	}
+	return all
+}
+
 // logicTwin makes the twin of a logic, or changes what the flags name of the one that is there.
-func (n *node) logicTwin(cmd *cobra.Command, id, driver, system string, settings []string) (*pb.Twin, bool, error) {
+func (n *node) logicTwin(cmd *cobra.Command, id, driver, system string, settings, topics []string) (*pb.Twin, bool, error) {
 	ctx, f := cmd.Context(), &twinFlags{settings: settings}
 	old, err := n.twins.GetTwin(ctx, req(&pb.GetTwinRequest{Id: id}))
 	if connect.CodeOf(err) == connect.CodeNotFound {
-		t := &pb.Twin{Id: id, Driver: driver, System: system}
+		t := &pb.Twin{Id: id, Driver: driver, System: system, Reads: topicReadings(topics)}
 		if err := f.applySettings(ctx, n, t); err != nil {
 			return nil, false, err
 		}
@@ -120,8 +146,11 @@ func (n *node) logicTwin(cmd *cobra.Command, id, driver, system string, settings
 	if name, _, _ := strings.Cut(t.Driver, "@"); name != driver {
 		return nil, false, fmt.Errorf("there is a twin %s already, of %s: name the logic's with --as", bare(t.Id), dash(name))
 	}
-	if !cmd.Flags().Changed("system") && len(settings) == 0 {
+	if !cmd.Flags().Changed("system") && !cmd.Flags().Changed("topic") && len(settings) == 0 {
 		return t, false, nil
+	}
+	if cmd.Flags().Changed("topic") {
+		t.Reads = topicReadings(topics)
 	}
 	if cmd.Flags().Changed("system") {
 		t.System = system
@@ -157,9 +186,9 @@ func logicList(a *app) *cobra.Command {
 				}
 			}
 			return a.show(all, func(w io.Writer) {
-				row(w, "ID", "VERSION", "SYSTEM", "ROUTES", "CALLS", "CRASHES", "STATUS")
+				row(w, "ID", "VERSION", "SYSTEM", "ASKED BY", "CALLS", "CRASHES", "STATUS")
 				for _, m := range all.Logics {
-					row(w, bare(m.Id), m.Driver+"@"+m.Version, dash(bare(m.System)), dash(strings.Join(names(m.Routes, bare), " ")),
+					row(w, bare(m.Id), m.Driver+"@"+m.Version, dash(bare(m.System)), dash(askers(m)),
 						m.Counts.GetCalls(), m.Counts.GetCrashes(), logicStatus(m))
 				}
 			})
@@ -167,6 +196,20 @@ func logicList(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&project, "project", "", "only of this project")
 	return cmd
+}
+
+// askers says who gives messages to a logic.
+func askers(m *pb.Logic) string {
+	var all []string
+	for _, x := range []struct {
+		kind string
+		ids  []string
+	}{{"route", m.Routes}, {"topic", names(m.Reads, func(x *pb.TopicReading) string { return x.Topic })}, {"notifier", m.Notifiers}, {"detector", m.Detectors}} {
+		for _, id := range x.ids {
+			all = append(all, x.kind+" "+bare(id))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 func logicStatus(m *pb.Logic) string {

@@ -78,6 +78,8 @@ func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
 	field("Node", s.GetStatus().GetNode())
 	field("Zone", t.Zone)
 	field("Via", t.Via)
+	field("System", t.System)
+	field("Reads", readsList(t.Reads))
 	field("Labels", labelText(t.Labels))
 	field("May live on", t.Selector)
 	for _, k := range slices.Sorted(maps.Keys(t.GetSettings().GetFields())) {

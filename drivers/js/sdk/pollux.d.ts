@@ -129,8 +129,9 @@ interface Declaration<S, Memory> {
 interface LogicDeclaration<S, Memory> extends Omit<Declaration<S, Memory>,
   'transport' | 'transports' | 'frames' | 'connected' | 'disconnected' | 'received' | 'message' | 'answers' | 'scan'> {
   /**
-   * A message on its way through a route, or of a rule: nothing, or `context.pass()`, lets it go on, `context.replace(message)` changes
-   * it, `context.stop()` ends its way. It runs wherever the message is, beside the logic's other events.
+   * A message on its way through a route, of a rule, of a topic that it reads, of a notifier, or a reading to be judged: nothing, or
+   * `context.pass()`, lets it go on, `context.replace(message)` changes it or answers, `context.stop()` ends its way. It runs wherever the
+   * message is, beside the logic's other events.
    */
   run?(message: any, context: RunContext<SettingsOf<S>>): Verdict | void | Promise<Verdict | void>;
 }
@@ -141,10 +142,16 @@ interface Verdict { readonly verdict: unique symbol }
 interface RunContext<Settings = any> extends Pick<Twin<Settings>, 'settings' | 'state' | 'fetch' | 'other' | 'member' | 'notify' | 'log'> {
   /** Id of the twin that the message is about, or "". */
   readonly twin: string;
-  /** Who gives it: route/ID, rule/ID, schedule/ID, or who asked for it. */
+  /** Who gives it: route/ID, rule/ID, schedule/ID, topic/ID, notifier/ID, detector/ID, or who asked for it. */
   readonly by: string;
   /** Milliseconds since 1970. */
   readonly time: number;
+  /** By which a repetition is known, or "". */
+  readonly id: string;
+  /** Of a topic: the message's key and headers, and how often it has been given: 1 for the first time. */
+  readonly key: string;
+  readonly headers: { readonly [name: string]: string };
+  readonly attempt: number;
   /** What run remembers of that twin, 16 KiB of JSON, and for the whole logic. */
   memory: { twin: any; script: any };
   pass(): Verdict;
@@ -296,9 +303,11 @@ interface WebhookAnswer {
 
 /** Throw it to refuse a command: its sender is told the code and whether trying again makes sense. */
 declare class Refusal extends Error {
-  constructor(message: string, options?: { code?: number; retryable?: boolean });
+  /** `after` says when trying again makes sense: milliseconds, or a text such as "30s". */
+  constructor(message: string, options?: { code?: number; retryable?: boolean; after?: number | string });
   readonly code: number;
   readonly retryable: boolean;
+  readonly after?: number;
 }
 
 /** The node refused what the driver asked for. Not caught, it refuses the command; timeouts and lost connections as retryable. */

@@ -18,10 +18,11 @@
 
   /** A driver's own refusal of a command or an event. */
   class Refusal extends Error {
-    constructor(message, { code = 1, retryable = false } = {}) {
+    constructor(message, { code = 1, retryable = false, after } = {}) {
       super(message);
       this.code = code;
-      this.retryable = retryable;
+      this.retryable = retryable || after !== undefined;
+      if (after !== undefined) this.after = span('after', after);
     }
   }
   Refusal.prototype.name = 'Refusal';
@@ -283,7 +284,7 @@
     if (!(e instanceof Refusal)) log('error', [e]);
     const code = Number.isInteger(e.code) && e.code > 0 ? e.code : 1;
     const passing = e instanceof CapabilityError && (e.reason === 'timeout' || e.reason === 'disconnected' || e.reason === 'over a limit');
-    native(OUTPUT, stringify({ code, message: e.message, retryable: e.retryable === true || passing }));
+    native(OUTPUT, stringify({ code, message: e.message, retryable: e.retryable === true || passing, after: e.after }));
     return code;
   };
 

@@ -150,10 +150,14 @@
       return new Verdict({ replace: message });
     }
     /** For the SDK: the twin is the context of a run. */
-    static runs(twin, { twin: id, by, time }) {
-      twin.twin = id ?? '';
+    static runs(twin, { twin: about, by, time, id, key, attempt, headers }) {
+      twin.twin = about ?? '';
       twin.by = by ?? '';
       twin.time = time ?? Date.now();
+      twin.id = id ?? '';
+      twin.key = key ?? '';
+      twin.attempt = attempt ?? 1;
+      twin.headers = headers ?? {};
     }
     startTLS() { this.#do('starttls'); }
     reconnect() { this.#do('close'); }

@@ -47,6 +47,8 @@ type Error struct {
 	Code      int32
 	Message   string
 	Retryable bool
+	// After is when trying again makes sense, in milliseconds; 0: it does not say.
+	After int64
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -84,5 +86,8 @@ func (e *Error) appendJSON(b []byte) []byte {
 	b = wire.AppendString(b, e.Message)
 	b = append(b, `,"retryable":`...)
 	b, _ = wire.Append(b, e.Retryable)
+	if e.After > 0 {
+		b, _ = wire.Append(append(b, `,"after":`...), e.After)
+	}
 	return append(b, '}')
 }

@@ -22,13 +22,20 @@ func Replace(message any) Verdict { return Verdict{replace: true, with: message}
 type Context struct {
 	// Twin is the id of the twin that the message is about; empty: none.
 	Twin string `json:"twin"`
-	// By is who gives it, such as route/default/alerts.
+	// By is who gives it, such as route/default/alerts, topic/default/orders, notifier/default/desk or detector/default/spikes.
 	By string `json:"by"`
 	// Time in milliseconds since 1970.
 	Time int64 `json:"time"`
+	// ID tells a repetition; empty: there is none.
+	ID string `json:"id"`
+	// Key and Headers are those of a topic's message, and Attempt is how often it has been given, 1 for the first time.
+	Key     string            `json:"key"`
+	Headers map[string]string `json:"headers"`
+	Attempt int               `json:"attempt"`
 }
 
-// OnRun is called with a message on its way through a route, or of a rule, and says whether it goes on. It runs beside the logic's other
+// OnRun is called with a message on its way through a route, of a rule, of a topic that the logic reads, of a notifier, or with a reading to be
+// judged, and says what becomes of it. It runs beside the logic's other
 // events, wherever the message is: what it remembers there is {"twin":…,"script":…}, for the twin that the message is about and for the
 // logic, and its reports, events and timers are refused.
 func (d *Driver[S, M]) OnRun(fn func(t *Twin[S, M], message wire.Value, context Context) (Verdict, error)) {

@@ -41,6 +41,8 @@ const (
 	DetectorKind_DETECTOR_KIND_STUCK DetectorKind = 5
 	// Readings do not come any more.
 	DetectorKind_DETECTOR_KIND_MISSING DetectorKind = 6
+	// The `run` of a logic judges.
+	DetectorKind_DETECTOR_KIND_MODULE DetectorKind = 7
 )
 
 // Enum value maps for DetectorKind.
@@ -53,6 +55,7 @@ var (
 		4: "DETECTOR_KIND_SHIFT",
 		5: "DETECTOR_KIND_STUCK",
 		6: "DETECTOR_KIND_MISSING",
+		7: "DETECTOR_KIND_MODULE",
 	}
 	DetectorKind_value = map[string]int32{
 		"DETECTOR_KIND_UNSPECIFIED": 0,
@@ -62,6 +65,7 @@ var (
 		"DETECTOR_KIND_SHIFT":       4,
 		"DETECTOR_KIND_STUCK":       5,
 		"DETECTOR_KIND_MISSING":     6,
+		"DETECTOR_KIND_MODULE":      7,
 	}
 )
 
@@ -104,7 +108,7 @@ type Detector struct {
 	// Property that is judged: a number or a boolean.
 	Property string       `protobuf:"bytes,4,opt,name=property,proto3" json:"property,omitempty"`
 	Kind     DetectorKind `protobuf:"varint,5,opt,name=kind,proto3,enum=pollux.v1.DetectorKind" json:"kind,omitempty"`
-	// Score from which on a reading is an anomaly; 0: ewma 6 and seasonal 4 deviations, shift a sum of 12, stuck and missing 1.
+	// Score from which on a reading is an anomaly; 0: ewma 6 and seasonal 4 deviations, shift a sum of 12, stuck, missing and module 1.
 	Threshold float64 `protobuf:"fixed64,6,opt,name=threshold,proto3" json:"threshold,omitempty"`
 	// What statistics are over (1 h where unset), or how long a series may be stuck or missing (learned where unset).
 	Window *durationpb.Duration `protobuf:"bytes,7,opt,name=window,proto3" json:"window,omitempty"`
@@ -114,11 +118,13 @@ type Detector struct {
 	Tolerance float64 `protobuf:"fixed64,9,opt,name=tolerance,proto3" json:"tolerance,omitempty"`
 	// Of seasonal: whose hours count, IANA, such as Europe/Berlin; empty: UTC.
 	TimeZone string `protobuf:"bytes,10,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
-	// Beginning of the names of its properties; empty: `PROPERTY_KIND`.
+	// Beginning of the names of its properties; empty: `PROPERTY_KIND`, of a module `PROPERTY_LOGIC`.
 	Output string `protobuf:"bytes,11,opt,name=output,proto3" json:"output,omitempty"`
 	// It judges nothing, and keeps what it has learned.
-	Paused        bool   `protobuf:"varint,12,opt,name=paused,proto3" json:"paused,omitempty"`
-	Revision      uint64 `protobuf:"varint,13,opt,name=revision,proto3" json:"revision,omitempty"`
+	Paused   bool   `protobuf:"varint,12,opt,name=paused,proto3" json:"paused,omitempty"`
+	Revision uint64 `protobuf:"varint,13,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Of a module: id of the logic, in the detector's project.
+	Logic         string `protobuf:"bytes,14,opt,name=logic,proto3" json:"logic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -242,6 +248,13 @@ func (x *Detector) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *Detector) GetLogic() string {
+	if x != nil {
+		return x.Logic
+	}
+	return ""
 }
 
 // DetectorState is how a detector does on a twin.
@@ -1282,7 +1295,7 @@ var File_pollux_v1_analytics_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_analytics_proto_rawDesc = "" +
 	"\n" +
-	"\x19pollux/v1/analytics.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apollux/v1/automation.proto\"\xae\x04\n" +
+	"\x19pollux/v1/analytics.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apollux/v1/automation.proto\"\xce\x04\n" +
 	"\bDetector\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\x12$\n" +
@@ -1299,7 +1312,8 @@ const file_pollux_v1_analytics_proto_rawDesc = "" +
 	" \x01(\tB\a\xbaH\x04r\x02\x18@R\btimeZone\x12<\n" +
 	"\x06output\x18\v \x01(\tB$\xbaH!r\x1f\x18d2\x1b^([A-Za-z_][A-Za-z0-9_]*)?$R\x06output\x12\x16\n" +
 	"\x06paused\x18\f \x01(\bR\x06paused\x12\x1a\n" +
-	"\brevision\x18\r \x01(\x04R\brevision\"\xff\x01\n" +
+	"\brevision\x18\r \x01(\x04R\brevision\x12\x1e\n" +
+	"\x05logic\x18\x0e \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x05logic\"\xff\x01\n" +
 	"\rDetectorState\x12\x16\n" +
 	"\x06output\x18\x01 \x01(\tR\x06output\x12\x14\n" +
 	"\x05ready\x18\x02 \x01(\bR\x05ready\x12\x1a\n" +
@@ -1370,7 +1384,7 @@ const file_pollux_v1_analytics_proto_rawDesc = "" +
 	"\vAnomalySpan\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
 	"\x03end\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x12\x14\n" +
-	"\x05score\x18\x03 \x01(\x01R\x05score*\xcc\x01\n" +
+	"\x05score\x18\x03 \x01(\x01R\x05score*\xe6\x01\n" +
 	"\fDetectorKind\x12\x1d\n" +
 	"\x19DETECTOR_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18DETECTOR_KIND_STATISTICS\x10\x01\x12\x16\n" +
@@ -1378,7 +1392,8 @@ const file_pollux_v1_analytics_proto_rawDesc = "" +
 	"\x16DETECTOR_KIND_SEASONAL\x10\x03\x12\x17\n" +
 	"\x13DETECTOR_KIND_SHIFT\x10\x04\x12\x17\n" +
 	"\x13DETECTOR_KIND_STUCK\x10\x05\x12\x19\n" +
-	"\x15DETECTOR_KIND_MISSING\x10\x062\xf8\x04\n" +
+	"\x15DETECTOR_KIND_MISSING\x10\x06\x12\x18\n" +
+	"\x14DETECTOR_KIND_MODULE\x10\a2\xf8\x04\n" +
 	"\x10AnalyticsService\x12U\n" +
 	"\x0eCreateDetector\x12 .pollux.v1.CreateDetectorRequest\x1a!.pollux.v1.CreateDetectorResponse\x12Q\n" +
 	"\vGetDetector\x12\x1d.pollux.v1.GetDetectorRequest\x1a\x1e.pollux.v1.GetDetectorResponse\"\x03\x90\x02\x01\x12W\n" +

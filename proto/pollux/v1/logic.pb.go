@@ -95,7 +95,12 @@ type Logic struct {
 	// It is a file of JavaScript, which can be read and edited.
 	Source bool `protobuf:"varint,9,opt,name=source,proto3" json:"source,omitempty"`
 	// What it did since the nodes started; output only.
-	Counts        *LogicCounts `protobuf:"bytes,10,opt,name=counts,proto3" json:"counts,omitempty"`
+	Counts *LogicCounts `protobuf:"bytes,10,opt,name=counts,proto3" json:"counts,omitempty"`
+	// Topics that it reads.
+	Reads []*TopicReading `protobuf:"bytes,11,rep,name=reads,proto3" json:"reads,omitempty"`
+	// Notifiers and detectors that ask it.
+	Notifiers     []string `protobuf:"bytes,12,rep,name=notifiers,proto3" json:"notifiers,omitempty"`
+	Detectors     []string `protobuf:"bytes,13,rep,name=detectors,proto3" json:"detectors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -200,10 +205,31 @@ func (x *Logic) GetCounts() *LogicCounts {
 	return nil
 }
 
+func (x *Logic) GetReads() []*TopicReading {
+	if x != nil {
+		return x.Reads
+	}
+	return nil
+}
+
+func (x *Logic) GetNotifiers() []string {
+	if x != nil {
+		return x.Notifiers
+	}
+	return nil
+}
+
+func (x *Logic) GetDetectors() []string {
+	if x != nil {
+		return x.Detectors
+	}
+	return nil
+}
+
 // LogicCounts is what a logic did on all nodes that answered, since each of them started.
 type LogicCounts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What its run said of messages: of routes, of rules and of RunLogic; and how many it failed at.
+	// What its run said of messages, whoever gave them: and how many it failed at.
 	Passed   uint64 `protobuf:"varint,1,opt,name=passed,proto3" json:"passed,omitempty"`
 	Replaced uint64 `protobuf:"varint,2,opt,name=replaced,proto3" json:"replaced,omitempty"`
 	Stopped  uint64 `protobuf:"varint,3,opt,name=stopped,proto3" json:"stopped,omitempty"`
@@ -785,7 +811,7 @@ var File_pollux_v1_logic_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_logic_proto_rawDesc = "" +
 	"\n" +
-	"\x15pollux/v1/logic.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14pollux/v1/twin.proto\"\x87\x02\n" +
+	"\x15pollux/v1/logic.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14pollux/v1/twin.proto\"\xf2\x02\n" +
 	"\x05Logic\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n" +
@@ -797,7 +823,10 @@ const file_pollux_v1_logic_proto_rawDesc = "" +
 	"\astopped\x18\b \x01(\bR\astopped\x12\x16\n" +
 	"\x06source\x18\t \x01(\bR\x06source\x12.\n" +
 	"\x06counts\x18\n" +
-	" \x01(\v2\x16.pollux.v1.LogicCountsR\x06counts\"\xaa\x02\n" +
+	" \x01(\v2\x16.pollux.v1.LogicCountsR\x06counts\x12-\n" +
+	"\x05reads\x18\v \x03(\v2\x17.pollux.v1.TopicReadingR\x05reads\x12\x1c\n" +
+	"\tnotifiers\x18\f \x03(\tR\tnotifiers\x12\x1c\n" +
+	"\tdetectors\x18\r \x03(\tR\tdetectors\"\xaa\x02\n" +
 	"\vLogicCounts\x12\x16\n" +
 	"\x06passed\x18\x01 \x01(\x04R\x06passed\x12\x1a\n" +
 	"\breplaced\x18\x02 \x01(\x04R\breplaced\x12\x18\n" +
@@ -884,36 +913,38 @@ var file_pollux_v1_logic_proto_goTypes = []any{
 	(*RunLogicResponse)(nil),   // 6: pollux.v1.RunLogicResponse
 	(*TryLogicRequest)(nil),    // 7: pollux.v1.TryLogicRequest
 	(*TryLogicResponse)(nil),   // 8: pollux.v1.TryLogicResponse
-	(*structpb.Value)(nil),     // 9: google.protobuf.Value
-	(*structpb.Struct)(nil),    // 10: google.protobuf.Struct
-	(*LogLine)(nil),            // 11: pollux.v1.LogLine
+	(*TopicReading)(nil),       // 9: pollux.v1.TopicReading
+	(*structpb.Value)(nil),     // 10: google.protobuf.Value
+	(*structpb.Struct)(nil),    // 11: google.protobuf.Struct
+	(*LogLine)(nil),            // 12: pollux.v1.LogLine
 }
 var file_pollux_v1_logic_proto_depIdxs = []int32{
 	2,  // 0: pollux.v1.Logic.counts:type_name -> pollux.v1.LogicCounts
-	1,  // 1: pollux.v1.ListLogicsResponse.logics:type_name -> pollux.v1.Logic
-	9,  // 2: pollux.v1.RunLogicRequest.message:type_name -> google.protobuf.Value
-	0,  // 3: pollux.v1.RunLogicResponse.verdict:type_name -> pollux.v1.Verdict
-	9,  // 4: pollux.v1.RunLogicResponse.message:type_name -> google.protobuf.Value
-	10, // 5: pollux.v1.TryLogicRequest.settings:type_name -> google.protobuf.Struct
-	9,  // 6: pollux.v1.TryLogicRequest.message:type_name -> google.protobuf.Value
-	9,  // 7: pollux.v1.TryLogicRequest.memory:type_name -> google.protobuf.Value
-	10, // 8: pollux.v1.TryLogicRequest.properties:type_name -> google.protobuf.Struct
-	0,  // 9: pollux.v1.TryLogicResponse.verdict:type_name -> pollux.v1.Verdict
-	9,  // 10: pollux.v1.TryLogicResponse.message:type_name -> google.protobuf.Value
-	9,  // 11: pollux.v1.TryLogicResponse.output:type_name -> google.protobuf.Value
-	11, // 12: pollux.v1.TryLogicResponse.logs:type_name -> pollux.v1.LogLine
-	9,  // 13: pollux.v1.TryLogicResponse.memory:type_name -> google.protobuf.Value
-	3,  // 14: pollux.v1.LogicService.ListLogics:input_type -> pollux.v1.ListLogicsRequest
-	5,  // 15: pollux.v1.LogicService.RunLogic:input_type -> pollux.v1.RunLogicRequest
-	7,  // 16: pollux.v1.LogicService.TryLogic:input_type -> pollux.v1.TryLogicRequest
-	4,  // 17: pollux.v1.LogicService.ListLogics:output_type -> pollux.v1.ListLogicsResponse
-	6,  // 18: pollux.v1.LogicService.RunLogic:output_type -> pollux.v1.RunLogicResponse
-	8,  // 19: pollux.v1.LogicService.TryLogic:output_type -> pollux.v1.TryLogicResponse
-	17, // [17:20] is the sub-list for method output_type
-	14, // [14:17] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	9,  // 1: pollux.v1.Logic.reads:type_name -> pollux.v1.TopicReading
+	1,  // 2: pollux.v1.ListLogicsResponse.logics:type_name -> pollux.v1.Logic
+	10, // 3: pollux.v1.RunLogicRequest.message:type_name -> google.protobuf.Value
+	0,  // 4: pollux.v1.RunLogicResponse.verdict:type_name -> pollux.v1.Verdict
+	10, // 5: pollux.v1.RunLogicResponse.message:type_name -> google.protobuf.Value
+	11, // 6: pollux.v1.TryLogicRequest.settings:type_name -> google.protobuf.Struct
+	10, // 7: pollux.v1.TryLogicRequest.message:type_name -> google.protobuf.Value
+	10, // 8: pollux.v1.TryLogicRequest.memory:type_name -> google.protobuf.Value
+	11, // 9: pollux.v1.TryLogicRequest.properties:type_name -> google.protobuf.Struct
+	0,  // 10: pollux.v1.TryLogicResponse.verdict:type_name -> pollux.v1.Verdict
+	10, // 11: pollux.v1.TryLogicResponse.message:type_name -> google.protobuf.Value
+	10, // 12: pollux.v1.TryLogicResponse.output:type_name -> google.protobuf.Value
+	12, // 13: pollux.v1.TryLogicResponse.logs:type_name -> pollux.v1.LogLine
+	10, // 14: pollux.v1.TryLogicResponse.memory:type_name -> google.protobuf.Value
+	3,  // 15: pollux.v1.LogicService.ListLogics:input_type -> pollux.v1.ListLogicsRequest
+	5,  // 16: pollux.v1.LogicService.RunLogic:input_type -> pollux.v1.RunLogicRequest
+	7,  // 17: pollux.v1.LogicService.TryLogic:input_type -> pollux.v1.TryLogicRequest
+	4,  // 18: pollux.v1.LogicService.ListLogics:output_type -> pollux.v1.ListLogicsResponse
+	6,  // 19: pollux.v1.LogicService.RunLogic:output_type -> pollux.v1.RunLogicResponse
+	8,  // 20: pollux.v1.LogicService.TryLogic:output_type -> pollux.v1.TryLogicResponse
+	18, // [18:21] is the sub-list for method output_type
+	15, // [15:18] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_logic_proto_init() }

@@ -213,6 +213,7 @@ type Notifier struct {
 	//	*Notifier_Webhook
 	//	*Notifier_Mqtt
 	//	*Notifier_Log
+	//	*Notifier_Logic
 	Kind isNotifier_Kind `protobuf_oneof:"kind"`
 	// Password, token or signing key of the provider; of Slack and Teams the address, where url is empty. It is sealed at rest and never
 	// given back.
@@ -339,6 +340,15 @@ func (x *Notifier) GetLog() *LogNotifier {
 	if x != nil {
 		if x, ok := x.Kind.(*Notifier_Log); ok {
 			return x.Log
+		}
+	}
+	return nil
+}
+
+func (x *Notifier) GetLogic() *LogicNotifier {
+	if x != nil {
+		if x, ok := x.Kind.(*Notifier_Logic); ok {
+			return x.Logic
 		}
 	}
 	return nil
@@ -480,6 +490,10 @@ type Notifier_Log struct {
 	Log *LogNotifier `protobuf:"bytes,7,opt,name=log,proto3,oneof"`
 }
 
+type Notifier_Logic struct {
+	Logic *LogicNotifier `protobuf:"bytes,8,opt,name=logic,proto3,oneof"`
+}
+
 func (*Notifier_Mail) isNotifier_Kind() {}
 
 func (*Notifier_Sms) isNotifier_Kind() {}
@@ -489,6 +503,8 @@ func (*Notifier_Webhook) isNotifier_Kind() {}
 func (*Notifier_Mqtt) isNotifier_Kind() {}
 
 func (*Notifier_Log) isNotifier_Kind() {}
+
+func (*Notifier_Logic) isNotifier_Kind() {}
 
 // MailNotifier sends by SMTP (RFC 5321). The secret is the password.
 type MailNotifier struct {
@@ -980,6 +996,71 @@ func (*LogNotifier) Descriptor() ([]byte, []int) {
 	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{7}
 }
 
+// LogicNotifier gives each message to the `run` of a logic, which brings it to whomever it knows to tell (docs/notifiers.md). Its secrets
+// are the logic's settings.
+type LogicNotifier struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the logic, in the notifier's project.
+	Logic string `protobuf:"bytes,1,opt,name=logic,proto3" json:"logic,omitempty"`
+	// Each gets a message of its own; empty: one message for all.
+	To []string `protobuf:"bytes,2,rep,name=to,proto3" json:"to,omitempty"`
+	// Whom it tells knows a repetition by the message's key.
+	Keyed         bool `protobuf:"varint,3,opt,name=keyed,proto3" json:"keyed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogicNotifier) Reset() {
+	*x = LogicNotifier{}
+	mi := &file_pollux_v1_notify_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogicNotifier) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogicNotifier) ProtoMessage() {}
+
+func (x *LogicNotifier) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_notify_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogicNotifier.ProtoReflect.Descriptor instead.
+func (*LogicNotifier) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LogicNotifier) GetLogic() string {
+	if x != nil {
+		return x.Logic
+	}
+	return ""
+}
+
+func (x *LogicNotifier) GetTo() []string {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *LogicNotifier) GetKeyed() bool {
+	if x != nil {
+		return x.Keyed
+	}
+	return false
+}
+
 // NotifierState is how far a notifier is, as committed.
 type NotifierState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1012,7 +1093,7 @@ type NotifierState struct {
 
 func (x *NotifierState) Reset() {
 	*x = NotifierState{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[8]
+	mi := &file_pollux_v1_notify_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1105,7 @@ func (x *NotifierState) String() string {
 func (*NotifierState) ProtoMessage() {}
 
 func (x *NotifierState) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[8]
+	mi := &file_pollux_v1_notify_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1118,7 @@ func (x *NotifierState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifierState.ProtoReflect.Descriptor instead.
 func (*NotifierState) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NotifierState) GetPosition() uint64 {
@@ -1173,7 +1254,7 @@ type Notification struct {
 
 func (x *Notification) Reset() {
 	*x = Notification{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[9]
+	mi := &file_pollux_v1_notify_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1266,7 @@ func (x *Notification) String() string {
 func (*Notification) ProtoMessage() {}
 
 func (x *Notification) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[9]
+	mi := &file_pollux_v1_notify_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1279,7 @@ func (x *Notification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notification.ProtoReflect.Descriptor instead.
 func (*Notification) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Notification) GetNotifier() string {
@@ -1307,7 +1388,7 @@ type NotificationOutcome struct {
 
 func (x *NotificationOutcome) Reset() {
 	*x = NotificationOutcome{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[10]
+	mi := &file_pollux_v1_notify_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1400,7 @@ func (x *NotificationOutcome) String() string {
 func (*NotificationOutcome) ProtoMessage() {}
 
 func (x *NotificationOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[10]
+	mi := &file_pollux_v1_notify_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1413,7 @@ func (x *NotificationOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotificationOutcome.ProtoReflect.Descriptor instead.
 func (*NotificationOutcome) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NotificationOutcome) GetOffset() uint64 {
@@ -1407,7 +1488,7 @@ type CreateNotifierRequest struct {
 
 func (x *CreateNotifierRequest) Reset() {
 	*x = CreateNotifierRequest{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[11]
+	mi := &file_pollux_v1_notify_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1500,7 @@ func (x *CreateNotifierRequest) String() string {
 func (*CreateNotifierRequest) ProtoMessage() {}
 
 func (x *CreateNotifierRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[11]
+	mi := &file_pollux_v1_notify_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1513,7 @@ func (x *CreateNotifierRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNotifierRequest.ProtoReflect.Descriptor instead.
 func (*CreateNotifierRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateNotifierRequest) GetNotifier() *Notifier {
@@ -1451,7 +1532,7 @@ type CreateNotifierResponse struct {
 
 func (x *CreateNotifierResponse) Reset() {
 	*x = CreateNotifierResponse{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[12]
+	mi := &file_pollux_v1_notify_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1544,7 @@ func (x *CreateNotifierResponse) String() string {
 func (*CreateNotifierResponse) ProtoMessage() {}
 
 func (x *CreateNotifierResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[12]
+	mi := &file_pollux_v1_notify_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1557,7 @@ func (x *CreateNotifierResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNotifierResponse.ProtoReflect.Descriptor instead.
 func (*CreateNotifierResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateNotifierResponse) GetNotifier() *Notifier {
@@ -1495,7 +1576,7 @@ type GetNotifierRequest struct {
 
 func (x *GetNotifierRequest) Reset() {
 	*x = GetNotifierRequest{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[13]
+	mi := &file_pollux_v1_notify_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1588,7 @@ func (x *GetNotifierRequest) String() string {
 func (*GetNotifierRequest) ProtoMessage() {}
 
 func (x *GetNotifierRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[13]
+	mi := &file_pollux_v1_notify_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1601,7 @@ func (x *GetNotifierRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNotifierRequest.ProtoReflect.Descriptor instead.
 func (*GetNotifierRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetNotifierRequest) GetId() string {
@@ -1539,7 +1620,7 @@ type GetNotifierResponse struct {
 
 func (x *GetNotifierResponse) Reset() {
 	*x = GetNotifierResponse{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[14]
+	mi := &file_pollux_v1_notify_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1632,7 @@ func (x *GetNotifierResponse) String() string {
 func (*GetNotifierResponse) ProtoMessage() {}
 
 func (x *GetNotifierResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[14]
+	mi := &file_pollux_v1_notify_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1645,7 @@ func (x *GetNotifierResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNotifierResponse.ProtoReflect.Descriptor instead.
 func (*GetNotifierResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetNotifierResponse) GetNotifier() *Notifier {
@@ -1585,7 +1666,7 @@ type ListNotifiersRequest struct {
 
 func (x *ListNotifiersRequest) Reset() {
 	*x = ListNotifiersRequest{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[15]
+	mi := &file_pollux_v1_notify_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1678,7 @@ func (x *ListNotifiersRequest) String() string {
 func (*ListNotifiersRequest) ProtoMessage() {}
 
 func (x *ListNotifiersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[15]
+	mi := &file_pollux_v1_notify_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1691,7 @@ func (x *ListNotifiersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNotifiersRequest.ProtoReflect.Descriptor instead.
 func (*ListNotifiersRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListNotifiersRequest) GetProject() string {
@@ -1644,7 +1725,7 @@ type ListNotifiersResponse struct {
 
 func (x *ListNotifiersResponse) Reset() {
 	*x = ListNotifiersResponse{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[16]
+	mi := &file_pollux_v1_notify_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1737,7 @@ func (x *ListNotifiersResponse) String() string {
 func (*ListNotifiersResponse) ProtoMessage() {}
 
 func (x *ListNotifiersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[16]
+	mi := &file_pollux_v1_notify_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1750,7 @@ func (x *ListNotifiersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNotifiersResponse.ProtoReflect.Descriptor instead.
 func (*ListNotifiersResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListNotifiersResponse) GetNotifiers() []*Notifier {
@@ -1695,7 +1776,7 @@ type UpdateNotifierRequest struct {
 
 func (x *UpdateNotifierRequest) Reset() {
 	*x = UpdateNotifierRequest{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[17]
+	mi := &file_pollux_v1_notify_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +1788,7 @@ func (x *UpdateNotifierRequest) String() string {
 func (*UpdateNotifierRequest) ProtoMessage() {}
 
 func (x *UpdateNotifierRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[17]
+	mi := &file_pollux_v1_notify_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +1801,7 @@ func (x *UpdateNotifierRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNotifierRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNotifierRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateNotifierRequest) GetNotifier() *Notifier {
@@ -1739,7 +1820,7 @@ type UpdateNotifierResponse struct {
 
 func (x *UpdateNotifierResponse) Reset() {
 	*x = UpdateNotifierResponse{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[18]
+	mi := &file_pollux_v1_notify_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1832,7 @@ func (x *UpdateNotifierResponse) String() string {
 func (*UpdateNotifierResponse) ProtoMessage() {}
 
 func (x *UpdateNotifierResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[18]
+	mi := &file_pollux_v1_notify_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1845,7 @@ func (x *UpdateNotifierResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNotifierResponse.ProtoReflect.Descriptor instead.
 func (*UpdateNotifierResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateNotifierResponse) GetNotifier() *Notifier {
@@ -1783,7 +1864,7 @@ type DeleteNotifierRequest struct {
 
 func (x *DeleteNotifierRequest) Reset() {
 	*x = DeleteNotifierRequest{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[19]
+	mi := &file_pollux_v1_notify_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1876,7 @@ func (x *DeleteNotifierRequest) String() string {
 func (*DeleteNotifierRequest) ProtoMessage() {}
 
 func (x *DeleteNotifierRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[19]
+	mi := &file_pollux_v1_notify_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +1889,7 @@ func (x *DeleteNotifierRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNotifierRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNotifierRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteNotifierRequest) GetId() string {
@@ -1826,7 +1907,7 @@ type DeleteNotifierResponse struct {
 
 func (x *DeleteNotifierResponse) Reset() {
 	*x = DeleteNotifierResponse{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[20]
+	mi := &file_pollux_v1_notify_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1919,7 @@ func (x *DeleteNotifierResponse) String() string {
 func (*DeleteNotifierResponse) ProtoMessage() {}
 
 func (x *DeleteNotifierResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[20]
+	mi := &file_pollux_v1_notify_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1932,7 @@ func (x *DeleteNotifierResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNotifierResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNotifierResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{21}
 }
 
 type TestNotifierRequest struct {
@@ -1867,7 +1948,7 @@ type TestNotifierRequest struct {
 
 func (x *TestNotifierRequest) Reset() {
 	*x = TestNotifierRequest{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[21]
+	mi := &file_pollux_v1_notify_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +1960,7 @@ func (x *TestNotifierRequest) String() string {
 func (*TestNotifierRequest) ProtoMessage() {}
 
 func (x *TestNotifierRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[21]
+	mi := &file_pollux_v1_notify_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +1973,7 @@ func (x *TestNotifierRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestNotifierRequest.ProtoReflect.Descriptor instead.
 func (*TestNotifierRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TestNotifierRequest) GetId() string {
@@ -1932,7 +2013,7 @@ type TestNotifierResponse struct {
 
 func (x *TestNotifierResponse) Reset() {
 	*x = TestNotifierResponse{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[22]
+	mi := &file_pollux_v1_notify_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1944,7 +2025,7 @@ func (x *TestNotifierResponse) String() string {
 func (*TestNotifierResponse) ProtoMessage() {}
 
 func (x *TestNotifierResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[22]
+	mi := &file_pollux_v1_notify_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1957,7 +2038,7 @@ func (x *TestNotifierResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestNotifierResponse.ProtoReflect.Descriptor instead.
 func (*TestNotifierResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TestNotifierResponse) GetOutcome() *NotificationOutcome {
@@ -1976,7 +2057,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[23]
+	mi := &file_pollux_v1_notify_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2069,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[23]
+	mi := &file_pollux_v1_notify_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2082,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NotifyRequest) GetNotification() *Notification {
@@ -2020,7 +2101,7 @@ type NotifyResponse struct {
 
 func (x *NotifyResponse) Reset() {
 	*x = NotifyResponse{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[24]
+	mi := &file_pollux_v1_notify_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2113,7 @@ func (x *NotifyResponse) String() string {
 func (*NotifyResponse) ProtoMessage() {}
 
 func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[24]
+	mi := &file_pollux_v1_notify_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2126,7 @@ func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyResponse.ProtoReflect.Descriptor instead.
 func (*NotifyResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *NotifyResponse) GetOffset() uint64 {
@@ -2068,7 +2149,7 @@ type ListNotificationsRequest struct {
 
 func (x *ListNotificationsRequest) Reset() {
 	*x = ListNotificationsRequest{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[25]
+	mi := &file_pollux_v1_notify_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2161,7 @@ func (x *ListNotificationsRequest) String() string {
 func (*ListNotificationsRequest) ProtoMessage() {}
 
 func (x *ListNotificationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[25]
+	mi := &file_pollux_v1_notify_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2174,7 @@ func (x *ListNotificationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNotificationsRequest.ProtoReflect.Descriptor instead.
 func (*ListNotificationsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListNotificationsRequest) GetNotifier() string {
@@ -2134,7 +2215,7 @@ type ListNotificationsResponse struct {
 
 func (x *ListNotificationsResponse) Reset() {
 	*x = ListNotificationsResponse{}
-	mi := &file_pollux_v1_notify_proto_msgTypes[26]
+	mi := &file_pollux_v1_notify_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2146,7 +2227,7 @@ func (x *ListNotificationsResponse) String() string {
 func (*ListNotificationsResponse) ProtoMessage() {}
 
 func (x *ListNotificationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_notify_proto_msgTypes[26]
+	mi := &file_pollux_v1_notify_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2159,7 +2240,7 @@ func (x *ListNotificationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNotificationsResponse.ProtoReflect.Descriptor instead.
 func (*ListNotificationsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_notify_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListNotificationsResponse) GetNotifications() []*Notification {
@@ -2180,7 +2261,7 @@ var File_pollux_v1_notify_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_notify_proto_rawDesc = "" +
 	"\n" +
-	"\x16pollux/v1/notify.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apollux/v1/automation.proto\"\x9a\b\n" +
+	"\x16pollux/v1/notify.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apollux/v1/automation.proto\"\xcc\b\n" +
 	"\bNotifier\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\x12-\n" +
@@ -2188,7 +2269,8 @@ const file_pollux_v1_notify_proto_rawDesc = "" +
 	"\x03sms\x18\x04 \x01(\v2\x16.pollux.v1.SmsNotifierH\x00R\x03sms\x126\n" +
 	"\awebhook\x18\x05 \x01(\v2\x1a.pollux.v1.WebhookNotifierH\x00R\awebhook\x12-\n" +
 	"\x04mqtt\x18\x06 \x01(\v2\x17.pollux.v1.MqttNotifierH\x00R\x04mqtt\x12*\n" +
-	"\x03log\x18\a \x01(\v2\x16.pollux.v1.LogNotifierH\x00R\x03log\x12 \n" +
+	"\x03log\x18\a \x01(\v2\x16.pollux.v1.LogNotifierH\x00R\x03log\x120\n" +
+	"\x05logic\x18\b \x01(\v2\x18.pollux.v1.LogicNotifierH\x00R\x05logic\x12 \n" +
 	"\x06secret\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x06secret\x12\x1d\n" +
 	"\n" +
 	"has_secret\x18\n" +
@@ -2256,7 +2338,12 @@ const file_pollux_v1_notify_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x05topic\x12\x19\n" +
 	"\x03qos\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18\x02R\x03qos\x12\x16\n" +
 	"\x06retain\x18\x03 \x01(\bR\x06retain\"\r\n" +
-	"\vLogNotifier\"\x95\x04\n" +
+	"\vLogNotifier\"j\n" +
+	"\rLogicNotifier\x12 \n" +
+	"\x05logic\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x05logic\x12!\n" +
+	"\x02to\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x102\"\ar\x05\x10\x01\x18\xc0\x02R\x02to\x12\x14\n" +
+	"\x05keyed\x18\x03 \x01(\bR\x05keyed\"\x95\x04\n" +
 	"\rNotifierState\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x16\n" +
 	"\x06queued\x18\x02 \x01(\x04R\x06queued\x12\x12\n" +
@@ -2393,7 +2480,7 @@ func file_pollux_v1_notify_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_notify_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_pollux_v1_notify_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_pollux_v1_notify_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_pollux_v1_notify_proto_goTypes = []any{
 	(MailSecurity)(0),                 // 0: pollux.v1.MailSecurity
 	(WebhookPreset)(0),                // 1: pollux.v1.WebhookPreset
@@ -2406,33 +2493,34 @@ var file_pollux_v1_notify_proto_goTypes = []any{
 	(*WebhookNotifier)(nil),           // 8: pollux.v1.WebhookNotifier
 	(*MqttNotifier)(nil),              // 9: pollux.v1.MqttNotifier
 	(*LogNotifier)(nil),               // 10: pollux.v1.LogNotifier
-	(*NotifierState)(nil),             // 11: pollux.v1.NotifierState
-	(*Notification)(nil),              // 12: pollux.v1.Notification
-	(*NotificationOutcome)(nil),       // 13: pollux.v1.NotificationOutcome
-	(*CreateNotifierRequest)(nil),     // 14: pollux.v1.CreateNotifierRequest
-	(*CreateNotifierResponse)(nil),    // 15: pollux.v1.CreateNotifierResponse
-	(*GetNotifierRequest)(nil),        // 16: pollux.v1.GetNotifierRequest
-	(*GetNotifierResponse)(nil),       // 17: pollux.v1.GetNotifierResponse
-	(*ListNotifiersRequest)(nil),      // 18: pollux.v1.ListNotifiersRequest
-	(*ListNotifiersResponse)(nil),     // 19: pollux.v1.ListNotifiersResponse
-	(*UpdateNotifierRequest)(nil),     // 20: pollux.v1.UpdateNotifierRequest
-	(*UpdateNotifierResponse)(nil),    // 21: pollux.v1.UpdateNotifierResponse
-	(*DeleteNotifierRequest)(nil),     // 22: pollux.v1.DeleteNotifierRequest
-	(*DeleteNotifierResponse)(nil),    // 23: pollux.v1.DeleteNotifierResponse
-	(*TestNotifierRequest)(nil),       // 24: pollux.v1.TestNotifierRequest
-	(*TestNotifierResponse)(nil),      // 25: pollux.v1.TestNotifierResponse
-	(*NotifyRequest)(nil),             // 26: pollux.v1.NotifyRequest
-	(*NotifyResponse)(nil),            // 27: pollux.v1.NotifyResponse
-	(*ListNotificationsRequest)(nil),  // 28: pollux.v1.ListNotificationsRequest
-	(*ListNotificationsResponse)(nil), // 29: pollux.v1.ListNotificationsResponse
-	nil,                               // 30: pollux.v1.FormSms.FieldsEntry
-	nil,                               // 31: pollux.v1.FormSms.HeadersEntry
-	nil,                               // 32: pollux.v1.WebhookNotifier.HeadersEntry
-	nil,                               // 33: pollux.v1.Notification.ValuesEntry
-	(*Attachment)(nil),                // 34: pollux.v1.Attachment
-	(*durationpb.Duration)(nil),       // 35: google.protobuf.Duration
-	(*Window)(nil),                    // 36: pollux.v1.Window
-	(*timestamppb.Timestamp)(nil),     // 37: google.protobuf.Timestamp
+	(*LogicNotifier)(nil),             // 11: pollux.v1.LogicNotifier
+	(*NotifierState)(nil),             // 12: pollux.v1.NotifierState
+	(*Notification)(nil),              // 13: pollux.v1.Notification
+	(*NotificationOutcome)(nil),       // 14: pollux.v1.NotificationOutcome
+	(*CreateNotifierRequest)(nil),     // 15: pollux.v1.CreateNotifierRequest
+	(*CreateNotifierResponse)(nil),    // 16: pollux.v1.CreateNotifierResponse
+	(*GetNotifierRequest)(nil),        // 17: pollux.v1.GetNotifierRequest
+	(*GetNotifierResponse)(nil),       // 18: pollux.v1.GetNotifierResponse
+	(*ListNotifiersRequest)(nil),      // 19: pollux.v1.ListNotifiersRequest
+	(*ListNotifiersResponse)(nil),     // 20: pollux.v1.ListNotifiersResponse
+	(*UpdateNotifierRequest)(nil),     // 21: pollux.v1.UpdateNotifierRequest
+	(*UpdateNotifierResponse)(nil),    // 22: pollux.v1.UpdateNotifierResponse
+	(*DeleteNotifierRequest)(nil),     // 23: pollux.v1.DeleteNotifierRequest
+	(*DeleteNotifierResponse)(nil),    // 24: pollux.v1.DeleteNotifierResponse
+	(*TestNotifierRequest)(nil),       // 25: pollux.v1.TestNotifierRequest
+	(*TestNotifierResponse)(nil),      // 26: pollux.v1.TestNotifierResponse
+	(*NotifyRequest)(nil),             // 27: pollux.v1.NotifyRequest
+	(*NotifyResponse)(nil),            // 28: pollux.v1.NotifyResponse
+	(*ListNotificationsRequest)(nil),  // 29: pollux.v1.ListNotificationsRequest
+	(*ListNotificationsResponse)(nil), // 30: pollux.v1.ListNotificationsResponse
+	nil,                               // 31: pollux.v1.FormSms.FieldsEntry
+	nil,                               // 32: pollux.v1.FormSms.HeadersEntry
+	nil,                               // 33: pollux.v1.WebhookNotifier.HeadersEntry
+	nil,                               // 34: pollux.v1.Notification.ValuesEntry
+	(*Attachment)(nil),                // 35: pollux.v1.Attachment
+	(*durationpb.Duration)(nil),       // 36: google.protobuf.Duration
+	(*Window)(nil),                    // 37: pollux.v1.Window
+	(*timestamppb.Timestamp)(nil),     // 38: google.protobuf.Timestamp
 }
 var file_pollux_v1_notify_proto_depIdxs = []int32{
 	4,  // 0: pollux.v1.Notifier.mail:type_name -> pollux.v1.MailNotifier
@@ -2440,62 +2528,63 @@ var file_pollux_v1_notify_proto_depIdxs = []int32{
 	8,  // 2: pollux.v1.Notifier.webhook:type_name -> pollux.v1.WebhookNotifier
 	9,  // 3: pollux.v1.Notifier.mqtt:type_name -> pollux.v1.MqttNotifier
 	10, // 4: pollux.v1.Notifier.log:type_name -> pollux.v1.LogNotifier
-	34, // 5: pollux.v1.Notifier.attachments:type_name -> pollux.v1.Attachment
-	35, // 6: pollux.v1.Notifier.retry_min:type_name -> google.protobuf.Duration
-	35, // 7: pollux.v1.Notifier.retry_max:type_name -> google.protobuf.Duration
-	35, // 8: pollux.v1.Notifier.give_up:type_name -> google.protobuf.Duration
-	35, // 9: pollux.v1.Notifier.limit_per:type_name -> google.protobuf.Duration
-	36, // 10: pollux.v1.Notifier.quiet:type_name -> pollux.v1.Window
-	11, // 11: pollux.v1.Notifier.state:type_name -> pollux.v1.NotifierState
-	0,  // 12: pollux.v1.MailNotifier.security:type_name -> pollux.v1.MailSecurity
-	6,  // 13: pollux.v1.SmsNotifier.twilio:type_name -> pollux.v1.TwilioSms
-	7,  // 14: pollux.v1.SmsNotifier.form:type_name -> pollux.v1.FormSms
-	30, // 15: pollux.v1.FormSms.fields:type_name -> pollux.v1.FormSms.FieldsEntry
-	31, // 16: pollux.v1.FormSms.headers:type_name -> pollux.v1.FormSms.HeadersEntry
-	1,  // 17: pollux.v1.WebhookNotifier.preset:type_name -> pollux.v1.WebhookPreset
-	32, // 18: pollux.v1.WebhookNotifier.headers:type_name -> pollux.v1.WebhookNotifier.HeadersEntry
-	37, // 19: pollux.v1.NotifierState.error_time:type_name -> google.protobuf.Timestamp
-	37, // 20: pollux.v1.NotifierState.sent_time:type_name -> google.protobuf.Timestamp
-	37, // 21: pollux.v1.NotifierState.wait_until:type_name -> google.protobuf.Timestamp
-	37, // 22: pollux.v1.NotifierState.span_start:type_name -> google.protobuf.Timestamp
-	34, // 23: pollux.v1.Notification.attachments:type_name -> pollux.v1.Attachment
-	37, // 24: pollux.v1.Notification.time:type_name -> google.protobuf.Timestamp
-	33, // 25: pollux.v1.Notification.values:type_name -> pollux.v1.Notification.ValuesEntry
-	13, // 26: pollux.v1.Notification.outcome:type_name -> pollux.v1.NotificationOutcome
-	2,  // 27: pollux.v1.NotificationOutcome.state:type_name -> pollux.v1.NotificationState
-	37, // 28: pollux.v1.NotificationOutcome.start:type_name -> google.protobuf.Timestamp
-	37, // 29: pollux.v1.NotificationOutcome.end:type_name -> google.protobuf.Timestamp
-	3,  // 30: pollux.v1.CreateNotifierRequest.notifier:type_name -> pollux.v1.Notifier
-	3,  // 31: pollux.v1.CreateNotifierResponse.notifier:type_name -> pollux.v1.Notifier
-	3,  // 32: pollux.v1.GetNotifierResponse.notifier:type_name -> pollux.v1.Notifier
-	3,  // 33: pollux.v1.ListNotifiersResponse.notifiers:type_name -> pollux.v1.Notifier
-	3,  // 34: pollux.v1.UpdateNotifierRequest.notifier:type_name -> pollux.v1.Notifier
-	3,  // 35: pollux.v1.UpdateNotifierResponse.notifier:type_name -> pollux.v1.Notifier
-	13, // 36: pollux.v1.TestNotifierResponse.outcome:type_name -> pollux.v1.NotificationOutcome
-	12, // 37: pollux.v1.NotifyRequest.notification:type_name -> pollux.v1.Notification
-	2,  // 38: pollux.v1.ListNotificationsRequest.state:type_name -> pollux.v1.NotificationState
-	12, // 39: pollux.v1.ListNotificationsResponse.notifications:type_name -> pollux.v1.Notification
-	14, // 40: pollux.v1.NotifierService.CreateNotifier:input_type -> pollux.v1.CreateNotifierRequest
-	16, // 41: pollux.v1.NotifierService.GetNotifier:input_type -> pollux.v1.GetNotifierRequest
-	18, // 42: pollux.v1.NotifierService.ListNotifiers:input_type -> pollux.v1.ListNotifiersRequest
-	20, // 43: pollux.v1.NotifierService.UpdateNotifier:input_type -> pollux.v1.UpdateNotifierRequest
-	22, // 44: pollux.v1.NotifierService.DeleteNotifier:input_type -> pollux.v1.DeleteNotifierRequest
-	24, // 45: pollux.v1.NotifierService.TestNotifier:input_type -> pollux.v1.TestNotifierRequest
-	26, // 46: pollux.v1.NotifierService.Notify:input_type -> pollux.v1.NotifyRequest
-	28, // 47: pollux.v1.NotifierService.ListNotifications:input_type -> pollux.v1.ListNotificationsRequest
-	15, // 48: pollux.v1.NotifierService.CreateNotifier:output_type -> pollux.v1.CreateNotifierResponse
-	17, // 49: pollux.v1.NotifierService.GetNotifier:output_type -> pollux.v1.GetNotifierResponse
-	19, // 50: pollux.v1.NotifierService.ListNotifiers:output_type -> pollux.v1.ListNotifiersResponse
-	21, // 51: pollux.v1.NotifierService.UpdateNotifier:output_type -> pollux.v1.UpdateNotifierResponse
-	23, // 52: pollux.v1.NotifierService.DeleteNotifier:output_type -> pollux.v1.DeleteNotifierResponse
-	25, // 53: pollux.v1.NotifierService.TestNotifier:output_type -> pollux.v1.TestNotifierResponse
-	27, // 54: pollux.v1.NotifierService.Notify:output_type -> pollux.v1.NotifyResponse
-	29, // 55: pollux.v1.NotifierService.ListNotifications:output_type -> pollux.v1.ListNotificationsResponse
-	48, // [48:56] is the sub-list for method output_type
-	40, // [40:48] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	11, // 5: pollux.v1.Notifier.logic:type_name -> pollux.v1.LogicNotifier
+	35, // 6: pollux.v1.Notifier.attachments:type_name -> pollux.v1.Attachment
+	36, // 7: pollux.v1.Notifier.retry_min:type_name -> google.protobuf.Duration
+	36, // 8: pollux.v1.Notifier.retry_max:type_name -> google.protobuf.Duration
+	36, // 9: pollux.v1.Notifier.give_up:type_name -> google.protobuf.Duration
+	36, // 10: pollux.v1.Notifier.limit_per:type_name -> google.protobuf.Duration
+	37, // 11: pollux.v1.Notifier.quiet:type_name -> pollux.v1.Window
+	12, // 12: pollux.v1.Notifier.state:type_name -> pollux.v1.NotifierState
+	0,  // 13: pollux.v1.MailNotifier.security:type_name -> pollux.v1.MailSecurity
+	6,  // 14: pollux.v1.SmsNotifier.twilio:type_name -> pollux.v1.TwilioSms
+	7,  // 15: pollux.v1.SmsNotifier.form:type_name -> pollux.v1.FormSms
+	31, // 16: pollux.v1.FormSms.fields:type_name -> pollux.v1.FormSms.FieldsEntry
+	32, // 17: pollux.v1.FormSms.headers:type_name -> pollux.v1.FormSms.HeadersEntry
+	1,  // 18: pollux.v1.WebhookNotifier.preset:type_name -> pollux.v1.WebhookPreset
+	33, // 19: pollux.v1.WebhookNotifier.headers:type_name -> pollux.v1.WebhookNotifier.HeadersEntry
+	38, // 20: pollux.v1.NotifierState.error_time:type_name -> google.protobuf.Timestamp
+	38, // 21: pollux.v1.NotifierState.sent_time:type_name -> google.protobuf.Timestamp
+	38, // 22: pollux.v1.NotifierState.wait_until:type_name -> google.protobuf.Timestamp
+	38, // 23: pollux.v1.NotifierState.span_start:type_name -> google.protobuf.Timestamp
+	35, // 24: pollux.v1.Notification.attachments:type_name -> pollux.v1.Attachment
+	38, // 25: pollux.v1.Notification.time:type_name -> google.protobuf.Timestamp
+	34, // 26: pollux.v1.Notification.values:type_name -> pollux.v1.Notification.ValuesEntry
+	14, // 27: pollux.v1.Notification.outcome:type_name -> pollux.v1.NotificationOutcome
+	2,  // 28: pollux.v1.NotificationOutcome.state:type_name -> pollux.v1.NotificationState
+	38, // 29: pollux.v1.NotificationOutcome.start:type_name -> google.protobuf.Timestamp
+	38, // 30: pollux.v1.NotificationOutcome.end:type_name -> google.protobuf.Timestamp
+	3,  // 31: pollux.v1.CreateNotifierRequest.notifier:type_name -> pollux.v1.Notifier
+	3,  // 32: pollux.v1.CreateNotifierResponse.notifier:type_name -> pollux.v1.Notifier
+	3,  // 33: pollux.v1.GetNotifierResponse.notifier:type_name -> pollux.v1.Notifier
+	3,  // 34: pollux.v1.ListNotifiersResponse.notifiers:type_name -> pollux.v1.Notifier
+	3,  // 35: pollux.v1.UpdateNotifierRequest.notifier:type_name -> pollux.v1.Notifier
+	3,  // 36: pollux.v1.UpdateNotifierResponse.notifier:type_name -> pollux.v1.Notifier
+	14, // 37: pollux.v1.TestNotifierResponse.outcome:type_name -> pollux.v1.NotificationOutcome
+	13, // 38: pollux.v1.NotifyRequest.notification:type_name -> pollux.v1.Notification
+	2,  // 39: pollux.v1.ListNotificationsRequest.state:type_name -> pollux.v1.NotificationState
+	13, // 40: pollux.v1.ListNotificationsResponse.notifications:type_name -> pollux.v1.Notification
+	15, // 41: pollux.v1.NotifierService.CreateNotifier:input_type -> pollux.v1.CreateNotifierRequest
+	17, // 42: pollux.v1.NotifierService.GetNotifier:input_type -> pollux.v1.GetNotifierRequest
+	19, // 43: pollux.v1.NotifierService.ListNotifiers:input_type -> pollux.v1.ListNotifiersRequest
+	21, // 44: pollux.v1.NotifierService.UpdateNotifier:input_type -> pollux.v1.UpdateNotifierRequest
+	23, // 45: pollux.v1.NotifierService.DeleteNotifier:input_type -> pollux.v1.DeleteNotifierRequest
+	25, // 46: pollux.v1.NotifierService.TestNotifier:input_type -> pollux.v1.TestNotifierRequest
+	27, // 47: pollux.v1.NotifierService.Notify:input_type -> pollux.v1.NotifyRequest
+	29, // 48: pollux.v1.NotifierService.ListNotifications:input_type -> pollux.v1.ListNotificationsRequest
+	16, // 49: pollux.v1.NotifierService.CreateNotifier:output_type -> pollux.v1.CreateNotifierResponse
+	18, // 50: pollux.v1.NotifierService.GetNotifier:output_type -> pollux.v1.GetNotifierResponse
+	20, // 51: pollux.v1.NotifierService.ListNotifiers:output_type -> pollux.v1.ListNotifiersResponse
+	22, // 52: pollux.v1.NotifierService.UpdateNotifier:output_type -> pollux.v1.UpdateNotifierResponse
+	24, // 53: pollux.v1.NotifierService.DeleteNotifier:output_type -> pollux.v1.DeleteNotifierResponse
+	26, // 54: pollux.v1.NotifierService.TestNotifier:output_type -> pollux.v1.TestNotifierResponse
+	28, // 55: pollux.v1.NotifierService.Notify:output_type -> pollux.v1.NotifyResponse
+	30, // 56: pollux.v1.NotifierService.ListNotifications:output_type -> pollux.v1.ListNotificationsResponse
+	49, // [49:57] is the sub-list for method output_type
+	41, // [41:49] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_notify_proto_init() }
@@ -2510,6 +2599,7 @@ func file_pollux_v1_notify_proto_init() {
 		(*Notifier_Webhook)(nil),
 		(*Notifier_Mqtt)(nil),
 		(*Notifier_Log)(nil),
+		(*Notifier_Logic)(nil),
 	}
 	file_pollux_v1_notify_proto_msgTypes[2].OneofWrappers = []any{
 		(*SmsNotifier_Twilio)(nil),
@@ -2521,7 +2611,7 @@ func file_pollux_v1_notify_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_notify_proto_rawDesc), len(file_pollux_v1_notify_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

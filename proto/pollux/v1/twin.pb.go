@@ -422,7 +422,7 @@ func (x TraceTwinResponse_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TraceTwinResponse_Direction.Descriptor instead.
 func (TraceTwinResponse_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{35, 0}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{36, 0}
 }
 
 // Twin is the configuration of a twin, and with it its state as of the read.
@@ -465,7 +465,9 @@ type Twin struct {
 	// Properties that are computed, by name: an expression over this twin and others each (docs/relations.md). A model may have more.
 	Derived map[string]string `protobuf:"bytes,19,rep,name=derived,proto3" json:"derived,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Id of the system that a logic is bound to: in its calls and subscriptions `.` stands for it. Empty: the whole project.
-	System        string `protobuf:"bytes,20,opt,name=system,proto3" json:"system,omitempty"`
+	System string `protobuf:"bytes,20,opt,name=system,proto3" json:"system,omitempty"`
+	// Topics that a logic reads: their messages go to its `run`, wherever it lives (docs/logic.md).
+	Reads         []*TopicReading `protobuf:"bytes,21,rep,name=reads,proto3" json:"reads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +642,70 @@ func (x *Twin) GetSystem() string {
 	return ""
 }
 
+func (x *Twin) GetReads() []*TopicReading {
+	if x != nil {
+		return x.Reads
+	}
+	return nil
+}
+
+// TopicReading is a topic that a logic reads, as any reader of a channel does: message by message of a key, acknowledged when what the
+// logic kept of them is committed, given again after a failure, and in the end a dead letter of the topic.
+type TopicReading struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Topic's id, in the logic's project.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Channel of the topic; empty: the logic's name. Readers of the same one share its messages. A new channel begins with what is
+	// published once the logic is bound.
+	Channel       string `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TopicReading) Reset() {
+	*x = TopicReading{}
+	mi := &file_pollux_v1_twin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopicReading) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopicReading) ProtoMessage() {}
+
+func (x *TopicReading) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_twin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopicReading.ProtoReflect.Descriptor instead.
+func (*TopicReading) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TopicReading) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *TopicReading) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
 // Alias is an outside name of a twin, unique in its project.
 type Alias struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -652,7 +718,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[1]
+	mi := &file_pollux_v1_twin_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +730,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[1]
+	mi := &file_pollux_v1_twin_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +743,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{1}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Alias) GetNetwork() string {
@@ -737,7 +803,7 @@ type TwinState struct {
 
 func (x *TwinState) Reset() {
 	*x = TwinState{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[2]
+	mi := &file_pollux_v1_twin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -749,7 +815,7 @@ func (x *TwinState) String() string {
 func (*TwinState) ProtoMessage() {}
 
 func (x *TwinState) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[2]
+	mi := &file_pollux_v1_twin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -762,7 +828,7 @@ func (x *TwinState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinState.ProtoReflect.Descriptor instead.
 func (*TwinState) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{2}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *TwinState) GetProperties() map[string]*Property {
@@ -873,7 +939,7 @@ type DerivedState struct {
 
 func (x *DerivedState) Reset() {
 	*x = DerivedState{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	mi := &file_pollux_v1_twin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -885,7 +951,7 @@ func (x *DerivedState) String() string {
 func (*DerivedState) ProtoMessage() {}
 
 func (x *DerivedState) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[3]
+	mi := &file_pollux_v1_twin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,7 +964,7 @@ func (x *DerivedState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DerivedState.ProtoReflect.Descriptor instead.
 func (*DerivedState) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{3}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *DerivedState) GetExpression() string {
@@ -949,7 +1015,7 @@ type TwinSubscription struct {
 
 func (x *TwinSubscription) Reset() {
 	*x = TwinSubscription{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[4]
+	mi := &file_pollux_v1_twin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1027,7 @@ func (x *TwinSubscription) String() string {
 func (*TwinSubscription) ProtoMessage() {}
 
 func (x *TwinSubscription) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[4]
+	mi := &file_pollux_v1_twin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1040,7 @@ func (x *TwinSubscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinSubscription.ProtoReflect.Descriptor instead.
 func (*TwinSubscription) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{4}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TwinSubscription) GetSystem() string {
@@ -1022,7 +1088,7 @@ type CommandStatus struct {
 
 func (x *CommandStatus) Reset() {
 	*x = CommandStatus{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[5]
+	mi := &file_pollux_v1_twin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1100,7 @@ func (x *CommandStatus) String() string {
 func (*CommandStatus) ProtoMessage() {}
 
 func (x *CommandStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[5]
+	mi := &file_pollux_v1_twin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1113,7 @@ func (x *CommandStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandStatus.ProtoReflect.Descriptor instead.
 func (*CommandStatus) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{5}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CommandStatus) GetId() string {
@@ -1133,7 +1199,7 @@ type Property struct {
 
 func (x *Property) Reset() {
 	*x = Property{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[6]
+	mi := &file_pollux_v1_twin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1211,7 @@ func (x *Property) String() string {
 func (*Property) ProtoMessage() {}
 
 func (x *Property) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[6]
+	mi := &file_pollux_v1_twin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1224,7 @@ func (x *Property) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Property.ProtoReflect.Descriptor instead.
 func (*Property) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{6}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Property) GetValue() *structpb.Value {
@@ -1201,7 +1267,7 @@ type Desired struct {
 
 func (x *Desired) Reset() {
 	*x = Desired{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[7]
+	mi := &file_pollux_v1_twin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1279,7 @@ func (x *Desired) String() string {
 func (*Desired) ProtoMessage() {}
 
 func (x *Desired) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[7]
+	mi := &file_pollux_v1_twin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1292,7 @@ func (x *Desired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Desired.ProtoReflect.Descriptor instead.
 func (*Desired) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{7}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Desired) GetValue() *structpb.Value {
@@ -1301,7 +1367,7 @@ type TwinStatus struct {
 
 func (x *TwinStatus) Reset() {
 	*x = TwinStatus{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	mi := &file_pollux_v1_twin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1379,7 @@ func (x *TwinStatus) String() string {
 func (*TwinStatus) ProtoMessage() {}
 
 func (x *TwinStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[8]
+	mi := &file_pollux_v1_twin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1392,7 @@ func (x *TwinStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinStatus.ProtoReflect.Descriptor instead.
 func (*TwinStatus) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TwinStatus) GetConnection() Connection {
@@ -1404,7 +1470,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[9]
+	mi := &file_pollux_v1_twin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1482,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[9]
+	mi := &file_pollux_v1_twin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1495,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Traffic) GetReceivedBytes() uint64 {
@@ -1490,7 +1556,7 @@ type CreateTwinRequest struct {
 
 func (x *CreateTwinRequest) Reset() {
 	*x = CreateTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[10]
+	mi := &file_pollux_v1_twin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1568,7 @@ func (x *CreateTwinRequest) String() string {
 func (*CreateTwinRequest) ProtoMessage() {}
 
 func (x *CreateTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[10]
+	mi := &file_pollux_v1_twin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1581,7 @@ func (x *CreateTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTwinRequest.ProtoReflect.Descriptor instead.
 func (*CreateTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateTwinRequest) GetTwin() *Twin {
@@ -1536,7 +1602,7 @@ type CreateTwinResponse struct {
 
 func (x *CreateTwinResponse) Reset() {
 	*x = CreateTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[11]
+	mi := &file_pollux_v1_twin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1614,7 @@ func (x *CreateTwinResponse) String() string {
 func (*CreateTwinResponse) ProtoMessage() {}
 
 func (x *CreateTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[11]
+	mi := &file_pollux_v1_twin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1627,7 @@ func (x *CreateTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTwinResponse.ProtoReflect.Descriptor instead.
 func (*CreateTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateTwinResponse) GetTwin() *Twin {
@@ -1590,7 +1656,7 @@ type GetTwinRequest struct {
 
 func (x *GetTwinRequest) Reset() {
 	*x = GetTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[12]
+	mi := &file_pollux_v1_twin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1668,7 @@ func (x *GetTwinRequest) String() string {
 func (*GetTwinRequest) ProtoMessage() {}
 
 func (x *GetTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[12]
+	mi := &file_pollux_v1_twin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1681,7 @@ func (x *GetTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTwinRequest.ProtoReflect.Descriptor instead.
 func (*GetTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetTwinRequest) GetId() string {
@@ -1648,7 +1714,7 @@ type GetTwinResponse struct {
 
 func (x *GetTwinResponse) Reset() {
 	*x = GetTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[13]
+	mi := &file_pollux_v1_twin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1726,7 @@ func (x *GetTwinResponse) String() string {
 func (*GetTwinResponse) ProtoMessage() {}
 
 func (x *GetTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[13]
+	mi := &file_pollux_v1_twin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1739,7 @@ func (x *GetTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTwinResponse.ProtoReflect.Descriptor instead.
 func (*GetTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetTwinResponse) GetTwin() *Twin {
@@ -1716,7 +1782,7 @@ type TwinFilter struct {
 
 func (x *TwinFilter) Reset() {
 	*x = TwinFilter{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[14]
+	mi := &file_pollux_v1_twin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1794,7 @@ func (x *TwinFilter) String() string {
 func (*TwinFilter) ProtoMessage() {}
 
 func (x *TwinFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[14]
+	mi := &file_pollux_v1_twin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1807,7 @@ func (x *TwinFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinFilter.ProtoReflect.Descriptor instead.
 func (*TwinFilter) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TwinFilter) GetProject() string {
@@ -1843,7 +1909,7 @@ type ListTwinsRequest struct {
 
 func (x *ListTwinsRequest) Reset() {
 	*x = ListTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[15]
+	mi := &file_pollux_v1_twin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1855,7 +1921,7 @@ func (x *ListTwinsRequest) String() string {
 func (*ListTwinsRequest) ProtoMessage() {}
 
 func (x *ListTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[15]
+	mi := &file_pollux_v1_twin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1868,7 +1934,7 @@ func (x *ListTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTwinsRequest.ProtoReflect.Descriptor instead.
 func (*ListTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTwinsRequest) GetFilter() *TwinFilter {
@@ -1910,7 +1976,7 @@ type ListTwinsResponse struct {
 
 func (x *ListTwinsResponse) Reset() {
 	*x = ListTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[16]
+	mi := &file_pollux_v1_twin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +1988,7 @@ func (x *ListTwinsResponse) String() string {
 func (*ListTwinsResponse) ProtoMessage() {}
 
 func (x *ListTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[16]
+	mi := &file_pollux_v1_twin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +2001,7 @@ func (x *ListTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTwinsResponse.ProtoReflect.Descriptor instead.
 func (*ListTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListTwinsResponse) GetTwins() []*Twin {
@@ -1962,7 +2028,7 @@ type UpdateTwinRequest struct {
 
 func (x *UpdateTwinRequest) Reset() {
 	*x = UpdateTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[17]
+	mi := &file_pollux_v1_twin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2040,7 @@ func (x *UpdateTwinRequest) String() string {
 func (*UpdateTwinRequest) ProtoMessage() {}
 
 func (x *UpdateTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[17]
+	mi := &file_pollux_v1_twin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2053,7 @@ func (x *UpdateTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTwinRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateTwinRequest) GetTwin() *Twin {
@@ -2008,7 +2074,7 @@ type UpdateTwinResponse struct {
 
 func (x *UpdateTwinResponse) Reset() {
 	*x = UpdateTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[18]
+	mi := &file_pollux_v1_twin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +2086,7 @@ func (x *UpdateTwinResponse) String() string {
 func (*UpdateTwinResponse) ProtoMessage() {}
 
 func (x *UpdateTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[18]
+	mi := &file_pollux_v1_twin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +2099,7 @@ func (x *UpdateTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTwinResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateTwinResponse) GetTwin() *Twin {
@@ -2061,7 +2127,7 @@ type DeleteTwinRequest struct {
 
 func (x *DeleteTwinRequest) Reset() {
 	*x = DeleteTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[19]
+	mi := &file_pollux_v1_twin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2139,7 @@ func (x *DeleteTwinRequest) String() string {
 func (*DeleteTwinRequest) ProtoMessage() {}
 
 func (x *DeleteTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[19]
+	mi := &file_pollux_v1_twin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2152,7 @@ func (x *DeleteTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTwinRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteTwinRequest) GetId() string {
@@ -2111,7 +2177,7 @@ type DeleteTwinResponse struct {
 
 func (x *DeleteTwinResponse) Reset() {
 	*x = DeleteTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[20]
+	mi := &file_pollux_v1_twin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2189,7 @@ func (x *DeleteTwinResponse) String() string {
 func (*DeleteTwinResponse) ProtoMessage() {}
 
 func (x *DeleteTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[20]
+	mi := &file_pollux_v1_twin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2202,7 @@ func (x *DeleteTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTwinResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{21}
 }
 
 // CommandOptions are the fields of the twin's command queue.
@@ -2170,7 +2236,7 @@ type CommandOptions struct {
 
 func (x *CommandOptions) Reset() {
 	*x = CommandOptions{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[21]
+	mi := &file_pollux_v1_twin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2248,7 @@ func (x *CommandOptions) String() string {
 func (*CommandOptions) ProtoMessage() {}
 
 func (x *CommandOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[21]
+	mi := &file_pollux_v1_twin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2261,7 @@ func (x *CommandOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandOptions.ProtoReflect.Descriptor instead.
 func (*CommandOptions) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CommandOptions) GetPriority() uint32 {
@@ -2282,7 +2348,7 @@ type InvokeRequest struct {
 
 func (x *InvokeRequest) Reset() {
 	*x = InvokeRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[22]
+	mi := &file_pollux_v1_twin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2294,7 +2360,7 @@ func (x *InvokeRequest) String() string {
 func (*InvokeRequest) ProtoMessage() {}
 
 func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[22]
+	mi := &file_pollux_v1_twin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2307,7 +2373,7 @@ func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeRequest.ProtoReflect.Descriptor instead.
 func (*InvokeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *InvokeRequest) GetId() string {
@@ -2357,7 +2423,7 @@ type InvokeResponse struct {
 
 func (x *InvokeResponse) Reset() {
 	*x = InvokeResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[23]
+	mi := &file_pollux_v1_twin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2369,7 +2435,7 @@ func (x *InvokeResponse) String() string {
 func (*InvokeResponse) ProtoMessage() {}
 
 func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[23]
+	mi := &file_pollux_v1_twin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2382,7 +2448,7 @@ func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeResponse.ProtoReflect.Descriptor instead.
 func (*InvokeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *InvokeResponse) GetOutput() *structpb.Value {
@@ -2420,7 +2486,7 @@ type SetDesiredRequest struct {
 
 func (x *SetDesiredRequest) Reset() {
 	*x = SetDesiredRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[24]
+	mi := &file_pollux_v1_twin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2498,7 @@ func (x *SetDesiredRequest) String() string {
 func (*SetDesiredRequest) ProtoMessage() {}
 
 func (x *SetDesiredRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[24]
+	mi := &file_pollux_v1_twin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2511,7 @@ func (x *SetDesiredRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDesiredRequest.ProtoReflect.Descriptor instead.
 func (*SetDesiredRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetDesiredRequest) GetId() string {
@@ -2492,7 +2558,7 @@ type SetDesiredResponse struct {
 
 func (x *SetDesiredResponse) Reset() {
 	*x = SetDesiredResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[25]
+	mi := &file_pollux_v1_twin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2570,7 @@ func (x *SetDesiredResponse) String() string {
 func (*SetDesiredResponse) ProtoMessage() {}
 
 func (x *SetDesiredResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[25]
+	mi := &file_pollux_v1_twin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2583,7 @@ func (x *SetDesiredResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDesiredResponse.ProtoReflect.Descriptor instead.
 func (*SetDesiredResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SetDesiredResponse) GetDesired() *Desired {
@@ -2540,7 +2606,7 @@ type WatchTwinsRequest struct {
 
 func (x *WatchTwinsRequest) Reset() {
 	*x = WatchTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[26]
+	mi := &file_pollux_v1_twin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2552,7 +2618,7 @@ func (x *WatchTwinsRequest) String() string {
 func (*WatchTwinsRequest) ProtoMessage() {}
 
 func (x *WatchTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[26]
+	mi := &file_pollux_v1_twin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2565,7 +2631,7 @@ func (x *WatchTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTwinsRequest.ProtoReflect.Descriptor instead.
 func (*WatchTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchTwinsRequest) GetFilter() *TwinFilter {
@@ -2619,7 +2685,7 @@ type WatchTwinsResponse struct {
 
 func (x *WatchTwinsResponse) Reset() {
 	*x = WatchTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[27]
+	mi := &file_pollux_v1_twin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +2697,7 @@ func (x *WatchTwinsResponse) String() string {
 func (*WatchTwinsResponse) ProtoMessage() {}
 
 func (x *WatchTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[27]
+	mi := &file_pollux_v1_twin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +2710,7 @@ func (x *WatchTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTwinsResponse.ProtoReflect.Descriptor instead.
 func (*WatchTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchTwinsResponse) GetId() string {
@@ -2788,7 +2854,7 @@ type StateDelta struct {
 
 func (x *StateDelta) Reset() {
 	*x = StateDelta{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[28]
+	mi := &file_pollux_v1_twin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +2866,7 @@ func (x *StateDelta) String() string {
 func (*StateDelta) ProtoMessage() {}
 
 func (x *StateDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[28]
+	mi := &file_pollux_v1_twin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +2879,7 @@ func (x *StateDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateDelta.ProtoReflect.Descriptor instead.
 func (*StateDelta) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StateDelta) GetProperties() map[string]*Property {
@@ -2869,7 +2935,7 @@ type TwinEvent struct {
 
 func (x *TwinEvent) Reset() {
 	*x = TwinEvent{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[29]
+	mi := &file_pollux_v1_twin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2881,7 +2947,7 @@ func (x *TwinEvent) String() string {
 func (*TwinEvent) ProtoMessage() {}
 
 func (x *TwinEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[29]
+	mi := &file_pollux_v1_twin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2894,7 +2960,7 @@ func (x *TwinEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TwinEvent.ProtoReflect.Descriptor instead.
 func (*TwinEvent) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TwinEvent) GetName() string {
@@ -2930,7 +2996,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[30]
+	mi := &file_pollux_v1_twin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3008,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[30]
+	mi := &file_pollux_v1_twin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3021,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LogLine) GetTime() *timestamppb.Timestamp {
@@ -3007,7 +3073,7 @@ type QueryHistoryRequest struct {
 
 func (x *QueryHistoryRequest) Reset() {
 	*x = QueryHistoryRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[31]
+	mi := &file_pollux_v1_twin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +3085,7 @@ func (x *QueryHistoryRequest) String() string {
 func (*QueryHistoryRequest) ProtoMessage() {}
 
 func (x *QueryHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[31]
+	mi := &file_pollux_v1_twin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +3098,7 @@ func (x *QueryHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHistoryRequest.ProtoReflect.Descriptor instead.
 func (*QueryHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *QueryHistoryRequest) GetId() string {
@@ -3120,7 +3186,7 @@ type QueryHistoryResponse struct {
 
 func (x *QueryHistoryResponse) Reset() {
 	*x = QueryHistoryResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[32]
+	mi := &file_pollux_v1_twin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3132,7 +3198,7 @@ func (x *QueryHistoryResponse) String() string {
 func (*QueryHistoryResponse) ProtoMessage() {}
 
 func (x *QueryHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[32]
+	mi := &file_pollux_v1_twin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3145,7 +3211,7 @@ func (x *QueryHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryHistoryResponse.ProtoReflect.Descriptor instead.
 func (*QueryHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *QueryHistoryResponse) GetSamples() []*Sample {
@@ -3192,7 +3258,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[33]
+	mi := &file_pollux_v1_twin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3204,7 +3270,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[33]
+	mi := &file_pollux_v1_twin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3217,7 +3283,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Sample) GetTime() *timestamppb.Timestamp {
@@ -3264,7 +3330,7 @@ type TraceTwinRequest struct {
 
 func (x *TraceTwinRequest) Reset() {
 	*x = TraceTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	mi := &file_pollux_v1_twin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3276,7 +3342,7 @@ func (x *TraceTwinRequest) String() string {
 func (*TraceTwinRequest) ProtoMessage() {}
 
 func (x *TraceTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[34]
+	mi := &file_pollux_v1_twin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3289,7 +3355,7 @@ func (x *TraceTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceTwinRequest.ProtoReflect.Descriptor instead.
 func (*TraceTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TraceTwinRequest) GetId() string {
@@ -3313,7 +3379,7 @@ type TraceTwinResponse struct {
 
 func (x *TraceTwinResponse) Reset() {
 	*x = TraceTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	mi := &file_pollux_v1_twin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3325,7 +3391,7 @@ func (x *TraceTwinResponse) String() string {
 func (*TraceTwinResponse) ProtoMessage() {}
 
 func (x *TraceTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[35]
+	mi := &file_pollux_v1_twin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3338,7 +3404,7 @@ func (x *TraceTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceTwinResponse.ProtoReflect.Descriptor instead.
 func (*TraceTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TraceTwinResponse) GetTime() *timestamppb.Timestamp {
@@ -3386,7 +3452,7 @@ type ReleaseTwinsRequest struct {
 
 func (x *ReleaseTwinsRequest) Reset() {
 	*x = ReleaseTwinsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	mi := &file_pollux_v1_twin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3398,7 +3464,7 @@ func (x *ReleaseTwinsRequest) String() string {
 func (*ReleaseTwinsRequest) ProtoMessage() {}
 
 func (x *ReleaseTwinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[36]
+	mi := &file_pollux_v1_twin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3411,7 +3477,7 @@ func (x *ReleaseTwinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseTwinsRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseTwinsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReleaseTwinsRequest) GetFilter() *TwinFilter {
@@ -3431,7 +3497,7 @@ type ReleaseTwinsResponse struct {
 
 func (x *ReleaseTwinsResponse) Reset() {
 	*x = ReleaseTwinsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	mi := &file_pollux_v1_twin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3443,7 +3509,7 @@ func (x *ReleaseTwinsResponse) String() string {
 func (*ReleaseTwinsResponse) ProtoMessage() {}
 
 func (x *ReleaseTwinsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[37]
+	mi := &file_pollux_v1_twin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3456,7 +3522,7 @@ func (x *ReleaseTwinsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseTwinsResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseTwinsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReleaseTwinsResponse) GetIds() []string {
@@ -3475,7 +3541,7 @@ type ClearCommandsRequest struct {
 
 func (x *ClearCommandsRequest) Reset() {
 	*x = ClearCommandsRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[38]
+	mi := &file_pollux_v1_twin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3487,7 +3553,7 @@ func (x *ClearCommandsRequest) String() string {
 func (*ClearCommandsRequest) ProtoMessage() {}
 
 func (x *ClearCommandsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[38]
+	mi := &file_pollux_v1_twin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3500,7 +3566,7 @@ func (x *ClearCommandsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearCommandsRequest.ProtoReflect.Descriptor instead.
 func (*ClearCommandsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ClearCommandsRequest) GetId() string {
@@ -3520,7 +3586,7 @@ type ClearCommandsResponse struct {
 
 func (x *ClearCommandsResponse) Reset() {
 	*x = ClearCommandsResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[39]
+	mi := &file_pollux_v1_twin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3532,7 +3598,7 @@ func (x *ClearCommandsResponse) String() string {
 func (*ClearCommandsResponse) ProtoMessage() {}
 
 func (x *ClearCommandsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[39]
+	mi := &file_pollux_v1_twin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3545,7 +3611,7 @@ func (x *ClearCommandsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearCommandsResponse.ProtoReflect.Descriptor instead.
 func (*ClearCommandsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ClearCommandsResponse) GetCleared() uint32 {
@@ -3564,7 +3630,7 @@ type RecordTwinRequest struct {
 
 func (x *RecordTwinRequest) Reset() {
 	*x = RecordTwinRequest{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[40]
+	mi := &file_pollux_v1_twin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3576,7 +3642,7 @@ func (x *RecordTwinRequest) String() string {
 func (*RecordTwinRequest) ProtoMessage() {}
 
 func (x *RecordTwinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[40]
+	mi := &file_pollux_v1_twin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3589,7 +3655,7 @@ func (x *RecordTwinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTwinRequest.ProtoReflect.Descriptor instead.
 func (*RecordTwinRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{40}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecordTwinRequest) GetId() string {
@@ -3616,7 +3682,7 @@ type RecordTwinResponse struct {
 
 func (x *RecordTwinResponse) Reset() {
 	*x = RecordTwinResponse{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[41]
+	mi := &file_pollux_v1_twin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3628,7 +3694,7 @@ func (x *RecordTwinResponse) String() string {
 func (*RecordTwinResponse) ProtoMessage() {}
 
 func (x *RecordTwinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[41]
+	mi := &file_pollux_v1_twin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3641,7 +3707,7 @@ func (x *RecordTwinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTwinResponse.ProtoReflect.Descriptor instead.
 func (*RecordTwinResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{41}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RecordTwinResponse) GetTime() *timestamppb.Timestamp {
@@ -3717,7 +3783,7 @@ type RecordedStart struct {
 
 func (x *RecordedStart) Reset() {
 	*x = RecordedStart{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[42]
+	mi := &file_pollux_v1_twin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3729,7 +3795,7 @@ func (x *RecordedStart) String() string {
 func (*RecordedStart) ProtoMessage() {}
 
 func (x *RecordedStart) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[42]
+	mi := &file_pollux_v1_twin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3742,7 +3808,7 @@ func (x *RecordedStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedStart.ProtoReflect.Descriptor instead.
 func (*RecordedStart) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{42}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RecordedStart) GetId() string {
@@ -3806,7 +3872,7 @@ type RecordedCall struct {
 
 func (x *RecordedCall) Reset() {
 	*x = RecordedCall{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[43]
+	mi := &file_pollux_v1_twin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3818,7 +3884,7 @@ func (x *RecordedCall) String() string {
 func (*RecordedCall) ProtoMessage() {}
 
 func (x *RecordedCall) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[43]
+	mi := &file_pollux_v1_twin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3831,7 +3897,7 @@ func (x *RecordedCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedCall.ProtoReflect.Descriptor instead.
 func (*RecordedCall) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{43}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RecordedCall) GetEvent() int32 {
@@ -3892,7 +3958,7 @@ type RecordedHostCall struct {
 
 func (x *RecordedHostCall) Reset() {
 	*x = RecordedHostCall{}
-	mi := &file_pollux_v1_twin_proto_msgTypes[44]
+	mi := &file_pollux_v1_twin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3904,7 +3970,7 @@ func (x *RecordedHostCall) String() string {
 func (*RecordedHostCall) ProtoMessage() {}
 
 func (x *RecordedHostCall) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_twin_proto_msgTypes[44]
+	mi := &file_pollux_v1_twin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3917,7 +3983,7 @@ func (x *RecordedHostCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedHostCall.ProtoReflect.Descriptor instead.
 func (*RecordedHostCall) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{44}
+	return file_pollux_v1_twin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RecordedHostCall) GetKind() string {
@@ -3959,7 +4025,7 @@ var File_pollux_v1_twin_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pollux/v1/analytics.proto\"\xf2\x06\n" +
+	"\x14pollux/v1/twin.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19pollux/v1/analytics.proto\"\xab\a\n" +
 	"\x04Twin\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x10\n" +
@@ -3983,13 +4049,18 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\bselector\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\bselector\x12\x1e\n" +
 	"\x05model\x18\x12 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x05model\x12P\n" +
 	"\aderived\x18\x13 \x03(\v2\x1c.pollux.v1.Twin.DerivedEntryB\x18\xbaH\x15\x9a\x01\x12\x10 \"\ar\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\xd0\x0fR\aderived\x12 \n" +
-	"\x06system\x18\x14 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x06system\x1a9\n" +
+	"\x06system\x18\x14 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x06system\x127\n" +
+	"\x05reads\x18\x15 \x03(\v2\x17.pollux.v1.TopicReadingB\b\xbaH\x05\x92\x01\x02\x10\x10R\x05reads\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fDerivedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"I\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"q\n" +
+	"\fTopicReading\x12 \n" +
+	"\x05topic\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x05topic\x12?\n" +
+	"\achannel\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^([a-z0-9][a-z0-9._-]{0,63})?$R\achannel\"I\n" +
 	"\x05Alias\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
@@ -4372,7 +4443,7 @@ func file_pollux_v1_twin_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_twin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_pollux_v1_twin_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_pollux_v1_twin_proto_goTypes = []any{
 	(CommandPhase)(0),                // 0: pollux.v1.CommandPhase
 	(Quality)(0),                     // 1: pollux.v1.Quality
@@ -4382,186 +4453,188 @@ var file_pollux_v1_twin_proto_goTypes = []any{
 	(Outcome)(0),                     // 5: pollux.v1.Outcome
 	(TraceTwinResponse_Direction)(0), // 6: pollux.v1.TraceTwinResponse.Direction
 	(*Twin)(nil),                     // 7: pollux.v1.Twin
-	(*Alias)(nil),                    // 8: pollux.v1.Alias
-	(*TwinState)(nil),                // 9: pollux.v1.TwinState
-	(*DerivedState)(nil),             // 10: pollux.v1.DerivedState
-	(*TwinSubscription)(nil),         // 11: pollux.v1.TwinSubscription
-	(*CommandStatus)(nil),            // 12: pollux.v1.CommandStatus
-	(*Property)(nil),                 // 13: pollux.v1.Property
-	(*Desired)(nil),                  // 14: pollux.v1.Desired
-	(*TwinStatus)(nil),               // 15: pollux.v1.TwinStatus
-	(*Traffic)(nil),                  // 16: pollux.v1.Traffic
-	(*CreateTwinRequest)(nil),        // 17: pollux.v1.CreateTwinRequest
-	(*CreateTwinResponse)(nil),       // 18: pollux.v1.CreateTwinResponse
-	(*GetTwinRequest)(nil),           // 19: pollux.v1.GetTwinRequest
-	(*GetTwinResponse)(nil),          // 20: pollux.v1.GetTwinResponse
-	(*TwinFilter)(nil),               // 21: pollux.v1.TwinFilter
-	(*ListTwinsRequest)(nil),         // 22: pollux.v1.ListTwinsRequest
-	(*ListTwinsResponse)(nil),        // 23: pollux.v1.ListTwinsResponse
-	(*UpdateTwinRequest)(nil),        // 24: pollux.v1.UpdateTwinRequest
-	(*UpdateTwinResponse)(nil),       // 25: pollux.v1.UpdateTwinResponse
-	(*DeleteTwinRequest)(nil),        // 26: pollux.v1.DeleteTwinRequest
-	(*DeleteTwinResponse)(nil),       // 27: pollux.v1.DeleteTwinResponse
-	(*CommandOptions)(nil),           // 28: pollux.v1.CommandOptions
-	(*InvokeRequest)(nil),            // 29: pollux.v1.InvokeRequest
-	(*InvokeResponse)(nil),           // 30: pollux.v1.InvokeResponse
-	(*SetDesiredRequest)(nil),        // 31: pollux.v1.SetDesiredRequest
-	(*SetDesiredResponse)(nil),       // 32: pollux.v1.SetDesiredResponse
-	(*WatchTwinsRequest)(nil),        // 33: pollux.v1.WatchTwinsRequest
-	(*WatchTwinsResponse)(nil),       // 34: pollux.v1.WatchTwinsResponse
-	(*StateDelta)(nil),               // 35: pollux.v1.StateDelta
-	(*TwinEvent)(nil),                // 36: pollux.v1.TwinEvent
-	(*LogLine)(nil),                  // 37: pollux.v1.LogLine
-	(*QueryHistoryRequest)(nil),      // 38: pollux.v1.QueryHistoryRequest
-	(*QueryHistoryResponse)(nil),     // 39: pollux.v1.QueryHistoryResponse
-	(*Sample)(nil),                   // 40: pollux.v1.Sample
-	(*TraceTwinRequest)(nil),         // 41: pollux.v1.TraceTwinRequest
-	(*TraceTwinResponse)(nil),        // 42: pollux.v1.TraceTwinResponse
-	(*ReleaseTwinsRequest)(nil),      // 43: pollux.v1.ReleaseTwinsRequest
-	(*ReleaseTwinsResponse)(nil),     // 44: pollux.v1.ReleaseTwinsResponse
-	(*ClearCommandsRequest)(nil),     // 45: pollux.v1.ClearCommandsRequest
-	(*ClearCommandsResponse)(nil),    // 46: pollux.v1.ClearCommandsResponse
-	(*RecordTwinRequest)(nil),        // 47: pollux.v1.RecordTwinRequest
-	(*RecordTwinResponse)(nil),       // 48: pollux.v1.RecordTwinResponse
-	(*RecordedStart)(nil),            // 49: pollux.v1.RecordedStart
-	(*RecordedCall)(nil),             // 50: pollux.v1.RecordedCall
-	(*RecordedHostCall)(nil),         // 51: pollux.v1.RecordedHostCall
-	nil,                              // 52: pollux.v1.Twin.LabelsEntry
-	nil,                              // 53: pollux.v1.Twin.DerivedEntry
-	nil,                              // 54: pollux.v1.TwinState.PropertiesEntry
-	nil,                              // 55: pollux.v1.TwinState.DesiredEntry
-	nil,                              // 56: pollux.v1.TwinState.OverQuotaEntry
-	nil,                              // 57: pollux.v1.TwinState.FilteredEntry
-	nil,                              // 58: pollux.v1.TwinState.DerivedEntry
-	nil,                              // 59: pollux.v1.TwinState.DetectorsEntry
-	nil,                              // 60: pollux.v1.TwinFilter.LabelsEntry
-	nil,                              // 61: pollux.v1.StateDelta.PropertiesEntry
-	nil,                              // 62: pollux.v1.StateDelta.DesiredEntry
-	(*structpb.Struct)(nil),          // 63: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),    // 64: google.protobuf.Timestamp
-	(*structpb.Value)(nil),           // 65: google.protobuf.Value
-	(*durationpb.Duration)(nil),      // 66: google.protobuf.Duration
-	(*DetectorState)(nil),            // 67: pollux.v1.DetectorState
+	(*TopicReading)(nil),             // 8: pollux.v1.TopicReading
+	(*Alias)(nil),                    // 9: pollux.v1.Alias
+	(*TwinState)(nil),                // 10: pollux.v1.TwinState
+	(*DerivedState)(nil),             // 11: pollux.v1.DerivedState
+	(*TwinSubscription)(nil),         // 12: pollux.v1.TwinSubscription
+	(*CommandStatus)(nil),            // 13: pollux.v1.CommandStatus
+	(*Property)(nil),                 // 14: pollux.v1.Property
+	(*Desired)(nil),                  // 15: pollux.v1.Desired
+	(*TwinStatus)(nil),               // 16: pollux.v1.TwinStatus
+	(*Traffic)(nil),                  // 17: pollux.v1.Traffic
+	(*CreateTwinRequest)(nil),        // 18: pollux.v1.CreateTwinRequest
+	(*CreateTwinResponse)(nil),       // 19: pollux.v1.CreateTwinResponse
+	(*GetTwinRequest)(nil),           // 20: pollux.v1.GetTwinRequest
+	(*GetTwinResponse)(nil),          // 21: pollux.v1.GetTwinResponse
+	(*TwinFilter)(nil),               // 22: pollux.v1.TwinFilter
+	(*ListTwinsRequest)(nil),         // 23: pollux.v1.ListTwinsRequest
+	(*ListTwinsResponse)(nil),        // 24: pollux.v1.ListTwinsResponse
+	(*UpdateTwinRequest)(nil),        // 25: pollux.v1.UpdateTwinRequest
+	(*UpdateTwinResponse)(nil),       // 26: pollux.v1.UpdateTwinResponse
+	(*DeleteTwinRequest)(nil),        // 27: pollux.v1.DeleteTwinRequest
+	(*DeleteTwinResponse)(nil),       // 28: pollux.v1.DeleteTwinResponse
+	(*CommandOptions)(nil),           // 29: pollux.v1.CommandOptions
+	(*InvokeRequest)(nil),            // 30: pollux.v1.InvokeRequest
+	(*InvokeResponse)(nil),           // 31: pollux.v1.InvokeResponse
+	(*SetDesiredRequest)(nil),        // 32: pollux.v1.SetDesiredRequest
+	(*SetDesiredResponse)(nil),       // 33: pollux.v1.SetDesiredResponse
+	(*WatchTwinsRequest)(nil),        // 34: pollux.v1.WatchTwinsRequest
+	(*WatchTwinsResponse)(nil),       // 35: pollux.v1.WatchTwinsResponse
+	(*StateDelta)(nil),               // 36: pollux.v1.StateDelta
+	(*TwinEvent)(nil),                // 37: pollux.v1.TwinEvent
+	(*LogLine)(nil),                  // 38: pollux.v1.LogLine
+	(*QueryHistoryRequest)(nil),      // 39: pollux.v1.QueryHistoryRequest
+	(*QueryHistoryResponse)(nil),     // 40: pollux.v1.QueryHistoryResponse
+	(*Sample)(nil),                   // 41: pollux.v1.Sample
+	(*TraceTwinRequest)(nil),         // 42: pollux.v1.TraceTwinRequest
+	(*TraceTwinResponse)(nil),        // 43: pollux.v1.TraceTwinResponse
+	(*ReleaseTwinsRequest)(nil),      // 44: pollux.v1.ReleaseTwinsRequest
+	(*ReleaseTwinsResponse)(nil),     // 45: pollux.v1.ReleaseTwinsResponse
+	(*ClearCommandsRequest)(nil),     // 46: pollux.v1.ClearCommandsRequest
+	(*ClearCommandsResponse)(nil),    // 47: pollux.v1.ClearCommandsResponse
+	(*RecordTwinRequest)(nil),        // 48: pollux.v1.RecordTwinRequest
+	(*RecordTwinResponse)(nil),       // 49: pollux.v1.RecordTwinResponse
+	(*RecordedStart)(nil),            // 50: pollux.v1.RecordedStart
+	(*RecordedCall)(nil),             // 51: pollux.v1.RecordedCall
+	(*RecordedHostCall)(nil),         // 52: pollux.v1.RecordedHostCall
+	nil,                              // 53: pollux.v1.Twin.LabelsEntry
+	nil,                              // 54: pollux.v1.Twin.DerivedEntry
+	nil,                              // 55: pollux.v1.TwinState.PropertiesEntry
+	nil,                              // 56: pollux.v1.TwinState.DesiredEntry
+	nil,                              // 57: pollux.v1.TwinState.OverQuotaEntry
+	nil,                              // 58: pollux.v1.TwinState.FilteredEntry
+	nil,                              // 59: pollux.v1.TwinState.DerivedEntry
+	nil,                              // 60: pollux.v1.TwinState.DetectorsEntry
+	nil,                              // 61: pollux.v1.TwinFilter.LabelsEntry
+	nil,                              // 62: pollux.v1.StateDelta.PropertiesEntry
+	nil,                              // 63: pollux.v1.StateDelta.DesiredEntry
+	(*structpb.Struct)(nil),          // 64: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),    // 65: google.protobuf.Timestamp
+	(*structpb.Value)(nil),           // 66: google.protobuf.Value
+	(*durationpb.Duration)(nil),      // 67: google.protobuf.Duration
+	(*DetectorState)(nil),            // 68: pollux.v1.DetectorState
 }
 var file_pollux_v1_twin_proto_depIdxs = []int32{
-	63,  // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
-	52,  // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
-	8,   // 2: pollux.v1.Twin.aliases:type_name -> pollux.v1.Alias
-	64,  // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
-	64,  // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
-	9,   // 5: pollux.v1.Twin.state:type_name -> pollux.v1.TwinState
-	53,  // 6: pollux.v1.Twin.derived:type_name -> pollux.v1.Twin.DerivedEntry
-	54,  // 7: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
-	55,  // 8: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
-	15,  // 9: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
-	12,  // 10: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
-	11,  // 11: pollux.v1.TwinState.subscriptions:type_name -> pollux.v1.TwinSubscription
-	56,  // 12: pollux.v1.TwinState.over_quota:type_name -> pollux.v1.TwinState.OverQuotaEntry
-	57,  // 13: pollux.v1.TwinState.filtered:type_name -> pollux.v1.TwinState.FilteredEntry
-	58,  // 14: pollux.v1.TwinState.derived:type_name -> pollux.v1.TwinState.DerivedEntry
-	59,  // 15: pollux.v1.TwinState.detectors:type_name -> pollux.v1.TwinState.DetectorsEntry
-	0,   // 16: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
-	5,   // 17: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
-	65,  // 18: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
-	64,  // 19: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
-	64,  // 20: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
-	65,  // 21: pollux.v1.Property.value:type_name -> google.protobuf.Value
-	64,  // 22: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
-	1,   // 23: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
-	65,  // 24: pollux.v1.Desired.value:type_name -> google.protobuf.Value
-	64,  // 25: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
-	2,   // 26: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
-	3,   // 27: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
-	64,  // 28: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
-	64,  // 29: pollux.v1.TwinStatus.retry_time:type_name -> google.protobuf.Timestamp
-	64,  // 30: pollux.v1.TwinStatus.quarantine_time:type_name -> google.protobuf.Timestamp
-	16,  // 31: pollux.v1.TwinStatus.traffic:type_name -> pollux.v1.Traffic
-	7,   // 32: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,   // 33: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
-	4,   // 34: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
-	7,   // 35: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
-	60,  // 36: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
-	3,   // 37: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
-	21,  // 38: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	7,   // 39: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
-	7,   // 40: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
-	7,   // 41: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
-	66,  // 42: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
-	66,  // 43: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
-	66,  // 44: pollux.v1.CommandOptions.valid_for:type_name -> google.protobuf.Duration
-	66,  // 45: pollux.v1.CommandOptions.pause:type_name -> google.protobuf.Duration
-	65,  // 46: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
-	28,  // 47: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
-	65,  // 48: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
-	5,   // 49: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
-	65,  // 50: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
-	28,  // 51: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
-	66,  // 52: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
-	14,  // 53: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
-	21,  // 54: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	9,   // 55: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
-	35,  // 56: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
-	36,  // 57: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
-	37,  // 58: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
-	61,  // 59: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
-	62,  // 60: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
-	15,  // 61: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
-	12,  // 62: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
-	65,  // 63: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
-	64,  // 64: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
-	64,  // 65: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	64,  // 66: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
-	64,  // 67: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
-	66,  // 68: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
-	40,  // 69: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
-	64,  // 70: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	65,  // 71: pollux.v1.Sample.data:type_name -> google.protobuf.Value
-	1,   // 72: pollux.v1.Sample.quality:type_name -> pollux.v1.Quality
-	64,  // 73: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
-	6,   // 74: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
-	21,  // 75: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
-	64,  // 76: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
-	49,  // 77: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
-	50,  // 78: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
-	51,  // 79: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
-	66,  // 80: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
-	13,  // 81: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
-	14,  // 82: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
-	10,  // 83: pollux.v1.TwinState.DerivedEntry.value:type_name -> pollux.v1.DerivedState
-	67,  // 84: pollux.v1.TwinState.DetectorsEntry.value:type_name -> pollux.v1.DetectorState
-	13,  // 85: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
-	14,  // 86: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
-	17,  // 87: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
-	19,  // 88: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
-	22,  // 89: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
-	24,  // 90: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
-	26,  // 91: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
-	29,  // 92: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
-	31,  // 93: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
-	33,  // 94: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
-	38,  // 95: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
-	41,  // 96: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
-	47,  // 97: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
-	43,  // 98: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
-	45,  // 99: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
-	18,  // 100: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
-	20,  // 101: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
-	23,  // 102: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
-	25,  // 103: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
-	27,  // 104: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
-	30,  // 105: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
-	32,  // 106: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
-	34,  // 107: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
-	39,  // 108: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
-	42,  // 109: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
-	48,  // 110: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
-	44,  // 111: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
-	46,  // 112: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
-	100, // [100:113] is the sub-list for method output_type
-	87,  // [87:100] is the sub-list for method input_type
-	87,  // [87:87] is the sub-list for extension type_name
-	87,  // [87:87] is the sub-list for extension extendee
-	0,   // [0:87] is the sub-list for field type_name
+	64,  // 0: pollux.v1.Twin.settings:type_name -> google.protobuf.Struct
+	53,  // 1: pollux.v1.Twin.labels:type_name -> pollux.v1.Twin.LabelsEntry
+	9,   // 2: pollux.v1.Twin.aliases:type_name -> pollux.v1.Alias
+	65,  // 3: pollux.v1.Twin.create_time:type_name -> google.protobuf.Timestamp
+	65,  // 4: pollux.v1.Twin.update_time:type_name -> google.protobuf.Timestamp
+	10,  // 5: pollux.v1.Twin.state:type_name -> pollux.v1.TwinState
+	54,  // 6: pollux.v1.Twin.derived:type_name -> pollux.v1.Twin.DerivedEntry
+	8,   // 7: pollux.v1.Twin.reads:type_name -> pollux.v1.TopicReading
+	55,  // 8: pollux.v1.TwinState.properties:type_name -> pollux.v1.TwinState.PropertiesEntry
+	56,  // 9: pollux.v1.TwinState.desired:type_name -> pollux.v1.TwinState.DesiredEntry
+	16,  // 10: pollux.v1.TwinState.status:type_name -> pollux.v1.TwinStatus
+	13,  // 11: pollux.v1.TwinState.commands:type_name -> pollux.v1.CommandStatus
+	12,  // 12: pollux.v1.TwinState.subscriptions:type_name -> pollux.v1.TwinSubscription
+	57,  // 13: pollux.v1.TwinState.over_quota:type_name -> pollux.v1.TwinState.OverQuotaEntry
+	58,  // 14: pollux.v1.TwinState.filtered:type_name -> pollux.v1.TwinState.FilteredEntry
+	59,  // 15: pollux.v1.TwinState.derived:type_name -> pollux.v1.TwinState.DerivedEntry
+	60,  // 16: pollux.v1.TwinState.detectors:type_name -> pollux.v1.TwinState.DetectorsEntry
+	0,   // 17: pollux.v1.CommandStatus.phase:type_name -> pollux.v1.CommandPhase
+	5,   // 18: pollux.v1.CommandStatus.outcome:type_name -> pollux.v1.Outcome
+	66,  // 19: pollux.v1.CommandStatus.output:type_name -> google.protobuf.Value
+	65,  // 20: pollux.v1.CommandStatus.time:type_name -> google.protobuf.Timestamp
+	65,  // 21: pollux.v1.CommandStatus.end_time:type_name -> google.protobuf.Timestamp
+	66,  // 22: pollux.v1.Property.value:type_name -> google.protobuf.Value
+	65,  // 23: pollux.v1.Property.time:type_name -> google.protobuf.Timestamp
+	1,   // 24: pollux.v1.Property.quality:type_name -> pollux.v1.Quality
+	66,  // 25: pollux.v1.Desired.value:type_name -> google.protobuf.Value
+	65,  // 26: pollux.v1.Desired.time:type_name -> google.protobuf.Timestamp
+	2,   // 27: pollux.v1.Desired.progress:type_name -> pollux.v1.Progress
+	3,   // 28: pollux.v1.TwinStatus.connection:type_name -> pollux.v1.Connection
+	65,  // 29: pollux.v1.TwinStatus.last_seen:type_name -> google.protobuf.Timestamp
+	65,  // 30: pollux.v1.TwinStatus.retry_time:type_name -> google.protobuf.Timestamp
+	65,  // 31: pollux.v1.TwinStatus.quarantine_time:type_name -> google.protobuf.Timestamp
+	17,  // 32: pollux.v1.TwinStatus.traffic:type_name -> pollux.v1.Traffic
+	7,   // 33: pollux.v1.CreateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,   // 34: pollux.v1.CreateTwinResponse.twin:type_name -> pollux.v1.Twin
+	4,   // 35: pollux.v1.GetTwinRequest.consistency:type_name -> pollux.v1.Consistency
+	7,   // 36: pollux.v1.GetTwinResponse.twin:type_name -> pollux.v1.Twin
+	61,  // 37: pollux.v1.TwinFilter.labels:type_name -> pollux.v1.TwinFilter.LabelsEntry
+	3,   // 38: pollux.v1.TwinFilter.connection:type_name -> pollux.v1.Connection
+	22,  // 39: pollux.v1.ListTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	7,   // 40: pollux.v1.ListTwinsResponse.twins:type_name -> pollux.v1.Twin
+	7,   // 41: pollux.v1.UpdateTwinRequest.twin:type_name -> pollux.v1.Twin
+	7,   // 42: pollux.v1.UpdateTwinResponse.twin:type_name -> pollux.v1.Twin
+	67,  // 43: pollux.v1.CommandOptions.delay:type_name -> google.protobuf.Duration
+	67,  // 44: pollux.v1.CommandOptions.timeout:type_name -> google.protobuf.Duration
+	67,  // 45: pollux.v1.CommandOptions.valid_for:type_name -> google.protobuf.Duration
+	67,  // 46: pollux.v1.CommandOptions.pause:type_name -> google.protobuf.Duration
+	66,  // 47: pollux.v1.InvokeRequest.input:type_name -> google.protobuf.Value
+	29,  // 48: pollux.v1.InvokeRequest.options:type_name -> pollux.v1.CommandOptions
+	66,  // 49: pollux.v1.InvokeResponse.output:type_name -> google.protobuf.Value
+	5,   // 50: pollux.v1.InvokeResponse.outcome:type_name -> pollux.v1.Outcome
+	66,  // 51: pollux.v1.SetDesiredRequest.value:type_name -> google.protobuf.Value
+	29,  // 52: pollux.v1.SetDesiredRequest.options:type_name -> pollux.v1.CommandOptions
+	67,  // 53: pollux.v1.SetDesiredRequest.valid_for:type_name -> google.protobuf.Duration
+	15,  // 54: pollux.v1.SetDesiredResponse.desired:type_name -> pollux.v1.Desired
+	22,  // 55: pollux.v1.WatchTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	10,  // 56: pollux.v1.WatchTwinsResponse.state:type_name -> pollux.v1.TwinState
+	36,  // 57: pollux.v1.WatchTwinsResponse.delta:type_name -> pollux.v1.StateDelta
+	37,  // 58: pollux.v1.WatchTwinsResponse.event:type_name -> pollux.v1.TwinEvent
+	38,  // 59: pollux.v1.WatchTwinsResponse.log:type_name -> pollux.v1.LogLine
+	62,  // 60: pollux.v1.StateDelta.properties:type_name -> pollux.v1.StateDelta.PropertiesEntry
+	63,  // 61: pollux.v1.StateDelta.desired:type_name -> pollux.v1.StateDelta.DesiredEntry
+	16,  // 62: pollux.v1.StateDelta.status:type_name -> pollux.v1.TwinStatus
+	13,  // 63: pollux.v1.StateDelta.commands:type_name -> pollux.v1.CommandStatus
+	66,  // 64: pollux.v1.TwinEvent.data:type_name -> google.protobuf.Value
+	65,  // 65: pollux.v1.TwinEvent.time:type_name -> google.protobuf.Timestamp
+	65,  // 66: pollux.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	65,  // 67: pollux.v1.QueryHistoryRequest.start:type_name -> google.protobuf.Timestamp
+	65,  // 68: pollux.v1.QueryHistoryRequest.end:type_name -> google.protobuf.Timestamp
+	67,  // 69: pollux.v1.QueryHistoryRequest.step:type_name -> google.protobuf.Duration
+	41,  // 70: pollux.v1.QueryHistoryResponse.samples:type_name -> pollux.v1.Sample
+	65,  // 71: pollux.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	66,  // 72: pollux.v1.Sample.data:type_name -> google.protobuf.Value
+	1,   // 73: pollux.v1.Sample.quality:type_name -> pollux.v1.Quality
+	65,  // 74: pollux.v1.TraceTwinResponse.time:type_name -> google.protobuf.Timestamp
+	6,   // 75: pollux.v1.TraceTwinResponse.direction:type_name -> pollux.v1.TraceTwinResponse.Direction
+	22,  // 76: pollux.v1.ReleaseTwinsRequest.filter:type_name -> pollux.v1.TwinFilter
+	65,  // 77: pollux.v1.RecordTwinResponse.time:type_name -> google.protobuf.Timestamp
+	50,  // 78: pollux.v1.RecordTwinResponse.start:type_name -> pollux.v1.RecordedStart
+	51,  // 79: pollux.v1.RecordTwinResponse.call:type_name -> pollux.v1.RecordedCall
+	52,  // 80: pollux.v1.RecordedCall.host:type_name -> pollux.v1.RecordedHostCall
+	67,  // 81: pollux.v1.RecordedCall.took:type_name -> google.protobuf.Duration
+	14,  // 82: pollux.v1.TwinState.PropertiesEntry.value:type_name -> pollux.v1.Property
+	15,  // 83: pollux.v1.TwinState.DesiredEntry.value:type_name -> pollux.v1.Desired
+	11,  // 84: pollux.v1.TwinState.DerivedEntry.value:type_name -> pollux.v1.DerivedState
+	68,  // 85: pollux.v1.TwinState.DetectorsEntry.value:type_name -> pollux.v1.DetectorState
+	14,  // 86: pollux.v1.StateDelta.PropertiesEntry.value:type_name -> pollux.v1.Property
+	15,  // 87: pollux.v1.StateDelta.DesiredEntry.value:type_name -> pollux.v1.Desired
+	18,  // 88: pollux.v1.TwinService.CreateTwin:input_type -> pollux.v1.CreateTwinRequest
+	20,  // 89: pollux.v1.TwinService.GetTwin:input_type -> pollux.v1.GetTwinRequest
+	23,  // 90: pollux.v1.TwinService.ListTwins:input_type -> pollux.v1.ListTwinsRequest
+	25,  // 91: pollux.v1.TwinService.UpdateTwin:input_type -> pollux.v1.UpdateTwinRequest
+	27,  // 92: pollux.v1.TwinService.DeleteTwin:input_type -> pollux.v1.DeleteTwinRequest
+	30,  // 93: pollux.v1.TwinService.Invoke:input_type -> pollux.v1.InvokeRequest
+	32,  // 94: pollux.v1.TwinService.SetDesired:input_type -> pollux.v1.SetDesiredRequest
+	34,  // 95: pollux.v1.TwinService.WatchTwins:input_type -> pollux.v1.WatchTwinsRequest
+	39,  // 96: pollux.v1.TwinService.QueryHistory:input_type -> pollux.v1.QueryHistoryRequest
+	42,  // 97: pollux.v1.TwinService.TraceTwin:input_type -> pollux.v1.TraceTwinRequest
+	48,  // 98: pollux.v1.TwinService.RecordTwin:input_type -> pollux.v1.RecordTwinRequest
+	44,  // 99: pollux.v1.TwinService.ReleaseTwins:input_type -> pollux.v1.ReleaseTwinsRequest
+	46,  // 100: pollux.v1.TwinService.ClearCommands:input_type -> pollux.v1.ClearCommandsRequest
+	19,  // 101: pollux.v1.TwinService.CreateTwin:output_type -> pollux.v1.CreateTwinResponse
+	21,  // 102: pollux.v1.TwinService.GetTwin:output_type -> pollux.v1.GetTwinResponse
+	24,  // 103: pollux.v1.TwinService.ListTwins:output_type -> pollux.v1.ListTwinsResponse
+	26,  // 104: pollux.v1.TwinService.UpdateTwin:output_type -> pollux.v1.UpdateTwinResponse
+	28,  // 105: pollux.v1.TwinService.DeleteTwin:output_type -> pollux.v1.DeleteTwinResponse
+	31,  // 106: pollux.v1.TwinService.Invoke:output_type -> pollux.v1.InvokeResponse
+	33,  // 107: pollux.v1.TwinService.SetDesired:output_type -> pollux.v1.SetDesiredResponse
+	35,  // 108: pollux.v1.TwinService.WatchTwins:output_type -> pollux.v1.WatchTwinsResponse
+	40,  // 109: pollux.v1.TwinService.QueryHistory:output_type -> pollux.v1.QueryHistoryResponse
+	43,  // 110: pollux.v1.TwinService.TraceTwin:output_type -> pollux.v1.TraceTwinResponse
+	49,  // 111: pollux.v1.TwinService.RecordTwin:output_type -> pollux.v1.RecordTwinResponse
+	45,  // 112: pollux.v1.TwinService.ReleaseTwins:output_type -> pollux.v1.ReleaseTwinsResponse
+	47,  // 113: pollux.v1.TwinService.ClearCommands:output_type -> pollux.v1.ClearCommandsResponse
+	101, // [101:114] is the sub-list for method output_type
+	88,  // [88:101] is the sub-list for method input_type
+	88,  // [88:88] is the sub-list for extension type_name
+	88,  // [88:88] is the sub-list for extension extendee
+	0,   // [0:88] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_twin_proto_init() }
@@ -4570,8 +4643,8 @@ func file_pollux_v1_twin_proto_init() {
 		return
 	}
 	file_pollux_v1_analytics_proto_init()
-	file_pollux_v1_twin_proto_msgTypes[21].OneofWrappers = []any{}
-	file_pollux_v1_twin_proto_msgTypes[27].OneofWrappers = []any{
+	file_pollux_v1_twin_proto_msgTypes[22].OneofWrappers = []any{}
+	file_pollux_v1_twin_proto_msgTypes[28].OneofWrappers = []any{
 		(*WatchTwinsResponse_State)(nil),
 		(*WatchTwinsResponse_Delta)(nil),
 		(*WatchTwinsResponse_Event)(nil),
@@ -4579,7 +4652,7 @@ func file_pollux_v1_twin_proto_init() {
 		(*WatchTwinsResponse_Deleted)(nil),
 		(*WatchTwinsResponse_Heartbeat)(nil),
 	}
-	file_pollux_v1_twin_proto_msgTypes[41].OneofWrappers = []any{
+	file_pollux_v1_twin_proto_msgTypes[42].OneofWrappers = []any{
 		(*RecordTwinResponse_Start)(nil),
 		(*RecordTwinResponse_Call)(nil),
 	}
@@ -4589,7 +4662,7 @@ func file_pollux_v1_twin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_twin_proto_rawDesc), len(file_pollux_v1_twin_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   56,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -49,7 +49,7 @@ mod twin;
 
 pub use host::Refusal;
 pub use json::{FromJson, ToJson, Value};
-pub use outside::{CallError, Change, HttpAnswer, HttpRequest, Other, Webhook, WebhookAnswer};
+pub use outside::{CallError, Change, Context, HttpAnswer, HttpRequest, Other, Verdict, Webhook, WebhookAnswer};
 pub use twin::{Discovery, Quality, Twin};
 
 /// A driver's own refusal of a command, or of an event. Codes from 100 on are the SDK's.
@@ -58,18 +58,27 @@ pub struct Error {
     pub code: i32,
     pub message: String,
     pub retryable: bool,
+    /// When trying again makes sense, in milliseconds; 0: it does not say.
+    pub after: u64,
     /// What the host refused, where that is the reason.
     pub refusal: Option<Refusal>,
 }
 
 impl Error {
     pub fn new(code: i32, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), retryable: false, refusal: None }
+        Error { code, message: message.into(), retryable: false, after: 0, refusal: None }
     }
 
     /// Trying again later makes sense.
     pub fn retryable(mut self, yes: bool) -> Error {
         self.retryable = yes;
+        self
+    }
+
+    /// Trying again makes sense after so many milliseconds.
+    pub fn after(mut self, ms: u64) -> Error {
+        self.retryable = true;
+        self.after = ms;
         self
     }
 
@@ -97,7 +106,7 @@ impl From<Refusal> for Error {
             Refusal::Invalid => 107,
         };
         let retryable = matches!(r, Refusal::Timeout | Refusal::Disconnected | Refusal::RateLimited);
-        Error { code, message: r.text().into(), retryable, refusal: Some(r) }
+        Error { code, message: r.text().into(), retryable, after: 0, refusal: Some(r) }
     }
 }
 
@@ -189,6 +198,13 @@ pub trait Driver: Sized + Table {
         Ok(WebhookAnswer { status: 404, ..WebhookAnswer::default() })
     }
 
+    /// Of a logic: a message on its way through a route, of a rule, of a topic that it reads, of a notifier, or a reading to be judged. It runs beside the
+    /// logic's other events, wherever the message is: what it remembers there is `twin` and `script`, for the twin that the message is
+    /// about and for the logic, and its reports, events and timers are refused.
+    fn run(_: &mut Twin<Self>, _message: &Value, _context: &Context) -> Result<Verdict> {
+        Ok(Verdict::Pass)
+    }
+
     /// Look for devices on the network and report them by `discover`, within so many milliseconds.
     fn scan(_: &mut Twin<Self>, _timeout: u64, _options: &Value) -> Result {
         Ok(())
@@ -231,6 +247,7 @@ const SUBSCRIPTION: i32 = 9;
 const WEBHOOK: i32 = 10;
 const ANSWER: i32 = 11;
 const SCAN: i32 = 12;
+const RUN: i32 = 13;
 
 /// One call: what `drv_handle` does.
 pub fn handle<D: Driver>(event: i32, len: i32) -> i32 {
@@ -251,7 +268,11 @@ pub fn handle<D: Driver>(event: i32, len: i32) -> i32 {
         Err(e) => {
             let mut out = format!("{{\"code\":{},\"message\":", e.code);
             json::write_text(&e.message, &mut out);
-            out.push_str(if e.retryable { ",\"retryable\":true}" } else { ",\"retryable\":false}" });
+            out.push_str(if e.retryable { ",\"retryable\":true" } else { ",\"retryable\":false" });
+            if e.after > 0 {
+                out.push_str(&format!(",\"after\":{}", e.after));
+            }
+            out.push('}');
             host::output(out.as_bytes());
             e.code.max(1)
         }
@@ -265,7 +286,7 @@ fn dispatch<D: Driver>(t: &mut Twin<D>, event: i32, input: &[u8]) -> Result<Repl
         RECEIVED => return done(D::received(t, input)),
         ANSWER => return D::answer(t, input),
         UNLOAD => return done(D::unload(t)),
-        LOAD..=SCAN => {}
+        LOAD..=RUN => {}
         _ => return Ok(Reply::Done(String::new())), // of a later version
     }
     let doc = Value::parse(input).ok_or_else(|| Error::new(101, "event: not valid JSON"))?;
@@ -281,7 +302,11 @@ fn dispatch<D: Driver>(t: &mut Twin<D>, event: i32, input: &[u8]) -> Result<Repl
         }
         SUBSCRIPTION => done(D::changed(t, &Change::of(&doc))),
         WEBHOOK => D::webhook(t, &Webhook::of(&doc)).map(|a| Reply::Done(a.json())),
-        _ => done(D::scan(t, doc.get("timeout").as_i64().unwrap_or(0).max(0) as u64, doc.get("options"))),
+        SCAN => done(D::scan(t, doc.get("timeout").as_i64().unwrap_or(0).max(0) as u64, doc.get("options"))),
+        _ => {
+            let context = Context::of(doc.get("context"))?;
+            D::run(t, doc.get("message"), &context).map(|v| Reply::Done(v.json()))
+        }
     }
 }
 

@@ -51,6 +51,72 @@ impl From<CallError> for Error {
     }
 }
 
+/// Whom a message that a logic's run is given is about, and who gives it.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The id of the twin that it is about; empty: none.
+    pub twin: String,
+    /// Who gives it, such as route/default/alerts, topic/default/orders, notifier/default/desk or detector/default/spikes.
+    pub by: String,
+    /// In milliseconds since 1970.
+    pub time: u64,
+    /// By which a repetition is known; empty: there is none.
+    pub id: String,
+    /// Of a topic's message.
+    pub key: String,
+    /// Of a topic's message.
+    pub headers: Vec<(String, String)>,
+    /// Of a topic's message: how often it has been given, 1 for the first time.
+    pub attempt: u32,
+}
+
+impl Context {
+    pub(crate) fn of(doc: &Value) -> Result<Context> {
+        if !matches!(doc, Value::Object(_)) {
+            return Err(Error::new(101, "context: want an object"));
+        }
+        let text = |name: &str| doc.get(name).as_str().unwrap_or("").to_string();
+        let headers = match doc.get("headers") {
+            Value::Object(all) => all.iter().map(|(k, v)| (k.clone(), v.as_str().unwrap_or("").to_string())).collect(),
+            _ => Vec::new(),
+        };
+        Ok(Context {
+            twin: text("twin"),
+            by: text("by"),
+            time: doc.get("time").as_i64().unwrap_or(0).max(0) as u64,
+            id: text("id"),
+            key: text("key"),
+            headers,
+            attempt: doc.get("attempt").as_i64().unwrap_or(1).max(1) as u32,
+        })
+    }
+}
+
+/// What a logic's run says of a message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It goes on as it is.
+    Pass,
+    /// Another goes on instead, or this is the answer: JSON text, see [`Verdict::replace`].
+    Replace(String),
+    /// Its way ends.
+    Stop,
+}
+
+impl Verdict {
+    pub fn replace(message: &impl ToJson) -> Verdict {
+        Verdict::Replace(message.json())
+    }
+
+    pub(crate) fn json(self) -> String {
+        match self {
+            Verdict::Pass => "null".into(),
+            Verdict::Replace(message) => format!("{{\"replace\":{}}}", message),
+            Verdict::Stop => "{\"stop\":true}".into(),
+        }
+    }
+}
+
 /// A property that was subscribed to.
 #[derive(Clone, Debug)]
 pub struct Change {

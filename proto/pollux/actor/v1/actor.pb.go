@@ -738,6 +738,192 @@ func (x *Told) GetLines() []*v1.LogLine {
 	return nil
 }
 
+// Readings are the topics that a logic reads: a record.
+type Readings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reads         []*v1.TopicReading     `protobuf:"bytes,1,rep,name=reads,proto3" json:"reads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Readings) Reset() {
+	*x = Readings{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Readings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Readings) ProtoMessage() {}
+
+func (x *Readings) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Readings.ProtoReflect.Descriptor instead.
+func (*Readings) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Readings) GetReads() []*v1.TopicReading {
+	if x != nil {
+		return x.Reads
+	}
+	return nil
+}
+
+// Settled are messages of a channel that a logic's run was given, and whose effects are committed, but whose settlement is not yet: a record.
+type Settled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Channel       string                 `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	Offsets       []uint64               `protobuf:"varint,3,rep,packed,name=offsets,proto3" json:"offsets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settled) Reset() {
+	*x = Settled{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settled) ProtoMessage() {}
+
+func (x *Settled) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settled.ProtoReflect.Descriptor instead.
+func (*Settled) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Settled) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *Settled) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Settled) GetOffsets() []uint64 {
+	if x != nil {
+		return x.Offsets
+	}
+	return nil
+}
+
+// Judged brings what a logic says of a reading to the twin whose reading it is.
+type Judged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the detector.
+	Detector string `protobuf:"bytes,1,opt,name=detector,proto3" json:"detector,omitempty"`
+	// Time of the reading, in milliseconds since 1970.
+	Time    int64   `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	Score   float64 `protobuf:"fixed64,3,opt,name=score,proto3" json:"score,omitempty"`
+	Anomaly bool    `protobuf:"varint,4,opt,name=anomaly,proto3" json:"anomaly,omitempty"`
+	// None: the logic does not say what would have been usual.
+	Expected      *float64 `protobuf:"fixed64,5,opt,name=expected,proto3,oneof" json:"expected,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Judged) Reset() {
+	*x = Judged{}
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Judged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Judged) ProtoMessage() {}
+
+func (x *Judged) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Judged.ProtoReflect.Descriptor instead.
+func (*Judged) Descriptor() ([]byte, []int) {
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Judged) GetDetector() string {
+	if x != nil {
+		return x.Detector
+	}
+	return ""
+}
+
+func (x *Judged) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Judged) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+func (x *Judged) GetAnomaly() bool {
+	if x != nil {
+		return x.Anomaly
+	}
+	return false
+}
+
+func (x *Judged) GetExpected() float64 {
+	if x != nil && x.Expected != nil {
+		return *x.Expected
+	}
+	return 0
+}
+
 // Release takes a twin out of quarantine.
 type Release struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -747,7 +933,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +945,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[10]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +958,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{10}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{13}
 }
 
 // ClearQueue rejects the commands that wait.
@@ -784,7 +970,7 @@ type ClearQueue struct {
 
 func (x *ClearQueue) Reset() {
 	*x = ClearQueue{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +982,7 @@ func (x *ClearQueue) String() string {
 func (*ClearQueue) ProtoMessage() {}
 
 func (x *ClearQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[11]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +995,7 @@ func (x *ClearQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearQueue.ProtoReflect.Descriptor instead.
 func (*ClearQueue) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{11}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{14}
 }
 
 // Cleared answers it.
@@ -822,7 +1008,7 @@ type Cleared struct {
 
 func (x *Cleared) Reset() {
 	*x = Cleared{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +1020,7 @@ func (x *Cleared) String() string {
 func (*Cleared) ProtoMessage() {}
 
 func (x *Cleared) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[12]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +1033,7 @@ func (x *Cleared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cleared.ProtoReflect.Descriptor instead.
 func (*Cleared) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{12}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Cleared) GetCommands() uint32 {
@@ -884,7 +1070,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +1082,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[13]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +1095,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{13}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Link) GetTwin() string {
@@ -995,7 +1181,7 @@ type LinkTaken struct {
 
 func (x *LinkTaken) Reset() {
 	*x = LinkTaken{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[14]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1193,7 @@ func (x *LinkTaken) String() string {
 func (*LinkTaken) ProtoMessage() {}
 
 func (x *LinkTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[14]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1206,7 @@ func (x *LinkTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkTaken.ProtoReflect.Descriptor instead.
 func (*LinkTaken) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{14}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LinkTaken) GetNext() uint64 {
@@ -1053,7 +1239,7 @@ type LinkWrite struct {
 
 func (x *LinkWrite) Reset() {
 	*x = LinkWrite{}
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[15]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1251,7 @@ func (x *LinkWrite) String() string {
 func (*LinkWrite) ProtoMessage() {}
 
 func (x *LinkWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_actor_v1_actor_proto_msgTypes[15]
+	mi := &file_pollux_actor_v1_actor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1264,7 @@ func (x *LinkWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkWrite.ProtoReflect.Descriptor instead.
 func (*LinkWrite) Descriptor() ([]byte, []int) {
-	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{15}
+	return file_pollux_actor_v1_actor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LinkWrite) GetTwin() string {
@@ -1177,7 +1363,20 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\"0\n" +
 	"\x04Told\x12(\n" +
-	"\x05lines\x18\x01 \x03(\v2\x12.pollux.v1.LogLineR\x05lines\"\t\n" +
+	"\x05lines\x18\x01 \x03(\v2\x12.pollux.v1.LogLineR\x05lines\"9\n" +
+	"\bReadings\x12-\n" +
+	"\x05reads\x18\x01 \x03(\v2\x17.pollux.v1.TopicReadingR\x05reads\"S\n" +
+	"\aSettled\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
+	"\achannel\x18\x02 \x01(\tR\achannel\x12\x18\n" +
+	"\aoffsets\x18\x03 \x03(\x04R\aoffsets\"\x96\x01\n" +
+	"\x06Judged\x12\x1a\n" +
+	"\bdetector\x18\x01 \x01(\tR\bdetector\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x14\n" +
+	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
+	"\aanomaly\x18\x04 \x01(\bR\aanomaly\x12\x1f\n" +
+	"\bexpected\x18\x05 \x01(\x01H\x00R\bexpected\x88\x01\x01B\v\n" +
+	"\t_expected\"\t\n" +
 	"\aRelease\"\f\n" +
 	"\n" +
 	"ClearQueue\"%\n" +
@@ -1217,42 +1416,47 @@ func file_pollux_actor_v1_actor_proto_rawDescGZIP() []byte {
 	return file_pollux_actor_v1_actor_proto_rawDescData
 }
 
-var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_pollux_actor_v1_actor_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_pollux_actor_v1_actor_proto_goTypes = []any{
-	(*StateQuery)(nil),     // 0: pollux.actor.v1.StateQuery
-	(*Frame)(nil),          // 1: pollux.actor.v1.Frame
-	(*Taken)(nil),          // 2: pollux.actor.v1.Taken
-	(*CommandResult)(nil),  // 3: pollux.actor.v1.CommandResult
-	(*Notices)(nil),        // 4: pollux.actor.v1.Notices
-	(*Retell)(nil),         // 5: pollux.actor.v1.Retell
-	(*Notice)(nil),         // 6: pollux.actor.v1.Notice
-	(*Webhook)(nil),        // 7: pollux.actor.v1.Webhook
-	(*WebhookAnswer)(nil),  // 8: pollux.actor.v1.WebhookAnswer
-	(*Told)(nil),           // 9: pollux.actor.v1.Told
-	(*Release)(nil),        // 10: pollux.actor.v1.Release
-	(*ClearQueue)(nil),     // 11: pollux.actor.v1.ClearQueue
-	(*Cleared)(nil),        // 12: pollux.actor.v1.Cleared
-	(*Link)(nil),           // 13: pollux.actor.v1.Link
-	(*LinkTaken)(nil),      // 14: pollux.actor.v1.LinkTaken
-	(*LinkWrite)(nil),      // 15: pollux.actor.v1.LinkWrite
-	(*v1.Alias)(nil),       // 16: pollux.v1.Alias
-	(v1.Outcome)(0),        // 17: pollux.v1.Outcome
-	(*structpb.Value)(nil), // 18: google.protobuf.Value
-	(v1.Quality)(0),        // 19: pollux.v1.Quality
-	(*v1.LogLine)(nil),     // 20: pollux.v1.LogLine
+	(*StateQuery)(nil),      // 0: pollux.actor.v1.StateQuery
+	(*Frame)(nil),           // 1: pollux.actor.v1.Frame
+	(*Taken)(nil),           // 2: pollux.actor.v1.Taken
+	(*CommandResult)(nil),   // 3: pollux.actor.v1.CommandResult
+	(*Notices)(nil),         // 4: pollux.actor.v1.Notices
+	(*Retell)(nil),          // 5: pollux.actor.v1.Retell
+	(*Notice)(nil),          // 6: pollux.actor.v1.Notice
+	(*Webhook)(nil),         // 7: pollux.actor.v1.Webhook
+	(*WebhookAnswer)(nil),   // 8: pollux.actor.v1.WebhookAnswer
+	(*Told)(nil),            // 9: pollux.actor.v1.Told
+	(*Readings)(nil),        // 10: pollux.actor.v1.Readings
+	(*Settled)(nil),         // 11: pollux.actor.v1.Settled
+	(*Judged)(nil),          // 12: pollux.actor.v1.Judged
+	(*Release)(nil),         // 13: pollux.actor.v1.Release
+	(*ClearQueue)(nil),      // 14: pollux.actor.v1.ClearQueue
+	(*Cleared)(nil),         // 15: pollux.actor.v1.Cleared
+	(*Link)(nil),            // 16: pollux.actor.v1.Link
+	(*LinkTaken)(nil),       // 17: pollux.actor.v1.LinkTaken
+	(*LinkWrite)(nil),       // 18: pollux.actor.v1.LinkWrite
+	(*v1.Alias)(nil),        // 19: pollux.v1.Alias
+	(v1.Outcome)(0),         // 20: pollux.v1.Outcome
+	(*structpb.Value)(nil),  // 21: google.protobuf.Value
+	(v1.Quality)(0),         // 22: pollux.v1.Quality
+	(*v1.LogLine)(nil),      // 23: pollux.v1.LogLine
+	(*v1.TopicReading)(nil), // 24: pollux.v1.TopicReading
 }
 var file_pollux_actor_v1_actor_proto_depIdxs = []int32{
-	16, // 0: pollux.actor.v1.Frame.alias:type_name -> pollux.v1.Alias
-	17, // 1: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
-	18, // 2: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
+	19, // 0: pollux.actor.v1.Frame.alias:type_name -> pollux.v1.Alias
+	20, // 1: pollux.actor.v1.CommandResult.outcome:type_name -> pollux.v1.Outcome
+	21, // 2: pollux.actor.v1.CommandResult.output:type_name -> google.protobuf.Value
 	6,  // 3: pollux.actor.v1.Notices.notices:type_name -> pollux.actor.v1.Notice
-	19, // 4: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
-	20, // 5: pollux.actor.v1.Told.lines:type_name -> pollux.v1.LogLine
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	22, // 4: pollux.actor.v1.Notice.quality:type_name -> pollux.v1.Quality
+	23, // 5: pollux.actor.v1.Told.lines:type_name -> pollux.v1.LogLine
+	24, // 6: pollux.actor.v1.Readings.reads:type_name -> pollux.v1.TopicReading
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_pollux_actor_v1_actor_proto_init() }
@@ -1260,13 +1464,14 @@ func file_pollux_actor_v1_actor_proto_init() {
 	if File_pollux_actor_v1_actor_proto != nil {
 		return
 	}
+	file_pollux_actor_v1_actor_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_actor_v1_actor_proto_rawDesc), len(file_pollux_actor_v1_actor_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

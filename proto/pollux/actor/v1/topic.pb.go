@@ -43,7 +43,9 @@ type TopicRead struct {
 	Settings *v1.ChannelSettings `protobuf:"bytes,8,opt,name=settings,proto3" json:"settings,omitempty"`
 	Start    *v1.TopicPosition   `protobuf:"bytes,9,opt,name=start,proto3" json:"start,omitempty"`
 	// Rising: one that comes late is not looked at.
-	Number        uint64 `protobuf:"varint,10,opt,name=number,proto3" json:"number,omitempty"`
+	Number uint64 `protobuf:"varint,10,opt,name=number,proto3" json:"number,omitempty"`
+	// Instead of start: behind what was committed by this revision.
+	After         uint64 `protobuf:"varint,11,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -144,6 +146,13 @@ func (x *TopicRead) GetStart() *v1.TopicPosition {
 func (x *TopicRead) GetNumber() uint64 {
 	if x != nil {
 		return x.Number
+	}
+	return 0
+}
+
+func (x *TopicRead) GetAfter() uint64 {
+	if x != nil {
+		return x.After
 	}
 	return 0
 }
@@ -917,7 +926,7 @@ var File_pollux_actor_v1_topic_proto protoreflect.FileDescriptor
 
 const file_pollux_actor_v1_topic_proto_rawDesc = "" +
 	"\n" +
-	"\x1bpollux/actor/v1/topic.proto\x12\x0fpollux.actor.v1\x1a\x15pollux/v1/topic.proto\"\xa7\x02\n" +
+	"\x1bpollux/actor/v1/topic.proto\x12\x0fpollux.actor.v1\x1a\x15pollux/v1/topic.proto\"\xbd\x02\n" +
 	"\tTopicRead\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x16\n" +
 	"\x06reader\x18\x02 \x01(\tR\x06reader\x12\x12\n" +
@@ -929,7 +938,8 @@ const file_pollux_actor_v1_topic_proto_rawDesc = "" +
 	"\bsettings\x18\b \x01(\v2\x1a.pollux.v1.ChannelSettingsR\bsettings\x12.\n" +
 	"\x05start\x18\t \x01(\v2\x18.pollux.v1.TopicPositionR\x05start\x12\x16\n" +
 	"\x06number\x18\n" +
-	" \x01(\x04R\x06number\"\xcd\x01\n" +
+	" \x01(\x04R\x06number\x12\x14\n" +
+	"\x05after\x18\v \x01(\x04R\x05after\"\xcd\x01\n" +
 	"\x0fTopicReadAnswer\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\x04R\x04life\x12\x16\n" +
 	"\x06resume\x18\x02 \x01(\bR\x06resume\x12/\n" +

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/notify.proto.
  */
 export const file_pollux_v1_notify: GenFile = /*@__PURE__*/
-  fileDesc("ChZwb2xsdXgvdjEvbm90aWZ5LnByb3RvEglwb2xsdXgudjEiuQUKCE5vdGlmaWVyEgoKAmlkGAEgASgJEg0KBXRpdGxlGAIgASgJEicKBG1haWwYAyABKAsyFy5wb2xsdXgudjEuTWFpbE5vdGlmaWVySAASJQoDc21zGAQgASgLMhYucG9sbHV4LnYxLlNtc05vdGlmaWVySAASLQoHd2ViaG9vaxgFIAEoCzIaLnBvbGx1eC52MS5XZWJob29rTm90aWZpZXJIABInCgRtcXR0GAYgASgLMhcucG9sbHV4LnYxLk1xdHROb3RpZmllckgAEiUKA2xvZxgHIAEoCzIWLnBvbGx1eC52MS5Mb2dOb3RpZmllckgAEg4KBnNlY3JldBgJIAEoCRISCgpoYXNfc2VjcmV0GAogASgIEg8KB3N1YmplY3QYCyABKAkSDAoEYm9keRgMIAEoCRIqCgthdHRhY2htZW50cxgNIAMoCzIVLnBvbGx1eC52MS5BdHRhY2htZW50EiwKCXJldHJ5X21pbhgOIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIsCglyZXRyeV9tYXgYDyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHZ2l2ZV91cBgQIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhINCgVsaW1pdBgRIAEoDRIsCglsaW1pdF9wZXIYEiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIAoFcXVpZXQYEyADKAsyES5wb2xsdXgudjEuV2luZG93EgwKBHpvbmUYFCABKAkSDAoEa2VlcBgVIAEoDRIOCgZwYXVzZWQYFiABKAgSEAoIcmV2aXNpb24YFyABKAQSJwoFc3RhdGUYGCABKAsyGC5wb2xsdXgudjEuTm90aWZpZXJTdGF0ZUIGCgRraW5kIokBCgxNYWlsTm90aWZpZXISDAoEaG9zdBgBIAEoCRIMCgRwb3J0GAIgASgNEikKCHNlY3VyaXR5GAMgASgOMhcucG9sbHV4LnYxLk1haWxTZWN1cml0eRIMCgR1c2VyGAQgASgJEgwKBGZyb20YBSABKAkSCgoCdG8YBiADKAkSCgoCY2EYByABKAkicQoLU21zTm90aWZpZXISJgoGdHdpbGlvGAEgASgLMhQucG9sbHV4LnYxLlR3aWxpb1Ntc0gAEiIKBGZvcm0YAiABKAsyEi5wb2xsdXgudjEuRm9ybVNtc0gAEgoKAnRvGAMgAygJQgoKCHByb3ZpZGVyIjcKCVR3aWxpb1NtcxIPCgdhY2NvdW50GAEgASgJEgwKBGZyb20YAiABKAkSCwoDdXJsGAMgASgJIuUBCgdGb3JtU21zEgsKA3VybBgBIAEoCRIuCgZmaWVsZHMYAiADKAsyHi5wb2xsdXgudjEuRm9ybVNtcy5GaWVsZHNFbnRyeRIMCgR1c2VyGAMgASgJEjAKB2hlYWRlcnMYBCADKAsyHy5wb2xsdXgudjEuRm9ybVNtcy5IZWFkZXJzRW50cnkaLQoLRmllbGRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASK+AQoPV2ViaG9va05vdGlmaWVyEigKBnByZXNldBgBIAEoDjIYLnBvbGx1eC52MS5XZWJob29rUHJlc2V0EgsKA3VybBgCIAEoCRI4CgdoZWFkZXJzGAMgAygLMicucG9sbHV4LnYxLldlYmhvb2tOb3RpZmllci5IZWFkZXJzRW50cnkSCgoCdG8YBCADKAkaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiOgoMTXF0dE5vdGlmaWVyEg0KBXRvcGljGAEgASgJEgsKA3FvcxgCIAEoDRIOCgZyZXRhaW4YAyABKAgiDQoLTG9nTm90aWZpZXIiiQMKDU5vdGlmaWVyU3RhdGUSEAoIcG9zaXRpb24YASABKAQSDgoGcXVldWVkGAIgASgEEgwKBHNlbnQYAyABKAQSFAoMYWNrbm93bGVkZ2VkGAQgASgEEg4KBmZhaWxlZBgFIAEoBBIPCgdkcm9wcGVkGAYgASgEEg0KBWVycm9yGAcgASgJEi4KCmVycm9yX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGZhaWx1cmVzGAkgASgNEi0KCXNlbnRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKd2FpdF91bnRpbBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoId2FpdF9mb3IYDCABKAkSDAoEbm9kZRgNIAEoCRIuCgpzcGFuX3N0YXJ0GA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglzcGFuX3NlbnQYDyABKA0i7AIKDE5vdGlmaWNhdGlvbhIQCghub3RpZmllchgBIAEoCRIKCgJpZBgCIAEoCRIPCgdzdWJqZWN0GAMgASgJEgwKBGJvZHkYBCABKAkSCgoCdG8YBSADKAkSDgoGdXJnZW50GAYgASgIEioKC2F0dGFjaG1lbnRzGAcgAygLMhUucG9sbHV4LnYxLkF0dGFjaG1lbnQSCgoCYnkYCCABKAkSDAoEdHdpbhgJIAEoCRIoCgR0aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCgZ2YWx1ZXMYCyADKAsyIy5wb2xsdXgudjEuTm90aWZpY2F0aW9uLlZhbHVlc0VudHJ5Ei8KB291dGNvbWUYDCABKAsyHi5wb2xsdXgudjEuTm90aWZpY2F0aW9uT3V0Y29tZRotCgtWYWx1ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIvgBChNOb3RpZmljYXRpb25PdXRjb21lEg4KBm9mZnNldBgBIAEoBBIrCgVzdGF0ZRgCIAEoDjIcLnBvbGx1eC52MS5Ob3RpZmljYXRpb25TdGF0ZRINCgV0cmllcxgDIAEoDRINCgVlcnJvchgEIAEoCRIpCgVzdGFydBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoDZW5kGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdyZWNlaXB0GAcgASgJEhAKCHJlcGVhdGVkGAggASgIEg8KB3JlYWNoZWQYCSADKAkiPgoVQ3JlYXRlTm90aWZpZXJSZXF1ZXN0EiUKCG5vdGlmaWVyGAEgASgLMhMucG9sbHV4LnYxLk5vdGlmaWVyIj8KFkNyZWF0ZU5vdGlmaWVyUmVzcG9uc2USJQoIbm90aWZpZXIYASABKAsyEy5wb2xsdXgudjEuTm90aWZpZXIiIAoSR2V0Tm90aWZpZXJSZXF1ZXN0EgoKAmlkGAEgASgJIjwKE0dldE5vdGlmaWVyUmVzcG9uc2USJQoIbm90aWZpZXIYASABKAsyEy5wb2xsdXgudjEuTm90aWZpZXIiTgoUTGlzdE5vdGlmaWVyc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJYChVMaXN0Tm90aWZpZXJzUmVzcG9uc2USJgoJbm90aWZpZXJzGAEgAygLMhMucG9sbHV4LnYxLk5vdGlmaWVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI+ChVVcGRhdGVOb3RpZmllclJlcXVlc3QSJQoIbm90aWZpZXIYASABKAsyEy5wb2xsdXgudjEuTm90aWZpZXIiPwoWVXBkYXRlTm90aWZpZXJSZXNwb25zZRIlCghub3RpZmllchgBIAEoCzITLnBvbGx1eC52MS5Ob3RpZmllciIjChVEZWxldGVOb3RpZmllclJlcXVlc3QSCgoCaWQYASABKAkiGAoWRGVsZXRlTm90aWZpZXJSZXNwb25zZSJMChNUZXN0Tm90aWZpZXJSZXF1ZXN0EgoKAmlkGAEgASgJEg8KB3N1YmplY3QYAiABKAkSDAoEYm9keRgDIAEoCRIKCgJ0bxgEIAMoCSJHChRUZXN0Tm90aWZpZXJSZXNwb25zZRIvCgdvdXRjb21lGAEgASgLMh4ucG9sbHV4LnYxLk5vdGlmaWNhdGlvbk91dGNvbWUiPgoNTm90aWZ5UmVxdWVzdBItCgxub3RpZmljYXRpb24YASABKAsyFy5wb2xsdXgudjEuTm90aWZpY2F0aW9uIiAKDk5vdGlmeVJlc3BvbnNlEg4KBm9mZnNldBgBIAEoBCKAAQoYTGlzdE5vdGlmaWNhdGlvbnNSZXF1ZXN0EhAKCG5vdGlmaWVyGAEgASgJEisKBXN0YXRlGAIgASgOMhwucG9sbHV4LnYxLk5vdGlmaWNhdGlvblN0YXRlEhEKCXBhZ2Vfc2l6ZRgDIAEoDRISCgpwYWdlX3Rva2VuGAQgASgJImQKGUxpc3ROb3RpZmljYXRpb25zUmVzcG9uc2USLgoNbm90aWZpY2F0aW9ucxgBIAMoCzIXLnBvbGx1eC52MS5Ob3RpZmljYXRpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJKngKDE1haWxTZWN1cml0eRIdChlNQUlMX1NFQ1VSSVRZX1VOU1BFQ0lGSUVEEAASGgoWTUFJTF9TRUNVUklUWV9TVEFSVFRMUxABEhUKEU1BSUxfU0VDVVJJVFlfVExTEAISFgoSTUFJTF9TRUNVUklUWV9OT05FEAMqmQEKDVdlYmhvb2tQcmVzZXQSHgoaV0VCSE9PS19QUkVTRVRfVU5TUEVDSUZJRUQQABIbChdXRUJIT09LX1BSRVNFVF9URUxFR1JBTRABEhgKFFdFQkhPT0tfUFJFU0VUX1NMQUNLEAISGAoUV0VCSE9PS19QUkVTRVRfVEVBTVMQAxIXChNXRUJIT09LX1BSRVNFVF9OVEZZEAQqtwEKEU5vdGlmaWNhdGlvblN0YXRlEiIKHk5PVElGSUNBVElPTl9TVEFURV9VTlNQRUNJRklFRBAAEh0KGU5PVElGSUNBVElPTl9TVEFURV9RVUVVRUQQARIbChdOT1RJRklDQVRJT05fU1RBVEVfU0VOVBACEiMKH05PVElGSUNBVElPTl9TVEFURV9BQ0tOT1dMRURHRUQQAxIdChlOT1RJRklDQVRJT05fU1RBVEVfRkFJTEVEEAQytwUKD05vdGlmaWVyU2VydmljZRJVCg5DcmVhdGVOb3RpZmllchIgLnBvbGx1eC52MS5DcmVhdGVOb3RpZmllclJlcXVlc3QaIS5wb2xsdXgudjEuQ3JlYXRlTm90aWZpZXJSZXNwb25zZRJRCgtHZXROb3RpZmllchIdLnBvbGx1eC52MS5HZXROb3RpZmllclJlcXVlc3QaHi5wb2xsdXgudjEuR2V0Tm90aWZpZXJSZXNwb25zZSIDkAIBElcKDUxpc3ROb3RpZmllcnMSHy5wb2xsdXgudjEuTGlzdE5vdGlmaWVyc1JlcXVlc3QaIC5wb2xsdXgudjEuTGlzdE5vdGlmaWVyc1Jlc3BvbnNlIgOQAgESVQoOVXBkYXRlTm90aWZpZXISIC5wb2xsdXgudjEuVXBkYXRlTm90aWZpZXJSZXF1ZXN0GiEucG9sbHV4LnYxLlVwZGF0ZU5vdGlmaWVyUmVzcG9uc2USVQoORGVsZXRlTm90aWZpZXISIC5wb2xsdXgudjEuRGVsZXRlTm90aWZpZXJSZXF1ZXN0GiEucG9sbHV4LnYxLkRlbGV0ZU5vdGlmaWVyUmVzcG9uc2USTwoMVGVzdE5vdGlmaWVyEh4ucG9sbHV4LnYxLlRlc3ROb3RpZmllclJlcXVlc3QaHy5wb2xsdXgudjEuVGVzdE5vdGlmaWVyUmVzcG9uc2USPQoGTm90aWZ5EhgucG9sbHV4LnYxLk5vdGlmeVJlcXVlc3QaGS5wb2xsdXgudjEuTm90aWZ5UmVzcG9uc2USYwoRTGlzdE5vdGlmaWNhdGlvbnMSIy5wb2xsdXgudjEuTGlzdE5vdGlmaWNhdGlvbnNSZXF1ZXN0GiQucG9sbHV4LnYxLkxpc3ROb3RpZmljYXRpb25zUmVzcG9uc2UiA5ACAUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pollux_v1_automation]);
+  fileDesc("ChZwb2xsdXgvdjEvbm90aWZ5LnByb3RvEglwb2xsdXgudjEi5AUKCE5vdGlmaWVyEgoKAmlkGAEgASgJEg0KBXRpdGxlGAIgASgJEicKBG1haWwYAyABKAsyFy5wb2xsdXgudjEuTWFpbE5vdGlmaWVySAASJQoDc21zGAQgASgLMhYucG9sbHV4LnYxLlNtc05vdGlmaWVySAASLQoHd2ViaG9vaxgFIAEoCzIaLnBvbGx1eC52MS5XZWJob29rTm90aWZpZXJIABInCgRtcXR0GAYgASgLMhcucG9sbHV4LnYxLk1xdHROb3RpZmllckgAEiUKA2xvZxgHIAEoCzIWLnBvbGx1eC52MS5Mb2dOb3RpZmllckgAEikKBWxvZ2ljGAggASgLMhgucG9sbHV4LnYxLkxvZ2ljTm90aWZpZXJIABIOCgZzZWNyZXQYCSABKAkSEgoKaGFzX3NlY3JldBgKIAEoCBIPCgdzdWJqZWN0GAsgASgJEgwKBGJvZHkYDCABKAkSKgoLYXR0YWNobWVudHMYDSADKAsyFS5wb2xsdXgudjEuQXR0YWNobWVudBIsCglyZXRyeV9taW4YDiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLAoJcmV0cnlfbWF4GA8gASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEioKB2dpdmVfdXAYECABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFbGltaXQYESABKA0SLAoJbGltaXRfcGVyGBIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiAKBXF1aWV0GBMgAygLMhEucG9sbHV4LnYxLldpbmRvdxIMCgR6b25lGBQgASgJEgwKBGtlZXAYFSABKA0SDgoGcGF1c2VkGBYgASgIEhAKCHJldmlzaW9uGBcgASgEEicKBXN0YXRlGBggASgLMhgucG9sbHV4LnYxLk5vdGlmaWVyU3RhdGVCBgoEa2luZCKJAQoMTWFpbE5vdGlmaWVyEgwKBGhvc3QYASABKAkSDAoEcG9ydBgCIAEoDRIpCghzZWN1cml0eRgDIAEoDjIXLnBvbGx1eC52MS5NYWlsU2VjdXJpdHkSDAoEdXNlchgEIAEoCRIMCgRmcm9tGAUgASgJEgoKAnRvGAYgAygJEgoKAmNhGAcgASgJInEKC1Ntc05vdGlmaWVyEiYKBnR3aWxpbxgBIAEoCzIULnBvbGx1eC52MS5Ud2lsaW9TbXNIABIiCgRmb3JtGAIgASgLMhIucG9sbHV4LnYxLkZvcm1TbXNIABIKCgJ0bxgDIAMoCUIKCghwcm92aWRlciI3CglUd2lsaW9TbXMSDwoHYWNjb3VudBgBIAEoCRIMCgRmcm9tGAIgASgJEgsKA3VybBgDIAEoCSLlAQoHRm9ybVNtcxILCgN1cmwYASABKAkSLgoGZmllbGRzGAIgAygLMh4ucG9sbHV4LnYxLkZvcm1TbXMuRmllbGRzRW50cnkSDAoEdXNlchgDIAEoCRIwCgdoZWFkZXJzGAQgAygLMh8ucG9sbHV4LnYxLkZvcm1TbXMuSGVhZGVyc0VudHJ5Gi0KC0ZpZWxkc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEivgEKD1dlYmhvb2tOb3RpZmllchIoCgZwcmVzZXQYASABKA4yGC5wb2xsdXgudjEuV2ViaG9va1ByZXNldBILCgN1cmwYAiABKAkSOAoHaGVhZGVycxgDIAMoCzInLnBvbGx1eC52MS5XZWJob29rTm90aWZpZXIuSGVhZGVyc0VudHJ5EgoKAnRvGAQgAygJGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjoKDE1xdHROb3RpZmllchINCgV0b3BpYxgBIAEoCRILCgNxb3MYAiABKA0SDgoGcmV0YWluGAMgASgIIg0KC0xvZ05vdGlmaWVyIjkKDUxvZ2ljTm90aWZpZXISDQoFbG9naWMYASABKAkSCgoCdG8YAiADKAkSDQoFa2V5ZWQYAyABKAgiiQMKDU5vdGlmaWVyU3RhdGUSEAoIcG9zaXRpb24YASABKAQSDgoGcXVldWVkGAIgASgEEgwKBHNlbnQYAyABKAQSFAoMYWNrbm93bGVkZ2VkGAQgASgEEg4KBmZhaWxlZBgFIAEoBBIPCgdkcm9wcGVkGAYgASgEEg0KBWVycm9yGAcgASgJEi4KCmVycm9yX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGZhaWx1cmVzGAkgASgNEi0KCXNlbnRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKd2FpdF91bnRpbBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoId2FpdF9mb3IYDCABKAkSDAoEbm9kZRgNIAEoCRIuCgpzcGFuX3N0YXJ0GA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglzcGFuX3NlbnQYDyABKA0i7AIKDE5vdGlmaWNhdGlvbhIQCghub3RpZmllchgBIAEoCRIKCgJpZBgCIAEoCRIPCgdzdWJqZWN0GAMgASgJEgwKBGJvZHkYBCABKAkSCgoCdG8YBSADKAkSDgoGdXJnZW50GAYgASgIEioKC2F0dGFjaG1lbnRzGAcgAygLMhUucG9sbHV4LnYxLkF0dGFjaG1lbnQSCgoCYnkYCCABKAkSDAoEdHdpbhgJIAEoCRIoCgR0aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCgZ2YWx1ZXMYCyADKAsyIy5wb2xsdXgudjEuTm90aWZpY2F0aW9uLlZhbHVlc0VudHJ5Ei8KB291dGNvbWUYDCABKAsyHi5wb2xsdXgudjEuTm90aWZpY2F0aW9uT3V0Y29tZRotCgtWYWx1ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIvgBChNOb3RpZmljYXRpb25PdXRjb21lEg4KBm9mZnNldBgBIAEoBBIrCgVzdGF0ZRgCIAEoDjIcLnBvbGx1eC52MS5Ob3RpZmljYXRpb25TdGF0ZRINCgV0cmllcxgDIAEoDRINCgVlcnJvchgEIAEoCRIpCgVzdGFydBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoDZW5kGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdyZWNlaXB0GAcgASgJEhAKCHJlcGVhdGVkGAggASgIEg8KB3JlYWNoZWQYCSADKAkiPgoVQ3JlYXRlTm90aWZpZXJSZXF1ZXN0EiUKCG5vdGlmaWVyGAEgASgLMhMucG9sbHV4LnYxLk5vdGlmaWVyIj8KFkNyZWF0ZU5vdGlmaWVyUmVzcG9uc2USJQoIbm90aWZpZXIYASABKAsyEy5wb2xsdXgudjEuTm90aWZpZXIiIAoSR2V0Tm90aWZpZXJSZXF1ZXN0EgoKAmlkGAEgASgJIjwKE0dldE5vdGlmaWVyUmVzcG9uc2USJQoIbm90aWZpZXIYASABKAsyEy5wb2xsdXgudjEuTm90aWZpZXIiTgoUTGlzdE5vdGlmaWVyc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJYChVMaXN0Tm90aWZpZXJzUmVzcG9uc2USJgoJbm90aWZpZXJzGAEgAygLMhMucG9sbHV4LnYxLk5vdGlmaWVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI+ChVVcGRhdGVOb3RpZmllclJlcXVlc3QSJQoIbm90aWZpZXIYASABKAsyEy5wb2xsdXgudjEuTm90aWZpZXIiPwoWVXBkYXRlTm90aWZpZXJSZXNwb25zZRIlCghub3RpZmllchgBIAEoCzITLnBvbGx1eC52MS5Ob3RpZmllciIjChVEZWxldGVOb3RpZmllclJlcXVlc3QSCgoCaWQYASABKAkiGAoWRGVsZXRlTm90aWZpZXJSZXNwb25zZSJMChNUZXN0Tm90aWZpZXJSZXF1ZXN0EgoKAmlkGAEgASgJEg8KB3N1YmplY3QYAiABKAkSDAoEYm9keRgDIAEoCRIKCgJ0bxgEIAMoCSJHChRUZXN0Tm90aWZpZXJSZXNwb25zZRIvCgdvdXRjb21lGAEgASgLMh4ucG9sbHV4LnYxLk5vdGlmaWNhdGlvbk91dGNvbWUiPgoNTm90aWZ5UmVxdWVzdBItCgxub3RpZmljYXRpb24YASABKAsyFy5wb2xsdXgudjEuTm90aWZpY2F0aW9uIiAKDk5vdGlmeVJlc3BvbnNlEg4KBm9mZnNldBgBIAEoBCKAAQoYTGlzdE5vdGlmaWNhdGlvbnNSZXF1ZXN0EhAKCG5vdGlmaWVyGAEgASgJEisKBXN0YXRlGAIgASgOMhwucG9sbHV4LnYxLk5vdGlmaWNhdGlvblN0YXRlEhEKCXBhZ2Vfc2l6ZRgDIAEoDRISCgpwYWdlX3Rva2VuGAQgASgJImQKGUxpc3ROb3RpZmljYXRpb25zUmVzcG9uc2USLgoNbm90aWZpY2F0aW9ucxgBIAMoCzIXLnBvbGx1eC52MS5Ob3RpZmljYXRpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJKngKDE1haWxTZWN1cml0eRIdChlNQUlMX1NFQ1VSSVRZX1VOU1BFQ0lGSUVEEAASGgoWTUFJTF9TRUNVUklUWV9TVEFSVFRMUxABEhUKEU1BSUxfU0VDVVJJVFlfVExTEAISFgoSTUFJTF9TRUNVUklUWV9OT05FEAMqmQEKDVdlYmhvb2tQcmVzZXQSHgoaV0VCSE9PS19QUkVTRVRfVU5TUEVDSUZJRUQQABIbChdXRUJIT09LX1BSRVNFVF9URUxFR1JBTRABEhgKFFdFQkhPT0tfUFJFU0VUX1NMQUNLEAISGAoUV0VCSE9PS19QUkVTRVRfVEVBTVMQAxIXChNXRUJIT09LX1BSRVNFVF9OVEZZEAQqtwEKEU5vdGlmaWNhdGlvblN0YXRlEiIKHk5PVElGSUNBVElPTl9TVEFURV9VTlNQRUNJRklFRBAAEh0KGU5PVElGSUNBVElPTl9TVEFURV9RVUVVRUQQARIbChdOT1RJRklDQVRJT05fU1RBVEVfU0VOVBACEiMKH05PVElGSUNBVElPTl9TVEFURV9BQ0tOT1dMRURHRUQQAxIdChlOT1RJRklDQVRJT05fU1RBVEVfRkFJTEVEEAQytwUKD05vdGlmaWVyU2VydmljZRJVCg5DcmVhdGVOb3RpZmllchIgLnBvbGx1eC52MS5DcmVhdGVOb3RpZmllclJlcXVlc3QaIS5wb2xsdXgudjEuQ3JlYXRlTm90aWZpZXJSZXNwb25zZRJRCgtHZXROb3RpZmllchIdLnBvbGx1eC52MS5HZXROb3RpZmllclJlcXVlc3QaHi5wb2xsdXgudjEuR2V0Tm90aWZpZXJSZXNwb25zZSIDkAIBElcKDUxpc3ROb3RpZmllcnMSHy5wb2xsdXgudjEuTGlzdE5vdGlmaWVyc1JlcXVlc3QaIC5wb2xsdXgudjEuTGlzdE5vdGlmaWVyc1Jlc3BvbnNlIgOQAgESVQoOVXBkYXRlTm90aWZpZXISIC5wb2xsdXgudjEuVXBkYXRlTm90aWZpZXJSZXF1ZXN0GiEucG9sbHV4LnYxLlVwZGF0ZU5vdGlmaWVyUmVzcG9uc2USVQoORGVsZXRlTm90aWZpZXISIC5wb2xsdXgudjEuRGVsZXRlTm90aWZpZXJSZXF1ZXN0GiEucG9sbHV4LnYxLkRlbGV0ZU5vdGlmaWVyUmVzcG9uc2USTwoMVGVzdE5vdGlmaWVyEh4ucG9sbHV4LnYxLlRlc3ROb3RpZmllclJlcXVlc3QaHy5wb2xsdXgudjEuVGVzdE5vdGlmaWVyUmVzcG9uc2USPQoGTm90aWZ5EhgucG9sbHV4LnYxLk5vdGlmeVJlcXVlc3QaGS5wb2xsdXgudjEuTm90aWZ5UmVzcG9uc2USYwoRTGlzdE5vdGlmaWNhdGlvbnMSIy5wb2xsdXgudjEuTGlzdE5vdGlmaWNhdGlvbnNSZXF1ZXN0GiQucG9sbHV4LnYxLkxpc3ROb3RpZmljYXRpb25zUmVzcG9uc2UiA5ACAUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_pollux_v1_automation]);
 
 /**
  * Notifier is a way in which somebody is told.
@@ -70,6 +70,12 @@ export type Notifier = Message<"pollux.v1.Notifier"> & {
      */
     value: LogNotifier;
     case: "log";
+  } | {
+    /**
+     * @generated from field: pollux.v1.LogicNotifier logic = 8;
+     */
+    value: LogicNotifier;
+    case: "logic";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -432,6 +438,42 @@ export const LogNotifierSchema: GenMessage<LogNotifier> = /*@__PURE__*/
   messageDesc(file_pollux_v1_notify, 7);
 
 /**
+ * LogicNotifier gives each message to the `run` of a logic, which brings it to whomever it knows to tell (docs/notifiers.md). Its secrets
+ * are the logic's settings.
+ *
+ * @generated from message pollux.v1.LogicNotifier
+ */
+export type LogicNotifier = Message<"pollux.v1.LogicNotifier"> & {
+  /**
+   * Id of the logic, in the notifier's project.
+   *
+   * @generated from field: string logic = 1;
+   */
+  logic: string;
+
+  /**
+   * Each gets a message of its own; empty: one message for all.
+   *
+   * @generated from field: repeated string to = 2;
+   */
+  to: string[];
+
+  /**
+   * Whom it tells knows a repetition by the message's key.
+   *
+   * @generated from field: bool keyed = 3;
+   */
+  keyed: boolean;
+};
+
+/**
+ * Describes the message pollux.v1.LogicNotifier.
+ * Use `create(LogicNotifierSchema)` to create a new message.
+ */
+export const LogicNotifierSchema: GenMessage<LogicNotifier> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_notify, 8);
+
+/**
  * NotifierState is how far a notifier is, as committed.
  *
  * @generated from message pollux.v1.NotifierState
@@ -534,7 +576,7 @@ export type NotifierState = Message<"pollux.v1.NotifierState"> & {
  * Use `create(NotifierStateSchema)` to create a new message.
  */
 export const NotifierStateSchema: GenMessage<NotifierState> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 8);
+  messageDesc(file_pollux_v1_notify, 9);
 
 /**
  * Notification is a message in an outbox, as JSON.
@@ -622,7 +664,7 @@ export type Notification = Message<"pollux.v1.Notification"> & {
  * Use `create(NotificationSchema)` to create a new message.
  */
 export const NotificationSchema: GenMessage<Notification> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 9);
+  messageDesc(file_pollux_v1_notify, 10);
 
 /**
  * NotificationOutcome is what became of a message.
@@ -689,7 +731,7 @@ export type NotificationOutcome = Message<"pollux.v1.NotificationOutcome"> & {
  * Use `create(NotificationOutcomeSchema)` to create a new message.
  */
 export const NotificationOutcomeSchema: GenMessage<NotificationOutcome> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 10);
+  messageDesc(file_pollux_v1_notify, 11);
 
 /**
  * @generated from message pollux.v1.CreateNotifierRequest
@@ -706,7 +748,7 @@ export type CreateNotifierRequest = Message<"pollux.v1.CreateNotifierRequest"> &
  * Use `create(CreateNotifierRequestSchema)` to create a new message.
  */
 export const CreateNotifierRequestSchema: GenMessage<CreateNotifierRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 11);
+  messageDesc(file_pollux_v1_notify, 12);
 
 /**
  * @generated from message pollux.v1.CreateNotifierResponse
@@ -723,7 +765,7 @@ export type CreateNotifierResponse = Message<"pollux.v1.CreateNotifierResponse">
  * Use `create(CreateNotifierResponseSchema)` to create a new message.
  */
 export const CreateNotifierResponseSchema: GenMessage<CreateNotifierResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 12);
+  messageDesc(file_pollux_v1_notify, 13);
 
 /**
  * @generated from message pollux.v1.GetNotifierRequest
@@ -740,7 +782,7 @@ export type GetNotifierRequest = Message<"pollux.v1.GetNotifierRequest"> & {
  * Use `create(GetNotifierRequestSchema)` to create a new message.
  */
 export const GetNotifierRequestSchema: GenMessage<GetNotifierRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 13);
+  messageDesc(file_pollux_v1_notify, 14);
 
 /**
  * @generated from message pollux.v1.GetNotifierResponse
@@ -757,7 +799,7 @@ export type GetNotifierResponse = Message<"pollux.v1.GetNotifierResponse"> & {
  * Use `create(GetNotifierResponseSchema)` to create a new message.
  */
 export const GetNotifierResponseSchema: GenMessage<GetNotifierResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 14);
+  messageDesc(file_pollux_v1_notify, 15);
 
 /**
  * @generated from message pollux.v1.ListNotifiersRequest
@@ -784,7 +826,7 @@ export type ListNotifiersRequest = Message<"pollux.v1.ListNotifiersRequest"> & {
  * Use `create(ListNotifiersRequestSchema)` to create a new message.
  */
 export const ListNotifiersRequestSchema: GenMessage<ListNotifiersRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 15);
+  messageDesc(file_pollux_v1_notify, 16);
 
 /**
  * @generated from message pollux.v1.ListNotifiersResponse
@@ -806,7 +848,7 @@ export type ListNotifiersResponse = Message<"pollux.v1.ListNotifiersResponse"> &
  * Use `create(ListNotifiersResponseSchema)` to create a new message.
  */
 export const ListNotifiersResponseSchema: GenMessage<ListNotifiersResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 16);
+  messageDesc(file_pollux_v1_notify, 17);
 
 /**
  * @generated from message pollux.v1.UpdateNotifierRequest
@@ -823,7 +865,7 @@ export type UpdateNotifierRequest = Message<"pollux.v1.UpdateNotifierRequest"> &
  * Use `create(UpdateNotifierRequestSchema)` to create a new message.
  */
 export const UpdateNotifierRequestSchema: GenMessage<UpdateNotifierRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 17);
+  messageDesc(file_pollux_v1_notify, 18);
 
 /**
  * @generated from message pollux.v1.UpdateNotifierResponse
@@ -840,7 +882,7 @@ export type UpdateNotifierResponse = Message<"pollux.v1.UpdateNotifierResponse">
  * Use `create(UpdateNotifierResponseSchema)` to create a new message.
  */
 export const UpdateNotifierResponseSchema: GenMessage<UpdateNotifierResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 18);
+  messageDesc(file_pollux_v1_notify, 19);
 
 /**
  * @generated from message pollux.v1.DeleteNotifierRequest
@@ -857,7 +899,7 @@ export type DeleteNotifierRequest = Message<"pollux.v1.DeleteNotifierRequest"> &
  * Use `create(DeleteNotifierRequestSchema)` to create a new message.
  */
 export const DeleteNotifierRequestSchema: GenMessage<DeleteNotifierRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 19);
+  messageDesc(file_pollux_v1_notify, 20);
 
 /**
  * @generated from message pollux.v1.DeleteNotifierResponse
@@ -870,7 +912,7 @@ export type DeleteNotifierResponse = Message<"pollux.v1.DeleteNotifierResponse">
  * Use `create(DeleteNotifierResponseSchema)` to create a new message.
  */
 export const DeleteNotifierResponseSchema: GenMessage<DeleteNotifierResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 20);
+  messageDesc(file_pollux_v1_notify, 21);
 
 /**
  * @generated from message pollux.v1.TestNotifierRequest
@@ -904,7 +946,7 @@ export type TestNotifierRequest = Message<"pollux.v1.TestNotifierRequest"> & {
  * Use `create(TestNotifierRequestSchema)` to create a new message.
  */
 export const TestNotifierRequestSchema: GenMessage<TestNotifierRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 21);
+  messageDesc(file_pollux_v1_notify, 22);
 
 /**
  * @generated from message pollux.v1.TestNotifierResponse
@@ -921,7 +963,7 @@ export type TestNotifierResponse = Message<"pollux.v1.TestNotifierResponse"> & {
  * Use `create(TestNotifierResponseSchema)` to create a new message.
  */
 export const TestNotifierResponseSchema: GenMessage<TestNotifierResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 22);
+  messageDesc(file_pollux_v1_notify, 23);
 
 /**
  * @generated from message pollux.v1.NotifyRequest
@@ -938,7 +980,7 @@ export type NotifyRequest = Message<"pollux.v1.NotifyRequest"> & {
  * Use `create(NotifyRequestSchema)` to create a new message.
  */
 export const NotifyRequestSchema: GenMessage<NotifyRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 23);
+  messageDesc(file_pollux_v1_notify, 24);
 
 /**
  * @generated from message pollux.v1.NotifyResponse
@@ -955,7 +997,7 @@ export type NotifyResponse = Message<"pollux.v1.NotifyResponse"> & {
  * Use `create(NotifyResponseSchema)` to create a new message.
  */
 export const NotifyResponseSchema: GenMessage<NotifyResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 24);
+  messageDesc(file_pollux_v1_notify, 25);
 
 /**
  * @generated from message pollux.v1.ListNotificationsRequest
@@ -989,7 +1031,7 @@ export type ListNotificationsRequest = Message<"pollux.v1.ListNotificationsReque
  * Use `create(ListNotificationsRequestSchema)` to create a new message.
  */
 export const ListNotificationsRequestSchema: GenMessage<ListNotificationsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 25);
+  messageDesc(file_pollux_v1_notify, 26);
 
 /**
  * @generated from message pollux.v1.ListNotificationsResponse
@@ -1011,7 +1053,7 @@ export type ListNotificationsResponse = Message<"pollux.v1.ListNotificationsResp
  * Use `create(ListNotificationsResponseSchema)` to create a new message.
  */
 export const ListNotificationsResponseSchema: GenMessage<ListNotificationsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_notify, 26);
+  messageDesc(file_pollux_v1_notify, 27);
 
 /**
  * @generated from enum pollux.v1.MailSecurity

@@ -14,7 +14,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/twin.proto.
  */
 export const file_pollux_v1_twin: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIvAECgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlEhYKDmRyaXZlcl92ZXJzaW9uGA8gASgJEhEKCXVwZGF0ZV9ieRgQIAEoCRIQCghzZWxlY3RvchgRIAEoCRINCgVtb2RlbBgSIAEoCRItCgdkZXJpdmVkGBMgAygLMhwucG9sbHV4LnYxLlR3aW4uRGVyaXZlZEVudHJ5Eg4KBnN5c3RlbRgUIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi4KDERlcml2ZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjQKBUFsaWFzEg8KB25ldHdvcmsYASABKAkSCwoDa2V5GAIgASgJEg0KBXZhbHVlGAMgASgJIq0HCglUd2luU3RhdGUSOAoKcHJvcGVydGllcxgBIAMoCzIkLnBvbGx1eC52MS5Ud2luU3RhdGUuUHJvcGVydGllc0VudHJ5EjIKB2Rlc2lyZWQYAiADKAsyIS5wb2xsdXgudjEuVHdpblN0YXRlLkRlc2lyZWRFbnRyeRIlCgZzdGF0dXMYAyABKAsyFS5wb2xsdXgudjEuVHdpblN0YXR1cxIQCghyZXZpc2lvbhgEIAEoBBISCgptb2RlbF9qc29uGAUgASgJEg4KBnF1ZXVlZBgGIAEoDRIWCg5kcml2ZXJfdmVyc2lvbhgHIAEoCRIqCghjb21tYW5kcxgIIAMoCzIYLnBvbGx1eC52MS5Db21tYW5kU3RhdHVzEjIKDXN1YnNjcmlwdGlvbnMYCSADKAsyGy5wb2xsdXgudjEuVHdpblN1YnNjcmlwdGlvbhI3CgpvdmVyX3F1b3RhGAogAygLMiMucG9sbHV4LnYxLlR3aW5TdGF0ZS5PdmVyUXVvdGFFbnRyeRI0CghmaWx0ZXJlZBgLIAMoCzIiLnBvbGx1eC52MS5Ud2luU3RhdGUuRmlsdGVyZWRFbnRyeRIyCgdkZXJpdmVkGAwgAygLMiEucG9sbHV4LnYxLlR3aW5TdGF0ZS5EZXJpdmVkRW50cnkSNgoJZGV0ZWN0b3JzGBQgAygLMiMucG9sbHV4LnYxLlR3aW5TdGF0ZS5EZXRlY3RvcnNFbnRyeRpGCg9Qcm9wZXJ0aWVzRW50cnkSCwoDa2V5GAEgASgJEiIKBXZhbHVlGAIgASgLMhMucG9sbHV4LnYxLlByb3BlcnR5OgI4ARpCCgxEZXNpcmVkRW50cnkSCwoDa2V5GAEgASgJEiEKBXZhbHVlGAIgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQ6AjgBGjAKDk92ZXJRdW90YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEaLwoNRmlsdGVyZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBGkcKDERlcml2ZWRFbnRyeRILCgNrZXkYASABKAkSJgoFdmFsdWUYAiABKAsyFy5wb2xsdXgudjEuRGVyaXZlZFN0YXRlOgI4ARpKCg5EZXRlY3RvcnNFbnRyeRILCgNrZXkYASABKAkSJwoFdmFsdWUYAiABKAsyGC5wb2xsdXgudjEuRGV0ZWN0b3JTdGF0ZToCOAEibgoMRGVyaXZlZFN0YXRlEhIKCmV4cHJlc3Npb24YASABKAkSDwoHc291cmNlcxgCIAEoDRIVCg13aXRob3V0X3ZhbHVlGAMgASgNEg0KBWVycm9yGAQgASgJEhMKC2V2YWx1YXRpb25zGAUgASgEIkIKEFR3aW5TdWJzY3JpcHRpb24SDgoGc3lzdGVtGAEgASgJEgwKBHR3aW4YAiABKAkSEAoIcHJvcGVydHkYAyABKAkiowIKDUNvbW1hbmRTdGF0dXMSCgoCaWQYASABKAkSDgoGYWN0aW9uGAIgASgJEiYKBXBoYXNlGAMgASgOMhcucG9sbHV4LnYxLkNvbW1hbmRQaGFzZRIjCgdvdXRjb21lGAQgASgOMhIucG9sbHV4LnYxLk91dGNvbWUSDwoHbWVzc2FnZRgFIAEoCRIMCgRjb2RlGAYgASgFEiYKBm91dHB1dBgHIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIKCgJieRgIIAEoCRIoCgR0aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigAEKCFByb3BlcnR5EiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKB3F1YWxpdHkYAyABKA4yEi5wb2xsdXgudjEuUXVhbGl0eSLBAQoHRGVzaXJlZBIlCgV2YWx1ZRgBIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJieRgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBIlCghwcm9ncmVzcxgFIAEoDjITLnBvbGx1eC52MS5Qcm9ncmVzcxINCgVlcnJvchgGIAEoCRIRCgl3YWl0c19mb3IYByABKAkinwIKClR3aW5TdGF0dXMSKQoKY29ubmVjdGlvbhgBIAEoDjIVLnBvbGx1eC52MS5Db25uZWN0aW9uEi0KCWxhc3Rfc2VlbhgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFZmF1bHQYAyABKAkSDAoEbm9kZRgEIAEoCRIQCghmYWlsdXJlcxgFIAEoDRIuCgpyZXRyeV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCg9xdWFyYW50aW5lX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKB3RyYWZmaWMYCCABKAsyEi5wb2xsdXgudjEuVHJhZmZpYyKbAQoHVHJhZmZpYxIWCg5yZWNlaXZlZF9ieXRlcxgBIAEoBBISCgpzZW50X2J5dGVzGAIgASgEEhcKD3JlY2VpdmVkX2ZyYW1lcxgDIAEoBBITCgtzZW50X2ZyYW1lcxgEIAEoBBISCgpyZWNvbm5lY3RzGAUgASgEEg4KBmVycm9ycxgGIAEoBBISCgpsYXN0X2Vycm9yGAcgASgJIjIKEUNyZWF0ZVR3aW5SZXF1ZXN0Eh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiJFChJDcmVhdGVUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luEhAKCHdhcm5pbmdzGAIgAygJIlgKDkdldFR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJEg0KBW1vZGVsGAIgASgIEisKC2NvbnNpc3RlbmN5GAMgASgOMhYucG9sbHV4LnYxLkNvbnNpc3RlbmN5IjAKD0dldFR3aW5SZXNwb25zZRIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4itAIKClR3aW5GaWx0ZXISDwoHcHJvamVjdBgBIAEoCRIxCgZsYWJlbHMYAiADKAsyIS5wb2xsdXgudjEuVHdpbkZpbHRlci5MYWJlbHNFbnRyeRIOCgZkcml2ZXIYAyABKAkSDAoEem9uZRgEIAEoCRIpCgpjb25uZWN0aW9uGAUgASgOMhUucG9sbHV4LnYxLkNvbm5lY3Rpb24SDgoGZmF1bHR5GAYgASgIEgwKBHRleHQYByABKAkSCwoDaWRzGAggAygJEg0KBW1vZGVsGAkgASgJEhEKCWludGVyZmFjZRgKIAEoCRIOCgZzeXN0ZW0YCyABKAkSDQoFd2hlcmUYDCABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJvChBMaXN0VHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJEg0KBXN0YXRlGAQgASgIIkwKEUxpc3RUd2luc1Jlc3BvbnNlEh4KBXR3aW5zGAEgAygLMg8ucG9sbHV4LnYxLlR3aW4SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjIKEVVwZGF0ZVR3aW5SZXF1ZXN0Eh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbiJFChJVcGRhdGVUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luEhAKCHdhcm5pbmdzGAIgAygJIjEKEURlbGV0ZVR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHJldmlzaW9uGAIgASgEIhQKEkRlbGV0ZVR3aW5SZXNwb25zZSKzAgoOQ29tbWFuZE9wdGlvbnMSEAoIcHJpb3JpdHkYASABKA0SDAoEbmFtZRgCIAEoCRIUCgdyZXRyaWVzGAMgASgNSACIAQESKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHdGltZW91dBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdub193YWl0GAYgASgIEiwKCXZhbGlkX2ZvchgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgVwYXVzZRgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglub19hbnN3ZXIYCSABKAgSDQoFY2xlYXIYCiABKAhCCgoIX3JldHJpZXMilwEKDUludm9rZVJlcXVlc3QSCgoCaWQYASABKAkSDgoGYWN0aW9uGAIgASgJEiUKBWlucHV0GAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEioKB29wdGlvbnMYBCABKAsyGS5wb2xsdXgudjEuQ29tbWFuZE9wdGlvbnMSFwoPaWRlbXBvdGVuY3lfa2V5GAUgASgJInEKDkludm9rZVJlc3BvbnNlEiYKBm91dHB1dBgBIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIjCgdvdXRjb21lGAIgASgOMhIucG9sbHV4LnYxLk91dGNvbWUSEgoKY29tbWFuZF9pZBgDIAEoCSKyAQoRU2V0RGVzaXJlZFJlcXVlc3QSCgoCaWQYASABKAkSEAoIcHJvcGVydHkYAiABKAkSJQoFdmFsdWUYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKgoHb3B0aW9ucxgEIAEoCzIZLnBvbGx1eC52MS5Db21tYW5kT3B0aW9ucxIsCgl2YWxpZF9mb3IYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iOQoSU2V0RGVzaXJlZFJlc3BvbnNlEiMKB2Rlc2lyZWQYASABKAsyEi5wb2xsdXgudjEuRGVzaXJlZCJsChFXYXRjaFR3aW5zUmVxdWVzdBIlCgZmaWx0ZXIYASABKAsyFS5wb2xsdXgudjEuVHdpbkZpbHRlchISCgpwcm9wZXJ0aWVzGAIgAygJEg4KBmV2ZW50cxgDIAEoCBIMCgRsb2dzGAQgASgIIogCChJXYXRjaFR3aW5zUmVzcG9uc2USCgoCaWQYASABKAkSJQoFc3RhdGUYAiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlSAASJgoFZGVsdGEYAyABKAsyFS5wb2xsdXgudjEuU3RhdGVEZWx0YUgAEiUKBWV2ZW50GAQgASgLMhQucG9sbHV4LnYxLlR3aW5FdmVudEgAEiEKA2xvZxgFIAEoCzISLnBvbGx1eC52MS5Mb2dMaW5lSAASEQoHZGVsZXRlZBgGIAEoCEgAEhMKCWhlYXJ0YmVhdBgIIAEoCEgAEg4KBm1pc3NlZBgHIAEoBBILCgNnYXAYCSABKAlCCAoGY2hhbmdlIv0CCgpTdGF0ZURlbHRhEjkKCnByb3BlcnRpZXMYASADKAsyJS5wb2xsdXgudjEuU3RhdGVEZWx0YS5Qcm9wZXJ0aWVzRW50cnkSMwoHZGVzaXJlZBgCIAMoCzIiLnBvbGx1eC52MS5TdGF0ZURlbHRhLkRlc2lyZWRFbnRyeRIlCgZzdGF0dXMYAyABKAsyFS5wb2xsdXgudjEuVHdpblN0YXR1cxIQCghyZXZpc2lvbhgEIAEoBBIOCgZxdWV1ZWQYBSABKA0SKgoIY29tbWFuZHMYBiADKAsyGC5wb2xsdXgudjEuQ29tbWFuZFN0YXR1cxpGCg9Qcm9wZXJ0aWVzRW50cnkSCwoDa2V5GAEgASgJEiIKBXZhbHVlGAIgASgLMhMucG9sbHV4LnYxLlByb3BlcnR5OgI4ARpCCgxEZXNpcmVkRW50cnkSCwoDa2V5GAEgASgJEiEKBXZhbHVlGAIgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQ6AjgBImkKCVR3aW5FdmVudBIMCgRuYW1lGAEgASgJEiQKBGRhdGEYAiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKAoEdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiUAoHTG9nTGluZRIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVsZXZlbBgCIAEoCRIMCgR0ZXh0GAMgASgJIoICChNRdWVyeUhpc3RvcnlSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHByb3BlcnR5GAIgASgJEikKBXN0YXJ0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgNlbmQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKBHN0ZXAYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJYWdncmVnYXRlGAYgASgJEg0KBWxpbWl0GAcgASgNEgwKBHVuaXQYCCABKAkSDAoEZmlsbBgJIAEoCRISCgpwYWdlX3Rva2VuGAogASgJInQKFFF1ZXJ5SGlzdG9yeVJlc3BvbnNlEiIKB3NhbXBsZXMYASADKAsyES5wb2xsdXgudjEuU2FtcGxlEhEKCXRydW5jYXRlZBgCIAEoCBIMCgR1bml0GAMgASgJEhcKD25leHRfcGFnZV90b2tlbhgEIAEoCSKaAQoGU2FtcGxlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBXZhbHVlGAIgASgBEiQKBGRhdGEYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSDAoEbm9uZRgEIAEoCBIjCgdxdWFsaXR5GAUgASgOMhIucG9sbHV4LnYxLlF1YWxpdHkiHgoQVHJhY2VUd2luUmVxdWVzdBIKCgJpZBgBIAEoCSKNAgoRVHJhY2VUd2luUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoJZGlyZWN0aW9uGAIgASgOMiYucG9sbHV4LnYxLlRyYWNlVHdpblJlc3BvbnNlLkRpcmVjdGlvbhIMCgRkYXRhGAMgASgMEg0KBXRvcGljGAQgASgJEg4KBm1pc3NlZBgFIAEoBCJmCglEaXJlY3Rpb24SGQoVRElSRUNUSU9OX1VOU1BFQ0lGSUVEEAASEgoORElSRUNUSU9OX1NFTlQQARIWChJESVJFQ1RJT05fUkVDRUlWRUQQAhISCg5ESVJFQ1RJT05fTk9URRADIjwKE1JlbGVhc2VUd2luc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXIiIwoUUmVsZWFzZVR3aW5zUmVzcG9uc2USCwoDaWRzGAEgAygJIiIKFENsZWFyQ29tbWFuZHNSZXF1ZXN0EgoKAmlkGAEgASgJIigKFUNsZWFyQ29tbWFuZHNSZXNwb25zZRIPCgdjbGVhcmVkGAEgASgNIh8KEVJlY29yZFR3aW5SZXF1ZXN0EgoKAmlkGAEgASgJIqoBChJSZWNvcmRUd2luUmVzcG9uc2USKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKQoFc3RhcnQYAiABKAsyGC5wb2xsdXgudjEuUmVjb3JkZWRTdGFydEgAEicKBGNhbGwYAyABKAsyFy5wb2xsdXgudjEuUmVjb3JkZWRDYWxsSAASDgoGbWlzc2VkGAQgASgEQgYKBHBhcnQidwoNUmVjb3JkZWRTdGFydBIKCgJpZBgBIAEoCRIOCgZkcml2ZXIYAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIOCgZkaWdlc3QYBCABKAkSFQoNc2V0dGluZ3NfanNvbhgFIAEoCRISCgpzdGF0ZV9qc29uGAYgASgJIqUBCgxSZWNvcmRlZENhbGwSDQoFZXZlbnQYASABKAUSDQoFaW5wdXQYAiABKAwSKQoEaG9zdBgDIAMoCzIbLnBvbGx1eC52MS5SZWNvcmRlZEhvc3RDYWxsEhQKDGVmZmVjdHNfanNvbhgEIAEoCRINCgVlcnJvchgFIAEoCRInCgR0b29rGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIl0KEFJlY29yZGVkSG9zdENhbGwSDAoEa2luZBgBIAEoCRIOCgZ0YXJnZXQYAiABKAkSDAoEZGF0YRgDIAEoDBIOCgZhbnN3ZXIYBCABKAwSDQoFZXJyb3IYBSABKAkqewoMQ29tbWFuZFBoYXNlEh0KGUNPTU1BTkRfUEhBU0VfVU5TUEVDSUZJRUQQABIYChRDT01NQU5EX1BIQVNFX1FVRVVFRBABEhkKFUNPTU1BTkRfUEhBU0VfU1RBUlRFRBACEhcKE0NPTU1BTkRfUEhBU0VfRU5ERUQQAypvCgdRdWFsaXR5EhcKE1FVQUxJVFlfVU5TUEVDSUZJRUQQABIQCgxRVUFMSVRZX0dPT0QQARIRCg1RVUFMSVRZX1NUQUxFEAISDwoLUVVBTElUWV9CQUQQAxIVChFRVUFMSVRZX1VOQ0VSVEFJThAEKpABCghQcm9ncmVzcxIYChRQUk9HUkVTU19VTlNQRUNJRklFRBAAEhIKDlBST0dSRVNTX0FTS0VEEAESEQoNUFJPR1JFU1NfU0VOVBACEhYKElBST0dSRVNTX0NPTkZJUk1FRBADEhQKEFBST0dSRVNTX0VYUElSRUQQBBIVChFQUk9HUkVTU19SRUpFQ1RFRBAFKsABCgpDb25uZWN0aW9uEhoKFkNPTk5FQ1RJT05fVU5TUEVDSUZJRUQQABITCg9DT05ORUNUSU9OX05PTkUQARIZChVDT05ORUNUSU9OX0NPTk5FQ1RJTkcQAhIYChRDT05ORUNUSU9OX0NPTk5FQ1RFRBADEhsKF0NPTk5FQ1RJT05fRElTQ09OTkVDVEVEEAQSFgoSQ09OTkVDVElPTl9TVE9QUEVEEAUSFwoTQ09OTkVDVElPTl9TTEVFUElORxAGKlgKC0NvbnNpc3RlbmN5EhsKF0NPTlNJU1RFTkNZX1VOU1BFQ0lGSUVEEAASFQoRQ09OU0lTVEVOQ1lfT1dORVIQARIVChFDT05TSVNURU5DWV9MT0NBTBACKooBCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABIQCgxPVVRDT01FX0RPTkUQARIUChBPVVRDT01FX1JFSkVDVEVEEAISFQoRT1VUQ09NRV9USU1FRF9PVVQQAxITCg9PVVRDT01FX1VOS05PV04QBBISCg5PVVRDT01FX1FVRVVFRBAFMusHCgtUd2luU2VydmljZRJJCgpDcmVhdGVUd2luEhwucG9sbHV4LnYxLkNyZWF0ZVR3aW5SZXF1ZXN0Gh0ucG9sbHV4LnYxLkNyZWF0ZVR3aW5SZXNwb25zZRJFCgdHZXRUd2luEhkucG9sbHV4LnYxLkdldFR3aW5SZXF1ZXN0GhoucG9sbHV4LnYxLkdldFR3aW5SZXNwb25zZSIDkAIBEksKCUxpc3RUd2lucxIbLnBvbGx1eC52MS5MaXN0VHdpbnNSZXF1ZXN0GhwucG9sbHV4LnYxLkxpc3RUd2luc1Jlc3BvbnNlIgOQAgESSQoKVXBkYXRlVHdpbhIcLnBvbGx1eC52MS5VcGRhdGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5VcGRhdGVUd2luUmVzcG9uc2USSQoKRGVsZXRlVHdpbhIcLnBvbGx1eC52MS5EZWxldGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5EZWxldGVUd2luUmVzcG9uc2USPQoGSW52b2tlEhgucG9sbHV4LnYxLkludm9rZVJlcXVlc3QaGS5wb2xsdXgudjEuSW52b2tlUmVzcG9uc2USSQoKU2V0RGVzaXJlZBIcLnBvbGx1eC52MS5TZXREZXNpcmVkUmVxdWVzdBodLnBvbGx1eC52MS5TZXREZXNpcmVkUmVzcG9uc2USSwoKV2F0Y2hUd2lucxIcLnBvbGx1eC52MS5XYXRjaFR3aW5zUmVxdWVzdBodLnBvbGx1eC52MS5XYXRjaFR3aW5zUmVzcG9uc2UwARJUCgxRdWVyeUhpc3RvcnkSHi5wb2xsdXgudjEuUXVlcnlIaXN0b3J5UmVxdWVzdBofLnBvbGx1eC52MS5RdWVyeUhpc3RvcnlSZXNwb25zZSIDkAIBEkgKCVRyYWNlVHdpbhIbLnBvbGx1eC52MS5UcmFjZVR3aW5SZXF1ZXN0GhwucG9sbHV4LnYxLlRyYWNlVHdpblJlc3BvbnNlMAESSwoKUmVjb3JkVHdpbhIcLnBvbGx1eC52MS5SZWNvcmRUd2luUmVxdWVzdBodLnBvbGx1eC52MS5SZWNvcmRUd2luUmVzcG9uc2UwARJPCgxSZWxlYXNlVHdpbnMSHi5wb2xsdXgudjEuUmVsZWFzZVR3aW5zUmVxdWVzdBofLnBvbGx1eC52MS5SZWxlYXNlVHdpbnNSZXNwb25zZRJSCg1DbGVhckNvbW1hbmRzEh8ucG9sbHV4LnYxLkNsZWFyQ29tbWFuZHNSZXF1ZXN0GiAucG9sbHV4LnYxLkNsZWFyQ29tbWFuZHNSZXNwb25zZUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_pollux_v1_analytics]);
+  fileDesc("ChRwb2xsdXgvdjEvdHdpbi5wcm90bxIJcG9sbHV4LnYxIpgFCgRUd2luEgoKAmlkGAEgASgJEg4KBmRyaXZlchgCIAEoCRILCgN1cmkYAyABKAkSKQoIc2V0dGluZ3MYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EisKBmxhYmVscxgFIAMoCzIbLnBvbGx1eC52MS5Ud2luLkxhYmVsc0VudHJ5EgwKBHpvbmUYBiABKAkSCwoDdmlhGAcgASgJEiEKB2FsaWFzZXMYCCADKAsyEC5wb2xsdXgudjEuQWxpYXMSDwoHc3RvcHBlZBgJIAEoCBIQCghyZXZpc2lvbhgKIAEoBBIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWRyaXZlcl9kaWdlc3QYDSABKAkSIwoFc3RhdGUYDiABKAsyFC5wb2xsdXgudjEuVHdpblN0YXRlEhYKDmRyaXZlcl92ZXJzaW9uGA8gASgJEhEKCXVwZGF0ZV9ieRgQIAEoCRIQCghzZWxlY3RvchgRIAEoCRINCgVtb2RlbBgSIAEoCRItCgdkZXJpdmVkGBMgAygLMhwucG9sbHV4LnYxLlR3aW4uRGVyaXZlZEVudHJ5Eg4KBnN5c3RlbRgUIAEoCRImCgVyZWFkcxgVIAMoCzIXLnBvbGx1eC52MS5Ub3BpY1JlYWRpbmcaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARouCgxEZXJpdmVkRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIuCgxUb3BpY1JlYWRpbmcSDQoFdG9waWMYASABKAkSDwoHY2hhbm5lbBgCIAEoCSI0CgVBbGlhcxIPCgduZXR3b3JrGAEgASgJEgsKA2tleRgCIAEoCRINCgV2YWx1ZRgDIAEoCSKtBwoJVHdpblN0YXRlEjgKCnByb3BlcnRpZXMYASADKAsyJC5wb2xsdXgudjEuVHdpblN0YXRlLlByb3BlcnRpZXNFbnRyeRIyCgdkZXNpcmVkGAIgAygLMiEucG9sbHV4LnYxLlR3aW5TdGF0ZS5EZXNpcmVkRW50cnkSJQoGc3RhdHVzGAMgASgLMhUucG9sbHV4LnYxLlR3aW5TdGF0dXMSEAoIcmV2aXNpb24YBCABKAQSEgoKbW9kZWxfanNvbhgFIAEoCRIOCgZxdWV1ZWQYBiABKA0SFgoOZHJpdmVyX3ZlcnNpb24YByABKAkSKgoIY29tbWFuZHMYCCADKAsyGC5wb2xsdXgudjEuQ29tbWFuZFN0YXR1cxIyCg1zdWJzY3JpcHRpb25zGAkgAygLMhsucG9sbHV4LnYxLlR3aW5TdWJzY3JpcHRpb24SNwoKb3Zlcl9xdW90YRgKIAMoCzIjLnBvbGx1eC52MS5Ud2luU3RhdGUuT3ZlclF1b3RhRW50cnkSNAoIZmlsdGVyZWQYCyADKAsyIi5wb2xsdXgudjEuVHdpblN0YXRlLkZpbHRlcmVkRW50cnkSMgoHZGVyaXZlZBgMIAMoCzIhLnBvbGx1eC52MS5Ud2luU3RhdGUuRGVyaXZlZEVudHJ5EjYKCWRldGVjdG9ycxgUIAMoCzIjLnBvbGx1eC52MS5Ud2luU3RhdGUuRGV0ZWN0b3JzRW50cnkaRgoPUHJvcGVydGllc0VudHJ5EgsKA2tleRgBIAEoCRIiCgV2YWx1ZRgCIAEoCzITLnBvbGx1eC52MS5Qcm9wZXJ0eToCOAEaQgoMRGVzaXJlZEVudHJ5EgsKA2tleRgBIAEoCRIhCgV2YWx1ZRgCIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkOgI4ARowCg5PdmVyUXVvdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBGi8KDUZpbHRlcmVkRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgEOgI4ARpHCgxEZXJpdmVkRW50cnkSCwoDa2V5GAEgASgJEiYKBXZhbHVlGAIgASgLMhcucG9sbHV4LnYxLkRlcml2ZWRTdGF0ZToCOAEaSgoORGV0ZWN0b3JzRW50cnkSCwoDa2V5GAEgASgJEicKBXZhbHVlGAIgASgLMhgucG9sbHV4LnYxLkRldGVjdG9yU3RhdGU6AjgBIm4KDERlcml2ZWRTdGF0ZRISCgpleHByZXNzaW9uGAEgASgJEg8KB3NvdXJjZXMYAiABKA0SFQoNd2l0aG91dF92YWx1ZRgDIAEoDRINCgVlcnJvchgEIAEoCRITCgtldmFsdWF0aW9ucxgFIAEoBCJCChBUd2luU3Vic2NyaXB0aW9uEg4KBnN5c3RlbRgBIAEoCRIMCgR0d2luGAIgASgJEhAKCHByb3BlcnR5GAMgASgJIqMCCg1Db21tYW5kU3RhdHVzEgoKAmlkGAEgASgJEg4KBmFjdGlvbhgCIAEoCRImCgVwaGFzZRgDIAEoDjIXLnBvbGx1eC52MS5Db21tYW5kUGhhc2USIwoHb3V0Y29tZRgEIAEoDjISLnBvbGx1eC52MS5PdXRjb21lEg8KB21lc3NhZ2UYBSABKAkSDAoEY29kZRgGIAEoBRImCgZvdXRwdXQYByABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSCgoCYnkYCCABKAkSKAoEdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIoABCghQcm9wZXJ0eRIlCgV2YWx1ZRgBIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIjCgdxdWFsaXR5GAMgASgOMhIucG9sbHV4LnYxLlF1YWxpdHkiwQEKB0Rlc2lyZWQSJQoFdmFsdWUYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCgoCYnkYAyABKAkSEAoIcmV2aXNpb24YBCABKAQSJQoIcHJvZ3Jlc3MYBSABKA4yEy5wb2xsdXgudjEuUHJvZ3Jlc3MSDQoFZXJyb3IYBiABKAkSEQoJd2FpdHNfZm9yGAcgASgJIp8CCgpUd2luU3RhdHVzEikKCmNvbm5lY3Rpb24YASABKA4yFS5wb2xsdXgudjEuQ29ubmVjdGlvbhItCglsYXN0X3NlZW4YAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWZhdWx0GAMgASgJEgwKBG5vZGUYBCABKAkSEAoIZmFpbHVyZXMYBSABKA0SLgoKcmV0cnlfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMwoPcXVhcmFudGluZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIjCgd0cmFmZmljGAggASgLMhIucG9sbHV4LnYxLlRyYWZmaWMimwEKB1RyYWZmaWMSFgoOcmVjZWl2ZWRfYnl0ZXMYASABKAQSEgoKc2VudF9ieXRlcxgCIAEoBBIXCg9yZWNlaXZlZF9mcmFtZXMYAyABKAQSEwoLc2VudF9mcmFtZXMYBCABKAQSEgoKcmVjb25uZWN0cxgFIAEoBBIOCgZlcnJvcnMYBiABKAQSEgoKbGFzdF9lcnJvchgHIAEoCSIyChFDcmVhdGVUd2luUmVxdWVzdBIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4iRQoSQ3JlYXRlVHdpblJlc3BvbnNlEh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbhIQCgh3YXJuaW5ncxgCIAMoCSJYCg5HZXRUd2luUmVxdWVzdBIKCgJpZBgBIAEoCRINCgVtb2RlbBgCIAEoCBIrCgtjb25zaXN0ZW5jeRgDIAEoDjIWLnBvbGx1eC52MS5Db25zaXN0ZW5jeSIwCg9HZXRUd2luUmVzcG9uc2USHQoEdHdpbhgBIAEoCzIPLnBvbGx1eC52MS5Ud2luIrQCCgpUd2luRmlsdGVyEg8KB3Byb2plY3QYASABKAkSMQoGbGFiZWxzGAIgAygLMiEucG9sbHV4LnYxLlR3aW5GaWx0ZXIuTGFiZWxzRW50cnkSDgoGZHJpdmVyGAMgASgJEgwKBHpvbmUYBCABKAkSKQoKY29ubmVjdGlvbhgFIAEoDjIVLnBvbGx1eC52MS5Db25uZWN0aW9uEg4KBmZhdWx0eRgGIAEoCBIMCgR0ZXh0GAcgASgJEgsKA2lkcxgIIAMoCRINCgVtb2RlbBgJIAEoCRIRCglpbnRlcmZhY2UYCiABKAkSDgoGc3lzdGVtGAsgASgJEg0KBXdoZXJlGAwgASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEibwoQTGlzdFR3aW5zUmVxdWVzdBIlCgZmaWx0ZXIYASABKAsyFS5wb2xsdXgudjEuVHdpbkZpbHRlchIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCRINCgVzdGF0ZRgEIAEoCCJMChFMaXN0VHdpbnNSZXNwb25zZRIeCgV0d2lucxgBIAMoCzIPLnBvbGx1eC52MS5Ud2luEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIyChFVcGRhdGVUd2luUmVxdWVzdBIdCgR0d2luGAEgASgLMg8ucG9sbHV4LnYxLlR3aW4iRQoSVXBkYXRlVHdpblJlc3BvbnNlEh0KBHR3aW4YASABKAsyDy5wb2xsdXgudjEuVHdpbhIQCgh3YXJuaW5ncxgCIAMoCSIxChFEZWxldGVUd2luUmVxdWVzdBIKCgJpZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBCIUChJEZWxldGVUd2luUmVzcG9uc2UiswIKDkNvbW1hbmRPcHRpb25zEhAKCHByaW9yaXR5GAEgASgNEgwKBG5hbWUYAiABKAkSFAoHcmV0cmllcxgDIAEoDUgAiAEBEigKBWRlbGF5GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEioKB3RpbWVvdXQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHbm9fd2FpdBgGIAEoCBIsCgl2YWxpZF9mb3IYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKAoFcGF1c2UYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJbm9fYW5zd2VyGAkgASgIEg0KBWNsZWFyGAogASgIQgoKCF9yZXRyaWVzIpcBCg1JbnZva2VSZXF1ZXN0EgoKAmlkGAEgASgJEg4KBmFjdGlvbhgCIAEoCRIlCgVpbnB1dBgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIqCgdvcHRpb25zGAQgASgLMhkucG9sbHV4LnYxLkNvbW1hbmRPcHRpb25zEhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoCSJxCg5JbnZva2VSZXNwb25zZRImCgZvdXRwdXQYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSIwoHb3V0Y29tZRgCIAEoDjISLnBvbGx1eC52MS5PdXRjb21lEhIKCmNvbW1hbmRfaWQYAyABKAkisgEKEVNldERlc2lyZWRSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCHByb3BlcnR5GAIgASgJEiUKBXZhbHVlGAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEioKB29wdGlvbnMYBCABKAsyGS5wb2xsdXgudjEuQ29tbWFuZE9wdGlvbnMSLAoJdmFsaWRfZm9yGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIjkKElNldERlc2lyZWRSZXNwb25zZRIjCgdkZXNpcmVkGAEgASgLMhIucG9sbHV4LnYxLkRlc2lyZWQibAoRV2F0Y2hUd2luc1JlcXVlc3QSJQoGZmlsdGVyGAEgASgLMhUucG9sbHV4LnYxLlR3aW5GaWx0ZXISEgoKcHJvcGVydGllcxgCIAMoCRIOCgZldmVudHMYAyABKAgSDAoEbG9ncxgEIAEoCCKIAgoSV2F0Y2hUd2luc1Jlc3BvbnNlEgoKAmlkGAEgASgJEiUKBXN0YXRlGAIgASgLMhQucG9sbHV4LnYxLlR3aW5TdGF0ZUgAEiYKBWRlbHRhGAMgASgLMhUucG9sbHV4LnYxLlN0YXRlRGVsdGFIABIlCgVldmVudBgEIAEoCzIULnBvbGx1eC52MS5Ud2luRXZlbnRIABIhCgNsb2cYBSABKAsyEi5wb2xsdXgudjEuTG9nTGluZUgAEhEKB2RlbGV0ZWQYBiABKAhIABITCgloZWFydGJlYXQYCCABKAhIABIOCgZtaXNzZWQYByABKAQSCwoDZ2FwGAkgASgJQggKBmNoYW5nZSL9AgoKU3RhdGVEZWx0YRI5Cgpwcm9wZXJ0aWVzGAEgAygLMiUucG9sbHV4LnYxLlN0YXRlRGVsdGEuUHJvcGVydGllc0VudHJ5EjMKB2Rlc2lyZWQYAiADKAsyIi5wb2xsdXgudjEuU3RhdGVEZWx0YS5EZXNpcmVkRW50cnkSJQoGc3RhdHVzGAMgASgLMhUucG9sbHV4LnYxLlR3aW5TdGF0dXMSEAoIcmV2aXNpb24YBCABKAQSDgoGcXVldWVkGAUgASgNEioKCGNvbW1hbmRzGAYgAygLMhgucG9sbHV4LnYxLkNvbW1hbmRTdGF0dXMaRgoPUHJvcGVydGllc0VudHJ5EgsKA2tleRgBIAEoCRIiCgV2YWx1ZRgCIAEoCzITLnBvbGx1eC52MS5Qcm9wZXJ0eToCOAEaQgoMRGVzaXJlZEVudHJ5EgsKA2tleRgBIAEoCRIhCgV2YWx1ZRgCIAEoCzISLnBvbGx1eC52MS5EZXNpcmVkOgI4ASJpCglUd2luRXZlbnQSDAoEbmFtZRgBIAEoCRIkCgRkYXRhGAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEigKBHRpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlAKB0xvZ0xpbmUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFbGV2ZWwYAiABKAkSDAoEdGV4dBgDIAEoCSKCAgoTUXVlcnlIaXN0b3J5UmVxdWVzdBIKCgJpZBgBIAEoCRIQCghwcm9wZXJ0eRgCIAEoCRIpCgVzdGFydBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoDZW5kGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgRzdGVwGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCWFnZ3JlZ2F0ZRgGIAEoCRINCgVsaW1pdBgHIAEoDRIMCgR1bml0GAggASgJEgwKBGZpbGwYCSABKAkSEgoKcGFnZV90b2tlbhgKIAEoCSJ0ChRRdWVyeUhpc3RvcnlSZXNwb25zZRIiCgdzYW1wbGVzGAEgAygLMhEucG9sbHV4LnYxLlNhbXBsZRIRCgl0cnVuY2F0ZWQYAiABKAgSDAoEdW5pdBgDIAEoCRIXCg9uZXh0X3BhZ2VfdG9rZW4YBCABKAkimgEKBlNhbXBsZRIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgV2YWx1ZRgCIAEoARIkCgRkYXRhGAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEgwKBG5vbmUYBCABKAgSIwoHcXVhbGl0eRgFIAEoDjISLnBvbGx1eC52MS5RdWFsaXR5Ih4KEFRyYWNlVHdpblJlcXVlc3QSCgoCaWQYASABKAkijQIKEVRyYWNlVHdpblJlc3BvbnNlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjkKCWRpcmVjdGlvbhgCIAEoDjImLnBvbGx1eC52MS5UcmFjZVR3aW5SZXNwb25zZS5EaXJlY3Rpb24SDAoEZGF0YRgDIAEoDBINCgV0b3BpYxgEIAEoCRIOCgZtaXNzZWQYBSABKAQiZgoJRGlyZWN0aW9uEhkKFURJUkVDVElPTl9VTlNQRUNJRklFRBAAEhIKDkRJUkVDVElPTl9TRU5UEAESFgoSRElSRUNUSU9OX1JFQ0VJVkVEEAISEgoORElSRUNUSU9OX05PVEUQAyI8ChNSZWxlYXNlVHdpbnNSZXF1ZXN0EiUKBmZpbHRlchgBIAEoCzIVLnBvbGx1eC52MS5Ud2luRmlsdGVyIiMKFFJlbGVhc2VUd2luc1Jlc3BvbnNlEgsKA2lkcxgBIAMoCSIiChRDbGVhckNvbW1hbmRzUmVxdWVzdBIKCgJpZBgBIAEoCSIoChVDbGVhckNvbW1hbmRzUmVzcG9uc2USDwoHY2xlYXJlZBgBIAEoDSIfChFSZWNvcmRUd2luUmVxdWVzdBIKCgJpZBgBIAEoCSKqAQoSUmVjb3JkVHdpblJlc3BvbnNlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBXN0YXJ0GAIgASgLMhgucG9sbHV4LnYxLlJlY29yZGVkU3RhcnRIABInCgRjYWxsGAMgASgLMhcucG9sbHV4LnYxLlJlY29yZGVkQ2FsbEgAEg4KBm1pc3NlZBgEIAEoBEIGCgRwYXJ0IncKDVJlY29yZGVkU3RhcnQSCgoCaWQYASABKAkSDgoGZHJpdmVyGAIgASgJEg8KB3ZlcnNpb24YAyABKAkSDgoGZGlnZXN0GAQgASgJEhUKDXNldHRpbmdzX2pzb24YBSABKAkSEgoKc3RhdGVfanNvbhgGIAEoCSKlAQoMUmVjb3JkZWRDYWxsEg0KBWV2ZW50GAEgASgFEg0KBWlucHV0GAIgASgMEikKBGhvc3QYAyADKAsyGy5wb2xsdXgudjEuUmVjb3JkZWRIb3N0Q2FsbBIUCgxlZmZlY3RzX2pzb24YBCABKAkSDQoFZXJyb3IYBSABKAkSJwoEdG9vaxgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJdChBSZWNvcmRlZEhvc3RDYWxsEgwKBGtpbmQYASABKAkSDgoGdGFyZ2V0GAIgASgJEgwKBGRhdGEYAyABKAwSDgoGYW5zd2VyGAQgASgMEg0KBWVycm9yGAUgASgJKnsKDENvbW1hbmRQaGFzZRIdChlDT01NQU5EX1BIQVNFX1VOU1BFQ0lGSUVEEAASGAoUQ09NTUFORF9QSEFTRV9RVUVVRUQQARIZChVDT01NQU5EX1BIQVNFX1NUQVJURUQQAhIXChNDT01NQU5EX1BIQVNFX0VOREVEEAMqbwoHUXVhbGl0eRIXChNRVUFMSVRZX1VOU1BFQ0lGSUVEEAASEAoMUVVBTElUWV9HT09EEAESEQoNUVVBTElUWV9TVEFMRRACEg8KC1FVQUxJVFlfQkFEEAMSFQoRUVVBTElUWV9VTkNFUlRBSU4QBCqQAQoIUHJvZ3Jlc3MSGAoUUFJPR1JFU1NfVU5TUEVDSUZJRUQQABISCg5QUk9HUkVTU19BU0tFRBABEhEKDVBST0dSRVNTX1NFTlQQAhIWChJQUk9HUkVTU19DT05GSVJNRUQQAxIUChBQUk9HUkVTU19FWFBJUkVEEAQSFQoRUFJPR1JFU1NfUkVKRUNURUQQBSrAAQoKQ29ubmVjdGlvbhIaChZDT05ORUNUSU9OX1VOU1BFQ0lGSUVEEAASEwoPQ09OTkVDVElPTl9OT05FEAESGQoVQ09OTkVDVElPTl9DT05ORUNUSU5HEAISGAoUQ09OTkVDVElPTl9DT05ORUNURUQQAxIbChdDT05ORUNUSU9OX0RJU0NPTk5FQ1RFRBAEEhYKEkNPTk5FQ1RJT05fU1RPUFBFRBAFEhcKE0NPTk5FQ1RJT05fU0xFRVBJTkcQBipYCgtDb25zaXN0ZW5jeRIbChdDT05TSVNURU5DWV9VTlNQRUNJRklFRBAAEhUKEUNPTlNJU1RFTkNZX09XTkVSEAESFQoRQ09OU0lTVEVOQ1lfTE9DQUwQAiqKAQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEAoMT1VUQ09NRV9ET05FEAESFAoQT1VUQ09NRV9SRUpFQ1RFRBACEhUKEU9VVENPTUVfVElNRURfT1VUEAMSEwoPT1VUQ09NRV9VTktOT1dOEAQSEgoOT1VUQ09NRV9RVUVVRUQQBTLrBwoLVHdpblNlcnZpY2USSQoKQ3JlYXRlVHdpbhIcLnBvbGx1eC52MS5DcmVhdGVUd2luUmVxdWVzdBodLnBvbGx1eC52MS5DcmVhdGVUd2luUmVzcG9uc2USRQoHR2V0VHdpbhIZLnBvbGx1eC52MS5HZXRUd2luUmVxdWVzdBoaLnBvbGx1eC52MS5HZXRUd2luUmVzcG9uc2UiA5ACARJLCglMaXN0VHdpbnMSGy5wb2xsdXgudjEuTGlzdFR3aW5zUmVxdWVzdBocLnBvbGx1eC52MS5MaXN0VHdpbnNSZXNwb25zZSIDkAIBEkkKClVwZGF0ZVR3aW4SHC5wb2xsdXgudjEuVXBkYXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuVXBkYXRlVHdpblJlc3BvbnNlEkkKCkRlbGV0ZVR3aW4SHC5wb2xsdXgudjEuRGVsZXRlVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuRGVsZXRlVHdpblJlc3BvbnNlEj0KBkludm9rZRIYLnBvbGx1eC52MS5JbnZva2VSZXF1ZXN0GhkucG9sbHV4LnYxLkludm9rZVJlc3BvbnNlEkkKClNldERlc2lyZWQSHC5wb2xsdXgudjEuU2V0RGVzaXJlZFJlcXVlc3QaHS5wb2xsdXgudjEuU2V0RGVzaXJlZFJlc3BvbnNlEksKCldhdGNoVHdpbnMSHC5wb2xsdXgudjEuV2F0Y2hUd2luc1JlcXVlc3QaHS5wb2xsdXgudjEuV2F0Y2hUd2luc1Jlc3BvbnNlMAESVAoMUXVlcnlIaXN0b3J5Eh4ucG9sbHV4LnYxLlF1ZXJ5SGlzdG9yeVJlcXVlc3QaHy5wb2xsdXgudjEuUXVlcnlIaXN0b3J5UmVzcG9uc2UiA5ACARJICglUcmFjZVR3aW4SGy5wb2xsdXgudjEuVHJhY2VUd2luUmVxdWVzdBocLnBvbGx1eC52MS5UcmFjZVR3aW5SZXNwb25zZTABEksKClJlY29yZFR3aW4SHC5wb2xsdXgudjEuUmVjb3JkVHdpblJlcXVlc3QaHS5wb2xsdXgudjEuUmVjb3JkVHdpblJlc3BvbnNlMAESTwoMUmVsZWFzZVR3aW5zEh4ucG9sbHV4LnYxLlJlbGVhc2VUd2luc1JlcXVlc3QaHy5wb2xsdXgudjEuUmVsZWFzZVR3aW5zUmVzcG9uc2USUgoNQ2xlYXJDb21tYW5kcxIfLnBvbGx1eC52MS5DbGVhckNvbW1hbmRzUmVxdWVzdBogLnBvbGx1eC52MS5DbGVhckNvbW1hbmRzUmVzcG9uc2VCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_pollux_v1_analytics]);
 
 /**
  * Twin is the configuration of a twin, and with it its state as of the read.
@@ -155,6 +155,13 @@ export type Twin = Message<"pollux.v1.Twin"> & {
    * @generated from field: string system = 20;
    */
   system: string;
+
+  /**
+   * Topics that a logic reads: their messages go to its `run`, wherever it lives (docs/logic.md).
+   *
+   * @generated from field: repeated pollux.v1.TopicReading reads = 21;
+   */
+  reads: TopicReading[];
 };
 
 /**
@@ -163,6 +170,36 @@ export type Twin = Message<"pollux.v1.Twin"> & {
  */
 export const TwinSchema: GenMessage<Twin> = /*@__PURE__*/
   messageDesc(file_pollux_v1_twin, 0);
+
+/**
+ * TopicReading is a topic that a logic reads, as any reader of a channel does: message by message of a key, acknowledged when what the
+ * logic kept of them is committed, given again after a failure, and in the end a dead letter of the topic.
+ *
+ * @generated from message pollux.v1.TopicReading
+ */
+export type TopicReading = Message<"pollux.v1.TopicReading"> & {
+  /**
+   * Topic's id, in the logic's project.
+   *
+   * @generated from field: string topic = 1;
+   */
+  topic: string;
+
+  /**
+   * Channel of the topic; empty: the logic's name. Readers of the same one share its messages. A new channel begins with what is
+   * published once the logic is bound.
+   *
+   * @generated from field: string channel = 2;
+   */
+  channel: string;
+};
+
+/**
+ * Describes the message pollux.v1.TopicReading.
+ * Use `create(TopicReadingSchema)` to create a new message.
+ */
+export const TopicReadingSchema: GenMessage<TopicReading> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_twin, 1);
 
 /**
  * Alias is an outside name of a twin, unique in its project.
@@ -191,7 +228,7 @@ export type Alias = Message<"pollux.v1.Alias"> & {
  * Use `create(AliasSchema)` to create a new message.
  */
 export const AliasSchema: GenMessage<Alias> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 1);
+  messageDesc(file_pollux_v1_twin, 2);
 
 /**
  * TwinState is what the twin knows of its device.
@@ -294,7 +331,7 @@ export type TwinState = Message<"pollux.v1.TwinState"> & {
  * Use `create(TwinStateSchema)` to create a new message.
  */
 export const TwinStateSchema: GenMessage<TwinState> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 2);
+  messageDesc(file_pollux_v1_twin, 3);
 
 /**
  * DerivedState is how the computation of a property goes. The property itself is among the others.
@@ -339,7 +376,7 @@ export type DerivedState = Message<"pollux.v1.DerivedState"> & {
  * Use `create(DerivedStateSchema)` to create a new message.
  */
 export const DerivedStateSchema: GenMessage<DerivedState> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 3);
+  messageDesc(file_pollux_v1_twin, 4);
 
 /**
  * TwinSubscription is a driver's subscription to a property of another twin.
@@ -370,7 +407,7 @@ export type TwinSubscription = Message<"pollux.v1.TwinSubscription"> & {
  * Use `create(TwinSubscriptionSchema)` to create a new message.
  */
 export const TwinSubscriptionSchema: GenMessage<TwinSubscription> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 4);
+  messageDesc(file_pollux_v1_twin, 5);
 
 /**
  * CommandStatus is how far a command got that nobody waits for.
@@ -444,7 +481,7 @@ export type CommandStatus = Message<"pollux.v1.CommandStatus"> & {
  * Use `create(CommandStatusSchema)` to create a new message.
  */
 export const CommandStatusSchema: GenMessage<CommandStatus> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 5);
+  messageDesc(file_pollux_v1_twin, 6);
 
 /**
  * Property is a reported value.
@@ -475,7 +512,7 @@ export type Property = Message<"pollux.v1.Property"> & {
  * Use `create(PropertySchema)` to create a new message.
  */
 export const PropertySchema: GenMessage<Property> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 6);
+  messageDesc(file_pollux_v1_twin, 7);
 
 /**
  * Desired is what was asked of a property, by whom, and how far it got.
@@ -530,7 +567,7 @@ export type Desired = Message<"pollux.v1.Desired"> & {
  * Use `create(DesiredSchema)` to create a new message.
  */
 export const DesiredSchema: GenMessage<Desired> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 7);
+  messageDesc(file_pollux_v1_twin, 8);
 
 /**
  * @generated from message pollux.v1.TwinStatus
@@ -595,7 +632,7 @@ export type TwinStatus = Message<"pollux.v1.TwinStatus"> & {
  * Use `create(TwinStatusSchema)` to create a new message.
  */
 export const TwinStatusSchema: GenMessage<TwinStatus> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 8);
+  messageDesc(file_pollux_v1_twin, 9);
 
 /**
  * Traffic counts what a connection moved.
@@ -650,7 +687,7 @@ export type Traffic = Message<"pollux.v1.Traffic"> & {
  * Use `create(TrafficSchema)` to create a new message.
  */
 export const TrafficSchema: GenMessage<Traffic> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 9);
+  messageDesc(file_pollux_v1_twin, 10);
 
 /**
  * @generated from message pollux.v1.CreateTwinRequest
@@ -667,7 +704,7 @@ export type CreateTwinRequest = Message<"pollux.v1.CreateTwinRequest"> & {
  * Use `create(CreateTwinRequestSchema)` to create a new message.
  */
 export const CreateTwinRequestSchema: GenMessage<CreateTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 10);
+  messageDesc(file_pollux_v1_twin, 11);
 
 /**
  * @generated from message pollux.v1.CreateTwinResponse
@@ -691,7 +728,7 @@ export type CreateTwinResponse = Message<"pollux.v1.CreateTwinResponse"> & {
  * Use `create(CreateTwinResponseSchema)` to create a new message.
  */
 export const CreateTwinResponseSchema: GenMessage<CreateTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 11);
+  messageDesc(file_pollux_v1_twin, 12);
 
 /**
  * @generated from message pollux.v1.GetTwinRequest
@@ -720,7 +757,7 @@ export type GetTwinRequest = Message<"pollux.v1.GetTwinRequest"> & {
  * Use `create(GetTwinRequestSchema)` to create a new message.
  */
 export const GetTwinRequestSchema: GenMessage<GetTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 12);
+  messageDesc(file_pollux_v1_twin, 13);
 
 /**
  * @generated from message pollux.v1.GetTwinResponse
@@ -737,7 +774,7 @@ export type GetTwinResponse = Message<"pollux.v1.GetTwinResponse"> & {
  * Use `create(GetTwinResponseSchema)` to create a new message.
  */
 export const GetTwinResponseSchema: GenMessage<GetTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 13);
+  messageDesc(file_pollux_v1_twin, 14);
 
 /**
  * @generated from message pollux.v1.TwinFilter
@@ -833,7 +870,7 @@ export type TwinFilter = Message<"pollux.v1.TwinFilter"> & {
  * Use `create(TwinFilterSchema)` to create a new message.
  */
 export const TwinFilterSchema: GenMessage<TwinFilter> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 14);
+  messageDesc(file_pollux_v1_twin, 15);
 
 /**
  * @generated from message pollux.v1.ListTwinsRequest
@@ -871,7 +908,7 @@ export type ListTwinsRequest = Message<"pollux.v1.ListTwinsRequest"> & {
  * Use `create(ListTwinsRequestSchema)` to create a new message.
  */
 export const ListTwinsRequestSchema: GenMessage<ListTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 15);
+  messageDesc(file_pollux_v1_twin, 16);
 
 /**
  * @generated from message pollux.v1.ListTwinsResponse
@@ -895,7 +932,7 @@ export type ListTwinsResponse = Message<"pollux.v1.ListTwinsResponse"> & {
  * Use `create(ListTwinsResponseSchema)` to create a new message.
  */
 export const ListTwinsResponseSchema: GenMessage<ListTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 16);
+  messageDesc(file_pollux_v1_twin, 17);
 
 /**
  * @generated from message pollux.v1.UpdateTwinRequest
@@ -914,7 +951,7 @@ export type UpdateTwinRequest = Message<"pollux.v1.UpdateTwinRequest"> & {
  * Use `create(UpdateTwinRequestSchema)` to create a new message.
  */
 export const UpdateTwinRequestSchema: GenMessage<UpdateTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 17);
+  messageDesc(file_pollux_v1_twin, 18);
 
 /**
  * @generated from message pollux.v1.UpdateTwinResponse
@@ -938,7 +975,7 @@ export type UpdateTwinResponse = Message<"pollux.v1.UpdateTwinResponse"> & {
  * Use `create(UpdateTwinResponseSchema)` to create a new message.
  */
 export const UpdateTwinResponseSchema: GenMessage<UpdateTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 18);
+  messageDesc(file_pollux_v1_twin, 19);
 
 /**
  * @generated from message pollux.v1.DeleteTwinRequest
@@ -962,7 +999,7 @@ export type DeleteTwinRequest = Message<"pollux.v1.DeleteTwinRequest"> & {
  * Use `create(DeleteTwinRequestSchema)` to create a new message.
  */
 export const DeleteTwinRequestSchema: GenMessage<DeleteTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 19);
+  messageDesc(file_pollux_v1_twin, 20);
 
 /**
  * @generated from message pollux.v1.DeleteTwinResponse
@@ -975,7 +1012,7 @@ export type DeleteTwinResponse = Message<"pollux.v1.DeleteTwinResponse"> & {
  * Use `create(DeleteTwinResponseSchema)` to create a new message.
  */
 export const DeleteTwinResponseSchema: GenMessage<DeleteTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 20);
+  messageDesc(file_pollux_v1_twin, 21);
 
 /**
  * CommandOptions are the fields of the twin's command queue.
@@ -1061,7 +1098,7 @@ export type CommandOptions = Message<"pollux.v1.CommandOptions"> & {
  * Use `create(CommandOptionsSchema)` to create a new message.
  */
 export const CommandOptionsSchema: GenMessage<CommandOptions> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 21);
+  messageDesc(file_pollux_v1_twin, 22);
 
 /**
  * @generated from message pollux.v1.InvokeRequest
@@ -1100,7 +1137,7 @@ export type InvokeRequest = Message<"pollux.v1.InvokeRequest"> & {
  * Use `create(InvokeRequestSchema)` to create a new message.
  */
 export const InvokeRequestSchema: GenMessage<InvokeRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 22);
+  messageDesc(file_pollux_v1_twin, 23);
 
 /**
  * @generated from message pollux.v1.InvokeResponse
@@ -1129,7 +1166,7 @@ export type InvokeResponse = Message<"pollux.v1.InvokeResponse"> & {
  * Use `create(InvokeResponseSchema)` to create a new message.
  */
 export const InvokeResponseSchema: GenMessage<InvokeResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 23);
+  messageDesc(file_pollux_v1_twin, 24);
 
 /**
  * @generated from message pollux.v1.SetDesiredRequest
@@ -1168,7 +1205,7 @@ export type SetDesiredRequest = Message<"pollux.v1.SetDesiredRequest"> & {
  * Use `create(SetDesiredRequestSchema)` to create a new message.
  */
 export const SetDesiredRequestSchema: GenMessage<SetDesiredRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 24);
+  messageDesc(file_pollux_v1_twin, 25);
 
 /**
  * @generated from message pollux.v1.SetDesiredResponse
@@ -1185,7 +1222,7 @@ export type SetDesiredResponse = Message<"pollux.v1.SetDesiredResponse"> & {
  * Use `create(SetDesiredResponseSchema)` to create a new message.
  */
 export const SetDesiredResponseSchema: GenMessage<SetDesiredResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 25);
+  messageDesc(file_pollux_v1_twin, 26);
 
 /**
  * @generated from message pollux.v1.WatchTwinsRequest
@@ -1219,7 +1256,7 @@ export type WatchTwinsRequest = Message<"pollux.v1.WatchTwinsRequest"> & {
  * Use `create(WatchTwinsRequestSchema)` to create a new message.
  */
 export const WatchTwinsRequestSchema: GenMessage<WatchTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 26);
+  messageDesc(file_pollux_v1_twin, 27);
 
 /**
  * @generated from message pollux.v1.WatchTwinsResponse
@@ -1298,7 +1335,7 @@ export type WatchTwinsResponse = Message<"pollux.v1.WatchTwinsResponse"> & {
  * Use `create(WatchTwinsResponseSchema)` to create a new message.
  */
 export const WatchTwinsResponseSchema: GenMessage<WatchTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 27);
+  messageDesc(file_pollux_v1_twin, 28);
 
 /**
  * StateDelta holds only what changed.
@@ -1344,7 +1381,7 @@ export type StateDelta = Message<"pollux.v1.StateDelta"> & {
  * Use `create(StateDeltaSchema)` to create a new message.
  */
 export const StateDeltaSchema: GenMessage<StateDelta> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 28);
+  messageDesc(file_pollux_v1_twin, 29);
 
 /**
  * @generated from message pollux.v1.TwinEvent
@@ -1371,7 +1408,7 @@ export type TwinEvent = Message<"pollux.v1.TwinEvent"> & {
  * Use `create(TwinEventSchema)` to create a new message.
  */
 export const TwinEventSchema: GenMessage<TwinEvent> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 29);
+  messageDesc(file_pollux_v1_twin, 30);
 
 /**
  * @generated from message pollux.v1.LogLine
@@ -1400,7 +1437,7 @@ export type LogLine = Message<"pollux.v1.LogLine"> & {
  * Use `create(LogLineSchema)` to create a new message.
  */
 export const LogLineSchema: GenMessage<LogLine> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 30);
+  messageDesc(file_pollux_v1_twin, 31);
 
 /**
  * @generated from message pollux.v1.QueryHistoryRequest
@@ -1480,7 +1517,7 @@ export type QueryHistoryRequest = Message<"pollux.v1.QueryHistoryRequest"> & {
  * Use `create(QueryHistoryRequestSchema)` to create a new message.
  */
 export const QueryHistoryRequestSchema: GenMessage<QueryHistoryRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 31);
+  messageDesc(file_pollux_v1_twin, 32);
 
 /**
  * @generated from message pollux.v1.QueryHistoryResponse
@@ -1518,7 +1555,7 @@ export type QueryHistoryResponse = Message<"pollux.v1.QueryHistoryResponse"> & {
  * Use `create(QueryHistoryResponseSchema)` to create a new message.
  */
 export const QueryHistoryResponseSchema: GenMessage<QueryHistoryResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 32);
+  messageDesc(file_pollux_v1_twin, 33);
 
 /**
  * @generated from message pollux.v1.Sample
@@ -1561,7 +1598,7 @@ export type Sample = Message<"pollux.v1.Sample"> & {
  * Use `create(SampleSchema)` to create a new message.
  */
 export const SampleSchema: GenMessage<Sample> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 33);
+  messageDesc(file_pollux_v1_twin, 34);
 
 /**
  * @generated from message pollux.v1.TraceTwinRequest
@@ -1578,7 +1615,7 @@ export type TraceTwinRequest = Message<"pollux.v1.TraceTwinRequest"> & {
  * Use `create(TraceTwinRequestSchema)` to create a new message.
  */
 export const TraceTwinRequestSchema: GenMessage<TraceTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 34);
+  messageDesc(file_pollux_v1_twin, 35);
 
 /**
  * @generated from message pollux.v1.TraceTwinResponse
@@ -1617,7 +1654,7 @@ export type TraceTwinResponse = Message<"pollux.v1.TraceTwinResponse"> & {
  * Use `create(TraceTwinResponseSchema)` to create a new message.
  */
 export const TraceTwinResponseSchema: GenMessage<TraceTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 35);
+  messageDesc(file_pollux_v1_twin, 36);
 
 /**
  * @generated from enum pollux.v1.TraceTwinResponse.Direction
@@ -1650,7 +1687,7 @@ export enum TraceTwinResponse_Direction {
  * Describes the enum pollux.v1.TraceTwinResponse.Direction.
  */
 export const TraceTwinResponse_DirectionSchema: GenEnum<TraceTwinResponse_Direction> = /*@__PURE__*/
-  enumDesc(file_pollux_v1_twin, 35, 0);
+  enumDesc(file_pollux_v1_twin, 36, 0);
 
 /**
  * @generated from message pollux.v1.ReleaseTwinsRequest
@@ -1669,7 +1706,7 @@ export type ReleaseTwinsRequest = Message<"pollux.v1.ReleaseTwinsRequest"> & {
  * Use `create(ReleaseTwinsRequestSchema)` to create a new message.
  */
 export const ReleaseTwinsRequestSchema: GenMessage<ReleaseTwinsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 36);
+  messageDesc(file_pollux_v1_twin, 37);
 
 /**
  * @generated from message pollux.v1.ReleaseTwinsResponse
@@ -1688,7 +1725,7 @@ export type ReleaseTwinsResponse = Message<"pollux.v1.ReleaseTwinsResponse"> & {
  * Use `create(ReleaseTwinsResponseSchema)` to create a new message.
  */
 export const ReleaseTwinsResponseSchema: GenMessage<ReleaseTwinsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 37);
+  messageDesc(file_pollux_v1_twin, 38);
 
 /**
  * @generated from message pollux.v1.ClearCommandsRequest
@@ -1705,7 +1742,7 @@ export type ClearCommandsRequest = Message<"pollux.v1.ClearCommandsRequest"> & {
  * Use `create(ClearCommandsRequestSchema)` to create a new message.
  */
 export const ClearCommandsRequestSchema: GenMessage<ClearCommandsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 38);
+  messageDesc(file_pollux_v1_twin, 39);
 
 /**
  * @generated from message pollux.v1.ClearCommandsResponse
@@ -1724,7 +1761,7 @@ export type ClearCommandsResponse = Message<"pollux.v1.ClearCommandsResponse"> &
  * Use `create(ClearCommandsResponseSchema)` to create a new message.
  */
 export const ClearCommandsResponseSchema: GenMessage<ClearCommandsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 39);
+  messageDesc(file_pollux_v1_twin, 40);
 
 /**
  * @generated from message pollux.v1.RecordTwinRequest
@@ -1741,7 +1778,7 @@ export type RecordTwinRequest = Message<"pollux.v1.RecordTwinRequest"> & {
  * Use `create(RecordTwinRequestSchema)` to create a new message.
  */
 export const RecordTwinRequestSchema: GenMessage<RecordTwinRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 40);
+  messageDesc(file_pollux_v1_twin, 41);
 
 /**
  * RecordTwinResponse is one part of a recording. One without a part says that from there on nothing is missed.
@@ -1786,7 +1823,7 @@ export type RecordTwinResponse = Message<"pollux.v1.RecordTwinResponse"> & {
  * Use `create(RecordTwinResponseSchema)` to create a new message.
  */
 export const RecordTwinResponseSchema: GenMessage<RecordTwinResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 41);
+  messageDesc(file_pollux_v1_twin, 42);
 
 /**
  * RecordedStart is what a driver had before the calls that follow.
@@ -1834,7 +1871,7 @@ export type RecordedStart = Message<"pollux.v1.RecordedStart"> & {
  * Use `create(RecordedStartSchema)` to create a new message.
  */
 export const RecordedStartSchema: GenMessage<RecordedStart> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 42);
+  messageDesc(file_pollux_v1_twin, 43);
 
 /**
  * RecordedCall is one call of the driver.
@@ -1886,7 +1923,7 @@ export type RecordedCall = Message<"pollux.v1.RecordedCall"> & {
  * Use `create(RecordedCallSchema)` to create a new message.
  */
 export const RecordedCallSchema: GenMessage<RecordedCall> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 43);
+  messageDesc(file_pollux_v1_twin, 44);
 
 /**
  * RecordedHostCall is what a driver asked of the host, and the answer.
@@ -1929,7 +1966,7 @@ export type RecordedHostCall = Message<"pollux.v1.RecordedHostCall"> & {
  * Use `create(RecordedHostCallSchema)` to create a new message.
  */
 export const RecordedHostCallSchema: GenMessage<RecordedHostCall> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_twin, 44);
+  messageDesc(file_pollux_v1_twin, 45);
 
 /**
  * @generated from enum pollux.v1.CommandPhase
