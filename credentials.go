@@ -228,8 +228,8 @@ func unreachable(err error) bool {
 }
 
 func (n *Node) enrolAt(ctx context.Context, addr string, csr []byte) (peer.EnrollResponse, error) {
-	text := n.conf.JoinToken
-	if text == "" {
+	text, given := n.conf.JoinToken, n.conf.JoinToken != ""
+	if !given {
 		found, err := localToken(addr)
 		if err != nil {
 			return peer.EnrollResponse{}, err
@@ -240,7 +240,11 @@ func (n *Node) enrolAt(ctx context.Context, addr string, csr []byte) (peer.Enrol
 	if err != nil {
 		return peer.EnrollResponse{}, fmt.Errorf("join token: %w", err)
 	}
-	return peer.Enroll(ctx, addr, token, n.self.id, n.conf.Name, csr)
+	res, err := peer.Enroll(ctx, addr, token, n.self.id, n.conf.Name, csr)
+	if !given && (errors.Is(err, pki.ErrWrongCluster) || errors.Is(err, pki.ErrToken)) {
+		err = fmt.Errorf("the token in this user's cache was left there by an earlier node at this address: %w; %w", errNobody, err)
+	}
+	return res, err
 }
 
 func (c *credentials) enrolled(key crypto.Signer, res peer.EnrollResponse) (err error) {
@@ -330,6 +334,18 @@ func (n *Node) offerLocally() error {
 		n.closeLater("local join token", func(context.Context) error { return os.Remove(file) })
 	}
 	n.offered = a.Fingerprint()
+	return nil
+}
+
+// forgetLocalToken removes the token of an earlier node at this address that was killed: whoever joins would take it for ours.
+func (n *Node) forgetLocalToken() error {
+	file, err := localTokenFile(n.peerAddr)
+	if err != nil {
+		return nil // then there is none
+	}
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the join token of an earlier node: %w", err)
+	}
 	return nil
 }
 

@@ -55,8 +55,10 @@ func (n *Node) listenPeers(context.Context) error {
 		}
 		return nil
 	})
-	n.peerAddr, err = n.advertise(l.Addr().String())
-	return err
+	if n.peerAddr, err = n.advertise(l.Addr().String()); err != nil {
+		return err
+	}
+	return n.forgetLocalToken()
 }
 
 // openPeers begins to talk to other nodes, openGossip to find them.

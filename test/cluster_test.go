@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -175,6 +176,46 @@ func TestNodesThatMayNotJoin(t *testing.T) {
 		t.Error("the load was no load")
 	}
 	l.Check()
+}
+
+// TestStaleLocalToken: what an earlier node left in the user's cache keeps nobody from joining the one that is there now.
+func TestStaleLocalToken(t *testing.T) {
+	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 1})
+	other := harness.StartCluster(t, harness.ClusterOptions{Nodes: 1})
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(n *harness.Node) string { return filepath.Join(cache, "pollux", "join", n.Address+"_7947") }
+	right, err := os.ReadFile(file(c.Node(0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, err := os.ReadFile(file(other.Node(0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(token []byte) {
+		if err := os.WriteFile(file(c.Node(0)), token, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(wrong)
+	n := c.Prepare("n2")
+	ended := make(chan error, 1)
+	go func() { ended <- n.TryRun() }()
+	harness.Until(t, 30*time.Second, "the node says what it waits for", func() bool { return strings.Contains(n.Log(), "left there by an earlier node") })
+	put(right)
+	if err := <-ended; err != nil {
+		t.Errorf("it did not join: %v\n%s", err, n.Log())
+	}
+	n.Kill()
+	other.Node(0).Kill() // its file stays
+	other.Node(0).Wipe()
+	other.Node(0).Run()
+	if now, err := os.ReadFile(file(other.Node(0))); err != nil || bytes.Equal(now, wrong) {
+		t.Errorf("a new node has the token of the one before: %v", err)
+	}
 }
 
 // enrollAs asks a node for a certificate, with a token of the cluster and an id of the caller's choice.
