@@ -188,7 +188,11 @@ func (a *app) showReplay(r *replay.Result) error {
 }
 
 func drawReplay(w io.Writer, r *replay.Result) {
-	row(w, fmt.Sprintf("%d calls of %s, replayed with %s: %d differences", r.Calls, r.From, r.To, len(r.Differences)))
+	differences := "differences"
+	if len(r.Differences) == 1 {
+		differences = "difference"
+	}
+	row(w, fmt.Sprintf("%d calls of %s, replayed with %s: %d %s", r.Calls, r.From, r.To, len(r.Differences), differences))
 	row(w, fmt.Sprintf("failed: %d when recorded, %d now", r.FailedBefore, r.FailedNow))
 	if r.Missed > 0 {
 		row(w, fmt.Sprintf("%d calls are missing from the recording: what depends on them may differ", r.Missed))

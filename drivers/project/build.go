@@ -19,22 +19,15 @@ const MaxFile = 32 << 20
 // Build makes the driver's file: by the language's own toolchain, then with its manifest inside. A source in JavaScript is
 // the file as it is. What a toolchain complains about is in the error.
 func (p *Project) Build(ctx context.Context) ([]byte, error) {
-	var module []byte
-	var err error
 	switch p.Lang {
 	case JavaScript, Built:
 		return readFile(p.File)
 	case Go:
-		module, err = p.buildGo(ctx)
+		return p.buildGo(ctx)
 	case Rust:
 		return p.buildRust(ctx)
-	default:
-		return nil, fmt.Errorf("language %q: want js, go or rust", p.Lang)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return Pack(module, p.Manifest())
+	return nil, fmt.Errorf("language %q: want js, go or rust", p.Lang)
 }
 
 // Pack puts a manifest into a module, and checks that this is a driver.
@@ -43,6 +36,10 @@ func Pack(module []byte, manifest string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return pack(module, text, manifest)
+}
+
+func pack(module, text []byte, manifest string) ([]byte, error) {
 	file, err := drivers.AppendManifest(module, text)
 	if err != nil {
 		return nil, err
@@ -65,6 +62,13 @@ func readFile(path string) ([]byte, error) {
 }
 
 func (p *Project) buildGo(ctx context.Context) ([]byte, error) {
+	manifest, err := os.ReadFile(p.Manifest())
+	if err != nil {
+		return nil, err
+	}
+	if manifest, err = p.withSchemas(ctx, manifest); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Manifest(), err)
+	}
 	dir, err := os.MkdirTemp("", "pollux-build-")
 	if err != nil {
 		return nil, err
@@ -76,7 +80,11 @@ func (p *Project) buildGo(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.ReadFile(out)
+	module, err := os.ReadFile(out)
+	if err != nil {
+		return nil, err
+	}
+	return pack(module, manifest, p.Manifest())
 }
 
 // run runs a tool in the project's directory.

@@ -38,6 +38,8 @@
 //	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags=-w -o d.wasm .
 //	go run github.com/polluxhq/pollux/drivers/sdk/pack -manifest driver.json -o driver.wasm d.wasm
 //
+// `pollux driver build` does both. With "schemas": "types" in driver.json it takes from the types (Schemas) what the manifest does not say.
+//
 // The same program builds natively, where package twintest drives it in ordinary tests.
 //
 // All that one call reports, emits, schedules and remembers takes effect together when its handler returns nil or

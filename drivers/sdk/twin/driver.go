@@ -30,6 +30,7 @@ type None struct{}
 // Driver is what a driver does, for twins with settings S that remember M. Functions are registered before Serve.
 // An event without a function is ignored. Inputs such as frames are valid during the call only.
 type Driver[S, M any] struct {
+	types        types
 	load         func(*Twin[S, M], string) error
 	connected    func(*Twin[S, M]) error
 	disconnected func(*Twin[S, M], string) error
@@ -84,7 +85,9 @@ type handler[S, M any] func(t *Twin[S, M], input wire.Value, out []byte) ([]byte
 
 // New returns a driver that does nothing yet.
 func New[S, M any]() *Driver[S, M] {
-	return &Driver[S, M]{}
+	d := &Driver[S, M]{}
+	noteSettings(d)
+	return d
 }
 
 // OnLoad is called when the twin was activated; reason is start, settings or version.
@@ -143,6 +146,7 @@ func (d *Driver[S, M]) OnScan(fn func(t *Twin[S, M], timeout time.Duration, opti
 
 // Command registers an action of the driver's model. The input is decoded into In, Out is encoded as the answer.
 func Command[S, M, In, Out any](d *Driver[S, M], name string, fn func(t *Twin[S, M], in In) (Out, error)) {
+	noteCommand[S, M, In, Out](d, name)
 	d.commands.set(name, func(t *Twin[S, M], input wire.Value, out []byte) ([]byte, error) {
 		var in In
 		if len(input) > 0 {
@@ -164,6 +168,7 @@ func Command[S, M, In, Out any](d *Driver[S, M], name string, fn func(t *Twin[S,
 // Property registers the writer of a writable property of the driver's model. It asks the device; the new value counts
 // once it was reported.
 func Property[S, M, V any](d *Driver[S, M], name string, fn func(t *Twin[S, M], value V) error) {
+	noteProperty[S, M, V](d, name)
 	d.properties.set(name, func(t *Twin[S, M], input wire.Value, out []byte) ([]byte, error) {
 		var value V
 		if err := input.Decode(&value); err != nil {

@@ -2,8 +2,9 @@
 
 package twin
 
-// Serve registers the driver that drv_handle runs. Natively it does nothing: tests drive the driver itself.
-func Serve[S, M any](*Driver[S, M]) {}
+// Serve registers the driver that drv_handle runs. Natively it does nothing, but where the environment has SchemasTo: tests drive the
+// driver itself.
+func Serve[S, M any](d *Driver[S, M]) { writeSchemas(d) }
 
 func call(h Host, capability string, request []byte) int32 {
 	code, _ := h.Call(capability, request)
