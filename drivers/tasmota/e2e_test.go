@@ -69,8 +69,7 @@ func openSite(t *testing.T) (*site, *mqtt.Broker) {
 
 func (s *site) add(t *testing.T, r drivers.Runner, b *mqtt.Broker, topic string) *peertest.Twin {
 	t.Helper()
-	tw := peertest.New(t, r, `{"topic":"`+topic+`"}`)
-	tw.Publish = b.Publish
+	tw := peertest.NewPublisher(t, r, `{"topic":"`+topic+`"}`, b.Publish)
 	s.mu.Lock()
 	s.twins[topic] = tw
 	s.mu.Unlock()

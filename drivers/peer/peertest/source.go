@@ -52,6 +52,7 @@ func LoadFile(tb testing.TB, file []byte) drivers.Runner {
 
 // broker gives a twin the messages of its filters, as a node does.
 type broker struct {
+	ready   chan struct{} // the twin is there
 	twin    *Twin
 	filters []string
 	will    *drivers.Will
@@ -63,6 +64,7 @@ func (*broker) Authenticate(string, string, []byte) (mqtt.Grant, error) {
 
 func (b *broker) Deliver(m *mqtt.Message, done func(error)) {
 	defer done(nil)
+	<-b.ready
 	if b.will != nil && m.Topic == b.will.Topic {
 		if string(m.Payload) == b.will.Online {
 			b.twin.Connected()
@@ -102,7 +104,7 @@ func Broker(tb testing.TB, r drivers.Runner, settings string, values map[string]
 		return text
 	}
 	t := r.Manifest().TransportFor(drivers.SchemeMQTT)
-	b := &broker{twin: New(tb, r, settings)}
+	b := &broker{ready: make(chan struct{})}
 	for _, filter := range t.Subscribe {
 		b.filters = append(b.filters, fill(filter))
 	}
@@ -110,15 +112,17 @@ func Broker(tb testing.TB, r drivers.Runner, settings string, values map[string]
 		will := *t.Will
 		will.Topic = fill(will.Topic)
 		b.will = &will
-	} else {
-		b.twin.Connected()
 	}
 	node, err := mqtt.Open(mqtt.Options{Addr: "127.0.0.1:0", Store: storagetest.OpenSingle(tb, "data", vfs.NewMem()), Handler: b, AllowAnonymous: true})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = node.Close() })
-	b.twin.Publish = node.Publish
+	b.twin = NewPublisher(tb, r, settings, node.Publish)
+	close(b.ready)
+	if b.will == nil {
+		b.twin.Connected()
+	}
 	return b.twin, node.Addr().String()
 }
 

@@ -54,8 +54,7 @@ type Twin struct {
 	calls    chan func()
 	done     chan struct{}
 
-	// Publish sends to the broker; set it before the first event.
-	Publish func(topic string, payload []byte, qos byte, retain bool) error
+	publish func(topic string, payload []byte, qos byte, retain bool) error // nil: there is no broker
 	http    drivers.HTTPClient
 
 	mu         sync.Mutex
@@ -81,6 +80,12 @@ type outcome struct {
 // New returns a twin with its load event done. Settings are JSON; defaults apply.
 func New(tb testing.TB, r drivers.Runner, settings string) *Twin {
 	tb.Helper()
+	return NewPublisher(tb, r, settings, nil)
+}
+
+// NewPublisher is New for a driver that publishes from its load event on; publish sends to the broker.
+func NewPublisher(tb testing.TB, r drivers.Runner, settings string, publish func(topic string, payload []byte, qos byte, retain bool) error) *Twin {
+	tb.Helper()
 	model, err := drivers.NewModel(r.Manifest())
 	if err != nil {
 		tb.Fatal(err)
@@ -90,7 +95,7 @@ func New(tb testing.TB, r drivers.Runner, settings string) *Twin {
 		tb.Fatal(err)
 	}
 	t := &Twin{
-		tb: tb, runner: r, settings: full, model: model, calls: make(chan func(), 256), done: make(chan struct{}),
+		tb: tb, runner: r, settings: full, model: model, publish: publish, calls: make(chan func(), 256), done: make(chan struct{}),
 		properties: map[string]json.RawMessage{}, timers: map[string]*time.Timer{}, changed: make(chan struct{}),
 	}
 	var wg sync.WaitGroup
@@ -471,10 +476,10 @@ func (h host) Connection(ctx context.Context, do drivers.ConnectionOp) error {
 }
 
 func (h host) Publish(_ context.Context, topic string, payload []byte, qos byte, retain bool) error {
-	if h.t.Publish == nil {
+	if h.t.publish == nil {
 		return drivers.ErrDenied
 	}
-	return h.t.Publish(topic, payload, qos, retain)
+	return h.t.publish(topic, payload, qos, retain)
 }
 
 func (h host) Log(level, text string) {
