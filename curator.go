@@ -23,7 +23,8 @@ const (
 )
 
 // curator deletes what the projects' rules let go, from this node's journal and history. Each node does so with its own: what goes follows
-// from committed rules and the entry's or the sample's time, so there is nothing to agree on.
+// from committed rules and the entry's or the sample's time, so there is nothing to agree on. Of a server for history that all nodes
+// share the leader does, which is the one that pushes.
 type curator struct {
 	n *Node
 
@@ -91,9 +92,9 @@ func (c *curator) project(ctx context.Context, s *pb.ProjectSettings) {
 	run := &pb.Curation{Node: c.n.conf.Name, StartTime: timestamppb.Now(), Running: "journal"}
 	c.set(s.Project, run)
 	err := c.journal(ctx, s, run)
-	if e, ok := c.n.history.(*history.Embedded); ok && err == nil && len(s.SampleRetention) > 0 && e.Complete() {
+	if samples := c.samples(); samples != nil && err == nil && len(s.SampleRetention) > 0 {
 		var did history.Curation
-		did, err = e.Curate(ctx, s.Project, rpc.SampleRules(c.n.engine.Registry(), s.Project, s.SampleRetention), time.Now(), func(property string, now history.Curation) {
+		did, err = samples.Curate(ctx, s.Project, rpc.SampleRules(c.n.engine.Registry(), s.Project, s.SampleRetention), time.Now(), func(property string, now history.Curation) {
 			run.Running, run.Samples, run.Rolled, run.Series = property, now.Samples, now.Rolled, now.Series
 			c.set(s.Project, run)
 		})
@@ -110,6 +111,25 @@ func (c *curator) project(ctx context.Context, s *pb.ProjectSettings) {
 			"of_them_in_aggregates", run.Rolled, "series", run.Series)
 	}
 	c.set(s.Project, run)
+}
+
+// samples is the history that this node curates: its own where that is whole, or the server's for all nodes where it is the one that pushes;
+// else nil.
+func (c *curator) samples() interface {
+	Curate(ctx context.Context, project string, rules history.SampleRules, now time.Time, progress func(string, history.Curation)) (history.Curation, error)
+} {
+	switch h := c.n.history.(type) {
+	case *history.Embedded:
+		if h.Complete() {
+			return h
+		}
+	case *history.Remote:
+		// What a new pusher sends once more comes before anything is let go: it would come back behind that.
+		if p, ok := c.n.feeder.(interface{ Pushing() bool }); ok && p.Pushing() {
+			return h
+		}
+	}
+	return nil
 }
 
 // journal lets go what the rules of the journal say, and then what is above its quota.
@@ -162,10 +182,8 @@ func (c *curator) quotas(ctx context.Context) error {
 	})
 }
 
-// samples is the history in this process; nil where it is elsewhere.
+// samples is the history as rules see it.
 func (n *Node) samples() rpc.Samples {
-	if e, ok := n.history.(*history.Embedded); ok {
-		return e
-	}
-	return nil
+	s, _ := n.history.(rpc.Samples)
+	return s
 }

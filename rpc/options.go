@@ -30,7 +30,7 @@ type Options struct {
 	Journal  *journal.Journal
 	// Retention is how long history is kept; the journal is kept no longer. 0: 400 days.
 	Retention time.Duration
-	// Samples are optional: the history in this process, where it is not elsewhere.
+	// Samples are optional: the history as retention rules see it.
 	Samples Samples
 	// Curation is optional: how far this node is with deleting what a project's rules let go; nil where it has not begun.
 	Curation func(project string) *pb.Curation

@@ -14,10 +14,14 @@ import (
 	"github.com/polluxhq/pollux/storage/journal"
 )
 
-// Samples is the history in the node's own process.
+// Samples is the history as rules see it.
 type Samples interface {
 	// Expired counts what rules would let go now. It may take as long as the project has series.
 	Expired(ctx context.Context, project string, rules history.SampleRules, now time.Time) (history.Curation, error)
+}
+
+// seriesCounter is a history in the node's own process: one elsewhere is not asked every few seconds.
+type seriesCounter interface {
 	// SeriesToday counts the project's series that have samples of today.
 	SeriesToday(project string) (uint64, error)
 }
@@ -40,17 +44,18 @@ func SampleRules(r *actors.Registry, project string, list []*pb.SampleRetention)
 	return rules
 }
 
-// Uses says what a project takes, of each resource that a quota may be of. Without samples the series are not among them.
+// Uses says what a project takes, of each resource that a quota may be of. Where the samples are elsewhere the series are not among them.
 func Uses(r *actors.Registry, j *journal.Journal, samples Samples, s *pb.ProjectSettings) (uses []*pb.QuotaUse, err error) {
 	limits := actors.QuotaLimits(s.GetQuotas())
+	series, counted := samples.(seriesCounter)
 	for _, of := range []struct {
 		resource string
 		count    func(string) (uint64, error)
 	}{
 		{actors.QuotaTwins, r.ProjectTwins}, {actors.QuotaJournalBytes, j.Usage}, {actors.QuotaTopicBytes, r.ProjectTopicBytes},
-		{actors.QuotaSeries, func(p string) (uint64, error) { return samples.SeriesToday(p) }},
+		{actors.QuotaSeries, func(p string) (uint64, error) { return series.SeriesToday(p) }},
 	} {
-		if of.resource == actors.QuotaSeries && samples == nil {
+		if of.resource == actors.QuotaSeries && !counted {
 			continue
 		}
 		n, err := of.count(s.Project)
@@ -77,7 +82,8 @@ func (h *historyService) PreviewRetention(ctx context.Context, r *connect.Reques
 	if err != nil {
 		return nil, err
 	}
-	out := &pb.PreviewRetentionResponse{Entries: c.Entries, Bytes: c.Bytes, Kinds: kinds, DefaultMaxAge: durationpb.New(o.Retention), Elsewhere: o.Samples == nil}
+	_, here := o.Samples.(seriesCounter)
+	out := &pb.PreviewRetentionResponse{Entries: c.Entries, Bytes: c.Bytes, Kinds: kinds, DefaultMaxAge: durationpb.New(o.Retention), Elsewhere: !here}
 	if c.Entries > 0 {
 		out.Oldest, out.Newest = timestamppb.New(time.UnixMilli(c.Oldest)), timestamppb.New(time.UnixMilli(c.Newest))
 	}
@@ -95,6 +101,16 @@ func (h *historyService) PreviewRetention(ctx context.Context, r *connect.Reques
 }
 
 func (h *historyService) GetRetentionStatus(ctx context.Context, r *connect.Request[pb.GetRetentionStatusRequest]) (*connect.Response[pb.GetRetentionStatusResponse], error) {
+	if _, here := h.s.o.Samples.(seriesCounter); !here && !isLocal(ctx) {
+		// The leader applies the rules on a server elsewhere. Where it cannot be asked this node says what it knows.
+		if leader, err := h.s.leader(ctx); err == nil && leader != "" && leader != h.s.o.Peers.Self() {
+			if res, err := fromHistory(ctx, h.s, []string{leader}, func(p *peerClients) (*connect.Response[pb.GetRetentionStatusResponse], error) {
+				return p.history.GetRetentionStatus(ctx, connect.NewRequest(r.Msg))
+			}); err == nil {
+				return res, nil
+			}
+		}
+	}
 	settings, err := h.s.o.Registry.ProjectSettings(r.Msg.Project)
 	if err != nil {
 		return nil, err

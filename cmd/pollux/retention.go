@@ -353,7 +353,7 @@ func rulesTable(w io.Writer, rules []*pb.RetentionRule, samples []*pb.SampleRete
 			}
 		}
 		if elsewhere {
-			age += " (without effect: the samples are in another VictoriaMetrics)"
+			age += " (on the metrics server)"
 		}
 		row(w, "samples", printable(name), age)
 	}

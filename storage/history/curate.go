@@ -14,6 +14,7 @@ import (
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/app/vmstorage"
 	vm "github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
+	"github.com/VictoriaMetrics/metrics"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 	countedAtOnce = 30
 	// rewriteAtOnce is about how many samples are written anew while inserts and queries wait; a single series may have more.
 	rewriteAtOnce = 100_000
-	// curateRest, times what the step before took, is the pause after it: devices and people go first.
+	// curateRest, times what the step before took, is the pause after it in this process: devices and people go first.
 	curateRest = 3
 	// minSlack and maxSlack bound how much older than its rule a sample may become before its series is written anew.
 	minSlack = 10 * time.Minute
@@ -61,28 +62,54 @@ func (e *Embedded) Curate(ctx context.Context, project string, rules SampleRules
 	return e.curation(ctx, project, rules, now, true, progress)
 }
 
+func (e *Embedded) curation(ctx context.Context, project string, rules SampleRules, now time.Time, do bool, progress func(string, Curation)) (Curation, error) {
+	if err := e.enter(); err != nil {
+		return Curation{}, err
+	}
+	defer e.leave()
+	ctx, cancel := e.lasting(ctx)
+	defer cancel()
+	e.freshen()
+	c := &curator{dir: e.o.Dir, retention: e.o.Retention, query: &e.query, rewrite: e.rewrite, reclaim: e.reclaim, rest: curateRest,
+		rewritten: e.o.Metrics.GetOrCreateCounter("pollux_history_curated_series_total"),
+		labels: func(_ context.Context, name string, before int64, of ...string) ([]string, error) {
+			return e.labels(name, filters(of...), before)
+		}}
+	return c.run(ctx, project, rules, now, do, progress)
+}
+
 // kindOfSeries are the series of a project of one property and one model.
 type kindOfSeries struct{ project, model, property string }
 
 func (k kindOfSeries) key() string { return k.model + "\x00" + k.property }
 
-func (e *Embedded) curation(ctx context.Context, project string, rules SampleRules, now time.Time, do bool, progress func(string, Curation)) (c Curation, err error) {
-	if err := e.enter(); err != nil {
-		return c, err
-	}
-	defer e.leave()
-	ctx, cancel := e.lasting(ctx)
-	defer cancel()
+// curator is what retention is made of, for both kinds of history.
+type curator struct {
+	dir       string
+	retention time.Duration
+	query     *querier
+	rewritten *metrics.Counter
+	// rest, times what a group of series took, is the pause after it.
+	rest time.Duration
+	// labels gives the values, sorted, that a label has in series with samples from before a time and with the labels given, which come with
+	// their values one after the other.
+	labels func(ctx context.Context, name string, before int64, of ...string) ([]string, error)
+	// rewrite lets the samples of some twins' series from before a time go.
+	rewrite func(ctx context.Context, k kindOfSeries, twins []string, cutoff int64, step time.Duration, c *Curation) error
+	// reclaim, where not nil, frees the disk of months.
+	reclaim func(ctx context.Context, months map[string]bool)
+}
+
+func (w *curator) run(ctx context.Context, project string, rules SampleRules, now time.Time, do bool, progress func(string, Curation)) (c Curation, err error) {
 	c.Properties = map[string]uint64{}
 	if len(rules) == 0 {
 		return c, nil
 	}
-	state, err := e.readCurated()
+	state, err := w.readCurated()
 	if err != nil {
 		return c, err
 	}
-	e.freshen()
-	kinds, err := e.kindsOf(project, now)
+	kinds, err := w.kindsOf(ctx, project, now)
 	if err != nil {
 		return c, err
 	}
@@ -104,7 +131,7 @@ func (e *Embedded) curation(ctx context.Context, project string, rules SampleRul
 			progress(k.property, c)
 		}
 		went := c.Samples
-		if err := e.curateKind(ctx, k, cutoff, step, do, &c); err != nil {
+		if err := w.curateKind(ctx, k, cutoff, step, do, &c); err != nil {
 			return c, fmt.Errorf("curate %s of %s: %w", k.property, project, err)
 		}
 		if !do {
@@ -119,33 +146,35 @@ func (e *Embedded) curation(ctx context.Context, project string, rules SampleRul
 			state.Cutoffs[project] = map[string]int64{}
 		}
 		state.Cutoffs[project][k.key()] = cutoff
-		if err := e.writeCurated(state); err != nil {
+		if err := w.writeCurated(state); err != nil {
 			return c, err
 		}
 	}
 	delete(months, now.UTC().Format("2006_01")) // of this month VictoriaMetrics makes new parts all the time
-	e.reclaim(ctx, months)
+	if w.reclaim != nil {
+		w.reclaim(ctx, months)
+	}
 	return c, nil
 }
 
 // curateKind looks at the series of one property and model.
-func (e *Embedded) curateKind(ctx context.Context, k kindOfSeries, cutoff int64, step time.Duration, do bool, c *Curation) error {
-	twins, err := e.labels("twin", filters("project", k.project, "model", k.model, "property", k.property), cutoff)
+func (w *curator) curateKind(ctx context.Context, k kindOfSeries, cutoff int64, step time.Duration, do bool, c *Curation) error {
+	twins, err := w.labels(ctx, "twin", cutoff, "project", k.project, "model", k.model, "property", k.property)
 	if err != nil {
 		return err
 	}
-	first := boundsAt(time.Now(), e.o.Retention).min
+	first := boundsAt(time.Now(), w.retention).min
 	for some := range slices.Chunk(twins, countedAtOnce) {
 		began := time.Now()
 		c.Seen += uint64(len(some))
 		match := k.match(some)
-		old, err := e.counts(ctx, match, first, cutoff-1)
+		old, err := w.counts(ctx, match, first, cutoff-1)
 		if err != nil {
 			return err
 		}
 		all := old
 		if do && len(old) > 0 {
-			if all, err = e.counts(ctx, match, first, time.Now().Add(futureRetention).UnixMilli()); err != nil {
+			if all, err = w.counts(ctx, match, first, time.Now().Add(futureRetention).UnixMilli()); err != nil {
 				return err
 			}
 		}
@@ -163,11 +192,11 @@ func (e *Embedded) curateKind(ctx context.Context, k kindOfSeries, cutoff int64,
 				continue
 			}
 			at := time.Now()
-			if err := e.rewrite(ctx, k, group, cutoff, step, c); err != nil {
+			if err := w.rewrite(ctx, k, group, cutoff, step, c); err != nil {
 				return err
 			}
-			e.o.Metrics.GetOrCreateCounter("pollux_history_curated_series_total").Add(len(group))
-			if sleep(ctx, curateRest*time.Since(at)); ctx.Err() != nil {
+			w.rewritten.Add(len(group))
+			if sleep(ctx, w.rest*time.Since(at)); ctx.Err() != nil {
 				return ctx.Err()
 			}
 			group, size = nil, 0
@@ -188,8 +217,8 @@ func (k *kindOfSeries) match(twins []string) string {
 }
 
 // counts gives how many samples each twin has from first to last, both included.
-func (e *Embedded) counts(ctx context.Context, match string, first, last int64) (map[string]float64, error) {
-	all, _, err := e.query.matrix(ctx, "sum(count_over_time(%s)) by (twin)", match, last, last-first+1, 1)
+func (w *curator) counts(ctx context.Context, match string, first, last int64) (map[string]float64, error) {
+	all, _, err := w.query.matrix(ctx, "sum(count_over_time(%s)) by (twin)", match, last, last-first+1, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -230,13 +259,13 @@ func (e *Embedded) labels(name string, of []vm.TagFilter, before int64) (values 
 }
 
 // kindsOf gives the properties and models of a project.
-func (e *Embedded) kindsOf(project string, now time.Time) (kinds []kindOfSeries, err error) {
-	properties, err := e.labels("property", filters("project", project), now.UnixMilli())
+func (w *curator) kindsOf(ctx context.Context, project string, now time.Time) (kinds []kindOfSeries, err error) {
+	properties, err := w.labels(ctx, "property", now.UnixMilli(), "project", project)
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range properties {
-		models, err := e.labels("model", filters("project", project, "property", p), now.UnixMilli())
+		models, err := w.labels(ctx, "model", now.UnixMilli(), "project", project, "property", p)
 		if err != nil {
 			return nil, err
 		}
@@ -247,9 +276,9 @@ func (e *Embedded) kindsOf(project string, now time.Time) (kinds []kindOfSeries,
 	return kinds, nil
 }
 
-func (e *Embedded) readCurated() (*curated, error) {
+func (w *curator) readCurated() (*curated, error) {
 	s := &curated{Version: 1, Cutoffs: map[string]map[string]int64{}}
-	text, err := os.ReadFile(filepath.Join(e.o.Dir, curatedFile))
+	text, err := os.ReadFile(filepath.Join(w.dir, curatedFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
@@ -265,10 +294,10 @@ func (e *Embedded) readCurated() (*curated, error) {
 	return s, nil
 }
 
-func (e *Embedded) writeCurated(s *curated) error {
+func (w *curator) writeCurated(s *curated) error {
 	text, err := json.Marshal(s)
 	if err == nil {
-		err = writeSynced(filepath.Join(e.o.Dir, curatedFile), text)
+		err = writeSynced(filepath.Join(w.dir, curatedFile), text)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", curatedFile, err)

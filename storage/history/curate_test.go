@@ -44,6 +44,13 @@ func TestRulesOfSeries(t *testing.T) {
 // day inserts eight hours of samples of several properties and twins, and gives the time of the first.
 func day(t *testing.T, e *Embedded, project string) (start time.Time, each int) {
 	t.Helper()
+	start, each = dayOf(t, e, project)
+	e.dirty.Store(true)
+	return start, each
+}
+
+func dayOf(t *testing.T, e Sink, project string) (start time.Time, each int) {
+	t.Helper()
 	start = time.Now().Add(-8 * time.Hour).Truncate(time.Hour)
 	each = int(7 * time.Hour / (20 * time.Second))
 	for i, twin := range []string{"a", "b", "c.d"} {
@@ -62,12 +69,11 @@ func day(t *testing.T, e *Embedded, project string) (start time.Time, each int) 
 			}
 		}
 	}
-	e.dirty.Store(true)
 	return start, each
 }
 
 // charts gives each aggregate of each twin, in steps of an hour.
-func chartsOf(t *testing.T, e *Embedded, project, property string, start time.Time) map[string][]Series {
+func chartsOf(t *testing.T, e History, project, property string, start time.Time) map[string][]Series {
 	t.Helper()
 	out := map[string][]Series{}
 	for _, a := range []string{"avg", "min", "max", "sum", "count", "first", "last", "delta", "rate", "dev", "p0", "p100"} {
@@ -93,7 +99,7 @@ func sameCharts(t *testing.T, what string, got, want map[string][]Series) {
 	}
 }
 
-func raws(t *testing.T, e *Embedded, project, twin, property string) int {
+func raws(t *testing.T, e History, project, twin, property string) int {
 	t.Helper()
 	return len(query(t, e, Query{Project: project, Twin: twin, Property: property, Start: time.Now().Add(-24 * time.Hour), End: time.Now(), Limit: MaxLimit}).Points)
 }

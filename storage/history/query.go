@@ -264,6 +264,16 @@ func request(path string, args url.Values) *http.Request {
 	return r
 }
 
+// statusError is an answer other than success.
+type statusError struct {
+	kind error
+	code int
+	text string
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("%v: status %d: %s", e.kind, e.code, e.text) }
+func (e *statusError) Unwrap() error { return e.kind }
+
 // answerError is the error of an answer other than success.
 func answerError(status int, body io.Reader) error {
 	text, _ := io.ReadAll(io.LimitReader(body, 1<<10))
@@ -271,7 +281,7 @@ func answerError(status int, body io.Reader) error {
 	if status >= 400 && status < 500 && status != http.StatusTooManyRequests {
 		kind = ErrQuery
 	}
-	return fmt.Errorf("%w: status %d: %s", kind, status, bytes.TrimSpace(text))
+	return &statusError{kind, status, string(bytes.TrimSpace(text))}
 }
 
 // answerBroken is the error of an answer that ended too early.

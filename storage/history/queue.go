@@ -2,6 +2,7 @@ package history
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/fasttime"
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/persistentqueue"
@@ -114,6 +116,16 @@ func (q *queue) durable() uint64 {
 		_ = q.write([]byte{blockSync}, 0)
 	}
 	return q.settled
+}
+
+// settle returns when what was added before is on the disk.
+func (q *queue) settle(ctx context.Context) error {
+	for second := fasttime.UnixTimestamp(); fasttime.UnixTimestamp() <= second; {
+		if sleep(ctx, 50*time.Millisecond); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return q.add([]byte{blockSync}, 0)
 }
 
 // take blocks until there is a block; false once unblocked and empty.

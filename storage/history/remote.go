@@ -129,6 +129,7 @@ type Remote struct {
 	queue    *queue
 	sender   *sender
 	sent     marks // indexes that the server has acknowledged
+	rolled   rolledProjects
 
 	gate   sync.RWMutex // as in Embedded
 	closed bool
@@ -163,7 +164,7 @@ func OpenRemote(o RemoteOptions) (*Remote, error) {
 		o: o, queryURL: query, client: &http.Client{Transport: transport}, queue: q,
 		drops: newDrops(o.Metrics), stats: newInsertStats(o.Metrics),
 	}
-	r.query = querier{fetch: r.fetch}
+	r.query = querier{fetch: r.fetch, hasRolled: r.hasRolled}
 	r.proxy = readOnly(r.reverseProxy(transport))
 	r.sent.settle = o.Settle
 	r.sender = startSender(q, r.client, write, &r.query, o.Logger, o.Metrics, func(index uint64) { r.sent.add(index, time.Now()) })
@@ -194,27 +195,34 @@ func (r *Remote) Insert(_ context.Context, index uint64, samples []storage.TwinS
 	b := boundsAt(time.Now(), r.o.Retention)
 	r.req.reset()
 	for i := range samples {
-		t := &samples[i]
-		if !r.drops.admitTwin(t) {
-			continue
-		}
-		for j := range t.Samples {
-			s := &t.Samples[j]
-			if !r.drops.admit(s, b) {
-				continue
-			}
-			r.req.label("__name__", Metric)
-			r.req.label("model", t.Model)
-			r.req.label("project", t.Project)
-			r.req.label("property", s.Property)
-			r.req.label("twin", t.Twin)
-			r.req.row(s.Time, s.Value)
-			if err := r.flush(maxBlockSamples, 0); err != nil {
-				return err
-			}
+		if err := r.put(&samples[i], b); err != nil {
+			return err
 		}
 	}
 	return r.flush(1, index)
+}
+
+// put adds samples to the request being built. mu must be held.
+func (r *Remote) put(t *storage.TwinSamples, b bounds) error {
+	if !r.drops.admitTwin(t) {
+		return nil
+	}
+	for j := range t.Samples {
+		s := &t.Samples[j]
+		if !r.drops.admit(s, b) {
+			continue
+		}
+		r.req.label("__name__", Metric)
+		r.req.label("model", t.Model)
+		r.req.label("project", t.Project)
+		r.req.label("property", s.Property)
+		r.req.label("twin", t.Twin)
+		r.req.row(s.Time, s.Value)
+		if err := r.flush(maxBlockSamples, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // InsertMetrics implements MetricSink.

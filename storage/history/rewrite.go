@@ -96,6 +96,16 @@ func (e *Embedded) still(ctx context.Context) error {
 
 // roll makes the aggregates of what goes.
 func (e *Embedded) roll(ctx context.Context, w *rewriting, k kindOfSeries, cutoff int64, step time.Duration) (samples uint64, err error) {
+	w.Rolled, samples, err = e.query.roll(ctx, k, w.Twins, boundsAt(time.Now(), e.o.Retention).min, cutoff, step)
+	return samples, err
+}
+
+// roll makes the aggregates of the samples of some twins' series, from first until before cutoff, and counts these; none where there is no
+// step.
+func (s *querier) roll(ctx context.Context, k kindOfSeries, twins []string, first, cutoff int64, step time.Duration) (rolled []storage.TwinSamples, samples uint64, err error) {
+	if step <= 0 {
+		return nil, 0, nil
+	}
 	rollers := map[string]*roller{}
 	out := map[string]*storage.TwinSamples{}
 	emit := func(twin string) func(kind int, at int64, v float64) {
@@ -108,29 +118,31 @@ func (e *Embedded) roll(ctx context.Context, w *rewriting, k kindOfSeries, cutof
 			t.Samples = append(t.Samples, storage.Sample{Property: rolledName(k.property, step, kind), Time: at, Value: v})
 		}
 	}
-	q := WalkQuery{Project: k.project, Twins: w.Twins, Properties: []string{k.property}, Start: time.UnixMilli(boundsAt(time.Now(), e.o.Retention).min), End: time.UnixMilli(cutoff - 1), model: &k.model}
-	err = e.query.walk(ctx, q, func(t storage.TwinSamples) error {
+	err = s.walkMatch(ctx, k.match(twins), max(0, first), cutoff-1, func(t storage.TwinSamples) error {
 		r := rollers[t.Twin]
 		if r == nil {
 			r = &roller{step: step.Milliseconds()}
 			rollers[t.Twin] = r
 		}
-		samples += uint64(len(t.Samples))
-		for _, s := range t.Samples {
-			r.add(s.Time, s.Value, emit(t.Twin))
+		for _, x := range t.Samples {
+			if r.have && x.Time == r.at && x.Value == r.values[rolledLast] {
+				continue // a server without de-duplication may have it twice
+			}
+			samples++
+			r.add(x.Time, x.Value, emit(t.Twin))
 		}
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("read what goes: %w", err)
+		return nil, 0, fmt.Errorf("read what goes: %w", err)
 	}
 	for twin, r := range rollers {
 		r.flush(emit(twin))
 	}
 	for _, t := range out {
-		w.Rolled = append(w.Rolled, *t)
+		rolled = append(rolled, *t)
 	}
-	return samples, nil
+	return rolled, samples, nil
 }
 
 func (e *Embedded) writeRewriting(ctx context.Context, w *rewriting, match string, cutoff int64) (err error) {

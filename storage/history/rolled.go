@@ -14,16 +14,26 @@ import (
 // rolledProjects remembers which projects have aggregates of samples that went; for the others queries need not ask.
 type rolledProjects struct {
 	mu    sync.Mutex
-	known map[string]bool
+	known map[string]rolledProject
 }
 
-func (r *rolledProjects) add(project string) {
+type rolledProject struct {
+	has   bool
+	until time.Time // zero: for ever
+}
+
+// add says that a project has some.
+func (r *rolledProjects) add(project string) { r.learn(project, rolledProject{has: true}) }
+
+func (r *rolledProjects) learn(project string, k rolledProject) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.known == nil {
-		r.known = map[string]bool{}
+		r.known = map[string]rolledProject{}
 	}
-	r.known[project] = true
+	if !r.known[project].has {
+		r.known[project] = k
+	}
 }
 
 // forget what is known, as samples came from elsewhere.
@@ -33,25 +43,35 @@ func (r *rolledProjects) forget() {
 	r.known = nil
 }
 
-func (e *Embedded) hasRolled(project string) bool {
-	e.rolled.mu.Lock()
-	has, ok := e.rolled.known[project]
-	e.rolled.mu.Unlock()
-	if ok {
-		return has
+// ask says whether a project may have some. What look finds not to be there is so for a time, 0 for until somebody adds it.
+func (r *rolledProjects) ask(project string, stays time.Duration, look func() (bool, error)) bool {
+	r.mu.Lock()
+	k, ok := r.known[project]
+	r.mu.Unlock()
+	if ok && (k.has || k.until.IsZero() || time.Now().Before(k.until)) {
+		return k.has
 	}
-	of := append(filters("project", project), vm.TagFilter{Key: []byte("property"), Value: []byte(".+/[0-9]+(ms|s|m|h|d)/count"), IsRegexp: true})
-	found, err := e.labels("project", of, time.Now().UnixMilli())
+	found, err := look()
 	if err != nil {
 		return true // asking costs time and does no harm
 	}
-	e.rolled.mu.Lock()
-	defer e.rolled.mu.Unlock()
-	if e.rolled.known == nil {
-		e.rolled.known = map[string]bool{}
+	k = rolledProject{has: found}
+	if stays > 0 && !found {
+		k.until = time.Now().Add(stays)
 	}
-	e.rolled.known[project] = e.rolled.known[project] || len(found) > 0
-	return e.rolled.known[project]
+	r.learn(project, k)
+	return found
+}
+
+// withAggregates matches the property of one of the aggregates of each step.
+const withAggregates = ".+/[0-9]+(ms|s|m|h|d)/count"
+
+func (e *Embedded) hasRolled(project string) bool {
+	return e.rolled.ask(project, 0, func() (bool, error) {
+		of := append(filters("project", project), vm.TagFilter{Key: []byte("property"), Value: []byte(withAggregates), IsRegexp: true})
+		found, err := e.labels("project", of, time.Now().UnixMilli())
+		return len(found) > 0, err
+	})
 }
 
 // SeriesToday counts the series of a project that have samples of this day, in UTC.

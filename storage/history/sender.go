@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,6 +52,9 @@ type sender struct {
 
 	// passed is told each index up to which all was sent.
 	passed func(index uint64)
+
+	// hold is locked by who wants nothing to be sent for a moment.
+	hold sync.Mutex
 
 	ctx  context.Context // ends when close is called
 	stop context.CancelFunc
@@ -120,7 +124,9 @@ func (s *sender) run() {
 func (s *sender) deliver(body []byte) bool {
 	backOff, unknown := sendBackOffMin, false
 	for {
+		s.hold.Lock()
 		err := s.attempt(body, unknown)
+		s.hold.Unlock()
 		unknown = unknown || s.lost
 		var no *refusal
 		switch {

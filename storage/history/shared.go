@@ -58,7 +58,8 @@ type Shared struct {
 	done  chan struct{}
 
 	feeder  atomic.Pointer[Feeder]
-	from    uint64 // where the feeder began; of the goroutine in run alone
+	from    uint64        // where the feeder began; of the goroutine in run alone
+	behind  atomic.Uint64 // what was applied when it began
 	failing bool
 }
 
@@ -127,6 +128,7 @@ func (s *Shared) push(ctx context.Context) {
 		from = max(from, p.Queued)
 	}
 	s.from = from
+	s.behind.Store(s.store.AppliedIndex())
 	s.o.Feed.Logger.Info("this node pushes history to the metrics server", "from_entry", from+1)
 	s.feeder.Store(Feed(ctx, &sharedSource{SharedStore: s.store, from: from}, s.sink, s.o.Feed))
 }
@@ -238,6 +240,12 @@ func (s *Shared) Lag() uint64 {
 		return f.Lag()
 	}
 	return 0
+}
+
+// Pushing says whether this node is the one that pushes, and has brought into its queue all that was in its log when it began to.
+func (s *Shared) Pushing() bool {
+	f := s.feeder.Load()
+	return f != nil && f.Fed() >= s.behind.Load()
 }
 
 // Close stops. The sink is closed behind it.

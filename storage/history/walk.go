@@ -24,8 +24,6 @@ type WalkQuery struct {
 	Twins, Properties []string
 	// Start and End bound the time of samples, both included.
 	Start, End time.Time
-
-	model *string // where not nil, only of this model
 }
 
 func (q *WalkQuery) check() error {
@@ -60,9 +58,6 @@ func pattern(values []string) string {
 func (s *querier) walk(ctx context.Context, q WalkQuery, fn func(storage.TwinSamples) error) error {
 	first, last := max(0, q.Start.UnixMilli()), q.End.UnixMilli()
 	match := Metric + "{project=" + quote(q.Project) + oneOf("twin", q.Twins) + oneOf("property", q.Properties)
-	if q.model != nil {
-		match += ",model=" + quote(*q.model)
-	}
 	return s.walkMatch(ctx, match+"}", first, last, fn)
 }
 

@@ -678,7 +678,7 @@ type PreviewRetentionResponse struct {
 	Properties map[string]uint64 `protobuf:"bytes,9,rep,name=properties,proto3" json:"properties,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Series that have such samples.
 	Series uint64 `protobuf:"varint,10,opt,name=series,proto3" json:"series,omitempty"`
-	// The samples are in a VictoriaMetrics elsewhere, which keeps them as it is set up: rules of samples do nothing.
+	// The samples are in a VictoriaMetrics elsewhere: the node that leads applies the rules there.
 	Elsewhere     bool `protobuf:"varint,11,opt,name=elsewhere,proto3" json:"elsewhere,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -56,7 +56,8 @@ type HistoryServiceClient interface {
 	// PreviewRetention counts what rules would delete from the journal and of the samples now. It deletes nothing. The rules that hold are in the
 	// project's settings (IngestService).
 	PreviewRetention(context.Context, *connect.Request[v1.PreviewRetentionRequest]) (*connect.Response[v1.PreviewRetentionResponse], error)
-	// GetRetentionStatus says what a project takes, against its quotas, and how far the node that answers is with deleting.
+	// GetRetentionStatus says what a project takes, against its quotas, and how far the node that answers is with deleting; where the samples
+	// are in a VictoriaMetrics elsewhere, the node that leads answers.
 	GetRetentionStatus(context.Context, *connect.Request[v1.GetRetentionStatusRequest]) (*connect.Response[v1.GetRetentionStatusResponse], error)
 }
 
@@ -139,7 +140,8 @@ type HistoryServiceHandler interface {
 	// PreviewRetention counts what rules would delete from the journal and of the samples now. It deletes nothing. The rules that hold are in the
 	// project's settings (IngestService).
 	PreviewRetention(context.Context, *connect.Request[v1.PreviewRetentionRequest]) (*connect.Response[v1.PreviewRetentionResponse], error)
-	// GetRetentionStatus says what a project takes, against its quotas, and how far the node that answers is with deleting.
+	// GetRetentionStatus says what a project takes, against its quotas, and how far the node that answers is with deleting; where the samples
+	// are in a VictoriaMetrics elsewhere, the node that leads answers.
 	GetRetentionStatus(context.Context, *connect.Request[v1.GetRetentionStatusRequest]) (*connect.Response[v1.GetRetentionStatusResponse], error)
 }
 

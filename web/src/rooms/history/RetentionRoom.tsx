@@ -80,7 +80,7 @@ function Rules({ rules, samples, preview }: { rules: RetentionRule[]; samples: S
           <Table.Tr key={`samples ${r.model}/${r.property}`}>
             <Table.Td>samples{r.model && ` of ${r.model}`}</Table.Td>
             <Table.Td>{r.property || "all"}</Table.Td>
-            <Table.Td>{preview?.elsewhere ? "as the other VictoriaMetrics keeps them" : span(r.maxAge)}</Table.Td>
+            <Table.Td>{span(r.maxAge)}</Table.Td>
             <Table.Td>{r.downsample && `one of ${span(r.downsample)}${r.downsampleMaxAge ? ` for ${span(r.downsampleMaxAge)}` : ""}`}</Table.Td>
           </Table.Tr>
         ))}

@@ -451,7 +451,7 @@ export type PreviewRetentionResponse = Message<"pollux.v1.PreviewRetentionRespon
   series: bigint;
 
   /**
-   * The samples are in a VictoriaMetrics elsewhere, which keeps them as it is set up: rules of samples do nothing.
+   * The samples are in a VictoriaMetrics elsewhere: the node that leads applies the rules there.
    *
    * @generated from field: bool elsewhere = 11;
    */
@@ -671,7 +671,8 @@ export const HistoryService: GenService<{
     output: typeof PreviewRetentionResponseSchema;
   },
   /**
-   * GetRetentionStatus says what a project takes, against its quotas, and how far the node that answers is with deleting.
+   * GetRetentionStatus says what a project takes, against its quotas, and how far the node that answers is with deleting; where the samples
+   * are in a VictoriaMetrics elsewhere, the node that leads answers.
    *
    * @generated from rpc pollux.v1.HistoryService.GetRetentionStatus
    */
