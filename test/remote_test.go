@@ -29,17 +29,18 @@ type victoria struct {
 	t    *testing.T
 	dir  string
 	addr string
+	args []string
 	cmd  *exec.Cmd
 }
 
 const victoriaProgram = "/usr/bin/victoria-metrics"
 
-func startVictoria(t *testing.T) *victoria {
+func startVictoria(t *testing.T, args ...string) *victoria {
 	t.Helper()
 	if _, err := os.Stat(victoriaProgram); err != nil {
 		t.Fatalf("Debian's package victoria-metrics is needed: %v", err)
 	}
-	v := &victoria{t: t, dir: filepath.Join(t.TempDir(), "victoria"), addr: harness.FreeAddr(t)}
+	v := &victoria{t: t, dir: filepath.Join(t.TempDir(), "victoria"), addr: harness.FreeAddr(t), args: args}
 	v.start()
 	t.Cleanup(func() { v.stop(syscall.SIGKILL) })
 	return v
@@ -52,9 +53,9 @@ func (v *victoria) start() {
 		v.t.Fatal(err)
 	}
 	defer log.Close()
-	// Without de-duplication: one sample too many would show.
-	v.cmd = exec.Command(victoriaProgram, "-storageDataPath="+v.dir, "-httpListenAddr="+v.addr, "-memory.allowedBytes=128MB",
-		"-retentionPeriod=13", "-search.disableCache", "-search.latencyOffset=1ms")
+	// Without de-duplication, where the test does not ask for it: one sample too many would show.
+	v.cmd = exec.Command(victoriaProgram, append([]string{"-storageDataPath=" + v.dir, "-httpListenAddr=" + v.addr, "-memory.allowedBytes=128MB",
+		"-retentionPeriod=13", "-search.disableCache", "-search.latencyOffset=1ms"}, v.args...)...)
 	v.cmd.Stderr = log
 	if err := v.cmd.Start(); err != nil {
 		v.t.Fatal(err)

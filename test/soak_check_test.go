@@ -182,12 +182,20 @@ func (s *soak) checkHistory(acked map[string][]float64) {
 	s.print(v)
 }
 
+// checkTopic waits as long as something comes.
 func (s *soak) checkTopic(acked map[string][]float64) {
 	var v journal.Verdict
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+	for end, last := time.Now().Add(time.Minute), 0; ; time.Sleep(time.Second) {
 		s.mu.Lock()
 		v = journal.InHistory(acked, map[string]map[string][]float64{soakTopic: s.read})
+		came := 0
+		for _, values := range s.read {
+			came += len(values)
+		}
 		s.mu.Unlock()
+		if came > last {
+			end, last = time.Now().Add(time.Minute), came
+		}
 		if v.Name = "messages of the topic"; len(v.Violations) == 0 || time.Now().After(end) {
 			break
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -199,21 +200,46 @@ func (s *soak) readTopicBy(ctx context.Context, n *harness.Node) {
 		return
 	}
 	defer stream.Close()
-	reader := ""
-	for stream.Receive() {
-		if r := stream.Msg().Reader; r != "" {
-			reader = r
+	// What comes while an acknowledgement is on its way goes with the next one: one for each delivery would bound the rate by the time
+	// that a commit takes.
+	var mu sync.Mutex
+	req := &pb.AckRequest{Topic: soakTopic, Channel: soakChannel}
+	wake := make(chan struct{}, 1)
+	var acks sync.WaitGroup
+	defer acks.Wait()
+	defer cancel()
+	acks.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-wake:
+			}
+			mu.Lock()
+			all := proto.Clone(req).(*pb.AckRequest)
+			req.Offsets = nil
+			mu.Unlock()
+			if _, err := api.Ack(ctx, connect.NewRequest(all)); err != nil {
+				cancel() // they come again
+			}
 		}
-		var offsets []uint64
+	})
+	for stream.Receive() {
+		mu.Lock()
+		if r := stream.Msg().Reader; r != "" {
+			req.Reader = r
+		}
 		for _, d := range stream.Msg().Messages {
 			s.came(d.Message)
-			offsets = append(offsets, d.Message.Offset)
+			req.Offsets = append(req.Offsets, d.Message.Offset)
 		}
-		if len(offsets) == 0 {
-			continue
-		}
-		if _, err := api.Ack(ctx, connect.NewRequest(&pb.AckRequest{Topic: soakTopic, Channel: soakChannel, Reader: reader, Offsets: offsets})); err != nil {
-			return // they come again
+		some := len(req.Offsets) > 0
+		mu.Unlock()
+		if some {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
 		}
 	}
 }
