@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -29,27 +28,6 @@ const (
 	laneBytes = 112 << 10
 )
 
-// lane are the messages that wait for a logic on behalf of a route or a detector. It has a goroutine while there are any. Where the logic is slow, its own
-// messages wait, and nobody else's.
-type lane struct {
-	queue   []outgoing
-	running bool
-}
-
-// sort puts what was read from the store before what was committed since. The order within a twin is its keys'.
-func (l *lane) sort() {
-	slices.SortStableFunc(l.queue, func(a, b outgoing) int { return strings.Compare(a.key, b.key) })
-}
-
-// drop takes messages out; older ones may stand before them by now.
-func (l *lane) drop(done []outgoing) {
-	gone := make(map[string]bool, len(done))
-	for _, x := range done {
-		gone[x.key] = true
-	}
-	l.queue = slices.DeleteFunc(l.queue, func(x outgoing) bool { return gone[x.key] })
-}
-
 // crowded says why a message cannot wait in a lane, or "".
 func (o *outbox) crowded(place, logic string) string {
 	o.mu.Lock()
@@ -60,7 +38,7 @@ func (o *outbox) crowded(place, logic string) string {
 	return fmt.Sprintf("%d messages wait for the logic %s, which is too slow", maxLane, logic)
 }
 
-// inLane says whether a place of the outbox is a lane.
+// inLane says whether a place of the outbox is that of a logic, which sees messages first.
 func inLane(place string) bool {
 	for _, prefix := range []string{runTopic, judgeTopic} {
 		if id, ok := strings.CutPrefix(place, prefix); ok && strings.Contains(id, "/") {
@@ -70,54 +48,14 @@ func inLane(place string) bool {
 	return false
 }
 
-// enter puts a message into its lane. The caller holds o.mu.
-func (o *outbox) enter(x outgoing) {
-	l := o.lanes[x.topic]
-	if l == nil {
-		l = &lane{}
-		o.lanes[x.topic] = l
+// think gives a lane's next messages to the logic, and says how many are settled. What goes on is in the outbox.
+func (o *outbox) think(l *lane, batch []outgoing) (settled int, err error) {
+	settled, next, err := o.judge(l.to, batch)
+	if errors.Is(err, storage.ErrUnknown) {
+		o.reread(l)
 	}
-	l.queue = append(l.queue, x)
-	if !l.running {
-		l.running = true
-		o.e.goFunc(func() { o.drive(x.topic, l) })
-	}
-}
-
-// drive gives a lane's messages to the logic until none is left.
-func (o *outbox) drive(place string, l *lane) {
-	told := time.Time{}
-	for o.e.ctx.Err() == nil {
-		o.whole() // what a twin said in an earlier life comes before what it says now
-		o.mu.Lock()
-		batch := slices.Clone(l.queue[:min(len(l.queue), laneBatch)])
-		if len(batch) == 0 {
-			l.running = false
-			delete(o.lanes, place)
-			o.mu.Unlock()
-			return
-		}
-		o.mu.Unlock()
-		done, next, err := o.judge(place, batch)
-		if err != nil {
-			if time.Since(told) > complaintsEvery && o.e.ctx.Err() == nil {
-				told = time.Now()
-				o.e.log.Warn("messages wait for a logic", "for", place, "err", err)
-			}
-			o.e.pause(fileLook)
-			if errors.Is(err, storage.ErrUnknown) {
-				o.reread(l)
-			}
-			continue
-		}
-		o.mu.Lock()
-		l.drop(batch[:done])
-		for _, x := range batch[:done] {
-			delete(o.known, x.key)
-		}
-		o.mu.Unlock()
-		o.add(next)
-	}
+	o.add(next)
+	return settled, err
 }
 
 // asker is who asks a logic by a lane, and what comes of its verdicts.
@@ -264,17 +202,14 @@ func (o *outbox) reread(l *lane) {
 	o.mu.Lock()
 	batch := slices.Clone(l.queue[:min(len(l.queue), laneBatch)])
 	o.mu.Unlock()
-	gone := map[string]bool{}
+	var gone []outgoing
 	for _, x := range batch {
 		if !o.there(x.key) {
-			gone[x.key] = true
+			gone = append(gone, x)
 		}
 	}
 	o.mu.Lock()
-	l.queue = slices.DeleteFunc(l.queue, func(x outgoing) bool { return gone[x.key] })
-	for key := range gone {
-		delete(o.known, key)
-	}
+	o.leave(l, gone)
 	o.mu.Unlock()
 	o.gained() // what goes on is in the store
 }

@@ -2,9 +2,7 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,11 +26,15 @@ const (
 	// maxOutgoing bounds the messages of one transaction of a twin, and maxOutgoingBytes their size; more are dropped and counted.
 	maxOutgoing      = 128
 	maxOutgoingBytes = 32 << 10
-	// maxOutbox bounds the messages of a node that wait for their topics: beyond it twins' messages are dropped and counted.
-	maxOutbox = 50_000
+	// maxOutbox bounds the messages of a node that wait, and maxOutboxBytes their size; a lane has as much at most as is still free. So
+	// there is room for others however long one destination does not answer. More is dropped and counted. What a lost node left comes on top.
+	maxOutbox      = 100_000
+	maxOutboxBytes = 64 << 20
 	// outboxBatch is how many messages go to a topic in one publication, and outboxBytes what they have together.
 	outboxBatch = 200
 	outboxBytes = 128 << 10
+	// outboxPatience is how long a destination may take for a publication, and its records to go, before it is tried again.
+	outboxPatience = 30 * time.Second
 )
 
 // outgoing is a message on its way: in the twin's next transaction, then in the outbox.
@@ -42,19 +44,23 @@ type outgoing struct {
 	topic string
 	m     *pb.TopicMessage
 	why   string
-	value []byte
+	value []byte // until it is committed
+	size  int    // of value, from then on
 }
 
-// outbox brings to their topics what twins of this node have committed. The records of a twin leave in their order. After a
-// hand-over or a crash they are read again: a message may be published twice, and is known by its id.
+// outbox brings to their topics, rules and logics what twins of this node have committed, each destination in a lane of its own. The
+// records of a twin leave in their order. After a hand-over or a crash they are read again: a message may be published twice, and is
+// known by its id.
 type outbox struct {
 	e    *Engine
 	wake chan struct{}
 
 	mu     sync.Mutex
-	queue  []outgoing       // in the order in which they were committed
-	lanes  map[string]*lane // by place: messages that a logic is to see first
+	lanes  map[string]*lane // by destination: those with messages
+	line   []*lane          // have messages and wait for a goroutine
+	taken  int              // goroutines
 	known  map[string]struct{}
+	bytes  int
 	rescan bool
 	// unread, where not nil, is closed once the records of slots that came are read: before that nothing of theirs leaves.
 	unread chan struct{}
@@ -81,67 +87,42 @@ func (o *outbox) add(all []outgoing) {
 		return
 	}
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	for _, x := range all {
+		x.size, x.value = len(x.value), nil
 		o.take(x)
 	}
-	o.mu.Unlock()
-	signal(o.wake)
 }
 
+// take puts a message into its lane, unless it is there. The caller holds o.mu.
 func (o *outbox) take(x outgoing) {
 	if _, ok := o.known[x.key]; ok {
 		return
 	}
 	o.known[x.key] = struct{}{}
-	if x.why == "" && inLane(x.topic) {
-		o.enter(x)
-		return
-	}
-	o.queue = append(o.queue, x)
+	o.bytes += x.size
+	o.enter(x)
 }
 
-func (o *outbox) length() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.known)
-}
-
+// run reads the records of slots that came.
 func (o *outbox) run() {
 	for o.e.ctx.Err() == nil {
-		if err := o.look(); err != nil && o.e.ctx.Err() == nil {
-			o.e.log.Warn("messages of twins wait for their topics", "err", err)
-			o.e.pause(time.Second)
-			continue
-		}
-		select {
-		case <-o.e.ctx.Done():
-		case <-o.wake:
-		}
-	}
-}
-
-// look sends what there is.
-func (o *outbox) look() error {
-	for {
 		o.mu.Lock()
 		rescan := o.rescan
 		o.rescan = false
 		o.mu.Unlock()
 		if rescan {
-			if err := o.scan(); err != nil {
+			if err := o.scan(); err != nil && o.e.ctx.Err() == nil {
+				o.e.log.Warn("messages of twins wait for their topics", "err", err)
 				o.gained()
-				return err
+				o.e.pause(time.Second)
+				continue
 			}
 			o.scanned()
 		}
-		o.mu.Lock()
-		batch := slices.Clone(o.queue[:min(len(o.queue), 2000)])
-		o.mu.Unlock()
-		if len(batch) == 0 {
-			return nil
-		}
-		if err := o.send(batch); err != nil {
-			return err
+		select {
+		case <-o.e.ctx.Done():
+		case <-o.wake:
 		}
 	}
 }
@@ -153,22 +134,6 @@ func (o *outbox) scanned() {
 	if !o.rescan && o.unread != nil {
 		close(o.unread)
 		o.unread = nil
-	}
-}
-
-// whole waits until the records of slots that came are read, or the engine ends.
-func (o *outbox) whole() {
-	for o.e.ctx.Err() == nil {
-		o.mu.Lock()
-		unread := o.unread
-		o.mu.Unlock()
-		if unread == nil {
-			return
-		}
-		select {
-		case <-unread:
-		case <-o.e.ctx.Done():
-		}
 	}
 }
 
@@ -187,10 +152,7 @@ func (o *outbox) scan() error {
 		if err := proto.Unmarshal(rec.Value, m); err != nil {
 			return fmt.Errorf("outbox record %q: %w", rec.Key, err)
 		}
-		all = append(all, outgoing{slot: cluster.Slot(slot), key: rec.Key, topic: m.Topic, m: m.Message, why: m.Refused})
-		if len(all) >= maxOutbox {
-			break
-		}
+		all = append(all, outgoing{slot: cluster.Slot(slot), key: rec.Key, topic: m.Topic, m: m.Message, why: m.Refused, size: len(rec.Value)})
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -201,63 +163,36 @@ func (o *outbox) scan() error {
 		o.take(x)
 	}
 	// What was there before is older than what was committed since: a twin's keys rise.
-	slices.SortStableFunc(o.queue, func(a, b outgoing) int { return strings.Compare(a.key, b.key) })
 	for _, l := range o.lanes {
 		l.sort()
 	}
 	return nil
 }
 
-// send publishes a batch, by topic, and removes the records of what arrived.
-func (o *outbox) send(batch []outgoing) error {
-	byTopic := map[string][]outgoing{}
-	var done []outgoing
+// publish brings to a topic or rule as many of a lane's messages as go into one publication, and removes their records. It gives how many are
+// settled.
+func (o *outbox) publish(batch []outgoing) (settled int, err error) {
+	size, mine := 0, batch[:0:0]
+	req := &pb.PublishRequest{Topic: batch[0].topic}
 	for _, x := range batch {
-		if o.e.owned[x.slot].Load() == nil {
-			done = append(done, x) // its next owner reads it
-			continue
-		}
-		byTopic[x.topic] = append(byTopic[x.topic], x)
-	}
-	o.forget(done, nil)
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	var faults []error
-	for id, all := range byTopic {
-		wg.Go(func() {
-			if err := o.publish(id, all); err != nil {
-				mu.Lock()
-				faults = append(faults, err)
-				mu.Unlock()
+		if o.e.owned[x.slot].Load() != nil { // else its next owner reads it
+			if len(mine) > 0 && (size+x.size > outboxBytes || x.why != mine[0].why) {
+				break
 			}
-		})
+			size += x.size
+			mine, req.Messages = append(mine, x), append(req.Messages, x.m)
+		}
+		settled++
 	}
-	wg.Wait()
-	return errors.Join(faults...)
-}
-
-// publish brings messages to one topic, in their order.
-func (o *outbox) publish(id string, all []outgoing) error {
-	for len(all) > 0 {
-		n, size := 0, 0
-		req := &pb.PublishRequest{Topic: id}
-		for n < len(all) && n < outboxBatch && (n == 0 || size+proto.Size(all[n].m) < outboxBytes) && all[n].why == all[0].why {
-			size += proto.Size(all[n].m)
-			req.Messages = append(req.Messages, all[n].m)
-			n++
-		}
-		ctx, cancel := context.WithTimeout(o.e.ctx, 30*time.Second)
-		err := o.deliver(ctx, req, all[0].why)
-		cancel()
-		if err != nil {
-			return fmt.Errorf("topic %s: %w", id, err)
-		}
-		if err := o.remove(all[:n]); err != nil {
-			return err
-		}
-		all = all[n:]
+	if len(mine) == 0 {
+		return settled, nil
 	}
-	return nil
+	ctx, cancel := context.WithTimeout(o.e.ctx, outboxPatience)
+	defer cancel()
+	if err := o.deliver(ctx, req, mine[0].why); err != nil {
+		return 0, err
+	}
+	return settled, o.remove(ctx, mine)
 }
 
 // deliver publishes messages, or makes them dead letters of their routes where that cannot be.
@@ -291,36 +226,15 @@ func (o *outbox) deliver(ctx context.Context, req *pb.PublishRequest, why string
 }
 
 // remove deletes the records of messages that arrived. A record is never written again, so this needs no guard.
-func (o *outbox) remove(all []outgoing) error {
+func (o *outbox) remove(ctx context.Context, all []outgoing) error {
 	txn := &storage.Txn{}
 	for _, x := range all {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableOutbox, Key: x.key, Quiet: true})
 	}
-	ctx, cancel := context.WithTimeout(o.e.ctx, 30*time.Second)
-	defer cancel()
-	_, err := o.e.store.Commit(ctx, txn)
-	if err != nil && !errors.Is(err, storage.ErrUnknown) {
+	if _, err := o.e.store.Commit(ctx, txn); err != nil {
 		return fmt.Errorf("remove from outbox: %w", err)
 	}
-	o.forget(all, err)
-	return err
-}
-
-// forget takes messages out of the queue.
-func (o *outbox) forget(all []outgoing, err error) {
-	if len(all) == 0 || err != nil {
-		return
-	}
-	gone := make(map[string]bool, len(all))
-	for _, x := range all {
-		gone[x.key] = true
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.queue = slices.DeleteFunc(o.queue, func(x outgoing) bool { return gone[x.key] })
-	for key := range gone {
-		delete(o.known, key)
-	}
+	return nil
 }
 
 // outgoingWrites are the messages that the transaction commits.
@@ -353,7 +267,7 @@ func (t *twin) sayEvent(ev drivers.Emitted) {
 // post puts a message into the twin's next transaction.
 func (t *twin) post(to, by string, payload []byte, at int64, refused string) {
 	s := t.saves()
-	if len(s.outgoing) >= maxOutgoing || s.outgoingBytes+len(payload) > maxOutgoingBytes || t.e.outbox.length() >= maxOutbox {
+	if len(s.outgoing) >= maxOutgoing || s.outgoingBytes+len(payload) > maxOutgoingBytes || !t.e.outbox.room(laneOf(to, refused), len(payload)) {
 		t.e.stats.drop(dropOutgoing)
 		return
 	}
@@ -365,7 +279,7 @@ func (t *twin) post(to, by string, payload []byte, at int64, refused string) {
 		t.e.log.Error("message of a twin", "twin", t.en.id, "err", err)
 		return
 	}
-	s.outgoing = append(s.outgoing, outgoing{t.en.slot, key, to, m, refused, value})
+	s.outgoing = append(s.outgoing, outgoing{slot: t.en.slot, key: key, topic: to, m: m, why: refused, value: value})
 	s.outgoingBytes += len(value)
 	t.changed()   // the next life's numbers begin behind this one's
 	t.dirtyAt = 0 // somebody may wait for it

@@ -21,6 +21,20 @@ type wires struct {
 	mu    sync.Mutex
 	nodes map[string]*node
 	lines map[string]chan func()
+	// silent, where set, is a target for which messages wait.
+	silent cluster.Target
+	held   []func()
+}
+
+// silence has messages for a target wait, and those for the one before go on.
+func (w *wires) silence(to cluster.Target) {
+	w.mu.Lock()
+	held := w.held
+	w.silent, w.held = to, nil
+	w.mu.Unlock()
+	for _, send := range held {
+		send()
+	}
 }
 
 func (w *wires) add(id string, n *node) {
@@ -39,6 +53,10 @@ func (w *wires) Send(id string, env *cluster.Envelope, done func(cluster.Reply))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := w.nodes[id]
+	if env.Target == w.silent {
+		w.held = append(w.held, func() { w.Send(id, env, done) })
+		return
+	}
 	if n == nil {
 		go done(cluster.Reply{Err: cluster.ErrUnavailable})
 		return
@@ -105,8 +123,15 @@ func pair(t *testing.T, opts ...option) (a, b *node) {
 // pairLeased is pair with leases of the given duration; 0: as usual.
 func pairLeased(t *testing.T, lease time.Duration, opts ...option) (a, b *node) {
 	t.Helper()
+	a, b, _ = pairBy(t, lease, opts...)
+	return a, b
+}
+
+// pairBy is pairLeased that gives the links, too.
+func pairBy(t *testing.T, lease time.Duration, opts ...option) (a, b *node, w *wires) {
+	t.Helper()
 	t.Parallel()
-	w := &wires{nodes: map[string]*node{}, lines: map[string]chan func(){}}
+	w = &wires{nodes: map[string]*node{}, lines: map[string]chan func(){}}
 	one, err := storagetest.Open("data", vfs.NewMem())
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +143,7 @@ func pairLeased(t *testing.T, lease time.Duration, opts ...option) (a, b *node) 
 		Leader: func() bool { return false }}, opts...)
 	w.add("n2", b)
 	spread(t, a, b)
-	return a, b
+	return a, b, w
 }
 
 // owner gives the node that owns a twin now, by what n sees.

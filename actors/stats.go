@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -173,6 +174,7 @@ func (c *counters) register(e *Engine, set *metrics.Set) {
 	gauge("pollux_derived_evaluations_total", func() float64 { return float64(c.derived.Load()) })
 	gauge("pollux_notices_total", func() float64 { return float64(c.notices.Load()) })
 	gauge("pollux_frames_waiting", func() float64 { return float64(e.backlog.count.Load()) })
+	set.RegisterMetricsWriter(func(w io.Writer) { e.outbox.writeMetrics(w) })
 	gauge("pollux_watchers", func() float64 { return float64(e.hub.watchers()) })
 	for i, name := range dropNames {
 		gauge(fmt.Sprintf("pollux_actors_dropped_total{reason=%q}", name), func() float64 { return float64(c.dropped[i].Load()) })

@@ -1,0 +1,91 @@
+package actors
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fill has messages wait in a lane until there is no room for another one, as they do where the destination is silent.
+func fill(o *outbox, to string, size int) (n int) {
+	l := &lane{to: to, moved: time.Now()}
+	o.lanes[to] = l
+	for o.room(to, size) {
+		x := outgoing{key: fmt.Sprint(to, n), topic: to, size: size}
+		o.known[x.key] = struct{}{}
+		o.bytes += size
+		l.queue, l.bytes = append(l.queue, x), l.bytes+size
+		n++
+	}
+	return n
+}
+
+// TestOutboxHasRoomForOthers: however many destinations are silent, and however long, there is room for the next one.
+func TestOutboxHasRoomForOthers(t *testing.T) {
+	for _, size := range []int{100, 32 << 10} { // by number, by bytes
+		o := newOutbox(nil)
+		for i := range 8 {
+			if n := fill(o, fmt.Sprint("default/silent-", i), size); n < 2 {
+				t.Fatalf("messages of %d bytes: only %d may wait for silent destination %d", size, n, i)
+			}
+		}
+		if len(o.known) >= maxOutbox || o.bytes > maxOutboxBytes {
+			t.Errorf("messages of %d bytes: %d wait, with %d bytes", size, len(o.known), o.bytes)
+		}
+		if !o.room("default/loud", size) {
+			t.Errorf("messages of %d bytes: no room for who answers", size)
+		}
+		s := o.stats(time.Now().Add(2 * laneHeld))
+		if s.Messages != len(o.known) || s.Lanes != 8 || s.Held != 8 || len(s.Still) != 8 || s.Longest[0].To != "default/silent-0" || s.Longest[0].Messages != len(o.lanes["default/silent-0"].queue) {
+			t.Errorf("shown: %+v", s)
+		}
+	}
+}
+
+// TestLaneLeaves: what is settled goes, and is counted so, also where older messages came before it meanwhile.
+func TestLaneLeaves(t *testing.T) {
+	o := newOutbox(nil)
+	o.taken = maxTaken // nobody drives
+	for _, key := range []string{"b", "c", "d"} {
+		o.take(outgoing{key: key, topic: "t", size: 10})
+		o.take(outgoing{key: key, topic: "t", size: 10})
+	}
+	l := o.lanes["t"]
+	batch := o.batch(l)
+	o.take(outgoing{key: "a", topic: "t", size: 10})
+	l.sort()
+	if next := o.next(l, batch[:2]); next != l {
+		t.Fatalf("goes on with %v", next)
+	}
+	var left []string
+	for _, x := range l.queue {
+		left = append(left, x.key)
+	}
+	if strings.Join(left, "") != "ad" || len(o.known) != 2 || o.bytes != 20 || l.bytes != 20 {
+		t.Errorf("left %v, %d known, %d and %d bytes", left, len(o.known), o.bytes, l.bytes)
+	}
+	o.line = nil
+	if next := o.next(l, o.batch(l)); next != nil || len(o.lanes) != 0 || o.bytes != 0 || o.taken != maxTaken-1 {
+		t.Errorf("at the end: %v, lanes %v, %d bytes, %d taken", next, o.lanes, o.bytes, o.taken)
+	}
+}
+
+// TestLanesTakeTurns: a goroutine goes on with the lane that waits longest, and comes back to its own.
+func TestLanesTakeTurns(t *testing.T) {
+	o := newOutbox(nil)
+	o.taken = maxTaken
+	for i := range 3 {
+		for _, to := range []string{"a", "b", "c"} {
+			o.take(outgoing{key: fmt.Sprint(to, i), topic: to})
+		}
+	}
+	o.line = o.line[1:]
+	var turns []string
+	for l := o.lanes["a"]; l != nil; l = o.next(l, o.batch(l)[:1]) {
+		turns = append(turns, l.to)
+	}
+	if got := strings.Join(turns, ""); got != "abcabcabc" {
+		t.Errorf("turns %s", got)
+	}
+}
