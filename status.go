@@ -47,6 +47,12 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 		FaultyTwins: uint64(e.Faulty), QuarantinedTwins: uint64(e.Quarantined), Drivers: drivers, StartTime: timestamppb.New(n.started), HistoryLag: n.feeder.Lag(),
 		CheckpointIntervalMs: uint32(e.CheckpointInterval.Milliseconds()), Addresses: n.addresses(), Refused: map[string]uint64{},
 	}
+	waits := n.engine.Outbox()
+	out.OutboxMessages = uint64(waits.Messages)
+	for _, l := range waits.Still {
+		out.OutboxHeld = append(out.OutboxHeld, &pb.OutboxLane{To: l.To, Node: n.conf.Name, Messages: uint64(l.Messages), Bytes: uint64(l.Bytes),
+			Since: timestamppb.New(l.Moved), Error: l.Err})
+	}
 	unmet, err := n.cluster.UnmetActors()
 	if err != nil {
 		return nil, err

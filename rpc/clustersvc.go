@@ -47,6 +47,7 @@ func (c *clusterService) GetStatus(ctx context.Context, _ *connect.Request[pb.Ge
 		addStatus(res, a.value)
 	}
 	slices.Sort(res.Silent)
+	res.OutboxHeld = heldLanes(res.OutboxHeld, projectsOf(principalFrom(ctx)))
 	nodes, err := c.s.o.Cluster.Nodes(ctx)
 	if err != nil {
 		return nil, err
@@ -75,9 +76,23 @@ func addStatus(to, from *pb.GetStatusResponse) {
 	to.FaultyTwins += from.FaultyTwins
 	to.HistoryLag = max(to.HistoryLag, from.HistoryLag)
 	to.CheckpointIntervalMs = max(to.CheckpointIntervalMs, from.CheckpointIntervalMs)
+	to.OutboxMessages += from.OutboxMessages
+	to.OutboxHeld = append(to.OutboxHeld, from.OutboxHeld...)
 	for why, n := range from.Refused {
 		to.Refused[why] += n
 	}
+}
+
+// heldLanes sorts the lanes of all nodes, the longest first, and gives those that may be seen.
+func heldLanes(all []*pb.OutboxLane, projects func(string) bool) []*pb.OutboxLane {
+	all = slices.DeleteFunc(all, func(l *pb.OutboxLane) bool {
+		of := strings.Split(l.To, "/")
+		return projects != nil && (len(of) < 2 || !projects(of[len(of)-2]))
+	})
+	slices.SortFunc(all, func(a, b *pb.OutboxLane) int {
+		return cmp.Or(cmp.Compare(b.Messages, a.Messages), strings.Compare(a.To, b.To), strings.Compare(a.Node, b.Node))
+	})
+	return all[:min(len(all), 20)]
 }
 
 func (c *clusterService) ListNodes(ctx context.Context, _ *connect.Request[pb.ListNodesRequest]) (*connect.Response[pb.ListNodesResponse], error) {

@@ -139,6 +139,8 @@ func TestStatusTable(t *testing.T) {
 		FailuresReason: "2 of 3 voters must answer, and 2 do; without an answer: gamma", Nodes: 3, NodesAlive: 2, Voters: 3, VotersAlive: 2, Quorum: 2,
 		SlotsMoving: 120, Silent: []string{"gamma"}, Revision: 77, Twins: 16, ActiveTwins: 16,
 		ConnectedTwins: 15, FaultyTwins: 1, Drivers: 2, StartTime: before(3 * time.Hour), HistoryLag: 12, CheckpointIntervalMs: 1000,
+		OutboxMessages: 31, OutboxHeld: []*pb.OutboxLane{{To: "default/orders", Node: "alpha", Messages: 30, Since: before(time.Minute), Error: "no\x1bowner"},
+			{To: "rule/default/frost", Node: "beta", Messages: 1, Since: before(8 * time.Second)}},
 		Addresses: map[string]string{"http": "127.0.0.1:8080", "mqtt": "127.0.0.1:1883"}, Refused: map[string]uint64{"topic": 3, "body": 0, "twins no_state": 1204}}
 	golden(t, "status", table(func(w io.Writer) { describeStatus(w, s, threeNodes(), noon) }))
 	if got := failures(&pb.GetStatusResponse{FailuresReason: "there is one node"}); got != "none: there is one node" {

@@ -65,6 +65,10 @@ func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now 
 	row(w, "Revision", s.Revision)
 	row(w, "Checkpoint every", time.Duration(s.CheckpointIntervalMs)*time.Millisecond)
 	row(w, "History behind by", fmt.Sprintf("%d samples", s.HistoryLag))
+	row(w, "On their way", fmt.Sprintf("%d messages to topics, rules and logics", s.OutboxMessages))
+	for _, l := range s.OutboxHeld {
+		row(w, "Held up", heldText(l, now))
+	}
 	for _, k := range slices.Sorted(maps.Keys(s.Addresses)) {
 		row(w, "Address "+k, s.Addresses[k])
 	}
@@ -83,6 +87,15 @@ func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now 
 	}
 	fmt.Fprintln(w)
 	listNodes(w, nodes, now)
+}
+
+// heldText says what waits for a destination that stands still.
+func heldText(l *pb.OutboxLane, now time.Time) string {
+	why := l.Error
+	if why == "" {
+		why = "it does not answer"
+	}
+	return fmt.Sprintf("%d for %s on %s, last moved %s: %s", l.Messages, l.To, l.Node, ago(l.Since, now), printable(why))
 }
 
 func unmetText(selector string, twins uint32) string {

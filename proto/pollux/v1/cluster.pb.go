@@ -110,6 +110,10 @@ type GetStatusResponse struct {
 	QuarantinedTwins uint64 `protobuf:"varint,29,opt,name=quarantined_twins,json=quarantinedTwins,proto3" json:"quarantined_twins,omitempty"`
 	// Quotas of projects that are nearly or wholly used up.
 	QuotaWarnings []string `protobuf:"bytes,30,rep,name=quota_warnings,json=quotaWarnings,proto3" json:"quota_warnings,omitempty"`
+	// What twins have said and topics, rules and logics have not yet taken; sum over the nodes that answer.
+	OutboxMessages uint64 `protobuf:"varint,31,opt,name=outbox_messages,json=outboxMessages,proto3" json:"outbox_messages,omitempty"`
+	// Destinations that stand still: no answer for 5 s, or an error. The longest first, at most 20.
+	OutboxHeld    []*OutboxLane `protobuf:"bytes,32,rep,name=outbox_held,json=outboxHeld,proto3" json:"outbox_held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -354,6 +358,109 @@ func (x *GetStatusResponse) GetQuotaWarnings() []string {
 	return nil
 }
 
+func (x *GetStatusResponse) GetOutboxMessages() uint64 {
+	if x != nil {
+		return x.OutboxMessages
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetOutboxHeld() []*OutboxLane {
+	if x != nil {
+		return x.OutboxHeld
+	}
+	return nil
+}
+
+// OutboxLane is what waits on one node for one destination.
+type OutboxLane struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A topic's id, rule/ID, or run/ID of a route whose logic is to see the messages first; with dead/ before it what is to be a dead letter.
+	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// Name of the node.
+	Node     string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Messages uint64 `protobuf:"varint,3,opt,name=messages,proto3" json:"messages,omitempty"`
+	Bytes    uint64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Since when none has left.
+	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	// Why the last try failed; empty where there is no answer yet.
+	Error         string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutboxLane) Reset() {
+	*x = OutboxLane{}
+	mi := &file_pollux_v1_cluster_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutboxLane) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutboxLane) ProtoMessage() {}
+
+func (x *OutboxLane) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_cluster_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutboxLane.ProtoReflect.Descriptor instead.
+func (*OutboxLane) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *OutboxLane) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *OutboxLane) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *OutboxLane) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *OutboxLane) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *OutboxLane) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *OutboxLane) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 type Node struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -400,7 +507,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[2]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +519,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[2]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +532,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{2}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Node) GetId() string {
@@ -618,7 +725,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[3]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +737,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[3]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +750,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{3}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 type ListNodesResponse struct {
@@ -655,7 +762,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[4]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +774,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[4]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +787,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{4}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListNodesResponse) GetNodes() []*Node {
@@ -706,7 +813,7 @@ type GetPlacementRequest struct {
 
 func (x *GetPlacementRequest) Reset() {
 	*x = GetPlacementRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[5]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +825,7 @@ func (x *GetPlacementRequest) String() string {
 func (*GetPlacementRequest) ProtoMessage() {}
 
 func (x *GetPlacementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[5]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +838,7 @@ func (x *GetPlacementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPlacementRequest.ProtoReflect.Descriptor instead.
 func (*GetPlacementRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{5}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetPlacementRequest) GetId() string {
@@ -779,7 +886,7 @@ type GetPlacementResponse struct {
 
 func (x *GetPlacementResponse) Reset() {
 	*x = GetPlacementResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[6]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +898,7 @@ func (x *GetPlacementResponse) String() string {
 func (*GetPlacementResponse) ProtoMessage() {}
 
 func (x *GetPlacementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[6]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +911,7 @@ func (x *GetPlacementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPlacementResponse.ProtoReflect.Descriptor instead.
 func (*GetPlacementResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetPlacementResponse) GetPlacement() *Placement {
@@ -870,7 +977,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[7]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +989,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[7]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1002,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Placement) GetId() string {
@@ -1005,7 +1112,7 @@ type NodePlacement struct {
 
 func (x *NodePlacement) Reset() {
 	*x = NodePlacement{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[8]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1124,7 @@ func (x *NodePlacement) String() string {
 func (*NodePlacement) ProtoMessage() {}
 
 func (x *NodePlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[8]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1137,7 @@ func (x *NodePlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePlacement.ProtoReflect.Descriptor instead.
 func (*NodePlacement) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NodePlacement) GetId() string {
@@ -1103,7 +1210,7 @@ type ListSlotsRequest struct {
 
 func (x *ListSlotsRequest) Reset() {
 	*x = ListSlotsRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[9]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1222,7 @@ func (x *ListSlotsRequest) String() string {
 func (*ListSlotsRequest) ProtoMessage() {}
 
 func (x *ListSlotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[9]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1235,7 @@ func (x *ListSlotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSlotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSlotsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListSlotsRequest) GetNode() string {
@@ -1167,7 +1274,7 @@ type ListSlotsResponse struct {
 
 func (x *ListSlotsResponse) Reset() {
 	*x = ListSlotsResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[10]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1286,7 @@ func (x *ListSlotsResponse) String() string {
 func (*ListSlotsResponse) ProtoMessage() {}
 
 func (x *ListSlotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[10]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1299,7 @@ func (x *ListSlotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSlotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSlotsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListSlotsResponse) GetSlots() []*Slot {
@@ -1250,7 +1357,7 @@ type Slot struct {
 
 func (x *Slot) Reset() {
 	*x = Slot{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[11]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1369,7 @@ func (x *Slot) String() string {
 func (*Slot) ProtoMessage() {}
 
 func (x *Slot) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[11]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1382,7 @@ func (x *Slot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slot.ProtoReflect.Descriptor instead.
 func (*Slot) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Slot) GetSlot() uint32 {
@@ -1363,7 +1470,7 @@ type SlotMap struct {
 
 func (x *SlotMap) Reset() {
 	*x = SlotMap{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[12]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1482,7 @@ func (x *SlotMap) String() string {
 func (*SlotMap) ProtoMessage() {}
 
 func (x *SlotMap) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[12]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1495,7 @@ func (x *SlotMap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotMap.ProtoReflect.Descriptor instead.
 func (*SlotMap) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SlotMap) GetNodes() []string {
@@ -1436,7 +1543,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[13]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1555,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[13]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1568,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListMovesRequest) GetLimit() uint32 {
@@ -1480,7 +1587,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[14]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1599,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[14]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1612,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -1536,7 +1643,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[15]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1655,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[15]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1668,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Move) GetSlot() uint32 {
@@ -1636,7 +1743,7 @@ type DrainNodeRequest struct {
 
 func (x *DrainNodeRequest) Reset() {
 	*x = DrainNodeRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[16]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1755,7 @@ func (x *DrainNodeRequest) String() string {
 func (*DrainNodeRequest) ProtoMessage() {}
 
 func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[16]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1768,7 @@ func (x *DrainNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainNodeRequest.ProtoReflect.Descriptor instead.
 func (*DrainNodeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DrainNodeRequest) GetNode() string {
@@ -1680,7 +1787,7 @@ type DrainNodeResponse struct {
 
 func (x *DrainNodeResponse) Reset() {
 	*x = DrainNodeResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[17]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1799,7 @@ func (x *DrainNodeResponse) String() string {
 func (*DrainNodeResponse) ProtoMessage() {}
 
 func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[17]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1812,7 @@ func (x *DrainNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainNodeResponse.ProtoReflect.Descriptor instead.
 func (*DrainNodeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DrainNodeResponse) GetNode() *Node {
@@ -1724,7 +1831,7 @@ type UndrainNodeRequest struct {
 
 func (x *UndrainNodeRequest) Reset() {
 	*x = UndrainNodeRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[18]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +1843,7 @@ func (x *UndrainNodeRequest) String() string {
 func (*UndrainNodeRequest) ProtoMessage() {}
 
 func (x *UndrainNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[18]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +1856,7 @@ func (x *UndrainNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainNodeRequest.ProtoReflect.Descriptor instead.
 func (*UndrainNodeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UndrainNodeRequest) GetNode() string {
@@ -1768,7 +1875,7 @@ type UndrainNodeResponse struct {
 
 func (x *UndrainNodeResponse) Reset() {
 	*x = UndrainNodeResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[19]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1780,7 +1887,7 @@ func (x *UndrainNodeResponse) String() string {
 func (*UndrainNodeResponse) ProtoMessage() {}
 
 func (x *UndrainNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[19]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1793,7 +1900,7 @@ func (x *UndrainNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainNodeResponse.ProtoReflect.Descriptor instead.
 func (*UndrainNodeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UndrainNodeResponse) GetNode() *Node {
@@ -1812,7 +1919,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[20]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1824,7 +1931,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[20]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,7 +1944,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -1857,7 +1964,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[21]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +1976,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[21]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +1989,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RemoveNodeResponse) GetNode() *Node {
@@ -1902,7 +2009,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[22]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2021,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[22]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2034,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TransferLeadershipRequest) GetNode() string {
@@ -1948,7 +2055,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[23]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2067,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[23]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2080,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{23}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TransferLeadershipResponse) GetLeader() string {
@@ -1998,7 +2105,7 @@ type CheckClusterRequest struct {
 
 func (x *CheckClusterRequest) Reset() {
 	*x = CheckClusterRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[24]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2117,7 @@ func (x *CheckClusterRequest) String() string {
 func (*CheckClusterRequest) ProtoMessage() {}
 
 func (x *CheckClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[24]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2130,7 @@ func (x *CheckClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckClusterRequest.ProtoReflect.Descriptor instead.
 func (*CheckClusterRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{24}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 type CheckClusterResponse struct {
@@ -2040,7 +2147,7 @@ type CheckClusterResponse struct {
 
 func (x *CheckClusterResponse) Reset() {
 	*x = CheckClusterResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[25]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2159,7 @@ func (x *CheckClusterResponse) String() string {
 func (*CheckClusterResponse) ProtoMessage() {}
 
 func (x *CheckClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[25]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2172,7 @@ func (x *CheckClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckClusterResponse.ProtoReflect.Descriptor instead.
 func (*CheckClusterResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{25}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CheckClusterResponse) GetOk() bool {
@@ -2112,7 +2219,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[26]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2231,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[26]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2244,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{26}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Finding) GetSeverity() string {
@@ -2184,7 +2291,7 @@ type NodeChecksum struct {
 
 func (x *NodeChecksum) Reset() {
 	*x = NodeChecksum{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[27]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2303,7 @@ func (x *NodeChecksum) String() string {
 func (*NodeChecksum) ProtoMessage() {}
 
 func (x *NodeChecksum) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[27]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2316,7 @@ func (x *NodeChecksum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeChecksum.ProtoReflect.Descriptor instead.
 func (*NodeChecksum) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{27}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *NodeChecksum) GetNode() string {
@@ -2258,7 +2365,7 @@ type Checksum struct {
 
 func (x *Checksum) Reset() {
 	*x = Checksum{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[28]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2377,7 @@ func (x *Checksum) String() string {
 func (*Checksum) ProtoMessage() {}
 
 func (x *Checksum) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[28]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2390,7 @@ func (x *Checksum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checksum.ProtoReflect.Descriptor instead.
 func (*Checksum) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{28}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Checksum) GetIndex() uint64 {
@@ -2310,7 +2417,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[29]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2429,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[29]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2442,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{29}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateJoinTokenRequest) GetTtl() *durationpb.Duration {
@@ -2359,7 +2466,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[30]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2478,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[30]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2491,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{30}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() string {
@@ -2431,7 +2538,7 @@ type JoinToken struct {
 
 func (x *JoinToken) Reset() {
 	*x = JoinToken{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[31]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2550,7 @@ func (x *JoinToken) String() string {
 func (*JoinToken) ProtoMessage() {}
 
 func (x *JoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[31]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2563,7 @@ func (x *JoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
 func (*JoinToken) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{31}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *JoinToken) GetId() string {
@@ -2502,7 +2609,7 @@ type ListJoinTokensRequest struct {
 
 func (x *ListJoinTokensRequest) Reset() {
 	*x = ListJoinTokensRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[32]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2621,7 @@ func (x *ListJoinTokensRequest) String() string {
 func (*ListJoinTokensRequest) ProtoMessage() {}
 
 func (x *ListJoinTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[32]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2634,7 @@ func (x *ListJoinTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJoinTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListJoinTokensRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{33}
 }
 
 type ListJoinTokensResponse struct {
@@ -2539,7 +2646,7 @@ type ListJoinTokensResponse struct {
 
 func (x *ListJoinTokensResponse) Reset() {
 	*x = ListJoinTokensResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[33]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2658,7 @@ func (x *ListJoinTokensResponse) String() string {
 func (*ListJoinTokensResponse) ProtoMessage() {}
 
 func (x *ListJoinTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[33]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2671,7 @@ func (x *ListJoinTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJoinTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListJoinTokensResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListJoinTokensResponse) GetTokens() []*JoinToken {
@@ -2583,7 +2690,7 @@ type RevokeJoinTokenRequest struct {
 
 func (x *RevokeJoinTokenRequest) Reset() {
 	*x = RevokeJoinTokenRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[34]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +2702,7 @@ func (x *RevokeJoinTokenRequest) String() string {
 func (*RevokeJoinTokenRequest) ProtoMessage() {}
 
 func (x *RevokeJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[34]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +2715,7 @@ func (x *RevokeJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RevokeJoinTokenRequest) GetId() string {
@@ -2626,7 +2733,7 @@ type RevokeJoinTokenResponse struct {
 
 func (x *RevokeJoinTokenResponse) Reset() {
 	*x = RevokeJoinTokenResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[35]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2638,7 +2745,7 @@ func (x *RevokeJoinTokenResponse) String() string {
 func (*RevokeJoinTokenResponse) ProtoMessage() {}
 
 func (x *RevokeJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[35]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2651,7 +2758,7 @@ func (x *RevokeJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{36}
 }
 
 type RotateGossipKeyRequest struct {
@@ -2662,7 +2769,7 @@ type RotateGossipKeyRequest struct {
 
 func (x *RotateGossipKeyRequest) Reset() {
 	*x = RotateGossipKeyRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[36]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +2781,7 @@ func (x *RotateGossipKeyRequest) String() string {
 func (*RotateGossipKeyRequest) ProtoMessage() {}
 
 func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[36]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +2794,7 @@ func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{37}
 }
 
 type RotateGossipKeyResponse struct {
@@ -2700,7 +2807,7 @@ type RotateGossipKeyResponse struct {
 
 func (x *RotateGossipKeyResponse) Reset() {
 	*x = RotateGossipKeyResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[37]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2712,7 +2819,7 @@ func (x *RotateGossipKeyResponse) String() string {
 func (*RotateGossipKeyResponse) ProtoMessage() {}
 
 func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[37]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2725,7 +2832,7 @@ func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RotateGossipKeyResponse) GetKeys() uint32 {
@@ -2743,7 +2850,7 @@ type RotateCARequest struct {
 
 func (x *RotateCARequest) Reset() {
 	*x = RotateCARequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[38]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2755,7 +2862,7 @@ func (x *RotateCARequest) String() string {
 func (*RotateCARequest) ProtoMessage() {}
 
 func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[38]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2768,7 +2875,7 @@ func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateCARequest.ProtoReflect.Descriptor instead.
 func (*RotateCARequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{39}
 }
 
 type RotateCAResponse struct {
@@ -2783,7 +2890,7 @@ type RotateCAResponse struct {
 
 func (x *RotateCAResponse) Reset() {
 	*x = RotateCAResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[39]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +2902,7 @@ func (x *RotateCAResponse) String() string {
 func (*RotateCAResponse) ProtoMessage() {}
 
 func (x *RotateCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[39]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +2915,7 @@ func (x *RotateCAResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateCAResponse.ProtoReflect.Descriptor instead.
 func (*RotateCAResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RotateCAResponse) GetFingerprint() string {
@@ -2835,7 +2942,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[40]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2847,7 +2954,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[40]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2860,7 +2967,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{40}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BackupRequest) GetWithoutHistory() bool {
@@ -2883,7 +2990,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[41]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +3002,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[41]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +3015,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{41}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *BackupResponse) GetPart() isBackupResponse_Part {
@@ -2972,7 +3079,7 @@ type BackupSummary struct {
 
 func (x *BackupSummary) Reset() {
 	*x = BackupSummary{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[42]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3091,7 @@ func (x *BackupSummary) String() string {
 func (*BackupSummary) ProtoMessage() {}
 
 func (x *BackupSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[42]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3104,7 @@ func (x *BackupSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupSummary.ProtoReflect.Descriptor instead.
 func (*BackupSummary) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{42}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *BackupSummary) GetClusterId() string {
@@ -3065,7 +3172,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[43]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3184,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[43]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3197,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{43}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RestoreRequest) GetChunk() []byte {
@@ -3110,7 +3217,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[44]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3122,7 +3229,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[44]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3135,7 +3242,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{44}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RestoreResponse) GetSummary() *BackupSummary {
@@ -3156,7 +3263,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[45]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3168,7 +3275,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[45]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3181,7 +3288,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{45}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WatchRequest) GetKind() string {
@@ -3214,7 +3321,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_pollux_v1_cluster_proto_msgTypes[46]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3226,7 +3333,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_cluster_proto_msgTypes[46]
+	mi := &file_pollux_v1_cluster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3239,7 +3346,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{46}
+	return file_pollux_v1_cluster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *WatchResponse) GetKind() string {
@@ -3289,8 +3396,7 @@ var File_pollux_v1_cluster_proto protoreflect.FileDescriptor
 const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"\x17pollux/v1/cluster.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xc1\n" +
-	"\n" +
+	"\x10GetStatusRequest\"\xa2\v\n" +
 	"\x11GetStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -3327,7 +3433,10 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\tnode_name\x18\x1b \x01(\tR\bnodeName\x12Y\n" +
 	"\x0funmet_selectors\x18\x1c \x03(\v20.pollux.v1.GetStatusResponse.UnmetSelectorsEntryR\x0eunmetSelectors\x12+\n" +
 	"\x11quarantined_twins\x18\x1d \x01(\x04R\x10quarantinedTwins\x12%\n" +
-	"\x0equota_warnings\x18\x1e \x03(\tR\rquotaWarnings\x1a<\n" +
+	"\x0equota_warnings\x18\x1e \x03(\tR\rquotaWarnings\x12'\n" +
+	"\x0foutbox_messages\x18\x1f \x01(\x04R\x0eoutboxMessages\x126\n" +
+	"\voutbox_held\x18  \x03(\v2\x15.pollux.v1.OutboxLaneR\n" +
+	"outboxHeld\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
@@ -3336,7 +3445,15 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aA\n" +
 	"\x13UnmetSelectorsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xaf\b\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xaa\x01\n" +
+	"\n" +
+	"OutboxLane\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1a\n" +
+	"\bmessages\x18\x03 \x01(\x04R\bmessages\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\xaf\b\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12 \n" +
@@ -3599,140 +3716,143 @@ func file_pollux_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_cluster_proto_rawDescData
 }
 
-var file_pollux_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_pollux_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_pollux_v1_cluster_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),           // 0: pollux.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),          // 1: pollux.v1.GetStatusResponse
-	(*Node)(nil),                       // 2: pollux.v1.Node
-	(*ListNodesRequest)(nil),           // 3: pollux.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),          // 4: pollux.v1.ListNodesResponse
-	(*GetPlacementRequest)(nil),        // 5: pollux.v1.GetPlacementRequest
-	(*GetPlacementResponse)(nil),       // 6: pollux.v1.GetPlacementResponse
-	(*Placement)(nil),                  // 7: pollux.v1.Placement
-	(*NodePlacement)(nil),              // 8: pollux.v1.NodePlacement
-	(*ListSlotsRequest)(nil),           // 9: pollux.v1.ListSlotsRequest
-	(*ListSlotsResponse)(nil),          // 10: pollux.v1.ListSlotsResponse
-	(*Slot)(nil),                       // 11: pollux.v1.Slot
-	(*SlotMap)(nil),                    // 12: pollux.v1.SlotMap
-	(*ListMovesRequest)(nil),           // 13: pollux.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),          // 14: pollux.v1.ListMovesResponse
-	(*Move)(nil),                       // 15: pollux.v1.Move
-	(*DrainNodeRequest)(nil),           // 16: pollux.v1.DrainNodeRequest
-	(*DrainNodeResponse)(nil),          // 17: pollux.v1.DrainNodeResponse
-	(*UndrainNodeRequest)(nil),         // 18: pollux.v1.UndrainNodeRequest
-	(*UndrainNodeResponse)(nil),        // 19: pollux.v1.UndrainNodeResponse
-	(*RemoveNodeRequest)(nil),          // 20: pollux.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 21: pollux.v1.RemoveNodeResponse
-	(*TransferLeadershipRequest)(nil),  // 22: pollux.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 23: pollux.v1.TransferLeadershipResponse
-	(*CheckClusterRequest)(nil),        // 24: pollux.v1.CheckClusterRequest
-	(*CheckClusterResponse)(nil),       // 25: pollux.v1.CheckClusterResponse
-	(*Finding)(nil),                    // 26: pollux.v1.Finding
-	(*NodeChecksum)(nil),               // 27: pollux.v1.NodeChecksum
-	(*Checksum)(nil),                   // 28: pollux.v1.Checksum
-	(*CreateJoinTokenRequest)(nil),     // 29: pollux.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil),    // 30: pollux.v1.CreateJoinTokenResponse
-	(*JoinToken)(nil),                  // 31: pollux.v1.JoinToken
-	(*ListJoinTokensRequest)(nil),      // 32: pollux.v1.ListJoinTokensRequest
-	(*ListJoinTokensResponse)(nil),     // 33: pollux.v1.ListJoinTokensResponse
-	(*RevokeJoinTokenRequest)(nil),     // 34: pollux.v1.RevokeJoinTokenRequest
-	(*RevokeJoinTokenResponse)(nil),    // 35: pollux.v1.RevokeJoinTokenResponse
-	(*RotateGossipKeyRequest)(nil),     // 36: pollux.v1.RotateGossipKeyRequest
-	(*RotateGossipKeyResponse)(nil),    // 37: pollux.v1.RotateGossipKeyResponse
-	(*RotateCARequest)(nil),            // 38: pollux.v1.RotateCARequest
-	(*RotateCAResponse)(nil),           // 39: pollux.v1.RotateCAResponse
-	(*BackupRequest)(nil),              // 40: pollux.v1.BackupRequest
-	(*BackupResponse)(nil),             // 41: pollux.v1.BackupResponse
-	(*BackupSummary)(nil),              // 42: pollux.v1.BackupSummary
-	(*RestoreRequest)(nil),             // 43: pollux.v1.RestoreRequest
-	(*RestoreResponse)(nil),            // 44: pollux.v1.RestoreResponse
-	(*WatchRequest)(nil),               // 45: pollux.v1.WatchRequest
-	(*WatchResponse)(nil),              // 46: pollux.v1.WatchResponse
-	nil,                                // 47: pollux.v1.GetStatusResponse.AddressesEntry
-	nil,                                // 48: pollux.v1.GetStatusResponse.RefusedEntry
-	nil,                                // 49: pollux.v1.GetStatusResponse.UnmetSelectorsEntry
-	nil,                                // 50: pollux.v1.Node.AddressesEntry
-	nil,                                // 51: pollux.v1.Node.LabelsEntry
-	nil,                                // 52: pollux.v1.GetPlacementResponse.SlotsByNodeEntry
-	(*timestamppb.Timestamp)(nil),      // 53: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 54: google.protobuf.Duration
+	(*OutboxLane)(nil),                 // 2: pollux.v1.OutboxLane
+	(*Node)(nil),                       // 3: pollux.v1.Node
+	(*ListNodesRequest)(nil),           // 4: pollux.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),          // 5: pollux.v1.ListNodesResponse
+	(*GetPlacementRequest)(nil),        // 6: pollux.v1.GetPlacementRequest
+	(*GetPlacementResponse)(nil),       // 7: pollux.v1.GetPlacementResponse
+	(*Placement)(nil),                  // 8: pollux.v1.Placement
+	(*NodePlacement)(nil),              // 9: pollux.v1.NodePlacement
+	(*ListSlotsRequest)(nil),           // 10: pollux.v1.ListSlotsRequest
+	(*ListSlotsResponse)(nil),          // 11: pollux.v1.ListSlotsResponse
+	(*Slot)(nil),                       // 12: pollux.v1.Slot
+	(*SlotMap)(nil),                    // 13: pollux.v1.SlotMap
+	(*ListMovesRequest)(nil),           // 14: pollux.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),          // 15: pollux.v1.ListMovesResponse
+	(*Move)(nil),                       // 16: pollux.v1.Move
+	(*DrainNodeRequest)(nil),           // 17: pollux.v1.DrainNodeRequest
+	(*DrainNodeResponse)(nil),          // 18: pollux.v1.DrainNodeResponse
+	(*UndrainNodeRequest)(nil),         // 19: pollux.v1.UndrainNodeRequest
+	(*UndrainNodeResponse)(nil),        // 20: pollux.v1.UndrainNodeResponse
+	(*RemoveNodeRequest)(nil),          // 21: pollux.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 22: pollux.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 23: pollux.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 24: pollux.v1.TransferLeadershipResponse
+	(*CheckClusterRequest)(nil),        // 25: pollux.v1.CheckClusterRequest
+	(*CheckClusterResponse)(nil),       // 26: pollux.v1.CheckClusterResponse
+	(*Finding)(nil),                    // 27: pollux.v1.Finding
+	(*NodeChecksum)(nil),               // 28: pollux.v1.NodeChecksum
+	(*Checksum)(nil),                   // 29: pollux.v1.Checksum
+	(*CreateJoinTokenRequest)(nil),     // 30: pollux.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),    // 31: pollux.v1.CreateJoinTokenResponse
+	(*JoinToken)(nil),                  // 32: pollux.v1.JoinToken
+	(*ListJoinTokensRequest)(nil),      // 33: pollux.v1.ListJoinTokensRequest
+	(*ListJoinTokensResponse)(nil),     // 34: pollux.v1.ListJoinTokensResponse
+	(*RevokeJoinTokenRequest)(nil),     // 35: pollux.v1.RevokeJoinTokenRequest
+	(*RevokeJoinTokenResponse)(nil),    // 36: pollux.v1.RevokeJoinTokenResponse
+	(*RotateGossipKeyRequest)(nil),     // 37: pollux.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil),    // 38: pollux.v1.RotateGossipKeyResponse
+	(*RotateCARequest)(nil),            // 39: pollux.v1.RotateCARequest
+	(*RotateCAResponse)(nil),           // 40: pollux.v1.RotateCAResponse
+	(*BackupRequest)(nil),              // 41: pollux.v1.BackupRequest
+	(*BackupResponse)(nil),             // 42: pollux.v1.BackupResponse
+	(*BackupSummary)(nil),              // 43: pollux.v1.BackupSummary
+	(*RestoreRequest)(nil),             // 44: pollux.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 45: pollux.v1.RestoreResponse
+	(*WatchRequest)(nil),               // 46: pollux.v1.WatchRequest
+	(*WatchResponse)(nil),              // 47: pollux.v1.WatchResponse
+	nil,                                // 48: pollux.v1.GetStatusResponse.AddressesEntry
+	nil,                                // 49: pollux.v1.GetStatusResponse.RefusedEntry
+	nil,                                // 50: pollux.v1.GetStatusResponse.UnmetSelectorsEntry
+	nil,                                // 51: pollux.v1.Node.AddressesEntry
+	nil,                                // 52: pollux.v1.Node.LabelsEntry
+	nil,                                // 53: pollux.v1.GetPlacementResponse.SlotsByNodeEntry
+	(*timestamppb.Timestamp)(nil),      // 54: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 55: google.protobuf.Duration
 }
 var file_pollux_v1_cluster_proto_depIdxs = []int32{
-	53, // 0: pollux.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
-	47, // 1: pollux.v1.GetStatusResponse.addresses:type_name -> pollux.v1.GetStatusResponse.AddressesEntry
-	48, // 2: pollux.v1.GetStatusResponse.refused:type_name -> pollux.v1.GetStatusResponse.RefusedEntry
-	49, // 3: pollux.v1.GetStatusResponse.unmet_selectors:type_name -> pollux.v1.GetStatusResponse.UnmetSelectorsEntry
-	50, // 4: pollux.v1.Node.addresses:type_name -> pollux.v1.Node.AddressesEntry
-	53, // 5: pollux.v1.Node.start_time:type_name -> google.protobuf.Timestamp
-	51, // 6: pollux.v1.Node.labels:type_name -> pollux.v1.Node.LabelsEntry
-	53, // 7: pollux.v1.Node.raft_contact_time:type_name -> google.protobuf.Timestamp
-	53, // 8: pollux.v1.Node.certificate_expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 9: pollux.v1.ListNodesResponse.nodes:type_name -> pollux.v1.Node
-	7,  // 10: pollux.v1.GetPlacementResponse.placement:type_name -> pollux.v1.Placement
-	52, // 11: pollux.v1.GetPlacementResponse.slots_by_node:type_name -> pollux.v1.GetPlacementResponse.SlotsByNodeEntry
-	8,  // 12: pollux.v1.GetPlacementResponse.nodes:type_name -> pollux.v1.NodePlacement
-	7,  // 13: pollux.v1.GetPlacementResponse.twins:type_name -> pollux.v1.Placement
-	11, // 14: pollux.v1.ListSlotsResponse.slots:type_name -> pollux.v1.Slot
-	12, // 15: pollux.v1.ListSlotsResponse.map:type_name -> pollux.v1.SlotMap
-	15, // 16: pollux.v1.ListMovesResponse.moves:type_name -> pollux.v1.Move
-	53, // 17: pollux.v1.Move.begin_time:type_name -> google.protobuf.Timestamp
-	53, // 18: pollux.v1.Move.end_time:type_name -> google.protobuf.Timestamp
-	2,  // 19: pollux.v1.DrainNodeResponse.node:type_name -> pollux.v1.Node
-	2,  // 20: pollux.v1.UndrainNodeResponse.node:type_name -> pollux.v1.Node
-	2,  // 21: pollux.v1.RemoveNodeResponse.node:type_name -> pollux.v1.Node
-	26, // 22: pollux.v1.CheckClusterResponse.findings:type_name -> pollux.v1.Finding
-	27, // 23: pollux.v1.CheckClusterResponse.checksums:type_name -> pollux.v1.NodeChecksum
-	28, // 24: pollux.v1.NodeChecksum.sums:type_name -> pollux.v1.Checksum
-	54, // 25: pollux.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
-	53, // 26: pollux.v1.CreateJoinTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
-	53, // 27: pollux.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
-	53, // 28: pollux.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
-	31, // 29: pollux.v1.ListJoinTokensResponse.tokens:type_name -> pollux.v1.JoinToken
-	53, // 30: pollux.v1.RotateCAResponse.former_until:type_name -> google.protobuf.Timestamp
-	42, // 31: pollux.v1.BackupResponse.done:type_name -> pollux.v1.BackupSummary
-	53, // 32: pollux.v1.BackupSummary.time:type_name -> google.protobuf.Timestamp
-	42, // 33: pollux.v1.RestoreResponse.summary:type_name -> pollux.v1.BackupSummary
-	0,  // 34: pollux.v1.ClusterService.GetStatus:input_type -> pollux.v1.GetStatusRequest
-	3,  // 35: pollux.v1.ClusterService.ListNodes:input_type -> pollux.v1.ListNodesRequest
-	5,  // 36: pollux.v1.ClusterService.GetPlacement:input_type -> pollux.v1.GetPlacementRequest
-	9,  // 37: pollux.v1.ClusterService.ListSlots:input_type -> pollux.v1.ListSlotsRequest
-	13, // 38: pollux.v1.ClusterService.ListMoves:input_type -> pollux.v1.ListMovesRequest
-	24, // 39: pollux.v1.ClusterService.CheckCluster:input_type -> pollux.v1.CheckClusterRequest
-	16, // 40: pollux.v1.ClusterService.DrainNode:input_type -> pollux.v1.DrainNodeRequest
-	18, // 41: pollux.v1.ClusterService.UndrainNode:input_type -> pollux.v1.UndrainNodeRequest
-	20, // 42: pollux.v1.ClusterService.RemoveNode:input_type -> pollux.v1.RemoveNodeRequest
-	22, // 43: pollux.v1.ClusterService.TransferLeadership:input_type -> pollux.v1.TransferLeadershipRequest
-	29, // 44: pollux.v1.ClusterService.CreateJoinToken:input_type -> pollux.v1.CreateJoinTokenRequest
-	32, // 45: pollux.v1.ClusterService.ListJoinTokens:input_type -> pollux.v1.ListJoinTokensRequest
-	34, // 46: pollux.v1.ClusterService.RevokeJoinToken:input_type -> pollux.v1.RevokeJoinTokenRequest
-	36, // 47: pollux.v1.ClusterService.RotateGossipKey:input_type -> pollux.v1.RotateGossipKeyRequest
-	38, // 48: pollux.v1.ClusterService.RotateCA:input_type -> pollux.v1.RotateCARequest
-	40, // 49: pollux.v1.ClusterService.Backup:input_type -> pollux.v1.BackupRequest
-	43, // 50: pollux.v1.ClusterService.Restore:input_type -> pollux.v1.RestoreRequest
-	45, // 51: pollux.v1.WatchService.Watch:input_type -> pollux.v1.WatchRequest
-	1,  // 52: pollux.v1.ClusterService.GetStatus:output_type -> pollux.v1.GetStatusResponse
-	4,  // 53: pollux.v1.ClusterService.ListNodes:output_type -> pollux.v1.ListNodesResponse
-	6,  // 54: pollux.v1.ClusterService.GetPlacement:output_type -> pollux.v1.GetPlacementResponse
-	10, // 55: pollux.v1.ClusterService.ListSlots:output_type -> pollux.v1.ListSlotsResponse
-	14, // 56: pollux.v1.ClusterService.ListMoves:output_type -> pollux.v1.ListMovesResponse
-	25, // 57: pollux.v1.ClusterService.CheckCluster:output_type -> pollux.v1.CheckClusterResponse
-	17, // 58: pollux.v1.ClusterService.DrainNode:output_type -> pollux.v1.DrainNodeResponse
-	19, // 59: pollux.v1.ClusterService.UndrainNode:output_type -> pollux.v1.UndrainNodeResponse
-	21, // 60: pollux.v1.ClusterService.RemoveNode:output_type -> pollux.v1.RemoveNodeResponse
-	23, // 61: pollux.v1.ClusterService.TransferLeadership:output_type -> pollux.v1.TransferLeadershipResponse
-	30, // 62: pollux.v1.ClusterService.CreateJoinToken:output_type -> pollux.v1.CreateJoinTokenResponse
-	33, // 63: pollux.v1.ClusterService.ListJoinTokens:output_type -> pollux.v1.ListJoinTokensResponse
-	35, // 64: pollux.v1.ClusterService.RevokeJoinToken:output_type -> pollux.v1.RevokeJoinTokenResponse
-	37, // 65: pollux.v1.ClusterService.RotateGossipKey:output_type -> pollux.v1.RotateGossipKeyResponse
-	39, // 66: pollux.v1.ClusterService.RotateCA:output_type -> pollux.v1.RotateCAResponse
-	41, // 67: pollux.v1.ClusterService.Backup:output_type -> pollux.v1.BackupResponse
-	44, // 68: pollux.v1.ClusterService.Restore:output_type -> pollux.v1.RestoreResponse
-	46, // 69: pollux.v1.WatchService.Watch:output_type -> pollux.v1.WatchResponse
-	52, // [52:70] is the sub-list for method output_type
-	34, // [34:52] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	54, // 0: pollux.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
+	48, // 1: pollux.v1.GetStatusResponse.addresses:type_name -> pollux.v1.GetStatusResponse.AddressesEntry
+	49, // 2: pollux.v1.GetStatusResponse.refused:type_name -> pollux.v1.GetStatusResponse.RefusedEntry
+	50, // 3: pollux.v1.GetStatusResponse.unmet_selectors:type_name -> pollux.v1.GetStatusResponse.UnmetSelectorsEntry
+	2,  // 4: pollux.v1.GetStatusResponse.outbox_held:type_name -> pollux.v1.OutboxLane
+	54, // 5: pollux.v1.OutboxLane.since:type_name -> google.protobuf.Timestamp
+	51, // 6: pollux.v1.Node.addresses:type_name -> pollux.v1.Node.AddressesEntry
+	54, // 7: pollux.v1.Node.start_time:type_name -> google.protobuf.Timestamp
+	52, // 8: pollux.v1.Node.labels:type_name -> pollux.v1.Node.LabelsEntry
+	54, // 9: pollux.v1.Node.raft_contact_time:type_name -> google.protobuf.Timestamp
+	54, // 10: pollux.v1.Node.certificate_expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 11: pollux.v1.ListNodesResponse.nodes:type_name -> pollux.v1.Node
+	8,  // 12: pollux.v1.GetPlacementResponse.placement:type_name -> pollux.v1.Placement
+	53, // 13: pollux.v1.GetPlacementResponse.slots_by_node:type_name -> pollux.v1.GetPlacementResponse.SlotsByNodeEntry
+	9,  // 14: pollux.v1.GetPlacementResponse.nodes:type_name -> pollux.v1.NodePlacement
+	8,  // 15: pollux.v1.GetPlacementResponse.twins:type_name -> pollux.v1.Placement
+	12, // 16: pollux.v1.ListSlotsResponse.slots:type_name -> pollux.v1.Slot
+	13, // 17: pollux.v1.ListSlotsResponse.map:type_name -> pollux.v1.SlotMap
+	16, // 18: pollux.v1.ListMovesResponse.moves:type_name -> pollux.v1.Move
+	54, // 19: pollux.v1.Move.begin_time:type_name -> google.protobuf.Timestamp
+	54, // 20: pollux.v1.Move.end_time:type_name -> google.protobuf.Timestamp
+	3,  // 21: pollux.v1.DrainNodeResponse.node:type_name -> pollux.v1.Node
+	3,  // 22: pollux.v1.UndrainNodeResponse.node:type_name -> pollux.v1.Node
+	3,  // 23: pollux.v1.RemoveNodeResponse.node:type_name -> pollux.v1.Node
+	27, // 24: pollux.v1.CheckClusterResponse.findings:type_name -> pollux.v1.Finding
+	28, // 25: pollux.v1.CheckClusterResponse.checksums:type_name -> pollux.v1.NodeChecksum
+	29, // 26: pollux.v1.NodeChecksum.sums:type_name -> pollux.v1.Checksum
+	55, // 27: pollux.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	54, // 28: pollux.v1.CreateJoinTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
+	54, // 29: pollux.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
+	54, // 30: pollux.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	32, // 31: pollux.v1.ListJoinTokensResponse.tokens:type_name -> pollux.v1.JoinToken
+	54, // 32: pollux.v1.RotateCAResponse.former_until:type_name -> google.protobuf.Timestamp
+	43, // 33: pollux.v1.BackupResponse.done:type_name -> pollux.v1.BackupSummary
+	54, // 34: pollux.v1.BackupSummary.time:type_name -> google.protobuf.Timestamp
+	43, // 35: pollux.v1.RestoreResponse.summary:type_name -> pollux.v1.BackupSummary
+	0,  // 36: pollux.v1.ClusterService.GetStatus:input_type -> pollux.v1.GetStatusRequest
+	4,  // 37: pollux.v1.ClusterService.ListNodes:input_type -> pollux.v1.ListNodesRequest
+	6,  // 38: pollux.v1.ClusterService.GetPlacement:input_type -> pollux.v1.GetPlacementRequest
+	10, // 39: pollux.v1.ClusterService.ListSlots:input_type -> pollux.v1.ListSlotsRequest
+	14, // 40: pollux.v1.ClusterService.ListMoves:input_type -> pollux.v1.ListMovesRequest
+	25, // 41: pollux.v1.ClusterService.CheckCluster:input_type -> pollux.v1.CheckClusterRequest
+	17, // 42: pollux.v1.ClusterService.DrainNode:input_type -> pollux.v1.DrainNodeRequest
+	19, // 43: pollux.v1.ClusterService.UndrainNode:input_type -> pollux.v1.UndrainNodeRequest
+	21, // 44: pollux.v1.ClusterService.RemoveNode:input_type -> pollux.v1.RemoveNodeRequest
+	23, // 45: pollux.v1.ClusterService.TransferLeadership:input_type -> pollux.v1.TransferLeadershipRequest
+	30, // 46: pollux.v1.ClusterService.CreateJoinToken:input_type -> pollux.v1.CreateJoinTokenRequest
+	33, // 47: pollux.v1.ClusterService.ListJoinTokens:input_type -> pollux.v1.ListJoinTokensRequest
+	35, // 48: pollux.v1.ClusterService.RevokeJoinToken:input_type -> pollux.v1.RevokeJoinTokenRequest
+	37, // 49: pollux.v1.ClusterService.RotateGossipKey:input_type -> pollux.v1.RotateGossipKeyRequest
+	39, // 50: pollux.v1.ClusterService.RotateCA:input_type -> pollux.v1.RotateCARequest
+	41, // 51: pollux.v1.ClusterService.Backup:input_type -> pollux.v1.BackupRequest
+	44, // 52: pollux.v1.ClusterService.Restore:input_type -> pollux.v1.RestoreRequest
+	46, // 53: pollux.v1.WatchService.Watch:input_type -> pollux.v1.WatchRequest
+	1,  // 54: pollux.v1.ClusterService.GetStatus:output_type -> pollux.v1.GetStatusResponse
+	5,  // 55: pollux.v1.ClusterService.ListNodes:output_type -> pollux.v1.ListNodesResponse
+	7,  // 56: pollux.v1.ClusterService.GetPlacement:output_type -> pollux.v1.GetPlacementResponse
+	11, // 57: pollux.v1.ClusterService.ListSlots:output_type -> pollux.v1.ListSlotsResponse
+	15, // 58: pollux.v1.ClusterService.ListMoves:output_type -> pollux.v1.ListMovesResponse
+	26, // 59: pollux.v1.ClusterService.CheckCluster:output_type -> pollux.v1.CheckClusterResponse
+	18, // 60: pollux.v1.ClusterService.DrainNode:output_type -> pollux.v1.DrainNodeResponse
+	20, // 61: pollux.v1.ClusterService.UndrainNode:output_type -> pollux.v1.UndrainNodeResponse
+	22, // 62: pollux.v1.ClusterService.RemoveNode:output_type -> pollux.v1.RemoveNodeResponse
+	24, // 63: pollux.v1.ClusterService.TransferLeadership:output_type -> pollux.v1.TransferLeadershipResponse
+	31, // 64: pollux.v1.ClusterService.CreateJoinToken:output_type -> pollux.v1.CreateJoinTokenResponse
+	34, // 65: pollux.v1.ClusterService.ListJoinTokens:output_type -> pollux.v1.ListJoinTokensResponse
+	36, // 66: pollux.v1.ClusterService.RevokeJoinToken:output_type -> pollux.v1.RevokeJoinTokenResponse
+	38, // 67: pollux.v1.ClusterService.RotateGossipKey:output_type -> pollux.v1.RotateGossipKeyResponse
+	40, // 68: pollux.v1.ClusterService.RotateCA:output_type -> pollux.v1.RotateCAResponse
+	42, // 69: pollux.v1.ClusterService.Backup:output_type -> pollux.v1.BackupResponse
+	45, // 70: pollux.v1.ClusterService.Restore:output_type -> pollux.v1.RestoreResponse
+	47, // 71: pollux.v1.WatchService.Watch:output_type -> pollux.v1.WatchResponse
+	54, // [54:72] is the sub-list for method output_type
+	36, // [36:54] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_cluster_proto_init() }
@@ -3740,7 +3860,7 @@ func file_pollux_v1_cluster_proto_init() {
 	if File_pollux_v1_cluster_proto != nil {
 		return
 	}
-	file_pollux_v1_cluster_proto_msgTypes[41].OneofWrappers = []any{
+	file_pollux_v1_cluster_proto_msgTypes[42].OneofWrappers = []any{
 		(*BackupResponse_Chunk)(nil),
 		(*BackupResponse_Done)(nil),
 	}
@@ -3750,7 +3870,7 @@ func file_pollux_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_cluster_proto_rawDesc), len(file_pollux_v1_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/cluster.proto.
  */
 export const file_pollux_v1_cluster: GenFile = /*@__PURE__*/
-  fileDesc("Chdwb2xsdXgvdjEvY2x1c3Rlci5wcm90bxIJcG9sbHV4LnYxIhIKEEdldFN0YXR1c1JlcXVlc3QiuQcKEUdldFN0YXR1c1Jlc3BvbnNlEhIKCmNsdXN0ZXJfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIMCgRub2RlGAMgASgJEg4KBmxlYWRlchgEIAEoCRIQCghyZXZpc2lvbhgFIAEoBBIVCg1hcHBsaWVkX2luZGV4GAYgASgEEhoKEmZhaWx1cmVzX3RvbGVyYXRlZBgHIAEoDRINCgV0d2lucxgIIAEoBBIUCgxhY3RpdmVfdHdpbnMYCSABKAQSFwoPY29ubmVjdGVkX3R3aW5zGAogASgEEhQKDGZhdWx0eV90d2lucxgLIAEoBBIPCgdkcml2ZXJzGAwgASgEEi4KCnN0YXJ0X3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2hpc3RvcnlfbGFnGA4gASgEEh4KFmNoZWNrcG9pbnRfaW50ZXJ2YWxfbXMYDyABKA0SPgoJYWRkcmVzc2VzGBAgAygLMisucG9sbHV4LnYxLkdldFN0YXR1c1Jlc3BvbnNlLkFkZHJlc3Nlc0VudHJ5EjoKB3JlZnVzZWQYESADKAsyKS5wb2xsdXgudjEuR2V0U3RhdHVzUmVzcG9uc2UuUmVmdXNlZEVudHJ5EhcKD2ZhaWx1cmVzX3JlYXNvbhgSIAEoCRINCgVub2RlcxgTIAEoDRITCgtub2Rlc19hbGl2ZRgUIAEoDRIOCgZ2b3RlcnMYFSABKA0SFAoMdm90ZXJzX2FsaXZlGBYgASgNEg4KBnF1b3J1bRgXIAEoDRIUCgxzbG90c19tb3ZpbmcYGCABKA0SDgoGc2lsZW50GBkgAygJEhMKC2xlYWRlcl9uYW1lGBogASgJEhEKCW5vZGVfbmFtZRgbIAEoCRJJCg91bm1ldF9zZWxlY3RvcnMYHCADKAsyMC5wb2xsdXgudjEuR2V0U3RhdHVzUmVzcG9uc2UuVW5tZXRTZWxlY3RvcnNFbnRyeRIZChFxdWFyYW50aW5lZF90d2lucxgdIAEoBBIWCg5xdW90YV93YXJuaW5ncxgeIAMoCRowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi4KDFJlZnVzZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBGjUKE1VubWV0U2VsZWN0b3JzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4ASL3BQoETm9kZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhMKC2luY2FybmF0aW9uGAMgASgEEg0KBXN0YXRlGAQgASgJEgwKBHJvbGUYBSABKAkSGQoRYXZhaWxhYmlsaXR5X3pvbmUYBiABKAkSDwoHdmVyc2lvbhgHIAEoCRIxCglhZGRyZXNzZXMYCCADKAsyHi5wb2xsdXgudjEuTm9kZS5BZGRyZXNzZXNFbnRyeRINCgVzbG90cxgJIAEoDRIOCgZhY3RvcnMYCiABKAQSFAoMbWVtb3J5X2J5dGVzGAsgASgEEhoKEmd1ZXN0X21lbW9yeV9ieXRlcxgMIAEoBBISCgpkaXNrX2J5dGVzGA0gASgEEhEKCWNwdV9zaGFyZRgOIAEoARIuCgpzdGFydF90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghsZWFzZV9tcxgQIAEoAxISCgpnb3JvdXRpbmVzGBEgASgNEgwKBHNpdGUYEiABKAkSKwoGbGFiZWxzGBMgAygLMhsucG9sbHV4LnYxLk5vZGUuTGFiZWxzRW50cnkSDgoGd2VpZ2h0GBQgASgBEhQKDHNsb3RzX3RhcmdldBgVIAEoDRI1ChFyYWZ0X2NvbnRhY3RfdGltZRgWIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNYXBwbGllZF9pbmRleBgXIAEoBBIYChBoaXN0b3J5X2NvbXBsZXRlGBggASgIEg8KB3NpbGVuY2UYGSABKAkSOwoXY2VydGlmaWNhdGVfZXhwaXJlX3RpbWUYGiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGjAKDkFkZHJlc3Nlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASISChBMaXN0Tm9kZXNSZXF1ZXN0IjMKEUxpc3ROb2Rlc1Jlc3BvbnNlEh4KBW5vZGVzGAEgAygLMg8ucG9sbHV4LnYxLk5vZGUiVgoTR2V0UGxhY2VtZW50UmVxdWVzdBIKCgJpZBgBIAEoCRIMCgRub2RlGAIgASgJEhEKCXBhZ2Vfc2l6ZRgDIAEoDRISCgpwYWdlX3Rva2VuGAQgASgJIqMCChRHZXRQbGFjZW1lbnRSZXNwb25zZRInCglwbGFjZW1lbnQYASABKAsyFC5wb2xsdXgudjEuUGxhY2VtZW50EkcKDXNsb3RzX2J5X25vZGUYAiADKAsyMC5wb2xsdXgudjEuR2V0UGxhY2VtZW50UmVzcG9uc2UuU2xvdHNCeU5vZGVFbnRyeRInCgVub2RlcxgDIAMoCzIYLnBvbGx1eC52MS5Ob2RlUGxhY2VtZW50EiMKBXR3aW5zGAQgAygLMhQucG9sbHV4LnYxLlBsYWNlbWVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YBSABKAkaMgoQU2xvdHNCeU5vZGVFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBIuEBCglQbGFjZW1lbnQSCgoCaWQYASABKAkSDAoEc2xvdBgCIAEoDRIMCgRub2RlGAMgASgJEhMKC2luY2FybmF0aW9uGAQgASgEEg0KBXNpbmNlGAUgASgEEg4KBmFjdGl2ZRgGIAEoCBIRCglub2RlX25hbWUYByABKAkSDgoGdGFyZ2V0GAggASgJEhMKC3RhcmdldF9uYW1lGAkgASgJEg0KBXN0YXRlGAogASgJEhAKCHNlbGVjdG9yGAsgASgJEg8KB2F3YWl0ZWQYDCABKAkSDgoGYWJzZW50GA0gASgIIpgBCg1Ob2RlUGxhY2VtZW50EgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDQoFc3RhdGUYAyABKAkSGQoRYXZhaWxhYmlsaXR5X3pvbmUYBCABKAkSDgoGd2VpZ2h0GAUgASgBEg0KBXNsb3RzGAYgASgNEhQKDHNsb3RzX3RhcmdldBgHIAEoDRIOCgZhY3RvcnMYCCABKAQiPQoQTGlzdFNsb3RzUmVxdWVzdBIMCgRub2RlGAEgASgJEg4KBm1vdmluZxgCIAEoCBILCgNtYXAYAyABKAgidgoRTGlzdFNsb3RzUmVzcG9uc2USHgoFc2xvdHMYASADKAsyDy5wb2xsdXgudjEuU2xvdBIfCgNtYXAYAiABKAsyEi5wb2xsdXgudjEuU2xvdE1hcBIOCgZtb3ZpbmcYAyABKA0SEAoIcmV2aXNpb24YBCABKAQisAEKBFNsb3QSDAoEc2xvdBgBIAEoDRIMCgRub2RlGAIgASgJEhEKCW5vZGVfbmFtZRgDIAEoCRITCgtpbmNhcm5hdGlvbhgEIAEoBBINCgVzaW5jZRgFIAEoBBIOCgZ0YXJnZXQYBiABKAkSEwoLdGFyZ2V0X25hbWUYByABKAkSDQoFc3RhdGUYCCABKAkSDwoHYXdhaXRlZBgJIAEoCRIQCghzZWxlY3RvchgKIAEoCSJXCgdTbG90TWFwEg0KBW5vZGVzGAEgAygJEg0KBW5hbWVzGAIgAygJEg4KBm93bmVycxgDIAMoDRIPCgd0YXJnZXRzGAQgAygNEg0KBXNpbmNlGAUgAygEIiEKEExpc3RNb3Zlc1JlcXVlc3QSDQoFbGltaXQYASABKA0iMwoRTGlzdE1vdmVzUmVzcG9uc2USHgoFbW92ZXMYASADKAsyDy5wb2xsdXgudjEuTW92ZSLQAQoETW92ZRIMCgRzbG90GAEgASgNEgwKBGZyb20YAiABKAkSEQoJZnJvbV9uYW1lGAMgASgJEgoKAnRvGAQgASgJEg8KB3RvX25hbWUYBSABKAkSLgoKYmVnaW5fdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBXN0YXRlGAggASgJEg8KB2F3YWl0ZWQYCSABKAkiIAoQRHJhaW5Ob2RlUmVxdWVzdBIMCgRub2RlGAEgASgJIjIKEURyYWluTm9kZVJlc3BvbnNlEh0KBG5vZGUYASABKAsyDy5wb2xsdXgudjEuTm9kZSIiChJVbmRyYWluTm9kZVJlcXVlc3QSDAoEbm9kZRgBIAEoCSI0ChNVbmRyYWluTm9kZVJlc3BvbnNlEh0KBG5vZGUYASABKAsyDy5wb2xsdXgudjEuTm9kZSIhChFSZW1vdmVOb2RlUmVxdWVzdBIMCgRub2RlGAEgASgJIjMKElJlbW92ZU5vZGVSZXNwb25zZRIdCgRub2RlGAEgASgLMg8ucG9sbHV4LnYxLk5vZGUiKQoZVHJhbnNmZXJMZWFkZXJzaGlwUmVxdWVzdBIMCgRub2RlGAEgASgJIkEKGlRyYW5zZmVyTGVhZGVyc2hpcFJlc3BvbnNlEg4KBmxlYWRlchgBIAEoCRITCgtsZWFkZXJfbmFtZRgCIAEoCSIVChNDaGVja0NsdXN0ZXJSZXF1ZXN0IooBChRDaGVja0NsdXN0ZXJSZXNwb25zZRIKCgJvaxgBIAEoCBIkCghmaW5kaW5ncxgCIAMoCzISLnBvbGx1eC52MS5GaW5kaW5nEioKCWNoZWNrc3VtcxgDIAMoCzIXLnBvbGx1eC52MS5Ob2RlQ2hlY2tzdW0SFAoMYWdyZWVkX2luZGV4GAQgASgEIkgKB0ZpbmRpbmcSEAoIc2V2ZXJpdHkYASABKAkSDwoHc3ViamVjdBgCIAEoCRIMCgR0ZXh0GAMgASgJEgwKBG5vZGUYBCABKAkicwoMTm9kZUNoZWNrc3VtEgwKBG5vZGUYASABKAkSDAoEbmFtZRgCIAEoCRIVCg1hcHBsaWVkX2luZGV4GAMgASgEEiEKBHN1bXMYBCADKAsyEy5wb2xsdXgudjEuQ2hlY2tzdW0SDQoFZXJyb3IYBSABKAkiJgoIQ2hlY2tzdW0SDQoFaW5kZXgYASABKAQSCwoDc3VtGAIgASgJIkAKFkNyZWF0ZUpvaW5Ub2tlblJlcXVlc3QSJgoDdHRsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uInYKF0NyZWF0ZUpvaW5Ub2tlblJlc3BvbnNlEg0KBXRva2VuGAEgASgJEgoKAmlkGAIgASgJEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdjb21tYW5kGAQgASgJIpMBCglKb2luVG9rZW4SCgoCaWQYASABKAkSLwoLY3JlYXRlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJieRgEIAEoCRIMCgR1c2VkGAUgASgNIhcKFUxpc3RKb2luVG9rZW5zUmVxdWVzdCI+ChZMaXN0Sm9pblRva2Vuc1Jlc3BvbnNlEiQKBnRva2VucxgBIAMoCzIULnBvbGx1eC52MS5Kb2luVG9rZW4iJAoWUmV2b2tlSm9pblRva2VuUmVxdWVzdBIKCgJpZBgBIAEoCSIZChdSZXZva2VKb2luVG9rZW5SZXNwb25zZSIYChZSb3RhdGVHb3NzaXBLZXlSZXF1ZXN0IicKF1JvdGF0ZUdvc3NpcEtleVJlc3BvbnNlEgwKBGtleXMYASABKA0iEQoPUm90YXRlQ0FSZXF1ZXN0IlkKEFJvdGF0ZUNBUmVzcG9uc2USEwoLZmluZ2VycHJpbnQYASABKAkSMAoMZm9ybWVyX3VudGlsGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIoCg1CYWNrdXBSZXF1ZXN0EhcKD3dpdGhvdXRfaGlzdG9yeRgBIAEoCCJTCg5CYWNrdXBSZXNwb25zZRIPCgVjaHVuaxgBIAEoDEgAEigKBGRvbmUYAiABKAsyGC5wb2xsdXgudjEuQmFja3VwU3VtbWFyeUgAQgYKBHBhcnQirgEKDUJhY2t1cFN1bW1hcnkSEgoKY2x1c3Rlcl9pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIoCgR0aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRzaXplGAQgASgEEg4KBmRpZ2VzdBgFIAEoCRIPCgdyZWNvcmRzGAYgASgEEg0KBWJsb2JzGAcgASgEEg8KB3NhbXBsZXMYCCABKAQiHwoOUmVzdG9yZVJlcXVlc3QSDQoFY2h1bmsYASABKAwiPAoPUmVzdG9yZVJlc3BvbnNlEikKB3N1bW1hcnkYASABKAsyGC5wb2xsdXgudjEuQmFja3VwU3VtbWFyeSI0CgxXYXRjaFJlcXVlc3QSDAoEa2luZBgBIAEoCRIWCg5hZnRlcl9yZXZpc2lvbhgCIAEoBCJxCg1XYXRjaFJlc3BvbnNlEgwKBGtpbmQYASABKAkSCgoCaWQYAiABKAkSEAoIcmV2aXNpb24YAyABKAQSDwoHZGVsZXRlZBgEIAEoCBITCgtyZWNvcmRfanNvbhgFIAEoCRIOCgZzeW5jZWQYBiABKAgy6AoKDkNsdXN0ZXJTZXJ2aWNlEksKCUdldFN0YXR1cxIbLnBvbGx1eC52MS5HZXRTdGF0dXNSZXF1ZXN0GhwucG9sbHV4LnYxLkdldFN0YXR1c1Jlc3BvbnNlIgOQAgESSwoJTGlzdE5vZGVzEhsucG9sbHV4LnYxLkxpc3ROb2Rlc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdE5vZGVzUmVzcG9uc2UiA5ACARJUCgxHZXRQbGFjZW1lbnQSHi5wb2xsdXgudjEuR2V0UGxhY2VtZW50UmVxdWVzdBofLnBvbGx1eC52MS5HZXRQbGFjZW1lbnRSZXNwb25zZSIDkAIBEksKCUxpc3RTbG90cxIbLnBvbGx1eC52MS5MaXN0U2xvdHNSZXF1ZXN0GhwucG9sbHV4LnYxLkxpc3RTbG90c1Jlc3BvbnNlIgOQAgESSwoJTGlzdE1vdmVzEhsucG9sbHV4LnYxLkxpc3RNb3Zlc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdE1vdmVzUmVzcG9uc2UiA5ACARJUCgxDaGVja0NsdXN0ZXISHi5wb2xsdXgudjEuQ2hlY2tDbHVzdGVyUmVxdWVzdBofLnBvbGx1eC52MS5DaGVja0NsdXN0ZXJSZXNwb25zZSIDkAIBEkYKCURyYWluTm9kZRIbLnBvbGx1eC52MS5EcmFpbk5vZGVSZXF1ZXN0GhwucG9sbHV4LnYxLkRyYWluTm9kZVJlc3BvbnNlEkwKC1VuZHJhaW5Ob2RlEh0ucG9sbHV4LnYxLlVuZHJhaW5Ob2RlUmVxdWVzdBoeLnBvbGx1eC52MS5VbmRyYWluTm9kZVJlc3BvbnNlEkkKClJlbW92ZU5vZGUSHC5wb2xsdXgudjEuUmVtb3ZlTm9kZVJlcXVlc3QaHS5wb2xsdXgudjEuUmVtb3ZlTm9kZVJlc3BvbnNlEmEKElRyYW5zZmVyTGVhZGVyc2hpcBIkLnBvbGx1eC52MS5UcmFuc2ZlckxlYWRlcnNoaXBSZXF1ZXN0GiUucG9sbHV4LnYxLlRyYW5zZmVyTGVhZGVyc2hpcFJlc3BvbnNlElgKD0NyZWF0ZUpvaW5Ub2tlbhIhLnBvbGx1eC52MS5DcmVhdGVKb2luVG9rZW5SZXF1ZXN0GiIucG9sbHV4LnYxLkNyZWF0ZUpvaW5Ub2tlblJlc3BvbnNlEloKDkxpc3RKb2luVG9rZW5zEiAucG9sbHV4LnYxLkxpc3RKb2luVG9rZW5zUmVxdWVzdBohLnBvbGx1eC52MS5MaXN0Sm9pblRva2Vuc1Jlc3BvbnNlIgOQAgESWAoPUmV2b2tlSm9pblRva2VuEiEucG9sbHV4LnYxLlJldm9rZUpvaW5Ub2tlblJlcXVlc3QaIi5wb2xsdXgudjEuUmV2b2tlSm9pblRva2VuUmVzcG9uc2USWAoPUm90YXRlR29zc2lwS2V5EiEucG9sbHV4LnYxLlJvdGF0ZUdvc3NpcEtleVJlcXVlc3QaIi5wb2xsdXgudjEuUm90YXRlR29zc2lwS2V5UmVzcG9uc2USQwoIUm90YXRlQ0ESGi5wb2xsdXgudjEuUm90YXRlQ0FSZXF1ZXN0GhsucG9sbHV4LnYxLlJvdGF0ZUNBUmVzcG9uc2USPwoGQmFja3VwEhgucG9sbHV4LnYxLkJhY2t1cFJlcXVlc3QaGS5wb2xsdXgudjEuQmFja3VwUmVzcG9uc2UwARJCCgdSZXN0b3JlEhkucG9sbHV4LnYxLlJlc3RvcmVSZXF1ZXN0GhoucG9sbHV4LnYxLlJlc3RvcmVSZXNwb25zZSgBMkwKDFdhdGNoU2VydmljZRI8CgVXYXRjaBIXLnBvbGx1eC52MS5XYXRjaFJlcXVlc3QaGC5wb2xsdXgudjEuV2F0Y2hSZXNwb25zZTABQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Chdwb2xsdXgvdjEvY2x1c3Rlci5wcm90bxIJcG9sbHV4LnYxIhIKEEdldFN0YXR1c1JlcXVlc3Qi/gcKEUdldFN0YXR1c1Jlc3BvbnNlEhIKCmNsdXN0ZXJfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIMCgRub2RlGAMgASgJEg4KBmxlYWRlchgEIAEoCRIQCghyZXZpc2lvbhgFIAEoBBIVCg1hcHBsaWVkX2luZGV4GAYgASgEEhoKEmZhaWx1cmVzX3RvbGVyYXRlZBgHIAEoDRINCgV0d2lucxgIIAEoBBIUCgxhY3RpdmVfdHdpbnMYCSABKAQSFwoPY29ubmVjdGVkX3R3aW5zGAogASgEEhQKDGZhdWx0eV90d2lucxgLIAEoBBIPCgdkcml2ZXJzGAwgASgEEi4KCnN0YXJ0X3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2hpc3RvcnlfbGFnGA4gASgEEh4KFmNoZWNrcG9pbnRfaW50ZXJ2YWxfbXMYDyABKA0SPgoJYWRkcmVzc2VzGBAgAygLMisucG9sbHV4LnYxLkdldFN0YXR1c1Jlc3BvbnNlLkFkZHJlc3Nlc0VudHJ5EjoKB3JlZnVzZWQYESADKAsyKS5wb2xsdXgudjEuR2V0U3RhdHVzUmVzcG9uc2UuUmVmdXNlZEVudHJ5EhcKD2ZhaWx1cmVzX3JlYXNvbhgSIAEoCRINCgVub2RlcxgTIAEoDRITCgtub2Rlc19hbGl2ZRgUIAEoDRIOCgZ2b3RlcnMYFSABKA0SFAoMdm90ZXJzX2FsaXZlGBYgASgNEg4KBnF1b3J1bRgXIAEoDRIUCgxzbG90c19tb3ZpbmcYGCABKA0SDgoGc2lsZW50GBkgAygJEhMKC2xlYWRlcl9uYW1lGBogASgJEhEKCW5vZGVfbmFtZRgbIAEoCRJJCg91bm1ldF9zZWxlY3RvcnMYHCADKAsyMC5wb2xsdXgudjEuR2V0U3RhdHVzUmVzcG9uc2UuVW5tZXRTZWxlY3RvcnNFbnRyeRIZChFxdWFyYW50aW5lZF90d2lucxgdIAEoBBIWCg5xdW90YV93YXJuaW5ncxgeIAMoCRIXCg9vdXRib3hfbWVzc2FnZXMYHyABKAQSKgoLb3V0Ym94X2hlbGQYICADKAsyFS5wb2xsdXgudjEuT3V0Ym94TGFuZRowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi4KDFJlZnVzZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBGjUKE1VubWV0U2VsZWN0b3JzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4ASKBAQoKT3V0Ym94TGFuZRIKCgJ0bxgBIAEoCRIMCgRub2RlGAIgASgJEhAKCG1lc3NhZ2VzGAMgASgEEg0KBWJ5dGVzGAQgASgEEikKBXNpbmNlGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVlcnJvchgGIAEoCSL3BQoETm9kZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhMKC2luY2FybmF0aW9uGAMgASgEEg0KBXN0YXRlGAQgASgJEgwKBHJvbGUYBSABKAkSGQoRYXZhaWxhYmlsaXR5X3pvbmUYBiABKAkSDwoHdmVyc2lvbhgHIAEoCRIxCglhZGRyZXNzZXMYCCADKAsyHi5wb2xsdXgudjEuTm9kZS5BZGRyZXNzZXNFbnRyeRINCgVzbG90cxgJIAEoDRIOCgZhY3RvcnMYCiABKAQSFAoMbWVtb3J5X2J5dGVzGAsgASgEEhoKEmd1ZXN0X21lbW9yeV9ieXRlcxgMIAEoBBISCgpkaXNrX2J5dGVzGA0gASgEEhEKCWNwdV9zaGFyZRgOIAEoARIuCgpzdGFydF90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghsZWFzZV9tcxgQIAEoAxISCgpnb3JvdXRpbmVzGBEgASgNEgwKBHNpdGUYEiABKAkSKwoGbGFiZWxzGBMgAygLMhsucG9sbHV4LnYxLk5vZGUuTGFiZWxzRW50cnkSDgoGd2VpZ2h0GBQgASgBEhQKDHNsb3RzX3RhcmdldBgVIAEoDRI1ChFyYWZ0X2NvbnRhY3RfdGltZRgWIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNYXBwbGllZF9pbmRleBgXIAEoBBIYChBoaXN0b3J5X2NvbXBsZXRlGBggASgIEg8KB3NpbGVuY2UYGSABKAkSOwoXY2VydGlmaWNhdGVfZXhwaXJlX3RpbWUYGiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGjAKDkFkZHJlc3Nlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASISChBMaXN0Tm9kZXNSZXF1ZXN0IjMKEUxpc3ROb2Rlc1Jlc3BvbnNlEh4KBW5vZGVzGAEgAygLMg8ucG9sbHV4LnYxLk5vZGUiVgoTR2V0UGxhY2VtZW50UmVxdWVzdBIKCgJpZBgBIAEoCRIMCgRub2RlGAIgASgJEhEKCXBhZ2Vfc2l6ZRgDIAEoDRISCgpwYWdlX3Rva2VuGAQgASgJIqMCChRHZXRQbGFjZW1lbnRSZXNwb25zZRInCglwbGFjZW1lbnQYASABKAsyFC5wb2xsdXgudjEuUGxhY2VtZW50EkcKDXNsb3RzX2J5X25vZGUYAiADKAsyMC5wb2xsdXgudjEuR2V0UGxhY2VtZW50UmVzcG9uc2UuU2xvdHNCeU5vZGVFbnRyeRInCgVub2RlcxgDIAMoCzIYLnBvbGx1eC52MS5Ob2RlUGxhY2VtZW50EiMKBXR3aW5zGAQgAygLMhQucG9sbHV4LnYxLlBsYWNlbWVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YBSABKAkaMgoQU2xvdHNCeU5vZGVFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBIuEBCglQbGFjZW1lbnQSCgoCaWQYASABKAkSDAoEc2xvdBgCIAEoDRIMCgRub2RlGAMgASgJEhMKC2luY2FybmF0aW9uGAQgASgEEg0KBXNpbmNlGAUgASgEEg4KBmFjdGl2ZRgGIAEoCBIRCglub2RlX25hbWUYByABKAkSDgoGdGFyZ2V0GAggASgJEhMKC3RhcmdldF9uYW1lGAkgASgJEg0KBXN0YXRlGAogASgJEhAKCHNlbGVjdG9yGAsgASgJEg8KB2F3YWl0ZWQYDCABKAkSDgoGYWJzZW50GA0gASgIIpgBCg1Ob2RlUGxhY2VtZW50EgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDQoFc3RhdGUYAyABKAkSGQoRYXZhaWxhYmlsaXR5X3pvbmUYBCABKAkSDgoGd2VpZ2h0GAUgASgBEg0KBXNsb3RzGAYgASgNEhQKDHNsb3RzX3RhcmdldBgHIAEoDRIOCgZhY3RvcnMYCCABKAQiPQoQTGlzdFNsb3RzUmVxdWVzdBIMCgRub2RlGAEgASgJEg4KBm1vdmluZxgCIAEoCBILCgNtYXAYAyABKAgidgoRTGlzdFNsb3RzUmVzcG9uc2USHgoFc2xvdHMYASADKAsyDy5wb2xsdXgudjEuU2xvdBIfCgNtYXAYAiABKAsyEi5wb2xsdXgudjEuU2xvdE1hcBIOCgZtb3ZpbmcYAyABKA0SEAoIcmV2aXNpb24YBCABKAQisAEKBFNsb3QSDAoEc2xvdBgBIAEoDRIMCgRub2RlGAIgASgJEhEKCW5vZGVfbmFtZRgDIAEoCRITCgtpbmNhcm5hdGlvbhgEIAEoBBINCgVzaW5jZRgFIAEoBBIOCgZ0YXJnZXQYBiABKAkSEwoLdGFyZ2V0X25hbWUYByABKAkSDQoFc3RhdGUYCCABKAkSDwoHYXdhaXRlZBgJIAEoCRIQCghzZWxlY3RvchgKIAEoCSJXCgdTbG90TWFwEg0KBW5vZGVzGAEgAygJEg0KBW5hbWVzGAIgAygJEg4KBm93bmVycxgDIAMoDRIPCgd0YXJnZXRzGAQgAygNEg0KBXNpbmNlGAUgAygEIiEKEExpc3RNb3Zlc1JlcXVlc3QSDQoFbGltaXQYASABKA0iMwoRTGlzdE1vdmVzUmVzcG9uc2USHgoFbW92ZXMYASADKAsyDy5wb2xsdXgudjEuTW92ZSLQAQoETW92ZRIMCgRzbG90GAEgASgNEgwKBGZyb20YAiABKAkSEQoJZnJvbV9uYW1lGAMgASgJEgoKAnRvGAQgASgJEg8KB3RvX25hbWUYBSABKAkSLgoKYmVnaW5fdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBXN0YXRlGAggASgJEg8KB2F3YWl0ZWQYCSABKAkiIAoQRHJhaW5Ob2RlUmVxdWVzdBIMCgRub2RlGAEgASgJIjIKEURyYWluTm9kZVJlc3BvbnNlEh0KBG5vZGUYASABKAsyDy5wb2xsdXgudjEuTm9kZSIiChJVbmRyYWluTm9kZVJlcXVlc3QSDAoEbm9kZRgBIAEoCSI0ChNVbmRyYWluTm9kZVJlc3BvbnNlEh0KBG5vZGUYASABKAsyDy5wb2xsdXgudjEuTm9kZSIhChFSZW1vdmVOb2RlUmVxdWVzdBIMCgRub2RlGAEgASgJIjMKElJlbW92ZU5vZGVSZXNwb25zZRIdCgRub2RlGAEgASgLMg8ucG9sbHV4LnYxLk5vZGUiKQoZVHJhbnNmZXJMZWFkZXJzaGlwUmVxdWVzdBIMCgRub2RlGAEgASgJIkEKGlRyYW5zZmVyTGVhZGVyc2hpcFJlc3BvbnNlEg4KBmxlYWRlchgBIAEoCRITCgtsZWFkZXJfbmFtZRgCIAEoCSIVChNDaGVja0NsdXN0ZXJSZXF1ZXN0IooBChRDaGVja0NsdXN0ZXJSZXNwb25zZRIKCgJvaxgBIAEoCBIkCghmaW5kaW5ncxgCIAMoCzISLnBvbGx1eC52MS5GaW5kaW5nEioKCWNoZWNrc3VtcxgDIAMoCzIXLnBvbGx1eC52MS5Ob2RlQ2hlY2tzdW0SFAoMYWdyZWVkX2luZGV4GAQgASgEIkgKB0ZpbmRpbmcSEAoIc2V2ZXJpdHkYASABKAkSDwoHc3ViamVjdBgCIAEoCRIMCgR0ZXh0GAMgASgJEgwKBG5vZGUYBCABKAkicwoMTm9kZUNoZWNrc3VtEgwKBG5vZGUYASABKAkSDAoEbmFtZRgCIAEoCRIVCg1hcHBsaWVkX2luZGV4GAMgASgEEiEKBHN1bXMYBCADKAsyEy5wb2xsdXgudjEuQ2hlY2tzdW0SDQoFZXJyb3IYBSABKAkiJgoIQ2hlY2tzdW0SDQoFaW5kZXgYASABKAQSCwoDc3VtGAIgASgJIkAKFkNyZWF0ZUpvaW5Ub2tlblJlcXVlc3QSJgoDdHRsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uInYKF0NyZWF0ZUpvaW5Ub2tlblJlc3BvbnNlEg0KBXRva2VuGAEgASgJEgoKAmlkGAIgASgJEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdjb21tYW5kGAQgASgJIpMBCglKb2luVG9rZW4SCgoCaWQYASABKAkSLwoLY3JlYXRlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIKCgJieRgEIAEoCRIMCgR1c2VkGAUgASgNIhcKFUxpc3RKb2luVG9rZW5zUmVxdWVzdCI+ChZMaXN0Sm9pblRva2Vuc1Jlc3BvbnNlEiQKBnRva2VucxgBIAMoCzIULnBvbGx1eC52MS5Kb2luVG9rZW4iJAoWUmV2b2tlSm9pblRva2VuUmVxdWVzdBIKCgJpZBgBIAEoCSIZChdSZXZva2VKb2luVG9rZW5SZXNwb25zZSIYChZSb3RhdGVHb3NzaXBLZXlSZXF1ZXN0IicKF1JvdGF0ZUdvc3NpcEtleVJlc3BvbnNlEgwKBGtleXMYASABKA0iEQoPUm90YXRlQ0FSZXF1ZXN0IlkKEFJvdGF0ZUNBUmVzcG9uc2USEwoLZmluZ2VycHJpbnQYASABKAkSMAoMZm9ybWVyX3VudGlsGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIoCg1CYWNrdXBSZXF1ZXN0EhcKD3dpdGhvdXRfaGlzdG9yeRgBIAEoCCJTCg5CYWNrdXBSZXNwb25zZRIPCgVjaHVuaxgBIAEoDEgAEigKBGRvbmUYAiABKAsyGC5wb2xsdXgudjEuQmFja3VwU3VtbWFyeUgAQgYKBHBhcnQirgEKDUJhY2t1cFN1bW1hcnkSEgoKY2x1c3Rlcl9pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIoCgR0aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRzaXplGAQgASgEEg4KBmRpZ2VzdBgFIAEoCRIPCgdyZWNvcmRzGAYgASgEEg0KBWJsb2JzGAcgASgEEg8KB3NhbXBsZXMYCCABKAQiHwoOUmVzdG9yZVJlcXVlc3QSDQoFY2h1bmsYASABKAwiPAoPUmVzdG9yZVJlc3BvbnNlEikKB3N1bW1hcnkYASABKAsyGC5wb2xsdXgudjEuQmFja3VwU3VtbWFyeSI0CgxXYXRjaFJlcXVlc3QSDAoEa2luZBgBIAEoCRIWCg5hZnRlcl9yZXZpc2lvbhgCIAEoBCJxCg1XYXRjaFJlc3BvbnNlEgwKBGtpbmQYASABKAkSCgoCaWQYAiABKAkSEAoIcmV2aXNpb24YAyABKAQSDwoHZGVsZXRlZBgEIAEoCBITCgtyZWNvcmRfanNvbhgFIAEoCRIOCgZzeW5jZWQYBiABKAgy6AoKDkNsdXN0ZXJTZXJ2aWNlEksKCUdldFN0YXR1cxIbLnBvbGx1eC52MS5HZXRTdGF0dXNSZXF1ZXN0GhwucG9sbHV4LnYxLkdldFN0YXR1c1Jlc3BvbnNlIgOQAgESSwoJTGlzdE5vZGVzEhsucG9sbHV4LnYxLkxpc3ROb2Rlc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdE5vZGVzUmVzcG9uc2UiA5ACARJUCgxHZXRQbGFjZW1lbnQSHi5wb2xsdXgudjEuR2V0UGxhY2VtZW50UmVxdWVzdBofLnBvbGx1eC52MS5HZXRQbGFjZW1lbnRSZXNwb25zZSIDkAIBEksKCUxpc3RTbG90cxIbLnBvbGx1eC52MS5MaXN0U2xvdHNSZXF1ZXN0GhwucG9sbHV4LnYxLkxpc3RTbG90c1Jlc3BvbnNlIgOQAgESSwoJTGlzdE1vdmVzEhsucG9sbHV4LnYxLkxpc3RNb3Zlc1JlcXVlc3QaHC5wb2xsdXgudjEuTGlzdE1vdmVzUmVzcG9uc2UiA5ACARJUCgxDaGVja0NsdXN0ZXISHi5wb2xsdXgudjEuQ2hlY2tDbHVzdGVyUmVxdWVzdBofLnBvbGx1eC52MS5DaGVja0NsdXN0ZXJSZXNwb25zZSIDkAIBEkYKCURyYWluTm9kZRIbLnBvbGx1eC52MS5EcmFpbk5vZGVSZXF1ZXN0GhwucG9sbHV4LnYxLkRyYWluTm9kZVJlc3BvbnNlEkwKC1VuZHJhaW5Ob2RlEh0ucG9sbHV4LnYxLlVuZHJhaW5Ob2RlUmVxdWVzdBoeLnBvbGx1eC52MS5VbmRyYWluTm9kZVJlc3BvbnNlEkkKClJlbW92ZU5vZGUSHC5wb2xsdXgudjEuUmVtb3ZlTm9kZVJlcXVlc3QaHS5wb2xsdXgudjEuUmVtb3ZlTm9kZVJlc3BvbnNlEmEKElRyYW5zZmVyTGVhZGVyc2hpcBIkLnBvbGx1eC52MS5UcmFuc2ZlckxlYWRlcnNoaXBSZXF1ZXN0GiUucG9sbHV4LnYxLlRyYW5zZmVyTGVhZGVyc2hpcFJlc3BvbnNlElgKD0NyZWF0ZUpvaW5Ub2tlbhIhLnBvbGx1eC52MS5DcmVhdGVKb2luVG9rZW5SZXF1ZXN0GiIucG9sbHV4LnYxLkNyZWF0ZUpvaW5Ub2tlblJlc3BvbnNlEloKDkxpc3RKb2luVG9rZW5zEiAucG9sbHV4LnYxLkxpc3RKb2luVG9rZW5zUmVxdWVzdBohLnBvbGx1eC52MS5MaXN0Sm9pblRva2Vuc1Jlc3BvbnNlIgOQAgESWAoPUmV2b2tlSm9pblRva2VuEiEucG9sbHV4LnYxLlJldm9rZUpvaW5Ub2tlblJlcXVlc3QaIi5wb2xsdXgudjEuUmV2b2tlSm9pblRva2VuUmVzcG9uc2USWAoPUm90YXRlR29zc2lwS2V5EiEucG9sbHV4LnYxLlJvdGF0ZUdvc3NpcEtleVJlcXVlc3QaIi5wb2xsdXgudjEuUm90YXRlR29zc2lwS2V5UmVzcG9uc2USQwoIUm90YXRlQ0ESGi5wb2xsdXgudjEuUm90YXRlQ0FSZXF1ZXN0GhsucG9sbHV4LnYxLlJvdGF0ZUNBUmVzcG9uc2USPwoGQmFja3VwEhgucG9sbHV4LnYxLkJhY2t1cFJlcXVlc3QaGS5wb2xsdXgudjEuQmFja3VwUmVzcG9uc2UwARJCCgdSZXN0b3JlEhkucG9sbHV4LnYxLlJlc3RvcmVSZXF1ZXN0GhoucG9sbHV4LnYxLlJlc3RvcmVSZXNwb25zZSgBMkwKDFdhdGNoU2VydmljZRI8CgVXYXRjaBIXLnBvbGx1eC52MS5XYXRjaFJlcXVlc3QaGC5wb2xsdXgudjEuV2F0Y2hSZXNwb25zZTABQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message pollux.v1.GetStatusRequest
@@ -216,6 +216,20 @@ export type GetStatusResponse = Message<"pollux.v1.GetStatusResponse"> & {
    * @generated from field: repeated string quota_warnings = 30;
    */
   quotaWarnings: string[];
+
+  /**
+   * What twins have said and topics, rules and logics have not yet taken; sum over the nodes that answer.
+   *
+   * @generated from field: uint64 outbox_messages = 31;
+   */
+  outboxMessages: bigint;
+
+  /**
+   * Destinations that stand still: no answer for 5 s, or an error. The longest first, at most 20.
+   *
+   * @generated from field: repeated pollux.v1.OutboxLane outbox_held = 32;
+   */
+  outboxHeld: OutboxLane[];
 };
 
 /**
@@ -224,6 +238,58 @@ export type GetStatusResponse = Message<"pollux.v1.GetStatusResponse"> & {
  */
 export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
   messageDesc(file_pollux_v1_cluster, 1);
+
+/**
+ * OutboxLane is what waits on one node for one destination.
+ *
+ * @generated from message pollux.v1.OutboxLane
+ */
+export type OutboxLane = Message<"pollux.v1.OutboxLane"> & {
+  /**
+   * A topic's id, rule/ID, or run/ID of a route whose logic is to see the messages first; with dead/ before it what is to be a dead letter.
+   *
+   * @generated from field: string to = 1;
+   */
+  to: string;
+
+  /**
+   * Name of the node.
+   *
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * @generated from field: uint64 messages = 3;
+   */
+  messages: bigint;
+
+  /**
+   * @generated from field: uint64 bytes = 4;
+   */
+  bytes: bigint;
+
+  /**
+   * Since when none has left.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 5;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * Why the last try failed; empty where there is no answer yet.
+   *
+   * @generated from field: string error = 6;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message pollux.v1.OutboxLane.
+ * Use `create(OutboxLaneSchema)` to create a new message.
+ */
+export const OutboxLaneSchema: GenMessage<OutboxLane> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_cluster, 2);
 
 /**
  * @generated from message pollux.v1.Node
@@ -388,7 +454,7 @@ export type Node = Message<"pollux.v1.Node"> & {
  * Use `create(NodeSchema)` to create a new message.
  */
 export const NodeSchema: GenMessage<Node> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 2);
+  messageDesc(file_pollux_v1_cluster, 3);
 
 /**
  * @generated from message pollux.v1.ListNodesRequest
@@ -401,7 +467,7 @@ export type ListNodesRequest = Message<"pollux.v1.ListNodesRequest"> & {
  * Use `create(ListNodesRequestSchema)` to create a new message.
  */
 export const ListNodesRequestSchema: GenMessage<ListNodesRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 3);
+  messageDesc(file_pollux_v1_cluster, 4);
 
 /**
  * @generated from message pollux.v1.ListNodesResponse
@@ -418,7 +484,7 @@ export type ListNodesResponse = Message<"pollux.v1.ListNodesResponse"> & {
  * Use `create(ListNodesResponseSchema)` to create a new message.
  */
 export const ListNodesResponseSchema: GenMessage<ListNodesResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 4);
+  messageDesc(file_pollux_v1_cluster, 5);
 
 /**
  * @generated from message pollux.v1.GetPlacementRequest
@@ -458,7 +524,7 @@ export type GetPlacementRequest = Message<"pollux.v1.GetPlacementRequest"> & {
  * Use `create(GetPlacementRequestSchema)` to create a new message.
  */
 export const GetPlacementRequestSchema: GenMessage<GetPlacementRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 5);
+  messageDesc(file_pollux_v1_cluster, 6);
 
 /**
  * @generated from message pollux.v1.GetPlacementResponse
@@ -503,7 +569,7 @@ export type GetPlacementResponse = Message<"pollux.v1.GetPlacementResponse"> & {
  * Use `create(GetPlacementResponseSchema)` to create a new message.
  */
 export const GetPlacementResponseSchema: GenMessage<GetPlacementResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 6);
+  messageDesc(file_pollux_v1_cluster, 7);
 
 /**
  * @generated from message pollux.v1.Placement
@@ -594,7 +660,7 @@ export type Placement = Message<"pollux.v1.Placement"> & {
  * Use `create(PlacementSchema)` to create a new message.
  */
 export const PlacementSchema: GenMessage<Placement> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 7);
+  messageDesc(file_pollux_v1_cluster, 8);
 
 /**
  * @generated from message pollux.v1.NodePlacement
@@ -646,7 +712,7 @@ export type NodePlacement = Message<"pollux.v1.NodePlacement"> & {
  * Use `create(NodePlacementSchema)` to create a new message.
  */
 export const NodePlacementSchema: GenMessage<NodePlacement> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 8);
+  messageDesc(file_pollux_v1_cluster, 9);
 
 /**
  * @generated from message pollux.v1.ListSlotsRequest
@@ -679,7 +745,7 @@ export type ListSlotsRequest = Message<"pollux.v1.ListSlotsRequest"> & {
  * Use `create(ListSlotsRequestSchema)` to create a new message.
  */
 export const ListSlotsRequestSchema: GenMessage<ListSlotsRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 9);
+  messageDesc(file_pollux_v1_cluster, 10);
 
 /**
  * @generated from message pollux.v1.ListSlotsResponse
@@ -717,7 +783,7 @@ export type ListSlotsResponse = Message<"pollux.v1.ListSlotsResponse"> & {
  * Use `create(ListSlotsResponseSchema)` to create a new message.
  */
 export const ListSlotsResponseSchema: GenMessage<ListSlotsResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 10);
+  messageDesc(file_pollux_v1_cluster, 11);
 
 /**
  * Slot is a unit of ownership: a sixteen-thousandth of the twins that may live on every node, or a 256th of those with one
@@ -795,7 +861,7 @@ export type Slot = Message<"pollux.v1.Slot"> & {
  * Use `create(SlotSchema)` to create a new message.
  */
 export const SlotSchema: GenMessage<Slot> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 11);
+  messageDesc(file_pollux_v1_cluster, 12);
 
 /**
  * SlotMap gives for each slot, by its number, the position in `nodes` plus 1; 0: nobody.
@@ -836,7 +902,7 @@ export type SlotMap = Message<"pollux.v1.SlotMap"> & {
  * Use `create(SlotMapSchema)` to create a new message.
  */
 export const SlotMapSchema: GenMessage<SlotMap> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 12);
+  messageDesc(file_pollux_v1_cluster, 13);
 
 /**
  * @generated from message pollux.v1.ListMovesRequest
@@ -855,7 +921,7 @@ export type ListMovesRequest = Message<"pollux.v1.ListMovesRequest"> & {
  * Use `create(ListMovesRequestSchema)` to create a new message.
  */
 export const ListMovesRequestSchema: GenMessage<ListMovesRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 13);
+  messageDesc(file_pollux_v1_cluster, 14);
 
 /**
  * @generated from message pollux.v1.ListMovesResponse
@@ -872,7 +938,7 @@ export type ListMovesResponse = Message<"pollux.v1.ListMovesResponse"> & {
  * Use `create(ListMovesResponseSchema)` to create a new message.
  */
 export const ListMovesResponseSchema: GenMessage<ListMovesResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 14);
+  messageDesc(file_pollux_v1_cluster, 15);
 
 /**
  * Move is the hand-over of one slot.
@@ -937,7 +1003,7 @@ export type Move = Message<"pollux.v1.Move"> & {
  * Use `create(MoveSchema)` to create a new message.
  */
 export const MoveSchema: GenMessage<Move> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 15);
+  messageDesc(file_pollux_v1_cluster, 16);
 
 /**
  * @generated from message pollux.v1.DrainNodeRequest
@@ -954,7 +1020,7 @@ export type DrainNodeRequest = Message<"pollux.v1.DrainNodeRequest"> & {
  * Use `create(DrainNodeRequestSchema)` to create a new message.
  */
 export const DrainNodeRequestSchema: GenMessage<DrainNodeRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 16);
+  messageDesc(file_pollux_v1_cluster, 17);
 
 /**
  * @generated from message pollux.v1.DrainNodeResponse
@@ -971,7 +1037,7 @@ export type DrainNodeResponse = Message<"pollux.v1.DrainNodeResponse"> & {
  * Use `create(DrainNodeResponseSchema)` to create a new message.
  */
 export const DrainNodeResponseSchema: GenMessage<DrainNodeResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 17);
+  messageDesc(file_pollux_v1_cluster, 18);
 
 /**
  * @generated from message pollux.v1.UndrainNodeRequest
@@ -988,7 +1054,7 @@ export type UndrainNodeRequest = Message<"pollux.v1.UndrainNodeRequest"> & {
  * Use `create(UndrainNodeRequestSchema)` to create a new message.
  */
 export const UndrainNodeRequestSchema: GenMessage<UndrainNodeRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 18);
+  messageDesc(file_pollux_v1_cluster, 19);
 
 /**
  * @generated from message pollux.v1.UndrainNodeResponse
@@ -1005,7 +1071,7 @@ export type UndrainNodeResponse = Message<"pollux.v1.UndrainNodeResponse"> & {
  * Use `create(UndrainNodeResponseSchema)` to create a new message.
  */
 export const UndrainNodeResponseSchema: GenMessage<UndrainNodeResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 19);
+  messageDesc(file_pollux_v1_cluster, 20);
 
 /**
  * @generated from message pollux.v1.RemoveNodeRequest
@@ -1022,7 +1088,7 @@ export type RemoveNodeRequest = Message<"pollux.v1.RemoveNodeRequest"> & {
  * Use `create(RemoveNodeRequestSchema)` to create a new message.
  */
 export const RemoveNodeRequestSchema: GenMessage<RemoveNodeRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 20);
+  messageDesc(file_pollux_v1_cluster, 21);
 
 /**
  * @generated from message pollux.v1.RemoveNodeResponse
@@ -1041,7 +1107,7 @@ export type RemoveNodeResponse = Message<"pollux.v1.RemoveNodeResponse"> & {
  * Use `create(RemoveNodeResponseSchema)` to create a new message.
  */
 export const RemoveNodeResponseSchema: GenMessage<RemoveNodeResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 21);
+  messageDesc(file_pollux_v1_cluster, 22);
 
 /**
  * @generated from message pollux.v1.TransferLeadershipRequest
@@ -1060,7 +1126,7 @@ export type TransferLeadershipRequest = Message<"pollux.v1.TransferLeadershipReq
  * Use `create(TransferLeadershipRequestSchema)` to create a new message.
  */
 export const TransferLeadershipRequestSchema: GenMessage<TransferLeadershipRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 22);
+  messageDesc(file_pollux_v1_cluster, 23);
 
 /**
  * @generated from message pollux.v1.TransferLeadershipResponse
@@ -1084,7 +1150,7 @@ export type TransferLeadershipResponse = Message<"pollux.v1.TransferLeadershipRe
  * Use `create(TransferLeadershipResponseSchema)` to create a new message.
  */
 export const TransferLeadershipResponseSchema: GenMessage<TransferLeadershipResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 23);
+  messageDesc(file_pollux_v1_cluster, 24);
 
 /**
  * @generated from message pollux.v1.CheckClusterRequest
@@ -1097,7 +1163,7 @@ export type CheckClusterRequest = Message<"pollux.v1.CheckClusterRequest"> & {
  * Use `create(CheckClusterRequestSchema)` to create a new message.
  */
 export const CheckClusterRequestSchema: GenMessage<CheckClusterRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 24);
+  messageDesc(file_pollux_v1_cluster, 25);
 
 /**
  * @generated from message pollux.v1.CheckClusterResponse
@@ -1133,7 +1199,7 @@ export type CheckClusterResponse = Message<"pollux.v1.CheckClusterResponse"> & {
  * Use `create(CheckClusterResponseSchema)` to create a new message.
  */
 export const CheckClusterResponseSchema: GenMessage<CheckClusterResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 25);
+  messageDesc(file_pollux_v1_cluster, 26);
 
 /**
  * Finding is something that is not as promised, or not as good as it could be.
@@ -1173,7 +1239,7 @@ export type Finding = Message<"pollux.v1.Finding"> & {
  * Use `create(FindingSchema)` to create a new message.
  */
 export const FindingSchema: GenMessage<Finding> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 26);
+  messageDesc(file_pollux_v1_cluster, 27);
 
 /**
  * NodeChecksum is the state of one node as a sum, taken at the same indexes of the log on every node.
@@ -1216,7 +1282,7 @@ export type NodeChecksum = Message<"pollux.v1.NodeChecksum"> & {
  * Use `create(NodeChecksumSchema)` to create a new message.
  */
 export const NodeChecksumSchema: GenMessage<NodeChecksum> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 27);
+  messageDesc(file_pollux_v1_cluster, 28);
 
 /**
  * @generated from message pollux.v1.Checksum
@@ -1240,7 +1306,7 @@ export type Checksum = Message<"pollux.v1.Checksum"> & {
  * Use `create(ChecksumSchema)` to create a new message.
  */
 export const ChecksumSchema: GenMessage<Checksum> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 28);
+  messageDesc(file_pollux_v1_cluster, 29);
 
 /**
  * @generated from message pollux.v1.CreateJoinTokenRequest
@@ -1259,7 +1325,7 @@ export type CreateJoinTokenRequest = Message<"pollux.v1.CreateJoinTokenRequest">
  * Use `create(CreateJoinTokenRequestSchema)` to create a new message.
  */
 export const CreateJoinTokenRequestSchema: GenMessage<CreateJoinTokenRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 29);
+  messageDesc(file_pollux_v1_cluster, 30);
 
 /**
  * @generated from message pollux.v1.CreateJoinTokenResponse
@@ -1295,7 +1361,7 @@ export type CreateJoinTokenResponse = Message<"pollux.v1.CreateJoinTokenResponse
  * Use `create(CreateJoinTokenResponseSchema)` to create a new message.
  */
 export const CreateJoinTokenResponseSchema: GenMessage<CreateJoinTokenResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 30);
+  messageDesc(file_pollux_v1_cluster, 31);
 
 /**
  * JoinToken is a join token without its secret.
@@ -1338,7 +1404,7 @@ export type JoinToken = Message<"pollux.v1.JoinToken"> & {
  * Use `create(JoinTokenSchema)` to create a new message.
  */
 export const JoinTokenSchema: GenMessage<JoinToken> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 31);
+  messageDesc(file_pollux_v1_cluster, 32);
 
 /**
  * @generated from message pollux.v1.ListJoinTokensRequest
@@ -1351,7 +1417,7 @@ export type ListJoinTokensRequest = Message<"pollux.v1.ListJoinTokensRequest"> &
  * Use `create(ListJoinTokensRequestSchema)` to create a new message.
  */
 export const ListJoinTokensRequestSchema: GenMessage<ListJoinTokensRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 32);
+  messageDesc(file_pollux_v1_cluster, 33);
 
 /**
  * @generated from message pollux.v1.ListJoinTokensResponse
@@ -1368,7 +1434,7 @@ export type ListJoinTokensResponse = Message<"pollux.v1.ListJoinTokensResponse">
  * Use `create(ListJoinTokensResponseSchema)` to create a new message.
  */
 export const ListJoinTokensResponseSchema: GenMessage<ListJoinTokensResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 33);
+  messageDesc(file_pollux_v1_cluster, 34);
 
 /**
  * @generated from message pollux.v1.RevokeJoinTokenRequest
@@ -1385,7 +1451,7 @@ export type RevokeJoinTokenRequest = Message<"pollux.v1.RevokeJoinTokenRequest">
  * Use `create(RevokeJoinTokenRequestSchema)` to create a new message.
  */
 export const RevokeJoinTokenRequestSchema: GenMessage<RevokeJoinTokenRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 34);
+  messageDesc(file_pollux_v1_cluster, 35);
 
 /**
  * @generated from message pollux.v1.RevokeJoinTokenResponse
@@ -1398,7 +1464,7 @@ export type RevokeJoinTokenResponse = Message<"pollux.v1.RevokeJoinTokenResponse
  * Use `create(RevokeJoinTokenResponseSchema)` to create a new message.
  */
 export const RevokeJoinTokenResponseSchema: GenMessage<RevokeJoinTokenResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 35);
+  messageDesc(file_pollux_v1_cluster, 36);
 
 /**
  * @generated from message pollux.v1.RotateGossipKeyRequest
@@ -1411,7 +1477,7 @@ export type RotateGossipKeyRequest = Message<"pollux.v1.RotateGossipKeyRequest">
  * Use `create(RotateGossipKeyRequestSchema)` to create a new message.
  */
 export const RotateGossipKeyRequestSchema: GenMessage<RotateGossipKeyRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 36);
+  messageDesc(file_pollux_v1_cluster, 37);
 
 /**
  * @generated from message pollux.v1.RotateGossipKeyResponse
@@ -1430,7 +1496,7 @@ export type RotateGossipKeyResponse = Message<"pollux.v1.RotateGossipKeyResponse
  * Use `create(RotateGossipKeyResponseSchema)` to create a new message.
  */
 export const RotateGossipKeyResponseSchema: GenMessage<RotateGossipKeyResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 37);
+  messageDesc(file_pollux_v1_cluster, 38);
 
 /**
  * @generated from message pollux.v1.RotateCARequest
@@ -1443,7 +1509,7 @@ export type RotateCARequest = Message<"pollux.v1.RotateCARequest"> & {
  * Use `create(RotateCARequestSchema)` to create a new message.
  */
 export const RotateCARequestSchema: GenMessage<RotateCARequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 38);
+  messageDesc(file_pollux_v1_cluster, 39);
 
 /**
  * @generated from message pollux.v1.RotateCAResponse
@@ -1469,7 +1535,7 @@ export type RotateCAResponse = Message<"pollux.v1.RotateCAResponse"> & {
  * Use `create(RotateCAResponseSchema)` to create a new message.
  */
 export const RotateCAResponseSchema: GenMessage<RotateCAResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 39);
+  messageDesc(file_pollux_v1_cluster, 40);
 
 /**
  * @generated from message pollux.v1.BackupRequest
@@ -1488,7 +1554,7 @@ export type BackupRequest = Message<"pollux.v1.BackupRequest"> & {
  * Use `create(BackupRequestSchema)` to create a new message.
  */
 export const BackupRequestSchema: GenMessage<BackupRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 40);
+  messageDesc(file_pollux_v1_cluster, 41);
 
 /**
  * @generated from message pollux.v1.BackupResponse
@@ -1521,7 +1587,7 @@ export type BackupResponse = Message<"pollux.v1.BackupResponse"> & {
  * Use `create(BackupResponseSchema)` to create a new message.
  */
 export const BackupResponseSchema: GenMessage<BackupResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 41);
+  messageDesc(file_pollux_v1_cluster, 42);
 
 /**
  * BackupSummary is what a backup holds.
@@ -1577,7 +1643,7 @@ export type BackupSummary = Message<"pollux.v1.BackupSummary"> & {
  * Use `create(BackupSummarySchema)` to create a new message.
  */
 export const BackupSummarySchema: GenMessage<BackupSummary> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 42);
+  messageDesc(file_pollux_v1_cluster, 43);
 
 /**
  * @generated from message pollux.v1.RestoreRequest
@@ -1594,7 +1660,7 @@ export type RestoreRequest = Message<"pollux.v1.RestoreRequest"> & {
  * Use `create(RestoreRequestSchema)` to create a new message.
  */
 export const RestoreRequestSchema: GenMessage<RestoreRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 43);
+  messageDesc(file_pollux_v1_cluster, 44);
 
 /**
  * @generated from message pollux.v1.RestoreResponse
@@ -1613,7 +1679,7 @@ export type RestoreResponse = Message<"pollux.v1.RestoreResponse"> & {
  * Use `create(RestoreResponseSchema)` to create a new message.
  */
 export const RestoreResponseSchema: GenMessage<RestoreResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 44);
+  messageDesc(file_pollux_v1_cluster, 45);
 
 /**
  * @generated from message pollux.v1.WatchRequest
@@ -1637,7 +1703,7 @@ export type WatchRequest = Message<"pollux.v1.WatchRequest"> & {
  * Use `create(WatchRequestSchema)` to create a new message.
  */
 export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 45);
+  messageDesc(file_pollux_v1_cluster, 46);
 
 /**
  * @generated from message pollux.v1.WatchResponse
@@ -1683,7 +1749,7 @@ export type WatchResponse = Message<"pollux.v1.WatchResponse"> & {
  * Use `create(WatchResponseSchema)` to create a new message.
  */
 export const WatchResponseSchema: GenMessage<WatchResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_cluster, 46);
+  messageDesc(file_pollux_v1_cluster, 47);
 
 /**
  * ClusterService shows where everything is, and moves it. A node is named by its id or by its name.
