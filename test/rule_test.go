@@ -1,21 +1,14 @@
 package test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/structpb"
-
-	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/test/harness"
 )
 
@@ -120,85 +113,5 @@ func TestRuleDoors(t *testing.T) {
 	}
 	if strings.Contains(n.Must("twin", "get", "out", "-o", "json"), "wet at") {
 		t.Error("a dry run did something")
-	}
-}
-
-// TestRuleOwnerIsKilled kills the node of a rule while it acts: each change that was acknowledged has the rule act once, and in the topic, which knows
-// messages, none is there twice.
-func TestRuleOwnerIsKilled(t *testing.T) {
-	c := harness.StartCluster(t, harness.ClusterOptions{})
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	first := c.Node(0)
-	model := filepath.Join(t.TempDir(), "room.json")
-	if err := os.WriteFile(model, []byte(ruleModel), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	first.Must("model", "create", "room", "--file", model)
-	first.Must("twin", "create", "hall", "--model", "room")
-	first.Must("topic", "create", "told")
-	first.Must("rule", "put", "tell", "--on", "hall.said", "--each", "--publish", "told")
-	owner := func() *harness.Node {
-		t.Helper()
-		var st struct{ State struct{ Node string } }
-		if err := json.Unmarshal([]byte(c.Running()[0].Must("rule", "get", "tell", "-o", "json")), &st); err != nil {
-			t.Fatal(err)
-		}
-		n := c.Running()[slices.IndexFunc(c.Running(), func(n *harness.Node) bool { return n.Status().GetNode() == st.State.Node })]
-		return n
-	}
-	acked := map[string]bool{}
-	tell := func(text string) {
-		t.Helper()
-		for n := range 100 {
-			node := c.Running()[n%len(c.Running())]
-			if _, err := node.Twins().SetDesired(ctx, connect.NewRequest(&pb.SetDesiredRequest{Id: "default/hall", Property: "said", Value: structpb.NewStringValue(text)})); err == nil {
-				acked[text] = true
-				return
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-	}
-	rounds := 2
-	if testing.Short() {
-		rounds = 1
-	}
-	for round := range rounds {
-		for i := range 15 {
-			tell(fmt.Sprintf("%d-%d", round, i))
-		}
-		o := owner()
-		go o.Kill()
-		for i := range 15 {
-			tell(fmt.Sprintf("%d-%d", round, 15+i))
-		}
-		until(t, "it is gone", func() bool { return !o.Running() })
-		o.Run()
-		c.Settle(time.Minute)
-	}
-	if len(acked) < 30*rounds {
-		t.Fatalf("only %d of %d were acknowledged", len(acked), 30*rounds)
-	}
-	got := map[string]int{}
-	stream, err := c.Node(0).Topics().Subscribe(ctx, connect.NewRequest(&pb.SubscribeRequest{Topic: "default/told",
-		Start: &pb.TopicPosition{At: &pb.TopicPosition_Oldest{Oldest: true}}}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for missing := len(acked); missing > 0; {
-		if !stream.Receive() {
-			t.Fatalf("%d acknowledged changes have led to no message; %v", missing, stream.Err())
-		}
-		for _, d := range stream.Msg().Messages {
-			var m struct{ Value string }
-			if err := json.Unmarshal(d.Message.Payload, &m); err != nil {
-				t.Fatal(err)
-			}
-			if got[m.Value]++; got[m.Value] > 1 {
-				t.Errorf("%s has led to %d messages", m.Value, got[m.Value])
-			} else if acked[m.Value] {
-				missing--
-			}
-		}
 	}
 }

@@ -391,6 +391,11 @@ func (n *Node) Automation() polluxv1connect.AutomationServiceClient {
 	return polluxv1connect.NewAutomationServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
 }
 
+// Notifiers is a client of NotifierService with the administrator's key.
+func (n *Node) Notifiers() polluxv1connect.NotifierServiceClient {
+	return polluxv1connect.NewNotifierServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
+}
+
 // Search is a client of SearchService with the administrator's key.
 func (n *Node) Search() polluxv1connect.SearchServiceClient {
 	return polluxv1connect.NewSearchServiceClient(n.http, n.URL, connect.WithInterceptors(Bearer(n.Key)))
