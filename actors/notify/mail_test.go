@@ -23,6 +23,8 @@ import (
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -41,6 +43,9 @@ type mailbox struct {
 	ca   string
 	addr string
 
+	// tls: it speaks TLS from the first byte. bare: it knows no STARTTLS.
+	tls, bare bool
+
 	mu     sync.Mutex
 	server *smtp.Server
 	mails  []received
@@ -49,7 +54,11 @@ type mailbox struct {
 
 func newMailbox(t *testing.T) *mailbox {
 	t.Helper()
-	b := &mailbox{t: t}
+	return openMailbox(t, &mailbox{t: t})
+}
+
+func openMailbox(t *testing.T, b *mailbox) *mailbox {
+	t.Helper()
 	b.cert, b.ca = certificate(t)
 	b.start()
 	t.Cleanup(b.stop)
@@ -90,7 +99,12 @@ func (b *mailbox) start() {
 	}
 	b.addr = l.Addr().String()
 	s := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &session{b: b, c: c}, nil }))
-	s.Domain, s.TLSConfig = "localhost", &tls.Config{Certificates: []tls.Certificate{b.cert}}
+	s.Domain = "localhost"
+	if conf := (&tls.Config{Certificates: []tls.Certificate{b.cert}}); b.tls {
+		l = tls.NewListener(l, conf)
+	} else if !b.bare {
+		s.TLSConfig = conf
+	}
 	ended := make(chan struct{})
 	b.mu.Lock()
 	b.server, b.ended = s, ended
@@ -291,5 +305,65 @@ func TestMailRefused(t *testing.T) {
 	r.until(h, "default/mail", "it is mended", func(s *pb.NotifierState) bool { return s.Acknowledged == 1 })
 	if got := len(b.all()); got != 2 {
 		t.Errorf("%d mails", got)
+	}
+}
+
+// Mail goes by TLS from the first byte where that is said; where STARTTLS is asked for, nothing is sent to a server that has none.
+func TestMailByTLS(t *testing.T) {
+	r, b := newRig(t), openMailbox(t, &mailbox{t: t, tls: true})
+	h := r.give(r.host("n1"))
+	r.notifier(&pb.Notifier{Id: "default/mail", Kind: b.conf(&pb.MailNotifier{To: []string{"kim@example.com"}, Security: pb.MailSecurity_MAIL_SECURITY_TLS}), Secret: "sesame"})
+	r.texts(h, "default/mail", 1, 1)
+	r.until(h, "default/mail", "it is there", func(s *pb.NotifierState) bool { return s.Acknowledged == 1 })
+	if m := b.all()[0]; !m.secure || m.user != "lee" {
+		t.Errorf("%+v", m)
+	}
+	bare := openMailbox(t, &mailbox{t: t, bare: true})
+	r.notifier(&pb.Notifier{Id: "default/bare", Kind: bare.conf(&pb.MailNotifier{To: []string{"kim@example.com"}}), Secret: "sesame"})
+	r.texts(h, "default/bare", 1, 1)
+	s := r.until(h, "default/bare", "it waits", func(s *pb.NotifierState) bool { return s.Failures >= 2 })
+	if len(bare.all()) > 0 || !strings.Contains(s.Error, "STARTTLS") || strings.Contains(s.Error, "sesame") {
+		t.Errorf("without STARTTLS: %d mails; %v", len(bare.all()), s)
+	}
+}
+
+// A server that is away for an hour: what is to be sent waits, with longer and longer waits between the tries, and is sent in its order, each mail once.
+func TestAnHourAway(t *testing.T) {
+	r, b := newRig(t), newMailbox(t)
+	r.at("2026-03-01T12:00:00Z")
+	h := r.give(r.host("n1"))
+	r.notifier(&pb.Notifier{Id: "default/mail", Kind: b.conf(&pb.MailNotifier{To: []string{"kim@example.com"}}), Secret: "sesame",
+		RetryMin: durationpb.New(time.Minute), RetryMax: durationpb.New(20 * time.Minute)})
+	b.stop()
+	r.texts(h, "default/mail", 1, 3)
+	tries, last := uint32(0), time.Duration(0)
+	for clock := r.clock(); clock.Before(time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC)); {
+		s := r.until(h, "default/mail", "it waits for the next try", func(s *pb.NotifierState) bool {
+			return s.Failures > tries && s.WaitFor != "" && s.WaitUntil.AsTime().After(clock)
+		})
+		wait := s.WaitUntil.AsTime().Sub(clock)
+		if wait < last || wait > 20*time.Minute {
+			t.Fatalf("at %v, after %d tries, it waits for %v", clock, s.Failures, wait)
+		}
+		tries, last, clock = s.Failures, wait, s.WaitUntil.AsTime()
+		if tries == 3 {
+			r.texts(h, "default/mail", 4, 2)
+		}
+		if clock.After(time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC)) {
+			b.start()
+		}
+		r.at(clock.Format(time.RFC3339Nano))
+	}
+	s := r.until(h, "default/mail", "all are there", func(s *pb.NotifierState) bool { return s.Acknowledged == 5 })
+	if tries != 7 || s.Failed+s.Dropped > 0 {
+		t.Errorf("after %d tries: %v", tries, s)
+	}
+	var got []string
+	for _, m := range b.all() {
+		text := strings.Fields(m.parts(t)[""])
+		got = append(got, text[len(text)-1])
+	}
+	if strings.Join(got, " ") != "1 2 3 4 5" {
+		t.Errorf("mails: %v", got)
 	}
 }
