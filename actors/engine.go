@@ -240,6 +240,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.sources.Start()
 	e.simulations.Start()
 	e.goFunc(e.outbox.run)
+	e.goFunc(e.outbox.clean)
 	e.derivations.load()
 	e.goFunc(e.derivations.run)
 	e.goFunc(e.detectors.run)

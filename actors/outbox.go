@@ -33,7 +33,9 @@ const (
 	// outboxBatch is how many messages go to a topic in one publication, and outboxBytes what they have together.
 	outboxBatch = 200
 	outboxBytes = 128 << 10
-	// outboxPatience is how long a destination may take for a publication, and its records to go, before it is tried again.
+	// cleanBatch is how many records of what arrived go in one transaction.
+	cleanBatch = 500
+	// outboxPatience is how long a destination may take for a publication before it is tried again.
 	outboxPatience = 30 * time.Second
 )
 
@@ -52,22 +54,28 @@ type outgoing struct {
 // records of a twin leave in their order. After a hand-over or a crash they are read again: a message may be published twice, and is
 // known by its id.
 type outbox struct {
-	e    *Engine
-	wake chan struct{}
+	e     *Engine
+	wake  chan struct{}
+	sweep chan struct{}
 
-	mu     sync.Mutex
-	lanes  map[string]*lane // by destination: those with messages
-	line   []*lane          // have messages and wait for a goroutine
-	taken  int              // goroutines
-	known  map[string]struct{}
-	bytes  int
-	rescan bool
+	mu    sync.Mutex
+	lanes map[string]*lane // by destination: those with messages
+	line  []*lane          // have messages and wait for a goroutine
+	taken int              // goroutines
+	known map[string]struct{}
+	bytes int
+	// spent are the keys of records that may go, and spending those that are about to.
+	spent    []string
+	spending map[string]struct{}
+	failing  int // lanes whose last try failed
+	rescan   bool
 	// unread, where not nil, is closed once the records of slots that came are read: before that nothing of theirs leaves.
 	unread chan struct{}
 }
 
 func newOutbox(e *Engine) *outbox {
-	return &outbox{e: e, wake: make(chan struct{}, 1), known: map[string]struct{}{}, lanes: map[string]*lane{}}
+	return &outbox{e: e, wake: make(chan struct{}, 1), sweep: make(chan struct{}, 1), known: map[string]struct{}{}, spending: map[string]struct{}{},
+		lanes: map[string]*lane{}}
 }
 
 // gained has the records of slots that came be read before anything else leaves.
@@ -96,12 +104,19 @@ func (o *outbox) add(all []outgoing) {
 
 // take puts a message into its lane, unless it is there. The caller holds o.mu.
 func (o *outbox) take(x outgoing) {
-	if _, ok := o.known[x.key]; ok {
+	if o.has(x.key) {
 		return
 	}
 	o.known[x.key] = struct{}{}
 	o.bytes += x.size
 	o.enter(x)
+}
+
+// has says whether a message waits, or has arrived and its record is about to go. The caller holds o.mu.
+func (o *outbox) has(key string) bool {
+	_, waits := o.known[key]
+	_, spent := o.spending[key]
+	return waits || spent
 }
 
 // run reads the records of slots that came.
@@ -169,8 +184,8 @@ func (o *outbox) scan() error {
 	return nil
 }
 
-// publish brings to a topic or rule as many of a lane's messages as go into one publication, and removes their records. It gives how many are
-// settled.
+// publish brings to a topic or rule as many of a lane's messages as go into one publication, and has their records removed. It gives how many
+// are settled.
 func (o *outbox) publish(batch []outgoing) (settled int, err error) {
 	size, mine := 0, batch[:0:0]
 	req := &pb.PublishRequest{Topic: batch[0].topic}
@@ -192,7 +207,8 @@ func (o *outbox) publish(batch []outgoing) (settled int, err error) {
 	if err := o.deliver(ctx, req, mine[0].why); err != nil {
 		return 0, err
 	}
-	return settled, o.remove(ctx, mine)
+	o.spend(mine)
+	return settled, nil
 }
 
 // deliver publishes messages, or makes them dead letters of their routes where that cannot be.
@@ -225,16 +241,48 @@ func (o *outbox) deliver(ctx context.Context, req *pb.PublishRequest, why string
 	return nil
 }
 
-// remove deletes the records of messages that arrived. A record is never written again, so this needs no guard.
-func (o *outbox) remove(ctx context.Context, all []outgoing) error {
-	txn := &storage.Txn{}
+// spend has the records of messages that arrived be removed.
+func (o *outbox) spend(all []outgoing) {
+	o.mu.Lock()
 	for _, x := range all {
-		txn.Writes = append(txn.Writes, storage.Write{Table: tableOutbox, Key: x.key, Quiet: true})
+		o.spent = append(o.spent, x.key)
+		o.spending[x.key] = struct{}{}
 	}
-	if _, err := o.e.store.Commit(ctx, txn); err != nil {
-		return fmt.Errorf("remove from outbox: %w", err)
+	o.mu.Unlock()
+	signal(o.sweep)
+}
+
+// clean removes the records of what arrived, of all lanes together. One that the node does not come to is published again by who reads it.
+// A record is never written again, so this needs no guard.
+func (o *outbox) clean() {
+	for o.e.ctx.Err() == nil {
+		o.mu.Lock()
+		keys := o.spent[:min(len(o.spent), cleanBatch)]
+		o.mu.Unlock()
+		if len(keys) == 0 {
+			select {
+			case <-o.e.ctx.Done():
+			case <-o.sweep:
+			}
+			continue
+		}
+		txn := &storage.Txn{}
+		for _, key := range keys {
+			txn.Writes = append(txn.Writes, storage.Write{Table: tableOutbox, Key: key, Quiet: true})
+		}
+		if _, err := o.e.store.Commit(o.e.ctx, txn); err != nil {
+			o.e.pause(100 * time.Millisecond)
+			continue
+		}
+		o.mu.Lock()
+		for _, key := range keys {
+			delete(o.spending, key)
+		}
+		if o.spent = o.spent[len(keys):]; len(o.spent) == 0 {
+			o.spent = nil
+		}
+		o.mu.Unlock()
 	}
-	return nil
 }
 
 // outgoingWrites are the messages that the transaction commits.

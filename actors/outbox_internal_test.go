@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -87,5 +88,32 @@ func TestLanesTakeTurns(t *testing.T) {
 	}
 	if got := strings.Join(turns, ""); got != "abcabcabc" {
 		t.Errorf("turns %s", got)
+	}
+}
+
+// TestLanesThatFail: that destinations do not answer is news once, until all go on again.
+func TestLanesThatFail(t *testing.T) {
+	o := newOutbox(nil)
+	o.taken = maxTaken
+	for _, to := range []string{"a", "b"} {
+		o.take(outgoing{key: to, topic: to})
+	}
+	a, b := o.lanes["a"], o.lanes["b"]
+	why := errors.New("no answer")
+	if !o.failed(a, why) || o.failed(a, why) || o.failed(b, why) || o.failing != 2 {
+		t.Errorf("news more than once; %d fail", o.failing)
+	}
+	if s := o.stats(time.Now()); s.Held != 2 || s.Still[0].Err != "no answer" {
+		t.Errorf("shown: %+v", s)
+	}
+	o.next(a, o.batch(a))
+	o.next(b, o.batch(b))
+	if o.failing != 0 {
+		t.Errorf("%d fail, and all have gone on", o.failing)
+	}
+	// What has arrived is not taken again as long as its record is there.
+	o.spend([]outgoing{{key: "a"}})
+	if o.take(outgoing{key: "a", topic: "a"}); len(o.lanes) != 0 {
+		t.Error("what has arrived waits again")
 	}
 }

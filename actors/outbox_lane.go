@@ -62,7 +62,7 @@ func (o *outbox) room(to string, size int) bool {
 	if l := o.lanes[to]; l != nil {
 		waits, bytes = len(l.queue), l.bytes
 	}
-	return waits < maxOutbox-len(o.known) && bytes+size <= maxOutboxBytes-o.bytes
+	return waits < maxOutbox-len(o.known)-len(o.spending) && bytes+size <= maxOutboxBytes-o.bytes
 }
 
 // enter puts a message into its lane, and sees to it that the lane has a goroutine, or will have one. The caller holds o.mu.
@@ -114,7 +114,7 @@ func (o *outbox) drive(l *lane) {
 		settled, err := o.bring(l, batch)
 		if err != nil && o.e.ctx.Err() == nil {
 			if o.failed(l, err) {
-				o.e.log.Warn("messages wait for their destination", "to", l.to, "err", err)
+				o.e.log.Warn("messages wait for destinations; the status names them all", "first", l.to, "err", err)
 			}
 			if inLane(l.to) {
 				o.e.pause(fileLook)
@@ -126,13 +126,24 @@ func (o *outbox) drive(l *lane) {
 	}
 }
 
-// failed notes why a try failed, and says whether that is news.
+// failed notes why a try failed, and says whether that is news: all other lanes go on.
 func (o *outbox) failed(l *lane, err error) (news bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	news = l.err == nil
+	if l.err == nil {
+		o.failing++
+		news = o.failing == 1
+	}
 	l.err = err
 	return news
+}
+
+// goesOn notes that a lane's last try did not fail, or that the lane is empty. The caller holds o.mu.
+func (o *outbox) goesOn(l *lane) {
+	if l.err != nil {
+		o.failing--
+		l.err = nil
+	}
 }
 
 // next takes messages out of a lane, and gives the one that the goroutine goes on with, or nil.
@@ -141,9 +152,11 @@ func (o *outbox) next(l *lane, settled []outgoing) *lane {
 	defer o.mu.Unlock()
 	if len(settled) > 0 {
 		o.leave(l, settled)
-		l.moved, l.err = time.Now(), nil
+		l.moved = time.Now()
+		o.goesOn(l)
 	}
 	if len(l.queue) == 0 {
+		o.goesOn(l)
 		delete(o.lanes, l.to)
 	} else if o.line = append(o.line, l); len(o.line) == 1 {
 		o.line = o.line[:0]

@@ -16,10 +16,10 @@ import (
 	"github.com/polluxhq/pollux/test/journal"
 )
 
-// Until all twins answer, on a machine that is busy with the load too. The benchmarks hold stricter ones on a calm one.
+// Until all twins answer, on a machine that has the load to carry and anything else. The benchmarks hold what is promised (5 s), on a calm one.
 const (
-	nodeLoss = 8 * time.Second
-	planned  = 20 * time.Second
+	nodeLoss = 30 * time.Second
+	planned  = 30 * time.Second
 	hopeless = 60 * time.Second // gives up
 )
 
@@ -72,7 +72,7 @@ func selectors(r *run) (string, error) {
 }
 
 func reselect(ctx context.Context, n *harness.Node, id, selector string) error {
-	for {
+	for { // each call ends with ctx
 		got, err := n.Twins().GetTwin(ctx, connect.NewRequest(&pb.GetTwinRequest{Id: id}))
 		if err != nil {
 			return err
@@ -304,8 +304,8 @@ func failDisk(r *run) (string, error) {
 	ended, _ := n.Wait()
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
-		return "", fmt.Errorf("%s goes on, 10 s after its syncs began to fail", n.Name)
+	case <-time.After(nodeLoss):
+		return "", fmt.Errorf("%s goes on, %v after its syncs began to fail", n.Name, nodeLoss)
 	}
 	took := time.Since(since)
 	err = r.recovered("failing disk: "+n.Name, time.Now(), nodeLoss+2*time.Second, n)

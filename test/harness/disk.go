@@ -46,7 +46,11 @@ func (n *Node) injectSync(how string) (stop func(), err error) {
 		case <-ended:
 		case <-time.After(letGo): // it waits for a thread that is gone or does not stop; the kernel lets go of what a dead one traced
 			cmd.Process.Kill()
-			<-ended
+			select {
+			case <-ended:
+			case <-time.After(dies):
+				n.t.Errorf("%s: its tracer, process %d, was killed, and %v later it is still there", n.Name, cmd.Process.Pid, dies)
+			}
 		}
 	})
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {

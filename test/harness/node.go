@@ -220,11 +220,20 @@ func (n *Node) process() (*exec.Cmd, <-chan struct{}) {
 	return n.cmd, n.done
 }
 
-// Kill ends the process as kill -9 does and waits for it.
+// dies is how long a process that was killed may take to be gone: a disk or a tracer may hold it for a while.
+const dies = time.Minute
+
+// Kill ends the process as kill -9 does and waits for it; one that a minute later is still there fails the test.
 func (n *Node) Kill() {
-	if cmd, done := n.process(); cmd != nil && cmd.Process != nil {
-		cmd.Process.Kill()
-		<-done
+	cmd, done := n.process()
+	if cmd == nil || cmd.Process == nil {
+		return
+	}
+	cmd.Process.Kill()
+	select {
+	case <-done:
+	case <-time.After(dies):
+		n.t.Errorf("%s: process %d was killed, and %v later it is still there", n.Name, cmd.Process.Pid, dies)
 	}
 }
 
