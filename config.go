@@ -91,6 +91,10 @@ type Config struct {
 	// QuarantineAfter is after how many failures in a row a twin's driver is tried only once an hour. The wait between two
 	// tries doubles from one second: the default, 8, takes two minutes.
 	QuarantineAfter int
+
+	// ClockRate is how fast the clock runs by which leases are measured, beside the machine's; 0: alike. For tests of clocks that drift: it
+	// is no setting.
+	ClockRate float64
 }
 
 // DefaultConfig is what `pollux serve` uses with nothing set: one node, on loopback.

@@ -341,7 +341,7 @@ func (n *Node) joinCluster(ctx context.Context) error {
 	self := cluster.Member{ID: n.self.id, Incarnation: n.self.incarnation, Name: n.conf.Name, AvailabilityZone: n.conf.AvailabilityZone,
 		Site: n.conf.Site, Labels: n.conf.Labels, Weight: uint32(n.conf.Weight), Peer: n.peerAddr, Gossip: n.gossip.Address(),
 		HTTP: n.URL(), MQTT: n.conf.MQTT, Version: Version}
-	c, err := cluster.Start(ctx, cluster.Options{Self: self, Records: records.Of(n.store, n.log), Handler: n.engine, Transport: n.peers, NodeHandler: n.handle,
+	c, err := cluster.Start(ctx, cluster.Options{Self: self, Clock: n.leaseClock(), Records: records.Of(n.store, n.log), Handler: n.engine, Transport: n.peers, NodeHandler: n.handle,
 		Leader: n.raft.IsLeader, Logger: n.log, Metrics: n.metrics, Shift: n.engine.Shift,
 		Superseded: n.fail})
 	if err != nil {
@@ -352,6 +352,15 @@ func (n *Node) joinCluster(ctx context.Context) error {
 	close(n.member)
 	n.closeLater("cluster", func(context.Context) error { return c.Close() })
 	return nil
+}
+
+// leaseClock is the clock of leases; nil: the machine's.
+func (n *Node) leaseClock() cluster.Clock {
+	if n.conf.ClockRate == 0 || n.conf.ClockRate == 1 {
+		return nil
+	}
+	n.log.Warn("the clock of leases drifts, for a test", "rate", n.conf.ClockRate)
+	return &cluster.DriftingClock{Of: &cluster.BootClock{}, Rate: n.conf.ClockRate}
 }
 
 func (n *Node) startActors(ctx context.Context) error {

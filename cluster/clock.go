@@ -76,6 +76,22 @@ func kernelBootTime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
+// DriftingClock is a clock that runs faster or slower than another, for tests of what drift does to leases.
+type DriftingClock struct {
+	// Of is the clock that it drifts against.
+	Of Clock
+	// Rate is its seconds in a second of Of; above 0.
+	Rate float64
+}
+
+// Now reads the clock; it does not block.
+func (c *DriftingClock) Now() time.Duration { return time.Duration(float64(c.Of.Now()) * c.Rate) }
+
+// AfterFunc calls f after d by this clock.
+func (c *DriftingClock) AfterFunc(d time.Duration, f func()) (stop func() bool) {
+	return c.Of.AfterFunc(time.Duration(float64(d)/c.Rate), f)
+}
+
 // AfterFunc calls f after d, not counting the machine's sleep.
 func (c *BootClock) AfterFunc(d time.Duration, f func()) (stop func() bool) {
 	return time.AfterFunc(d, f).Stop

@@ -30,6 +30,32 @@ func TestBootClockNoticesASleep(t *testing.T) {
 	}
 }
 
+// stillClock stands at a moment, and notes what it was asked to call after.
+type stillClock struct{ now, after time.Duration }
+
+func (c *stillClock) Now() time.Duration { return c.now }
+
+func (c *stillClock) AfterFunc(d time.Duration, _ func()) func() bool {
+	c.after = d
+	return func() bool { return true }
+}
+
+func TestDriftingClock(t *testing.T) {
+	still := &stillClock{}
+	fast, slow := DriftingClock{still, 1.25}, DriftingClock{still, 0.5}
+	for _, at := range []time.Duration{0, time.Second, 80 * 24 * time.Hour} {
+		if still.now = at; fast.Now() != at*5/4 || slow.Now() != at/2 {
+			t.Errorf("at %v the fast clock shows %v, the slow one %v", at, fast.Now(), slow.Now())
+		}
+	}
+	if fast.AfterFunc(5*time.Second, nil); still.after != 4*time.Second {
+		t.Errorf("5 s of the fast clock are over after %v", still.after)
+	}
+	if slow.AfterFunc(5*time.Second, nil); still.after != 10*time.Second {
+		t.Errorf("5 s of the slow clock are over after %v", still.after)
+	}
+}
+
 func BenchmarkBootClock(b *testing.B) {
 	var c BootClock
 	for b.Loop() {

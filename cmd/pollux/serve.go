@@ -17,6 +17,9 @@ import (
 // stopWithin bounds a graceful stop; what has not been written by then is lost only where it was not acknowledged.
 const stopWithin = 25 * time.Second
 
+// testClockRate is a hidden flag: tests have nodes whose clocks drift.
+const testClockRate = "test-clock-rate"
+
 func serveCommand(*app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -40,6 +43,12 @@ precedence; "pollux config" shows what is in force.`,
 			if err != nil {
 				return &usageError{err}
 			}
+			if c.ClockRate, err = cmd.Flags().GetFloat64(testClockRate); err != nil {
+				return err
+			}
+			if !(c.ClockRate >= 0.1 && c.ClockRate <= 10) {
+				return &usageError{fmt.Errorf("--%s = %v: want 0.1 to 10", testClockRate, c.ClockRate)}
+			}
 			demo, err := cmd.Flags().GetBool("demo")
 			if err != nil {
 				return err
@@ -62,6 +71,8 @@ precedence; "pollux config" shows what is in force.`,
 	settingFlags(cmd.Flags())
 	cmd.Flags().Bool("demo", false, "also simulate a building with projectors, switches and sensors")
 	cmd.Flags().Int("demo-nodes", 1, "with --demo: run the building on `N` nodes of this machine, each a process of its own")
+	cmd.Flags().Float64(testClockRate, 1, "how fast the clock of leases runs beside the machine's")
+	_ = cmd.Flags().MarkHidden(testClockRate) // it is there
 	return cmd
 }
 

@@ -39,9 +39,26 @@ func Each(t *testing.T) {
 }
 
 func newRun(t *testing.T, seed uint64) *run {
-	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3, Links: true})
-	l := Start(t, c, Options{Create: true, Units: 1000})
-	return &run{cluster: c, load: l, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), began: time.Now()}
+	r := &run{seed: seed, random: rand.New(rand.NewPCG(seed, 0))}
+	rates := r.drifts(3)
+	t.Logf("the nodes' clocks run at %.3f", rates)
+	r.cluster = harness.StartCluster(t, harness.ClusterOptions{Nodes: 3, Links: true, ClockRates: rates})
+	r.load = Start(t, r.cluster, Options{Create: true, Units: 1000})
+	r.began = time.Now()
+	return r
+}
+
+// drift is how far a node's clock runs from the machine's at most: two of them from each other by somewhat less than the tenth that leases allow for.
+const drift = 0.045
+
+// drifts gives as many rates of clocks: the first two as far from each other as may be, for chance would seldom have it so, in any order.
+func (r *run) drifts(count int) []float64 {
+	rates := []float64{1 - drift, 1 + drift}
+	for len(rates) < count {
+		rates = append(rates, 1-drift+2*drift*r.random.Float64())
+	}
+	r.random.Shuffle(count, func(i, j int) { rates[i], rates[j] = rates[j], rates[i] })
+	return rates
 }
 
 // harm does one fault and waits until the cluster has settled.

@@ -314,11 +314,13 @@ func failDisk(r *run) (string, error) {
 }
 
 func rolling(r *run) (string, error) {
-	since := time.Now()
-	for _, n := range r.cluster.Running() {
+	since, all := time.Now(), r.cluster.Running()
+	rates := r.drifts(len(all))
+	for i, n := range all {
 		if err := n.Stop(); err != nil {
 			return "", fmt.Errorf("%s: %w", n.Name, err)
 		}
+		n.Drift(rates[i])
 		if err := n.TryRun(); err != nil {
 			return "", fmt.Errorf("%s: %w", n.Name, err)
 		}
@@ -326,5 +328,5 @@ func rolling(r *run) (string, error) {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("all nodes restarted one by one in %.1f s", time.Since(since).Seconds()), r.recovered("rolling restart:", time.Now(), planned, nil)
+	return fmt.Sprintf("all nodes restarted one by one in %.1f s, with clocks at %.3f", time.Since(since).Seconds(), rates), r.recovered("rolling restart:", time.Now(), planned, nil)
 }

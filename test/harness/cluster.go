@@ -44,6 +44,8 @@ type ClusterOptions struct {
 	Binary string
 	// Ready bounds the wait for a node; 0 means 60 s.
 	Ready time.Duration
+	// ClockRates are how fast the clocks of leases of the nodes run beside the machine's, by number; of those beyond it: alike.
+	ClockRates []float64
 }
 
 // Cluster is several pollux processes on loopback addresses of their own: 127.A.B.1, 127.A.B.2 and so on, with A and B
@@ -112,6 +114,9 @@ func (c *Cluster) add(name string) *Node {
 	n := &Node{Name: name, Address: public, private: public, Dir: filepath.Join(c.dir, name), t: c.t,
 		http: newHTTPClient(), key: c.Key,
 		o: Options{Ready: c.o.Ready, Env: c.o.Env, Binary: c.o.Binary}}
+	if i <= len(c.o.ClockRates) {
+		n.o.ClockRate = c.o.ClockRates[i-1]
+	}
 	n.URL, n.MQTT = "http://"+join(public, httpPort), join(public, mqttPort)
 	if c.Net != nil {
 		n.private = c.base + "." + strconv.Itoa(i+100)
@@ -167,6 +172,9 @@ func (c *Cluster) Prepare(name string, args ...string) *Node {
 	n.Dir = filepath.Join(c.dir, fmt.Sprintf("prepared-%d", c.prepared))
 	return n
 }
+
+// Drift has the node's clock of leases run at another rate beside the machine's, from its next start on.
+func (n *Node) Drift(rate float64) { n.o.ClockRate = rate }
 
 // RunAll starts nodes at the same time, as a new cluster needs, and waits until each is ready.
 func (c *Cluster) RunAll(nodes ...*Node) {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,6 +40,8 @@ type Options struct {
 	Ready time.Duration
 	// Binary to run; empty: the program under test.
 	Binary string
+	// ClockRate is how fast the node's clock of leases runs beside the machine's; 0: alike.
+	ClockRate float64
 }
 
 // Node is a running pollux process on loopback, on ports of its own.
@@ -136,6 +139,9 @@ func (n *Node) TryRun() error {
 		http = FreeAddr(n.t)
 	}
 	args := append([]string{"serve", "--data", n.Dir, "--http", http, "--mqtt", mqtt}, n.o.Args...)
+	if n.o.ClockRate != 0 {
+		args = append(args, "--test-clock-rate", strconv.FormatFloat(n.o.ClockRate, 'f', -1, 64))
+	}
 	cmd := exec.Command(cmp.Or(n.o.Binary, Binary(n.t)), args...)
 	cmd.Env = append(cmd.Environ(), n.o.Env...)
 	cmd.SysProcAttr = childAttributes()
