@@ -147,7 +147,7 @@ func decodeAlias(rec storage.Record) *pb.NamedAlias {
 
 // unescape takes back what escape does.
 func unescape(s string) string {
-	return strings.NewReplacer("%2F", "/", "%00", "\x00", "%25", "%").Replace(s)
+	return keyUnescapes.Replace(s)
 }
 
 func aliasText(a *pb.Alias) string { return a.GetNetwork() + "/" + a.GetKey() + "/" + a.GetValue() }
