@@ -106,19 +106,20 @@ func (a *automationService) ListAlarmSpells(ctx context.Context, r *connect.Requ
 	res := &pb.ListAlarmSpellsResponse{Since: timestamppb.New(s.since)}
 	rest := s.list
 	if token != "" {
-		raised, alarm, _ := strings.Cut(token, " ")
-		ms, err := strconv.ParseInt(raised, 10, 64)
-		if err != nil {
+		var ms int64
+		last := &pb.AlarmSpell{}
+		if _, err := fmt.Sscanf(token, "%d %d %s", &ms, &last.Number, &last.Alarm); err != nil {
 			return nil, invalid("page_token", "is not the next_page_token of such a list")
 		}
-		for len(rest) > 0 && !(rest[0].RaiseTime.AsTime().UnixMilli() < ms || rest[0].RaiseTime.AsTime().UnixMilli() == ms && rest[0].Alarm > alarm) {
+		last.RaiseTime = timestamppb.New(time.UnixMilli(ms))
+		for len(rest) > 0 && automation.CompareSpells(rest[0], last) <= 0 {
 			rest = rest[1:]
 		}
 	}
 	if limit := pageOf(r.Msg.PageSize); len(rest) > limit {
 		rest = rest[:limit]
 		last := rest[limit-1]
-		res.NextPageToken = pageToken(kind, fmt.Sprintf("%d %s", last.RaiseTime.AsTime().UnixMilli(), last.Alarm))
+		res.NextPageToken = pageToken(kind, fmt.Sprintf("%d %d %s", last.RaiseTime.AsTime().UnixMilli(), last.Number, last.Alarm))
 	}
 	res.Spells = rest
 	return connect.NewResponse(res), nil

@@ -66,21 +66,22 @@ func clip(text string, most int) string {
 // spellKey names a spell: an alarm's, and its how manieth. An alarm that is deleted and raised anew counts from one again, so the time is part of it.
 type spellKey struct {
 	alarm  string
+	number uint64
 	raised int64
 }
 
 // Spells gathers when alarms were active. The zero value is empty. Not safe for concurrent use.
 type Spells struct{ all map[spellKey]*pb.AlarmSpell }
 
-func (s *Spells) at(alarm string, raised int64) (m *pb.AlarmSpell, fresh bool) {
-	key := spellKey{alarm, raised}
+func (s *Spells) at(alarm string, number uint64, raised int64) (m *pb.AlarmSpell, fresh bool) {
+	key := spellKey{alarm, number, raised}
 	if m = s.all[key]; m != nil {
 		return m, false
 	}
 	if s.all == nil {
 		s.all = map[spellKey]*pb.AlarmSpell{}
 	}
-	m = &pb.AlarmSpell{Alarm: alarm, RaiseTime: timestamppb.New(time.UnixMilli(raised))}
+	m = &pb.AlarmSpell{Alarm: alarm, Number: number, RaiseTime: timestamppb.New(time.UnixMilli(raised))}
 	s.all[key] = m
 	return m, true
 }
@@ -92,9 +93,9 @@ func (s *Spells) Tell(e *storage.JournalEntry) {
 	if e.Kind != JournalAlarm || json.Unmarshal(e.Data, &t) != nil || t.Raised == 0 {
 		return
 	}
-	m, fresh := s.at(e.Project+"/"+e.Name, t.Raised)
+	m, fresh := s.at(e.Project+"/"+e.Name, t.Number, t.Raised)
 	if fresh {
-		m.Number, m.Text, m.Twin, m.Zone, m.By = t.Number, t.Text, t.Twin, t.Zone, t.By
+		m.Text, m.Twin, m.Zone, m.By = t.Text, t.Twin, t.Zone, t.By
 		m.Severity = pb.AlarmSeverity(pb.AlarmSeverity_value["ALARM_SEVERITY_"+strings.ToUpper(t.Severity)])
 	}
 	if m.AcknowledgeTime == nil && t.Acknowledged > 0 {
@@ -110,8 +111,8 @@ func (s *Spells) Add(a *pb.Alarm) {
 	if a.RaiseTime == nil {
 		return
 	}
-	m, _ := s.at(a.Id, a.RaiseTime.AsTime().UnixMilli())
-	m.Number, m.Text, m.Twin, m.Zone, m.By, m.Severity = a.Raised, clip(a.Text, maxTold), a.Twin, a.Zone, a.By, a.Severity
+	m, _ := s.at(a.Id, a.Raised, a.RaiseTime.AsTime().UnixMilli())
+	m.Text, m.Twin, m.Zone, m.By, m.Severity = clip(a.Text, maxTold), a.Twin, a.Zone, a.By, a.Severity
 	m.AcknowledgeTime, m.AcknowledgedBy, m.ClearTime = nil, "", nil
 	if a.Acknowledged {
 		m.AcknowledgeTime, m.AcknowledgedBy = timestamppb.New(a.AcknowledgeTime.AsTime().Truncate(time.Millisecond)), a.AcknowledgedBy
@@ -129,8 +130,11 @@ func (s *Spells) Within(start, end time.Time, wanted func(*pb.AlarmSpell) bool) 
 			out = append(out, m)
 		}
 	}
-	slices.SortFunc(out, func(a, b *pb.AlarmSpell) int {
-		return cmp.Or(b.RaiseTime.AsTime().Compare(a.RaiseTime.AsTime()), cmp.Compare(a.Alarm, b.Alarm))
-	})
+	slices.SortFunc(out, CompareSpells)
 	return out
+}
+
+// CompareSpells is the order of lists of spells: the last first, by alarm where two were raised at the same time.
+func CompareSpells(a, b *pb.AlarmSpell) int {
+	return cmp.Or(b.RaiseTime.AsTime().Compare(a.RaiseTime.AsTime()), cmp.Compare(a.Alarm, b.Alarm), cmp.Compare(b.Number, a.Number))
 }

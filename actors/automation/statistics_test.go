@@ -17,22 +17,22 @@ func minute(n int) time.Time { return time.Date(2026, 3, 1, 0, n, 0, 0, time.UTC
 
 func tell(s *automation.Spells, what, name string, at int, data string) {
 	s.Tell(&storage.JournalEntry{Project: "p", Kind: automation.JournalAlarm, Name: name, Time: minute(at).UnixMilli(),
-		Data: fmt.Appendf(nil, `{"what":%q,"number":1,"severity":"error","twin":"p/%s","by":"rule/p/r",%s}`, what, name, data)})
+		Data: fmt.Appendf(nil, `{"what":%q,"severity":"error","twin":"p/%s","by":"rule/p/r",%s}`, what, name, data)})
 }
 
-func raised(n int) string { return fmt.Sprintf(`"raised":%d`, minute(n).UnixMilli()) }
+func raised(n, number int) string { return fmt.Sprintf(`"number":%d,"raised":%d`, number, minute(n).UnixMilli()) }
 
 // Spells are put together from what the journal tells and what records say; each entry is enough for what was before it.
 func TestAlarmFigures(t *testing.T) {
 	var s automation.Spells
 	// The record of an alarm that is active: raised at 50.
 	s.Add(&pb.Alarm{Id: "p/a", Active: true, Raised: 2, Severity: pb.AlarmSeverity_ALARM_SEVERITY_CRITICAL, Twin: "p/a", By: "rule/p/r", RaiseTime: timestamppb.New(minute(50))})
-	tell(&s, "raised", "a", 50, raised(50))
-	tell(&s, "cleared", "a", 40, raised(10)+fmt.Sprintf(`,"acknowledged":%d,"acknowledged_by":"kim"`, minute(15).UnixMilli()))
-	tell(&s, "acknowledged", "a", 15, raised(10)+fmt.Sprintf(`,"acknowledged":%d,"acknowledged_by":"kim"`, minute(15).UnixMilli()))
-	tell(&s, "raised", "a", 10, raised(10))
-	tell(&s, "cleared", "b", 30, raised(-60)) // raised before the span, and no more is told of it
-	tell(&s, "cleared", "old", -20, raised(-30))
+	tell(&s, "raised", "a", 50, raised(50, 2))
+	tell(&s, "cleared", "a", 40, raised(10, 1)+fmt.Sprintf(`,"acknowledged":%d,"acknowledged_by":"kim"`, minute(15).UnixMilli()))
+	tell(&s, "acknowledged", "a", 15, raised(10, 1)+fmt.Sprintf(`,"acknowledged":%d,"acknowledged_by":"kim"`, minute(15).UnixMilli()))
+	tell(&s, "raised", "a", 10, raised(10, 1))
+	tell(&s, "cleared", "b", 30, raised(-60, 1)) // raised before the span, and no more is told of it
+	tell(&s, "cleared", "old", -20, raised(-30, 1))
 	s.Tell(&storage.JournalEntry{Project: "p", Kind: "quota", Name: "twins", Time: minute(20).UnixMilli(), Data: []byte(`{"state":"reached"}`)})
 	s.Tell(&storage.JournalEntry{Project: "p", Kind: automation.JournalAlarm, Name: "x", Time: minute(20).UnixMilli(), Data: []byte(`[`)})
 

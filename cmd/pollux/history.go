@@ -70,7 +70,7 @@ func historyJournal(a *app) *cobra.Command {
 		Use: "journal", Aliases: []string{"events"}, Short: "List events, commands and values that are no numbers", Args: exactly(),
 		Long: `Lists what happened, the newest last: the newest --limit entries of the time that is asked for, or with --oldest-first the
 first ones. Kinds are event, value (of a property that is no number), quality (a value became stale, bad or good), desired (a
-property was asked for) and command (one ended).`,
+property was asked for) and command (one ended); of a project alarm (what happened to one: pollux alarm history) and quota.`,
 		Example: "  pollux history journal --twin beamer --since 24h\n  pollux history journal --kind event --kind command --limit 1000 -o json\n" +
 			"  pollux history journal --project plant --name overheated --since 720h",
 		RunE: func(cmd *cobra.Command, _ []string) error {

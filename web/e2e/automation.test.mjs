@@ -199,7 +199,7 @@ test("the timeline has when alarms were active, and the statistics how long it t
     await h.cli("alarm", "ack", "flood");
     await h.cli("alarm", "clear", "flood");
   }
-  await page.goto(`${h.url}/alarms`);
+  await page.goto(`${h.url}/alarms?span=1h`);
   await page.getByRole("radiogroup", { name: "View" }).getByText("Timeline", { exact: true }).click();
   const lanes = region("Timeline").getByRole("list", { name: "Lanes" });
   const flood = lanes.getByRole("listitem").filter({ has: page.getByRole("link", { name: "flood", exact: true }) });

@@ -6,6 +6,7 @@ import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 
 import { palettes } from "./palette";
+import { ticks } from "./ticks";
 
 /** One line: seconds since the epoch, ascending, and a value each. */
 export interface LineData {
@@ -66,7 +67,7 @@ export function Lines({ lines, from, to, gaps, label, onSelect }: Props) {
         cursor: { drag: { x: true, y: false, setScale: false } },
         scales: { x: { time: true, range: () => [from, to] } },
         axes: [
-          axis,
+          { ...axis, values: (_, at, _i, _space, apart) => ticks(at, apart), size: 30 },
           ...units.map((unit, i): uPlot.Axis => ({ ...axis, scale: `y${unit}`, side: i === 0 ? 3 : 1, label: unit || undefined, labelSize: unit ? 18 : 0, size: 56, show: i < 2, grid: i === 0 ? axis.grid : { show: false } })),
         ],
         series: [

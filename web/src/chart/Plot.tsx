@@ -5,6 +5,8 @@ import { useElementSize, useMergedRef } from "@mantine/hooks";
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 
+import { ticks } from "./ticks";
+
 export interface PlotProps {
   /** Seconds since the epoch, ascending, and a value each; null is a gap. */
   times: number[];
@@ -97,7 +99,7 @@ function options({ box, stepped, binary, unit, select, range }: Setup): uPlot.Op
     cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
     scales: { x: { time: true, range }, y: binary ? { range: [-0.15, 1.15] } : { range: vertical } },
     axes: [
-      { ...axis, values: clock, size: 30 },
+      { ...axis, values: (_, at, _i, _space, apart) => ticks(at, apart), size: 30 },
       {
         ...axis,
         size: binary ? 38 : 56,
@@ -137,22 +139,7 @@ function vertical(_: uPlot, min: number | null, max: number | null): [number, nu
   return [min >= 0 ? Math.max(0, min - pad) : min - pad, max + pad];
 }
 
-const day = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short" });
-const minute = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const second = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-
-/** Hours and minutes on the axis, and the day where a new one begins. */
-function clock(_: uPlot, at: number[], __: number, ___: number, step: number): string[] {
-  let before = "";
-  return at.map((t) => {
-    const today = day.format(t * 1000);
-    const changed = before !== "" && today !== before;
-    before = today;
-    if (step >= 86_400) return today;
-    const time = (step < 60 ? second : minute).format(t * 1000);
-    return changed ? today : time;
-  });
-}
 
 function tooltip(box: HTMLElement, binary: boolean, unit?: string) {
   let tip: HTMLElement | undefined;

@@ -55,7 +55,7 @@ export function AnalyticsRoom() {
         {show !== "metricsql" && <Button onClick={() => choose("new")}>New detector</Button>}
       </RoomHead>
       {show === "metricsql" ? (
-        <MetricsQL />
+        <MetricsQL of={projectOf(list[0]?.id ?? "")} />
       ) : (
         <div className="split">
           <div className="split-list">

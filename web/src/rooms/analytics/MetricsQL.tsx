@@ -33,9 +33,10 @@ async function ask(project: string, query: string, seconds: number) {
 }
 
 /** Asks history by MetricsQL and draws the answer: its functions need no detector, and cost when somebody asks. */
-export function MetricsQL() {
+export function MetricsQL({ of }: { of: string }) {
   const [kept, keep] = useWord("query");
-  const [project, setProject] = useState("default");
+  const [named, setProject] = useState<string>();
+  const project = named ?? of;
   const [query, setQuery] = useState(kept || (examples[0]?.query ?? ""));
   const [span, setSpan] = useState("24 h");
   const run = useMutation({ mutationFn: () => ask(project.trim(), query.trim(), spans.find((s) => s.label === span)?.seconds ?? 86_400) });

@@ -85,6 +85,10 @@ export function AlarmStatistics() {
           </div>
           {!whole && <p className="muted pad">There were more than are read at a time: this is since {dateTime(millis(first?.since))}.</p>}
           <Bars bars={first?.bars ?? []} />
+          <p className="past-ends muted" aria-hidden="true">
+            <span>{dateTime(millis(first?.start))}</span>
+            <span>{dateTime(millis(first?.end))}</span>
+          </p>
           {rows.length === 0 ? (
             <p className="muted pad">No alarm was active in the last {span.label}.</p>
           ) : (

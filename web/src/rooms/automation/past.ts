@@ -3,17 +3,18 @@ import { millis } from "../../model/value";
 
 /** How far back is looked, with the width of a bar then. */
 export const spans = [
+  { word: "1h", label: "hour", ms: 3_600_000, step: 60 },
   { word: "24h", label: "24 hours", ms: 86_400_000, step: 3600 },
   { word: "7d", label: "7 days", ms: 7 * 86_400_000, step: 86_400 },
   { word: "30d", label: "30 days", ms: 30 * 86_400_000, step: 86_400 },
   { word: "90d", label: "90 days", ms: 90 * 86_400_000, step: 86_400 },
-  { word: "365d", label: "a year", ms: 365 * 86_400_000, step: 7 * 86_400 },
+  { word: "365d", label: "year", ms: 365 * 86_400_000, step: 7 * 86_400 },
 ] as const;
 
 export type PastSpan = (typeof spans)[number];
 
 /** The span of a word of the address; without one a week. */
-export const spanOf = (word: string): PastSpan => spans.find((s) => s.word === word) ?? spans[1];
+export const spanOf = (word: string): PastSpan => spans.find((s) => s.word === word) ?? spans[2];
 
 /** Severities from the gravest on, as bars are stacked. */
 export const severities = ["critical", "error", "warning", "info"] as const;

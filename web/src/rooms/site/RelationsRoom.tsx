@@ -40,7 +40,7 @@ export function RelationsRoom() {
   return (
     <>
       <RoomHead title="Relations" tabs={siteTabs} note="what one thing is to another" error={query.error} />
-      <Walk />
+      <Walk project={split(all[0]?.from.replace(/^(zone|system):/, "") ?? "x").project} />
       <NewRelation types={types} onMade={again} />
       <section className="panel" aria-label="Relations">
         <h2>
@@ -210,14 +210,15 @@ function NewRelation({ types, onMade }: { types: string[]; onMade: () => unknown
 }
 
 /** A walk, a word after the other: each thing that is found leads on. */
-function Walk() {
+function Walk({ project }: { project: string }) {
   const [path, setPath] = useWord("walk");
-  const [text, setText] = useState(path || "default");
+  const [typed, setText] = useState<string>();
   const [seen, setSeen] = useState(path);
   if (seen !== path) {
     setSeen(path);
-    setText(path || "default");
+    setText(undefined);
   }
+  const text = typed ?? (path || project);
   const query = useQuery({
     queryKey: ["walk", path],
     queryFn: ({ signal }) => relations.walk({ path, pageSize: 100 }, { signal }),
