@@ -74,8 +74,9 @@ test("history is asked by MetricsQL, and the answer is drawn", async () => {
   assert.match(await form.getByLabel("Question").inputValue(), /^zscore_over_time/);
   await form.getByText("7 d", { exact: true }).click();
   await form.getByRole("button", { name: "Ask" }).click();
-  await page.getByRole("list", { name: "Series" }).getByText("lab temperature").waitFor();
-  await page.getByRole("img", { name: "Answer" }).waitFor();
+  const answer = page.getByRole("region", { name: "MetricsQL" });
+  await answer.getByRole("status").getByText("1 series").waitFor();
+  await answer.getByText(/^lab temperature/).first().waitFor();
   await picture(page, "metricsql");
   await page.goto(`${h.url}/analytics?detector=default/spikes`);
 });

@@ -4,7 +4,6 @@ import { useState } from "react";
 
 import { key } from "../../api/session";
 import { Lines } from "../../chart/Lines";
-import { palettes } from "../../chart/palette";
 import { useWord } from "../../frame/address";
 import { Trouble } from "../../frame/Room";
 import { count } from "../../model/value";
@@ -77,14 +76,6 @@ export function MetricsQL({ of }: { of: string }) {
             {count(got.count)} series
             {got.count > mostLines && `, of which the first ${mostLines} are drawn`}
           </p>
-          <ul className="query-legend" aria-label="Series">
-            {got.lines.map((l) => (
-              <li key={l.label}>
-                <i style={{ background: `light-dark(${palettes.light[l.colour % palettes.light.length]}, ${palettes.dark[l.colour % palettes.dark.length]})` }} />
-                {l.label}
-              </li>
-            ))}
-          </ul>
         </>
       )}
     </section>
