@@ -20,7 +20,9 @@ func tell(s *automation.Spells, what, name string, at int, data string) {
 		Data: fmt.Appendf(nil, `{"what":%q,"severity":"error","twin":"p/%s","by":"rule/p/r",%s}`, what, name, data)})
 }
 
-func raised(n, number int) string { return fmt.Sprintf(`"number":%d,"raised":%d`, number, minute(n).UnixMilli()) }
+func raised(n, number int) string {
+	return fmt.Sprintf(`"number":%d,"raised":%d`, number, minute(n).UnixMilli())
+}
 
 // Spells are put together from what the journal tells and what records say; each entry is enough for what was before it.
 func TestAlarmFigures(t *testing.T) {
