@@ -163,6 +163,17 @@ func uploading(s *drivers.Sandbox, file []byte) func() (string, error) {
 	}
 }
 
+// taken uploads what is just within the limits. On a busy machine its start may be refused for its time.
+func taken(s *drivers.Sandbox, file []byte) func() (string, error) {
+	return func() (string, error) {
+		time.Sleep(attackPause)
+		if _, err := s.Verify(file); err != nil {
+			return err.Error(), nil
+		}
+		return "taken", nil
+	}
+}
+
 func wildDriver(tb testing.TB, s *drivers.Sandbox) drivers.Runner {
 	return load(tb, s, drivertest.Build(tb, filepath.Join("testdata", "wild")))
 }

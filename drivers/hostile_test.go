@@ -53,7 +53,9 @@ func attacks(tb testing.TB, s *drivers.Sandbox) []attack {
 			bytes.Repeat([]byte{0x0b}, 100_000), wasmtest.Const(0)))), "the limit is 131072"},
 		{"4 GB of memory from the start", uploading(s, hostile(65_535, wasmtest.Const(0))), "memory"},
 		{"expands as it starts", uploading(s, expanding()), "start-up code"},
-		{"data for 4 GB", uploading(s, scattered()), "start-up code"},
+		{"data for 4 GB", uploading(s, scattered(1, 42_949)), "the data segment 2 ends at byte 85899 of the memory, which has 65536"},
+		{"data in 100,000 pieces", uploading(s, scattered(256, 160)), "the data lies in more than 5000 pieces"},
+		{"data in as many pieces as may be", taken(s, pieces(5000, 6, 70)), "^taken$|start-up code did not end"},
 	}
 	all = append(all, reaching(tb, s), leaking(tb, s))
 	return all
@@ -95,14 +97,15 @@ func expanding() []byte {
 	return m.Bytes()
 }
 
-// scattered is a file of a megabyte whose 100,000 segments of data lie all over 4 GB.
-func scattered() []byte {
-	const segments = 100_000
-	body := binary.AppendUvarint(nil, segments)
+// scattered is a file of a megabyte whose 100,000 segments of data lie so far apart in the memory.
+func scattered(pages uint32, apart int) []byte { return pieces(100_000, pages, apart) }
+
+func pieces(segments int, pages uint32, apart int) []byte {
+	body := binary.AppendUvarint(nil, uint64(segments))
 	for n := range segments {
-		body = append(append(append(body, 0), wasmtest.Const(int32(uint32(n)*42_949))...), 0x0b, 1, 'x')
+		body = append(append(append(body, 0), wasmtest.Const(int32(uint32(n)*uint32(apart)))...), 0x0b, 1, 'x')
 	}
-	m := hostileModule(1, wasmtest.Const(0))
+	m := hostileModule(pages, wasmtest.Const(0))
 	m.Extra = append(binary.AppendUvarint([]byte{11}, uint64(len(body))), body...)
 	return m.Bytes()
 }

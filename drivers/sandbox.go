@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -92,6 +93,7 @@ type Sandbox struct {
 	refused *refusals
 	engine  engine
 	spare   spare
+	uploads uploads
 }
 
 // NewSandbox starts a sandbox. Close it, after its runners.
@@ -128,8 +130,9 @@ func (s *Sandbox) Close() error {
 }
 
 // Verify checks a file at its upload, a module or a JavaScript source: what Check does, then that it compiles and that its start-up code ends within
-// its memory and VerifyTimeout. It may take seconds. The error is a sentence for whoever uploads.
+// its memory and VerifyTimeout. It may take seconds, and waits for other uploads. The error is a sentence for whoever uploads.
 func (s *Sandbox) Verify(file []byte) (*Manifest, error) {
+	defer s.uploads.begin()()
 	r, err := s.load(context.Background(), file)
 	if err != nil {
 		return nil, err
@@ -188,4 +191,26 @@ func (s *Sandbox) load(ctx context.Context, file []byte) (*runner, error) {
 	pool := wasm.NewPool(module, wasm.PoolOptions{Entries: []string{entryHandle}, Running: s.options.Running,
 		Parked: s.options.Waiting, RecycleCalls: s.options.InstanceCalls})
 	return &runner{sandbox: s, manifest: c.manifest, model: c.model, module: module, pool: pool}, nil
+}
+
+// restMost is the longest that uploads rest: after a large driver nobody who uploads another notices it.
+const restMost = 50 * time.Millisecond
+
+// uploads come one at a time, and after each they rest as long as it took: reading, rewriting and loading files is the node's own work,
+// at its own priority, and whoever uploads without end takes half a processor of it at most.
+type uploads struct {
+	turn sync.Mutex
+	next time.Time
+}
+
+// begin waits for the turn of an upload; call over at its end.
+func (u *uploads) begin() (over func()) {
+	u.turn.Lock()
+	time.Sleep(time.Until(u.next))
+	began := time.Now()
+	return func() {
+		now := time.Now()
+		u.next = now.Add(min(now.Sub(began), restMost))
+		u.turn.Unlock()
+	}
 }

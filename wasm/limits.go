@@ -27,6 +27,9 @@ type Limits struct {
 	Locals int
 	// TableEntries of one table, default 65,536.
 	TableEntries int
+	// Pieces of data that lie apart in the memory, default 5,000; what lies within 64 bytes behind the last is of its piece.
+	// Seen: 16, of tens of thousands of segments.
+	Pieces int
 	// Types, Globals, Exports, Tables, Segments count entries of the sections; defaults 20,000, 20,000, 10,000, 16, 100,000.
 	Types, Globals, Exports, Tables, Segments int
 }
@@ -40,6 +43,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.FileBytes, 32 << 20}, {&l.Functions, 50_000}, {&l.BodyBytes, 128 << 10}, {&l.Nesting, 2000},
 		{&l.LoopNesting, 32}, {&l.Loops, 2000}, {&l.BranchTable, 8000}, {&l.Locals, 4000}, {&l.TableEntries, 65_536},
 		{&l.Types, 20_000}, {&l.Globals, 20_000}, {&l.Exports, 10_000}, {&l.Tables, 16}, {&l.Segments, 100_000},
+		{&l.Pieces, freezePieces},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value

@@ -269,7 +269,7 @@ func (i *Info) elementSection(r *reader) {
 }
 
 func (i *Info) dataSection(r *reader) {
-	for range r.count("data segments", i.limits.Segments) {
+	for n := range r.count("data segments", i.limits.Segments) {
 		flags := r.u32()
 		if r.err == nil && flags > 2 {
 			r.fail("the data segment before byte %d is of unknown kind %d", r.at, flags)
@@ -277,29 +277,35 @@ func (i *Info) dataSection(r *reader) {
 		if flags == 2 {
 			r.u32()
 		}
-		place := uint32(0)
+		place, plain := uint32(0), false
 		if flags != 1 {
-			place = i.place(r)
+			place, plain = i.place(r)
 		}
-		if n := len(r.bytes(int(r.u32()))); flags != 1 {
-			i.freezing.data(place, n)
+		size := len(r.bytes(int(r.u32())))
+		if flags != 1 {
+			i.freezing.data(place, size)
 		}
-		if r.err != nil {
+		switch end, memory := uint64(place)+uint64(size), uint64(i.MemoryMin)*PageBytes; {
+		case r.err != nil:
 			return
+		case plain && end > memory: // it would crash as it starts
+			r.fail("the data segment %d ends at byte %d of the memory, which has %d when the module starts", n, end, memory)
+		case i.freezing.pieces > i.limits.Pieces:
+			r.fail("the data lies in more than %d pieces, apart in the memory; the limit is %[1]d", i.limits.Pieces)
 		}
 	}
 }
 
-// place reads where data goes. It is a constant in all that compilers make.
-func (i *Info) place(r *reader) uint32 {
+// place reads where data goes, and whether that is a constant, as in all that compilers make.
+func (i *Info) place(r *reader) (place uint32, plain bool) {
 	from := r.at
 	i.constant(r)
-	plain := &reader{b: r.b, at: from}
-	op, place, end := plain.byte(), plain.sleb32(), plain.byte()
-	if r.err == nil && (op != opI32Const || end != opEnd || plain.at != r.at) {
+	again := &reader{b: r.b, at: from}
+	op, to, end := again.byte(), again.sleb32(), again.byte()
+	if plain = r.err == nil && op == opI32Const && end == opEnd && again.at == r.at; !plain && r.err == nil {
 		i.freezing.loose = true
 	}
-	return uint32(place)
+	return uint32(to), plain
 }
 
 // constant walks an initialiser.

@@ -233,7 +233,7 @@ func (s *turns) Received(frame []byte) {
 }
 
 // many is a rate that the suite does not come to.
-var many = drivers.HTTPOptions{PerMinute: 6_000_000, Burst: 6_000_000, Retries: -1, ProbeMS: 20}
+var many = drivers.HTTPOptions{PerMinute: 6_000_000, Burst: 6_000_000, Retries: -1}
 
 func runContract(t *testing.T, o drivers.TransportOptions, conf *tls.Config) {
 	contract.Run(t, contract.Transport{Open: openPoller, Options: o, Is: []contract.Kind{contract.Messages, contract.Requests},
