@@ -31,6 +31,7 @@ const hooked = `export default driver({
       twin.report('heard', twin.memory.in);
       return;
     }
+    if (method === 'DELETE') throw new Refusal('no DELETE here');
     const frame = (twin.memory.out ??= []).shift();
     return frame === undefined ? undefined : { body: frame };
   },

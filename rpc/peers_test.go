@@ -53,6 +53,7 @@ func TestPeers(t *testing.T) {
 	t.Run("record", func(t *testing.T) { p.records(t, far) })
 	t.Run("plain HTTP", func(t *testing.T) { p.plain(t, far) })
 	t.Run("watch", func(t *testing.T) { p.watches(t, near, far) })
+	t.Run("webhook", func(t *testing.T) { p.webhooks(t) })
 	t.Run("drain", func(t *testing.T) { p.drains(t, far) })
 }
 
@@ -407,6 +408,43 @@ func (p *pair) records(t *testing.T, far string) {
 		t.Fatal(err)
 	}
 	next("from b again", ready)
+}
+
+// webhooks: a device may call any node, and the twin's has what it says; what went wrong is counted there.
+func (p *pair) webhooks(t *testing.T) {
+	d := rpcv1.NewDriverServiceClient(&http.Client{Transport: keyed{p.admin, http.DefaultTransport}}, p.a.public.URL)
+	if _, err := d.UploadDriver(t.Context(), req(&pb.UploadDriverRequest{File: []byte(hooked)})); err != nil {
+		t.Fatal(err)
+	}
+	id := ""
+	for i := 0; id == ""; i++ {
+		if at, _ := p.a.cluster.Where(fmt.Sprintf("default/hook%d", i)); at.Node == p.b.id {
+			id = fmt.Sprintf("default/hook%d", i)
+		}
+	}
+	if _, err := p.a.twins(p.admin).CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: id, Driver: "hooked", Uri: "webhook:?from=127.0.0.1"}})); err != nil {
+		t.Fatal(err)
+	}
+	p.until("b knows "+id, func() bool { _, err := p.b.engine.Registry().GetTwin(id); return err == nil })
+	for _, w := range []*wing{p.a, p.b} {
+		peer := &hookPeer{t: t, url: w.public.URL + "/hooks/" + id}
+		peer.Send([]byte("by " + w.id))
+		if status, said := peer.ask(http.MethodDelete, nil); status != http.StatusUnprocessableEntity || string(said) != "no DELETE here\n" {
+			t.Errorf("by %s: %d %q", w.id, status, said)
+		}
+	}
+	res, err := p.a.twins(p.admin).GetTwin(t.Context(), req(&pb.GetTwinRequest{Id: id}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := res.Msg.Twin.State
+	heard := state.GetProperties()["heard"].GetValue().GetListValue().GetValues()
+	if len(heard) != 2 || heard[0].GetStringValue() != "by "+p.a.id || heard[1].GetStringValue() != "by "+p.b.id {
+		t.Errorf("heard %v", heard)
+	}
+	if tr := state.GetStatus().GetTraffic(); tr.GetReceivedFrames() != 4 || tr.GetErrors() != 2 || tr.GetLastError() != "no DELETE here" {
+		t.Errorf("traffic: %v", tr)
+	}
 }
 
 // watcher collects a stream.

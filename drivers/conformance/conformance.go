@@ -16,7 +16,7 @@ import (
 )
 
 // CallLimit is the deadline of each call that a probe makes. A node gives a call less to compute.
-const CallLimit = time.Second
+const CallLimit = 4 * time.Second
 
 // DefaultSeed is drawn from where Options has no other.
 const DefaultSeed = 1

@@ -20,6 +20,7 @@ var probes = []struct {
 	{"unknown commands", "it refuses an action and a property that it does not know", (*prober).unknownCommands},
 	{"garbage input", "what is no JSON, or of another shape, never crashes it", (*prober).garbageInput},
 	{"garbage frames", "whatever a device sends never crashes it", (*prober).garbageFrames},
+	{"garbage answers", "whatever is answered over HTTP, and whatever comes by webhook, never crashes it", (*prober).garbageAnswers},
 	{"large frames", "a frame of the largest size never crashes it", (*prober).largeFrames},
 	{"refusals", "it lives with every refusal of every capability", (*prober).refusals},
 	{"repeated load", "to be loaded again asks for the same timers and subscriptions", (*prober).repeatedLoad},

@@ -297,6 +297,10 @@ func answered(a *script.Answer) (drivers.HTTPResponse, error) {
 	if a.Fail != "" {
 		return drivers.HTTPResponse{}, drivers.ErrTimeout
 	}
+	return response(a), nil
+}
+
+func response(a *script.Answer) drivers.HTTPResponse {
 	out := drivers.HTTPResponse{Status: a.Status, Headers: http.Header{}, Body: a.Body}
 	if out.Status == 0 {
 		out.Status = http.StatusOK
@@ -307,7 +311,7 @@ func answered(a *script.Answer) (drivers.HTTPResponse, error) {
 	for name, v := range a.Headers {
 		out.Headers.Set(name, v)
 	}
-	return out, nil
+	return out
 }
 
 // called answers for other twins, as a rule or the next step of that kind does; those whose values are asked for tell them.

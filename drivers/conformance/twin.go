@@ -177,6 +177,8 @@ type host struct {
 	stuck bool
 	// played is the device of a script, which does answer; nil: none.
 	played *rehearsal
+	// spoil answers over HTTP what no device should; nil: nothing does.
+	spoil *spoiler
 }
 
 func (h *host) note(ctx context.Context, format string, args ...any) error {
@@ -218,7 +220,10 @@ func (h *host) HTTP(ctx context.Context, r drivers.HTTPRequest) (drivers.HTTPRes
 	if err := h.note(ctx, "http %s %q %v %q", r.Method, r.URL, r.Headers, r.Body); err != nil {
 		return drivers.HTTPResponse{}, err
 	}
-	if h.played != nil {
+	switch {
+	case h.spoil != nil:
+		return h.spoil.answer(), nil
+	case h.played != nil:
 		return h.played.http(r)
 	}
 	return drivers.HTTPResponse{Status: 503}, nil

@@ -2,6 +2,8 @@ package httpclient_test
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/md5"
 	"crypto/tls"
@@ -16,6 +18,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -340,6 +343,75 @@ func TestProxyAndClientCertificate(t *testing.T) {
 		t.Errorf("%d requests went by the proxy", through.Load())
 	}
 }
+
+// A proxy gets plain requests whole, and the device is reached by it alone.
+func TestPlainProxy(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s by the proxy, %s", r.URL, r.Header.Get("Proxy-Authorization"))
+	}))
+	defer proxy.Close()
+	by := strings.Replace(proxy.URL, "http://", "http://ann:secret@", 1)
+	want(t, client(t, "http://device.example:81/", &drivers.HTTPOptions{Proxy: by}, nil, nil), "/state", "http://device.example:81/state by the proxy, Basic YW5uOnNlY3JldA==")
+	proxy.Close()
+	if res, err := get(client(t, "http://device.example:81/", &drivers.HTTPOptions{Proxy: by, Retries: -1}, nil, nil), "/state"); !errors.Is(err, transport.ErrNotConnected) {
+		t.Errorf("without its proxy: %d, %v", res.Status, err)
+	}
+}
+
+// A request over the rate waits for its turn.
+func TestRequestsWaitForTheirTurn(t *testing.T) {
+	var mu sync.Mutex
+	var came []time.Time
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		came = append(came, time.Now())
+	}))
+	defer s.Close()
+	c := client(t, s.URL, &drivers.HTTPOptions{PerMinute: 1200, Burst: 1}, nil, nil)
+	began := time.Now()
+	for range 4 {
+		want(t, c, "/", "")
+	}
+	if took := came[3].Sub(began); took < 150*time.Millisecond {
+		t.Errorf("4 requests of 20 a second came within %v", took)
+	}
+}
+
+// What is small on the line and without end when it is unpacked is cut where the driver's room ends.
+func TestCompressedBomb(t *testing.T) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	if _, err := io.CopyN(z, zeros{}, 64<<20); err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		switch r.URL.Path {
+		case "/bomb":
+			_, _ = w.Write(bomb.Bytes())
+		case "/cut":
+			_, _ = w.Write(bomb.Bytes()[:30])
+		case "/lie":
+			_, _ = io.WriteString(w, "not packed at all")
+		}
+	}))
+	defer s.Close()
+	c := client(t, s.URL, &drivers.HTTPOptions{Retries: -1}, nil, nil)
+	if _, err := get(c, "/bomb"); !errors.Is(err, drivers.ErrTooLarge) {
+		t.Errorf("64 MB in %d bytes: %v", bomb.Len(), err)
+	}
+	for _, path := range []string{"/cut", "/lie"} {
+		if res, err := get(c, path); err == nil {
+			t.Errorf("%s: %q", path, res.Body)
+		}
+	}
+}
+
+// zeros has no end.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
 func TestBadOptions(t *testing.T) {
 	for text, o := range map[string]transport.Options{

@@ -98,3 +98,76 @@ func TestContractUDP(t *testing.T) {
 		})
 	}
 }
+
+// A device tells a node that does not have its twin; the twin moves, and hears the next. Whoever may not is counted, and not
+// heard.
+func TestUDPAtAnotherNode(t *testing.T) {
+	nodes := newCluster(t, "n1", "n2", "n3")
+	port := freePort(t, "udp")
+	o := drivers.TransportOptions{Scheme: "udp-in"}
+	if err := nodes.doors["n2"].Set([]inbound.Twin{{ID: "p/u", Scheme: "udp-in", Port: port, Options: o,
+		From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}}); len(err) > 0 {
+		t.Fatal(err)
+	}
+	device, stranger := newTeller(t, port), newTeller(t, port)
+	stranger.Down()
+	stranger.at = &net.UDPAddr{IP: net.IPv4(127, 0, 0, 2)}
+	stranger.Up()
+	for i, node := range []string{"n1", "n3"} {
+		sink := &contract.Recorder{}
+		c, err := nodes.hubs[node].Open(transport.Options{Sink: sink, Binding: drivers.Binding{Twin: "p/u", URI: device.URI(), Transport: o}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes.moves(node, "")
+		stranger.Send([]byte("let me in"))
+		device.Send([]byte("to " + node))
+		sink.Await(t, "the datagram", func([]string) bool { return len(sink.Frames()) > 0 })
+		if got := sink.Frames(); len(got) != 1 || string(got[0]) != "to "+node {
+			t.Fatalf("%s heard %q", node, got)
+		}
+		if err := c.Send(t.Context(), []byte("from "+node)); err != nil {
+			t.Fatal(err)
+		}
+		if got := device.Received(); string(got) != "from "+node {
+			t.Fatalf("the device got %q", got)
+		}
+		if n := transport.Dropped(nodes.set, "udp-in", "sender").Get(); n != uint64(i+1) {
+			t.Errorf("%d strangers counted", n)
+		}
+		c.Close()
+	}
+}
+
+// A device that called in and says nothing is let go after the binding's time.
+func TestIdle(t *testing.T) {
+	for _, scheme := range []string{"tcp-in", "udp-in"} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel() // it waits for the acceptor's tick
+			nodes := newCluster(t, "n1")
+			port := freePort(t, scheme[:3])
+			o := drivers.TransportOptions{Scheme: scheme, IdleTimeoutMS: 1}
+			if scheme == "tcp-in" {
+				o.Tokenizer = lines
+			}
+			uri := fmt.Sprintf("%s://:%d?from=127.0.0.1", scheme, port)
+			if err := nodes.doors["n1"].Set([]inbound.Twin{{ID: "p/t", Scheme: scheme, Port: port, Options: o,
+				From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}}); len(err) > 0 {
+				t.Fatal(err)
+			}
+			sink := &contract.Recorder{}
+			c, err := nodes.hubs["n1"].Open(transport.Options{Sink: sink, Binding: drivers.Binding{Twin: "p/t", URI: uri, Transport: o}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			device, err := net.Dial(scheme[:3], fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer device.Close()
+			fmt.Fprintln(device, "hello")
+			sink.Await(t, "the end", func(e []string) bool { return len(e) == 2 && e[1] == "disconnected: "+transport.ErrIdle.Error() })
+		})
+	}
+}
