@@ -137,7 +137,7 @@ func (p *prober) garbageAnswers() (Outcome, string) {
 		}
 	}
 	for _, s.huge = range hugeUnits {
-		for range 2 {
+		for enough, tries := s.count+2, 0; s.count < enough && tries < 20; tries++ { // not each call asks
 			if crash := once(hugeLimit); crash != "" {
 				return failed(crash)
 			}

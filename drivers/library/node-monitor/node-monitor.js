@@ -97,7 +97,7 @@ const WANTED = new Set([...Object.values(FIGURES), ...Object.values(RATES)].map(
 function totals(text) {
   const sums = {};
   for (const line of text.split('\n')) {
-    const name = /^[a-z_:][a-z0-9_:]*/i.exec(line)?.[0];
+    const name = /^[a-z_:][a-z0-9_:]{0,199}/i.exec(line)?.[0]; // bounded: a line without end would take all memory
     if (!WANTED.has(name)) continue;
     const value = Number(line.slice(line.lastIndexOf(' ') + 1));
     if (Number.isFinite(value)) sums[name] = (sums[name] ?? 0) + value;
