@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	curateTwins = 100
+	curateTwins = 64
 	curateEvery = 5 * time.Minute
 	curateHours = 8
 	curateModel = `{"@context":["https://www.w3.org/2022/wot/td/v1.1"],"@type":"tm:ThingModel","title":"Room","properties":{
