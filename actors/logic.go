@@ -225,7 +225,9 @@ func (x *logic) said(m *judged) {
 		x.failed.Add(1)
 		x.mu.Lock()
 		x.last = clip(m.err.Error(), 300)
+		spec := x.spec
 		x.mu.Unlock()
+		spec.tally.failed(x.id, m.err.Error())
 	case m.verdict == pb.Verdict_VERDICT_REPLACE:
 		x.replaced.Add(1)
 	case m.verdict == pb.Verdict_VERDICT_STOP:

@@ -60,6 +60,7 @@ func (r *Registry) ListLogics(req *pb.ListLogicsRequest, projects func(string) b
 		_, err = r.DriverSource(s.name, s.version)
 		m.Source = err == nil
 		m.Counts = r.e.logics.counted(t.Id, r.e.catalog.tally(s.name, s.version))
+		m.Counts.Failures = r.e.catalog.failures(s.name)
 		out.Logics = append(out.Logics, m)
 	}
 	return out, nil
@@ -156,6 +157,12 @@ func AddLogicCounts(a, b *pb.LogicCounts) {
 	a.Nodes += b.Nodes
 	if b.Last != "" {
 		a.Last = b.Last
+	}
+	for version, why := range b.Failures {
+		if a.Failures == nil {
+			a.Failures = map[string]string{}
+		}
+		a.Failures[version] = why
 	}
 }
 

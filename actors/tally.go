@@ -31,6 +31,13 @@ func (c *tally) trapped(id, why string) {
 	}
 }
 
+// failed: a logic's run failed at a message.
+func (c *tally) failed(id, why string) {
+	if c != nil {
+		c.tell(id, why)
+	}
+}
+
 // commanded: a command ended.
 func (c *tally) commanded(o pb.Outcome, id string, e *drivers.DriverError) {
 	if c == nil {

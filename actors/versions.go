@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -83,6 +84,21 @@ func (c *catalog) tallyLocked(name, version string) *tally {
 		c.tallies[key] = t
 	}
 	return t
+}
+
+// failures gives what the twins of a driver failed at last on this node, by version.
+func (c *catalog) failures(name string) map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[string]string{}
+	for key, t := range c.tallies {
+		if version, ok := strings.CutPrefix(key, name+"@"); ok {
+			if last := t.proto().Last; last != "" {
+				out[version] = last
+			}
+		}
+	}
+	return out
 }
 
 // forTwin gives the version that a twin has.

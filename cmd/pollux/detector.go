@@ -47,6 +47,7 @@ var detectorKinds = [][2]string{
 	{"shift", "the level has changed, also by less than the noise"},
 	{"stuck", "readings come and do not change, for a --window or longer than ever"},
 	{"missing", "readings do not come, for a --window or longer than usual"},
+	{"module", "as the run of a --logic says"},
 }
 
 func kindHelp() string {
@@ -85,7 +86,8 @@ func (f *detectorFlags) add(cmd *cobra.Command) {
 	fl.Uint32Var(&f.m.Readings, "readings", 0, "how many ewma remembers (12), and shift learns a level from (100)")
 	fl.Float64Var(&f.m.Tolerance, "tolerance", 0, "by how much readings may differ and are still the same")
 	fl.StringVar(&f.m.TimeZone, "time-zone", "", "of seasonal: whose hours count, such as Europe/Berlin (UTC)")
-	fl.StringVar(&f.m.Output, "prefix", "", "beginning of the names of its properties (PROPERTY_KIND)")
+	fl.StringVar(&f.m.Output, "prefix", "", "beginning of the names of its properties (PROPERTY_KIND, of a logic PROPERTY_LOGIC)")
+	fl.StringVar(&f.m.Logic, "logic", "", "of module, which it is then: the logic `ID` whose run judges")
 }
 
 func (f *detectorFlags) addSelection(cmd *cobra.Command) {
@@ -105,6 +107,7 @@ func (f *detectorFlags) into(cmd *cobra.Command, m *pb.Detector) error {
 	for name, do := range map[string]func(){"title": func() { m.Title = f.m.Title }, "property": func() { m.Property = f.m.Property },
 		"threshold": func() { m.Threshold = f.m.Threshold }, "readings": func() { m.Readings = f.m.Readings }, "tolerance": func() { m.Tolerance = f.m.Tolerance },
 		"time-zone": func() { m.TimeZone = f.m.TimeZone }, "prefix": func() { m.Output = f.m.Output },
+		"logic":  func() { m.Logic, m.Kind = f.m.Logic, pb.DetectorKind_DETECTOR_KIND_MODULE },
 		"window": func() { m.Window = nil }} {
 		if set(name) {
 			do()
@@ -146,7 +149,8 @@ func detectorCreate(a *app) *cobra.Command {
 		Long: "Creates a detector. Without --twin, --model, --zone, --system, --driver, --interface and --label it is for all twins of the project that have the property.\n\nKinds:\n" + kindHelp(),
 		Example: "  pollux detector create spikes --property temperature --kind ewma --model room\n" +
 			"  pollux detector create frozen --property temperature --kind stuck --zone hq --window 2h\n" +
-			"  pollux detector create silent --property power --kind missing --label kind=meter",
+			"  pollux detector create silent --property power --kind missing --label kind=meter\n" +
+			"  pollux detector create spikes --property temperature --logic hampel --threshold 6",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m := &pb.Detector{Id: args[0]}
 			if err := f.into(cmd, m); err != nil {
@@ -168,7 +172,7 @@ func detectorCreate(a *app) *cobra.Command {
 	f.add(cmd)
 	f.addSelection(cmd)
 	must(cmd.MarkFlagRequired("property"))
-	must(cmd.MarkFlagRequired("kind"))
+	cmd.MarkFlagsOneRequired("kind", "logic")
 	return cmd
 }
 
@@ -176,6 +180,9 @@ func detectorCreate(a *app) *cobra.Command {
 func outputOf(m *pb.Detector) string {
 	if m.Output != "" {
 		return m.Output
+	}
+	if m.Logic != "" {
+		return m.Property + "_" + bare(m.Logic)
 	}
 	return m.Property + "_" + kindName(m.Kind)
 }
@@ -323,7 +330,7 @@ func detectorGet(a *app) *cobra.Command {
 func describeDetector(w io.Writer, m *pb.Detector) {
 	row(w, "detector", m.Id)
 	row(w, "title", dash(m.Title))
-	row(w, "kind", kindName(m.Kind))
+	row(w, "kind", strings.TrimSpace(kindName(m.Kind)+" "+bare(m.Logic)))
 	row(w, "property", m.Property)
 	row(w, "of", selectionText(m.Of))
 	row(w, "output", outputOf(m))

@@ -30,6 +30,7 @@ Which kind (one of):
   --slack, --teams      a channel's webhook, whose address is the secret
   --ntfy                topics of ntfy as --to; an access token as secret, where there is one
   --mqtt TOPIC          a message of the cluster's broker
+  --logic ID            the run of a logic of your own; with --to where each gets a message of his own
   --log                 a line in the node's log`,
 		Example: "  pollux notifier create mail --mail smtp.example.com --from house@example.com --to kim@example.com --user house --secret-file password.txt\n" +
 			"  pollux notifier test mail\n  pollux rule put too-hot --on room1.temperature --if 'value > 28' --notify mail\n  pollux notifier outbox mail",
@@ -46,8 +47,8 @@ Which kind (one of):
 
 // notifierFlags are what can be configured of a notifier.
 type notifierFlags struct {
-	title, mail, twilio, sms, webhook, mqtt                      string
-	telegram, slack, teams, ntfy, log                            bool
+	title, mail, twilio, sms, webhook, mqtt, logic               string
+	telegram, slack, teams, ntfy, log, keyed                     bool
 	from, user, security, caFile, url, secretFile, subject, body string
 	to, fields, headers                                          []string
 	quiet, zone                                                  string
@@ -67,6 +68,8 @@ func (f *notifierFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.teams, "teams", false, "a Teams channel")
 	fl.BoolVar(&f.ntfy, "ntfy", false, "topics of ntfy")
 	fl.StringVar(&f.mqtt, "mqtt", "", "the MQTT `TOPIC`; may have ${EXPRESSION} in it")
+	fl.StringVar(&f.logic, "logic", "", "the run of the logic `ID`, which brings it to whomever it knows")
+	fl.BoolVar(&f.keyed, "keyed", false, "of --logic: whom it tells knows a repetition by the message's key")
 	fl.BoolVar(&f.log, "log", false, "the log of its node")
 	fl.StringVar(&f.from, "from", "", "`SENDER`: an address of mail, a number of text messages")
 	fl.StringSliceVar(&f.to, "to", nil, "`RECIPIENTS`: addresses, numbers, chats or topics")
@@ -125,6 +128,10 @@ func (f *notifierFlags) kind() (n int, m *pb.Notifier) {
 		n++
 		m.Kind = &pb.Notifier_Mqtt{Mqtt: &pb.MqttNotifier{Topic: f.mqtt, Qos: 1}}
 	}
+	if f.logic != "" {
+		n++
+		m.Kind = &pb.Notifier_Logic{Logic: &pb.LogicNotifier{Logic: f.logic}}
+	}
 	if f.log {
 		n++
 		m.Kind = &pb.Notifier_Log{Log: &pb.LogNotifier{}}
@@ -137,7 +144,7 @@ func (f *notifierFlags) into(cmd *cobra.Command, m *pb.Notifier) (err error) {
 	set := cmd.Flags().Changed
 	n, kind := f.kind()
 	if n > 1 || n == 0 && m.Kind == nil {
-		return usagef("say which kind by one of --mail, --twilio, --sms, --webhook, --telegram, --slack, --teams, --ntfy, --mqtt and --log")
+		return usagef("say which kind by one of --mail, --twilio, --sms, --webhook, --telegram, --slack, --teams, --ntfy, --mqtt, --logic and --log")
 	}
 	if n == 1 && (m.GetMail() == nil || f.mail == "") {
 		m.Kind = kind.Kind
@@ -190,6 +197,9 @@ func (f *notifierFlags) intoKind(set func(string) bool, m *pb.Notifier) (err err
 			use("field", func() { x.Fields, err = pairs("field", f.fields) })
 			use("header", func() { x.Headers, err = pairs("header", f.headers) })
 		}
+	case *pb.Notifier_Logic:
+		use("to", func() { k.Logic.To = f.to })
+		use("keyed", func() { k.Logic.Keyed = f.keyed })
 	case *pb.Notifier_Webhook:
 		use("to", func() { k.Webhook.To = f.to })
 		use("url", func() { k.Webhook.Url = f.url })
@@ -198,7 +208,7 @@ func (f *notifierFlags) intoKind(set func(string) bool, m *pb.Notifier) (err err
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"to", "from", "user", "security", "ca-file", "field", "header", "url"} {
+	for _, name := range []string{"to", "from", "user", "security", "ca-file", "field", "header", "url", "keyed"} {
 		if set(name) && !used[name] {
 			return usagef("--%s has no meaning for such a notifier", name)
 		}

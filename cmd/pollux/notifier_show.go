@@ -25,6 +25,8 @@ func notifierKind(m *pb.Notifier) (kind, to string) {
 		return enumText(k.Webhook.Preset, "WEBHOOK_PRESET_"), strings.Join(k.Webhook.To, ", ")
 	case *pb.Notifier_Mqtt:
 		return "mqtt", k.Mqtt.Topic
+	case *pb.Notifier_Logic:
+		return "logic", bare(k.Logic.Logic)
 	case *pb.Notifier_Log:
 		return "log", ""
 	}

@@ -241,8 +241,10 @@ type LogicCounts struct {
 	CommandsFailed uint64 `protobuf:"varint,8,opt,name=commands_failed,json=commandsFailed,proto3" json:"commands_failed,omitempty"`
 	Last           string `protobuf:"bytes,9,opt,name=last,proto3" json:"last,omitempty"`
 	// How many nodes these are of, and how many did not answer.
-	Nodes         uint32 `protobuf:"varint,10,opt,name=nodes,proto3" json:"nodes,omitempty"`
-	Silent        uint32 `protobuf:"varint,11,opt,name=silent,proto3" json:"silent,omitempty"`
+	Nodes  uint32 `protobuf:"varint,10,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	Silent uint32 `protobuf:"varint,11,opt,name=silent,proto3" json:"silent,omitempty"`
+	// What twins of the logic's driver failed at last, by version: of those that failed at something.
+	Failures      map[string]string `protobuf:"bytes,12,rep,name=failures,proto3" json:"failures,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -352,6 +354,13 @@ func (x *LogicCounts) GetSilent() uint32 {
 		return x.Silent
 	}
 	return 0
+}
+
+func (x *LogicCounts) GetFailures() map[string]string {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
 }
 
 type ListLogicsRequest struct {
@@ -826,7 +835,7 @@ const file_pollux_v1_logic_proto_rawDesc = "" +
 	" \x01(\v2\x16.pollux.v1.LogicCountsR\x06counts\x12-\n" +
 	"\x05reads\x18\v \x03(\v2\x17.pollux.v1.TopicReadingR\x05reads\x12\x1c\n" +
 	"\tnotifiers\x18\f \x03(\tR\tnotifiers\x12\x1c\n" +
-	"\tdetectors\x18\r \x03(\tR\tdetectors\"\xaa\x02\n" +
+	"\tdetectors\x18\r \x03(\tR\tdetectors\"\xa9\x03\n" +
 	"\vLogicCounts\x12\x16\n" +
 	"\x06passed\x18\x01 \x01(\x04R\x06passed\x12\x1a\n" +
 	"\breplaced\x18\x02 \x01(\x04R\breplaced\x12\x18\n" +
@@ -839,7 +848,11 @@ const file_pollux_v1_logic_proto_rawDesc = "" +
 	"\x04last\x18\t \x01(\tR\x04last\x12\x14\n" +
 	"\x05nodes\x18\n" +
 	" \x01(\rR\x05nodes\x12\x16\n" +
-	"\x06silent\x18\v \x01(\rR\x06silent\"}\n" +
+	"\x06silent\x18\v \x01(\rR\x06silent\x12@\n" +
+	"\bfailures\x18\f \x03(\v2$.pollux.v1.LogicCounts.FailuresEntryR\bfailures\x1a;\n" +
+	"\rFailuresEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"}\n" +
 	"\x11ListLogicsRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
@@ -902,7 +915,7 @@ func file_pollux_v1_logic_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_logic_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pollux_v1_logic_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_pollux_v1_logic_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_pollux_v1_logic_proto_goTypes = []any{
 	(Verdict)(0),               // 0: pollux.v1.Verdict
 	(*Logic)(nil),              // 1: pollux.v1.Logic
@@ -913,38 +926,40 @@ var file_pollux_v1_logic_proto_goTypes = []any{
 	(*RunLogicResponse)(nil),   // 6: pollux.v1.RunLogicResponse
 	(*TryLogicRequest)(nil),    // 7: pollux.v1.TryLogicRequest
 	(*TryLogicResponse)(nil),   // 8: pollux.v1.TryLogicResponse
-	(*TopicReading)(nil),       // 9: pollux.v1.TopicReading
-	(*structpb.Value)(nil),     // 10: google.protobuf.Value
-	(*structpb.Struct)(nil),    // 11: google.protobuf.Struct
-	(*LogLine)(nil),            // 12: pollux.v1.LogLine
+	nil,                        // 9: pollux.v1.LogicCounts.FailuresEntry
+	(*TopicReading)(nil),       // 10: pollux.v1.TopicReading
+	(*structpb.Value)(nil),     // 11: google.protobuf.Value
+	(*structpb.Struct)(nil),    // 12: google.protobuf.Struct
+	(*LogLine)(nil),            // 13: pollux.v1.LogLine
 }
 var file_pollux_v1_logic_proto_depIdxs = []int32{
 	2,  // 0: pollux.v1.Logic.counts:type_name -> pollux.v1.LogicCounts
-	9,  // 1: pollux.v1.Logic.reads:type_name -> pollux.v1.TopicReading
-	1,  // 2: pollux.v1.ListLogicsResponse.logics:type_name -> pollux.v1.Logic
-	10, // 3: pollux.v1.RunLogicRequest.message:type_name -> google.protobuf.Value
-	0,  // 4: pollux.v1.RunLogicResponse.verdict:type_name -> pollux.v1.Verdict
-	10, // 5: pollux.v1.RunLogicResponse.message:type_name -> google.protobuf.Value
-	11, // 6: pollux.v1.TryLogicRequest.settings:type_name -> google.protobuf.Struct
-	10, // 7: pollux.v1.TryLogicRequest.message:type_name -> google.protobuf.Value
-	10, // 8: pollux.v1.TryLogicRequest.memory:type_name -> google.protobuf.Value
-	11, // 9: pollux.v1.TryLogicRequest.properties:type_name -> google.protobuf.Struct
-	0,  // 10: pollux.v1.TryLogicResponse.verdict:type_name -> pollux.v1.Verdict
-	10, // 11: pollux.v1.TryLogicResponse.message:type_name -> google.protobuf.Value
-	10, // 12: pollux.v1.TryLogicResponse.output:type_name -> google.protobuf.Value
-	12, // 13: pollux.v1.TryLogicResponse.logs:type_name -> pollux.v1.LogLine
-	10, // 14: pollux.v1.TryLogicResponse.memory:type_name -> google.protobuf.Value
-	3,  // 15: pollux.v1.LogicService.ListLogics:input_type -> pollux.v1.ListLogicsRequest
-	5,  // 16: pollux.v1.LogicService.RunLogic:input_type -> pollux.v1.RunLogicRequest
-	7,  // 17: pollux.v1.LogicService.TryLogic:input_type -> pollux.v1.TryLogicRequest
-	4,  // 18: pollux.v1.LogicService.ListLogics:output_type -> pollux.v1.ListLogicsResponse
-	6,  // 19: pollux.v1.LogicService.RunLogic:output_type -> pollux.v1.RunLogicResponse
-	8,  // 20: pollux.v1.LogicService.TryLogic:output_type -> pollux.v1.TryLogicResponse
-	18, // [18:21] is the sub-list for method output_type
-	15, // [15:18] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	10, // 1: pollux.v1.Logic.reads:type_name -> pollux.v1.TopicReading
+	9,  // 2: pollux.v1.LogicCounts.failures:type_name -> pollux.v1.LogicCounts.FailuresEntry
+	1,  // 3: pollux.v1.ListLogicsResponse.logics:type_name -> pollux.v1.Logic
+	11, // 4: pollux.v1.RunLogicRequest.message:type_name -> google.protobuf.Value
+	0,  // 5: pollux.v1.RunLogicResponse.verdict:type_name -> pollux.v1.Verdict
+	11, // 6: pollux.v1.RunLogicResponse.message:type_name -> google.protobuf.Value
+	12, // 7: pollux.v1.TryLogicRequest.settings:type_name -> google.protobuf.Struct
+	11, // 8: pollux.v1.TryLogicRequest.message:type_name -> google.protobuf.Value
+	11, // 9: pollux.v1.TryLogicRequest.memory:type_name -> google.protobuf.Value
+	12, // 10: pollux.v1.TryLogicRequest.properties:type_name -> google.protobuf.Struct
+	0,  // 11: pollux.v1.TryLogicResponse.verdict:type_name -> pollux.v1.Verdict
+	11, // 12: pollux.v1.TryLogicResponse.message:type_name -> google.protobuf.Value
+	11, // 13: pollux.v1.TryLogicResponse.output:type_name -> google.protobuf.Value
+	13, // 14: pollux.v1.TryLogicResponse.logs:type_name -> pollux.v1.LogLine
+	11, // 15: pollux.v1.TryLogicResponse.memory:type_name -> google.protobuf.Value
+	3,  // 16: pollux.v1.LogicService.ListLogics:input_type -> pollux.v1.ListLogicsRequest
+	5,  // 17: pollux.v1.LogicService.RunLogic:input_type -> pollux.v1.RunLogicRequest
+	7,  // 18: pollux.v1.LogicService.TryLogic:input_type -> pollux.v1.TryLogicRequest
+	4,  // 19: pollux.v1.LogicService.ListLogics:output_type -> pollux.v1.ListLogicsResponse
+	6,  // 20: pollux.v1.LogicService.RunLogic:output_type -> pollux.v1.RunLogicResponse
+	8,  // 21: pollux.v1.LogicService.TryLogic:output_type -> pollux.v1.TryLogicResponse
+	19, // [19:22] is the sub-list for method output_type
+	16, // [16:19] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_logic_proto_init() }
@@ -959,7 +974,7 @@ func file_pollux_v1_logic_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_logic_proto_rawDesc), len(file_pollux_v1_logic_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,14 +21,19 @@ export const kinds: Kind[] = [
 
 /** The kind of a detector; of an unknown one, which a newer node may have, a kind without settings. */
 export function kindOf(kind: DetectorKind): Kind {
+  if (kind === DetectorKind.MODULE) return { kind, name: "module", finds: "what its logic finds", threshold: 1, uses: [] };
   return kinds.find((k) => k.kind === kind) ?? { kind, name: String(kind), finds: "", threshold: 0, uses: [] };
 }
 
 /** The beginning of the names of a detector's properties, as the node makes it. */
-export function outputOf(d: Pick<Detector, "output" | "property" | "kind">): string {
+export function outputOf(d: Pick<Detector, "output" | "property" | "kind"> & { logic?: string }): string {
   if (d.output) return d.output;
-  const word = d.property.replace(/[^A-Za-z0-9_]/gu, "_");
-  return `${/^[0-9]/.test(word) ? "_" : ""}${word}_${kindOf(d.kind).name}`;
+  return `${wordOf(d.property)}_${d.logic ? wordOf(d.logic.slice(d.logic.indexOf("/") + 1)) : kindOf(d.kind).name}`;
+}
+
+function wordOf(name: string): string {
+  const word = name.replace(/[^A-Za-z0-9_]/gu, "_");
+  return `${/^[0-9]/.test(word) ? "_" : ""}${word}`;
 }
 
 /** Whose readings are judged, in words. */

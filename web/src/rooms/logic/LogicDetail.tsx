@@ -43,6 +43,8 @@ function Head({ logic: m }: { logic: Logic }) {
     onSettled: () => Promise.all([queries.invalidateQueries({ queryKey: ["logic"] }), queries.invalidateQueries({ queryKey: ["drivers"] })]),
   });
   const c = m.counts;
+  // The version that it has comes first.
+  const failures = Object.entries(c?.failures ?? {}).sort(([a], [b]) => Number(b === m.version) - Number(a === m.version) || b.localeCompare(a, undefined, { numeric: true }));
   return (
     <>
       <div className="detail-head">
@@ -55,6 +57,9 @@ function Head({ logic: m }: { logic: Logic }) {
               ["Version", m.version],
               ["System", m.system || "–"],
               ["Routes", m.routes.join(", ") || "–"],
+              ["Topics", m.reads.map((r) => `${r.topic} by ${r.channel}`).join(", ") || "–"],
+              ["Notifiers", m.notifiers.join(", ") || "–"],
+              ["Detectors", m.detectors.join(", ") || "–"],
               ["Calls", count(c?.calls ?? 0n)],
               ["Passed", count(c?.passed ?? 0n)],
               ["Replaced", count(c?.replaced ?? 0n)],
@@ -80,7 +85,15 @@ function Head({ logic: m }: { logic: Logic }) {
         </span>
       </div>
       <Trouble error={back.error} inside />
-      {c?.last && <p className="muted pad logic-last">The last failure: {c.last}</p>}
+      {failures.length > 0 && (
+        <ul className="muted pad logic-last" aria-label="Last failures">
+          {failures.map(([version, why]) => (
+            <li key={version}>
+              The last failure of {version}: {why}
+            </li>
+          ))}
+        </ul>
+      )}
     </>
   );
 }
