@@ -1,12 +1,13 @@
 import { Center, Loader } from "@mantine/core";
 import { lazy, Suspense, useEffect, useState } from "react";
-import { Redirect, Route, Switch, useLocation } from "wouter";
+import { Link, Redirect, Route, Switch, useLocation } from "wouter";
 
 import { cluster } from "../api/client";
 import { explain, passing } from "../api/errors";
 import { report } from "../api/link";
 import { signedIn, useSession } from "../api/session";
 import { backoff } from "../api/stream";
+import { RoomHead } from "../frame/Room";
 import { ClusterRoom } from "../rooms/cluster/ClusterRoom";
 import { EditorRoom, NewDriver } from "../rooms/drivers/editor/EditorRoom";
 import { DriversRoom } from "../rooms/drivers/DriversRoom";
@@ -185,12 +186,30 @@ export function App() {
           <Route path="/overview">
             <OverviewRoom />
           </Route>
-          <Route>
+          <Route path="/">
             <Redirect to="/overview" replace />
+          </Route>
+          <Route>
+            <Nowhere path={path} />
           </Route>
         </Switch>
       </Guard>
     </Shell>
+  );
+}
+
+/** What an address shows that leads to no room. */
+function Nowhere({ path }: { path: string }) {
+  return (
+    <>
+      <RoomHead title="No such page" />
+      <div className="empty">
+        <p>
+          There is no room at <code>{path}</code>.
+        </p>
+        <Link href="/overview">Overview</Link>
+      </div>
+    </>
   );
 }
 
