@@ -107,7 +107,7 @@ func ctx(t testing.TB) context.Context {
 	}
 	c, cancel := context.WithTimeout(context.Background(), patience)
 	contexts.Store(t, c)
-	t.Cleanup(func() {
+	atEnd(t, func() {
 		cancel()
 		contexts.CompareAndDelete(t, c)
 	})

@@ -35,7 +35,7 @@ func newGate(t *testing.T) *gate {
 		}
 		return ""
 	})
-	t.Cleanup(func() {
+	atEnd(t, func() {
 		select {
 		case <-g.open:
 		default:

@@ -29,7 +29,7 @@ func newDevice(t testing.TB, fn func(line string) string) *device {
 	d := &device{t: t, l: l, fn: fn}
 	d.wg.Add(1)
 	go d.accept()
-	t.Cleanup(d.close)
+	atEnd(t, d.close)
 	return d
 }
 
@@ -137,6 +137,6 @@ func relisten(t testing.TB, addr string) *device {
 	d := &device{t: t, l: l}
 	d.wg.Add(1)
 	go d.accept()
-	t.Cleanup(d.close)
+	atEnd(t, d.close)
 	return d
 }

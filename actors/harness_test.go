@@ -161,7 +161,7 @@ func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluste
 		t.Fatal(err)
 	}
 	n.reg, n.client = n.engine.Registry(), n.engine.Client()
-	t.Cleanup(n.close)
+	atEnd(t, n.close)
 	return n
 }
 
@@ -172,6 +172,15 @@ func (n *node) settled() {
 }
 
 // newNode opens a node of its own for a test that may run beside others.
+// atEnd is t.Cleanup, and lets go of f afterwards: what a parallel test leaves to its end is held until the last test's, and so would
+// each node be.
+func atEnd(t testing.TB, f func()) {
+	t.Cleanup(func() {
+		f()
+		f = nil
+	})
+}
+
 func newNode(t testing.TB, opts ...option) *node {
 	t.Helper()
 	if t, ok := t.(*testing.T); ok {

@@ -90,7 +90,7 @@ func newDiscord(t *testing.T) *discord {
 		}
 		fmt.Fprintf(w, `{"id":"m%d"}`, len(d.told))
 	}))
-	t.Cleanup(d.Close)
+	atEnd(t, d.Close)
 	return d
 }
 

@@ -22,7 +22,7 @@ func (n *node) watch(req *pb.WatchTwinsRequest) *actors.Subscription {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.t.Cleanup(s.Close)
+	atEnd(n.t, s.Close)
 	m, err := s.Next(ctx(n.t))
 	if err != nil || !m.GetHeartbeat() {
 		n.t.Fatalf("first message %v, %v, want a heartbeat", m, err)
