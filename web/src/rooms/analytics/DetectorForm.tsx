@@ -23,7 +23,7 @@ export function DetectorForm({ detector, onClose }: { detector?: Detector; onClo
   const minutes = d.window ? durationMs(d.window) / 60_000 : "";
   const save = useMutation({
     mutationFn: async () => {
-      const whole = create(DetectorSchema, { ...d, id: full(d.id) });
+      const whole = create(DetectorSchema, { ...d, id: full(d.id), logic: d.logic && full(d.logic) });
       if (detector) await analytics.updateDetector({ detector: whole });
       else await analytics.createDetector({ detector: whole });
       return whole.id;
@@ -46,6 +46,7 @@ export function DetectorForm({ detector, onClose }: { detector?: Detector; onClo
       readings: keep("readings") ? d.readings : 0,
       tolerance: keep("tolerance") ? d.tolerance : 0,
       timeZone: keep("timeZone") ? d.timeZone : "",
+      logic: keep("logic") ? d.logic : "",
     });
   };
   const number = (value: string | number) => (typeof value === "number" ? value : 0);
@@ -63,6 +64,7 @@ export function DetectorForm({ detector, onClose }: { detector?: Detector; onClo
           {!detector && <TextInput label="Id" placeholder="default/spikes" required value={d.id} onChange={(e) => change({ id: e.currentTarget.value })} />}
           <TextInput label="Title" value={d.title} onChange={(e) => change({ title: e.currentTarget.value })} />
           <Select label="Kind" allowDeselect={false} data={kinds.map((k) => ({ value: k.name, label: `${k.name}: ${k.finds}` }))} value={kind.name} onChange={choose} />
+          {kind.uses.includes("logic") && <TextInput label="Logic" placeholder="default/hampel" required value={d.logic} onChange={(e) => change({ logic: e.currentTarget.value.trim() })} />}
           <TextInput label="Property" placeholder="temperature" required value={d.property} onChange={(e) => change({ property: e.currentTarget.value })} />
           <TextInput label="Of model" placeholder="any" value={d.of?.model ?? ""} onChange={(e) => select({ model: e.currentTarget.value })} />
           <TextInput label="In zone" placeholder="any" value={d.of?.zone ?? ""} onChange={(e) => select({ zone: e.currentTarget.value })} />
@@ -89,7 +91,7 @@ export function DetectorForm({ detector, onClose }: { detector?: Detector; onClo
         <Trouble error={save.error} inside />
         <Foot kind="detector" id={detector?.id ?? ""} pending={save.isPending} remove={() => analytics.deleteDetector({ id: d.id })} onClose={onClose} />
       </form>
-      <Trial detector={d} project={projectOf(d.id)} />
+      {d.kind !== DetectorKind.MODULE && <Trial detector={d} project={projectOf(d.id)} />}
     </>
   );
 }

@@ -7,7 +7,7 @@ export interface Kind {
   finds: string;
   /** What its threshold is where none is given; 0: it judges nothing. */
   threshold: number;
-  uses: ("window" | "readings" | "tolerance" | "timeZone")[];
+  uses: ("window" | "readings" | "tolerance" | "timeZone" | "logic")[];
 }
 
 export const kinds: Kind[] = [
@@ -17,16 +17,16 @@ export const kinds: Kind[] = [
   { kind: DetectorKind.STUCK, name: "stuck", finds: "readings do not change any more", threshold: 1, uses: ["window", "tolerance"] },
   { kind: DetectorKind.MISSING, name: "missing", finds: "readings do not come any more", threshold: 1, uses: ["window"] },
   { kind: DetectorKind.STATISTICS, name: "statistics", finds: "mean, deviation, extremes and slope of a window", threshold: 0, uses: ["window"] },
+  { kind: DetectorKind.MODULE, name: "module", finds: "what a logic of your own finds", threshold: 1, uses: ["logic"] },
 ];
 
 /** The kind of a detector; of an unknown one, which a newer node may have, a kind without settings. */
 export function kindOf(kind: DetectorKind): Kind {
-  if (kind === DetectorKind.MODULE) return { kind, name: "module", finds: "what its logic finds", threshold: 1, uses: [] };
   return kinds.find((k) => k.kind === kind) ?? { kind, name: String(kind), finds: "", threshold: 0, uses: [] };
 }
 
 /** The beginning of the names of a detector's properties, as the node makes it. */
-export function outputOf(d: Pick<Detector, "output" | "property" | "kind"> & { logic?: string }): string {
+export function outputOf(d: Pick<Detector, "output" | "property" | "kind"> & Partial<Pick<Detector, "logic">>): string {
   if (d.output) return d.output;
   return `${wordOf(d.property)}_${d.logic ? wordOf(d.logic.slice(d.logic.indexOf("/") + 1)) : kindOf(d.kind).name}`;
 }

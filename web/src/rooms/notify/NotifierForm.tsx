@@ -1,4 +1,4 @@
-import { Button, NativeSelect, PasswordInput, TagsInput, Textarea, TextInput } from "@mantine/core";
+import { Button, Checkbox, NativeSelect, PasswordInput, TagsInput, Textarea, TextInput } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 
@@ -18,6 +18,7 @@ const texts: Partial<Record<TextField, { label: string; description?: string; pl
   account: { label: "Account" },
   url: { label: "Address", placeholder: "https://" },
   topic: { label: "Topic", placeholder: "alerts/house" },
+  logic: { label: "Logic", description: "its run tells them", placeholder: "project/discord" },
 };
 
 /** Makes a notifier (null), or changes one. */
@@ -57,6 +58,7 @@ export function NotifierForm({ notifier, onClose }: { notifier: Notifier | null;
             <NativeSelect label="Security" value={draft.security} onChange={(e) => set({ security: e.currentTarget.value })} data={[{ value: "starttls", label: "STARTTLS" }, { value: "tls", label: "TLS from the first byte" }, { value: "none", label: "none: in the clear" }]} />
           )}
           {has("to") && <TagsInput label="To" description="Enter after each" value={draft.to} onChange={(to) => set({ to })} />}
+          {has("keyed") && <Checkbox mt="lg" label="Whom it tells knows a repetition by its key" checked={draft.keyed} onChange={(e) => set({ keyed: e.currentTarget.checked })} />}
           {has("fields") && <TagsInput label="Fields" description={"name=text, such as to=${to}; Enter after each"} splitChars={[]} value={draft.fields} onChange={(fields) => set({ fields: fields.filter((f) => f.indexOf("=") > 0) })} />}
           {has("secret") && <PasswordInput label="Secret" description={kinds[draft.kind].secret + (notifier?.hasSecret ? "; empty: it stays" : "")} autoComplete="off" value={draft.secret} onChange={(e) => set({ secret: e.currentTarget.value })} />}
           <TextInput label="Title" value={draft.title} onChange={(e) => set({ title: e.currentTarget.value })} />

@@ -2,7 +2,7 @@ import { clone, create } from "@bufbuild/protobuf";
 
 import { WindowSchema } from "../../gen/pollux/v1/automation_pb";
 import {
-  FormSmsSchema, LogNotifierSchema, MailNotifierSchema, MailSecurity, MqttNotifierSchema, NotifierSchema, SmsNotifierSchema, TwilioSmsSchema, WebhookNotifierSchema, WebhookPreset,
+  FormSmsSchema, LogicNotifierSchema, LogNotifierSchema, MailNotifierSchema, MailSecurity, MqttNotifierSchema, NotifierSchema, SmsNotifierSchema, TwilioSmsSchema, WebhookNotifierSchema, WebhookPreset,
   type Notifier,
 } from "../../gen/pollux/v1/notify_pb";
 import { full } from "../../model/id";
@@ -19,6 +19,7 @@ export const kinds = {
   ntfy: { name: "ntfy", secret: "Access token, where there is one", needs: [] },
   mqtt: { name: "MQTT", secret: "", needs: ["topic"] },
   log: { name: "Log of the node", secret: "", needs: [] },
+  logic: { name: "Logic of your own", secret: "", needs: ["logic"] },
 } as const satisfies Record<string, { name: string; secret: string; needs: readonly (keyof Draft)[] }>;
 
 export type Kind = keyof typeof kinds;
@@ -36,6 +37,8 @@ export interface Draft {
   account: string;
   url: string;
   topic: string;
+  logic: string;
+  keyed: boolean;
   to: string[];
   fields: string[];
   secret: string;
@@ -59,6 +62,7 @@ export const shown: Record<Kind, (keyof Draft)[]> = {
   ntfy: ["to", "url", "secret"],
   mqtt: ["topic"],
   log: [],
+  logic: ["logic", "to", "keyed"],
 };
 
 const presets: Partial<Record<Kind, WebhookPreset>> = {
@@ -79,6 +83,7 @@ export function kindOf(m: Notifier): Kind {
     }
     case "mail":
     case "mqtt":
+    case "logic":
       return m.kind.case;
     default:
       return "log";
@@ -95,13 +100,15 @@ export function whereTo(m: Notifier): string {
       return m.kind.value.to.join(", ") || m.kind.value.url;
     case "mqtt":
       return m.kind.value.topic;
+    case "logic":
+      return m.kind.value.to.join(", ") || m.kind.value.logic;
     default:
       return "";
   }
 }
 
 export const empty: Draft = {
-  kind: "mail", id: "", title: "", host: "", port: "", security: "starttls", user: "", from: "", account: "", url: "", topic: "", to: [], fields: [], secret: "",
+  kind: "mail", id: "", title: "", host: "", port: "", security: "starttls", user: "", from: "", account: "", url: "", topic: "", logic: "", keyed: false, to: [], fields: [], secret: "",
   subject: "", body: "", quietFrom: "", quietTo: "", zone: "", limit: "",
 };
 
@@ -123,6 +130,7 @@ export function read(m: Notifier): Draft {
   }
   if (k.case === "webhook") return { ...d, url: k.value.url, to: k.value.to };
   if (k.case === "mqtt") return { ...d, topic: k.value.topic };
+  if (k.case === "logic") return { ...d, logic: k.value.logic, to: k.value.to, keyed: k.value.keyed };
   return d;
 }
 
@@ -156,6 +164,8 @@ function kindFrom(d: Draft, was: Notifier["kind"]): Notifier["kind"] {
     }
     case "mqtt":
       return { case: "mqtt", value: Object.assign(was.case === "mqtt" ? was.value : create(MqttNotifierSchema, { qos: 1 }), { topic: d.topic }) };
+    case "logic":
+      return { case: "logic", value: create(LogicNotifierSchema, { logic: full(d.logic), to: d.to, keyed: d.keyed }) };
     case "log":
       return { case: "log", value: create(LogNotifierSchema) };
     default: {
