@@ -201,11 +201,30 @@ func (c *serverConn) handler(refused error) http.Handler {
 	if c.p.o.API != nil {
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Set(HeaderPeer, c.node)
-			c.p.o.API.ServeHTTP(w, r)
-			if c.p.closing() {
-				panic(http.ErrAbortHandler) // it may have been cut short: it must not look as if all had been said
+			s := &streamed{ResponseWriter: w}
+			c.p.o.API.ServeHTTP(s, r)
+			if s.begun && c.p.closing() {
+				panic(http.ErrAbortHandler) // a stream was cut short: it must not look as if all had been said
 			}
 		})
 	}
 	return mux
 }
+
+// streamed notes whether an answer is sent in parts.
+type streamed struct {
+	http.ResponseWriter
+	begun bool
+}
+
+// FlushError sends what was written so far.
+func (s *streamed) FlushError() error {
+	s.begun = true
+	return http.NewResponseController(s.ResponseWriter).Flush()
+}
+
+// Flush is FlushError without its error.
+func (s *streamed) Flush() { s.FlushError() }
+
+// Unwrap is for http.ResponseController.
+func (s *streamed) Unwrap() http.ResponseWriter { return s.ResponseWriter }
