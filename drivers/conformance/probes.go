@@ -146,7 +146,7 @@ func (t *twin) fits(what string, r result) (seen int, wrong string) {
 }
 
 func (p *prober) unknownEvents() (Outcome, string) {
-	for _, event := range []drivers.Event{13, 14, 99, 1000, 1 << 30} {
+	for _, event := range []drivers.Event{drivers.EventRun + 1, drivers.EventRun + 2, 99, 1000, 1 << 30} {
 		for _, input := range []string{"", "{}", `{"a":[1,2,3]}`} {
 			r := p.twin().call(event, input)
 			switch {

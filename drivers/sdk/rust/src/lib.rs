@@ -289,11 +289,7 @@ fn dispatch<D: Driver>(t: &mut Twin<D>, event: i32, input: &[u8]) -> Result<Repl
         LOAD..=RUN => {}
         _ => return Ok(Reply::Done(String::new())), // of a later version
     }
-    let doc = Value::parse(input).ok_or_else(|| Error::new(101, "event: not valid JSON"));
-    if event == RUN && !matches!(doc.as_ref().map(|d| d.get("context")), Ok(Value::Object(_))) {
-        return Ok(Reply::Done(String::new())); // of another version: each of this one has a context
-    }
-    let doc = doc?;
+    let doc = Value::parse(input).ok_or_else(|| Error::new(101, "event: not valid JSON"))?;
     let text = |name: &str| doc.get(name).as_str().unwrap_or("");
     match event {
         LOAD => done(D::load(t, text("reason"))),
