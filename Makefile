@@ -142,8 +142,9 @@ proto-check: proto ## fail where the generated code is not fresh
 	@test -z "$$(git status --porcelain -- proto web/src/gen)" || \
 	  { git status --short -- proto web/src/gen; echo "generated code is stale: run make proto and commit"; exit 1; }
 
-cross: ## build for the other platforms, without cgo
-	@for t in linux/amd64 linux/arm64 darwin/arm64; do echo "building for $$t"; \
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/arm64
+cross: ## build for PLATFORMS="linux/amd64 linux/arm64 darwin/arm64", without cgo
+	@for t in $(PLATFORMS); do echo "building for $$t"; \
 	  CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -trimpath -ldflags='-s -w' -o build/pollux-$${t%/*}-$${t#*/} ./cmd/pollux || exit 1; done
 
 clean: ## remove what was built (data/ stays)
