@@ -77,9 +77,7 @@ func (s *Sim) State() (runs bool, speed int) {
 
 // Run connects and tells its state until ctx ends; a lost connection is tried again.
 func (s *Sim) Run(ctx context.Context) error {
-	o := paho.NewClientOptions().AddBroker("tcp://" + s.o.Broker).SetClientID("pump-" + s.o.Topic).SetUsername(s.o.User).SetPassword(s.o.Password).
-		SetProtocolVersion(4).SetKeepAlive(30 * time.Second).SetConnectRetry(true).SetConnectRetryInterval(time.Second).
-		SetMaxReconnectInterval(5 * time.Second).SetOnConnectHandler(s.connected)
+	o := peer.MQTT(s.o.Broker, "pump-"+s.o.Topic, s.o.User, s.o.Password).SetOnConnectHandler(s.connected)
 	s.client = paho.NewClient(o)
 	s.client.Connect()
 	defer s.client.Disconnect(100)

@@ -107,9 +107,7 @@ func now() float64 { return float64(time.Now().UnixMilli()) / 1000 }
 
 // Run connects, answers and tells its status until ctx ends; a lost connection is tried again.
 func (s *Sim) Run(ctx context.Context) error {
-	o := paho.NewClientOptions().AddBroker("tcp://"+s.o.Broker).SetClientID(s.o.Topic).SetUsername(s.o.User).SetPassword(s.o.Password).
-		SetProtocolVersion(4).SetKeepAlive(30*time.Second).SetConnectRetry(true).SetConnectRetryInterval(time.Second).
-		SetMaxReconnectInterval(5*time.Second).SetWill(s.o.Topic+"/online", "false", 1, true).SetOnConnectHandler(s.connected)
+	o := peer.MQTT(s.o.Broker, s.o.Topic, s.o.User, s.o.Password).SetWill(s.o.Topic+"/online", "false", 1, true).SetOnConnectHandler(s.connected)
 	s.client = paho.NewClient(o)
 	s.client.Connect()
 	defer s.client.Disconnect(100)

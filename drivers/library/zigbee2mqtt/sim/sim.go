@@ -69,9 +69,7 @@ func (s *Sim) Lamp() (on bool, brightness int) {
 
 // Run connects and plays its devices until ctx ends; a lost connection is tried again.
 func (s *Sim) Run(ctx context.Context) error {
-	o := paho.NewClientOptions().AddBroker("tcp://"+s.o.Broker).SetClientID("z2m-"+s.o.Base).SetUsername(s.o.User).SetPassword(s.o.Password).
-		SetProtocolVersion(4).SetKeepAlive(30*time.Second).SetConnectRetry(true).SetConnectRetryInterval(time.Second).
-		SetMaxReconnectInterval(5*time.Second).SetWill(s.o.Base+"/bridge/state", `{"state":"offline"}`, 1, true).SetOnConnectHandler(s.connected)
+	o := peer.MQTT(s.o.Broker, "z2m-"+s.o.Base, s.o.User, s.o.Password).SetWill(s.o.Base+"/bridge/state", `{"state":"offline"}`, 1, true).SetOnConnectHandler(s.connected)
 	s.client = paho.NewClient(o)
 	s.client.Connect()
 	defer s.client.Disconnect(100)
