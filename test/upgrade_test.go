@@ -1,8 +1,6 @@
 package test
 
 import (
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -37,33 +35,4 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Errorf("the load was no load: %d calls", len(calls))
 	}
 	l.Check()
-}
-
-// TestSelectorsWaitForTheUpgrade asks for a selector while nodes run a program that knows none: it is refused, and nothing
-// else is.
-func TestSelectorsWaitForTheUpgrade(t *testing.T) {
-	previous, commit := harness.Previous(t)
-	help, err := exec.Command(previous, "twin", "create", "--help").CombinedOutput()
-	if err != nil || strings.Contains(string(help), "--selector") {
-		t.Skipf("the program of %s knows selectors: POLLUX_PREVIOUS names an older one", commit)
-	}
-	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3, Binary: previous})
-	for i, n := range c.Nodes() {
-		if err := n.Stop(); err != nil {
-			t.Fatalf("%s: %v\n%s", n.Name, err, n.Log())
-		}
-		n.RunAs("")
-		n.Run()
-		c.Settle(time.Minute)
-		if i == 0 {
-			n.AddDriver("echo")
-		}
-		out, err := n.Command(t.Context(), "twin", "create", "t", "--driver", "echo", "--selector", "zone=a")
-		if last := i == 2; last != (err == nil) || !last && !strings.Contains(out, "runs a program that knows no selectors: upgrade or remove it first") {
-			t.Errorf("with %d of 3 nodes upgraded: %v: %s", i+1, err, out)
-		}
-		n.Must("twin", "create", "plain-"+n.Name, "--driver", "echo")
-	}
-	lives(t, c, "t", c.Node(0))
-	says(t, c, "t")
 }
