@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/transport"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -188,6 +189,8 @@ func (h *host) publishOut(to publisher, topic string, payload []byte, qos byte, 
 type moved struct {
 	bytesIn, bytesOut, framesIn, framesOut, errs atomic.Uint64
 	last                                         atomic.Pointer[string] // what went wrong
+	// node counts for all such twins of the node.
+	node *transport.Traffic
 }
 
 // failed notes what was not taken, or not answered.
@@ -196,6 +199,7 @@ func (m *moved) failed(err error) {
 		text := err.Error()
 		m.last.Store(&text)
 		m.errs.Add(1)
+		m.node.Failed()
 	}
 }
 
@@ -203,6 +207,7 @@ func (m *moved) received(n int) {
 	if m != nil {
 		m.bytesIn.Add(uint64(n))
 		m.framesIn.Add(1)
+		m.node.Received(n)
 	}
 }
 
@@ -210,13 +215,17 @@ func (m *moved) sent(n int) {
 	if m != nil {
 		m.bytesOut.Add(uint64(n))
 		m.framesOut.Add(1)
+		m.node.Sent(n)
 	}
 }
 
 // movedBy gives the counter of a twin whose device comes by the node's broker or by webhook; nil for others.
 func (t *twin) movedBy() *moved {
 	if t.moved == nil && t.cfg.binding != nil && !t.cfg.binding.Dials(t.cfg.uri) {
-		t.moved = &moved{}
+		t.moved = &moved{node: t.e.stats.mqtt}
+		if t.cfg.binding.Scheme == drivers.SchemeWebhook {
+			t.moved.node = t.e.stats.webhook
+		}
 	}
 	return t.moved
 }

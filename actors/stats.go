@@ -10,6 +10,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/transport"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -89,6 +90,7 @@ type counters struct {
 	callTime                              atomic.Int64
 	dropped                               [drops]atomic.Uint64
 	outcomes                              [6]atomic.Uint64
+	mqtt, webhook                         *transport.Traffic // of twins without a connection of their own
 	callSeconds                           *metrics.Histogram
 	set                                   *metrics.Set
 	// bySlot is what the twins of a slot, active or not, contribute to connected and faulty.
@@ -162,6 +164,7 @@ var outcomeNames = [6]string{"", "done", "rejected", "timed_out", "unknown", "qu
 
 func (c *counters) register(e *Engine, set *metrics.Set) {
 	c.set = set
+	c.mqtt, c.webhook = transport.TrafficOf(set, drivers.SchemeMQTT), transport.TrafficOf(set, drivers.SchemeWebhook)
 	gauge := func(name string, f func() float64) { set.GetOrCreateGauge(name, f) }
 	gauge("pollux_actors_active", func() float64 { return float64(c.active.Load()) })
 	gauge("pollux_twins_connected", func() float64 { return float64(c.connected.Load()) })

@@ -214,8 +214,13 @@ func TestContractOfWebhooks(t *testing.T) {
 	project := fresh("hooked")
 	id := ""
 	contract.Run(t, contract.Transport{
-		Open: func(o transport.Options) (drivers.Conn, error) { return h.openHook(id, o) },
-		Is:   []contract.Kind{contract.Messages, contract.Requests, contract.Inbound, contract.Nameless, contract.Routed},
+		Open:    func(o transport.Options) (drivers.Conn, error) { return h.openHook(id, o) },
+		Options: drivers.TransportOptions{Scheme: drivers.SchemeWebhook},
+		Metrics: func(w io.Writer) {
+			_, text, _ := h.get(t, "/metrics", h.admin)
+			io.WriteString(w, text)
+		},
+		Is: []contract.Kind{contract.Messages, contract.Requests, contract.Inbound, contract.Nameless, contract.Routed},
 		NewPeer: func(t *testing.T) contract.Peer {
 			id = project + "/" + fresh("twin")
 			return &hookPeer{t: t, url: h.url + "/hooks/" + id}

@@ -60,6 +60,12 @@ func newCluster(t *testing.T, nodes ...string) *cluster {
 	return c
 }
 
+// open opens a connection at the first node, whose metrics are one set.
+func (c *cluster) open(o transport.Options) (drivers.Conn, error) {
+	o.Metrics = c.set
+	return c.hubs["n1"].Open(o)
+}
+
 func freePort(t *testing.T, network string) int {
 	t.Helper()
 	if network == "udp" {
@@ -201,7 +207,7 @@ func (c *caller) Up() {
 func TestContract(t *testing.T) {
 	nodes := newCluster(t, "n1")
 	contract.Run(t, contract.Transport{
-		Open: nodes.hubs["n1"].Open, Options: drivers.TransportOptions{Scheme: "tcp-in", Tokenizer: lines}, Is: []contract.Kind{contract.Inbound, contract.Nameless},
+		Open: nodes.open, Metrics: nodes.set.WritePrometheus, Options: drivers.TransportOptions{Scheme: "tcp-in", Tokenizer: lines}, Is: []contract.Kind{contract.Inbound, contract.Nameless},
 		NewPeer: func(t *testing.T) contract.Peer {
 			port := freePort(t, "tcp")
 			if err := nodes.doors["n1"].Set([]inbound.Twin{twin("default/device", port, "127.0.0.1/32")}); len(err) > 0 {

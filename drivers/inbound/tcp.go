@@ -11,12 +11,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
+
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/transport"
 )
 
 func (a *Acceptor) serveTCP(p *port, l net.Listener) {
 	strangers := transport.Dropped(a.o.Metrics, drivers.SchemeTCPIn, "sender")
+	tooLong := transport.TooLong(a.o.Metrics, drivers.SchemeTCPIn)
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -44,7 +47,7 @@ func (a *Acceptor) serveTCP(p *port, l net.Listener) {
 			_ = conn.Close()
 			continue
 		}
-		s := &stream{a: a, t: t, conn: conn, tokens: tokens, idle: time.Duration(t.Options.IdleTimeoutMS) * time.Millisecond}
+		s := &stream{a: a, t: t, conn: conn, tokens: tokens, idle: time.Duration(t.Options.IdleTimeoutMS) * time.Millisecond, tooLong: tooLong}
 		if s.number, ok = a.add(s); !ok {
 			_ = conn.Close()
 			continue
@@ -62,6 +65,8 @@ type stream struct {
 	idle   time.Duration
 	number uint64
 	node   atomic.Value // the twin's node as seen last
+	// tooLong counts frames that are.
+	tooLong *metrics.Counter
 
 	writing sync.Mutex
 	ending  sync.Once
@@ -107,6 +112,7 @@ func (s *stream) run() {
 			s.tokens.Push(buf[:n])
 			for frame, ok, cutErr := s.tokens.Next(); ok || cutErr != nil; frame, ok, cutErr = s.tokens.Next() {
 				if cutErr != nil {
+					s.tooLong.Inc()
 					readErr = cutErr
 					break
 				}

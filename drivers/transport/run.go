@@ -166,7 +166,7 @@ func (c *Conn) watchIdle(s Session, idle time.Duration, timer *time.Timer, expir
 func (c *Conn) received(b []byte) {
 	c.lastSeen.Store(time.Now().UnixNano())
 	c.bytesIn.Add(uint64(len(b)))
-	c.counters.bytesIn.Add(len(b))
+	c.counters.Received(len(b))
 	if t := c.trace.Load(); t != nil {
 		(*t)(Received, b)
 	}

@@ -35,7 +35,7 @@ func (c *Conn) Send(ctx context.Context, frame []byte) error {
 	}
 	c.lastSent.Store(time.Now().UnixNano())
 	c.bytesOut.Add(uint64(n))
-	c.counters.bytesOut.Add(n)
+	c.counters.Sent(n)
 	if err != nil {
 		if !kept(n, err) {
 			_ = live.Close() // the reader reports the loss

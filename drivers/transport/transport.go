@@ -236,12 +236,12 @@ func (c *Conn) Note(d Direction, message []byte) {
 	n := len(message)
 	if d == Sent {
 		c.bytesOut.Add(uint64(n))
-		c.counters.bytesOut.Add(n)
+		c.counters.Sent(n)
 		c.framesOut.Add(1)
 	} else {
 		c.lastSeen.Store(time.Now().UnixNano())
 		c.bytesIn.Add(uint64(n))
-		c.counters.bytesIn.Add(n)
+		c.counters.Received(n)
 		c.framesIn.Add(1)
 	}
 	if t := c.trace.Load(); t != nil {
@@ -327,7 +327,7 @@ func (c *Conn) tell(up bool) {
 
 func (c *Conn) failed(err error) {
 	c.errs.Add(1)
-	c.counters.errors.Inc()
+	c.counters.Failed()
 	c.mu.Lock()
 	c.last = err
 	c.mu.Unlock()

@@ -54,17 +54,15 @@ export default driver({
   },
 
   load: (twin) => twin.every('poll', `${twin.settings.poll_s}s`),
-  connected(twin) {
-    twin.memory.sequence = 0;
-    send(twin, 0x0200, [0x01]); // the next message has number 1
-    look(twin);
-  },
+  connected: begin,
   received(twin, datagram) {
+    lostCount(twin, datagram);
     const m = parse(datagram);
     if (m) inquired(twin, m);
   },
   answers: {
-    done(twin, datagram, { sequence, preset, report }) {
+    done(twin, datagram, { sequence, words, preset, report }) {
+      if (lostCount(twin, datagram)) return command(twin, words, { preset, report });
       const m = parse(datagram);
       if (!m) return twin.wait();
       if (m.sequence !== sequence) {
@@ -82,6 +80,7 @@ export default driver({
   },
   timers: {
     poll(twin) {
+      twin.memory.anew = false;
       try {
         look(twin);
       } catch (error) {
@@ -90,6 +89,21 @@ export default driver({
     },
   },
 });
+
+function begin(twin) {
+  twin.memory.sequence = 0;
+  send(twin, 0x0200, [0x01]); // the next message has number 1
+  look(twin);
+}
+
+// A camera that was restarted does not know the number that it gets, and says so. Numbers begin anew once between two looks: it may
+// say the same of all that was on its way.
+function lostCount(twin, datagram) {
+  if (datagram.length !== 10 || datagram[0] !== 0x02 || datagram[8] !== 0x0f || datagram[9] !== 0x01 || twin.memory.anew) return false;
+  twin.memory.anew = true;
+  begin(twin);
+  return true;
+}
 
 // A message has a type, the length of what it carries and a number, in 8 bytes before that.
 function send(twin, type, body) {
@@ -115,7 +129,7 @@ function parse(datagram) {
 }
 
 function command(twin, words, more = {}) {
-  return twin.wait('done', { sequence: send(twin, 0x0100, [0x81, 0x01, ...words, 0xff]), ...more });
+  return twin.wait('done', { sequence: send(twin, 0x0100, [0x81, 0x01, ...words, 0xff]), words, ...more });
 }
 
 // The inquiries of a round, by the number of the first; an answer is told from another by its number.
