@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,19 +31,25 @@ import (
 type peer struct {
 	t      *testing.T
 	addr   string
+	tls    *tls.Config // nil: it speaks in the clear
 	in     chan []byte
 	mu     sync.Mutex
 	server *mqtt.Server
 }
 
-func newPeer(t *testing.T) *peer {
-	p := &peer{t: t, addr: "127.0.0.1:0", in: make(chan []byte, 1000)}
+func newPeer(t *testing.T, conf *tls.Config) *peer {
+	p := &peer{t: t, addr: "127.0.0.1:0", tls: conf, in: make(chan []byte, 1000)}
 	p.Up()
 	t.Cleanup(p.Down)
 	return p
 }
 
-func (p *peer) URI() string { return "mqtt://" + p.addr }
+func (p *peer) URI() string {
+	if p.tls != nil {
+		return "mqtts://" + p.addr
+	}
+	return "mqtt://" + p.addr
+}
 
 func (p *peer) Up() {
 	p.t.Helper()
@@ -57,6 +64,9 @@ func (p *peer) Up() {
 		}
 	}
 	p.addr = l.Addr().String()
+	if p.tls != nil {
+		l = tls.NewListener(l, p.tls)
+	}
 	s := mqtt.New(&mqtt.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	if err := s.AddHook(new(auth.AllowHook), nil); err != nil {
 		p.t.Fatal(err)
@@ -122,11 +132,27 @@ var topics = drivers.TransportOptions{Scheme: "mqtt", Subscribe: []string{"dev/o
 
 func TestContract(t *testing.T) {
 	contract.Run(t, contract.Transport{
-		Open: broker.Open, Options: topics, Is: []contract.Kind{contract.Messages}, NewPeer: func(t *testing.T) contract.Peer { return newPeer(t) },
-		Encode: func(f []byte) []byte { return append([]byte("dev/in\x00"), f...) },
-		Decode: func(f []byte) []byte { return []byte(strings.TrimPrefix(string(f), "dev/out\x00")) },
+		Open: broker.Open, Options: topics, Is: []contract.Kind{contract.Messages}, NewPeer: func(t *testing.T) contract.Peer { return newPeer(t, nil) },
+		Encode: into, Decode: out,
 	})
 }
+
+// A broker that wants the twin's certificate.
+func TestContractTLS(t *testing.T) {
+	a := contract.NewAuthority(t)
+	secure := topics
+	secure.Scheme, secure.TLS = "mqtts", &drivers.TLSOptions{CA: a.PEM, ServerName: "device.example"}
+	secure.TLS.Certificate, secure.TLS.Key = a.Sign("pollux")
+	conf := a.Server(true)
+	contract.Run(t, contract.Transport{
+		Open: broker.Open, Options: secure, Is: []contract.Kind{contract.Messages}, NewPeer: func(t *testing.T) contract.Peer { return newPeer(t, conf) },
+		Encode: into, Decode: out,
+	})
+}
+
+// into is what the driver sends for a frame, out the frame of what it hears.
+func into(f []byte) []byte { return append([]byte("dev/in\x00"), f...) }
+func out(f []byte) []byte  { return []byte(strings.TrimPrefix(string(f), "dev/out\x00")) }
 
 // mosquitto runs Debian's broker, where it is there.
 func mosquitto(t *testing.T) string {

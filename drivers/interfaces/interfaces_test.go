@@ -27,6 +27,13 @@ func TestAllKnown(t *testing.T) {
 			t.Errorf("%s is not listed", f.Name())
 		}
 	}
+	for _, name := range []string{"Powerable", "Switchable", "Dimmable", "Lighting", "Muteable", "Volume", "InputSelectable", "Camera", "Climate", "TemperatureSensor",
+		"HumiditySensor", "CO2Sensor", "LightSensor", "MotionSensor", "PresenceSensor", "ContactSensor", "LeakSensor", "SmokeSensor", "PressureSensor", "Lock", "Cover",
+		"EnergyMeter", "Mailer"} {
+		if !slices.Contains(interfaces.Names(), name) {
+			t.Errorf("%s, on which drivers and rooms rely, is gone", name)
+		}
+	}
 	if n != len(interfaces.Names()) {
 		t.Errorf("%d files, %d names", n, len(interfaces.Names()))
 	}
