@@ -30,7 +30,7 @@ func (n *node) logic(file string) *pb.Driver {
 // source uploads a driver or a logic that is a file of JavaScript.
 func (n *node) source(text string) *pb.Driver {
 	n.t.Helper()
-	run, err := sandbox(n.t).Verify([]byte(text))
+	run, err := sandbox(n.t).Verify(n.t.Context(), []byte(text))
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -172,7 +172,7 @@ func TestIncidentAgainstTheFix(t *testing.T) {
 	box := sandbox(t)
 	bad := lamp("1.0.0", `twin.report('level', JSON.parse(line).state.level)`)
 	good := lamp("1.0.1", `const { state } = JSON.parse(line); if (state) twin.report('level', state.level); else twin.send('STATE?\n')`)
-	m, err := box.Verify(bad)
+	m, err := box.Verify(t.Context(), bad)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// benchWindow is how long neighbours are measured calm, then attacked, in turn, benchWindows times each: some 10,000 calls
-	// of either, spread over what else the machine does.
+	// benchWindow is how long neighbours are measured calm, then attacked, in turn, benchWindows times each: some 5,000 calls
+	// of either, spread over what else the machine does. All attacks take some two minutes.
 	benchWindow  = 150 * time.Millisecond
-	benchWindows = 30
+	benchWindows = 12
 	// slowCall: how many calls are slower than that is told beside the p99.
 	slowCall = time.Millisecond
 )

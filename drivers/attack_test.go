@@ -153,10 +153,10 @@ func flooding(tb testing.TB, r drivers.Runner, call drivers.Call) func() (string
 }
 
 // uploading has somebody upload a file that is to be refused, as often as a network might bring it.
-func uploading(s *drivers.Sandbox, file []byte) func() (string, error) {
+func uploading(tb testing.TB, s *drivers.Sandbox, file []byte) func() (string, error) {
 	return func() (string, error) {
 		time.Sleep(attackPause)
-		if _, err := s.Verify(file); err != nil {
+		if _, err := s.Verify(tb.Context(), file); err != nil {
 			return err.Error(), nil
 		}
 		return "", errors.New("the file was taken")
@@ -164,10 +164,10 @@ func uploading(s *drivers.Sandbox, file []byte) func() (string, error) {
 }
 
 // taken uploads what is just within the limits. On a busy machine its start may be refused for its time.
-func taken(s *drivers.Sandbox, file []byte) func() (string, error) {
+func taken(tb testing.TB, s *drivers.Sandbox, file []byte) func() (string, error) {
 	return func() (string, error) {
 		time.Sleep(attackPause)
-		if _, err := s.Verify(file); err != nil {
+		if _, err := s.Verify(tb.Context(), file); err != nil {
 			return err.Error(), nil
 		}
 		return "taken", nil

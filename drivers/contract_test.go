@@ -102,6 +102,41 @@ func TestCapabilitiesRefuseWithTheirCode(t *testing.T) {
 	}
 }
 
+// TestLimitsOfAWholeCall: what all capabilities have together, and the output.
+func TestLimitsOfAWholeCall(t *testing.T) {
+	for _, c := range []struct {
+		limits            drivers.CallLimits
+		capability, input string
+		times             int
+		code              int32 // 0: none
+		crash             string
+	}{
+		{drivers.CallLimits{HostCalls: 3}, "setting", "a", 3, 0, ""},
+		{drivers.CallLimits{HostCalls: 3}, "setting", "a", 4, 5, ""},
+		{drivers.CallLimits{LogBytes: 12}, "log", "\x01hello", 2, 0, ""},
+		{drivers.CallLimits{LogBytes: 12}, "log", "\x01hello", 3, 5, ""},
+		{drivers.CallLimits{OutputBytes: 4}, "setting", "a", 1, 0, ""},
+		{drivers.CallLimits{OutputBytes: 3}, "setting", "a", 1, 0, "the output has 4 bytes; the limit is 3"},
+	} {
+		r := load(t, newSandbox(t, drivers.SandboxOptions{Limits: c.limits}), forwarder(c.capability, c.times))
+		_, err := r.Handle(t.Context(), drivers.Call{Event: drivers.EventReceived, Input: []byte(c.input)}, &host{})
+		var refusal *drivers.DriverError
+		var trap *wasm.Trap
+		switch {
+		case c.crash != "":
+			if !errors.As(err, &trap) || trap.Reason != c.crash {
+				t.Errorf("%s %d times: %v, want a crash: %s", c.capability, c.times, err, c.crash)
+			}
+		case c.code != 0:
+			if !errors.As(err, &refusal) || refusal.Code != c.code {
+				t.Errorf("%s %d times: %v, want code -%d", c.capability, c.times, err, c.code)
+			}
+		case err != nil:
+			t.Errorf("%s %d times: %v", c.capability, c.times, err)
+		}
+	}
+}
+
 func TestCapabilitiesGiveTheirEffects(t *testing.T) {
 	s := newSandbox(t, drivers.SandboxOptions{})
 	handle := func(capability, input string, call drivers.Call, h *host) drivers.Effects {
@@ -229,7 +264,7 @@ func TestVerifyRefusesWhatIsNoDriver(t *testing.T) {
 		}
 	}
 	good := fmt.Sprintf(minial, "")
-	if m, err := s.Verify(tiny(good, nil)); err != nil || m.Name != "tiny" {
+	if m, err := s.Verify(t.Context(), tiny(good, nil)); err != nil || m.Name != "tiny" {
 		t.Fatalf("a good one: %v", err)
 	}
 	for _, c := range []struct {
@@ -251,7 +286,7 @@ func TestVerifyRefusesWhatIsNoDriver(t *testing.T) {
 		})},
 		{"ill typed", "does not compile", tiny(good, func(m *wasmtest.Module) { m.Functions[0].Code = []byte{0x42, 0} })},
 	} {
-		if _, err := s.Verify(c.file); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := s.Verify(t.Context(), c.file); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
 	}

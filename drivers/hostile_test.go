@@ -47,15 +47,15 @@ func attacks(tb testing.TB, s *drivers.Sandbox) []attack {
 		run("fills its memory for ever", attackDeadline, "the call was stopped", loop(wasmtest.Const(0), wasmtest.Const(1), wasmtest.Const(16<<20), 0xfc, 11, 0)),
 		{"grows a table for ever", calling(tb, load(tb, s, growsTable(1, 65_536)), drivers.Call{}, attackDeadline), "the call was stopped"},
 
-		{"a huge table", uploading(s, hugeTable()), "134217728 entries; the limit is 65536"},
-		{"a table without a bound", uploading(s, growsTable(1)), "a table grows, and has no maximum"},
-		{"a module for the compiler to choke on", uploading(s, hostile(1, wasmtest.Code(bytes.Repeat([]byte{0x02, 0x40}, 100_000),
+		{"a huge table", uploading(tb, s, hugeTable()), "134217728 entries; the limit is 65536"},
+		{"a table without a bound", uploading(tb, s, growsTable(1)), "a table grows, and has no maximum"},
+		{"a module for the compiler to choke on", uploading(tb, s, hostile(1, wasmtest.Code(bytes.Repeat([]byte{0x02, 0x40}, 100_000),
 			bytes.Repeat([]byte{0x0b}, 100_000), wasmtest.Const(0)))), "the limit is 131072"},
-		{"4 GB of memory from the start", uploading(s, hostile(65_535, wasmtest.Const(0))), "memory"},
-		{"expands as it starts", uploading(s, expanding()), "start-up code"},
-		{"data for 4 GB", uploading(s, scattered(1, 42_949)), "the data segment 2 ends at byte 85899 of the memory, which has 65536"},
-		{"data in 100,000 pieces", uploading(s, scattered(256, 160)), "the data lies in more than 5000 pieces"},
-		{"data in as many pieces as may be", taken(s, pieces(5000, 6, 70)), "^taken$|start-up code did not end"},
+		{"4 GB of memory from the start", uploading(tb, s, hostile(65_535, wasmtest.Const(0))), "memory"},
+		{"expands as it starts", uploading(tb, s, expanding()), "start-up code"},
+		{"data for 4 GB", uploading(tb, s, scattered(1, 42_949)), "the data segment 2 ends at byte 85899 of the memory, which has 65536"},
+		{"data in 100,000 pieces", uploading(tb, s, scattered(256, 160)), "the data lies in more than 5000 pieces"},
+		{"data in as many pieces as may be", taken(tb, s, pieces(5000, 6, 70)), "^taken$|start-up code did not end"},
 	}
 	all = append(all, reaching(tb, s), leaking(tb, s))
 	return all

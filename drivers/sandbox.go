@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -31,6 +30,8 @@ type SandboxOptions struct {
 	Waiting int
 	// VerifyTimeout bounds the start-up code of a file under verification; default 5 s.
 	VerifyTimeout time.Duration
+	// VerifyWait bounds how long a file waits for its verification, as files are verified one at a time; default 30 s.
+	VerifyWait time.Duration
 	// Now is the wall clock that drivers see; nil: the machine's.
 	Now func() time.Time
 	// InstanceCalls is how many calls an instance serves before another takes its place; 0: as many as package wasm says. With
@@ -93,7 +94,7 @@ type Sandbox struct {
 	refused *refusals
 	engine  engine
 	spare   spare
-	uploads uploads
+	uploads *uploads
 }
 
 // NewSandbox starts a sandbox. Close it, after its runners.
@@ -104,13 +105,16 @@ func NewSandbox(o SandboxOptions) (*Sandbox, error) {
 	if o.VerifyTimeout == 0 {
 		o.VerifyTimeout = 5 * time.Second
 	}
+	if o.VerifyWait == 0 {
+		o.VerifyWait = 30 * time.Second
+	}
 	o.Limits = o.Limits.withDefaults()
 	runtime, err := wasm.NewRuntime(wasm.Options{CacheDir: o.CacheDir, Compiler: o.Compiler, MemoryBudget: o.MemoryBudget,
 		Hosts: []wasm.HostModule{hostModule(), js.HostModule()}, Now: o.Now, Logger: o.Logger, Metrics: o.Metrics})
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
-	return &Sandbox{options: o, runtime: runtime, logger: o.Logger, refused: newRefusals(o.Metrics)}, nil
+	return &Sandbox{options: o, runtime: runtime, logger: o.Logger, refused: newRefusals(o.Metrics), uploads: newUploads(o.VerifyWait)}, nil
 }
 
 // now is the time that drivers see.
@@ -130,14 +134,19 @@ func (s *Sandbox) Close() error {
 }
 
 // Verify checks a file at its upload, a module or a JavaScript source: what Check does, then that it compiles and that its start-up code ends within
-// its memory and VerifyTimeout. It may take seconds, and waits for other uploads. The error is a sentence for whoever uploads.
-func (s *Sandbox) Verify(file []byte) (*Manifest, error) {
-	defer s.uploads.begin()()
-	r, err := s.load(context.Background(), file)
+// its memory and VerifyTimeout. It may take seconds. Files come one at a time: a file waits for those before it, for VerifyWait and
+// behind waitMost others at most, else the error is ErrBusy. Any other is a sentence for whoever uploads, or the end of ctx.
+func (s *Sandbox) Verify(ctx context.Context, file []byte) (*Manifest, error) {
+	over, err := s.uploads.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.options.VerifyTimeout)
+	defer over()
+	r, err := s.load(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.options.VerifyTimeout)
 	defer cancel()
 	in, err := r.pool.Acquire(ctx, "")
 	if err != nil {
@@ -191,26 +200,4 @@ func (s *Sandbox) load(ctx context.Context, file []byte) (*runner, error) {
 	pool := wasm.NewPool(module, wasm.PoolOptions{Entries: []string{entryHandle}, Running: s.options.Running,
 		Parked: s.options.Waiting, RecycleCalls: s.options.InstanceCalls})
 	return &runner{sandbox: s, manifest: c.manifest, model: c.model, module: module, pool: pool}, nil
-}
-
-// restMost is the longest that uploads rest: after a large driver nobody who uploads another notices it.
-const restMost = 50 * time.Millisecond
-
-// uploads come one at a time, and after each they rest as long as it took: reading, rewriting and loading files is the node's own work,
-// at its own priority, and whoever uploads without end takes half a processor of it at most.
-type uploads struct {
-	turn sync.Mutex
-	next time.Time
-}
-
-// begin waits for the turn of an upload; call over at its end.
-func (u *uploads) begin() (over func()) {
-	u.turn.Lock()
-	time.Sleep(time.Until(u.next))
-	began := time.Now()
-	return func() {
-		now := time.Now()
-		u.next = now.Add(min(now.Sub(began), restMost))
-		u.turn.Unlock()
-	}
 }

@@ -60,7 +60,7 @@ func BenchmarkUpload(b *testing.B) {
 			b.Fatal("the versions are the same")
 		}
 		began, worked := time.Now(), processorTime()
-		if _, err := s.Verify(version); err != nil {
+		if _, err := s.Verify(b.Context(), version); err != nil {
 			b.Fatal(err)
 		}
 		r, err := s.Load(b.Context(), version)

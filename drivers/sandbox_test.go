@@ -87,7 +87,7 @@ func command(action, input string) drivers.Call {
 func TestEchoDriver(t *testing.T) {
 	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Compiler: drivertest.Compiler(t)})
 	file := drivertest.Echo(t)
-	m, err := s.Verify(file)
+	m, err := s.Verify(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}

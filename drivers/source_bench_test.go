@@ -110,7 +110,7 @@ func BenchmarkScriptUpload(b *testing.B) {
 	for i := range 20 {
 		source := append(bytes.Clone(file), fmt.Sprintf("\n// %d", i)...)
 		began := time.Now()
-		if _, err := s.Verify(source); err != nil {
+		if _, err := s.Verify(b.Context(), source); err != nil {
 			b.Fatal(err)
 		}
 		r, err := s.Load(b.Context(), source)

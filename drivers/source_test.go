@@ -308,7 +308,7 @@ func TestScriptRefused(t *testing.T) {
 		{"large", "//" + strings.Repeat("x", js.MaxSource), "driver.js: the file has 1048578 bytes, more than 1048576"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := s.Verify([]byte(c.source))
+			_, err := s.Verify(t.Context(), []byte(c.source))
 			var wrong *js.SourceError
 			if !errors.As(err, &wrong) || !strings.HasPrefix(err.Error(), c.want) {
 				t.Fatalf("%v; want %s", err, c.want)

@@ -15,7 +15,7 @@ func TestLoadTakesWhatVerifyLeft(t *testing.T) {
 	s := newSandbox(t, drivers.SandboxOptions{CacheDir: drivertest.CacheDir(t), Metrics: set})
 	initialised := set.GetOrCreateCounter("pollux_wasm_instances_initialised_total")
 	file := drivertest.Echo(t)
-	if _, err := s.Verify(file); err != nil {
+	if _, err := s.Verify(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
 	for n := uint64(1); n <= 2; n++ { // the second one finds nothing left
@@ -29,7 +29,7 @@ func TestLoadTakesWhatVerifyLeft(t *testing.T) {
 	}
 	// What nobody loads is closed with the sandbox, and makes room for the next one before.
 	for range 3 {
-		if _, err := s.Verify(file); err != nil {
+		if _, err := s.Verify(t.Context(), file); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -29,8 +29,8 @@ func (d *driverService) TestDriver(ctx context.Context, r *connect.Request[pb.Te
 		return err
 	}
 	// First as at an upload, in a process of its own: what is too much for the compiler ends there.
-	if _, err := d.s.o.Verify(r.Msg.File); err != nil {
-		return &invalidError{path: "file", text: err.Error()}
+	if _, err := d.verify(ctx, r.Msg.File); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"sync"
@@ -42,14 +43,29 @@ func (d *driverService) UploadDriver(ctx context.Context, r *connect.Request[pb.
 }
 
 func (d *driverService) put(ctx context.Context, file []byte, stage bool) (*pb.Driver, bool, error) {
-	manifest, err := d.s.o.Verify(file)
+	manifest, err := d.verify(ctx, file)
 	if err != nil {
-		return nil, false, &invalidError{path: "file", text: err.Error()}
+		return nil, false, err
 	}
 	if stage {
 		return d.s.o.Registry.StageDriver(ctx, manifest, file, principalFrom(ctx).Name)
 	}
 	return d.s.o.Registry.PutDriver(ctx, manifest, file, principalFrom(ctx).Name)
+}
+
+// verify tells what is wrong with a file from what keeps it from being looked at.
+func (d *driverService) verify(ctx context.Context, file []byte) (*drivers.Manifest, error) {
+	manifest, err := d.s.o.Verify(ctx, file)
+	switch {
+	case errors.Is(err, drivers.ErrBusy):
+		d.s.refused.uploads.Inc()
+		return nil, err
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, &invalidError{path: "file", text: err.Error()}
+	}
+	return manifest, nil
 }
 
 func (d *driverService) GetDriver(_ context.Context, r *connect.Request[pb.GetDriverRequest]) (*connect.Response[pb.GetDriverResponse], error) {

@@ -98,6 +98,8 @@ var meanings = []meaning{
 		hint: "`pollux twin get ID` shows the fault, `pollux twin logs ID` the driver's log", outcome: pb.Outcome_OUTCOME_REJECTED},
 	{is: actors.ErrClosed, code: connect.CodeUnavailable, reason: "stopping", hint: "the node is stopping"},
 
+	{is: drivers.ErrBusy, code: connect.CodeResourceExhausted, reason: "busy", hint: "try again in a moment"},
+
 	{is: topic.ErrNotFound, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux topic list` shows the topics"},
 	{is: topic.ErrNoChannel, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux topic get TOPIC` shows its channels"},
 	{is: topic.ErrDeleting, code: connect.CodeFailedPrecondition, reason: "deleting", hint: "delete it once more, if that was interrupted"},

@@ -51,6 +51,7 @@ func TestTranslate(t *testing.T) {
 		{cluster.ErrDeadline, connect.CodeDeadlineExceeded, "deadline", rejected},
 		{cluster.ErrCycle, connect.CodeFailedPrecondition, "cycle", rejected},
 		{storage.ErrBusy, connect.CodeResourceExhausted, "busy", rejected},
+		{drivers.ErrBusy, connect.CodeResourceExhausted, "busy", silent},
 		{storage.ErrUnknown, connect.CodeUnknown, "unknown", unknown},
 		{storage.ErrCompacted, connect.CodeOutOfRange, "compacted", silent},
 		{history.ErrQuery, connect.CodeInvalidArgument, "invalid", silent},

@@ -37,8 +37,8 @@ type Options struct {
 	Cluster  Cluster
 	// Peers are optional: the other nodes of the cluster. Without them this node is alone.
 	Peers Peers
-	// Verify checks an uploaded file and reads its manifest. It may take seconds; it must be safe for concurrent use.
-	Verify func(file []byte) (*drivers.Manifest, error)
+	// Verify checks an uploaded file and reads its manifest. It may take seconds, drivers.ErrBusy where others do already; it must be safe for concurrent use.
+	Verify func(ctx context.Context, file []byte) (*drivers.Manifest, error)
 	// Load is optional: it loads a file, for TryLogic. The runner is closed by this package.
 	Load func(ctx context.Context, file []byte) (drivers.Runner, error)
 	// TestCache is optional: the directory of compiled drivers, for TestDriver.

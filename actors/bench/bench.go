@@ -67,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Bench, error) {
 		return nil, err
 	}
 	b.box = box
-	if b.manifest, err = box.Verify(o.File); err != nil {
+	if b.manifest, err = box.Verify(ctx, o.File); err != nil {
 		return nil, errors.Join(fmt.Errorf("the driver: %w", err), box.Close())
 	}
 	if b.runner, err = box.Load(ctx, o.File); err != nil {

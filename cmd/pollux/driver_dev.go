@@ -113,7 +113,7 @@ func (d *dev) turn(ctx context.Context) error {
 
 // push installs the file under a version of its own and gives it to the twin.
 func (d *dev) push(ctx context.Context, file []byte) error {
-	file, name, version, err := renumber(file, time.Now())
+	file, name, version, err := renumber(ctx, file, time.Now())
 	if err != nil {
 		return err
 	}
@@ -170,8 +170,8 @@ func (d *dev) tail(ctx context.Context) {
 }
 
 // renumber gives a driver the version VERSION-dev.SECONDS, which sorts before VERSION.
-func renumber(file []byte, now time.Time) (out []byte, name, version string, err error) {
-	m, err := verified(file)
+func renumber(ctx context.Context, file []byte, now time.Time) (out []byte, name, version string, err error) {
+	m, err := verified(ctx, file)
 	if err != nil {
 		return nil, "", "", err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -64,7 +65,7 @@ in JavaScript is checked; its source is the file.`,
 			if err != nil {
 				return err
 			}
-			m, err := verified(file)
+			m, err := verified(cmd.Context(), file)
 			if err != nil {
 				return err
 			}
@@ -134,12 +135,12 @@ func (a *app) wrote(path string, file []byte, m *drivers.Manifest) error {
 }
 
 // verified checks a file as a node does at its upload.
-func verified(file []byte) (*drivers.Manifest, error) {
+func verified(ctx context.Context, file []byte) (*drivers.Manifest, error) {
 	box, err := drivers.NewSandbox(drivers.SandboxOptions{CacheDir: verifyCache(), Compiler: driverCompiler()})
 	if err != nil {
 		return nil, err
 	}
-	m, err := box.Verify(file)
+	m, err := box.Verify(ctx, file)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the driver: %w", err), box.Close())
 	}

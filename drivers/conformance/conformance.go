@@ -66,7 +66,7 @@ func (r *Report) load(ctx context.Context, box *drivers.Sandbox, file []byte) dr
 	began := time.Now()
 	const module, manifest = "the module is within the limits, imports and exports what the contract says",
 		"the manifest is there, complete and correct, and covers the imports"
-	m, err := box.Verify(file)
+	m, err := box.Verify(ctx, file)
 	if err != nil {
 		var wrong *drivers.ManifestError
 		var refused *wasm.Refusal

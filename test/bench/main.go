@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"text/tabwriter"
 )
 
 // Line is one benchmark's result.
@@ -100,66 +99,79 @@ func run(file, only string) error {
 		defer f.Close()
 		sink = f
 	}
-	var all []Line
+	row(os.Stdout, "benchmark", "unit", "ours", "floor", "ratio", "met", "goal")
 	var faults []error
 	for _, s := range suites {
 		if !strings.Contains(s[1], only) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "measuring %s\n", strings.TrimPrefix(s[1], "Benchmark"))
-		lines, err := measure(s[0], s[1])
+		err := measure(s[0], s[1], func(l Line) error {
+			print(os.Stdout, l)
+			return json.NewEncoder(sink).Encode(l)
+		})
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", s[1], err))
 		}
-		for _, l := range lines {
-			if err := json.NewEncoder(sink).Encode(l); err != nil {
-				return err
-			}
-		}
-		all = append(all, lines...)
 	}
-	print(os.Stdout, all)
 	return errors.Join(faults...)
 }
 
-func measure(pkg, name string) ([]Line, error) {
+// measure runs a benchmark and hands on each of its lines as it comes. What else it prints is in the error, if it fails.
+func measure(pkg, name string, each func(Line) error) error {
 	cmd := exec.Command("go", "test", "-run", "^$", "-bench", "^"+name+"$", "-benchtime", "1x", "-timeout", "15m", pkg)
-	out, err := cmd.CombinedOutput()
-	var lines []Line
-	for s := bufio.NewScanner(strings.NewReader(string(out))); s.Scan(); {
-		_, text, ok := strings.Cut(s.Text(), mark)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	var rest strings.Builder
+	measured := 0
+	in := bufio.NewReader(out)
+	for err == nil {
+		var text string
+		text, err = in.ReadString('\n')
+		_, line, ok := strings.Cut(text, mark)
 		if !ok {
+			rest.WriteString(text)
 			continue
 		}
 		var l Line
-		if err := json.Unmarshal([]byte(text), &l); err != nil {
-			return lines, err
+		bad := json.Unmarshal([]byte(line), &l)
+		if bad == nil {
+			measured++
+			bad = each(l)
 		}
-		lines = append(lines, l)
+		if bad != nil {
+			return errors.Join(bad, cmd.Process.Kill(), cmd.Wait())
+		}
 	}
-	if err != nil {
-		return lines, fmt.Errorf("%w\n%s", err, out)
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("%w\n%s", err, rest.String())
 	}
-	if len(lines) == 0 {
-		return nil, fmt.Errorf("it measured nothing:\n%s", out)
+	if measured == 0 {
+		return fmt.Errorf("it measured nothing:\n%s", rest.String())
 	}
-	return lines, nil
+	return nil
 }
 
-func print(w io.Writer, all []Line) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "BENCHMARK\tUNIT\tOURS\tFLOOR\tRATIO\tGOAL\tMET")
-	for _, l := range all {
-		floor, ratio, met := "", "", "no"
-		if l.Floor != 0 {
-			floor, ratio = figure(l.Floor), fmt.Sprintf("%.2f", l.Ratio)
-		}
-		if l.Met {
-			met = "yes"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, l.Unit, figure(l.Ours), floor, ratio, l.Goal, met)
+func print(w io.Writer, l Line) {
+	floor, ratio, met := "", "", "no"
+	if l.Floor != 0 {
+		floor, ratio = figure(l.Floor), fmt.Sprintf("%.2f", l.Ratio)
 	}
-	t.Flush()
+	if l.Met {
+		met = "yes"
+	}
+	row(w, l.Name, l.Unit, figure(l.Ours), floor, ratio, met, l.Goal)
+}
+
+// row is printed as soon as it is measured, so its columns have widths of their own.
+func row(w io.Writer, name, unit, ours, floor, ratio, met, goal string) {
+	_, _ = fmt.Fprintf(w, "%-80s  %-12s  %10s  %10s  %6s  %-3s  %s\n", name, unit, ours, floor, ratio, met, goal)
 }
 
 func figure(v float64) string {

@@ -6,6 +6,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -106,7 +107,7 @@ func (p *packer) check(file []byte) (m *drivers.Manifest, suffix string, err err
 			return nil, "", err
 		}
 	}
-	m, err = p.sandbox.Verify(file)
+	m, err = p.sandbox.Verify(context.Background(), file)
 	return m, ".js.zst", err
 }
 

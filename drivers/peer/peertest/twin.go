@@ -35,7 +35,7 @@ func Load(tb testing.TB, dir string) drivers.Runner {
 		}
 	})
 	file := drivertest.Build(tb, dir)
-	if _, err := box.Verify(file); err != nil {
+	if _, err := box.Verify(tb.Context(), file); err != nil {
 		tb.Fatal(err)
 	}
 	r, err := box.Load(tb.Context(), file)
