@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -18,6 +19,7 @@ type device struct {
 	got  []string
 	conn []net.Conn
 	wg   sync.WaitGroup
+	rude atomic.Bool // it hangs up on the next connection
 }
 
 func newDevice(t testing.TB, fn func(line string) string) *device {
@@ -41,6 +43,10 @@ func (d *device) accept() {
 		c, err := d.l.Accept()
 		if err != nil {
 			return
+		}
+		if d.rude.CompareAndSwap(true, false) {
+			_ = c.Close()
+			continue
 		}
 		d.mu.Lock()
 		d.conn = append(d.conn, c)

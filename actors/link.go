@@ -15,6 +15,11 @@ import (
 // linkRoom is how many frames of a connection may wait for their twin; then the connection is not read.
 const linkRoom = 32
 
+// regainTime is for how long a failed attempt, or a loss, counts as passing where the device was connected, or about to be, when the
+// twin's last life ended: a device that takes one connection at a time may not have seen yet that its last owner hung up. In
+// milliseconds.
+const regainTime = 10_000
+
 // link is a twin's own connection, and the sink that hears of it. From its making until its linkClosed was handled it
 // holds a token, which its messages stand on.
 type link struct {
@@ -31,6 +36,8 @@ type link struct {
 	up bool
 	// failure is why the last attempt to connect failed; the connection's own. why is the same in the twin's turns.
 	failure, why string
+	// regain is until when the twin counts as connecting, whatever becomes of it, by nowMS; 0: not at all. The twin's.
+	regain int64
 }
 
 // answer is what a request waits for.
@@ -196,6 +203,9 @@ func (t *twin) connect() {
 		return
 	}
 	l.conn = conn
+	if t.regains {
+		t.regains, l.regain = false, t.nowMS()+regainTime
+	}
 	t.link = l
 	t.e.waits.links.Add(1)
 }
@@ -262,10 +272,15 @@ func (m *linkUp) run(t *twin) {
 }
 
 func (m *linkDown) run(t *twin) {
-	if t.fresh(m.l) {
-		m.l.up = false
-		t.down(lossText(m.err))
+	if !t.fresh(m.l) {
+		return
 	}
+	m.l.up = false
+	why, as := lossText(m.err), pb.Connection_CONNECTION_DISCONNECTED
+	if m.l.regain > 0 {
+		m.l.why, as = why, pb.Connection_CONNECTION_CONNECTING
+	}
+	t.down(why, as)
 }
 
 func lossText(err error) string {
@@ -280,9 +295,28 @@ func (m *linkFailed) run(t *twin) {
 		return
 	}
 	m.l.why = m.why
+	if m.l.regain > 0 {
+		return
+	}
 	was := t.st.Connection
 	t.connection(pb.Connection_CONNECTION_DISCONNECTED)
 	if !t.unreachable() && was != t.st.Connection {
+		t.emitStatus()
+	}
+}
+
+// regain ends the time in which a twin of a new life counts as connecting, whatever becomes of its connection.
+func (t *twin) regain(now int64) {
+	l := t.link
+	if l == nil || l.regain == 0 || l.regain > now {
+		return
+	}
+	l.regain = 0
+	if l.why == "" || !t.connecting() {
+		return
+	}
+	t.connection(pb.Connection_CONNECTION_DISCONNECTED)
+	if !t.unreachable() {
 		t.emitStatus()
 	}
 }
@@ -297,7 +331,7 @@ func (t *twin) unreachable() bool {
 		t.reached()
 		return false
 	}
-	if t.link == nil || t.link.why == "" || t.st.Fault == t.link.why || t.backoff > 0 {
+	if t.link == nil || t.link.why == "" || t.link.regain > 0 || t.st.Fault == t.link.why || t.backoff > 0 {
 		return false
 	}
 	switch t.faultFrom {
@@ -403,14 +437,14 @@ func (t *twin) up() {
 	t.resend()
 }
 
-// down: the device is not connected any more, or could not be reached.
-func (t *twin) down(why string) {
+// down: the device is not connected any more, or could not be reached. The twin counts as what as says from now on.
+func (t *twin) down(why string, as pb.Connection) {
 	if t.sleeping() {
 		return // it hung up to sleep
 	}
 	was := pb.Connection(t.st.Connection)
-	t.connection(pb.Connection_CONNECTION_DISCONNECTED)
-	if was == pb.Connection_CONNECTION_DISCONNECTED {
+	t.connection(as)
+	if was == as {
 		return
 	}
 	t.emitStatus()
@@ -483,6 +517,6 @@ func (t *twin) presence(payload string) {
 			t.up()
 		}
 	case t.cfg.will.Offline:
-		t.down("the device is offline")
+		t.down("the device is offline", pb.Connection_CONNECTION_DISCONNECTED)
 	}
 }

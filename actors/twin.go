@@ -56,9 +56,11 @@ type twin struct {
 	failures   uint8
 	late       uint8 // frames in a row that were not handled in time
 	hurried    bool  // it leaves, and what ran was cancelled
-	work       *work
-	save       *save
-	link       *link
+	// regains: the device was connected, or about to be, when the last life ended, and this one has made no connection yet.
+	regains bool
+	work    *work
+	save    *save
+	link    *link
 	// moved counts what went by the node's broker or by webhook; nil: nothing yet.
 	moved    *moved
 	logs     *logRing
@@ -222,6 +224,8 @@ func (a *activate) run(t *twin) {
 	}
 	t.mode = modeLive
 	t.cfg = cfg
+	was := pb.Connection(t.st.Connection)
+	t.regains = was == pb.Connection_CONNECTION_CONNECTED || was == pb.Connection_CONNECTION_CONNECTING
 	if t.st.ConnectedSince == t.own.Since {
 		t.counted = t.contribution() // by an earlier life under the same ownership
 		t.recorded = t.counted
@@ -289,6 +293,7 @@ func (t *twin) step() {
 		t.fireTimers(now)
 		t.goStale()
 		t.elapse()
+		t.regain(now)
 		t.derive(now)
 		t.expire(now)
 		t.start(now)
@@ -342,6 +347,9 @@ func (t *twin) next(now int64) int64 {
 	}
 	if t.backoff > now {
 		earlier(t.backoff)
+	}
+	if t.link != nil {
+		earlier(t.link.regain)
 	}
 	if t.work != nil {
 		earlier(t.work.next(t, now))
