@@ -26,6 +26,7 @@ func TestSimulationFindsWhatIsSwitchedOff(t *testing.T) {
 		{"a change of the selector changes the twin's place at once", simOptions{oneStep: true}, "single writer"},
 		{"the handler does not look whether a twin lives in the slot", simOptions{noLook: true}, "single writer"},
 		{"twins move to a class that they may not be wanted in any more", simOptions{faults: faults{noShiftGuard: true}}, "healing"},
+		{"a call whose answer is lost counts as not sent", simOptions{unsent: true}, "outcome"},
 		{"call ids are not remembered", simOptions{noDedupe: true}, "at most once"},
 	} {
 		t.Run(control.name, func(t *testing.T) {

@@ -306,13 +306,21 @@ func (t simTransport) Send(node string, env *Envelope, done func(Reply)) {
 		answer(w.between(0, 5*time.Millisecond), Reply{Err: ErrUnavailable})
 		return
 	}
-	answer(3*time.Second, Reply{Err: ErrUnknown})
+	answer(3*time.Second, Reply{Err: t.lost()})
 	first := w.hop(from, to)
 	t.deliver(first, to, env, answer)
 	if c := w.byID[env.ID]; c != nil && w.lossy && w.chance(3) {
 		c.doubled = true
 		t.deliver(first+w.hop(from, to), to, env, func(time.Duration, Reply) {})
 	}
+}
+
+// lost is the answer to a call whose own is lost.
+func (t simTransport) lost() error {
+	if t.p.w.opt.unsent {
+		return ErrUnavailable
+	}
+	return ErrUnknown
 }
 
 func (t simTransport) deliver(d time.Duration, to int, env *Envelope, answer func(time.Duration, Reply)) {
@@ -328,7 +336,7 @@ func (t simTransport) deliver(d time.Duration, to int, env *Envelope, answer fun
 			p.node.Receive(env, func(r Reply) {
 				w.trace(env.ID, "%s replies %v", p.n.id, r.Err)
 				if !w.reaches(to, from) {
-					r = Reply{Err: ErrUnknown}
+					r = Reply{Err: t.lost()}
 				}
 				answer(w.hop(to, from), r)
 			})

@@ -69,6 +69,7 @@ type simOptions struct {
 	noLook   bool // the handler does not look whether a twin lives in the slot
 	noFence  bool // checkpoints carry no guard on the slot's record
 	ackEarly bool // the handler answers before its checkpoint is committed
+	unsent   bool // the transport says of a call whose answer is lost that it was not sent
 }
 
 type world struct {
