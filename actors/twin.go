@@ -348,8 +348,8 @@ func (t *twin) next(now int64) int64 {
 	if t.backoff > now {
 		earlier(t.backoff)
 	}
-	if t.link != nil {
-		earlier(t.link.regain)
+	if l := t.link; l != nil && l.regain > now {
+		earlier(l.regain)
 	}
 	if t.work != nil {
 		earlier(t.work.next(t, now))
