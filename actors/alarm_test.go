@@ -119,6 +119,7 @@ func TestAlarmsBehindAGateway(t *testing.T) {
 	n := newNode(t)
 	n.sensors("gw")
 	n.twin(`{"id":"child","model":"sensor","via":"gw"}`)
+	n.twin(`{"id":"grandchild","model":"sensor","via":"child"}`)
 	raise := func(id, twin string) {
 		t.Helper()
 		if _, err := n.reg.RaiseAlarm(ctx(t), &pb.RaiseAlarmRequest{Id: id, Text: "down", Twin: twin}, "kim"); err != nil {
@@ -126,11 +127,22 @@ func TestAlarmsBehindAGateway(t *testing.T) {
 		}
 	}
 	raise("child-down", "child")
+	raise("grandchild-down", "grandchild")
+	if got := n.alarms(); got != "child-down" || n.alarm("child-down").Suppresses != 1 {
+		t.Errorf("alarms: %q, behind the child's %d", got, n.alarm("child-down").Suppresses)
+	}
 	raise("gw-down", "gw")
 	if got := n.alarms(); got != "gw-down" || n.alarm("child-down").SuppressedBy != "default/gw-down" {
 		t.Errorf("alarms: %q", got)
 	}
+	list, err := n.reg.ListAlarms(&pb.ListAlarmsRequest{Project: "default"}, nil)
+	if err != nil || len(list.Alarms) != 1 || list.Alarms[0].Suppresses != 2 || n.alarm("gw-down").Suppresses != 2 {
+		t.Errorf("the gateway's stands for those behind it: %v, %v", list, err)
+	}
 	n.changeAlarm(&pb.ChangeAlarmRequest{Id: "gw-down", Change: &pb.ChangeAlarmRequest_Clear{Clear: true}}, "kim")
+	if m := n.alarm("gw-down"); m.Suppresses != 0 {
+		t.Errorf("one that is cleared: %v", m)
+	}
 	n.changeAlarm(&pb.ChangeAlarmRequest{Id: "gw-down", Change: &pb.ChangeAlarmRequest_Acknowledge{Acknowledge: true}}, "kim")
 	if got := n.alarms(); got != "child-down" {
 		t.Errorf("alarms: %q", got)

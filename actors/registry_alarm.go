@@ -68,8 +68,8 @@ func (r *Registry) Alarm(id string) (*pb.Alarm, error) {
 		return nil, err
 	}
 	m.Id = id
-	if m.Active {
-		m.SuppressedBy = r.e.automation.Suppressor(m, r.e.automation.ActiveAlarms(ProjectOf(id)))
+	if m.Active && m.Twin != "" {
+		r.e.automation.Groups(ProjectOf(id)).Note(m)
 	}
 	return m, nil
 }
@@ -103,7 +103,7 @@ func (r *Registry) ListAlarms(req *pb.ListAlarmsRequest, projects func(string) b
 	if req.Project != "" {
 		prefix = req.Project + "/"
 	}
-	active := map[string]map[string]string{}
+	groups := map[string]*automation.Groups{}
 	last := ""
 	for rec, err := range r.store.Scan(automation.TableAlarms, prefix, req.PageToken) {
 		if err != nil {
@@ -119,10 +119,10 @@ func (r *Registry) ListAlarms(req *pb.ListAlarmsRequest, projects func(string) b
 		}
 		m.Id = rec.Key
 		if m.Active && m.Twin != "" {
-			if active[project] == nil {
-				active[project] = r.e.automation.ActiveAlarms(project)
+			if groups[project] == nil {
+				groups[project] = r.e.automation.Groups(project)
 			}
-			m.SuppressedBy = r.e.automation.Suppressor(m, active[project])
+			groups[project].Note(m)
 		}
 		if !r.listed(m, req) {
 			continue

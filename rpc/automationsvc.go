@@ -28,7 +28,7 @@ func (a *automationService) PutSchedule(ctx context.Context, r *connect.Request[
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&pb.PutScheduleResponse{Schedule: m}), nil
+	return connect.NewResponse(&pb.PutScheduleResponse{Schedule: m, Notes: a.s.o.Registry.ScheduleNotes(m)}), nil
 }
 
 func (a *automationService) GetSchedule(ctx context.Context, r *connect.Request[pb.GetScheduleRequest]) (*connect.Response[pb.GetScheduleResponse], error) {
@@ -97,7 +97,7 @@ func (a *automationService) PutRule(ctx context.Context, r *connect.Request[pb.P
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&pb.PutRuleResponse{Rule: m}), nil
+	return connect.NewResponse(&pb.PutRuleResponse{Rule: m, Notes: a.s.o.Registry.RuleNotes(m)}), nil
 }
 
 func (a *automationService) GetRule(ctx context.Context, r *connect.Request[pb.GetRuleRequest]) (*connect.Response[pb.GetRuleResponse], error) {
@@ -144,7 +144,7 @@ func (a *automationService) WhyRule(ctx context.Context, r *connect.Request[pb.W
 		if err != nil {
 			return nil, err
 		}
-		return &pb.WhyRuleResponse{State: st.Rule, Evaluations: st.Evaluations, Runs: st.Runs, Now: st.Now}, nil
+		return &pb.WhyRuleResponse{State: st.Rule, Evaluations: st.Evaluations, Runs: st.Runs, Now: st.Now, Notes: a.s.o.Registry.RuleNotes(m)}, nil
 	})
 }
 

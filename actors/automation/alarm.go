@@ -28,6 +28,8 @@ const (
 	maxAlarms = 50_000
 	// suppressedEvery is how often a suppressed alarm looks whether it still is.
 	suppressedEvery = 20 * time.Second
+	// maxGateways is how many gateways behind each other are looked at.
+	maxGateways = 8
 )
 
 // ErrTooManyAlarms: a project has as many as it may.
@@ -164,10 +166,10 @@ func (h *Host) changeAlarm(ctx context.Context, id string, create bool, change f
 	}
 }
 
-// Suppressor gives the active alarm of the gateway of an alarm's twin, or "". active has the active alarms by their twins.
-func (h *Host) Suppressor(m *pb.Alarm, active map[string]string) string {
+// suppressor gives the active alarm of the gateway of an alarm's twin, or "". active has the active alarms by their twins.
+func (h *Host) suppressor(m *pb.Alarm, active map[string]string) string {
 	at := m.Twin
-	for range 8 { // gateways behind gateways
+	for range maxGateways {
 		v, ok := h.o.World.View(at)
 		if at == "" || !ok || v.Config.Via == "" {
 			return ""
@@ -180,19 +182,61 @@ func (h *Host) Suppressor(m *pb.Alarm, active map[string]string) string {
 	return ""
 }
 
-// ActiveAlarms gives the active alarms of a project by their twins: the first of each.
-func (h *Host) ActiveAlarms(project string) map[string]string {
+// byTwin gives alarms by their twins: the first of each.
+func byTwin(alarms []*pb.Alarm) map[string]string {
 	all := map[string]string{}
+	for _, m := range alarms {
+		if all[m.Twin] == "" {
+			all[m.Twin] = m.Id
+		}
+	}
+	return all
+}
+
+// active gives the active alarms of a project that are about twins, by their ids.
+func (h *Host) active(project string) (all []*pb.Alarm) {
 	for rec, err := range h.o.Store.Scan(TableAlarms, project+"/", "") {
 		m := &pb.Alarm{}
 		if err != nil || proto.Unmarshal(rec.Value, m) != nil {
 			break
 		}
-		if m.Active && m.Twin != "" && all[m.Twin] == "" {
-			all[m.Twin] = rec.Key
+		if m.Active && m.Twin != "" {
+			m.Id = rec.Key
+			all = append(all, m)
 		}
 	}
 	return all
+}
+
+// Groups are the alarms of a project by the one of the gateway that they stand behind.
+type Groups struct {
+	by     map[string]string
+	behind map[string]uint32
+}
+
+// Groups works out which active alarms of a project are suppressed, and by which.
+func (h *Host) Groups(project string) *Groups {
+	g, all := &Groups{by: map[string]string{}, behind: map[string]uint32{}}, h.active(project)
+	twins := byTwin(all)
+	for _, m := range all {
+		if by := h.suppressor(m, twins); by != "" {
+			g.by[m.Id] = by
+		}
+	}
+	for _, by := range g.by {
+		for n := 0; by != "" && n < maxGateways; n++ { // and that which stands behind another one
+			g.behind[by]++
+			by = g.by[by]
+		}
+	}
+	return g
+}
+
+// Note sets what is known of an alarm by its group.
+func (g *Groups) Note(m *pb.Alarm) {
+	if m.Active {
+		m.SuppressedBy, m.Suppresses = g.by[m.Id], g.behind[m.Id]
+	}
 }
 
 // alarm is the logic of an alarm's escalation.
@@ -245,7 +289,7 @@ func (a *alarm) tick(t *turn) {
 	for a.next() > 0 && a.next() <= t.ms {
 		if a.suppressed == "" || t.ms-a.looked >= suppressedEvery.Milliseconds() {
 			project, _, _ := strings.Cut(a.u.id, "/")
-			a.suppressed, a.looked = a.u.h.Suppressor(a.conf, a.u.h.ActiveAlarms(project)), t.ms
+			a.suppressed, a.looked = a.u.h.suppressor(a.conf, byTwin(a.u.h.active(project))), t.ms
 		}
 		if a.suppressed != "" {
 			return

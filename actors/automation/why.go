@@ -88,13 +88,27 @@ func (r *rule) why(t *turn, subject string) (all []*pb.Evaluation, now *pb.Evalu
 	if !known {
 		s = Said{Twin: subject, Kind: SaidProperty, Name: firstName(r.conf), Time: t.ms}
 	}
-	now = examine(r.u.h.programs, r.conf, r.scope(t.now, s), s, t.now)
+	sc := r.scope(t.now, s)
+	now = examine(r.u.h.programs, r.conf, sc, s, t.now)
+	if r.held(s.Twin) && !now.Holds && r.conf.Until != "" {
+		if over, err := r.u.h.programs.holds(r.conf.Until, sc); err == nil && !over {
+			now.Verdict = "holds, as before: until does not"
+		}
+	}
 	if why := r.off(); why != "" {
 		now.Verdict = why
 	} else if !r.closedUntil(t.now).IsZero() {
 		now.Verdict = "outside of its windows"
 	}
 	return all, now
+}
+
+// held says whether the condition holds for a subject, by the state of what was evaluated last.
+func (r *rule) held(subject string) bool {
+	if r.conf.AtLeast > 0 || r.conf.Together {
+		subject = ""
+	}
+	return r.instances[subject].GetActive()
 }
 
 // examine evaluates a rule's condition for what was said, and does nothing.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,6 +114,9 @@ func alarmState(m *pb.Alarm, now time.Time) string {
 	}
 	if m.SuppressedBy != "" {
 		text += ", suppressed by " + bare(m.SuppressedBy)
+	}
+	if m.Suppresses > 0 {
+		text += fmt.Sprintf(", stands for %d behind it", m.Suppresses)
 	}
 	return text
 }
@@ -252,8 +257,8 @@ func alarmCount(a *app) *cobra.Command {
 				for _, s := range []string{"critical", "error", "warning", "info"} {
 					row(w, s, res.Msg.BySeverity[s])
 				}
-				for zone, n := range res.Msg.ByZone {
-					row(w, "zone "+bare(zone), n)
+				for _, zone := range slices.Sorted(maps.Keys(res.Msg.ByZone)) {
+					row(w, "zone "+bare(zone), res.Msg.ByZone[zone])
 				}
 			})
 		},

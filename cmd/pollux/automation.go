@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -60,6 +62,42 @@ func jsonOrText(text string) *structpb.Value {
 	return structpb.NewStringValue(text)
 }
 
+// reader gives what reads values for the actions of a rule or a schedule: as the property of a twin that is there wants it, else as JSON or a text. about is the
+// twin that it is about where that is one, and model the model of those that it is about.
+func (n *node) reader(ctx context.Context, id, about, model string) func(twin, property, text string) (*structpb.Value, error) {
+	project, _, ok := strings.Cut(id, "/")
+	within := func(id string) string {
+		if !ok || strings.Contains(id, "/") {
+			return id
+		}
+		return project + "/" + id
+	}
+	return func(twin, property, text string) (*structpb.Value, error) {
+		if twin == "" {
+			twin = about
+		}
+		var m thing // none where it cannot be had
+		if twin != "" {
+			m, _ = n.model(ctx, within(twin))
+		} else if model != "" {
+			if res, err := n.modelling.GetModel(ctx, req(&pb.GetModelRequest{Id: within(model)})); err == nil {
+				_ = json.Unmarshal([]byte(res.Msg.Model.ThingJson), &m)
+			}
+		}
+		if s, known := m.Properties[property]; known {
+			return parseValue(text, s)
+		}
+		return jsonOrText(text), nil
+	}
+}
+
+// showNotes says what of a rule or a schedule is not there so far.
+func showNotes(w io.Writer, notes []string) {
+	for _, text := range notes {
+		row(w, "note", printable(text))
+	}
+}
+
 func targetOf(twin string) *pb.Targets {
 	if twin == "" {
 		return nil
@@ -67,7 +105,8 @@ func targetOf(twin string) *pb.Targets {
 	return &pb.Targets{Twin: twin}
 }
 
-func (f *actionFlags) actions() (all []*pb.Action, err error) {
+// actions gives them. read reads a value that a property of a twin ("": the one that it is about) is set to.
+func (f *actionFlags) actions(read func(twin, property, text string) (*structpb.Value, error)) (all []*pb.Action, err error) {
 	for _, text := range f.calls {
 		twin, name, err := dotted("call", text)
 		if err != nil {
@@ -91,7 +130,11 @@ func (f *actionFlags) actions() (all []*pb.Action, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, &pb.Action{Do: &pb.Action_Set{Set: &pb.SetAction{To: targetOf(twin), Property: name, Value: jsonOrText(value)}}})
+		v, err := read(twin, name, value)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, &pb.Action{Do: &pb.Action_Set{Set: &pb.SetAction{To: targetOf(twin), Property: name, Value: v}}})
 	}
 	for _, topic := range f.publish {
 		all = append(all, &pb.Action{Do: &pb.Action_Publish{Publish: &pb.PublishAction{Topic: topic}}})
@@ -107,7 +150,7 @@ func (f *actionFlags) actions() (all []*pb.Action, err error) {
 		all = append(all, &pb.Action{Do: &pb.Action_Notify{Notify: &pb.NotifyAction{Notifier: id, Subject: f.notifyText}}})
 	}
 	if f.raise != "" {
-		severity, err := severityOf(f.severity)
+		severity, err := severityOf(cmp.Or(f.severity, "warning"))
 		if err != nil {
 			return nil, err
 		}

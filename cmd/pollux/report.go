@@ -95,5 +95,8 @@ func (a *app) putSchedule(cmd *cobra.Command, m *pb.Schedule) error {
 	if err != nil {
 		return err
 	}
-	return a.show(res.Msg.Schedule, func(w io.Writer) { row(w, "schedule "+res.Msg.Schedule.Id+" is there") })
+	return a.show(res.Msg.Schedule, func(w io.Writer) {
+		row(w, "schedule "+res.Msg.Schedule.Id+" is there")
+		showNotes(w, res.Msg.Notes)
+	})
 }

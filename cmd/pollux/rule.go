@@ -100,6 +100,28 @@ func (f *ruleFlags) triggers() (all []*pb.Trigger, err error) {
 	return all, nil
 }
 
+// about gives the twin that a rule is about, where that is one.
+func about(when []*pb.Trigger) (twin string) {
+	for _, t := range when {
+		var of *pb.Selection
+		switch x := t.On.(type) {
+		case *pb.Trigger_Property:
+			of = x.Property.Of
+		case *pb.Trigger_Event:
+			of = x.Event.Of
+		case *pb.Trigger_Command:
+			of = x.Command.Of
+		case *pb.Trigger_Absent:
+			of = x.Absent.Of
+		}
+		if len(of.GetTwins()) != 1 || twin != "" && of.Twins[0] != twin {
+			return ""
+		}
+		twin = of.Twins[0]
+	}
+	return twin
+}
+
 func rulePut(a *app) *cobra.Command {
 	var f ruleFlags
 	m := &pb.Rule{}
@@ -120,14 +142,19 @@ func rulePut(a *app) *cobra.Command {
 			if len(m.When) == 0 {
 				return usagef("say what has it evaluated by --on, --on-event, --on-failure, --on-silence, --on-topic or --on-webhook; other triggers come in a file: pollux apply -f")
 			}
-			if m.Then, err = f.then.actions(); err != nil {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			read := n.reader(cmd.Context(), m.Id, about(m.When), f.sel.Model)
+			if m.Then, err = f.then.actions(read); err != nil {
 				return err
 			}
 			other := actionFlags{calls: f.elseCalls, sets: f.elseSets}
 			if f.then.raise != "" {
 				other.clears = []string{f.then.raise}
 			}
-			if m.Otherwise, err = other.actions(); err != nil {
+			if m.Otherwise, err = other.actions(read); err != nil {
 				return err
 			}
 			for _, x := range []struct {
@@ -138,15 +165,11 @@ func rulePut(a *app) *cobra.Command {
 					*x.to = durationpb.New(x.d)
 				}
 			}
-			n, err := a.dial()
-			if err != nil {
-				return err
-			}
 			made, err := n.putRule(cmd.Context(), m)
 			if err != nil {
 				return err
 			}
-			return a.show(made, func(w io.Writer) { row(w, "rule "+made.Id+" is there") })
+			return a.showPut(made)
 		},
 	}
 	fl := cmd.Flags()
@@ -181,7 +204,7 @@ func rulePut(a *app) *cobra.Command {
 }
 
 // putRule makes a rule, or replaces it.
-func (n *node) putRule(ctx context.Context, m *pb.Rule) (*pb.Rule, error) {
+func (n *node) putRule(ctx context.Context, m *pb.Rule) (*pb.PutRuleResponse, error) {
 	res, err := n.automation.PutRule(ctx, req(&pb.PutRuleRequest{Rule: m}))
 	if connect.CodeOf(err) == connect.CodeAlreadyExists {
 		old, gone := n.automation.GetRule(ctx, req(&pb.GetRuleRequest{Id: m.Id}))
@@ -194,7 +217,15 @@ func (n *node) putRule(ctx context.Context, m *pb.Rule) (*pb.Rule, error) {
 	if err != nil {
 		return nil, err
 	}
-	return res.Msg.Rule, nil
+	return res.Msg, nil
+}
+
+// showPut says that a rule is there, and what of it is not.
+func (a *app) showPut(m *pb.PutRuleResponse) error {
+	return a.show(m.Rule, func(w io.Writer) {
+		row(w, "rule "+m.Rule.Id+" is there")
+		showNotes(w, m.Notes)
+	})
 }
 
 func rulePause(a *app, word string, paused bool) *cobra.Command {
@@ -218,7 +249,7 @@ func rulePause(a *app, word string, paused bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.show(made, func(w io.Writer) { row(w, "rule "+made.Id+done) })
+			return a.show(made.Rule, func(w io.Writer) { row(w, "rule "+made.Rule.Id+done) })
 		},
 	}
 }
@@ -418,6 +449,7 @@ the outcome of each action. Evaluations are kept by the rule's node since the ru
 
 func (a *app) showWhy(w io.Writer, m *pb.WhyRuleResponse, now time.Time) {
 	showRuleState(w, m.State, now)
+	showNotes(w, m.Notes)
 	if m.Now != nil {
 		fmt.Fprintln(w)
 		row(w, "now", "of "+dash(bare(m.Now.Subject)), evaluationText(m.Now), printable(valuesText(m.Now.Values)))

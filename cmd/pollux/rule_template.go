@@ -88,7 +88,7 @@ any other afterwards. Without an ID it has the template's name.`,
 			if err != nil {
 				return err
 			}
-			return a.show(made, func(w io.Writer) { row(w, "rule "+made.Id+" is there") })
+			return a.showPut(made)
 		},
 	}
 	cmd.Flags().StringVar(&r.Template, "template", "", "`NAME` of the template")

@@ -127,7 +127,11 @@ func schedulePut(a *app) *cobra.Command {
 			if m.Timing, m.Windows, err = when.timing(); err != nil {
 				return err
 			}
-			if m.Actions, err = what.actions(); err != nil {
+			n, err := a.dial()
+			if err != nil {
+				return err
+			}
+			if m.Actions, err = what.actions(n.reader(cmd.Context(), m.Id, "", "")); err != nil {
 				return err
 			}
 			if len(m.Actions) == 0 {

@@ -56,12 +56,25 @@ test("a rule is written as text; the node says what is wrong with it", async () 
   assert.match(await h.cli("rule", "list"), /too-hot/);
 });
 
+test("it says what it names and is not there", async () => {
+  await h.cli("rule", "put", "nobody", "--on", "lobby.temprature", "--set", "nobody.fan=on");
+  await page.goto(`${h.url}/rules?rule=default/nobody`);
+  const notes = region("Rule default/nobody").getByRole("list", { name: "Not there at present" });
+  await notes.getByText("default/lobby has no property temprature; did you mean temperature?").waitFor();
+  await notes.getByText("there is no twin default/nobody").waitFor();
+  await h.cli("rule", "rm", "nobody");
+  await page.goto(`${h.url}/rules?rule=default/too-hot`);
+  await region("Rule default/too-hot").waitFor();
+});
+
 test("it says why it did not act, and why it did", async () => {
   const evaluations = region("Rule default/too-hot").getByRole("table", { name: "Evaluations" });
   await h.post("default/lobby", { temperature: 21 });
   await evaluations.getByRole("row").filter({ hasText: "value = 21" }).getByText("does not hold").waitFor();
   await h.post("default/lobby", { temperature: 31 });
   await evaluations.getByRole("row").filter({ hasText: "value = 31" }).getByText(/^fired/).waitFor();
+  await h.post("default/lobby", { temperature: 27 });
+  await region("Rule default/too-hot").getByLabel("At present").getByText("holds, as before: until does not").waitFor();
   await region("Rule default/too-hot").getByRole("table", { name: "Runs" }).getByText("done", { exact: true }).first().waitFor();
   await picture(page, "rules");
 });
@@ -205,6 +218,8 @@ test("the timeline has when alarms were active, and the statistics how long it t
   const flood = lanes.getByRole("listitem").filter({ has: page.getByRole("link", { name: "flood", exact: true }) });
   await flood.getByRole("img", { name: /^error, raised .*acknowledged after .*cleared after/ }).nth(1).waitFor();
   await lanes.getByRole("img", { name: /critical.* active, water in the cellar/ }).waitFor();
+  const over = await lanes.evaluate((list) => [...list.querySelectorAll(".past-track")].flatMap((track) => [...track.children].map((x) => x.getBoundingClientRect().right - track.getBoundingClientRect().right)).filter((px) => px > 0.5));
+  assert.deepEqual(over, [], "nothing is drawn beyond the end of its lane");
   await picture(page, "alarms-timeline");
   await page.getByRole("radiogroup", { name: "View" }).getByText("Statistics", { exact: true }).click();
   const row = region("Statistics").getByRole("table", { name: "By alarm" }).getByRole("row").filter({ hasText: "flood" });

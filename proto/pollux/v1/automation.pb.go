@@ -2612,8 +2612,10 @@ func (x *PutScheduleRequest) GetSchedule() *Schedule {
 }
 
 type PutScheduleResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Schedule      *Schedule              `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Schedule *Schedule              `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// What of it is not there so far, as PutRuleResponse has it.
+	Notes         []string `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2651,6 +2653,13 @@ func (*PutScheduleResponse) Descriptor() ([]byte, []int) {
 func (x *PutScheduleResponse) GetSchedule() *Schedule {
 	if x != nil {
 		return x.Schedule
+	}
+	return nil
+}
+
+func (x *PutScheduleResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
 	}
 	return nil
 }
@@ -4252,8 +4261,10 @@ func (x *PutRuleRequest) GetRule() *Rule {
 }
 
 type PutRuleResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rule          *Rule                  `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Rule  *Rule                  `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// What of it is not there so far: twins, properties and actions that it names, values that their schemas refuse. It is taken nevertheless.
+	Notes         []string `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4291,6 +4302,13 @@ func (*PutRuleResponse) Descriptor() ([]byte, []int) {
 func (x *PutRuleResponse) GetRule() *Rule {
 	if x != nil {
 		return x.Rule
+	}
+	return nil
+}
+
+func (x *PutRuleResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
 	}
 	return nil
 }
@@ -4653,7 +4671,9 @@ type WhyRuleResponse struct {
 	// Newest first.
 	Runs []*Run `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
 	// What it says at present, of the subject that was asked for, or of the last one; nothing is done.
-	Now           *Evaluation `protobuf:"bytes,4,opt,name=now,proto3" json:"now,omitempty"`
+	Now *Evaluation `protobuf:"bytes,4,opt,name=now,proto3" json:"now,omitempty"`
+	// What of it is not there at present, as PutRuleResponse has it.
+	Notes         []string `protobuf:"bytes,5,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4712,6 +4732,13 @@ func (x *WhyRuleResponse) GetRuns() []*Run {
 func (x *WhyRuleResponse) GetNow() *Evaluation {
 	if x != nil {
 		return x.Now
+	}
+	return nil
+}
+
+func (x *WhyRuleResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
 	}
 	return nil
 }
@@ -5485,6 +5512,8 @@ type Alarm struct {
 	Revision uint64         `protobuf:"varint,19,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The alarm of the gateway of its twin, as long as that is active: this one then does not escalate. Output only.
 	SuppressedBy string `protobuf:"bytes,20,opt,name=suppressed_by,json=suppressedBy,proto3" json:"suppressed_by,omitempty"`
+	// How many active alarms of twins behind its own it suppresses: it stands for them. Output only.
+	Suppresses uint32 `protobuf:"varint,22,opt,name=suppresses,proto3" json:"suppresses,omitempty"`
 	// By what the last one who told it is known.
 	Key           string `protobuf:"bytes,21,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -5659,6 +5688,13 @@ func (x *Alarm) GetSuppressedBy() string {
 		return x.SuppressedBy
 	}
 	return ""
+}
+
+func (x *Alarm) GetSuppresses() uint32 {
+	if x != nil {
+		return x.Suppresses
+	}
+	return 0
 }
 
 func (x *Alarm) GetKey() string {
@@ -7895,9 +7931,10 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"M\n" +
 	"\x12PutScheduleRequest\x127\n" +
-	"\bschedule\x18\x01 \x01(\v2\x13.pollux.v1.ScheduleB\x06\xbaH\x03\xc8\x01\x01R\bschedule\"F\n" +
+	"\bschedule\x18\x01 \x01(\v2\x13.pollux.v1.ScheduleB\x06\xbaH\x03\xc8\x01\x01R\bschedule\"\\\n" +
 	"\x13PutScheduleResponse\x12/\n" +
-	"\bschedule\x18\x01 \x01(\v2\x13.pollux.v1.ScheduleR\bschedule\"M\n" +
+	"\bschedule\x18\x01 \x01(\v2\x13.pollux.v1.ScheduleR\bschedule\x12\x14\n" +
+	"\x05notes\x18\x02 \x03(\tR\x05notes\"M\n" +
 	"\x12GetScheduleRequest\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\x12\x1b\n" +
@@ -8024,9 +8061,10 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"=\n" +
 	"\x0ePutRuleRequest\x12+\n" +
-	"\x04rule\x18\x01 \x01(\v2\x0f.pollux.v1.RuleB\x06\xbaH\x03\xc8\x01\x01R\x04rule\"6\n" +
+	"\x04rule\x18\x01 \x01(\v2\x0f.pollux.v1.RuleB\x06\xbaH\x03\xc8\x01\x01R\x04rule\"L\n" +
 	"\x0fPutRuleResponse\x12#\n" +
-	"\x04rule\x18\x01 \x01(\v2\x0f.pollux.v1.RuleR\x04rule\",\n" +
+	"\x04rule\x18\x01 \x01(\v2\x0f.pollux.v1.RuleR\x04rule\x12\x14\n" +
+	"\x05notes\x18\x02 \x03(\tR\x05notes\",\n" +
 	"\x0eGetRuleRequest\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\"b\n" +
@@ -8049,12 +8087,13 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x0eWhyRuleRequest\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x02id\x12\"\n" +
-	"\asubject\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\asubject\"\xc3\x01\n" +
+	"\asubject\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\asubject\"\xd9\x01\n" +
 	"\x0fWhyRuleResponse\x12*\n" +
 	"\x05state\x18\x01 \x01(\v2\x14.pollux.v1.RuleStateR\x05state\x127\n" +
 	"\vevaluations\x18\x02 \x03(\v2\x15.pollux.v1.EvaluationR\vevaluations\x12\"\n" +
 	"\x04runs\x18\x03 \x03(\v2\x0e.pollux.v1.RunR\x04runs\x12'\n" +
-	"\x03now\x18\x04 \x01(\v2\x15.pollux.v1.EvaluationR\x03now\"\xa9\x02\n" +
+	"\x03now\x18\x04 \x01(\v2\x15.pollux.v1.EvaluationR\x03now\x12\x14\n" +
+	"\x05notes\x18\x05 \x03(\tR\x05notes\"\xa9\x02\n" +
 	"\x0fTestRuleRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x02id\x12#\n" +
 	"\x04rule\x18\x02 \x01(\v2\x0f.pollux.v1.RuleR\x04rule\x12\x1c\n" +
@@ -8118,7 +8157,7 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"?\n" +
 	"\x18FillRuleTemplateResponse\x12#\n" +
-	"\x04rule\x18\x01 \x01(\v2\x0f.pollux.v1.RuleR\x04rule\"\x95\x06\n" +
+	"\x04rule\x18\x01 \x01(\v2\x0f.pollux.v1.RuleR\x04rule\"\xb5\x06\n" +
 	"\x05Alarm\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\x04text\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x04text\x12>\n" +
@@ -8143,7 +8182,10 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\bescalate\x18\x11 \x03(\v2\x15.pollux.v1.EscalationR\bescalate\x120\n" +
 	"\achanges\x18\x12 \x03(\v2\x16.pollux.v1.AlarmChangeR\achanges\x12\x1a\n" +
 	"\brevision\x18\x13 \x01(\x04R\brevision\x12#\n" +
-	"\rsuppressed_by\x18\x14 \x01(\tR\fsuppressedBy\x12\x10\n" +
+	"\rsuppressed_by\x18\x14 \x01(\tR\fsuppressedBy\x12\x1e\n" +
+	"\n" +
+	"suppresses\x18\x16 \x01(\rR\n" +
+	"suppresses\x12\x10\n" +
 	"\x03key\x18\x15 \x01(\tR\x03key\"\x87\x01\n" +
 	"\n" +
 	"Escalation\x12@\n" +

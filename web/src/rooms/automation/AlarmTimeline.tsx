@@ -116,8 +116,8 @@ function Bar({ stretch: s }: { stretch: Stretch }) {
   const label = text.filter(Boolean).join(", ");
   return (
     <>
-      <span role="img" aria-label={label} title={label} className="past-bar" data-severity={severityWord(s.spell.severity)} data-open={s.open || undefined} style={{ left: `${s.left}%`, width: `${s.width}%` }} />
-      {s.seen !== undefined && <i className="past-seen" style={{ left: `${s.seen}%` }} />}
+      <span role="img" aria-label={label} title={label} className="past-bar" data-severity={severityWord(s.spell.severity)} data-open={s.open || undefined} style={{ left: `min(${s.left}%, 100% - ${s.open ? 6 : 3}px)`, width: `${s.width}%` }} />
+      {s.seen !== undefined && <i className="past-seen" style={{ left: `min(${s.seen}%, 100% - 2px)` }} />}
     </>
   );
 }

@@ -210,6 +210,7 @@ function stateOf(a: Alarm): string {
   const words = [a.active ? "active" : "cleared", a.acknowledged ? "acknowledged" : "not acknowledged"];
   if (shelved(a)) words.push(`shelved until ${dateTime(millis(a.shelvedUntil))}`);
   if (a.suppressedBy) words.push(`suppressed by ${a.suppressedBy}`);
+  if (a.suppresses > 0) words.push(`stands for ${a.suppresses} behind it`);
   return words.join(", ");
 }
 

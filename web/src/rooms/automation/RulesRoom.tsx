@@ -113,6 +113,13 @@ function RuleDetail({ rule, onChoose }: { rule: Rule; onChoose: (id: string) => 
         <Trouble error={`Action storm since ${dateTime(millis(s.storming))}: ${count(s.storm)} firings were left out, more than ${rule.limit || 600} a minute.`} inside />
       )}
       <Trouble error={s?.error} inside />
+      {why.data && why.data.notes.length > 0 && (
+        <ul className="automation-notes" aria-label="Not there at present">
+          {why.data.notes.map((note) => (
+            <li key={note}>{note}</li>
+          ))}
+        </ul>
+      )}
       {editing && (
         <RuleEditor
           id={rule.id}
@@ -128,6 +135,7 @@ function RuleDetail({ rule, onChoose }: { rule: Rule; onChoose: (id: string) => 
       {why.data && (
         <>
           <h3 className="automation-head">Why</h3>
+          {why.data.now && <Present of={why.data.now} />}
           <Evaluations list={why.data.evaluations} />
           <h3 className="automation-head">What it did</h3>
           <Runs runs={why.data.runs} />
@@ -137,6 +145,17 @@ function RuleDetail({ rule, onChoose }: { rule: Rule; onChoose: (id: string) => 
         </>
       )}
     </section>
+  );
+}
+
+const valuesText = (values: Record<string, string>) => Object.entries(values).sort().map(([k, v]) => `${k} = ${v}`).join(", ");
+
+/** What a rule says at present. */
+function Present({ of: e }: { of: Evaluation }) {
+  return (
+    <p className="pad" aria-label="At present">
+      At present{e.subject && <> of <code>{e.subject}</code></>}: {e.error ? <span className="bad">{e.error}</span> : <b>{e.verdict}</b>} <code>{valuesText(e.values)}</code>
+    </p>
   );
 }
 
@@ -154,7 +173,7 @@ function Evaluations({ list }: { list: Evaluation[] }) {
                 {e.subject && <code>{e.subject}</code>} {e.trigger}
               </Table.Td>
               <Table.Td>
-                <code>{Object.entries(e.values).sort().map(([k, v]) => `${k} = ${v}`).join(", ")}</code>
+                <code>{valuesText(e.values)}</code>
               </Table.Td>
               <Table.Td>{e.error ? <span className="bad">{e.error}</span> : e.verdict}</Table.Td>
             </Table.Tr>
