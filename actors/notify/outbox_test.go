@@ -255,3 +255,20 @@ func TestTables(t *testing.T) {
 		}
 	}
 }
+
+// A notifier of the log writes a line there with all that is to be known of the message.
+func TestLogged(t *testing.T) {
+	r := newRig(t)
+	h := r.give(r.host("n1"))
+	r.notifier(&pb.Notifier{Id: "default/log", Kind: &pb.Notifier_Log{Log: &pb.LogNotifier{}}, Subject: "[house] ${subject}"})
+	r.send(h, &pb.Notification{Notifier: "default/log", Id: "lift-1", Subject: "Lift", Body: "It's stuck", Twin: "default/lift", By: "rule/default/lift"})
+	r.until(h, "default/log", "it is sent", func(s *pb.NotifierState) bool { return s.Sent == 1 })
+	for _, want := range []string{"level=INFO", `msg=notification`, "notifier=default/log", `subject="[house] Lift"`, `body="It's stuck"`, "twin=default/lift", "by=rule/default/lift", "id=lift-1"} {
+		if !strings.Contains(r.logged(), want) {
+			t.Errorf("the log has no %s: %s", want, r.logged())
+		}
+	}
+	if got := r.states(h, "default/log"); got != "It's stuck sent" {
+		t.Errorf("the outbox: %s", got)
+	}
+}

@@ -1,0 +1,393 @@
+package actors_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/polluxhq/pollux/actors/automation"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// What a condition and a text read of the system and the zone of a twin, and a rule whose state is one for all of them.
+func TestRuleReadsWhereATwinIs(t *testing.T) {
+	n := newNode(t)
+	n.zone("hq", "")
+	n.zone("hq-1", "default/hq")
+	n.sensors("a", "b", "c", "out")
+	n.update("a", func(tw *pb.Twin) { tw.Zone = "default/hq-1" })
+	n.system("room", "Sensor_1=a", "Blind_1=b")
+	n.rule(`{"id":"where","when":[{"property":{"of":{"system":"room"},"names":["level"]}}],
+		"if":"system.Blind_1.properties.other > 5.0 && system.id == 'default/room' && zone.id == 'default/hq-1' && 'default/hq' in zone.within",
+		"then":[{"set":{"to":{"twin":"out"},"property":"scene","expr":"twin.name + ' in ' + zone.id"}}]}`)
+	n.rule(`{"id":"anywhere","when":[{"property":{"of":{"zone":"hq"},"names":["level"]}}],"each":true,"then":[{"stop":true}]}`)
+	n.absorb("a", `{"level":1}`, 0)
+	if ev := n.evaluated("where", 1).Evaluations[0]; ev.Holds || ev.Error == "" {
+		t.Errorf("the blind has no such value yet: %v", ev)
+	}
+	n.absorb("b", `{"other":6}`, 0)
+	n.absorb("b", `{"level":2}`, 0) // of the system, and in no zone
+	n.absorb("c", `{"level":2}`, 0) // of neither
+	n.absorb("a", `{"level":3}`, 0)
+	n.becomes("out", "scene", "a in default/hq-1")
+	a := n.evaluated("where", 3)
+	if ev := a.Evaluations[0]; a.Rule.Firings != 1 || ev.Values["default/b.other"] != "6" {
+		t.Errorf("%v; why says %v", a.Rule, ev)
+	}
+	if got := n.evaluated("anywhere", 2).Rule; got.Firings != 2 {
+		t.Errorf("of twins in the zone: %v", got)
+	}
+
+	n.rule(`{"id":"one","when":[{"property":{"of":{"twins":["b","c"]},"names":["other"]}}],"if":"value > 10.0","together":true,
+		"then":[{"set":{"to":{"twin":"out"},"property":"scene","expr":"'on by ' + twin.name"}}],"otherwise":[{"set":{"to":{"twin":"out"},"property":"scene","expr":"'off by ' + twin.name"}}]}`)
+	n.absorb("b", `{"other":11}`, 0)
+	n.becomes("out", "scene", "on by b")
+	n.absorb("c", `{"other":12}`, 0) // it holds already
+	n.absorb("c", `{"other":3}`, 0)
+	n.becomes("out", "scene", "off by c")
+	if got := n.evaluated("one", 3).Rule; got.Firings != 2 || got.Active != 0 {
+		t.Errorf("the state is one for both: %v", got)
+	}
+}
+
+// An action is for a twin, a system or a part of it, what has an interface in a zone, a model, labels.
+func TestTargetsOfActions(t *testing.T) {
+	n := newNode(t)
+	n.zone("hq", "")
+	n.zone("hq-1", "default/hq")
+	n.driverWith("switch", "1.0.0", "", func(m map[string]any) { m["interfaces"] = []string{"Switchable"} })
+	n.driver("probe", "1.0.0", "")
+	for _, doc := range []string{`{"id":"near","driver":"switch","zone":"hq-1"}`, `{"id":"far","driver":"switch"}`, `{"id":"other","driver":"probe","zone":"hq-1","labels":{"kind":"lamp"}}`,
+		`{"id":"level","driver":"switch","zone":"hq","labels":{"kind":"lamp"}}`} {
+		n.twin(doc)
+	}
+	n.system("room", "Lamp_1=near", "Lamp_2=far", "Display_1=other")
+	n.sensors("s", "tell")
+	all := []string{"near", "far", "other", "level"}
+	for i, x := range []struct{ to, want string }{
+		{`"twin":"far"`, "far"},
+		{`"system":"room"`, "near far other"},
+		{`"system":"room","name":"Lamp"`, "near far"},
+		{`"system":"room","name":"Lamp_2"`, "far"},
+		{`"zone":"hq","interface":"Switchable"`, "near level"},
+		{`"zone":"hq-1"`, "near other"},
+		{`"labels":{"kind":"lamp"}`, "other level"},
+		{`"system":"room","labels":{"kind":"lamp"}`, "other"},
+	} {
+		id := fmt.Sprintf("r%d", i)
+		n.rule(`{"id":"` + id + `","when":[{"property":{"of":{"twins":["s"]},"names":["level"]}}],"if":"value == ` + fmt.Sprint(i) + `","then":[
+			{"call":{"to":{` + x.to + `},"action":"report","inputExpr":"{'level': value + 100.0}"}}]}`)
+		n.absorb("s", fmt.Sprintf(`{"level":%d}`, i), 0)
+		until(t, id+" has acted", func() bool {
+			a := n.unit(automation.KindRule, id)
+			return len(a.Runs) == 1 && a.Runs[0].State != pb.RunState_RUN_STATE_OPEN
+		})
+		var got []string
+		for _, twin := range all {
+			if n.prop(twin, "level") == fmt.Sprint(100+i) {
+				got = append(got, twin)
+			}
+		}
+		if strings.Join(got, " ") != x.want {
+			t.Errorf("%s: %v, want %s; %v", x.to, got, x.want, n.unit(automation.KindRule, id).Runs)
+		}
+	}
+	// Those of a model; a name that is nobody's; a zone without any.
+	n.rule(`{"id":"model","when":[{"property":{"of":{"twins":["s"]},"names":["other"]}}],"then":[
+		{"set":{"to":{"model":"sensor"},"property":"scene","value":"told"}},
+		{"call":{"to":{"system":"room","name":"Blind"},"action":"count"},"goOn":true},
+		{"call":{"to":{"zone":"hq","interface":"Cover"},"action":"count"}}]}`)
+	n.absorb("s", `{"other":1}`, 0)
+	n.becomes("s", "scene", "told")
+	n.becomes("tell", "scene", "told")
+	until(t, "what nobody is meant by has failed", func() bool {
+		a := n.unit(automation.KindRule, "model")
+		if len(a.Runs) != 1 || a.Runs[0].State != pb.RunState_RUN_STATE_FAILED {
+			return false
+		}
+		s := a.Runs[0].Steps
+		return strings.Contains(s[1].Error, "no twin is meant by it") && strings.Contains(s[2].Error, "no twin is meant by it")
+	})
+}
+
+// Actions go one after the other or side by side; one may be left out, stop what follows, or fail and let it go on.
+func TestStepsOfARun(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"p","driver":"probe"}`)
+	n.sensors("s", "out")
+	d := n.line("a", nil)
+	release := n.busy("a", d)
+	const when = `"when":[{"property":{"of":{"twins":["s"]},"names":["level"]}}],"each":true`
+	n.rule(`{"id":"beside",` + when + `,"then":[{"parallel":{"actions":[{"call":{"to":{"twin":"a"},"action":"send","input":{"text":"x"}}},{"set":{"to":{"twin":"out"},"property":"scene","value":"beside"}}]}},
+		{"set":{"to":{"twin":"out"},"property":"scene","value":"after"}}]}`)
+	n.rule(`{"id":"stops",` + when + `,"then":[{"mqtt":{"topic":"one"}},{"stop":true,"if":"value > 1.0"},{"mqtt":{"topic":"two"}}]}`)
+	n.rule(`{"id":"fails",` + when + `,"then":[{"call":{"to":{"twin":"p"},"action":"fail","input":{"text":"no"}},"goOn":true},{"mqtt":{"topic":"three"}},
+		{"call":{"to":{"twin":"p"},"action":"fail","input":{"text":"no"}}},{"mqtt":{"topic":"four"}}]}`)
+	n.absorb("s", `{"level":1}`, 0)
+	run := func(id string, ended bool) *pb.Run {
+		t.Helper()
+		var r *pb.Run
+		until(t, id+" is there", func() bool {
+			a := n.unit(automation.KindRule, id)
+			if len(a.Runs) == 0 {
+				return false
+			}
+			r = a.Runs[0]
+			return (r.State != pb.RunState_RUN_STATE_OPEN) == ended
+		})
+		return r
+	}
+	words := func(r *pb.Run) string {
+		var all []string
+		for _, s := range r.Steps {
+			all = append(all, strings.ToLower(strings.TrimPrefix(s.State.String(), "STEP_STATE_")))
+		}
+		return strings.Join(all, " ")
+	}
+	n.becomes("out", "scene", "beside") // it does not wait for the device that is busy
+	if got := words(run("beside", false)); got != "started started unspecified" {
+		t.Errorf("side by side: %s", got)
+	}
+	release()
+	n.becomes("out", "scene", "after")
+	if got := words(run("beside", true)); got != "done done done" {
+		t.Errorf("side by side: %s", got)
+	}
+
+	if got := words(run("stops", true)); got != "done left_out done" {
+		t.Errorf("it does not stop at 1: %s", got)
+	}
+	r := run("fails", true)
+	if got := words(r); got != "failed done failed left_out" || r.State != pb.RunState_RUN_STATE_FAILED || !strings.Contains(r.Steps[3].Error, "before it failed") {
+		t.Errorf("one fails: %s, %v", got, r)
+	}
+	n.absorb("s", `{"level":2}`, 0)
+	until(t, "it stops at 2", func() bool {
+		a := n.unit(automation.KindRule, "stops")
+		return len(a.Runs) == 2 && words(a.Runs[0]) == "done done left_out" && strings.Contains(a.Runs[0].Steps[2].Error, "stopped")
+	})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if got := slices.Compact(slices.Sorted(slices.Values(n.published))); strings.Join(got, ",") != "one ,three ,two " {
+		t.Errorf("published: %q", got)
+	}
+}
+
+// A rule's commands have its priority, where an action says nothing else.
+func TestPriorityOfARule(t *testing.T) {
+	n := newNode(t)
+	d := n.line("a", nil)
+	n.sensors("s")
+	release := n.busy("a", d)
+	for _, x := range []struct{ id, priority, own string }{{"low", "10", ""}, {"high", "90", ""}, {"own", "10", `,"priority":70`}, {"usual", "0", ""}} {
+		n.rule(`{"id":"` + x.id + `","priority":` + x.priority + `,"when":[{"property":{"of":{"twins":["s"]},"names":["level"]}}],"then":[
+			{"call":{"to":{"twin":"a"},"action":"send","input":{"text":"` + x.id + `"}` + x.own + `}}]}`)
+	}
+	n.absorb("s", `{"level":1}`, 0)
+	n.waits("a", 4)
+	release()
+	until(t, "all are sent", func() bool { return d.heard("low") == 1 })
+	if got := strings.Join(d.lines(), ","); got != "busy,high,own,usual,low" {
+		t.Errorf("sent in the order %s", got)
+	}
+}
+
+// A rule hears of events of twins, each time, and of nodes that come and go.
+func TestRuleOnEventsAndNodes(t *testing.T) {
+	a, b := pairLeased(t, 0)
+	a.driver("probe", "1.0.0", "")
+	a.twin(`{"id":"p","driver":"probe"}`)
+	a.sensors("out", "nodes")
+	a.rule(`{"id":"bell","when":[{"event":{"of":{"twins":["p"]},"names":["fired"]}}],"if":"value.n > 1.0","then":[
+		{"set":{"to":{"twin":"out"},"property":"scene","expr":"name + ' ' + string(value.n)"}}]}`)
+	a.rule(`{"id":"nodes","when":[{"node":{}}],"then":[{"set":{"to":{"twin":"nodes"},"property":"scene","expr":"name + ' is ' + value"}}]}`)
+	a.evaluated("nodes", 0)
+	for i, timer := range []string{"one", "two", "one"} {
+		a.must("p", "timer", fmt.Sprintf(`{"name":%q,"after_ms":1,"data":{"n":%d}}`, timer, i))
+		until(t, "it rang", func() bool { return a.prop("p", "fired") == fmt.Sprint(i+1) })
+	}
+	a.becomes("out", "scene", "fired 2")
+	if got := a.evaluated("bell", 3).Rule; got.Firings != 1 {
+		t.Errorf("it rang three times: %v", got)
+	}
+	a.drain("n2")
+	a.becomes("nodes", "scene", "n2 is draining")
+	a.undrain("n2")
+	a.becomes("nodes", "scene", "n2 is active")
+	b.close() // as a crash does
+	a.becomes("nodes", "scene", "n2 is dead")
+}
+
+// Sunrise and sunset of a place that a zone, what it is in, or a twin has; it is known later than the schedule.
+func TestSunOfAZoneAndATwin(t *testing.T) {
+	n, _ := clocked(t, "2026-06-21T00:00:00Z")
+	n.zone("site", "")
+	n.zone("room", "default/site")
+	n.model("car", thing("Car", `"lat":{"type":"number"},"lon":{"type":"number"}`))
+	n.twin(`{"id":"car","model":"car"}`)
+	n.twin(`{"id":"lamp","model":"car","zone":"room"}`)
+	schedule := func(id, of string) *pb.Schedule {
+		return n.schedule(`{"id":"` + id + `","timing":{"zone":"Europe/Berlin","sun":{"set":true,` + of + `}},"actions":[{"mqtt":{"topic":"x"}}]}`)
+	}
+	all := map[string]*pb.Schedule{"zone": schedule("zone", `"zoneId":"room"`), "twin": schedule("twin", `"twinId":"car"`), "lamp": schedule("lamp", `"twinId":"lamp"`)}
+	if st := n.unit(automation.KindSchedule, "zone").Schedule; st.Fault == "" || st.Next != nil {
+		t.Errorf("nobody knows where it is: %v", st)
+	}
+	z, err := n.reg.GetZone("site")
+	if err != nil {
+		t.Fatal(err)
+	}
+	z.Place = &pb.Place{Latitude: 52.52, Longitude: 13.405}
+	if _, err := n.reg.PutZone(ctx(t), z); err != nil {
+		t.Fatal(err)
+	}
+	n.absorb("car", `{"lat":48.14,"lon":11.58}`, 0)
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{"zone": "21:33", "lamp": "21:33", "twin": "21:17"} { // Berlin, Berlin, Munich
+		var next []time.Time
+		until(t, id+" knows its place", func() bool {
+			next, err = n.client.Automation().NextFirings(all[id], time.Date(2026, 6, 21, 0, 0, 0, 0, time.UTC), 1)
+			return err == nil && len(next) == 1
+		})
+		at, _ := time.ParseInLocation("2006-01-02 15:04", "2026-06-21 "+want, berlin)
+		if d := next[0].Sub(at); d < -3*time.Minute || d > 3*time.Minute {
+			t.Errorf("%s: %s, want %s", id, next[0].In(berlin), want)
+		}
+	}
+}
+
+// Jitter spreads schedules of one time, each the same wherever it is worked out, and they fire then.
+func TestJitterSpreadsSchedules(t *testing.T) {
+	n, c := clocked(t, "2026-03-01T06:59:00Z")
+	due := time.Date(2026, 3, 1, 7, 0, 0, 0, time.UTC)
+	later := map[string]time.Duration{}
+	for i := range 20 {
+		id := fmt.Sprintf("j%d", i)
+		m := n.schedule(`{"id":"` + id + `","timing":{"cron":"0 7 * * *"},"jitter":"600s","actions":[{"mqtt":{"topic":"` + id + `"}}]}`)
+		next, err := n.client.Automation().NextFirings(m, due.Add(-time.Hour), 2)
+		if err != nil || len(next) != 2 {
+			t.Fatal(next, err)
+		}
+		later[id] = next[0].Sub(due)
+		if later[id] < 0 || later[id] >= 10*time.Minute || next[1].Sub(next[0]) == 24*time.Hour {
+			t.Errorf("%s: %s, and a day later as late again: %s", id, next[0], next[1])
+		}
+		if st := n.unit(automation.KindSchedule, id).Schedule; !st.Next.AsTime().Equal(next[0]) {
+			t.Errorf("%s fires at %s, and %s is shown", id, st.Next.AsTime(), next[0])
+		}
+	}
+	spread := map[int]int{}
+	for _, d := range later {
+		spread[int(d/(150*time.Second))]++
+	}
+	if len(spread) < 4 {
+		t.Errorf("by quarters of the time: %v", spread)
+	}
+	c.to(t, "2026-03-01T07:05:00Z", n)
+	for id, d := range later {
+		want := uint64(0)
+		if d <= 5*time.Minute {
+			want = 1
+		}
+		until(t, id+" has done what is due", func() bool { n.engine.Tick(); return n.unit(automation.KindSchedule, id).Schedule.Firings >= want })
+		if got := n.unit(automation.KindSchedule, id).Schedule.Firings; got != want {
+			t.Errorf("%s, %s later, has fired %d times after 5 minutes", id, d, got)
+		}
+	}
+}
+
+// Alarms are counted by twin, zone and project, with what they are about; a rule's hysteresis is that of its alarm.
+func TestAlarmsByZone(t *testing.T) {
+	n := newNode(t)
+	n.zone("hq", "")
+	n.zone("hq-1", "default/hq")
+	n.zone("barn", "")
+	n.sensors("a", "b", "c", "d")
+	for id, zone := range map[string]string{"a": "hq-1", "b": "hq-1", "c": "barn"} {
+		n.update(id, func(tw *pb.Twin) { tw.Zone = "default/" + zone })
+	}
+	if _, err := n.reg.CreateProject(ctx(t), &pb.ProjectSettings{Project: "other"}); err != nil {
+		t.Fatal(err)
+	}
+	n.rule(`{"id":"hot","when":[{"property":{"of":{"labels":{"kind":"sensor"}},"names":["level"]}}],"if":"value > 30","until":"value < 25","then":[{"raise":{"text":"${value}"}}],"otherwise":[{"clear":{}}]}`)
+	for _, id := range []string{"a", "b", "c", "d"} {
+		n.absorb(id, `{"level":31}`, 0)
+	}
+	until(t, "all are raised", func() bool { return n.alarms() == "hot.a hot.b hot.c hot.d" })
+	if _, err := n.reg.RaiseAlarm(ctx(t), &pb.RaiseAlarmRequest{Id: "other/x", Text: "x"}, "kim"); err != nil {
+		t.Fatal(err)
+	}
+	count := func(project string, active, hq, barn uint32) {
+		t.Helper()
+		m, err := n.reg.CountAlarms(project, nil)
+		if err != nil || m.Active != active || m.ByZone["default/hq-1"] != hq || m.ByZone["default/barn"] != barn {
+			t.Errorf("counts of %q: %v, %v", project, m, err)
+		}
+	}
+	count("default", 4, 2, 1)
+	count("other", 1, 0, 0)
+	count("", 5, 2, 1)
+	list, err := n.reg.ListAlarms(&pb.ListAlarmsRequest{Project: "default", Zone: "hq"}, nil)
+	if err != nil || len(list.Alarms) != 2 {
+		t.Errorf("in the zone and those within: %v, %v", list, err)
+	}
+	// Between the two bounds nothing changes; below the lower one it clears, and above the upper one it is another coming.
+	for _, x := range []struct {
+		level  string
+		active bool
+		raised uint64
+	}{{"26", true, 1}, {"33", true, 1}, {"24", false, 1}, {"29", false, 1}, {"31", true, 2}} {
+		n.absorb("a", `{"level":`+x.level+`}`, 0)
+		until(t, "the alarm is as it should be at "+x.level, func() bool { m := n.alarm("hot.a"); return m.Active == x.active && m.Raised == x.raised })
+	}
+	n.changeAlarm(&pb.ChangeAlarmRequest{Id: "hot.c", Change: &pb.ChangeAlarmRequest_Shelve{Shelve: durationpb.New(time.Hour)}}, "kim")
+	n.changeAlarm(&pb.ChangeAlarmRequest{Id: "hot.b", Change: &pb.ChangeAlarmRequest_Clear{Clear: true}}, "kim")
+	count("default", 3, 1, 1)
+}
+
+// What a rule names and is not there is told, and does not keep the rule from being there: it may come.
+func TestNotesOfARule(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"p","driver":"probe"}`)
+	n.sensors("a")
+	n.system("room", "Sensor_1=a")
+	n.model("fixed", thing("Fixed", `"fixed":{"type":"number","readOnly":true}`))
+	n.twin(`{"id":"c","model":"fixed"}`)
+	notes := func(m *pb.Rule) string { return strings.Join(n.reg.RuleNotes(m), "\n") }
+	m := n.rule(`{"id":"wrong","when":[{"property":{"of":{"twins":["a","nobody"]},"names":["levle"]}},{"event":{"of":{"twins":["p"]},"names":["fird"]}}],"then":[
+		{"set":{"to":{"twin":"a"},"property":"scene","value":1}},{"set":{"to":{"twin":"c"},"property":"fixed","value":1}},
+		{"call":{"to":{"twin":"p"},"action":"conut"}},{"call":{"to":{"system":"room","name":"Blind"},"action":"count"}},
+		{"parallel":{"actions":[{"set":{"to":{"system":"hall"},"property":"scene","value":"x"}}]}}]}`)
+	if got, want := notes(m), `/rule/when/0: default/a has no property levle; did you mean level?
+/rule/when/0: there is no twin default/nobody
+/rule/when/1: default/p has no event fird; did you mean fired?
+/rule/then/0: default/a does not take this as scene: got number, want string
+/rule/then/1: default/c does not take this as fixed: read only
+/rule/then/2: default/p has no action conut; did you mean count?
+/rule/then/3: default/room has no member Blind
+/rule/then/4/parallel/0: there is no system default/hall`; got != want {
+		t.Errorf("notes:\n%s\nwant\n%s", got, want)
+	}
+	m = n.rule(`{"id":"right","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}},{"property":{"of":{"model":"other"},"names":["x"]}}],"if":"value > 10.0","until":"value < 5.0",
+		"then":[{"set":{"to":{"system":"room","name":"Sensor_1"},"property":"scene","value":"x"}},{"set":{"property":"scene","expr":"string(value)"}}]}`)
+	if got := notes(m); got != "" {
+		t.Errorf("notes of one that is right: %s", got)
+	}
+	// What it says at present minds that it held before.
+	n.absorb("a", `{"level":11}`, 0)
+	n.becomes("a", "scene", "11")
+	n.absorb("a", `{"level":7}`, 0)
+	a := n.evaluated("right", 2)
+	if a.Now.Holds || a.Now.Verdict != "holds, as before: until does not" || a.Evaluations[0].Verdict != "holds, as before" {
+		t.Errorf("between both bounds: %v, %v", a.Now, a.Evaluations[0])
+	}
+}
