@@ -43,6 +43,11 @@ func TestABIPageIsWhatTheHostDoes(t *testing.T) {
 	}
 
 	same("capabilities", names(between("## Capabilities", "- `state_set`:"), "(?m)^\\| `([a-z_]+)` \\|"), Offered())
+	engine, err := os.ReadFile("js/engine/capabilities.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same("capabilities of the JavaScript engine", names(string(engine), `"([a-z_]+)"`), Offered())
 	_, wasi := wasm.WASIImports()
 	var imports []string
 	for name := range wasi {

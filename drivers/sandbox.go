@@ -135,7 +135,8 @@ func (s *Sandbox) Close() error {
 
 // Verify checks a file at its upload, a module or a JavaScript source: what Check does, then that it compiles and that its start-up code ends within
 // its memory and VerifyTimeout. It may take seconds. Files come one at a time: a file waits for those before it, for VerifyWait and
-// behind waitMost others at most, else the error is ErrBusy. Any other is a sentence for whoever uploads, or the end of ctx.
+// behind waitMost others at most. Past that, and where the machine is too busy to compile it, the error is ErrBusy. Any other is a
+// sentence for whoever uploads, or the end of ctx.
 func (s *Sandbox) Verify(ctx context.Context, file []byte) (*Manifest, error) {
 	over, err := s.uploads.begin(ctx)
 	if err != nil {
@@ -143,6 +144,9 @@ func (s *Sandbox) Verify(ctx context.Context, file []byte) (*Manifest, error) {
 	}
 	defer over()
 	r, err := s.load(ctx, file)
+	if errors.Is(err, wasm.ErrSlow) {
+		return nil, fmt.Errorf("%w: %w", ErrBusy, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// ErrBusy: other files are being verified, or wait to be.
-var ErrBusy = errors.New("other drivers are being checked")
+// ErrBusy: the file was not verified, as too many wait for it or the processors had no time. It may be right.
+var ErrBusy = errors.New("the node is busy")
 
 const (
 	// restMost is the longest that uploads rest: after a large driver nobody who uploads another notices it.
@@ -38,7 +38,7 @@ func (u *uploads) begin(ctx context.Context) (over func(), err error) {
 	select {
 	case u.places <- struct{}{}:
 	default:
-		return nil, fmt.Errorf("%w: %d wait already", ErrBusy, waitMost)
+		return nil, fmt.Errorf("%w: %d other drivers wait to be checked", ErrBusy, waitMost)
 	}
 	limit := time.NewTimer(u.wait)
 	defer limit.Stop()
@@ -47,7 +47,7 @@ func (u *uploads) begin(ctx context.Context) (over func(), err error) {
 		time.Sleep(time.Until(next))
 	case <-limit.C:
 		<-u.places
-		return nil, fmt.Errorf("%w: this one has waited for %s", ErrBusy, u.wait)
+		return nil, fmt.Errorf("%w: the driver has waited for %s to be checked", ErrBusy, u.wait)
 	case <-ctx.Done():
 		<-u.places
 		return nil, ctx.Err()

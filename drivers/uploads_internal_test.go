@@ -25,7 +25,7 @@ func TestUploadsWaitWithinBounds(t *testing.T) {
 		left := make(chan error)
 		go func() { _, err := u.begin(impatient); left <- err }()
 		synctest.Wait()
-		if _, err := u.begin(t.Context()); !errors.Is(err, ErrBusy) || err.Error() != "other drivers are being checked: 8 wait already" {
+		if _, err := u.begin(t.Context()); !errors.Is(err, ErrBusy) || err.Error() != "the node is busy: 8 other drivers wait to be checked" {
 			t.Errorf("one more than may wait: %v", err)
 		}
 		leave()
@@ -33,7 +33,7 @@ func TestUploadsWaitWithinBounds(t *testing.T) {
 			t.Errorf("who left: %v", err)
 		}
 		for range waitMost - 1 {
-			if err := <-ended; !errors.Is(err, ErrBusy) || err.Error() != "other drivers are being checked: this one has waited for 30s" {
+			if err := <-ended; !errors.Is(err, ErrBusy) || err.Error() != "the node is busy: the driver has waited for 30s to be checked" {
 				t.Errorf("who waited: %v", err)
 			}
 		}

@@ -18,9 +18,12 @@ import (
 // What a child process may take to compile one module. The largest real guest seen takes a second and 150 MB.
 const (
 	compileProcessor = 20 * time.Second // of a processor, the default
-	compileTime      = 2 * time.Minute  // in all
+	compileTime      = 2 * time.Minute  // in all, the default
 	compileBytes     = 1 << 30
 )
+
+// ErrSlow: the compiler did not end in time, and had less of a processor than it may take. It says nothing of the module.
+var ErrSlow = errors.New("the compiler had too little of a processor")
 
 // exitRefused is the child's exit code where the module does not compile; what it printed says why.
 const exitRefused = 3
@@ -68,8 +71,8 @@ func engineConfig() wazero.RuntimeConfig {
 }
 
 // compileApart has a child process compile a module, unless one did before. The code itself is then taken from the cache.
-// Errors that lie in the module are *Refusal.
-func (r *Runtime) compileApart(ctx context.Context, file []byte) error {
+// Errors that lie in the module are *Refusal, those of a busy machine ErrSlow.
+func (r *Runtime) compileApart(caller context.Context, file []byte) error {
 	if r.code.has(file) {
 		return nil
 	}
@@ -78,7 +81,7 @@ func (r *Runtime) compileApart(ctx context.Context, file []byte) error {
 		return fmt.Errorf("compile: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(stage) }()
-	ctx, cancel := context.WithTimeout(ctx, compileTime)
+	ctx, cancel := context.WithTimeout(caller, r.options.CompileTime)
 	defer cancel()
 	command := r.options.Compiler
 	cmd := exec.CommandContext(ctx, command[0], append(command[1:len(command):len(command)],
@@ -89,11 +92,14 @@ func (r *Runtime) compileApart(ctx context.Context, file []byte) error {
 	cmd.Stdout, cmd.Stderr = &out, &trouble
 	err = cmd.Run()
 	switch {
-	case ctx.Err() != nil:
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return refuse("the module takes the compiler longer than %s", compileTime)
+	case err != nil && caller.Err() != nil:
+		return fmt.Errorf("compile: %w", caller.Err())
+	case err != nil && ctx.Err() != nil:
+		var used time.Duration
+		if state := cmd.ProcessState; state != nil {
+			used = state.UserTime() + state.SystemTime()
 		}
-		return fmt.Errorf("compile: %w", ctx.Err())
+		return fmt.Errorf("compile: %w: %s in %s", ErrSlow, used.Round(time.Millisecond), r.options.CompileTime)
 	case cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == exitRefused:
 		return refuse("the module does not compile: %s", out.first())
 	case err != nil && cmd.ProcessState != nil:

@@ -77,6 +77,12 @@ func TestCompilerIsBounded(t *testing.T) {
 	if !errors.As(err, &refusal) || !strings.Contains(refusal.Reason, "does not compile: ") {
 		t.Errorf("an ill-typed module: %v", err)
 	}
+	o.CompileTime, o.CacheDir = time.Millisecond, t.TempDir()
+	slow := newRuntime(t, &hooks{}, o)
+	if err := compileError(t, slow, guest(wasmtest.Const(0)).Bytes()); !errors.Is(err, wasm.ErrSlow) || errors.As(err, &refusal) ||
+		!strings.Contains(err.Error(), " in 1ms") {
+		t.Errorf("a machine that is too slow: %v", err)
+	}
 	var code []byte // a second or some each
 	for i := range 9000 {
 		code = append(code, 0x20, 0, 0x04, 0x40, 0x20, byte(2+i%60), 0x41, 1, 0x6a, 0x21, byte(2+(i*7)%60), 0x0b)

@@ -32,6 +32,8 @@ type Options struct {
 	Compiler, CompilerEnv []string
 	// CompileProcessor bounds the time of a processor that it may take for one module; 0 means 20 s.
 	CompileProcessor time.Duration
+	// CompileTime bounds how long it may take in all, however little of a processor it has; 0 means 2 minutes.
+	CompileTime time.Duration
 	// MemoryBudget bounds the bytes that all modules' memories take together, see Runtime.GuestBytes; 0 means 1 GiB.
 	MemoryBudget int64
 	// MemoryMappings bounds the mappings that they take, up to two each; 0 means three quarters of what the system allows.
@@ -99,6 +101,9 @@ func NewRuntime(o Options) (*Runtime, error) {
 	}
 	if o.CompileProcessor == 0 {
 		o.CompileProcessor = compileProcessor
+	}
+	if o.CompileTime == 0 {
+		o.CompileTime = compileTime
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
