@@ -32,6 +32,8 @@ const hooked = `export default driver({
       return;
     }
     if (method === 'DELETE') throw new Refusal('no DELETE here');
+    if (method === 'PUT') return { status: 42 };
+    if (method === 'PATCH') return twin.nothing.here;
     const frame = (twin.memory.out ??= []).shift();
     return frame === undefined ? undefined : { body: frame };
   },
@@ -226,4 +228,31 @@ func TestContractOfWebhooks(t *testing.T) {
 			return &hookPeer{t: t, url: h.url + "/hooks/" + id}
 		},
 	})
+}
+
+// What the driver refuses is the caller's to mend, and he reads why; of what went wrong on this side he reads no more than that it
+// did.
+func TestRefusedWebhooks(t *testing.T) {
+	h := openHouse(t)
+	if _, err := rpcv1.NewDriverServiceClient(h.http(h.admin), h.url).UploadDriver(t.Context(), req(&pb.UploadDriverRequest{File: []byte(hooked)})); err != nil {
+		t.Fatalf("upload: %v", err)
+	}
+	id := fresh("hooked") + "/" + fresh("twin")
+	twin := &pb.Twin{Id: id, Driver: "hooked", Uri: "webhook:?from=127.0.0.1"}
+	if _, err := h.twins(h.admin).CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: twin})); err != nil {
+		t.Fatal(err)
+	}
+	p := &hookPeer{t: t, url: h.url + "/hooks/" + id}
+	for _, c := range []struct {
+		method, says string
+		status       int
+	}{
+		{http.MethodDelete, "no DELETE here", http.StatusUnprocessableEntity},
+		{http.MethodPut, "the twin's driver did not handle this", http.StatusBadGateway},
+		{http.MethodPatch, "the twin cannot be reached now", http.StatusServiceUnavailable},
+	} {
+		if status, said := p.ask(c.method, nil); status != c.status || string(bytes.TrimSpace(said)) != c.says {
+			t.Errorf("%s: %d %q, want %d %q", c.method, status, said, c.status, c.says)
+		}
+	}
 }

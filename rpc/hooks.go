@@ -116,7 +116,7 @@ func hookInput(r *http.Request) (drivers.WebhookInput, error) {
 func (s *Server) hookFailed(w http.ResponseWriter, err error) {
 	var refusal *drivers.DriverError
 	switch {
-	case errors.As(err, &refusal) && refusal.Code > 0 && !refusal.Retryable:
+	case errors.As(err, &refusal) && refusal.Code > 0:
 		http.Error(w, refusal.Message, http.StatusUnprocessableEntity)
 	case errors.As(err, &refusal):
 		http.Error(w, "the twin's driver did not handle this", http.StatusBadGateway)
