@@ -28,7 +28,7 @@ type SandboxOptions struct {
 	Running int
 	// Waiting bounds the instances of one driver that wait in `request`, `send`, `http`, `call` or `connection`; default 32.
 	Waiting int
-	// VerifyTimeout bounds the start-up code of a file under verification; default 5 s.
+	// VerifyTimeout is how long the start-up code of a file under verification may compute; default 5 s.
 	VerifyTimeout time.Duration
 	// VerifyWait bounds how long a file waits for its verification, as files are verified one at a time; default 30 s.
 	VerifyWait time.Duration
@@ -150,7 +150,7 @@ func (s *Sandbox) Verify(ctx context.Context, file []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.options.VerifyTimeout)
+	ctx, cancel := newTrying(ctx, s.options.VerifyTimeout)
 	defer cancel()
 	in, err := r.pool.Acquire(ctx, "")
 	if err != nil {

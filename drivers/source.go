@@ -83,7 +83,7 @@ func (s *Sandbox) loadSource(ctx context.Context, source []byte) (*runner, error
 
 // evaluate runs a source in an instance of its own and returns the manifest that it declares.
 func (s *Sandbox) evaluate(ctx context.Context, module *wasm.Module, source []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.options.VerifyTimeout)
+	ctx, cancel := newTrying(ctx, s.options.VerifyTimeout)
 	defer cancel()
 	pool := wasm.NewPool(module, wasm.PoolOptions{Entries: js.Entries(), Running: 1, Parked: 1, MemoryBytes: DefaultMemoryMB << 20})
 	defer func() { _ = pool.Close() }()
