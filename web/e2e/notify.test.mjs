@@ -53,6 +53,10 @@ test("a notifier is made in the form; the node says what is wrong with it", asyn
   assert.match(await h.cli("notifier", "list"), /desk +webhook/);
 });
 
+test("what is on its way to topics and rules is shown, and that nothing stands still", async () => {
+  await region("On their way").getByText(/^[\d,.]+ messages? to topics, rules and logics; none stands still\.$/).waitFor();
+});
+
 test("its test says what the receiver said", async () => {
   await region("Notifier default/desk").getByRole("button", { name: "Test" }).click();
   await page.getByRole("status").filter({ hasText: "acknowledged: taken" }).waitFor();

@@ -15,6 +15,7 @@ import { Item } from "../automation/Item";
 import { useChanges } from "../../live/changes";
 import { automationTabs } from "../automation/useAutomation";
 import { kindOf, kinds, whereTo } from "./draft";
+import { Lanes } from "./Lanes";
 import { NotifierForm } from "./NotifierForm";
 import { Outbox } from "./Outbox";
 
@@ -60,6 +61,7 @@ export function NotifiersRoom() {
               ))}
             </ul>
           </section>
+          <Lanes />
         </div>
         <div className="split-detail">
           {making ? (

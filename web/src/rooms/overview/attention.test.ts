@@ -1,8 +1,10 @@
+import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 
+import { OutboxLaneSchema } from "../../gen/pollux/v1/cluster_pb";
 import { needs } from "./attention";
 
-const calm = { faultyTwins: 0n, quarantinedTwins: 0n, nodes: 3, nodesAlive: 3, silent: [], unmetSelectors: {}, quotaWarnings: [], voters: 3, votersAlive: 3, quorum: 2 };
+const calm = { faultyTwins: 0n, quarantinedTwins: 0n, nodes: 3, nodesAlive: 3, silent: [], unmetSelectors: {}, quotaWarnings: [], outboxHeld: [], voters: 3, votersAlive: 3, quorum: 2 };
 
 test("nothing is said where all is well", () => {
   expect(needs(calm, 0n)).toEqual([]);
@@ -18,6 +20,12 @@ test("what is graver comes first", () => {
     "1 sender that nobody knows waits in the inbox",
   ]);
   expect(list.map((n) => n.path)).toEqual(["/cluster", "/twins?status=faulty", "/cluster", "/retention", "/inbox"]);
+});
+
+test("what stands still is in the room of what is told", () => {
+  expect(needs({ ...calm, outboxHeld: [create(OutboxLaneSchema, { to: "default/alerts" })] }, 0)).toEqual([
+    { text: "1 destination does not take what twins have said", path: "/notifiers", grave: false },
+  ]);
 });
 
 test("without a quorum nothing is committed", () => {

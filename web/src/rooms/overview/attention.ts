@@ -10,7 +10,7 @@ export interface Need {
 
 type Status = Pick<
   GetStatusResponse,
-  "faultyTwins" | "quarantinedTwins" | "nodes" | "nodesAlive" | "silent" | "unmetSelectors" | "quotaWarnings" | "voters" | "votersAlive" | "quorum"
+  "faultyTwins" | "quarantinedTwins" | "nodes" | "nodesAlive" | "silent" | "unmetSelectors" | "quotaWarnings" | "outboxHeld" | "voters" | "votersAlive" | "quorum"
 >;
 
 const are = (n: bigint | number, one: string, many: string) => `${count(n)} ${Number(n) === 1 ? one : many}`;
@@ -29,6 +29,7 @@ export function needs(status: Status, inboxEntries: bigint | number): Need[] {
     say(true, true, "/cluster", () => `${are(n, "twin has", "twins have")} no node to live on: none satisfies ${selector}`);
   }
   for (const text of status.quotaWarnings) say(true, false, "/retention", () => text);
+  say(status.outboxHeld.length > 0, false, "/notifiers", () => are(status.outboxHeld.length, "destination does not take what twins have said", "destinations do not take what twins have said"));
   say(status.silent.length > 0, false, "/cluster", () => `no figures from ${status.silent.join(", ")}`);
   say(Number(inboxEntries) > 0, false, "/inbox", () => are(inboxEntries, "sender that nobody knows waits in the inbox", "senders that nobody knows wait in the inbox"));
   return list.sort((a, b) => Number(b.grave) - Number(a.grave));
