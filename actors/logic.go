@@ -68,6 +68,7 @@ type judged struct {
 	by      string
 	at      int64 // milliseconds since 1970
 	copies  int   // that go on
+	last    bool  // nobody is behind the logic, for whom it could replace the message
 	// id tells a repetition; key, headers and attempt are a topic's. All may be missing.
 	id, key string
 	headers map[string]string
@@ -454,6 +455,8 @@ func (m *judged) read(eff *drivers.Effects) error {
 	}
 	v := doc.Get("replace")
 	switch {
+	case v.Exists() && m.last:
+		return fmt.Errorf("run replaced a message of %s, which goes nowhere from here: answer pass or stop, and have a route ask the logic where something is to go on", m.by)
 	case len(v) == 0:
 		return errors.New(`run answered neither null, {"replace":…} nor {"stop":true}`)
 	case len(v) > maxRunBytes:

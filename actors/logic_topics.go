@@ -271,7 +271,8 @@ func (r *reading) batch(ctx context.Context, given []*pb.Delivery) (int, error) 
 // message is a topic's message as a run gets it: JSON where it is that, else a text. It is about the twin whose id is its key, if there is one.
 func (r *reading) message(d *pb.Delivery) *judged {
 	x := d.Message
-	m := &judged{message: x.Payload, by: "topic/" + r.topic, at: x.Time.AsTime().UnixMilli(), id: x.Id, key: x.Key, headers: x.Headers, attempt: d.Attempt}
+	m := &judged{message: x.Payload, by: "topic/" + r.topic, at: x.Time.AsTime().UnixMilli(), id: x.Id, key: x.Key, headers: x.Headers, attempt: d.Attempt,
+		last: true}
 	if !json.Valid(x.Payload) {
 		m.message = appendString(nil, string(x.Payload))
 	}

@@ -166,6 +166,32 @@ func TestLogicReadsATopic(t *testing.T) {
 	}
 }
 
+// TestLogicReplacesNothing: behind a logic that reads a topic there is nobody for whom it could replace a message. It is told so.
+func TestLogicReplacesNothing(t *testing.T) {
+	n := newNode(t)
+	n.source(`export default logic({ name: 'changes', version: '1.0.0', run(message, context) {
+		context.memory.script.seen = (context.memory.script.seen ?? 0) + 1;
+		return message.change ? context.replace({ changed: true }) : message.stop ? context.stop() : context.pass();
+	} });`)
+	n.stream("default/orders")
+	n.quick("default/orders", "changes", 2)
+	n.twin(`{"id":"changes","driver":"changes","reads":[{"topic":"orders"}]}`)
+	for _, payload := range []string{`{"change":true}`, `{"stop":true}`, `{}`} {
+		n.say("default/orders", payload, payload)
+	}
+	if c := n.idle("default/orders", "changes"); c.Dead != 1 || c.Acknowledged != 2 {
+		t.Errorf("the channel is %v", c)
+	}
+	letter := n.inTopic("default/orders.dead")
+	if len(letter) != 1 || !strings.Contains(letter[0].headers[topic.HeaderReason], "run replaced a message of topic/default/orders, which goes nowhere from here") {
+		t.Errorf("dead letters %+v", letter)
+	}
+	var kept struct{ Seen int }
+	if n.keptBy("default/changes", "", &kept); kept.Seen != 2 {
+		t.Errorf("it keeps %+v: what it did with the one that it replaced is to have no effect", kept)
+	}
+}
+
 // TestLogicReadsAfterCrash: the node's end in the middle of a topic has nothing left out, and nothing count twice.
 func TestLogicReadsAfterCrash(t *testing.T) {
 	t.Parallel() // the topic waits for the reader that is gone
