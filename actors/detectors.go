@@ -163,6 +163,15 @@ func (x *detectors) of(project string) []*detector {
 	return x.byProject[project]
 }
 
+// find gives a detector, or nil.
+func (x *detectors) find(id string) *detector {
+	all := x.of(ProjectOf(id))
+	if i := slices.IndexFunc(all, func(d *detector) bool { return d.Id == id }); i >= 0 && all[i].broken == nil {
+		return all[i]
+	}
+	return nil
+}
+
 // key changes with whatever decides which detectors a twin has: each part only ever rises.
 func (x *detectors) key(c *config) uint64 {
 	return x.generation.Load() + c.revision + x.e.store.Version(tableZones) + x.e.store.Version(tableSystems)

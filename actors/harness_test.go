@@ -58,6 +58,9 @@ type kept struct{ drivers.Runner }
 
 func (kept) Close() error { return nil }
 
+// Row implements drivers.Rower, as every runner of a sandbox does.
+func (k kept) Row() *drivers.Row { return k.Runner.(drivers.Rower).Row() }
+
 func load(ctx context.Context, box *drivers.Sandbox, file []byte) (drivers.Runner, error) {
 	loadedMu.Lock()
 	defer loadedMu.Unlock()

@@ -186,19 +186,22 @@ type callContext struct {
 var _ drivers.Clock = (*callContext)(nil)
 
 func (c *callContext) begin(e *Engine, limit time.Duration) {
-	c.e, c.parent, c.base, c.budget = e, e.calls, time.Now(), e.o.ComputeTimeout
-	c.deadline = e.now().Add(limit)
+	c.beginAt(e, time.Now(), e.now().Add(limit))
 }
 
-// reset begins the time of another call in the same context.
-func (c *callContext) reset(e *Engine, limit time.Duration) {
+func (c *callContext) beginAt(e *Engine, now, deadline time.Time) {
+	c.e, c.parent, c.base, c.deadline, c.budget = e, e.calls, now, deadline, e.o.ComputeTimeout
+}
+
+// reset begins the time of another call in the same context: now by time.Now, until a deadline by the engine's clock.
+func (c *callContext) reset(e *Engine, now, deadline time.Time) {
 	c.mu.Lock()
 	c.computing, c.seen, c.spent = false, 0, 0
 	c.mu.Unlock()
 	c.cancelled.Store(false)
 	c.expired.Store(false)
 	c.late.Store(false)
-	c.begin(e, limit)
+	c.beginAt(e, now, deadline)
 }
 
 // tooLong ends a call that computed for longer than it may. It counts as context.Canceled.

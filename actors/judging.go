@@ -37,41 +37,42 @@ func (t *twin) askLogic(j *judge, at int64, value float64) {
 		t.e.stats.drop(dropReadings)
 		return
 	}
-	b := append(appendString([]byte(`{"property":`), j.Property), `,"value":`...)
+	t.post(place, j.Id, appendReading(nil, j.detector, at, value), at, "")
+}
+
+// appendReading is the message of a run that judges a reading.
+func appendReading(b []byte, d *detector, at int64, value float64) []byte {
+	b = append(appendString(append(b, `{"property":`...), d.Property), `,"value":`...)
 	b = strconv.AppendFloat(b, value, 'g', -1, 64)
 	b = strconv.AppendInt(append(b, `,"time":`...), at, 10)
-	b = strconv.AppendFloat(append(b, `,"threshold":`...), j.settings.Threshold, 'g', -1, 64)
-	t.post(place, j.Id, append(b, '}'), at, "")
+	b = strconv.AppendFloat(append(b, `,"threshold":`...), d.settings.Threshold, 'g', -1, 64)
+	return append(b, '}')
 }
 
 // asked gives who asks by the lane of a detector; nil where nobody does any more.
 func (x *detectors) asked(id string) *asker {
-	all := x.of(ProjectOf(id))
-	i := slices.IndexFunc(all, func(d *detector) bool { return d.Id == id })
-	if i < 0 || all[i].broken != nil || all[i].Paused || all[i].settings.Kind != analytics.Module {
+	d := x.find(id)
+	if d == nil || d.Paused || d.settings.Kind != analytics.Module {
 		return nil
 	}
-	d := all[i]
 	by := "detector/" + id
-	return &asker{logic: d.Logic, by: by, scope: by, copies: 1, count: func([]*judged) {}, next: func(m outgoing, j *judged) []outgoing {
+	return &asker{logic: d.Logic, by: by, scope: by, copies: 1, count: func([]*judged) {}, next: func(all []outgoing, m outgoing, j *judged) []outgoing {
 		v, err := d.verdict(j)
 		if err != nil {
 			x.e.logics.complain(d.Logic, err)
 		}
 		if v == nil {
-			return nil
+			return all
 		}
 		v.Time = j.at
-		y := outgoing{slot: m.slot, key: m.key + "/0", topic: verdictTopic + id}
+		y := outgoing{slot: m.slot, key: m.key, topic: verdictTopic + id}
 		payload, err := proto.Marshal(v)
 		if err != nil {
-			return nil // it is of numbers
+			return all // it is of numbers
 		}
 		y.m = &pb.TopicMessage{Key: j.twin, Payload: payload, Id: m.m.Id, Time: timestamppb.New(msTime(j.at))}
-		if y.value, err = proto.Marshal(&actorv1.Outgoing{Topic: y.topic, Message: y.m}); err != nil {
-			return nil
-		}
-		return []outgoing{y}
+		y.value = outgoingValue(y.topic, y.m, "")
+		return append(all, y)
 	}}
 }
 

@@ -159,7 +159,7 @@ func (l *logics) judge(ctx context.Context, id, scope string, all []*judged) (*c
 		return fail(&notReadyError{err})
 	}
 	kept.logic, kept.created, kept.scope = id, x.created, scope
-	if err := x.resting(l.e.nowMS()); err != nil {
+	if err := x.resting(l.e); err != nil {
 		return fail(&notReadyError{err})
 	}
 	run, err := l.e.registry.runner(ctx, s.digest)
@@ -187,9 +187,13 @@ func (l *logics) judge(ctx context.Context, id, scope string, all []*judged) (*c
 }
 
 // resting says why a logic is left alone now, or nil.
-func (x *logic) resting(now int64) error {
+func (x *logic) resting(e *Engine) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.until == 0 {
+		return nil
+	}
+	now := e.nowMS()
 	if x.until <= now {
 		return nil
 	}
@@ -287,8 +291,11 @@ type runs struct {
 	cells *cells
 	host  runHost
 	n     int
-	input []byte
 	done  chan struct{}
+	// of the message that is judged
+	call   drivers.Call
+	budget drivers.Budget
+	twin   string
 }
 
 // runHost is what a run reaches: other twins and HTTP, as the logic's twin.
@@ -312,18 +319,20 @@ func (j *runs) Ticket() *pool.Ticket { return &j.host.ticket }
 // Run gives the messages to the run. It runs on a worker.
 func (j *runs) Run() {
 	defer close(j.done)
-	began := time.Now()
+	began, now := time.Now(), time.Now()
+	j.call = drivers.Call{Event: drivers.EventRun, Tenant: ProjectOf(j.logic.id), Settings: j.cfg.settings,
+		State: func() []byte { return j.cells.json(j.twin) }, Clock: &j.host.ctx, Budget: &j.budget}
 	if x, ok := j.run.(drivers.Rower); ok {
 		j.row = x.Row()
 		defer j.row.Release()
 	}
-	for bytes := 0; j.n < len(j.all) && (j.n == 0 || bytes < laneBytes && time.Since(began) < maxRunTime); {
+	for bytes := 0; j.n < len(j.all) && (j.n == 0 || bytes < laneBytes && now.Sub(began) < maxRunTime); now = time.Now() {
 		m := j.all[j.n]
 		j.n++
-		if err := j.logic.resting(j.e.nowMS()); err != nil {
+		if err := j.logic.resting(j.e); err != nil {
 			m.err = &notReadyError{err}
 		} else {
-			m.err = j.one(m)
+			m.err = j.one(m, now)
 		}
 		if errors.Is(m.err, ErrClosed) { // that says nothing of the message
 			j.n--
@@ -333,24 +342,26 @@ func (j *runs) Run() {
 		bytes += m.copies*(max(len(m.out), len(m.message))+messageBytes) + j.cells.kept
 		j.cells.kept = 0
 	}
-	j.e.stats.called(time.Since(began))
+	j.e.stats.called(now.Sub(began))
 }
 
-// one gives one message to the run.
-func (j *runs) one(m *judged) error {
-	var budget drivers.Budget
-	now := j.e.now().UnixNano()
-	for q := range drivers.Quotas {
-		budget.Left[q] = min(j.e.o.TwinQuotas[q].Burst, j.spec.meter.left(q, now, j.e.o.DriverQuotas[q]))
+// one gives one message to the run, at a time of time.Now.
+func (j *runs) one(m *judged, now time.Time) error {
+	at := now
+	if j.e.o.Clock != nil {
+		at = j.e.o.Clock.Now()
 	}
-	j.host.ctx.reset(j.e, j.e.o.CallTimeout)
-	j.input = appendRun(j.input[:0], m)
-	eff, err := j.handle(drivers.Call{Event: drivers.EventRun, Tenant: ProjectOf(j.logic.id), Input: j.input, Settings: j.cfg.settings,
-		State: func() []byte { return j.cells.json(m.twin) }, Clock: &j.host.ctx, Budget: &budget})
+	j.budget = drivers.Budget{}
+	for q := range drivers.Quotas {
+		j.budget.Left[q] = min(j.e.o.TwinQuotas[q].Burst, j.spec.meter.left(q, at.UnixNano(), j.e.o.DriverQuotas[q]))
+	}
+	j.host.ctx.reset(j.e, now, at.Add(j.e.o.CallTimeout))
+	j.twin, j.call.Input = m.twin, appendRun(j.call.Input[:0], m)
+	eff, err := j.handle()
 	j.spec.tally.called()
-	for q, n := range budget.Used {
+	for q, n := range j.budget.Used {
 		if n > 0 {
-			j.spec.meter.spend(drivers.Quota(q), n, now, j.e.o.DriverQuotas[q])
+			j.spec.meter.spend(drivers.Quota(q), n, at.UnixNano(), j.e.o.DriverQuotas[q])
 		}
 	}
 	if err != nil {
@@ -367,16 +378,16 @@ func (j *runs) one(m *judged) error {
 }
 
 // handle keeps a panic of the host's own code to this message.
-func (j *runs) handle(c drivers.Call) (eff drivers.Effects, err error) {
+func (j *runs) handle() (eff drivers.Effects, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("call logic: panic: %v", p)
 		}
 	}()
 	if j.row != nil {
-		return j.row.Handle(&j.host.ctx, c, &j.host)
+		return j.row.Handle(&j.host.ctx, j.call, &j.host)
 	}
-	return j.run.Handle(&j.host.ctx, c, &j.host)
+	return j.run.Handle(&j.host.ctx, j.call, &j.host)
 }
 
 // failure tells a refusal, which is the message's, from a crash, after which the logic is left alone.

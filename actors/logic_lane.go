@@ -48,14 +48,13 @@ func inLane(place string) bool {
 	return false
 }
 
-// think gives a lane's next messages to the logic, and says how many are settled. What goes on is in the outbox.
-func (o *outbox) think(l *lane, batch []outgoing) (settled int, err error) {
-	settled, next, err := o.judge(l.to, batch)
+// think gives a lane's next messages to the logic, and says how many are settled, and what goes on: it is in the outbox.
+func (o *outbox) think(l *lane, batch []outgoing) (settled int, next []outgoing, err error) {
+	settled, next, err = o.judge(l.to, batch)
 	if errors.Is(err, storage.ErrUnknown) {
 		o.reread(l)
 	}
-	o.add(next)
-	return settled, err
+	return settled, next, err
 }
 
 // asker is who asks a logic by a lane, and what comes of its verdicts.
@@ -65,8 +64,8 @@ type asker struct {
 	scope string
 	// copies go on of a message.
 	copies int
-	// next gives what goes on, and where.
-	next func(m outgoing, j *judged) []outgoing
+	// next adds what goes on of a message, and where; the first of it with the message's own key.
+	next func(all []outgoing, m outgoing, j *judged) []outgoing
 	// count notes what became of messages.
 	count func(all []*judged)
 }
@@ -81,22 +80,23 @@ func (o *outbox) askedBy(place string) *asker {
 		return nil
 	}
 	return &asker{logic: x.Run, by: "route/" + x.Id, copies: max(1, len(x.Topics)), count: x.counts.judged,
-		next: func(m outgoing, j *judged) (next []outgoing) {
+		next: func(all []outgoing, m outgoing, j *judged) []outgoing {
 			to := x.Topics
-			if j.err != nil {
+			switch {
+			case j.err != nil:
 				to = x.to[:1] // a dead letter of the route
+			case j.verdict == pb.Verdict_VERDICT_STOP:
+				return all
 			}
 			for n, to := range to {
-				if y, ok := j.onward(m, to, n); ok {
-					next = append(next, y)
-				}
+				all = append(all, j.onward(m, to, n))
 			}
-			return next
+			return all
 		}}
 }
 
-// judge gives a batch to the logic of a lane, and commits what came of it in one transaction: the messages leave the lane, what the logic
-// keeps is kept, and what goes on is in the outbox for where it goes. done are the messages that are settled.
+// judge gives a batch to the logic of a lane, and commits what came of it in one transaction: what the logic keeps is kept, and each message's
+// record goes, or is from now on that of what goes on, for where it goes first. done are the messages that are settled.
 func (o *outbox) judge(place string, batch []outgoing) (done int, next []outgoing, err error) {
 	x := o.askedBy(place)
 	txn := &storage.Txn{}
@@ -116,13 +116,15 @@ func (o *outbox) judge(place string, batch []outgoing) (done int, next []outgoin
 		}
 		mine = append(mine, m)
 	}
-	all := make([]*judged, len(mine))
+	all, each := make([]*judged, len(mine)), make([]judged, len(mine))
 	for i, m := range mine {
-		all[i] = &judged{message: m.m.Payload, twin: m.m.Key, at: m.m.Time.AsTime().UnixMilli(), id: m.m.Id}
+		all[i], each[i] = &each[i], judged{message: m.m.Payload, twin: m.m.Key, at: m.m.Time.AsTime().UnixMilli(), id: m.m.Id}
 		if x != nil {
 			all[i].by, all[i].copies = x.by, x.copies
 		}
 	}
+	txn.Writes = make([]storage.Write, 0, len(mine)*max(1, each[0].copies))
+	next = make([]outgoing, 0, cap(txn.Writes))
 	done = len(mine)
 	if x != nil && x.logic != "" {
 		var kept *cells
@@ -132,12 +134,14 @@ func (o *outbox) judge(place string, batch []outgoing) (done int, next []outgoin
 		kept.txn(txn)
 	}
 	for i, m := range mine[:done] {
-		txn.Writes = append(txn.Writes, storage.Write{Table: tableOutbox, Key: m.key, Quiet: true})
-		if x == nil {
-			continue // it was deleted meanwhile
+		from := len(next)
+		if x != nil { // else it was deleted meanwhile
+			next = x.next(next, m, all[i])
 		}
-		for _, y := range x.next(m, all[i]) {
-			next = append(next, y)
+		if len(next) == from {
+			txn.Writes = append(txn.Writes, storage.Write{Table: tableOutbox, Key: m.key, Quiet: true})
+		}
+		for _, y := range next[from:] {
 			txn.Writes = append(txn.Writes, storage.Write{Table: tableOutbox, Key: y.key, Value: y.value, Quiet: true})
 		}
 	}
@@ -167,22 +171,18 @@ func (c *routeCounts) judged(all []*judged) {
 }
 
 // onward is the message as it goes to a topic, the nth of the route: as it is, replaced, or with why it is a dead letter.
-func (m *judged) onward(x outgoing, to string, n int) (outgoing, bool) {
-	if m.err == nil && m.verdict == pb.Verdict_VERDICT_STOP {
-		return outgoing{}, false
+func (m *judged) onward(x outgoing, to string, n int) outgoing {
+	y := outgoing{slot: x.slot, key: x.key, topic: to, m: x.m}
+	if n > 0 {
+		y.key += "/" + strconv.Itoa(n)
 	}
-	y := outgoing{slot: x.slot, key: x.key + "/" + strconv.Itoa(n), topic: to, m: x.m}
 	if m.err != nil {
 		y.why = m.err.Error()
 	} else if m.verdict == pb.Verdict_VERDICT_REPLACE {
 		y.m = withPayload(x.m, m.out)
 	}
-	value, err := proto.Marshal(&actorv1.Outgoing{Topic: to, Message: y.m, Refused: y.why})
-	if err != nil {
-		return outgoing{}, false // it came from there
-	}
-	y.value = value
-	return y, true
+	y.value = outgoingValue(to, y.m, y.why)
+	return y
 }
 
 // withPayload is a message with another payload. It shares the rest, which nobody changes.
@@ -191,10 +191,14 @@ func withPayload(m *pb.TopicMessage, payload []byte) *pb.TopicMessage {
 		Offset: m.Offset, PublishTime: m.PublishTime}
 }
 
-// there says whether a record of the outbox is there.
-func (o *outbox) there(key string) bool {
-	_, ok, err := o.e.store.Get(tableOutbox, key)
-	return err != nil || ok
+// there says whether the record of a message is there, for the place where the message is to go.
+func (o *outbox) there(x *outgoing) bool {
+	rec, ok, err := o.e.store.Get(tableOutbox, x.key)
+	if err != nil || !ok {
+		return err != nil
+	}
+	var m actorv1.Outgoing
+	return proto.Unmarshal(rec.Value, &m) != nil || m.Topic == x.topic
 }
 
 // reread looks which of a lane's messages are there still, where it is not known whether a transaction was applied.
@@ -204,7 +208,7 @@ func (o *outbox) reread(l *lane) {
 	o.mu.Unlock()
 	var gone []outgoing
 	for _, x := range batch {
-		if !o.there(x.key) {
+		if !o.there(&x) {
 			gone = append(gone, x)
 		}
 	}

@@ -395,7 +395,7 @@ func (l *logics) ready(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := x.resting(l.e.nowMS()); err != nil {
+	if err := x.resting(l.e); err != nil {
 		return err
 	}
 	run, err := l.e.registry.runner(ctx, s.digest)

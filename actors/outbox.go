@@ -19,7 +19,8 @@ import (
 	"github.com/polluxhq/pollux/storage"
 )
 
-// tableOutbox: slot, twin's id, zero, the slot's since and a rising number → actorv1.Outgoing: what a twin has yet to tell a topic.
+// tableOutbox: slot, twin's id, zero, the slot's since and a rising number → actorv1.Outgoing: what a twin has yet to tell a topic. What a
+// logic lets go on has the record of its message; further topics have one with a slash and their number behind it.
 const tableOutbox storage.Table = "outbox"
 
 const (
@@ -96,6 +97,11 @@ func (o *outbox) add(all []outgoing) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.addAll(all)
+}
+
+// addAll is add. The caller holds o.mu.
+func (o *outbox) addAll(all []outgoing) {
 	for _, x := range all {
 		x.size, x.value = len(x.value), nil
 		o.take(x)
@@ -172,7 +178,7 @@ func (o *outbox) scan() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, x := range all {
-		if inLane(x.topic) && !o.there(x.key) {
+		if inLane(x.topic) && !o.there(&x) {
 			continue // it was judged since it was read
 		}
 		o.take(x)
@@ -322,11 +328,7 @@ func (t *twin) post(to, by string, payload []byte, at int64, refused string) {
 	key := fmt.Sprintf("%s%s\x00%016x%016x", slotKey(t.en.slot), t.en.id, t.own.Since, t.nextPost())
 	m := &pb.TopicMessage{Key: t.en.id, Payload: payload, ContentType: "application/json", Id: strings.ReplaceAll(key[len("0000/"):], "\x00", "/"),
 		Time: timestamppb.New(time.UnixMilli(at)), Headers: map[string]string{topic.HeaderRoute: by}}
-	value, err := proto.Marshal(&actorv1.Outgoing{Topic: to, Message: m, Refused: refused})
-	if err != nil {
-		t.e.log.Error("message of a twin", "twin", t.en.id, "err", err)
-		return
-	}
+	value := outgoingValue(to, m, refused)
 	s.outgoing = append(s.outgoing, outgoing{slot: t.en.slot, key: key, topic: to, m: m, why: refused, value: value})
 	s.outgoingBytes += len(value)
 	t.changed()   // the next life's numbers begin behind this one's

@@ -56,7 +56,7 @@ func TestLaneLeaves(t *testing.T) {
 	batch := o.batch(l)
 	o.take(outgoing{key: "a", topic: "t", size: 10})
 	l.sort()
-	if next := o.next(l, batch[:2]); next != l {
+	if next := o.next(l, batch[:2], nil); next != l {
 		t.Fatalf("goes on with %v", next)
 	}
 	var left []string
@@ -67,8 +67,27 @@ func TestLaneLeaves(t *testing.T) {
 		t.Errorf("left %v, %d known, %d and %d bytes", left, len(o.known), o.bytes, l.bytes)
 	}
 	o.line = nil
-	if next := o.next(l, o.batch(l)); next != nil || len(o.lanes) != 0 || o.bytes != 0 || o.taken != maxTaken-1 {
+	if next := o.next(l, o.batch(l), nil); next != nil || len(o.lanes) != 0 || o.bytes != 0 || o.taken != maxTaken-1 {
 		t.Errorf("at the end: %v, lanes %v, %d bytes, %d taken", next, o.lanes, o.bytes, o.taken)
+	}
+}
+
+// TestLaneHandsOn: what a logic lets go on keeps its record, and waits for where it goes from the moment on that it leaves the logic's lane.
+func TestLaneHandsOn(t *testing.T) {
+	o := newOutbox(nil)
+	o.taken = maxTaken
+	for _, key := range []string{"a", "b", "c"} {
+		o.take(outgoing{key: key, topic: "run/default/r", size: 10})
+	}
+	l := o.lanes["run/default/r"]
+	onward := []outgoing{{key: "a", topic: "t", value: make([]byte, 7)}, {key: "a/1", topic: "u", value: make([]byte, 8)}, {key: "c", topic: "t", value: make([]byte, 9)}}
+	o.next(l, o.batch(l), onward)
+	to, also := o.lanes["t"], o.lanes["u"]
+	if len(o.lanes) != 2 || to == nil || also == nil || len(to.queue) != 2 || len(also.queue) != 1 || o.bytes != 24 || to.bytes != 16 {
+		t.Fatalf("lanes %v, %d bytes", o.lanes, o.bytes)
+	}
+	if !o.has("a") || !o.has("a/1") || !o.has("c") || o.has("b") {
+		t.Errorf("it knows %v", o.known)
 	}
 }
 
@@ -83,7 +102,7 @@ func TestLanesTakeTurns(t *testing.T) {
 	}
 	o.line = o.line[1:]
 	var turns []string
-	for l := o.lanes["a"]; l != nil; l = o.next(l, o.batch(l)[:1]) {
+	for l := o.lanes["a"]; l != nil; l = o.next(l, o.batch(l)[:1], nil) {
 		turns = append(turns, l.to)
 	}
 	if got := strings.Join(turns, ""); got != "abcabcabc" {
@@ -106,8 +125,8 @@ func TestLanesThatFail(t *testing.T) {
 	if s := o.stats(time.Now()); s.Held != 2 || s.Still[0].Err != "no answer" {
 		t.Errorf("shown: %+v", s)
 	}
-	o.next(a, o.batch(a))
-	o.next(b, o.batch(b))
+	o.next(a, o.batch(a), nil)
+	o.next(b, o.batch(b), nil)
 	if o.failing != 0 {
 		t.Errorf("%d fail, and all have gone on", o.failing)
 	}

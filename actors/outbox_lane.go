@@ -111,7 +111,7 @@ func (l *lane) sort() {
 func (o *outbox) drive(l *lane) {
 	for l != nil && o.e.ctx.Err() == nil {
 		batch := o.batch(l)
-		settled, err := o.bring(l, batch)
+		settled, onward, err := o.bring(l, batch)
 		if err != nil && o.e.ctx.Err() == nil {
 			if o.failed(l, err) {
 				o.e.log.Warn("messages wait for destinations; the status names them all", "first", l.to, "err", err)
@@ -122,7 +122,7 @@ func (o *outbox) drive(l *lane) {
 				o.e.pause(time.Second)
 			}
 		}
-		l = o.next(l, batch[:settled])
+		l = o.next(l, batch[:settled], onward)
 	}
 }
 
@@ -146,8 +146,8 @@ func (o *outbox) goesOn(l *lane) {
 	}
 }
 
-// next takes messages out of a lane, and gives the one that the goroutine goes on with, or nil.
-func (o *outbox) next(l *lane, settled []outgoing) *lane {
+// next takes messages out of a lane and those that go on of them into theirs, and gives the lane that the goroutine goes on with, or nil.
+func (o *outbox) next(l *lane, settled, onward []outgoing) *lane {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(settled) > 0 {
@@ -155,6 +155,7 @@ func (o *outbox) next(l *lane, settled []outgoing) *lane {
 		l.moved = time.Now()
 		o.goesOn(l)
 	}
+	o.addAll(onward)
 	if len(l.queue) == 0 {
 		o.goesOn(l)
 		delete(o.lanes, l.to)
@@ -170,15 +171,16 @@ func (o *outbox) next(l *lane, settled []outgoing) *lane {
 	return l
 }
 
-// bring brings the first of a lane's messages where they go, and says how many are settled.
-func (o *outbox) bring(l *lane, batch []outgoing) (settled int, err error) {
+// bring brings the first of a lane's messages where they go, and says how many are settled, and what goes on of them.
+func (o *outbox) bring(l *lane, batch []outgoing) (settled int, onward []outgoing, err error) {
 	if len(batch) == 0 {
-		return 0, nil
+		return 0, nil, nil
 	}
 	if inLane(l.to) {
 		return o.think(l, batch)
 	}
-	return o.publish(batch)
+	settled, err = o.publish(batch)
+	return settled, nil, err
 }
 
 // batch gives a lane's first messages, once the records of slots that came are read: what a twin said in an earlier life comes before what

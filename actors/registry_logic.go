@@ -125,7 +125,7 @@ func (l *logics) resting(id string) string {
 	if x == nil {
 		return ""
 	}
-	if err := x.resting(l.e.nowMS()); err != nil {
+	if err := x.resting(l.e); err != nil {
 		return err.Error()
 	}
 	return ""
