@@ -174,7 +174,10 @@ func (t *twin) judgeOf(c *detector, d *detecting, old *judge, training map[strin
 	if c.settings.Kind == analytics.Module {
 		j.asks, j.wrote = true, len(was) > 0
 		if old != nil {
-			j.last, j.seen, j.wrote = old.last, old.seen, old.wrote
+			j.last, j.seen, j.wrote, j.asked = old.last, old.seen, old.wrote, old.asked
+		}
+		if old == nil && !j.wrote || old != nil && old.Logic != c.Logic {
+			t.prime(j)
 		}
 		j.dirty = j.wrote && (string(was) != c.output || old != nil && (old.dirty || old.flying))
 		return j

@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -264,6 +266,93 @@ func TestDetectorByALogic(t *testing.T) {
 		if _, err := n.reg.CreateDetector(ctx(t), m); !errors.As(err, &inv) || inv.Path != path {
 			t.Errorf("%s: %v, want %s", bad, err, path)
 		}
+	}
+}
+
+// TestDetectorByALogicKnowsThePast: a logic that begins to judge a twin has learned of its past, once.
+func TestDetectorByALogicKnowsThePast(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	n := open(t, fs, 1)
+	n.source(`export default logic({ name: 'level', version: '1.0.0', run({ value }, context) {
+		const { twin, script } = context.memory;
+		script.all = (script.all ?? 0) + 1;
+		const before = twin.mean;
+		twin.mean = before === undefined ? value : 0.9 * before + 0.1 * value;
+		if (before !== undefined) return context.replace({ score: Math.abs(value - before), expected: before });
+	} });`)
+	n.twin(`{"id":"level","driver":"level"}`)
+	sensors(n, "a")
+	now := time.Now()
+	n.client.SetReadings(func(context.Context, string, string, time.Time, time.Time, int) (all []actors.Reading, err error) {
+		for i := range 100 {
+			all = append(all, actors.Reading{Time: now.Add(time.Duration(i-200) * time.Minute).UnixMilli(), Value: 20})
+		}
+		return all, nil
+	})
+	n.absorb("a", `{"t":20}`, now.Add(-time.Hour).UnixMilli())
+	n.detector(`{"id":"off","property":"t","kind":"DETECTOR_KIND_MODULE","logic":"level","threshold":5}`)
+	n.judged("a", "off", "it has learned of the past", func(s *pb.DetectorState) bool { return s.GetReadings() >= 99 && s.Expected == 20 })
+	var kept struct{ Mean float64 }
+	if !n.keptBy("default/level", "default/a", &kept) || kept.Mean != 20 || n.keptBy("default/level", "", &kept) {
+		t.Errorf("it keeps %+v", kept)
+	}
+	until(t, "it is noted", func() bool { return n.records("training", "default/a") == 1 })
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+	n.close()
+	n = open(t, crashed, 2)
+	n.client.SetReadings(func(context.Context, string, string, time.Time, time.Time, int) ([]actors.Reading, error) {
+		t.Error("it learns of the past again")
+		return nil, nil
+	})
+	n.absorb("a", `{"t":35}`, now.UnixMilli())
+	n.derives("a", "t_level_anomaly", "true good")
+	n.derives("a", "t_level_score", "15 good")
+}
+
+// TestTryOfADetectorByALogic: a trial judges as the detector would, and nothing is kept, called or told.
+func TestTryOfADetectorByALogic(t *testing.T) {
+	n := newNode(t)
+	n.example("hampel.js")
+	n.twin(`{"id":"hampel","driver":"hampel"}`)
+	n.source(`export default logic({ name: 'breaks', version: '1.0.0', run({ value }) { if (value > 30) undefined.x; } });`)
+	n.twin(`{"id":"breaks","driver":"breaks"}`)
+	n.source(`export default logic({ name: 'calls', version: '1.0.0', async run({ value }, context) {
+		await context.other('a').set('t', value); // which is not to be written
+		if (value > 30) return context.replace({ score: 7 });
+	} });`)
+	n.twin(`{"id":"calls","driver":"calls"}`)
+	sensors(n, "a")
+	start := time.Now().Add(-time.Hour)
+	try := func(logic string) (found []int, err error) {
+		d, err := n.reg.CheckDetector(&pb.Detector{Id: "default/try", Property: "t", Kind: pb.DetectorKind_DETECTOR_KIND_MODULE, Logic: logic, Threshold: 6})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := n.reg.TryDetector(ctx(t), d, "default/a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 30 {
+			value := 20 + 0.1*float64(i%3)
+			if i == 20 {
+				value = 35
+			}
+			if v := x.Observe(start.Add(time.Duration(i)*time.Second).UnixMilli(), value); v.Ready && v.Anomaly {
+				found = append(found, i)
+			}
+		}
+		return found, x.Close()
+	}
+	for _, logic := range []string{"hampel", "calls"} {
+		if found, err := try(logic); err != nil || !slices.Equal(found, []int{20}) {
+			t.Errorf("%s found %v: %v", logic, found, err)
+		}
+	}
+	if found, err := try("breaks"); err == nil || !strings.Contains(err.Error(), "logic default/breaks, at the reading of ") || found != nil {
+		t.Errorf("one that breaks: %v, %v", found, err)
+	}
+	if c := n.records("logicstate", ""); c != 0 {
+		t.Errorf("%d records are kept", c)
 	}
 }
 

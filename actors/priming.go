@@ -9,7 +9,8 @@ import (
 )
 
 // A detector that begins on a twin learns from what is recorded of it, so that it need not wait for hours or weeks. The history is asked beside the
-// twin's turns; readings that come meanwhile are judged as they come, and learned again behind the past.
+// twin's turns; readings that come meanwhile are judged as they come, and learned again behind the past. A logic is given the past in a rehearsal; what it
+// keeps of the twin then is committed if it has kept nothing else meanwhile, else it is given the past again, which by then has what came.
 
 const (
 	// primeSpan is how far back the past is read, and primeReadings how much of it: the newest.
@@ -53,28 +54,38 @@ func (p *primer) run() {
 }
 
 func (p *primer) ask(m *primed) {
-	ask := p.e.readings.Load()
-	if ask == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(p.e.ctx, primeWithin)
 	defer cancel()
-	now := p.e.now()
-	all, err := (*ask)(ctx, m.twin, m.property, now.Add(-primeSpan), now, primeReadings)
+	d := p.e.detectors.find(m.detector)
+	if d == nil {
+		return
+	}
+	var err error
+	if d.settings.Kind == analytics.Module {
+		err = p.rehearsed(ctx, d, m)
+	} else if m.readings, err = p.past(ctx, m); len(m.readings) > 0 {
+		p.e.activate(m.twin, m)
+	}
 	if err != nil {
 		p.e.stats.drop(dropPriming)
 		p.e.log.Warn("the past of a detector: it begins without", "detector", m.detector, "twin", m.twin, "err", err)
-		return
 	}
-	if m.readings = all; len(all) > 0 {
-		p.e.activate(m.twin, m)
-	}
+}
+
+// past reads what is recorded of the property.
+func (p *primer) past(ctx context.Context, m *primed) ([]Reading, error) {
+	now := p.e.now()
+	return (*p.e.readings.Load())(ctx, m.twin, m.property, now.Add(-primeSpan), now, primeReadings)
 }
 
 // primed is the past of a property for one of a twin's detectors.
 type primed struct {
 	twin, detector, property string
 	readings                 []Reading
+	// Of a logic that has learned of it already: what it said last, and how often it said something.
+	learned bool
+	last    analytics.Verdict
+	seen    uint64
 }
 
 // prime has a detector that begins learn of the past.
@@ -96,6 +107,16 @@ func (m *primed) run(t *twin) {
 	j := t.detecting.find(m.detector)
 	if t.mode != modeLive || j == nil || j.asked != m {
 		return // it began anew meanwhile
+	}
+	if m.learned {
+		j.asked = nil
+		if j.seen == 0 { // else it has said something of now
+			j.last = m.last
+		}
+		j.seen += m.seen
+		j.wrote, j.dirty, t.touched = true, true, true // so it is done once
+		t.soil()
+		return
 	}
 	first := int64(0)
 	for _, r := range j.since {

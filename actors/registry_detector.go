@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"google.golang.org/protobuf/proto"
 
@@ -119,17 +118,4 @@ func (r *Registry) DeleteDetector(ctx context.Context, id string) error {
 	_, err = r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: tableDetectors, Key: old.Id, Revision: old.Revision}},
 		Writes: []storage.Write{{Table: tableDetectors, Key: old.Id}}})
 	return deleteError("detector", old.Id, err)
-}
-
-// DetectorSeries begins a series as a detector would judge it, to try it on what was recorded.
-func (r *Registry) DetectorSeries(m *pb.Detector) (*analytics.Series, error) {
-	d, err := compileDetector(m)
-	if err != nil {
-		return nil, detectorError(err)
-	}
-	x := analytics.New(d.settings)
-	if x == nil {
-		return nil, fmt.Errorf("detector %s: %w", m.Id, invalid("/detector/kind", "cannot be tried on history"))
-	}
-	return x, nil
 }

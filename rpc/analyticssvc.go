@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -124,16 +125,23 @@ func (a *analyticsService) TryDetector(ctx context.Context, r *connect.Request[p
 	if q.Start = q.End.Add(-trySpan); r.Msg.Start != nil {
 		q.Start = r.Msg.Start.AsTime()
 	}
-	series, err := a.s.o.Registry.DetectorSeries(d)
+	trial, err := a.s.o.Registry.TryDetector(ctx, d, r.Msg.Twin)
 	if err != nil {
 		return nil, err
 	}
+	end := q.End
 	readings, truncated, err := a.readings(ctx, q)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, trial.Close())
+	}
+	if most := trial.Most(); most > 0 && len(readings) > most {
+		readings, truncated = readings[len(readings)-most:], true
 	}
 	out := &pb.TryDetectorResponse{Truncated: truncated, Readings: uint64(len(readings))}
-	tryOut(out, series, readings, q.End.UnixMilli())
+	tryOut(out, trial, readings, end.UnixMilli())
+	if err := trial.Close(); err != nil {
+		return nil, err
+	}
 	n := tryPoints
 	if r.Msg.Points > 0 {
 		n = int(r.Msg.Points)
@@ -162,8 +170,8 @@ func (a *analyticsService) readings(ctx context.Context, q history.Query) (all [
 	}
 }
 
-// tryOut runs a series over readings, and notes all verdicts and when they were anomalies.
-func tryOut(out *pb.TryDetectorResponse, x *analytics.Series, readings []history.Point, end int64) {
+// tryOut runs a trial over readings, and notes all verdicts and when they were anomalies.
+func tryOut(out *pb.TryDetectorResponse, x actors.Trial, readings []history.Point, end int64) {
 	out.Points = make([]*pb.Judged, 0, len(readings))
 	within := false
 	take := func(at int64, v *analytics.Verdict, value float64, none bool) {
