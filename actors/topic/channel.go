@@ -483,7 +483,7 @@ func (c *channel) tick(now, next time.Time) time.Time {
 		}
 	}
 	c.later = kept
-	return c.tickReaders(now, next)
+	return c.tickReaders(now, c.tickGathering(now, next))
 }
 
 // show is the channel as the API has it.

@@ -68,6 +68,8 @@ type Options struct {
 	LeaseValid func() bool
 	// Share is optional: how many bytes a topic may hold beside its own limits. Cheap.
 	Share func(id string) uint64
+	// Gather is how long messages are gathered for a reader that has yet to settle others; 0: 10 ms.
+	Gather time.Duration
 	// Node is this node's id.
 	Node    string
 	Logger  *slog.Logger
@@ -92,6 +94,9 @@ type Host struct {
 // New makes a host. Close it.
 func New(o Options) *Host {
 	h := &Host{o: o, topics: map[string]*topic{}, stop: make(chan struct{})}
+	if h.o.Gather == 0 {
+		h.o.Gather = gatherFor
+	}
 	h.subs.byReader = map[string]*subscription{}
 	count := func(name string) *metrics.Counter { return o.Metrics.GetOrCreateCounter("pollux_topic_" + name) }
 	h.published, h.duplicates = count("published_total"), count("duplicates_total")

@@ -34,6 +34,8 @@ type reader struct {
 	poll  *request
 	until time.Time
 	room  int
+	// given is when it was last given messages.
+	given time.Time
 	// number of its newest call.
 	number uint64
 }
@@ -377,7 +379,7 @@ func (c *channel) serve(now time.Time) error {
 
 // send answers a reader's call, where there is a message for it.
 func (c *channel) send(x *reader, now time.Time) (bool, error) {
-	if !x.joined {
+	if !x.joined || c.gathers(x, now) {
 		return false, nil
 	}
 	answer := &actorv1.TopicReadAnswer{Life: c.t.life, AckMode: c.set.AckMode}
@@ -397,7 +399,7 @@ func (c *channel) send(x *reader, now time.Time) (bool, error) {
 		return false, nil
 	}
 	x.poll.answer(answer)
-	x.poll, x.seen = nil, now
+	x.poll, x.seen, x.given = nil, now, now
 	return true, nil
 }
 

@@ -27,6 +27,8 @@ const patience = time.Minute
 type rig struct {
 	t     testing.TB
 	store *storage.Store
+	// gather is Options.Gather of the hosts.
+	gather time.Duration
 
 	mu    sync.Mutex
 	owner *topic.Host
@@ -44,7 +46,7 @@ func newRig(t testing.TB) *rig {
 
 func (r *rig) host(name string) *topic.Host {
 	var h *topic.Host
-	h = topic.New(topic.Options{Store: r.store, Node: name, Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
+	h = topic.New(topic.Options{Store: r.store, Node: name, Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Gather: r.gather,
 		Call: r.call, LeaseValid: func() bool { return true },
 		Owned: func(cluster.Slot) *cluster.Ownership {
 			r.mu.Lock()
