@@ -39,7 +39,7 @@ func (e *Engine) unknown(m *Ingest, key string, done func(IngestResult)) {
 	}
 	switch settings.UnknownSenders {
 	case pb.UnknownSenders_UNKNOWN_SENDERS_REFUSE:
-		e.refuse(m, "", CodeUnknownSender, "no twin has this alias, and the project refuses unknown senders", done)
+		e.refuse(m, "", CodeUnknownSender, unknownSender, done)
 		return
 	case pb.UnknownSenders_UNKNOWN_SENDERS_PROVISION:
 		if rule := matchingRule(settings.Rules, m.Alias); rule != nil {

@@ -122,18 +122,6 @@ func (in *intake) begins(project, door string) *atomic.Int64 {
 	return n
 }
 
-// Check says why a message is refused before it goes anywhere: code and reason, or "" where it is not. It reads the local
-// store only, and counts nothing.
-func (e *Engine) Check(m *Ingest) (code, reason string) {
-	if code, reason = e.check(m); code != "" || m.Twin == "" {
-		return code, reason
-	}
-	if _, ok, err := e.store.Get(tableTwins, m.Project+"/"+m.Twin); err == nil && !ok {
-		return CodeUnknownTwin, "there is no twin " + m.Project + "/" + m.Twin
-	}
-	return "", ""
-}
-
 // check says why a message is refused by what it says itself.
 func (e *Engine) check(m *Ingest) (code, reason string) {
 	if now := e.stamp(); m.Time != 0 && (m.Time > now+timely || m.Time < now-timely) {
@@ -302,7 +290,8 @@ func (e *Engine) ingestBy(x *intaking) {
 			e.ingestTo(x, id)
 		}
 	case m.Device != "":
-		e.refuse(m, m.Device, CodeForbidden, "the key belongs to twin "+m.Device+", which has not this alias", x.end)
+		code, reason := e.checkSender(m)
+		e.refuse(m, m.Device, code, reason, x.end)
 	default:
 		e.unknown(m, key, x.end)
 	}
@@ -312,7 +301,8 @@ func (e *Engine) ingestBy(x *intaking) {
 func (e *Engine) ingestTo(x *intaking, id string) {
 	m := x.m
 	if m.Device != "" && m.Device != id {
-		e.refuse(m, m.Device, CodeForbidden, "the key belongs to twin "+m.Device+", and the message is for "+id, x.end)
+		code, reason := foreignTwin(m, id)
+		e.refuse(m, m.Device, code, reason, x.end)
 		return
 	}
 	f := &x.first
@@ -408,7 +398,7 @@ func refusalCode(err error) (code, reason string) {
 	case errors.Is(err, ErrNotFound):
 		return CodeUnknownTwin, "there is no such twin"
 	case errors.Is(err, ErrStopped):
-		return CodeStopped, "the twin is stopped"
+		return CodeStopped, stoppedTwin
 	case errors.Is(err, ErrFault):
 		return CodeFault, "the twin's driver failed and is not tried again yet"
 	}

@@ -95,18 +95,14 @@ func (t *twin) absorb(payload []byte, at int64, historical bool) absorbed {
 func (t *twin) understand(f *actorv1.Frame) error {
 	a := t.absorb(f.Payload, f.Time, f.Historical)
 	if a.taken == 0 && len(a.refused) == 0 && a.ignored > 0 {
-		a.refused = []model.Refusal{{Code: model.UnknownPath, Reason: "the model has a place for nothing of the message"}}
+		a.refused = []model.Refusal{model.Nothing}
 	}
 	var err error
 	for i, r := range a.refused {
-		why := r.Reason
-		if r.Property != "" {
-			why = r.Property + ": " + why
-		}
 		if i == 0 && a.taken == 0 {
-			err = &frameRefusal{t.en.id, r.Code, why}
+			err = &frameRefusal{t.en.id, r.Code, r.Why()}
 		} else {
-			t.listRefusal(f, r.Code, why)
+			t.listRefusal(f, r.Code, r.Why())
 		}
 	}
 	if a.beyond > 0 {
@@ -117,12 +113,12 @@ func (t *twin) understand(f *actorv1.Frame) error {
 
 // fits says why readings have no room in the twin's record, or nil.
 func (t *twin) fits(readings []model.Reading) error {
+	if err := fitting(readings); err != nil {
+		return err
+	}
 	grown, fresh := 0, 0
 	for i := range readings {
 		r := &readings[i]
-		if r.Value.Size() > maxValue {
-			return fmt.Errorf("property %s: a value of %d bytes, %d are allowed", r.Property.Name, r.Value.Size(), maxValue)
-		}
 		grown += r.Value.Size() + len(r.Property.Name)
 		if t.st.Named(r.Property.Name) == nil {
 			fresh++

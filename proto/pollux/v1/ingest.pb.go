@@ -238,7 +238,7 @@ type IngestRequest struct {
 	Messages []*IngestMessage       `protobuf:"bytes,2,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Answer when the twin has the message in hand, instead of when it is committed.
 	Accepted bool `protobuf:"varint,3,opt,name=accepted,proto3" json:"accepted,omitempty"`
-	// Take nothing where one of them is refused at the door.
+	// Take nothing where one of them, or a value in it, is refused: at the door, or by its twin's model.
 	Atomic        bool `protobuf:"varint,4,opt,name=atomic,proto3" json:"atomic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -92,7 +92,7 @@ export type IngestRequest = Message<"pollux.v1.IngestRequest"> & {
   accepted: boolean;
 
   /**
-   * Take nothing where one of them is refused at the door.
+   * Take nothing where one of them, or a value in it, is refused: at the door, or by its twin's model.
    *
    * @generated from field: bool atomic = 4;
    */
