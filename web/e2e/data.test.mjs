@@ -247,6 +247,21 @@ test("a system is stopped as one", async () => {
   await system.getByRole("row", { name: "Sensor_2" }).getByText("started", { exact: true }).waitFor();
 });
 
+test("a system is called as one, and says of each member how it went", async () => {
+  const file = join(h.dir, "greeter.js");
+  await writeFile(file, "export default logic({ name: 'greeter', version: '1.0.0', actions: { greet: { input: 'string', output: 'string', run: (twin, who) => `hello ${who}` } } });");
+  await h.cli("logic", "push", file);
+  await h.cli("system", "put", "desk", "--member", "Greeter_1=greeter", "--member", "Sensor_1=sensor-1");
+  await page.goto(`${h.url}/systems/default/desk`);
+  const system = region("System default/desk");
+  const form = system.getByRole("form", { name: "Call" });
+  await form.getByLabel("Action").fill("greet");
+  await form.getByLabel("Input").fill('"all"');
+  await form.getByRole("button", { name: "Call" }).click();
+  await system.getByRole("row", { name: "Greeter_1" }).getByText("greet: done, hello all").waitFor();
+  await system.getByRole("row", { name: "Sensor_1" }).locator(".bad").waitFor();
+});
+
 test("a relation is made, and walked along", async () => {
   await page.getByRole("link", { name: "Relations" }).click();
   const form = page.getByRole("form", { name: "New relation" });
@@ -304,6 +319,32 @@ test("a file is tried before it is applied, and a project is kept as one", async
   await page.getByText("dry run: nothing was changed").waitFor();
   await page.getByText("Wrong 0").waitFor();
   await page.getByText("New 0").waitFor();
+});
+
+test("the project chosen in one room is the one that the next begins with", async () => {
+  await h.cli("project", "create", "hotel");
+  await rail("Projects").click();
+  await region("Projects").getByText("hotel", { exact: true }).first().click();
+  await rail("Ingest").click();
+  await page.getByRole("link", { name: "Import" }).click();
+  const project = page.getByRole("textbox", { name: "Project", exact: true });
+  assert.equal(await project.inputValue(), "hotel");
+  const report = page.getByRole("table", { name: "Report" });
+  await page.getByLabel("CSV or YAML file").setInputFiles({ name: "zones.csv", mimeType: "text/csv", buffer: Buffer.from("id,kind,title\nattic,room,Attic\n") });
+  await report.getByRole("row", { name: "hotel/attic" }).getByText("would be created").waitFor();
+  await project.fill("");
+  await page.getByRole("button", { name: "Export default" }).waitFor();
+});
+
+test("a computed property says its formula, and why it has no value", async () => {
+  await h.cli("twin", "create", "floor", "--model", "room", "--derived", 'mean=avg(twins("lobby").temperature)', "--derived", 'none=avg(related("feeds").power)');
+  await page.goto(`${h.url}/twins/default/floor`);
+  const row = (name) => page.getByRole("row", { name, exact: true });
+  await row("mean").getByText('= avg(twins("lobby").temperature)').waitFor();
+  await row("none").getByText("no twin that it is computed of has a good value").waitFor();
+  await h.post("default/lobby", { temperature: 23 });
+  await row("mean").getByText(/^23/).first().waitFor();
+  await picture(page, "derived");
 });
 
 test("the browser's console is silent", () => assert.deepEqual(h.complaints, []));

@@ -26,6 +26,8 @@ export interface Schema {
   required?: string[];
   properties?: Record<string, Schema>;
   items?: Schema;
+  /** The expression that a property is computed by. */
+  "pollux:derived"?: string;
 }
 
 /** Messages by JSON pointer; the root is the empty pointer. */

@@ -5,6 +5,7 @@ import { useSearchParams } from "wouter";
 
 import { automation } from "../../api/client";
 import { useWord } from "../../frame/address";
+import { useProject } from "../../frame/project";
 import { Trouble } from "../../frame/Room";
 import { FiringState, type ClockChange, type Firing } from "../../gen/pollux/v1/automation_pb";
 import { useNow } from "../../live/now";
@@ -65,7 +66,7 @@ function useFirings(days: Day[], zone: string, project: string, perDay: number) 
 /** What is due on which day: exceptions, nights when clocks are set, and what was done. */
 export function Calendar({ view, setView, zones, projects, chosen, onChoose }: Props) {
   const [inZone, setZone] = useWord("in");
-  const [project, setProject] = useWord("project");
+  const [project, setProject] = useProject();
   const [word, setDay] = useWord("day");
   const [, setWords] = useSearchParams();
   const zone = inZone || own;

@@ -6,7 +6,7 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { history } from "../../api/client";
-import { useWord } from "../../frame/address";
+import { useOneProject } from "../../frame/project";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { Uses } from "../../frame/Uses";
@@ -18,7 +18,7 @@ import { historyTabs } from "./tabs";
 
 /** How long a project's past is kept, what the project takes against its quotas, and what rules would delete. */
 export function RetentionRoom() {
-  const [word, setWord] = useWord("project");
+  const [word, setWord] = useOneProject();
   const project = word || "default";
   const { data, error, isPending } = useQuery({
     queryKey: ["retention", project],

@@ -5,7 +5,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useCallback, useMemo, useRef, useState, type DragEvent } from "react";
 
 import { bulk } from "../../api/client";
-import { useWord } from "../../frame/address";
+import { useOneProject } from "../../frame/project";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { type ConfigRecord } from "../../gen/pollux/v1/bulk_pb";
@@ -22,7 +22,7 @@ const largest = 64 << 20;
 /** Records of a file: looked at before anything changes, then applied; and a project as such a file. */
 export function ImportRoom() {
   const queries = useQueryClient();
-  const [word, setProject] = useWord("project");
+  const [word, setProject] = useOneProject();
   const project = word || "default";
   const [file, setFile] = useState<{ name: string; text: string }>();
   const [csv, setCsv] = useState<CsvKind>("twin");

@@ -3,7 +3,7 @@ import "./ingest.css";
 import { Button, Loader, Select } from "@mantine/core";
 import { useState } from "react";
 
-import { useWord } from "../../frame/address";
+import { useProject } from "../../frame/project";
 import { RoomHead } from "../../frame/Room";
 import { Doors, Equation } from "./Doors";
 import { Refusals } from "./Refusals";
@@ -13,7 +13,7 @@ import { useIngest } from "./useIngest";
 
 /** What comes in: how much by which door, what became of it, and what was refused and why. */
 export function IngestRoom() {
-  const [project, setProject] = useWord("project");
+  const [project, setProject] = useProject();
   const [sending, setSending] = useState(false);
   const { data, error, isPending, looks } = useIngest();
   const all = data?.counts ?? [];

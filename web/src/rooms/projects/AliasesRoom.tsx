@@ -8,6 +8,7 @@ import { useState } from "react";
 import { aliases } from "../../api/client";
 import { More } from "../../frame/More";
 import { useWord } from "../../frame/address";
+import { useProject } from "../../frame/project";
 import { RoomHead } from "../../frame/Room";
 import { quote, Try } from "../../frame/Try";
 import { TwinInput } from "../../frame/TwinInput";
@@ -68,7 +69,7 @@ type Find = ReturnType<typeof useFind>;
 
 /** What the list is narrowed to; it lives in the address. */
 function useFind() {
-  const [project, setProject] = useWord("project");
+  const [project, setProject] = useProject();
   const [network, setNetwork] = useWord("network");
   const [twin, setTwin] = useWord("twin");
   const [text, setText] = useWord("text");

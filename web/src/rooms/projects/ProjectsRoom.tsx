@@ -3,7 +3,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 
 import { projects } from "../../api/client";
-import { useWord } from "../../frame/address";
+import { useProject } from "../../frame/project";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { count } from "../../model/value";
@@ -14,7 +14,7 @@ import { projectTabs, useProjects } from "./tabs";
 /** The tenants of the cluster: what each has, what it takes, and what it does with messages and with its past. */
 export function ProjectsRoom() {
   const queries = useQueryClient();
-  const [name, choose] = useWord("project");
+  const [name, choose] = useProject();
   const [making, setMaking] = useState(false);
   const { data, isPending, error } = useProjects();
   const list = data ?? [];

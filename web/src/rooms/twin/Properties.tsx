@@ -9,7 +9,7 @@ import type { PropertyModel } from "../../model/thing";
 import { ago, dateTime, millis, plain, show } from "../../model/value";
 import { ChartIcon } from "../../shell/icons";
 import { Asked } from "./Asked";
-import { waitsFor } from "./facts";
+import { derivation, waitsFor } from "./facts";
 import { SetValue } from "./SetValue";
 
 interface Props {
@@ -23,6 +23,11 @@ interface Props {
 
 /** Reported beside asked: what the device says, what somebody wants, and how far that got. */
 export function Properties({ twin, state, properties, drawn, onDraw }: Props) {
+  const computed = (model: PropertyModel) => {
+    const reported = state?.properties[model.name];
+    const good = reported?.quality === Quality.GOOD && plain(reported.value) !== undefined;
+    return derivation(twin.state?.derived[model.name], twin.derived[model.name] ?? model.schema["pollux:derived"], good);
+  };
   if (properties.length === 0) {
     return (
       <section className="panel" aria-label="Properties">
@@ -50,6 +55,8 @@ export function Properties({ twin, state, properties, drawn, onDraw }: Props) {
             waitsFor={waitsFor(state?.desired[p.name], twin.state?.desired[p.name])}
             drawn={p.name === drawn}
             disabled={twin.stopped}
+            formula={computed(p)?.formula}
+            lacking={computed(p)?.why}
             onDraw={onDraw}
           />
         ))}
@@ -66,10 +73,13 @@ interface RowProps {
   waitsFor: string;
   drawn: boolean;
   disabled: boolean;
+  /** What it is computed by, and why it has no good value. */
+  formula: string | undefined;
+  lacking: string | undefined;
   onDraw: (name: string) => void;
 }
 
-const Row = memo(function Row({ id, model, reported, desired, waitsFor, drawn, disabled, onDraw }: RowProps) {
+const Row = memo(function Row({ id, model, reported, desired, waitsFor, drawn, disabled, formula, lacking, onDraw }: RowProps) {
   const at = millis(reported?.time);
   const value = plain(reported?.value);
   const drawable = model.numeric && (value === undefined || typeof value === "number" || typeof value === "boolean");
@@ -93,11 +103,13 @@ const Row = memo(function Row({ id, model, reported, desired, waitsFor, drawn, d
         <span>
           {model.title}
           <code>{model.name}</code>
+          {formula && <code className="prop-formula">= {formula}</code>}
         </span>
       </div>
       <div role="cell" className="prop-value" data-quality={reported && QUALITY[reported.quality]}>
         <Flash text={show(value)} unit={value === undefined ? undefined : model.unit} />
         <Age at={at} quality={reported?.quality} />
+        {lacking && <small className="prop-lacking">{lacking}</small>}
       </div>
       <div role="cell" className="prop-asked">
         {desired && <Asked desired={desired} waitsFor={waitsFor} />}

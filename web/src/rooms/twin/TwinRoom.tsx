@@ -109,9 +109,8 @@ function Loaded({ twin, watch }: { twin: Twin; watch: TwinWatch }) {
 
 function Live({ twin, watch, model }: { twin: Twin; watch: TwinWatch; model: Model }) {
   const state = useLiveState(watch.states, twin.id) ?? twin.state;
-  const names = Object.keys(state?.properties ?? {})
-    .sort()
-    .join("\n");
+  // What is computed and has no value yet is a property all the same.
+  const names = [...new Set([...Object.keys(state?.properties ?? {}), ...Object.keys(twin.derived)])].sort().join("\n");
   // The model's properties, then those that the twin has beyond its model.
   const properties = useMemo(() => {
     const known = new Set(model.properties.map((p) => p.name));

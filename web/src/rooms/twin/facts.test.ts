@@ -1,8 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 
-import { DesiredSchema, Progress, TwinSubscriptionSchema } from "../../gen/pollux/v1/twin_pb";
-import { followed, overQuota, waitsFor } from "./facts";
+import { DerivedStateSchema, DesiredSchema, Progress, TwinSubscriptionSchema } from "../../gen/pollux/v1/twin_pb";
+import { derivation, followed, overQuota, waitsFor } from "./facts";
 
 const desired = (revision: bigint, progress: Progress, waits = "") => create(DesiredSchema, { revision, progress, waitsFor: waits });
 
@@ -26,4 +26,14 @@ test("what is followed leads to its twin, or names its system", () => {
   expect(followed(of("lamp"), "house")).toEqual({ name: "lamp", path: "/twins/house/lamp" });
   expect(followed(of("house/lamp"), "house")).toEqual({ name: "lamp", path: "/twins/house/lamp" });
   expect(followed(of("Display_1", "house/aula"), "house")).toEqual({ name: "Display_1 in aula" });
+});
+
+test("a computed property says its formula, and why it has no value", () => {
+  const of = (x: { error?: string; evaluations?: bigint }) => create(DerivedStateSchema, { expression: "avg(x)", ...x });
+  expect(derivation(undefined, undefined, false)).toBeUndefined();
+  expect(derivation(of({}), undefined, true)).toEqual({ formula: "avg(x)", why: "" });
+  expect(derivation(of({ error: "a circle" }), undefined, true)?.why).toBe("a circle");
+  expect(derivation(of({}), undefined, false)?.why).toBe("not computed yet");
+  expect(derivation(of({ evaluations: 2n }), undefined, false)?.why).toBe("");
+  expect(derivation(undefined, "sum(y)", false)).toEqual({ formula: "sum(y)", why: "the twin does not compute now" });
 });

@@ -1,4 +1,4 @@
-import { Progress, type Desired, type TwinState, type TwinSubscription } from "../../gen/pollux/v1/twin_pb";
+import { Progress, type DerivedState, type Desired, type TwinState, type TwinSubscription } from "../../gen/pollux/v1/twin_pb";
 import { twinPath } from "../../model/id";
 import { count } from "../../model/value";
 
@@ -30,4 +30,12 @@ export function followed(s: TwinSubscription, project: string): { name: string; 
   const bare = (id: string) => (id.startsWith(`${project}/`) ? id.slice(project.length + 1) : id);
   if (s.system) return { name: `${s.twin} in ${bare(s.system)}` };
   return { name: bare(s.twin), path: twinPath(s.twin.includes("/") ? s.twin : `${project}/${s.twin}`) };
+}
+
+/** What a computed property is computed by, and why it has no good value; `good` says whether it has one. */
+export function derivation(state: DerivedState | undefined, written: string | undefined, good: boolean): { formula: string; why: string } | undefined {
+  const formula = state?.expression || written;
+  if (!formula) return undefined;
+  if (state?.error || good) return { formula, why: state?.error ?? "" };
+  return { formula, why: !state ? "the twin does not compute now" : state.evaluations === 0n ? "not computed yet" : "" };
 }
