@@ -45,14 +45,27 @@ func report(b *testing.B, l Line) {
 // against measures ours and the floor in turn and reports the medians' ratio against the least one wanted.
 func against(b *testing.B, name, unit string, least float64, ours, floor func() float64) {
 	b.Helper()
+	l := inTurn(name, unit, ours, floor)
+	l.Goal, l.Met = fmt.Sprintf("ratio >= %.2f", least), l.Ours/l.Floor >= least
+	report(b, l)
+}
+
+// beside measures ours and the floor in turn, where no ratio is wanted.
+func beside(b *testing.B, name, unit string, ours, floor func() float64) {
+	b.Helper()
+	l := inTurn(name, unit, ours, floor)
+	l.Goal, l.Met = "reported", true
+	report(b, l)
+}
+
+// inTurn measures ours and the floor in turn, for their medians.
+func inTurn(name, unit string, ours, floor func() float64) Line {
 	var o, f []float64
 	for range rounds {
 		f = append(f, floor())
 		o = append(o, ours())
 	}
-	l := Line{Name: name, Unit: unit, Ours: median(o), Floor: median(f), Goal: fmt.Sprintf("ratio >= %.2f", least)}
-	l.Met = l.Ours/l.Floor >= least
-	report(b, l)
+	return Line{Name: name, Unit: unit, Ours: median(o), Floor: median(f)}
 }
 
 func median(v []float64) float64 {

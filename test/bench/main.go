@@ -73,6 +73,7 @@ var suites = [][2]string{
 	{"./cluster", "BenchmarkRetarget"},
 	{"./test/bench", "BenchmarkSetDesiredCluster"},
 	{"./test/bench", "BenchmarkIngestCluster"},
+	{"./test/bench", "BenchmarkPublishCluster"},
 	{"./test/bench", "BenchmarkRuleLatencyCluster"},
 	{"./test/bench", "BenchmarkNodeLoss"},
 	{"./test/bench", "BenchmarkDrain"},
