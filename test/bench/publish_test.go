@@ -118,7 +118,7 @@ func arriving(b *testing.B, arrived func() uint64, send func() uint64) float64 {
 		}
 		if all > 0 && (last >= all || time.Since(to) > 10*time.Second) {
 			b.Logf("%d of %d messages were dropped", all-last, all)
-			return float64(last) / to.Sub(began).Seconds()
+			return float64(last) / max(to.Sub(began), time.Millisecond).Seconds() // it may be none at all
 		}
 	}
 }
