@@ -344,7 +344,6 @@ test("a computed property says its formula, and why it has no value", async () =
   await row("none").getByText("no twin that it is computed of has a good value").waitFor();
   await h.post("default/lobby", { temperature: 23 });
   await row("mean").getByText(/^23/).first().waitFor();
-  await picture(page, "derived");
 });
 
 test("the browser's console is silent", () => assert.deepEqual(h.complaints, []));
