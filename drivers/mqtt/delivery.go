@@ -41,19 +41,51 @@ func newDelivery(s *session, p *publish, t *topic) *delivery {
 	return d
 }
 
-// admit0 counts a message of QoS 0 in; false: too much waits already.
+// admit0 counts a message of QoS 0 in. It waits while too many are with the handler, which keeps the client from being
+// read. False: the session ends.
 func (s *session) admit0(d *delivery) bool {
-	l, size := &s.b.limits, int64(d.size)
-	if s.pending0.Load() >= int32(l.PendingQoS0) || s.b.pending.Load() > int64(l.PendingBytes) {
-		return false
-	}
-	if have := s.pending0Bytes.Load(); have > 0 && have+size > int64(l.UnackedBytes) {
+	if s.full0(d.size) && !s.wait0(d.size) {
 		return false
 	}
 	s.pending0.Add(1)
-	s.pending0Bytes.Add(size)
-	s.b.pending.Add(size)
+	s.pending0Bytes.Add(int64(d.size))
+	s.b.pending.Add(int64(d.size))
 	return true
+}
+
+// full0 is full for messages of QoS 0.
+func (s *session) full0(size int) bool {
+	l, n := &s.b.limits, s.pending0.Load()
+	return n > 0 && (int(n) >= l.PendingQoS0 || s.pending0Bytes.Load()+int64(size) > int64(l.UnackedBytes) ||
+		s.b.pending.Load() > int64(l.PendingBytes))
+}
+
+// wait0 waits until there is room for a message of QoS 0, and for some more: the reader is not to be woken for each. False: the session ends.
+func (s *session) wait0(size int) bool {
+	s.b.stats.held.Inc()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stalled0.Store(true)
+	for !s.closing && (s.full0(size) || !s.roomy0()) {
+		s.room.Wait()
+	}
+	s.stalled0.Store(false)
+	return !s.closing
+}
+
+// roomy0 says whether half of the room for messages of QoS 0 is free.
+func (s *session) roomy0() bool { return int(s.pending0.Load()) <= s.b.limits.PendingQoS0/2 }
+
+// leave0 counts a message of QoS 0 out.
+func (s *session) leave0(d *delivery) {
+	s.pending0Bytes.Add(-int64(d.size))
+	s.b.pending.Add(-int64(d.size))
+	s.pending0.Add(-1)
+	if s.stalled0.Load() && s.roomy0() {
+		s.mu.Lock()
+		s.room.Signal()
+		s.mu.Unlock()
+	}
 }
 
 // admit puts a message of QoS 1 or 2 in the session's order and waits while too many are in it, which keeps the
@@ -107,9 +139,10 @@ func (d *delivery) done(err error) {
 	}
 	switch {
 	case d.first == 0:
-		d.s.pending0.Add(-1)
-		d.s.pending0Bytes.Add(-int64(d.size))
-		d.s.b.pending.Add(-int64(d.size))
+		if err != nil && refusal == nil {
+			d.s.b.stats.dropped0.Inc() // it does not come again
+		}
+		d.s.leave0(d)
 	case err == nil:
 		d.settle(0)
 	case refusal != nil:

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -243,29 +244,70 @@ func TestAClientWithTooMuchUnacknowledgedIsNotRead(t *testing.T) {
 	}
 }
 
-func TestQoS0IsDroppedBeyondItsBound(t *testing.T) {
+func TestAClientWithTooMuchQoS0WithTheHandlerIsNotRead(t *testing.T) {
+	for name, change := range map[string]func(*Limits){
+		"messages":       func(l *Limits) { l.PendingQoS0 = 10 },
+		"bytes":          func(l *Limits) { l.UnackedBytes = 10 * (1 + overhead) },
+		"bytes over all": func(l *Limits) { l.PendingBytes = 9*(1+overhead) + 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &desk{hold: true}
+			b := start(t, d, func(o *Options) { change(&o.Limits) })
+			sub := join(t, b, 4, "sub", nil)
+			sub.subscribe(1, 0, "t")
+			p := join(t, b, 4, "a", nil)
+			const n = 25
+			for range n {
+				p.publish("t", "x", 0, 0)
+			}
+			eventually(t, "it is held back", func() bool { return b.Stats().Held == 1 })
+			other := join(t, b, 4, "other", nil)
+			other.publish("o", "x", 0, 0)
+			eventually(t, "the other's message", func() bool { return d.count() == 11 }) // others go on
+			d.set(func() { d.hold = false })
+			for _, done := range d.take() {
+				done(nil)
+			}
+			eventually(t, "all of them", func() bool { return d.count() == n+1 })
+			for range n {
+				sub.expect(packets.Publish)
+			}
+			p.silent() // it is read again
+			if n := b.Stats(); n.PendingBytes != 0 || n.DroppedQoS0 != 0 {
+				t.Fatalf("stats %+v", n)
+			}
+		})
+	}
+}
+
+func TestAClientThatIsHeldBackForItsQoS0Ends(t *testing.T) {
 	d := &desk{hold: true}
-	b := start(t, d, func(o *Options) { o.Limits.PendingQoS0 = 10 })
-	sub := join(t, b, 4, "sub", nil)
-	sub.subscribe(1, 0, "t")
+	b := start(t, d, func(o *Options) { o.Limits.PendingQoS0 = 1 })
 	p := join(t, b, 4, "a", nil)
-	for range 25 {
-		p.publish("t", "x", 0, 0)
-	}
-	p.silent()
-	if n := b.Stats(); d.count() != 10 || n.DroppedQoS0 != 15 || n.In[0] != 25 {
-		t.Fatalf("%d delivered, stats %+v", d.count(), n)
-	}
-	for range 25 {
-		sub.expect(packets.Publish) // other clients do not suffer from the handler
-	}
+	p.publish("t", "x", 0, 0)
+	p.publish("t", "x", 0, 0)
+	eventually(t, "it is held back", func() bool { return b.Stats().Held == 1 })
+	join(t, b, 4, "a", nil) // takes the session over
 	for _, done := range d.take() {
 		done(nil)
 	}
-	p.publish("t", "x", 0, 0)
-	eventually(t, "the next one", func() bool { return d.count() == 11 })
-	d.take()[0](nil)
-	if n := b.Stats(); n.PendingBytes != 0 {
+	if n := b.Stats(); d.count() != 1 || n.PendingBytes != 0 {
+		t.Fatalf("%d delivered, stats %+v", d.count(), n)
+	}
+}
+
+func TestQoS0ThatIsNotTakenIsCounted(t *testing.T) {
+	d := &desk{hold: true}
+	b := start(t, d, nil)
+	p := join(t, b, 4, "a", nil)
+	for range 3 {
+		p.publish("t", "x", 0, 0)
+	}
+	eventually(t, "they are there", func() bool { return d.count() == 3 })
+	for i, done := range d.take() {
+		done([]error{nil, errors.New("no room"), ErrRefused}[i])
+	}
+	if n := b.Stats(); n.DroppedQoS0 != 1 || n.PendingBytes != 0 {
 		t.Fatalf("stats %+v", n)
 	}
 }

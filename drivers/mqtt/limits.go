@@ -41,11 +41,11 @@ type Limits struct {
 	SessionExpiry time.Duration
 	// Unacked messages of a client (QoS 1 and 2); 1,024. At it the client is not read.
 	Unacked int
-	// UnackedBytes of a client; 1 MiB. At it the client is not read, and QoS 0 is dropped.
+	// UnackedBytes of a client, as many again of QoS 0; 1 MiB. At it the client is not read.
 	UnackedBytes int
-	// PendingQoS0 messages of a client that the handler is not done with; 1,024. Further ones are dropped.
+	// PendingQoS0 messages of a client that the handler is not done with; 1,024. At it the client is not read.
 	PendingQoS0 int
-	// PendingBytes over all clients; 64 MiB. Above it each client gets one message at a time, and QoS 0 is dropped.
+	// PendingBytes over all clients; 64 MiB. Above it each client gets one message at a time.
 	PendingBytes int
 	// PendingWills over all clients; 16,384. Further ones are dropped.
 	PendingWills int

@@ -52,15 +52,11 @@ func (s *session) publish(first byte, body []byte) error {
 		return s.publish2(&p, t, props)
 	}
 	d := newDelivery(s, &p, t)
+	admit := s.admit
 	if p.qos == 0 {
-		if !s.admit0(d) {
-			s.b.stats.dropped0.Inc()
-			if !t.durable {
-				s.b.spread(s.spreading(&p, t, props), s.audience(t), func(error) {})
-			}
-			return nil
-		}
-	} else if !s.admit(d) {
+		admit = s.admit0
+	}
+	if !admit(d) {
 		return net.ErrClosed
 	}
 	s.pass(d, &p, t, props)

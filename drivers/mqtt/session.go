@@ -63,9 +63,10 @@ type session struct {
 
 	pending0      atomic.Int32 // QoS 0 messages with the handler
 	pending0Bytes atomic.Int64
+	stalled0      atomic.Bool // the reader waits for them
 
 	mu           sync.Mutex
-	room         sync.Cond // for the reader: unacked went down, or the session ends
+	room         sync.Cond // for the reader: unacked or pending0 went down, or the session ends
 	stalled      bool
 	head, tail   *delivery // unacknowledged messages in their order
 	unacked      int

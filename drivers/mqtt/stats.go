@@ -24,9 +24,9 @@ type Stats struct {
 	Wills             uint64
 	// Duplicates of QoS 2 that were not delivered again.
 	Duplicates uint64
-	// Held counts how often a client was not read because too much of it was unacknowledged.
+	// Held counts how often a client was not read because too much of it was unacknowledged, or with the handler.
 	Held uint64
-	// DroppedQoS0 from clients, DroppedOut to clients, DroppedQueue for full queues, DroppedPeer to other nodes, DroppedWills.
+	// DroppedQoS0 from clients, which the handler had no room for, DroppedOut to clients, DroppedQueue for full queues, DroppedPeer to other nodes, DroppedWills.
 	DroppedQoS0, DroppedOut, DroppedQueue, DroppedPeer, DroppedWills uint64
 	// Expired before they could be sent.
 	Expired uint64
