@@ -107,6 +107,14 @@ func perSecond(b *testing.B, call func(ctx context.Context, client, i int) error
 // openNode opens a node in this process, with the echo driver.
 func openNode(b *testing.B) *pollux.Node {
 	b.Helper()
+	n := openNodeBare(b)
+	upload(b, n, "echo")
+	return n
+}
+
+// openNodeBare opens a node in this process.
+func openNodeBare(b *testing.B) *pollux.Node {
+	b.Helper()
 	c := pollux.DefaultConfig()
 	c.Gossip, c.Peer = "127.0.0.1:0", "127.0.0.1:0"
 	c.Data, c.HTTP, c.MQTT, c.PassivateAfter = filepath.Join(b.TempDir(), "data"), "127.0.0.1:0", "127.0.0.1:0", time.Hour
@@ -121,7 +129,6 @@ func openNode(b *testing.B) *pollux.Node {
 			b.Error(err)
 		}
 	})
-	upload(b, n, "echo")
 	return n
 }
 
