@@ -34,7 +34,7 @@ const (
 // the exact counter of the door, under the guard on its slot; history is fed from the log meanwhile. So what is between the two is
 // a hundred records instead of one, in the log and in the state.
 func BenchmarkIngest(b *testing.B) {
-	n := openNode(b)
+	n := openNodeBare(b)
 	key, err := os.ReadFile(pollux.AdminKeyFile(n.Config().Data))
 	if err != nil {
 		b.Fatal(err)

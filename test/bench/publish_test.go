@@ -53,7 +53,7 @@ func BenchmarkPublish(b *testing.B) {
 // Against mochi-mqtt alone with an empty hook (QoS 0: by what the hook saw).
 func BenchmarkPublishMany(b *testing.B) {
 	const devices, unacknowledged = 10_000, 1_000_000
-	n := openNode(b)
+	n := openNodeBare(b)
 	createSensors(b, n, devices)
 	hook := &emptyHook{}
 	mochi := bareMochi(b, hook)
