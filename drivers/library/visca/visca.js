@@ -2,7 +2,7 @@
 
 export default driver({
   name: 'visca',
-  version: '1.0.0',
+  version: '1.0.1',
   title: 'VISCA camera',
   description: 'Pan-tilt-zoom cameras with VISCA over IP (UDP 52381), such as Sony SRG, BRC and EVI-H series.',
   transport: { scheme: 'udp', default_port: 52381, idle_timeout_ms: 30_000 },
