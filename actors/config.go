@@ -183,6 +183,9 @@ func (t *twin) obtain() {
 	}
 }
 
+// obtaining: the driver is being loaded, maybe compiled. That is this node's doing, so no command's time to connect passes meanwhile.
+func (t *twin) obtaining() bool { return t.run != nil && !t.ready }
+
 // obtained: the driver is loaded, or failed to.
 type obtained struct {
 	digest string
@@ -206,6 +209,7 @@ func (m *obtained) run(t *twin) {
 func (t *twin) obtained() {
 	t.ready = true
 	w := t.working()
+	w.connectFrom(t.nowMS())
 	if t.mode != modeLive || t.cfg.stopped {
 		return
 	}

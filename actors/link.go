@@ -357,10 +357,14 @@ func (t *twin) reached() {
 
 // away is why an unnamed command cannot run while the device is not connected.
 func (t *twin) away() string {
-	if t.link != nil && t.link.why != "" {
-		return "the device is not connected: " + t.link.why
+	text := "the device is not connected"
+	if t.connecting() {
+		text += " yet"
 	}
-	return "the device is not connected"
+	if t.link != nil && t.link.why != "" {
+		text += ": " + t.link.why
+	}
+	return text
 }
 
 func (m *linkFrame) run(t *twin) {

@@ -222,7 +222,7 @@ func (w *work) next(t *twin, now int64) int64 {
 		if c.notBefore > now {
 			earlier(c.notBefore)
 		}
-		if !c.waits() && t.connecting() {
+		if !c.waits() && t.connecting() && !t.obtaining() {
 			earlier(c.connectBy)
 		}
 	}
@@ -233,6 +233,13 @@ func (w *work) next(t *twin, now int64) int64 {
 		earlier(w.pending.answerBy)
 	}
 	return at
+}
+
+// connectFrom has the time of each command to connect begin now.
+func (w *work) connectFrom(now int64) {
+	for _, c := range w.commands {
+		c.connectBy = max(c.connectBy, now+c.timeout.Milliseconds())
+	}
 }
 
 // expire gives up commands whose time is over.
@@ -250,7 +257,7 @@ func (t *twin) expire(now int64) {
 		case c.unsaved:
 		case c.until > 0 && c.until <= now:
 			why = "not begun in time"
-		case t.connecting() && !c.waits() && c.connectBy <= now, t.offline() && !c.waits():
+		case t.connecting() && !t.obtaining() && !c.waits() && c.connectBy <= now, t.offline() && !c.waits():
 			why = t.away()
 		}
 		if why == "" {

@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -113,4 +114,31 @@ func TestADeviceThatDoesNotComeBackIsAway(t *testing.T) {
 	if s := n.state("a").Status; s.Connection != pb.Connection_CONNECTION_DISCONNECTED || !strings.Contains(s.Fault, "refused") {
 		t.Errorf("after its time: %v", s)
 	}
+}
+
+// A call waits for its driver as long as that is being loaded: its time to connect begins when the twin can connect.
+func TestCallsWaitForADriverThatIsBeingLoaded(t *testing.T) {
+	loading, c := make(chan struct{}), &handClock{at: time.Now()}
+	release := sync.OnceFunc(func() { close(loading) })
+	n := newNode(t, func(o *actors.Options) {
+		o.Clock, o.CommandTimeout = c, 5*time.Second
+		load := o.Drivers
+		o.Drivers = func(ctx context.Context, digest string) (drivers.Runner, error) {
+			<-loading
+			return load(ctx, digest)
+		}
+	})
+	defer release()
+	n.driver("line", "1.0.0", tcpTransport)
+	d := newDevice(t, nil)
+	n.twin(`{"id":"a","driver":"line","uri":"` + d.uri() + `"}`)
+	call := n.queued("a", "send", `{"text":"late"}`, nil)
+	n.waits("a", 1)
+	c.to(t, c.Now().Add(20*time.Second).Format(time.RFC3339), n)
+	n.waits("a", 1)
+	release()
+	if err := <-call; err != nil {
+		t.Fatalf("the call: %v", err)
+	}
+	until(t, "it is told", func() bool { return d.heard("late") == 1 })
 }

@@ -27,11 +27,7 @@ func (t *twin) waitsFor(d *state.Desired) string {
 		return "the driver is left alone after a failure: " + t.st.Fault
 	case t.sleeping():
 		return "the device sleeps; it is told when it wakes"
-	case t.connecting() && t.link != nil && t.link.why != "":
-		return "the device is not connected yet: " + t.link.why
-	case t.connecting():
-		return "the device is not connected yet"
-	case t.offline():
+	case t.connecting(), t.offline():
 		return t.away()
 	case t.spec.bare():
 		return "no driver tells the device; it is confirmed when a message reports the value"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Rising is what one client wrote to one key: values that rise, each sent until it is acknowledged or given up. The zero
@@ -132,7 +133,8 @@ func NoneFailed(name string, calls []Call) Verdict {
 	for _, c := range calls {
 		v.Checked++
 		if c.Outcome != Done {
-			v.violate("%s: call %d by %s at %s: %v: %s", c.Twin, c.Number, c.Node, clock(c.Sent), c.Outcome, c.Error)
+			v.violate("%s: call %d by %s at %s, for %v: %v: %s", c.Twin, c.Number, c.Node, clock(c.Sent),
+				c.Ended.Sub(c.Sent).Round(time.Millisecond), c.Outcome, c.Error)
 		}
 	}
 	return v
