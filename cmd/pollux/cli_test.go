@@ -194,7 +194,7 @@ func TestSession(t *testing.T) {
 		{"ingest", "send", "lora/eui/7", "{\"level\":1}"},
 		{"ingest", "send", "nobody", "{}"},
 		{"ingest", "send", "a/b/c/d/e", "{}"},
-		{"ingest", "status"},
+		{"ingest", "status", "--project", "default"},
 		{"ingest", "unknown"},
 		{"ingest", "unknown", "nonsense"},
 		{"ingest", "unknown", "provision"},
