@@ -212,7 +212,7 @@ func TestRuleOnEventsAndNodes(t *testing.T) {
 		until(t, "it rang", func() bool { return a.prop("p", "fired") == fmt.Sprint(i+1) })
 	}
 	a.becomes("out", "scene", "fired 2")
-	if got := a.evaluated("bell", 3).Rule; got.Firings != 1 {
+	if got := a.unit(automation.KindRule, "bell").Rule; got.Firings != 1 {
 		t.Errorf("it rang three times: %v", got)
 	}
 	a.drain("n2")
