@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"strings"
+
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -10,8 +12,9 @@ import (
 // What an outbox keeps of a message is written for each message that a twin says, and again for each that a logic lets go on. So it is
 // encoded by hand: the library takes six allocations for it and several times as long.
 
-// outgoingValue encodes an actorv1.Outgoing.
+// outgoingValue encodes an actorv1.Outgoing. What is refused with may be a guest's words, of any bytes: nobody could read a record with those.
 func outgoingValue(to string, m *pb.TopicMessage, refused string) []byte {
+	refused = strings.ToValidUTF8(refused, "\uFFFD")
 	size := messageSize(m)
 	b := make([]byte, 0, size+len(to)+len(refused)+16)
 	b = appendField(b, 1, to)

@@ -22,8 +22,8 @@ func TestOutgoingValue(t *testing.T) {
 		}
 	}
 	for _, m := range []*pb.TopicMessage{whole, {}, {Payload: []byte("a")}, {Time: &timestamppb.Timestamp{}}, {Time: &timestamppb.Timestamp{Seconds: 1}}} {
-		for _, why := range []string{"", "it is refused"} {
-			want := &actorv1.Outgoing{Topic: "default/out", Message: m, Refused: why}
+		for _, why := range []string{"", "it is refused", "by \xff"} {
+			want := &actorv1.Outgoing{Topic: "default/out", Message: m, Refused: strings.ToValidUTF8(why, "\uFFFD")}
 			b, got := outgoingValue(want.Topic, m, why), &actorv1.Outgoing{}
 			if err := proto.Unmarshal(b, got); err != nil || !proto.Equal(got, want) {
 				t.Errorf("got %v, want %v: %v", got, want, err)
