@@ -49,7 +49,7 @@ func child(dir string) error {
 	if err != nil {
 		return err
 	}
-	p, err := Open(Options{Listener: l, Identity: id, Node: id.Node(), ClusterID: id.ClusterID(), Incarnation: 1,
+	p, err := Open(Options{Listener: l, DialTimeout: patience, ReadIdle: patience, Ping: patience, Identity: id, Node: id.Node(), ClusterID: id.ClusterID(), Incarnation: 1,
 		Address: func(string) (string, bool) { return "", false },
 		Calls: func(env *cluster.Envelope, done func(cluster.Reply)) {
 			if env.Target.ID != "hold" {
@@ -98,8 +98,13 @@ func (c *testCluster) spawn(node string) *exec.Cmd {
 	return cmd
 }
 
-// outstanding sends calls that will not be answered, and gives the way to wait for their ends.
-func outstanding(t *testing.T, p *Peers, node string, n int) (wait func(limit time.Duration) []error) {
+// pings has a node notice silence, in time for a test; its pings are more patient than the program's, for the sake of a busy machine.
+func pings(o *Options) {
+	o.DialTimeout, o.ReadIdle, o.Ping = 10*time.Second, time.Second, 5*time.Second
+}
+
+// outstanding sends calls that will not be answered, and gives the way to wait for their ends, before their deadline.
+func outstanding(t *testing.T, p *Peers, node string, n int) (wait func() []error) {
 	t.Helper()
 	ends := make(chan error, n)
 	for range n {
@@ -108,15 +113,15 @@ func outstanding(t *testing.T, p *Peers, node string, n int) (wait func(limit ti
 	if r := ask(t, p, node, envelope("after", "x")); r.Err != nil { // they are there: one stream, in order
 		t.Fatal(r.Err)
 	}
-	return func(limit time.Duration) (all []error) {
+	return func() (all []error) {
 		t.Helper()
-		end := time.After(limit)
+		end := time.After(patience / 2)
 		for range n {
 			select {
 			case err := <-ends:
 				all = append(all, err)
 			case <-end:
-				t.Fatalf("%d of %d calls ended within %v", len(all), n, limit)
+				t.Fatalf("%d of %d calls ended within %v", len(all), n, patience/2)
 			}
 		}
 		return all
@@ -133,7 +138,7 @@ func TestKilledPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	killed := time.Now()
-	for _, err := range wait(2 * time.Second) {
+	for _, err := range wait() {
 		if !errors.Is(err, cluster.ErrUnknown) || errors.Is(err, cluster.ErrUnavailable) {
 			t.Fatalf("a call that had left ended as %v", err)
 		}
@@ -142,11 +147,10 @@ func TestKilledPeer(t *testing.T) {
 		}
 	}
 	t.Logf("100 calls ended %v after kill -9", time.Since(killed))
-	// From now on: not sent, and quickly so.
+	// From now on: not sent, before the deadline.
 	for range 20 {
-		began := time.Now()
-		if r := ask(t, a, "b", envelope("x", "")); !errors.Is(r.Err, cluster.ErrUnavailable) || time.Since(began) > 10*time.Second {
-			t.Fatalf("after %v: %v", time.Since(began), r.Err)
+		if r := ask(t, a, "b", envelope("x", "")); !errors.Is(r.Err, cluster.ErrUnavailable) {
+			t.Fatal(r.Err)
 		}
 	}
 	// It comes back at another address.
@@ -159,33 +163,37 @@ func TestKilledPeer(t *testing.T) {
 
 func TestStoppedPeer(t *testing.T) {
 	c := newTestCluster(t)
-	a := c.open("a", nil)
+	a := c.open("a", pings)
 	b := c.spawn("b")
 	wait := outstanding(t, a, "b", 10)
 	if err := b.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	stopped := time.Now()
-	for _, err := range wait(20 * time.Second) {
+	for _, err := range wait() {
 		if !errors.Is(err, cluster.ErrUnknown) {
 			t.Fatal(err)
 		}
 	}
-	took := time.Since(stopped)
-	t.Logf("a stopped peer was noticed after %v", took)
-	if took > 15*time.Second {
-		t.Errorf("it took %v to notice a stopped peer", took)
-	}
+	t.Logf("a stopped peer was noticed after %v", time.Since(stopped))
 	if err := b.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the peer that goes on", func() bool { return ask(t, a, "b", envelope("x", "")).Err == nil })
 }
 
-// relay is a wire that can be cut in each direction without either side being told.
+// relay is a wire that can be cut or stopped in each direction without either side being told.
 type relay struct {
-	l              net.Listener
-	cutTo, cutFrom atomic.Bool
+	l        net.Listener
+	to, from way
+}
+
+// way is one direction of a wire.
+type way struct {
+	// cut: what comes is swallowed.
+	cut atomic.Bool
+	// stopped, while it is locked: nothing more is passed on or read, as by a side that does not read.
+	stopped sync.Mutex
 }
 
 func (c *testCluster) relay(node string) *relay {
@@ -213,8 +221,8 @@ func (c *testCluster) relay(node string) *relay {
 			mu.Lock()
 			open = append(open, near, far)
 			mu.Unlock()
-			all.Go(func() { pump(far, near, &r.cutTo) })
-			all.Go(func() { pump(near, far, &r.cutFrom) })
+			all.Go(func() { r.to.pump(far, near) })
+			all.Go(func() { r.from.pump(near, far) })
 		}
 	})
 	c.t.Cleanup(func() {
@@ -230,12 +238,12 @@ func (c *testCluster) relay(node string) *relay {
 	return r
 }
 
-// pump swallows what comes while the wire is cut; an end is passed on only by a whole wire.
-func pump(to, from net.Conn, cut *atomic.Bool) {
+// pump passes on what comes; an end only where the wire is whole.
+func (w *way) pump(to, from net.Conn) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
-		if cut.Load() {
+		if w.cut.Load() {
 			if err != nil {
 				return
 			}
@@ -245,7 +253,10 @@ func pump(to, from net.Conn, cut *atomic.Bool) {
 			to.Close()
 			return
 		}
-		if _, err := to.Write(buf[:n]); err != nil {
+		w.stopped.Lock()
+		_, err = to.Write(buf[:n])
+		w.stopped.Unlock()
+		if err != nil {
 			return
 		}
 	}
@@ -256,7 +267,7 @@ func TestPartition(t *testing.T) {
 		t.Run(dir, func(t *testing.T) {
 			t.Parallel()
 			c := newTestCluster(t)
-			a := c.open("a", nil)
+			a := c.open("a", pings)
 			h := &holding{}
 			c.open("b", func(o *Options) {
 				o.Calls = func(env *cluster.Envelope, done func(cluster.Reply)) {
@@ -269,25 +280,21 @@ func TestPartition(t *testing.T) {
 			})
 			wire := c.relay("b")
 			wait := outstanding(t, a, "b", 10)
-			wire.cutTo.Store(dir != "from")
-			wire.cutFrom.Store(dir != "to")
+			wire.to.cut.Store(dir != "from")
+			wire.from.cut.Store(dir != "to")
 			cut := time.Now()
-			for _, err := range wait(20 * time.Second) {
+			for _, err := range wait() {
 				if !errors.Is(err, cluster.ErrUnknown) {
 					t.Fatal(err)
 				}
 			}
-			took := time.Since(cut)
-			t.Logf("noticed after %v", took)
-			if took > 15*time.Second {
-				t.Errorf("it took %v to notice a partition", took)
-			}
+			t.Logf("noticed after %v", time.Since(cut))
 			// While it is cut: not sent, within the time of a dial.
 			if r := ask(t, a, "b", envelope("x", "")); !errors.Is(r.Err, cluster.ErrUnavailable) || errors.Is(r.Err, cluster.ErrUnknown) {
 				t.Errorf("during the partition: %v", r.Err)
 			}
-			wire.cutTo.Store(false)
-			wire.cutFrom.Store(false)
+			wire.to.cut.Store(false)
+			wire.from.cut.Store(false)
 			eventually(t, "the wire whole again", func() bool { return ask(t, a, "b", envelope("x", "")).Err == nil })
 		})
 	}
@@ -336,7 +343,7 @@ func TestLostLinksLeaveNothing(t *testing.T) {
 	for i := range 12 {
 		wait := outstanding(t, a, "b", 5)
 		b.Disconnect("a")
-		for _, err := range wait(20 * time.Second) {
+		for _, err := range wait() {
 			if !errors.Is(err, cluster.ErrUnknown) {
 				t.Fatal(err)
 			}

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// handshakeTimeout is for the TLS handshake of whoever connects.
+	// handshakeTimeout is for the TLS handshake of whoever connects, where DialTimeout is no longer than that.
 	handshakeTimeout = 5 * time.Second
 	// maxConns bounds the connections that are accepted, those of strangers who shake hands included.
 	maxConns = 4096
@@ -75,6 +75,9 @@ func (p *Peers) accept() {
 	}
 }
 
+// handshakeTimeout is how long whoever connects may shake hands: no shorter than this node waits itself.
+func (p *Peers) handshakeTimeout() time.Duration { return max(handshakeTimeout, p.o.DialTimeout) }
+
 func (p *Peers) enter(c *serverConn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,7 +102,7 @@ func (p *Peers) leave(c *serverConn) {
 // serve shakes hands, judges the certificate, and goes by the protocol.
 func (c *serverConn) serve(strangers chan struct{}) {
 	p := c.p
-	ctx, cancel := context.WithTimeout(p.ctx, handshakeTimeout)
+	ctx, cancel := context.WithTimeout(p.ctx, p.handshakeTimeout())
 	err := c.conn.HandshakeContext(ctx)
 	cancel()
 	c.state = c.conn.ConnectionState()

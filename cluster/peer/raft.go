@@ -109,7 +109,7 @@ func (c raftConn) Close() error {
 
 // serveRaft hands a connection over, and keeps it known until it is closed.
 func (c *serverConn) serveRaft(refused error) {
-	c.conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	c.conn.SetDeadline(time.Now().Add(c.p.handshakeTimeout()))
 	if refused != nil {
 		writeWelcome(c.conn, refused.Error())
 		return
@@ -122,6 +122,6 @@ func (c *serverConn) serveRaft(refused error) {
 	case c.p.raft.accepted <- raftConn{c.conn, c}:
 		<-c.closed
 	case <-c.p.raft.closed:
-	case <-time.After(handshakeTimeout): // raft does not accept
+	case <-time.After(c.p.handshakeTimeout()): // raft does not accept
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func TestRefusals(t *testing.T) {
 		}
 		eventually(t, c.name+": a line at the other side", func() bool { return strings.Contains(log.String(), c.there) })
 		eventually(t, c.name+": a line at this side", func() bool { return strings.Contains(own.String(), c.here) })
-		if _, err := a.RaftLayer().Dial(raft.ServerAddress(addr), time.Second); c.meant == "b" && err == nil {
+		if _, err := a.RaftLayer().Dial(raft.ServerAddress(addr), patience); c.meant == "b" && err == nil {
 			t.Errorf("%s: raft got through", c.name)
 		}
 		a.Close()
@@ -161,8 +162,8 @@ func TestGarbage(t *testing.T) {
 		}
 		conn.Write(bytes)
 		conn.(*net.TCPConn).CloseWrite()
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
-		if _, err := io.Copy(io.Discard, conn); errors.Is(err, errTimeout) {
+		conn.SetDeadline(time.Now().Add(patience))
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%s: not closed", name)
 		}
 		conn.Close()
@@ -176,7 +177,7 @@ func TestGarbage(t *testing.T) {
 		}
 		rand.Read(random)
 		conn.Write(random)
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(patience))
 		io.Copy(io.Discard, conn)
 		conn.Close()
 	}
@@ -184,12 +185,6 @@ func TestGarbage(t *testing.T) {
 		t.Error(r.Err)
 	}
 }
-
-var errTimeout = errTimeoutType{}
-
-type errTimeoutType struct{}
-
-func (errTimeoutType) Error() string { return "timeout" }
 
 // rawStream opens an Exchange stream to say what a link never would.
 func rawStream(t *testing.T, a *Peers, body io.Reader) (*http.Response, func()) {
@@ -270,8 +265,7 @@ func TestSilentPeer(t *testing.T) {
 	}
 	defer l.Close()
 	c.setAddress("mute", l.Addr().String())
-	began := time.Now()
-	if r := ask(t, a, "mute", envelope("x", "")); !errors.Is(r.Err, cluster.ErrUnavailable) || time.Since(began) > 5*time.Second {
-		t.Errorf("after %v: %v", time.Since(began), r.Err)
+	if r := ask(t, a, "mute", envelope("x", "")); !errors.Is(r.Err, cluster.ErrUnavailable) {
+		t.Error(r.Err)
 	}
 }

@@ -20,6 +20,7 @@ func both(t *testing.T, c *testCluster) (a, b *Peers, h *holding) {
 	h = &holding{}
 	a = c.open("a", nil)
 	b = c.open("b", func(o *Options) {
+		pings(o)
 		o.Calls = func(env *cluster.Envelope, done func(cluster.Reply)) {
 			if env.Target.ID == "hold" {
 				h.take(env, done)
@@ -93,19 +94,19 @@ func TestLostCarrier(t *testing.T) {
 	ended := make(chan error, 1)
 	a.Send("b", env, func(r cluster.Reply) { ended <- r.Err })
 	eventually(t, "the call", func() bool { return h.count() == 1 })
-	wire.cutTo.Store(true)
-	wire.cutFrom.Store(true)
+	wire.to.cut.Store(true)
+	wire.from.cut.Store(true)
 	h.release()
 	select {
 	case err := <-ended:
 		if !errors.Is(err, cluster.ErrUnknown) {
 			t.Errorf("%v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Error("nobody told the caller")
 	}
-	wire.cutTo.Store(false)
-	wire.cutFrom.Store(false)
+	wire.to.cut.Store(false)
+	wire.from.cut.Store(false)
 	eventually(t, "answers again", func() bool { return ask(t, a, "b", envelope("x", "")).Err == nil })
 }
 

@@ -80,7 +80,7 @@ func TestProposals(t *testing.T) {
 	if err := <-got; !errors.Is(err, ErrTooLarge) {
 		t.Errorf("%v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if index, err := a.CommitIndex(ctx, "b"); index != 200 || err != nil {
 		t.Errorf("%d, %v", index, err)
@@ -283,7 +283,7 @@ func TestCloseEndsRequests(t *testing.T) {
 			if err == nil {
 				t.Error("it ended as if all had been said")
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Errorf("%s closed, the request goes on", side)
 		}
 		res.Body.Close()
@@ -378,7 +378,7 @@ func TestRaftConnections(t *testing.T) {
 	noLeaks(t)
 	c := newTestCluster(t)
 	a, b := c.open("a", nil), c.open("b", nil)
-	near, err := a.RaftLayer().Dial(raft.ServerAddress(b.Addr().String()), time.Second)
+	near, err := a.RaftLayer().Dial(raft.ServerAddress(b.Addr().String()), patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,11 +400,11 @@ func TestRaftConnections(t *testing.T) {
 	dial := a.RaftLayer().(interface {
 		DialNode(node, address string, timeout time.Duration) (net.Conn, error)
 	}).DialNode
-	if conn, err := dial("c", b.Addr().String(), time.Second); err == nil {
+	if conn, err := dial("c", b.Addr().String(), patience); err == nil {
 		conn.Close()
 		t.Error("b was taken for c")
 	}
-	if conn, err := dial("b", b.Addr().String(), time.Second); err != nil {
+	if conn, err := dial("b", b.Addr().String(), patience); err != nil {
 		t.Error(err)
 	} else {
 		conn.Close()
@@ -413,8 +413,8 @@ func TestRaftConnections(t *testing.T) {
 		}
 	}
 	// Raft itself over it.
-	ta := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: a.RaftLayer(), MaxPool: 2, Timeout: time.Second})
-	tb := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: b.RaftLayer(), MaxPool: 2, Timeout: time.Second})
+	ta := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: a.RaftLayer(), MaxPool: 2, Timeout: patience})
+	tb := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: b.RaftLayer(), MaxPool: 2, Timeout: patience})
 	go func() {
 		for rpc := range tb.Consumer() {
 			rpc.Respond(&raft.RequestVoteResponse{Term: 7, Granted: true}, nil)
@@ -447,7 +447,7 @@ func TestPlainConnect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	stream := client.Exchange(ctx)
 	if err := stream.Send(&peerv1.ExchangeRequest{Hello: &peerv1.Hello{Version: 1, Node: "a"}}); err != nil {
