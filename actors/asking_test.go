@@ -73,11 +73,23 @@ func (n *node) driverFile(name, version, transport string, edit func(m map[strin
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	checked, err := drivers.Check(file)
+	return n.checked(string(manifest), file), file
+}
+
+// manifests has those of the test driver's versions by their text: the module is the same, and costs much to read.
+var manifests sync.Map
+
+func (n *node) checked(manifest string, file []byte) *drivers.Manifest {
+	n.t.Helper()
+	if m, ok := manifests.Load(manifest); ok {
+		return m.(*drivers.Manifest)
+	}
+	m, err := drivers.Check(file)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return checked, file
+	manifests.Store(manifest, m)
+	return m
 }
 
 // twin creates a twin from JSON, such as {"id":"a","driver":"probe"}.

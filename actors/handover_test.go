@@ -30,7 +30,7 @@ func on(id string, a, b *node) (owner, other *node) {
 func spread(t *testing.T, a, b *node) {
 	t.Helper()
 	until(t, "the slots are spread", func() bool {
-		return a.cluster.SlotsByNode()["n2"] > 7000 && b.cluster.SlotsByNode()["n2"] > 7000 && len(moving(a)) == 0 && len(moving(b)) == 0
+		return a.cluster.SlotsByNode()["n2"] > many && b.cluster.SlotsByNode()["n2"] > many && len(moving(a)) == 0 && len(moving(b)) == 0
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/actors/records"
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/cluster/clustertest"
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/drivertest"
 	"github.com/polluxhq/pollux/drivers/tcp"
@@ -27,6 +28,14 @@ import (
 // patience is how long a test waits for what must come: a busy machine is slow, and compiling a driver under the race
 // detector takes ten seconds.
 const patience = time.Minute
+
+// many is what a node of two has at least.
+const many = clustertest.Slots * 2 / 5
+
+func TestMain(m *testing.M) {
+	clustertest.FewSlots()
+	os.Exit(m.Run())
+}
 
 // theSandbox is shared by all tests of the process: taking a driver's code from the cache costs time, too.
 var theSandbox struct {
@@ -171,7 +180,7 @@ func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluste
 // settled waits until the node has all slots.
 func (n *node) settled() {
 	n.t.Helper()
-	until(n.t, "the node has its slots", func() bool { return n.cluster.SlotsByNode()["n1"] >= cluster.SlotCount })
+	until(n.t, "the node has its slots", func() bool { return n.cluster.SlotsByNode()["n1"] >= clustertest.Slots })
 }
 
 // newNode opens a node of its own for a test that may run beside others.

@@ -169,7 +169,7 @@ func (n *node) undrain(id string) {
 	if err := n.cluster.Undrain(ctx(n.t), id); err != nil {
 		n.t.Fatal(err)
 	}
-	until(n.t, "node "+id+" has slots", func() bool { return n.cluster.SlotsByNode()[id] > 7000 })
+	until(n.t, "node "+id+" has slots", func() bool { return n.cluster.SlotsByNode()[id] > many })
 }
 
 func TestTwoNodes(t *testing.T) {

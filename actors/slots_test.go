@@ -9,6 +9,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/cluster/clustertest"
 )
 
 // slots gives the records of the first slots, and those of some twins.
@@ -31,7 +32,7 @@ func (n *node) slots(count int, twins ...string) (owned []cluster.Ownership, slo
 	return owned, slots
 }
 
-// A lease that ends and comes back takes thousands of slots away and gives them back as they were: neither takes long,
+// A lease that ends and comes back takes all slots away and gives them back as they were: neither takes long,
 // nobody is lost, and no device has two connections.
 func TestSlotsLostAndGainedAgain(t *testing.T) {
 	var open, most atomic.Int32
@@ -72,7 +73,7 @@ func TestSlotsLostAndGainedAgain(t *testing.T) {
 	n.wait("w", "ups", "1")
 	until(t, "both are connected", func() bool { return n.engine.Stats().Connected == 2 })
 	until(t, "the timer is committed", func() bool { return n.committed("p", "fired") != "" })
-	owned, slots := n.slots(5000, "w", "m", "p")
+	owned, slots := n.slots(clustertest.Slots, "w", "m", "p")
 	var took time.Duration
 	for range 50 {
 		began := time.Now()

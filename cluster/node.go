@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/polluxhq/pollux/cluster/internal/slots"
 )
 
 // Defaults of the lease (DESIGN.md).
@@ -48,7 +50,7 @@ type Options struct {
 
 	// wall is the wall clock of deadlines; nil means time.Now.
 	wall func() time.Time
-	// slots is how many slots the class "" has; 0 means SlotCount. Tests have fewer, of each class.
+	// slots is how many slots the class "" has; 0 means all. Simulations have fewer, of each class.
 	slots  int
 	faults faults
 }
@@ -155,7 +157,7 @@ func newNode(o Options) *Node {
 		o.wall = time.Now
 	}
 	if o.slots == 0 {
-		o.slots = SlotCount
+		o.slots = int(slots.Mask) + 1
 	}
 	o.Self.Weight, o.Self.LeaseLeft = max(o.Self.Weight, 1), 0
 	if o.Self.boot == 0 {

@@ -4,6 +4,8 @@ import (
 	"math"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/polluxhq/pollux/cluster/internal/slots"
 )
 
 // SlotOf gives the slot of an actor of the class "" by its id: the 64-bit xxHash of the id, mod SlotCount. It never
@@ -28,7 +30,7 @@ const (
 func (c Class) SlotOf(id string) Slot {
 	h := xxhash.Sum64String(id)
 	if c == 0 {
-		return Slot(h % SlotCount)
+		return Slot(h & slots.Mask)
 	}
 	return c.first() + Slot(h%ClassSlots)
 }

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+
+	"github.com/polluxhq/pollux/cluster/internal/slots"
 )
 
 // SlotCount is the number of slots of the class "": of actors that may live on every member.
-const SlotCount = 16384
+const SlotCount = slots.Full
 
 // Slot is a unit of ownership. Its class says which members may own it.
 type Slot uint16
