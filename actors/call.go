@@ -129,6 +129,7 @@ func (r *run) run(t *twin) {
 
 // succeeded applies what the call wants changed.
 func (r *run) succeeded(t *twin) {
+	t.beginLeft()
 	err := r.event.dated(t, &r.effects)
 	if err == nil {
 		ends := t.onBehalf(r.command)

@@ -373,7 +373,9 @@ func (t *twin) remove() {
 	}
 	if s := t.save; s != nil {
 		waiting := s.waiting
-		s.waiting, s.samples, s.journal = nil, nil, nil
+		s.waiting = nil
+		s.unload()
+		s.unhold(fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
 		for i := range waiting {
 			waiting[i].tell(fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
 		}

@@ -229,7 +229,7 @@ func (t *twin) sample(s storage.Sample) {
 	switch {
 	case sv.sampleBytes > maxSamples:
 		sv.sampleBytes -= sampleSize(s)
-		t.e.stats.drop(dropSamples)
+		sv.left(dropSamples, t)
 		return
 	case sv.sampleBytes > maxSamples/2:
 		t.dirtyAt = 0

@@ -51,7 +51,9 @@ type absorbing struct {
 }
 
 func (m *absorbing) run(t *twin) {
-	out := t.absorb([]byte(m.payload), m.at, m.historical)
+	x := intakeRooms.Get().(*intakeRoom)
+	defer x.free()
+	out := t.take(x, t.read(x, []byte(m.payload), m.at), m.historical)
 	r := Absorbed{Taken: out.taken, Ignored: out.ignored}
 	for _, x := range out.refused {
 		r.Refused = append(r.Refused, x.Code+" "+x.Property)

@@ -96,6 +96,7 @@ func (t *twin) took(f *actorv1.Frame, m *call, err error) {
 	d := t.counts().Door(doorOf(f))
 	if err == nil {
 		d.Stored++
+		t.listLeft(f)
 	} else {
 		d.Refused++
 		code, reason := refusalCode(refusalOf(err))

@@ -26,7 +26,10 @@ const (
 	maxJournalData = maxValue
 )
 
-func journalSize(e *storage.JournalEntry) int { return len(e.Name) + len(e.Data) + 32 }
+// journalOverhead in bytes is what an entry takes beside its name and data.
+const journalOverhead = 32
+
+func journalSize(e *storage.JournalEntry) int { return len(e.Name) + len(e.Data) + journalOverhead }
 
 // journal keeps an entry for the next checkpoint, which commits it with what it tells of. Many bring it forward; what is still
 // too much is dropped and counted.
@@ -34,8 +37,12 @@ func (t *twin) journal(kind, name string, at int64, data []byte) {
 	s := t.saves()
 	e := storage.JournalEntry{Project: ProjectOf(t.en.id), Twin: NameOf(t.en.id), Kind: kind, Name: name, Time: at, Data: data}
 	size := journalSize(&e)
-	if !t.e.cluster.JournalRead() || len(data) > maxJournalData || s.journalBytes+size > maxJournal {
+	switch {
+	case !t.e.cluster.JournalRead():
 		t.e.stats.drop(dropJournal)
+		return
+	case len(data) > maxJournalData, s.journalBytes+size > maxJournal:
+		s.left(dropJournal, t)
 		return
 	}
 	s.journalBytes += size

@@ -61,6 +61,9 @@ func (*hurry) run(t *twin) {
 		return
 	}
 	t.hurried = true
+	if t.save != nil {
+		t.save.unhold(t.elsewhere())
+	}
 	w := t.work
 	if w == nil {
 		return
@@ -87,6 +90,7 @@ func (t *twin) die(ran, not error) {
 	t.work.dropAll(t, ran, not)
 	if t.save != nil {
 		t.save.fail(ran, not)
+		t.save.unhold(not)
 	}
 	t.unlink()
 	t.recount()

@@ -480,20 +480,38 @@ func (t *twin) receivable() error {
 // frame takes a message that came over MQTT.
 func (t *twin) frame(f *actorv1.Frame, m *call) {
 	t.e.tracers.received(t.en.id, f.Topic, f.Payload)
+	if t.holds() || !t.accept(f, m) {
+		t.hold(f, m)
+	}
+}
+
+// accept has a frame take effect. false: there is no room for what it brings, and it had none.
+func (t *twin) accept(f *actorv1.Frame, m *call) bool {
+	t.beginLeft()
 	if t.repeatedFrame(f, m) {
-		return
+		return true
 	}
 	if err := t.receivable(); err != nil {
 		t.e.stats.drop(dropFault)
 		t.took(f, m, err)
-		return
+		return true
 	}
+	if t.spec.bare() {
+		return t.understand(f, m)
+	}
+	t.heard(f)
+	t.convey(f, m)
+	return true
+}
+
+// heard notes that the device spoke.
+func (t *twin) heard(f *actorv1.Frame) {
 	t.seen()
 	t.movedBy().received(len(f.Topic) + len(f.Payload))
-	if t.spec.bare() {
-		t.took(f, m, t.understand(f))
-		return
-	}
+}
+
+// convey gives a frame to the driver.
+func (t *twin) convey(f *actorv1.Frame, m *call) {
 	taken := func(err error) { t.took(f, m, err) }
 	if w := t.cfg.will; w != nil && f.Topic == w.Topic {
 		t.presence(string(f.Payload))

@@ -57,14 +57,17 @@ func (x *intakeRoom) free() {
 	}
 }
 
-// absorb takes a message of the device's, JSON. at is its source's time in milliseconds since 1970 where the message itself has
-// none; 0: now. A historical one goes to history alone. What it changes is in the next transaction. Only for bare twins.
-func (t *twin) absorb(payload []byte, at int64, historical bool) absorbed {
-	now := t.stamp()
-	x := intakeRooms.Get().(*intakeRoom)
-	defer x.free()
+// read takes a message of the device's apart, JSON, and gives when. at is its source's time in milliseconds since 1970 where the message
+// itself has none; 0: now. Only for bare twins.
+func (t *twin) read(x *intakeRoom, payload []byte, at int64) (now int64) {
+	now = t.stamp()
+	t.spec.thing.ReadInto(&x.message, payload, at, now, t.e.messageTimes(ProjectOf(t.en.id)))
+	return now
+}
+
+// take has a message that was read take effect: a historical one on history alone. What it changes is in the next transaction.
+func (t *twin) take(x *intakeRoom, now int64, historical bool) absorbed {
 	m := &x.message
-	t.spec.thing.ReadInto(m, payload, at, now, t.e.messageTimes(ProjectOf(t.en.id)))
 	out := absorbed{taken: len(m.Readings), ignored: m.Ignored, refused: m.Refused, beyond: m.Beyond}
 	if err := t.fits(m.Readings); err != nil {
 		out.taken, out.refused = 0, append(out.refused, model.Refusal{Code: "too_large", Reason: err.Error()})
@@ -90,10 +93,17 @@ func (t *twin) absorb(payload []byte, at int64, historical bool) absorbed {
 	return out
 }
 
-// understand takes a message that came through a door, and says why nothing of it was taken, or nil. Where some of its values are
-// refused, each of them is a line in the list of refusals.
-func (t *twin) understand(f *actorv1.Frame) error {
-	a := t.absorb(f.Payload, f.Time, f.Historical)
+// understand takes a message that came through a door and answers it, unless there is no room for what it brings. Where some of its
+// values are refused, each of them is a line in the list of refusals.
+func (t *twin) understand(f *actorv1.Frame, m *call) bool {
+	x := intakeRooms.Get().(*intakeRoom)
+	defer x.free()
+	now := t.read(x, f.Payload, f.Time)
+	if !t.hasRoom(x.message.Readings) {
+		return false
+	}
+	t.heard(f)
+	a := t.take(x, now, f.Historical)
 	if a.taken == 0 && len(a.refused) == 0 && a.ignored > 0 {
 		a.refused = []model.Refusal{model.Nothing}
 	}
@@ -108,7 +118,8 @@ func (t *twin) understand(f *actorv1.Frame) error {
 	if a.beyond > 0 {
 		t.listRefusal(f, a.refused[0].Code, fmt.Sprintf("and %d more values of the message", a.beyond))
 	}
-	return err
+	t.took(f, m, err)
+	return true
 }
 
 // fits says why readings have no room in the twin's record, or nil.

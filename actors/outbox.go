@@ -321,7 +321,11 @@ func (t *twin) sayEvent(ev drivers.Emitted) {
 // post puts a message into the twin's next transaction.
 func (t *twin) post(to, by string, payload []byte, at int64, refused string) {
 	s := t.saves()
-	if len(s.outgoing) >= maxOutgoing || s.outgoingBytes+len(payload) > maxOutgoingBytes || !t.e.outbox.room(laneOf(to, refused), len(payload)) {
+	if len(s.outgoing) >= maxOutgoing || s.outgoingBytes+len(payload) > maxOutgoingBytes {
+		s.left(dropOutgoing, t)
+		return
+	}
+	if !t.e.outbox.room(laneOf(to, refused), len(payload)) {
 		t.e.stats.drop(dropOutgoing)
 		return
 	}

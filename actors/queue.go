@@ -286,7 +286,8 @@ func (t *twin) start(now int64) {
 	if w == nil || w.call != nil || !t.ready || t.backoff > now || t.e.calls.Err() != nil {
 		return
 	}
-	if i := w.eligible(t, now); i >= 0 && (w.turn || len(w.events) == 0) {
+	blocked := w.blocked(t)
+	if i := w.eligible(t, now); i >= 0 && (w.turn || len(w.events) == 0 || blocked) {
 		c := w.take(i)
 		w.turn = false
 		if (c.key != "" || c.kept) && !c.started {
@@ -296,7 +297,7 @@ func (t *twin) start(now int64) {
 		t.launchFor(c, event{kind: drivers.EventCommand, input: c.input})
 		return
 	}
-	if len(w.events) > 0 {
+	if len(w.events) > 0 && !blocked {
 		w.turn = true
 		v := w.popEvent()
 		if v.kind == drivers.EventReceived && w.pending != nil {
@@ -305,6 +306,11 @@ func (t *twin) start(now int64) {
 		}
 		t.launch(v, nil)
 	}
+}
+
+// blocked says whether the first event is a frame, and there is little room for what the driver may make of it.
+func (w *work) blocked(t *twin) bool {
+	return len(w.events) > 0 && w.events[0].kind == drivers.EventReceived && t.laden()
 }
 
 // launchFor begins a call on behalf of a command, and has the command know what the call wrote.
@@ -339,6 +345,8 @@ func (t *twin) finish() {
 		return
 	}
 	switch {
+	case t.mode == modeLeaving && w.blocked(t):
+		return // until what came before is committed
 	case len(w.events) > 0 && t.ready && t.spec != nil && t.backoff <= t.nowMS():
 		v := w.popEvent()
 		if v.kind == drivers.EventReceived && w.pending != nil {

@@ -181,7 +181,7 @@ func (t *twin) noRoom() {
 
 // wanted says whether somebody waits for the twin's next transaction.
 func (t *twin) wanted() bool {
-	return t.mode != modeLive || t.save != nil && len(t.save.waiting) > 0
+	return t.mode != modeLive || t.save != nil && len(t.save.waiting) > 0 || t.holds()
 }
 
 // waits says whether the twin must not offer anything yet.

@@ -52,6 +52,10 @@ type save struct {
 	offered  int
 	// removed: the twin is deleted, and its state is gone.
 	removed bool
+	// held are frames for which the next transaction has no room, in their order; leftOut is what of the message in hand found none.
+	held      []heldFrame
+	heldBytes int
+	leftOut   int
 }
 
 // saveWaiter waits for a transaction: a call with its answer, or a function.
@@ -122,7 +126,8 @@ func (s *save) settle(r storage.Result) {
 
 // idle: nothing is under way, waits, or is to be offered again.
 func (s *save) idle() bool {
-	return !s.flying && !s.queued && s.retryAt == 0 && len(s.samples) == 0 && len(s.journal) == 0 && len(s.waiting) == 0 && len(s.outgoing) == 0
+	return !s.flying && !s.queued && s.retryAt == 0 && len(s.samples) == 0 && len(s.journal) == 0 && len(s.waiting) == 0 && len(s.outgoing) == 0 &&
+		len(s.held) == 0
 }
 
 // saving says whether a transaction is under way or asked for.
@@ -137,7 +142,8 @@ func (t *twin) whenSaved(done func(error)) {
 // fail answers those who wait for the transaction that flies with ran, and the others with not.
 func (s *save) fail(ran, not error) {
 	told, waiting := s.told, s.waiting
-	s.told, s.waiting, s.sent, s.samples, s.journal, s.journalSent = nil, nil, nil, nil, nil, nil
+	s.told, s.waiting, s.sent, s.journalSent = nil, nil, nil, nil
+	s.unload()
 	for i := range told {
 		told[i].tell(ran)
 	}
@@ -177,7 +183,7 @@ func (t *twin) checkpoint(now int64) {
 	}
 	exact := false
 	switch {
-	case t.save != nil && len(t.save.waiting) > 0:
+	case t.save != nil && len(t.save.waiting) > 0, t.holds(), t.laden():
 	case t.dirty && now >= t.dirtyAt+t.behind():
 	case t.mode == modeLeaving && t.work.empty() || t.mode == modeLive && t.passive(now):
 		if t.wakeWrong(true) {
@@ -329,6 +335,8 @@ func (t *twin) unsaved(err error) {
 	t.e.log.Error("checkpoint refused", "twin", t.en.id, "err", err)
 	t.e.stats.drop(dropCheckpoint)
 	s := t.saves()
+	t.e.stats.dropped[dropSamples].Add(uint64(len(s.samples)))
+	t.e.stats.dropped[dropJournal].Add(uint64(len(s.journal)))
 	s.fail(err, err)
 	t.later()
 }

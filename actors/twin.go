@@ -160,7 +160,8 @@ func (t *twin) measure() {
 		load, bytes = len(t.work.events), t.work.bytes
 	}
 	if t.save != nil {
-		load += len(t.save.waiting) + len(t.save.told)
+		load += len(t.save.waiting) + len(t.save.told) + len(t.save.held)
+		bytes += t.save.heldBytes
 	}
 	t.en.load.Store(int32(load))
 	t.en.bytes.Store(int32(bytes))
@@ -299,10 +300,12 @@ func (t *twin) step() {
 		t.start(now)
 		t.announce(now)
 		t.checkpoint(now)
+		t.board()
 		t.emitQueue()
 	case modeLeaving:
 		t.finish()
 		t.checkpoint(now)
+		t.board()
 	case modeDeleting:
 		t.finish()
 		t.finishRemoval(now)
