@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -171,13 +172,60 @@ func TestScheduleCallsATwin(t *testing.T) {
 	if got := n.must("p", "count", ""); got != fmt.Sprint(a.Schedule.Firings+1) {
 		t.Errorf("%d firings, and the twin counts %s", a.Schedule.Firings, got)
 	}
-	ids, err := n.reg.CancelSchedules(ctx(t), "p")
-	if err != nil || len(ids) != 1 {
-		t.Errorf("cancelled: %v, %v", ids, err)
+	res, err := n.reg.CancelSchedules(ctx(t), "p")
+	if err != nil || len(res.Ids) != 1 || len(res.Left) != 0 {
+		t.Errorf("cancelled: %v, %v", res, err)
 	}
 	until(t, "nothing is left", func() bool {
 		return n.records("unit", "") == 0 && n.records("run", "") == 0 && n.records("wake", "") == 0
 	})
+}
+
+// Cancelling removes what names the twin, however deep, and says what else acts on it at times; what is for others is neither removed nor told.
+func TestCancelTellsWhatIsLeft(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	n.zone("hq", "")
+	n.zone("hall", "hq")
+	n.twin(`{"id":"p","driver":"probe","zone":"hall","labels":{"kind":"lamp"}}`)
+	n.twin(`{"id":"q","driver":"probe"}`)
+	n.system("room", "Lamp_1=p", "Blind_1=q")
+	count := func(to string) string { return `{"call":{"to":` + to + `,"action":"count"}}` }
+	for id, do := range map[string]string{
+		"deep":      `{"parallel":{"actions":[` + count(`{"twin":"q"}`) + `,` + count(`{"twin":"p"}`) + `]}}`,
+		"by-zone":   count(`{"zone":"hq"}`),
+		"by-label":  count(`{"labels":{"kind":"lamp"}}`),
+		"by-system": count(`{"system":"room"}`),
+		"by-name":   count(`{"system":"room","name":"Lamp"}`),
+		"blinds":    count(`{"system":"room","name":"Blind"}`),
+		"others":    count(`{"zone":"hq","labels":{"kind":"fan"}}`),
+	} {
+		n.schedule(`{"id":"` + id + `","timing":{"cron":"0 0 1 1 *"},"actions":[` + do + `]}`)
+	}
+	yearly := `{"schedule":{"cron":"0 0 1 1 *"}}`
+	n.rule(`{"id":"timed","when":[` + yearly + `],"then":[` + count(`{"twin":"p"}`) + `]}`)
+	n.rule(`{"id":"seen","when":[{"property":{"of":{"twins":["q"]},"names":["x"]}}],"then":[` + count(`{"twin":"p"}`) + `]}`)
+
+	list, err := n.reg.ListSchedules(&pb.ListSchedulesRequest{Project: "default", Twin: "p"}, nil)
+	if err != nil || len(list.Schedules) != 5 {
+		t.Errorf("of the twin are %d schedules, %v", len(list.GetSchedules()), err)
+	}
+	res, err := n.reg.CancelSchedules(ctx(t), "p")
+	if err != nil || !slices.Equal(res.Ids, []string{"default/deep"}) {
+		t.Fatalf("cancelled: %v, %v", res, err)
+	}
+	var left []string
+	for _, u := range res.Left {
+		left = append(left, u.Kind+" "+u.Id+": "+u.Reason)
+	}
+	slices.Sort(left)
+	if got, want := strings.Join(left, "\n"), `rule default/timed: its name
+schedule default/by-label: label kind=lamp
+schedule default/by-name: Lamp of system default/room
+schedule default/by-system: system default/room
+schedule default/by-zone: zone default/hq`; got != want {
+		t.Errorf("left:\n%s\nwant\n%s", got, want)
+	}
 }
 
 // handClock is a clock that the test moves.

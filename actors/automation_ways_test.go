@@ -377,7 +377,27 @@ func TestNotesOfARule(t *testing.T) {
 /rule/then/4/parallel/0: there is no system default/hall`; got != want {
 		t.Errorf("notes:\n%s\nwant\n%s", got, want)
 	}
-	m = n.rule(`{"id":"right","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}},{"property":{"of":{"model":"other"},"names":["x"]}}],"if":"value > 10.0","until":"value < 5.0",
+	// A selection that nobody is in would have it wait for ever without a word.
+	m = n.rule(`{"id":"for-nobody","when":[{"property":{"of":{"model":"fxied"},"names":["fixed"]}},{"property":{"of":{"model":"fixed"},"names":["fxied"]}},
+		{"absent":{"of":{"zone":"attic"},"since":"60s"}},{"event":{"of":{"labels":{"floor":"9"},"interface":"light"}}},{"property":{"of":{"twins":["a"],"model":"fixed"},"names":["level"]}}],"then":[
+		{"set":{"to":{"interface":"light"},"property":"power","value":true}},{"call":{"to":{"model":"fixed"},"action":"off"}},{"set":{"to":{"system":"room","model":"fixed"},"property":"scene","value":"x"}}]}`)
+	if got, want := notes(m), `/rule/when/0: no twin matches model fxied at present
+/rule/when/1: no twin of model fixed has the property fxied; did you mean fixed?
+/rule/when/2: there is no zone default/attic
+/rule/when/3: no twin matches interface light, label floor=9 at present
+/rule/when/4: no twin matches model fixed at present
+/rule/then/0: no twin matches interface light at present
+/rule/then/1: no twin of model fixed has the action off
+/rule/then/2: no twin of default/room matches model fixed at present`; got != want {
+		t.Errorf("notes:\n%s\nwant\n%s", got, want)
+	}
+	n.notifier(&pb.Notifier{Id: "out", Kind: &pb.Notifier_Log{Log: &pb.LogNotifier{}}})
+	report := n.schedule(`{"id":"report","timing":{"every":{"period":"3600s"}},"actions":[{"notify":{"notifier":"out","attachments":[
+		{"name":"a.csv","history":{"of":{"model":"meter"},"properties":["power"]}},{"name":"b.csv","history":{"of":{"twins":["a"]},"properties":["level"]}}]}}]}`)
+	if got, want := strings.Join(n.reg.ScheduleNotes(report), "\n"), `/schedule/actions/0/notify/attachments/0: no twin matches model meter at present`; got != want {
+		t.Errorf("notes of a report: %s, want %s", got, want)
+	}
+	m = n.rule(`{"id":"right","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}},{"property":{"of":{"model":"fixed"},"names":["fixed"]}}],"if":"value > 10.0","until":"value < 5.0",
 		"then":[{"set":{"to":{"system":"room","name":"Sensor_1"},"property":"scene","value":"x"}},{"set":{"property":"scene","expr":"string(value)"}}]}`)
 	if got := notes(m); got != "" {
 		t.Errorf("notes of one that is right: %s", got)

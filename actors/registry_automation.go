@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -268,16 +269,64 @@ func (r *Registry) ListSchedules(req *pb.ListSchedulesRequest, projects func(str
 		return nil, err
 	}
 	if req.Twin != "" {
-		page = slices.DeleteFunc(page, func(m *pb.Schedule) bool { return !actsOn(m.Actions, within(ProjectOf(m.Id), req.Twin)) })
+		page = slices.DeleteFunc(page, func(m *pb.Schedule) bool {
+			named, through := r.actsOn(m.Actions, within(ProjectOf(m.Id), req.Twin))
+			return !named && through == ""
+		})
 	}
 	return &pb.ListSchedulesResponse{Schedules: page, NextPageToken: next}, nil
 }
 
-// actsOn says whether actions name a twin.
-func actsOn(actions []*pb.Action, twin string) bool {
-	return slices.ContainsFunc(actions, func(a *pb.Action) bool {
-		return a.GetCall().GetTo().GetTwin() == twin || a.GetSet().GetTo().GetTwin() == twin || actsOn(a.GetParallel().GetActions(), twin)
-	})
+// actsOn says whether actions name a twin, and if not, through what they reach it.
+func (r *Registry) actsOn(actions []*pb.Action, twin string) (named bool, through string) {
+	for _, a := range actions {
+		inner := a.GetParallel().GetActions()
+		for _, e := range a.GetRaise().GetEscalate() {
+			inner = append(inner[:len(inner):len(inner)], e.Actions...)
+		}
+		is, how := r.actsOn(inner, twin)
+		to := a.GetCall().GetTo()
+		if a.GetSet() != nil {
+			to = a.GetSet().To
+		}
+		if is || to.GetTwin() == twin {
+			return true, ""
+		}
+		if through == "" {
+			through = cmp.Or(how, r.reaches(to, twin))
+		}
+	}
+	return false, through
+}
+
+// reaches says through what an action's targets, which name no twin, have this one among them.
+func (r *Registry) reaches(to *pb.Targets, twin string) string {
+	of := selectionOf(to)
+	if to.GetTwin() != "" || to.GetSystem() == "" && of == nil {
+		return ""
+	}
+	among := func(name, id string) bool { return id == twin && meant(to.GetName(), name) }
+	if to.System != "" && !anyMember(r.e.world.Members(within(ProjectOf(twin), to.System)), among) {
+		return ""
+	}
+	switch {
+	case !r.e.world.Matches(ProjectOf(twin), of, twin):
+		return ""
+	case to.System == "":
+		return wordsOf(of)
+	case to.Name == "":
+		return "system " + to.System
+	}
+	return to.Name + " of system " + to.System
+}
+
+func anyMember(members map[string]string, is func(name, id string) bool) bool {
+	for name, id := range members {
+		if is(name, id) {
+			return true
+		}
+	}
+	return false
 }
 
 // ListRules gives a page of rules by id.
@@ -318,26 +367,52 @@ func (r *Registry) deleteUnit(ctx context.Context, kind string, table storage.Ta
 	return deleteError(kind, id, err)
 }
 
-// CancelSchedules deletes the schedules of a twin's project that act on it, and gives their ids.
-func (r *Registry) CancelSchedules(ctx context.Context, twin string) (ids []string, err error) {
-	twin, err = CanonicalID(twin)
+// CancelSchedules deletes the schedules of a twin's project whose actions name it. What reaches it otherwise at times is left, since it is for other
+// twins too, and told.
+func (r *Registry) CancelSchedules(ctx context.Context, twin string) (*pb.CancelSchedulesResponse, error) {
+	twin, err := CanonicalID(twin)
 	if err != nil {
 		return nil, err
 	}
+	res := &pb.CancelSchedulesResponse{}
+	left := func(kind, id, through string) {
+		res.Left = append(res.Left, &pb.LeftUnit{Kind: kind, Id: id, Reason: through})
+	}
 	for rec, err := range r.store.Scan(automation.TableSchedules, ProjectOf(twin)+"/", "") {
 		if err != nil {
-			return ids, fmt.Errorf("read schedules: %w", err)
+			return res, fmt.Errorf("read schedules: %w", err)
 		}
 		m, err := decode(rec, &pb.Schedule{})
-		if err != nil || !actsOn(m.Actions, twin) {
+		if err != nil {
+			continue
+		}
+		named, through := r.actsOn(m.Actions, twin)
+		if through != "" {
+			left(automation.KindSchedule, m.Id, through)
+		}
+		if !named {
 			continue
 		}
 		if err := r.DeleteSchedule(ctx, rec.Key); err != nil && !errors.Is(err, ErrNotFound) {
-			return ids, err
+			return res, err
 		}
-		ids = append(ids, rec.Key)
+		res.Ids = append(res.Ids, rec.Key)
 	}
-	return ids, nil
+	for rec, err := range r.store.Scan(automation.TableRules, ProjectOf(twin)+"/", "") {
+		if err != nil {
+			return res, fmt.Errorf("read rules: %w", err)
+		}
+		m, err := decode(rec, &pb.Rule{})
+		if err != nil || !slices.ContainsFunc(m.When, func(t *pb.Trigger) bool { return t.GetSchedule() != nil }) {
+			continue
+		}
+		if named, through := r.actsOn(slices.Concat(m.Then, m.Otherwise), twin); named {
+			left(automation.KindRule, m.Id, "its name")
+		} else if through != "" {
+			left(automation.KindRule, m.Id, through)
+		}
+	}
+	return res, nil
 }
 
 // CheckRule completes a rule and says what is wrong with it.

@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
 )
 
 // maxNotes is how many things somebody is told of one rule or schedule.
@@ -17,14 +19,15 @@ const maxNotes = 20
 
 // notes collects what a rule or a schedule names and is not there at present: it may come, so nothing is refused for it.
 type notes struct {
-	r   *Registry
-	all []string
+	r       *Registry
+	project string
+	all     []string
 }
 
-// RuleNotes says what a stored rule names and is not there at present: twins, their properties, events and actions, members of systems, values that schemas
-// refuse. It reads the store, of twins only those that the rule names.
+// RuleNotes says what a stored rule names and is not there at present: twins, their properties, events and actions, zones, systems and their members, values
+// that schemas refuse; and what it is for and matches no twin. It reads the store: the twins that the rule names, and of a selection the first ones.
 func (r *Registry) RuleNotes(m *pb.Rule) []string {
-	n := &notes{r: r}
+	n := &notes{r: r, project: ProjectOf(m.Id)}
 	for i, t := range m.When {
 		at := fmt.Sprintf("/rule/when/%d", i)
 		switch x := t.On.(type) {
@@ -49,7 +52,7 @@ func (r *Registry) RuleNotes(m *pb.Rule) []string {
 
 // ScheduleNotes is RuleNotes of a schedule.
 func (r *Registry) ScheduleNotes(m *pb.Schedule) []string {
-	n := &notes{r: r}
+	n := &notes{r: r, project: ProjectOf(m.Id)}
 	n.actions("/schedule/actions", m.Actions)
 	return n.all
 }
@@ -79,12 +82,16 @@ func (n *notes) has(at, twin, kind, name string, names []string) bool {
 	if slices.Contains(names, name) {
 		return true
 	}
-	hint := ""
-	if near := expr.Nearest(name, names); len(near) > 0 {
-		hint = "; did you mean " + strings.Join(near, " or ") + "?"
-	}
-	n.say(at, "%s has no %s %s%s", twin, kind, name, hint)
+	n.say(at, "%s has no %s %s%s", twin, kind, name, hint(name, names))
 	return false
+}
+
+// hint gives the names that could have been meant.
+func hint(name string, names []string) string {
+	if near := expr.Nearest(name, names); len(near) > 0 {
+		return "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return ""
 }
 
 // properties are those of a twin's model, and what it has beside them: of its device, of detectors.
@@ -101,19 +108,108 @@ func (n *notes) properties(id string, m *drivers.Model) []string {
 
 // said looks at what a trigger is about.
 func (n *notes) said(at, kind string, of *pb.Selection, names []string) {
+	has := func(id string, m *drivers.Model) []string {
+		if kind == "event" {
+			return m.Events()
+		}
+		return n.properties(id, m)
+	}
+	there := 0
 	for _, id := range of.GetTwins() {
-		_, m := n.twin(at, id)
+		id = within(n.project, id)
+		t, m := n.twin(at, id)
+		if t != nil {
+			there++
+		}
 		if m == nil {
 			continue
 		}
 		for _, name := range names {
-			if kind == "event" {
-				n.has(at, id, kind, name, m.Events())
-			} else {
-				n.has(at, id, kind, name, n.properties(id, m))
-			}
+			n.has(at, id, kind, name, has(id, m))
 		}
 	}
+	if len(of.GetTwins()) == 0 {
+		n.selected(at, of, kind, names, has)
+	} else if there > 0 {
+		n.selected(at, of, "", nil, has)
+	}
+}
+
+// firstTwins is how many twins of a selection are looked at for a name that none of them may have.
+const firstTwins = 100
+
+// selected notes a selection that no twin matches, and names that none of its first twins has. Where more records than a page's would have to be read
+// for that it says nothing.
+func (n *notes) selected(at string, of *pb.Selection, kind string, names []string, has func(id string, m *drivers.Model) []string) {
+	known := map[string]bool{}
+	matches, open := 0, false
+	whole, err := n.r.e.world.each(n.project, of, maxScan, func(id string) bool {
+		matches++
+		t, err := n.r.e.readTwin(id)
+		if err != nil || t == nil {
+			return true
+		}
+		s, err := n.r.e.catalog.forTwin(t)
+		if err != nil {
+			open = true
+			return false
+		}
+		for _, name := range has(id, s.model) {
+			known[name] = true
+		}
+		open = matches == firstTwins
+		return !open && len(names) > 0
+	})
+	if err != nil || !whole {
+		return
+	}
+	if matches == 0 {
+		n.absent(at, of)
+		return
+	}
+	for _, name := range names {
+		if !open && !known[name] {
+			n.say(at, "no twin of %s has the %s %s%s", wordsOf(of), kind, name, hint(name, slices.Sorted(maps.Keys(known))))
+		}
+	}
+}
+
+// absent notes why no twin matches, where a name in the selection is the reason.
+func (n *notes) absent(at string, of *pb.Selection) {
+	missing := false
+	for _, x := range []struct {
+		kind, id string
+		table    storage.Table
+	}{{"zone", of.GetZone(), tableZones}, {"system", of.GetSystem(), tableSystems}} {
+		if x.id == "" {
+			continue
+		}
+		if _, ok, err := n.r.store.Get(x.table, within(n.project, x.id)); err == nil && !ok {
+			n.say(at, "there is no %s %s", x.kind, within(n.project, x.id))
+			missing = true
+		}
+	}
+	if !missing {
+		n.say(at, "no twin matches %s at present", wordsOf(of))
+	}
+}
+
+// wordsOf says a selection in words.
+func wordsOf(of *pb.Selection) string {
+	var w []string
+	for _, x := range []struct{ name, is string }{{"zone", of.GetZone()}, {"system", of.GetSystem()}, {"model", of.GetModel()}, {"driver", of.GetDriver()},
+		{"interface", of.GetInterface()}} {
+		if x.is != "" {
+			w = append(w, x.name+" "+x.is)
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(of.GetLabels())) {
+		w = append(w, "label "+k+"="+of.Labels[k])
+	}
+	if len(w) == 0 {
+		return "*"
+	}
+	return strings.Join(w, ", ")
 }
 
 func (n *notes) actions(path string, all []*pb.Action) {
@@ -121,9 +217,15 @@ func (n *notes) actions(path string, all []*pb.Action) {
 		at := fmt.Sprintf("%s/%d", path, i)
 		switch x := a.Do.(type) {
 		case *pb.Action_Call:
-			n.each(at, x.Call.To, func(id string, m *drivers.Model) { n.has(at, id, "action", x.Call.Action, m.Actions()) })
+			n.each(at, x.Call.To, "action", x.Call.Action, func(id string, m *drivers.Model) { n.has(at, id, "action", x.Call.Action, m.Actions()) })
 		case *pb.Action_Set:
-			n.each(at, x.Set.To, func(id string, m *drivers.Model) { n.value(at, id, m, x.Set) })
+			n.each(at, x.Set.To, "property", x.Set.Property, func(id string, m *drivers.Model) { n.value(at, id, m, x.Set) })
+		case *pb.Action_Notify:
+			for k, f := range x.Notify.Attachments {
+				if h := f.GetHistory(); h.GetOf() != nil {
+					n.said(fmt.Sprintf("%s/notify/attachments/%d", at, k), "property", h.Of, h.Properties)
+				}
+			}
 		case *pb.Action_Parallel:
 			n.actions(at+"/parallel", x.Parallel.Actions)
 		case *pb.Action_Raise:
@@ -134,13 +236,22 @@ func (n *notes) actions(path string, all []*pb.Action) {
 	}
 }
 
-// each looks at the twins that an action names, by itself or by a system.
-func (n *notes) each(at string, to *pb.Targets, look func(id string, m *drivers.Model)) {
+// each looks at the twins that an action names, by itself or by a system; of others it notes that none is meant, or none has the name.
+func (n *notes) each(at string, to *pb.Targets, kind, name string, look func(id string, m *drivers.Model)) {
+	if to.GetTwin() != "" {
+		if _, m := n.twin(at, to.Twin); m != nil {
+			look(to.Twin, m)
+		}
+		return
+	}
 	if to.GetSystem() == "" {
-		if to.GetTwin() != "" {
-			if _, m := n.twin(at, to.Twin); m != nil {
-				look(to.Twin, m)
-			}
+		if of := selectionOf(to); of != nil {
+			n.selected(at, of, kind, []string{name}, func(id string, m *drivers.Model) []string {
+				if kind == "action" {
+					return m.Actions()
+				}
+				return n.properties(id, m)
+			})
 		}
 		return
 	}
@@ -149,18 +260,25 @@ func (n *notes) each(at string, to *pb.Targets, look func(id string, m *drivers.
 		n.say(at, "there is no system %s", to.System)
 		return
 	}
-	found := false
+	found, matches := false, false
 	for _, member := range s.Members {
 		if !meant(to.Name, member.Name) {
 			continue
 		}
 		found = true
-		if _, m := n.twin(at, member.Twin); m != nil && to.Name != "" {
+		_, m := n.twin(at, member.Twin)
+		matches = matches || n.r.e.world.Matches(n.project, selectionOf(to), member.Twin)
+		if m != nil && to.Name != "" {
 			look(member.Twin, m)
 		}
 	}
-	if !found {
+	switch {
+	case !found && to.Name == "":
+		n.say(at, "%s has no members", to.System)
+	case !found:
 		n.say(at, "%s has no member %s", to.System, to.Name)
+	case !matches && selectionOf(to) != nil:
+		n.say(at, "no twin of %s matches %s at present", to.System, wordsOf(selectionOf(to)))
 	}
 }
 

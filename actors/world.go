@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,13 +47,13 @@ func (w *world) Targets(project string, to *pb.Targets, subject string) ([]strin
 	case to.GetTwin() != "":
 		id, err := w.own(project, to.Twin)
 		return []string{id}, err
-	case to.GetSystem() == "" && to.GetZone() == "" && to.GetInterface() == "" && to.GetModel() == "" && len(to.GetLabels()) == 0:
+	case to.GetSystem() == "" && selectionOf(to) == nil:
 		if subject == "" {
 			return nil, nil
 		}
 		return []string{subject}, nil
 	}
-	of := &pb.Selection{Zone: to.Zone, Interface: to.Interface, Model: to.Model, Labels: to.Labels}
+	of := selectionOf(to)
 	if to.System == "" {
 		return w.Selected(project, of)
 	}
@@ -72,6 +74,14 @@ func (w *world) Targets(project string, to *pb.Targets, subject string) ([]strin
 	return all, nil
 }
 
+// selectionOf is what an action's targets have to be like; nil: it does not say.
+func selectionOf(to *pb.Targets) *pb.Selection {
+	if to.GetZone() == "" && to.GetInterface() == "" && to.GetModel() == "" && len(to.GetLabels()) == 0 {
+		return nil
+	}
+	return &pb.Selection{Zone: to.Zone, Interface: to.Interface, Model: to.Model, Labels: to.Labels}
+}
+
 // own completes an id, which must be in the project.
 func (w *world) own(project, id string) (string, error) {
 	id, err := CanonicalID(within(project, id))
@@ -83,35 +93,77 @@ func (w *world) own(project, id string) (string, error) {
 
 // Selected implements automation.World.
 func (w *world) Selected(project string, of *pb.Selection) ([]string, error) {
+	var all []string
+	_, err := w.each(project, of, 0, func(id string) bool {
+		all = append(all, id)
+		return true
+	})
+	slices.Sort(all)
+	return slices.Compact(all), err
+}
+
+// each gives f the twins of a selection, perhaps twice where one changes meanwhile, until it says false. It looks at limit records at most (0: at all);
+// whole says whether that was enough. It goes through the narrowest index that there is.
+func (w *world) each(project string, of *pb.Selection, limit int, f func(id string) bool) (whole bool, err error) {
 	ids := of.GetTwins()
 	if s := of.GetSystem(); s != "" && len(ids) == 0 {
-		for _, id := range w.Members(within(project, s)) {
-			ids = append(ids, id)
-		}
-		if len(ids) == 0 {
-			return nil, nil
-		}
+		ids = w.memberIDs(within(project, s))
 	}
-	var all []string
-	if len(ids) > 0 {
+	if len(ids) > 0 || of.GetSystem() != "" {
 		for _, id := range ids {
-			if id = within(project, id); w.Matches(project, of, id) {
-				all = append(all, id)
+			if id = within(project, id); w.Matches(project, of, id) && !f(id) {
+				return true, nil
 			}
 		}
-		slices.Sort(all)
-		return slices.Compact(all), nil
+		return true, nil
 	}
-	for rec, err := range w.e.store.Scan(tableTwins, project+"/", "") {
+	table, prefixes := tableTwins, []string{project + "/"}
+	switch {
+	case of.GetZone() != "":
+		table, prefixes = tableUses, nil
+		if err := w.zones(within(project, of.Zone), func(id string) { prefixes = append(prefixes, usePrefix("zone", id)) }); err != nil {
+			return false, err
+		}
+	case len(of.GetLabels()) > 0:
+		k := slices.Sorted(maps.Keys(of.Labels))[0]
+		table, prefixes = tableUses, []string{usePrefix("label", project+"\x00"+k+"\x00"+of.Labels[k])}
+	}
+	seen := 0
+	for _, prefix := range prefixes {
+		for rec, err := range w.e.store.Scan(table, prefix, "") {
+			if err != nil {
+				return false, err
+			}
+			if seen++; limit > 0 && seen > limit {
+				return false, nil
+			}
+			id, match := rec.Key, false
+			if table == tableUses {
+				id = strings.TrimPrefix(id, prefix)
+				match = w.Matches(project, of, id)
+			} else if t, err := decodeTwin(rec); err == nil {
+				match = w.matches(project, of, t)
+			}
+			if match && !f(id) {
+				return true, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// zones gives f a zone and those in it.
+func (w *world) zones(zone string, f func(id string)) error {
+	f(zone)
+	for rec, err := range w.e.store.Scan(tableZones, ProjectOf(zone)+"/", "") {
 		if err != nil {
-			return nil, err
+			return err
 		}
-		t, err := decodeTwin(rec)
-		if err == nil && w.matches(project, of, t) {
-			all = append(all, t.Id)
+		if rec.Key != zone && w.inZone(rec.Key, zone) {
+			f(rec.Key)
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // Matches implements automation.World.

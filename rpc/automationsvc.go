@@ -84,11 +84,11 @@ func (a *automationService) DeleteSchedule(ctx context.Context, r *connect.Reque
 }
 
 func (a *automationService) CancelSchedules(ctx context.Context, r *connect.Request[pb.CancelSchedulesRequest]) (*connect.Response[pb.CancelSchedulesResponse], error) {
-	ids, err := a.s.o.Registry.CancelSchedules(ctx, r.Msg.Twin)
+	res, err := a.s.o.Registry.CancelSchedules(ctx, r.Msg.Twin)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&pb.CancelSchedulesResponse{Ids: ids}), nil
+	return connect.NewResponse(res), nil
 }
 
 func (a *automationService) PutRule(ctx context.Context, r *connect.Request[pb.PutRuleRequest]) (*connect.Response[pb.PutRuleResponse], error) {

@@ -316,7 +316,7 @@ func scheduleNext(a *app) *cobra.Command {
 
 func scheduleCancel(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "cancel TWIN", Short: "Remove all schedules that act on a twin", Example: "  pollux schedule cancel lamp1", Args: exactly("TWIN"),
+		Use: "cancel TWIN", Short: "Remove the schedules that name a twin, and show what else acts on it at times", Example: "  pollux schedule cancel lamp1", Args: exactly("TWIN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := a.dial()
 			if err != nil {
@@ -331,7 +331,10 @@ func scheduleCancel(a *app) *cobra.Command {
 					row(w, "schedule "+id+" is removed")
 				}
 				if len(res.Msg.Ids) == 0 {
-					row(w, "no schedule acts on "+args[0])
+					row(w, "no schedule names "+args[0])
+				}
+				for _, u := range res.Msg.Left {
+					row(w, u.Kind+" "+u.Id+" is left: it acts on the twin at times through "+u.Reason+", and may be for others too")
 				}
 			})
 		},

@@ -3041,8 +3041,12 @@ func (x *CancelSchedulesRequest) GetTwin() string {
 }
 
 type CancelSchedulesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The schedules that were deleted: they name the twin.
+	Ids []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	// What acts on the twin at times as well and is left, because it is for other twins too: schedules that reach it through a system, a zone, an
+	// interface, a model or labels, and rules that are looked at at times.
+	Left          []*LeftUnit `protobuf:"bytes,2,rep,name=left,proto3" json:"left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3084,6 +3088,76 @@ func (x *CancelSchedulesResponse) GetIds() []string {
 	return nil
 }
 
+func (x *CancelSchedulesResponse) GetLeft() []*LeftUnit {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+// LeftUnit is a schedule or a rule that was not deleted.
+type LeftUnit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// schedule or rule.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Id   string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// How it reaches the twin.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeftUnit) Reset() {
+	*x = LeftUnit{}
+	mi := &file_pollux_v1_automation_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeftUnit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeftUnit) ProtoMessage() {}
+
+func (x *LeftUnit) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_automation_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeftUnit.ProtoReflect.Descriptor instead.
+func (*LeftUnit) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *LeftUnit) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *LeftUnit) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LeftUnit) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Selection is which twins something is about; all that is set holds together. Nothing set: all twins of the project.
 type Selection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3101,7 +3175,7 @@ type Selection struct {
 
 func (x *Selection) Reset() {
 	*x = Selection{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[32]
+	mi := &file_pollux_v1_automation_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3113,7 +3187,7 @@ func (x *Selection) String() string {
 func (*Selection) ProtoMessage() {}
 
 func (x *Selection) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[32]
+	mi := &file_pollux_v1_automation_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3126,7 +3200,7 @@ func (x *Selection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selection.ProtoReflect.Descriptor instead.
 func (*Selection) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{32}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Selection) GetTwins() []string {
@@ -3198,7 +3272,7 @@ type Trigger struct {
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[33]
+	mi := &file_pollux_v1_automation_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3284,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[33]
+	mi := &file_pollux_v1_automation_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3297,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{33}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Trigger) GetOn() isTrigger_On {
@@ -3370,7 +3444,7 @@ type PropertyTrigger struct {
 
 func (x *PropertyTrigger) Reset() {
 	*x = PropertyTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	mi := &file_pollux_v1_automation_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3382,7 +3456,7 @@ func (x *PropertyTrigger) String() string {
 func (*PropertyTrigger) ProtoMessage() {}
 
 func (x *PropertyTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[34]
+	mi := &file_pollux_v1_automation_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3395,7 +3469,7 @@ func (x *PropertyTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PropertyTrigger.ProtoReflect.Descriptor instead.
 func (*PropertyTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{34}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PropertyTrigger) GetOf() *Selection {
@@ -3424,7 +3498,7 @@ type EventTrigger struct {
 
 func (x *EventTrigger) Reset() {
 	*x = EventTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	mi := &file_pollux_v1_automation_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3436,7 +3510,7 @@ func (x *EventTrigger) String() string {
 func (*EventTrigger) ProtoMessage() {}
 
 func (x *EventTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[35]
+	mi := &file_pollux_v1_automation_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3449,7 +3523,7 @@ func (x *EventTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventTrigger.ProtoReflect.Descriptor instead.
 func (*EventTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{35}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *EventTrigger) GetOf() *Selection {
@@ -3479,7 +3553,7 @@ type AbsentTrigger struct {
 
 func (x *AbsentTrigger) Reset() {
 	*x = AbsentTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[36]
+	mi := &file_pollux_v1_automation_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3491,7 +3565,7 @@ func (x *AbsentTrigger) String() string {
 func (*AbsentTrigger) ProtoMessage() {}
 
 func (x *AbsentTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[36]
+	mi := &file_pollux_v1_automation_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3504,7 +3578,7 @@ func (x *AbsentTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbsentTrigger.ProtoReflect.Descriptor instead.
 func (*AbsentTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{36}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AbsentTrigger) GetOf() *Selection {
@@ -3540,7 +3614,7 @@ type CommandTrigger struct {
 
 func (x *CommandTrigger) Reset() {
 	*x = CommandTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[37]
+	mi := &file_pollux_v1_automation_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3552,7 +3626,7 @@ func (x *CommandTrigger) String() string {
 func (*CommandTrigger) ProtoMessage() {}
 
 func (x *CommandTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[37]
+	mi := &file_pollux_v1_automation_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3565,7 +3639,7 @@ func (x *CommandTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandTrigger.ProtoReflect.Descriptor instead.
 func (*CommandTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{37}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CommandTrigger) GetOf() *Selection {
@@ -3592,7 +3666,7 @@ type NodeTrigger struct {
 
 func (x *NodeTrigger) Reset() {
 	*x = NodeTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[38]
+	mi := &file_pollux_v1_automation_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3604,7 +3678,7 @@ func (x *NodeTrigger) String() string {
 func (*NodeTrigger) ProtoMessage() {}
 
 func (x *NodeTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[38]
+	mi := &file_pollux_v1_automation_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3617,7 +3691,7 @@ func (x *NodeTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeTrigger.ProtoReflect.Descriptor instead.
 func (*NodeTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{38}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{39}
 }
 
 // WebhookTrigger: somebody posted to /hooks/PROJECT/@rule/NAME with the secret, as bearer token or `?token=`. In the condition `value` is the body: JSON, or
@@ -3634,7 +3708,7 @@ type WebhookTrigger struct {
 
 func (x *WebhookTrigger) Reset() {
 	*x = WebhookTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[39]
+	mi := &file_pollux_v1_automation_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3646,7 +3720,7 @@ func (x *WebhookTrigger) String() string {
 func (*WebhookTrigger) ProtoMessage() {}
 
 func (x *WebhookTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[39]
+	mi := &file_pollux_v1_automation_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3659,7 +3733,7 @@ func (x *WebhookTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookTrigger.ProtoReflect.Descriptor instead.
 func (*WebhookTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{39}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *WebhookTrigger) GetSecret() string {
@@ -3687,7 +3761,7 @@ type TopicTrigger struct {
 
 func (x *TopicTrigger) Reset() {
 	*x = TopicTrigger{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[40]
+	mi := &file_pollux_v1_automation_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3699,7 +3773,7 @@ func (x *TopicTrigger) String() string {
 func (*TopicTrigger) ProtoMessage() {}
 
 func (x *TopicTrigger) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[40]
+	mi := &file_pollux_v1_automation_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3712,7 +3786,7 @@ func (x *TopicTrigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopicTrigger.ProtoReflect.Descriptor instead.
 func (*TopicTrigger) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{40}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TopicTrigger) GetTopic() string {
@@ -3775,7 +3849,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[41]
+	mi := &file_pollux_v1_automation_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3787,7 +3861,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[41]
+	mi := &file_pollux_v1_automation_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3800,7 +3874,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{41}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Rule) GetId() string {
@@ -3998,7 +4072,7 @@ type RuleState struct {
 
 func (x *RuleState) Reset() {
 	*x = RuleState{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[42]
+	mi := &file_pollux_v1_automation_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4010,7 +4084,7 @@ func (x *RuleState) String() string {
 func (*RuleState) ProtoMessage() {}
 
 func (x *RuleState) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[42]
+	mi := &file_pollux_v1_automation_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4023,7 +4097,7 @@ func (x *RuleState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleState.ProtoReflect.Descriptor instead.
 func (*RuleState) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{42}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RuleState) GetActive() uint32 {
@@ -4132,7 +4206,7 @@ type Evaluation struct {
 
 func (x *Evaluation) Reset() {
 	*x = Evaluation{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[43]
+	mi := &file_pollux_v1_automation_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4144,7 +4218,7 @@ func (x *Evaluation) String() string {
 func (*Evaluation) ProtoMessage() {}
 
 func (x *Evaluation) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[43]
+	mi := &file_pollux_v1_automation_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4157,7 +4231,7 @@ func (x *Evaluation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evaluation.ProtoReflect.Descriptor instead.
 func (*Evaluation) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{43}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Evaluation) GetTime() *timestamppb.Timestamp {
@@ -4225,7 +4299,7 @@ type PutRuleRequest struct {
 
 func (x *PutRuleRequest) Reset() {
 	*x = PutRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[44]
+	mi := &file_pollux_v1_automation_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4237,7 +4311,7 @@ func (x *PutRuleRequest) String() string {
 func (*PutRuleRequest) ProtoMessage() {}
 
 func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[44]
+	mi := &file_pollux_v1_automation_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4250,7 +4324,7 @@ func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleRequest.ProtoReflect.Descriptor instead.
 func (*PutRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{44}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PutRuleRequest) GetRule() *Rule {
@@ -4271,7 +4345,7 @@ type PutRuleResponse struct {
 
 func (x *PutRuleResponse) Reset() {
 	*x = PutRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[45]
+	mi := &file_pollux_v1_automation_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4283,7 +4357,7 @@ func (x *PutRuleResponse) String() string {
 func (*PutRuleResponse) ProtoMessage() {}
 
 func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[45]
+	mi := &file_pollux_v1_automation_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4296,7 +4370,7 @@ func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleResponse.ProtoReflect.Descriptor instead.
 func (*PutRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{45}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PutRuleResponse) GetRule() *Rule {
@@ -4322,7 +4396,7 @@ type GetRuleRequest struct {
 
 func (x *GetRuleRequest) Reset() {
 	*x = GetRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[46]
+	mi := &file_pollux_v1_automation_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4334,7 +4408,7 @@ func (x *GetRuleRequest) String() string {
 func (*GetRuleRequest) ProtoMessage() {}
 
 func (x *GetRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[46]
+	mi := &file_pollux_v1_automation_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4347,7 +4421,7 @@ func (x *GetRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRuleRequest.ProtoReflect.Descriptor instead.
 func (*GetRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{46}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetRuleRequest) GetId() string {
@@ -4367,7 +4441,7 @@ type GetRuleResponse struct {
 
 func (x *GetRuleResponse) Reset() {
 	*x = GetRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[47]
+	mi := &file_pollux_v1_automation_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4379,7 +4453,7 @@ func (x *GetRuleResponse) String() string {
 func (*GetRuleResponse) ProtoMessage() {}
 
 func (x *GetRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[47]
+	mi := &file_pollux_v1_automation_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4392,7 +4466,7 @@ func (x *GetRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRuleResponse.ProtoReflect.Descriptor instead.
 func (*GetRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{47}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetRuleResponse) GetRule() *Rule {
@@ -4420,7 +4494,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[48]
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4432,7 +4506,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[48]
+	mi := &file_pollux_v1_automation_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4445,7 +4519,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{48}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListRulesRequest) GetProject() string {
@@ -4481,7 +4555,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4493,7 +4567,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[49]
+	mi := &file_pollux_v1_automation_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4506,7 +4580,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{49}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -4539,7 +4613,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4551,7 +4625,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[50]
+	mi := &file_pollux_v1_automation_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4564,7 +4638,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{50}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DeleteRuleRequest) GetId() string {
@@ -4582,7 +4656,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4594,7 +4668,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[51]
+	mi := &file_pollux_v1_automation_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4607,7 +4681,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{51}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{52}
 }
 
 type WhyRuleRequest struct {
@@ -4621,7 +4695,7 @@ type WhyRuleRequest struct {
 
 func (x *WhyRuleRequest) Reset() {
 	*x = WhyRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4633,7 +4707,7 @@ func (x *WhyRuleRequest) String() string {
 func (*WhyRuleRequest) ProtoMessage() {}
 
 func (x *WhyRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[52]
+	mi := &file_pollux_v1_automation_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4646,7 +4720,7 @@ func (x *WhyRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRuleRequest.ProtoReflect.Descriptor instead.
 func (*WhyRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{52}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WhyRuleRequest) GetId() string {
@@ -4680,7 +4754,7 @@ type WhyRuleResponse struct {
 
 func (x *WhyRuleResponse) Reset() {
 	*x = WhyRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4692,7 +4766,7 @@ func (x *WhyRuleResponse) String() string {
 func (*WhyRuleResponse) ProtoMessage() {}
 
 func (x *WhyRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[53]
+	mi := &file_pollux_v1_automation_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4705,7 +4779,7 @@ func (x *WhyRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRuleResponse.ProtoReflect.Descriptor instead.
 func (*WhyRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{53}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *WhyRuleResponse) GetState() *RuleState {
@@ -4760,7 +4834,7 @@ type TestRuleRequest struct {
 
 func (x *TestRuleRequest) Reset() {
 	*x = TestRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4772,7 +4846,7 @@ func (x *TestRuleRequest) String() string {
 func (*TestRuleRequest) ProtoMessage() {}
 
 func (x *TestRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[54]
+	mi := &file_pollux_v1_automation_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4785,7 +4859,7 @@ func (x *TestRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRuleRequest.ProtoReflect.Descriptor instead.
 func (*TestRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{54}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *TestRuleRequest) GetId() string {
@@ -4834,7 +4908,7 @@ type TestRuleResponse struct {
 
 func (x *TestRuleResponse) Reset() {
 	*x = TestRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4846,7 +4920,7 @@ func (x *TestRuleResponse) String() string {
 func (*TestRuleResponse) ProtoMessage() {}
 
 func (x *TestRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[55]
+	mi := &file_pollux_v1_automation_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4859,7 +4933,7 @@ func (x *TestRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRuleResponse.ProtoReflect.Descriptor instead.
 func (*TestRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{55}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TestRuleResponse) GetEvaluation() *Evaluation {
@@ -4893,7 +4967,7 @@ type DryRunRuleRequest struct {
 
 func (x *DryRunRuleRequest) Reset() {
 	*x = DryRunRuleRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4905,7 +4979,7 @@ func (x *DryRunRuleRequest) String() string {
 func (*DryRunRuleRequest) ProtoMessage() {}
 
 func (x *DryRunRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[56]
+	mi := &file_pollux_v1_automation_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4918,7 +4992,7 @@ func (x *DryRunRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryRunRuleRequest.ProtoReflect.Descriptor instead.
 func (*DryRunRuleRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{56}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DryRunRuleRequest) GetId() string {
@@ -4975,7 +5049,7 @@ type DryRunRuleResponse struct {
 
 func (x *DryRunRuleResponse) Reset() {
 	*x = DryRunRuleResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4987,7 +5061,7 @@ func (x *DryRunRuleResponse) String() string {
 func (*DryRunRuleResponse) ProtoMessage() {}
 
 func (x *DryRunRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[57]
+	mi := &file_pollux_v1_automation_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5000,7 +5074,7 @@ func (x *DryRunRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryRunRuleResponse.ProtoReflect.Descriptor instead.
 func (*DryRunRuleResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{57}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DryRunRuleResponse) GetFirings() []*DryFiring {
@@ -5067,7 +5141,7 @@ type DryFiring struct {
 
 func (x *DryFiring) Reset() {
 	*x = DryFiring{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5079,7 +5153,7 @@ func (x *DryFiring) String() string {
 func (*DryFiring) ProtoMessage() {}
 
 func (x *DryFiring) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[58]
+	mi := &file_pollux_v1_automation_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5092,7 +5166,7 @@ func (x *DryFiring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DryFiring.ProtoReflect.Descriptor instead.
 func (*DryFiring) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{58}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DryFiring) GetTime() *timestamppb.Timestamp {
@@ -5152,7 +5226,7 @@ type RuleTemplate struct {
 
 func (x *RuleTemplate) Reset() {
 	*x = RuleTemplate{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5164,7 +5238,7 @@ func (x *RuleTemplate) String() string {
 func (*RuleTemplate) ProtoMessage() {}
 
 func (x *RuleTemplate) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[59]
+	mi := &file_pollux_v1_automation_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5177,7 +5251,7 @@ func (x *RuleTemplate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleTemplate.ProtoReflect.Descriptor instead.
 func (*RuleTemplate) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{59}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RuleTemplate) GetName() string {
@@ -5231,7 +5305,7 @@ type TemplateParameter struct {
 
 func (x *TemplateParameter) Reset() {
 	*x = TemplateParameter{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5243,7 +5317,7 @@ func (x *TemplateParameter) String() string {
 func (*TemplateParameter) ProtoMessage() {}
 
 func (x *TemplateParameter) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[60]
+	mi := &file_pollux_v1_automation_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5256,7 +5330,7 @@ func (x *TemplateParameter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TemplateParameter.ProtoReflect.Descriptor instead.
 func (*TemplateParameter) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{60}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *TemplateParameter) GetName() string {
@@ -5302,7 +5376,7 @@ type ListRuleTemplatesRequest struct {
 
 func (x *ListRuleTemplatesRequest) Reset() {
 	*x = ListRuleTemplatesRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5314,7 +5388,7 @@ func (x *ListRuleTemplatesRequest) String() string {
 func (*ListRuleTemplatesRequest) ProtoMessage() {}
 
 func (x *ListRuleTemplatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[61]
+	mi := &file_pollux_v1_automation_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5327,7 +5401,7 @@ func (x *ListRuleTemplatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRuleTemplatesRequest.ProtoReflect.Descriptor instead.
 func (*ListRuleTemplatesRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{61}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{62}
 }
 
 type ListRuleTemplatesResponse struct {
@@ -5339,7 +5413,7 @@ type ListRuleTemplatesResponse struct {
 
 func (x *ListRuleTemplatesResponse) Reset() {
 	*x = ListRuleTemplatesResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5351,7 +5425,7 @@ func (x *ListRuleTemplatesResponse) String() string {
 func (*ListRuleTemplatesResponse) ProtoMessage() {}
 
 func (x *ListRuleTemplatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[62]
+	mi := &file_pollux_v1_automation_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5364,7 +5438,7 @@ func (x *ListRuleTemplatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRuleTemplatesResponse.ProtoReflect.Descriptor instead.
 func (*ListRuleTemplatesResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{62}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ListRuleTemplatesResponse) GetTemplates() []*RuleTemplate {
@@ -5386,7 +5460,7 @@ type FillRuleTemplateRequest struct {
 
 func (x *FillRuleTemplateRequest) Reset() {
 	*x = FillRuleTemplateRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5398,7 +5472,7 @@ func (x *FillRuleTemplateRequest) String() string {
 func (*FillRuleTemplateRequest) ProtoMessage() {}
 
 func (x *FillRuleTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[63]
+	mi := &file_pollux_v1_automation_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5411,7 +5485,7 @@ func (x *FillRuleTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRuleTemplateRequest.ProtoReflect.Descriptor instead.
 func (*FillRuleTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{63}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *FillRuleTemplateRequest) GetTemplate() string {
@@ -5444,7 +5518,7 @@ type FillRuleTemplateResponse struct {
 
 func (x *FillRuleTemplateResponse) Reset() {
 	*x = FillRuleTemplateResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5456,7 +5530,7 @@ func (x *FillRuleTemplateResponse) String() string {
 func (*FillRuleTemplateResponse) ProtoMessage() {}
 
 func (x *FillRuleTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[64]
+	mi := &file_pollux_v1_automation_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5469,7 +5543,7 @@ func (x *FillRuleTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRuleTemplateResponse.ProtoReflect.Descriptor instead.
 func (*FillRuleTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{64}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *FillRuleTemplateResponse) GetRule() *Rule {
@@ -5522,7 +5596,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	mi := &file_pollux_v1_automation_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5534,7 +5608,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[65]
+	mi := &file_pollux_v1_automation_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5547,7 +5621,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{65}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Alarm) GetId() string {
@@ -5714,7 +5788,7 @@ type Escalation struct {
 
 func (x *Escalation) Reset() {
 	*x = Escalation{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[66]
+	mi := &file_pollux_v1_automation_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5726,7 +5800,7 @@ func (x *Escalation) String() string {
 func (*Escalation) ProtoMessage() {}
 
 func (x *Escalation) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[66]
+	mi := &file_pollux_v1_automation_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5739,7 +5813,7 @@ func (x *Escalation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Escalation.ProtoReflect.Descriptor instead.
 func (*Escalation) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{66}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Escalation) GetAfter() *durationpb.Duration {
@@ -5769,7 +5843,7 @@ type AlarmChange struct {
 
 func (x *AlarmChange) Reset() {
 	*x = AlarmChange{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[67]
+	mi := &file_pollux_v1_automation_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5781,7 +5855,7 @@ func (x *AlarmChange) String() string {
 func (*AlarmChange) ProtoMessage() {}
 
 func (x *AlarmChange) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[67]
+	mi := &file_pollux_v1_automation_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5794,7 +5868,7 @@ func (x *AlarmChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmChange.ProtoReflect.Descriptor instead.
 func (*AlarmChange) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{67}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *AlarmChange) GetTime() *timestamppb.Timestamp {
@@ -5840,7 +5914,7 @@ type RaiseAction struct {
 
 func (x *RaiseAction) Reset() {
 	*x = RaiseAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[68]
+	mi := &file_pollux_v1_automation_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5852,7 +5926,7 @@ func (x *RaiseAction) String() string {
 func (*RaiseAction) ProtoMessage() {}
 
 func (x *RaiseAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[68]
+	mi := &file_pollux_v1_automation_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5865,7 +5939,7 @@ func (x *RaiseAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAction.ProtoReflect.Descriptor instead.
 func (*RaiseAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{68}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RaiseAction) GetAlarm() string {
@@ -5906,7 +5980,7 @@ type ClearAction struct {
 
 func (x *ClearAction) Reset() {
 	*x = ClearAction{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[69]
+	mi := &file_pollux_v1_automation_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5918,7 +5992,7 @@ func (x *ClearAction) String() string {
 func (*ClearAction) ProtoMessage() {}
 
 func (x *ClearAction) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[69]
+	mi := &file_pollux_v1_automation_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5931,7 +6005,7 @@ func (x *ClearAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearAction.ProtoReflect.Descriptor instead.
 func (*ClearAction) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{69}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ClearAction) GetAlarm() string {
@@ -5954,7 +6028,7 @@ type RaiseAlarmRequest struct {
 
 func (x *RaiseAlarmRequest) Reset() {
 	*x = RaiseAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[70]
+	mi := &file_pollux_v1_automation_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5966,7 +6040,7 @@ func (x *RaiseAlarmRequest) String() string {
 func (*RaiseAlarmRequest) ProtoMessage() {}
 
 func (x *RaiseAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[70]
+	mi := &file_pollux_v1_automation_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5979,7 +6053,7 @@ func (x *RaiseAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAlarmRequest.ProtoReflect.Descriptor instead.
 func (*RaiseAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{70}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RaiseAlarmRequest) GetId() string {
@@ -6026,7 +6100,7 @@ type RaiseAlarmResponse struct {
 
 func (x *RaiseAlarmResponse) Reset() {
 	*x = RaiseAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[71]
+	mi := &file_pollux_v1_automation_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6038,7 +6112,7 @@ func (x *RaiseAlarmResponse) String() string {
 func (*RaiseAlarmResponse) ProtoMessage() {}
 
 func (x *RaiseAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[71]
+	mi := &file_pollux_v1_automation_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6051,7 +6125,7 @@ func (x *RaiseAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseAlarmResponse.ProtoReflect.Descriptor instead.
 func (*RaiseAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{71}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *RaiseAlarmResponse) GetAlarm() *Alarm {
@@ -6070,7 +6144,7 @@ type GetAlarmRequest struct {
 
 func (x *GetAlarmRequest) Reset() {
 	*x = GetAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[72]
+	mi := &file_pollux_v1_automation_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6082,7 +6156,7 @@ func (x *GetAlarmRequest) String() string {
 func (*GetAlarmRequest) ProtoMessage() {}
 
 func (x *GetAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[72]
+	mi := &file_pollux_v1_automation_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6095,7 +6169,7 @@ func (x *GetAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmRequest.ProtoReflect.Descriptor instead.
 func (*GetAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{72}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GetAlarmRequest) GetId() string {
@@ -6116,7 +6190,7 @@ type GetAlarmResponse struct {
 
 func (x *GetAlarmResponse) Reset() {
 	*x = GetAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[73]
+	mi := &file_pollux_v1_automation_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6128,7 +6202,7 @@ func (x *GetAlarmResponse) String() string {
 func (*GetAlarmResponse) ProtoMessage() {}
 
 func (x *GetAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[73]
+	mi := &file_pollux_v1_automation_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6141,7 +6215,7 @@ func (x *GetAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmResponse.ProtoReflect.Descriptor instead.
 func (*GetAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{73}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *GetAlarmResponse) GetAlarm() *Alarm {
@@ -6176,7 +6250,7 @@ type ListAlarmsRequest struct {
 
 func (x *ListAlarmsRequest) Reset() {
 	*x = ListAlarmsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[74]
+	mi := &file_pollux_v1_automation_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6188,7 +6262,7 @@ func (x *ListAlarmsRequest) String() string {
 func (*ListAlarmsRequest) ProtoMessage() {}
 
 func (x *ListAlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[74]
+	mi := &file_pollux_v1_automation_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6201,7 +6275,7 @@ func (x *ListAlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmsRequest.ProtoReflect.Descriptor instead.
 func (*ListAlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{74}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ListAlarmsRequest) GetProject() string {
@@ -6263,7 +6337,7 @@ type ListAlarmsResponse struct {
 
 func (x *ListAlarmsResponse) Reset() {
 	*x = ListAlarmsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[75]
+	mi := &file_pollux_v1_automation_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6275,7 +6349,7 @@ func (x *ListAlarmsResponse) String() string {
 func (*ListAlarmsResponse) ProtoMessage() {}
 
 func (x *ListAlarmsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[75]
+	mi := &file_pollux_v1_automation_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6288,7 +6362,7 @@ func (x *ListAlarmsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmsResponse.ProtoReflect.Descriptor instead.
 func (*ListAlarmsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{75}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ListAlarmsResponse) GetAlarms() []*Alarm {
@@ -6322,7 +6396,7 @@ type ChangeAlarmRequest struct {
 
 func (x *ChangeAlarmRequest) Reset() {
 	*x = ChangeAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[76]
+	mi := &file_pollux_v1_automation_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6334,7 +6408,7 @@ func (x *ChangeAlarmRequest) String() string {
 func (*ChangeAlarmRequest) ProtoMessage() {}
 
 func (x *ChangeAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[76]
+	mi := &file_pollux_v1_automation_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6347,7 +6421,7 @@ func (x *ChangeAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeAlarmRequest.ProtoReflect.Descriptor instead.
 func (*ChangeAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{76}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ChangeAlarmRequest) GetId() string {
@@ -6446,7 +6520,7 @@ type ChangeAlarmResponse struct {
 
 func (x *ChangeAlarmResponse) Reset() {
 	*x = ChangeAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[77]
+	mi := &file_pollux_v1_automation_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6458,7 +6532,7 @@ func (x *ChangeAlarmResponse) String() string {
 func (*ChangeAlarmResponse) ProtoMessage() {}
 
 func (x *ChangeAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[77]
+	mi := &file_pollux_v1_automation_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6471,7 +6545,7 @@ func (x *ChangeAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeAlarmResponse.ProtoReflect.Descriptor instead.
 func (*ChangeAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{77}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ChangeAlarmResponse) GetAlarm() *Alarm {
@@ -6490,7 +6564,7 @@ type DeleteAlarmRequest struct {
 
 func (x *DeleteAlarmRequest) Reset() {
 	*x = DeleteAlarmRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[78]
+	mi := &file_pollux_v1_automation_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6502,7 +6576,7 @@ func (x *DeleteAlarmRequest) String() string {
 func (*DeleteAlarmRequest) ProtoMessage() {}
 
 func (x *DeleteAlarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[78]
+	mi := &file_pollux_v1_automation_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6515,7 +6589,7 @@ func (x *DeleteAlarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlarmRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAlarmRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{78}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *DeleteAlarmRequest) GetId() string {
@@ -6533,7 +6607,7 @@ type DeleteAlarmResponse struct {
 
 func (x *DeleteAlarmResponse) Reset() {
 	*x = DeleteAlarmResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[79]
+	mi := &file_pollux_v1_automation_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6545,7 +6619,7 @@ func (x *DeleteAlarmResponse) String() string {
 func (*DeleteAlarmResponse) ProtoMessage() {}
 
 func (x *DeleteAlarmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[79]
+	mi := &file_pollux_v1_automation_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6558,7 +6632,7 @@ func (x *DeleteAlarmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlarmResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAlarmResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{79}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{80}
 }
 
 type CountAlarmsRequest struct {
@@ -6570,7 +6644,7 @@ type CountAlarmsRequest struct {
 
 func (x *CountAlarmsRequest) Reset() {
 	*x = CountAlarmsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[80]
+	mi := &file_pollux_v1_automation_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6582,7 +6656,7 @@ func (x *CountAlarmsRequest) String() string {
 func (*CountAlarmsRequest) ProtoMessage() {}
 
 func (x *CountAlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[80]
+	mi := &file_pollux_v1_automation_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6595,7 +6669,7 @@ func (x *CountAlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountAlarmsRequest.ProtoReflect.Descriptor instead.
 func (*CountAlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{80}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *CountAlarmsRequest) GetProject() string {
@@ -6620,7 +6694,7 @@ type CountAlarmsResponse struct {
 
 func (x *CountAlarmsResponse) Reset() {
 	*x = CountAlarmsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[81]
+	mi := &file_pollux_v1_automation_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6632,7 +6706,7 @@ func (x *CountAlarmsResponse) String() string {
 func (*CountAlarmsResponse) ProtoMessage() {}
 
 func (x *CountAlarmsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[81]
+	mi := &file_pollux_v1_automation_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6645,7 +6719,7 @@ func (x *CountAlarmsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountAlarmsResponse.ProtoReflect.Descriptor instead.
 func (*CountAlarmsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{81}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *CountAlarmsResponse) GetActive() uint32 {
@@ -6704,7 +6778,7 @@ type ListFiringsRequest struct {
 
 func (x *ListFiringsRequest) Reset() {
 	*x = ListFiringsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[82]
+	mi := &file_pollux_v1_automation_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6716,7 +6790,7 @@ func (x *ListFiringsRequest) String() string {
 func (*ListFiringsRequest) ProtoMessage() {}
 
 func (x *ListFiringsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[82]
+	mi := &file_pollux_v1_automation_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6729,7 +6803,7 @@ func (x *ListFiringsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFiringsRequest.ProtoReflect.Descriptor instead.
 func (*ListFiringsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{82}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListFiringsRequest) GetProject() string {
@@ -6802,7 +6876,7 @@ type ListFiringsResponse struct {
 
 func (x *ListFiringsResponse) Reset() {
 	*x = ListFiringsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[83]
+	mi := &file_pollux_v1_automation_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6814,7 +6888,7 @@ func (x *ListFiringsResponse) String() string {
 func (*ListFiringsResponse) ProtoMessage() {}
 
 func (x *ListFiringsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[83]
+	mi := &file_pollux_v1_automation_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6827,7 +6901,7 @@ func (x *ListFiringsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFiringsResponse.ProtoReflect.Descriptor instead.
 func (*ListFiringsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{83}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListFiringsResponse) GetFirings() []*Firing {
@@ -6879,7 +6953,7 @@ type Firing struct {
 
 func (x *Firing) Reset() {
 	*x = Firing{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[84]
+	mi := &file_pollux_v1_automation_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6891,7 +6965,7 @@ func (x *Firing) String() string {
 func (*Firing) ProtoMessage() {}
 
 func (x *Firing) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[84]
+	mi := &file_pollux_v1_automation_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6904,7 +6978,7 @@ func (x *Firing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Firing.ProtoReflect.Descriptor instead.
 func (*Firing) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{84}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Firing) GetSchedule() string {
@@ -6976,7 +7050,7 @@ type ClockChange struct {
 
 func (x *ClockChange) Reset() {
 	*x = ClockChange{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[85]
+	mi := &file_pollux_v1_automation_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6988,7 +7062,7 @@ func (x *ClockChange) String() string {
 func (*ClockChange) ProtoMessage() {}
 
 func (x *ClockChange) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[85]
+	mi := &file_pollux_v1_automation_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7001,7 +7075,7 @@ func (x *ClockChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockChange.ProtoReflect.Descriptor instead.
 func (*ClockChange) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{85}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ClockChange) GetZone() string {
@@ -7049,7 +7123,7 @@ type AlarmSpell struct {
 
 func (x *AlarmSpell) Reset() {
 	*x = AlarmSpell{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[86]
+	mi := &file_pollux_v1_automation_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7061,7 +7135,7 @@ func (x *AlarmSpell) String() string {
 func (*AlarmSpell) ProtoMessage() {}
 
 func (x *AlarmSpell) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[86]
+	mi := &file_pollux_v1_automation_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7074,7 +7148,7 @@ func (x *AlarmSpell) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmSpell.ProtoReflect.Descriptor instead.
 func (*AlarmSpell) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{86}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *AlarmSpell) GetAlarm() string {
@@ -7176,7 +7250,7 @@ type AlarmFilter struct {
 
 func (x *AlarmFilter) Reset() {
 	*x = AlarmFilter{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[87]
+	mi := &file_pollux_v1_automation_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7188,7 +7262,7 @@ func (x *AlarmFilter) String() string {
 func (*AlarmFilter) ProtoMessage() {}
 
 func (x *AlarmFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[87]
+	mi := &file_pollux_v1_automation_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7201,7 +7275,7 @@ func (x *AlarmFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmFilter.ProtoReflect.Descriptor instead.
 func (*AlarmFilter) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{87}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *AlarmFilter) GetProject() string {
@@ -7271,7 +7345,7 @@ type ListAlarmSpellsRequest struct {
 
 func (x *ListAlarmSpellsRequest) Reset() {
 	*x = ListAlarmSpellsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[88]
+	mi := &file_pollux_v1_automation_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7283,7 +7357,7 @@ func (x *ListAlarmSpellsRequest) String() string {
 func (*ListAlarmSpellsRequest) ProtoMessage() {}
 
 func (x *ListAlarmSpellsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[88]
+	mi := &file_pollux_v1_automation_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7296,7 +7370,7 @@ func (x *ListAlarmSpellsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmSpellsRequest.ProtoReflect.Descriptor instead.
 func (*ListAlarmSpellsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{88}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ListAlarmSpellsRequest) GetFilter() *AlarmFilter {
@@ -7332,7 +7406,7 @@ type ListAlarmSpellsResponse struct {
 
 func (x *ListAlarmSpellsResponse) Reset() {
 	*x = ListAlarmSpellsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[89]
+	mi := &file_pollux_v1_automation_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7344,7 +7418,7 @@ func (x *ListAlarmSpellsResponse) String() string {
 func (*ListAlarmSpellsResponse) ProtoMessage() {}
 
 func (x *ListAlarmSpellsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[89]
+	mi := &file_pollux_v1_automation_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7357,7 +7431,7 @@ func (x *ListAlarmSpellsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAlarmSpellsResponse.ProtoReflect.Descriptor instead.
 func (*ListAlarmSpellsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{89}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ListAlarmSpellsResponse) GetSpells() []*AlarmSpell {
@@ -7398,7 +7472,7 @@ type GetAlarmStatisticsRequest struct {
 
 func (x *GetAlarmStatisticsRequest) Reset() {
 	*x = GetAlarmStatisticsRequest{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[90]
+	mi := &file_pollux_v1_automation_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7410,7 +7484,7 @@ func (x *GetAlarmStatisticsRequest) String() string {
 func (*GetAlarmStatisticsRequest) ProtoMessage() {}
 
 func (x *GetAlarmStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[90]
+	mi := &file_pollux_v1_automation_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7423,7 +7497,7 @@ func (x *GetAlarmStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*GetAlarmStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{90}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *GetAlarmStatisticsRequest) GetFilter() *AlarmFilter {
@@ -7485,7 +7559,7 @@ type GetAlarmStatisticsResponse struct {
 
 func (x *GetAlarmStatisticsResponse) Reset() {
 	*x = GetAlarmStatisticsResponse{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[91]
+	mi := &file_pollux_v1_automation_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7497,7 +7571,7 @@ func (x *GetAlarmStatisticsResponse) String() string {
 func (*GetAlarmStatisticsResponse) ProtoMessage() {}
 
 func (x *GetAlarmStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[91]
+	mi := &file_pollux_v1_automation_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7510,7 +7584,7 @@ func (x *GetAlarmStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAlarmStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*GetAlarmStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{91}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *GetAlarmStatisticsResponse) GetTotal() *AlarmFigures {
@@ -7586,7 +7660,7 @@ type AlarmFigures struct {
 
 func (x *AlarmFigures) Reset() {
 	*x = AlarmFigures{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[92]
+	mi := &file_pollux_v1_automation_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7598,7 +7672,7 @@ func (x *AlarmFigures) String() string {
 func (*AlarmFigures) ProtoMessage() {}
 
 func (x *AlarmFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[92]
+	mi := &file_pollux_v1_automation_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7611,7 +7685,7 @@ func (x *AlarmFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmFigures.ProtoReflect.Descriptor instead.
 func (*AlarmFigures) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{92}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *AlarmFigures) GetGroup() string {
@@ -7695,7 +7769,7 @@ type AlarmBar struct {
 
 func (x *AlarmBar) Reset() {
 	*x = AlarmBar{}
-	mi := &file_pollux_v1_automation_proto_msgTypes[93]
+	mi := &file_pollux_v1_automation_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7707,7 +7781,7 @@ func (x *AlarmBar) String() string {
 func (*AlarmBar) ProtoMessage() {}
 
 func (x *AlarmBar) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_automation_proto_msgTypes[93]
+	mi := &file_pollux_v1_automation_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7720,7 +7794,7 @@ func (x *AlarmBar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmBar.ProtoReflect.Descriptor instead.
 func (*AlarmBar) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{93}
+	return file_pollux_v1_automation_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *AlarmBar) GetStart() *timestamppb.Timestamp {
@@ -7960,9 +8034,14 @@ const file_pollux_v1_automation_proto_rawDesc = "" +
 	"\x16DeleteScheduleResponse\"8\n" +
 	"\x16CancelSchedulesRequest\x12\x1e\n" +
 	"\x04twin\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x04twin\"+\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x84\x02R\x04twin\"T\n" +
 	"\x17CancelSchedulesResponse\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\tR\x03ids\"\xd5\x02\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\x12'\n" +
+	"\x04left\x18\x02 \x03(\v2\x13.pollux.v1.LeftUnitR\x04left\"F\n" +
+	"\bLeftUnit\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xd5\x02\n" +
 	"\tSelection\x12\x1f\n" +
 	"\x05twins\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05twins\x12\x1c\n" +
 	"\x04zone\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x04zone\x12 \n" +
@@ -8460,7 +8539,7 @@ func file_pollux_v1_automation_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_automation_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 107)
+var file_pollux_v1_automation_proto_msgTypes = make([]protoimpl.MessageInfo, 108)
 var file_pollux_v1_automation_proto_goTypes = []any{
 	(Missed)(0),                        // 0: pollux.v1.Missed
 	(RetryOn)(0),                       // 1: pollux.v1.RetryOn
@@ -8502,314 +8581,316 @@ var file_pollux_v1_automation_proto_goTypes = []any{
 	(*DeleteScheduleResponse)(nil),     // 37: pollux.v1.DeleteScheduleResponse
 	(*CancelSchedulesRequest)(nil),     // 38: pollux.v1.CancelSchedulesRequest
 	(*CancelSchedulesResponse)(nil),    // 39: pollux.v1.CancelSchedulesResponse
-	(*Selection)(nil),                  // 40: pollux.v1.Selection
-	(*Trigger)(nil),                    // 41: pollux.v1.Trigger
-	(*PropertyTrigger)(nil),            // 42: pollux.v1.PropertyTrigger
-	(*EventTrigger)(nil),               // 43: pollux.v1.EventTrigger
-	(*AbsentTrigger)(nil),              // 44: pollux.v1.AbsentTrigger
-	(*CommandTrigger)(nil),             // 45: pollux.v1.CommandTrigger
-	(*NodeTrigger)(nil),                // 46: pollux.v1.NodeTrigger
-	(*WebhookTrigger)(nil),             // 47: pollux.v1.WebhookTrigger
-	(*TopicTrigger)(nil),               // 48: pollux.v1.TopicTrigger
-	(*Rule)(nil),                       // 49: pollux.v1.Rule
-	(*RuleState)(nil),                  // 50: pollux.v1.RuleState
-	(*Evaluation)(nil),                 // 51: pollux.v1.Evaluation
-	(*PutRuleRequest)(nil),             // 52: pollux.v1.PutRuleRequest
-	(*PutRuleResponse)(nil),            // 53: pollux.v1.PutRuleResponse
-	(*GetRuleRequest)(nil),             // 54: pollux.v1.GetRuleRequest
-	(*GetRuleResponse)(nil),            // 55: pollux.v1.GetRuleResponse
-	(*ListRulesRequest)(nil),           // 56: pollux.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),          // 57: pollux.v1.ListRulesResponse
-	(*DeleteRuleRequest)(nil),          // 58: pollux.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),         // 59: pollux.v1.DeleteRuleResponse
-	(*WhyRuleRequest)(nil),             // 60: pollux.v1.WhyRuleRequest
-	(*WhyRuleResponse)(nil),            // 61: pollux.v1.WhyRuleResponse
-	(*TestRuleRequest)(nil),            // 62: pollux.v1.TestRuleRequest
-	(*TestRuleResponse)(nil),           // 63: pollux.v1.TestRuleResponse
-	(*DryRunRuleRequest)(nil),          // 64: pollux.v1.DryRunRuleRequest
-	(*DryRunRuleResponse)(nil),         // 65: pollux.v1.DryRunRuleResponse
-	(*DryFiring)(nil),                  // 66: pollux.v1.DryFiring
-	(*RuleTemplate)(nil),               // 67: pollux.v1.RuleTemplate
-	(*TemplateParameter)(nil),          // 68: pollux.v1.TemplateParameter
-	(*ListRuleTemplatesRequest)(nil),   // 69: pollux.v1.ListRuleTemplatesRequest
-	(*ListRuleTemplatesResponse)(nil),  // 70: pollux.v1.ListRuleTemplatesResponse
-	(*FillRuleTemplateRequest)(nil),    // 71: pollux.v1.FillRuleTemplateRequest
-	(*FillRuleTemplateResponse)(nil),   // 72: pollux.v1.FillRuleTemplateResponse
-	(*Alarm)(nil),                      // 73: pollux.v1.Alarm
-	(*Escalation)(nil),                 // 74: pollux.v1.Escalation
-	(*AlarmChange)(nil),                // 75: pollux.v1.AlarmChange
-	(*RaiseAction)(nil),                // 76: pollux.v1.RaiseAction
-	(*ClearAction)(nil),                // 77: pollux.v1.ClearAction
-	(*RaiseAlarmRequest)(nil),          // 78: pollux.v1.RaiseAlarmRequest
-	(*RaiseAlarmResponse)(nil),         // 79: pollux.v1.RaiseAlarmResponse
-	(*GetAlarmRequest)(nil),            // 80: pollux.v1.GetAlarmRequest
-	(*GetAlarmResponse)(nil),           // 81: pollux.v1.GetAlarmResponse
-	(*ListAlarmsRequest)(nil),          // 82: pollux.v1.ListAlarmsRequest
-	(*ListAlarmsResponse)(nil),         // 83: pollux.v1.ListAlarmsResponse
-	(*ChangeAlarmRequest)(nil),         // 84: pollux.v1.ChangeAlarmRequest
-	(*ChangeAlarmResponse)(nil),        // 85: pollux.v1.ChangeAlarmResponse
-	(*DeleteAlarmRequest)(nil),         // 86: pollux.v1.DeleteAlarmRequest
-	(*DeleteAlarmResponse)(nil),        // 87: pollux.v1.DeleteAlarmResponse
-	(*CountAlarmsRequest)(nil),         // 88: pollux.v1.CountAlarmsRequest
-	(*CountAlarmsResponse)(nil),        // 89: pollux.v1.CountAlarmsResponse
-	(*ListFiringsRequest)(nil),         // 90: pollux.v1.ListFiringsRequest
-	(*ListFiringsResponse)(nil),        // 91: pollux.v1.ListFiringsResponse
-	(*Firing)(nil),                     // 92: pollux.v1.Firing
-	(*ClockChange)(nil),                // 93: pollux.v1.ClockChange
-	(*AlarmSpell)(nil),                 // 94: pollux.v1.AlarmSpell
-	(*AlarmFilter)(nil),                // 95: pollux.v1.AlarmFilter
-	(*ListAlarmSpellsRequest)(nil),     // 96: pollux.v1.ListAlarmSpellsRequest
-	(*ListAlarmSpellsResponse)(nil),    // 97: pollux.v1.ListAlarmSpellsResponse
-	(*GetAlarmStatisticsRequest)(nil),  // 98: pollux.v1.GetAlarmStatisticsRequest
-	(*GetAlarmStatisticsResponse)(nil), // 99: pollux.v1.GetAlarmStatisticsResponse
-	(*AlarmFigures)(nil),               // 100: pollux.v1.AlarmFigures
-	(*AlarmBar)(nil),                   // 101: pollux.v1.AlarmBar
-	nil,                                // 102: pollux.v1.Targets.LabelsEntry
-	nil,                                // 103: pollux.v1.Step.RefusedEntry
-	nil,                                // 104: pollux.v1.Run.ValuesEntry
-	nil,                                // 105: pollux.v1.Selection.LabelsEntry
-	nil,                                // 106: pollux.v1.Evaluation.ValuesEntry
-	nil,                                // 107: pollux.v1.TestRuleRequest.ValuesEntry
-	nil,                                // 108: pollux.v1.DryFiring.ValuesEntry
-	nil,                                // 109: pollux.v1.FillRuleTemplateRequest.ValuesEntry
-	nil,                                // 110: pollux.v1.CountAlarmsResponse.BySeverityEntry
-	nil,                                // 111: pollux.v1.CountAlarmsResponse.ByZoneEntry
-	nil,                                // 112: pollux.v1.CountAlarmsResponse.ByTwinEntry
-	nil,                                // 113: pollux.v1.ListFiringsResponse.FaultsEntry
-	nil,                                // 114: pollux.v1.AlarmBar.RaisedEntry
-	(*timestamppb.Timestamp)(nil),      // 115: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 116: google.protobuf.Duration
-	(*structpb.Value)(nil),             // 117: google.protobuf.Value
+	(*LeftUnit)(nil),                   // 40: pollux.v1.LeftUnit
+	(*Selection)(nil),                  // 41: pollux.v1.Selection
+	(*Trigger)(nil),                    // 42: pollux.v1.Trigger
+	(*PropertyTrigger)(nil),            // 43: pollux.v1.PropertyTrigger
+	(*EventTrigger)(nil),               // 44: pollux.v1.EventTrigger
+	(*AbsentTrigger)(nil),              // 45: pollux.v1.AbsentTrigger
+	(*CommandTrigger)(nil),             // 46: pollux.v1.CommandTrigger
+	(*NodeTrigger)(nil),                // 47: pollux.v1.NodeTrigger
+	(*WebhookTrigger)(nil),             // 48: pollux.v1.WebhookTrigger
+	(*TopicTrigger)(nil),               // 49: pollux.v1.TopicTrigger
+	(*Rule)(nil),                       // 50: pollux.v1.Rule
+	(*RuleState)(nil),                  // 51: pollux.v1.RuleState
+	(*Evaluation)(nil),                 // 52: pollux.v1.Evaluation
+	(*PutRuleRequest)(nil),             // 53: pollux.v1.PutRuleRequest
+	(*PutRuleResponse)(nil),            // 54: pollux.v1.PutRuleResponse
+	(*GetRuleRequest)(nil),             // 55: pollux.v1.GetRuleRequest
+	(*GetRuleResponse)(nil),            // 56: pollux.v1.GetRuleResponse
+	(*ListRulesRequest)(nil),           // 57: pollux.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),          // 58: pollux.v1.ListRulesResponse
+	(*DeleteRuleRequest)(nil),          // 59: pollux.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),         // 60: pollux.v1.DeleteRuleResponse
+	(*WhyRuleRequest)(nil),             // 61: pollux.v1.WhyRuleRequest
+	(*WhyRuleResponse)(nil),            // 62: pollux.v1.WhyRuleResponse
+	(*TestRuleRequest)(nil),            // 63: pollux.v1.TestRuleRequest
+	(*TestRuleResponse)(nil),           // 64: pollux.v1.TestRuleResponse
+	(*DryRunRuleRequest)(nil),          // 65: pollux.v1.DryRunRuleRequest
+	(*DryRunRuleResponse)(nil),         // 66: pollux.v1.DryRunRuleResponse
+	(*DryFiring)(nil),                  // 67: pollux.v1.DryFiring
+	(*RuleTemplate)(nil),               // 68: pollux.v1.RuleTemplate
+	(*TemplateParameter)(nil),          // 69: pollux.v1.TemplateParameter
+	(*ListRuleTemplatesRequest)(nil),   // 70: pollux.v1.ListRuleTemplatesRequest
+	(*ListRuleTemplatesResponse)(nil),  // 71: pollux.v1.ListRuleTemplatesResponse
+	(*FillRuleTemplateRequest)(nil),    // 72: pollux.v1.FillRuleTemplateRequest
+	(*FillRuleTemplateResponse)(nil),   // 73: pollux.v1.FillRuleTemplateResponse
+	(*Alarm)(nil),                      // 74: pollux.v1.Alarm
+	(*Escalation)(nil),                 // 75: pollux.v1.Escalation
+	(*AlarmChange)(nil),                // 76: pollux.v1.AlarmChange
+	(*RaiseAction)(nil),                // 77: pollux.v1.RaiseAction
+	(*ClearAction)(nil),                // 78: pollux.v1.ClearAction
+	(*RaiseAlarmRequest)(nil),          // 79: pollux.v1.RaiseAlarmRequest
+	(*RaiseAlarmResponse)(nil),         // 80: pollux.v1.RaiseAlarmResponse
+	(*GetAlarmRequest)(nil),            // 81: pollux.v1.GetAlarmRequest
+	(*GetAlarmResponse)(nil),           // 82: pollux.v1.GetAlarmResponse
+	(*ListAlarmsRequest)(nil),          // 83: pollux.v1.ListAlarmsRequest
+	(*ListAlarmsResponse)(nil),         // 84: pollux.v1.ListAlarmsResponse
+	(*ChangeAlarmRequest)(nil),         // 85: pollux.v1.ChangeAlarmRequest
+	(*ChangeAlarmResponse)(nil),        // 86: pollux.v1.ChangeAlarmResponse
+	(*DeleteAlarmRequest)(nil),         // 87: pollux.v1.DeleteAlarmRequest
+	(*DeleteAlarmResponse)(nil),        // 88: pollux.v1.DeleteAlarmResponse
+	(*CountAlarmsRequest)(nil),         // 89: pollux.v1.CountAlarmsRequest
+	(*CountAlarmsResponse)(nil),        // 90: pollux.v1.CountAlarmsResponse
+	(*ListFiringsRequest)(nil),         // 91: pollux.v1.ListFiringsRequest
+	(*ListFiringsResponse)(nil),        // 92: pollux.v1.ListFiringsResponse
+	(*Firing)(nil),                     // 93: pollux.v1.Firing
+	(*ClockChange)(nil),                // 94: pollux.v1.ClockChange
+	(*AlarmSpell)(nil),                 // 95: pollux.v1.AlarmSpell
+	(*AlarmFilter)(nil),                // 96: pollux.v1.AlarmFilter
+	(*ListAlarmSpellsRequest)(nil),     // 97: pollux.v1.ListAlarmSpellsRequest
+	(*ListAlarmSpellsResponse)(nil),    // 98: pollux.v1.ListAlarmSpellsResponse
+	(*GetAlarmStatisticsRequest)(nil),  // 99: pollux.v1.GetAlarmStatisticsRequest
+	(*GetAlarmStatisticsResponse)(nil), // 100: pollux.v1.GetAlarmStatisticsResponse
+	(*AlarmFigures)(nil),               // 101: pollux.v1.AlarmFigures
+	(*AlarmBar)(nil),                   // 102: pollux.v1.AlarmBar
+	nil,                                // 103: pollux.v1.Targets.LabelsEntry
+	nil,                                // 104: pollux.v1.Step.RefusedEntry
+	nil,                                // 105: pollux.v1.Run.ValuesEntry
+	nil,                                // 106: pollux.v1.Selection.LabelsEntry
+	nil,                                // 107: pollux.v1.Evaluation.ValuesEntry
+	nil,                                // 108: pollux.v1.TestRuleRequest.ValuesEntry
+	nil,                                // 109: pollux.v1.DryFiring.ValuesEntry
+	nil,                                // 110: pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	nil,                                // 111: pollux.v1.CountAlarmsResponse.BySeverityEntry
+	nil,                                // 112: pollux.v1.CountAlarmsResponse.ByZoneEntry
+	nil,                                // 113: pollux.v1.CountAlarmsResponse.ByTwinEntry
+	nil,                                // 114: pollux.v1.ListFiringsResponse.FaultsEntry
+	nil,                                // 115: pollux.v1.AlarmBar.RaisedEntry
+	(*timestamppb.Timestamp)(nil),      // 116: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 117: google.protobuf.Duration
+	(*structpb.Value)(nil),             // 118: google.protobuf.Value
 }
 var file_pollux_v1_automation_proto_depIdxs = []int32{
-	115, // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
+	116, // 0: pollux.v1.Timing.at:type_name -> google.protobuf.Timestamp
 	9,   // 1: pollux.v1.Timing.every:type_name -> pollux.v1.Every
 	10,  // 2: pollux.v1.Timing.calendar:type_name -> pollux.v1.Calendar
 	11,  // 3: pollux.v1.Timing.sun:type_name -> pollux.v1.Sun
-	116, // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
-	115, // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
-	116, // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
+	117, // 4: pollux.v1.Every.period:type_name -> google.protobuf.Duration
+	116, // 5: pollux.v1.Every.from:type_name -> google.protobuf.Timestamp
+	117, // 6: pollux.v1.Sun.offset:type_name -> google.protobuf.Duration
 	12,  // 7: pollux.v1.Sun.place:type_name -> pollux.v1.Place
-	115, // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
-	115, // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
+	116, // 8: pollux.v1.Window.not_before:type_name -> google.protobuf.Timestamp
+	116, // 9: pollux.v1.Window.not_after:type_name -> google.protobuf.Timestamp
 	8,   // 10: pollux.v1.Schedule.timing:type_name -> pollux.v1.Timing
 	13,  // 11: pollux.v1.Schedule.windows:type_name -> pollux.v1.Window
-	116, // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
+	117, // 12: pollux.v1.Schedule.jitter:type_name -> google.protobuf.Duration
 	0,   // 13: pollux.v1.Schedule.missed:type_name -> pollux.v1.Missed
 	16,  // 14: pollux.v1.Schedule.actions:type_name -> pollux.v1.Action
-	115, // 15: pollux.v1.Schedule.update_time:type_name -> google.protobuf.Timestamp
-	115, // 16: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
-	115, // 17: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
+	116, // 15: pollux.v1.Schedule.update_time:type_name -> google.protobuf.Timestamp
+	116, // 16: pollux.v1.ScheduleState.next:type_name -> google.protobuf.Timestamp
+	116, // 17: pollux.v1.ScheduleState.last:type_name -> google.protobuf.Timestamp
 	20,  // 18: pollux.v1.Action.call:type_name -> pollux.v1.CallAction
 	21,  // 19: pollux.v1.Action.set:type_name -> pollux.v1.SetAction
 	22,  // 20: pollux.v1.Action.publish:type_name -> pollux.v1.PublishAction
 	24,  // 21: pollux.v1.Action.mqtt:type_name -> pollux.v1.MqttAction
-	76,  // 22: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
-	77,  // 23: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
+	77,  // 22: pollux.v1.Action.raise:type_name -> pollux.v1.RaiseAction
+	78,  // 23: pollux.v1.Action.clear:type_name -> pollux.v1.ClearAction
 	25,  // 24: pollux.v1.Action.notify:type_name -> pollux.v1.NotifyAction
-	116, // 25: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
+	117, // 25: pollux.v1.Action.wait:type_name -> google.protobuf.Duration
 	18,  // 26: pollux.v1.Action.parallel:type_name -> pollux.v1.ActionGroup
 	23,  // 27: pollux.v1.Action.logic:type_name -> pollux.v1.RunLogicAction
 	17,  // 28: pollux.v1.Action.retry:type_name -> pollux.v1.Retry
-	116, // 29: pollux.v1.Retry.initial:type_name -> google.protobuf.Duration
-	116, // 30: pollux.v1.Retry.maximum:type_name -> google.protobuf.Duration
+	117, // 29: pollux.v1.Retry.initial:type_name -> google.protobuf.Duration
+	117, // 30: pollux.v1.Retry.maximum:type_name -> google.protobuf.Duration
 	1,   // 31: pollux.v1.Retry.on:type_name -> pollux.v1.RetryOn
 	16,  // 32: pollux.v1.ActionGroup.actions:type_name -> pollux.v1.Action
-	102, // 33: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
+	103, // 33: pollux.v1.Targets.labels:type_name -> pollux.v1.Targets.LabelsEntry
 	19,  // 34: pollux.v1.CallAction.to:type_name -> pollux.v1.Targets
-	117, // 35: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
-	116, // 36: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
+	118, // 35: pollux.v1.CallAction.input:type_name -> google.protobuf.Value
+	117, // 36: pollux.v1.CallAction.timeout:type_name -> google.protobuf.Duration
 	19,  // 37: pollux.v1.SetAction.to:type_name -> pollux.v1.Targets
-	117, // 38: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
-	117, // 39: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
-	117, // 40: pollux.v1.RunLogicAction.message:type_name -> google.protobuf.Value
+	118, // 38: pollux.v1.SetAction.value:type_name -> google.protobuf.Value
+	118, // 39: pollux.v1.PublishAction.payload:type_name -> google.protobuf.Value
+	118, // 40: pollux.v1.RunLogicAction.message:type_name -> google.protobuf.Value
 	26,  // 41: pollux.v1.NotifyAction.attachments:type_name -> pollux.v1.Attachment
 	27,  // 42: pollux.v1.Attachment.history:type_name -> pollux.v1.HistoryTable
-	40,  // 43: pollux.v1.HistoryTable.of:type_name -> pollux.v1.Selection
-	116, // 44: pollux.v1.HistoryTable.since:type_name -> google.protobuf.Duration
-	116, // 45: pollux.v1.HistoryTable.step:type_name -> google.protobuf.Duration
+	41,  // 43: pollux.v1.HistoryTable.of:type_name -> pollux.v1.Selection
+	117, // 44: pollux.v1.HistoryTable.since:type_name -> google.protobuf.Duration
+	117, // 45: pollux.v1.HistoryTable.step:type_name -> google.protobuf.Duration
 	2,   // 46: pollux.v1.HistoryTable.format:type_name -> pollux.v1.TableFormat
 	3,   // 47: pollux.v1.Step.state:type_name -> pollux.v1.StepState
-	115, // 48: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
-	115, // 49: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
-	115, // 50: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
-	103, // 51: pollux.v1.Step.refused:type_name -> pollux.v1.Step.RefusedEntry
-	115, // 52: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
-	115, // 53: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
-	104, // 54: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
+	116, // 48: pollux.v1.Step.start:type_name -> google.protobuf.Timestamp
+	116, // 49: pollux.v1.Step.end:type_name -> google.protobuf.Timestamp
+	116, // 50: pollux.v1.Step.until:type_name -> google.protobuf.Timestamp
+	104, // 51: pollux.v1.Step.refused:type_name -> pollux.v1.Step.RefusedEntry
+	116, // 52: pollux.v1.Run.time:type_name -> google.protobuf.Timestamp
+	116, // 53: pollux.v1.Run.due:type_name -> google.protobuf.Timestamp
+	105, // 54: pollux.v1.Run.values:type_name -> pollux.v1.Run.ValuesEntry
 	28,  // 55: pollux.v1.Run.steps:type_name -> pollux.v1.Step
 	4,   // 56: pollux.v1.Run.state:type_name -> pollux.v1.RunState
 	14,  // 57: pollux.v1.PutScheduleRequest.schedule:type_name -> pollux.v1.Schedule
 	14,  // 58: pollux.v1.PutScheduleResponse.schedule:type_name -> pollux.v1.Schedule
 	14,  // 59: pollux.v1.GetScheduleResponse.schedule:type_name -> pollux.v1.Schedule
 	15,  // 60: pollux.v1.GetScheduleResponse.state:type_name -> pollux.v1.ScheduleState
-	115, // 61: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
+	116, // 61: pollux.v1.GetScheduleResponse.next:type_name -> google.protobuf.Timestamp
 	29,  // 62: pollux.v1.GetScheduleResponse.runs:type_name -> pollux.v1.Run
 	14,  // 63: pollux.v1.ListSchedulesResponse.schedules:type_name -> pollux.v1.Schedule
-	115, // 64: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
-	105, // 65: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
-	42,  // 66: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
-	43,  // 67: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
-	44,  // 68: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
-	8,   // 69: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
-	45,  // 70: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
-	46,  // 71: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
-	47,  // 72: pollux.v1.Trigger.webhook:type_name -> pollux.v1.WebhookTrigger
-	48,  // 73: pollux.v1.Trigger.topic:type_name -> pollux.v1.TopicTrigger
-	40,  // 74: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
-	40,  // 75: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
-	40,  // 76: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
-	116, // 77: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
-	40,  // 78: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
-	41,  // 79: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
-	116, // 80: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
-	16,  // 81: pollux.v1.Rule.then:type_name -> pollux.v1.Action
-	16,  // 82: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
-	116, // 83: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
-	116, // 84: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
-	116, // 85: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
-	13,  // 86: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
-	115, // 87: pollux.v1.Rule.update_time:type_name -> google.protobuf.Timestamp
-	115, // 88: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
-	115, // 89: pollux.v1.RuleState.storming:type_name -> google.protobuf.Timestamp
-	115, // 90: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
-	106, // 91: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
-	49,  // 92: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
-	49,  // 93: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
-	49,  // 94: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
-	50,  // 95: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
-	49,  // 96: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
-	50,  // 97: pollux.v1.ListRulesResponse.states:type_name -> pollux.v1.RuleState
-	50,  // 98: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
-	51,  // 99: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
-	29,  // 100: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
-	51,  // 101: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
-	49,  // 102: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
-	107, // 103: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
-	51,  // 104: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
-	49,  // 105: pollux.v1.DryRunRuleRequest.rule:type_name -> pollux.v1.Rule
-	115, // 106: pollux.v1.DryRunRuleRequest.start:type_name -> google.protobuf.Timestamp
-	115, // 107: pollux.v1.DryRunRuleRequest.end:type_name -> google.protobuf.Timestamp
-	66,  // 108: pollux.v1.DryRunRuleResponse.firings:type_name -> pollux.v1.DryFiring
-	50,  // 109: pollux.v1.DryRunRuleResponse.state:type_name -> pollux.v1.RuleState
-	115, // 110: pollux.v1.DryRunRuleResponse.start:type_name -> google.protobuf.Timestamp
-	115, // 111: pollux.v1.DryRunRuleResponse.end:type_name -> google.protobuf.Timestamp
-	115, // 112: pollux.v1.DryFiring.time:type_name -> google.protobuf.Timestamp
-	108, // 113: pollux.v1.DryFiring.values:type_name -> pollux.v1.DryFiring.ValuesEntry
-	68,  // 114: pollux.v1.RuleTemplate.parameters:type_name -> pollux.v1.TemplateParameter
-	67,  // 115: pollux.v1.ListRuleTemplatesResponse.templates:type_name -> pollux.v1.RuleTemplate
-	109, // 116: pollux.v1.FillRuleTemplateRequest.values:type_name -> pollux.v1.FillRuleTemplateRequest.ValuesEntry
-	49,  // 117: pollux.v1.FillRuleTemplateResponse.rule:type_name -> pollux.v1.Rule
-	5,   // 118: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
-	115, // 119: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
-	115, // 120: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
-	115, // 121: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
-	115, // 122: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
-	74,  // 123: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
-	75,  // 124: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
-	116, // 125: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
-	16,  // 126: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
-	115, // 127: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
-	5,   // 128: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
-	74,  // 129: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
-	5,   // 130: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	74,  // 131: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
-	73,  // 132: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	73,  // 133: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	29,  // 134: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
-	5,   // 135: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
-	73,  // 136: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
-	116, // 137: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
-	73,  // 138: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
-	110, // 139: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
-	111, // 140: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
-	112, // 141: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
-	115, // 142: pollux.v1.ListFiringsRequest.start:type_name -> google.protobuf.Timestamp
-	115, // 143: pollux.v1.ListFiringsRequest.end:type_name -> google.protobuf.Timestamp
-	92,  // 144: pollux.v1.ListFiringsResponse.firings:type_name -> pollux.v1.Firing
-	93,  // 145: pollux.v1.ListFiringsResponse.clock_changes:type_name -> pollux.v1.ClockChange
-	113, // 146: pollux.v1.ListFiringsResponse.faults:type_name -> pollux.v1.ListFiringsResponse.FaultsEntry
-	115, // 147: pollux.v1.Firing.time:type_name -> google.protobuf.Timestamp
-	6,   // 148: pollux.v1.Firing.state:type_name -> pollux.v1.FiringState
-	115, // 149: pollux.v1.ClockChange.time:type_name -> google.protobuf.Timestamp
-	116, // 150: pollux.v1.ClockChange.by:type_name -> google.protobuf.Duration
-	5,   // 151: pollux.v1.AlarmSpell.severity:type_name -> pollux.v1.AlarmSeverity
-	115, // 152: pollux.v1.AlarmSpell.raise_time:type_name -> google.protobuf.Timestamp
-	115, // 153: pollux.v1.AlarmSpell.acknowledge_time:type_name -> google.protobuf.Timestamp
-	115, // 154: pollux.v1.AlarmSpell.clear_time:type_name -> google.protobuf.Timestamp
-	5,   // 155: pollux.v1.AlarmFilter.severity:type_name -> pollux.v1.AlarmSeverity
-	115, // 156: pollux.v1.AlarmFilter.start:type_name -> google.protobuf.Timestamp
-	115, // 157: pollux.v1.AlarmFilter.end:type_name -> google.protobuf.Timestamp
-	95,  // 158: pollux.v1.ListAlarmSpellsRequest.filter:type_name -> pollux.v1.AlarmFilter
-	94,  // 159: pollux.v1.ListAlarmSpellsResponse.spells:type_name -> pollux.v1.AlarmSpell
-	115, // 160: pollux.v1.ListAlarmSpellsResponse.since:type_name -> google.protobuf.Timestamp
-	95,  // 161: pollux.v1.GetAlarmStatisticsRequest.filter:type_name -> pollux.v1.AlarmFilter
-	7,   // 162: pollux.v1.GetAlarmStatisticsRequest.group:type_name -> pollux.v1.AlarmGroup
-	116, // 163: pollux.v1.GetAlarmStatisticsRequest.step:type_name -> google.protobuf.Duration
-	100, // 164: pollux.v1.GetAlarmStatisticsResponse.total:type_name -> pollux.v1.AlarmFigures
-	100, // 165: pollux.v1.GetAlarmStatisticsResponse.groups:type_name -> pollux.v1.AlarmFigures
-	101, // 166: pollux.v1.GetAlarmStatisticsResponse.bars:type_name -> pollux.v1.AlarmBar
-	115, // 167: pollux.v1.GetAlarmStatisticsResponse.start:type_name -> google.protobuf.Timestamp
-	115, // 168: pollux.v1.GetAlarmStatisticsResponse.end:type_name -> google.protobuf.Timestamp
-	115, // 169: pollux.v1.GetAlarmStatisticsResponse.since:type_name -> google.protobuf.Timestamp
-	116, // 170: pollux.v1.AlarmFigures.mean_acknowledge:type_name -> google.protobuf.Duration
-	116, // 171: pollux.v1.AlarmFigures.mean_clear:type_name -> google.protobuf.Duration
-	116, // 172: pollux.v1.AlarmFigures.longest:type_name -> google.protobuf.Duration
-	94,  // 173: pollux.v1.AlarmFigures.longest_spell:type_name -> pollux.v1.AlarmSpell
-	115, // 174: pollux.v1.AlarmBar.start:type_name -> google.protobuf.Timestamp
-	114, // 175: pollux.v1.AlarmBar.raised:type_name -> pollux.v1.AlarmBar.RaisedEntry
-	117, // 176: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
-	30,  // 177: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
-	32,  // 178: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
-	34,  // 179: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
-	36,  // 180: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
-	90,  // 181: pollux.v1.AutomationService.ListFirings:input_type -> pollux.v1.ListFiringsRequest
-	38,  // 182: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
-	52,  // 183: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
-	54,  // 184: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
-	56,  // 185: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
-	58,  // 186: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
-	60,  // 187: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
-	62,  // 188: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
-	64,  // 189: pollux.v1.AutomationService.DryRunRule:input_type -> pollux.v1.DryRunRuleRequest
-	69,  // 190: pollux.v1.AutomationService.ListRuleTemplates:input_type -> pollux.v1.ListRuleTemplatesRequest
-	71,  // 191: pollux.v1.AutomationService.FillRuleTemplate:input_type -> pollux.v1.FillRuleTemplateRequest
-	78,  // 192: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
-	80,  // 193: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
-	82,  // 194: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
-	84,  // 195: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
-	86,  // 196: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
-	88,  // 197: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
-	96,  // 198: pollux.v1.AutomationService.ListAlarmSpells:input_type -> pollux.v1.ListAlarmSpellsRequest
-	98,  // 199: pollux.v1.AutomationService.GetAlarmStatistics:input_type -> pollux.v1.GetAlarmStatisticsRequest
-	31,  // 200: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
-	33,  // 201: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
-	35,  // 202: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
-	37,  // 203: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
-	91,  // 204: pollux.v1.AutomationService.ListFirings:output_type -> pollux.v1.ListFiringsResponse
-	39,  // 205: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
-	53,  // 206: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
-	55,  // 207: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
-	57,  // 208: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
-	59,  // 209: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
-	61,  // 210: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
-	63,  // 211: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
-	65,  // 212: pollux.v1.AutomationService.DryRunRule:output_type -> pollux.v1.DryRunRuleResponse
-	70,  // 213: pollux.v1.AutomationService.ListRuleTemplates:output_type -> pollux.v1.ListRuleTemplatesResponse
-	72,  // 214: pollux.v1.AutomationService.FillRuleTemplate:output_type -> pollux.v1.FillRuleTemplateResponse
-	79,  // 215: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
-	81,  // 216: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
-	83,  // 217: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
-	85,  // 218: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
-	87,  // 219: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
-	89,  // 220: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
-	97,  // 221: pollux.v1.AutomationService.ListAlarmSpells:output_type -> pollux.v1.ListAlarmSpellsResponse
-	99,  // 222: pollux.v1.AutomationService.GetAlarmStatistics:output_type -> pollux.v1.GetAlarmStatisticsResponse
-	200, // [200:223] is the sub-list for method output_type
-	177, // [177:200] is the sub-list for method input_type
-	177, // [177:177] is the sub-list for extension type_name
-	177, // [177:177] is the sub-list for extension extendee
-	0,   // [0:177] is the sub-list for field type_name
+	116, // 64: pollux.v1.ListSchedulesResponse.next:type_name -> google.protobuf.Timestamp
+	40,  // 65: pollux.v1.CancelSchedulesResponse.left:type_name -> pollux.v1.LeftUnit
+	106, // 66: pollux.v1.Selection.labels:type_name -> pollux.v1.Selection.LabelsEntry
+	43,  // 67: pollux.v1.Trigger.property:type_name -> pollux.v1.PropertyTrigger
+	44,  // 68: pollux.v1.Trigger.event:type_name -> pollux.v1.EventTrigger
+	45,  // 69: pollux.v1.Trigger.absent:type_name -> pollux.v1.AbsentTrigger
+	8,   // 70: pollux.v1.Trigger.schedule:type_name -> pollux.v1.Timing
+	46,  // 71: pollux.v1.Trigger.command:type_name -> pollux.v1.CommandTrigger
+	47,  // 72: pollux.v1.Trigger.node:type_name -> pollux.v1.NodeTrigger
+	48,  // 73: pollux.v1.Trigger.webhook:type_name -> pollux.v1.WebhookTrigger
+	49,  // 74: pollux.v1.Trigger.topic:type_name -> pollux.v1.TopicTrigger
+	41,  // 75: pollux.v1.PropertyTrigger.of:type_name -> pollux.v1.Selection
+	41,  // 76: pollux.v1.EventTrigger.of:type_name -> pollux.v1.Selection
+	41,  // 77: pollux.v1.AbsentTrigger.of:type_name -> pollux.v1.Selection
+	117, // 78: pollux.v1.AbsentTrigger.since:type_name -> google.protobuf.Duration
+	41,  // 79: pollux.v1.CommandTrigger.of:type_name -> pollux.v1.Selection
+	42,  // 80: pollux.v1.Rule.when:type_name -> pollux.v1.Trigger
+	117, // 81: pollux.v1.Rule.for:type_name -> google.protobuf.Duration
+	16,  // 82: pollux.v1.Rule.then:type_name -> pollux.v1.Action
+	16,  // 83: pollux.v1.Rule.otherwise:type_name -> pollux.v1.Action
+	117, // 84: pollux.v1.Rule.repeat:type_name -> google.protobuf.Duration
+	117, // 85: pollux.v1.Rule.settle:type_name -> google.protobuf.Duration
+	117, // 86: pollux.v1.Rule.once_per:type_name -> google.protobuf.Duration
+	13,  // 87: pollux.v1.Rule.windows:type_name -> pollux.v1.Window
+	116, // 88: pollux.v1.Rule.update_time:type_name -> google.protobuf.Timestamp
+	116, // 89: pollux.v1.RuleState.last:type_name -> google.protobuf.Timestamp
+	116, // 90: pollux.v1.RuleState.storming:type_name -> google.protobuf.Timestamp
+	116, // 91: pollux.v1.Evaluation.time:type_name -> google.protobuf.Timestamp
+	107, // 92: pollux.v1.Evaluation.values:type_name -> pollux.v1.Evaluation.ValuesEntry
+	50,  // 93: pollux.v1.PutRuleRequest.rule:type_name -> pollux.v1.Rule
+	50,  // 94: pollux.v1.PutRuleResponse.rule:type_name -> pollux.v1.Rule
+	50,  // 95: pollux.v1.GetRuleResponse.rule:type_name -> pollux.v1.Rule
+	51,  // 96: pollux.v1.GetRuleResponse.state:type_name -> pollux.v1.RuleState
+	50,  // 97: pollux.v1.ListRulesResponse.rules:type_name -> pollux.v1.Rule
+	51,  // 98: pollux.v1.ListRulesResponse.states:type_name -> pollux.v1.RuleState
+	51,  // 99: pollux.v1.WhyRuleResponse.state:type_name -> pollux.v1.RuleState
+	52,  // 100: pollux.v1.WhyRuleResponse.evaluations:type_name -> pollux.v1.Evaluation
+	29,  // 101: pollux.v1.WhyRuleResponse.runs:type_name -> pollux.v1.Run
+	52,  // 102: pollux.v1.WhyRuleResponse.now:type_name -> pollux.v1.Evaluation
+	50,  // 103: pollux.v1.TestRuleRequest.rule:type_name -> pollux.v1.Rule
+	108, // 104: pollux.v1.TestRuleRequest.values:type_name -> pollux.v1.TestRuleRequest.ValuesEntry
+	52,  // 105: pollux.v1.TestRuleResponse.evaluation:type_name -> pollux.v1.Evaluation
+	50,  // 106: pollux.v1.DryRunRuleRequest.rule:type_name -> pollux.v1.Rule
+	116, // 107: pollux.v1.DryRunRuleRequest.start:type_name -> google.protobuf.Timestamp
+	116, // 108: pollux.v1.DryRunRuleRequest.end:type_name -> google.protobuf.Timestamp
+	67,  // 109: pollux.v1.DryRunRuleResponse.firings:type_name -> pollux.v1.DryFiring
+	51,  // 110: pollux.v1.DryRunRuleResponse.state:type_name -> pollux.v1.RuleState
+	116, // 111: pollux.v1.DryRunRuleResponse.start:type_name -> google.protobuf.Timestamp
+	116, // 112: pollux.v1.DryRunRuleResponse.end:type_name -> google.protobuf.Timestamp
+	116, // 113: pollux.v1.DryFiring.time:type_name -> google.protobuf.Timestamp
+	109, // 114: pollux.v1.DryFiring.values:type_name -> pollux.v1.DryFiring.ValuesEntry
+	69,  // 115: pollux.v1.RuleTemplate.parameters:type_name -> pollux.v1.TemplateParameter
+	68,  // 116: pollux.v1.ListRuleTemplatesResponse.templates:type_name -> pollux.v1.RuleTemplate
+	110, // 117: pollux.v1.FillRuleTemplateRequest.values:type_name -> pollux.v1.FillRuleTemplateRequest.ValuesEntry
+	50,  // 118: pollux.v1.FillRuleTemplateResponse.rule:type_name -> pollux.v1.Rule
+	5,   // 119: pollux.v1.Alarm.severity:type_name -> pollux.v1.AlarmSeverity
+	116, // 120: pollux.v1.Alarm.acknowledge_time:type_name -> google.protobuf.Timestamp
+	116, // 121: pollux.v1.Alarm.shelved_until:type_name -> google.protobuf.Timestamp
+	116, // 122: pollux.v1.Alarm.raise_time:type_name -> google.protobuf.Timestamp
+	116, // 123: pollux.v1.Alarm.clear_time:type_name -> google.protobuf.Timestamp
+	75,  // 124: pollux.v1.Alarm.escalate:type_name -> pollux.v1.Escalation
+	76,  // 125: pollux.v1.Alarm.changes:type_name -> pollux.v1.AlarmChange
+	117, // 126: pollux.v1.Escalation.after:type_name -> google.protobuf.Duration
+	16,  // 127: pollux.v1.Escalation.actions:type_name -> pollux.v1.Action
+	116, // 128: pollux.v1.AlarmChange.time:type_name -> google.protobuf.Timestamp
+	5,   // 129: pollux.v1.RaiseAction.severity:type_name -> pollux.v1.AlarmSeverity
+	75,  // 130: pollux.v1.RaiseAction.escalate:type_name -> pollux.v1.Escalation
+	5,   // 131: pollux.v1.RaiseAlarmRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	75,  // 132: pollux.v1.RaiseAlarmRequest.escalate:type_name -> pollux.v1.Escalation
+	74,  // 133: pollux.v1.RaiseAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	74,  // 134: pollux.v1.GetAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	29,  // 135: pollux.v1.GetAlarmResponse.runs:type_name -> pollux.v1.Run
+	5,   // 136: pollux.v1.ListAlarmsRequest.severity:type_name -> pollux.v1.AlarmSeverity
+	74,  // 137: pollux.v1.ListAlarmsResponse.alarms:type_name -> pollux.v1.Alarm
+	117, // 138: pollux.v1.ChangeAlarmRequest.shelve:type_name -> google.protobuf.Duration
+	74,  // 139: pollux.v1.ChangeAlarmResponse.alarm:type_name -> pollux.v1.Alarm
+	111, // 140: pollux.v1.CountAlarmsResponse.by_severity:type_name -> pollux.v1.CountAlarmsResponse.BySeverityEntry
+	112, // 141: pollux.v1.CountAlarmsResponse.by_zone:type_name -> pollux.v1.CountAlarmsResponse.ByZoneEntry
+	113, // 142: pollux.v1.CountAlarmsResponse.by_twin:type_name -> pollux.v1.CountAlarmsResponse.ByTwinEntry
+	116, // 143: pollux.v1.ListFiringsRequest.start:type_name -> google.protobuf.Timestamp
+	116, // 144: pollux.v1.ListFiringsRequest.end:type_name -> google.protobuf.Timestamp
+	93,  // 145: pollux.v1.ListFiringsResponse.firings:type_name -> pollux.v1.Firing
+	94,  // 146: pollux.v1.ListFiringsResponse.clock_changes:type_name -> pollux.v1.ClockChange
+	114, // 147: pollux.v1.ListFiringsResponse.faults:type_name -> pollux.v1.ListFiringsResponse.FaultsEntry
+	116, // 148: pollux.v1.Firing.time:type_name -> google.protobuf.Timestamp
+	6,   // 149: pollux.v1.Firing.state:type_name -> pollux.v1.FiringState
+	116, // 150: pollux.v1.ClockChange.time:type_name -> google.protobuf.Timestamp
+	117, // 151: pollux.v1.ClockChange.by:type_name -> google.protobuf.Duration
+	5,   // 152: pollux.v1.AlarmSpell.severity:type_name -> pollux.v1.AlarmSeverity
+	116, // 153: pollux.v1.AlarmSpell.raise_time:type_name -> google.protobuf.Timestamp
+	116, // 154: pollux.v1.AlarmSpell.acknowledge_time:type_name -> google.protobuf.Timestamp
+	116, // 155: pollux.v1.AlarmSpell.clear_time:type_name -> google.protobuf.Timestamp
+	5,   // 156: pollux.v1.AlarmFilter.severity:type_name -> pollux.v1.AlarmSeverity
+	116, // 157: pollux.v1.AlarmFilter.start:type_name -> google.protobuf.Timestamp
+	116, // 158: pollux.v1.AlarmFilter.end:type_name -> google.protobuf.Timestamp
+	96,  // 159: pollux.v1.ListAlarmSpellsRequest.filter:type_name -> pollux.v1.AlarmFilter
+	95,  // 160: pollux.v1.ListAlarmSpellsResponse.spells:type_name -> pollux.v1.AlarmSpell
+	116, // 161: pollux.v1.ListAlarmSpellsResponse.since:type_name -> google.protobuf.Timestamp
+	96,  // 162: pollux.v1.GetAlarmStatisticsRequest.filter:type_name -> pollux.v1.AlarmFilter
+	7,   // 163: pollux.v1.GetAlarmStatisticsRequest.group:type_name -> pollux.v1.AlarmGroup
+	117, // 164: pollux.v1.GetAlarmStatisticsRequest.step:type_name -> google.protobuf.Duration
+	101, // 165: pollux.v1.GetAlarmStatisticsResponse.total:type_name -> pollux.v1.AlarmFigures
+	101, // 166: pollux.v1.GetAlarmStatisticsResponse.groups:type_name -> pollux.v1.AlarmFigures
+	102, // 167: pollux.v1.GetAlarmStatisticsResponse.bars:type_name -> pollux.v1.AlarmBar
+	116, // 168: pollux.v1.GetAlarmStatisticsResponse.start:type_name -> google.protobuf.Timestamp
+	116, // 169: pollux.v1.GetAlarmStatisticsResponse.end:type_name -> google.protobuf.Timestamp
+	116, // 170: pollux.v1.GetAlarmStatisticsResponse.since:type_name -> google.protobuf.Timestamp
+	117, // 171: pollux.v1.AlarmFigures.mean_acknowledge:type_name -> google.protobuf.Duration
+	117, // 172: pollux.v1.AlarmFigures.mean_clear:type_name -> google.protobuf.Duration
+	117, // 173: pollux.v1.AlarmFigures.longest:type_name -> google.protobuf.Duration
+	95,  // 174: pollux.v1.AlarmFigures.longest_spell:type_name -> pollux.v1.AlarmSpell
+	116, // 175: pollux.v1.AlarmBar.start:type_name -> google.protobuf.Timestamp
+	115, // 176: pollux.v1.AlarmBar.raised:type_name -> pollux.v1.AlarmBar.RaisedEntry
+	118, // 177: pollux.v1.TestRuleRequest.ValuesEntry.value:type_name -> google.protobuf.Value
+	30,  // 178: pollux.v1.AutomationService.PutSchedule:input_type -> pollux.v1.PutScheduleRequest
+	32,  // 179: pollux.v1.AutomationService.GetSchedule:input_type -> pollux.v1.GetScheduleRequest
+	34,  // 180: pollux.v1.AutomationService.ListSchedules:input_type -> pollux.v1.ListSchedulesRequest
+	36,  // 181: pollux.v1.AutomationService.DeleteSchedule:input_type -> pollux.v1.DeleteScheduleRequest
+	91,  // 182: pollux.v1.AutomationService.ListFirings:input_type -> pollux.v1.ListFiringsRequest
+	38,  // 183: pollux.v1.AutomationService.CancelSchedules:input_type -> pollux.v1.CancelSchedulesRequest
+	53,  // 184: pollux.v1.AutomationService.PutRule:input_type -> pollux.v1.PutRuleRequest
+	55,  // 185: pollux.v1.AutomationService.GetRule:input_type -> pollux.v1.GetRuleRequest
+	57,  // 186: pollux.v1.AutomationService.ListRules:input_type -> pollux.v1.ListRulesRequest
+	59,  // 187: pollux.v1.AutomationService.DeleteRule:input_type -> pollux.v1.DeleteRuleRequest
+	61,  // 188: pollux.v1.AutomationService.WhyRule:input_type -> pollux.v1.WhyRuleRequest
+	63,  // 189: pollux.v1.AutomationService.TestRule:input_type -> pollux.v1.TestRuleRequest
+	65,  // 190: pollux.v1.AutomationService.DryRunRule:input_type -> pollux.v1.DryRunRuleRequest
+	70,  // 191: pollux.v1.AutomationService.ListRuleTemplates:input_type -> pollux.v1.ListRuleTemplatesRequest
+	72,  // 192: pollux.v1.AutomationService.FillRuleTemplate:input_type -> pollux.v1.FillRuleTemplateRequest
+	79,  // 193: pollux.v1.AutomationService.RaiseAlarm:input_type -> pollux.v1.RaiseAlarmRequest
+	81,  // 194: pollux.v1.AutomationService.GetAlarm:input_type -> pollux.v1.GetAlarmRequest
+	83,  // 195: pollux.v1.AutomationService.ListAlarms:input_type -> pollux.v1.ListAlarmsRequest
+	85,  // 196: pollux.v1.AutomationService.ChangeAlarm:input_type -> pollux.v1.ChangeAlarmRequest
+	87,  // 197: pollux.v1.AutomationService.DeleteAlarm:input_type -> pollux.v1.DeleteAlarmRequest
+	89,  // 198: pollux.v1.AutomationService.CountAlarms:input_type -> pollux.v1.CountAlarmsRequest
+	97,  // 199: pollux.v1.AutomationService.ListAlarmSpells:input_type -> pollux.v1.ListAlarmSpellsRequest
+	99,  // 200: pollux.v1.AutomationService.GetAlarmStatistics:input_type -> pollux.v1.GetAlarmStatisticsRequest
+	31,  // 201: pollux.v1.AutomationService.PutSchedule:output_type -> pollux.v1.PutScheduleResponse
+	33,  // 202: pollux.v1.AutomationService.GetSchedule:output_type -> pollux.v1.GetScheduleResponse
+	35,  // 203: pollux.v1.AutomationService.ListSchedules:output_type -> pollux.v1.ListSchedulesResponse
+	37,  // 204: pollux.v1.AutomationService.DeleteSchedule:output_type -> pollux.v1.DeleteScheduleResponse
+	92,  // 205: pollux.v1.AutomationService.ListFirings:output_type -> pollux.v1.ListFiringsResponse
+	39,  // 206: pollux.v1.AutomationService.CancelSchedules:output_type -> pollux.v1.CancelSchedulesResponse
+	54,  // 207: pollux.v1.AutomationService.PutRule:output_type -> pollux.v1.PutRuleResponse
+	56,  // 208: pollux.v1.AutomationService.GetRule:output_type -> pollux.v1.GetRuleResponse
+	58,  // 209: pollux.v1.AutomationService.ListRules:output_type -> pollux.v1.ListRulesResponse
+	60,  // 210: pollux.v1.AutomationService.DeleteRule:output_type -> pollux.v1.DeleteRuleResponse
+	62,  // 211: pollux.v1.AutomationService.WhyRule:output_type -> pollux.v1.WhyRuleResponse
+	64,  // 212: pollux.v1.AutomationService.TestRule:output_type -> pollux.v1.TestRuleResponse
+	66,  // 213: pollux.v1.AutomationService.DryRunRule:output_type -> pollux.v1.DryRunRuleResponse
+	71,  // 214: pollux.v1.AutomationService.ListRuleTemplates:output_type -> pollux.v1.ListRuleTemplatesResponse
+	73,  // 215: pollux.v1.AutomationService.FillRuleTemplate:output_type -> pollux.v1.FillRuleTemplateResponse
+	80,  // 216: pollux.v1.AutomationService.RaiseAlarm:output_type -> pollux.v1.RaiseAlarmResponse
+	82,  // 217: pollux.v1.AutomationService.GetAlarm:output_type -> pollux.v1.GetAlarmResponse
+	84,  // 218: pollux.v1.AutomationService.ListAlarms:output_type -> pollux.v1.ListAlarmsResponse
+	86,  // 219: pollux.v1.AutomationService.ChangeAlarm:output_type -> pollux.v1.ChangeAlarmResponse
+	88,  // 220: pollux.v1.AutomationService.DeleteAlarm:output_type -> pollux.v1.DeleteAlarmResponse
+	90,  // 221: pollux.v1.AutomationService.CountAlarms:output_type -> pollux.v1.CountAlarmsResponse
+	98,  // 222: pollux.v1.AutomationService.ListAlarmSpells:output_type -> pollux.v1.ListAlarmSpellsResponse
+	100, // 223: pollux.v1.AutomationService.GetAlarmStatistics:output_type -> pollux.v1.GetAlarmStatisticsResponse
+	201, // [201:224] is the sub-list for method output_type
+	178, // [178:201] is the sub-list for method input_type
+	178, // [178:178] is the sub-list for extension type_name
+	178, // [178:178] is the sub-list for extension extendee
+	0,   // [0:178] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_automation_proto_init() }
@@ -8841,7 +8922,7 @@ func file_pollux_v1_automation_proto_init() {
 		(*Attachment_Text)(nil),
 		(*Attachment_History)(nil),
 	}
-	file_pollux_v1_automation_proto_msgTypes[33].OneofWrappers = []any{
+	file_pollux_v1_automation_proto_msgTypes[34].OneofWrappers = []any{
 		(*Trigger_Property)(nil),
 		(*Trigger_Event)(nil),
 		(*Trigger_Absent)(nil),
@@ -8851,7 +8932,7 @@ func file_pollux_v1_automation_proto_init() {
 		(*Trigger_Webhook)(nil),
 		(*Trigger_Topic)(nil),
 	}
-	file_pollux_v1_automation_proto_msgTypes[76].OneofWrappers = []any{
+	file_pollux_v1_automation_proto_msgTypes[77].OneofWrappers = []any{
 		(*ChangeAlarmRequest_Acknowledge)(nil),
 		(*ChangeAlarmRequest_Assign)(nil),
 		(*ChangeAlarmRequest_Shelve)(nil),
@@ -8863,7 +8944,7 @@ func file_pollux_v1_automation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_automation_proto_rawDesc), len(file_pollux_v1_automation_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   107,
+			NumMessages:   108,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -115,7 +115,7 @@ type AutomationServiceClient interface {
 	// ListFirings gives what a calendar shows: when the schedules of a project are due between two times, what was done before now, which days their
 	// exceptions leave out, and where clocks change. By schedule, then by time.
 	ListFirings(context.Context, *connect.Request[v1.ListFiringsRequest]) (*connect.Response[v1.ListFiringsResponse], error)
-	// CancelSchedules deletes all schedules of a project that act on a twin.
+	// CancelSchedules deletes all schedules of a project that name a twin in their actions, and says what else acts on it at times.
 	CancelSchedules(context.Context, *connect.Request[v1.CancelSchedulesRequest]) (*connect.Response[v1.CancelSchedulesResponse], error)
 	// PutRule makes a rule (revision 0), or replaces the one of the revision given.
 	PutRule(context.Context, *connect.Request[v1.PutRuleRequest]) (*connect.Response[v1.PutRuleResponse], error)
@@ -471,7 +471,7 @@ type AutomationServiceHandler interface {
 	// ListFirings gives what a calendar shows: when the schedules of a project are due between two times, what was done before now, which days their
 	// exceptions leave out, and where clocks change. By schedule, then by time.
 	ListFirings(context.Context, *connect.Request[v1.ListFiringsRequest]) (*connect.Response[v1.ListFiringsResponse], error)
-	// CancelSchedules deletes all schedules of a project that act on a twin.
+	// CancelSchedules deletes all schedules of a project that name a twin in their actions, and says what else acts on it at times.
 	CancelSchedules(context.Context, *connect.Request[v1.CancelSchedulesRequest]) (*connect.Response[v1.CancelSchedulesResponse], error)
 	// PutRule makes a rule (revision 0), or replaces the one of the revision given.
 	PutRule(context.Context, *connect.Request[v1.PutRuleRequest]) (*connect.Response[v1.PutRuleResponse], error)
