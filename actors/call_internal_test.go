@@ -36,13 +36,29 @@ func TestClockOfACall(t *testing.T) {
 		t.Errorf("over %v after computing for %s", c.over(), time.Since(began))
 	}
 
-	// A look that comes late counts a step only: the machine was busy elsewhere.
+	// On a busy machine looks come late: each counts a step only, so that the guest has its time however little the machine has for it.
+	late := func(c *callContext, by time.Duration) error {
+		c.base = c.base.Add(-by)
+		return c.Err()
+	}
+	const limit = 10 * time.Second
 	var slow callContext
-	slow.begin(budget(4*maxStep), time.Hour)
+	slow.begin(budget(limit), time.Hour)
 	slow.Run()
-	time.Sleep(6 * maxStep)
-	if err := slow.Err(); err != nil {
-		t.Errorf("ended by one late look: %v", err)
+	for range 100 {
+		if err := late(&slow, 100*time.Millisecond); err != nil {
+			t.Fatalf("ended by late looks: %v", err)
+		}
+	}
+	if left, _ := slow.left(); left < limit-200*time.Millisecond {
+		t.Errorf("100 late looks left %s of %s", left, limit)
+	}
+	// But a call that makes its slices long on purpose ends.
+	var long callContext
+	long.begin(budget(limit), time.Hour)
+	long.Run()
+	if err := late(&long, maxWhole*limit); err == nil || !long.over() {
+		t.Errorf("a call that took %s for %s goes on: %v", maxWhole*limit, limit, err)
 	}
 
 	var waits callContext

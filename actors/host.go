@@ -158,9 +158,14 @@ func (h *host) block() (context.Context, func()) {
 	}
 }
 
-// maxStep is how much one look at a running call counts at most. The sandbox looks every few milliseconds: where the
-// next look comes much later, the machine was busy elsewhere, and the driver did not have the time either.
-const maxStep = 25 * time.Millisecond
+const (
+	// maxStep is how much one look at a running call counts at most. The sandbox looks after half a millisecond of computing, by what it has seen so far: where the
+	// next look comes much later, the machine was busy elsewhere, and the driver did not have the time either.
+	maxStep = time.Millisecond
+	// maxWhole is how many times its budget a call may take in all while it computes, however busy the machine is: a slice of dear instructions
+	// after cheap ones takes longer than it counts.
+	maxWhole = 12
+)
 
 // callContext is the context of one call. It costs no timer and no goroutine: the sandbox looks at it every few
 // milliseconds. What the call waits for ends at its deadline; what the guest computes is bounded by a budget of its own,
@@ -176,6 +181,7 @@ type callContext struct {
 	computing bool
 	seen      time.Duration // after base: up to when computing is counted
 	spent     time.Duration
+	whole     time.Duration // between looks, whatever the guest had of it
 
 	cancelled atomic.Bool
 	expired   atomic.Bool // it computed for too long
@@ -196,7 +202,7 @@ func (c *callContext) beginAt(e *Engine, now, deadline time.Time) {
 // reset begins the time of another call in the same context: now by time.Now, until a deadline by the engine's clock.
 func (c *callContext) reset(e *Engine, now, deadline time.Time) {
 	c.mu.Lock()
-	c.computing, c.seen, c.spent = false, 0, 0
+	c.computing, c.seen, c.spent, c.whole = false, 0, 0, 0
 	c.mu.Unlock()
 	c.cancelled.Store(false)
 	c.expired.Store(false)
@@ -231,6 +237,7 @@ func (c *callContext) Pause() {
 func (c *callContext) count() {
 	if now := time.Since(c.base); c.computing && now > c.seen {
 		c.spent += min(now-c.seen, maxStep)
+		c.whole += now - c.seen
 		c.seen = now
 	}
 }
@@ -240,7 +247,7 @@ func (c *callContext) left() (time.Duration, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.count()
-	return c.budget - c.spent, c.computing
+	return min(c.budget-c.spent, maxWhole*c.budget-c.whole), c.computing
 }
 
 // over says whether the call was ended because it computed for too long.
