@@ -171,6 +171,19 @@ func TestWebhooks(t *testing.T) {
 	if _, err = n.client.Webhook(ctx(t), "a", drivers.WebhookInput{Path: "/no"}); err == nil || !strings.Contains(err.Error(), "not here") {
 		t.Errorf("a refusal: %v", err)
 	}
+	if tr := n.state("a").Status.Traffic; tr.GetReceivedFrames() != 2 || tr.GetErrors() != 1 || tr.GetReceivedBytes() == 0 {
+		t.Errorf("traffic of one without a device: %v", tr)
+	}
+	n.driver("dials", "1.0.0", tcpTransport)
+	n.twin(`{"id":"d","driver":"dials","uri":"` + newDevice(t, func(string) string { return "" }).uri() + `"}`)
+	until(t, "it is connected", func() bool { return n.state("d").Status.Connection == pb.Connection_CONNECTION_CONNECTED })
+	before := n.state("d").Status.Traffic
+	if _, err = n.client.Webhook(ctx(t), "d", drivers.WebhookInput{Path: "/", Body: "x"}); err != nil {
+		t.Error(err)
+	}
+	if tr := n.state("d").Status.Traffic; tr.GetReceivedFrames() != before.GetReceivedFrames()+1 {
+		t.Errorf("traffic of one whose device it dials: %v, then %v", before, tr)
+	}
 	n.driver("hook", "1.0.0", `{"scheme":"webhook"}`)
 	n.twin(`{"id":"h","driver":"hook","uri":"webhook:?from=10.0.0.7"}`)
 	if c := n.state("h").Status.Connection; c == pb.Connection_CONNECTION_CONNECTED {

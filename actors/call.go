@@ -186,7 +186,7 @@ func (t *twin) handled(v *event) {
 
 // refused: the driver returned an error. The call has no effects.
 func (r *run) refused(t *twin, e *drivers.DriverError) {
-	e = &drivers.DriverError{Code: e.Code, Message: r.cfg.veil(e.Message), Retryable: e.Retryable}
+	e = &drivers.DriverError{Code: e.Code, Message: r.cfg.veil(e.Message), Retryable: e.Retryable, After: e.After}
 	if r.command != nil {
 		t.refuse(r.command, e)
 	} else {

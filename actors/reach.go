@@ -221,35 +221,55 @@ func (m *moved) sent(n int) {
 
 // movedBy gives the counter of a twin whose device comes by the node's broker or by webhook; nil for others.
 func (t *twin) movedBy() *moved {
-	if t.moved == nil && t.cfg.binding != nil && !t.cfg.binding.Dials(t.cfg.uri) {
+	switch b := t.cfg.binding; {
+	case b == nil || b.Dials(t.cfg.uri):
+	case b.Scheme == drivers.SchemeWebhook:
+		return t.movedByHook()
+	case t.moved == nil:
 		t.moved = &moved{node: t.e.stats.mqtt}
-		if t.cfg.binding.Scheme == drivers.SchemeWebhook {
-			t.moved.node = t.e.stats.webhook
-		}
 	}
 	return t.moved
 }
 
-// traffic is what went to and from the twin's device in this life of the twin; nil where it has none.
+// movedByHook gives the counter of the webhooks that came for the twin, however its device is reached.
+func (t *twin) movedByHook() *moved {
+	if t.byHook == nil {
+		t.byHook = &moved{node: t.e.stats.webhook}
+	}
+	return t.byHook
+}
+
+// addTo adds what was counted; a counter that is nil has nothing.
+func (m *moved) addTo(tr *pb.Traffic) *pb.Traffic {
+	if m == nil {
+		return tr
+	}
+	if tr == nil {
+		tr = &pb.Traffic{}
+	}
+	tr.ReceivedBytes += m.bytesIn.Load()
+	tr.SentBytes += m.bytesOut.Load()
+	tr.ReceivedFrames += m.framesIn.Load()
+	tr.SentFrames += m.framesOut.Load()
+	tr.Errors += m.errs.Load()
+	if text := m.last.Load(); text != nil && tr.LastError == "" {
+		tr.LastError = *text
+	}
+	return tr
+}
+
+// traffic is what went to and from the twin's device in this life of the twin, webhooks included; nil where it has none.
 func (t *twin) traffic() *pb.Traffic {
 	if t.link == nil {
-		if m := t.moved; m != nil {
-			tr := &pb.Traffic{ReceivedBytes: m.bytesIn.Load(), SentBytes: m.bytesOut.Load(), ReceivedFrames: m.framesIn.Load(),
-				SentFrames: m.framesOut.Load(), Errors: m.errs.Load()}
-			if text := m.last.Load(); text != nil {
-				tr.LastError = *text
-			}
-			return tr
-		}
-		return nil
+		return t.byHook.addTo(t.moved.addTo(nil))
 	}
-	r, ok := t.link.conn.(drivers.Reporter)
-	if !ok {
-		return nil
+	var tr *pb.Traffic
+	if r, ok := t.link.conn.(drivers.Reporter); ok {
+		s := r.Stats()
+		tr = &pb.Traffic{ReceivedBytes: s.BytesIn, SentBytes: s.BytesOut, ReceivedFrames: s.FramesIn, SentFrames: s.FramesOut,
+			Reconnects: s.Reconnects, Errors: s.Errors, LastError: s.LastError}
 	}
-	s := r.Stats()
-	return &pb.Traffic{ReceivedBytes: s.BytesIn, SentBytes: s.BytesOut, ReceivedFrames: s.FramesIn, SentFrames: s.FramesOut,
-		Reconnects: s.Reconnects, Errors: s.Errors, LastError: s.LastError}
+	return t.byHook.addTo(tr)
 }
 
 // asksHTTP says whether the connection makes the twin's HTTP requests.

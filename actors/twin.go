@@ -61,8 +61,9 @@ type twin struct {
 	work    *work
 	save    *save
 	link    *link
-	// moved counts what went by the node's broker or by webhook; nil: nothing yet.
+	// moved counts what went by the node's broker, byHook what went by webhook; nil: nothing yet.
 	moved    *moved
+	byHook   *moved
 	logs     *logRing
 	watched  *watched // nil: by nobody
 	audience *audience

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
@@ -34,7 +35,7 @@ func (c *Client) Webhook(ctx context.Context, id string, in drivers.WebhookInput
 	case !ok:
 		return out, fmt.Errorf("webhook of %s: unexpected reply %T", id, m)
 	case a.Code != 0:
-		return out, &drivers.DriverError{Code: a.Code, Message: a.Message}
+		return out, &drivers.DriverError{Code: a.Code, Message: a.Message, Retryable: a.Retryable, After: time.Duration(a.AfterMs) * time.Millisecond}
 	case a.Output == "" || a.Output == "null":
 		out.Status = 204
 		return out, nil
@@ -56,7 +57,7 @@ const webhookTopic = "webhook"
 
 // webhook queues the event of an HTTP request, whose answer is the driver's output.
 func (t *twin) webhook(req *actorv1.Webhook, m *call) {
-	id, moved, tracers := t.en.id, t.movedBy(), t.e.tracers
+	id, moved, tracers := t.en.id, t.movedByHook(), t.e.tracers
 	tracers.received(id, webhookTopic, []byte(req.Input))
 	err := t.receivable()
 	if err == nil && t.backoff > t.nowMS() {
@@ -79,7 +80,7 @@ func (t *twin) webhook(req *actorv1.Webhook, m *call) {
 		answer: func(output []byte, refusal *drivers.DriverError) {
 			a.Output = string(output)
 			if refusal != nil {
-				a.Code, a.Message = refusal.Code, refusal.Message
+				a.Code, a.Message, a.Retryable, a.AfterMs = refusal.Code, refusal.Message, refusal.Retryable, refusal.After.Milliseconds()
 				moved.failed(refusal)
 			}
 			moved.sent(len(output))

@@ -32,6 +32,8 @@ const hooked = `export default driver({
       return;
     }
     if (method === 'DELETE') throw new Refusal('no DELETE here');
+    if (method === 'LINK') throw new Refusal('not now', { retryable: true, after: '90s' });
+    if (method === 'UNLINK') throw new Refusal('busy', { retryable: true });
     if (method === 'PUT') return { status: 42 };
     if (method === 'PATCH') return twin.nothing.here;
     const frame = (twin.memory.out ??= []).shift();
@@ -53,6 +55,12 @@ func (p *hookPeer) Greeting() []byte { return []byte("here I am\n") }
 
 func (p *hookPeer) ask(method string, body []byte) (int, []byte) {
 	p.t.Helper()
+	status, said, _ := p.asked(method, body)
+	return status, said
+}
+
+func (p *hookPeer) asked(method string, body []byte) (int, []byte, http.Header) {
+	p.t.Helper()
 	r, err := http.NewRequest(method, p.url, bytes.NewReader(body))
 	if err != nil {
 		p.t.Fatal(err)
@@ -66,7 +74,7 @@ func (p *hookPeer) ask(method string, body []byte) (int, []byte) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return res.StatusCode, said
+	return res.StatusCode, said, res.Header
 }
 
 func (p *hookPeer) Send(frame []byte) {
@@ -246,13 +254,17 @@ func TestRefusedWebhooks(t *testing.T) {
 	for _, c := range []struct {
 		method, says string
 		status       int
+		after        string
 	}{
-		{http.MethodDelete, "no DELETE here", http.StatusUnprocessableEntity},
-		{http.MethodPut, "the twin's driver did not handle this", http.StatusBadGateway},
-		{http.MethodPatch, "the twin cannot be reached now", http.StatusServiceUnavailable},
+		{http.MethodDelete, "no DELETE here", http.StatusUnprocessableEntity, ""},
+		{"LINK", "not now", http.StatusServiceUnavailable, "90"},
+		{"UNLINK", "busy", http.StatusServiceUnavailable, "2"},
+		{http.MethodPut, "the twin's driver did not handle this", http.StatusBadGateway, ""},
+		{http.MethodPatch, "the twin cannot be reached now", http.StatusServiceUnavailable, "2"},
 	} {
-		if status, said := p.ask(c.method, nil); status != c.status || string(bytes.TrimSpace(said)) != c.says {
-			t.Errorf("%s: %d %q, want %d %q", c.method, status, said, c.status, c.says)
+		status, said, header := p.asked(c.method, nil)
+		if status != c.status || string(bytes.TrimSpace(said)) != c.says || header.Get("Retry-After") != c.after {
+			t.Errorf("%s: %d %q, again after %q, want %d %q, %q", c.method, status, said, header.Get("Retry-After"), c.status, c.says, c.after)
 		}
 	}
 }

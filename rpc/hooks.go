@@ -6,7 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/polluxhq/pollux/actors"
@@ -19,6 +21,9 @@ const hooksPath = "/hooks/{project}/{name}"
 
 // maxHooks bounds the webhooks that a node answers at a time.
 const maxHooks = 256
+
+// hookRetry is after how long a caller may try again, where the driver does not say later.
+const hookRetry = 2 * time.Second
 
 // hook gives a twin's driver an HTTP request that came for it, wherever the twin lives, and answers with what the driver
 // says. Who may call is said by the twin's address and its driver's manifest: an address, a token, or both. Callers that
@@ -116,6 +121,9 @@ func hookInput(r *http.Request) (drivers.WebhookInput, error) {
 func (s *Server) hookFailed(w http.ResponseWriter, err error) {
 	var refusal *drivers.DriverError
 	switch {
+	case errors.As(err, &refusal) && refusal.Code > 0 && refusal.Retryable:
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(max(hookRetry, refusal.After+time.Second-1)/time.Second), 10))
+		http.Error(w, refusal.Message, http.StatusServiceUnavailable)
 	case errors.As(err, &refusal) && refusal.Code > 0:
 		http.Error(w, refusal.Message, http.StatusUnprocessableEntity)
 	case errors.As(err, &refusal):
@@ -125,7 +133,7 @@ func (s *Server) hookFailed(w http.ResponseWriter, err error) {
 	case errors.Is(err, actors.ErrStopped):
 		http.Error(w, "the twin is stopped", http.StatusServiceUnavailable)
 	default:
-		w.Header().Set("Retry-After", "2")
+		w.Header().Set("Retry-After", strconv.Itoa(int(hookRetry/time.Second)))
 		http.Error(w, "the twin cannot be reached now", http.StatusServiceUnavailable)
 	}
 }

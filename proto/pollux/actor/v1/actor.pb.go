@@ -636,8 +636,11 @@ type WebhookAnswer struct {
 	// The driver's output, JSON; empty: none.
 	Output string `protobuf:"bytes,1,opt,name=output,proto3" json:"output,omitempty"`
 	// The driver's refusal.
-	Code          int32  `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
-	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Code    int32  `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// The sender may try again, after so many milliseconds; 0: the driver does not say when.
+	Retryable     bool  `protobuf:"varint,4,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	AfterMs       int64 `protobuf:"varint,5,opt,name=after_ms,json=afterMs,proto3" json:"after_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -691,6 +694,20 @@ func (x *WebhookAnswer) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *WebhookAnswer) GetRetryable() bool {
+	if x != nil {
+		return x.Retryable
+	}
+	return false
+}
+
+func (x *WebhookAnswer) GetAfterMs() int64 {
+	if x != nil {
+		return x.AfterMs
+	}
+	return 0
 }
 
 // Told brings lines that a logic's run logged to the log of its twin.
@@ -1357,11 +1374,13 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\x04time\x18\a \x01(\x03R\x04time\x12\x16\n" +
 	"\x06missed\x18\b \x01(\x04R\x06missed\"\x1f\n" +
 	"\aWebhook\x12\x14\n" +
-	"\x05input\x18\x01 \x01(\tR\x05input\"U\n" +
+	"\x05input\x18\x01 \x01(\tR\x05input\"\x8e\x01\n" +
 	"\rWebhookAnswer\x12\x16\n" +
 	"\x06output\x18\x01 \x01(\tR\x06output\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"0\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1c\n" +
+	"\tretryable\x18\x04 \x01(\bR\tretryable\x12\x19\n" +
+	"\bafter_ms\x18\x05 \x01(\x03R\aafterMs\"0\n" +
 	"\x04Told\x12(\n" +
 	"\x05lines\x18\x01 \x03(\v2\x12.pollux.v1.LogLineR\x05lines\"9\n" +
 	"\bReadings\x12-\n" +
