@@ -1,6 +1,9 @@
 package actors
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // Crash has a turn of a twin panic that has taken the first event and the first command in hand.
 func (e *Engine) Crash(id string) { e.activate(id, crash{}) }
@@ -19,6 +22,22 @@ func (crash) run(t *twin) {
 	}
 	panic("as the test wished")
 }
+
+// Hold has the shard of a twin stand still until the function it gives is called.
+func (e *Engine) Hold(id string) (goOn func()) {
+	stands, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s := e.shardOf(slotOf(id))
+	s.e.system.Root.Send(s.pid, &shardEach{make: func(*entry) turn {
+		once.Do(func() { close(stands); <-release })
+		return (*nudge)(nil)
+	}})
+	<-stands
+	return func() { close(release) }
+}
+
+// Tray is how many calls wait in the tray of a twin's shard.
+func (e *Engine) Tray(id string) int { return int(e.shardOf(slotOf(id)).queue.Load()) }
 
 // Absorb gives a twin without a driver a message, as a door does, and waits until it is committed.
 func (e *Engine) Absorb(id, payload string, at int64, historical bool) Absorbed {

@@ -196,6 +196,38 @@ func TestDelete(t *testing.T) {
 	}
 }
 
+// A call that comes after a twin was deleted finds none, also where the shard has a call at hand that came before.
+func TestCallAfterDelete(t *testing.T) {
+	n := newNode(t)
+	n.driver("wire", "1.0.0", tcpTransport)
+	d := newDevice(t, nil)
+	n.twin(fmt.Sprintf(`{"id":"a","driver":"wire","uri":%q}`, d.uri()))
+	n.wait("a", "ups", "1")
+	goOn := n.engine.Hold("default/a")
+	before := make(chan error, 1)
+	go func() {
+		_, err := n.client.State(t.Context(), "default/a", false)
+		before <- err
+	}()
+	until(t, "the shard has a call at hand", func() bool { return n.engine.Tray("default/a") > 0 })
+	if err := n.reg.DeleteTwin(ctx(t), "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	after := make(chan error, 1)
+	go func() {
+		_, err := n.client.Invoke(t.Context(), &pb.InvokeRequest{Id: "default/a", Action: "send", Input: value(t, `{"text":"x"}`)}, "tester")
+		after <- err
+	}()
+	until(t, "both calls and the deletion are at hand", func() bool { return n.engine.Tray("default/a") >= 2 })
+	goOn()
+	if err := <-before; err != nil && !errors.Is(err, actors.ErrNotFound) {
+		t.Errorf("a call from before: %v", err)
+	}
+	if err := <-after; !errors.Is(err, actors.ErrNotFound) {
+		t.Errorf("a call after the deletion: %v", err)
+	}
+}
+
 // A driver that loops and one that grows are stopped, shown, and left alone; others do not notice.
 func TestBadDriversHarmNobodyElse(t *testing.T) {
 	n := newNode(t, func(o *actors.Options) {

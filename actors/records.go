@@ -126,8 +126,10 @@ func (e *Engine) twinChanged(c storage.Change) {
 	e.derivations.twinChanged(c, t)
 }
 
-// noticed has a twin look at its record at once; other nodes learn of the change by the watch.
-func (e *Engine) noticed(id string) { e.send(&shardTurn{id: id, turn: &reconfigure{}}) }
+// noticed has a twin look at its record at once, before calls that come from now on; other nodes learn of the change by the watch.
+func (e *Engine) noticed(id string) {
+	e.shardOf(slotOf(id)).post(letter{to: &shardTurn{id: id, turn: &reconfigure{}}})
+}
 
 func (e *Engine) send(m *shardTurn) { e.system.Root.Send(e.shardOf(slotOf(m.id)).pid, m) }
 

@@ -154,9 +154,7 @@ func (s *shard) receive(c actor.Context) {
 	case *shardTokens:
 		m.answer <- s.count()
 	case *shardTurn:
-		if en := s.entries[m.id]; en != nil && !en.leaving || m.activate {
-			s.forward(c, m.id, s.e.slotOf(m.id), m.turn, false)
-		}
+		s.bring(c, m)
 	case *shardEach:
 		for _, en := range s.entries {
 			if !en.stopping && !en.leaving {
@@ -194,6 +192,13 @@ func (s *shard) handle(c actor.Context, m *call) {
 	}
 	if frame {
 		s.entries[m.env.Target.ID].letIn(f)
+	}
+}
+
+// bring brings a twin a message from elsewhere.
+func (s *shard) bring(c actor.Context, m *shardTurn) {
+	if en := s.entries[m.id]; en != nil && !en.leaving || m.activate {
+		s.forward(c, m.id, s.e.slotOf(m.id), m.turn, false)
 	}
 }
 

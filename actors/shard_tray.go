@@ -20,11 +20,12 @@ type tray struct {
 	tick, wall int64
 }
 
-// letter is a call, or a message for an actor for which there is a token.
+// letter is a call, a message for an actor for which there is a token, or one for whichever actor a twin has.
 type letter struct {
 	call *call
 	en   *entry
 	turn turn
+	to   *shardTurn
 }
 
 // collect has the shard empty its tray.
@@ -50,12 +51,16 @@ func (s *shard) empty(c actor.Context) {
 	b.tick, b.wall = s.e.both()
 	for i := range letters {
 		x := &letters[i]
-		if x.call == nil {
+		switch {
+		case x.call != nil:
+			s.queue.Add(-1)
+			s.handle(c, x.call)
+		case x.to != nil:
+			s.close()
+			s.bring(c, x.to)
+		default:
 			s.take(x.en, x.turn, true)
-			continue
 		}
-		s.queue.Add(-1)
-		s.handle(c, x.call)
 	}
 	s.close()
 	if clear(letters); cap(letters) <= maxTray {
