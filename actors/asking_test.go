@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -153,9 +154,20 @@ func (n *node) invoke(id, action, input string) (string, error) {
 	return text(r.Output), nil
 }
 
+// leased asks again while the node has no lease, which a machine that is away for seconds takes from it.
+func (n *node) leased(ask func() error) (err error) {
+	n.t.Helper()
+	until(n.t, "the node has a lease", func() bool {
+		err = ask()
+		return err == nil || !strings.Contains(err.Error(), "no lease")
+	})
+	return err
+}
+
 func (n *node) must(id, action, input string) string {
 	n.t.Helper()
-	out, err := n.invoke(id, action, input)
+	var out string
+	err := n.leased(func() (err error) { out, err = n.invoke(id, action, input); return err })
 	if err != nil {
 		n.t.Fatalf("%s on %s: %v", action, id, err)
 	}
@@ -164,7 +176,8 @@ func (n *node) must(id, action, input string) string {
 
 func (n *node) state(id string) *pb.TwinState {
 	n.t.Helper()
-	s, err := n.client.State(ctx(n.t), id, false)
+	var s *pb.TwinState
+	err := n.leased(func() (err error) { s, err = n.client.State(ctx(n.t), id, false); return err })
 	if err != nil {
 		n.t.Fatalf("state of %s: %v", id, err)
 	}
