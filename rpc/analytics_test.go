@@ -79,7 +79,7 @@ func TestDetectorsOverTheAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	// It has learned from what is recorded, and from the reading that came meanwhile.
-	for until := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		state, err := detectors.GetDetectorState(t.Context(), req(&pb.GetDetectorStateRequest{Id: "spikes", Twin: p + "/dome"}))
 		if err == nil && state.Msg.State.Readings == many+1 && state.Msg.State.Output == "t_ewma" && state.Msg.State.Ready {
 			break

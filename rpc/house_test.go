@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -83,12 +84,10 @@ func newHouse(t testing.TB) (*house, error) {
 	conf.Data, conf.HTTP, conf.MQTT, conf.Name = dir, "127.0.0.1:0", "127.0.0.1:0", "test"
 	conf.Gossip, conf.Peer = "127.0.0.1:0", "127.0.0.1:0"
 	conf.MetricsMemory, conf.StoreCache, conf.DriverCompiler = 64<<20, 16<<20, drivertest.Compiler(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	port := l.Addr().(*net.TCPAddr).Port // free now, and rarely taken until a test has a device call in
-	_ = l.Close()
 	conf.Inbound = fmt.Sprintf("127.0.0.1:%d", port)
 	log := &logLines{}
 	node, err := pollux.Open(context.Background(), conf, slog.New(slog.NewTextHandler(log, nil)))
@@ -100,6 +99,18 @@ func newHouse(t testing.TB) (*house, error) {
 		return nil, err
 	}
 	return &house{node: node, url: node.URL(), admin: admin, dir: dir, log: log, inbound: port}, nil
+}
+
+// freePort is one that nobody has now. Whoever connects out is given others.
+func freePort() (port int, err error) {
+	for range 50 {
+		port = 20_000 + rand.IntN(10_000)
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
+	}
+	return 0, err
 }
 
 // logLines keeps what the node logs.

@@ -55,7 +55,7 @@ func TestNotifierService(t *testing.T) {
 	}
 	outbox := func(n int) []*pb.Notification {
 		t.Helper()
-		for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 			res, err := notifiers.ListNotifications(t.Context(), req(&pb.ListNotificationsRequest{Notifier: p + "/hook", State: pb.NotificationState_NOTIFICATION_STATE_ACKNOWLEDGED}))
 			if err != nil {
 				t.Fatal(err)
@@ -125,7 +125,7 @@ func (h *house) report(t *testing.T, p string) {
 		t.Fatal(err)
 	}
 	past := rpcv1.NewHistoryServiceClient(h.http(h.admin), h.url)
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		res, err := past.QuerySeries(t.Context(), req(&pb.QuerySeriesRequest{Filter: &pb.TwinFilter{Project: p, Ids: []string{p + "/lamp"}}, Property: "level",
 			Step: durationpb.New(time.Hour)}))
 		if err == nil && len(res.Msg.Series) == 1 && res.Msg.Series[0].Values[len(res.Msg.Series[0].Values)-1] == 7 {

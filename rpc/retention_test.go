@@ -101,10 +101,10 @@ func TestQuerySeries(t *testing.T) {
 	}
 }
 
-// until asks again until it gets no error, for half a minute.
+// until asks again until it gets no error, within the patience of tests.
 func until(t *testing.T, what string, try func() error) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		err := try()
 		if err == nil {
 			return

@@ -46,7 +46,7 @@ func TestSearch(t *testing.T) {
 	q := func() *pb.SearchRequest {
 		return &pb.SearchRequest{Query: "attic find", Kinds: []string{"zone"}, PageSize: 1}
 	}
-	for end := time.Now().Add(30 * time.Second); ids(h.admin, &pb.SearchRequest{Query: "roof " + one}) == "" || ids(h.admin, &pb.SearchRequest{Query: "roof " + two}) == ""; {
+	for end := time.Now().Add(patience); ids(h.admin, &pb.SearchRequest{Query: "roof " + one}) == "" || ids(h.admin, &pb.SearchRequest{Query: "roof " + two}) == ""; {
 		if time.Now().After(end) {
 			t.Fatal("the zones are not found")
 		}
@@ -75,7 +75,7 @@ func TestSearch(t *testing.T) {
 		}
 	}
 	for _, kind := range []string{"source", "simulation", "relation", "alarm"} {
-		for end := time.Now().Add(30 * time.Second); ids(h.admin, &pb.SearchRequest{Query: "orchard", Project: one, Kinds: []string{kind}}) == ""; {
+		for end := time.Now().Add(patience); ids(h.admin, &pb.SearchRequest{Query: "orchard", Project: one, Kinds: []string{kind}}) == ""; {
 			if time.Now().After(end) {
 				t.Fatalf("no %s is found", kind)
 			}

@@ -53,7 +53,7 @@ func TestSinkService(t *testing.T) {
 		t.Fatal(err)
 	}
 	var m *pb.Sink
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		res, err := sinks.GetSink(t.Context(), req(&pb.GetSinkRequest{Id: p + "/hook"}))
 		if err != nil {
 			t.Fatal(err)

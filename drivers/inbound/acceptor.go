@@ -109,13 +109,14 @@ func (a *Acceptor) Set(twins []Twin) map[string]error {
 		p := a.ports[key]
 		if p == nil {
 			var err error
-			if p, err = a.listen(list[0].Scheme, list[0].Port); err != nil {
+			if p, err = a.listen(list); err != nil {
 				for _, t := range list {
 					failed[t.ID] = fmt.Errorf("devices cannot call in at this node: %w", err)
 				}
 				continue
 			}
 			a.ports[key] = p
+			continue
 		}
 		p.mu.Lock()
 		old := p.twins
@@ -139,10 +140,11 @@ func (a *Acceptor) endLinks(p *port, now []Twin) {
 	}
 }
 
-func (a *Acceptor) listen(scheme string, number int) (*port, error) {
-	p := &port{scheme: scheme, number: number}
-	at := net.JoinHostPort(a.o.Host, strconv.Itoa(number))
-	if scheme == drivers.SchemeUDPIn {
+// listen opens the port of twins, which all have the same. It knows them before the first device calls.
+func (a *Acceptor) listen(twins []Twin) (*port, error) {
+	p := &port{scheme: twins[0].Scheme, number: twins[0].Port, twins: twins}
+	at := net.JoinHostPort(a.o.Host, strconv.Itoa(p.number))
+	if p.scheme == drivers.SchemeUDPIn {
 		conn, err := net.ListenPacket("udp", at)
 		if err != nil {
 			return nil, err

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -66,22 +68,25 @@ func (c *cluster) open(o transport.Options) (drivers.Conn, error) {
 	return c.hubs["n1"].Open(o)
 }
 
+// freePort is one that nobody has now. Whoever connects out is given others.
 func freePort(t *testing.T, network string) int {
 	t.Helper()
-	if network == "udp" {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			t.Fatal(err)
+	for range 50 {
+		port := 20_000 + rand.IntN(10_000)
+		var l io.Closer
+		var err error
+		if at := fmt.Sprintf("127.0.0.1:%d", port); network == "udp" {
+			l, err = net.ListenPacket(network, at)
+		} else {
+			l, err = net.Listen(network, at)
 		}
-		defer c.Close()
-		return c.LocalAddr().(*net.UDPAddr).Port
+		if err == nil {
+			l.Close()
+			return port
+		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 var lines = &drivers.Tokenizer{Delimiter: "\n", MaxFrame: 1000}
@@ -285,6 +290,35 @@ func TestTheConnectionStaysWhenTheTwinMoves(t *testing.T) {
 	}
 }
 
+// TestCallAtOnce: a device that calls in the moment its port is open is no stranger.
+func TestCallAtOnce(t *testing.T) {
+	nodes := newCluster(t, "n1")
+	for range 100 {
+		port := freePort(t, "tcp")
+		calls := make(chan net.Conn)
+		for range 2 {
+			go func() {
+				for {
+					c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+					if err == nil {
+						calls <- c
+						return
+					}
+				}
+			}()
+		}
+		if err := nodes.doors["n1"].Set([]inbound.Twin{twin("p/a", port, "127.0.0.1/32")}); len(err) > 0 {
+			t.Fatal(err)
+		}
+		for range 2 {
+			(<-calls).Close()
+		}
+	}
+	if n := transport.Dropped(nodes.set, "tcp-in", "sender").Get(); n != 0 {
+		t.Errorf("%d calls were taken for strangers'", n)
+	}
+}
+
 func TestWhoCallsFromWhere(t *testing.T) {
 	nodes := newCluster(t, "n1")
 	port := freePort(t, "tcp")
@@ -312,7 +346,7 @@ func TestWhoCallsFromWhere(t *testing.T) {
 	}
 	stranger := from("127.1.0.1")
 	_ = stranger.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if _, err := stranger.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+	if _, err := stranger.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("a stranger was let in: %v", err)
 	}
 	if n := transport.Dropped(nodes.set, "tcp-in", "sender").Get(); n != 1 {
