@@ -1,6 +1,9 @@
 package cluster
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // leader is what the leader of the consensus group does besides: it says who is dead and who hangs. Every node reads
 // the leases; only the leader acts on them.
@@ -20,7 +23,8 @@ type leader struct {
 type leases struct {
 	read    bool
 	version uint64
-	all     []Record
+	ids     []string
+	values  [][]byte // by ids; nil: there is none
 }
 
 // noted is a member's lease record as last read, and since when it has been so by this node's clock.
@@ -44,48 +48,53 @@ func (n *Node) silence() time.Duration {
 	return n.o.Duration*11/10 + 200*time.Millisecond
 }
 
-// poll reads the leases, without mu, where they have changed, and looks at them. A read would have the store write out what it gathers.
+// poll reads the members' leases, without mu, where they have changed, and looks at them.
 func (n *Node) poll() {
 	n.mu.Lock()
-	stopped := n.stopped
+	stopped, same := n.stopped, slices.Equal(n.ids, n.leases.ids)
+	if !same {
+		n.leases = leases{ids: slices.Clone(n.ids)}
+	}
 	n.mu.Unlock()
 	if stopped {
 		return
 	}
-	leases, err := n.readLeases()
+	err := n.readLeases()
 	leads := n.o.Leader()
 	n.do(func() {
 		next := pollEvery
 		if err == nil {
-			n.note(leases)
+			n.note()
 			next = min(next, n.lead(leads))
 		}
 		n.o.Clock.AfterFunc(next, n.poll)
 	})
 }
 
-func (n *Node) readLeases() ([]Record, error) {
-	version := n.o.Records.Version(tableLease) // before it is read
-	if n.leases.read && n.leases.version == version {
-		return n.leases.all, nil
+// readLeases reads them one by one, which leaves what the store gathers alone; a scan would have it written.
+func (n *Node) readLeases() error {
+	l := &n.leases
+	version := n.o.Records.Version(tableLease) // before they are read
+	if l.read && l.version == version {
+		return nil
 	}
-	all, err := n.o.Records.Scan(tableLease)
-	n.leases = leases{err == nil, version, all}
-	return all, err
+	l.read, l.version, l.values = false, version, l.values[:0]
+	for _, id := range l.ids {
+		value, err := n.o.Records.Get(tableLease, id)
+		if err != nil {
+			return err
+		}
+		l.values = append(l.values, value)
+	}
+	l.read = true
+	return nil
 }
 
 // note remembers which counts have changed, from after they were read.
-func (n *Node) note(leases []Record) {
+func (n *Node) note() {
 	now := n.o.Clock.Now()
-	at := 0
-	for _, id := range n.ids {
-		for at < len(leases) && leases[at].Key < id {
-			at++
-		}
-		var value []byte
-		if at < len(leases) && leases[at].Key == id {
-			value = leases[at].Value
-		}
+	for i, id := range n.leases.ids {
+		value := n.leases.values[i]
 		if was := n.noted[id]; was == nil {
 			n.noted[id] = &noted{value, now}
 		} else if string(was.value) != string(value) {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -13,9 +14,10 @@ import (
 // gatherBytes is what waits at most, in bytes, before it is written: some thousand records of twins, which take some milliseconds.
 const gatherBytes = 1 << 20
 
-// gathering is what is applied and not yet in the state's database. Whoever reads has it written first, so nobody sees the
-// difference; while nobody reads, a record that is written again and again goes to the database once, beside its neighbours. What
-// waits is lost with the process like what is in the database's memory, and applied again from the log.
+// gathering is what is applied and not yet in the state's database. Who reads one record is given it from here, whoever reads
+// more has it written first, so nobody sees the difference. Meanwhile a record that is written again and again goes to the database
+// once, beside its neighbours. What waits is lost with the process like what is in the database's memory, and applied again from the
+// log.
 type gathering struct {
 	mu     sync.Mutex
 	writes ordered.Writes
@@ -60,6 +62,18 @@ func (st *stateDB) settle() error {
 	st.gathering.mu.Lock()
 	defer st.gathering.mu.Unlock()
 	return st.write()
+}
+
+// waiting gives a copy of a key's newest value where it waits; otherwise the database has the newest.
+func (st *stateDB) waiting(key []byte) (value []byte, deleted, waits bool) {
+	g := &st.gathering
+	if !g.waits.Load() {
+		return nil, false, false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	value, deleted, waits = g.writes.Get(key)
+	return bytes.Clone(value), deleted, waits
 }
 
 // write puts what waits into the database, as one batch. The gathering is locked.

@@ -39,15 +39,25 @@ func TestGathering(t *testing.T) {
 	if _, ok, err := s.Get("t", "hot"); err != nil || ok {
 		t.Errorf("a deleted record: %v %v", ok, err)
 	}
+	if n, err := s.Count("t", ""); err != nil || n != 10 || s.state.gathering.waits.Load() {
+		t.Errorf("a table: %d records, %v; waits: %v", n, err, s.state.gathering.waits.Load())
+	}
 	if m, err := readMeta(s.state.db); err != nil || m.applied != 201 {
 		t.Errorf("the database is at %d: %v", m.applied, err)
 	}
+	// One record is read from where it waits, and leaves it waiting.
+	if r := apply(t, s, 202, pack(t, "n1", 1, 202, one("alone", "1"))); r.status != resultApplied {
+		t.Fatalf("%+v", r)
+	}
+	if rec, ok, err := s.Get("t", "alone"); err != nil || !ok || string(rec.Value) != "1" || rec.Revision != s.Revision() || !s.state.gathering.waits.Load() {
+		t.Errorf("a record that waits: %+v %v %v; waits: %v", rec, ok, err, s.state.gathering.waits.Load())
+	}
 	// What a guard looks at for the first time is what was just applied.
-	r := apply(t, s, 202, pack(t, "n1", 1, 202, one("guarded", "1")))
+	r := apply(t, s, 203, pack(t, "n1", 1, 203, one("guarded", "1")))
 	guarded := one("guarded", "2")
 	guarded.Guards = []Guard{{Table: "t", Key: "guarded", Revision: s.Revision()}}
 	s.machine.guards = newGuardCache()
-	if r = apply(t, s, 203, pack(t, "n1", 1, 203, guarded)); len(r.refused) != 0 {
+	if r = apply(t, s, 204, pack(t, "n1", 1, 204, guarded)); len(r.refused) != 0 {
 		t.Errorf("%+v", r)
 	}
 }

@@ -88,17 +88,19 @@ func sameRecord(key []byte, g *wireGuard) bool {
 }
 
 func (c *guardCache) load(st *stateDB, g *wireGuard, want bool) (*guarded, error) {
-	if err := st.settle(); err != nil {
-		return nil, err
+	v, deleted, waits := st.waiting(c.key)
+	if !deleted && !waits {
+		stored, closer, err := st.db.Get(c.key)
+		if err == nil {
+			defer closer.Close()
+		} else if !errors.Is(err, pebble.ErrNotFound) {
+			return nil, fmt.Errorf("read guarded record %s %q: %w", g.table, g.key, err)
+		}
+		v, deleted = stored, err != nil
 	}
-	v, closer, err := st.db.Get(c.key)
-	if errors.Is(err, pebble.ErrNotFound) {
+	if deleted {
 		return &guarded{hasValue: true}, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read guarded record %s %q: %w", g.table, g.key, err)
-	}
-	defer closer.Close()
 	revision, n := binary.Uvarint(v)
 	if n <= 0 {
 		return nil, errMalformed(fmt.Sprintf("record %s %q", g.table, g.key))

@@ -22,7 +22,7 @@ const (
 
 var metaKey = []byte{keyMeta}
 
-func appendDataKey(b []byte, table, key []byte) []byte {
+func appendDataKey[T, K ~string | ~[]byte](b []byte, table T, key K) []byte {
 	b = append(b, keyData)
 	b = append(b, table...)
 	b = append(b, 0)
@@ -30,11 +30,7 @@ func appendDataKey(b []byte, table, key []byte) []byte {
 }
 
 func dataKey(table Table, key string) []byte {
-	b := make([]byte, 0, len(table)+len(key)+2)
-	b = append(b, keyData)
-	b = append(b, table...)
-	b = append(b, 0)
-	return append(b, key...)
+	return appendDataKey(make([]byte, 0, len(table)+len(key)+2), table, key)
 }
 
 func indexKey(kind byte, index uint64) []byte {

@@ -14,11 +14,18 @@ func joinClose(err error, c io.Closer) error { return errors.Join(err, c.Close()
 
 // Get reads a record of the last applied state. It may read the disk.
 func (s *Store) Get(table Table, key string) (Record, bool, error) {
-	st, err := s.acquire()
+	st, err := s.acquireBehind()
 	if err != nil {
 		return Record{}, false, err
 	}
 	defer st.release()
+	var space [128]byte
+	if v, deleted, waits := st.waiting(appendDataKey(space[:0], table, key)); deleted {
+		return Record{}, false, nil
+	} else if waits {
+		rec, err := record(table, key, v)
+		return rec, err == nil, err
+	}
 	return get(st.db, table, key)
 }
 
@@ -116,11 +123,7 @@ func (v *View) Close() error {
 
 func get(r pebble.Reader, table Table, key string) (Record, bool, error) {
 	var space [128]byte
-	k := append(space[:0], keyData)
-	k = append(k, table...)
-	k = append(k, 0)
-	k = append(k, key...)
-	v, closer, err := r.Get(k)
+	v, closer, err := r.Get(appendDataKey(space[:0], table, key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return Record{}, false, nil
 	}

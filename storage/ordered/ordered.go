@@ -79,6 +79,20 @@ func (w *Writes) of(key []byte) *op {
 	return &w.ops[len(w.ops)-1]
 }
 
+// Get gives what Add took last of a key; the value is valid until the next call. known is false where Add took nothing of it.
+func (w *Writes) Get(key []byte) (value []byte, deleted, known bool) {
+	i, ok := w.last[xxhash.Sum64(key)]
+	if !ok {
+		return nil, false, false
+	}
+	for ; i >= 0; i-- { // the first, unless hashes met
+		if o := &w.ops[i]; bytes.Equal(w.keyOf(o), key) {
+			return w.buf[o.value:o.valueEnd], o.deletes, true
+		}
+	}
+	return nil, false, false
+}
+
 func (w *Writes) keyOf(o *op) []byte { return w.buf[o.key:o.keyEnd] }
 
 // Into puts everything into b, which copies it, and forgets it.

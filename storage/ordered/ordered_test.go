@@ -89,6 +89,45 @@ func TestSameContent(t *testing.T) {
 	}
 }
 
+// What Add took can be read before it is written: of each key the last.
+func TestGet(t *testing.T) {
+	db := open(t)
+	var w ordered.Writes
+	add := func(fill func(b *pebble.Batch)) {
+		t.Helper()
+		b := db.NewBatch()
+		defer b.Close()
+		fill(b)
+		if err := w.Add(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(func(b *pebble.Batch) {
+		_ = b.Set([]byte("ta"), []byte("1"), nil)
+		_ = b.Set([]byte("tb"), []byte("1"), nil)
+		_ = b.Delete([]byte("tc"), nil)
+	})
+	add(func(b *pebble.Batch) {
+		_ = b.Delete([]byte("ta"), nil)
+		_ = b.Set([]byte("tb"), []byte("22"), nil)
+		_ = b.Set([]byte("tc"), []byte("3"), nil)
+	})
+	for _, c := range []struct {
+		key, value     string
+		deleted, known bool
+	}{{"ta", "", true, true}, {"tb", "22", false, true}, {"tc", "3", false, true}, {"t", "", false, false}, {"td", "", false, false}} {
+		if v, deleted, known := w.Get([]byte(c.key)); string(v) != c.value || deleted != c.deleted || known != c.known {
+			t.Errorf("%s: %q, deleted %v, known %v; want %+v", c.key, v, deleted, known, c)
+		}
+	}
+	if err := w.Into(db.NewBatch()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, known := w.Get([]byte("tb")); known {
+		t.Error("something is gathered after Into")
+	}
+}
+
 func TestOtherKindsAreRefused(t *testing.T) {
 	b := open(t).NewBatch()
 	_ = b.DeleteRange([]byte("a"), []byte("b"), nil)
