@@ -274,7 +274,7 @@ func (b *backlog) next(q *line, atMost int) (offers []*late) {
 		// What was sent before may still be read somewhere.
 		f := l.frame
 		l.frame = again(f)
-		l.frame.Link, l.frame.Sequence = f.Link, f.Sequence
+		l.frame.Link, l.frame.Sequence, l.frame.Again = f.Link, f.Sequence, l.unknown > 0
 		if i > 0 {
 			l.frame.Previous = q.frames[i-1].frame.Sequence
 		}

@@ -350,3 +350,38 @@ func TestMessageTimes(t *testing.T) {
 		t.Errorf("older for the present than for history: %v", err)
 	}
 }
+
+// A message that its node brings again, because nobody knows whether the twin took it, counts once.
+func TestBroughtAgainCountsOnce(t *testing.T) {
+	n := newNode(t)
+	n.model("counter", thing("Counter", `"seq":{"type":"integer"}`))
+	n.twin(`{"id":"a","model":"counter","aliases":[{"network":"lora","key":"eui","value":"7"}]}`)
+	const rounds, each = 10, 20
+	for round := range rounds {
+		var all []chan error
+		for i := range each {
+			all = append(all, n.send("default/lora/eui/7", fmt.Sprintf(`{"seq":%d}`, round*each+i), 1))
+			if i == each/2 {
+				n.engine.Crash("default/a")
+			}
+		}
+		for i, done := range all {
+			if err := answer(t, fmt.Sprintf("message %d", i), done); err != nil {
+				t.Errorf("message %d of round %d: %v", i, round, err)
+			}
+		}
+	}
+	if c := n.counts("mqtt"); c.Stored != rounds*each || c.Received != rounds*each {
+		t.Errorf("%d messages were sent, counted %v", rounds*each, c)
+	}
+	have := map[float64]bool{}
+	for _, v := range n.samples("default/a", "seq") {
+		have[v] = true
+	}
+	if len(have) != rounds*each {
+		t.Errorf("%d of %d values in history", len(have), rounds*each)
+	}
+	if n.engine.Stats().Dropped["twin_panic"] == 0 {
+		t.Error("nothing crashed")
+	}
+}

@@ -60,7 +60,11 @@ func (t *twin) counts() *state.Ingested {
 // repeated answers a frame whose id is known: it was here, or is being handled.
 func (t *twin) repeatedFrame(f *actorv1.Frame, m *call) bool {
 	if f.Id == "" {
-		return false
+		if !f.Again || !t.numbers(f) || !t.st.Ingested.Took(f.Link, f.Sequence) {
+			return false
+		}
+		t.answerFrame(f, m, takenMessage) // it is counted, and came from its sender once
+		return true
 	}
 	id := hashID(f.Id)
 	if w := t.work; w != nil {
@@ -79,6 +83,12 @@ func (t *twin) repeatedFrame(f *actorv1.Frame, m *call) bool {
 	t.counts().Door(doorOf(f)).Duplicate++
 	t.answerFrame(f, m, &actorv1.Taken{Duplicate: true})
 	return true
+}
+
+// numbers says whether the twin remembers a frame by its number: one without an id that its node may bring again. Twins with drivers
+// handle frames of wills before others, so they cannot tell by the newest number.
+func (t *twin) numbers(f *actorv1.Frame) bool {
+	return f.Qos > 0 && f.Id == "" && f.Link != 0 && t.spec.bare()
 }
 
 // took ends a frame: it is counted, and answered when that is committed, where its sender waits for it. An error that
@@ -106,6 +116,8 @@ func (t *twin) took(f *actorv1.Frame, m *call, err error) {
 	}
 	if f.Id != "" {
 		t.st.Ingested.Remember(hashID(f.Id))
+	} else if t.numbers(f) {
+		t.st.Ingested.Take(f.Link, f.Sequence)
 	}
 	t.answerFrame(f, m, r)
 }

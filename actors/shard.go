@@ -237,6 +237,15 @@ func (s *shard) actor(c actor.Context, id string, slot cluster.Slot, m turn) *en
 	return en
 }
 
+// frameOf gives the frame that a message is, or nil.
+func frameOf(m turn) *actorv1.Frame {
+	if c, ok := m.(*call); ok {
+		f, _ := c.env.Message.(*actorv1.Frame)
+		return f
+	}
+	return nil
+}
+
 func (s *shard) pass(en *entry, m turn) {
 	en.tokens.Add(1)
 	en.send(m)
@@ -282,10 +291,16 @@ func (s *shard) terminated(c actor.Context, who *actor.PID) {
 	parked := en.parked
 	en.parked = nil
 	for _, m := range parked {
+		f := frameOf(m)
+		if f != nil && !s.entries[en.id].inOrder(f) {
+			// The one before it may have ended with that life, and come again.
+			m.(*call).refuse(fmt.Errorf("twin %s: behind a frame that may come again: %w", en.id, cluster.ErrOverloaded))
+			continue
+		}
 		s.forward(c, en.id, s.e.slotOf(en.id), m, true)
-	}
-	if next := s.entries[en.id]; next != nil && len(parked) > 0 {
-		next.link, next.high = en.link, en.high
+		if f != nil {
+			s.entries[en.id].letIn(f)
+		}
 	}
 	s.left(en)
 }

@@ -21,6 +21,7 @@ const (
 	tagQuarantine    = 4
 	tagCrons         = 5
 	tagIngested      = 6
+	tagLinks         = 7
 )
 
 // ErrFormat: a record is damaged, or of a newer version.
@@ -97,10 +98,16 @@ func appendMore(b []byte, m *More, crons []*Timer, g *Ingested) []byte {
 	}
 	if !g.empty() {
 		sections++
+		if len(g.Links) > 0 {
+			sections++
+		}
 	}
 	b = append(b, sections)
 	if !g.empty() {
 		b = g.append(b)
+		if len(g.Links) > 0 {
+			b = g.appendLinks(b)
+		}
 	}
 	section := func(tag uint64, n int, each func(s []byte, i int) []byte) {
 		if n == 0 {
@@ -262,6 +269,10 @@ func (d *decoder) more(r *Record) {
 		}
 	case tagIngested:
 		r.Ingested = s.ingested()
+	case tagLinks:
+		if r.Ingested != nil { // which comes before
+			r.Ingested.Links = s.links()
+		}
 	case tagCrons:
 		list(&s, func() struct{} {
 			name, cron := s.text(), s.text()

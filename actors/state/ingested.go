@@ -17,7 +17,15 @@ type Ingested struct {
 	Doors []Door
 	// IDs are hashes of ids, oldest first.
 	IDs []uint64
+	// Links tell how far the twin has taken what other nodes brought, the link that was last heard of at the end.
+	Links []Link
 }
+
+// Link is a node in one of its lives, which numbers what it brings, and the newest number that the twin took.
+type Link struct{ ID, Sequence uint64 }
+
+// maxLinks is how many links a twin remembers: about as many nodes can have brought it something before one of them died.
+const maxLinks = 8
 
 // Door is a way in, and what became of the messages that came by it.
 type Door struct {
@@ -47,13 +55,32 @@ func (g *Ingested) Remember(id uint64) {
 	g.IDs = append(g.IDs, id)
 }
 
+// Took says whether the twin took that of a link, or one behind it.
+func (g *Ingested) Took(link, sequence uint64) bool {
+	return g != nil && slices.ContainsFunc(g.Links, func(l Link) bool { return l.ID == link && l.Sequence >= sequence })
+}
+
+// Take notes that the twin takes that of a link. Those of one link come in their order.
+func (g *Ingested) Take(link, sequence uint64) {
+	last := len(g.Links) - 1
+	if last >= 0 && g.Links[last].ID == link {
+		g.Links[last].Sequence = sequence
+		return
+	}
+	g.Links = slices.DeleteFunc(g.Links, func(l Link) bool { return l.ID == link })
+	if len(g.Links) >= maxLinks {
+		g.Links = slices.Delete(g.Links, 0, len(g.Links)-maxLinks+1)
+	}
+	g.Links = append(g.Links, Link{link, sequence})
+}
+
 func (g *Ingested) empty() bool { return g == nil || len(g.Doors) == 0 && len(g.IDs) == 0 }
 
 func (g *Ingested) size() int {
 	if g == nil {
 		return 0
 	}
-	return 8*len(g.IDs) + 8 + (40+maxDoor)*len(g.Doors)
+	return 8*len(g.IDs) + 16*len(g.Links) + 8 + (40+maxDoor)*len(g.Doors)
 }
 
 // append appends the section, its tag and length included.
@@ -78,19 +105,37 @@ func (g *Ingested) append(b []byte) []byte {
 	return append(b, s...)
 }
 
+// appendLinks appends the links' section. It is one of its own, so that earlier versions pass it over.
+func (g *Ingested) appendLinks(b []byte) []byte {
+	var few [maxLinks * (8 + binary.MaxVarintLen64)]byte
+	s := binary.AppendUvarint(few[:0], uint64(len(g.Links)))
+	for _, l := range g.Links {
+		s = binary.AppendUvarint(binary.LittleEndian.AppendUint64(s, l.ID), l.Sequence)
+	}
+	b = binary.AppendUvarint(b, tagLinks)
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+func (d *decoder) fixed() uint64 {
+	if len(d.b) < 8 {
+		d.fail()
+		return 0
+	}
+	n := binary.LittleEndian.Uint64(d.b)
+	d.b = d.b[8:]
+	return n
+}
+
+func (d *decoder) links() []Link {
+	return list(d, func() Link { return Link{ID: d.fixed(), Sequence: d.uint()} })
+}
+
 func (d *decoder) ingested() *Ingested {
 	g := &Ingested{}
 	g.Doors = list(d, func() Door {
 		return Door{Name: Intern(d.text()), Stored: d.uint(), Refused: d.uint(), Duplicate: d.uint()}
 	})
-	g.IDs = list(d, func() uint64 {
-		if len(d.b) < 8 {
-			d.fail()
-			return 0
-		}
-		id := binary.LittleEndian.Uint64(d.b)
-		d.b = d.b[8:]
-		return id
-	})
+	g.IDs = list(d, d.fixed)
 	return g
 }

@@ -66,3 +66,23 @@ func TestDecodeDoors(t *testing.T) {
 		}
 	}
 }
+
+func TestLinksGoIntoTheRecord(t *testing.T) {
+	g := &Ingested{}
+	for link := uint64(1); link <= maxLinks+2; link++ {
+		g.Take(link, 10*link)
+		g.Take(link, 10*link+1)
+	}
+	g.Take(4, 1<<40)
+	if g.Took(2, 1) || !g.Took(3, 31) || g.Took(3, 32) || !g.Took(4, 41) || g.Took(99, 0) || (*Ingested)(nil).Took(1, 0) {
+		t.Errorf("took %+v", g.Links)
+	}
+	if len(g.Links) != maxLinks || g.Links[maxLinks-1] != (Link{4, 1 << 40}) {
+		t.Errorf("links %+v", g.Links)
+	}
+	g.Door("mqtt").Stored = 5
+	back, err := Decode((&Record{Ingested: g}).Append(nil))
+	if err != nil || !reflect.DeepEqual(back.Ingested, g) {
+		t.Fatalf("%+v, %v; want %+v", back, err, g)
+	}
+}

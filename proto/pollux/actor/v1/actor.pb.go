@@ -95,7 +95,9 @@ type Frame struct {
 	// By which a message that is sent again is known; empty: it has none.
 	Id string `protobuf:"bytes,12,opt,name=id,proto3" json:"id,omitempty"`
 	// The sender's name that led to the twin; not set where the message names the twin.
-	Alias         *v1.Alias `protobuf:"bytes,13,opt,name=alias,proto3" json:"alias,omitempty"`
+	Alias *v1.Alias `protobuf:"bytes,13,opt,name=alias,proto3" json:"alias,omitempty"`
+	// It was sent before, with the same link and sequence, and nobody knows whether the twin took it.
+	Again         bool `protobuf:"varint,14,opt,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -219,6 +221,13 @@ func (x *Frame) GetAlias() *v1.Alias {
 		return x.Alias
 	}
 	return nil
+}
+
+func (x *Frame) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
 }
 
 // Taken answers a message that has no result of its own.
@@ -1326,7 +1335,7 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"\x1bpollux/actor/v1/actor.proto\x12\x0fpollux.actor.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14pollux/v1/twin.proto\"\"\n" +
 	"\n" +
 	"StateQuery\x12\x14\n" +
-	"\x05model\x18\x01 \x01(\bR\x05model\"\xc1\x02\n" +
+	"\x05model\x18\x01 \x01(\bR\x05model\"\xd7\x02\n" +
 	"\x05Frame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x10\n" +
@@ -1343,7 +1352,8 @@ const file_pollux_actor_v1_actor_proto_rawDesc = "" +
 	"historical\x18\v \x01(\bR\n" +
 	"historical\x12\x0e\n" +
 	"\x02id\x18\f \x01(\tR\x02id\x12&\n" +
-	"\x05alias\x18\r \x01(\v2\x10.pollux.v1.AliasR\x05alias\"Q\n" +
+	"\x05alias\x18\r \x01(\v2\x10.pollux.v1.AliasR\x05alias\x12\x14\n" +
+	"\x05again\x18\x0e \x01(\bR\x05again\"Q\n" +
 	"\x05Taken\x12\x1c\n" +
 	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
