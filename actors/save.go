@@ -160,7 +160,7 @@ func (t *twin) retryAt() int64 {
 }
 
 // nextCheckpoint is when the twin has to be checkpointed, by nowMS; 0: not because of time.
-func (t *twin) nextCheckpoint(int64) int64 {
+func (t *twin) nextCheckpoint(now int64) int64 {
 	if t.save != nil {
 		if t.save.flying || t.save.queued {
 			return 0
@@ -172,7 +172,9 @@ func (t *twin) nextCheckpoint(int64) int64 {
 	if !t.dirty {
 		return 0
 	}
-	return max(t.dirtyAt+t.behind(), t.retryAt())
+	// The interval may shrink while the twin waits, so it looks again after a part of it.
+	behind := t.behind()
+	return max(min(t.dirtyAt+behind, now+max(t.e.interval.low, behind/4)), t.retryAt())
 }
 
 // checkpoint commits what the twin knows, where somebody waits for it, where it has waited for long enough, or where

@@ -276,12 +276,12 @@ func (i *interval) init(low, high time.Duration) {
 func (i *interval) get() int64 { return i.ms.Load() }
 func (i *interval) busy()      { i.busySince.Store(true) }
 
-// relax is called once a second.
+// relax is called once a second: the interval grows by half while the store has no room, and is halved when it has.
 func (i *interval) relax() {
 	ms := i.ms.Load()
 	if i.busySince.Swap(false) {
 		i.ms.Store(min(ms*3/2, i.high))
 	} else {
-		i.ms.Store(max(ms*9/10, i.low))
+		i.ms.Store(max(ms/2, i.low))
 	}
 }
