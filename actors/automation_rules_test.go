@@ -133,6 +133,9 @@ func TestRuleOnSilence(t *testing.T) {
 		until(t, want, func() bool { n.engine.Tick(); return n.text("log", "scene") == want })
 	}
 	step("2026-03-01T07:25:30Z", "a is silent")
+	if a := n.unit(automation.KindRule, "silent"); len(a.Runs) == 0 || !strings.HasPrefix(a.Runs[0].Cause, "no level was heard for 1") {
+		t.Errorf("its runs: %v", a.Runs)
+	}
 	n.absorb("a", `{"level":25}`, 0)
 	step("2026-03-01T07:25:50Z", "a speaks")
 }

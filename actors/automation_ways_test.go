@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/polluxhq/pollux/actors/automation"
@@ -390,6 +391,31 @@ func TestNotesOfARule(t *testing.T) {
 /rule/then/1: no twin of model fixed has the action off
 /rule/then/2: no twin of default/room matches model fixed at present`; got != want {
 		t.Errorf("notes:\n%s\nwant\n%s", got, want)
+	}
+	n.zone("attic-2", "")
+	for sun, want := range map[string]string{
+		`{"zone_id":"attic-2"}`:    "/schedule/timing: it is never due: zone default/attic-2 has no place, nor has one that it is in",
+		`{"zone_id":"attic"}`:      "/schedule/timing: there is no zone default/attic",
+		`{"twin_id":"a"}`:          "/schedule/timing: it is never due: default/a has no latitude and longitude, and its zone no place",
+		`{"twin_id":"nobody"}`:     "/schedule/timing: there is no twin default/nobody",
+		`{"place":{"latitude":1}}`: "",
+	} {
+		m := &pb.Schedule{Id: "default/sun", Timing: &pb.Timing{}}
+		if err := protojson.Unmarshal([]byte(`{"sun":`+sun+`}`), m.Timing); err != nil {
+			t.Fatal(err)
+		}
+		if sun := m.Timing.GetSun(); sun.TwinId != "" {
+			sun.TwinId = "default/" + sun.TwinId
+		} else if sun.ZoneId != "" {
+			sun.ZoneId = "default/" + sun.ZoneId
+		}
+		if got := strings.Join(n.reg.ScheduleNotes(m), "\n"); got != want {
+			t.Errorf("notes of a sun %s: %q, want %q", sun, got, want)
+		}
+	}
+	past := n.schedule(`{"id":"past","timing":{"at":"2020-01-01T00:00:00Z"},"actions":[{"set":{"to":{"twin":"a"},"property":"scene","value":"x"}}]}`)
+	if got, want := strings.Join(n.reg.ScheduleNotes(past), "\n"), "/schedule/timing/at: it is never due: that was before the schedule was put"; got != want {
+		t.Errorf("notes of one that is past: %q, want %q", got, want)
 	}
 	n.notifier(&pb.Notifier{Id: "out", Kind: &pb.Notifier_Log{Log: &pb.LogNotifier{}}})
 	report := n.schedule(`{"id":"report","timing":{"every":{"period":"3600s"}},"actions":[{"notify":{"notifier":"out","attachments":[

@@ -43,6 +43,8 @@ func (r *Registry) RuleNotes(m *pb.Rule) []string {
 				names = []string{x.Absent.Property}
 			}
 			n.said(at, "property", x.Absent.Of, names)
+		case *pb.Trigger_Schedule:
+			n.sun(at, x.Schedule.GetSun())
 		}
 	}
 	n.actions("/rule/then", m.Then)
@@ -53,8 +55,33 @@ func (r *Registry) RuleNotes(m *pb.Rule) []string {
 // ScheduleNotes is RuleNotes of a schedule.
 func (r *Registry) ScheduleNotes(m *pb.Schedule) []string {
 	n := &notes{r: r, project: ProjectOf(m.Id)}
+	n.sun("/schedule/timing", m.Timing.GetSun())
+	if at := m.Timing.GetAt(); at != nil && m.UpdateTime != nil && !at.AsTime().After(m.UpdateTime.AsTime()) {
+		n.say("/schedule/timing/at", "it is never due: that was before the schedule was put")
+	}
 	n.actions("/schedule/actions", m.Actions)
 	return n.all
+}
+
+// sun notes one whose place nobody knows: it is never due.
+func (n *notes) sun(at string, s *pb.Sun) {
+	if s == nil {
+		return
+	}
+	if _, ok := n.r.e.world.Locate(s); ok {
+		return
+	}
+	if s.TwinId != "" {
+		if t, _ := n.twin(at, s.TwinId); t != nil {
+			n.say(at, "it is never due: %s has no latitude and longitude, and its zone no place", s.TwinId)
+		}
+		return
+	}
+	if n.r.e.world.Zone(s.ZoneId) == nil {
+		n.say(at, "there is no zone %s", s.ZoneId)
+		return
+	}
+	n.say(at, "it is never due: zone %s has no place, nor has one that it is in", s.ZoneId)
 }
 
 func (n *notes) say(at, format string, args ...any) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -36,8 +37,11 @@ func (r *rule) fire(t *turn, ev *pb.Evaluation, sc *scope, s Said, subject strin
 		return true
 	}
 	run := &pb.Run{Subject: s.Twin, Cause: ev.Trigger, Values: maps.Clone(ev.Values), Otherwise: otherwise, Chain: chainOf(s.By)}
-	if s.Kind == SaidProperty {
+	switch s.Kind {
+	case SaidProperty:
 		run.Cause = s.Name + " = " + string(orNull(s.Now))
+	case saidAbsent:
+		run.Cause = silence(s.Name, m, t.ms)
 	}
 	if err := r.u.fire(t, run); err != nil {
 		ev.Error = err.Error()
@@ -50,6 +54,21 @@ func (r *rule) fire(t *turn, ev *pb.Evaluation, sc *scope, s Said, subject strin
 		r.u.rec.Stopped = fmt.Sprintf("it has fired %d times, as often as it may", n)
 	}
 	return true
+}
+
+// silence says in words what an absence fires for: alarms and messages without a text of their own say it.
+func silence(property string, m *actorv1.Instance, now int64) string {
+	what := "nothing"
+	if property != "" {
+		what = "no " + property
+	}
+	switch {
+	case !m.Absent:
+		return "heard again"
+	case m.Heard == 0:
+		return what + " was ever heard"
+	}
+	return fmt.Sprintf("%s was heard for %s", what, (time.Duration(now-m.Heard) * time.Millisecond).Round(time.Second))
 }
 
 func (r *rule) limit() int {
