@@ -149,14 +149,31 @@ func (n *Node) writeAddress() error {
 	return nil
 }
 
-// closeDoor lets calls that run end; streams have no end of their own and are cut.
+// closeRest is what closeDoor leaves of a stop's time to the parts behind it: twins that are not handed over are let go within 8 s.
+const closeRest = 8 * time.Second
+
+// closeDoor takes no more calls and lets those that run end in their own time; streams, which have no end, end now. When only closeRest
+// is left, calls that wait for a slot are told that they did not run, and what runs even then is cut.
 func (n *Node) closeDoor(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if err := n.server.Shutdown(ctx); err != nil {
-		return n.server.Close()
+	if err := n.shutDoor(ctx, closeRest); err == nil {
+		return nil
 	}
-	return nil
+	n.cluster.TurnAway()
+	if err := n.shutDoor(ctx, closeRest-time.Second); err == nil {
+		return nil
+	}
+	n.log.Warn("calls are cut: they did not end while this node could wait")
+	return n.server.Close()
+}
+
+// shutDoor waits until no call runs, or until only rest is left of ctx; a second at least.
+func (n *Node) shutDoor(ctx context.Context, rest time.Duration) error {
+	if end, bounded := ctx.Deadline(); bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), max(time.Second, time.Until(end)-rest))
+		defer cancel()
+	}
+	return n.server.Shutdown(ctx)
 }
 
 // deviceDoor is what the broker asks: twins take messages, keys let devices in.

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -36,6 +37,8 @@ type link struct {
 	up bool
 	// failure is why the last attempt to connect failed; the connection's own. why is the same in the twin's turns.
 	failure, why string
+	// lost is why the connection was lost last, until it is up again. The twin's.
+	lost string
 	// regain is until when the twin counts as connecting, whatever becomes of it, by nowMS; 0: not at all. The twin's.
 	regain int64
 }
@@ -277,6 +280,7 @@ func (m *linkDown) run(t *twin) {
 	}
 	m.l.up = false
 	why, as := lossText(m.err), pb.Connection_CONNECTION_DISCONNECTED
+	m.l.lost = why
 	if m.l.regain > 0 {
 		m.l.why, as = why, pb.Connection_CONNECTION_CONNECTING
 	}
@@ -348,7 +352,7 @@ func (t *twin) unreachable() bool {
 // reached takes the reason back.
 func (t *twin) reached() {
 	if t.link != nil {
-		t.link.why = ""
+		t.link.why, t.link.lost = "", ""
 	}
 	if t.mode == modeLive && t.faultFrom == fromLink && t.st.Fault != "" {
 		t.fault("", 0)
@@ -361,8 +365,10 @@ func (t *twin) away() string {
 	if t.connecting() {
 		text += " yet"
 	}
-	if t.link != nil && t.link.why != "" {
-		text += ": " + t.link.why
+	if t.link != nil {
+		if why := cmp.Or(t.link.why, t.link.lost); why != "" {
+			text += ": " + why
+		}
 	}
 	return text
 }

@@ -142,3 +142,24 @@ func TestCallsWaitForADriverThatIsBeingLoaded(t *testing.T) {
 	}
 	until(t, "it is told", func() bool { return d.heard("late") == 1 })
 }
+
+// What calls are told of a device that was lost in the middle of a life says how it was lost.
+func TestCallsAreToldHowADeviceWasLost(t *testing.T) {
+	h := holdRetries()
+	n := newNode(t, h.option)
+	defer h.release()
+	d := n.line("a", nil)
+	d.connected()
+	is := func(c pb.Connection) func() bool { return func() bool { return n.state("a").Status.Connection == c } }
+	until(t, "it is connected", is(pb.Connection_CONNECTION_CONNECTED))
+	d.close()
+	select {
+	case <-h.failed:
+	case <-time.After(patience):
+		t.Fatal("the loss is not noticed")
+	}
+	until(t, "it is not connected any more", is(pb.Connection_CONNECTION_DISCONNECTED))
+	if err := <-n.queued("a", "send", `{"text":"never"}`, nil); err == nil || !strings.Contains(err.Error(), "the device is not connected: ") {
+		t.Errorf("the call: %v", err)
+	}
+}

@@ -103,6 +103,7 @@ type Node struct {
 	park    parking
 	leave   func(error) // waits until this node has left; nil: it does not leave
 	leaving bool        // the record that says so is on its way
+	turning bool        // no call parks any more
 	recent  moves
 }
 
@@ -363,6 +364,16 @@ func (n *Node) SlotsByNode() map[string]int {
 		}
 	}
 	return count
+}
+
+// TurnAway answers the calls that are parked, and from now on each one that would be, with ErrUnavailable: they did not run.
+func (n *Node) TurnAway() {
+	n.mu.Lock()
+	if !n.stopped {
+		n.turning = true
+		n.park.close(n)
+	}
+	n.unlock()
 }
 
 // Close lets the lease run out and ends the watches; parked calls are answered. The slots keep their record: the next

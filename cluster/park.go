@@ -52,7 +52,7 @@ func (c *call) park(need uint64, atMost time.Duration, why error) {
 	c.need, c.why = need, why
 	c.until = n.o.Clock.Now() + atMost
 	switch {
-	case n.stopped:
+	case n.stopped, n.turning:
 		n.later(func() { c.refuse(refusedUnavailable, errClosed) })
 	case n.park.count >= maxParked:
 		n.later(func() { c.refuse(refusedParked, ErrOverloaded) })

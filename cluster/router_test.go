@@ -182,3 +182,41 @@ func TestParkingIsBounded(t *testing.T) {
 		t.Errorf("%d answered at the end, %v", closed, err)
 	}
 }
+
+// A node that is about to end tells the calls that wait, and those that would, that they did not run; others it passes on.
+func TestTurnAway(t *testing.T) {
+	w := calm(t, 8, 3)
+	n := w.nodes[1]
+	n.proc.stuck = true
+	if err := w.ask(t, "drain", func(done func(error)) { w.nodes[0].proc.node.drain(n.id, done) }); err != nil {
+		t.Fatal(err)
+	}
+	w.run(w.now+time.Second, nil)
+	var moving, others Slot
+	for moving = 0; n.proc.node.phases[moving] != phaseReleasing; moving++ {
+	}
+	for others = 0; n.proc.node.owners[others].Load().mine; others++ {
+	}
+	var answers []error
+	call := func() {
+		n.proc.node.Call(&Envelope{Target: Target{"twin", simTargets[moving]}}, func(r Reply) { answers = append(answers, r.Err) })
+	}
+	call()
+	call()
+	if len(answers) != 0 {
+		t.Fatalf("answered before: %v", answers)
+	}
+	n.proc.node.TurnAway()
+	call()
+	for _, err := range answers {
+		if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknown) {
+			t.Errorf("%v", err)
+		}
+	}
+	if len(answers) != 3 {
+		t.Errorf("%d of 3 answered", len(answers))
+	}
+	if r := w.reply(t, n.proc, &Envelope{Target: Target{"twin", simTargets[others]}}); r.Err != nil {
+		t.Errorf("another node's: %v", r.Err)
+	}
+}

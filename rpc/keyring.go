@@ -34,7 +34,9 @@ type Keyring struct {
 	// generation counts invalidations, so that a lookup that raced with one is not cached.
 	generation uint64
 	followers  map[*follower]struct{}
-	changed    func(keyID string)
+	// stopping: nobody follows any more.
+	stopping bool
+	changed  func(keyID string)
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -99,10 +101,12 @@ func (k *Keyring) Close() error {
 	return nil
 }
 
-// endStreams ends what Follow gave: streams have no end of their own, and a server that stops must not wait for them.
+// endStreams ends what Follow gave, and has it give nothing more: streams have no end of their own, and a server that stops must
+// not wait for them.
 func (k *Keyring) endStreams() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.stopping = true
 	for f := range k.followers {
 		f.cancel(errStopping)
 	}
@@ -325,11 +329,15 @@ func (k *Keyring) Follow(ctx context.Context, p *Principal) (_ context.Context, 
 	ctx, cancel := context.WithCancelCause(ctx)
 	f := &follower{p: p, cancel: cancel}
 	k.mu.Lock()
-	full := len(k.followers) >= maxFollowers
-	if !full {
+	full, stopping := len(k.followers) >= maxFollowers, k.stopping
+	if !full && !stopping {
 		k.followers[f] = struct{}{}
 	}
 	k.mu.Unlock()
+	if stopping {
+		cancel(nil)
+		return nil, nil, errStopping
+	}
 	if full {
 		cancel(nil)
 		return nil, nil, fmt.Errorf("%w: %d streams are open on this node", errTooMany, maxFollowers)

@@ -146,6 +146,29 @@ func TestDeletedKeyIsShutOutByTheWatch(t *testing.T) {
 	}
 }
 
+// A stream that comes while the server stops is refused, as nothing would end it.
+func TestNobodyFollowsAServerThatStops(t *testing.T) {
+	store := openStore(t)
+	k := openKeyring(t, store)
+	_, token := mustKey(t, store, NewKey{Role: RoleAdmin})
+	p, err := k.Authenticate(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop, err := k.Follow(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	k.endStreams()
+	if err := context.Cause(ctx); !errors.Is(err, errStopping) {
+		t.Errorf("the stream ended by %v", err)
+	}
+	if _, _, err := k.Follow(t.Context(), p); !errors.Is(err, errStopping) {
+		t.Errorf("another was opened: %v", err)
+	}
+}
+
 func TestExpiry(t *testing.T) {
 	store := openStore(t)
 	k := openKeyring(t, store)

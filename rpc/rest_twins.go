@@ -278,16 +278,21 @@ func (c *restCall) putProperty() error {
 
 var errSettled = errors.New("settled")
 
-// settled waits until the device confirmed what was asked, or will not. When the time is over it gives how far it got.
+// settled waits until the device confirmed what was asked, or will not. When the time is over, or the node stops, it gives how far it got.
 func (c *restCall) settled(id, property string, asked *pb.Desired, wait *durationpb.Duration) (*pb.Desired, error) {
 	m := &pb.WatchTwinsRequest{Filter: c.only(), Properties: []string{property}}
 	if err := c.s.guard.admit(c.ctx, rpcv1.TwinServiceWatchTwinsProcedure, m); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, wait.AsDuration())
+	ctx, stop, err := c.s.o.Keys.Follow(c.ctx, c.p) // a node that stops does not wait for devices
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, wait.AsDuration())
 	defer cancel()
 	last := asked
-	err := c.s.watchTwins(ctx, c.p, m, func(m *actors.Told) error {
+	err = c.s.watchTwins(ctx, c.p, m, func(m *actors.Told) error {
 		d := m.GetState().GetDesired()[property]
 		if m.GetDelta() != nil {
 			d = m.GetDelta().Desired[property]
