@@ -9,6 +9,7 @@ import { parse } from "yaml";
 
 import { picture, story } from "./browser.mjs";
 import { house } from "./house.mjs";
+import { until } from "./node.mjs";
 
 let h, page;
 
@@ -166,11 +167,11 @@ test("the test bench says what it would do, and a dry run when it would have", a
   const dry = detail.getByRole("form", { name: "Dry run" });
   const firings = dry.getByRole("table", { name: "Firings" });
   // What was said a moment ago is in the history some seconds later.
-  for (let i = 0; i < 30 && (await firings.count()) === 0; i++) {
+  await until("it would have fired", async () => {
     await dry.getByRole("button", { name: "Dry run" }).click();
     await dry.getByText("Would have fired").waitFor();
-    await new Promise((done) => setTimeout(done, 500));
-  }
+    return (await firings.count()) > 0;
+  });
   await firings.getByText("set fan = true").first().waitFor();
   await picture(page, "rule-dry-run");
 });
@@ -267,7 +268,7 @@ test("a calendar has what is due, what exceptions leave out, and the night when 
 test("a calendar has what was done", async () => {
   await h.cli("schedule", "put", "now", "--at", new Date(Date.now() + 2000).toISOString(), "--mqtt", "now=on");
   await page.goto(`${h.url}/schedules?view=week`);
-  await region("Calendar").getByRole("button", { name: /now, default\/now, done/ }).waitFor({ timeout: 60_000 });
+  await region("Calendar").getByRole("button", { name: /now, default\/now, done/ }).waitFor();
 });
 
 test("the browser's console is silent", () => assert.deepEqual(h.complaints, []));

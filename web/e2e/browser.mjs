@@ -5,13 +5,14 @@ import { test as run } from "node:test";
 
 import { chromium } from "playwright-core";
 
-import { root } from "./node.mjs";
+import { patience, root } from "./node.mjs";
 
 /** Opens Chromium with a profile in `dir`. `complaints` gathers what the page did wrong. */
 export async function open(dir) {
   const browser = await chromium.launchPersistentContext(join(dir, "browser"), {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
+    timeout: patience * 1000,
     viewport: { width: 1280, height: 800 },
     colorScheme: "light",
     args: [
@@ -21,7 +22,7 @@ export async function open(dir) {
   });
   const page = browser.pages()[0] ?? (await browser.newPage());
   const complaints = [];
-  page.setDefaultTimeout(20_000);
+  browser.setDefaultTimeout(patience * 1000);
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => {
     // A request that the node refuses, as it should, is no mistake of the page.

@@ -41,8 +41,8 @@ test("an empty Ingest room sends a first message, and its line to copy works as 
   const form = page.getByRole("form", { name: "Message" });
   await form.getByText("For a twin").click();
   await form.getByRole("textbox", { name: "What it says" }).fill('{"temperature": 20.5}');
-  const line = await form.getByLabel("Line to copy").textContent();
-  assert.equal(line, `curl -sS -H "Authorization: Bearer $POLLUX_API_KEY" --json '{"temperature": 20.5}' ${h.url}/v1/ingest/default/lobby`);
+  const line = `curl -sS -H "Authorization: Bearer $POLLUX_API_KEY" --json '{"temperature": 20.5}' ${h.url}/v1/ingest/default/lobby`;
+  await until(line, async () => (await form.getByLabel("Line to copy").textContent()) === line);
   await form.getByRole("button", { name: "Send" }).click();
   await page.getByRole("table", { name: "Doors" }).getByRole("row", { name: "default connect" }).waitFor();
   assert.match(await h.cli("twin", "get", "lobby"), /temperature\s+20\.5/);
@@ -328,7 +328,7 @@ test("the project chosen in one room is the one that the next begins with", asyn
   await rail("Ingest").click();
   await page.getByRole("link", { name: "Import" }).click();
   const project = page.getByRole("textbox", { name: "Project", exact: true });
-  assert.equal(await project.inputValue(), "hotel");
+  await until("the project is the chosen one", async () => (await project.inputValue()) === "hotel");
   const report = page.getByRole("table", { name: "Report" });
   await page.getByLabel("CSV or YAML file").setInputFiles({ name: "zones.csv", mimeType: "text/csv", buffer: Buffer.from("id,kind,title\nattic,room,Attic\n") });
   await report.getByRole("row", { name: "hotel/attic" }).getByText("would be created").waitFor();

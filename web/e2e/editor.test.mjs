@@ -79,13 +79,13 @@ test("a new driver begins with an example whose tests pass", async () => {
   assert.match(await source().innerText(), /name: 'lamp'/);
   good = (await readFile(join(root, "drivers/project/templates/js/driver.js"), "utf8")).replaceAll("{{.Name}}", "lamp").replaceAll("{{.Title}}", "Lamp");
   await run();
-  await results().getByText(/^\d+ passed, 0 failed/).waitFor({ timeout: 60_000 });
+  await results().getByText(/^\d+ passed, 0 failed/).waitFor();
 });
 
 test("a wrong driver fails at the line of the step, and a broken one at its own", async () => {
   await write(good.replace("POWER ${on", "PWR ${on"));
   await page.keyboard.press("Control+s");
-  await results().getByText(/[1-9] failed/).waitFor({ timeout: 60_000 });
+  await results().getByText(/[1-9] failed/).waitFor();
   const failed = results().getByRole("listitem").filter({ hasText: "switches it" });
   await failed.getByText("PWR ON").first().waitFor();
   await takePicture(page, "driver-editor");
@@ -95,7 +95,7 @@ test("a wrong driver fails at the line of the step, and a broken one at its own"
   await write(`const = 1;\n${good}`);
   await run();
   const alert = page.getByRole("alert").filter({ hasText: "lamp.js:" });
-  await alert.waitFor({ timeout: 60_000 });
+  await alert.waitFor();
   await alert.getByRole("button", { name: /Go to line/ }).click();
   await until("the cursor is at the mistake", async () => /const = 1/.test(await page.getByRole("region", { name: "Source" }).locator(".cm-activeLine").innerText()));
 });
@@ -112,9 +112,9 @@ test("what was written outlives the page", async () => {
 test("it is deployed, and a twin lives by it", async () => {
   await write(good);
   await run();
-  await results().getByText(/^\d+ passed, 0 failed/).waitFor({ timeout: 60_000 });
+  await results().getByText(/^\d+ passed, 0 failed/).waitFor();
   await page.getByRole("button", { name: "Deploy" }).click();
-  await page.getByRole("region", { name: "Driver lamp" }).waitFor({ timeout: 60_000 });
+  await page.getByRole("region", { name: "Driver lamp" }).waitFor();
   await cli("twin", "create", "desk", "--driver", "lamp", "--uri", `tcp://127.0.0.1:${lamp.address().port}`);
   await until("the lamp is asked", async () => told.includes("POWER?"));
   await cli("twin", "set", "desk", "power", "true");
@@ -126,9 +126,9 @@ test("a change is another version, and the twin goes over to it", async () => {
   await until("the source is there", async () => (await source().innerText()).includes("name: 'lamp'"));
   await write(good.replace("connected(twin) {", "connected(twin) {\n    twin.send('HELLO\\r\\n');"));
   await page.getByRole("button", { name: "Deploy" }).click();
-  await page.getByRole("button", { name: "Make it version 0.1.1" }).click({ timeout: 60_000 });
+  await page.getByRole("button", { name: "Make it version 0.1.1" }).click();
   await page.getByRole("button", { name: "Deploy" }).click();
-  await page.getByRole("region", { name: "Driver lamp" }).getByRole("button", { name: "0.1.1", exact: true }).waitFor({ timeout: 60_000 });
+  await page.getByRole("region", { name: "Driver lamp" }).getByRole("button", { name: "0.1.1", exact: true }).waitFor();
   await until("the twin runs it", async () => /0\.1\.1/.test(await cli("twin", "get", "desk")));
 });
 
@@ -138,14 +138,14 @@ test("a version is staged, rolled out step by step, and taken back", async () =>
   await write(good.replace("0.1.0", "0.2.0"));
   await page.getByRole("button", { name: "Stage" }).click();
   const driver = page.getByRole("region", { name: "Driver lamp" });
-  await driver.getByRole("button", { name: "0.2.0", exact: true }).waitFor({ timeout: 60_000 });
+  await driver.getByRole("button", { name: "0.2.0", exact: true }).waitFor();
   await driver.getByRole("tab", { name: "Rollout" }).click();
   const form = driver.getByRole("form", { name: "Begin a rollout" });
   await form.getByLabel("Minutes per step").fill("0.1");
   await form.getByRole("button", { name: "Begin" }).click();
   const told = driver.getByRole("region", { name: "Rollout" });
   await told.getByText("0.1.1 → 0.2.0").waitFor();
-  await told.getByText("done", { exact: true }).waitFor({ timeout: 90_000 });
+  await told.getByText("done", { exact: true }).waitFor();
   assert.match(await cli("twin", "get", "desk"), /version 0\.2\.0/);
   await driver.getByRole("button", { name: "Roll back" }).click();
   await until("the twin has the version before", async () => /version 0\.1\.1/.test(await cli("twin", "get", "desk")));

@@ -120,7 +120,7 @@ test("Retention says what is taken, what the rules are, and what a rule would de
   await asking.getByRole("textbox", { name: "Name" }).fill("temperature");
   await asking.getByRole("button", { name: "Ask" }).click();
   await asking.getByText(/Would go now: 9\d samples of 2 series/).waitFor();
-  await until("status tells of the quota", async () => (await h.cli("status")).includes("default: the project takes 2 twins of its quota of 2 twins"), 30);
+  await until("status tells of the quota", async () => (await h.cli("status")).includes("default: the project takes 2 twins of its quota of 2 twins"));
 });
 
 test("the browser's console is silent", () => assert.deepEqual(h.complaints, []));

@@ -77,11 +77,11 @@ test("a new logic begins with an example that runs, and a mistake is shown at it
   await source().waitFor();
   await choose("What it hears", /^changed/);
   await page.getByRole("button", { name: "Try", exact: true }).click();
-  await tried().getByText("report busy = true").waitFor({ timeout: 60_000 });
+  await tried().getByText("report busy = true").waitFor();
   await write(`const = 1;\n${porter("0.1.0", "value")}`);
   await page.getByRole("button", { name: "Try", exact: true }).click();
   const alert = page.getByRole("alert").filter({ hasText: ".js:1" }).first();
-  await alert.waitFor({ timeout: 60_000 });
+  await alert.waitFor();
   await alert.getByRole("button", { name: /Go to line 1/ }).click();
   await until("the cursor is at the mistake", async () => /const = 1/.test(await page.locator(".cm-activeLine").innerText()));
 });
@@ -95,7 +95,7 @@ test("it is tried on a message of a topic: what it returns, remembers and logs; 
   await choose("Topic", "default/doors");
   await choose("Which, the newest first", /open/);
   await page.getByRole("button", { name: "Try", exact: true }).click();
-  await tried().getByText("porter 0.1.0 replaces it").waitFor({ timeout: 60_000 });
+  await tried().getByText("porter 0.1.0 replaces it").waitFor();
   assert.match(await tried().getByLabel("Message that goes on").innerText(), /"checked": true/);
   assert.match(await tried().getByLabel("It would remember").innerText(), /"last": true/);
   await tried().getByText("new: true").waitFor();
@@ -112,7 +112,7 @@ test("it is tried on a message of a topic: what it returns, remembers and logs; 
 
 test("it is deployed, and acts", async () => {
   await page.getByRole("button", { name: "Deploy" }).click();
-  await region("Logic default/porter").waitFor({ timeout: 60_000 });
+  await region("Logic default/porter").waitFor();
   await until("the light follows the door", async () => (await power()) === true);
   await open(false);
   await until("the light follows the door again", async () => (await power()) === false);
@@ -131,9 +131,9 @@ test("it is given to a route by the command line, and the room counts what it sa
 test("a change is another version, and the way back leads to the one before", async () => {
   await write(porter("0.1.0", "!value"));
   await page.getByRole("button", { name: "Deploy" }).click();
-  await page.getByRole("button", { name: "Make it version 0.1.1" }).click({ timeout: 60_000 });
+  await page.getByRole("button", { name: "Make it version 0.1.1" }).click();
   await page.getByRole("button", { name: "Deploy" }).click();
-  await until("the room shows it", async () => /Version\s*0\.1\.1/.test(await region("Logic default/porter").innerText()), 60);
+  await until("the room shows it", async () => /Version\s*0\.1\.1/.test(await region("Logic default/porter").innerText()));
   await open(false);
   await until("the light is against the door", async () => (await power()) === true);
   await choose("What it hears", /^changed/);
@@ -144,7 +144,7 @@ test("a change is another version, and the way back leads to the one before", as
   await tried().getByText("set default/light power = true").waitFor();
   await picture(page, "logic");
   await page.getByRole("button", { name: "Roll back" }).click();
-  await until("the room shows the version before", async () => /Version\s*0\.1\.0/.test(await region("Logic default/porter").innerText()), 60);
+  await until("the room shows the version before", async () => /Version\s*0\.1\.0/.test(await region("Logic default/porter").innerText()));
   await until("its code is there", async () => (await source().innerText()).includes("version: '0.1.0'"));
   await open(true);
   await open(false);

@@ -7,6 +7,9 @@ import { fileURLToPath } from "node:url";
 export const root = fileURLToPath(new URL("../../", import.meta.url));
 export const binary = process.env.POLLUX_BIN ?? `${root}bin/pollux`;
 
+/** How long a test waits for what must come, in seconds: on a machine that does much else all of it takes longer. */
+export const patience = 120;
+
 /** A port that was free a moment ago. */
 export async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
@@ -21,7 +24,7 @@ export async function freePort() {
  * Starts `pollux ARGS` and waits for its `ready` line. `env` is added to the environment.
  * @returns {Promise<{line: string, output: () => string, stop: () => Promise<void>, kill: () => boolean}>}
  */
-export async function start(args, seconds = 60, env = {}) {
+export async function start(args, env = {}) {
   const child = spawn(binary, args, { cwd: root, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
   let out = "";
   child.stdout.on("data", (data) => (out += data));
@@ -33,26 +36,31 @@ export async function start(args, seconds = 60, env = {}) {
     await exited;
     clearTimeout(late);
   };
-  const end = Date.now() + seconds * 1000;
+  const end = Date.now() + patience * 1000;
   for (;;) {
     const line = out.split("\n").find((l) => l.startsWith("ready"));
     if (line) return { line, output: () => out, stop, kill: () => child.kill("SIGKILL") };
     if (child.exitCode !== null) throw new Error(`pollux ${args[0]} ended with ${child.exitCode}:\n${out}`);
     if (Date.now() > end) {
       await stop();
-      throw new Error(`pollux ${args[0]} was not ready within ${seconds} s:\n${out}`);
+      throw new Error(`pollux ${args[0]} was not ready within ${patience} s:\n${out}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
-/** Calls `check` until it gives something, or fails with what it was waiting for. */
-export async function until(what, check, seconds = 20) {
-  const end = Date.now() + seconds * 1000;
+/** Calls `check` until it gives something, or fails with what it was waiting for, and why `check` failed last. */
+export async function until(what, check) {
+  const end = Date.now() + patience * 1000;
   for (;;) {
-    const value = await check();
-    if (value) return value;
-    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`);
+    let cause;
+    try {
+      const value = await check();
+      if (value) return value;
+    } catch (error) {
+      cause = error;
+    }
+    if (Date.now() > end) throw new Error(`not within ${patience} s: ${what}`, { cause });
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

@@ -14,7 +14,7 @@ const all = readdirSync(here).filter((f) => f.endsWith(".test.mjs")).sort().map(
 async function failing(files) {
   const failed = new Map();
   for (const file of files) {
-    const stream = run({ files: [file], timeout: 600_000 });
+    const stream = run({ files: [file], timeout: 3_600_000 });
     stream.on("test:fail", ({ name }) => failed.set(file, [...(failed.get(file) ?? []), name]));
     const text = stream.compose(new spec());
     text.pipe(process.stdout);

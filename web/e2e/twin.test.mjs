@@ -183,7 +183,7 @@ test("a driver's settings are changed for all its twins, compared, and had again
     await form.getByRole("button", { name: "Save" }).click();
     await page.getByRole("table", { name: "Settings and their origin" }).getByRole("row", { name: "poll_s" }).getByText(poll).waitFor();
   }
-  assert.match(await panel.getByRole("row", { name: "poll_s" }).first().textContent(), /30driver lamp/);
+  await until("the panel has it", async () => /30driver lamp/.test(await panel.getByRole("row", { name: "poll_s" }).first().textContent()));
   const newest = panel.getByRole("row", { name: "Version 2" });
   await newest.getByRole("button", { name: "What changed" }).click();
   await panel.getByRole("list", { name: "Changes from version 1 to 2" }).getByText("20 → 30").waitFor();
@@ -224,7 +224,7 @@ test("a driver finds devices in a network, and the inbox has them", async () => 
   await form.getByLabel("Word").fill("WHO");
   await form.getByRole("button", { name: "Find devices" }).click();
   const found = page.getByRole("table", { name: "Found" }).getByRole("row").filter({ hasText: "Bell hall" });
-  await found.waitFor({ timeout: 60_000 });
+  await found.waitFor();
   assert.match(await found.textContent(), new RegExp(`udp://127.0.0.1:${bell.address().port}`));
   await page.getByRole("table", { name: "Inbox" }).getByRole("row").filter({ hasText: "bells/name/hall" }).waitFor();
   assert.match(await cli("inbox", "list"), /hall/);
@@ -235,7 +235,7 @@ test("a driver that goes on failing is in quarantine until somebody releases it"
   const alert = page.getByRole("alert").filter({ hasText: /Tried again|quarantine/i });
   await alert.waitFor();
   // Five failures, at most twice as far apart each time.
-  await page.getByText(/In quarantine since/).waitFor({ timeout: 90_000 });
+  await page.getByText(/In quarantine since/).waitFor();
   await page.getByText("Quarantine", { exact: true }).waitFor();
   await takePicture(page, "quarantine");
   assert.match(await cli("twin", "get", "unlucky"), /uarantine/);
