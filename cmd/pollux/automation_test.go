@@ -49,7 +49,7 @@ func TestAutomationCommands(t *testing.T) {
 		{0, "auto/off", "", "schedule list --project auto"},
 		{0, "22:30", "", "schedule calendar auto/off --days 2 --zone Europe/Berlin"},
 		{0, "auto/off", "", "schedule cancel auto/hall1"},
-		{0, "no schedule acts on", "", "schedule cancel auto/hall1"},
+		{0, "no schedule names", "", "schedule cancel auto/hall1"},
 		{0, "auto/other", "", "schedule list --project auto"},
 
 		{0, "active, not acknowledged", "", "alarm raise auto/leak water --severity critical --twin auto/hall1"},
@@ -64,6 +64,7 @@ func TestAutomationCommands(t *testing.T) {
 		{0, "cleared", "", "alarm clear auto/leak"},
 		{0, "auto/leak", "", "alarm stats --by alarm"},
 
+		{2, "", "there is nothing in it", "notifier create auto/hook --webhook https://desk.example.com/in --secret-file " + os.DevNull},
 		{0, "auto/desk", "", "notifier create auto/desk --log"},
 		{0, "sent", "", "notifier test auto/desk"},
 		{0, "", "", "notifier send auto/desk --subject Lift --body out --key k1"},

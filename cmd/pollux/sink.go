@@ -91,7 +91,11 @@ func readSecret(cmd *cobra.Command, file string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read secret: %w", err)
 	}
-	return strings.TrimRight(string(text), "\r\n"), nil
+	secret := strings.TrimRight(string(text), "\r\n")
+	if secret == "" {
+		return "", usagef("--secret-file %s: there is nothing in it", file)
+	}
+	return secret, nil
 }
 
 func sinkCreate(a *app) *cobra.Command {
