@@ -21,7 +21,7 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	compile := func(r *wasm.Runtime, n int32) {
 		t.Helper()
-		if err := compileError(t, r, guest(wasmtest.Const(1+n)).Bytes()); err != nil {
+		if err := compileError(t.Context(), t, r, guest(wasmtest.Const(1+n)).Bytes()); err != nil {
 			t.Fatal(err)
 		}
 	}

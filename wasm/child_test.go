@@ -1,6 +1,7 @@
 package wasm_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -61,8 +62,32 @@ func TestModulesAreCompiledApart(t *testing.T) {
 	if got, err := call(t.Context(), newPool(t, other, counting(), wasm.PoolOptions{}), "a", 0, 0); got != 1 || err != nil {
 		t.Fatalf("from the cache: %d, %v", got, err)
 	}
-	if err := compileError(t, other, recursion().Bytes()); err == nil || !strings.Contains(err.Error(), "start") {
+	if err := compileError(t.Context(), t, other, recursion().Bytes()); err == nil || !strings.Contains(err.Error(), "start") {
 		t.Fatalf("without a compiler: %v", err)
+	}
+}
+
+// TestCachedCodeWaitsForNobody: while a compiler works, what was compiled before is there at once. Twins that move to a node wait
+// for their driver, so one upload would hold up all.
+func TestCachedCodeWaitsForNobody(t *testing.T) {
+	o := apart(t, t.TempDir())
+	r := newRuntime(t, &hooks{}, o)
+	newPool(t, r, counting(), wasm.PoolOptions{})
+	started := filepath.Join(t.TempDir(), "started")
+	o.Compiler = []string{"sh", "-c", "touch " + started + "; exec sleep 600"}
+	other := newRuntime(t, &hooks{}, o)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- compileError(ctx, t, other, recursion().Bytes()) }()
+	for _, err := os.Stat(started); err != nil; _, err = os.Stat(started) {
+		time.Sleep(time.Millisecond)
+	}
+	if got, err := call(t.Context(), newPool(t, other, counting(), wasm.PoolOptions{}), "a", 0, 0); got != 1 || err != nil {
+		t.Errorf("%d, %v", got, err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the compiler that was stopped: %v", err)
 	}
 }
 
@@ -73,13 +98,13 @@ func TestCompilerIsBounded(t *testing.T) {
 	o.CompileProcessor = time.Second
 	r := newRuntime(t, &hooks{}, o)
 	var refusal *wasm.Refusal
-	err := compileError(t, r, guest(wasmtest.Code(0x42, 5)).Bytes())
+	err := compileError(t.Context(), t, r, guest(wasmtest.Code(0x42, 5)).Bytes())
 	if !errors.As(err, &refusal) || !strings.Contains(refusal.Reason, "does not compile: ") {
 		t.Errorf("an ill-typed module: %v", err)
 	}
 	o.CompileTime, o.CacheDir = time.Millisecond, t.TempDir()
 	slow := newRuntime(t, &hooks{}, o)
-	if err := compileError(t, slow, guest(wasmtest.Const(0)).Bytes()); !errors.Is(err, wasm.ErrSlow) || errors.As(err, &refusal) ||
+	if err := compileError(t.Context(), t, slow, guest(wasmtest.Const(0)).Bytes()); !errors.Is(err, wasm.ErrSlow) || errors.As(err, &refusal) ||
 		!strings.Contains(err.Error(), " in 1ms") {
 		t.Errorf("a machine that is too slow: %v", err)
 	}
@@ -92,7 +117,7 @@ func TestCompilerIsBounded(t *testing.T) {
 	for range 12 {
 		m.Functions = append(m.Functions, wasmtest.Function{Type: handle, Locals: 60, Code: wasmtest.Code(code, wasmtest.Const(0))})
 	}
-	err = compileError(t, r, m.Bytes())
+	err = compileError(t.Context(), t, r, m.Bytes())
 	if !errors.As(err, &refusal) || !strings.Contains(refusal.Reason, "the module takes the compiler more than") {
 		t.Errorf("a bomb: %v", err)
 	}
@@ -102,7 +127,7 @@ func TestCompilerIsBounded(t *testing.T) {
 	}
 }
 
-func compileError(t *testing.T, r *wasm.Runtime, file []byte) error {
+func compileError(ctx context.Context, t *testing.T, r *wasm.Runtime, file []byte) error {
 	t.Helper()
 	v, err := wasm.Verify(file, testRules())
 	if err != nil {
@@ -112,6 +137,6 @@ func compileError(t *testing.T, r *wasm.Runtime, file []byte) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.Compile(t.Context(), metered, 1<<20)
+	_, err = r.Compile(ctx, metered, 1<<20)
 	return err
 }

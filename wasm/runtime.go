@@ -199,22 +199,26 @@ type Module struct {
 func (m *Module) Info() *Info { return m.info }
 
 // Compile type-checks and compiles a module whose instances may have up to memoryBytes of memory. It takes about half
-// a second for 3 MB, or some 30 ms where the compiled code is in the cache, and waits for other compilations. Errors
-// that lie in the module are *Refusal. Close the module.
+// a second for 3 MB and waits for other compilations, or some 30 ms and waits for nobody where a child process has left the
+// code in the cache. Errors that lie in the module are *Refusal. Close the module.
 func (r *Runtime) Compile(ctx context.Context, m *Metered, memoryBytes int64) (*Module, error) {
 	if need := int64(m.info.MemoryMin) * PageBytes; need > memoryBytes {
 		return nil, refuse("the module starts with %d bytes of memory; its cap is %d", need, memoryBytes)
 	}
-	select {
-	case r.compiling <- struct{}{}:
-		defer func() { <-r.compiling }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("compile: %w", ctx.Err())
-	}
 	start := time.Now()
-	if len(r.options.Compiler) > 0 && r.options.CacheDir != "" {
-		if err := r.compileApart(ctx, m.file); err != nil {
-			return nil, err
+	apart := len(r.options.Compiler) > 0 && r.options.CacheDir != ""
+	if !apart || !r.code.has(m.file) {
+		select {
+		case r.compiling <- struct{}{}:
+			defer func() { <-r.compiling }()
+		case <-ctx.Done():
+			return nil, fmt.Errorf("compile: %w", ctx.Err())
+		}
+		start = time.Now()
+		if apart {
+			if err := r.compileApart(ctx, m.file); err != nil {
+				return nil, err
+			}
 		}
 	}
 	compiled, err := r.compile(ctx, m.file)
