@@ -268,8 +268,8 @@ func (t *twin) progress(c *command, o pb.Outcome, e *drivers.DriverError) {
 	}
 }
 
-// confirm compares what was reported with what was asked.
-func (t *twin) confirm(changes []drivers.Change, delta *pb.StateDelta) {
+// confirm compares what was reported with what was asked, and says whether something was confirmed.
+func (t *twin) confirm(changes []drivers.Change, delta *pb.StateDelta) (any bool) {
 	for i := range t.st.Desired {
 		d := &t.st.Desired[i]
 		if !open(d) {
@@ -283,6 +283,7 @@ func (t *twin) confirm(changes []drivers.Change, delta *pb.StateDelta) {
 				continue
 			}
 			d.Progress = uint8(pb.Progress_PROGRESS_CONFIRMED)
+			any = true
 			t.dropSet(d)
 			if delta != nil {
 				if delta.Desired == nil {
@@ -293,6 +294,7 @@ func (t *twin) confirm(changes []drivers.Change, delta *pb.StateDelta) {
 			break
 		}
 	}
+	return any
 }
 
 // dropSet takes the command of a desired value out of the queue: it is not needed any more. It gives the command, or nil.

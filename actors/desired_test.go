@@ -46,7 +46,11 @@ func TestDesiredConfirmed(t *testing.T) {
 	if got := n.prop("a", "level"); got != "42" {
 		t.Errorf("the device reports %s", got)
 	}
-	if d, err := n.set("a", "level", "43", time.Minute); err != nil || d.Revision != 2 {
+	if d, err := n.set("a", "level", "42", time.Minute); err != nil || d.Revision != 2 {
+		t.Errorf("the same again: %v, %v", d, err)
+	}
+	n.progress("a", "level", pb.Progress_PROGRESS_CONFIRMED) // though no property changes
+	if d, err := n.set("a", "level", "43", time.Minute); err != nil || d.Revision != 3 {
 		t.Errorf("asked again: %v, %v", d, err)
 	}
 	for _, c := range []struct{ property, value, path string }{

@@ -146,9 +146,8 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 			}
 		}
 	}
-	if any {
+	if t.confirm(changes, delta) || any { // a value that was asked for may have been there all the time
 		t.changed()
-		t.confirm(changes, delta)
 		if delta != nil {
 			t.emitDelta(delta)
 		}

@@ -174,8 +174,10 @@ func TestTwinWithoutADriver(t *testing.T) {
 	}
 	n.absorb("r1", `{"setpoint":21}`, 0)
 	n.progress("r1", "setpoint", pb.Progress_PROGRESS_CONFIRMED)
-	if d, err := n.set("r1", "scene", `"night"`, 0); err != nil || d.Progress != pb.Progress_PROGRESS_CONFIRMED || n.prop("r1", "scene") != `"night"` {
-		t.Errorf("a virtual property: %v, %v; it is %s", d, err, n.prop("r1", "scene"))
+	for range 2 { // what it is already, too
+		if d, err := n.set("r1", "scene", `"night"`, 0); err != nil || d.Progress != pb.Progress_PROGRESS_CONFIRMED || n.prop("r1", "scene") != `"night"` {
+			t.Errorf("a virtual property: %v, %v; it is %s", d, err, n.prop("r1", "scene"))
+		}
 	}
 	for property, v := range map[string]string{"door": "true", "none": "1", "setpoint": "50"} {
 		if _, err := n.set("r1", property, v, 0); !errors.Is(err, actors.ErrInvalid) {
