@@ -378,6 +378,15 @@ func TestNotesOfARule(t *testing.T) {
 /rule/then/4/parallel/0: there is no system default/hall`; got != want {
 		t.Errorf("notes:\n%s\nwant\n%s", got, want)
 	}
+	for condition, want := range map[string]string{
+		`value > \"a\"`: "/rule/if: it can never be computed of level of default/a, which is a number", `value > 2 && previous < 3`: "",
+		`value == \"a\"`: "", `history(\"avg\", \"level\", \"1h\") > value`: "", `value.startsWith(\"x\") || value > 1`: "",
+	} {
+		m := n.rule(`{"id":"kinds","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}}],"if":"` + condition + `","then":[{"stop":true}]}`)
+		if got := notes(m); got != want {
+			t.Errorf("notes of %s: %q, want %q", condition, got, want)
+		}
+	}
 	// A selection that nobody is in would have it wait for ever without a word.
 	m = n.rule(`{"id":"for-nobody","when":[{"property":{"of":{"model":"fxied"},"names":["fixed"]}},{"property":{"of":{"model":"fixed"},"names":["fxied"]}},
 		{"absent":{"of":{"zone":"attic"},"since":"60s"}},{"event":{"of":{"labels":{"floor":"9"},"interface":"light"}}},{"property":{"of":{"twins":["a"],"model":"fixed"},"names":["level"]}}],"then":[

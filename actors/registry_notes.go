@@ -33,6 +33,7 @@ func (r *Registry) RuleNotes(m *pb.Rule) []string {
 		switch x := t.On.(type) {
 		case *pb.Trigger_Property:
 			n.said(at, "property", x.Property.Of, x.Property.Names)
+			n.conditions(m, x.Property)
 		case *pb.Trigger_Event:
 			n.said(at, "event", x.Event.Of, x.Event.Names)
 		case *pb.Trigger_Command:
@@ -159,6 +160,40 @@ func (n *notes) said(at, kind string, of *pb.Selection, names []string) {
 		n.selected(at, of, kind, names, has)
 	} else if there > 0 {
 		n.selected(at, of, "", nil, has)
+	}
+}
+
+// samples of the kinds of values that conditions compare.
+var samples = map[string][]state.Value{
+	"number":  {state.NumberValue(-1e12), state.NumberValue(0), state.NumberValue(1e12)},
+	"integer": {state.NumberValue(-1e12), state.NumberValue(0), state.NumberValue(1e12)},
+	"string":  {state.StringValue(""), state.StringValue("z")},
+	"boolean": {state.BoolValue(false), state.BoolValue(true)},
+}
+
+// conditions notes one that cannot be computed of a property of a twin that the trigger names, as its model says it is.
+func (n *notes) conditions(m *pb.Rule, t *pb.PropertyTrigger) {
+	for _, id := range t.Of.GetTwins() {
+		id = within(n.project, id)
+		tw, err := n.r.e.readTwin(id)
+		if err != nil || tw == nil {
+			continue
+		}
+		s, err := n.r.e.catalog.forTwin(tw)
+		if err != nil {
+			continue
+		}
+		for _, name := range t.Names {
+			p := s.model.Property(name)
+			if p == nil {
+				continue
+			}
+			for _, x := range []struct{ at, text string }{{"/rule/if", m.If}, {"/rule/until", m.Until}} {
+				if all := samples[p.Type]; all != nil && x.text != "" && !slices.ContainsFunc(all, func(v state.Value) bool { return n.r.e.automation.Fits(x.text, v) }) {
+					n.say(x.at, "it can never be computed of %s of %s, which is a %s", name, id, p.Type)
+				}
+			}
+		}
 	}
 }
 

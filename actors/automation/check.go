@@ -1,9 +1,12 @@
 package automation
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/expr"
+	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/drivers/cron"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -30,6 +33,17 @@ func prefixed(path, timing string, err error) error {
 		return below(path, err)
 	}
 	return below(path+timing, err)
+}
+
+// Fits says whether a condition may be computed where the value and the previous one are of the sample's kind. It reads nothing: of a
+// condition that needs more than the change it is taken for granted.
+func (h *Host) Fits(condition string, sample state.Value) bool {
+	x, err := h.programs.compile(condition)
+	if err != nil || x.past || len(x.aggregates) > 0 {
+		return true
+	}
+	_, err = x.Holds(&expr.Input{Now: h.o.Now(), Change: &expr.Change{Kind: "property", Value: sample, Previous: sample}})
+	return !errors.Is(err, expr.ErrMixed)
 }
 
 // CheckRule says what is wrong with a rule, as a *FieldError, or nil.

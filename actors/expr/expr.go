@@ -34,6 +34,9 @@ const (
 // not hold".
 var ErrMissing = errors.New("there is no such value")
 
+// ErrMixed is in the error of an evaluation that got values of kinds which do not go together.
+var ErrMixed = errors.New("the values that it got do not go together: a text with a number, or one that is null")
+
 // Env is a set of words that expressions are compiled with. It does not change, and is safe for concurrent use.
 type Env struct {
 	cel   *cel.Env
@@ -179,7 +182,7 @@ func evalError(err error) error {
 		return fmt.Errorf("%w: %s", ErrMissing, key)
 	}
 	if strings.HasPrefix(text, "no such overload") {
-		return errors.New("the values that it got do not go together: a text with a number, or one that is null")
+		return ErrMixed
 	}
 	if strings.Contains(text, "cost limit exceeded") {
 		return fmt.Errorf("it computes too much: more than %d steps", maxCost)
