@@ -69,7 +69,7 @@ func (a *Acceptor) group(t Twin, conn *net.UDPConn) *datagrams {
 	a.mu.Lock()
 	g, ok := a.links[a.byTwin[t.ID]].(*datagrams)
 	a.mu.Unlock()
-	if ok && !g.ended.Load() {
+	if ok && !g.ended.Load() && g.conn == conn { // the twin's port before this one may not be closed yet
 		return g
 	}
 	g = &datagrams{a: a, t: t, conn: conn, queue: make(chan []byte, udpQueue), stop: make(chan struct{}),
