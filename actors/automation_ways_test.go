@@ -379,7 +379,7 @@ func TestNotesOfARule(t *testing.T) {
 		t.Errorf("notes:\n%s\nwant\n%s", got, want)
 	}
 	for condition, want := range map[string]string{
-		`value > \"a\"`: "/rule/if: it can never be computed of level of default/a, which is a number", `value > 2 && previous < 3`: "",
+		`value > \"a\"`: "/rule/if: it can never be computed of level of default/a, whose type is number", `value > 2 && previous < 3`: "",
 		`value == \"a\"`: "", `history(\"avg\", \"level\", \"1h\") > value`: "", `value.startsWith(\"x\") || value > 1`: "",
 	} {
 		m := n.rule(`{"id":"kinds","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}}],"if":"` + condition + `","then":[{"stop":true}]}`)

@@ -189,8 +189,9 @@ func (n *notes) conditions(m *pb.Rule, t *pb.PropertyTrigger) {
 				continue
 			}
 			for _, x := range []struct{ at, text string }{{"/rule/if", m.If}, {"/rule/until", m.Until}} {
-				if all := samples[p.Type]; all != nil && x.text != "" && !slices.ContainsFunc(all, func(v state.Value) bool { return n.r.e.automation.Fits(x.text, v) }) {
-					n.say(x.at, "it can never be computed of %s of %s, which is a %s", name, id, p.Type)
+				fits := func(v state.Value) bool { return n.r.e.automation.Fits(x.text, v) }
+				if all := samples[p.Type]; all != nil && x.text != "" && !slices.ContainsFunc(all, fits) {
+					n.say(x.at, "it can never be computed of %s of %s, whose type is %s", name, id, p.Type)
 				}
 			}
 		}

@@ -150,18 +150,24 @@ func TestParkedCallsKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// Where too many calls wait they are refused, and what waits is answered when the node closes.
-func TestParkingIsBounded(t *testing.T) {
-	w := calm(t, 8, 3)
-	n := w.nodes[1]
+// releasing has a node drained that does not let go, and gives it and a slot that it is to release: calls of it wait.
+func (w *world) releasing(t *testing.T) (n *simNode, s Slot) {
+	t.Helper()
+	n = w.nodes[1]
 	n.proc.stuck = true
 	if err := w.ask(t, "drain", func(done func(error)) { w.nodes[0].proc.node.drain(n.id, done) }); err != nil {
 		t.Fatal(err)
 	}
 	w.run(w.now+time.Second, nil)
-	var s Slot
-	for s = 0; n.proc.node.phases[s] != phaseReleasing; s++ {
+	for n.proc.node.phases[s] != phaseReleasing {
+		s++
 	}
+	return n, s
+}
+
+// Where too many calls wait they are refused, and what waits is answered when the node closes.
+func TestParkingIsBounded(t *testing.T) {
+	n, s := calm(t, 8, 3).releasing(t)
 	overloaded, closed := 0, 0
 	for range maxParked + 7 {
 		n.proc.node.Call(&Envelope{Target: Target{"twin", simTargets[s]}}, func(r Reply) {
@@ -186,15 +192,8 @@ func TestParkingIsBounded(t *testing.T) {
 // A node that is about to end tells the calls that wait, and those that would, that they did not run; others it passes on.
 func TestTurnAway(t *testing.T) {
 	w := calm(t, 8, 3)
-	n := w.nodes[1]
-	n.proc.stuck = true
-	if err := w.ask(t, "drain", func(done func(error)) { w.nodes[0].proc.node.drain(n.id, done) }); err != nil {
-		t.Fatal(err)
-	}
-	w.run(w.now+time.Second, nil)
-	var moving, others Slot
-	for moving = 0; n.proc.node.phases[moving] != phaseReleasing; moving++ {
-	}
+	n, moving := w.releasing(t)
+	var others Slot
 	for others = 0; n.proc.node.owners[others].Load().mine; others++ {
 	}
 	var answers []error
