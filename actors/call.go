@@ -146,9 +146,9 @@ func (r *run) succeeded(t *twin) {
 	}
 	switch r.event.kind {
 	case drivers.EventMigrate:
-		t.st.Version = r.spec.version // whose state it is now, also where its load never succeeds
+		t.runs(r.spec.version) // whose state it is now, also where its load never succeeds
 	case drivers.EventLoad:
-		t.st.Version = r.spec.version
+		t.runs(r.spec.version)
 		t.loaded = true
 		t.connect()
 		t.resend()
@@ -199,7 +199,7 @@ func (r *run) refused(t *twin, e *drivers.DriverError) {
 		if r.event.kind == drivers.EventLoad {
 			// It said no, it did not crash: the twin goes on with a driver that knows its mind.
 			r.spec.tally.commanded(pb.Outcome_OUTCOME_REJECTED, t.en.id, e)
-			t.st.Version = r.spec.version
+			t.runs(r.spec.version)
 			t.loaded = true
 			t.connect()
 		}

@@ -157,9 +157,9 @@ func (s *Subscription) narrow(all *Told, d *pb.StateDelta, queued bool) *Told {
 		return all
 	}
 	mine := &pb.StateDelta{Properties: pick(d.Properties, s.props), Desired: pick(d.Desired, s.props), Status: d.Status,
-		Revision: d.Revision, Queued: d.Queued, Commands: d.Commands}
+		Revision: d.Revision, Queued: d.Queued, Commands: d.Commands, DriverVersion: d.DriverVersion}
 	told := len(d.Properties) > 0 || len(d.Desired) > 0
-	if told && len(mine.Properties) == 0 && len(mine.Desired) == 0 && mine.Status == nil && !queued {
+	if told && len(mine.Properties) == 0 && len(mine.Desired) == 0 && mine.Status == nil && d.DriverVersion == "" && !queued {
 		return nil
 	}
 	return &Told{WatchTwinsResponse: &pb.WatchTwinsResponse{Id: all.Id, Change: &pb.WatchTwinsResponse_Delta{Delta: mine}}}

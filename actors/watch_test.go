@@ -441,3 +441,25 @@ func TestWatchersShareMessages(t *testing.T) {
 		}
 	}
 }
+
+// The version of the driver that runs is news, also to who watches one property.
+func TestWatchersLearnTheVersion(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	s := n.watch(&pb.WatchTwinsRequest{Properties: []string{"level"}})
+	n.twin(`{"id":"a","driver":"probe"}`)
+	learns := func(version string) {
+		t.Helper()
+		for told := ""; told != version; {
+			m := next(t, s)
+			told = m.GetDelta().GetDriverVersion() + m.GetState().GetDriverVersion()
+			if told != "" && told != version {
+				t.Fatalf("told version %s, want %s", told, version)
+			}
+		}
+	}
+	n.must("a", "report", `{"level":1}`)
+	learns("1.0.0")
+	n.driver("probe", "1.1.0", "")
+	learns("1.1.0")
+}

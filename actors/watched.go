@@ -110,6 +110,9 @@ func join(all, d *pb.StateDelta) bool {
 		all.Status = d.Status
 	}
 	all.Commands = append(all.Commands, d.Commands...)
+	if d.DriverVersion != "" {
+		all.DriverVersion = d.DriverVersion
+	}
 	return true
 }
 
@@ -209,6 +212,17 @@ func (t *twin) status() *pb.TwinStatus {
 func (t *twin) emitStatus() {
 	if len(t.watchers()) > 0 {
 		t.emitDelta(&pb.StateDelta{Status: t.status()})
+	}
+}
+
+// runs notes the version of the driver that runs from now on.
+func (t *twin) runs(version string) {
+	if t.st.Version == version {
+		return
+	}
+	t.st.Version = version
+	if len(t.watchers()) > 0 {
+		t.emitDelta(&pb.StateDelta{DriverVersion: version})
 	}
 }
 

@@ -114,7 +114,7 @@ test("the room shows three nodes in their zones, and what they survive", async (
   await form.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("heading", { name: "Cluster" }).waitFor();
   await page.getByRole("status", { name: "What the cluster survives" }).getByText(/^Survives 1 failure/).waitFor();
-  const leader = (await list()).find((n) => n.role === "leader").name;
+  const { name: leader } = await until("the API names a leader", async () => (await list()).find((n) => n.role === "leader"));
   for (const [i, name] of names.entries()) {
     const zone = page.getByRole("region", { name: `Availability zone house-${i + 1}` });
     const node = zone.getByRole("region", { name: `Node ${name}` });

@@ -2847,7 +2847,9 @@ type StateDelta struct {
 	Revision   uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
 	Queued     uint32                 `protobuf:"varint,5,opt,name=queued,proto3" json:"queued,omitempty"`
 	// Commands that nobody waits for, and that got on.
-	Commands      []*CommandStatus `protobuf:"bytes,6,rep,name=commands,proto3" json:"commands,omitempty"`
+	Commands []*CommandStatus `protobuf:"bytes,6,rep,name=commands,proto3" json:"commands,omitempty"`
+	// The version of the driver that runs from now on; empty: the same as before.
+	DriverVersion string `protobuf:"bytes,7,opt,name=driver_version,json=driverVersion,proto3" json:"driver_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2922,6 +2924,13 @@ func (x *StateDelta) GetCommands() []*CommandStatus {
 		return x.Commands
 	}
 	return nil
+}
+
+func (x *StateDelta) GetDriverVersion() string {
+	if x != nil {
+		return x.DriverVersion
+	}
+	return ""
 }
 
 type TwinEvent struct {
@@ -4270,7 +4279,7 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\theartbeat\x18\b \x01(\bH\x00R\theartbeat\x12\x16\n" +
 	"\x06missed\x18\a \x01(\x04R\x06missed\x12\x10\n" +
 	"\x03gap\x18\t \x01(\tR\x03gapB\b\n" +
-	"\x06change\"\xce\x03\n" +
+	"\x06change\"\xf5\x03\n" +
 	"\n" +
 	"StateDelta\x12E\n" +
 	"\n" +
@@ -4280,7 +4289,8 @@ const file_pollux_v1_twin_proto_rawDesc = "" +
 	"\x06status\x18\x03 \x01(\v2\x15.pollux.v1.TwinStatusR\x06status\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06queued\x18\x05 \x01(\rR\x06queued\x124\n" +
-	"\bcommands\x18\x06 \x03(\v2\x18.pollux.v1.CommandStatusR\bcommands\x1aR\n" +
+	"\bcommands\x18\x06 \x03(\v2\x18.pollux.v1.CommandStatusR\bcommands\x12%\n" +
+	"\x0edriver_version\x18\a \x01(\tR\rdriverVersion\x1aR\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
 	"\x05value\x18\x02 \x01(\v2\x13.pollux.v1.PropertyR\x05value:\x028\x01\x1aN\n" +

@@ -40,6 +40,14 @@ test("a delta of a twin whose state is not known is no state", () => {
   expect(states.get("a")).toBeUndefined();
 });
 
+test("a change that names no version of the driver leaves it as it is", () => {
+  const states = new LiveStates();
+  states.apply(message({ id: "a", change: { case: "state", value: state(1n, "on") } }));
+  states.apply(message({ id: "a", change: { case: "delta", value: { revision: 2n, driverVersion: "1.0.0" } } }));
+  states.apply(message({ id: "a", change: { case: "delta", value: { revision: 3n } } }));
+  expect(states.get("a")?.driverVersion).toBe("1.0.0");
+});
+
 test("a listed state does not overwrite a newer one", () => {
   const states = new LiveStates();
   states.apply(message({ id: "a", change: { case: "state", value: state(7n, "on") } }));

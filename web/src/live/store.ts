@@ -87,6 +87,7 @@ export function merge(state: TwinState, delta: StateDelta): TwinState {
     status: delta.status ?? state.status,
     revision: delta.revision,
     queued: delta.queued,
+    driverVersion: delta.driverVersion || state.driverVersion,
     commands: delta.commands.length ? further(state.commands, delta.commands) : state.commands,
   };
 }
