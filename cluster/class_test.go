@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,90 @@ func TestSelectorChangesFailNoCall(t *testing.T) {
 		}
 	}
 	t.Logf("%d calls, %d changes of the place, none failed", calls, shifted)
+}
+
+// A node whose store has a twin's new place before its router has seen the first selector: its handler does not take the calls
+// that the router brings to the slot where the twin was. They wait for the router, there and at others.
+func TestCallsWaitForARouterThatIsBehind(t *testing.T) {
+	w := calm(t, 6, 4)
+	owner, other := w.nodes[0].proc, w.nodes[2].proc
+	var d Slot
+	for !owner.node.owners[d].Load().mine {
+		d++
+	}
+	late := func(p *proc) *simWatcher {
+		i := slices.IndexFunc(p.watchers, func(o *simWatcher) bool { return o.table == tableClass })
+		p.watchers[i].due = true // what comes for it waits
+		return p.watchers[i]
+	}
+	watchers := []*simWatcher{late(owner), late(other)}
+	if err := w.ask(t, "a selector", func(done func(error)) {
+		w.nodes[1].proc.node.makeClass(simSelectors[1], func(c Class, err error) {
+			w.at(0, w.nodes[1].proc, func() { w.change(w.nodes[1].proc, simTargets[d], c) })
+			done(err)
+		})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !w.run(w.now+10*time.Second, func() bool {
+		return placeIn(owner.n.state, simTargets[d]).Class() != 0 && placeIn(other.n.state, simTargets[d]).Class() != 0 && owner.node.owners[d].Load().admitted.Load()
+	}) {
+		t.Fatalf("the twin stays where it was %s", w.fail)
+	}
+	var got []error
+	for i, p := range []*proc{owner, other} {
+		p.node.Call(&Envelope{ID: [16]byte{byte(i + 1)}, Target: Target{"twin", simTargets[d]}}, func(r Reply) { got = append(got, r.Err) })
+	}
+	w.run(w.now+300*time.Millisecond, nil)
+	if len(got) > 0 {
+		t.Errorf("answered before the routers know where the twin lives: %v", got)
+	}
+	for _, o := range watchers {
+		o.soon(o.deliver)
+	}
+	w.run(w.now+time.Second, nil)
+	if len(got) != 2 || got[0] != nil || got[1] != nil {
+		t.Errorf("answers: %v %s", got, w.fail)
+	}
+}
+
+// disagreeing answers the first envelope to each owner as one that has not seen where the target lives does.
+type disagreeing struct {
+	simTransport
+	asked map[string]bool
+}
+
+func (d disagreeing) Send(node string, env *Envelope, done func(Reply)) {
+	if d.asked[node] {
+		d.simTransport.Send(node, env, done)
+		return
+	}
+	d.asked[node] = true
+	since := env.Since
+	d.p.w.at(time.Millisecond, d.p, func() { done(Reply{Err: &NotOwnerError{Since: since}}) })
+}
+
+// Each owner to which a call comes has the time to see where its target lives, however long the call took at those before.
+func TestEachOwnerMayBeBehind(t *testing.T) {
+	w := calm(t, 6, 3)
+	n, s := w.releasing(t)
+	caller := w.nodes[0].proc
+	asked := map[string]bool{}
+	caller.node.o.Transport = disagreeing{simTransport{caller}, asked}
+	for caller.node.targets[s] == caller.n.id || n.proc.node.phases[s] != phaseReleasing {
+		s++
+	}
+	var got []error
+	caller.node.Call(&Envelope{ID: [16]byte{1}, Target: Target{"twin", simTargets[s]}}, func(r Reply) { got = append(got, r.Err) })
+	w.run(w.now+parkRecord+time.Second, nil)
+	if len(got) > 0 || len(asked) != 1 {
+		t.Fatalf("%d owners asked, answered: %v", len(asked), got)
+	}
+	w.unstick(n.proc)
+	w.run(w.now+5*time.Second, nil)
+	if len(asked) != 2 || len(got) != 1 || got[0] != nil {
+		t.Errorf("%d owners asked, answers: %v %s", len(asked), got, w.fail)
+	}
 }
 
 // startAs starts a node with a site and labels on a store.

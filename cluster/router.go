@@ -39,8 +39,9 @@ const (
 	// maxChain bounds how deep actors may call each other.
 	maxChain = 32
 	// maxTries bounds how often a call is brought to an owner; again only to a newer one, after the one before has said
-	// that it did not run there.
-	maxTries = 3
+	// that it did not run there. A call that waits for a driver to be loaded sees its slot move often while nodes are
+	// restarted one after the other.
+	maxTries = 8
 )
 
 // call is an envelope on its way through the router.
@@ -61,7 +62,7 @@ type call struct {
 	why   error
 	// strayed: the target of a parked call does not live in its slot any more.
 	strayed bool
-	// pause is until when a parked call without need waits; lag is until when it is brought again to a node that has
+	// pause is until when a parked call without need waits; lag is until when it is brought again to an owner that has
 	// another view of where its target lives.
 	pause, lag time.Duration
 	// reply is replied, made once.
@@ -188,7 +189,7 @@ func (c *call) stays() bool {
 		}
 		c.refuse(refusedNotOwner, &NotOwnerError{Since: since})
 	default:
-		c.slot, c.tries = slot, 0
+		c.slot, c.tries, c.lag = slot, 0, 0
 		c.route()
 	}
 	return false
@@ -207,8 +208,8 @@ func (c *call) again() {
 	}
 }
 
-// disagrees waits a moment, where this node and the slot's owner, who have seen the same record of the slot, do not agree
-// on whether the target lives there: one of them has not applied yet what the other has.
+// disagrees waits a moment, where the router here and the slot's owner or its handler, who have seen the same record of the
+// slot, do not agree on whether the target lives there: one of them has not seen yet what the other has.
 func (c *call) disagrees() {
 	now := c.n.o.Clock.Now()
 	if c.lag == 0 {
@@ -276,20 +277,27 @@ func (c *call) replied(r Reply) {
 		c.finish(r)
 		return
 	}
+	if c.here && errors.Is(r.Err, ErrNotOwner) {
+		r.Err = c.n.notOwner(c.slot, c.since)
+	}
 	var other *NotOwnerError
-	switch {
-	case errors.Is(r.Err, ErrNotOwner) && c.received:
-		c.n.count.refused[refusedNotOwner].Add(1)
-		c.finish(Reply{Err: c.n.notOwner(c.slot, c.since)})
-	case errors.As(r.Err, &other) && other.Since != 0 && other.Since <= c.since && !c.here:
+	newer := errors.As(r.Err, &other)
+	if newer && !c.received && other.Since != 0 && other.Since <= c.since {
 		c.disagrees()
+		return
+	}
+	c.lag = 0
+	switch {
+	case newer && c.received:
+		c.n.count.refused[refusedNotOwner].Add(1)
+		c.finish(r)
 	case c.tries >= maxTries:
 		if errors.Is(r.Err, ErrNotOwner) {
 			c.refuse(refusedMoving, errMoving)
 			return
 		}
 		c.finish(r)
-	case errors.As(r.Err, &other):
+	case newer:
 		c.park(max(c.since+1, other.Since), parkMove, errMoving)
 	case errors.Is(r.Err, ErrNotOwner):
 		c.park(c.since+1, parkMove, errMoving)
@@ -300,12 +308,18 @@ func (c *call) replied(r Reply) {
 	}
 }
 
-// notOwner says who owns a slot that was this node's at since, or soon will.
+// notOwner says what follows where the handler does not take a call for a slot that was this node's at since: who owns the
+// slot now, or soon will. Where that is still this tenure, the handler has seen that the target lives elsewhere before
+// the router has.
 func (n *Node) notOwner(s Slot, since uint64) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if o := n.owners[s].Load(); o != nil && o.since > since {
+	o := n.owners[s].Load()
+	switch {
+	case o != nil && o.since > since:
 		return &NotOwnerError{o.node, o.since}
+	case n.phases[s] == phaseHeld:
+		return &NotOwnerError{n.id, since}
 	}
 	return &NotOwnerError{n.targets[s], since + 1}
 }
