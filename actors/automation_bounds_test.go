@@ -156,6 +156,16 @@ func TestActionStorm(t *testing.T) {
 	if st := n.client.Automation().Committed("default/wild"); st.Storm == 0 || st.Storming == nil || st.Firings != 3 {
 		t.Errorf("what is listed of it: %v", st)
 	}
+	// What is to stop at a storm from now on stops at one that is there.
+	n.rule(`{"id":"late","when":[{"property":{"of":{"twins":["a"]},"names":["other"]}}],"each":true,"limit":1,"then":[{"mqtt":{"topic":"z","payload":"${value}"}}]}`)
+	n.absorb("a", `{"other":1}`, 0)
+	n.absorb("a", `{"other":2}`, 0)
+	n.evaluated("late", 2)
+	n.rule(`{"id":"late","when":[{"property":{"of":{"twins":["a"]},"names":["other"]}}],"each":true,"limit":1,"stopOnStorm":true,"then":[{"mqtt":{"topic":"z","payload":"${value}"}}]}`)
+	n.absorb("a", `{"other":3}`, 0)
+	n.absorb("a", `{"other":4}`, 0)
+	until(t, "it stops", func() bool { return n.unit(automation.KindRule, "late").Rule.Stopped != "" })
+	until(t, "its alarm says so", func() bool { return n.alarm("storm.late").Severity == pb.AlarmSeverity_ALARM_SEVERITY_ERROR })
 	c.to(t, "2026-03-01T07:01:01Z", n)
 	until(t, "the storm is over", func() bool {
 		n.engine.Tick()

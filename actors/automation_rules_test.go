@@ -107,6 +107,67 @@ func TestRuleConditions(t *testing.T) {
 	fired(now + 2)
 }
 
+// What one state for all twins raises is one alarm, whichever of them has it begin or cease to hold.
+func TestAlarmOfManyTwins(t *testing.T) {
+	n := newNode(t)
+	n.sensors("a", "b", "d")
+	n.rule(`{"id":"two","when":[{"property":{"of":{"labels":{"kind":"sensor"}},"names":["level"]}}],"if":"value > 10","atLeast":2,
+		"then":[{"raise":{"text":"${twin.name}"}}],"otherwise":[{"clear":{}}]}`)
+	n.absorb("a", `{"level":11}`, 0)
+	n.evaluated("two", 1)
+	n.absorb("b", `{"level":12}`, 0)
+	until(t, "it is raised", func() bool { return n.alarms() == "two" })
+	if m := n.alarm("two"); m.Text != "b" || m.Twin != "" || !m.Active {
+		t.Errorf("the alarm: %v", m)
+	}
+	n.absorb("a", `{"level":1}`, 0)
+	until(t, "it is cleared", func() bool { return !n.alarm("two").Active })
+	a := n.evaluated("two", 3)
+	if got, want := a.Evaluations[0].Verdict+", "+a.Evaluations[1].Verdict, "1 of 2; ceased to hold; fired, 2 of 2; fired"; got != want {
+		t.Errorf("why says %q, want %q", got, want)
+	}
+}
+
+// Before anything was said to a rule, why says what is there, and blames no kinds of values.
+func TestWhyBeforeTheFirstValue(t *testing.T) {
+	n, c := clocked(t, "2026-03-01T07:00:00Z")
+	n.sensors("a", "b")
+	n.rule(`{"id":"hot","when":[{"property":{"of":{"labels":{"kind":"sensor"}},"names":["level"]}}],"if":"value > 10","then":[{"stop":true}]}`)
+	n.rule(`{"id":"posted","when":[{"webhook":{"secret":"a-secret-of-16-characters"}}],"if":"value.door == 1","then":[{"stop":true}]}`)
+	n.rule(`{"id":"silent","when":[{"absent":{"of":{"twins":["a"]},"property":"level","since":"600s"}}],"then":[{"stop":true}]}`)
+	n.rule(`{"id":"often","when":[{"schedule":{"every":{"period":"3600s"}}}],"if":"twins['a'].properties.level > 10","then":[{"stop":true}]}`)
+	now := func(id, want string) {
+		t.Helper()
+		ev := n.unit(automation.KindRule, id).Now
+		if got := fmt.Sprintf("%s: %v %s %s", ev.Subject, ev.Holds, ev.Verdict, ev.Error); strings.TrimSpace(got) != want {
+			t.Errorf("why of %s: %q, want %q", id, got, want)
+		}
+	}
+	now("hot", ": false does not hold: level has no value yet")
+	now("posted", ": false nothing has come yet: webhook")
+	now("silent", "default/a: false does not hold: level was not heard so far")
+	now("often", ": false does not hold there is no such value: level")
+	if ev, _, err := n.client.Automation().Test(n.rule(`{"id":"hot","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}}],"if":"value > 10","then":[{"stop":true}]}`), "default/a", "", nil); err != nil || ev.Verdict != "does not hold: level has no value yet" || ev.Error != "" {
+		t.Errorf("test: %v, %v", ev, err)
+	}
+	n.rule(`{"id":"warm","when":[{"property":{"of":{"labels":{"kind":"sensor"}},"names":["other"]}}],"if":"value < 10","then":[{"stop":true}]}`)
+	n.absorb("a", `{"level":7}`, 0)
+	n.absorb("b", `{"other":20}`, 0)
+	n.rule(`{"id":"cold","when":[{"property":{"of":{"labels":{"kind":"sensor"}},"names":["other"]}}],"if":"value < 10","then":[{"stop":true}]}`)
+	until(t, "the rule says what is there of the twin that has it", func() bool { return n.unit(automation.KindRule, "cold").Now.Subject == "default/b" })
+	now("cold", "default/b: false does not hold")
+	c.to(t, "2026-03-01T07:01:00Z", n)
+	until(t, "it knows when the level was heard", func() bool {
+		return n.unit(automation.KindRule, "silent").Now.Verdict == "does not hold: level was heard 1m0s ago"
+	})
+	c.to(t, "2026-03-01T07:11:00Z", n)
+	until(t, "it is silent", func() bool { n.engine.Tick(); return n.unit(automation.KindRule, "silent").Now.Holds })
+	now("silent", "default/a: true holds: no level was heard for 11m0s")
+	n.absorb("a", `{"level":8}`, 0)
+	c.to(t, "2026-03-01T07:15:00Z", n)
+	until(t, "it is heard again", func() bool { n.engine.Tick(); return !n.unit(automation.KindRule, "silent").Now.Holds })
+}
+
 // Silence is an event of its own, which ends when something is heard.
 func TestRuleOnSilence(t *testing.T) {
 	n, c := clocked(t, "2026-03-01T07:00:00Z")

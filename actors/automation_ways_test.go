@@ -354,6 +354,69 @@ func TestAlarmsByZone(t *testing.T) {
 	count("default", 3, 1, 1)
 }
 
+// Where models say what a property is, a condition that does not go with it is refused, with the place. Where they do not, or differ, it is taken; and so is
+// a rule that is stored, whatever its model became.
+func TestConditionFitsItsModel(t *testing.T) {
+	n := newNode(t)
+	n.sensors("a", "b")
+	n.model("switch", thing("Switch", `"on":{"type":"boolean"},"level":{"type":"string"},"count":{"type":"integer"},"any":{"type":"object"}`))
+	n.twin(`{"id":"s","model":"switch","labels":{"kind":"switch"}}`)
+	on := func(of, name string) string { return `{"property":{"of":{` + of + `},"names":["` + name + `"]}}` }
+	a, s := `"twins":["a"]`, `"twins":["s"]`
+	for _, x := range []struct{ when, condition, want string }{
+		{on(a, "level"), `value > "a"`, "invalid /rule/if: 1:7: > does not go with number and text; level of default/a is a number"},
+		{on(a, "level"), `value > 3 &&\n value == "on"`, "invalid /rule/if: 2:8: == does not go with number and text; level of default/a is a number"},
+		{on(a, "level"), `value.contains("a")`, "invalid /rule/if: 1:15: contains does not go with number and text; level of default/a is a number"},
+		{on(a, "level"), `value.button == 1`, "invalid /rule/if: 1:6: a number has no fields; level of default/a is a number"},
+		{on(a, "level"), `value`, "invalid /rule/if: 1:1: it is a number; want what is true or false; level of default/a is a number"},
+		{on(s, "on"), `value == 1`, "invalid /rule/if: 1:7: == does not go with true or false and whole number; on of default/s is true or false"},
+		{on(`"model":"switch"`, "level"), `value > 1`, "invalid /rule/if: 1:7: > does not go with text and whole number; level of model switch is a text"},
+		{on(`"model":"sensor","twins":["b"]`, "other"), `previous + "x" == "x"`, "invalid /rule/if: 1:10: + does not go with number and text; other of default/b is a number"},
+		{on(`"labels":{"kind":"sensor"}`, "level"), `value > "a"`, "invalid /rule/if: 1:7: > does not go with number and text; level of default/a is a number"},
+		// What goes with it.
+		{on(a, "level"), `value > 3 && previous != null && value in [4, 5] && -value < 3 && value != previous && (value == 4 || value * 2 + 1 > 7)`, ""},
+		{on(s, "count"), `string(value) == "3" || int(value) % 2 == 1 || math.abs(value) > 3 || math.greatest(value, 2) > 3 || double(value) > 1`, ""},
+		{on(a, "level"), `convert(value, "Cel", "[degF]") > 80 || value > twin.properties.other || history("avg", "level", "1h") > value`, ""},
+		{on(s, "on"), `value`, ""}, {on(s, "on"), `!value || previous == false || (value ? 1 : 2) == 1`, ""},
+		{on(s, "level"), `value.startsWith("x") || size(value) > 3 || value in ["a", "b"] || value + "x" == previous || value > "b"`, ""},
+		// What no model tells.
+		{on(s, "any"), `value > "a"`, ""}, {on(`"twins":["nobody"]`, "level"), `value > "a"`, ""}, {on(`"model":"nobody"`, "level"), `value > "a"`, ""},
+		{on(a, "level_score"), `value > "a"`, ""}, {on(``, "level"), `value > "a"`, ""}, {on(a, "level") + "," + on(s, "level"), `value > "a"`, ""},
+		{on(a, "level") + `,{"event":{"of":{"twins":["a"]}}}`, `value.button == 1`, ""}, {`{"property":{"of":{"twins":["a"]}}}`, `value > "a"`, ""},
+	} {
+		m := &pb.Rule{}
+		if err := protojson.Unmarshal([]byte(`{"id":"default/fits","when":[`+x.when+`],"if":"`+strings.ReplaceAll(x.condition, `"`, `\"`)+`","then":[{"stop":true}]}`), m); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if _, err := n.reg.CheckRule(m); err != nil {
+			got = err.Error()
+		}
+		if got != x.want {
+			t.Errorf("%s of %s: %q, want %q", x.condition, x.when, got, x.want)
+		}
+	}
+	const text = `{"id":"held","when":[{"property":{"of":{"model":"switch"},"names":["level"]}}],"if":"value > \"a\"","then":[{"stop":true}]}`
+	m := n.rule(text)
+	model, err := n.reg.GetModel("switch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	model.ThingJson = thing("Switch", `"level":{"type":"number"}`)
+	if _, err := n.reg.UpdateModel(ctx(t), model); err != nil {
+		t.Fatal(err)
+	}
+	m.Paused = true
+	if m, err := n.reg.PutRule(ctx(t), m); err != nil || !m.Paused {
+		t.Errorf("a stored rule whose model is another: %v", err)
+	}
+	m.Revision++
+	m.If = `value >= "a"`
+	if _, err := n.reg.CheckRule(m); err == nil {
+		t.Error("another condition is taken")
+	}
+}
+
 // What a rule names and is not there is told, and does not keep the rule from being there: it may come.
 func TestNotesOfARule(t *testing.T) {
 	n := newNode(t)
@@ -382,7 +445,8 @@ func TestNotesOfARule(t *testing.T) {
 		`value > \"a\"`: "/rule/if: it can never be computed of level of default/a, whose type is number", `value > 2 && previous < 3`: "",
 		`value == \"a\"`: "", `history(\"avg\", \"level\", \"1h\") > value`: "", `value.startsWith(\"x\") || value > 1`: "",
 	} {
-		m := n.rule(`{"id":"kinds","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}}],"if":"` + condition + `","then":[{"stop":true}]}`)
+		m := n.rule(`{"id":"kinds","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}},{"property":{"of":{"twins":["a"]}}}],
+			"if":"` + condition + `","then":[{"stop":true}]}`)
 		if got := notes(m); got != want {
 			t.Errorf("notes of %s: %q, want %q", condition, got, want)
 		}

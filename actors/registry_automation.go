@@ -171,7 +171,10 @@ func (r *Registry) wholeRule(m *pb.Rule, p planned) (*pb.Rule, error) {
 		return nil, err
 	}
 	m.UpdateTime = r.e.timestamp()
-	return m, at(r.e.automation.CheckRule(m))
+	if err := at(r.e.automation.CheckRule(m)); err != nil {
+		return nil, err
+	}
+	return m, r.conditionFits(m)
 }
 
 // minSecret is how many characters the secret of a webhook has at least.

@@ -109,7 +109,7 @@ func (r *runner) raise(ctx context.Context, x *pb.RaiseAction, number int) outco
 	if text == "" {
 		text = r.run.Cause
 	}
-	_, err := r.u.h.RaiseAlarm(ctx, Raise{ID: r.alarmOf(x.Alarm), Text: text, Twin: r.scope.subject, By: r.u.address, Key: r.key(number, ""),
+	_, err := r.u.h.RaiseAlarm(ctx, Raise{ID: r.alarmOf(x.Alarm), Text: text, Twin: r.alarmed(), By: r.u.address, Key: r.key(number, ""),
 		Severity: x.Severity, Escalate: x.Escalate})
 	return r.verdict(err)
 }

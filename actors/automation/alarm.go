@@ -330,12 +330,20 @@ func (a *alarm) actions(run *pb.Run) []*pb.Action {
 	return a.conf.Escalate[run.Part].Actions
 }
 
-// alarmOf gives the id of the alarm that an action names: its name, or that of who acts, with the twin's.
+// alarmed is the twin that an alarm is about. Which of many twins had a rule with one state for all begin or cease to hold says nothing of the others.
+func (r *runner) alarmed() string {
+	if r.shared {
+		return ""
+	}
+	return r.scope.subject
+}
+
+// alarmOf gives the id of the alarm that an action names: its name, or that of who acts, with the twin's where it is about one.
 func (r *runner) alarmOf(name string) string {
 	if name == "" {
 		name = r.scope.name
 	}
-	if _, twin, ok := strings.Cut(r.scope.subject, "/"); ok {
+	if _, twin, ok := strings.Cut(r.alarmed(), "/"); ok {
 		name += "." + twin
 	}
 	return r.scope.project + "/" + name[:min(len(name), 128)]

@@ -46,6 +46,17 @@ func (h *Host) Fits(condition string, sample state.Value) bool {
 	return !errors.Is(err, expr.ErrMixed)
 }
 
+// CheckKind says what is wrong with a condition whose value, and the one before, is of a kind: number, text, or true or false. An error says where in
+// the text.
+func (h *Host) CheckKind(condition, kind string) error {
+	env := h.programs.kinds[kind]
+	if condition == "" || env == nil {
+		return nil
+	}
+	_, err := h.programs.read(env, func(env *expr.Env) (*expr.Expr, error) { return env.Condition(condition) })
+	return err
+}
+
 // CheckRule says what is wrong with a rule, as a *FieldError, or nil.
 func (h *Host) CheckRule(m *pb.Rule) error {
 	for _, x := range []struct{ path, text string }{{"/rule/if", m.If}, {"/rule/until", m.Until}} {

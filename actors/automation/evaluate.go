@@ -31,9 +31,9 @@ func (r *rule) evaluate(t *turn, s Said) {
 	holds, err := r.holds(sc, s)
 	ev.Holds = holds
 	if err != nil {
-		ev.Error, ev.Verdict = err.Error(), "the condition cannot be told"
-		r.u.rec.Error = err.Error()
+		ev.Error, r.u.rec.Error = err.Error(), err.Error()
 		if !errors.Is(err, expr.ErrMissing) {
+			ev.Verdict = "the condition cannot be told"
 			return
 		}
 	}

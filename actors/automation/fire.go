@@ -14,9 +14,11 @@ import (
 // fire has the actions run, unless something speaks against it. It says whether the subject's state changed.
 func (r *rule) fire(t *turn, ev *pb.Evaluation, sc *scope, s Said, subject string, otherwise bool) bool {
 	m := r.instance(subject)
-	say := func(text string) { ev.Verdict = strings.TrimSuffix(ev.Verdict+"; "+text, "; ") }
-	if ev.Verdict == "" {
-		say = func(text string) { ev.Verdict = text }
+	say := func(text string) {
+		if ev.Verdict != "" && !strings.HasSuffix(ev.Verdict, "; ") {
+			text = "; " + text
+		}
+		ev.Verdict += text
 	}
 	if chain := chainOf(s.By); slices.Contains(chain, r.u.address) {
 		way := append([]string{r.u.address}, chain[:slices.Index(chain, r.u.address)+1]...)

@@ -2,6 +2,7 @@ package automation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -18,6 +19,8 @@ const maxPrograms = 10_000
 // programs compiles expressions, and keeps them: rules of one template, and actions, have the same ones. Safe for concurrent use.
 type programs struct {
 	env *expr.Env
+	// kinds are environments in which the value and the one before are of a kind.
+	kinds map[string]*expr.Env
 
 	mu       sync.Mutex
 	compiled map[string]*program
@@ -42,13 +45,21 @@ func newPrograms() (*programs, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &programs{env: env, compiled: map[string]*program{}}, nil
+	p := &programs{env: env, kinds: map[string]*expr.Env{}, compiled: map[string]*program{}}
+	for kind, is := range map[string]*cel.Type{"number": cel.DoubleType, "text": cel.StringType, "true or false": cel.BoolType} {
+		is = cel.NullableType(is) // there may be none before
+		if p.kinds[kind], err = expr.New(expr.ScopeTwin|expr.ScopeChange,
+			append(slices.Clone(words), expr.Word{Name: "value", Type: is}, expr.Word{Name: "previous", Type: is})...); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 // read compiles a text.
-func (p *programs) read(compile func(*expr.Env) (*expr.Expr, error)) (*program, error) {
+func (p *programs) read(env *expr.Env, compile func(*expr.Env) (*expr.Expr, error)) (*program, error) {
 	x := &program{}
-	env, err := p.env.Extend(cel.Macros(append(derive.Macros(&x.aggregates), pastMacro(&x.past))...))
+	env, err := env.Extend(cel.Macros(append(derive.Macros(&x.aggregates), pastMacro(&x.past))...))
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +75,7 @@ func (p *programs) compile(source string) (*program, error) {
 	if x != nil {
 		return x, nil
 	}
-	x, err := p.read(func(env *expr.Env) (*expr.Expr, error) { return env.Compile(source) })
+	x, err := p.read(p.env, func(env *expr.Env) (*expr.Expr, error) { return env.Compile(source) })
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +93,14 @@ func (p *programs) condition(source string) error {
 	if source == "" {
 		return nil
 	}
-	_, err := p.read(func(env *expr.Env) (*expr.Expr, error) { return env.Condition(source) })
+	_, err := p.read(p.env, func(env *expr.Env) (*expr.Expr, error) { return env.Condition(source) })
 	return err
+}
+
+// reads says whether an expression has a word.
+func (p *programs) reads(source, word string) bool {
+	x, err := p.compile(source)
+	return err == nil && x.Uses().Word(word)
 }
 
 // holds evaluates a condition.

@@ -101,12 +101,12 @@ func (u *unit) begin(run *pb.Run, started bool) {
 	u.under[run.Number] = true
 	u.running.Add(1)
 	u.h.wg.Add(1)
-	actions, priority := u.logic.actions(run), u.priority()
+	actions, priority, shared := u.logic.actions(run), u.priority(), u.shared()
 	go func() {
 		defer u.h.wg.Done()
 		select {
 		case u.h.runs <- struct{}{}:
-			r := &runner{u: u, run: run, leaves: flatten(actions), priority: priority, started: started}
+			r := &runner{u: u, run: run, leaves: flatten(actions), priority: priority, shared: shared, started: started}
 			set := u.h.o.Stepped()
 			until, err := r.carry()
 			<-u.h.runs
@@ -122,6 +122,12 @@ func (u *unit) priority() uint32 {
 		return r.conf.Priority
 	}
 	return 0
+}
+
+// shared says that it has one state for all twins: its alarm, too, is one.
+func (u *unit) shared() bool {
+	r, ok := u.logic.(*rule)
+	return ok && r.conf != nil && (r.conf.AtLeast > 0 || r.conf.Together)
 }
 
 // ran: a run is at its end, waits until a time of the clock as it had been set by then, or was given up here (err).
@@ -157,6 +163,8 @@ type runner struct {
 	priority uint32
 	scope    *scope
 	stopped  string
+	// shared: the alarm that it raises is not that of one twin.
+	shared bool
 	// started: the first steps are, by what decided the run.
 	started bool
 }

@@ -23,13 +23,16 @@ func (r *rule) storm(t *turn) {
 	rec.Storm++
 	rec.Stormed, t.dirty = t.ms, true
 	r.u.h.left.Inc()
-	if rec.Storming > 0 || r.replay {
+	stops := r.conf.StopOnStorm && rec.Stopped == "" // also where it was told to only during the storm
+	if r.replay || rec.Storming > 0 && !stops {
 		return
 	}
-	rec.Storming = t.ms
-	r.u.h.storms.Inc()
+	if rec.Storming == 0 {
+		rec.Storming = t.ms
+		r.u.h.storms.Inc()
+	}
 	r.u.h.o.Logger.Warn("an action storm: firings are left out", "rule", r.u.id, "limit", r.limit(), "stopped", r.conf.StopOnStorm)
-	if r.conf.StopOnStorm {
+	if stops {
 		rec.Stopped = fmt.Sprintf("an action storm: it would fire more than %d times a minute", r.limit())
 	}
 	r.report(t, partStorm, fmt.Sprintf("it would fire more than %d times a minute", r.limit()))

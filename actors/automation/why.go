@@ -1,6 +1,8 @@
 package automation
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -86,10 +88,19 @@ func (r *rule) why(t *turn, subject string) (all []*pb.Evaluation, now *pb.Evalu
 		s.Now = nil // as it is now: the twin does not tell of what changes nothing
 	}
 	if !known {
-		s = Said{Twin: subject, Kind: SaidProperty, Name: firstName(r.conf), Time: t.ms}
+		s = r.unsaid(t, subject)
 	}
 	sc := r.scope(t.now, s)
-	now = examine(r.u.h.programs, r.conf, sc, s, t.now)
+	switch s.Kind {
+	case saidAbsent:
+		now = r.silenceNow(t, s)
+	case SaidProperty, saidTime:
+		now = examine(r.u.h.programs, r.conf, sc, s, t.now)
+	default:
+		if now = examine(r.u.h.programs, r.conf, sc, s, t.now); !known {
+			now.Holds, now.Verdict, now.Error = false, "nothing has come yet: "+s.Kind, ""
+		}
+	}
 	if r.held(s.Twin) && !now.Holds && r.conf.Until != "" {
 		if over, err := r.u.h.programs.holds(r.conf.Until, sc); err == nil && !over {
 			now.Verdict = "holds, as before: until does not"
@@ -101,6 +112,78 @@ func (r *rule) why(t *turn, subject string) (all []*pb.Evaluation, now *pb.Evalu
 		now.Verdict = "outside of its windows"
 	}
 	return all, now
+}
+
+// unsaid is what a rule is looked at for of which nothing was said so far: of its first trigger, or of the first whose property a twin has that it is about.
+func (r *rule) unsaid(t *turn, subject string) Said {
+	project, _, _ := strings.Cut(r.u.id, "/")
+	first := Said{}
+	for _, x := range r.conf.When {
+		s, of := saidBy(x)
+		s.Twin, s.Time = subject, t.ms
+		ids := []string{subject}
+		if of != nil && subject == "" {
+			ids, _ = r.u.h.o.World.Selected(project, of)
+		}
+		if first.Kind == "" {
+			if first = s; len(ids) == 1 {
+				first.Twin = ids[0]
+			}
+		}
+		if s.Kind != SaidProperty && s.Kind != saidAbsent {
+			continue
+		}
+		for _, id := range ids {
+			if v, ok := r.u.h.o.World.View(id); ok && seenOf(v, s.Name) > 0 {
+				s.Twin = id
+				return s
+			}
+		}
+	}
+	return first
+}
+
+// saidBy is what a trigger would say, and of which twins.
+func saidBy(x *pb.Trigger) (Said, *pb.Selection) {
+	switch on := x.On.(type) {
+	case *pb.Trigger_Absent:
+		return Said{Kind: saidAbsent, Name: on.Absent.Property}, on.Absent.Of
+	case *pb.Trigger_Schedule:
+		return Said{Kind: saidTime}, nil
+	case *pb.Trigger_Node:
+		return Said{Kind: saidNode}, nil
+	case *pb.Trigger_Webhook:
+		return Said{Kind: SaidWebhook}, nil
+	case *pb.Trigger_Topic:
+		return Said{Kind: SaidTopic}, nil
+	}
+	kind, of, names := triggerOf(x)
+	s := Said{Kind: kind}
+	if len(names) > 0 {
+		s.Name = names[0]
+	}
+	return s, of
+}
+
+// silenceNow says of an absence how long nothing was heard, as far as that is committed.
+func (r *rule) silenceNow(t *turn, s Said) *pb.Evaluation {
+	ev := &pb.Evaluation{Time: stampOf(t.ms), Subject: s.Twin, Trigger: strings.TrimSpace(s.Kind + " " + s.Name), Values: map[string]string{}}
+	m := r.instances[s.Twin]
+	if ev.Holds = m.GetAbsent(); ev.Holds {
+		ev.Verdict = "holds: " + silence(s.Name, m, t.ms)
+		return ev
+	}
+	what, at := "anything", int64(0)
+	if s.Name != "" {
+		what = s.Name
+	}
+	if v, ok := r.u.h.o.World.View(s.Twin); ok {
+		at = seenOf(v, s.Name)
+	}
+	if ev.Verdict = "does not hold: " + what + " was not heard so far"; at > 0 {
+		ev.Verdict = fmt.Sprintf("does not hold: %s was heard %s ago", what, (time.Duration(max(t.ms-at, 0)) * time.Millisecond).Round(time.Second))
+	}
+	return ev
 }
 
 // held says whether the condition holds for a subject, by the state of what was evaluated last.
@@ -130,6 +213,9 @@ func examine(p *programs, conf *pb.Rule, sc *scope, s Said, now time.Time) *pb.E
 	}
 	if ev.Verdict = "holds"; !ev.Holds {
 		ev.Verdict = "does not hold"
+	}
+	if !ev.Holds && s.Kind == SaidProperty && sc.change.Value.Kind() == state.Null && p.reads(conf.If, "value") {
+		ev.Verdict, ev.Error = "does not hold: "+cmp.Or(s.Name, "it")+" has no value yet", ""
 	}
 	return ev
 }

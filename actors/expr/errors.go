@@ -21,6 +21,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e.Colum
 var (
 	undeclared = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
 	noField    = regexp.MustCompile(`^undefined field '([^']*)'`)
+	noFields   = regexp.MustCompile(`^type '(.*)' does not support field selection$`)
 	noOverload = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '(.*)'$`)
 )
 
@@ -51,6 +52,9 @@ func (e *Env) plain(tree *celast.AST, err *cel.Error) string {
 	}
 	if m := noOverload.FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("%s does not go with %s", strings.Trim(m[1], "_@"), plainTypes(m[2]))
+	}
+	if m := noFields.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("a %s has no fields", typeNames.Replace(m[1]))
 	}
 	text, _, _ = strings.Cut(strings.TrimPrefix(text, "Syntax error: "), " expecting {")
 	return text
@@ -142,10 +146,11 @@ func Edits(a, b string, limit int) int {
 	return last[len(y)]
 }
 
-var typeNames = strings.NewReplacer("pollux.Twin", "twin", "pollux.Message", "message", "pollux.Entry", "entry", "string", "text", "double", "number", "int",
+var typeNames = strings.NewReplacer("wrapper(", "", "pollux.Twin", "twin", "pollux.Message", "message", "pollux.Entry", "entry", "string", "text", "double", "number", "int",
 	"whole number", "dyn", "any value", "bool", "true or false", "google.protobuf.", "", "(", "", ")", "")
 
 func plainTypes(signature string) string {
+	signature = strings.Replace(signature, ".(", ", ", 1) // of what a function is called on
 	all := strings.Split(strings.TrimSuffix(strings.TrimPrefix(signature, "("), ")"), ", ")
 	for i := range all {
 		all[i] = typeNames.Replace(all[i])

@@ -61,7 +61,7 @@ var base = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(append(opts, functions()...)...)
 })
 
-// New makes an environment with the words of the scopes, and with others.
+// New makes an environment with the words of the scopes, and with others; one of those that has the name of a scope's takes its place.
 func New(scope Scope, more ...Word) (*Env, error) {
 	b, err := base()
 	if err != nil {
@@ -69,10 +69,13 @@ func New(scope Scope, more ...Word) (*Env, error) {
 	}
 	e := &Env{dyn: map[string]bool{}}
 	opts := []cel.EnvOption{cel.Variable(nowWord, cel.TimestampType)}
-	for _, w := range append(scope.words(), more...) {
+	own := slices.DeleteFunc(scope.words(), func(w Word) bool {
+		return slices.ContainsFunc(more, func(x Word) bool { return x.Name == w.Name })
+	})
+	for _, w := range append(own, more...) {
 		opts = append(opts, cel.Variable(w.Name, w.Type))
 		e.words = append(e.words, w.Name)
-		if w.Type.IsExactType(cel.DynType) || w.Type.IsExactType(cel.DoubleType) {
+		if w.Type.IsExactType(cel.DynType) || w.Type.IsExactType(cel.DoubleType) || w.Type.IsExactType(cel.NullableType(cel.DoubleType)) {
 			e.dyn[w.Name] = true
 		}
 	}
@@ -97,7 +100,7 @@ func (e *Env) Condition(source string) (*Expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !x.kind.IsExactType(cel.BoolType) && !x.kind.IsExactType(cel.DynType) {
+	if !x.kind.IsExactType(cel.BoolType) && !x.kind.IsExactType(cel.DynType) && !x.kind.IsExactType(cel.NullableType(cel.BoolType)) {
 		return nil, &Error{1, 1, fmt.Sprintf("it is a %s; want what is true or false", plainType(x.kind))}
 	}
 	return x, nil
@@ -200,11 +203,20 @@ func (e *Env) wholeNumbers(a *celast.AST) {
 		}
 		args := x.AsCall().Args()
 		for i, arg := range args {
-			if arg.Kind() != celast.LiteralKind || !e.number(args[1-i]) {
+			if !e.number(args[1-i]) {
 				continue
 			}
-			if n, ok := arg.AsLiteral().(types.Int); ok {
-				arg.SetKindCase(fac.NewLiteral(arg.ID(), types.Double(n)))
+			each := []celast.Expr{arg}
+			if arg.Kind() == celast.ListKind {
+				each = arg.AsList().Elements()
+			}
+			for _, arg := range each {
+				if arg.Kind() != celast.LiteralKind {
+					continue
+				}
+				if n, ok := arg.AsLiteral().(types.Int); ok {
+					arg.SetKindCase(fac.NewLiteral(arg.ID(), types.Double(n)))
+				}
 			}
 		}
 	}))
@@ -213,7 +225,7 @@ func (e *Env) wholeNumbers(a *celast.AST) {
 // mixing is where whole numbers and others do not mix by themselves.
 var (
 	arithmetic = []string{"_+_", "_-_", "_*_", "_/_"}
-	mixing     = append(slices.Clone(arithmetic), "_==_", "_!=_")
+	mixing     = append(slices.Clone(arithmetic), "_==_", "_!=_", "@in")
 )
 
 // number says whether an expression's value comes from JSON, or from a function that gives a number.

@@ -198,12 +198,21 @@ func parseConfig(in io.Reader, name, project string) ([]*planLine, error) {
 	}
 }
 
+// beside is what `get -o yaml` prints beside a record: what is so printed can be applied.
+var beside = map[string][]string{"rule": {"state"}, "schedule": {"state", "next", "runs"}}
+
 func parseRecord(n *yaml.Node, name, project string) (*planLine, error) {
 	at := func(line int) string { return fmt.Sprintf("%s:%d", name, line) }
 	want := "want one of " + strings.Join(kindNames(), ", ") + ", with the record below it"
-	if n.Kind != yaml.MappingNode || len(n.Content) != 2 || n.Content[1].Kind != yaml.MappingNode {
+	if n.Kind != yaml.MappingNode || len(n.Content) < 2 || n.Content[1].Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s: %s", at(n.Line), want)
 	}
+	for i := 2; i < len(n.Content); i += 2 {
+		if key := n.Content[i]; !slices.Contains(beside[n.Content[0].Value], key.Value) {
+			return nil, fmt.Errorf("%s: %q beside %q: %s", at(key.Line), key.Value, n.Content[0].Value, want)
+		}
+	}
+	n.Content = n.Content[:2]
 	l := &planLine{kind: n.Content[0].Value, at: at(n.Line), rec: &pb.ConfigRecord{}}
 	if !slices.Contains(kindNames(), l.kind) {
 		return nil, fmt.Errorf("%s: %q: %s", l.at, l.kind, want)

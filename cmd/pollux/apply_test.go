@@ -75,6 +75,8 @@ func TestApplySession(t *testing.T) {
 	worse := file("worse.yaml", "twins:\n  id: x\n")
 	broken := file("broken.yaml", "twin: {id: y, driver: echo}\n---\ntwin: {id: x, driver: nope}\n")
 	twice := file("twice.yaml", "twin: {id: y, driver: echo}\n---\ntwin: {id: y, driver: echo}\n")
+	shown := file("shown.yaml", "rule:\n  id: shown\n  when: [{topic: {topic: changes}}]\n  then: [{stop: true}]\n  revision: \"7\"\n  updateBy: kim\nstate:\n  firings: \"3\"\n")
+	beside := file("beside.yaml", "rule: {id: x, when: [{topic: {topic: changes}}], then: [{stop: true}]}\nstat: {}\n")
 	var lamps strings.Builder
 	lamps.WriteString("id,driver,labels.floor,settings.topic,aliases\n")
 	for i := range 450 {
@@ -96,6 +98,8 @@ func TestApplySession(t *testing.T) {
 		{"apply", "--project", "conf", "-f", folder},
 		{"apply", "--project", "conf", "-f", changed, "--dry-run"},
 		{"apply", "--project", "conf", "-f", changed, "-o", "json"},
+		{"apply", "--project", "conf", "-f", shown, "--dry-run"},
+		{"apply", "--project", "conf", "-f", beside},
 		{"apply", "--project", "conf", "-f", bad},
 		{"apply", "--project", "conf", "-f", worse},
 		{"apply", "--project", "conf", "-f", broken},
