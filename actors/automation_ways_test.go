@@ -465,6 +465,14 @@ func TestNotesOfARule(t *testing.T) {
 /rule/then/2: no twin of default/room matches model fixed at present`; got != want {
 		t.Errorf("notes:\n%s\nwant\n%s", got, want)
 	}
+	m = n.rule(`{"id":"misspelt","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}},{"topic":{"topic":"inn"}}],"if":"twin.properties.levle > 3 || twin.properties.other > 3",
+		"then":[{"publish":{"topic":"uot"}},{"logic":{"logic":"filtre"}}]}`)
+	if got, want := notes(m), `/rule/if: no twin that it is for has the property levle; did you mean level?
+/rule/when/1: there is no topic default/inn
+/rule/then/0: there is no topic default/uot
+/rule/then/1: there is no logic default/filtre`; got != want {
+		t.Errorf("notes:\n%s\nwant\n%s", got, want)
+	}
 	n.zone("attic-2", "")
 	for sun, want := range map[string]string{
 		`{"zone_id":"attic-2"}`:    "/schedule/timing: it is never due: zone default/attic-2 has no place, nor has one that it is in",

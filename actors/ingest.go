@@ -94,7 +94,6 @@ type intake struct {
 	aliases *aliases
 	ledger  *ledger
 	makers  *makers
-	times   messageTimes
 
 	mu     sync.Mutex
 	flying map[doorKey]*atomic.Int64

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -13,13 +16,45 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// projectSettings gives a project's settings; those of one that has none are all defaults.
+// maxKnown is how many projects' settings a node keeps read.
+const maxKnown = 1000
+
+// knownProjects keeps settings as long as no project's change: they are asked for each message. Safe for concurrent use.
+type knownProjects struct {
+	mu   sync.Mutex // of who writes
+	read atomic.Pointer[readProjects]
+}
+
+// readProjects are not changed any more.
+type readProjects struct {
+	version uint64 // of the table of projects
+	of      map[string]*pb.ProjectSettings
+}
+
+// projectSettings gives a project's settings; those of one that has none are all defaults. The caller must not change them.
 func (r *Registry) projectSettings(project string) (*pb.ProjectSettings, error) {
+	known, version := &r.projects, r.store.Version(tableProjects)
+	if k := known.read.Load(); k != nil && k.version == version {
+		if s := k.of[project]; s != nil {
+			return s, nil
+		}
+	}
 	s, err := get(r.store, tableProjects, project, &pb.ProjectSettings{})
 	if errors.Is(err, ErrNotFound) {
-		return &pb.ProjectSettings{Project: project}, nil
+		s, err = &pb.ProjectSettings{Project: project}, nil
 	}
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	next := &readProjects{version, map[string]*pb.ProjectSettings{}}
+	if k := known.read.Load(); k != nil && k.version == version && len(k.of) < maxKnown {
+		next.of = maps.Clone(k.of)
+	}
+	next.of[project] = s
+	known.read.Store(next)
+	return s, nil
 }
 
 // hasProject says whether there is such a project: it has settings, or a twin.
@@ -39,6 +74,7 @@ func (r *Registry) ProjectSettings(project string) (*pb.ProjectSettings, error) 
 	if err != nil {
 		return nil, err
 	}
+	s = proto.Clone(s).(*pb.ProjectSettings)
 	if s.UnknownSenders == pb.UnknownSenders_UNKNOWN_SENDERS_UNSPECIFIED {
 		s.UnknownSenders = pb.UnknownSenders_UNKNOWN_SENDERS_INBOX
 	}

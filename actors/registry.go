@@ -29,8 +29,9 @@ type Registry struct {
 	mu     sync.Mutex
 	counts map[string]*counted
 
-	inbox inboxes
-	scans chan struct{} // holds a token for each that goes on
+	projects knownProjects
+	inbox    inboxes
+	scans    chan struct{} // holds a token for each that goes on
 }
 
 // attempts is how often a change is tried where records that it refers to changed meanwhile.

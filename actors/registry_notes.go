@@ -9,6 +9,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -34,8 +35,12 @@ func (r *Registry) RuleNotes(m *pb.Rule) []string {
 		case *pb.Trigger_Property:
 			n.said(at, "property", x.Property.Of, x.Property.Names)
 			n.conditions(m, x.Property)
+			n.reads(m, x.Property.Of)
 		case *pb.Trigger_Event:
 			n.said(at, "event", x.Event.Of, x.Event.Names)
+			n.reads(m, x.Event.Of)
+		case *pb.Trigger_Topic:
+			n.there(at, "topic", topic.TableTopics, x.Topic.Topic)
 		case *pb.Trigger_Command:
 			n.said(at, "", x.Command.Of, nil)
 		case *pb.Trigger_Absent:
@@ -204,6 +209,21 @@ const firstTwins = 100
 // selected notes a selection that no twin matches, and names that none of its first twins has. Where more records than a page's would have to be read
 // for that it says nothing.
 func (n *notes) selected(at string, of *pb.Selection, kind string, names []string, has func(id string, m *drivers.Model) []string) {
+	known, some := n.known(of, len(names) == 0, has)
+	if !some {
+		n.absent(at, of)
+		return
+	}
+	for _, name := range names {
+		if known != nil && !slices.Contains(known, name) {
+			n.say(at, "no twin of %s has the %s %s%s", wordsOf(of), kind, name, hint(name, known))
+		}
+	}
+}
+
+// known are the names that the twins of a selection have, in order; nil where that cannot be told. some: it has twins, as far as can be told; first: that
+// alone is asked.
+func (n *notes) known(of *pb.Selection, first bool, has func(id string, m *drivers.Model) []string) (names []string, some bool) {
 	known := map[string]bool{}
 	matches, open := 0, false
 	whole, err := n.r.e.world.each(n.project, of, maxScan, func(id string) bool {
@@ -221,19 +241,34 @@ func (n *notes) selected(at string, of *pb.Selection, kind string, names []strin
 			known[name] = true
 		}
 		open = matches == firstTwins
-		return !open && len(names) > 0
+		return !open && !first
 	})
-	if err != nil || !whole {
-		return
+	if err != nil || !whole || open {
+		return nil, true
 	}
-	if matches == 0 {
-		n.absent(at, of)
-		return
-	}
-	for _, name := range names {
-		if !open && !known[name] {
-			n.say(at, "no twin of %s has the %s %s%s", wordsOf(of), kind, name, hint(name, slices.Sorted(maps.Keys(known))))
+	return append([]string{}, slices.Sorted(maps.Keys(known))...), matches > 0
+}
+
+// reads notes properties that conditions read of the twin that they are about, and that none of these twins has.
+func (n *notes) reads(m *pb.Rule, of *pb.Selection) {
+	for _, x := range []struct{ at, text string }{{"/rule/if", m.If}, {"/rule/until", m.Until}} {
+		names := n.r.e.automation.Reads(x.text)
+		if len(names) == 0 {
+			continue
 		}
+		known, some := n.known(of, false, n.properties)
+		for _, name := range names {
+			if some && known != nil && !slices.Contains(known, name) {
+				n.say(x.at, "no twin that it is for has the property %s%s", name, hint(name, known))
+			}
+		}
+	}
+}
+
+// there notes a record that is not.
+func (n *notes) there(at, kind string, table storage.Table, id string) {
+	if _, ok, err := n.r.store.Get(table, id); err == nil && !ok {
+		n.say(at, "there is no %s %s", kind, id)
 	}
 }
 
@@ -283,6 +318,10 @@ func (n *notes) actions(path string, all []*pb.Action) {
 			n.each(at, x.Call.To, "action", x.Call.Action, func(id string, m *drivers.Model) { n.has(at, id, "action", x.Call.Action, m.Actions()) })
 		case *pb.Action_Set:
 			n.each(at, x.Set.To, "property", x.Set.Property, func(id string, m *drivers.Model) { n.value(at, id, m, x.Set) })
+		case *pb.Action_Publish:
+			n.there(at, "topic", topic.TableTopics, x.Publish.Topic)
+		case *pb.Action_Logic:
+			n.there(at, "logic", tableTwins, x.Logic.Logic)
 		case *pb.Action_Notify:
 			for k, f := range x.Notify.Attachments {
 				if h := f.GetHistory(); h.GetOf() != nil {

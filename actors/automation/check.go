@@ -46,6 +46,15 @@ func (h *Host) Fits(condition string, sample state.Value) bool {
 	return !errors.Is(err, expr.ErrMixed)
 }
 
+// Reads gives the properties of the twin that a condition is about, as far as it names them.
+func (h *Host) Reads(condition string) []string {
+	x, err := h.programs.compile(condition)
+	if err != nil || x.Uses().Field("location") { // which may be in one of many
+		return nil
+	}
+	return x.Uses().Properties
+}
+
 // CheckKind says what is wrong with a condition whose value, and the one before, is of a kind: number, text, or true or false. An error says where in
 // the text.
 func (h *Host) CheckKind(condition, kind string) error {

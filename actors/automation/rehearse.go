@@ -86,6 +86,8 @@ func (h *Host) Rehearse(ctx context.Context, x Rehearsal) (*pb.DryRunRuleRespons
 func notRecorded(m *pb.Rule) (all []string) {
 	for _, t := range m.When {
 		switch {
+		case t.GetAbsent() != nil:
+			all = append(all, "that a device said the same again is not recorded: a silence may be shown that was none")
 		case t.GetNode() != nil:
 			all = append(all, "what becomes of nodes is not recorded")
 		case t.GetWebhook() != nil:

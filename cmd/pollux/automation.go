@@ -202,7 +202,11 @@ func (a *app) showRuns(w io.Writer, runs []*pb.Run, now time.Time) {
 	fmt.Fprintln(w)
 	row(w, "RUN", "TIME", "OF", "CAUSE", "WHAT BECAME OF IT")
 	for _, r := range runs {
-		row(w, r.Number, timeText(r.Time, now), dash(bare(r.Subject)), printable(r.Cause), enumText(r.State, "RUN_STATE_"))
+		cause := printable(r.Cause)
+		if r.Due != nil && r.Time.AsTime().Sub(r.Due.AsTime()) > time.Second { // it was late, or is made up for
+			cause += ", at " + timeText(r.Due, now)
+		}
+		row(w, r.Number, timeText(r.Time, now), dash(bare(r.Subject)), cause, enumText(r.State, "RUN_STATE_"))
 		for _, s := range r.Steps {
 			row(w, "", "", "", "  "+printable(s.Action), stepText(s))
 		}
