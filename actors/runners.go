@@ -48,14 +48,18 @@ type runners struct {
 	load func(ctx context.Context, digest string) (drivers.Runner, error)
 	ctx  context.Context
 	wg   sync.WaitGroup
-	room chan struct{} // bounds how many load at a time
+	room chan struct{} // bounds how many load at a time, those that wait for the compiler among them
 
 	mu     sync.Mutex
 	loaded map[string]*runner
 }
 
+// loadingAtOnce is how many drivers' files are in memory to be loaded. One at a time is compiled; what the cache has goes past
+// those that wait for that.
+const loadingAtOnce = 16
+
 func newRunners(ctx context.Context, load func(context.Context, string) (drivers.Runner, error)) *runners {
-	return &runners{load: load, ctx: ctx, room: make(chan struct{}, 2), loaded: map[string]*runner{}}
+	return &runners{load: load, ctx: ctx, room: make(chan struct{}, loadingAtOnce), loaded: map[string]*runner{}}
 }
 
 // acquire gives the runner of a digest and counts the use; release it. Where it is not loaded yet, ready is called
