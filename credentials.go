@@ -376,7 +376,7 @@ func localToken(addr string) (string, error) {
 	}
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("no node of this user listens there (%s is missing): %w; %w", file, errNobody, wants)
+		return "", fmt.Errorf("no node of this user has its --peer address there (%s is missing): %w; %w", file, errNobody, wants)
 	}
 	return strings.TrimSpace(string(data)), err
 }

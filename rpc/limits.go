@@ -67,6 +67,7 @@ func NewHTTPServer(h http.Handler, conf *tls.Config, log *slog.Logger) *http.Ser
 	}
 	if door, ok := h.(*Server); ok {
 		s.RegisterOnShutdown(door.o.Keys.endStreams)
+		(&strangers{Handler: h, count: door.refused.strangers}).watch(s)
 	}
 	return s
 }

@@ -77,7 +77,7 @@ func (g *boundedGzip) Read(p []byte) (int, error) {
 
 // refusals counts what the door turned away, by reason: pollux_rpc_refused_total.
 type refusals struct {
-	uploads, body, message, door, bomb, room, unauthenticated, forbidden, hooks *metrics.Counter
+	uploads, body, message, door, bomb, room, unauthenticated, forbidden, hooks, strangers *metrics.Counter
 }
 
 func newRefusals(set *metrics.Set) refusals {
@@ -85,7 +85,7 @@ func newRefusals(set *metrics.Set) refusals {
 		return set.GetOrCreateCounter(fmt.Sprintf(`pollux_rpc_refused_total{reason=%q}`, reason))
 	}
 	return refusals{uploads: c("uploads"), body: c("body"), message: c("message"), door: c("door"), bomb: c("bomb"),
-		room: c("room"), unauthenticated: c("unauthenticated"), forbidden: c("forbidden"), hooks: c("webhook")}
+		room: c("room"), unauthenticated: c("unauthenticated"), forbidden: c("forbidden"), hooks: c("webhook"), strangers: c("no_request")}
 }
 
 // call counts a call that was refused for who made it.
@@ -105,7 +105,7 @@ func (s *Server) Refused() map[string]uint64 {
 	for name, c := range map[string]*metrics.Counter{
 		"too_many_uploads": r.uploads, "body_too_large": r.body, "message_malformed": r.message, "page_denied": r.door,
 		"gzip_bomb": r.bomb, "bodies_full": r.room, "call_unauthenticated": r.unauthenticated, "call_forbidden": r.forbidden,
-		"websocket": s.sockets.refused, "webhook": r.hooks, "websocket_too_slow": s.sockets.dropped,
+		"websocket": s.sockets.refused, "webhook": r.hooks, "no_request": r.strangers, "websocket_too_slow": s.sockets.dropped,
 	} {
 		if n := c.Get(); n > 0 {
 			out[name] = n

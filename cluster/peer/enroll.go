@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -42,6 +43,9 @@ type EnrollResponse struct {
 	Gossip, Peers []string
 }
 
+// errNoPeerPort: something else listens where a node is to be joined.
+var errNoPeerPort = errors.New("what listens there is no node's --peer address (by default port 7947)")
+
 // enrollTimeout is for the whole enrolment.
 const enrollTimeout = 15 * time.Second
 
@@ -60,10 +64,14 @@ func Enroll(ctx context.Context, joinAddr string, token pki.Token, node, name st
 	conn := tls.Client(plain, token.JoinTLS(protoH2))
 	defer conn.Close()
 	if err := conn.HandshakeContext(ctx); err != nil {
+		var noTLS tls.RecordHeaderError
+		if errors.Is(err, io.EOF) || errors.As(err, &noTLS) {
+			return fail(fmt.Errorf("%w: %w", errNoPeerPort, err))
+		}
 		return fail(err)
 	}
 	if conn.ConnectionState().NegotiatedProtocol != protoH2 {
-		return fail(fmt.Errorf("it is no peer port: %w", ErrRefused))
+		return fail(fmt.Errorf("%w: %w", errNoPeerPort, ErrRefused))
 	}
 	cc, err := (&http2.Transport{DisableCompression: true}).NewClientConn(conn)
 	if err != nil {

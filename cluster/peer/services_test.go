@@ -290,6 +290,30 @@ func TestCloseEndsRequests(t *testing.T) {
 	}
 }
 
+// Whoever gives another port than a node's peer port is told so.
+func TestEnrollWhereNoNodeIs(t *testing.T) {
+	token := pki.NewToken(newTestCluster(t).ca.Fingerprint())
+	for what, answer := range map[string]string{"hangs up": "", "says something else": "220 smtp.example ready\r\n"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 1<<16))
+			_, _ = io.WriteString(c, answer)
+			_ = c.Close()
+		}()
+		if _, err := Enroll(t.Context(), l.Addr().String(), token, "fresh", "", nil); !errors.Is(err, errNoPeerPort) {
+			t.Errorf("it %s: %v", what, err)
+		}
+	}
+}
+
 func TestEnroll(t *testing.T) {
 	noLeaks(t)
 	c := newTestCluster(t)
