@@ -55,18 +55,20 @@ func TestSimulation(t *testing.T) {
 	n.steer(&pb.SteerSimulationsRequest{Speed: proto.Float64(100), Reset_: true})
 	until(t, "it runs", func() bool { return n.simulation("climb").State.Steps > 3 })
 	n.steer(&pb.SteerSimulationsRequest{Ids: []string{"climb"}, Paused: proto.Bool(true)})
-	settled := uint64(0)
+	stood := uint64(0)
 	until(t, "it stands", func() bool {
-		old := settled
-		settled = n.counts("simulation").Stored
-		return settled == old && n.simulation("climb").State.Stored+2020 == settled
+		was := stood
+		stood = n.simulation("climb").State.Steps
+		return stood == was && n.counts("simulation").InFlight == 0
 	})
-	stood := n.simulation("climb").State.Steps
 	n.steer(&pb.SteerSimulationsRequest{Ids: []string{"climb"}, Paused: proto.Bool(false), Speed: proto.Float64(0)})
 	until(t, "it is over again", func() bool { return n.simulation("climb").State.Ended })
 	s = n.simulation("climb").State
-	if s.Sent+s.Skipped != 2020 || s.Stored != s.Sent || s.Duplicate != 0 || s.Steps != 101 || stood == 0 || stood > 101 {
+	if s.Sent+s.Skipped != 2020 || s.Stored+s.Duplicate != s.Sent || s.Duplicate > 20 || s.Steps != 101 || stood == 0 || stood > 101 {
 		t.Errorf("it stood at %d, and is at %v", stood, s)
+	}
+	if x := n.counts("simulation"); x.Stored != 2020+s.Sent {
+		t.Errorf("counted %v", x)
 	}
 
 	// An unchanged scenario goes on where it is, another one begins.

@@ -122,6 +122,8 @@ type run struct {
 	player *scenario.Player
 	course *scenario.Course
 	state  *pb.SimulationState
+	// stepping ends a while after life does.
+	stepping context.Context
 	// revision of the state's record: what others have written is not overwritten.
 	revision uint64
 	told     time.Time

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -18,6 +19,8 @@ const (
 	maxBatch = 500
 	// makers of twins work side by side.
 	makers = 8
+	// lastStep is how long a run that is ended goes on with its step. What has no result by then is sent again, with its step, by the next run.
+	lastStep = 2 * time.Second
 	// tellEvery is how often a simulation that runs writes where it is.
 	tellEvery = time.Second
 )
@@ -39,6 +42,10 @@ func (r *run) play() (err error) {
 			return err
 		}
 	}
+	var cancel context.CancelFunc
+	r.stepping, cancel = context.WithCancel(context.WithoutCancel(r.life.Ctx))
+	defer cancel()
+	defer context.AfterFunc(r.life.Ctx, func() { time.AfterFunc(lastStep, cancel) })()
 	r.course.Start(time.Now())
 	for !r.course.Over() {
 		if err := r.wait(); err != nil {
@@ -77,8 +84,14 @@ func (r *run) wait() error {
 	}
 }
 
-// step makes the messages of one step and brings them in.
-func (r *run) step() error {
+// step makes the messages of one step and brings them in. Where it is cut short the state is that of before.
+func (r *run) step() (err error) {
+	before := proto.CloneOf(r.state)
+	defer func() {
+		if err != nil {
+			r.state = before
+		}
+	}()
 	at := r.course.At()
 	id := fmt.Sprintf("%s/%d/%d", r.m.Id, r.m.BeginTime.AsTime().UnixNano(), r.course.Step())
 	var batch []*Message
@@ -117,15 +130,14 @@ func (r *run) send(batch []*Message) error {
 		}
 		r.state.Retried += uint64(len(batch))
 		select {
-		case <-r.life.Ctx.Done():
-			r.state.Sent -= uint64(len(batch)) // they come again with their step
-			return r.life.Ctx.Err()
+		case <-r.stepping.Done():
+			return r.stepping.Err()
 		case <-time.After(pause):
 		}
 	}
 }
 
-// ingest brings messages in at once, and gives those that have to be tried again: also those that have no result when the run is ended,
+// ingest brings messages in at once, and gives those that have to be tried again: also those that have no result when the run's time is over,
 // since an engine that closes may give none.
 func (r *run) ingest(batch []*Message) (left []*Message) {
 	type answer struct {
@@ -142,7 +154,7 @@ func (r *run) ingest(batch []*Message) (left []*Message) {
 		case a := <-answers:
 			settled[a.at] = r.count(batch[a.at], a.Result)
 			continue
-		case <-r.life.Ctx.Done():
+		case <-r.stepping.Done():
 		}
 		break
 	}

@@ -171,11 +171,12 @@ type SimulationState struct {
 	Twins  uint32               `protobuf:"varint,5,opt,name=twins,proto3" json:"twins,omitempty"`
 	// It came to its end, and does not repeat.
 	Ended bool `protobuf:"varint,6,opt,name=ended,proto3" json:"ended,omitempty"`
-	// What became of the messages since its begin.
-	Sent      uint64 `protobuf:"varint,7,opt,name=sent,proto3" json:"sent,omitempty"`
-	Stored    uint64 `protobuf:"varint,8,opt,name=stored,proto3" json:"stored,omitempty"`
-	Refused   uint64 `protobuf:"varint,9,opt,name=refused,proto3" json:"refused,omitempty"`
-	Inbox     uint64 `protobuf:"varint,10,opt,name=inbox,proto3" json:"inbox,omitempty"`
+	// What became of the messages since its begin: sent = stored + refused + inbox + duplicate.
+	Sent    uint64 `protobuf:"varint,7,opt,name=sent,proto3" json:"sent,omitempty"`
+	Stored  uint64 `protobuf:"varint,8,opt,name=stored,proto3" json:"stored,omitempty"`
+	Refused uint64 `protobuf:"varint,9,opt,name=refused,proto3" json:"refused,omitempty"`
+	Inbox   uint64 `protobuf:"varint,10,opt,name=inbox,proto3" json:"inbox,omitempty"`
+	// Sent again with their step, which a crash or a move had cut short before it was counted: their twins had them.
 	Duplicate uint64 `protobuf:"varint,11,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
 	// Sent again, as they were not taken.
 	Retried uint64 `protobuf:"varint,12,opt,name=retried,proto3" json:"retried,omitempty"`

@@ -146,7 +146,7 @@ export type SimulationState = Message<"pollux.v1.SimulationState"> & {
   ended: boolean;
 
   /**
-   * What became of the messages since its begin.
+   * What became of the messages since its begin: sent = stored + refused + inbox + duplicate.
    *
    * @generated from field: uint64 sent = 7;
    */
@@ -168,6 +168,8 @@ export type SimulationState = Message<"pollux.v1.SimulationState"> & {
   inbox: bigint;
 
   /**
+   * Sent again with their step, which a crash or a move had cut short before it was counted: their twins had them.
+   *
    * @generated from field: uint64 duplicate = 11;
    */
   duplicate: bigint;

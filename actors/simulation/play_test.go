@@ -1,0 +1,162 @@
+package simulation_test
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/polluxhq/pollux/actors/simulation"
+	"github.com/polluxhq/pollux/cluster"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/storagetest"
+)
+
+// steady is a scenario of three twins that say the same for ever.
+const steady = "name: sim-{n}\ncount: 3\nevery: 1s\nvalues: {level: {keys: {0s: 1}}}"
+
+// bench is a simulation whose messages have their results when the test says so.
+type bench struct {
+	t     *testing.T
+	store *storage.Store
+	host  *simulation.Host
+	m     *pb.Simulation
+
+	mu   sync.Mutex
+	open []func(answer bool)
+	had  map[string]bool
+}
+
+func newBench(t *testing.T) *bench {
+	one, err := storagetest.Open("data", vfs.NewMem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = one.Close() })
+	b := &bench{t: t, store: one.Store, had: map[string]bool{}, m: &pb.Simulation{Id: "default/s", Scenario: steady, BeginTime: timestamppb.New(time.Unix(1, 0))}}
+	own := &cluster.Ownership{Table: "own", Key: "s", Value: []byte("me")}
+	b.put(storage.Write{Table: "own", Key: "s", Value: own.Value}, storage.Write{Table: simulation.TableStates, Key: b.m.Id, Value: []byte{}})
+	b.host = simulation.New(simulation.Options{Store: b.store, Owned: func(cluster.Slot) *cluster.Ownership { return own }, Node: "n1", Logger: slog.New(slog.DiscardHandler),
+		Metrics: metrics.NewSet(), Ingest: func(m *simulation.Message, done func(simulation.Result)) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.open = append(b.open, func(answer bool) {
+				key, x := m.Twin+m.ID, simulation.Result{Outcome: pb.IngestOutcome_INGEST_OUTCOME_STORED}
+				if b.had[key] {
+					x.Outcome = pb.IngestOutcome_INGEST_OUTCOME_DUPLICATE
+				}
+				b.had[key] = true
+				if answer {
+					done(x)
+				}
+			})
+		}})
+	t.Cleanup(b.host.Close)
+	b.host.Start()
+	b.pause(false)
+	return b
+}
+
+func (b *bench) put(all ...storage.Write) {
+	b.t.Helper()
+	if _, err := b.store.Commit(context.Background(), &storage.Txn{Writes: all}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) pause(yes bool) {
+	b.t.Helper()
+	b.m.Paused = yes
+	value, err := proto.Marshal(b.m)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.put(storage.Write{Table: simulation.TableSimulations, Key: b.m.Id, Value: value})
+	b.host.Wake()
+}
+
+// waiting is how many messages wait for their results.
+func (b *bench) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.open)
+}
+
+// take has the messages that wait be stored, or known; answer says whether the simulation is told.
+func (b *bench) take(answer bool) {
+	b.mu.Lock()
+	open := b.open
+	b.open = nil
+	b.mu.Unlock()
+	for _, done := range open {
+		done(answer)
+	}
+}
+
+func (b *bench) state() *pb.SimulationState {
+	b.t.Helper()
+	rec, _, err := b.store.Get(simulation.TableStates, b.m.Id)
+	s := &pb.SimulationState{}
+	if err == nil {
+		err = proto.Unmarshal(rec.Value, s)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
+}
+
+func (b *bench) until(what string, yes func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(time.Minute); !yes(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("%s: not within a minute; it is at %v", what, b.state())
+		}
+	}
+}
+
+// A simulation that is paused in the middle of a step counts what becomes of it, if that is soon known.
+func TestPauseFinishesTheStep(t *testing.T) {
+	b := newBench(t)
+	b.until("a step has begun", func() bool { return b.waiting() == 3 })
+	b.pause(true)
+	b.take(true)
+	b.until("the step is counted", func() bool { return b.state().Steps == 1 })
+	if s := b.state(); s.Sent != 3 || s.Stored != 3 || s.Duplicate+s.Retried != 0 {
+		t.Errorf("it stands at %v", s)
+	}
+	b.pause(false)
+	b.until("the next step has begun", func() bool { return b.waiting() == 3 })
+	b.pause(true)
+	b.take(true)
+	b.until("it is counted, too", func() bool { return b.state().Steps == 2 })
+	if s := b.state(); s.Sent != 6 || s.Stored != 6 || s.Duplicate != 0 {
+		t.Errorf("it stands at %v", s)
+	}
+}
+
+// A step that is cut short counts as not made: it is made again, and what its twins had of it is no second message.
+func TestStepThatIsCutShort(t *testing.T) {
+	b := newBench(t)
+	b.until("a step has begun", func() bool { return b.waiting() == 3 })
+	b.take(false)
+	b.pause(true)
+	b.pause(false)
+	b.until("it is made again", func() bool { return b.waiting() == 3 })
+	if s := b.state(); s.Steps != 0 || s.Sent != 0 {
+		t.Errorf("it stood at %v", s)
+	}
+	b.pause(true)
+	b.take(true)
+	b.until("it is counted", func() bool { return b.state().Steps == 1 })
+	if s := b.state(); s.Sent != 3 || s.Duplicate != 3 || s.Stored != 0 {
+		t.Errorf("it stands at %v", s)
+	}
+}
