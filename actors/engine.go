@@ -399,13 +399,14 @@ func (e *Engine) Gained(owned []cluster.Ownership) {
 	if len(former) > 0 {
 		e.Lost(former)
 	}
-	for i := range owned {
-		if o := owned[i]; e.owned[o.Slot].Load() == nil {
-			e.stats.show(o.Slot, o.Since)
-			e.owned[o.Slot].Store(&o)
+	e.outbox.gained(func() {
+		for i := range owned {
+			if o := owned[i]; e.owned[o.Slot].Load() == nil {
+				e.stats.show(o.Slot, o.Since)
+				e.owned[o.Slot].Store(&o)
+			}
 		}
-	}
-	e.outbox.gained()
+	})
 	e.sinks.Wake()
 	e.notifiers.Wake()
 	e.readers.Wake()
@@ -445,6 +446,7 @@ func (e *Engine) Close() error {
 	if e.state.Swap(2) == 2 {
 		return nil
 	}
+	e.simulations.Close() // as long as somebody answers them
 	e.stopCalls()
 	var slots []cluster.Slot
 	for i := range e.owned {
@@ -459,7 +461,6 @@ func (e *Engine) Close() error {
 	}
 	e.stop()
 	e.searcher.Close()
-	e.simulations.Close()
 	e.sources.Close()
 	e.sinks.Close()
 	e.notifiers.Close()

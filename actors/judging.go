@@ -65,7 +65,7 @@ func (x *detectors) asked(id string) *asker {
 			return all
 		}
 		v.Time = j.at
-		y := outgoing{slot: m.slot, key: m.key, topic: verdictTopic + id}
+		y := outgoing{slot: m.slot, own: m.own, key: m.key, topic: verdictTopic + id}
 		payload, err := proto.Marshal(v)
 		if err != nil {
 			return all // it is of numbers

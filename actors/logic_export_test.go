@@ -20,7 +20,7 @@ func (e *Engine) Judge(route string, payloads [][]byte) (time.Duration, error) {
 	}
 	var all []outgoing
 	for i, p := range payloads {
-		all = append(all, outgoing{slot: slot, key: fmt.Sprintf("%sbench\x00%032x", slotKey(slot), i), topic: runTopic + route,
+		all = append(all, outgoing{slot: slot, own: e.owned[slot].Load(), key: fmt.Sprintf("%sbench\x00%032x", slotKey(slot), i), topic: runTopic + route,
 			m: &pb.TopicMessage{Key: "default/bench", Payload: p, ContentType: "application/json", Id: fmt.Sprint("bench/", i), Time: timestamppb.New(time.UnixMilli(1)),
 				Headers: map[string]string{"pollux-route": route}}})
 	}

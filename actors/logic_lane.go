@@ -101,31 +101,20 @@ func (o *outbox) judge(place string, batch []outgoing) (done int, next []outgoin
 	x := o.askedBy(place)
 	txn := &storage.Txn{}
 	slots := map[string]bool{}
-	mine := batch[:0:0]
-	for n, m := range batch {
-		own := o.e.owned[m.slot].Load()
-		if own == nil { // its next owner reads it
-			if n == 0 {
-				return 1, nil, nil
-			}
-			break
-		}
-		if !slots[own.Key] {
+	all, each := make([]*judged, len(batch)), make([]judged, len(batch))
+	for i, m := range batch {
+		if own := m.own; !slots[own.Key] {
 			slots[own.Key] = true
 			txn.Guards = append(txn.Guards, storage.Guard{Table: storage.Table(own.Table), Key: own.Key, Equal: own.Value})
 		}
-		mine = append(mine, m)
-	}
-	all, each := make([]*judged, len(mine)), make([]judged, len(mine))
-	for i, m := range mine {
 		all[i], each[i] = &each[i], judged{message: m.m.Payload, twin: m.m.Key, at: m.m.Time.AsTime().UnixMilli(), id: m.m.Id}
 		if x != nil {
 			all[i].by, all[i].copies = x.by, x.copies
 		}
 	}
-	txn.Writes = make([]storage.Write, 0, len(mine)*max(1, each[0].copies))
+	txn.Writes = make([]storage.Write, 0, len(batch)*max(1, each[0].copies))
 	next = make([]outgoing, 0, cap(txn.Writes))
-	done = len(mine)
+	done = len(batch)
 	if x != nil && x.logic != "" {
 		var kept *cells
 		if kept, done, err = o.e.logics.judge(o.e.ctx, x.logic, x.scope, all); err != nil {
@@ -133,7 +122,7 @@ func (o *outbox) judge(place string, batch []outgoing) (done int, next []outgoin
 		}
 		kept.txn(txn)
 	}
-	for i, m := range mine[:done] {
+	for i, m := range batch[:done] {
 		from := len(next)
 		if x != nil { // else it was deleted meanwhile
 			next = x.next(next, m, all[i])
@@ -172,7 +161,7 @@ func (c *routeCounts) judged(all []*judged) {
 
 // onward is the message as it goes to a topic, the nth of the route: as it is, replaced, or with why it is a dead letter.
 func (m *judged) onward(x outgoing, to string, n int) outgoing {
-	y := outgoing{slot: x.slot, key: x.key, topic: to, m: x.m}
+	y := outgoing{slot: x.slot, own: x.own, key: x.key, topic: to, m: x.m}
 	if n > 0 {
 		y.key += "/" + strconv.Itoa(n)
 	}
@@ -215,7 +204,7 @@ func (o *outbox) reread(l *lane) {
 	o.mu.Lock()
 	o.leave(l, gone)
 	o.mu.Unlock()
-	o.gained() // what goes on is in the store
+	o.gained(func() {}) // what goes on is in the store
 }
 
 // rejudge gives a dead letter of a route to its logic again, and publishes what goes on. The error is why it is dead once more.

@@ -4,12 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/drivers/drivertest"
@@ -170,6 +176,49 @@ func TestLogicMoves(t *testing.T) {
 	until(t, "b has the twins", func() bool { _, err := b.reg.GetTwin("t07"); return err == nil })
 	a.numberedWhileMoving(twins, last)
 	b.numbered("all", "default/all", twins, last)
+}
+
+// TestLogicOfSlotsThatComeBack: a slot goes, and comes back while its node still waits for what it asked the logic before. What the other
+// node has had judged meanwhile is judged once.
+func TestLogicOfSlotsThatComeBack(t *testing.T) {
+	drivertest.NeedEngine(t)
+	var asked atomic.Int32
+	answer := make(chan struct{})
+	host := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if asked.Add(1) == 1 {
+			<-answer
+		}
+	}))
+	defer host.Close()
+	goOn := sync.OnceFunc(func() { close(answer) })
+	defer goOn()
+	a, b := pair(t, web, func(o *actors.Options) { o.CallTimeout = 5 * time.Minute })
+	a.driver("bus", "1.0.0", mqttTransport)
+	a.source(`export default logic({ name: 'asker', version: '1.0.0', settings: { base: { type: 'string' } }, http: { hosts: ['{base}'] },
+		async run(message, context) {
+			await context.fetch(context.settings.base);
+			const mine = context.memory.twin;
+			mine.count = (mine.count ?? 0) + 1;
+			return context.replace({ ...message, count: mine.count });
+		} });`)
+	a.twin(fmt.Sprintf(`{"id":"asker","driver":"asker","settings":{"base":%q}}`, host.URL))
+	a.stream("default/all")
+	a.route(&pb.Route{Id: "all", Topics: []string{"all"}, Run: "asker", Properties: []string{"level"}})
+	a.twin(`{"id":"t00","driver":"bus","settings":{"topic":"t00"}}`)
+	until(t, "b has the twin", func() bool { _, err := b.reg.GetTwin("t00"); return err == nil })
+	const before = 5
+	for k := range before {
+		a.deliver("dev/t00/state", fmt.Sprintf(`{"level":%d}`, k+1), 1)
+	}
+	until(t, "the logic is asked", func() bool { return asked.Load() > 0 })
+	home := a.owner("default/t00")
+	a.drain(home)
+	until(t, "the other node has had all judged", func() bool { return len(a.payloads("default/all")) == before })
+	a.undrain(home)
+	until(t, "the twin is back", func() bool { return a.owner("default/t00") == home && b.owner("default/t00") == home })
+	goOn()
+	a.deliver("dev/t00/state", fmt.Sprintf(`{"level":%d}`, before+1), 1)
+	b.numbered("all", "default/all", 1, before+1)
 }
 
 // try gives an event to a file, or to a logic that is there where there is none.

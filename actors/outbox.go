@@ -26,7 +26,7 @@ const tableOutbox storage.Table = "outbox"
 const (
 	// maxOutgoing bounds the messages of one transaction of a twin, and maxOutgoingBytes their size; more are dropped and counted.
 	maxOutgoing      = 128
-	maxOutgoingBytes = 32 << 10
+	maxOutgoingBytes = 40 << 10
 	// maxOutbox bounds the messages of a node that wait, and maxOutboxBytes their size; a lane has as much at most as is still free. So
 	// there is room for others however long one destination does not answer. More is dropped and counted. What a lost node left comes on top.
 	maxOutbox      = 100_000
@@ -43,6 +43,7 @@ const (
 // outgoing is a message on its way: in the twin's next transaction, then in the outbox.
 type outgoing struct {
 	slot  cluster.Slot
+	own   *cluster.Ownership // the tenure in which its record was there
 	key   string
 	topic string
 	m     *pb.TopicMessage
@@ -56,6 +57,7 @@ type outgoing struct {
 // known by its id.
 type outbox struct {
 	e     *Engine
+	owned func(cluster.Slot) *cluster.Ownership
 	wake  chan struct{}
 	sweep chan struct{}
 
@@ -76,12 +78,13 @@ type outbox struct {
 
 func newOutbox(e *Engine) *outbox {
 	return &outbox{e: e, wake: make(chan struct{}, 1), sweep: make(chan struct{}, 1), known: map[string]struct{}{}, spending: map[string]struct{}{},
-		lanes: map[string]*lane{}}
+		lanes: map[string]*lane{}, owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() }}
 }
 
-// gained has the records of slots that came be read before anything else leaves.
-func (o *outbox) gained() {
+// gained has the records of slots that come with gain be read before anything else leaves.
+func (o *outbox) gained(gain func()) {
 	o.mu.Lock()
+	gain()
 	o.rescan = true
 	if o.unread == nil {
 		o.unread = make(chan struct{})
@@ -135,7 +138,7 @@ func (o *outbox) run() {
 		if rescan {
 			if err := o.scan(); err != nil && o.e.ctx.Err() == nil {
 				o.e.log.Warn("messages of twins wait for their topics", "err", err)
-				o.gained()
+				o.gained(func() {})
 				o.e.pause(time.Second)
 				continue
 			}
@@ -165,15 +168,19 @@ func (o *outbox) scan() error {
 		if err != nil {
 			return fmt.Errorf("read outbox: %w", err)
 		}
-		var slot uint16
-		if _, err := fmt.Sscanf(rec.Key, "%04x/", &slot); err != nil || o.e.owned[slot].Load() == nil {
+		var slot cluster.Slot
+		if _, err := fmt.Sscanf(rec.Key, "%04x/", &slot); err != nil {
+			continue
+		}
+		own := o.owned(slot)
+		if own == nil {
 			continue
 		}
 		m := &actorv1.Outgoing{}
 		if err := proto.Unmarshal(rec.Value, m); err != nil {
 			return fmt.Errorf("outbox record %q: %w", rec.Key, err)
 		}
-		all = append(all, outgoing{slot: cluster.Slot(slot), key: rec.Key, topic: m.Topic, m: m.Message, why: m.Refused, size: len(rec.Value)})
+		all = append(all, outgoing{slot: slot, own: own, key: rec.Key, topic: m.Topic, m: m.Message, why: m.Refused, size: len(rec.Value)})
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -193,27 +200,22 @@ func (o *outbox) scan() error {
 // publish brings to a topic or rule as many of a lane's messages as go into one publication, and has their records removed. It gives how many
 // are settled.
 func (o *outbox) publish(batch []outgoing) (settled int, err error) {
-	size, mine := 0, batch[:0:0]
+	size := 0
 	req := &pb.PublishRequest{Topic: batch[0].topic}
 	for _, x := range batch {
-		if o.e.owned[x.slot].Load() != nil { // else its next owner reads it
-			if len(mine) > 0 && (size+x.size > outboxBytes || x.why != mine[0].why) {
-				break
-			}
-			size += x.size
-			mine, req.Messages = append(mine, x), append(req.Messages, x.m)
+		if settled > 0 && (size+x.size > outboxBytes || x.why != batch[0].why) {
+			break
 		}
+		size += x.size
+		req.Messages = append(req.Messages, x.m)
 		settled++
-	}
-	if len(mine) == 0 {
-		return settled, nil
 	}
 	ctx, cancel := context.WithTimeout(o.e.ctx, outboxPatience)
 	defer cancel()
-	if err := o.deliver(ctx, req, mine[0].why); err != nil {
+	if err := o.deliver(ctx, req, batch[0].why); err != nil {
 		return 0, err
 	}
-	o.spend(mine)
+	o.spend(batch[:settled])
 	return settled, nil
 }
 
@@ -305,7 +307,7 @@ func (s *save) unsend() {
 	s.outgoing, s.leaving = append(s.leaving, s.outgoing...), nil
 	s.outgoingBytes = 0
 	for i := range s.outgoing {
-		s.outgoingBytes += len(s.outgoing[i].value)
+		s.outgoingBytes += len(s.outgoing[i].key) + len(s.outgoing[i].value)
 	}
 }
 
@@ -333,8 +335,8 @@ func (t *twin) post(to, by string, payload []byte, at int64, refused string) {
 	m := &pb.TopicMessage{Key: t.en.id, Payload: payload, ContentType: "application/json", Id: strings.ReplaceAll(key[len("0000/"):], "\x00", "/"),
 		Time: timestamppb.New(time.UnixMilli(at)), Headers: map[string]string{topic.HeaderRoute: by}}
 	value := outgoingValue(to, m, refused)
-	s.outgoing = append(s.outgoing, outgoing{slot: t.en.slot, key: key, topic: to, m: m, why: refused, value: value})
-	s.outgoingBytes += len(value)
+	s.outgoing = append(s.outgoing, outgoing{slot: t.en.slot, own: t.own, key: key, topic: to, m: m, why: refused, value: value})
+	s.outgoingBytes += len(key) + len(value)
 	t.changed()   // the next life's numbers begin behind this one's
 	t.dirtyAt = 0 // somebody may wait for it
 }

@@ -6,7 +6,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/polluxhq/pollux/cluster"
 )
+
+// unowned is an outbox of no node: its messages are of no tenure.
+func unowned() *outbox {
+	o := newOutbox(nil)
+	o.owned = func(cluster.Slot) *cluster.Ownership { return nil }
+	return o
+}
 
 // fill has messages wait in a lane until there is no room for another one, as they do where the destination is silent.
 func fill(o *outbox, to string, size int) (n int) {
@@ -25,7 +34,7 @@ func fill(o *outbox, to string, size int) (n int) {
 // TestOutboxHasRoomForOthers: however many destinations are silent, and however long, there is room for the next one.
 func TestOutboxHasRoomForOthers(t *testing.T) {
 	for _, size := range []int{100, 32 << 10} { // by number, by bytes
-		o := newOutbox(nil)
+		o := unowned()
 		for i := range 8 {
 			if n := fill(o, fmt.Sprint("default/silent-", i), size); n < 2 {
 				t.Fatalf("messages of %d bytes: only %d may wait for silent destination %d", size, n, i)
@@ -46,7 +55,7 @@ func TestOutboxHasRoomForOthers(t *testing.T) {
 
 // TestLaneLeaves: what is settled goes, and is counted so, also where older messages came before it meanwhile.
 func TestLaneLeaves(t *testing.T) {
-	o := newOutbox(nil)
+	o := unowned()
 	o.taken = maxTaken // nobody drives
 	for _, key := range []string{"b", "c", "d"} {
 		o.take(outgoing{key: key, topic: "t", size: 10})
@@ -74,7 +83,7 @@ func TestLaneLeaves(t *testing.T) {
 
 // TestLaneHandsOn: what a logic lets go on keeps its record, and waits for where it goes from the moment on that it leaves the logic's lane.
 func TestLaneHandsOn(t *testing.T) {
-	o := newOutbox(nil)
+	o := unowned()
 	o.taken = maxTaken
 	for _, key := range []string{"a", "b", "c"} {
 		o.take(outgoing{key: key, topic: "run/default/r", size: 10})
@@ -93,7 +102,7 @@ func TestLaneHandsOn(t *testing.T) {
 
 // TestLanesTakeTurns: a goroutine goes on with the lane that waits longest, and comes back to its own.
 func TestLanesTakeTurns(t *testing.T) {
-	o := newOutbox(nil)
+	o := unowned()
 	o.taken = maxTaken
 	for i := range 3 {
 		for _, to := range []string{"a", "b", "c"} {
@@ -112,7 +121,7 @@ func TestLanesTakeTurns(t *testing.T) {
 
 // TestLanesThatFail: that destinations do not answer is news once, until all go on again.
 func TestLanesThatFail(t *testing.T) {
-	o := newOutbox(nil)
+	o := unowned()
 	o.taken = maxTaken
 	for _, to := range []string{"a", "b"} {
 		o.take(outgoing{key: to, topic: to})

@@ -184,13 +184,14 @@ func (o *outbox) bring(l *lane, batch []outgoing) (settled int, onward []outgoin
 }
 
 // batch gives a lane's first messages, once the records of slots that came are read: what a twin said in an earlier life comes before what
-// it says now. It is empty where the engine ends.
+// it says now. It is empty where the engine ends, or the first messages are not this node's any more.
 func (o *outbox) batch(l *lane) []outgoing {
 	for {
 		o.mu.Lock()
 		unread := o.unread
 		if unread == nil {
 			defer o.mu.Unlock()
+			o.leave(l, o.strangers(l.queue[:min(len(l.queue), outboxBatch)]))
 			return slices.Clone(l.queue[:min(len(l.queue), outboxBatch)])
 		}
 		o.mu.Unlock()
@@ -200,6 +201,24 @@ func (o *outbox) batch(l *lane) []outgoing {
 			return nil
 		}
 	}
+}
+
+// strangers gives those messages that are not this node's to bring: their slot has gone, and its owner reads the record, or it went and came back
+// and somebody brought them meanwhile. The caller holds o.mu.
+func (o *outbox) strangers(queue []outgoing) (gone []outgoing) {
+	for i := range queue {
+		x := &queue[i]
+		own := o.owned(x.slot)
+		if own == x.own {
+			continue
+		}
+		if own == nil || !o.there(x) {
+			gone = append(gone, *x)
+			continue
+		}
+		x.own = own
+	}
+	return gone
 }
 
 // OutboxStats is what waits on this node for topics, rules and logics.
