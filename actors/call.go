@@ -348,7 +348,7 @@ func (t *twin) stumble(s *spec, why string, from drivers.Event) {
 	// What waits did not crash the driver: it waits on where the driver is tried again soon, or comes again.
 	patient := t.patient()
 	t.work.dropEvents(fmt.Errorf("twin %s: %s: %w", t.en.id, why, cluster.ErrUnavailable), func(v *event) bool {
-		if patient || v.done == nil {
+		if patient || v.done == nil || v.will {
 			return true
 		}
 		t.e.stats.drop(dropFault)

@@ -12,6 +12,9 @@ import (
 // bounded. So a message is taken when all that it brings finds room in the transaction that comes next, with the counters that say that it is
 // stored; else it is held, with those behind it, until that transaction has left. What one message brings beyond an empty transaction is listed.
 
+// maxCargo in bytes is what a transaction carries at most beside the state and the model's patch.
+const maxCargo = maxSamples + maxJournal + maxOutgoingBytes
+
 // heldFrame is a frame that was let in and has no effect yet.
 type heldFrame struct {
 	f *actorv1.Frame
@@ -58,6 +61,24 @@ func (s *save) unload() {
 	s.journal, s.journalBytes = nil, 0
 }
 
+// shed gives up the samples and journal entries of a transaction that is too large, and says whether there were any. It is as with a message
+// that brings too much: what counts as stored is in the state, and the list of refusals says what is nowhere else.
+func (t *twin) shed() bool {
+	s := t.saves()
+	samples, entries := len(s.samples), len(s.journal)
+	if samples+entries == 0 {
+		return false
+	}
+	s.unload()
+	f := &actorv1.Frame{}
+	if g := t.st.Ingested; g != nil && len(g.Doors) > 0 {
+		f.Door = g.Doors[0].Name.Value()
+	}
+	t.listRefusal(f, CodeTooLarge, fmt.Sprintf("%d numbers for history and %d entries for the journal of several messages, the state with them, and what routes "+
+		"make of them are too much for one transaction; the state has them, history and journal do not", samples, entries))
+	return true
+}
+
 // laden says whether half of what a transaction can carry waits for the next one.
 func (t *twin) laden() bool {
 	s := t.save
@@ -77,10 +98,10 @@ func (t *twin) hasRoom(readings []model.Reading) bool {
 		if _, number := r.Value.Sample(); number {
 			samples += sampleSize(storage.Sample{Property: r.Property.Name})
 		} else {
-			journal += len(r.Property.Name) + r.Value.Size() + journalOverhead
+			journal += len(r.Property.Name) + r.Value.Size() + journalOverhead + len(t.en.id)
 		}
 		if p := t.st.Named(r.Property.Name); p != nil && p.Quality() != uint8(r.Quality) {
-			journal += len(r.Property.Name) + 2*journalOverhead
+			journal += len(r.Property.Name) + 2*journalOverhead + len(t.en.id)
 		}
 	}
 	if s.sampleBytes > 0 && s.sampleBytes+samples > maxSamples || s.journalBytes > 0 && s.journalBytes+journal > maxJournal {

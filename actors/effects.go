@@ -16,8 +16,7 @@ import (
 const (
 	maxProperties = 512
 	maxValue      = 16 << 10
-	// maxRecord bounds the twin's whole record. With the model's patch, the commands' keys and the samples it fits one
-	// transaction of the store, 448 KiB.
+	// maxRecord bounds the twin's whole record. With the model's patch and maxCargo it fits one transaction of the store, 448 KiB.
 	maxRecord = 240 << 10
 	maxMemory = 128 << 10
 	maxPatch  = 64 << 10
@@ -236,7 +235,7 @@ func (t *twin) sample(s storage.Sample) {
 	sv.samples = append(sv.samples, s)
 }
 
-func sampleSize(s storage.Sample) int { return len(s.Property) + 16 }
+func sampleSize(s storage.Sample) int { return len(s.Property) + 22 }
 
 // describe refines the model by what the unit really has.
 func (t *twin) describe(patch []byte) error {

@@ -1,12 +1,27 @@
 package actors
 
 import (
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/polluxhq/pollux/storage"
 )
 
 // Crash has a turn of a twin panic that has taken the first event and the first command in hand.
 func (e *Engine) Crash(id string) { e.activate(id, crash{}) }
+
+// Stuff gives a twin more samples than a transaction can carry.
+func (e *Engine) Stuff(id string) { e.activate(id, stuff{}) }
+
+type stuff struct{}
+
+func (stuff) run(t *twin) {
+	s := t.saves()
+	for i := range int64(10_000) {
+		s.samples = append(s.samples, storage.Sample{Property: strings.Repeat("x", 100), Time: 1e12 + i, Value: 1})
+	}
+}
 
 type crash struct{}
 

@@ -351,35 +351,70 @@ func TestMessageTimes(t *testing.T) {
 	}
 }
 
-// A message that its node brings again, because nobody knows whether the twin took it, counts once.
+// What is too much for one transaction is listed; the message is stored, and its sender is told so, the first time and the second.
+func TestTransactionThatIsTooLarge(t *testing.T) {
+	n := newNode(t)
+	n.sensors("a")
+	n.engine.Stuff("default/a")
+	m := func() *actors.Ingest {
+		return &actors.Ingest{Door: "http", Twin: "a", Payload: []byte(`{"level":5}`), ID: "m1", Commit: true}
+	}
+	if r := n.ingest(m()); r.Outcome != stored {
+		t.Errorf("the message: %v", r)
+	}
+	if r := n.ingest(m()); r.Outcome != duplicate {
+		t.Errorf("the same again: %v", r)
+	}
+	n.wait("a", "level", "5")
+	if c := n.counts("http"); c.Stored != 1 || c.Duplicate != 1 || c.Refused != 0 {
+		t.Errorf("counted %v", c)
+	}
+	list, err := n.reg.ListRefusals(&pb.ListRefusalsRequest{}, nil)
+	if err != nil || len(list.Refusals) != 1 || list.Refusals[0].Code != actors.CodeTooLarge || !strings.Contains(list.Refusals[0].Reason, "10001 numbers") {
+		t.Errorf("listed %v, %v", list.GetRefusals(), err)
+	}
+}
+
+// A message that its node brings again, because nobody knows whether the twin took it, counts once, whether the twin has a driver or a model.
 func TestBroughtAgainCountsOnce(t *testing.T) {
 	n := newNode(t)
-	n.model("counter", thing("Counter", `"seq":{"type":"integer"}`))
+	n.model("counter", thing("Counter", `"level":{"type":"integer"}`))
+	n.driver("bus", "1.0.0", mqttTransport)
 	n.twin(`{"id":"a","model":"counter","aliases":[{"network":"lora","key":"eui","value":"7"}]}`)
+	n.twin(`{"id":"b","driver":"bus","settings":{"topic":"b"}}`)
 	const rounds, each = 10, 20
-	for round := range rounds {
-		var all []chan error
-		for i := range each {
-			all = append(all, n.send("default/lora/eui/7", fmt.Sprintf(`{"seq":%d}`, round*each+i), 1))
-			if i == each/2 {
-				n.engine.Crash("default/a")
+	for k, x := range []struct{ twin, topic, will string }{{"default/a", "default/lora/eui/7", ""}, {"default/b", "dev/b/state", "dev/b/lwt"}} {
+		for round := range rounds {
+			var all []chan error
+			for i := range each {
+				topic, payload := x.topic, fmt.Sprintf(`{"level":%d}`, round*each+i)
+				if i%5 == 4 && x.will != "" { // what it says of its presence comes in its order, too
+					topic, payload = x.will, "Online"
+				}
+				all = append(all, n.send(topic, payload, 1))
+				if i == each/2 {
+					n.engine.Crash(x.twin)
+				}
+			}
+			for i, done := range all {
+				if err := answer(t, fmt.Sprintf("message %d", i), done); err != nil {
+					t.Errorf("message %d of round %d to %s: %v", i, round, x.twin, err)
+				}
 			}
 		}
-		for i, done := range all {
-			if err := answer(t, fmt.Sprintf("message %d", i), done); err != nil {
-				t.Errorf("message %d of round %d: %v", i, round, err)
-			}
+		if c, sent := n.counts("mqtt"), uint64(k+1)*rounds*each; c.Stored != sent || c.Received != sent {
+			t.Errorf("%d messages were sent when %s had its own, counted %v", sent, x.twin, c)
 		}
-	}
-	if c := n.counts("mqtt"); c.Stored != rounds*each || c.Received != rounds*each {
-		t.Errorf("%d messages were sent, counted %v", rounds*each, c)
-	}
-	have := map[float64]bool{}
-	for _, v := range n.samples("default/a", "seq") {
-		have[v] = true
-	}
-	if len(have) != rounds*each {
-		t.Errorf("%d of %d values in history", len(have), rounds*each)
+		have, want := map[float64]bool{}, rounds*each
+		for _, v := range n.samples(x.twin, "level") {
+			have[v] = true
+		}
+		if x.will != "" {
+			want -= rounds * each / 5
+		}
+		if len(have) != want {
+			t.Errorf("%s: %d of %d values in history", x.twin, len(have), want)
+		}
 	}
 	if n.engine.Stats().Dropped["twin_panic"] == 0 {
 		t.Error("nothing crashed")

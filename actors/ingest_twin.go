@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -18,8 +19,8 @@ import (
 	"github.com/polluxhq/pollux/storage"
 )
 
-// refusalRoom in bytes is what lines of refusals may take of a twin's transaction, beside the largest record, patch and
-// samples; the rest goes with the next one.
+// refusalRoom in bytes is what lines of refusals may take of a twin's transaction at most, of what its cargo leaves them; the rest goes with
+// the next one.
 const refusalRoom = 40 << 10
 
 // maxRefusals that wait for their commit in a twin. Beyond, they are counted, and have no line in the list.
@@ -57,27 +58,23 @@ func (t *twin) counts() *state.Ingested {
 	return t.st.Ingested
 }
 
-// repeated answers a frame whose id is known: it was here, or is being handled.
+// repeatedFrame answers a frame whose id, or number, is known: it was here, or is being handled.
 func (t *twin) repeatedFrame(f *actorv1.Frame, m *call) bool {
+	if f.Id == "" && !(f.Again && numbered(f)) {
+		return false
+	}
+	if t.work.handles(f) {
+		m.refuse(fmt.Errorf("twin %s: message %s is being handled: %w", t.en.id, f.Id, cluster.ErrOverloaded))
+		return true
+	}
 	if f.Id == "" {
-		if !f.Again || !t.numbers(f) || !t.st.Ingested.Took(f.Link, f.Sequence) {
+		if !t.st.Ingested.Took(f.Link, f.Sequence) {
 			return false
 		}
 		t.answerFrame(f, m, takenMessage) // it is counted, and came from its sender once
 		return true
 	}
-	id := hashID(f.Id)
-	if w := t.work; w != nil {
-		under := w.call != nil && w.call.event.id == id
-		for i := range w.events {
-			under = under || w.events[i].id == id
-		}
-		if under {
-			m.refuse(fmt.Errorf("twin %s: message %s is being handled: %w", t.en.id, f.Id, cluster.ErrOverloaded))
-			return true
-		}
-	}
-	if !t.st.Ingested.Knows(id) {
+	if !t.st.Ingested.Knows(hashID(f.Id)) {
 		return false
 	}
 	t.counts().Door(doorOf(f)).Duplicate++
@@ -85,10 +82,21 @@ func (t *twin) repeatedFrame(f *actorv1.Frame, m *call) bool {
 	return true
 }
 
-// numbers says whether the twin remembers a frame by its number: one without an id that its node may bring again. Twins with drivers
-// handle frames of wills before others, so they cannot tell by the newest number.
-func (t *twin) numbers(f *actorv1.Frame) bool {
-	return f.Qos > 0 && f.Id == "" && f.Link != 0 && t.spec.bare()
+// numbered says whether a frame is remembered by its number: one without an id that its node may bring again. What a twin takes of a node it
+// takes in the order of the numbers, so the newest tells.
+func numbered(f *actorv1.Frame) bool { return f.Qos > 0 && f.Id == "" && f.Link != 0 }
+
+// handles says whether a frame waits for the driver, or is with it.
+func (w *work) handles(f *actorv1.Frame) bool {
+	if w == nil {
+		return false
+	}
+	id := uint64(0)
+	if f.Id != "" {
+		id = hashID(f.Id)
+	}
+	is := func(v event) bool { return v.id == id && (id != 0 || v.link == f.Link && v.sequence == f.Sequence) }
+	return w.call != nil && is(w.call.event) || slices.ContainsFunc(w.events, is)
 }
 
 // took ends a frame: it is counted, and answered when that is committed, where its sender waits for it. An error that
@@ -116,7 +124,7 @@ func (t *twin) took(f *actorv1.Frame, m *call, err error) {
 	}
 	if f.Id != "" {
 		t.st.Ingested.Remember(hashID(f.Id))
-	} else if t.numbers(f) {
+	} else if numbered(f) {
 		t.st.Ingested.Take(f.Link, f.Sequence)
 	}
 	t.answerFrame(f, m, r)
@@ -155,9 +163,9 @@ func (t *twin) listRefusal(f *actorv1.Frame, code, reason string) {
 
 // refusalWrites takes the lines that fit the next transaction.
 func (s *save) refusalWrites(writes []storage.Write) []storage.Write {
-	n, size := 0, 0
-	for n < len(s.refusals) && size < refusalRoom {
-		size += len(s.refusals[n].Value) + 128
+	n, room := 0, min(refusalRoom, maxCargo-s.sampleBytes-s.journalBytes-s.outgoingBytes)
+	for n < len(s.refusals) && room > 0 {
+		room -= len(s.refusals[n].Value) + 128
 		n++
 	}
 	s.offered = n

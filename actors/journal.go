@@ -26,10 +26,12 @@ const (
 	maxJournalData = maxValue
 )
 
-// journalOverhead in bytes is what an entry takes beside its name and data.
+// journalOverhead in bytes is what an entry takes beside its texts and data.
 const journalOverhead = 32
 
-func journalSize(e *storage.JournalEntry) int { return len(e.Name) + len(e.Data) + journalOverhead }
+func journalSize(e *storage.JournalEntry) int {
+	return len(e.Project) + len(e.Twin) + len(e.Name) + len(e.Data) + journalOverhead
+}
 
 // journal keeps an entry for the next checkpoint, which commits it with what it tells of. Many bring it forward; what is still
 // too much is dropped and counted.

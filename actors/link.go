@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/polluxhq/pollux/cluster"
@@ -379,24 +380,21 @@ func (m *linkFrame) run(t *twin) {
 		return
 	}
 	t.seen()
-	if w := t.cfg.will; w != nil && bytes.HasPrefix(m.frame, append([]byte(w.Topic), 0)) {
-		t.presence(string(m.frame[len(w.Topic)+1:]))
+	v := event{kind: drivers.EventReceived, input: m.frame, done: func(err error) {
 		<-m.l.room
-		m.handled()
-		return
-	}
-	if err := t.receivable(); err != nil {
+		if !errors.Is(err, cluster.ErrNotOwner) && !errors.Is(err, cluster.ErrUnknown) && !errors.Is(err, cluster.ErrUnavailable) {
+			m.handled() // by this node, whatever came of it
+		}
+	}}
+	if w := t.cfg.will; w != nil && bytes.HasPrefix(m.frame, append([]byte(w.Topic), 0)) {
+		v.will, v.input = true, m.frame[len(w.Topic)+1:]
+	} else if err := t.receivable(); err != nil {
 		t.e.stats.drop(dropFault)
 		<-m.l.room
 		m.handled()
 		return
 	}
-	t.working().push(event{kind: drivers.EventReceived, input: m.frame, done: func(err error) {
-		<-m.l.room
-		if !errors.Is(err, cluster.ErrNotOwner) && !errors.Is(err, cluster.ErrUnknown) && !errors.Is(err, cluster.ErrUnavailable) {
-			m.handled() // by this node, whatever came of it
-		}
-	}})
+	t.working().push(v)
 }
 
 // retirer is a connection that outlives its twin's stay at this node: a device called in, perhaps elsewhere.
@@ -518,22 +516,31 @@ func (t *twin) heard(f *actorv1.Frame) {
 
 // convey gives a frame to the driver.
 func (t *twin) convey(f *actorv1.Frame, m *call) {
-	taken := func(err error) { t.took(f, m, err) }
-	if w := t.cfg.will; w != nil && f.Topic == w.Topic {
-		t.presence(string(f.Payload))
-		v := event{done: taken}
-		t.handled(&v)
-		return
-	}
-	if t.mode == modeLive && pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED && !t.sleeping() && !f.Historical &&
-		t.spec.ownBroker(t.cfg.uri) {
-		t.up() // it speaks, so it is there
-	}
-	v := event{kind: drivers.EventReceived, input: t.inputOf(f), done: taken, at: f.Time, historical: f.Historical}
+	v := event{kind: drivers.EventReceived, done: func(err error) { t.took(f, m, err) }, link: f.Link, sequence: f.Sequence}
 	if f.Id != "" {
 		v.id = hashID(f.Id)
 	}
+	if w := t.cfg.will; w != nil && f.Topic == w.Topic {
+		v.will, v.input = true, f.Payload
+	} else {
+		v.input, v.at, v.historical = t.inputOf(f), f.Time, f.Historical
+		if v.speaks = !f.Historical && t.spec.ownBroker(t.cfg.uri); v.speaks && !t.work.wills() {
+			t.speaks()
+		}
+	}
 	t.working().push(v)
+}
+
+// wills says whether something that waits will tell whether the device is there.
+func (w *work) wills() bool {
+	return w != nil && slices.ContainsFunc(w.events, func(v event) bool { return v.will })
+}
+
+// speaks: the device speaks, so it is there.
+func (t *twin) speaks() {
+	if t.mode == modeLive && pb.Connection(t.st.Connection) != pb.Connection_CONNECTION_CONNECTED && !t.sleeping() {
+		t.up()
+	}
 }
 
 // presence takes a message on the topic that tells whether the device is there.

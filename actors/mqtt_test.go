@@ -1,12 +1,18 @@
 package actors_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/mqtt"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -92,4 +98,74 @@ func TestCommittedBeforeAcknowledged(t *testing.T) {
 	if len(samples) != 20 || samples[19] != 19 {
 		t.Errorf("samples %v, want 0 to 19", samples)
 	}
+}
+
+// listening notes what a driver hears, and is held up by frames until it may go on.
+type listening struct {
+	drivers.Runner
+	goOn  chan struct{}
+	mu    *sync.Mutex
+	heard *[]string
+}
+
+func (r listening) Handle(ctx context.Context, c drivers.Call, h drivers.Host) (drivers.Effects, error) {
+	r.mu.Lock()
+	switch c.Event { //nolint:exhaustive // the rest is of no interest
+	case drivers.EventReceived:
+		_, payload, _ := bytes.Cut(c.Input, []byte{0})
+		*r.heard = append(*r.heard, string(payload))
+	case drivers.EventConnected:
+		*r.heard = append(*r.heard, "connected")
+	case drivers.EventDisconnected:
+		*r.heard = append(*r.heard, "disconnected")
+	}
+	r.mu.Unlock()
+	if c.Event == drivers.EventReceived {
+		<-r.goOn
+	}
+	return r.Runner.Handle(ctx, c, h)
+}
+
+// TestPresenceKeepsItsPlace: what tells whether the device is there does not go past frames that wait, nor what the device says after it past
+// that.
+func TestPresenceKeepsItsPlace(t *testing.T) {
+	var mu sync.Mutex
+	var heard []string
+	goOn := make(chan struct{})
+	n := newNode(t, func(o *actors.Options) {
+		load := o.Drivers
+		o.Drivers = func(ctx context.Context, digest string) (drivers.Runner, error) {
+			r, err := load(ctx, digest)
+			return listening{r, goOn, &mu, &heard}, err
+		}
+		o.CallTimeout = time.Minute
+	})
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a"}}`)
+	var all []chan error
+	for _, m := range [][2]string{{"lwt", "Online"}, {"x", `{"level":1}`}, {"x", `{"level":2}`}, {"lwt", "Offline"}, {"x", `{"level":3}`}, {"lwt", "Offline"}} {
+		all = append(all, n.send("dev/a/"+m[0], m[1], 1))
+	}
+	until(t, "the first frame is with the driver", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Contains(heard, `{"level":1}`)
+	})
+	if c := n.state("a").Status.Connection; c != pb.Connection_CONNECTION_CONNECTED {
+		t.Errorf("while its frames wait it is %v", c)
+	}
+	close(goOn)
+	for i, done := range all {
+		if err := answer(t, fmt.Sprint("message ", i), done); err != nil {
+			t.Errorf("message %d: %v", i, err)
+		}
+	}
+	if c := n.state("a").Status.Connection; c != pb.Connection_CONNECTION_DISCONNECTED {
+		t.Errorf("at the end it is %v", c)
+	}
+	until(t, "the driver has heard all", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return strings.Join(heard, " ") == `connected {"level":1} {"level":2} disconnected connected {"level":3} disconnected`
+	})
 }

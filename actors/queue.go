@@ -25,8 +25,10 @@ type event struct {
 	// at is when the message was measured, in milliseconds since 1970; 0: now. A historical one changes no current state.
 	at         int64
 	historical bool
-	// id is the hash of the message's id; 0: it has none.
-	id uint64
+	// id is the hash of the message's id; 0: it has none. link and sequence are the frame's.
+	id, link, sequence uint64
+	// will: it tells whether the device is there, and is the twin's own to hear. speaks: it shows that the device is there.
+	will, speaks bool
 	// answer, where not nil, is given the driver's output or its refusal, before done.
 	answer func(output []byte, refusal *drivers.DriverError)
 }
@@ -282,6 +284,7 @@ func (t *twin) expire(now int64) {
 
 // start begins the next call, where one is due.
 func (t *twin) start(now int64) {
+	t.attend()
 	w := t.work
 	if w == nil || w.call != nil || !t.ready || t.backoff > now || t.e.calls.Err() != nil {
 		return
@@ -336,6 +339,7 @@ func (w *work) eligible(t *twin, now int64) int {
 // finish lets what is left run to its end in a twin that leaves: frames that it took, an unload, the answer that a
 // command waits for.
 func (t *twin) finish() {
+	t.attend()
 	w := t.work
 	if w.empty() {
 		t.unlink()
@@ -364,6 +368,26 @@ func (t *twin) finish() {
 	}
 	if w.empty() {
 		t.unlink()
+	}
+}
+
+// attend takes what tells whether the device is there, each once the frames before it are through.
+func (t *twin) attend() {
+	w := t.work
+	if w == nil || w.call != nil && (w.call.event.kind == drivers.EventReceived || w.call.event.kind == drivers.EventAnswer) {
+		return
+	}
+	frame := func(v event) bool { return v.kind == drivers.EventReceived }
+	for i := slices.IndexFunc(w.events, frame); i >= 0 && w.events[i].will; i = slices.IndexFunc(w.events, frame) {
+		v, rest := w.events[i], w.events[i+1:]
+		w.bytes -= len(v.input)
+		w.events = w.events[:i:i]
+		t.presence(string(v.input))
+		if next := slices.IndexFunc(rest, frame); next >= 0 && !rest[next].will && rest[next].speaks {
+			t.speaks()
+		}
+		w.events = append(w.events, rest...)
+		t.handled(&v)
 	}
 }
 

@@ -339,7 +339,9 @@ func (t *twin) unsaved(err error) {
 	s := t.saves()
 	t.e.stats.dropped[dropSamples].Add(uint64(len(s.samples)))
 	t.e.stats.dropped[dropJournal].Add(uint64(len(s.journal)))
-	s.fail(err, err)
+	if !errors.Is(err, storage.ErrTooLarge) || !t.shed() {
+		s.fail(err, err)
+	}
 	t.later()
 }
 
