@@ -218,7 +218,7 @@ func (n *Node) checkLeave() {
 		return
 	}
 	if !n.LeaseValid() {
-		n.endLeave(errNoQuorum) // nothing can be handed over
+		n.endLeave(ErrNoQuorum) // nothing can be handed over
 		return
 	}
 	if n.self.wish != wishLeave || !n.self.alive() {

@@ -158,10 +158,12 @@ func (n *Node) tooLate(env *Envelope) bool {
 	return !env.Deadline.IsZero() && n.o.wall().After(env.Deadline)
 }
 
+// ErrNoQuorum is ErrUnavailable because this node has no lease: it may be cut off from the others.
+var ErrNoQuorum = fmt.Errorf("no quorum, this node has no lease: %w", ErrUnavailable)
+
 var (
-	errNoQuorum = fmt.Errorf("no quorum, this node has no lease: %w", ErrUnavailable)
-	errNoOwner  = fmt.Errorf("its slot has no owner: %w", ErrUnavailable)
-	errMoving   = fmt.Errorf("its slot is moving: %w", ErrNotOwner)
+	errNoOwner = fmt.Errorf("its slot has no owner: %w", ErrUnavailable)
+	errMoving  = fmt.Errorf("its slot is moving: %w", ErrNotOwner)
 )
 
 // route brings a call to the owner that the table names now, behind those that wait for it.
@@ -250,7 +252,7 @@ func (c *call) bring() {
 	case o.mine && !n.leased.Load():
 		c.parkHere(o)
 	case !leased && (o.mine || !n.passing.Load()):
-		c.refuse(refusedLease, errNoQuorum)
+		c.refuse(refusedLease, ErrNoQuorum)
 	case o.node == n.id:
 		c.parkHere(o)
 	case c.received:

@@ -59,6 +59,8 @@ type meaning struct {
 	outcome pb.Outcome
 }
 
+const noQuorumHint = "nothing can be committed until more voters answer: `pollux status` counts them, `pollux cluster nodes` names them"
+
 // meanings is ordered: the first that matches counts. Everything else is CodeInternal.
 var meanings = []meaning{
 	{is: ErrUnauthenticated, code: connect.CodeUnauthenticated, reason: "unauthenticated",
@@ -72,7 +74,9 @@ var meanings = []meaning{
 	{is: errLoginUsed, code: connect.CodeUnauthenticated, reason: "login_used", hint: "get a new link with `pollux login`"},
 
 	{is: ErrNoQuorum, code: connect.CodeUnavailable, reason: "no_quorum", outcome: pb.Outcome_OUTCOME_REJECTED,
-		hint: "nothing can be committed until more voters answer: `pollux status` counts them, `pollux cluster nodes` names them"},
+		hint: noQuorumHint},
+	{is: cluster.ErrNoQuorum, code: connect.CodeUnavailable, reason: "no_quorum", outcome: pb.Outcome_OUTCOME_REJECTED,
+		hint: noQuorumHint},
 	{is: ErrNoNode, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux cluster nodes` lists them"},
 	{is: cluster.ErrNoMember, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux cluster nodes` lists them"},
 	{is: cluster.ErrState, code: connect.CodeFailedPrecondition, reason: "not_now"},

@@ -45,6 +45,7 @@ func TestTranslate(t *testing.T) {
 		{&drivers.DriverError{Code: 7, Message: "no"}, connect.CodeFailedPrecondition, "driver_refused", rejected},
 		{cluster.ErrOverloaded, connect.CodeResourceExhausted, "overloaded", rejected},
 		{cluster.ErrUnavailable, connect.CodeUnavailable, "unavailable", rejected},
+		{cluster.ErrNoQuorum, connect.CodeUnavailable, "no_quorum", rejected},
 		{cluster.ErrUnknown, connect.CodeUnknown, "unknown", unknown},
 		{fmt.Errorf("link lost: %w: %w", connect.NewError(connect.CodeCanceled, errors.New("reset")), cluster.ErrUnknown), connect.CodeUnknown, "unknown", unknown},
 		{fmt.Errorf("%w: %w", connect.NewError(connect.CodeInternal, errors.New("lost")), cluster.ErrUnavailable), connect.CodeUnavailable, "unavailable", rejected},
