@@ -90,14 +90,14 @@ func (e *Engine) withDeadline(parent context.Context, at time.Time) (context.Con
 	}
 	ctx, cancel := context.WithCancelCause(parent)
 	stop := e.o.Clock.AfterFunc(at.Sub(e.now()), func() {
-		e.waits.parked.Add(-1) // who waited goes on, though he has yet to notice
+		e.waits.wakes.Add(1) // who waited goes on, though he has yet to notice
 		cancel(context.DeadlineExceeded)
 	})
 	var once sync.Once
 	return clocked{ctx}, func() {
 		once.Do(func() {
 			if !stop() {
-				e.waits.parked.Add(1)
+				e.waits.rests.Add(1)
 			}
 			cancel(context.Canceled)
 		})

@@ -211,7 +211,7 @@ func (t *twin) connect() {
 		t.regains, l.regain = false, t.nowMS()+regainTime
 	}
 	t.link = l
-	t.e.waits.links.Add(1)
+	t.e.waits.rests.Add(1)
 }
 
 // unlink closes the connection. It is gone once its linkClosed was handled.
@@ -230,7 +230,7 @@ func (t *twin) unlink() {
 	l.note("closed by the twin")
 	close(l.quit)
 	l.hand(answer{err: errDisconnected})
-	t.e.waits.links.Add(-1)
+	t.e.waits.wakes.Add(1)
 	t.e.goFunc(func() {
 		_ = l.conn.Close() // the device hears it or does not
 		l.en.send(&linkClosed{l})

@@ -12,8 +12,9 @@ import (
 
 // waits counts what is in flight and waits.
 type waits struct {
-	links  atomic.Int32 // connections: each holds a token of its twin
-	parked atomic.Int32 // calls that wait for an answer from outside
+	// rests counts the tokens that came to rest, wakes those that rest no longer. A token rests where it is a connection's, or that of a
+	// call which waits for an answer from outside.
+	rests, wakes atomic.Uint64
 	// followed are the tables whose changes running actors are told of; all of them up to the revision caughtUp.
 	followed []*followed
 	caughtUp uint64
@@ -38,25 +39,26 @@ func (w *waits) follows(table storage.Table, after uint64) *followed {
 // lets it go calls wake before that; wake may be called more than once.
 func (e *Engine) Park() (wake func()) {
 	var woken atomic.Bool
-	e.waits.parked.Add(1)
+	e.waits.rests.Add(1)
 	return func() {
 		if !woken.Swap(true) {
-			e.waits.parked.Add(-1)
+			e.waits.wakes.Add(1)
 		}
 	}
 }
 
 // busy says that something goes on that no token stands for, until done is called, once.
 func (e *Engine) busy() (done func()) {
-	e.waits.parked.Add(-1)
-	return func() { e.waits.parked.Add(1) }
+	e.waits.wakes.Add(1)
+	return func() { e.waits.rests.Add(1) }
 }
 
 // Quiet says whether the twins rest: nothing of theirs runs or is on its way but what waits for the clock, or where Park
 // says so, and all changes of configuration were told to them. What is about to come from outside is not known here. It
 // waits for every shard's turn. One goroutine at a time may call it.
 func (e *Engine) Quiet() bool {
-	return e.inFlight() == 0 && e.told() && e.inFlight() == 0
+	first := e.look()
+	return first.busy == 0 && e.told() && e.look() == first
 }
 
 // told says whether the watches have given everything that is committed.
@@ -85,29 +87,41 @@ func (e *Engine) lags(f *followed) bool {
 	return len(<-changes) > 0 // an empty batch says that there are no more
 }
 
-// inFlight counts the tokens of all active actors but those of connections and of calls that wait.
-func (e *Engine) inFlight() int {
-	if e.state.Load() == 2 {
-		return 0
-	}
-	answer := make(chan int, len(e.shards))
-	for _, s := range e.shards {
-		e.system.Root.Send(s.pid, &shardTokens{answer})
-	}
-	n := 0
-	for range e.shards {
-		select {
-		case tokens := <-answer:
-			n += tokens
-		case <-e.ctx.Done():
-			return 0
-		}
-	}
-	return n - int(e.waits.links.Load()) - int(e.waits.parked.Load())
+// look is what a walk over the shards saw. They are not asked at one moment: what went from one to another meanwhile may have been seen
+// at neither. Two walks that see the same, and nothing that works, leave no room for that: to begin to work, an actor needs a turn of its
+// shard, or a token that wakes.
+type look struct {
+	// busy tokens: those of all active actors but those that rest.
+	busy         int
+	turns        uint64
+	rests, wakes uint64
 }
 
-// shardTokens asks how many tokens the shard's actors have, and how many messages are parked for actors that stop.
-type shardTokens struct{ answer chan int }
+func (e *Engine) look() look {
+	if e.state.Load() == 2 {
+		return look{}
+	}
+	l := look{rests: e.waits.rests.Load(), wakes: e.waits.wakes.Load()}
+	answer := make(chan look, len(e.shards))
+	for _, s := range e.shards {
+		e.system.Root.Send(s.pid, &shardLook{answer})
+	}
+	for range e.shards {
+		select {
+		case one := <-answer:
+			l.busy += one.busy
+			l.turns += one.turns
+		case <-e.ctx.Done():
+			return look{}
+		}
+	}
+	l.busy -= int(e.waits.rests.Load() - e.waits.wakes.Load())
+	return l
+}
+
+// shardLook asks how many tokens the shard's actors have, with the messages that are parked for actors that stop, and how many turns the
+// shard had.
+type shardLook struct{ answer chan look }
 
 func (s *shard) count() int {
 	n := 0

@@ -89,6 +89,7 @@ type shard struct {
 	entries  map[string]*entry
 	byPID    map[string]*entry
 	serial   uint64
+	turns    uint64 // messages that it received
 	releases []*release
 }
 
@@ -140,6 +141,7 @@ func newShard(e *Engine, n int) (*shard, error) {
 }
 
 func (s *shard) receive(c actor.Context) {
+	s.turns++
 	switch m := c.Message().(type) {
 	case *collect:
 		s.empty(c)
@@ -151,8 +153,9 @@ func (s *shard) receive(c actor.Context) {
 		m.en.leaving = true
 	case *shardAsk:
 		m.answer <- s.entries[m.id] != nil
-	case *shardTokens:
-		m.answer <- s.count()
+	case *shardLook:
+		s.turns-- // it changes nothing
+		m.answer <- look{busy: s.count(), turns: s.turns}
 	case *shardTurn:
 		s.bring(c, m)
 	case *shardEach:

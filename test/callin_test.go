@@ -26,6 +26,7 @@ const callerDriver = `export default driver({
 // TestADeviceStaysConnectedWhenItsTwinMoves has a device call in at one node, and its twin live at another, and then at a
 // third: the connection stays, and what the device says arrives, once.
 func TestADeviceStaysConnectedWhenItsTwinMoves(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

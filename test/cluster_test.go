@@ -104,6 +104,7 @@ func TestMinority(t *testing.T) {
 // TestNodesThatMayNotJoin starts nodes that are not what they should be. Each is refused with a reason, here and there, and
 // the cluster goes on.
 func TestNodesThatMayNotJoin(t *testing.T) {
+	t.Parallel()
 	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3})
 	l := chaos.Start(t, c, chaos.Options{Projectors: -1, Publishers: -1})
 	other := harness.StartCluster(t, harness.ClusterOptions{Nodes: 1})

@@ -15,6 +15,7 @@ import (
 // TestNodesComeBackElsewhere stops all nodes, the last one without a lease, and starts them at other addresses, as after a
 // move of the machines: they find each other with --join, and have what they had.
 func TestNodesComeBackElsewhere(t *testing.T) {
+	t.Parallel()
 	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3})
 	a := c.Node(0)
 	a.AddDriver("echo")
@@ -48,6 +49,7 @@ func TestNodesComeBackElsewhere(t *testing.T) {
 // TestDeviceAwayFromItsTwin has a device on the broker of one node, and its twin on another: values, commands, and the will
 // when the device dies.
 func TestDeviceAwayFromItsTwin(t *testing.T) {
+	t.Parallel()
 	c := harness.StartCluster(t, harness.ClusterOptions{Nodes: 3})
 	a, b := c.Node(0), c.Node(1)
 	a.Must("driver", "add", "tasmota")

@@ -72,6 +72,7 @@ func modes(n *harness.Node) (map[string]int, error) {
 // TestJournalOnEveryNode kills the nodes of a cluster, one with its disk, under messages: each node has each acknowledged value
 // once.
 func TestJournalOnEveryNode(t *testing.T) {
+	t.Parallel()
 	c := harness.StartCluster(t, harness.ClusterOptions{})
 	nodes := c.Nodes()
 	model := filepath.Join(t.TempDir(), "room.json")

@@ -81,6 +81,7 @@ func (s *ingestSender) send(hc *http.Client, n *harness.Node, seq int) bool {
 // TestIngestCountsAreExact sends messages of all kinds to a node that is killed again and again. In the end what was sent
 // equals what is stored, refused and in the inbox, each message once, although many were sent twice.
 func TestIngestCountsAreExact(t *testing.T) {
+	t.Parallel()
 	kills := 6
 	if testing.Short() {
 		kills = 2

@@ -33,6 +33,7 @@ type topicLoad struct {
 // TestTopicOwnerDies kills the topic's owner, and has another one leave in order, while messages are published and read by all
 // nodes. Each that was acknowledged is read, those of a key in their order, and none is with two readers.
 func TestTopicOwnerDies(t *testing.T) {
+	t.Parallel()
 	c := harness.StartCluster(t, harness.ClusterOptions{})
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
