@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -115,8 +116,12 @@ func logicProcedures() map[string]procedure {
 			if !ok {
 				return Resource{}, errWrongMessage
 			}
+			if msg.Project == "" && (p == nil || p.Project == "") { // a try is in one project
+				msg.Project, _, _ = splitID(cmp.Or(msg.Id, msg.Twin))
+				msg.Project = cmp.Or(msg.Project, DefaultProject)
+			}
 			r, err := listed("logic", func(m *pb.TryLogicRequest) *string { return &m.Project })(m, p)
-			if err == nil && msg.Id != "" {
+			if err == nil {
 				err = sameProject(r.Project, "id", &msg.Id)
 			}
 			if err == nil {

@@ -116,6 +116,12 @@ func TestResources(t *testing.T) {
 			"hotel/key", &pb.CreateKeyRequest{Key: &pb.Key{Role: "admin", Project: "hotel"}}},
 		{"watch of twins", rpcv1.WatchServiceWatchProcedure, hotel, &pb.WatchRequest{Kind: "twin"}, "hotel/twin", nil},
 		{"watch of nodes", rpcv1.WatchServiceWatchProcedure, hotel, &pb.WatchRequest{Kind: "node"}, "*/node", nil},
+		{"try of a file", rpcv1.LogicServiceTryLogicProcedure, all, &pb.TryLogicRequest{Twin: "a"}, "default/logic",
+			&pb.TryLogicRequest{Project: "default", Twin: "default/a"}},
+		{"try elsewhere", rpcv1.LogicServiceTryLogicProcedure, all, &pb.TryLogicRequest{Id: "hotel/f", Twin: "hotel/a"}, "hotel/logic",
+			&pb.TryLogicRequest{Project: "hotel", Id: "hotel/f", Twin: "hotel/a"}},
+		{"try of a project's key", rpcv1.LogicServiceTryLogicProcedure, hotel, &pb.TryLogicRequest{Twin: "a"}, "hotel/logic",
+			&pb.TryLogicRequest{Project: "hotel", Twin: "hotel/a"}},
 		{"upload", rpcv1.DriverServiceUploadDriverProcedure, hotel, &pb.UploadDriverRequest{}, "*/driver", nil},
 	}
 	table := procedures()
