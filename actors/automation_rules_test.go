@@ -123,6 +123,10 @@ func TestAlarmOfManyTwins(t *testing.T) {
 	n.absorb("a", `{"level":1}`, 0)
 	until(t, "it is cleared", func() bool { return !n.alarm("two").Active })
 	a := n.evaluated("two", 3)
+	until(t, "both runs are told", func() bool { a = n.unit(automation.KindRule, "two"); return len(a.Runs) == 2 })
+	if got := a.Runs[1].Steps[0].Action; got != "raise warning" {
+		t.Errorf("the step reads %q", got)
+	}
 	if got, want := a.Evaluations[0].Verdict+", "+a.Evaluations[1].Verdict, "1 of 2; ceased to hold; fired, 2 of 2; fired"; got != want {
 		t.Errorf("why says %q, want %q", got, want)
 	}

@@ -25,7 +25,7 @@ func describe(a *pb.Action) string {
 	case *pb.Action_Mqtt:
 		return "mqtt " + x.Mqtt.Topic
 	case *pb.Action_Raise:
-		return strings.TrimSpace("raise " + x.Raise.Alarm + " " + severityWord(x.Raise.Severity))
+		return strings.TrimSpace("raise "+x.Raise.Alarm) + " " + severityWord(x.Raise.Severity)
 	case *pb.Action_Notify:
 		return "notify " + x.Notify.Notifier
 	case *pb.Action_Clear:

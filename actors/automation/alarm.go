@@ -312,6 +312,9 @@ func (a *alarm) tick(t *turn) {
 }
 
 func severityWord(s pb.AlarmSeverity) string {
+	if s == pb.AlarmSeverity_ALARM_SEVERITY_UNSPECIFIED {
+		s = pb.AlarmSeverity_ALARM_SEVERITY_WARNING // as it is raised
+	}
 	return strings.ToLower(strings.TrimPrefix(s.String(), "ALARM_SEVERITY_"))
 }
 
