@@ -20,6 +20,7 @@ import (
 	"github.com/polluxhq/pollux/cluster/peer"
 	"github.com/polluxhq/pollux/cluster/pki"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/rpc"
 	"github.com/polluxhq/pollux/test/chaos"
 	"github.com/polluxhq/pollux/test/harness"
 )
@@ -66,7 +67,8 @@ func TestMinority(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		err := call(ctx)
 		cancel()
-		if !connect.IsWireError(err) || connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "no quorum") {
+		if !connect.IsWireError(err) || connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "no quorum") ||
+			rpc.ErrorInfoOf(err).GetReason() != "no_quorum" {
 			t.Errorf("%s in the minority: %v; want unavailable: no quorum", name, err)
 		}
 	}
