@@ -128,6 +128,18 @@ test("a rule rests, and is changed by somebody else meanwhile", async () => {
   assert.doesNotMatch(await h.cli("rule", "list"), /too-hot/);
 });
 
+test("one that leads to itself has stopped, as the list says", async () => {
+  await writeFile(join(h.dir, "circle.yaml"), "rule: {id: circle, when: [{property: {of: {twins: [lobby]}, names: [fan]}}], each: true, then: [{set: {property: fan, expr: '!value'}}]}\n");
+  await h.cli("apply", "-f", join(h.dir, "circle.yaml"));
+  await h.cli("twin", "set", "lobby", "fan", "true");
+  await page.goto(`${h.url}/rules`);
+  const line = region("Rules").getByRole("button", { name: /circle/ });
+  await line.getByText("stopped").waitFor();
+  await line.click();
+  await region("Rule default/circle").getByText("it leads to itself: rule/default/circle → rule/default/circle").first().waitFor();
+  await h.cli("rule", "rm", "circle");
+});
+
 test("a rule is built by mouse, is the same as text and on the command line, and fires", async () => {
   await page.getByRole("button", { name: "New rule" }).click();
   const form = page.getByRole("form", { name: "New rule" });

@@ -6,7 +6,7 @@ import { automation } from "../../api/client";
 import { useWord } from "../../frame/address";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
-import type { Evaluation, Rule } from "../../gen/pollux/v1/automation_pb";
+import type { Evaluation, Rule, RuleState } from "../../gen/pollux/v1/automation_pb";
 import { full, split } from "../../model/id";
 import { count, dateTime, millis } from "../../model/value";
 import { DryRun, TestBench } from "./Bench";
@@ -28,7 +28,7 @@ export function RulesRoom() {
   const [id, choose] = useWord("rule");
   const { data, isPending, error } = useRules();
   const list = data ?? [];
-  const chosen = list.find((r) => r.id === id);
+  const chosen = list.find((r) => r.rule.id === id)?.rule;
   return (
     <>
       <RoomHead title="Rules" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "rule" : "rules"}`} error={error}>
@@ -41,8 +41,8 @@ export function RulesRoom() {
             {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
             {data && list.length === 0 && <p className="muted pad">None yet.</p>}
             <ul className="list bounded">
-              {list.map((r) => (
-                <Item key={r.id} id={r.id} title={r.title} note={r.if} pill={r.paused ? "paused" : undefined} chosen={r.id === id} onChoose={() => choose(r.id)} />
+              {list.map(({ rule: r, state }) => (
+                <Item key={r.id} id={r.id} title={r.title} note={r.if} {...rest(r, state)} chosen={r.id === id} onChoose={() => choose(r.id)} />
               ))}
             </ul>
           </section>
@@ -66,6 +66,13 @@ export function RulesRoom() {
       </div>
     </>
   );
+}
+
+/** rest is why a rule does not do what it would, for the list. */
+function rest(r: Rule, state?: RuleState): { pill?: string; bad?: boolean } {
+  if (r.paused) return { pill: "paused" };
+  if (state?.stopped) return { pill: "stopped", bad: true };
+  return state?.storming ? { pill: "action storm", bad: true } : {};
 }
 
 function RuleDetail({ rule, onChoose }: { rule: Rule; onChoose: (id: string) => void }) {

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 
 import { automation } from "../../api/client";
 import type { RoomTab } from "../../frame/Room";
-import type { Alarm, Rule } from "../../gen/pollux/v1/automation_pb";
+import type { Alarm } from "../../gen/pollux/v1/automation_pb";
 import { useChanges } from "../../live/changes";
 import { all } from "../../model/catalog";
 
@@ -15,15 +15,17 @@ export const automationTabs: RoomTab[] = [
   { name: "Notifiers", path: "/notifiers" },
 ];
 
+/** Rules, each with what is committed of its state; one that stops by itself changes no record, so it is asked for again. */
 export function useRules() {
   useChanges("rule");
   return useQuery({
     queryKey: ["rule", "all"],
     queryFn: ({ signal }) =>
-      all<Rule>(async (pageToken) => {
+      all(async (pageToken) => {
         const page = await automation.listRules({ pageSize: 1000, pageToken }, { signal });
-        return { items: page.rules, next: page.nextPageToken };
+        return { items: page.rules.map((rule, i) => ({ rule, state: page.states[i] })), next: page.nextPageToken };
       }),
+    refetchInterval: 10_000,
   });
 }
 

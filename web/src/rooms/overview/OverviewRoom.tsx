@@ -31,7 +31,8 @@ export function OverviewRoom() {
   const { data: counted } = useQuery({ queryKey: ["alarm", "count"], queryFn: ({ signal }) => automation.countAlarms({}, { signal }), refetchInterval: 10_000 });
   const s = sum(messages?.counts ?? []);
   const rate = rateNow(looks);
-  const paused = (rules ?? []).filter((r) => r.paused).length;
+  const paused = (rules ?? []).filter(({ rule }) => rule.paused).length;
+  const stopped = (rules ?? []).filter(({ state }) => state?.stopped).length;
   return (
     <>
       <RoomHead title="Overview" error={error} />
@@ -47,7 +48,7 @@ export function OverviewRoom() {
           {`${count(s.stored)} stored, ${count(s.refused)} refused`}
         </Tile>
         <Tile name="Rules" path="/rules" figure={rules && count(rules.length)}>
-          {rules && schedules && `${paused ? `${paused} paused, ` : ""}${count(schedules.length)} ${schedules.length === 1 ? "schedule" : "schedules"}`}
+          {rules && schedules && `${stopped ? `${stopped} stopped, ` : ""}${paused ? `${paused} paused, ` : ""}${count(schedules.length)} ${schedules.length === 1 ? "schedule" : "schedules"}`}
         </Tile>
         <Tile name="Nodes" path="/cluster" figure={status && (status.nodes > 1 ? `${status.nodesAlive} of ${status.nodes}` : "1")} bad={!!status && status.nodesAlive < status.nodes}>
           {status && (status.failuresTolerated ? `${status.failuresTolerated} may fail with nothing lost` : status.nodes > 1 ? "none may fail" : "a second and a third join with one address each")}
