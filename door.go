@@ -194,22 +194,9 @@ type carried struct{}
 
 func (carried) Names() []string { return catalog.Names() }
 
-func (carried) File(name string) ([]byte, error) {
-	file, err := catalog.Open(name)
-	return file, absent(err)
-}
+func (carried) File(name string) ([]byte, error) { return catalog.Open(name) }
 
-func (carried) Manifest(name string) ([]byte, error) {
-	text, err := catalog.Manifest(name)
-	return text, absent(err)
-}
-
-func absent(err error) error {
-	if errors.Is(err, catalog.ErrNotFound) {
-		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
-	}
-	return err
-}
+func (carried) Manifest(name string) ([]byte, error) { return catalog.Manifest(name) }
 
 // dialers open twins' connections, by the scheme of their addresses.
 func (n *Node) dialers() map[string]actors.Dialer {

@@ -4,8 +4,8 @@ package catalog
 
 import (
 	"embed"
-	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"sort"
 	"strings"
@@ -28,8 +28,13 @@ const (
 	maxFile = 32 << 20
 )
 
-// ErrNotFound is the error of a driver that is not in the catalog.
-var ErrNotFound = errors.New("not in the catalog")
+// ErrNotFound is the error of a driver that is not in the catalog. It is fs.ErrNotExist, too.
+var ErrNotFound error = notFound{}
+
+type notFound struct{}
+
+func (notFound) Error() string        { return "not in the catalog" }
+func (notFound) Is(target error) bool { return target == fs.ErrNotExist }
 
 // Names returns the names of the drivers, sorted.
 func Names() []string {

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"errors"
+	"io/fs"
 	"testing"
 
 	"github.com/polluxhq/pollux/drivers"
@@ -35,7 +36,7 @@ func TestCatalogHoldsDrivers(t *testing.T) {
 
 func TestCatalogNamesWhatIsMissing(t *testing.T) {
 	for _, name := range []string{"no-such-driver", "../catalog", ""} {
-		if _, err := Open(name); !errors.Is(err, ErrNotFound) {
+		if _, err := Open(name); !errors.Is(err, ErrNotFound) || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("open %q: %v", name, err)
 		}
 	}
