@@ -162,18 +162,16 @@ func (b *backlog) offer(l *late) {
 	})
 }
 
-// mayWait says whether a frame that was not taken may be taken later, so that it stays here. QoS 0 waits for room only.
+// mayWait says whether a frame that was not taken may be taken later, so that it stays here. One of QoS 0 that may have been taken does not.
 func (l *late) mayWait(err error) bool {
 	switch {
 	case errors.Is(err, mqtt.ErrRefused):
 		return false
 	case errors.Is(err, cluster.ErrOverloaded):
 		return true
-	case l.frame.Qos == 0:
-		return false
 	case errors.Is(err, cluster.ErrUnknown):
 		l.unknown++
-		return l.unknown <= maxUnknown
+		return l.frame.Qos > 0 && l.unknown <= maxUnknown
 	}
 	return errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, cluster.ErrNotOwner)
 }
