@@ -473,6 +473,14 @@ func TestNotesOfARule(t *testing.T) {
 /rule/then/1: there is no logic default/filtre`; got != want {
 		t.Errorf("notes:\n%s\nwant\n%s", got, want)
 	}
+	m = n.rule(`{"id":"others","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}}],"then":[{"stop":true}],
+		"if":"twins[\"rom1\"].properties.level > 3 || any(twins(\"a\", \"b1\").level) || count(zone(\"cellar\").twins()) > 1","until":"count(system(\"hall\").twins()) > 1 && twins.a.properties.level > 1"}`)
+	if got, want := notes(m), `/rule/if: there is no twin default/rom1
+/rule/if: there is no twin default/b1
+/rule/if: there is no zone default/cellar
+/rule/until: there is no system default/hall`; got != want {
+		t.Errorf("notes:\n%s\nwant\n%s", got, want)
+	}
 	n.zone("attic-2", "")
 	for sun, want := range map[string]string{
 		`{"zone_id":"attic-2"}`:    "/schedule/timing: it is never due: zone default/attic-2 has no place, nor has one that it is in",

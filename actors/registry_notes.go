@@ -53,6 +53,8 @@ func (r *Registry) RuleNotes(m *pb.Rule) []string {
 			n.sun(at, x.Schedule.GetSun())
 		}
 	}
+	n.named("/rule/if", m.If)
+	n.named("/rule/until", m.Until)
 	n.actions("/rule/then", m.Then)
 	n.actions("/rule/otherwise", m.Otherwise)
 	return n.all
@@ -262,6 +264,20 @@ func (n *notes) reads(m *pb.Rule, of *pb.Selection) {
 				n.say(x.at, "no twin that it is for has the property %s%s", name, hint(name, known))
 			}
 		}
+	}
+}
+
+// named notes what a condition names.
+func (n *notes) named(at, condition string) {
+	twins, zones, systems := n.r.e.automation.Names(condition)
+	for _, id := range twins {
+		n.twin(at, within(n.project, id))
+	}
+	for _, id := range zones {
+		n.there(at, "zone", tableZones, within(n.project, id))
+	}
+	for _, id := range systems {
+		n.there(at, "system", tableSystems, within(n.project, id))
 	}
 }
 

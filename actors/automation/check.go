@@ -3,8 +3,10 @@ package automation
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/derive"
 	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/drivers/cron"
@@ -53,6 +55,26 @@ func (h *Host) Reads(condition string) []string {
 		return nil
 	}
 	return x.Uses().Properties
+}
+
+// Names gives the twins, zones and systems that a condition names.
+func (h *Host) Names(condition string) (twins, zones, systems []string) {
+	x, err := h.programs.compile(condition)
+	if err != nil {
+		return nil, nil, nil
+	}
+	twins = slices.Clone(x.Uses().Twins)
+	for _, a := range x.aggregates {
+		switch {
+		case a.Set.Kind == derive.Named:
+			twins = append(twins, a.Set.Args...)
+		case a.Set.Kind == derive.InZone && a.Set.Of != "":
+			zones = append(zones, a.Set.Of)
+		case a.Set.Kind == derive.InSystem && a.Set.Of != "":
+			systems = append(systems, a.Set.Of)
+		}
+	}
+	return twins, zones, systems
 }
 
 // CheckKind says what is wrong with a condition whose value, and the one before, is of a kind: number, text, or true or false. An error says where in

@@ -16,6 +16,8 @@ type Uses struct {
 	// Properties are the names of those that it reads of twin.properties, twin.times and twin.desired. All: it may read any.
 	Properties []string
 	All        bool
+	// Twins are the names of others that it names, as in twins["hall"].
+	Twins []string
 	// Now: it calls now(), so that it changes by itself.
 	Now bool
 }
@@ -31,10 +33,13 @@ func (u *Uses) Field(name string) bool { return slices.Contains(u.Fields, name) 
 // Word says whether the expression has a word.
 func (u *Uses) Word(name string) bool { return slices.Contains(u.Words, name) }
 
+// twinsWord names other twins.
+const twinsWord = "twins"
+
 func usesOf(a *celast.AST) Uses {
 	u := &Uses{}
 	u.visit(a.Expr(), "", false)
-	for _, list := range []*[]string{&u.Words, &u.Fields, &u.Properties} {
+	for _, list := range []*[]string{&u.Words, &u.Fields, &u.Properties, &u.Twins} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}
@@ -49,6 +54,9 @@ func (u *Uses) visit(x celast.Expr, key string, keyed bool) {
 			u.Now = true
 		} else if x.AsIdent() != "" && x.AsIdent()[0] != '@' {
 			u.Words = append(u.Words, x.AsIdent())
+			if x.AsIdent() == twinsWord && keyed {
+				u.Twins = append(u.Twins, key)
+			}
 		}
 	case celast.SelectKind:
 		u.selected(x.AsSelect(), key, keyed)
