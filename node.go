@@ -367,7 +367,10 @@ func (n *Node) startActors(ctx context.Context) error {
 	if err := n.engine.Start(ctx); err != nil {
 		return err
 	}
-	n.closeLater("twins", n.engine.Drain)
+	n.closeLater("twins", func(ctx context.Context) error {
+		n.cluster.TurnAway() // no slot comes back to this node
+		return n.engine.Drain(ctx)
+	})
 	n.watchCallers()
 	return n.watchRestores()
 }

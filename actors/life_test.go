@@ -368,8 +368,9 @@ func TestDrain(t *testing.T) {
 	until(t, "the device has it", func() bool { return g.heard("block") == 1 })
 	waiting := n.start(n.note("w", nil))
 	drained := make(chan error, 1)
+	n.cluster.TurnAway() // as a node does that ends
 	go func() { drained <- n.engine.Drain(ctx(t)) }()
-	if err := <-waiting; !errors.Is(err, cluster.ErrNotOwner) {
+	if err := <-waiting; !errors.Is(err, cluster.ErrUnavailable) {
 		t.Errorf("the waiting command: %v, want one that says that it did not run", err)
 	}
 	close(g.open) // the device answers while the node drains

@@ -200,7 +200,14 @@ type counted struct {
 	until    time.Time
 }
 
-// count gives what read finds, as long as that is not too old: reading it may take a hundredth of the time at most.
+// oldestCount is how old a number is at most that is found by reading many records, and countEvery how many times as long as that reading took it
+// stands: on a busy machine reading takes long, and those who watch a number have to see it move.
+const (
+	oldestCount = 10 * time.Second
+	countEvery  = 20
+)
+
+// count gives what read finds, as long as that is not too old.
 func (r *Registry) count(key string, read func() (map[string]uint64, error)) (map[string]uint64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -216,7 +223,7 @@ func (r *Registry) count(key string, read func() (map[string]uint64, error)) (ma
 	if len(r.counts) > 1000 {
 		clear(r.counts)
 	}
-	r.counts[key] = &counted{value: value, revision: revision, until: time.Now().Add(100 * time.Since(began))}
+	r.counts[key] = &counted{value: value, revision: revision, until: time.Now().Add(min(countEvery*time.Since(began), oldestCount))}
 	return value, nil
 }
 
