@@ -42,6 +42,11 @@ func TestRuleForManyTwinsOverTime(t *testing.T) {
 	if got := n.text("a", "scene"); got != "low" || !strings.Contains(a.Evaluations[0].Verdict, "left out: it fired 1m29s ago") {
 		t.Errorf("scene %q, %v", got, a.Evaluations[0])
 	}
+	c.to(t, "2026-03-01T07:11:02Z", n) // it still holds: what was left out is made up for
+	n.becomes("a", "scene", "high")
+	if a := n.unit(automation.KindRule, "r"); a.Rule.Firings != 3 || a.Rule.Active != 1 {
+		t.Errorf("%v", a.Rule)
+	}
 }
 
 // Two of three; other twins' values; a window across midnight; debounce; acting again as long as it holds.

@@ -31,6 +31,9 @@ func (r *rule) fire(t *turn, ev *pb.Evaluation, sc *scope, s Said, subject strin
 	if d := r.conf.OncePer.AsDuration().Milliseconds(); d > 0 && !otherwise && m.Fired > 0 && t.ms-m.Fired < d && t.ms >= m.Fired {
 		r.u.rec.Dampened++
 		say(fmt.Sprintf("left out: it fired %s ago", time.Duration((t.ms-m.Fired)*int64(time.Millisecond)).Round(time.Millisecond)))
+		if m.Active {
+			m.Repeat = m.Fired + d // an alarm of what still holds then is not lost
+		}
 		return true
 	}
 	if !r.mayFire(t.ms) {
@@ -50,7 +53,9 @@ func (r *rule) fire(t *turn, ev *pb.Evaluation, sc *scope, s Said, subject strin
 		return true
 	}
 	r.u.rec.Firings++
-	m.Fired, ev.Run = t.ms, run.Number
+	if ev.Run = run.Number; !otherwise {
+		m.Fired = t.ms
+	}
 	say("fired")
 	if n := r.conf.DisableAfter; n > 0 && !otherwise && r.u.rec.Firings >= uint64(n) {
 		r.u.rec.Stopped = fmt.Sprintf("it has fired %d times, as often as it may", n)

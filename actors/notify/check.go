@@ -175,7 +175,8 @@ func Place(m *pb.Notifier) string {
 	}
 	switch k := m.Kind.(type) {
 	case *pb.Notifier_Mail:
-		return fmt.Sprintf("smtp %s %s %s", k.Mail.Security, net.JoinHostPort(k.Mail.Host, strconv.Itoa(int(k.Mail.Port))), k.Mail.User)
+		security, port := transportOf(k.Mail)
+		return fmt.Sprintf("smtp %s %s %s", security, net.JoinHostPort(k.Mail.Host, strconv.Itoa(port)), k.Mail.User)
 	case *pb.Notifier_Sms:
 		if t := k.Sms.GetTwilio(); t != nil {
 			return host(t.Url, "twilio") + t.Account

@@ -24,6 +24,23 @@ type mailWay struct {
 	client *mail.Client
 }
 
+// transportOf gives the security and the port, as they are where the notifier names none.
+func transportOf(m *pb.MailNotifier) (security pb.MailSecurity, port int) {
+	security = m.Security
+	switch security {
+	case pb.MailSecurity_MAIL_SECURITY_TLS:
+		port = 465
+	case pb.MailSecurity_MAIL_SECURITY_NONE:
+		port = 25
+	default:
+		security, port = pb.MailSecurity_MAIL_SECURITY_STARTTLS, 587
+	}
+	if m.Port != 0 {
+		port = int(m.Port)
+	}
+	return security, port
+}
+
 func newMail(m *pb.MailNotifier, password string) (*mailWay, error) {
 	conf := &tls.Config{ServerName: m.Host, MinVersion: tls.VersionTLS12}
 	if m.Ca != "" {
@@ -35,19 +52,14 @@ func newMail(m *pb.MailNotifier, password string) (*mailWay, error) {
 		conf.RootCAs = pool
 	}
 	opts := []mail.Option{mail.WithTLSConfig(conf), mail.WithTimeout(30 * time.Second)}
-	port := 587
-	switch m.Security {
+	security, port := transportOf(m)
+	switch security {
 	case pb.MailSecurity_MAIL_SECURITY_TLS:
-		port = 465
 		opts = append(opts, mail.WithSSL())
 	case pb.MailSecurity_MAIL_SECURITY_NONE:
-		port = 25
 		opts = append(opts, mail.WithTLSPolicy(mail.NoTLS))
 	default:
 		opts = append(opts, mail.WithTLSPolicy(mail.TLSMandatory))
-	}
-	if m.Port != 0 {
-		port = int(m.Port)
 	}
 	opts = append(opts, mail.WithPort(port))
 	if m.User != "" {

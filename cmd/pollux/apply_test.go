@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -122,7 +123,8 @@ func TestApplySession(t *testing.T) {
 		if lines := strings.SplitAfter(out, "\n"); len(lines) > 90 { // of many lines the last
 			out = fmt.Sprintf("(%d lines)\n%s", len(lines)-1, strings.Join(lines[len(lines)-6:], ""))
 		}
-		text := fmt.Sprintf("$ pollux %s\n%s%s[%d]\n\n", strings.Join(line, " "), out, r.err, r.code)
+		said := progressLine.ReplaceAllString(r.err, "") // an import that takes long tells how far it is
+		text := fmt.Sprintf("$ pollux %s\n%s%s[%d]\n\n", strings.Join(line, " "), out, said, r.code)
 		text = strings.ReplaceAll(text, strings.Join(kindNames(), ", "), "KINDS")
 		log.WriteString(still(strings.ReplaceAll(text, dir+"/", "")))
 	}
@@ -143,3 +145,5 @@ func TestApplySession(t *testing.T) {
 		}
 	}
 }
+
+var progressLine = regexp.MustCompile(`(?m)^\d+ lines\n`)

@@ -65,6 +65,12 @@ func TestAutomationCommands(t *testing.T) {
 		{0, "auto/leak", "", "alarm stats --by alarm"},
 
 		{2, "", "there is nothing in it", "notifier create auto/hook --webhook https://desk.example.com/in --secret-file " + os.DevNull},
+		{0, "auto/moved", "", "notifier create auto/moved --webhook https://desk.example.com/in --header Lane=left --to hall"},
+		{0, "", "", "notifier update auto/moved --webhook https://desk.example.com/v2"}, // what no flag names stays
+		{0, `"https://desk.example.com/v2"`, "", "notifier get auto/moved -o json"},
+		{0, `"Lane": "left"`, "", "notifier get auto/moved -o json"},
+		{0, `"hall"`, "", "notifier get auto/moved -o json"},
+		{0, "removed", "", "notifier rm auto/moved"},
 		{0, "auto/desk", "", "notifier create auto/desk --log"},
 		{0, "sent", "", "notifier test auto/desk"},
 		{0, "", "", "notifier send auto/desk --subject Lift --body out --key k1"},

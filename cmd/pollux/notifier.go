@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -146,8 +147,15 @@ func (f *notifierFlags) into(cmd *cobra.Command, m *pb.Notifier) (err error) {
 	if n > 1 || n == 0 && m.Kind == nil {
 		return usagef("say which kind by one of --mail, --twilio, --sms, --webhook, --telegram, --slack, --teams, --ntfy, --mqtt, --logic and --log")
 	}
-	if n == 1 && (m.GetMail() == nil || f.mail == "") {
-		m.Kind = kind.Kind
+	if n == 1 {
+		if mqtt, was := kind.GetMqtt(), m.GetMqtt(); mqtt != nil && was != nil {
+			mqtt.Qos = was.Qos
+		}
+		if hook, was := kind.GetWebhook(), m.GetWebhook(); hook != nil && was != nil && hook.Preset != was.Preset {
+			m.Kind = kind.Kind
+		} else {
+			proto.Merge(m, kind) // of the same kind what no flag names stays
+		}
 	}
 	if err := f.intoKind(set, m); err != nil {
 		return err

@@ -21,7 +21,7 @@ func scheduleCommand(a *app) *cobra.Command {
 		Short:   "What is done at times",
 		Long: `A schedule does something once, every so often, by cron, by a calendar, or at sunrise and sunset. It is kept in the store and fires
 wherever its node is; what was missed while no node was there is made up for once, or as --missed says.`,
-		Example: "  pollux schedule put lights-out --daily 22:30 --zone Europe/Berlin --call lamp1.off\n" +
+		Example: "  pollux schedule put lights-out --daily 22:30 --zone Europe/Berlin --set lamp1.power=false\n" +
 			"  pollux schedule put dusk --sunset --offset -20m --place 52.52,13.41 --set lamp1.power=on\n  pollux schedule next dusk\n  pollux schedule list",
 	}))
 	cmd.AddCommand(schedulePut(a), watcher(a, "schedule", "schedules"), scheduleReport(a), scheduleList(a), scheduleGet(a), scheduleNext(a), scheduleCalendar(a), scheduleCancel(a),

@@ -167,7 +167,7 @@ function Present({ of: e }: { of: Evaluation }) {
 }
 
 function Evaluations({ list }: { list: Evaluation[] }) {
-  if (list.length === 0) return <p className="muted pad">Nothing has triggered it yet.</p>;
+  if (list.length === 0) return <p className="muted pad">Nothing has triggered it lately: evaluations are kept while the rule is awake.</p>;
   const newest = [...list].sort((a, b) => (millis(b.time) ?? 0) - (millis(a.time) ?? 0)).slice(0, 20);
   return (
     <div className="scroll-x">
