@@ -84,6 +84,14 @@ func TestMovesUnderLoad(t *testing.T) {
 	a.undrain("n2")
 	a.drain("n1")
 	a.undrain("n1")
+	until(t, "each twin was called", func() bool {
+		for i := range done {
+			if done[i].Load() == 0 {
+				return false
+			}
+		}
+		return true
+	})
 	stop.Store(true)
 	wg.Wait()
 	for i := range twins {
