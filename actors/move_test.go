@@ -80,10 +80,6 @@ func TestMovesUnderLoad(t *testing.T) {
 			room <- struct{}{}
 		}
 	}()
-	a.drain("n2")
-	a.undrain("n2")
-	a.drain("n1")
-	a.undrain("n1")
 	until(t, "each twin was called", func() bool {
 		for i := range done {
 			if done[i].Load() == 0 {
@@ -92,6 +88,10 @@ func TestMovesUnderLoad(t *testing.T) {
 		}
 		return true
 	})
+	a.drain("n2")
+	a.undrain("n2")
+	a.drain("n1")
+	a.undrain("n1")
 	stop.Store(true)
 	wg.Wait()
 	for i := range twins {
