@@ -134,17 +134,14 @@ func (r *rule) tickOne(t *turn, subject string, m *actorv1.Instance) {
 		s := r.last[subject]
 		s.Twin, s.Kind = subject, SaidProperty
 		ev := &pb.Evaluation{Time: stampOf(t.ms), Subject: subject, Trigger: "repeat", Values: map[string]string{}, Holds: true}
-		m.Repeat = 0
-		if d > 0 {
-			m.Repeat = t.ms + d
-		} else {
-			ev.Trigger = "once_per is over"
-		}
-		if m.Active && (d > 0 || r.conf.OncePer != nil) {
+		if m.Repeat = 0; m.Active && (d > 0 || r.conf.OncePer != nil) {
+			if d > 0 {
+				m.Repeat = t.ms + d
+			} else {
+				ev.Trigger = "once_per is over" // it was left out
+			}
 			r.fire(t, ev, r.scope(t.now, s), Said{Twin: subject, Kind: saidTime, Time: t.ms}, subject, false)
 			r.keep(ev, s)
-		} else {
-			m.Repeat = 0
 		}
 		r.put(t, subject)
 	}
