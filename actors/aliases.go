@@ -3,6 +3,7 @@ package actors
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/polluxhq/pollux/storage"
 )
@@ -15,7 +16,7 @@ type aliases struct {
 
 	mu     sync.RWMutex
 	cache  map[string]string
-	change uint64
+	change atomic.Uint64 // of any alias; written under mu
 }
 
 func newAliases(s *storage.Store, limit int) *aliases {
@@ -26,7 +27,7 @@ func newAliases(s *storage.Store, limit int) *aliases {
 func (a *aliases) twin(key string) (string, error) {
 	a.mu.RLock()
 	id, ok := a.cache[key]
-	change := a.change
+	change := a.change.Load()
 	a.mu.RUnlock()
 	if ok {
 		return id, nil
@@ -40,7 +41,7 @@ func (a *aliases) twin(key string) (string, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.change != change {
+	if a.change.Load() != change {
 		return id, nil // it may be another one by now
 	}
 	if len(a.cache) >= a.limit {
@@ -61,7 +62,7 @@ func (a *aliases) twin(key string) (string, error) {
 func (a *aliases) changed(key string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.change++
+	a.change.Add(1)
 	delete(a.cache, key)
 }
 
@@ -69,7 +70,7 @@ func (a *aliases) changed(key string) {
 func (a *aliases) lost() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.change++
+	a.change.Add(1)
 	clear(a.cache)
 }
 

@@ -29,8 +29,9 @@ const (
 	lineWindow = 32
 	// maxUnknown is how often a frame is offered again of which nobody knows whether it was taken.
 	maxUnknown = 2
-	// backlogParts are locked each on its own.
+	// backlogParts are locked each on its own, and keep so many empty lines of twins that have frames now and then.
 	backlogParts = 16
+	emptyLines   = 1024
 )
 
 // backlog brings frames to their twins, each twin's in the order in which they came, wherever the twin lives and moves.
@@ -66,6 +67,8 @@ type line struct {
 
 type late struct {
 	id      string
+	part    *backlogPart
+	line    *line
 	frame   *actorv1.Frame
 	env     cluster.Envelope // of the frame on offer
 	done    taker
@@ -85,7 +88,7 @@ type takerFunc func(*actorv1.Taken, error)
 
 func (f takerFunc) taken(r *actorv1.Taken, err error) { f(r, err) }
 
-// lines are used again: most frames are alone in theirs.
+// lines are used again: most frames are alone in theirs, and not every twin's line is kept.
 var lines = sync.Pool{New: func() any { return &line{} }}
 
 func newBacklog(e *Engine) *backlog {
@@ -110,14 +113,14 @@ func (b *backlog) deliver(id string, f *actorv1.Frame, done func(*actorv1.Taken,
 
 // bring is deliver of what its sender has put together.
 func (b *backlog) bring(l *late) {
-	f := l.frame
-	p := b.part(l.id)
+	f, p := l.frame, b.part(l.id)
 	p.Lock()
 	q := p.lines[l.id]
 	if q == nil {
 		q = lines.Get().(*line)
 		p.lines[l.id] = q
 	}
+	l.part, l.line = p, q
 	f.Link, f.Sequence = b.link, b.seq.Add(1)
 	if q.waiting > 0 {
 		fits := b.wait(q, l)
@@ -208,13 +211,12 @@ func (b *backlog) refuse(l *late) {
 
 // again takes a frame back that was not taken.
 func (b *backlog) again(l *late) {
-	p := b.part(l.id)
+	p, q := l.part, l.line
 	p.Lock()
-	q := p.lines[l.id]
 	q.back = true
 	fits := b.wait(q, l)
 	if !fits {
-		b.remove(p.lines, q, l)
+		p.remove(l)
 	}
 	p.Unlock()
 	if !fits {
@@ -224,11 +226,10 @@ func (b *backlog) again(l *late) {
 
 // answered: a frame was taken, or refused for good. Those that wait behind it follow at once.
 func (b *backlog) answered(l *late, reply proto.Message, err error) {
-	p := b.part(l.id)
+	p, q := l.part, l.line
 	p.Lock()
-	q := p.lines[l.id]
 	var offers []*late
-	if b.remove(p.lines, q, l) && q.waiting > 0 {
+	if p.remove(l) && q.waiting > 0 {
 		atMost := lineWindow
 		if q.back {
 			atMost = 1 // for want of room: one more, now that one is answered
@@ -244,18 +245,28 @@ func (b *backlog) answered(l *late, reply proto.Message, err error) {
 }
 
 // remove takes a frame out of its line, and says whether there are others. The caller has the lock.
-func (b *backlog) remove(all map[string]*line, q *line, l *late) bool {
-	if i := slices.Index(q.frames, l); i == 0 && len(q.frames) > 1 {
+func (p *backlogPart) remove(l *late) bool {
+	q := l.line
+	switch n := len(q.frames); {
+	case n == 1:
+		q.frames[0] = nil
+		q.frames, q.back = q.frames[:0], false
+		if cap(q.frames) > lineWindow {
+			q.frames = nil
+		}
+		if len(p.lines) > emptyLines {
+			delete(p.lines, l.id)
+			lines.Put(q)
+		}
+		return false
+	case q.frames[0] == l:
 		q.frames[0] = nil
 		q.frames = q.frames[1:]
-		return true
-	} else if q.frames = slices.Delete(q.frames, i, i+1); len(q.frames) > 0 {
-		return true
+	default:
+		i := slices.Index(q.frames, l)
+		q.frames = slices.Delete(q.frames, i, i+1)
 	}
-	delete(all, l.id)
-	q.back = false
-	lines.Put(q)
-	return false
+	return true
 }
 
 // next takes frames that may be offered: the first of those that wait. The caller has the lock.
@@ -301,7 +312,7 @@ func (b *backlog) retry() {
 				l := q.frames[0]
 				b.unwait(q, l)
 				refused = append(refused, l)
-				more = b.remove(p.lines, q, l)
+				more = p.remove(l)
 			}
 			if more {
 				offers = append(offers, b.next(q, lineWindow)...)

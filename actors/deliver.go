@@ -17,21 +17,31 @@ import (
 // committed (QoS 1 and 2), or it is in the inbox; with ErrNoTwin where nobody owns the topic, or with why it was refused. It
 // never blocks; while a twin has too much waiting, done waits.
 func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
+	if m.Found != nil {
+		if s, ok := (*m.Found).(*spelling); ok && s.current(e) {
+			e.deliverSpelled(s, m, done)
+			return
+		}
+	}
+	now := spelling{topics: e.topics.change.Load(), aliases: e.intake.aliases.change.Load()}
 	ids, err := e.topics.twins(m.Topic)
 	if err != nil {
 		done(err)
 		return
 	}
 	if len(ids) == 0 {
-		if in := e.spelled(m); in != nil {
-			e.Ingest(in, func(r IngestResult) { done(r.mqttError(m.Topic)) })
+		if s := e.spelled(m.Topic, now); s != nil {
+			if m.Found != nil && s.id != "" {
+				*m.Found = s
+			}
+			e.deliverSpelled(s, m, done)
 			return
 		}
 		e.stats.drop(dropNoTwin)
 		done(fmt.Errorf("topic %q: %w: %w", m.Topic, ErrNoTwin, mqtt.ErrUnowned))
 		return
 	}
-	f := &actorv1.Frame{Topic: m.Topic, Payload: m.Payload, Qos: uint32(m.QoS), Retain: m.Retain, Will: m.Will, Door: "mqtt"}
+	f := &actorv1.Frame{Topic: m.Topic, Payload: m.Payload, Qos: uint32(m.QoS), Retain: m.Retain, Will: m.Will, Door: doorMQTT}
 	if len(ids) == 1 {
 		e.deliverTo(ids[0], f, done)
 		return
@@ -43,19 +53,70 @@ func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
 	}
 }
 
-// spelled is the message of a topic that spells an alias in a project that there is: the project's, and not one of the many
-// other things that MQTT is used for. nil: it is none.
-func (e *Engine) spelled(m *mqtt.Message) *Ingest {
-	parts := strings.SplitN(m.Topic, "/", 5)
+// spelling is a topic that spells an alias in a project that there is: the project's, and not one of the many other things that MQTT is used
+// for.
+type spelling struct {
+	// topics and aliases are the changes of both indexes as of which id is right.
+	topics, aliases uint64
+
+	project string
+	alias   *pb.Alias
+	key     string
+	id      string // of the alias' twin; "": it was not found
+	flying  *atomic.Int64
+}
+
+// current says whether nobody is bound to the topic since, and the alias is that twin's.
+func (s *spelling) current(e *Engine) bool {
+	return s.topics == e.topics.change.Load() && s.aliases == e.intake.aliases.change.Load()
+}
+
+// spelled is what a topic spells, as of the changes in s, or nil.
+func (e *Engine) spelled(topic string, s spelling) *spelling {
+	parts := strings.SplitN(topic, "/", 5)
 	if len(parts) < 4 || !isName(parts[0], 64, false) || parts[1] == "" || parts[2] == "" || parts[3] == "" {
 		return nil
 	}
-	id, err := e.intake.aliases.twin(aliasKey(parts[0], parts[1], parts[2], parts[3]))
-	if (err != nil || id == "") && !e.registry.hasProject(parts[0]) { // which is read from the store
+	s.project, s.alias = parts[0], &pb.Alias{Network: parts[1], Key: parts[2], Value: parts[3]}
+	s.key = aliasKey(parts[0], parts[1], parts[2], parts[3])
+	id, err := e.intake.aliases.twin(s.key)
+	if (err != nil || id == "") && !e.registry.hasProject(s.project) { // which is read from the store
 		return nil
 	}
-	return &Ingest{Door: "mqtt", Project: parts[0], Alias: &pb.Alias{Network: parts[1], Key: parts[2], Value: parts[3]}, Topic: m.Topic,
-		Payload: m.Payload, Commit: m.QoS > 0, Retain: m.Retain, Will: m.Will}
+	if err == nil {
+		s.id = id
+	}
+	s.flying = e.intake.door(s.project, doorMQTT)
+	return &s
+}
+
+const doorMQTT = "mqtt"
+
+// clientMessage is a message of a client on its way in, in one piece.
+type clientMessage struct {
+	intaking
+	in Ingest
+}
+
+// client is the sender of a message over MQTT.
+type client func(error)
+
+func (done client) hear(x *intaking, r IngestResult) { done(r.mqttError(x.m.Topic)) }
+
+// deliverSpelled brings a message to the twin whose alias its topic spells.
+func (e *Engine) deliverSpelled(s *spelling, m *mqtt.Message, done func(error)) {
+	x := &clientMessage{in: Ingest{Door: doorMQTT, Project: s.project, Alias: s.alias, Topic: m.Topic, Payload: m.Payload, Commit: m.QoS > 0,
+		Retain: m.Retain, Will: m.Will}}
+	x.m, x.sender, x.flying = &x.in, client(done), s.flying
+	x.flying.Add(1)
+	switch code, reason := x.in.check(); {
+	case code != "":
+		e.refuse(x.m, "", code, reason, x.end)
+	case s.id == "":
+		e.ingestBy(&x.intaking)
+	default:
+		e.ingestOf(&x.intaking, s.key, s.id)
+	}
 }
 
 // Refused lists a message that the broker refuses by itself, in the project of its sender: nobody else is to learn of it.
@@ -64,7 +125,7 @@ func (e *Engine) Refused(m *mqtt.Message, why *mqtt.Refusal) {
 	if g == nil || g.Project == "" {
 		return // an administrator's, or a stranger's: the broker counts it
 	}
-	in := &Ingest{Door: "mqtt", Project: g.Project, Payload: m.Payload}
+	in := &Ingest{Door: doorMQTT, Project: g.Project, Payload: m.Payload}
 	if g.Twin != "" {
 		in.Twin = NameOf(g.Twin)
 	}

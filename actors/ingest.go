@@ -110,14 +110,20 @@ func newIntake(e *Engine) *intake {
 
 // begins counts a message in flight; the counter is taken down when it has its result.
 func (in *intake) begins(project, door string) *atomic.Int64 {
+	n := in.door(project, door)
+	n.Add(1)
+	return n
+}
+
+// door counts the messages of a project's door that are in flight. The counter stays.
+func (in *intake) door(project, door string) *atomic.Int64 {
 	in.mu.Lock()
+	defer in.mu.Unlock()
 	n := in.flying[doorKey{project, door}]
 	if n == nil {
 		n = &atomic.Int64{}
 		in.flying[doorKey{project, door}] = n
 	}
-	in.mu.Unlock()
-	n.Add(1)
 	return n
 }
 
@@ -195,28 +201,37 @@ type intaking struct {
 	e      *Engine
 	m      *Ingest
 	flying *atomic.Int64 // nil: it is not counted
-	// one, or each with the message's number, hears its result.
-	one    func(IngestResult)
-	each   func(int, IngestResult)
+	// sender hears its result; number is the message's among the sender's.
+	sender sender
 	number int
 }
+
+// sender hears once what became of a message.
+type sender interface {
+	hear(x *intaking, r IngestResult)
+}
+
+// one is the sender of a message, each that of several.
+type (
+	one  func(IngestResult)
+	each func(int, IngestResult)
+)
+
+func (f one) hear(_ *intaking, r IngestResult)  { f(r) }
+func (f each) hear(x *intaking, r IngestResult) { f(x.number, r) }
 
 // end tells the sender.
 func (x *intaking) end(r IngestResult) {
 	if x.flying != nil {
 		x.flying.Add(-1)
 	}
-	if x.each != nil {
-		x.each(x.number, r)
-		return
-	}
-	x.one(r)
+	x.sender.hear(x, r)
 }
 
 // Ingest takes a message in. It never blocks; done is called exactly once, from any goroutine, or before Ingest returns.
 // The order of the messages of one twin is kept.
 func (e *Engine) Ingest(m *Ingest, done func(IngestResult)) {
-	e.ingest(&intaking{m: m, one: done})
+	e.ingest(&intaking{m: m, sender: one(done)})
 }
 
 // intakings are put together so many at a time.
@@ -234,7 +249,7 @@ func (e *Engine) IngestAll(all []*Ingest, done func(int, IngestResult)) {
 		}
 		x := &space[0]
 		space = space[1:]
-		x.m, x.each, x.number = m, done, i
+		x.m, x.sender, x.number = m, each(done), i
 		e.ingest(x)
 	}
 }
@@ -273,7 +288,7 @@ func (m *Ingest) twinID() string {
 
 // ingestFrom finds the twin of an alias, for a message that is counted already.
 func (e *Engine) ingestFrom(m *Ingest, done func(IngestResult)) {
-	e.ingestBy(&intaking{m: m, one: done})
+	e.ingestBy(&intaking{m: m, sender: one(done)})
 }
 
 // ingestBy finds the twin of an alias.
@@ -285,14 +300,19 @@ func (e *Engine) ingestBy(x *intaking) {
 	case err != nil:
 		x.end(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})
 	case id != "":
-		if !e.intake.makers.behind(m, key, x.end) {
-			e.ingestTo(x, id)
-		}
+		e.ingestOf(x, key, id)
 	case m.Device != "":
 		code, reason := e.checkSender(m)
 		e.refuse(m, m.Device, code, reason, x.end)
 	default:
 		e.unknown(m, key, x.end)
+	}
+}
+
+// ingestOf brings a message to the twin of its alias.
+func (e *Engine) ingestOf(x *intaking, key, id string) {
+	if !e.intake.makers.behind(x, key) {
+		e.ingestTo(x, id)
 	}
 }
 

@@ -37,8 +37,8 @@ func (t *twin) inheritance() (writes []storage.Write) {
 }
 
 // IngestStatus gives the counters by project and door, as committed, and what is in flight on this node. It reads the
-// states of the project's twins: with very many the figures may be some seconds old.
-func (r *Registry) IngestStatus(project string, projects func(string) bool) (*pb.GetIngestStatusResponse, error) {
+// states of the project's twins: with very many the figures may be some seconds old, unless they are to be fresh.
+func (r *Registry) IngestStatus(project string, fresh bool, projects func(string) bool) (*pb.GetIngestStatusResponse, error) {
 	prefix := ""
 	if project != "" {
 		prefix = project + "/"
@@ -47,7 +47,7 @@ func (r *Registry) IngestStatus(project string, projects func(string) bool) (*pb
 	if err := r.countLedgers(sums, prefix); err != nil {
 		return nil, err
 	}
-	if err := r.countTwins(sums, prefix); err != nil {
+	if err := r.countTwins(sums, prefix, fresh); err != nil {
 		return nil, err
 	}
 	in := r.e.intake
@@ -110,8 +110,8 @@ const (
 	countedDuplicate = "duplicate"
 )
 
-func (r *Registry) countTwins(sums counts, prefix string) error {
-	found, err := r.count("ingest "+prefix, func() (map[string]uint64, error) { return r.readCounts(prefix) })
+func (r *Registry) countTwins(sums counts, prefix string, fresh bool) error {
+	found, err := r.count("ingest "+prefix, fresh, func() (map[string]uint64, error) { return r.readCounts(prefix) })
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (n *node) ingest(m *actors.Ingest) actors.IngestResult {
 
 func (n *node) counts(door string) *pb.IngestCount {
 	n.t.Helper()
-	s, err := n.reg.IngestStatus("", nil)
+	s, err := n.reg.IngestStatus("", true, nil)
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func (e *frameRefusal) Unwrap() []error {
 // doorOf is the door that a frame came through. Those of a node of an earlier version come over MQTT.
 func doorOf(f *actorv1.Frame) string {
 	if f.Door == "" {
-		return "mqtt"
+		return doorMQTT
 	}
 	return f.Door
 }
@@ -186,7 +186,7 @@ func refusalWrite(x *pb.Refusal) (storage.Write, error) {
 // inputOf is what a driver hears of a frame: its topic and payload as over MQTT, or the payload alone where the driver
 // speaks another protocol.
 func (t *twin) inputOf(f *actorv1.Frame) []byte {
-	if doorOf(f) != "mqtt" && t.spec.via(t.cfg.uri) != nil && !t.spec.ownBroker(t.cfg.uri) {
+	if doorOf(f) != doorMQTT && t.spec.via(t.cfg.uri) != nil && !t.spec.ownBroker(t.cfg.uri) {
 		return f.Payload
 	}
 	in := make([]byte, 0, len(f.Topic)+1+len(f.Payload))

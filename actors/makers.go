@@ -66,16 +66,16 @@ func (k *makers) provide(m *Ingest, key string, rule *pb.ProvisionRule, done fun
 }
 
 // behind has a message wait behind those of its sender that wait. It says false where none do.
-func (k *makers) behind(m *Ingest, key string, done func(IngestResult)) bool {
+func (k *makers) behind(x *intaking, key string) bool {
 	if k.waits.Load() == 0 {
 		return false
 	}
 	k.mu.Lock()
 	_, begun := k.making[key]
-	taken := begun && k.wait(m, key, done)
+	taken := begun && k.wait(x.m, key, x.end)
 	k.mu.Unlock()
 	if begun && !taken {
-		done(tooManyWait())
+		x.end(tooManyWait())
 	}
 	return begun
 }
@@ -140,7 +140,7 @@ func (k *makers) bring(w *wanted, key string) {
 	case id == "":
 		k.e.toInbox(w.m, key, w.done) // the twin is gone again
 	default:
-		k.e.ingestTo(&intaking{m: w.m, one: w.done}, id)
+		k.e.ingestTo(&intaking{m: w.m, sender: one(w.done)}, id)
 	}
 }
 

@@ -169,3 +169,59 @@ func TestPresenceKeepsItsPlace(t *testing.T) {
 		return strings.Join(heard, " ") == `connected {"level":1} {"level":2} disconnected connected {"level":3} disconnected`
 	})
 }
+
+// TestTopicThatWasLookedUp: what a connection remembers of a topic ends where its alias becomes another twin's, or a twin is bound to it.
+func TestTopicThatWasLookedUp(t *testing.T) {
+	n := newNode(t)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"},"aliases":[{"network":"lora","key":"eui","value":"7"}]}`)
+	n.twin(`{"id":"b","driver":"bus","settings":{"topic":"b1"}}`)
+	var found any
+	deliver := func(topic, payload string) {
+		t.Helper()
+		done := make(chan error, 1)
+		n.engine.Deliver(&mqtt.Message{Client: "c", Topic: topic, Payload: []byte(payload), QoS: 1, Found: &found}, func(err error) { done <- err })
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatalf("%s: %v", payload, err)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s: no answer within %s", payload, patience)
+		}
+	}
+	const spelled = "default/lora/eui/7"
+	deliver(spelled, `{"level":1}`)
+	n.wait("a", "level", "1")
+	if found == nil {
+		t.Fatal("nothing is remembered of the topic")
+	}
+	deliver(spelled, `{"level":2}`)
+	n.wait("a", "level", "2")
+	if c := n.counts("mqtt"); c.Stored != 2 || c.InFlight != 0 {
+		t.Errorf("after two messages: %v", c)
+	}
+
+	move := func(id string, aliases ...*pb.Alias) {
+		t.Helper()
+		tw, err := n.reg.GetTwin(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tw.Aliases = aliases
+		if _, err := n.reg.UpdateTwin(ctx(t), tw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move("a")
+	move("b", sender("7"))
+	deliver(spelled, `{"level":3}`)
+	n.wait("b", "level", "3")
+	n.wait("a", "level", "2")
+
+	n.driver("wide", "1.0.0", `{"scheme":"mqtt","subscribe":["default/lora/eui/{topic}"]}`)
+	n.twin(`{"id":"c","driver":"wide","settings":{"topic":"7"}}`)
+	deliver(spelled, `{"level":4}`)
+	n.wait("c", "level", "4")
+	n.wait("b", "level", "3")
+}

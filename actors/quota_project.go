@@ -46,7 +46,7 @@ func QuotaLimits(q *pb.ProjectQuotas) map[string]uint64 {
 
 // ProjectTwins counts the twins of a project; with very many the figure may be some seconds old.
 func (r *Registry) ProjectTwins(project string) (uint64, error) {
-	c, err := r.count("twins of "+project, func() (map[string]uint64, error) {
+	c, err := r.count("twins of "+project, false, func() (map[string]uint64, error) {
 		n, err := r.store.Count(tableTwins, project+"/")
 		return map[string]uint64{"": uint64(n)}, err
 	})
@@ -61,7 +61,7 @@ func (r *Registry) ProjectTopicBytes(project string) (uint64, error) {
 
 // topicBytes is how much each of a project's topics holds, and under "" how much all do, at one moment, which may be some past.
 func (r *Registry) topicBytes(project string) (map[string]uint64, error) {
-	return r.count("topics of "+project, func() (map[string]uint64, error) {
+	return r.count("topics of "+project, false, func() (map[string]uint64, error) {
 		c := map[string]uint64{}
 		for rec, err := range r.store.Scan(topic.TableTails, project+"/", "") {
 			if err != nil {

@@ -193,26 +193,40 @@ func (r *Registry) change(ctx context.Context, build func() (*storage.Txn, error
 	}
 }
 
-// counted is a number that is found by reading many records, and so is not found anew at each asking.
+// counted is what is found by reading many records, and so is not found anew at each asking. mu is held while it is read.
 type counted struct {
-	value    map[string]uint64
+	mu       sync.Mutex
+	value    map[string]uint64 // nil: it was not read yet
 	revision uint64
-	until    time.Time
+	// began is when the reading did, until is how long its result stands.
+	began, until time.Time
 }
 
-// oldestCount is how old a number is at most that is found by reading many records, and countEvery how many times as long as that reading took it
-// stands: on a busy machine reading takes long, and those who watch a number have to see it move.
 const (
+	// oldestCount is how old a count is at most that nobody wants fresh, and countEvery how many times as long as reading it took it stands: on a
+	// busy machine that takes long, and those who watch a number have to see it move.
 	oldestCount = 10 * time.Second
 	countEvery  = 20
+	maxCounts   = 1000
 )
 
-// count gives what read finds, as long as that is not too old.
-func (r *Registry) count(key string, read func() (map[string]uint64, error)) (map[string]uint64, error) {
+// count gives what read finds, as long as that is not too old; fresh: as of now or later.
+func (r *Registry) count(key string, fresh bool, read func() (map[string]uint64, error)) (map[string]uint64, error) {
+	asked := time.Now()
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	c := r.counts[key]
+	if c == nil {
+		if len(r.counts) >= maxCounts {
+			clear(r.counts)
+		}
+		c = &counted{}
+		r.counts[key] = c
+	}
+	r.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	revision := r.store.Revision()
-	if c := r.counts[key]; c != nil && (c.revision == revision || time.Now().Before(c.until)) {
+	if c.value != nil && (c.revision == revision || c.began.After(asked) || !fresh && time.Now().Before(c.until)) {
 		return c.value, nil
 	}
 	began := time.Now()
@@ -220,15 +234,12 @@ func (r *Registry) count(key string, read func() (map[string]uint64, error)) (ma
 	if err != nil {
 		return nil, err
 	}
-	if len(r.counts) > 1000 {
-		clear(r.counts)
-	}
-	r.counts[key] = &counted{value: value, revision: revision, until: time.Now().Add(min(countEvery*time.Since(began), oldestCount))}
+	c.value, c.revision, c.began, c.until = value, revision, began, time.Now().Add(min(countEvery*time.Since(began), oldestCount))
 	return value, nil
 }
 
 func (r *Registry) countTable(t storage.Table) (uint64, error) {
-	c, err := r.count(string(t), func() (map[string]uint64, error) {
+	c, err := r.count(string(t), false, func() (map[string]uint64, error) {
 		n, err := r.store.Count(t, "")
 		return map[string]uint64{"": uint64(n)}, err
 	})

@@ -58,7 +58,7 @@ func (r *Registry) presentDriver(d *pb.Driver) (err error) {
 
 // driverTwins counts the twins that use a version, now.
 func (r *Registry) driverTwins(d *pb.Driver) (uint64, error) {
-	uses, err := r.count("driver "+d.Name, func() (map[string]uint64, error) {
+	uses, err := r.count("driver "+d.Name, false, func() (map[string]uint64, error) {
 		uses := map[string]uint64{}
 		for rec, err := range r.store.Scan(tableUses, usePrefix("driver", d.Name), "") {
 			if err != nil {

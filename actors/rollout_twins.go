@@ -11,7 +11,7 @@ import (
 
 // progress counts the twins of a rollout as they are now. With very many the figures may be some seconds old.
 func (r *Registry) progress(o *pb.Rollout) error {
-	n, err := r.count(fmt.Sprintf("rollout %s %d %s %d", o.Driver, o.Number, o.Phase, o.Share), func() (map[string]uint64, error) {
+	n, err := r.count(fmt.Sprintf("rollout %s %d %s %d", o.Driver, o.Number, o.Phase, o.Share), false, func() (map[string]uint64, error) {
 		n := map[string]uint64{}
 		err := r.eachUnpinned(o.Driver, func(t *pb.Twin) error {
 			n["twins"]++

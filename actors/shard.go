@@ -188,13 +188,15 @@ func (s *shard) handle(c actor.Context, m *call) {
 		m.refuse(fmt.Errorf("twin %s: %w", en.id, cluster.ErrOverloaded))
 		return
 	}
-	if en = s.actor(c, m.env.Target.ID, m.slot, m); en != nil {
+	now := s.actor(c, en, m.env.Target.ID, m.slot, m)
+	if now != nil {
+		en = now
 		en.used.Store(s.tray.tick)
 		en.tokens.Add(1)
 		s.take(en, m, frame)
 	}
 	if frame {
-		s.entries[m.env.Target.ID].letIn(f)
+		en.letIn(f)
 	}
 }
 
@@ -207,7 +209,7 @@ func (s *shard) bring(c actor.Context, m *shardTurn) {
 
 // forward passes a message to an actor, activated if need be. used says that somebody wants the actor.
 func (s *shard) forward(c actor.Context, id string, slot cluster.Slot, m turn, used bool) {
-	en := s.actor(c, id, slot, m)
+	en := s.actor(c, s.entries[id], id, slot, m)
 	if en == nil {
 		return
 	}
@@ -217,9 +219,8 @@ func (s *shard) forward(c actor.Context, id string, slot cluster.Slot, m turn, u
 	s.pass(en, m)
 }
 
-// actor gives the actor that a message is for, activated if need be. nil: the message is parked for its next life, or was refused.
-func (s *shard) actor(c actor.Context, id string, slot cluster.Slot, m turn) *entry {
-	en := s.entries[id]
+// actor gives the actor that a message is for: en, activated where that is nil. nil: the message is parked for its next life, or was refused.
+func (s *shard) actor(c actor.Context, en *entry, id string, slot cluster.Slot, m turn) *entry {
 	if en == nil {
 		if s.e.owned[slot].Load() == nil {
 			if r, ok := m.(refusable); ok {

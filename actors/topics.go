@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/polluxhq/pollux/storage"
 )
@@ -18,7 +19,7 @@ type topics struct {
 	mu     sync.RWMutex
 	shapes []shape
 	cache  map[string][]string
-	change uint64
+	change atomic.Uint64 // of any filter; written under mu
 }
 
 // shape of a filter: its number of levels, which of them are +, and whether it ends in #.
@@ -139,7 +140,7 @@ func (t *topics) changed(key string) {
 		t.forget()
 		return
 	}
-	t.change++
+	t.change.Add(1)
 	delete(t.cache, filter)
 }
 
@@ -156,7 +157,7 @@ func (t *topics) wrote(writes []storage.Write) {
 }
 
 func (t *topics) forget() {
-	t.change++
+	t.change.Add(1)
 	clear(t.cache)
 }
 
@@ -164,7 +165,7 @@ func (t *topics) forget() {
 func (t *topics) twins(topic string) ([]string, error) {
 	t.mu.RLock()
 	ids, ok := t.cache[topic]
-	change, shapes := t.change, t.shapes
+	change, shapes := t.change.Load(), t.shapes
 	t.mu.RUnlock()
 	if ok {
 		return ids, nil
@@ -186,7 +187,7 @@ func (t *topics) twins(topic string) ([]string, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.change == change {
+	if t.change.Load() == change {
 		if len(t.cache) >= t.limit {
 			// Half of them go, whichever: cheaper than to know which were used, and a miss costs microseconds.
 			drop := t.limit / 2

@@ -84,7 +84,11 @@ func (n *Node) newCall(env *Envelope, done func(Reply)) *call {
 
 func (c *call) finish(r Reply) {
 	done := c.done
-	*c = call{reply: c.reply}
+	if c.why == nil { // it was never parked
+		c.env, c.done, c.received, c.here, c.tries = nil, nil, false, false, 0
+	} else {
+		*c = call{reply: c.reply}
+	}
 	calls.Put(c)
 	done(r)
 }

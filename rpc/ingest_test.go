@@ -59,7 +59,7 @@ func (h *house) ingests() rpcv1.IngestServiceClient {
 // counted gives the counters of a project's door.
 func (h *house) counted(t *testing.T, project, door string) *pb.IngestCount {
 	t.Helper()
-	res, err := h.ingests().GetIngestStatus(t.Context(), req(&pb.GetIngestStatusRequest{Project: project}))
+	res, err := h.ingests().GetIngestStatus(t.Context(), req(&pb.GetIngestStatusRequest{Project: project, Fresh: true}))
 	if err != nil {
 		t.Fatal(err)
 	}

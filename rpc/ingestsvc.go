@@ -70,7 +70,7 @@ func connectLines(r *pb.IngestRequest) []intakeLine {
 }
 
 func (s *ingestService) GetIngestStatus(ctx context.Context, r *connect.Request[pb.GetIngestStatusRequest]) (*connect.Response[pb.GetIngestStatusResponse], error) {
-	res, err := s.s.o.Registry.IngestStatus(r.Msg.Project, projectsOf(principalFrom(ctx)))
+	res, err := s.s.o.Registry.IngestStatus(r.Msg.Project, r.Msg.Fresh, projectsOf(principalFrom(ctx)))
 	if err != nil {
 		return nil, err
 	}

@@ -130,7 +130,7 @@ func TestIngestCountsAreExact(t *testing.T) {
 			t.Errorf("%s sent nothing", s.path)
 		}
 	}
-	res, err := n.Ingests().GetIngestStatus(t.Context(), connect.NewRequest(&pb.GetIngestStatusRequest{Project: "default"}))
+	res, err := n.Ingests().GetIngestStatus(t.Context(), connect.NewRequest(&pb.GetIngestStatusRequest{Project: "default", Fresh: true}))
 	if err != nil || len(res.Msg.Counts) != 1 {
 		t.Fatalf("status %v, %v", res, err)
 	}

@@ -134,7 +134,7 @@ func (s *soak) checkCounts(batched, requests, published, resent int) {
 	var by map[string]*pb.IngestCount
 	harness.Until(s.t, time.Minute, "nothing is in flight", func() bool {
 		by = map[string]*pb.IngestCount{}
-		res, err := s.c.Node(0).Ingests().GetIngestStatus(s.t.Context(), connect.NewRequest(&pb.GetIngestStatusRequest{Project: "default"}))
+		res, err := s.c.Node(0).Ingests().GetIngestStatus(s.t.Context(), connect.NewRequest(&pb.GetIngestStatusRequest{Project: "default", Fresh: true}))
 		if err != nil {
 			return false
 		}

@@ -43,7 +43,7 @@ together with what it counts, so that it is right after any crash.`,
 			if err != nil {
 				return err
 			}
-			res, err := n.ingest.GetIngestStatus(cmd.Context(), req(&pb.GetIngestStatusRequest{Project: project}))
+			res, err := n.ingest.GetIngestStatus(cmd.Context(), req(&pb.GetIngestStatusRequest{Project: project, Fresh: true}))
 			if err != nil {
 				return err
 			}

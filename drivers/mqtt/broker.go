@@ -42,6 +42,9 @@ type Message struct {
 	Will bool
 	// Grant of the client; shared, not to be changed. Of the will of a client whose node is lost it has the key only.
 	Grant *Grant
+	// Found is the handler's, to keep what it found out about the topic: messages of one connection to one topic share it, and are delivered one
+	// after the other. nil where nobody keeps it.
+	Found *any
 }
 
 // Handler takes what clients publish. Its methods are called concurrently.

@@ -35,7 +35,7 @@ func newDelivery(s *session, p *publish, t *topic) *delivery {
 	if t != nil {
 		d.message = Message{
 			Client: s.id, User: s.user, Topic: t.name, Payload: append(make([]byte, 0, len(p.payload)), p.payload...),
-			QoS: p.qos, Retain: p.retain, Grant: s.grant,
+			QoS: p.qos, Retain: p.retain, Grant: s.grant, Found: &t.found,
 		}
 	}
 	return d

@@ -21,6 +21,7 @@ type topic struct {
 	heard *audience
 	// durable: it is published to a durable topic.
 	durable bool
+	found   any // Message.Found
 }
 
 // publish works on a PUBLISH: other clients get it, then the handler. The body is valid during the call only.

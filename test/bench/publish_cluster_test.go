@@ -65,7 +65,7 @@ func BenchmarkPublishCluster(b *testing.B) {
 	}
 	ingests := polluxv1connect.NewIngestServiceClient(&http.Client{}, first.URL, key)
 	stored := func() uint64 {
-		res, err := ingests.GetIngestStatus(b.Context(), connect.NewRequest(&pb.GetIngestStatusRequest{Project: "default"}))
+		res, err := ingests.GetIngestStatus(b.Context(), connect.NewRequest(&pb.GetIngestStatusRequest{Project: "default", Fresh: true}))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -650,8 +650,10 @@ func (x *IngestCount) GetInFlight() uint64 {
 }
 
 type GetIngestStatusRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Project string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	// Count anew. Else the figures may be some seconds old where there are many twins, at most 10.
+	Fresh         bool `protobuf:"varint,2,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -691,6 +693,13 @@ func (x *GetIngestStatusRequest) GetProject() string {
 		return x.Project
 	}
 	return ""
+}
+
+func (x *GetIngestStatusRequest) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
+	}
+	return false
 }
 
 type GetIngestStatusResponse struct {
@@ -1772,9 +1781,10 @@ const file_pollux_v1_ingest_proto_rawDesc = "" +
 	"\arefused\x18\x05 \x01(\x04R\arefused\x12\x14\n" +
 	"\x05inbox\x18\x06 \x01(\x04R\x05inbox\x12\x1c\n" +
 	"\tduplicate\x18\a \x01(\x04R\tduplicate\x12\x1b\n" +
-	"\tin_flight\x18\b \x01(\x04R\binFlight\"2\n" +
+	"\tin_flight\x18\b \x01(\x04R\binFlight\"H\n" +
 	"\x16GetIngestStatusRequest\x12\x18\n" +
-	"\aproject\x18\x01 \x01(\tR\aproject\"\x8a\x01\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\x8a\x01\n" +
 	"\x17GetIngestStatusResponse\x12.\n" +
 	"\x06counts\x18\x01 \x03(\v2\x16.pollux.v1.IngestCountR\x06counts\x12#\n" +
 	"\rinbox_entries\x18\x02 \x01(\x04R\finboxEntries\x12\x1a\n" +
