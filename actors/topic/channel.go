@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -39,16 +40,18 @@ type channel struct {
 	set  *pb.ChannelSettings
 	// position: all before it are settled, and of those beyond it the ones in settled.
 	position, next uint64
-	settled        map[uint64]struct{}
-	failures       map[uint64]uint32
-	held           map[uint64]*held
-	lines          map[string]*line
-	blocked        int // messages in the queues of lines
-	ready          offsets
-	later          []retry
-	dying          map[uint64]string // on their way to the dead letters, and their keys
-	readers        map[string]*reader
-	queue          []*reader // those whose poll waits, in their order
+	// begun is another one each time that the channel begins at a place.
+	begun    uint64
+	settled  map[uint64]struct{}
+	failures map[uint64]uint32
+	held     map[uint64]*held
+	lines    map[string]*line
+	blocked  int // messages in the queues of lines
+	ready    offsets
+	later    []retry
+	dying    map[uint64]string // on their way to the dead letters, and their keys
+	readers  map[string]*reader
+	queue    []*reader // those whose poll waits, in their order
 	// suspects are readers of an earlier life that may hold messages: until they have said what they hold, or are gone, nothing
 	// is given to anybody.
 	suspects map[string]bool
@@ -124,7 +127,7 @@ func settings(set *pb.ChannelSettings) *pb.ChannelSettings {
 
 // begin has the channel read from a place. What is held stays so.
 func (c *channel) begin(position uint64) {
-	c.position, c.next = position, position
+	c.position, c.next, c.begun = position, position, rand.Uint64()
 	c.settled, c.failures = map[uint64]struct{}{}, map[uint64]uint32{}
 	c.ready, c.later, c.ahead, c.blocked = nil, nil, nil, 0
 	lines := map[string]*line{}
@@ -143,7 +146,7 @@ func loadChannel(t *topic, name string, value []byte, now time.Time) (*channel, 
 		return nil, fmt.Errorf("record of channel %s: %w", name, err)
 	}
 	c := newChannel(t, name, rec.Settings, max(rec.Position, t.tail.First))
-	c.dirty = false
+	c.dirty, c.begun = false, rec.Begun
 	for i := 0; i+1 < len(rec.Settled); i += 2 {
 		for at := max(rec.Settled[i], c.position); at < rec.Settled[i+1]; at++ {
 			c.settled[at] = struct{}{}
@@ -164,7 +167,7 @@ func loadChannel(t *topic, name string, value []byte, now time.Time) (*channel, 
 }
 
 func (c *channel) encode() ([]byte, error) {
-	rec := &actorv1.ChannelRecord{Settings: c.set, Position: c.position, Attempts: c.failures,
+	rec := &actorv1.ChannelRecord{Settings: c.set, Position: c.position, Begun: c.begun, Attempts: c.failures,
 		Acknowledged: c.acknowledged, Redelivered: c.redelivered, Dead: c.dead, Missed: c.missed}
 	for r := range c.readers {
 		rec.Readers = append(rec.Readers, r)

@@ -256,7 +256,7 @@ func (h *Host) Replay(ctx context.Context, list string, limit int, take func(*pb
 // revived is the message that a dead letter was; its HeaderTopic says where it should have gone.
 func revived(dead string, letter *pb.TopicMessage) *pb.TopicMessage {
 	m := &pb.TopicMessage{Key: letter.Key, Payload: letter.Payload, ContentType: letter.ContentType, Time: letter.Time,
-		Id: fmt.Sprintf("replay:%s/%d", dead, letter.Offset), Headers: map[string]string{}}
+		Id: fmt.Sprintf("replay:%s/%d/%x", dead, letter.Offset, letter.PublishTime.AsTime().UnixNano()), Headers: map[string]string{}}
 	for k, v := range letter.Headers {
 		m.Headers[k] = v
 	}

@@ -36,7 +36,7 @@ func (t *topic) bury(c *channel, offset uint64, attempts uint32, why string) {
 		return
 	}
 	letter := proto.Clone(m).(*pb.TopicMessage)
-	letter.Id = fmt.Sprintf("%s/%s/%d", t.id, c.name, offset)
+	letter.Id = fmt.Sprintf("%s/%s/%x/%d", t.id, c.name, c.begun, offset)
 	letter.Offset, letter.PublishTime = 0, nil
 	if letter.Headers == nil {
 		letter.Headers = map[string]string{}

@@ -2,6 +2,7 @@ package topic_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -133,6 +134,19 @@ func (r *rig) create(conf *pb.Topic) {
 		r.t.Fatal(err)
 	}
 	r.commit(storage.Write{Table: topic.TableTopics, Key: conf.Id, Value: value})
+}
+
+// drop removes a topic.
+func (r *rig) drop(h *topic.Host, id string) {
+	r.t.Helper()
+	r.create(&pb.Topic{Id: id, Deleting: true})
+	rec, _, err := r.store.Get(topic.TableTopics, id)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := h.Drop(limited(r.t), id, rec.Revision); err != nil && !errors.Is(err, topic.ErrNotFound) {
+		r.t.Fatal(err)
+	}
 }
 
 func until(t testing.TB, what string, holds func() bool) {

@@ -268,6 +268,47 @@ func TestRedelivery(t *testing.T) {
 	}
 }
 
+// TestDeadAgain: what a channel gives up once more, as it reads from an earlier place, is a dead letter again, and is replayed again.
+func TestDeadAgain(t *testing.T) {
+	r := newRig(t)
+	h := r.start()
+	r.create(&pb.Topic{Id: "default/t"})
+	set := &pb.ChannelSettings{MaxAttempts: 1}
+	x := subscribe(t, h, &pb.SubscribeRequest{Topic: "default/t", Channel: "work", Settings: set})
+	publish(t, h, "default/t", message("", "bad"))
+	for n := range uint64(2) {
+		x.settle(false, x.next().Message.Offset)
+		until(t, "it is given up", func() bool { return channelOf(t, h, "default/t", "work").Dead == n+1 })
+		if _, err := h.SeekChannel(limited(t), &pb.SeekChannelRequest{Topic: "default/t", Name: "work", To: oldest}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.settle(true, x.next().Message.Offset)
+	if s, err := h.State(limited(t), "default/t.dead"); err != nil || s.Messages != 2 {
+		t.Errorf("dead letters %v, %v", s, err)
+	}
+	if n, err := h.ReplayDead(limited(t), "default/t", 0); n != 2 || err != nil {
+		t.Errorf("replayed %d: %v", n, err)
+	}
+	for range 2 {
+		d := x.next()
+		x.settle(true, d.Message.Offset)
+		if string(d.Message.Payload) != "bad" {
+			t.Errorf("replayed message %v", d.Message)
+		}
+	}
+	r.drop(h, "default/t.dead")
+	publish(t, h, "default/t", message("", "worse"))
+	x.settle(false, x.next().Message.Offset)
+	until(t, "it is given up", func() bool { return channelOf(t, h, "default/t", "work").Dead == 3 })
+	if n, err := h.ReplayDead(limited(t), "default/t", 0); n != 1 || err != nil {
+		t.Errorf("replayed %d: %v", n, err)
+	}
+	if d := x.next(); string(d.Message.Payload) != "worse" {
+		t.Errorf("replayed message %v", d.Message)
+	}
+}
+
 func TestAckTimeout(t *testing.T) {
 	r := newRig(t)
 	h := r.start()
@@ -396,14 +437,7 @@ func TestDrop(t *testing.T) {
 	for range 6 {
 		publish(t, h, "default/t", many...)
 	}
-	r.create(&pb.Topic{Id: "default/t", Deleting: true})
-	rec, _, err := r.store.Get(topic.TableTopics, "default/t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Drop(limited(t), "default/t", rec.Revision); err != nil && !errors.Is(err, topic.ErrNotFound) {
-		t.Fatal(err)
-	}
+	r.drop(h, "default/t")
 	until(t, "nothing is left", func() bool {
 		for _, table := range []string{"stream", "tail", "message", "channel"} {
 			if n, err := r.count(table); err != nil || n != 0 {

@@ -758,11 +758,13 @@ type ChannelRecord struct {
 	// How often messages that failed were given, by offset.
 	Attempts map[uint64]uint32 `protobuf:"bytes,4,rep,name=attempts,proto3" json:"attempts,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Who may hold messages.
-	Readers       []string `protobuf:"bytes,5,rep,name=readers,proto3" json:"readers,omitempty"`
-	Acknowledged  uint64   `protobuf:"varint,6,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
-	Redelivered   uint64   `protobuf:"varint,7,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
-	Dead          uint64   `protobuf:"varint,8,opt,name=dead,proto3" json:"dead,omitempty"`
-	Missed        uint64   `protobuf:"varint,9,opt,name=missed,proto3" json:"missed,omitempty"`
+	Readers      []string `protobuf:"bytes,5,rep,name=readers,proto3" json:"readers,omitempty"`
+	Acknowledged uint64   `protobuf:"varint,6,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	Redelivered  uint64   `protobuf:"varint,7,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
+	Dead         uint64   `protobuf:"varint,8,opt,name=dead,proto3" json:"dead,omitempty"`
+	Missed       uint64   `protobuf:"varint,9,opt,name=missed,proto3" json:"missed,omitempty"`
+	// Another one each time that the channel begins at a place: what it gives up then is a dead letter again.
+	Begun         uint64 `protobuf:"fixed64,10,opt,name=begun,proto3" json:"begun,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -856,6 +858,13 @@ func (x *ChannelRecord) GetDead() uint64 {
 func (x *ChannelRecord) GetMissed() uint64 {
 	if x != nil {
 		return x.Missed
+	}
+	return 0
+}
+
+func (x *ChannelRecord) GetBegun() uint64 {
+	if x != nil {
+		return x.Begun
 	}
 	return 0
 }
@@ -980,7 +989,7 @@ const file_pollux_actor_v1_topic_proto_rawDesc = "" +
 	"duplicates\x18\x05 \x01(\x04R\n" +
 	"duplicates\x12\x12\n" +
 	"\x04time\x18\x06 \x01(\x03R\x04time\x12\x18\n" +
-	"\acommits\x18\a \x01(\x04R\acommits\"\x90\x03\n" +
+	"\acommits\x18\a \x01(\x04R\acommits\"\xa6\x03\n" +
 	"\rChannelRecord\x126\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1a.pollux.v1.ChannelSettingsR\bsettings\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x18\n" +
@@ -990,7 +999,9 @@ const file_pollux_actor_v1_topic_proto_rawDesc = "" +
 	"\facknowledged\x18\x06 \x01(\x04R\facknowledged\x12 \n" +
 	"\vredelivered\x18\a \x01(\x04R\vredelivered\x12\x12\n" +
 	"\x04dead\x18\b \x01(\x04R\x04dead\x12\x16\n" +
-	"\x06missed\x18\t \x01(\x04R\x06missed\x1a;\n" +
+	"\x06missed\x18\t \x01(\x04R\x06missed\x12\x14\n" +
+	"\x05begun\x18\n" +
+	" \x01(\x06R\x05begun\x1a;\n" +
 	"\rAttemptsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x04R\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"m\n" +
