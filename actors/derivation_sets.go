@@ -132,7 +132,7 @@ func (d *derivations) inZone(zone string, models []string, limit int, ids []stri
 	err := scan("zone", func(id string) error {
 		if len(models) > 0 {
 			t, err := d.e.readTwin(id)
-			if err != nil || t == nil || !matchFilter(&pb.TwinFilter{Model: models[0]}, t, d.e.catalog) && t.Model != within(ProjectOf(id), models[0]) {
+			if err != nil || t == nil || !matchFilter(&pb.TwinFilter{Model: models[0]}, t, d.e.catalog) {
 				return err
 			}
 		}

@@ -125,6 +125,24 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// TestRouteOfModel: a bare name of a model is one of the route's project, whichever that is.
+func TestRouteOfModel(t *testing.T) {
+	n := newNode(t)
+	const level = `"level":{"type":"integer","readOnly":true}`
+	for _, project := range []string{"default", "plant"} {
+		n.model(project+"/gauge", thing("Gauge", level))
+		n.model(project+"/other", thing("Other", level))
+		n.twin(fmt.Sprintf(`{"id":"%s/a","model":"%[1]s/gauge"}`, project))
+		n.twin(fmt.Sprintf(`{"id":"%s/b","model":"%[1]s/other"}`, project))
+		n.stream(project + "/levels")
+		n.route(&pb.Route{Id: project + "/gauges", Topics: []string{"levels"}, Model: "gauge"})
+		n.absorb(project+"/b", `{"level":1}`, 0)
+		n.absorb(project+"/a", `{"level":2}`, 0)
+		want := fmt.Sprintf("map[%s/a:[2]]", project)
+		until(t, "the gauge's message is in "+project, func() bool { return fmt.Sprint(n.levels(project+"/levels")) == want })
+	}
+}
+
 // TestRouteReplay: dead letters of a route go through it again as it is then: told, passed over, or dead letters again.
 func TestRouteReplay(t *testing.T) {
 	n := newNode(t)

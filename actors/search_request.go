@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -20,7 +21,7 @@ const defaultHits = 20
 
 // Search finds configuration in the projects that the caller may read; projects nil: all. Bad conditions are ErrInvalid.
 func (r *Registry) Search(ctx context.Context, req *pb.SearchRequest, projects func(string) bool) (*pb.SearchResponse, error) {
-	q, err := searchQuery(req, projects)
+	q, err := r.searchQuery(req, projects)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func (r *Registry) Search(ctx context.Context, req *pb.SearchRequest, projects f
 }
 
 // searchQuery checks a request.
-func searchQuery(req *pb.SearchRequest, projects func(string) bool) (*search.Query, error) {
+func (r *Registry) searchQuery(req *pb.SearchRequest, projects func(string) bool) (*search.Query, error) {
 	where, err := condition(entryWords, "/where", req.GetWhere())
 	if err != nil {
 		return nil, err
@@ -71,7 +72,11 @@ func searchQuery(req *pb.SearchRequest, projects func(string) bool) (*search.Que
 		if f.Name == "label" && !strings.Contains(f.Value, "=") {
 			return nil, invalid(fmt.Sprintf("/facets/%d/value", i), "%q is no label; want key=value", f.Value)
 		}
-		q.Facets = append(q.Facets, search.Facet{Name: f.Name, Value: f.Value})
+		value, err := r.facetValue(req.GetProject(), f)
+		if err != nil {
+			return nil, err
+		}
+		q.Facets = append(q.Facets, search.Facet{Name: f.Name, Value: value})
 	}
 	if n := req.GetNear(); n != nil {
 		q.Near, q.Metres = &expr.Point{Lat: n.GetPlace().GetLat(), Lon: n.GetPlace().GetLon()}, n.Metres
@@ -88,4 +93,18 @@ func searchQuery(req *pb.SearchRequest, projects func(string) bool) (*search.Que
 		}
 	}
 	return q, nil
+}
+
+// facetValue completes the bare name of a zone, and that of a model that the project has; any other model is the title that a driver gives.
+func (r *Registry) facetValue(project string, f *pb.FacetValue) (string, error) {
+	id := within(cmp.Or(project, "default"), f.Value)
+	switch f.Name {
+	case "zone":
+		return id, nil
+	case "model":
+		if _, there, err := r.store.Get(tableThings, id); err != nil || there {
+			return id, err
+		}
+	}
+	return f.Value, nil
 }

@@ -140,7 +140,7 @@ func matchFilter(f *pb.TwinFilter, t *pb.Twin, c *catalog) bool {
 	}
 	if f.Model != "" {
 		spec, err := c.forTwin(t)
-		return err == nil && (spec.title == f.Model || t.Model == f.Model || t.Model == "default/"+f.Model)
+		return err == nil && (spec.title == f.Model || t.Model == within(ProjectOf(t.Id), f.Model))
 	}
 	return true
 }

@@ -188,11 +188,7 @@ func (w *world) matches(project string, of *pb.Selection, t *pb.Twin) bool {
 	if of.Zone != "" && !w.inZone(t.Zone, within(project, of.Zone)) {
 		return false
 	}
-	model := of.Model
-	if model != "" && t.Model != "" {
-		model = within(project, model)
-	}
-	return matchFilter(&pb.TwinFilter{Labels: of.Labels, Driver: of.Driver, Model: model, Interface: of.Interface}, t, w.e.catalog)
+	return matchFilter(&pb.TwinFilter{Labels: of.Labels, Driver: of.Driver, Model: of.Model, Interface: of.Interface}, t, w.e.catalog)
 }
 
 // inZone says whether a zone is another one, or in it.

@@ -218,10 +218,7 @@ func sameProject(project, path string, id *string) error {
 	if *id == "" {
 		return nil
 	}
-	if !strings.Contains(*id, "/") {
-		*id = project + "/" + *id
-	}
-	r, err := named("", path, id)
+	r, err := named("", path, withProject(project, id))
 	if err == nil && r.Project != project {
 		err = invalid(path, *id+" is in another project")
 	}
@@ -267,21 +264,33 @@ func filtered[M any](filter func(M) **pb.TwinFilter) func(any, *Principal) (Reso
 		if *f == nil {
 			*f = &pb.TwinFilter{}
 		}
+		r, err := narrowed("twin", &(*f).Project, p)
+		if err != nil {
+			return Resource{}, err
+		}
 		for i := range (*f).Ids {
-			if _, err := named("twin", "filter.ids", &(*f).Ids[i]); err != nil {
+			if _, err := named("twin", "filter.ids", withProject((*f).Project, &(*f).Ids[i])); err != nil {
 				return Resource{}, err
 			}
 		}
 		if (*f).Zone != "" {
-			(*f).Zone = canonicalID((*f).Zone)
+			(*f).Zone = canonicalID(*withProject((*f).Project, &(*f).Zone))
 		}
 		if (*f).System != "" {
-			if _, err := named("system", "filter.system", &(*f).System); err != nil {
+			if _, err := named("system", "filter.system", withProject((*f).Project, &(*f).System)); err != nil {
 				return Resource{}, err
 			}
 		}
-		return narrowed("twin", &(*f).Project, p)
+		return r, nil
 	}
+}
+
+// withProject completes a bare name in place, where there is a project and a name.
+func withProject(project string, id *string) *string {
+	if project != "" && *id != "" && !strings.Contains(*id, "/") {
+		*id = project + "/" + *id
+	}
+	return id
 }
 
 // twinConfig: the twin as it shall be; what it refers to is in its own project.

@@ -82,6 +82,23 @@ func TestSearch(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
+	// A bare name of a zone or a model is one of the project.
+	err := second(rpcv1.NewModelServiceClient(h.http(h.admin), h.url).CreateModel(t.Context(), req(&pb.CreateModelRequest{Model: &pb.Model{Id: one + "/gauge",
+		ThingJson: `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"Orchard gauge"}`}})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second(h.twins(h.admin).CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: one + "/g1", Model: "gauge", Zone: "attic"}}))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"gauge", one + "/gauge"} {
+		for end := time.Now().Add(patience); ids(h.admin, &pb.SearchRequest{Project: one, Facets: []*pb.FacetValue{{Name: "model", Value: name}, {Name: "zone", Value: "attic"}}}) != one+"/g1"; {
+			if time.Now().After(end) {
+				t.Fatalf("no twin of model %s in the attic is found", name)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
 	// Page by page.
 	seen := map[string]bool{}
 	for r := q(); ; {
