@@ -136,6 +136,20 @@ func TestSimulationOfThePast(t *testing.T) {
 	}
 }
 
+// What begins in the past and repeats ends where it comes to the present: there is no history of the future.
+func TestSimulationOfThePastEndsNow(t *testing.T) {
+	n := newNode(t)
+	n.sensors("sim-1")
+	if _, err := n.reg.CreateSimulation(ctx(t), &pb.Simulation{Id: "past", Scenario: "twins: [sim-1]\nevery: 1h\nlength: 5h\nvalues: {level: {keys: {0s: 1}}}",
+		Speed: proto.Float64(0), From: timestamppb.New(time.Now().Add(-1000*time.Minute - 30*time.Hour))}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is over", func() bool { return n.simulation("past").State.Ended })
+	if s := n.simulation("past").State; s.Stored != 47 || s.Refused != 0 {
+		t.Errorf("it is at %v", s)
+	}
+}
+
 func TestSimulationSaysWhatIsWrong(t *testing.T) {
 	n := newNode(t)
 	for want, m := range map[string]*pb.Simulation{

@@ -70,7 +70,7 @@ var errQuit = errors.New("quit")
 const statusEvery = 5 * time.Second
 
 func (r *scenarioRun) play(ctx context.Context, lines <-chan string, shown *time.Time) error {
-	for !r.course.Over() {
+	for !r.course.Over() && !r.course.Ahead(r.from, time.Now()) {
 		again, err := r.wait(ctx, lines)
 		if err != nil {
 			return err
