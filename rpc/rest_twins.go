@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -331,5 +332,47 @@ func (c *restCall) history() error {
 		return err
 	}
 	c.nextPage(res.NextPageToken)
-	return c.message(http.StatusOK, res)
+	plain, err := plainHistoryOf(res)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, plain)
+}
+
+// plainHistory is a history as plain JSON has it: a value of 0 is there, which protobuf's JSON leaves out.
+type plainHistory struct {
+	Samples       []plainSample `json:"samples"`
+	Truncated     bool          `json:"truncated,omitempty"`
+	Unit          string        `json:"unit,omitempty"`
+	NextPageToken string        `json:"nextPageToken,omitempty"`
+}
+
+type plainSample struct {
+	Time    string          `json:"time"`
+	Value   *float64        `json:"value,omitempty"`
+	Data    json.RawMessage `json:"data,omitempty"`
+	None    bool            `json:"none,omitempty"`
+	Quality string          `json:"quality,omitempty"`
+}
+
+func plainHistoryOf(res *pb.QueryHistoryResponse) (*plainHistory, error) {
+	out := &plainHistory{Samples: make([]plainSample, len(res.Samples)), Truncated: res.Truncated, Unit: res.Unit, NextPageToken: res.NextPageToken}
+	for i, s := range res.Samples {
+		x := &out.Samples[i]
+		x.Time, x.None = s.Time.AsTime().Format(time.RFC3339Nano), s.None
+		switch {
+		case s.Data != nil:
+			text, err := protojson.Marshal(s.Data)
+			if err != nil {
+				return nil, fmt.Errorf("encode: %w", err)
+			}
+			x.Data = text
+		case !s.None && !math.IsInf(s.Value, 0): // JSON has no word for that
+			x.Value = &s.Value
+		}
+		if s.Quality != pb.Quality_QUALITY_UNSPECIFIED {
+			x.Quality = s.Quality.String()
+		}
+	}
+	return out, nil
 }
