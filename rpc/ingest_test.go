@@ -183,7 +183,7 @@ func TestIngestBounds(t *testing.T) {
 	}
 	// What could not be read at all is counted and listed, too.
 	deadline := time.Now().Add(patience)
-	for h.counted(t, p, "http").Refused < 6 && time.Now().Before(deadline) {
+	for h.counted(t, p, "http").Refused < 7 && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	res, err := h.ingests().ListRefusals(t.Context(), req(&pb.ListRefusalsRequest{Project: p, PageSize: 4}))
@@ -191,8 +191,12 @@ func TestIngestBounds(t *testing.T) {
 		t.Fatalf("first page %v, %v", res, err)
 	}
 	res, err = h.ingests().ListRefusals(t.Context(), req(&pb.ListRefusalsRequest{Project: p, PageSize: 4, PageToken: res.Msg.NextPageToken}))
-	if err != nil || len(res.Msg.Refusals) != 2 || res.Msg.NextPageToken != "" {
+	if err != nil || len(res.Msg.Refusals) != 3 || res.Msg.NextPageToken != "" {
 		t.Errorf("second page %v, %v", res, err)
+	}
+	res, err = h.ingests().ListRefusals(t.Context(), req(&pb.ListRefusalsRequest{Project: p, Code: "too_large"}))
+	if err != nil || len(res.Msg.Refusals) != 2 || res.Msg.Refusals[0].Twin != p+"/lamp" || res.Msg.Refusals[1].Twin != p+"/lamp" {
+		t.Errorf("too large %v, %v", res, err)
 	}
 }
 
@@ -235,6 +239,15 @@ func TestWhoMaySendMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(list.Msg.Refusals) == 2 {
+			twins := map[string]int{}
+			for _, x := range list.Msg.Refusals {
+				if twins[x.Twin]++; string(x.Payload) != `{"level":1}` {
+					t.Errorf("refusal without its payload: %v", x)
+				}
+			}
+			if twins[""] != 1 || twins[p+"/lamp"] != 1 {
+				t.Errorf("refusals for %v", twins)
+			}
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -292,6 +305,7 @@ func TestPubSubPush(t *testing.T) {
 		{"what its driver refuses", push(`no JSON`, `{"twin":"lamp"}`, "3"), operator, 200, "0 1 0 0"},
 		{"nobody's", push(`{}`, `{}`, "4"), operator, 200, "0 1 0 0"},
 		{"no envelope", `{"data":1}`, operator, 200, "0 1 0 0"},
+		{"a large one", push(strings.Repeat("x", 2<<20), `{"twin":"lamp"}`, "6"), operator, 200, "0 1 0 0"},
 		{"a stranger", push(`{}`, `{}`, "5"), "plx_aaaaaaaaaaaa_bbbbbbbb", 401, "0 0 0 0"},
 	} {
 		// As Pub/Sub does: with a proof of Google's, which is not ours.
@@ -300,7 +314,7 @@ func TestPubSubPush(t *testing.T) {
 			t.Errorf("%s: status %d, %s: %+v; want %d, %s", c.name, status, got, a, c.status, c.want)
 		}
 	}
-	if c := h.counted(t, p, "pubsub"); c.Stored != 1 || c.Refused != 3 || c.Inbox != 1 || c.Duplicate != 1 {
+	if c := h.counted(t, p, "pubsub"); c.Stored != 1 || c.Refused != 4 || c.Inbox != 1 || c.Duplicate != 1 {
 		t.Errorf("counted %v", c)
 	}
 }
