@@ -25,7 +25,7 @@ const (
 	tellEvery = time.Second
 )
 
-// play makes the twins that are missing, and steps until the scenario or the life is over.
+// play makes the twins that are missing, and steps until the scenario or the life is over, or what is played of the past has come to the present.
 func (r *run) play() (err error) {
 	if r.s, err = Read(r.m); err != nil {
 		return err
@@ -46,8 +46,12 @@ func (r *run) play() (err error) {
 	r.stepping, cancel = context.WithCancel(context.WithoutCancel(r.life.Ctx))
 	defer cancel()
 	defer context.AfterFunc(r.life.Ctx, func() { time.AfterFunc(lastStep, cancel) })()
+	var from time.Time
+	if r.m.From != nil {
+		from = r.m.From.AsTime()
+	}
 	r.course.Start(time.Now())
-	for !r.course.Over() {
+	for !r.course.Over() && !r.course.Ahead(from, time.Now()) {
 		if err := r.wait(); err != nil {
 			return err
 		}
