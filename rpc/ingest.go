@@ -24,6 +24,8 @@ const (
 	maxLines = 10_000
 	// maxKeyed messages of one twin may share an Idempotency-Key: a twin remembers as many ids.
 	maxKeyed = 256
+	// maxPush is what Pub/Sub pushes at most, 10 MB as base64: it is heard out, so that it does not come for ever.
+	maxPush = 16 << 20
 	// maxIngests are the requests of messages that are answered at a time. Each waits for a commit.
 	maxIngests = 1024
 )
@@ -37,18 +39,20 @@ const (
 //	POST /v1/ingest/{project}/{network}/{key}/{value}  data of the twin that has the alias
 func (s *Server) ingestDoors() {
 	for _, d := range []struct {
-		pattern string
-		fn      http.HandlerFunc
+		pattern, door string
+		size          int64
+		fn            http.HandlerFunc
 	}{
-		{"POST /v1/ingest/{project}", s.ingestBatch},
-		{"POST /v1/ingest/{project}/write", s.ingestInflux},
-		{"POST /v1/ingest/{project}/pubsub", s.ingestPubSub},
-		{"POST /v1/ingest/{project}/{twin}", s.ingestOne},
-		{"POST /v1/ingest/{project}/{network}/{key}/{value}", s.ingestOne},
-		{"POST /v1/ingest/{project}/{network}/{key}/{value}/{rest...}", s.ingestOne},
+		{"POST /v1/ingest/{project}", "http", maxRequest, s.ingestBatch},
+		{"POST /v1/ingest/{project}/write", "influx", maxRequest, s.ingestInflux},
+		{"POST /v1/ingest/{project}/pubsub", "pubsub", maxPush, s.ingestPubSub},
+		{"POST /v1/ingest/{project}/{twin}", "http", maxRequest, s.ingestOne},
+		{"POST /v1/ingest/{project}/{network}/{key}/{value}", "http", maxRequest, s.ingestOne},
+		{"POST /v1/ingest/{project}/{network}/{key}/{value}/{rest...}", "http", maxRequest, s.ingestOne},
 	} {
 		b := s.bounds()
-		b.refuse = s.refuseIngest
+		b.size = d.size
+		b.refuse = func(w http.ResponseWriter, r *http.Request, err error) { s.refuseIngest(w, r, d.door, err) }
 		s.mux.Handle(d.pattern, limited(atMost(d.fn, maxIngests, s.ingestFailed), b))
 	}
 }
@@ -81,7 +85,10 @@ func (s *Server) ingestCallBy(p *Principal, r *http.Request, door string) (c *in
 	if !validProject(c.like.Project) {
 		return nil, invalid("project", fmt.Sprintf("%.80q is no project's name", c.like.Project))
 	}
-	if err := c.authorize(); err != nil {
+	if c.like.Twin = r.PathValue("twin"); r.PathValue("network") != "" {
+		c.like.Alias = &pb.Alias{Network: r.PathValue("network"), Key: r.PathValue("key"), Value: r.PathValue("value")}
+	}
+	if err := c.authorize(r); err != nil {
 		return nil, err
 	}
 	q := r.URL.Query()
@@ -118,23 +125,34 @@ func (s *Server) ingestCallBy(p *Principal, r *http.Request, door string) (c *in
 }
 
 // authorize says whether the sender may send to the project. What is sent to a foreign project is listed in the sender's own.
-func (c *ingestCall) authorize() error {
-	r := Resource{Project: c.like.Project, Kind: "message"}
-	err := Authorize(c.p, ActionIngest, r)
+func (c *ingestCall) authorize(r *http.Request) error {
+	err := Authorize(c.p, ActionIngest, Resource{Project: c.like.Project, Kind: "message"})
 	if err == nil {
 		c.like.Device = c.p.Device
 		return nil
 	}
-	c.s.foreign(c.p, &actors.Ingest{Door: c.like.Door}, c.like.Project)
+	if c.p.strays(c.like.Project) {
+		m := &actors.Ingest{Door: c.like.Door}
+		m.Payload, _, _ = unpacked(r) // what can be read of it
+		c.s.foreign(c.p, m, c.like.Project)
+	}
 	return err
+}
+
+// strays says whether what somebody sends to a project is to be listed in the sender's own.
+func (p *Principal) strays(project string) bool {
+	return p.Project != "" && p.Project != project && p.mayIngest()
 }
 
 // foreign lists a message that is for another project than its sender's, in the sender's.
 func (s *Server) foreign(p *Principal, m *actors.Ingest, project string) {
-	if p.Project == "" || p.Project == project || !p.mayIngest() {
+	if !p.strays(project) {
 		return
 	}
 	m.Project = p.Project
+	if p.Device != "" {
+		m.Twin = actors.NameOf(p.Device)
+	}
 	s.o.Client.RefuseIngest(m, actors.CodeForeignProject, fmt.Sprintf("key %s of project %s may not send to project %s", p.Name, p.Project, project),
 		func(actors.IngestResult) {})
 }
@@ -150,29 +168,36 @@ func (s *Server) ingestPrincipal(r *http.Request) (*Principal, error) {
 	return s.o.Keys.principalOf(r.Method, r.Host, r.Header)
 }
 
-// body reads the whole body, unpacked. What is too large, or no gzip, is listed as refused.
+// body reads the whole body, unpacked. What cannot be read is listed as refused.
 func (c *ingestCall) body(r *http.Request) ([]byte, error) {
+	b, code, err := unpacked(r)
+	if code != "" {
+		return nil, c.unread(b, code, err)
+	}
+	return b, err
+}
+
+// unpacked is the whole body. Where it is to be refused for what it is, code says why, and b is what was read of it.
+func unpacked(r *http.Request) (b []byte, code string, err error) {
 	var in io.Reader = r.Body
 	switch encoding := r.Header.Get("Content-Encoding"); encoding {
 	case "", "identity":
 	case "gzip":
-		z, err := gzip.NewReader(r.Body)
-		if err != nil {
-			return nil, c.unread(nil, actors.CodeMalformed, fmt.Errorf("no gzip: %w", err))
+		if in, err = gzip.NewReader(r.Body); err != nil {
+			return nil, actors.CodeMalformed, fmt.Errorf("no gzip: %w", err)
 		}
-		in = z
 	default:
-		return nil, invalid("header.Content-Encoding", fmt.Sprintf("%.40q: want gzip or none", encoding))
+		return nil, actors.CodeMalformed, fmt.Errorf("encoding %.40q: want gzip or none", encoding)
 	}
-	b, err := io.ReadAll(io.LimitReader(in, maxRequest+1))
+	b, err = io.ReadAll(io.LimitReader(in, maxRequest+1))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge), connect.CodeOf(err) == connect.CodeResourceExhausted && err != nil, err == nil && len(b) > maxRequest:
-		return nil, c.unread(b, actors.CodeTooLarge, &http.MaxBytesError{Limit: maxRequest})
+		return b, actors.CodeTooLarge, &http.MaxBytesError{Limit: maxRequest}
 	case err != nil && in != r.Body:
-		return nil, c.unread(b, actors.CodeMalformed, fmt.Errorf("body: %w", err))
+		return b, actors.CodeMalformed, fmt.Errorf("body: %w", err)
 	}
-	return b, err
+	return b, "", err
 }
 
 // unread lists a request that cannot be read at all, and gives the error to answer.
@@ -202,8 +227,7 @@ func (s *Server) ingestOne(w http.ResponseWriter, r *http.Request) {
 		s.ingestFailed(w, r, err)
 		return
 	}
-	if c.like.Twin = r.PathValue("twin"); c.like.Twin == "" {
-		c.like.Alias = &pb.Alias{Network: r.PathValue("network"), Key: r.PathValue("key"), Value: r.PathValue("value")}
+	if c.like.Alias != nil {
 		c.like.Topic = strings.TrimPrefix(r.URL.Path, "/v1/ingest/")
 	}
 	body, err := c.body(r)
@@ -452,11 +476,11 @@ func sumUp(results []actors.IngestResult) *pb.IngestResponse {
 }
 
 // refuseIngest answers a request that a limit stopped, and lists it where it is known whose it is.
-func (s *Server) refuseIngest(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Server) refuseIngest(w http.ResponseWriter, r *http.Request, door string, err error) {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		s.refused.body.Inc()
-		if c, cerr := s.ingestCall(r, "http"); cerr != nil {
+		if c, cerr := s.ingestCall(r, door); cerr != nil {
 			err = cerr
 		} else {
 			err = c.unread(nil, actors.CodeTooLarge, err)

@@ -3,6 +3,7 @@ package rpc
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 
@@ -33,14 +34,22 @@ func (s *Server) ingestPubSub(w http.ResponseWriter, r *http.Request) {
 		c, err = s.ingestCallBy(p, r, "pubsub")
 	}
 	var body []byte
+	var code string
 	if err == nil {
-		body, err = c.body(r)
+		body, code, err = unpacked(r)
 	}
-	if err != nil {
+	switch {
+	case code != "":
+		_, _ = io.Copy(io.Discard, r.Body) // else the sender may not hear the answer
+		m := c.like
+		m.Payload = body
+		c.lines = []intakeLine{{m: &m, code: code, reason: err.Error()}}
+	case err != nil:
 		s.ingestFailed(w, r, err)
 		return
+	default:
+		c.lines = []intakeLine{pushedLine(body, &c.like, r.URL.Query().Get("network"), r.URL.Query().Get("attribute"))}
 	}
-	c.lines = []intakeLine{pushedLine(body, &c.like, r.URL.Query().Get("network"), r.URL.Query().Get("attribute"))}
 	res, err := s.takeIn(r.Context(), c.lines, false)
 	if err == nil && res.Retry > 0 {
 		err = errors.New(res.Results[0].Reason)
