@@ -47,8 +47,31 @@ func BenchmarkIngest(b *testing.B) {
 	bare := &http.Server{Handler: bareIngestDoor(bareRaft(b))}
 	go bare.Serve(l) //nolint:errcheck // it ends with the benchmark
 	b.Cleanup(func() { bare.Close() })
-	against(b, "HTTP batch ingest of 100 messages, committed, 64 clients", "messages/s", 0.5,
-		batches(b, strings.TrimSpace(string(key)), n.URL()+"/v1/ingest/default"), batches(b, "", "http://"+l.Addr().String()+bareIngest))
+	measure := func(batch shape, to func(b *testing.B, name, unit string, ours, floor func() float64)) {
+		to(b, "HTTP batch ingest of "+batch.String()+", committed, 64 clients", "messages/s",
+			batches(b, batch, strings.TrimSpace(string(key)), n.URL()+"/v1/ingest/default"),
+			batches(b, batch, "", "http://"+l.Addr().String()+bareIngest))
+	}
+	measure(wide, func(b *testing.B, name, unit string, ours, floor func() float64) { against(b, name, unit, 0.5, ours, floor) })
+	for _, batch := range []shape{{100, 10}, {10, 10}, {1, 1}} {
+		measure(batch, beside)
+	}
+}
+
+// shape of a batch: so many messages, of so many twins in turn.
+type shape struct{ messages, twins int }
+
+// wide is the batch of the promise.
+var wide = shape{ingestBatch, ingestBatch}
+
+func (s shape) String() string {
+	switch s.messages {
+	case 1:
+		return "1 message"
+	case s.twins:
+		return fmt.Sprintf("%d messages", s.messages)
+	}
+	return fmt.Sprintf("%d messages of %d twins", s.messages, s.twins)
 }
 
 // BenchmarkIngestCluster: the same on three nodes, which the clients are spread over, against a handler on the leader of three bare peers;
@@ -67,7 +90,7 @@ func BenchmarkIngestCluster(b *testing.B) {
 	for _, n := range c.Nodes() {
 		urls, nodes = append(urls, n.URL+"/v1/ingest/default"), append(nodes, n.PID())
 	}
-	ours, floor := batches(b, first.Key, urls...), batches(b, "", leader+bareIngest)
+	ours, floor := batches(b, wide, first.Key, urls...), batches(b, wide, "", leader+bareIngest)
 	against(b, "HTTP batch ingest of 100 messages, committed on 3 nodes, 64 clients", "messages/s", 0.5,
 		func() float64 { return withCPU(b, "ours", nodes, ours) }, func() float64 { return withCPU(b, "the floor's", peers, floor) })
 }
@@ -89,12 +112,13 @@ func bareIngestDoor(apply func([]byte) error) http.Handler {
 }
 
 // batches has the clients send batches to the URLs, one after the other each, and gives the messages a second.
-func batches(b *testing.B, key string, urls ...string) func() float64 {
+func batches(b *testing.B, batch shape, key string, urls ...string) func() float64 {
 	hc := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	var serial atomic.Uint64
+	stored := fmt.Appendf(nil, `"stored":%d,`, batch.messages)
 	return func() float64 {
-		return ingestBatch * perSecond(b, func(ctx context.Context, client, _ int) error {
-			r, err := http.NewRequestWithContext(ctx, http.MethodPost, urls[client%len(urls)], bytes.NewReader(ingestBody(serial.Add(1))))
+		return float64(batch.messages) * perSecond(b, func(ctx context.Context, client, _ int) error {
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, urls[client%len(urls)], bytes.NewReader(batch.body(serial.Add(1))))
 			if err != nil {
 				return err
 			}
@@ -105,7 +129,7 @@ func batches(b *testing.B, key string, urls ...string) func() float64 {
 			}
 			defer res.Body.Close()
 			text, err := io.ReadAll(res.Body)
-			if err == nil && (res.StatusCode != http.StatusOK || len(text) > 0 && !bytes.Contains(text, []byte(`"stored":100,`))) {
+			if err == nil && (res.StatusCode != http.StatusOK || len(text) > 0 && !bytes.Contains(text, stored)) {
 				err = fmt.Errorf("status %d: %.300s", res.StatusCode, text)
 			}
 			return err
@@ -113,16 +137,17 @@ func batches(b *testing.B, key string, urls ...string) func() float64 {
 	}
 }
 
-// ingestBody is a batch for twins in a row, with values that are new.
-func ingestBody(serial uint64) []byte {
+// body is a batch for twins in a row, with values that are new.
+func (s shape) body(serial uint64) []byte {
 	var body bytes.Buffer
 	body.WriteByte('[')
 	first := rand.IntN(ingestTwins)
-	for i := range ingestBatch {
+	for i := range s.messages {
 		if i > 0 {
 			body.WriteByte(',')
 		}
-		fmt.Fprintf(&body, `{"twin":"sensor-%d","data":{"temperature":%d.5,"humidity":%d}}`, (first+i)%ingestTwins, serial%1000, serial%97)
+		value := serial + uint64(i/s.twins)
+		fmt.Fprintf(&body, `{"twin":"sensor-%d","data":{"temperature":%d.5,"humidity":%d}}`, (first+i%s.twins)%ingestTwins, value%1000, value%97)
 	}
 	body.WriteByte(']')
 	return body.Bytes()
