@@ -258,7 +258,8 @@ func (r *reader) value(p *Property, raw wire.Value) (state.Value, bool) {
 		}
 		from, converts = u, true
 	}
-	if f, isNumber := raw.Float(); converts && isNumber {
+	f, isNumber := raw.Float()
+	if converts && isNumber {
 		x, err := units.Convert(f, from, p.unit)
 		if err != nil || math.IsInf(x, 0) || math.IsNaN(x) {
 			r.out.refuse(WrongUnit, p.Name, "%.40s %s is no number in %s", raw, from.Code, p.Unit)
@@ -272,6 +273,9 @@ func (r *reader) value(p *Property, raw wire.Value) (state.Value, bool) {
 	if !p.Fits(raw) {
 		r.out.refuse(WrongType, p.Name, "%.64s is no %s", raw, p.Type)
 		return state.Value{}, false
+	}
+	if isNumber {
+		return state.NumberValue(f), true
 	}
 	v, err := state.ParseValue(raw)
 	if err != nil {
