@@ -104,6 +104,7 @@ type Engine struct {
 	baseMS int64
 	steps  steps
 	state  atomic.Int32 // 0 new, 1 started, 2 closed
+	ready  atomic.Bool  // it knows the routes, rules and so on that twins need; calls wait for that
 }
 
 var _ cluster.Handler = (*Engine)(nil)
@@ -206,6 +207,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if !e.state.CompareAndSwap(0, 1) {
 		return fmt.Errorf("start actors: %w", ErrClosed)
 	}
+	after := e.store.Revision() // what changes while the records are read is told again
 	if err := e.topics.load(); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
@@ -224,9 +226,10 @@ func (e *Engine) Start(ctx context.Context) error {
 	if _, err := e.followers.load(); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
-	if err := e.watchRecords(); err != nil {
+	if err := e.watchRecords(after); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
+	e.ready.Store(true)
 	if e.o.Clock == nil {
 		e.goFunc(e.ticker)
 	}
@@ -348,6 +351,10 @@ func (e *Engine) shardOf(slot cluster.Slot) *shard { return e.shards[int(slot)%s
 
 // Handle takes a call for a slot that this node owns.
 func (e *Engine) Handle(env *cluster.Envelope, done func(cluster.Reply)) {
+	if !e.ready.Load() { // the slots may be here before Start is done: the router waits a moment
+		done(cluster.Reply{Err: fmt.Errorf("%s: the node is starting: %w", env.Target.ID, cluster.ErrNotOwner)})
+		return
+	}
 	slot := e.slotOf(env.Target.ID)
 	own := e.owned[slot].Load()
 	if own == nil || env.Since > own.Since {

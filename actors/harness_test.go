@@ -129,6 +129,22 @@ func openOn(t testing.TB, fs vfs.FS, incarnation uint64, edit func(*storage.Opti
 // assemble starts an engine and its part in the cluster on a store. Drivers' files come from blobs.
 func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluster.Options, opts ...option) *node {
 	t.Helper()
+	n := prepare(t, st, blobs, c, opts...)
+	n.begin()
+	return n
+}
+
+// begin starts the engine of a node that was prepared.
+func (n *node) begin() {
+	n.t.Helper()
+	if err := n.engine.Start(context.Background()); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// prepare is assemble but for the engine's start: the node is a member, and has slots.
+func prepare(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluster.Options, opts ...option) *node {
+	t.Helper()
 	box := sandbox(t)
 	n := &node{t: t, store: st.Store, storage: st, o: c}
 	o := actors.Options{
@@ -169,9 +185,6 @@ func assemble(t testing.TB, st *storagetest.Node, blobs *storage.Store, c cluste
 		t.Fatal(err)
 	}
 	n.engine.SetCluster(n.cluster)
-	if err := n.engine.Start(context.Background()); err != nil {
-		t.Fatal(err)
-	}
 	n.reg, n.client = n.engine.Registry(), n.engine.Client()
 	atEnd(t, n.close)
 	return n

@@ -19,9 +19,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// watchRecords follows the records that matter to running actors.
-func (e *Engine) watchRecords() error {
-	after := e.store.Revision()
+// watchRecords follows the records that matter to running actors, from a revision on.
+func (e *Engine) watchRecords(after uint64) error {
 	for _, w := range []struct {
 		table storage.Table
 		fn    func(storage.Change)

@@ -351,6 +351,11 @@ func (m *saved) run(t *twin) {
 		return
 	}
 	s.flying = false
+	if m.err == nil {
+		// Also of a life that is over: where the twin's next one is in the same tenure, the records may have come after those of its slot were read.
+		t.e.outbox.add(s.leaving)
+		s.leaving = nil
+	}
 	if t.mode == modeDead {
 		return
 	}
@@ -368,8 +373,6 @@ func (m *saved) run(t *twin) {
 			t.soil()
 		}
 		s.offered = 0
-		t.e.outbox.add(s.leaving)
-		s.leaving = nil
 		t.e.marked(marks)
 		if t.mode == modeDeleting && s.removed {
 			t.gone()
