@@ -367,7 +367,7 @@ func plainHistoryOf(res *pb.QueryHistoryResponse) (*plainHistory, error) {
 				return nil, fmt.Errorf("encode: %w", err)
 			}
 			x.Data = text
-		case !s.None && !math.IsInf(s.Value, 0): // JSON has no word for that
+		case !s.None && !math.IsInf(s.Value, 0) && !math.IsNaN(s.Value): // JSON has no word for these
 			x.Value = &s.Value
 		}
 		if s.Quality != pb.Quality_QUALITY_UNSPECIFIED {
