@@ -30,7 +30,9 @@ func (c *Course) At() time.Duration { return time.Duration(c.step) * c.s.Every }
 func (c *Course) Over() bool { return !c.s.Repeat && c.At() > c.s.Length }
 
 // Ahead says whether the next step of what began then, in the past, is yet to come; a zero time is no beginning, and nothing is ahead.
-func (c *Course) Ahead(from, now time.Time) bool { return !from.IsZero() && from.Add(c.At()).After(now) }
+func (c *Course) Ahead(from, now time.Time) bool {
+	return !from.IsZero() && from.Add(c.At()).After(now)
+}
 
 // Running says whether it runs.
 func (c *Course) Running() bool { return c.clock.Running() }

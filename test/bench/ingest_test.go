@@ -52,7 +52,9 @@ func BenchmarkIngest(b *testing.B) {
 			batches(b, batch, strings.TrimSpace(string(key)), n.URL()+"/v1/ingest/default"),
 			batches(b, batch, "", "http://"+l.Addr().String()+bareIngest))
 	}
-	measure(wide, func(b *testing.B, name, unit string, ours, floor func() float64) { against(b, name, unit, 0.5, ours, floor) })
+	measure(wide, func(b *testing.B, name, unit string, ours, floor func() float64) {
+		against(b, name, unit, 0.5, ours, floor)
+	})
 	for _, batch := range []shape{{100, 10}, {10, 10}, {1, 1}} {
 		measure(batch, beside)
 	}
