@@ -144,12 +144,27 @@ func decodeTwin(rec storage.Record) (*pb.Twin, error) { return decode(rec, &pb.T
 func get[M revised](s *storage.Store, table storage.Table, key string, m M) (M, error) {
 	rec, ok, err := s.Get(table, key)
 	if err != nil {
-		return m, fmt.Errorf("read %s %s: %w", table, key, err)
+		return m, fmt.Errorf("read %s %s: %w", noun(m), key, err)
 	}
 	if !ok {
-		return m, fmt.Errorf("%s %s: %w", table, key, ErrNotFound)
+		return m, fmt.Errorf("%s %s: %w", noun(m), key, ErrNotFound)
 	}
 	return decode(rec, m)
+}
+
+// noun is what users call a record: the name of its message, in words.
+func noun(m proto.Message) string {
+	name := []byte(strings.TrimSuffix(string(m.ProtoReflect().Descriptor().Name()), "Settings"))
+	words := make([]byte, 0, len(name)+4)
+	for i, b := range name {
+		if b >= 'A' && b <= 'Z' {
+			if b += 'a' - 'A'; i > 0 {
+				words = append(words, ' ')
+			}
+		}
+		words = append(words, b)
+	}
+	return string(words)
 }
 
 // encode makes a record's value. The revision is the record's own, and not in it.

@@ -43,6 +43,11 @@ func (r *Registry) Walk(req *pb.WalkRequest) (*pb.WalkResponse, error) {
 			return nil, fmt.Errorf("%s: %w", strings.Join(words[:i+1], "/"), err)
 		}
 	}
+	if w.project != defaultProject && len(w.at) == 0 {
+		if _, err := r.Project(w.project); err != nil {
+			return nil, err
+		}
+	}
 	res := &pb.WalkResponse{Path: words}
 	return res, w.standing(req, res)
 }

@@ -260,8 +260,11 @@ func (h *Host) call(ctx context.Context, id string, m proto.Message) (proto.Mess
 		h.o.Call(env, func(r cluster.Reply) { got <- r })
 		select {
 		case r := <-got:
-			if !h.ahead(id, r.Err) || time.Since(began) > 5*time.Second {
+			switch {
+			case !h.ahead(id, r.Err):
 				return r.Message, r.Err
+			case time.Since(began) > 5*time.Second:
+				return nil, fmt.Errorf("call topic %s: %w: its node has not heard of it yet", id, cluster.ErrUnavailable)
 			}
 		case <-ctx.Done():
 			return nil, fmt.Errorf("call topic %s: %w: %w", id, cluster.ErrUnknown, ctx.Err())
@@ -269,7 +272,7 @@ func (h *Host) call(ctx context.Context, id string, m proto.Message) (proto.Mess
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("call topic %s: %w: %w", id, ErrNotFound, ctx.Err())
+			return nil, fmt.Errorf("call topic %s: %w: its node has not heard of it yet: %w", id, cluster.ErrUnavailable, ctx.Err())
 		}
 	}
 }

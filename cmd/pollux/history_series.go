@@ -68,6 +68,9 @@ of its steps. With --by it gives a line per zone, model, driver or value of a la
 					break
 				}
 			}
+			if len(all.Series) == 0 {
+				a.errorf("no numbers of %s in that time; what is no number is in the journal: pollux history journal --name %[1]s\n", printable(r.Property))
+			}
 			return a.show(all, func(w io.Writer) { seriesTable(w, r, all) })
 		},
 	}

@@ -77,9 +77,15 @@ func ingestTimes(a *app) *cobra.Command {
 
 func timesTable(w io.Writer, s *pb.ProjectSettings) {
 	row(w, "PROJECT", "MAX AGE", "MAX HISTORY", "MAX AHEAD")
+	age, history, ahead := takenTimes(s)
+	row(w, s.Project, age, history, ahead)
+}
+
+// takenTimes says how old a message may be, how old a value for history, and how far ahead it may be.
+func takenTimes(s *pb.ProjectSettings) (age, history, ahead string) {
 	text := func(d *durationpb.Duration, usual string) string {
 		if d == nil {
-			return usual
+			return usual + " (usual)"
 		}
 		text := d.AsDuration().String()
 		for _, none := range []string{"m0s", "h0m"} { // 90h0m0s is 90h
@@ -89,7 +95,7 @@ func timesTable(w io.Writer, s *pb.ProjectSettings) {
 		}
 		return text
 	}
-	row(w, s.Project, text(s.MaxAge, "720h (usual)"), text(s.MaxHistoryAge, "9672h (usual)"), text(s.MaxAhead, "10m (usual)"))
+	return text(s.GetMaxAge(), "720h"), text(s.GetMaxHistoryAge(), "9672h"), text(s.GetMaxAhead(), "10m")
 }
 
 func ingestPubSub(a *app) *cobra.Command {

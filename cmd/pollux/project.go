@@ -78,13 +78,24 @@ func describeProject(w io.Writer, p *pb.Project) {
 	row(w, "project", p.Name)
 	row(w, "unknown senders", unknownText(p))
 	row(w, "records", dash(recordsText(p)))
-	row(w, "retention rules", len(p.Settings.GetJournalRetention())+len(p.Settings.GetSampleRetention()))
+	age, history, ahead := takenTimes(p.Settings)
+	row(w, "takes messages", "of the last "+age+", of "+history+" for history only, "+ahead+" ahead")
+	if push := p.Settings.GetPubsubPush(); push != nil {
+		row(w, "Pub/Sub pushes", "of "+printable(strings.Join(push.Senders, ", ")))
+	}
+	if rules := len(p.Settings.GetRules()); rules > 0 {
+		row(w, "inbox rules", rules)
+	}
 	limits := actors.QuotaLimits(p.Settings.GetQuotas())
 	var quotas []string
 	for _, resource := range slices.Sorted(maps.Keys(limits)) {
 		quotas = append(quotas, quotaNames[resource]+" "+quotaText(resource, limits[resource]))
 	}
 	row(w, "quotas", dash(strings.Join(quotas, ", ")))
+	if s := p.Settings; len(s.GetJournalRetention())+len(s.GetSampleRetention()) > 0 {
+		fmt.Fprintln(w)
+		rulesTable(w, s.JournalRetention, s.SampleRetention, 0, false)
+	}
 }
 
 func unknownText(p *pb.Project) string {

@@ -279,4 +279,7 @@ func walked(w io.Writer, at *pb.WalkResponse) {
 		}
 		row(w, "twin", bare(t.Id), what)
 	}
+	if at.Zone == nil && at.System == nil && at.Twin == nil && len(at.Zones)+len(at.Systems)+len(at.Twins) == 0 {
+		row(w, "nothing", "is there: no zone, no system, and nothing at the end of such a relation")
+	}
 }

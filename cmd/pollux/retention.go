@@ -259,7 +259,7 @@ func retentionRules(texts []string) (rules []*pb.RetentionRule, samples []*pb.Sa
 		}
 		age, err := daysOrSpan(span)
 		if !ok || what == "" || err != nil || age < time.Minute {
-			return nil, nil, usagef("%q: want KIND=AGE or KIND/NAME=AGE, such as event=30d, event/door=36h or all=90d, or samples/PROPERTY=AGE", text)
+			return nil, nil, usagef("%q: want KIND=AGE or KIND/NAME=AGE with an age of a minute or more, such as event=30d, event/door=36h or all=90d, or samples/PROPERTY=AGE", text)
 		}
 		kind, name, _ := strings.Cut(what, "/")
 		if kind == "all" {
