@@ -206,6 +206,7 @@ func TestWalk(t *testing.T) {
 		"default/@feeds":                             "a project has no relations",
 		"default/hq/@9":                              "want @TYPE",
 		"A/b":                                        "no project's name",
+		"hotel":                                      "project hotel: not found",
 	} {
 		got := ""
 		res, err := n.reg.Walk(&pb.WalkRequest{Path: path})

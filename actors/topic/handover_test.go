@@ -2,13 +2,18 @@ package topic_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
+
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/actors/topic/topictest"
+	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -141,5 +146,28 @@ func TestReaderIsGone(t *testing.T) {
 	}
 	if s := x.settle(true, held.Message.Offset); s.Settled != 1 {
 		t.Errorf("what was held over the change: %v", s)
+	}
+}
+
+// TestTopicThatItsNodeHasNotHeardOf: a topic that is here, and not yet where its owner reads, is unavailable and not missing: whoever publishes to
+// it tries again.
+func TestTopicThatItsNodeHasNotHeardOf(t *testing.T) {
+	r := newRig(t)
+	h := topic.New(topic.Options{Store: r.store, Node: "n1", Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
+		Owned: func(cluster.Slot) *cluster.Ownership { return nil }, LeaseValid: func() bool { return true },
+		Call: func(_ *cluster.Envelope, done func(cluster.Reply)) { done(cluster.Reply{Err: topic.ErrNotFound}) }})
+	t.Cleanup(h.Close)
+	state := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := h.State(ctx, "default/t")
+		return err
+	}
+	if err := state(); !errors.Is(err, topic.ErrNotFound) {
+		t.Errorf("a topic that is nowhere: %v", err)
+	}
+	r.create(&pb.Topic{Id: "default/t"})
+	if err := state(); !errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, topic.ErrNotFound) {
+		t.Errorf("a topic that its node has not heard of: %v", err)
 	}
 }
