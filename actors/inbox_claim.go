@@ -11,14 +11,14 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// maxInboxSamples are the heads of messages that an entry of the inbox shows; maxHead bounds each, in bytes.
-const (
-	maxInboxSamples = 5
-	maxHead         = 256
-)
+// MaxHead bounds what is shown of a payload that is listed, in bytes.
+const MaxHead = 256
+
+// maxInboxSamples are the heads of messages that an entry of the inbox shows.
+const maxInboxSamples = 5
 
 // head gives the first bytes of a payload, as a copy of its own.
-func head(payload []byte) []byte { return append([]byte{}, payload[:min(len(payload), maxHead)]...) }
+func head(payload []byte) []byte { return append([]byte{}, payload[:min(len(payload), MaxHead)]...) }
 
 // ClaimInbox makes a twin of an entry of the inbox, and takes the entry out. What t leaves empty comes from the entry; the
 // alias is the entry's. Errors are those of CreateTwin, and ErrNotFound where the inbox has no such entry.

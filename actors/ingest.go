@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,8 @@ type Ingest struct {
 	Topic string
 	// Payload belongs to the engine from now on.
 	Payload []byte
+	// Size in bytes, of a message of which Payload is the beginning, for its refusal; 0: Payload is all of it.
+	Size int64
 	// JSON says that the payload has to be JSON, and has yet to be looked at by CheckJSON.
 	JSON bool
 	// Time of the source in milliseconds since 1970; 0: now.
@@ -357,7 +360,10 @@ func (x *intaking) taken(r *actorv1.Taken, err error) {
 // refuse lists a message that no twin took.
 func (e *Engine) refuse(m *Ingest, twin, code, reason string, done func(IngestResult)) {
 	x := newRefusal(e.stamp(), m.Project, m.Door, code, reason, m.Payload)
-	x.Twin, x.Alias, x.MessageId = twin, m.Alias, clip(m.ID, maxHead)
+	x.Twin, x.Alias, x.MessageId = twin, m.Alias, clip(m.ID, MaxHead)
+	if m.Size > 0 {
+		x.Size = uint32(min(m.Size, math.MaxUint32))
+	}
 	e.intake.ledger.post(&posting{project: m.Project, door: m.Door, refusal: x, done: func(err error) {
 		if err != nil {
 			done(IngestResult{Outcome: pb.IngestOutcome_INGEST_OUTCOME_RETRY, Err: err})

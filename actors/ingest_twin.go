@@ -149,7 +149,7 @@ func (t *twin) answerFrame(f *actorv1.Frame, m *call, r *actorv1.Taken) {
 // listRefusal has the next transaction write a line.
 func (t *twin) listRefusal(f *actorv1.Frame, code, reason string) {
 	x := newRefusal(t.stamp(), ProjectOf(t.en.id), doorOf(f), code, reason, f.Payload)
-	x.Twin, x.Alias, x.MessageId = t.en.id, f.Alias, clip(f.Id, maxHead)
+	x.Twin, x.Alias, x.MessageId = t.en.id, f.Alias, clip(f.Id, MaxHead)
 	s := t.saves()
 	w, err := refusalWrite(x)
 	if err != nil || len(s.refusals) >= maxRefusals {

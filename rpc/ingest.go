@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -483,11 +484,31 @@ func (s *Server) refuseIngest(w http.ResponseWriter, r *http.Request, door strin
 		if c, cerr := s.ingestCall(r, door); cerr != nil {
 			err = cerr
 		} else {
-			err = c.unread(nil, actors.CodeTooLarge, err)
+			c.like.Size = r.ContentLength
+			err = c.unread(firstOf(w, r), actors.CodeTooLarge, err)
 		}
 	}
 	w.Header().Set("Connection", "close") // what the client still sends is not read
 	s.ingestFailed(w, r, err)
+}
+
+// firstOf reads what a list shows of a body that is not read. Of a client that asked whether to send it there is nothing.
+func firstOf(w http.ResponseWriter, r *http.Request) []byte {
+	if r.Header.Get("Expect") != "" {
+		return nil
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restTimeout))
+	in := io.Reader(r.Body)
+	if packed(r.Header) {
+		unpacking, err := gzip.NewReader(in)
+		if err != nil {
+			return nil
+		}
+		in = unpacking
+	}
+	b := make([]byte, actors.MaxHead)
+	n, _ := io.ReadFull(in, b) // what came before an error is what there is
+	return b[:n]
 }
 
 func (s *Server) ingestFailed(w http.ResponseWriter, r *http.Request, err error) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 	"github.com/polluxhq/pollux/rpc"
@@ -196,7 +197,12 @@ func TestIngestBounds(t *testing.T) {
 	}
 	res, err = h.ingests().ListRefusals(t.Context(), req(&pb.ListRefusalsRequest{Project: p, Code: "too_large"}))
 	if err != nil || len(res.Msg.Refusals) != 2 || res.Msg.Refusals[0].Twin != p+"/lamp" || res.Msg.Refusals[1].Twin != p+"/lamp" {
-		t.Errorf("too large %v, %v", res, err)
+		t.Fatalf("too large %v, %v", res, err)
+	}
+	for _, x := range res.Msg.Refusals { // one of them announced its size, and its body was not read
+		if len(x.Payload) != actors.MaxHead || x.Size <= 1<<20 {
+			t.Errorf("%d of %d bytes are shown", len(x.Payload), x.Size)
+		}
 	}
 }
 
