@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/polluxhq/pollux/actors/sink"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -123,5 +124,42 @@ func TestMQTT(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("%d came, and %s did not", n, missing)
 		}
+	}
+}
+
+// TestAwayFromTheFirst: what is published while a new sink's broker was never reached counts: it comes when the broker does.
+func TestAwayFromTheFirst(t *testing.T) {
+	r := newRig(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.give(r.host("n1"))
+	r.rounds(0, 5)
+	r.record(sink.TableSinks, "default/late", &pb.Sink{Id: "default/late", Topic: changes, Url: "mqtt://" + address + "/lake", BatchWait: durationpb.New(20 * time.Millisecond)})
+	r.wake()
+	r.until("default/late", "its broker is away", func(s *pb.SinkState) bool { return s.Failures > 0 })
+	r.rounds(5, 10)
+	b := server.New(&server.Options{Logger: slog.New(slog.DiscardHandler)})
+	defer b.Close()
+	if err := b.AddHook(new(auth.AllowHook), nil); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = net.Listen("tcp", address); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.AddListener(listeners.NewNet("t", l)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Serve(); err != nil {
+		t.Fatal(err)
+	}
+	r.until("default/late", "it has gone on", func(s *pb.SinkState) bool { return s.Position == 16 })
+	if s := r.state("default/late"); s.Delivered != 10 || s.Missed != 0 {
+		t.Errorf("delivered %d, missed %d; want the 10 since it was made", s.Delivered, s.Missed)
 	}
 }

@@ -125,6 +125,11 @@ func (r *rig) sink(m *pb.Sink) {
 	}
 	m.Topic, m.Oldest = changes, true
 	r.record(sink.TableSinks, m.Id, m)
+	r.wake()
+}
+
+// wake has the owner look at the records.
+func (r *rig) wake() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.owner != nil {

@@ -44,11 +44,12 @@ func (r *run) work() error {
 			return fmt.Errorf("read position: %w", err)
 		}
 	}
-	r.at.Node, r.read = r.h.o.Node, r.at.Position
-	if err := r.open(); err != nil {
+	r.at.Node = r.h.o.Node
+	if err := r.begin(); err != nil {
 		return err
 	}
-	if err := r.begin(); err != nil {
+	r.read = r.at.Position
+	if err := r.open(); err != nil {
 		return err
 	}
 	for {
@@ -94,7 +95,7 @@ func (r *run) open() error {
 	})
 }
 
-// begin commits where a new sink begins, so that what is published from now on counts.
+// begin commits where a new sink begins, so that what is published from now on counts, also while its target cannot be reached yet.
 func (r *run) begin() error {
 	if r.at.Position > 0 {
 		return nil
