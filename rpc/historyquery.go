@@ -72,8 +72,8 @@ func historyQuery(m *pb.QueryHistoryRequest, now time.Time) (history.Query, erro
 	}
 	if m.Step != nil {
 		q.Step = m.Step.AsDuration()
-		if q.Step <= 0 {
-			return history.Query{}, invalid("step", "must be more than 0")
+		if q.Step < time.Millisecond {
+			return history.Query{}, invalid("step", "must be a millisecond or more")
 		}
 	} else if q.Aggregate != "" {
 		return history.Query{}, invalid("aggregate", "needs a step")
@@ -81,35 +81,61 @@ func historyQuery(m *pb.QueryHistoryRequest, now time.Time) (history.Query, erro
 	if q.Step == 0 && m.Fill != "" && m.Fill != "none" {
 		return history.Query{}, invalid("fill", "needs a step")
 	}
+	if q.End.Before(q.Start) {
+		return history.Query{}, invalid("end", "is before start")
+	}
 	if m.PageToken != "" {
 		if q.Step > 0 {
 			return history.Query{}, invalid("page_token", "is of raw samples: there must be no step")
 		}
-		last, err := afterToken("history", m.PageToken)
-		ms, perr := strconv.ParseInt(last, 10, 64)
-		if err != nil || perr != nil {
-			return history.Query{}, invalid("page_token", "is not the next_page_token of such a query")
+		from, err := historyPosition(m.PageToken)
+		if err != nil {
+			return history.Query{}, err
 		}
-		q.End = time.UnixMilli(ms)
+		q.End = time.UnixMilli(from.Time)
 	}
 	return q, nil
 }
 
+// historyToken names where the next page begins: a time, and of values out of the journal the entry that the page ended with.
+func historyToken(p journal.Position) string {
+	return pageToken("history", fmt.Sprintf("%d.%d", p.Time, p.Sequence))
+}
+
+func historyPosition(token string) (journal.Position, error) {
+	last, err := afterToken("history", token)
+	ms, seq, _ := strings.Cut(last, ".")
+	at, terr := strconv.ParseInt(ms, 10, 64)
+	sequence, serr := strconv.ParseUint(seq, 10, 64)
+	if err != nil || terr != nil || serr != nil {
+		return journal.Position{}, invalid("page_token", "is not the next_page_token of such a query")
+	}
+	return journal.Position{Time: at, Sequence: sequence}, nil
+}
+
 // numberHistory gives what is in the history.
 func (t *twinService) numberHistory(ctx context.Context, m *pb.QueryHistoryRequest, q *history.Query) (*pb.QueryHistoryResponse, error) {
-	res, err := t.s.o.History.Query(ctx, *q)
+	limit := cmp.Or(q.Limit, history.DefaultLimit)
+	asked := *q
+	if q.Step == 0 {
+		asked.Limit = min(limit+1, history.MaxLimit) // one more: the oldest time may be there in part
+	}
+	res, err := t.s.o.History.Query(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
-	out := &pb.QueryHistoryResponse{Truncated: res.Truncated}
 	points := res.Points
-	if q.Step == 0 && res.Truncated && len(points) > 1 {
-		// Those of the oldest time may not be all of it: they come with the next page.
-		oldest := points[0].Time
-		rest := points[slices.IndexFunc(points, func(p history.Point) bool { return p.Time > oldest }):]
-		if points[len(points)-1].Time > oldest {
-			points = rest
-			out.NextPageToken = pageToken("history", strconv.FormatInt(oldest, 10))
+	out := &pb.QueryHistoryResponse{Truncated: res.Truncated || len(points) > limit}
+	if q.Step == 0 && out.Truncated && len(points) > 0 {
+		// Those of the oldest time may not be all of it: they come with the next page, unless it is the only time.
+		next := points[0].Time
+		if points[len(points)-1].Time > next {
+			points = points[slices.IndexFunc(points, func(p history.Point) bool { return p.Time > next }):]
+		} else {
+			next--
+		}
+		if next >= q.Start.UnixMilli() {
+			out.NextPageToken = historyToken(journal.Position{Time: next})
 		}
 	}
 	if q.Step > 0 && m.Fill != "" && m.Fill != "none" {
@@ -205,42 +231,71 @@ func (t *twinService) textHistory(ctx context.Context, m *pb.QueryHistoryRequest
 	if m.Fill != "" && m.Fill != "none" {
 		return nil, invalid("fill", fmt.Sprintf("%q is of type %s: only numbers are filled in", m.Property, kind))
 	}
-	limit := min(cmp.Or(q.Limit, history.DefaultLimit), journal.MaxLimit)
+	jq := journal.Query{Project: q.Project, Twin: q.Twin, Kinds: []string{"value"}, Names: []string{q.Property},
+		Start: q.Start.UnixMilli(), End: q.End.UnixMilli(), Newest: true, Limit: min(cmp.Or(q.Limit, history.DefaultLimit), journal.MaxLimit)}
 	t.s.o.Journal.CatchUp(ctx, journalPatience)
-	page, err := t.s.o.Journal.List(ctx, journal.Query{Project: q.Project, Twin: q.Twin, Kinds: []string{"value"}, Names: []string{q.Property},
-		Start: q.Start.UnixMilli(), End: q.End.UnixMilli(), Newest: true, Limit: limit})
+	if q.Step > 0 {
+		return t.textSteps(ctx, m.Aggregate, q, &jq)
+	}
+	if after, err := historyPosition(m.PageToken); err == nil && after.Sequence > 0 {
+		jq.After = &after
+	}
+	page, err := t.s.o.Journal.List(ctx, jq)
 	if err != nil {
 		return nil, err
 	}
 	out := &pb.QueryHistoryResponse{Truncated: page.Next != nil}
-	if n := len(page.Entries); out.Truncated && n > 0 && q.Step == 0 {
-		out.NextPageToken = pageToken("history", strconv.FormatInt(page.Entries[n-1].Time-1, 10))
+	if page.Next != nil {
+		out.NextPageToken = historyToken(*page.Next)
 	}
-	slices.Reverse(page.Entries)
-	if q.Step == 0 {
+	for _, e := range slices.Backward(page.Entries) {
+		out.Samples = append(out.Samples, &pb.Sample{Time: timestamppb.New(time.UnixMilli(e.Time)), Data: jsonValue(e.Data)})
+	}
+	return out, nil
+}
+
+// textSteps gives the newest steps of a range, over as many entries as they have.
+func (t *twinService) textSteps(ctx context.Context, aggregate string, q *history.Query, jq *journal.Query) (*pb.QueryHistoryResponse, error) {
+	end, step := jq.End, q.Step.Milliseconds()
+	most := int64(cmp.Or(q.Limit, history.DefaultLimit))
+	n := (end-jq.Start)/step + 1
+	jq.Start, jq.Limit = end-min(n, most)*step+1, journal.MaxLimit
+	out := &pb.QueryHistoryResponse{}
+	for { // from the newest entry to the oldest
+		page, err := t.s.o.Journal.List(ctx, *jq)
+		if err != nil {
+			return nil, err
+		}
 		for i := range page.Entries {
 			e := &page.Entries[i]
-			out.Samples = append(out.Samples, &pb.Sample{Time: timestamppb.New(time.UnixMilli(e.Time)), Data: jsonValue(e.Data)})
+			at := end - (end-e.Time)/step*step
+			last := len(out.Samples) - 1
+			if fresh := last < 0 || out.Samples[last].Time.AsTime().UnixMilli() != at; fresh {
+				out.Samples = append(out.Samples, &pb.Sample{Time: timestamppb.New(time.UnixMilli(at))})
+				last++
+				if aggregate == "last" {
+					out.Samples[last].Data = jsonValue(e.Data)
+				}
+			}
+			switch aggregate {
+			case "count":
+				out.Samples[last].Value++
+			case "first":
+				out.Samples[last].Data = jsonValue(e.Data)
+			}
 		}
-		return out, nil
+		if jq.After = page.Next; jq.After == nil {
+			break
+		}
 	}
-	end, step := q.End.UnixMilli(), q.Step.Milliseconds()
-	for i := range page.Entries {
-		e := &page.Entries[i]
-		at := timestamppb.New(time.UnixMilli(end - (end-e.Time)/step*step))
-		n := len(out.Samples)
-		fresh := n == 0 || !out.Samples[n-1].Time.AsTime().Equal(at.AsTime())
-		if fresh {
-			out.Samples = append(out.Samples, &pb.Sample{Time: at})
-			n++
+	slices.Reverse(out.Samples)
+	if n > most { // there are more steps; whether there is anything in them is another question
+		older, err := t.s.o.Journal.List(ctx, journal.Query{Project: jq.Project, Twin: jq.Twin, Kinds: jq.Kinds, Names: jq.Names,
+			Start: q.Start.UnixMilli(), End: jq.Start - 1, Newest: true, Limit: 1})
+		if err != nil {
+			return nil, err
 		}
-		s := out.Samples[n-1]
-		switch {
-		case m.Aggregate == "count":
-			s.Value++
-		case fresh || m.Aggregate != "first":
-			s.Data = jsonValue(e.Data)
-		}
+		out.Truncated = len(older.Entries) > 0
 	}
 	return out, nil
 }
