@@ -20,7 +20,7 @@ func (r *Registry) checkModel(m *pb.Model) (*pb.Model, error) {
 	}
 	m = proto.Clone(m).(*pb.Model)
 	m.Id, m.Title, m.Description, m.Twins = id, "", "", 0
-	if _, err := model.Parse([]byte(m.ThingJson)); err != nil {
+	if err := model.Check([]byte(m.ThingJson)); err != nil {
 		return nil, modelError(err)
 	}
 	return m, r.e.derivations.checkModel(m)

@@ -126,7 +126,7 @@ func Parse(text []byte) (*Model, error) {
 	}
 	var doc document
 	if err := json.Unmarshal(text, &doc); err != nil {
-		return nil, bad("/", "is no Thing Model: %s", strings.TrimPrefix(err.Error(), "json: "))
+		return nil, mistyped("/", err)
 	}
 	if err := doc.check(text); err != nil {
 		return nil, err
@@ -204,7 +204,7 @@ func (m *Model) add(name string, raw json.RawMessage) error {
 	base := "/properties/" + name
 	var x terms
 	if err := json.Unmarshal(raw, &x); err != nil {
-		return bad(base, "%s", strings.TrimPrefix(err.Error(), "json: "))
+		return mistyped(base, err)
 	}
 	if x.Ref != "" {
 		return bad(base+"/tm:ref", "is not followed: write the property out")

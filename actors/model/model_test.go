@@ -163,7 +163,7 @@ func TestParseRefuses(t *testing.T) {
 		{`"a":{"type":"number","pollux:rate":0}`, "", "/properties/a/pollux:rate"},
 		{`"a":{"type":"number","pollux:rate":1e-300}`, "", "/properties/a/pollux:rate"},
 		{`"a":{"type":"number","pollux:stale":-5}`, "", "/properties/a/pollux:stale"},
-		{`"a":{"type":"number","pollux:stale":"x"}`, "", "/properties/a"},
+		{`"a":{"type":"number","pollux:stale":"x"}`, "", "/properties/a/pollux:stale"},
 		{`"a":{"type":"number","pollux:flap":{"changes":1,"seconds":5}}`, "", "/properties/a/pollux:flap/changes"},
 		{`"a":{"type":"number","pollux:flap":{"changes":5}}`, "", "/properties/a/pollux:flap/seconds"},
 		{`"a":{"type":"number","pollux:path":""}`, "", "/properties/a/pollux:path"},
