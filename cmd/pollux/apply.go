@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -222,18 +223,18 @@ func parseRecord(n *yaml.Node, name, project string) (*planLine, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if fields := doc[l.kind]; l.kind == "model" && fields["thing"] != nil {
-		text, err := json.Marshal(fields["thing"])
-		if err != nil {
+		var text strings.Builder
+		if err := writeJSON(&text, fieldOf(n.Content[1], "thing")); err != nil {
 			return nil, fmt.Errorf("%s: %w", l.at, err)
 		}
-		fields["thing_json"] = string(text)
+		fields["thing_json"] = text.String()
 		delete(fields, "thing")
 	}
-	text, err := json.Marshal(doc)
-	if err != nil {
+	var text strings.Builder
+	if err := writeValue(&text, doc); err != nil {
 		return nil, fmt.Errorf("%s: %w", l.at, err)
 	}
-	if err := protojson.Unmarshal(text, l.rec); err != nil {
+	if err := protojson.Unmarshal([]byte(text.String()), l.rec); err != nil {
 		_, why, _ := strings.Cut(strings.ReplaceAll(err.Error(), "\u00a0", " "), "): ") // after the place in the JSON
 		fields := n.Content[1].Content
 		for i := 0; i < len(fields); i += 2 { // the line of the field, where the error names it
@@ -247,6 +248,71 @@ func parseRecord(n *yaml.Node, name, project string) (*planLine, error) {
 		return nil, fmt.Errorf("%s: a %s without an id", l.at, l.kind)
 	}
 	return l, nil
+}
+
+// fieldOf is the value of a mapping's key, which is there.
+func fieldOf(mapping *yaml.Node, key string) *yaml.Node {
+	for i := 0; i < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == key {
+			return mapping.Content[i+1]
+		}
+	}
+	return &yaml.Node{}
+}
+
+// writeJSON writes YAML as JSON, its names in the order of the file and its numbers as they are there: what is exported again reads the same.
+func writeJSON(w *strings.Builder, n *yaml.Node) error {
+	switch {
+	case n.Kind == yaml.AliasNode:
+		return writeJSON(w, n.Alias)
+	case n.Kind == yaml.SequenceNode:
+		return writeEach(w, "[]", n.Content, writeJSON)
+	case n.Kind == yaml.MappingNode && !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return c.Tag == "!!merge" }):
+		names := 0
+		return writeEach(w, "{}", n.Content, func(w *strings.Builder, c *yaml.Node) error {
+			if names++; names%2 == 0 {
+				return writeJSON(w, c)
+			}
+			return writeValue(w, c.Value)
+		})
+	case (n.Tag == "!!int" || n.Tag == "!!float") && json.Valid([]byte(n.Value)):
+		w.WriteString(n.Value)
+		return nil
+	}
+	var value any
+	if err := n.Decode(&value); err != nil {
+		return err
+	}
+	return writeValue(w, value)
+}
+
+// writeValue writes signs such as < as they are: expressions have them.
+func writeValue(w *strings.Builder, value any) error {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(value)
+	w.Write(bytes.TrimSpace(text.Bytes()))
+	return err
+}
+
+// writeEach writes the parts of a list, or by turns the names and values of an object.
+func writeEach(w *strings.Builder, brackets string, parts []*yaml.Node, write func(*strings.Builder, *yaml.Node) error) error {
+	w.WriteByte(brackets[0])
+	for i, c := range parts {
+		switch {
+		case i == 0:
+		case brackets == "{}" && i%2 == 1:
+			w.WriteByte(':')
+		default:
+			w.WriteByte(',')
+		}
+		if err := write(w, c); err != nil {
+			return err
+		}
+	}
+	w.WriteByte(brackets[1])
+	return nil
 }
 
 // namesIn gives a record's id and what it names, complete.
@@ -350,6 +416,9 @@ func (t *applyTally) end(of int) error {
 		parts = append(parts, fmt.Sprintf("%d not tried", rest))
 	}
 	sum := strings.Join(parts, ", ")
+	if sum == "" {
+		sum = "there is no record"
+	}
 	if t.dry {
 		sum = "dry run, nothing is committed: " + sum
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/polluxhq/pollux/drivers/drivertest"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
 const building = `# a house of two rooms
@@ -91,6 +93,8 @@ func TestApplySession(t *testing.T) {
 	many := file("lamps.csv", lamps.String())
 	noID := file("noid.csv", "name,driver\nx,echo\n")
 	column := file("column.csv", "id,colour\nx,red\n")
+	nothing, named := file("nothing.csv", ""), file("named.csv", "id,driver,driver\nx,echo,echo\n")
+	semicolons, latin := file("semicolons.csv", "id;driver\nx;echo\n"), file("latin.csv", "id,driver,labels.name\nlamp-1,echo,B\xfcro\nb\xfcro,echo,\nlamp-2,echo,Büro\n")
 	var log bytes.Buffer
 	for _, line := range [][]string{
 		{"driver", "push", wasm},
@@ -115,6 +119,10 @@ func TestApplySession(t *testing.T) {
 		{"import", "twins", noID},
 		{"import", "twins", column},
 		{"import", "rooms", many},
+		{"import", "twins", nothing},
+		{"import", "twins", named},
+		{"import", "twins", semicolons},
+		{"import", "twins", latin, "--project", "lamps", "--dry-run"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		r := cli(ctx, env, line...)
@@ -143,6 +151,23 @@ func TestApplySession(t *testing.T) {
 		if r := cli(t.Context(), env, rm...); r.code != 0 {
 			t.Errorf("%v: %s", rm, r.err)
 		}
+	}
+}
+
+// TestThingAsWritten: a Thing Model in YAML is the JSON that it was exported from, in its order and with its numbers.
+func TestThingAsWritten(t *testing.T) {
+	const thing = `{"title":"M","@type":"tm:ThingModel","@context":["https://www.w3.org/2022/wot/td/v1.1",{"z":"a: b","a":null}],` +
+		`"properties":{"z":{"type":"number","minimum":1.50,"maximum":1e3,"default":-0},"a":{"type":"string","enum":["no","1.0","2026-01-01","<<"]}},"x:big":12345678901234567890}`
+	var b bytes.Buffer
+	if err := (&app{out: &b}).exportRecord(&pb.ConfigRecord{Record: &pb.ConfigRecord_Model{Model: &pb.Model{Id: "p/m", ThingJson: thing}}}); err != nil {
+		t.Fatal(err)
+	}
+	lines, err := parseConfig(&b, "m.yaml", "p")
+	if err != nil || len(lines) != 1 {
+		t.Fatal(lines, err)
+	}
+	if got := lines[0].rec.GetModel().ThingJson; got != thing {
+		t.Errorf("got  %s\nwant %s", got, thing)
 	}
 }
 

@@ -34,6 +34,9 @@ is that of the file's name (.csv, .json, .ndjson, .parquet), or of --format. FIL
 			if !slices.Contains([]string{"csv", "json", "parquet"}, format) {
 				return usagef("--format %q: want csv, json or parquet, or a FILE that ends so", format)
 			}
+			if len(kinds) > 0 && what != "journal" {
+				return usagef("--kind: is of the journal: --journal is missing")
+			}
 			start, end, err := span.read(time.Now())
 			if err != nil {
 				return err

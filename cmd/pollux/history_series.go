@@ -91,6 +91,10 @@ of its steps. With --by it gives a line per zone, model, driver or value of a la
 }
 
 func seriesTable(w io.Writer, r *pb.QuerySeriesRequest, all *pb.QuerySeriesResponse) {
+	if len(all.Series) == 0 {
+		fmt.Fprintf(w, "no twin of those has numbers of %s in this time\n", printable(r.Property))
+		return
+	}
 	head := []any{"TWIN"}
 	if len(r.GroupBy) > 0 {
 		head = nil

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -91,18 +92,15 @@ func (a *app) importCSV(ctx context.Context, n *node, in io.Reader, name string,
 	r := csv.NewReader(in)
 	r.ReuseRecord, r.FieldsPerRecord = true, -1
 	columns, err := r.Read()
-	if err != nil {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s is empty: its first line names the columns: %s", name, k.columns)
+	} else if err != nil {
 		return fmt.Errorf("%s: the line that names the columns: %w", name, err)
 	}
 	columns = slices.Clone(columns)
 	columns[0] = strings.TrimPrefix(columns[0], "\ufeff") // Excel writes a mark before the first
-	if !slices.Contains(columns, "id") {
-		return fmt.Errorf("%s:1: no column is called id; there are %s", name, strings.Join(columns, ", "))
-	}
-	for _, c := range columns {
-		if err := k.record(c, "", k.empty()); err != nil && errors.Is(err, errColumn) {
-			return fmt.Errorf("%s:1: column %q: want %s", name, c, k.columns)
-		}
+	if err := checkColumns(columns, k); err != nil {
+		return fmt.Errorf("%s:1: %w", name, err)
 	}
 	tally := &applyTally{a: a, dry: dry, count: map[pb.ApplyOutcome]int{}}
 	last := time.Now()
@@ -135,13 +133,17 @@ func (a *app) importCSV(ctx context.Context, n *node, in io.Reader, name string,
 		}
 		rec, err := csvRecord(k, columns, fields)
 		id, refs := namesIn(rec, project)
+		kind := strings.TrimSuffix(k.name, "s")
+		if err != nil && (id == "" || !utf8.ValidString(id)) {
+			kind, id = "line", fmt.Sprint(line)
+		}
 		if h := maphash.String(seed, id); err == nil && seen[h] > 0 {
 			err = fmt.Errorf("it is in line %d already", seen[h])
 		} else if err == nil {
 			seen[h] = line
 		}
 		if err != nil {
-			if err := tally.add(&pb.ApplyResult{Kind: strings.TrimSuffix(k.name, "s"), Id: id, Outcome: pb.ApplyOutcome_APPLY_OUTCOME_REFUSED, Error: err.Error()}, at); err != nil {
+			if err := tally.add(&pb.ApplyResult{Kind: kind, Id: id, Outcome: pb.ApplyOutcome_APPLY_OUTCOME_REFUSED, Error: err.Error()}, at); err != nil {
 				return err
 			}
 			continue
@@ -152,7 +154,7 @@ func (a *app) importCSV(ctx context.Context, n *node, in io.Reader, name string,
 			}
 			clear(made)
 		}
-		made[strings.TrimSuffix(k.name, "s")+"/"+id] = true
+		made[kind+"/"+id] = true
 		group = append(group, &planLine{at: at, id: id, rec: rec, refs: refs})
 	}
 	if err := send(); err != nil {
@@ -183,7 +185,32 @@ func (a *app) importGroup(ctx context.Context, n *node, group []*planLine, tally
 	return nil
 }
 
-var errColumn = errors.New("no such column")
+var (
+	errColumn = errors.New("no such column")
+	errUTF8   = errors.New("is not UTF-8: save the file as UTF-8")
+)
+
+// checkColumns says what is wrong with the line that names the columns.
+func checkColumns(columns []string, k csvKind) error {
+	head := strings.Join(columns, ", ")
+	switch {
+	case !utf8.ValidString(head):
+		return errUTF8
+	case len(columns) == 1 && strings.ContainsAny(head, ";\t"):
+		return fmt.Errorf("there is one column, %q: cells are separated by commas", head)
+	case !slices.Contains(columns, "id"):
+		return fmt.Errorf("no column is called id; there are %s", head)
+	}
+	for i, c := range columns {
+		if err := k.record(c, "", k.empty()); err != nil && errors.Is(err, errColumn) {
+			return fmt.Errorf("column %q: want %s", c, k.columns)
+		}
+		if slices.Contains(columns[:i], c) {
+			return fmt.Errorf("column %q is named twice", c)
+		}
+	}
+	return nil
+}
 
 // csvRecord makes a record of a line. An empty cell is a field that is not set.
 func csvRecord(k csvKind, columns, fields []string) (*pb.ConfigRecord, error) {
@@ -194,7 +221,11 @@ func csvRecord(k csvKind, columns, fields []string) (*pb.ConfigRecord, error) {
 	var first error
 	for i, c := range columns {
 		if value := strings.Clone(fields[i]); value != "" {
-			if err := k.record(c, value, rec); err != nil && first == nil {
+			err := k.record(c, value, rec)
+			if !utf8.ValidString(value) {
+				err = errUTF8
+			}
+			if err != nil && first == nil {
 				first = fmt.Errorf("%s: %w", c, err)
 			}
 		}
