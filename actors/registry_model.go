@@ -20,9 +20,14 @@ func (r *Registry) checkModel(m *pb.Model) (*pb.Model, error) {
 	}
 	m = proto.Clone(m).(*pb.Model)
 	m.Id, m.Title, m.Description, m.Twins = id, "", "", 0
-	if err := model.Check([]byte(m.ThingJson)); err != nil {
+	text, err := model.FromDescription([]byte(m.ThingJson))
+	if err == nil {
+		err = model.Check(text)
+	}
+	if err != nil {
 		return nil, modelError(err)
 	}
+	m.ThingJson = string(text)
 	return m, r.e.derivations.checkModel(m)
 }
 

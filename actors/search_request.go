@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,6 +73,9 @@ func (r *Registry) searchQuery(req *pb.SearchRequest, projects func(string) bool
 		if f.Name == "label" && !strings.Contains(f.Value, "=") {
 			return nil, invalid(fmt.Sprintf("/facets/%d/value", i), "%q is no label; want key=value", f.Value)
 		}
+		if f.Name == "status" && !slices.Contains(statusWords, f.Value) {
+			return nil, invalid(fmt.Sprintf("/facets/%d/value", i), "%q is no status; there are %s", f.Value, strings.Join(statusWords, ", "))
+		}
 		value, err := r.facetValue(req.GetProject(), f)
 		if err != nil {
 			return nil, err
@@ -94,6 +98,9 @@ func (r *Registry) searchQuery(req *pb.SearchRequest, projects func(string) bool
 	}
 	return q, nil
 }
+
+// statusWords are what the status of a twin can be.
+var statusWords = []string{"connected", "connecting", "disconnected", "sleeping", "stopped", "none", "fault"}
 
 // facetValue completes the bare name of a zone, and that of a model that the project has; any other model is the title that a driver gives.
 func (r *Registry) facetValue(project string, f *pb.FacetValue) (string, error) {

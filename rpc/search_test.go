@@ -119,6 +119,7 @@ func TestSearch(t *testing.T) {
 	for what, r := range map[string]*pb.SearchRequest{
 		"did you mean name": {Where: "entry.nmae == 1"},
 		"no label":          {Facets: []*pb.FacetValue{{Name: "label", Value: "room"}}},
+		"no status":         {Facets: []*pb.FacetValue{{Name: "status", Value: "broken"}}},
 		"one corner":        {Within: []*pb.GeoPoint{{Lat: 1, Lon: 2}}},
 		"page_token":        {PageToken: "zzz"},
 		"90":                {Near: &pb.Near{Place: &pb.GeoPoint{Lat: 91}, Metres: 1}},

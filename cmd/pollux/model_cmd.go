@@ -133,7 +133,8 @@ func modelCreate(a *app) *cobra.Command {
 		Use: "create ID --file FILE", Short: "Create a model of a Thing Model", Args: exactly("ID"),
 		Example: `  pollux model create room --file room.json
   echo '{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"Room",
-    "properties":{"temperature":{"type":"number","unit":"Cel"}}}' | pollux model create room --file -`,
+    "properties":{"temperature":{"type":"number","unit":"Cel"}}}' | pollux model create room --file -
+  pollux twin td beamer | pollux model create beamer --file -    of a Thing Description, what is of its one thing left out`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := a.readThingModel(file)
 			if err != nil {

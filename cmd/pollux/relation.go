@@ -252,6 +252,10 @@ each further word is one of
 }
 
 func walked(w io.Writer, at *pb.WalkResponse) {
+	if len(at.Zones)+len(at.Systems)+len(at.Twins) == 0 && at.Twin == nil && at.System == nil && at.Zone == nil {
+		fmt.Fprintln(w, "nothing is there")
+		return
+	}
 	switch {
 	case at.Twin != nil:
 		row(w, "Twin", at.Twin.Id)
