@@ -30,7 +30,10 @@ func (r *Registry) Search(ctx context.Context, req *pb.SearchRequest, projects f
 	if err != nil {
 		return nil, err
 	}
-	res := &pb.SearchResponse{Total: uint64(found.Total), Truncated: found.Truncated, Building: found.Building, Entries: uint64(found.Entries)}
+	res := &pb.SearchResponse{Total: uint64(found.Total), Truncated: found.Truncated, Building: found.Building}
+	if projects == nil { // how many there are of other projects is not for those of one
+		res.Entries = uint64(found.Entries)
+	}
 	for i := range found.Hits {
 		h := &found.Hits[i]
 		hit := &pb.SearchHit{Kind: h.Kind, Id: h.ID, Title: h.Title, Description: h.Detail, Model: h.Model, Driver: h.Driver, Zone: h.Zone,

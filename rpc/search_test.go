@@ -55,6 +55,12 @@ func TestSearch(t *testing.T) {
 	if got := ids(limited, &pb.SearchRequest{Query: "attic"}); got != one+"/attic" {
 		t.Errorf("a key of one project finds %s", got)
 	}
+	// How many there are of other projects is no business of one.
+	for key, told := range map[string]bool{h.admin: true, limited: false} {
+		if res, err := find(key, &pb.SearchRequest{Query: "attic"}); err != nil || (res.Entries > 0) != told {
+			t.Errorf("%v, %v", res, err)
+		}
+	}
 	if _, err := find(limited, &pb.SearchRequest{Query: "attic", Project: two}); connect.CodeOf(err) != connect.CodePermissionDenied {
 		t.Errorf("another project: %v", err)
 	}

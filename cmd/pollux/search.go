@@ -129,7 +129,7 @@ func searchTable(w io.Writer, res *pb.SearchResponse) {
 		fmt.Fprintln(w, "\nThe expression was evaluated on the 20,000 best only: narrow the search by words or other flags.")
 	}
 	if res.Building {
-		fmt.Fprintf(w, "\nThe node is still making its index (%d entries so far): more may be found in a moment.\n", res.Entries)
+		fmt.Fprintln(w, "\nThe node is still making its index: more may be found in a moment.")
 	}
 	for _, f := range res.Facets {
 		fmt.Fprintln(w)

@@ -93,7 +93,7 @@ function Told({ first }: { first: SearchResponse }) {
     <>
       {count(first.total)} found
       {first.truncated && "; the expression was evaluated on the 20,000 best only"}
-      {first.building && `; the node is still making its index: ${count(first.entries)} entries so far`}
+      {first.building && "; the node is still making its index: more may be found in a moment"}
     </>
   );
 }
