@@ -143,6 +143,11 @@ func TestSearch(t *testing.T) {
 	if want := fmt.Sprintf(`"id":"%s/attic"`, one); status != http.StatusOK || !strings.Contains(strings.ReplaceAll(body, " ", ""), want) || !strings.Contains(body, `"facets"`) {
 		t.Errorf("%d %s", status, body)
 	}
+	for query, want := range map[string]string{"within=1,2": "one corner", "within=1,x&within=2,3": "LAT,LON", "within=80,170&within=81,171": `"entries"`} {
+		if status, body, _ := h.get(t, "/v1/search?"+query, h.admin); (status == http.StatusOK) != (want == `"entries"`) || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", query, status, body)
+		}
+	}
 	if status, body, _ := h.get(t, "/v1/search?near=1,2", h.admin); status != http.StatusBadRequest || !strings.Contains(body, "LAT,LON,METRES") {
 		t.Errorf("%d %s", status, body)
 	}

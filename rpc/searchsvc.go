@@ -64,6 +64,7 @@ func searchRoute() restRoute {
 		{name: "kind", text: "twin, model, zone, system, driver, topic, route, schedule, rule, detector or, alone, event.", schema: stringSchema, many: true},
 		{name: "project", text: "Only of this project.", schema: stringSchema},
 		{name: "near", text: "LAT,LON,METRES: only what is within so many metres.", schema: stringSchema},
+		{name: "within", text: "LAT,LON: two corners of a box, or more of a polygon: only what is in it.", schema: stringSchema, many: true},
 		{name: "where", text: "Only where this expression holds (docs/expressions.md).", schema: stringSchema},
 		{name: "facets", text: "Count the facets.", schema: boolSchema}}
 	for _, name := range searchFacets {
@@ -87,19 +88,12 @@ func (c *restCall) search() error {
 		}
 	}
 	if text := c.text("near"); text != "" {
-		parts := strings.Split(text, ",")
-		numbers := make([]float64, 3)
-		for i := range numbers {
-			var err error
-			if len(parts) != 3 {
-				c.wrong("near", "want LAT,LON,METRES")
-				break
-			}
-			if numbers[i], err = strconv.ParseFloat(strings.TrimSpace(parts[i]), 64); err != nil {
-				c.wrong("near", "want LAT,LON,METRES")
-			}
-		}
-		req.Near = &pb.Near{Place: &pb.GeoPoint{Lat: numbers[0], Lon: numbers[1]}, Metres: numbers[2]}
+		x := c.decimals("near", "LAT,LON,METRES", text)
+		req.Near = &pb.Near{Place: &pb.GeoPoint{Lat: x[0], Lon: x[1]}, Metres: x[2]}
+	}
+	for _, text := range c.query["within"] {
+		x := c.decimals("within", "LAT,LON", text)
+		req.Within = append(req.Within, &pb.GeoPoint{Lat: x[0], Lon: x[1]})
 	}
 	res, err := calls(c, rpcv1.SearchServiceSearchProcedure, req, (&searchService{c.s}).Search)
 	if err != nil {
@@ -107,4 +101,21 @@ func (c *restCall) search() error {
 	}
 	c.nextPage(res.NextPageToken)
 	return c.message(http.StatusOK, res)
+}
+
+// decimals reads numbers with commas between, as many as form names.
+func (c *restCall) decimals(name, form, text string) []float64 {
+	parts := strings.Split(text, ",")
+	out := make([]float64, strings.Count(form, ",")+1)
+	for i := range out {
+		var err error
+		if len(parts) == len(out) {
+			out[i], err = strconv.ParseFloat(strings.TrimSpace(parts[i]), 64)
+		}
+		if len(parts) != len(out) || err != nil {
+			c.wrong(name, "want "+form)
+			break
+		}
+	}
+	return out
 }
