@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -22,6 +23,8 @@ import (
 const (
 	// MaxPayload in bytes of one message. Larger things are files, not measurements.
 	MaxPayload = 64 << 10
+	// MaxMessageID in bytes of the id of a message.
+	MaxMessageID = 256
 	// maxJSONDepth of nested arrays and objects.
 	maxJSONDepth = 32
 	// maxAhead in milliseconds is how far a device's clock may be ahead of ours, where its project says nothing else.
@@ -57,7 +60,7 @@ type Ingest struct {
 	// Door that it came through: http, influx, mqtt, connect, pubsub, kafka. Messages are counted by it.
 	Door    string
 	Project string
-	// Twin is its name in the project; or else Alias is the sender's.
+	// Twin is its name in the project, or its id; or else Alias is the sender's.
 	Twin  string
 	Alias *pb.Alias
 	// Topic that a driver is told; empty: PROJECT/TWIN or PROJECT/NETWORK/KEY/VALUE.
@@ -144,7 +147,7 @@ func (e *Engine) check(m *Ingest) (code, reason string) {
 func (m *Ingest) checkTime(now int64, x model.Times) (code, reason string) {
 	switch {
 	case m.Time > now+x.Ahead:
-		return CodeTimeFuture, fmt.Sprintf("its time is %s, %s ahead of ours", when(m.Time), time.Duration(m.Time-now)*time.Millisecond)
+		return CodeTimeFuture, fmt.Sprintf("its time is %s, %s ahead of ours", when(m.Time), about(m.Time-now))
 	case m.Time < now-x.History:
 		return CodeTimeAncient, fmt.Sprintf("its time is %s; what is older than %s is not taken", when(m.Time), days(x.History))
 	case !m.Historical && m.Time < now-x.Age:
@@ -162,15 +165,35 @@ func days(ms int64) string {
 	return d.String()
 }
 
+// about is a span in whole seconds, or days where it is long.
+func about(ms int64) string {
+	if days := ms / (24 * time.Hour.Milliseconds()); days > 1 {
+		return fmt.Sprintf("%d days", days)
+	}
+	return (time.Duration(ms) * time.Millisecond).Round(time.Second).String()
+}
+
 func (m *Ingest) check() (code, reason string) {
 	switch {
 	case len(m.Payload) > MaxPayload:
 		return CodeTooLarge, fmt.Sprintf("%d bytes, %d are allowed", len(m.Payload), MaxPayload)
+	case len(m.ID) > MaxMessageID:
+		return CodeMalformed, fmt.Sprintf("its id has %d bytes, %d are allowed", len(m.ID), MaxMessageID)
+	case !utf8.ValidString(m.ID) || !utf8.ValidString(m.Topic):
+		return CodeMalformed, "its id or topic is no text in UTF-8"
 	case m.Twin == "":
-		if a := m.Alias; a.GetNetwork() == "" || a.GetKey() == "" || a.GetValue() == "" || len(a.Network)+len(a.Key)+len(a.Value) > 512 {
-			return CodeMalformed, "an alias has network, key and value, of at most 512 bytes together"
+		switch a := m.Alias; {
+		case a.GetNetwork() == "" || a.GetKey() == "" || a.GetValue() == "":
+			return CodeMalformed, fmt.Sprintf("an alias has network, key and value: that of its sender is %.100q", a.GetNetwork()+"/"+a.GetKey()+"/"+a.GetValue())
+		case len(a.Network)+len(a.Key)+len(a.Value) > 512:
+			return CodeMalformed, "network, key and value of an alias have at most 512 bytes together"
+		case !utf8.ValidString(a.Network) || !utf8.ValidString(a.Key) || !utf8.ValidString(a.Value):
+			return CodeMalformed, fmt.Sprintf("an alias is text in UTF-8, and its value is %.100q", a.Value)
 		}
-	case !isName(m.Project, 64, false) || !isName(m.Twin, 128, true):
+	case !isName(m.Project, 64, false) || !isName(m.name(), 128, true):
+		if project, name, ok := strings.Cut(m.Twin, "/"); ok && isName(project, 64, false) && isName(name, 128, true) {
+			return CodeForeignProject, fmt.Sprintf("%s is a twin of project %s, and the message came for project %s", name, project, m.Project)
+		}
 		return CodeUnknownTwin, fmt.Sprintf("%.140q is no name of a twin", m.Twin)
 	}
 	if m.JSON {
@@ -286,7 +309,15 @@ func (m *Ingest) twinID() string {
 	if m.Twin == "" {
 		return ""
 	}
-	return m.Project + "/" + m.Twin
+	return m.Project + "/" + m.name()
+}
+
+// name of the twin that the message names, which may be preceded by its own project.
+func (m *Ingest) name() string {
+	if name, ok := strings.CutPrefix(m.Twin, m.Project); ok && strings.HasPrefix(name, "/") {
+		return name[1:]
+	}
+	return m.Twin
 }
 
 // ingestFrom finds the twin of an alias, for a message that is counted already.
@@ -360,7 +391,10 @@ func (x *intaking) taken(r *actorv1.Taken, err error) {
 // refuse lists a message that no twin took.
 func (e *Engine) refuse(m *Ingest, twin, code, reason string, done func(IngestResult)) {
 	x := newRefusal(e.stamp(), m.Project, m.Door, code, reason, m.Payload)
-	x.Twin, x.Alias, x.MessageId = twin, m.Alias, clip(m.ID, MaxHead)
+	x.Twin, x.MessageId = clip(twin, MaxHead), clip(m.ID, MaxHead)
+	if a := m.Alias; a != nil {
+		x.Alias = &pb.Alias{Network: clip(a.Network, MaxHead), Key: clip(a.Key, MaxHead), Value: clip(a.Value, MaxHead)}
+	}
 	if m.Size > 0 {
 		x.Size = uint32(min(m.Size, math.MaxUint32))
 	}
@@ -408,7 +442,7 @@ func CheckJSON(b []byte) (code, reason string) {
 	if wire.Valid(b) {
 		return "", ""
 	}
-	if err := validJSON(b); err != nil {
+	if err := model.ValidJSON(b); err != nil {
 		return CodeMalformed, err.Error()
 	}
 	return "", ""

@@ -119,8 +119,8 @@ func (s *Server) ingestCallBy(p *Principal, r *http.Request, door string) (c *in
 			c.key = r.Header.Get(name)
 		}
 	}
-	if len(c.key) > maxMessageID-8 {
-		return nil, invalid("header.Idempotency-Key", fmt.Sprintf("%d bytes, %d are allowed", len(c.key), maxMessageID-8))
+	if len(c.key) > actors.MaxMessageID-8 {
+		return nil, invalid("header.Idempotency-Key", fmt.Sprintf("%d bytes, %d are allowed", len(c.key), actors.MaxMessageID-8))
 	}
 	return c, s.guard.quorum()
 }
@@ -203,19 +203,26 @@ func unpacked(r *http.Request) (b []byte, code string, err error) {
 
 // unread lists a request that cannot be read at all, and gives the error to answer.
 func (c *ingestCall) unread(b []byte, code string, err error) error {
+	if errors.Is(err, errLines) {
+		code = actors.CodeTooLarge
+	}
 	m := c.like
 	m.Payload = b
 	c.s.o.Client.RefuseIngest(&m, code, err.Error(), func(actors.IngestResult) {})
-	if code == actors.CodeTooLarge {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
 		return err
 	}
 	return invalid("body", err.Error())
 }
 
-// add takes a line; the error says that there are too many.
+// errLines: a request has more lines than one may have.
+var errLines = fmt.Errorf("it has more than %d lines", maxLines)
+
+// add takes a line. The error is errLines.
 func (c *ingestCall) add(l intakeLine) error {
 	if len(c.lines) == maxLines {
-		return fmt.Errorf("more than %d lines", maxLines)
+		return errLines
 	}
 	c.lines = append(c.lines, l)
 	return nil

@@ -100,10 +100,6 @@ func pushedLine(body []byte, like *actors.Ingest, network, attribute string) int
 	if p.Message.MessageID != "" {
 		m.ID = p.Subscription[strings.LastIndexByte(p.Subscription, '/')+1:] + "/" + p.Message.MessageID
 	}
-	if len(m.ID) > maxMessageID {
-		l.bad("messageId has %d bytes, %d are allowed", len(m.ID), maxMessageID)
-		return l
-	}
 	if p.Message.PublishTime != "" {
 		at, err := parseTime(p.Message.PublishTime)
 		if err != nil {

@@ -224,10 +224,7 @@ func (w *wireMessage) into(l *intakeLine) {
 	m := l.m
 	m.Payload = w.Data
 	if w.ID != "" {
-		if m.ID = w.ID; len(w.ID) > maxMessageID {
-			l.bad(`"id" has %d bytes, %d are allowed`, len(w.ID), maxMessageID)
-			return
-		}
+		m.ID = w.ID
 	}
 	if w.Historical != nil {
 		m.Historical = *w.Historical
@@ -241,9 +238,6 @@ func (w *wireMessage) into(l *intakeLine) {
 		m.Time = at
 	}
 }
-
-// maxMessageID in bytes.
-const maxMessageID = 256
 
 // readTime reads milliseconds since 1970, or a time as RFC 3339 has it.
 func readTime(v json.RawMessage) (int64, error) {

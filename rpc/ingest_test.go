@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
@@ -120,6 +122,13 @@ func TestIngestOverHTTP(t *testing.T) {
 			"line 0 retry line 1 unknown_twin "},
 		{"no JSON", p + "/lamp", `{"level":`, nil, 422, "0 1 0 0 0", "line 0 malformed "},
 		{"too deep", p + "/lamp", strings.Repeat("[", 60) + strings.Repeat("]", 60), nil, 422, "0 1 0 0 0", "line 0 too_deep "},
+		{"an id that is too long", p + "/lamp", `[{"data":{"level":1},"id":"` + strings.Repeat("i", 257) + `"},{"level":2}]`, nil, 200, "1 1 0 0 0", "line 0 malformed "},
+		{"an alias that is no text", p + "/lora/eui/%ff", `{"level":1}`, nil, 422, "0 1 0 0 0", "line 0 malformed "},
+		{"a name that is no text", p + "/%ff", `{"level":1}`, nil, 422, "0 1 0 0 0", "line 0 unknown_twin "},
+		{"an id that is no text", p + "/lamp", `{"level":1}`, []string{"Idempotency-Key", "\xff"}, 422, "0 1 0 0 0", "line 0 malformed "},
+		{"long names", p, batch(`{"twin":"`+strings.Repeat("x", 50_000)+`","data":1}`, `{"alias":{"network":"`+strings.Repeat("x", 50_000)+`","key":"k","value":"v"},"data":1}`),
+			nil, 422, "0 2 0 0 0", "line 0 unknown_twin line 1 malformed "},
+		{"whole ids", p, batch(`{"twin":"`+p+`/lamp","data":{"level":1}}`, `{"twin":"elsewhere/lamp","data":{"level":1}}`), nil, 200, "1 1 0 0 0", "line 1 foreign_project "},
 		{"line protocol", p + "/write", "weather,device=d1,site=x level=21.5,text=\"a \\\"b\\\"\",on=t,n=3i 1\n# none\n\nw,twin=lamp level=1\nw level=2\nw,device=other level=1",
 			nil, 200, "1 2 1 0 0", "line 0 time_ancient line 2 malformed line 3 inbox "},
 		{"line protocol by type", p + "?precision=ms", fmt.Sprintf("weather,device=d1 level=23.5 %d", now.UnixMilli()), []string{"Content-Type", "text/plain"}, 200, "1 0 0 0 0", ""},
@@ -172,6 +181,7 @@ func TestIngestBounds(t *testing.T) {
 		"a large body":     {p + "/lamp", strings.Repeat(" ", 2<<20), nil, 413},
 		"nothing":          {p + "/lamp", " ", nil, 400},
 		"too many lines":   {p + "/lamp", strings.Repeat("1\n", 10_001), nil, 400},
+		"too many of them": {p + "/write", strings.Repeat("m,twin=lamp level=1\n", 10_001), nil, 400},
 		"an array's end":   {p + "/lamp", `[{"level":1}`, nil, 400},
 		"an ack":           {p + "/lamp?ack=maybe", `1`, nil, 400},
 		"a time":           {p + "/lamp?time=noon", `1`, nil, 400},
@@ -184,25 +194,28 @@ func TestIngestBounds(t *testing.T) {
 	}
 	// What could not be read at all is counted and listed, too.
 	deadline := time.Now().Add(patience)
-	for h.counted(t, p, "http").Refused < 7 && time.Now().Before(deadline) {
+	for h.counted(t, p, "http").Refused+h.counted(t, p, "influx").Refused < 8 && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)
 	}
-	res, err := h.ingests().ListRefusals(t.Context(), req(&pb.ListRefusalsRequest{Project: p, PageSize: 4}))
+	res, err := h.ingests().ListRefusals(t.Context(), req(&pb.ListRefusalsRequest{Project: p, Door: "http", PageSize: 4}))
 	if err != nil || len(res.Msg.Refusals) != 4 || res.Msg.NextPageToken == "" {
 		t.Fatalf("first page %v, %v", res, err)
 	}
-	res, err = h.ingests().ListRefusals(t.Context(), req(&pb.ListRefusalsRequest{Project: p, PageSize: 4, PageToken: res.Msg.NextPageToken}))
+	res, err = h.ingests().ListRefusals(t.Context(), req(&pb.ListRefusalsRequest{Project: p, Door: "http", PageSize: 4, PageToken: res.Msg.NextPageToken}))
 	if err != nil || len(res.Msg.Refusals) != 3 || res.Msg.NextPageToken != "" {
 		t.Errorf("second page %v, %v", res, err)
 	}
 	res, err = h.ingests().ListRefusals(t.Context(), req(&pb.ListRefusalsRequest{Project: p, Code: "too_large"}))
-	if err != nil || len(res.Msg.Refusals) != 2 || res.Msg.Refusals[0].Twin != p+"/lamp" || res.Msg.Refusals[1].Twin != p+"/lamp" {
-		t.Fatalf("too large %v, %v", res, err)
-	}
-	for _, x := range res.Msg.Refusals { // one of them announced its size, and its body was not read
-		if len(x.Payload) != actors.MaxHead || x.Size <= 1<<20 {
+	whose := map[string]int{}
+	for _, x := range res.Msg.GetRefusals() {
+		whose[x.Door+" "+x.Twin]++
+		// One of them announced its size, and its body was not read.
+		if lines := strings.Contains(x.Reason, "lines"); len(x.Payload) != actors.MaxHead || !lines && x.Size <= 1<<20 {
 			t.Errorf("%d of %d bytes are shown", len(x.Payload), x.Size)
 		}
+	}
+	if err != nil || whose["http "+p+"/lamp"] != 3 || whose["influx "] != 1 || len(whose) != 2 {
+		t.Fatalf("too large: %v of %v, %v", whose, res, err)
 	}
 }
 
@@ -288,6 +301,23 @@ func TestIngestOverConnect(t *testing.T) {
 	}
 	if c := h.counted(t, p, "connect"); c.Stored != 6 || c.Refused != 7 || c.Received != 13 || c.InFlight != 0 {
 		t.Errorf("counted %v", c)
+	}
+	// What is wrong with one message spoils no other; what is wrong with a request ends its stream, which says how far it came.
+	long := msg("lamp", `{"level":1}`)
+	long.Id = strings.Repeat("i", 257)
+	res, err = h.ingests().Ingest(t.Context(), req(&pb.IngestRequest{Project: p, Messages: []*pb.IngestMessage{long, msg(strings.Repeat("t", 200), `{"level":1}`), msg("lamp", `{"level":1}`)}}))
+	if err != nil || res.Msg.Stored != 1 || res.Msg.Refused != 2 {
+		t.Fatalf("%v, %v", res, err)
+	}
+	stream = rpcv1.NewIngestServiceClient(h.h2c(h.admin), h.url).IngestStream(t.Context())
+	for _, r := range []*pb.IngestRequest{{Project: p, Messages: []*pb.IngestMessage{msg("lamp", `{"level":1}`), msg("", "")}}, {Project: "No Project"}} {
+		if err := stream.Send(&pb.IngestStreamRequest{Request: r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err = stream.CloseAndReceive(); connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "request 2 of the stream: project") ||
+		!strings.Contains(err.Error(), "1 were stored, 1 refused") {
+		t.Errorf("a stream with a wrong request: %v", err)
 	}
 }
 

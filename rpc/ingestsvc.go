@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"connectrpc.com/connect"
@@ -26,12 +27,12 @@ func (s *ingestService) Ingest(ctx context.Context, r *connect.Request[pb.Ingest
 
 func (s *ingestService) IngestStream(ctx context.Context, in *connect.ClientStream[pb.IngestStreamRequest]) (*connect.Response[pb.IngestStreamResponse], error) {
 	sums := &pb.IngestResponse{}
-	before := uint32(0)
-	for in.Receive() {
+	before, requests := uint32(0), 1
+	for ; in.Receive(); requests++ {
 		req := in.Msg().GetRequest()
 		res, err := s.s.takeIn(ctx, connectLines(req), req.GetAtomic())
 		if err != nil {
-			return nil, err
+			return nil, inStream(err, requests, sums)
 		}
 		sums.Stored += res.Stored
 		sums.Refused += res.Refused
@@ -47,9 +48,23 @@ func (s *ingestService) IngestStream(ctx context.Context, in *connect.ClientStre
 		before += uint32(len(req.GetMessages()))
 	}
 	if err := in.Err(); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return nil, inStream(err, requests, sums)
 	}
 	return connect.NewResponse(&pb.IngestStreamResponse{Sums: sums}), nil
+}
+
+// inStream says of the error that ends a stream at which request it came, and what became of those before.
+func inStream(err error, request int, before *pb.IngestResponse) error {
+	var ce *connect.Error
+	if err = translate(err); !errors.As(err, &ce) {
+		return err
+	}
+	told := connect.NewError(ce.Code(), fmt.Errorf("request %d of the stream: %s; of the messages before it %d were stored, %d refused, %d are in the inbox, "+
+		"%d were duplicates, %d have to be sent again", request, ce.Message(), before.Stored, before.Refused, before.Inbox, before.Duplicate, before.Retry))
+	for _, d := range ce.Details() {
+		told.AddDetail(d)
+	}
+	return told
 }
 
 // connectLines are the messages of a request. Whether a payload has to be JSON is its twin's affair here.

@@ -85,6 +85,7 @@ func TestRead(t *testing.T) {
 		{`[1,2]`, "ignored:2"}, {`7`, "ignored:1"}, {`{"door":tru}`, "malformed:"}, {``, "malformed:"}, {"{\"a.b\":\"\xff\"}", "malformed:"},
 		{`{"x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, "too_deep:"},
 		{`{"pos":` + strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40) + `}`, "too_deep:"},
+		{strings.Repeat("[", 100) + strings.Repeat("]", 100), "too_deep:"},
 		{`{"a.b":"` + strings.Repeat("[", 100) + `\"["}`, `a.b="` + strings.Repeat("[", 100) + `\"["`},
 	} {
 		m := parse(t, room, "")

@@ -77,6 +77,8 @@ func (m *Message) only(r Refusal, ignored int) {
 	m.Readings, m.Refused, m.Ignored, m.Beyond = m.Readings[:0], []Refusal{r}, ignored, 0
 }
 
+var tooDeep = Refusal{TooDeep, "", fmt.Sprintf("the message is nested deeper than %d", maxDepth)}
+
 func (m *Message) refuse(code, property, format string, args ...any) {
 	if len(m.Refused) == maxRefusals {
 		m.Beyond++
@@ -113,7 +115,11 @@ func (m *Model) Read(payload []byte, sent, now int64, bounds Times) Message {
 func (m *Model) ReadInto(out *Message, payload []byte, sent, now int64, bounds Times) {
 	v, err := wire.Parse(payload)
 	if err != nil {
-		out.refuse(Malformed, "", "the message is no JSON")
+		if err = ValidJSON(payload); err == nil {
+			out.only(tooDeep, 0) // deeper than the codec goes
+		} else {
+			out.refuse(Malformed, "", "%v", err)
+		}
 		return
 	}
 	if m.slots > 0 {
@@ -123,7 +129,7 @@ func (m *Model) ReadInto(out *Message, payload []byte, sent, now int64, bounds T
 	deep := !r.walk(m.root, v, 0)
 	out.found = r.found
 	if deep {
-		out.only(Refusal{TooDeep, "", fmt.Sprintf("the message is nested deeper than %d", maxDepth)}, 0)
+		out.only(tooDeep, 0)
 		return
 	}
 	whole := sent

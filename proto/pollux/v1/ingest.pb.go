@@ -154,7 +154,7 @@ type IngestMessage struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
 	// Goes to history, and changes no current state.
 	Historical bool `protobuf:"varint,5,opt,name=historical,proto3" json:"historical,omitempty"`
-	// By which a message that is sent again is known, among the last 256 of the twin.
+	// By which a message that is sent again is known, among the last 256 of the twin; of 256 bytes at most.
 	Id            string `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1742,16 +1742,16 @@ var File_pollux_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_ingest_proto_rawDesc = "" +
 	"\n" +
-	"\x16pollux/v1/ingest.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/twin.proto\"\xd9\x01\n" +
-	"\rIngestMessage\x12\x1c\n" +
-	"\x04twin\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04twin\x12&\n" +
+	"\x16pollux/v1/ingest.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14pollux/v1/twin.proto\"\xc5\x01\n" +
+	"\rIngestMessage\x12\x12\n" +
+	"\x04twin\x18\x01 \x01(\tR\x04twin\x12&\n" +
 	"\x05alias\x18\x02 \x01(\v2\x10.pollux.v1.AliasR\x05alias\x12\x18\n" +
 	"\apayload\x18\x03 \x01(\fR\apayload\x12.\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1e\n" +
 	"\n" +
 	"historical\x18\x05 \x01(\bR\n" +
-	"historical\x12\x18\n" +
-	"\x02id\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x02id\"\x9e\x01\n" +
+	"historical\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\tR\x02id\"\x9e\x01\n" +
 	"\rIngestRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12?\n" +
 	"\bmessages\x18\x02 \x03(\v2\x18.pollux.v1.IngestMessageB\t\xbaH\x06\x92\x01\x03\x10\x90NR\bmessages\x12\x1a\n" +

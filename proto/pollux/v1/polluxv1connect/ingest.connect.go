@@ -57,7 +57,8 @@ type IngestServiceClient interface {
 	// Ingest takes messages. Each has its own result, and none suffers from another, unless the request is atomic.
 	Ingest(context.Context, *connect.Request[v1.IngestRequest]) (*connect.Response[v1.IngestResponse], error)
 	// IngestStream takes requests as long as they come, and answers with the sums when the client has sent its last one.
-	// Results other than stored are told of the first 1,000.
+	// Results other than stored are told of the first 1,000. A request that is refused whole ends the stream with an error, which says
+	// what became of the messages before it: they stay taken.
 	IngestStream(context.Context) *connect.ClientStreamForClient[v1.IngestStreamRequest, v1.IngestStreamResponse]
 	// GetIngestStatus gives the counters by project and door: received = stored + refused + inbox + duplicate + in flight.
 	GetIngestStatus(context.Context, *connect.Request[v1.GetIngestStatusRequest]) (*connect.Response[v1.GetIngestStatusResponse], error)
@@ -166,7 +167,8 @@ type IngestServiceHandler interface {
 	// Ingest takes messages. Each has its own result, and none suffers from another, unless the request is atomic.
 	Ingest(context.Context, *connect.Request[v1.IngestRequest]) (*connect.Response[v1.IngestResponse], error)
 	// IngestStream takes requests as long as they come, and answers with the sums when the client has sent its last one.
-	// Results other than stored are told of the first 1,000.
+	// Results other than stored are told of the first 1,000. A request that is refused whole ends the stream with an error, which says
+	// what became of the messages before it: they stay taken.
 	IngestStream(context.Context, *connect.ClientStream[v1.IngestStreamRequest]) (*connect.Response[v1.IngestStreamResponse], error)
 	// GetIngestStatus gives the counters by project and door: received = stored + refused + inbox + duplicate + in flight.
 	GetIngestStatus(context.Context, *connect.Request[v1.GetIngestStatusRequest]) (*connect.Response[v1.GetIngestStatusResponse], error)

@@ -56,7 +56,7 @@ export type IngestMessage = Message<"pollux.v1.IngestMessage"> & {
   historical: boolean;
 
   /**
-   * By which a message that is sent again is known, among the last 256 of the twin.
+   * By which a message that is sent again is known, among the last 256 of the twin; of 256 bytes at most.
    *
    * @generated from field: string id = 6;
    */
@@ -967,7 +967,8 @@ export const IngestService: GenService<{
   },
   /**
    * IngestStream takes requests as long as they come, and answers with the sums when the client has sent its last one.
-   * Results other than stored are told of the first 1,000.
+   * Results other than stored are told of the first 1,000. A request that is refused whole ends the stream with an error, which says
+   * what became of the messages before it: they stay taken.
    *
    * @generated from rpc pollux.v1.IngestService.IngestStream
    */

@@ -1,4 +1,4 @@
-package actors
+package model
 
 import (
 	"encoding/json"
@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// validJSON says what is wrong with a text that is no JSON, and where.
-func validJSON(b []byte) error {
+// ValidJSON says what is wrong with a text that is no JSON, and where; nil: it is JSON.
+func ValidJSON(b []byte) error {
 	if len(b) == 0 {
 		return errors.New("no JSON: it is empty")
 	}
