@@ -45,6 +45,7 @@ func TestKafkaSource(t *testing.T) {
 	produce(&kgo.Record{Value: []byte(`{"level":50}`), Headers: []kgo.RecordHeader{{Key: "twin", Value: []byte("a")}}})
 	produce(&kgo.Record{Key: []byte("stranger"), Value: []byte(`{"level":1}`)})
 	produce(&kgo.Record{Value: []byte(`{"level":1}`)})
+	produce(&kgo.Record{Key: []byte{0xff, 0}, Value: []byte(`{"level":1}`)})
 	made, err := n.reg.CreateSource(ctx, &pb.Source{Id: "plant", Url: "kafka://" + strings.Join(k.ListenAddrs(), ",") + "/readings?network=plant&key=serial&group=g"})
 	if err != nil {
 		t.Fatal(err)
@@ -60,12 +61,12 @@ func TestKafkaSource(t *testing.T) {
 		}
 		return res.Groups[0].Topics[0].Partitions[0].Offset
 	}
-	until(t, "the group is at the end", func() bool { return position() == 53 })
+	until(t, "the group is at the end", func() bool { return position() == 54 })
 	check := func(duplicates uint64) {
 		t.Helper()
 		until(t, "the counters, which may be some seconds old, are those of now", func() bool {
 			x := n.counts("kafka")
-			return x.Stored == 51 && x.Inbox == 1 && x.Refused == 1 && x.Duplicate == duplicates && x.InFlight == 0
+			return x.Stored == 51 && x.Inbox == 1 && x.Refused == 2 && x.Duplicate == duplicates && x.InFlight == 0
 		})
 		if v := n.state("default/a").Properties["level"].GetValue().GetNumberValue(); v != 50 {
 			t.Errorf("level is %v", v)
@@ -75,6 +76,15 @@ func TestKafkaSource(t *testing.T) {
 	if m, err := n.reg.Source("plant"); err != nil || m.State.Error != "" {
 		t.Errorf("%v, %v", m, err)
 	}
+
+	// A topic that is not there is told of.
+	if _, err := n.reg.CreateSource(ctx, &pb.Source{Id: "gone", Url: "kafka://" + strings.Join(k.ListenAddrs(), ",") + "/gone"}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the missing topic is told of", func() bool {
+		m, err := n.reg.Source("gone")
+		return err == nil && strings.Contains(m.State.GetError(), "topic gone: UNKNOWN_TOPIC_OR_PARTITION")
+	})
 
 	// The group's position is lost while the source rests: all come again.
 	made.Paused = true
@@ -87,11 +97,15 @@ func TestKafkaSource(t *testing.T) {
 		res, err := q.RequestWith(ctx, c)
 		return err == nil && len(res.Groups) == 1 && res.Groups[0].ErrorCode == 0
 	})
+	until(t, "what was read until the pause is counted", func() bool {
+		m, err := n.reg.Source("plant")
+		return err == nil && m.State.Read == 54
+	})
 	made.Paused = false
 	if _, err = n.reg.UpdateSource(ctx, made); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the group is at the end again", func() bool { return position() == 53 })
+	until(t, "the group is at the end again", func() bool { return position() == 54 })
 	until(t, "all that is known is counted again", func() bool {
 		x := n.counts("kafka")
 		return x.Stored == 51 && x.Duplicate == 52

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -36,6 +38,8 @@ const (
 	maxPoll = 500
 	// tellEvery is how often a source that does well writes its state.
 	tellEvery = 2 * time.Second
+	// lookEvery is how often one to which nothing comes asks whether its topic is there still: a consumer waits for ever for one that is not.
+	lookEvery = 30 * time.Second
 	retryMin  = 500 * time.Millisecond
 	retryMax  = 30 * time.Second
 )
@@ -112,7 +116,8 @@ type run struct {
 
 	state *pb.SourceState
 	told  time.Time
-	news  bool // records were read since
+	news  bool      // records were read since
+	seen  time.Time // the topic was there
 }
 
 func (h *Host) run(life *perslot.Run) error {
@@ -135,6 +140,9 @@ func (h *Host) run(life *perslot.Run) error {
 	defer func() {
 		if r.c != nil {
 			r.c.CloseAllowingRebalance()
+		}
+		if r.news {
+			r.last()
 		}
 	}()
 	for pause := retryMin; ; pause = min(2*pause, retryMax) {
@@ -181,11 +189,27 @@ func (r *run) open() error {
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
+	return r.look()
+}
+
+// look asks whether the topic is there, and may be read. It makes none.
+func (r *run) look() error {
 	ctx, cancel := context.WithTimeout(r.life.Ctx, kafka.Timeout)
 	defer cancel()
-	if err := r.c.Ping(ctx); err != nil {
+	q, t := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
+	name := kafka.Topic(r.u)
+	t.Topic = &name
+	q.Topics = append(q.Topics, t)
+	res, err := q.RequestWith(ctx, r.c)
+	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
+	for _, t := range res.Topics {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			return fmt.Errorf("kafka: topic %s: %w", name, err)
+		}
+	}
+	r.seen = time.Now()
 	return nil
 }
 
@@ -217,6 +241,13 @@ func (r *run) consume() error {
 			}
 		}
 		r.c.AllowRebalance()
+		if len(records) > 0 {
+			r.seen = time.Now()
+		} else if time.Since(r.seen) > lookEvery {
+			if err := r.look(); err != nil {
+				return err
+			}
+		}
 		if err := r.well(len(records)); err != nil {
 			return err
 		}
@@ -326,16 +357,32 @@ func (r *run) failed(err error) error {
 	return r.write()
 }
 
+// last writes how much was read by the end of the run, which may have ended because the record was changed or the node is to stop.
+func (r *run) last() {
+	rec, there, err := r.h.o.Store.Get(TableSources, r.m.Id)
+	if err != nil || !there {
+		return // what is removed has no state
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.life.Ctx), tellEvery)
+	defer cancel()
+	if err := r.commit(ctx, []storage.Guard{r.life.Owner(), {Table: TableSources, Key: r.m.Id, Revision: rec.Revision}}); err != nil {
+		r.h.o.Logger.Debug("last state of a source", "source", r.m.Id, "err", err)
+	}
+}
+
 // write commits the state, if the slot and the record are still those of this run. What cannot be written now is with the next one.
 func (r *run) write() error {
+	ctx, cancel := context.WithTimeout(r.life.Ctx, 10*time.Second)
+	defer cancel()
+	return r.commit(ctx, r.life.Guards())
+}
+
+func (r *run) commit(ctx context.Context, guards []storage.Guard) error {
 	value, err := proto.Marshal(r.state)
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(r.life.Ctx, 10*time.Second)
-	defer cancel()
-	_, err = r.h.o.Store.Commit(ctx, &storage.Txn{Guards: r.life.Guards(),
-		Writes: []storage.Write{{Table: TableStates, Key: r.m.Id, Value: value, Quiet: true}}})
+	_, err = r.h.o.Store.Commit(ctx, &storage.Txn{Guards: guards, Writes: []storage.Write{{Table: TableStates, Key: r.m.Id, Value: value, Quiet: true}}})
 	if errors.Is(err, storage.ErrGuard) {
 		return fmt.Errorf("%w: %w", perslot.ErrMoved, err)
 	}
