@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/polluxhq/pollux/actors/automation"
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -19,6 +20,12 @@ const (
 	journalDesired = "desired" // a property was asked for: {"value", "by", "revision"}
 	journalCommand = "command" // a command ended: {"outcome", "error", "tries"}
 )
+
+// journalQuota is the kind of a project's entries that tell of its quotas; those of alarms are automation.JournalAlarm.
+const journalQuota = "quota"
+
+// journalKinds are all kinds of entries.
+var journalKinds = []string{journalEvent, journalValue, journalQuality, journalDesired, journalCommand, automation.JournalAlarm, journalQuota}
 
 const (
 	// maxJournal bounds the journal entries of one transaction, and maxJournalData one entry's data, in bytes.

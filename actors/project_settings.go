@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,20 +114,30 @@ func (r *Registry) wholeProjectSettings(s *pb.ProjectSettings, p planned) (*pb.P
 	if err := checkPush(s.PubsubPush); err != nil {
 		return nil, err
 	}
+	if err := CheckJournalRetention("/settings/journalRetention", s.JournalRetention); err != nil {
+		return nil, err
+	}
+	return s, checkSampleRetention(s)
+}
+
+// CheckJournalRetention says what is wrong with rules for the journal; field is where they are in their request.
+func CheckJournalRetention(field string, rules []*pb.RetentionRule) error {
 	seen := map[[2]string]bool{}
-	for i, rule := range s.JournalRetention {
-		path, key := fmt.Sprintf("/settings/journalRetention/%d", i), [2]string{rule.Kind, rule.Name}
+	for i, rule := range rules {
+		path, key := fmt.Sprintf("%s/%d", field, i), [2]string{rule.Kind, rule.Name}
 		switch {
+		case rule.Kind != "" && !slices.Contains(journalKinds, rule.Kind):
+			return invalid(path+"/kind", "the journal has no kind %q, but %s", rule.Kind, strings.Join(journalKinds, ", "))
 		case rule.Name != "" && rule.Kind == "":
-			return nil, invalid(path+"/kind", "is missing: a name is of a kind")
+			return invalid(path+"/kind", "is missing: a name is of a kind")
 		case rule.MaxAge.AsDuration() <= 0:
-			return nil, invalid(path+"/maxAge", "must be more than 0")
+			return invalid(path+"/maxAge", "must be more than 0")
 		case seen[key]:
-			return nil, invalid(path, "there is another rule for kind %q and name %q", rule.Kind, rule.Name)
+			return invalid(path, "there is another rule for kind %q and name %q", rule.Kind, rule.Name)
 		}
 		seen[key] = true
 	}
-	return s, checkSampleRetention(s)
+	return nil
 }
 
 func checkSampleRetention(s *pb.ProjectSettings) error {

@@ -165,7 +165,7 @@ func (r *Registry) TellQuota(ctx context.Context, project, resource string, used
 	case limit > 0 && part >= quotaCalm && alarm.GetActive():
 		return nil
 	}
-	text := fmt.Sprintf("the project takes %s of its quota of %s", QuotaText(resource, used), QuotaText(resource, limit))
+	text := fmt.Sprintf("the project takes %s of its quota of %s", quotaText(resource, used), quotaText(resource, limit))
 	switch {
 	case said == "cleared" && !alarm.GetActive(), alarm.GetActive() && alarm.Severity == severity:
 		return nil
@@ -184,23 +184,21 @@ func (r *Registry) TellQuota(ctx context.Context, project, resource string, used
 	if err != nil {
 		return err
 	}
-	_, err = r.store.Commit(ctx, &storage.Txn{Journal: []storage.JournalEntry{{Project: project, Kind: "quota", Name: resource, Time: r.e.nowMS(), Data: data}}})
+	_, err = r.store.Commit(ctx, &storage.Txn{Journal: []storage.JournalEntry{{Project: project, Kind: journalQuota, Name: resource, Time: r.e.nowMS(), Data: data}}})
 	return err
 }
 
-// QuotaText writes a number of a resource, bytes in a unit for eyes.
-func QuotaText(resource string, n uint64) string {
-	if !strings.HasSuffix(resource, "_bytes") {
+// quotaText writes a number of a resource, bytes in a unit for eyes.
+func quotaText(resource string, n uint64) string {
+	what, bytes := map[string]string{QuotaJournalBytes: "journal", QuotaTopicBytes: "topics"}[resource]
+	if !bytes {
 		return fmt.Sprintf("%d %s", n, resource)
 	}
-	what := strings.TrimSuffix(resource, "_bytes")
-	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
-		if n < 10<<10 || unit == "GiB" {
-			return fmt.Sprintf("%d %s of %s", n, unit, what)
-		}
+	unit := 0
+	for ; n >= 10<<10 && unit < 3; unit++ {
 		n >>= 10
 	}
-	return ""
+	return fmt.Sprintf("%d %s of %s", n, []string{"B", "KiB", "MiB", "GiB"}[unit], what)
 }
 
 // QuotaWarnings are the texts of the quotas' alarms whose reason is there, of the projects that the caller may see.

@@ -76,6 +76,8 @@ func (h *historyService) PreviewRetention(ctx context.Context, r *connect.Reques
 			return nil, err
 		}
 		list, samples = settings.JournalRetention, settings.SampleRetention
+	} else if err := actors.CheckJournalRetention("/rules", list); err != nil {
+		return nil, err
 	}
 	o.Journal.CatchUp(ctx, journalPatience)
 	c, kinds, err := o.Journal.Expired(ctx, r.Msg.Project, JournalRules(list, o.Retention), time.Now(), false)

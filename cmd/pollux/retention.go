@@ -241,7 +241,7 @@ func quotaText(resource string, n uint64) string {
 	if !strings.HasSuffix(resource, "_bytes") {
 		return strconv.FormatUint(n, 10)
 	}
-	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	return bytesText(n)
 }
 
 // retentionRules reads rules: KIND[/NAME]=AGE of the journal, where the kind `all` is every kind, and

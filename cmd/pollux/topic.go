@@ -40,17 +40,17 @@ type topicFlags struct {
 	title    string
 	age      time.Duration
 	messages uint64
-	bytes    uint64
+	bytes    string
 }
 
 func (f *topicFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.title, "title", "", "name for people")
 	cmd.Flags().DurationVar(&f.age, "max-age", 0, "keep messages for this `LONG`, such as 36h (7 days where it is not given)")
 	cmd.Flags().Uint64Var(&f.messages, "max-messages", 0, "keep so many messages (1,000,000 where it is not given)")
-	cmd.Flags().Uint64Var(&f.bytes, "max-bytes", 0, "keep so many bytes (1 GiB where it is not given)")
+	cmd.Flags().StringVar(&f.bytes, "max-bytes", "", "keep this `SIZE`, such as 100MiB (1 GiB where it is not given)")
 }
 
-func (f *topicFlags) into(cmd *cobra.Command, t *pb.Topic) {
+func (f *topicFlags) into(cmd *cobra.Command, t *pb.Topic) error {
 	if cmd.Flags().Changed("title") {
 		t.Title = f.title
 	}
@@ -61,8 +61,13 @@ func (f *topicFlags) into(cmd *cobra.Command, t *pb.Topic) {
 		t.MaxMessages = f.messages
 	}
 	if cmd.Flags().Changed("max-bytes") {
-		t.MaxBytes = f.bytes
+		n, err := bytesOf(f.bytes)
+		if err != nil {
+			return usagef("--max-bytes %s: want bytes, or a SIZE such as 100MiB", f.bytes)
+		}
+		t.MaxBytes = n
 	}
+	return nil
 }
 
 func topicCreate(a *app) *cobra.Command {
@@ -77,7 +82,9 @@ func topicCreate(a *app) *cobra.Command {
 				return err
 			}
 			t := &pb.Topic{Id: args[0]}
-			f.into(cmd, t)
+			if err := f.into(cmd, t); err != nil {
+				return err
+			}
 			res, err := n.topics.CreateTopic(cmd.Context(), req(&pb.CreateTopicRequest{Topic: t}))
 			if err != nil {
 				return err
@@ -105,7 +112,9 @@ func topicUpdate(a *app) *cobra.Command {
 				return err
 			}
 			t := old.Msg.Topic
-			f.into(cmd, t)
+			if err := f.into(cmd, t); err != nil {
+				return err
+			}
 			t.State = nil
 			res, err := n.topics.UpdateTopic(cmd.Context(), req(&pb.UpdateTopicRequest{Topic: t}))
 			if err != nil {
