@@ -1,10 +1,12 @@
 package actors
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"time"
 
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
 
@@ -97,3 +99,23 @@ func (m *absorbing) run(t *twin) {
 		m.done <- r
 	})
 }
+
+// Crowd has messages of a twin of this node wait for a topic, with so many bytes together as far as the outbox counts them.
+func (e *Engine) Crowd(id, topic string, bytes int) {
+	const each = 32 << 10
+	slot := e.slotOf(id)
+	var all []outgoing
+	for i := range bytes / each {
+		key := fmt.Sprintf("%s%s\x00crowd%06d", slotKey(slot), id, i)
+		all = append(all, outgoing{slot: slot, own: e.owned[slot].Load(), key: key, topic: topic, size: each,
+			m: &pb.TopicMessage{Key: id, Id: key, Payload: []byte(`{}`)}})
+	}
+	e.outbox.mu.Lock()
+	defer e.outbox.mu.Unlock()
+	for _, x := range all {
+		e.outbox.take(x)
+	}
+}
+
+// MaxOutboxBytes are what may wait on a node.
+const MaxOutboxBytes = maxOutboxBytes

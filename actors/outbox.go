@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -31,9 +32,10 @@ const (
 	// there is room for others however long one destination does not answer. More is dropped and counted. What a lost node left comes on top.
 	maxOutbox      = 100_000
 	maxOutboxBytes = 64 << 20
-	// outboxBatch is how many messages go to a topic in one publication, and outboxBytes what they have together.
+	// outboxBatch is how many messages a lane brings at once, of a topic's topicBatch: one publication, with outboxBytes at most.
 	outboxBatch = 200
-	outboxBytes = 128 << 10
+	topicBatch  = 1000
+	outboxBytes = 192 << 10
 	// cleanBatch is how many records of what arrived go in one transaction.
 	cleanBatch = 500
 	// outboxPatience is how long a destination may take for a publication before it is tried again.
@@ -71,7 +73,9 @@ type outbox struct {
 	spent    []string
 	spending map[string]struct{}
 	failing  int // lanes whose last try failed
-	rescan   bool
+	// behind are the topics' lanes that are so long that what leads there has to wait at its door. Written under mu.
+	behind atomic.Int32
+	rescan bool
 	// unread, where not nil, is closed once the records of slots that came are read: before that nothing of theirs leaves.
 	unread chan struct{}
 }
@@ -337,8 +341,17 @@ func (t *twin) post(to, by string, payload []byte, at int64, refused string) {
 	value := outgoingValue(to, m, refused)
 	s.outgoing = append(s.outgoing, outgoing{slot: t.en.slot, own: t.own, key: key, topic: to, m: m, why: refused, value: value})
 	s.outgoingBytes += len(key) + len(value)
+	t.tells(to)
 	t.changed()   // the next life's numbers begin behind this one's
 	t.dirtyAt = 0 // somebody may wait for it
+}
+
+// tells notes a topic that the twin tells something, for its frames to wait where that topic is behind: the first, or one that is behind.
+func (t *twin) tells(to string) {
+	if p, o := t.en.tells.Load(), t.e.outbox; isTopic(to) && (p == nil || *p != to && o.isBehind(&to) && !o.isBehind(p)) {
+		told := strings.Clone(to)
+		t.en.tells.Store(&told)
+	}
 }
 
 // nextPost numbers a twin's messages: rising, also over the lives of the twin within a tenure, whatever the clock does.

@@ -38,6 +38,8 @@ type lane struct {
 	bytes int
 	moved time.Time // when messages last left, or the first one came
 	err   error     // of the last try
+	// behind: it is counted in outbox.behind.
+	behind bool
 }
 
 // Lane is what waits for a destination, as operators see it.
@@ -81,6 +83,43 @@ func (o *outbox) enter(x outgoing) {
 	}
 	l.queue = append(l.queue, x)
 	l.bytes += x.size
+	o.measure(l)
+}
+
+// isTopic says whether a lane's destination is a topic, to which the store brings what it has as fast as it can. A topic's id has one slash.
+func isTopic(to string) bool { return strings.Count(to, "/") == 1 }
+
+// measure says whether a topic's lane has three quarters of what room lets it have. From then on messages for twins that tell the topic something
+// wait at their doors, so that none that is acknowledged finds the lane full. The caller holds o.mu.
+func (o *outbox) measure(l *lane) {
+	long := 4*len(l.queue) >= 3*(maxOutbox-len(o.known)-len(o.spending)) || 4*l.bytes >= 3*(maxOutboxBytes-o.bytes)
+	behind := len(l.queue) > 0 && long && isTopic(l.to)
+	switch {
+	case behind && !l.behind:
+		o.behind.Add(1)
+	case !behind && l.behind:
+		o.behind.Add(-1)
+	}
+	l.behind = behind
+}
+
+// isBehind says whether a topic is; nil is none.
+func (o *outbox) isBehind(to *string) bool {
+	if to == nil || o.behind.Load() == 0 {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := o.lanes[*to]
+	return l != nil && l.behind
+}
+
+// most is how many messages a lane brings at once.
+func (l *lane) most() int {
+	if isTopic(l.to) {
+		return min(len(l.queue), topicBatch)
+	}
+	return min(len(l.queue), outboxBatch)
 }
 
 // leave takes messages out that are settled: the first ones, or others where older ones came before them meanwhile. The caller holds o.mu.
@@ -94,6 +133,7 @@ func (o *outbox) leave(l *lane, gone []outgoing) {
 		o.bytes -= x.size
 		l.bytes -= x.size
 	}
+	defer o.measure(l)
 	if first {
 		clear(l.queue[:len(gone)])
 		l.queue = l.queue[len(gone):]
@@ -191,8 +231,8 @@ func (o *outbox) batch(l *lane) []outgoing {
 		unread := o.unread
 		if unread == nil {
 			defer o.mu.Unlock()
-			o.leave(l, o.strangers(l.queue[:min(len(l.queue), outboxBatch)]))
-			return slices.Clone(l.queue[:min(len(l.queue), outboxBatch)])
+			o.leave(l, o.strangers(l.queue[:l.most()]))
+			return slices.Clone(l.queue[:l.most()])
 		}
 		o.mu.Unlock()
 		select {
@@ -264,7 +304,8 @@ func (o *outbox) lanesNow(now time.Time) (s OutboxStats, all []Lane) {
 // writeMetrics names the longest lanes; their number is bounded, that of destinations is not.
 func (o *outbox) writeMetrics(w io.Writer) {
 	s := o.stats(time.Now())
-	fmt.Fprintf(w, "pollux_outbox_messages %d\npollux_outbox_bytes %d\npollux_outbox_lanes %d\npollux_outbox_lanes_held %d\n", s.Messages, s.Bytes, s.Lanes, s.Held)
+	fmt.Fprintf(w, "pollux_outbox_messages %d\npollux_outbox_bytes %d\npollux_outbox_lanes %d\npollux_outbox_lanes_held %d\npollux_outbox_topics_behind %d\n", s.Messages, s.Bytes, s.Lanes, s.Held,
+		o.behind.Load())
 	for _, l := range s.Longest {
 		fmt.Fprintf(w, "pollux_outbox_lane_messages{to=%q} %d\n", l.To, l.Messages)
 	}

@@ -87,3 +87,65 @@ func TestSilentTopic(t *testing.T) {
 		}
 	}
 }
+
+// TestTopicThatIsBehind: when much waits for a topic, messages for twins that tell it something wait at their door, in their order, and those of
+// others do not: none is acknowledged that the topic would not be told.
+func TestTopicThatIsBehind(t *testing.T) {
+	a, _, w := pairBy(t, 20*time.Second)
+	address := func(name string) string { return topic.Target("default/" + name).ID }
+	slow := ownedBy(t, a, "n2", address)
+	here := func(prefix string) string {
+		return prefix + ownedBy(t, a, "n1", func(name string) string { return "default/" + prefix + name })
+	}
+	teller, other := here("teller"), here("other")
+	a.sensors(teller, other)
+	a.stream("default/" + slow)
+	a.stream("default/loud")
+	a.route(&pb.Route{Id: "slow", Topics: []string{slow}, Twins: []string{teller}, Properties: []string{"level"}})
+	a.route(&pb.Route{Id: "loud", Topics: []string{"loud"}, Twins: []string{other}, Properties: []string{"level"}})
+	send := func(twin string, level int) chan actors.IngestResult {
+		got := make(chan actors.IngestResult, 1)
+		a.engine.Ingest(&actors.Ingest{Door: "http", Project: "default", Twin: twin, Payload: fmt.Appendf(nil, `{"level":%d}`, level), Commit: true},
+			func(r actors.IngestResult) { got <- r })
+		return got
+	}
+	stored := func(twin string, level int, got chan actors.IngestResult) {
+		t.Helper()
+		select {
+		case r := <-got:
+			if r.Outcome != pb.IngestOutcome_INGEST_OUTCOME_STORED {
+				t.Fatalf("%s, level %d: %v", twin, level, r)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s, level %d: no answer", twin, level)
+		}
+	}
+	w.silence(cluster.Target{Kind: topic.Kind, ID: address(slow)})
+	stored(teller, 0, send(teller, 0))
+	stored(other, 0, send(other, 0))
+	a.engine.Crowd("default/"+teller, "default/"+slow, actors.MaxOutboxBytes*9/20)
+	var waiting []chan actors.IngestResult
+	for level := 1; level <= 20; level++ {
+		waiting = append(waiting, send(teller, level))
+		stored(other, level, send(other, level))
+	}
+	for i, got := range waiting {
+		select {
+		case r := <-got:
+			t.Errorf("level %d was answered while its topic was behind: %v", i+1, r)
+		default:
+		}
+	}
+	w.silence(cluster.Target{})
+	var want []int
+	for i, got := range waiting {
+		stored(teller, i+1, got)
+		want = append(want, i+1)
+	}
+	want = append([]int{0}, want...)
+	for _, x := range []struct{ topic, twin string }{{slow, teller}, {"loud", other}} {
+		until(t, "the topic has all, in order", func() bool {
+			return slices.Equal(a.levels("default/" + x.topic)["default/"+x.twin], want)
+		})
+	}
+}

@@ -40,6 +40,8 @@ type entry struct {
 	parked            []turn
 	// link and high are the sender and number of the newest frame that was let in. They belong to the shard.
 	link, high uint64
+	// tells is a topic that it has told something; see twin.tells.
+	tells atomic.Pointer[string]
 }
 
 // stop has the shard stop the actor, unless something is on its way to it by then.
@@ -180,6 +182,10 @@ func (s *shard) handle(c actor.Context, m *call) {
 	f, frame := m.env.Message.(*actorv1.Frame)
 	if frame && !en.inOrder(f) {
 		m.refuse(fmt.Errorf("twin %s: behind a frame that waits: %w", m.env.Target.ID, cluster.ErrOverloaded))
+		return
+	}
+	if frame && en != nil && s.e.outbox.isBehind(en.tells.Load()) {
+		m.refuse(fmt.Errorf("twin %s: what is told to the topic %s waits: %w", en.id, *en.tells.Load(), cluster.ErrOverloaded))
 		return
 	}
 	if _, told := m.env.Message.(*actorv1.Notices); en != nil && (en.full(&s.e.o) || told && int(en.tokens.Load()) > s.e.o.TwinQueue/2) {
