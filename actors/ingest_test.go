@@ -420,3 +420,25 @@ func TestBroughtAgainCountsOnce(t *testing.T) {
 		t.Error("nothing crashed")
 	}
 }
+
+// TestRefusedWithoutWaiting: what a twin refuses of a sender that does not wait for the commit has its line, too.
+func TestRefusedWithoutWaiting(t *testing.T) {
+	n := open(t, vfs.NewMem(), 1)
+	n.model("room", thing("Room", roomProperties))
+	n.twin(`{"id":"r","model":"room"}`)
+	answered := make(chan actors.IngestResult, 1)
+	n.engine.Ingest(&actors.Ingest{Door: "http", Project: "default", Twin: "r", Payload: []byte(`{"t":"hot"}`)}, func(r actors.IngestResult) { answered <- r })
+	select {
+	case r := <-answered:
+		if r.Outcome != refused || r.Code != "wrong_type" {
+			t.Fatalf("%+v", r)
+		}
+	case <-time.After(patience):
+		t.Fatal("no answer")
+	}
+	until(t, "the refusal is counted", func() bool { return n.counts("http").Refused == 1 })
+	until(t, "the refusal is listed", func() bool {
+		list, err := n.reg.ListRefusals(&pb.ListRefusalsRequest{Twin: "default/r"}, nil)
+		return err == nil && len(list.Refusals) == 1 && list.Refusals[0].Code == "wrong_type"
+	})
+}
