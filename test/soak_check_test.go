@@ -215,6 +215,11 @@ func (s *soak) explainTopic() {
 		if res, err := n.Topics().ListChannels(s.t.Context(), connect.NewRequest(&pb.ListChannelsRequest{Topic: soakTopic})); err == nil {
 			s.t.Logf("%s says of its readers: %v", n.Name, res.Msg.Channels)
 		}
+		for _, list := range []string{soakTopic + ".dead", "default/route.all.dead"} {
+			if res, err := n.Topics().GetTopic(s.t.Context(), connect.NewRequest(&pb.GetTopicRequest{Id: list})); err == nil {
+				s.t.Logf("%s says of %s: %v", n.Name, list, res.Msg.Topic.State)
+			}
+		}
 		if res, err := n.Get("/metrics"); err == nil {
 			text, _ := io.ReadAll(res.Body)
 			_ = res.Body.Close()

@@ -24,7 +24,10 @@ import (
 	"github.com/polluxhq/pollux/test/load"
 )
 
-var soakFor = flag.Duration("soak", 0, "how long TestSoak sends, with 2,000 devices; 0: some seconds with 300")
+var (
+	soakFor   = flag.Duration("soak", 0, "how long TestSoak sends, with 2,000 devices; 0: some seconds with 300")
+	soakHarms = flag.Duration("soak-harms", 20*time.Second, "how long TestSoak -soak waits before it does the next thing to a node")
+)
 
 const (
 	soakTopic   = "default/readings"
@@ -154,22 +157,25 @@ func (s *soak) harm(ctx context.Context) (faults []string) {
 	}
 	between := 3 * time.Second
 	if *soakFor > 0 {
-		between = 20 * time.Second
+		between = *soakHarms
+	}
+	did := func(what string) {
+		faults = append(faults, fmt.Sprintf("%s at %.1f s", what, time.Since(s.began).Seconds()))
 	}
 	for turn := 0; pause(between); turn++ {
 		n := s.c.Node(rand.IntN(3))
 		switch turn % 3 {
 		case 0:
-			faults = append(faults, "kill -9 "+n.Name)
+			did("kill -9 " + n.Name)
 			n.Kill()
 		case 1:
-			faults = append(faults, "history away")
+			did("history away")
 			s.history.stop(syscall.SIGTERM)
 			pause(between)
 			s.history.start()
 			continue
 		default:
-			faults = append(faults, "stop "+n.Name)
+			did("stop " + n.Name)
 			if err := n.Stop(); err != nil {
 				s.t.Error(err)
 			}
