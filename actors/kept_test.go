@@ -14,6 +14,7 @@ import (
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
 )
 
 // queue sends a command for which nobody waits, and gives its id.
@@ -229,4 +230,18 @@ func TestRestartWithoutADriver(t *testing.T) {
 	if s := n.engine.Stats(); s.Dropped["twin_panic"] != 0 {
 		t.Errorf("dropped %v", s.Dropped)
 	}
+}
+
+// TestStrayWake: a wake record that its twin does not know of, as a transaction of unknown outcome leaves one, is removed.
+func TestStrayWake(t *testing.T) {
+	n := newNode(t)
+	n.sensors("a")
+	if r := n.ingest(&actors.Ingest{Twin: "a", Payload: []byte(`{"level":1}`)}); r.Outcome != stored {
+		t.Fatal(r)
+	}
+	if _, err := n.store.Commit(ctx(t), &storage.Txn{Writes: []storage.Write{actors.TwinWake("default/a", time.Now().UnixMilli())}}); err != nil {
+		t.Fatal(err)
+	}
+	n.engine.LookAtSlots()
+	until(t, "the record is gone", func() bool { return n.records("wake", "") == 0 })
 }

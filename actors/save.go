@@ -127,7 +127,7 @@ func (s *save) settle(r storage.Result) {
 // idle: nothing is under way, waits, or is to be offered again.
 func (s *save) idle() bool {
 	return !s.flying && !s.queued && s.retryAt == 0 && len(s.samples) == 0 && len(s.journal) == 0 && len(s.waiting) == 0 && len(s.outgoing) == 0 &&
-		len(s.held) == 0 && len(s.refusals) == 0
+		len(s.held) == 0 && len(s.refusals) == 0 && len(s.strays) == 0
 }
 
 // saving says whether a transaction is under way or asked for.

@@ -21,3 +21,8 @@ func (e *Engine) LookAtSlots() {
 	}
 	e.waker.gained(all)
 }
+
+// TwinWake is what has a twin woken at a time in milliseconds since 1970.
+func TwinWake(id string, due int64) storage.Write {
+	return storage.Write{Table: tableWakes, Key: wakeKey(cluster.SlotOf(id), id, due), Value: []byte{1}, Quiet: true}
+}
