@@ -68,9 +68,6 @@ of its steps. With --by it gives a line per zone, model, driver or value of a la
 					break
 				}
 			}
-			if len(all.Series) == 0 {
-				a.errorf("no numbers of %s in that time; what is no number is in the journal: pollux history journal --name %[1]s\n", printable(r.Property))
-			}
 			return a.show(all, func(w io.Writer) { seriesTable(w, r, all) })
 		},
 	}
@@ -92,7 +89,7 @@ of its steps. With --by it gives a line per zone, model, driver or value of a la
 
 func seriesTable(w io.Writer, r *pb.QuerySeriesRequest, all *pb.QuerySeriesResponse) {
 	if len(all.Series) == 0 {
-		fmt.Fprintf(w, "no twin of those has numbers of %s in this time\n", printable(r.Property))
+		fmt.Fprintf(w, "no twin of those has numbers of %s in this time; what is no number is in the journal: pollux history journal --name %[1]s\n", printable(r.Property))
 		return
 	}
 	head := []any{"TWIN"}
