@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/storage"
 )
 
 // unowned is an outbox of no node: its messages are of no tenure.
@@ -143,5 +144,21 @@ func TestLanesThatFail(t *testing.T) {
 	o.spend([]outgoing{{key: "a"}})
 	if o.take(outgoing{key: "a", topic: "a"}); len(o.lanes) != 0 {
 		t.Error("what has arrived waits again")
+	}
+}
+
+// TestOutcomeUnknownToALifeThatIsOver: what a life may have committed, and is over before it knows, is read again from the store: nobody else would.
+func TestOutcomeUnknownToALifeThatIsOver(t *testing.T) {
+	for _, x := range []struct {
+		err   error
+		reads bool
+	}{{fmt.Errorf("commit: %w", storage.ErrUnknown), true}, {storage.ErrGuard, false}, {nil, false}} {
+		o := unowned()
+		o.taken = maxTaken // nobody drives
+		s := &save{flying: true, leaving: []outgoing{{key: "a", topic: "default/t"}}}
+		(&saved{err: x.err}).run(&twin{e: &Engine{outbox: o}, mode: modeDead, save: s})
+		if o.rescan != x.reads || o.has("a") != (x.err == nil) {
+			t.Errorf("%v: read again %v, in its lane %v", x.err, o.rescan, o.has("a"))
+		}
 	}
 }

@@ -351,10 +351,13 @@ func (m *saved) run(t *twin) {
 		return
 	}
 	s.flying = false
-	if m.err == nil {
+	switch {
+	case m.err == nil:
 		// Also of a life that is over: where the twin's next one is in the same tenure, the records may have come after those of its slot were read.
 		t.e.outbox.add(s.leaving)
 		s.leaving = nil
+	case t.mode == modeDead && len(s.leaving) > 0 && errors.Is(m.err, storage.ErrUnknown):
+		t.e.outbox.gained(func() {}) // or may have: they are read again
 	}
 	if t.mode == modeDead {
 		return
