@@ -115,6 +115,7 @@ type Broker struct {
 	handshakes    atomic.Int64
 	pending       atomic.Int64 // bytes handed to the handler and not done
 	pendingWills  atomic.Int64
+	willsTaken    chan string  // clients whose session may be settled
 	outbound      atomic.Int64 // bytes that wait for clients to take them
 	largeBuffers  atomic.Int64 // bytes of read buffers beyond the common size
 	quiet         throttle
@@ -176,7 +177,8 @@ func newBroker(o Options, l Limits) *Broker {
 	b := &Broker{
 		handler: o.Handler, anonymous: o.AllowAnonymous, limits: l, tls: o.TLS, log: o.Logger, stop: make(chan struct{}),
 		store: o.Store, cluster: o.Cluster, self: o.Node, incarnation: o.Incarnation, topics: o.Topics, writerGone: make(chan struct{}),
-		conns: map[*session]struct{}{}, sessions: map[*session]struct{}{}, byID: map[string]*session{}, held: map[string]*inbox{},
+		willsTaken: make(chan string, 256),
+		conns:      map[*session]struct{}{}, sessions: map[*session]struct{}{}, byID: map[string]*session{}, held: map[string]*inbox{},
 		audiences: map[string]*audience{}, links: map[string]*link{}, heard: map[string]heard{},
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())

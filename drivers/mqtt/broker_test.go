@@ -386,7 +386,12 @@ func TestRefusals(t *testing.T) {
 		t.Fatalf("got %+v", pk)
 	}
 	new.publish("t", "x", 1, 1)
-	if pk := new.expect(packets.Puback); pk.ReasonCode != 0x99 {
+	if pk := new.expect(packets.Puback); pk.ReasonCode != 0x99 || pk.Properties.ReasonString != "twin: invalid payload" {
+		t.Fatalf("got %+v", pk)
+	}
+	terse := join(t, b, 5, "terse", func(pk *packets.Packet) { pk.Properties.RequestProblemInfoFlag = true })
+	terse.publish("t", "x", 1, 1)
+	if pk := terse.expect(packets.Puback); pk.ReasonCode != 0x99 || pk.Properties.ReasonString != "" {
 		t.Fatalf("got %+v", pk)
 	}
 	new.publish("t", "x", 2, 2)
@@ -395,13 +400,33 @@ func TestRefusals(t *testing.T) {
 	}
 	new.publish("t", "y", 2, 2) // refused: the id is free again, without PUBREL
 	new.expect(packets.Pubrec)
-	if n := b.Stats(); n.Refused["invalid"] != 4 || d.count() != 4 {
+	if n := b.Stats(); n.Refused["invalid"] != 5 || d.count() != 5 {
 		t.Fatalf("%d messages, stats %+v", d.count(), n)
 	}
 	d.set(func() { d.answer = func(*Message) error { return ErrUnowned } })
 	new.publish("t", "x", 1, 1)
 	if pk := new.expect(packets.Puback); pk.ReasonCode != 0x10 {
 		t.Fatalf("got %+v", pk)
+	}
+	long := strings.Repeat("ü", longestReason)
+	d.set(func() { d.answer = func(*Message) error { return fmt.Errorf("%s: %w", long, ErrRefused) } })
+	new.publish("t", "x", 1, 1)
+	why := new.expect(packets.Puback).Properties.ReasonString
+	if len(why) > longestReason || !strings.HasPrefix(long, strings.TrimSuffix(why, "…")) || !strings.HasSuffix(why, "ü…") {
+		t.Fatalf("got %q", why)
+	}
+	name := strings.Repeat("x", maxClientID+1)
+	if ack := plug(t, b).connect(5, name, nil); ack.ReasonCode != packets.ErrClientIdentifierNotValid.Code || !strings.HasPrefix(ack.Properties.ReasonString, "client id of ") {
+		t.Fatalf("got %+v", ack)
+	}
+	for _, alias := range []byte{0, topicAliases + 1} {
+		p := join(t, b, 5, "aliases", nil)
+		if _, err := p.conn.Write([]byte{packets.Publish << 4, 7, 0, 1, 't', 3, 0x23, 0, alias}); err != nil {
+			t.Fatal(err)
+		}
+		if code := p.expectClosed(); code != packets.ErrTopicAliasInvalid.Code {
+			t.Fatalf("alias %d: DISCONNECT with %#x", alias, code)
+		}
 	}
 }
 

@@ -32,6 +32,7 @@ type client struct {
 	id    string
 	place atomic.Pointer[place]
 	here  atomic.Pointer[session] // its connection, where that is to this node
+	will  atomic.Pointer[dueWill] // what this node published last for it while nobody was connected
 
 	// Of the broker's clients lock.
 	revision uint64

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -83,6 +84,12 @@ func checkConnect(pk *packets.Packet) *rejection {
 	return nil
 }
 
+// tellsReasons says whether the client wants reasons in words, and takes packets that are long enough for them.
+func tellsReasons(pk *packets.Packet) bool {
+	p := &pk.Properties
+	return (!p.RequestProblemInfoFlag || p.RequestProblemInfo > 0) && (p.MaximumPacketSize == 0 || p.MaximumPacketSize >= 1024)
+}
+
 // reject says by a CONNACK why not.
 func (s *session) reject(pk *packets.Packet, err error) error {
 	r := &rejection{packets.ErrUnspecifiedError, 3, "unavailable", err}
@@ -94,6 +101,9 @@ func (s *session) reject(pk *packets.Packet, err error) error {
 	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: pk.ProtocolVersion, ReasonCode: r.old}
 	if pk.ProtocolVersion == 5 {
 		ack.ReasonCode = r.code.Code
+		if r.code != packets.ErrBadUsernameOrPassword && tellsReasons(pk) { // not what of them is wrong
+			ack.Properties.ReasonString = strings.ToValidUTF8(r.err.Error(), "")
+		}
 	}
 	s.answer(&ack, (*packets.Packet).ConnackEncode)
 	return r
@@ -128,6 +138,7 @@ func (s *session) enter(pk *packets.Packet) error {
 	s.grant, s.user = grant, string(pk.Connect.Username)
 	s.keepAlive, s.since = time.Duration(pk.Connect.Keepalive)*time.Second, time.Now()
 	s.receiveMax, s.maxPacket = math.MaxUint16, int(pk.Properties.MaximumPacketSize)
+	s.noReasons = !tellsReasons(pk)
 	if pk.Properties.ReceiveMaximum > 0 {
 		s.receiveMax = int(pk.Properties.ReceiveMaximum)
 	}
@@ -297,7 +308,9 @@ func (b *Broker) inherit(s *session, old *actorv1.MqttSession, resumed bool) {
 	}
 	// A delayed will is over with the return of the client, unless the session ends here.
 	if old.Will != nil && (!resumed || !old.Away && old.Will.Delay == 0) {
-		b.publishWill(s.id, old)
+		if w := s.client.will.Load(); w == nil || w.connection != old.Connection {
+			b.publishLostWill(s.id, old)
+		}
 	}
 	if !resumed {
 		b.removeQueue(s.id, old.Birth)
@@ -380,7 +393,7 @@ func (s *session) part(inOrder bool) {
 		case inOrder, b.closing.Load():
 			r.Will = nil // said goodbye; or it is the node that goes, not the device
 		case will.Delay == 0 || r.Expiry == 0:
-			b.publishWill(s.id, r)
+			b.publishLostWill(s.id, r)
 			r.Will = nil
 		}
 	}

@@ -14,18 +14,18 @@ type delivery struct {
 	next    *delivery // behind it in the session's order
 	held    *held     // of QoS 2
 	called  atomic.Bool
+	size    int32
 	ready   bool // answered; the session's lock
-	code    byte
 	first   byte // of its acknowledgement; 0: QoS 0
 	id      uint16
-	size    int
+	reply   *reply
 }
 
 // overhead of a message beside its payload and topic, in bytes, for the limits.
 const overhead = 256
 
 func newDelivery(s *session, p *publish, t *topic) *delivery {
-	d := &delivery{s: s, id: p.id, size: overhead + len(p.payload)}
+	d := &delivery{s: s, id: p.id, size: int32(overhead + len(p.payload))}
 	switch p.qos {
 	case 1:
 		d.first = firstPuback
@@ -44,7 +44,7 @@ func newDelivery(s *session, p *publish, t *topic) *delivery {
 // admit0 counts a message of QoS 0 in. It waits while too many are with the handler, which keeps the client from being
 // read. False: the session ends.
 func (s *session) admit0(d *delivery) bool {
-	if s.full0(d.size) && !s.wait0(d.size) {
+	if s.full0(int(d.size)) && !s.wait0(int(d.size)) {
 		return false
 	}
 	s.pending0.Add(1)
@@ -93,7 +93,7 @@ func (s *session) leave0(d *delivery) {
 func (s *session) admit(d *delivery) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.full(d.size) {
+	for s.full(int(d.size)) {
 		if !s.stalled {
 			s.b.stats.held.Inc()
 		}
@@ -105,7 +105,7 @@ func (s *session) admit(d *delivery) bool {
 		return false
 	}
 	s.unacked++
-	s.unackedBytes += d.size
+	s.unackedBytes += int(d.size)
 	s.b.pending.Add(int64(d.size))
 	if s.tail == nil {
 		s.head = d
@@ -144,9 +144,9 @@ func (d *delivery) done(err error) {
 		}
 		d.s.leave0(d)
 	case err == nil:
-		d.settle(0)
+		d.settle(nil)
 	case refusal != nil:
-		d.settle(refusal.Code)
+		d.settle(&reply{code: refusal.Code, why: err.Error()})
 	default:
 		d.abandon()
 		d.s.b.quiet.log(d.s.b.log, slog.LevelWarn, "mqtt message not taken, its connection is closed", "client", d.s.id,
@@ -155,31 +155,31 @@ func (d *delivery) done(err error) {
 }
 
 // settle answers the message and, for QoS 2, remembers that: in the store, where the session has a queue.
-func (d *delivery) settle(code byte) {
-	if d.held != nil && d.s.keeps && (code < 0x80 || d.s.version < 5) {
+func (d *delivery) settle(r *reply) {
+	if d.held != nil && d.s.keeps && (r == nil || r.code < 0x80 || d.s.version < 5) {
 		d.s.b.writer.add(storage.Write{Table: TableReceived, Key: d.held.key(), Value: []byte{1}, Quiet: true}, func(err error) {
 			if err != nil {
 				d.abandon()
 				return
 			}
-			d.settled(code)
+			d.settled(r)
 		})
 		return
 	}
-	d.settled(code)
+	d.settled(r)
 }
 
-func (d *delivery) settled(code byte) {
+func (d *delivery) settled(r *reply) {
 	if d.held != nil {
-		again, over := d.held.settle(code)
+		again, over := d.held.settle(r)
 		if again != nil {
-			again.answer(code)
+			again.answer(r)
 		}
 		if over {
 			d.s.b.dropInbox(d.s.id, d.held.inbox)
 		}
 	}
-	d.answer(code)
+	d.answer(r)
 }
 
 // abandon closes the connection without an acknowledgement: the client is to send again.
@@ -199,26 +199,38 @@ func (d *delivery) leave() {
 	d.s.b.pending.Add(-int64(d.size))
 	d.s.mu.Lock()
 	d.s.unacked--
-	d.s.unackedBytes -= d.size
+	d.s.unackedBytes -= int(d.size)
 	d.s.mu.Unlock()
 }
 
+// appendReply appends the acknowledgement, with the reason in words where the client wants it.
+func (d *delivery) appendReply(out []byte) []byte {
+	s, r := d.s, d.reply
+	switch {
+	case r == nil:
+		return appendAck(out, d.first, d.id, s.version, 0, "")
+	case s.noReasons:
+		return appendAck(out, d.first, d.id, s.version, r.code, "")
+	}
+	return appendAck(out, d.first, d.id, s.version, r.code, r.why)
+}
+
 // answer marks the message as answered and sends all acknowledgements that are due: in the order of the messages.
-func (d *delivery) answer(code byte) {
+func (d *delivery) answer(r *reply) {
 	s := d.s
 	s.b.pending.Add(-int64(d.size))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d.ready, d.code = true, code
+	d.ready, d.reply = true, r
 	for h := s.head; h != nil && h.ready; h = s.head {
 		s.head = h.next
 		if s.head == nil {
 			s.tail = nil
 		}
 		s.unacked--
-		s.unackedBytes -= h.size
+		s.unackedBytes -= int(h.size)
 		if !s.closing {
-			s.out = appendAck(s.out, h.first, h.id, s.version, h.code)
+			s.out = h.appendReply(s.out)
 		}
 	}
 	if s.stalled {

@@ -153,7 +153,7 @@ func (s *session) pubrecLocked(id uint16, f *flight, refused bool) {
 	switch {
 	case f == nil || f.o.qos != 2:
 		if !s.closing {
-			s.out = appendAck(s.out, firstPubrel|2, id, s.version, packets.ErrPacketIdentifierNotFound.Code)
+			s.out = appendAck(s.out, firstPubrel|2, id, s.version, packets.ErrPacketIdentifierNotFound.Code, "")
 			s.kick()
 		}
 	case refused:
@@ -168,7 +168,7 @@ func (s *session) pubrecLocked(id uint16, f *flight, refused bool) {
 
 func (s *session) pubrelLocked(id uint16) {
 	if !s.closing {
-		s.out = appendAck(s.out, firstPubrel|2, id, s.version, 0)
+		s.out = appendAck(s.out, firstPubrel|2, id, s.version, 0, "")
 		s.kick()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -11,6 +12,7 @@ import (
 
 var (
 	errMalformed = errors.New("malformed packet")
+	errAlias     = errors.New("topic alias out of range")
 	errTooLarge  = errors.New("packet too large")
 	errProtocol  = errors.New("not allowed by the protocol at this point")
 	// errWithWill: the client went, and wants its will published.
@@ -109,9 +111,11 @@ func uvarint(b []byte) (n, used int) {
 // decodeProperties of a PUBLISH of MQTT 5. They do not point into raw: the decoder makes strings of its bytes as they are.
 func decodeProperties(raw []byte) (props packets.Properties, err error) {
 	_, err = props.Decode(packets.Publish, bytes.NewBuffer(bytes.Clone(raw)))
-	if err != nil || len(props.SubscriptionIdentifier) > 0 || !wellFormed([]byte(props.ResponseTopic)) || props.TopicAlias > topicAliases ||
-		(props.TopicAliasFlag && props.TopicAlias == 0) {
+	switch {
+	case err != nil || len(props.SubscriptionIdentifier) > 0 || !wellFormed([]byte(props.ResponseTopic)):
 		return props, errMalformed
+	case props.TopicAliasFlag && (props.TopicAlias == 0 || props.TopicAlias > topicAliases):
+		return props, errAlias
 	}
 	return props, nil
 }
@@ -136,10 +140,28 @@ const (
 	firstDisconnect = packets.Disconnect << 4
 )
 
-// appendAck appends a PUBACK, PUBREC or PUBCOMP; only MQTT 5 has reason codes.
-func appendAck(out []byte, first byte, id uint16, version, code byte) []byte {
-	if version == 5 && code != 0 {
+// reply is what a message's acknowledgement says; nil: it is taken.
+type reply struct {
+	code byte
+	why  string
+}
+
+// longestReason is how long a reason string gets, in bytes: with it the length of the properties takes one byte.
+const longestReason = 120
+
+// appendAck appends a PUBACK, PUBREC or PUBCOMP; only MQTT 5 has reasons. why may be empty.
+func appendAck(out []byte, first byte, id uint16, version, code byte, why string) []byte {
+	switch {
+	case version < 5 || code == 0:
+		return append(out, first, 2, byte(id>>8), byte(id))
+	case why == "":
 		return append(out, first, 3, byte(id>>8), byte(id), code)
 	}
-	return append(out, first, 2, byte(id>>8), byte(id))
+	if len(why) > longestReason {
+		why = strings.ToValidUTF8(why[:longestReason-len("…")], "") + "…"
+	}
+	const reasonString = 0x1f
+	n := len(why)
+	out = append(out, first, byte(7+n), byte(id>>8), byte(id), code, byte(3+n), reasonString, 0, byte(n))
+	return append(out, why...)
 }

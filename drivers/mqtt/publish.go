@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 
@@ -37,7 +38,11 @@ func (s *session) publish(first byte, body []byte) error {
 		}
 		decoded, err := decodeProperties(p.properties)
 		if err != nil {
-			return s.fail("malformed", packets.ErrMalformedProperties.Code, err)
+			code := packets.ErrMalformedProperties.Code
+			if errors.Is(err, errAlias) {
+				code = packets.ErrTopicAliasInvalid.Code
+			}
+			return s.fail("malformed", code, err)
 		}
 		props = &decoded
 	}
@@ -159,6 +164,6 @@ func (s *session) refuse(p *publish, t *topic) error {
 	if !s.admit(d) {
 		return net.ErrClosed
 	}
-	d.answer(r.Code)
+	d.answer(&reply{code: r.Code, why: r.Text})
 	return nil
 }

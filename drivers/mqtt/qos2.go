@@ -45,11 +45,11 @@ func (h *held) key() string { return fmt.Sprintf("%s%04x", h.inbox.prefix, h.id)
 
 // settle says that the message is answered. One refused by MQTT 5's rules is over with that. It gives the delivery that
 // waits for the same answer, or nil, and says whether the inbox is over: of a connection that is, and nothing more is with the handler.
-func (h *held) settle(code byte) (again *delivery, over bool) {
+func (h *held) settle(r *reply) (again *delivery, over bool) {
 	h.inbox.mu.Lock()
 	defer h.inbox.mu.Unlock()
 	h.settled = true
-	if code >= 0x80 && h.from.version == 5 && h.inbox.held[h.id] == h {
+	if r != nil && r.code >= 0x80 && h.from.version == 5 && h.inbox.held[h.id] == h {
 		delete(h.inbox.held, h.id)
 	}
 	return h.again, h.inbox.left && h.inbox.idle()
@@ -112,7 +112,7 @@ func (s *session) again(h *held, p *publish) error {
 	}
 	in.mu.Unlock()
 	if settled {
-		d.answer(0)
+		d.answer(nil)
 	}
 	return nil
 }
@@ -157,7 +157,7 @@ func (s *session) pubcomp(id uint16, code byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closing {
-		s.out = appendAck(s.out, firstPubcomp, id, s.version, code)
+		s.out = appendAck(s.out, firstPubcomp, id, s.version, code, "")
 		s.kick()
 	}
 }

@@ -47,7 +47,8 @@ type session struct {
 	version    byte
 	keepAlive  time.Duration
 	receiveMax int
-	maxPacket  int // of what the client takes, in bytes; 0: any
+	noReasons  bool // the client wants none in words
+	maxPacket  int  // of what the client takes, in bytes; 0: any
 	since      time.Time
 	connection uint64
 	birth      uint64

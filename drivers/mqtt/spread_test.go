@@ -220,6 +220,68 @@ func TestADelayedWillIsNotLost(t *testing.T) {
 	}
 }
 
+func TestAWillThatIsNotTakenIsTriedAgain(t *testing.T) {
+	d := &desk{}
+	tries := 0
+	d.answer = func(*Message) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if tries++; tries < 3 {
+			return errors.New("its slot is moving")
+		}
+		return nil
+	}
+	b := start(t, d, nil)
+	sub := join(t, b, 5, "sub", nil)
+	sub.subscribe(1, 1, "lwt")
+	sub.silent()
+	join(t, b, 5, "lamp", func(pk *packets.Packet) {
+		pk.Properties.SessionExpiryInterval, pk.Properties.SessionExpiryIntervalFlag = 60, true
+		pk.Connect.WillFlag, pk.Connect.WillTopic, pk.Connect.WillPayload, pk.Connect.WillQos = true, "lwt", []byte("off"), 1
+		pk.Connect.WillProperties.WillDelayInterval = 1
+	}).conn.Close()
+	if pk := sub.expect(packets.Publish); string(pk.Payload) != "off" {
+		t.Fatalf("got %+v", pk)
+	}
+	sub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: 1})
+	has := func() bool {
+		r, _, err := b.readSession("lamp")
+		return err == nil && r != nil && r.Will != nil
+	}
+	for d.count() < 3 {
+		if !has() && d.count() < 3 {
+			t.Fatal("the record does not have the will any more, and nobody has taken it")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	eventually(t, "the record to be without it", func() bool { return !has() })
+	sub.silent() // it had the will
+	if n := b.Stats(); n.Wills != 1 || d.count() != 3 {
+		t.Fatalf("stats %+v, %d times tried", n, d.count())
+	}
+}
+
+func TestAWillOutlivesItsPublisher(t *testing.T) {
+	store, first := newStore(t), &desk{hold: true}
+	b := start(t, first, func(o *Options) { o.Store, o.Node, o.Incarnation = store, "n1", 7 })
+	join(t, b, 5, "lamp", func(pk *packets.Packet) {
+		pk.Properties.SessionExpiryInterval, pk.Properties.SessionExpiryIntervalFlag = 60, true
+		pk.Connect.WillFlag, pk.Connect.WillTopic, pk.Connect.WillPayload, pk.Connect.WillQos = true, "lwt", []byte("off"), 1
+		pk.Connect.WillProperties.WillDelayInterval = 1
+	}).conn.Close()
+	eventually(t, "the will to be on its way", func() bool { return first.count() == 1 })
+	if err := b.Close(); err != nil { // nobody has taken it
+		t.Fatal(err)
+	}
+	second := &desk{}
+	b = start(t, second, func(o *Options) { o.Store, o.Node, o.Incarnation = store, "n1", 8 })
+	eventually(t, "the next one to publish it", func() bool { return second.count() == 1 })
+	eventually(t, "the record to be without it", func() bool {
+		r, _, err := b.readSession("lamp")
+		return err == nil && r != nil && r.Will == nil
+	})
+}
+
 func TestAliasesAndPropertiesOfMQTT5(t *testing.T) {
 	d := &desk{}
 	b := start(t, d, nil)

@@ -31,14 +31,18 @@ func (b *Broker) sweep() {
 	b.removeOrphans()
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
-	for n := 1; ; n++ {
+	for n := 0; ; {
 		select {
 		case <-b.stop:
 			return
+		case id := <-b.willsTaken:
+			lives, _ := b.living()
+			b.settled(id, lives)
+			continue
 		case <-t.C:
 			b.sweepOnce()
 		}
-		if n%lookEach == 0 {
+		if n++; n%lookEach == 0 {
 			for _, s := range b.established() {
 				s.look()
 			}
@@ -89,9 +93,13 @@ func (b *Broker) sweepOnce() {
 		if b.closing.Load() {
 			return
 		}
-		if err := b.settle(id, lives); err != nil && !errors.Is(err, storage.ErrGuard) {
-			b.quiet.log(b.log, slog.LevelWarn, "mqtt session not settled yet", "client", id, "error", err)
-		}
+		b.settled(id, lives)
+	}
+}
+
+func (b *Broker) settled(id string, lives map[string]uint64) {
+	if err := b.settle(id, lives); err != nil && !errors.Is(err, storage.ErrGuard) {
+		b.quiet.log(b.log, slog.LevelWarn, "mqtt session not settled yet", "client", id, "error", err)
 	}
 }
 
@@ -107,10 +115,12 @@ func (b *Broker) settle(id string, lives map[string]uint64) error {
 		}
 		r.Away, r.Since = true, nowMillis()
 	}
-	was := &actorv1.MqttSession{Will: r.Will, User: r.User, Key: r.Key, Connection: r.Connection}
 	p := placeOf(r)
-	over, willDue := nowMillis() >= p.expires, r.Will != nil && nowMillis() >= p.willFrom
-	if willDue {
+	over := nowMillis() >= p.expires
+	if r.Will != nil && nowMillis() >= p.willFrom {
+		if !b.willTaken(id, r) {
+			return nil // the record keeps it until then
+		}
 		r.Will = nil
 	}
 	ctx, cancel := b.background()
@@ -123,13 +133,35 @@ func (b *Broker) settle(id string, lives map[string]uint64) error {
 	if err != nil {
 		return err
 	}
-	if willDue {
-		b.publishWill(id, was)
+	if c := b.clients.get(id); c != nil {
+		c.will.Store(nil)
 	}
 	if over {
 		b.removeQueue(id, r.Birth)
 	}
 	return nil
+}
+
+// willTaken says whether the will of a session, which is due, was taken by those whom it is for. It sees to it that it will be, and
+// that the session is settled then.
+func (b *Broker) willTaken(id string, r *actorv1.MqttSession) bool {
+	c := b.clients.get(id)
+	if c == nil {
+		return false // not heard of yet
+	}
+	if w := c.will.Load(); w != nil && w.connection == r.Connection {
+		return w.taken.Load()
+	}
+	w, ok := b.publishWill(id, r, func() {
+		select {
+		case b.willsTaken <- id:
+		default: // the next sweep sees it
+		}
+	})
+	if ok {
+		c.will.Store(w)
+	}
+	return false
 }
 
 // removeQueue removes what was queued for a session that is over, and the packet ids that it had received.

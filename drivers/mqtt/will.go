@@ -3,6 +3,7 @@ package mqtt
 import (
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -24,12 +25,25 @@ func willOf(pk *packets.Packet, client string) *actorv1.MqttWill {
 	return &actorv1.MqttWill{Message: m, Delay: delay}
 }
 
-// publishWill gives the will of a client that was lost to subscribers, then to the handler.
-func (b *Broker) publishWill(id string, r *actorv1.MqttSession) {
+// dueWill is a will on its way to those whom it is for.
+type dueWill struct {
+	b          *Broker
+	client     string
+	connection uint64
+	message    *message // for subscribers
+	out        *Message // for the handler
+	over       func()   // nil: nobody waits for it
+
+	spread, delivered bool // taken there, or refused for good; of the round before while one goes on
+	taken             atomic.Bool
+}
+
+// publishWill gives the will of a client that was lost to subscribers and to the handler, again and again until both have
+// taken or refused it, or the broker closes; over is called then, from any goroutine, if it is not nil. It returns false where too many are on their way.
+func (b *Broker) publishWill(id string, r *actorv1.MqttSession, over func()) (*dueWill, bool) {
 	if b.pendingWills.Add(1) > int64(b.limits.PendingWills) {
 		b.pendingWills.Add(-1)
-		b.stats.droppedWills.Inc()
-		return
+		return nil, false
 	}
 	b.stats.wills.Inc()
 	m := messageOf(r.Will.Message)
@@ -40,23 +54,70 @@ func (b *Broker) publishWill(id string, r *actorv1.MqttSession) {
 	if s := b.connected(id); s != nil && s.connection == r.Connection {
 		grant = s.grant
 	}
-	out := &Message{Client: id, User: r.User, Topic: m.topic, Payload: append([]byte{}, m.payload...), QoS: m.qos, Retain: m.retain, Will: true, Grant: grant}
-	var called atomic.Bool
-	done := joined(2, func(err error) {
-		if !called.CompareAndSwap(false, true) {
-			b.stats.doneTwice.Inc()
+	w := &dueWill{b: b, client: id, connection: r.Connection, message: m, over: over, out: &Message{Client: id, User: r.User, Topic: m.topic,
+		Payload: append([]byte{}, m.payload...), QoS: m.qos, Retain: m.retain, Will: true, Grant: grant}}
+	w.publish()
+	return w, true
+}
+
+// publishLostWill publishes one that no record has any more: this node alone knows of it.
+func (b *Broker) publishLostWill(id string, r *actorv1.MqttSession) {
+	if _, ok := b.publishWill(id, r, nil); !ok {
+		b.stats.droppedWills.Inc()
+	}
+}
+
+// publish is a round: it gives the will to who has not taken it.
+func (w *dueWill) publish() {
+	b := w.b
+	var spread, delivered atomic.Bool
+	spread.Store(w.spread)
+	delivered.Store(w.delivered)
+	done := joined(2, func(error) {
+		w.spread, w.delivered = spread.Load(), delivered.Load()
+		if w.spread && w.delivered {
+			b.pendingWills.Add(-1)
+			w.taken.Store(true)
+			if w.over != nil {
+				w.over()
+			}
 			return
 		}
-		b.pendingWills.Add(-1)
-		if r := refusalOf(err); r != nil {
-			b.stats.refused(r.Label)
-		} else if err != nil {
-			b.stats.refused("unavailable")
-			b.quiet.log(b.log, slog.LevelWarn, "mqtt will not taken", "client", id, "topic", m.topic, "error", err)
-		}
+		time.AfterFunc(sweepEvery, func() {
+			if !b.closing.Load() {
+				w.publish()
+			}
+		})
 	})
-	b.spread(m, b.audienceOf(m.topic), done)
-	b.deliver(out, done)
+	part := func(taken *atomic.Bool) func(error) {
+		var called atomic.Bool
+		return func(err error) {
+			if !called.CompareAndSwap(false, true) {
+				b.stats.doneTwice.Inc()
+				return
+			}
+			if r := refusalOf(err); r != nil {
+				b.stats.refused(r.Label)
+			} else if err != nil {
+				b.quiet.log(b.log, slog.LevelWarn, "mqtt will not taken yet, tried again", "client", w.client, "topic", w.message.topic, "error", err)
+				done(nil)
+				return
+			}
+			taken.Store(true)
+			done(nil)
+		}
+	}
+	if w.spread {
+		done(nil)
+	} else {
+		b.spread(w.message, b.audienceOf(w.message.topic), part(&spread))
+	}
+	if w.delivered {
+		done(nil)
+	} else {
+		out := *w.out
+		b.deliver(&out, part(&delivered))
+	}
 }
 
 // connected gives the client's connection here; nil: there is none.
