@@ -108,7 +108,7 @@ func TestScenarioFeedsTwins(t *testing.T) {
 	}
 
 	// The cluster plays both too: the scenario with its file, and what the node reads out of the history itself.
-	n.Must("sim", "create", "hotel/office", filepath.Join(dir, "office.yaml"), "--model", "room", "--paused")
+	n.Must("sim", "create", "office", filepath.Join(dir, "office.yaml"), "--model", "room", "--paused")
 	n.Must("sim", "speed", "hotel/office", "max")
 	n.Must("sim", "start", "hotel/office")
 	if err := os.WriteFile(replay, []byte("twins: [twin-of-copy]\nevery: 10s\nrepeat: false\nrecord: {twin: room-2, properties: [humidity, occupied], start: "+

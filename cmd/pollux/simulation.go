@@ -119,13 +119,18 @@ func simCreate(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create ID FILE", Short: "Have the cluster play a scenario", Args: exactly("ID", "FILE"),
 		Long: `Gives a scenario to the cluster, which plays it until it is over, paused or removed: one of its nodes does, and another one goes on where that
-fails. The file is as of "pollux sim scenario --help". What it records is read now, and kept with the simulation: a CSV file by this command, the
+fails. The file is as of "pollux sim scenario --help"; its project counts where ID names none. What it records is read now, and kept with the simulation: a CSV file by this command, the
 history of a twin by the node.`,
 		Example: "  pollux sim create office office.yaml --model room\n  pollux sim create week week.yaml --speed 60\n  pollux sim create past office.yaml --from -720h --speed max",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m := &pb.Simulation{Id: args[0]}
 			if err := f.into(cmd, m, args[1]); err != nil {
 				return err
+			}
+			if s, err := scenario.Parse([]byte(m.Scenario)); err != nil {
+				return fmt.Errorf("%s: %w", args[1], err)
+			} else if s.Project != "" && !strings.Contains(m.Id, "/") {
+				m.Id = s.Project + "/" + m.Id
 			}
 			n, err := a.dial()
 			if err != nil {

@@ -169,7 +169,7 @@ type file struct {
 	Twins   []string              `yaml:"twins"`
 	Name    string                `yaml:"name"`
 	Count   int                   `yaml:"count"`
-	Every   Duration              `yaml:"every"`
+	Every   *Duration             `yaml:"every"`
 	Length  Duration              `yaml:"length"`
 	Repeat  *bool                 `yaml:"repeat"`
 	Seed    uint64                `yaml:"seed"`
@@ -206,10 +206,10 @@ func Parse(text []byte) (*Scenario, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	s := &Scenario{Project: f.Project, Every: time.Duration(f.Every), Length: time.Duration(f.Length), Repeat: f.Repeat == nil || *f.Repeat,
+	s := &Scenario{Project: f.Project, Every: 10 * time.Second, Length: time.Duration(f.Length), Repeat: f.Repeat == nil || *f.Repeat,
 		Seed: f.Seed, Values: map[string]*Value{}, Record: f.Record}
-	if s.Every == 0 {
-		s.Every = 10 * time.Second
+	if f.Every != nil {
+		s.Every = time.Duration(*f.Every)
 	}
 	if s.Every < leastEvery {
 		return nil, bad("/every", "%s is less than %s", s.Every, leastEvery)

@@ -248,6 +248,7 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		x + "name: a\ncount: 2":               "/name: \"a\" has no {n}",
 		x + "name: a{n}\ncount: 200000":       "/count: 200000",
 		x + "twins: [a]\nevery: 1us":          "/every: 1µs",
+		x + "twins: [a]\nevery: 0s":           "/every: 0s",
 		x + "twins: [a]\nevery: soon":         "soon",
 		x + "twins: [a]\ncolour: red":         "colour",
 		"twins: [a]\nvalues: {x: {}}":         "/values/x/keys: is missing",
