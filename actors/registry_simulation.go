@@ -224,3 +224,16 @@ func (e *Engine) simulatedTwin(ctx context.Context, id, model string) error {
 	}
 	return err
 }
+
+// simulatedModel is the model by which a twin reads what a simulation sends; empty: it has a driver, or is not there.
+func (e *Engine) simulatedModel(id string) string {
+	t, err := e.registry.GetTwin(id)
+	if err != nil || t.Model == "" {
+		return ""
+	}
+	m, err := e.registry.GetModel(t.Model)
+	if err != nil {
+		return ""
+	}
+	return m.ThingJson
+}

@@ -2,18 +2,12 @@ package rpc
 
 import (
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers/scenario"
@@ -122,116 +116,27 @@ func (s *simulationService) recorded(ctx context.Context, m *pb.Simulation) erro
 	if actors.ProjectOf(twin) != project {
 		return invalid("simulation.scenario", "/record/twin: "+twin+" is in another project than the simulation")
 	}
-	start, end, err := rec.Span(now)
-	if err != nil {
+	if _, _, err := rec.Span(now); err != nil {
 		return invalid("simulation.scenario", "/record: "+err.Error())
 	}
-	h := past{twin: twin, start: start, end: end, columns: rec.Properties, rows: map[int64][]string{}}
-	for i, name := range rec.Properties {
-		if err := s.column(ctx, &h, i, name, time.Duration(rec.Step)); err != nil {
-			return fmt.Errorf("history of %s %s: %w", twin, name, err)
+	twins := &twinService{s.s}
+	m.Csv, err = rec.Read(ctx, twins, twin, func(name string) (string, error) {
+		prop, err := twins.property(ctx, twin, name)
+		if prop.truth {
+			return "boolean", err
 		}
+		return prop.unsampled, err
+	}, now, maxRecorded)
+	switch {
+	case errors.Is(err, scenario.ErrLong):
+		return invalid("simulation.scenario", fmt.Sprintf("/record: %v, %d KiB: give a step, or a shorter time", err, maxRecorded>>10))
+	case errors.Is(err, scenario.ErrKind):
+		return invalid("simulation.scenario", "/record/properties: "+err.Error())
+	case errors.Is(err, scenario.ErrNothing):
+		return fmt.Errorf("%w: %w", err, actors.ErrNotFound)
 	}
-	m.Csv, err = h.csv()
 	return err
 }
 
 // maxRecorded bytes of history in a simulation.
 const maxRecorded = 320 << 10
-
-// past is a part of a twin's past, as a table by time in milliseconds.
-type past struct {
-	twin       string
-	start, end time.Time
-	columns    []string
-	rows       map[int64][]string
-}
-
-func (h *past) put(at int64, column int, text string) {
-	if h.rows[at] == nil {
-		h.rows[at] = make([]string, len(h.columns))
-	}
-	h.rows[at][column] = text
-}
-
-// column reads the past of a property, page by page from the newest back.
-func (s *simulationService) column(ctx context.Context, h *past, i int, name string, step time.Duration) error {
-	twins := &twinService{s.s}
-	prop, err := twins.property(ctx, h.twin, name)
-	if err != nil {
-		return err
-	}
-	q := &pb.QueryHistoryRequest{Id: h.twin, Property: name, Start: timestamppb.New(h.start), End: timestamppb.New(h.end), Limit: 10_000}
-	if step > 0 {
-		q.Step = durationpb.New(step)
-		if prop.unsampled != "" || prop.truth {
-			q.Aggregate = "last"
-		}
-	}
-	found := 0
-	for {
-		res, err := twins.QueryHistory(ctx, connect.NewRequest(q))
-		if err != nil {
-			return err
-		}
-		for _, x := range res.Msg.Samples {
-			text, err := cell(x, prop.truth)
-			if err != nil {
-				return invalid("simulation.scenario", "/record/properties: "+name+" "+err.Error())
-			}
-			h.put(x.Time.AsTime().UnixMilli(), i, text)
-		}
-		if found += len(res.Msg.Samples); found > maxRecorded {
-			return errLongHistory
-		}
-		if q.PageToken = res.Msg.NextPageToken; q.PageToken != "" {
-			continue
-		}
-		if res.Msg.Truncated {
-			return errLongHistory
-		}
-		if found == 0 {
-			return fmt.Errorf("nothing between %s and %s: %w", h.start.Format(time.RFC3339), h.end.Format(time.RFC3339), actors.ErrNotFound)
-		}
-		return nil
-	}
-}
-
-// cell is a sample as a scenario's CSV has it.
-func cell(x *pb.Sample, truth bool) (string, error) {
-	switch v := x.Data.GetKind().(type) {
-	case nil:
-		if truth {
-			return strconv.FormatBool(x.Value != 0), nil
-		}
-		return strconv.FormatFloat(x.Value, 'g', -1, 64), nil
-	case *structpb.Value_StringValue:
-		return v.StringValue, nil
-	case *structpb.Value_BoolValue:
-		return strconv.FormatBool(v.BoolValue), nil
-	case *structpb.Value_NumberValue:
-		return strconv.FormatFloat(v.NumberValue, 'g', -1, 64), nil
-	}
-	return "", errors.New("has values that are no number, text or truth")
-}
-
-var errLongHistory = invalid("simulation.scenario", "/record: more was recorded than a simulation keeps, 320 KiB: give a step, or a shorter time")
-
-// csv gives the table as scenario.ReadCSV reads it, with times since the first one.
-func (h *past) csv() (string, error) {
-	var b strings.Builder
-	w := csv.NewWriter(&b)
-	_ = w.Write(append([]string{"time"}, h.columns...)) // into memory
-	times := make([]int64, 0, len(h.rows))
-	for at := range h.rows {
-		times = append(times, at)
-	}
-	slices.Sort(times)
-	for _, at := range times {
-		_ = w.Write(append([]string{strconv.FormatFloat(float64(at-times[0])/1000, 'f', -1, 64)}, h.rows[at]...))
-	}
-	if w.Flush(); b.Len() > maxRecorded {
-		return "", errLongHistory
-	}
-	return b.String(), nil
-}

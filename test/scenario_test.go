@@ -148,6 +148,50 @@ func TestScenarioFeedsTwins(t *testing.T) {
 	}
 }
 
+// What a model takes from elsewhere in a message, and in another unit, is sent as its devices do: in their unit where the file has the values, and out
+// of the property's unit where they were recorded.
+func TestScenarioSpeaksAsTheModelSays(t *testing.T) {
+	n := harness.Start(t, harness.Options{})
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	n.Must("model", "create", "hotel/meter", "--file", file("meter.json", `{"@context": "https://www.w3.org/2022/wot/td/v1.1", "@type": "tm:ThingModel", "title": "Meter",
+		"properties": {"power": {"type": "number", "unit": "W", "readOnly": true, "pollux:path": "p.kw", "pollux:unit": "kW"},
+			"on": {"type": "boolean", "readOnly": true, "pollux:path": "relay[0]"}, "name": {"type": "string", "readOnly": true}}}`))
+	n.Must("sim", "scenario", file("first.yaml", `{project: hotel, twins: [first], every: 1s, length: 5s, values: {power: {keys: {0s: 2.5}}, on: {keys: {0s: true}}, name: {keys: {0s: one}}}}`),
+		"--create", "hotel/meter", "--speed", "max", "--once")
+	harness.Until(t, 30*time.Second, "its history", func() bool {
+		for _, name := range []string{"power", "on", "name"} {
+			h, err := n.Twins().QueryHistory(t.Context(), connect.NewRequest(&pb.QueryHistoryRequest{Id: "hotel/first", Property: name}))
+			if err != nil || len(h.Msg.Samples) == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	record := "every: 1s\nrepeat: false\nrecord: {twin: first, properties: [power, \"on\", name], start: -2h}\n"
+	n.Must("sim", "scenario", file("second.yaml", "project: hotel\ntwins: [second]\n"+record), "--create", "hotel/meter", "--speed", "max", "--once")
+	n.Must("sim", "create", "third", file("third.yaml", "project: hotel\ntwins: [third]\n"+record), "--model", "meter", "--speed", "max")
+	for _, twin := range []string{"first", "second", "third"} {
+		harness.Until(t, 30*time.Second, twin, func() bool {
+			r, err := n.Twins().GetTwin(t.Context(), connect.NewRequest(&pb.GetTwinRequest{Id: "hotel/" + twin}))
+			if err != nil {
+				return false
+			}
+			p := r.Msg.Twin.State.Properties
+			return p["power"].GetValue().GetNumberValue() == 2500 && p["on"].GetValue().GetBoolValue() && p["name"].GetValue().GetStringValue() == "one"
+		})
+	}
+	if out := n.Must("ingest", "refusals", "--project", "hotel"); strings.Contains(out, "hotel/") {
+		t.Errorf("%s", out)
+	}
+}
+
 // While it runs a scenario is paused, sped up, begun again and ended by lines of standard input.
 func TestScenarioTakesCommands(t *testing.T) {
 	n := harness.Start(t, harness.Options{})

@@ -70,6 +70,7 @@ type Property struct {
 	// Derived is the expression that it is computed by; empty: it is none that is.
 	Derived string
 
+	path       []string // of its value in messages
 	unit, from units.Unit
 	converts   bool // from is another unit than unit
 	measures   bool // unit is set
@@ -242,6 +243,7 @@ func (m *Model) add(name string, raw json.RawMessage) error {
 	if p.Derived != "" {
 		return m.derived(base, p, &x)
 	}
+	p.path = steps
 	n := m.root.at(steps)
 	n.properties = append(n.properties, p)
 	m.Staling = m.Staling || p.Stale > 0
@@ -356,3 +358,22 @@ func quoted(s string) string { return fmt.Sprintf("%.70q", s) }
 
 // Of gives what the model says of a property, or nil.
 func (m *Model) Of(name string) *Property { return m.properties[name] }
+
+// Sent says how devices send a property: where in a message, and how a value gets into their unit; convert is nil where it is in that
+// already. ok is false where no message has it.
+func (m *Model) Sent(name string) (path []string, convert func(float64) float64, ok bool) {
+	p := m.properties[name]
+	if p == nil || p.path == nil {
+		return nil, nil, false
+	}
+	if p.converts {
+		convert = func(x float64) float64 {
+			y, err := units.Convert(x, p.unit, p.from)
+			if err != nil {
+				return x // it is of the same kind: Parse has seen to that
+			}
+			return rounded(y)
+		}
+	}
+	return p.path, convert, true
+}

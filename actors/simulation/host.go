@@ -57,6 +57,8 @@ type Options struct {
 	Ingest func(m *Message, done func(Result))
 	// Make makes a twin of a model where there is none of that id. It blocks until it is committed.
 	Make func(ctx context.Context, id, model string) error
+	// Model gives the Thing Model by which a twin reads messages; empty: it has none, or is not there.
+	Model func(id string) string
 	// Owned gives the record of a slot that this node owns, or nil.
 	Owned   func(cluster.Slot) *cluster.Ownership
 	Node    string

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/polluxhq/pollux/actors/model"
 	"github.com/polluxhq/pollux/drivers/scenario"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -34,7 +35,6 @@ func (r *run) play() (err error) {
 	if r.m.Speed != nil {
 		speed = *r.m.Speed
 	}
-	r.player = scenario.NewPlayer(r.s)
 	r.course = scenario.NewCourse(r.s, int(r.state.Steps), speed) //nolint:gosec // it was one
 	r.state.Length, r.state.Twins, r.state.Ended = durationpb.New(r.s.Length), uint32(len(r.s.Twins)), false
 	if r.m.Model != "" {
@@ -42,6 +42,8 @@ func (r *run) play() (err error) {
 			return err
 		}
 	}
+	Fit(r.s, r.h.o.Model(r.s.Project+"/"+r.s.Twins[0]))
+	r.player = scenario.NewPlayer(r.s)
 	var cancel context.CancelFunc
 	r.stepping, cancel = context.WithCancel(context.WithoutCancel(r.life.Ctx))
 	defer cancel()
@@ -214,4 +216,16 @@ func (r *run) makeTwins() error {
 	close(names)
 	all.Wait()
 	return context.Cause(ctx)
+}
+
+// Fit places the values of a scenario as a Thing Model says; without one it leaves them as they are.
+func Fit(s *scenario.Scenario, thing string) {
+	m, err := model.Parse([]byte(thing))
+	if err != nil {
+		return // of a twin with a driver, or of none
+	}
+	s.Fit(func(property string) (scenario.Place, bool) {
+		path, convert, ok := m.Sent(property)
+		return scenario.Place{Path: path, Convert: convert}, ok
+	})
 }

@@ -44,6 +44,7 @@ func newBench(t *testing.T) *bench {
 	own := &cluster.Ownership{Table: "own", Key: "s", Value: []byte("me")}
 	b.put(storage.Write{Table: "own", Key: "s", Value: own.Value}, storage.Write{Table: simulation.TableStates, Key: b.m.Id, Value: []byte{}})
 	b.host = simulation.New(simulation.Options{Store: b.store, Owned: func(cluster.Slot) *cluster.Ownership { return own }, Node: "n1", Logger: slog.New(slog.DiscardHandler),
+		Model:   func(string) string { return "" },
 		Metrics: metrics.NewSet(), Ingest: func(m *simulation.Message, done func(simulation.Result)) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

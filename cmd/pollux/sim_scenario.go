@@ -14,9 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/polluxhq/pollux/actors/simulation"
 	"github.com/polluxhq/pollux/drivers/scenario"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -50,7 +49,7 @@ A scenario is a file of YAML:
   seed: 7                        the same noise and faults each time
   values:
     temperature:
-      path: /env/temp            where in the message; else the property's name
+      path: /env/temp            where in the message; else by the twins' model
       keys: {0s: 18, 6h: 18, 9h: 21.5, 18h: 21, 24h: 18}
       interpolate: smooth        step, linear, smooth
       noise: 0.1                 standard deviation
@@ -196,29 +195,37 @@ func (r *scenarioRun) recorded(ctx context.Context, dir string) error {
 	return r.s.Recorded(values)
 }
 
+// maxRecord is how much of a twin's history is played, in bytes of CSV.
+const maxRecord = 64 << 20
+
 // history reads the values of the record out of a twin's history.
 func (r *scenarioRun) history(ctx context.Context) (map[string][]scenario.Key, error) {
-	rec := r.s.Record
-	start, end, err := rec.Span(time.Now())
+	twin := r.s.Record.Twin
+	if !strings.Contains(twin, "/") {
+		twin = r.s.Project + "/" + twin
+	}
+	res, err := r.n.twins.GetTwin(ctx, req(&pb.GetTwinRequest{Id: twin}))
+	if err != nil {
+		return nil, fmt.Errorf("record: %s: %w", twin, err)
+	}
+	known := r.n.models(ctx, []*pb.Twin{res.Msg.Twin})[kindText(res.Msg.Twin)]
+	text, err := r.s.Record.Read(ctx, r.n.twins, twin, func(name string) (string, error) {
+		kind, _ := known.properties[name].Type.(string)
+		return kind, nil
+	}, time.Now(), maxRecord)
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
-	out := map[string][]scenario.Key{}
-	for _, name := range rec.Properties {
-		q := &pb.QueryHistoryRequest{Id: rec.Twin, Property: name, Start: timestamppb.New(start), End: timestamppb.New(end), Limit: 100_000}
-		if step := time.Duration(rec.Step); step > 0 {
-			q.Step = durationpb.New(step)
-		}
-		res, err := r.n.twins.QueryHistory(ctx, req(q))
-		if err != nil {
-			return nil, fmt.Errorf("history of %s %s: %w", rec.Twin, name, err)
-		}
-		if len(res.Msg.Samples) == 0 {
-			return nil, fmt.Errorf("history of %s has no %s between %s and %s", rec.Twin, name, start.Format(time.RFC3339), end.Format(time.RFC3339))
-		}
-		for _, x := range res.Msg.Samples {
-			out[name] = append(out[name], scenario.Key{At: x.Time.AsTime().Sub(start), Value: x.Value})
-		}
+	return scenario.ReadCSV(strings.NewReader(text))
+}
+
+// fit has the scenario send what the twins' model says.
+func (r *scenarioRun) fit(ctx context.Context) {
+	res, err := r.n.twins.GetTwin(ctx, req(&pb.GetTwinRequest{Id: r.s.Project + "/" + r.s.Twins[0]}))
+	if err != nil || res.Msg.Twin.Model == "" {
+		return // what is sent says what is wrong
 	}
-	return out, nil
+	if m, err := r.n.modelling.GetModel(ctx, req(&pb.GetModelRequest{Id: res.Msg.Twin.Model})); err == nil {
+		simulation.Fit(r.s, m.Msg.Model.ThingJson)
+	}
 }

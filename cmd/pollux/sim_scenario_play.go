@@ -35,6 +35,7 @@ func (r *scenarioRun) run(ctx context.Context) error {
 			return err
 		}
 	}
+	r.fit(ctx)
 	r.player = scenario.NewPlayer(r.s)
 	r.course = scenario.NewCourse(r.s, 0, r.speed)
 	if !r.paused {

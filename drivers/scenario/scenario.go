@@ -97,9 +97,11 @@ func Ago(text string, now time.Time) (time.Time, error) {
 
 // Value is what one property does.
 type Value struct {
-	// Path of the value in a message, as names; the property's own name where the file gives none.
+	// Path of the value in a message, as names; where the file gives none the property's own name, or what Fit finds.
 	Path []string
-	Keys []Key
+	// given: the file has the path. recorded: the keys are of the record.
+	given, recorded bool
+	Keys            []Key
 	// Interpolate between keys; what is no number steps.
 	Interpolate Interpolation
 	// Noise is the standard deviation of what is added. Spread is how far a twin's own, constant offset may be from 0.
@@ -294,7 +296,7 @@ func (f *fileValue) value(name string, recorded bool) (*Value, error) {
 	}
 	v := &Value{Path: []string{name}, Interpolate: f.Interpolate, Noise: f.Noise, Spread: f.Spread, Round: f.Round, Faults: f.Faults}
 	if f.Path != "" {
-		v.Path = strings.Split(strings.TrimPrefix(f.Path, "/"), "/")
+		v.Path, v.given = strings.Split(strings.TrimPrefix(f.Path, "/"), "/"), true
 	}
 	if slices.Contains(v.Path, "") {
 		return nil, bad(at+"/path", "%q has an empty name", f.Path)
@@ -411,7 +413,7 @@ func (s *Scenario) Recorded(values map[string][]Key) error {
 			s.Values[name] = v
 		}
 		if len(v.Keys) == 0 {
-			v.Keys = keys
+			v.Keys, v.recorded = keys, true
 		}
 		if err := v.checkKeys("/record/" + name); err != nil {
 			return err
@@ -423,4 +425,30 @@ func (s *Scenario) Recorded(values map[string][]Key) error {
 		}
 	}
 	return s.end()
+}
+
+// Place is where devices send a property, and how its value gets into the unit that they send; Convert nil: it is in that unit.
+type Place struct {
+	Path    []string
+	Convert func(float64) float64
+}
+
+// Fit places the values for which the file gives no path as the twins' model says; ok is false of what it does not know. Recorded numbers are in the
+// property's unit and are converted; keys are what a device sends. It is called once, after Recorded.
+func (s *Scenario) Fit(of func(property string) (p Place, ok bool)) {
+	for name, v := range s.Values {
+		p, ok := of(name)
+		if !ok || v.given || len(p.Path) == 0 {
+			continue
+		}
+		v.Path = p.Path
+		if !v.recorded || p.Convert == nil {
+			continue
+		}
+		for i, k := range v.Keys {
+			if x, ok := k.Value.(float64); ok {
+				v.Keys[i].Value = p.Convert(x)
+			}
+		}
+	}
 }
