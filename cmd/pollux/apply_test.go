@@ -95,6 +95,10 @@ func TestApplySession(t *testing.T) {
 	column := file("column.csv", "id,colour\nx,red\n")
 	nothing, named := file("nothing.csv", ""), file("named.csv", "id,driver,driver\nx,echo,echo\n")
 	semicolons, latin := file("semicolons.csv", "id;driver\nx;echo\n"), file("latin.csv", "id,driver,labels.name\nlamp-1,echo,B\xfcro\nb\xfcro,echo,\nlamp-2,echo,Büro\n")
+	items := file("items.yaml", "- {id: lamp-y1, driver: echo, labels: {floor: 3}, settings: {topic: y1, greeting: \"12\"}, aliases: ['bus:addr:9001', 'bus:addr:9002']}\n"+
+		"- {id: lamp-y2, driver: echo, colour: red}\n- lamp\n- {driver: echo}\n- id: lamp-y3\n  driver: [echo]\n- {id: lamp-y4, driver: nope}\n- {id: lamp-y1, driver: echo}\n")
+	mapping, damaged := file("mapping.yaml", "twin: {id: x}\n"), file("damaged.yaml", "- {id: x\n")
+	others := file("aliases.csv", "network,key,value,twin\nbus,addr,9003,lamp-000\nbus,addr,9001,lamp-000\nbus,addr,0,lamp-000\nbus,addr,9004,nobody\nbus,addr,,lamp-000\nbus,addr,9005,conf/meter\nbus,addr,9003,lamp-001\n")
 	var log bytes.Buffer
 	for _, line := range [][]string{
 		{"driver", "push", wasm},
@@ -123,6 +127,13 @@ func TestApplySession(t *testing.T) {
 		{"import", "twins", named},
 		{"import", "twins", semicolons},
 		{"import", "twins", latin, "--project", "lamps", "--dry-run"},
+		{"import", "twins", items, "--project", "lamps"},
+		{"twin", "get", "lamps/lamp-y1"},
+		{"import", "zones", mapping},
+		{"import", "zones", damaged},
+		{"import", "aliases", others, "--project", "lamps", "--dry-run"},
+		{"import", "aliases", others, "--project", "lamps", "-o", "json"},
+		{"alias", "list", "--project", "lamps", "--text", "lamp-000"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		r := cli(ctx, env, line...)
@@ -147,7 +158,7 @@ func TestApplySession(t *testing.T) {
 			t.Fatal(r.err)
 		}
 	}
-	for _, rm := range [][]string{{"topic", "route", "rm", "conf/all"}, {"topic", "rm", "conf/changes"}, {"twin", "rm", "conf/hall-lamp"}, {"twin", "rm", "conf/meter"}, {"model", "rm", "conf/meter"}, {"zone", "rm", "conf/hall"}, {"zone", "rm", "conf/house"}, {"driver", "rm", "echo@1.0.0"}} {
+	for _, rm := range [][]string{{"twin", "rm", "lamps/lamp-y1"}, {"topic", "route", "rm", "conf/all"}, {"topic", "rm", "conf/changes"}, {"twin", "rm", "conf/hall-lamp"}, {"twin", "rm", "conf/meter"}, {"model", "rm", "conf/meter"}, {"zone", "rm", "conf/hall"}, {"zone", "rm", "conf/house"}, {"driver", "rm", "echo@1.0.0"}} {
 		if r := cli(t.Context(), env, rm...); r.code != 0 {
 			t.Errorf("%v: %s", rm, r.err)
 		}

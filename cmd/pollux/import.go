@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,9 +22,9 @@ import (
 func importCommand(a *app) *cobra.Command {
 	cmd := group(a.client(&cobra.Command{
 		Use:   "import",
-		Short: "Make twins, zones or systems of a CSV file's lines",
+		Short: "Make twins, zones, systems or aliases of a list, CSV or YAML",
 		Example: `  pollux import twins lamps.csv --dry-run
-  pollux import zones rooms.csv`,
+  pollux import zones rooms.yaml`,
 	}))
 	for _, k := range importKinds {
 		cmd.AddCommand(importKind(a, k))
@@ -33,33 +32,42 @@ func importCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// csvKind says how a line becomes a record.
-type csvKind struct {
-	name, columns, example string
-	record                 func(column, value string, rec *pb.ConfigRecord) error
-	empty                  func() *pb.ConfigRecord
+// listKind says how an item of a list becomes a record.
+type listKind struct {
+	name, one, columns, example string
+	must                        []string // columns without which there is no record
+	record                      func(column, value string, rec *pb.ConfigRecord) error
+	empty                       func() *pb.ConfigRecord
+	names                       func(rec *pb.ConfigRecord, project string) (id string, refs []string)
+	send                        func(ctx context.Context, a *app, n *node, group []*planLine, tally *applyTally, project string, dry bool) error
 }
 
-var importKinds = []csvKind{
-	{"twins", `id, driver or model, uri, zone, via, selector, stopped, labels.NAME, settings.NAME, aliases (NETWORK:KEY:VALUE, several with
-";" between)`, "id,driver,uri,labels.floor,settings.password\nbeamer-1,pjlink,tcp://10.0.0.7:4352,2,secret", twinColumn,
-		func() *pb.ConfigRecord { return &pb.ConfigRecord{Record: &pb.ConfigRecord_Twin{Twin: &pb.Twin{}}} }},
-	{"zones", "id, parent, kind, title", "id,parent,kind,title\nhq,,building,Headquarters\naula,hq,room,Great hall", zoneColumn,
-		func() *pb.ConfigRecord { return &pb.ConfigRecord{Record: &pb.ConfigRecord_Zone{Zone: &pb.Zone{}}} }},
-	{"systems", `id, title, zone, members (NAME=TWIN, several with ";" between)`, "id,zone,members\nroom1,aula,Display_1=beamer-1;Lights_1=lamp1",
-		systemColumn, func() *pb.ConfigRecord {
+func noTwin() *pb.ConfigRecord {
+	return &pb.ConfigRecord{Record: &pb.ConfigRecord_Twin{Twin: &pb.Twin{}}}
+}
+
+var importKinds = []listKind{
+	{"twins", "twin", `id, driver or model, uri, zone, via, selector, stopped, labels.NAME, settings.NAME, aliases (NETWORK:KEY:VALUE, several with
+";" between)`, "id,driver,uri,labels.floor,settings.password\nbeamer-1,pjlink,tcp://10.0.0.7:4352,2,secret", []string{"id"}, twinColumn, noTwin, namesIn, importGroup},
+	{"zones", "zone", "id, parent, kind, title", "id,parent,kind,title\nhq,,building,Headquarters\naula,hq,room,Great hall", []string{"id"}, zoneColumn,
+		func() *pb.ConfigRecord { return &pb.ConfigRecord{Record: &pb.ConfigRecord_Zone{Zone: &pb.Zone{}}} }, namesIn, importGroup},
+	{"systems", "system", `id, title, zone, members (NAME=TWIN, several with ";" between)`, "id,zone,members\nroom1,aula,Display_1=beamer-1;Lights_1=lamp1",
+		[]string{"id"}, systemColumn, func() *pb.ConfigRecord {
 			return &pb.ConfigRecord{Record: &pb.ConfigRecord_System{System: &pb.System{}}}
-		}},
+		}, namesIn, importGroup},
+	{"aliases", "alias", "network, key, value, twin (which is there and keeps its others)", "network,key,value,twin\nlora,deveui,a84041000181c061,meter-1",
+		[]string{"network", "key", "value", "twin"}, aliasColumn, noTwin, aliasNames, importAliases},
 }
 
-func importKind(a *app, k csvKind) *cobra.Command {
+func importKind(a *app, k listKind) *cobra.Command {
 	var project string
 	var dry bool
 	cmd := &cobra.Command{
 		Use:   k.name + " FILE",
-		Short: "Make " + k.name + " of a CSV file's lines",
-		Long: "The first line names the columns: " + k.columns + ".\nA line becomes a record, new or in the place of the one with its id; each line for itself: those that are wrong are\n" +
-			"listed with their number and why, and the others are committed. For example:\n\n" + k.example,
+		Short: "Make " + k.name + " of a list, CSV or YAML",
+		Long: "The first line of CSV names the columns: " + k.columns + ".\nA line becomes a record, new or in the place of the one with its id; each line for itself: those that are wrong are\n" +
+			"listed with their number and why, and the others are committed. For example:\n\n" + k.example + "\n\n" +
+			"A file .yaml is a list of such items, with the columns as fields:\n\n" + k.yaml(),
 		Example: "  pollux import " + k.name + " " + k.name + ".csv --dry-run\n  pollux import " + k.name + " - < " + k.name + ".csv",
 		Args:    exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -76,7 +84,7 @@ func importKind(a *app, k csvKind) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.importCSV(cmd.Context(), n, in, args[0], k, project, dry)
+			return a.importList(cmd.Context(), n, in, args[0], k, project, dry)
 		},
 	}
 	cmd.Flags().StringVar(&project, "project", "default", "project of the records")
@@ -87,20 +95,25 @@ func importKind(a *app, k csvKind) *cobra.Command {
 // progressEach is how often an import tells how far it is.
 const progressEach = 2 * time.Second
 
-// importCSV reads lines and brings them to the node some at a time: its memory does not grow with the file.
-func (a *app) importCSV(ctx context.Context, n *node, in io.Reader, name string, k csvKind, project string, dry bool) error {
-	r := csv.NewReader(in)
-	r.ReuseRecord, r.FieldsPerRecord = true, -1
-	columns, err := r.Read()
-	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s is empty: its first line names the columns: %s", name, k.columns)
-	} else if err != nil {
-		return fmt.Errorf("%s: the line that names the columns: %w", name, err)
+// yaml is the example's last line as an item of YAML.
+func (k *listKind) yaml() string {
+	lines := strings.Split(k.example, "\n")
+	columns, cells := strings.Split(lines[0], ","), strings.Split(lines[len(lines)-1], ",")
+	fields := make([]string, len(columns))
+	for i, c := range columns {
+		fields[i] = c + ": " + cells[i]
+		if strings.Contains(cells[i], ";") {
+			fields[i] = c + ": [" + strings.ReplaceAll(cells[i], ";", ", ") + "]"
+		}
 	}
-	columns = slices.Clone(columns)
-	columns[0] = strings.TrimPrefix(columns[0], "\ufeff") // Excel writes a mark before the first
-	if err := checkColumns(columns, k); err != nil {
-		return fmt.Errorf("%s:1: %w", name, err)
+	return "- {" + strings.Join(fields, ", ") + "}"
+}
+
+// importList reads items and brings them to the node some at a time.
+func (a *app) importList(ctx context.Context, n *node, in io.Reader, name string, k listKind, project string, dry bool) error {
+	next, err := openList(in, name, k)
+	if err != nil {
+		return err
 	}
 	tally := &applyTally{a: a, dry: dry, count: map[pb.ApplyOutcome]int{}}
 	last := time.Now()
@@ -109,7 +122,7 @@ func (a *app) importCSV(ctx context.Context, n *node, in io.Reader, name string,
 		if len(group) == 0 {
 			return nil
 		}
-		err := a.importGroup(ctx, n, group, tally, project, dry)
+		err := k.send(ctx, a, n, group, tally, project, dry)
 		if group = group[:0]; err == nil && time.Since(last) > progressEach {
 			last = time.Now()
 			fmt.Fprintf(a.err, "%d lines\n", tally.total)
@@ -119,28 +132,23 @@ func (a *app) importCSV(ctx context.Context, n *node, in io.Reader, name string,
 	made := map[string]bool{}
 	seed, seen := maphash.MakeSeed(), map[uint64]int{} // ids by their hash, to the line
 	for {
-		fields, err := r.Read()
+		item, err := next()
 		if errors.Is(err, io.EOF) {
 			break
+		} else if err != nil {
+			return err
 		}
-		line, _ := r.FieldPos(0)
-		at := fmt.Sprintf("%s:%d", name, line)
-		if err != nil {
-			if err := tally.add(&pb.ApplyResult{Kind: "line", Id: fmt.Sprint(line), Outcome: pb.ApplyOutcome_APPLY_OUTCOME_REFUSED, Error: err.Error()}, name); err != nil {
-				return err
-			}
-			continue
-		}
-		rec, err := csvRecord(k, columns, fields)
-		id, refs := namesIn(rec, project)
-		kind := strings.TrimSuffix(k.name, "s")
+		at := fmt.Sprintf("%s:%d", name, item.line)
+		rec, err := item.record(k)
+		id, refs := k.names(rec, project)
+		kind := k.one
 		if err != nil && (id == "" || !utf8.ValidString(id)) {
-			kind, id = "line", fmt.Sprint(line)
+			kind, id = "line", fmt.Sprint(item.line)
 		}
 		if h := maphash.String(seed, id); err == nil && seen[h] > 0 {
 			err = fmt.Errorf("it is in line %d already", seen[h])
 		} else if err == nil {
-			seen[h] = line
+			seen[h] = item.line
 		}
 		if err != nil {
 			if err := tally.add(&pb.ApplyResult{Kind: kind, Id: id, Outcome: pb.ApplyOutcome_APPLY_OUTCOME_REFUSED, Error: err.Error()}, at); err != nil {
@@ -163,7 +171,8 @@ func (a *app) importCSV(ctx context.Context, n *node, in io.Reader, name string,
 	return tally.end(tally.total)
 }
 
-func (a *app) importGroup(ctx context.Context, n *node, group []*planLine, tally *applyTally, project string, dry bool) error {
+// importGroup has the node make records.
+func importGroup(ctx context.Context, a *app, n *node, group []*planLine, tally *applyTally, project string, dry bool) error {
 	r := &pb.ApplyRequest{Project: project, DryRun: dry, Each: true}
 	for _, l := range group {
 		r.Records = append(r.Records, l.rec)
@@ -173,16 +182,21 @@ func (a *app) importGroup(ctx context.Context, n *node, group []*planLine, tally
 		return fmt.Errorf("%s: %w; the %d lines before it are done", group[0].at, err, tally.total)
 	}
 	for i, x := range res.Msg.Results {
-		if a.table() && x.Outcome != pb.ApplyOutcome_APPLY_OUTCOME_REFUSED && !dry {
-			tally.count[x.Outcome]++
-			tally.total++
-			continue // a line for each would hide those that are wrong
-		}
-		if err := tally.add(x, group[i].at); err != nil {
+		if err := a.imported(x, tally, group[i].at, dry); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// imported counts what became of a line, and prints it where it has to be seen: a line for each would hide those that are wrong.
+func (a *app) imported(x *pb.ApplyResult, tally *applyTally, at string, dry bool) error {
+	if a.table() && x.Outcome != pb.ApplyOutcome_APPLY_OUTCOME_REFUSED && !dry {
+		tally.count[x.Outcome]++
+		tally.total++
+		return nil
+	}
+	return tally.add(x, at)
 }
 
 var (
@@ -191,15 +205,18 @@ var (
 )
 
 // checkColumns says what is wrong with the line that names the columns.
-func checkColumns(columns []string, k csvKind) error {
+func checkColumns(columns []string, k listKind) error {
 	head := strings.Join(columns, ", ")
 	switch {
 	case !utf8.ValidString(head):
 		return errUTF8
 	case len(columns) == 1 && strings.ContainsAny(head, ";\t"):
 		return fmt.Errorf("there is one column, %q: cells are separated by commas", head)
-	case !slices.Contains(columns, "id"):
-		return fmt.Errorf("no column is called id; there are %s", head)
+	}
+	for _, c := range k.must {
+		if !slices.Contains(columns, c) {
+			return fmt.Errorf("no column is called %s; there are %s", c, head)
+		}
 	}
 	for i, c := range columns {
 		if err := k.record(c, "", k.empty()); err != nil && errors.Is(err, errColumn) {
@@ -212,26 +229,30 @@ func checkColumns(columns []string, k csvKind) error {
 	return nil
 }
 
-// csvRecord makes a record of a line. An empty cell is a field that is not set.
-func csvRecord(k csvKind, columns, fields []string) (*pb.ConfigRecord, error) {
-	rec := k.empty()
-	if len(fields) != len(columns) {
-		return rec, fmt.Errorf("%d cells, and %d columns are named", len(fields), len(columns))
-	}
-	var first error
-	for i, c := range columns {
-		if value := strings.Clone(fields[i]); value != "" {
-			err := k.record(c, value, rec)
-			if !utf8.ValidString(value) {
-				err = errUTF8
-			}
-			if err != nil && first == nil {
-				first = fmt.Errorf("%s: %w", c, err)
-			}
+// record makes a record of an item, as far as it can be read. An empty cell is a field that is not set.
+func (x *listItem) record(k listKind) (*pb.ConfigRecord, error) {
+	rec, first, filled := k.empty(), x.err, map[string]bool{}
+	for i, c := range x.columns[:min(len(x.columns), len(x.cells))] {
+		value := strings.Clone(x.cells[i])
+		if value == "" {
+			continue
+		}
+		filled[c] = true
+		err := k.record(c, value, rec)
+		if !utf8.ValidString(value) {
+			err = errUTF8
+		}
+		if errors.Is(err, errColumn) {
+			err = fmt.Errorf("%w: want %s", err, k.columns)
+		}
+		if err != nil && first == nil {
+			first = fmt.Errorf("%s: %w", c, err)
 		}
 	}
-	if id, _ := namesIn(rec, ""); first == nil && id == "" {
-		first = errors.New("id is empty")
+	for _, c := range k.must {
+		if !filled[c] && first == nil {
+			first = fmt.Errorf("%s is empty", c)
+		}
 	}
 	return rec, first
 }
