@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 
-import { groups, guess, read, write } from "./plan";
+import { ConfigRecordSchema } from "../../gen/pollux/v1/bulk_pb";
+import { groups, guess, kinds, read, write } from "./plan";
 
 const yaml = `zone: {id: aula, parent: hq, kind: room}
 ---
@@ -57,4 +58,30 @@ test("a column that nothing is made of is told of", () => {
   expect(guess("id,members")).toBe("system");
   expect(read("z.csv", "id,colour\na,red\n", "p", "zone").misread[0]?.text).toBe('column "colour": want id, parent, kind, title');
   expect(read("z.csv", "name\na\n", "p", "zone").misread[0]?.text).toContain("no column is called id");
+});
+
+test("there is no kind of record that a file cannot have", () => {
+  expect([...kinds].sort()).toEqual(ConfigRecordSchema.oneofs[0]?.fields.map((f) => f.name).sort());
+});
+
+test("what is named comes before who names it", () => {
+  const plan = read(
+    "all.yaml",
+    `rule: {id: hot, when: [{topic: {topic: changes}}], then: [{notify: {notifier: people}}]}
+---
+detector: {id: odd, property: power, of: {twins: [meter-1]}}
+---
+sink: {id: lake, topic: changes}
+---
+notifier: {id: people, logic: {logic: pager}}
+---
+topic: {id: changes}
+`,
+    "p",
+    "twin",
+  );
+  expect(plan.misread).toEqual([]);
+  expect(plan.lines.map((l) => `${l.kind} ${l.refs.join(" ")}`)).toEqual([
+    "topic ", "notifier twin/p/pager", "rule notifier/p/people", "sink topic/p/changes", "detector twin/p/meter-1",
+  ]);
 });

@@ -2,6 +2,7 @@ import { fromJson, toJson, type JsonObject, type JsonValue } from "@bufbuild/pro
 import Papa from "papaparse";
 import { LineCounter, parseAllDocuments, stringify } from "yaml";
 
+import type { Action } from "../../gen/pollux/v1/automation_pb";
 import { ConfigRecordSchema, type ConfigRecord } from "../../gen/pollux/v1/bulk_pb";
 
 /** A record of a file, with the line where it begins. */
@@ -33,7 +34,9 @@ export interface Plan {
 }
 
 /** The kinds in the order in which they are applied: what is named comes before who names it. */
-const kinds = ["model", "zone", "project", "topic", "channel", "route", "twin", "system", "relation", "schedule", "rule"] as const;
+export const kinds = [
+  "model", "zone", "project", "topic", "channel", "route", "twin", "system", "relation", "notifier", "schedule", "rule", "sink", "source", "simulation", "detector",
+] as const;
 export type Kind = (typeof kinds)[number];
 
 /** What a CSV file's lines can be. */
@@ -213,6 +216,12 @@ function named(record: ConfigRecord, project: string): { id: string; refs: strin
   const within = (id: string) => (id.includes("/") ? id : `${project}/${id}`);
   const refs: string[] = [];
   const ref = (of: Kind, id: string) => id && refs.push(`${of}/${within(id)}`);
+  const notifiers = (actions: readonly Action[]) => {
+    for (const { do: a } of actions) {
+      if (a.case === "notify") ref("notifier", a.value.notifier);
+      if (a.case === "parallel") notifiers(a.value.actions);
+    }
+  };
   const r = record.record;
   switch (r.case) {
     case "zone":
@@ -239,6 +248,27 @@ function named(record: ConfigRecord, project: string): { id: string; refs: strin
         ref("zone", rule.zone);
       }
       return { id: r.value.project || project, refs };
+    case "notifier":
+      if (r.value.kind.case === "logic") ref("twin", r.value.kind.value.logic);
+      break;
+    case "schedule":
+      notifiers(r.value.actions);
+      break;
+    case "rule":
+      notifiers([...r.value.then, ...r.value.otherwise]);
+      break;
+    case "sink":
+      ref("topic", r.value.topic);
+      break;
+    case "simulation":
+      ref("model", r.value.model);
+      break;
+    case "detector":
+      for (const twin of r.value.of?.twins ?? []) ref("twin", twin);
+      ref("twin", r.value.logic);
+      ref("zone", r.value.of?.zone ?? "");
+      ref("system", r.value.of?.system ?? "");
+      break;
     case "relation":
       for (const end of [r.value.from, r.value.to]) {
         const [, of = "twin", id = ""] = /^(?:(zone|system):)?(.*)$/.exec(end) ?? [];

@@ -113,7 +113,7 @@ function Nobody({ asked, find }: { asked: string; find: Find }) {
         lines={[
           { what: "Messages of a LoRa device go to meter-1", line: `pollux alias create lora/deveui/a84041 meter-1${project}` },
           { what: "Find some", line: `pollux alias list --text ${find.text ? quote(find.text) : "a8404"}${project}` },
-          { what: "Many at once, of a CSV file with the columns id and aliases", line: "pollux import twins senders.csv --dry-run" },
+          { what: "Many at once, of a CSV file with the columns network, key, value and twin", line: "pollux import aliases senders.csv --dry-run" },
         ]}
       />
     </div>
