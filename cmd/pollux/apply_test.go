@@ -96,7 +96,7 @@ func TestApplySession(t *testing.T) {
 	nothing, named := file("nothing.csv", ""), file("named.csv", "id,driver,driver\nx,echo,echo\n")
 	semicolons, latin := file("semicolons.csv", "id;driver\nx;echo\n"), file("latin.csv", "id,driver,labels.name\nlamp-1,echo,B\xfcro\nb\xfcro,echo,\nlamp-2,echo,Büro\n")
 	items := file("items.yaml", "- {id: lamp-y1, driver: echo, labels: {floor: 3}, settings: {topic: y1, greeting: \"12\"}, aliases: ['bus:addr:9001', 'bus:addr:9002']}\n"+
-		"- {id: lamp-y2, driver: echo, colour: red}\n- lamp\n- {driver: echo}\n- id: lamp-y3\n  driver: [echo]\n- {id: lamp-y4, driver: nope}\n- {id: lamp-y1, driver: echo}\n")
+		"- {id: lamp-y2, driver: echo, colour: red}\n- lamp\n- {driver: echo}\n- id: lamp-y3\n  driver: [echo]\n- {id: lamp-y4, driver: nope}\n---\n- {id: lamp-y1, driver: echo}\n")
 	mapping, damaged := file("mapping.yaml", "twin: {id: x}\n"), file("damaged.yaml", "- {id: x\n")
 	others := file("aliases.csv", "network,key,value,twin\nbus,addr,9003,lamp-000\nbus,addr,9001,lamp-000\nbus,addr,0,lamp-000\nbus,addr,9004,nobody\nbus,addr,,lamp-000\nbus,addr,9005,conf/meter\nbus,addr,9003,lamp-001\n")
 	var log bytes.Buffer

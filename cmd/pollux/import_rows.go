@@ -72,19 +72,25 @@ func openCSV(in io.Reader, name string, k listKind) (listReader, error) {
 	}, nil
 }
 
-// openYAML reads a list whole. An item's fields are the columns; labels and settings may be mappings, aliases and members lists.
+// openYAML reads a list whole; several documents are one list. An item's fields are the columns; labels and settings may be mappings, aliases and members lists.
 func openYAML(in io.Reader, name string, k listKind) (listReader, error) {
-	var doc yaml.Node
-	if err := yaml.NewDecoder(in).Decode(&doc); errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s is empty: want a list of %s, with %s", name, k.name, k.columns)
-	} else if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	var items []*yaml.Node
+	for d, n := yaml.NewDecoder(in), 0; ; n++ {
+		var doc yaml.Node
+		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
+			if n == 0 {
+				return nil, fmt.Errorf("%s is empty: want a list of %s, with %s", name, k.name, k.columns)
+			}
+			break
+		} else if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		list := doc.Content[0]
+		if list.Kind != yaml.SequenceNode {
+			return nil, fmt.Errorf("%s:%d: want a list of %s, such as - {%s: …}; pollux apply -f takes documents of all kinds", name, list.Line, k.name, k.must[0])
+		}
+		items = append(items, list.Content...)
 	}
-	list := doc.Content[0]
-	if list.Kind != yaml.SequenceNode {
-		return nil, fmt.Errorf("%s:%d: want a list of %s, such as - {%s: …}; pollux apply -f takes documents of all kinds", name, list.Line, k.name, k.must[0])
-	}
-	items := list.Content
 	return func() (listItem, error) {
 		if len(items) == 0 {
 			return listItem{}, io.EOF
@@ -98,12 +104,13 @@ func openYAML(in io.Reader, name string, k listKind) (listReader, error) {
 
 // fields reads the fields of an item of YAML.
 func (x *listItem) fields(n *yaml.Node) error {
+	n = meant(n)
 	if n.Kind != yaml.MappingNode {
 		return errors.New("is no mapping of fields")
 	}
 	var first error
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		name, v := n.Content[i].Value, n.Content[i+1]
+		name, v := n.Content[i].Value, meant(n.Content[i+1])
 		if v.Kind == yaml.MappingNode && (name == "labels" || name == "settings") {
 			for j := 0; j+1 < len(v.Content); j += 2 {
 				text, err := yamlCell(name, v.Content[j+1])
@@ -128,9 +135,17 @@ func (x *listItem) fields(n *yaml.Node) error {
 	return first
 }
 
+// meant is the node that one stands for, which may be named before.
+func meant(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
 // yamlCell is a field as CSV would have it: settings as JSON, lists with ";" between.
 func yamlCell(name string, v *yaml.Node) (string, error) {
-	switch {
+	switch v = meant(v); {
 	case v.Tag == "!!null":
 		return "", nil
 	case name == "settings" || strings.HasPrefix(name, "settings."):
