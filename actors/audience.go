@@ -43,7 +43,7 @@ type audience struct {
 // reader is a subscriber, with what it was not told yet.
 type reader struct {
 	id      string
-	follows []follow
+	follows []aim
 	queue   []*actorv1.Notice
 	// flying are the first of the queue, which are on their way.
 	flying  int
@@ -68,10 +68,10 @@ func (m *refollow) run(t *twin) {
 	case t.mode != modeLive:
 	case m.one == nil || t.audience == nil:
 		t.follow()
-	case t.e.followers.has(t.en.id, *m.one):
-		t.followedBy(*m.one)
 	default:
-		if t.audience.leave(*m.one); len(t.audience.readers) == 0 {
+		if x, ok := t.e.followers.aimed(t.en.id, *m.one); ok {
+			t.followedBy(x)
+		} else if t.audience.leave(*m.one); len(t.audience.readers) == 0 {
 			t.audience = nil
 		}
 	}
@@ -89,12 +89,12 @@ func (t *twin) follow() {
 	}
 	now := make(map[follow]bool, len(all))
 	for _, x := range all {
-		now[x] = true
+		now[x.follow] = true
 	}
 	for _, r := range t.audience.readers {
 		for _, x := range slices.Clone(r.follows) {
-			if !now[x] {
-				t.audience.leave(x)
+			if !now[x.follow] {
+				t.audience.leave(x.follow)
 			}
 		}
 	}
@@ -103,26 +103,30 @@ func (t *twin) follow() {
 	}
 }
 
-// followedBy adds a subscription, unless it is there, and tells the first value.
-func (t *twin) followedBy(x follow) {
+// followedBy adds a subscription, unless it has been there all the time, and tells the first value.
+func (t *twin) followedBy(x aim) {
 	r := t.audience.readers[x.subscriber]
 	if r == nil {
 		r = &reader{id: x.subscriber}
 		t.audience.readers[r.id] = r
 	}
-	if slices.Contains(r.follows, x) {
+	switch i := slices.IndexFunc(r.follows, func(y aim) bool { return x.follow == y.follow }); {
+	case i < 0:
+		r.follows = append(r.follows, x)
+	case r.follows[i].since == x.since:
 		return
+	default:
+		r.follows[i] = x
 	}
-	r.follows = append(r.follows, x)
 	if p := t.st.Property(state.Intern(x.property)); p != nil {
-		t.inform(r, x, p)
+		t.inform(r, x.follow, p)
 	}
 }
 
 // leave ends a subscription.
 func (a *audience) leave(x follow) {
 	if r := a.readers[x.subscriber]; r != nil {
-		r.follows = slices.DeleteFunc(r.follows, func(y follow) bool { return x == y })
+		r.follows = slices.DeleteFunc(r.follows, func(y aim) bool { return x == y.follow })
 		r.forget()
 		a.sort(r)
 	}
@@ -145,7 +149,7 @@ func (r *reader) forget() {
 	i := 0
 	r.queue = slices.DeleteFunc(r.queue, func(n *actorv1.Notice) bool {
 		i++
-		return i > r.flying && !slices.ContainsFunc(r.follows, func(x follow) bool { return x.same(n) })
+		return i > r.flying && !slices.ContainsFunc(r.follows, func(x aim) bool { return x.same(n) })
 	})
 }
 
@@ -162,7 +166,7 @@ func (t *twin) reported(p *state.Property) {
 	for _, r := range t.audience.readers {
 		for _, x := range r.follows {
 			if x.property == p.Name.Value() {
-				t.inform(r, x, p)
+				t.inform(r, x.follow, p)
 			}
 		}
 	}
@@ -179,7 +183,7 @@ func (t *twin) retell(subscriber string) {
 	}
 	for _, x := range r.follows {
 		if p := t.st.Property(state.Intern(x.property)); x.system == derivedSystem && p != nil {
-			t.inform(r, x, p)
+			t.inform(r, x.follow, p)
 		}
 	}
 }

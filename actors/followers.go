@@ -21,6 +21,13 @@ type follow struct {
 	system, name, property string
 }
 
+// aim is a follow that is to a twin now. Where it was to nobody or to another twin in between it has another since, so that a twin
+// which did not see that tells its value again.
+type aim struct {
+	follow
+	since uint64
+}
+
 // key of the follow's record.
 func (f *follow) key() string {
 	return f.system + "\x00" + f.name + "\x00" + f.property + "\x00" + f.subscriber
@@ -52,17 +59,18 @@ type followers struct {
 
 	mu sync.RWMutex
 	// byTwin has them by what they name now, bySystem those that name a twin in a system.
-	byTwin   map[string]map[follow]bool
+	byTwin   map[string]map[follow]uint64 // to when it was aimed there
 	bySystem map[string]map[follow]string // to the id of the twin that the name means now, or ""
 	// slots has the ids of byTwin by their slots modulo ClassSlots, which are the same whatever their class.
 	slots map[cluster.Slot]map[string]bool
 	// derived are the follows for properties that are computed, by who computes and of whom: they are no records, but follow from
 	// the configuration.
 	derived map[string]map[string][]follow
+	aims    uint64 // so far
 }
 
 func newFollowers(s *storage.Store) *followers {
-	return &followers{store: s, byTwin: map[string]map[follow]bool{}, bySystem: map[string]map[follow]string{},
+	return &followers{store: s, byTwin: map[string]map[follow]uint64{}, bySystem: map[string]map[follow]string{},
 		slots: map[cluster.Slot]map[string]bool{}, derived: map[string]map[string][]follow{}}
 }
 
@@ -73,7 +81,7 @@ func (f *followers) load() (touched []string, err error) {
 	for id := range f.byTwin {
 		touched = append(touched, id)
 	}
-	clear(f.byTwin)
+	clear(f.byTwin) // what is read again is new: nobody knows what was in between
 	clear(f.bySystem)
 	clear(f.slots)
 	for rec, err := range f.store.Scan(tableFollows, "", "") {
@@ -147,14 +155,17 @@ func (f *followers) aim(x follow, id string) {
 		return
 	}
 	if f.byTwin[id] == nil {
-		f.byTwin[id] = map[follow]bool{}
+		f.byTwin[id] = map[follow]uint64{}
 		slot := cluster.SlotOf(id) % cluster.ClassSlots
 		if f.slots[slot] == nil {
 			f.slots[slot] = map[string]bool{}
 		}
 		f.slots[slot][id] = true
 	}
-	f.byTwin[id][x] = true
+	if f.byTwin[id][x] == 0 {
+		f.aims++
+		f.byTwin[id][x] = f.aims
+	}
 }
 
 func (f *followers) drop(x follow, id string) {
@@ -251,21 +262,22 @@ func memberOf(s *storage.Store, system, name string) (string, error) {
 }
 
 // of gives the follows of a twin's properties.
-func (f *followers) of(id string) []follow {
+func (f *followers) of(id string) []aim {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	all := make([]follow, 0, len(f.byTwin[id]))
-	for x := range f.byTwin[id] {
-		all = append(all, x)
+	all := make([]aim, 0, len(f.byTwin[id]))
+	for x, since := range f.byTwin[id] {
+		all = append(all, aim{x, since})
 	}
 	return all
 }
 
-// has says whether a twin is followed so.
-func (f *followers) has(id string, x follow) bool {
+// aimed gives a follow as it is to a twin now; false: it is not.
+func (f *followers) aimed(id string, x follow) (aim, bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.byTwin[id][x]
+	since := f.byTwin[id][x]
+	return aim{x, since}, since > 0
 }
 
 // in gives the twins of a slot that have followers.
@@ -322,7 +334,7 @@ func (e *Engine) systemChanged(c storage.Change) {
 // unfollowed: a twin was deleted that others follow.
 func (e *Engine) unfollowed(id string) {
 	for _, x := range e.followers.of(id) {
-		e.lose(x)
+		e.lose(x.follow)
 	}
 }
 

@@ -163,7 +163,7 @@ func (t *twin) notices(m *actorv1.Notices, c *call) {
 			return
 		}
 		told := sumOf(m.Twin, n)
-		if s.Told == told {
+		if s.Told == told && !t.hears(s, func(*heard) bool { return true }) { // else it will have been told something else
 			s.Stream, s.Sequence = m.Stream, n.Sequence // by an earlier life of that twin
 			t.touched = true
 			continue
@@ -187,9 +187,14 @@ func (t *twin) misdirected(n *actorv1.Notice, from string) error {
 
 // hearing says whether the driver is about to hear that notice already.
 func (t *twin) hearing(s *state.Subscription, stream, sequence uint64) bool {
+	return t.hears(s, func(h *heard) bool { return h.stream == stream && h.sequence >= sequence })
+}
+
+// hears says whether the driver is about to hear such a notice of a subscription.
+func (t *twin) hears(s *state.Subscription, such func(*heard) bool) bool {
 	is := func(v *event) bool {
 		h := v.notice
-		return h != nil && h.stream == stream && h.sequence >= sequence && h.name == s.Name && h.system == s.System && h.property == s.Property
+		return h != nil && h.name == s.Name && h.system == s.System && h.property == s.Property && such(h)
 	}
 	w := t.work
 	return w != nil && (w.call != nil && is(&w.call.event) || slices.ContainsFunc(w.events, func(v event) bool { return is(&v) }))
@@ -224,18 +229,17 @@ func (t *twin) orphans() {
 		if s.Told == 0 {
 			continue
 		}
-		x := follow{subscriber: t.en.id, system: s.System, name: s.Name, property: s.Property}
-		id, known := x.direct(), true
-		if s.System != "" {
-			id = t.e.followers.member(s.System, s.Name)
-		}
-		if id != "" {
-			known = t.e.known(id)
-		}
-		if id == "" || !known {
-			(&orphaned{x}).run(t)
-		}
+		(&orphaned{follow{subscriber: t.en.id, system: s.System, name: s.Name, property: s.Property}}).run(t)
 	}
+}
+
+// follows says whether what is followed means a twin that is there, now.
+func (t *twin) follows(x follow) bool {
+	id := x.direct()
+	if x.system != "" {
+		id = t.e.followers.member(x.system, x.name)
+	}
+	return id != "" && t.e.known(id)
 }
 
 // orphaned: what the twin follows is gone, or its name in the system means nobody now.
@@ -250,7 +254,7 @@ func (m *orphaned) run(t *twin) {
 		return
 	}
 	s := t.subscription(m.follow.system, m.follow.name, m.follow.property)
-	if s == nil || s.Told == 0 || t.hearing(s, 0, 0) {
+	if s == nil || s.Told == 0 || t.hearing(s, 0, 0) || t.follows(m.follow) {
 		return
 	}
 	n := &actorv1.Notice{System: s.System, Name: s.Name, Property: s.Property, Value: "null", Quality: pb.Quality_QUALITY_BAD, Time: t.stamp()}
