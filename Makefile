@@ -88,10 +88,11 @@ test: build test/peers/node_modules/.package-lock.json ## every test, with the r
 	@# The packages that take longest go first. The program that tests run is the one built above; the race detector would sleep a second at each package's end.
 	@# A test that fails is tried twice more, unless more than ten fail or a data race was seen; a third failure is one.
 	@# What passed only then is listed: it is a bug of the test or of the program, and is to be mended.
+	@# The vet of go test is left out: "make lint" vets more.
 	@mkdir -p build && rm -f build/flaky.txt
 	@CGO_ENABLED=1 POLLUX_BIN=$(CURDIR)/bin/pollux GORACE=atexit_sleep_ms=0 $(TOOL) gotestsum --format pkgname-and-test-fails \
 		--rerun-fails=2 --rerun-fails-max-failures=10 --rerun-fails-abort-on-data-race --rerun-fails-report=build/flaky.txt \
-		--packages="./actors ./test ./test/chaos ./rpc ./cmd/pollux ./..." -- -race -timeout 40m
+		--packages="./actors ./test ./test/chaos ./rpc ./cmd/pollux ./..." -- -race -vet=off -timeout 40m
 	@if [ -s build/flaky.txt ]; then echo "passed only when tried again, to be mended:"; cat build/flaky.txt; fi
 	@echo "testing the console without a browser"
 	@cd web && npm test --silent
