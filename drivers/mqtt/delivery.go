@@ -203,13 +203,13 @@ func (d *delivery) leave() {
 	d.s.mu.Unlock()
 }
 
-// appendReply appends the acknowledgement, with the reason in words where the client wants it.
+// appendReply appends the acknowledgement, of a refusal with the reason in words where the client wants it.
 func (d *delivery) appendReply(out []byte) []byte {
 	s, r := d.s, d.reply
 	switch {
 	case r == nil:
 		return appendAck(out, d.first, d.id, s.version, 0, "")
-	case s.noReasons:
+	case s.noReasons || r.code < 0x80:
 		return appendAck(out, d.first, d.id, s.version, r.code, "")
 	}
 	return appendAck(out, d.first, d.id, s.version, r.code, r.why)

@@ -34,12 +34,17 @@ type dueWill struct {
 	out        *Message // for the handler
 	over       func()   // nil: nobody waits for it
 
-	spread, delivered bool // taken there, or refused for good; of the round before while one goes on
+	spread, delivered bool  // taken there, or refused for good; of the round before while one goes on
+	doubled           uint8 // how often the wait between rounds was
 	taken             atomic.Bool
 }
 
+// willDoubled is how often the wait until a will that was not taken is tried again is doubled: from sweepEvery to 8 s.
+const willDoubled = 4
+
 // publishWill gives the will of a client that was lost to subscribers and to the handler, again and again until both have
-// taken or refused it, or the broker closes; over is called then, from any goroutine, if it is not nil. It returns false where too many are on their way.
+// taken or refused it, or the broker closes. It does not block; over is called when they have, from any goroutine, if it is
+// not nil. It returns false where too many are on their way.
 func (b *Broker) publishWill(id string, r *actorv1.MqttSession, over func()) (*dueWill, bool) {
 	if b.pendingWills.Add(1) > int64(b.limits.PendingWills) {
 		b.pendingWills.Add(-1)
@@ -83,9 +88,13 @@ func (w *dueWill) publish() {
 			}
 			return
 		}
-		time.AfterFunc(sweepEvery, func() {
+		wait := sweepEvery << w.doubled
+		w.doubled = min(w.doubled+1, willDoubled)
+		time.AfterFunc(wait, func() {
 			if !b.closing.Load() {
 				w.publish()
+			} else if w.over == nil {
+				b.stats.droppedWills.Inc() // no record has it
 			}
 		})
 	})
