@@ -30,13 +30,13 @@ func openFile(_ context.Context, u *place, o *Options, id string) (Target, error
 	return &lake{&files{filepath.Join(o.Files, project, u.Opaque)}}, nil
 }
 
-// put writes a file beside its place, has it synced, and renames it.
+// put writes a file beside its place, has it synced, and renames it. What a crash leaves beside it the next try writes over.
 func (f *files) put(_ context.Context, name string, body []byte, _ string) (err error) {
 	path := filepath.Join(f.dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
-	t, err := os.CreateTemp(filepath.Dir(path), ".part-*")
+	t, err := os.OpenFile(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o640)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (f *files) put(_ context.Context, name string, body []byte, _ string) (err 
 		}
 	}()
 	_, err = t.Write(body)
-	err = errors.Join(err, t.Sync(), t.Chmod(0o640), t.Close())
+	err = errors.Join(err, t.Sync(), t.Close())
 	if err != nil {
 		return err
 	}

@@ -2,15 +2,18 @@ package sink_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,6 +145,93 @@ func TestS3(t *testing.T) {
 	}
 	checkLake(t, names, 60, func(name string) []byte {
 		o, err := c.GetObject(t.Context(), "bucket", "pre/fix/"+name, minio.GetObjectOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.Close()
+		body, err := io.ReadAll(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
+	})
+}
+
+// TestLateWrites: a file and a manifest that an owner of old had sent come to their places after the next owner has delivered more. What
+// was tried once is what is tried again, so they change nothing.
+func TestLateWrites(t *testing.T) {
+	r := newRig(t)
+	inner := gofakes3.New(s3mem.New()).Server()
+	var late struct {
+		sync.Mutex
+		held   bool // writes are kept, and not answered well
+		writes []*http.Request
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		late.Lock()
+		defer late.Unlock()
+		if !late.held || req.Method != http.MethodPut {
+			inner.ServeHTTP(w, req)
+			return
+		}
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		again := req.Clone(context.Background())
+		again.Body = io.NopCloser(bytes.NewReader(body))
+		late.writes = append(late.writes, again)
+		if strings.Contains(req.URL.Path, "/_manifest/") {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer server.Close()
+	hold := func(held bool) {
+		late.Lock()
+		defer late.Unlock()
+		late.held = held
+	}
+	endpoint := strings.TrimPrefix(server.URL, "http://")
+	c, err := minio.New(endpoint, &minio.Options{Creds: credentials.NewStaticV4("key", "secret", ""), Region: "us-east-1"})
+	if err == nil {
+		err = c.MakeBucket(t.Context(), "bucket", minio.MakeBucketOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.give(r.host("n1"))
+	s := &pb.Sink{Id: "default/lake", Url: "s3://bucket?endpoint=" + endpoint + "&access_key=key&tls=false&region=us-east-1", Secret: "secret",
+		BatchMessages: 20, BatchWait: durationpb.New(50 * time.Millisecond)}
+	r.sink(s)
+	r.days(0, 40)
+	r.until("default/lake", "40 are stored", func(s *pb.SinkState) bool { return s.Position == 41 })
+	hold(true)
+	r.days(40, 10)
+	r.until("default/lake", "the next are not", func(s *pb.SinkState) bool { return s.Failures > 0 && s.Position == 41 && s.Until == 51 })
+	r.days(50, 70)
+	hold(false)
+	// The next owner has more of them, and takes more at once.
+	s.BatchMessages = 100
+	r.sink(s)
+	r.give(r.host("n2"))
+	r.until("default/lake", "120 are stored", func(s *pb.SinkState) bool { return s.Position == 121 && s.Error == "" })
+	late.Lock()
+	if len(late.writes) < 3 {
+		t.Errorf("%d writes were late", len(late.writes))
+	}
+	for _, w := range late.writes {
+		inner.ServeHTTP(httptest.NewRecorder(), w)
+	}
+	late.Unlock()
+	var names []string
+	for o := range c.ListObjects(t.Context(), "bucket", minio.ListObjectsOptions{Recursive: true}) {
+		if o.Err != nil {
+			t.Fatal(o.Err)
+		}
+		names = append(names, o.Key)
+	}
+	checkLake(t, names, 120, func(name string) []byte {
+		o, err := c.GetObject(t.Context(), "bucket", name, minio.GetObjectOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

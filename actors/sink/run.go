@@ -30,6 +30,7 @@ type run struct {
 	told   bool
 	most   int
 	wait   time.Duration
+	bulk   bool
 	target Target
 }
 
@@ -58,6 +59,9 @@ func (r *run) work() error {
 			return err
 		}
 		r.read = next
+		if err := r.bound(b, next); err != nil {
+			return err
+		}
 		if err := r.bring(b); err != nil {
 			return err
 		}
@@ -76,7 +80,7 @@ func (r *run) open() error {
 	if err != nil {
 		return err
 	}
-	r.most, r.wait = 500, time.Second
+	r.most, r.wait, r.bulk = 500, time.Second, k.bulk
 	if k.bulk {
 		r.most, r.wait = 50_000, time.Minute
 	}
@@ -118,18 +122,37 @@ func (r *run) begin() error {
 	})
 }
 
-// gather waits for a message, and takes those that come within the sink's wait, up to its bounds. next is the offset behind them.
+// bound commits where a batch of files ends, before any of them is written. They are named by its first message: were it another batch
+// when it is tried again, a write of the try before that comes late, from an owner of old or out of a slow server, would take the
+// place of other messages.
+func (r *run) bound(b *Batch, next uint64) error {
+	if !r.bulk || len(b.Messages) == 0 || r.at.Until > r.at.Position {
+		return nil
+	}
+	r.at.Until = next
+	return r.commit()
+}
+
+// gather waits for a message, and takes those that come within the sink's wait, up to its bounds, or what was on its way before. next is
+// the offset behind them.
 func (r *run) gather() (b *Batch, next, missed uint64, err error) {
 	b = &Batch{Sink: r.m.Id, Topic: r.m.Topic}
 	next = r.at.Position
 	size := 0
+	again := r.at.Until > r.at.Position
+	enough := func(offset uint64) bool {
+		if again {
+			return offset >= r.at.Until
+		}
+		return len(b.Messages) >= r.most || size >= batchBytes
+	}
 	var full time.Time
 	for {
 		wait := 5 * time.Second
 		if !full.IsZero() {
 			wait = min(wait, time.Until(full))
 		}
-		if wait <= 0 || len(b.Messages) >= r.most || size >= batchBytes {
+		if wait <= 0 || enough(next) {
 			return b, next, missed, nil
 		}
 		var p topic.Page
@@ -142,7 +165,7 @@ func (r *run) gather() (b *Batch, next, missed uint64, err error) {
 		}
 		missed += p.Missed
 		for _, m := range p.Messages {
-			if len(b.Messages) >= r.most || size >= batchBytes {
+			if enough(m.Offset) {
 				return b, m.Offset, missed, nil
 			}
 			if m.Headers[topic.HeaderOnly] != "" {
@@ -152,7 +175,7 @@ func (r *run) gather() (b *Batch, next, missed uint64, err error) {
 			size += len(m.Payload) + len(m.Key) + 64
 		}
 		next = p.Offset
-		if full.IsZero() && len(b.Messages) > 0 {
+		if full.IsZero() && len(b.Messages) > 0 && !again {
 			full = time.Now().Add(r.wait)
 		}
 		if len(b.Messages) == 0 && next != r.at.Position {

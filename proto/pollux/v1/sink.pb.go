@@ -192,7 +192,10 @@ type SinkState struct {
 	Failures      uint32                 `protobuf:"varint,9,opt,name=failures,proto3" json:"failures,omitempty"`
 	DeliveredTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=delivered_time,json=deliveredTime,proto3" json:"delivered_time,omitempty"`
 	// Node that runs it.
-	Node          string `protobuf:"bytes,11,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,11,opt,name=node,proto3" json:"node,omitempty"`
+	// Of a sink that writes files: the batch on its way ends before this offset, at each try and whichever node makes it. Not beyond the
+	// position: none is on its way.
+	Until         uint64 `protobuf:"varint,12,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -302,6 +305,13 @@ func (x *SinkState) GetNode() string {
 		return x.Node
 	}
 	return ""
+}
+
+func (x *SinkState) GetUntil() uint64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
 }
 
 type CreateSinkRequest struct {
@@ -784,7 +794,7 @@ const file_pollux_v1_sink_proto_rawDesc = "" +
 	"\x06paused\x18\n" +
 	" \x01(\bR\x06paused\x12\x1a\n" +
 	"\brevision\x18\v \x01(\x04R\brevision\x12*\n" +
-	"\x05state\x18\f \x01(\v2\x14.pollux.v1.SinkStateR\x05state\"\xe7\x02\n" +
+	"\x05state\x18\f \x01(\v2\x14.pollux.v1.SinkStateR\x05state\"\xfd\x02\n" +
 	"\tSinkState\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x10\n" +
 	"\x03lag\x18\x02 \x01(\x04R\x03lag\x12\x1c\n" +
@@ -798,7 +808,8 @@ const file_pollux_v1_sink_proto_rawDesc = "" +
 	"\bfailures\x18\t \x01(\rR\bfailures\x12A\n" +
 	"\x0edelivered_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\rdeliveredTime\x12\x12\n" +
-	"\x04node\x18\v \x01(\tR\x04node\"@\n" +
+	"\x04node\x18\v \x01(\tR\x04node\x12\x14\n" +
+	"\x05until\x18\f \x01(\x04R\x05until\"@\n" +
 	"\x11CreateSinkRequest\x12+\n" +
 	"\x04sink\x18\x01 \x01(\v2\x0f.pollux.v1.SinkB\x06\xbaH\x03\xc8\x01\x01R\x04sink\"9\n" +
 	"\x12CreateSinkResponse\x12#\n" +
