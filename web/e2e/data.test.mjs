@@ -321,6 +321,25 @@ test("a file is tried before it is applied, and a project is kept as one", async
   await page.getByText("New 0").waitFor();
 });
 
+test("a list of aliases gives each to its twin, and a YAML list is one, too", async () => {
+  await rail("Ingest").click();
+  await page.getByRole("link", { name: "Import" }).click();
+  const report = page.getByRole("table", { name: "Report" });
+  const choose = (name, text) => page.getByLabel("CSV or YAML file").setInputFiles({ name, mimeType: "text/plain", buffer: Buffer.from(text) });
+  await choose("aliases.csv", "network,key,value,twin\nlora,eui,007,lobby\nlora,eui,008,nobody\n");
+  await report.getByRole("row", { name: "default/lora/eui/007" }).getByText("would be created").waitFor();
+  await report.getByRole("row", { name: "default/lora/eui/008" }).getByText(/nobody/).waitFor();
+  await page.getByRole("button", { name: "Apply" }).click();
+  await page.getByText("applied", { exact: true }).waitFor();
+  assert.match(await h.cli("alias", "get", "lora/eui/007"), /default\/lobby/);
+  await choose("aliases.yaml", "- {network: lora, key: eui, value: 007, twin: m1}\n");
+  const moved = report.getByRole("row", { name: "default/lora/eui/007" });
+  assert.match(await moved.getByRole("list").textContent(), /twin: default\/lobby → default\/m1/);
+  await page.getByRole("button", { name: "Apply" }).click();
+  await page.getByText("applied", { exact: true }).waitFor();
+  assert.match(await h.cli("alias", "get", "lora/eui/007"), /default\/m1/);
+});
+
 test("the project chosen in one room is the one that the next begins with", async () => {
   await h.cli("project", "create", "hotel");
   await rail("Projects").click();

@@ -12,7 +12,8 @@ import { type ConfigRecord } from "../../gen/pollux/v1/bulk_pb";
 import { count } from "../../model/value";
 import { UploadIcon } from "../../shell/icons";
 import { ingestTabs } from "../../frame/ingestTabs";
-import { csvColumns, csvKinds, guess, read, write, type CsvKind } from "./plan";
+import { columnsOf, listKinds, type ListKind } from "./lists";
+import { read, write } from "./plan";
 import { Report } from "./Report";
 import { useApply } from "./useApply";
 
@@ -25,11 +26,10 @@ export function ImportRoom() {
   const [word, setProject] = useOneProject();
   const project = word || "default";
   const [file, setFile] = useState<{ name: string; text: string }>();
-  const [csv, setCsv] = useState<CsvKind>("twin");
+  const [as, setAs] = useState<ListKind>();
   const [trouble, setTrouble] = useState<string>();
   const { run, start, stop, clear } = useApply(useCallback(() => queries.invalidateQueries(), [queries]));
-  const plan = useMemo(() => file && read(file.name, file.text, project, csv), [file, project, csv]);
-  const isCsv = file?.name.toLowerCase().endsWith(".csv");
+  const plan = useMemo(() => file && read(file.name, file.text, project, as), [file, project, as]);
 
   const take = async (files: Iterable<File>) => {
     const [chosen] = [...files];
@@ -39,11 +39,10 @@ export function ImportRoom() {
     if (!/\.(csv|ya?ml)$/i.test(chosen.name)) return setTrouble(`${chosen.name} is neither .csv nor .yaml`);
     if (chosen.size > largest) return setTrouble(`${chosen.name} is larger than 64 MiB: use pollux import, which reads files of any size`);
     const text = await chosen.text();
-    const kind = guess(text);
-    setCsv(kind);
+    setAs(undefined);
     setFile({ name: chosen.name, text });
     // What would become of it is what everybody wants to see first.
-    const read1 = read(chosen.name, text, project, kind);
+    const read1 = read(chosen.name, text, project);
     if (read1.lines.length > 0) void start(read1, project, true);
   };
 
@@ -65,17 +64,17 @@ export function ImportRoom() {
               {plan.misread.length > 0 && `, ${count(plan.misread.length)} that cannot be read`}
             </span>
             <span className="panel-tools">
-              {isCsv && (
+              {plan.list && (
                 <Select
-                  aria-label="A line is a"
+                  aria-label="An item is a"
                   allowDeselect={false}
-                  data={csvKinds.map((k) => ({ value: k, label: `each line a ${k}` }))}
-                  value={csv}
+                  data={listKinds.map((k) => ({ value: k, label: `each ${k === "alias" ? "an" : "a"} ${k}` }))}
+                  value={plan.list}
                   w={150}
                   disabled={run?.running}
                   onChange={(v) => {
                     clear();
-                    setCsv(v as CsvKind);
+                    setAs(v as ListKind);
                   }}
                 />
               )}
@@ -88,15 +87,15 @@ export function ImportRoom() {
                   <Button variant="default" disabled={plan.lines.length === 0} onClick={() => void start(plan, project, true)}>
                     Dry run
                   </Button>
-                  <Button disabled={plan.lines.length === 0 || (!plan.each && plan.misread.length > 0)} onClick={() => void start(plan, project, false)}>
+                  <Button disabled={plan.lines.length === 0 || (!plan.list && plan.misread.length > 0)} onClick={() => void start(plan, project, false)}>
                     Apply
                   </Button>
                 </>
               )}
             </span>
           </h2>
-          {isCsv && <p className="panel-note">Columns: {csvColumns[csv]}. Each line stands for itself: what is wrong is left out.</p>}
-          {!isCsv && <p className="panel-note">Groups of up to 200 records are committed whole or not at all; the first one with something wrong ends it.</p>}
+          {plan.list && <p className="panel-note">Columns: {columnsOf[plan.list]}. Each stands for itself: what is wrong is left out.{plan.list === "alias" && " The twins are there and keep their other aliases."}</p>}
+          {!plan.list && <p className="panel-note">Groups of up to 200 records are committed whole or not at all; the first one with something wrong ends it.</p>}
           {run?.running && <Progress m="md" size="sm" value={(run.done.length / Math.max(1, run.total)) * 100} aria-label="Progress" />}
           <Trouble error={run?.error} inside />
           <Report plan={plan} run={run} />
@@ -155,12 +154,13 @@ function Drop({ onFiles }: { onFiles: (files: Iterable<File>) => void }) {
 function Teach() {
   return (
     <div className="empty">
-      <b>Twins, zones and systems of a list; or a whole project as it shall be.</b>
-      <span>A CSV file has one record in each line, a YAML file any records, one per document.</span>
+      <b>Twins, zones, systems and aliases of a list; or a whole project as it shall be.</b>
+      <span>A list is a CSV file with one record in each line, or a YAML file of such items. Other YAML files have any records, one per document.</span>
       <Try
         lines={[
           { what: "A CSV file of twins", line: "id,driver,uri,zone,labels.floor\nbeamer-1,pjlink,tcp://10.0.0.7:4352,aula,2\nbeamer-2,pjlink,tcp://10.0.0.8:4352,aula,2" },
-          { what: "A YAML file", line: "zone: {id: hq, kind: building, title: Headquarters}\n---\nzone: {id: aula, parent: hq, kind: room}" },
+          { what: "A YAML list of aliases", line: "- {network: lora, key: deveui, value: a84041000181c061, twin: meter-1}" },
+          { what: "A YAML file of any records", line: "zone: {id: hq, kind: building, title: Headquarters}\n---\nzone: {id: aula, parent: hq, kind: room}" },
           { what: "The same from a terminal", line: "pollux import twins lamps.csv --dry-run; pollux apply -f building/ --dry-run" },
         ]}
       />

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
 import { ConfigRecordSchema } from "../../gen/pollux/v1/bulk_pb";
-import { groups, guess, kinds, read, write } from "./plan";
+import { groups, kinds, read, write } from "./plan";
 
 const yaml = `zone: {id: aula, parent: hq, kind: room}
 ---
@@ -19,20 +19,20 @@ model:
 `;
 
 test("YAML documents become records, in an order in which they can be applied", () => {
-  const plan = read("all.yaml", yaml, "p", "twin");
+  const plan = read("all.yaml", yaml, "p");
   expect(plan.misread).toEqual([]);
-  expect(plan.each).toBe(false);
+  expect(plan.list).toBeUndefined();
   expect(plan.lines.map((l) => `${l.line} ${l.kind} ${l.id} ${l.depth}`)).toEqual([
     "11 model p/meter 0", "3 zone p/hq 0", "1 zone p/aula 1", "5 twin p/meter-1 0",
   ]);
   expect(plan.lines.at(-1)?.refs).toEqual(["model/p/meter", "zone/p/aula"]);
   expect(groups(plan.lines).map((g) => g.length)).toEqual([1, 1, 1, 1]);
-  const again = read("b.yaml", write(plan.lines.map((l) => l.record)), "p", "twin");
+  const again = read("b.yaml", write(plan.lines.map((l) => l.record)), "p");
   expect(again.lines.map((l) => l.record)).toEqual(plan.lines.map((l) => l.record));
 });
 
 test("what cannot be read says its line and why, and the rest is read", () => {
-  const plan = read("x.yml", "zone: {id: a}\n---\nzone: {id: b, colour: red}\n---\nhouse: {}\n---\nzone: {id: a}\n", "p", "twin");
+  const plan = read("x.yml", "zone: {id: a}\n---\nzone: {id: b, colour: red}\n---\nhouse: {}\n---\nzone: {id: a}\n", "p");
   expect(plan.lines.map((l) => l.id)).toEqual(["p/a"]);
   expect(plan.misread.map((m) => m.line)).toEqual([3, 5, 7]);
   expect(plan.misread[0]?.text).toContain("colour");
@@ -42,9 +42,8 @@ test("what cannot be read says its line and why, and the rest is read", () => {
 
 test("lines of CSV become twins", () => {
   const text = 'id,driver,labels.floor,settings.port,settings.name,aliases,stopped\nb1,pjlink,2,4352,"Hall, big",lora:eui:7:0;x:y:z,yes\nb2,pjlink\nb3,pjlink,,,,,maybe\n\n"b\n4",pjlink,,,,,\nb5,,,,,,,\n';
-  expect(guess(text)).toBe("twin");
-  const plan = read("lamps.csv", text, "p", "twin");
-  expect(plan.each).toBe(true);
+  const plan = read("lamps.csv", text, "p");
+  expect(plan.list).toBe("twin");
   expect(plan.lines.map((l) => l.line)).toEqual([2, 6]);
   expect(plan.lines[0]?.record.record.value).toMatchObject({
     id: "b1", driver: "pjlink", stopped: true, labels: { floor: "2" }, settings: { port: 4352, name: "Hall, big" },
@@ -53,9 +52,47 @@ test("lines of CSV become twins", () => {
   expect(plan.misread.map((m) => `${m.line}: ${m.text}`)).toEqual(["3: 2 cells, and 7 columns are named", '4: stopped: "maybe": want true or false', "8: 8 cells, and 7 columns are named"]);
 });
 
+const list = `- {id: 007, driver: pjlink, labels: {floor: 02}, settings: {port: 4352, tags: [a, b]}, aliases: [lora:eui:7, "x:y:z"]}
+- {id: b, colour: red}
+- {id: c, uri: {a: 1}}
+- id: d
+  id: e
+- text
+- {driver: pjlink, zone: ~}
+`;
+
+test("items of a YAML list become records as the lines of CSV do", () => {
+  const plan = read("lamps.yaml", list, "p");
+  expect(plan.list).toBe("twin");
+  expect(plan.lines.map((l) => `${l.line} ${l.id}`)).toEqual(["1 p/007"]);
+  expect(plan.lines[0]?.record.record.value).toMatchObject({
+    driver: "pjlink", labels: { floor: "02" }, settings: { port: 4352, tags: ["a", "b"] },
+    aliases: [{ network: "lora", key: "eui", value: "7" }, { network: "x", key: "y", value: "z" }],
+  });
+  expect(plan.misread.map((m) => m.line)).toEqual([2, 3, 4, 6, 7]);
+  expect(plan.misread.map((m) => m.text.split(":")[0])).toEqual(["colour", "uri", "id is there twice", "is no mapping of fields", "id is empty"]);
+  const systems = read("s.yaml", "- {id: room, members: {Lamp_1: b1, Lamp_2: b2}}\n---\n- {id: hall, members: [Lamp_1=b3]}\n", "p");
+  expect(systems.list).toBe("system");
+  expect(systems.lines.map((l) => l.refs.join(" "))).toEqual(["twin/p/b1 twin/p/b2", "twin/p/b3"]);
+  expect(read("m.yaml", "- {id: a}\n---\nzone: {id: b}\n", "p").misread[0]?.text).toContain("is no list");
+});
+
+test("a list of aliases, CSV or YAML, gives each to its twin", () => {
+  const plan = read("a.csv", "network,key,value,twin\nlora,eui,007,meter-1\nlora,eui,,meter-2\nlora,eui,007,meter-3\n", "p");
+  expect(plan.list).toBe("alias");
+  expect(plan.lines.map((l) => `${l.kind} ${l.id}`)).toEqual(["alias p/lora/eui/007"]);
+  expect(plan.lines[0]?.record.record.value).toMatchObject({ id: "meter-1", aliases: [{ network: "lora", key: "eui", value: "007" }] });
+  expect(plan.misread.map((m) => m.text)).toEqual(["value is empty", "alias p/lora/eui/007 is in line 2 already"]);
+  expect(read("a.csv", "network,key,value\n", "p").misread[0]?.text).toContain("no column is called twin");
+  const again = read("a.yml", "- {network: lora, key: eui, value: 007, twin: meter-1}\n", "p");
+  expect(again.lines[0]?.record).toEqual(plan.lines[0]?.record);
+  expect(again.list).toBe("alias");
+});
+
 test("a column that nothing is made of is told of", () => {
-  expect(guess("id,parent,kind")).toBe("zone");
-  expect(guess("id,members")).toBe("system");
+  expect(read("z.csv", "id,parent,kind\n", "p").list).toBe("zone");
+  expect(read("z.csv", "id,members\n", "p").list).toBe("system");
+  expect(read("z.csv", "id,uri,id\n", "p").misread[0]?.text).toBe('column "id" is named twice');
   expect(read("z.csv", "id,colour\na,red\n", "p", "zone").misread[0]?.text).toBe('column "colour": want id, parent, kind, title');
   expect(read("z.csv", "name\na\n", "p", "zone").misread[0]?.text).toContain("no column is called id");
 });
@@ -78,7 +115,6 @@ notifier: {id: people, logic: {logic: pager}}
 topic: {id: changes}
 `,
     "p",
-    "twin",
   );
   expect(plan.misread).toEqual([]);
   expect(plan.lines.map((l) => `${l.kind} ${l.refs.join(" ")}`)).toEqual([

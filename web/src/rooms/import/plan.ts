@@ -1,13 +1,14 @@
 import { fromJson, toJson, type JsonObject, type JsonValue } from "@bufbuild/protobuf";
-import Papa from "papaparse";
-import { LineCounter, parseAllDocuments, stringify } from "yaml";
+import { isSeq, LineCounter, parseAllDocuments, stringify, type Document, type YAMLSeq } from "yaml";
 
 import type { Action } from "../../gen/pollux/v1/automation_pb";
 import { ConfigRecordSchema, type ConfigRecord } from "../../gen/pollux/v1/bulk_pb";
+import { csvList, guess, recordOfItem, wrongColumns, yamlList, type List, type ListKind } from "./lists";
 
 /** A record of a file, with the line where it begins. */
 export interface PlanLine {
-  kind: Kind;
+  /** An alias is a record of the twin that gets it, with the one alias. */
+  kind: Kind | "alias";
   /** `project/name`. */
   id: string;
   file: string;
@@ -29,8 +30,8 @@ export interface Misread {
 export interface Plan {
   lines: PlanLine[];
   misread: Misread[];
-  /** Each line for itself, as of a CSV file; else each group whole or not at all. */
-  each: boolean;
+  /** What each item of a list is, each for itself; of other files each group of records is committed whole or not at all. */
+  list?: ListKind;
 }
 
 /** The kinds in the order in which they are applied: what is named comes before who names it. */
@@ -39,30 +40,12 @@ export const kinds = [
 ] as const;
 export type Kind = (typeof kinds)[number];
 
-/** What a CSV file's lines can be. */
-export const csvKinds = ["twin", "zone", "system"] as const;
-export type CsvKind = (typeof csvKinds)[number];
-
-export const csvColumns: Record<CsvKind, string> = {
-  twin: "id, driver or model, uri, zone, via, selector, stopped, labels.NAME, settings.NAME, aliases",
-  zone: "id, parent, kind, title",
-  system: "id, title, zone, members",
-};
-
-/** What the columns look like. */
-export function guess(text: string): CsvKind {
-  const columns = (text.split(/\r?\n/, 1)[0] ?? "").split(",").map((c) => c.trim());
-  if (columns.includes("members")) return "system";
-  return columns.includes("parent") || columns.includes("kind") ? "zone" : "twin";
-}
-
-/** Reads a file: YAML documents, or the lines of a CSV file. */
-export function read(file: string, text: string, project: string, csv: CsvKind): Plan {
-  const isCsv = file.toLowerCase().endsWith(".csv");
-  const plan = isCsv ? readCsv(file, text, csv) : readYaml(file, text);
+/** Reads a file: a list, CSV or YAML, whose items are of the kind given or look like one; or YAML documents of any kinds. */
+export function read(file: string, text: string, project: string, as?: ListKind): Plan {
+  const { list, ...plan } = file.toLowerCase().endsWith(".csv") ? readList(file, csvList(text), as, true) : readYaml(file, text, as);
   const seen = new Map<string, number>();
   const lines = plan.lines.flatMap(({ kind, line, record }) => {
-    const made = named(record, project);
+    const made = kind === "alias" ? namedAlias(record, project) : named(record, project);
     const name = `${kind}/${made.id}`;
     const first = seen.get(name);
     if (first !== undefined) {
@@ -74,8 +57,9 @@ export function read(file: string, text: string, project: string, csv: CsvKind):
   });
   const byName = new Map(lines.map((l) => [`${l.kind}/${l.id}`, l]));
   for (const l of lines) l.depth = depthOf(l, byName, 0);
-  lines.sort((a, b) => kinds.indexOf(a.kind) - kinds.indexOf(b.kind) || a.depth - b.depth);
-  return { lines, misread: plan.misread.sort((a, b) => a.line - b.line), each: isCsv };
+  const order: readonly string[] = kinds;
+  lines.sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind) || a.depth - b.depth);
+  return { lines, misread: plan.misread.sort((a, b) => a.line - b.line), ...(list && { list }) };
 }
 
 function depthOf(line: PlanLine, byName: ReadonlyMap<string, PlanLine>, depth: number): number {
@@ -88,20 +72,46 @@ function depthOf(line: PlanLine, byName: ReadonlyMap<string, PlanLine>, depth: n
 }
 
 interface Read {
-  lines: { kind: Kind; line: number; record: ConfigRecord }[];
+  lines: { kind: PlanLine["kind"]; line: number; record: ConfigRecord }[];
   misread: Misread[];
+  list?: ListKind;
 }
 
-function readYaml(file: string, text: string): Read {
+/** One whose columns are named in its first line is wrong as a whole where one of them is. */
+function readList(file: string, list: List, as: ListKind | undefined, headed: boolean): Read {
+  const kind = as ?? guess(list);
+  const out: Read = { lines: [], misread: [], list: kind };
+  const wrong = headed ? wrongColumns(list, kind) : undefined;
+  if (wrong !== undefined) {
+    out.misread.push({ file, line: 1, text: wrong });
+    return out;
+  }
+  for (const item of list.items) {
+    try {
+      out.lines.push({ kind, line: item.line, record: recordOfItem(item, kind) });
+    } catch (error) {
+      out.misread.push({ file, line: item.line, text: said(error) });
+    }
+  }
+  return out;
+}
+
+function readYaml(file: string, text: string, as: ListKind | undefined): Read {
   const counter = new LineCounter();
   const out: Read = { lines: [], misread: [] };
   const docs = parseAllDocuments(text, { lineCounter: counter });
   if (!Array.isArray(docs)) return out;
-  for (const doc of docs) {
+  const lists: YAMLSeq[] = [];
+  for (const doc of docs as Document.Parsed[]) {
     const line = counter.linePos(doc.contents?.range?.[0] ?? doc.range[0]).line;
-    const wrong = doc.errors[0];
+    // A field that is there twice spoils one item of a list, not the list.
+    const wrong = doc.errors.find((e) => !isSeq(doc.contents) || e.code !== "DUPLICATE_KEY");
     if (wrong) {
       out.misread.push({ file, line: wrong.linePos?.[0].line ?? line, text: wrong.message.split("\n")[0] ?? "" });
+      continue;
+    }
+    if (isSeq(doc.contents)) {
+      lists.push(doc.contents);
       continue;
     }
     const value: unknown = doc.toJS();
@@ -113,7 +123,10 @@ function readYaml(file: string, text: string): Read {
       out.misread.push({ file, line, text: said(error) });
     }
   }
-  return out;
+  if (lists.length === 0) return out;
+  const { lines, misread, list } = readList(file, yamlList(lists, counter), as, false);
+  for (const l of out.lines) misread.push({ file, line: l.line, text: "is no list, and the file has lists: keep them in files of their own" });
+  return { lines, misread: [...out.misread, ...misread], ...(list && { list }) };
 }
 
 /** A document `{kind: {fields}}` as a record; a model's `thing` as the text that the API takes. */
@@ -138,77 +151,10 @@ function said(error: unknown): string {
   return text.replace(/^cannot decode message pollux\.v1\.\w+ from JSON: /, "").replace(/^cannot decode /, "");
 }
 
-function readCsv(file: string, text: string, kind: CsvKind): Read {
-  const out: Read = { lines: [], misread: [] };
-  const { data } = Papa.parse<string[]>(text.replace(/^\ufeff/, ""), { delimiter: "," });
-  const columns = (data[0] ?? []).map((c) => c.trim());
-  if (!columns.includes("id")) {
-    out.misread.push({ file, line: 1, text: `no column is called id; there are ${columns.join(", ") || "none"}` });
-    return out;
-  }
-  const strange = columns.find((c) => !known(kind, c));
-  if (strange !== undefined) {
-    out.misread.push({ file, line: 1, text: `column ${JSON.stringify(strange)}: want ${csvColumns[kind]}` });
-    return out;
-  }
-  let next = 2;
-  for (const cells of data.slice(1)) {
-    const line = next;
-    // A quoted cell may go over lines.
-    next += 1 + cells.reduce((n, c) => n + (c.match(/\n/g)?.length ?? 0), 0);
-    if (cells.every((c) => c.trim() === "")) continue;
-    try {
-      if (cells.length !== columns.length) throw new Error(`${cells.length} cells, and ${columns.length} columns are named`);
-      const fields: JsonObject = {};
-      columns.forEach((c, j) => cells[j] && put(fields, c, cells[j]));
-      if (!fields.id) throw new Error("id is empty");
-      out.lines.push({ kind, line, record: fromJson(ConfigRecordSchema, { [kind]: fields }) });
-    } catch (error) {
-      out.misread.push({ file, line, text: said(error) });
-    }
-  }
-  return out;
-}
-
-function known(kind: CsvKind, column: string): boolean {
-  if (kind === "twin" && /^(labels|settings)\../.test(column)) return true;
-  return csvColumns[kind].split(/, | or /).includes(column);
-}
-
-/** Puts a cell into the record's JSON. */
-function put(fields: JsonObject, column: string, cell: string) {
-  const [, group, name] = /^(labels|settings)\.(.+)$/.exec(column) ?? [];
-  if (group && name) {
-    const of = (fields[group] ??= {}) as JsonObject;
-    of[name] = group === "labels" ? cell : cellValue(cell);
-  } else if (column === "stopped") {
-    const word = cell.toLowerCase();
-    if (!["true", "yes", "1", "false", "no", "0"].includes(word)) throw new Error(`stopped: ${JSON.stringify(cell)}: want true or false`);
-    fields.stopped = ["true", "yes", "1"].includes(word);
-  } else if (column === "aliases") {
-    fields.aliases = parts(cell).map((one) => {
-      const [network = "", key = "", ...value] = one.split(":");
-      if (value.length === 0) throw new Error(`aliases: ${JSON.stringify(one)}: want NETWORK:KEY:VALUE`);
-      return { network, key, value: value.join(":") };
-    });
-  } else if (column === "members") {
-    fields.members = parts(cell).map((one) => {
-      const at = one.indexOf("=");
-      if (at < 1 || at === one.length - 1) throw new Error(`members: ${JSON.stringify(one)}: want NAME=TWIN`);
-      return { name: one.slice(0, at), twin: one.slice(at + 1) };
-    });
-  } else fields[column] = cell;
-}
-
-const parts = (cell: string) => cell.split(";").map((p) => p.trim()).filter(Boolean);
-
-/** A cell as JSON where it is, else as text. */
-function cellValue(cell: string): JsonValue {
-  try {
-    return JSON.parse(cell) as JsonValue;
-  } catch {
-    return cell;
-  }
+/** An alias's id; the twin is there already. */
+function namedAlias({ record }: ConfigRecord, project: string): { id: string; refs: string[] } {
+  const alias = record.case === "twin" ? record.value.aliases[0] : undefined;
+  return { id: [project, alias?.network, alias?.key, alias?.value].join("/"), refs: [] };
 }
 
 /** A record's id and what it names, complete. */

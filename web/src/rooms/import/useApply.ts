@@ -2,6 +2,7 @@ import { useCallback, useRef, useState } from "react";
 
 import { bulk } from "../../api/client";
 import { ApplyOutcome, type ApplyResult } from "../../gen/pollux/v1/bulk_pb";
+import { giveAliases } from "./aliases";
 import { groups, type Plan, type PlanLine } from "./plan";
 
 /** What became, or would become, of a record. */
@@ -39,8 +40,8 @@ export function useApply(onEnd: () => unknown) {
       try {
         for (const group of groups(plan.lines)) {
           const planned = [...new Set(group.flatMap((l) => l.refs).filter((r) => made.has(r)))];
-          const request = { project, dryRun: dry, each: plan.each, planned, records: group.map((l) => l.record) };
-          const { results } = await bulk.apply(request, { signal: own.signal });
+          const request = { project, dryRun: dry, each: plan.list !== undefined, planned, records: group.map((l) => l.record) };
+          const results = plan.list === "alias" ? await giveAliases(group, project, dry, own.signal) : (await bulk.apply(request, { signal: own.signal })).results;
           results.forEach((result, i) => {
             if (dry && result.outcome === ApplyOutcome.CREATED) made.add(`${result.kind}/${result.id}`);
             const line = group[i];
@@ -48,7 +49,7 @@ export function useApply(onEnd: () => unknown) {
           });
           const refused = results.some((r) => r.outcome === ApplyOutcome.REFUSED);
           tell({ done: [...state.done] });
-          if (refused && !dry && !plan.each) {
+          if (refused && !dry && !plan.list) {
             tell({ stopped: true });
             break;
           }

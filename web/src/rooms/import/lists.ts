@@ -1,0 +1,164 @@
+import { fromJson, type JsonObject, type JsonValue } from "@bufbuild/protobuf";
+import Papa from "papaparse";
+import { isMap, isScalar, isSeq, type LineCounter, type Node, type YAMLSeq } from "yaml";
+
+import { ConfigRecordSchema, type ConfigRecord } from "../../gen/pollux/v1/bulk_pb";
+
+/** What the items of a list can be: lines of a CSV file, or items of a YAML list. */
+export const listKinds = ["twin", "zone", "system", "alias"] as const;
+export type ListKind = (typeof listKinds)[number];
+
+export const columnsOf: Record<ListKind, string> = {
+  twin: "id, driver or model, uri, zone, via, selector, stopped, labels.NAME, settings.NAME, aliases",
+  zone: "id, parent, kind, title",
+  system: "id, title, zone, members",
+  alias: "network, key, value, twin",
+};
+
+/** Columns without which there is no record. */
+const must = (kind: ListKind) => (kind === "alias" ? ["network", "key", "value", "twin"] : ["id"]);
+
+/** An item by its columns, each cell as a CSV file has it. */
+export interface Item {
+  line: number;
+  cells: [column: string, cell: string][];
+  /** What is wrong with it already. */
+  wrong?: string;
+}
+
+export interface List {
+  columns: string[];
+  items: Item[];
+}
+
+/** What the columns look like. */
+export function guess({ columns }: List): ListKind {
+  if (columns.includes("members")) return "system";
+  if (columns.includes("network") && columns.includes("value")) return "alias";
+  return columns.includes("parent") || columns.includes("kind") ? "zone" : "twin";
+}
+
+/** What is wrong with the columns as a whole, of a file whose first line names them. */
+export function wrongColumns({ columns }: List, kind: ListKind): string | undefined {
+  const missing = must(kind).find((c) => !columns.includes(c));
+  if (missing !== undefined) return `no column is called ${missing}; there are ${columns.join(", ") || "none"}`;
+  const strange = columns.find((c) => !known(kind, c));
+  if (strange !== undefined) return `column ${JSON.stringify(strange)}: want ${columnsOf[kind]}`;
+  const twice = columns.find((c, i) => columns.indexOf(c) < i);
+  return twice === undefined ? undefined : `column ${JSON.stringify(twice)} is named twice`;
+}
+
+/** An item as a record; an alias as a twin that has it. An empty cell is a field that is not set. */
+export function recordOfItem(item: Item, kind: ListKind): ConfigRecord {
+  if (item.wrong !== undefined) throw new Error(item.wrong);
+  const fields: JsonObject = {};
+  for (const [column, cell] of item.cells) {
+    if (!known(kind, column)) throw new Error(`${column}: no such column: want ${columnsOf[kind]}`);
+    if (cell !== "") put(fields, column, cell);
+  }
+  const empty = must(kind).find((c) => !item.cells.some(([column, cell]) => column === c && cell !== ""));
+  if (empty !== undefined) throw new Error(`${empty} is empty`);
+  if (kind !== "alias") return fromJson(ConfigRecordSchema, { [kind]: fields });
+  const { twin: id, ...alias } = fields;
+  return fromJson(ConfigRecordSchema, { twin: { id: id ?? "", aliases: [alias] } });
+}
+
+export function csvList(text: string): List {
+  const { data } = Papa.parse<string[]>(text.replace(/^\ufeff/, ""), { delimiter: "," });
+  const columns = (data[0] ?? []).map((c) => c.trim());
+  const items: Item[] = [];
+  let next = 2;
+  for (const cells of data.slice(1)) {
+    const line = next;
+    // A quoted cell may go over lines.
+    next += 1 + cells.reduce((n, c) => n + (c.match(/\n/g)?.length ?? 0), 0);
+    if (cells.every((c) => c.trim() === "")) continue;
+    const item: Item = { line, cells: columns.map((c, j) => [c, cells[j] ?? ""]) };
+    if (cells.length !== columns.length) item.wrong = `${cells.length} cells, and ${columns.length} columns are named`;
+    items.push(item);
+  }
+  return { columns, items };
+}
+
+/** The items of YAML lists, which together are one. */
+export function yamlList(lists: readonly YAMLSeq[], counter: LineCounter): List {
+  const items = lists.flatMap((list) =>
+    list.items.map((node): Item => {
+      const item: Item = { line: counter.linePos((node as Node).range?.[0] ?? 0).line, cells: [] };
+      if (!isMap(node)) return { ...item, wrong: "is no mapping of fields" };
+      for (const { key, value } of node.items) {
+        const name = isScalar(key) ? text(key) : "";
+        const inner = (name === "labels" || name === "settings") && isMap(value) ? value.items : [];
+        for (const one of inner) {
+          const column = `${name}.${isScalar(one.key) ? text(one.key) : ""}`;
+          take(item, column, one.value);
+        }
+        if (!isMap(value) || inner !== value.items) take(item, name, value);
+      }
+      const names = item.cells.map(([c]) => c);
+      const twice = names.find((c, i) => names.indexOf(c) < i);
+      if (twice !== undefined) item.wrong ??= `${twice} is there twice`;
+      return item;
+    }),
+  );
+  return { columns: [...new Set(items.flatMap((i) => i.cells.map(([c]) => c)))], items };
+}
+
+/** Takes a field of YAML as a cell: settings as JSON, lists with ";" between. */
+function take(item: Item, column: string, value: unknown) {
+  let cell: string | undefined;
+  if (value === null || (isScalar(value) && value.value === null)) cell = "";
+  else if (column.startsWith("settings.")) cell = JSON.stringify((value as Node).toJSON());
+  else if (isScalar(value)) cell = text(value);
+  else if ((column === "aliases" || column === "members") && isSeq(value) && value.items.every((one) => isScalar(one))) {
+    cell = value.items.map((one) => (isScalar(one) ? text(one) : "")).join(";");
+  } else if (column === "members" && isMap(value)) {
+    cell = value.items.map(({ key, value: of }) => `${isScalar(key) ? text(key) : ""}=${isScalar(of) ? text(of) : ""}`).join(";");
+  }
+  if (cell === undefined) item.wrong ??= `${column}: want a plain value`;
+  item.cells.push([column, cell ?? ""]);
+}
+
+/** A plain value as it is written: 007 stays 007. */
+const text = (of: { value: unknown; source?: string }) => (typeof of.value === "string" ? of.value : (of.source ?? String(of.value)));
+
+function known(kind: ListKind, column: string): boolean {
+  if (kind === "twin" && /^(labels|settings)\../.test(column)) return true;
+  return columnsOf[kind].split(/, | or /).includes(column);
+}
+
+/** Puts a cell into the record's JSON. */
+function put(fields: JsonObject, column: string, cell: string) {
+  const [, group, name] = /^(labels|settings)\.(.+)$/.exec(column) ?? [];
+  if (group && name) {
+    const of = (fields[group] ??= {}) as JsonObject;
+    of[name] = group === "labels" ? cell : cellValue(cell);
+  } else if (column === "stopped") {
+    const word = cell.toLowerCase();
+    if (!["true", "yes", "1", "false", "no", "0"].includes(word)) throw new Error(`stopped: ${JSON.stringify(cell)}: want true or false`);
+    fields.stopped = ["true", "yes", "1"].includes(word);
+  } else if (column === "aliases") {
+    fields.aliases = parts(cell).map((one) => {
+      const [network = "", key = "", ...value] = one.split(":");
+      if (value.length === 0) throw new Error(`aliases: ${JSON.stringify(one)}: want NETWORK:KEY:VALUE`);
+      return { network, key, value: value.join(":") };
+    });
+  } else if (column === "members") {
+    fields.members = parts(cell).map((one) => {
+      const at = one.indexOf("=");
+      if (at < 1 || at === one.length - 1) throw new Error(`members: ${JSON.stringify(one)}: want NAME=TWIN`);
+      return { name: one.slice(0, at), twin: one.slice(at + 1) };
+    });
+  } else fields[column] = cell;
+}
+
+const parts = (cell: string) => cell.split(";").map((p) => p.trim()).filter(Boolean);
+
+/** A cell as JSON where it is, else as text. */
+function cellValue(cell: string): JsonValue {
+  try {
+    return JSON.parse(cell) as JsonValue;
+  } catch {
+    return cell;
+  }
+}
