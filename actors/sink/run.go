@@ -30,7 +30,7 @@ type run struct {
 	told   bool
 	most   int
 	wait   time.Duration
-	bulk   bool
+	named  bool
 	target Target
 }
 
@@ -80,7 +80,7 @@ func (r *run) open() error {
 	if err != nil {
 		return err
 	}
-	r.most, r.wait, r.bulk = 500, time.Second, k.bulk
+	r.most, r.wait, r.named = 500, time.Second, k.named
 	if k.bulk {
 		r.most, r.wait = 50_000, time.Minute
 	}
@@ -122,11 +122,10 @@ func (r *run) begin() error {
 	})
 }
 
-// bound commits where a batch of files ends, before any of them is written. They are named by its first message: were it another batch
-// when it is tried again, a write of the try before that comes late, from an owner of old or out of a slow server, would take the
-// place of other messages.
+// bound commits where a batch ends, before the first try to deliver it, so that each try is of the same one: another of its name would
+// be taken for it; and a file that comes late, from an owner of old or out of a slow server, would take the place of other messages.
 func (r *run) bound(b *Batch, next uint64) error {
-	if !r.bulk || len(b.Messages) == 0 || r.at.Until > r.at.Position {
+	if !r.named || len(b.Messages) == 0 || r.at.Until > r.at.Position {
 		return nil
 	}
 	r.at.Until = next

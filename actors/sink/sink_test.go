@@ -29,6 +29,7 @@ type hook struct {
 	broken bool
 	faults []string
 	values map[string][]float64 // by key, as they came
+	bodies map[string]string    // by what the key of a batch says of its begin
 	posts  int
 }
 
@@ -44,6 +45,14 @@ func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Pollux-Signature") != "sha256="+hex.EncodeToString(mac.Sum(nil)) {
 		h.fault("a wrong signature")
 	}
+	first, _, _ := strings.Cut(r.Header.Get("Idempotency-Key"), "-")
+	if was, ok := h.bodies[first]; ok && was != string(body) && !strings.Contains(was, "poison") {
+		h.fault("another batch begins with " + first)
+	}
+	if h.bodies == nil {
+		h.bodies = map[string]string{}
+	}
+	h.bodies[first] = string(body)
 	if err != nil || h.broken {
 		http.Error(w, "out of order", http.StatusServiceUnavailable)
 		return
@@ -89,14 +98,18 @@ func TestWebhook(t *testing.T) {
 	r.until("default/hook", "the failure shows", func(s *pb.SinkState) bool {
 		return strings.Contains(s.Error, "status 503: out of order") && s.Failures > 0 && s.Node == "n1"
 	})
-	h.fail(false)
-	r.until("default/hook", "200 are delivered", func(s *pb.SinkState) bool { return s.Delivered == 200 && s.Error == "" })
-	r.publish(&pb.TopicMessage{Key: "default/t0", Payload: []byte("poison")})
 	r.rounds(200, 100)
+	// The next owner has more to deliver, and goes on with the same batch.
 	r.give(b)
+	r.until("default/hook", "it fails there, too", func(s *pb.SinkState) bool { return s.Failures > 0 && s.Node == "n2" })
+	h.fail(false)
+	r.until("default/hook", "300 are delivered", func(s *pb.SinkState) bool { return s.Delivered == 300 && s.Error == "" })
+	r.publish(&pb.TopicMessage{Key: "default/t0", Payload: []byte("poison")})
 	r.rounds(300, 100)
+	r.give(a)
+	r.rounds(400, 100)
 	r.until("default/hook", "all are delivered by the other node", func(s *pb.SinkState) bool {
-		return s.Position == 402 && s.Refused == 1 && s.Node == "n2"
+		return s.Position == 502 && s.Refused == 1 && s.Node == "n1"
 	})
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -109,8 +122,8 @@ func TestWebhook(t *testing.T) {
 			}
 			seen[v], last = true, max(last, v)
 		}
-		if len(seen) != 40 {
-			t.Errorf("%s has %d values, want 40", key, len(seen))
+		if len(seen) != 50 {
+			t.Errorf("%s has %d values, want 50", key, len(seen))
 		}
 	}
 	if len(h.values) != 10 || len(h.faults) > 0 {

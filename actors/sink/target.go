@@ -64,17 +64,19 @@ type kind struct {
 	open  func(ctx context.Context, u *place, o *Options, id string) (Target, error)
 	// bulk targets are given large batches.
 	bulk bool
+	// named is one that calls a batch by the messages in it, and takes one of the same name for the same.
+	named bool
 }
 
 func kinds() map[string]kind {
-	hook := kind{check: checkHost, open: openWebhook}
+	hook := kind{check: checkHost, open: openWebhook, named: true}
 	mqtt := kind{params: []string{"user", "qos"}, check: checkMQTT, open: openMQTT}
 	mongo := kind{params: []string{"user", "auth_source", "mechanism", "replica_set", "tls"}, check: checkMongo, open: openMongo}
 	house := kind{params: []string{"user"}, check: checkClickHouse, open: openClickHouse}
 	return map[string]kind{
 		"http": hook, "https": hook,
-		"file":  {check: checkFile, open: openFile, bulk: true},
-		"s3":    {params: []string{"endpoint", "region", "access_key", "tls"}, check: checkS3, open: openS3, bulk: true},
+		"file":  {check: checkFile, open: openFile, bulk: true, named: true},
+		"s3":    {params: []string{"endpoint", "region", "access_key", "tls"}, check: checkS3, open: openS3, bulk: true, named: true},
 		"kafka": {params: kafka.Params, check: checkKafka, open: openKafka},
 		"mqtt":  mqtt, "mqtts": mqtt,
 		"clickhouse": house, "clickhouses": house,

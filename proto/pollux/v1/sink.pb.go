@@ -193,8 +193,8 @@ type SinkState struct {
 	DeliveredTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=delivered_time,json=deliveredTime,proto3" json:"delivered_time,omitempty"`
 	// Node that runs it.
 	Node string `protobuf:"bytes,11,opt,name=node,proto3" json:"node,omitempty"`
-	// Of a sink that writes files: the batch on its way ends before this offset, at each try and whichever node makes it. Not beyond the
-	// position: none is on its way.
+	// Of sinks to files, S3 and webhooks: the batch on its way ends before this offset, at each try and whichever node makes it. Not
+	// beyond the position: none is on its way.
 	Until         uint64 `protobuf:"varint,12,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

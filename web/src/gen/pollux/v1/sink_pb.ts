@@ -188,8 +188,8 @@ export type SinkState = Message<"pollux.v1.SinkState"> & {
   node: string;
 
   /**
-   * Of a sink that writes files: the batch on its way ends before this offset, at each try and whichever node makes it. Not beyond the
-   * position: none is on its way.
+   * Of sinks to files, S3 and webhooks: the batch on its way ends before this offset, at each try and whichever node makes it. Not
+   * beyond the position: none is on its way.
    *
    * @generated from field: uint64 until = 12;
    */
