@@ -1,6 +1,8 @@
 # Pollux: `make run` to see it, `make test` to trust it.
 SHELL      := /bin/bash
 GO         ?= go
+# For all there is: what is compiled for the program serves vet, staticcheck and the tools, too.
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 TOOL       := $(GO) tool -modfile=tools.mod
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 DRIVERS    := pjlink tasmota $(patsubst drivers/library/%/main.go,%,$(wildcard drivers/library/*/main.go))
@@ -28,7 +30,7 @@ build: $(DRIVER_BIN) bin/pollux ## build bin/pollux, with drivers and console in
 
 bin/pollux: $(CATALOG) $(ENGINE) $(SCRIPT_ZST) build/rust.stamp web/dist/index.html FORCE
 	@echo "building bin/pollux"
-	@$(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o $@ ./cmd/pollux
+	@$(GO) build -ldflags='-s -w -X main.version=$(VERSION)' -o $@ ./cmd/pollux
 
 FORCE:
 
@@ -37,7 +39,7 @@ FORCE:
 define go_driver
 @mkdir -p bin/drivers build/guests
 @echo "building driver $*"
-@GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags=-w -o build/guests/$*.wasm ./$(<D)
+@GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -ldflags=-w -o build/guests/$*.wasm ./$(<D)
 @$(GO) run ./drivers/sdk/pack -manifest $< -o $@ build/guests/$*.wasm
 endef
 
@@ -146,7 +148,7 @@ proto-check: proto ## fail where the generated code is not fresh
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/arm64
 cross: ## build for PLATFORMS="linux/amd64 linux/arm64 darwin/arm64", without cgo
 	@for t in $(PLATFORMS); do echo "building for $$t"; \
-	  CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -trimpath -ldflags='-s -w' -o build/pollux-$${t%/*}-$${t#*/} ./cmd/pollux || exit 1; done
+	  CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -ldflags='-s -w' -o build/pollux-$${t%/*}-$${t#*/} ./cmd/pollux || exit 1; done
 
 clean: ## remove what was built (data/ stays)
 	@echo "removing bin, build, web/dist and packed drivers"
