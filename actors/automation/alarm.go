@@ -270,12 +270,15 @@ func (a *alarm) next() int64 {
 	if !a.conf.Active || a.conf.Acknowledged || n >= len(a.conf.Escalate) {
 		return 0
 	}
-	due := a.conf.RaiseTime.AsTime().Add(a.conf.Escalate[n].After.AsDuration()).UnixMilli() + a.u.rec.Shifted
+	due := notBefore(a.conf.RaiseTime.AsTime().Add(a.conf.Escalate[n].After.AsDuration())) + a.u.rec.Shifted
 	if a.conf.ShelvedUntil != nil {
-		due = max(due, a.conf.ShelvedUntil.AsTime().UnixMilli())
+		due = max(due, notBefore(a.conf.ShelvedUntil.AsTime()))
 	}
 	return due
 }
+
+// notBefore is the first millisecond that is not before a time.
+func notBefore(t time.Time) int64 { return t.Add(time.Millisecond - 1).UnixMilli() }
 
 func (a *alarm) due() int64 {
 	due := a.next()
