@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -12,12 +14,20 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
+	vminsert "github.com/VictoriaMetrics/VictoriaMetrics/app/vmstorage"
+	"github.com/VictoriaMetrics/VictoriaMetrics/lib/prompb"
+	vmstorage "github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/hashicorp/raft"
+	"github.com/valyala/fastjson"
 
 	"github.com/polluxhq/pollux"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
+	"github.com/polluxhq/pollux/storage/history"
 	"github.com/polluxhq/pollux/test/harness"
 )
 
@@ -58,6 +68,82 @@ func BenchmarkIngest(b *testing.B) {
 	for _, batch := range []shape{{100, 10}, {10, 10}, {1, 1}} {
 		measure(batch, beside)
 	}
+	parts, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	least := &http.Server{Handler: bareParts(bareRaftOf(b, func(db *pebble.DB) raft.FSM { return batchFSM{putFSM{db}} }))}
+	go least.Serve(parts) //nolint:errcheck // it ends with the benchmark
+	b.Cleanup(func() { least.Close() })
+	beside(b, "HTTP batch ingest of 100 messages, a record and two samples each, 64 clients", "messages/s",
+		batches(b, wide, strings.TrimSpace(string(key)), n.URL()+"/v1/ingest/default"),
+		batches(b, wide, "", "http://"+parts.Addr().String()+bareIngest))
+}
+
+// batchFSM applies each entry as a batch of Pebble's.
+type batchFSM struct{ putFSM }
+
+func (f batchFSM) Apply(l *raft.Log) any {
+	batch := f.db.NewBatch()
+	if err := batch.SetRepr(l.Data); err != nil {
+		return err
+	}
+	return batch.Commit(pebble.NoSync)
+}
+
+// bareParts does with the bare libraries the least that makes a batch state and history: it parses the body (fastjson), makes a
+// record of each message, does one bare raft Apply of the records, and writes the two numbers of each to VictoriaMetrics' storage
+// under names that are ready made. There are no twins in it: nothing is authorized, looked up, held against a model or what was
+// before, counted, or guarded.
+func bareParts(apply func([]byte) error) http.Handler {
+	type twin struct{ key, temperature, humidity []byte }
+	twins := map[string]twin{}
+	for i := range ingestTwins {
+		id := fmt.Sprintf("sensor-%d", i)
+		named := func(property string) []byte {
+			return vmstorage.MarshalMetricNameRaw(nil, []prompb.Label{{Name: "", Value: history.Metric}, {Name: "project", Value: "bare"},
+				{Name: "twin", Value: id}, {Name: "model", Value: "sensor"}, {Name: "property", Value: property}})
+		}
+		twins[id] = twin{[]byte("state/default/" + id), named("temperature"), named("humidity")}
+	}
+	var parsers fastjson.ParserPool
+	take := func(body []byte) error {
+		parser := parsers.Get()
+		defer parsers.Put(parser)
+		all, err := parser.ParseBytes(body)
+		if err != nil {
+			return err
+		}
+		messages, err := all.Array()
+		if err != nil {
+			return err
+		}
+		now := time.Now().UnixMilli()
+		rows := make([]vmstorage.MetricRow, 0, 2*len(messages))
+		var entry pebble.Batch
+		defer entry.Close()
+		var record []byte
+		for _, m := range messages {
+			t, ok := twins[string(m.GetStringBytes("twin"))]
+			if !ok {
+				return fmt.Errorf("no twin %s", m.GetStringBytes("twin"))
+			}
+			temperature, humidity := m.GetFloat64("data", "temperature"), m.GetFloat64("data", "humidity")
+			record = binary.LittleEndian.AppendUint64(record[:0], uint64(now))
+			record = binary.LittleEndian.AppendUint64(record, math.Float64bits(temperature))
+			record = binary.LittleEndian.AppendUint64(record, math.Float64bits(humidity))
+			if err := entry.Set(t.key, record, nil); err != nil {
+				return err
+			}
+			rows = append(rows, vmstorage.MetricRow{MetricNameRaw: t.temperature, Timestamp: now, Value: temperature},
+				vmstorage.MetricRow{MetricNameRaw: t.humidity, Timestamp: now, Value: humidity})
+		}
+		if err := apply(bytes.Clone(entry.Repr())); err != nil {
+			return err
+		}
+		return vminsert.VMInsertAPI.WriteRows(rows)
+	}
+	return bareIngestDoor(take)
 }
 
 // shape of a batch: so many messages, of so many twins in turn.

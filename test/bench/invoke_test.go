@@ -110,6 +110,11 @@ func (f putFSM) Restore(io.ReadCloser) error         { return nil }
 
 // bareRaft is raft on the same synced Pebble log as ours, with a state machine that only puts.
 func bareRaft(b *testing.B) func([]byte) error {
+	return bareRaftOf(b, func(db *pebble.DB) raft.FSM { return putFSM{db} })
+}
+
+// bareRaftOf is raft on the same synced Pebble log as ours, with the state machine that is made of a fresh Pebble.
+func bareRaftOf(b *testing.B, machine func(*pebble.DB) raft.FSM) func([]byte) error {
 	b.Helper()
 	dir := b.TempDir()
 	s, err := storage.Open(storage.Options{Dir: filepath.Join(dir, "log"), DiscardSamples: true})
@@ -123,7 +128,7 @@ func bareRaft(b *testing.B) func([]byte) error {
 	}
 	b.Cleanup(func() { db.Close() })
 	r, err := cluster.OpenRaft(cluster.RaftOptions{ID: "floor", Log: s.LogStore(), Stable: s.StableStore(),
-		Snapshots: raft.NewInmemSnapshotStore(), FSM: putFSM{db}, Logger: slog.New(slog.DiscardHandler), SnapshotThreshold: 1 << 40})
+		Snapshots: raft.NewInmemSnapshotStore(), FSM: machine(db), Logger: slog.New(slog.DiscardHandler), SnapshotThreshold: 1 << 40})
 	if err != nil {
 		b.Fatal(err)
 	}
