@@ -24,8 +24,9 @@ const (
 	batchBytes = 96 << 10
 	// batchMessages bounds the messages of one transaction.
 	batchMessages = 2000
-	// trimEach bounds the messages that one transaction removes.
+	// trimEach bounds the messages that one transaction removes, and trimUpTo what it has with them, in bytes: the store takes no more than 448 KiB.
 	trimEach = 2500
+	trimUpTo = 400 << 10
 	// Limits of a topic that names none.
 	defaultMessages = 1_000_000
 	defaultBytes    = 1 << 30
@@ -64,9 +65,13 @@ type publication struct {
 	size int
 }
 
+// stored is what a publication takes of a transaction, in bytes: each message has the topic's id in its key.
+func (t *topic) stored(m *pb.PublishRequest, size int) int { return size + len(t.id)*len(m.Messages) }
+
 // flight is a transaction on its way. Only one is, so that the order of transactions is the topic's.
 type flight struct {
 	txn          *storage.Txn
+	size         int // of its writes, in bytes
 	tail         *actorv1.TopicRecord
 	value        []byte
 	publications []*publication
@@ -154,8 +159,8 @@ func (t *topic) refresh() error {
 // publish takes messages.
 func (t *topic) publish(r *request, m *pb.PublishRequest) error {
 	size := proto.Size(m) + 32*len(m.Messages)
-	if size > maxPublish {
-		return fmt.Errorf("%d bytes, %d are allowed: %w", size, maxPublish, ErrTooLarge)
+	if stored := t.stored(m, size); stored > maxPublish {
+		return fmt.Errorf("%d bytes, %d are allowed: %w", stored, maxPublish, ErrTooLarge)
 	}
 	if t.held+int64(size) > maxQueueBytes || len(t.pending) >= maxQueue {
 		return fmt.Errorf("%d publications wait: %w", len(t.pending), cluster.ErrOverloaded)
@@ -252,6 +257,7 @@ func (t *topic) build(now time.Time) (*flight, error) {
 
 func (f *flight) write(table storage.Table, key string, value []byte) {
 	f.txn.Writes = append(f.txn.Writes, storage.Write{Table: table, Key: key, Value: value, Quiet: true})
+	f.size += len(table) + len(key) + len(value) + 16
 }
 
 // buildTail writes the topic's own record; the last transaction of a deletion removes it, and what was configured.
@@ -274,7 +280,7 @@ func (t *topic) buildMessages(f *flight) error {
 	size := 0
 	var added map[string]uint64
 	for _, p := range t.pending {
-		if size > 0 && size+p.size > batchBytes || len(f.messages)+len(p.m.Messages) > batchMessages && size > 0 {
+		if size > 0 && (size+p.size > batchBytes || len(f.messages)+len(p.m.Messages) > batchMessages || f.size+t.stored(p.m, p.size) > maxPublish) {
 			break
 		}
 		size += p.size

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -450,4 +451,30 @@ func TestDrop(t *testing.T) {
 	if p := publish(t, h, "default/t", many[0]); p.Offsets[0] != 1 {
 		t.Errorf("the new topic begins with %d", p.Offsets[0])
 	}
+}
+
+// TestLongName: a topic whose id is as long as it may be takes and removes as others do.
+func TestLongName(t *testing.T) {
+	r := newRig(t)
+	h := r.start()
+	id := strings.Repeat("p", 64) + "/" + strings.Repeat("n", 128)
+	r.create(&pb.Topic{Id: id})
+	large := make([]*pb.TopicMessage, 1000)
+	for i := range large {
+		large[i] = message("", strings.Repeat("x", 250))
+	}
+	if _, err := h.Publish(limited(t), &pb.PublishRequest{Topic: id, Messages: large}); !errors.Is(err, topic.ErrTooLarge) {
+		t.Errorf("more than a transaction has: %v", err)
+	}
+	var all sync.WaitGroup
+	for range 4000 {
+		all.Go(func() { publish(t, h, id, message("", "x")) })
+	}
+	all.Wait()
+	r.create(&pb.Topic{Id: id, MaxMessages: 10})
+	until(t, "ten are left", func() bool {
+		publish(t, h, id, &pb.TopicMessage{Id: "last", Payload: make([]byte, 250<<10)})
+		st, err := h.State(limited(t), id)
+		return err == nil && st.Messages == 10 && st.Trimmed == 3991
+	})
 }

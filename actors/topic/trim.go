@@ -71,7 +71,7 @@ func (t *topic) buildTrim(f *flight, now time.Time) error {
 			f.oldest = at
 			break
 		}
-		if n++; n > trimEach {
+		if n++; n > trimEach || f.size+len(rec.Key) > trimUpTo {
 			f.oldest = at
 			break
 		}
