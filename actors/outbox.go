@@ -20,7 +20,8 @@ import (
 	"github.com/polluxhq/pollux/storage"
 )
 
-// tableOutbox: slot, twin's id, zero, the slot's since and a rising number → actorv1.Outgoing: what a twin has yet to tell a topic. What a
+// tableOutbox: slot, twin's id, zero, the slot's since, the revision of the twin's record and a rising number → actorv1.Outgoing: what a twin has
+// yet to tell a topic. By the revision it is told from what an earlier twin of the same id said, whose numbers it has again. What a
 // logic lets go on has the record of its message; further topics have one with a slash and their number behind it.
 const tableOutbox storage.Table = "outbox"
 
@@ -335,7 +336,7 @@ func (t *twin) post(to, by string, payload []byte, at int64, refused string) {
 		t.e.stats.drop(dropOutgoing)
 		return
 	}
-	key := fmt.Sprintf("%s%s\x00%016x%016x", slotKey(t.en.slot), t.en.id, t.own.Since, t.nextPost())
+	key := fmt.Sprintf("%s%s\x00%016x%016x%016x", slotKey(t.en.slot), t.en.id, t.own.Since, t.cfg.revision, t.nextPost())
 	m := &pb.TopicMessage{Key: t.en.id, Payload: payload, ContentType: "application/json", Id: strings.ReplaceAll(key[len("0000/"):], "\x00", "/"),
 		Time: timestamppb.New(time.UnixMilli(at)), Headers: map[string]string{topic.HeaderRoute: by}}
 	value := outgoingValue(to, m, refused)

@@ -291,3 +291,23 @@ func (n *node) numberedWhileMoving(twins, last int) {
 	n.undrain("n1")
 	wg.Wait()
 }
+
+// TestRoutesOfATwinMadeAnew: what a twin says is no repetition of what an earlier twin of its name said.
+func TestRoutesOfATwinMadeAnew(t *testing.T) {
+	n := newNode(t)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.stream("default/all")
+	n.route(&pb.Route{Id: "all", Topics: []string{"all"}, Properties: []string{"level"}})
+	var want []int
+	for life := range 3 {
+		n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
+		for i := range 3 {
+			want = append(want, 10*life+i)
+			n.deliver("dev/a1/state", fmt.Sprintf(`{"level":%d}`, 10*life+i), 1)
+		}
+		until(t, "the topic has it all", func() bool { return fmt.Sprint(n.levels("default/all")["default/a"]) == fmt.Sprint(want) })
+		if err := n.reg.DeleteTwin(ctx(t), "default/a", 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
