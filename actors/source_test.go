@@ -121,3 +121,113 @@ func TestKafkaSource(t *testing.T) {
 		}
 	}
 }
+
+// TestKafkaSourceOfATopicMadeAnew: the records of a topic that was removed and made again are not taken for those before; and where the broker has lost
+// records that were read, the source goes on with those that come.
+func TestKafkaSourceOfATopicMadeAnew(t *testing.T) {
+	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "readings"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	n := open(t, vfs.NewMem(), 1)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
+	c, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	produced := 0
+	produce := func(n int) {
+		t.Helper()
+		p, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.DefaultProduceTopic("readings"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		for range n {
+			produced++
+			if err := p.ProduceSync(ctx, &kgo.Record{Value: fmt.Appendf(nil, `{"level":%d}`, produced), Headers: []kgo.RecordHeader{{Key: "twin", Value: []byte("a")}}}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	stored := func(want uint64) {
+		t.Helper()
+		until(t, fmt.Sprintf("%d are stored", want), func() bool { x := n.counts("kafka"); return x.Stored == want && x.Duplicate == 0 })
+	}
+	made, err := n.reg.CreateSource(ctx, &pb.Source{Id: "plant", Url: "kafka://" + strings.Join(k.ListenAddrs(), ",") + "/readings?group=g"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pause := func(yes bool) {
+		t.Helper()
+		made.Paused = yes
+		if made, err = n.reg.UpdateSource(ctx, made); err != nil {
+			t.Fatal(err)
+		}
+	}
+	anew := func() {
+		t.Helper()
+		gone := kmsg.NewPtrDeleteTopicsRequest()
+		name := "readings"
+		gone.TopicNames = []string{name}
+		gone.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: &name}}
+		if res, err := gone.RequestWith(ctx, c); err != nil || res.Topics[0].ErrorCode != 0 {
+			t.Fatalf("%v, %v", res, err)
+		}
+		again := kmsg.NewPtrCreateTopicsRequest()
+		x := kmsg.NewCreateTopicsRequestTopic()
+		x.Topic, x.NumPartitions, x.ReplicationFactor = name, 1, 1
+		again.Topics = append(again.Topics, x)
+		if res, err := again.RequestWith(ctx, c); err != nil || res.Topics[0].ErrorCode != 0 {
+			t.Fatalf("%v, %v", res, err)
+		}
+	}
+	forgotten := func() bool {
+		q := kmsg.NewPtrDeleteGroupsRequest()
+		q.Groups = []string{"g"}
+		res, err := q.RequestWith(ctx, c)
+		return err == nil && len(res.Groups) == 1 && res.Groups[0].ErrorCode == 0
+	}
+	produce(6)
+	stored(6)
+
+	pause(true)
+	until(t, "the group is empty, and forgotten with its topic", forgotten)
+	anew()
+	produce(1000)
+	pause(false)
+	stored(1006)
+
+	// A leader that lacks the last records has been elected: the source goes on where its log and the group's position part.
+	pause(true)
+	until(t, "the source has left", func() bool {
+		q := kmsg.NewPtrDescribeGroupsRequest()
+		q.Groups = []string{"g"}
+		res, err := q.RequestWith(ctx, c)
+		return err == nil && len(res.Groups) == 1 && res.Groups[0].State == "Empty"
+	})
+	k.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		res := q.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+		x, p := kmsg.NewOffsetForLeaderEpochResponseTopic(), kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+		p.EndOffset = 900
+		x.Topic, x.Partitions = "readings", append(x.Partitions, p)
+		res.Topics = append(res.Topics, x)
+		return res, nil, true
+	})
+	pause(false)
+	produce(1)
+	until(t, "what comes is stored, and what came before is known", func() bool {
+		x := n.counts("kafka")
+		return x.Stored == 1007 && x.Duplicate == 100
+	})
+	until(t, "it reads without a fault", func() bool {
+		m, err := n.reg.Source("plant")
+		return err == nil && m.State.GetError() == ""
+	})
+}

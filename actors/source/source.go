@@ -230,7 +230,13 @@ func (r *run) consume() error {
 			return err
 		}
 		for _, e := range f.Errors() {
-			if !errors.Is(e.Err, context.DeadlineExceeded) { // nothing came
+			var lost *kgo.ErrDataLoss
+			switch {
+			case errors.Is(e.Err, context.DeadlineExceeded): // nothing came
+			case errors.As(e.Err, &lost): // the client goes on by itself; a new one would be told the same again
+				r.h.failures.Inc()
+				r.h.o.Logger.Warn("source: the broker has lost records", "source", r.m.Id, "err", lost)
+			default:
 				return fmt.Errorf("kafka: %s/%d: %w", e.Topic, e.Partition, e.Err)
 			}
 		}
@@ -313,9 +319,10 @@ func (r *run) ingest(records []*kgo.Record) (left []*kgo.Record, err error) {
 	return left, err
 }
 
+// message has an id by its place and its time: a topic that is made anew, or that another broker has, begins with the same places.
 func (r *run) message(x *kgo.Record) *Message {
 	project, _, _ := strings.Cut(r.m.Id, "/")
-	m := &Message{Project: project, Payload: x.Value, Time: x.Timestamp.UnixMilli(), ID: fmt.Sprintf("%s/%d/%d", x.Topic, x.Partition, x.Offset)}
+	m := &Message{Project: project, Payload: x.Value, Time: x.Timestamp.UnixMilli(), ID: fmt.Sprintf("%.190s/%d/%d/%d", x.Topic, x.Partition, x.Offset, x.Timestamp.UnixMilli())}
 	for _, h := range x.Headers {
 		if h.Key == "twin" {
 			m.Twin = string(h.Value)
