@@ -107,6 +107,7 @@ func (l *ledger) arrive(s *sheet, p *posting, guards *[]storage.Guard) (pb.Inges
 			return l.enter(s, p, guards)
 		}
 		s.entries[a.key] = x
+		s.size += proto.Size(x) + 3*len(a.key) + 128
 		*guards = append(*guards, storage.Guard{Table: tableInbox, Key: a.key, Revision: rec.Revision},
 			storage.Guard{Table: tableAliases, Key: a.key})
 	}
@@ -117,6 +118,7 @@ func (l *ledger) arrive(s *sheet, p *posting, guards *[]storage.Guard) (pb.Inges
 	if x.LastTime == nil || a.at-x.LastTime.AsTime().UnixMilli() >= 1000 {
 		s.loud[a.key] = true
 	}
+	s.size += len(a.head) + 16
 	x.Count++
 	x.LastTime, x.Door = timestamppb.New(msTime(a.at)), p.door
 	if !x.Ignored {

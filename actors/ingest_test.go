@@ -190,6 +190,28 @@ func TestUnknownSendersGoToTheInbox(t *testing.T) {
 	}
 }
 
+// TestInboxOfManySenders: the entries of many senders, each as large as it gets, are more than one transaction takes.
+func TestInboxOfManySenders(t *testing.T) {
+	n := newNode(t)
+	long := strings.Repeat("x", 200)
+	for round := range 8 {
+		all := make([]*actors.Ingest, 600)
+		for i := range all {
+			all[i] = &actors.Ingest{Door: "http", Project: "default", Alias: sender(fmt.Sprint(long, i)), Payload: fmt.Appendf(nil, `{"level":"%s%[1]s"}`, long), Commit: true}
+		}
+		results := make(chan actors.IngestResult, len(all))
+		n.client.IngestAll(all, func(_ int, r actors.IngestResult) { results <- r })
+		for range all {
+			if r := <-results; r.Outcome != inbox {
+				t.Fatalf("round %d: %v", round, r)
+			}
+		}
+	}
+	if c := n.counts("http"); c.Inbox != 4800 || c.Received != 4800 {
+		t.Errorf("counted %v", c)
+	}
+}
+
 func TestProjectChoosesWhatBecomesOfUnknownSenders(t *testing.T) {
 	n := newNode(t)
 	n.driver("bus", "1.0.0", mqttTransport)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,9 +19,11 @@ const (
 	// ledgerWaiting and ledgerBytes bound what waits to be written; what finds no room is the sender's to send again.
 	ledgerWaiting = 65_536
 	ledgerBytes   = 32 << 20
-	// ledgerBatch and ledgerBatchBytes bound a transaction.
+	// ledgerBatch and ledgerBatchBytes bound a transaction by what comes, and ledgerTxnBytes by what it writes: an entry of the inbox is
+	// written as a whole, and the store takes no more than 448 KiB.
 	ledgerBatch      = 512
 	ledgerBatchBytes = 160 << 10
+	ledgerTxnBytes   = 384 << 10
 	// ledgerPause between two tries of a transaction that the store did not take.
 	ledgerPause = 50 * time.Millisecond
 	// ledgerTries of one whose guards fail, because other nodes write the same entries; then its senders have to come again.
@@ -108,7 +111,9 @@ func (l *ledger) run() {
 		case <-l.wake:
 		}
 		for batch := l.take(); len(batch) > 0; batch = l.take() {
-			l.write(batch)
+			for len(batch) > 0 {
+				batch = l.write(batch)
+			}
 		}
 		l.cut()
 	}
@@ -149,19 +154,22 @@ type sheet struct {
 	// loud are entries whose change is told to those who watch: not more than once a second.
 	loud map[string]bool
 	left []*posting // those whose sender is a twin by now
+	rest []*posting // those of the batch for which there is no room
+	size int        // of what it writes and guards, in bytes
 }
 
-// write commits a batch and answers it.
-func (l *ledger) write(batch []*posting) {
+// write commits as much of a batch as one transaction takes, answers it, and gives the rest.
+func (l *ledger) write(batch []*posting) (rest []*posting) {
 	var err error
 	for try := 0; ; try++ {
 		var s *sheet
 		if s, err = l.sheet(batch); err != nil {
 			break
 		}
-		batch = s.without(batch)
+		rest = slices.Concat(s.rest, rest)
+		batch = s.without(batch[:len(batch)-len(s.rest)])
 		if len(batch) == 0 {
-			return
+			break
 		}
 		if err = l.commit(s); err == nil {
 			break
@@ -176,6 +184,7 @@ func (l *ledger) write(batch []*posting) {
 		}
 		p.done(err)
 	}
+	return rest
 }
 
 // without answers those whose sender is known by now.
@@ -212,7 +221,9 @@ func (l *ledger) commit(s *sheet) error {
 			return nil
 		case errors.As(err, &g):
 			if g.Table == tableIngest && tried {
-				return l.applied(s)
+				if applied, err := l.applied(s); err != nil || applied {
+					return err
+				}
 			}
 			if g.Table == tableIngest {
 				delete(l.counters, g.Key) // what the last life of this node wrote was not here yet
@@ -232,27 +243,19 @@ func (l *ledger) commit(s *sheet) error {
 	}
 }
 
-// applied waits until a transaction that was applied, as only it can have moved the counters, is seen here.
-func (l *ledger) applied(s *sheet) error {
+// applied says whether the counters are what a transaction made them. A guard that did not hold is told of when its record is here.
+func (l *ledger) applied(s *sheet) (bool, error) {
 	for _, w := range s.txn.Writes {
 		if w.Table != tableIngest {
 			continue
 		}
-		for {
-			rec, ok, err := l.e.store.Get(tableIngest, w.Key)
-			if err != nil {
-				return err
-			}
-			if ok && bytes.Equal(rec.Value, w.Value) {
-				l.counters[w.Key] = &countRecord{s.counts[w.Key], rec.Revision}
-				break
-			}
-			if !l.e.pause(ledgerPause) {
-				return ErrClosed
-			}
+		rec, ok, err := l.e.store.Get(tableIngest, w.Key)
+		if err != nil || !ok || !bytes.Equal(rec.Value, w.Value) {
+			return false, err
 		}
+		l.counters[w.Key] = &countRecord{s.counts[w.Key], rec.Revision}
 	}
-	return nil
+	return true, nil
 }
 
 // counter gives a counter of this node as committed.
@@ -283,7 +286,11 @@ func (l *ledger) counter(key string, p *posting) (*countRecord, error) {
 func (l *ledger) sheet(batch []*posting) (*sheet, error) {
 	s := &sheet{txn: &storage.Txn{}, counts: map[string]*pb.IngestCount{}, entries: map[string]*pb.InboxEntry{}, loud: map[string]bool{}}
 	var guards []storage.Guard
-	for _, p := range batch {
+	for i, p := range batch {
+		if s.size > ledgerTxnBytes {
+			s.rest = batch[i:]
+			break
+		}
 		outcome, err := l.enter(s, p, &guards)
 		if err != nil {
 			return nil, err
@@ -339,6 +346,7 @@ func (l *ledger) enter(s *sheet, p *posting, guards *[]storage.Guard) (pb.Ingest
 		return 0, fmt.Errorf("refusal: %w", err)
 	}
 	s.txn.Writes = append(s.txn.Writes, w)
+	s.size += len(w.Key) + len(w.Value) + 32
 	return pb.IngestOutcome_INGEST_OUTCOME_REFUSED, nil
 }
 
