@@ -402,6 +402,9 @@ func (c *channel) failed(offset uint64, why string, now time.Time) {
 // back has a message given again; at zero: at once.
 func (c *channel) back(offset uint64, key string, at time.Time) {
 	if offset < max(c.t.tail.First, c.position) || offset >= c.next {
+		if offset < c.t.tail.First {
+			c.missed++
+		}
 		c.release(key)
 		c.dirty = true
 		return

@@ -28,11 +28,19 @@ const maxReason = 1000
 
 func cut(why string) string { return strings.ToValidUTF8(why[:min(len(why), maxReason)], "") }
 
-// bury publishes a message that a channel gives up to the dead letters, and settles it when that is committed.
+// bury makes a dead letter of a message that a channel gives up.
 func (t *topic) bury(c *channel, offset uint64, attempts uint32, why string) {
 	m, err := c.message(offset)
-	if err != nil || m == nil {
-		t.buried(c, offset)
+	switch {
+	case err != nil:
+		t.die(err)
+		return
+	case m == nil: // the limits have just removed it
+		key := c.dying[offset]
+		delete(c.dying, offset)
+		c.missed++
+		c.settle(offset)
+		c.release(key)
 		return
 	}
 	letter := proto.Clone(m).(*pb.TopicMessage)
@@ -45,6 +53,11 @@ func (t *topic) bury(c *channel, offset uint64, attempts uint32, why string) {
 	letter.Headers[HeaderTopic], letter.Headers[HeaderChannel] = t.id, c.name
 	letter.Headers[HeaderOffset], letter.Headers[HeaderAttempts] = fmt.Sprint(offset), fmt.Sprint(attempts)
 	letter.Headers[HeaderReason] = cut(why)
+	t.buryLetter(c, offset, letter)
+}
+
+// buryLetter publishes a dead letter, and settles its message when that is committed, whether the message is still kept or not.
+func (t *topic) buryLetter(c *channel, offset uint64, letter *pb.TopicMessage) {
 	t.h.bury(DeadOf(t.id), letter, func(err error) {
 		t.post(func() {
 			if t.dead != nil || t.channels[c.name] != c {
@@ -55,7 +68,7 @@ func (t *topic) bury(c *channel, offset uint64, attempts uint32, why string) {
 				return
 			}
 			t.h.o.Logger.Warn("dead letter is not taken yet", "topic", t.id, "channel", c.name, "offset", offset, "err", err)
-			time.AfterFunc(time.Second, func() { t.post(func() { t.bury(c, offset, attempts, why) }) })
+			time.AfterFunc(time.Second, func() { t.post(func() { t.buryLetter(c, offset, letter) }) })
 		})
 	})
 }

@@ -422,6 +422,9 @@ func (t *topic) follow(r *request, m *actorv1.TopicTail) error {
 }
 
 func (t *topic) sendTail(x *tailing, now time.Time) (done bool, err error) {
+	if x.offset > t.tail.Next { // it read an earlier topic of this name
+		x.offset = t.tail.First
+	}
 	if x.offset < t.tail.First {
 		x.missed += t.tail.First - x.offset
 		x.offset = t.tail.First

@@ -478,3 +478,69 @@ func TestLongName(t *testing.T) {
 		return err == nil && st.Messages == 10 && st.Trimmed == 3991
 	})
 }
+
+// TestReadOnInATopicMadeAnew: who reads on from a place that the topic has not come to yet read an earlier topic of that name, and gets this one's messages.
+func TestReadOnInATopicMadeAnew(t *testing.T) {
+	r := newRig(t)
+	h := r.start()
+	r.create(&pb.Topic{Id: "default/t"})
+	for range 5 {
+		publish(t, h, "default/t", message("", "old"))
+	}
+	p, err := h.Read(limited(t), "default/t", 0, oldest, 0)
+	if err != nil || p.Offset != 6 {
+		t.Fatalf("%v, %v", p, err)
+	}
+	r.drop(h, "default/t")
+	r.create(&pb.Topic{Id: "default/t"})
+	publish(t, h, "default/t", message("", "new"))
+	if p, err = h.Read(limited(t), "default/t", p.Offset, nil, 0); err != nil || len(p.Messages) != 1 || p.Offset != 2 || p.Missed != 0 {
+		t.Errorf("%v, %v", p, err)
+	}
+}
+
+// TestTrimmedWhileHeld: a message that the limits remove while a reader has it, and that the reader then gives back, is counted as missed.
+func TestTrimmedWhileHeld(t *testing.T) {
+	r := newRig(t)
+	h := r.start()
+	r.create(&pb.Topic{Id: "default/t", MaxMessages: 2})
+	x := subscribe(t, h, &pb.SubscribeRequest{Topic: "default/t", Channel: "work", MaxInFlight: 2, Settings: &pb.ChannelSettings{MaxAttempts: 1}})
+	for i := range 2 {
+		publish(t, h, "default/t", message("", fmt.Sprint(i)))
+	}
+	x.next()
+	x.next()
+	for i := range 4 {
+		publish(t, h, "default/t", message("", fmt.Sprint(2+i)))
+	}
+	until(t, "two are left", func() bool {
+		st, err := h.State(limited(t), "default/t")
+		return err == nil && st.FirstOffset == 5
+	})
+	x.settle(true, 1)
+	x.settle(false, 2)
+	got := []*pb.Delivery{x.next(), x.next()}
+	x.settle(true, got[0].Message.Offset, got[1].Message.Offset)
+	c := channelOf(t, h, "default/t", "work")
+	if c.Acknowledged != 3 || c.Missed != 3 || c.Dead != 0 || c.Lag != 0 { // 2, 3 and 4
+		t.Errorf("channel %v", c)
+	}
+}
+
+// TestTrimmedWhileDying: what the limits remove while it is on its way to the dead letters arrives there.
+func TestTrimmedWhileDying(t *testing.T) {
+	r := newRig(t)
+	h := r.start()
+	r.create(&pb.Topic{Id: "default/t", MaxMessages: 1})
+	x := subscribe(t, h, &pb.SubscribeRequest{Topic: "default/t", Channel: "work", Settings: &pb.ChannelSettings{MaxAttempts: 1}})
+	publish(t, h, "default/t", message("", "bad"))
+	x.settle(false, x.next().Message.Offset) // there is no topic for it yet
+	for range 3 {
+		publish(t, h, "default/t", message("", "good"))
+	}
+	until(t, "it is given up", func() bool { return channelOf(t, h, "default/t", "work").Dead == 1 })
+	dead, err := h.Read(limited(t), topic.DeadOf("default/t"), 0, oldest, 0)
+	if err != nil || len(dead.Messages) != 1 || string(dead.Messages[0].Payload) != "bad" {
+		t.Errorf("dead letters: %v, %v", dead, err)
+	}
+}
