@@ -1,12 +1,14 @@
 package sink
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"time"
@@ -16,6 +18,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
 var mongoCollection = regexp.MustCompile(`^/([A-Za-z0-9_-]{1,63})/([A-Za-z_][A-Za-z0-9_.-]{0,119})$`)
@@ -31,7 +35,7 @@ func checkMongo(u *place) error {
 	return err
 }
 
-// mongoDB puts documents into a collection, whose _id is the message's topic and offset: one that comes twice takes its own place.
+// mongoDB puts documents into a collection, whose _id is the message's topic and offset: one that comes twice is there once.
 type mongoDB struct {
 	client *mongo.Client
 	into   *mongo.Collection
@@ -80,28 +84,21 @@ func openMongo(ctx context.Context, u *place, _ *Options, _ string) (Target, err
 
 // Deliver implements Target.
 func (m *mongoDB) Deliver(ctx context.Context, b *Batch) error {
-	writes := make([]mongo.WriteModel, len(b.Messages))
+	docs := make([]bson.Raw, len(b.Messages))
 	for i, msg := range b.Messages {
-		s := saidOf(msg)
-		id := fmt.Sprintf("%s/%016d", b.Topic, msg.Offset)
-		doc := bson.D{{Key: "_id", Value: id}, {Key: "topic", Value: b.Topic}, {Key: "offset", Value: int64(msg.Offset)}, {Key: "time", Value: timeOf(msg)},
-			{Key: "key", Value: msg.Key}, {Key: "id", Value: msg.Id}}
-		if s.twin != "" {
-			doc = append(doc, bson.E{Key: "twin", Value: s.twin}, bson.E{Key: "kind", Value: s.kind}, bson.E{Key: "name", Value: s.name})
-			if x, ok := s.number(); ok {
-				doc = append(doc, bson.E{Key: "number", Value: x})
-			}
+		var err error
+		if docs[i], err = documentOf(b.Topic, msg); err != nil {
+			return fmt.Errorf("mongodb: %w: %w", ErrRefused, err)
 		}
-		// The payload as a value that can be queried, where it is JSON, and as it came, where it is not.
-		var value any
-		if json.Unmarshal(msg.Payload, &value) == nil && shallow(value, mongoDepth) {
-			doc = append(doc, bson.E{Key: "value", Value: value})
-		} else {
-			doc = append(doc, bson.E{Key: "payload", Value: msg.Payload})
-		}
-		writes[i] = mongo.NewReplaceOneModel().SetFilter(bson.D{{Key: "_id", Value: id}}).SetReplacement(doc).SetUpsert(true)
 	}
-	_, err := m.into.BulkWrite(ctx, writes, options.BulkWrite().SetOrdered(false))
+	_, err := m.into.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+	if there := duplicatesOf(err); len(there) > 0 {
+		again := make([]bson.Raw, len(there))
+		for i, at := range there {
+			again[i] = docs[at]
+		}
+		err = m.replace(ctx, again)
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -111,11 +108,87 @@ func (m *mongoDB) Deliver(ctx context.Context, b *Batch) error {
 	return fmt.Errorf("mongodb: %w", err)
 }
 
+// documentOf is a message as a document; the same whenever it is made.
+func documentOf(topic string, msg *pb.TopicMessage) (bson.Raw, error) {
+	s := saidOf(msg)
+	doc := bson.D{{Key: "_id", Value: fmt.Sprintf("%s/%016d", topic, msg.Offset)}, {Key: "topic", Value: topic}, {Key: "offset", Value: int64(msg.Offset)},
+		{Key: "time", Value: timeOf(msg)}, {Key: "key", Value: msg.Key}, {Key: "id", Value: msg.Id}}
+	if s.twin != "" {
+		doc = append(doc, bson.E{Key: "twin", Value: s.twin}, bson.E{Key: "kind", Value: s.kind}, bson.E{Key: "name", Value: s.name})
+		if x, ok := s.number(); ok {
+			doc = append(doc, bson.E{Key: "number", Value: x})
+		}
+	}
+	// The payload as a value that can be queried, where it is JSON, and as it came, where it is not.
+	var value any
+	if err := json.Unmarshal(msg.Payload, &value); err == nil {
+		if value, ok := inOrder(value, mongoDepth); ok {
+			return bson.Marshal(append(doc, bson.E{Key: "value", Value: value}))
+		}
+	}
+	return bson.Marshal(append(doc, bson.E{Key: "payload", Value: msg.Payload}))
+}
+
+const duplicateKey = 11000
+
+// duplicatesOf gives which documents were not inserted, if that is because there are some with what is to be unique and for no other reason.
+func duplicatesOf(err error) (there []int) {
+	var bulk mongo.BulkWriteException
+	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil {
+		return nil
+	}
+	for _, e := range bulk.WriteErrors {
+		if e.Code != duplicateKey {
+			return nil
+		}
+		there = append(there, e.Index)
+	}
+	return there
+}
+
+// replace brings documents whose ids there are: those that came before and are the same are left as they are. Others were of a topic of that
+// name before this one. Where no document has the id, the collection has an index of its own that does not take this one.
+func (m *mongoDB) replace(ctx context.Context, docs []bson.Raw) error {
+	ids := make(bson.A, len(docs))
+	for i, doc := range docs {
+		ids[i] = doc.Lookup("_id").StringValue()
+	}
+	cur, err := m.into.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+	if err != nil {
+		return err
+	}
+	defer cur.Close(ctx)
+	have := map[any]bson.Raw{}
+	for cur.Next(ctx) {
+		have[cur.Current.Lookup("_id").StringValue()] = slices.Clone(cur.Current)
+	}
+	if err := cur.Err(); err != nil {
+		return err
+	}
+	var writes []mongo.WriteModel
+	for i, doc := range docs {
+		switch old, ok := have[ids[i]]; {
+		case !ok:
+			return fmt.Errorf("%w: an index of the collection has what is to be unique already", ErrRefused)
+		case !bytes.Equal(old, doc):
+			writes = append(writes, mongo.NewReplaceOneModel().SetFilter(bson.D{{Key: "_id", Value: ids[i]}}).SetReplacement(doc).SetUpsert(true))
+		}
+	}
+	if len(writes) == 0 {
+		return nil
+	}
+	_, err = m.into.BulkWrite(ctx, writes, options.BulkWrite().SetOrdered(false))
+	return err
+}
+
 // refusals are codes of errors that a document itself is to blame for: BadValue, FailedToParse, Overflow, DocumentValidationFailure,
 // BSONObjectTooLarge (src/mongo/base/error_codes.yml), and 17280, a key too large for an index.
 var refusals = []int{2, 9, 15, 121, 10334, 17280}
 
 func refusedByMongo(err error) bool {
+	if errors.Is(err, ErrRefused) {
+		return true
+	}
 	var bulk mongo.BulkWriteException
 	if errors.As(err, &bulk) {
 		return slices.ContainsFunc(bulk.WriteErrors, func(e mongo.BulkWriteError) bool { return slices.Contains(refusals, e.Code) })
@@ -124,23 +197,31 @@ func refusedByMongo(err error) bool {
 	return errors.As(err, &command) && slices.Contains(refusals, int(command.Code))
 }
 
-// shallow says whether a value of JSON has at most so many levels.
-func shallow(value any, levels int) bool {
+// inOrder is a value of JSON with the fields of its objects by their names; not ok: it has more than so many levels.
+func inOrder(value any, levels int) (any, bool) {
 	switch v := value.(type) {
 	case map[string]any:
-		for _, x := range v {
-			if levels == 0 || !shallow(x, levels-1) {
-				return false
+		doc := make(bson.D, 0, len(v))
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			x, ok := inOrder(v[name], levels-1)
+			if levels == 0 || !ok {
+				return nil, false
 			}
+			doc = append(doc, bson.E{Key: name, Value: x})
 		}
+		return doc, true
 	case []any:
-		for _, x := range v {
-			if levels == 0 || !shallow(x, levels-1) {
-				return false
+		all := make(bson.A, len(v))
+		for i := range v {
+			x, ok := inOrder(v[i], levels-1)
+			if levels == 0 || !ok {
+				return nil, false
 			}
+			all[i] = x
 		}
+		return all, true
 	}
-	return true
+	return value, true
 }
 
 // Close implements Target.

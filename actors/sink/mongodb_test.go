@@ -130,4 +130,31 @@ func TestMongoDB(t *testing.T) {
 	if err := into.FindOne(t.Context(), bson.D{{Key: "number", Value: 7.0}}).Decode(&doc); err != nil || doc.Value.Value != 7 || time.Since(doc.Time) > time.Hour {
 		t.Errorf("%+v: %v", doc, err)
 	}
+
+	// Hundreds come again, as after a crash, and one of them is not what it was.
+	r.rounds(103, 400)
+	r.until("default/docs", "503 are there", func(s *pb.SinkState) bool { return s.Position == 504 })
+	if _, err := into.UpdateOne(t.Context(), bson.D{{Key: "offset", Value: int64(300)}}, bson.D{{Key: "$set", Value: bson.D{{Key: "key", Value: "old"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	r.sink(&pb.Sink{Id: "default/again", Url: fmt.Sprintf("mongodb://127.0.0.1:%d/iot/changes", port), BatchWait: durationpb.New(50 * time.Millisecond)})
+	r.until("default/again", "503 came again", func(s *pb.SinkState) bool { return s.Position == 504 })
+	for _, c := range []struct {
+		filter bson.D
+		want   int64
+	}{{bson.D{}, 503}, {bson.D{{Key: "key", Value: "old"}}, 0}, {bson.D{{Key: "value.name", Value: "temperature"}}, 501}} {
+		if n, err := into.CountDocuments(t.Context(), c.filter); err != nil || n != c.want {
+			t.Errorf("%v: %d documents, want %d: %v", c.filter, n, c.want, err)
+		}
+	}
+	// A collection that takes no key twice: what it does not take is refused, and the rest is there.
+	one := client.Database("iot").Collection("one")
+	if _, err := one.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: "key", Value: 1}}, Options: options.Index().SetUnique(true)}); err != nil {
+		t.Fatal(err)
+	}
+	r.sink(&pb.Sink{Id: "default/one", Url: fmt.Sprintf("mongodb://127.0.0.1:%d/iot/one", port), BatchMessages: 20, BatchWait: durationpb.New(50 * time.Millisecond)})
+	r.until("default/one", "all are there or refused", func(s *pb.SinkState) bool { return s.Position == 504 && s.Delivered == 11 && s.Refused == 492 })
+	if n, err := one.CountDocuments(t.Context(), bson.D{}); err != nil || n != 11 {
+		t.Errorf("%d documents of ten keys and none, %v", n, err)
+	}
 }
