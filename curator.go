@@ -118,16 +118,12 @@ func (c *curator) project(ctx context.Context, s *pb.ProjectSettings) {
 func (c *curator) samples() interface {
 	Curate(ctx context.Context, project string, rules history.SampleRules, now time.Time, progress func(string, history.Curation)) (history.Curation, error)
 } {
-	switch h := c.n.history.(type) {
-	case *history.Embedded:
-		if h.Complete() {
-			return h
-		}
-	case *history.Remote:
-		// What a new pusher sends once more comes before anything is let go: it would come back behind that.
-		if p, ok := c.n.feeder.(interface{ Pushing() bool }); ok && p.Pushing() {
-			return h
-		}
+	if e, ok := c.n.history.(*history.Embedded); ok && e.Complete() {
+		return e
+	}
+	// What a new pusher sends once more comes before anything is let go: it would come back behind that.
+	if s, ok := c.n.feeder.(*history.Shared); ok && s.Pushing() {
+		return s
 	}
 	return nil
 }

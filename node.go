@@ -223,7 +223,7 @@ func (n *Node) openHistory(ctx context.Context) error {
 			return err
 		}
 		sink = remote
-		n.feeder = history.Share(context.Background(), n.store, remote, history.ShareOptions{Node: n.self.id, Active: n.raft.IsLeader, Feed: follow})
+		n.feeder = history.Share(context.Background(), n.store, remote, history.ShareOptions{Node: n.self.id, Active: n.raft.IsLeader, Gone: n.isGone, Feed: follow})
 	} else {
 		embedded, err := history.OpenEmbedded(history.Options{Dir: dir, Retention: n.conf.MetricsRetention,
 			MemoryAllowedBytes: n.conf.MetricsMemory, Logger: n.log, Metrics: n.metrics, Fatal: n.fail})
@@ -241,6 +241,16 @@ func (n *Node) openHistory(ctx context.Context) error {
 	n.pusher = history.Push(sink, history.PushOptions{Node: n.conf.Name, Interval: n.conf.MetricsInterval,
 		Gather: history.GatherNode(n.metrics), Logger: n.log, Metrics: n.metrics})
 	return nil
+}
+
+// isGone says whether a node is no member any more, or a dead one.
+func (n *Node) isGone(node string) bool {
+	rec, ok, err := n.store.Get(cluster.TableMember, node)
+	if err != nil || !ok {
+		return err == nil
+	}
+	m, err := cluster.DecodeMember(node, rec.Value)
+	return err == nil && (m.State == cluster.StateDead || m.State == cluster.StateLeft || m.State == cluster.StateExpelled)
 }
 
 // openJournal starts what follows the log beside history.

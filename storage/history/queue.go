@@ -32,6 +32,7 @@ const (
 const (
 	blockSync   = 0 // nothing, or the index up to which all is before it; it makes the queue sync that
 	blockSnappy = 1 // a remote write request, in snappy's block format
+	blockMark   = 2 // a number, for who wants to know when all before it was sent
 )
 
 // queue is VictoriaMetrics' file queue with three promises more: it tells what has reached the disk; what has is there

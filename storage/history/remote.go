@@ -122,6 +122,7 @@ type Remote struct {
 	o        RemoteOptions
 	queryURL *url.URL
 	client   *http.Client
+	patient  *http.Client // waits for an answer as long as the context does
 	drops    drops
 	stats    insertStats
 	query    querier
@@ -160,14 +161,18 @@ func OpenRemote(o RemoteOptions) (*Remote, error) {
 		IdleConnTimeout:       60 * time.Second,
 		MaxIdleConnsPerHost:   8,
 	}
+	waiting := transport.Clone()
+	waiting.ResponseHeaderTimeout = 0
+	sending := transport.Clone()
 	r := &Remote{
-		o: o, queryURL: query, client: &http.Client{Transport: transport}, queue: q,
+		o: o, queryURL: query, client: &http.Client{Transport: transport}, patient: &http.Client{Transport: waiting}, queue: q,
 		drops: newDrops(o.Metrics), stats: newInsertStats(o.Metrics),
 	}
 	r.query = querier{fetch: r.fetch, hasRolled: r.hasRolled}
 	r.proxy = readOnly(r.reverseProxy(transport))
 	r.sent.settle = o.Settle
-	r.sender = startSender(q, r.client, write, &r.query, o.Logger, o.Metrics, func(index uint64) { r.sent.add(index, time.Now()) })
+	// A pool of its own: a new connection then says that the one before has ended.
+	r.sender = startSender(q, &http.Client{Transport: sending}, write, &r.query, o.Logger, o.Metrics, func(index uint64) { r.sent.add(index, time.Now()) })
 	o.Metrics.GetOrCreateGauge("pollux_history_queue_bytes", func() float64 { return float64(q.bytes()) })
 	o.Metrics.GetOrCreateGauge("pollux_history_queue_dropped_blocks_total", func() float64 { return float64(q.dropped()) })
 	return r, nil
@@ -273,6 +278,14 @@ func (r *Remote) flush(min int, index uint64) error {
 // Sent returns the index up to which the server has all samples on its disk; 0 where that is not known yet.
 func (r *Remote) Sent() uint64 { return r.sent.durable(time.Now()) }
 
+// passed says whether what was in the queue when it was first asked with this number is at the server. It has to be asked again until then.
+func (r *Remote) passed(number uint64) (bool, error) {
+	if r.sender.marked.Load() == number {
+		return true, nil
+	}
+	return false, r.queue.add(binary.BigEndian.AppendUint64([]byte{blockMark}, number), 0)
+}
+
 // Durable implements Sink: what has reached the queue's disk.
 func (r *Remote) Durable() uint64 { return r.queue.durable() }
 
@@ -289,9 +302,13 @@ func (r *Remote) Query(ctx context.Context, q Query) (Result, error) {
 }
 
 func (r *Remote) fetch(ctx context.Context, req *http.Request) (io.ReadCloser, error) {
+	return r.ask(ctx, r.client, req)
+}
+
+func (r *Remote) ask(ctx context.Context, client *http.Client, req *http.Request) (io.ReadCloser, error) {
 	req = req.Clone(ctx)
 	address(req, r.queryURL)
-	resp, err := r.client.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -368,7 +385,9 @@ func (r *Remote) Close() error {
 	r.closed = true
 	r.gate.Unlock()
 	back := r.sender.close()
+	r.sender.client.CloseIdleConnections()
 	r.client.CloseIdleConnections()
+	r.patient.CloseIdleConnections()
 	r.o.Metrics.UnregisterMetric("pollux_history_queue_bytes")
 	r.o.Metrics.UnregisterMetric("pollux_history_queue_dropped_blocks_total")
 	return r.queue.close(back)

@@ -20,6 +20,11 @@ const (
 	remoteCatchUp = time.Minute
 	// rolledAgain is how long a project is known to have no aggregates: another node may have made some.
 	rolledAgain = 5 * time.Second
+	// rewriteWithin bounds the time from the claim of the server's series to their deletion: who was stopped for longer deletes nothing.
+	rewriteWithin = 5 * time.Minute
+	// deleteWithin bounds the wait for a deletion's answer; servers themselves give up before. deleteAtEnd bounds it when this node stops.
+	deleteWithin = 6 * time.Minute
+	deleteAtEnd  = 10 * time.Second
 	// longLabels bounds an answer that lists labels.
 	longLabels = 64 << 20
 )
@@ -29,18 +34,20 @@ var ErrCurate = errors.New("the metrics server does not let retention rules dele
 
 // Expired counts, by property, what the rules would let go now, as Embedded's does.
 func (r *Remote) Expired(ctx context.Context, project string, rules SampleRules, now time.Time) (Curation, error) {
-	return r.curation(ctx, project, rules, now, false, nil)
+	return r.curation(ctx, project, rules, now, false, nil, nil)
 }
 
 // Curate lets go on the server what is older than the rules of a project say, as Embedded's does on the node: by writing series anew. One
 // node at a time may do so, the one that pushes. What stays of a group of series is put into the queue, which is on the disk, then the
-// series are deleted, then the queue goes on to the server; nothing else is sent meanwhile, and queries find less for that moment. It needs
+// series are deleted, then the queue goes on to the server; nothing else is sent meanwhile, and queries find less for that moment. Where
+// several nodes share the server, Shared's Curate does so. It needs
 // /internal/force_flush and /api/v1/admin/tsdb/delete_series of a VictoriaMetrics of one node: else ErrCurate, and nothing is changed.
 func (r *Remote) Curate(ctx context.Context, project string, rules SampleRules, now time.Time, progress func(property string, c Curation)) (Curation, error) {
-	return r.curation(ctx, project, rules, now, true, progress)
+	return r.curation(ctx, project, rules, now, true, progress, func(context.Context) error { return nil })
 }
 
-func (r *Remote) curation(ctx context.Context, project string, rules SampleRules, now time.Time, do bool, progress func(string, Curation)) (Curation, error) {
+// curation asks claim before each group of series that is written anew.
+func (r *Remote) curation(ctx context.Context, project string, rules SampleRules, now time.Time, do bool, progress func(string, Curation), claim func(context.Context) error) (Curation, error) {
 	if err := r.enter(); err != nil {
 		return Curation{}, err
 	}
@@ -53,13 +60,20 @@ func (r *Remote) curation(ctx context.Context, project string, rules SampleRules
 			return Curation{}, err
 		}
 	}
-	c := &curator{dir: r.o.Dir, retention: r.o.Retention, query: &r.query, rewrite: r.rewrite, labels: r.labels,
+	c := &curator{dir: r.o.Dir, retention: r.o.Retention, query: &r.query, labels: r.labels,
+		rewrite: func(ctx context.Context, k kindOfSeries, twins []string, cutoff int64, step time.Duration, c *Curation) error {
+			began := time.Now()
+			if err := claim(ctx); err != nil {
+				return err
+			}
+			return r.rewrite(ctx, k, twins, cutoff, step, began, c)
+		},
 		rewritten: r.o.Metrics.GetOrCreateCounter("pollux_history_curated_series_total")}
 	return c.run(ctx, project, rules, now, do, progress)
 }
 
-// rewrite lets the samples of some twins' series from before a time go.
-func (r *Remote) rewrite(ctx context.Context, k kindOfSeries, twins []string, cutoff int64, step time.Duration, c *Curation) error {
+// rewrite lets the samples of some twins' series from before a time go. began is when these were claimed.
+func (r *Remote) rewrite(ctx context.Context, k kindOfSeries, twins []string, cutoff int64, step time.Duration, began time.Time, c *Curation) error {
 	if err := r.caughtUp(ctx); err != nil {
 		return err
 	}
@@ -92,7 +106,14 @@ func (r *Remote) rewrite(ctx context.Context, k kindOfSeries, twins []string, cu
 		r.rolled.add(k.project)
 	}
 	c.Kept += kept
-	return r.deleteSeries(ctx, k.match(twins))
+	if took := time.Since(began); took > rewriteWithin {
+		return fmt.Errorf("%w: to read %d samples took %s, series are deleted within %s only", ErrUnavailable, kept+n, took, rewriteWithin)
+	}
+	// What stays is not sent before the answer has come: a deletion that is done after that would take it along.
+	deleting, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteWithin)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(deleteAtEnd, cancel) })()
+	return r.deleteSeries(deleting, k.match(twins))
 }
 
 // caughtUp waits until little waits for the server.
@@ -148,7 +169,7 @@ func (r *Remote) deleteSeries(ctx context.Context, match string) error {
 
 // command asks the server for something that not each server does.
 func (r *Remote) command(ctx context.Context, path string, args url.Values) error {
-	body, err := r.fetch(ctx, request(path, args))
+	body, err := r.ask(ctx, r.patient, request(path, args))
 	if err == nil {
 		_, err = io.Copy(io.Discard, io.LimitReader(body, 1<<20))
 		_ = body.Close()

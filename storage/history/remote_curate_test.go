@@ -1,8 +1,12 @@
 package history
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"math"
+	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -100,4 +104,45 @@ func TestCurateOnAServerThatForbidsIt(t *testing.T) {
 	if n := raws(t, r, "house", "a", "heat"); n != each {
 		t.Errorf("%d samples of %d are left", n, each)
 	}
+}
+
+// The server takes longer to delete than it may take to answer other requests: what stays is not sent before it is done.
+func TestCurateOnAServerThatDeletesSlowly(t *testing.T) {
+	takeTurn(t)
+	s := startServer(t, "-search.disableCache", "-search.latencyOffset=1ms", "-dedup.minScrapeInterval=1ms")
+	var r *remoteUnderTest
+	at := proxyOf(t, s, func(q *http.Request) {
+		if deletes(q) {
+			time.Sleep(10 * r.client.Transport.(*http.Transport).ResponseHeaderTimeout)
+			body, _ := io.ReadAll(q.Body)
+			q.Body = io.NopCloser(bytes.NewReader(body))
+			// Done also where nobody waits for it any more.
+			if resp, err := http.Post(s.url()+q.URL.Path, q.Header.Get("Content-Type"), bytes.NewReader(body)); err == nil {
+				resp.Body.Close()
+			}
+		}
+	})
+	r = openRemote(t, s, RemoteOptions{URL: at})
+	r.client.Transport.(*http.Transport).ResponseHeaderTimeout = 500 * time.Millisecond
+	start, _ := dayOf(t, r, "house")
+	r.settled(t)
+	if _, err := r.Curate(t.Context(), "house", SampleRules{{Property: "heat", MaxAge: 2 * time.Hour}}, start.Add(7*time.Hour), nil); err != nil {
+		t.Errorf("curate: %v", err)
+		time.Sleep(10 * time.Second) // so long the deletion may take
+	}
+	r.settled(t)
+	if n := raws(t, r, "house", "b", "heat"); n != 2*180 {
+		t.Errorf("%d samples are left, want %d", n, 2*180)
+	}
+}
+
+// deletes says whether a request is one that deletes series that there are.
+func deletes(r *http.Request) bool {
+	if !strings.HasSuffix(r.URL.Path, "/delete_series") {
+		return false
+	}
+	body, err := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	args, perr := url.ParseQuery(string(body))
+	return err == nil && perr == nil && !strings.Contains(args.Get("match[]"), "/none")
 }

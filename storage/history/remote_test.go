@@ -1,12 +1,16 @@
 package history
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -153,19 +157,79 @@ func TestRemoteOutage(t *testing.T) {
 	if testing.Short() {
 		away = 5 * time.Second
 	}
-	testOutage(t, startServer(t), syscall.SIGTERM, away)
+	testOutage(t, startServer(t), "", syscall.SIGTERM, away)
 }
 
 // TestRemoteServerKilled: the server is killed, and loses what it held in memory, acknowledged to us.
 func TestRemoteServerKilled(t *testing.T) {
 	t.Parallel()
-	testOutage(t, startServer(t, "-dedup.minScrapeInterval=1ms"), syscall.SIGKILL, 2*time.Second)
+	testOutage(t, startServer(t, "-dedup.minScrapeInterval=1ms"), "", syscall.SIGKILL, 2*time.Second)
 }
 
-func testOutage(t *testing.T, s *server, sig syscall.Signal, away time.Duration) {
+// TestRemoteServerKilledBehindAProxy: no connection of ours fails then, the proxy says that the server does not answer.
+func TestRemoteServerKilledBehindAProxy(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "-dedup.minScrapeInterval=1ms")
+	testOutage(t, s, proxyOf(t, s, nil), syscall.SIGKILL, 2*time.Second)
+}
+
+// proxyOf is a proxy before a server, whose address it gives. before, where not nil, is called ahead of each request.
+func proxyOf(t *testing.T, s *server, before func(r *http.Request)) string {
+	t.Helper()
+	to, err := url.Parse(s.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.ErrorLog = log.New(io.Discard, "", 0)
+	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // Go's proxy cuts an answer that begins before it has read all
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if before != nil {
+			before(r)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(p.Close)
+	return p.URL
+}
+
+// TestRemoteServerKilledBetween: the server is killed and there again before anything is sent to it.
+func TestRemoteServerKilledBetween(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "-dedup.minScrapeInterval=1ms")
+	r := openRemote(t, s, RemoteOptions{})
+	at := base()
+	q := Query{Project: "default", Twin: "t", Property: "p", Start: at, End: at.Add(time.Second)}
+	for i := range 2 {
+		sample := storage.Sample{Property: "p", Time: at.UnixMilli() + int64(i), Value: float64(i)}
+		if err := r.Insert(t.Context(), uint64(i+1), one("default", "t", "m", sample)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 30*time.Second, "it is sent", func() bool {
+			r.sender.hold.Lock()
+			defer r.sender.hold.Unlock()
+			return r.sender.sent.Get() == uint64(i+1)
+		})
+		if i == 0 {
+			s.stop(syscall.SIGKILL)
+			s.start()
+		}
+	}
+	// What is sent next: the node's own metrics come every few seconds.
+	if err := r.InsertMetrics(t.Context(), "up 1", "n", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "both show", func() bool {
+		r.flush()
+		return len(query(t, r, q).Points) == 2
+	})
+}
+
+func testOutage(t *testing.T, s *server, at string, sig syscall.Signal, away time.Duration) {
 	j := newJournal()
 	set := metrics.NewSet()
-	r := openRemote(t, s, RemoteOptions{Metrics: set})
+	r := openRemote(t, s, RemoteOptions{URL: at, Metrics: set})
 	f := Feed(t.Context(), j, r, FeedOptions{Linger: 20 * time.Millisecond, CursorInterval: 100 * time.Millisecond, Logger: testLogger(t)})
 	defer f.Close()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -286,7 +350,7 @@ func TestRemoteRequests(t *testing.T) {
 	add()
 	expect(`/base/api/v1/write u:p cookie=""`)
 	// Overloaded: tried again. Refused: dropped and counted, the next one goes on.
-	refuse.Store(http.StatusServiceUnavailable)
+	refuse.Store(http.StatusTooManyRequests)
 	add()
 	expect(`/base/api/v1/write u:p cookie=""`)
 	refuse.Store(http.StatusBadRequest)

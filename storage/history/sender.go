@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strings"
@@ -63,7 +64,9 @@ type sender struct {
 
 	recent []sentBlock // oldest first
 	size   int         // of recent, in bytes
-	lost   bool        // a connection failed since the last success: the server may have died
+	lost   bool        // the server did not answer since the last success, or a new connection was made: it may have died
+	probe  sentBlock   // where lost: the last block of before, if any
+	marked atomic.Uint64
 }
 
 type sentBlock struct {
@@ -109,6 +112,9 @@ func (s *sender) run() {
 		}
 		if len(block) == 9 && block[0] == blockSync {
 			s.passed(binary.BigEndian.Uint64(block[1:]))
+		}
+		if len(block) == 9 && block[0] == blockMark {
+			s.marked.Store(binary.BigEndian.Uint64(block[1:]))
 		}
 		if len(block) < 2 || block[0] != blockSnappy {
 			continue
@@ -159,7 +165,7 @@ func (s *sender) recovered() {
 	}
 }
 
-// attempt posts a block. After a failed connection it first sees to what the server may have lost; and, where the block
+// attempt posts a block. Where the server may have died it first sees to what that may have lost; and, where the block
 // itself was on its way then, whether it arrived.
 func (s *sender) attempt(body []byte, unknown bool) error {
 	if !s.lost {
@@ -193,16 +199,23 @@ func (s *sender) post(body []byte) error {
 	req.Header.Set("Content-Encoding", "snappy")
 	req.Header.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
 	req.Header.Set("User-Agent", "pollux")
+	anew := false
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { anew = !c.Reused }}))
 	resp, err := s.client.Do(req)
 	if err != nil {
-		s.lost = true
+		s.doubt()
 		return err
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	if anew {
+		s.doubt() // the one before may have ended with the server, which is there again
+	}
 	switch {
 	case resp.StatusCode <= 299:
 		return nil
+	case resp.StatusCode == http.StatusBadGateway, resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusGatewayTimeout:
+		s.doubt() // a proxy's word for a connection that failed
 	case resp.StatusCode == http.StatusBadRequest, resp.StatusCode == http.StatusConflict,
 		resp.StatusCode == http.StatusRequestEntityTooLarge, resp.StatusCode == http.StatusUnprocessableEntity:
 		return &refusal{fmt.Errorf("status %d: %s", resp.StatusCode, bytes.TrimSpace(text))}
@@ -223,20 +236,31 @@ func (s *sender) keep(body []byte) {
 	s.recent = slices.Delete(s.recent, 0, n)
 }
 
-// repeat asks the server, back after failed connections, for the last sample that it acknowledged. If that is gone, the
-// server died with samples in memory, and it gets those of the last seconds again.
+// doubt notes that the server may have died.
+func (s *sender) doubt() {
+	if n := len(s.recent); !s.lost && n > 0 {
+		s.probe = s.recent[n-1]
+	}
+	s.lost = true
+}
+
+// repeat asks the server that may have died for the last sample that it acknowledged before. If that is gone, it died with samples
+// in memory, and it gets those of the last seconds again.
 func (s *sender) repeat() error {
-	if len(s.recent) == 0 {
+	last := s.probe
+	if last.body == nil {
 		s.lost = false
 		return nil
 	}
-	last := s.recent[len(s.recent)-1]
 	has, err := s.has(last.body)
+	if young := visibleAfter - time.Since(last.at); err == nil && !has && young > 0 {
+		if sleep(s.ctx, young); s.ctx.Err() != nil { // it does not show yet
+			return s.ctx.Err()
+		}
+		has, err = s.has(last.body)
+	}
 	if err != nil {
 		return err
-	}
-	if !has && time.Since(last.at) < visibleAfter {
-		return errors.New("the last samples do not show yet")
 	}
 	if !has {
 		s.log.Warn("metrics server came back without its last samples, they are sent again", "blocks", len(s.recent))
@@ -247,7 +271,7 @@ func (s *sender) repeat() error {
 			}
 		}
 	}
-	s.lost = false
+	s.lost, s.probe = false, sentBlock{}
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +21,8 @@ const (
 	pushedKey = "pushed"
 	// DefaultSharePoll is how often a node looks whether it is the one that pushes.
 	DefaultSharePoll = 250 * time.Millisecond
+	// goneAfter is how long a node that is gone may still be writing series anew: twice what it gives itself, for it may have been stopped.
+	goneAfter = 2 * rewriteWithin
 	// DefaultHeldLog is how much log all nodes keep for a server that is away, in bytes. Beyond it they trust the queue of
 	// the node that pushes.
 	DefaultHeldLog = 1 << 30
@@ -40,6 +44,8 @@ type ShareOptions struct {
 	// Active says whether this node is the one that pushes, such as whether it leads. It is asked often and must not block.
 	// Two nodes that push at once do no harm, but the work twice.
 	Active func() bool
+	// Gone says whether a node is no member any more, or a dead one. Nil: none is.
+	Gone func(node string) bool
 	// Poll, 0 for DefaultSharePoll.
 	Poll time.Duration
 	// HeldLog, 0 for DefaultHeldLog, in bytes.
@@ -58,9 +64,17 @@ type Shared struct {
 	done  chan struct{}
 
 	feeder  atomic.Pointer[Feeder]
-	from    uint64        // where the feeder began; of the goroutine in run alone
 	behind  atomic.Uint64 // what was applied when it began
 	failing bool
+
+	curating  sync.Mutex // one Curate at a time
+	mu        sync.Mutex // guards what follows, and the changes of feeder
+	from      uint64     // where the feeder began
+	rewrites  uint64     // position.Rewrites that what the feeder pushes is behind, or of its own node
+	rewriting bool       // Curate has claimed the series, and goes on
+	mark      uint64     // the sink's number for what has to be at the server before the series are let go; 0: none yet
+	holder    position   // the Rewriting and Rewrites seen last
+	held      time.Time  // since when
 }
 
 // position is the record.
@@ -70,6 +84,12 @@ type position struct {
 	// Queued: the queue of Node has those up to here, on its disk.
 	Queued uint64 `json:"queued"`
 	Node   string `json:"node"`
+	// Rewriting is the node that writes series anew, or pushes again what may have gone with them, and whose queue has what they are to have;
+	// empty: none. Until it has brought that to the server Sent rests, and no other node begins to. Rewrites counts who began.
+	Rewriting string `json:"rewriting,omitempty"`
+	Rewrites  uint64 `json:"rewrites,omitempty"`
+	// QueuedAt is Rewrites as it was when Queued was noted: samples that were sent before a later one may have gone.
+	QueuedAt uint64 `json:"queued_at,omitempty"`
 }
 
 // Share starts. It runs until its Close; ctx ends it too.
@@ -96,9 +116,9 @@ func Share(ctx context.Context, store SharedStore, sink *Remote, o ShareOptions)
 }
 
 func (s *Shared) run(ctx context.Context) {
-	poll, sync := time.NewTicker(s.o.Poll), time.NewTicker(s.o.Feed.CursorInterval)
+	poll, moving := time.NewTicker(s.o.Poll), time.NewTicker(s.o.Feed.CursorInterval)
 	defer poll.Stop()
-	defer sync.Stop()
+	defer moving.Stop()
 	defer s.rest()
 	for {
 		if active := s.o.Active(); active && s.feeder.Load() == nil {
@@ -110,7 +130,7 @@ func (s *Shared) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-poll.C:
-		case <-sync.C:
+		case <-moving.C:
 			s.report(ctx, s.sync(ctx))
 		}
 	}
@@ -118,14 +138,25 @@ func (s *Shared) run(ctx context.Context) {
 
 // push makes this node the one that pushes.
 func (s *Shared) push(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	p, _, err := s.load()
 	if err != nil {
 		s.report(ctx, err)
 		return
 	}
+	s.begin(ctx, p)
+}
+
+// begin feeds from a position on. mu must be held.
+func (s *Shared) begin(ctx context.Context, p position) {
 	from := max(p.Sent, s.store.SampleCursor())
-	if p.Node == s.o.Node {
+	if p.Node == s.o.Node && p.QueuedAt == p.Rewrites {
 		from = max(from, p.Queued)
+	}
+	s.rewrites, s.mark = p.Rewrites, 0
+	if p.Rewriting != "" && p.Rewriting != s.o.Node {
+		s.rewrites-- // what is pushed from here on may go with the series
 	}
 	s.from = from
 	s.behind.Store(s.store.AppliedIndex())
@@ -135,6 +166,13 @@ func (s *Shared) push(ctx context.Context) {
 
 // rest ends pushing. What is in the queue is still sent.
 func (s *Shared) rest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end()
+}
+
+// end is rest for who holds mu.
+func (s *Shared) end() {
 	if f := s.feeder.Swap(nil); f != nil {
 		f.Close()
 	}
@@ -162,11 +200,27 @@ func (s *Shared) load() (p position, revision uint64, err error) {
 
 // sync commits how far the server and this node's queue are, and lets the log go up to there.
 func (s *Shared) sync(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	p, revision, err := s.load()
 	if err != nil {
 		return err
 	}
-	next := s.reached(p)
+	if s.pushesAgain(p) {
+		next := p
+		next.Rewriting = s.o.Node
+		if p, err = s.advance(ctx, next, revision); err != nil || p != next {
+			return err
+		}
+		s.o.Feed.Logger.Info("series were deleted on the metrics server while this node pushed: it pushes again", "from_entry", p.Sent+1)
+		s.end()
+		s.begin(ctx, p)
+	}
+	next, err := s.released(p)
+	if err != nil {
+		return err
+	}
+	next = s.reached(next)
 	if next != p {
 		if p, err = s.advance(ctx, next, revision); err != nil {
 			return err
@@ -182,11 +236,84 @@ func (s *Shared) sync(ctx context.Context) error {
 	return nil
 }
 
-// reached is the position now. Entries without samples count too, where nothing before them is outstanding.
+// pushesAgain says whether what this node has pushed may have gone with series that another one has deleted, and nobody deletes any more. mu
+// must be held.
+func (s *Shared) pushesAgain(p position) bool {
+	if p.Rewriting != s.holder.Rewriting || p.Rewrites != s.holder.Rewrites {
+		s.holder, s.held = p, time.Now()
+	}
+	if s.feeder.Load() == nil || s.rewrites == p.Rewrites {
+		return false
+	}
+	return p.Rewriting == "" || p.Rewriting == s.o.Node ||
+		s.o.Gone != nil && s.o.Gone(p.Rewriting) && time.Since(s.held) > goneAfter
+}
+
+// released lets the series go that this node has claimed, when all that they are to have is at the server. mu must be held.
+func (s *Shared) released(p position) (position, error) {
+	f := s.feeder.Load()
+	if p.Rewriting != s.o.Node || s.rewriting || f != nil && f.Fed() < s.behind.Load() {
+		return p, nil
+	}
+	if s.mark == 0 {
+		s.mark = rand.Uint64() | 1
+	}
+	ok, err := s.sink.passed(s.mark)
+	if ok {
+		p.Rewriting = ""
+	}
+	return p, err
+}
+
+// claim notes, before series are written anew, that this node does so. Whoever pushes instead of it, before it has done that, pushes again what
+// it has pushed by then: the deletion may come late, and would take it along.
+func (s *Shared) claim(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, revision, err := s.load()
+	switch {
+	case err != nil:
+		return err
+	case s.feeder.Load() == nil || s.rewrites != p.Rewrites:
+		return fmt.Errorf("%w: another node pushes to the metrics server now, retention is for that one", ErrUnavailable)
+	case p.Rewriting != "" && p.Rewriting != s.o.Node:
+		return fmt.Errorf("%w: node %s has to bring to the metrics server what it has deleted there; retention waits for it", ErrUnavailable, p.Rewriting)
+	case s.rewriting && p.Rewriting == s.o.Node:
+		return nil
+	}
+	next := p
+	next.Rewriting, next.Rewrites = s.o.Node, p.Rewrites+1
+	if p, err = s.advance(ctx, next, revision); err != nil {
+		return err
+	}
+	if p != next {
+		return fmt.Errorf("%w: another node has changed the position of the metrics server", ErrUnavailable)
+	}
+	s.rewriting, s.rewrites, s.mark = true, next.Rewrites, 0
+	return nil
+}
+
+// Curate is the sink's, where this node pushes: else an error that wraps ErrUnavailable. It holds the position, and so the logs, until what
+// it has written anew is at the server.
+func (s *Shared) Curate(ctx context.Context, project string, rules SampleRules, now time.Time, progress func(property string, c Curation)) (Curation, error) {
+	s.curating.Lock()
+	defer s.curating.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.rewriting = false
+	}()
+	return s.sink.curation(ctx, project, rules, now, true, progress, s.claim)
+}
+
+// reached is the position now. Entries without samples count too, where nothing before them is outstanding. mu must be held.
 func (s *Shared) reached(p position) position {
 	f := s.feeder.Load()
+	rests := p.Rewriting != "" || p.Rewrites != s.rewrites
 	if f == nil {
-		p.Sent = max(p.Sent, s.sink.Sent())
+		if !rests {
+			p.Sent = max(p.Sent, s.sink.Sent())
+		}
 		return p
 	}
 	fed := f.fed.Load() // first: what is inserted later is above it
@@ -198,9 +325,11 @@ func (s *Shared) reached(p position) position {
 	if inserted == 0 || queued >= inserted {
 		queued = fed
 	}
-	p.Sent = max(p.Sent, sent)
-	if p.Node != s.o.Node || queued > p.Queued {
-		p.Queued, p.Node = queued, s.o.Node
+	if !rests {
+		p.Sent = max(p.Sent, sent)
+	}
+	if p.Node != s.o.Node || queued > p.Queued || p.QueuedAt != s.rewrites {
+		p.Queued, p.Node, p.QueuedAt = queued, s.o.Node, s.rewrites
 	}
 	return p
 }

@@ -3,7 +3,9 @@ package history
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -131,5 +133,74 @@ func TestSharedLongOutage(t *testing.T) {
 	eventually(t, 30*time.Second, "the log may go", func() bool { return n.Store.SampleCursor() >= last })
 	if p := committed(t, n.Store); p.Sent >= last {
 		t.Errorf("%+v, and the server is away", p)
+	}
+}
+
+// TestSharedCurateOverAChange: while the node that pushes has series deleted, to write them anew, it is paused, and another one pushes. What
+// that one has sent by when the deletion comes is there in the end, though the server has deleted it.
+func TestSharedCurateOverAChange(t *testing.T) {
+	takeTurn(t)
+	server := startServer(t, "-search.disableCache", "-search.latencyOffset=1ms", "-dedup.minScrapeInterval=1ms")
+	leader := storagetest.OpenNode(t, filepath.Join(t.TempDir(), "n1"), nil)
+	follower := storagetest.Join(t, leader, "n2", filepath.Join(t.TempDir(), "n2"), nil)
+	var who atomic.Int32
+	deleting, on := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	slow := proxyOf(t, server, func(r *http.Request) {
+		if deletes(r) {
+			first.Do(func() {
+				close(deleting)
+				<-on
+			})
+		}
+	})
+	share := func(n *storagetest.Node, number int32, name, at string) (*remoteUnderTest, *Shared) {
+		r := openRemote(t, server, RemoteOptions{URL: at, Settle: 100 * time.Millisecond, Metrics: metrics.NewSet()})
+		s := Share(context.Background(), n.Store, r.Remote, ShareOptions{Node: name, Active: func() bool { return who.Load() == number }, Gone: func(string) bool { return false },
+			Poll: 5 * time.Millisecond, Feed: FeedOptions{Linger: time.Millisecond, CursorInterval: 50 * time.Millisecond, Logger: testLogger(t), Metrics: metrics.NewSet()}})
+		t.Cleanup(s.Close)
+		return r, s
+	}
+	r1, s1 := share(leader, 1, "n1", slow)
+	r2, _ := share(follower, 2, "n2", server.url())
+	now := time.Now()
+	commit := func(at time.Time, n int) (last uint64) {
+		t.Helper()
+		var samples []storage.Sample
+		for k := range n {
+			samples = append(samples, storage.Sample{Property: "heat", Time: at.Add(time.Duration(k) * time.Second).UnixMilli(), Value: float64(k)})
+		}
+		if _, err := leader.Store.Commit(t.Context(), &storage.Txn{Samples: one("house", "a", "Room", samples...)}); err != nil {
+			t.Fatal(err)
+		}
+		return leader.Store.AppliedIndex()
+	}
+	commit(now.Add(-5*time.Hour), 100) // goes
+	commit(now.Add(-time.Hour), 100)   // stays
+	who.Store(1)
+	eventually(t, 30*time.Second, "the first node's samples arrive", func() bool {
+		r1.flush()
+		return s1.Pushing() && raws(t, r1, "house", "a", "heat") == 200
+	})
+	curated := make(chan error)
+	go func() {
+		_, err := s1.Curate(t.Context(), "house", SampleRules{{MaxAge: 2 * time.Hour}}, now, nil)
+		curated <- err
+	}()
+	<-deleting
+	who.Store(2)
+	last := commit(now.Add(-time.Minute), 50)
+	eventually(t, 30*time.Second, "the second node's samples arrive", func() bool {
+		r2.flush()
+		return raws(t, r2, "house", "a", "heat") == 250
+	})
+	close(on)
+	if err := <-curated; err != nil {
+		t.Errorf("curate: %v", err)
+	}
+	eventually(t, 30*time.Second, "the position goes on", func() bool { return committed(t, leader.Store).Sent >= last })
+	r1.flush()
+	if n := raws(t, r2, "house", "a", "heat"); n != 150 {
+		t.Errorf("%d samples are left, want 100 of before and 50 that came meanwhile", n)
 	}
 }
