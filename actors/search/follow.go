@@ -90,7 +90,12 @@ func (l *live) make(src *Source, id string) {
 		}
 		l.x.put(src.Kind, e, l.title)
 		if src.Kind == KindTwin {
-			if rec, ok, err := l.s.o.Store.Get(l.s.o.States, id); err == nil && ok {
+			rec, ok, err := l.s.o.Store.Get(l.s.o.States, id)
+			if err == nil && !ok { // what was seen is of another one that had its id
+				l.x.unseen(id)
+				rec, ok, err = l.s.o.Store.Get(l.s.o.States, id)
+			}
+			if err == nil && ok {
 				l.saw(rec)
 			}
 		}

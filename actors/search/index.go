@@ -186,6 +186,21 @@ func (x *index) get(kind, id string) *doc {
 	return x.byKey[keyOf(kind, id)]
 }
 
+// unseen takes back what a twin's state said.
+func (x *index) unseen(id string) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	d := x.byKey[keyOf(KindTwin, id)]
+	if d == nil {
+		return
+	}
+	if !d.stopped {
+		d.status.Store(0)
+	}
+	d.place.Store(d.own)
+	d.stateRevision.Store(0)
+}
+
 // of gives the docs that match, as they are now.
 func (x *index) of(match func(*doc) bool) []*doc {
 	x.mu.RLock()

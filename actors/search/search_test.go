@@ -280,6 +280,23 @@ func TestFollows(t *testing.T) {
 	}
 }
 
+// TestMadeAnew: a twin that was deleted and made anew, before the index looked, has neither status nor place of the one before.
+func TestMadeAnew(t *testing.T) {
+	h := open(t)
+	fill(h)
+	h.text("lamp")
+	burns := func() []string {
+		return h.find(&search.Query{Facets: []search.Facet{{"status", "fault"}}})
+	}
+	near := func() []string { return h.find(&search.Query{Near: &expr.Point{Lat: 48.1, Lon: 11.5}, Metres: 1000}) }
+	until(t, "the first one is faulty, and has a place", func() bool { return len(burns()) == 1 && len(near()) == 1 })
+	h.write(record(t, "twin", "acme/lamp", &pb.Twin{Id: "acme/lamp", Driver: "pjlink"}), storage.Write{Table: "state", Key: "acme/lamp", Quiet: true})
+	until(t, "the second one is found", func() bool { return strings.Contains(h.text("pjlink"), "twin/acme/lamp") })
+	if a, b := burns(), near(); len(a)+len(b) > 0 {
+		t.Errorf("faulty are %v, there are %v", a, b)
+	}
+}
+
 func count(there map[string]bool) (n int) {
 	for _, is := range there {
 		if is {
