@@ -377,6 +377,7 @@ func (t *twin) remove() {
 		s.unload()
 		s.unhold(fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
 		for i := range waiting {
+			t.uncount(&waiting[i])
 			waiting[i].tell(fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
 		}
 	}

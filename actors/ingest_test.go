@@ -190,6 +190,40 @@ func TestUnknownSendersGoToTheInbox(t *testing.T) {
 	}
 }
 
+// TestTwinDeletedUnderLoad: what its messages are told is what is counted, also of those that are on their way when the twin goes.
+func TestTwinDeletedUnderLoad(t *testing.T) {
+	n := newNode(t)
+	n.model("plain", thing("Plain", `"level":{"type":"number"}`))
+	var outcomes [8]uint64
+	for range 10 {
+		n.twin(`{"id":"a","model":"plain"}`)
+		results := make(chan actors.IngestResult, 100_000)
+		sent, over := 0, make(chan error, 1)
+		for deleting := false; ; {
+			n.client.Ingest(&actors.Ingest{Door: "http", Project: "default", Twin: "a", Payload: fmt.Appendf(nil, `{"level":%d}`, sent), Commit: true},
+				func(r actors.IngestResult) { results <- r })
+			if sent++; sent > 50 && !deleting {
+				deleting = true
+				go func() { over <- n.reg.DeleteTwin(ctx(t), "default/a", 0) }()
+			}
+			if len(over) > 0 || sent == cap(results) {
+				break
+			}
+		}
+		if err := <-over; err != nil {
+			t.Fatal(err)
+		}
+		for range sent {
+			outcomes[(<-results).Outcome]++
+		}
+	}
+	var c *pb.IngestCount
+	until(t, "all is counted", func() bool { c = n.counts("http"); return c.InFlight == 0 && c.Stored >= outcomes[stored] })
+	if c.Stored != outcomes[stored] || c.Refused != outcomes[refused] {
+		t.Errorf("told %d stored and %d refused of %v, counted %v", outcomes[stored], outcomes[refused], outcomes, c)
+	}
+}
+
 // TestInboxOfManySenders: the entries of many senders, each as large as it gets, are more than one transaction takes.
 func TestInboxOfManySenders(t *testing.T) {
 	n := newNode(t)

@@ -130,6 +130,27 @@ func (t *twin) took(f *actorv1.Frame, m *call, err error) {
 	t.answerFrame(f, m, r)
 }
 
+// uncount takes a frame out of the counters that will not be answered as it was counted: whoever hears that counts it.
+func (t *twin) uncount(w *saveWaiter) {
+	if w.call == nil {
+		return
+	}
+	f, _ := w.call.env.Message.(*actorv1.Frame)
+	r, _ := w.reply.Message.(*actorv1.Taken)
+	if f == nil {
+		return
+	}
+	d := t.counts().Door(doorOf(f))
+	switch {
+	case r.GetDuplicate():
+		d.Duplicate--
+	case r.GetCode() != "":
+		d.Refused--
+	default:
+		d.Stored--
+	}
+}
+
 // answerFrame answers a frame: with QoS 0 at once, else when all that the twin knows now is committed.
 func (t *twin) answerFrame(f *actorv1.Frame, m *call, r *actorv1.Taken) {
 	reply := takenReply
