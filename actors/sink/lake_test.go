@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,6 +156,69 @@ func TestS3(t *testing.T) {
 		}
 		return body
 	})
+}
+
+// TestTopicMadeAnew: while the target does not answer the topic is deleted and made anew. Its messages, whose offsets begin from one again,
+// are delivered, and take the place of none; also where another owner goes on, to which what was on its way is not there any more.
+func TestTopicMadeAnew(t *testing.T) {
+	t.Run("one owner", func(t *testing.T) { testTopicMadeAnew(t, false, 70) })
+	t.Run("another owner", func(t *testing.T) { testTopicMadeAnew(t, true, 50) })
+}
+
+func testTopicMadeAnew(t *testing.T, another bool, want int) {
+	r := newRig(t)
+	inner := gofakes3.New(s3mem.New()).Server()
+	var down atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if down.Load() && req.Method == http.MethodPut {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		inner.ServeHTTP(w, req)
+	}))
+	defer server.Close()
+	endpoint := strings.TrimPrefix(server.URL, "http://")
+	c, err := minio.New(endpoint, &minio.Options{Creds: credentials.NewStaticV4("key", "secret", ""), Region: "us-east-1"})
+	if err == nil {
+		err = c.MakeBucket(t.Context(), "bucket", minio.MakeBucketOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.give(r.host("n1"))
+	r.sink(&pb.Sink{Id: "default/lake", Url: "s3://bucket?endpoint=" + endpoint + "&access_key=key&tls=false&region=us-east-1", Secret: "secret",
+		BatchMessages: 20, BatchWait: durationpb.New(50 * time.Millisecond)})
+	r.days(0, 40)
+	r.until("default/lake", "40 are stored", func(s *pb.SinkState) bool { return s.Position == 41 })
+	down.Store(true)
+	r.days(40, 20)
+	r.until("default/lake", "the next are not", func(s *pb.SinkState) bool { return s.Failures > 0 && s.Until > 41 })
+	r.drop()
+	r.create(&pb.Topic{Id: changes})
+	if another {
+		r.give(r.host("n2"))
+	}
+	r.days(0, 10)
+	down.Store(false)
+	r.until("default/lake", "10 of the new one are stored", func(s *pb.SinkState) bool { return s.Delivered == uint64(want) && s.Position == 11 })
+	all := 0
+	for o := range c.ListObjects(t.Context(), "bucket", minio.ListObjectsOptions{Recursive: true}) {
+		if o.Err != nil || !strings.HasPrefix(o.Key, "_manifest/") {
+			continue
+		}
+		body, err := c.GetObject(t.Context(), "bucket", o.Key, minio.GetObjectOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m struct{ Messages int }
+		if err := json.NewDecoder(body).Decode(&m); err != nil {
+			t.Fatal(err)
+		}
+		all += m.Messages
+	}
+	if all != want {
+		t.Errorf("%d messages are in files that manifests name, want %d", all, want)
+	}
 }
 
 // TestLateWrites: a file and a manifest that an owner of old had sent come to their places after the next owner has delivered more. What

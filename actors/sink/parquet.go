@@ -31,10 +31,10 @@ type parquetRow struct {
 
 // lake writes batches as Parquet files, by day of the messages' time (UTC):
 //
-//	project=P/day=2026-01-31/part-OFFSET.parquet
-//	_manifest/OFFSET.json
+//	project=P/day=2026-01-31/part-OFFSET-ORIGIN.parquet
+//	_manifest/OFFSET-ORIGIN.json
 //
-// OFFSET is that of the batch's first message, 16 hexadecimal digits. A batch that comes again begins with the same message, and
+// OFFSET is that of the batch's first message, 16 hexadecimal digits; ORIGIN, as many, stands for the sink and the topic. A batch that comes again begins with the same message, and
 // takes the place of what a try before it has left: so every message is in one file. The manifest of a batch is written behind its
 // files: who reads only what manifests name sees whole batches.
 type lake struct{ store objects }
@@ -82,7 +82,7 @@ func (l *lake) Deliver(ctx context.Context, b *Batch) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrRefused, err)
 		}
-		f := manifestFile{Path: path.Join("project="+b.project(), "day="+day, fmt.Sprintf("part-%016x.parquet", b.first())),
+		f := manifestFile{Path: path.Join("project="+b.project(), "day="+day, fmt.Sprintf("part-%016x-%s.parquet", b.first(), b.origin())),
 			Rows: len(days[day]), Bytes: len(body)}
 		f.MinTime, f.MaxTime = timeOf(days[day][0]), timeOf(days[day][0])
 		for _, m := range days[day] {
@@ -101,7 +101,7 @@ func (l *lake) Deliver(ctx context.Context, b *Batch) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	return l.store.put(ctx, fmt.Sprintf("_manifest/%016x.json", b.first()), append(text, '\n'), "application/json")
+	return l.store.put(ctx, fmt.Sprintf("_manifest/%016x-%s.json", b.first(), b.origin()), append(text, '\n'), "application/json")
 }
 
 func (l *lake) Close() { l.store.close() }

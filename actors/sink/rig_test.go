@@ -2,6 +2,7 @@ package sink_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -116,6 +117,21 @@ func (r *rig) record(table storage.Table, id string, m proto.Message) {
 }
 
 func (r *rig) create(conf *pb.Topic) { r.record(topic.TableTopics, conf.Id, conf) }
+
+// drop deletes the topic that sinks read.
+func (r *rig) drop() {
+	r.t.Helper()
+	r.create(&pb.Topic{Id: changes, Deleting: true})
+	rec, _, err := r.store.Get(topic.TableTopics, changes)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.topics.Drop(ctx, changes, rec.Revision); err != nil && !errors.Is(err, topic.ErrNotFound) {
+		r.t.Fatal(err)
+	}
+}
 
 // sink configures one that reads the topic from its oldest message.
 func (r *rig) sink(m *pb.Sink) {

@@ -162,6 +162,12 @@ func (r *run) gather() (b *Batch, next, missed uint64, err error) {
 		if err != nil {
 			return nil, 0, 0, err
 		}
+		if p.Next < max(r.at.Position, r.at.Until) { // it is another topic of this name
+			r.at.Position, r.at.Until, again = p.Offset, 0, false
+			if len(p.Messages) > 0 {
+				r.at.Position = p.Messages[0].Offset
+			}
+		}
 		missed += p.Missed
 		for _, m := range p.Messages {
 			if enough(m.Offset) {

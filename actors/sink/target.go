@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net/url"
 	"slices"
 	"strings"
@@ -35,6 +36,14 @@ type Batch struct {
 // first and last give the offsets of a batch.
 func (b *Batch) first() uint64 { return b.Messages[0].Offset }
 func (b *Batch) last() uint64  { return b.Messages[len(b.Messages)-1].Offset }
+
+// origin tells batches of the same offsets apart: of another sink, of another topic, and of one that was made anew under its name. It is the
+// same at each try.
+func (b *Batch) origin() string {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s %s %d", b.Sink, b.Topic, b.Messages[0].PublishTime.AsTime().UnixNano())
+	return fmt.Sprintf("%016x", h.Sum64())
+}
 
 // project of the sink.
 func (b *Batch) project() string {

@@ -60,7 +60,7 @@ func (w *webhook) Deliver(ctx context.Context, b *Batch) error {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Pollux-Sink", b.Sink)
 	r.Header.Set("Pollux-Topic", b.Topic)
-	r.Header.Set("Idempotency-Key", fmt.Sprintf("%s/%d-%d", b.Sink, b.first(), b.last()))
+	r.Header.Set("Idempotency-Key", fmt.Sprintf("%s/%d-%d-%s", b.Sink, b.first(), b.last(), b.origin()))
 	if w.secret != "" {
 		mac := hmac.New(sha256.New, []byte(w.secret))
 		mac.Write(body)
