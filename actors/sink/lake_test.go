@@ -26,7 +26,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/polluxhq/pollux/actors/topic"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
 )
 
 // lakeRow are the columns that the tests read, by a schema of their own.
@@ -158,14 +160,17 @@ func TestS3(t *testing.T) {
 	})
 }
 
-// TestTopicMadeAnew: while the target does not answer the topic is deleted and made anew. Its messages, whose offsets begin from one again,
-// are delivered, and take the place of none; also where another owner goes on, to which what was on its way is not there any more.
+// TestTopicMadeAnew: while the target does not answer the topic is deleted and made anew. Its messages are delivered, and take the place of
+// none; also where another owner goes on, to which what was on its way is not there any more, and is counted; and where offsets begin from one
+// again, as in an older backup.
 func TestTopicMadeAnew(t *testing.T) {
-	t.Run("one owner", func(t *testing.T) { testTopicMadeAnew(t, false, 70) })
-	t.Run("another owner", func(t *testing.T) { testTopicMadeAnew(t, true, 50) })
+	t.Run("one owner", func(t *testing.T) { testTopicMadeAnew(t, false, false, 70, 71) })
+	t.Run("another owner", func(t *testing.T) { testTopicMadeAnew(t, true, false, 50, 71) })
+	t.Run("older offsets", func(t *testing.T) { testTopicMadeAnew(t, false, true, 70, 11) })
+	t.Run("older offsets and another owner", func(t *testing.T) { testTopicMadeAnew(t, true, true, 50, 11) })
 }
 
-func testTopicMadeAnew(t *testing.T, another bool, want int) {
+func testTopicMadeAnew(t *testing.T, another, older bool, want int, position uint64) {
 	r := newRig(t)
 	inner := gofakes3.New(s3mem.New()).Server()
 	var down atomic.Bool
@@ -194,13 +199,16 @@ func testTopicMadeAnew(t *testing.T, another bool, want int) {
 	r.days(40, 20)
 	r.until("default/lake", "the next are not", func(s *pb.SinkState) bool { return s.Failures > 0 && s.Until > 41 })
 	r.drop()
+	if older {
+		r.commit(storage.Write{Table: topic.TableTails, Key: changes})
+	}
 	r.create(&pb.Topic{Id: changes})
 	if another {
 		r.give(r.host("n2"))
 	}
 	r.days(0, 10)
 	down.Store(false)
-	r.until("default/lake", "10 of the new one are stored", func(s *pb.SinkState) bool { return s.Delivered == uint64(want) && s.Position == 11 })
+	r.until("default/lake", "10 of the new one are stored", func(s *pb.SinkState) bool { return s.Delivered == uint64(want) && s.Position == position })
 	all := 0
 	for o := range c.ListObjects(t.Context(), "bucket", minio.ListObjectsOptions{Recursive: true}) {
 		if o.Err != nil || !strings.HasPrefix(o.Key, "_manifest/") {

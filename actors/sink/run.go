@@ -162,7 +162,7 @@ func (r *run) gather() (b *Batch, next, missed uint64, err error) {
 		if err != nil {
 			return nil, 0, 0, err
 		}
-		if p.Next < max(r.at.Position, r.at.Until) { // it is another topic of this name
+		if p.Next < max(r.at.Position, r.at.Until) { // it is put back from an older backup
 			r.at.Position, r.at.Until, again = p.Offset, 0, false
 			if len(p.Messages) > 0 {
 				r.at.Position = p.Messages[0].Offset

@@ -37,8 +37,8 @@ type Batch struct {
 func (b *Batch) first() uint64 { return b.Messages[0].Offset }
 func (b *Batch) last() uint64  { return b.Messages[len(b.Messages)-1].Offset }
 
-// origin tells batches of the same offsets apart: of another sink, of another topic, and of one that was made anew under its name. It is the
-// same at each try.
+// origin tells batches of the same offsets apart: of another sink, of another topic, and of what an older backup, put back, does not have. It
+// is the same at each try.
 func (b *Batch) origin() string {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s %s %d", b.Sink, b.Topic, b.Messages[0].PublishTime.AsTime().UnixNano())

@@ -422,7 +422,7 @@ func (t *topic) follow(r *request, m *actorv1.TopicTail) error {
 }
 
 func (t *topic) sendTail(x *tailing, now time.Time) (done bool, err error) {
-	if x.offset > t.tail.Next { // it read an earlier topic of this name
+	if x.offset > t.tail.Next { // it read on in what a backup does not have
 		x.offset = t.tail.First
 	}
 	if x.offset < t.tail.First {

@@ -81,6 +81,7 @@ type flight struct {
 	freed        map[*channel][]string
 	joined       []*reader
 	oldest       int64
+	last         bool // of a deletion
 	// again: whether an earlier try was applied is not known.
 	again bool
 }
@@ -260,15 +261,16 @@ func (f *flight) write(table storage.Table, key string, value []byte) {
 	f.size += len(table) + len(key) + len(value) + 16
 }
 
-// buildTail writes the topic's own record; the last transaction of a deletion removes it, and what was configured.
+// buildTail writes the topic's own record. The last transaction of a deletion removes what was configured, and leaves of the record the next
+// offset: a topic that is made anew goes on there, so that whoever read or kept messages of this one takes none of that one's for them.
 func (t *topic) buildTail(f *flight) (err error) {
 	if t.conf != nil && t.conf.Deleting && f.tail.First == f.tail.Next {
+		f.last = true
 		for name := range t.channels {
 			f.write(TableChannels, channelKey(t.id, name), nil)
 		}
-		f.write(TableTails, t.id, nil)
 		f.txn.Writes = append(f.txn.Writes, storage.Write{Table: TableTopics, Key: t.id})
-		return nil
+		f.tail = &actorv1.TopicRecord{First: f.tail.Next, Next: f.tail.Next, Commits: f.tail.Commits}
 	}
 	if f.value, err = proto.Marshal(f.tail); err == nil {
 		f.write(TableTails, t.id, f.value)
@@ -386,7 +388,7 @@ func (t *topic) ends(f *flight, why error) {
 // applied says whether the topic's record is the one that the flight wrote.
 func (t *topic) applied(f *flight) bool {
 	rec, ok, err := t.h.o.Store.Get(TableTails, t.id)
-	return err == nil && ok == (f.value != nil) && bytes.Equal(rec.Value, f.value)
+	return err == nil && ok && bytes.Equal(rec.Value, f.value)
 }
 
 // committed makes a transaction's outcome the topic's.
@@ -419,8 +421,7 @@ func (t *topic) committed(f *flight) {
 	for i, p := range f.publications {
 		p.r.answer(f.answers[i])
 	}
-	more := t.conf != nil && t.conf.Deleting && f.value != nil
-	if more {
+	if t.conf != nil && t.conf.Deleting && !f.last {
 		t.after = append(f.after, t.after...) // what the deletion is not yet
 		return
 	}

@@ -439,16 +439,16 @@ func TestDrop(t *testing.T) {
 		publish(t, h, "default/t", many...)
 	}
 	r.drop(h, "default/t")
-	until(t, "nothing is left", func() bool {
-		for _, table := range []string{"stream", "tail", "message", "channel"} {
-			if n, err := r.count(table); err != nil || n != 0 {
+	until(t, "its next offset is left, and nothing else", func() bool {
+		for table, left := range map[string]int{"stream": 0, "tail": 1, "message": 0, "channel": 0} {
+			if n, err := r.count(table); err != nil || n != left {
 				return false
 			}
 		}
 		return true
 	})
 	r.create(&pb.Topic{Id: "default/t"})
-	if p := publish(t, h, "default/t", many[0]); p.Offsets[0] != 1 {
+	if p := publish(t, h, "default/t", many[0]); p.Offsets[0] != 6001 {
 		t.Errorf("the new topic begins with %d", p.Offsets[0])
 	}
 }
@@ -479,23 +479,31 @@ func TestLongName(t *testing.T) {
 	})
 }
 
-// TestReadOnInATopicMadeAnew: who reads on from a place that the topic has not come to yet read an earlier topic of that name, and gets this one's messages.
-func TestReadOnInATopicMadeAnew(t *testing.T) {
+// TestMadeAnew: the offsets of a topic go on where those of a deleted one of its name ended, so who reads on misses nothing and hears nothing again; and
+// who was further than the topic begins with its oldest message.
+func TestMadeAnew(t *testing.T) {
 	r := newRig(t)
 	h := r.start()
 	r.create(&pb.Topic{Id: "default/t"})
 	for range 5 {
 		publish(t, h, "default/t", message("", "old"))
 	}
-	p, err := h.Read(limited(t), "default/t", 0, oldest, 0)
-	if err != nil || p.Offset != 6 {
-		t.Fatalf("%v, %v", p, err)
+	for range 2 {
+		r.drop(h, "default/t")
+		r.create(&pb.Topic{Id: "default/t"})
 	}
-	r.drop(h, "default/t")
-	r.create(&pb.Topic{Id: "default/t"})
-	publish(t, h, "default/t", message("", "new"))
-	if p, err = h.Read(limited(t), "default/t", p.Offset, nil, 0); err != nil || len(p.Messages) != 1 || p.Offset != 2 || p.Missed != 0 {
-		t.Errorf("%v, %v", p, err)
+	for range 7 {
+		publish(t, h, "default/t", message("", "new"))
+	}
+	for _, from := range []uint64{4, 6, 100} {
+		p, err := h.Read(limited(t), "default/t", from, nil, 0)
+		if err != nil || len(p.Messages) != 7 || p.Messages[0].Offset != 6 || string(p.Messages[0].Payload) != "new" || p.Offset != 13 {
+			t.Errorf("from %d: %v, %v", from, p, err)
+		}
+	}
+	st, err := h.State(limited(t), "default/t")
+	if err != nil || st.Messages != 7 || st.FirstOffset != 6 || st.Trimmed != 0 {
+		t.Errorf("state %v, %v", st, err)
 	}
 }
 
