@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/rpc"
 	"github.com/polluxhq/pollux/storage/history"
@@ -160,22 +161,35 @@ func (c *curator) quotas(ctx context.Context) error {
 	if !c.n.raft.IsLeader() {
 		return nil
 	}
-	registry := c.n.engine.Registry()
-	return registry.Settled(func(s *pb.ProjectSettings) error {
-		if s.Quotas == nil {
-			return nil
-		}
-		uses, err := rpc.Uses(registry, c.n.journal, c.n.samples(), s)
-		if err != nil {
-			return err
-		}
-		for _, u := range uses {
-			if err := registry.TellQuota(ctx, s.Project, u.Resource, u.Used, u.Limit); err != nil {
-				return fmt.Errorf("tell of the quota of %s: %w", u.Resource, err)
-			}
+	var faults []error
+	err := c.n.engine.Registry().Settled(func(s *pb.ProjectSettings) error {
+		if err := c.tellQuotas(ctx, s); err != nil {
+			faults = append(faults, fmt.Errorf("project %s: %w", s.Project, err))
 		}
 		return nil
 	})
+	return errors.Join(append(faults, err)...)
+}
+
+func (c *curator) tellQuotas(ctx context.Context, s *pb.ProjectSettings) error {
+	registry := c.n.engine.Registry()
+	var uses []*pb.QuotaUse
+	if s.Quotas == nil { // an alarm of when it had some is cleared
+		for _, resource := range []string{actors.QuotaTwins, actors.QuotaSeries, actors.QuotaJournalBytes, actors.QuotaTopicBytes} {
+			uses = append(uses, &pb.QuotaUse{Resource: resource})
+		}
+	} else {
+		var err error
+		if uses, err = rpc.Uses(registry, c.n.journal, c.n.samples(), s); err != nil {
+			return err
+		}
+	}
+	for _, u := range uses {
+		if err := registry.TellQuota(ctx, s.Project, u.Resource, u.Used, u.Limit); err != nil {
+			return fmt.Errorf("tell of the quota of %s: %w", u.Resource, err)
+		}
+	}
+	return nil
 }
 
 // samples is the history as rules see it.

@@ -166,6 +166,9 @@ func (r *Registry) TellQuota(ctx context.Context, project, resource string, used
 		return nil
 	}
 	text := fmt.Sprintf("the project takes %s of its quota of %s", quotaText(resource, used), quotaText(resource, limit))
+	if limit == 0 {
+		text = "the project has no quota of " + strings.ReplaceAll(resource, "_", " ") + " any more"
+	}
 	switch {
 	case said == "cleared" && !alarm.GetActive(), alarm.GetActive() && alarm.Severity == severity:
 		return nil

@@ -349,3 +349,36 @@ func quotaOnce(t *testing.T, n *harness.Node) {
 		t.Errorf("%s: of the quota was told %v", n.Name, said)
 	}
 }
+
+// TestQuotaTakenAway: the alarm of a quota that is nearly used up ends when the project has no quotas any more.
+func TestQuotaTakenAway(t *testing.T) {
+	t.Parallel()
+	n := harness.Start(t, harness.Options{})
+	n.Must("project", "create", "hotel")
+	n.Must("retention", "quota", "twins=4", "--project", "hotel")
+	model := filepath.Join(t.TempDir(), "room.json")
+	if err := os.WriteFile(model, []byte(`{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"Room"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.Must("model", "create", "hotel/room", "--file", model)
+	for i := range 4 {
+		n.Must("twin", "create", fmt.Sprintf("hotel/r%d", i), "--model", "room")
+	}
+	active := func() (bool, string) {
+		res, err := n.Automation().GetAlarm(t.Context(), connect.NewRequest(&pb.GetAlarmRequest{Id: "hotel/quota-twins"}))
+		if err != nil {
+			return false, ""
+		}
+		return res.Msg.Alarm.Active, res.Msg.Alarm.Text
+	}
+	harness.Until(t, time.Minute, "the alarm is raised", func() bool { on, _ := active(); return on })
+	res, err := n.Ingests().GetProjectSettings(t.Context(), connect.NewRequest(&pb.GetProjectSettingsRequest{Project: "hotel"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Msg.Settings.Quotas = nil
+	if _, err := n.Ingests().PutProjectSettings(t.Context(), connect.NewRequest(&pb.PutProjectSettingsRequest{Settings: res.Msg.Settings})); err != nil {
+		t.Fatal(err)
+	}
+	harness.Until(t, time.Minute, "the alarm is cleared", func() bool { on, _ := active(); return !on })
+}
