@@ -139,6 +139,14 @@ func (o *outbox) judge(place string, batch []outgoing) (done int, next []outgoin
 	}
 	if x != nil {
 		x.count(all[:done])
+		return done, next, nil
+	}
+	why := dropOutgoing
+	if strings.HasPrefix(place, judgeTopic) {
+		why = dropReadings
+	}
+	for range done {
+		o.e.stats.drop(why)
 	}
 	return done, next, nil
 }

@@ -145,6 +145,28 @@ func TestRunInRoute(t *testing.T) {
 	}
 }
 
+// TestRouteDeletedBeforeItsLogic: what waits for the logic of a route that is deleted is counted as dropped.
+func TestRouteDeletedBeforeItsLogic(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) { o.ComputeTimeout = 3 * time.Second; o.BackoffMin = time.Minute })
+	n.logic("filter.js")
+	n.twin(`{"id":"desk","driver":"filter"}`)
+	n.sensors("a")
+	n.stream("default/out")
+	n.route(&pb.Route{Id: "r", Topics: []string{"out"}, Run: "desk", Properties: []string{"level"}})
+	n.level("a", 666)                  // takes all the time that it may
+	time.Sleep(300 * time.Millisecond) // so that it is given this one alone, as a rule
+	const more = 20
+	for i := range more {
+		n.level("a", 2*i)
+	}
+	if err := n.reg.DeleteRoute(ctx(t), "default/r"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "each message is dropped, dead or in the topic", func() bool {
+		return int(n.engine.Stats().Dropped["route"])+len(n.inTopic("default/route.r.dead"))+len(n.payloads("default/out")) == more+1
+	})
+}
+
 // TestRunOfLargeMessages: what a batch writes fits into one transaction, however large its messages are.
 func TestRunOfLargeMessages(t *testing.T) {
 	n := newNode(t)

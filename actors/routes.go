@@ -375,7 +375,7 @@ func (r *Registry) ListRoutes(ctx context.Context, req *pb.ListRoutesRequest, al
 	return &pb.ListRoutesResponse{Routes: page, NextPageToken: next}, err
 }
 
-// DeleteRoute deletes a route. What is on its way arrives.
+// DeleteRoute deletes a route. What is on its way to a topic arrives; what waits for the route's logic is dropped, and counted.
 func (r *Registry) DeleteRoute(ctx context.Context, id string) error {
 	id, err := CanonicalID(id)
 	if err != nil {
