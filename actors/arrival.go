@@ -15,8 +15,8 @@ import (
 // errKnownNow: the sender has become a twin while its message was on the way to the inbox.
 var errKnownNow = errors.New("the sender is known by now")
 
-// maxInboxIDs are the ids of messages that an entry of the inbox remembers.
-const maxInboxIDs = 64
+// maxInboxIDs are the ids of messages that an entry of the inbox remembers: as many as a twin, for a request that is sent again has as many of one sender.
+const maxInboxIDs = 256
 
 // arrival is a message of a sender that no twin has the alias of.
 type arrival struct {

@@ -124,8 +124,9 @@ func (h *Host) look() error {
 			continue
 		}
 		yes, err := h.o.Wanted(rec)
-		if err != nil {
-			return fmt.Errorf("%s %s: %w", h.o.Kind, rec.Key, err)
+		if err != nil { // the others run
+			h.o.Logger.Error("a record cannot be read: it does not run", "kind", h.o.Kind, "id", rec.Key, "err", err)
+			continue
 		}
 		if yes {
 			wanted[rec.Key] = &Run{Record: rec, own: own, table: h.o.Table, ended: make(chan struct{})}
