@@ -28,6 +28,8 @@ const patience = time.Minute
 type rig struct {
 	t     testing.TB
 	store *storage.Store
+	// metrics are those of the last host.
+	metrics *metrics.Set
 	// gather is Options.Gather of the hosts.
 	gather time.Duration
 
@@ -47,7 +49,8 @@ func newRig(t testing.TB) *rig {
 
 func (r *rig) host(name string) *topic.Host {
 	var h *topic.Host
-	h = topic.New(topic.Options{Store: r.store, Node: name, Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Gather: r.gather,
+	r.metrics = metrics.NewSet()
+	h = topic.New(topic.Options{Store: r.store, Node: name, Logger: slog.New(slog.DiscardHandler), Metrics: r.metrics, Gather: r.gather,
 		Call: r.call, LeaseValid: func() bool { return true },
 		Owned: func(cluster.Slot) *cluster.Ownership {
 			r.mu.Lock()

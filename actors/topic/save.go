@@ -264,15 +264,16 @@ func (f *flight) write(table storage.Table, key string, value []byte) {
 // buildTail writes the topic's own record. The last transaction of a deletion removes what was configured, and leaves of the record the next
 // offset: a topic that is made anew goes on there, so that whoever read or kept messages of this one takes none of that one's for them.
 func (t *topic) buildTail(f *flight) (err error) {
+	left := f.tail
 	if t.conf != nil && t.conf.Deleting && f.tail.First == f.tail.Next {
 		f.last = true
 		for name := range t.channels {
 			f.write(TableChannels, channelKey(t.id, name), nil)
 		}
 		f.txn.Writes = append(f.txn.Writes, storage.Write{Table: TableTopics, Key: t.id})
-		f.tail = &actorv1.TopicRecord{First: f.tail.Next, Next: f.tail.Next, Commits: f.tail.Commits}
+		left = &actorv1.TopicRecord{First: f.tail.Next, Next: f.tail.Next, Time: f.tail.Time, Commits: f.tail.Commits}
 	}
-	if f.value, err = proto.Marshal(f.tail); err == nil {
+	if f.value, err = proto.Marshal(left); err == nil {
 		f.write(TableTails, t.id, f.value)
 	}
 	return err

@@ -447,6 +447,9 @@ func TestDrop(t *testing.T) {
 		}
 		return true
 	})
+	if n := r.metrics.GetOrCreateCounter("pollux_topic_trimmed_total").Get(); n != 6000 {
+		t.Errorf("%d messages are counted as removed", n)
+	}
 	r.create(&pb.Topic{Id: "default/t"})
 	if p := publish(t, h, "default/t", many[0]); p.Offsets[0] != 6001 {
 		t.Errorf("the new topic begins with %d", p.Offsets[0])
