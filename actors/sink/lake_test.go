@@ -120,44 +120,69 @@ func TestFiles(t *testing.T) {
 	})
 }
 
-// TestS3: the same in an S3 server, read back by a client of its own.
-func TestS3(t *testing.T) {
-	r := newRig(t)
-	server := httptest.NewServer(gofakes3.New(s3mem.New()).Server())
-	defer server.Close()
-	endpoint := strings.TrimPrefix(server.URL, "http://")
-	c, err := minio.New(endpoint, &minio.Options{Creds: credentials.NewStaticV4("key", "secret", "")})
+// newS3 gives the address of a server of S3 that passes requests through a handler, and a client of its own.
+func newS3(t *testing.T, through func(s3 http.Handler) http.Handler) (endpoint string, c *minio.Client) {
+	t.Helper()
+	server := httptest.NewServer(through(gofakes3.New(s3mem.New()).Server()))
+	t.Cleanup(server.Close)
+	endpoint = strings.TrimPrefix(server.URL, "http://")
+	c, err := minio.New(endpoint, &minio.Options{Creds: credentials.NewStaticV4("key", "secret", ""), Region: "us-east-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.give(r.host("n1"))
-	r.sink(&pb.Sink{Id: "default/lake", Url: "s3://bucket/pre/fix?endpoint=" + endpoint + "&access_key=key&tls=false&region=us-east-1", Secret: "secret",
-		BatchMessages: 20, BatchWait: durationpb.New(50 * time.Millisecond)})
-	r.days(0, 60)
-	r.until("default/lake", "it says that there is no bucket", func(s *pb.SinkState) bool { return strings.Contains(s.Error, "bucket does not exist") })
+	return endpoint, c
+}
+
+func makeBucket(t *testing.T, c *minio.Client) {
+	t.Helper()
 	if err := c.MakeBucket(t.Context(), "bucket", minio.MakeBucketOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	r.until("default/lake", "60 are stored", func(s *pb.SinkState) bool { return s.Position == 61 && s.Error == "" })
-	var names []string
-	for o := range c.ListObjects(t.Context(), "bucket", minio.ListObjectsOptions{Prefix: "pre/fix/", Recursive: true}) {
+}
+
+// inS3 is a sink into the bucket, in batches of 20.
+func inS3(endpoint, prefix string) *pb.Sink {
+	return &pb.Sink{Id: "default/lake", Url: "s3://bucket/" + prefix + "?endpoint=" + endpoint + "&access_key=key&tls=false&region=us-east-1", Secret: "secret",
+		BatchMessages: 20, BatchWait: durationpb.New(50 * time.Millisecond)}
+}
+
+// listS3 gives the names of the objects below a prefix, without it.
+func listS3(t *testing.T, c *minio.Client, prefix string) (names []string) {
+	t.Helper()
+	for o := range c.ListObjects(t.Context(), "bucket", minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
 		if o.Err != nil {
 			t.Fatal(o.Err)
 		}
-		names = append(names, strings.TrimPrefix(o.Key, "pre/fix/"))
+		names = append(names, strings.TrimPrefix(o.Key, prefix))
 	}
-	checkLake(t, names, 60, func(name string) []byte {
-		o, err := c.GetObject(t.Context(), "bucket", "pre/fix/"+name, minio.GetObjectOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer o.Close()
-		body, err := io.ReadAll(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return body
-	})
+	return names
+}
+
+func readS3(t *testing.T, c *minio.Client, name string) []byte {
+	t.Helper()
+	o, err := c.GetObject(t.Context(), "bucket", name, minio.GetObjectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	body, err := io.ReadAll(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// TestS3: the same in an S3 server, read back by a client of its own.
+func TestS3(t *testing.T) {
+	r := newRig(t)
+	endpoint, c := newS3(t, func(s3 http.Handler) http.Handler { return s3 })
+	r.give(r.host("n1"))
+	r.sink(inS3(endpoint, "pre/fix"))
+	r.days(0, 60)
+	r.until("default/lake", "it says that there is no bucket", func(s *pb.SinkState) bool { return strings.Contains(s.Error, "bucket does not exist") })
+	makeBucket(t, c)
+	r.until("default/lake", "60 are stored", func(s *pb.SinkState) bool { return s.Position == 61 && s.Error == "" })
+	checkLake(t, listS3(t, c, "pre/fix/"), 60, func(name string) []byte { return readS3(t, c, "pre/fix/"+name) })
 }
 
 // TestTopicMadeAnew: while the target does not answer the topic is deleted and made anew. Its messages are delivered, and take the place of
@@ -172,27 +197,19 @@ func TestTopicMadeAnew(t *testing.T) {
 
 func testTopicMadeAnew(t *testing.T, another, older bool, want int, position uint64) {
 	r := newRig(t)
-	inner := gofakes3.New(s3mem.New()).Server()
 	var down atomic.Bool
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if down.Load() && req.Method == http.MethodPut {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		inner.ServeHTTP(w, req)
-	}))
-	defer server.Close()
-	endpoint := strings.TrimPrefix(server.URL, "http://")
-	c, err := minio.New(endpoint, &minio.Options{Creds: credentials.NewStaticV4("key", "secret", ""), Region: "us-east-1"})
-	if err == nil {
-		err = c.MakeBucket(t.Context(), "bucket", minio.MakeBucketOptions{})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	endpoint, c := newS3(t, func(s3 http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if down.Load() && req.Method == http.MethodPut {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			s3.ServeHTTP(w, req)
+		})
+	})
+	makeBucket(t, c)
 	r.give(r.host("n1"))
-	r.sink(&pb.Sink{Id: "default/lake", Url: "s3://bucket?endpoint=" + endpoint + "&access_key=key&tls=false&region=us-east-1", Secret: "secret",
-		BatchMessages: 20, BatchWait: durationpb.New(50 * time.Millisecond)})
+	r.sink(inS3(endpoint, ""))
 	r.days(0, 40)
 	r.until("default/lake", "40 are stored", func(s *pb.SinkState) bool { return s.Position == 41 })
 	down.Store(true)
@@ -210,16 +227,9 @@ func testTopicMadeAnew(t *testing.T, another, older bool, want int, position uin
 	down.Store(false)
 	r.until("default/lake", "10 of the new one are stored", func(s *pb.SinkState) bool { return s.Delivered == uint64(want) && s.Position == position })
 	all := 0
-	for o := range c.ListObjects(t.Context(), "bucket", minio.ListObjectsOptions{Recursive: true}) {
-		if o.Err != nil || !strings.HasPrefix(o.Key, "_manifest/") {
-			continue
-		}
-		body, err := c.GetObject(t.Context(), "bucket", o.Key, minio.GetObjectOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, name := range listS3(t, c, "_manifest/") {
 		var m struct{ Messages int }
-		if err := json.NewDecoder(body).Decode(&m); err != nil {
+		if err := json.Unmarshal(readS3(t, c, "_manifest/"+name), &m); err != nil {
 			t.Fatal(err)
 		}
 		all += m.Messages
@@ -233,47 +243,41 @@ func testTopicMadeAnew(t *testing.T, another, older bool, want int, position uin
 // was tried once is what is tried again, so they change nothing.
 func TestLateWrites(t *testing.T) {
 	r := newRig(t)
-	inner := gofakes3.New(s3mem.New()).Server()
 	var late struct {
 		sync.Mutex
 		held   bool // writes are kept, and not answered well
 		writes []*http.Request
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		late.Lock()
-		defer late.Unlock()
-		if !late.held || req.Method != http.MethodPut {
-			inner.ServeHTTP(w, req)
-			return
-		}
-		body, err := io.ReadAll(req.Body)
-		if err != nil {
-			t.Error(err)
-		}
-		again := req.Clone(context.Background())
-		again.Body = io.NopCloser(bytes.NewReader(body))
-		late.writes = append(late.writes, again)
-		if strings.Contains(req.URL.Path, "/_manifest/") {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-	}))
-	defer server.Close()
+	var inner http.Handler
+	endpoint, c := newS3(t, func(s3 http.Handler) http.Handler {
+		inner = s3
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			late.Lock()
+			defer late.Unlock()
+			if !late.held || req.Method != http.MethodPut {
+				s3.ServeHTTP(w, req)
+				return
+			}
+			body, err := io.ReadAll(req.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			again := req.Clone(context.Background())
+			again.Body = io.NopCloser(bytes.NewReader(body))
+			late.writes = append(late.writes, again)
+			if strings.Contains(req.URL.Path, "/_manifest/") {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+	})
 	hold := func(held bool) {
 		late.Lock()
 		defer late.Unlock()
 		late.held = held
 	}
-	endpoint := strings.TrimPrefix(server.URL, "http://")
-	c, err := minio.New(endpoint, &minio.Options{Creds: credentials.NewStaticV4("key", "secret", ""), Region: "us-east-1"})
-	if err == nil {
-		err = c.MakeBucket(t.Context(), "bucket", minio.MakeBucketOptions{})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	makeBucket(t, c)
 	r.give(r.host("n1"))
-	s := &pb.Sink{Id: "default/lake", Url: "s3://bucket?endpoint=" + endpoint + "&access_key=key&tls=false&region=us-east-1", Secret: "secret",
-		BatchMessages: 20, BatchWait: durationpb.New(50 * time.Millisecond)}
+	s := inS3(endpoint, "")
 	r.sink(s)
 	r.days(0, 40)
 	r.until("default/lake", "40 are stored", func(s *pb.SinkState) bool { return s.Position == 41 })
@@ -295,23 +299,5 @@ func TestLateWrites(t *testing.T) {
 		inner.ServeHTTP(httptest.NewRecorder(), w)
 	}
 	late.Unlock()
-	var names []string
-	for o := range c.ListObjects(t.Context(), "bucket", minio.ListObjectsOptions{Recursive: true}) {
-		if o.Err != nil {
-			t.Fatal(o.Err)
-		}
-		names = append(names, o.Key)
-	}
-	checkLake(t, names, 120, func(name string) []byte {
-		o, err := c.GetObject(t.Context(), "bucket", name, minio.GetObjectOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer o.Close()
-		body, err := io.ReadAll(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return body
-	})
+	checkLake(t, listS3(t, c, ""), 120, func(name string) []byte { return readS3(t, c, name) })
 }

@@ -146,8 +146,8 @@ func duplicatesOf(err error) (there []int) {
 	return there
 }
 
-// replace brings documents whose ids there are: those that came before and are the same are left as they are. Others were of a topic of that
-// name before this one. Where no document has the id, the collection has an index of its own that does not take this one.
+// replace brings documents whose ids there are: those that came before and are the same are left as they are. Others are of what an older backup,
+// put back, does not have. Where no document has the id, the collection has an index of its own that does not take this one.
 func (m *mongoDB) replace(ctx context.Context, docs []bson.Raw) error {
 	ids := make(bson.A, len(docs))
 	for i, doc := range docs {

@@ -17,9 +17,9 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	vminsert "github.com/VictoriaMetrics/VictoriaMetrics/app/vmstorage"
+	"github.com/VictoriaMetrics/VictoriaMetrics/app/vmstorage"
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/prompb"
-	vmstorage "github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
+	"github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/hashicorp/raft"
 	"github.com/valyala/fastjson"
@@ -101,7 +101,7 @@ func bareParts(apply func([]byte) error) http.Handler {
 	for i := range ingestTwins {
 		id := fmt.Sprintf("sensor-%d", i)
 		named := func(property string) []byte {
-			return vmstorage.MarshalMetricNameRaw(nil, []prompb.Label{{Name: "", Value: history.Metric}, {Name: "project", Value: "bare"},
+			return storage.MarshalMetricNameRaw(nil, []prompb.Label{{Name: "", Value: history.Metric}, {Name: "project", Value: "bare"},
 				{Name: "twin", Value: id}, {Name: "model", Value: "sensor"}, {Name: "property", Value: property}})
 		}
 		twins[id] = twin{[]byte("state/default/" + id), named("temperature"), named("humidity")}
@@ -119,7 +119,7 @@ func bareParts(apply func([]byte) error) http.Handler {
 			return err
 		}
 		now := time.Now().UnixMilli()
-		rows := make([]vmstorage.MetricRow, 0, 2*len(messages))
+		rows := make([]storage.MetricRow, 0, 2*len(messages))
 		var entry pebble.Batch
 		defer entry.Close()
 		var record []byte
@@ -135,13 +135,13 @@ func bareParts(apply func([]byte) error) http.Handler {
 			if err := entry.Set(t.key, record, nil); err != nil {
 				return err
 			}
-			rows = append(rows, vmstorage.MetricRow{MetricNameRaw: t.temperature, Timestamp: now, Value: temperature},
-				vmstorage.MetricRow{MetricNameRaw: t.humidity, Timestamp: now, Value: humidity})
+			rows = append(rows, storage.MetricRow{MetricNameRaw: t.temperature, Timestamp: now, Value: temperature},
+				storage.MetricRow{MetricNameRaw: t.humidity, Timestamp: now, Value: humidity})
 		}
 		if err := apply(bytes.Clone(entry.Repr())); err != nil {
 			return err
 		}
-		return vminsert.VMInsertAPI.WriteRows(rows)
+		return vmstorage.VMInsertAPI.WriteRows(rows)
 	}
 	return bareIngestDoor(take)
 }
