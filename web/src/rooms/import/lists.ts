@@ -1,6 +1,6 @@
 import { fromJson, type JsonObject, type JsonValue } from "@bufbuild/protobuf";
 import Papa from "papaparse";
-import { isMap, isScalar, isSeq, type LineCounter, type Node, type YAMLSeq } from "yaml";
+import { isAlias, isMap, isNode, isScalar, isSeq, type Document, type LineCounter, type Node } from "yaml";
 
 import { ConfigRecordSchema, type ConfigRecord } from "../../gen/pollux/v1/bulk_pb";
 
@@ -80,35 +80,37 @@ export function csvList(text: string): List {
   return { columns, items };
 }
 
-/** The items of YAML lists, which together are one. */
-export function yamlList(lists: readonly YAMLSeq[], counter: LineCounter): List {
-  const items = lists.flatMap((list) =>
-    list.items.map((node): Item => {
-      const item: Item = { line: counter.linePos((node as Node).range?.[0] ?? 0).line, cells: [] };
-      if (!isMap(node)) return { ...item, wrong: "is no mapping of fields" };
-      for (const { key, value } of node.items) {
-        const name = isScalar(key) ? text(key) : "";
-        const inner = (name === "labels" || name === "settings") && isMap(value) ? value.items : [];
-        for (const one of inner) {
-          const column = `${name}.${isScalar(one.key) ? text(one.key) : ""}`;
-          take(item, column, one.value);
-        }
-        if (!isMap(value) || inner !== value.items) take(item, name, value);
-      }
-      const names = item.cells.map(([c]) => c);
-      const twice = names.find((c, i) => names.indexOf(c) < i);
-      if (twice !== undefined) item.wrong ??= `${twice} is there twice`;
-      return item;
-    }),
-  );
+/** The items of YAML documents that are lists, which together are one. */
+export function yamlList(lists: readonly Document[], counter: LineCounter): List {
+  const items = lists.flatMap((doc) => (isSeq(doc.contents) ? doc.contents.items.map((node) => yamlItem(node, doc, counter)) : []));
   return { columns: [...new Set(items.flatMap((i) => i.cells.map(([c]) => c)))], items };
 }
 
+function yamlItem(node: unknown, doc: Document, counter: LineCounter): Item {
+  const item: Item = { line: counter.linePos((node as Node).range?.[0] ?? 0).line, cells: [] };
+  const fields = meant(node, doc);
+  if (!isMap(fields)) return { ...item, wrong: "is no mapping of fields" };
+  for (const { key, value } of fields.items) {
+    const name = isScalar(key) ? text(key) : "";
+    const of = meant(value, doc);
+    if ((name === "labels" || name === "settings") && isMap(of)) {
+      for (const one of of.items) take(item, `${name}.${isScalar(one.key) ? text(one.key) : ""}`, meant(one.value, doc), doc);
+    } else take(item, name, of, doc);
+  }
+  const names = item.cells.map(([c]) => c);
+  const twice = names.find((c, i) => names.indexOf(c) < i);
+  if (twice !== undefined) item.wrong ??= `${twice} is there twice`;
+  return item;
+}
+
+/** The node that one stands for, which may be named before. */
+const meant = (node: unknown, doc: Document) => (isAlias(node) ? node.resolve(doc) : node);
+
 /** Takes a field of YAML as a cell: settings as JSON, lists with ";" between. */
-function take(item: Item, column: string, value: unknown) {
+function take(item: Item, column: string, value: unknown, doc: Document) {
   let cell: string | undefined;
   if (value === null || (isScalar(value) && value.value === null)) cell = "";
-  else if (column.startsWith("settings.")) cell = JSON.stringify((value as Node).toJSON());
+  else if (column.startsWith("settings.") && isNode(value)) cell = JSON.stringify(value.toJS(doc));
   else if (isScalar(value)) cell = text(value);
   else if ((column === "aliases" || column === "members") && isSeq(value) && value.items.every((one) => isScalar(one))) {
     cell = value.items.map((one) => (isScalar(one) ? text(one) : "")).join(";");

@@ -74,6 +74,9 @@ test("items of a YAML list become records as the lines of CSV do", () => {
   const systems = read("s.yaml", "- {id: room, members: {Lamp_1: b1, Lamp_2: b2}}\n---\n- {id: hall, members: [Lamp_1=b3]}\n", "p");
   expect(systems.list).toBe("system");
   expect(systems.lines.map((l) => l.refs.join(" "))).toEqual(["twin/p/b1 twin/p/b2", "twin/p/b3"]);
+  const anchors = read("a.yaml", "- {id: a, uri: &u tcp://x, labels: &l {floor: 2}, settings: {to: &t [1, 2]}}\n- {id: b, uri: *u, labels: *l, settings: {to: *t, all: {to: *t}}}\n", "p");
+  expect(anchors.misread).toEqual([]);
+  expect(anchors.lines[1]?.record.record.value).toMatchObject({ uri: "tcp://x", labels: { floor: "2" }, settings: { to: [1, 2], all: { to: [1, 2] } } });
   expect(read("m.yaml", "- {id: a}\n---\nzone: {id: b}\n", "p").misread[0]?.text).toContain("is no list");
 });
 

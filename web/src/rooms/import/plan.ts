@@ -1,5 +1,5 @@
 import { fromJson, toJson, type JsonObject, type JsonValue } from "@bufbuild/protobuf";
-import { isSeq, LineCounter, parseAllDocuments, stringify, type Document, type YAMLSeq } from "yaml";
+import { isSeq, LineCounter, parseAllDocuments, stringify, type Document } from "yaml";
 
 import type { Action } from "../../gen/pollux/v1/automation_pb";
 import { ConfigRecordSchema, type ConfigRecord } from "../../gen/pollux/v1/bulk_pb";
@@ -101,7 +101,7 @@ function readYaml(file: string, text: string, as: ListKind | undefined): Read {
   const out: Read = { lines: [], misread: [] };
   const docs = parseAllDocuments(text, { lineCounter: counter });
   if (!Array.isArray(docs)) return out;
-  const lists: YAMLSeq[] = [];
+  const lists: Document[] = [];
   for (const doc of docs as Document.Parsed[]) {
     const line = counter.linePos(doc.contents?.range?.[0] ?? doc.range[0]).line;
     // A field that is there twice spoils one item of a list, not the list.
@@ -111,7 +111,7 @@ function readYaml(file: string, text: string, as: ListKind | undefined): Read {
       continue;
     }
     if (isSeq(doc.contents)) {
-      lists.push(doc.contents);
+      lists.push(doc);
       continue;
     }
     const value: unknown = doc.toJS();
