@@ -1,4 +1,4 @@
-import { Autocomplete, Button, Table, Tabs, Textarea, TextInput } from "@mantine/core";
+import { Autocomplete, Button, Table, Tabs, Textarea } from "@mantine/core";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
@@ -152,11 +152,7 @@ function Call({ system, actions, onResults }: CallProps) {
     <form className="stack pad" onSubmit={submit} aria-label="Call">
       <h3>Call all at once</h3>
       <div className="fields">
-        {actions.length > 0 ? (
-          <Autocomplete label="Action" data={actions} value={action} onChange={setAction} />
-        ) : (
-          <TextInput label="Action" value={action} onChange={(e) => setAction(e.currentTarget.value.trim())} />
-        )}
+        <Autocomplete label="Action" data={actions} value={action} onChange={(name) => setAction(name.trim())} />
         <Autocomplete label="Of" placeholder="all members" data={kinds} value={member} onChange={setMember} />
         <Textarea label="Input" placeholder="JSON, or nothing" autosize minRows={1} value={input} onChange={(e) => setInput(e.currentTarget.value)} />
       </div>
