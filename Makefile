@@ -4,6 +4,7 @@ GO         ?= go
 # For all there is: what is compiled for the program serves vet, staticcheck and the tools, too.
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 TOOL       := $(GO) tool -modfile=tools.mod
+BUF        := web/node_modules/.bin/buf
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 DRIVERS    := pjlink tasmota $(patsubst drivers/library/%/main.go,%,$(wildcard drivers/library/*/main.go))
 ENGINE     := drivers/js/dist/engine.wasm.zst
@@ -17,7 +18,7 @@ WEB_SRC    := $(shell find web -type f -not -path '*/node_modules/*' -not -path 
 SDK_SRC    := $(shell find drivers/sdk -name '*.go')
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-web e2e chaos soak bench conformance lint proto proto-check clean cross
+.PHONY: help run build test test-go test-web e2e chaos soak bench conformance lint proto proto-check platforms clean cross
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,25 +126,26 @@ lint: ## vet, staticcheck, formatting, proto and console
 	@$(GO) vet ./...
 	@echo "staticcheck"
 	@$(TOOL) staticcheck ./...
+	@$(MAKE) --no-print-directory build/proto web/node_modules/.package-lock.json
 	@echo "buf lint"
-	@$(MAKE) --no-print-directory build/proto
-	@$(TOOL) buf lint proto
+	@$(BUF) lint proto
 	@echo "checking the console"
-	@$(MAKE) --no-print-directory web/node_modules/.package-lock.json
 	@cd web && npm run --silent check
 
 build/proto: FORCE
 	@$(GO) run ./proto/deps build/proto
 
-proto: build/proto ## generate code from the .proto files
+proto: build/proto web/node_modules/.package-lock.json ## generate code from the .proto files
 	@echo "generating from proto/"
-	@$(TOOL) buf generate proto
-	@$(MAKE) --no-print-directory web/node_modules/.package-lock.json
-	@cd web && npm run --silent proto
+	@$(BUF) generate proto
+	@$(BUF) generate --template web/buf.gen.yaml
 
 proto-check: proto ## fail where the generated code is not fresh
 	@test -z "$$(git status --porcelain -- proto web/src/gen)" || \
 	  { git status --short -- proto web/src/gen; echo "generated code is stale: run make proto and commit"; exit 1; }
+
+platforms: ## check the types of everything, tests included, for PLATFORMS= other than this one, without compiling
+	@$(GO) run ./test/platforms $(filter-out $(shell $(GO) env GOOS)/$(shell $(GO) env GOARCH),$(PLATFORMS))
 
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/arm64
 cross: ## build for PLATFORMS="linux/amd64 linux/arm64 darwin/arm64", without cgo

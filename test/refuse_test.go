@@ -215,7 +215,7 @@ const (
 // that it acknowledged when there is room.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	dir := smallDisk(t)
+	dir := harness.SmallDisk(t, "192m")
 	n := harness.Start(t, harness.Options{Dir: filepath.Join(dir, "data")})
 	n.AddDriver("echo")
 	for d := range fullDevices {
@@ -280,24 +280,6 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// smallDisk mounts one for the time of the test.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=192m"); err != nil {
-		if os.Geteuid() != 0 {
-			t.Skipf("mounting a small disk needs root: %v", err)
-		}
-		t.Fatalf("mount a small disk: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Errorf("unmount: %v", err)
-		}
-	})
-	return dir
-}
-
 // fill leaves a megabyte of a disk and returns the file that takes the rest.
 func fill(t *testing.T, dir string) string {
 	t.Helper()
@@ -306,7 +288,7 @@ func fill(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, int64(fs.Bavail)*fs.Bsize-1<<20), 0o600); err != nil {
+	if err := os.WriteFile(ballast, make([]byte, int64(fs.Bavail)*int64(fs.Bsize)-1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return ballast

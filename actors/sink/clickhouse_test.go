@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 
 	"github.com/polluxhq/pollux/drivers/drivertest"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/test/harness"
 )
 
 const clickHouseConfig = `<yandex><logger><level>warning</level><console>1</console></logger><listen_host>127.0.0.1</listen_host>
@@ -46,7 +46,7 @@ func clickHouse(t *testing.T, port int) {
 	var out bytes.Buffer
 	cmd := exec.Command(path, "--config-file="+filepath.Join(dir, "config.xml"))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = harness.ChildAttributes()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 
 	"github.com/polluxhq/pollux/drivers/drivertest"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/test/harness"
 )
 
 // ferretMain runs FerretDB as a library; its own command is not whole in its module.
@@ -72,7 +72,7 @@ func startFerret(t *testing.T, program string, port int) {
 	var out bytes.Buffer
 	cmd := exec.Command(program, fmt.Sprintf("127.0.0.1:%d", port), t.TempDir())
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = harness.ChildAttributes()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -11,13 +11,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/test/harness"
 )
 
 // fullCode is with what childFull ends where it was told.
@@ -61,15 +61,7 @@ func childFull() error {
 // TestFullDisk: VictoriaMetrics' own goroutines end the process when the disk is full; people get one line of it.
 func TestFullDisk(t *testing.T) {
 	takeTurn(t)
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=128m"); err != nil {
-		t.Skipf("mounting a small disk needs root: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := harness.SmallDisk(t, "128m")
 	var out bytes.Buffer
 	cmd := child(t, "full", "DIR="+dir)
 	cmd.Stderr = &out

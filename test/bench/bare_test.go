@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -42,7 +41,7 @@ func bareCluster(b *testing.B) (leads polluxv1connect.TwinServiceClient, url str
 		cmd := exec.Command(os.Args[0], "-test.run=^TestBarePeer$", "-test.timeout=30m")
 		outs = append(outs, filepath.Join(dir, fmt.Sprintf("leads-%d", i)))
 		cmd.Env = append(os.Environ(), fmt.Sprintf("BARE_PEER=%d %s %s %s", i, filepath.Join(dir, fmt.Sprint(i)), outs[i], strings.Join(addrs, " ")))
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		cmd.SysProcAttr = harness.ChildAttributes()
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)

@@ -2,7 +2,7 @@ package harness
 
 import "syscall"
 
-// childAttributes ends the process with the test process, however that ends.
-func childAttributes() *syscall.SysProcAttr {
+// ChildAttributes end a process with the test process, however that ends.
+func ChildAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

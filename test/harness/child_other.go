@@ -4,4 +4,5 @@ package harness
 
 import "syscall"
 
-func childAttributes() *syscall.SysProcAttr { return nil }
+// ChildAttributes are those of any process: this system has no way to end one with the test process.
+func ChildAttributes() *syscall.SysProcAttr { return nil }

@@ -32,7 +32,7 @@ func (n *Node) injectSync(how string) (stop func(), err error) {
 	}
 	calls := "fsync,fdatasync,sync_file_range"
 	cmd := exec.Command(path, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+calls, "-e", "inject="+calls+":"+how, "-p", strconv.Itoa(n.PID()))
-	cmd.SysProcAttr = childAttributes()
+	cmd.SysProcAttr = ChildAttributes()
 	errs := &tail{}
 	cmd.Stderr = errs
 	if err := cmd.Start(); err != nil {

@@ -26,7 +26,7 @@ func helper(t *testing.T, name, private string, args ...string) *Node {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$")
 	cmd.Env = append(os.Environ(), "HARNESS_HELPER="+strings.Join(args, " "))
-	cmd.SysProcAttr = childAttributes()
+	cmd.SysProcAttr = ChildAttributes()
 	log := &tail{}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
@@ -68,7 +68,7 @@ func TestHelperProcess(t *testing.T) {
 		os.Remove(f.Name())
 		for {
 			began := time.Now()
-			err := syscall.Fdatasync(int(f.Fd()))
+			err := f.Sync()
 			fmt.Printf("%v %v\n", time.Since(began).Milliseconds() > 150, err)
 			time.Sleep(10 * time.Millisecond)
 		}

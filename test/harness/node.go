@@ -144,7 +144,7 @@ func (n *Node) TryRun() error {
 	}
 	cmd := exec.Command(cmp.Or(n.o.Binary, Binary(n.t)), args...)
 	cmd.Env = append(cmd.Environ(), n.o.Env...)
-	cmd.SysProcAttr = childAttributes()
+	cmd.SysProcAttr = ChildAttributes()
 	log, stdout, done := &tail{}, &tail{}, make(chan struct{})
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
