@@ -87,7 +87,7 @@ func (g *gateway) post(hc *http.Client, seq int) bool {
 	return a.Retry == 0
 }
 
-// check compares what the senders know with the counters, the states, history and the topic.
+// check compares what the senders know with the counters, the states, history, the topic and its sinks.
 func (s *soak) check(faults []string) {
 	sent, acked := map[string]journal.Range{}, map[string][]float64{}
 	var requests, batched, published, resent, confirmed int
@@ -127,6 +127,7 @@ func (s *soak) check(faults []string) {
 	s.checkStates(sent)
 	s.checkHistory(acked)
 	s.checkTopic(acked)
+	s.print(s.targets.check(acked))
 }
 
 // checkCounts: over HTTP each message has an id, so the counters are exact; over MQTT what was sent again may count again.

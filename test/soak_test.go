@@ -37,11 +37,12 @@ const (
 )
 
 // soak is a building's devices that each say a rising number once a second, half of them over MQTT, half by gateways over HTTP,
-// to three nodes that die and come back, as does the server for history. What is to be is known from the senders alone.
+// to three nodes that die and come back, as do the server for history and the targets of sinks. What is to be is known from the senders alone.
 type soak struct {
 	t        *testing.T
 	c        *harness.Cluster
 	history  *victoria
+	targets  *targets
 	devices  int
 	gateways []*gateway
 	brokers  []*soakBroker
@@ -60,7 +61,7 @@ type soakBroker struct {
 
 func soakDevice(i int) string { return fmt.Sprintf("dev-%d", i) }
 
-// TestSoak: sent = stored + refused + inbox, counted by the senders, and all that was stored is in state, history and topic.
+// TestSoak: sent = stored + refused + inbox, counted by the senders, and all that was stored is in state, history, topic and sinks.
 // `make soak SECONDS=3600` is the long one.
 func TestSoak(t *testing.T) {
 	s := &soak{t: t, devices: 300, read: map[string][]float64{}}
@@ -120,6 +121,7 @@ func (s *soak) prepare() {
 		Model: "counter", Properties: []string{"seq"}}})); err != nil {
 		t.Fatal(err)
 	}
+	s.targets = startTargets(t, n, soakTopic)
 	// The route is there before the twins: what a node knows of routes is a moment behind what another has acknowledged.
 	n.Must("import", "twins", twins)
 	half := s.devices / 2

@@ -7,8 +7,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -142,6 +144,9 @@ func (n *Node) TryRun() error {
 	if n.o.ClockRate != 0 {
 		args = append(args, "--test-clock-rate", strconv.FormatFloat(n.o.ClockRate, 'f', -1, 64))
 	}
+	if err := shareCompiled(n.Dir); err != nil {
+		return err
+	}
 	cmd := exec.Command(cmp.Or(n.o.Binary, Binary(n.t)), args...)
 	cmd.Env = append(cmd.Environ(), n.o.Env...)
 	cmd.SysProcAttr = ChildAttributes()
@@ -186,6 +191,21 @@ func (n *Node) TryRun() error {
 		n.Kill()
 		return fmt.Errorf("pollux was not ready after %v", wait)
 	}
+}
+
+// shareCompiled has the node in a directory take compiled drivers from where all nodes of tests keep theirs, unless it has its own: compiling a
+// driver takes seconds, and each is still compiled by the first node that runs it.
+func shareCompiled(dir string) error {
+	shared, own := filepath.Join(os.TempDir(), "pollux-test-compiled-"+strconv.Itoa(os.Getuid())), filepath.Join(dir, "compiled")
+	for _, made := range []string{shared, dir} {
+		if err := os.MkdirAll(made, 0o700); err != nil {
+			return err
+		}
+	}
+	if err := os.Symlink(shared, own); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // readReady takes the addresses from the ready line: `ready http=URL mqtt=ADDR …`.
