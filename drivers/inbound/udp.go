@@ -163,6 +163,9 @@ func (g *datagrams) run() {
 				g.end(transport.ErrIdle.Error())
 			}
 		case <-g.stop:
+			for len(g.queue) > 0 {
+				d.kept = append(d.kept, <-g.queue)
+			}
 			d.closed(g.why)
 			return
 		}

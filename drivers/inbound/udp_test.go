@@ -171,3 +171,33 @@ func TestIdle(t *testing.T) {
 		})
 	}
 }
+
+// Datagrams that wait when their node stops are counted with those that the twin has not handled.
+func TestDatagramsThatWaitAreCounted(t *testing.T) {
+	const sent = 200
+	nodes := newCluster(t, "n1") // where nobody has the twin
+	port := freePort(t, "udp")
+	if err := nodes.doors["n1"].Set([]inbound.Twin{{ID: "p/u", Scheme: "udp-in", Port: port, Options: drivers.TransportOptions{Scheme: "udp-in"},
+		From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}}); len(err) > 0 {
+		t.Fatal(err)
+	}
+	device, stranger := newTeller(t, port), newTeller(t, port)
+	stranger.Down()
+	stranger.at = &net.UDPAddr{IP: net.IPv4(127, 0, 0, 2)}
+	stranger.Up()
+	for range sent {
+		device.Send([]byte("x"))
+	}
+	stranger.Send([]byte("the last one that is read"))
+	for end := time.Now().Add(30 * time.Second); transport.Dropped(nodes.set, "udp-in", "sender").Get() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nobody reads the port")
+		}
+	}
+	if err := nodes.doors["n1"].Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := transport.Dropped(nodes.set, "udp-in", "unhandled").Get(); n != sent {
+		t.Errorf("%d of %d are counted", n, sent)
+	}
+}
