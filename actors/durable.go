@@ -41,9 +41,11 @@ type published struct {
 }
 
 const (
-	// publishMost and publishBytes bound one publication: a topic takes 1,000 messages and 300 KiB as stored.
-	publishMost  = 1000
-	publishBytes = 200 << 10
+	// publishMost and publishBytes bound one publication: a topic takes 1,000 messages and 300 KiB as stored, publishOverhead of each message
+	// and the topic's id in its key included.
+	publishMost     = 1000
+	publishBytes    = 200 << 10
+	publishOverhead = 80
 	// publishWithin is how long a publication may take; the client sends again what was not committed by then.
 	publishWithin = 15 * time.Second
 )
@@ -98,8 +100,12 @@ func (d *durable) publish(id string) {
 		d.mu.Lock()
 		p := d.writers[id]
 		n, size := 0, 0
-		for n < len(p.waiting) && n < publishMost && (n == 0 || size+proto.Size(p.waiting[n].m) <= publishBytes) {
-			size += proto.Size(p.waiting[n].m)
+		for n < len(p.waiting) && n < publishMost {
+			more := proto.Size(p.waiting[n].m) + publishOverhead + len(id)
+			if n > 0 && size+more > publishBytes {
+				break
+			}
+			size += more
 			n++
 		}
 		batch := p.waiting[:n:n]

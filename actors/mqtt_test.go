@@ -225,3 +225,21 @@ func TestTopicThatWasLookedUp(t *testing.T) {
 	n.wait("c", "level", "4")
 	n.wait("b", "level", "3")
 }
+
+// What clients publish to a durable topic while a publication is under way goes with the next ones, however long the topic's id is.
+func TestManyMessagesForADurableTopicOverMQTT(t *testing.T) {
+	n := newNode(t)
+	id := "default/" + strings.Repeat("x", 128)
+	if _, err := n.reg.PutTopic(ctx(t), &pb.Topic{Id: id}); err != nil {
+		t.Fatal(err)
+	}
+	topics, done := n.engine.Client().MQTT(), make(chan error, 4000)
+	for range cap(done) {
+		topics.Publish(id, mqtt.TopicMessage{Payload: make([]byte, 150)}, func(err error) { done <- err })
+	}
+	for range cap(done) {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
